@@ -1,0 +1,80 @@
+//! The account behind a key.
+
+use std::collections::BTreeSet;
+
+use crate::account::OwnQuota;
+use crate::{AccountId, Agreement, Caps, PlanName, Slot};
+
+/// Whether an account may use its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AccountStatus {
+    /// It may.
+    #[default]
+    Active,
+    /// It may not, until it is resumed.
+    Suspended,
+    /// It is gone.
+    Deleted,
+}
+
+/// Whether an account pays for the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subscription {
+    /// It does.
+    Active,
+    /// It did.
+    Lapsed,
+}
+
+/// Who holds keys: the plan, what has been signed and paid, and whatever replaces the plan's limits.
+///
+/// The balance is not here: it lives in the [`CreditLedger`](crate::CreditLedger) alone.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{Account, AccountStatus};
+///
+/// let mut account = Account::new("acme", "pro");
+/// account.agreements.insert("opra".into());
+/// assert_eq!(account.status, AccountStatus::Active);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Account {
+    /// The account's id.
+    pub id: AccountId,
+    /// The plan it is on.
+    pub plan: PlanName,
+    /// Whether it may use its keys.
+    pub status: AccountStatus,
+    /// Its subscription; `None` where it never had one.
+    pub subscription: Option<Subscription>,
+    /// What it has signed.
+    pub agreements: BTreeSet<Agreement>,
+    /// Quotas in place of the plan's; an empty list is no limit.
+    pub quotas: Option<Vec<OwnQuota>>,
+    /// Caps in place of the plan's.
+    pub caps: Option<Caps>,
+    /// Where a rate limiter keeps the account's windows.
+    pub limits: Slot,
+    /// Where a ledger keeps the account's balance.
+    pub credits: Slot,
+}
+
+impl Account {
+    /// An active account on this plan, with no subscription and nothing signed.
+    pub fn new(id: impl Into<AccountId>, plan: impl Into<PlanName>) -> Self {
+        Self {
+            id: id.into(),
+            plan: plan.into(),
+            status: AccountStatus::Active,
+            subscription: None,
+            agreements: BTreeSet::new(),
+            quotas: None,
+            caps: None,
+            limits: Slot::new(),
+            credits: Slot::new(),
+        }
+    }
+}

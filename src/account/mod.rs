@@ -1,0 +1,13 @@
+//! Who holds keys, and what their plan grants.
+
+mod caps;
+mod grant;
+mod holder;
+mod plan;
+mod quota;
+
+pub use caps::{Cap, Caps};
+pub use grant::{CalendarUnit, Grant, GrantPeriod};
+pub use holder::{Account, AccountStatus, Subscription};
+pub use plan::{Allowance, Plan};
+pub use quota::{Counts, OwnQuota, QuotaGroup, QuotaPolicy, Quotas};

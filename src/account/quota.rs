@@ -1,0 +1,234 @@
+//! How many requests in which time, and whom that counts.
+
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{ConfigError, PoolName, Slot};
+
+/// Whom a quota counts together.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Counts {
+    /// Each key by itself.
+    #[default]
+    Key,
+    /// All keys of an account.
+    Account,
+    /// All keys whose plan names this pool.
+    Pool(PoolName),
+}
+
+impl Counts {
+    /// The order in which groups are locked: the same everywhere.
+    fn rank(&self) -> (u8, &str) {
+        match self {
+            Self::Key => (0, ""),
+            Self::Account => (1, ""),
+            Self::Pool(name) => (2, name.as_str()),
+        }
+    }
+}
+
+/// A quota over a window, such as 60 per minute: a bucket that holds so many cells and refills evenly (GCRA).
+///
+/// It reads `60 per minute`, `10 per second`, `1000 per day` or `5 per 10s`.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::QuotaPolicy;
+///
+/// let policy: QuotaPolicy = "60 per minute".parse()?;
+/// assert_eq!((policy.quota(), policy.window()), (60, Duration::from_secs(60)));
+/// assert_eq!(policy.name(), "minute");
+/// assert!("60/minute".parse::<QuotaPolicy>().is_err());
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaPolicy {
+    name: Arc<str>,
+    quota: NonZeroU32,
+    window: Duration,
+    /// Nanoseconds in which one request's place is refilled.
+    refill: u64,
+    counts: Counts,
+}
+
+/// The longest window: 366 days.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+impl QuotaPolicy {
+    /// So many requests per window, counted per key.
+    ///
+    /// # Errors
+    ///
+    /// A quota of nothing, a window of nothing or of more than 366 days, or more requests than the window has
+    /// nanoseconds.
+    pub fn new(quota: u32, window: Duration) -> Result<Self, ConfigError> {
+        let refuse = |problem: &str| {
+            let value = format!("{quota} per {window:?}");
+            Err(ConfigError::new(value, problem, "write for example `60 per minute`"))
+        };
+        let Some(some) = NonZeroU32::new(quota) else { return refuse("a quota admits at least one request") };
+        if window.is_zero() || window > LONGEST {
+            return refuse("a window lasts from a nanosecond to 366 days");
+        }
+        if window.as_nanos() < u128::from(quota) {
+            return refuse("the window has fewer nanoseconds than the quota has requests");
+        }
+        let name = unit_of(window).map_or_else(|| format!("{}s", window.as_secs_f64()), str::to_owned);
+        // Rounded up: rounding down would admit more than the quota.
+        let refill = u64::try_from(window.as_nanos().div_ceil(u128::from(quota))).unwrap_or(u64::MAX);
+        Ok(Self { name: name.into(), quota: some, window, refill, counts: Counts::Key })
+    }
+
+    /// Another name than the window's: it stands in `RateLimit` headers and in errors.
+    ///
+    /// # Errors
+    ///
+    /// A name that a structured field cannot hold as a string (RFC 9651): printable ASCII without `"` and `\`.
+    pub fn with_name(mut self, name: &str) -> Result<Self, ConfigError> {
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+            let problem = "a quota's name is visible ASCII without quotes and backslashes";
+            return Err(ConfigError::new(name, problem, "write one as in `per-minute`").in_member("name"));
+        }
+        self.name = name.into();
+        Ok(self)
+    }
+
+    /// Whom it counts together: each key by itself, if nothing is said.
+    #[must_use]
+    pub fn counting(mut self, counts: Counts) -> Self {
+        self.counts = counts;
+        self
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many requests.
+    pub fn quota(&self) -> u32 {
+        self.quota.get()
+    }
+
+    /// In which time.
+    pub fn window(&self) -> Duration {
+        self.window
+    }
+
+    /// Whom it counts together.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The time in which one request's place is refilled, rounded up to the nanosecond.
+    pub fn refill(&self) -> Duration {
+        Duration::from_nanos(self.refill)
+    }
+
+    /// The same in nanoseconds.
+    #[cfg(feature = "memory")]
+    pub(crate) fn refill_nanos(&self) -> u64 {
+        self.refill
+    }
+}
+
+const UNITS: [(&str, u64); 5] =
+    [("second", 1), ("minute", 60), ("hour", 3_600), ("day", 86_400), ("week", 604_800)];
+
+fn unit_of(window: Duration) -> Option<&'static str> {
+    UNITS.iter().find(|(_, seconds)| Duration::from_secs(*seconds) == window).map(|(unit, _)| *unit)
+}
+
+impl FromStr for QuotaPolicy {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = |problem: &str| ConfigError::new(text, problem, "write for example `60 per minute` or `5 per 10s`");
+        let (quota, window) = text.split_once(" per ").ok_or_else(|| refuse("this is no quota"))?;
+        let quota = quota.parse().map_err(|_| refuse("the quota is no whole number up to 4294967295"))?;
+        let named = UNITS.iter().find(|(unit, _)| *unit == window).map(|(_, seconds)| *seconds);
+        let seconds = named.or_else(|| window.strip_suffix('s').and_then(|seconds| seconds.parse().ok()));
+        let seconds = seconds.ok_or_else(|| refuse("the window is no unit of time"))?;
+        Self::new(quota, Duration::from_secs(seconds)).map_err(|error| refuse_as(text, &error))
+    }
+}
+
+/// The same fault, with the value as it was written.
+fn refuse_as(text: &str, error: &ConfigError) -> ConfigError {
+    let problem = error.to_string();
+    let problem = problem.split_once("`: ").map_or(problem.as_str(), |(_, rest)| rest);
+    let problem = problem.split_once("; ").map_or(problem, |(problem, _)| problem).to_owned();
+    ConfigError::new(text, problem, error.expected())
+}
+
+/// A quota that a key or an account has of its own: spelt out, or named as the configuration defines it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnQuota {
+    /// Spelt out.
+    Policy(QuotaPolicy),
+    /// One of the configuration's, by name. A name that it does not know is the operator's error: the gate answers 500.
+    Named(String),
+}
+
+/// The quotas of a plan or a key, grouped by whom they count.
+#[derive(Debug, Default)]
+pub struct Quotas(Box<[QuotaGroup]>);
+
+/// The quotas that count the same requests together: one draw takes from all of them or from none.
+#[derive(Debug)]
+pub struct QuotaGroup {
+    counts: Counts,
+    policies: Arc<[QuotaPolicy]>,
+    pool: Slot,
+}
+
+impl Quotas {
+    /// Groups policies by whom they count, in an order that is the same everywhere.
+    pub fn new(policies: impl IntoIterator<Item = QuotaPolicy>) -> Self {
+        let mut sorted: Vec<QuotaPolicy> = policies.into_iter().collect();
+        sorted.sort_by(|a, b| (a.counts.rank(), a.window).cmp(&(b.counts.rank(), b.window)));
+        let group = |policies: &[QuotaPolicy]| QuotaGroup {
+            counts: policies[0].counts.clone(),
+            policies: policies.into(),
+            pool: Slot::new(),
+        };
+        Self(sorted.chunk_by(|a, b| a.counts == b.counts).map(group).collect())
+    }
+
+    /// The groups.
+    pub fn groups(&self) -> &[QuotaGroup] {
+        &self.0
+    }
+
+    /// All policies.
+    pub fn policies(&self) -> impl Iterator<Item = &QuotaPolicy> {
+        self.0.iter().flat_map(|group| group.policies.iter())
+    }
+
+    /// Whether there is no quota: no limit.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl QuotaGroup {
+    /// Whom the group counts.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The policies of the group, the shortest window first.
+    pub fn policies(&self) -> &Arc<[QuotaPolicy]> {
+        &self.policies
+    }
+
+    /// Where a rate limiter keeps the windows of a pool.
+    pub fn pool(&self) -> &Slot {
+        &self.pool
+    }
+}

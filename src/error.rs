@@ -1,0 +1,193 @@
+//! The two ways things go wrong outside a refusal: the operator's configuration, and a back end that could
+//! not decide.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// A fault in the configuration, found at start-up: where it stands, what is there and what would be right.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::QuotaPolicy;
+///
+/// let error = "0 per minute".parse::<QuotaPolicy>().unwrap_err();
+/// assert_eq!(error.value(), "0 per minute");
+/// assert!(error.to_string().contains("60 per minute"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    file: Option<String>,
+    line: Option<usize>,
+    member: String,
+    value: String,
+    problem: String,
+    expected: String,
+}
+
+impl ConfigError {
+    /// Says that `value` will not do, why, and what would.
+    ///
+    /// Messages are lower case and say what was being attempted; `expected` completes "write …".
+    pub fn new(value: impl Into<String>, problem: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self {
+            file: None,
+            line: None,
+            member: String::new(),
+            value: value.into(),
+            problem: problem.into(),
+            expected: expected.into(),
+        }
+    }
+
+    /// Names the member at fault, such as `plans.pro.quotas`; the first name given stays.
+    #[must_use]
+    pub fn in_member(mut self, member: impl Into<String>) -> Self {
+        if self.member.is_empty() {
+            self.member = member.into();
+        }
+        self
+    }
+
+    /// Names the file.
+    #[must_use]
+    pub fn in_file(mut self, file: impl Into<String>) -> Self {
+        self.file = Some(file.into());
+        self
+    }
+
+    /// Names the line, counted from 1; the first line given stays.
+    #[must_use]
+    pub fn at_line(mut self, line: usize) -> Self {
+        self.line.get_or_insert(line);
+        self
+    }
+
+    /// The configuration file, where one was read.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// The line in the file, counted from 1.
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+
+    /// The member at fault, as a dotted path; empty where there is none.
+    pub fn member(&self) -> &str {
+        &self.member
+    }
+
+    /// The value that was found. Never a secret.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// What would be right.
+    pub fn expected(&self) -> &str {
+        &self.expected
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, "{file}:{line}: ")?,
+            (Some(file), None) => write!(f, "{file}: ")?,
+            (None, Some(line)) => write!(f, "line {line}: ")?,
+            (None, None) => {}
+        }
+        if !self.member.is_empty() {
+            write!(f, "`{}`: ", self.member)?;
+        }
+        if !self.value.is_empty() {
+            write!(f, "found `{}`: ", self.value)?;
+        }
+        write!(f, "{}; {}", self.problem, self.expected)
+    }
+}
+
+impl Error for ConfigError {}
+
+/// A back end could not decide. The gate answers 503, never 401, and never lets the request through for it.
+///
+/// What a store knows to be absent, exhausted or insufficient is a value, not an error.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::StoreError;
+///
+/// let error = StoreError::unavailable(std::io::Error::other("connection refused"));
+/// assert!(!error.is_timeout());
+/// ```
+#[derive(Debug, Clone)]
+pub struct StoreError(Arc<Fault>);
+
+#[derive(Debug)]
+struct Fault {
+    kind: FaultKind,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FaultKind {
+    Unavailable,
+    TimedOut,
+    Overloaded,
+    Corrupt,
+}
+
+impl StoreError {
+    /// The back end cannot be reached or failed. The source must not carry a secret.
+    pub fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::of(FaultKind::Unavailable, Some(source.into()))
+    }
+
+    /// The back end did not answer in time. What it was asked may still have happened.
+    pub fn timed_out() -> Self {
+        Self::of(FaultKind::TimedOut, None)
+    }
+
+    /// The back end has no room for more at the moment.
+    pub fn overloaded() -> Self {
+        Self::of(FaultKind::Overloaded, None)
+    }
+
+    /// The back end answered with something that cannot be right, such as another key's record.
+    pub fn corrupt(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::of(FaultKind::Corrupt, Some(source.into()))
+    }
+
+    /// Whether the back end did not answer in time.
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == FaultKind::TimedOut
+    }
+
+    /// Whether the back end answered with something that cannot be right.
+    pub fn is_corrupt(&self) -> bool {
+        self.0.kind == FaultKind::Corrupt
+    }
+
+    fn of(kind: FaultKind, source: Option<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(Arc::new(Fault { kind, source }))
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0.kind {
+            FaultKind::Unavailable => "the back end is unavailable",
+            FaultKind::TimedOut => "the back end did not answer in time",
+            FaultKind::Overloaded => "the back end has no room",
+            FaultKind::Corrupt => "the back end gave an answer that cannot be right",
+        })
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,216 @@
+//! The shape of a key, checked before it is hashed or looked up.
+
+use crate::key::alphabet::base62;
+use crate::{Alphabet, ConfigError, Environment};
+
+/// How many characters there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length {
+    least: usize,
+    most: usize,
+}
+
+impl Length {
+    /// Exactly so many.
+    pub const fn exactly(characters: usize) -> Self {
+        Self { least: characters, most: characters }
+    }
+
+    /// From `least` to `most`, both allowed.
+    pub const fn between(least: usize, most: usize) -> Self {
+        Self { least, most }
+    }
+
+    fn allows(self, characters: usize) -> bool {
+        (self.least..=self.most).contains(&characters)
+    }
+}
+
+/// Characters of the checksum: a CRC-32 in base 62.
+const CHECKSUM: usize = 6;
+
+/// The most characters a key may have: it is read from a header.
+const LONGEST: usize = 512;
+
+/// The least bits of randomness that an issued key must have.
+const LEAST_BITS: f64 = 128.0;
+
+/// The shape of a key: a prefix, so many characters of an alphabet, and at the end, if so configured, a checksum.
+///
+/// Bytes are compared as they came: never trimmed, folded or normalised.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{KeyFormat, Length};
+///
+/// let format = KeyFormat::new("qd_", Length::exactly(32))?;
+/// assert!(format.accepts(b"qd_dFP5qU9rsg84w767lTOWosT6O3AetIny"));
+/// assert!(!format.accepts(b"qd_dFP5qU9rsg84w767lTOWosT6O3AetIn"));
+/// assert!(!format.accepts(b"QD_dFP5qU9rsg84w767lTOWosT6O3AetIny"));
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFormat {
+    prefix: String,
+    body: Length,
+    alphabet: Alphabet,
+    checksum: bool,
+    start: usize,
+    environment: Environment,
+}
+
+impl KeyFormat {
+    /// Keys that begin with `prefix`, followed by `body` characters of base 62 (the checksum, if any, counted).
+    ///
+    /// # Errors
+    ///
+    /// A prefix that is not visible ASCII, an empty or impossible length, a key longer than 512 characters.
+    pub fn new(prefix: impl Into<String>, body: Length) -> Result<Self, ConfigError> {
+        let prefix = prefix.into();
+        if !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let problem = "a prefix is made of visible ASCII";
+            return Err(ConfigError::new(prefix, problem, "write it as in `acme_live_`").in_member("prefix"));
+        }
+        if body.least == 0 || body.least > body.most || prefix.len() + body.most > LONGEST {
+            let (value, problem) = (format!("{}..={}", body.least, body.most), "no key can have this length");
+            let expected = format!("write at least 1, least before most, and {LONGEST} with the prefix at the most");
+            return Err(ConfigError::new(value, problem, expected).in_member("length"));
+        }
+        let start = prefix.len() + 4;
+        let (alphabet, environment) = (Alphabet::base62(), Environment::live());
+        Ok(Self { prefix, body, alphabet, checksum: false, start, environment })
+    }
+
+    /// Another alphabet than base 62.
+    #[must_use]
+    pub fn with_alphabet(mut self, alphabet: Alphabet) -> Self {
+        self.alphabet = alphabet;
+        self
+    }
+
+    /// The last six characters are the CRC-32 (IEEE) of all before them, in base 62 with leading zeros.
+    ///
+    /// # Errors
+    ///
+    /// A body without room for it, or an alphabet that lacks its characters.
+    pub fn with_checksum(mut self) -> Result<Self, ConfigError> {
+        let lacks = !Alphabet::base62().letters().iter().all(|&letter| self.alphabet.holds(letter));
+        if self.body.least <= CHECKSUM || lacks {
+            let problem = "there is no room for a checksum of six characters of base 62";
+            let expected = "give the key more than six characters of an alphabet that holds base 62";
+            return Err(ConfigError::new("true", problem, expected).in_member("checksum"));
+        }
+        self.checksum = true;
+        Ok(self)
+    }
+
+    /// How many of a key's first characters may be shown, the prefix included: four past the prefix by default.
+    ///
+    /// # Errors
+    ///
+    /// More than half of what is behind the prefix.
+    pub fn with_start(mut self, characters: usize) -> Result<Self, ConfigError> {
+        if characters.saturating_sub(self.prefix.len()) > self.body.least / 2 {
+            let problem = "the start would give away more than half of the secret";
+            let expected = "write fewer characters";
+            return Err(ConfigError::new(characters.to_string(), problem, expected).in_member("start"));
+        }
+        self.start = characters;
+        Ok(self)
+    }
+
+    /// The environment that keys of this format are issued for: `live` by default.
+    #[must_use]
+    pub fn with_environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// What stands in front of every key.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The environment that keys of this format are issued for.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Whether these bytes have the shape of a key.
+    pub fn accepts(&self, key: &[u8]) -> bool {
+        let Some(body) = key.strip_prefix(self.prefix.as_bytes()) else { return false };
+        self.body.allows(body.len())
+            && body.iter().all(|&byte| self.alphabet.holds(byte))
+            && (!self.checksum || has_checksum(key))
+    }
+
+    /// The first characters of a key, which may be shown: none of the secret where the key is too short for that.
+    pub fn start_of<'k>(&self, key: &'k str) -> &'k str {
+        let shown = if key.len() > self.start { self.start } else { self.prefix.len().min(key.len()) };
+        key.get(..shown).unwrap_or_default()
+    }
+
+    /// How many bits of randomness a new key of this format has.
+    pub fn bits(&self) -> f64 {
+        let random = self.issued_length() - if self.checksum { CHECKSUM } else { 0 };
+        #[expect(clippy::cast_precision_loss, reason = "both are far below 2^52")]
+        let bits = random as f64 * (self.alphabet.len() as f64).log2();
+        bits
+    }
+
+    /// Whether keys of this format are random enough to be issued (128 bits); others can only be accepted.
+    pub fn can_issue(&self) -> bool {
+        self.bits() >= LEAST_BITS
+    }
+
+    /// Characters behind the prefix of a new key: 44 where the format leaves a choice.
+    fn issued_length(&self) -> usize {
+        44.clamp(self.body.least, self.body.most)
+    }
+
+    /// A new key, from the operating system's randomness, every one as likely as any other.
+    ///
+    /// # Errors
+    ///
+    /// Randomness that cannot be had, or a format without room for 128 bits of it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::{KeyFormat, Length};
+    ///
+    /// let format = KeyFormat::new("acme_", Length::exactly(38))?.with_checksum()?;
+    /// let key = format.generate()?;
+    /// assert!(format.accepts(key.reveal().as_bytes()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "keygen")]
+    pub fn generate(&self) -> Result<crate::IssuedKey, crate::RandomnessError> {
+        use crate::key::issued::draw_letters;
+
+        if !self.can_issue() {
+            return Err(crate::RandomnessError::too_little(self.bits()));
+        }
+        let length = self.issued_length();
+        let mut key = zeroize::Zeroizing::new(Vec::with_capacity(self.prefix.len() + length));
+        key.extend_from_slice(self.prefix.as_bytes());
+        let random = if self.checksum { length - CHECKSUM } else { length };
+        draw_letters(self.alphabet.letters(), random, &mut key)?;
+        if self.checksum {
+            let sum = checksum(&key);
+            key.extend_from_slice(&sum);
+        }
+        Ok(crate::IssuedKey::new(&key, self.start))
+    }
+}
+
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
+    let mut sum = [0; CHECKSUM];
+    base62(u128::from(crc32fast::hash(bytes)), &mut sum);
+    sum
+}
+
+fn has_checksum(key: &[u8]) -> bool {
+    key.split_last_chunk::<CHECKSUM>().is_some_and(|(rest, sum)| checksum(rest) == *sum)
+}

@@ -1,0 +1,107 @@
+//! The hash by which a key is stored and found.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::ConfigError;
+
+/// The SHA-256 of a key, plain or keyed: all that a store knows of the secret.
+///
+/// `Debug` shows its first bytes alone. Equality takes the same time whatever is compared.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::KeyHasher;
+///
+/// let hash = KeyHasher::sha256().hash(b"mtk_demo");
+/// assert_eq!(hash, KeyHasher::sha256().hash(b"mtk_demo"));
+/// ```
+#[derive(Clone, Copy, Eq)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// A hash that was made elsewhere.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes, for a store to write.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl PartialEq for KeyHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl std::hash::Hash for KeyHash {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // The bytes are as good as random: eight of them spread a map as well as all.
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, ..] = self.0;
+        write!(f, "KeyHash({a:02x}{b:02x}..)")
+    }
+}
+
+/// How keys are hashed: plain SHA-256, or HMAC-SHA-256 under a pepper that the store does not know.
+///
+/// Keys are random, so a fast hash is right: there is no password to guess.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::KeyHasher;
+///
+/// let peppered = KeyHasher::hmac_sha256(b"a pepper of at least sixteen bytes")?;
+/// assert_ne!(peppered.hash(b"mtk_demo"), KeyHasher::sha256().hash(b"mtk_demo"));
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct KeyHasher(Option<Hmac<Sha256>>);
+
+impl KeyHasher {
+    /// Plain SHA-256.
+    pub const fn sha256() -> Self {
+        Self(None)
+    }
+
+    /// HMAC-SHA-256 (RFC 2104) under this pepper.
+    ///
+    /// # Errors
+    ///
+    /// A pepper of fewer than 16 bytes.
+    pub fn hmac_sha256(pepper: &[u8]) -> Result<Self, ConfigError> {
+        let refuse = |problem| ConfigError::new("", problem, "use at least 16 random bytes").in_member("pepper");
+        if pepper.len() < 16 {
+            return Err(refuse("the pepper is too short to be a secret"));
+        }
+        Hmac::new_from_slice(pepper).map(|mac| Self(Some(mac))).map_err(|_| refuse("the pepper does not serve"))
+    }
+
+    /// The hash of a key's exact bytes.
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        KeyHash(match &self.0 {
+            None => Sha256::digest(key).into(),
+            Some(mac) => mac.clone().chain_update(key).finalize().into_bytes().into(),
+        })
+    }
+}
+
+impl fmt::Debug for KeyHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "KeyHasher(hmac-sha256)" } else { "KeyHasher(sha256)" })
+    }
+}

@@ -1,0 +1,74 @@
+//! A new key, shown once.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A key as it is handed out, once, at its creation: its memory is wiped when it goes.
+///
+/// `Debug` shows its start alone; there is no `Display`, no `Clone` and no `Serialize`.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{KeyFormat, Length};
+///
+/// let key = KeyFormat::new("acme_", Length::exactly(32))?.generate()?;
+/// assert!(key.reveal().starts_with("acme_"));
+/// assert!(!format!("{key:?}").contains(key.reveal()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct IssuedKey {
+    secret: Zeroizing<String>,
+    start: usize,
+}
+
+impl IssuedKey {
+    /// A key of ASCII bytes, of which the first `start` may be shown.
+    pub(crate) fn new(key: &[u8], start: usize) -> Self {
+        Self { secret: Zeroizing::new(key.iter().map(|&byte| char::from(byte)).collect()), start }
+    }
+
+    /// The whole key: for its owner's eyes.
+    pub fn reveal(&self) -> &str {
+        &self.secret
+    }
+
+    /// The first characters, which may be shown and stored.
+    pub fn start(&self) -> &str {
+        self.secret.get(..self.start).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for IssuedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IssuedKey({}..)", self.start())
+    }
+}
+
+/// No key could be made: the operating system gave no randomness, or the format has no room for enough of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("failed to make a key since {0}")]
+pub struct RandomnessError(String);
+
+impl RandomnessError {
+    pub(crate) fn too_little(bits: f64) -> Self {
+        Self(format!("its format has room for {bits:.0} bits of randomness, and 128 are needed"))
+    }
+}
+
+/// Appends `count` letters, each as likely as any other.
+///
+/// A random byte at or above the largest multiple of the alphabet's size is rejected, not folded: folding would
+/// make the first letters likelier.
+pub(crate) fn draw_letters(letters: &[u8], count: usize, out: &mut Vec<u8>) -> Result<(), RandomnessError> {
+    let fair = 256 - 256 % letters.len();
+    let (mut pool, end) = (Zeroizing::new([0_u8; 64]), out.len() + count);
+    while out.len() < end {
+        getrandom::fill(&mut *pool)
+            .map_err(|error| RandomnessError(format!("the operating system gave no randomness: {error}")))?;
+        let drawn = pool.iter().map(|&byte| usize::from(byte)).filter(|&byte| byte < fair);
+        out.extend(drawn.map(|byte| letters[byte % letters.len()]).take(end - out.len()));
+    }
+    Ok(())
+}

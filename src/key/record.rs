@@ -1,0 +1,155 @@
+//! What is known of a key.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::account::OwnQuota;
+use crate::{Account, Caps, ConfigError, Environment, KeyHash, KeyId, Scope, Slot, Timestamp};
+
+/// Whether a key may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum KeyStatus {
+    /// It may.
+    #[default]
+    Active,
+    /// It may not, until it is resumed.
+    Paused,
+    /// It may not, ever again.
+    Revoked,
+}
+
+/// A path that a restricted key may call: exact, or ending in `/*` for all that lies below.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::PathPattern;
+///
+/// let below: PathPattern = "/v1/candles/*".parse()?;
+/// assert!(below.covers("/v1/candles/BTC") && !below.covers("/v1/candles") && !below.covers("/v1/candles/"));
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PathPattern(Arc<str>);
+
+impl PathPattern {
+    /// Whether the pattern covers this path, byte for byte.
+    pub fn covers(&self, path: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(above) => path.strip_prefix(above).is_some_and(|below| !below.is_empty()),
+            None => path == &*self.0,
+        }
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PathPattern {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let stem = text.strip_suffix("/*").unwrap_or(text);
+        if !text.starts_with('/') || stem.contains(['*', '?', '#']) {
+            let problem = "no path of a request can match this";
+            return Err(ConfigError::new(text, problem, "write a path as in `/v1/candles` or `/v1/candles/*`"));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// All that is known of a key: what a [`KeyStore`](crate::KeyStore) finds by the key's hash.
+///
+/// A record is a value: whoever changes a key or its account puts a new record in the old one's place. `None` and an
+/// empty list are two things throughout: `scopes: None` is a key without restriction, an empty list grants nothing;
+/// `allowlist: None` is any address, an empty list no address.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use tollgate::{Account, KeyHasher, KeyId, KeyRecord, KeyStatus};
+///
+/// let account = Arc::new(Account::new("acme", "pro"));
+/// let hash = KeyHasher::sha256().hash(b"acme_secret");
+/// let record = KeyRecord::new(KeyId::from_bytes([7; 16]), hash, account);
+/// assert_eq!(record.status, KeyStatus::Active);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct KeyRecord {
+    /// The key's id, the same through every rotation.
+    pub id: KeyId,
+    /// The hash of its secret.
+    pub hash: KeyHash,
+    /// Its first characters, which may be shown.
+    pub start: String,
+    /// What its owner calls it.
+    pub name: String,
+    /// Who holds it, as of when the record was read.
+    pub account: Arc<Account>,
+    /// Whether it may be used.
+    pub status: KeyStatus,
+    /// Where it belongs.
+    pub environment: Environment,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// From when on it may not be used.
+    pub expires_at: Option<Timestamp>,
+    /// What it may be used for; `None` for everything.
+    pub scopes: Option<Vec<Scope>>,
+    /// The paths it may call; `None` for all.
+    pub paths: Option<Vec<PathPattern>>,
+    /// The networks it may be used from; `None` for all.
+    pub allowlist: Option<Vec<IpNet>>,
+    /// Quotas in place of its account's and its plan's; an empty list is no limit.
+    pub quotas: Option<Vec<OwnQuota>>,
+    /// Caps in place of its account's and its plan's.
+    pub caps: Option<Caps>,
+    /// Whatever else the service keeps with it.
+    pub metadata: BTreeMap<String, String>,
+    /// Where the gate keeps what the record's plan comes to.
+    pub terms: Slot,
+    /// Where a rate limiter keeps the key's windows.
+    pub limits: Slot,
+}
+
+impl KeyRecord {
+    /// An active key of the environment `live`, without restriction.
+    pub fn new(id: KeyId, hash: KeyHash, account: Arc<Account>) -> Self {
+        Self {
+            id,
+            hash,
+            start: String::new(),
+            name: String::new(),
+            account,
+            status: KeyStatus::Active,
+            environment: Environment::live(),
+            created_at: None,
+            expires_at: None,
+            scopes: None,
+            paths: None,
+            allowlist: None,
+            quotas: None,
+            caps: None,
+            metadata: BTreeMap::new(),
+            terms: Slot::new(),
+            limits: Slot::new(),
+        }
+    }
+
+    /// Whether the key is restricted to scopes or paths.
+    pub fn is_restricted(&self) -> bool {
+        self.scopes.is_some() || self.paths.is_some()
+    }
+
+    /// Whether the key has expired: it has from the instant `expires_at` on.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| now >= end)
+    }
+}

@@ -1,0 +1,201 @@
+//! Where a key stands in a request.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
+use crate::request::Occurs;
+use crate::{ConfigError, PresentedKey, RequestView, query};
+
+/// A place where a key may stand. A gate has an ordered list of them, and the first that is present decides.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::KeySource;
+///
+/// let source = KeySource::header("X-API-Key")?;
+/// assert_eq!(source.to_string(), "header x-api-key");
+/// assert!(KeySource::header("X API Key").is_err());
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySource(Place);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Header(HeaderName),
+    Authorization { scheme: String, literal: bool },
+    Query(String),
+}
+
+impl KeySource {
+    /// A header that holds the key and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// A name that no header can have, and `Authorization`, which names a scheme.
+    pub fn header(name: &str) -> Result<Self, ConfigError> {
+        let refuse = |problem: String, expected| Err(ConfigError::new(name, problem, expected).in_member("header"));
+        match HeaderName::try_from(name) {
+            Ok(AUTHORIZATION) => refuse("this header names a scheme".into(), "write `authorization = \"Bearer\"`"),
+            Ok(name) => Ok(Self(Place::Header(name))),
+            Err(error) => refuse(format!("no header has this name: {error}"), "write one as in `X-API-Key`"),
+        }
+    }
+
+    /// The `Authorization` header with this scheme, in any case, and one or more spaces behind it (RFC 6750,
+    /// section 2.1).
+    ///
+    /// # Errors
+    ///
+    /// A scheme that is no token (RFC 9110, section 5.6.2).
+    pub fn authorization(scheme: &str) -> Result<Self, ConfigError> {
+        Self::with_scheme(scheme, false)
+    }
+
+    /// The `Authorization` header that begins with the literal scheme and exactly one space.
+    ///
+    /// # Errors
+    ///
+    /// A scheme that is no token (RFC 9110, section 5.6.2).
+    pub fn authorization_literal(scheme: &str) -> Result<Self, ConfigError> {
+        Self::with_scheme(scheme, true)
+    }
+
+    fn with_scheme(scheme: &str, literal: bool) -> Result<Self, ConfigError> {
+        if scheme.is_empty() || !scheme.bytes().all(is_token) {
+            let problem = "no authorization scheme has this name";
+            return Err(ConfigError::new(scheme, problem, "write one as in `Bearer`").in_member("authorization"));
+        }
+        Ok(Self(Place::Authorization { scheme: scheme.to_owned(), literal }))
+    }
+
+    /// A query parameter. It is compared, name and value, as it reads percent-decoded once.
+    ///
+    /// # Errors
+    ///
+    /// An empty name, or one that is not visible ASCII.
+    pub fn query(name: &str) -> Result<Self, ConfigError> {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#%+".contains(&byte)) {
+            let problem = "no query parameter for a key has this name";
+            return Err(ConfigError::new(name, problem, "write one as in `api-key`").in_member("query"));
+        }
+        Ok(Self(Place::Query(name.to_owned())))
+    }
+
+    /// The header that the key stands in.
+    pub(crate) fn header_name(&self) -> Option<&HeaderName> {
+        match &self.0 {
+            Place::Header(name) => Some(name),
+            Place::Authorization { .. } => Some(&AUTHORIZATION),
+            Place::Query(_) => None,
+        }
+    }
+
+    /// The query parameter that the key stands in.
+    pub(crate) fn parameter(&self) -> Option<&str> {
+        if let Place::Query(name) = &self.0 { Some(name) } else { None }
+    }
+
+    /// The scheme of the challenge that a 401 names for this source (RFC 9110, section 11.6.1).
+    pub(crate) fn challenge_scheme(&self) -> &str {
+        if let Place::Authorization { scheme, .. } = &self.0 { scheme } else { "ApiKey" }
+    }
+
+    fn find<'a>(&self, view: &RequestView<'a>) -> Finding<'a> {
+        match &self.0 {
+            Place::Header(name) => match view.field(name) {
+                Occurs::Never => Finding::Absent,
+                Occurs::Once(value) => Finding::Key(PresentedKey::borrowed(value)),
+                Occurs::Often => Finding::Twice,
+            },
+            Place::Authorization { scheme, literal } => match view.field(&AUTHORIZATION) {
+                Occurs::Never => Finding::Absent,
+                Occurs::Once(value) => credential(value, scheme.as_bytes(), *literal),
+                Occurs::Often => Finding::Twice,
+            },
+            Place::Query(name) => view.query().map_or(Finding::Absent, |query| parameter(query, name)),
+        }
+    }
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Header(name) => write!(f, "header {name}"),
+            Place::Authorization { scheme, .. } => write!(f, "authorization {scheme}"),
+            Place::Query(name) => write!(f, "query {name}"),
+        }
+    }
+}
+
+/// What a source holds.
+#[derive(Debug)]
+pub(crate) enum Finding<'a> {
+    /// Nothing.
+    Absent,
+    /// A credential of another scheme.
+    Foreign,
+    /// The source is there, and there is no key in it.
+    Malformed,
+    /// The source is there more than once, or two sources are there that may not be.
+    Twice,
+    /// A key, yet to be checked.
+    Key(PresentedKey<'a>),
+}
+
+/// The key of the first source that is present, and which source that is.
+pub(crate) fn find_key<'a>(
+    sources: &[KeySource],
+    view: &RequestView<'a>,
+    refuse_conflict: bool,
+) -> (Finding<'a>, usize) {
+    let mut missing = Finding::Absent;
+    for (place, source) in sources.iter().enumerate() {
+        match source.find(view) {
+            Finding::Absent => {}
+            Finding::Foreign => missing = Finding::Malformed,
+            found => {
+                let another = |later: &KeySource| !matches!(later.find(view), Finding::Absent | Finding::Foreign);
+                let conflict = refuse_conflict && sources[place + 1..].iter().any(another);
+                return (if conflict { Finding::Twice } else { found }, place);
+            }
+        }
+    }
+    (missing, 0)
+}
+
+fn credential<'a>(value: &'a [u8], scheme: &[u8], literal: bool) -> Finding<'a> {
+    let Some((named, rest)) = value.split_at_checked(scheme.len()) else { return Finding::Foreign };
+    let same = if literal { named == scheme } else { named.eq_ignore_ascii_case(scheme) };
+    let key = match rest {
+        _ if !same => return Finding::Foreign,
+        [b' ', key @ ..] if literal => key,
+        [b' ', ..] => &rest[rest.iter().take_while(|&&byte| byte == b' ').count()..],
+        [byte, ..] if is_token(*byte) => return Finding::Foreign,
+        _ => return Finding::Malformed,
+    };
+    if key.is_empty() { Finding::Malformed } else { Finding::Key(PresentedKey::borrowed(key)) }
+}
+
+fn parameter<'a>(query: &'a str, name: &str) -> Finding<'a> {
+    let mut found = Finding::Absent;
+    for (_, value) in query::pairs(query).filter(|(sent, _)| query::names(sent, name)) {
+        if !matches!(found, Finding::Absent) {
+            return Finding::Twice;
+        }
+        found = Finding::Key(match query::decode(value.unwrap_or_default()) {
+            Cow::Borrowed(key) => PresentedKey::borrowed(key),
+            Cow::Owned(key) => PresentedKey::decoded(key),
+        });
+    }
+    found
+}
+
+/// A character of a token (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

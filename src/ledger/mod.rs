@@ -1,0 +1,105 @@
+//! Where credits are spent.
+
+#[cfg(feature = "memory")]
+mod memory;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+#[cfg(feature = "memory")]
+pub use memory::MemoryLedger;
+
+use crate::{Account, Allowance, ChargeId, Credits, Now, StoreFuture};
+
+/// A charge to be made: whose, how much, and what the account's plan gives.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Charge<'a> {
+    /// The id, made by the gate.
+    pub id: ChargeId,
+    /// Who pays.
+    pub account: &'a Account,
+    /// How much; never zero.
+    pub amount: Credits,
+    /// What the plan gives, and when again.
+    pub allowance: &'a Allowance,
+    /// The time of the request.
+    pub now: Now,
+}
+
+impl<'a> Charge<'a> {
+    /// A charge of `amount` to `account`, on the terms of its plan.
+    pub fn new(id: ChargeId, account: &'a Account, amount: Credits, allowance: &'a Allowance, now: Now) -> Self {
+        Self { id, account, amount, allowance, now }
+    }
+}
+
+/// What became of a charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "an insufficient balance must refuse the request"]
+pub enum Charged {
+    /// It was taken. The balance is what is left; `None` for an account without limit.
+    Posted {
+        /// What is left.
+        balance: Option<Credits>,
+    },
+    /// It was not: the balance is smaller than the amount, and as it was.
+    Insufficient {
+        /// What there is.
+        balance: Credits,
+    },
+}
+
+/// Spends credits: a charge is taken before the handler runs, and settled or refunded after.
+///
+/// # Contract
+///
+/// - **Atomic.** A call is one read-decide-write: of any number of concurrent charges those are posted that the balance
+///   has room for, and it is never negative, not even for a moment.
+/// - **Conserved.** At any time, what was granted and put in equals the balance, the open charges and what was settled.
+/// - **Idempotent by id.** A charge that is repeated while it is open is posted once. A settlement or a refund that is
+///   repeated, that follows the other, or whose charge was never posted changes nothing.
+/// - **Grants.** Where the plan has a [`Grant`](crate::Grant) that has come due since it was last given, the balance is
+///   first raised to its amount (never lowered), once however many calls race for it or periods have passed. The time is
+///   that of the argument; time that steps back gives nothing twice. A balance that does not exist is opened by the
+///   grant's first amount, or at zero where there is none.
+/// - **Closed when in doubt.** An `Err` says that the ledger could not decide. The gate answers 503 and refunds the id:
+///   a refund must undo a charge that was posted although its answer was lost.
+pub trait CreditLedger: Debug + Send + Sync + 'static {
+    /// Takes the amount, if the balance has room for it.
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged>;
+
+    /// Closes a charge at its final cost, at most what was charged: the rest goes back.
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()>;
+
+    /// Closes a charge and gives it back whole.
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()>;
+}
+
+impl<T: CreditLedger + ?Sized> CreditLedger for Arc<T> {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        (**self).charge(charge)
+    }
+
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+        (**self).settle(account, id, cost)
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        (**self).refund(account, id)
+    }
+}
+
+impl<T: CreditLedger + ?Sized> CreditLedger for Box<T> {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        (**self).charge(charge)
+    }
+
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+        (**self).settle(account, id, cost)
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        (**self).refund(account, id)
+    }
+}

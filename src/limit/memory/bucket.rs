@@ -1,0 +1,165 @@
+//! The windows of one key, account or pool, behind one lock.
+
+use std::cell::Cell;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{NotKeyed, StateStore};
+use smallvec::SmallVec;
+
+use crate::QuotaPolicy;
+use crate::limit::{Quota, Standing};
+
+/// The windows that count the same requests.
+#[derive(Debug)]
+pub(super) struct Bucket(Mutex<Windows>);
+
+#[derive(Debug)]
+pub(super) struct Windows {
+    policies: Arc<[QuotaPolicy]>,
+    cells: SmallVec<[Window; 2]>,
+}
+
+/// When a window is full again, in monotonic nanoseconds, and when it would be if the draw in hand is taken.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    full_at: u64,
+    tested: u64,
+}
+
+impl Bucket {
+    pub(super) fn new(policies: &Arc<[QuotaPolicy]>) -> Self {
+        let cells = policies.iter().map(|_| Window::default()).collect();
+        Self(Mutex::new(Windows { policies: Arc::clone(policies), cells }))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Windows> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether all windows are full, so that nothing is lost with them.
+    pub(super) fn is_idle(&self, now: u64) -> bool {
+        self.lock().cells.iter().all(|window| window.full_at <= now)
+    }
+}
+
+impl Windows {
+    /// Tests every window, without taking from any.
+    pub(super) fn test(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64, verdict: &mut Verdict) {
+        self.follow(policies);
+        for (policy, window) in policies.iter().zip(&mut self.cells) {
+            let ahead = Cell::new(window.full_at.saturating_sub(now));
+            let refused = test_cell(policy, &ahead);
+            window.tested = now.saturating_add(ahead.get());
+            verdict.count(policy, ahead.get(), refused);
+        }
+    }
+
+    /// Takes what was tested.
+    pub(super) fn take(&mut self) {
+        for window in &mut self.cells {
+            window.full_at = window.tested;
+        }
+    }
+
+    pub(super) fn peek(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64, standings: &mut Vec<Standing>) {
+        self.follow(policies);
+        for (policy, window) in policies.iter().zip(&self.cells) {
+            let ahead = window.full_at.saturating_sub(now);
+            standings.push(Standing::new(standings.len(), remaining(policy, ahead), Duration::from_nanos(ahead)));
+        }
+    }
+
+    /// Takes over other policies, as when a key changes its plan: a window of the same name and length keeps its state.
+    fn follow(&mut self, policies: &Arc<[QuotaPolicy]>) {
+        if Arc::ptr_eq(&self.policies, policies) {
+            return;
+        }
+        let same = |a: &QuotaPolicy, b: &QuotaPolicy| a.name() == b.name() && a.window() == b.window();
+        let kept = |policy| self.policies.iter().position(|old| same(old, policy)).map(|place| self.cells[place]);
+        self.cells = policies.iter().map(|policy| kept(policy).unwrap_or_default()).collect();
+        self.policies = Arc::clone(policies);
+    }
+}
+
+/// What all windows of a draw come to.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    seen: usize,
+    wait: Option<(u64, Standing)>,
+    least: Option<Standing>,
+}
+
+impl Verdict {
+    fn count(&mut self, policy: &QuotaPolicy, ahead: u64, refused: Option<u64>) {
+        let standing = Standing::new(self.seen, remaining(policy, ahead), Duration::from_nanos(ahead));
+        self.seen += 1;
+        if let Some(wait) = refused {
+            if self.wait.as_ref().is_none_or(|(longest, _)| wait > *longest) {
+                self.wait = Some((wait, standing));
+            }
+        } else if self.least.as_ref().is_none_or(|least| standing.remaining < least.remaining) {
+            self.least = Some(standing);
+        }
+    }
+
+    pub(super) fn admits(&self) -> bool {
+        self.wait.is_none()
+    }
+
+    pub(super) fn into_quota(self) -> Quota {
+        match self.wait {
+            Some((wait, standing)) => Quota::Exceeded { retry_after: Duration::from_nanos(wait), standing },
+            None => Quota::Within(self.least.unwrap_or(Standing::new(0, u32::MAX, Duration::ZERO))),
+        }
+    }
+}
+
+/// How many more requests a window admits that is `ahead` nanoseconds from being full.
+fn remaining(policy: &QuotaPolicy, ahead: u64) -> u32 {
+    let room = policy.refill_nanos().saturating_mul(u64::from(policy.quota())).saturating_sub(ahead);
+    u32::try_from(room / policy.refill_nanos()).unwrap_or(u32::MAX)
+}
+
+/// Draws one cell, where the window is full again in `ahead` nanoseconds; says how long to wait where there is none.
+///
+/// governor reads a clock and keeps a state. Both stand still here: its clock shows zero and its state counts from now,
+/// so that time is the caller's and nothing is kept before all windows have agreed.
+fn test_cell(policy: &QuotaPolicy, ahead: &Cell<u64>) -> Option<u64> {
+    let burst = NonZeroU32::new(policy.quota())?;
+    let quota = governor::Quota::with_period(policy.refill())?.allow_burst(burst);
+    let limiter: governor::RateLimiter<_, _, _, NoOpMiddleware<Nanos>> =
+        governor::RateLimiter::new(quota, Ahead(ahead), Standstill);
+    let refusal = limiter.check().err()?;
+    Some(u64::try_from(refusal.wait_time_from(Nanos::default()).as_nanos()).unwrap_or(u64::MAX))
+}
+
+struct Ahead<'a>(&'a Cell<u64>);
+
+impl StateStore for Ahead<'_> {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let (outcome, next) = decide(Some(Nanos::new(self.0.get())))?;
+        self.0.set(next.as_u64());
+        Ok(outcome)
+    }
+}
+
+#[derive(Debug)]
+struct Standstill;
+
+impl Clock for Standstill {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::default()
+    }
+}

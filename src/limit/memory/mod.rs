@@ -1,0 +1,174 @@
+//! Windows in this process's memory.
+
+mod bucket;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bucket::{Bucket, Verdict};
+use smallvec::SmallVec;
+
+use crate::limit::{Draw, Quota, RateLimiter, Standing};
+use crate::{AccountId, Counts, KeyId, PoolName, QuotaGroup, Slot, SlotOwner, StoreError, StoreFuture};
+
+/// Whose windows a bucket holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Subject {
+    Key(KeyId),
+    Account(AccountId),
+    Pool(PoolName),
+}
+
+/// Rate limits in memory: [`governor`]'s GCRA over all windows of a key at once.
+///
+/// State is kept only for keys, accounts and pools that exist, at most for as many as the capacity says; what is idle
+/// (all windows full) is dropped when room is needed, what is not is never dropped: at the capacity a new key is
+/// answered 503 until a window fills.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::MemoryLimiter;
+///
+/// let limiter = MemoryLimiter::with_capacity(100_000);
+/// assert!(limiter.is_empty());
+/// ```
+pub struct MemoryLimiter {
+    owner: SlotOwner,
+    buckets: papaya::HashMap<Subject, Arc<Bucket>>,
+    capacity: usize,
+    /// How many buckets there may be before idle ones are looked for.
+    sweep_at: AtomicUsize,
+}
+
+/// A bucket by the pointer that its record keeps, or by look-up.
+enum Held<'a> {
+    Pointer(&'a Bucket),
+    Shared(Arc<Bucket>),
+}
+
+impl Held<'_> {
+    fn bucket(&self) -> &Bucket {
+        match self {
+            Self::Pointer(bucket) => bucket,
+            Self::Shared(bucket) => bucket,
+        }
+    }
+}
+
+type PerGroup<T> = SmallVec<[T; 3]>;
+
+/// Buckets below which idle ones are left alone.
+const FEW: usize = 1024;
+
+impl MemoryLimiter {
+    /// A limiter for up to a million keys.
+    pub fn new() -> Self {
+        Self::with_capacity(1_000_000)
+    }
+
+    /// A limiter for up to so many keys, accounts and pools together.
+    pub fn with_capacity(capacity: usize) -> Self {
+        let (owner, buckets) = (SlotOwner::new(), papaya::HashMap::new());
+        Self { owner, buckets, capacity, sweep_at: AtomicUsize::new(FEW.min(capacity)) }
+    }
+
+    /// How many keys, accounts and pools have windows.
+    pub fn len(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.is_empty()
+    }
+
+    /// Drops the windows that are full and that no record points to. It is done as room is needed; there is no need to
+    /// call it.
+    pub fn drop_idle(&self, now: crate::Now) {
+        self.buckets.pin().retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle(now.ticks()));
+    }
+
+    fn held<'a>(&self, draw: &Draw<'a>) -> Result<PerGroup<Held<'a>>, StoreError> {
+        draw.quotas.groups().iter().map(|group| self.find(draw, group)).collect()
+    }
+
+    fn find<'a>(&self, draw: &Draw<'a>, group: &'a QuotaGroup) -> Result<Held<'a>, StoreError> {
+        let slot: &'a Slot = match group.counts() {
+            Counts::Key => &draw.key.limits,
+            Counts::Account => &draw.key.account.limits,
+            Counts::Pool(_) => group.pool(),
+        };
+        if let Some(bucket) = slot.get::<Bucket>(self.owner) {
+            return Ok(Held::Pointer(bucket));
+        }
+        let bucket = self.find_or_make(draw, group)?;
+        slot.fill(self.owner, Arc::clone(&bucket));
+        Ok(Held::Shared(bucket))
+    }
+
+    fn find_or_make(&self, draw: &Draw<'_>, group: &QuotaGroup) -> Result<Arc<Bucket>, StoreError> {
+        let subject = match group.counts() {
+            Counts::Key => Subject::Key(draw.key.id),
+            Counts::Account => Subject::Account(draw.key.account.id.clone()),
+            Counts::Pool(name) => Subject::Pool(name.clone()),
+        };
+        let buckets = self.buckets.pin();
+        if let Some(bucket) = buckets.get(&subject) {
+            return Ok(Arc::clone(bucket));
+        }
+        if buckets.len() >= self.sweep_at.load(Ordering::Relaxed) {
+            self.drop_idle(draw.now);
+            let next = (buckets.len() * 2).clamp(FEW.min(self.capacity), self.capacity);
+            self.sweep_at.store(next, Ordering::Relaxed);
+            if buckets.len() >= self.capacity {
+                return Err(StoreError::overloaded());
+            }
+        }
+        Ok(Arc::clone(buckets.get_or_insert_with(subject, || Arc::new(Bucket::new(group.policies())))))
+    }
+}
+
+impl RateLimiter for MemoryLimiter {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+        let held = match self.held(draw) {
+            Ok(held) => held,
+            Err(error) => return StoreFuture::failed(error),
+        };
+        // Groups are in one order everywhere, so that two draws cannot wait for each other.
+        let mut locked: PerGroup<_> = held.iter().map(|held| held.bucket().lock()).collect();
+        let mut verdict = Verdict::default();
+        for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
+            windows.test(group.policies(), draw.now.ticks(), &mut verdict);
+        }
+        if verdict.admits() {
+            locked.iter_mut().for_each(|windows| windows.take());
+        }
+        StoreFuture::ready(verdict.into_quota())
+    }
+
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+        let held = match self.held(draw) {
+            Ok(held) => held,
+            Err(error) => return StoreFuture::failed(error),
+        };
+        let mut standings = Vec::new();
+        for (held, group) in held.iter().zip(draw.quotas.groups()) {
+            held.bucket().lock().peek(group.policies(), draw.now.ticks(), &mut standings);
+        }
+        StoreFuture::ready(standings)
+    }
+}
+
+impl Default for MemoryLimiter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryLimiter").field("buckets", &self.len()).field("capacity", &self.capacity).finish()
+    }
+}

@@ -1,0 +1,106 @@
+//! How many requests in which time.
+
+#[cfg(feature = "memory")]
+mod memory;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[cfg(feature = "memory")]
+pub use memory::MemoryLimiter;
+
+use crate::{KeyRecord, Now, Quotas, StoreFuture};
+
+/// A draw to be made: one cell from every window of a key.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Draw<'a> {
+    /// Whose request it is.
+    pub key: &'a KeyRecord,
+    /// The quotas in force, grouped by whom they count; never empty.
+    pub quotas: &'a Quotas,
+    /// The time of the request.
+    pub now: Now,
+}
+
+impl<'a> Draw<'a> {
+    /// A draw from the windows of `quotas` for a request with `key`.
+    pub fn new(key: &'a KeyRecord, quotas: &'a Quotas, now: Now) -> Self {
+        Self { key, quotas, now }
+    }
+}
+
+/// How a window stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Standing {
+    /// Which window: its place among [`Quotas::policies`].
+    pub policy: usize,
+    /// How many more requests it admits at once.
+    pub remaining: u32,
+    /// In what time it is full again.
+    pub reset: Duration,
+}
+
+impl Standing {
+    /// A window that admits `remaining` more requests and is full again after `reset`.
+    pub fn new(policy: usize, remaining: u32, reset: Duration) -> Self {
+        Self { policy, remaining, reset }
+    }
+}
+
+/// What became of a draw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "an exceeded quota must refuse the request"]
+pub enum Quota {
+    /// Every window admitted the request, and each gave a cell. The standing is that of the window with the least left.
+    Within(Standing),
+    /// A window did not, and none gave a cell.
+    Exceeded {
+        /// In what time all windows will admit a request, if no other is admitted first.
+        retry_after: Duration,
+        /// The window that takes the longest for it.
+        standing: Standing,
+    },
+}
+
+/// Limits rates: GCRA over all windows of a key at once.
+///
+/// # Contract
+///
+/// - **All or none.** A draw takes one cell from every window, or from none: one call is one atomic read-decide-write
+///   over all of them, whomever they count.
+/// - **Exact.** A request that is told `retry_after` is admitted from that instant on, and not before, if no other is
+///   admitted in between.
+/// - **Time** is the argument's monotonic time in process; a limiter that several machines share takes its server's.
+/// - **Bounded.** State is kept for keys that exist, and idle state (a full window) is dropped. At its bound a limiter
+///   answers `Err`; it never drops a window that is not full, which would admit what it must refuse.
+/// - **Lossy at worst upwards.** State may be lost in a crash; a quota is then admitted once more.
+pub trait RateLimiter: Debug + Send + Sync + 'static {
+    /// Takes a cell from every window, if all have one.
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota>;
+
+    /// How every window stands, in the order of [`Quotas::policies`], without taking anything.
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>>;
+}
+
+impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+        (**self).draw(draw)
+    }
+
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+        (**self).peek(draw)
+    }
+}
+
+impl<T: RateLimiter + ?Sized> RateLimiter for Box<T> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+        (**self).draw(draw)
+    }
+
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+        (**self).peek(draw)
+    }
+}

@@ -1,0 +1,78 @@
+//! A place on a record where a back end keeps a pointer to its own state.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Says whose state a [`Slot`] holds; every back end that uses slots makes one for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotOwner(u64);
+
+impl SlotOwner {
+    /// An owner unlike any other in this process.
+    #[expect(clippy::new_without_default, reason = "two owners are never equal")]
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A place on a [`KeyRecord`](crate::KeyRecord), an [`Account`](crate::Account) or a pool where a back end keeps
+/// a pointer to the state that it owns elsewhere, and so saves a look-up on every request.
+///
+/// The first owner to fill a slot keeps it; another finds it taken and looks its state up. A slot is never part of
+/// the record's value: a clone starts empty, and two records that differ only in slots are equal.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use tollgate::{Slot, SlotOwner};
+///
+/// let (slot, mine, other) = (Slot::new(), SlotOwner::new(), SlotOwner::new());
+/// slot.fill(mine, Arc::new(7_u32));
+/// assert_eq!(slot.get::<u32>(mine), Some(&7));
+/// assert_eq!(slot.get::<u32>(other), None);
+/// ```
+#[derive(Default)]
+pub struct Slot(OnceLock<(SlotOwner, Arc<dyn Any + Send + Sync>)>);
+
+impl Slot {
+    /// An empty slot.
+    pub const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// What `owner` keeps here.
+    pub fn get<T: Any>(&self, owner: SlotOwner) -> Option<&T> {
+        let (holder, state) = self.0.get()?;
+        if *holder == owner { state.downcast_ref() } else { None }
+    }
+
+    /// Keeps a pointer to `state`, unless the slot is taken.
+    pub fn fill<T: Any + Send + Sync>(&self, owner: SlotOwner, state: Arc<T>) {
+        // A slot that is taken stays taken: its state is found by look-up then.
+        let _ = self.0.set((owner, state));
+    }
+}
+
+impl Clone for Slot {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl PartialEq for Slot {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Slot {}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.get().is_some() { "Slot(filled)" } else { "Slot(empty)" })
+    }
+}

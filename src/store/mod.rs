@@ -1,0 +1,60 @@
+//! Where keys are found.
+
+#[cfg(feature = "memory")]
+mod memory;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+#[cfg(feature = "memory")]
+pub use memory::MemoryStore;
+
+use crate::{KeyHash, KeyRecord, StoreFuture};
+
+/// Finds a key's record by the hash of its secret.
+///
+/// # Contract
+///
+/// - **Exact.** The record found has this hash; a store compares all 32 bytes, as bytes. The gate checks it again.
+/// - **Absent is a value.** `Ok(None)` says that there is no such key. Whatever keeps a store from knowing (an outage,
+///   a timeout, a record that cannot be read) is an `Err`: the gate answers 503 for it, and 401 only for `Ok(None)`.
+/// - **No verdicts.** A store returns revoked, paused and expired keys like any other. It is the gate that judges, on
+///   every request.
+/// - **Staleness.** A store may answer from a cache, within a bound that it documents. What was revoked through the
+///   same store is not found active by any call that begins later.
+/// - **Secret.** The hash may be logged by nobody; it comes from untrusted input, so a store that keeps answers bounds
+///   how many absent hashes it remembers.
+///
+/// # Example
+///
+/// A store over a constant list:
+///
+/// ```
+/// use std::sync::Arc;
+/// use tollgate::{KeyHash, KeyRecord, KeyStore, StoreFuture};
+///
+/// #[derive(Debug)]
+/// struct Fixed(Vec<Arc<KeyRecord>>);
+///
+/// impl KeyStore for Fixed {
+///     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+///         StoreFuture::ready(self.0.iter().find(|record| record.hash == *hash).cloned())
+///     }
+/// }
+/// ```
+pub trait KeyStore: Debug + Send + Sync + 'static {
+    /// Finds the record of the key with this hash.
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>>;
+}
+
+impl<T: KeyStore + ?Sized> KeyStore for Arc<T> {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        (**self).find(hash)
+    }
+}
+
+impl<T: KeyStore + ?Sized> KeyStore for Box<T> {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        (**self).find(hash)
+    }
+}
