@@ -50,6 +50,12 @@ impl Slot {
         if *holder == owner { state.downcast_ref() } else { None }
     }
 
+    /// What `owner` keeps here, to be shared.
+    pub fn share<T: Any + Send + Sync>(&self, owner: SlotOwner) -> Option<Arc<T>> {
+        let (holder, state) = self.0.get()?;
+        if *holder == owner { Arc::clone(state).downcast().ok() } else { None }
+    }
+
     /// Keeps a pointer to `state`, unless the slot is taken.
     pub fn fill<T: Any + Send + Sync>(&self, owner: SlotOwner, state: Arc<T>) {
         // A slot that is taken stays taken: its state is found by look-up then.

@@ -6,6 +6,7 @@ mod holder;
 mod plan;
 mod quota;
 
+pub(crate) use caps::{Breach, BreachKind, number};
 pub use caps::{Cap, Caps};
 pub use grant::{CalendarUnit, Grant, GrantPeriod};
 pub use holder::{Account, AccountStatus, Subscription};

@@ -70,8 +70,8 @@ impl Alphabet {
     }
 }
 
-/// The number in base 62, in as many characters as `out` has, the last digits first to fit.
-pub(crate) fn base62(mut number: u128, out: &mut [u8]) {
+/// The number in base 62, in as many characters as `out` has.
+pub(crate) fn base62(mut number: u32, out: &mut [u8]) {
     for place in out.iter_mut().rev() {
         *place = BASE62[(number % 62) as usize];
         number /= 62;

@@ -207,7 +207,7 @@ impl KeyFormat {
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     let mut sum = [0; CHECKSUM];
-    base62(u128::from(crc32fast::hash(bytes)), &mut sum);
+    base62(crc32fast::hash(bytes), &mut sum);
     sum
 }
 

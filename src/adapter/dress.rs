@@ -1,0 +1,80 @@
+//! What the gate takes from a request before the handler sees it, and adds to the answer.
+
+use http::header::{CACHE_CONTROL, REFERRER_POLICY, VARY};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Uri};
+
+use crate::gate::{Admission, Core};
+use crate::{KeySource, query};
+
+/// Takes the key out of what the handler sees, and puts the principal in.
+pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core: &Core) {
+    for source in &core.sources {
+        if let Some(parameter) = source.parameter() {
+            strip_parameter(request.uri_mut(), parameter);
+        }
+        if let Some(header) = source.header_name() {
+            if core.strip_headers {
+                request.headers_mut().remove(header);
+            } else if let http::header::Entry::Occupied(mut values) = request.headers_mut().entry(header) {
+                values.iter_mut().for_each(|value| value.set_sensitive(true));
+            }
+        }
+    }
+    if core.principal
+        && let Some(principal) = admission.principal(core)
+    {
+        request.extensions_mut().insert(principal);
+    }
+}
+
+/// Rewrites the query without the parameter; a URI without it stays as it is.
+fn strip_parameter(uri: &mut Uri, parameter: &str) {
+    let Some(kept) = uri.query().and_then(|sent| query::without(sent, |name| query::names(name, parameter))) else {
+        return;
+    };
+    let path = uri.path();
+    let rewritten = if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") };
+    let mut parts = uri.clone().into_parts();
+    // The path and the kept parameters were parts of a URI: put together they are one too. Were they not, the query
+    // goes altogether rather than the key with it.
+    let bare = || PathAndQuery::try_from(path).unwrap_or_else(|_| PathAndQuery::from_static("/"));
+    parts.path_and_query = Some(PathAndQuery::try_from(rewritten).unwrap_or_else(|_| bare()));
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// What an answer to an admitted key needs, so that no shared cache keeps it for others: RFC 9111, section 3.5, protects
+/// the answers to `Authorization` alone.
+pub(super) fn keep_private(headers: &mut HeaderMap, admission: &Admission, core: &Core) {
+    let Some(source) = admission.entry().and_then(|entry| core.sources.get(entry.source)) else { return };
+    if source.is_authorization() {
+        return;
+    }
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+    match source.header_value() {
+        Some(name) => drop(headers.append(VARY, name)),
+        None => in_query(headers),
+    }
+}
+
+/// The answer to a key in the query: RFC 6750, section 2.3, asks for `private`, also where the handler allows caches
+/// more; and the address with the key in it is not passed on.
+fn in_query(headers: &mut HeaderMap) {
+    let shared = |value: &HeaderValue| !value.to_str().is_ok_and(|text| text.contains("private") || text.contains("no-store"));
+    if headers.get_all(CACHE_CONTROL).iter().all(shared) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+}
+
+impl KeySource {
+    fn is_authorization(&self) -> bool {
+        self.header_name() == Some(&http::header::AUTHORIZATION)
+    }
+
+    fn header_value(&self) -> Option<HeaderValue> {
+        self.header_name().map(|name| HeaderValue::from(name.clone()))
+    }
+}

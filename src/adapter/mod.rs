@@ -1,0 +1,11 @@
+//! The gate in front of a service, framework by framework.
+
+#[cfg(feature = "axum")]
+mod axum;
+mod dress;
+mod tower;
+
+pub use tower::{ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
+pub use view::Peer;
+
+mod view;

@@ -1,0 +1,62 @@
+//! The body of an answer: the service's, or the refusal's.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// The body of an answer through the gate: the service's own, untouched, or that of a refusal.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        content: Content<B>,
+    }
+}
+
+pin_project! {
+    #[project = Projected]
+    #[derive(Debug)]
+    enum Content<B> {
+        Served { #[pin] body: B },
+        Refused { body: Option<Bytes> },
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(super) fn served(body: B) -> Self {
+        Self { content: Content::Served { body } }
+    }
+
+    pub(super) fn refused(body: Bytes) -> Self {
+        Self { content: Content::Refused { body: Some(body).filter(|body| !body.is_empty()) } }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().content.project() {
+            Projected::Served { body } => body.poll_frame(cx),
+            Projected::Refused { body } => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Served { body } => body.is_end_stream(),
+            Content::Refused { body } => body.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Served { body } => body.size_hint(),
+            Content::Refused { body } => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
+        }
+    }
+}

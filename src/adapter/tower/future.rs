@@ -1,0 +1,215 @@
+//! The future of an answer.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use crate::adapter::dress;
+use crate::adapter::tower::ResponseBody;
+use crate::gate::{Admission, Core, Decision, FinalCost, Outcome};
+use crate::respond::{Occasion, RequestId, limit_headers};
+use crate::{Denial, Gate, RequestView, StoreFuture, trace};
+
+pin_project! {
+    /// The future of an answer through the gate: while a remote back end is asked, while the service works, while the
+    /// charge is closed.
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S, S::Future, S::Response, B>,
+    }
+}
+
+pin_project! {
+    #[project = Projected]
+    enum State<S, F, R, B> {
+        Deciding { waiting: Option<Waiting<S, B>> },
+        Serving { #[pin] future: F, serving: Option<Serving> },
+        Closing { closing: StoreFuture<()>, response: Option<R> },
+        Refused { response: Option<Response<Bytes>> },
+    }
+}
+
+/// A request that a remote back end is asked about.
+struct Waiting<S, B> {
+    gate: Gate,
+    decision: Decision,
+    service: S,
+    request: Request<B>,
+}
+
+/// A request that the service works on.
+struct Serving {
+    core: Arc<Core>,
+    admission: Admission,
+    request_id: Option<RequestId>,
+}
+
+impl<S, B, R> ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    pub(super) fn decide(gate: Gate, decision: Decision, service: S, request: Request<B>) -> Self {
+        Self { state: State::Deciding { waiting: Some(Waiting { gate, decision, service, request }) } }
+    }
+
+    pub(super) fn serve(core: &Arc<Core>, service: &mut S, request: Request<B>, admission: Admission) -> Self {
+        Self { state: serve(core, service, request, admission) }
+    }
+
+    pub(super) fn refuse(core: &Core, request: &Request<B>, denial: &Denial) -> Self {
+        Self { state: State::Refused { response: Some(refuse(core, request, denial)) } }
+    }
+}
+
+fn serve<S, B, R>(
+    core: &Arc<Core>,
+    service: &mut S,
+    mut request: Request<B>,
+    admission: Admission,
+) -> State<S, S::Future, S::Response, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    let request_id = core.request_ids.everywhere().then(|| core.request_ids.of(&RequestView::of(&request)));
+    if let Some(id) = request_id.as_ref().and_then(RequestId::to_header) {
+        request.headers_mut().insert(core.request_ids.header(), id);
+    }
+    dress::hand_over(&mut request, &admission, core);
+    let serving = Serving { core: Arc::clone(core), admission, request_id };
+    State::Serving { future: service.call(request), serving: Some(serving) }
+}
+
+fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial) -> Response<Bytes> {
+    core.observe(denial);
+    let id = core.request_ids.of(&RequestView::of(request));
+    let header = core.request_ids.header();
+    let mut response =
+        core.responder.respond(denial, &Occasion::new(request.uri().path(), &id, header, &*core.clock));
+    if !response.headers().contains_key(header)
+        && let Some(id) = id.to_header()
+    {
+        response.headers_mut().insert(header, id);
+    }
+    if core.limit_headers
+        && let Some((quotas, standing)) = denial.windows()
+    {
+        limit_headers(response.headers_mut(), quotas, standing);
+    }
+    if request.method() == Method::HEAD {
+        *response.body_mut() = Bytes::new();
+    }
+    response
+}
+
+impl Serving {
+    /// Adds what the answer needs, and says what it comes to.
+    fn dress<R>(&self, response: &mut Response<R>) -> Outcome {
+        dress::keep_private(response.headers_mut(), &self.admission, &self.core);
+        if let Some(id) = self.request_id.as_ref().and_then(RequestId::to_header) {
+            response.headers_mut().insert(self.core.request_ids.header(), id);
+        }
+        if self.core.limit_headers
+            && let Some((quotas, standing)) = self.admission.windows(&self.core)
+        {
+            limit_headers(response.headers_mut(), quotas, standing);
+        }
+        match response.extensions_mut().remove() {
+            _ if response.status().is_server_error() => Outcome::Failed,
+            Some(FinalCost(cost)) => Outcome::ServedAt(cost),
+            None => Outcome::Served,
+        }
+    }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Output = Result<Response<ResponseBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                Projected::Deciding { waiting } => ready!(decided(waiting, cx)),
+                Projected::Serving { future, serving } => {
+                    if let Some(serving) = serving {
+                        serving.admission.begin();
+                    }
+                    let result = ready!(future.poll(cx));
+                    match served(serving.take(), result) {
+                        Ok((closing, response)) => State::Closing { closing, response: Some(response) },
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                }
+                Projected::Closing { closing, response } => {
+                    // A charge that cannot be closed stays open, for the ledger's sweep; the answer is given all the same.
+                    if let Err(error) = ready!(Pin::new(closing).poll(cx)) {
+                        trace::unsettled(&error);
+                    }
+                    let Some(response) = response.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(response.map(ResponseBody::served)));
+                }
+                Projected::Refused { response } => {
+                    let Some(response) = response.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(response.map(ResponseBody::refused)));
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+/// Asks the back end on; when it is decided, goes on to the service or to the refusal.
+fn decided<S, B, R>(
+    waiting: &mut Option<Waiting<S, B>>,
+    cx: &mut Context<'_>,
+) -> Poll<State<S, S::Future, S::Response, B>>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    let Some(asked) = waiting else { return Poll::Pending };
+    let decided = ready!(asked.decision.poll(&asked.gate.0, cx, &RequestView::of(&asked.request)));
+    let Some(Waiting { gate, mut service, request, .. }) = waiting.take() else { return Poll::Pending };
+    Poll::Ready(match decided {
+        Ok(admission) => serve(&gate.0, &mut service, request, admission),
+        Err(denial) => State::Refused { response: Some(refuse(&gate.0, &request, &denial)) },
+    })
+}
+
+/// What becomes of the charge when the service has answered or failed.
+fn served<R, E>(
+    serving: Option<Serving>,
+    result: Result<Response<R>, E>,
+) -> Result<(StoreFuture<()>, Response<R>), E> {
+    let Some(serving) = serving else { return result.map(|response| (StoreFuture::ready(()), response)) };
+    match result {
+        Ok(mut response) => {
+            let outcome = serving.dress(&mut response);
+            Ok((serving.admission.finish(outcome), response))
+        }
+        Err(error) => {
+            crate::gate::detach(serving.admission.finish(Outcome::Failed));
+            Err(error)
+        }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,11 @@
+//! The gate as a `tower` layer.
+
+mod body;
+mod future;
+mod layer;
+mod service;
+
+pub use body::ResponseBody;
+pub use future::ResponseFuture;
+pub use layer::TollgateLayer;
+pub use service::TollgateService;

@@ -1,0 +1,62 @@
+//! The service.
+
+use std::task::{Context, Poll, Waker};
+
+use http::{Request, Response};
+use tower::Service;
+
+use crate::adapter::tower::{ResponseBody, ResponseFuture};
+use crate::gate::Decision;
+use crate::{Gate, RequestView};
+
+/// A service behind a [`Gate`].
+///
+/// Where the gate's back ends are in memory, the whole decision is made within [`call`](Service::call), without a heap
+/// allocation. The service's readiness and its error type are left as they are; every refusal is an `Ok` response.
+#[derive(Debug, Clone)]
+pub struct TollgateService<S> {
+    inner: S,
+    gate: Gate,
+}
+
+impl<S> TollgateService<S> {
+    /// Puts a gate in front of a service.
+    pub fn new(inner: S, gate: Gate) -> Self {
+        Self { inner, gate }
+    }
+
+    /// The service behind the gate.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for TollgateService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let mut decision = Decision::default();
+        // A back end in memory answers at once; another is polled again, with a waker, by the future.
+        let polled =
+            decision.poll(&self.gate.0, &mut Context::from_waker(Waker::noop()), &RequestView::of(&request));
+        match polled {
+            Poll::Ready(Ok(admission)) => ResponseFuture::serve(&self.gate.0, &mut self.inner, request, admission),
+            Poll::Ready(Err(denial)) => ResponseFuture::refuse(&self.gate.0, &request, &denial),
+            Poll::Pending => {
+                // The one that is ready is kept for this request; its clone must become ready for the next.
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                ResponseFuture::decide(self.gate.clone(), decision, ready, request)
+            }
+        }
+    }
+}

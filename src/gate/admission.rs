@@ -1,0 +1,190 @@
+//! A request that was let in, and what its handler learns of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::gate::Core;
+use crate::gate::hold::Hold;
+use crate::gate::terms::Terms;
+use crate::limit::Standing;
+use crate::{Account, Caps, Credits, KeyId, KeyRecord, Plan, Quotas, Scope, StoreFuture};
+
+/// A request that was let in. It holds the request's charge: [`finish`](Admission::finish) it when the handler has
+/// answered; dropped before [`begin`](Admission::begin), or in a panic, it gives the charge back; dropped after, as when
+/// the client leaves, it lets the charge stand.
+#[derive(Debug)]
+pub struct Admission(Option<Entry>);
+
+/// What a key came to.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) record: Arc<KeyRecord>,
+    /// The key's terms, where the record does not point to them.
+    pub(crate) terms: Option<Arc<Terms>>,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) balance: Option<Credits>,
+    pub(crate) standing: Option<Standing>,
+    /// Which source the key stood in.
+    pub(crate) source: usize,
+}
+
+/// How a handler's work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It answered: the charge stands.
+    Served,
+    /// It answered, and it cost no more than this.
+    ServedAt(Credits),
+    /// It failed: the charge goes back.
+    Failed,
+}
+
+impl Admission {
+    /// A request that needs no key.
+    pub(crate) fn public() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn keyed(entry: Entry) -> Self {
+        Self(Some(entry))
+    }
+
+    /// Whether the request needs no key: nobody was identified.
+    pub fn is_public(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn entry(&self) -> Option<&Entry> {
+        self.0.as_ref()
+    }
+
+    /// The key's id.
+    pub fn key(&self) -> Option<KeyId> {
+        self.0.as_ref().map(|entry| entry.record.id)
+    }
+
+    pub(crate) fn principal(&self, core: &Core) -> Option<Principal> {
+        let entry = self.0.as_ref()?;
+        let terms = entry.terms.clone().or_else(|| core.plans.share_kept(&entry.record))?;
+        let (record, balance, standing) = (Arc::clone(&entry.record), entry.balance, entry.standing.clone());
+        Some(Principal { record, terms, balance, standing })
+    }
+
+    /// The quotas in force, and how the one with the least left stands.
+    pub(crate) fn windows<'a>(&'a self, core: &'a Core) -> Option<(&'a Quotas, &'a Standing)> {
+        let entry = self.0.as_ref()?;
+        let terms = entry.terms.as_deref().or_else(|| core.plans.kept(&entry.record))?;
+        Some((&terms.quotas, entry.standing.as_ref()?))
+    }
+
+    /// Says that the handler is at work.
+    pub fn begin(&mut self) {
+        if let Some(hold) = self.0.as_mut().and_then(|entry| entry.hold.as_mut()) {
+            hold.served();
+        }
+    }
+
+    /// Ends the request's charge.
+    pub fn finish(self, outcome: Outcome) -> StoreFuture<()> {
+        match (self.0.and_then(|entry| entry.hold), outcome) {
+            (None, _) => StoreFuture::ready(()),
+            (Some(hold), Outcome::Served) => hold.settle(None),
+            (Some(hold), Outcome::ServedAt(cost)) => hold.settle(Some(cost)),
+            (Some(hold), Outcome::Failed) => hold.refund(),
+        }
+    }
+}
+
+/// Who was let in: the handler finds it among the request's extensions.
+///
+/// # Example
+///
+/// ```
+/// use http::Request;
+/// use tollgate::Principal;
+///
+/// fn page_size<B>(request: &Request<B>) -> u64 {
+///     let principal = request.extensions().get::<Principal>();
+///     principal.and_then(|principal| principal.caps().at_most("limit")).unwrap_or(100)
+/// }
+/// # assert_eq!(page_size(&Request::new(())), 100);
+/// ```
+#[derive(Clone)]
+pub struct Principal {
+    record: Arc<KeyRecord>,
+    terms: Arc<Terms>,
+    balance: Option<Credits>,
+    standing: Option<Standing>,
+}
+
+impl Principal {
+    /// The key's id.
+    pub fn key(&self) -> KeyId {
+        self.record.id
+    }
+
+    /// All that is known of the key.
+    pub fn record(&self) -> &Arc<KeyRecord> {
+        &self.record
+    }
+
+    /// Who holds the key.
+    pub fn account(&self) -> &Account {
+        &self.record.account
+    }
+
+    /// The account's plan.
+    pub fn plan(&self) -> &Plan {
+        &self.terms.plan
+    }
+
+    /// What the key is restricted to; `None` for everything.
+    pub fn scopes(&self) -> Option<&[Scope]> {
+        self.record.scopes.as_deref()
+    }
+
+    /// The caps in force.
+    pub fn caps(&self) -> &Caps {
+        &self.terms.caps
+    }
+
+    /// The quotas in force.
+    pub fn quotas(&self) -> &Quotas {
+        &self.terms.quotas
+    }
+
+    /// What is left of the account's credits, this request's charge taken; `None` where nothing was charged.
+    pub fn balance(&self) -> Option<Credits> {
+        self.balance
+    }
+
+    /// How the rate limit with the least left stands; `None` where there is none.
+    pub fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("key", &self.record.id)
+            .field("account", &self.record.account.id)
+            .field("plan", &self.terms.plan.name)
+            .field("balance", &self.balance)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The final cost of a request, lower than what was charged: a handler puts it among its response's extensions, and the
+/// rest goes back.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{Credits, FinalCost};
+///
+/// let mut response = http::Response::new("two of the ten results that were paid for");
+/// response.extensions_mut().insert(FinalCost(Credits::new(2)));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FinalCost(pub Credits);

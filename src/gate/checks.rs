@@ -1,0 +1,99 @@
+//! The checks that need no back end: each a pure function of what is known.
+
+use http::HeaderName;
+
+use crate::gate::Core;
+use crate::gate::denial::Cause;
+use crate::gate::terms::Terms;
+use crate::rule::{Ruled, ScopeRule};
+use crate::{
+    Account, AccountStatus, Denial, DenialKind, KeyRecord, KeyStatus, RequestView, Subscription, Timestamp, trace,
+};
+use std::sync::Arc;
+
+type Verdict = Result<(), Denial>;
+
+fn require(holds: bool, kind: DenialKind) -> Verdict {
+    if holds { Ok(()) } else { Err(Denial::of(kind)) }
+}
+
+pub(super) fn key_status(record: &KeyRecord, now: Timestamp) -> Verdict {
+    match record.status {
+        KeyStatus::Revoked => Err(Denial::of(DenialKind::Revoked)),
+        _ if record.has_expired(now) => Err(Denial::of(DenialKind::Expired)),
+        KeyStatus::Paused => Err(Denial::of(DenialKind::Paused)),
+        KeyStatus::Active => Ok(()),
+    }
+}
+
+pub(super) fn account_status(account: &Account) -> Verdict {
+    match account.status {
+        AccountStatus::Active => Ok(()),
+        AccountStatus::Suspended => Err(Denial::of(DenialKind::AccountSuspended)),
+        AccountStatus::Deleted => Err(Denial::of(DenialKind::AccountDeleted)),
+    }
+}
+
+pub(super) fn subscription(account: &Account, ruled: &Ruled) -> Verdict {
+    let paid = account.subscription == Some(Subscription::Active);
+    require(paid || !ruled.rule.subscription, DenialKind::SubscriptionRequired)
+}
+
+pub(super) fn agreements(account: &Account, ruled: &Ruled) -> Verdict {
+    let unsigned = ruled.rule.agreements.iter().find(|agreement| !account.agreements.contains(*agreement));
+    match unsigned {
+        None => Ok(()),
+        Some(agreement) => {
+            Err(Denial::because(DenialKind::AgreementRequired, Cause::Agreement(agreement.clone())))
+        }
+    }
+}
+
+pub(super) fn addresses(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Verdict {
+    let Some(allowlist) = &record.allowlist else { return Ok(()) };
+    let Some(client) = core.proxies.client(view) else {
+        trace::address_unknown(record.id);
+        return Err(Denial::of(DenialKind::AddressNotAllowed));
+    };
+    require(allowlist.iter().any(|network| network.contains(&client)), DenialKind::AddressNotAllowed)
+}
+
+/// A restricted key is let in by what names it: its paths must cover the request's, and its scopes must hold what the
+/// rule names. An odd path is neither covered nor ruled.
+pub(super) fn scopes(record: &KeyRecord, ruled: &Arc<Ruled>, odd: bool, path: &str) -> Verdict {
+    if !record.is_restricted() {
+        return Ok(());
+    }
+    let covered = record.paths.as_ref().is_none_or(|paths| paths.iter().any(|pattern| pattern.covers(path)));
+    require(covered && !odd, DenialKind::NotGranted)?;
+    match &record.scopes {
+        None => Ok(()),
+        Some(held) if ruled.rule.scopes.admits(held) => Ok(()),
+        Some(_) if ruled.rule.scopes == ScopeRule::Unnamed => Err(Denial::of(DenialKind::NotGranted)),
+        Some(_) => Err(Denial::because(DenialKind::ScopeRequired, Cause::Scopes(Arc::clone(ruled)))),
+    }
+}
+
+pub(super) fn plan(terms: &Terms, ruled: &Arc<Ruled>) -> Verdict {
+    let (rule, plan) = (&ruled.rule, &terms.plan);
+    let high_enough = ruled.min_rank.is_none_or(|least| plan.rank.is_some_and(|rank| rank >= least));
+    let admitted = (high_enough || rule.open_to.contains(&plan.name)) && !rule.closed_to.contains(&plan.name);
+    if admitted { Ok(()) } else { Err(Denial::because(DenialKind::PlanRequired, Cause::Plan(Arc::clone(ruled)))) }
+}
+
+pub(super) fn caps(terms: &Terms, view: &RequestView<'_>) -> Verdict {
+    if terms.caps.is_empty() {
+        return Ok(());
+    }
+    terms.caps.breach(view.query()).map_or(Ok(()), |breach| Err(Denial::parameter(breach)))
+}
+
+/// Early data can be replayed: what a trusted proxy marks as such (RFC 8470) is served if that does no harm.
+pub(super) fn early_data(record: &KeyRecord, core: &Core, view: &RequestView<'_>, free: bool) -> Verdict {
+    static EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
+    let harmless = free && record.allowlist.is_none() && matches!(view.method(), "GET" | "HEAD" | "OPTIONS");
+    if harmless || !core.proxies.trusts_peer(view) {
+        return Ok(());
+    }
+    require(view.field(&EARLY_DATA) == crate::request::Occurs::Never, DenialKind::TooEarly)
+}

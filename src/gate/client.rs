@@ -1,0 +1,120 @@
+//! The address of the client, through the proxies that are trusted.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use crate::{ConfigError, RequestView};
+
+/// The proxies whose word on the client's address is taken: unset, nobody's.
+///
+/// One header is read, from the right: as long as an address is a trusted proxy's, the one before it is asked for. An
+/// element that is no address ends the walk, and the client's address is unknown then. Where all are trusted, it is the
+/// peer's.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::TrustedProxies;
+///
+/// let proxies = TrustedProxies::new(["10.0.0.0/8".parse().unwrap()]);
+/// assert!(proxies.reading("x-real-ip").is_ok());
+/// ```
+#[derive(Debug, Clone)]
+pub struct TrustedProxies {
+    networks: Vec<IpNet>,
+    header: HeaderName,
+}
+
+impl Default for TrustedProxies {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
+impl TrustedProxies {
+    /// Trusts the proxies in these networks, and their `X-Forwarded-For`.
+    pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
+        Self { networks: networks.into_iter().collect(), header: HeaderName::from_static("x-forwarded-for") }
+    }
+
+    /// Reads another header: one that holds addresses alone, with commas between them.
+    ///
+    /// # Errors
+    ///
+    /// A name that no header can have, and `Forwarded`, whose syntax is another.
+    pub fn reading(mut self, header: &str) -> Result<Self, ConfigError> {
+        let refuse = |problem: &str| {
+            let expected = "write a header of plain addresses, as in `X-Forwarded-For`";
+            ConfigError::new(header, problem, expected).in_member("header")
+        };
+        self.header = header.parse().map_err(|_| refuse("no header has this name"))?;
+        if self.header == http::header::FORWARDED {
+            return Err(refuse("the syntax of this header is not read"));
+        }
+        Ok(self)
+    }
+
+    /// Whether the peer on the socket is a trusted proxy.
+    pub(crate) fn trusts_peer(&self, view: &RequestView<'_>) -> bool {
+        !self.networks.is_empty() && view.peer().is_some_and(|peer| self.trusts(peer))
+    }
+
+    /// The client's address, if it can be told.
+    pub(crate) fn client(&self, view: &RequestView<'_>) -> Option<IpAddr> {
+        let peer = view.peer()?.to_canonical();
+        if !self.trusts(peer) {
+            return Some(peer);
+        }
+        let mut lines: Vec<&[u8]> = Vec::new();
+        view.each(&self.header, &mut |line| lines.push(line));
+        for element in lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b',')) {
+            match address(element) {
+                None => return None,
+                Some(hop) if self.trusts(hop) => {}
+                Some(hop) => return Some(hop),
+            }
+        }
+        Some(peer)
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// An address as proxies write it: plain, or with a port; IPv6 with a port in brackets. A zone is read of link-local
+/// addresses alone, and left out.
+fn address(element: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(element).ok()?.trim_matches([' ', '\t']);
+    let plain = || text.parse::<IpAddr>().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().filter(|_| !text.contains('%')).map(|socket| socket.ip());
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    let zoned = || {
+        let (address, _zone) = text.split_once('%')?;
+        let address = address.parse::<Ipv6Addr>().ok()?;
+        address.is_unicast_link_local().then_some(IpAddr::V6(address))
+    };
+    plain().or_else(with_port).or_else(bracketed).or_else(zoned).map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn addresses_are_read_as_proxies_write_them_and_no_other_way() {
+        let read = |text: &str| address(text.as_bytes()).map(|address| address.to_string());
+        assert_eq!(read(" 1.2.3.4 ").as_deref(), Some("1.2.3.4"));
+        assert_eq!(read("1.2.3.4:80").as_deref(), Some("1.2.3.4"));
+        assert_eq!(read("[::1]:80").as_deref(), Some("::1"));
+        assert_eq!(read("[::1]").as_deref(), Some("::1"));
+        assert_eq!(read("::ffff:1.2.3.4").as_deref(), Some("1.2.3.4"));
+        assert_eq!(read("fe80::1%eth0").as_deref(), Some("fe80::1"));
+        for refused in ["", "unknown", "010.0.0.1", "10.1", "0x0a000001", "::1%eth0", "1.2.3.4.", "1.2.3.4 5", "_hidden"] {
+            assert_eq!(read(refused), None, "{refused}");
+        }
+    }
+}

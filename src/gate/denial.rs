@@ -1,0 +1,204 @@
+//! Why a request was refused.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::account::{Breach, BreachKind};
+use crate::gate::terms::Terms;
+use crate::rule::Ruled;
+use crate::{Agreement, Credits, KeyId, Quotas, Standing, StoreError};
+
+/// Declares the kinds with their names in a configuration, their parents and their defaults, in one table.
+macro_rules! denial_kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal, $parent:expr;)+) => {
+        /// The kinds of refusal.
+        ///
+        /// Each has a parent, so that a configuration says once what is the same for many: what is not said of a kind is
+        /// what is said of its parent.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum DenialKind {
+            $($(#[$doc])* $kind,)+
+        }
+
+        impl DenialKind {
+            /// All kinds; parents stand before their children.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
+
+            /// The kind's name in a configuration, in a log and in a metric.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)+ }
+            }
+
+            /// The kind that answers for what is not said of this one.
+            pub const fn parent(self) -> Option<Self> {
+                match self { $(Self::$kind => $parent,)+ }
+            }
+        }
+    };
+}
+
+denial_kinds! {
+    /// The request did not show a key that is good. 401.
+    Unauthorized = "unauthorized", None;
+    /// There is no key.
+    Missing = "missing", Some(Self::Unauthorized);
+    /// There is a credential, and no key in it.
+    Malformed = "malformed", Some(Self::Missing);
+    /// There are two keys where one is allowed.
+    Duplicate = "duplicate", Some(Self::Unauthorized);
+    /// The key does not have the shape of a key.
+    InvalidFormat = "invalid_format", Some(Self::Unauthorized);
+    /// There is no such key.
+    Unknown = "unknown", Some(Self::Unauthorized);
+    /// The key was revoked.
+    Revoked = "revoked", Some(Self::Unauthorized);
+    /// The key has expired.
+    Expired = "expired", Some(Self::Revoked);
+    /// The key is paused.
+    Paused = "paused", Some(Self::Revoked);
+    /// The key may not be used from this address: reads as unknown, so that nothing is learnt of the key.
+    AddressNotAllowed = "address_not_allowed", Some(Self::Unknown);
+    /// The key is good, and this is not for it. 403.
+    Forbidden = "forbidden", None;
+    /// The account is suspended.
+    AccountSuspended = "account_suspended", Some(Self::Forbidden);
+    /// The account was deleted.
+    AccountDeleted = "account_deleted", Some(Self::AccountSuspended);
+    /// The account has no active subscription.
+    SubscriptionRequired = "subscription_required", Some(Self::Forbidden);
+    /// The account has not signed an agreement.
+    AgreementRequired = "agreement_required", Some(Self::Forbidden);
+    /// The route is for higher plans, or closed to this one.
+    PlanRequired = "plan_required", Some(Self::Forbidden);
+    /// The key is restricted, and nothing lets it in here.
+    NotGranted = "not_granted", Some(Self::Forbidden);
+    /// The key lacks a scope.
+    ScopeRequired = "scope_required", Some(Self::NotGranted);
+    /// The balance is smaller than the cost. 402.
+    CreditsExhausted = "credits_exhausted", None;
+    /// A quota is exceeded. 429.
+    RateLimited = "rate_limited", None;
+    /// The request cannot be read. 400.
+    BadRequest = "bad_request", None;
+    /// A query parameter that the plan does not allow. 400.
+    ParameterForbidden = "parameter_forbidden", Some(Self::BadRequest);
+    /// A query parameter above what the plan or the cost allows. 400.
+    ParameterAboveCap = "parameter_above_cap", Some(Self::BadRequest);
+    /// A query parameter that must be one plain number, and is not. 400.
+    ParameterUnreadable = "parameter_unreadable", Some(Self::BadRequest);
+    /// A method that is never served. 405.
+    MethodNotAllowed = "method_not_allowed", Some(Self::BadRequest);
+    /// The request came as early data and could be a replay (RFC 8470). 425.
+    TooEarly = "too_early", Some(Self::BadRequest);
+    /// A back end could not decide. 503.
+    Unavailable = "unavailable", None;
+    /// The operator's data contradicts the configuration. 500.
+    Misconfigured = "misconfigured", None;
+}
+
+/// What there is to say of a refusal beyond its kind.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Cause {
+    #[default]
+    None,
+    Wait { retry_after: Duration, standing: Standing, terms: Arc<Terms> },
+    Scopes(Arc<Ruled>),
+    Plan(Arc<Ruled>),
+    Agreement(Agreement),
+    Parameter(Breach),
+    Balance { balance: Credits, cost: Credits },
+    Store(StoreError),
+    Operator(String),
+}
+
+/// A refusal: its kind, and what there is to say of it. It holds nothing of the key's secret.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{Denial, DenialKind};
+///
+/// let denial = Denial::of(DenialKind::Revoked);
+/// assert_eq!(denial.kind().parent(), Some(DenialKind::Unauthorized));
+/// assert_eq!(denial.to_string(), "the request was refused: revoked");
+/// ```
+#[derive(Debug, Clone)]
+pub struct Denial {
+    kind: DenialKind,
+    pub(crate) cause: Cause,
+    key: Option<KeyId>,
+}
+
+impl Denial {
+    /// A refusal of this kind, with nothing more to say.
+    pub fn of(kind: DenialKind) -> Self {
+        Self { kind, cause: Cause::None, key: None }
+    }
+
+    pub(crate) fn because(kind: DenialKind, cause: Cause) -> Self {
+        Self { kind, cause, key: None }
+    }
+
+    pub(crate) fn store(error: StoreError) -> Self {
+        Self::because(DenialKind::Unavailable, Cause::Store(error))
+    }
+
+    pub(crate) fn operator(problem: String) -> Self {
+        Self::because(DenialKind::Misconfigured, Cause::Operator(problem))
+    }
+
+    pub(crate) fn parameter(breach: Breach) -> Self {
+        let kind = match breach.problem {
+            BreachKind::Forbidden => DenialKind::ParameterForbidden,
+            BreachKind::Above(_) => DenialKind::ParameterAboveCap,
+            BreachKind::Unreadable | BreachKind::Repeated => DenialKind::ParameterUnreadable,
+        };
+        Self::because(kind, Cause::Parameter(breach))
+    }
+
+    #[must_use]
+    pub(crate) fn of_key(mut self, key: Option<KeyId>) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> DenialKind {
+        self.kind
+    }
+
+    /// The id of the key, where one was found.
+    pub fn key(&self) -> Option<KeyId> {
+        self.key
+    }
+
+    /// In what time the request would be admitted, where that is known: the windows of a rate limit.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Cause::Wait { retry_after, .. } = &self.cause { Some(*retry_after) } else { None }
+    }
+
+    /// The quotas in force, and how the exceeded one stands.
+    pub(crate) fn windows(&self) -> Option<(&Quotas, &Standing)> {
+        if let Cause::Wait { terms, standing, .. } = &self.cause { Some((&terms.quotas, standing)) } else { None }
+    }
+
+    /// What kept a back end from deciding.
+    pub fn store_error(&self) -> Option<&StoreError> {
+        if let Cause::Store(error) = &self.cause { Some(error) } else { None }
+    }
+
+    /// What the operator has to put right: for the log, never for the client.
+    pub fn operator_problem(&self) -> Option<&str> {
+        if let Cause::Operator(problem) = &self.cause { Some(problem) } else { None }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the request was refused: {}", self.kind.name())
+    }
+}
+
+impl std::error::Error for Denial {}

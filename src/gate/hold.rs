@@ -1,0 +1,85 @@
+//! A charge between its taking and its end.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::gate::Core;
+use crate::{ChargeId, Credits, KeyRecord, StoreFuture, trace};
+
+/// An open charge: it ends by settling or by refunding, once, whatever becomes of the request.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    core: Arc<Core>,
+    record: Arc<KeyRecord>,
+    id: ChargeId,
+    amount: Credits,
+    served: bool,
+    closed: bool,
+}
+
+impl Hold {
+    pub(crate) fn new(core: Arc<Core>, record: Arc<KeyRecord>, id: ChargeId, amount: Credits) -> Self {
+        Self { core, record, id, amount, served: false, closed: false }
+    }
+
+    pub(crate) fn id(&self) -> ChargeId {
+        self.id
+    }
+
+    /// There is nothing to end: the charge was not posted.
+    pub(crate) fn void(mut self) {
+        self.closed = true;
+    }
+
+    /// The handler has begun to work: from now on a client that leaves has been served.
+    pub(crate) fn served(&mut self) {
+        self.served = true;
+    }
+
+    /// Ends the charge at its final cost, at most what was charged.
+    pub(crate) fn settle(mut self, cost: Option<Credits>) -> StoreFuture<()> {
+        self.closed = true;
+        self.core.ledger.settle(&self.record.account, self.id, cost.unwrap_or(self.amount).min(self.amount))
+    }
+
+    /// Gives the charge back.
+    pub(crate) fn refund(mut self) -> StoreFuture<()> {
+        self.closed = true;
+        self.core.ledger.refund(&self.record.account, self.id)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
+        let account = &self.record.account;
+        detach(if self.served && !std::thread::panicking() {
+            self.core.ledger.settle(account, self.id, self.amount)
+        } else {
+            self.core.ledger.refund(account, self.id)
+        });
+    }
+}
+
+/// Lets a ledger's work finish by itself, where nobody is left to wait for it. Outside a tokio runtime, where it cannot
+/// run, the ledger's own sweep of open charges must find it.
+pub(crate) fn detach(mut work: StoreFuture<()>) {
+    if work.is_ready() {
+        if let Poll::Ready(Err(error)) = Pin::new(&mut work).poll(&mut Context::from_waker(Waker::noop())) {
+            trace::unsettled(&error);
+        }
+        return;
+    }
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(async move {
+            if let Err(error) = work.await {
+                trace::unsettled(&error);
+            }
+        })),
+        Err(_) => trace::unsettled(&crate::StoreError::unavailable("no runtime to finish the charge on")),
+    }
+}

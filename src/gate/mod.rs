@@ -1,0 +1,159 @@
+//! The decision: who is let in, and who is not.
+
+mod admission;
+mod builder;
+mod checks;
+mod client;
+mod decision;
+mod denial;
+mod hold;
+mod order;
+mod terms;
+mod validate;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+
+pub use admission::{Admission, FinalCost, Outcome, Principal};
+pub use builder::GateBuilder;
+pub use client::TrustedProxies;
+pub(crate) use decision::Decision;
+pub(crate) use denial::Cause;
+pub use denial::{Denial, DenialKind};
+pub use order::Check;
+
+pub(crate) use crate::gate::hold::detach;
+use crate::credit::ChargeIds;
+use crate::gate::terms::Plans;
+use crate::respond::{RequestIds, ResponseForDenial};
+use crate::rule::RuleSet;
+use crate::{
+    Clock, CreditLedger, Environment, KeyFormat, KeyHasher, KeySource, KeyStore, Plan, PlanName, RateLimiter, RequestView,
+};
+
+type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
+
+/// A gate: its configuration, checked and compiled, and its back ends. Cloning it is cheap; clones are one gate.
+///
+/// Adapters put it in front of a service, as [`TollgateLayer`](crate::TollgateLayer) does.
+///
+/// # Example
+///
+/// ```
+/// use http::Request;
+/// use tollgate::{DenialKind, Gate, KeyFormat, KeySource, Length, RequestView};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let gate = Gate::builder()
+///     .source(KeySource::header("X-API-Key")?)
+///     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+///     .build()?;
+/// let request = Request::get("/v1/candles").body(())?;
+/// let denial = gate.admit(&RequestView::of(&request)).await.unwrap_err();
+/// assert_eq!(denial.kind(), DenialKind::Missing);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Gate(pub(crate) Arc<Core>);
+
+/// A gate's parts, as the request meets them.
+pub(crate) struct Core {
+    pub(crate) sources: Vec<KeySource>,
+    refuse_conflicts: bool,
+    formats: Vec<KeyFormat>,
+    literals: Vec<String>,
+    hasher: KeyHasher,
+    environments: HashSet<Environment>,
+    rules: RuleSet,
+    plans: Plans,
+    plan_data: HashMap<PlanName, Plan>,
+    order: Vec<Check>,
+    proxies: TrustedProxies,
+    preflights: bool,
+    pub(crate) store: Arc<dyn KeyStore>,
+    pub(crate) ledger: Arc<dyn CreditLedger>,
+    limiter: Arc<dyn RateLimiter>,
+    pub(crate) clock: Arc<dyn Clock>,
+    charge_ids: ChargeIds,
+    pub(crate) responder: Arc<dyn ResponseForDenial>,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) principal: bool,
+    pub(crate) limit_headers: bool,
+    pub(crate) strip_headers: bool,
+    observer: Option<Observer>,
+}
+
+impl Gate {
+    /// A gate to be built.
+    pub fn builder() -> GateBuilder {
+        GateBuilder::new()
+    }
+
+    /// Judges a request.
+    ///
+    /// # Errors
+    ///
+    /// The [`Denial`], where the request is refused. Nothing has been charged then.
+    pub async fn admit(&self, view: &RequestView<'_>) -> Result<Admission, Denial> {
+        let mut decision = Decision::default();
+        poll_fn(|cx| decision.poll(&self.0, cx, view)).await.inspect_err(|denial| self.0.observe(denial))
+    }
+
+    /// Who was let in: what a handler is told.
+    pub fn principal(&self, admission: &Admission) -> Option<Principal> {
+        admission.principal(&self.0)
+    }
+
+    /// The formats of its keys.
+    pub fn formats(&self) -> &[KeyFormat] {
+        &self.0.formats
+    }
+
+    /// How it hashes keys.
+    pub fn hasher(&self) -> &KeyHasher {
+        &self.0.hasher
+    }
+
+    /// Its plan of this name.
+    pub fn plan(&self, name: &str) -> Option<&Plan> {
+        self.0.plan_data.get(name)
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+}
+
+impl Core {
+    /// Tells the log and whoever asked for it.
+    pub(crate) fn observe(&self, denial: &Denial) {
+        crate::trace::denied(denial);
+        if let Some(observer) = &self.observer {
+            observer(denial);
+        }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("sources", &self.sources)
+            .field("hasher", &self.hasher)
+            .field("order", &self.order)
+            .field("store", &self.store)
+            .field("ledger", &self.ledger)
+            .field("limiter", &self.limiter)
+            .finish_non_exhaustive()
+    }
+}

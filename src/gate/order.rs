@@ -1,0 +1,102 @@
+//! The checks, and the order in which a gate makes them.
+
+use std::str::FromStr;
+
+use crate::ConfigError;
+
+/// One check of a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Check {
+    /// There is one key, and it has the shape of a key.
+    Format,
+    /// There is such a key.
+    LookUp,
+    /// The key is not revoked, expired or paused.
+    KeyStatus,
+    /// The account is neither suspended nor deleted.
+    AccountStatus,
+    /// The account has the subscription that the rule asks for.
+    Subscription,
+    /// The account has signed what the rule asks for.
+    Agreements,
+    /// The client's address is on the key's allowlist.
+    Addresses,
+    /// All windows admit the request.
+    RateLimits,
+    /// The balance has room for the cost.
+    Credits,
+    /// A restricted key is let in by the rule's scopes and the key's paths.
+    Scopes,
+    /// The plan is one that the rule is for.
+    Plan,
+    /// The query keeps to the caps.
+    Caps,
+}
+
+impl Check {
+    /// All checks, in the order that holds where none is configured: nothing that costs is taken before all that is
+    /// free to check has been.
+    pub const ALL: &'static [Self] = &[
+        Self::Format,
+        Self::LookUp,
+        Self::KeyStatus,
+        Self::AccountStatus,
+        Self::Addresses,
+        Self::Subscription,
+        Self::Agreements,
+        Self::Scopes,
+        Self::Plan,
+        Self::Caps,
+        Self::RateLimits,
+        Self::Credits,
+    ];
+
+    /// Its name in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Format => "format",
+            Self::LookUp => "look-up",
+            Self::KeyStatus => "key status",
+            Self::AccountStatus => "account status",
+            Self::Subscription => "subscription",
+            Self::Agreements => "agreements",
+            Self::Addresses => "addresses",
+            Self::RateLimits => "rate limits",
+            Self::Credits => "credits",
+            Self::Scopes => "scopes",
+            Self::Plan => "plan",
+            Self::Caps => "caps",
+        }
+    }
+
+    /// The checks in a configured order. Every check is made, always: what the order does not name follows behind what
+    /// it names, in the order of [`Check::ALL`].
+    pub(crate) fn in_order(named: &[Self]) -> Result<Vec<Self>, ConfigError> {
+        let refuse = |value: &str, problem, expected: &str| {
+            Err(ConfigError::new(value, problem, expected).in_member("order"))
+        };
+        if !named.is_empty() && !named.starts_with(&[Self::Format, Self::LookUp]) {
+            let first = named.first().map_or("", |check| check.name());
+            return refuse(first, "nothing can be checked before the key is found", "begin with `format`, `look-up`");
+        }
+        for (place, check) in named.iter().enumerate() {
+            if named[..place].contains(check) {
+                return refuse(check.name(), "the order names this check twice", "name it once");
+            }
+        }
+        let rest = Self::ALL.iter().filter(|check| !named.contains(check));
+        Ok(named.iter().chain(rest).copied().collect())
+    }
+}
+
+impl FromStr for Check {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.iter().copied().find(|check| check.name() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|check| check.name()).collect();
+            ConfigError::new(text, "there is no such check", format!("write one of: {}", names.join(", ")))
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! The compiled look of each kind of refusal, and how it is filled in.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use smallvec::SmallVec;
+
+use crate::account::BreachKind;
+use crate::gate::Cause;
+use crate::respond::template::{Piece, Variable};
+use crate::respond::{Occasion, ResponseForDenial};
+use crate::{Agreement, Denial, DenialKind};
+
+/// Seconds after which a request that could not be decided may be sent again.
+const UNAVAILABLE_WAIT: u64 = 1;
+
+/// The look of one kind: what is the same in every answer is made once.
+#[derive(Debug)]
+pub(super) struct Face {
+    status: StatusCode,
+    headers: HeaderMap,
+    pieces: Vec<Piece>,
+    waits: bool,
+}
+
+impl Face {
+    pub(super) fn new(
+        kind: DenialKind,
+        status: StatusCode,
+        media_type: &'static str,
+        challenges: &[HeaderValue],
+        request_id: &HeaderName,
+        pieces: Vec<Piece>,
+    ) -> Self {
+        let waits = matches!(kind, DenialKind::RateLimited | DenialKind::Unavailable);
+        let mut headers = HeaderMap::with_capacity(8);
+        // A clone has room for what it holds and no more: what differs from answer to answer has its place already.
+        for varying in [Some(request_id), Some(&CONTENT_LENGTH), waits.then_some(&RETRY_AFTER)].into_iter().flatten() {
+            headers.insert(varying, HeaderValue::from_static(""));
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::UNAUTHORIZED {
+            for challenge in challenges {
+                headers.append(WWW_AUTHENTICATE, challenge.clone());
+            }
+        }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(http::header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        Self { status, headers, pieces, waits }
+    }
+}
+
+/// The looks of all kinds.
+#[derive(Debug)]
+pub(crate) struct Faces {
+    /// By the place of the kind in [`DenialKind::ALL`].
+    pub(super) faces: Vec<Face>,
+    pub(super) agreement_urls: HashMap<Agreement, String>,
+    pub(super) longest_wait: Duration,
+}
+
+impl ResponseForDenial for Faces {
+    fn respond(&self, denial: &Denial, occasion: &Occasion<'_>) -> Response<Bytes> {
+        let face = &self.faces[denial.kind() as usize];
+        let mut sheet = Sheet::default();
+        let wait = self.wait(denial);
+        for piece in &face.pieces {
+            match piece {
+                Piece::Text(text) => sheet.push(text),
+                Piece::Whole(variable) | Piece::Within(variable) => self.fill(*variable, denial, occasion, wait, &mut sheet),
+            }
+        }
+        let body = sheet.mark(0);
+        let length = sheet.write(format_args!("{}", body.len()));
+        let retry_after = if face.waits { sheet.write(format_args!("{wait}")) } else { 0..0 };
+        let id = sheet.write(format_args!("{}", occasion.request_id().as_str()));
+        let sheet = sheet.into_bytes();
+
+        let mut response = Response::new(sheet.slice(body));
+        *response.status_mut() = face.status;
+        *response.headers_mut() = face.headers.clone();
+        insert(response.headers_mut(), occasion.request_id_header(), sheet.slice(id));
+        insert(response.headers_mut(), &CONTENT_LENGTH, sheet.slice(length));
+        if face.waits {
+            insert(response.headers_mut(), &RETRY_AFTER, sheet.slice(retry_after));
+        }
+        response
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: &HeaderName, text: Bytes) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(text) {
+        headers.insert(name, value);
+    }
+}
+
+impl Faces {
+    /// Whole seconds to wait: at least 1, rounded up, at most what is configured.
+    fn wait(&self, denial: &Denial) -> u64 {
+        let exact = denial.retry_after().map_or(Duration::from_secs(UNAVAILABLE_WAIT), |wait| wait.min(self.longest_wait));
+        (exact.as_secs() + u64::from(exact.subsec_nanos() > 0)).max(1)
+    }
+
+    fn fill(&self, variable: Variable, denial: &Denial, occasion: &Occasion<'_>, wait: u64, sheet: &mut Sheet) {
+        match (variable, &denial.cause) {
+            (Variable::RequestId, _) => sheet.push(occasion.request_id().as_str()),
+            (Variable::Instance, _) => sheet.push_escaped(occasion.instance()),
+            (Variable::RetryAfter, _) => sheet.push_shown(wait),
+            (Variable::Timestamp, _) => {
+                let second = occasion.now().as_millis().div_euclid(1_000) * 1_000;
+                sheet.push_shown(crate::Timestamp::from_millis(second));
+            }
+            (Variable::Policy, Cause::Wait { terms, standing, .. }) => {
+                let policy = terms.quotas.policies().nth(standing.policy);
+                sheet.push_escaped(policy.map_or("", crate::QuotaPolicy::name));
+            }
+            (Variable::RequiredScope, Cause::Scopes(ruled)) => {
+                sheet.push_escaped(ruled.required_scope.as_deref().unwrap_or_default());
+            }
+            (Variable::RequiredPlan, Cause::Plan(ruled)) => {
+                sheet.push_escaped(ruled.rule.min_plan.as_ref().map_or("", crate::PlanName::as_str));
+            }
+            (Variable::Agreement, Cause::Agreement(agreement)) => sheet.push_escaped(agreement.as_str()),
+            (Variable::AgreementUrl, Cause::Agreement(agreement)) => {
+                sheet.push_escaped(self.agreement_urls.get(agreement).map_or("", String::as_str));
+            }
+            (Variable::Parameter, Cause::Parameter(breach)) => sheet.push_escaped(&breach.parameter),
+            (Variable::Cap, Cause::Parameter(breach)) => {
+                let BreachKind::Above(cap) = breach.problem else { return };
+                sheet.push_shown(cap);
+            }
+            (Variable::Balance, Cause::Balance { balance, .. }) => sheet.push_shown(balance),
+            (Variable::Cost, Cause::Balance { cost, .. }) => sheet.push_shown(cost),
+            // A denial made by hand may lack what its kind has: a number is then zero, and a text empty.
+            _ if variable.is_number() => sheet.push("0"),
+            _ => {}
+        }
+    }
+}
+
+/// All that one answer says, in one allocation: body and header values are slices of it.
+#[derive(Default)]
+struct Sheet(SmallVec<[u8; 768]>);
+
+impl Sheet {
+    fn push(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn push_shown(&mut self, value: impl std::fmt::Display) {
+        // Writing to a vector does not fail.
+        let _ = write!(self, "{value}");
+    }
+
+    /// Writes what came from outside, so that a JSON string holds it.
+    fn push_escaped(&mut self, text: &str) {
+        for character in text.chars() {
+            match character {
+                '"' | '\\' => self.push_shown(format_args!("\\{character}")),
+                '\0'..='\x1f' | '\x7f' => self.push_shown(format_args!("\\u{:04x}", u32::from(character))),
+                plain => self.push(plain.encode_utf8(&mut [0; 4])),
+            }
+        }
+    }
+
+    /// What stands behind a place.
+    fn mark(&self, from: usize) -> Range<usize> {
+        from..self.0.len()
+    }
+
+    fn write(&mut self, text: std::fmt::Arguments<'_>) -> Range<usize> {
+        let from = self.0.len();
+        self.push_shown(text);
+        self.mark(from)
+    }
+
+    fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self.0)
+    }
+}
+
+impl Write for Sheet {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.push(text);
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! How a refusal looks.
+
+mod face;
+mod limits;
+mod presentation;
+mod request_id;
+mod template;
+mod wording;
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderName, Response};
+
+pub(crate) use limits::limit_headers;
+pub use presentation::Presentation;
+pub use request_id::{RequestId, RequestIds};
+pub use wording::Wording;
+
+use crate::{Clock, Denial, Timestamp};
+
+/// The circumstances of a refusal.
+#[derive(Debug, Clone, Copy)]
+pub struct Occasion<'a> {
+    instance: &'a str,
+    request_id: &'a RequestId,
+    request_id_header: &'a HeaderName,
+    clock: &'a dyn Clock,
+}
+
+impl<'a> Occasion<'a> {
+    pub(crate) fn new(
+        instance: &'a str,
+        request_id: &'a RequestId,
+        request_id_header: &'a HeaderName,
+        clock: &'a dyn Clock,
+    ) -> Self {
+        Self { instance, request_id, request_id_header, clock }
+    }
+
+    /// The path as it was sent, not decoded, without the query.
+    pub fn instance(&self) -> &'a str {
+        self.instance
+    }
+
+    /// The request's id.
+    pub fn request_id(&self) -> &'a RequestId {
+        self.request_id
+    }
+
+    /// The header that the request's id belongs in.
+    pub fn request_id_header(&self) -> &'a HeaderName {
+        self.request_id_header
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().wall()
+    }
+}
+
+/// Turns a refusal into a response.
+///
+/// # Contract
+///
+/// What it answers goes to the client as it is, but for the request's id, which is added where it is missing. It should
+/// tell no more of the key than the refusal's kind does: a key that may not be used from an address must look like one
+/// that is unknown.
+///
+/// # Example
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{Response, StatusCode};
+/// use tollgate::{Denial, Occasion, ResponseForDenial};
+///
+/// #[derive(Debug)]
+/// struct Teapot;
+///
+/// impl ResponseForDenial for Teapot {
+///     fn respond(&self, _: &Denial, _: &Occasion<'_>) -> Response<Bytes> {
+///         let mut response = Response::new(Bytes::from_static(b"no"));
+///         *response.status_mut() = StatusCode::IM_A_TEAPOT;
+///         response
+///     }
+/// }
+/// ```
+pub trait ResponseForDenial: fmt::Debug + Send + Sync + 'static {
+    /// The response to a refused request. Of a response to `HEAD` only the head is sent.
+    fn respond(&self, denial: &Denial, occasion: &Occasion<'_>) -> Response<Bytes>;
+}

@@ -1,0 +1,150 @@
+//! How refusals look, as data.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::respond::Wording;
+use crate::respond::face::{Face, Faces};
+use crate::respond::template::{Compiler, Unfillable};
+use crate::respond::wording::resolve;
+use crate::{Agreement, ConfigError, DenialKind, KeySource};
+
+/// How refusals look: a JSON template, what is said of each [`DenialKind`], and the challenge of a 401.
+///
+/// A template is JSON whose strings may hold placeholders: `{status}`, `{code}`, `{type}`, `{title}`, `{message}` (or
+/// `{detail}`) and the names of further members, as the [`Wording`] of the kind says; `{request_id}`, `{timestamp}` (UTC,
+/// whole seconds) and `{instance}` (the path as sent), of the request; `{retry_after}` and `{policy}` of a rate limit,
+/// `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}` and `{cost}`. A string
+/// that is one placeholder and nothing else takes its value's type: numbers stay numbers; a member whose placeholder has
+/// no value for a kind is left out. `{{` and `}}` stand for braces.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{DenialKind, Presentation, Wording};
+///
+/// let flat = Presentation::json(r#"{"error": "{code}", "message": "{message}", "retry_after": "{retry_after}"}"#)?
+///     .wording(DenialKind::Unauthorized, Wording { code: Some("invalid_api_key".into()), ..Wording::default() });
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Presentation {
+    template: Option<Value>,
+    wordings: HashMap<DenialKind, Wording>,
+    agreement_urls: HashMap<Agreement, String>,
+    realm: Option<String>,
+    longest_wait: Duration,
+}
+
+impl Presentation {
+    /// Problem details (RFC 9457), with the kind's further members as extension members.
+    pub fn problem() -> Self {
+        let (wordings, agreement_urls) = (HashMap::new(), HashMap::new());
+        Self { template: None, wordings, agreement_urls, realm: None, longest_wait: Duration::from_secs(86_400) }
+    }
+
+    /// JSON of one's own.
+    ///
+    /// # Errors
+    ///
+    /// What is no JSON.
+    pub fn json(template: &str) -> Result<Self, ConfigError> {
+        let template = serde_json::from_str(template).map_err(|error| {
+            let expected = "write a JSON value, as in `{\"error\": \"{code}\"}`";
+            ConfigError::new(template, format!("the template is no JSON: {error}"), expected).in_member("template")
+        })?;
+        Ok(Self { template: Some(template), ..Self::problem() })
+    }
+
+    /// What is said of refusals of a kind, and of those whose ancestor it is.
+    #[must_use]
+    pub fn wording(mut self, kind: DenialKind, wording: Wording) -> Self {
+        self.wordings.insert(kind, wording);
+        self
+    }
+
+    /// Where an agreement is signed.
+    #[must_use]
+    pub fn agreement_url(mut self, agreement: impl Into<Agreement>, url: impl Into<String>) -> Self {
+        self.agreement_urls.insert(agreement.into(), url.into());
+        self
+    }
+
+    /// The realm that the challenge of a 401 names (RFC 9110, section 11.5).
+    ///
+    /// # Errors
+    ///
+    /// An empty realm, or one that is not printable ASCII without `"` and `\`.
+    pub fn realm(mut self, realm: &str) -> Result<Self, ConfigError> {
+        let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+        if realm.is_empty() || !realm.bytes().all(plain) {
+            let expected = "write printable ASCII without quotes and backslashes, as in `Acme API`";
+            return Err(ConfigError::new(realm, "this cannot be a realm", expected).in_member("realm"));
+        }
+        self.realm = Some(realm.to_owned());
+        Ok(self)
+    }
+
+    /// The longest time that `Retry-After` names: a day, if nothing is said.
+    ///
+    /// # Errors
+    ///
+    /// Less than a second.
+    pub fn longest_wait(mut self, wait: Duration) -> Result<Self, ConfigError> {
+        if wait < Duration::from_secs(1) {
+            let problem = "`Retry-After` counts whole seconds, from 1";
+            return Err(ConfigError::new(format!("{wait:?}"), problem, "write at least `1s`").in_member("longest_wait"));
+        }
+        self.longest_wait = wait;
+        Ok(self)
+    }
+
+    /// Compiles what is said of each kind.
+    pub(crate) fn compile(&self, sources: &[KeySource], request_id: &HeaderName) -> Result<Faces, ConfigError> {
+        let known: Vec<String> =
+            self.wordings.values().flat_map(|wording| wording.members.iter().map(|(name, _)| name.clone())).collect();
+        let challenges = self.challenges(sources)?;
+        let face = |kind: &DenialKind| {
+            let wording = resolve(*kind, &self.wordings);
+            let template = self.template.clone().unwrap_or_else(|| problem_template(&wording.members));
+            let pieces = Compiler::new(*kind, &wording, &known).compile(&template).map_err(|fault| unfillable(*kind, fault))?;
+            let media_type = if self.template.is_some() { "application/json" } else { "application/problem+json" };
+            Ok(Face::new(*kind, wording.status, media_type, &challenges, request_id, pieces))
+        };
+        let faces = DenialKind::ALL.iter().map(face).collect::<Result<_, ConfigError>>()?;
+        Ok(Faces { faces, agreement_urls: self.agreement_urls.clone(), longest_wait: self.longest_wait })
+    }
+
+    /// One challenge per scheme of the sources (RFC 9110, section 11.6.1).
+    fn challenges(&self, sources: &[KeySource]) -> Result<Vec<HeaderValue>, ConfigError> {
+        let mut challenges = Vec::new();
+        for scheme in sources.iter().map(KeySource::challenge_scheme) {
+            let challenge = match &self.realm {
+                Some(realm) => format!("{scheme} realm=\"{realm}\""),
+                None => scheme.to_owned(),
+            };
+            let challenge = HeaderValue::try_from(&challenge).map_err(|_| {
+                ConfigError::new(challenge, "no header can hold this challenge", "write a plain realm").in_member("realm")
+            })?;
+            if !challenges.contains(&challenge) {
+                challenges.push(challenge);
+            }
+        }
+        Ok(challenges)
+    }
+}
+
+/// The members of a problem (RFC 9457, section 3), and what the kind adds to them.
+fn problem_template(members: &[(String, String)]) -> Value {
+    let standard = ["type", "title", "status", "detail", "instance"];
+    let names = standard.into_iter().chain(members.iter().map(|(name, _)| name.as_str()));
+    Value::Object(names.map(|name| (name.to_owned(), Value::from(format!("{{{name}}}")))).collect())
+}
+
+fn unfillable(kind: DenialKind, fault: Unfillable) -> ConfigError {
+    let expected = "use placeholders that the kind has, or say something else of it";
+    ConfigError::new(fault.text, fault.problem, expected).in_member(format!("errors.{}", kind.name()))
+}

@@ -1,0 +1,145 @@
+//! The name of a request, in its answer and in the log.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fmt, str};
+
+use http::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+use crate::credit::random;
+use crate::request::Occurs;
+use crate::{ConfigError, RequestView};
+
+/// The longest id that is taken from a client.
+const LONGEST: usize = 64;
+
+/// Characters behind the prefix of a new id: 130 bits' worth of base 32.
+const LETTERS: usize = 26;
+
+/// The id of a request: the client's, where it is short and plain, or else a new one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RequestId(SmallVec<[u8; LONGEST]>);
+
+impl RequestId {
+    /// The id as text: `[A-Za-z0-9_-]`, at most 64 characters of it.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The id as a header's value.
+    pub(crate) fn to_header(&self) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(&self.0).ok()
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({})", self.as_str())
+    }
+}
+
+/// How requests are named: in which header, with which prefix, and in which answers.
+///
+/// A client's id is taken if it is `[A-Za-z0-9_-]{1,64}` and given once, else a new one is made. Refusals always bear it.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::RequestIds;
+///
+/// let ids = RequestIds::default().with_prefix("req_")?.in_every_answer();
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug)]
+pub struct RequestIds {
+    header: HeaderName,
+    prefix: String,
+    everywhere: bool,
+    seed: u64,
+    count: AtomicU64,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        let (header, prefix) = (HeaderName::from_static("x-request-id"), "req_".to_owned());
+        Self { header, prefix, everywhere: false, seed: random(), count: AtomicU64::new(random()) }
+    }
+}
+
+impl RequestIds {
+    /// Puts this in front of new ids: `req_` by default.
+    ///
+    /// # Errors
+    ///
+    /// More than 32 characters, or others than `[A-Za-z0-9_-]`.
+    pub fn with_prefix(mut self, prefix: &str) -> Result<Self, ConfigError> {
+        if prefix.len() > 32 || !prefix.bytes().all(is_plain) {
+            let expected = "write at most 32 letters, digits, `_` or `-`, as in `req_`";
+            return Err(ConfigError::new(prefix, "the prefix is not plain", expected).in_member("prefix"));
+        }
+        prefix.clone_into(&mut self.prefix);
+        Ok(self)
+    }
+
+    /// Uses another header than `X-Request-ID`.
+    ///
+    /// # Errors
+    ///
+    /// A name that no header can have.
+    pub fn with_header(mut self, header: &str) -> Result<Self, ConfigError> {
+        self.header = header.parse().map_err(|_| {
+            let expected = "write one as in `X-Request-ID`";
+            ConfigError::new(header, "no header has this name", expected).in_member("header")
+        })?;
+        Ok(self)
+    }
+
+    /// Puts the id in the answers of the service too, and in the requests that it sees: that allocates.
+    #[must_use]
+    pub fn in_every_answer(mut self) -> Self {
+        self.everywhere = true;
+        self
+    }
+
+    pub(crate) fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
+    pub(crate) fn everywhere(&self) -> bool {
+        self.everywhere
+    }
+
+    /// The id of a request.
+    pub(crate) fn of(&self, view: &RequestView<'_>) -> RequestId {
+        match view.field(&self.header) {
+            Occurs::Once(id) if (1..=LONGEST).contains(&id.len()) && id.iter().copied().all(is_plain) => {
+                RequestId(SmallVec::from_slice(id))
+            }
+            _ => self.generate(),
+        }
+    }
+
+    /// A new id: unlike any other, and no secret.
+    fn generate(&self) -> RequestId {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let (upper, lower) = (mixed(count ^ self.seed), mixed(count.wrapping_add(self.seed)));
+        let mut number = u128::from(upper) << 64 | u128::from(lower);
+        let mut id = SmallVec::from_slice(self.prefix.as_bytes());
+        for _ in 0..LETTERS {
+            id.push(b"0123456789abcdefghjkmnpqrstvwxyz"[(number & 31) as usize]);
+            number >>= 5;
+        }
+        RequestId(id)
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+/// Spreads a count over all bits (splitmix64's finisher): a bijection, so that no id comes twice.
+fn mixed(count: u64) -> u64 {
+    let count = (count ^ (count >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let count = (count ^ (count >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    count ^ (count >> 31)
+}

@@ -1,0 +1,242 @@
+//! JSON templates: compiled once per kind of refusal into text with gaps.
+
+use serde_json::Value;
+
+use crate::DenialKind;
+use crate::respond::wording::Resolved;
+
+/// What is known only when a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Variable {
+    RequestId,
+    Timestamp,
+    Instance,
+    RetryAfter,
+    Policy,
+    RequiredScope,
+    RequiredPlan,
+    Agreement,
+    AgreementUrl,
+    Parameter,
+    Cap,
+    Balance,
+    Cost,
+}
+
+impl Variable {
+    /// The variable of this name, and whether refusals of the kind have it.
+    fn named(name: &str, kind: DenialKind) -> Option<(Self, bool)> {
+        use DenialKind as Kind;
+        Some(match name {
+            "request_id" => (Self::RequestId, true),
+            "timestamp" => (Self::Timestamp, true),
+            "instance" => (Self::Instance, true),
+            "retry_after" => (Self::RetryAfter, matches!(kind, Kind::RateLimited | Kind::Unavailable)),
+            "policy" => (Self::Policy, kind == Kind::RateLimited),
+            "required_scope" => (Self::RequiredScope, kind == Kind::ScopeRequired),
+            "required_plan" => (Self::RequiredPlan, kind == Kind::PlanRequired),
+            "agreement" => (Self::Agreement, kind == Kind::AgreementRequired),
+            "agreement_url" => (Self::AgreementUrl, kind == Kind::AgreementRequired),
+            "parameter" => {
+                let of_parameter = matches!(
+                    kind,
+                    Kind::ParameterForbidden | Kind::ParameterAboveCap | Kind::ParameterUnreadable
+                );
+                (Self::Parameter, of_parameter)
+            }
+            "cap" => (Self::Cap, kind == Kind::ParameterAboveCap),
+            "balance" => (Self::Balance, kind == Kind::CreditsExhausted),
+            "cost" => (Self::Cost, kind == Kind::CreditsExhausted),
+            _ => return None,
+        })
+    }
+
+    /// Whether it is a number, and stays one in JSON.
+    pub(super) fn is_number(self) -> bool {
+        matches!(self, Self::RetryAfter | Self::Cap | Self::Balance | Self::Cost)
+    }
+}
+
+/// A part of a compiled template.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// JSON as it stands.
+    Text(String),
+    /// A variable that is a whole JSON value.
+    Whole(Variable),
+    /// A variable within a JSON string.
+    Within(Variable),
+}
+
+/// A placeholder that cannot be filled.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unfillable {
+    pub(super) text: String,
+    pub(super) problem: String,
+}
+
+/// Compiles one template for one kind.
+pub(super) struct Compiler<'a> {
+    pub(super) kind: DenialKind,
+    pub(super) wording: &'a Resolved,
+    /// The names of further members of any kind: a name that this kind lacks is absent, not unknown.
+    pub(super) known: &'a [String],
+    pieces: Vec<Piece>,
+}
+
+enum Filling<'a> {
+    Fixed(&'a str),
+    Number(u16),
+    Variable(Variable),
+    Absent,
+}
+
+impl<'a> Compiler<'a> {
+    pub(super) fn new(kind: DenialKind, wording: &'a Resolved, known: &'a [String]) -> Self {
+        Self { kind, wording, known, pieces: Vec::new() }
+    }
+
+    pub(super) fn compile(mut self, template: &Value) -> Result<Vec<Piece>, Unfillable> {
+        self.value(template)?;
+        Ok(self.pieces)
+    }
+
+    fn value(&mut self, value: &Value) -> Result<(), Unfillable> {
+        match value {
+            Value::Object(members) => {
+                self.text("{");
+                let mut first = true;
+                for (name, value) in members {
+                    if self.is_absent(value)? {
+                        continue;
+                    }
+                    let comma = if std::mem::take(&mut first) { "" } else { "," };
+                    self.text(&format!("{comma}{}:", Value::from(name.as_str())));
+                    self.value(value)?;
+                }
+                self.text("}");
+            }
+            Value::Array(items) => {
+                self.text("[");
+                for (place, item) in items.iter().enumerate() {
+                    self.text(if place == 0 { "" } else { "," });
+                    self.value(item)?;
+                }
+                self.text("]");
+            }
+            Value::String(text) => match self.whole(text)? {
+                Some(Filling::Number(number)) => self.text(&number.to_string()),
+                Some(Filling::Variable(variable)) if variable.is_number() => self.pieces.push(Piece::Whole(variable)),
+                _ => {
+                    self.text("\"");
+                    self.string(text, 0)?;
+                    self.text("\"");
+                }
+            },
+            plain => self.text(&plain.to_string()),
+        }
+        Ok(())
+    }
+
+    /// A string that may hold placeholders, which may themselves stand for strings that hold some.
+    fn string(&mut self, text: &str, depth: usize) -> Result<(), Unfillable> {
+        for part in parts(text)? {
+            match part {
+                Part::Text(text) => self.text(&escaped(text)),
+                Part::Brace(brace) => self.text(brace),
+                Part::Name(name) => match self.filling(name, text)? {
+                    Filling::Fixed(fixed) if depth < 2 => self.string(fixed, depth + 1)?,
+                    Filling::Number(number) => self.text(&number.to_string()),
+                    Filling::Variable(variable) => self.pieces.push(Piece::Within(variable)),
+                    Filling::Fixed(_) | Filling::Absent => {
+                        let problem = format!("a refusal of the kind `{}` has no `{{{name}}}`", self.kind.name());
+                        return Err(Unfillable { text: text.to_owned(), problem });
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// What a string stands for that is one placeholder and nothing else.
+    fn whole(&self, text: &str) -> Result<Option<Filling<'a>>, Unfillable> {
+        match parts(text)?.as_slice() {
+            [Part::Name(name)] => self.filling(name, text).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn is_absent(&self, value: &Value) -> Result<bool, Unfillable> {
+        let Value::String(text) = value else { return Ok(false) };
+        Ok(matches!(self.whole(text)?, Some(Filling::Absent)))
+    }
+
+    fn filling(&self, name: &str, text: &str) -> Result<Filling<'a>, Unfillable> {
+        let wording = self.wording;
+        let optional = |value: &'a Option<String>| value.as_deref().map_or(Filling::Absent, Filling::Fixed);
+        Ok(match name {
+            "status" => Filling::Number(wording.status.as_u16()),
+            "code" => Filling::Fixed(&wording.code),
+            "type" => optional(&wording.type_uri),
+            "title" => Filling::Fixed(&wording.title),
+            "message" | "detail" => Filling::Fixed(&wording.message),
+            _ => match (wording.members.iter().find(|(known, _)| known == name), Variable::named(name, self.kind)) {
+                (Some((_, value)), _) => Filling::Fixed(value),
+                (None, Some((variable, true))) => Filling::Variable(variable),
+                (None, Some((_, false))) => Filling::Absent,
+                (None, None) if self.known.iter().any(|known| known == name) => Filling::Absent,
+                (None, None) => {
+                    let problem = format!("nothing is called `{{{name}}}`");
+                    return Err(Unfillable { text: text.to_owned(), problem });
+                }
+            },
+        })
+    }
+
+    fn text(&mut self, text: &str) {
+        match self.pieces.last_mut() {
+            Some(Piece::Text(last)) => last.push_str(text),
+            _ => self.pieces.push(Piece::Text(text.to_owned())),
+        }
+    }
+}
+
+enum Part<'t> {
+    Text(&'t str),
+    Brace(&'static str),
+    Name(&'t str),
+}
+
+/// Splits a text at its placeholders, `{name}`; `{{` and `}}` stand for braces.
+fn parts(text: &str) -> Result<Vec<Part<'_>>, Unfillable> {
+    let (mut parts, mut rest) = (Vec::new(), text);
+    while let Some(place) = rest.find(['{', '}']) {
+        if place > 0 {
+            parts.push(Part::Text(&rest[..place]));
+        }
+        rest = &rest[place..];
+        if let Some(behind) = rest.strip_prefix("{{") {
+            (parts.push(Part::Brace("{")), rest = behind);
+        } else if let Some(behind) = rest.strip_prefix("}}") {
+            (parts.push(Part::Brace("}")), rest = behind);
+        } else {
+            let name = rest.strip_prefix('{').and_then(|name| name.split_once('}'));
+            let Some((name, behind)) = name.filter(|(name, _)| !name.contains('{')) else {
+                let problem = "a brace stands alone: write `{{` or `}}` for a brace itself".to_owned();
+                return Err(Unfillable { text: text.to_owned(), problem });
+            };
+            parts.push(Part::Name(name));
+            rest = behind;
+        }
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Text(rest));
+    }
+    Ok(parts)
+}
+
+/// The text as it stands within a JSON string.
+fn escaped(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
+}

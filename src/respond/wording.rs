@@ -1,0 +1,130 @@
+//! What is said in a refusal, kind by kind.
+
+use std::collections::HashMap;
+
+use http::StatusCode;
+
+use crate::DenialKind;
+
+/// What a refusal says. What is left out is what its kind's parent says, and at last what this crate says.
+///
+/// `message` and the members may name placeholders: see [`Presentation`](crate::Presentation).
+///
+/// # Example
+///
+/// ```
+/// use tollgate::Wording;
+///
+/// let wording = Wording { code: Some("UNAUTHORIZED".into()), ..Wording::default() };
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wording {
+    /// The HTTP status.
+    pub status: Option<StatusCode>,
+    /// The error's code, as programs read it.
+    pub code: Option<String>,
+    /// The error's type: a URI in a problem (RFC 9457, section 3.1.1).
+    pub type_uri: Option<String>,
+    /// The error's title.
+    pub title: Option<String>,
+    /// The error, as people read it: `detail` in a problem.
+    pub message: Option<String>,
+    /// Further members, by name.
+    pub members: Vec<(String, String)>,
+}
+
+/// The wording of one kind, with nothing left out but what has no default.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) status: StatusCode,
+    pub(super) code: String,
+    pub(super) type_uri: Option<String>,
+    pub(super) title: String,
+    pub(super) message: String,
+    pub(super) members: Vec<(String, String)>,
+}
+
+/// The kind, its parent, and so on.
+fn line(kind: DenialKind) -> impl Iterator<Item = DenialKind> {
+    std::iter::successors(Some(kind), |kind| kind.parent())
+}
+
+pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>) -> Resolved {
+    let said = |member: fn(&Wording) -> &Option<String>| {
+        line(kind).find_map(|kind| given.get(&kind).and_then(|wording| member(wording).clone()))
+    };
+    let default = line(kind).find_map(spoken).unwrap_or(("", ""));
+    let status = line(kind).find_map(|kind| given.get(&kind)?.status).unwrap_or_else(|| status(kind));
+    let mut members: Vec<(String, String)> = Vec::new();
+    for (name, value) in line(kind).filter_map(|kind| given.get(&kind)).flat_map(|wording| &wording.members) {
+        if !members.iter().any(|(known, _)| known == name) {
+            members.push((name.clone(), value.clone()));
+        }
+    }
+    Resolved {
+        status,
+        code: said(|wording| &wording.code).unwrap_or_else(|| default_code(kind)),
+        type_uri: said(|wording| &wording.type_uri),
+        title: said(|wording| &wording.title).unwrap_or_else(|| default.0.to_owned()),
+        message: said(|wording| &wording.message).unwrap_or_else(|| default.1.to_owned()),
+        members,
+    }
+}
+
+/// A key that may not be used from an address must not differ from an unknown one.
+fn default_code(kind: DenialKind) -> String {
+    let kind = if kind == DenialKind::AddressNotAllowed { DenialKind::Unknown } else { kind };
+    kind.name().to_owned()
+}
+
+fn status(kind: DenialKind) -> StatusCode {
+    line(kind)
+        .find_map(|kind| match kind {
+            DenialKind::Unauthorized => Some(StatusCode::UNAUTHORIZED),
+            DenialKind::Forbidden => Some(StatusCode::FORBIDDEN),
+            DenialKind::CreditsExhausted => Some(StatusCode::PAYMENT_REQUIRED),
+            DenialKind::RateLimited => Some(StatusCode::TOO_MANY_REQUESTS),
+            DenialKind::MethodNotAllowed => Some(StatusCode::METHOD_NOT_ALLOWED),
+            DenialKind::TooEarly => Some(StatusCode::TOO_EARLY),
+            DenialKind::BadRequest => Some(StatusCode::BAD_REQUEST),
+            DenialKind::Unavailable => Some(StatusCode::SERVICE_UNAVAILABLE),
+            _ => None,
+        })
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Title and message of a kind, where it has its own.
+fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
+    Some(match kind {
+        DenialKind::Unauthorized => ("Unauthorized", "The API key is missing or not valid."),
+        DenialKind::Missing => ("API Key Required", "The request bears no API key."),
+        DenialKind::Malformed => ("API Key Required", "The request bears a credential that holds no API key."),
+        DenialKind::Duplicate => ("Ambiguous API Key", "The request bears more than one API key."),
+        DenialKind::InvalidFormat => ("Invalid API Key", "The API key does not have the shape of a key."),
+        DenialKind::Unknown => ("Invalid API Key", "The API key is not known."),
+        DenialKind::Revoked => ("API Key Revoked", "The API key was revoked."),
+        DenialKind::Expired => ("API Key Expired", "The API key has expired."),
+        DenialKind::Paused => ("API Key Paused", "The API key is paused."),
+        DenialKind::Forbidden => ("Forbidden", "The API key does not allow this."),
+        DenialKind::AccountSuspended => ("Account Suspended", "The account is suspended."),
+        DenialKind::AccountDeleted => ("Account Deleted", "The account was deleted."),
+        DenialKind::SubscriptionRequired => ("Subscription Required", "An active subscription is required."),
+        DenialKind::AgreementRequired => ("Agreement Required", "An agreement has to be signed first: {agreement}."),
+        DenialKind::PlanRequired => ("Plan Required", "The plan does not include this."),
+        DenialKind::NotGranted => ("Permission Required", "The API key is restricted and does not allow this."),
+        DenialKind::ScopeRequired => ("Permission Required", "The API key lacks the scope {required_scope}."),
+        DenialKind::CreditsExhausted => ("Credits Exhausted", "There are {balance} credits left, and {cost} are needed."),
+        DenialKind::RateLimited => ("Too Many Requests", "The rate limit is exceeded. Retry in {retry_after} s."),
+        DenialKind::BadRequest => ("Bad Request", "The request cannot be read."),
+        DenialKind::ParameterForbidden => ("Parameter Not Allowed", "The parameter `{parameter}` is not allowed."),
+        DenialKind::ParameterAboveCap => ("Parameter Too Large", "The parameter `{parameter}` is {cap} at the most."),
+        DenialKind::ParameterUnreadable => {
+            ("Invalid Parameter", "The parameter `{parameter}` must be given once, as a plain number.")
+        }
+        DenialKind::MethodNotAllowed => ("Method Not Allowed", "The method is not allowed."),
+        DenialKind::TooEarly => ("Too Early", "The request could be a replay. Send it again."),
+        DenialKind::Unavailable => ("Service Unavailable", "The request could not be checked. Retry in {retry_after} s."),
+        DenialKind::Misconfigured => ("Internal Server Error", "The service is not configured for this API key."),
+        _ => return None,
+    })
+}

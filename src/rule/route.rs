@@ -1,0 +1,203 @@
+//! One rule: which requests it is for, and what it asks of them.
+
+use crate::account::number;
+use crate::{Agreement, ConfigError, Credits, PlanName, Scope};
+
+/// What a request costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cost {
+    /// The same for each; zero is free, and no ledger is asked.
+    Fixed(Credits),
+    /// By the number that a query parameter asks for, which must be one plain decimal number.
+    PerUnit {
+        /// The parameter, compared as it reads percent-decoded once.
+        parameter: String,
+        /// What one of the number costs.
+        each: Credits,
+        /// The number where the parameter is absent: what the handler takes then.
+        default: u64,
+        /// The highest number; a higher one is refused.
+        most: u64,
+    },
+}
+
+/// What a rule asks of the scopes of a restricted key. A key without restriction passes all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ScopeRule {
+    /// Nothing is said: no restricted key is let in.
+    #[default]
+    Unnamed,
+    /// Any key is let in, whatever its scopes.
+    Everyone,
+    /// A key with one of these.
+    AnyOf(Vec<Scope>),
+    /// A key with all of these.
+    AllOf(Vec<Scope>),
+}
+
+impl ScopeRule {
+    /// Whether a key with these scopes is let in.
+    pub(crate) fn admits(&self, held: &[Scope]) -> bool {
+        match self {
+            Self::Unnamed => false,
+            Self::Everyone => true,
+            Self::AnyOf(named) => named.iter().any(|scope| held.contains(scope)),
+            Self::AllOf(named) => named.iter().all(|scope| held.contains(scope)),
+        }
+    }
+
+    /// The scopes that it names, as an error tells them.
+    pub(crate) fn wording(&self) -> Option<String> {
+        let join = |named: &[Scope], word| Some(named.iter().map(Scope::as_str).collect::<Vec<_>>().join(word));
+        match self {
+            Self::Unnamed | Self::Everyone => None,
+            Self::AnyOf(named) => join(named, " or "),
+            Self::AllOf(named) => join(named, " and "),
+        }
+    }
+}
+
+/// What a route asks: a method, a path pattern, and what a request that matches them needs and costs.
+///
+/// # Which rule is a request's
+///
+/// Patterns are compared with the path byte for byte, as a router does: `{name}` stands for one segment, `{*rest}` for
+/// all that lies below. Among the rules for a request's method (those that name no method are for all of them), the most
+/// specific pattern wins, segment by segment: text before `{name}` before `{*rest}`. Where two rules have the same
+/// pattern, the one that names the method wins. A rule for `GET` covers `HEAD`, cost included, unless one names `HEAD`.
+/// Two rules that say the same are refused at start-up.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{Cost, Credits, Rule, ScopeRule};
+///
+/// let mut rule = Rule::new("GET /v1/quotes/{*rest}")?;
+/// rule.cost = Cost::Fixed(Credits::new(2));
+/// rule.scopes = ScopeRule::AnyOf(vec!["quotes:read".into()]);
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rule {
+    method: Option<http::Method>,
+    pattern: String,
+    /// Whether it asks for no key: a key that is sent all the same is not even read.
+    pub public: bool,
+    /// What it costs.
+    pub cost: Cost,
+    /// Which restricted keys it lets in.
+    pub scopes: ScopeRule,
+    /// The lowest plan that it is for, by rank.
+    pub min_plan: Option<PlanName>,
+    /// Plans that it is for whatever their rank.
+    pub open_to: Vec<PlanName>,
+    /// Plans that it is not for.
+    pub closed_to: Vec<PlanName>,
+    /// What the account must have signed, in the order in which it is asked for.
+    pub agreements: Vec<Agreement>,
+    /// Whether the account must have an active subscription.
+    pub subscription: bool,
+}
+
+impl Rule {
+    /// A rule for a route such as `GET /v1/candles`, or `/v1/candles` for any method. It asks for a key and costs
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// What is no method, no path, or a path that no request can have.
+    pub fn new(route: &str) -> Result<Self, ConfigError> {
+        let refuse = |problem: &str| {
+            let expected = "write a method and a path, as in `GET /v1/candles/{symbol}`, or a path alone";
+            ConfigError::new(route, problem, expected).in_member("route")
+        };
+        let (method, pattern) = match route.split_once(' ') {
+            Some((method, pattern)) => (Some(method), pattern),
+            None => (None, route),
+        };
+        let known = |method: &str| method.parse().ok().filter(|_| method.bytes().all(|b| b.is_ascii_uppercase()));
+        let method = match method {
+            Some(method) => Some(known(method).ok_or_else(|| refuse("the route names no method"))?),
+            None => None,
+        };
+        if !pattern.starts_with('/') {
+            return Err(refuse("a path begins with `/`"));
+        }
+        if pattern.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'?' || byte == b'#') {
+            return Err(refuse("no path of a request can match this"));
+        }
+        if super::is_odd(pattern) {
+            return Err(refuse("a path with dot segments, empty segments or an encoded slash matches no rule"));
+        }
+        Ok(Self { method, ..Self::of(pattern) })
+    }
+
+    /// What holds for requests that no rule matches: they need a key, and cost nothing.
+    pub fn otherwise() -> Self {
+        Self::of("")
+    }
+
+    fn of(pattern: &str) -> Self {
+        Self {
+            method: None,
+            pattern: pattern.to_owned(),
+            public: false,
+            cost: Cost::Fixed(Credits::ZERO),
+            scopes: ScopeRule::Unnamed,
+            min_plan: None,
+            open_to: Vec::new(),
+            closed_to: Vec::new(),
+            agreements: Vec::new(),
+            subscription: false,
+        }
+    }
+
+    /// The method that it is for; `None` for all.
+    pub fn method(&self) -> Option<&http::Method> {
+        self.method.as_ref()
+    }
+
+    /// The path pattern; empty for what no rule matches.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// The route as it was written.
+    pub fn route(&self) -> String {
+        self.method.as_ref().map_or_else(|| self.pattern.clone(), |method| format!("{method} {}", self.pattern))
+    }
+}
+
+/// Why a cost could not be told.
+#[derive(Debug)]
+pub(crate) enum Uncountable {
+    /// The number is above the highest, or is none.
+    Asked(crate::account::Breach),
+    /// The product does not fit.
+    TooMuch,
+}
+
+impl Cost {
+    /// Whether a request never costs anything.
+    pub(crate) fn is_free(&self) -> bool {
+        *self == Self::Fixed(Credits::ZERO)
+    }
+
+    /// What a request with this query costs.
+    pub(crate) fn of(&self, query: Option<&str>) -> Result<Credits, Uncountable> {
+        use crate::account::{Breach, BreachKind};
+
+        let (parameter, each, default, most) = match self {
+            Self::Fixed(cost) => return Ok(*cost),
+            Self::PerUnit { parameter, each, default, most } => (parameter, each, default, most),
+        };
+        let breach = |problem| Uncountable::Asked(Breach { parameter: parameter.clone(), problem });
+        let asked = query.map_or(Ok(None), |query| number(query, parameter)).map_err(breach)?;
+        let units = asked.unwrap_or(*default);
+        if units > *most {
+            return Err(breach(BreachKind::Above(*most)));
+        }
+        each.checked_mul(units).ok_or(Uncountable::TooMuch)
+    }
+}

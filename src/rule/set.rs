@@ -1,0 +1,142 @@
+//! All rules of a gate, found by method and path.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use matchit::Router;
+
+use crate::{ConfigError, Plan, PlanName, Rule};
+
+/// A rule with what its plans come to.
+#[derive(Debug)]
+pub(crate) struct Ruled {
+    pub(crate) rule: Rule,
+    /// The rank that `min_plan` names.
+    pub(crate) min_rank: Option<u32>,
+    /// The scopes it names, as an error tells them.
+    pub(crate) required_scope: Option<String>,
+}
+
+impl Ruled {
+    fn new(rule: Rule, plans: &HashMap<PlanName, Plan>) -> Result<Self, ConfigError> {
+        for plan in rule.open_to.iter().chain(&rule.closed_to) {
+            find_plan(plan, plans).map_err(|error| error.in_member(format!("rule {}", rule.route())))?;
+        }
+        let min_rank = match &rule.min_plan {
+            None => None,
+            Some(name) => Some(find_plan(name, plans)?.rank.ok_or_else(|| {
+                let problem = "a rule asks for this plan or a higher one, and the plan has no rank";
+                ConfigError::new(name.as_str(), problem, "give the plan a rank").in_member("min_plan")
+            })?),
+        };
+        let required_scope = rule.scopes.wording();
+        Ok(Self { rule, min_rank, required_scope })
+    }
+}
+
+fn find_plan<'p>(name: &PlanName, plans: &'p HashMap<PlanName, Plan>) -> Result<&'p Plan, ConfigError> {
+    plans.get(name).ok_or_else(|| {
+        let mut known: Vec<_> = plans.keys().map(PlanName::as_str).collect();
+        known.sort_unstable();
+        let expected = format!("name one of the plans: {}", known.join(", "));
+        ConfigError::new(name.as_str(), "a rule names a plan that is not defined", expected)
+    })
+}
+
+/// All rules, in one matcher per method.
+#[derive(Debug)]
+pub(crate) struct RuleSet {
+    /// The rules, and last what holds for requests that none matches.
+    rules: Vec<Arc<Ruled>>,
+    /// A method that rules name, with the rules for it; GET first: it is asked for most.
+    by_method: Vec<(String, Router<usize>)>,
+    /// The rules that name no method.
+    any_method: Router<usize>,
+}
+
+impl RuleSet {
+    pub(crate) fn new(
+        rules: Vec<Rule>,
+        otherwise: Rule,
+        plans: &HashMap<PlanName, Plan>,
+    ) -> Result<Self, ConfigError> {
+        let mut methods: Vec<String> = ["GET", "HEAD"].map(String::from).into();
+        for method in rules.iter().filter_map(Rule::method) {
+            if !methods.iter().any(|known| known == method.as_str()) {
+                methods.push(method.to_string());
+            }
+        }
+        let by_method = methods.into_iter().map(|method| Ok((method.clone(), matcher(&rules, Some(&method))?)));
+        let by_method = by_method.collect::<Result<_, ConfigError>>()?;
+        let any_method = matcher(&rules, None)?;
+        let compile = |rule| Ruled::new(rule, plans).map(Arc::new);
+        let rules = rules.into_iter().chain([otherwise]).map(compile).collect::<Result<_, _>>()?;
+        Ok(Self { rules, by_method, any_method })
+    }
+
+    /// The place of the rule for a request, where one matches.
+    pub(crate) fn find(&self, method: &str, path: &str) -> Option<usize> {
+        let of_method = self.by_method.iter().find(|(named, _)| named == method).map(|(_, rules)| rules);
+        of_method.unwrap_or(&self.any_method).at(path).ok().map(|found| *found.value)
+    }
+
+    /// The place of what holds for requests that no rule matches.
+    pub(crate) fn otherwise(&self) -> usize {
+        self.rules.len() - 1
+    }
+
+    /// The rule at a place that this set has told.
+    pub(crate) fn at(&self, place: usize) -> &Arc<Ruled> {
+        &self.rules[place]
+    }
+}
+
+/// The rules for one method: those that name it, for HEAD then those that name GET, then those that name none.
+fn matcher(rules: &[Rule], method: Option<&str>) -> Result<Router<usize>, ConfigError> {
+    let named = |name: Option<&str>| {
+        let name = name.map(str::to_owned);
+        move |rule: &Rule| rule.method().map(http::Method::as_str) == name.as_deref()
+    };
+    let mut ranks = vec![];
+    if let Some(method) = method {
+        ranks.push(named(Some(method)));
+        if method == "HEAD" {
+            ranks.push(named(Some("GET")));
+        }
+    }
+    ranks.push(named(None));
+
+    let (mut router, mut shapes) = (Router::new(), HashMap::new());
+    for (rank, of_rank) in ranks.iter().enumerate() {
+        for (place, rule) in rules.iter().enumerate().filter(|(_, rule)| of_rank(rule)) {
+            match shapes.insert(shape(rule.pattern()), rank) {
+                // One that names the method better is there already.
+                Some(better) if better < rank => {}
+                Some(_) => return Err(said_twice(rule)),
+                None => router.insert(rule.pattern(), place).map_err(|error| unusable(rule, &error))?,
+            }
+        }
+    }
+    Ok(router)
+}
+
+/// The pattern without the names of its parameters: two rules of one shape match the same paths.
+fn shape(pattern: &str) -> String {
+    let nameless = |segment: &str| match segment.strip_prefix('{') {
+        Some(name) if name.starts_with('*') && name.ends_with('}') => "{*}".to_owned(),
+        Some(name) if name.ends_with('}') && !name.starts_with('{') => "{}".to_owned(),
+        _ => segment.to_owned(),
+    };
+    pattern.split('/').map(nameless).collect::<Vec<_>>().join("/")
+}
+
+fn said_twice(rule: &Rule) -> ConfigError {
+    let expected = "leave one of them out, or name different methods";
+    ConfigError::new(rule.route(), "two rules are for the same method and path", expected).in_member("route")
+}
+
+fn unusable(rule: &Rule, error: &matchit::InsertError) -> ConfigError {
+    let problem = format!("the pattern cannot be used: {error}");
+    let expected = "write parameters as whole segments, `{name}`, or `{*rest}` at the end";
+    ConfigError::new(rule.route(), problem, expected).in_member("route")
+}

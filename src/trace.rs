@@ -1,0 +1,43 @@
+//! What the log is told: the one place that knows whether there is one.
+
+use crate::{Denial, DenialKind, StoreError};
+
+/// A refusal. The operator's faults are errors, back ends that could not decide are warnings, the rest is routine.
+#[cfg(feature = "tracing")]
+pub(crate) fn denied(denial: &Denial) {
+    let kind = denial.kind().name();
+    let key = denial.key().map(tracing::field::display);
+    match denial.kind() {
+        DenialKind::Misconfigured => {
+            tracing::error!(kind, key, problem = denial.operator_problem(), "a record contradicts the configuration");
+        }
+        DenialKind::Unavailable => {
+            let error = denial.store_error().map(tracing::field::debug);
+            tracing::warn!(kind, key, error, "a back end could not decide");
+        }
+        _ => tracing::debug!(kind, key, "a request was refused"),
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn denied(_: &Denial) {
+    let _ = DenialKind::Misconfigured;
+}
+
+/// A charge that could be neither settled nor given back.
+#[cfg(feature = "tracing")]
+pub(crate) fn unsettled(error: &StoreError) {
+    tracing::warn!(?error, "a charge stays open");
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn unsettled(_: &StoreError) {}
+
+/// A key with an allowlist, and a client whose address cannot be told.
+#[cfg(feature = "tracing")]
+pub(crate) fn address_unknown(key: crate::KeyId) {
+    tracing::warn!(%key, "a key has an allowlist and the client's address is unknown: is the peer's address passed on?");
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn address_unknown(_: crate::KeyId) {}
