@@ -4,6 +4,8 @@
 mod account;
 mod adapter;
 mod clock;
+#[cfg(feature = "config")]
+pub mod config;
 mod credit;
 mod error;
 mod future;
@@ -12,6 +14,7 @@ mod key;
 mod ledger;
 mod limit;
 mod name;
+mod network;
 mod query;
 mod request;
 mod respond;
@@ -26,6 +29,8 @@ pub use account::{
 };
 pub use adapter::{Peer, ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
 pub use clock::{Clock, ManualClock, Now, SystemClock, Timestamp};
+#[cfg(feature = "config")]
+pub use config::Config;
 pub use credit::{ChargeId, Credits};
 pub use error::{ConfigError, StoreError};
 pub use future::StoreFuture;
@@ -36,6 +41,7 @@ pub use key::*;
 pub use ledger::*;
 pub use limit::*;
 pub use name::{AccountId, Agreement, Environment, PlanName, PoolName, Scope};
+pub use network::parse_network;
 pub use request::{Fields, RequestView};
 pub use respond::{Occasion, Presentation, RequestId, RequestIds, ResponseForDenial, Wording};
 pub use rule::{Cost, Rule, ScopeRule};

@@ -224,6 +224,20 @@ impl GateBuilder {
         self
     }
 
+    /// Checks that the parts fit: all but the back ends.
+    ///
+    /// # Errors
+    ///
+    /// The first contradiction, as [`build`](GateBuilder::build) would find it.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        validate::all(self)?;
+        let plans = by_name(&self.plans);
+        RuleSet::new(self.rules.clone(), self.otherwise.clone(), &plans)?;
+        Plans::new(&plans, self.quotas.clone())?;
+        Check::in_order(&self.order)?;
+        self.presentation.compile(&self.sources, self.request_ids.header()).map(drop)
+    }
+
     /// Checks that the parts fit, and puts them together.
     ///
     /// # Errors
@@ -232,8 +246,7 @@ impl GateBuilder {
     /// on.
     pub fn build(self) -> Result<Gate, ConfigError> {
         validate::all(&self)?;
-        let plan_data: HashMap<PlanName, Plan> =
-            self.plans.into_iter().map(|plan| (plan.name.clone(), plan)).collect();
+        let plan_data = by_name(&self.plans);
         let environments = if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
         let responder = match self.responder {
             Some(responder) => responder,
@@ -265,6 +278,10 @@ impl GateBuilder {
             sources: self.sources,
         })))
     }
+}
+
+fn by_name(plans: &[Plan]) -> HashMap<PlanName, Plan> {
+    plans.iter().map(|plan| (plan.name.clone(), plan.clone())).collect()
 }
 
 fn missing(part: &str) -> ConfigError {

@@ -1,0 +1,183 @@
+//! Accounts, keys and plans from a data file, put into a gate's back ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tollgate::config::{Config, OneOf, PlanConfig, QuotaConfig, Text};
+use tollgate::{
+    Account, AccountStatus, Credits, Gate, KeyRecord, KeyStatus, MemoryLedger, MemoryStore, OwnQuota, QuotaPolicy,
+    Subscription, Timestamp,
+};
+
+/// Anything that may go wrong with a data file.
+pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a data file holds; what is for its reader or for a test is passed over.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Data {
+    /// Whose data this is.
+    pub(crate) provider: String,
+    #[serde(rename = "document")]
+    _document: Option<IgnoredAny>,
+    #[serde(rename = "policy")]
+    _policy: Option<IgnoredAny>,
+    /// Where a test's clock starts.
+    pub(crate) now: Option<String>,
+    #[serde(default)]
+    plans: BTreeMap<String, PlanData>,
+    #[serde(default)]
+    accounts: Vec<AccountData>,
+    /// The keys, with their secrets.
+    #[serde(default)]
+    pub(crate) keys: Vec<KeyData>,
+    #[serde(rename = "cases")]
+    _cases: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanData {
+    rate: Option<Rate>,
+    max_keys: Option<u32>,
+    features: Option<BTreeSet<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rate {
+    per_second: Option<u32>,
+    per_minute: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountData {
+    id: String,
+    plan: String,
+    status: String,
+    subscription: Option<String>,
+    #[serde(default)]
+    agreements: Vec<String>,
+    credits: Option<u64>,
+}
+
+/// A key with its secret.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyData {
+    id: String,
+    /// The key itself.
+    pub(crate) secret: String,
+    account: String,
+    status: String,
+    expires_at: Option<String>,
+    scopes: Option<Vec<String>>,
+    paths: Option<Vec<String>>,
+    allow_ips: Option<Vec<String>>,
+}
+
+impl Data {
+    /// Says in a configuration what the file's plans say, member by member.
+    pub(crate) fn merge_plans(&self, config: &mut Config) -> Result<(), Fault> {
+        for (name, data) in &self.plans {
+            let plan = config.plans.entry(name.clone()).or_default();
+            if let Some(rate) = &data.rate {
+                let windows = [(rate.per_second, 1), (rate.per_minute, 60)];
+                for (quota, seconds) in windows {
+                    if let Some(quota) = quota {
+                        set_quota(plan, QuotaPolicy::new(quota, Duration::from_secs(seconds))?);
+                    }
+                }
+            }
+            if let Some(most) = data.max_keys {
+                plan.max_keys = Some(OneOf::Number(most));
+            }
+            if let Some(features) = &data.features {
+                plan.features.clone_from(features);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the file's accounts, balances and keys into a gate's back ends.
+    pub(crate) fn seed(&self, gate: &Gate, store: &MemoryStore, ledger: &MemoryLedger) -> Result<(), Fault> {
+        let now = gate.clock().now().wall();
+        for account in &self.accounts {
+            store.put_account(account.account()?);
+            if let Some(credits) = account.credits {
+                ledger.set_balance(&account.id, Credits::new(credits), now);
+            }
+        }
+        for key in &self.keys {
+            let account = store.account(&key.account).ok_or_else(|| format!("key {} has no account", key.id))?;
+            store.put_key(key.record(gate, account)?);
+        }
+        Ok(())
+    }
+}
+
+/// Puts a quota in place of the plan's one for the same window, which keeps whom it counts.
+fn set_quota(plan: &mut PlanConfig, policy: QuotaPolicy) {
+    for quota in &mut plan.quotas {
+        match quota {
+            QuotaConfig::Text(OwnQuota::Policy(old)) if old.window() == policy.window() => {
+                *quota = QuotaConfig::Text(OwnQuota::Policy(policy));
+                return;
+            }
+            QuotaConfig::Table(table) if table.quota.0.window() == policy.window() => {
+                table.quota = Text(policy);
+                return;
+            }
+            _ => {}
+        }
+    }
+    plan.quotas.push(QuotaConfig::Text(OwnQuota::Policy(policy)));
+}
+
+impl AccountData {
+    fn account(&self) -> Result<Account, Fault> {
+        let mut account = Account::new(self.id.as_str(), self.plan.as_str());
+        account.status = match self.status.as_str() {
+            "active" => AccountStatus::Active,
+            "suspended" => AccountStatus::Suspended,
+            "deleted" => AccountStatus::Deleted,
+            other => return Err(format!("account {}: no such status: {other}", self.id).into()),
+        };
+        account.subscription = match self.subscription.as_deref() {
+            None => None,
+            Some("active") => Some(Subscription::Active),
+            Some("lapsed") => Some(Subscription::Lapsed),
+            Some(other) => return Err(format!("account {}: no such subscription: {other}", self.id).into()),
+        };
+        account.agreements = self.agreements.iter().map(|name| name.as_str().into()).collect();
+        Ok(account)
+    }
+}
+
+impl KeyData {
+    fn record(&self, gate: &Gate, account: Arc<Account>) -> Result<KeyRecord, Fault> {
+        let secret = self.secret.as_str();
+        let mut record = KeyRecord::new(self.id.parse()?, gate.hasher().hash(secret.as_bytes()), account);
+        if let Some(format) = gate.formats().iter().find(|format| format.accepts(secret.as_bytes())) {
+            format.start_of(secret).clone_into(&mut record.start);
+            record.environment = format.environment().clone();
+        }
+        record.status = match self.status.as_str() {
+            "active" => KeyStatus::Active,
+            "revoked" => KeyStatus::Revoked,
+            "paused" => KeyStatus::Paused,
+            other => return Err(format!("key {}: no such status: {other}", self.id).into()),
+        };
+        record.expires_at = self.expires_at.as_deref().map(str::parse::<Timestamp>).transpose()?;
+        record.scopes = self.scopes.as_ref().map(|scopes| scopes.iter().map(|scope| scope.as_str().into()).collect());
+        let paths = self.paths.as_ref().map(|paths| paths.iter().map(|path| path.parse()).collect());
+        record.paths = paths.transpose()?;
+        let networks = |networks: &Vec<String>| networks.iter().map(|network| tollgate::parse_network(network)).collect();
+        record.allowlist = self.allow_ips.as_ref().map(networks).transpose()?;
+        Ok(record)
+    }
+}

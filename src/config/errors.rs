@@ -1,0 +1,73 @@
+//! The look of refusals, as the file says it.
+
+use std::str::FromStr;
+
+use http::StatusCode;
+
+use crate::config::{Config, WordingConfig};
+use crate::{ConfigError, DenialKind, Presentation, Wording};
+
+impl FromStr for DenialKind {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|kind| kind.name()).collect();
+            ConfigError::new(text, "there is no such kind of refusal", format!("write one of: {}", names.join(", ")))
+        })
+    }
+}
+
+impl PartialOrd for DenialKind {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for DenialKind {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (*self as usize).cmp(&(*other as usize))
+    }
+}
+
+pub(super) fn presentation(config: &Config) -> Result<Presentation, ConfigError> {
+    let settings = &config.presentation;
+    let mut presentation = match &settings.template {
+        Some(template) => Presentation::json(template)?,
+        None => Presentation::problem(),
+    };
+    if let Some(realm) = &settings.realm {
+        presentation = presentation.realm(realm)?;
+    }
+    if let Some(wait) = &settings.longest_wait {
+        presentation = presentation.longest_wait(wait.0.0)?;
+    }
+    for (name, agreement) in &config.agreements {
+        presentation = presentation.agreement_url(name.as_str(), agreement.url.clone().unwrap_or_default());
+    }
+    for (kind, wording) in &config.errors {
+        let wording = wording.wording().map_err(|error| error.in_member(format!("errors.{}", kind.0.name())))?;
+        presentation = presentation.wording(kind.0, wording);
+    }
+    Ok(presentation)
+}
+
+impl WordingConfig {
+    fn wording(&self) -> Result<Wording, ConfigError> {
+        let error = |code: u16| StatusCode::from_u16(code).ok().filter(|code| code.is_client_error() || code.is_server_error());
+        let status = match self.status {
+            None => None,
+            Some(code) => Some(error(code).ok_or_else(|| {
+                ConfigError::new(code.to_string(), "a refusal cannot have this status", "write one from 400 to 599")
+            })?),
+        };
+        Ok(Wording {
+            status,
+            code: self.code.clone(),
+            type_uri: self.r#type.clone(),
+            title: self.title.clone(),
+            message: self.message.clone(),
+            members: self.members.clone().into_iter().collect(),
+        })
+    }
+}

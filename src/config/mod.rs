@@ -1,0 +1,117 @@
+//! The configuration file.
+
+mod build;
+mod errors;
+mod locate;
+mod model;
+mod plan;
+mod rule;
+mod secret;
+mod text;
+
+use std::path::Path;
+
+pub use model::{
+    AgreementConfig, Body, Config, DefaultConfig, DemoConfig, FormatConfig, HashConfig, OnConflict, Preflights,
+    PresentationConfig, ProxyConfig, Range, RequestIdConfig, SourceConfig, WordingConfig,
+};
+pub use plan::{CapConfig, CreditsConfig, Forbidden, GrantConfig, MaxKeys, PlanConfig, QuotaConfig, QuotaTable, Unlimited};
+pub use rule::{CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig};
+pub use secret::Reference;
+pub use text::{Network, Never, OneOf, Span, Text};
+
+use crate::{Account, ConfigError, GateBuilder, KeyRecord};
+
+impl Config {
+    /// Reads a configuration from a file.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, and all that [`Config::from_toml`] refuses.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let problem = format!("failed to read the configuration since {error}");
+            ConfigError::new("", problem, "name a file that can be read").in_file(&name)
+        })?;
+        Self::from_toml(&text, &name)
+    }
+
+    /// Reads a configuration from TOML, and checks all of it but the back ends. `file` is the name that errors say.
+    ///
+    /// # Errors
+    ///
+    /// Unknown members, values that will not do, and contradictions: with file, line, member, value and what would be
+    /// right.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::Config;
+    ///
+    /// let error = Config::from_toml("sources = [{ heder = 'X-API-Key' }]", "acme.toml").unwrap_err();
+    /// assert_eq!((error.file(), error.line()), (Some("acme.toml"), Some(1)));
+    /// assert!(error.to_string().contains("heder"));
+    /// ```
+    pub fn from_toml(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let deserializer = toml::Deserializer::parse(text).map_err(|error| locate::syntax(text, file, "", &error))?;
+        let mut config: Self = serde_path_to_error::deserialize(deserializer)
+            .map_err(|error| locate::syntax(text, file, &error.path().to_string(), error.inner()))?;
+        config.text = text.into();
+        config.file = file.into();
+        let _checked = config.builder()?;
+        Ok(config)
+    }
+
+    /// A builder with all that the configuration says; the back ends, and the demo keys' records
+    /// ([`Config::demo_keys`]) in them, are the caller's.
+    ///
+    /// # Errors
+    ///
+    /// Contradictions, where the configuration was changed since it was read; a secret that does not resolve.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tollgate::{Config, MemoryStore};
+    ///
+    /// let config = Config::from_toml(
+    ///     r#"
+    ///     sources = [{ header = "X-API-Key" }]
+    ///     formats = [{ prefix = "acme_", body = 32 }]
+    ///     "#,
+    ///     "acme.toml",
+    /// )?;
+    /// let store = Arc::new(MemoryStore::new());
+    /// let gate = config.builder()?.store(Arc::clone(&store)).build()?;
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    pub fn builder(&self) -> Result<GateBuilder, ConfigError> {
+        let checked = || {
+            let builder = build::builder(self)?;
+            builder.check()?;
+            Ok(builder)
+        };
+        checked().map_err(|error: ConfigError| locate::place(self, error))
+    }
+
+    /// The records of the demo keys, each with its account: to be put into the store that the gate is given.
+    ///
+    /// # Errors
+    ///
+    /// A pepper that does not resolve.
+    pub fn demo_keys(&self) -> Result<Vec<KeyRecord>, ConfigError> {
+        let hasher = build::hasher(self)?;
+        let record = |demo: &DemoConfig| {
+            let account = Account::new(demo.account.as_str(), demo.plan.as_str());
+            let mut record = KeyRecord::new(demo.id.0, hasher.hash(demo.key.as_bytes()), account.into());
+            demo.key.clone_into(&mut record.start);
+            demo.name.clone_into(&mut record.name);
+            record.environment = demo.environment.as_str().into();
+            record
+        };
+        Ok(self.demo.iter().map(record).collect())
+    }
+}

@@ -1,0 +1,188 @@
+//! Plans and quotas, as the file says them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use crate::config::text::{Never, OneOf, Span, Text};
+use crate::{
+    Allowance, CalendarUnit, Cap, Caps, ConfigError, Counts, Credits, Grant, GrantPeriod, OwnQuota, Plan, QuotaPolicy,
+};
+
+/// A plan.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlanConfig {
+    /// Its place among the plans.
+    pub rank: Option<u32>,
+    /// How many requests in which time.
+    pub quotas: Vec<QuotaConfig>,
+    /// What it gives in credits.
+    pub credits: Option<CreditsConfig>,
+    /// What it allows of a request's query.
+    pub caps: BTreeMap<String, CapConfig>,
+    /// What else it includes.
+    pub features: BTreeSet<String>,
+    /// How many active keys an account may hold; any number, if nothing is said.
+    pub max_keys: Option<MaxKeys>,
+}
+
+/// A quota: `"60 per minute"`, the name of one under `[quotas]`, or a table that says whom it counts.
+pub type QuotaConfig = OneOf<Never, OwnQuota, QuotaTable>;
+
+/// A quota that says whom it counts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaTable {
+    /// The quota, as in `60 per minute`.
+    pub quota: Text<QuotaPolicy>,
+    /// Whom it counts: `key`, `account` or `pool:NAME`.
+    #[serde(default)]
+    pub counts: Option<Text<Counts>>,
+    /// Its name; the window's, if nothing is said.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+impl FromStr for Counts {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.strip_prefix("pool:")) {
+            ("key", _) => Ok(Self::Key),
+            ("account", _) => Ok(Self::Account),
+            (_, Some(name)) if !name.is_empty() => Ok(Self::Pool(name.into())),
+            _ => Err(ConfigError::new(text, "a quota cannot count this", "write `key`, `account` or `pool:NAME`")),
+        }
+    }
+}
+
+/// Credits: `"unlimited"`, or a grant.
+pub type CreditsConfig = OneOf<Never, Unlimited, GrantConfig>;
+
+/// A grant: an amount, and either `every` or `calendar`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantConfig {
+    /// What the balance is refilled to.
+    pub amount: u64,
+    /// How often.
+    #[serde(default)]
+    pub every: Option<Text<Span>>,
+    /// At which turn of the calendar: `hour`, `day` or `month`.
+    #[serde(default)]
+    pub calendar: Option<Text<CalendarUnit>>,
+    /// In which time zone; UTC, if nothing is said.
+    #[serde(default)]
+    pub zone: Option<String>,
+}
+
+/// The word `unlimited`.
+#[derive(Debug, Clone, Copy)]
+pub struct Unlimited;
+
+impl FromStr for Unlimited {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "unlimited" {
+            return Ok(Self);
+        }
+        Err(ConfigError::new(text, "this is no number", "write a number or `unlimited`"))
+    }
+}
+
+/// What may be said of a query parameter: a highest number, or `"forbidden"`.
+pub type CapConfig = OneOf<u64, Forbidden, Never>;
+
+/// The word `forbidden`.
+#[derive(Debug, Clone, Copy)]
+pub struct Forbidden;
+
+impl FromStr for Forbidden {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "forbidden" {
+            return Ok(Self);
+        }
+        Err(ConfigError::new(text, "this is no cap", "write a highest number or `forbidden`"))
+    }
+}
+
+/// How many active keys: a number, or `"unlimited"`.
+pub type MaxKeys = OneOf<u32, Unlimited, Never>;
+
+impl QuotaConfig {
+    pub(super) fn quota(&self) -> Result<OwnQuota, ConfigError> {
+        let table = match self {
+            Self::Number(never) => match *never {},
+            Self::Text(quota) => return Ok(quota.clone()),
+            Self::Table(table) => table,
+        };
+        let counts = table.counts.as_ref().map(|counts| counts.0.clone()).unwrap_or_default();
+        let policy = table.quota.0.clone().counting(counts);
+        let named = table.name.as_deref().map_or(Ok(policy.clone()), |name| policy.with_name(name));
+        named.map(OwnQuota::Policy)
+    }
+
+    /// The policy that a name under `[quotas]` stands for.
+    pub(super) fn policy(&self, name: &str) -> Result<QuotaPolicy, ConfigError> {
+        match self.quota()? {
+            OwnQuota::Policy(policy) => Ok(policy),
+            OwnQuota::Named(other) => {
+                let problem = "a named quota cannot be another name";
+                Err(ConfigError::new(other, problem, "write for example `60 per minute`").in_member(format!("quotas.{name}")))
+            }
+        }
+    }
+}
+
+impl PlanConfig {
+    pub(super) fn plan(&self, name: &str) -> Result<Plan, ConfigError> {
+        let mut plan = Plan::new(name);
+        plan.rank = self.rank;
+        plan.quotas = self.quotas.iter().map(QuotaConfig::quota).collect::<Result<_, _>>()?;
+        plan.credits = match &self.credits {
+            None => Allowance::None,
+            Some(OneOf::Number(never)) => match *never {},
+            Some(OneOf::Text(Unlimited)) => Allowance::Unlimited,
+            Some(OneOf::Table(grant)) => Allowance::Grant(grant.grant()?),
+        };
+        plan.caps = Caps::from(self.caps.iter().map(|(parameter, cap)| {
+            let cap = match cap {
+                OneOf::Number(most) => Cap::AtMost(*most),
+                OneOf::Text(Forbidden) => Cap::Forbidden,
+                OneOf::Table(never) => match *never {},
+            };
+            (parameter.clone(), cap)
+        }));
+        plan.features.clone_from(&self.features);
+        plan.max_keys = match self.max_keys {
+            Some(OneOf::Number(most)) => Some(most),
+            Some(OneOf::Text(Unlimited)) | None => None,
+            Some(OneOf::Table(never)) => match never {},
+        };
+        Ok(plan)
+    }
+}
+
+impl GrantConfig {
+    fn grant(&self) -> Result<Grant, ConfigError> {
+        let refuse = |value: String, problem: &str| {
+            Err(ConfigError::new(value, problem, "write `every`, or `calendar` with a `zone`").in_member("credits"))
+        };
+        if self.amount > Credits::MAX.get() {
+            return refuse(self.amount.to_string(), "the amount is larger than a ledger can hold");
+        }
+        let period = match (&self.every, &self.calendar) {
+            (Some(_), _) if self.zone.is_some() => return refuse("zone".into(), "only the calendar has a zone"),
+            (Some(every), None) => GrantPeriod::every(every.0.0)?,
+            (None, Some(unit)) => GrantPeriod::calendar(unit.0, self.zone.as_deref().unwrap_or("UTC"))?,
+            (Some(_), Some(_)) => return refuse("every".into(), "the grant has two periods"),
+            (None, None) => return refuse(self.amount.to_string(), "the grant has no period"),
+        };
+        Ok(Grant::new(Credits::new(self.amount), period))
+    }
+}

@@ -1,0 +1,181 @@
+//! Rules, as the file says them.
+
+use serde::Deserialize;
+
+use crate::config::DefaultConfig;
+use crate::config::text::{Never, OneOf};
+use crate::{ConfigError, Cost, Credits, Rule, ScopeRule};
+
+/// A rule: what it does not say, `[default]` says.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleConfig {
+    /// The route or routes that it is for, as in `GET /v1/candles`.
+    pub route: Routes,
+    /// Whether it asks for no key.
+    #[serde(default)]
+    pub public: bool,
+    /// What a request costs.
+    #[serde(default)]
+    pub cost: Option<CostConfig>,
+    /// Which restricted keys are let in.
+    #[serde(default)]
+    pub scope: Option<ScopeConfig>,
+    /// The lowest plan.
+    #[serde(default)]
+    pub min_plan: Option<String>,
+    /// Plans that are let in whatever their rank.
+    #[serde(default)]
+    pub open_to: Option<Vec<String>>,
+    /// Plans that are not let in.
+    #[serde(default)]
+    pub closed_to: Option<Vec<String>>,
+    /// What must have been signed.
+    #[serde(default)]
+    pub agreements: Option<Vec<String>>,
+    /// Whether a subscription is asked for.
+    #[serde(default)]
+    pub subscription: Option<bool>,
+}
+
+/// One route or several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "a route as in `\"GET /v1/candles\"`, or a list of routes")]
+pub enum Routes {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+/// A cost: a number, or a table that names a query parameter.
+pub type CostConfig = OneOf<u64, Never, PerUnitConfig>;
+
+/// A cost by the number that a query parameter asks for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PerUnitConfig {
+    /// The parameter.
+    pub parameter: String,
+    /// What one costs.
+    pub each: u64,
+    /// The number where the parameter is absent.
+    pub default: u64,
+    /// The highest number.
+    pub most: u64,
+}
+
+/// What is asked of a restricted key's scopes: one scope, `"*"` for any key, or a table with `any` or `all`.
+pub type ScopeConfig = OneOf<Never, String, ScopesConfig>;
+
+/// Several scopes: one of the two lists.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScopesConfig {
+    /// One of these is enough.
+    pub any: Option<Vec<String>>,
+    /// All of these are needed.
+    pub all: Option<Vec<String>>,
+}
+
+impl ScopeConfig {
+    fn rule(&self) -> Result<ScopeRule, ConfigError> {
+        let scopes = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+        let table = match self {
+            Self::Number(never) => match *never {},
+            Self::Text(any) if any == "*" => return Ok(ScopeRule::Everyone),
+            Self::Text(scope) => return Ok(ScopeRule::AnyOf(vec![scope.as_str().into()])),
+            Self::Table(table) => table,
+        };
+        match (&table.any, &table.all) {
+            (Some(any), None) => Ok(ScopeRule::AnyOf(scopes(any))),
+            (None, Some(all)) => Ok(ScopeRule::AllOf(scopes(all))),
+            _ => {
+                let problem = "a rule asks for any of several scopes, or for all of them";
+                Err(ConfigError::new("", problem, "write one of `any` and `all`").in_member("scope"))
+            }
+        }
+    }
+}
+
+impl CostConfig {
+    fn cost(&self) -> Result<Cost, ConfigError> {
+        let credits = |amount: u64| match amount {
+            amount if amount <= Credits::MAX.get() => Ok(Credits::new(amount)),
+            amount => {
+                let problem = "the cost is larger than a ledger can hold";
+                Err(ConfigError::new(amount.to_string(), problem, "write a smaller number").in_member("cost"))
+            }
+        };
+        let table = match self {
+            Self::Number(amount) => return credits(*amount).map(Cost::Fixed),
+            Self::Text(never) => match *never {},
+            Self::Table(table) => table,
+        };
+        let each = credits(table.each)?;
+        if each.checked_mul(table.most).is_none() || table.default > table.most || table.parameter.is_empty() {
+            let problem = "the highest number costs more than a ledger can hold, or is below the default";
+            let expected = "write a parameter, and a highest number that is not below the default";
+            return Err(ConfigError::new(table.most.to_string(), problem, expected).in_member("cost.most"));
+        }
+        let (parameter, default, most) = (table.parameter.clone(), table.default, table.most);
+        Ok(Cost::PerUnit { parameter, each, default, most })
+    }
+}
+
+impl RuleConfig {
+    /// One rule per route.
+    pub(super) fn rules(&self, default: &DefaultConfig) -> Result<Vec<Rule>, ConfigError> {
+        let routes = match &self.route {
+            Routes::One(route) => std::slice::from_ref(route),
+            Routes::Many(routes) => routes,
+        };
+        routes.iter().map(|route| self.rule(route, default)).collect()
+    }
+
+    fn rule(&self, route: &str, default: &DefaultConfig) -> Result<Rule, ConfigError> {
+        let mut rule = Rule::new(route)?;
+        rule.public = self.public;
+        // A public route asks for nothing: what holds by default does not hold there.
+        if !self.public {
+            default.apply(&mut rule)?;
+        }
+        let own = DefaultConfig {
+            cost: self.cost.clone(),
+            scope: self.scope.clone(),
+            min_plan: self.min_plan.clone(),
+            open_to: self.open_to.clone(),
+            closed_to: self.closed_to.clone(),
+            agreements: self.agreements.clone(),
+            subscription: self.subscription,
+        };
+        own.apply(&mut rule)?;
+        Ok(rule)
+    }
+}
+
+impl DefaultConfig {
+    /// Says to a rule what is said here.
+    pub(super) fn apply(&self, rule: &mut Rule) -> Result<(), ConfigError> {
+        if let Some(cost) = &self.cost {
+            rule.cost = cost.cost()?;
+        }
+        if let Some(scope) = &self.scope {
+            rule.scopes = scope.rule()?;
+        }
+        if let Some(plan) = &self.min_plan {
+            rule.min_plan = Some(plan.as_str().into());
+        }
+        if let Some(plans) = &self.open_to {
+            rule.open_to = plans.iter().map(|plan| plan.as_str().into()).collect();
+        }
+        if let Some(plans) = &self.closed_to {
+            rule.closed_to = plans.iter().map(|plan| plan.as_str().into()).collect();
+        }
+        if let Some(agreements) = &self.agreements {
+            rule.agreements = agreements.iter().map(|agreement| agreement.as_str().into()).collect();
+        }
+        rule.subscription = self.subscription.unwrap_or(rule.subscription);
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! Secrets by reference: a configuration file holds none.
+
+use std::str::FromStr;
+
+use zeroize::Zeroizing;
+
+use crate::ConfigError;
+
+/// Where a secret is: `env:NAME`, or `file:PATH`, whose last line break is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference(Place);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Environment(String),
+    File(String),
+}
+
+impl FromStr for Reference {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some(("env", name)) if !name.is_empty() => Ok(Self(Place::Environment(name.to_owned()))),
+            Some(("file", path)) if !path.is_empty() => Ok(Self(Place::File(path.to_owned()))),
+            // What was written may be the secret itself: it is not said again.
+            _ => Err(ConfigError::new("", "a secret is not written here", "write `env:NAME` or `file:PATH`")),
+        }
+    }
+}
+
+impl Reference {
+    /// The secret.
+    pub(super) fn resolve(&self) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+        let (written, secret) = match &self.0 {
+            Place::Environment(name) => {
+                let read = std::env::var(name).map(String::into_bytes).map_err(|error| error.to_string());
+                (format!("env:{name}"), read)
+            }
+            Place::File(path) => {
+                let read = std::fs::read(path).map_err(|error| error.to_string());
+                (format!("file:{path}"), read)
+            }
+        };
+        let refuse = |problem: String| ConfigError::new(written.as_str(), problem, "name a place that holds the secret");
+        let mut secret = Zeroizing::new(secret.map_err(|error| refuse(format!("the secret cannot be read: {error}")))?);
+        for end in [b'\n', b'\r'] {
+            if matches!(self.0, Place::File(_)) && secret.last() == Some(&end) {
+                secret.pop();
+            }
+        }
+        if secret.is_empty() {
+            return Err(refuse("the secret is empty".into()));
+        }
+        Ok(secret)
+    }
+}

@@ -1,0 +1,37 @@
+//! Networks, as allowlists and trusted proxies name them.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::ConfigError;
+
+/// Reads a network, such as `192.0.2.0/24`, or an address, which is a network of one.
+///
+/// # Errors
+///
+/// What is no network, one with host bits, and IPv4 mapped into IPv6, which would match nothing: such an address is
+/// compared as IPv4.
+///
+/// # Example
+///
+/// ```
+/// assert!(tollgate::parse_network("2001:db8::/32").is_ok());
+/// let error = tollgate::parse_network("10.0.0.5/8").unwrap_err();
+/// assert!(error.to_string().contains("10.0.0.0/8"));
+/// ```
+pub fn parse_network(text: &str) -> Result<IpNet, ConfigError> {
+    let refuse = |problem: &str, expected: String| Err(ConfigError::new(text, problem, expected));
+    let Ok(network) = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) else {
+        return refuse("this is no network", "write one as in `192.0.2.0/24` or `2001:db8::/32`".into());
+    };
+    if network.addr() != network.network() {
+        return refuse("the network has host bits", format!("write `{}`", network.trunc()));
+    }
+    if let IpNet::V6(v6) = network
+        && v6.addr().to_ipv4_mapped().is_some()
+    {
+        return refuse("an IPv4 address is never compared in this form", "write it as an IPv4 network".into());
+    }
+    Ok(network)
+}

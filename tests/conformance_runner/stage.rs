@@ -1,0 +1,153 @@
+//! A gate with its back ends in memory, and the steps that are played on it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tollgate::{
+    Config, Gate, KeyHash, KeyRecord, KeyStatus, KeyStore, ManualClock, MemoryLedger, MemoryStore, Peer, StoreFuture,
+    TollgateService,
+};
+use tower::ServiceExt;
+
+use crate::data::{Data, Fault};
+use crate::expect::{Answer, check};
+use crate::steps::{Sent, Step};
+
+/// Counts how often the store is asked.
+#[derive(Debug)]
+struct Counted {
+    store: Arc<MemoryStore>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl KeyStore for Counted {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.store.find(hash)
+    }
+}
+
+/// What the wrapped service saw: the URIs of its calls.
+type Seen = Arc<Mutex<Vec<String>>>;
+
+pub(crate) struct Stage {
+    gate: Gate,
+    clock: ManualClock,
+    store: Arc<MemoryStore>,
+    ledger: Arc<MemoryLedger>,
+    asked: Arc<AtomicUsize>,
+    seen: Seen,
+    saved: BTreeMap<String, String>,
+}
+
+impl Stage {
+    /// A gate as the provider's file describes it, with the data's plans, accounts and keys.
+    pub(crate) fn set(data: &Data) -> Result<Self, Fault> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers");
+        let mut config = Config::read(folder.join(format!("{}.toml", data.provider)))?;
+        data.merge_plans(&mut config)?;
+        let clock = ManualClock::starting_at(data.now.as_deref().ok_or("the file has no `now`")?.parse()?);
+        let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
+        let asked = Arc::new(AtomicUsize::new(0));
+        for record in config.demo_keys()? {
+            store.put_key(record);
+        }
+        let counted = Counted { store: Arc::clone(&store), asked: Arc::clone(&asked) };
+        let builder = config.builder()?.store(counted).ledger(Arc::clone(&ledger)).clock(clock.clone());
+        let gate = builder.build()?;
+        data.seed(&gate, &store, &ledger)?;
+        Ok(Self { gate, clock, store, ledger, asked, seen: Seen::default(), saved: BTreeMap::new() })
+    }
+
+    pub(crate) async fn play(&mut self, step: &Step) -> Result<(), Fault> {
+        match step {
+            Step { request: Some(request), expect: Some(expect), advance_s: None, revoke: None, sign: None, repeat: None, step: None } => {
+                let answer = self.send(request).await?;
+                check(expect, &answer, &mut self.saved, |account| self.ledger.balance(account))
+            }
+            Step { request: None, expect: None, advance_s: Some(seconds), revoke: None, sign: None, repeat: None, step: None } => {
+                self.clock.advance(Duration::from_secs(*seconds));
+                Ok(())
+            }
+            Step { request: None, expect: None, advance_s: None, revoke: Some(secret), sign: None, repeat: None, step: None } => {
+                self.revoke(&fill(secret, &self.saved)).await
+            }
+            Step { request: None, expect: None, advance_s: None, revoke: None, sign: Some(sign), repeat: None, step: None } => {
+                let signed = self.store.change_account(&sign.account, |account| {
+                    account.agreements.insert(sign.agreement.as_str().into());
+                });
+                if signed { Ok(()) } else { Err(format!("no account {}", sign.account).into()) }
+            }
+            Step { request: None, expect: None, advance_s: None, revoke: None, sign: None, repeat: Some(times), step: Some(step) } => {
+                for time in 1..=*times {
+                    Box::pin(self.play(step)).await.map_err(|fault| format!("time {time}: {fault}"))?;
+                }
+                Ok(())
+            }
+            _ => Err("this is no step".into()),
+        }
+    }
+
+    async fn revoke(&self, secret: &str) -> Result<(), Fault> {
+        let hash = self.gate.hasher().hash(secret.as_bytes());
+        let record = self.store.find(&hash).await?.ok_or("no such key to revoke")?;
+        self.store.set_status(record.id, KeyStatus::Revoked);
+        Ok(())
+    }
+
+    async fn send(&self, sent: &Sent) -> Result<Answer, Fault> {
+        self.asked.store(0, Ordering::SeqCst);
+        self.seen.lock().unwrap().clear();
+        let service = TollgateService::new(tower::service_fn(wrapped(Arc::clone(&self.seen))), self.gate.clone());
+        let response = service.oneshot(self.request(sent)?).await?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes().to_vec();
+        let inner_uris = self.seen.lock().unwrap().clone();
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, inner_uris, lookups: self.asked.load(Ordering::SeqCst) })
+    }
+
+    fn request(&self, sent: &Sent) -> Result<Request<Body>, Fault> {
+        let body = match &sent.body {
+            None => Body::empty(),
+            Some(Value::String(text)) => Body::from(fill(text, &self.saved)),
+            Some(json) => Body::from(fill(&json.to_string(), &self.saved)),
+        };
+        let uri = fill(&sent.path, &self.saved);
+        let mut request = Request::builder().method(sent.method.as_str()).uri(uri).body(body)?;
+        for (name, value) in &sent.headers {
+            let value = http::HeaderValue::from_bytes(fill(value, &self.saved).as_bytes())?;
+            request.headers_mut().append(http::HeaderName::from_bytes(name.as_bytes())?, value);
+        }
+        if let Some(peer) = &sent.peer {
+            request.extensions_mut().insert(Peer(peer.parse()?));
+        }
+        Ok(request)
+    }
+}
+
+/// The wrapped service: `ok` to everything, but a failure where one is asked for.
+fn wrapped(
+    seen: Seen,
+) -> impl FnMut(Request<Body>) -> std::future::Ready<Result<Response<Body>, Infallible>> + Clone {
+    move |request: Request<Body>| {
+        let uri = request.uri().to_string();
+        let fails = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "fail=500"));
+        seen.lock().unwrap().push(uri);
+        let status = if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+        let response = Response::builder().status(status).header("content-type", "text/plain").body(Body::from("ok"));
+        std::future::ready(Ok(response.unwrap()))
+    }
+}
+
+/// Puts saved values in place of their names; other braces stay as they are.
+pub(crate) fn fill(text: &str, saved: &BTreeMap<String, String>) -> String {
+    saved.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+}
