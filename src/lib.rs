@@ -1,4 +1,66 @@
-//! wip
+//! An API-key gate for web services: one [`tower`] layer that reads the key, checks its shape, looks it up by its hash,
+//! judges key, account, address, scopes, rate limits and credits in a configured order, and lets the request through with a
+//! [`Principal`], or answers in the API's own error format.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Empty;
+//! use tollgate::{Account, Config, KeyId, KeyRecord, MemoryStore, TollgateLayer};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = r#"
+//!     sources = [{ header = "X-API-Key" }]
+//!     formats = [{ prefix = "acme_", body = 32 }]
+//!     [plans.pro]
+//!     quotas = ["600 per minute"]
+//! "#;
+//! let store = Arc::new(MemoryStore::new());
+//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
+//!
+//! // A new key: its hash is stored, the key itself is shown to its owner, once.
+//! let key = gate.formats()[0].generate()?;
+//! let hash = gate.hasher().hash(key.reveal().as_bytes());
+//! store.put_key(KeyRecord::new(KeyId::generate(), hash, Arc::new(Account::new("acme", "pro"))));
+//!
+//! let hello = service_fn(|_: Request<()>| async { Ok::<_, std::io::Error>(Response::new(Empty::<bytes::Bytes>::new())) });
+//! let service = TollgateLayer::new(gate).layer(hello);
+//!
+//! let refused = service.clone().oneshot(Request::get("/v1/candles").body(())?).await?;
+//! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+//! let request = Request::get("/v1/candles").header("X-API-Key", key.reveal()).body(())?;
+//! assert_eq!(service.oneshot(request).await?.status(), StatusCode::OK);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The way of a request
+//!
+//! A [`RequestView`] is borrowed from it. Its [`Rule`] is found; a public route is let through. The first [`KeySource`] that
+//! is present yields the key, a [`KeyFormat`] accepts it, and its [`KeyHash`] finds the [`KeyRecord`] in the [`KeyStore`].
+//! The [`Check`]s follow in the configured order, the [`RateLimiter`] and the [`CreditLedger`] among them. The result is an
+//! [`Admission`] or a [`Denial`], which a [`Presentation`] turns into the answer.
+//!
+//! # What it is, and what it is not
+//!
+//! Back ends are the three traits, held as `Arc<dyn …>`: no type of this crate has a parameter for them. Time is injected
+//! ([`Clock`]). Nothing is global; nothing runs but what is called.
+//!
+//! It knows no OAuth, no sessions, no passwords and no invoices, and it is no proxy process.
+//!
+//! # Crate features
+//!
+//! - `memory` (default): [`MemoryStore`], [`MemoryLedger`], [`MemoryLimiter`].
+//! - `keygen` (default): new keys.
+//! - `config` (default): [`Config`], the TOML file.
+//! - `tracing` (default): refusals and the operator's faults as events.
+//! - `axum`: [`Principal`] as an extractor; the peer's address from `ConnectInfo`.
+//! - `full`: all of these.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod account;
@@ -47,3 +109,8 @@ pub use respond::{Occasion, Presentation, RequestId, RequestIds, ResponseForDeni
 pub use rule::{Cost, Rule, ScopeRule};
 pub use slot::{Slot, SlotOwner};
 pub use store::*;
+
+/// The README's code, compiled.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

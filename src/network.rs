@@ -31,7 +31,10 @@ pub fn parse_network(text: &str) -> Result<IpNet, ConfigError> {
     if let IpNet::V6(v6) = network
         && v6.addr().to_ipv4_mapped().is_some()
     {
-        return refuse("an IPv4 address is never compared in this form", "write it as an IPv4 network".into());
+        return refuse(
+            "an IPv4 address is never compared in this form",
+            "write it as an IPv4 network".into(),
+        );
     }
     Ok(network)
 }

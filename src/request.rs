@@ -97,6 +97,9 @@ impl<'a> RequestView<'a> {
 impl fmt::Debug for RequestView<'_> {
     /// Leaves the query out: a key may stand in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestView").field("method", &self.method).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("RequestView")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }

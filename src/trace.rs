@@ -9,7 +9,12 @@ pub(crate) fn denied(denial: &Denial) {
     let key = denial.key().map(tracing::field::display);
     match denial.kind() {
         DenialKind::Misconfigured => {
-            tracing::error!(kind, key, problem = denial.operator_problem(), "a record contradicts the configuration");
+            tracing::error!(
+                kind,
+                key,
+                problem = denial.operator_problem(),
+                "a record contradicts the configuration"
+            );
         }
         DenialKind::Unavailable => {
             let error = denial.store_error().map(tracing::field::debug);

@@ -85,7 +85,8 @@ fn run_file(file: &Path, ours: bool, tally: &mut Tally) -> Result<(), Fault> {
         if ours && !able && LEFT_OUT.contains(&case.name.as_str()) {
             continue;
         }
-        let outcome = if able { run_case(&data, &case) } else { Err("a capability that does not exist".into()) };
+        let outcome =
+            if able { run_case(&data, &case) } else { Err("a capability that does not exist".into()) };
         match outcome {
             Ok(()) => {
                 println!("PASS {}: {}", data.provider, case.name);

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tollgate::config::{Config, OneOf, PlanConfig, QuotaConfig, Text};
 use tollgate::{
-    Account, AccountStatus, Credits, Gate, KeyRecord, KeyStatus, MemoryLedger, MemoryStore, OwnQuota, QuotaPolicy,
-    Subscription, Timestamp,
+    Account, AccountStatus, Credits, Gate, KeyRecord, KeyStatus, MemoryLedger, MemoryStore, OwnQuota,
+    QuotaPolicy, Subscription, Timestamp,
 };
 
 /// Anything that may go wrong with a data file.
@@ -113,7 +113,8 @@ impl Data {
             }
         }
         for key in &self.keys {
-            let account = store.account(&key.account).ok_or_else(|| format!("key {} has no account", key.id))?;
+            let account =
+                store.account(&key.account).ok_or_else(|| format!("key {} has no account", key.id))?;
             store.put_key(key.record(gate, account)?);
         }
         Ok(())
@@ -173,10 +174,13 @@ impl KeyData {
             other => return Err(format!("key {}: no such status: {other}", self.id).into()),
         };
         record.expires_at = self.expires_at.as_deref().map(str::parse::<Timestamp>).transpose()?;
-        record.scopes = self.scopes.as_ref().map(|scopes| scopes.iter().map(|scope| scope.as_str().into()).collect());
+        record.scopes =
+            self.scopes.as_ref().map(|scopes| scopes.iter().map(|scope| scope.as_str().into()).collect());
         let paths = self.paths.as_ref().map(|paths| paths.iter().map(|path| path.parse()).collect());
         record.paths = paths.transpose()?;
-        let networks = |networks: &Vec<String>| networks.iter().map(|network| tollgate::parse_network(network)).collect();
+        let networks = |networks: &Vec<String>| {
+            networks.iter().map(|network| tollgate::parse_network(network)).collect()
+        };
         record.allowlist = self.allow_ips.as_ref().map(networks).transpose()?;
         Ok(record)
     }

@@ -55,7 +55,11 @@ impl FromStr for CalendarUnit {
             "hour" => Ok(Self::Hour),
             "day" => Ok(Self::Day),
             "month" => Ok(Self::Month),
-            _ => Err(ConfigError::new(text, "the calendar has no such period", "write `hour`, `day` or `month`")),
+            _ => Err(ConfigError::new(
+                text,
+                "the calendar has no such period",
+                "write `hour`, `day` or `month`",
+            )),
         }
     }
 }
@@ -135,5 +139,7 @@ fn turn_after(unit: CalendarUnit, zone: &TimeZone, then: Timestamp) -> Timestamp
             .and_then(|first| first.start_of_day()),
     };
     // Past the calendar's last year nothing is granted any more.
-    next.map_or(Timestamp::from_millis(i64::MAX), |next| Timestamp::from_millis(next.timestamp().as_millisecond()))
+    next.map_or(Timestamp::from_millis(i64::MAX), |next| {
+        Timestamp::from_millis(next.timestamp().as_millisecond())
+    })
 }

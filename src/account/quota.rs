@@ -57,7 +57,7 @@ pub struct QuotaPolicy {
 }
 
 /// The longest window: 366 days.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 impl QuotaPolicy {
     /// So many requests per window, counted per key.
@@ -148,7 +148,9 @@ impl FromStr for QuotaPolicy {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = |problem: &str| ConfigError::new(text, problem, "write for example `60 per minute` or `5 per 10s`");
+        let refuse = |problem: &str| {
+            ConfigError::new(text, problem, "write for example `60 per minute` or `5 per 10s`")
+        };
         let (quota, window) = text.split_once(" per ").ok_or_else(|| refuse("this is no quota"))?;
         let quota = quota.parse().map_err(|_| refuse("the quota is no whole number up to 4294967295"))?;
         let named = UNITS.iter().find(|(unit, _)| *unit == window).map(|(_, seconds)| *seconds);

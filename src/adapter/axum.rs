@@ -9,7 +9,9 @@ use crate::Principal;
 
 /// A handler asks who was let in, and no gate stands in front of it, or it is on a public route: 500, which says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no principal: the handler is not behind a `TollgateLayer`, the gate hands no principal over, or the route is public")]
+#[error(
+    "no principal: the handler is not behind a `TollgateLayer`, the gate hands no principal over, or the route is public"
+)]
 pub struct NoPrincipal;
 
 impl IntoResponse for NoPrincipal {

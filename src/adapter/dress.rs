@@ -30,7 +30,8 @@ pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core
 
 /// Rewrites the query without the parameter; a URI without it stays as it is.
 fn strip_parameter(uri: &mut Uri, parameter: &str) {
-    let Some(kept) = uri.query().and_then(|sent| query::without(sent, |name| query::names(name, parameter))) else {
+    let Some(kept) = uri.query().and_then(|sent| query::without(sent, |name| query::names(name, parameter)))
+    else {
         return;
     };
     let path = uri.path();
@@ -62,7 +63,9 @@ pub(super) fn keep_private(headers: &mut HeaderMap, admission: &Admission, core:
 /// The answer to a key in the query: RFC 6750, section 2.3, asks for `private`, also where the handler allows caches
 /// more; and the address with the key in it is not passed on.
 fn in_query(headers: &mut HeaderMap) {
-    let shared = |value: &HeaderValue| !value.to_str().is_ok_and(|text| text.contains("private") || text.contains("no-store"));
+    let shared = |value: &HeaderValue| {
+        !value.to_str().is_ok_and(|text| text.contains("private") || text.contains("no-store"))
+    };
     if headers.get_all(CACHE_CONTROL).iter().all(shared) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }

@@ -52,7 +52,9 @@ fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
         return Some(*address);
     }
     #[cfg(feature = "axum")]
-    if let Some(axum::extract::ConnectInfo(socket)) = extensions.get::<axum::extract::ConnectInfo<SocketAddr>>() {
+    if let Some(axum::extract::ConnectInfo(socket)) =
+        extensions.get::<axum::extract::ConnectInfo<SocketAddr>>()
+    {
         return Some(socket.ip());
     }
     None

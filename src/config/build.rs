@@ -14,10 +14,12 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
         .request_ids(request_ids(config)?)
         .presentation(errors::presentation(config)?);
     for (place, source) in config.sources.iter().enumerate() {
-        builder = builder.source(source.source().map_err(|error| error.in_member(format!("sources[{place}]")))?);
+        builder =
+            builder.source(source.source().map_err(|error| error.in_member(format!("sources[{place}]")))?);
     }
     for (place, format) in config.formats.iter().enumerate() {
-        builder = builder.format(format.format().map_err(|error| error.in_member(format!("formats[{place}]")))?);
+        builder =
+            builder.format(format.format().map_err(|error| error.in_member(format!("formats[{place}]")))?);
     }
     for environment in &config.environments {
         builder = builder.environment(environment.as_str());
@@ -25,7 +27,8 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
     for demo in &config.demo {
         if !config.plans.contains_key(&demo.plan) {
             let expected = "define the plan under `[plans]`";
-            return Err(ConfigError::new(&demo.plan, "the demo key's plan is not defined", expected).in_member("demo.plan"));
+            return Err(ConfigError::new(&demo.plan, "the demo key's plan is not defined", expected)
+                .in_member("demo.plan"));
         }
         builder = builder.literal(demo.key.as_str());
     }
@@ -48,9 +51,12 @@ fn with_rules(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, 
     config.default.apply(&mut otherwise).map_err(|error| error.in_member("default"))?;
     builder = builder.otherwise(otherwise);
     for (place, rule) in config.rules.iter().enumerate() {
-        let rules = rule.rules(&config.default).map_err(|error| error.in_member(format!("rules[{place}]")))?;
+        let rules =
+            rule.rules(&config.default).map_err(|error| error.in_member(format!("rules[{place}]")))?;
         for rule in rules {
-            if let Some(unknown) = rule.agreements.iter().find(|name| !config.agreements.contains_key(name.as_str())) {
+            if let Some(unknown) =
+                rule.agreements.iter().find(|name| !config.agreements.contains_key(name.as_str()))
+            {
                 return Err(undefined(unknown.as_str()));
             }
             builder = builder.rule(rule);

@@ -13,7 +13,11 @@ impl FromStr for DenialKind {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.iter().copied().find(|kind| kind.name() == text).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|kind| kind.name()).collect();
-            ConfigError::new(text, "there is no such kind of refusal", format!("write one of: {}", names.join(", ")))
+            ConfigError::new(
+                text,
+                "there is no such kind of refusal",
+                format!("write one of: {}", names.join(", ")),
+            )
         })
     }
 }
@@ -46,7 +50,8 @@ pub(super) fn presentation(config: &Config) -> Result<Presentation, ConfigError>
         presentation = presentation.agreement_url(name.as_str(), agreement.url.clone().unwrap_or_default());
     }
     for (kind, wording) in &config.errors {
-        let wording = wording.wording().map_err(|error| error.in_member(format!("errors.{}", kind.0.name())))?;
+        let wording =
+            wording.wording().map_err(|error| error.in_member(format!("errors.{}", kind.0.name())))?;
         presentation = presentation.wording(kind.0, wording);
     }
     Ok(presentation)
@@ -54,11 +59,17 @@ pub(super) fn presentation(config: &Config) -> Result<Presentation, ConfigError>
 
 impl WordingConfig {
     fn wording(&self) -> Result<Wording, ConfigError> {
-        let error = |code: u16| StatusCode::from_u16(code).ok().filter(|code| code.is_client_error() || code.is_server_error());
+        let error = |code: u16| {
+            StatusCode::from_u16(code).ok().filter(|code| code.is_client_error() || code.is_server_error())
+        };
         let status = match self.status {
             None => None,
             Some(code) => Some(error(code).ok_or_else(|| {
-                ConfigError::new(code.to_string(), "a refusal cannot have this status", "write one from 400 to 599")
+                ConfigError::new(
+                    code.to_string(),
+                    "a refusal cannot have this status",
+                    "write one from 400 to 599",
+                )
             })?),
         };
         Ok(Wording {

@@ -10,8 +10,12 @@ pub(super) fn syntax(text: &str, file: &str, member: &str, error: &toml::de::Err
     let found = text.get(span).map(str::trim).filter(|found| !found.contains('\n')).unwrap_or_default();
     // A message of this crate's own says value and remedy already.
     let message = error.message();
-    let problem = message.split_once("`: ").filter(|_| message.starts_with("found `")).map_or(message, |(_, said)| said);
-    let (problem, expected) = problem.rsplit_once("; ").unwrap_or((problem, "see the description of the member"));
+    let problem = message
+        .split_once("`: ")
+        .filter(|_| message.starts_with("found `"))
+        .map_or(message, |(_, said)| said);
+    let (problem, expected) =
+        problem.rsplit_once("; ").unwrap_or((problem, "see the description of the member"));
     let secret = member.ends_with("pepper");
     ConfigError::new(if secret { "" } else { found.trim_matches('"') }, problem, expected)
         .in_member(member.trim_end_matches(".?"))

@@ -12,10 +12,12 @@ mod text;
 use std::path::Path;
 
 pub use model::{
-    AgreementConfig, Body, Config, DefaultConfig, DemoConfig, FormatConfig, HashConfig, OnConflict, Preflights,
-    PresentationConfig, ProxyConfig, Range, RequestIdConfig, SourceConfig, WordingConfig,
+    AgreementConfig, Body, Config, DefaultConfig, DemoConfig, FormatConfig, HashConfig, OnConflict,
+    Preflights, PresentationConfig, ProxyConfig, Range, RequestIdConfig, SourceConfig, WordingConfig,
 };
-pub use plan::{CapConfig, CreditsConfig, Forbidden, GrantConfig, MaxKeys, PlanConfig, QuotaConfig, QuotaTable, Unlimited};
+pub use plan::{
+    CapConfig, CreditsConfig, Forbidden, GrantConfig, MaxKeys, PlanConfig, QuotaConfig, QuotaTable, Unlimited,
+};
 pub use rule::{CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig};
 pub use secret::Reference;
 pub use text::{Network, Never, OneOf, Span, Text};
@@ -55,7 +57,8 @@ impl Config {
     /// assert!(error.to_string().contains("heder"));
     /// ```
     pub fn from_toml(text: &str, file: &str) -> Result<Self, ConfigError> {
-        let deserializer = toml::Deserializer::parse(text).map_err(|error| locate::syntax(text, file, "", &error))?;
+        let deserializer =
+            toml::Deserializer::parse(text).map_err(|error| locate::syntax(text, file, "", &error))?;
         let mut config: Self = serde_path_to_error::deserialize(deserializer)
             .map_err(|error| locate::syntax(text, file, &error.path().to_string(), error.inner()))?;
         config.text = text.into();

@@ -135,7 +135,8 @@ impl FromStr for Range {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let ends = text.split_once("..=").and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?)));
+        let ends =
+            text.split_once("..=").and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?)));
         ends.map(|(least, most)| Self(Length::between(least, most)))
             .ok_or_else(|| ConfigError::new(text, "this is no range of lengths", "write it as in `10..=256`"))
     }

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::config::text::{Never, OneOf, Span, Text};
 use crate::{
-    Allowance, CalendarUnit, Cap, Caps, ConfigError, Counts, Credits, Grant, GrantPeriod, OwnQuota, Plan, QuotaPolicy,
+    Allowance, CalendarUnit, Cap, Caps, ConfigError, Counts, Credits, Grant, GrantPeriod, OwnQuota, Plan,
+    QuotaPolicy,
 };
 
 /// A plan.
@@ -53,7 +54,11 @@ impl FromStr for Counts {
             ("key", _) => Ok(Self::Key),
             ("account", _) => Ok(Self::Account),
             (_, Some(name)) if !name.is_empty() => Ok(Self::Pool(name.into())),
-            _ => Err(ConfigError::new(text, "a quota cannot count this", "write `key`, `account` or `pool:NAME`")),
+            _ => Err(ConfigError::new(
+                text,
+                "a quota cannot count this",
+                "write `key`, `account` or `pool:NAME`",
+            )),
         }
     }
 }
@@ -133,7 +138,8 @@ impl QuotaConfig {
             OwnQuota::Policy(policy) => Ok(policy),
             OwnQuota::Named(other) => {
                 let problem = "a named quota cannot be another name";
-                Err(ConfigError::new(other, problem, "write for example `60 per minute`").in_member(format!("quotas.{name}")))
+                Err(ConfigError::new(other, problem, "write for example `60 per minute`")
+                    .in_member(format!("quotas.{name}")))
             }
         }
     }
@@ -171,13 +177,16 @@ impl PlanConfig {
 impl GrantConfig {
     fn grant(&self) -> Result<Grant, ConfigError> {
         let refuse = |value: String, problem: &str| {
-            Err(ConfigError::new(value, problem, "write `every`, or `calendar` with a `zone`").in_member("credits"))
+            Err(ConfigError::new(value, problem, "write `every`, or `calendar` with a `zone`")
+                .in_member("credits"))
         };
         if self.amount > Credits::MAX.get() {
             return refuse(self.amount.to_string(), "the amount is larger than a ledger can hold");
         }
         let period = match (&self.every, &self.calendar) {
-            (Some(_), _) if self.zone.is_some() => return refuse("zone".into(), "only the calendar has a zone"),
+            (Some(_), _) if self.zone.is_some() => {
+                return refuse("zone".into(), "only the calendar has a zone");
+            }
             (Some(every), None) => GrantPeriod::every(every.0.0)?,
             (None, Some(unit)) => GrantPeriod::calendar(unit.0, self.zone.as_deref().unwrap_or("UTC"))?,
             (Some(_), Some(_)) => return refuse("every".into(), "the grant has two periods"),

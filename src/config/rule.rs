@@ -113,7 +113,8 @@ impl CostConfig {
             Self::Table(table) => table,
         };
         let each = credits(table.each)?;
-        if each.checked_mul(table.most).is_none() || table.default > table.most || table.parameter.is_empty() {
+        if each.checked_mul(table.most).is_none() || table.default > table.most || table.parameter.is_empty()
+        {
             let problem = "the highest number costs more than a ledger can hold, or is below the default";
             let expected = "write a parameter, and a highest number that is not below the default";
             return Err(ConfigError::new(table.most.to_string(), problem, expected).in_member("cost.most"));

@@ -42,8 +42,11 @@ impl Reference {
                 (format!("file:{path}"), read)
             }
         };
-        let refuse = |problem: String| ConfigError::new(written.as_str(), problem, "name a place that holds the secret");
-        let mut secret = Zeroizing::new(secret.map_err(|error| refuse(format!("the secret cannot be read: {error}")))?);
+        let refuse = |problem: String| {
+            ConfigError::new(written.as_str(), problem, "name a place that holds the secret")
+        };
+        let mut secret =
+            Zeroizing::new(secret.map_err(|error| refuse(format!("the secret cannot be read: {error}")))?);
         for end in [b'\n', b'\r'] {
             if matches!(self.0, Place::File(_)) && secret.last() == Some(&end) {
                 secret.pop();

@@ -10,8 +10,8 @@ use crate::gate::{Check, Core, Observer, TrustedProxies, validate};
 use crate::respond::{Presentation, RequestIds, ResponseForDenial};
 use crate::rule::RuleSet;
 use crate::{
-    Clock, ConfigError, CreditLedger, Denial, Environment, Gate, KeyFormat, KeyHasher, KeySource, KeyStore, Plan,
-    PlanName, QuotaPolicy, RateLimiter, Rule, SystemClock,
+    Clock, ConfigError, CreditLedger, Denial, Environment, Gate, KeyFormat, KeyHasher, KeySource, KeyStore,
+    Plan, PlanName, QuotaPolicy, RateLimiter, Rule, SystemClock,
 };
 
 /// Puts a [`Gate`] together, and checks that its parts fit.
@@ -49,6 +49,16 @@ pub struct GateBuilder {
 
 impl GateBuilder {
     pub(super) fn new() -> Self {
+        let bare = Self::without_back_ends();
+        #[cfg(feature = "memory")]
+        let bare = bare
+            .store(crate::MemoryStore::new())
+            .ledger(crate::MemoryLedger::new())
+            .limiter(crate::MemoryLimiter::new());
+        bare
+    }
+
+    fn without_back_ends() -> Self {
         Self {
             sources: Vec::new(),
             formats: Vec::new(),
@@ -247,7 +257,8 @@ impl GateBuilder {
     pub fn build(self) -> Result<Gate, ConfigError> {
         validate::all(&self)?;
         let plan_data = by_name(&self.plans);
-        let environments = if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
+        let environments =
+            if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
         let responder = match self.responder {
             Some(responder) => responder,
             None => Arc::new(self.presentation.compile(&self.sources, self.request_ids.header())?),
@@ -264,9 +275,9 @@ impl GateBuilder {
             order: Check::in_order(&self.order)?,
             proxies: self.proxies,
             preflights: self.preflights,
-            store: self.store.or_else(memory::store).ok_or_else(|| missing("store"))?,
-            ledger: self.ledger.or_else(memory::ledger).ok_or_else(|| missing("ledger"))?,
-            limiter: self.limiter.or_else(memory::limiter).ok_or_else(|| missing("limiter"))?,
+            store: self.store.ok_or_else(|| missing("store"))?,
+            ledger: self.ledger.ok_or_else(|| missing("ledger"))?,
+            limiter: self.limiter.ok_or_else(|| missing("limiter"))?,
             clock: self.clock,
             charge_ids: ChargeIds::new(),
             responder,
@@ -289,43 +300,11 @@ fn missing(part: &str) -> ConfigError {
     ConfigError::new("", problem, "hand one to the builder").in_member(part)
 }
 
-/// The back ends that hold where none is given.
-#[cfg(feature = "memory")]
-mod memory {
-    use super::{Arc, CreditLedger, KeyStore, RateLimiter};
-
-    pub(super) fn store() -> Option<Arc<dyn KeyStore>> {
-        Some(Arc::new(crate::MemoryStore::new()))
-    }
-
-    pub(super) fn ledger() -> Option<Arc<dyn CreditLedger>> {
-        Some(Arc::new(crate::MemoryLedger::new()))
-    }
-
-    pub(super) fn limiter() -> Option<Arc<dyn RateLimiter>> {
-        Some(Arc::new(crate::MemoryLimiter::new()))
-    }
-}
-
-#[cfg(not(feature = "memory"))]
-mod memory {
-    use super::{Arc, CreditLedger, KeyStore, RateLimiter};
-
-    pub(super) fn store() -> Option<Arc<dyn KeyStore>> {
-        None
-    }
-
-    pub(super) fn ledger() -> Option<Arc<dyn CreditLedger>> {
-        None
-    }
-
-    pub(super) fn limiter() -> Option<Arc<dyn RateLimiter>> {
-        None
-    }
-}
-
 impl fmt::Debug for GateBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GateBuilder").field("sources", &self.sources).field("rules", &self.rules).finish_non_exhaustive()
+        f.debug_struct("GateBuilder")
+            .field("sources", &self.sources)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,8 @@ use crate::gate::denial::Cause;
 use crate::gate::terms::Terms;
 use crate::rule::{Ruled, ScopeRule};
 use crate::{
-    Account, AccountStatus, Denial, DenialKind, KeyRecord, KeyStatus, RequestView, Subscription, Timestamp, trace,
+    Account, AccountStatus, Denial, DenialKind, KeyRecord, KeyStatus, RequestView, Subscription, Timestamp,
+    trace,
 };
 use std::sync::Arc;
 
@@ -78,7 +79,11 @@ pub(super) fn plan(terms: &Terms, ruled: &Arc<Ruled>) -> Verdict {
     let (rule, plan) = (&ruled.rule, &terms.plan);
     let high_enough = ruled.min_rank.is_none_or(|least| plan.rank.is_some_and(|rank| rank >= least));
     let admitted = (high_enough || rule.open_to.contains(&plan.name)) && !rule.closed_to.contains(&plan.name);
-    if admitted { Ok(()) } else { Err(Denial::because(DenialKind::PlanRequired, Cause::Plan(Arc::clone(ruled)))) }
+    if admitted {
+        Ok(())
+    } else {
+        Err(Denial::because(DenialKind::PlanRequired, Cause::Plan(Arc::clone(ruled))))
+    }
 }
 
 pub(super) fn caps(terms: &Terms, view: &RequestView<'_>) -> Verdict {

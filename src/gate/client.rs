@@ -90,7 +90,8 @@ impl TrustedProxies {
 fn address(element: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(element).ok()?.trim_matches([' ', '\t']);
     let plain = || text.parse::<IpAddr>().ok();
-    let with_port = || text.parse::<SocketAddr>().ok().filter(|_| !text.contains('%')).map(|socket| socket.ip());
+    let with_port =
+        || text.parse::<SocketAddr>().ok().filter(|_| !text.contains('%')).map(|socket| socket.ip());
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
     let zoned = || {
         let (address, _zone) = text.split_once('%')?;
@@ -113,7 +114,9 @@ mod tests {
         assert_eq!(read("[::1]").as_deref(), Some("::1"));
         assert_eq!(read("::ffff:1.2.3.4").as_deref(), Some("1.2.3.4"));
         assert_eq!(read("fe80::1%eth0").as_deref(), Some("fe80::1"));
-        for refused in ["", "unknown", "010.0.0.1", "10.1", "0x0a000001", "::1%eth0", "1.2.3.4.", "1.2.3.4 5", "_hidden"] {
+        for refused in
+            ["", "unknown", "010.0.0.1", "10.1", "0x0a000001", "::1%eth0", "1.2.3.4.", "1.2.3.4 5", "_hidden"]
+        {
             assert_eq!(read(refused), None, "{refused}");
         }
     }

@@ -114,7 +114,8 @@ impl Decision {
         view: &RequestView<'_>,
     ) -> Poll<Result<(), Denial>> {
         let ruled = core.rules.at(self.rule);
-        let Some((known, terms)) = self.known.as_ref().and_then(|known| Some((known, known.terms(core)?))) else {
+        let Some((known, terms)) = self.known.as_ref().and_then(|known| Some((known, known.terms(core)?)))
+        else {
             return match check {
                 Check::Format => Poll::Ready(self.present(core, view)),
                 Check::LookUp => self.look_up(core, cx, view),
@@ -188,9 +189,11 @@ impl Decision {
     fn found(&mut self, record: Arc<KeyRecord>, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
         let own = match core.plans.kept(&record) {
             Some(_) => None,
-            None => Some(core.plans.terms_of(&record).map_err(|unknown| {
-                Denial::operator(unknown.to_string()).of_key(Some(record.id))
-            })?),
+            None => Some(
+                core.plans
+                    .terms_of(&record)
+                    .map_err(|unknown| Denial::operator(unknown.to_string()).of_key(Some(record.id)))?,
+            ),
         };
         let known = self.known.insert(Known { record, own, now: core.clock.now() });
         let free = core.rules.at(self.rule).rule.cost.is_free();
@@ -284,7 +287,9 @@ fn charge(
             Ok(())
         }
         Ok(Charged::Insufficient { balance }) => {
-            charging.hold.take().map(Hold::void);
+            if let Some(unpaid) = charging.hold.take() {
+                unpaid.void();
+            }
             Err(Denial::because(DenialKind::CreditsExhausted, Cause::Balance { balance, cost }))
         }
     })

@@ -103,12 +103,19 @@ denial_kinds! {
 pub(crate) enum Cause {
     #[default]
     None,
-    Wait { retry_after: Duration, standing: Standing, terms: Arc<Terms> },
+    Wait {
+        retry_after: Duration,
+        standing: Standing,
+        terms: Arc<Terms>,
+    },
     Scopes(Arc<Ruled>),
     Plan(Arc<Ruled>),
     Agreement(Agreement),
     Parameter(Breach),
-    Balance { balance: Credits, cost: Credits },
+    Balance {
+        balance: Credits,
+        cost: Credits,
+    },
     Store(StoreError),
     Operator(String),
 }
@@ -181,7 +188,11 @@ impl Denial {
 
     /// The quotas in force, and how the exceeded one stands.
     pub(crate) fn windows(&self) -> Option<(&Quotas, &Standing)> {
-        if let Cause::Wait { terms, standing, .. } = &self.cause { Some((&terms.quotas, standing)) } else { None }
+        if let Cause::Wait { terms, standing, .. } = &self.cause {
+            Some((&terms.quotas, standing))
+        } else {
+            None
+        }
     }
 
     /// What kept a back end from deciding.

@@ -24,13 +24,14 @@ pub(crate) use denial::Cause;
 pub use denial::{Denial, DenialKind};
 pub use order::Check;
 
-pub(crate) use crate::gate::hold::detach;
 use crate::credit::ChargeIds;
+pub(crate) use crate::gate::hold::detach;
 use crate::gate::terms::Plans;
 use crate::respond::{RequestIds, ResponseForDenial};
 use crate::rule::RuleSet;
 use crate::{
-    Clock, CreditLedger, Environment, KeyFormat, KeyHasher, KeySource, KeyStore, Plan, PlanName, RateLimiter, RequestView,
+    Clock, CreditLedger, Environment, KeyFormat, KeyHasher, KeySource, KeyStore, Plan, PlanName, RateLimiter,
+    RequestView,
 };
 
 type Observer = Box<dyn Fn(&Denial) + Send + Sync>;

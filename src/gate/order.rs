@@ -78,7 +78,11 @@ impl Check {
         };
         if !named.is_empty() && !named.starts_with(&[Self::Format, Self::LookUp]) {
             let first = named.first().map_or("", |check| check.name());
-            return refuse(first, "nothing can be checked before the key is found", "begin with `format`, `look-up`");
+            return refuse(
+                first,
+                "nothing can be checked before the key is found",
+                "begin with `format`, `look-up`",
+            );
         }
         for (place, check) in named.iter().enumerate() {
             if named[..place].contains(check) {

@@ -46,7 +46,8 @@ impl Plans {
         for (name, plan) in plans {
             let quotas = all.resolve(&plan.quotas).map_err(|unknown| {
                 let member = format!("plans.{name}.quotas");
-                ConfigError::new("", unknown.to_string(), "define it under `[quotas]`, or spell it out").in_member(member)
+                ConfigError::new("", unknown.to_string(), "define it under `[quotas]`, or spell it out")
+                    .in_member(member)
             })?;
             let terms = Terms { plan: Arc::new(plan.clone()), quotas, caps: plan.caps.clone() };
             all.terms.insert(name.clone(), Arc::new(terms));
@@ -84,7 +85,9 @@ impl Plans {
     fn resolve(&self, own: &[OwnQuota]) -> Result<Quotas, Unknown> {
         let policy = |quota: &OwnQuota| match quota {
             OwnQuota::Policy(policy) => Ok(policy.clone()),
-            OwnQuota::Named(name) => self.quotas.get(name).cloned().ok_or_else(|| Unknown::Quota(name.clone())),
+            OwnQuota::Named(name) => {
+                self.quotas.get(name).cloned().ok_or_else(|| Unknown::Quota(name.clone()))
+            }
         };
         own.iter().map(policy).collect::<Result<Vec<_>, _>>().map(Quotas::new)
     }

@@ -31,7 +31,12 @@ fn refuse(value: &str, problem: &str, expected: &str, member: &str) -> Verdict {
 
 fn sources(builder: &GateBuilder) -> Verdict {
     if builder.sources.is_empty() {
-        return refuse("", "the gate has no place to read a key from", "name a header, as in `X-API-Key`", "sources");
+        return refuse(
+            "",
+            "the gate has no place to read a key from",
+            "name a header, as in `X-API-Key`",
+            "sources",
+        );
     }
     for (place, source) in builder.sources.iter().enumerate() {
         if builder.sources[..place].contains(source) {
@@ -65,8 +70,11 @@ fn rule(rule: &Rule, member: &str) -> Verdict {
         let expected = "leave `public` out, or all that asks for something";
         return refuse("true", "a public route asks for nothing, and this rule does", expected, member);
     }
-    let (ScopeRule::AnyOf(named) | ScopeRule::AllOf(named)) = &rule.scopes else { return exclusive(rule, member) };
-    if named.is_empty() || named.iter().any(|scope| scope.as_str().is_empty() || scope.as_str().contains(' ')) {
+    let (ScopeRule::AnyOf(named) | ScopeRule::AllOf(named)) = &rule.scopes else {
+        return exclusive(rule, member);
+    };
+    if named.is_empty() || named.iter().any(|scope| scope.as_str().is_empty() || scope.as_str().contains(' '))
+    {
         let expected = "name at least one, without spaces, as in `quotes:read`";
         return refuse("[]", "the rule names no scope", expected, member);
     }
@@ -75,9 +83,12 @@ fn rule(rule: &Rule, member: &str) -> Verdict {
 
 fn exclusive(rule: &Rule, member: &str) -> Verdict {
     match rule.open_to.iter().find(|plan| rule.closed_to.contains(plan)) {
-        Some(plan) => {
-            refuse(plan.as_str(), "the rule is both open and closed to this plan", "choose one of the two", member)
-        }
+        Some(plan) => refuse(
+            plan.as_str(),
+            "the rule is both open and closed to this plan",
+            "choose one of the two",
+            member,
+        ),
         None => Ok(()),
     }
 }
@@ -106,7 +117,12 @@ fn caps(caps: &Caps, member: &str) -> Verdict {
         }
         if !names.insert(parameter) {
             let value = if matches!(cap, Cap::Forbidden) { "forbidden" } else { "capped" };
-            return refuse(value, &format!("the parameter `{parameter}` has two caps"), "give it one", member);
+            return refuse(
+                value,
+                &format!("the parameter `{parameter}` has two caps"),
+                "give it one",
+                member,
+            );
         }
     }
     Ok(())

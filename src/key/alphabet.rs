@@ -84,7 +84,8 @@ impl FromStr for Alphabet {
     /// Reads `base62`, `base64url`, `hex`, `visible`, or else takes the characters themselves.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = |problem: &str| {
-            let expected = "write `base62`, `base64url`, `hex`, `visible`, or at least two visible ASCII characters";
+            let expected =
+                "write `base62`, `base64url`, `hex`, `visible`, or at least two visible ASCII characters";
             Err(ConfigError::new(text, problem, expected))
         };
         match text {

@@ -74,7 +74,8 @@ impl KeyFormat {
         }
         if body.least == 0 || body.least > body.most || prefix.len() + body.most > LONGEST {
             let (value, problem) = (format!("{}..={}", body.least, body.most), "no key can have this length");
-            let expected = format!("write at least 1, least before most, and {LONGEST} with the prefix at the most");
+            let expected =
+                format!("write at least 1, least before most, and {LONGEST} with the prefix at the most");
             return Err(ConfigError::new(value, problem, expected).in_member("length"));
         }
         let start = prefix.len() + 4;

@@ -44,8 +44,8 @@ impl PartialEq for KeyHash {
 impl std::hash::Hash for KeyHash {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         // The bytes are as good as random: eight of them spread a map as well as all.
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        let (eight, _) = self.0.split_at(8);
+        state.write_u64(u64::from_le_bytes(eight.try_into().unwrap_or_default()));
     }
 }
 
@@ -84,11 +84,14 @@ impl KeyHasher {
     ///
     /// A pepper of fewer than 16 bytes.
     pub fn hmac_sha256(pepper: &[u8]) -> Result<Self, ConfigError> {
-        let refuse = |problem| ConfigError::new("", problem, "use at least 16 random bytes").in_member("pepper");
+        let refuse =
+            |problem| ConfigError::new("", problem, "use at least 16 random bytes").in_member("pepper");
         if pepper.len() < 16 {
             return Err(refuse("the pepper is too short to be a secret"));
         }
-        Hmac::new_from_slice(pepper).map(|mac| Self(Some(mac))).map_err(|_| refuse("the pepper does not serve"))
+        Hmac::new_from_slice(pepper)
+            .map(|mac| Self(Some(mac)))
+            .map_err(|_| refuse("the pepper does not serve"))
     }
 
     /// The hash of a key's exact bytes.

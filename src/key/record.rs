@@ -57,7 +57,11 @@ impl FromStr for PathPattern {
         let stem = text.strip_suffix("/*").unwrap_or(text);
         if !text.starts_with('/') || stem.contains(['*', '?', '#']) {
             let problem = "no path of a request can match this";
-            return Err(ConfigError::new(text, problem, "write a path as in `/v1/candles` or `/v1/candles/*`"));
+            return Err(ConfigError::new(
+                text,
+                problem,
+                "write a path as in `/v1/candles` or `/v1/candles/*`",
+            ));
         }
         Ok(Self(text.into()))
     }

@@ -38,9 +38,12 @@ impl KeySource {
     ///
     /// A name that no header can have, and `Authorization`, which names a scheme.
     pub fn header(name: &str) -> Result<Self, ConfigError> {
-        let refuse = |problem: String, expected| Err(ConfigError::new(name, problem, expected).in_member("header"));
+        let refuse =
+            |problem: String, expected| Err(ConfigError::new(name, problem, expected).in_member("header"));
         match HeaderName::try_from(name) {
-            Ok(AUTHORIZATION) => refuse("this header names a scheme".into(), "write `authorization = \"Bearer\"`"),
+            Ok(AUTHORIZATION) => {
+                refuse("this header names a scheme".into(), "write `authorization = \"Bearer\"`")
+            }
             Ok(name) => Ok(Self(Place::Header(name))),
             Err(error) => refuse(format!("no header has this name: {error}"), "write one as in `X-API-Key`"),
         }
@@ -68,7 +71,9 @@ impl KeySource {
     fn with_scheme(scheme: &str, literal: bool) -> Result<Self, ConfigError> {
         if scheme.is_empty() || !scheme.bytes().all(is_token) {
             let problem = "no authorization scheme has this name";
-            return Err(ConfigError::new(scheme, problem, "write one as in `Bearer`").in_member("authorization"));
+            return Err(
+                ConfigError::new(scheme, problem, "write one as in `Bearer`").in_member("authorization")
+            );
         }
         Ok(Self(Place::Authorization { scheme: scheme.to_owned(), literal }))
     }
@@ -159,7 +164,8 @@ pub(crate) fn find_key<'a>(
             Finding::Absent => {}
             Finding::Foreign => missing = Finding::Malformed,
             found => {
-                let another = |later: &KeySource| !matches!(later.find(view), Finding::Absent | Finding::Foreign);
+                let another =
+                    |later: &KeySource| !matches!(later.find(view), Finding::Absent | Finding::Foreign);
                 let conflict = refuse_conflict && sources[place + 1..].iter().any(another);
                 return (if conflict { Finding::Twice } else { found }, place);
             }

@@ -6,8 +6,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    Account, AccountId, Allowance, Charge, ChargeId, Charged, CreditLedger, Credits, Grant, SlotOwner, StoreFuture,
-    Timestamp,
+    Account, AccountId, Allowance, Charge, ChargeId, Charged, CreditLedger, Credits, Grant, SlotOwner,
+    StoreFuture, Timestamp,
 };
 
 /// Balances in memory: the default ledger, and the one for tests. Balances end with the process.
@@ -162,11 +162,13 @@ impl CreditLedger for MemoryLedger {
     }
 
     fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        StoreFuture::ready(self.with(account, |state| state.close(id, cost)))
+        self.with(account, |state| state.close(id, cost));
+        StoreFuture::ready(())
     }
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        StoreFuture::ready(self.with(account, |state| state.close(id, Credits::ZERO)))
+        self.with(account, |state| state.close(id, Credits::ZERO));
+        StoreFuture::ready(())
     }
 }
 

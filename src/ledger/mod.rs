@@ -29,7 +29,13 @@ pub struct Charge<'a> {
 
 impl<'a> Charge<'a> {
     /// A charge of `amount` to `account`, on the terms of its plan.
-    pub fn new(id: ChargeId, account: &'a Account, amount: Credits, allowance: &'a Allowance, now: Now) -> Self {
+    pub fn new(
+        id: ChargeId,
+        account: &'a Account,
+        amount: Credits,
+        allowance: &'a Allowance,
+        now: Now,
+    ) -> Self {
         Self { id, account, amount, allowance, now }
     }
 }

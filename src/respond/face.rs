@@ -40,7 +40,9 @@ impl Face {
         let waits = matches!(kind, DenialKind::RateLimited | DenialKind::Unavailable);
         let mut headers = HeaderMap::with_capacity(8);
         // A clone has room for what it holds and no more: what differs from answer to answer has its place already.
-        for varying in [Some(request_id), Some(&CONTENT_LENGTH), waits.then_some(&RETRY_AFTER)].into_iter().flatten() {
+        for varying in
+            [Some(request_id), Some(&CONTENT_LENGTH), waits.then_some(&RETRY_AFTER)].into_iter().flatten()
+        {
             headers.insert(varying, HeaderValue::from_static(""));
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -51,7 +53,10 @@ impl Face {
             }
         }
         if status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(http::header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+            headers.insert(
+                http::header::ALLOW,
+                HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            );
         }
         Self { status, headers, pieces, waits }
     }
@@ -61,20 +66,22 @@ impl Face {
 #[derive(Debug)]
 pub(crate) struct Faces {
     /// By the place of the kind in [`DenialKind::ALL`].
-    pub(super) faces: Vec<Face>,
+    pub(super) by_kind: Vec<Face>,
     pub(super) agreement_urls: HashMap<Agreement, String>,
     pub(super) longest_wait: Duration,
 }
 
 impl ResponseForDenial for Faces {
     fn respond(&self, denial: &Denial, occasion: &Occasion<'_>) -> Response<Bytes> {
-        let face = &self.faces[denial.kind() as usize];
+        let face = &self.by_kind[denial.kind() as usize];
         let mut sheet = Sheet::default();
         let wait = self.wait(denial);
         for piece in &face.pieces {
             match piece {
                 Piece::Text(text) => sheet.push(text),
-                Piece::Whole(variable) | Piece::Within(variable) => self.fill(*variable, denial, occasion, wait, &mut sheet),
+                Piece::Whole(variable) | Piece::Within(variable) => {
+                    self.fill(*variable, denial, occasion, wait, &mut sheet);
+                }
             }
         }
         let body = sheet.mark(0);
@@ -104,11 +111,20 @@ fn insert(headers: &mut HeaderMap, name: &HeaderName, text: Bytes) {
 impl Faces {
     /// Whole seconds to wait: at least 1, rounded up, at most what is configured.
     fn wait(&self, denial: &Denial) -> u64 {
-        let exact = denial.retry_after().map_or(Duration::from_secs(UNAVAILABLE_WAIT), |wait| wait.min(self.longest_wait));
+        let exact = denial
+            .retry_after()
+            .map_or(Duration::from_secs(UNAVAILABLE_WAIT), |wait| wait.min(self.longest_wait));
         (exact.as_secs() + u64::from(exact.subsec_nanos() > 0)).max(1)
     }
 
-    fn fill(&self, variable: Variable, denial: &Denial, occasion: &Occasion<'_>, wait: u64, sheet: &mut Sheet) {
+    fn fill(
+        &self,
+        variable: Variable,
+        denial: &Denial,
+        occasion: &Occasion<'_>,
+        wait: u64,
+        sheet: &mut Sheet,
+    ) {
         match (variable, &denial.cause) {
             (Variable::RequestId, _) => sheet.push(occasion.request_id().as_str()),
             (Variable::Instance, _) => sheet.push_escaped(occasion.instance()),

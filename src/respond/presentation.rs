@@ -43,7 +43,7 @@ impl Presentation {
     /// Problem details (RFC 9457), with the kind's further members as extension members.
     pub fn problem() -> Self {
         let (wordings, agreement_urls) = (HashMap::new(), HashMap::new());
-        Self { template: None, wordings, agreement_urls, realm: None, longest_wait: Duration::from_secs(86_400) }
+        Self { template: None, wordings, agreement_urls, realm: None, longest_wait: Duration::from_hours(24) }
     }
 
     /// JSON of one's own.
@@ -54,7 +54,8 @@ impl Presentation {
     pub fn json(template: &str) -> Result<Self, ConfigError> {
         let template = serde_json::from_str(template).map_err(|error| {
             let expected = "write a JSON value, as in `{\"error\": \"{code}\"}`";
-            ConfigError::new(template, format!("the template is no JSON: {error}"), expected).in_member("template")
+            ConfigError::new(template, format!("the template is no JSON: {error}"), expected)
+                .in_member("template")
         })?;
         Ok(Self { template: Some(template), ..Self::problem() })
     }
@@ -96,26 +97,37 @@ impl Presentation {
     pub fn longest_wait(mut self, wait: Duration) -> Result<Self, ConfigError> {
         if wait < Duration::from_secs(1) {
             let problem = "`Retry-After` counts whole seconds, from 1";
-            return Err(ConfigError::new(format!("{wait:?}"), problem, "write at least `1s`").in_member("longest_wait"));
+            return Err(ConfigError::new(format!("{wait:?}"), problem, "write at least `1s`")
+                .in_member("longest_wait"));
         }
         self.longest_wait = wait;
         Ok(self)
     }
 
     /// Compiles what is said of each kind.
-    pub(crate) fn compile(&self, sources: &[KeySource], request_id: &HeaderName) -> Result<Faces, ConfigError> {
-        let known: Vec<String> =
-            self.wordings.values().flat_map(|wording| wording.members.iter().map(|(name, _)| name.clone())).collect();
+    pub(crate) fn compile(
+        &self,
+        sources: &[KeySource],
+        request_id: &HeaderName,
+    ) -> Result<Faces, ConfigError> {
+        let known: Vec<String> = self
+            .wordings
+            .values()
+            .flat_map(|wording| wording.members.iter().map(|(name, _)| name.clone()))
+            .collect();
         let challenges = self.challenges(sources)?;
         let face = |kind: &DenialKind| {
             let wording = resolve(*kind, &self.wordings);
             let template = self.template.clone().unwrap_or_else(|| problem_template(&wording.members));
-            let pieces = Compiler::new(*kind, &wording, &known).compile(&template).map_err(|fault| unfillable(*kind, fault))?;
-            let media_type = if self.template.is_some() { "application/json" } else { "application/problem+json" };
+            let pieces = Compiler::new(*kind, &wording, &known)
+                .compile(&template)
+                .map_err(|fault| unfillable(*kind, fault))?;
+            let media_type =
+                if self.template.is_some() { "application/json" } else { "application/problem+json" };
             Ok(Face::new(*kind, wording.status, media_type, &challenges, request_id, pieces))
         };
-        let faces = DenialKind::ALL.iter().map(face).collect::<Result<_, ConfigError>>()?;
-        Ok(Faces { faces, agreement_urls: self.agreement_urls.clone(), longest_wait: self.longest_wait })
+        let by_kind = DenialKind::ALL.iter().map(face).collect::<Result<_, ConfigError>>()?;
+        Ok(Faces { by_kind, agreement_urls: self.agreement_urls.clone(), longest_wait: self.longest_wait })
     }
 
     /// One challenge per scheme of the sources (RFC 9110, section 11.6.1).
@@ -127,7 +139,8 @@ impl Presentation {
                 None => scheme.to_owned(),
             };
             let challenge = HeaderValue::try_from(&challenge).map_err(|_| {
-                ConfigError::new(challenge, "no header can hold this challenge", "write a plain realm").in_member("realm")
+                ConfigError::new(challenge, "no header can hold this challenge", "write a plain realm")
+                    .in_member("realm")
             })?;
             if !challenges.contains(&challenge) {
                 challenges.push(challenge);

@@ -126,7 +126,9 @@ impl<'a> Compiler<'a> {
             }
             Value::String(text) => match self.whole(text)? {
                 Some(Filling::Number(number)) => self.text(&number.to_string()),
-                Some(Filling::Variable(variable)) if variable.is_number() => self.pieces.push(Piece::Whole(variable)),
+                Some(Filling::Variable(variable)) if variable.is_number() => {
+                    self.pieces.push(Piece::Whole(variable));
+                }
                 _ => {
                     self.text("\"");
                     self.string(text, 0)?;
@@ -149,7 +151,8 @@ impl<'a> Compiler<'a> {
                     Filling::Number(number) => self.text(&number.to_string()),
                     Filling::Variable(variable) => self.pieces.push(Piece::Within(variable)),
                     Filling::Fixed(_) | Filling::Absent => {
-                        let problem = format!("a refusal of the kind `{}` has no `{{{name}}}`", self.kind.name());
+                        let problem =
+                            format!("a refusal of the kind `{}` has no `{{{name}}}`", self.kind.name());
                         return Err(Unfillable { text: text.to_owned(), problem });
                     }
                 },
@@ -180,7 +183,10 @@ impl<'a> Compiler<'a> {
             "type" => optional(&wording.type_uri),
             "title" => Filling::Fixed(&wording.title),
             "message" | "detail" => Filling::Fixed(&wording.message),
-            _ => match (wording.members.iter().find(|(known, _)| known == name), Variable::named(name, self.kind)) {
+            _ => match (
+                wording.members.iter().find(|(known, _)| known == name),
+                Variable::named(name, self.kind),
+            ) {
                 (Some((_, value)), _) => Filling::Fixed(value),
                 (None, Some((variable, true))) => Filling::Variable(variable),
                 (None, Some((_, false))) => Filling::Absent,
@@ -216,9 +222,11 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, Unfillable> {
         }
         rest = &rest[place..];
         if let Some(behind) = rest.strip_prefix("{{") {
-            (parts.push(Part::Brace("{")), rest = behind);
+            parts.push(Part::Brace("{"));
+            rest = behind;
         } else if let Some(behind) = rest.strip_prefix("}}") {
-            (parts.push(Part::Brace("}")), rest = behind);
+            parts.push(Part::Brace("}"));
+            rest = behind;
         } else {
             let name = rest.strip_prefix('{').and_then(|name| name.split_once('}'));
             let Some((name, behind)) = name.filter(|(name, _)| !name.contains('{')) else {

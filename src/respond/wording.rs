@@ -98,7 +98,9 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
     Some(match kind {
         DenialKind::Unauthorized => ("Unauthorized", "The API key is missing or not valid."),
         DenialKind::Missing => ("API Key Required", "The request bears no API key."),
-        DenialKind::Malformed => ("API Key Required", "The request bears a credential that holds no API key."),
+        DenialKind::Malformed => {
+            ("API Key Required", "The request bears a credential that holds no API key.")
+        }
         DenialKind::Duplicate => ("Ambiguous API Key", "The request bears more than one API key."),
         DenialKind::InvalidFormat => ("Invalid API Key", "The API key does not have the shape of a key."),
         DenialKind::Unknown => ("Invalid API Key", "The API key is not known."),
@@ -109,22 +111,38 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         DenialKind::AccountSuspended => ("Account Suspended", "The account is suspended."),
         DenialKind::AccountDeleted => ("Account Deleted", "The account was deleted."),
         DenialKind::SubscriptionRequired => ("Subscription Required", "An active subscription is required."),
-        DenialKind::AgreementRequired => ("Agreement Required", "An agreement has to be signed first: {agreement}."),
+        DenialKind::AgreementRequired => {
+            ("Agreement Required", "An agreement has to be signed first: {agreement}.")
+        }
         DenialKind::PlanRequired => ("Plan Required", "The plan does not include this."),
-        DenialKind::NotGranted => ("Permission Required", "The API key is restricted and does not allow this."),
+        DenialKind::NotGranted => {
+            ("Permission Required", "The API key is restricted and does not allow this.")
+        }
         DenialKind::ScopeRequired => ("Permission Required", "The API key lacks the scope {required_scope}."),
-        DenialKind::CreditsExhausted => ("Credits Exhausted", "There are {balance} credits left, and {cost} are needed."),
-        DenialKind::RateLimited => ("Too Many Requests", "The rate limit is exceeded. Retry in {retry_after} s."),
+        DenialKind::CreditsExhausted => {
+            ("Credits Exhausted", "There are {balance} credits left, and {cost} are needed.")
+        }
+        DenialKind::RateLimited => {
+            ("Too Many Requests", "The rate limit is exceeded. Retry in {retry_after} s.")
+        }
         DenialKind::BadRequest => ("Bad Request", "The request cannot be read."),
-        DenialKind::ParameterForbidden => ("Parameter Not Allowed", "The parameter `{parameter}` is not allowed."),
-        DenialKind::ParameterAboveCap => ("Parameter Too Large", "The parameter `{parameter}` is {cap} at the most."),
+        DenialKind::ParameterForbidden => {
+            ("Parameter Not Allowed", "The parameter `{parameter}` is not allowed.")
+        }
+        DenialKind::ParameterAboveCap => {
+            ("Parameter Too Large", "The parameter `{parameter}` is {cap} at the most.")
+        }
         DenialKind::ParameterUnreadable => {
             ("Invalid Parameter", "The parameter `{parameter}` must be given once, as a plain number.")
         }
         DenialKind::MethodNotAllowed => ("Method Not Allowed", "The method is not allowed."),
         DenialKind::TooEarly => ("Too Early", "The request could be a replay. Send it again."),
-        DenialKind::Unavailable => ("Service Unavailable", "The request could not be checked. Retry in {retry_after} s."),
-        DenialKind::Misconfigured => ("Internal Server Error", "The service is not configured for this API key."),
+        DenialKind::Unavailable => {
+            ("Service Unavailable", "The request could not be checked. Retry in {retry_after} s.")
+        }
+        DenialKind::Misconfigured => {
+            ("Internal Server Error", "The service is not configured for this API key.")
+        }
         _ => return None,
     })
 }

@@ -7,4 +7,4 @@ mod set;
 pub(crate) use path::is_odd;
 pub(crate) use route::Uncountable;
 pub use route::{Cost, Rule, ScopeRule};
-pub(crate) use set::{Ruled, RuleSet};
+pub(crate) use set::{RuleSet, Ruled};

@@ -48,7 +48,8 @@ impl ScopeRule {
 
     /// The scopes that it names, as an error tells them.
     pub(crate) fn wording(&self) -> Option<String> {
-        let join = |named: &[Scope], word| Some(named.iter().map(Scope::as_str).collect::<Vec<_>>().join(word));
+        let join =
+            |named: &[Scope], word| Some(named.iter().map(Scope::as_str).collect::<Vec<_>>().join(word));
         match self {
             Self::Unnamed | Self::Everyone => None,
             Self::AnyOf(named) => join(named, " or "),
@@ -116,7 +117,8 @@ impl Rule {
             Some((method, pattern)) => (Some(method), pattern),
             None => (None, route),
         };
-        let known = |method: &str| method.parse().ok().filter(|_| method.bytes().all(|b| b.is_ascii_uppercase()));
+        let known =
+            |method: &str| method.parse().ok().filter(|_| method.bytes().all(|b| b.is_ascii_uppercase()));
         let method = match method {
             Some(method) => Some(known(method).ok_or_else(|| refuse("the route names no method"))?),
             None => None,
@@ -128,7 +130,9 @@ impl Rule {
             return Err(refuse("no path of a request can match this"));
         }
         if super::is_odd(pattern) {
-            return Err(refuse("a path with dot segments, empty segments or an encoded slash matches no rule"));
+            return Err(refuse(
+                "a path with dot segments, empty segments or an encoded slash matches no rule",
+            ));
         }
         Ok(Self { method, ..Self::of(pattern) })
     }
@@ -165,7 +169,9 @@ impl Rule {
 
     /// The route as it was written.
     pub fn route(&self) -> String {
-        self.method.as_ref().map_or_else(|| self.pattern.clone(), |method| format!("{method} {}", self.pattern))
+        self.method
+            .as_ref()
+            .map_or_else(|| self.pattern.clone(), |method| format!("{method} {}", self.pattern))
     }
 }
 

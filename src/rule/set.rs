@@ -66,7 +66,8 @@ impl RuleSet {
                 methods.push(method.to_string());
             }
         }
-        let by_method = methods.into_iter().map(|method| Ok((method.clone(), matcher(&rules, Some(&method))?)));
+        let by_method =
+            methods.into_iter().map(|method| Ok((method.clone(), matcher(&rules, Some(&method))?)));
         let by_method = by_method.collect::<Result<_, ConfigError>>()?;
         let any_method = matcher(&rules, None)?;
         let compile = |rule| Ruled::new(rule, plans).map(Arc::new);

@@ -33,7 +33,9 @@ pub(crate) fn check(
     balance: impl Fn(&str) -> Option<Credits>,
 ) -> Verdict {
     let body = String::from_utf8_lossy(&answer.body);
-    let told = |verdict: Verdict| verdict.map_err(|fault| Fault::from(format!("{fault} (answer {}: {body})", answer.status)));
+    let told = |verdict: Verdict| {
+        verdict.map_err(|fault| Fault::from(format!("{fault} (answer {}: {body})", answer.status)))
+    };
     told(status(expect, answer))?;
     told(headers(expect, answer, saved))?;
     for (name, pointer) in &expect.save {
@@ -45,14 +47,18 @@ pub(crate) fn check(
     told(inner(expect, answer, saved))?;
     if let Some(left) = &expect.credits_left {
         let found = balance(&left.account).map(Credits::get);
-        demand(found == Some(left.balance), || format!("{} has {found:?} credits, not {}", left.account, left.balance))?;
+        demand(found == Some(left.balance), || {
+            format!("{} has {found:?} credits, not {}", left.account, left.balance)
+        })?;
     }
     Ok(())
 }
 
 fn status(expect: &Expect, answer: &Answer) -> Verdict {
     let status = answer.status;
-    demand(expect.status.is_none_or(|wanted| wanted == status), || format!("status {status}, not {:?}", expect.status))?;
+    demand(expect.status.is_none_or(|wanted| wanted == status), || {
+        format!("status {status}, not {:?}", expect.status)
+    })?;
     let among = expect.status_in.as_ref().is_none_or(|wanted| wanted.contains(&status));
     demand(among, || format!("status {status}, none of {:?}", expect.status_in))
 }
@@ -78,7 +84,9 @@ fn headers(expect: &Expect, answer: &Answer, saved: &BTreeMap<String, String>) -
     }
     for (name, pattern) in &expect.headers_match {
         let found = header(answer, name)?;
-        demand(Regex::new(pattern)?.is_match(found), || format!("header {name} is {found:?}, not {pattern}"))?;
+        demand(Regex::new(pattern)?.is_match(found), || {
+            format!("header {name} is {found:?}, not {pattern}")
+        })?;
     }
     for (name, pointer) in &expect.header_equals_json {
         let (found, wanted) = (header(answer, name)?, as_text(&json(answer)?, pointer)?);
@@ -190,7 +198,9 @@ fn inner(expect: &Expect, answer: &Answer, saved: &BTreeMap<String, String>) -> 
         demand(calls == usize::from(called), || format!("the service was called {calls} times"))?;
     }
     if let Some(lookups) = expect.store_lookups {
-        demand(answer.lookups == lookups, || format!("the store was asked {} times, not {lookups}", answer.lookups))?;
+        demand(answer.lookups == lookups, || {
+            format!("the store was asked {} times, not {lookups}", answer.lookups)
+        })?;
     }
     if expect.inner_uri_lacks.is_empty() && expect.inner_uri_is.is_none() {
         return Ok(());
@@ -200,5 +210,7 @@ fn inner(expect: &Expect, answer: &Answer, saved: &BTreeMap<String, String>) -> 
         demand(!uri.contains(&unwanted), || format!("the service saw {unwanted:?} in {uri}"))?;
     }
     let wanted = expect.inner_uri_is.as_ref().map(|wanted| fill(wanted, saved));
-    demand(wanted.as_ref().is_none_or(|wanted| wanted == uri), || format!("the service saw {uri}, not {wanted:?}"))
+    demand(wanted.as_ref().is_none_or(|wanted| wanted == uri), || {
+        format!("the service saw {uri}, not {wanted:?}")
+    })
 }

@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tollgate::{
-    Config, Gate, KeyHash, KeyRecord, KeyStatus, KeyStore, ManualClock, MemoryLedger, MemoryStore, Peer, StoreFuture,
-    TollgateService,
+    Config, Gate, KeyHash, KeyRecord, KeyStatus, KeyStore, ManualClock, MemoryLedger, MemoryStore, Peer,
+    StoreFuture, TollgateService,
 };
 use tower::ServiceExt;
 
 use crate::data::{Data, Fault};
 use crate::expect::{Answer, check};
-use crate::steps::{Sent, Step};
+use crate::steps::{Advance, Repeat, Revoke, Sent, Sign, Step};
 
 /// Counts how often the store is asked.
 #[derive(Debug)]
@@ -69,30 +69,27 @@ impl Stage {
 
     pub(crate) async fn play(&mut self, step: &Step) -> Result<(), Fault> {
         match step {
-            Step { request: Some(request), expect: Some(expect), advance_s: None, revoke: None, sign: None, repeat: None, step: None } => {
-                let answer = self.send(request).await?;
-                check(expect, &answer, &mut self.saved, |account| self.ledger.balance(account))
+            Step::Exchange(exchange) => {
+                let answer = self.send(&exchange.request).await?;
+                check(&exchange.expect, &answer, &mut self.saved, |account| self.ledger.balance(account))
             }
-            Step { request: None, expect: None, advance_s: Some(seconds), revoke: None, sign: None, repeat: None, step: None } => {
-                self.clock.advance(Duration::from_secs(*seconds));
+            Step::Advance(Advance { advance_s }) => {
+                self.clock.advance(Duration::from_secs(*advance_s));
                 Ok(())
             }
-            Step { request: None, expect: None, advance_s: None, revoke: Some(secret), sign: None, repeat: None, step: None } => {
-                self.revoke(&fill(secret, &self.saved)).await
-            }
-            Step { request: None, expect: None, advance_s: None, revoke: None, sign: Some(sign), repeat: None, step: None } => {
+            Step::Revoke(Revoke { revoke }) => self.revoke(&fill(revoke, &self.saved)).await,
+            Step::Sign(Sign { sign }) => {
                 let signed = self.store.change_account(&sign.account, |account| {
                     account.agreements.insert(sign.agreement.as_str().into());
                 });
                 if signed { Ok(()) } else { Err(format!("no account {}", sign.account).into()) }
             }
-            Step { request: None, expect: None, advance_s: None, revoke: None, sign: None, repeat: Some(times), step: Some(step) } => {
-                for time in 1..=*times {
-                    Box::pin(self.play(step)).await.map_err(|fault| format!("time {time}: {fault}"))?;
+            Step::Repeat(Repeat { repeat, what }) => {
+                for time in 1..=*repeat {
+                    Box::pin(self.play(what)).await.map_err(|fault| format!("time {time}: {fault}"))?;
                 }
                 Ok(())
             }
-            _ => Err("this is no step".into()),
         }
     }
 
@@ -105,13 +102,20 @@ impl Stage {
 
     async fn send(&self, sent: &Sent) -> Result<Answer, Fault> {
         self.asked.store(0, Ordering::SeqCst);
-        self.seen.lock().unwrap().clear();
-        let service = TollgateService::new(tower::service_fn(wrapped(Arc::clone(&self.seen))), self.gate.clone());
+        log(&self.seen).clear();
+        let service =
+            TollgateService::new(tower::service_fn(wrapped(Arc::clone(&self.seen))), self.gate.clone());
         let response = service.oneshot(self.request(sent)?).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?.to_bytes().to_vec();
-        let inner_uris = self.seen.lock().unwrap().clone();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, inner_uris, lookups: self.asked.load(Ordering::SeqCst) })
+        let inner_uris = log(&self.seen).clone();
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+            inner_uris,
+            lookups: self.asked.load(Ordering::SeqCst),
+        })
     }
 
     fn request(&self, sent: &Sent) -> Result<Request<Body>, Fault> {
@@ -123,7 +127,7 @@ impl Stage {
         let uri = fill(&sent.path, &self.saved);
         let mut request = Request::builder().method(sent.method.as_str()).uri(uri).body(body)?;
         for (name, value) in &sent.headers {
-            let value = http::HeaderValue::from_bytes(fill(value, &self.saved).as_bytes())?;
+            let value = HeaderValue::from_bytes(fill(value, &self.saved).as_bytes())?;
             request.headers_mut().append(http::HeaderName::from_bytes(name.as_bytes())?, value);
         }
         if let Some(peer) = &sent.peer {
@@ -139,12 +143,19 @@ fn wrapped(
 ) -> impl FnMut(Request<Body>) -> std::future::Ready<Result<Response<Body>, Infallible>> + Clone {
     move |request: Request<Body>| {
         let uri = request.uri().to_string();
-        let fails = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "fail=500"));
-        seen.lock().unwrap().push(uri);
+        let fails =
+            request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "fail=500"));
+        log(&seen).push(uri);
         let status = if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
-        let response = Response::builder().status(status).header("content-type", "text/plain").body(Body::from("ok"));
-        std::future::ready(Ok(response.unwrap()))
+        let mut response = Response::new(Body::from("ok"));
+        *response.status_mut() = status;
+        response.headers_mut().insert("content-type", HeaderValue::from_static("text/plain"));
+        std::future::ready(Ok(response))
     }
+}
+
+fn log(seen: &Seen) -> MutexGuard<'_, Vec<String>> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Puts saved values in place of their names; other braces stay as they are.

@@ -18,16 +18,52 @@ pub(crate) struct Case {
 }
 
 /// One step: a request, or something that happens in between.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Step {
-    pub(crate) request: Option<Sent>,
-    pub(crate) expect: Option<Expect>,
-    pub(crate) advance_s: Option<u64>,
-    pub(crate) revoke: Option<String>,
-    pub(crate) sign: Option<Signature>,
-    pub(crate) repeat: Option<usize>,
-    pub(crate) step: Option<Box<Step>>,
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a step with the members of one kind, and no other")]
+pub(crate) enum Step {
+    Exchange(Box<Exchange>),
+    Advance(Advance),
+    Revoke(Revoke),
+    Sign(Sign),
+    Repeat(Repeat),
+}
+
+/// A request is sent and its answer compared.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Exchange {
+    pub(crate) request: Sent,
+    pub(crate) expect: Expect,
+}
+
+/// The clock moves on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Advance {
+    pub(crate) advance_s: u64,
+}
+
+/// A key is revoked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Revoke {
+    pub(crate) revoke: String,
+}
+
+/// An account signs an agreement.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sign {
+    pub(crate) sign: Signature,
+}
+
+/// A step comes several times.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Repeat {
+    pub(crate) repeat: usize,
+    #[serde(rename = "step")]
+    pub(crate) what: Box<Step>,
 }
 
 /// A request.

@@ -62,7 +62,12 @@ where
         Self { state: State::Deciding { waiting: Some(Waiting { gate, decision, service, request }) } }
     }
 
-    pub(super) fn serve(core: &Arc<Core>, service: &mut S, request: Request<B>, admission: Admission) -> Self {
+    pub(super) fn serve(
+        core: &Arc<Core>,
+        service: &mut S,
+        request: Request<B>,
+        admission: Admission,
+    ) -> Self {
         Self { state: serve(core, service, request, admission) }
     }
 

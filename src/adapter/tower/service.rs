@@ -49,7 +49,9 @@ where
         let polled =
             decision.poll(&self.gate.0, &mut Context::from_waker(Waker::noop()), &RequestView::of(&request));
         match polled {
-            Poll::Ready(Ok(admission)) => ResponseFuture::serve(&self.gate.0, &mut self.inner, request, admission),
+            Poll::Ready(Ok(admission)) => {
+                ResponseFuture::serve(&self.gate.0, &mut self.inner, request, admission)
+            }
             Poll::Ready(Err(denial)) => ResponseFuture::refuse(&self.gate.0, &request, &denial),
             Poll::Pending => {
                 // The one that is ready is kept for this request; its clone must become ready for the next.

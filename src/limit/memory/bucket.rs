@@ -70,7 +70,11 @@ impl Windows {
         self.follow(policies);
         for (policy, window) in policies.iter().zip(&self.cells) {
             let ahead = window.full_at.saturating_sub(now);
-            standings.push(Standing::new(standings.len(), remaining(policy, ahead), Duration::from_nanos(ahead)));
+            standings.push(Standing::new(
+                standings.len(),
+                remaining(policy, ahead),
+                Duration::from_nanos(ahead),
+            ));
         }
     }
 
@@ -80,7 +84,8 @@ impl Windows {
             return;
         }
         let same = |a: &QuotaPolicy, b: &QuotaPolicy| a.name() == b.name() && a.window() == b.window();
-        let kept = |policy| self.policies.iter().position(|old| same(old, policy)).map(|place| self.cells[place]);
+        let kept =
+            |policy| self.policies.iter().position(|old| same(old, policy)).map(|place| self.cells[place]);
         self.cells = policies.iter().map(|policy| kept(policy).unwrap_or_default()).collect();
         self.policies = Arc::clone(policies);
     }

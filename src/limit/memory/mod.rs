@@ -169,6 +169,9 @@ impl Default for MemoryLimiter {
 
 impl fmt::Debug for MemoryLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryLimiter").field("buckets", &self.len()).field("capacity", &self.capacity).finish()
+        f.debug_struct("MemoryLimiter")
+            .field("buckets", &self.len())
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
     }
 }
