@@ -50,6 +50,8 @@ pub struct Account {
     pub status: AccountStatus,
     /// Its subscription; `None` where it never had one.
     pub subscription: Option<Subscription>,
+    /// Counts the changes: a store refuses one that was made to an older version.
+    pub version: u64,
     /// What it has signed.
     pub agreements: BTreeSet<Agreement>,
     /// Quotas in place of the plan's; an empty list is no limit.
@@ -70,6 +72,7 @@ impl Account {
             plan: plan.into(),
             status: AccountStatus::Active,
             subscription: None,
+            version: 0,
             agreements: BTreeSet::new(),
             quotas: None,
             caps: None,

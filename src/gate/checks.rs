@@ -7,8 +7,8 @@ use crate::gate::denial::Cause;
 use crate::gate::terms::Terms;
 use crate::rule::{Ruled, ScopeRule};
 use crate::{
-    Account, AccountStatus, Denial, DenialKind, KeyRecord, KeyStatus, RequestView, Subscription, Timestamp,
-    trace,
+    Account, AccountStatus, Denial, DenialKind, KeyHash, KeyRecord, KeyStatus, RequestView, Subscription,
+    Timestamp, trace,
 };
 use std::sync::Arc;
 
@@ -18,8 +18,11 @@ fn require(holds: bool, kind: DenialKind) -> Verdict {
     if holds { Ok(()) } else { Err(Denial::of(kind)) }
 }
 
-pub(super) fn key_status(record: &KeyRecord, now: Timestamp) -> Verdict {
+pub(super) fn key_status(record: &KeyRecord, hash: Option<&KeyHash>, now: Timestamp) -> Verdict {
+    // The secret from before a rotation is good for its overlap, to the millisecond.
+    let outlived = |hash: &KeyHash| record.retiring.is_some_and(|old| old.hash == *hash && now >= old.until);
     match record.status {
+        _ if hash.is_some_and(outlived) => Err(Denial::of(DenialKind::Revoked)),
         KeyStatus::Revoked => Err(Denial::of(DenialKind::Revoked)),
         _ if record.has_expired(now) => Err(Denial::of(DenialKind::Expired)),
         KeyStatus::Paused => Err(Denial::of(DenialKind::Paused)),

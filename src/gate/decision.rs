@@ -126,7 +126,7 @@ impl Decision {
         let (record, account) = (&known.record, &known.record.account);
         Poll::Ready(match check {
             Check::Format | Check::LookUp => Ok(()),
-            Check::KeyStatus => checks::key_status(record, known.now.wall()),
+            Check::KeyStatus => checks::key_status(record, self.hash.as_ref(), known.now.wall()),
             Check::AccountStatus => checks::account_status(account),
             Check::Subscription => checks::subscription(account, ruled),
             Check::Agreements => checks::agreements(account, ruled),
@@ -176,7 +176,7 @@ impl Decision {
         Poll::Ready(match found {
             Err(error) => Err(Denial::store(error)),
             Ok(None) => Err(Denial::of(DenialKind::Unknown)),
-            Ok(Some(record)) if record.hash != hash => {
+            Ok(Some(record)) if !record.has_hash(&hash) => {
                 Err(Denial::store(StoreError::corrupt("the store found the record of another key")))
             }
             Ok(Some(record)) if !core.environments.contains(&record.environment) => {

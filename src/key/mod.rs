@@ -18,6 +18,6 @@ pub use id::KeyId;
 #[cfg(feature = "keygen")]
 pub use issued::{IssuedKey, RandomnessError};
 pub use presented::PresentedKey;
-pub use record::{KeyRecord, KeyStatus, PathPattern};
+pub use record::{KeyRecord, KeyStatus, PathPattern, Retiring};
 pub use source::KeySource;
 pub(crate) use source::{Finding, find_key};

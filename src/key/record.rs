@@ -67,6 +67,15 @@ impl FromStr for PathPattern {
     }
 }
 
+/// The secret that a rotated key had before, valid for an overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retiring {
+    /// The hash of the old secret.
+    pub hash: KeyHash,
+    /// From when on it is no longer valid.
+    pub until: Timestamp,
+}
+
 /// All that is known of a key: what a [`KeyStore`](crate::KeyStore) finds by the key's hash.
 ///
 /// A record is a value: whoever changes a key or its account puts a new record in the old one's place. `None` and an
@@ -91,6 +100,10 @@ pub struct KeyRecord {
     pub id: KeyId,
     /// The hash of its secret.
     pub hash: KeyHash,
+    /// The secret that it had before its last rotation.
+    pub retiring: Option<Retiring>,
+    /// Counts the changes: a store refuses one that was made to an older version.
+    pub version: u64,
     /// Its first characters, which may be shown.
     pub start: String,
     /// What its owner calls it.
@@ -105,6 +118,10 @@ pub struct KeyRecord {
     pub created_at: Option<Timestamp>,
     /// From when on it may not be used.
     pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last used, as of the last time that uses were written back.
+    pub last_used_at: Option<Timestamp>,
     /// What it may be used for; `None` for everything.
     pub scopes: Option<Vec<Scope>>,
     /// The paths it may call; `None` for all.
@@ -121,6 +138,8 @@ pub struct KeyRecord {
     pub terms: Slot,
     /// Where a rate limiter keeps the key's windows.
     pub limits: Slot,
+    /// Where the gate notes that the key was used.
+    pub uses: Slot,
 }
 
 impl KeyRecord {
@@ -129,6 +148,8 @@ impl KeyRecord {
         Self {
             id,
             hash,
+            retiring: None,
+            version: 0,
             start: String::new(),
             name: String::new(),
             account,
@@ -136,6 +157,8 @@ impl KeyRecord {
             environment: Environment::live(),
             created_at: None,
             expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
             scopes: None,
             paths: None,
             allowlist: None,
@@ -144,12 +167,34 @@ impl KeyRecord {
             metadata: BTreeMap::new(),
             terms: Slot::new(),
             limits: Slot::new(),
+            uses: Slot::new(),
         }
     }
 
     /// Whether the key is restricted to scopes or paths.
     pub fn is_restricted(&self) -> bool {
         self.scopes.is_some() || self.paths.is_some()
+    }
+
+    /// Whether this is the hash of its secret, or of the one that it had before.
+    pub fn has_hash(&self, hash: &KeyHash) -> bool {
+        self.hash == *hash || self.is_retiring(hash)
+    }
+
+    /// Whether this is the hash of the secret that it had before.
+    pub fn is_retiring(&self, hash: &KeyHash) -> bool {
+        self.retiring.is_some_and(|old| old.hash == *hash)
+    }
+
+    /// Whether it counts as active, under a plan's cap: neither revoked nor expired. A paused key counts, since it can be
+    /// resumed.
+    pub fn counts_as_active(&self, now: Timestamp) -> bool {
+        self.status != KeyStatus::Revoked && !self.has_expired(now)
+    }
+
+    /// Since when the key is of no use to anybody: it was revoked, or has expired.
+    pub fn dead_since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.revoked_at.or(self.expires_at.filter(|_| self.has_expired(now)))
     }
 
     /// Whether the key has expired: it has from the instant `expires_at` on.

@@ -1,11 +1,13 @@
 //! Where keys are found.
 
+mod admin;
 #[cfg(feature = "memory")]
 mod memory;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
+pub use admin::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
 

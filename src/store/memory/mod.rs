@@ -1,6 +1,8 @@
 //! Keys and accounts in this process's memory.
 
-use std::collections::{BTreeSet, HashMap};
+mod admin;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,7 +63,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Index {
     accounts: HashMap<AccountId, (Arc<Account>, BTreeSet<KeyId>)>,
-    hashes: HashMap<KeyId, KeyHash>,
+    keys: BTreeMap<KeyId, Arc<KeyRecord>>,
 }
 
 impl MemoryStore {
@@ -72,7 +74,9 @@ impl MemoryStore {
 
     /// Puts an account in, in place of the one of its id, and shows it on all its keys.
     pub fn put_account(&self, account: Account) -> Arc<Account> {
-        self.replace_account(&mut self.index(), Arc::new(account))
+        let account = Arc::new(account);
+        self.set_account(&mut self.index(), &account);
+        account
     }
 
     /// The account of this id.
@@ -87,72 +91,96 @@ impl MemoryStore {
         let mut changed = Account::clone(account);
         change(&mut changed);
         changed.id.clone_from(&account.id);
-        self.replace_account(&mut index, Arc::new(changed));
+        changed.version += 1;
+        self.set_account(&mut index, &Arc::new(changed));
         true
     }
 
     /// Puts a key in, in place of the one of its id, with its account as this store has it; an account that the store
-    /// does not have is put in with the key.
+    /// does not have is put in with the key. No cap is asked: this loads what was decided elsewhere.
     pub fn put_key(&self, mut record: KeyRecord) {
         let mut index = self.index();
-        if let Some(stale) = index.hashes.insert(record.id, record.hash) {
-            self.records.pin().remove(&stale);
-        }
         let entry = index.accounts.entry(record.account.id.clone());
         let (account, keys) = entry.or_insert_with(|| (Arc::clone(&record.account), BTreeSet::new()));
         keys.insert(record.id);
         record.account = Arc::clone(account);
-        self.records.pin().insert(record.hash, Arc::new(record));
+        self.set_key(&mut index, record);
     }
 
     /// The key of this id.
     pub fn key(&self, id: KeyId) -> Option<Arc<KeyRecord>> {
-        let hash = *self.index().hashes.get(&id)?;
-        self.records.pin().get(&hash).cloned()
+        self.index().keys.get(&id).cloned()
     }
 
     /// Changes a key's status, in one step; says whether it is there. A revoked key stays revoked.
     pub fn set_status(&self, id: KeyId, status: KeyStatus) -> bool {
-        let index = self.index();
-        let Some(hash) = index.hashes.get(&id) else { return false };
-        let records = self.records.pin();
-        let Some(record) = records.get(hash).filter(|record| record.status != KeyStatus::Revoked) else {
-            return records.contains_key(hash);
-        };
-        let mut changed = KeyRecord::clone(record);
-        changed.status = status;
-        records.insert(*hash, Arc::new(changed));
+        let mut index = self.index();
+        let Some(record) = index.keys.get(&id) else { return false };
+        if record.status != KeyStatus::Revoked {
+            let mut changed = KeyRecord::clone(record);
+            changed.status = status;
+            changed.version += 1;
+            self.set_key(&mut index, changed);
+        }
         true
     }
 
     /// How many keys there are.
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.index().keys.len()
     }
 
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.len() == 0
     }
 
-    fn replace_account(&self, index: &mut Index, account: Arc<Account>) -> Arc<Account> {
+    /// Puts an account in place, and on all its keys.
+    fn set_account(&self, index: &mut Index, account: &Arc<Account>) {
         let entry = index.accounts.entry(account.id.clone());
-        let (stored, keys) = entry.or_insert_with(|| (Arc::clone(&account), BTreeSet::new()));
-        *stored = Arc::clone(&account);
-        let records = self.records.pin();
-        for hash in keys.iter().filter_map(|id| index.hashes.get(id)) {
-            if let Some(record) = records.get(hash) {
-                let mut changed = KeyRecord::clone(record);
-                changed.account = Arc::clone(&account);
-                records.insert(*hash, Arc::new(changed));
+        let (stored, keys) = entry.or_insert_with(|| (Arc::clone(account), BTreeSet::new()));
+        *stored = Arc::clone(account);
+        let held: Vec<_> = keys.iter().filter_map(|id| index.keys.get(id).cloned()).collect();
+        for record in held {
+            let mut changed = KeyRecord::clone(&record);
+            changed.account = Arc::clone(account);
+            self.set_key(index, changed);
+        }
+    }
+
+    /// Puts a record in place. It is found by its hashes before those that are no longer its are forgotten.
+    fn set_key(&self, index: &mut Index, record: KeyRecord) {
+        let (record, records) = (Arc::new(record), self.records.pin());
+        for hash in hashes(&record) {
+            records.insert(hash, Arc::clone(&record));
+        }
+        if let Some(old) = index.keys.insert(record.id, Arc::clone(&record)) {
+            for hash in hashes(&old).filter(|hash| !record.has_hash(hash)) {
+                records.remove(&hash);
             }
         }
-        account
+    }
+
+    fn remove_key(&self, index: &mut Index, id: KeyId) -> bool {
+        let Some(record) = index.keys.remove(&id) else { return false };
+        if let Some((_, keys)) = index.accounts.get_mut(&record.account.id) {
+            keys.remove(&id);
+        }
+        let records = self.records.pin();
+        for hash in hashes(&record) {
+            records.remove(&hash);
+        }
+        true
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The hashes that a record is found by.
+fn hashes(record: &KeyRecord) -> impl Iterator<Item = KeyHash> {
+    [Some(record.hash), record.retiring.map(|old| old.hash)].into_iter().flatten()
 }
 
 impl KeyStore for MemoryStore {

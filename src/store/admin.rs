@@ -1,0 +1,143 @@
+//! The write side of a key store.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::{Account, AccountId, Environment, KeyId, KeyRecord, KeyStatus, KeyStore, StoreFuture, Timestamp};
+
+/// A key to be put in, and the room that there is for it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct InsertKey {
+    /// The key. Its account must exist; it is taken as the store has it.
+    pub record: KeyRecord,
+    /// How many active keys the account may hold with it; `None` for any number.
+    pub max_active: Option<u32>,
+    /// The time by which expiry is judged.
+    pub now: Timestamp,
+}
+
+impl InsertKey {
+    /// A key to be put in, for which there is room without bound.
+    pub fn new(record: KeyRecord, now: Timestamp) -> Self {
+        Self { record, max_active: None, now }
+    }
+
+    /// Room for so many active keys of the account, this one counted.
+    #[must_use]
+    pub fn with_max_active(mut self, most: Option<u32>) -> Self {
+        self.max_active = most;
+        self
+    }
+}
+
+/// What became of an insertion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a key that was not put in does not work"]
+pub enum Inserted {
+    /// The key is in.
+    Done,
+    /// The account holds as many active keys as it may.
+    Full,
+    /// There is a key of this id or of this hash.
+    Taken,
+    /// There is no such account.
+    NoAccount,
+}
+
+/// What became of a replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a change that was not made has no effect"]
+pub enum Replaced {
+    /// It was made.
+    Done,
+    /// Somebody else made a change first: read again, and decide again.
+    Stale,
+    /// It is not there.
+    Gone,
+    /// There is another key of this hash.
+    Taken,
+}
+
+/// Which keys to list. All conditions hold together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyQuery {
+    /// Keys of this account alone.
+    pub account: Option<AccountId>,
+    /// Keys of this status alone.
+    pub status: Option<KeyStatus>,
+    /// Keys of this environment alone.
+    pub environment: Option<Environment>,
+    /// Keys whose id is behind this one.
+    pub after: Option<KeyId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl KeyQuery {
+    /// The first `limit` keys, by id.
+    pub fn first(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Whether a record meets the conditions.
+    pub fn admits(&self, record: &KeyRecord) -> bool {
+        self.account.as_ref().is_none_or(|account| *account == record.account.id)
+            && self.status.is_none_or(|status| status == record.status)
+            && self.environment.as_ref().is_none_or(|environment| *environment == record.environment)
+            && self.after.is_none_or(|after| record.id > after)
+    }
+}
+
+/// Puts keys in, changes and removes them: the authority, never a cache.
+///
+/// # Contract
+///
+/// - **Atomic.** [`insert`](KeyAdmin::insert) counts and inserts in one step: of any number of concurrent calls those
+///   succeed that there is room for. [`replace`](KeyAdmin::replace) compares the version and writes in one step, and
+///   counts the version up.
+/// - **Seen at once.** What a call has done is seen by every `find` of the same store that begins after it returned. Other
+///   processes may lag behind by what the store documents.
+/// - **Both secrets.** [`find`](KeyStore::find) finds a rotated key by its hash and, while there is one, by the hash that is
+///   retiring; by an older one no more.
+/// - **May lag:** [`touch`](KeyAdmin::touch) alone. Uses may be lost in a crash, and never go backwards.
+/// - **Secret:** hashes are listed to nobody but the caller of these methods.
+pub trait KeyAdmin: KeyStore {
+    /// Puts a key in.
+    fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted>;
+
+    /// The key of this id.
+    fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>>;
+
+    /// Puts a changed record in place of the one whose version it bears.
+    fn replace(&self, record: &KeyRecord) -> StoreFuture<Replaced>;
+
+    /// The keys that a query asks for, by id.
+    fn list(&self, query: &KeyQuery) -> StoreFuture<Vec<Arc<KeyRecord>>>;
+
+    /// Notes when keys were used: the later time stays.
+    fn touch(&self, uses: &[(KeyId, Timestamp)]) -> StoreFuture<()>;
+
+    /// Removes a key for good; says whether it was there.
+    fn erase(&self, id: KeyId) -> StoreFuture<bool>;
+
+    /// Removes for good the keys that have been dead since before a moment; says how many.
+    fn sweep(&self, before: Timestamp) -> StoreFuture<u64>;
+}
+
+/// Creates, changes and removes accounts. What is said of [`KeyAdmin`] holds here too: a changed account shows on all its
+/// keys at once.
+pub trait AccountAdmin: Debug + Send + Sync + 'static {
+    /// Puts a new account in; says whether its id was free.
+    fn create_account(&self, account: &Account) -> StoreFuture<bool>;
+
+    /// The account of this id.
+    fn find_account(&self, id: &AccountId) -> StoreFuture<Option<Arc<Account>>>;
+
+    /// Puts a changed account in place of the one whose version it bears.
+    fn replace_account(&self, account: &Account) -> StoreFuture<Replaced>;
+
+    /// Removes an account with all its keys for good; says whether it was there.
+    fn erase_account(&self, id: &AccountId) -> StoreFuture<bool>;
+}

@@ -1,0 +1,146 @@
+//! The write side: every change holds the index's lock, so that each is one step.
+
+use std::sync::Arc;
+
+use crate::store::memory::{Index, MemoryStore, hashes};
+use crate::{
+    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyId, KeyQuery, KeyRecord, Replaced,
+    StoreFuture, Timestamp,
+};
+
+impl KeyAdmin for MemoryStore {
+    fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted> {
+        let mut index = self.index();
+        let inserted = index.room_for(self, insert);
+        if inserted == Inserted::Done {
+            let mut record = insert.record.clone();
+            if let Some((account, keys)) = index.accounts.get_mut(&record.account.id) {
+                record.account = Arc::clone(account);
+                keys.insert(record.id);
+            }
+            self.set_key(&mut index, record);
+        }
+        StoreFuture::ready(inserted)
+    }
+
+    fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        StoreFuture::ready(self.key(id))
+    }
+
+    fn replace(&self, record: &KeyRecord) -> StoreFuture<Replaced> {
+        let mut index = self.index();
+        let taken = |hash| self.records.pin().get(&hash).is_some_and(|other| other.id != record.id);
+        StoreFuture::ready(match index.keys.get(&record.id) {
+            None => Replaced::Gone,
+            Some(stored) if stored.version != record.version => Replaced::Stale,
+            Some(_) if hashes(record).any(taken) => Replaced::Taken,
+            Some(stored) => {
+                let mut changed = record.clone();
+                changed.version += 1;
+                changed.account = Arc::clone(&stored.account);
+                changed.last_used_at = changed.last_used_at.max(stored.last_used_at);
+                self.set_key(&mut index, changed);
+                Replaced::Done
+            }
+        })
+    }
+
+    fn list(&self, query: &KeyQuery) -> StoreFuture<Vec<Arc<KeyRecord>>> {
+        let index = self.index();
+        let from = query.after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let range = (from, std::ops::Bound::Unbounded);
+        let records = match &query.account {
+            // An account's own keys are few: the others are not looked at.
+            Some(account) => {
+                let ids = index.accounts.get(account).map(|(_, keys)| keys.range::<KeyId, _>(range));
+                let records = ids.into_iter().flatten().filter_map(|id| index.keys.get(id));
+                records.filter(|record| query.admits(record)).take(query.limit).cloned().collect()
+            }
+            None => {
+                let records = index.keys.range(range).map(|(_, record)| record);
+                records.filter(|record| query.admits(record)).take(query.limit).cloned().collect()
+            }
+        };
+        StoreFuture::ready(records)
+    }
+
+    fn touch(&self, uses: &[(KeyId, Timestamp)]) -> StoreFuture<()> {
+        let mut index = self.index();
+        for (id, used) in uses {
+            if let Some(record) = index.keys.get(id).filter(|record| record.last_used_at < Some(*used)) {
+                let mut changed = KeyRecord::clone(record);
+                changed.last_used_at = Some(*used);
+                self.set_key(&mut index, changed);
+            }
+        }
+        StoreFuture::ready(())
+    }
+
+    fn erase(&self, id: KeyId) -> StoreFuture<bool> {
+        StoreFuture::ready(self.remove_key(&mut self.index(), id))
+    }
+
+    fn sweep(&self, before: Timestamp) -> StoreFuture<u64> {
+        let mut index = self.index();
+        let dead = |record: &&Arc<KeyRecord>| record.dead_since(before).is_some_and(|since| since < before);
+        let ids: Vec<KeyId> = index.keys.values().filter(dead).map(|record| record.id).collect();
+        let removed = ids.into_iter().filter(|id| self.remove_key(&mut index, *id)).count();
+        StoreFuture::ready(removed as u64)
+    }
+}
+
+impl Index {
+    /// Whether a key can be put in.
+    fn room_for(&self, store: &MemoryStore, insert: &InsertKey) -> Inserted {
+        let record = &insert.record;
+        let Some((_, keys)) = self.accounts.get(&record.account.id) else { return Inserted::NoAccount };
+        let records = store.records.pin();
+        if self.keys.contains_key(&record.id) || hashes(record).any(|hash| records.contains_key(&hash)) {
+            return Inserted::Taken;
+        }
+        let held = keys.iter().filter_map(|id| self.keys.get(id));
+        let active = held.filter(|held| held.counts_as_active(insert.now)).count();
+        match insert.max_active {
+            Some(most) if active >= most as usize => Inserted::Full,
+            _ => Inserted::Done,
+        }
+    }
+}
+
+impl AccountAdmin for MemoryStore {
+    fn create_account(&self, account: &Account) -> StoreFuture<bool> {
+        let mut index = self.index();
+        let free = !index.accounts.contains_key(&account.id);
+        if free {
+            self.set_account(&mut index, &Arc::new(account.clone()));
+        }
+        StoreFuture::ready(free)
+    }
+
+    fn find_account(&self, id: &AccountId) -> StoreFuture<Option<Arc<Account>>> {
+        StoreFuture::ready(self.account(id.as_str()))
+    }
+
+    fn replace_account(&self, account: &Account) -> StoreFuture<Replaced> {
+        let mut index = self.index();
+        StoreFuture::ready(match index.accounts.get(&account.id) {
+            None => Replaced::Gone,
+            Some((stored, _)) if stored.version != account.version => Replaced::Stale,
+            Some(_) => {
+                let mut changed = account.clone();
+                changed.version += 1;
+                self.set_account(&mut index, &Arc::new(changed));
+                Replaced::Done
+            }
+        })
+    }
+
+    fn erase_account(&self, id: &AccountId) -> StoreFuture<bool> {
+        let mut index = self.index();
+        let Some((_, keys)) = index.accounts.get(id) else { return StoreFuture::ready(false) };
+        for key in keys.clone() {
+            self.remove_key(&mut index, key);
+        }
+        StoreFuture::ready(index.accounts.remove(id).is_some())
+    }
+}
