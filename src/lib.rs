@@ -75,6 +75,8 @@ mod gate;
 mod key;
 mod ledger;
 mod limit;
+#[cfg(feature = "keygen")]
+mod manage;
 mod name;
 mod network;
 mod query;
@@ -84,10 +86,11 @@ mod rule;
 mod slot;
 mod store;
 mod trace;
+mod uses;
 
 pub use account::{
-    Account, AccountStatus, Allowance, CalendarUnit, Cap, Caps, Counts, Grant, GrantPeriod, OwnQuota, Plan,
-    QuotaGroup, QuotaPolicy, Quotas, Subscription,
+    Account, AccountStatus, Allowance, CalendarUnit, Cap, Caps, Counts, Grant, GrantPeriod, Lifetime,
+    OwnQuota, Plan, QuotaGroup, QuotaPolicy, Quotas, Subscription,
 };
 pub use adapter::{Peer, ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
 pub use clock::{Clock, ManualClock, Now, SystemClock, Timestamp};
@@ -102,6 +105,8 @@ pub use gate::{
 pub use key::*;
 pub use ledger::*;
 pub use limit::*;
+#[cfg(feature = "keygen")]
+pub use manage::*;
 pub use name::{AccountId, Agreement, Environment, PlanName, PoolName, Scope};
 pub use network::parse_network;
 pub use request::{Fields, RequestView};

@@ -46,3 +46,21 @@ pub(crate) fn address_unknown(key: crate::KeyId) {
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn address_unknown(_: crate::KeyId) {}
+
+/// A change to a key or an account.
+#[cfg(all(feature = "tracing", feature = "keygen"))]
+pub(crate) fn audited(event: &crate::AuditEvent) {
+    tracing::info!(
+        target: "tollgate::audit",
+        action = event.action.name(),
+        key = event.key.map(tracing::field::display),
+        account = event.account.as_ref().map(tracing::field::display),
+        actor = event.actor.name(),
+        actor_key = event.actor.key_id().map(tracing::field::display),
+        address = event.actor.address().map(tracing::field::display),
+        "keys were managed"
+    );
+}
+
+#[cfg(all(not(feature = "tracing"), feature = "keygen"))]
+pub(crate) fn audited(_: &crate::AuditEvent) {}

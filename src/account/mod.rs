@@ -10,5 +10,5 @@ pub(crate) use caps::{Breach, BreachKind, number};
 pub use caps::{Cap, Caps};
 pub use grant::{CalendarUnit, Grant, GrantPeriod};
 pub use holder::{Account, AccountStatus, Subscription};
-pub use plan::{Allowance, Plan};
+pub use plan::{Allowance, Lifetime, Plan};
 pub use quota::{Counts, OwnQuota, QuotaGroup, QuotaPolicy, Quotas};

@@ -1,6 +1,7 @@
 //! What a plan grants.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::account::OwnQuota;
 use crate::{Caps, Grant, PlanName};
@@ -15,6 +16,17 @@ pub enum Allowance {
     Grant(Grant),
     /// No limit: requests are not charged.
     Unlimited,
+}
+
+/// How long a plan's keys live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lifetime {
+    /// Where none is asked for; `None` for ever.
+    pub default: Option<Duration>,
+    /// The shortest that may be asked for.
+    pub shortest: Option<Duration>,
+    /// The longest that may be asked for.
+    pub longest: Option<Duration>,
 }
 
 /// A plan, as data: what the accounts on it may do.
@@ -47,6 +59,10 @@ pub struct Plan {
     pub features: BTreeSet<String>,
     /// How many active keys an account may hold; `None` for any number.
     pub max_keys: Option<u32>,
+    /// Whether its keys may manage keys through the service's own endpoints.
+    pub manages_keys: bool,
+    /// How long its keys live.
+    pub lifetime: Lifetime,
 }
 
 impl Plan {
@@ -60,6 +76,8 @@ impl Plan {
             caps: Caps::default(),
             features: BTreeSet::new(),
             max_keys: None,
+            manages_keys: true,
+            lifetime: Lifetime::default(),
         }
     }
 }

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::credit::ChargeIds;
 use crate::gate::terms::Plans;
 use crate::gate::{Check, Core, Observer, TrustedProxies, validate};
 use crate::respond::{Presentation, RequestIds, ResponseForDenial};
 use crate::rule::RuleSet;
+use crate::uses::Uses;
 use crate::{
-    Clock, ConfigError, CreditLedger, Denial, Environment, Gate, KeyFormat, KeyHasher, KeySource, KeyStore,
-    Plan, PlanName, QuotaPolicy, RateLimiter, Rule, SystemClock,
+    Clock, ConfigError, CreditLedger, Denial, Environment, Gate, KeyAdmin, KeyFormat, KeyHasher, KeySource,
+    KeyStore, Plan, PlanName, QuotaPolicy, RateLimiter, Rule, SystemClock,
 };
 
 /// Puts a [`Gate`] together, and checks that its parts fit.
@@ -29,7 +31,7 @@ pub struct GateBuilder {
     pub(super) otherwise: Rule,
     pub(super) plans: Vec<Plan>,
     refuse_conflicts: bool,
-    hasher: KeyHasher,
+    hashers: Vec<KeyHasher>,
     quotas: HashMap<String, QuotaPolicy>,
     order: Vec<Check>,
     proxies: TrustedProxies,
@@ -45,6 +47,9 @@ pub struct GateBuilder {
     limit_headers: bool,
     strip_headers: bool,
     observer: Option<Observer>,
+    authority: Option<Arc<dyn KeyAdmin>>,
+    uses: Option<Duration>,
+    expiry_feature: Option<String>,
 }
 
 impl GateBuilder {
@@ -68,7 +73,7 @@ impl GateBuilder {
             otherwise: Rule::otherwise(),
             plans: Vec::new(),
             refuse_conflicts: false,
-            hasher: KeyHasher::sha256(),
+            hashers: vec![KeyHasher::sha256()],
             quotas: HashMap::new(),
             order: Vec::new(),
             proxies: TrustedProxies::default(),
@@ -84,6 +89,9 @@ impl GateBuilder {
             limit_headers: false,
             strip_headers: false,
             observer: None,
+            authority: None,
+            uses: None,
+            expiry_feature: None,
         }
     }
 
@@ -114,7 +122,32 @@ impl GateBuilder {
 
     /// How keys are hashed.
     pub fn hasher(mut self, hasher: KeyHasher) -> Self {
-        self.hasher = hasher;
+        self.hashers[0] = hasher;
+        self
+    }
+
+    /// How keys were hashed before, or elsewhere: what is not found under the newest scheme is looked for under this one,
+    /// and put under the newest when it is used, if the gate has an [`authority`](GateBuilder::authority).
+    pub fn older_hasher(mut self, hasher: KeyHasher) -> Self {
+        self.hashers.push(hasher);
+        self
+    }
+
+    /// Where keys are written: the store's write side, never a cache.
+    pub fn authority(mut self, store: impl KeyAdmin) -> Self {
+        self.authority = Some(Arc::new(store));
+        self
+    }
+
+    /// Notes when keys are used, each at most once in this time: a [`KeyManager`](crate::KeyManager) writes it back.
+    pub fn note_uses(mut self, resolution: Duration) -> Self {
+        self.uses = Some(resolution);
+        self
+    }
+
+    /// What a plan must include, among its features, for an expiry of one's own to be asked for; nothing, if nothing is said.
+    pub fn expiry_feature(mut self, feature: impl Into<String>) -> Self {
+        self.expiry_feature = Some(feature.into());
         self
     }
 
@@ -267,7 +300,7 @@ impl GateBuilder {
             refuse_conflicts: self.refuse_conflicts,
             formats: self.formats,
             literals: self.literals,
-            hasher: self.hasher,
+            hashers: self.hashers,
             environments: environments.into_iter().collect(),
             rules: RuleSet::new(self.rules, self.otherwise, &plan_data)?,
             plans: Plans::new(&plan_data, self.quotas)?,
@@ -286,6 +319,9 @@ impl GateBuilder {
             limit_headers: self.limit_headers,
             strip_headers: self.strip_headers,
             observer: self.observer,
+            authority: self.authority,
+            uses: Uses::every(self.uses),
+            expiry_feature: self.expiry_feature,
             sources: self.sources,
         })))
     }

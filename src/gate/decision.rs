@@ -7,18 +7,14 @@ use std::task::{Context, Poll, ready};
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use crate::gate::admission::{Admission, Entry};
-use crate::gate::denial::Cause;
+use crate::gate::ask::{Charging, Known, charge, draw, price, renew_hash, resume};
 use crate::gate::hold::Hold;
-use crate::gate::terms::Terms;
 use crate::gate::{Check, Core, checks};
 use crate::key::{Finding, find_key};
-use crate::ledger::{Charge, Charged};
-use crate::limit::{Draw, Quota, Standing};
+use crate::limit::{Quota, Standing};
 use crate::request::Occurs;
-use crate::rule::{Cost, Uncountable, is_odd};
-use crate::{
-    Allowance, Credits, Denial, DenialKind, KeyHash, KeyRecord, Now, RequestView, StoreError, StoreFuture,
-};
+use crate::rule::is_odd;
+use crate::{Credits, Denial, DenialKind, KeyHash, KeyRecord, RequestView, StoreError, StoreFuture};
 
 /// Where a decision stands. It borrows nothing: the request is shown to it anew whenever it is polled.
 #[derive(Debug, Default)]
@@ -28,6 +24,8 @@ pub(crate) struct Decision {
     odd: bool,
     rule: usize,
     source: usize,
+    /// Which hash scheme the key is looked for under.
+    scheme: usize,
     hash: Option<KeyHash>,
     known: Option<Known>,
     standing: Option<Standing>,
@@ -36,33 +34,6 @@ pub(crate) struct Decision {
     finding: Option<StoreFuture<Option<Arc<KeyRecord>>>>,
     drawing: Option<StoreFuture<Quota>>,
     returning: Option<StoreFuture<()>>,
-}
-
-/// What is known once the key is found.
-#[derive(Debug)]
-struct Known {
-    record: Arc<KeyRecord>,
-    /// The key's terms, where the record does not point to them.
-    own: Option<Arc<Terms>>,
-    now: Now,
-}
-
-impl Known {
-    fn terms<'k>(&'k self, core: &'k Core) -> Option<&'k Terms> {
-        self.own.as_deref().or_else(|| core.plans.kept(&self.record))
-    }
-
-    fn share_terms(&self, core: &Core) -> Option<Arc<Terms>> {
-        self.own.clone().or_else(|| core.plans.share_kept(&self.record))
-    }
-}
-
-/// A charge, from its asking on.
-#[derive(Debug, Default)]
-struct Charging {
-    hold: Option<Hold>,
-    asked: Option<StoreFuture<Charged>>,
-    balance: Option<Credits>,
 }
 
 impl Decision {
@@ -88,7 +59,7 @@ impl Decision {
                 Err(denial) => self.refuse(denial),
             }
         }
-        self.end(cx)
+        self.end(core, cx, view)
     }
 
     /// What is decided without a key: whether the request is one at all, and whether it is public.
@@ -161,7 +132,7 @@ impl Decision {
             return Err(Denial::of(DenialKind::InvalidFormat));
         }
         self.source = source;
-        self.hash = Some(core.hasher.hash(bytes));
+        self.hash = Some(core.hashers[self.scheme].hash(bytes));
         Ok(())
     }
 
@@ -171,19 +142,29 @@ impl Decision {
         cx: &mut Context<'_>,
         view: &RequestView<'_>,
     ) -> Poll<Result<(), Denial>> {
-        let Some(hash) = self.hash else { return Poll::Ready(Err(no_key_yet())) };
-        let found = ready!(resume(&mut self.finding, || core.store.find(&hash), cx));
-        Poll::Ready(match found {
-            Err(error) => Err(Denial::store(error)),
-            Ok(None) => Err(Denial::of(DenialKind::Unknown)),
-            Ok(Some(record)) if !record.has_hash(&hash) => {
-                Err(Denial::store(StoreError::corrupt("the store found the record of another key")))
-            }
-            Ok(Some(record)) if !core.environments.contains(&record.environment) => {
-                Err(Denial::of(DenialKind::Unknown))
-            }
-            Ok(Some(record)) => self.found(record, core, view),
-        })
+        loop {
+            let Some(hash) = self.hash else { return Poll::Ready(Err(no_key_yet())) };
+            let found = ready!(resume(&mut self.finding, || core.store.find(&hash), cx));
+            return Poll::Ready(match found {
+                Err(error) => Err(Denial::store(error)),
+                // Older schemes are tried in their order: each takes a look-up of its own.
+                Ok(None) if self.scheme + 1 < core.hashers.len() => {
+                    self.scheme += 1;
+                    match self.present(core, view) {
+                        Ok(()) => continue,
+                        Err(denial) => Err(denial),
+                    }
+                }
+                Ok(None) => Err(Denial::of(DenialKind::Unknown)),
+                Ok(Some(record)) if !record.has_hash(&hash) => {
+                    Err(Denial::store(StoreError::corrupt("the store found the record of another key")))
+                }
+                Ok(Some(record)) if !core.environments.contains(&record.environment) => {
+                    Err(Denial::of(DenialKind::Unknown))
+                }
+                Ok(Some(record)) => self.found(record, core, view),
+            });
+        }
     }
 
     fn found(&mut self, record: Arc<KeyRecord>, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
@@ -208,7 +189,12 @@ impl Decision {
         });
     }
 
-    fn end(&mut self, cx: &mut Context<'_>) -> Poll<Result<Admission, Denial>> {
+    fn end(
+        &mut self,
+        core: &Core,
+        cx: &mut Context<'_>,
+        view: &RequestView<'_>,
+    ) -> Poll<Result<Admission, Denial>> {
         if let Some(returning) = &mut self.returning {
             // A refund that fails leaves the charge open, for the ledger's sweep; the refusal stands all the same.
             if let Err(error) = ready!(Pin::new(returning).poll(cx)) {
@@ -219,94 +205,24 @@ impl Decision {
         Poll::Ready(match (self.denial.take(), self.known.take()) {
             (Some(denial), _) => Err(denial),
             (None, None) => Err(no_key_yet()),
-            (None, Some(known)) => Ok(Admission::keyed(Entry {
-                record: known.record,
-                terms: known.own,
-                hold: self.charge.hold.take(),
-                balance: self.charge.balance,
-                standing: self.standing.take(),
-                source: self.source,
-            })),
+            (None, Some(known)) => Ok(self.admit(known, core, view)),
         })
     }
-}
 
-fn draw(
-    drawing: &mut Option<StoreFuture<Quota>>,
-    standing: &mut Option<Standing>,
-    known: &Known,
-    terms: &Terms,
-    core: &Core,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), Denial>> {
-    let ask = || core.limiter.draw(&Draw::new(&known.record, &terms.quotas, known.now));
-    Poll::Ready(match ready!(resume(drawing, ask, cx)) {
-        Err(error) => Err(Denial::store(error)),
-        Ok(Quota::Within(least)) => {
-            *standing = Some(least);
-            Ok(())
+    fn admit(&mut self, known: Known, core: &Core, view: &RequestView<'_>) -> Admission {
+        core.uses.note(&known.record, known.now.wall());
+        if self.scheme > 0 {
+            renew_hash(&known.record, core, view);
         }
-        Ok(Quota::Exceeded { retry_after, standing }) => {
-            let cause = match known.share_terms(core) {
-                Some(terms) => Cause::Wait { retry_after, standing, terms },
-                None => Cause::None,
-            };
-            Err(Denial::because(DenialKind::RateLimited, cause))
-        }
-    })
-}
-
-/// What the request costs the account: nothing where its plan has no limit.
-fn price(cost: &Cost, terms: &Terms, view: &RequestView<'_>) -> Result<Credits, Denial> {
-    match cost.of(view.query()) {
-        Ok(_) if terms.plan.credits == Allowance::Unlimited => Ok(Credits::ZERO),
-        Ok(cost) => Ok(cost),
-        Err(Uncountable::Asked(breach)) => Err(Denial::parameter(breach)),
-        Err(Uncountable::TooMuch) => Err(Denial::of(DenialKind::BadRequest)),
+        Admission::keyed(Entry {
+            record: known.record,
+            terms: known.own,
+            hold: self.charge.hold.take(),
+            balance: self.charge.balance,
+            standing: self.standing.take(),
+            source: self.source,
+        })
     }
-}
-
-fn charge(
-    charging: &mut Charging,
-    cost: Credits,
-    known: &Known,
-    terms: &Terms,
-    core: &Arc<Core>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), Denial>> {
-    let record = &known.record;
-    // The charge is held before it is asked for: whatever cuts the wait short gives it back.
-    let hold = charging
-        .hold
-        .get_or_insert_with(|| Hold::new(Arc::clone(core), Arc::clone(record), core.charge_ids.next(), cost));
-    let charge = Charge::new(hold.id(), &record.account, cost, &terms.plan.credits, known.now);
-    Poll::Ready(match ready!(resume(&mut charging.asked, || core.ledger.charge(&charge), cx)) {
-        Err(error) => Err(Denial::store(error)),
-        Ok(Charged::Posted { balance }) => {
-            charging.balance = balance;
-            Ok(())
-        }
-        Ok(Charged::Insufficient { balance }) => {
-            if let Some(unpaid) = charging.hold.take() {
-                unpaid.void();
-            }
-            Err(Denial::because(DenialKind::CreditsExhausted, Cause::Balance { balance, cost }))
-        }
-    })
-}
-
-/// A future that is asked for once and polled until it is done.
-fn resume<T>(
-    pending: &mut Option<StoreFuture<T>>,
-    start: impl FnOnce() -> StoreFuture<T>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<T, StoreError>> {
-    let mut future = pending.take().unwrap_or_else(start);
-    let polled = Pin::new(&mut future).poll(cx);
-    if polled.is_pending() {
-        *pending = Some(future);
-    }
-    polled
 }
 
 /// A browser asks whether it may ask: a true CORS preflight, which bears no key.

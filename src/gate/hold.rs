@@ -67,7 +67,7 @@ impl Drop for Hold {
 
 /// Lets a ledger's work finish by itself, where nobody is left to wait for it. Outside a tokio runtime, where it cannot
 /// run, the ledger's own sweep of open charges must find it.
-pub(crate) fn detach(mut work: StoreFuture<()>) {
+pub(crate) fn detach<T: Send + 'static>(mut work: StoreFuture<T>) {
     if work.is_ready() {
         if let Poll::Ready(Err(error)) = Pin::new(&mut work).poll(&mut Context::from_waker(Waker::noop())) {
             trace::unsettled(&error);

@@ -1,6 +1,7 @@
 //! The decision: who is let in, and who is not.
 
 mod admission;
+mod ask;
 mod builder;
 mod checks;
 mod client;
@@ -29,9 +30,10 @@ pub(crate) use crate::gate::hold::detach;
 use crate::gate::terms::Plans;
 use crate::respond::{RequestIds, ResponseForDenial};
 use crate::rule::RuleSet;
+use crate::uses::Uses;
 use crate::{
-    Clock, CreditLedger, Environment, KeyFormat, KeyHasher, KeySource, KeyStore, Plan, PlanName, RateLimiter,
-    RequestView,
+    Clock, CreditLedger, Environment, KeyAdmin, KeyFormat, KeyHasher, KeySource, KeyStore, Plan, PlanName,
+    RateLimiter, RequestView,
 };
 
 type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
@@ -67,7 +69,8 @@ pub(crate) struct Core {
     refuse_conflicts: bool,
     formats: Vec<KeyFormat>,
     literals: Vec<String>,
-    hasher: KeyHasher,
+    /// How keys are hashed: the first is for new keys, the others are older.
+    hashers: Vec<KeyHasher>,
     environments: HashSet<Environment>,
     rules: RuleSet,
     plans: Plans,
@@ -86,6 +89,11 @@ pub(crate) struct Core {
     pub(crate) limit_headers: bool,
     pub(crate) strip_headers: bool,
     observer: Option<Observer>,
+    /// What a plan must include for an expiry of one's own to be asked for.
+    pub(crate) expiry_feature: Option<String>,
+    pub(crate) uses: Uses,
+    /// Where a key that is found under an older hash is put under the newest.
+    authority: Option<Arc<dyn KeyAdmin>>,
 }
 
 impl Gate {
@@ -114,9 +122,14 @@ impl Gate {
         &self.0.formats
     }
 
-    /// How it hashes keys.
+    /// How it hashes new keys.
     pub fn hasher(&self) -> &KeyHasher {
-        &self.0.hasher
+        &self.0.hashers[0]
+    }
+
+    /// How it hashes keys: the newest scheme first.
+    pub fn hashers(&self) -> &[KeyHasher] {
+        &self.0.hashers
     }
 
     /// Its plan of this name.
@@ -131,6 +144,12 @@ impl Gate {
 }
 
 impl Core {
+    /// The scopes that rules name.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn known_scopes(&self) -> HashSet<&crate::Scope> {
+        self.rules.scopes().collect()
+    }
+
     /// Tells the log and whoever asked for it.
     pub(crate) fn observe(&self, denial: &Denial) {
         crate::trace::denied(denial);
@@ -150,7 +169,7 @@ impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
             .field("sources", &self.sources)
-            .field("hasher", &self.hasher)
+            .field("hashers", &self.hashers)
             .field("order", &self.order)
             .field("store", &self.store)
             .field("ledger", &self.ledger)

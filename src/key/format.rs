@@ -152,6 +152,26 @@ impl KeyFormat {
         key.get(..shown).unwrap_or_default()
     }
 
+    /// The alphabet as a character class of a regular expression, without its brackets.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn alphabet_class(&self, escape: impl Fn(u8) -> String) -> String {
+        let mut sorted = self.alphabet.letters().to_vec();
+        sorted.sort_unstable();
+        let runs = sorted.chunk_by(|a, b| a + 1 == *b);
+        let class = |run: &[u8]| match run {
+            [first, _, .., last] => format!("{}-{}", escape(*first), escape(*last)),
+            few => few.iter().map(|byte| escape(*byte)).collect(),
+        };
+        runs.map(class).collect()
+    }
+
+    /// How often a character of the alphabet stands in a key, as a repetition of a regular expression.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn body_repetition(&self) -> String {
+        let Length { least, most } = self.body;
+        if least == most { most.to_string() } else { format!("{least},{most}") }
+    }
+
     /// How many bits of randomness a new key of this format has.
     pub fn bits(&self) -> f64 {
         let random = self.issued_length() - if self.checksum { CHECKSUM } else { 0 };

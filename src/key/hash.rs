@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
 use crate::ConfigError;
@@ -27,6 +27,11 @@ impl KeyHash {
     /// A hash that was made elsewhere.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The hash under which a key is stored whose plain SHA-512 was made elsewhere: SHA-256 of that.
+    pub fn from_sha512(digest: &[u8; 64]) -> Self {
+        Self(Sha256::digest(digest).into())
     }
 
     /// The 32 bytes, for a store to write.
@@ -70,12 +75,25 @@ impl fmt::Debug for KeyHash {
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct KeyHasher(Option<Hmac<Sha256>>);
+pub struct KeyHasher(Scheme);
+
+#[derive(Clone, Default)]
+enum Scheme {
+    #[default]
+    Sha256,
+    Sha512,
+    Hmac(Hmac<Sha256>),
+}
 
 impl KeyHasher {
     /// Plain SHA-256.
     pub const fn sha256() -> Self {
-        Self(None)
+        Self(Scheme::Sha256)
+    }
+
+    /// Plain SHA-512, for keys that were hashed so elsewhere: see [`KeyHash::from_sha512`].
+    pub const fn sha512() -> Self {
+        Self(Scheme::Sha512)
     }
 
     /// HMAC-SHA-256 (RFC 2104) under this pepper.
@@ -90,21 +108,26 @@ impl KeyHasher {
             return Err(refuse("the pepper is too short to be a secret"));
         }
         Hmac::new_from_slice(pepper)
-            .map(|mac| Self(Some(mac)))
+            .map(|mac| Self(Scheme::Hmac(mac)))
             .map_err(|_| refuse("the pepper does not serve"))
     }
 
     /// The hash of a key's exact bytes.
     pub fn hash(&self, key: &[u8]) -> KeyHash {
-        KeyHash(match &self.0 {
-            None => Sha256::digest(key).into(),
-            Some(mac) => mac.clone().chain_update(key).finalize().into_bytes().into(),
-        })
+        match &self.0 {
+            Scheme::Sha256 => KeyHash(Sha256::digest(key).into()),
+            Scheme::Sha512 => KeyHash::from_sha512(&Sha512::digest(key).into()),
+            Scheme::Hmac(mac) => KeyHash(mac.clone().chain_update(key).finalize().into_bytes().into()),
+        }
     }
 }
 
 impl fmt::Debug for KeyHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "KeyHasher(hmac-sha256)" } else { "KeyHasher(sha256)" })
+        f.write_str(match self.0 {
+            Scheme::Sha256 => "KeyHasher(sha256)",
+            Scheme::Sha512 => "KeyHasher(sha512)",
+            Scheme::Hmac(_) => "KeyHasher(hmac-sha256)",
+        })
     }
 }

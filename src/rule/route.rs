@@ -46,6 +46,15 @@ impl ScopeRule {
         }
     }
 
+    /// The scopes that it names.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn named(&self) -> &[Scope] {
+        match self {
+            Self::Unnamed | Self::Everyone => &[],
+            Self::AnyOf(named) | Self::AllOf(named) => named,
+        }
+    }
+
     /// The scopes that it names, as an error tells them.
     pub(crate) fn wording(&self) -> Option<String> {
         let join =

@@ -86,6 +86,12 @@ impl RuleSet {
         self.rules.len() - 1
     }
 
+    /// The scopes that rules name.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = &crate::Scope> {
+        self.rules.iter().flat_map(|ruled| ruled.rule.scopes.named())
+    }
+
     /// The rule at a place that this set has told.
     pub(crate) fn at(&self, place: usize) -> &Arc<Ruled> {
         &self.rules[place]

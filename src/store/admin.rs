@@ -1,6 +1,5 @@
 //! The write side of a key store.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::{Account, AccountId, Environment, KeyId, KeyRecord, KeyStatus, KeyStore, StoreFuture, Timestamp};
@@ -110,6 +109,9 @@ pub trait KeyAdmin: KeyStore {
     /// The key of this id.
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>>;
 
+    /// The account of this id.
+    fn account_of(&self, id: &AccountId) -> StoreFuture<Option<Arc<Account>>>;
+
     /// Puts a changed record in place of the one whose version it bears.
     fn replace(&self, record: &KeyRecord) -> StoreFuture<Replaced>;
 
@@ -128,12 +130,9 @@ pub trait KeyAdmin: KeyStore {
 
 /// Creates, changes and removes accounts. What is said of [`KeyAdmin`] holds here too: a changed account shows on all its
 /// keys at once.
-pub trait AccountAdmin: Debug + Send + Sync + 'static {
+pub trait AccountAdmin: KeyAdmin {
     /// Puts a new account in; says whether its id was free.
     fn create_account(&self, account: &Account) -> StoreFuture<bool>;
-
-    /// The account of this id.
-    fn find_account(&self, id: &AccountId) -> StoreFuture<Option<Arc<Account>>>;
 
     /// Puts a changed account in place of the one whose version it bears.
     fn replace_account(&self, account: &Account) -> StoreFuture<Replaced>;

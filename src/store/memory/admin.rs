@@ -27,6 +27,10 @@ impl KeyAdmin for MemoryStore {
         StoreFuture::ready(self.key(id))
     }
 
+    fn account_of(&self, id: &AccountId) -> StoreFuture<Option<Arc<Account>>> {
+        StoreFuture::ready(self.account(id.as_str()))
+    }
+
     fn replace(&self, record: &KeyRecord) -> StoreFuture<Replaced> {
         let mut index = self.index();
         let taken = |hash| self.records.pin().get(&hash).is_some_and(|other| other.id != record.id);
@@ -115,10 +119,6 @@ impl AccountAdmin for MemoryStore {
             self.set_account(&mut index, &Arc::new(account.clone()));
         }
         StoreFuture::ready(free)
-    }
-
-    fn find_account(&self, id: &AccountId) -> StoreFuture<Option<Arc<Account>>> {
-        StoreFuture::ready(self.account(id.as_str()))
     }
 
     fn replace_account(&self, account: &Account) -> StoreFuture<Replaced> {

@@ -1,0 +1,215 @@
+//! Changes to keys that are there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::manage::{Action, Issued, KeyManager, ManageError, limits};
+use crate::{KeyId, KeyRecord, KeyStatus, PathPattern, Replaced, Retiring, Scope, Timestamp};
+
+/// How often a change is decided again because somebody else made one first.
+const TRIES: usize = 32;
+
+/// What to change of a key: `None` leaves a member as it is, `Some(None)` takes its restriction away.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::KeyChange;
+///
+/// let change = KeyChange { name: Some("renamed".into()), scopes: Some(None), ..KeyChange::default() };
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+#[expect(clippy::option_option, reason = "leaving a restriction and taking it away are two things")]
+pub struct KeyChange {
+    /// What its owner calls it.
+    pub name: Option<String>,
+    /// What it may be used for.
+    pub scopes: Option<Option<Vec<Scope>>>,
+    /// The paths it may call.
+    pub paths: Option<Option<Vec<PathPattern>>>,
+    /// The networks it may be used from.
+    pub allowlist: Option<Option<Vec<IpNet>>>,
+    /// From when on it may not be used; it cannot be taken away from a plan that has a longest lifetime.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// Whatever else the service keeps with it: all of it.
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// The key that makes the change, which the changed key may not be wider than.
+    pub issuer: Option<Arc<KeyRecord>>,
+}
+
+/// A rotated key: its new secret, and how long the old one is still valid.
+pub type Rotated = Issued;
+
+impl KeyManager {
+    /// Changes a key.
+    ///
+    /// # Errors
+    ///
+    /// An unknown key, one that is revoked or has expired, a value that will not do, a store that fails.
+    pub async fn update(&self, id: KeyId, change: &KeyChange) -> Result<Arc<KeyRecord>, ManageError> {
+        if let Some(name) = &change.name {
+            limits::name(name)?;
+        }
+        if let Some(metadata) = &change.metadata {
+            limits::metadata(metadata)?;
+        }
+        self.check_scopes(change.scopes.as_ref().and_then(|scopes| scopes.as_deref()))?;
+        self.change(id, Action::Updated, |record| self.apply(record, change)).await
+    }
+
+    /// Pauses a key: it may not be used until it is resumed, and keeps its place under the plan's cap.
+    ///
+    /// # Errors
+    ///
+    /// An unknown key, one that is revoked or has expired, a store that fails.
+    pub async fn pause(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        self.change(id, Action::Paused, |record| self.set_status(record, KeyStatus::Paused)).await
+    }
+
+    /// Resumes a paused key.
+    ///
+    /// # Errors
+    ///
+    /// An unknown key, one that is revoked or has expired, a store that fails.
+    pub async fn resume(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        self.change(id, Action::Resumed, |record| self.set_status(record, KeyStatus::Active)).await
+    }
+
+    /// Revokes a key, for good and at once: a request that comes after this returned is refused. Revoking it again changes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// An unknown key, a store that fails.
+    pub async fn revoke(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        self.end(id, Action::Revoked).await
+    }
+
+    pub(super) async fn end(&self, id: KeyId, action: Action) -> Result<Arc<KeyRecord>, ManageError> {
+        self.change(id, action, |record| {
+            if record.status != KeyStatus::Revoked {
+                record.status = KeyStatus::Revoked;
+                record.revoked_at = Some(self.now());
+                record.retiring = None;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives a key a new secret. The old one stays valid for the overlap (zero: not at all), a secret that was still
+    /// retiring from before goes at once; id, limits and credits stay.
+    ///
+    /// # Errors
+    ///
+    /// An unknown key, one that is revoked or has expired, no randomness, a store that fails.
+    pub async fn rotate(&self, id: KeyId, overlap: Duration) -> Result<Rotated, ManageError> {
+        let old = self.get(id).await?;
+        let fits =
+            |format: &&crate::KeyFormat| *format.environment() == old.environment && format.can_issue();
+        let format = self.gate.formats().iter().find(fits);
+        let format =
+            format.ok_or_else(|| ManageError::Misconfigured("no format issues keys like this one".into()))?;
+        let secret = format.generate()?;
+        let hash = self.gate.hasher().hash(secret.reveal().as_bytes());
+        let rotated = self.change(id, Action::Rotated, |record| {
+            self.must_live(record)?;
+            let until = self.now().saturating_add(overlap);
+            record.retiring = (!overlap.is_zero()).then_some(Retiring { hash: record.hash, until });
+            record.hash = hash;
+            secret.start().clone_into(&mut record.start);
+            Ok(())
+        });
+        Ok(Issued { key: rotated.await?, secret })
+    }
+
+    /// Removes a key for good, with all that is known of it.
+    ///
+    /// # Errors
+    ///
+    /// An unknown key, a store that fails.
+    pub async fn erase(&self, id: KeyId) -> Result<(), ManageError> {
+        let record = self.get(id).await?;
+        if !self.store.erase(id).await? {
+            return Err(ManageError::NotFound("key"));
+        }
+        self.tell(Action::Erased, Some(id), Some(record.account.id.clone()));
+        Ok(())
+    }
+
+    /// Removes for good the keys that were revoked or have expired longer ago than this; says how many.
+    ///
+    /// # Errors
+    ///
+    /// A store that fails.
+    pub async fn sweep(&self, dead_for: Duration) -> Result<u64, ManageError> {
+        let millis = i64::try_from(dead_for.as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_millis(self.now().as_millis().saturating_sub(millis));
+        Ok(self.store.sweep(before).await?)
+    }
+
+    fn apply(&self, record: &mut KeyRecord, change: &KeyChange) -> Result<(), ManageError> {
+        self.must_live(record)?;
+        if let Some(name) = &change.name {
+            record.name.clone_from(name);
+        }
+        if let Some(scopes) = &change.scopes {
+            record.scopes.clone_from(scopes);
+        }
+        if let Some(paths) = &change.paths {
+            record.paths.clone_from(paths);
+        }
+        if let Some(allowlist) = &change.allowlist {
+            record.allowlist.clone_from(allowlist);
+        }
+        if let Some(metadata) = &change.metadata {
+            record.metadata.clone_from(metadata);
+        }
+        if let Some(asked) = change.expires_at {
+            record.expires_at = self.expiry(self.plan_of(&record.account)?, asked, self.now())?;
+        }
+        change.issuer.as_ref().map_or(Ok(()), |issuer| limits::narrow(record, issuer))
+    }
+
+    fn set_status(&self, record: &mut KeyRecord, status: KeyStatus) -> Result<(), ManageError> {
+        self.must_live(record)?;
+        record.status = status;
+        Ok(())
+    }
+
+    fn must_live(&self, record: &KeyRecord) -> Result<(), ManageError> {
+        if record.counts_as_active(self.now()) { Ok(()) } else { Err(ManageError::Dead) }
+    }
+
+    /// Reads, decides and writes, again if somebody else wrote in between.
+    async fn change(
+        &self,
+        id: KeyId,
+        action: Action,
+        decide: impl Fn(&mut KeyRecord) -> Result<(), ManageError>,
+    ) -> Result<Arc<KeyRecord>, ManageError> {
+        for _ in 0..TRIES {
+            let stored = self.get(id).await?;
+            let mut changed = KeyRecord::clone(&stored);
+            decide(&mut changed)?;
+            if changed == *stored {
+                return Ok(stored);
+            }
+            match self.store.replace(&changed).await? {
+                Replaced::Done => {
+                    self.tell(action, Some(id), Some(changed.account.id.clone()));
+                    return Ok(Arc::new(changed));
+                }
+                Replaced::Stale => {}
+                Replaced::Gone => return Err(ManageError::NotFound("key")),
+                Replaced::Taken => {
+                    return Err(ManageError::Misconfigured("a new secret was there already".into()));
+                }
+            }
+        }
+        Err(ManageError::Contended)
+    }
+}

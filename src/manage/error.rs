@@ -1,0 +1,56 @@
+//! Why a change was not made.
+
+use crate::{RandomnessError, StoreError};
+
+/// Why a change was not made: by whose fault, and what of.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManageError {
+    /// The caller: there is no such key or account, or it is another's.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The caller: a value that will not do.
+    #[error("`{member}` {problem}")]
+    Invalid {
+        /// The member at fault.
+        member: String,
+        /// What is wrong with it, and what would be right.
+        problem: String,
+    },
+    /// The caller: the account holds as many active keys as its plan allows.
+    #[error("the plan allows {most} active keys, and there are as many")]
+    KeyLimitReached {
+        /// How many the plan allows.
+        most: u32,
+    },
+    /// The caller: the plan does not include it.
+    #[error("the plan does not include {0}")]
+    NotInPlan(&'static str),
+    /// The caller: a key cannot issue a wider key than itself.
+    #[error("`{member}` is wider than the issuing key's")]
+    TooWide {
+        /// The member that is wider.
+        member: &'static str,
+    },
+    /// The caller: the key is revoked or has expired, for good.
+    #[error("the key is revoked or has expired: that cannot be undone")]
+    Dead,
+    /// The caller: others changed the same thing at the same time, again and again.
+    #[error("it was changed by others at the same time")]
+    Contended,
+    /// The operator: the configuration does not fit.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// The machine: no randomness for a key.
+    #[error(transparent)]
+    Randomness(#[from] RandomnessError),
+    /// The store: it could not decide. The change may have been made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ManageError {
+    pub(crate) fn invalid(member: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Invalid { member: member.into(), problem: problem.into() }
+    }
+}

@@ -1,0 +1,112 @@
+//! Keys that were made elsewhere.
+
+use crate::manage::{Action, KeyManager, ManageError, limits};
+use crate::{
+    AccountId, Environment, InsertKey, Inserted, KeyHash, KeyId, KeyRecord, PathPattern, Scope, Timestamp,
+};
+
+/// A key that was made elsewhere: its hash is known, its secret is not.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ForeignKey {
+    /// Its id; a new one, if nothing is said.
+    pub id: Option<KeyId>,
+    /// The hash of its secret, under one of the gate's schemes ([`KeyHash::from_bytes`], [`KeyHash::from_sha512`]).
+    pub hash: KeyHash,
+    /// Who holds it.
+    pub account: AccountId,
+    /// What its owner calls it.
+    pub name: String,
+    /// Its first characters, which may be shown.
+    pub start: String,
+    /// Where it belongs.
+    pub environment: Environment,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// From when on it may not be used.
+    pub expires_at: Option<Timestamp>,
+    /// What it may be used for; `None` for everything.
+    pub scopes: Option<Vec<Scope>>,
+    /// The paths it may call; `None` for all.
+    pub paths: Option<Vec<PathPattern>>,
+}
+
+impl ForeignKey {
+    /// A key of the environment `live`, without restriction.
+    pub fn new(account: impl Into<AccountId>, name: impl Into<String>, hash: KeyHash) -> Self {
+        Self {
+            id: None,
+            hash,
+            account: account.into(),
+            name: name.into(),
+            start: String::new(),
+            environment: Environment::live(),
+            created_at: None,
+            expires_at: None,
+            scopes: None,
+            paths: None,
+        }
+    }
+}
+
+/// What became of an import.
+#[derive(Debug, Default)]
+pub struct ImportReport {
+    /// The keys that were put in.
+    pub imported: Vec<KeyId>,
+    /// Those that were not: by their place among what was handed in, counted from 0, and why.
+    pub refused: Vec<(usize, ManageError)>,
+}
+
+impl KeyManager {
+    /// Puts a key in that was made elsewhere. No cap is asked: it is the operator's.
+    ///
+    /// # Errors
+    ///
+    /// An unknown account, a name or a scope that will not do, an id or a hash that is there already, a store that fails.
+    pub async fn import(&self, key: ForeignKey) -> Result<KeyId, ManageError> {
+        limits::name(&key.name)?;
+        self.check_scopes(key.scopes.as_deref())?;
+        if self.scope.as_ref().is_some_and(|scope| *scope != key.account) {
+            return Err(ManageError::NotFound("account"));
+        }
+        let account = self.store.account_of(&key.account).await?.ok_or(ManageError::NotFound("account"))?;
+        let id = key.id.unwrap_or_else(KeyId::generate);
+        let mut record = KeyRecord::new(id, key.hash, account);
+        record.name = key.name;
+        record.start = key.start;
+        record.environment = key.environment;
+        record.created_at = key.created_at.or(Some(self.now()));
+        record.expires_at = key.expires_at;
+        record.scopes = key.scopes;
+        record.paths = key.paths;
+        match self.store.insert(&InsertKey::new(record, self.now())).await? {
+            Inserted::Done => {}
+            Inserted::Taken => return Err(ManageError::invalid("hash", "is there already, or the id is")),
+            Inserted::NoAccount | Inserted::Full => return Err(ManageError::NotFound("account")),
+        }
+        self.tell(Action::Imported, Some(id), Some(key.account));
+        Ok(id)
+    }
+
+    /// Puts in as many keys as an iterator yields, one by one, and reports which were refused. It ends early where the store
+    /// fails: that key and all behind it are not in the report.
+    ///
+    /// # Errors
+    ///
+    /// A store that fails, with what was done until then.
+    pub async fn import_all(
+        &self,
+        keys: impl IntoIterator<Item = ForeignKey>,
+    ) -> Result<ImportReport, (ImportReport, ManageError)> {
+        let mut report = ImportReport::default();
+        for (place, key) in keys.into_iter().enumerate() {
+            match self.import(key).await {
+                Ok(id) => report.imported.push(id),
+                Err(error @ ManageError::Store(_)) => return Err((report, error)),
+                Err(error) => report.refused.push((place, error)),
+            }
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,167 @@
+//! New keys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::manage::{Action, KeyManager, ManageError, limits};
+use crate::{
+    Account, AccountId, Caps, Environment, InsertKey, Inserted, IssuedKey, KeyFormat, KeyId, KeyRecord,
+    OwnQuota, PathPattern, Scope, Timestamp,
+};
+
+/// A key to be issued.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::NewKey;
+///
+/// let mut key = NewKey::new("ada", "My Trading Bot");
+/// key.scopes = Some(vec!["quotes:read".into()]);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NewKey {
+    /// Who is to hold it.
+    pub account: AccountId,
+    /// What its owner calls it: 1 to 200 characters.
+    pub name: String,
+    /// Where it belongs: its format's first environment, if nothing is said.
+    pub environment: Option<Environment>,
+    /// From when on it may not be used: the plan's default, if nothing is said.
+    pub expires_at: Option<Timestamp>,
+    /// What it may be used for; `None` for everything.
+    pub scopes: Option<Vec<Scope>>,
+    /// The paths it may call; `None` for all.
+    pub paths: Option<Vec<PathPattern>>,
+    /// The networks it may be used from; `None` for all.
+    pub allowlist: Option<Vec<IpNet>>,
+    /// Quotas of its own.
+    pub quotas: Option<Vec<OwnQuota>>,
+    /// Caps of its own.
+    pub caps: Option<Caps>,
+    /// Whatever else the service keeps with it.
+    pub metadata: BTreeMap<String, String>,
+    /// The key that issues it, which it may not be wider than.
+    pub issuer: Option<Arc<KeyRecord>>,
+}
+
+impl NewKey {
+    /// A key without restriction for this account.
+    pub fn new(account: impl Into<AccountId>, name: impl Into<String>) -> Self {
+        Self {
+            account: account.into(),
+            name: name.into(),
+            environment: None,
+            expires_at: None,
+            scopes: None,
+            paths: None,
+            allowlist: None,
+            quotas: None,
+            caps: None,
+            metadata: BTreeMap::new(),
+            issuer: None,
+        }
+    }
+}
+
+/// A new key: its secret, to be shown once, and its record.
+#[derive(Debug)]
+pub struct Issued {
+    /// The key itself.
+    pub secret: IssuedKey,
+    /// What is stored of it.
+    pub key: Arc<KeyRecord>,
+}
+
+impl KeyManager {
+    /// Issues a key: its hash is stored, its secret is handed out once.
+    ///
+    /// The plan's cap on active keys holds, however many are issued at the same time.
+    ///
+    /// # Errors
+    ///
+    /// An unknown account; a name, scope, expiry or metadata that will not do; an expiry that the plan does not include; a
+    /// key wider than the issuer; a full account; no randomness; a store that fails.
+    pub async fn issue(&self, new: NewKey) -> Result<Issued, ManageError> {
+        limits::name(&new.name)?;
+        limits::metadata(&new.metadata)?;
+        self.check_scopes(new.scopes.as_deref())?;
+        let (account, cap) = self.account_with_cap(&new).await?;
+        let format = self.format_for(&new)?;
+        let secret = format.generate()?;
+        let record = self.record(&new, account, format, &secret)?;
+        let insert = InsertKey::new(record.clone(), self.now()).with_max_active(cap);
+        match self.store.insert(&insert).await? {
+            Inserted::Done => {}
+            Inserted::Full => return Err(ManageError::KeyLimitReached { most: cap.unwrap_or_default() }),
+            Inserted::NoAccount => return Err(ManageError::NotFound("account")),
+            // Two equal random keys: the machine's randomness is broken.
+            Inserted::Taken => return Err(ManageError::Misconfigured("a new key was there already".into())),
+        }
+        self.tell(Action::Issued, Some(record.id), Some(record.account.id.clone()));
+        Ok(Issued { secret, key: Arc::new(record) })
+    }
+
+    /// The account that is to hold a key, and how many active keys it may hold.
+    async fn account_with_cap(&self, new: &NewKey) -> Result<(Arc<Account>, Option<u32>), ManageError> {
+        if self.scope.as_ref().is_some_and(|scope| *scope != new.account) {
+            return Err(ManageError::NotFound("account"));
+        }
+        let account = self.store.account_of(&new.account).await?.ok_or(ManageError::NotFound("account"))?;
+        let plan = self.plan_of(&account)?;
+        Ok((account, plan.max_keys))
+    }
+
+    /// The plan that an account is on.
+    pub(super) fn plan_of(&self, account: &Account) -> Result<&crate::Plan, ManageError> {
+        self.gate.plan(account.plan.as_str()).ok_or_else(|| {
+            ManageError::Misconfigured(format!(
+                "the account names the plan `{}`, which is not configured",
+                account.plan
+            ))
+        })
+    }
+
+    fn format_for(&self, new: &NewKey) -> Result<&KeyFormat, ManageError> {
+        let wanted = new.environment.as_ref().or(new.issuer.as_ref().map(|issuer| &issuer.environment));
+        let fits = |format: &&KeyFormat| wanted.is_none_or(|wanted| wanted == format.environment());
+        let mut formats = self.gate.formats().iter().filter(|format| format.can_issue());
+        formats.find(fits).ok_or_else(|| match wanted {
+            Some(unknown) => {
+                ManageError::invalid("environment", format!("`{unknown}` is none that keys are issued for"))
+            }
+            None => ManageError::Misconfigured("no key format has room for enough randomness".into()),
+        })
+    }
+
+    fn record(
+        &self,
+        new: &NewKey,
+        account: Arc<Account>,
+        format: &KeyFormat,
+        secret: &IssuedKey,
+    ) -> Result<KeyRecord, ManageError> {
+        let (now, plan) = (self.now(), self.plan_of(&account)?);
+        let expires_at = self.expiry(plan, new.expires_at, now)?;
+        let hash = self.gate.hasher().hash(secret.reveal().as_bytes());
+        let mut record = KeyRecord::new(KeyId::generate(), hash, account);
+        secret.start().clone_into(&mut record.start);
+        record.name.clone_from(&new.name);
+        record.environment = format.environment().clone();
+        record.created_at = Some(now);
+        record.expires_at = expires_at;
+        record.scopes.clone_from(&new.scopes);
+        record.paths.clone_from(&new.paths);
+        record.allowlist.clone_from(&new.allowlist);
+        record.quotas.clone_from(&new.quotas);
+        record.caps.clone_from(&new.caps);
+        record.metadata.clone_from(&new.metadata);
+        if let Some(issuer) = &new.issuer {
+            limits::narrow(&mut record, issuer)?;
+        }
+        Ok(record)
+    }
+}

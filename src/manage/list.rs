@@ -1,0 +1,135 @@
+//! Looking at keys.
+
+use std::sync::Arc;
+
+use crate::manage::{KeyManager, ManageError};
+use crate::{AccountId, Environment, KeyId, KeyQuery, KeyRecord, KeyStatus, Timestamp};
+
+/// Which keys to list, and how many at a time. All conditions hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListKeys {
+    /// Keys of this account alone.
+    pub account: Option<AccountId>,
+    /// Keys of this status alone.
+    pub status: Option<KeyStatus>,
+    /// Keys of this environment alone.
+    pub environment: Option<Environment>,
+    /// Where the page before ended: its [`KeyPage::next`].
+    pub cursor: Option<KeyId>,
+    /// How many on a page: 1 to 1,000.
+    pub limit: usize,
+}
+
+impl Default for ListKeys {
+    fn default() -> Self {
+        Self { account: None, status: None, environment: None, cursor: None, limit: 100 }
+    }
+}
+
+/// A page of keys.
+#[derive(Debug, Clone)]
+pub struct KeyPage {
+    /// The keys, by id.
+    pub keys: Vec<KeyView>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<KeyId>,
+}
+
+/// A key as it may be shown: neither its secret nor its hash.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KeyView {
+    /// The key's id.
+    pub id: KeyId,
+    /// What its owner calls it.
+    pub name: String,
+    /// Its first characters.
+    pub start: String,
+    /// Who holds it.
+    pub account: AccountId,
+    /// Whether it may be used now: it is active and has not expired.
+    pub is_active: bool,
+    /// Its status.
+    pub status: KeyStatus,
+    /// Where it belongs.
+    pub environment: Environment,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// From when on it may not be used.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last used, noted uses counted that are not written back.
+    pub last_used_at: Option<Timestamp>,
+    /// The record that it is a view of, for what is not shown here.
+    pub record: Arc<KeyRecord>,
+}
+
+impl KeyManager {
+    /// A key, as the authority has it.
+    ///
+    /// # Errors
+    ///
+    /// An unknown key, or another account's; a store that fails.
+    pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        let record = self.store.get(id).await?.ok_or(ManageError::NotFound("key"))?;
+        let another = self.scope.as_ref().is_some_and(|scope| *scope != record.account.id);
+        if another { Err(ManageError::NotFound("key")) } else { Ok(record) }
+    }
+
+    /// Lists keys, page by page.
+    ///
+    /// # Errors
+    ///
+    /// A limit that is not 1 to 1,000; a store that fails.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn all(manager: &tollgate::KeyManager) -> Result<(), tollgate::ManageError> {
+    /// use tollgate::ListKeys;
+    ///
+    /// let mut asked = ListKeys::default();
+    /// loop {
+    ///     let page = manager.list(&asked).await?;
+    ///     page.keys.iter().for_each(|key| println!("{} {}", key.start, key.name));
+    ///     asked.cursor = page.next;
+    ///     if asked.cursor.is_none() {
+    ///         return Ok(());
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub async fn list(&self, asked: &ListKeys) -> Result<KeyPage, ManageError> {
+        if !(1..=1_000).contains(&asked.limit) {
+            return Err(ManageError::invalid("limit", "must be from 1 to 1000"));
+        }
+        let mut query = KeyQuery::first(asked.limit + 1);
+        query.account = self.scope.clone().or_else(|| asked.account.clone());
+        query.status = asked.status;
+        query.environment.clone_from(&asked.environment);
+        query.after = asked.cursor;
+        let mut records = self.store.list(&query).await?;
+        let more = records.len() > asked.limit;
+        records.truncate(asked.limit);
+        let next = records.last().filter(|_| more).map(|record| record.id);
+        Ok(KeyPage { keys: records.into_iter().map(|record| self.view(record)).collect(), next })
+    }
+
+    /// A key as it may be shown.
+    pub fn view(&self, record: Arc<KeyRecord>) -> KeyView {
+        let expired = record.has_expired(self.now());
+        KeyView {
+            id: record.id,
+            name: record.name.clone(),
+            start: record.start.clone(),
+            account: record.account.id.clone(),
+            is_active: record.status == KeyStatus::Active && !expired,
+            status: record.status,
+            environment: record.environment.clone(),
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+            last_used_at: record.last_used_at.max(self.gate.0.uses.of(record.id)),
+            record,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Issuing, listing, rotating and revoking keys.
+
+mod audit;
+mod change;
+mod error;
+mod import;
+mod issue;
+mod leak;
+mod limits;
+mod list;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use audit::{Action, Actor, AuditEvent, AuditSink, TracingAudit};
+pub use change::{KeyChange, Rotated};
+pub use error::ManageError;
+pub use import::{ForeignKey, ImportReport};
+pub use issue::{Issued, NewKey};
+pub use list::{KeyPage, KeyView, ListKeys};
+
+use crate::{AccountId, Gate, KeyAdmin, KeyId, Timestamp};
+
+/// Manages the keys of a gate: it knows the gate's formats, plans and rules, and writes to the authority, never to a cache.
+///
+/// Cloning it is cheap. What it does is told to an [`AuditSink`], with the [`Actor`] that [`by`](KeyManager::by) names.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use tollgate::{Account, Config, KeyManager, ManageError, MemoryStore, NewKey};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = r#"
+///     sources = [{ header = "X-API-Key" }]
+///     formats = [{ prefix = "acme_", body = 32 }]
+///     [plans.free]
+///     max_keys = 1
+/// "#;
+/// let store = Arc::new(MemoryStore::new());
+/// store.put_account(Account::new("ada", "free"));
+/// let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
+/// let manager = KeyManager::new(gate, store);
+///
+/// let issued = manager.issue(NewKey::new("ada", "My Trading Bot")).await?;
+/// println!("shown once: {}", issued.secret.reveal());
+/// let full = manager.issue(NewKey::new("ada", "another")).await;
+/// assert!(matches!(full, Err(ManageError::KeyLimitReached { most: 1 })));
+/// manager.revoke(issued.key.id).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct KeyManager {
+    gate: Gate,
+    store: Arc<dyn KeyAdmin>,
+    audit: Arc<dyn AuditSink>,
+    actor: Actor,
+    /// Whose keys alone are managed.
+    scope: Option<AccountId>,
+}
+
+impl KeyManager {
+    /// Manages the keys of this gate in the store that is their authority.
+    pub fn new(gate: Gate, store: impl KeyAdmin) -> Self {
+        Self::over(gate, Arc::new(store))
+    }
+
+    pub(crate) fn over(gate: Gate, store: Arc<dyn KeyAdmin>) -> Self {
+        Self { gate, store, audit: Arc::new(TracingAudit), actor: Actor::default(), scope: None }
+    }
+
+    /// Tells what is done to another sink than the log.
+    #[must_use]
+    pub fn with_audit(mut self, audit: impl AuditSink) -> Self {
+        self.audit = Arc::new(audit);
+        self
+    }
+
+    /// The same manager, in the name of an actor.
+    #[must_use]
+    pub fn by(mut self, actor: Actor) -> Self {
+        self.actor = actor;
+        self
+    }
+
+    /// The same manager, for the keys of one account alone: another's key is not found, like a missing one.
+    #[must_use]
+    pub fn for_account(mut self, account: impl Into<AccountId>) -> Self {
+        self.scope = Some(account.into());
+        self
+    }
+
+    /// The gate whose keys are managed.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Writes the uses that are noted back to the store: to be called from time to time, and at shutdown.
+    ///
+    /// # Errors
+    ///
+    /// A store that fails; the uses are kept for the next time.
+    pub async fn flush_uses(&self) -> Result<(), ManageError> {
+        let noted = self.gate.0.uses.take();
+        let pending: Vec<_> = noted.iter().map(|(key, used)| (*key, *used)).collect();
+        if pending.is_empty() {
+            return Ok(());
+        }
+        self.store.touch(&pending).await.map_err(|error| {
+            self.gate.0.uses.put_back(noted);
+            ManageError::Store(error)
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        self.gate.clock().now().wall()
+    }
+
+    fn tell(&self, action: Action, key: Option<KeyId>, account: Option<AccountId>) {
+        self.audit.record(&AuditEvent { at: self.now(), action, key, account, actor: self.actor.clone() });
+    }
+}
+
+impl fmt::Debug for KeyManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyManager")
+            .field("store", &self.store)
+            .field("actor", &self.actor)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
