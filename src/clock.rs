@@ -54,12 +54,11 @@ impl From<SystemTime> for Timestamp {
 impl std::str::FromStr for Timestamp {
     type Err = crate::ConfigError;
 
-    /// Reads RFC 3339, with a zone.
+    /// Reads RFC 3339, section 5.6: a date, a time and a zone, and nothing more lenient.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed: Result<jiff::Timestamp, _> = text.parse();
-        parsed.map(|moment| Self(moment.as_millisecond())).map_err(|error| {
-            let problem = format!("failed to read a moment since {error}");
-            crate::ConfigError::new(text, problem, "write it as in `2026-04-30T12:00:00Z`")
+        rfc3339(text).ok_or_else(|| {
+            let expected = "write it as in `2026-04-30T12:00:00Z`";
+            crate::ConfigError::new(text, "this is no moment with a date, a time and a zone", expected)
         })
     }
 }
@@ -67,8 +66,52 @@ impl std::str::FromStr for Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, without a fraction where the moment is a whole second.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_jiff().fmt(f)
+        match self.to_civil() {
+            Some(civil) => write!(f, "{civil}Z"),
+            None => write!(f, "{} ms since the epoch", self.0),
+        }
     }
+}
+
+/// Where civil time counts from.
+const EPOCH: jiff::civil::DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+
+impl Timestamp {
+    fn to_civil(self) -> Option<jiff::civil::DateTime> {
+        EPOCH.checked_add(jiff::SignedDuration::from_millis(self.0)).ok()
+    }
+
+    /// RFC 3339 in UTC with whole milliseconds, as JavaScript writes it: `2026-04-30T12:00:00.000Z`.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn to_millis_text(self) -> String {
+        self.to_civil().map_or_else(|| self.to_string(), |civil| format!("{civil:.3}Z"))
+    }
+}
+
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
+    let (civil, rest) = text.split_at_checked(19)?;
+    if !civil.bytes().map(shape).eq(*b"0000-00-00T00:00:00") {
+        return None;
+    }
+    let fraction =
+        rest.strip_prefix('.').map_or(0, |digits| digits.bytes().take_while(u8::is_ascii_digit).count() + 1);
+    let zone = rest.get(fraction..).filter(|_| fraction != 1)?;
+    let offset = match zone.bytes().map(shape).collect::<Vec<_>>().as_slice() {
+        b"Z" => 0,
+        b"+00:00" => minutes(zone)?,
+        b"-00:00" => -minutes(zone)?,
+        _ => return None,
+    };
+    let civil: jiff::civil::DateTime = text.get(..19 + fraction.min(10))?.parse().ok()?;
+    let millis = i64::try_from(civil.duration_since(EPOCH).as_millis()).ok()?;
+    Some(Timestamp(millis - offset * 60_000))
+}
+
+/// The minutes of an offset such as `+05:30`, less than a day of them.
+fn minutes(zone: &str) -> Option<i64> {
+    let (hours, minutes): (i64, i64) = (zone.get(1..3)?.parse().ok()?, zone.get(4..6)?.parse().ok()?);
+    (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
 }
 
 /// One reading of a [`Clock`]: what the whole decision on a request goes by.

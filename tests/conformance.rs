@@ -20,16 +20,7 @@ use stage::Stage;
 use steps::Case;
 
 /// What this crate can do and a case may need.
-const CAPABILITIES: &[&str] = &[];
-
-/// Our own cases that need what is not there yet: left out by name.
-const LEFT_OUT: &[&str] = &[
-    "the demo key manages no keys",
-    "create shows the key once; list shows only its prefix; the new key works; delete stops it at once",
-    "a custom expiry is a Professional+ feature",
-    "Free holds 2 active keys at most",
-    "key management costs nothing",
-];
+const CAPABILITIES: &[&str] = &["key management"];
 
 #[derive(Deserialize)]
 struct Cases {
@@ -56,7 +47,7 @@ fn main() -> ExitCode {
         }
     };
     for file in files {
-        if let Err(fault) = run_file(&file, outside.is_none(), &mut tally) {
+        if let Err(fault) = run_file(&file, &mut tally) {
             println!("FAIL {}: {fault}", file.display());
             tally.failed += 1;
         }
@@ -73,7 +64,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
     if files.is_empty() { Err("the folder holds no conformance file".into()) } else { Ok(files) }
 }
 
-fn run_file(file: &Path, ours: bool, tally: &mut Tally) -> Result<(), Fault> {
+fn run_file(file: &Path, tally: &mut Tally) -> Result<(), Fault> {
     let text = std::fs::read_to_string(file)?;
     let data: Data = serde_json::from_str(&text)?;
     let Cases { cases } = serde_json::from_str(&text)?;
@@ -82,9 +73,6 @@ fn run_file(file: &Path, ours: bool, tally: &mut Tally) -> Result<(), Fault> {
     }
     for case in cases {
         let able = case.needs.as_deref().is_none_or(|needed| CAPABILITIES.contains(&needed));
-        if ours && !able && LEFT_OUT.contains(&case.name.as_str()) {
-            continue;
-        }
         let outcome =
             if able { run_case(&data, &case) } else { Err("a capability that does not exist".into()) };
         match outcome {

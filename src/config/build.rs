@@ -1,7 +1,7 @@
 //! From what the file says to a builder.
 
 use crate::config::model::{Body, OnConflict, Preflights};
-use crate::config::{Config, FormatConfig, SourceConfig, errors};
+use crate::config::{Config, FormatConfig, OlderHash, SourceConfig, errors};
 use crate::{
     ConfigError, GateBuilder, KeyFormat, KeyHasher, KeySource, Length, RequestIds, Rule, TrustedProxies,
 };
@@ -33,6 +33,7 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
         builder = builder.literal(demo.key.as_str());
     }
     builder = with_rules(with_plans(builder, config)?, config)?;
+    builder = with_management(builder, config)?;
     Ok(with_switches(builder, config))
 }
 
@@ -91,6 +92,50 @@ fn with_switches(mut builder: GateBuilder, config: &Config) -> GateBuilder {
         builder = builder.without_principal();
     }
     builder
+}
+
+/// How keys were hashed before.
+fn older_hashers(config: &Config) -> Result<Vec<KeyHasher>, ConfigError> {
+    let hasher = |older: &OlderHash| match (&older.pepper, older.scheme.as_deref()) {
+        (Some(reference), None) => KeyHasher::hmac_sha256(&reference.0.resolve()?),
+        (None, Some("sha256")) => Ok(KeyHasher::sha256()),
+        (None, Some("sha512")) => Ok(KeyHasher::sha512()),
+        (_, scheme) => {
+            let expected = "write a `pepper`, or the `scheme` `sha256` or `sha512`";
+            Err(ConfigError::new(scheme.unwrap_or_default(), "keys are not hashed so", expected))
+        }
+    };
+    config
+        .hash
+        .older
+        .iter()
+        .map(hasher)
+        .collect::<Result<_, _>>()
+        .map_err(|error: ConfigError| error.in_member("hash.older"))
+}
+
+fn with_management(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, ConfigError> {
+    for hasher in older_hashers(config)? {
+        builder = builder.older_hasher(hasher);
+    }
+    let settings = &config.management;
+    if let Some(resolution) = &settings.note_uses {
+        builder = builder.note_uses(resolution.0.0);
+    }
+    if let Some(feature) = &settings.expiry_feature {
+        builder = builder.expiry_feature(feature.as_str());
+    }
+    #[cfg(feature = "keygen")]
+    if let Some(path) = &settings.path {
+        builder = builder.management(path.as_str());
+    }
+    #[cfg(not(feature = "keygen"))]
+    if let Some(path) = &settings.path {
+        let problem = "keys cannot be managed without the feature `keygen`";
+        return Err(ConfigError::new(path, problem, "turn the feature on, or leave this out")
+            .in_member("management.path"));
+    }
+    Ok(builder)
 }
 
 pub(super) fn hasher(config: &Config) -> Result<KeyHasher, ConfigError> {

@@ -12,11 +12,13 @@ mod text;
 use std::path::Path;
 
 pub use model::{
-    AgreementConfig, Body, Config, DefaultConfig, DemoConfig, FormatConfig, HashConfig, OnConflict,
-    Preflights, PresentationConfig, ProxyConfig, Range, RequestIdConfig, SourceConfig, WordingConfig,
+    AgreementConfig, Body, Config, DefaultConfig, DemoConfig, FormatConfig, HashConfig, ManagementConfig,
+    OlderHash, OnConflict, Preflights, PresentationConfig, ProxyConfig, Range, RequestIdConfig, SourceConfig,
+    WordingConfig,
 };
 pub use plan::{
-    CapConfig, CreditsConfig, Forbidden, GrantConfig, MaxKeys, PlanConfig, QuotaConfig, QuotaTable, Unlimited,
+    CapConfig, CreditsConfig, Forbidden, GrantConfig, LifetimeConfig, MaxKeys, PlanConfig, QuotaConfig,
+    QuotaTable, Unlimited,
 };
 pub use rule::{CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig};
 pub use secret::Reference;

@@ -43,6 +43,8 @@ pub struct Config {
     pub agreements: BTreeMap<String, AgreementConfig>,
     /// Keys that everybody knows.
     pub demo: Vec<DemoConfig>,
+    /// How keys are managed.
+    pub management: ManagementConfig,
     /// Whose word on the client's address is taken.
     pub proxies: ProxyConfig,
     /// How requests are named.
@@ -148,6 +150,18 @@ impl FromStr for Range {
 pub struct HashConfig {
     /// Where the pepper is: `env:NAME` or `file:PATH`; plain SHA-256 without one.
     pub pepper: Option<Text<Reference>>,
+    /// How keys were hashed before, or elsewhere.
+    pub older: Vec<OlderHash>,
+}
+
+/// How keys were hashed before, or elsewhere: under another pepper, or by a plain scheme.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OlderHash {
+    /// Where the pepper is.
+    pub pepper: Option<Text<Reference>>,
+    /// A plain scheme: `sha256` or `sha512`.
+    pub scheme: Option<String>,
 }
 
 /// What holds where no rule matches, and for rules that do not say otherwise.
@@ -204,6 +218,18 @@ fn demo() -> String {
 
 fn live() -> String {
     "live".into()
+}
+
+/// How keys are managed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ManagementConfig {
+    /// The path under which the gate answers requests for key management; nowhere, if nothing is said.
+    pub path: Option<String>,
+    /// The feature that a plan must include for an expiry of one's own.
+    pub expiry_feature: Option<String>,
+    /// How often a key's uses are noted at most.
+    pub note_uses: Option<Text<Span>>,
 }
 
 /// Whose word on the client's address is taken.

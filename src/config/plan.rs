@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::config::text::{Never, OneOf, Span, Text};
 use crate::{
-    Allowance, CalendarUnit, Cap, Caps, ConfigError, Counts, Credits, Grant, GrantPeriod, OwnQuota, Plan,
-    QuotaPolicy,
+    Allowance, CalendarUnit, Cap, Caps, ConfigError, Counts, Credits, Grant, GrantPeriod, Lifetime, OwnQuota,
+    Plan, QuotaPolicy,
 };
 
 /// A plan.
@@ -27,6 +27,43 @@ pub struct PlanConfig {
     pub features: BTreeSet<String>,
     /// How many active keys an account may hold; any number, if nothing is said.
     pub max_keys: Option<MaxKeys>,
+    /// Whether its keys may manage keys; they may, if nothing is said.
+    pub manages_keys: Option<bool>,
+    /// How long its keys live.
+    pub key_lifetime: LifetimeConfig,
+}
+
+/// How long a plan's keys live.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LifetimeConfig {
+    /// Where none is asked for.
+    pub default: Option<Text<Span>>,
+    /// The shortest that may be asked for.
+    pub shortest: Option<Text<Span>>,
+    /// The longest that may be asked for.
+    pub longest: Option<Text<Span>>,
+}
+
+impl LifetimeConfig {
+    fn lifetime(&self) -> Result<Lifetime, ConfigError> {
+        let time = |span: &Option<Text<Span>>| span.as_ref().map(|span| span.0.0);
+        let lifetime = Lifetime {
+            default: time(&self.default),
+            shortest: time(&self.shortest),
+            longest: time(&self.longest),
+        };
+        let above = |least: Option<_>, most: Option<_>| least.is_some() && most.is_some() && least > most;
+        if above(lifetime.shortest, lifetime.longest)
+            || above(lifetime.shortest, lifetime.default)
+            || above(lifetime.default, lifetime.longest)
+        {
+            let problem = "the lifetimes contradict each other";
+            let expected = "write them so that shortest, default and longest rise";
+            return Err(ConfigError::new("", problem, expected).in_member("key_lifetime"));
+        }
+        Ok(lifetime)
+    }
 }
 
 /// A quota: `"60 per minute"`, the name of one under `[quotas]`, or a table that says whom it counts.
@@ -165,6 +202,8 @@ impl PlanConfig {
             (parameter.clone(), cap)
         }));
         plan.features.clone_from(&self.features);
+        plan.manages_keys = self.manages_keys.unwrap_or(true);
+        plan.lifetime = self.key_lifetime.lifetime()?;
         plan.max_keys = match self.max_keys {
             Some(OneOf::Number(most)) => Some(most),
             Some(OneOf::Text(Unlimited)) | None => None,

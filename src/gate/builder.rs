@@ -5,15 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::credit::ChargeIds;
-use crate::gate::terms::Plans;
-use crate::gate::{Check, Core, Observer, TrustedProxies, validate};
+use crate::gate::{Check, Observer, TrustedProxies};
 use crate::respond::{Presentation, RequestIds, ResponseForDenial};
-use crate::rule::RuleSet;
-use crate::uses::Uses;
 use crate::{
-    Clock, ConfigError, CreditLedger, Denial, Environment, Gate, KeyAdmin, KeyFormat, KeyHasher, KeySource,
-    KeyStore, Plan, PlanName, QuotaPolicy, RateLimiter, Rule, SystemClock,
+    Clock, CreditLedger, Denial, Environment, KeyAdmin, KeyFormat, KeyHasher, KeySource, KeyStore, Plan,
+    QuotaPolicy, RateLimiter, Rule, SystemClock,
 };
 
 /// Puts a [`Gate`] together, and checks that its parts fit.
@@ -30,26 +26,27 @@ pub struct GateBuilder {
     pub(super) rules: Vec<Rule>,
     pub(super) otherwise: Rule,
     pub(super) plans: Vec<Plan>,
-    refuse_conflicts: bool,
-    hashers: Vec<KeyHasher>,
-    quotas: HashMap<String, QuotaPolicy>,
-    order: Vec<Check>,
-    proxies: TrustedProxies,
-    preflights: bool,
-    store: Option<Arc<dyn KeyStore>>,
-    ledger: Option<Arc<dyn CreditLedger>>,
-    limiter: Option<Arc<dyn RateLimiter>>,
-    clock: Arc<dyn Clock>,
-    presentation: Presentation,
-    responder: Option<Arc<dyn ResponseForDenial>>,
-    request_ids: RequestIds,
-    principal: bool,
-    limit_headers: bool,
-    strip_headers: bool,
-    observer: Option<Observer>,
-    authority: Option<Arc<dyn KeyAdmin>>,
-    uses: Option<Duration>,
-    expiry_feature: Option<String>,
+    pub(super) refuse_conflicts: bool,
+    pub(super) hashers: Vec<KeyHasher>,
+    pub(super) quotas: HashMap<String, QuotaPolicy>,
+    pub(super) order: Vec<Check>,
+    pub(super) proxies: TrustedProxies,
+    pub(super) preflights: bool,
+    pub(super) store: Option<Arc<dyn KeyStore>>,
+    pub(super) ledger: Option<Arc<dyn CreditLedger>>,
+    pub(super) limiter: Option<Arc<dyn RateLimiter>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) presentation: Presentation,
+    pub(super) responder: Option<Arc<dyn ResponseForDenial>>,
+    pub(super) request_ids: RequestIds,
+    pub(super) principal: bool,
+    pub(super) limit_headers: bool,
+    pub(super) strip_headers: bool,
+    pub(super) observer: Option<Observer>,
+    pub(super) authority: Option<Arc<dyn KeyAdmin>>,
+    pub(super) uses: Option<Duration>,
+    pub(super) expiry_feature: Option<String>,
+    pub(super) management: Option<String>,
 }
 
 impl GateBuilder {
@@ -57,7 +54,7 @@ impl GateBuilder {
         let bare = Self::without_back_ends();
         #[cfg(feature = "memory")]
         let bare = bare
-            .store(crate::MemoryStore::new())
+            .managed_store(crate::MemoryStore::new())
             .ledger(crate::MemoryLedger::new())
             .limiter(crate::MemoryLimiter::new());
         bare
@@ -92,6 +89,7 @@ impl GateBuilder {
             authority: None,
             uses: None,
             expiry_feature: None,
+            management: None,
         }
     }
 
@@ -199,10 +197,19 @@ impl GateBuilder {
         self
     }
 
-    /// Where keys are found.
+    /// Where keys are found. What writes to it, if anything does, is its [`authority`](GateBuilder::authority), to be named
+    /// after it.
     pub fn store(mut self, store: impl KeyStore) -> Self {
         self.store = Some(Arc::new(store));
+        self.authority = None;
         self
+    }
+
+    /// Where keys are both found and written.
+    pub fn managed_store(self, store: impl KeyAdmin) -> Self {
+        let store: Arc<dyn KeyAdmin> = Arc::new(store);
+        let reader: Arc<dyn KeyStore> = Arc::clone(&store) as _;
+        self.store(reader).authority(store)
     }
 
     /// Where credits are spent.
@@ -267,73 +274,14 @@ impl GateBuilder {
         self
     }
 
-    /// Checks that the parts fit: all but the back ends.
-    ///
-    /// # Errors
-    ///
-    /// The first contradiction, as [`build`](GateBuilder::build) would find it.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        validate::all(self)?;
-        let plans = by_name(&self.plans);
-        RuleSet::new(self.rules.clone(), self.otherwise.clone(), &plans)?;
-        Plans::new(&plans, self.quotas.clone())?;
-        Check::in_order(&self.order)?;
-        self.presentation.compile(&self.sources, self.request_ids.header()).map(drop)
+    /// Answers requests for key management under this path, behind the gate's own checks: free of charge, rate limited,
+    /// closed to plans that do not manage keys. Uses are noted every minute, if nothing else is said.
+    #[cfg(feature = "keygen")]
+    pub fn management(mut self, path: impl Into<String>) -> Self {
+        self.management = Some(path.into());
+        self.uses.get_or_insert(Duration::from_mins(1));
+        self
     }
-
-    /// Checks that the parts fit, and puts them together.
-    ///
-    /// # Errors
-    ///
-    /// The first contradiction: no source, a rule that names an unknown plan, a public rule that costs something, and so
-    /// on.
-    pub fn build(self) -> Result<Gate, ConfigError> {
-        validate::all(&self)?;
-        let plan_data = by_name(&self.plans);
-        let environments =
-            if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
-        let responder = match self.responder {
-            Some(responder) => responder,
-            None => Arc::new(self.presentation.compile(&self.sources, self.request_ids.header())?),
-        };
-        Ok(Gate(Arc::new(Core {
-            refuse_conflicts: self.refuse_conflicts,
-            formats: self.formats,
-            literals: self.literals,
-            hashers: self.hashers,
-            environments: environments.into_iter().collect(),
-            rules: RuleSet::new(self.rules, self.otherwise, &plan_data)?,
-            plans: Plans::new(&plan_data, self.quotas)?,
-            plan_data,
-            order: Check::in_order(&self.order)?,
-            proxies: self.proxies,
-            preflights: self.preflights,
-            store: self.store.ok_or_else(|| missing("store"))?,
-            ledger: self.ledger.ok_or_else(|| missing("ledger"))?,
-            limiter: self.limiter.ok_or_else(|| missing("limiter"))?,
-            clock: self.clock,
-            charge_ids: ChargeIds::new(),
-            responder,
-            request_ids: self.request_ids,
-            principal: self.principal,
-            limit_headers: self.limit_headers,
-            strip_headers: self.strip_headers,
-            observer: self.observer,
-            authority: self.authority,
-            uses: Uses::every(self.uses),
-            expiry_feature: self.expiry_feature,
-            sources: self.sources,
-        })))
-    }
-}
-
-fn by_name(plans: &[Plan]) -> HashMap<PlanName, Plan> {
-    plans.iter().map(|plan| (plan.name.clone(), plan.clone())).collect()
-}
-
-fn missing(part: &str) -> ConfigError {
-    let problem = "the gate has no such back end, and the feature `memory`, which has one, is off";
-    ConfigError::new("", problem, "hand one to the builder").in_member(part)
 }
 
 impl fmt::Debug for GateBuilder {

@@ -76,6 +76,16 @@ denial_kinds! {
     NotGranted = "not_granted", Some(Self::Forbidden);
     /// The key lacks a scope.
     ScopeRequired = "scope_required", Some(Self::NotGranted);
+    /// The plan does not include what is asked for. 403.
+    FeatureRequired = "feature_required", Some(Self::PlanRequired);
+    /// A key cannot issue a wider key than itself. 403.
+    TooWide = "too_wide", Some(Self::Forbidden);
+    /// There is no such thing, or it is another's. 404.
+    NotFound = "not_found", None;
+    /// What is asked for does not fit what is there. 409.
+    Conflict = "conflict", None;
+    /// The account holds as many active keys as its plan allows. 409.
+    KeyLimitReached = "key_limit_reached", Some(Self::Conflict);
     /// The balance is smaller than the cost. 402.
     CreditsExhausted = "credits_exhausted", None;
     /// A quota is exceeded. 429.
@@ -88,6 +98,10 @@ denial_kinds! {
     ParameterAboveCap = "parameter_above_cap", Some(Self::BadRequest);
     /// A query parameter that must be one plain number, and is not. 400.
     ParameterUnreadable = "parameter_unreadable", Some(Self::BadRequest);
+    /// A member of a request's body, or a parameter, that will not do. 400.
+    InvalidMember = "invalid_member", Some(Self::BadRequest);
+    /// The body is too large. 413.
+    BodyTooLarge = "body_too_large", Some(Self::BadRequest);
     /// A method that is never served. 405.
     MethodNotAllowed = "method_not_allowed", Some(Self::BadRequest);
     /// The request came as early data and could be a replay (RFC 8470). 425.
@@ -112,6 +126,11 @@ pub(crate) enum Cause {
     Plan(Arc<Ruled>),
     Agreement(Agreement),
     Parameter(Breach),
+    Member {
+        member: String,
+        problem: String,
+    },
+    MaxKeys(u32),
     Balance {
         balance: Credits,
         cost: Credits,

@@ -2,12 +2,14 @@
 
 mod admission;
 mod ask;
+mod assemble;
 mod builder;
 mod checks;
 mod client;
 mod decision;
 mod denial;
 mod hold;
+mod mounted;
 mod order;
 mod terms;
 mod validate;
@@ -23,6 +25,7 @@ pub use client::TrustedProxies;
 pub(crate) use decision::Decision;
 pub(crate) use denial::Cause;
 pub use denial::{Denial, DenialKind};
+pub(crate) use mounted::{Answering, BodyFault, Call, Mounted};
 pub use order::Check;
 
 use crate::credit::ChargeIds;
@@ -76,7 +79,7 @@ pub(crate) struct Core {
     plans: Plans,
     plan_data: HashMap<PlanName, Plan>,
     order: Vec<Check>,
-    proxies: TrustedProxies,
+    pub(crate) proxies: TrustedProxies,
     preflights: bool,
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) ledger: Arc<dyn CreditLedger>,
@@ -93,7 +96,8 @@ pub(crate) struct Core {
     pub(crate) expiry_feature: Option<String>,
     pub(crate) uses: Uses,
     /// Where a key that is found under an older hash is put under the newest.
-    authority: Option<Arc<dyn KeyAdmin>>,
+    pub(crate) authority: Option<Arc<dyn KeyAdmin>>,
+    pub(crate) mounted: Option<Arc<dyn Mounted>>,
 }
 
 impl Gate {

@@ -21,6 +21,23 @@ pub enum KeyStatus {
     Revoked,
 }
 
+impl FromStr for KeyStatus {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "active" => Ok(Self::Active),
+            "paused" => Ok(Self::Paused),
+            "revoked" => Ok(Self::Revoked),
+            _ => Err(ConfigError::new(
+                text,
+                "a key has no such status",
+                "write `active`, `paused` or `revoked`",
+            )),
+        }
+    }
+}
+
 /// A path that a restricted key may call: exact, or ending in `/*` for all that lies below.
 ///
 /// # Example

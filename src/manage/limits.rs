@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::manage::{KeyManager, ManageError};
-use crate::{KeyRecord, PathPattern, Plan, Scope, Timestamp};
+use crate::{KeyId, KeyRecord, PathPattern, Plan, Scope, Timestamp};
 
 type Verdict = Result<(), ManageError>;
 
@@ -44,6 +44,20 @@ pub(super) fn metadata(metadata: &BTreeMap<String, String>) -> Verdict {
 }
 
 impl KeyManager {
+    /// A key can only hand out secrets of keys that are no wider than itself.
+    pub(super) async fn must_cover(&self, issuer: &KeyRecord, id: KeyId) -> Verdict {
+        let key = self.get(id).await?;
+        let mut held = KeyRecord::clone(&key);
+        narrow(&mut held, issuer)?;
+        // What is not restricted at all would have been narrowed: that is wider too.
+        let wider = held.scopes != key.scopes || held.paths != key.paths || held.allowlist != key.allowlist;
+        if wider || held.expires_at != key.expires_at {
+            Err(ManageError::TooWide { member: "id" })
+        } else {
+            Ok(())
+        }
+    }
+
     /// A scope that no rule knows would grant nothing: it is a slip.
     pub(super) fn check_scopes(&self, scopes: Option<&[Scope]>) -> Verdict {
         let known = self.gate.0.known_scopes();

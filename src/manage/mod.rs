@@ -8,6 +8,7 @@ mod issue;
 mod leak;
 mod limits;
 mod list;
+mod service;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use error::ManageError;
 pub use import::{ForeignKey, ImportReport};
 pub use issue::{Issued, NewKey};
 pub use list::{KeyPage, KeyView, ListKeys};
+pub(crate) use service::Endpoints;
 
 use crate::{AccountId, Gate, KeyAdmin, KeyId, Timestamp};
 

@@ -152,6 +152,9 @@ impl Faces {
                 let BreachKind::Above(cap) = breach.problem else { return };
                 sheet.push_shown(cap);
             }
+            (Variable::Member, Cause::Member { member, .. }) => sheet.push_escaped(member),
+            (Variable::Problem, Cause::Member { problem, .. }) => sheet.push_escaped(problem),
+            (Variable::MaxKeys, Cause::MaxKeys(most)) => sheet.push_shown(most),
             (Variable::Balance, Cause::Balance { balance, .. }) => sheet.push_shown(balance),
             (Variable::Cost, Cause::Balance { cost, .. }) => sheet.push_shown(cost),
             // A denial made by hand may lack what its kind has: a number is then zero, and a text empty.

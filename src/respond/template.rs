@@ -21,6 +21,9 @@ pub(super) enum Variable {
     Cap,
     Balance,
     Cost,
+    Member,
+    Problem,
+    MaxKeys,
 }
 
 impl Variable {
@@ -45,6 +48,9 @@ impl Variable {
                 (Self::Parameter, of_parameter)
             }
             "cap" => (Self::Cap, kind == Kind::ParameterAboveCap),
+            "member" => (Self::Member, matches!(kind, Kind::InvalidMember | Kind::TooWide)),
+            "problem" => (Self::Problem, kind == Kind::InvalidMember),
+            "max_keys" => (Self::MaxKeys, kind == Kind::KeyLimitReached),
             "balance" => (Self::Balance, kind == Kind::CreditsExhausted),
             "cost" => (Self::Cost, kind == Kind::CreditsExhausted),
             _ => return None,
@@ -53,7 +59,7 @@ impl Variable {
 
     /// Whether it is a number, and stays one in JSON.
     pub(super) fn is_number(self) -> bool {
-        matches!(self, Self::RetryAfter | Self::Cap | Self::Balance | Self::Cost)
+        matches!(self, Self::RetryAfter | Self::Cap | Self::Balance | Self::Cost | Self::MaxKeys)
     }
 }
 

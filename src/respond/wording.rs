@@ -82,6 +82,9 @@ fn status(kind: DenialKind) -> StatusCode {
         .find_map(|kind| match kind {
             DenialKind::Unauthorized => Some(StatusCode::UNAUTHORIZED),
             DenialKind::Forbidden => Some(StatusCode::FORBIDDEN),
+            DenialKind::NotFound => Some(StatusCode::NOT_FOUND),
+            DenialKind::Conflict => Some(StatusCode::CONFLICT),
+            DenialKind::BodyTooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
             DenialKind::CreditsExhausted => Some(StatusCode::PAYMENT_REQUIRED),
             DenialKind::RateLimited => Some(StatusCode::TOO_MANY_REQUESTS),
             DenialKind::MethodNotAllowed => Some(StatusCode::METHOD_NOT_ALLOWED),
@@ -122,6 +125,19 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         DenialKind::CreditsExhausted => {
             ("Credits Exhausted", "There are {balance} credits left, and {cost} are needed.")
         }
+        DenialKind::FeatureRequired => ("Plan Required", "The plan does not include this feature."),
+        DenialKind::TooWide => {
+            ("Forbidden", "A key cannot issue or change a key that is wider than itself: `{member}`.")
+        }
+        DenialKind::NotFound => ("Not Found", "There is nothing here."),
+        DenialKind::Conflict => {
+            ("Conflict", "The key is revoked or has expired, or was changed at the same time.")
+        }
+        DenialKind::KeyLimitReached => {
+            ("Key Limit Reached", "The plan allows {max_keys} active keys, and there are as many.")
+        }
+        DenialKind::InvalidMember => ("Invalid Member", "`{member}` {problem}."),
+        DenialKind::BodyTooLarge => ("Content Too Large", "The body is too large."),
         DenialKind::RateLimited => {
             ("Too Many Requests", "The rate limit is exceeded. Retry in {retry_after} s.")
         }

@@ -61,7 +61,12 @@ impl Stage {
             store.put_key(record);
         }
         let counted = Counted { store: Arc::clone(&store), asked: Arc::clone(&asked) };
-        let builder = config.builder()?.store(counted).ledger(Arc::clone(&ledger)).clock(clock.clone());
+        let builder = config
+            .builder()?
+            .store(counted)
+            .authority(Arc::clone(&store))
+            .ledger(Arc::clone(&ledger))
+            .clock(clock.clone());
         let gate = builder.build()?;
         data.seed(&gate, &store, &ledger)?;
         Ok(Self { gate, clock, store, ledger, asked, seen: Seen::default(), saved: BTreeMap::new() })

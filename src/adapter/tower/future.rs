@@ -8,12 +8,15 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::adapter::dress;
 use crate::adapter::tower::ResponseBody;
-use crate::gate::{Admission, Core, Decision, FinalCost, Outcome};
+use crate::adapter::tower::collect::Collecting;
+use crate::adapter::tower::managed::Managed;
+use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome};
 use crate::respond::{Occasion, RequestId, limit_headers};
 use crate::{Denial, Gate, RequestView, StoreFuture, trace};
 
@@ -35,6 +38,8 @@ pin_project! {
         Deciding { waiting: Option<Waiting<S, B>> },
         Serving { #[pin] future: F, serving: Option<Serving> },
         Closing { closing: StoreFuture<()>, response: Option<R> },
+        Reading { #[pin] body: Collecting<B>, managed: Option<Box<Managed>> },
+        Answering { answering: Answering },
         Refused { response: Option<Response<Bytes>> },
     }
 }
@@ -57,6 +62,7 @@ struct Serving {
 impl<S, B, R> ResponseFuture<S, B>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    B: Body,
 {
     pub(super) fn decide(gate: Gate, decision: Decision, service: S, request: Request<B>) -> Self {
         Self { state: State::Deciding { waiting: Some(Waiting { gate, decision, service, request }) } }
@@ -79,12 +85,20 @@ where
 fn serve<S, B, R>(
     core: &Arc<Core>,
     service: &mut S,
-    mut request: Request<B>,
+    request: Request<B>,
     admission: Admission,
 ) -> State<S, S::Future, S::Response, B>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    B: Body,
 {
+    // Management is free: the admission holds no charge that would have to be ended.
+    let mut request = match Managed::take(core, request, &admission) {
+        Ok((managed, body)) => {
+            return State::Reading { body: Collecting::new(body), managed: Some(Box::new(managed)) };
+        }
+        Err(request) => request,
+    };
     let request_id = core.request_ids.everywhere().then(|| core.request_ids.of(&RequestView::of(&request)));
     if let Some(id) = request_id.as_ref().and_then(RequestId::to_header) {
         request.headers_mut().insert(core.request_ids.header(), id);
@@ -139,6 +153,7 @@ impl Serving {
 impl<S, B, R> Future for ResponseFuture<S, B>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    B: Body,
 {
     type Output = Result<Response<ResponseBody<R>>, S::Error>;
 
@@ -165,6 +180,14 @@ where
                     let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response.map(ResponseBody::served)));
                 }
+                Projected::Reading { body, managed } => {
+                    let read = ready!(body.poll(cx));
+                    let Some(managed) = managed.take() else { return Poll::Pending };
+                    State::Answering { answering: managed.answer(read) }
+                }
+                Projected::Answering { answering } => {
+                    State::Refused { response: Some(ready!(answering.as_mut().poll(cx))) }
+                }
                 Projected::Refused { response } => {
                     let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response.map(ResponseBody::refused)));
@@ -182,6 +205,7 @@ fn decided<S, B, R>(
 ) -> Poll<State<S, S::Future, S::Response, B>>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    B: Body,
 {
     let Some(asked) = waiting else { return Poll::Pending };
     let decided = ready!(asked.decision.poll(&asked.gate.0, cx, &RequestView::of(&asked.request)));

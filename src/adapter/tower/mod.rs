@@ -1,8 +1,10 @@
 //! The gate as a `tower` layer.
 
 mod body;
+mod collect;
 mod future;
 mod layer;
+mod managed;
 mod service;
 
 pub use body::ResponseBody;

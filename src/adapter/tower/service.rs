@@ -3,6 +3,7 @@
 use std::task::{Context, Poll, Waker};
 
 use http::{Request, Response};
+use http_body::Body;
 use tower::Service;
 
 use crate::adapter::tower::{ResponseBody, ResponseFuture};
@@ -34,6 +35,7 @@ impl<S> TollgateService<S> {
 impl<S, B, R> Service<Request<B>> for TollgateService<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
+    B: Body,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;

@@ -1,0 +1,117 @@
+//! From a builder's parts to a gate.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::credit::ChargeIds;
+use crate::gate::terms::Plans;
+use crate::gate::{Check, Core, Mounted, validate};
+use crate::rule::RuleSet;
+use crate::uses::Uses;
+use crate::{ConfigError, Environment, Gate, GateBuilder, Plan, PlanName, Rule};
+
+impl GateBuilder {
+    /// Checks that the parts fit: all but the back ends.
+    ///
+    /// # Errors
+    ///
+    /// The first contradiction, as [`build`](GateBuilder::build) would find it.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        validate::all(self)?;
+        let plans = by_name(&self.plans);
+        RuleSet::new(self.all_rules()?, self.otherwise.clone(), &plans)?;
+        Plans::new(&plans, self.quotas.clone())?;
+        Check::in_order(&self.order)?;
+        self.presentation.compile(&self.sources, self.request_ids.header()).map(drop)
+    }
+
+    /// Checks that the parts fit, and puts them together.
+    ///
+    /// # Errors
+    ///
+    /// The first contradiction: no source, a rule that names an unknown plan, a public rule that costs something, and so
+    /// on.
+    pub fn build(self) -> Result<Gate, ConfigError> {
+        validate::all(&self)?;
+        let (plan_data, rules, mounted) = (by_name(&self.plans), self.all_rules()?, self.mounted()?);
+        let environments =
+            if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
+        let responder = match self.responder {
+            Some(responder) => responder,
+            None => Arc::new(self.presentation.compile(&self.sources, self.request_ids.header())?),
+        };
+        Ok(Gate(Arc::new(Core {
+            refuse_conflicts: self.refuse_conflicts,
+            formats: self.formats,
+            literals: self.literals,
+            hashers: self.hashers,
+            environments: environments.into_iter().collect(),
+            rules: RuleSet::new(rules, self.otherwise, &plan_data)?,
+            plans: Plans::new(&plan_data, self.quotas)?,
+            plan_data,
+            order: Check::in_order(&self.order)?,
+            proxies: self.proxies,
+            preflights: self.preflights,
+            store: self.store.ok_or_else(|| missing("store"))?,
+            ledger: self.ledger.ok_or_else(|| missing("ledger"))?,
+            limiter: self.limiter.ok_or_else(|| missing("limiter"))?,
+            clock: self.clock,
+            charge_ids: ChargeIds::new(),
+            responder,
+            request_ids: self.request_ids,
+            principal: self.principal,
+            limit_headers: self.limit_headers,
+            strip_headers: self.strip_headers,
+            observer: self.observer,
+            authority: self.authority,
+            mounted,
+            uses: Uses::every(self.uses),
+            expiry_feature: self.expiry_feature,
+            sources: self.sources,
+        })))
+    }
+
+    /// The rules, and those for what the gate answers itself.
+    fn all_rules(&self) -> Result<Vec<Rule>, ConfigError> {
+        let mut rules = self.rules.clone();
+        if let Some(path) = &self.management {
+            let closed = self.plans.iter().filter(|plan| !plan.manages_keys).map(|plan| plan.name.clone());
+            let closed: Vec<PlanName> = closed.collect();
+            for route in [path.clone(), format!("{path}/{{*rest}}")] {
+                let mut rule = Rule::new(&route).map_err(|error| error.in_member("management.path"))?;
+                rule.scopes = crate::ScopeRule::Everyone;
+                rule.closed_to.clone_from(&closed);
+                rules.push(rule);
+            }
+        }
+        Ok(rules)
+    }
+
+    #[cfg(feature = "keygen")]
+    fn mounted(&self) -> Result<Option<Arc<dyn Mounted>>, ConfigError> {
+        let Some(path) = &self.management else { return Ok(None) };
+        if path.ends_with('/') || path.contains('{') {
+            let problem = "keys are managed under a plain path";
+            let expected = "write it as in `/account/api-keys`";
+            return Err(ConfigError::new(path, problem, expected).in_member("management.path"));
+        }
+        if self.authority.is_none() {
+            return Err(missing("authority"));
+        }
+        Ok(Some(Arc::new(crate::manage::Endpoints::under(path))))
+    }
+
+    #[cfg(not(feature = "keygen"))]
+    fn mounted(&self) -> Result<Option<Arc<dyn Mounted>>, ConfigError> {
+        Ok(None)
+    }
+}
+
+fn by_name(plans: &[Plan]) -> HashMap<PlanName, Plan> {
+    plans.iter().map(|plan| (plan.name.clone(), plan.clone())).collect()
+}
+
+fn missing(part: &str) -> ConfigError {
+    let problem = "the gate has no such back end";
+    ConfigError::new("", problem, "hand one to the builder").in_member(part)
+}

@@ -1,0 +1,170 @@
+//! Request bodies, read strictly: each member once, of its type, and no other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::manage::ManageError;
+
+/// The members of a JSON object that are not yet taken.
+#[derive(Debug)]
+pub(super) struct Members(BTreeMap<String, Value>);
+
+/// A member that may be absent, taken away, or given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Given<T> {
+    Absent,
+    Null,
+    Value(T),
+}
+
+impl Members {
+    /// Reads an object.
+    pub(super) fn read(body: &[u8]) -> Result<Self, ManageError> {
+        let refuse = |problem: String| ManageError::invalid("body", problem);
+        let pairs: Pairs =
+            serde_json::from_slice(body).map_err(|error| refuse(format!("is no JSON object: {error}")))?;
+        let mut members = BTreeMap::new();
+        for (name, value) in pairs.0 {
+            let value = strict(&name, &value)?;
+            if members.contains_key(&name) {
+                return Err(ManageError::invalid(name, "is given twice"));
+            }
+            members.insert(name, value);
+        }
+        Ok(Self(members))
+    }
+
+    /// Says which member nobody has taken.
+    pub(super) fn end(self) -> Result<(), ManageError> {
+        match self.0.into_keys().next() {
+            Some(unknown) => Err(ManageError::invalid(shown(&unknown), "is no member that can be set")),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Given<Value> {
+        match self.0.remove(name) {
+            None => Given::Absent,
+            Some(Value::Null) => Given::Null,
+            Some(value) => Given::Value(value),
+        }
+    }
+
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, ManageError> {
+        match self.take(name) {
+            Given::Absent => Ok(None),
+            Given::Value(Value::String(text)) => Ok(Some(text)),
+            _ => Err(ManageError::invalid(name, "must be a string")),
+        }
+    }
+
+    /// A whole number, up to a bound.
+    pub(super) fn number(&mut self, name: &str, most: u64) -> Result<Option<u64>, ManageError> {
+        match self.take(name) {
+            Given::Absent => Ok(None),
+            Given::Value(Value::Number(number)) if number.as_u64().is_some_and(|number| number <= most) => {
+                Ok(number.as_u64())
+            }
+            _ => Err(ManageError::invalid(name, format!("must be a whole number from 0 to {most}"))),
+        }
+    }
+
+    /// Text that stands for a value.
+    pub(super) fn parsed<T: FromStr>(&mut self, name: &str, form: &str) -> Result<Given<T>, ManageError> {
+        let refuse = || ManageError::invalid(name, format!("must be {form}"));
+        match self.take(name) {
+            Given::Absent => Ok(Given::Absent),
+            Given::Null => Ok(Given::Null),
+            Given::Value(Value::String(text)) => text.parse().map(Given::Value).map_err(|_| refuse()),
+            Given::Value(_) => Err(refuse()),
+        }
+    }
+
+    /// A list of texts that each stand for a value.
+    pub(super) fn list<T, E: fmt::Display>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Given<Vec<T>>, ManageError> {
+        let refuse = |problem: String| ManageError::invalid(name, problem);
+        let items = match self.take(name) {
+            Given::Absent => return Ok(Given::Absent),
+            Given::Null => return Ok(Given::Null),
+            Given::Value(Value::Array(items)) => items,
+            Given::Value(_) => return Err(refuse("must be a list of strings".into())),
+        };
+        let item = |item: &Value| match item {
+            Value::String(text) => parse(text).map_err(|error| refuse(format!("will not do: {error}"))),
+            _ => Err(refuse("must be a list of strings".into())),
+        };
+        items.iter().map(item).collect::<Result<_, _>>().map(Given::Value)
+    }
+
+    pub(super) fn table(&mut self, name: &str) -> Result<Option<BTreeMap<String, String>>, ManageError> {
+        let refuse = || ManageError::invalid(name, "must be an object whose members are strings");
+        let members = match self.take(name) {
+            Given::Absent => return Ok(None),
+            Given::Value(Value::Object(members)) => members,
+            _ => return Err(refuse()),
+        };
+        let text = |(name, value)| match value {
+            Value::String(text) => Ok((name, text)),
+            _ => Err(refuse()),
+        };
+        members.into_iter().map(text).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+/// The members of an object in their order, also those that come twice.
+struct Pairs(Vec<(String, Box<RawValue>)>);
+
+impl<'de> serde::Deserialize<'de> for Pairs {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> serde::de::Visitor<'de> for Reader {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// A member's value, in which no object gives a member twice.
+fn strict(name: &str, raw: &RawValue) -> Result<Value, ManageError> {
+    if raw.get().starts_with('{') {
+        let unreadable = |error| ManageError::invalid(shown(name), format!("cannot be read: {error}"));
+        let pairs: Pairs = serde_json::from_str(raw.get()).map_err(unreadable)?;
+        let mut members = serde_json::Map::new();
+        for (inner, value) in pairs.0 {
+            let value = strict(&inner, &value)?;
+            if members.insert(inner, value).is_some() {
+                return Err(ManageError::invalid(shown(name), "gives a member twice"));
+            }
+        }
+        return Ok(Value::Object(members));
+    }
+    serde_json::from_str(raw.get())
+        .map_err(|error| ManageError::invalid(shown(name), format!("cannot be read: {error}")))
+}
+
+/// A name from outside, short enough to be said again.
+fn shown(name: &str) -> String {
+    name.chars().take(64).collect()
+}

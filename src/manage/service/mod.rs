@@ -1,0 +1,263 @@
+//! Key management over HTTP, in the shape of QuantConomy's document.
+
+mod body;
+mod render;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use body::{Given, Members};
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+
+use crate::gate::{Answering, BodyFault, Call, Mounted};
+use crate::manage::{Actor, KeyChange, KeyManager, KeyView, ListKeys, ManageError, NewKey};
+use crate::respond::Occasion;
+use crate::{Denial, DenialKind, Gate, KeyId, KeyRecord, PathPattern, Scope, Timestamp, query};
+
+type Outcome = Result<Response<Bytes>, Refusal>;
+
+/// Why a request was not answered with what it asked for.
+enum Refusal {
+    Denied(Denial),
+    Managed(ManageError),
+}
+
+impl From<ManageError> for Refusal {
+    fn from(error: ManageError) -> Self {
+        Self::Managed(error)
+    }
+}
+
+impl From<DenialKind> for Refusal {
+    fn from(kind: DenialKind) -> Self {
+        Self::Denied(Denial::of(kind))
+    }
+}
+
+/// How a moment is written.
+const MOMENT: &str = "a moment with a zone, as in `2026-12-31T23:59:59Z`";
+
+/// The endpoints under a path: `POST` and `GET` on it, `GET`, `PATCH` and `DELETE` on `/{id}`, `POST` on `/{id}/rotate`,
+/// and `GET` on `/me`.
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    path: String,
+}
+
+impl Endpoints {
+    pub(crate) fn under(path: &str) -> Self {
+        Self { path: path.to_owned() }
+    }
+}
+
+impl Mounted for Endpoints {
+    fn takes(&self, path: &str) -> bool {
+        path.strip_prefix(&self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    fn answer(&self, gate: Gate, call: Call) -> Answering {
+        let below = call.path[self.path.len()..].to_owned();
+        Box::pin(async move {
+            let outcome = match gate.0.authority.clone() {
+                Some(store) => {
+                    let mut actor = Actor::key(call.principal.key());
+                    if let Some(client) = call.client {
+                        actor = actor.at(client);
+                    }
+                    let account = call.principal.account().id.clone();
+                    let manager = KeyManager::over(gate.clone(), store).by(actor).for_account(account);
+                    Session { manager, call: &call }.route(&below).await
+                }
+                None => Err(DenialKind::NotFound.into()),
+            };
+            let denial = match outcome {
+                Ok(response) => return with_request_id(response, &gate, &call),
+                Err(Refusal::Denied(denial)) => denial,
+                Err(Refusal::Managed(error)) => render::denial(error),
+            };
+            gate.0.observe(&denial);
+            let header = gate.0.request_ids.header();
+            gate.0
+                .responder
+                .respond(&denial, &Occasion::new(&call.path, &call.request_id, header, &*gate.0.clock))
+        })
+    }
+}
+
+fn with_request_id(mut response: Response<Bytes>, gate: &Gate, call: &Call) -> Response<Bytes> {
+    if let Some(id) = call.request_id.to_header() {
+        response.headers_mut().insert(gate.0.request_ids.header(), id);
+    }
+    response
+}
+
+/// One caller's request.
+struct Session<'c> {
+    manager: KeyManager,
+    call: &'c Call,
+}
+
+impl Session<'_> {
+    async fn route(&self, below: &str) -> Outcome {
+        let segments: Vec<&str> = below.split('/').skip(1).collect();
+        let method = if self.call.method == Method::HEAD { &Method::GET } else { &self.call.method };
+        match (segments.as_slice(), method) {
+            ([], &Method::GET) => self.list().await,
+            ([], &Method::POST) => self.create().await,
+            (["me"], &Method::GET) => self.standing().await,
+            ([id], &Method::GET) => {
+                let key = self.manager.get(key_id(id)?).await?;
+                Ok(render::answer(StatusCode::OK, render::whole(&self.manager.view(key)), None))
+            }
+            ([id], &Method::PATCH) => self.update(key_id(id)?).await,
+            ([id], &Method::DELETE) => {
+                self.manager.revoke(key_id(id)?).await?;
+                Ok(render::nothing())
+            }
+            ([id, "rotate"], &Method::POST) => self.rotate(key_id(id)?).await,
+            ([] | [_] | [_, "rotate"], _) => Err(DenialKind::MethodNotAllowed.into()),
+            _ => Err(DenialKind::NotFound.into()),
+        }
+    }
+
+    /// The key that makes the request, if it is restricted: what it makes may not be wider.
+    fn issuer(&self) -> Option<Arc<KeyRecord>> {
+        Some(Arc::clone(self.call.principal.record()))
+    }
+
+    fn members(&self) -> Result<Members, Refusal> {
+        let media_type =
+            self.call.media_type.as_deref().map(|text| text.split(';').next().unwrap_or_default().trim());
+        if media_type.is_some_and(|media_type| !media_type.eq_ignore_ascii_case("application/json")) {
+            return Err(ManageError::invalid("Content-Type", "must be `application/json`").into());
+        }
+        match &self.call.body {
+            Ok(body) => Ok(Members::read(body)?),
+            Err(BodyFault::TooLarge) => Err(DenialKind::BodyTooLarge.into()),
+            Err(BodyFault::Broken) => Err(DenialKind::BadRequest.into()),
+        }
+    }
+
+    async fn create(&self) -> Outcome {
+        let mut members = self.members()?;
+        let name = members.text("name")?.ok_or_else(|| ManageError::invalid("name", "is required"))?;
+        let mut new = NewKey::new(self.call.principal.account().id.clone(), name);
+        new.expires_at = required(members.parsed::<Timestamp>("expiresAt", MOMENT)?, "expiresAt", MOMENT)?;
+        new.environment = members.text("environment")?.map(Into::into);
+        new.scopes = required(scopes(&mut members)?, "scopes", "a list of strings")?;
+        new.paths = required(paths(&mut members)?, "paths", "a list of strings")?;
+        new.allowlist = required(allowlist(&mut members)?, "allowIps", "a list of strings")?;
+        new.metadata = members.table("metadata")?.unwrap_or_default();
+        members.end()?;
+        new.issuer = self.issuer();
+        let issued = self.manager.issue(new).await?;
+        Ok(with_secret(StatusCode::CREATED, &self.manager.view(issued.key), issued.secret.reveal()))
+    }
+
+    async fn update(&self, id: KeyId) -> Outcome {
+        let mut members = self.members()?;
+        let mut change = KeyChange { name: members.text("name")?, ..KeyChange::default() };
+        change.expires_at = changed(members.parsed::<Timestamp>("expiresAt", MOMENT)?);
+        change.scopes = changed(scopes(&mut members)?);
+        change.paths = changed(paths(&mut members)?);
+        change.allowlist = changed(allowlist(&mut members)?);
+        change.metadata = members.table("metadata")?;
+        members.end()?;
+        change.issuer = self.issuer();
+        let key = self.manager.update(id, &change).await?;
+        Ok(render::answer(StatusCode::OK, render::whole(&self.manager.view(key)), None))
+    }
+
+    /// The body may say for how many seconds the old secret stays valid: `{"overlapSeconds": 3600}`; none, if it does not.
+    async fn rotate(&self, id: KeyId) -> Outcome {
+        let mut overlap = Duration::ZERO;
+        if !self.call.body.as_ref().is_ok_and(Bytes::is_empty) {
+            let mut members = self.members()?;
+            overlap = Duration::from_secs(members.number("overlapSeconds", LONGEST_OVERLAP)?.unwrap_or(0));
+            members.end()?;
+        }
+        self.manager.must_cover(self.call.principal.record(), id).await?;
+        let rotated = self.manager.rotate(id, overlap).await?;
+        Ok(with_secret(StatusCode::OK, &self.manager.view(rotated.key), rotated.secret.reveal()))
+    }
+
+    async fn list(&self) -> Outcome {
+        let mut asked = ListKeys::default();
+        for (name, value) in query::pairs(self.call.query.as_deref().unwrap_or_default()) {
+            let (name, value) = (query::decode(name), query::decode(value.unwrap_or_default()));
+            let value = String::from_utf8_lossy(&value);
+            let refuse = |member: &str, problem: &str| ManageError::invalid(member, problem);
+            match &*name {
+                b"limit" => {
+                    asked.limit = value.parse().map_err(|_| refuse("limit", "must be from 1 to 1000"))?
+                }
+                b"cursor" => {
+                    let cursor =
+                        value.parse().map_err(|_| refuse("cursor", "must be the `nextCursor` of a page"))?;
+                    asked.cursor = Some(cursor);
+                }
+                b"status" => {
+                    let status = value
+                        .parse()
+                        .map_err(|_| refuse("status", "must be `active`, `paused` or `revoked`"))?;
+                    asked.status = Some(status);
+                }
+                b"environment" => asked.environment = Some((&*value).into()),
+                _ => {}
+            }
+        }
+        Ok(render::page(&self.manager.list(&asked).await?))
+    }
+
+    async fn standing(&self) -> Outcome {
+        let key = self.manager.view(Arc::clone(self.call.principal.record()));
+        Ok(render::answer(StatusCode::OK, render::whole(&key), None))
+    }
+}
+
+/// The longest overlap of a rotation: 90 days.
+const LONGEST_OVERLAP: u64 = 90 * 86_400;
+
+/// An id that is none names no key: 400 says so, as for any value that cannot be read.
+fn key_id(text: &str) -> Result<KeyId, ManageError> {
+    text.parse().map_err(|_| ManageError::invalid("id", "must be a UUID"))
+}
+
+fn scopes(members: &mut Members) -> Result<Given<Vec<Scope>>, ManageError> {
+    members.list("scopes", |text| Ok::<_, String>(Scope::from(text)))
+}
+
+fn paths(members: &mut Members) -> Result<Given<Vec<PathPattern>>, ManageError> {
+    members.list("paths", str::parse)
+}
+
+fn allowlist(members: &mut Members) -> Result<Given<Vec<ipnet::IpNet>>, ManageError> {
+    members.list("allowIps", crate::parse_network)
+}
+
+/// A member of a new key: there is nothing to be taken away.
+fn required<T>(given: Given<T>, member: &str, form: &str) -> Result<Option<T>, ManageError> {
+    match given {
+        Given::Absent => Ok(None),
+        Given::Value(value) => Ok(Some(value)),
+        Given::Null => Err(ManageError::invalid(member, format!("must be {form}"))),
+    }
+}
+
+/// A member of a change: `null` takes it away.
+#[expect(clippy::option_option, reason = "leaving a restriction and taking it away are two things")]
+fn changed<T>(given: Given<T>) -> Option<Option<T>> {
+    match given {
+        Given::Absent => None,
+        Given::Null => Some(None),
+        Given::Value(value) => Some(Some(value)),
+    }
+}
+
+/// The one answer that bears the secret.
+fn with_secret(status: StatusCode, key: &KeyView, secret: &str) -> Response<Bytes> {
+    let mut data = render::whole(key);
+    data["apiKey"] = secret.into();
+    render::answer(status, data, None)
+}

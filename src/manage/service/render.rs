@@ -1,0 +1,97 @@
+//! Keys as JSON, in the members of QuantConomy's document.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::gate::Cause;
+use crate::manage::{KeyPage, KeyView, ManageError};
+use crate::{Denial, DenialKind, Timestamp};
+
+/// An answer with `data`, and whatever stands beside it. No cache keeps it.
+pub(super) fn answer(status: StatusCode, data: Value, beside: Option<(&str, Value)>) -> Response<Bytes> {
+    let mut body = Map::new();
+    body.insert("data".into(), data);
+    if let Some((name, value)) = beside {
+        body.insert(name.into(), value);
+    }
+    let mut response = Response::new(Value::Object(body).to_string().into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An answer without a body.
+pub(super) fn nothing() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The seven members of a key in a list.
+pub(super) fn listed(key: &KeyView) -> Value {
+    let moment = |moment: Option<Timestamp>| moment.map(Timestamp::to_millis_text);
+    json!({
+        "id": key.id.to_string(),
+        "name": key.name,
+        "keyPrefix": key.start,
+        "isActive": key.is_active,
+        "expiresAt": moment(key.expires_at),
+        "lastUsedAt": moment(key.last_used_at),
+        "createdAt": moment(key.created_at),
+    })
+}
+
+/// A key by itself: what restricts it too, where something does.
+pub(super) fn whole(key: &KeyView) -> Value {
+    let mut value = listed(key);
+    let record = &key.record;
+    let texts = |texts: Vec<String>| Value::from(texts);
+    let members = [
+        ("scopes", record.scopes.as_ref().map(|all| texts(all.iter().map(ToString::to_string).collect()))),
+        (
+            "paths",
+            record.paths.as_ref().map(|all| texts(all.iter().map(|path| path.as_str().to_owned()).collect())),
+        ),
+        (
+            "allowIps",
+            record.allowlist.as_ref().map(|all| texts(all.iter().map(ToString::to_string).collect())),
+        ),
+        ("metadata", Some(json!(record.metadata)).filter(|_| !record.metadata.is_empty())),
+    ];
+    if let Value::Object(object) = &mut value {
+        object.extend(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    }
+    value
+}
+
+pub(super) fn page(page: &KeyPage) -> Response<Bytes> {
+    let next = page.next.map(|next| ("nextCursor", Value::from(next.to_string())));
+    answer(StatusCode::OK, page.keys.iter().map(listed).collect(), next)
+}
+
+/// The refusal that an error comes to.
+pub(super) fn denial(error: ManageError) -> Denial {
+    let member = |member: String, problem| Cause::Member { member, problem };
+    match error {
+        ManageError::NotFound(_) => Denial::of(DenialKind::NotFound),
+        ManageError::Invalid { member: name, problem } => {
+            Denial::because(DenialKind::InvalidMember, member(name, problem))
+        }
+        ManageError::KeyLimitReached { most } => {
+            Denial::because(DenialKind::KeyLimitReached, Cause::MaxKeys(most))
+        }
+        ManageError::NotInPlan(_) => Denial::of(DenialKind::FeatureRequired),
+        ManageError::TooWide { member: name } => {
+            Denial::because(DenialKind::TooWide, member(name.into(), String::new()))
+        }
+        ManageError::Dead | ManageError::Contended => Denial::of(DenialKind::Conflict),
+        ManageError::Misconfigured(problem) => Denial::operator(problem),
+        // Without randomness there is no key: later there may be.
+        ManageError::Randomness(error) => Denial::store(crate::StoreError::unavailable(error)),
+        ManageError::Store(error) => Denial::store(error),
+    }
+}
