@@ -45,7 +45,8 @@ impl Stack {
         let mut shelf = shelf::service();
         let mut handwritten = handwritten::service();
         let behind = |gate| TollgateLayer::new(gate).layer(service_fn(world::handler));
-        let mut gate = behind(gate::with_keys(KEYS).without_principal().build().expect("the gate is complete"));
+        let mut gate =
+            behind(gate::with_keys(KEYS).without_principal().build().expect("the gate is complete"));
         let mut principal = behind(gate::with_keys(KEYS).build().expect("the gate is complete"));
         [
             Self::new("nothing", move |request| drop(black_box(call(&mut nothing, request)))),

@@ -6,20 +6,42 @@ use percent_encoding::percent_decode_str;
 
 /// The pieces between `&`, each as name and value, both as they were sent. A bare name has no value.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    query.split('&').filter(|piece| !piece.is_empty()).map(|piece| match piece.split_once('=') {
+    pieces(query).filter(|piece| !piece.is_empty()).map(|piece| match cut(piece, b'=') {
         Some((name, value)) => (name, Some(value)),
         None => (piece, None),
     })
 }
 
+fn pieces(query: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(query);
+    std::iter::from_fn(move || match cut(rest?, b'&') {
+        Some((piece, behind)) => {
+            rest = Some(behind);
+            Some(piece)
+        }
+        None => rest.take(),
+    })
+}
+
+/// What stands before and behind the first such ASCII byte. Pieces of a query are short: a plain loop finds it sooner
+/// than the searcher of `str::split_once` is set up.
+fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
+    let place = text.bytes().position(|byte| byte == at)?;
+    Some((&text[..place], &text[place + 1..]))
+}
+
+fn is_encoded(sent: &str) -> bool {
+    sent.bytes().any(|byte| byte == b'%')
+}
+
 /// The bytes that a name or value stands for.
 pub(crate) fn decode(sent: &str) -> Cow<'_, [u8]> {
-    if sent.contains('%') { percent_decode_str(sent).into() } else { Cow::Borrowed(sent.as_bytes()) }
+    if is_encoded(sent) { percent_decode_str(sent).into() } else { Cow::Borrowed(sent.as_bytes()) }
 }
 
 /// Whether a name, as it was sent, stands for this name.
 pub(crate) fn names(sent: &str, name: &str) -> bool {
-    sent == name || (sent.contains('%') && decode(sent) == name.as_bytes())
+    sent == name || (is_encoded(sent) && decode(sent) == name.as_bytes())
 }
 
 /// The query without the parameters of this name, the others keeping their bytes and order; `None` where it holds

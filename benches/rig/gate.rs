@@ -52,8 +52,10 @@ pub(crate) fn record(number: usize, account: Account) -> KeyRecord {
     let mut record = KeyRecord::new(id, hash, Arc::new(account));
     record.expires_at = Some("2099-12-31T00:00:00Z".parse().expect("a moment"));
     record.scopes = Some(vec!["quotes:read".into(), "candles:read".into()]);
-    record.paths = Some(vec!["/v1/quotes/*".parse().expect("a path"), "/v1/candles/*".parse().expect("a path")]);
-    record.allowlist = Some(["198.51.100.0/24", "203.0.113.0/24"].map(|net| net.parse().expect("a network")).into());
+    record.paths =
+        Some(vec!["/v1/quotes/*".parse().expect("a path"), "/v1/candles/*".parse().expect("a path")]);
+    record.allowlist =
+        Some(["198.51.100.0/24", "203.0.113.0/24"].map(|net| net.parse().expect("a network")).into());
     record
 }
 

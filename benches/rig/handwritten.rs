@@ -91,7 +91,8 @@ impl App {
     fn admit(&self, request: &Request) -> Result<Option<Admitted>, Refusal> {
         let path = request.uri().path();
         let routed = self.routes.get(request.method()).and_then(|routes| routes.at(path).ok());
-        let route = routed.map(|found| found.value).ok_or(Refusal::of(StatusCode::NOT_FOUND, "no such route"))?;
+        let route =
+            routed.map(|found| found.value).ok_or(Refusal::of(StatusCode::NOT_FOUND, "no such route"))?;
         if route.public {
             return Ok(None);
         }
@@ -116,7 +117,8 @@ impl App {
         if !body.is_some_and(|body| body.len() == 32 && body.iter().all(u8::is_ascii_alphanumeric)) {
             return Err(unauthorized("the API key is malformed"));
         }
-        let key = self.find(Sha256::digest(presented).into()).ok_or(unauthorized("the API key is unknown"))?;
+        let key =
+            self.find(Sha256::digest(presented).into()).ok_or(unauthorized("the API key is unknown"))?;
         if !key.active || key.expires_at <= SystemTime::now() {
             return Err(unauthorized("the API key was revoked or has expired"));
         }
@@ -144,7 +146,11 @@ impl App {
 
     fn check_rate(&self, key: &Key) -> Result<(), Refusal> {
         let within = self.per_minute.check_key(&key.id).is_ok() && self.per_day.check_key(&key.id).is_ok();
-        if within { Ok(()) } else { Err(Refusal::of(StatusCode::TOO_MANY_REQUESTS, "the rate limit is exceeded")) }
+        if within {
+            Ok(())
+        } else {
+            Err(Refusal::of(StatusCode::TOO_MANY_REQUESTS, "the rate limit is exceeded"))
+        }
     }
 
     fn charge(&self, account: &Account, cost: u64) -> Result<(), Refusal> {
@@ -205,11 +211,14 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason();
-        let problem = json!({ "title": title, "status": self.status.as_u16(), "detail": self.detail }).to_string();
+        let problem =
+            json!({ "title": title, "status": self.status.as_u16(), "detail": self.detail }).to_string();
         let headers = [(CONTENT_TYPE, "application/problem+json"), (CACHE_CONTROL, "no-store")];
         let mut response = (self.status, headers, problem).into_response();
         match self.status {
-            StatusCode::UNAUTHORIZED => drop(response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"))),
+            StatusCode::UNAUTHORIZED => {
+                drop(response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey")))
+            }
             StatusCode::TOO_MANY_REQUESTS => drop(response.headers_mut().insert(RETRY_AFTER, 60.into())),
             _ => {}
         }
@@ -219,8 +228,10 @@ impl IntoResponse for Refusal {
 
 impl App {
     fn new() -> Self {
-        let day = Quota::with_period(Duration::from_nanos(21_600)).expect("a period").allow_burst(NonZeroU32::MAX);
-        let keys = (0..world::KEYS).map(|number| (Sha256::digest(world::key(number)).into(), Arc::new(Key::new(number))));
+        let day =
+            Quota::with_period(Duration::from_nanos(21_600)).expect("a period").allow_burst(NonZeroU32::MAX);
+        let keys = (0..world::KEYS)
+            .map(|number| (Sha256::digest(world::key(number)).into(), Arc::new(Key::new(number))));
         Self {
             database: keys.collect(),
             cache: Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(3_600)).build(),
@@ -238,7 +249,8 @@ impl Key {
         let id = number as u64;
         let agreements = ["terms", "market-data"].map(str::to_owned).into();
         let account = Arc::new(Account { id, active: true, subscribed: true, agreements, plan_rank: 3 });
-        let networks = ["198.51.100.0/24", "203.0.113.0/24"].map(|network| network.parse().expect("a network"));
+        let networks =
+            ["198.51.100.0/24", "203.0.113.0/24"].map(|network| network.parse().expect("a network"));
         Self {
             id,
             active: true,

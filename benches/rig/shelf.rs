@@ -35,10 +35,12 @@ impl KeyExtractor for ByKey {
 
 /// The stack around the bench's service.
 pub(crate) fn service() -> impl Service<Request, Response = Response, Error = Infallible> {
-    let known: HashSet<[u8; 32]> = (0..world::KEYS).map(|number| Sha256::digest(world::key(number)).into()).collect();
+    let known: HashSet<[u8; 32]> =
+        (0..world::KEYS).map(|number| Sha256::digest(world::key(number)).into()).collect();
     let known = Arc::new(known);
     let validate = ValidateRequestHeaderLayer::custom(move |request: &mut Request| {
-        let hash = request.headers().get("x-api-key").map(|key| <[u8; 32]>::from(Sha256::digest(key.as_bytes())));
+        let hash =
+            request.headers().get("x-api-key").map(|key| <[u8; 32]>::from(Sha256::digest(key.as_bytes())));
         if hash.is_some_and(|hash| known.contains(&hash)) { Ok(()) } else { Err(unauthorized()) }
     });
     let burst = NonZeroU32::MAX;

@@ -10,8 +10,8 @@ use crate::gate::{Check, Core, Observer, TrustedProxies, validate};
 use crate::respond::{Presentation, RequestIds, ResponseForDenial};
 use crate::rule::RuleSet;
 use crate::{
-    Clock, ConfigError, CreditLedger, Denial, Environment, Gate, KeyFormat, KeyHasher, KeySource, KeyStore, Plan,
-    PlanName, QuotaPolicy, RateLimiter, Rule, SystemClock,
+    Clock, ConfigError, CreditLedger, Denial, Environment, Gate, KeyFormat, KeyHasher, KeySource, KeyStore,
+    Plan, PlanName, QuotaPolicy, RateLimiter, Rule, SystemClock,
 };
 
 /// Puts a [`Gate`] together, and checks that its parts fit.
@@ -234,7 +234,8 @@ impl GateBuilder {
         validate::all(&self)?;
         let plan_data: HashMap<PlanName, Plan> =
             self.plans.into_iter().map(|plan| (plan.name.clone(), plan)).collect();
-        let environments = if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
+        let environments =
+            if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
         let responder = match self.responder {
             Some(responder) => responder,
             None => Arc::new(self.presentation.compile(&self.sources, self.request_ids.header())?),
@@ -244,7 +245,7 @@ impl GateBuilder {
             formats: self.formats,
             literals: self.literals,
             hasher: self.hasher,
-            environments: environments.into_iter().collect(),
+            environments,
             rules: RuleSet::new(self.rules, self.otherwise, &plan_data)?,
             plans: Plans::new(&plan_data, self.quotas)?,
             plan_data,
@@ -309,6 +310,9 @@ mod memory {
 
 impl fmt::Debug for GateBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GateBuilder").field("sources", &self.sources).field("rules", &self.rules).finish_non_exhaustive()
+        f.debug_struct("GateBuilder")
+            .field("sources", &self.sources)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
     }
 }

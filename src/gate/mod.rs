@@ -11,7 +11,7 @@ mod order;
 mod terms;
 mod validate;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -24,13 +24,14 @@ pub(crate) use denial::Cause;
 pub use denial::{Denial, DenialKind};
 pub use order::Check;
 
-pub(crate) use crate::gate::hold::detach;
 use crate::credit::ChargeIds;
+pub(crate) use crate::gate::hold::detach;
 use crate::gate::terms::Plans;
 use crate::respond::{RequestIds, ResponseForDenial};
 use crate::rule::RuleSet;
 use crate::{
-    Clock, CreditLedger, Environment, KeyFormat, KeyHasher, KeySource, KeyStore, Plan, PlanName, RateLimiter, RequestView,
+    Clock, CreditLedger, Environment, KeyFormat, KeyHasher, KeySource, KeyStore, Plan, PlanName, RateLimiter,
+    RequestView,
 };
 
 type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
@@ -67,7 +68,7 @@ pub(crate) struct Core {
     formats: Vec<KeyFormat>,
     literals: Vec<String>,
     hasher: KeyHasher,
-    environments: HashSet<Environment>,
+    environments: Vec<Environment>,
     rules: RuleSet,
     plans: Plans,
     plan_data: HashMap<PlanName, Plan>,

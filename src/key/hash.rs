@@ -4,7 +4,7 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::ConfigError;
 
@@ -35,9 +35,18 @@ impl KeyHash {
     }
 }
 
+impl KeyHash {
+    fn words(&self) -> [u64; 4] {
+        let (words, _) = self.0.as_chunks();
+        [0, 1, 2, 3].map(|place| u64::from_ne_bytes(words[place]))
+    }
+}
+
 impl PartialEq for KeyHash {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        // By words: byte by byte, the barrier of each step costs more than the rest of the look-up.
+        let pairs = self.words().into_iter().zip(other.words());
+        pairs.fold(Choice::from(1), |same, (mine, theirs)| same & mine.ct_eq(&theirs)).into()
     }
 }
 
@@ -84,11 +93,14 @@ impl KeyHasher {
     ///
     /// A pepper of fewer than 16 bytes.
     pub fn hmac_sha256(pepper: &[u8]) -> Result<Self, ConfigError> {
-        let refuse = |problem| ConfigError::new("", problem, "use at least 16 random bytes").in_member("pepper");
+        let refuse =
+            |problem| ConfigError::new("", problem, "use at least 16 random bytes").in_member("pepper");
         if pepper.len() < 16 {
             return Err(refuse("the pepper is too short to be a secret"));
         }
-        Hmac::new_from_slice(pepper).map(|mac| Self(Some(mac))).map_err(|_| refuse("the pepper does not serve"))
+        Hmac::new_from_slice(pepper)
+            .map(|mac| Self(Some(mac)))
+            .map_err(|_| refuse("the pepper does not serve"))
     }
 
     /// The hash of a key's exact bytes.
