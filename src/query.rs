@@ -6,28 +6,36 @@ use percent_encoding::percent_decode_str;
 
 /// The pieces between `&`, each as name and value, both as they were sent. A bare name has no value.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    pieces(query).filter(|piece| !piece.is_empty()).map(|piece| match cut(piece, b'=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (piece, None),
-    })
-}
-
-fn pieces(query: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(query);
-    std::iter::from_fn(move || match cut(rest?, b'&') {
-        Some((piece, behind)) => {
-            rest = Some(behind);
-            Some(piece)
-        }
-        None => rest.take(),
+    std::iter::from_fn(move || {
+        let (pair, behind) = first_pair(rest?);
+        rest = behind;
+        Some(pair)
     })
+    .filter(|(name, value)| !name.is_empty() || value.is_some())
 }
 
-/// What stands before and behind the first such ASCII byte. Pieces of a query are short: a plain loop finds it sooner
-/// than the searcher of `str::split_once` is set up.
-fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
-    let place = text.bytes().position(|byte| byte == at)?;
-    Some((&text[..place], &text[place + 1..]))
+/// The first pair, and what stands behind it. Queries are short: one plain loop is done with them before the searchers
+/// of `str::split` are set up.
+fn first_pair(query: &str) -> ((&str, Option<&str>), Option<&str>) {
+    let (mut equals, mut end) = (None, None);
+    for (place, byte) in query.bytes().enumerate() {
+        if byte == b'&' {
+            end = Some(place);
+            break;
+        }
+        if byte == b'=' && equals.is_none() {
+            equals = Some(place);
+        }
+    }
+    let (piece, rest) = match end {
+        Some(end) => (&query[..end], Some(&query[end + 1..])),
+        None => (query, None),
+    };
+    match equals {
+        Some(place) => ((&piece[..place], Some(&piece[place + 1..])), rest),
+        None => ((piece, None), rest),
+    }
 }
 
 fn is_encoded(sent: &str) -> bool {
@@ -41,7 +49,8 @@ pub(crate) fn decode(sent: &str) -> Cow<'_, [u8]> {
 
 /// Whether a name, as it was sent, stands for this name.
 pub(crate) fn names(sent: &str, name: &str) -> bool {
-    sent == name || (is_encoded(sent) && decode(sent) == name.as_bytes())
+    // What is encoded is longer than what it stands for.
+    sent == name || (sent.len() > name.len() && is_encoded(sent) && decode(sent) == name.as_bytes())
 }
 
 /// The query without the parameters of this name, the others keeping their bytes and order; `None` where it holds

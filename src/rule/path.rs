@@ -5,17 +5,24 @@ use crate::query::decode;
 /// Whether a path has dot segments, empty segments, an encoded slash, or a backslash: such a path is granted nothing,
 /// because what serves it may take it for another.
 pub(crate) fn is_odd(path: &str) -> bool {
-    let mut before = 0;
-    if !path.bytes().any(|byte| is_doubtful(std::mem::replace(&mut before, byte), byte)) {
+    if !is_doubtful(path) {
         return false;
     }
     let segments = path.strip_prefix('/').unwrap_or(path);
     path.contains("//") || segments.split('/').any(is_odd_segment)
 }
 
-/// Whether a byte, with the one before it, occurs in odd paths, though not in them alone: most paths have none.
-fn is_doubtful(before: u8, byte: u8) -> bool {
-    matches!((before, byte), (b'/', b'/' | b'.') | (_, b'%' | b'\\'))
+/// Whether a path has what occurs in odd paths, though not in them alone: most paths have nothing of it.
+fn is_doubtful(path: &str) -> bool {
+    let mut behind_slash = false;
+    for byte in path.bytes() {
+        match byte {
+            b'%' | b'\\' => return true,
+            b'/' | b'.' if behind_slash => return true,
+            _ => behind_slash = byte == b'/',
+        }
+    }
+    false
 }
 
 fn is_odd_segment(segment: &str) -> bool {
