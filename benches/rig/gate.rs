@@ -9,10 +9,9 @@ use tollgate::{
 
 use super::world;
 
-/// A gate with these back ends: the plans, rules and formats of the bench.
+/// A gate with these back ends: the plans, rules and formats of the bench. It lacks a source.
 pub(crate) fn builder(store: MemoryStore, ledger: MemoryLedger) -> GateBuilder {
     let builder = Gate::builder()
-        .source(KeySource::header("X-API-Key").expect("a header"))
         .format(KeyFormat::new(world::PREFIX, Length::exactly(32)).expect("a format"))
         .plan(plan("free", 1, "60 per minute"))
         .plan(plan("starter", 2, "1000000 per minute"))
@@ -22,13 +21,18 @@ pub(crate) fn builder(store: MemoryStore, ledger: MemoryLedger) -> GateBuilder {
     rules().into_iter().fold(builder, GateBuilder::rule)
 }
 
-/// The same with as many keys as this, each of an account of its own.
+/// The source of the bench.
+pub(crate) fn header() -> KeySource {
+    KeySource::header("X-API-Key").expect("a header")
+}
+
+/// The same with a source, and as many keys as this, each of an account of its own.
 pub(crate) fn with_keys(count: usize) -> GateBuilder {
     let (store, ledger) = (MemoryStore::new(), MemoryLedger::new());
     for number in 0..count {
         add(&store, &ledger, record(number, account(number)));
     }
-    builder(store, ledger)
+    builder(store, ledger).source(header())
 }
 
 /// Puts a key in, with a balance that no bench uses up.

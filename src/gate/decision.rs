@@ -6,8 +6,9 @@ use std::task::{Context, Poll, ready};
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
+use crate::account::Breach;
 use crate::gate::admission::{Admission, Entry};
-use crate::gate::denial::Cause;
+use crate::gate::denial::{Cause, Problem};
 use crate::gate::hold::Hold;
 use crate::gate::terms::Terms;
 use crate::gate::{Check, Core, checks};
@@ -15,7 +16,7 @@ use crate::key::{Finding, find_key};
 use crate::ledger::{Charge, Charged};
 use crate::limit::{Draw, Quota, Standing};
 use crate::request::Occurs;
-use crate::rule::{Cost, Uncountable, is_odd};
+use crate::rule::{Ruled, Uncountable, is_odd};
 use crate::{
     Allowance, Credits, Denial, DenialKind, KeyHash, KeyRecord, Now, RequestView, StoreError, StoreFuture,
 };
@@ -154,7 +155,7 @@ impl Decision {
                     ready!(draw(&mut self.drawing, &mut self.standing, known, terms, core, cx))?;
                 }
                 Check::Credits => {
-                    let cost = price(&ruled.rule.cost, terms, view)?;
+                    let cost = price(ruled, terms, view)?;
                     if !cost.is_zero() {
                         ready!(charge(&mut self.charge, cost, known, terms, core, cx))?;
                     }
@@ -211,7 +212,7 @@ impl Decision {
             None => Some(
                 core.plans
                     .terms_of(&record)
-                    .map_err(|unknown| Denial::operator(unknown.to_string()).of_key(Some(record.id)))?,
+                    .map_err(|unknown| Denial::operator(Problem::Unknown(unknown)).of_key(Some(record.id)))?,
             ),
         };
         let outer = view.admitted() == Some(record.id);
@@ -277,11 +278,14 @@ fn draw(
 }
 
 /// What the request costs the account: nothing where its plan has no limit.
-fn price(cost: &Cost, terms: &Terms, view: &RequestView<'_>) -> Result<Credits, Denial> {
-    match cost.of(view.query()) {
+fn price(ruled: &Ruled, terms: &Terms, view: &RequestView<'_>) -> Result<Credits, Denial> {
+    match ruled.rule.cost.of(view.query()) {
         Ok(_) if terms.plan.credits == Allowance::Unlimited => Ok(Credits::ZERO),
         Ok(cost) => Ok(cost),
-        Err(Uncountable::Asked(breach)) => Err(Denial::parameter(breach)),
+        Err(Uncountable::Asked(problem)) => {
+            let parameter = ruled.unit.clone().unwrap_or_default();
+            Err(Denial::parameter(Breach { parameter, problem }))
+        }
         Err(Uncountable::TooMuch) => Err(Denial::of(DenialKind::BadRequest)),
     }
 }
@@ -335,5 +339,5 @@ fn is_preflight(view: &RequestView<'_>) -> bool {
 }
 
 fn no_key_yet() -> Denial {
-    Denial::operator("a check was made before the key was found".into())
+    Denial::operator(Problem::NoKeyYet)
 }
