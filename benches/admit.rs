@@ -16,9 +16,9 @@ use http::HeaderValue;
 use rig::drive::{call, poll_now};
 use rig::{gate, world};
 use tollgate::{
-    Account, Allowance, Charge, ChargeId, Clock, CreditLedger, Credits, Draw, Gate, GateBuilder, KeyFormat, KeyHasher,
-    KeyRecord, KeyStore, Length, MemoryLedger, MemoryLimiter, MemoryStore, QuotaPolicy, Quotas, RateLimiter,
-    RequestView, SystemClock, TollgateLayer,
+    Account, Allowance, Charge, ChargeId, Clock, CreditLedger, Credits, Draw, Gate, GateBuilder, KeyFormat,
+    KeyHasher, KeyRecord, KeyStore, Length, MemoryLedger, MemoryLimiter, MemoryStore, QuotaPolicy, Quotas,
+    RateLimiter, RequestView, SystemClock, TollgateLayer,
 };
 use tower::{Layer, Service, service_fn};
 
@@ -47,7 +47,7 @@ fn outcomes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("request");
     let mut measure = |name: &str, service: &mut dyn FnMut(Request), request: &dyn Fn() -> Request| {
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
-            bencher.iter_batched(request, &mut *service, BatchSize::SmallInput);
+            bencher.iter_batched(request, &mut *service, BatchSize::NumIterations(64));
         });
     };
     let admitted = || world::request(&world::key(0));
@@ -89,7 +89,9 @@ fn key(criterion: &mut Criterion) {
     let plain = KeyFormat::new(world::PREFIX, Length::exactly(32)).expect("a format");
     let summed = plain.clone().with_checksum().expect("there is room");
     group.bench_function("format", |bencher| bencher.iter(|| plain.accepts(black_box(key.as_bytes()))));
-    group.bench_function("format and checksum", |bencher| bencher.iter(|| summed.accepts(black_box(key.as_bytes()))));
+    group.bench_function("format and checksum", |bencher| {
+        bencher.iter(|| summed.accepts(black_box(key.as_bytes())))
+    });
     group.bench_function("hash", |bencher| bencher.iter(|| hasher.hash(black_box(key.as_bytes()))));
     let store = MemoryStore::new();
     store.put_key(gate::record(0, gate::account(0)));
