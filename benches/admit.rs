@@ -4,6 +4,7 @@
 //! cargo bench --bench admit
 //! ```
 #![allow(missing_docs, reason = "criterion's macro makes a public function")]
+#![allow(clippy::expect_used, reason = "what is constant here cannot fail")]
 
 mod rig;
 

@@ -1,5 +1,6 @@
 //! Heap allocations of the gate, counted: none for a request that is let in, three at the most for one that is refused.
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is constant here cannot fail")]
 
 #[path = "../benches/rig/mod.rs"]
 mod rig;

@@ -1,5 +1,6 @@
 //! Memory stays bounded under a flood of unknown keys: nothing is kept of a key that does not exist.
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is constant here cannot fail")]
 
 #[path = "../benches/rig/mod.rs"]
 mod rig;

@@ -215,12 +215,11 @@ impl IntoResponse for Refusal {
             json!({ "title": title, "status": self.status.as_u16(), "detail": self.detail }).to_string();
         let headers = [(CONTENT_TYPE, "application/problem+json"), (CACHE_CONTROL, "no-store")];
         let mut response = (self.status, headers, problem).into_response();
-        match self.status {
-            StatusCode::UNAUTHORIZED => {
-                drop(response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey")))
-            }
-            StatusCode::TOO_MANY_REQUESTS => drop(response.headers_mut().insert(RETRY_AFTER, 60.into())),
-            _ => {}
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"));
+        }
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(RETRY_AFTER, 60.into());
         }
         response
     }
@@ -234,7 +233,7 @@ impl App {
             .map(|number| (Sha256::digest(world::key(number)).into(), Arc::new(Key::new(number))));
         Self {
             database: keys.collect(),
-            cache: Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(3_600)).build(),
+            cache: Cache::builder().max_capacity(100_000).time_to_live(Duration::from_hours(1)).build(),
             routes: routes(),
             caps: vec![("limit", 1_000), ("cursor", 0)],
             per_minute: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MAX)),
@@ -254,7 +253,7 @@ impl Key {
         Self {
             id,
             active: true,
-            expires_at: SystemTime::now() + Duration::from_secs(86_400 * 365),
+            expires_at: SystemTime::now() + Duration::from_hours(24 * 365),
             account,
             scopes: ["quotes:read", "candles:read"].map(str::to_owned).into(),
             paths: ["/v1/quotes/", "/v1/candles/"].map(str::to_owned).into(),

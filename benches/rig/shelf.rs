@@ -1,5 +1,5 @@
-//! What there is on the shelf: tower-http looks whether the key is one, tower_governor limits its rate. No record, no
-//! account, no scope, no credits.
+//! What there is on the shelf: tower-http looks whether the key is one, `tower_governor` limits its rate. No record,
+//! no account, no scope, no credits.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
