@@ -1,5 +1,7 @@
 //! What a plan allows of a request's query.
 
+use std::sync::Arc;
+
 use crate::query;
 
 /// What may be said of one query parameter.
@@ -22,18 +24,18 @@ pub enum Cap {
 /// assert_eq!(caps.at_most("limit"), Some(3));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Caps(Vec<(String, Cap)>);
+pub struct Caps(Vec<(Arc<str>, Cap)>);
 
 impl<I: IntoIterator<Item = (String, Cap)>> From<I> for Caps {
     fn from(caps: I) -> Self {
-        Self(caps.into_iter().collect())
+        Self(caps.into_iter().map(|(parameter, cap)| (parameter.into(), cap)).collect())
     }
 }
 
 /// Which parameter broke its cap, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Breach {
-    pub(crate) parameter: String,
+    pub(crate) parameter: Arc<str>,
     pub(crate) problem: BreachKind,
 }
 
@@ -49,14 +51,14 @@ impl Caps {
     /// The highest value of this parameter, where it is capped.
     pub fn at_most(&self, parameter: &str) -> Option<u64> {
         self.iter().find_map(|(name, cap)| match cap {
-            Cap::AtMost(most) if name == parameter => Some(*most),
+            Cap::AtMost(most) if name == parameter => Some(most),
             _ => None,
         })
     }
 
     /// The parameters with their caps.
-    pub fn iter(&self) -> impl Iterator<Item = &(String, Cap)> {
-        self.0.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Cap)> {
+        self.0.iter().map(|(parameter, cap)| (&**parameter, *cap))
     }
 
     /// Whether nothing is capped.
@@ -67,7 +69,7 @@ impl Caps {
     /// What in this query breaks a cap. The query names are compared as they read percent-decoded once.
     pub(crate) fn breach(&self, query: Option<&str>) -> Option<Breach> {
         let query = query?;
-        self.iter().find_map(|(parameter, cap)| {
+        self.0.iter().find_map(|(parameter, cap)| {
             let problem = match cap {
                 Cap::Forbidden => query::pairs(query)
                     .any(|(sent, _)| query::names(sent, parameter))
@@ -78,7 +80,7 @@ impl Caps {
                     Ok(_) => None,
                 },
             };
-            problem.map(|problem| Breach { parameter: parameter.clone(), problem })
+            problem.map(|problem| Breach { parameter: Arc::clone(parameter), problem })
         })
     }
 }

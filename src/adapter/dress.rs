@@ -2,7 +2,7 @@
 
 use http::header::{CACHE_CONTROL, REFERRER_POLICY, VARY};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use crate::gate::{Admission, Core};
 use crate::{KeySource, query};
@@ -16,8 +16,8 @@ pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core
         if let Some(header) = source.header_name() {
             if core.strip_headers {
                 request.headers_mut().remove(header);
-            } else if let http::header::Entry::Occupied(mut values) = request.headers_mut().entry(header) {
-                values.iter_mut().for_each(|value| value.set_sensitive(true));
+            } else {
+                hide(request.headers_mut(), header);
             }
         }
     }
@@ -25,6 +25,17 @@ pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core
         && let Some(principal) = admission.principal(core)
     {
         request.extensions_mut().insert(principal);
+    }
+}
+
+/// Marks all values of a header as sensitive.
+fn hide(headers: &mut HeaderMap, name: &HeaderName) {
+    if headers.len() > headers.keys_len() {
+        let values = headers.iter_mut().filter(|(named, _)| *named == name);
+        values.for_each(|(_, value)| value.set_sensitive(true));
+    } else if let Some(value) = headers.get_mut(name) {
+        // No header has two values. An entry would reach all of them too, and make room for one more: an allocation.
+        value.set_sensitive(true);
     }
 }
 
@@ -51,11 +62,9 @@ pub(super) fn keep_private(headers: &mut HeaderMap, admission: &Admission, core:
     if source.is_authorization() {
         return;
     }
-    if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
-    }
-    match source.header_value() {
-        Some(name) => drop(headers.append(VARY, name)),
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
+    match source.vary() {
+        Some(name) => drop(headers.append(VARY, name.clone())),
         None => in_query(headers),
     }
 }
@@ -75,9 +84,5 @@ fn in_query(headers: &mut HeaderMap) {
 impl KeySource {
     fn is_authorization(&self) -> bool {
         self.header_name() == Some(&http::header::AUTHORIZATION)
-    }
-
-    fn header_value(&self) -> Option<HeaderValue> {
-        self.header_name().map(|name| HeaderValue::from(name.clone()))
     }
 }

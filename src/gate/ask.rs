@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use crate::account::Breach;
 use crate::gate::Core;
 use crate::gate::denial::Cause;
 use crate::gate::hold::{Hold, detach};
@@ -12,7 +13,7 @@ use crate::gate::terms::Terms;
 use crate::key::{Finding, find_key};
 use crate::ledger::{Charge, Charged};
 use crate::limit::{Draw, Quota, Standing};
-use crate::rule::{Cost, Uncountable};
+use crate::rule::{Ruled, Uncountable};
 use crate::{Allowance, Credits, Denial, DenialKind, KeyRecord, Now, RequestView, StoreError, StoreFuture};
 
 /// What is known once the key is found.
@@ -21,6 +22,8 @@ pub(super) struct Known {
     pub(super) record: Arc<KeyRecord>,
     /// The key's terms, where the record does not point to them.
     pub(super) own: Option<Arc<Terms>>,
+    /// Whether an outer gate has admitted the request for this key.
+    pub(super) outer: bool,
     pub(super) now: Now,
 }
 
@@ -98,11 +101,14 @@ pub(super) fn draw(
 }
 
 /// What the request costs the account: nothing where its plan has no limit.
-pub(super) fn price(cost: &Cost, terms: &Terms, view: &RequestView<'_>) -> Result<Credits, Denial> {
-    match cost.of(view.query()) {
+pub(super) fn price(ruled: &Ruled, terms: &Terms, view: &RequestView<'_>) -> Result<Credits, Denial> {
+    match ruled.rule.cost.of(view.query()) {
         Ok(_) if terms.plan.credits == Allowance::Unlimited => Ok(Credits::ZERO),
         Ok(cost) => Ok(cost),
-        Err(Uncountable::Asked(breach)) => Err(Denial::parameter(breach)),
+        Err(Uncountable::Asked(problem)) => {
+            let parameter = ruled.unit.clone().unwrap_or_default();
+            Err(Denial::parameter(Breach { parameter, problem }))
+        }
         Err(Uncountable::TooMuch) => Err(Denial::of(DenialKind::BadRequest)),
     }
 }

@@ -45,7 +45,7 @@ impl GateBuilder {
             formats: self.formats,
             literals: self.literals,
             hashers: self.hashers,
-            environments: environments.into_iter().collect(),
+            environments,
             rules: RuleSet::new(rules, self.otherwise, &plan_data)?,
             plans: Plans::new(&plan_data, self.quotas)?,
             plan_data,

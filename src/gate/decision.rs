@@ -8,13 +8,14 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use crate::gate::admission::{Admission, Entry};
 use crate::gate::ask::{Charging, Known, charge, draw, price, renew_hash, resume};
+use crate::gate::denial::Problem;
 use crate::gate::hold::Hold;
 use crate::gate::{Check, Core, checks};
 use crate::key::{Finding, find_key};
 use crate::limit::{Quota, Standing};
 use crate::request::Occurs;
 use crate::rule::is_odd;
-use crate::{Credits, Denial, DenialKind, KeyHash, KeyRecord, RequestView, StoreError, StoreFuture};
+use crate::{Denial, DenialKind, KeyHash, KeyRecord, RequestView, StoreError, StoreFuture};
 
 /// Where a decision stands. It borrows nothing: the request is shown to it anew whenever it is polled.
 #[derive(Debug, Default)]
@@ -51,13 +52,10 @@ impl Decision {
                 Err(denial) => return Poll::Ready(Err(denial)),
             }
         }
-        while self.denial.is_none()
-            && let Some(&check) = core.order.get(self.place)
+        if self.denial.is_none()
+            && let Err(denial) = ready!(self.walk(core, cx, view))
         {
-            match ready!(self.make(check, core, cx, view)) {
-                Ok(()) => self.place += 1,
-                Err(denial) => self.refuse(denial),
-            }
+            self.refuse(denial);
         }
         self.end(core, cx, view)
     }
@@ -77,44 +75,64 @@ impl Decision {
         Ok(public || (core.preflights && is_preflight(view)))
     }
 
-    fn make(
+    /// Makes the checks from where the decision stands.
+    fn walk(
         &mut self,
-        check: Check,
         core: &Arc<Core>,
         cx: &mut Context<'_>,
         view: &RequestView<'_>,
     ) -> Poll<Result<(), Denial>> {
-        let ruled = core.rules.at(self.rule);
+        while self.known.is_none() {
+            match core.order.get(self.place) {
+                Some(Check::Format) => self.present(core, view)?,
+                Some(Check::LookUp) => ready!(self.look_up(core, cx, view))?,
+                // The order of checks is validated at start-up: this is never reached, and refuses if it is.
+                _ => return Poll::Ready(Err(no_key_yet())),
+            }
+            self.place += 1;
+        }
+        self.judge(core, cx, view)
+    }
+
+    /// Makes the checks on the key that was found.
+    fn judge(
+        &mut self,
+        core: &Arc<Core>,
+        cx: &mut Context<'_>,
+        view: &RequestView<'_>,
+    ) -> Poll<Result<(), Denial>> {
         let Some((known, terms)) = self.known.as_ref().and_then(|known| Some((known, known.terms(core)?)))
         else {
-            return match check {
-                Check::Format => Poll::Ready(self.present(core, view)),
-                Check::LookUp => self.look_up(core, cx, view),
-                // The order of checks is validated at start-up: this is never reached, and refuses if it is.
-                _ => Poll::Ready(Err(no_key_yet())),
-            };
+            return Poll::Ready(Err(no_key_yet()));
         };
-        let (record, account) = (&known.record, &known.record.account);
-        Poll::Ready(match check {
-            Check::Format | Check::LookUp => Ok(()),
-            Check::KeyStatus => checks::key_status(record, self.hash.as_ref(), known.now.wall()),
-            Check::AccountStatus => checks::account_status(account),
-            Check::Subscription => checks::subscription(account, ruled),
-            Check::Agreements => checks::agreements(account, ruled),
-            Check::Addresses => checks::addresses(record, core, view),
-            Check::Scopes => checks::scopes(record, ruled, self.odd, view.path()),
-            Check::Plan => checks::plan(terms, ruled),
-            Check::Caps => checks::caps(terms, view),
-            // What an outer gate has drawn and charged is neither drawn nor charged again.
-            _ if view.admitted() == Some(record.id) => Ok(()),
-            Check::RateLimits if terms.quotas.is_empty() => Ok(()),
-            Check::RateLimits => return draw(&mut self.drawing, &mut self.standing, known, terms, core, cx),
-            Check::Credits => match price(&ruled.rule.cost, terms, view) {
-                Ok(Credits::ZERO) => Ok(()),
-                Ok(cost) => return charge(&mut self.charge, cost, known, terms, core, cx),
-                Err(denial) => Err(denial),
-            },
-        })
+        let (record, account, ruled) = (&known.record, &known.record.account, core.rules.at(self.rule));
+        while let Some(&check) = core.order.get(self.place) {
+            match check {
+                Check::Format | Check::LookUp => {}
+                Check::KeyStatus => checks::key_status(record, self.hash.as_ref(), known.now.wall())?,
+                Check::AccountStatus => checks::account_status(account)?,
+                Check::Subscription => checks::subscription(account, ruled)?,
+                Check::Agreements => checks::agreements(account, ruled)?,
+                Check::Addresses => checks::addresses(record, core, view)?,
+                Check::Scopes => checks::scopes(record, ruled, self.odd, view.path())?,
+                Check::Plan => checks::plan(terms, ruled)?,
+                Check::Caps => checks::caps(terms, view)?,
+                // What an outer gate has drawn and charged is neither drawn nor charged again.
+                Check::RateLimits | Check::Credits if known.outer => {}
+                Check::RateLimits if terms.quotas.is_empty() => {}
+                Check::RateLimits => {
+                    ready!(draw(&mut self.drawing, &mut self.standing, known, terms, core, cx))?;
+                }
+                Check::Credits => {
+                    let cost = price(ruled, terms, view)?;
+                    if !cost.is_zero() {
+                        ready!(charge(&mut self.charge, cost, known, terms, core, cx))?;
+                    }
+                }
+            }
+            self.place += 1;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// The key that the request presents, if it has the shape of one, as its hash.
@@ -168,15 +186,15 @@ impl Decision {
     }
 
     fn found(&mut self, record: Arc<KeyRecord>, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
-        let own = match core.plans.kept(&record) {
-            Some(_) => None,
-            None => Some(
-                core.plans
-                    .terms_of(&record)
-                    .map_err(|unknown| Denial::operator(unknown.to_string()).of_key(Some(record.id)))?,
-            ),
-        };
-        let known = self.known.insert(Known { record, own, now: core.clock.now() });
+        let own =
+            match core.plans.kept(&record) {
+                Some(_) => None,
+                None => Some(core.plans.terms_of(&record).map_err(|unknown| {
+                    Denial::operator(Problem::Unknown(unknown)).of_key(Some(record.id))
+                })?),
+            };
+        let outer = view.admitted() == Some(record.id);
+        let known = self.known.insert(Known { record, own, outer, now: core.clock.now() });
         let free = core.rules.at(self.rule).rule.cost.is_free();
         checks::early_data(&known.record, core, view, free)
     }
@@ -233,5 +251,5 @@ fn is_preflight(view: &RequestView<'_>) -> bool {
 }
 
 fn no_key_yet() -> Denial {
-    Denial::operator("a check was made before the key was found".into())
+    Denial::operator(Problem::NoKeyYet)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::{Breach, BreachKind};
-use crate::gate::terms::Terms;
+use crate::gate::terms::{Terms, Unknown};
 use crate::rule::Ruled;
 use crate::{Agreement, Credits, KeyId, Quotas, Standing, StoreError};
 
@@ -136,7 +136,27 @@ pub(crate) enum Cause {
         cost: Credits,
     },
     Store(StoreError),
-    Operator(String),
+    Operator(Problem),
+}
+
+/// What the operator has to put right, put into words when the log asks for it.
+#[derive(Debug, Clone)]
+pub(crate) enum Problem {
+    Unknown(Unknown),
+    NoKeyYet,
+    #[cfg(feature = "keygen")]
+    Managed(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(unknown) => unknown.fmt(f),
+            #[cfg(feature = "keygen")]
+            Self::Managed(problem) => f.write_str(problem),
+            Self::NoKeyYet => f.write_str("a check was made before the key was found"),
+        }
+    }
 }
 
 /// A refusal: its kind, and what there is to say of it. It holds nothing of the key's secret.
@@ -171,7 +191,7 @@ impl Denial {
         Self::because(DenialKind::Unavailable, Cause::Store(error))
     }
 
-    pub(crate) fn operator(problem: String) -> Self {
+    pub(crate) fn operator(problem: Problem) -> Self {
         Self::because(DenialKind::Misconfigured, Cause::Operator(problem))
     }
 
@@ -220,8 +240,8 @@ impl Denial {
     }
 
     /// What the operator has to put right: for the log, never for the client.
-    pub fn operator_problem(&self) -> Option<&str> {
-        if let Cause::Operator(problem) = &self.cause { Some(problem) } else { None }
+    pub fn operator_problem(&self) -> Option<String> {
+        if let Cause::Operator(problem) = &self.cause { Some(problem.to_string()) } else { None }
     }
 }
 

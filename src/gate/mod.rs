@@ -23,7 +23,7 @@ pub use admission::{Admission, FinalCost, Outcome, Principal};
 pub use builder::GateBuilder;
 pub use client::TrustedProxies;
 pub(crate) use decision::Decision;
-pub(crate) use denial::Cause;
+pub(crate) use denial::{Cause, Problem};
 pub use denial::{Denial, DenialKind};
 pub(crate) use mounted::{Answering, BodyFault, Call, Mounted};
 pub use order::Check;
@@ -74,7 +74,7 @@ pub(crate) struct Core {
     literals: Vec<String>,
     /// How keys are hashed: the first is for new keys, the others are older.
     hashers: Vec<KeyHasher>,
-    environments: HashSet<Environment>,
+    environments: Vec<Environment>,
     rules: RuleSet,
     plans: Plans,
     plan_data: HashMap<PlanName, Plan>,

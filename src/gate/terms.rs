@@ -22,7 +22,7 @@ pub(crate) struct Plans {
 }
 
 /// What a record names and the configuration does not know.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Unknown {
     Plan(PlanName),
     Quota(String),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256, Sha512};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::ConfigError;
 
@@ -40,9 +40,18 @@ impl KeyHash {
     }
 }
 
+impl KeyHash {
+    fn words(&self) -> [u64; 4] {
+        let (words, _) = self.0.as_chunks();
+        [0, 1, 2, 3].map(|place| u64::from_ne_bytes(words[place]))
+    }
+}
+
 impl PartialEq for KeyHash {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        // By words: byte by byte, the barrier of each step costs more than the rest of the look-up.
+        let pairs = self.words().into_iter().zip(other.words());
+        pairs.fold(Choice::from(1), |same, (mine, theirs)| same & mine.ct_eq(&theirs)).into()
     }
 }
 

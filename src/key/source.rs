@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use http::HeaderName;
 use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue};
 
 use crate::request::Occurs;
 use crate::{ConfigError, PresentedKey, RequestView, query};
@@ -26,7 +26,7 @@ pub struct KeySource(Place);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    Header(HeaderName),
+    Header { name: HeaderName, vary: HeaderValue },
     Authorization { scheme: String, literal: bool },
     Query(String),
 }
@@ -44,7 +44,7 @@ impl KeySource {
             Ok(AUTHORIZATION) => {
                 refuse("this header names a scheme".into(), "write `authorization = \"Bearer\"`")
             }
-            Ok(name) => Ok(Self(Place::Header(name))),
+            Ok(name) => Ok(Self(Place::Header { vary: HeaderValue::from(name.clone()), name })),
             Err(error) => refuse(format!("no header has this name: {error}"), "write one as in `X-API-Key`"),
         }
     }
@@ -94,10 +94,15 @@ impl KeySource {
     /// The header that the key stands in.
     pub(crate) fn header_name(&self) -> Option<&HeaderName> {
         match &self.0 {
-            Place::Header(name) => Some(name),
+            Place::Header { name, .. } => Some(name),
             Place::Authorization { .. } => Some(&AUTHORIZATION),
             Place::Query(_) => None,
         }
+    }
+
+    /// The header of its own that the key stands in, as `Vary` names it.
+    pub(crate) fn vary(&self) -> Option<&HeaderValue> {
+        if let Place::Header { vary, .. } = &self.0 { Some(vary) } else { None }
     }
 
     /// The query parameter that the key stands in.
@@ -112,7 +117,7 @@ impl KeySource {
 
     fn find<'a>(&self, view: &RequestView<'a>) -> Finding<'a> {
         match &self.0 {
-            Place::Header(name) => match view.field(name) {
+            Place::Header { name, .. } => match view.field(name) {
                 Occurs::Never => Finding::Absent,
                 Occurs::Once(value) => Finding::Key(PresentedKey::borrowed(value)),
                 Occurs::Often => Finding::Twice,
@@ -130,7 +135,7 @@ impl KeySource {
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Header(name) => write!(f, "header {name}"),
+            Place::Header { name, .. } => write!(f, "header {name}"),
             Place::Authorization { scheme, .. } => write!(f, "authorization {scheme}"),
             Place::Query(name) => write!(f, "query {name}"),
         }

@@ -38,7 +38,41 @@ struct State {
     due: Option<Timestamp>,
     /// When the balance was opened by hand; a grant counts from there.
     opened: Option<Timestamp>,
-    open: HashMap<ChargeId, Credits, BuildHasherDefault<ByNumber>>,
+    open: Open,
+}
+
+/// The open charges of an account. Mostly there is one, which needs no map.
+#[derive(Debug, Default)]
+struct Open {
+    one: Option<(ChargeId, Credits)>,
+    others: HashMap<ChargeId, Credits, BuildHasherDefault<ByNumber>>,
+}
+
+impl Open {
+    fn holds(&self, id: ChargeId) -> bool {
+        self.one.is_some_and(|(one, _)| one == id)
+            || (!self.others.is_empty() && self.others.contains_key(&id))
+    }
+
+    fn insert(&mut self, id: ChargeId, amount: Credits) {
+        if self.one.is_none() {
+            self.one = Some((id, amount));
+        } else {
+            self.others.insert(id, amount);
+        }
+    }
+
+    fn remove(&mut self, id: ChargeId) -> Option<Credits> {
+        match self.one.take_if(|(one, _)| *one == id) {
+            Some((_, amount)) => Some(amount),
+            None if self.others.is_empty() => None,
+            None => self.others.remove(&id),
+        }
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.one.is_some()) + self.others.len()
+    }
 }
 
 /// Hashes a charge id by its number alone: ids of one process differ in nothing else.
@@ -135,7 +169,7 @@ impl State {
         if let Allowance::Grant(grant) = charge.allowance {
             self.grant(grant, charge.now.wall());
         }
-        if self.open.contains_key(&charge.id) {
+        if self.open.holds(charge.id) {
             return Charged::Posted { balance: Some(self.balance) };
         }
         match self.balance.checked_sub(charge.amount) {
@@ -149,7 +183,7 @@ impl State {
     }
 
     fn close(&mut self, id: ChargeId, cost: Credits) {
-        if let Some(taken) = self.open.remove(&id) {
+        if let Some(taken) = self.open.remove(id) {
             let back = taken.checked_sub(cost).unwrap_or_default();
             self.balance = self.balance.checked_add(back).unwrap_or(Credits::MAX);
         }

@@ -180,6 +180,9 @@ impl Sheet {
 
     /// Writes what came from outside, so that a JSON string holds it.
     fn push_escaped(&mut self, text: &str) {
+        if !text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f | 0x7f)) {
+            return self.push(text);
+        }
         for character in text.chars() {
             match character {
                 '"' | '\\' => self.push_shown(format_args!("\\{character}")),

@@ -5,13 +5,24 @@ use crate::query::decode;
 /// Whether a path has dot segments, empty segments, an encoded slash, or a backslash: such a path is granted nothing,
 /// because what serves it may take it for another.
 pub(crate) fn is_odd(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    let doubtful = |pair: &[u8]| pair[0] == b'/' && (pair[1] == b'/' || pair[1] == b'.');
-    if !bytes.windows(2).any(doubtful) && !bytes.iter().any(|&byte| byte == b'%' || byte == b'\\') {
+    if !is_doubtful(path) {
         return false;
     }
     let segments = path.strip_prefix('/').unwrap_or(path);
     path.contains("//") || segments.split('/').any(is_odd_segment)
+}
+
+/// Whether a path has what occurs in odd paths, though not in them alone: most paths have nothing of it.
+fn is_doubtful(path: &str) -> bool {
+    let mut behind_slash = false;
+    for byte in path.bytes() {
+        match byte {
+            b'%' | b'\\' => return true,
+            b'/' | b'.' if behind_slash => return true,
+            _ => behind_slash = byte == b'/',
+        }
+    }
+    false
 }
 
 fn is_odd_segment(segment: &str) -> bool {

@@ -188,7 +188,7 @@ impl Rule {
 #[derive(Debug)]
 pub(crate) enum Uncountable {
     /// The number is above the highest, or is none.
-    Asked(crate::account::Breach),
+    Asked(crate::account::BreachKind),
     /// The product does not fit.
     TooMuch,
 }
@@ -201,17 +201,16 @@ impl Cost {
 
     /// What a request with this query costs.
     pub(crate) fn of(&self, query: Option<&str>) -> Result<Credits, Uncountable> {
-        use crate::account::{Breach, BreachKind};
+        use crate::account::BreachKind;
 
         let (parameter, each, default, most) = match self {
             Self::Fixed(cost) => return Ok(*cost),
             Self::PerUnit { parameter, each, default, most } => (parameter, each, default, most),
         };
-        let breach = |problem| Uncountable::Asked(Breach { parameter: parameter.clone(), problem });
-        let asked = query.map_or(Ok(None), |query| number(query, parameter)).map_err(breach)?;
+        let asked = query.map_or(Ok(None), |query| number(query, parameter)).map_err(Uncountable::Asked)?;
         let units = asked.unwrap_or(*default);
         if units > *most {
-            return Err(breach(BreachKind::Above(*most)));
+            return Err(Uncountable::Asked(BreachKind::Above(*most)));
         }
         each.checked_mul(units).ok_or(Uncountable::TooMuch)
     }

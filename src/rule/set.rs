@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use matchit::Router;
 
-use crate::{ConfigError, Plan, PlanName, Rule};
+use crate::{ConfigError, Cost, Plan, PlanName, Rule};
 
 /// A rule with what its plans come to.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Ruled {
     pub(crate) min_rank: Option<u32>,
     /// The scopes it names, as an error tells them.
     pub(crate) required_scope: Option<String>,
+    /// The parameter that its cost goes by, as a refusal names it.
+    pub(crate) unit: Option<Arc<str>>,
 }
 
 impl Ruled {
@@ -30,7 +32,12 @@ impl Ruled {
             })?),
         };
         let required_scope = rule.scopes.wording();
-        Ok(Self { rule, min_rank, required_scope })
+        let unit = if let Cost::PerUnit { parameter, .. } = &rule.cost {
+            Some(parameter.as_str().into())
+        } else {
+            None
+        };
+        Ok(Self { rule, min_rank, required_scope, unit })
     }
 }
 

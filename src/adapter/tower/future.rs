@@ -167,16 +167,14 @@ where
                         serving.admission.begin();
                     }
                     let result = ready!(future.poll(cx));
-                    match served(serving.take(), result) {
-                        Ok((closing, response)) => State::Closing { closing, response: Some(response) },
-                        Err(error) => return Poll::Ready(Err(error)),
+                    let (mut closing, response) = served(serving.take(), result)?;
+                    match closed(&mut closing, cx) {
+                        Poll::Ready(()) => return Poll::Ready(Ok(response.map(ResponseBody::served))),
+                        Poll::Pending => State::Closing { closing, response: Some(response) },
                     }
                 }
                 Projected::Closing { closing, response } => {
-                    // A charge that cannot be closed stays open, for the ledger's sweep; the answer is given all the same.
-                    if let Err(error) = ready!(Pin::new(closing).poll(cx)) {
-                        trace::unsettled(&error);
-                    }
+                    ready!(closed(closing, cx));
                     let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response.map(ResponseBody::served)));
                 }
@@ -214,6 +212,14 @@ where
         Ok(admission) => serve(&gate.0, &mut service, request, admission),
         Err(denial) => State::Refused { response: Some(refuse(&gate.0, &request, &denial)) },
     })
+}
+
+/// Closes a charge. One that cannot be closed stays open, for the ledger's sweep; the answer is given all the same.
+fn closed(closing: &mut StoreFuture<()>, cx: &mut Context<'_>) -> Poll<()> {
+    if let Err(error) = ready!(Pin::new(closing).poll(cx)) {
+        trace::unsettled(&error);
+    }
+    Poll::Ready(())
 }
 
 /// What becomes of the charge when the service has answered or failed.

@@ -3,10 +3,10 @@
 mod bucket;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard};
 
-use bucket::{Bucket, Verdict};
+use bucket::{Bucket, Verdict, Windows};
 use smallvec::SmallVec;
 
 use crate::limit::{Draw, Quota, RateLimiter, Standing};
@@ -130,22 +130,32 @@ impl MemoryLimiter {
     }
 }
 
+/// Takes a cell from every window of these groups, if all have one.
+fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Quota {
+    let mut verdict = Verdict::default();
+    for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
+        windows.test(group.policies(), draw.now.ticks(), &mut verdict);
+    }
+    if verdict.admits() {
+        locked.iter_mut().for_each(|windows| windows.take());
+    }
+    verdict.into_quota()
+}
+
 impl RateLimiter for MemoryLimiter {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+        // One group is what most keys have: it needs no lists.
+        if let [group] = draw.quotas.groups() {
+            let drawn = self.find(draw, group).map(|held| draw_from(&mut [held.bucket().lock()], draw));
+            return StoreFuture::from(drawn);
+        }
         let held = match self.held(draw) {
             Ok(held) => held,
             Err(error) => return StoreFuture::failed(error),
         };
         // Groups are in one order everywhere, so that two draws cannot wait for each other.
         let mut locked: PerGroup<_> = held.iter().map(|held| held.bucket().lock()).collect();
-        let mut verdict = Verdict::default();
-        for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
-            windows.test(group.policies(), draw.now.ticks(), &mut verdict);
-        }
-        if verdict.admits() {
-            locked.iter_mut().for_each(|windows| windows.take());
-        }
-        StoreFuture::ready(verdict.into_quota())
+        StoreFuture::ready(draw_from(&mut locked, draw))
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {

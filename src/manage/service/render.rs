@@ -5,7 +5,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::gate::Cause;
+use crate::gate::{Cause, Problem};
 use crate::manage::{KeyPage, KeyView, ManageError};
 use crate::{Denial, DenialKind, Timestamp};
 
@@ -89,7 +89,7 @@ pub(super) fn denial(error: ManageError) -> Denial {
             Denial::because(DenialKind::TooWide, member(name.into(), String::new()))
         }
         ManageError::Dead | ManageError::Contended => Denial::of(DenialKind::Conflict),
-        ManageError::Misconfigured(problem) => Denial::operator(problem),
+        ManageError::Misconfigured(problem) => Denial::operator(Problem::Managed(problem)),
         // Without randomness there is no key: later there may be.
         ManageError::Randomness(error) => Denial::store(crate::StoreError::unavailable(error)),
         ManageError::Store(error) => Denial::store(error),

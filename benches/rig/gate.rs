@@ -1,0 +1,98 @@
+//! The gate of this crate, with every check at work.
+
+use std::sync::Arc;
+
+use tollgate::{
+    Account, Allowance, Cap, Clock, Cost, Credits, Gate, GateBuilder, KeyFormat, KeyHasher, KeyId, KeyRecord,
+    KeySource, Length, MemoryLedger, MemoryStore, Plan, Rule, ScopeRule, Subscription, SystemClock,
+};
+
+use super::world;
+
+/// A gate with these back ends: the plans, rules and formats of the bench. It lacks a source.
+pub(crate) fn builder(store: MemoryStore, ledger: MemoryLedger) -> GateBuilder {
+    let builder = Gate::builder()
+        .format(KeyFormat::new(world::PREFIX, Length::exactly(32)).expect("a format"))
+        .plan(plan("free", 1, "60 per minute"))
+        .plan(plan("starter", 2, "1000000 per minute"))
+        .plan(plan("pro", 3, "1000000000 per minute"))
+        .store(store)
+        .ledger(ledger);
+    rules().into_iter().fold(builder, GateBuilder::rule)
+}
+
+/// The source of the bench.
+pub(crate) fn header() -> KeySource {
+    KeySource::header("X-API-Key").expect("a header")
+}
+
+/// The same with a source, and as many keys as this, each of an account of its own.
+pub(crate) fn with_keys(count: usize) -> GateBuilder {
+    let (store, ledger) = (MemoryStore::new(), MemoryLedger::new());
+    for number in 0..count {
+        add(&store, &ledger, record(number, account(number)));
+    }
+    builder(store, ledger).source(header())
+}
+
+/// Puts a key in, with a balance that no bench uses up.
+pub(crate) fn add(store: &MemoryStore, ledger: &MemoryLedger, record: KeyRecord) {
+    ledger.set_balance(record.account.id.as_str(), Credits::MAX, SystemClock::new().now().wall());
+    store.put_key(record);
+}
+
+/// An account that meets every rule.
+pub(crate) fn account(number: usize) -> Account {
+    let mut account = Account::new(format!("acct_{number}"), "pro");
+    account.subscription = Some(Subscription::Active);
+    account.agreements = ["terms".into(), "market-data".into()].into();
+    account
+}
+
+/// A restricted key that meets every rule.
+pub(crate) fn record(number: usize, account: Account) -> KeyRecord {
+    let id = KeyId::from_bytes((number as u128).to_be_bytes());
+    let hash = KeyHasher::sha256().hash(world::key(number).as_bytes());
+    let mut record = KeyRecord::new(id, hash, Arc::new(account));
+    record.expires_at = Some("2099-12-31T00:00:00Z".parse().expect("a moment"));
+    record.scopes = Some(vec!["quotes:read".into(), "candles:read".into()]);
+    record.paths =
+        Some(vec!["/v1/quotes/*".parse().expect("a path"), "/v1/candles/*".parse().expect("a path")]);
+    record.allowlist =
+        Some(["198.51.100.0/24", "203.0.113.0/24"].map(|net| net.parse().expect("a network")).into());
+    record
+}
+
+fn plan(name: &str, rank: u32, per_minute: &str) -> Plan {
+    let mut plan = Plan::new(name);
+    plan.rank = Some(rank);
+    plan.quotas = [per_minute, "4000000000 per day"].map(|quota| quota.parse().expect("a quota")).into();
+    plan.credits = Allowance::None;
+    plan.caps = [("limit".to_owned(), Cap::AtMost(1_000)), ("cursor".to_owned(), Cap::Forbidden)].into();
+    plan
+}
+
+fn rules() -> Vec<Rule> {
+    let mut health = Rule::new("GET /health").expect("a route");
+    health.public = true;
+    let guarded = [
+        ("GET /v1/candles/{symbol}", "candles:read", 1),
+        ("GET /v1/quotes/{symbol}", "quotes:read", 1),
+        ("GET /v1/trades/{symbol}", "trades:read", 2),
+        ("GET /v1/news", "news:read", 1),
+        ("GET /v1/backtests/{id}", "backtests:read", 1),
+        ("POST /v1/backtests", "backtests:write", 10),
+    ];
+    let guarded = guarded.map(|(route, scope, cost)| guarded_rule(route, scope, cost));
+    [health].into_iter().chain(guarded).collect()
+}
+
+fn guarded_rule(route: &str, scope: &str, cost: u64) -> Rule {
+    let mut rule = Rule::new(route).expect("a route");
+    rule.scopes = ScopeRule::AnyOf(vec![scope.into()]);
+    rule.cost = Cost::Fixed(Credits::new(cost));
+    rule.min_plan = Some("starter".into());
+    rule.agreements = vec!["terms".into()];
+    rule.subscription = true;
+    rule
+}

@@ -1,0 +1,217 @@
+//! Heap allocations of the gate, counted: none for a request that is let in, three at the most for one that is refused.
+#![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is constant here cannot fail")]
+
+#[path = "../benches/rig/mod.rs"]
+mod rig;
+
+use std::sync::{Arc, Mutex};
+
+use allocation_counter::measure;
+use axum::extract::Request;
+use http::{HeaderValue, Method};
+use rig::drive::call;
+use rig::{gate, world};
+use tollgate::{
+    AccountStatus, Clock, Credits, DenialKind as Kind, GateBuilder, KeyHash, KeyRecord, KeySource, KeyStatus,
+    KeyStore, MemoryLedger, MemoryStore, StoreError, StoreFuture, SystemClock, TollgateLayer, TrustedProxies,
+};
+use tower::{Layer, Service, service_fn};
+
+/// The most that any refusal may allocate.
+const REFUSAL: u64 = 3;
+
+/// The allocations of one request, when all that is made once has been made.
+fn allocations<S: Service<Request>>(mut service: S, request: impl Fn() -> Request) -> u64 {
+    for _ in 0..3 {
+        drop(call(&mut service, request()));
+    }
+    let request = request();
+    measure(|| drop(call(&mut service, request))).count_total
+}
+
+fn behind(gate: GateBuilder) -> impl Service<Request> {
+    let gate = gate.build().expect("the gate is complete");
+    TollgateLayer::new(gate).layer(service_fn(world::handler))
+}
+
+fn admitted() -> Request {
+    world::request(&world::key(0))
+}
+
+#[test]
+fn a_request_that_is_let_in_allocates_nothing_without_a_principal_and_one_extension_with_it() {
+    let bare = allocations(service_fn(world::handler), admitted);
+    assert_eq!(allocations(behind(gate::with_keys(4).without_principal()), admitted), bare);
+    // The request has extensions already, so that the principal's box is all that an insert allocates.
+    assert_eq!(allocations(behind(gate::with_keys(4)), admitted), bare + 1);
+}
+
+#[test]
+fn a_request_with_as_many_headers_as_its_map_has_room_for_allocates_nothing_either() {
+    let full = || {
+        let mut request = admitted();
+        while request.headers().len() < request.headers().capacity() {
+            let name = format!("x-filler-{}", request.headers().len());
+            request
+                .headers_mut()
+                .insert(http::HeaderName::try_from(name).unwrap(), HeaderValue::from_static("1"));
+        }
+        request
+    };
+    let bare = allocations(service_fn(world::handler), full);
+    assert_eq!(allocations(behind(gate::with_keys(4).without_principal()), full), bare);
+}
+
+/// A request that is refused.
+struct Refused {
+    kind: Kind,
+    source: fn() -> KeySource,
+    request: fn() -> Request,
+    record: fn(&mut KeyRecord),
+    gate: fn(GateBuilder) -> GateBuilder,
+    balance: u64,
+}
+
+/// One that would be let in, to be changed in what it is refused for.
+fn refused(kind: Kind) -> Refused {
+    Refused {
+        kind,
+        source: gate::header,
+        request: admitted,
+        record: |_| {},
+        gate: |gate| gate,
+        balance: 1_000,
+    }
+}
+
+fn asking(kind: Kind, request: fn() -> Request) -> Refused {
+    Refused { request, ..refused(kind) }
+}
+
+fn of_record(kind: Kind, record: fn(&mut KeyRecord)) -> Refused {
+    Refused { record, ..refused(kind) }
+}
+
+fn bearer() -> KeySource {
+    KeySource::authorization("Bearer").unwrap()
+}
+
+fn with_header(name: &'static str, value: &'static str) -> Request {
+    let mut request = world::keyless(world::ROUTE);
+    request.headers_mut().append(name, HeaderValue::from_static(value));
+    request
+}
+
+fn with_route(route: &str) -> Request {
+    let mut request = admitted();
+    *request.uri_mut() = route.parse().unwrap();
+    request
+}
+
+fn account(record: &mut KeyRecord) -> &mut tollgate::Account {
+    Arc::get_mut(&mut record.account).expect("the account is not shared yet")
+}
+
+/// A store that cannot be reached.
+#[derive(Debug)]
+struct Down(StoreError);
+
+impl KeyStore for Down {
+    fn find(&self, _: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        StoreFuture::failed(self.0.clone())
+    }
+}
+
+fn of_request() -> Vec<Refused> {
+    vec![
+        asking(Kind::Missing, || world::keyless(world::ROUTE)),
+        Refused {
+            source: bearer,
+            ..asking(Kind::Malformed, || with_header("authorization", "Basic dXNlcjpwYXNz"))
+        },
+        asking(Kind::InvalidFormat, || with_header("x-api-key", "nonsense")),
+        asking(Kind::Unknown, || world::request(&world::key(7))),
+        asking(Kind::Duplicate, || {
+            let mut request = admitted();
+            request.headers_mut().append("x-api-key", HeaderValue::from_static("another"));
+            request
+        }),
+        asking(Kind::MethodNotAllowed, || {
+            let mut request = admitted();
+            *request.method_mut() = Method::TRACE;
+            request
+        }),
+        asking(Kind::BadRequest, || with_route("*")),
+        asking(Kind::NotGranted, || with_route("/v1/candles/../x")),
+        asking(Kind::ParameterForbidden, || with_route("/v1/candles/BTC?cursor=1")),
+        asking(Kind::ParameterAboveCap, || with_route("/v1/candles/BTC?limit=1001")),
+        asking(Kind::ParameterUnreadable, || with_route("/v1/candles/BTC?limit=many")),
+    ]
+}
+
+fn of_key() -> Vec<Refused> {
+    vec![
+        of_record(Kind::Revoked, |record| record.status = KeyStatus::Revoked),
+        of_record(Kind::Paused, |record| record.status = KeyStatus::Paused),
+        of_record(Kind::Expired, |record| record.expires_at = Some("2020-01-01T00:00:00Z".parse().unwrap())),
+        of_record(Kind::AddressNotAllowed, |record| record.allowlist = Some(Vec::new())),
+        of_record(Kind::ScopeRequired, |record| record.scopes = Some(Vec::new())),
+        of_record(Kind::AccountSuspended, |record| account(record).status = AccountStatus::Suspended),
+        of_record(Kind::AccountDeleted, |record| account(record).status = AccountStatus::Deleted),
+        of_record(Kind::SubscriptionRequired, |record| account(record).subscription = None),
+        of_record(Kind::AgreementRequired, |record| account(record).agreements.clear()),
+        of_record(Kind::PlanRequired, |record| account(record).plan = "free".into()),
+        of_record(Kind::Misconfigured, |record| account(record).plan = "unheard-of".into()),
+        of_record(Kind::RateLimited, |record| record.quotas = Some(vec!["1 per day".parse().unwrap()])),
+        Refused { balance: 0, ..refused(Kind::CreditsExhausted) },
+        Refused {
+            request: || {
+                let mut request = admitted();
+                request.headers_mut().insert("early-data", HeaderValue::from_static("1"));
+                request
+            },
+            gate: |gate| gate.trusted_proxies(TrustedProxies::new(["203.0.113.0/24".parse().unwrap()])),
+            ..refused(Kind::TooEarly)
+        },
+        Refused { gate: |gate| gate.store(Down(StoreError::timed_out())), ..refused(Kind::Unavailable) },
+    ]
+}
+
+/// The allocations of a refusal, and the kind that it is of.
+fn measure_refusal(case: &Refused) -> (Option<Kind>, u64) {
+    let (store, ledger) = (MemoryStore::new(), MemoryLedger::new());
+    let mut record = gate::record(0, gate::account(0));
+    (case.record)(&mut record);
+    let now = SystemClock::new().now().wall();
+    ledger.set_balance(record.account.id.as_str(), Credits::new(case.balance), now);
+    store.put_key(record);
+    let seen = Arc::new(Mutex::new(None));
+    let kind = Arc::clone(&seen);
+    let builder = gate::builder(store, ledger)
+        .source((case.source)())
+        .on_denial(move |denial| *kind.lock().unwrap() = Some(denial.kind()));
+    let allocated = allocations(behind((case.gate)(builder)), case.request);
+    (*seen.lock().unwrap(), allocated)
+}
+
+#[test]
+fn a_refusal_allocates_three_times_at_the_most() {
+    let mut above = Vec::new();
+    for case in of_request().into_iter().chain(of_key()) {
+        let (kind, allocated) = measure_refusal(&case);
+        assert_eq!(kind, Some(case.kind));
+        println!("{:<24} {allocated}", case.kind.name());
+        if allocated > REFUSAL {
+            above.push((case.kind, allocated));
+        }
+    }
+    assert!(above.is_empty(), "above {REFUSAL}: {above:?}");
+}
+
+#[test]
+fn a_second_challenge_is_a_line_of_its_own_and_one_allocation_more() {
+    let missing =
+        Refused { gate: |gate| gate.source(bearer()), ..asking(Kind::Missing, || world::keyless("/")) };
+    assert_eq!(measure_refusal(&missing), (Some(Kind::Missing), REFUSAL + 1));
+}
