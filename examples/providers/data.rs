@@ -73,7 +73,8 @@ pub(crate) struct KeyData {
     /// The key itself.
     pub(crate) secret: String,
     account: String,
-    status: String,
+    /// `active`, `revoked` or `paused`.
+    pub(crate) status: String,
     expires_at: Option<String>,
     scopes: Option<Vec<String>>,
     paths: Option<Vec<String>>,
