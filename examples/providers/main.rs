@@ -104,7 +104,9 @@ async fn serve(servers: Vec<(SocketAddr, Server)>) -> Result<(), Fault> {
     let (stop, stopped) = watch::channel(false);
     let mut running = JoinSet::new();
     for (listener, server) in bound {
+        let greeting = server.greeting(listener.local_addr()?);
         running.spawn(server.run(listener, stopped.clone()));
+        server::print(&greeting);
     }
     tokio::select! {
         () = interrupted => {}

@@ -98,8 +98,9 @@ impl Seed {
         let clock = |now| format!("  # the file's clock starts at {now}; here the real one holds");
         let keys = self.keys.iter().map(|(name, secret)| format!("  key {name:width$}  {secret}"));
         let requests = self.requests.iter().flat_map(|(shows, curl)| {
-            let fill =
-                |curl: String, (name, secret): &(String, String)| curl.replace(&format!("{{{name}}}"), secret);
+            let fill = |curl: String, (name, secret): &(String, String)| {
+                curl.replace(&format!("{{{name}}}"), secret)
+            };
             let curl = self.keys.iter().fold(curl.replace("{base}", base), fill);
             [format!("  # {shows}"), format!("  curl -i {curl}")]
         });

@@ -43,14 +43,18 @@ impl Server {
         Ok(Self { name: provider.name, app, seed })
     }
 
+    /// The line that says that it is ready, what to try, and an empty line.
+    pub(crate) fn greeting(&self, address: SocketAddr) -> String {
+        let base = format!("http://{address}");
+        format!("listening {} {base}\n{}\n\n", self.name, self.seed.guide(&base))
+    }
+
     /// Serves until it is told to stop, and until what it is at by then is answered.
     pub(crate) async fn run(
         self,
         listener: TcpListener,
         mut stop: watch::Receiver<bool>,
     ) -> std::io::Result<()> {
-        let base = format!("http://{}", listener.local_addr()?);
-        print(&format!("listening {} {base}\n{}\n", self.name, self.seed.guide(&base)));
         let service = self.app.into_make_service_with_connect_info::<SocketAddr>();
         let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
         axum::serve(listener, service).with_graceful_shutdown(stopped).await
@@ -78,7 +82,7 @@ async fn fail_on_demand(request: Request, next: Next) -> Response {
 }
 
 /// Prints at once and as a whole; nobody may be reading, which is no reason to stop.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
