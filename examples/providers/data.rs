@@ -72,7 +72,8 @@ pub(crate) struct KeyData {
     id: String,
     /// The key itself.
     pub(crate) secret: String,
-    account: String,
+    /// Whose it is.
+    pub(crate) account: String,
     /// `active`, `revoked` or `paused`.
     pub(crate) status: String,
     expires_at: Option<String>,

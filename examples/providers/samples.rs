@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tollgate::{KeyFormat, KeyId};
 
-use crate::data::{Data, Fault};
+use crate::data::{Data, Fault, KeyData};
 
 /// The built-in samples of a provider, its keys yet without secrets.
 #[derive(Debug, Deserialize)]
@@ -79,13 +79,12 @@ impl Samples {
 
     /// A data file, with the sample request for the first of its keys that is active.
     pub(crate) fn seed_from(self, data: Data) -> Seed {
-        let name = |place: usize| format!("key-{}", place + 1);
-        let keys =
-            data.keys.iter().enumerate().map(|(place, key)| (name(place), key.secret.clone())).collect();
-        let active = data.keys.iter().position(|key| key.status == "active");
-        let request = |place| {
-            let curl = self.request.replace("{key}", &format!("{{{}}}", name(place)));
-            (format!("{} is active", name(place)), curl)
+        let name = |(place, key): (usize, &KeyData)| format!("{}-{}", key.account, place + 1);
+        let keys = data.keys.iter().enumerate().map(|key| (name(key), key.1.secret.clone())).collect();
+        let active = data.keys.iter().enumerate().find(|(_, key)| key.status == "active");
+        let request = |key| {
+            let name = name(key);
+            (format!("{name} is active"), self.request.replace("{key}", &format!("{{{name}}}")))
         };
         Seed { keys, requests: active.map(request).into_iter().collect(), data }
     }
