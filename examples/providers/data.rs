@@ -72,8 +72,10 @@ pub(crate) struct KeyData {
     id: String,
     /// The key itself.
     pub(crate) secret: String,
-    account: String,
-    status: String,
+    /// Whose it is.
+    pub(crate) account: String,
+    /// `active`, `revoked` or `paused`.
+    pub(crate) status: String,
     expires_at: Option<String>,
     scopes: Option<Vec<String>>,
     paths: Option<Vec<String>>,

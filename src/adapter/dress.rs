@@ -12,6 +12,11 @@ pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core
     for source in &core.sources {
         if let Some(parameter) = source.parameter() {
             strip_parameter(request.uri_mut(), parameter);
+            // An axum router in front of the gate has put the address as sent aside for handlers.
+            #[cfg(feature = "axum")]
+            if let Some(axum::extract::OriginalUri(uri)) = request.extensions_mut().get_mut() {
+                strip_parameter(uri, parameter);
+            }
         }
         if let Some(header) = source.header_name() {
             if core.strip_headers {

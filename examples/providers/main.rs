@@ -1,0 +1,138 @@
+//! Five providers of market data, each from one configuration file, each a real HTTP server:
+//! `cargo run --example providers --features axum`. Options: `--help`.
+
+mod backquant;
+mod data;
+mod kwery;
+mod market;
+mod options;
+mod provider;
+mod quantconomy;
+mod quantdata;
+mod samples;
+mod server;
+mod vectrade;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use data::{Data, Fault};
+use options::Options;
+use provider::{PROVIDERS, Provider};
+use server::Server;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// The command line asks for what cannot be.
+const USAGE: u8 = 2;
+
+/// How long requests may still take when the servers are told to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let complain = |fault: Fault, code| {
+        eprintln!("providers: {fault}");
+        ExitCode::from(code)
+    };
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let options = match Options::parse(words) {
+        Ok(options) if options.help => {
+            print!("{}", options::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Ok(options) => options,
+        Err(fault) => return complain(fault.into(), USAGE),
+    };
+    let servers = match servers(&options) {
+        Ok(servers) => servers,
+        Err(fault) => return complain(fault, USAGE),
+    };
+    match serve(servers).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => complain(fault, 1),
+    }
+}
+
+/// The servers that were asked for, each with where it listens.
+fn servers(options: &Options) -> Result<Vec<(SocketAddr, Server)>, Fault> {
+    let mut data = options.data.as_deref().map(|file| read_data(file, options.only)).transpose()?;
+    let server = |provider: &Provider| {
+        let own = data.take_if(|data| data.provider == provider.name);
+        let address = options.listen.unwrap_or((Ipv4Addr::LOCALHOST, provider.port).into());
+        Ok((address, Server::new(provider, own, &options.trusted_proxies)?))
+    };
+    let asked = |provider: &&Provider| options.only.is_none_or(|only| only.name == provider.name);
+    PROVIDERS.iter().filter(asked).map(server).collect()
+}
+
+/// A data file, which must be for a provider that is served.
+fn read_data(file: &Path, only: Option<&Provider>) -> Result<Data, Fault> {
+    let told = |fault: Fault| format!("--data: failed to read {} since {fault}", file.display());
+    let read = || Ok(serde_json::from_str::<Data>(&std::fs::read_to_string(file)?)?);
+    let data = read().map_err(told)?;
+    if provider::named(&data.provider).is_none() {
+        let (name, names) = (&data.provider, provider::names());
+        return Err(told(format!("it is for `{name}`, and there are {names}").into()).into());
+    }
+    match only {
+        Some(only) if only.name != data.provider => Err(format!(
+            "--data: {} is for {}, and --only names {}",
+            file.display(),
+            data.provider,
+            only.name
+        )
+        .into()),
+        _ => Ok(data),
+    }
+}
+
+/// Serves until Ctrl-C.
+async fn serve(servers: Vec<(SocketAddr, Server)>) -> Result<(), Fault> {
+    let mut bound = Vec::new();
+    for (address, server) in servers {
+        let listener = TcpListener::bind(address).await;
+        bound.push((
+            listener.map_err(|error| format!("failed to listen on {address} since {error}"))?,
+            server,
+        ));
+    }
+    let interrupted = interruption()?;
+    let (stop, stopped) = watch::channel(false);
+    let mut running = JoinSet::new();
+    for (listener, server) in bound {
+        let greeting = server.greeting(listener.local_addr()?);
+        running.spawn(server.run(listener, stopped.clone()));
+        server::print(&greeting);
+    }
+    tokio::select! {
+        () = interrupted => {}
+        Some(ended) = running.join_next() => ended??,
+    }
+    stop.send_replace(true);
+    // A client that holds a request open does not hold up the end.
+    drop(tokio::time::timeout(GRACE, running.join_all()).await);
+    Ok(())
+}
+
+/// Ctrl-C, or a polite request from the system; both are heeded from the call on.
+#[cfg(unix)]
+fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Ctrl-C.
+#[cfg(not(unix))]
+fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
+}

@@ -1,0 +1,108 @@
+//! What the five have in common: figures that look like a market's, and lists in pages.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use serde::Deserialize;
+use serde_json::Value;
+use tollgate::{Cap, Clock, Principal, SystemClock};
+
+/// How many items a page has, if nothing is said.
+const PAGE: usize = 20;
+
+/// How many items a page has at the most.
+const LARGEST_PAGE: usize = 100;
+
+/// A figure of `0.0..1.0` that is the same every time.
+pub(crate) fn noise(name: &str, step: u64) -> f64 {
+    // FNV-1a, and the finisher of MurmurHash3, which spreads small differences over all bits.
+    let bytes = name.bytes().chain(step.to_le_bytes());
+    let mut hash = bytes.fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+    });
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
+    f64::from(u32::try_from(hash >> 32).unwrap_or_default()) / 4_294_967_296.0
+}
+
+/// With two decimals.
+pub(crate) fn cents(figure: f64) -> f64 {
+    (figure * 100.0).round() / 100.0
+}
+
+/// A whole number below this one that is the same every time.
+pub(crate) fn count(name: &str, step: u64, below: u32) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it lies between 0 and `below`"
+    )]
+    let count = (noise(name, step) * f64::from(below)) as u32;
+    count
+}
+
+/// What a symbol costs at a step: within 5 % of a level of its own.
+pub(crate) fn price(symbol: &str, step: u64) -> f64 {
+    let level = match symbol.get(..3) {
+        Some("BTC") => 64_000.0,
+        Some("ETH") => 3_100.0,
+        _ => 20.0 + 400.0 * noise(symbol, 0),
+    };
+    cents(level * (0.95 + 0.1 * noise(symbol, step)))
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    u64::try_from(SystemClock::new().now().wall().as_millis()).unwrap_or_default()
+}
+
+/// The time as RFC 3339 writes it.
+pub(crate) fn today() -> String {
+    SystemClock::new().now().wall().to_string()
+}
+
+/// What is left of the caller's credits; nothing, where the request costs none.
+pub(crate) fn credits_left(caller: Option<&Principal>) -> Option<u64> {
+    caller?.balance().map(tollgate::Credits::get)
+}
+
+/// Which part of a list is asked for, the caller's caps heeded.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    limit: usize,
+    cursor: Option<String>,
+    pages: bool,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Listing {
+    type Rejection = QueryRejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, QueryRejection> {
+        let Query(asked) = Query::<Asked>::from_request_parts(parts, state).await?;
+        let caller = parts.extensions.get::<Principal>();
+        let caps = caller.map(Principal::caps);
+        let most = caps.and_then(|caps| caps.at_most("limit")).and_then(|most| usize::try_from(most).ok());
+        let limit = asked.limit.unwrap_or(PAGE).min(most.unwrap_or(LARGEST_PAGE));
+        let fixed = |(name, cap): &(String, Cap)| name == "cursor" && *cap == Cap::Forbidden;
+        Ok(Self { limit, cursor: asked.cursor, pages: !caps.is_some_and(|caps| caps.iter().any(fixed)) })
+    }
+}
+
+impl Listing {
+    /// The items of the page, and the cursor of the next one: the id of the page's last item. Items come in the order of
+    /// their ids.
+    pub(crate) fn of(self, items: impl IntoIterator<Item = Value>) -> (Vec<Value>, Option<String>) {
+        let id = |item: &Value| item["id"].as_str().unwrap_or_default().to_owned();
+        let behind = |item: &Value| self.cursor.as_ref().is_none_or(|cursor| id(item) > *cursor);
+        let mut rest = items.into_iter().filter(behind);
+        let page: Vec<Value> = rest.by_ref().take(self.limit).collect();
+        let more = self.pages && rest.next().is_some();
+        let next = page.last().filter(|_| more).map(id);
+        (page, next)
+    }
+}

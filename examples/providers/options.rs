@@ -1,0 +1,78 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tollgate::config::Network;
+
+use crate::provider::{self, Provider};
+
+pub(crate) const HELP: &str = "\
+Five providers of market data, each behind its own gate, each a real HTTP server.
+
+usage: providers [OPTION]...
+
+  --only NAME           serve one of backquant, quantconomy, vectrade, quantdata and kwery
+  --listen ADDR         where it listens, as in 127.0.0.1:8080, port 0 for any; with --only
+  --data FILE           accounts, keys and plans of one provider, in the format of the
+                        conformance files, in place of its samples
+  --trusted-proxy CIDR  believe X-Forwarded-For from this network, as in 10.0.0.0/8;
+                        may be given more than once
+  --help                print this
+
+They listen on 127.0.0.1, ports 4101 to 4105. Ctrl-C ends them.
+";
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) help: bool,
+    pub(crate) only: Option<&'static Provider>,
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) trusted_proxies: Vec<Network>,
+}
+
+impl Options {
+    /// Reads `--name value` and `--name=value`; an error is a message for the user.
+    pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let (mut options, mut words) = (Self::default(), words.into_iter());
+        while let Some(word) = words.next() {
+            let (name, mut value) = match word.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
+                _ => (word.as_str(), None),
+            };
+            let mut value = || value.take().or_else(|| words.next()).ok_or(format!("{name} needs a value"));
+            match name {
+                "--help" | "-h" if word == name => options.help = true,
+                "--only" => set(&mut options.only, name, named(&value()?)?)?,
+                "--listen" => set(&mut options.listen, name, address(&value()?)?)?,
+                "--data" => set(&mut options.data, name, value()?.into())?,
+                "--trusted-proxy" => {
+                    let network = value()?.parse().map_err(|error| format!("--trusted-proxy: {error}"))?;
+                    options.trusted_proxies.push(network);
+                }
+                _ => return Err(format!("there is no option `{word}`; --help lists them")),
+            }
+        }
+        if options.listen.is_some() && options.only.is_none() {
+            return Err("--listen is for one provider: name it with --only".into());
+        }
+        Ok(options)
+    }
+}
+
+fn set<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
+    if place.replace(value).is_some() { Err(format!("{name} is given twice")) } else { Ok(()) }
+}
+
+fn named(name: &str) -> Result<&'static Provider, String> {
+    provider::named(name)
+        .ok_or_else(|| format!("--only: there is no provider `{name}`; there are {}", provider::names()))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let explain =
+        |error| format!("--listen: failed to read `{text}` since {error}; write it as in `127.0.0.1:8080`");
+    text.parse().map_err(explain)
+}

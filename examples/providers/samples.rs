@@ -1,0 +1,108 @@
+//! Accounts, keys and requests to try: those that are built in, or those of a data file.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tollgate::{KeyFormat, KeyId};
+
+use crate::data::{Data, Fault, KeyData};
+
+/// The built-in samples of a provider, its keys yet without secrets.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Samples {
+    provider: String,
+    #[serde(default)]
+    plans: Value,
+    accounts: Value,
+    keys: Vec<SampleKey>,
+    /// What `curl` is given to show a key, for the keys of a data file.
+    request: String,
+    requests: Vec<SampleRequest>,
+}
+
+/// A key, and what it is for; the rest is as in a data file.
+#[derive(Debug, Deserialize)]
+struct SampleKey {
+    name: String,
+    /// Which of the provider's formats it has; the first, if nothing is said.
+    #[serde(default)]
+    prefix: String,
+    #[serde(flatten)]
+    members: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SampleRequest {
+    /// The status of the answer, or of each answer.
+    status: String,
+    /// What it shows.
+    shows: String,
+    /// What `curl` is given: `{base}` is the server, `{name}` the key of that name.
+    curl: String,
+}
+
+/// What a server is started with, and what is printed of it.
+#[derive(Debug)]
+pub(crate) struct Seed {
+    pub(crate) data: Data,
+    /// Keys, each with what it is for.
+    keys: Vec<(String, String)>,
+    /// Requests, each with what it shows.
+    requests: Vec<(String, String)>,
+}
+
+impl Samples {
+    pub(crate) fn read(text: &str) -> Result<Self, Fault> {
+        serde_json::from_str(text).map_err(Into::into)
+    }
+
+    /// The built-in samples, with keys that have never been seen before.
+    pub(crate) fn seed(self, formats: &[KeyFormat]) -> Result<Seed, Fault> {
+        let (mut keys, mut records) = (Vec::new(), Vec::new());
+        for mut key in self.keys {
+            let format = formats.iter().find(|format| format.prefix().starts_with(&key.prefix));
+            let format = format.ok_or_else(|| format!("no format has the prefix {}", key.prefix))?;
+            let secret = format.generate()?.reveal().to_owned();
+            key.members.insert("id".into(), KeyId::generate().to_string().into());
+            key.members.insert("secret".into(), secret.as_str().into());
+            records.push(Value::Object(key.members));
+            keys.push((key.name, secret));
+        }
+        let plans = if self.plans.is_null() { json!({}) } else { self.plans };
+        let data =
+            json!({"provider": self.provider, "plans": plans, "accounts": self.accounts, "keys": records});
+        let shown = |request: SampleRequest| (format!("{}: {}", request.status, request.shows), request.curl);
+        let requests = self.requests.into_iter().map(shown).collect();
+        Ok(Seed { data: serde_json::from_value(data)?, keys, requests })
+    }
+
+    /// A data file, with the sample request for the first of its keys that is active.
+    pub(crate) fn seed_from(self, data: Data) -> Seed {
+        let name = |(place, key): (usize, &KeyData)| format!("{}-{}", key.account, place + 1);
+        let keys = data.keys.iter().enumerate().map(|key| (name(key), key.1.secret.clone())).collect();
+        let active = data.keys.iter().enumerate().find(|(_, key)| key.status == "active");
+        let request = |key| {
+            let name = name(key);
+            (format!("{name} is active"), self.request.replace("{key}", &format!("{{{name}}}")))
+        };
+        Seed { keys, requests: active.map(request).into_iter().collect(), data }
+    }
+}
+
+impl Seed {
+    /// What to try, once the server is reached at this address.
+    pub(crate) fn guide(&self, base: &str) -> String {
+        let width = self.keys.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        let clock = |now| format!("  # the file's clock starts at {now}; here the real one holds");
+        let keys = self.keys.iter().map(|(name, secret)| format!("  key {name:width$}  {secret}"));
+        let requests = self.requests.iter().flat_map(|(shows, curl)| {
+            let fill = |curl: String, (name, secret): &(String, String)| {
+                curl.replace(&format!("{{{name}}}"), secret)
+            };
+            let curl = self.keys.iter().fold(curl.replace("{base}", base), fill);
+            [format!("  # {shows}"), format!("  curl -i {curl}")]
+        });
+        self.data.now.iter().map(clock).chain(keys).chain(requests).collect::<Vec<_>>().join("\n")
+    }
+}

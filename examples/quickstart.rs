@@ -1,0 +1,48 @@
+//! A service with two routes behind a gate: `cargo run --example quickstart --features axum`.
+
+use std::{error::Error, net::SocketAddr, sync::Arc};
+
+use axum::{Router, routing::get};
+use tokio::net::TcpListener;
+use tollgate::{Account, Config, KeyId, KeyRecord, MemoryStore, Principal, TollgateLayer};
+use tower::Layer;
+
+const GATE: &str = r#"
+sources = [{ header = "X-API-Key" }]
+formats = [{ prefix = "acme_", body = 38, checksum = true }]
+rules = [{ route = "GET /health", public = true }]
+plans = { free = { quotas = ["60 per minute"] } }
+"#;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let store = Arc::new(MemoryStore::new());
+    let gate = Config::from_toml(GATE, "quickstart.toml")?.builder()?.store(Arc::clone(&store)).build()?;
+
+    let key = gate.formats()[0].generate()?;
+    let hash = gate.hasher().hash(key.reveal().as_bytes());
+    store.put_key(KeyRecord::new(KeyId::generate(), hash, Account::new("wile", "free").into()));
+
+    let routes = Router::new().route("/health", get(async || "up\n")).route("/whoami", get(whoami));
+    // The gate stands in front of the whole router, unknown paths included, not in front of single routes.
+    let app = Router::new().fallback_service(TollgateLayer::new(gate).layer(routes));
+
+    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    println!("needs no key:  curl -i http://127.0.0.1:3000/health");
+    println!("needs a key:   curl -i http://127.0.0.1:3000/whoami");
+    println!("shows it:      curl -i -H 'X-API-Key: {}' http://127.0.0.1:3000/whoami", key.reveal());
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(interrupt()).await?;
+    Ok(())
+}
+
+async fn whoami(caller: Principal) -> String {
+    format!("you are {}, on the plan {}\n", caller.account().id, caller.plan().name)
+}
+
+async fn interrupt() {
+    // Without a signal handler there is nothing to wait for: the process is then ended from outside.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
