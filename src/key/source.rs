@@ -38,9 +38,12 @@ impl KeySource {
     ///
     /// A name that no header can have, and `Authorization`, which names a scheme.
     pub fn header(name: &str) -> Result<Self, ConfigError> {
-        let refuse = |problem: String, expected| Err(ConfigError::new(name, problem, expected).in_member("header"));
+        let refuse =
+            |problem: String, expected| Err(ConfigError::new(name, problem, expected).in_member("header"));
         match HeaderName::try_from(name) {
-            Ok(AUTHORIZATION) => refuse("this header names a scheme".into(), "write `authorization = \"Bearer\"`"),
+            Ok(AUTHORIZATION) => {
+                refuse("this header names a scheme".into(), "write `authorization = \"Bearer\"`")
+            }
             Ok(name) => Ok(Self(Place::Header(name))),
             Err(error) => refuse(format!("no header has this name: {error}"), "write one as in `X-API-Key`"),
         }
@@ -68,7 +71,9 @@ impl KeySource {
     fn with_scheme(scheme: &str, literal: bool) -> Result<Self, ConfigError> {
         if scheme.is_empty() || !scheme.bytes().all(is_token) {
             let problem = "no authorization scheme has this name";
-            return Err(ConfigError::new(scheme, problem, "write one as in `Bearer`").in_member("authorization"));
+            return Err(
+                ConfigError::new(scheme, problem, "write one as in `Bearer`").in_member("authorization")
+            );
         }
         Ok(Self(Place::Authorization { scheme: scheme.to_owned(), literal }))
     }
@@ -98,6 +103,16 @@ impl KeySource {
     /// The query parameter that the key stands in.
     pub(crate) fn parameter(&self) -> Option<&str> {
         if let Place::Query(name) = &self.0 { Some(name) } else { None }
+    }
+
+    /// Whether what this source reads, the other would read too.
+    pub(crate) fn reads_as(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Place::Authorization { scheme, .. }, Place::Authorization { scheme: later, .. }) => {
+                scheme.eq_ignore_ascii_case(later)
+            }
+            (place, later) => place == later,
+        }
     }
 
     /// The scheme of the challenge that a 401 names for this source (RFC 9110, section 11.6.1).
@@ -159,7 +174,8 @@ pub(crate) fn find_key<'a>(
             Finding::Absent => {}
             Finding::Foreign => missing = Finding::Malformed,
             found => {
-                let another = |later: &KeySource| !matches!(later.find(view), Finding::Absent | Finding::Foreign);
+                let another =
+                    |later: &KeySource| !matches!(later.find(view), Finding::Absent | Finding::Foreign);
                 let conflict = refuse_conflict && sources[place + 1..].iter().any(another);
                 return (if conflict { Finding::Twice } else { found }, place);
             }
