@@ -10,8 +10,8 @@ use crate::gate::{Check, Core, Observer, TrustedProxies, validate};
 use crate::respond::{Presentation, RequestIds, ResponseForDenial};
 use crate::rule::RuleSet;
 use crate::{
-    Clock, ConfigError, CreditLedger, Denial, Environment, Gate, KeyFormat, KeyHasher, KeySource, KeyStore, Plan,
-    PlanName, QuotaPolicy, RateLimiter, Rule, SystemClock,
+    Clock, ConfigError, CreditLedger, Denial, Environment, Gate, KeyFormat, KeyHasher, KeySource, KeyStore,
+    Plan, PlanName, QuotaPolicy, RateLimiter, Rule, SystemClock,
 };
 
 /// Puts a [`Gate`] together, and checks that its parts fit.
@@ -30,7 +30,7 @@ pub struct GateBuilder {
     pub(super) plans: Vec<Plan>,
     refuse_conflicts: bool,
     hasher: KeyHasher,
-    quotas: HashMap<String, QuotaPolicy>,
+    pub(super) quotas: HashMap<String, QuotaPolicy>,
     order: Vec<Check>,
     proxies: TrustedProxies,
     preflights: bool,
@@ -247,7 +247,8 @@ impl GateBuilder {
     pub fn build(self) -> Result<Gate, ConfigError> {
         validate::all(&self)?;
         let plan_data = by_name(&self.plans);
-        let environments = if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
+        let environments =
+            if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
         let responder = match self.responder {
             Some(responder) => responder,
             None => Arc::new(self.presentation.compile(&self.sources, self.request_ids.header())?),
@@ -326,6 +327,9 @@ mod memory {
 
 impl fmt::Debug for GateBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GateBuilder").field("sources", &self.sources).field("rules", &self.rules).finish_non_exhaustive()
+        f.debug_struct("GateBuilder")
+            .field("sources", &self.sources)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
     }
 }
