@@ -33,6 +33,23 @@ pub struct Wording {
     pub members: Vec<(String, String)>,
 }
 
+impl Wording {
+    /// The member that says this text.
+    pub(super) fn member_with(&self, text: &str) -> Option<String> {
+        let own = [
+            ("code", &self.code),
+            ("type", &self.type_uri),
+            ("title", &self.title),
+            ("message", &self.message),
+        ];
+        let own =
+            own.into_iter().find(|(_, said)| said.as_deref() == Some(text)).map(|(name, _)| name.to_owned());
+        let further =
+            || self.members.iter().find(|(_, said)| said == text).map(|(name, _)| format!("members.{name}"));
+        own.or_else(further)
+    }
+}
+
 /// The wording of one kind, with nothing left out but what has no default.
 #[derive(Debug)]
 pub(super) struct Resolved {
@@ -45,18 +62,20 @@ pub(super) struct Resolved {
 }
 
 /// The kind, its parent, and so on.
-fn line(kind: DenialKind) -> impl Iterator<Item = DenialKind> {
+pub(super) fn ancestry(kind: DenialKind) -> impl Iterator<Item = DenialKind> {
     std::iter::successors(Some(kind), |kind| kind.parent())
 }
 
 pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>) -> Resolved {
     let said = |member: fn(&Wording) -> &Option<String>| {
-        line(kind).find_map(|kind| given.get(&kind).and_then(|wording| member(wording).clone()))
+        ancestry(kind).find_map(|kind| given.get(&kind).and_then(|wording| member(wording).clone()))
     };
-    let default = line(kind).find_map(spoken).unwrap_or(("", ""));
-    let status = line(kind).find_map(|kind| given.get(&kind)?.status).unwrap_or_else(|| status(kind));
+    let default = ancestry(kind).find_map(spoken).unwrap_or(("", ""));
+    let status = ancestry(kind).find_map(|kind| given.get(&kind)?.status).unwrap_or_else(|| status(kind));
     let mut members: Vec<(String, String)> = Vec::new();
-    for (name, value) in line(kind).filter_map(|kind| given.get(&kind)).flat_map(|wording| &wording.members) {
+    for (name, value) in
+        ancestry(kind).filter_map(|kind| given.get(&kind)).flat_map(|wording| &wording.members)
+    {
         if !members.iter().any(|(known, _)| known == name) {
             members.push((name.clone(), value.clone()));
         }
@@ -78,7 +97,7 @@ fn default_code(kind: DenialKind) -> String {
 }
 
 fn status(kind: DenialKind) -> StatusCode {
-    line(kind)
+    ancestry(kind)
         .find_map(|kind| match kind {
             DenialKind::Unauthorized => Some(StatusCode::UNAUTHORIZED),
             DenialKind::Forbidden => Some(StatusCode::FORBIDDEN),
@@ -98,7 +117,9 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
     Some(match kind {
         DenialKind::Unauthorized => ("Unauthorized", "The API key is missing or not valid."),
         DenialKind::Missing => ("API Key Required", "The request bears no API key."),
-        DenialKind::Malformed => ("API Key Required", "The request bears a credential that holds no API key."),
+        DenialKind::Malformed => {
+            ("API Key Required", "The request bears a credential that holds no API key.")
+        }
         DenialKind::Duplicate => ("Ambiguous API Key", "The request bears more than one API key."),
         DenialKind::InvalidFormat => ("Invalid API Key", "The API key does not have the shape of a key."),
         DenialKind::Unknown => ("Invalid API Key", "The API key is not known."),
@@ -109,22 +130,38 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         DenialKind::AccountSuspended => ("Account Suspended", "The account is suspended."),
         DenialKind::AccountDeleted => ("Account Deleted", "The account was deleted."),
         DenialKind::SubscriptionRequired => ("Subscription Required", "An active subscription is required."),
-        DenialKind::AgreementRequired => ("Agreement Required", "An agreement has to be signed first: {agreement}."),
+        DenialKind::AgreementRequired => {
+            ("Agreement Required", "An agreement has to be signed first: {agreement}.")
+        }
         DenialKind::PlanRequired => ("Plan Required", "The plan does not include this."),
-        DenialKind::NotGranted => ("Permission Required", "The API key is restricted and does not allow this."),
+        DenialKind::NotGranted => {
+            ("Permission Required", "The API key is restricted and does not allow this.")
+        }
         DenialKind::ScopeRequired => ("Permission Required", "The API key lacks the scope {required_scope}."),
-        DenialKind::CreditsExhausted => ("Credits Exhausted", "There are {balance} credits left, and {cost} are needed."),
-        DenialKind::RateLimited => ("Too Many Requests", "The rate limit is exceeded. Retry in {retry_after} s."),
+        DenialKind::CreditsExhausted => {
+            ("Credits Exhausted", "There are {balance} credits left, and {cost} are needed.")
+        }
+        DenialKind::RateLimited => {
+            ("Too Many Requests", "The rate limit is exceeded. Retry in {retry_after} s.")
+        }
         DenialKind::BadRequest => ("Bad Request", "The request cannot be read."),
-        DenialKind::ParameterForbidden => ("Parameter Not Allowed", "The parameter `{parameter}` is not allowed."),
-        DenialKind::ParameterAboveCap => ("Parameter Too Large", "The parameter `{parameter}` is {cap} at the most."),
+        DenialKind::ParameterForbidden => {
+            ("Parameter Not Allowed", "The parameter `{parameter}` is not allowed.")
+        }
+        DenialKind::ParameterAboveCap => {
+            ("Parameter Too Large", "The parameter `{parameter}` is {cap} at the most.")
+        }
         DenialKind::ParameterUnreadable => {
             ("Invalid Parameter", "The parameter `{parameter}` must be given once, as a plain number.")
         }
         DenialKind::MethodNotAllowed => ("Method Not Allowed", "The method is not allowed."),
         DenialKind::TooEarly => ("Too Early", "The request could be a replay. Send it again."),
-        DenialKind::Unavailable => ("Service Unavailable", "The request could not be checked. Retry in {retry_after} s."),
-        DenialKind::Misconfigured => ("Internal Server Error", "The service is not configured for this API key."),
+        DenialKind::Unavailable => {
+            ("Service Unavailable", "The request could not be checked. Retry in {retry_after} s.")
+        }
+        DenialKind::Misconfigured => {
+            ("Internal Server Error", "The service is not configured for this API key.")
+        }
         _ => return None,
     })
 }
