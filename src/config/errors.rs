@@ -13,7 +13,11 @@ impl FromStr for DenialKind {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.iter().copied().find(|kind| kind.name() == text).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|kind| kind.name()).collect();
-            ConfigError::new(text, "there is no such kind of refusal", format!("write one of: {}", names.join(", ")))
+            ConfigError::new(
+                text,
+                "there is no such kind of refusal",
+                format!("write one of: {}", names.join(", ")),
+            )
         })
     }
 }
@@ -32,21 +36,23 @@ impl Ord for DenialKind {
 
 pub(super) fn presentation(config: &Config) -> Result<Presentation, ConfigError> {
     let settings = &config.presentation;
+    let within = |error: ConfigError| error.in_member("presentation");
     let mut presentation = match &settings.template {
-        Some(template) => Presentation::json(template)?,
+        Some(template) => Presentation::json(template).map_err(within)?,
         None => Presentation::problem(),
     };
     if let Some(realm) = &settings.realm {
-        presentation = presentation.realm(realm)?;
+        presentation = presentation.realm(realm).map_err(within)?;
     }
     if let Some(wait) = &settings.longest_wait {
-        presentation = presentation.longest_wait(wait.0.0)?;
+        presentation = presentation.longest_wait(wait.0.0).map_err(within)?;
     }
     for (name, agreement) in &config.agreements {
         presentation = presentation.agreement_url(name.as_str(), agreement.url.clone().unwrap_or_default());
     }
     for (kind, wording) in &config.errors {
-        let wording = wording.wording().map_err(|error| error.in_member(format!("errors.{}", kind.0.name())))?;
+        let wording =
+            wording.wording().map_err(|error| error.in_member(format!("errors.{}", kind.0.name())))?;
         presentation = presentation.wording(kind.0, wording);
     }
     Ok(presentation)
@@ -54,11 +60,14 @@ pub(super) fn presentation(config: &Config) -> Result<Presentation, ConfigError>
 
 impl WordingConfig {
     fn wording(&self) -> Result<Wording, ConfigError> {
-        let error = |code: u16| StatusCode::from_u16(code).ok().filter(|code| code.is_client_error() || code.is_server_error());
+        let error = |code: u16| {
+            StatusCode::from_u16(code).ok().filter(|code| code.is_client_error() || code.is_server_error())
+        };
         let status = match self.status {
             None => None,
             Some(code) => Some(error(code).ok_or_else(|| {
-                ConfigError::new(code.to_string(), "a refusal cannot have this status", "write one from 400 to 599")
+                let problem = "a refusal cannot have this status";
+                ConfigError::new(code.to_string(), problem, "write one from 400 to 599").in_member("status")
             })?),
         };
         Ok(Wording {

@@ -12,13 +12,15 @@ mod text;
 use std::path::Path;
 
 pub use model::{
-    AgreementConfig, Body, Config, DefaultConfig, DemoConfig, FormatConfig, HashConfig, OnConflict, Preflights,
-    PresentationConfig, ProxyConfig, Range, RequestIdConfig, SourceConfig, WordingConfig,
+    AgreementConfig, Body, Config, DefaultConfig, DemoConfig, FormatConfig, HashConfig, OnConflict,
+    Preflights, PresentationConfig, ProxyConfig, Range, RequestIdConfig, SourceConfig, WordingConfig,
 };
-pub use plan::{CapConfig, CreditsConfig, Forbidden, GrantConfig, MaxKeys, PlanConfig, QuotaConfig, QuotaTable, Unlimited};
+pub use plan::{
+    CapConfig, CreditsConfig, Forbidden, GrantConfig, MaxKeys, PlanConfig, QuotaConfig, QuotaTable, Unlimited,
+};
 pub use rule::{CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig};
 pub use secret::Reference;
-pub use text::{Network, Never, OneOf, Span, Text};
+pub use text::{Network, Never, NotTaken, OneOf, Refusal, Span, Text, Written};
 
 use crate::{Account, ConfigError, GateBuilder, KeyRecord};
 
@@ -55,7 +57,8 @@ impl Config {
     /// assert!(error.to_string().contains("heder"));
     /// ```
     pub fn from_toml(text: &str, file: &str) -> Result<Self, ConfigError> {
-        let deserializer = toml::Deserializer::parse(text).map_err(|error| locate::syntax(text, file, "", &error))?;
+        let deserializer =
+            toml::Deserializer::parse(text).map_err(|error| locate::syntax(text, file, "", &error))?;
         let mut config: Self = serde_path_to_error::deserialize(deserializer)
             .map_err(|error| locate::syntax(text, file, &error.path().to_string(), error.inner()))?;
         config.text = text.into();
@@ -89,12 +92,9 @@ impl Config {
     /// # Ok::<(), tollgate::ConfigError>(())
     /// ```
     pub fn builder(&self) -> Result<GateBuilder, ConfigError> {
-        let checked = || {
-            let builder = build::builder(self)?;
-            builder.check()?;
-            Ok(builder)
-        };
-        checked().map_err(|error: ConfigError| locate::place(self, error))
+        let builder = build::builder(self).map_err(|error| locate::place(self, error))?;
+        builder.check().map_err(|error| locate::place(self, build::in_terms_of_the_file(self, error)))?;
+        Ok(builder)
     }
 
     /// The records of the demo keys, each with its account: to be put into the store that the gate is given.
@@ -103,7 +103,7 @@ impl Config {
     ///
     /// A pepper that does not resolve.
     pub fn demo_keys(&self) -> Result<Vec<KeyRecord>, ConfigError> {
-        let hasher = build::hasher(self)?;
+        let hasher = build::hasher(self).map_err(|error| locate::place(self, error))?;
         let record = |demo: &DemoConfig| {
             let account = Account::new(demo.account.as_str(), demo.plan.as_str());
             let mut record = KeyRecord::new(demo.id.0, hasher.hash(demo.key.as_bytes()), account.into());

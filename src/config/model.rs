@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::config::plan::{PlanConfig, QuotaConfig};
 use crate::config::rule::{RuleConfig, ScopeConfig};
-use crate::config::text::{Network, Never, OneOf, Span, Text};
+use crate::config::text::{Network, Never, OneOf, Span, Text, Written};
 use crate::config::{CostConfig, secret::Reference};
 use crate::{Alphabet, Check, ConfigError, DenialKind, KeyId, Length};
 
@@ -131,11 +131,16 @@ pub type Body = OneOf<usize, Range, Never>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range(pub Length);
 
+impl Written for Range {
+    const HOW: &'static str = "a range as in `\"10..=256\"`";
+}
+
 impl FromStr for Range {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let ends = text.split_once("..=").and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?)));
+        let ends =
+            text.split_once("..=").and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?)));
         ends.map(|(least, most)| Self(Length::between(least, most)))
             .ok_or_else(|| ConfigError::new(text, "this is no range of lengths", "write it as in `10..=256`"))
     }
