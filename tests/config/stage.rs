@@ -1,5 +1,6 @@
 //! A gate with its back ends in memory, before a service that tells what it saw.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use tollgate::{
-    Account, Config, ConfigError, Gate, GateBuilder, KeyId, KeyRecord, KeyStatus, ManualClock, MemoryLedger,
-    MemoryStore, Peer, Principal, TollgateService,
+    Account, Config, ConfigError, Gate, GateBuilder, KeyHash, KeyId, KeyRecord, KeyStatus, KeyStore,
+    ManualClock, MemoryLedger, MemoryStore, Peer, Principal, StoreError, StoreFuture, TollgateService,
 };
 use tower::{ServiceExt, service_fn};
 
@@ -19,7 +20,8 @@ pub(crate) const HEAD: &str =
 /// When the clock starts.
 pub(crate) const START: &str = "2026-03-28T22:30:00Z";
 
-/// What is sent: `GET /path; header: value; peer 192.0.2.1`, or `+90s` to let time pass.
+/// What is sent: `GET /path; header: value; peer 192.0.2.1`, or `+90s` to let time pass. With `; store down` at the end the store
+/// does not answer.
 pub(crate) type Script<'s> = &'s [&'s str];
 
 /// A refusal as the operator sees it.
@@ -62,22 +64,40 @@ impl Answer {
     }
 }
 
+/// A store that may be down.
+#[derive(Debug)]
+struct Reachable {
+    store: Arc<MemoryStore>,
+    down: Arc<AtomicBool>,
+}
+
+impl KeyStore for Reachable {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        match self.down.load(Ordering::SeqCst) {
+            true => StoreFuture::failed(StoreError::timed_out()),
+            false => self.store.find(hash),
+        }
+    }
+}
+
 pub(crate) struct Stage {
     pub(crate) gate: Gate,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) ledger: Arc<MemoryLedger>,
     pub(crate) clock: ManualClock,
     refusals: Arc<Mutex<Vec<Refusal>>>,
+    down: Arc<AtomicBool>,
 }
 
 impl Stage {
     pub(crate) fn of(builder: GateBuilder) -> Result<Self, ConfigError> {
         let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
         let clock = ManualClock::starting_at(START.parse()?);
+        let down = Arc::new(AtomicBool::new(false));
         let refusals = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&refusals);
         let gate = builder
-            .store(Arc::clone(&store))
+            .store(Reachable { store: Arc::clone(&store), down: Arc::clone(&down) })
             .ledger(Arc::clone(&ledger))
             .clock(clock.clone())
             .on_denial(move |denial| {
@@ -85,7 +105,7 @@ impl Stage {
                 told.lock().unwrap().push(Refusal { kind: denial.kind().name(), key: denial.key(), problem });
             })
             .build()?;
-        Ok(Self { gate, store, ledger, clock, refusals })
+        Ok(Self { gate, store, ledger, clock, refusals, down })
     }
 
     /// The gate that a file describes, its demo keys in the store.
@@ -116,6 +136,8 @@ impl Stage {
     pub(crate) async fn play(&self, script: Script<'_>) -> Vec<Answer> {
         let mut answers = Vec::new();
         for line in script {
+            self.down.store(line.ends_with("; store down"), Ordering::SeqCst);
+            let line = line.trim_end_matches("; store down");
             match line.strip_prefix('+').and_then(|time| time.strip_suffix('s')) {
                 Some(seconds) => self.clock.advance(Duration::from_secs_f64(seconds.parse().unwrap())),
                 None => answers.push(self.send(request(line)).await),
@@ -148,7 +170,8 @@ impl Stage {
 fn request(line: &str) -> Request<String> {
     let mut parts = line.split("; ");
     let (method, uri) = parts.next().and_then(|start| start.split_once(' ')).unwrap();
-    let mut request = Request::builder().method(method).uri(uri).body(String::new()).unwrap();
+    let request = Request::builder().method(method).uri(uri).body(String::new());
+    let mut request = request.unwrap_or_else(|error| panic!("{line}: {error}"));
     for part in parts {
         if let Some(peer) = part.strip_prefix("peer ") {
             request.extensions_mut().insert(Peer(peer.parse().unwrap()));
