@@ -17,7 +17,10 @@ use std::sync::Arc;
 /// assert!(error.to_string().contains("60 per minute"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
+pub struct ConfigError(Box<Told>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
     file: Option<String>,
     line: Option<usize>,
     member: String,
@@ -31,14 +34,14 @@ impl ConfigError {
     ///
     /// Messages are lower case and say what was being attempted; `expected` completes "write …".
     pub fn new(value: impl Into<String>, problem: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Told {
             file: None,
             line: None,
             member: String::new(),
             value: value.into(),
             problem: problem.into(),
             expected: expected.into(),
-        }
+        }))
     }
 
     /// Names the member at fault. One that is named already is a part of this one: `quotas` in `plans.pro` is
@@ -46,75 +49,75 @@ impl ConfigError {
     #[must_use]
     pub fn in_member(mut self, member: impl Into<String>) -> Self {
         let mut path = member.into();
-        if !self.member.is_empty() {
+        if !self.0.member.is_empty() {
             // A place in a list, such as `[2]`, follows its list without a dot.
-            path.push_str(if self.member.starts_with('[') || path.is_empty() { "" } else { "." });
-            path.push_str(&self.member);
+            path.push_str(if self.0.member.starts_with('[') || path.is_empty() { "" } else { "." });
+            path.push_str(&self.0.member);
         }
-        self.member = path;
+        self.0.member = path;
         self
     }
 
     /// Names the file.
     #[must_use]
     pub fn in_file(mut self, file: impl Into<String>) -> Self {
-        self.file = Some(file.into());
+        self.0.file = Some(file.into());
         self
     }
 
     /// Names the line, counted from 1; the first line given stays.
     #[must_use]
     pub fn at_line(mut self, line: usize) -> Self {
-        self.line.get_or_insert(line);
+        self.0.line.get_or_insert(line);
         self
     }
 
     /// The configuration file, where one was read.
     pub fn file(&self) -> Option<&str> {
-        self.file.as_deref()
+        self.0.file.as_deref()
     }
 
     /// The line in the file, counted from 1.
     pub fn line(&self) -> Option<usize> {
-        self.line
+        self.0.line
     }
 
     /// The member at fault, as a dotted path; empty where there is none.
     pub fn member(&self) -> &str {
-        &self.member
+        &self.0.member
     }
 
     /// The value that was found. Never a secret.
     pub fn value(&self) -> &str {
-        &self.value
+        &self.0.value
     }
 
     /// Why the value will not do.
     pub fn problem(&self) -> &str {
-        &self.problem
+        &self.0.problem
     }
 
     /// What would be right.
     pub fn expected(&self) -> &str {
-        &self.expected
+        &self.0.expected
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.file, self.line) {
+        match (&self.0.file, self.0.line) {
             (Some(file), Some(line)) => write!(f, "{file}:{line}: ")?,
             (Some(file), None) => write!(f, "{file}: ")?,
             (None, Some(line)) => write!(f, "line {line}: ")?,
             (None, None) => {}
         }
-        if !self.member.is_empty() {
-            write!(f, "`{}`: ", self.member)?;
+        if !self.0.member.is_empty() {
+            write!(f, "`{}`: ", self.0.member)?;
         }
-        if !self.value.is_empty() {
-            write!(f, "found `{}`: ", self.value)?;
+        if !self.0.value.is_empty() {
+            write!(f, "found `{}`: ", self.0.value)?;
         }
-        write!(f, "{}; {}", self.problem, self.expected)
+        write!(f, "{}; {}", self.0.problem, self.0.expected)
     }
 }
 
