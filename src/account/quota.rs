@@ -57,7 +57,7 @@ pub struct QuotaPolicy {
 }
 
 /// The longest window: 366 days.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 impl QuotaPolicy {
     /// So many requests per window, counted per key.

@@ -125,12 +125,8 @@ fn cost(cost: &Cost) -> Verdict {
     parameter_name(parameter).map_err(|error| error.in_member("cost.parameter"))?;
     if each.checked_mul(*most).is_none() {
         let problem = "the highest number costs more than a ledger can hold";
-        return refuse(
-            "cost.most",
-            &most.to_string(),
-            problem,
-            "write a smaller `most`, or a smaller `each`",
-        );
+        let expected = "write a smaller `most`, or a smaller `each`";
+        return refuse("cost.most", &most.to_string(), problem, expected);
     }
     if default > most {
         let problem = format!("the default is above the highest number, which is {most}");
@@ -144,14 +140,12 @@ fn plan(plan: &Plan, builder: &GateBuilder) -> Verdict {
     for (place, quota) in plan.quotas.iter().enumerate() {
         let member = format!("quotas[{place}]");
         let (written, policy) = match quota {
-            OwnQuota::Policy(policy) => (policy.name(), policy),
-            OwnQuota::Named(name) => match builder.quotas.get(name) {
-                Some(policy) => (name.as_str(), policy),
-                None => {
-                    let expected = "define it under `[quotas]`, or spell it out as in `60 per minute`";
-                    return refuse(&member, name, "the quota is not defined", expected);
-                }
-            },
+            OwnQuota::Policy(policy) => (policy.name(), Some(policy)),
+            OwnQuota::Named(name) => (name.as_str(), builder.quotas.get(name)),
+        };
+        let Some(policy) = policy else {
+            let expected = "define it under `[quotas]`, or spell it out as in `60 per minute`";
+            return refuse(&member, written, "the quota is not defined", expected);
         };
         if !windows.insert((policy.name(), policy.counts())) {
             let expected = "keep the smaller one, or give them names of their own";

@@ -48,7 +48,7 @@ impl Presentation {
             wordings,
             agreement_urls,
             realm: None,
-            longest_wait: Duration::from_secs(86_400),
+            longest_wait: Duration::from_hours(24),
         }
     }
 

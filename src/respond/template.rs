@@ -134,7 +134,7 @@ impl<'a> Compiler<'a> {
             Value::String(text) => match self.whole(text, "")? {
                 Some(Filling::Number(number)) => self.text(&number.to_string()),
                 Some(Filling::Variable(variable)) if variable.is_number() => {
-                    self.pieces.push(Piece::Whole(variable))
+                    self.pieces.push(Piece::Whole(variable));
                 }
                 _ => {
                     self.text("\"");
@@ -237,9 +237,11 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, Unfillable> {
         }
         rest = &rest[place..];
         if let Some(behind) = rest.strip_prefix("{{") {
-            (parts.push(Part::Brace("{")), rest = behind);
+            parts.push(Part::Brace("{"));
+            rest = behind;
         } else if let Some(behind) = rest.strip_prefix("}}") {
-            (parts.push(Part::Brace("}")), rest = behind);
+            parts.push(Part::Brace("}"));
+            rest = behind;
         } else {
             let name = rest.strip_prefix('{').and_then(|name| name.split_once('}'));
             let Some((name, behind)) = name.filter(|(name, _)| !name.contains('{')) else {
