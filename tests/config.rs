@@ -1,11 +1,12 @@
 //! What the file says reaches the gate's behaviour, and the builder can say it too.
-#![cfg(all(feature = "config", feature = "memory"))]
+#![cfg(all(feature = "config", feature = "memory", feature = "tracing"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "config/limits.rs"]
 mod limits;
 #[path = "config/rules.rs"]
 mod rules;
+#[allow(dead_code, reason = "shared with another test")]
 #[path = "config/stage.rs"]
 mod stage;
 #[path = "config/strangers.rs"]

@@ -36,7 +36,8 @@ fn rows() -> impl Iterator<Item = Row<'static>> {
     FAULTS.iter().flat_map(|file| file.split("\n== ").skip(1)).map(|row| {
         let (name, rest) = row.split_once('\n').unwrap();
         let (toml, told) = rest.split_once("\n=> ").unwrap_or_else(|| panic!("{name}: what is told?"));
-        let mut told: Vec<String> = serde_json::from_str(told).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut told: Vec<String> =
+            serde_json::from_str(told).unwrap_or_else(|error| panic!("{name}: {error}"));
         let words = told.split_off(2);
         let [member, value] = told.try_into().unwrap();
         let head = if toml.contains("sources") { "" } else { HEAD };

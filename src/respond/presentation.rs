@@ -43,13 +43,7 @@ impl Presentation {
     /// Problem details (RFC 9457), with the kind's further members as extension members.
     pub fn problem() -> Self {
         let (wordings, agreement_urls) = (HashMap::new(), HashMap::new());
-        Self {
-            template: None,
-            wordings,
-            agreement_urls,
-            realm: None,
-            longest_wait: Duration::from_hours(24),
-        }
+        Self { template: None, wordings, agreement_urls, realm: None, longest_wait: Duration::from_hours(24) }
     }
 
     /// JSON of one's own.

@@ -73,7 +73,7 @@ async fn own_quotas_absent_empty_and_given_are_three_things() {
         stage.put("acme_atwo0000", "free", |account, _| account.quotas = named());
         // The key's own go before the account's.
         stage.put("acme_both0000", "free", |account, key| {
-            (account.quotas, key.quotas) = (Some(vec![]), named())
+            (account.quotas, key.quotas) = (Some(vec![]), named());
         });
     };
     for (key, served) in
@@ -131,7 +131,7 @@ async fn no_credits_zero_credits_and_unlimited_credits() {
         rules = [{ route = "/a", cost = 1 }]
     "#;
     let credited = |builder| {
-        let hourly = GrantPeriod::every(Duration::from_secs(3_600))?;
+        let hourly = GrantPeriod::every(Duration::from_hours(1))?;
         let grant = |amount| Allowance::Grant(Grant::new(Credits::new(amount), hourly.clone()));
         let mut builder = head(builder)?.rule(at_a_price("/a", 1));
         for (name, credits) in [

@@ -160,6 +160,9 @@ async fn plans_are_compared_by_rank() {
     );
 }
 
+/// A key, its scopes, and what becomes of a request to each route.
+type Held = (&'static str, Option<&'static [&'static str]>, [&'static str; 5]);
+
 #[tokio::test]
 async fn scopes_any_all_everyone_and_unnamed() {
     let toml = r#"
@@ -171,7 +174,7 @@ async fn scopes_any_all_everyone_and_unnamed() {
           { route = "/everyone", scope = "*" },
         ]
     "#;
-    let scoped = |builder| {
+    let by_scope = |builder| {
         let mut builder = head(builder)?.plan(Plan::new("free"));
         for (route, scopes) in [
             ("/one", ScopeRule::AnyOf(vec!["a".into()])),
@@ -186,7 +189,7 @@ async fn scopes_any_all_everyone_and_unnamed() {
         Ok(builder)
     };
     // `*`, and a scope that no rule knows, are names like any other in a key: they grant nothing.
-    let held: [(&str, Option<&[&str]>, [&str; 5]); 5] = [
+    let held: [Held; 5] = [
         ("acme_none0000", None, ["served"; 5]),
         (
             "acme_empty000",
@@ -215,7 +218,7 @@ async fn scopes_any_all_everyone_and_unnamed() {
         let lines = ["/one", "/any", "/all", "/everyone", "/else"]
             .map(|path| format!("GET {path}; x-api-key: {secret}"));
         let script = lines.each_ref().map(String::as_str);
-        assert_eq!(kinds(&both(toml, scoped, seed, &script).await), expected, "{secret}");
+        assert_eq!(kinds(&both(toml, by_scope, seed, &script).await), expected, "{secret}");
     }
 }
 

@@ -73,10 +73,10 @@ struct Reachable {
 
 impl KeyStore for Reachable {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
-        match self.down.load(Ordering::SeqCst) {
-            true => StoreFuture::failed(StoreError::timed_out()),
-            false => self.store.find(hash),
+        if self.down.load(Ordering::SeqCst) {
+            return StoreFuture::failed(StoreError::timed_out());
         }
+        self.store.find(hash)
     }
 }
 

@@ -7,14 +7,14 @@ use tollgate::{KeyId, OwnQuota, Plan};
 use crate::head;
 use crate::stage::{Refusal, Stage, both, kinds, statuses};
 
-fn burst() -> Option<Vec<OwnQuota>> {
-    Some(vec![OwnQuota::Named("burst".into())])
+fn burst() -> Vec<OwnQuota> {
+    vec![OwnQuota::Named("burst".into())]
 }
 
 fn strangers(stage: &Stage) {
     stage.put("acme_plan0000", "gold", |_, _| {});
-    stage.put("acme_key00000", "free", |_, key| key.quotas = burst());
-    stage.put("acme_acct0000", "free", |account, _| account.quotas = burst());
+    stage.put("acme_key00000", "free", |_, key| key.quotas = Some(burst()));
+    stage.put("acme_acct0000", "free", |account, _| account.quotas = Some(burst()));
     stage.put("acme_free0000", "free", |_, _| {});
 }
 

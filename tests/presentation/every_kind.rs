@@ -41,7 +41,7 @@ fn seed(stage: &Stage) {
     stage.put("acme_good0000", "free", |_, _| {});
     stage.put("acme_revo0000", "free", |_, key| key.status = KeyStatus::Revoked);
     stage.put("acme_expi0000", "free", |_, key| {
-        key.expires_at = Some("2026-01-01T00:00:00Z".parse().unwrap())
+        key.expires_at = Some("2026-01-01T00:00:00Z".parse().unwrap());
     });
     stage.put("acme_paus0000", "free", |_, key| key.status = KeyStatus::Paused);
     stage.put("acme_addr0000", "free", |_, key| key.allowlist = Some(vec![]));

@@ -68,16 +68,16 @@ async fn wait(quota: &str, longest: Option<Duration>, after: &str) -> String {
 
 #[tokio::test]
 async fn waits_are_whole_seconds_rounded_up_at_least_one_and_capped() {
-    let day = Some(Duration::from_secs(30 * 86_400));
+    let day = Some(Duration::from_hours(30 * 24));
     let rows = [
         ("10 per second", None, "+0s", "1"),
         ("1 per 90s", None, "+0s", "90"),
         ("1 per 90s", None, "+0.001s", "90"),
         ("1 per 90s", None, "+1s", "89"),
         ("1 per 90s", None, "+89.999s", "1"),
-        ("1 per 90s", Some(Duration::from_secs(60)), "+0s", "60"),
+        ("1 per 90s", Some(Duration::from_mins(1)), "+0s", "60"),
         ("1 per 90s", Some(Duration::from_millis(59_500)), "+0s", "60"),
-        ("1 per 90s", Some(Duration::from_secs(60)), "+31s", "59"),
+        ("1 per 90s", Some(Duration::from_mins(1)), "+31s", "59"),
         ("1 per week", None, "+0s", "86400"),
         ("1 per week", day, "+0s", "604800"),
     ];
