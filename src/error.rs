@@ -44,12 +44,17 @@ impl ConfigError {
         }))
     }
 
-    /// Names the member at fault, such as `plans.pro.quotas`; the first name given stays.
+    /// Names the member at fault. One that is named already is a part of this one: `quotas` in `plans.pro` is
+    /// `plans.pro.quotas`.
     #[must_use]
     pub fn in_member(mut self, member: impl Into<String>) -> Self {
-        if self.0.member.is_empty() {
-            self.0.member = member.into();
+        let mut path = member.into();
+        if !self.0.member.is_empty() {
+            // A place in a list, such as `[2]`, follows its list without a dot.
+            path.push_str(if self.0.member.starts_with('[') || path.is_empty() { "" } else { "." });
+            path.push_str(&self.0.member);
         }
+        self.0.member = path;
         self
     }
 
@@ -85,6 +90,11 @@ impl ConfigError {
     /// The value that was found. Never a secret.
     pub fn value(&self) -> &str {
         &self.0.value
+    }
+
+    /// Why the value will not do.
+    pub fn problem(&self) -> &str {
+        &self.0.problem
     }
 
     /// What would be right.

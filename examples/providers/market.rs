@@ -88,7 +88,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
         let caps = caller.map(Principal::caps);
         let most = caps.and_then(|caps| caps.at_most("limit")).and_then(|most| usize::try_from(most).ok());
         let limit = asked.limit.unwrap_or(PAGE).min(most.unwrap_or(LARGEST_PAGE));
-        let fixed = |(name, cap): &(String, Cap)| name == "cursor" && *cap == Cap::Forbidden;
+        let fixed = |(name, cap): (&str, Cap)| name == "cursor" && cap == Cap::Forbidden;
         Ok(Self { limit, cursor: asked.cursor, pages: !caps.is_some_and(|caps| caps.iter().any(fixed)) })
     }
 }

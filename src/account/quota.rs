@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{ConfigError, PoolName, Slot};
 
 /// Whom a quota counts together.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Counts {
     /// Each key by itself.
     #[default]
@@ -144,6 +144,11 @@ fn unit_of(window: Duration) -> Option<&'static str> {
     UNITS.iter().find(|(_, seconds)| Duration::from_secs(*seconds) == window).map(|(unit, _)| *unit)
 }
 
+/// A plain decimal number: without the sign that Rust's own reader takes.
+fn digits<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 impl FromStr for QuotaPolicy {
     type Err = ConfigError;
 
@@ -152,20 +157,13 @@ impl FromStr for QuotaPolicy {
             ConfigError::new(text, problem, "write for example `60 per minute` or `5 per 10s`")
         };
         let (quota, window) = text.split_once(" per ").ok_or_else(|| refuse("this is no quota"))?;
-        let quota = quota.parse().map_err(|_| refuse("the quota is no whole number up to 4294967295"))?;
+        let quota = digits(quota).ok_or_else(|| refuse("the quota is no whole number up to 4294967295"))?;
         let named = UNITS.iter().find(|(unit, _)| *unit == window).map(|(_, seconds)| *seconds);
-        let seconds = named.or_else(|| window.strip_suffix('s').and_then(|seconds| seconds.parse().ok()));
+        let seconds = named.or_else(|| window.strip_suffix('s').and_then(digits));
         let seconds = seconds.ok_or_else(|| refuse("the window is no unit of time"))?;
-        Self::new(quota, Duration::from_secs(seconds)).map_err(|error| refuse_as(text, &error))
+        Self::new(quota, Duration::from_secs(seconds))
+            .map_err(|error| ConfigError::new(text, error.problem(), error.expected()))
     }
-}
-
-/// The same fault, with the value as it was written.
-fn refuse_as(text: &str, error: &ConfigError) -> ConfigError {
-    let problem = error.to_string();
-    let problem = problem.split_once("`: ").map_or(problem.as_str(), |(_, rest)| rest);
-    let problem = problem.split_once("; ").map_or(problem, |(problem, _)| problem).to_owned();
-    ConfigError::new(text, problem, error.expected())
 }
 
 /// A quota that a key or an account has of its own: spelt out, or named as the configuration defines it.

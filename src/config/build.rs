@@ -1,9 +1,10 @@
 //! From what the file says to a builder.
 
 use crate::config::model::{Body, OnConflict, Preflights};
-use crate::config::{Config, FormatConfig, OlderHash, SourceConfig, errors};
+use crate::config::{Config, FormatConfig, OlderHash, RuleConfig, SourceConfig, errors};
 use crate::{
-    ConfigError, GateBuilder, KeyFormat, KeyHasher, KeySource, Length, RequestIds, Rule, TrustedProxies,
+    ConfigError, Environment, GateBuilder, KeyFormat, KeyHasher, KeySource, Length, RequestIds, Rule,
+    TrustedProxies,
 };
 
 pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
@@ -21,15 +22,15 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
         builder =
             builder.format(format.format().map_err(|error| error.in_member(format!("formats[{place}]")))?);
     }
-    for environment in &config.environments {
+    for (place, environment) in config.environments.iter().enumerate() {
+        if environment.is_empty() {
+            let (problem, expected) = ("an environment has a name", "write one as in `live`");
+            return Err(ConfigError::new("", problem, expected).in_member(format!("environments[{place}]")));
+        }
         builder = builder.environment(environment.as_str());
     }
+    demo_keys(config)?;
     for demo in &config.demo {
-        if !config.plans.contains_key(&demo.plan) {
-            let expected = "define the plan under `[plans]`";
-            return Err(ConfigError::new(&demo.plan, "the demo key's plan is not defined", expected)
-                .in_member("demo.plan"));
-        }
         builder = builder.literal(demo.key.as_str());
     }
     builder = with_rules(with_plans(builder, config)?, config)?;
@@ -47,32 +48,87 @@ fn with_plans(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, 
     Ok(builder)
 }
 
+/// Demo keys that nobody could use, or that say two things at once.
+fn demo_keys(config: &Config) -> Result<(), ConfigError> {
+    for (place, demo) in config.demo.iter().enumerate() {
+        let refuse = |member: &str, value: &str, problem: &str, expected: &str| {
+            Err(ConfigError::new(value, problem, expected).in_member(format!("demo[{place}].{member}")))
+        };
+        if !config.plans.contains_key(&demo.plan) {
+            return refuse(
+                "plan",
+                &demo.plan,
+                "the demo key's plan is not defined",
+                "define it under `[plans]`",
+            );
+        }
+        if demo.account.is_empty() {
+            return refuse("account", "", "an account has a name", "write one as in `demo`");
+        }
+        let served = config.environments.contains(&demo.environment)
+            || config.environments.is_empty() && demo.environment == Environment::live().as_str();
+        if !served {
+            let problem = "the demo key belongs to an environment that is not served";
+            return refuse(
+                "environment",
+                &demo.environment,
+                problem,
+                "name it in `environments`, or write another",
+            );
+        }
+        let earlier = &config.demo[..place];
+        if earlier.iter().any(|other| other.key == demo.key) {
+            return refuse("key", &demo.key, "two demo keys are the same", "write each once");
+        }
+        if earlier.iter().any(|other| other.id == demo.id) {
+            return refuse("id", &demo.id.0.to_string(), "two demo keys have this id", "give each its own");
+        }
+    }
+    Ok(())
+}
+
 fn with_rules(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, ConfigError> {
+    let within = |error: ConfigError| error.in_member("default");
     let mut otherwise = Rule::otherwise();
-    config.default.apply(&mut otherwise).map_err(|error| error.in_member("default"))?;
+    config.default.apply(&mut otherwise).and_then(|()| signable(&otherwise, config)).map_err(within)?;
     builder = builder.otherwise(otherwise);
     for (place, rule) in config.rules.iter().enumerate() {
-        let rules =
-            rule.rules(&config.default).map_err(|error| error.in_member(format!("rules[{place}]")))?;
-        for rule in rules {
-            if let Some(unknown) =
-                rule.agreements.iter().find(|name| !config.agreements.contains_key(name.as_str()))
-            {
-                return Err(undefined(unknown.as_str()));
-            }
+        let within = |error: ConfigError| error.in_member(format!("rules[{place}]"));
+        for rule in rule.rules(&config.default).map_err(within)? {
+            signable(&rule, config).map_err(within)?;
             builder = builder.rule(rule);
         }
     }
-    let named = config.default.agreements.iter().flatten();
-    match named.into_iter().find(|name| !config.agreements.contains_key(*name)) {
-        Some(unknown) => Err(undefined(unknown)),
-        None => Ok(builder),
+    Ok(builder)
+}
+
+/// The agreements that a rule asks for must be defined.
+fn signable(rule: &Rule, config: &Config) -> Result<(), ConfigError> {
+    match rule.agreements.iter().find(|name| !config.agreements.contains_key(name.as_str())) {
+        None => Ok(()),
+        Some(unknown) => {
+            let (problem, expected) = ("the agreement is not defined", "define it under `[agreements]`");
+            Err(ConfigError::new(unknown.as_str(), problem, expected).in_member("agreements"))
+        }
     }
 }
 
-fn undefined(agreement: &str) -> ConfigError {
-    let expected = "define it under `[agreements]`";
-    ConfigError::new(agreement, "the agreement is not defined", expected).in_member("agreements")
+/// A fault that the builder found, with the member's name in the file: the builder counts rules by route, the file may
+/// name several routes in one.
+pub(super) fn in_terms_of_the_file(config: &Config, error: ConfigError) -> ConfigError {
+    let Some((place, member)) = error.member().strip_prefix("rules[").and_then(|rest| rest.split_once(']'))
+    else {
+        return error;
+    };
+    let Ok(counted) = place.parse::<usize>() else { return error };
+    let mut routes = 0;
+    let reaches = |rule: &RuleConfig| {
+        routes += rule.routes().len();
+        routes > counted
+    };
+    let place = config.rules.iter().position(reaches).unwrap_or(counted);
+    let named = format!("rules[{place}]{member}");
+    ConfigError::new(error.value(), error.problem(), error.expected()).in_member(named)
 }
 
 fn with_switches(mut builder: GateBuilder, config: &Config) -> GateBuilder {
@@ -139,46 +195,54 @@ fn with_management(mut builder: GateBuilder, config: &Config) -> Result<GateBuil
 }
 
 pub(super) fn hasher(config: &Config) -> Result<KeyHasher, ConfigError> {
-    match &config.hash.pepper {
-        None => Ok(KeyHasher::sha256()),
-        Some(reference) => reference
-            .0
-            .resolve()
-            .and_then(|pepper| KeyHasher::hmac_sha256(&pepper))
-            .map_err(|error| error.in_member("hash.pepper")),
-    }
+    let Some(reference) = &config.hash.pepper else { return Ok(KeyHasher::sha256()) };
+    let pepper = reference.0.resolve().and_then(|pepper| {
+        // What the reference reads is said in place of the pepper.
+        let name =
+            |error: ConfigError| ConfigError::new(reference.0.to_string(), error.problem(), error.expected());
+        KeyHasher::hmac_sha256(&pepper).map_err(name)
+    });
+    pepper.map_err(|error| error.in_member("hash.pepper"))
 }
 
 fn proxies(config: &Config) -> Result<TrustedProxies, ConfigError> {
     let proxies = TrustedProxies::new(config.proxies.trusted.iter().map(|network| network.0.0));
     match &config.proxies.header {
         None => Ok(proxies),
-        Some(header) => proxies.reading(header),
+        Some(header) => proxies.reading(header).map_err(|error| error.in_member("proxies")),
     }
 }
 
 fn request_ids(config: &Config) -> Result<RequestIds, ConfigError> {
     let settings = &config.request_id;
+    let within = |error: ConfigError| error.in_member("request_id");
     let mut ids = RequestIds::default();
     if let Some(header) = &settings.header {
-        ids = ids.with_header(header)?;
+        ids = ids.with_header(header).map_err(within)?;
     }
     if let Some(prefix) = &settings.prefix {
-        ids = ids.with_prefix(prefix).map_err(|error| error.in_member("request_id.prefix"))?;
+        ids = ids.with_prefix(prefix).map_err(within)?;
     }
     Ok(if settings.every_answer { ids.in_every_answer() } else { ids })
 }
 
 impl SourceConfig {
     fn source(&self) -> Result<KeySource, ConfigError> {
+        let problem = "a source is one place";
+        let expected = "write one of `header`, `authorization` and `query`, each in braces of its own";
         match (&self.header, &self.authorization, &self.query) {
-            (Some(header), None, None) if !self.literal => KeySource::header(header),
             (None, Some(scheme), None) if self.literal => KeySource::authorization_literal(scheme),
             (None, Some(scheme), None) => KeySource::authorization(scheme),
-            (None, None, Some(parameter)) if !self.literal => KeySource::query(parameter),
-            _ => {
-                let problem = "a source is one of three, and only a scheme can be literal";
-                Err(ConfigError::new("", problem, "write one of `header`, `authorization` and `query`"))
+            (Some(_), None, None) | (None, None, Some(_)) if self.literal => {
+                let problem = "only the scheme of an `authorization` can be literal";
+                Err(ConfigError::new("true", problem, "leave `literal` out").in_member("literal"))
+            }
+            (Some(header), None, None) => KeySource::header(header),
+            (None, None, Some(parameter)) => KeySource::query(parameter),
+            (None, None, None) => Err(ConfigError::new("{}", "the source names no place", expected)),
+            (_, _, Some(parameter)) => Err(ConfigError::new(parameter, problem, expected).in_member("query")),
+            (_, Some(scheme), _) => {
+                Err(ConfigError::new(scheme, problem, expected).in_member("authorization"))
             }
         }
     }

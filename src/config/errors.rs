@@ -36,15 +36,16 @@ impl Ord for DenialKind {
 
 pub(super) fn presentation(config: &Config) -> Result<Presentation, ConfigError> {
     let settings = &config.presentation;
+    let within = |error: ConfigError| error.in_member("presentation");
     let mut presentation = match &settings.template {
-        Some(template) => Presentation::json(template)?,
+        Some(template) => Presentation::json(template).map_err(within)?,
         None => Presentation::problem(),
     };
     if let Some(realm) = &settings.realm {
-        presentation = presentation.realm(realm)?;
+        presentation = presentation.realm(realm).map_err(within)?;
     }
     if let Some(wait) = &settings.longest_wait {
-        presentation = presentation.longest_wait(wait.0.0)?;
+        presentation = presentation.longest_wait(wait.0.0).map_err(within)?;
     }
     for (name, agreement) in &config.agreements {
         presentation = presentation.agreement_url(name.as_str(), agreement.url.clone().unwrap_or_default());
@@ -65,11 +66,8 @@ impl WordingConfig {
         let status = match self.status {
             None => None,
             Some(code) => Some(error(code).ok_or_else(|| {
-                ConfigError::new(
-                    code.to_string(),
-                    "a refusal cannot have this status",
-                    "write one from 400 to 599",
-                )
+                let problem = "a refusal cannot have this status";
+                ConfigError::new(code.to_string(), problem, "write one from 400 to 599").in_member("status")
             })?),
         };
         Ok(Wording {

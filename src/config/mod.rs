@@ -22,7 +22,7 @@ pub use plan::{
 };
 pub use rule::{CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig};
 pub use secret::Reference;
-pub use text::{Network, Never, OneOf, Span, Text};
+pub use text::{Network, Never, NotTaken, OneOf, Refusal, Span, Text, Written};
 
 use crate::{Account, ConfigError, GateBuilder, KeyRecord};
 
@@ -94,12 +94,9 @@ impl Config {
     /// # Ok::<(), tollgate::ConfigError>(())
     /// ```
     pub fn builder(&self) -> Result<GateBuilder, ConfigError> {
-        let checked = || {
-            let builder = build::builder(self)?;
-            builder.check()?;
-            Ok(builder)
-        };
-        checked().map_err(|error: ConfigError| locate::place(self, error))
+        let builder = build::builder(self).map_err(|error| locate::place(self, error))?;
+        builder.check().map_err(|error| locate::place(self, build::in_terms_of_the_file(self, error)))?;
+        Ok(builder)
     }
 
     /// The records of the demo keys, each with its account: to be put into the store that the gate is given.
@@ -108,7 +105,7 @@ impl Config {
     ///
     /// A pepper that does not resolve.
     pub fn demo_keys(&self) -> Result<Vec<KeyRecord>, ConfigError> {
-        let hasher = build::hasher(self)?;
+        let hasher = build::hasher(self).map_err(|error| locate::place(self, error))?;
         let record = |demo: &DemoConfig| {
             let account = Account::new(demo.account.as_str(), demo.plan.as_str());
             let mut record = KeyRecord::new(demo.id.0, hasher.hash(demo.key.as_bytes()), account.into());

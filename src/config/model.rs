@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::config::plan::{PlanConfig, QuotaConfig};
 use crate::config::rule::{RuleConfig, ScopeConfig};
-use crate::config::text::{Network, Never, OneOf, Span, Text};
+use crate::config::text::{Network, Never, OneOf, Span, Text, Written};
 use crate::config::{CostConfig, secret::Reference};
 use crate::{Alphabet, Check, ConfigError, DenialKind, KeyId, Length};
 
@@ -132,6 +132,10 @@ pub type Body = OneOf<usize, Range, Never>;
 /// A range of lengths, its ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range(pub Length);
+
+impl Written for Range {
+    const HOW: &'static str = "a range as in `\"10..=256\"`";
+}
 
 impl FromStr for Range {
     type Err = ConfigError;

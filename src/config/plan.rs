@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::config::text::{Never, OneOf, Span, Text};
+use crate::config::text::{Never, OneOf, Span, Text, Written};
 use crate::{
     Allowance, CalendarUnit, Cap, Caps, ConfigError, Counts, Credits, Grant, GrantPeriod, Lifetime, OwnQuota,
     Plan, QuotaPolicy,
@@ -83,6 +83,14 @@ pub struct QuotaTable {
     pub name: Option<String>,
 }
 
+impl Written for OwnQuota {
+    const HOW: &'static str = "a quota as in `\"60 per minute\"`";
+}
+
+impl Written for QuotaTable {
+    const HOW: &'static str = "a table as in `{ quota = \"60 per minute\", counts = \"account\" }`";
+}
+
 impl FromStr for Counts {
     type Err = ConfigError;
 
@@ -120,9 +128,17 @@ pub struct GrantConfig {
     pub zone: Option<String>,
 }
 
+impl Written for GrantConfig {
+    const HOW: &'static str = "a table as in `{ amount = 1000, calendar = \"month\" }`";
+}
+
 /// The word `unlimited`.
 #[derive(Debug, Clone, Copy)]
 pub struct Unlimited;
+
+impl Written for Unlimited {
+    const HOW: &'static str = "`\"unlimited\"`";
+}
 
 impl FromStr for Unlimited {
     type Err = ConfigError;
@@ -131,7 +147,11 @@ impl FromStr for Unlimited {
         if text == "unlimited" {
             return Ok(Self);
         }
-        Err(ConfigError::new(text, "this is no number", "write a number or `unlimited`"))
+        Err(ConfigError::new(
+            text,
+            "there is no such word here",
+            "write `unlimited`, or what the member's limit is",
+        ))
     }
 }
 
@@ -141,6 +161,10 @@ pub type CapConfig = OneOf<u64, Forbidden, Never>;
 /// The word `forbidden`.
 #[derive(Debug, Clone, Copy)]
 pub struct Forbidden;
+
+impl Written for Forbidden {
+    const HOW: &'static str = "`\"forbidden\"`";
+}
 
 impl FromStr for Forbidden {
     type Err = ConfigError;
@@ -171,7 +195,7 @@ impl QuotaConfig {
 
     /// The policy that a name under `[quotas]` stands for.
     pub(super) fn policy(&self, name: &str) -> Result<QuotaPolicy, ConfigError> {
-        match self.quota()? {
+        match self.quota().map_err(|error| error.in_member(format!("quotas.{name}")))? {
             OwnQuota::Policy(policy) => Ok(policy),
             OwnQuota::Named(other) => {
                 let problem = "a named quota cannot be another name";
@@ -186,12 +210,17 @@ impl PlanConfig {
     pub(super) fn plan(&self, name: &str) -> Result<Plan, ConfigError> {
         let mut plan = Plan::new(name);
         plan.rank = self.rank;
-        plan.quotas = self.quotas.iter().map(QuotaConfig::quota).collect::<Result<_, _>>()?;
+        let quotas = self.quotas.iter().enumerate();
+        plan.quotas = quotas
+            .map(|(place, quota)| quota.quota().map_err(|error| error.in_member(format!("quotas[{place}]"))))
+            .collect::<Result<_, _>>()?;
         plan.credits = match &self.credits {
             None => Allowance::None,
             Some(OneOf::Number(never)) => match *never {},
             Some(OneOf::Text(Unlimited)) => Allowance::Unlimited,
-            Some(OneOf::Table(grant)) => Allowance::Grant(grant.grant()?),
+            Some(OneOf::Table(grant)) => {
+                Allowance::Grant(grant.grant().map_err(|error| error.in_member("credits"))?)
+            }
         };
         plan.caps = Caps::from(self.caps.iter().map(|(parameter, cap)| {
             let cap = match cap {
@@ -215,21 +244,23 @@ impl PlanConfig {
 
 impl GrantConfig {
     fn grant(&self) -> Result<Grant, ConfigError> {
-        let refuse = |value: String, problem: &str| {
-            Err(ConfigError::new(value, problem, "write `every`, or `calendar` with a `zone`")
-                .in_member("credits"))
+        let refuse = |member: &str, value: String, problem: &str| {
+            let expected = "write `every`, or `calendar` with a `zone`";
+            Err(ConfigError::new(value, problem, expected).in_member(member))
         };
         if self.amount > Credits::MAX.get() {
-            return refuse(self.amount.to_string(), "the amount is larger than a ledger can hold");
+            let problem = "the amount is larger than a ledger can hold";
+            let expected = format!("write {} at the most", Credits::MAX);
+            return Err(ConfigError::new(self.amount.to_string(), problem, expected).in_member("amount"));
         }
         let period = match (&self.every, &self.calendar) {
-            (Some(_), _) if self.zone.is_some() => {
-                return refuse("zone".into(), "only the calendar has a zone");
-            }
-            (Some(every), None) => GrantPeriod::every(every.0.0)?,
+            (Some(_), Some(_)) => return refuse("every", String::new(), "the grant has two periods"),
+            (None, None) => return refuse("", String::new(), "the grant has no period"),
+            (Some(every), None) => match &self.zone {
+                Some(zone) => return refuse("zone", zone.clone(), "only the calendar has a zone"),
+                None => GrantPeriod::every(every.0.0).map_err(|error| error.in_member("every"))?,
+            },
             (None, Some(unit)) => GrantPeriod::calendar(unit.0, self.zone.as_deref().unwrap_or("UTC"))?,
-            (Some(_), Some(_)) => return refuse("every".into(), "the grant has two periods"),
-            (None, None) => return refuse(self.amount.to_string(), "the grant has no period"),
         };
         Ok(Grant::new(Credits::new(self.amount), period))
     }

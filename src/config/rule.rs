@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::config::DefaultConfig;
-use crate::config::text::{Never, OneOf};
+use crate::config::text::{Never, OneOf, Written};
 use crate::{ConfigError, Cost, Credits, Rule, ScopeRule};
 
 /// A rule: what it does not say, `[default]` says.
@@ -40,7 +40,10 @@ pub struct RuleConfig {
 
 /// One route or several.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "a route as in `\"GET /v1/candles\"`, or a list of routes")]
+#[serde(
+    untagged,
+    expecting = "this is no route, expected one as in `\"GET /v1/candles\"`, or a list of them"
+)]
 pub enum Routes {
     /// One.
     One(String),
@@ -78,6 +81,19 @@ pub struct ScopesConfig {
     pub all: Option<Vec<String>>,
 }
 
+impl Written for PerUnitConfig {
+    const HOW: &'static str =
+        "a table as in `{ parameter = \"limit\", each = 1, default = 100, most = 1000 }`";
+}
+
+impl Written for String {
+    const HOW: &'static str = "a name as in `\"quotes:read\"`";
+}
+
+impl Written for ScopesConfig {
+    const HOW: &'static str = "a table as in `{ any = [\"quotes:read\", \"quotes:all\"] }`";
+}
+
 impl ScopeConfig {
     fn rule(&self) -> Result<ScopeRule, ConfigError> {
         let scopes = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
@@ -100,25 +116,20 @@ impl ScopeConfig {
 
 impl CostConfig {
     fn cost(&self) -> Result<Cost, ConfigError> {
-        let credits = |amount: u64| match amount {
+        let credits = |member: &str, amount: u64| match amount {
             amount if amount <= Credits::MAX.get() => Ok(Credits::new(amount)),
             amount => {
                 let problem = "the cost is larger than a ledger can hold";
-                Err(ConfigError::new(amount.to_string(), problem, "write a smaller number").in_member("cost"))
+                let expected = format!("write {} at the most", Credits::MAX);
+                Err(ConfigError::new(amount.to_string(), problem, expected).in_member(member))
             }
         };
         let table = match self {
-            Self::Number(amount) => return credits(*amount).map(Cost::Fixed),
+            Self::Number(amount) => return credits("cost", *amount).map(Cost::Fixed),
             Self::Text(never) => match *never {},
             Self::Table(table) => table,
         };
-        let each = credits(table.each)?;
-        if each.checked_mul(table.most).is_none() || table.default > table.most || table.parameter.is_empty()
-        {
-            let problem = "the highest number costs more than a ledger can hold, or is below the default";
-            let expected = "write a parameter, and a highest number that is not below the default";
-            return Err(ConfigError::new(table.most.to_string(), problem, expected).in_member("cost.most"));
-        }
+        let each = credits("cost.each", table.each)?;
         let (parameter, default, most) = (table.parameter.clone(), table.default, table.most);
         Ok(Cost::PerUnit { parameter, each, default, most })
     }
@@ -127,19 +138,46 @@ impl CostConfig {
 impl RuleConfig {
     /// One rule per route.
     pub(super) fn rules(&self, default: &DefaultConfig) -> Result<Vec<Rule>, ConfigError> {
-        let routes = match &self.route {
-            Routes::One(route) => std::slice::from_ref(route),
-            Routes::Many(routes) => routes,
+        if self.routes().is_empty() {
+            let expected = "write at least one, as in `GET /v1/candles`";
+            return Err(ConfigError::new("[]", "the rule is for no route", expected).in_member("route"));
+        }
+        if self.open_to.is_some() && self.min_plan.is_none() && default.min_plan.is_none() {
+            let problem = "a rule that asks for no plan is open to all of them";
+            let expected =
+                "add the `min_plan` that these plans need not have, or close the rule with `closed_to`";
+            let named = self.open_to.iter().flatten().next().cloned().unwrap_or_default();
+            return Err(ConfigError::new(named, problem, expected).in_member("open_to"));
+        }
+        let rule = |(place, route): (usize, &String)| {
+            let mut rule = Rule::new(route).map_err(|error| self.in_route(place, error))?;
+            self.apply(&mut rule, default)?;
+            Ok(rule)
         };
-        routes.iter().map(|route| self.rule(route, default)).collect()
+        self.routes().iter().enumerate().map(rule).collect()
     }
 
-    fn rule(&self, route: &str, default: &DefaultConfig) -> Result<Rule, ConfigError> {
-        let mut rule = Rule::new(route)?;
+    pub(super) fn routes(&self) -> &[String] {
+        match &self.route {
+            Routes::One(route) => std::slice::from_ref(route),
+            Routes::Many(routes) => routes,
+        }
+    }
+
+    /// A fault of one route, where it stands in the list of them.
+    fn in_route(&self, place: usize, error: ConfigError) -> ConfigError {
+        match self.route {
+            Routes::One(_) => error,
+            Routes::Many(_) => ConfigError::new(error.value(), error.problem(), error.expected())
+                .in_member(format!("route[{place}]")),
+        }
+    }
+
+    fn apply(&self, rule: &mut Rule, default: &DefaultConfig) -> Result<(), ConfigError> {
         rule.public = self.public;
         // A public route asks for nothing: what holds by default does not hold there.
         if !self.public {
-            default.apply(&mut rule)?;
+            default.apply(rule)?;
         }
         let own = DefaultConfig {
             cost: self.cost.clone(),
@@ -150,8 +188,7 @@ impl RuleConfig {
             agreements: self.agreements.clone(),
             subscription: self.subscription,
         };
-        own.apply(&mut rule)?;
-        Ok(rule)
+        own.apply(rule)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Secrets by reference: a configuration file holds none.
 
+use std::ffi::OsString;
+use std::fmt;
 use std::str::FromStr;
 
 use zeroize::Zeroizing;
@@ -29,21 +31,28 @@ impl FromStr for Reference {
     }
 }
 
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Environment(name) => write!(f, "env:{name}"),
+            Place::File(path) => write!(f, "file:{path}"),
+        }
+    }
+}
+
 impl Reference {
     /// The secret.
     pub(super) fn resolve(&self) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
-        let (written, secret) = match &self.0 {
+        // The error of `std::env::var` would say the value.
+        let unset = || "the environment variable is not set".to_owned();
+        let secret = match &self.0 {
             Place::Environment(name) => {
-                let read = std::env::var(name).map(String::into_bytes).map_err(|error| error.to_string());
-                (format!("env:{name}"), read)
+                std::env::var_os(name).map(OsString::into_encoded_bytes).ok_or_else(unset)
             }
-            Place::File(path) => {
-                let read = std::fs::read(path).map_err(|error| error.to_string());
-                (format!("file:{path}"), read)
-            }
+            Place::File(path) => std::fs::read(path).map_err(|error| error.to_string()),
         };
         let refuse = |problem: String| {
-            ConfigError::new(written.as_str(), problem, "name a place that holds the secret")
+            ConfigError::new(self.to_string(), problem, "name a place that holds the secret")
         };
         let mut secret =
             Zeroizing::new(secret.map_err(|error| refuse(format!("the secret cannot be read: {error}")))?);

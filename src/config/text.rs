@@ -1,23 +1,38 @@
 //! Values that are written as text and parsed as they are read.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
 use crate::ConfigError;
+
+/// Parts a fault's value, problem and remedy on its way through the deserializer, which passes on text alone.
+const PART: char = '\u{1f}';
+
+/// The value, the problem and the remedy, where this crate's own reader found a fault.
+pub(super) fn told(message: &str) -> Option<(&str, &str, &str)> {
+    let (value, rest) = message.split_once(PART)?;
+    let (problem, expected) = rest.split_once(PART)?;
+    Some((value, problem, expected))
+}
+
+fn tell<E: Error>(fault: &ConfigError) -> E {
+    E::custom(format_args!("{}{PART}{}{PART}{}", fault.value(), fault.problem(), fault.expected()))
+}
 
 /// A value that is written as text, such as a quota or a network.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text<T>(pub T);
 
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
+impl<'de, T: FromStr<Err = ConfigError>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader<T>(PhantomData<T>);
 
-        impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Reader<T> {
+        impl<T: FromStr<Err = ConfigError>> Visitor<'_> for Reader<T> {
             type Value = Text<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,7 +40,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                text.parse().map(Text).map_err(E::custom)
+                text.parse().map(Text).map_err(|fault| tell(&fault))
             }
         }
 
@@ -44,69 +59,125 @@ pub enum OneOf<N, T, M> {
     Table(M),
 }
 
+/// How one way of writing a value reads, as errors say it; empty where the way is not taken.
+pub trait Written {
+    /// A noun, as in "a quota as in `60 per minute`".
+    const HOW: &'static str;
+}
+
 /// No value: this way of writing is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Never {}
 
-const OTHERWISE: &str = "this is not how the member is written; see its description";
+/// That a way of writing is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotTaken;
+
+/// What a reader says of text that it refuses: a fault of its own, or only that the text is not taken.
+pub trait Refusal {
+    /// The fault, if there is more to say than how the value is written.
+    fn fault(self) -> Option<ConfigError>;
+}
+
+impl Refusal for ConfigError {
+    fn fault(self) -> Option<ConfigError> {
+        Some(self)
+    }
+}
+
+impl Refusal for NotTaken {
+    fn fault(self) -> Option<ConfigError> {
+        None
+    }
+}
+
+impl Refusal for Infallible {
+    fn fault(self) -> Option<ConfigError> {
+        match self {}
+    }
+}
+
+impl Written for Never {
+    const HOW: &'static str = "";
+}
+
+impl Written for u32 {
+    const HOW: &'static str = "a whole number from 0 to 4294967295";
+}
+
+impl Written for u64 {
+    const HOW: &'static str = "a whole number from 0 to 9223372036854775807";
+}
+
+impl Written for usize {
+    const HOW: &'static str = "a whole number";
+}
 
 impl TryFrom<i64> for Never {
-    type Error = &'static str;
+    type Error = NotTaken;
 
     fn try_from(_: i64) -> Result<Self, Self::Error> {
-        Err(OTHERWISE)
+        Err(NotTaken)
     }
 }
 
 impl FromStr for Never {
-    type Err = &'static str;
+    type Err = NotTaken;
 
     fn from_str(_: &str) -> Result<Self, Self::Err> {
-        Err(OTHERWISE)
+        Err(NotTaken)
     }
 }
 
 impl<'de> Deserialize<'de> for Never {
     fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(D::Error::custom(OTHERWISE))
+        Err(D::Error::custom("this way of writing is not taken"))
+    }
+}
+
+struct OneOfReader<N, T, M>(PhantomData<(N, T, M)>);
+
+impl<'de, N, T, M> Visitor<'de> for OneOfReader<N, T, M>
+where
+    N: TryFrom<i64> + Written,
+    T: FromStr<Err: Refusal> + Written,
+    M: Deserialize<'de> + Written,
+{
+    type Value = OneOf<N, T, M>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ways: Vec<_> = [N::HOW, T::HOW, M::HOW].into_iter().filter(|how| !how.is_empty()).collect();
+        f.write_str(&ways.join(", or "))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        let refuse = |_| E::invalid_value(Unexpected::Signed(number), &self);
+        number.try_into().map(OneOf::Number).map_err(refuse)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        text.parse().map(OneOf::Text).map_err(|refusal: T::Err| match refusal.fault() {
+            Some(fault) => tell(&fault),
+            None => E::invalid_type(Unexpected::Str(text), &self),
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        if M::HOW.is_empty() {
+            return Err(A::Error::invalid_type(Unexpected::Map, &self));
+        }
+        M::deserialize(MapAccessDeserializer::new(map)).map(OneOf::Table)
     }
 }
 
 impl<'de, N, T, M> Deserialize<'de> for OneOf<N, T, M>
 where
-    N: TryFrom<i64, Error: fmt::Display>,
-    T: FromStr<Err: fmt::Display>,
-    M: Deserialize<'de>,
+    N: TryFrom<i64> + Written,
+    T: FromStr<Err: Refusal> + Written,
+    M: Deserialize<'de> + Written,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader<N, T, M>(PhantomData<(N, T, M)>);
-
-        impl<'de, N, T, M> Visitor<'de> for Reader<N, T, M>
-        where
-            N: TryFrom<i64, Error: fmt::Display>,
-            T: FromStr<Err: fmt::Display>,
-            M: Deserialize<'de>,
-        {
-            type Value = OneOf<N, T, M>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, a string or a table, as the member's description says")
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-                number.try_into().map(OneOf::Number).map_err(E::custom)
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                text.parse().map(OneOf::Text).map_err(E::custom)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                M::deserialize(MapAccessDeserializer::new(map)).map(OneOf::Table)
-            }
-        }
-
-        deserializer.deserialize_any(Reader(PhantomData))
+        deserializer.deserialize_any(OneOfReader(PhantomData))
     }
 }
 

@@ -73,20 +73,18 @@ impl Check {
     /// The checks in a configured order. Every check is made, always: what the order does not name follows behind what
     /// it names, in the order of [`Check::ALL`].
     pub(crate) fn in_order(named: &[Self]) -> Result<Vec<Self>, ConfigError> {
-        let refuse = |value: &str, problem, expected: &str| {
-            Err(ConfigError::new(value, problem, expected).in_member("order"))
+        let refuse = |place: usize, value: &str, problem, expected: &str| {
+            Err(ConfigError::new(value, problem, expected).in_member(format!("order[{place}]")))
         };
         if !named.is_empty() && !named.starts_with(&[Self::Format, Self::LookUp]) {
-            let first = named.first().map_or("", |check| check.name());
-            return refuse(
-                first,
-                "nothing can be checked before the key is found",
-                "begin with `format`, `look-up`",
-            );
+            let place = usize::from(named[0] == Self::Format);
+            let found = named.get(place).map_or("", |check| check.name());
+            let expected = "begin with `format`, `look-up`";
+            return refuse(place, found, "nothing can be checked before the key is found", expected);
         }
         for (place, check) in named.iter().enumerate() {
             if named[..place].contains(check) {
-                return refuse(check.name(), "the order names this check twice", "name it once");
+                return refuse(place, check.name(), "the order names this check twice", "name it once");
             }
         }
         let rest = Self::ALL.iter().filter(|check| !named.contains(check));

@@ -1,129 +1,181 @@
 //! What a gate's parts must agree on, checked before they are put together.
+//!
+//! Members are named as the configuration file names them.
 
 use std::collections::HashSet;
 
-use crate::{Cap, Caps, ConfigError, GateBuilder, OwnQuota, Plan, Rule, ScopeRule};
+use crate::{Cap, Caps, ConfigError, Cost, GateBuilder, OwnQuota, Plan, Rule, ScopeRule};
 
 type Verdict = Result<(), ConfigError>;
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     sources(builder)?;
     literals(builder)?;
-    rule(&builder.otherwise, "default")?;
-    builder.rules.iter().try_for_each(|one| rule(one, &format!("rule `{}`", one.route())))?;
+    rule(&builder.otherwise).map_err(|error| error.in_member("default"))?;
     if builder.otherwise.public {
-        let problem = "everything would be public";
-        return refuse("true", problem, "make single routes public by rules of their own", "default.public");
+        return everything_public("default.public", "true");
+    }
+    for (place, one) in builder.rules.iter().enumerate() {
+        rule(one).map_err(|error| error.in_member(format!("rules[{place}]")))?;
     }
     let mut names = HashSet::new();
     for one in &builder.plans {
+        let member = format!("plans.{}", one.name);
         if !names.insert(&one.name) {
-            return refuse(one.name.as_str(), "two plans have this name", "name each plan once", "plans");
+            return refuse(&member, one.name.as_str(), "two plans have this name", "name each plan once");
         }
-        plan(one)?;
+        if one.name.as_str().is_empty() {
+            return refuse("plans", "", "a plan has a name", "write one as in `[plans.pro]`");
+        }
+        plan(one, builder).map_err(|error| error.in_member(member))?;
     }
     Ok(())
 }
 
-fn refuse(value: &str, problem: &str, expected: &str, member: &str) -> Verdict {
+fn refuse(member: &str, value: &str, problem: &str, expected: &str) -> Verdict {
     Err(ConfigError::new(value, problem, expected).in_member(member))
+}
+
+fn everything_public(member: &str, value: &str) -> Verdict {
+    let expected = "make single routes public by rules of their own";
+    refuse(member, value, "everything would be public", expected)
 }
 
 fn sources(builder: &GateBuilder) -> Verdict {
     if builder.sources.is_empty() {
-        return refuse(
-            "",
-            "the gate has no place to read a key from",
-            "name a header, as in `X-API-Key`",
-            "sources",
-        );
+        let problem = "the gate has no place to read a key from";
+        return refuse("sources", "", problem, "name one, as in `sources = [{ header = \"X-API-Key\" }]`");
     }
     for (place, source) in builder.sources.iter().enumerate() {
-        if builder.sources[..place].contains(source) {
-            return refuse(&source.to_string(), "two sources are the same", "name each once", "sources");
+        if builder.sources[..place].iter().any(|earlier| earlier.reads_as(source)) {
+            let member = format!("sources[{place}]");
+            return refuse(&member, &source.to_string(), "two sources are the same", "name each once");
         }
     }
     if builder.formats.is_empty() && builder.literals.is_empty() {
-        return refuse("", "no key has a shape that the gate accepts", "define a key format", "formats");
+        let expected = "define a format, as in `formats = [{ prefix = \"acme_\", body = 32 }]`";
+        return refuse("formats", "", "no key has a shape that the gate accepts", expected);
     }
     Ok(())
 }
 
 fn literals(builder: &GateBuilder) -> Verdict {
-    for literal in &builder.literals {
+    for (place, literal) in builder.literals.iter().enumerate() {
         if literal.is_empty() || !literal.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let expected = "write visible ASCII, as in `acme_demo`";
-            return refuse(literal, "this cannot be a key", expected, "demo.key");
-        }
-    }
-    Ok(())
-}
-
-fn rule(rule: &Rule, member: &str) -> Verdict {
-    let asks = rule.subscription
-        || !rule.agreements.is_empty()
-        || rule.min_plan.is_some()
-        || !rule.closed_to.is_empty()
-        || !matches!(rule.scopes, ScopeRule::Unnamed)
-        || !rule.cost.is_free();
-    if rule.public && asks {
-        let expected = "leave `public` out, or all that asks for something";
-        return refuse("true", "a public route asks for nothing, and this rule does", expected, member);
-    }
-    let (ScopeRule::AnyOf(named) | ScopeRule::AllOf(named)) = &rule.scopes else {
-        return exclusive(rule, member);
-    };
-    if named.is_empty() || named.iter().any(|scope| scope.as_str().is_empty() || scope.as_str().contains(' '))
-    {
-        let expected = "name at least one, without spaces, as in `quotes:read`";
-        return refuse("[]", "the rule names no scope", expected, member);
-    }
-    exclusive(rule, member)
-}
-
-fn exclusive(rule: &Rule, member: &str) -> Verdict {
-    match rule.open_to.iter().find(|plan| rule.closed_to.contains(plan)) {
-        Some(plan) => refuse(
-            plan.as_str(),
-            "the rule is both open and closed to this plan",
-            "choose one of the two",
-            member,
-        ),
-        None => Ok(()),
-    }
-}
-
-fn plan(plan: &Plan) -> Verdict {
-    let member = format!("plans.{}", plan.name);
-    let mut windows = HashSet::new();
-    for quota in &plan.quotas {
-        if let OwnQuota::Policy(policy) = quota
-            && !windows.insert((policy.name(), format!("{:?}", policy.counts())))
-        {
-            let expected = "keep the smaller one, or give them names of their own";
-            return refuse(policy.name(), "two quotas of the plan have the same window", expected, &member);
-        }
-    }
-    caps(&plan.caps, &member)
-}
-
-fn caps(caps: &Caps, member: &str) -> Verdict {
-    let mut names = HashSet::new();
-    for (parameter, cap) in caps.iter() {
-        let readable = parameter.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#%+".contains(&byte));
-        if parameter.is_empty() || !readable {
-            let expected = "write the name as it reads decoded, as in `limit`";
-            return refuse(parameter, "no query parameter can have this name", expected, member);
-        }
-        if !names.insert(parameter) {
-            let value = if matches!(cap, Cap::Forbidden) { "forbidden" } else { "capped" };
+            let member = format!("demo[{place}].key");
             return refuse(
-                value,
-                &format!("the parameter `{parameter}` has two caps"),
-                "give it one",
-                member,
+                &member,
+                literal,
+                "this cannot be a key",
+                "write visible ASCII, as in `acme_demo`",
             );
         }
     }
     Ok(())
+}
+
+fn rule(rule: &Rule) -> Verdict {
+    if rule.public {
+        return public(rule);
+    }
+    cost(&rule.cost)?;
+    if let ScopeRule::AnyOf(named) | ScopeRule::AllOf(named) = &rule.scopes {
+        let expected = "name at least one, without spaces, as in `quotes:read`";
+        if named.is_empty() {
+            return refuse("scope", "[]", "the rule names no scope", expected);
+        }
+        let unfit =
+            |scope: &&crate::Scope| scope.as_str().is_empty() || scope.as_str().contains(char::is_whitespace);
+        if let Some(scope) = named.iter().find(unfit) {
+            return refuse("scope", scope.as_str(), "this cannot be a scope", expected);
+        }
+    }
+    match rule.open_to.iter().find(|plan| rule.closed_to.contains(plan)) {
+        None => Ok(()),
+        Some(plan) => {
+            let problem = "the rule is both open and closed to this plan";
+            refuse("closed_to", plan.as_str(), problem, "choose one of the two")
+        }
+    }
+}
+
+/// A public route asks for nothing; and no one route is all of them.
+fn public(rule: &Rule) -> Verdict {
+    let asked = [
+        ("cost", !rule.cost.is_free()),
+        ("scope", rule.scopes != ScopeRule::Unnamed),
+        ("min_plan", rule.min_plan.is_some()),
+        ("open_to", !rule.open_to.is_empty()),
+        ("closed_to", !rule.closed_to.is_empty()),
+        ("agreements", !rule.agreements.is_empty()),
+        ("subscription", rule.subscription),
+    ];
+    if let Some((member, _)) = asked.iter().find(|(_, asks)| *asks) {
+        let problem = format!("a public route asks for nothing, and this one names `{member}`");
+        return refuse("public", "true", &problem, &format!("leave out either `public` or `{member}`"));
+    }
+    if rule.method().is_none() && rule.pattern().starts_with("/{*") {
+        return everything_public("route", rule.pattern());
+    }
+    Ok(())
+}
+
+fn cost(cost: &Cost) -> Verdict {
+    let Cost::PerUnit { parameter, each, default, most } = cost else { return Ok(()) };
+    parameter_name(parameter).map_err(|error| error.in_member("cost.parameter"))?;
+    if each.checked_mul(*most).is_none() {
+        let problem = "the highest number costs more than a ledger can hold";
+        let expected = "write a smaller `most`, or a smaller `each`";
+        return refuse("cost.most", &most.to_string(), problem, expected);
+    }
+    if default > most {
+        let problem = format!("the default is above the highest number, which is {most}");
+        return refuse("cost.default", &default.to_string(), &problem, "write a default up to `most`");
+    }
+    Ok(())
+}
+
+fn plan(plan: &Plan, builder: &GateBuilder) -> Verdict {
+    let mut windows = HashSet::new();
+    for (place, quota) in plan.quotas.iter().enumerate() {
+        let member = format!("quotas[{place}]");
+        let (written, policy) = match quota {
+            OwnQuota::Policy(policy) => (policy.name(), Some(policy)),
+            OwnQuota::Named(name) => (name.as_str(), builder.quotas.get(name)),
+        };
+        let Some(policy) = policy else {
+            let expected = "define it under `[quotas]`, or spell it out as in `60 per minute`";
+            return refuse(&member, written, "the quota is not defined", expected);
+        };
+        if !windows.insert((policy.name(), policy.counts())) {
+            let expected = "keep the smaller one, or give them names of their own";
+            return refuse(&member, written, "two quotas of the plan have the same window", expected);
+        }
+    }
+    caps(&plan.caps)
+}
+
+fn caps(caps: &Caps) -> Verdict {
+    let mut names = HashSet::new();
+    for (parameter, cap) in caps.iter() {
+        parameter_name(parameter).map_err(|error| error.in_member(format!("caps.{parameter}")))?;
+        if !names.insert(parameter) {
+            let value = if matches!(cap, Cap::Forbidden) { "forbidden" } else { "capped" };
+            return refuse(
+                "caps",
+                value,
+                &format!("the parameter `{parameter}` has two caps"),
+                "give it one",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn parameter_name(name: &str) -> Verdict {
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#%+".contains(&byte)) {
+        return Ok(());
+    }
+    let expected = "write the name as it reads decoded, as in `limit`";
+    Err(ConfigError::new(name, "no query parameter can have this name", expected))
 }

@@ -72,11 +72,11 @@ impl KeyFormat {
             let problem = "a prefix is made of visible ASCII";
             return Err(ConfigError::new(prefix, problem, "write it as in `acme_live_`").in_member("prefix"));
         }
-        if body.least == 0 || body.least > body.most || prefix.len() + body.most > LONGEST {
+        if body.least == 0 || body.least > body.most || prefix.len().saturating_add(body.most) > LONGEST {
             let (value, problem) = (format!("{}..={}", body.least, body.most), "no key can have this length");
             let expected =
                 format!("write at least 1, least before most, and {LONGEST} with the prefix at the most");
-            return Err(ConfigError::new(value, problem, expected).in_member("length"));
+            return Err(ConfigError::new(value, problem, expected).in_member("body"));
         }
         let start = prefix.len() + 4;
         let (alphabet, environment) = (Alphabet::base62(), Environment::live());

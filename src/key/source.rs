@@ -110,6 +110,16 @@ impl KeySource {
         if let Place::Query(name) = &self.0 { Some(name) } else { None }
     }
 
+    /// Whether what this source reads, the other would read too.
+    pub(crate) fn reads_as(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Place::Authorization { scheme, .. }, Place::Authorization { scheme: later, .. }) => {
+                scheme.eq_ignore_ascii_case(later)
+            }
+            (place, later) => place == later,
+        }
+    }
+
     /// The scheme of the challenge that a 401 names for this source (RFC 9110, section 11.6.1).
     pub(crate) fn challenge_scheme(&self) -> &str {
         if let Place::Authorization { scheme, .. } = &self.0 { scheme } else { "ApiKey" }

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::respond::Wording;
 use crate::respond::face::{Face, Faces};
-use crate::respond::template::{Compiler, Unfillable};
-use crate::respond::wording::resolve;
+use crate::respond::template::{Compiler, Unfillable, may_name_a_member};
+use crate::respond::wording::{ancestry, resolve};
 use crate::{Agreement, ConfigError, DenialKind, KeySource};
 
 /// How refusals look: a JSON template, what is said of each [`DenialKind`], and the challenge of a 401.
@@ -54,7 +54,8 @@ impl Presentation {
     pub fn json(template: &str) -> Result<Self, ConfigError> {
         let template = serde_json::from_str(template).map_err(|error| {
             let expected = "write a JSON value, as in `{\"error\": \"{code}\"}`";
-            ConfigError::new(template, format!("the template is no JSON: {error}"), expected)
+            let line = template.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
+            ConfigError::new(line, format!("the template is no JSON: {error}"), expected)
                 .in_member("template")
         })?;
         Ok(Self { template: Some(template), ..Self::problem() })
@@ -115,19 +116,46 @@ impl Presentation {
             .values()
             .flat_map(|wording| wording.members.iter().map(|(name, _)| name.clone()))
             .collect();
+        self.check_members()?;
         let challenges = self.challenges(sources)?;
         let face = |kind: &DenialKind| {
             let wording = resolve(*kind, &self.wordings);
             let template = self.template.clone().unwrap_or_else(|| problem_template(&wording.members));
             let pieces = Compiler::new(*kind, &wording, &known)
                 .compile(&template)
-                .map_err(|fault| unfillable(*kind, fault))?;
+                .map_err(|fault| self.unfillable(*kind, fault))?;
             let media_type =
                 if self.template.is_some() { "application/json" } else { "application/problem+json" };
             Ok(Face::new(*kind, wording.status, media_type, &challenges, request_id, pieces))
         };
         let by_kind = DenialKind::ALL.iter().map(face).collect::<Result<_, ConfigError>>()?;
         Ok(Faces { by_kind, agreement_urls: self.agreement_urls.clone(), longest_wait: self.longest_wait })
+    }
+
+    fn check_members(&self) -> Result<(), ConfigError> {
+        let mut wordings: Vec<_> = self.wordings.iter().collect();
+        wordings.sort_unstable_by_key(|(kind, _)| **kind as usize);
+        for (kind, wording) in wordings {
+            if let Some((name, _)) = wording.members.iter().find(|(name, _)| !may_name_a_member(name)) {
+                let expected = "write another name, without braces";
+                let error = ConfigError::new(name, "no further member can have this name", expected);
+                return Err(error.in_member(format!("errors.{}.members.{name}", kind.name())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says where the text stands that cannot be filled: in what is said of the kind or of an ancestor, or else in the
+    /// template.
+    fn unfillable(&self, kind: DenialKind, fault: Unfillable) -> ConfigError {
+        let said = ancestry(kind).find_map(|kind| {
+            let member = self.wordings.get(&kind)?.member_with(&fault.text)?;
+            Some(format!("errors.{}.{member}", kind.name()))
+        });
+        let expected =
+            "write placeholders that this kind of refusal has, and `{{` or `}}` for a brace itself";
+        let member = said.unwrap_or_else(|| "presentation.template".to_owned());
+        ConfigError::new(fault.text, fault.problem, expected).in_member(member)
     }
 
     /// One challenge per scheme of the sources (RFC 9110, section 11.6.1).
@@ -140,7 +168,7 @@ impl Presentation {
             };
             let challenge = HeaderValue::try_from(&challenge).map_err(|_| {
                 ConfigError::new(challenge, "no header can hold this challenge", "write a plain realm")
-                    .in_member("realm")
+                    .in_member("presentation.realm")
             })?;
             if !challenges.contains(&challenge) {
                 challenges.push(challenge);
@@ -155,9 +183,4 @@ fn problem_template(members: &[(String, String)]) -> Value {
     let standard = ["type", "title", "status", "detail", "instance"];
     let names = standard.into_iter().chain(members.iter().map(|(name, _)| name.as_str()));
     Value::Object(names.map(|name| (name.to_owned(), Value::from(format!("{{{name}}}")))).collect())
-}
-
-fn unfillable(kind: DenialKind, fault: Unfillable) -> ConfigError {
-    let expected = "use placeholders that the kind has, or say something else of it";
-    ConfigError::new(fault.text, fault.problem, expected).in_member(format!("errors.{}", kind.name()))
 }

@@ -63,6 +63,13 @@ impl Variable {
     }
 }
 
+/// Whether a further member of a refusal may have this name: those that every refusal has anyway are taken.
+pub(super) fn may_name_a_member(name: &str) -> bool {
+    let taken =
+        ["status", "code", "type", "title", "message", "detail", "instance", "request_id", "timestamp"];
+    !name.is_empty() && !name.contains(['{', '}']) && !taken.contains(&name)
+}
+
 /// A part of a compiled template.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
@@ -130,14 +137,14 @@ impl<'a> Compiler<'a> {
                 }
                 self.text("]");
             }
-            Value::String(text) => match self.whole(text)? {
+            Value::String(text) => match self.whole(text, "")? {
                 Some(Filling::Number(number)) => self.text(&number.to_string()),
                 Some(Filling::Variable(variable)) if variable.is_number() => {
                     self.pieces.push(Piece::Whole(variable));
                 }
                 _ => {
                     self.text("\"");
-                    self.string(text, 0)?;
+                    self.string(text, "", 0)?;
                     self.text("\"");
                 }
             },
@@ -146,14 +153,15 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// A string that may hold placeholders, which may themselves stand for strings that hold some.
-    fn string(&mut self, text: &str, depth: usize) -> Result<(), Unfillable> {
+    /// A string that may hold placeholders, which may themselves stand for strings that hold some: those that stand for
+    /// `within` hold it no further.
+    fn string(&mut self, text: &str, within: &str, depth: usize) -> Result<(), Unfillable> {
         for part in parts(text)? {
             match part {
                 Part::Text(text) => self.text(&escaped(text)),
                 Part::Brace(brace) => self.text(brace),
-                Part::Name(name) => match self.filling(name, text)? {
-                    Filling::Fixed(fixed) if depth < 2 => self.string(fixed, depth + 1)?,
+                Part::Name(name) => match self.filling(name, text, within)? {
+                    Filling::Fixed(fixed) if depth < 2 => self.string(fixed, name, depth + 1)?,
                     Filling::Number(number) => self.text(&number.to_string()),
                     Filling::Variable(variable) => self.pieces.push(Piece::Within(variable)),
                     Filling::Fixed(_) | Filling::Absent => {
@@ -167,20 +175,30 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// What a string stands for that is one placeholder and nothing else.
-    fn whole(&self, text: &str) -> Result<Option<Filling<'a>>, Unfillable> {
-        match parts(text)?.as_slice() {
-            [Part::Name(name)] => self.filling(name, text).map(Some),
-            _ => Ok(None),
+    /// What a string stands for that is one placeholder and nothing else. A further member that is one placeholder too
+    /// takes that one's type, and is absent with it.
+    fn whole(&self, text: &str, within: &str) -> Result<Option<Filling<'a>>, Unfillable> {
+        let parts = parts(text)?;
+        let [Part::Name(name)] = parts.as_slice() else { return Ok(None) };
+        if within.is_empty()
+            && let Some(value) = self.member(name)
+            && let Some(filling) = self.whole(value, name)?
+        {
+            return Ok(Some(filling));
         }
+        self.filling(name, text, within).map(Some)
+    }
+
+    fn member(&self, name: &str) -> Option<&'a str> {
+        self.wording.members.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     fn is_absent(&self, value: &Value) -> Result<bool, Unfillable> {
         let Value::String(text) = value else { return Ok(false) };
-        Ok(matches!(self.whole(text)?, Some(Filling::Absent)))
+        Ok(matches!(self.whole(text, "")?, Some(Filling::Absent)))
     }
 
-    fn filling(&self, name: &str, text: &str) -> Result<Filling<'a>, Unfillable> {
+    fn filling(&self, name: &str, text: &str, within: &str) -> Result<Filling<'a>, Unfillable> {
         let wording = self.wording;
         let optional = |value: &'a Option<String>| value.as_deref().map_or(Filling::Absent, Filling::Fixed);
         Ok(match name {
@@ -189,11 +207,8 @@ impl<'a> Compiler<'a> {
             "type" => optional(&wording.type_uri),
             "title" => Filling::Fixed(&wording.title),
             "message" | "detail" => Filling::Fixed(&wording.message),
-            _ => match (
-                wording.members.iter().find(|(known, _)| known == name),
-                Variable::named(name, self.kind),
-            ) {
-                (Some((_, value)), _) => Filling::Fixed(value),
+            _ => match (self.member(name).filter(|_| name != within), Variable::named(name, self.kind)) {
+                (Some(value), _) => Filling::Fixed(value),
                 (None, Some((variable, true))) => Filling::Variable(variable),
                 (None, Some((_, false))) => Filling::Absent,
                 (None, None) if self.known.iter().any(|known| known == name) => Filling::Absent,

@@ -33,6 +33,23 @@ pub struct Wording {
     pub members: Vec<(String, String)>,
 }
 
+impl Wording {
+    /// The member that says this text.
+    pub(super) fn member_with(&self, text: &str) -> Option<String> {
+        let own = [
+            ("code", &self.code),
+            ("type", &self.type_uri),
+            ("title", &self.title),
+            ("message", &self.message),
+        ];
+        let own =
+            own.into_iter().find(|(_, said)| said.as_deref() == Some(text)).map(|(name, _)| name.to_owned());
+        let further =
+            || self.members.iter().find(|(_, said)| said == text).map(|(name, _)| format!("members.{name}"));
+        own.or_else(further)
+    }
+}
+
 /// The wording of one kind, with nothing left out but what has no default.
 #[derive(Debug)]
 pub(super) struct Resolved {
@@ -45,18 +62,20 @@ pub(super) struct Resolved {
 }
 
 /// The kind, its parent, and so on.
-fn line(kind: DenialKind) -> impl Iterator<Item = DenialKind> {
+pub(super) fn ancestry(kind: DenialKind) -> impl Iterator<Item = DenialKind> {
     std::iter::successors(Some(kind), |kind| kind.parent())
 }
 
 pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>) -> Resolved {
     let said = |member: fn(&Wording) -> &Option<String>| {
-        line(kind).find_map(|kind| given.get(&kind).and_then(|wording| member(wording).clone()))
+        ancestry(kind).find_map(|kind| given.get(&kind).and_then(|wording| member(wording).clone()))
     };
-    let default = line(kind).find_map(spoken).unwrap_or(("", ""));
-    let status = line(kind).find_map(|kind| given.get(&kind)?.status).unwrap_or_else(|| status(kind));
+    let default = ancestry(kind).find_map(spoken).unwrap_or(("", ""));
+    let status = ancestry(kind).find_map(|kind| given.get(&kind)?.status).unwrap_or_else(|| status(kind));
     let mut members: Vec<(String, String)> = Vec::new();
-    for (name, value) in line(kind).filter_map(|kind| given.get(&kind)).flat_map(|wording| &wording.members) {
+    for (name, value) in
+        ancestry(kind).filter_map(|kind| given.get(&kind)).flat_map(|wording| &wording.members)
+    {
         if !members.iter().any(|(known, _)| known == name) {
             members.push((name.clone(), value.clone()));
         }
@@ -78,7 +97,7 @@ fn default_code(kind: DenialKind) -> String {
 }
 
 fn status(kind: DenialKind) -> StatusCode {
-    line(kind)
+    ancestry(kind)
         .find_map(|kind| match kind {
             DenialKind::Unauthorized => Some(StatusCode::UNAUTHORIZED),
             DenialKind::Forbidden => Some(StatusCode::FORBIDDEN),

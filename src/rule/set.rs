@@ -22,13 +22,15 @@ pub(crate) struct Ruled {
 impl Ruled {
     fn new(rule: Rule, plans: &HashMap<PlanName, Plan>) -> Result<Self, ConfigError> {
         for plan in rule.open_to.iter().chain(&rule.closed_to) {
-            find_plan(plan, plans).map_err(|error| error.in_member(format!("rule {}", rule.route())))?;
+            let member = if rule.open_to.contains(plan) { "open_to" } else { "closed_to" };
+            find_plan(plan, plans).map_err(|error| error.in_member(member))?;
         }
+        let within = |error: ConfigError| error.in_member("min_plan");
         let min_rank = match &rule.min_plan {
             None => None,
-            Some(name) => Some(find_plan(name, plans)?.rank.ok_or_else(|| {
+            Some(name) => Some(find_plan(name, plans).map_err(within)?.rank.ok_or_else(|| {
                 let problem = "a rule asks for this plan or a higher one, and the plan has no rank";
-                ConfigError::new(name.as_str(), problem, "give the plan a rank").in_member("min_plan")
+                within(ConfigError::new(name.as_str(), problem, "give the plan a `rank`"))
             })?),
         };
         let required_scope = rule.scopes.wording();
@@ -45,7 +47,10 @@ fn find_plan<'p>(name: &PlanName, plans: &'p HashMap<PlanName, Plan>) -> Result<
     plans.get(name).ok_or_else(|| {
         let mut known: Vec<_> = plans.keys().map(PlanName::as_str).collect();
         known.sort_unstable();
-        let expected = format!("name one of the plans: {}", known.join(", "));
+        let expected = match known.as_slice() {
+            [] => "define it under `[plans]`".to_owned(),
+            known => format!("define it under `[plans]`, or write one of: {}", known.join(", ")),
+        };
         ConfigError::new(name.as_str(), "a rule names a plan that is not defined", expected)
     })
 }
@@ -77,9 +82,13 @@ impl RuleSet {
             methods.into_iter().map(|method| Ok((method.clone(), matcher(&rules, Some(&method))?)));
         let by_method = by_method.collect::<Result<_, ConfigError>>()?;
         let any_method = matcher(&rules, None)?;
-        let compile = |rule| Ruled::new(rule, plans).map(Arc::new);
-        let rules = rules.into_iter().chain([otherwise]).map(compile).collect::<Result<_, _>>()?;
-        Ok(Self { rules, by_method, any_method })
+        let otherwise = Ruled::new(otherwise, plans).map_err(|error| error.in_member("default"))?;
+        let mut compiled = Vec::with_capacity(rules.len() + 1);
+        for (place, rule) in rules.into_iter().enumerate() {
+            compiled.push(Arc::new(Ruled::new(rule, plans).map_err(|error| error.in_member(member(place)))?));
+        }
+        compiled.push(Arc::new(otherwise));
+        Ok(Self { rules: compiled, by_method, any_method })
     }
 
     /// The place of the rule for a request, where one matches.
@@ -105,6 +114,11 @@ impl RuleSet {
     }
 }
 
+/// A rule as errors name it.
+fn member(place: usize) -> String {
+    format!("rules[{place}]")
+}
+
 /// The rules for one method: those that name it, for HEAD then those that name GET, then those that name none.
 fn matcher(rules: &[Rule], method: Option<&str>) -> Result<Router<usize>, ConfigError> {
     let named = |name: Option<&str>| {
@@ -126,8 +140,11 @@ fn matcher(rules: &[Rule], method: Option<&str>) -> Result<Router<usize>, Config
             match shapes.insert(shape(rule.pattern()), rank) {
                 // One that names the method better is there already.
                 Some(better) if better < rank => {}
-                Some(_) => return Err(said_twice(rule)),
-                None => router.insert(rule.pattern(), place).map_err(|error| unusable(rule, &error))?,
+                Some(_) => return Err(said_twice(rule).in_member(member(place))),
+                None => {
+                    let unusable = |error| unusable(rule, &error).in_member(member(place));
+                    router.insert(rule.pattern(), place).map_err(unusable)?;
+                }
             }
         }
     }

@@ -1,0 +1,158 @@
+//! Faults in a configuration: each is refused at start-up, and says where it stands and what would be right.
+
+#![cfg(feature = "config")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use tollgate::{Config, ConfigError};
+
+/// The faults, as `== name`, TOML with `#!` on the line that the error must name, and `=> ["part of the member", "value",
+/// "what else the message says"]`.
+const FAULTS: &[&str] = &[
+    include_str!("config_errors/unknown.txt"),
+    include_str!("config_errors/types.txt"),
+    include_str!("config_errors/names.txt"),
+    include_str!("config_errors/contradictions.txt"),
+    include_str!("config_errors/numbers.txt"),
+    include_str!("config_errors/quotas.txt"),
+    include_str!("config_errors/networks.txt"),
+    include_str!("config_errors/routes.txt"),
+    include_str!("config_errors/empty.txt"),
+    include_str!("config_errors/looks.txt"),
+    include_str!("config_errors/shapes.txt"),
+];
+
+/// What stands before every fault that names no source of its own.
+const HEAD: &str = "sources = [{ header = \"X-API-Key\" }]\nformats = [{ prefix = \"acme_\", body = 32 }]\n";
+
+struct Row<'f> {
+    name: &'f str,
+    toml: String,
+    member: String,
+    value: String,
+    words: Vec<String>,
+}
+
+fn rows() -> impl Iterator<Item = Row<'static>> {
+    FAULTS.iter().flat_map(|file| file.split("\n== ").skip(1)).map(|row| {
+        let (name, rest) = row.split_once('\n').unwrap();
+        let (toml, told) = rest.split_once("\n=> ").unwrap_or_else(|| panic!("{name}: what is told?"));
+        let mut told: Vec<String> =
+            serde_json::from_str(told).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let words = told.split_off(2);
+        let [member, value] = told.try_into().unwrap();
+        let head = if toml.contains("sources") { "" } else { HEAD };
+        Row { name, toml: format!("{head}{toml}"), member, value, words }
+    })
+}
+
+/// The line at which the row's mark stands.
+fn line_of(row: &Row<'_>) -> usize {
+    let mark = row.toml.find("#!").unwrap_or_else(|| panic!("{}: no mark", row.name));
+    1 + row.toml[..mark].matches('\n').count()
+}
+
+/// What is wrong with what the error says.
+fn faults_of(row: &Row<'_>, error: &ConfigError) -> Vec<String> {
+    let (said, line) = (error.to_string(), line_of(row));
+    let mut demands = vec![
+        (error.file() == Some("acme.toml"), "no file".to_owned()),
+        (error.line() == Some(line), format!("not line {line}")),
+        (error.member().contains(&row.member), format!("not the member {:?}", row.member)),
+        (error.value() == row.value, format!("not the value {:?}", row.value)),
+        (!error.expected().is_empty(), "no remedy".to_owned()),
+    ];
+    demands.extend(row.words.iter().map(|word| (said.contains(word), format!("no {word:?}"))));
+    let failed = demands.into_iter().filter(|(holds, _)| !holds);
+    failed.map(|(_, what)| format!("{}: {what} in: {said}", row.name)).collect()
+}
+
+#[test]
+fn every_fault_names_file_line_member_value_and_remedy() {
+    let (mut wrong, mut rows_seen) = (Vec::new(), 0);
+    for row in rows() {
+        rows_seen += 1;
+        match Config::from_toml(&row.toml, "acme.toml") {
+            Ok(_) => wrong.push(format!("{}: taken without a complaint", row.name)),
+            Err(error) => wrong.extend(faults_of(&row, &error)),
+        }
+    }
+    assert!(rows_seen > 180, "{rows_seen} rows were read");
+    assert!(wrong.is_empty(), "{} of {rows_seen}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+const SECRET: &str = "correct-horse-battery-staple";
+
+/// What the error says of a pepper: nothing of the secret, whatever else.
+fn pepper_error(toml: &str) -> String {
+    let error = Config::from_toml(&format!("{HEAD}{toml}"), "acme.toml").unwrap_err();
+    let told = format!("{error} {error:?}");
+    let piece =
+        |length: usize| SECRET.as_bytes().windows(length).map(|piece| std::str::from_utf8(piece).unwrap());
+    assert!(!piece(8).any(|piece| told.contains(piece)), "{toml}: the secret is in {told}");
+    assert_eq!((error.file(), error.line().is_some()), (Some("acme.toml"), true), "{told}");
+    told
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_not_said_again() {
+    let ways = [
+        format!("hash = {{ pepper = '{SECRET}' }}"),
+        format!("[hash]\npepper = '{SECRET}'"),
+        format!("[hash]\npepper = {SECRET}"),
+        format!("[hash]\npepper = '{SECRET}"),
+        format!("[hash]\npepper = \"\"\"\n{SECRET}\\q\n\"\"\""),
+        format!("[hash]\npepper = ['{SECRET}']"),
+        format!("[hash]\npepper = {{ value = '{SECRET}' }}"),
+        format!("[hash]\npepper = ':{SECRET}'"),
+        format!("[hash]\npepper = 'secret:{SECRET}'"),
+        format!("hash = '{SECRET}'"),
+        format!("hash = ['{SECRET}']"),
+    ];
+    for way in &ways {
+        pepper_error(way);
+    }
+    assert!(pepper_error(&ways[1]).contains("env:NAME"));
+}
+
+#[test]
+fn a_pepper_that_does_not_resolve_stops_the_start() {
+    let folder = std::env::temp_dir().join(format!("tollgate-pepper-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let written = |name: &str, text: &[u8]| {
+        std::fs::write(folder.join(name), text).unwrap();
+        format!("file:{}", folder.join(name).display())
+    };
+    let rows = [
+        ("env:TOLLGATE_NO_SUCH_PEPPER".to_owned(), "not set"),
+        (format!("file:{}", folder.join("none").display()), "cannot be read"),
+        (format!("file:{}", folder.display()), "cannot be read"),
+        (written("empty", b""), "empty"),
+        (written("breaks", b"\r\n"), "empty"),
+        (written("short", b"correct-horse-\n"), "too short"),
+    ];
+    for (reference, word) in &rows {
+        let told = pepper_error(&format!("\n[hash]\npepper = '{reference}'"));
+        assert!(told.contains(word), "{reference}: {told}");
+        assert!(told.contains("acme.toml:5: `hash.pepper`") && told.contains(reference.as_str()), "{told}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_a_caller_changed_is_checked_again() {
+    let mut config = Config::from_toml(HEAD, "acme.toml").unwrap();
+    let other =
+        Config::from_toml(&format!("{HEAD}[plans.pro]\nquotas = ['1 per second']"), "other.toml").unwrap();
+    config.plans.clone_from(&other.plans);
+    config.builder().unwrap().build().unwrap();
+    config.plans.get_mut("pro").unwrap().quotas.push(tollgate::config::OneOf::Text("burst".parse().unwrap()));
+    let error = config.builder().unwrap_err();
+    assert_eq!((error.member(), error.value()), ("plans.pro.quotas[1]", "burst"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::read("no/such/acme.toml").unwrap_err();
+    assert_eq!(error.file(), Some("no/such/acme.toml"));
+    assert!(error.to_string().contains("failed to read the configuration"), "{error}");
+}

@@ -1,0 +1,213 @@
+//! Every kind of refusal, in the words of each of the five providers.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use tollgate::config::Config;
+use tollgate::{AccountStatus, Credits, DenialKind, KeyStatus};
+
+use crate::stage::{Answer, Stage};
+
+/// Rules, plans and sources on which every kind of refusal can come about.
+const GROUND: &str = r#"
+sources = [{ header = "X-API-Key" }, { authorization = "Bearer" }]
+formats = [{ prefix = "acme_", body = 8 }]
+proxies = { trusted = ["10.0.0.0/8"] }
+agreements.opra = { url = "https://acme.example/opra" }
+[[rules]]
+route = "/paid"
+subscription = true
+[[rules]]
+route = "/signed"
+agreements = ["opra"]
+[[rules]]
+route = "/higher"
+min_plan = "pro"
+[[rules]]
+route = "/scoped"
+scope = { any = ["quotes:read", "quotes:all"] }
+[[rules]]
+route = "/dear"
+cost = 7
+[plans.free]
+rank = 1
+quotas = ["5 per minute"]
+caps = { limit = 3, cursor = "forbidden" }
+[plans.pro]
+rank = 2
+"#;
+
+fn seed(stage: &Stage) {
+    stage.put("acme_good0000", "free", |_, _| {});
+    stage.put("acme_revo0000", "free", |_, key| key.status = KeyStatus::Revoked);
+    stage.put("acme_expi0000", "free", |_, key| {
+        key.expires_at = Some("2026-01-01T00:00:00Z".parse().unwrap());
+    });
+    stage.put("acme_paus0000", "free", |_, key| key.status = KeyStatus::Paused);
+    stage.put("acme_addr0000", "free", |_, key| key.allowlist = Some(vec![]));
+    stage.put("acme_susp0000", "free", |account, _| account.status = AccountStatus::Suspended);
+    stage.put("acme_dele0000", "free", |account, _| account.status = AccountStatus::Deleted);
+    stage.put("acme_path0000", "free", |_, key| key.paths = Some(vec![]));
+    stage.put("acme_scop0000", "free", |_, key| key.scopes = Some(vec![]));
+    stage.put("acme_poor0000", "free", |_, _| {});
+    stage.put("acme_busy0000", "free", |_, _| {});
+    stage.put("acme_lost0000", "gold", |_, _| {});
+    stage.ledger.set_balance("account of acme_poor0000", Credits::new(3), stage.gate.clock().now().wall());
+}
+
+/// A request, the kind of refusal that it meets, and the status that the kind has by default.
+const REQUESTS: &[(&str, &str, u16)] = &[
+    ("GET /a", "missing", 401),
+    ("GET /a; authorization: Basic eDp5", "malformed", 401),
+    ("GET /a; x-api-key: acme_good0000; x-api-key: acme_good0000", "duplicate", 401),
+    ("GET /a; x-api-key: acme_", "invalid_format", 401),
+    ("GET /a; x-api-key: acme_none0000", "unknown", 401),
+    ("GET /a; x-api-key: acme_revo0000", "revoked", 401),
+    ("GET /a; x-api-key: acme_expi0000", "expired", 401),
+    ("GET /a; x-api-key: acme_paus0000", "paused", 401),
+    ("GET /a; x-api-key: acme_addr0000; peer 192.0.2.1", "address_not_allowed", 401),
+    ("GET /a; x-api-key: acme_susp0000", "account_suspended", 403),
+    ("GET /a; x-api-key: acme_dele0000", "account_deleted", 403),
+    ("GET /paid; x-api-key: acme_good0000", "subscription_required", 403),
+    ("GET /signed; x-api-key: acme_good0000", "agreement_required", 403),
+    ("GET /higher; x-api-key: acme_good0000", "plan_required", 403),
+    ("GET /a; x-api-key: acme_path0000", "not_granted", 403),
+    ("GET /scoped; x-api-key: acme_scop0000", "scope_required", 403),
+    ("GET /dear; x-api-key: acme_poor0000", "credits_exhausted", 402),
+    ("OPTIONS *", "bad_request", 400),
+    ("GET /a?cursor=1; x-api-key: acme_poor0000", "parameter_forbidden", 400),
+    ("GET /a?limit=4; x-api-key: acme_poor0000", "parameter_above_cap", 400),
+    ("GET /a?limit=x; x-api-key: acme_poor0000", "parameter_unreadable", 400),
+    ("TRACE /a; x-api-key: acme_good0000", "method_not_allowed", 405),
+    ("POST /a; x-api-key: acme_good0000; peer 10.0.0.1; early-data: 1", "too_early", 425),
+    ("GET /a; x-api-key: acme_good0000; store down", "unavailable", 503),
+    ("GET /a; x-api-key: acme_lost0000", "misconfigured", 500),
+];
+
+/// A sixth request in a minute: what comes before is served.
+const BUSY: &str = "GET /a; x-api-key: acme_busy0000";
+
+/// A provider's words on the common ground; problem details in this crate's own words without one.
+fn stage(provider: Option<&str>) -> Stage {
+    let mut config = Config::from_toml(GROUND, "ground.toml").unwrap();
+    if let Some(provider) = provider {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/providers/{provider}.toml"));
+        let theirs = Config::read(path).unwrap();
+        (config.presentation, config.errors, config.request_id) =
+            (theirs.presentation, theirs.errors, theirs.request_id);
+    }
+    let stage = Stage::of(config.builder().unwrap()).unwrap();
+    seed(&stage);
+    stage
+}
+
+const PROVIDERS: [Option<&str>; 6] =
+    [None, Some("backquant"), Some("kwery"), Some("quantconomy"), Some("quantdata"), Some("vectrade")];
+
+async fn refusals(stage: &Stage) -> Vec<(&'static str, u16, Answer)> {
+    let mut answers = Vec::new();
+    for (line, kind, status) in REQUESTS {
+        answers.push((*kind, *status, stage.play(&[line]).await.remove(0)));
+    }
+    let busy = stage.play(&[BUSY; 6]).await.pop().unwrap();
+    answers.push(("rate_limited", 429, busy));
+    answers
+}
+
+#[test]
+fn the_requests_meet_every_kind_but_those_that_are_only_parents() {
+    let met: BTreeSet<_> = REQUESTS.iter().map(|(_, kind, _)| *kind).chain(["rate_limited"]).collect();
+    let left: Vec<_> =
+        DenialKind::ALL.iter().map(|kind| kind.name()).filter(|kind| !met.contains(kind)).collect();
+    assert_eq!(left, ["unauthorized", "forbidden"]);
+}
+
+#[tokio::test]
+async fn every_refusal_is_json_and_bears_what_every_refusal_bears() {
+    for provider in PROVIDERS {
+        let stage = stage(provider);
+        for (kind, status, answer) in refusals(&stage).await {
+            let name = format!("{provider:?} {kind}: {answer:?}");
+            assert_eq!(
+                (answer.kind(), answer.status, answer.seen.is_some()),
+                (Some(kind), status, false),
+                "{name}"
+            );
+            let body = answer.json();
+            assert!(body.is_object() && !unfilled(&body), "{name}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{name}");
+            assert_eq!(answer.header("x-request-id"), Some("r1"), "{name}");
+            assert_eq!(
+                answer.header("content-length"),
+                Some(answer.body.len().to_string().as_str()),
+                "{name}"
+            );
+            let media_type = answer.header("content-type").unwrap();
+            let problem = matches!(provider, None | Some("quantdata"));
+            assert_eq!(
+                media_type,
+                if problem { "application/problem+json" } else { "application/json" },
+                "{name}"
+            );
+            if problem {
+                assert_eq!(body["status"], status, "{name}");
+                assert_eq!(
+                    body["instance"].as_str().map(|path| path.starts_with(['/', '*'])),
+                    Some(true),
+                    "{name}"
+                );
+            }
+            assert_eq!(
+                answer.headers.get_all("www-authenticate").iter().count(),
+                if status == 401 { 2 } else { 0 }
+            );
+            assert_eq!(answer.header("retry-after").is_some(), matches!(status, 429 | 503), "{name}");
+            assert_eq!(answer.header("allow").is_some(), status == 405, "{name}");
+            assert!(!answer.body.contains("acme_"), "{name}");
+        }
+    }
+}
+
+/// Whether a text in it still has a placeholder.
+fn unfilled(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.contains(['{', '}']),
+        serde_json::Value::Array(items) => items.iter().any(unfilled),
+        serde_json::Value::Object(members) => members.values().any(unfilled),
+        _ => false,
+    }
+}
+
+#[tokio::test]
+async fn a_key_from_a_wrong_address_looks_like_an_unknown_one() {
+    for provider in PROVIDERS {
+        let answers = stage(provider)
+            .play(&[
+                "GET /a; x-api-key: acme_none0000; peer 192.0.2.1",
+                "GET /a; x-api-key: acme_addr0000; peer 192.0.2.1",
+            ])
+            .await;
+        assert_eq!(
+            (&answers[0].headers, &answers[0].body),
+            (&answers[1].headers, &answers[1].body),
+            "{provider:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn head_is_refused_with_the_same_head_and_no_body() {
+    for provider in PROVIDERS {
+        let stage = stage(provider);
+        for (line, kind, _) in REQUESTS.iter().filter(|(line, ..)| line.starts_with("GET ")) {
+            let answers = stage.play(&[line, &line.replacen("GET", "HEAD", 1)]).await;
+            assert_eq!(answers[0].kind(), Some(*kind));
+            assert_eq!(
+                (answers[0].status, &answers[0].headers),
+                (answers[1].status, &answers[1].headers),
+                "{line}"
+            );
+            assert_eq!((answers[1].body.as_str(), answers[1].kind()), ("", Some(*kind)), "{line}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Templates, wordings and what they are filled with.
+
+use serde_json::{Value, json};
+use tollgate::{DenialKind, Presentation, Wording};
+
+use crate::stage::{Answer, Stage};
+
+/// A file of its own, on a ground with a plan, a dear route and a capped parameter.
+async fn play(toml: &str, script: &[&str]) -> Vec<Answer> {
+    let ground = "[plans.free]\nquotas = [{ quota = '2 per minute', name = 'min' }]\ncaps = { limit = 3 }\n\
+                  [plans.pro]\nrank = 2\n[[rules]]\nroute = '/dear'\ncost = 7\n[[rules]]\nroute = '/higher'\nmin_plan = 'pro'\n\
+                  [[rules]]\nroute = '/scoped'\nscope = { all = ['a', 'b'] }\n";
+    let stage = Stage::of_file(&format!("{toml}\n{ground}")).unwrap();
+    stage.put("acme_free0000", "free", |_, _| {});
+    stage.put("acme_scop0000", "free", |_, key| key.scopes = Some(vec!["a".into()]));
+    stage.play(script).await
+}
+
+fn bodies(answers: &[Answer]) -> Vec<Value> {
+    answers.iter().map(Answer::json).collect()
+}
+
+const FREE: &str = "x-api-key: acme_free0000";
+
+#[tokio::test]
+async fn placeholders_keep_their_types_and_absent_members_are_left_out() {
+    let toml = r#"
+        [presentation]
+        template = '''
+        {
+          "ok": false, "nothing": null, "number": 1.5, "status": "{status}", "said": "{status}: {code}",
+          "error": {
+            "cost": "{cost}", "balance": "{balance}", "left": ["{title}", [], {}],
+            "wait": "{retry_after}", "policy": "{policy}", "parameter": "{parameter}", "cap": "{cap}",
+            "plan": "{required_plan}", "scope": "{required_scope}", "type": "{type}", "at": "{timestamp}"
+          }
+        }
+        '''
+    "#;
+    let lines =
+        ["GET /dear", "GET /a?limit=4", "GET /higher", "GET /a"].map(|line| format!("{line}; {FREE}"));
+    let answers = play(toml, &lines.each_ref().map(String::as_str)).await;
+    let body = |status: u16, code: &str, title: &str, error: Value| {
+        let mut whole = json!({ "ok": false, "nothing": null, "number": 1.5, "status": status, "said": format!("{status}: {code}") });
+        whole["error"] = json!({ "left": [title, [], {}], "at": "2026-03-28T22:30:00Z" });
+        whole["error"].as_object_mut().unwrap().extend(error.as_object().unwrap().clone());
+        whole
+    };
+    // The order that holds by default: caps and plan before rate limits, credits last.
+    let expected = [
+        body(402, "credits_exhausted", "Credits Exhausted", json!({ "cost": 7, "balance": 0 })),
+        body(400, "parameter_above_cap", "Parameter Too Large", json!({ "parameter": "limit", "cap": 3 })),
+        body(403, "plan_required", "Plan Required", json!({ "plan": "pro" })),
+    ];
+    assert_eq!(bodies(&answers[..3]), expected);
+    assert_eq!(answers[3].status, 200);
+
+    let lines = [FREE, FREE, FREE, "x-api-key: acme_scop0000"];
+    let lines = lines.map(|key| format!("GET /scoped; {key}"));
+    let answers = play(toml, &lines.each_ref().map(String::as_str)).await;
+    let busy = body(429, "rate_limited", "Too Many Requests", json!({ "wait": 30, "policy": "min" }));
+    let scope = body(403, "scope_required", "Permission Required", json!({ "scope": "a and b" }));
+    assert_eq!(bodies(&answers[2..]), [busy, scope]);
+}
+
+#[tokio::test]
+async fn braces_are_written_twice() {
+    let toml = r#"
+        presentation.template = '{ "{literal}": "{{code}} is {code}, {{{{, {{{code}}}", "message": "{message}" }'
+        errors.missing.message = "{{}} }} {{"
+    "#;
+    let body = bodies(&play(toml, &["GET /a"]).await);
+    assert_eq!(body, [json!({ "{literal}": "{code} is missing, {{, {missing}", "message": "{} } {" })]);
+}
+
+#[tokio::test]
+async fn a_problem_has_its_further_members_with_their_types() {
+    let toml = r#"
+        [errors.credits_exhausted]
+        type = "https://acme.example/credits"
+        members = { cost = "{cost}", short = "{balance} of {cost}", help = "https://acme.example/\"help\"", again = "{help}" }
+        [errors.forbidden]
+        members = { plan = "{required_plan}", scope = "{required_scope}" }
+    "#;
+    let lines = ["GET /dear", "GET /higher"].map(|line| format!("{line}; {FREE}"));
+    let answers =
+        play(toml, &[&lines[0], &lines[1], "GET /scoped; x-api-key: acme_scop0000", "GET /a"]).await;
+    assert_eq!(
+        bodies(&answers),
+        [
+            json!({
+                "type": "https://acme.example/credits", "title": "Credits Exhausted", "status": 402,
+                "detail": "There are 0 credits left, and 7 are needed.", "instance": "/dear",
+                "cost": 7, "short": "0 of 7", "help": "https://acme.example/\"help\"",
+                "again": "https://acme.example/\"help\"",
+            }),
+            json!({
+                "title": "Plan Required", "status": 403, "detail": "The plan does not include this.",
+                "instance": "/higher", "plan": "pro",
+            }),
+            json!({
+                "title": "Permission Required", "status": 403, "detail": "The API key lacks the scope a and b.",
+                "instance": "/scoped", "scope": "a and b",
+            }),
+            json!({
+                "title": "API Key Required", "status": 401, "detail": "The request bears no API key.", "instance": "/a",
+            }),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_path_is_told_as_it_was_sent_without_the_query() {
+    let template = r#"presentation.template = '{ "instance": "{instance}", "said": "at {instance}" }'"#;
+    let paths = [
+        "/",
+        "/a%2Fb",
+        "/a%22%5C%0a",
+        "/a\"b",
+        "/a\\b\\\"",
+        "/\u{e9}/\u{1f511}",
+        "/%C3%A9",
+        "/{code}",
+        "/a//../b",
+        "/%zz",
+        "/\u{2028}",
+    ];
+    for toml in ["", template] {
+        for path in paths {
+            let lines = [format!("GET {path}"), format!("GET {path}?x-api-key=secret&b=\u{e9}")];
+            for answer in play(toml, &lines.each_ref().map(String::as_str)).await {
+                assert_eq!(answer.json()["instance"], path);
+                assert!(!answer.body.contains("secret"));
+            }
+        }
+    }
+    let absolute = play("", &["GET http://user:pass@acme.example/a?b=1"]).await;
+    assert_eq!(absolute[0].json()["instance"], "/a");
+}
+
+#[tokio::test]
+async fn what_is_not_said_of_a_kind_is_said_of_its_parent() {
+    let toml = r#"
+        presentation.template = '{ "code": "{code}", "type": "{type}", "title": "{title}", "message": "{message}", "docs": "{docs}" }'
+        [errors.unauthorized]
+        code = "UNAUTHORIZED"
+        type = "auth"
+        message = "No."
+        members = { docs = "https://acme.example/auth" }
+        status = 403
+        [errors.missing]
+        title = "Key needed"
+        status = 401
+        [errors.malformed]
+        message = "In {docs} it says how."
+    "#;
+    let sources = "sources = [{ authorization = 'Bearer' }]\nformats = [{ body = 8 }]\n";
+    let stage = Stage::of_file(&format!("{sources}{toml}")).unwrap();
+    let script = ["GET /a", "GET /a; authorization: Basic x", "GET /a; authorization: Bearer x", "TRACE /a"];
+    let answers = stage.play(&script).await;
+    let said = |title: &str, message: &str| {
+        json!({
+            "code": "UNAUTHORIZED", "type": "auth", "title": title, "message": message, "docs": "https://acme.example/auth",
+        })
+    };
+    assert_eq!(
+        bodies(&answers),
+        [
+            said("Key needed", "No."),
+            said("Key needed", "In https://acme.example/auth it says how."),
+            said("Invalid API Key", "No."),
+            json!({ "code": "method_not_allowed", "title": "Method Not Allowed", "message": "The method is not allowed." }),
+        ]
+    );
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [401, 401, 403, 405]);
+    let challenged = answers.iter().map(|answer| answer.header("www-authenticate").is_some());
+    assert_eq!(challenged.collect::<Vec<_>>(), [true, true, false, false], "a challenge belongs to a 401");
+}
+
+#[tokio::test]
+async fn the_builder_says_what_the_file_says() {
+    let toml = r#"
+        presentation = { template = '{ "e": "{code}", "m": "{message}", "d": "{docs}" }', realm = "Acme" }
+        [errors.missing]
+        status = 418
+        code = "NONE"
+        message = "\"None\" at all\n"
+        members = { docs = "x" }
+    "#;
+    let wording = Wording {
+        status: Some(http::StatusCode::IM_A_TEAPOT),
+        code: Some("NONE".into()),
+        message: Some("\"None\" at all\n".into()),
+        members: vec![("docs".into(), "x".into())],
+        ..Wording::default()
+    };
+    let coded = |builder: tollgate::GateBuilder| {
+        let template = r#"{ "e": "{code}", "m": "{message}", "d": "{docs}" }"#;
+        let presentation = Presentation::json(template)?.realm("Acme")?.wording(DenialKind::Missing, wording);
+        let format = tollgate::KeyFormat::new("acme_", tollgate::Length::exactly(8))?;
+        Ok(builder
+            .source(tollgate::KeySource::header("X-API-Key")?)
+            .format(format)
+            .presentation(presentation))
+    };
+    let answers = crate::stage::both(toml, coded, |_| {}, &["GET /a", "GET /a; x-api-key: x"]).await;
+    assert_eq!((answers[0].status, answers[1].status), (418, 401));
+    assert_eq!(answers[0].json(), json!({ "e": "NONE", "m": "\"None\" at all\n", "d": "x" }));
+}
