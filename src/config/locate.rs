@@ -77,7 +77,11 @@ pub(super) fn place(config: &Config, error: ConfigError) -> ConfigError {
         return error;
     }
     let span = find(&config.text, error.member()).unwrap_or(0..0);
-    let within = config.text.get(span.clone()).and_then(|member| member.find(error.value())).unwrap_or(0);
+    let written = config.text.get(span.clone()).unwrap_or_default();
+    let value = error.value();
+    // Quoted, it is the whole of a text and not the beginning of another.
+    let forms = [format!("\"{value}\""), format!("'{value}'"), value.to_owned()];
+    let within = forms.iter().find_map(|form| written.find(form)).unwrap_or(0);
     error.at_line(line_at(&config.text, span.start + within)).in_file(config.file.as_str())
 }
 

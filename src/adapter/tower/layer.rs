@@ -21,7 +21,7 @@ use crate::{Gate, TollgateService};
 ///     .source(KeySource::header("X-API-Key")?)
 ///     .format(KeyFormat::new("acme_", Length::exactly(32))?)
 ///     .build()?;
-/// let app = TollgateLayer::new(gate).layer(Router::new().route("/v1/candles", get(|| async { "[]" })));
+/// let app = TollgateLayer::new(gate).layer(Router::<()>::new().route("/v1/candles", get(|| async { "[]" })));
 /// # let _ = app;
 /// # Ok(())
 /// # }
