@@ -101,7 +101,7 @@ impl Stage {
             .ledger(Arc::clone(&ledger))
             .clock(clock.clone())
             .on_denial(move |denial| {
-                let problem = denial.operator_problem().map(str::to_owned);
+                let problem = denial.operator_problem();
                 told.lock().unwrap().push(Refusal { kind: denial.kind().name(), key: denial.key(), problem });
             })
             .build()?;
