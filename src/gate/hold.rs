@@ -33,9 +33,9 @@ impl Hold {
         self.closed = true;
     }
 
-    /// The handler has begun to work: from now on a client that leaves has been served.
-    pub(crate) fn served(&mut self) {
-        self.served = true;
+    /// Whether a client that leaves now has been served.
+    pub(crate) fn set_served(&mut self, served: bool) {
+        self.served = served;
     }
 
     /// Ends the charge at its final cost, at most what was charged.

@@ -144,9 +144,14 @@ where
                 Projected::Deciding { waiting } => ready!(decided(waiting, cx)),
                 Projected::Serving { future, serving } => {
                     if let Some(serving) = serving {
-                        serving.admission.begin();
+                        serving.admission.risk();
                     }
-                    let result = ready!(future.poll(cx));
+                    let Poll::Ready(result) = future.poll(cx) else {
+                        if let Some(serving) = serving {
+                            serving.admission.begin();
+                        }
+                        return Poll::Pending;
+                    };
                     match served(serving.take(), result) {
                         Ok((closing, response)) => State::Closing { closing, response: Some(response) },
                         Err(error) => return Poll::Ready(Err(error)),
