@@ -94,15 +94,24 @@ impl MemoryStore {
     /// Puts a key in, in place of the one of its id, with its account as this store has it; an account that the store
     /// does not have is put in with the key.
     pub fn put_key(&self, mut record: KeyRecord) {
-        let mut index = self.index();
-        if let Some(stale) = index.hashes.insert(record.id, record.hash) {
-            self.records.pin().remove(&stale);
+        let (mut index, records) = (self.index(), self.records.pin());
+        let (id, hash) = (record.id, record.hash);
+        let stale = index.hashes.insert(id, hash);
+        let holder = stale.and_then(|stale| records.get(&stale)).map(|old| old.account.id.clone());
+        if let Some(holder) = holder.filter(|holder| *holder != record.account.id)
+            && let Some((_, keys)) = index.accounts.get_mut(&holder)
+        {
+            keys.remove(&id);
         }
         let entry = index.accounts.entry(record.account.id.clone());
         let (account, keys) = entry.or_insert_with(|| (Arc::clone(&record.account), BTreeSet::new()));
-        keys.insert(record.id);
+        keys.insert(id);
         record.account = Arc::clone(account);
-        self.records.pin().insert(record.hash, Arc::new(record));
+        records.insert(hash, Arc::new(record));
+        // What it replaces goes last: a reader takes no lock, and must not find the key gone meanwhile.
+        if let Some(stale) = stale.filter(|stale| *stale != hash) {
+            records.remove(&stale);
+        }
     }
 
     /// The key of this id.
