@@ -195,6 +195,28 @@ fn draws_that_race_never_exceed_a_quota_and_spend_all_windows_or_none() {
     }
 }
 
+#[test]
+fn a_key_that_is_put_in_again_is_never_missing_meanwhile() {
+    let world = World::new();
+    let id = world.plain_key(KEY);
+    let record = world.store.key(id).unwrap();
+    let writing = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0_u32;
+            while writing.load(Ordering::SeqCst) || reads == 0 {
+                assert!(now(tollgate::KeyStore::find(&*world.store, &record.hash)).is_some(), "read {reads}");
+                reads += 1;
+            }
+        });
+        for _ in 0..20_000 {
+            world.store.put_key(tollgate::KeyRecord::clone(&record));
+        }
+        writing.store(false, Ordering::SeqCst);
+        reader.join().unwrap();
+    });
+}
+
 fn number(number: u64) -> ChargeId {
     ChargeId::from_bytes(u128::from(number).to_be_bytes())
 }

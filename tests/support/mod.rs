@@ -4,6 +4,7 @@
 
 pub(crate) mod providers;
 pub(crate) mod service;
+pub(crate) mod slow;
 pub(crate) mod wire;
 
 use std::sync::Arc;
