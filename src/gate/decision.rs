@@ -117,7 +117,7 @@ impl Decision {
         let Some((known, terms)) = self.known.as_ref().and_then(|known| Some((known, known.terms(core)?))) else {
             return match check {
                 Check::Format => Poll::Ready(self.present(core, view)),
-                Check::LookUp => self.look_up(core, cx, view),
+                Check::LookUp => self.look_up(core, cx),
                 // The order of checks is validated at start-up: this is never reached, and refuses if it is.
                 _ => Poll::Ready(Err(no_key_yet())),
             };
@@ -161,15 +161,10 @@ impl Decision {
         }
         self.source = source;
         self.hash = Some(core.hasher.hash(bytes));
-        Ok(())
+        checks::early_data(core, view, core.rules.at(self.rule).rule.cost.is_free())
     }
 
-    fn look_up(
-        &mut self,
-        core: &Core,
-        cx: &mut Context<'_>,
-        view: &RequestView<'_>,
-    ) -> Poll<Result<(), Denial>> {
+    fn look_up(&mut self, core: &Core, cx: &mut Context<'_>) -> Poll<Result<(), Denial>> {
         let Some(hash) = self.hash else { return Poll::Ready(Err(no_key_yet())) };
         let found = ready!(resume(&mut self.finding, || core.store.find(&hash), cx));
         Poll::Ready(match found {
@@ -181,20 +176,19 @@ impl Decision {
             Ok(Some(record)) if !core.environments.contains(&record.environment) => {
                 Err(Denial::of(DenialKind::Unknown))
             }
-            Ok(Some(record)) => self.found(record, core, view),
+            Ok(Some(record)) => self.found(record, core),
         })
     }
 
-    fn found(&mut self, record: Arc<KeyRecord>, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
+    fn found(&mut self, record: Arc<KeyRecord>, core: &Core) -> Result<(), Denial> {
         let own = match core.plans.kept(&record) {
             Some(_) => None,
             None => Some(core.plans.terms_of(&record).map_err(|unknown| {
                 Denial::operator(unknown.to_string()).of_key(Some(record.id))
             })?),
         };
-        let known = self.known.insert(Known { record, own, now: core.clock.now() });
-        let free = core.rules.at(self.rule).rule.cost.is_free();
-        checks::early_data(&known.record, core, view, free)
+        self.known = Some(Known { record, own, now: core.clock.now() });
+        Ok(())
     }
 
     fn refuse(&mut self, denial: Denial) {
