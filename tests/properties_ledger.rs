@@ -22,7 +22,7 @@ enum Step {
     Settle(u64, u64),
     Refund(u64),
     Wait(u64),
-    StepBack(i64),
+    TurnBack(i64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -32,7 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (id.clone(), 0_u64..80).prop_map(|(id, cost)| Step::Settle(id, cost)),
         3 => id.prop_map(Step::Refund),
         2 => (0_u64..3 * 3_600).prop_map(Step::Wait),
-        1 => (0_i64..2 * HOUR).prop_map(Step::StepBack),
+        1 => (0_i64..2 * HOUR).prop_map(Step::TurnBack),
     ]
 }
 
@@ -130,7 +130,7 @@ proptest! {
                     model.close(id, 0);
                 }
                 Step::Wait(seconds) => world.clock.advance(Duration::from_secs(seconds)),
-                Step::StepBack(millis) => world.clock.set_wall(Timestamp::from_millis(wall() - millis)),
+                Step::TurnBack(millis) => world.clock.set_wall(Timestamp::from_millis(wall() - millis)),
             }
             prop_assert_eq!(world.balance(id), model.balance);
             prop_assert_eq!(world.ledger.open_charges(account.id.as_str()), model.open.len());

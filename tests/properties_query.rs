@@ -71,15 +71,12 @@ fn decoded(text: &str) -> Vec<u8> {
     let (bytes, mut out, mut place) = (text.as_bytes(), Vec::new(), 0);
     while place < bytes.len() {
         let pair = bytes.get(place + 1..place + 3).filter(|pair| pair.iter().all(u8::is_ascii_hexdigit));
-        match pair.filter(|_| bytes[place] == b'%') {
-            Some(pair) => {
-                out.push(u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
-                place += 3;
-            }
-            None => {
-                out.push(bytes[place]);
-                place += 1;
-            }
+        if let Some(pair) = pair.filter(|_| bytes[place] == b'%') {
+            out.push(u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
+            place += 3;
+        } else {
+            out.push(bytes[place]);
+            place += 1;
         }
     }
     out

@@ -131,7 +131,7 @@ fn case_142_a_grant_that_many_race_for_is_given_once() {
     let period = GrantPeriod::calendar(CalendarUnit::Hour, "UTC").unwrap();
     let allowance = Allowance::Grant(Grant::new(Credits::new(100), period));
     for hour in 0..50_u64 {
-        world.clock.advance(std::time::Duration::from_secs(3_600));
+        world.clock.advance(std::time::Duration::from_hours(1));
         let posted = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for thread in 0..8 {
@@ -166,7 +166,7 @@ fn draws_that_race_never_exceed_a_quota_and_spend_all_windows_or_none() {
             .map(|key| {
                 let secret = format!("{KEY}-{round}-{key}");
                 world.key(&secret, |_, account| {
-                    account.id = format!("shared-{round}-{}", key / 2).as_str().into()
+                    account.id = format!("shared-{round}-{}", key / 2).as_str().into();
                 })
             })
             .collect();

@@ -11,10 +11,10 @@ const ALLOWED: &str = "198.51.100.7";
 const ATTACKER: &str = "192.0.2.66";
 const PROXY: &str = "10.0.0.1";
 
-/// A gate that trusts 10.0.0.0/8 and fd00::/8, and a key that may be used from one network.
+/// A gate that trusts `10.0.0.0/8` and `fd00::/8`, and a key that may be used from one network.
 fn gate(world: &World) -> Gate {
     world.key(KWERY, |record, _| {
-        record.allowlist = Some(vec!["198.51.100.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()])
+        record.allowlist = Some(vec!["198.51.100.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
     });
     let proxies = TrustedProxies::new(["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap()));
     let mut costly = Rule::new("GET /v1/costly").unwrap();

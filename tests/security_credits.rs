@@ -22,7 +22,7 @@ fn grant(amount: u64, unit: CalendarUnit, zone: &str) -> Allowance {
     Allowance::Grant(Grant::new(Credits::new(amount), GrantPeriod::calendar(unit, zone).unwrap()))
 }
 
-/// QuantConomy's gate: entries cost 10, the demo plan is capped and draws from 100 credits an hour.
+/// `QuantConomy`'s gate: entries cost 10, the demo plan is capped and draws from 100 credits an hour.
 fn quantconomy(world: &World) -> Gate {
     let mut demo = Plan::new("demo");
     let forbidden = ["cursor", "offset", "page"].map(|name| (name.to_owned(), Cap::Forbidden));

@@ -142,7 +142,7 @@ async fn case_117_a_change_of_the_record_is_no_fresh_bucket() {
     world.store.put_key(tollgate::KeyRecord::clone(&world.store.key(id).unwrap()));
     assert_eq!(status(&world, &gate, KWERY).await, 429);
     world.store.change_account(&world.account_of(id), |account| {
-        account.quotas = Some(vec!["2 per minute".parse().unwrap()])
+        account.quotas = Some(vec!["2 per minute".parse().unwrap()]);
     });
     // Twice the quota refills twice as fast; what was drawn stays drawn.
     assert_eq!(status(&world, &gate, KWERY).await, 429);
@@ -179,7 +179,7 @@ async fn case_116_and_118_the_largest_quota_does_not_overflow() {
     limited_key(&world, KWERY);
     let gate =
         gate(&world, &["5200000 per hour".parse().unwrap(), "4294967295 per 31622400s".parse().unwrap()]);
-    world.clock.advance(Duration::from_secs(100 * 366 * 86_400));
+    world.clock.advance(Duration::from_hours(100 * 366 * 24));
     assert_eq!(status(&world, &gate, KWERY).await, 200);
     assert_eq!(status(&world, &gate, KWERY).await, 200);
 }

@@ -56,6 +56,8 @@ async fn case_57_head_costs_what_get_costs() {
     }
 }
 
+type Fields = &'static [(&'static str, &'static str)];
+
 #[tokio::test]
 async fn case_58_cors_preflight() {
     let world = World::new();
@@ -64,7 +66,6 @@ async fn case_58_cors_preflight() {
         (world.backquant().build().unwrap(), world.backquant().refuse_preflights().build().unwrap());
     let origin = ("origin", "https://app.example");
     let method = ("access-control-request-method", "GET");
-    type Fields = &'static [(&'static str, &'static str)];
     let rows: [(&str, &str, Fields, u16); 6] = [
         (
             "true preflight",

@@ -11,7 +11,7 @@ use support::{World, with_key, without_key};
 use tollgate::TollgateLayer;
 use tower::{Layer, ServiceExt};
 
-/// Sends a request without a key to BackQuant's gate: the path alone decides.
+/// Sends a request without a key to `BackQuant`'s gate: the path alone decides.
 async fn statuses(paths: &[&str]) -> Vec<(String, u16)> {
     let world = World::new();
     let gate = world.backquant().build().unwrap();
@@ -114,7 +114,7 @@ async fn case_43_percent_encoded_letter() {
 async fn case_45_a_restricted_key_and_other_spellings_of_its_path() {
     let world = World::new();
     world.key(BACKQUANT, |record, _| {
-        record.paths = Some(["/v2/gex", "/v2/data/*"].map(|path| path.parse().unwrap()).into())
+        record.paths = Some(["/v2/gex", "/v2/data/*"].map(|path| path.parse().unwrap()).into());
     });
     let gate = world.backquant().build().unwrap();
     let rows = [

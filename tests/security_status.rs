@@ -103,7 +103,7 @@ fn scoped(route: &str, scopes: ScopeRule) -> Rule {
 async fn case_104_a_scope_that_is_lacking_is_named() {
     let world = World::new();
     world.key(VECTRADE, |record, _| {
-        record.scopes = Some(vec!["quotes:read".into(), "ai:rea".into(), "ai:*".into()])
+        record.scopes = Some(vec!["quotes:read".into(), "ai:rea".into(), "ai:*".into()]);
     });
     let gate = world
         .vectrade(false)
@@ -138,7 +138,7 @@ async fn case_105_scopes_any_all_none_and_everyone() {
     for (name, held, asked, status) in rows {
         let world = World::new();
         world.key(KWERY, |record, _| {
-            record.scopes = held.map(|held| held.iter().map(|scope| (*scope).into()).collect())
+            record.scopes = held.map(|held| held.iter().map(|scope| (*scope).into()).collect());
         });
         let gate = world.kwery().rule(scoped("/v1/x", asked)).build().unwrap();
         assert_eq!(world.send(&gate, with_key("GET /v1/x", KWERY)).await.status, status, "{name}");

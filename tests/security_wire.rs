@@ -124,7 +124,7 @@ async fn case_22_and_23_obs_text_and_control_bytes() {
 async fn case_24_a_header_of_60_kilobytes() {
     let world = World::new();
     let server = kwery(&world).await;
-    let line = [&b"X-API-Key: "[..], &[b'k'; 60_000]].concat();
+    let line = [&b"X-API-Key: "[..], &vec![b'k'; 60_000]].concat();
     refused(&world, &server.http1(&[b"GET /v1 HTTP/1.1", &line]).await, 401, "60 kB");
 }
 

@@ -52,7 +52,7 @@ impl World {
             .presentation(presentation)
     }
 
-    /// BackQuant: one header, four public routes, a nested envelope.
+    /// `BackQuant`: one header, four public routes, a nested envelope.
     pub(crate) fn backquant(&self) -> GateBuilder {
         let shape = r#"{"success": false, "error": {"code": "{code}", "message": "{message}"},
             "meta": {"version": "2.0", "timestamp": "{timestamp}", "request_id": "{request_id}"}}"#;
@@ -71,7 +71,7 @@ impl World {
             .fold(gate, |gate, path| gate.rule(public(&format!("GET {path}"))))
     }
 
-    /// QuantData: the literal `Bearer `, problem details.
+    /// `QuantData`: the literal `Bearer `, problem details.
     pub(crate) fn quantdata(&self) -> GateBuilder {
         let say = |title: &str, detail: &str| Wording {
             title: Some(title.into()),
@@ -112,7 +112,7 @@ impl World {
             .presentation(presentation)
     }
 
-    /// VecTrade: `X-API-Key` and, where it is enabled, Bearer.
+    /// `VecTrade`: `X-API-Key` and, where it is enabled, Bearer.
     pub(crate) fn vectrade(&self, bearer: bool) -> GateBuilder {
         let shape = r#"{"error": {"type": "{type}", "message": "{message}", "docs_url": "{docs_url}"}}"#;
         let say = |kind: &str, message: &str| Wording {
@@ -144,7 +144,7 @@ impl World {
         gate.format(format).presentation(presentation)
     }
 
-    /// QuantConomy: Bearer, a demo key beside the format, two public routes.
+    /// `QuantConomy`: Bearer, a demo key beside the format, two public routes.
     pub(crate) fn quantconomy(&self) -> GateBuilder {
         let shape = r#"{"error": {"code": "{code}", "message": "{message}"}}"#;
         let presentation = Presentation::json(shape)
