@@ -7,6 +7,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
+//! use bytes::Bytes;
 //! use http::{Request, Response, StatusCode};
 //! use http_body_util::Empty;
 //! use tollgate::{Account, Config, KeyId, KeyRecord, MemoryStore, TollgateLayer};
@@ -28,12 +29,12 @@
 //! let hash = gate.hasher().hash(key.reveal().as_bytes());
 //! store.put_key(KeyRecord::new(KeyId::generate(), hash, Arc::new(Account::new("acme", "pro"))));
 //!
-//! let hello = service_fn(|_: Request<()>| async { Ok::<_, std::io::Error>(Response::new(Empty::<bytes::Bytes>::new())) });
+//! let hello = service_fn(async |_: Request<_>| Ok::<_, std::io::Error>(Response::new(Empty::<Bytes>::new())));
 //! let service = TollgateLayer::new(gate).layer(hello);
 //!
-//! let refused = service.clone().oneshot(Request::get("/v1/candles").body(())?).await?;
+//! let refused = service.clone().oneshot(Request::get("/v1/candles").body(Empty::<Bytes>::new())?).await?;
 //! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-//! let request = Request::get("/v1/candles").header("X-API-Key", key.reveal()).body(())?;
+//! let request = Request::get("/v1/candles").header("X-API-Key", key.reveal()).body(Empty::<Bytes>::new())?;
 //! assert_eq!(service.oneshot(request).await?.status(), StatusCode::OK);
 //! # Ok(())
 //! # }

@@ -79,8 +79,17 @@ impl Admission {
 
     /// Says that the handler is at work.
     pub fn begin(&mut self) {
+        self.set_served(true);
+    }
+
+    /// Says that the handler is about to be polled: a panic that leaves it, whoever catches it, is not served.
+    pub(crate) fn risk(&mut self) {
+        self.set_served(false);
+    }
+
+    fn set_served(&mut self, served: bool) {
         if let Some(hold) = self.0.as_mut().and_then(|entry| entry.hold.as_mut()) {
-            hold.served();
+            hold.set_served(served);
         }
     }
 

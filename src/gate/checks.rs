@@ -59,7 +59,9 @@ pub(super) fn addresses(record: &KeyRecord, core: &Core, view: &RequestView<'_>)
         trace::address_unknown(record.id);
         return Err(Denial::of(DenialKind::AddressNotAllowed));
     };
-    require(allowlist.iter().any(|network| network.contains(&client)), DenialKind::AddressNotAllowed)
+    require(allowlist.iter().any(|network| network.contains(&client)), DenialKind::AddressNotAllowed)?;
+    // Whoever replays early data does so from the address that first sent it.
+    require(!is_early(core, view), DenialKind::TooEarly)
 }
 
 /// A restricted key is let in by what names it: its paths must cover the request's, and its scopes must hold what the
@@ -96,12 +98,15 @@ pub(super) fn caps(terms: &Terms, view: &RequestView<'_>) -> Verdict {
     terms.caps.breach(view.query()).map_or(Ok(()), |breach| Err(Denial::parameter(breach)))
 }
 
-/// Early data can be replayed: what a trusted proxy marks as such (RFC 8470) is served if that does no harm.
-pub(super) fn early_data(record: &KeyRecord, core: &Core, view: &RequestView<'_>, free: bool) -> Verdict {
+/// Early data can be replayed (RFC 8470): it is served if that does no harm. This is judged before the key is known, so
+/// that it tells nothing of the key.
+pub(super) fn early_data(core: &Core, view: &RequestView<'_>, free: bool) -> Verdict {
+    let harmless = free && matches!(view.method(), "GET" | "HEAD" | "OPTIONS");
+    require(harmless || !is_early(core, view), DenialKind::TooEarly)
+}
+
+/// Whether a trusted proxy marks the request as early data.
+fn is_early(core: &Core, view: &RequestView<'_>) -> bool {
     static EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
-    let harmless = free && record.allowlist.is_none() && matches!(view.method(), "GET" | "HEAD" | "OPTIONS");
-    if harmless || !core.proxies.trusts_peer(view) {
-        return Ok(());
-    }
-    require(view.field(&EARLY_DATA) == crate::request::Occurs::Never, DenialKind::TooEarly)
+    core.proxies.trusts_peer(view) && view.field(&EARLY_DATA) != crate::request::Occurs::Never
 }

@@ -151,7 +151,7 @@ impl Decision {
         }
         self.source = source;
         self.hash = Some(core.hashers[self.scheme].hash(bytes));
-        Ok(())
+        checks::early_data(core, view, core.rules.at(self.rule).rule.cost.is_free())
     }
 
     fn look_up(
@@ -194,9 +194,8 @@ impl Decision {
                 })?),
             };
         let outer = view.admitted() == Some(record.id);
-        let known = self.known.insert(Known { record, own, outer, now: core.clock.now() });
-        let free = core.rules.at(self.rule).rule.cost.is_free();
-        checks::early_data(&known.record, core, view, free)
+        self.known = Some(Known { record, own, outer, now: core.clock.now() });
+        Ok(())
     }
 
     fn refuse(&mut self, denial: Denial) {

@@ -1,12 +1,12 @@
 //! A charge between its taking and its end.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::gate::Core;
-use crate::{ChargeId, Credits, KeyRecord, StoreFuture, trace};
+use crate::{ChargeId, Credits, KeyRecord, StoreError, StoreFuture, trace};
 
 /// An open charge: it ends by settling or by refunding, once, whatever becomes of the request.
 #[derive(Debug)]
@@ -33,21 +33,22 @@ impl Hold {
         self.closed = true;
     }
 
-    /// The handler has begun to work: from now on a client that leaves has been served.
-    pub(crate) fn served(&mut self) {
-        self.served = true;
+    /// Whether a client that leaves now has been served.
+    pub(crate) fn set_served(&mut self, served: bool) {
+        self.served = served;
     }
 
     /// Ends the charge at its final cost, at most what was charged.
     pub(crate) fn settle(mut self, cost: Option<Credits>) -> StoreFuture<()> {
         self.closed = true;
-        self.core.ledger.settle(&self.record.account, self.id, cost.unwrap_or(self.amount).min(self.amount))
+        let cost = cost.unwrap_or(self.amount).min(self.amount);
+        surviving(self.core.ledger.settle(&self.record.account, self.id, cost))
     }
 
     /// Gives the charge back.
     pub(crate) fn refund(mut self) -> StoreFuture<()> {
         self.closed = true;
-        self.core.ledger.refund(&self.record.account, self.id)
+        surviving(self.core.ledger.refund(&self.record.account, self.id))
     }
 }
 
@@ -62,6 +63,34 @@ impl Drop for Hold {
         } else {
             self.core.ledger.refund(account, self.id)
         });
+    }
+}
+
+/// Work of a ledger that finishes by itself where it is dropped midway, as when the client leaves while it is asked.
+fn surviving(work: StoreFuture<()>) -> StoreFuture<()> {
+    if work.is_ready() {
+        return work;
+    }
+    let mut work = Surviving(Some(work));
+    StoreFuture::boxed(poll_fn(move |cx| work.poll(cx)))
+}
+
+struct Surviving(Option<StoreFuture<()>>);
+
+impl Surviving {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StoreError>> {
+        let Some(work) = &mut self.0 else { return Poll::Ready(Ok(())) };
+        let done = ready!(Pin::new(work).poll(cx));
+        self.0 = None;
+        Poll::Ready(done)
+    }
+}
+
+impl Drop for Surviving {
+    fn drop(&mut self) {
+        if let Some(work) = self.0.take() {
+            detach(work);
+        }
     }
 }
 
@@ -80,6 +109,6 @@ pub(crate) fn detach<T: Send + 'static>(mut work: StoreFuture<T>) {
                 trace::unsettled(&error);
             }
         })),
-        Err(_) => trace::unsettled(&crate::StoreError::unavailable("no runtime to finish the charge on")),
+        Err(_) => trace::unsettled(&StoreError::unavailable("no runtime to finish the charge on")),
     }
 }

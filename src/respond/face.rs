@@ -130,7 +130,7 @@ impl Faces {
             (Variable::Instance, _) => sheet.push_escaped(occasion.instance()),
             (Variable::RetryAfter, _) => sheet.push_shown(wait),
             (Variable::Timestamp, _) => {
-                let second = occasion.now().as_millis().div_euclid(1_000) * 1_000;
+                let second = occasion.now().as_millis().div_euclid(1_000).saturating_mul(1_000);
                 sheet.push_shown(crate::Timestamp::from_millis(second));
             }
             (Variable::Policy, Cause::Wait { terms, standing, .. }) => {

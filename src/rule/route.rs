@@ -75,7 +75,7 @@ impl ScopeRule {
 /// all that lies below. Among the rules for a request's method (those that name no method are for all of them), the most
 /// specific pattern wins, segment by segment: text before `{name}` before `{*rest}`. Where two rules have the same
 /// pattern, the one that names the method wins. A rule for `GET` covers `HEAD`, cost included, unless one names `HEAD`.
-/// Two rules that say the same are refused at start-up.
+/// Two rules that say the same are refused at start-up, and so is a `{name}` beside a `{*rest}` in the same place.
 ///
 /// # Example
 ///

@@ -164,9 +164,14 @@ where
                 Projected::Deciding { waiting } => ready!(decided(waiting, cx)),
                 Projected::Serving { future, serving } => {
                     if let Some(serving) = serving {
-                        serving.admission.begin();
+                        serving.admission.risk();
                     }
-                    let result = ready!(future.poll(cx));
+                    let Poll::Ready(result) = future.poll(cx) else {
+                        if let Some(serving) = serving {
+                            serving.admission.begin();
+                        }
+                        return Poll::Pending;
+                    };
                     let (mut closing, response) = served(serving.take(), result)?;
                     match closed(&mut closing, cx) {
                         Poll::Ready(()) => return Poll::Ready(Ok(response.map(ResponseBody::served))),

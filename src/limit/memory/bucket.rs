@@ -22,6 +22,8 @@ pub(super) struct Bucket(Mutex<Windows>);
 pub(super) struct Windows {
     policies: Arc<[QuotaPolicy]>,
     cells: SmallVec<[Window; 2]>,
+    /// Windows that these policies do not name, and that are not full: another key of the account or pool may.
+    aside: Vec<(QuotaPolicy, Window)>,
 }
 
 /// When a window is full again, in monotonic nanoseconds, and when it would be if the draw in hand is taken.
@@ -34,7 +36,7 @@ struct Window {
 impl Bucket {
     pub(super) fn new(policies: &Arc<[QuotaPolicy]>) -> Self {
         let cells = policies.iter().map(|_| Window::default()).collect();
-        Self(Mutex::new(Windows { policies: Arc::clone(policies), cells }))
+        Self(Mutex::new(Windows { policies: Arc::clone(policies), cells, aside: Vec::new() }))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Windows> {
@@ -43,14 +45,16 @@ impl Bucket {
 
     /// Whether all windows are full, so that nothing is lost with them.
     pub(super) fn is_idle(&self, now: u64) -> bool {
-        self.lock().cells.iter().all(|window| window.full_at <= now)
+        let windows = self.lock();
+        let aside = windows.aside.iter().map(|(_, window)| window);
+        windows.cells.iter().chain(aside).all(|window| window.full_at <= now)
     }
 }
 
 impl Windows {
     /// Tests every window, without taking from any.
     pub(super) fn test(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64, verdict: &mut Verdict) {
-        self.follow(policies);
+        self.follow(policies, now);
         for (policy, window) in policies.iter().zip(&mut self.cells) {
             let ahead = Cell::new(window.full_at.saturating_sub(now));
             let refused = test_cell(policy, &ahead);
@@ -67,7 +71,7 @@ impl Windows {
     }
 
     pub(super) fn peek(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64, standings: &mut Vec<Standing>) {
-        self.follow(policies);
+        self.follow(policies, now);
         for (policy, window) in policies.iter().zip(&self.cells) {
             let ahead = window.full_at.saturating_sub(now);
             standings.push(Standing::new(
@@ -78,15 +82,21 @@ impl Windows {
         }
     }
 
-    /// Takes over other policies, as when a key changes its plan: a window of the same name and length keeps its state.
-    fn follow(&mut self, policies: &Arc<[QuotaPolicy]>) {
+    /// Takes over other policies, as when a key changes its plan or another key of the account has quotas of its own: a
+    /// window of the same name and length keeps its state, and so does one that is not asked for until it is full.
+    fn follow(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64) {
         if Arc::ptr_eq(&self.policies, policies) {
             return;
         }
         let same = |a: &QuotaPolicy, b: &QuotaPolicy| a.name() == b.name() && a.window() == b.window();
-        let kept =
-            |policy| self.policies.iter().position(|old| same(old, policy)).map(|place| self.cells[place]);
-        self.cells = policies.iter().map(|policy| kept(policy).unwrap_or_default()).collect();
+        let mut known = std::mem::take(&mut self.aside);
+        known.extend(self.policies.iter().cloned().zip(self.cells.drain(..)));
+        known.retain(|(_, window)| window.full_at > now);
+        for policy in policies.iter() {
+            let place = known.iter().position(|(old, _)| same(old, policy));
+            self.cells.push(place.map(|place| known.swap_remove(place).1).unwrap_or_default());
+        }
+        self.aside = known;
         self.policies = Arc::clone(policies);
     }
 }

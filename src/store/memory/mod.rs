@@ -158,6 +158,11 @@ impl MemoryStore {
             for hash in hashes(&old).filter(|hash| !record.has_hash(hash)) {
                 records.remove(&hash);
             }
+            if old.account.id != record.account.id
+                && let Some((_, keys)) = index.accounts.get_mut(&old.account.id)
+            {
+                keys.remove(&record.id);
+            }
         }
     }
 

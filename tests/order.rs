@@ -1,0 +1,175 @@
+//! The order of the checks, as a generated table, and what a refusal leaves untouched.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use http::request::Builder;
+use support::{World, with_key};
+use tollgate::{
+    Clock, Cost, Credits, Draw, Gate, KeyStatus, Plan, QuotaPolicy, Quotas, RateLimiter, Rule, Standing,
+};
+
+/// The conditions that fail, in the order in which Kwery's document checks them, and what each answers.
+const FAILING: [(&str, u16, &str); 10] = [
+    ("bad format", 401, "invalid_api_key"),
+    ("unknown", 401, "invalid_api_key"),
+    ("revoked or expired", 401, "api_key_revoked"),
+    ("paused", 401, "api_key_paused"),
+    ("suspended", 403, "account_suspended"),
+    ("bad address", 401, "invalid_api_key"),
+    ("over per second", 429, "rate_limit_exceeded"),
+    ("over per minute", 429, "rate_limit_exceeded"),
+    ("no credits", 402, "credits_exhausted"),
+    ("no scope or path", 403, "plan_required"),
+];
+
+/// One row of the table: which of the conditions fail.
+#[derive(Clone, Copy)]
+struct Row(usize);
+
+impl Row {
+    fn fails(self, condition: &str) -> bool {
+        let place = FAILING.iter().position(|(name, ..)| *name == condition).unwrap();
+        self.0 & (1 << place) != 0
+    }
+
+    fn expected(self) -> (u16, &'static str) {
+        let first = FAILING.iter().enumerate().find(|(place, _)| self.0 & (1 << place) != 0);
+        first.map_or((200, ""), |(_, (_, status, code))| (*status, *code))
+    }
+
+    fn name(self) -> String {
+        let failing = FAILING.iter().enumerate().filter(|(place, _)| self.0 & (1 << place) != 0);
+        format!("{:?}", failing.map(|(_, (name, ..))| *name).collect::<Vec<_>>())
+    }
+
+    fn secret(self) -> String {
+        if self.fails("bad format") { format!("k{}", self.0) } else { format!("kwery_live_{:010}", self.0) }
+    }
+
+    fn plan(self) -> String {
+        format!("{}-{}", self.fails("over per second"), self.fails("over per minute"))
+    }
+
+    /// One request exhausts the windows that are to be exhausted, and leaves room in the others.
+    fn quotas(self) -> [QuotaPolicy; 2] {
+        let of = |exhausted, window: &str| {
+            format!("{} per {window}", if exhausted { 1 } else { 50 }).parse().unwrap()
+        };
+        [of(self.fails("over per second"), "second"), of(self.fails("over per minute"), "minute")]
+    }
+}
+
+fn gate(world: &World) -> Gate {
+    let mut rule = Rule::new("GET /v1/candles").unwrap();
+    rule.cost = Cost::Fixed(Credits::new(1));
+    let plans = (0..4).map(|place| Row(place << 6)).map(|row| {
+        let mut plan = Plan::new(row.plan());
+        plan.quotas.extend(row.quotas().map(tollgate::OwnQuota::Policy));
+        plan
+    });
+    plans.fold(world.kwery().rule(rule), tollgate::GateBuilder::plan).build().unwrap()
+}
+
+/// Makes the row's conditions true; says how the windows stand when the request comes.
+async fn arrange(world: &World, row: Row) -> (tollgate::KeyId, Vec<Standing>) {
+    // A key that does not exist has a record all the same, under another secret: its windows and balance can be told.
+    let secret = if row.fails("unknown") { format!("elsewhere-{}", row.0) } else { row.secret() };
+    let id = world.key(&secret, |record, account| {
+        account.plan = row.plan().as_str().into();
+        record.status = match (row.fails("revoked or expired"), row.fails("paused")) {
+            (true, false) => KeyStatus::Revoked,
+            (_, true) => KeyStatus::Paused,
+            (false, false) => KeyStatus::Active,
+        };
+        if row.fails("revoked or expired") && row.fails("paused") {
+            record.expires_at = Some(world.clock.now().wall());
+        }
+        if row.fails("suspended") {
+            account.status = tollgate::AccountStatus::Suspended;
+        }
+        let allowed = if row.fails("bad address") { "198.51.100.0/24" } else { "203.0.113.0/24" };
+        record.allowlist = Some(vec![allowed.parse().unwrap()]);
+        let path = if row.fails("no scope or path") { "/v1/trades" } else { "/v1/candles" };
+        record.paths = Some(vec![path.parse().unwrap()]);
+    });
+    world.set_balance(id, if row.fails("no credits") { 0 } else { 10 });
+    let _ = world
+        .limiter
+        .draw(&Draw::new(&world.store.key(id).unwrap(), &quotas(row), world.clock.now()))
+        .await
+        .unwrap();
+    (id, windows(world, row, id).await)
+}
+
+fn quotas(row: Row) -> Quotas {
+    Quotas::new(row.quotas())
+}
+
+async fn windows(world: &World, row: Row, id: tollgate::KeyId) -> Vec<Standing> {
+    let record = world.store.key(id).unwrap();
+    world.limiter.peek(&Draw::new(&record, &quotas(row), world.clock.now())).await.unwrap()
+}
+
+fn request(row: Row) -> Builder {
+    with_key("GET /v1/candles", &row.secret())
+}
+
+#[tokio::test]
+async fn case_100_every_subset_of_failing_conditions_is_decided_by_the_first() {
+    let world = World::new();
+    let gate = gate(&world);
+    for row in (0..1 << FAILING.len()).map(Row) {
+        let (id, drawn) = arrange(&world, row).await;
+        let before = (world.calls(), world.balance(id));
+        let answer = world.send(&gate, request(row)).await;
+        let (status, code) = row.expected();
+        assert_eq!(answer.status, status, "{}: {answer:?}", row.name());
+        let served = status == 200;
+        let told = if served { String::new() } else { answer.member("/error") };
+        assert_eq!(told, code, "{}", row.name());
+        let after = (world.calls(), world.balance(id));
+        assert_eq!(after, if served { (before.0 + 1, before.1 - 1) } else { before }, "{}", row.name());
+        assert_eq!(world.ledger.open_charges(&world.account_of(id)), 0, "{}", row.name());
+        // A cell that all windows gave stays drawn, whatever a later check says.
+        let passed_limits = served || matches!(code, "credits_exhausted" | "plan_required");
+        let now = windows(&world, row, id).await;
+        assert_eq!(now != drawn, passed_limits, "{}: {drawn:?} became {now:?}", row.name());
+    }
+}
+
+#[tokio::test]
+async fn the_wait_that_a_refusal_tells_is_that_of_the_window_that_takes_longest() {
+    for (condition, seconds) in [("over per second", 1), ("over per minute", 60)] {
+        let world = World::new();
+        let row = Row(1 << FAILING.iter().position(|(name, ..)| *name == condition).unwrap());
+        let gate = gate(&world);
+        arrange(&world, row).await;
+        let answer = world.send(&gate, request(row)).await;
+        assert_eq!(answer.json()["retry_after"], seconds, "{condition}");
+        assert_eq!(answer.header("retry-after"), Some(seconds.to_string().as_str()), "{condition}");
+    }
+}
+
+#[tokio::test]
+async fn the_order_is_data_another_one_decides_otherwise() {
+    use tollgate::Check::{AccountStatus, Addresses, Format, KeyStatus, LookUp};
+    let rows = [
+        ([KeyStatus, AccountStatus, Addresses], 401, "revoked"),
+        ([AccountStatus, KeyStatus, Addresses], 403, "account_suspended"),
+        ([Addresses, AccountStatus, KeyStatus], 401, "unknown"),
+    ];
+    for (order, status, code) in rows {
+        let world = World::new();
+        world.key("kwery_live_0123456789", |record, account| {
+            record.status = tollgate::KeyStatus::Revoked;
+            record.allowlist = Some(vec![]);
+            account.status = tollgate::AccountStatus::Suspended;
+        });
+        let gate = world.kwery().order([&[Format, LookUp], &order[..]].concat());
+        let shape = tollgate::Presentation::json(r#"{"error": "{code}"}"#).unwrap();
+        let gate = gate.presentation(shape).build().unwrap();
+        let answer = world.send(&gate, with_key("GET /", "kwery_live_0123456789")).await;
+        assert_eq!((answer.status, answer.member("/error").as_str()), (status, code), "{order:?}");
+    }
+}

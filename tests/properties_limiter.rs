@@ -1,0 +1,162 @@
+//! The limiter in memory, against GCRA written out once per window.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use support::World;
+use tollgate::{Clock, Counts, Draw, KeyRecord, MemoryLimiter, Quota, QuotaPolicy, Quotas, RateLimiter};
+
+fn settings() -> ProptestConfig {
+    ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn policy() -> impl Strategy<Value = QuotaPolicy> {
+    let counts = prop::sample::select(vec![Counts::Key, Counts::Account, Counts::Pool("demo".into())]);
+    let window = prop::sample::select(vec![1_000_u64, 7_000, 60_000]);
+    (1_u32..6, window, counts).prop_map(|(quota, window, counts)| {
+        QuotaPolicy::new(quota, Duration::from_millis(window)).unwrap().counting(counts)
+    })
+}
+
+/// One quota per window and subject, as a plan may have them.
+fn policies() -> impl Strategy<Value = Vec<QuotaPolicy>> {
+    prop::collection::vec(policy(), 1..5).prop_map(|policies| {
+        let mut kept: Vec<QuotaPolicy> = Vec::new();
+        for policy in policies {
+            if !kept
+                .iter()
+                .any(|known| known.window() == policy.window() && known.counts() == policy.counts())
+            {
+                kept.push(policy);
+            }
+        }
+        kept
+    })
+}
+
+/// When each window is full again, in nanoseconds, by whom it counts and its length.
+#[derive(Default)]
+struct Model(HashMap<(String, Duration), u64>);
+
+impl Model {
+    /// Admits a request if all windows do; else says how long the slowest takes.
+    fn draw(&mut self, record: &KeyRecord, policies: &[QuotaPolicy], now: u64) -> Result<(), u64> {
+        let mut drawn = Vec::new();
+        let mut wait = 0;
+        for policy in policies {
+            let subject = match policy.counts() {
+                Counts::Key => format!("key {}", record.id),
+                Counts::Account => format!("account {}", record.account.id),
+                Counts::Pool(name) => format!("pool {name}"),
+            };
+            let refill = u64::try_from(policy.refill().as_nanos()).unwrap();
+            let full_at = self.0.get(&(subject.clone(), policy.window())).copied().unwrap_or(0).max(now);
+            wait = wait.max((full_at - now).saturating_sub(refill * u64::from(policy.quota() - 1)));
+            drawn.push(((subject, policy.window()), full_at + refill));
+        }
+        if wait > 0 {
+            return Err(wait);
+        }
+        self.0.extend(drawn);
+        Ok(())
+    }
+}
+
+fn draw(limiter: &MemoryLimiter, record: &KeyRecord, quotas: &Quotas, world: &World) -> Quota {
+    let drawn = limiter.draw(&Draw::new(record, quotas, world.clock.now()));
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(drawn).unwrap()
+}
+
+/// Three keys, of which two are of one account.
+fn records(world: &World) -> Vec<Arc<KeyRecord>> {
+    let put = |key: usize| {
+        let id = world
+            .key(&format!("kwery_live_{key:010}"), |_, account| account.id = format!("a{}", key / 2).into());
+        world.store.key(id).unwrap()
+    };
+    (0..3).map(put).collect()
+}
+
+proptest! {
+    #![proptest_config(settings())]
+
+    #[test]
+    fn draws_over_several_windows_come_to_the_same_as_gcra_by_hand(
+        // Keys of one account or pool may have quotas of their own: a window that only one of them has is kept.
+        policies in prop::collection::vec(policies(), 3),
+        draws in prop::collection::vec((0_usize..3, prop_oneof![3 => Just(0_u64), 2 => 0_u64..900, 1 => 0_u64..20_000], any::<bool>()), 1..80),
+    ) {
+        let world = World::new();
+        let (limiter, mut model, records) = (MemoryLimiter::new(), Model::default(), records(&world));
+        let quotas: Vec<Quotas> = policies.iter().map(|policies| Quotas::new(policies.clone())).collect();
+        for (key, wait, reloaded) in draws {
+            world.clock.advance(Duration::from_millis(wait));
+            let now = u64::try_from(world.clock.now().elapsed().as_nanos()).unwrap();
+            // A record that was read anew, and terms worked out anew, find the same windows.
+            let (record, own);
+            let (record, quotas) = if reloaded {
+                record = KeyRecord::clone(&records[key]);
+                own = Quotas::new(policies[key].clone());
+                (&record, &own)
+            } else {
+                (&*records[key], &quotas[key])
+            };
+            let expected = model.draw(record, &policies[key], now);
+            match draw(&limiter, record, quotas, &world) {
+                Quota::Within(_) => prop_assert_eq!(expected, Ok(())),
+                Quota::Exceeded { retry_after, .. } => {
+                    prop_assert_eq!(Err(u64::try_from(retry_after.as_nanos()).unwrap()), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_is_denied_until_exactly_the_promised_instant(
+        policies in policies(),
+        waits in prop::collection::vec(0_u64..300, 1..60),
+    ) {
+        let world = World::new();
+        let (limiter, record) = (MemoryLimiter::new(), Arc::clone(&records(&world)[0]));
+        let quotas = Quotas::new(policies);
+        for wait in waits {
+            world.clock.advance(Duration::from_millis(wait));
+            let Quota::Exceeded { retry_after, .. } = draw(&limiter, &record, &quotas, &world) else { continue };
+            world.clock.advance(retry_after.saturating_sub(Duration::from_nanos(1)));
+            let early = draw(&limiter, &record, &quotas, &world);
+            let nanosecond = matches!(early, Quota::Exceeded { retry_after, .. } if retry_after == Duration::from_nanos(1));
+            prop_assert!(nanosecond, "{:?}", early);
+            world.clock.advance(Duration::from_nanos(1));
+            prop_assert!(matches!(draw(&limiter, &record, &quotas, &world), Quota::Within(_)));
+        }
+    }
+
+    #[test]
+    fn no_window_admits_more_than_its_quota_and_what_refills_meanwhile(
+        quota in 1_u32..20,
+        waits in prop::collection::vec(0_u64..200, 1..200),
+    ) {
+        let world = World::new();
+        let (limiter, record) = (MemoryLimiter::new(), Arc::clone(&records(&world)[0]));
+        let policy = QuotaPolicy::new(quota, Duration::from_secs(1)).unwrap();
+        let quotas = Quotas::new([policy.clone()]);
+        let mut admitted: Vec<Duration> = Vec::new();
+        for wait in waits {
+            world.clock.advance(Duration::from_millis(wait));
+            if matches!(draw(&limiter, &record, &quotas, &world), Quota::Within(_)) {
+                admitted.push(world.clock.now().elapsed());
+            }
+        }
+        for (place, from) in admitted.iter().enumerate() {
+            for (count, to) in admitted[place..].iter().enumerate() {
+                let refilled = to.saturating_sub(*from).as_nanos() / policy.refill().as_nanos();
+                prop_assert!((count as u128) < u128::from(quota) + refilled);
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Public routes and paths: section C of the security cases.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use http_body_util::Empty;
+use support::providers::{BACKQUANT, public};
+use support::wire::Server;
+use support::{World, with_key, without_key};
+use tollgate::TollgateLayer;
+use tower::{Layer, ServiceExt};
+
+/// Sends a request without a key to `BackQuant`'s gate: the path alone decides.
+async fn statuses(paths: &[&str]) -> Vec<(String, u16)> {
+    let world = World::new();
+    let gate = world.backquant().build().unwrap();
+    let mut told = Vec::new();
+    for path in paths {
+        let route = format!("GET {path}");
+        told.push((route.clone(), world.send(&gate, without_key(&route)).await.status));
+    }
+    told
+}
+
+async fn need_a_key(paths: &[&str]) {
+    for (route, status) in statuses(paths).await {
+        assert_eq!(status, 401, "{route}");
+    }
+}
+
+#[tokio::test]
+async fn case_40_exact_not_prefix() {
+    let open = ["/v2/openapi.json", "/v2/docs", "/v2/redoc", "/v2/health", "/v2/health?x=1", "/v2/docs?"];
+    assert!(statuses(&open).await.iter().all(|(_, status)| *status == 200));
+    need_a_key(&[
+        "/v2/healthz",
+        "/v2/docs-internal",
+        "/v2/docs/x",
+        "/v2/openapi.json.bak",
+        "/v2/",
+        "/v2",
+        "/",
+        "/v2/healt",
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn case_41_trailing_slash() {
+    need_a_key(&["/v2/health/", "/v2/docs/", "/v2/health//"]).await;
+    // A layer that trims the slash outside the gate: the gate judges what is routed.
+    let world = World::new();
+    let gate = world.backquant().build().unwrap();
+    let trim = |mut request: http::Request<Empty<Bytes>>| {
+        let trimmed = request.uri().path().trim_end_matches('/').to_owned();
+        *request.uri_mut() = trimmed.parse().unwrap();
+        request
+    };
+    let request = || without_key("GET /v2/health/").body(Empty::<Bytes>::new()).unwrap();
+    let outside = TollgateLayer::new(gate.clone()).layer(world.inner.clone()).map_request(trim);
+    assert_eq!(outside.oneshot(request()).await.unwrap().status(), 200);
+    let inside = TollgateLayer::new(gate).layer(world.inner.clone().map_request(trim));
+    assert_eq!(inside.oneshot(request()).await.unwrap().status(), 401);
+    assert_eq!(world.calls(), 1);
+}
+
+#[tokio::test]
+async fn case_42_dot_and_empty_segments() {
+    need_a_key(&[
+        "//v2/health",
+        "/v2//health",
+        "/v2/./health",
+        "/v2/x/../health",
+        "/v2/health/.",
+        "/v2/health/..",
+        "/v1/../v2/health",
+    ])
+    .await;
+    // Nor does a pattern match them: it would grant what lies elsewhere.
+    let world = World::new();
+    let gate = world.backquant().rule(public("GET /assets/{*rest}")).build().unwrap();
+    assert_eq!(world.send(&gate, without_key("GET /assets/a/b.css")).await.status, 200);
+    for path in [
+        "/assets/../v2/admin",
+        "/assets/%2e%2e/v2/admin",
+        "/assets/..%2fv2",
+        "/assets//v2",
+        "/assets/a%5c..",
+        "/assets/",
+        "/assets/.%2E/x",
+        "/assets/a%00",
+    ] {
+        assert_eq!(world.send(&gate, without_key(&format!("GET {path}"))).await.status, 401, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn case_43_percent_encoded_letter() {
+    need_a_key(&["/v2/%68ealth", "/%762/health", "/v2/healt%68", "/v2%2fhealth", "/v2/%2568ealth"]).await;
+    // axum's router does not decode either: what the gate leaves public is what is served there.
+    let app =
+        Router::new().route("/v2/health", get(async || "healthy")).route("/v2/x", get(async || "secret"));
+    let world = World::new();
+    world.plain_key(BACKQUANT);
+    let server = Server::gated(&world.backquant().build().unwrap(), app).await;
+    assert_eq!(server.http1(&[b"GET /v2/health HTTP/1.1"]).await.body, "healthy");
+    assert_eq!(server.http1(&[b"GET /v2/%68ealth HTTP/1.1"]).await.status, 401);
+    let key = format!("X-API-Key: {BACKQUANT}");
+    assert_eq!(server.http1(&[b"GET /v2/%68ealth HTTP/1.1", key.as_bytes()]).await.status, 404);
+}
+
+#[tokio::test]
+async fn case_45_a_restricted_key_and_other_spellings_of_its_path() {
+    let world = World::new();
+    world.key(BACKQUANT, |record, _| {
+        record.paths = Some(["/v2/gex", "/v2/data/*"].map(|path| path.parse().unwrap()).into());
+    });
+    let gate = world.backquant().build().unwrap();
+    let rows = [
+        ("/v2/gex", 200),
+        ("/v2/data/BTC", 200),
+        ("/v2/data/a/b", 200),
+        ("/v2/gex?x=/v2/admin", 200),
+        ("/v2/gex/", 403),
+        ("/v2/GEX", 403),
+        ("/v2/%67ex", 403),
+        ("/v2/data", 403),
+        ("/v2/data/", 403),
+        ("/v2/database", 403),
+        ("/v2/data/../admin", 403),
+        ("/v2/data/%2e%2e/admin", 403),
+        ("/v2/data//x", 403),
+        ("/v2/data/..%2fadmin", 403),
+        ("/v2/data/a%5c..%5cb", 403),
+        ("/v2/admin", 403),
+        ("/v2/gexx", 403),
+        ("/v2/data/x%00", 403),
+    ];
+    for (path, status) in rows {
+        assert_eq!(
+            world.send(&gate, with_key(&format!("GET {path}"), BACKQUANT)).await.status,
+            status,
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn case_46_parameters_backslashes_and_spaces() {
+    need_a_key(&[
+        "/v2/health;x=1",
+        "/v2/health%00",
+        "/v2/health%20",
+        "/v2/health%5c",
+        "/v2/health%0a",
+        "/v2/health,",
+        "/v2/health:",
+        "/v2/health*",
+    ])
+    .await;
+    let world = World::new();
+    let server = Server::gated(&world.backquant().build().unwrap(), world.inner.clone()).await;
+    for target in [&b"/v2\\health"[..], b"/v2/health\\", b"/v2/health\xc3\xa9", b"/v2/\xff"] {
+        let answer = server.http1(&[&[b"GET ", target, b" HTTP/1.1"].concat()]).await;
+        assert!(matches!(answer.status, 400 | 401) && world.calls() == 0, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn case_47_case_of_the_path() {
+    need_a_key(&["/V2/HEALTH", "/v2/Health", "/V2/docs"]).await;
+}
+
+#[tokio::test]
+async fn case_53_original_path_headers() {
+    let world = World::new();
+    let gate = world.backquant().build().unwrap();
+    for name in ["X-Forwarded-Uri", "X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Prefix", "X-Original-URI"]
+    {
+        let request = without_key("GET /v2/admin").header(name, "/v2/health");
+        assert_eq!(world.send(&gate, request).await.status, 401, "{name}");
+    }
+}

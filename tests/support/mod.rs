@@ -1,0 +1,197 @@
+//! What the tests share: a gate over back ends in memory whose time stands still, in front of a service that counts.
+#![allow(dead_code, unused_imports, reason = "no test uses all of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+pub(crate) mod providers;
+pub(crate) mod service;
+pub(crate) mod slow;
+pub(crate) mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Builder;
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty};
+use tollgate::{
+    Account, Credits, Gate, GateBuilder, KeyHasher, KeyId, KeyRecord, ManualClock, MemoryLedger,
+    MemoryLimiter, MemoryStore, Peer, Plan, TollgateLayer,
+};
+use tower::{Layer, ServiceExt};
+
+pub(crate) use service::Inner;
+
+/// Back ends, a clock that stands, and the service behind the gate.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) clock: ManualClock,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) ledger: Arc<MemoryLedger>,
+    pub(crate) limiter: Arc<MemoryLimiter>,
+    pub(crate) inner: Inner,
+    next_id: Arc<AtomicU64>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            clock: ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap()),
+            store: Arc::default(),
+            ledger: Arc::default(),
+            limiter: Arc::default(),
+            inner: Inner::default(),
+            next_id: Arc::default(),
+        }
+    }
+
+    /// A builder with this world's back ends and nothing else.
+    pub(crate) fn bare(&self) -> GateBuilder {
+        Gate::builder()
+            .store(Arc::clone(&self.store))
+            .ledger(Arc::clone(&self.ledger))
+            .limiter(Arc::clone(&self.limiter))
+            .clock(self.clock.clone())
+            .plan(Plan::new("plain"))
+    }
+
+    /// Puts a key in, of an account of its own on the plan `plain`, changed as the test needs it.
+    pub(crate) fn key(&self, secret: &str, change: impl FnOnce(&mut KeyRecord, &mut Account)) -> KeyId {
+        let number = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = KeyId::from_bytes(u128::from(number).to_be_bytes());
+        let mut account = Account::new(format!("account-{number}"), "plain");
+        let hash = KeyHasher::sha256().hash(secret.as_bytes());
+        let mut record = KeyRecord::new(id, hash, Arc::new(account.clone()));
+        change(&mut record, &mut account);
+        self.ledger.set_balance(
+            account.id.as_str(),
+            Credits::new(100),
+            tollgate::Clock::now(&self.clock).wall(),
+        );
+        record.account = self.store.put_account(account);
+        self.store.put_key(record);
+        id
+    }
+
+    /// Puts a plain key in.
+    pub(crate) fn plain_key(&self, secret: &str) -> KeyId {
+        self.key(secret, |_, _| {})
+    }
+
+    /// The account of a key.
+    pub(crate) fn account_of(&self, id: KeyId) -> String {
+        self.store.key(id).unwrap().account.id.to_string()
+    }
+
+    pub(crate) fn balance(&self, id: KeyId) -> u64 {
+        self.ledger.balance(&self.account_of(id)).unwrap().get()
+    }
+
+    pub(crate) fn set_balance(&self, id: KeyId, credits: u64) {
+        let now = tollgate::Clock::now(&self.clock).wall();
+        self.ledger.set_balance(&self.account_of(id), Credits::new(credits), now);
+    }
+
+    /// How often the service behind the gate was called.
+    pub(crate) fn calls(&self) -> usize {
+        self.inner.calls()
+    }
+
+    /// Sends one request through the gate, and checks what holds of every answer.
+    pub(crate) async fn send(&self, gate: &Gate, request: Builder) -> Answer {
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let presented = presented(&request);
+        let before = self.calls();
+        let service = TollgateLayer::new(gate.clone()).layer(self.inner.clone());
+        let answer = Answer::read(service.oneshot(request).await.unwrap()).await;
+        let served = self.calls() - before;
+        assert_eq!(served, usize::from(answer.status < 400), "served or refused, not both: {answer:?}");
+        answer.check(&presented);
+        answer
+    }
+}
+
+/// What the request shows that may be a key: nothing of it may come back.
+fn presented<B>(request: &Request<B>) -> Vec<String> {
+    let headers = ["x-api-key", "authorization"].into_iter().flat_map(|name| request.headers().get_all(name));
+    let in_headers = headers.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let in_query =
+        request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let keys = in_headers.chain(in_query.map(|(_, value)| value.to_owned()));
+    keys.flat_map(|text| text.split([' ', ',', '\t']).map(str::to_owned).collect::<Vec<_>>())
+        .filter(|text| text.len() >= 8)
+        .collect()
+}
+
+/// A request with the key in `X-API-Key`, from a peer with an address.
+pub(crate) fn with_key(route: &str, key: &str) -> Builder {
+    without_key(route).header("X-API-Key", key)
+}
+
+/// A request without a key.
+pub(crate) fn without_key(route: &str) -> Builder {
+    let (method, uri) = route.split_once(' ').unwrap();
+    Request::builder().method(method).uri(uri).extension(Peer("203.0.113.9".parse().unwrap()))
+}
+
+/// An answer, read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) async fn read<B: Body<Data = Bytes>>(response: Response<B>) -> Self
+    where
+        B::Error: std::fmt::Debug,
+    {
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Self {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// A member of the body, by JSON pointer, as text.
+    pub(crate) fn member(&self, pointer: &str) -> String {
+        match self.json().pointer(pointer) {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// What holds of every answer of the gate, whatever was asked.
+    pub(crate) fn check(&self, secrets: &[String]) {
+        if self.status == 401 {
+            assert!(self.headers.contains_key(WWW_AUTHENTICATE), "a 401 without a challenge: {self:?}");
+        }
+        if self.status >= 400 {
+            assert_eq!(self.header(CACHE_CONTROL.as_str()), Some("no-store"), "{self:?}");
+            assert!(self.headers.contains_key("x-request-id"), "{self:?}");
+        }
+        if matches!(self.status, 429 | 503) {
+            let seconds: u64 = self.header(RETRY_AFTER.as_str()).unwrap().parse().unwrap();
+            assert!(seconds >= 1, "{self:?}");
+        }
+        for secret in secrets {
+            let shown =
+                self.headers.values().any(|value| String::from_utf8_lossy(value.as_bytes()).contains(secret));
+            assert!(!shown && !self.body.contains(secret), "`{secret}` comes back: {self:?}");
+        }
+    }
+}

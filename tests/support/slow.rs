@@ -1,0 +1,135 @@
+//! Back ends that answer later, wrongly or not at all.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+
+use tollgate::{
+    Account, Charge, ChargeId, Charged, CreditLedger, Credits, Draw, KeyHash, KeyRecord, KeyStore, Quota,
+    RateLimiter, Standing, StoreError, StoreFuture,
+};
+
+/// A back end whose futures are pending once: what is asked of a remote one.
+#[derive(Debug, Clone)]
+pub(crate) struct Later<T>(pub(crate) T);
+
+/// Asks `back_end` when it is polled for the second time.
+fn later<T: Send + 'static>(ask: impl FnOnce() -> StoreFuture<T> + Send + 'static) -> StoreFuture<T> {
+    StoreFuture::boxed(async move {
+        let mut asked = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut asked, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        ask().await
+    })
+}
+
+impl<T: KeyStore + Clone> KeyStore for Later<T> {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        let (store, hash) = (self.0.clone(), *hash);
+        later(move || store.find(&hash))
+    }
+}
+
+impl<T: RateLimiter + Clone> RateLimiter for Later<T> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+        // The draw borrows: it is made now, and told later.
+        let answer = self.0.draw(draw);
+        later(move || answer)
+    }
+
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+        let answer = self.0.peek(draw);
+        later(move || answer)
+    }
+}
+
+impl<T: CreditLedger + Clone> CreditLedger for Later<T> {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        let answer = self.0.charge(charge);
+        later(move || answer)
+    }
+
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+        let (ledger, account) = (self.0.clone(), account.clone());
+        later(move || ledger.settle(&account, id, cost))
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        let (ledger, account) = (self.0.clone(), account.clone());
+        later(move || ledger.refund(&account, id))
+    }
+}
+
+/// A back end that fails while it is told to, and counts what it is asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Failing<T> {
+    pub(crate) back_end: T,
+    pub(crate) down: Arc<AtomicBool>,
+    pub(crate) asked: Arc<AtomicUsize>,
+    /// Whether a charge is posted all the same: its answer is lost on the way.
+    pub(crate) after_the_fact: bool,
+}
+
+impl<T> Failing<T> {
+    pub(crate) fn new(back_end: T) -> Self {
+        Self { back_end, down: Arc::new(true.into()), asked: Arc::default(), after_the_fact: false }
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    fn failure(&self) -> Option<StoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.down.load(Ordering::SeqCst).then(|| StoreError::unavailable("connection refused"))
+    }
+}
+
+impl<T: KeyStore> KeyStore for Failing<T> {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.failure().map_or_else(|| self.back_end.find(hash), StoreFuture::failed)
+    }
+}
+
+impl<T: RateLimiter> RateLimiter for Failing<T> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+        self.failure().map_or_else(|| self.back_end.draw(draw), StoreFuture::failed)
+    }
+
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+        self.back_end.peek(draw)
+    }
+}
+
+impl<T: CreditLedger> CreditLedger for Failing<T> {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        match self.failure() {
+            None => self.back_end.charge(charge),
+            Some(error) if self.after_the_fact => {
+                drop(futures_ready(self.back_end.charge(charge)));
+                StoreFuture::failed(error)
+            }
+            Some(error) => StoreFuture::failed(error),
+        }
+    }
+
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+        self.back_end.settle(account, id, cost)
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        self.back_end.refund(account, id)
+    }
+}
+
+/// Drives what a back end in memory has answered already.
+fn futures_ready<T>(future: StoreFuture<T>) -> Poll<Result<T, StoreError>> {
+    std::pin::pin!(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+}
