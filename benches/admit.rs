@@ -91,7 +91,7 @@ fn key(criterion: &mut Criterion) {
     let summed = plain.clone().with_checksum().expect("there is room");
     group.bench_function("format", |bencher| bencher.iter(|| plain.accepts(black_box(key.as_bytes()))));
     group.bench_function("format and checksum", |bencher| {
-        bencher.iter(|| summed.accepts(black_box(key.as_bytes())))
+        bencher.iter(|| summed.accepts(black_box(key.as_bytes())));
     });
     group.bench_function("hash", |bencher| bencher.iter(|| hasher.hash(black_box(key.as_bytes()))));
     let store = MemoryStore::new();

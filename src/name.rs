@@ -1,5 +1,7 @@
 //! Names that are compared and never computed with: cheap to clone, not to be mixed up.
 
+use std::sync::LazyLock;
+
 /// A shared string under a type of its own.
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -69,6 +71,8 @@ name_type! {
 impl Environment {
     /// The environment of keys for which none is said: `live`.
     pub fn live() -> Self {
-        Self::from("live")
+        /// Shared by all: most records name it, and comparing what is the same string reads neither.
+        static LIVE: LazyLock<Environment> = LazyLock::new(|| Environment::from("live"));
+        LIVE.clone()
     }
 }
