@@ -5,7 +5,6 @@ use std::{error::Error, net::SocketAddr, sync::Arc};
 use axum::{Router, routing::get};
 use tokio::net::TcpListener;
 use tollgate::{Account, Config, KeyId, KeyRecord, MemoryStore, Principal, TollgateLayer};
-use tower::Layer;
 
 const GATE: &str = r#"
 sources = [{ header = "X-API-Key" }]
@@ -17,7 +16,8 @@ plans = { free = { quotas = ["60 per minute"] } }
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let store = Arc::new(MemoryStore::new());
-    let gate = Config::from_toml(GATE, "quickstart.toml")?.builder()?.store(Arc::clone(&store)).build()?;
+    let gate =
+        Config::from_toml(GATE, "quickstart.toml")?.builder()?.managed_store(Arc::clone(&store)).build()?;
 
     let key = gate.formats()[0].generate()?;
     let hash = gate.hasher().hash(key.reveal().as_bytes());
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let routes = Router::new().route("/health", get(async || "up\n")).route("/whoami", get(whoami));
     // The gate stands in front of the whole router, unknown paths included, not in front of single routes.
-    let app = Router::new().fallback_service(TollgateLayer::new(gate).layer(routes));
+    let app = TollgateLayer::new(gate).around(routes);
 
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     println!("needs no key:  curl -i http://127.0.0.1:3000/health");

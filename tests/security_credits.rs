@@ -64,12 +64,14 @@ async fn case_129_a_balance_below_the_cost_is_not_touched() {
 async fn case_139_costs_of_zero_and_far_too_much() {
     let world = World::new();
     let id = world.plain_key(KWERY);
-    let per_unit = Cost::PerUnit { parameter: "n".into(), each: Credits::MAX, default: 0, most: u64::MAX };
+    let per_unit = |most| Cost::PerUnit { parameter: "n".into(), each: Credits::MAX, default: 0, most };
+    let boundless = world.kwery().rule(costing("/v1/many", per_unit(u64::MAX)));
+    assert!(boundless.build().is_err(), "a product that no ledger can hold stops the start");
     let gate = world
         .kwery()
         .rule(costing("/v1/free", Cost::Fixed(Credits::ZERO)))
         .rule(costing("/v1/huge", Cost::Fixed(Credits::new(u64::MAX))))
-        .rule(costing("/v1/many", per_unit))
+        .rule(costing("/v1/many", per_unit(1)))
         .build()
         .unwrap();
     let rows = [

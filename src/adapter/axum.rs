@@ -1,11 +1,37 @@
-//! Extractors for axum handlers.
+//! What axum's users need: the gate around a router, and extractors for handlers.
 
+use axum::Router;
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
+use tower::Layer;
 
-use crate::Principal;
+use crate::{Principal, TollgateLayer};
+
+impl TollgateLayer {
+    /// Puts the gate around a whole router, unknown paths included, as a router that can be served or nested.
+    ///
+    /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that the gate knows the peer's address.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use tollgate::{Gate, KeyFormat, KeySource, Length, TollgateLayer};
+    ///
+    /// let gate = Gate::builder()
+    ///     .source(KeySource::header("X-API-Key")?)
+    ///     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+    ///     .build()?;
+    /// let app: Router = TollgateLayer::new(gate).around(Router::new().route("/v1/candles", get(|| async { "[]" })));
+    /// # let _ = app;
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    pub fn around(&self, router: Router) -> Router {
+        Router::new().fallback_service(self.layer(router))
+    }
+}
 
 /// A handler asks who was let in, and no gate stands in front of it, or it is on a public route: 500, which says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

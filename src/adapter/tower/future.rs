@@ -175,7 +175,10 @@ where
                     let (mut closing, response) = served(serving.take(), result)?;
                     match closed(&mut closing, cx) {
                         Poll::Ready(()) => return Poll::Ready(Ok(response.map(ResponseBody::served))),
-                        Poll::Pending => State::Closing { closing, response: Some(response) },
+                        Poll::Pending => {
+                            state.set(State::Closing { closing, response: Some(response) });
+                            return Poll::Pending;
+                        }
                     }
                 }
                 Projected::Closing { closing, response } => {

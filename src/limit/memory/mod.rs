@@ -114,8 +114,23 @@ impl MemoryLimiter {
             Counts::Account => Subject::Account(draw.key.account.id.clone()),
             Counts::Pool(name) => Subject::Pool(name.clone()),
         };
+        loop {
+            let bucket = self.look_up(&subject, draw, group)?;
+            // A sweep may have dropped it between the look-up and the clone; from the clone on it does not.
+            if self.buckets.pin().get(&subject).is_some_and(|kept| Arc::ptr_eq(kept, &bucket)) {
+                return Ok(bucket);
+            }
+        }
+    }
+
+    fn look_up(
+        &self,
+        subject: &Subject,
+        draw: &Draw<'_>,
+        group: &QuotaGroup,
+    ) -> Result<Arc<Bucket>, StoreError> {
         let buckets = self.buckets.pin();
-        if let Some(bucket) = buckets.get(&subject) {
+        if let Some(bucket) = buckets.get(subject) {
             return Ok(Arc::clone(bucket));
         }
         if buckets.len() >= self.sweep_at.load(Ordering::Relaxed) {
@@ -126,7 +141,9 @@ impl MemoryLimiter {
                 return Err(StoreError::overloaded());
             }
         }
-        Ok(Arc::clone(buckets.get_or_insert_with(subject, || Arc::new(Bucket::new(group.policies())))))
+        Ok(Arc::clone(
+            buckets.get_or_insert_with(subject.clone(), || Arc::new(Bucket::new(group.policies()))),
+        ))
     }
 }
 
