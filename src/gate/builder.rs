@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::credit::ChargeIds;
+use crate::gate::back_ends::{ledgers, missing};
 use crate::gate::terms::Plans;
 use crate::gate::{Check, Core, Observer, TrustedProxies, validate};
 use crate::respond::{Presentation, RequestIds, ResponseForDenial};
 use crate::rule::RuleSet;
 use crate::uses::Uses;
 use crate::{
-    Clock, ConfigError, CreditLedger, Denial, Environment, Gate, KeyAdmin, KeyFormat, KeyHasher, KeySource,
-    KeyStore, Plan, PlanName, QuotaPolicy, RateLimiter, Rule, SystemClock,
+    Clock, ConfigError, CreditAdmin, CreditLedger, Denial, Environment, Gate, KeyAdmin, KeyFormat, KeyHasher,
+    KeySource, KeyStore, Plan, PlanName, QuotaPolicy, RateLimiter, Rule, SystemClock,
 };
 
 /// Puts a [`Gate`] together, and checks that its parts fit.
@@ -38,6 +39,7 @@ pub struct GateBuilder {
     preflights: bool,
     store: Option<Arc<dyn KeyStore>>,
     ledger: Option<Arc<dyn CreditLedger>>,
+    credit_authority: Option<Arc<dyn CreditAdmin>>,
     limiter: Option<Arc<dyn RateLimiter>>,
     clock: Arc<dyn Clock>,
     presentation: Presentation,
@@ -56,10 +58,7 @@ impl GateBuilder {
     pub(super) fn new() -> Self {
         let bare = Self::without_back_ends();
         #[cfg(feature = "memory")]
-        let bare = bare
-            .store(crate::MemoryStore::new())
-            .ledger(crate::MemoryLedger::new())
-            .limiter(crate::MemoryLimiter::new());
+        let bare = bare.store(crate::MemoryStore::new()).limiter(crate::MemoryLimiter::new());
         bare
     }
 
@@ -80,6 +79,7 @@ impl GateBuilder {
             preflights: true,
             store: None,
             ledger: None,
+            credit_authority: None,
             limiter: None,
             clock: Arc::new(SystemClock::new()),
             presentation: Presentation::problem(),
@@ -211,6 +211,13 @@ impl GateBuilder {
         self
     }
 
+    /// Where balances are read and changed by hand: the ledger's write side, never a lease. A gate whose
+    /// [`ledger`](GateBuilder::ledger) is not set spends credits there too.
+    pub fn credit_authority(mut self, credits: impl CreditAdmin) -> Self {
+        self.credit_authority = Some(Arc::new(credits));
+        self
+    }
+
     /// What limits rates.
     pub fn limiter(mut self, limiter: impl RateLimiter) -> Self {
         self.limiter = Some(Arc::new(limiter));
@@ -296,6 +303,7 @@ impl GateBuilder {
             Some(responder) => responder,
             None => Arc::new(self.presentation.compile(&self.sources, self.request_ids.header())?),
         };
+        let (ledger, credit_authority) = ledgers(self.ledger, self.credit_authority)?;
         Ok(Gate(Arc::new(Core {
             refuse_conflicts: self.refuse_conflicts,
             formats: self.formats,
@@ -309,7 +317,8 @@ impl GateBuilder {
             proxies: self.proxies,
             preflights: self.preflights,
             store: self.store.ok_or_else(|| missing("store"))?,
-            ledger: self.ledger.ok_or_else(|| missing("ledger"))?,
+            ledger,
+            credit_authority,
             limiter: self.limiter.ok_or_else(|| missing("limiter"))?,
             clock: self.clock,
             charge_ids: ChargeIds::new(),
@@ -329,11 +338,6 @@ impl GateBuilder {
 
 fn by_name(plans: &[Plan]) -> HashMap<PlanName, Plan> {
     plans.iter().map(|plan| (plan.name.clone(), plan.clone())).collect()
-}
-
-fn missing(part: &str) -> ConfigError {
-    let problem = "the gate has no such back end, and the feature `memory`, which has one, is off";
-    ConfigError::new("", problem, "hand one to the builder").in_member(part)
 }
 
 impl fmt::Debug for GateBuilder {
