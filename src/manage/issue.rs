@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::manage::desk::plan_of;
 use crate::manage::{Action, KeyManager, ManageError, limits};
 use crate::{
     Account, AccountId, Caps, Environment, InsertKey, Inserted, IssuedKey, KeyFormat, KeyId, KeyRecord,
@@ -117,12 +118,7 @@ impl KeyManager {
 
     /// The plan that an account is on.
     pub(super) fn plan_of(&self, account: &Account) -> Result<&crate::Plan, ManageError> {
-        self.gate.plan(account.plan.as_str()).ok_or_else(|| {
-            ManageError::Misconfigured(format!(
-                "the account names the plan `{}`, which is not configured",
-                account.plan
-            ))
-        })
+        plan_of(&self.gate, account)
     }
 
     fn format_for(&self, new: &NewKey) -> Result<&KeyFormat, ManageError> {
