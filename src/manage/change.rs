@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::manage::desk::{Changed, change};
 use crate::manage::{Action, Issued, KeyManager, ManageError, limits};
-use crate::{KeyId, KeyRecord, KeyStatus, PathPattern, Retiring, Scope, Timestamp};
+use crate::{KeyId, KeyRecord, KeyStatus, PathPattern, Replaced, Retiring, Scope, Timestamp};
+
+/// How often a change is decided again because somebody else made one first.
+const TRIES: usize = 32;
 
 /// What to change of a key: `None` leaves a member as it is, `Some(None)` takes its restriction away.
 ///
@@ -189,18 +191,25 @@ impl KeyManager {
         action: Action,
         decide: impl Fn(&mut KeyRecord) -> Result<(), ManageError>,
     ) -> Result<Arc<KeyRecord>, ManageError> {
-        let read = || self.store.get(id);
-        let decide = |record: &mut KeyRecord| {
-            let another = self.scope.as_ref().is_some_and(|scope| *scope != record.account.id);
-            if another { Err(ManageError::NotFound("key")) } else { decide(record) }
-        };
-        match change("key", read, decide, |record| self.store.replace(record)).await? {
-            Changed::Not(record) => Ok(record),
-            Changed::To(mut record) => {
-                record.version += 1;
-                self.tell(action, Some(id), Some(record.account.id.clone()));
-                Ok(Arc::new(record))
+        for _ in 0..TRIES {
+            let stored = self.get(id).await?;
+            let mut changed = KeyRecord::clone(&stored);
+            decide(&mut changed)?;
+            if changed == *stored {
+                return Ok(stored);
+            }
+            match self.store.replace(&changed).await? {
+                Replaced::Done => {
+                    self.tell(action, Some(id), Some(changed.account.id.clone()));
+                    return Ok(Arc::new(changed));
+                }
+                Replaced::Stale => {}
+                Replaced::Gone => return Err(ManageError::NotFound("key")),
+                Replaced::Taken => {
+                    return Err(ManageError::Misconfigured("a new secret was there already".into()));
+                }
             }
         }
+        Err(ManageError::Contended)
     }
 }

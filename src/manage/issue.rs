@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::manage::desk::plan_of;
 use crate::manage::{Action, KeyManager, ManageError, limits};
 use crate::{
     Account, AccountId, Caps, Environment, InsertKey, Inserted, IssuedKey, KeyFormat, KeyId, KeyRecord,
@@ -118,7 +117,12 @@ impl KeyManager {
 
     /// The plan that an account is on.
     pub(super) fn plan_of(&self, account: &Account) -> Result<&crate::Plan, ManageError> {
-        plan_of(&self.gate, account)
+        self.gate.plan(account.plan.as_str()).ok_or_else(|| {
+            ManageError::Misconfigured(format!(
+                "the account names the plan `{}`, which is not configured",
+                account.plan
+            ))
+        })
     }
 
     fn format_for(&self, new: &NewKey) -> Result<&KeyFormat, ManageError> {
