@@ -146,8 +146,8 @@ fn number(id: u64) -> ChargeId {
     ChargeId::from_bytes(u128::from(id).to_be_bytes())
 }
 
-fn id(text: impl ToString) -> AdjustmentId {
-    text.to_string().parse().unwrap()
+fn id(text: &str) -> AdjustmentId {
+    text.parse().unwrap()
 }
 
 /// A ledger in memory answers at once.
@@ -218,7 +218,7 @@ proptest! {
                     if !model.made.contains_key(&number) {
                         model.grant(grant, wall.as_millis());
                     }
-                    let asked = Adjustment::new(id(number), &account.id, kind, &allowance, wall);
+                    let asked = Adjustment::new(id(&number.to_string()), &account.id, kind, &allowance, wall);
                     prop_assert_eq!(ready(ledger.adjust(&asked)), model.adjust(number, kind));
                 }
                 Step::Wait(seconds) => clock.advance(Duration::from_secs(seconds)),
@@ -247,12 +247,7 @@ proptest! {
 
 const START: Timestamp = Timestamp::from_millis(1_777_550_400_000);
 
-fn adjust(
-    ledger: &MemoryLedger,
-    account: &AccountId,
-    number: impl ToString,
-    kind: AdjustmentKind,
-) -> Adjusted {
+fn adjust(ledger: &MemoryLedger, account: &AccountId, number: &str, kind: AdjustmentKind) -> Adjusted {
     ready(ledger.adjust(&Adjustment::new(id(number), account, kind, &Allowance::None, START)))
 }
 
@@ -261,12 +256,12 @@ fn the_last_32_entries_and_1024_adjustments_are_kept() {
     let (ledger, ada) = (MemoryLedger::new(), AccountId::from("ada"));
     let one = AdjustmentKind::TopUp(Credits::new(1));
     for number in 0..1_024 {
-        assert!(matches!(adjust(&ledger, &ada, number, one), Adjusted::Done { .. }));
+        assert!(matches!(adjust(&ledger, &ada, &number.to_string(), one), Adjusted::Done { .. }));
     }
     let first = Balance::Limited(Credits::new(1));
-    assert_eq!(adjust(&ledger, &ada, 0, one), Adjusted::Repeated { balance: first });
-    assert!(matches!(adjust(&ledger, &ada, 1_024, one), Adjusted::Done { .. }));
-    assert!(matches!(adjust(&ledger, &ada, 0, one), Adjusted::Done { .. }), "the oldest is forgotten");
+    assert_eq!(adjust(&ledger, &ada, "0", one), Adjusted::Repeated { balance: first });
+    assert!(matches!(adjust(&ledger, &ada, "1024", one), Adjusted::Done { .. }));
+    assert!(matches!(adjust(&ledger, &ada, "0", one), Adjusted::Done { .. }), "the oldest is forgotten");
     let written = entries(&ledger, &ada);
     assert_eq!((written.len(), written[0].number, written[31].number), (32, 1_026, 995));
     let mut query = EntryQuery::newest("ada", 10);
@@ -274,7 +269,7 @@ fn the_last_32_entries_and_1024_adjustments_are_kept() {
     let page: Vec<u64> = ready(ledger.entries(&query)).iter().map(|entry| entry.number).collect();
     assert_eq!(page, [999, 998, 997, 996, 995]);
     let none = MemoryLedger::with_entries(0);
-    assert!(matches!(adjust(&none, &ada, 0, one), Adjusted::Done { .. }));
+    assert!(matches!(adjust(&none, &ada, "0", one), Adjusted::Done { .. }));
     assert!(entries(&none, &ada).is_empty());
 }
 
@@ -339,7 +334,7 @@ fn adjustments_and_charges_at_the_same_time_are_conserved() {
                 let up = turn % 2 == 0;
                 let kind = if up { AdjustmentKind::TopUp(amount) } else { AdjustmentKind::Deduct(amount) };
                 if turn % 4 < 3 {
-                    let done = adjust(&ledger, &account.id, format!("{}-{turn}", worker / 2), kind);
+                    let done = adjust(&ledger, &account.id, &format!("{}-{turn}", worker / 2), kind);
                     let signed = i128::from(amount.get());
                     if matches!(done, Adjusted::Done { .. }) {
                         added += if up { signed } else { -signed };
@@ -365,7 +360,9 @@ fn one_adjustment_sent_by_many_at_once_is_made_once() {
         let ada = AccountId::from("ada");
         let send = |_| {
             let (ledger, ada) = (Arc::clone(&ledger), ada.clone());
-            std::thread::spawn(move || adjust(&ledger, &ada, round, AdjustmentKind::TopUp(Credits::new(3))))
+            std::thread::spawn(move || {
+                adjust(&ledger, &ada, &round.to_string(), AdjustmentKind::TopUp(Credits::new(3)))
+            })
         };
         let senders: Vec<_> = (0..8).map(send).collect();
         let answers: Vec<_> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();

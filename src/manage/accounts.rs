@@ -149,9 +149,8 @@ impl AccountManager {
     ///
     /// An unknown or deleted account; a store that fails.
     pub async fn end_subscription(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
-        let lapse = |_| Subscription::Lapsed;
         self.change(id, "subscription ended", |account| {
-            account.subscription = account.subscription.map(lapse)
+            account.subscription = account.subscription.map(|_| Subscription::Lapsed);
         })
         .await
     }
