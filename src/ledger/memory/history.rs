@@ -2,33 +2,63 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::{AdjustmentId, AdjustmentKind, Balance, Entry, EntryKind, Timestamp};
+use crate::{AdjustmentId, AdjustmentKind, Balance, Credits, Entry, EntryKind, Timestamp};
+
+/// An entry as it is kept. Its number is told by its place; and where there is no limit, nothing is written but that.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) at: Timestamp,
+    pub(super) kind: EntryKind,
+    pub(super) amount: i64,
+    pub(super) balance: Credits,
+}
 
 /// The last entries of an account. Once it is full, an entry takes the oldest one's place and allocates nothing.
 #[derive(Debug)]
 pub(super) struct History {
-    kept: usize,
+    most: usize,
     last: u64,
-    entries: VecDeque<Entry>,
+    /// Where the next entry goes.
+    place: usize,
+    ring: Vec<Written>,
 }
 
 impl History {
-    pub(super) fn keeping(kept: usize) -> Self {
-        Self { kept, last: 0, entries: VecDeque::new() }
+    pub(super) fn keeping(most: usize) -> Self {
+        Self { most, last: 0, place: 0, ring: Vec::new() }
     }
 
-    pub(super) fn write(&mut self, at: Timestamp, kind: EntryKind, amount: i64, balance: Balance) {
+    #[inline]
+    pub(super) fn write(&mut self, written: Written) {
         self.last += 1;
-        if self.entries.len() >= self.kept && self.entries.pop_front().is_none() {
-            return;
+        if self.place >= self.most {
+            self.place = 0;
         }
-        self.entries.push_back(Entry::new(self.last, at, kind, amount, balance));
+        match self.ring.get_mut(self.place) {
+            Some(oldest) => *oldest = written,
+            None if self.most == 0 => return,
+            None => self.ring.push(written),
+        }
+        self.place += 1;
     }
 
     /// The newest first.
     pub(super) fn newest(&self, before: Option<u64>, limit: usize) -> Vec<Entry> {
-        let asked = |entry: &&Entry| before.is_none_or(|before| entry.number < before);
-        self.entries.iter().rev().filter(asked).take(limit).cloned().collect()
+        let (older, newer) = (&self.ring[self.place..], &self.ring[..self.place]);
+        let kept = newer.iter().rev().chain(older.iter().rev());
+        let numbered = (1..=self.last).rev().zip(kept);
+        let asked = numbered.filter(|(number, _)| before.is_none_or(|before| *number < before));
+        asked.take(limit).map(|(number, written)| written.numbered(number)).collect()
+    }
+}
+
+impl Written {
+    fn numbered(&self, number: u64) -> Entry {
+        let balance = match self.kind {
+            EntryKind::Unlimited(_) => Balance::Unlimited,
+            _ => Balance::Limited(self.balance),
+        };
+        Entry::new(number, self.at, self.kind.clone(), self.amount, balance)
     }
 }
 

@@ -47,7 +47,7 @@ impl MemoryLedger {
         Self::with_entries(ENTRIES)
     }
 
-    /// A ledger without balances that keeps the last so many entries of each account: 64 bytes each.
+    /// A ledger without balances that keeps the last so many entries of each account: 48 bytes each.
     pub fn with_entries(entries: usize) -> Self {
         Self { owner: SlotOwner::new(), purses: papaya::HashMap::new(), entries }
     }
@@ -110,7 +110,13 @@ impl MemoryLedger {
     }
 
     /// Closes a charge, where there is one: an account that is not known has none.
-    fn close(&self, account: &Account, id: ChargeId, cost: Credits, kind: EntryKind) -> StoreFuture<()> {
+    fn close(
+        &self,
+        account: &Account,
+        id: ChargeId,
+        cost: Credits,
+        kind: fn(ChargeId) -> EntryKind,
+    ) -> StoreFuture<()> {
         if let Some(purse) = account.credits.get::<Purse>(self.owner) {
             let mut state = lock(purse);
             if !state.erased {
@@ -135,11 +141,11 @@ impl CreditLedger for MemoryLedger {
     }
 
     fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.close(account, id, cost, EntryKind::Settlement(id))
+        self.close(account, id, cost, EntryKind::Settlement)
     }
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.close(account, id, Credits::ZERO, EntryKind::Refund(id))
+        self.close(account, id, Credits::ZERO, EntryKind::Refund)
     }
 }
 

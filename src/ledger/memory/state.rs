@@ -1,9 +1,10 @@
 //! One account's balance, and what is done to it: each call under the account's lock.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::history::{Adjustments, History};
+use super::history::{Adjustments, History, Written};
 use crate::{
     Adjusted, Adjustment, AdjustmentKind, Allowance, Balance, Charge, ChargeId, Charged, Credits, EntryKind,
     Grant, Timestamp,
@@ -100,27 +101,26 @@ impl State {
         if self.unlimited {
             return Charged::Posted { balance: None };
         }
-        if self.open.contains_key(&charge.id) {
+        // One look-up tells whether the charge is open and where it goes.
+        let Entry::Vacant(place) = self.open.entry(charge.id) else {
             return Charged::Posted { balance: Some(self.balance) };
-        }
-        match self.balance.checked_sub(charge.amount) {
-            None => Charged::Insufficient { balance: self.balance },
-            Some(rest) => {
-                self.open.insert(charge.id, charge.amount);
-                self.held = self.held.checked_add(charge.amount).unwrap_or(Credits::MAX);
-                self.move_to(rest, EntryKind::Charge(charge.id));
-                Charged::Posted { balance: Some(rest) }
-            }
-        }
+        };
+        let Some(rest) = self.balance.checked_sub(charge.amount) else {
+            return Charged::Insufficient { balance: self.balance };
+        };
+        place.insert(charge.amount);
+        self.held = self.held.checked_add(charge.amount).unwrap_or(Credits::MAX);
+        self.move_to(rest, EntryKind::Charge(charge.id));
+        Charged::Posted { balance: Some(rest) }
     }
 
     /// Closes a charge at its cost; what the cost leaves goes back.
-    pub(super) fn close(&mut self, id: ChargeId, cost: Credits, kind: EntryKind) {
+    pub(super) fn close(&mut self, id: ChargeId, cost: Credits, kind: fn(ChargeId) -> EntryKind) {
         let Some(taken) = self.open.remove(&id) else { return };
         self.held = self.held.checked_sub(taken).unwrap_or_default();
         let back = taken.checked_sub(cost).unwrap_or_default();
         if !self.unlimited && !back.is_zero() {
-            self.move_to(self.balance.checked_add(back).unwrap_or(Credits::MAX), kind);
+            self.move_to(self.balance.checked_add(back).unwrap_or(Credits::MAX), kind(id));
         }
     }
 
@@ -199,10 +199,11 @@ impl State {
     }
 
     /// Moves the balance, and writes down what moved it.
+    #[inline]
     fn move_to(&mut self, balance: Credits, kind: EntryKind) {
         let amount = balance.get().cast_signed() - self.balance.get().cast_signed();
         self.balance = balance;
-        self.history.write(self.seen, kind, amount, self.balance());
+        self.history.write(Written { at: self.seen, kind, amount, balance });
     }
 }
 
