@@ -58,6 +58,7 @@ pub(crate) fn audited(event: &crate::AuditEvent) {
         actor = event.actor.name(),
         actor_key = event.actor.key_id().map(tracing::field::display),
         address = event.actor.address().map(tracing::field::display),
+        detail = event.detail,
         "keys were managed"
     );
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::credit::ChargeIds;
+use crate::gate::back_ends::{ledgers, missing};
 use crate::gate::terms::Plans;
 use crate::gate::{Check, Core, Mounted, validate};
 use crate::rule::RuleSet;
@@ -36,6 +37,7 @@ impl GateBuilder {
         let (plan_data, rules, mounted) = (by_name(&self.plans), self.all_rules()?, self.mounted()?);
         let environments =
             if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
+        let (ledger, credit_authority) = ledgers(self.ledger, self.credit_authority)?;
         let responder = match self.responder {
             Some(responder) => responder,
             None => Arc::new(self.presentation.compile(&self.sources, self.request_ids.header())?),
@@ -53,7 +55,8 @@ impl GateBuilder {
             proxies: self.proxies,
             preflights: self.preflights,
             store: self.store.ok_or_else(|| missing("store"))?,
-            ledger: self.ledger.ok_or_else(|| missing("ledger"))?,
+            ledger,
+            credit_authority,
             limiter: self.limiter.ok_or_else(|| missing("limiter"))?,
             clock: self.clock,
             charge_ids: ChargeIds::new(),
@@ -109,9 +112,4 @@ impl GateBuilder {
 
 fn by_name(plans: &[Plan]) -> HashMap<PlanName, Plan> {
     plans.iter().map(|plan| (plan.name.clone(), plan.clone())).collect()
-}
-
-fn missing(part: &str) -> ConfigError {
-    let problem = "the gate has no such back end";
-    ConfigError::new("", problem, "hand one to the builder").in_member(part)
 }

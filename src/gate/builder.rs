@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::gate::{Check, Observer, TrustedProxies};
 use crate::respond::{Presentation, RequestIds, ResponseForDenial};
 use crate::{
-    Clock, CreditLedger, Denial, Environment, KeyAdmin, KeyFormat, KeyHasher, KeySource, KeyStore, Plan,
-    QuotaPolicy, RateLimiter, Rule, SystemClock,
+    Clock, CreditAdmin, CreditLedger, Denial, Environment, KeyAdmin, KeyFormat, KeyHasher, KeySource,
+    KeyStore, Plan, QuotaPolicy, RateLimiter, Rule, SystemClock,
 };
 
 /// Puts a [`Gate`] together, and checks that its parts fit.
@@ -34,6 +34,7 @@ pub struct GateBuilder {
     pub(super) preflights: bool,
     pub(super) store: Option<Arc<dyn KeyStore>>,
     pub(super) ledger: Option<Arc<dyn CreditLedger>>,
+    pub(super) credit_authority: Option<Arc<dyn CreditAdmin>>,
     pub(super) limiter: Option<Arc<dyn RateLimiter>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) presentation: Presentation,
@@ -53,10 +54,7 @@ impl GateBuilder {
     pub(super) fn new() -> Self {
         let bare = Self::without_back_ends();
         #[cfg(feature = "memory")]
-        let bare = bare
-            .managed_store(crate::MemoryStore::new())
-            .ledger(crate::MemoryLedger::new())
-            .limiter(crate::MemoryLimiter::new());
+        let bare = bare.managed_store(crate::MemoryStore::new()).limiter(crate::MemoryLimiter::new());
         bare
     }
 
@@ -77,6 +75,7 @@ impl GateBuilder {
             preflights: true,
             store: None,
             ledger: None,
+            credit_authority: None,
             limiter: None,
             clock: Arc::new(SystemClock::new()),
             presentation: Presentation::problem(),
@@ -215,6 +214,13 @@ impl GateBuilder {
     /// Where credits are spent.
     pub fn ledger(mut self, ledger: impl CreditLedger) -> Self {
         self.ledger = Some(Arc::new(ledger));
+        self
+    }
+
+    /// Where balances are read and changed by hand: the ledger's write side, never a lease. A gate whose
+    /// [`ledger`](GateBuilder::ledger) is not set spends credits there too.
+    pub fn credit_authority(mut self, credits: impl CreditAdmin) -> Self {
+        self.credit_authority = Some(Arc::new(credits));
         self
     }
 

@@ -3,6 +3,7 @@
 mod admission;
 mod ask;
 mod assemble;
+mod back_ends;
 mod builder;
 mod checks;
 mod client;
@@ -35,8 +36,8 @@ use crate::respond::{RequestIds, ResponseForDenial};
 use crate::rule::RuleSet;
 use crate::uses::Uses;
 use crate::{
-    Clock, CreditLedger, Environment, KeyAdmin, KeyFormat, KeyHasher, KeySource, KeyStore, Plan, PlanName,
-    RateLimiter, RequestView,
+    Clock, CreditAdmin, CreditLedger, Environment, KeyAdmin, KeyFormat, KeyHasher, KeySource, KeyStore, Plan,
+    PlanName, RateLimiter, RequestView,
 };
 
 type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
@@ -76,14 +77,15 @@ pub(crate) struct Core {
     hashers: Vec<KeyHasher>,
     environments: Vec<Environment>,
     rules: RuleSet,
-    plans: Plans,
+    pub(crate) plans: Plans,
     plan_data: HashMap<PlanName, Plan>,
     order: Vec<Check>,
     pub(crate) proxies: TrustedProxies,
     preflights: bool,
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) ledger: Arc<dyn CreditLedger>,
-    limiter: Arc<dyn RateLimiter>,
+    credit_authority: Option<Arc<dyn CreditAdmin>>,
+    pub(crate) limiter: Arc<dyn RateLimiter>,
     pub(crate) clock: Arc<dyn Clock>,
     charge_ids: ChargeIds,
     pub(crate) responder: Arc<dyn ResponseForDenial>,
@@ -141,6 +143,11 @@ impl Gate {
         self.0.plan_data.get(name)
     }
 
+    /// Where balances are read and changed by hand; `None` where the builder was given a ledger alone.
+    pub fn credit_authority(&self) -> Option<&Arc<dyn CreditAdmin>> {
+        self.0.credit_authority.as_ref()
+    }
+
     /// Its clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
@@ -152,6 +159,12 @@ impl Core {
     #[cfg(feature = "keygen")]
     pub(crate) fn known_scopes(&self) -> HashSet<&crate::Scope> {
         self.rules.scopes().collect()
+    }
+
+    /// The agreements that rules name.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn known_agreements(&self) -> HashSet<&crate::Agreement> {
+        self.rules.agreements().collect()
     }
 
     /// Tells the log and whoever asked for it.

@@ -82,7 +82,7 @@ impl Plans {
         record.terms.share(self.owner)
     }
 
-    fn resolve(&self, own: &[OwnQuota]) -> Result<Quotas, Unknown> {
+    pub(crate) fn resolve(&self, own: &[OwnQuota]) -> Result<Quotas, Unknown> {
         let policy = |quota: &OwnQuota| match quota {
             OwnQuota::Policy(policy) => Ok(policy.clone()),
             OwnQuota::Named(name) => {

@@ -1,11 +1,15 @@
 //! Where credits are spent.
 
+mod admin;
+mod entry;
 #[cfg(feature = "memory")]
 mod memory;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
+pub use admin::{Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin};
+pub use entry::{Entry, EntryKind, EntryQuery};
 #[cfg(feature = "memory")]
 pub use memory::MemoryLedger;
 

@@ -124,6 +124,8 @@ pub struct AuditEvent {
     pub account: Option<AccountId>,
     /// By whom.
     pub actor: Actor,
+    /// What in particular, in words, such as `plan pro`.
+    pub detail: Option<String>,
 }
 
 /// Where audit events go.

@@ -1,6 +1,6 @@
 //! Why a change was not made.
 
-use crate::{RandomnessError, StoreError};
+use crate::{AdjustmentKind, Credits, RandomnessError, StoreError};
 
 /// Why a change was not made: by whose fault, and what of.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -9,6 +9,9 @@ pub enum ManageError {
     /// The caller: there is no such key or account, or it is another's.
     #[error("there is no such {0}")]
     NotFound(&'static str),
+    /// The caller: there is one of this id already.
+    #[error("there is such an {0} already")]
+    Exists(&'static str),
     /// The caller: a value that will not do.
     #[error("`{member}` {problem}")]
     Invalid {
@@ -35,6 +38,24 @@ pub enum ManageError {
     /// The caller: the key is revoked or has expired, for good.
     #[error("the key is revoked or has expired: that cannot be undone")]
     Dead,
+    /// The caller: the account is deleted, for good.
+    #[error("the account is deleted: that cannot be undone")]
+    AccountDeleted,
+    /// The caller: there are fewer credits than are to be deducted.
+    #[error("there are {balance} credits, which is less than is to be deducted")]
+    InsufficientCredits {
+        /// How many there are.
+        balance: Credits,
+    },
+    /// The caller: an account without limit has no balance to add to or to take from.
+    #[error("the account has no limit: set its balance first")]
+    UnlimitedCredits,
+    /// The caller: under this id, another adjustment was made.
+    #[error("another adjustment was made under this id: {made}")]
+    AdjustmentTaken {
+        /// What was made.
+        made: AdjustmentKind,
+    },
     /// The caller: others changed the same thing at the same time, again and again.
     #[error("it was changed by others at the same time")]
     Contended,
@@ -52,5 +73,13 @@ pub enum ManageError {
 impl ManageError {
     pub(crate) fn invalid(member: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Invalid { member: member.into(), problem: problem.into() }
+    }
+
+    /// The same fault of another member.
+    pub(crate) fn in_member(self, member: &str) -> Self {
+        match self {
+            Self::Invalid { problem, .. } => Self::invalid(member, problem),
+            other => other,
+        }
     }
 }

@@ -1,7 +1,10 @@
-//! Issuing, listing, rotating and revoking keys.
+//! Issuing, listing, rotating and revoking keys; accounts and credits by hand; what is left for a key.
 
+mod accounts;
 mod audit;
 mod change;
+mod credits;
+mod desk;
 mod error;
 mod import;
 mod issue;
@@ -9,17 +12,21 @@ mod leak;
 mod limits;
 mod list;
 mod service;
+mod standing;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use accounts::AccountManager;
 pub use audit::{Action, Actor, AuditEvent, AuditSink, TracingAudit};
 pub use change::{KeyChange, Rotated};
+pub use credits::{CreditManager, EntryPage, ListEntries};
 pub use error::ManageError;
 pub use import::{ForeignKey, ImportReport};
 pub use issue::{Issued, NewKey};
 pub use list::{KeyPage, KeyView, ListKeys};
 pub(crate) use service::Endpoints;
+pub use standing::{KeyStanding, WindowStanding};
 
 use crate::{AccountId, Gate, KeyAdmin, KeyId, Timestamp};
 
@@ -122,7 +129,14 @@ impl KeyManager {
     }
 
     fn tell(&self, action: Action, key: Option<KeyId>, account: Option<AccountId>) {
-        self.audit.record(&AuditEvent { at: self.now(), action, key, account, actor: self.actor.clone() });
+        self.audit.record(&AuditEvent {
+            at: self.now(),
+            action,
+            key,
+            account,
+            actor: self.actor.clone(),
+            detail: None,
+        });
     }
 }
 

@@ -108,6 +108,12 @@ impl RuleSet {
         self.rules.iter().flat_map(|ruled| ruled.rule.scopes.named())
     }
 
+    /// The agreements that rules name.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn agreements(&self) -> impl Iterator<Item = &crate::Agreement> {
+        self.rules.iter().flat_map(|ruled| &ruled.rule.agreements)
+    }
+
     /// The rule at a place that this set has told.
     pub(crate) fn at(&self, place: usize) -> &Arc<Ruled> {
         &self.rules[place]

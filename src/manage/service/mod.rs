@@ -212,7 +212,8 @@ impl Session<'_> {
 
     async fn standing(&self) -> Outcome {
         let key = self.manager.view(Arc::clone(self.call.principal.record()));
-        Ok(render::answer(StatusCode::OK, render::whole(&key), None))
+        let standing = self.manager.gate().standing(&key.record).await?;
+        Ok(render::left(&key, &standing))
     }
 }
 

@@ -6,8 +6,8 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::gate::{Cause, Problem};
-use crate::manage::{KeyPage, KeyView, ManageError};
-use crate::{Denial, DenialKind, Timestamp};
+use crate::manage::{KeyPage, KeyStanding, KeyView, ManageError, WindowStanding};
+use crate::{Balance, Cap, Denial, DenialKind, Timestamp};
 
 /// An answer with `data`, and whatever stands beside it. No cache keeps it.
 pub(super) fn answer(status: StatusCode, data: Value, beside: Option<(&str, Value)>) -> Response<Bytes> {
@@ -68,6 +68,45 @@ pub(super) fn whole(key: &KeyView) -> Value {
     value
 }
 
+/// What is left of a key: its windows and its balance, beside the key itself.
+pub(super) fn left(key: &KeyView, standing: &KeyStanding) -> Response<Bytes> {
+    let window = |window: &WindowStanding| {
+        json!({
+            "policy": window.policy,
+            "quota": window.quota,
+            "windowSeconds": window.window.as_secs_f64(),
+            "remaining": window.remaining,
+            "resetSeconds": window.reset.as_secs_f64().ceil(),
+        })
+    };
+    let credits = match standing.balance {
+        Some(Balance::Limited(left)) => json!(left.get()),
+        Some(Balance::Unlimited) => json!("unlimited"),
+        None => Value::Null,
+    };
+    let caps: Map<String, Value> = standing
+        .caps
+        .iter()
+        .map(|(name, cap)| {
+            (
+                name.to_owned(),
+                match cap {
+                    Cap::AtMost(most) => json!(most),
+                    Cap::Forbidden => json!("forbidden"),
+                },
+            )
+        })
+        .collect();
+    let mut data = whole(key);
+    if let Value::Object(members) = &mut data {
+        members.insert("plan".into(), standing.plan.as_str().into());
+        members.insert("credits".into(), credits);
+        members.insert("windows".into(), standing.windows.iter().map(window).collect());
+        members.insert("caps".into(), Value::Object(caps));
+    }
+    answer(StatusCode::OK, data, None)
+}
+
 pub(super) fn page(page: &KeyPage) -> Response<Bytes> {
     let next = page.next.map(|next| ("nextCursor", Value::from(next.to_string())));
     answer(StatusCode::OK, page.keys.iter().map(listed).collect(), next)
@@ -88,7 +127,14 @@ pub(super) fn denial(error: ManageError) -> Denial {
         ManageError::TooWide { member: name } => {
             Denial::because(DenialKind::TooWide, member(name.into(), String::new()))
         }
-        ManageError::Dead | ManageError::Contended => Denial::of(DenialKind::Conflict),
+        // What concerns accounts and credits does not come up here.
+        ManageError::Dead
+        | ManageError::Contended
+        | ManageError::Exists(_)
+        | ManageError::AccountDeleted
+        | ManageError::InsufficientCredits { .. }
+        | ManageError::UnlimitedCredits
+        | ManageError::AdjustmentTaken { .. } => Denial::of(DenialKind::Conflict),
         ManageError::Misconfigured(problem) => Denial::operator(Problem::Managed(problem)),
         // Without randomness there is no key: later there may be.
         ManageError::Randomness(error) => Denial::store(crate::StoreError::unavailable(error)),

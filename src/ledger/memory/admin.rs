@@ -1,0 +1,41 @@
+//! The write side: what is read and changed by hand.
+
+use std::sync::Arc;
+
+use super::state::State;
+use super::{MemoryLedger, lock};
+use crate::{
+    AccountId, Adjusted, Adjustment, Allowance, Balance, CreditAdmin, Entry, EntryQuery, StoreFuture,
+    Timestamp,
+};
+
+impl CreditAdmin for MemoryLedger {
+    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
+        let known = self.look(account.as_str(), |state| state.balance_at(allowance, now));
+        StoreFuture::ready(known.unwrap_or_else(|| State::keeping(0).balance_at(allowance, now)))
+    }
+
+    fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
+        let entries =
+            self.look(query.account.as_str(), |state| state.history.newest(query.before, query.limit));
+        StoreFuture::ready(entries.unwrap_or_default())
+    }
+
+    fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
+        StoreFuture::ready(self.work(adjustment.account.as_str(), |state| state.adjust(adjustment)).0)
+    }
+
+    fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
+        let purses = self.purses.pin();
+        let Some(purse) = purses.get(account).map(Arc::clone) else { return StoreFuture::ready(false) };
+        // Under the account's lock: whoever waits for it finds the mark, and looks the account up again.
+        let mut state = lock(&purse);
+        let was_there = !state.erased;
+        if was_there {
+            *state = State::keeping(0);
+            state.erased = true;
+            purses.remove(account);
+        }
+        StoreFuture::ready(was_there)
+    }
+}

@@ -1,0 +1,258 @@
+//! Accounts: created, changed and removed by hand.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::manage::desk::{Changed, Desk, change};
+use crate::manage::{Action, Actor, AuditSink, ManageError, limits};
+use crate::{
+    Account, AccountAdmin, AccountId, AccountStatus, Agreement, Gate, OwnQuota, PlanName, Subscription,
+};
+
+/// Manages the accounts behind a gate's keys: it knows the gate's plans, and writes to the authority, never to a cache.
+///
+/// Cloning it is cheap. A change shows on all the account's keys from the next request on. What it does is told to an
+/// [`AuditSink`], with the [`Actor`] that [`by`](AccountManager::by) names; what changes nothing is not told.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use tollgate::{Account, AccountManager, AccountStatus, Config, MemoryStore};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = r#"
+///     sources = [{ header = "X-API-Key" }]
+///     formats = [{ prefix = "acme_", body = 32 }]
+///     [plans.free]
+///     [plans.pro]
+/// "#;
+/// let store = Arc::new(MemoryStore::new());
+/// let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
+/// let accounts = AccountManager::new(gate, store);
+///
+/// let ada = accounts.create(Account::new("ada", "free")).await?;
+/// accounts.change_plan(&ada.id, "pro".into()).await?;
+/// let suspended = accounts.suspend(&ada.id).await?;
+/// assert_eq!((suspended.plan.as_str(), suspended.status), ("pro", AccountStatus::Suspended));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct AccountManager {
+    desk: Desk,
+    store: Arc<dyn AccountAdmin>,
+}
+
+impl AccountManager {
+    /// Manages the accounts of this gate in the store that is their authority.
+    pub fn new(gate: Gate, store: impl AccountAdmin) -> Self {
+        Self { desk: Desk::new(gate), store: Arc::new(store) }
+    }
+
+    /// Tells what is done to another sink than the log.
+    #[must_use]
+    pub fn with_audit(mut self, audit: impl AuditSink) -> Self {
+        self.desk.audit = Arc::new(audit);
+        self
+    }
+
+    /// The same manager, in the name of an actor.
+    #[must_use]
+    pub fn by(mut self, actor: Actor) -> Self {
+        self.desk.actor = actor;
+        self
+    }
+
+    /// An account, as the authority has it.
+    ///
+    /// # Errors
+    ///
+    /// An unknown account; a store that fails.
+    pub async fn get(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
+        self.store.account_of(id).await?.ok_or(ManageError::NotFound("account"))
+    }
+
+    /// Creates an account.
+    ///
+    /// # Errors
+    ///
+    /// An id that is taken, or that will not do (1 to 200 characters, no control characters); a plan or a quota that is not
+    /// configured, an agreement that no rule knows; a store that fails.
+    pub async fn create(&self, account: Account) -> Result<Arc<Account>, ManageError> {
+        limits::name(account.id.as_str()).map_err(|error| error.in_member("id"))?;
+        self.check_plan(&account.plan)?;
+        self.check_quotas(account.quotas.as_deref().unwrap_or_default())?;
+        account.agreements.iter().try_for_each(|agreement| self.check_agreement(agreement))?;
+        if !self.store.create_account(&account).await? {
+            return Err(ManageError::Exists("account"));
+        }
+        self.desk.tell(Action::AccountCreated, &account.id, format!("plan {}", account.plan));
+        Ok(Arc::new(account))
+    }
+
+    /// Puts an account on another plan: its keys stay, also those above the new plan's cap.
+    ///
+    /// # Errors
+    ///
+    /// An unknown or deleted account; a plan that is not configured; a store that fails.
+    pub async fn change_plan(&self, id: &AccountId, plan: PlanName) -> Result<Arc<Account>, ManageError> {
+        self.check_plan(&plan)?;
+        self.change(id, &format!("plan {plan}"), |account| account.plan.clone_from(&plan)).await
+    }
+
+    /// Suspends an account: none of its keys may be used until it is resumed.
+    ///
+    /// # Errors
+    ///
+    /// An unknown or deleted account; a store that fails.
+    pub async fn suspend(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
+        self.change(id, "suspended", |account| account.status = AccountStatus::Suspended).await
+    }
+
+    /// Resumes a suspended account.
+    ///
+    /// # Errors
+    ///
+    /// An unknown or deleted account; a store that fails.
+    pub async fn resume(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
+        self.change(id, "resumed", |account| account.status = AccountStatus::Active).await
+    }
+
+    /// Records that an account has signed an agreement.
+    ///
+    /// # Errors
+    ///
+    /// An unknown or deleted account; an agreement that no rule knows, where rules know any; a store that fails.
+    pub async fn sign(&self, id: &AccountId, agreement: Agreement) -> Result<Arc<Account>, ManageError> {
+        self.check_agreement(&agreement)?;
+        self.change(id, &format!("signed {agreement}"), |account| {
+            account.agreements.insert(agreement.clone());
+        })
+        .await
+    }
+
+    /// Starts an account's subscription.
+    ///
+    /// # Errors
+    ///
+    /// An unknown or deleted account; a store that fails.
+    pub async fn start_subscription(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
+        let start = |account: &mut Account| account.subscription = Some(Subscription::Active);
+        self.change(id, "subscription started", start).await
+    }
+
+    /// Ends an account's subscription. One that never had any stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// An unknown or deleted account; a store that fails.
+    pub async fn end_subscription(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
+        self.change(id, "subscription ended", |account| {
+            account.subscription = account.subscription.map(|_| Subscription::Lapsed);
+        })
+        .await
+    }
+
+    /// Deletes an account, for good: its keys stay known and are refused as those of a deleted account. Deleting it again
+    /// changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// An unknown account; a store that fails.
+    pub async fn delete(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
+        let delete = |account: &mut Account| {
+            account.status = AccountStatus::Deleted;
+            Ok(())
+        };
+        self.replace(id, "deleted", delete).await
+    }
+
+    /// Erases an account with all its keys, and its balance where the gate has a
+    /// [`credit_authority`](crate::GateBuilder::credit_authority): nothing is known of it any more. What failed half-way
+    /// is finished by erasing it again.
+    ///
+    /// # Errors
+    ///
+    /// An unknown account; a store or a ledger that fails.
+    pub async fn erase(&self, id: &AccountId) -> Result<(), ManageError> {
+        // The keys go first: a request that came after the balance would open it anew.
+        let known = self.store.erase_account(id).await?;
+        let balance = match self.desk.gate.credit_authority() {
+            Some(credits) => credits.erase_balance(id).await?,
+            None => false,
+        };
+        if !known && !balance {
+            return Err(ManageError::NotFound("account"));
+        }
+        self.desk.tell(Action::AccountErased, id, None);
+        Ok(())
+    }
+
+    /// Changes an account that is not deleted.
+    async fn change(
+        &self,
+        id: &AccountId,
+        detail: &str,
+        alter: impl Fn(&mut Account),
+    ) -> Result<Arc<Account>, ManageError> {
+        let decide = |account: &mut Account| {
+            if account.status == AccountStatus::Deleted {
+                return Err(ManageError::AccountDeleted);
+            }
+            alter(account);
+            Ok(())
+        };
+        self.replace(id, detail, decide).await
+    }
+
+    async fn replace(
+        &self,
+        id: &AccountId,
+        detail: &str,
+        decide: impl Fn(&mut Account) -> Result<(), ManageError>,
+    ) -> Result<Arc<Account>, ManageError> {
+        let read = || self.store.account_of(id);
+        let write = |account: &Account| self.store.replace_account(account);
+        match change("account", read, decide, write).await? {
+            Changed::Not(account) => Ok(account),
+            Changed::To(mut account) => {
+                account.version += 1;
+                self.desk.tell(Action::AccountChanged, id, detail.to_owned());
+                Ok(Arc::new(account))
+            }
+        }
+    }
+
+    fn check_plan(&self, plan: &PlanName) -> Result<(), ManageError> {
+        match self.desk.gate.plan(plan.as_str()) {
+            Some(_) => Ok(()),
+            None => Err(ManageError::invalid("plan", format!("names `{plan}`, which is not configured"))),
+        }
+    }
+
+    fn check_quotas(&self, quotas: &[OwnQuota]) -> Result<(), ManageError> {
+        let unknown = self.desk.gate.0.plans.resolve(quotas).err();
+        unknown
+            .map_or(Ok(()), |unknown| Err(ManageError::invalid("quotas", format!("will not do: {unknown}"))))
+    }
+
+    /// An agreement that no rule asks for is a slip, unless no rule asks for any: they are then somebody else's matter.
+    fn check_agreement(&self, agreement: &Agreement) -> Result<(), ManageError> {
+        let known = self.desk.gate.0.known_agreements();
+        if known.is_empty() || known.contains(agreement) {
+            return Ok(());
+        }
+        Err(ManageError::invalid("agreements", format!("names `{agreement}`, which no rule knows")))
+    }
+}
+
+impl fmt::Debug for AccountManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccountManager")
+            .field("store", &self.store)
+            .field("actor", &self.desk.actor)
+            .finish_non_exhaustive()
+    }
+}
