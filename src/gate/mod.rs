@@ -150,6 +150,34 @@ impl Core {
         self.rules.scopes().collect()
     }
 
+    /// Whether what a record names is configured.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn check_terms(&self, record: &crate::KeyRecord) -> Result<(), String> {
+        self.plans.terms_of(record).map(drop).map_err(|unknown| unknown.to_string())
+    }
+
+    /// Whether keys of this environment are served.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn serves(&self, environment: &Environment) -> bool {
+        self.environments.contains(environment)
+    }
+
+    /// How often a key is looked for: under each scheme, and where keys are put under the newest when they are used, once
+    /// more under that, since it may have been put there between two look-ups.
+    fn tries(&self) -> usize {
+        let schemes = self.hashers.len();
+        if schemes > 1 && self.authority.is_some() { schemes + 1 } else { schemes }
+    }
+
+    fn hasher_of_try(&self, tries: usize) -> &KeyHasher {
+        &self.hashers[tries % self.hashers.len()]
+    }
+
+    /// Whether this is a key that everybody knows.
+    pub(crate) fn is_literal(&self, key: &[u8]) -> bool {
+        self.literals.iter().any(|literal| literal.as_bytes() == key)
+    }
+
     /// Tells the log and whoever asked for it.
     pub(crate) fn observe(&self, denial: &Denial) {
         crate::trace::denied(denial);
