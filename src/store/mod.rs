@@ -1,6 +1,7 @@
 //! Where keys are found.
 
 mod admin;
+mod forward;
 #[cfg(feature = "memory")]
 mod memory;
 

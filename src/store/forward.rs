@@ -1,0 +1,63 @@
+//! A pointer to a store's write side is one.
+
+use std::sync::Arc;
+
+use crate::{
+    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyId, KeyQuery, KeyRecord, Replaced,
+    StoreFuture, Timestamp,
+};
+
+macro_rules! forward {
+    ($pointer:ident) => {
+        impl<T: KeyAdmin + ?Sized> KeyAdmin for $pointer<T> {
+            fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted> {
+                (**self).insert(insert)
+            }
+
+            fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
+                (**self).get(id)
+            }
+
+            fn account_of(&self, id: &AccountId) -> StoreFuture<Option<Arc<Account>>> {
+                (**self).account_of(id)
+            }
+
+            fn replace(&self, record: &KeyRecord) -> StoreFuture<Replaced> {
+                (**self).replace(record)
+            }
+
+            fn list(&self, query: &KeyQuery) -> StoreFuture<Vec<Arc<KeyRecord>>> {
+                (**self).list(query)
+            }
+
+            fn touch(&self, uses: &[(KeyId, Timestamp)]) -> StoreFuture<()> {
+                (**self).touch(uses)
+            }
+
+            fn erase(&self, id: KeyId) -> StoreFuture<bool> {
+                (**self).erase(id)
+            }
+
+            fn sweep(&self, before: Timestamp) -> StoreFuture<u64> {
+                (**self).sweep(before)
+            }
+        }
+
+        impl<T: AccountAdmin + ?Sized> AccountAdmin for $pointer<T> {
+            fn create_account(&self, account: &Account) -> StoreFuture<bool> {
+                (**self).create_account(account)
+            }
+
+            fn replace_account(&self, account: &Account) -> StoreFuture<Replaced> {
+                (**self).replace_account(account)
+            }
+
+            fn erase_account(&self, id: &AccountId) -> StoreFuture<bool> {
+                (**self).erase_account(id)
+            }
+        }
+    };
+}
+
+forward!(Arc);
+forward!(Box);
