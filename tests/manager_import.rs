@@ -82,7 +82,7 @@ async fn an_import_reports_what_was_refused_and_why() -> Result<(), Fault> {
 
 #[tokio::test]
 async fn a_leaked_key_is_revoked_and_nothing_else_is_told() -> Result<(), Fault> {
-    let stage = Stage::set_with(|builder| {
+    let stage = Stage::set_with(|builder, _| {
         // A format that the demo key has, too.
         let any = tollgate::KeyFormat::new("acme_", tollgate::Length::between(1, 64));
         builder.format(any.unwrap().with_alphabet("visible".parse().unwrap()))

@@ -77,7 +77,7 @@ impl KeyAdmin for Counted {
 }
 
 fn noting() -> Result<(Stage, Counted, KeyManager), Fault> {
-    let stage = Stage::set_with(|builder| builder.note_uses(60 * SECOND))?;
+    let stage = Stage::set_with(|builder, _| builder.note_uses(60 * SECOND))?;
     let counted = Counted::over(&stage.store);
     let manager = KeyManager::new(stage.gate.clone(), counted.clone());
     Ok((stage, counted, manager))

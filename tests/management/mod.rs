@@ -49,10 +49,12 @@ impl Stage {
     /// Accounts `ada` (plan pro), `bob` (plan free: two keys, no expiry of one's own), `cyd` (plan brief: keys live for 1
     /// to 30 days, 7 by default) and `dan` (plan demo, whose keys manage none).
     pub(crate) fn set() -> Result<Self, Fault> {
-        Self::set_with(|builder| builder)
+        Self::set_with(|builder, _| builder)
     }
 
-    pub(crate) fn set_with(more: impl FnOnce(GateBuilder) -> GateBuilder) -> Result<Self, Fault> {
+    pub(crate) fn set_with(
+        more: impl FnOnce(GateBuilder, &Arc<MemoryStore>) -> GateBuilder,
+    ) -> Result<Self, Fault> {
         let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse()?);
         let store = Arc::new(MemoryStore::new());
         for (account, plan) in [("ada", "pro"), ("bob", "free"), ("cyd", "brief"), ("dan", "demo")] {
@@ -77,7 +79,7 @@ impl Stage {
             rule.scopes = ScopeRule::AnyOf(vec![scope.into()]);
             builder = builder.rule(rule);
         }
-        let gate = more(builder).build()?;
+        let gate = more(builder, &store).build()?;
         let audit = Recorder::default();
         let manager = KeyManager::new(gate.clone(), Arc::clone(&store)).with_audit(audit.clone());
         Ok(Self { clock, store, gate, manager, audit })
