@@ -210,7 +210,7 @@ impl Decision {
 
     fn admit(&mut self, known: Known, core: &Core, view: &RequestView<'_>) -> Admission {
         core.uses.note(&known.record, known.now.wall());
-        if self.tries % core.hashers.len() > 0 {
+        if !self.tries.is_multiple_of(core.hashers.len()) {
             renew_hash(&known.record, core, view);
         }
         Admission::keyed(Entry {

@@ -23,7 +23,6 @@ const TRIES: usize = 32;
 /// let change = KeyChange { name: Some("renamed".into()), scopes: Some(None), ..KeyChange::default() };
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
-#[expect(clippy::option_option, reason = "leaving a restriction and taking it away are two things")]
 pub struct KeyChange {
     /// What its owner calls it.
     pub name: Option<String>,
