@@ -1,4 +1,5 @@
 //! A million new keys of every provider's formats: all of their shape, no two alike, every letter as likely as any other.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::Path;
 use std::sync::Mutex;

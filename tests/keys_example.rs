@@ -1,4 +1,5 @@
 //! The operator's command line, as its user meets it: a process that is started anew for every command.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![cfg(all(feature = "memory", feature = "keygen", feature = "config"))]
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! Keys that were made elsewhere, keys found in the open, and lists.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod management;
 

@@ -1,4 +1,5 @@
 //! Many changes at the same time: the cap holds, no change is lost, one secret is current.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod management;
 #[path = "management/yielding.rs"]
@@ -67,8 +68,8 @@ async fn the_cap_holds_whatever_comes_between_reading_and_writing() -> Result<()
         let manager = manager.clone();
         creates.spawn(async move { manager.issue(NewKey::new("bob", "a key")).await });
     }
-    let created = creates.join_all().await;
-    assert_eq!(created.iter().filter(|created| created.is_ok()).count(), 1);
+    let done = creates.join_all().await;
+    assert_eq!(done.iter().filter(|created| created.is_ok()).count(), 1);
     let held = manager.list(&ListKeys::default()).await?;
     assert_eq!(held.keys.len(), 2);
     Ok(())

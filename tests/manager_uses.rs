@@ -1,4 +1,5 @@
 //! When keys were last used: noted once per resolution, shown at once, written back, and never set back.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod management;
 

@@ -1,4 +1,5 @@
 //! Hash schemes side by side: keys are found under the older ones, and put under the newest when they are used.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod management;
 
@@ -113,10 +114,10 @@ impl KeyStore for Stale {
 async fn a_stale_record_undoes_no_rotation() -> Result<(), Fault> {
     let stage = renewing()?;
     let id = imported(&stage, KeyHasher::sha256().hash(SECRET.as_bytes())).await?;
-    let stale = Stale(stage.manager.get(id).await?);
+    let cache = Stale(stage.manager.get(id).await?);
     let cached =
-        Stage::set_with(|builder, _| older(builder).store(stale).authority(Arc::clone(&stage.store)))?;
-    stage.manager.rotate(id, DAY * 0).await?;
+        Stage::set_with(|builder, _| older(builder).store(cache).authority(Arc::clone(&stage.store)))?;
+    stage.manager.rotate(id, std::time::Duration::ZERO).await?;
     let rotated = stage.manager.get(id).await?;
     assert_eq!(cached.refusal(SECRET).await, None);
     assert_eq!(stage.manager.get(id).await?, rotated);

@@ -89,7 +89,7 @@ pub(crate) fn status_name(status: KeyStatus) -> &'static str {
 
 /// A hash, in hexadecimal digits.
 pub(crate) fn hex(hash: &KeyHash) -> String {
-    hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.as_bytes().iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
 }
 
 /// The 32 bytes that hexadecimal digits say.

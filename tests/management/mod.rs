@@ -10,7 +10,7 @@ use tollgate::{
     Length, Lifetime, ManageError, ManualClock, MemoryStore, NewKey, Plan, RequestView, Rule, ScopeRule,
 };
 
-pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// What may go wrong with a test's own set-up.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;

@@ -22,7 +22,7 @@ pub(crate) struct Key {
 /// A secret that was handed out, and until when it is good.
 #[derive(Debug, Clone)]
 pub(crate) struct Secret {
-    pub(crate) secret: String,
+    pub(crate) text: String,
     key: KeyId,
     until: Option<Timestamp>,
     /// Whether it is not even found any more.
@@ -79,7 +79,7 @@ impl Model {
     ) {
         let (name, status) = ("a key".to_owned(), KeyStatus::Active);
         self.keys.push(Key { id, account, name, status, expires_at, revoked_at: None, gone: false });
-        self.secrets.push(Secret { secret, key: id, until: None, forgotten: false });
+        self.secrets.push(Secret { text: secret, key: id, until: None, forgotten: false });
     }
 
     pub(crate) fn pause(&mut self, key: usize, paused: bool) -> Result<bool, Dead> {
@@ -131,11 +131,11 @@ impl Model {
             }
             old.until.get_or_insert(now.saturating_add(overlap));
         }
-        self.secrets.push(Secret { secret, key: id, until: None, forgotten: false });
+        self.secrets.push(Secret { text: secret, key: id, until: None, forgotten: false });
     }
 
     pub(crate) fn leak(&mut self, secret: &str) -> Option<KeyId> {
-        let found = self.secrets.iter().find(|known| known.secret == secret && !known.forgotten)?;
+        let found = self.secrets.iter().find(|known| known.text == secret && !known.forgotten)?;
         if found.until.is_some_and(|until| until <= self.now) {
             return None;
         }
@@ -168,7 +168,7 @@ impl Model {
 
     /// What the gate is to say of a secret.
     pub(crate) fn refusal(&self, secret: &str) -> Option<DenialKind> {
-        let Some(known) = self.secrets.iter().find(|known| known.secret == secret && !known.forgotten) else {
+        let Some(known) = self.secrets.iter().find(|known| known.text == secret && !known.forgotten) else {
             return Some(DenialKind::Unknown);
         };
         let key = self.keys.iter().find(|key| key.id == known.key)?;
