@@ -39,16 +39,19 @@ impl Uses {
     }
 
     /// The use of a key that is noted and not written back.
+    #[cfg(feature = "keygen")]
     pub(crate) fn of(&self, key: KeyId) -> Option<Timestamp> {
         self.noted().get(&key).copied()
     }
 
     /// All that is noted, to be written back.
+    #[cfg(feature = "keygen")]
     pub(crate) fn pending(&self) -> Vec<(KeyId, Timestamp)> {
         self.noted().iter().map(|(key, used)| (*key, *used)).collect()
     }
 
     /// Forgets what has been written back, but for what was used again meanwhile.
+    #[cfg(feature = "keygen")]
     pub(crate) fn written(&self, uses: &[(KeyId, Timestamp)]) {
         let mut noted = self.noted();
         for (key, used) in uses {

@@ -49,6 +49,7 @@ pub struct GateBuilder {
     observer: Option<Observer>,
     authority: Option<Arc<dyn KeyAdmin>>,
     uses: Option<Duration>,
+    #[cfg(feature = "keygen")]
     expiry_feature: Option<String>,
 }
 
@@ -91,6 +92,7 @@ impl GateBuilder {
             observer: None,
             authority: None,
             uses: None,
+            #[cfg(feature = "keygen")]
             expiry_feature: None,
         }
     }
@@ -146,6 +148,7 @@ impl GateBuilder {
     }
 
     /// What a plan must include, among its features, for an expiry of one's own to be asked for; nothing, if nothing is said.
+    #[cfg(feature = "keygen")]
     pub fn expiry_feature(mut self, feature: impl Into<String>) -> Self {
         self.expiry_feature = Some(feature.into());
         self
@@ -321,6 +324,7 @@ impl GateBuilder {
             observer: self.observer,
             authority: self.authority,
             uses: Uses::every(self.uses),
+            #[cfg(feature = "keygen")]
             expiry_feature: self.expiry_feature,
             sources: self.sources,
         })))

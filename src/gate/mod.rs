@@ -90,6 +90,7 @@ pub(crate) struct Core {
     pub(crate) strip_headers: bool,
     observer: Option<Observer>,
     /// What a plan must include for an expiry of one's own to be asked for.
+    #[cfg(feature = "keygen")]
     pub(crate) expiry_feature: Option<String>,
     pub(crate) uses: Uses,
     /// Where a key that is found under an older hash is put under the newest.
