@@ -21,20 +21,24 @@ use crate::ConfigError;
 /// assert!(error.to_string().contains("10.0.0.0/8"));
 /// ```
 pub fn parse_network(text: &str) -> Result<IpNet, ConfigError> {
-    let refuse = |problem: &str, expected: String| Err(ConfigError::new(text, problem, expected));
     let Ok(network) = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) else {
-        return refuse("this is no network", "write one as in `192.0.2.0/24` or `2001:db8::/32`".into());
+        let expected = "write one as in `192.0.2.0/24` or `2001:db8::/32`";
+        return Err(ConfigError::new(text, "this is no network", expected));
     };
+    refusal(network).map_or(Ok(network), Err)
+}
+
+/// Why a network cannot be meant as it stands.
+pub(crate) fn refusal(network: IpNet) -> Option<ConfigError> {
+    let refuse =
+        |problem: &str, expected: &str| Some(ConfigError::new(network.to_string(), problem, expected));
     if network.addr() != network.network() {
-        return refuse("the network has host bits", format!("write `{}`", network.trunc()));
+        return refuse("the network has host bits", &format!("write `{}`", network.trunc()));
     }
-    if let IpNet::V6(v6) = network
-        && v6.addr().to_ipv4_mapped().is_some()
-    {
-        return refuse(
-            "an IPv4 address is never compared in this form",
-            "write it as an IPv4 network".into(),
-        );
+    match network {
+        IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() => {
+            refuse("an IPv4 address is never compared in this form", "write it as an IPv4 network")
+        }
+        _ => None,
     }
-    Ok(network)
 }

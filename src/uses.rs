@@ -26,7 +26,8 @@ impl Uses {
     pub(crate) fn note(&self, record: &KeyRecord, now: Timestamp) {
         let Some(resolution) = self.resolution else { return };
         let last = record.uses.get::<AtomicI64>(self.owner);
-        let before = last.map_or(i64::MIN, |last| last.load(Ordering::Relaxed));
+        let written = || record.last_used_at.map_or(i64::MIN, Timestamp::as_millis);
+        let before = last.map_or_else(written, |last| last.load(Ordering::Relaxed));
         if now.as_millis().saturating_sub(before) < resolution {
             return;
         }
@@ -38,19 +39,26 @@ impl Uses {
     }
 
     /// The use of a key that is noted and not written back.
+    #[cfg(feature = "keygen")]
     pub(crate) fn of(&self, key: KeyId) -> Option<Timestamp> {
         self.noted().get(&key).copied()
     }
 
-    /// Takes all that is noted, to write it back.
-    pub(crate) fn take(&self) -> HashMap<KeyId, Timestamp> {
-        std::mem::take(&mut *self.noted())
+    /// All that is noted, to be written back.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn pending(&self) -> Vec<(KeyId, Timestamp)> {
+        self.noted().iter().map(|(key, used)| (*key, *used)).collect()
     }
 
-    /// Puts back what could not be written.
-    pub(crate) fn put_back(&self, uses: HashMap<KeyId, Timestamp>) {
+    /// Forgets what has been written back, but for what was used again meanwhile.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn written(&self, uses: &[(KeyId, Timestamp)]) {
         let mut noted = self.noted();
-        uses.into_iter().for_each(|(key, used)| keep_latest(&mut noted, key, used));
+        for (key, used) in uses {
+            if noted.get(key).is_some_and(|noted| noted <= used) {
+                noted.remove(key);
+            }
+        }
     }
 
     fn noted(&self) -> MutexGuard<'_, HashMap<KeyId, Timestamp>> {

@@ -107,10 +107,10 @@ impl World {
     }
 
     async fn get_with(&self, secret: &str, path: &str) -> u16 {
-        let inner = tower::service_fn(|_: Request<()>| async {
+        let inner = tower::service_fn(|_: Request<Empty<Bytes>>| async {
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         });
-        let request = Request::get(path).header("x-api-key", secret).body(()).unwrap();
+        let request = Request::get(path).header("x-api-key", secret).body(Empty::<Bytes>::new()).unwrap();
         TollgateService::new(inner, self.gate.clone()).oneshot(request).await.unwrap().status().as_u16()
     }
 

@@ -87,6 +87,7 @@ impl GateBuilder {
             observer: None,
             authority: None,
             uses: None,
+            #[cfg(feature = "keygen")]
             expiry_feature: None,
             management: None,
         }
@@ -143,6 +144,7 @@ impl GateBuilder {
     }
 
     /// What a plan must include, among its features, for an expiry of one's own to be asked for; nothing, if nothing is said.
+    #[cfg(feature = "keygen")]
     pub fn expiry_feature(mut self, feature: impl Into<String>) -> Self {
         self.expiry_feature = Some(feature.into());
         self

@@ -25,8 +25,8 @@ pub(crate) struct Decision {
     odd: bool,
     rule: usize,
     source: usize,
-    /// Which hash scheme the key is looked for under.
-    scheme: usize,
+    /// How often the key was looked for before: under the schemes in their order, and once more under the first.
+    tries: usize,
     hash: Option<KeyHash>,
     known: Option<Known>,
     standing: Option<Standing>,
@@ -145,12 +145,11 @@ impl Decision {
             Finding::Twice => return Err(Denial::of(DenialKind::Duplicate)),
         };
         let bytes = key.as_bytes();
-        let literal = || core.literals.iter().any(|literal| literal.as_bytes() == bytes);
-        if !core.formats.iter().any(|format| format.accepts(bytes)) && !literal() {
+        if !core.formats.iter().any(|format| format.accepts(bytes)) && !core.is_literal(bytes) {
             return Err(Denial::of(DenialKind::InvalidFormat));
         }
         self.source = source;
-        self.hash = Some(core.hashers[self.scheme].hash(bytes));
+        self.hash = Some(core.hasher_of_try(self.tries).hash(bytes));
         checks::early_data(core, view, core.rules.at(self.rule).rule.cost.is_free())
     }
 
@@ -166,8 +165,8 @@ impl Decision {
             return Poll::Ready(match found {
                 Err(error) => Err(Denial::store(error)),
                 // Older schemes are tried in their order: each takes a look-up of its own.
-                Ok(None) if self.scheme + 1 < core.hashers.len() => {
-                    self.scheme += 1;
+                Ok(None) if self.tries + 1 < core.tries() => {
+                    self.tries += 1;
                     match self.present(core, view) {
                         Ok(()) => continue,
                         Err(denial) => Err(denial),
@@ -228,7 +227,7 @@ impl Decision {
 
     fn admit(&mut self, known: Known, core: &Core, view: &RequestView<'_>) -> Admission {
         core.uses.note(&known.record, known.now.wall());
-        if self.scheme > 0 {
+        if !self.tries.is_multiple_of(core.hashers.len()) {
             renew_hash(&known.record, core, view);
         }
         Admission::keyed(Entry {

@@ -95,6 +95,7 @@ pub(crate) struct Core {
     pub(crate) strip_headers: bool,
     observer: Option<Observer>,
     /// What a plan must include for an expiry of one's own to be asked for.
+    #[cfg(feature = "keygen")]
     pub(crate) expiry_feature: Option<String>,
     pub(crate) uses: Uses,
     /// Where a key that is found under an older hash is put under the newest.
@@ -165,6 +166,34 @@ impl Core {
     #[cfg(feature = "keygen")]
     pub(crate) fn known_agreements(&self) -> HashSet<&crate::Agreement> {
         self.rules.agreements().collect()
+    }
+
+    /// Whether what a record names is configured.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn check_terms(&self, record: &crate::KeyRecord) -> Result<(), String> {
+        self.plans.terms_of(record).map(drop).map_err(|unknown| unknown.to_string())
+    }
+
+    /// Whether keys of this environment are served.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn serves(&self, environment: &Environment) -> bool {
+        self.environments.contains(environment)
+    }
+
+    /// How often a key is looked for: under each scheme, and where keys are put under the newest when they are used, once
+    /// more under that, since it may have been put there between two look-ups.
+    fn tries(&self) -> usize {
+        let schemes = self.hashers.len();
+        if schemes > 1 && self.authority.is_some() { schemes + 1 } else { schemes }
+    }
+
+    fn hasher_of_try(&self, tries: usize) -> &KeyHasher {
+        &self.hashers[tries % self.hashers.len()]
+    }
+
+    /// Whether this is a key that everybody knows.
+    pub(crate) fn is_literal(&self, key: &[u8]) -> bool {
+        self.literals.iter().any(|literal| literal.as_bytes() == key)
     }
 
     /// Tells the log and whoever asked for it.

@@ -26,7 +26,7 @@ pub struct IssuedKey {
 impl IssuedKey {
     /// A key of ASCII bytes, of which the first `start` may be shown.
     pub(crate) fn new(key: &[u8], start: usize) -> Self {
-        Self { secret: Zeroizing::new(key.iter().map(|&byte| char::from(byte)).collect()), start }
+        Self { secret: Zeroizing::new(String::from_utf8_lossy(key).into_owned()), start }
     }
 
     /// The whole key: for its owner's eyes.

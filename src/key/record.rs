@@ -211,7 +211,8 @@ impl KeyRecord {
 
     /// Since when the key is of no use to anybody: it was revoked, or has expired.
     pub fn dead_since(&self, now: Timestamp) -> Option<Timestamp> {
-        self.revoked_at.or(self.expires_at.filter(|_| self.has_expired(now)))
+        let expired = self.expires_at.filter(|_| self.has_expired(now));
+        self.revoked_at.into_iter().chain(expired).min()
     }
 
     /// Whether the key has expired: it has from the instant `expires_at` on.

@@ -79,6 +79,8 @@ pub enum Action {
     Leaked,
     /// A key was removed for good.
     Erased,
+    /// Keys that had been dead for long were removed for good.
+    Swept,
     /// An account was created.
     AccountCreated,
     /// An account was changed: its plan, status, subscription or agreements.
@@ -102,6 +104,7 @@ impl Action {
             Self::Revoked => "revoked",
             Self::Leaked => "leaked",
             Self::Erased => "erased",
+            Self::Swept => "swept",
             Self::AccountCreated => "account created",
             Self::AccountChanged => "account changed",
             Self::AccountErased => "account erased",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::manage::bounds::Bounds;
 use crate::manage::{Action, Issued, KeyManager, ManageError, limits};
 use crate::{KeyId, KeyRecord, KeyStatus, PathPattern, Replaced, Retiring, Scope, Timestamp};
 
@@ -22,7 +23,6 @@ const TRIES: usize = 32;
 /// let change = KeyChange { name: Some("renamed".into()), scopes: Some(None), ..KeyChange::default() };
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
-#[expect(clippy::option_option, reason = "leaving a restriction and taking it away are two things")]
 pub struct KeyChange {
     /// What its owner calls it.
     pub name: Option<String>,
@@ -36,7 +36,8 @@ pub struct KeyChange {
     pub expires_at: Option<Option<Timestamp>>,
     /// Whatever else the service keeps with it: all of it.
     pub metadata: Option<BTreeMap<String, String>>,
-    /// The key that makes the change, which the changed key may not be wider than.
+    /// The key that makes the change, which may give no more than it has; the [actor's](KeyManager::by), if nothing is
+    /// said.
     pub issuer: Option<Arc<KeyRecord>>,
 }
 
@@ -48,7 +49,8 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// An unknown key, one that is revoked or has expired, a value that will not do, a store that fails.
+    /// An unknown key, one that is revoked or has expired, a value that will not do, one wider than the issuer's, a store
+    /// that fails.
     pub async fn update(&self, id: KeyId, change: &KeyChange) -> Result<Arc<KeyRecord>, ManageError> {
         if let Some(name) = &change.name {
             limits::name(name)?;
@@ -56,8 +58,10 @@ impl KeyManager {
         if let Some(metadata) = &change.metadata {
             limits::metadata(metadata)?;
         }
+        limits::allowlist(change.allowlist.as_ref().and_then(|allowlist| allowlist.as_deref()))?;
         self.check_scopes(change.scopes.as_ref().and_then(|scopes| scopes.as_deref()))?;
-        self.change(id, Action::Updated, |record| self.apply(record, change)).await
+        let bounds = self.bounds(change.issuer.as_ref()).await?;
+        self.change(id, Action::Updated, |record| self.apply(record, change, &bounds)).await
     }
 
     /// Pauses a key: it may not be used until it is resumed, and keeps its place under the plan's cap.
@@ -66,6 +70,7 @@ impl KeyManager {
     ///
     /// An unknown key, one that is revoked or has expired, a store that fails.
     pub async fn pause(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        self.bounds(None).await?;
         self.change(id, Action::Paused, |record| self.set_status(record, KeyStatus::Paused)).await
     }
 
@@ -75,6 +80,7 @@ impl KeyManager {
     ///
     /// An unknown key, one that is revoked or has expired, a store that fails.
     pub async fn resume(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        self.bounds(None).await?;
         self.change(id, Action::Resumed, |record| self.set_status(record, KeyStatus::Active)).await
     }
 
@@ -85,6 +91,7 @@ impl KeyManager {
     ///
     /// An unknown key, a store that fails.
     pub async fn revoke(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        self.bounds(None).await?;
         self.end(id, Action::Revoked).await
     }
 
@@ -105,9 +112,10 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// An unknown key, one that is revoked or has expired, no randomness, a store that fails.
+    /// An unknown key, one that is revoked or has expired, one that is wider than the [actor's](KeyManager::by), no
+    /// randomness, a store that fails.
     pub async fn rotate(&self, id: KeyId, overlap: Duration) -> Result<Rotated, ManageError> {
-        let old = self.get(id).await?;
+        let (old, bounds) = (self.get(id).await?, self.bounds(None).await?);
         let fits =
             |format: &&crate::KeyFormat| *format.environment() == old.environment && format.can_issue();
         let format = self.gate.formats().iter().find(fits);
@@ -117,6 +125,7 @@ impl KeyManager {
         let hash = self.gate.hasher().hash(secret.reveal().as_bytes());
         let rotated = self.change(id, Action::Rotated, |record| {
             self.must_live(record)?;
+            bounds.must_cover(record)?;
             let until = self.now().saturating_add(overlap);
             record.retiring = (!overlap.is_zero()).then_some(Retiring { hash: record.hash, until });
             record.hash = hash;
@@ -132,6 +141,7 @@ impl KeyManager {
     ///
     /// An unknown key, a store that fails.
     pub async fn erase(&self, id: KeyId) -> Result<(), ManageError> {
+        self.bounds(None).await?;
         let record = self.get(id).await?;
         if !self.store.erase(id).await? {
             return Err(ManageError::NotFound("key"));
@@ -140,38 +150,53 @@ impl KeyManager {
         Ok(())
     }
 
-    /// Removes for good the keys that were revoked or have expired longer ago than this; says how many.
+    /// Removes for good the keys, of all accounts, that were revoked or have expired longer ago than this; says how many.
     ///
     /// # Errors
     ///
-    /// A store that fails.
+    /// A manager for one account or in the name of a key; a store that fails.
     pub async fn sweep(&self, dead_for: Duration) -> Result<u64, ManageError> {
+        if self.scope.is_some() || self.actor.key_id().is_some() {
+            return Err(ManageError::Misconfigured(
+                "only the operator's manager sweeps: it is of all accounts".into(),
+            ));
+        }
         let millis = i64::try_from(dead_for.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp::from_millis(self.now().as_millis().saturating_sub(millis));
-        Ok(self.store.sweep(before).await?)
+        let swept = self.store.sweep(before).await?;
+        if swept > 0 {
+            self.tell(Action::Swept, None, None);
+        }
+        Ok(swept)
     }
 
-    fn apply(&self, record: &mut KeyRecord, change: &KeyChange) -> Result<(), ManageError> {
+    /// Makes a change, of which each member lies within the bounds: what it leaves as it is may be wider.
+    fn apply(&self, record: &mut KeyRecord, change: &KeyChange, bounds: &Bounds) -> Result<(), ManageError> {
         self.must_live(record)?;
         if let Some(name) = &change.name {
             record.name.clone_from(name);
         }
         if let Some(scopes) = &change.scopes {
-            record.scopes.clone_from(scopes);
+            record.scopes = bounds.scopes(scopes.clone())?;
         }
         if let Some(paths) = &change.paths {
-            record.paths.clone_from(paths);
+            record.paths = bounds.paths(paths.clone())?;
         }
         if let Some(allowlist) = &change.allowlist {
-            record.allowlist.clone_from(allowlist);
+            record.allowlist = bounds.allowlist(allowlist.clone())?;
         }
         if let Some(metadata) = &change.metadata {
             record.metadata.clone_from(metadata);
         }
-        if let Some(asked) = change.expires_at {
-            record.expires_at = self.expiry(self.plan_of(&record.account)?, asked, self.now())?;
+        if let Some(asked) = change.expires_at.filter(|asked| *asked != record.expires_at) {
+            let plan = self.plan_of(&record.account)?;
+            match asked {
+                Some(end) => self.check_expiry(plan, end, record.created_at.unwrap_or(self.now()))?,
+                None => self.check_no_expiry(plan)?,
+            }
+            record.expires_at = bounds.expiry(asked)?;
         }
-        change.issuer.as_ref().map_or(Ok(()), |issuer| limits::narrow(record, issuer))
+        Ok(())
     }
 
     fn set_status(&self, record: &mut KeyRecord, status: KeyStatus) -> Result<(), ManageError> {
@@ -200,6 +225,7 @@ impl KeyManager {
             }
             match self.store.replace(&changed).await? {
                 Replaced::Done => {
+                    changed.version += 1;
                     self.tell(action, Some(id), Some(changed.account.id.clone()));
                     return Ok(Arc::new(changed));
                 }

@@ -35,6 +35,9 @@ pub enum ManageError {
         /// The member that is wider.
         member: &'static str,
     },
+    /// The caller: the key that asks may not be used any more, whatever a cache still says of it.
+    #[error("the key that asks for it may not be used any more")]
+    Issuer,
     /// The caller: the key is revoked or has expired, for good.
     #[error("the key is revoked or has expired: that cannot be undone")]
     Dead,

@@ -1,9 +1,16 @@
 //! Keys that were made elsewhere.
 
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
 use crate::manage::{Action, KeyManager, ManageError, limits};
 use crate::{
     AccountId, Environment, InsertKey, Inserted, KeyHash, KeyId, KeyRecord, PathPattern, Scope, Timestamp,
 };
+
+/// The most characters of a key that are shown.
+const LONGEST_START: usize = 32;
 
 /// A key that was made elsewhere: its hash is known, its secret is not.
 #[derive(Debug, Clone)]
@@ -29,6 +36,10 @@ pub struct ForeignKey {
     pub scopes: Option<Vec<Scope>>,
     /// The paths it may call; `None` for all.
     pub paths: Option<Vec<PathPattern>>,
+    /// The networks it may be used from; `None` for all.
+    pub allowlist: Option<Vec<IpNet>>,
+    /// Whatever else the service keeps with it.
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl ForeignKey {
@@ -45,6 +56,8 @@ impl ForeignKey {
             expires_at: None,
             scopes: None,
             paths: None,
+            allowlist: None,
+            metadata: BTreeMap::new(),
         }
     }
 }
@@ -63,10 +76,14 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// An unknown account, a name or a scope that will not do, an id or a hash that is there already, a store that fails.
+    /// An unknown account, a value that will not do, an environment that the gate does not serve, an id or a hash that is
+    /// there already (as a secret on its way out, too), a store that fails.
     pub async fn import(&self, key: ForeignKey) -> Result<KeyId, ManageError> {
         limits::name(&key.name)?;
+        limits::metadata(&key.metadata)?;
+        limits::allowlist(key.allowlist.as_deref())?;
         self.check_scopes(key.scopes.as_deref())?;
+        self.check_foreign(&key)?;
         if self.scope.as_ref().is_some_and(|scope| *scope != key.account) {
             return Err(ManageError::NotFound("account"));
         }
@@ -80,6 +97,8 @@ impl KeyManager {
         record.expires_at = key.expires_at;
         record.scopes = key.scopes;
         record.paths = key.paths;
+        record.allowlist = key.allowlist;
+        record.metadata = key.metadata;
         match self.store.insert(&InsertKey::new(record, self.now())).await? {
             Inserted::Done => {}
             Inserted::Taken => return Err(ManageError::invalid("hash", "is there already, or the id is")),
@@ -87,6 +106,21 @@ impl KeyManager {
         }
         self.tell(Action::Imported, Some(id), Some(key.account));
         Ok(id)
+    }
+
+    fn check_foreign(&self, key: &ForeignKey) -> Result<(), ManageError> {
+        if !self.gate.0.serves(&key.environment) {
+            let problem = format!("`{}` is none that the gate serves", key.environment);
+            return Err(ManageError::invalid("environment", problem));
+        }
+        let whole = self.gate.hashers().iter().any(|hasher| hasher.hash(key.start.as_bytes()) == key.hash);
+        if whole || key.start.len() > LONGEST_START || !key.start.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            let problem =
+                format!("must be at most {LONGEST_START} visible ASCII characters, and not the secret");
+            return Err(ManageError::invalid("start", problem));
+        }
+        Ok(())
     }
 
     /// Puts in as many keys as an iterator yields, one by one, and reports which were refused. It ends early where the store

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::manage::bounds::Bounds;
 use crate::manage::{Action, KeyManager, ManageError, limits};
 use crate::{
-    Account, AccountId, Caps, Environment, InsertKey, Inserted, IssuedKey, KeyFormat, KeyId, KeyRecord,
-    OwnQuota, PathPattern, Scope, Timestamp,
+    Account, AccountId, AccountStatus, Caps, Environment, InsertKey, Inserted, IssuedKey, KeyFormat, KeyId,
+    KeyRecord, OwnQuota, PathPattern, Scope, Timestamp,
 };
 
 /// A key to be issued.
@@ -44,7 +45,7 @@ pub struct NewKey {
     pub caps: Option<Caps>,
     /// Whatever else the service keeps with it.
     pub metadata: BTreeMap<String, String>,
-    /// The key that issues it, which it may not be wider than.
+    /// The key that issues it, which it may not be wider than; the [actor's](KeyManager::by), if nothing is said.
     pub issuer: Option<Arc<KeyRecord>>,
 }
 
@@ -88,11 +89,16 @@ impl KeyManager {
     pub async fn issue(&self, new: NewKey) -> Result<Issued, ManageError> {
         limits::name(&new.name)?;
         limits::metadata(&new.metadata)?;
+        limits::allowlist(new.allowlist.as_deref())?;
         self.check_scopes(new.scopes.as_deref())?;
+        let bounds = self.bounds(new.issuer.as_ref()).await?;
         let (account, cap) = self.account_with_cap(&new).await?;
-        let format = self.format_for(&new)?;
+        if bounds.issuer().is_some_and(|issuer| issuer.account.id != account.id) {
+            return Err(ManageError::NotFound("account"));
+        }
+        let format = self.format_for(&new, &bounds)?;
         let secret = format.generate()?;
-        let record = self.record(&new, account, format, &secret)?;
+        let record = self.record(&new, account, format, &secret, &bounds)?;
         let insert = InsertKey::new(record.clone(), self.now()).with_max_active(cap);
         match self.store.insert(&insert).await? {
             Inserted::Done => {}
@@ -110,7 +116,9 @@ impl KeyManager {
         if self.scope.as_ref().is_some_and(|scope| *scope != new.account) {
             return Err(ManageError::NotFound("account"));
         }
-        let account = self.store.account_of(&new.account).await?.ok_or(ManageError::NotFound("account"))?;
+        let there = |account: &Arc<Account>| account.status != AccountStatus::Deleted;
+        let account = self.store.account_of(&new.account).await?.filter(there);
+        let account = account.ok_or(ManageError::NotFound("account"))?;
         let plan = self.plan_of(&account)?;
         Ok((account, plan.max_keys))
     }
@@ -125,8 +133,8 @@ impl KeyManager {
         })
     }
 
-    fn format_for(&self, new: &NewKey) -> Result<&KeyFormat, ManageError> {
-        let wanted = new.environment.as_ref().or(new.issuer.as_ref().map(|issuer| &issuer.environment));
+    fn format_for(&self, new: &NewKey, bounds: &Bounds) -> Result<&KeyFormat, ManageError> {
+        let wanted = new.environment.as_ref().or(bounds.issuer().map(|issuer| &issuer.environment));
         let fits = |format: &&KeyFormat| wanted.is_none_or(|wanted| wanted == format.environment());
         let mut formats = self.gate.formats().iter().filter(|format| format.can_issue());
         formats.find(fits).ok_or_else(|| match wanted {
@@ -143,25 +151,28 @@ impl KeyManager {
         account: Arc<Account>,
         format: &KeyFormat,
         secret: &IssuedKey,
+        bounds: &Bounds,
     ) -> Result<KeyRecord, ManageError> {
         let (now, plan) = (self.now(), self.plan_of(&account)?);
-        let expires_at = self.expiry(plan, new.expires_at, now)?;
+        if let Some(end) = new.expires_at {
+            self.check_expiry(plan, end, now)?;
+        }
+        let expires_at = new.expires_at.or(Self::default_expiry(plan, bounds, now));
         let hash = self.gate.hasher().hash(secret.reveal().as_bytes());
         let mut record = KeyRecord::new(KeyId::generate(), hash, account);
         secret.start().clone_into(&mut record.start);
         record.name.clone_from(&new.name);
         record.environment = format.environment().clone();
         record.created_at = Some(now);
-        record.expires_at = expires_at;
-        record.scopes.clone_from(&new.scopes);
-        record.paths.clone_from(&new.paths);
-        record.allowlist.clone_from(&new.allowlist);
+        record.expires_at = bounds.expiry(expires_at)?;
+        record.scopes = bounds.scopes(new.scopes.clone())?;
+        record.paths = bounds.paths(new.paths.clone())?;
+        record.allowlist = bounds.allowlist(new.allowlist.clone())?;
         record.quotas.clone_from(&new.quotas);
         record.caps.clone_from(&new.caps);
         record.metadata.clone_from(&new.metadata);
-        if let Some(issuer) = &new.issuer {
-            limits::narrow(&mut record, issuer)?;
-        }
+        bounds.hold(&mut record)?;
+        self.check_quotas(&record)?;
         Ok(record)
     }
 }

@@ -1,25 +1,37 @@
 //! Keys that are found in the open.
 
 use crate::manage::{Action, KeyManager, ManageError};
-use crate::{KeyFormat, KeyId, KeyStatus};
+use crate::{KeyFormat, KeyId};
 
 impl KeyManager {
     /// Revokes a key that was found in the open, if it is one of this gate's; says which it was, to the operator alone: who
     /// reports a leak is to learn nothing of it.
     ///
+    /// A secret that is on its way out after a rotation takes its key with it: who had it may have had the key rotated. One
+    /// whose overlap is over is no key any more, and a key that everybody knows is no secret: nothing becomes of those.
+    ///
     /// # Errors
     ///
     /// A store that fails.
     pub async fn report_leak(&self, secret: &str) -> Result<Option<KeyId>, ManageError> {
-        if !self.gate.formats().iter().any(|format| format.accepts(secret.as_bytes())) {
+        let secret = secret.as_bytes();
+        let shaped = self.gate.formats().iter().any(|format| format.accepts(secret));
+        if !shaped || self.gate.0.is_literal(secret) {
             return Ok(None);
         }
         for hasher in self.gate.hashers() {
-            let Some(record) = self.store.find(&hasher.hash(secret.as_bytes())).await? else { continue };
-            if record.status != KeyStatus::Revoked {
-                self.end(record.id, Action::Leaked).await?;
+            let hash = hasher.hash(secret);
+            let Some(record) = self.store.find(&hash).await? else { continue };
+            let outlived = record.retiring.is_some_and(|old| old.hash == hash && self.now() >= old.until);
+            if outlived || !record.has_hash(&hash) {
+                return Ok(None);
             }
-            return Ok(Some(record.id));
+            return match self.end(record.id, Action::Leaked).await {
+                Ok(_) => Ok(Some(record.id)),
+                // Erased meanwhile, or another account's: nothing is told of it.
+                Err(ManageError::NotFound(_)) => Ok(None),
+                Err(error) => Err(error),
+            };
         }
         Ok(None)
     }
@@ -40,7 +52,8 @@ impl KeyFormat {
     /// ```
     pub fn scanner_pattern(&self) -> String {
         let escape = |byte: u8| match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' => char::from(byte).to_string(),
+            // A backslash in front of an angle bracket would make a word boundary of it.
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'<' | b'>' => char::from(byte).to_string(),
             other => format!("\\{}", char::from(other)),
         };
         let prefix: String = self.prefix().bytes().map(escape).collect();

@@ -1,12 +1,13 @@
-//! What a key may be: names, scopes, metadata, lifetimes; and never wider than the key that issues it.
+//! What a key may be: names, scopes, networks, metadata, lifetimes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::manage::bounds::Bounds;
 use crate::manage::{KeyManager, ManageError};
-use crate::{KeyId, KeyRecord, PathPattern, Plan, Scope, Timestamp};
+use crate::{KeyRecord, Plan, Scope, Timestamp, network};
 
 type Verdict = Result<(), ManageError>;
 
@@ -43,21 +44,16 @@ pub(super) fn metadata(metadata: &BTreeMap<String, String>) -> Verdict {
     Ok(())
 }
 
-impl KeyManager {
-    /// A key can only hand out secrets of keys that are no wider than itself.
-    pub(super) async fn must_cover(&self, issuer: &KeyRecord, id: KeyId) -> Verdict {
-        let key = self.get(id).await?;
-        let mut held = KeyRecord::clone(&key);
-        narrow(&mut held, issuer)?;
-        // What is not restricted at all would have been narrowed: that is wider too.
-        let wider = held.scopes != key.scopes || held.paths != key.paths || held.allowlist != key.allowlist;
-        if wider || held.expires_at != key.expires_at {
-            Err(ManageError::TooWide { member: "id" })
-        } else {
-            Ok(())
-        }
+/// What would match no address, or other addresses than it seems to.
+pub(super) fn allowlist(allowlist: Option<&[IpNet]>) -> Verdict {
+    let refused = allowlist.into_iter().flatten().find_map(|network| network::refusal(*network));
+    match refused {
+        Some(problem) => Err(ManageError::invalid("allowlist", problem.to_string())),
+        None => Ok(()),
     }
+}
 
+impl KeyManager {
     /// A scope that no rule knows would grant nothing: it is a slip.
     pub(super) fn check_scopes(&self, scopes: Option<&[Scope]>) -> Verdict {
         let known = self.gate.0.known_scopes();
@@ -69,73 +65,52 @@ impl KeyManager {
         }
     }
 
-    /// When a new key expires: when it is asked for, within what its plan allows, or at the end of its plan's lifetime.
-    pub(super) fn expiry(
-        &self,
-        plan: &Plan,
-        asked: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, ManageError> {
-        let Some(end) = asked else {
-            return Ok(plan.lifetime.default.map(|lifetime| now.saturating_add(lifetime)));
-        };
-        let included = |feature: &String| plan.features.contains(feature);
-        if !self.gate.0.expiry_feature.as_ref().is_none_or(included) {
-            return Err(ManageError::NotInPlan("an expiry of one's own"));
-        }
-        let lasts = |lifetime: Duration| now.saturating_add(lifetime);
-        let refuse = |problem: String| Err(ManageError::invalid("expiresAt", problem));
-        if end <= now {
-            return refuse("must be in the future".into());
+    /// A quota that is not configured would make the key useless.
+    pub(super) fn check_quotas(&self, record: &KeyRecord) -> Verdict {
+        let known = self.gate.0.check_terms(record);
+        known.map_err(|unknown| ManageError::invalid("quotas", format!("will not do: {unknown}")))
+    }
+
+    /// When a new key expires if nothing is asked for: at the end of its plan's lifetime, or of the issuer's.
+    pub(super) fn default_expiry(plan: &Plan, bounds: &Bounds, now: Timestamp) -> Option<Timestamp> {
+        let lifetime = plan.lifetime.default.into_iter().chain(plan.lifetime.longest).min();
+        let issuer = bounds.issuer().and_then(|issuer| issuer.expires_at);
+        lifetime.map(|lifetime| now.saturating_add(lifetime)).into_iter().chain(issuer).min()
+    }
+
+    /// Whether a key may expire then, counted from when it was made: what the plan allows.
+    pub(super) fn check_expiry(&self, plan: &Plan, end: Timestamp, born: Timestamp) -> Verdict {
+        self.check_expiry_feature(plan)?;
+        let lasts = |lifetime: Duration| born.saturating_add(lifetime);
+        let refuse = |problem: &str| Err(ManageError::invalid("expiresAt", problem));
+        if end <= self.now() {
+            return refuse("must be in the future");
         }
         if plan.lifetime.shortest.is_some_and(|shortest| end < lasts(shortest)) {
-            return refuse("is earlier than the plan allows".into());
+            return refuse("is earlier than the plan allows");
         }
         if plan.lifetime.longest.is_some_and(|longest| end > lasts(longest)) {
-            return refuse("is later than the plan allows".into());
+            return refuse("is later than the plan allows");
         }
-        Ok(Some(end))
+        Ok(())
     }
-}
 
-/// Holds a new key within the one that issues it: what is not asked for is the issuer's.
-pub(super) fn narrow(record: &mut KeyRecord, issuer: &KeyRecord) -> Verdict {
-    let wide = |member| ManageError::TooWide { member };
-    record.scopes =
-        within(&issuer.scopes, record.scopes.take(), |held, scope| held == scope).ok_or(wide("scopes"))?;
-    record.paths = within(&issuer.paths, record.paths.take(), covers).ok_or(wide("paths"))?;
-    let contains = |held: &IpNet, network: &IpNet| held.contains(network);
-    record.allowlist =
-        within(&issuer.allowlist, record.allowlist.take(), contains).ok_or(wide("allowlist"))?;
-    record.expires_at = match (issuer.expires_at, record.expires_at) {
-        (Some(end), Some(asked)) if asked > end => return Err(wide("expiresAt")),
-        (end, asked) => asked.or(end),
-    };
-    if record.environment != issuer.environment {
-        return Err(wide("environment"));
+    /// Whether a key's expiry may be taken away.
+    pub(super) fn check_no_expiry(&self, plan: &Plan) -> Verdict {
+        self.check_expiry_feature(plan)?;
+        if plan.lifetime.longest.is_some() {
+            let problem = "cannot be taken away: the plan has a longest lifetime";
+            return Err(ManageError::invalid("expiresAt", problem));
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// What is asked for, if all of it lies within what is held; what is held, if nothing is asked for.
-#[expect(clippy::option_option, reason = "no restriction and no answer are two things")]
-fn within<T: Clone>(
-    held: &Option<Vec<T>>,
-    asked: Option<Vec<T>>,
-    covers: fn(&T, &T) -> bool,
-) -> Option<Option<Vec<T>>> {
-    match (held, asked) {
-        (None, asked) => Some(asked),
-        (Some(held), None) => Some(Some(held.clone())),
-        (Some(held), Some(asked)) => {
-            let all = asked.iter().all(|one| held.iter().any(|held| covers(held, one)));
-            all.then_some(Some(asked))
+    fn check_expiry_feature(&self, plan: &Plan) -> Verdict {
+        let included = |feature: &String| plan.features.contains(feature);
+        if self.gate.0.expiry_feature.as_ref().is_none_or(included) {
+            Ok(())
+        } else {
+            Err(ManageError::NotInPlan("an expiry of one's own"))
         }
     }
-}
-
-/// Whether one pattern covers all that another does.
-fn covers(held: &PathPattern, asked: &PathPattern) -> bool {
-    // Read as a path, a pattern lies below whatever all of its paths lie below.
-    held == asked || held.covers(asked.as_str())
 }

@@ -103,6 +103,11 @@ impl KeyManager {
         if !(1..=1_000).contains(&asked.limit) {
             return Err(ManageError::invalid("limit", "must be from 1 to 1000"));
         }
+        if let (Some(scope), Some(account)) = (&self.scope, &asked.account)
+            && scope != account
+        {
+            return Ok(KeyPage { keys: Vec::new(), next: None });
+        }
         let mut query = KeyQuery::first(asked.limit + 1);
         query.account = self.scope.clone().or_else(|| asked.account.clone());
         query.status = asked.status;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod bounds;
 mod change;
 mod credits;
 mod desk;
@@ -88,7 +89,8 @@ impl KeyManager {
         self
     }
 
-    /// The same manager, in the name of an actor.
+    /// The same manager, in the name of an actor. What is asked for in the name of a key is the key's own or narrower, and
+    /// refused where the authority says that the key may not be used.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
         self.actor = actor;
@@ -113,15 +115,13 @@ impl KeyManager {
     ///
     /// A store that fails; the uses are kept for the next time.
     pub async fn flush_uses(&self) -> Result<(), ManageError> {
-        let noted = self.gate.0.uses.take();
-        let pending: Vec<_> = noted.iter().map(|(key, used)| (*key, *used)).collect();
-        if pending.is_empty() {
-            return Ok(());
+        let pending = self.gate.0.uses.pending();
+        if !pending.is_empty() {
+            // They stay noted until they are written: a list shows them, and who gives up waiting loses none.
+            self.store.touch(&pending).await?;
+            self.gate.0.uses.written(&pending);
         }
-        self.store.touch(&pending).await.map_err(|error| {
-            self.gate.0.uses.put_back(noted);
-            ManageError::Store(error)
-        })
+        Ok(())
     }
 
     fn now(&self) -> Timestamp {

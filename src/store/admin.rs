@@ -95,7 +95,7 @@ impl KeyQuery {
 ///
 /// - **Atomic.** [`insert`](KeyAdmin::insert) counts and inserts in one step: of any number of concurrent calls those
 ///   succeed that there is room for. [`replace`](KeyAdmin::replace) compares the version and writes in one step, and
-///   counts the version up.
+///   counts the version up by one.
 /// - **Seen at once.** What a call has done is seen by every `find` of the same store that begins after it returned. Other
 ///   processes may lag behind by what the store documents.
 /// - **Both secrets.** [`find`](KeyStore::find) finds a rotated key by its hash and, while there is one, by the hash that is

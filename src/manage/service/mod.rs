@@ -13,7 +13,7 @@ use http::{Method, Response, StatusCode};
 use crate::gate::{Answering, BodyFault, Call, Mounted};
 use crate::manage::{Actor, KeyChange, KeyManager, KeyView, ListKeys, ManageError, NewKey};
 use crate::respond::Occasion;
-use crate::{Denial, DenialKind, Gate, KeyId, KeyRecord, PathPattern, Scope, Timestamp, query};
+use crate::{Denial, DenialKind, Gate, KeyId, PathPattern, Scope, Timestamp, query};
 
 type Outcome = Result<Response<Bytes>, Refusal>;
 
@@ -121,11 +121,6 @@ impl Session<'_> {
         }
     }
 
-    /// The key that makes the request, if it is restricted: what it makes may not be wider.
-    fn issuer(&self) -> Option<Arc<KeyRecord>> {
-        Some(Arc::clone(self.call.principal.record()))
-    }
-
     fn members(&self) -> Result<Members, Refusal> {
         let media_type =
             self.call.media_type.as_deref().map(|text| text.split(';').next().unwrap_or_default().trim());
@@ -150,7 +145,6 @@ impl Session<'_> {
         new.allowlist = required(allowlist(&mut members)?, "allowIps", "a list of strings")?;
         new.metadata = members.table("metadata")?.unwrap_or_default();
         members.end()?;
-        new.issuer = self.issuer();
         let issued = self.manager.issue(new).await?;
         Ok(with_secret(StatusCode::CREATED, &self.manager.view(issued.key), issued.secret.reveal()))
     }
@@ -164,7 +158,6 @@ impl Session<'_> {
         change.allowlist = changed(allowlist(&mut members)?);
         change.metadata = members.table("metadata")?;
         members.end()?;
-        change.issuer = self.issuer();
         let key = self.manager.update(id, &change).await?;
         Ok(render::answer(StatusCode::OK, render::whole(&self.manager.view(key)), None))
     }
@@ -177,7 +170,6 @@ impl Session<'_> {
             overlap = Duration::from_secs(members.number("overlapSeconds", LONGEST_OVERLAP)?.unwrap_or(0));
             members.end()?;
         }
-        self.manager.must_cover(self.call.principal.record(), id).await?;
         let rotated = self.manager.rotate(id, overlap).await?;
         Ok(with_secret(StatusCode::OK, &self.manager.view(rotated.key), rotated.secret.reveal()))
     }

@@ -127,6 +127,8 @@ pub(super) fn denial(error: ManageError) -> Denial {
         ManageError::TooWide { member: name } => {
             Denial::because(DenialKind::TooWide, member(name.into(), String::new()))
         }
+        // The key that asks was revoked or has expired since the gate let it in.
+        ManageError::Issuer => Denial::of(DenialKind::Revoked),
         // What concerns accounts and credits does not come up here.
         ManageError::Dead
         | ManageError::Contended

@@ -53,17 +53,15 @@ impl KeyAdmin for MemoryStore {
         let index = self.index();
         let from = query.after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let range = (from, std::ops::Bound::Unbounded);
-        let records = match &query.account {
+        let admitted = |record: &&Arc<KeyRecord>| query.admits(record);
+        let records = if let Some(account) = &query.account {
             // An account's own keys are few: the others are not looked at.
-            Some(account) => {
-                let ids = index.accounts.get(account).map(|(_, keys)| keys.range::<KeyId, _>(range));
-                let records = ids.into_iter().flatten().filter_map(|id| index.keys.get(id));
-                records.filter(|record| query.admits(record)).take(query.limit).cloned().collect()
-            }
-            None => {
-                let records = index.keys.range(range).map(|(_, record)| record);
-                records.filter(|record| query.admits(record)).take(query.limit).cloned().collect()
-            }
+            let ids = index.accounts.get(account).map(|(_, keys)| keys.range::<KeyId, _>(range));
+            let records = ids.into_iter().flatten().filter_map(|id| index.keys.get(id));
+            records.filter(admitted).take(query.limit).cloned().collect()
+        } else {
+            let records = index.keys.range(range).map(|(_, record)| record);
+            records.filter(admitted).take(query.limit).cloned().collect()
         };
         StoreFuture::ready(records)
     }

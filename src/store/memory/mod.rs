@@ -84,6 +84,14 @@ impl MemoryStore {
         self.index().accounts.get(id).map(|(account, _)| Arc::clone(account))
     }
 
+    /// All accounts, by id.
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        let mut accounts: Vec<_> =
+            self.index().accounts.values().map(|(account, _)| Arc::clone(account)).collect();
+        accounts.sort_by(|one, other| one.id.cmp(&other.id));
+        accounts
+    }
+
     /// Changes an account, in one step, and shows it on all its keys; says whether it is there.
     pub fn change_account(&self, id: &str, change: impl FnOnce(&mut Account)) -> bool {
         let mut index = self.index();

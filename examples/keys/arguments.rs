@@ -1,0 +1,118 @@
+//! The command line: words, and options with a value.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::{error, fmt};
+
+pub(crate) const USAGE: &str = "\
+usage: keys --config FILE --store URL [--as NAME] [--json] COMMAND
+
+  keys issue --account ID --name NAME [--environment ENV] [--expires MOMENT] [--scopes A,B] [--paths A,B] [--allow A,B]
+  keys list [--account ID] [--status active|paused|revoked] [--environment ENV] [--cursor ID] [--limit N]
+  keys show ID
+  keys update ID [--name NAME] [--expires MOMENT|never] [--scopes A,B|all] [--paths A,B|all] [--allow A,B|any]
+  keys pause ID | resume ID | revoke ID | erase ID
+  keys rotate ID [--overlap 24h]
+  keys import --account ID --name NAME --sha256 HEX [--start TEXT] [--environment ENV] [--expires MOMENT] [--scopes A,B]
+  accounts create ID --plan PLAN
+  accounts show ID
+
+stores: memory:FILE (a JSON file; it holds hashes, never secrets)";
+
+/// A command that cannot be read.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl error::Error for Usage {}
+
+/// What is left to be read of a command line: whoever reads a word or an option takes it out.
+#[derive(Debug, Default)]
+pub(crate) struct Arguments {
+    words: Vec<String>,
+    options: BTreeMap<String, String>,
+    wrong: Option<Usage>,
+}
+
+impl Arguments {
+    /// The arguments, and whether one of them is `--json`.
+    pub(crate) fn of(arguments: impl Iterator<Item = String>) -> (Self, bool) {
+        let (mut read, mut json, mut rest) = (Self::default(), false, arguments);
+        while let Some(argument) = rest.next() {
+            match argument.strip_prefix("--") {
+                None => read.words.push(argument),
+                Some("json") => json = true,
+                Some(option) => read.option_given(option, &mut rest),
+            }
+        }
+        read.words.reverse();
+        (read, json)
+    }
+
+    fn option_given(&mut self, option: &str, rest: &mut impl Iterator<Item = String>) {
+        let (name, value) = match option.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (option, rest.next()),
+        };
+        match value {
+            None => self.wrong = Some(Usage(format!("`--{name}` has no value"))),
+            Some(value) => {
+                if self.options.insert(name.to_owned(), value).is_some() {
+                    self.wrong = Some(Usage(format!("`--{name}` is given twice")));
+                }
+            }
+        }
+    }
+
+    /// The next word.
+    pub(crate) fn word(&mut self, what: &str) -> Result<String, Usage> {
+        if let Some(wrong) = self.wrong.take() {
+            return Err(wrong);
+        }
+        self.words.pop().ok_or_else(|| Usage(format!("{what} is missing")))
+    }
+
+    /// An option's value.
+    pub(crate) fn option(&mut self, name: &str) -> Option<String> {
+        self.options.remove(name)
+    }
+
+    /// The value of an option that must be given.
+    pub(crate) fn required(&mut self, name: &str) -> Result<String, Usage> {
+        self.option(name).ok_or_else(|| Usage(format!("`--{name}` is missing")))
+    }
+
+    /// An option's value, read.
+    pub(crate) fn read<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Result<Option<T>, Usage> {
+        self.option(name).map(|text| read(name, &text)).transpose()
+    }
+
+    /// An option's values, separated by commas, read.
+    pub(crate) fn list<T>(
+        &mut self,
+        name: &str,
+        one: impl Fn(&str) -> Result<T, Usage>,
+    ) -> Result<Option<Vec<T>>, Usage> {
+        let values = self.option(name);
+        values.map(|text| text.split(',').filter(|text| !text.is_empty()).map(&one).collect()).transpose()
+    }
+
+    /// Whether all has been read.
+    pub(crate) fn end(&mut self) -> Result<(), Usage> {
+        let option = self.options.keys().next().map(|name| format!("`--{name}`"));
+        match option.or(self.words.pop().map(|word| format!("`{word}`"))) {
+            Some(left) => Err(Usage(format!("{left} does not belong to this command"))),
+            None => self.wrong.take().map_or(Ok(()), Err),
+        }
+    }
+}
+
+/// Reads a value.
+pub(crate) fn read<T: FromStr<Err: fmt::Display>>(name: &str, text: &str) -> Result<T, Usage> {
+    text.parse().map_err(|error| Usage(format!("`{name}`: {error}")))
+}

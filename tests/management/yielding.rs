@@ -1,0 +1,73 @@
+//! A store that lets others go first, before and behind each of its steps: whatever can come between two of them does.
+
+use std::sync::Arc;
+
+use tokio::task::yield_now;
+use tollgate::{
+    Account, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord, KeyStore,
+    MemoryStore, Replaced, StoreFuture, Timestamp,
+};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Yielding(pub(crate) Arc<MemoryStore>);
+
+impl Yielding {
+    fn slowly<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&MemoryStore) -> StoreFuture<T> + Send + 'static,
+    ) -> StoreFuture<T> {
+        let store = Arc::clone(&self.0);
+        StoreFuture::boxed(async move {
+            yield_now().await;
+            let done = step(&store).await;
+            yield_now().await;
+            done
+        })
+    }
+}
+
+impl KeyStore for Yielding {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        let hash = *hash;
+        self.slowly(move |store| store.find(&hash))
+    }
+}
+
+impl KeyAdmin for Yielding {
+    fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted> {
+        let insert = insert.clone();
+        self.slowly(move |store| store.insert(&insert))
+    }
+
+    fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.slowly(move |store| store.get(id))
+    }
+
+    fn account_of(&self, id: &AccountId) -> StoreFuture<Option<Arc<Account>>> {
+        let id = id.clone();
+        self.slowly(move |store| store.account_of(&id))
+    }
+
+    fn replace(&self, record: &KeyRecord) -> StoreFuture<Replaced> {
+        let record = record.clone();
+        self.slowly(move |store| store.replace(&record))
+    }
+
+    fn list(&self, query: &KeyQuery) -> StoreFuture<Vec<Arc<KeyRecord>>> {
+        let query = query.clone();
+        self.slowly(move |store| store.list(&query))
+    }
+
+    fn touch(&self, uses: &[(KeyId, Timestamp)]) -> StoreFuture<()> {
+        let uses = uses.to_vec();
+        self.slowly(move |store| store.touch(&uses))
+    }
+
+    fn erase(&self, id: KeyId) -> StoreFuture<bool> {
+        self.slowly(move |store| store.erase(id))
+    }
+
+    fn sweep(&self, before: Timestamp) -> StoreFuture<u64> {
+        self.slowly(move |store| store.sweep(before))
+    }
+}
