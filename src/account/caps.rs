@@ -69,18 +69,19 @@ impl Caps {
     /// What in this query breaks a cap. The query names are compared as they read percent-decoded once.
     pub(crate) fn breach(&self, query: Option<&str>) -> Option<Breach> {
         let query = query?;
-        self.0.iter().find_map(|(parameter, cap)| {
+        // One walk finds the capped names, which are few; only then is their number looked at.
+        let capped =
+            |(sent, _): (&str, Option<&str>)| self.0.iter().find(|(name, _)| query::names(sent, name));
+        query::pairs(query).filter_map(capped).find_map(|(parameter, cap)| {
             let problem = match cap {
-                Cap::Forbidden => query::pairs(query)
-                    .any(|(sent, _)| query::names(sent, parameter))
-                    .then_some(BreachKind::Forbidden),
+                Cap::Forbidden => BreachKind::Forbidden,
                 Cap::AtMost(most) => match number(query, parameter) {
-                    Err(problem) => Some(problem),
-                    Ok(Some(asked)) if asked > *most => Some(BreachKind::Above(*most)),
-                    Ok(_) => None,
+                    Err(problem) => problem,
+                    Ok(Some(asked)) if asked > *most => BreachKind::Above(*most),
+                    Ok(_) => return None,
                 },
             };
-            problem.map(|problem| Breach { parameter: Arc::clone(parameter), problem })
+            Some(Breach { parameter: Arc::clone(parameter), problem })
         })
     }
 }

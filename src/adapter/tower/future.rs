@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
@@ -17,7 +17,7 @@ use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::Managed;
 use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome};
-use crate::respond::{Occasion, RequestId, limit_headers};
+use crate::respond::{Occasion, limit_headers};
 use crate::{Denial, Gate, RequestView, StoreFuture, trace};
 
 pin_project! {
@@ -35,7 +35,7 @@ pin_project! {
 pin_project! {
     #[project = Projected]
     enum State<S, F, R, B> {
-        Deciding { waiting: Option<Waiting<S, B>> },
+        Deciding { waiting: Option<Box<Waiting<S, B>>> },
         Serving { #[pin] future: F, serving: Option<Serving> },
         Closing { closing: StoreFuture<()>, response: Option<R> },
         Reading { #[pin] body: Collecting<B>, managed: Option<Box<Managed>> },
@@ -56,7 +56,7 @@ struct Waiting<S, B> {
 struct Serving {
     core: Arc<Core>,
     admission: Admission,
-    request_id: Option<RequestId>,
+    request_id: Option<HeaderValue>,
 }
 
 impl<S, B, R> ResponseFuture<S, B>
@@ -65,7 +65,9 @@ where
     B: Body,
 {
     pub(super) fn decide(gate: Gate, decision: Decision, service: S, request: Request<B>) -> Self {
-        Self { state: State::Deciding { waiting: Some(Waiting { gate, decision, service, request }) } }
+        Self {
+            state: State::Deciding { waiting: Some(Box::new(Waiting { gate, decision, service, request })) },
+        }
     }
 
     pub(super) fn serve(
@@ -85,7 +87,7 @@ where
 fn serve<S, B, R>(
     core: &Arc<Core>,
     service: &mut S,
-    request: Request<B>,
+    mut request: Request<B>,
     admission: Admission,
 ) -> State<S, S::Future, S::Response, B>
 where
@@ -93,15 +95,16 @@ where
     B: Body,
 {
     // Management is free: the admission holds no charge that would have to be ended.
-    let mut request = match Managed::take(core, request, &admission) {
-        Ok((managed, body)) => {
-            return State::Reading { body: Collecting::new(body), managed: Some(Box::new(managed)) };
-        }
-        Err(request) => request,
-    };
-    let request_id = core.request_ids.everywhere().then(|| core.request_ids.of(&RequestView::of(&request)));
-    if let Some(id) = request_id.as_ref().and_then(RequestId::to_header) {
-        request.headers_mut().insert(core.request_ids.header(), id);
+    if let Some(mounted) = Managed::target(core, &request)
+        && let Some(principal) = admission.principal(core)
+    {
+        let (managed, body) = Managed::part(core, mounted, request, principal);
+        return State::Reading { body: Collecting::new(body), managed: Some(Box::new(managed)) };
+    }
+    let everywhere = || core.request_ids.of(&RequestView::of(&request)).to_header();
+    let request_id = if core.request_ids.everywhere() { everywhere() } else { None };
+    if let Some(id) = &request_id {
+        request.headers_mut().insert(core.request_ids.header(), id.clone());
     }
     dress::hand_over(&mut request, &admission, core);
     let serving = Serving { core: Arc::clone(core), admission, request_id };
@@ -134,8 +137,8 @@ impl Serving {
     /// Adds what the answer needs, and says what it comes to.
     fn dress<R>(&self, response: &mut Response<R>) -> Outcome {
         dress::keep_private(response.headers_mut(), &self.admission, &self.core);
-        if let Some(id) = self.request_id.as_ref().and_then(RequestId::to_header) {
-            response.headers_mut().insert(self.core.request_ids.header(), id);
+        if let Some(id) = &self.request_id {
+            response.headers_mut().insert(self.core.request_ids.header(), id.clone());
         }
         if self.core.limit_headers
             && let Some((quotas, standing)) = self.admission.windows(&self.core)
@@ -206,7 +209,7 @@ where
 
 /// Asks the back end on; when it is decided, goes on to the service or to the refusal.
 fn decided<S, B, R>(
-    waiting: &mut Option<Waiting<S, B>>,
+    waiting: &mut Option<Box<Waiting<S, B>>>,
     cx: &mut Context<'_>,
 ) -> Poll<State<S, S::Future, S::Response, B>>
 where
@@ -215,7 +218,8 @@ where
 {
     let Some(asked) = waiting else { return Poll::Pending };
     let decided = ready!(asked.decision.poll(&asked.gate.0, cx, &RequestView::of(&asked.request)));
-    let Some(Waiting { gate, mut service, request, .. }) = waiting.take() else { return Poll::Pending };
+    let Some(waiting) = waiting.take() else { return Poll::Pending };
+    let Waiting { gate, mut service, request, .. } = *waiting;
     Poll::Ready(match decided {
         Ok(admission) => serve(&gate.0, &mut service, request, admission),
         Err(denial) => State::Refused { response: Some(refuse(&gate.0, &request, &denial)) },

@@ -8,7 +8,7 @@ use http::Request;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
-use crate::gate::{Admission, Answering, BodyFault, Call, Core, Mounted};
+use crate::gate::{Answering, BodyFault, Call, Core, Mounted};
 use crate::{Gate, Principal, RequestId, RequestView};
 
 /// A request that the gate answers itself, but for its body.
@@ -22,22 +22,22 @@ pub(super) struct Managed {
 }
 
 impl Managed {
-    /// Takes a request, and parts it from its body, where it is for what is mounted.
-    pub(super) fn take<B>(
+    /// What a request is for, if the gate answers it itself.
+    pub(super) fn target<B>(core: &Core, request: &Request<B>) -> Option<Arc<dyn Mounted>> {
+        core.mounted.as_ref().filter(|mounted| mounted.takes(request.uri().path())).cloned()
+    }
+
+    /// Parts a request from its body.
+    pub(super) fn part<B>(
         core: &Arc<Core>,
+        mounted: Arc<dyn Mounted>,
         request: Request<B>,
-        admission: &Admission,
-    ) -> Result<(Self, B), Request<B>> {
-        let Some(mounted) = core.mounted.as_ref().filter(|mounted| mounted.takes(request.uri().path()))
-        else {
-            return Err(request);
-        };
-        let Some(principal) = admission.principal(core) else { return Err(request) };
+        principal: Principal,
+    ) -> (Self, B) {
         let view = RequestView::of(&request);
         let (client, request_id) = (core.proxies.client(&view), core.request_ids.of(&view));
         let (head, body) = request.into_parts();
-        let (gate, mounted) = (Gate(Arc::clone(core)), Arc::clone(mounted));
-        Ok((Self { gate, mounted, principal, head, client, request_id }, body))
+        (Self { gate: Gate(Arc::clone(core)), mounted, principal, head, client, request_id }, body)
     }
 
     pub(super) fn answer(self, body: Result<Bytes, BodyFault>) -> Answering {

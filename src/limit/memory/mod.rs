@@ -154,7 +154,9 @@ fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Quota {
         windows.test(group.policies(), draw.now.ticks(), &mut verdict);
     }
     if verdict.admits() {
-        locked.iter_mut().for_each(|windows| windows.take());
+        for windows in locked.iter_mut() {
+            windows.take();
+        }
     }
     verdict.into_quota()
 }
