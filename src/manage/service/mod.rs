@@ -1,4 +1,4 @@
-//! Key management over HTTP, in the shape of QuantConomy's document.
+//! Key management over HTTP, in the shape of `QuantConomy`'s document.
 
 mod body;
 mod render;
@@ -182,7 +182,7 @@ impl Session<'_> {
             let refuse = |member: &str, problem: &str| ManageError::invalid(member, problem);
             match &*name {
                 b"limit" => {
-                    asked.limit = value.parse().map_err(|_| refuse("limit", "must be from 1 to 1000"))?
+                    asked.limit = value.parse().map_err(|_| refuse("limit", "must be from 1 to 1000"))?;
                 }
                 b"cursor" => {
                     let cursor =

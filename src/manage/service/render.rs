@@ -1,4 +1,4 @@
-//! Keys as JSON, in the members of QuantConomy's document.
+//! Keys as JSON, in the members of `QuantConomy`'s document.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
