@@ -1,7 +1,7 @@
 //! From what the file says to a builder.
 
 use crate::config::model::{Body, OnConflict, Preflights};
-use crate::config::{Config, FormatConfig, OlderHash, RuleConfig, SourceConfig, errors};
+use crate::config::{Config, FormatConfig, ManagementConfig, OlderHash, RuleConfig, SourceConfig, errors};
 use crate::{
     ConfigError, Environment, GateBuilder, KeyFormat, KeyHasher, KeySource, Length, RequestIds, Rule,
     TrustedProxies,
@@ -178,19 +178,22 @@ fn with_management(mut builder: GateBuilder, config: &Config) -> Result<GateBuil
     if let Some(resolution) = &settings.note_uses {
         builder = builder.note_uses(resolution.0.0);
     }
-    if let Some(feature) = &settings.expiry_feature {
-        builder = builder.expiry_feature(feature.as_str());
+    with_endpoints(builder, settings)
+}
+
+fn with_endpoints(builder: GateBuilder, settings: &ManagementConfig) -> Result<GateBuilder, ConfigError> {
+    let (path, feature) = (settings.path.as_ref(), settings.expiry_feature.as_ref());
+    if cfg!(not(feature = "keygen"))
+        && let Some(value) = path.or(feature)
+    {
+        let problem = "keys cannot be managed without the feature `keygen`";
+        let expected = "turn the feature on, or leave this out";
+        return Err(ConfigError::new(value, problem, expected).in_member("management"));
     }
     #[cfg(feature = "keygen")]
-    if let Some(path) = &settings.path {
-        builder = builder.management(path.as_str());
-    }
-    #[cfg(not(feature = "keygen"))]
-    if let Some(path) = &settings.path {
-        let problem = "keys cannot be managed without the feature `keygen`";
-        return Err(ConfigError::new(path, problem, "turn the feature on, or leave this out")
-            .in_member("management.path"));
-    }
+    let builder = feature.into_iter().fold(builder, GateBuilder::expiry_feature);
+    #[cfg(feature = "keygen")]
+    let builder = path.into_iter().fold(builder, GateBuilder::management);
     Ok(builder)
 }
 

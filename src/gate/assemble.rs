@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::credit::ChargeIds;
+#[cfg(feature = "keygen")]
+use crate::gate::Mounted;
 use crate::gate::back_ends::{ledgers, missing};
 use crate::gate::terms::Plans;
-use crate::gate::{Check, Core, Mounted, validate};
+use crate::gate::{Check, Core, validate};
 use crate::rule::RuleSet;
 use crate::uses::Uses;
 use crate::{ConfigError, Environment, Gate, GateBuilder, Plan, PlanName, Rule};
@@ -34,7 +36,11 @@ impl GateBuilder {
     /// on.
     pub fn build(self) -> Result<Gate, ConfigError> {
         validate::all(&self)?;
-        let (plan_data, rules, mounted) = (by_name(&self.plans), self.all_rules()?, self.mounted()?);
+        let (plan_data, rules) = (by_name(&self.plans), self.all_rules()?);
+        #[cfg(feature = "keygen")]
+        let mounted = self.mounted()?;
+        #[cfg(not(feature = "keygen"))]
+        let mounted = None;
         let environments =
             if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
         let (ledger, credit_authority) = ledgers(self.ledger, self.credit_authority)?;
@@ -69,6 +75,7 @@ impl GateBuilder {
             authority: self.authority,
             mounted,
             uses: Uses::every(self.uses),
+            #[cfg(feature = "keygen")]
             expiry_feature: self.expiry_feature,
             sources: self.sources,
         })))
@@ -102,11 +109,6 @@ impl GateBuilder {
             return Err(missing("authority"));
         }
         Ok(Some(Arc::new(crate::manage::Endpoints::under(path))))
-    }
-
-    #[cfg(not(feature = "keygen"))]
-    fn mounted(&self) -> Result<Option<Arc<dyn Mounted>>, ConfigError> {
-        Ok(None)
     }
 }
 

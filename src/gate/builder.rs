@@ -46,6 +46,7 @@ pub struct GateBuilder {
     pub(super) observer: Option<Observer>,
     pub(super) authority: Option<Arc<dyn KeyAdmin>>,
     pub(super) uses: Option<Duration>,
+    #[cfg(feature = "keygen")]
     pub(super) expiry_feature: Option<String>,
     pub(super) management: Option<String>,
 }

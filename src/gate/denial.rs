@@ -126,10 +126,12 @@ pub(crate) enum Cause {
     Plan(Arc<Ruled>),
     Agreement(Agreement),
     Parameter(Breach),
+    #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "said by key management alone"))]
     Member {
         member: String,
         problem: String,
     },
+    #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "said by key management alone"))]
     MaxKeys(u32),
     Balance {
         balance: Credits,

@@ -15,7 +15,7 @@ mod order;
 mod terms;
 mod validate;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -24,7 +24,9 @@ pub use admission::{Admission, FinalCost, Outcome, Principal};
 pub use builder::GateBuilder;
 pub use client::TrustedProxies;
 pub(crate) use decision::Decision;
-pub(crate) use denial::{Cause, Problem};
+pub(crate) use denial::Cause;
+#[cfg(feature = "keygen")]
+pub(crate) use denial::Problem;
 pub use denial::{Denial, DenialKind};
 pub(crate) use mounted::{Answering, BodyFault, Call, Mounted};
 pub use order::Check;
@@ -158,13 +160,13 @@ impl Gate {
 impl Core {
     /// The scopes that rules name.
     #[cfg(feature = "keygen")]
-    pub(crate) fn known_scopes(&self) -> HashSet<&crate::Scope> {
+    pub(crate) fn known_scopes(&self) -> std::collections::HashSet<&crate::Scope> {
         self.rules.scopes().collect()
     }
 
     /// The agreements that rules name.
     #[cfg(feature = "keygen")]
-    pub(crate) fn known_agreements(&self) -> HashSet<&crate::Agreement> {
+    pub(crate) fn known_agreements(&self) -> std::collections::HashSet<&crate::Agreement> {
         self.rules.agreements().collect()
     }
 

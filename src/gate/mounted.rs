@@ -11,6 +11,7 @@ use http::Response;
 use crate::{Gate, Principal, RequestId};
 
 /// A request to what is mounted, its body read.
+#[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) method: http::Method,
