@@ -1,0 +1,68 @@
+//! The provider's gate over back ends in memory, with three accounts.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use tollgate::{
+    Account, Config, KeyManager, ManualClock, MemoryLedger, MemoryStore, NewKey, Peer, TollgateService,
+};
+use tower::{ServiceExt, service_fn};
+
+pub(crate) const KEYS: &str = "/api/v1/account/api-keys";
+
+pub(crate) struct Stage {
+    pub(crate) manager: KeyManager,
+    pub(crate) clock: ManualClock,
+    pub(crate) ledger: Arc<MemoryLedger>,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+    pub(crate) json: Value,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers/quantconomy.toml");
+        let config = Config::read(file).unwrap();
+        let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
+        let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
+        config.demo_keys().unwrap().into_iter().for_each(|demo| store.put_key(demo));
+        for (account, plan) in [("ada", "professional"), ("bob", "professional"), ("eve", "starter")] {
+            store.put_account(Account::new(account, plan));
+        }
+        let builder = config.builder().unwrap().managed_store(Arc::clone(&store));
+        let gate = builder.credit_authority(Arc::clone(&ledger)).clock(clock.clone()).build().unwrap();
+        Self { manager: KeyManager::new(gate, store), clock, ledger }
+    }
+
+    /// A new key of an account, and its id.
+    pub(crate) async fn key(&self, account: &str) -> (String, String) {
+        let issued = self.manager.issue(NewKey::new(account, "first")).await.unwrap();
+        (issued.secret.reveal().to_owned(), issued.key.id.to_string())
+    }
+
+    pub(crate) async fn send(&self, key: &str, route: &str, body: impl Into<Bytes>) -> Answer {
+        let (method, path) = route.split_once(' ').unwrap();
+        let mut request = Request::new(Full::new(body.into()));
+        *request.method_mut() = method.parse().unwrap();
+        *request.uri_mut() = path.parse().unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        request.extensions_mut().insert(Peer("203.0.113.9".parse().unwrap()));
+        let inner = service_fn(async |_: Request<Full<Bytes>>| {
+            Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
+        });
+        let service = TollgateService::new(inner, self.manager.gate().clone());
+        let (head, body) = service.oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        Answer { status: head.status.as_u16(), headers: head.headers, text, json }
+    }
+}
