@@ -93,6 +93,8 @@ pub use account::{
     Account, AccountStatus, Allowance, CalendarUnit, Cap, Caps, Counts, Grant, GrantPeriod, Lifetime,
     OwnQuota, Plan, QuotaGroup, QuotaPolicy, Quotas, Subscription,
 };
+#[cfg(feature = "keygen")]
+pub use adapter::KeyService;
 pub use adapter::{Peer, ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
 pub use clock::{Clock, ManualClock, Now, SystemClock, Timestamp};
 #[cfg(feature = "config")]

@@ -208,3 +208,35 @@ async fn a_list_goes_page_by_page() {
         assert_eq!(stage.send(&key, &format!("GET {KEYS}?limit={limit}"), "").await.status, 400, "{limit}");
     }
 }
+
+#[tokio::test]
+async fn a_router_mounts_the_same_service_behind_the_gate() {
+    use axum::Router;
+    use http::Request;
+    use http_body_util::{BodyExt, Empty};
+    use tollgate::{KeyService, TollgateLayer};
+    use tower::ServiceExt;
+
+    let stage = Stage::new();
+    let (key, _) = stage.key("ada").await;
+    let gate = stage.manager.gate().clone();
+    let service = KeyService::new(gate.clone(), "/my/keys").unwrap();
+    let routes = Router::new()
+        .route_service("/my/keys", service.clone())
+        .route_service("/my/keys/{*rest}", service.clone());
+    let request = |path: &str| {
+        let request = Request::get(path).header("authorization", format!("Bearer {key}"));
+        request.body(Empty::<bytes::Bytes>::new()).unwrap()
+    };
+    let app = TollgateLayer::new(gate).around(routes);
+    for (path, status) in
+        [("/my/keys", 200), ("/my/keys/me", 200), ("/my/keys/a/b/c", 404), ("/my/other", 404)]
+    {
+        let answer = app.clone().oneshot(request(path).map(axum::body::Body::new)).await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+    }
+    // Without a gate in front nobody is known to have asked.
+    let nobody = service.oneshot(request("/my/keys")).await.unwrap();
+    assert_eq!(nobody.status().as_u16(), 401);
+    assert!(!nobody.into_body().collect().await.unwrap().to_bytes().is_empty());
+}

@@ -14,8 +14,8 @@ usage: keys --config FILE --store URL [--as NAME] [--json] COMMAND
   keys pause ID | resume ID | revoke ID | erase ID
   keys rotate ID [--overlap 24h]
   keys import --account ID --name NAME --sha256 HEX [--start TEXT] [--environment ENV] [--expires MOMENT] [--scopes A,B]
-  accounts create ID --plan PLAN
-  accounts show ID
+  accounts create ID --plan PLAN | plan ID --plan PLAN | sign ID --agreement NAME
+  accounts show ID | suspend ID | resume ID | subscribe ID | unsubscribe ID | delete ID
 
 stores: memory:FILE (a JSON file; it holds hashes, never secrets)";
 

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::{
-    Account, AccountAdmin, Actor, Config, ForeignKey, KeyAdmin, KeyChange, KeyHash, KeyId, KeyManager,
+    Account, AccountId, AccountManager, Actor, Config, ForeignKey, KeyChange, KeyHash, KeyId, KeyManager,
     KeyRecord, KeyStatus, ListKeys, NewKey, PathPattern,
 };
 
 use crate::arguments::{Arguments, Usage, read};
 use crate::print::Answer;
-use crate::store::Store;
 use crate::{Fault, print, store};
 
 /// Runs a command: what is to be said of it is said when the change is kept.
@@ -21,10 +20,13 @@ pub(crate) async fn run(arguments: &mut Arguments) -> Result<Answer, Fault> {
     let actor = Actor::operator(&arguments.option("as").unwrap_or_else(|| "operator".into()));
     let store = store::open(&url)?;
     let gate = Config::read(&config)?.builder()?.store(Arc::clone(&store.keys)).build()?;
-    let manager = KeyManager::new(gate, Arc::clone(&store.keys)).by(actor);
+    let manager = KeyManager::new(gate.clone(), Arc::clone(&store.keys)).by(actor.clone());
     let answer = match noun.as_str() {
         "keys" => keys(&verb, arguments, &manager).await?,
-        "accounts" => accounts(&verb, arguments, &store, &manager).await?,
+        "accounts" => {
+            let manager = AccountManager::new(gate, Arc::clone(&store.keys)).by(actor);
+            accounts(&verb, arguments, &manager).await?
+        }
         other => return Err(Usage(format!("`{other}` is no command")).into()),
     };
     store.close().await?;
@@ -146,31 +148,22 @@ async fn import(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answe
     Ok(Answer::Key(manager.view(manager.get(id).await?)))
 }
 
-async fn accounts(
-    verb: &str,
-    arguments: &mut Arguments,
-    store: &Store,
-    manager: &KeyManager,
-) -> Result<Answer, Fault> {
-    let id = arguments.word("the account's id")?;
-    let account = match verb {
-        "create" => {
-            let plan = arguments.required("plan")?;
-            arguments.end()?;
-            if manager.gate().plan(&plan).is_none() {
-                return Err(format!("the plan `{plan}` is not configured").into());
-            }
-            let account = Account::new(id, plan);
-            if !store.keys.create_account(&account).await? {
-                return Err("there is an account of this id".into());
-            }
-            Arc::new(account)
-        }
-        "show" => {
-            arguments.end()?;
-            store.keys.account_of(&id.into()).await?.ok_or("there is no such account")?
-        }
+async fn accounts(verb: &str, arguments: &mut Arguments, manager: &AccountManager) -> Result<Answer, Fault> {
+    let id = AccountId::from(arguments.word("the account's id")?);
+    let (plan, agreement) = (arguments.option("plan"), arguments.option("agreement"));
+    arguments.end()?;
+    let needed =
+        |option: Option<String>, name: &str| option.ok_or_else(|| Usage(format!("`--{name}` is missing")));
+    Ok(Answer::Account(match verb {
+        "create" => manager.create(Account::new(id, needed(plan, "plan")?)).await?,
+        "show" => manager.get(&id).await?,
+        "plan" => manager.change_plan(&id, needed(plan, "plan")?.into()).await?,
+        "suspend" => manager.suspend(&id).await?,
+        "resume" => manager.resume(&id).await?,
+        "sign" => manager.sign(&id, needed(agreement, "agreement")?.into()).await?,
+        "subscribe" => manager.start_subscription(&id).await?,
+        "unsubscribe" => manager.end_subscription(&id).await?,
+        "delete" => manager.delete(&id).await?,
         other => return Err(Usage(format!("`accounts {other}` is no command")).into()),
-    };
-    Ok(Answer::Account(account))
+    }))
 }

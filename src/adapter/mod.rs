@@ -5,6 +5,8 @@ mod axum;
 mod dress;
 mod tower;
 
+#[cfg(feature = "keygen")]
+pub use tower::KeyService;
 pub use tower::{ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
 pub use view::Peer;
 

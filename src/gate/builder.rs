@@ -12,7 +12,7 @@ use crate::{
     KeyStore, Plan, QuotaPolicy, RateLimiter, Rule, SystemClock,
 };
 
-/// Puts a [`Gate`] together, and checks that its parts fit.
+/// Puts a [`Gate`](crate::Gate) together, and checks that its parts fit.
 ///
 /// All that a configuration file says can be said here. What is not said: keys of the environment `live`, hashed by
 /// SHA-256, no plans and no rules (every route needs a key and is free), the order of [`Check::ALL`], no trusted proxy,

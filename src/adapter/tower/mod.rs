@@ -3,11 +3,15 @@
 mod body;
 mod collect;
 mod future;
+#[cfg(feature = "keygen")]
+mod keys;
 mod layer;
 mod managed;
 mod service;
 
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
+#[cfg(feature = "keygen")]
+pub use keys::KeyService;
 pub use layer::TollgateLayer;
 pub use service::TollgateService;

@@ -1,0 +1,121 @@
+//! Key management as a service of its own.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, poll_fn, ready};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::Body;
+use tower::Service;
+
+use crate::adapter::tower::collect::Collecting;
+use crate::adapter::tower::managed::Managed;
+use crate::gate::Mounted;
+use crate::manage::Endpoints;
+use crate::respond::Occasion;
+use crate::{ConfigError, Denial, DenialKind, Gate, Principal, RequestView};
+
+/// Key management as a service that a router mounts behind the gate, where the gate does not mount it itself.
+///
+/// The caller is the [`Principal`] that the gate has put among the request's extensions; a request without one is refused.
+/// The rules for its routes are the configuration's: they should cost nothing, let every scope in, and be closed to plans
+/// that manage no keys.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{Gate, KeyFormat, KeyService, KeySource, Length};
+///
+/// let gate = Gate::builder()
+///     .source(KeySource::header("X-API-Key")?)
+///     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+///     .build()?;
+/// let service = KeyService::new(gate, "/account/api-keys")?;
+/// let app: axum::Router = axum::Router::new()
+///     .route_service("/account/api-keys", service.clone())
+///     .route_service("/account/api-keys/{*rest}", service);
+/// # let _ = app;
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct KeyService {
+    gate: Gate,
+    endpoints: Arc<dyn Mounted>,
+}
+
+impl KeyService {
+    /// Manages the keys of a gate under this path, as requests for it have it.
+    ///
+    /// # Errors
+    ///
+    /// A path that does not begin with `/` or ends with it; a gate that has no
+    /// [`authority`](crate::GateBuilder::authority).
+    pub fn new(gate: Gate, path: &str) -> Result<Self, ConfigError> {
+        if !path.starts_with('/') || path.ends_with('/') {
+            let expected = "write it as in `/account/api-keys`";
+            return Err(
+                ConfigError::new(path, "keys are managed under a plain path", expected).in_member("path")
+            );
+        }
+        if gate.0.authority.is_none() {
+            let problem = "the gate has no back end that keys could be written to";
+            return Err(ConfigError::new("", problem, "hand one to the builder").in_member("authority"));
+        }
+        Ok(Self { gate, endpoints: Arc::new(Endpoints::under(path)) })
+    }
+
+    /// The refusal of a request that is not for keys, or that nobody is known to have made.
+    fn refuse<B>(&self, request: &Request<B>, kind: DenialKind) -> Response<Bytes> {
+        let (core, denial) = (&self.gate.0, Denial::of(kind));
+        core.observe(&denial);
+        let id = core.request_ids.of(&RequestView::of(request));
+        let occasion = Occasion::new(request.uri().path(), &id, core.request_ids.header(), &*core.clock);
+        core.responder.respond(&denial, &occasion)
+    }
+}
+
+impl<B> Service<Request<B>> for KeyService
+where
+    B: Body<Data: Send> + Send + 'static,
+{
+    /// The body is JSON, or empty.
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let head_only = request.method() == Method::HEAD;
+        let refusal = |kind| text(self.refuse(&request, kind), head_only);
+        let Some(principal) = request.extensions().get::<Principal>().cloned() else {
+            return Box::pin(ready(Ok(refusal(DenialKind::Missing))));
+        };
+        if !self.endpoints.takes(request.uri().path()) {
+            return Box::pin(ready(Ok(refusal(DenialKind::NotFound))));
+        }
+        let (managed, body) = Managed::part(&self.gate.0, Arc::clone(&self.endpoints), request, principal);
+        Box::pin(async move {
+            let mut body = pin!(Collecting::new(body));
+            let read = poll_fn(|cx| body.as_mut().poll(cx)).await;
+            Ok(text(managed.answer(read).await, head_only))
+        })
+    }
+}
+
+/// What the endpoints write is JSON, and so text.
+fn text(response: Response<Bytes>, head_only: bool) -> Response<String> {
+    response.map(|body| if head_only { String::new() } else { String::from_utf8_lossy(&body).into_owned() })
+}
+
+impl fmt::Debug for KeyService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyService").field("endpoints", &self.endpoints).finish_non_exhaustive()
+    }
+}
