@@ -19,7 +19,7 @@ pub(crate) async fn run(arguments: &mut Arguments) -> Result<Answer, Fault> {
     let (config, url) = (arguments.required("config")?, arguments.required("store")?);
     let actor = Actor::operator(&arguments.option("as").unwrap_or_else(|| "operator".into()));
     let store = store::open(&url)?;
-    let gate = Config::read(&config)?.builder()?.store(Arc::clone(&store.keys)).build()?;
+    let gate = Config::read(&config)?.builder()?.managed_store(Arc::clone(&store.keys)).build()?;
     let manager = KeyManager::new(gate.clone(), Arc::clone(&store.keys)).by(actor.clone());
     let answer = match noun.as_str() {
         "keys" => keys(&verb, arguments, &manager).await?,

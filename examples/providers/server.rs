@@ -68,7 +68,8 @@ fn gate(config: &mut Config, data: &Data) -> Result<Gate, Fault> {
     for record in config.demo_keys()? {
         store.put_key(record);
     }
-    let gate = config.builder()?.managed_store(Arc::clone(&store)).ledger(Arc::clone(&ledger)).build()?;
+    let gate =
+        config.builder()?.managed_store(Arc::clone(&store)).credit_authority(Arc::clone(&ledger)).build()?;
     data.seed(&gate, &store, &ledger)?;
     Ok(gate)
 }

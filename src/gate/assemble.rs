@@ -106,7 +106,10 @@ impl GateBuilder {
             return Err(ConfigError::new(path, problem, expected).in_member("management.path"));
         }
         if self.authority.is_none() {
-            return Err(missing("authority"));
+            let problem =
+                "keys are to be managed, and the gate has no back end that they could be written to";
+            let expected = "hand one to the builder by `managed_store`, or by `authority` behind `store`";
+            return Err(ConfigError::new(path, problem, expected).in_member("management.path"));
         }
         Ok(Some(Arc::new(crate::manage::Endpoints::under(path))))
     }
