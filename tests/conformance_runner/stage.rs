@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tollgate::{
-    Config, Gate, KeyHash, KeyRecord, KeyStatus, KeyStore, ManualClock, MemoryLedger, MemoryStore, Peer,
+    Config, Gate, KeyHash, KeyManager, KeyRecord, KeyStore, ManualClock, MemoryLedger, MemoryStore, Peer,
     StoreFuture, TollgateService,
 };
 use tower::ServiceExt;
@@ -101,7 +101,7 @@ impl Stage {
     async fn revoke(&self, secret: &str) -> Result<(), Fault> {
         let hash = self.gate.hasher().hash(secret.as_bytes());
         let record = self.store.find(&hash).await?.ok_or("no such key to revoke")?;
-        self.store.set_status(record.id, KeyStatus::Revoked);
+        KeyManager::new(self.gate.clone(), Arc::clone(&self.store)).revoke(record.id).await?;
         Ok(())
     }
 
