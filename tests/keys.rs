@@ -191,3 +191,12 @@ fn case_35_a_start_is_never_more_than_the_key_and_never_panics() {
     }
     assert!(KeyFormat::new("mtk_", Length::exactly(44)).unwrap().with_start(27).is_err());
 }
+
+#[test]
+fn the_start_of_a_short_key_gives_away_half_of_it_at_the_most() {
+    for (body, shown) in [(1, 0), (5, 2), (8, 4), (32, 4)] {
+        let format = KeyFormat::new("acme_", Length::exactly(body)).unwrap();
+        let key = format!("acme_{}", "x".repeat(body));
+        assert_eq!(format.start_of(&key).len(), "acme_".len() + shown, "{body}");
+    }
+}

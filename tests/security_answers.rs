@@ -231,8 +231,10 @@ async fn case_182_answers_to_a_query_key_are_private_and_pass_no_address_on() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
-    let rows: [(Fields, &str); 5] = [
+    let rows: [(Fields, &str); 7] = [
         (&[], "private"),
+        (&[("cache-control", "no-cache")], "no-cache|private"),
+        (&[("cache-control", "max-age=9, s-maxage=60")], "private"),
         (&[("cache-control", "public, max-age=60")], "private"),
         (&[("cache-control", "no-store")], "no-store"),
         (&[("cache-control", "private, max-age=9")], "private, max-age=9"),

@@ -77,11 +77,15 @@ pub(super) fn keep_private(headers: &mut HeaderMap, admission: &Admission, core:
 /// The answer to a key in the query: RFC 6750, section 2.3, asks for `private`, also where the handler allows caches
 /// more; and the address with the key in it is not passed on.
 fn in_query(headers: &mut HeaderMap) {
-    let shared = |value: &HeaderValue| {
-        !value.to_str().is_ok_and(|text| text.contains("private") || text.contains("no-store"))
+    let says = |word: &str| {
+        let mut values = headers.get_all(CACHE_CONTROL).iter();
+        values.any(|value| value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains(word)))
     };
-    if headers.get_all(CACHE_CONTROL).iter().all(shared) {
+    if says("public") || says("s-maxage") {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    } else if !says("private") && !says("no-store") {
+        // What the handler asks for beside it, such as `no-cache`, stands.
+        headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
     headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
 }

@@ -78,7 +78,7 @@ impl KeyFormat {
                 format!("write at least 1, least before most, and {LONGEST} with the prefix at the most");
             return Err(ConfigError::new(value, problem, expected).in_member("body"));
         }
-        let start = prefix.len() + 4;
+        let start = prefix.len() + (body.least / 2).min(4);
         let (alphabet, environment) = (Alphabet::base62(), Environment::live());
         Ok(Self { prefix, body, alphabet, checksum: false, start, environment })
     }

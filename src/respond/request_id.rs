@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, str};
 
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
@@ -12,6 +13,10 @@ use crate::{ConfigError, RequestView};
 
 /// The longest id that is taken from a client.
 const LONGEST: usize = 64;
+
+/// The headers that a refusal bears beside the id.
+const TAKEN: [HeaderName; 7] =
+    [ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE];
 
 /// Characters behind the prefix of a new id: 130 bits' worth of base 32.
 const LETTERS: usize = 26;
@@ -85,12 +90,14 @@ impl RequestIds {
     ///
     /// # Errors
     ///
-    /// A name that no header can have.
+    /// A name that no header can have, or that a refusal needs for something else.
     pub fn with_header(mut self, header: &str) -> Result<Self, ConfigError> {
-        self.header = header.parse().map_err(|_| {
-            let expected = "write one as in `X-Request-ID`";
-            ConfigError::new(header, "no header has this name", expected).in_member("header")
-        })?;
+        let expected = "write one as in `X-Request-ID`";
+        let refuse = |problem| ConfigError::new(header, problem, expected).in_member("header");
+        self.header = header.parse().map_err(|_| refuse("no header has this name"))?;
+        if TAKEN.contains(&self.header) {
+            return Err(refuse("this header says something else in a refusal"));
+        }
         Ok(self)
     }
 

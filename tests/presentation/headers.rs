@@ -129,3 +129,11 @@ async fn new_ids_are_unlike_each_other() {
         assert!(seen.insert(answer.header("x-request-id").unwrap().to_owned()));
     }
 }
+
+#[test]
+fn a_request_is_not_named_in_a_header_that_a_refusal_needs() {
+    for header in ["Cache-Control", "www-authenticate", "Retry-After", "Content-Type", "no header"] {
+        assert!(RequestIds::default().with_header(header).is_err(), "{header}");
+    }
+    assert!(RequestIds::default().with_header("X-Trace").is_ok());
+}
