@@ -37,7 +37,11 @@ impl History {
         match self.ring.get_mut(self.place) {
             Some(oldest) => *oldest = written,
             None if self.most == 0 => return,
-            None => self.ring.push(written),
+            None => {
+                // Room for all at once: later writes are on the path of a request.
+                self.ring.reserve_exact(self.most - self.ring.len());
+                self.ring.push(written);
+            }
         }
         self.place += 1;
     }
