@@ -25,7 +25,9 @@ pub fn parse_network(text: &str) -> Result<IpNet, ConfigError> {
         let expected = "write one as in `192.0.2.0/24` or `2001:db8::/32`";
         return Err(ConfigError::new(text, "this is no network", expected));
     };
-    refusal(network).map_or(Ok(network), Err)
+    // The value is told as it was written, not as it reads.
+    refusal(network)
+        .map_or(Ok(network), |error| Err(ConfigError::new(text, error.problem(), error.expected())))
 }
 
 /// Why a network cannot be meant as it stands.
