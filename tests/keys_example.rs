@@ -112,7 +112,7 @@ fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
         (&["keys", "issue", "--account", "ada", "--name", "x"], 1, "the plan allows 1 active keys"),
         (&["keys", "issue", "--account", "eve", "--name", "x"], 1, "no such account"),
         (&["keys", "rotate", missing], 1, "no such key"),
-        (&["accounts", "create", "ada", "--plan", "free"], 1, "an account of this id"),
+        (&["accounts", "create", "ada", "--plan", "free"], 1, "such an account already"),
         (&["accounts", "create", "bob", "--plan", "gold"], 1, "not configured"),
     ];
     for (arguments, code, problem) in table {
