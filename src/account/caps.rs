@@ -69,19 +69,24 @@ impl Caps {
     /// What in this query breaks a cap. The query names are compared as they read percent-decoded once.
     pub(crate) fn breach(&self, query: Option<&str>) -> Option<Breach> {
         let query = query?;
-        // One walk finds the capped names, which are few; only then is their number looked at.
-        let capped =
-            |(sent, _): (&str, Option<&str>)| self.0.iter().find(|(name, _)| query::names(sent, name));
-        query::pairs(query).filter_map(capped).find_map(|(parameter, cap)| {
+        // One walk tells whether a capped name is there at all; mostly none is.
+        let capped = |sent| self.0.iter().any(|(parameter, _)| query::names(sent, parameter));
+        if !query::pairs(query).any(|(sent, _)| capped(sent)) {
+            return None;
+        }
+        // Which breach is told is the configuration's order, not the query's.
+        self.0.iter().find_map(|(parameter, cap)| {
             let problem = match cap {
-                Cap::Forbidden => BreachKind::Forbidden,
+                Cap::Forbidden => query::pairs(query)
+                    .any(|(sent, _)| query::names(sent, parameter))
+                    .then_some(BreachKind::Forbidden),
                 Cap::AtMost(most) => match number(query, parameter) {
-                    Err(problem) => problem,
-                    Ok(Some(asked)) if asked > *most => BreachKind::Above(*most),
-                    Ok(_) => return None,
+                    Err(problem) => Some(problem),
+                    Ok(Some(asked)) if asked > *most => Some(BreachKind::Above(*most)),
+                    Ok(_) => None,
                 },
             };
-            Some(Breach { parameter: Arc::clone(parameter), problem })
+            problem.map(|problem| Breach { parameter: Arc::clone(parameter), problem })
         })
     }
 }
