@@ -100,10 +100,11 @@ impl Index {
         if self.keys.contains_key(&record.id) || hashes(record).any(|hash| records.contains_key(&hash)) {
             return Inserted::Taken;
         }
-        let held = keys.iter().filter_map(|id| self.keys.get(id));
-        let active = held.filter(|held| held.counts_as_active(insert.now)).count();
+        let active =
+            |held: &&KeyId| self.keys.get(held).is_some_and(|held| held.counts_as_active(insert.now));
         match insert.max_active {
-            Some(most) if active >= most as usize => Inserted::Full,
+            // Only a cap has the account's keys counted.
+            Some(most) if keys.iter().filter(active).count() >= most as usize => Inserted::Full,
             _ => Inserted::Done,
         }
     }
