@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::manage::bounds::Bounds;
-use crate::manage::{Action, KeyManager, ManageError, limits};
+use crate::manage::{Action, KeyManager, ManageError, desk, limits};
 use crate::{
     Account, AccountId, AccountStatus, Caps, Environment, InsertKey, Inserted, IssuedKey, KeyFormat, KeyId,
     KeyRecord, OwnQuota, PathPattern, Scope, Timestamp,
@@ -125,12 +125,7 @@ impl KeyManager {
 
     /// The plan that an account is on.
     pub(super) fn plan_of(&self, account: &Account) -> Result<&crate::Plan, ManageError> {
-        self.gate.plan(account.plan.as_str()).ok_or_else(|| {
-            ManageError::Misconfigured(format!(
-                "the account names the plan `{}`, which is not configured",
-                account.plan
-            ))
-        })
+        desk::plan_of(&self.gate, account)
     }
 
     fn format_for(&self, new: &NewKey, bounds: &Bounds) -> Result<&KeyFormat, ManageError> {
