@@ -1,6 +1,9 @@
 //! Where keys are found.
 
 mod admin;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[allow(dead_code, reason = "each store uses a part of it")]
+mod encoding;
 mod forward;
 #[cfg(feature = "memory")]
 mod memory;

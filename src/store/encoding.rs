@@ -1,0 +1,355 @@
+//! Records as text, for stores and caches that keep them outside this process.
+//!
+//! The text is this crate's own, JSON with a version in front. Whatever does not read back as written is an error: what
+//! lies in a database or a cache was perhaps written by an older version, or by somebody else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::key::Retiring;
+use crate::{
+    Account, AccountStatus, Cap, Caps, Counts, KeyHash, KeyId, KeyRecord, KeyStatus, OwnQuota, QuotaPolicy,
+    StoreError, Subscription, Timestamp,
+};
+
+/// The version that is written, and the only one that is read.
+const VERSION: u8 = 1;
+
+type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyText {
+    v: u8,
+    id: String,
+    hash: String,
+    retiring: Option<(String, i64)>,
+    version: u64,
+    start: String,
+    name: String,
+    account: String,
+    status: StatusText,
+    environment: String,
+    created_at: Option<i64>,
+    expires_at: Option<i64>,
+    revoked_at: Option<i64>,
+    last_used_at: Option<i64>,
+    scopes: Option<Vec<String>>,
+    paths: Option<Vec<String>>,
+    allowlist: Option<Vec<String>>,
+    quotas: Option<Vec<QuotaText>>,
+    caps: Option<Vec<(String, Option<u64>)>>,
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountText {
+    v: u8,
+    id: String,
+    plan: String,
+    status: StatusText,
+    /// `true` while it is paid for; absent where nobody asks.
+    subscribed: Option<bool>,
+    version: u64,
+    agreements: Vec<String>,
+    quotas: Option<Vec<QuotaText>>,
+    caps: Option<Vec<(String, Option<u64>)>>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum StatusText {
+    Active,
+    Paused,
+    Revoked,
+    Suspended,
+    Deleted,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum QuotaText {
+    Named(String),
+    Policy { name: String, quota: u32, nanos: u64, counts: CountsText },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CountsText {
+    Key,
+    Account,
+    Pool(String),
+}
+
+/// A key as text; of its account the id alone.
+pub(crate) fn encode_key(record: &KeyRecord) -> String {
+    let at = |moment: Option<Timestamp>| moment.map(Timestamp::as_millis);
+    let texts = |list: &mut dyn Iterator<Item = String>| list.collect::<Vec<_>>();
+    text_of(&KeyText {
+        v: VERSION,
+        id: record.id.to_string(),
+        hash: hex(record.hash.as_bytes()),
+        retiring: record.retiring.map(|old| (hex(old.hash.as_bytes()), old.until.as_millis())),
+        version: record.version,
+        start: record.start.clone(),
+        name: record.name.clone(),
+        account: record.account.id.to_string(),
+        status: match record.status {
+            KeyStatus::Active => StatusText::Active,
+            KeyStatus::Paused => StatusText::Paused,
+            KeyStatus::Revoked => StatusText::Revoked,
+        },
+        environment: record.environment.to_string(),
+        created_at: at(record.created_at),
+        expires_at: at(record.expires_at),
+        revoked_at: at(record.revoked_at),
+        last_used_at: at(record.last_used_at),
+        scopes: record.scopes.as_ref().map(|list| texts(&mut list.iter().map(ToString::to_string))),
+        paths: record.paths.as_ref().map(|list| texts(&mut list.iter().map(|path| path.as_str().to_owned()))),
+        allowlist: record.allowlist.as_ref().map(|list| texts(&mut list.iter().map(ToString::to_string))),
+        quotas: record.quotas.as_deref().map(quota_texts),
+        caps: record.caps.as_ref().map(cap_texts),
+        metadata: record.metadata.clone(),
+    })
+}
+
+/// The key that a text tells of, which is held by `account`.
+pub(crate) fn decode_key(text: &str, account: Arc<Account>) -> Result<KeyRecord, StoreError> {
+    read_key(text, account).map_err(StoreError::corrupt)
+}
+
+/// An account as text.
+pub(crate) fn encode_account(account: &Account) -> String {
+    text_of(&AccountText {
+        v: VERSION,
+        id: account.id.to_string(),
+        plan: account.plan.to_string(),
+        status: match account.status {
+            AccountStatus::Active => StatusText::Active,
+            AccountStatus::Suspended => StatusText::Suspended,
+            AccountStatus::Deleted => StatusText::Deleted,
+        },
+        subscribed: account.subscription.map(|subscription| subscription == Subscription::Active),
+        version: account.version,
+        agreements: account.agreements.iter().map(ToString::to_string).collect(),
+        quotas: account.quotas.as_deref().map(quota_texts),
+        caps: account.caps.as_ref().map(cap_texts),
+    })
+}
+
+/// The account that a text tells of.
+pub(crate) fn decode_account(text: &str) -> Result<Account, StoreError> {
+    read_account(text).map_err(StoreError::corrupt)
+}
+
+/// The id of the account that a key's text names.
+pub(crate) fn account_of(text: &str) -> Result<String, StoreError> {
+    serde_json::from_str(text).map(|key: KeyText| key.account).map_err(StoreError::corrupt)
+}
+
+fn read_key(text: &str, account: Arc<Account>) -> Fallible<KeyRecord> {
+    let key: KeyText = serde_json::from_str(text)?;
+    if key.v != VERSION || key.account != account.id.as_str() {
+        return Err("the key's text is of another version or account".into());
+    }
+    let at = |moment: Option<i64>| moment.map(Timestamp::from_millis);
+    let mut record = KeyRecord::new(key.id.parse::<KeyId>()?, hash_of(&key.hash)?, account);
+    if let Some((hash, until)) = key.retiring {
+        record.retiring = Some(Retiring { hash: hash_of(&hash)?, until: Timestamp::from_millis(until) });
+    }
+    record.version = key.version;
+    record.start = key.start;
+    record.name = key.name;
+    record.status = match key.status {
+        StatusText::Active => KeyStatus::Active,
+        StatusText::Paused => KeyStatus::Paused,
+        StatusText::Revoked => KeyStatus::Revoked,
+        StatusText::Suspended | StatusText::Deleted => return Err("a key has no such status".into()),
+    };
+    record.environment = key.environment.into();
+    record.created_at = at(key.created_at);
+    record.expires_at = at(key.expires_at);
+    record.revoked_at = at(key.revoked_at);
+    record.last_used_at = at(key.last_used_at);
+    record.scopes = key.scopes.map(|list| list.into_iter().map(Into::into).collect());
+    record.paths = key.paths.map(|list| list.iter().map(|path| path.parse()).collect()).transpose()?;
+    record.allowlist = key.allowlist.map(|list| list.iter().map(|net| net.parse()).collect()).transpose()?;
+    record.quotas = key.quotas.map(quotas_of).transpose()?;
+    record.caps = key.caps.map(caps_of);
+    record.metadata = key.metadata;
+    Ok(record)
+}
+
+fn read_account(text: &str) -> Fallible<Account> {
+    let told: AccountText = serde_json::from_str(text)?;
+    if told.v != VERSION {
+        return Err("the account's text is of another version".into());
+    }
+    let mut account = Account::new(told.id, told.plan);
+    account.status = match told.status {
+        StatusText::Active => AccountStatus::Active,
+        StatusText::Suspended => AccountStatus::Suspended,
+        StatusText::Deleted => AccountStatus::Deleted,
+        StatusText::Paused | StatusText::Revoked => return Err("an account has no such status".into()),
+    };
+    account.subscription =
+        told.subscribed.map(|active| if active { Subscription::Active } else { Subscription::Lapsed });
+    account.version = told.version;
+    account.agreements = told.agreements.into_iter().map(Into::into).collect();
+    account.quotas = told.quotas.map(quotas_of).transpose()?;
+    account.caps = told.caps.map(caps_of);
+    Ok(account)
+}
+
+fn quota_texts(quotas: &[OwnQuota]) -> Vec<QuotaText> {
+    let text = |quota: &OwnQuota| match quota {
+        OwnQuota::Named(name) => QuotaText::Named(name.clone()),
+        OwnQuota::Policy(policy) => QuotaText::Policy {
+            name: policy.name().to_owned(),
+            quota: policy.quota(),
+            // A window lasts at most 366 days, which is far below the end of 64 bits.
+            nanos: u64::try_from(policy.window().as_nanos()).unwrap_or(u64::MAX),
+            counts: match policy.counts() {
+                Counts::Key => CountsText::Key,
+                Counts::Account => CountsText::Account,
+                Counts::Pool(name) => CountsText::Pool(name.to_string()),
+            },
+        },
+    };
+    quotas.iter().map(text).collect()
+}
+
+fn quotas_of(texts: Vec<QuotaText>) -> Fallible<Vec<OwnQuota>> {
+    let quota = |text| match text {
+        QuotaText::Named(name) => Ok(OwnQuota::Named(name)),
+        QuotaText::Policy { name, quota, nanos, counts } => {
+            let counts = match counts {
+                CountsText::Key => Counts::Key,
+                CountsText::Account => Counts::Account,
+                CountsText::Pool(name) => Counts::Pool(name.into()),
+            };
+            let policy = QuotaPolicy::new(quota, Duration::from_nanos(nanos))?.with_name(&name)?;
+            Ok(OwnQuota::Policy(policy.counting(counts)))
+        }
+    };
+    texts.into_iter().map(quota).collect()
+}
+
+fn cap_texts(caps: &Caps) -> Vec<(String, Option<u64>)> {
+    let most = |cap| match cap {
+        Cap::AtMost(most) => Some(most),
+        Cap::Forbidden => None,
+    };
+    caps.iter().map(|(parameter, cap)| (parameter.to_owned(), most(cap))).collect()
+}
+
+fn caps_of(texts: Vec<(String, Option<u64>)>) -> Caps {
+    texts.into_iter().map(|(parameter, most)| (parameter, most.map_or(Cap::Forbidden, Cap::AtMost))).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        text
+    })
+}
+
+fn hash_of(text: &str) -> Fallible<KeyHash> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return Err("a hash is 64 hexadecimal digits".into());
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair)?, 16)?;
+    }
+    Ok(KeyHash::from_bytes(bytes))
+}
+
+fn text_of(value: &impl Serialize) -> String {
+    // Strings, numbers and lists: there is nothing in them that JSON could refuse.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn full() -> KeyRecord {
+        let mut account = Account::new("acme \"ü\"", "pro");
+        account.status = AccountStatus::Suspended;
+        account.subscription = Some(Subscription::Lapsed);
+        account.version = 7;
+        account.agreements = [crate::Agreement::from("terms"), crate::Agreement::from("data")].into();
+        account.quotas = Some(vec![
+            "60 per minute".parse().unwrap(),
+            OwnQuota::Named("burst".to_owned()),
+            OwnQuota::Policy(QuotaPolicy::new(5, Duration::from_secs(10)).unwrap().counting(Counts::Account)),
+        ]);
+        account.caps = Some([("limit".to_owned(), Cap::AtMost(u64::MAX))].into());
+        let mut key = KeyRecord::new(KeyId::generate(), KeyHash::from_bytes([0xa7; 32]), Arc::new(account));
+        key.retiring =
+            Some(Retiring { hash: KeyHash::from_bytes([1; 32]), until: Timestamp::from_millis(-5) });
+        key.version = 3;
+        key.start = "acme_12".to_owned();
+        key.name = "näme\n".to_owned();
+        key.status = KeyStatus::Revoked;
+        key.environment = "test".into();
+        key.created_at = Some(Timestamp::from_millis(1));
+        key.expires_at = Some(Timestamp::from_millis(i64::MAX));
+        key.revoked_at = Some(Timestamp::from_millis(3));
+        key.last_used_at = Some(Timestamp::from_millis(4));
+        key.scopes = Some(vec!["read".into()]);
+        key.paths = Some(vec!["/v1/*".parse().unwrap()]);
+        key.allowlist = Some(vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+        let pool = QuotaPolicy::new(u32::MAX, Duration::from_hours(366 * 24)).unwrap();
+        key.quotas =
+            Some(vec![OwnQuota::Policy(pool.with_name("p").unwrap().counting(Counts::Pool("x".into())))]);
+        key.caps = Some([("cursor".to_owned(), Cap::Forbidden)].into());
+        key.metadata = [("a".to_owned(), "b".to_owned())].into();
+        key
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let bare = KeyRecord::new(
+            KeyId::generate(),
+            KeyHash::from_bytes([0; 32]),
+            Arc::new(Account::new("a", "free")),
+        );
+        for key in [full(), bare] {
+            let account = decode_account(&encode_account(&key.account)).unwrap();
+            assert_eq!(account, *key.account);
+            assert_eq!(account_of(&encode_key(&key)).unwrap(), key.account.id.as_str());
+            assert_eq!(decode_key(&encode_key(&key), Arc::new(account)).unwrap(), key);
+        }
+    }
+
+    #[test]
+    fn what_was_not_written_here_is_an_error() {
+        let key = full();
+        let (text, other) = (encode_key(&key), Arc::new(Account::new("other", "pro")));
+        assert!(decode_key(&text, other).unwrap_err().is_corrupt());
+        let spoilt = [
+            text.replace("\"v\":1", "\"v\":2"),
+            text.replace("revoked\"", "suspended\""),
+            text.replace("10.0.0.0/8", "10.0.0.0/99"),
+            text.replace("a7a7", "zz+7"),
+            text.replace("\"quota\":4294967295", "\"quota\":0"),
+            text.replace("{\"v\"", "{\"more\":1,\"v\""),
+            text[..text.len() - 1].to_owned(),
+            String::new(),
+            "null".to_owned(),
+        ];
+        for text in spoilt {
+            assert!(decode_key(&text, Arc::clone(&key.account)).unwrap_err().is_corrupt(), "{text}");
+            assert!(decode_account(&text).is_err(), "{text}");
+        }
+    }
+}
