@@ -240,3 +240,33 @@ async fn a_router_mounts_the_same_service_behind_the_gate() {
     assert_eq!(nobody.status().as_u16(), 401);
     assert!(!nobody.into_body().collect().await.unwrap().to_bytes().is_empty());
 }
+
+/// A machine that has no randomness to give, or only so many times.
+#[derive(Debug)]
+struct RunsDry(std::sync::atomic::AtomicUsize);
+
+impl tollgate::Randomness for RunsDry {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), tollgate::RandomnessError> {
+        use std::sync::atomic::Ordering::Relaxed;
+
+        let left = self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        left.map_err(|_| tollgate::RandomnessError::new("the source is dry"))?;
+        tollgate::OsRandomness.fill(bytes)
+    }
+}
+
+#[tokio::test]
+async fn case_169_without_randomness_there_is_no_key_and_the_answer_is_503() {
+    // One key is made while there is some.
+    let stage = Stage::with(|builder| builder.randomness(RunsDry(1.into())));
+    let (key, id) = stage.key("ada").await;
+    for route in [format!("POST {KEYS}"), format!("POST {KEYS}/{id}/rotate")] {
+        let body = if route.ends_with("rotate") { "" } else { r#"{"name": "x"}"# };
+        let answer = stage.send(&key, &route, body).await;
+        assert_eq!(answer.status, 503, "{route}: {}", answer.text);
+        assert!(!answer.text.contains("apiKey"), "{}", answer.text);
+    }
+    let list = stage.send(&key, &format!("GET {KEYS}"), "").await;
+    assert_eq!((list.status, list.json["data"].as_array().unwrap().len()), (200, 1));
+    assert!(list.json["data"][0]["id"] == id.as_str(), "{}", list.text);
+}

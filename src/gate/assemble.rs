@@ -77,6 +77,8 @@ impl GateBuilder {
             uses: Uses::every(self.uses),
             #[cfg(feature = "keygen")]
             expiry_feature: self.expiry_feature,
+            #[cfg(feature = "keygen")]
+            randomness: self.randomness,
             sources: self.sources,
         })))
     }

@@ -48,6 +48,8 @@ pub struct GateBuilder {
     pub(super) uses: Option<Duration>,
     #[cfg(feature = "keygen")]
     pub(super) expiry_feature: Option<String>,
+    #[cfg(feature = "keygen")]
+    pub(super) randomness: Arc<dyn crate::Randomness>,
     pub(super) management: Option<String>,
 }
 
@@ -90,6 +92,8 @@ impl GateBuilder {
             uses: None,
             #[cfg(feature = "keygen")]
             expiry_feature: None,
+            #[cfg(feature = "keygen")]
+            randomness: Arc::new(crate::OsRandomness),
             management: None,
         }
     }

@@ -10,6 +10,8 @@ mod client;
 mod decision;
 mod denial;
 mod hold;
+#[cfg(feature = "keygen")]
+mod keygen;
 mod mounted;
 mod order;
 mod terms;
@@ -99,6 +101,8 @@ pub(crate) struct Core {
     /// What a plan must include for an expiry of one's own to be asked for.
     #[cfg(feature = "keygen")]
     pub(crate) expiry_feature: Option<String>,
+    #[cfg(feature = "keygen")]
+    randomness: Arc<dyn crate::Randomness>,
     pub(crate) uses: Uses,
     /// Where a key that is found under an older hash is put under the newest.
     pub(crate) authority: Option<Arc<dyn KeyAdmin>>,

@@ -208,6 +208,19 @@ impl KeyFormat {
     /// ```
     #[cfg(feature = "keygen")]
     pub fn generate(&self) -> Result<crate::IssuedKey, crate::RandomnessError> {
+        self.generate_from(&crate::OsRandomness)
+    }
+
+    /// A new key from a source of randomness; see [`generate`](KeyFormat::generate).
+    ///
+    /// # Errors
+    ///
+    /// Randomness that cannot be had, or a format without room for 128 bits of it.
+    #[cfg(feature = "keygen")]
+    pub fn generate_from(
+        &self,
+        source: &dyn crate::Randomness,
+    ) -> Result<crate::IssuedKey, crate::RandomnessError> {
         use crate::key::issued::draw_letters;
 
         if !self.can_issue() {
@@ -217,7 +230,7 @@ impl KeyFormat {
         let mut key = zeroize::Zeroizing::new(Vec::with_capacity(self.prefix.len() + length));
         key.extend_from_slice(self.prefix.as_bytes());
         let random = if self.checksum { length - CHECKSUM } else { length };
-        draw_letters(self.alphabet.letters(), random, &mut key)?;
+        draw_letters(source, self.alphabet.letters(), random, &mut key)?;
         if self.checksum {
             let sum = checksum(&key);
             key.extend_from_slice(&sum);

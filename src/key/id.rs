@@ -32,10 +32,26 @@ impl KeyId {
         self.0.as_bytes()
     }
 
-    /// A new id (UUID version 7: later ids sort behind earlier ones).
+    /// A new id (UUID version 7, RFC 9562 section 5.7: later ids of a process sort behind earlier ones).
+    ///
+    /// It is unlike any other, and no secret.
     #[cfg(feature = "keygen")]
     pub fn generate() -> Self {
-        Self(Uuid::now_v7())
+        use std::sync::atomic::{AtomicU64, Ordering};
+
+        // Milliseconds, and how many ids there were within one: a counter that runs over borrows from the next.
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let millis = crate::Timestamp::from(std::time::SystemTime::now()).as_millis();
+        let now = u64::try_from(millis).unwrap_or_default() << 12;
+        let later = |last: u64| now.max(last + 1);
+        let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(later(last)));
+        let tick = later(last.unwrap_or_default());
+        let [.., high, low] = tick.to_be_bytes();
+        // The id needs no unforeseeable bits, and its making must not fail where the operating system has none to give.
+        let mut tail = [0; 10];
+        tail[..2].copy_from_slice(&[high & 0x0f, low]);
+        tail[2..].copy_from_slice(&crate::credit::random().to_be_bytes());
+        Self(uuid::Builder::from_unix_timestamp_millis(tick >> 12, &tail).into_uuid())
     }
 }
 

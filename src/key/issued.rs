@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::{Randomness, RandomnessError};
+
 /// A key as it is handed out, once, at its creation: its memory is wiped when it goes.
 ///
 /// `Debug` shows its start alone; there is no `Display`, no `Clone` and no `Serialize`.
@@ -46,27 +48,20 @@ impl fmt::Debug for IssuedKey {
     }
 }
 
-/// No key could be made: the operating system gave no randomness, or the format has no room for enough of it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("failed to make a key since {0}")]
-pub struct RandomnessError(String);
-
-impl RandomnessError {
-    pub(crate) fn too_little(bits: f64) -> Self {
-        Self(format!("its format has room for {bits:.0} bits of randomness, and 128 are needed"))
-    }
-}
-
 /// Appends `count` letters, each as likely as any other.
 ///
 /// A random byte at or above the largest multiple of the alphabet's size is rejected, not folded: folding would
 /// make the first letters likelier.
-pub(crate) fn draw_letters(letters: &[u8], count: usize, out: &mut Vec<u8>) -> Result<(), RandomnessError> {
+pub(crate) fn draw_letters(
+    source: &dyn Randomness,
+    letters: &[u8],
+    count: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), RandomnessError> {
     let fair = 256 - 256 % letters.len();
     let (mut pool, end) = (Zeroizing::new([0_u8; 64]), out.len() + count);
     while out.len() < end {
-        getrandom::fill(&mut *pool)
-            .map_err(|error| RandomnessError(format!("the operating system gave no randomness: {error}")))?;
+        source.fill(&mut *pool)?;
         let drawn = pool.iter().map(|&byte| usize::from(byte)).filter(|&byte| byte < fair);
         out.extend(drawn.map(|byte| letters[byte % letters.len()]).take(end - out.len()));
     }

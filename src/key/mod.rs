@@ -10,14 +10,18 @@ mod source;
 
 #[cfg(feature = "keygen")]
 mod issued;
+#[cfg(feature = "keygen")]
+mod randomness;
 
 pub use alphabet::Alphabet;
 pub use format::{KeyFormat, Length};
 pub use hash::{KeyHash, KeyHasher};
 pub use id::KeyId;
 #[cfg(feature = "keygen")]
-pub use issued::{IssuedKey, RandomnessError};
+pub use issued::IssuedKey;
 pub use presented::PresentedKey;
+#[cfg(feature = "keygen")]
+pub use randomness::{OsRandomness, Randomness, RandomnessError};
 pub use record::{KeyRecord, KeyStatus, PathPattern, Retiring};
 pub use source::KeySource;
 pub(crate) use source::{Finding, find_key};

@@ -121,7 +121,7 @@ impl KeyManager {
         let format = self.gate.formats().iter().find(fits);
         let format =
             format.ok_or_else(|| ManageError::Misconfigured("no format issues keys like this one".into()))?;
-        let secret = format.generate()?;
+        let secret = format.generate_from(self.gate.randomness())?;
         let hash = self.gate.hasher().hash(secret.reveal().as_bytes());
         let rotated = self.change(id, Action::Rotated, |record| {
             self.must_live(record)?;

@@ -97,7 +97,7 @@ impl KeyManager {
             return Err(ManageError::NotFound("account"));
         }
         let format = self.format_for(&new, &bounds)?;
-        let secret = format.generate()?;
+        let secret = format.generate_from(self.gate.randomness())?;
         let record = self.record(&new, account, format, &secret, &bounds)?;
         let insert = InsertKey::new(record.clone(), self.now()).with_max_active(cap);
         match self.store.insert(&insert).await? {

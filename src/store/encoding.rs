@@ -277,7 +277,7 @@ fn text_of(value: &impl Serialize) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod tests {
     use super::*;
 

@@ -8,7 +8,8 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tollgate::{
-    Account, Config, KeyManager, ManualClock, MemoryLedger, MemoryStore, NewKey, Peer, TollgateService,
+    Account, Config, GateBuilder, KeyManager, ManualClock, MemoryLedger, MemoryStore, NewKey, Peer,
+    TollgateService,
 };
 use tower::{ServiceExt, service_fn};
 
@@ -29,6 +30,10 @@ pub(crate) struct Answer {
 
 impl Stage {
     pub(crate) fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    pub(crate) fn with(change: impl FnOnce(GateBuilder) -> GateBuilder) -> Self {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers/quantconomy.toml");
         let config = Config::read(file).unwrap();
         let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
@@ -38,7 +43,8 @@ impl Stage {
             store.put_account(Account::new(account, plan));
         }
         let builder = config.builder().unwrap().managed_store(Arc::clone(&store));
-        let gate = builder.credit_authority(Arc::clone(&ledger)).clock(clock.clone()).build().unwrap();
+        let gate =
+            change(builder).credit_authority(Arc::clone(&ledger)).clock(clock.clone()).build().unwrap();
         Self { manager: KeyManager::new(gate, store), clock, ledger }
     }
 

@@ -1,0 +1,73 @@
+//! Where the randomness of new keys comes from.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+/// A source of randomness that nobody can foretell, for the secrets of new keys.
+///
+/// # Contract
+///
+/// All bytes are filled, or none is used: a source that cannot give them says so, and no key is made. It is asked when a
+/// key is issued or rotated, never when a request is judged.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{OsRandomness, Randomness, RandomnessError};
+///
+/// #[derive(Debug)]
+/// struct HardwareModule;
+///
+/// impl Randomness for HardwareModule {
+///     fn fill(&self, _: &mut [u8]) -> Result<(), RandomnessError> {
+///         Err(RandomnessError::new("the module is not plugged in"))
+///     }
+/// }
+///
+/// let mut bytes = [0; 16];
+/// assert!(HardwareModule.fill(&mut bytes).is_err());
+/// OsRandomness.fill(&mut bytes)?;
+/// # Ok::<(), RandomnessError>(())
+/// ```
+pub trait Randomness: Debug + Send + Sync + 'static {
+    /// Fills all the bytes.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no randomness to be had: the caller makes no key then.
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessError>;
+}
+
+impl<T: Randomness + ?Sized> Randomness for Arc<T> {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessError> {
+        (**self).fill(bytes)
+    }
+}
+
+/// The operating system's randomness: the default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsRandomness;
+
+impl Randomness for OsRandomness {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessError> {
+        getrandom::fill(bytes).map_err(|error| {
+            RandomnessError::new(format_args!("the operating system gave no randomness: {error}"))
+        })
+    }
+}
+
+/// No key could be made: there was no randomness, or the format has no room for enough of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("failed to make a key since {0}")]
+pub struct RandomnessError(String);
+
+impl RandomnessError {
+    /// Says why; "failed to make a key since …".
+    pub fn new(reason: impl fmt::Display) -> Self {
+        Self(reason.to_string())
+    }
+
+    pub(crate) fn too_little(bits: f64) -> Self {
+        Self::new(format_args!("its format has room for {bits:.0} bits of randomness, and 128 are needed"))
+    }
+}
