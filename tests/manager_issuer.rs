@@ -77,9 +77,8 @@ async fn an_issuer_that_ends_before_the_plans_default_shortens_it() -> Result<()
     let stage = Stage::set()?;
     let issuer = stage.issue("cyd").await?.key;
     stage.clock.advance(DAY);
-    let mut key = NewKey::new("cyd", "a key");
-    key.issuer = Some(Arc::clone(&issuer));
-    assert_eq!(stage.manager.issue(key).await?.key.expires_at, issuer.expires_at);
+    let manager = stage.manager.clone().by(Actor::key(issuer.id));
+    assert_eq!(manager.issue(NewKey::new("cyd", "a key")).await?.key.expires_at, issuer.expires_at);
     Ok(())
 }
 
@@ -139,12 +138,9 @@ async fn a_key_that_may_not_be_used_asks_for_nothing_even_if_it_is_still_cached(
             "erased" => stage.manager.erase(cached.id).await?,
             _ => drop(stage.store.change_account("ada", |ada| ada.status = AccountStatus::Suspended)),
         }
-        let (keys, mut key) = (stage.store.len(), NewKey::new("ada", "a key"));
-        let by_actor = manager.issue(key.clone()).await.map(drop);
-        key.issuer = Some(cached);
+        let keys = stage.store.len();
         let results = [
-            by_actor,
-            stage.manager.issue(key).await.map(drop),
+            manager.issue(NewKey::new("ada", "a key")).await.map(drop),
             manager.update(target.id, &KeyChange::default()).await.map(drop),
             manager.rotate(target.id, Duration::ZERO).await.map(drop),
             manager.pause(target.id).await.map(drop),

@@ -88,7 +88,8 @@ impl AccountManager {
         if !self.store.create_account(&account).await? {
             return Err(ManageError::Exists("account"));
         }
-        self.desk.tell(Action::AccountCreated, &account.id, format!("plan {}", account.plan));
+        let detail = format!("plan {}", account.plan);
+        self.desk.tell(Action::AccountCreated, None, Some(&account.id), Some(detail));
         Ok(Arc::new(account))
     }
 
@@ -186,7 +187,7 @@ impl AccountManager {
         if !known && !balance {
             return Err(ManageError::NotFound("account"));
         }
-        self.desk.tell(Action::AccountErased, id, None);
+        self.desk.tell(Action::AccountErased, None, Some(id), None);
         Ok(())
     }
 
@@ -219,7 +220,7 @@ impl AccountManager {
             Changed::Not(account) => Ok(account),
             Changed::To(mut account) => {
                 account.version += 1;
-                self.desk.tell(Action::AccountChanged, id, detail.to_owned());
+                self.desk.tell(Action::AccountChanged, None, Some(id), Some(detail.to_owned()));
                 Ok(Arc::new(account))
             }
         }

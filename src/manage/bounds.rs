@@ -16,10 +16,10 @@ fn wide(member: &'static str) -> ManageError {
 }
 
 impl KeyManager {
-    /// The bounds of the key that is named, or else of the actor's, as the authority has it: a key that may no longer be
-    /// used asks for nothing, whatever a cache still says of it.
-    pub(super) async fn bounds(&self, named: Option<&Arc<KeyRecord>>) -> Result<Bounds, ManageError> {
-        let Some(id) = named.map(|issuer| issuer.id).or(self.actor.key_id()) else {
+    /// The bounds of the key in whose name this is, as the authority has it: a key that may no longer be used asks for
+    /// nothing, whatever a cache still says of it.
+    pub(super) async fn bounds(&self) -> Result<Bounds, ManageError> {
+        let Some(id) = self.desk.actor.key_id() else {
             return Ok(Bounds(None));
         };
         let usable = |issuer: &Arc<KeyRecord>| {

@@ -7,11 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::manage::bounds::Bounds;
+use crate::manage::desk::{self, Changed};
 use crate::manage::{Action, Issued, KeyManager, ManageError, limits};
-use crate::{KeyId, KeyRecord, KeyStatus, PathPattern, Replaced, Retiring, Scope, Timestamp};
-
-/// How often a change is decided again because somebody else made one first.
-const TRIES: usize = 32;
+use crate::{KeyId, KeyRecord, KeyStatus, PathPattern, Retiring, Scope, Timestamp};
 
 /// What to change of a key: `None` leaves a member as it is, `Some(None)` takes its restriction away.
 ///
@@ -36,9 +34,6 @@ pub struct KeyChange {
     pub expires_at: Option<Option<Timestamp>>,
     /// Whatever else the service keeps with it: all of it.
     pub metadata: Option<BTreeMap<String, String>>,
-    /// The key that makes the change, which may give no more than it has; the [actor's](KeyManager::by), if nothing is
-    /// said.
-    pub issuer: Option<Arc<KeyRecord>>,
 }
 
 /// A rotated key: its new secret, and how long the old one is still valid.
@@ -49,7 +44,7 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// An unknown key, one that is revoked or has expired, a value that will not do, one wider than the issuer's, a store
+    /// An unknown key, one that is revoked or has expired, a value that will not do, one wider than the [actor's](KeyManager::by), a store
     /// that fails.
     pub async fn update(&self, id: KeyId, change: &KeyChange) -> Result<Arc<KeyRecord>, ManageError> {
         if let Some(name) = &change.name {
@@ -60,7 +55,7 @@ impl KeyManager {
         }
         limits::allowlist(change.allowlist.as_ref().and_then(|allowlist| allowlist.as_deref()))?;
         self.check_scopes(change.scopes.as_ref().and_then(|scopes| scopes.as_deref()))?;
-        let bounds = self.bounds(change.issuer.as_ref()).await?;
+        let bounds = self.bounds().await?;
         self.change(id, Action::Updated, |record| self.apply(record, change, &bounds)).await
     }
 
@@ -70,7 +65,7 @@ impl KeyManager {
     ///
     /// An unknown key, one that is revoked or has expired, a store that fails.
     pub async fn pause(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
-        self.bounds(None).await?;
+        self.bounds().await?;
         self.change(id, Action::Paused, |record| self.set_status(record, KeyStatus::Paused)).await
     }
 
@@ -80,7 +75,7 @@ impl KeyManager {
     ///
     /// An unknown key, one that is revoked or has expired, a store that fails.
     pub async fn resume(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
-        self.bounds(None).await?;
+        self.bounds().await?;
         self.change(id, Action::Resumed, |record| self.set_status(record, KeyStatus::Active)).await
     }
 
@@ -91,7 +86,7 @@ impl KeyManager {
     ///
     /// An unknown key, a store that fails.
     pub async fn revoke(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
-        self.bounds(None).await?;
+        self.bounds().await?;
         self.end(id, Action::Revoked).await
     }
 
@@ -115,14 +110,14 @@ impl KeyManager {
     /// An unknown key, one that is revoked or has expired, one that is wider than the [actor's](KeyManager::by), no
     /// randomness, a store that fails.
     pub async fn rotate(&self, id: KeyId, overlap: Duration) -> Result<Rotated, ManageError> {
-        let (old, bounds) = (self.get(id).await?, self.bounds(None).await?);
+        let (old, bounds) = (self.get(id).await?, self.bounds().await?);
         let fits =
             |format: &&crate::KeyFormat| *format.environment() == old.environment && format.can_issue();
-        let format = self.gate.formats().iter().find(fits);
+        let format = self.desk.gate.formats().iter().find(fits);
         let format =
             format.ok_or_else(|| ManageError::Misconfigured("no format issues keys like this one".into()))?;
-        let secret = format.generate_from(self.gate.randomness())?;
-        let hash = self.gate.hasher().hash(secret.reveal().as_bytes());
+        let secret = format.generate_from(self.desk.gate.randomness())?;
+        let hash = self.desk.gate.hasher().hash(secret.reveal().as_bytes());
         let rotated = self.change(id, Action::Rotated, |record| {
             self.must_live(record)?;
             bounds.must_cover(record)?;
@@ -141,12 +136,12 @@ impl KeyManager {
     ///
     /// An unknown key, a store that fails.
     pub async fn erase(&self, id: KeyId) -> Result<(), ManageError> {
-        self.bounds(None).await?;
+        self.bounds().await?;
         let record = self.get(id).await?;
         if !self.store.erase(id).await? {
             return Err(ManageError::NotFound("key"));
         }
-        self.tell(Action::Erased, Some(id), Some(record.account.id.clone()));
+        self.tell(Action::Erased, Some(id), Some(&record.account.id));
         Ok(())
     }
 
@@ -156,7 +151,7 @@ impl KeyManager {
     ///
     /// A manager for one account or in the name of a key; a store that fails.
     pub async fn sweep(&self, dead_for: Duration) -> Result<u64, ManageError> {
-        if self.scope.is_some() || self.actor.key_id().is_some() {
+        if self.scope.is_some() || self.desk.actor.key_id().is_some() {
             return Err(ManageError::Misconfigured(
                 "only the operator's manager sweeps: it is of all accounts".into(),
             ));
@@ -216,26 +211,16 @@ impl KeyManager {
         action: Action,
         decide: impl Fn(&mut KeyRecord) -> Result<(), ManageError>,
     ) -> Result<Arc<KeyRecord>, ManageError> {
-        for _ in 0..TRIES {
-            let stored = self.get(id).await?;
-            let mut changed = KeyRecord::clone(&stored);
-            decide(&mut changed)?;
-            if changed == *stored {
-                return Ok(stored);
-            }
-            match self.store.replace(&changed).await? {
-                Replaced::Done => {
-                    changed.version += 1;
-                    self.tell(action, Some(id), Some(changed.account.id.clone()));
-                    return Ok(Arc::new(changed));
-                }
-                Replaced::Stale => {}
-                Replaced::Gone => return Err(ManageError::NotFound("key")),
-                Replaced::Taken => {
-                    return Err(ManageError::Misconfigured("a new secret was there already".into()));
-                }
+        let decide = |record: &mut KeyRecord| self.must_manage(record).and_then(|()| decide(record));
+        let changed =
+            desk::change("key", || self.store.get(id), decide, |changed| self.store.replace(changed));
+        match changed.await? {
+            Changed::Not(stored) => Ok(stored),
+            Changed::To(mut changed) => {
+                changed.version += 1;
+                self.tell(action, Some(id), Some(&changed.account.id));
+                Ok(Arc::new(changed))
             }
         }
-        Err(ManageError::Contended)
     }
 }

@@ -157,7 +157,6 @@ impl CreditManager {
         amount: Credits,
         id: &AdjustmentId,
     ) -> Result<Balance, ManageError> {
-        some(amount)?;
         self.adjust(account, AdjustmentKind::TopUp(amount), id).await
     }
 
@@ -173,7 +172,6 @@ impl CreditManager {
         amount: Credits,
         id: &AdjustmentId,
     ) -> Result<Balance, ManageError> {
-        some(amount)?;
         self.adjust(account, AdjustmentKind::Deduct(amount), id).await
     }
 
@@ -211,13 +209,16 @@ impl CreditManager {
         kind: AdjustmentKind,
         id: &AdjustmentId,
     ) -> Result<Balance, ManageError> {
+        if let AdjustmentKind::TopUp(Credits::ZERO) | AdjustmentKind::Deduct(Credits::ZERO) = kind {
+            return Err(ManageError::invalid("amount", "must be at least 1"));
+        }
         let allowance = self.allowance(account).await?;
         let adjustment = Adjustment::new(id.clone(), account, kind, &allowance, self.desk.now());
         match self.credits.adjust(&adjustment).await? {
             Adjusted::Done { before, balance } => {
                 if before != balance {
                     let detail = format!("{kind}: from {before} to {balance}, by `{id}`");
-                    self.desk.tell(Action::CreditsAdjusted, account, detail);
+                    self.desk.tell(Action::CreditsAdjusted, None, Some(account), Some(detail));
                 }
                 Ok(balance)
             }
@@ -237,10 +238,6 @@ impl CreditManager {
         let account = self.accounts.account_of(id).await?.ok_or(ManageError::NotFound("account"))?;
         plan_of(&self.desk.gate, &account).map(|plan| plan.credits.clone())
     }
-}
-
-fn some(amount: Credits) -> Result<(), ManageError> {
-    if amount.is_zero() { Err(ManageError::invalid("amount", "must be at least 1")) } else { Ok(()) }
 }
 
 impl fmt::Debug for CreditManager {

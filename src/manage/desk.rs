@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::manage::{Action, Actor, AuditEvent, AuditSink, ManageError, TracingAudit};
-use crate::{Account, AccountId, Gate, Plan, Replaced, StoreFuture, Timestamp};
+use crate::{Account, AccountId, Gate, KeyId, Plan, Replaced, StoreFuture, Timestamp};
 
 #[derive(Clone)]
 pub(super) struct Desk {
@@ -22,14 +22,20 @@ impl Desk {
         self.gate.clock().now().wall()
     }
 
-    pub(super) fn tell(&self, action: Action, account: &AccountId, detail: impl Into<Option<String>>) {
+    pub(super) fn tell(
+        &self,
+        action: Action,
+        key: Option<KeyId>,
+        account: Option<&AccountId>,
+        detail: Option<String>,
+    ) {
         self.audit.record(&AuditEvent {
             at: self.now(),
             action,
-            key: None,
-            account: Some(account.clone()),
+            key,
+            account: account.cloned(),
             actor: self.actor.clone(),
-            detail: detail.into(),
+            detail,
         });
     }
 }

@@ -104,16 +104,17 @@ impl KeyManager {
             Inserted::Taken => return Err(ManageError::invalid("hash", "is there already, or the id is")),
             Inserted::NoAccount | Inserted::Full => return Err(ManageError::NotFound("account")),
         }
-        self.tell(Action::Imported, Some(id), Some(key.account));
+        self.tell(Action::Imported, Some(id), Some(&key.account));
         Ok(id)
     }
 
     fn check_foreign(&self, key: &ForeignKey) -> Result<(), ManageError> {
-        if !self.gate.0.serves(&key.environment) {
+        if !self.desk.gate.0.serves(&key.environment) {
             let problem = format!("`{}` is none that the gate serves", key.environment);
             return Err(ManageError::invalid("environment", problem));
         }
-        let whole = self.gate.hashers().iter().any(|hasher| hasher.hash(key.start.as_bytes()) == key.hash);
+        let whole =
+            self.desk.gate.hashers().iter().any(|hasher| hasher.hash(key.start.as_bytes()) == key.hash);
         if whole || key.start.len() > LONGEST_START || !key.start.bytes().all(|byte| byte.is_ascii_graphic())
         {
             let problem =

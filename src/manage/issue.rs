@@ -45,8 +45,6 @@ pub struct NewKey {
     pub caps: Option<Caps>,
     /// Whatever else the service keeps with it.
     pub metadata: BTreeMap<String, String>,
-    /// The key that issues it, which it may not be wider than; the [actor's](KeyManager::by), if nothing is said.
-    pub issuer: Option<Arc<KeyRecord>>,
 }
 
 impl NewKey {
@@ -63,7 +61,6 @@ impl NewKey {
             quotas: None,
             caps: None,
             metadata: BTreeMap::new(),
-            issuer: None,
         }
     }
 }
@@ -85,19 +82,19 @@ impl KeyManager {
     /// # Errors
     ///
     /// An unknown account; a name, scope, expiry or metadata that will not do; an expiry that the plan does not include; a
-    /// key wider than the issuer; a full account; no randomness; a store that fails.
+    /// key wider than the [actor's](KeyManager::by); a full account; no randomness; a store that fails.
     pub async fn issue(&self, new: NewKey) -> Result<Issued, ManageError> {
         limits::name(&new.name)?;
         limits::metadata(&new.metadata)?;
         limits::allowlist(new.allowlist.as_deref())?;
         self.check_scopes(new.scopes.as_deref())?;
-        let bounds = self.bounds(new.issuer.as_ref()).await?;
+        let bounds = self.bounds().await?;
         let (account, cap) = self.account_with_cap(&new).await?;
         if bounds.issuer().is_some_and(|issuer| issuer.account.id != account.id) {
             return Err(ManageError::NotFound("account"));
         }
         let format = self.format_for(&new, &bounds)?;
-        let secret = format.generate_from(self.gate.randomness())?;
+        let secret = format.generate_from(self.desk.gate.randomness())?;
         let record = self.record(&new, account, format, &secret, &bounds)?;
         let insert = InsertKey::new(record.clone(), self.now()).with_max_active(cap);
         match self.store.insert(&insert).await? {
@@ -107,7 +104,7 @@ impl KeyManager {
             // Two equal random keys: the machine's randomness is broken.
             Inserted::Taken => return Err(ManageError::Misconfigured("a new key was there already".into())),
         }
-        self.tell(Action::Issued, Some(record.id), Some(record.account.id.clone()));
+        self.tell(Action::Issued, Some(record.id), Some(&record.account.id));
         Ok(Issued { secret, key: Arc::new(record) })
     }
 
@@ -125,13 +122,13 @@ impl KeyManager {
 
     /// The plan that an account is on.
     pub(super) fn plan_of(&self, account: &Account) -> Result<&crate::Plan, ManageError> {
-        desk::plan_of(&self.gate, account)
+        desk::plan_of(&self.desk.gate, account)
     }
 
     fn format_for(&self, new: &NewKey, bounds: &Bounds) -> Result<&KeyFormat, ManageError> {
         let wanted = new.environment.as_ref().or(bounds.issuer().map(|issuer| &issuer.environment));
         let fits = |format: &&KeyFormat| wanted.is_none_or(|wanted| wanted == format.environment());
-        let mut formats = self.gate.formats().iter().filter(|format| format.can_issue());
+        let mut formats = self.desk.gate.formats().iter().filter(|format| format.can_issue());
         formats.find(fits).ok_or_else(|| match wanted {
             Some(unknown) => {
                 ManageError::invalid("environment", format!("`{unknown}` is none that keys are issued for"))
@@ -153,7 +150,7 @@ impl KeyManager {
             self.check_expiry(plan, end, now)?;
         }
         let expires_at = new.expires_at.or(Self::default_expiry(plan, bounds, now));
-        let hash = self.gate.hasher().hash(secret.reveal().as_bytes());
+        let hash = self.desk.gate.hasher().hash(secret.reveal().as_bytes());
         let mut record = KeyRecord::new(KeyId::generate(), hash, account);
         secret.start().clone_into(&mut record.start);
         record.name.clone_from(&new.name);

@@ -15,11 +15,11 @@ impl KeyManager {
     /// A store that fails.
     pub async fn report_leak(&self, secret: &str) -> Result<Option<KeyId>, ManageError> {
         let secret = secret.as_bytes();
-        let shaped = self.gate.formats().iter().any(|format| format.accepts(secret));
-        if !shaped || self.gate.0.is_literal(secret) {
+        let shaped = self.desk.gate.formats().iter().any(|format| format.accepts(secret));
+        if !shaped || self.desk.gate.0.is_literal(secret) {
             return Ok(None);
         }
-        for hasher in self.gate.hashers() {
+        for hasher in self.desk.gate.hashers() {
             let hash = hasher.hash(secret);
             let Some(record) = self.store.find(&hash).await? else { continue };
             let outlived = record.retiring.is_some_and(|old| old.hash == hash && self.now() >= old.until);

@@ -56,7 +56,7 @@ pub(super) fn allowlist(allowlist: Option<&[IpNet]>) -> Verdict {
 impl KeyManager {
     /// A scope that no rule knows would grant nothing: it is a slip.
     pub(super) fn check_scopes(&self, scopes: Option<&[Scope]>) -> Verdict {
-        let known = self.gate.0.known_scopes();
+        let known = self.desk.gate.0.known_scopes();
         match scopes.into_iter().flatten().find(|scope| !known.contains(*scope)) {
             Some(unknown) => {
                 Err(ManageError::invalid("scopes", format!("names `{unknown}`, which no rule knows")))
@@ -67,7 +67,7 @@ impl KeyManager {
 
     /// A quota that is not configured would make the key useless.
     pub(super) fn check_quotas(&self, record: &KeyRecord) -> Verdict {
-        let known = self.gate.0.check_terms(record);
+        let known = self.desk.gate.0.check_terms(record);
         known.map_err(|unknown| ManageError::invalid("quotas", format!("will not do: {unknown}")))
     }
 
@@ -107,7 +107,7 @@ impl KeyManager {
 
     fn check_expiry_feature(&self, plan: &Plan) -> Verdict {
         let included = |feature: &String| plan.features.contains(feature);
-        if self.gate.0.expiry_feature.as_ref().is_none_or(included) {
+        if self.desk.gate.0.expiry_feature.as_ref().is_none_or(included) {
             Ok(())
         } else {
             Err(ManageError::NotInPlan("an expiry of one's own"))

@@ -72,8 +72,14 @@ impl KeyManager {
     /// An unknown key, or another account's; a store that fails.
     pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         let record = self.store.get(id).await?.ok_or(ManageError::NotFound("key"))?;
+        self.must_manage(&record)?;
+        Ok(record)
+    }
+
+    /// Another account's key is missing to a manager for one account.
+    pub(super) fn must_manage(&self, record: &KeyRecord) -> Result<(), ManageError> {
         let another = self.scope.as_ref().is_some_and(|scope| *scope != record.account.id);
-        if another { Err(ManageError::NotFound("key")) } else { Ok(record) }
+        if another { Err(ManageError::NotFound("key")) } else { Ok(()) }
     }
 
     /// Lists keys, page by page.
@@ -133,7 +139,7 @@ impl KeyManager {
             environment: record.environment.clone(),
             created_at: record.created_at,
             expires_at: record.expires_at,
-            last_used_at: record.last_used_at.max(self.gate.0.uses.of(record.id)),
+            last_used_at: record.last_used_at.max(self.desk.gate.0.uses.of(record.id)),
             record,
         }
     }

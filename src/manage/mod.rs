@@ -29,6 +29,7 @@ pub use list::{KeyPage, KeyView, ListKeys};
 pub(crate) use service::Endpoints;
 pub use standing::{KeyStanding, WindowStanding};
 
+use crate::manage::desk::Desk;
 use crate::{AccountId, Gate, KeyAdmin, KeyId, Timestamp};
 
 /// Manages the keys of a gate: it knows the gate's formats, plans and rules, and writes to the authority, never to a cache.
@@ -64,10 +65,8 @@ use crate::{AccountId, Gate, KeyAdmin, KeyId, Timestamp};
 /// ```
 #[derive(Clone)]
 pub struct KeyManager {
-    gate: Gate,
+    desk: Desk,
     store: Arc<dyn KeyAdmin>,
-    audit: Arc<dyn AuditSink>,
-    actor: Actor,
     /// Whose keys alone are managed.
     scope: Option<AccountId>,
 }
@@ -79,13 +78,13 @@ impl KeyManager {
     }
 
     pub(crate) fn over(gate: Gate, store: Arc<dyn KeyAdmin>) -> Self {
-        Self { gate, store, audit: Arc::new(TracingAudit), actor: Actor::default(), scope: None }
+        Self { desk: Desk::new(gate), store, scope: None }
     }
 
     /// Tells what is done to another sink than the log.
     #[must_use]
     pub fn with_audit(mut self, audit: impl AuditSink) -> Self {
-        self.audit = Arc::new(audit);
+        self.desk.audit = Arc::new(audit);
         self
     }
 
@@ -93,7 +92,7 @@ impl KeyManager {
     /// refused where the authority says that the key may not be used.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
-        self.actor = actor;
+        self.desk.actor = actor;
         self
     }
 
@@ -106,7 +105,7 @@ impl KeyManager {
 
     /// The gate whose keys are managed.
     pub fn gate(&self) -> &Gate {
-        &self.gate
+        &self.desk.gate
     }
 
     /// Writes the uses that are noted back to the store: to be called from time to time, and at shutdown.
@@ -115,28 +114,21 @@ impl KeyManager {
     ///
     /// A store that fails; the uses are kept for the next time.
     pub async fn flush_uses(&self) -> Result<(), ManageError> {
-        let pending = self.gate.0.uses.pending();
+        let pending = self.desk.gate.0.uses.pending();
         if !pending.is_empty() {
             // They stay noted until they are written: a list shows them, and who gives up waiting loses none.
             self.store.touch(&pending).await?;
-            self.gate.0.uses.written(&pending);
+            self.desk.gate.0.uses.written(&pending);
         }
         Ok(())
     }
 
     fn now(&self) -> Timestamp {
-        self.gate.clock().now().wall()
+        self.desk.now()
     }
 
-    fn tell(&self, action: Action, key: Option<KeyId>, account: Option<AccountId>) {
-        self.audit.record(&AuditEvent {
-            at: self.now(),
-            action,
-            key,
-            account,
-            actor: self.actor.clone(),
-            detail: None,
-        });
+    fn tell(&self, action: Action, key: Option<KeyId>, account: Option<&AccountId>) {
+        self.desk.tell(action, key, account, None);
     }
 }
 
@@ -144,7 +136,7 @@ impl fmt::Debug for KeyManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyManager")
             .field("store", &self.store)
-            .field("actor", &self.actor)
+            .field("actor", &self.desk.actor)
             .field("scope", &self.scope)
             .finish_non_exhaustive()
     }

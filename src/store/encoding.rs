@@ -277,7 +277,6 @@ fn text_of(value: &impl Serialize) -> String {
 }
 
 #[cfg(test)]
-
 mod tests {
     use super::*;
 
