@@ -81,6 +81,9 @@ mod manage;
 mod name;
 mod network;
 mod query;
+#[cfg(feature = "redis")]
+#[allow(dead_code, reason = "each back end uses a part of it")]
+mod redis;
 mod request;
 mod respond;
 mod rule;
@@ -89,6 +92,8 @@ mod store;
 mod trace;
 mod uses;
 
+#[cfg(feature = "redis")]
+pub use crate::redis::{RedisOptions, RedisServer};
 pub use account::{
     Account, AccountStatus, Allowance, CalendarUnit, Cap, Caps, Counts, Grant, GrantPeriod, Lifetime,
     OwnQuota, Plan, QuotaGroup, QuotaPolicy, Quotas, Subscription,
