@@ -100,6 +100,10 @@ pub use account::{
 };
 #[cfg(feature = "keygen")]
 pub use adapter::KeyService;
+#[cfg(any(feature = "actix-web", feature = "axum"))]
+pub use adapter::NoPrincipal;
+#[cfg(feature = "actix-web")]
+pub use adapter::{MiddlewareFuture, TollgateMiddleware, TollgateTransform};
 pub use adapter::{Peer, ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
 pub use clock::{Clock, ManualClock, Now, SystemClock, Timestamp};
 #[cfg(feature = "config")]

@@ -7,7 +7,8 @@ use http::StatusCode;
 use http::request::Parts;
 use tower::Layer;
 
-use crate::{Principal, TollgateLayer};
+use crate::adapter::NoPrincipal;
+use crate::{Caps, Principal, TollgateLayer};
 
 impl TollgateLayer {
     /// Puts the gate around a whole router, unknown paths included, as a router that can be served or nested.
@@ -33,13 +34,6 @@ impl TollgateLayer {
     }
 }
 
-/// A handler asks who was let in, and no gate stands in front of it, or it is on a public route: 500, which says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no principal: the handler is not behind a `TollgateLayer`, the gate hands no principal over, or the route is public"
-)]
-pub struct NoPrincipal;
-
 impl IntoResponse for NoPrincipal {
     fn into_response(self) -> Response {
         (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
@@ -59,5 +53,22 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
         Ok(parts.extensions.get().cloned())
+    }
+}
+
+/// The caps in force, for handlers that answer lists.
+impl<S: Send + Sync> FromRequestParts<S> for Caps {
+    type Rejection = NoPrincipal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        parts.extensions.get().map(|principal: &Principal| principal.caps().clone()).ok_or(NoPrincipal)
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Caps {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
+        Ok(parts.extensions.get().map(|principal: &Principal| principal.caps().clone()))
     }
 }

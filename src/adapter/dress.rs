@@ -5,6 +5,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use crate::gate::{Admission, Core};
+use crate::respond::{AnswerHeaders, limit_headers};
 use crate::{KeySource, query};
 
 /// Takes the key out of what the handler sees, and puts the principal in.
@@ -46,12 +47,8 @@ fn hide(headers: &mut HeaderMap, name: &HeaderName) {
 
 /// Rewrites the query without the parameter; a URI without it stays as it is.
 fn strip_parameter(uri: &mut Uri, parameter: &str) {
-    let Some(kept) = uri.query().and_then(|sent| query::without(sent, |name| query::names(name, parameter)))
-    else {
-        return;
-    };
+    let Some(rewritten) = without_parameter(uri.path(), uri.query(), parameter) else { return };
     let path = uri.path();
-    let rewritten = if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") };
     let mut parts = uri.clone().into_parts();
     // The path and the kept parameters were parts of a URI: put together they are one too. Were they not, the query
     // goes altogether rather than the key with it.
@@ -60,34 +57,60 @@ fn strip_parameter(uri: &mut Uri, parameter: &str) {
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
+/// Path and query without the parameter; `None` where it is not in it.
+pub(super) fn without_parameter(path: &str, query: Option<&str>, parameter: &str) -> Option<String> {
+    let kept = query::without(query?, |name| query::names(name, parameter))?;
+    Some(if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") })
+}
+
+/// Adds what the answer to an admitted request needs.
+pub(super) fn answer(
+    headers: &mut impl AnswerHeaders,
+    admission: &Admission,
+    request_id: Option<&HeaderValue>,
+    core: &Core,
+) {
+    keep_private(headers, admission, core);
+    if let Some(id) = request_id {
+        headers.set(core.request_ids.header(), id.clone());
+    }
+    if core.limit_headers
+        && let Some((quotas, standing)) = admission.windows(core)
+    {
+        limit_headers(headers, quotas, standing);
+    }
+}
+
 /// What an answer to an admitted key needs, so that no shared cache keeps it for others: RFC 9111, section 3.5, protects
 /// the answers to `Authorization` alone.
-pub(super) fn keep_private(headers: &mut HeaderMap, admission: &Admission, core: &Core) {
+fn keep_private(headers: &mut impl AnswerHeaders, admission: &Admission, core: &Core) {
     let Some(source) = admission.entry().and_then(|entry| core.sources.get(entry.source)) else { return };
     if source.is_authorization() {
         return;
     }
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
+    headers.set_missing(&CACHE_CONTROL, HeaderValue::from_static("private"));
     match source.vary() {
-        Some(name) => drop(headers.append(VARY, name.clone())),
+        Some(name) => headers.add(&VARY, name.clone()),
         None => in_query(headers),
     }
 }
 
 /// The answer to a key in the query: RFC 6750, section 2.3, asks for `private`, also where the handler allows caches
 /// more; and the address with the key in it is not passed on.
-fn in_query(headers: &mut HeaderMap) {
+fn in_query(headers: &mut impl AnswerHeaders) {
     let says = |word: &str| {
-        let mut values = headers.get_all(CACHE_CONTROL).iter();
-        values.any(|value| value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains(word)))
+        headers.any(&CACHE_CONTROL, |value| {
+            std::str::from_utf8(value).is_ok_and(|text| text.to_ascii_lowercase().contains(word))
+        })
     };
-    if says("public") || says("s-maxage") {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
-    } else if !says("private") && !says("no-store") {
+    let (shared, private) = (says("public") || says("s-maxage"), says("private") || says("no-store"));
+    if shared {
+        headers.set(&CACHE_CONTROL, HeaderValue::from_static("private"));
+    } else if !private {
         // What the handler asks for beside it, such as `no-cache`, stands.
-        headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+        headers.add(&CACHE_CONTROL, HeaderValue::from_static("private"));
     }
-    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    headers.set_missing(&REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
 impl KeySource {

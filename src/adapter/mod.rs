@@ -1,13 +1,35 @@
 //! The gate in front of a service, framework by framework.
 
+#[cfg(feature = "actix-web")]
+mod actix;
 #[cfg(feature = "axum")]
 mod axum;
 mod dress;
+#[cfg(any(feature = "actix-web", feature = "axum"))]
+mod extract;
+mod refusal;
 mod tower;
+mod view;
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+#[cfg(feature = "actix-web")]
+pub use actix::{MiddlewareFuture, TollgateMiddleware, TollgateTransform};
+#[cfg(any(feature = "actix-web", feature = "axum"))]
+pub use extract::NoPrincipal;
 #[cfg(feature = "keygen")]
 pub use tower::KeyService;
 pub use tower::{ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
 pub use view::Peer;
 
-mod view;
+use crate::{StoreFuture, trace};
+
+/// Closes a charge. One that cannot be closed stays open, for the ledger's sweep; the answer is given all the same.
+fn closed(closing: &mut StoreFuture<()>, cx: &mut Context<'_>) -> Poll<()> {
+    if let Err(error) = ready!(Pin::new(closing).poll(cx)) {
+        trace::unsettled(&error);
+    }
+    Poll::Ready(())
+}

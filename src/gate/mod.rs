@@ -30,7 +30,7 @@ pub(crate) use denial::Cause;
 #[cfg(feature = "keygen")]
 pub(crate) use denial::Problem;
 pub use denial::{Denial, DenialKind};
-pub(crate) use mounted::{Answering, BodyFault, Call, Mounted};
+pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Mounted};
 pub use order::Check;
 
 use crate::credit::ChargeIds;
@@ -200,6 +200,11 @@ impl Core {
     /// Whether this is a key that everybody knows.
     pub(crate) fn is_literal(&self, key: &[u8]) -> bool {
         self.literals.iter().any(|literal| literal.as_bytes() == key)
+    }
+
+    /// What answers requests for this path in place of the service, if anything does.
+    pub(crate) fn mounted_at(&self, path: &str) -> Option<Arc<dyn Mounted>> {
+        self.mounted.as_ref().filter(|mounted| mounted.takes(path)).cloned()
     }
 
     /// Tells the log and whoever asked for it.

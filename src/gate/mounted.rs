@@ -10,6 +10,9 @@ use http::Response;
 
 use crate::{Gate, Principal, RequestId};
 
+/// The most bytes that are read of a body: what is mounted takes small JSON.
+pub(crate) const LARGEST_BODY: usize = 64 * 1024;
+
 /// A request to what is mounted, its body read.
 #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
 #[derive(Debug)]

@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use crate::limit::Standing;
+use crate::respond::AnswerHeaders;
 use crate::{QuotaPolicy, Quotas};
 
 /// Adds `RateLimit-Policy` with all windows and `RateLimit` with the one that has the least left
 /// (draft-ietf-httpapi-ratelimit-headers-10).
-pub(crate) fn limit_headers(headers: &mut HeaderMap, quotas: &Quotas, standing: &Standing) {
+pub(crate) fn limit_headers(headers: &mut impl AnswerHeaders, quotas: &Quotas, standing: &Standing) {
     static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
     static STANDING: HeaderName = HeaderName::from_static("ratelimit");
     let mut text = String::new();
@@ -25,8 +26,8 @@ pub(crate) fn limit_headers(headers: &mut HeaderMap, quotas: &Quotas, standing: 
     insert(headers, &STANDING, &format!("\"{name}\";r={};t={reset}", standing.remaining));
 }
 
-fn insert(headers: &mut HeaderMap, name: &HeaderName, text: &str) {
+fn insert(headers: &mut impl AnswerHeaders, name: &HeaderName, text: &str) {
     if let Ok(value) = HeaderValue::try_from(text) {
-        headers.insert(name.clone(), value);
+        headers.set(name, value);
     }
 }

@@ -1,6 +1,7 @@
 //! How a refusal looks.
 
 mod face;
+mod headers;
 mod limits;
 mod presentation;
 mod request_id;
@@ -12,6 +13,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderName, Response};
 
+pub(crate) use headers::AnswerHeaders;
 pub(crate) use limits::limit_headers;
 pub use presentation::Presentation;
 pub use request_id::{RequestId, RequestIds};

@@ -17,7 +17,7 @@ fn is_doubtful(path: &str) -> bool {
     let mut behind_slash = false;
     for byte in path.bytes() {
         match byte {
-            b'%' | b'\\' => return true,
+            b'%' | b'\\' | 0 => return true,
             b'/' | b'.' if behind_slash => return true,
             _ => behind_slash = byte == b'/',
         }
@@ -51,6 +51,7 @@ mod tests {
             "/a\\b",
             "/a%00",
             "/%2e",
+            "/a\0",
         ];
         let plain =
             ["/", "/v1/", "/v1/.well-known/x", "/v1/a.b", "/v1/..a", "/v1/%61", "/v1/a..", "/v1/...", "/%25"];

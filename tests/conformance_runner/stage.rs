@@ -1,23 +1,20 @@
 //! A gate with its back ends in memory, and the steps that are played on it.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::body::Body;
-use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http::{HeaderValue, Request};
 use serde_json::Value;
 use tollgate::{
     Config, Gate, KeyHash, KeyManager, KeyRecord, KeyStore, ManualClock, MemoryLedger, MemoryStore, Peer,
-    StoreFuture, TollgateService,
+    StoreFuture,
 };
-use tower::ServiceExt;
 
 use crate::data::{Data, Fault};
+use crate::driver;
 use crate::expect::{Answer, check};
 use crate::steps::{Advance, Repeat, Revoke, Sent, Sign, Step};
 
@@ -36,7 +33,7 @@ impl KeyStore for Counted {
 }
 
 /// What the wrapped service saw: the URIs of its calls.
-type Seen = Arc<Mutex<Vec<String>>>;
+pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
 
 pub(crate) struct Stage {
     gate: Gate,
@@ -108,26 +105,17 @@ impl Stage {
     async fn send(&self, sent: &Sent) -> Result<Answer, Fault> {
         self.asked.store(0, Ordering::SeqCst);
         log(&self.seen).clear();
-        let service =
-            TollgateService::new(tower::service_fn(wrapped(Arc::clone(&self.seen))), self.gate.clone());
-        let response = service.oneshot(self.request(sent)?).await?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await?.to_bytes().to_vec();
+        let (status, headers, body) =
+            driver::exchange(&self.gate, Arc::clone(&self.seen), &self.request(sent)?).await?;
         let inner_uris = log(&self.seen).clone();
-        Ok(Answer {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body,
-            inner_uris,
-            lookups: self.asked.load(Ordering::SeqCst),
-        })
+        Ok(Answer { status, headers, body, inner_uris, lookups: self.asked.load(Ordering::SeqCst) })
     }
 
-    fn request(&self, sent: &Sent) -> Result<Request<Body>, Fault> {
+    fn request(&self, sent: &Sent) -> Result<Request<String>, Fault> {
         let body = match &sent.body {
-            None => Body::empty(),
-            Some(Value::String(text)) => Body::from(fill(text, &self.saved)),
-            Some(json) => Body::from(fill(&json.to_string(), &self.saved)),
+            None => String::new(),
+            Some(Value::String(text)) => fill(text, &self.saved),
+            Some(json) => fill(&json.to_string(), &self.saved),
         };
         let uri = fill(&sent.path, &self.saved);
         let mut request = Request::builder().method(sent.method.as_str()).uri(uri).body(body)?;
@@ -142,21 +130,11 @@ impl Stage {
     }
 }
 
-/// The wrapped service: `ok` to everything, but a failure where one is asked for.
-fn wrapped(
-    seen: Seen,
-) -> impl FnMut(Request<Body>) -> std::future::Ready<Result<Response<Body>, Infallible>> + Clone {
-    move |request: Request<Body>| {
-        let uri = request.uri().to_string();
-        let fails =
-            request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "fail=500"));
-        log(&seen).push(uri);
-        let status = if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
-        let mut response = Response::new(Body::from("ok"));
-        *response.status_mut() = status;
-        response.headers_mut().insert("content-type", HeaderValue::from_static("text/plain"));
-        std::future::ready(Ok(response))
-    }
+/// The wrapped service answers `ok` to everything, but a failure where one is asked for: the status of its answer.
+pub(crate) fn wrapped(seen: &Seen, uri: String) -> u16 {
+    let fails = uri.split_once('?').is_some_and(|(_, query)| query.split('&').any(|pair| pair == "fail=500"));
+    log(seen).push(uri);
+    if fails { 500 } else { 200 }
 }
 
 fn log(seen: &Seen) -> MutexGuard<'_, Vec<String>> {

@@ -7,10 +7,7 @@ use bytes::{Buf, Bytes};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use crate::gate::BodyFault;
-
-/// The most bytes that are read of a body: what is mounted takes small JSON.
-const LARGEST: usize = 64 * 1024;
+use crate::gate::{BodyFault, LARGEST_BODY};
 
 pin_project! {
     /// The body of a request to what the gate answers itself.
@@ -35,7 +32,7 @@ impl<B: Body> Collecting<B> {
             let Ok(frame) = frame else { return Poll::Ready(Err(BodyFault::Broken)) };
             // Trailers say nothing here.
             let Ok(mut data) = frame.into_data() else { continue };
-            if this.read.len() + data.remaining() > LARGEST {
+            if this.read.len() + data.remaining() > LARGEST_BODY {
                 return Poll::Ready(Err(BodyFault::TooLarge));
             }
             while data.has_remaining() {

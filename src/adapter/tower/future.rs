@@ -12,13 +12,12 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use crate::adapter::dress;
 use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::Managed;
+use crate::adapter::{closed, dress, refusal};
 use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome};
-use crate::respond::{Occasion, limit_headers};
-use crate::{Denial, Gate, RequestView, StoreFuture, trace};
+use crate::{Denial, Gate, RequestView, StoreFuture};
 
 pin_project! {
     /// The future of an answer through the gate: while a remote back end is asked, while the service works, while the
@@ -112,21 +111,8 @@ where
 }
 
 fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial) -> Response<Bytes> {
-    core.observe(denial);
-    let id = core.request_ids.of(&RequestView::of(request));
-    let header = core.request_ids.header();
-    let mut response =
-        core.responder.respond(denial, &Occasion::new(request.uri().path(), &id, header, &*core.clock));
-    if !response.headers().contains_key(header)
-        && let Some(id) = id.to_header()
-    {
-        response.headers_mut().insert(header, id);
-    }
-    if core.limit_headers
-        && let Some((quotas, standing)) = denial.windows()
-    {
-        limit_headers(response.headers_mut(), quotas, standing);
-    }
+    let view = RequestView::of(request);
+    let mut response = refusal::refuse(core, &view, view.path(), denial);
     if request.method() == Method::HEAD {
         *response.body_mut() = Bytes::new();
     }
@@ -136,15 +122,7 @@ fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial) -> Response<Byt
 impl Serving {
     /// Adds what the answer needs, and says what it comes to.
     fn dress<R>(&self, response: &mut Response<R>) -> Outcome {
-        dress::keep_private(response.headers_mut(), &self.admission, &self.core);
-        if let Some(id) = &self.request_id {
-            response.headers_mut().insert(self.core.request_ids.header(), id.clone());
-        }
-        if self.core.limit_headers
-            && let Some((quotas, standing)) = self.admission.windows(&self.core)
-        {
-            limit_headers(response.headers_mut(), quotas, standing);
-        }
+        dress::answer(response.headers_mut(), &self.admission, self.request_id.as_ref(), &self.core);
         match response.extensions_mut().remove() {
             _ if response.status().is_server_error() => Outcome::Failed,
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
@@ -224,14 +202,6 @@ where
         Ok(admission) => serve(&gate.0, &mut service, request, admission),
         Err(denial) => State::Refused { response: Some(refuse(&gate.0, &request, &denial)) },
     })
-}
-
-/// Closes a charge. One that cannot be closed stays open, for the ledger's sweep; the answer is given all the same.
-fn closed(closing: &mut StoreFuture<()>, cx: &mut Context<'_>) -> Poll<()> {
-    if let Err(error) = ready!(Pin::new(closing).poll(cx)) {
-        trace::unsettled(&error);
-    }
-    Poll::Ready(())
 }
 
 /// What becomes of the charge when the service has answered or failed.

@@ -24,7 +24,7 @@ pub(super) struct Managed {
 impl Managed {
     /// What a request is for, if the gate answers it itself.
     pub(super) fn target<B>(core: &Core, request: &Request<B>) -> Option<Arc<dyn Mounted>> {
-        core.mounted.as_ref().filter(|mounted| mounted.takes(request.uri().path())).cloned()
+        core.mounted_at(RequestView::of(request).path())
     }
 
     /// Parts a request from its body.

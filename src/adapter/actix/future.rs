@@ -1,0 +1,209 @@
+//! The future of an answer.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use http::HeaderValue;
+use pin_project_lite::pin_project;
+
+use crate::adapter::actix::hand_over::hand_over;
+use crate::adapter::actix::view::view_of;
+use crate::adapter::actix::{convert, managed};
+use crate::adapter::{closed, dress, refusal};
+use crate::gate::{Admission, Core, Decision, FinalCost, Outcome};
+use crate::{Denial, Gate, StoreFuture};
+
+pin_project! {
+    /// The future of an answer through a [`TollgateMiddleware`](crate::TollgateMiddleware).
+    pub struct MiddlewareFuture<S, B>
+    where
+        S: Service<ServiceRequest>,
+    {
+        #[pin]
+        state: State<S, S::Future, B>,
+    }
+}
+
+type Answer<B> = Result<ServiceResponse<EitherBody<B>>, actix_web::Error>;
+
+pin_project! {
+    #[project = Projected]
+    enum State<S, F, B> {
+        Deciding { waiting: Option<Box<Waiting<S>>> },
+        Serving { #[pin] future: F, serving: Option<Serving> },
+        Closing { closing: StoreFuture<()>, answer: Option<Answer<B>> },
+        Managing { answering: Pin<Box<dyn Future<Output = ServiceResponse>>> },
+        Refused { response: Option<ServiceResponse> },
+    }
+}
+
+/// A request that a remote back end is asked about.
+struct Waiting<S> {
+    gate: Gate,
+    decision: Decision,
+    service: Rc<S>,
+    request: ServiceRequest,
+}
+
+/// A request that the service works on.
+struct Serving {
+    core: Arc<Core>,
+    admission: Admission,
+    request_id: Option<HeaderValue>,
+}
+
+impl<S, B> MiddlewareFuture<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+{
+    pub(super) fn decide(gate: Gate, decision: Decision, service: Rc<S>, request: ServiceRequest) -> Self {
+        let waiting = Waiting { gate, decision, service, request };
+        Self { state: State::Deciding { waiting: Some(Box::new(waiting)) } }
+    }
+
+    pub(super) fn serve(
+        core: &Arc<Core>,
+        service: &S,
+        request: ServiceRequest,
+        admission: Admission,
+    ) -> Self {
+        Self { state: serve(core, service, request, admission) }
+    }
+
+    pub(super) fn refuse(core: &Core, request: ServiceRequest, denial: &Denial) -> Self {
+        Self { state: State::Refused { response: Some(refuse(core, request, denial)) } }
+    }
+}
+
+fn serve<S, B>(
+    core: &Arc<Core>,
+    service: &S,
+    mut request: ServiceRequest,
+    admission: Admission,
+) -> State<S, S::Future, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+{
+    // Management is free: the admission holds no charge that would have to be ended.
+    if let Some(mounted) = core.mounted_at(view_of(&request).path())
+        && let Some(principal) = admission.principal(core)
+    {
+        let answering = Box::pin(managed::answer(Arc::clone(core), mounted, request, principal));
+        return State::Managing { answering };
+    }
+    let everywhere = || core.request_ids.of(&view_of(&request)).to_header();
+    let request_id = if core.request_ids.everywhere() { everywhere() } else { None };
+    if let Some(id) = &request_id
+        && let (Some(name), Some(id)) = (convert::name(core.request_ids.header()), convert::value(id))
+    {
+        request.headers_mut().insert(name, id);
+    }
+    hand_over(&mut request, &admission, core);
+    let serving = Serving { core: Arc::clone(core), admission, request_id };
+    State::Serving { future: service.call(request), serving: Some(serving) }
+}
+
+fn refuse(core: &Core, request: ServiceRequest, denial: &Denial) -> ServiceResponse {
+    // To `HEAD` actix-web sends the head alone, with the length that the body has.
+    let answer = refusal::refuse(core, &view_of(&request), request.uri().path(), denial);
+    request.into_response(convert::response(answer))
+}
+
+impl Serving {
+    /// Adds what the answer needs, and says what it comes to.
+    fn dress<B>(&self, response: &mut ServiceResponse<B>) -> Outcome {
+        dress::answer(response.headers_mut(), &self.admission, self.request_id.as_ref(), &self.core);
+        let cost = response.response_mut().extensions_mut().remove();
+        match cost {
+            _ if response.status().is_server_error() => Outcome::Failed,
+            Some(FinalCost(cost)) => Outcome::ServedAt(cost),
+            None => Outcome::Served,
+        }
+    }
+
+    /// What becomes of the charge when the service has answered or failed: an error is the response that it says it is.
+    fn end<B>(
+        self,
+        mut result: Result<ServiceResponse<B>, actix_web::Error>,
+    ) -> (StoreFuture<()>, Answer<B>) {
+        let outcome = match &mut result {
+            Ok(response) => self.dress(response),
+            Err(error) if error.as_response_error().status_code().is_server_error() => Outcome::Failed,
+            Err(_) => Outcome::Served,
+        };
+        (self.admission.finish(outcome), result.map(ServiceResponse::map_into_left_body))
+    }
+}
+
+impl<S, B> Future for MiddlewareFuture<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody,
+{
+    type Output = Answer<B>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                Projected::Deciding { waiting } => ready!(decided(waiting, cx)),
+                Projected::Serving { future, serving } => {
+                    let Some(at_work) = serving else { return Poll::Pending };
+                    at_work.admission.risk();
+                    let Poll::Ready(result) = future.poll(cx) else {
+                        at_work.admission.begin();
+                        return Poll::Pending;
+                    };
+                    let Some(done) = serving.take() else { return Poll::Pending };
+                    let (mut closing, answer) = done.end(result);
+                    if closed(&mut closing, cx).is_ready() {
+                        return Poll::Ready(answer);
+                    }
+                    State::Closing { closing, answer: Some(answer) }
+                }
+                Projected::Closing { closing, answer } => {
+                    ready!(closed(closing, cx));
+                    return answer.take().map_or(Poll::Pending, Poll::Ready);
+                }
+                Projected::Managing { answering } => {
+                    State::Refused { response: Some(ready!(answering.as_mut().poll(cx))) }
+                }
+                Projected::Refused { response } => {
+                    let Some(response) = response.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(response.map_into_right_body()));
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+/// Asks the back end on; when it is decided, goes on to the service or to the refusal.
+fn decided<S, B>(waiting: &mut Option<Box<Waiting<S>>>, cx: &mut Context<'_>) -> Poll<State<S, S::Future, B>>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+{
+    let Some(asked) = waiting else { return Poll::Pending };
+    let decided = ready!(asked.decision.poll(&asked.gate.0, cx, &view_of(&asked.request)));
+    let Some(waiting) = waiting.take() else { return Poll::Pending };
+    let Waiting { gate, service, request, .. } = *waiting;
+    Poll::Ready(match decided {
+        Ok(admission) => serve(&gate.0, &*service, request, admission),
+        Err(denial) => State::Refused { response: Some(refuse(&gate.0, request, &denial)) },
+    })
+}
+
+impl<S, B> fmt::Debug for MiddlewareFuture<S, B>
+where
+    S: Service<ServiceRequest>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MiddlewareFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,61 @@
+//! What the gate takes from a request before the handler sees it.
+
+use actix_web::HttpMessage;
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Uri;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::uri::PathAndQuery;
+
+use crate::adapter::actix::convert;
+use crate::adapter::dress::without_parameter;
+use crate::gate::{Admission, Core};
+
+/// Takes the key out of what the handler sees, and puts the principal in.
+pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, core: &Core) {
+    for source in &core.sources {
+        if let Some(parameter) = source.parameter() {
+            strip_parameter(request, parameter);
+        }
+        if let Some(header) = source.header_name().and_then(convert::name) {
+            if core.strip_headers {
+                request.headers_mut().remove(header);
+            } else {
+                hide(request.headers_mut(), &header);
+            }
+        }
+    }
+    if core.principal
+        && let Some(principal) = admission.principal(core)
+    {
+        request.extensions_mut().insert(principal);
+    }
+}
+
+/// Marks all values of a header as sensitive.
+fn hide(headers: &mut HeaderMap, name: &HeaderName) {
+    if headers.get_all(name).len() > 1 {
+        // Of several values only the first can be reached in place.
+        let values: Vec<HeaderValue> = headers.remove(name).collect();
+        for mut value in values {
+            value.set_sensitive(true);
+            headers.append(name.clone(), value);
+        }
+    } else if let Some(value) = headers.get_mut(name) {
+        value.set_sensitive(true);
+    }
+}
+
+/// Rewrites the query without the parameter; a request without it stays as it is.
+fn strip_parameter(request: &mut ServiceRequest, parameter: &str) {
+    let uri = request.uri();
+    let Some(rewritten) = without_parameter(uri.path(), uri.query(), parameter) else { return };
+    let mut parts = uri.clone().into_parts();
+    // Put together, the path and the kept parameters are what they were: a path and a query. Were they not, the request
+    // would be one for `/`, rather than show the key.
+    parts.path_and_query =
+        Some(PathAndQuery::try_from(rewritten).unwrap_or_else(|_| PathAndQuery::from_static("/")));
+    let stripped = Uri::from_parts(parts).unwrap_or_default();
+    // The path is what it was, and so are the places in it of what was matched.
+    request.match_info_mut().get_mut().update(&stripped);
+    request.head_mut().uri = stripped;
+}

@@ -1,0 +1,62 @@
+//! The middleware.
+
+use std::fmt;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+
+use crate::Gate;
+use crate::adapter::actix::MiddlewareFuture;
+use crate::adapter::actix::view::view_of;
+use crate::gate::Decision;
+
+/// An actix-web service behind a [`Gate`]: what a [`TollgateTransform`](crate::TollgateTransform) makes.
+///
+/// Where the gate's back ends are in memory, the whole decision is made within `call`.
+pub struct TollgateMiddleware<S> {
+    service: Rc<S>,
+    gate: Gate,
+}
+
+impl<S> TollgateMiddleware<S> {
+    pub(super) fn new(service: Rc<S>, gate: Gate) -> Self {
+        Self { service, gate }
+    }
+}
+
+impl<S, B> Service<ServiceRequest> for TollgateMiddleware<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = actix_web::Error;
+    type Future = MiddlewareFuture<S, B>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let mut decision = Decision::default();
+        // A back end in memory answers at once; another is polled again, with a waker, by the future.
+        let polled = decision.poll(&self.gate.0, &mut Context::from_waker(Waker::noop()), &view_of(&request));
+        match polled {
+            Poll::Ready(Ok(admission)) => {
+                MiddlewareFuture::serve(&self.gate.0, &*self.service, request, admission)
+            }
+            Poll::Ready(Err(denial)) => MiddlewareFuture::refuse(&self.gate.0, request, &denial),
+            Poll::Pending => {
+                MiddlewareFuture::decide(self.gate.clone(), decision, Rc::clone(&self.service), request)
+            }
+        }
+    }
+}
+
+impl<S> fmt::Debug for TollgateMiddleware<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TollgateMiddleware").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,71 @@
+//! The transform.
+
+use std::future::{Ready, ready};
+use std::rc::Rc;
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
+
+use crate::{Gate, TollgateMiddleware};
+
+/// Puts a [`Gate`] in front of an actix-web `App`, `Scope` or `Resource`.
+///
+/// # Wrap the whole application
+///
+/// A gate around a scope or a resource sees what is routed there and nothing else: other routes, the default service and
+/// routes that are added later are open. Wrap the `App`, as the last middleware added but for those that answer in
+/// its place (CORS) or rewrite paths (`NormalizePath`), which are wrapped behind it and so run before it: refusals have
+/// CORS headers then, and the gate judges the path that is routed.
+///
+/// ```
+/// use actix_web::{App, HttpResponse, web};
+/// use tollgate::{Gate, KeyFormat, KeySource, Length, Principal, TollgateTransform};
+///
+/// let gate = Gate::builder()
+///     .source(KeySource::header("X-API-Key")?)
+///     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+///     .build()?;
+/// async fn candles(who: Principal) -> HttpResponse {
+///     HttpResponse::Ok().body(format!("candles for {}", who.account().id))
+/// }
+/// let app = App::new().route("/v1/candles", web::get().to(candles)).wrap(TollgateTransform::new(gate));
+/// # let _ = app;
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+///
+/// # What it judges
+///
+/// - **The path that actix-web routes**: percent-decoded once, but for `%25`, `%2F` and `%2B`, and whole, also within a
+///   scope. `/v1/%61dmin` is `/v1/admin`, to the rules as to the router.
+/// - **The peer on the socket**, and the gate's own [`TrustedProxies`](crate::TrustedProxies); never what
+///   `realip_remote_addr` believes.
+///
+/// Refusals are responses, the service's errors are left as they are. What the service answers decides what is paid,
+/// as behind a [`TollgateLayer`](crate::TollgateLayer): a response or an error of the class 5xx costs nothing.
+#[derive(Debug, Clone)]
+pub struct TollgateTransform {
+    gate: Gate,
+}
+
+impl TollgateTransform {
+    /// A transform that puts this gate in front of a service.
+    pub fn new(gate: Gate) -> Self {
+        Self { gate }
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for TollgateTransform
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = actix_web::Error;
+    type Transform = TollgateMiddleware<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        ready(Ok(TollgateMiddleware::new(Rc::new(service), self.gate.clone())))
+    }
+}
