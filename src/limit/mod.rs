@@ -2,11 +2,15 @@
 
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisLimiter;
 #[cfg(feature = "memory")]
 pub use memory::MemoryLimiter;
 

@@ -14,17 +14,30 @@ pub(crate) struct Redis {
     child: Child,
     port: u16,
     folder: PathBuf,
+    options: &'static [&'static str],
 }
 
 impl Redis {
     /// A server on a private port, with nothing kept on disk; `None`, said loudly, where there is no `redis-server`.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&["--appendonly", "no"])
+    }
+
+    /// A cluster of one node, which has all slots and refuses what crosses them.
+    pub(crate) fn start_cluster() -> Option<Self> {
+        let redis = Self::start_with(&["--cluster-enabled", "yes"])?;
+        assert_eq!(redis.say(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]), "+OK");
+        wait_until(|| redis.say(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
+        Some(redis)
+    }
+
+    fn start_with(options: &'static [&'static str]) -> Option<Self> {
         if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
             skipped("redis-server");
             return None;
         }
         let (port, folder) = (free_port(), scratch("redis"));
-        let redis = Self { child: launch(port, &folder), port, folder };
+        let redis = Self { child: launch(port, &folder, options), port, folder, options };
         redis.wait();
         Some(redis)
     }
@@ -45,7 +58,7 @@ impl Redis {
 
     /// Starts it again on the same port, after it was killed; what it kept is gone.
     pub(crate) fn restart(&mut self) {
-        self.child = launch(self.port, &self.folder);
+        self.child = launch(self.port, &self.folder, self.options);
         self.wait();
     }
 
@@ -77,11 +90,8 @@ impl Redis {
     }
 
     fn wait(&self) {
-        let until = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() || self.say(&["PING"]) != "+PONG" {
-            assert!(Instant::now() < until, "redis-server does not come up on port {}", self.port);
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let port = self.port;
+        wait_until(|| TcpStream::connect(("127.0.0.1", port)).is_ok() && self.say(&["PING"]) == "+PONG");
     }
 }
 
@@ -93,12 +103,19 @@ impl Drop for Redis {
     }
 }
 
-fn launch(port: u16, folder: &PathBuf) -> Child {
-    let port = port.to_string();
+fn wait_until(ready: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !ready() {
+        assert!(Instant::now() < until, "redis-server does not come up");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn launch(port: u16, folder: &PathBuf, options: &[&str]) -> Child {
     Command::new("redis-server")
-        .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .arg("--dir")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
         .arg(folder)
+        .args(options)
         .stdout(Stdio::null())
         .spawn()
         .unwrap()

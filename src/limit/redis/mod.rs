@@ -1,0 +1,153 @@
+//! Windows that a fleet shares, in Redis.
+
+#[cfg(all(test, feature = "memory"))]
+#[path = "../../../tests/services/mod.rs"]
+mod services;
+#[cfg(all(test, feature = "memory"))]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Script;
+
+use crate::limit::{Draw, Quota, RateLimiter, Standing};
+use crate::{Counts, QuotaGroup, QuotaPolicy, RedisServer, StoreFuture};
+
+/// Rate limits in Redis: all windows of a draw are judged and drawn by one script, in one round trip, on the server's own
+/// time, whatever the clocks of the machines that ask say.
+///
+/// A window's state ends by itself once the window is full. Time counts in microseconds, so that a quota of more than
+/// one request per microsecond refills as if it were one. A server that runs out of memory answers an error (503); one
+/// that is set to evict (`maxmemory-policy`), or that fails over to a replica that lags, may lose windows: what they had
+/// counted is then admitted once more.
+///
+/// # In a cluster
+///
+/// What counts a key or an account is kept in the account's slot, what counts a pool in the pool's. A draw from both at
+/// once takes them from one slot: give [`RedisOptions::prefix`](crate::RedisOptions::prefix) a hash tag where a plan has
+/// both. Otherwise a cluster refuses such a draw, and nothing is spent.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{RedisLimiter, RedisServer};
+///
+/// let limiter = RedisLimiter::new(RedisServer::open("redis://127.0.0.1:6379")?);
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+pub struct RedisLimiter {
+    server: RedisServer,
+    scripts: Arc<Scripts>,
+}
+
+#[derive(Debug)]
+struct Scripts {
+    draw: Script,
+    peek: Script,
+}
+
+const CLOCK: &str = include_str!("clock.lua");
+const WINDOWS: &str = include_str!("windows.lua");
+const DRAW: &str = "return draw(#KEYS)";
+const PEEK: &str = "
+    local now, aheads = clock(), {}
+    for i, key in ipairs(KEYS) do aheads[i] = ahead_of(key, now) end
+    return aheads
+";
+
+impl Scripts {
+    fn going_by(clock: &str) -> Self {
+        let script = |body: &str| Script::new(&[clock, WINDOWS, body].join("\n"));
+        Self { draw: script(DRAW), peek: script(PEEK) }
+    }
+}
+
+/// What a script answers to a draw: how long to wait; the place of the window that decides, how many more it admits, and
+/// in how many microseconds it is full.
+type Drawn = (u64, usize, u32, u64);
+
+impl RedisLimiter {
+    /// Limits on this server.
+    pub fn new(server: RedisServer) -> Self {
+        Self { server, scripts: Arc::new(Scripts::going_by(CLOCK)) }
+    }
+
+    /// The names of a draw's windows, in the order of its policies.
+    fn names(&self, draw: &Draw<'_>) -> Vec<String> {
+        let of_group = |group: &QuotaGroup| {
+            let subject = self.subject(draw, group);
+            let name = move |policy: &QuotaPolicy| {
+                format!("{subject}:{}:{}", policy.window().as_nanos(), policy.name())
+            };
+            group.policies().iter().map(name).collect::<Vec<_>>()
+        };
+        draw.quotas.groups().iter().flat_map(of_group).collect()
+    }
+
+    fn subject(&self, draw: &Draw<'_>, group: &QuotaGroup) -> String {
+        let account = || self.server.of_account(draw.key.account.id.as_str());
+        match group.counts() {
+            Counts::Key => format!("{}:limit:{}", account(), draw.key.id),
+            Counts::Account => format!("{}:limit", account()),
+            Counts::Pool(name) => format!("{}:limit", self.server.of_pool(name.as_str())),
+        }
+    }
+}
+
+/// The microseconds in which one request's place is refilled. Rounded up: rounding down would admit more than the quota.
+fn refill(policy: &QuotaPolicy) -> u64 {
+    u64::try_from(policy.refill().as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)
+}
+
+/// A refill and a quota for each window.
+fn terms(draw: &Draw<'_>) -> Vec<String> {
+    draw.quotas
+        .policies()
+        .flat_map(|policy| [refill(policy).to_string(), policy.quota().to_string()])
+        .collect()
+}
+
+fn quota((wait, place, remaining, ahead): Drawn) -> Quota {
+    let standing = Standing::new(place, remaining, Duration::from_micros(ahead));
+    match wait {
+        0 => Quota::Within(standing),
+        _ => Quota::Exceeded { retry_after: Duration::from_micros(wait), standing },
+    }
+}
+
+impl RateLimiter for RedisLimiter {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
+        let (names, terms) = (self.names(draw), terms(draw));
+        if names.is_empty() {
+            return StoreFuture::ready(Quota::Within(Standing::new(0, u32::MAX, Duration::ZERO)));
+        }
+        StoreFuture::boxed(async move { server.run(&scripts.draw, &names, &terms).await.map(quota) })
+    }
+
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
+        let names = self.names(draw);
+        let terms: Vec<(u64, u32)> =
+            draw.quotas.policies().map(|policy| (refill(policy), policy.quota())).collect();
+        StoreFuture::boxed(async move {
+            let aheads: Vec<u64> = server.run(&scripts.peek, &names, &[]).await?;
+            let standings = aheads.into_iter().zip(terms).enumerate();
+            Ok(standings.map(|(place, (ahead, terms))| standing(place, ahead, terms)).collect())
+        })
+    }
+}
+
+fn standing(place: usize, ahead: u64, (refill, quota): (u64, u32)) -> Standing {
+    let room = refill.saturating_mul(u64::from(quota)).saturating_sub(ahead);
+    let remaining = u32::try_from(room / refill).unwrap_or(u32::MAX);
+    Standing::new(place, remaining, Duration::from_micros(ahead))
+}
+
+impl fmt::Debug for RedisLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLimiter").field("server", &self.server).finish_non_exhaustive()
+    }
+}
