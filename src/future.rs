@@ -49,6 +49,15 @@ impl<T> StoreFuture<T> {
         Self(Repr::Boxed(Box::pin(future)))
     }
 
+    /// The answer where it is there without waiting, and the future itself where it is not.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn into_ready(self) -> Result<Result<T, StoreError>, Self> {
+        match self.0 {
+            Repr::Ready(Some(answer)) => Ok(answer),
+            repr => Err(Self(repr)),
+        }
+    }
+
     /// Whether the answer is there without waiting.
     pub fn is_ready(&self) -> bool {
         matches!(self.0, Repr::Ready(_))

@@ -73,6 +73,8 @@ mod credit;
 mod error;
 mod future;
 mod gate;
+#[cfg(feature = "fleet")]
+mod guard;
 mod key;
 mod ledger;
 mod limit;
@@ -114,6 +116,8 @@ pub use future::StoreFuture;
 pub use gate::{
     Admission, Check, Denial, DenialKind, FinalCost, Gate, GateBuilder, Outcome, Principal, TrustedProxies,
 };
+#[cfg(feature = "fleet")]
+pub use guard::{GuardHealth, GuardLimits, Guarded};
 pub use key::*;
 pub use ledger::*;
 pub use limit::*;

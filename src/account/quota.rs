@@ -125,6 +125,16 @@ impl QuotaPolicy {
         &self.counts
     }
 
+    /// The share that each of so many nodes has of it: the quota divided, rounded down, and at least one request.
+    #[must_use]
+    pub fn shared_by(&self, nodes: NonZeroU32) -> Self {
+        let share = NonZeroU32::new(self.quota.get() / nodes).unwrap_or(NonZeroU32::MIN);
+        // The window has more nanoseconds than the whole quota has requests: the share's refill fits too.
+        let refill =
+            u64::try_from(self.window.as_nanos().div_ceil(u128::from(share.get()))).unwrap_or(u64::MAX);
+        Self { quota: share, refill, ..self.clone() }
+    }
+
     /// The time in which one request's place is refilled, rounded up to the nanosecond.
     pub fn refill(&self) -> Duration {
         Duration::from_nanos(self.refill)
@@ -177,7 +187,10 @@ pub enum OwnQuota {
 
 /// The quotas of a plan or a key, grouped by whom they count.
 #[derive(Debug, Default)]
-pub struct Quotas(Box<[QuotaGroup]>);
+pub struct Quotas {
+    groups: Box<[QuotaGroup]>,
+    derived: Slot,
+}
 
 /// The quotas that count the same requests together: one draw takes from all of them or from none.
 #[derive(Debug)]
@@ -197,22 +210,28 @@ impl Quotas {
             policies: policies.into(),
             pool: Slot::new(),
         };
-        Self(sorted.chunk_by(|a, b| a.counts == b.counts).map(group).collect())
+        let groups = sorted.chunk_by(|a, b| a.counts == b.counts).map(group).collect();
+        Self { groups, derived: Slot::new() }
     }
 
     /// The groups.
     pub fn groups(&self) -> &[QuotaGroup] {
-        &self.0
+        &self.groups
     }
 
     /// All policies.
     pub fn policies(&self) -> impl Iterator<Item = &QuotaPolicy> {
-        self.0.iter().flat_map(|group| group.policies.iter())
+        self.groups.iter().flat_map(|group| group.policies.iter())
     }
 
     /// Whether there is no quota: no limit.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.groups.is_empty()
+    }
+
+    /// Where a rate limiter keeps what it has made of these quotas.
+    pub fn derived(&self) -> &Slot {
+        &self.derived
     }
 }
 

@@ -1,5 +1,7 @@
 //! How many requests in which time.
 
+#[cfg(all(feature = "fleet", feature = "memory"))]
+mod local;
 #[cfg(feature = "memory")]
 mod memory;
 #[cfg(feature = "redis")]
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 #[cfg(feature = "redis")]
 pub use self::redis::RedisLimiter;
+#[cfg(all(feature = "fleet", feature = "memory"))]
+pub use local::{LocalFallback, LocalShare};
 #[cfg(feature = "memory")]
 pub use memory::MemoryLimiter;
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub(crate) mod providers;
+pub(crate) mod remote;
 pub(crate) mod service;
 pub(crate) mod slow;
 pub(crate) mod wire;

@@ -1,0 +1,75 @@
+//! Whether a back end is asked at all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::{Clock, GuardLimits};
+
+/// Counts failures in a row. Once there are too many it opens, and admits one call per rest: whose answer closes it.
+#[derive(Debug)]
+pub(super) struct Circuit {
+    clock: Arc<dyn Clock>,
+    most: u32,
+    rest: u64,
+    /// A call that finds out may take as long as this.
+    probe: u64,
+    failures: AtomicU32,
+    /// When a call is admitted again, in monotonic nanoseconds; zero while it is closed.
+    ask_at: AtomicU64,
+}
+
+const CLOSED: u64 = 0;
+
+impl Circuit {
+    pub(super) fn new(limits: &GuardLimits, clock: Arc<dyn Clock>) -> Self {
+        let (rest, time) = (nanos(limits.rest), nanos(limits.time));
+        let (failures, ask_at) = (AtomicU32::new(0), AtomicU64::new(CLOSED));
+        Self { clock, most: limits.failures.max(1), rest, probe: rest.max(time), failures, ask_at }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.ask_at.load(Ordering::Acquire) != CLOSED
+    }
+
+    /// Whether a call may be made now.
+    pub(super) fn admits(&self) -> bool {
+        let ask_at = self.ask_at.load(Ordering::Acquire);
+        if ask_at == CLOSED {
+            return true;
+        }
+        let now = self.now();
+        // Of all that come, one is admitted; should it never be heard of again, another is after the next rest.
+        let next = now.saturating_add(self.probe);
+        now >= ask_at
+            && self.ask_at.compare_exchange(ask_at, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    pub(super) fn answered(&self) {
+        // Mostly there is nothing to write: a shared line stays where it is.
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+        if self.is_open() {
+            self.ask_at.store(CLOSED, Ordering::Release);
+        }
+    }
+
+    pub(super) fn failed(&self) {
+        let before = self
+            .failures
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |failures| Some(failures.saturating_add(1)))
+            .unwrap_or_default();
+        if before.saturating_add(1) >= self.most {
+            self.ask_at.store(self.now().saturating_add(self.rest).max(CLOSED + 1), Ordering::Release);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.clock.now().elapsed())
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,40 @@
+//! A guarded ledger is one.
+
+use super::Guarded;
+use super::closings::Closing;
+use crate::{
+    Account, AccountId, Adjusted, Adjustment, Allowance, Balance, Charge, ChargeId, Charged, CreditAdmin,
+    CreditLedger, Credits, Entry, EntryQuery, StoreFuture, Timestamp,
+};
+
+impl<T: CreditLedger> CreditLedger for Guarded<T> {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        self.ask(|ledger| ledger.charge(charge))
+    }
+
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+        self.close(Closing::new(account, id, Some(cost)))
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        self.close(Closing::new(account, id, None))
+    }
+}
+
+impl<T: CreditAdmin> CreditAdmin for Guarded<T> {
+    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
+        self.ask(|ledger| ledger.balance_of(account, allowance, now))
+    }
+
+    fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
+        self.ask(|ledger| ledger.entries(query))
+    }
+
+    fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
+        self.ask(|ledger| ledger.adjust(adjustment))
+    }
+
+    fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
+        self.ask(|ledger| ledger.erase_balance(account))
+    }
+}

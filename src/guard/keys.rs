@@ -1,0 +1,63 @@
+//! A guarded key store is one, and so is its write side.
+
+use std::sync::Arc;
+
+use super::Guarded;
+use crate::{
+    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
+    KeyStore, Replaced, StoreFuture, Timestamp,
+};
+
+impl<T: KeyStore> KeyStore for Guarded<T> {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.ask(|store| store.find(hash))
+    }
+}
+
+impl<T: KeyAdmin> KeyAdmin for Guarded<T> {
+    fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted> {
+        self.ask(|store| store.insert(insert))
+    }
+
+    fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.ask(|store| store.get(id))
+    }
+
+    fn account_of(&self, id: &AccountId) -> StoreFuture<Option<Arc<Account>>> {
+        self.ask(|store| store.account_of(id))
+    }
+
+    fn replace(&self, record: &KeyRecord) -> StoreFuture<Replaced> {
+        self.ask(|store| store.replace(record))
+    }
+
+    fn list(&self, query: &KeyQuery) -> StoreFuture<Vec<Arc<KeyRecord>>> {
+        self.ask(|store| store.list(query))
+    }
+
+    fn touch(&self, uses: &[(KeyId, Timestamp)]) -> StoreFuture<()> {
+        self.ask(|store| store.touch(uses))
+    }
+
+    fn erase(&self, id: KeyId) -> StoreFuture<bool> {
+        self.ask(|store| store.erase(id))
+    }
+
+    fn sweep(&self, before: Timestamp) -> StoreFuture<u64> {
+        self.ask(|store| store.sweep(before))
+    }
+}
+
+impl<T: AccountAdmin> AccountAdmin for Guarded<T> {
+    fn create_account(&self, account: &Account) -> StoreFuture<bool> {
+        self.ask(|store| store.create_account(account))
+    }
+
+    fn replace_account(&self, account: &Account) -> StoreFuture<Replaced> {
+        self.ask(|store| store.replace_account(account))
+    }
+
+    fn erase_account(&self, id: &AccountId) -> StoreFuture<bool> {
+        self.ask(|store| store.erase_account(id))
+    }
+}

@@ -1,0 +1,212 @@
+//! What stands before a remote back end, so that its faults stay its own.
+
+mod circuit;
+mod closings;
+mod credits;
+mod keys;
+mod limiter;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use circuit::Circuit;
+use closings::Closings;
+
+use crate::{Clock, StoreError, StoreFuture, SystemClock};
+
+/// How long a remote back end is waited for, by how many, and when it is left alone.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::GuardLimits;
+///
+/// let mut limits = GuardLimits::default();
+/// limits.time = Duration::from_millis(250);
+/// assert_eq!(limits.failures, 5);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GuardLimits {
+    /// The time that one call may take: one second, if nothing is said.
+    pub time: Duration,
+    /// How many calls may wait at once, 1,024 if nothing is said; one beyond is answered "no room" at once.
+    pub waiting: usize,
+    /// After how many failures in a row the back end is left alone: five, if nothing is said.
+    pub failures: u32,
+    /// For how long it is left alone before one call finds out whether it is back: half a second, if nothing is said.
+    pub rest: Duration,
+    /// How many settlements and refunds that failed are kept to be tried again: 65,536, if nothing is said.
+    pub closings: usize,
+}
+
+impl Default for GuardLimits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(1),
+            waiting: 1_024,
+            failures: 5,
+            rest: Duration::from_millis(500),
+            closings: 65_536,
+        }
+    }
+}
+
+/// How a guarded back end fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GuardHealth {
+    /// Whether the back end has failed repeatedly and is left alone.
+    pub open: bool,
+    /// How many calls wait for it.
+    pub waiting: usize,
+    /// How many settlements and refunds are kept to be tried again.
+    pub closings: usize,
+}
+
+/// A remote back end with a limit to every call's time, a bound to how many wait, and a circuit: after so many failures in
+/// a row it is left alone, and every call is answered at once that it is unavailable; from time to time one call finds
+/// out whether it is back.
+///
+/// It is a back end itself, whatever it guards: [`KeyStore`](crate::KeyStore) with its write side,
+/// [`CreditLedger`](crate::CreditLedger) with its own, [`RateLimiter`](crate::RateLimiter). What cannot be decided is an
+/// `Err`, and the gate answers 503 for it, never 401, and lets nobody in:
+///
+/// | back end | while it fails | what else there is |
+/// |---|---|---|
+/// | key store | 503 | a cache that serves what it knows for a stated time |
+/// | rate limiter | 503 | `LocalFallback`: each node limits by itself |
+/// | ledger | 503 | a lease of credits that the node holds already |
+///
+/// No call is ever made twice: a draw or a charge that was not answered in time may have happened. A **settlement or
+/// refund** that fails, or that comes while the back end is left alone, is kept and tried again in the background until
+/// it is done; both are idempotent. Its first answer is the `Err` all the same. What is kept ends with the process: those
+/// charges are for the ledger's sweep.
+///
+/// Answers that are ready at once pass without cost. Waiting needs a tokio runtime with its timer.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{Guarded, MemoryLimiter};
+///
+/// let limiter = Guarded::new(MemoryLimiter::new());
+/// assert!(!limiter.health().open);
+/// ```
+pub struct Guarded<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    back_end: T,
+    limits: GuardLimits,
+    circuit: Circuit,
+    waiting: AtomicUsize,
+    closings: Closings,
+    /// What is answered while the back end is left alone: made once.
+    left_alone: StoreError,
+}
+
+impl<T> Guarded<T> {
+    /// Guards a back end within the usual limits.
+    pub fn new(back_end: T) -> Self {
+        Self::with_limits(back_end, GuardLimits::default())
+    }
+
+    /// Guards a back end within these limits.
+    pub fn with_limits(back_end: T, limits: GuardLimits) -> Self {
+        Self::with_clock(back_end, limits, SystemClock::new())
+    }
+
+    /// The same, with a clock that says how long the back end has been left alone.
+    pub fn with_clock(back_end: T, limits: GuardLimits, clock: impl Clock) -> Self {
+        Self(Arc::new(Shared {
+            back_end,
+            circuit: Circuit::new(&limits, Arc::new(clock)),
+            waiting: AtomicUsize::new(0),
+            closings: Closings::keeping(limits.closings),
+            limits,
+            left_alone: StoreError::unavailable("it has failed repeatedly and is left alone for a while"),
+        }))
+    }
+
+    /// The back end itself, past the guard.
+    pub fn back_end(&self) -> &T {
+        &self.0.back_end
+    }
+
+    /// How the back end fares.
+    pub fn health(&self) -> GuardHealth {
+        GuardHealth {
+            open: self.0.circuit.is_open(),
+            waiting: self.0.waiting.load(Ordering::Relaxed),
+            closings: self.0.closings.len(),
+        }
+    }
+
+    /// Asks the back end, within the limits.
+    fn ask<R: Send + 'static>(&self, ask: impl FnOnce(&T) -> StoreFuture<R>) -> StoreFuture<R>
+    where
+        T: Send + Sync + 'static,
+    {
+        if !self.0.circuit.admits() {
+            return StoreFuture::failed(self.0.left_alone.clone());
+        }
+        let pending = match ask(&self.0.back_end).into_ready() {
+            Ok(answer) => return self.heard(answer).into(),
+            Err(pending) => pending,
+        };
+        let Some(place) = Place::take(self) else { return StoreFuture::failed(StoreError::overloaded()) };
+        StoreFuture::boxed(async move {
+            let guard = &place.0;
+            let answer = match tokio::time::timeout(guard.0.limits.time, pending).await {
+                Ok(answer) => answer,
+                Err(_) => Err(StoreError::timed_out()),
+            };
+            guard.heard(answer)
+        })
+    }
+
+    /// Tells the circuit of an answer. One that cannot be right is an answer too: its back end is there.
+    fn heard<R>(&self, answer: Result<R, StoreError>) -> Result<R, StoreError> {
+        match &answer {
+            Err(error) if !error.is_corrupt() => self.0.circuit.failed(),
+            _ => self.0.circuit.answered(),
+        }
+        answer
+    }
+}
+
+/// A call's place among those that wait: free again when it is dropped.
+struct Place<T>(Guarded<T>);
+
+impl<T> Place<T> {
+    fn take(guard: &Guarded<T>) -> Option<Self> {
+        let room = |waiting| (waiting < guard.0.limits.waiting).then_some(waiting + 1);
+        guard.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(Self(guard.clone()))
+    }
+}
+
+impl<T> Drop for Place<T> {
+    fn drop(&mut self) {
+        self.0.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<T> Clone for Guarded<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Guarded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded")
+            .field("back_end", &self.0.back_end)
+            .field("limits", &self.0.limits)
+            .field("health", &self.health())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,92 @@
+//! A shared limiter, and the node's own share while that fails.
+
+use std::sync::Arc;
+
+use crate::limit::{Draw, LocalShare, Quota, RateLimiter, Standing};
+use crate::{KeyRecord, Now, Quotas, StoreFuture};
+
+/// Asks a limiter that all nodes share, and while it fails limits by this node's share alone: the policy `local`, where
+/// without it a request is refused by 503.
+///
+/// Put the limiter that is asked behind a guard, so that a dead server costs no time. A draw that was not answered in
+/// time may be spent there, and is drawn from the share as well: it is asked for once.
+///
+/// # Excess
+///
+/// What the fleet admits is at most what the shared limiter admits and what the shares admit, together: of a quota *q* per
+/// window, over *n* nodes and a time *t*, `(q + q·t/window) + n × (s + s·t/window)` with the share
+/// `s = max(1, ⌊q/n⌋)`, however often the server goes and comes back. With *q ≥ n* that is twice the quota at the most,
+/// and only in a window in which the server was lost or came back.
+///
+/// # Example
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use tollgate::{Guarded, LocalFallback, LocalShare, MemoryLimiter};
+///
+/// let shared = Guarded::new(MemoryLimiter::new()); // one behind a network, elsewhere
+/// let nodes = NonZeroU32::new(4).unwrap();
+/// let limiter = LocalFallback::new(shared, LocalShare::new(nodes));
+/// # drop(limiter);
+/// ```
+#[derive(Debug)]
+pub struct LocalFallback<T> {
+    shared: T,
+    local: Arc<LocalShare>,
+}
+
+impl<T: RateLimiter> LocalFallback<T> {
+    /// Asks `shared`, and while that fails `local`.
+    pub fn new(shared: T, local: LocalShare) -> Self {
+        Self { shared, local: Arc::new(local) }
+    }
+
+    /// What the share needs, should the server not answer.
+    fn aside(&self, draw: &Draw<'_>) -> Aside {
+        // The record may be gone by then: the share goes by the ids, and by the account itself.
+        let key = KeyRecord::new(draw.key.id, draw.key.hash, Arc::clone(&draw.key.account));
+        let (local, shares) = (Arc::clone(&self.local), self.local.shares_of(draw.quotas));
+        Aside { local, key, shares, now: draw.now }
+    }
+}
+
+struct Aside {
+    local: Arc<LocalShare>,
+    key: KeyRecord,
+    shares: Arc<Quotas>,
+    now: Now,
+}
+
+impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+        match self.shared.draw(draw).into_ready() {
+            Ok(Err(_)) => self.local.draw(draw),
+            Ok(answer) => answer.into(),
+            Err(pending) => {
+                let aside = self.aside(draw);
+                StoreFuture::boxed(async move {
+                    match pending.await {
+                        Err(_) => aside.local.draw_from(&aside.key, &aside.shares, aside.now).await,
+                        answer => answer,
+                    }
+                })
+            }
+        }
+    }
+
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+        match self.shared.peek(draw).into_ready() {
+            Ok(Err(_)) => self.local.peek(draw),
+            Ok(answer) => answer.into(),
+            Err(pending) => {
+                let aside = self.aside(draw);
+                StoreFuture::boxed(async move {
+                    match pending.await {
+                        Err(_) => aside.local.peek_at(&aside.key, &aside.shares, aside.now).await,
+                        answer => answer,
+                    }
+                })
+            }
+        }
+    }
+}

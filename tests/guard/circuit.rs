@@ -1,0 +1,115 @@
+//! Time-outs, the bound on who waits, and the circuit.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tollgate::{GuardLimits, Guarded, KeyHasher, KeyStore, MemoryStore, StoreError};
+
+use crate::support::remote::{Fault, Remote, TokioClock};
+
+type Store = Guarded<Remote<MemoryStore>>;
+
+fn guarded(change: impl FnOnce(&mut GuardLimits)) -> Store {
+    let mut limits = GuardLimits::default();
+    change(&mut limits);
+    Guarded::with_clock(Remote::new(MemoryStore::new()), limits, TokioClock::new())
+}
+
+async fn find(store: &Store) -> Result<(), StoreError> {
+    store.find(&KeyHasher::sha256().hash(b"unknown")).await.map(|found| assert!(found.is_none()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_takes_as_long_as_the_limit_and_no_longer() {
+    let store = guarded(|limits| limits.time = Duration::from_millis(250));
+    store.back_end().set(Fault::Hung);
+    let asked = Instant::now();
+    assert!(find(&store).await.unwrap_err().is_timeout());
+    assert_eq!(asked.elapsed(), Duration::from_millis(250));
+    assert_eq!(store.back_end().asked(), 1, "it is not asked twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_wait_and_the_next_is_told_at_once_that_there_is_no_room() {
+    let store = guarded(|limits| limits.waiting = 8);
+    store.back_end().set(Fault::Hung);
+    let mut waiting: Vec<_> = (0..8).map(|_| Box::pin(find(&store))).collect();
+    for wait in &mut waiting {
+        assert!(tokio::time::timeout(Duration::ZERO, wait).await.is_err());
+    }
+    assert_eq!(store.health().waiting, 8);
+    let asked = Instant::now();
+    let error = find(&store).await.unwrap_err();
+    assert!(!error.is_timeout() && asked.elapsed().is_zero(), "{error}");
+    // Who leaves makes room.
+    waiting.pop();
+    assert_eq!(store.health().waiting, 7);
+    store.back_end().set(Fault::None);
+    find(&store).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_failures_in_a_row_it_is_left_alone_and_found_again_by_one_call() {
+    let store = guarded(|_| {});
+    store.back_end().set(Fault::Down);
+    for _ in 0..5 {
+        assert!(!store.health().open);
+        find(&store).await.unwrap_err();
+    }
+    assert!(store.health().open);
+    for _ in 0..1_000 {
+        assert!(
+            store.find(&KeyHasher::sha256().hash(b"unknown")).is_ready(),
+            "it is answered without waiting"
+        );
+    }
+    assert_eq!(store.back_end().asked(), 5, "it is left alone");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // A thousand come; one of them finds out.
+    let calls = (0..1_000).map(|_| find(&store)).map(Box::pin).collect::<Vec<_>>();
+    for call in calls {
+        call.await.unwrap_err();
+    }
+    assert_eq!(store.back_end().asked(), 6);
+    store.back_end().set(Fault::None);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    find(&store).await.unwrap();
+    assert!(!store.health().open);
+    for _ in 0..10 {
+        find(&store).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_to_find_out_and_was_dropped_keeps_the_next_from_nothing() {
+    let store = guarded(|limits| limits.failures = 1);
+    store.back_end().set(Fault::Down);
+    find(&store).await.unwrap_err();
+    store.back_end().set(Fault::None);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(tokio::time::timeout(Duration::ZERO, find(&store)).await.is_err(), "the client leaves");
+    find(&store).await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    find(&store).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_that_are_not_in_a_row_and_answers_that_cannot_be_right_open_nothing() {
+    let store = guarded(|_| {});
+    for place in 0..40 {
+        store.back_end().set(if place % 5 == 4 { Fault::None } else { Fault::Down });
+        assert_eq!(find(&store).await.is_ok(), place % 5 == 4);
+    }
+    store.back_end().set(Fault::Corrupt);
+    for _ in 0..40 {
+        assert!(find(&store).await.unwrap_err().is_corrupt());
+    }
+    assert!(!store.health().open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_answered_at_once_passes_as_it_is() {
+    let store = guarded(|limits| limits.waiting = 0);
+    store.back_end().answer_at_once(true);
+    assert!(store.find(&KeyHasher::sha256().hash(b"unknown")).is_ready());
+}

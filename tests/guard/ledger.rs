@@ -1,0 +1,150 @@
+//! Credits over a ledger that loses answers: what may have happened is not done again, and what is owed is brought home.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate::{
+    Account, Allowance, Charge, ChargeId, Charged, Clock, CreditLedger, Credits, GuardLimits, Guarded,
+    MemoryLedger, StoreError,
+};
+
+use crate::support::remote::{Fault, Remote, TokioClock};
+
+struct Books {
+    clock: TokioClock,
+    authority: Arc<MemoryLedger>,
+    ledger: Guarded<Remote<Arc<MemoryLedger>>>,
+    account: Account,
+}
+
+impl Books {
+    fn open(change: impl FnOnce(&mut GuardLimits)) -> Self {
+        let (clock, authority) = (TokioClock::new(), Arc::new(MemoryLedger::new()));
+        authority.set_balance("acme", Credits::new(100), clock.now().wall());
+        let mut limits = GuardLimits::default();
+        change(&mut limits);
+        let ledger = Guarded::with_clock(Remote::new(Arc::clone(&authority)), limits, clock);
+        Self { clock, authority, ledger, account: Account::new("acme", "pro") }
+    }
+
+    async fn charge(&self, number: u8) -> Result<Charged, StoreError> {
+        let (id, amount) = (id(number), Credits::new(10));
+        let charge = Charge::new(id, &self.account, amount, &Allowance::None, self.clock.now());
+        self.ledger.charge(&charge).await
+    }
+
+    fn balance(&self) -> u64 {
+        self.authority.balance("acme").unwrap().get()
+    }
+
+    /// Waits until all that is owed has been brought home.
+    async fn until_home(&self) {
+        for _ in 0..1_000 {
+            if self.ledger.health().closings == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it never came home: {:?}", self.ledger.health());
+    }
+}
+
+fn id(number: u8) -> ChargeId {
+    ChargeId::from_bytes([number; 16])
+}
+
+/// Security case 124, for charges: the answer is lost after the server has acted.
+#[tokio::test(start_paused = true)]
+async fn a_charge_whose_answer_was_lost_is_made_once_and_its_refund_comes_home_later() {
+    let books = Books::open(|_| {});
+    books.ledger.back_end().set(Fault::Mute);
+    assert!(books.charge(1).await.unwrap_err().is_timeout());
+    assert_eq!((books.ledger.back_end().asked(), books.balance()), (1, 90), "it happened, once");
+    books.ledger.back_end().set(Fault::Down);
+    books.ledger.refund(&books.account, id(1)).await.unwrap_err();
+    assert_eq!(books.ledger.health().closings, 1);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(books.balance(), 90, "the server is away all the time");
+    books.ledger.back_end().set(Fault::None);
+    books.until_home().await;
+    assert_eq!((books.balance(), books.authority.open_charges("acme")), (100, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_closed_while_the_ledger_is_left_alone_is_closed_when_it_is_back() {
+    let books = Books::open(|_| {});
+    for number in 1..=8 {
+        assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
+    }
+    books.ledger.back_end().set(Fault::Down);
+    for number in 10..15 {
+        books.charge(number).await.unwrap_err();
+    }
+    assert!(books.ledger.health().open);
+    for number in 1..=8 {
+        let settled = books.ledger.settle(&books.account, id(number), Credits::new(4));
+        assert!(settled.is_ready(), "nobody waits for a server that is left alone");
+        settled.await.unwrap_err();
+    }
+    books.ledger.back_end().set(Fault::None);
+    books.until_home().await;
+    assert_eq!((books.balance(), books.authority.open_charges("acme")), (100 - 8 * 4, 0));
+    assert_eq!(books.ledger.back_end().asked(), 13, "no charge is made twice");
+}
+
+/// Security case 133: a refund is brought home twice, as its first answer was lost.
+#[tokio::test(start_paused = true)]
+async fn a_refund_whose_answer_is_lost_again_and_again_gives_back_once() {
+    let books = Books::open(|_| {});
+    for number in 1..=2 {
+        assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
+    }
+    books.ledger.back_end().set(Fault::Mute);
+    books.ledger.refund(&books.account, id(1)).await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(books.ledger.back_end().closed() > 5, "it is asked for until it is heard of");
+    assert_eq!(books.balance(), 90);
+    books.ledger.back_end().set(Fault::None);
+    books.until_home().await;
+    assert_eq!(books.balance(), 90);
+}
+
+/// Security case 134: nobody waits for the refund any more.
+#[tokio::test(start_paused = true)]
+async fn a_closing_that_is_dropped_midway_is_brought_home() {
+    let books = Books::open(|_| {});
+    assert!(matches!(books.charge(1).await, Ok(Charged::Posted { .. })));
+    books.ledger.back_end().set(Fault::Hung);
+    drop(books.ledger.refund(&books.account, id(1)));
+    assert_eq!(books.ledger.health().closings, 1);
+    books.ledger.back_end().set(Fault::None);
+    books.until_home().await;
+    assert_eq!(books.balance(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_is_bounded_and_flushed_at_shutdown() {
+    let books = Books::open(|limits| limits.closings = 3);
+    for number in 1..=5 {
+        assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
+    }
+    books.ledger.back_end().set(Fault::Down);
+    for number in 1..=5 {
+        books.ledger.refund(&books.account, id(number)).await.unwrap_err();
+    }
+    assert_eq!(books.ledger.health().closings, 3);
+    books.ledger.flush().await.unwrap_err();
+    assert_eq!(books.ledger.health().closings, 3);
+    books.ledger.back_end().set(Fault::None);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    books.ledger.flush().await.unwrap();
+    assert_eq!((books.balance(), books.authority.open_charges("acme")), (80, 2), "two are for the sweep");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closing_that_cannot_be_right_is_not_asked_for_again() {
+    let books = Books::open(|_| {});
+    books.ledger.back_end().set(Fault::Corrupt);
+    assert!(books.ledger.refund(&books.account, id(1)).await.unwrap_err().is_corrupt());
+    assert_eq!(books.ledger.health().closings, 0);
+}

@@ -1,0 +1,148 @@
+//! Limits that each node keeps by itself: always, or while the shared limiter fails.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tollgate::{
+    Account, Clock, Counts, Draw, GuardLimits, Guarded, KeyHasher, KeyId, KeyRecord, LocalFallback,
+    LocalShare, ManualClock, MemoryLimiter, Quota, QuotaPolicy, Quotas, RateLimiter, StoreFuture,
+};
+
+use crate::support::remote::{Fault, Remote, TokioClock};
+
+fn record() -> KeyRecord {
+    let account = Arc::new(Account::new("acme", "pro"));
+    KeyRecord::new(KeyId::from_bytes([7; 16]), KeyHasher::sha256().hash(b"key"), account)
+}
+
+fn quotas(texts: &[&str]) -> Quotas {
+    Quotas::new(texts.iter().map(|text| text.parse::<QuotaPolicy>().unwrap()))
+}
+
+fn of(nodes: u32) -> NonZeroU32 {
+    NonZeroU32::new(nodes).unwrap()
+}
+
+fn ready<T>(future: StoreFuture<T>) -> T {
+    assert!(future.is_ready());
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future).unwrap()
+}
+
+/// How many requests are admitted at one moment, of many more than there is room for.
+fn admitted(limiter: &impl RateLimiter, quotas: &Quotas, clock: &ManualClock) -> u64 {
+    let record = record();
+    let draw = || ready(limiter.draw(&Draw::new(&record, quotas, clock.now())));
+    (0..500).filter(|_| matches!(draw(), Quota::Within(_))).count() as u64
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The formula of the documentation, at once and after a window.
+    #[test]
+    fn a_fleet_admits_its_shares_and_no_more(quota in 1_u32..400, nodes in 1_u32..12) {
+        let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
+        let (limiters, quotas) = (
+            (0..nodes).map(|_| LocalShare::new(of(nodes))).collect::<Vec<_>>(),
+            (0..nodes).map(|_| quotas(&[&format!("{quota} per minute")])).collect::<Vec<_>>(),
+        );
+        let most = u64::from(nodes) * u64::from((quota / nodes).max(1));
+        prop_assert!(most <= u64::from(quota.max(nodes)));
+        for _ in 0..3 {
+            let fleet = limiters.iter().zip(&quotas);
+            prop_assert_eq!(fleet.map(|(limiter, quotas)| admitted(limiter, quotas, &clock)).sum::<u64>(), most);
+            clock.advance(Duration::from_secs(61));
+        }
+    }
+}
+
+#[test]
+fn a_share_has_the_windows_names_and_places_of_the_whole() {
+    let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
+    let per_account = |text: &str| text.parse::<QuotaPolicy>().unwrap().counting(Counts::Account);
+    let named = "9 per minute".parse::<QuotaPolicy>().unwrap().with_name("burst").unwrap();
+    let whole = Quotas::new([per_account("40 per hour"), named, per_account("2 per second")]);
+    let (share, record) = (LocalShare::new(of(4)), record());
+    let draw = Draw::new(&record, &whole, clock.now());
+    let standings = ready(share.peek(&draw));
+    assert_eq!(standings.iter().map(|standing| standing.remaining).collect::<Vec<_>>(), [2, 1, 10]);
+    let policies: Vec<_> = whole.policies().map(|policy| policy.shared_by(of(4))).collect();
+    assert_eq!(policies.iter().map(QuotaPolicy::name).collect::<Vec<_>>(), ["burst", "second", "hour"]);
+    assert_eq!(policies[0].refill(), Duration::from_secs(30));
+    assert!(matches!(ready(share.draw(&draw)), Quota::Within(_)));
+    let Quota::Exceeded { standing, .. } = ready(share.draw(&draw)) else { panic!("the second is spent") };
+    assert_eq!(standing.policy, 1);
+    assert_eq!("1 per nanosecond".parse::<QuotaPolicy>().ok(), None);
+    let quick = QuotaPolicy::new(u32::MAX, Duration::from_nanos(u64::from(u32::MAX))).unwrap();
+    assert_eq!(quick.shared_by(of(u32::MAX)).quota(), 1);
+}
+
+/// Nodes over one shared limiter that may be lost.
+struct Fleet {
+    server: Remote<Arc<MemoryLimiter>>,
+    nodes: Vec<LocalFallback<Guarded<Remote<Arc<MemoryLimiter>>>>>,
+    quotas: Vec<Quotas>,
+    clock: TokioClock,
+}
+
+impl Fleet {
+    fn of_nodes(nodes: u32, quota: &str) -> Self {
+        let (server, clock) = (Remote::new(Arc::new(MemoryLimiter::new())), TokioClock::new());
+        let node = |_| {
+            let guarded = Guarded::with_clock(server.clone(), GuardLimits::default(), clock);
+            LocalFallback::new(guarded, LocalShare::new(of(nodes)))
+        };
+        let nodes: Vec<_> = (0..nodes).map(node).collect();
+        Self { quotas: nodes.iter().map(|_| quotas(&[quota])).collect(), server, nodes, clock }
+    }
+
+    /// How many of as many requests per node are admitted.
+    async fn admitted(&self, requests: usize) -> usize {
+        let (mut admitted, record) = (0, record());
+        for _ in 0..requests {
+            for (node, quotas) in self.nodes.iter().zip(&self.quotas) {
+                let drawn = node.draw(&Draw::new(&record, quotas, self.clock.now())).await.unwrap();
+                admitted += usize::from(matches!(drawn, Quota::Within(_)));
+            }
+        }
+        admitted
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_shared_limiter_fails_each_node_limits_by_its_share() {
+    let fleet = Fleet::of_nodes(4, "20 per day");
+    assert_eq!(fleet.admitted(20).await, 20, "the quota, whichever node is asked");
+    fleet.server.set(Fault::Down);
+    assert_eq!(fleet.admitted(20).await, 20, "the shares: the documented excess of one outage");
+    assert_eq!(fleet.admitted(20).await, 0);
+    fleet.server.set(Fault::None);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(fleet.admitted(20).await, 0, "the shared window is as it was");
+    // It may go and come back as often as it likes: the shares are what they are.
+    for _ in 0..10 {
+        fleet.server.set(Fault::Hung);
+        assert_eq!(fleet.admitted(6).await, 0);
+        fleet.server.set(Fault::None);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(fleet.admitted(3).await, 0);
+    }
+    tokio::time::sleep(Duration::from_hours(24)).await;
+    assert_eq!(fleet.admitted(20).await, 20, "it is found again, and the shared quota holds");
+}
+
+/// Security case 124: the limiter's script has run, and its answer is lost.
+#[tokio::test(start_paused = true)]
+async fn a_draw_that_was_not_answered_in_time_is_denied_and_not_drawn_again() {
+    let server = Remote::new(Arc::new(MemoryLimiter::new()));
+    let limiter = Guarded::with_clock(server.clone(), GuardLimits::default(), TokioClock::new());
+    let (quotas, record, clock) = (quotas(&["3 per day"]), record(), TokioClock::new());
+    server.set(Fault::Mute);
+    assert!(limiter.draw(&Draw::new(&record, &quotas, clock.now())).await.unwrap_err().is_timeout());
+    assert_eq!(server.asked(), 1);
+    server.set(Fault::None);
+    let standings = limiter.peek(&Draw::new(&record, &quotas, clock.now())).await.unwrap();
+    assert_eq!(standings[0].remaining, 2, "one cell is spent, not two");
+}

@@ -1,0 +1,159 @@
+//! A back end far away: it is slow, it is down, it loses its answers. Its time is tokio's, which a test may stop.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tollgate::{
+    Account, Charge, ChargeId, Charged, Clock, CreditLedger, Credits, Draw, KeyHash, KeyRecord, KeyStore,
+    Now, Quota, RateLimiter, Standing, StoreError, StoreFuture, Timestamp,
+};
+
+/// How a back end fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It answers, after its delay.
+    None,
+    /// It refuses the connection: nothing happens there.
+    Down,
+    /// It does what it is asked, and the answer is lost.
+    Mute,
+    /// It is asked, and neither acts nor answers.
+    Hung,
+    /// What it answers cannot be right.
+    Corrupt,
+}
+
+/// A back end behind a network.
+#[derive(Clone)]
+pub(crate) struct Remote<T>(Arc<Wire<T>>);
+
+struct Wire<T> {
+    back_end: T,
+    fault: Mutex<(Fault, Duration)>,
+    asked: AtomicUsize,
+    closed: AtomicUsize,
+    local: AtomicBool,
+}
+
+impl<T> fmt::Debug for Remote<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Remote")
+    }
+}
+
+impl<T> Remote<T> {
+    pub(crate) fn new(back_end: T) -> Self {
+        let fault = Mutex::new((Fault::None, Duration::from_millis(1)));
+        let (asked, closed, local) = Default::default();
+        Self(Arc::new(Wire { back_end, fault, asked, closed, local }))
+    }
+
+    /// How it fares from now on.
+    pub(crate) fn set(&self, fault: Fault) {
+        self.0.fault.lock().unwrap().0 = fault;
+    }
+
+    /// How long its answers take from now on.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.0.fault.lock().unwrap().1 = delay;
+    }
+
+    /// Whether it answers at once, as one in this process does.
+    pub(crate) fn answer_at_once(&self, local: bool) {
+        self.0.local.store(local, Ordering::SeqCst);
+    }
+
+    /// How often it was asked for a look-up, a draw or a charge.
+    pub(crate) fn asked(&self) -> usize {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+
+    /// How often it was asked to settle or to refund.
+    pub(crate) fn closed(&self) -> usize {
+        self.0.closed.load(Ordering::SeqCst)
+    }
+
+    /// Carries a question over: it acts at once where it acts at all, and is heard of later.
+    pub(crate) fn carry<R: Send + 'static>(&self, act: impl FnOnce(&T) -> StoreFuture<R>) -> StoreFuture<R> {
+        let (fault, delay) = *self.0.fault.lock().unwrap();
+        let acted = match fault {
+            Fault::None | Fault::Mute => Some(act(&self.0.back_end)),
+            Fault::Down | Fault::Hung | Fault::Corrupt => None,
+        };
+        if self.0.local.load(Ordering::SeqCst)
+            && let Some(acted) = acted
+        {
+            return acted;
+        }
+        StoreFuture::boxed(async move {
+            tokio::time::sleep(delay).await;
+            match (fault, acted) {
+                (Fault::None, Some(acted)) => acted.await,
+                (Fault::Mute, Some(acted)) => acted.await.and(std::future::pending().await),
+                (Fault::Corrupt, _) => Err(StoreError::corrupt("the record of another key")),
+                (Fault::Hung, _) => std::future::pending().await,
+                _ => Err(StoreError::unavailable("connection refused")),
+            }
+        })
+    }
+
+    fn ask<R: Send + 'static>(&self, act: impl FnOnce(&T) -> StoreFuture<R>) -> StoreFuture<R> {
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        self.carry(act)
+    }
+
+    fn close(&self, act: impl FnOnce(&T) -> StoreFuture<()>) -> StoreFuture<()> {
+        self.0.closed.fetch_add(1, Ordering::SeqCst);
+        self.carry(act)
+    }
+}
+
+impl<T: KeyStore> KeyStore for Remote<T> {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.ask(|store| store.find(hash))
+    }
+}
+
+impl<T: RateLimiter> RateLimiter for Remote<T> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+        self.ask(|limiter| limiter.draw(draw))
+    }
+
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+        self.ask(|limiter| limiter.peek(draw))
+    }
+}
+
+impl<T: CreditLedger> CreditLedger for Remote<T> {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        self.ask(|ledger| ledger.charge(charge))
+    }
+
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+        self.close(|ledger| ledger.settle(account, id, cost))
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        self.close(|ledger| ledger.refund(account, id))
+    }
+}
+
+/// A clock that goes by tokio's time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TokioClock(Instant);
+
+impl TokioClock {
+    pub(crate) fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Now {
+        let (elapsed, start) = (self.0.elapsed(), Timestamp::from_millis(1_777_550_400_000));
+        Now::new(start.saturating_add(elapsed), elapsed)
+    }
+}
