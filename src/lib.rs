@@ -69,6 +69,8 @@ mod adapter;
 mod clock;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod credit;
 mod error;
 mod future;

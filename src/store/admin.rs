@@ -100,7 +100,10 @@ impl KeyQuery {
 ///   processes may lag behind by what the store documents.
 /// - **Both secrets.** [`find`](KeyStore::find) finds a rotated key by its hash and, while there is one, by the hash that is
 ///   retiring; by an older one no more.
-/// - **May lag:** [`touch`](KeyAdmin::touch) alone. Uses may be lost in a crash, and never go backwards.
+/// - **Of one account.** A key is shown with its account as the store has it: neither [`insert`](KeyAdmin::insert) nor
+///   [`replace`](KeyAdmin::replace) changes the account by the copy that its record bears, nor moves a key to another.
+/// - **May lag:** [`touch`](KeyAdmin::touch) alone. Uses may be lost in a crash, and never go backwards, not even by a
+///   `replace` with a record that was read before them. A use is no change: the version stays.
 /// - **Secret:** hashes are listed to nobody but the caller of these methods.
 pub trait KeyAdmin: KeyStore {
     /// Puts a key in.

@@ -1,0 +1,109 @@
+//! What a plan grants, and when again.
+
+use super::{Ledger, NEARLY, PERIOD, Purse, count_posted, insufficient};
+use crate::Allowance;
+use crate::conformance::fresh::{self, RACERS, race};
+use crate::conformance::suite::{Check, Verdict, same};
+
+pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
+    checks![ledger:
+        the_first_charge_opens_the_balance_with_the_grant,
+        a_grant_is_given_at_its_period_and_not_before,
+        a_grant_refills_to_its_amount,
+        a_grant_never_lowers_a_balance,
+        a_grant_does_not_pile_up,
+        the_next_grant_counts_from_the_last_turn,
+        a_grant_is_given_once_when_time_steps_back,
+        racing_charges_open_the_balance_once,
+        racing_charges_are_given_a_grant_once,
+        a_plan_without_a_grant_leaves_the_balance,
+    ]
+}
+
+async fn the_first_charge_opens_the_balance_with_the_grant(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger.clone(), 100)?;
+    purse.expect_balance("of a new account", 100).await?;
+    let poor = Purse::granted(ledger, 0)?;
+    same("a charge with a grant of nothing", poor.charge(fresh::charge(), 1).await?, insufficient(0))
+}
+
+async fn a_grant_is_given_at_its_period_and_not_before(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    purse.take(100).await?;
+    purse.after(NEARLY).expect_balance("a millisecond before the grant is due", 0).await?;
+    purse.after(PERIOD).expect_balance("when it is due", 100).await
+}
+
+async fn a_grant_refills_to_its_amount(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    let id = purse.take(30).await?;
+    purse.settle(id, 30).await?;
+    purse.after(PERIOD).expect_balance("of 70, refilled to 100", 100).await
+}
+
+async fn a_grant_never_lowers_a_balance(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    let id = purse.take(60).await?;
+    purse.after(PERIOD).expect_balance("after the second grant", 100).await?;
+    purse.refund(id).await?;
+    purse.after(PERIOD).expect_balance("after a refund from before it", 160).await?;
+    purse.after(PERIOD * 2).expect_balance("after the third grant", 160).await
+}
+
+async fn a_grant_does_not_pile_up(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    purse.take(100).await?;
+    purse.after(PERIOD * 5).expect_balance("after five periods", 100).await?;
+    let later = purse.after(PERIOD * 5);
+    later.take(100).await?;
+    later.expect_balance("spent after five periods", 0).await
+}
+
+async fn the_next_grant_counts_from_the_last_turn(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    purse.take(100).await?;
+    // Late, in the middle of the third period: the next turn is at its end, not a period after the call.
+    purse.after(PERIOD * 2 + PERIOD / 2).take(100).await?;
+    purse.after(PERIOD * 2 + NEARLY).expect_balance("before the next turn", 0).await?;
+    purse.after(PERIOD * 3).expect_balance("at the next turn", 100).await
+}
+
+async fn a_grant_is_given_once_when_time_steps_back(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    purse.take(100).await?;
+    purse.after(PERIOD).take(100).await?;
+    purse.after(PERIOD / 2).expect_balance("after time stepped back", 0).await?;
+    purse.after(PERIOD).expect_balance("at the same turn again", 0).await?;
+    purse.after(PERIOD * 2).expect_balance("at the next turn", 100).await
+}
+
+async fn racing_charges_open_the_balance_once(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    spend_all(&purse).await?;
+    purse.expect_balance("after all of it was spent", 0).await
+}
+
+async fn racing_charges_are_given_a_grant_once(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    purse.take(100).await?;
+    let due = purse.after(PERIOD);
+    spend_all(&due).await?;
+    due.expect_balance("after all of it was spent", 0).await
+}
+
+/// Charges of 10 that race for a hundred.
+async fn spend_all(purse: &Purse<dyn crate::CreditLedger>) -> Verdict {
+    let charges = (0..RACERS).map(|_| {
+        let purse = purse.clone();
+        move || purse.charge(fresh::charge(), 10)
+    });
+    let answers = race(charges).await?;
+    same("how many charges of 10 were posted, of a grant of 100", count_posted(&answers), 10)
+}
+
+async fn a_plan_without_a_grant_leaves_the_balance(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    purse.take(60).await?;
+    let other_plan = Purse { allowance: Allowance::None, ..purse.after(PERIOD) };
+    other_plan.expect_balance("on a plan without a grant", 40).await
+}

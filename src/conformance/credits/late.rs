@@ -1,0 +1,62 @@
+//! Charges that arrive after their callers have given up.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use super::{Ledger, Purse};
+use crate::Charged;
+use crate::conformance::fresh::{self, race};
+use crate::conformance::suite::{Check, Verdict, holds};
+use crate::{CreditLedger, StoreFuture};
+
+pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
+    checks![ledger:
+        a_charge_that_arrives_after_its_refund_takes_nothing needs LateCharges,
+        a_charge_and_its_refund_that_race_leave_the_balance needs LateCharges,
+        a_charge_whose_caller_left_is_undone_by_its_refund needs LateCharges,
+    ]
+}
+
+async fn a_charge_that_arrives_after_its_refund_takes_nothing(ledger: Ledger) -> Verdict {
+    let (purse, id) = (Purse::granted(ledger, 100)?, fresh::charge());
+    purse.expect_balance("of a new account", 100).await?;
+    purse.refund(id).await?;
+    let late = purse.charge(id, 30).await;
+    holds(&format!("the late charge is not posted ({late:?})"), !matches!(late, Ok(Charged::Posted { .. })))?;
+    purse.expect_balance("after a charge that came after its refund", 100).await
+}
+
+async fn a_charge_and_its_refund_that_race_leave_the_balance(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    purse.expect_balance("of a new account", 100).await?;
+    for _ in 0..4 {
+        let id = fresh::charge();
+        let call = |refunds: bool, purse: Purse<dyn CreditLedger>| {
+            move || {
+                if refunds {
+                    return purse.refund(id);
+                }
+                // Whether it is posted before the refund or refused after it is nobody's business.
+                let charge = purse.charge(id, 30);
+                StoreFuture::boxed(async move {
+                    let _posted_or_not = charge.await;
+                    Ok(())
+                })
+            }
+        };
+        race([call(false, purse.clone()), call(true, purse.clone())]).await?;
+    }
+    purse.expect_balance("after charges that raced their refunds", 100).await
+}
+
+async fn a_charge_whose_caller_left_is_undone_by_its_refund(ledger: Ledger) -> Verdict {
+    let (purse, id) = (Purse::granted(ledger, 100)?, fresh::charge());
+    purse.expect_balance("of a new account", 100).await?;
+    {
+        let mut charge = pin!(purse.charge(id, 30));
+        let _under_way = charge.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+    purse.refund(id).await?;
+    purse.expect_balance("after a charge that was dropped on its way, and its refund", 100).await
+}

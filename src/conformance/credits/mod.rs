@@ -1,0 +1,167 @@
+//! What is asked of a credit ledger.
+
+mod adjust;
+mod charge;
+mod close;
+mod entries;
+mod erase;
+mod grant;
+mod late;
+mod unlimited;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::conformance::fresh;
+use crate::conformance::suite::{Check, Fault, Suite, Verdict, same};
+use crate::{
+    Account, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, Charge, ChargeId,
+    Charged, CreditAdmin, CreditLedger, Credits, Grant, GrantPeriod, Now, StoreFuture, Timestamp,
+};
+
+type Ledger = Arc<dyn CreditLedger>;
+type Admin = Arc<dyn CreditAdmin>;
+
+pub(super) fn charges(ledger: &Ledger) -> Suite {
+    Suite::new("charges", of_charges(ledger))
+}
+
+pub(super) fn suite(ledger: &Admin) -> Suite {
+    let charges: Ledger = Arc::<dyn CreditAdmin>::clone(ledger);
+    let admin =
+        [adjust::checks(ledger), unlimited::checks(ledger), entries::checks(ledger), erase::checks(ledger)];
+    Suite::new("credits", of_charges(&charges).into_iter().chain(admin))
+}
+
+fn of_charges(ledger: &Ledger) -> [Vec<Check>; 4] {
+    [charge::checks(ledger), close::checks(ledger), grant::checks(ledger), late::checks(ledger)]
+}
+
+/// How often a grant is given in these checks.
+const PERIOD: Duration = Duration::from_hours(1);
+
+/// A millisecond less than that.
+const NEARLY: Duration = Duration::from_millis(3_599_999);
+
+/// An account that nobody else has, the terms that it is on, and the time of its calls.
+#[derive(Debug)]
+struct Purse<L: ?Sized> {
+    ledger: Arc<L>,
+    account: Arc<Account>,
+    allowance: Allowance,
+    now: Timestamp,
+}
+
+impl<L: ?Sized> Purse<L> {
+    /// An account whose plan grants so much at every period.
+    fn granted(ledger: Arc<L>, amount: u64) -> Result<Self, Fault> {
+        let period = GrantPeriod::every(PERIOD).map_err(|error| Fault::new(error.to_string()))?;
+        let allowance = Allowance::Grant(Grant::new(Credits::new(amount), period));
+        Ok(Self { allowance, ..Self::bare(ledger) })
+    }
+
+    /// An account whose plan grants nothing.
+    fn bare(ledger: Arc<L>) -> Self {
+        let (account, now) = (Arc::new(fresh::account()), fresh::now());
+        Self { ledger, account, allowance: Allowance::None, now }
+    }
+
+    /// The same, so much later.
+    fn after(&self, time: Duration) -> Self {
+        Self { now: self.now.saturating_add(time), ..self.clone() }
+    }
+}
+
+impl<L: ?Sized> Clone for Purse<L> {
+    fn clone(&self) -> Self {
+        let (ledger, account) = (Arc::clone(&self.ledger), Arc::clone(&self.account));
+        Self { ledger, account, allowance: self.allowance.clone(), now: self.now }
+    }
+}
+
+impl<L: CreditLedger + ?Sized> Purse<L> {
+    fn charge(&self, id: ChargeId, amount: u64) -> StoreFuture<Charged> {
+        let now = Now::new(self.now, Duration::ZERO);
+        self.ledger.charge(&Charge::new(id, &self.account, Credits::new(amount), &self.allowance, now))
+    }
+
+    fn settle(&self, id: ChargeId, cost: u64) -> StoreFuture<()> {
+        self.ledger.settle(&self.account, id, Credits::new(cost))
+    }
+
+    fn refund(&self, id: ChargeId) -> StoreFuture<()> {
+        self.ledger.refund(&self.account, id)
+    }
+
+    /// Charges under a new id.
+    async fn take(&self, amount: u64) -> Result<ChargeId, Fault> {
+        let id = fresh::charge();
+        let charged = self.charge(id, amount).await?;
+        if matches!(charged, Charged::Posted { .. }) {
+            return Ok(id);
+        }
+        Err(Fault::new(format!("a charge of {amount}, for which there is room: found {charged:?}")))
+    }
+
+    /// What there is, as a charge is told that asks for more than anybody has.
+    async fn balance(&self) -> Result<u64, Fault> {
+        match self.charge(fresh::charge(), Credits::MAX.get()).await? {
+            Charged::Insufficient { balance } => Ok(balance.get()),
+            posted @ Charged::Posted { .. } => {
+                Err(Fault::new(format!("a charge of all the credits that can be: found {posted:?}")))
+            }
+        }
+    }
+
+    async fn expect_balance(&self, what: &str, expected: u64) -> Verdict {
+        same(&format!("the balance {what}"), self.balance().await?, expected)
+    }
+}
+
+impl Purse<dyn CreditAdmin> {
+    /// An account that somebody put so much into.
+    async fn holding(ledger: Admin, amount: u64) -> Result<Self, Fault> {
+        let purse = Self::bare(ledger);
+        purse.make(AdjustmentKind::TopUp(Credits::new(amount))).await?;
+        Ok(purse)
+    }
+
+    fn adjust(&self, id: &AdjustmentId, kind: AdjustmentKind) -> StoreFuture<Adjusted> {
+        let adjustment = Adjustment::new(id.clone(), &self.account.id, kind, &self.allowance, self.now);
+        self.ledger.adjust(&adjustment)
+    }
+
+    /// Makes an adjustment under a new id.
+    async fn make(&self, kind: AdjustmentKind) -> Verdict {
+        let adjusted = self.adjust(&fresh::adjustment()?, kind).await?;
+        if matches!(adjusted, Adjusted::Done { .. }) {
+            return Ok(());
+        }
+        Err(Fault::new(format!("an adjustment to {kind}: found {adjusted:?}")))
+    }
+
+    async fn read(&self) -> Result<Balance, Fault> {
+        Ok(self.ledger.balance_of(&self.account.id, &self.allowance, self.now).await?)
+    }
+
+    async fn expect(&self, what: &str, expected: u64) -> Verdict {
+        same(&format!("the balance {what}"), self.read().await?, limited(expected))
+    }
+}
+
+fn limited(amount: u64) -> Balance {
+    Balance::Limited(Credits::new(amount))
+}
+
+fn posted(left: u64) -> Charged {
+    Charged::Posted { balance: Some(Credits::new(left)) }
+}
+
+fn insufficient(there: u64) -> Charged {
+    Charged::Insufficient { balance: Credits::new(there) }
+}
+
+/// How many charges were posted.
+fn count_posted(answers: &[Charged]) -> usize {
+    answers.iter().filter(|answer| matches!(answer, Charged::Posted { .. })).count()
+}

@@ -1,0 +1,142 @@
+//! Changing keys: each change to the version that was read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Store, account, change, change_account, key, put, stored};
+use crate::conformance::fresh::{self, RACERS, race};
+use crate::conformance::suite::{Check, Verdict, holds, same};
+use crate::{AccountStatus, KeyStatus, Replaced};
+
+pub(super) fn checks(store: &Store) -> Vec<Check> {
+    checks![store:
+        an_unknown_id_gets_nothing,
+        a_change_is_seen_at_once,
+        a_change_counts_the_version_up_by_one,
+        a_change_to_an_older_version_is_stale,
+        a_change_to_a_later_version_is_stale,
+        a_change_to_no_key_is_told,
+        a_change_to_another_keys_hash_is_refused,
+        racing_changes_to_one_version_are_made_once,
+        a_change_to_a_key_leaves_its_account,
+        a_change_to_a_key_leaves_later_uses,
+        a_revocation_is_seen_by_every_look_up_that_follows,
+    ]
+}
+
+async fn an_unknown_id_gets_nothing(store: Store) -> Verdict {
+    let _another = key(&store).await?;
+    same("an unknown id", store.get(crate::KeyId::generate()).await?, None)
+}
+
+async fn a_change_is_seen_at_once(store: Store) -> Verdict {
+    let (record, now) = (key(&store).await?, fresh::now());
+    // What was looked up before may be in a cache.
+    store.find(&record.hash).await?;
+    change(&store, record.id, |record| {
+        record.name = "renamed".into();
+        record.scopes = Some(vec!["quotes:read".into()]);
+        record.expires_at = Some(now.saturating_add(Duration::from_hours(1)));
+    })
+    .await?;
+    let got = stored(&store, record.id).await?;
+    same("the name that is got", got.name.as_str(), "renamed")?;
+    same("the scopes that are got", got.scopes.as_ref().map(Vec::len), Some(1))?;
+    same("what is found", store.find(&record.hash).await?.as_deref(), Some(&got))
+}
+
+async fn a_change_counts_the_version_up_by_one(store: Store) -> Verdict {
+    let mut record = fresh::key(&account(&store).await?);
+    record.version = 7;
+    let record = put(&store, record).await?;
+    for version in 8..11 {
+        change(&store, record.id, |record| record.name.push('x')).await?;
+        same("the version", stored(&store, record.id).await?.version, version)?;
+    }
+    Ok(())
+}
+
+async fn a_change_to_an_older_version_is_stale(store: Store) -> Verdict {
+    let mut read = key(&store).await?;
+    change(&store, read.id, |record| record.status = KeyStatus::Revoked).await?;
+    let there = stored(&store, read.id).await?;
+    read.name = "late".into();
+    same("a change to what was read before", store.replace(&read).await?, Replaced::Stale)?;
+    same("the key", stored(&store, read.id).await?, there)
+}
+
+async fn a_change_to_a_later_version_is_stale(store: Store) -> Verdict {
+    let there = key(&store).await?;
+    let mut ahead = there.clone();
+    ahead.version += 1;
+    same("a change to what nobody has read", store.replace(&ahead).await?, Replaced::Stale)?;
+    same("the key", stored(&store, there.id).await?, there)
+}
+
+async fn a_change_to_no_key_is_told(store: Store) -> Verdict {
+    let record = fresh::key(&account(&store).await?);
+    same("a change to no key", store.replace(&record).await?, Replaced::Gone)?;
+    same("the key", (store.get(record.id).await?, store.find(&record.hash).await?), (None, None))
+}
+
+async fn a_change_to_another_keys_hash_is_refused(store: Store) -> Verdict {
+    let (one, other) = (key(&store).await?, key(&store).await?);
+    let mut changed = one.clone();
+    changed.hash = other.hash;
+    same("a change to another's hash", store.replace(&changed).await?, Replaced::Taken)?;
+    same("the key", stored(&store, one.id).await?, one)?;
+    same("the key of the hash", store.find(&other.hash).await?.map(|found| found.id), Some(other.id))
+}
+
+async fn racing_changes_to_one_version_are_made_once(store: Store) -> Verdict {
+    let record = key(&store).await?;
+    let changes = (0..RACERS).map(|racer| {
+        let (store, mut record) = (Arc::clone(&store), record.clone());
+        record.name = format!("racer {racer}");
+        move || store.replace(&record)
+    });
+    let answers = race(changes).await?;
+    let made: Vec<usize> = (0..RACERS).filter(|racer| answers[*racer] == Replaced::Done).collect();
+    let stale = answers.iter().filter(|answer| **answer == Replaced::Stale).count();
+    same("how many were made, and how many were stale", (made.len(), stale), (1, RACERS - 1))?;
+    let there = stored(&store, record.id).await?;
+    same("the version", there.version, record.version + 1)?;
+    same("whose change it was", there.name, format!("racer {}", made[0]))
+}
+
+async fn a_change_to_a_key_leaves_its_account(store: Store) -> Verdict {
+    let record = key(&store).await?;
+    change_account(&store, &record.account, |account| account.status = AccountStatus::Suspended).await?;
+    let mut renamed = record.clone();
+    renamed.name = "renamed".into();
+    same("a change with an old account", store.replace(&renamed).await?, Replaced::Done)?;
+    let found = store.find(&record.hash).await?.map(|found| found.account.status);
+    same("the status of its account", found, Some(AccountStatus::Suspended))
+}
+
+async fn a_change_to_a_key_leaves_later_uses(store: Store) -> Verdict {
+    let (record, now) = (key(&store).await?, fresh::now());
+    store.touch(&[(record.id, now)]).await?;
+    let mut renamed = record.clone();
+    renamed.name = "renamed".into();
+    same("a change to what was read before a use", store.replace(&renamed).await?, Replaced::Done)?;
+    same("when it was used", stored(&store, record.id).await?.last_used_at, Some(now))
+}
+
+async fn a_revocation_is_seen_by_every_look_up_that_follows(store: Store) -> Verdict {
+    let record = key(&store).await?;
+    // Look-ups that are under way while the key is revoked may end as they like; none that begins later may.
+    let find = |hash| {
+        let store = Arc::clone(&store);
+        move || store.find(&hash)
+    };
+    let under_way = tokio::spawn(race((0..RACERS).map(|_| find(record.hash)).collect::<Vec<_>>()));
+    change(&store, record.id, |record| record.status = KeyStatus::Revoked).await?;
+    let after = race((0..RACERS).map(|_| find(record.hash)).collect::<Vec<_>>()).await?;
+    let revoked = |found: &Option<Arc<crate::KeyRecord>>| {
+        found.as_ref().is_some_and(|found| found.status == KeyStatus::Revoked)
+    };
+    let _ended = under_way.await;
+    let later = store.find(&record.hash).await?;
+    holds("all that follow find it revoked", after.iter().chain([&later]).all(revoked))
+}

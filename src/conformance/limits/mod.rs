@@ -1,0 +1,86 @@
+//! What is asked of a rate limiter.
+
+mod draw;
+mod owners;
+mod time;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::conformance::fresh;
+use crate::conformance::suite::{Check, Fault, Suite};
+use crate::{
+    Account, Counts, Draw, KeyRecord, Now, Quota, QuotaPolicy, Quotas, RateLimiter, Standing, StoreFuture,
+};
+
+type Limiter = Arc<dyn RateLimiter>;
+
+pub(super) fn suite(limiter: &Limiter) -> Suite {
+    let parts: [Vec<Check>; 3] = [draw::checks(limiter), owners::checks(limiter), time::checks(limiter)];
+    Suite::new("limits", parts)
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// A key that nobody else has, the quotas that it is on, and the time of its calls.
+#[derive(Debug, Clone)]
+struct Caller {
+    limiter: Limiter,
+    key: Arc<KeyRecord>,
+    quotas: Arc<Quotas>,
+    now: Now,
+}
+
+impl Caller {
+    /// A key with windows of its own: so many requests in which time.
+    fn new(limiter: Limiter, windows: &[(u32, Duration)]) -> Result<Self, Fault> {
+        let policies = windows.iter().map(|(quota, window)| policy(*quota, *window, Counts::Key));
+        Ok(Self::with(limiter, policies.collect::<Result<Vec<_>, _>>()?))
+    }
+
+    fn with(limiter: Limiter, policies: Vec<QuotaPolicy>) -> Self {
+        let key = Arc::new(fresh::key(&Arc::new(fresh::account())));
+        let now = Now::new(fresh::now(), HOUR);
+        Self { limiter, key, quotas: Arc::new(Quotas::new(policies)), now }
+    }
+
+    /// Another key, on the same quotas.
+    fn other(&self, account: &Arc<Account>) -> Self {
+        Self { key: Arc::new(fresh::key(account)), ..self.clone() }
+    }
+
+    /// The same, so much later.
+    fn after(&self, time: Duration) -> Self {
+        let now = Now::new(self.now.wall().saturating_add(time), self.now.elapsed() + time);
+        Self { now, ..self.clone() }
+    }
+
+    fn draw(&self) -> StoreFuture<Quota> {
+        self.limiter.draw(&Draw::new(&self.key, &self.quotas, self.now))
+    }
+
+    fn peek(&self) -> StoreFuture<Vec<Standing>> {
+        self.limiter.peek(&Draw::new(&self.key, &self.quotas, self.now))
+    }
+
+    /// How many requests are admitted of so many.
+    async fn admitted(&self, draws: usize) -> Result<usize, Fault> {
+        let mut admitted = 0;
+        for _ in 0..draws {
+            admitted += usize::from(matches!(self.draw().await?, Quota::Within(_)));
+        }
+        Ok(admitted)
+    }
+
+    /// How many requests each window has left.
+    async fn left(&self) -> Result<Vec<u32>, Fault> {
+        Ok(self.peek().await?.iter().map(|standing| standing.remaining).collect())
+    }
+}
+
+fn policy(quota: u32, window: Duration, counts: Counts) -> Result<QuotaPolicy, Fault> {
+    let policy = QuotaPolicy::new(quota, window).map_err(|error| Fault::new(error.to_string()))?;
+    Ok(policy.counting(counts))
+}

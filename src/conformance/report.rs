@@ -1,0 +1,85 @@
+//! What became of a suite's checks.
+
+use std::fmt;
+
+use crate::conformance::Capability;
+
+/// A check that did not hold: what was expected, and what was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub(super) check: &'static str,
+    pub(super) problem: String,
+}
+
+impl Failure {
+    /// The name of the check.
+    pub fn check(&self) -> &'static str {
+        self.check
+    }
+
+    /// What was expected, and what was found.
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+}
+
+/// What became of a suite's checks.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{MemoryLimiter, conformance};
+///
+/// # #[tokio::main]
+/// # async fn main() {
+/// let report = conformance::limits(MemoryLimiter::new()).run().await;
+/// assert!(report.failures().is_empty(), "{report}");
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a report may tell of failures"]
+pub struct Report {
+    pub(super) suite: &'static str,
+    pub(super) held: Vec<&'static str>,
+    pub(super) failures: Vec<Failure>,
+    pub(super) left_out: Vec<(&'static str, Capability)>,
+}
+
+impl Report {
+    /// The checks that held, by name.
+    pub fn held(&self) -> &[&'static str] {
+        &self.held
+    }
+
+    /// Those that did not.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    /// Those that were left out, and the declared lack that is the reason.
+    pub fn left_out(&self) -> &[(&'static str, Capability)] {
+        &self.left_out
+    }
+
+    /// Prints what was left out to standard error, and panics where a check did not hold.
+    pub fn assert(&self) {
+        assert!(self.failures.is_empty(), "{self}");
+        if !self.left_out.is_empty() {
+            eprintln!("{self}");
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (held, failed, left_out) = (self.held.len(), self.failures.len(), self.left_out.len());
+        write!(f, "{}: {held} checks held, {failed} failed, {left_out} left out", self.suite)?;
+        for Failure { check, problem } in &self.failures {
+            write!(f, "\n  failed: {check}: {problem}")?;
+        }
+        for (check, lack) in &self.left_out {
+            write!(f, "\n  left out: {check}: the owner declares no {lack:?}")?;
+        }
+        Ok(())
+    }
+}
