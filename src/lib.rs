@@ -61,6 +61,7 @@
 //! - `config` (default): [`Config`], the TOML file.
 //! - `tracing` (default): refusals and the operator's faults as events.
 //! - `axum`: [`Principal`] as an extractor; the peer's address from `ConnectInfo`.
+//! - `tonic`: refusals of gRPC calls as gRPC statuses: see `grpc`.
 //! - `full`: all of these.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -77,6 +78,8 @@ mod future;
 mod gate;
 #[cfg(feature = "fleet")]
 mod guard;
+#[cfg(feature = "tonic")]
+pub mod grpc;
 mod key;
 mod ledger;
 mod limit;

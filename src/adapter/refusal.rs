@@ -17,7 +17,8 @@ pub(super) fn refuse(
     core.observe(denial);
     let id = core.request_ids.of(view);
     let header = core.request_ids.header();
-    let mut response = core.responder.respond(denial, &Occasion::new(instance, &id, header, &*core.clock));
+    let mut response =
+        core.responders.respond(view, denial, &Occasion::new(instance, &id, header, &*core.clock));
     if !response.headers().contains_key(header)
         && let Some(id) = id.to_header()
     {

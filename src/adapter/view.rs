@@ -57,6 +57,10 @@ fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
     {
         return Some(socket.ip());
     }
+    #[cfg(feature = "tonic")]
+    if let Some(info) = extensions.get::<tonic::transport::server::TcpConnectInfo>() {
+        return info.remote_addr().map(|socket| socket.ip());
+    }
     None
 }
 

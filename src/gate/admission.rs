@@ -58,6 +58,12 @@ impl Admission {
         self.0.as_ref()
     }
 
+    /// Whether it holds a charge that is to be ended.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn is_charged(&self) -> bool {
+        self.0.as_ref().is_some_and(|entry| entry.hold.is_some())
+    }
+
     /// The key's id.
     pub fn key(&self) -> Option<KeyId> {
         self.0.as_ref().map(|entry| entry.record.id)

@@ -9,6 +9,7 @@ use crate::gate::Mounted;
 use crate::gate::back_ends::{ledgers, missing};
 use crate::gate::terms::Plans;
 use crate::gate::{Check, Core, validate};
+use crate::respond::Responders;
 use crate::rule::RuleSet;
 use crate::uses::Uses;
 use crate::{ConfigError, Environment, Gate, GateBuilder, Plan, PlanName, Rule};
@@ -25,7 +26,7 @@ impl GateBuilder {
         RuleSet::new(self.all_rules()?, self.otherwise.clone(), &plans)?;
         Plans::new(&plans, self.quotas.clone())?;
         Check::in_order(&self.order)?;
-        self.presentation.compile(&self.sources, self.request_ids.header()).map(drop)
+        Responders::new(None, &self.presentation, &self.sources, self.request_ids.header()).map(drop)
     }
 
     /// Checks that the parts fit, and puts them together.
@@ -44,10 +45,8 @@ impl GateBuilder {
         let environments =
             if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
         let (ledger, credit_authority) = ledgers(self.ledger, self.credit_authority)?;
-        let responder = match self.responder {
-            Some(responder) => responder,
-            None => Arc::new(self.presentation.compile(&self.sources, self.request_ids.header())?),
-        };
+        let request_id = self.request_ids.header();
+        let responders = Responders::new(self.responder, &self.presentation, &self.sources, request_id)?;
         Ok(Gate(Arc::new(Core {
             refuse_conflicts: self.refuse_conflicts,
             formats: self.formats,
@@ -66,7 +65,7 @@ impl GateBuilder {
             limiter: self.limiter.ok_or_else(|| missing("limiter"))?,
             clock: self.clock,
             charge_ids: ChargeIds::new(),
-            responder,
+            responders,
             request_ids: self.request_ids,
             principal: self.principal,
             limit_headers: self.limit_headers,

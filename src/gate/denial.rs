@@ -138,6 +138,8 @@ pub(crate) enum Cause {
         cost: Credits,
     },
     Store(StoreError),
+    /// The caller's own deadline came before the decision.
+    Deadline,
     Operator(Problem),
 }
 
@@ -191,6 +193,11 @@ impl Denial {
 
     pub(crate) fn store(error: StoreError) -> Self {
         Self::because(DenialKind::Unavailable, Cause::Store(error))
+    }
+
+    /// A refusal that comes too late for its caller.
+    pub(crate) fn late() -> Self {
+        Self::because(DenialKind::Unavailable, Cause::Deadline)
     }
 
     pub(crate) fn operator(problem: Problem) -> Self {

@@ -36,7 +36,7 @@ pub use order::Check;
 use crate::credit::ChargeIds;
 pub(crate) use crate::gate::hold::detach;
 use crate::gate::terms::Plans;
-use crate::respond::{RequestIds, ResponseForDenial};
+use crate::respond::{RequestIds, Responders};
 use crate::rule::RuleSet;
 use crate::uses::Uses;
 use crate::{
@@ -92,7 +92,7 @@ pub(crate) struct Core {
     pub(crate) limiter: Arc<dyn RateLimiter>,
     pub(crate) clock: Arc<dyn Clock>,
     charge_ids: ChargeIds,
-    pub(crate) responder: Arc<dyn ResponseForDenial>,
+    pub(crate) responders: Responders,
     pub(crate) request_ids: RequestIds,
     pub(crate) principal: bool,
     pub(crate) limit_headers: bool,

@@ -1,10 +1,13 @@
 //! How a refusal looks.
 
 mod face;
+#[cfg(feature = "tonic")]
+mod grpc;
 mod headers;
 mod limits;
 mod presentation;
 mod request_id;
+mod responders;
 mod template;
 mod wording;
 
@@ -13,10 +16,13 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderName, Response};
 
+#[cfg(feature = "tonic")]
+pub(crate) use grpc::Protocol;
 pub(crate) use headers::AnswerHeaders;
 pub(crate) use limits::limit_headers;
 pub use presentation::Presentation;
 pub use request_id::{RequestId, RequestIds};
+pub(crate) use responders::Responders;
 pub use wording::Wording;
 
 use crate::{Clock, Denial, Timestamp};

@@ -105,6 +105,18 @@ impl Presentation {
         Ok(self)
     }
 
+    /// What this one says, in another JSON shape.
+    #[cfg(feature = "tonic")]
+    pub(super) fn in_shape(&self, template: Value) -> Self {
+        Self { template: Some(template), ..self.clone() }
+    }
+
+    /// The realm, or else this.
+    #[cfg(feature = "tonic")]
+    pub(super) fn realm_or<'a>(&'a self, other: &'a str) -> &'a str {
+        self.realm.as_deref().unwrap_or(other)
+    }
+
     /// Compiles what is said of each kind.
     pub(crate) fn compile(
         &self,

@@ -71,8 +71,8 @@ impl ScopeRule {
 ///
 /// # Which rule is a request's
 ///
-/// Patterns are compared with the path byte for byte, as a router does: `{name}` stands for one segment, `{*rest}` for
-/// all that lies below. Among the rules for a request's method (those that name no method are for all of them), the most
+/// Patterns are compared with the path byte for byte, as a router does: `{name}` stands for one segment, `{*rest}` at the
+/// end, or `*` for short, for all that lies below. Among the rules for a request's method (those that name no method are for all of them), the most
 /// specific pattern wins, segment by segment: text before `{name}` before `{*rest}`. Where two rules have the same
 /// pattern, the one that names the method wins. A rule for `GET` covers `HEAD`, cost included, unless one names `HEAD`.
 /// Two rules that say the same are refused at start-up, and so is a `{name}` beside a `{*rest}` in the same place.
@@ -143,7 +143,9 @@ impl Rule {
                 "a path with dot segments, empty segments or an encoded slash matches no rule",
             ));
         }
-        Ok(Self { method, ..Self::of(pattern) })
+        // As a key's paths are written.
+        let below = pattern.strip_suffix("/*").map(|service| format!("{service}/{{*rest}}"));
+        Ok(Self { method, ..Self::of(below.as_deref().unwrap_or(pattern)) })
     }
 
     /// What holds for requests that no rule matches: they need a key, and cost nothing.

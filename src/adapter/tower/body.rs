@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use crate::adapter::call::CallEnd;
+
 pin_project! {
     /// The body of an answer through the gate: the service's own, untouched, or that of a refusal.
     #[derive(Debug)]
@@ -20,14 +22,14 @@ pin_project! {
     #[project = Projected]
     #[derive(Debug)]
     enum Content<B> {
-        Served { #[pin] body: B },
+        Served { #[pin] body: B, end: CallEnd },
         Refused { body: Option<Bytes> },
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn served(body: B) -> Self {
-        Self { content: Content::Served { body } }
+    pub(super) fn served(body: B, end: CallEnd) -> Self {
+        Self { content: Content::Served { body, end } }
     }
 
     pub(super) fn refused(body: Bytes) -> Self {
@@ -44,21 +46,26 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().content.project() {
-            Projected::Served { body } => body.poll_frame(cx),
+            Projected::Served { body, end } => {
+                end.risk();
+                let polled = body.poll_frame(cx);
+                end.look(&polled);
+                polled
+            }
             Projected::Refused { body } => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Served { body } => body.is_end_stream(),
+            Content::Served { body, .. } => body.is_end_stream(),
             Content::Refused { body } => body.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Served { body } => body.size_hint(),
+            Content::Served { body, .. } => body.size_hint(),
             Content::Refused { body } => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
         }
     }

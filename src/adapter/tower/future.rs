@@ -12,6 +12,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use crate::adapter::call::{self, CallEnd, Deadline};
 use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::Managed;
@@ -49,6 +50,7 @@ struct Waiting<S, B> {
     decision: Decision,
     service: S,
     request: Request<B>,
+    deadline: Deadline,
 }
 
 /// A request that the service works on.
@@ -56,6 +58,8 @@ struct Serving {
     core: Arc<Core>,
     admission: Admission,
     request_id: Option<HeaderValue>,
+    /// Whether the answer's outcome is told by a status that comes last.
+    ends_with_status: bool,
 }
 
 impl<S, B, R> ResponseFuture<S, B>
@@ -64,9 +68,9 @@ where
     B: Body,
 {
     pub(super) fn decide(gate: Gate, decision: Decision, service: S, request: Request<B>) -> Self {
-        Self {
-            state: State::Deciding { waiting: Some(Box::new(Waiting { gate, decision, service, request })) },
-        }
+        let deadline = Deadline::of(&RequestView::of(&request));
+        let waiting = Waiting { gate, decision, service, request, deadline };
+        Self { state: State::Deciding { waiting: Some(Box::new(waiting)) } }
     }
 
     pub(super) fn serve(
@@ -105,8 +109,9 @@ where
     if let Some(id) = &request_id {
         request.headers_mut().insert(core.request_ids.header(), id.clone());
     }
+    let ends_with_status = call::ends_with_status(&RequestView::of(&request), &admission);
     dress::hand_over(&mut request, &admission, core);
-    let serving = Serving { core: Arc::clone(core), admission, request_id };
+    let serving = Serving { core: Arc::clone(core), admission, request_id, ends_with_status };
     State::Serving { future: service.call(request), serving: Some(serving) }
 }
 
@@ -153,9 +158,11 @@ where
                         }
                         return Poll::Pending;
                     };
-                    let (mut closing, response) = served(serving.take(), result)?;
+                    let (mut closing, response, end) = served(serving.take(), result)?;
                     match closed(&mut closing, cx) {
-                        Poll::Ready(()) => return Poll::Ready(Ok(response.map(ResponseBody::served))),
+                        Poll::Ready(()) => {
+                            return Poll::Ready(Ok(response.map(|body| ResponseBody::served(body, end))));
+                        }
                         Poll::Pending => {
                             state.set(State::Closing { closing, response: Some(response) });
                             return Poll::Pending;
@@ -165,7 +172,8 @@ where
                 Projected::Closing { closing, response } => {
                     ready!(closed(closing, cx));
                     let Some(response) = response.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(response.map(ResponseBody::served)));
+                    let end = CallEnd::default();
+                    return Poll::Ready(Ok(response.map(|body| ResponseBody::served(body, end))));
                 }
                 Projected::Reading { body, managed } => {
                     let read = ready!(body.poll(cx));
@@ -195,7 +203,11 @@ where
     B: Body,
 {
     let Some(asked) = waiting else { return Poll::Pending };
-    let decided = ready!(asked.decision.poll(&asked.gate.0, cx, &RequestView::of(&asked.request)));
+    let decided = match asked.decision.poll(&asked.gate.0, cx, &RequestView::of(&asked.request)) {
+        Poll::Ready(decided) => decided,
+        Poll::Pending if asked.deadline.has_passed(cx) => Err(Denial::late()),
+        Poll::Pending => return Poll::Pending,
+    };
     let Some(waiting) = waiting.take() else { return Poll::Pending };
     let Waiting { gate, mut service, request, .. } = *waiting;
     Poll::Ready(match decided {
@@ -204,16 +216,28 @@ where
     })
 }
 
-/// What becomes of the charge when the service has answered or failed.
+/// What becomes of the charge when the service has answered or failed. That of a call whose status is still to come stays
+/// open, with the answer's body.
 fn served<R, E>(
     serving: Option<Serving>,
     result: Result<Response<R>, E>,
-) -> Result<(StoreFuture<()>, Response<R>), E> {
-    let Some(serving) = serving else { return result.map(|response| (StoreFuture::ready(()), response)) };
+) -> Result<(StoreFuture<()>, Response<R>, CallEnd), E> {
+    let settled = |response| (StoreFuture::ready(()), response, CallEnd::default());
+    let Some(serving) = serving else { return result.map(settled) };
     match result {
         Ok(mut response) => {
             let outcome = serving.dress(&mut response);
-            Ok((serving.admission.finish(outcome), response))
+            let awaited = serving.ends_with_status && outcome != Outcome::Failed;
+            match call::told(response.headers(), outcome).filter(|_| awaited) {
+                None if awaited => {
+                    let end = CallEnd::awaited(serving.admission, outcome);
+                    Ok((StoreFuture::ready(()), response, end))
+                }
+                told => {
+                    let closing = serving.admission.finish(told.unwrap_or(outcome));
+                    Ok((closing, response, CallEnd::default()))
+                }
+            }
         }
         Err(error) => {
             crate::gate::detach(serving.admission.finish(Outcome::Failed));

@@ -72,9 +72,10 @@ impl KeyService {
     fn refuse<B>(&self, request: &Request<B>, kind: DenialKind) -> Response<Bytes> {
         let (core, denial) = (&self.gate.0, Denial::of(kind));
         core.observe(&denial);
-        let id = core.request_ids.of(&RequestView::of(request));
+        let view = RequestView::of(request);
+        let id = core.request_ids.of(&view);
         let occasion = Occasion::new(request.uri().path(), &id, core.request_ids.header(), &*core.clock);
-        core.responder.respond(&denial, &occasion)
+        core.responders.respond(&view, &denial, &occasion)
     }
 }
 

@@ -78,9 +78,8 @@ impl Mounted for Endpoints {
             };
             gate.0.observe(&denial);
             let header = gate.0.request_ids.header();
-            gate.0
-                .responder
-                .respond(&denial, &Occasion::new(&call.path, &call.request_id, header, &*gate.0.clock))
+            let occasion = Occasion::new(&call.path, &call.request_id, header, &*gate.0.clock);
+            gate.0.responders.http().respond(&denial, &occasion)
         })
     }
 }

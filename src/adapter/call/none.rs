@@ -1,0 +1,45 @@
+//! Without gRPC no request has a deadline, and what an answer comes to is known from its head.
+
+use std::task::{Context, Poll};
+
+use http::HeaderMap;
+use http_body::Frame;
+
+use crate::RequestView;
+use crate::gate::{Admission, Outcome};
+
+pub(crate) struct Deadline;
+
+impl Deadline {
+    pub(crate) fn of(_: &RequestView<'_>) -> Self {
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "the feature's own has what to look at")]
+    pub(crate) fn has_passed(&mut self, _: &mut Context<'_>) -> bool {
+        false
+    }
+}
+
+pub(crate) fn ends_with_status(_: &RequestView<'_>, _: &Admission) -> bool {
+    false
+}
+
+pub(crate) fn told(_: &HeaderMap, _: Outcome) -> Option<Outcome> {
+    None
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct CallEnd;
+
+impl CallEnd {
+    pub(crate) fn awaited(_: Admission, _: Outcome) -> Self {
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "the feature's own has what to look at")]
+    pub(crate) fn risk(&mut self) {}
+
+    #[expect(clippy::unused_self, reason = "the feature's own has what to look at")]
+    pub(crate) fn look<D, E>(&mut self, _: &Poll<Option<Result<Frame<D>, E>>>) {}
+}

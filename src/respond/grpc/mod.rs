@@ -1,0 +1,122 @@
+//! Refusals of gRPC calls: what is said of each kind, as a status without a body.
+
+mod details;
+mod protocol;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use serde_json::{Value, json};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+
+use crate::gate::Cause;
+use crate::respond::face::Faces;
+use crate::respond::grpc::details::{Details, Reason};
+pub(crate) use crate::respond::grpc::protocol::Protocol;
+use crate::respond::{Occasion, Presentation, ResponseForDenial};
+use crate::{ConfigError, Denial, DenialKind, KeySource};
+
+/// The least time that a call whose refusal names none is told to wait.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
+/// What is told of a refusal beyond its code and its message, where its kind has it.
+const TOLD: [&str; 11] = [
+    "request_id",
+    "policy",
+    "required_scope",
+    "required_plan",
+    "agreement",
+    "agreement_url",
+    "parameter",
+    "cap",
+    "balance",
+    "cost",
+    "max_keys",
+];
+
+/// Answers calls: the presentation's wordings in gRPC's form.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    /// A template of this crate's, filled with the presentation's wordings.
+    faces: Faces,
+    domain: String,
+}
+
+impl Calls {
+    pub(crate) fn new(
+        presentation: &Presentation,
+        sources: &[KeySource],
+        request_id: &HeaderName,
+    ) -> Result<Self, ConfigError> {
+        let told = TOLD.map(|name| (name.to_owned(), Value::from(format!("{{{name}}}"))));
+        let template = json!({ "code": "{code}", "message": "{message}", "told": Value::Object(told.into_iter().collect()) });
+        let domain = presentation.realm_or("tollgate").to_owned();
+        Ok(Self { faces: presentation.in_shape(template).compile(sources, request_id)?, domain })
+    }
+
+    pub(crate) fn respond(
+        &self,
+        protocol: Protocol,
+        denial: &Denial,
+        occasion: &Occasion<'_>,
+    ) -> Response<Bytes> {
+        // The template is filled as JSON: what is read back is what was put in.
+        let said: Value =
+            serde_json::from_slice(self.faces.respond(denial, occasion).body()).unwrap_or_default();
+        let text = |member: &str| said.get(member).and_then(Value::as_str).unwrap_or_default();
+        let pushback = self.pushback(denial);
+        let reason = Reason { code: text("code"), domain: &self.domain, told: said.get("told") };
+        let wait = pushback.and_then(|pushback| u64::try_from(pushback).ok()).map(Duration::from_millis);
+        let code = code(denial);
+        let details = Details { code: code as i32, message: text("message"), reason, wait }.encode();
+
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(pushback) = pushback {
+            headers.insert(HeaderName::from_static("grpc-retry-pushback-ms"), pushback.into());
+        }
+        let metadata = MetadataMap::from_headers(headers);
+        let status = Status::with_details_and_metadata(code, text("message"), details, metadata);
+        let mut response = status.into_http();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(protocol.media_type()));
+        response
+    }
+
+    /// Milliseconds after which the call may be made again (gRFC A6); negative where that would not help.
+    fn pushback(&self, denial: &Denial) -> Option<i64> {
+        let exact = match denial.kind() {
+            DenialKind::CreditsExhausted => return Some(-1),
+            DenialKind::Unavailable if !matches!(denial.cause, Cause::Deadline) => SHORTEST_WAIT,
+            DenialKind::RateLimited => denial.retry_after().unwrap_or(SHORTEST_WAIT),
+            _ => return None,
+        };
+        let exact = exact.min(self.faces.longest_wait);
+        i64::try_from(exact.as_nanos().div_ceil(1_000_000).max(1)).ok()
+    }
+}
+
+/// The code goes by the kind, whatever HTTP status a configuration gives it: what is exhausted must not read as forbidden.
+fn code(denial: &Denial) -> Code {
+    if matches!(denial.cause, Cause::Deadline) {
+        return Code::DeadlineExceeded;
+    }
+    let lineage = std::iter::successors(Some(denial.kind()), |kind| kind.parent());
+    let known = lineage.map(|kind| match kind {
+        DenialKind::Unauthorized => Code::Unauthenticated,
+        DenialKind::Forbidden => Code::PermissionDenied,
+        DenialKind::NotFound => Code::NotFound,
+        DenialKind::KeyLimitReached | DenialKind::CreditsExhausted | DenialKind::RateLimited => {
+            Code::ResourceExhausted
+        }
+        DenialKind::Conflict => Code::Aborted,
+        DenialKind::MethodNotAllowed => Code::Unimplemented,
+        DenialKind::BadRequest => Code::InvalidArgument,
+        DenialKind::TooEarly | DenialKind::Unavailable => Code::Unavailable,
+        DenialKind::Misconfigured => Code::Internal,
+        _ => Code::Ok,
+    });
+    known.into_iter().find(|code| *code != Code::Ok).unwrap_or(Code::Internal)
+}
