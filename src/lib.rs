@@ -76,10 +76,10 @@ mod credit;
 mod error;
 mod future;
 mod gate;
-#[cfg(feature = "fleet")]
-mod guard;
 #[cfg(feature = "tonic")]
 pub mod grpc;
+#[cfg(feature = "fleet")]
+mod guard;
 mod key;
 mod ledger;
 mod limit;

@@ -29,7 +29,7 @@ fn has_failed(code: Code) -> bool {
 }
 
 /// The open charge of a call, if it has one. Dropped before the call's end, as when the client leaves, it stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CallEnd(Option<Box<Open>>);
 
 #[derive(Debug)]
@@ -39,6 +39,11 @@ struct Open {
 }
 
 impl CallEnd {
+    /// There is nothing to end.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
     /// The end of a call whose answer has begun, and what it comes to if its status is good.
     pub(crate) fn awaited(admission: Admission, served: Outcome) -> Self {
         Self(Some(Box::new(Open { admission, served })))

@@ -29,10 +29,14 @@ pub(crate) fn told(_: &HeaderMap, _: Outcome) -> Option<Outcome> {
     None
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CallEnd;
 
 impl CallEnd {
+    pub(crate) fn none() -> Self {
+        Self
+    }
+
     pub(crate) fn awaited(_: Admission, _: Outcome) -> Self {
         Self
     }

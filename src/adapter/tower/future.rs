@@ -172,7 +172,7 @@ where
                 Projected::Closing { closing, response } => {
                     ready!(closed(closing, cx));
                     let Some(response) = response.take() else { return Poll::Pending };
-                    let end = CallEnd::default();
+                    let end = CallEnd::none();
                     return Poll::Ready(Ok(response.map(|body| ResponseBody::served(body, end))));
                 }
                 Projected::Reading { body, managed } => {
@@ -222,7 +222,7 @@ fn served<R, E>(
     serving: Option<Serving>,
     result: Result<Response<R>, E>,
 ) -> Result<(StoreFuture<()>, Response<R>, CallEnd), E> {
-    let settled = |response| (StoreFuture::ready(()), response, CallEnd::default());
+    let settled = |response| (StoreFuture::ready(()), response, CallEnd::none());
     let Some(serving) = serving else { return result.map(settled) };
     match result {
         Ok(mut response) => {
@@ -235,7 +235,7 @@ fn served<R, E>(
                 }
                 told => {
                     let closing = serving.admission.finish(told.unwrap_or(outcome));
-                    Ok((closing, response, CallEnd::default()))
+                    Ok((closing, response, CallEnd::none()))
                 }
             }
         }
