@@ -60,6 +60,7 @@
 //! - `keygen` (default): new keys.
 //! - `config` (default): [`Config`], the TOML file.
 //! - `tracing` (default): refusals and the operator's faults as events.
+//! - `sqlite`, `postgres`: [`SqlStore`] over a [`Database`], for one machine and for a fleet.
 //! - `axum`: [`Principal`] as an extractor; the peer's address from `ConnectInfo`.
 //! - `tonic`: refusals of gRPC calls as gRPC statuses: see `grpc`.
 //! - `full`: all of these.
@@ -95,6 +96,8 @@ mod request;
 mod respond;
 mod rule;
 mod slot;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
 mod store;
 mod trace;
 mod uses;
@@ -134,6 +137,8 @@ pub use request::{Fields, RequestView};
 pub use respond::{Occasion, Presentation, RequestId, RequestIds, ResponseForDenial, Wording};
 pub use rule::{Cost, Rule, ScopeRule};
 pub use slot::{Slot, SlotOwner};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sql::{Database, DatabaseOptions, Durability, OpenError};
 pub use store::*;
 
 /// The README's code, compiled.

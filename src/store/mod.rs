@@ -7,6 +7,8 @@ mod encoding;
 mod forward;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 pub use admin::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sql::SqlStore;
 
 use crate::{KeyHash, KeyRecord, StoreFuture};
 

@@ -1,0 +1,48 @@
+//! What goes wrong with a database: at start-up, and later.
+
+use crate::{ConfigError, StoreError};
+
+/// Why a database could not be opened, by whose fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The configuration names no database that this build could use.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database is there and does not answer as it should: try again later.
+    #[error("failed to open {database} since {problem}")]
+    Unavailable {
+        /// Which database, without user and password.
+        database: String,
+        /// What it said.
+        problem: String,
+    },
+    /// The database was set up by a newer version of this crate, which alone knows how to keep it right.
+    #[error(
+        "failed to open {database} since its schema has version {found} and this build knows {known} at the most: use a newer tollgate"
+    )]
+    Newer {
+        /// Which database, without user and password.
+        database: String,
+        /// The schema's version.
+        found: i64,
+        /// The newest version that this build knows.
+        known: i64,
+    },
+}
+
+/// What a failure says of a store. Its text alone is kept: the rest may hold values.
+pub(super) fn fault(error: &sqlx::Error) -> StoreError {
+    match error {
+        sqlx::Error::PoolTimedOut => StoreError::overloaded(),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::corrupt(error.to_string()),
+        sqlx::Error::Database(told) => match told.code().as_deref() {
+            // Cancelled by `statement_timeout` or `lock_timeout`; SQLite's busy time-out, in its spellings.
+            Some("57014" | "55P03" | "5" | "261" | "517" | "773") => StoreError::timed_out(),
+            // Too many connections.
+            Some("53300") => StoreError::overloaded(),
+            _ => StoreError::unavailable(told.message().to_owned()),
+        },
+        _ => StoreError::unavailable(error.to_string()),
+    }
+}

@@ -1,0 +1,87 @@
+//! The tables, and their versions. Nodes that start at once take turns; a schema that is newer than this build is left
+//! alone.
+
+use std::time::{Duration, Instant};
+
+use super::{Database, OpenError, Session, Statement, Target};
+use crate::StoreError;
+
+/// What leads from each version of the tables to the next, the first from none. A step that was once published is never
+/// changed: what comes later is a step of its own.
+const STEPS: [&str; 2] = [include_str!("schema/1_keys.sql"), include_str!("schema/2_credits.sql")];
+
+/// The version that the last step leads to.
+#[expect(clippy::cast_possible_wrap, reason = "there are few steps")]
+const KNOWN: i64 = STEPS.len() as i64;
+
+/// The name of this work among PostgreSQL's advisory locks: `tollgate` as eight bytes.
+const LOCK: i64 = i64::from_be_bytes(*b"tollgate");
+
+/// How long a node waits for another that is at this work.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(super) async fn bring_up_to_date(database: &Database) -> Result<(), OpenError> {
+    let begun = Instant::now();
+    loop {
+        let found = match upgrade(database).await {
+            Ok(found) => found,
+            // Several processes that make one SQLite file at once are told at once that it is busy.
+            Err(error) if error.is_timeout() && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+            Err(error) => return Err(unavailable(database, &error)),
+        };
+        return if found > KNOWN {
+            Err(OpenError::Newer { database: database.name(), found, known: KNOWN })
+        } else {
+            Ok(())
+        };
+    }
+}
+
+/// Takes the steps that are missing, all or none; says which version there was.
+async fn upgrade(database: &Database) -> Result<i64, StoreError> {
+    let mut session = database.transaction().await?;
+    if session.is_postgres() {
+        let patience = PATIENCE.as_millis();
+        session
+            .script(format!("SET LOCAL statement_timeout = {patience}; SET LOCAL lock_timeout = {patience}"))
+            .await?;
+        session.rows(Statement::new("SELECT pg_advisory_xact_lock($1)").with(LOCK)).await?;
+    }
+    let table = "CREATE TABLE IF NOT EXISTS tollgate_schema (version BIGINT PRIMARY KEY)";
+    session.script(table.to_owned()).await?;
+    let newest = session.row(Statement::new("SELECT max(version) FROM tollgate_schema")).await?;
+    let found = newest.map_or(Ok(None), |row| row.maybe_int(0))?.unwrap_or(0);
+    let missing = STEPS.iter().zip(1_i64..).filter(|(_, version)| *version > found);
+    for (step, version) in missing {
+        take(&mut session, step, version).await?;
+    }
+    session.commit().await?;
+    Ok(found)
+}
+
+async fn take(session: &mut Session, step: &str, version: i64) -> Result<(), StoreError> {
+    let words = if session.is_postgres() {
+        // Text is compared by its bytes, whatever the database's language.
+        [("INT", "BIGINT"), ("BYTES", "BYTEA"), ("TEXT", "TEXT COLLATE \"C\""), ("TABLE", "")]
+    } else {
+        [("INT", "INTEGER"), ("BYTES", "BLOB"), ("TEXT", "TEXT"), ("TABLE", " STRICT, WITHOUT ROWID")]
+    };
+    let text =
+        words.iter().fold(step.to_owned(), |text, (word, means)| text.replace(&format!("{{{word}}}"), means));
+    session.script(text).await?;
+    let note = Statement::new("INSERT INTO tollgate_schema (version) VALUES ($1)").with(version);
+    session.execute(note).await.map(|_| ())
+}
+
+fn unavailable(database: &Database, error: &StoreError) -> OpenError {
+    let said = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    let hint = match database.0.options.target {
+        #[cfg(feature = "postgres")]
+        Target::Postgres(_) if said.is_empty() => " (is the server running, and is this its address?)",
+        _ => "",
+    };
+    OpenError::Unavailable { database: database.name(), problem: format!("{error}{said}{hint}") }
+}

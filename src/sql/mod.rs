@@ -1,0 +1,218 @@
+//! One database, SQLite or PostgreSQL: connections, statements and the tables' versions. What the stores and the ledger
+//! say to it reads the same in both dialects.
+
+mod error;
+mod migrate;
+mod options;
+mod row;
+mod session;
+mod statement;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use error::OpenError;
+pub use options::{DatabaseOptions, Durability};
+pub(crate) use row::Row;
+pub(crate) use session::Session;
+pub(crate) use statement::{Statement, Value, pieces};
+
+use options::Target;
+use session::Connection;
+use sqlx::ConnectOptions as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{StoreError, StoreFuture};
+
+/// How much longer a statement is waited for than the database is told to take: it shall be the first to give up.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// Does the same with either database.
+macro_rules! either {
+    ($enum:ident, $on:expr, $it:ident => $work:expr) => {
+        match $on {
+            #[cfg(feature = "sqlite")]
+            $enum::Sqlite($it) => $work,
+            #[cfg(feature = "postgres")]
+            $enum::Postgres($it) => $work,
+        }
+    };
+}
+use either;
+
+/// A SQLite file or a PostgreSQL database, and the connections to it: what a [`SqlStore`](crate::SqlStore) and a
+/// ledger share. A clone is the same database.
+///
+/// Its tables begin with `tollgate_`, and are brought up to date when it is opened, by one of all the nodes that start.
+///
+/// A SQLite file is kept in WAL mode: readers and the one writer do not wait for each other. Several processes may share
+/// one. [`Durability`] says what a commit survives.
+///
+/// PostgreSQL is spoken to without encryption, unless your own crate turns on one of sqlx's features for it, such as
+/// `tls-rustls`.
+///
+/// # Example
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tollgate::{Database, SqlStore};
+///
+/// # let path = std::env::temp_dir().join(format!("tollgate-doc-{}.db", std::process::id()));
+/// # let url = format!("sqlite:{}", path.display());
+/// let database = Database::connect(&url).await?;
+/// let store = SqlStore::new(&database);
+/// # database.close().await;
+/// # for ending in ["", "-wal", "-shm"] {
+/// #     let _ = std::fs::remove_file(format!("{}{ending}", path.display()));
+/// # }
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "sqlite"))]
+/// # fn main() {}
+/// ```
+#[derive(Clone)]
+pub struct Database(Arc<Inner>);
+
+struct Inner {
+    pool: Pool,
+    options: DatabaseOptions,
+    /// The turns of the writers of a SQLite file: they wait here in line, rather than ask again and again.
+    turns: Option<Arc<Semaphore>>,
+}
+
+enum Pool {
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlx::SqlitePool),
+    #[cfg(feature = "postgres")]
+    Postgres(sqlx::PgPool),
+}
+
+impl Database {
+    /// Opens the database behind `sqlite:PATH` or `postgres://…`, with everything as it is if nothing is said:
+    /// [`DatabaseOptions`] says it.
+    ///
+    /// # Errors
+    ///
+    /// A URL that names no database, one that cannot be reached, or one that a newer version of this crate has set up.
+    pub async fn connect(url: &str) -> Result<Self, OpenError> {
+        DatabaseOptions::new(url)?.open().await
+    }
+
+    /// Lets what was begun end, and closes all connections. Calls that come later fail.
+    pub async fn close(&self) {
+        either!(Pool, &self.0.pool, pool => pool.close().await);
+    }
+
+    pub(super) async fn open(options: DatabaseOptions) -> Result<Self, OpenError> {
+        let (pool, turns) = match &options.target {
+            #[cfg(feature = "sqlite")]
+            Target::Sqlite(target) => {
+                (Pool::Sqlite(sqlite(target, &options)), Some(Arc::new(Semaphore::new(1))))
+            }
+            #[cfg(feature = "postgres")]
+            Target::Postgres(target) => (Pool::Postgres(postgres(target, &options)), None),
+        };
+        let database = Self(Arc::new(Inner { pool, options, turns }));
+        migrate::bring_up_to_date(&database).await?;
+        Ok(database)
+    }
+
+    /// Which database, without user and password.
+    pub(crate) fn name(&self) -> String {
+        self.0.options.target.to_string()
+    }
+
+    /// A connection to read by.
+    pub(crate) async fn reader(&self) -> Result<Session, StoreError> {
+        self.session(None).await
+    }
+
+    /// A connection to write by.
+    pub(crate) async fn writer(&self) -> Result<Session, StoreError> {
+        let turn = match &self.0.turns {
+            Some(turns) => {
+                let turn = tokio::time::timeout(self.0.options.acquire, Arc::clone(turns).acquire_owned());
+                let turn = turn.await.map_err(|_| StoreError::overloaded())?;
+                Some(turn.map_err(|error| StoreError::unavailable(error.to_string()))?)
+            }
+            None => None,
+        };
+        self.session(turn).await
+    }
+
+    /// A connection to write by, in a transaction.
+    pub(crate) async fn transaction(&self) -> Result<Session, StoreError> {
+        let mut session = self.writer().await?;
+        session.begin().await?;
+        Ok(session)
+    }
+
+    async fn session(&self, turn: Option<OwnedSemaphorePermit>) -> Result<Session, StoreError> {
+        let connection = match &self.0.pool {
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(pool) => pool.acquire().await.map(Connection::Sqlite),
+            #[cfg(feature = "postgres")]
+            Pool::Postgres(pool) => pool.acquire().await.map(Connection::Postgres),
+        };
+        let connection = connection.map_err(|error| error::fault(&error))?;
+        Ok(Session::new(connection, turn, self.0.options.statement + GRACE))
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Database({})", self.name())
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite(target: &sqlx::sqlite::SqliteConnectOptions, options: &DatabaseOptions) -> sqlx::SqlitePool {
+    use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+    let synchronous = match options.durability {
+        Durability::PowerLoss => SqliteSynchronous::Full,
+        Durability::ProcessCrash => SqliteSynchronous::Normal,
+    };
+    let target = target.clone().journal_mode(SqliteJournalMode::Wal).synchronous(synchronous);
+    let target = target.busy_timeout(options.statement).foreign_keys(true).disable_statement_logging();
+    let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(options.connections);
+    // Connections to a file do not go stale.
+    let pool = pool.acquire_timeout(options.acquire).test_before_acquire(false).max_lifetime(None);
+    pool.connect_lazy_with(target)
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(target: &sqlx::postgres::PgConnectOptions, options: &DatabaseOptions) -> sqlx::PgPool {
+    /// A connection that lay idle for longer is asked whether it is still one.
+    const FRESH: Duration = Duration::from_secs(1);
+    let millis = options.statement.as_millis().max(1).to_string();
+    // A node that stops in the middle of a transaction must not keep the others from its rows.
+    let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+    let target = target.clone().options(limits.map(|limit| (limit, millis.clone())));
+    let target = target.disable_statement_logging();
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(options.connections);
+    let pool = pool.acquire_timeout(options.acquire).test_before_acquire(false);
+    let pool = pool.before_acquire(|connection, idle| {
+        Box::pin(async move {
+            if idle.idle_for > FRESH {
+                sqlx::Connection::ping(connection).await?;
+            }
+            Ok(true)
+        })
+    });
+    pool.connect_lazy_with(target)
+}
+
+/// Work that goes on to its end where nobody waits for it any longer, as when the client leaves: nothing stays half done.
+pub(crate) fn carried_through<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> StoreFuture<T> {
+    StoreFuture::boxed(async move {
+        let runtime = tokio::runtime::Handle::try_current();
+        let runtime = runtime.map_err(|error| StoreError::unavailable(error.to_string()))?;
+        runtime.spawn(work).await.map_err(|error| StoreError::unavailable(error.to_string()))?
+    })
+}

@@ -1,0 +1,183 @@
+//! Which database, and how patiently it is asked.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{Database, OpenError};
+use crate::ConfigError;
+
+/// What a commit to a SQLite file survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The end of the power too: every commit waits for the disk (`synchronous = FULL`).
+    #[default]
+    PowerLoss,
+    /// The end of the process, killed or crashed, but not that of the machine: the last commits before the power fails may
+    /// be lost, whole and the newest first, and the file stays sound (`synchronous = NORMAL`).
+    ProcessCrash,
+}
+
+/// A database, named by a URL, and how it is used.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::DatabaseOptions;
+///
+/// # #[cfg(feature = "postgres")] {
+/// let options = DatabaseOptions::new("postgres://gate:secret@db.example/acme")?
+///     .with_connections(20)
+///     .with_statement_timeout(Duration::from_millis(500));
+/// assert!(!format!("{options:?}").contains("secret"));
+/// # }
+/// assert!(DatabaseOptions::new("mysql://db.example/acme").is_err());
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct DatabaseOptions {
+    pub(super) target: Target,
+    pub(super) connections: u32,
+    pub(super) acquire: Duration,
+    pub(super) statement: Duration,
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "a setting of SQLite alone"))]
+    pub(super) durability: Durability,
+}
+
+#[derive(Clone)]
+pub(super) enum Target {
+    #[cfg(feature = "sqlite")]
+    Sqlite(Box<sqlx::sqlite::SqliteConnectOptions>),
+    #[cfg(feature = "postgres")]
+    Postgres(Box<sqlx::postgres::PgConnectOptions>),
+}
+
+impl DatabaseOptions {
+    /// The database behind `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME`. A SQLite file that is not there is
+    /// made.
+    ///
+    /// # Errors
+    ///
+    /// A URL that cannot be read, or of a database that this build has no feature for.
+    pub fn new(url: &str) -> Result<Self, ConfigError> {
+        let target = Target::from_str(url)?;
+        let connections = match &target {
+            #[cfg(feature = "sqlite")]
+            Target::Sqlite(_) => 4,
+            #[cfg(feature = "postgres")]
+            Target::Postgres(_) => 10,
+        };
+        let (acquire, statement) = (Duration::from_secs(2), Duration::from_secs(5));
+        Ok(Self { target, connections, acquire, statement, durability: Durability::default() })
+    }
+
+    /// How many connections there are at the most: 10, or 4 to a SQLite file, if nothing is said. At least two.
+    #[must_use]
+    pub fn with_connections(mut self, most: u32) -> Self {
+        self.connections = most.max(2);
+        self
+    }
+
+    /// How long a call waits for a connection before it fails as overloaded: 2 seconds, if nothing is said.
+    #[must_use]
+    pub fn with_acquire_timeout(mut self, most: Duration) -> Self {
+        self.acquire = most;
+        self
+    }
+
+    /// How long a statement may take before it fails as timed out: 5 seconds, if nothing is said.
+    #[must_use]
+    pub fn with_statement_timeout(mut self, most: Duration) -> Self {
+        self.statement = most;
+        self
+    }
+
+    /// What a commit to a SQLite file survives; PostgreSQL has this among its own settings (`synchronous_commit`).
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Opens the database, and brings its tables up to date.
+    ///
+    /// # Errors
+    ///
+    /// A database that cannot be reached, or whose tables a newer version of this crate has set up.
+    pub async fn open(self) -> Result<Database, OpenError> {
+        Database::open(self).await
+    }
+}
+
+impl FromStr for Target {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        // What stands behind the scheme may hold a password: it is not repeated.
+        let scheme = url.split(':').next().unwrap_or_default();
+        let wrong = |problem: &str, expected: &str| {
+            Err(ConfigError::new(
+                format!("{}:…", scheme.chars().take(20).collect::<String>()),
+                problem,
+                expected,
+            ))
+        };
+        match scheme {
+            #[cfg(feature = "sqlite")]
+            "sqlite" => sqlite(url).or_else(|problem| wrong(problem, "write a path as in `sqlite:keys.db`")),
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => match url.parse() {
+                Ok(options) => Ok(Self::Postgres(Box::new(options))),
+                Err(_) => wrong(
+                    "this is no URL of a PostgreSQL database",
+                    "write it as in `postgres://user@host/name`",
+                ),
+            },
+            #[cfg(not(feature = "sqlite"))]
+            "sqlite" => wrong("this build cannot use SQLite", "enable tollgate's feature `sqlite`"),
+            #[cfg(not(feature = "postgres"))]
+            "postgres" | "postgresql" => {
+                wrong("this build cannot use PostgreSQL", "enable tollgate's feature `postgres`")
+            }
+            _ => wrong("this is no database that tollgate knows", "write `sqlite:PATH` or `postgres://…`"),
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite(url: &str) -> Result<Target, &'static str> {
+    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+    if path.is_empty() || path.starts_with(":memory:") || path.contains("mode=memory") {
+        return Err("keys that last need a file (for those that do not, there is `MemoryStore`)");
+    }
+    let options = url.parse::<sqlx::sqlite::SqliteConnectOptions>();
+    options
+        .map(|options| Target::Sqlite(Box::new(options.create_if_missing(true))))
+        .map_err(|_| "this is no path of a file")
+}
+
+impl std::fmt::Display for Target {
+    /// The database without user and password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(options) => write!(f, "sqlite:{}", options.get_filename().display()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(options) => {
+                let (host, name) = (options.get_host(), options.get_database().unwrap_or_default());
+                write!(f, "postgres://{host}:{}/{name}", options.get_port())
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for DatabaseOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseOptions")
+            .field("database", &format_args!("{}", self.target))
+            .field("connections", &self.connections)
+            .field("acquire_timeout", &self.acquire)
+            .field("statement_timeout", &self.statement)
+            .finish_non_exhaustive()
+    }
+}

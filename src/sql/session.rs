@@ -1,0 +1,166 @@
+//! One connection at work. What is left midway is closed, never used again: the database rolls it back.
+
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use super::error::fault;
+use super::statement::{Statement, Value};
+use super::{Row, either};
+use crate::StoreError;
+
+/// A connection taken from the pool.
+pub(super) enum Connection {
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlx::pool::PoolConnection<sqlx::Sqlite>),
+    #[cfg(feature = "postgres")]
+    Postgres(sqlx::pool::PoolConnection<sqlx::Postgres>),
+}
+
+pub(crate) struct Session {
+    connection: Option<Connection>,
+    /// Among writers of one SQLite file, whose turn it is.
+    _turn: Option<OwnedSemaphorePermit>,
+    limit: Duration,
+    /// Whether a statement was sent whose end was not seen.
+    waiting: bool,
+    /// Whether a transaction is open.
+    open: bool,
+}
+
+/// Binds a statement's values.
+macro_rules! query {
+    ($statement:ident) => {
+        $statement.values.into_iter().fold(sqlx::query(AssertSqlSafe($statement.text)), |query, value| {
+            match value {
+                Value::Int(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+                Value::Bytes(bytes) => query.bind(bytes),
+            }
+        })
+    };
+}
+
+impl Session {
+    pub(super) fn new(connection: Connection, turn: Option<OwnedSemaphorePermit>, limit: Duration) -> Self {
+        Self { connection: Some(connection), _turn: turn, limit, waiting: false, open: false }
+    }
+
+    /// The rows that a statement answers with.
+    pub(crate) async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        let connection = self.connection.as_mut().ok_or_else(gone)?;
+        self.waiting = true;
+        let work = async {
+            match connection {
+                #[cfg(feature = "sqlite")]
+                Connection::Sqlite(connection) => {
+                    let rows = query!(statement).fetch_all(&mut **connection).await?;
+                    Ok(rows.into_iter().map(Row::Sqlite).collect())
+                }
+                #[cfg(feature = "postgres")]
+                Connection::Postgres(connection) => {
+                    let rows = query!(statement).fetch_all(&mut **connection).await?;
+                    Ok(rows.into_iter().map(Row::Postgres).collect())
+                }
+            }
+        };
+        let done = timeout(self.limit, work).await;
+        self.judge(done)
+    }
+
+    /// The first row that a statement answers with.
+    pub(crate) async fn row(&mut self, statement: Statement) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows(statement).await?.into_iter().next())
+    }
+
+    /// How many rows a statement has changed.
+    pub(crate) async fn execute(&mut self, statement: Statement) -> Result<u64, StoreError> {
+        let connection = self.connection.as_mut().ok_or_else(gone)?;
+        self.waiting = true;
+        let work = async {
+            either!(Connection, connection, connection => {
+                query!(statement).execute(&mut **connection).await.map(|done| done.rows_affected())
+            })
+        };
+        let done = timeout(self.limit, work).await;
+        self.judge(done)
+    }
+
+    /// Statements without values, several at once.
+    pub(super) async fn script(&mut self, text: String) -> Result<(), StoreError> {
+        let connection = self.connection.as_mut().ok_or_else(gone)?;
+        self.waiting = true;
+        let work = async {
+            either!(Connection, connection, connection => {
+                sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut **connection).await.map(|_| ())
+            })
+        };
+        let done = timeout(self.limit, work).await;
+        self.judge(done)
+    }
+
+    /// Begins a transaction; in SQLite as the one writer.
+    pub(crate) async fn begin(&mut self) -> Result<(), StoreError> {
+        let begin = match self.connection {
+            #[cfg(feature = "sqlite")]
+            Some(Connection::Sqlite(_)) => "BEGIN IMMEDIATE",
+            _ => "BEGIN",
+        };
+        self.open = true;
+        self.execute(Statement::new(begin)).await.map(|_| ())
+    }
+
+    /// Makes what was done since the beginning last.
+    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        self.execute(Statement::new("COMMIT")).await?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Undoes what was done since the beginning.
+    pub(crate) async fn roll_back(mut self) -> Result<(), StoreError> {
+        self.execute(Statement::new("ROLLBACK")).await?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Whether this is PostgreSQL.
+    pub(crate) fn is_postgres(&self) -> bool {
+        match self.connection {
+            #[cfg(feature = "postgres")]
+            Some(Connection::Postgres(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// What locks the rows that a `SELECT` reads. SQLite's one writer needs none.
+    pub(crate) fn lock(&self) -> &'static str {
+        if self.is_postgres() { " FOR NO KEY UPDATE" } else { "" }
+    }
+
+    fn judge<T>(
+        &mut self,
+        done: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
+    ) -> Result<T, StoreError> {
+        let Ok(done) = done else { return Err(StoreError::timed_out()) };
+        // A connection that has answered, if only by an error, is good for the next statement.
+        self.waiting = !matches!(done, Ok(_) | Err(sqlx::Error::Database(_)));
+        done.map_err(|error| fault(&error))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if (self.waiting || self.open)
+            && let Some(connection) = self.connection.take()
+        {
+            either!(Connection, connection, connection => drop(connection.detach()));
+        }
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::unavailable("the connection is closed")
+}

@@ -1,0 +1,42 @@
+//! The write side of accounts. A key's row names its account, so a changed account shows on all its keys.
+
+use super::SqlStore;
+use crate::sql::Statement;
+use crate::store::encoding;
+use crate::{Account, AccountAdmin, AccountId, Replaced, StoreFuture};
+
+impl AccountAdmin for SqlStore {
+    fn create_account(&self, account: &Account) -> StoreFuture<bool> {
+        let statement = Statement::new(
+            "INSERT INTO tollgate_accounts (id, version, record) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        );
+        let statement = statement.with(account.id.as_str()).with(account.version.cast_signed());
+        let statement = statement.with(encoding::encode_account(account));
+        self.ask(async move |database| Ok(database.writer().await?.execute(statement).await? > 0))
+    }
+
+    fn replace_account(&self, account: &Account) -> StoreFuture<Replaced> {
+        let (was, mut changed) = (account.version, account.clone());
+        changed.version += 1;
+        self.ask(async move |database| {
+            let statement = Statement::new(
+                "UPDATE tollgate_accounts SET version = $3, record = $4 WHERE id = $1 AND version = $2",
+            );
+            let statement = statement.with(changed.id.as_str()).with(was.cast_signed());
+            let statement =
+                statement.with(changed.version.cast_signed()).with(encoding::encode_account(&changed));
+            let mut session = database.writer().await?;
+            if session.execute(statement).await? > 0 {
+                return Ok(Replaced::Done);
+            }
+            let there =
+                Statement::new("SELECT 1 FROM tollgate_accounts WHERE id = $1").with(changed.id.as_str());
+            Ok(if session.row(there).await?.is_some() { Replaced::Stale } else { Replaced::Gone })
+        })
+    }
+
+    fn erase_account(&self, id: &AccountId) -> StoreFuture<bool> {
+        let statement = Statement::new("DELETE FROM tollgate_accounts WHERE id = $1").with(id.as_str());
+        self.ask(async move |database| Ok(database.writer().await?.execute(statement).await? > 0))
+    }
+}

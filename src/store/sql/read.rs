@@ -1,0 +1,90 @@
+//! Records read back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::sql::{Database, Row, Session, Statement};
+use crate::store::encoding;
+use crate::{Account, AccountId, KeyHash, KeyId, KeyQuery, KeyRecord, KeyStatus, StoreError, Timestamp};
+
+/// How a status is written.
+pub(super) fn status_text(status: KeyStatus) -> &'static str {
+    match status {
+        KeyStatus::Active => "active",
+        KeyStatus::Paused => "paused",
+        KeyStatus::Revoked => "revoked",
+    }
+}
+
+pub(super) async fn find(database: &Database, hash: KeyHash) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+    let statement = Statement::new(
+        "SELECT k.record, k.last_used_at, a.record FROM tollgate_hashes h JOIN tollgate_keys k ON k.id = h.key \
+         JOIN tollgate_accounts a ON a.id = k.account WHERE h.hash = $1",
+    );
+    let row = database.reader().await?.row(statement.with(hash.as_bytes())).await?;
+    let record = row.map(|row| key(&row, &mut HashMap::new())).transpose()?;
+    match record {
+        Some(record) if !record.has_hash(&hash) => {
+            Err(StoreError::corrupt("a key was found by another's hash"))
+        }
+        record => Ok(record),
+    }
+}
+
+pub(super) async fn get(database: &Database, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+    let statement = Statement::new(
+        "SELECT k.record, k.last_used_at, a.record FROM tollgate_keys k \
+         JOIN tollgate_accounts a ON a.id = k.account WHERE k.id = $1",
+    );
+    let row = database.reader().await?.row(statement.with(id.as_bytes())).await?;
+    row.map(|row| key(&row, &mut HashMap::new())).transpose()
+}
+
+/// The keys that a query asks for. Only so many are read as are asked for: an index has them in order.
+pub(super) async fn list(database: &Database, query: &KeyQuery) -> Result<Vec<Arc<KeyRecord>>, StoreError> {
+    let mut page = Statement::new("SELECT id, account, last_used_at, record FROM tollgate_keys WHERE 1 = 1");
+    if let Some(account) = &query.account {
+        page = page.push_value(" AND account = ", account.as_str());
+    }
+    if let Some(status) = query.status {
+        page = page.push_value(" AND status = ", status_text(status));
+    }
+    if let Some(environment) = &query.environment {
+        page = page.push_value(" AND environment = ", environment.as_str());
+    }
+    if let Some(after) = query.after {
+        page = page.push_value(" AND id > ", after.as_bytes());
+    }
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let statement = page.push_value(" ORDER BY id LIMIT ", limit).wrapped(
+        "SELECT k.record, k.last_used_at, a.record FROM (",
+        ") AS k JOIN tollgate_accounts a ON a.id = k.account ORDER BY k.id",
+    );
+    let rows = database.reader().await?.rows(statement).await?;
+    let mut accounts = HashMap::new();
+    rows.iter().map(|row| key(row, &mut accounts)).collect()
+}
+
+pub(super) async fn account_of(
+    session: &mut Session,
+    id: &AccountId,
+    lock: &str,
+) -> Result<Option<Arc<Account>>, StoreError> {
+    let statement = Statement::new("SELECT record FROM tollgate_accounts WHERE id = $1").with(id.as_str());
+    let row = session.row(statement.push(lock)).await?;
+    row.map(|row| encoding::decode_account(row.text(0)?).map(Arc::new)).transpose()
+}
+
+/// The key in a row, with its account, which keys of one answer share.
+fn key(row: &Row, accounts: &mut HashMap<String, Arc<Account>>) -> Result<Arc<KeyRecord>, StoreError> {
+    let (text, told) = (row.text(0)?, row.text(2)?);
+    let account = match accounts.get(told).map(Arc::clone) {
+        Some(account) => account,
+        None => Arc::new(encoding::decode_account(told)?),
+    };
+    accounts.entry(told.to_owned()).or_insert_with(|| Arc::clone(&account));
+    let mut record = encoding::decode_key(text, account)?;
+    // Uses are noted beside the record.
+    record.last_used_at = row.maybe_int(1)?.map(Timestamp::from_millis);
+    Ok(Arc::new(record))
+}
