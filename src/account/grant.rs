@@ -105,6 +105,15 @@ impl Grant {
         self.amount
     }
 
+    /// Its period in milliseconds; `None` where the calendar says when.
+    #[cfg(feature = "redis")]
+    pub(crate) fn every(&self) -> Option<i64> {
+        match self.period.0 {
+            Period::Every(millis) => Some(millis),
+            Period::Calendar(..) => None,
+        }
+    }
+
     /// When the grant is given next, where it was last due or first given at `then`.
     pub fn next_after(&self, then: Timestamp) -> Timestamp {
         match &self.period.0 {

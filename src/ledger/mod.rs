@@ -1,13 +1,21 @@
 //! Where credits are spent.
 
+#[cfg(feature = "redis")]
+mod abandoned;
 mod admin;
 mod entry;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisLedger;
+#[cfg(feature = "redis")]
+pub use abandoned::Abandoned;
 pub use admin::{Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin};
 pub use entry::{Entry, EntryKind, EntryQuery};
 #[cfg(feature = "memory")]

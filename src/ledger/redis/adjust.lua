@@ -1,0 +1,43 @@
+-- Changes a balance by hand. KEYS: the purse, its entries, the adjustments that were made, and their ids, the oldest
+-- first. ARGV: the id, the kind, the amount, and what `call` reads.
+-- Answers what became of it, what there was, and what there is.
+local REMEMBERED = 1024
+local id, kind, amount = ARGV[1], ARGV[2], big(ARGV[3])
+local made = redis.call('HGET', KEYS[3], id)
+if made then
+  local kind_made, amount_made, balance = made:match('^(%S+) (%d+) (%S+)$')
+  if kind_made == kind and amount_made == ARGV[3] then return { 'repeated', balance, balance } end
+  return { 'conflict', kind_made, amount_made }
+end
+
+local purse = open_purse(KEYS[1], KEYS[2])
+call(purse, 4)
+local function shown() return purse.unlimited and 'unlimited' or text(purse.balance) end
+local before, after, refused = shown(), ZERO, nil
+if kind == 'top-up' or kind == 'deduction' then
+  if purse.unlimited then
+    refused = 'unlimited'
+  elseif kind == 'top-up' then
+    after = plus(purse.balance, amount)
+  elseif less(purse.balance, amount) then
+    refused = 'insufficient'
+  else
+    after = minus(purse.balance, amount)
+  end
+elseif kind == 'set' then
+  after = amount
+end
+-- Open charges may come back: they need room too. What is taken needs none, and no limit has all.
+if not refused and (kind == 'top-up' or kind == 'set') and less(MAX, plus(after, purse.held)) then
+  refused = 'too much'
+end
+if not refused then
+  purse.unlimited = kind == 'unlimited'
+  move(purse, after, kind, id)
+  redis.call('HSET', KEYS[3], id, table.concat({ kind, ARGV[3], shown() }, ' '))
+  if redis.call('RPUSH', KEYS[4], id) > REMEMBERED then
+    redis.call('HDEL', KEYS[3], redis.call('LPOP', KEYS[4]))
+  end
+end
+save(purse)
+return { refused or 'done', before, shown() }

@@ -1,0 +1,157 @@
+//! The write side: what is read and changed by hand.
+
+use std::sync::Arc;
+
+use redis::cmd;
+
+use super::{RedisLedger, credits, read_id, terms};
+use crate::{
+    AccountId, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, CreditAdmin, Credits,
+    Entry, EntryKind, EntryQuery, StoreError, StoreFuture, Timestamp,
+};
+
+/// An account without limit, where an amount would stand.
+const UNLIMITED: &str = "unlimited";
+
+/// More entries than are kept.
+const MOST: usize = 10_000;
+
+impl CreditAdmin for RedisLedger {
+    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
+        let (server, purse, allowance) =
+            (self.server.clone(), self.purse(account.as_str()), allowance.clone());
+        StoreFuture::boxed(async move {
+            let mut read = cmd("HMGET");
+            read.arg(purse).arg(&["balance", "held", "unlimited", "due"]);
+            balance_at(&server.ask(&read).await?, &allowance, now)
+        })
+    }
+
+    fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
+        let (server, purse) = (self.server.clone(), self.purse(query.account.as_str()));
+        let newest = match query.before {
+            Some(before) => format!("({before}-0"),
+            None => "+".to_owned(),
+        };
+        let mut read = cmd("XREVRANGE");
+        read.arg(format!("{purse}:entries")).arg(newest).arg("-").arg("COUNT").arg(query.limit.min(MOST));
+        if query.limit == 0 || query.before == Some(0) {
+            return StoreFuture::ready(Vec::new());
+        }
+        StoreFuture::boxed(async move {
+            let kept: Vec<(String, (String, String))> = server.ask(&read).await?;
+            let entries = kept.iter().map(|(number, (_, entry))| read_entry(number, entry));
+            entries
+                .collect::<Option<_>>()
+                .ok_or_else(|| StoreError::corrupt("an entry in Redis cannot be read"))
+        })
+    }
+
+    fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
+        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
+        let purse = self.purse(adjustment.account.as_str());
+        let keys = ["", ":entries", ":made", ":made:order"].map(|rest| format!("{purse}{rest}"));
+        let (kind, amount) = written(adjustment.kind);
+        let mut arguments = vec![adjustment.id.to_string(), kind.to_owned(), amount.to_string()];
+        arguments.extend(terms(adjustment.allowance, adjustment.now));
+        StoreFuture::boxed(async move {
+            let (became, before, after): (String, String, String) =
+                server.run(&scripts.adjust, &keys, &arguments).await?;
+            adjusted(&became, &before, &after)
+        })
+    }
+
+    fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
+        let (server, purse) = (self.server.clone(), self.purse(account.as_str()));
+        let mut erase = cmd("DEL");
+        for rest in ["", ":open", ":entries", ":made", ":made:order"] {
+            erase.arg(format!("{purse}{rest}"));
+        }
+        StoreFuture::boxed(async move { server.ask::<u64>(&erase).await.map(|erased| erased > 0) })
+    }
+}
+
+/// The balance, what is held, whether there is no limit, and when the next grant is due; nothing of an account that
+/// nothing is known of.
+type Kept = [Option<String>; 4];
+
+fn balance_at(
+    [balance, held, unlimited, due]: &Kept,
+    allowance: &Allowance,
+    now: Timestamp,
+) -> Result<Balance, StoreError> {
+    let amount = |kept: &Option<String>| kept.as_deref().map_or(Ok(Credits::ZERO), credits);
+    let (balance, held) = (amount(balance)?, amount(held)?);
+    let due = due.as_deref().map(str::parse).transpose().map_err(StoreError::corrupt)?;
+    Ok(match allowance {
+        Allowance::Unlimited => Balance::Unlimited,
+        _ if unlimited.as_deref() == Some("1") => Balance::Unlimited,
+        Allowance::Grant(grant) if due.is_none_or(|due| now.as_millis() >= due) => {
+            let room = Credits::MAX.checked_sub(held).unwrap_or_default();
+            Balance::Limited(balance.max(grant.amount().min(room)))
+        }
+        _ => Balance::Limited(balance),
+    })
+}
+
+/// An adjustment's kind and amount, as Redis keeps them.
+fn written(kind: AdjustmentKind) -> (&'static str, Credits) {
+    match kind {
+        AdjustmentKind::TopUp(amount) => ("top-up", amount),
+        AdjustmentKind::Deduct(amount) => ("deduction", amount),
+        AdjustmentKind::Set(amount) => ("set", amount),
+        AdjustmentKind::MakeUnlimited => (UNLIMITED, Credits::ZERO),
+    }
+}
+
+fn read_kind(kind: &str, amount: &str) -> Result<AdjustmentKind, StoreError> {
+    let amount = credits(amount)?;
+    match kind {
+        "top-up" => Ok(AdjustmentKind::TopUp(amount)),
+        "deduction" => Ok(AdjustmentKind::Deduct(amount)),
+        "set" => Ok(AdjustmentKind::Set(amount)),
+        UNLIMITED => Ok(AdjustmentKind::MakeUnlimited),
+        _ => Err(StoreError::corrupt("an adjustment in Redis is of no known kind")),
+    }
+}
+
+fn adjusted(became: &str, before: &str, after: &str) -> Result<Adjusted, StoreError> {
+    match became {
+        "done" => Ok(Adjusted::Done { before: balance(before)?, balance: balance(after)? }),
+        "repeated" => Ok(Adjusted::Repeated { balance: balance(after)? }),
+        "conflict" => read_kind(before, after).map(|made| Adjusted::Conflict { made }),
+        "insufficient" => credits(after).map(|balance| Adjusted::Insufficient { balance }),
+        // There is nothing of an account without limit, which may be set.
+        "too much" => {
+            balance(after).map(|there| Adjusted::TooMuch { balance: there.credits().unwrap_or_default() })
+        }
+        UNLIMITED => Ok(Adjusted::Unlimited),
+        _ => Err(StoreError::corrupt("an adjustment in Redis came to nothing known")),
+    }
+}
+
+fn balance(text: &str) -> Result<Balance, StoreError> {
+    if text == UNLIMITED { Ok(Balance::Unlimited) } else { credits(text).map(Balance::Limited) }
+}
+
+/// An entry, from its number `7-0` and its words: the kind, the id, the amount, the balance, the time.
+fn read_entry(number: &str, entry: &str) -> Option<Entry> {
+    let number = number.strip_suffix("-0")?.parse().ok()?;
+    let words: Vec<&str> = entry.split(' ').collect();
+    let &[kind, id, amount, left, at] = words.as_slice() else { return None };
+    let charge = || read_id(id);
+    let adjustment = || id.parse::<AdjustmentId>().ok();
+    let kind = match kind {
+        "charge" => EntryKind::Charge(charge()?),
+        "settlement" => EntryKind::Settlement(charge()?),
+        "refund" => EntryKind::Refund(charge()?),
+        "grant" => EntryKind::Grant,
+        "top-up" => EntryKind::TopUp(adjustment()?),
+        "deduction" => EntryKind::Deduction(adjustment()?),
+        "set" => EntryKind::Set(adjustment()?),
+        UNLIMITED => EntryKind::Unlimited(adjustment()?),
+        _ => return None,
+    };
+    let at = Timestamp::from_millis(at.parse().ok()?);
+    Some(Entry::new(number, at, kind, amount.parse().ok()?, balance(left).ok()?))
+}

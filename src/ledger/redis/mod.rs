@@ -1,0 +1,149 @@
+//! Balances that a fleet shares, in Redis.
+
+mod admin;
+mod sweep;
+
+use std::fmt;
+use std::sync::Arc;
+
+use redis::Script;
+
+use crate::{
+    Account, Allowance, Charge, ChargeId, Charged, CreditLedger, Credits, EntryKind, RedisServer, StoreError,
+    StoreFuture, Timestamp,
+};
+
+/// Balances in Redis, for those who take it as the authority: whatever the server loses is lost. Let it write to disk
+/// (`appendonly yes`) and never evict (`maxmemory-policy noeviction`, or `volatile-…`: a balance has no end).
+///
+/// Every call is one script, in one round trip. Of each account the last 1,000 entries are kept, or a few more, and the
+/// ids of its last 1,024 adjustments. A refund whose charge has not come yet is remembered for ten minutes: the charge
+/// is then not taken. The charges of a node that died stay open until [`sweep`](RedisLedger::sweep) closes them.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{RedisLedger, RedisServer};
+///
+/// let ledger = RedisLedger::new(RedisServer::open("redis://127.0.0.1:6379")?);
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct RedisLedger {
+    server: RedisServer,
+    scripts: Arc<Scripts>,
+}
+
+#[derive(Debug)]
+struct Scripts {
+    charge: Script,
+    close: Script,
+    adjust: Script,
+}
+
+const PURSE: &str = concat!(include_str!("numbers.lua"), "\n", include_str!("purse.lua"));
+const CHARGE: &str = include_str!("charge.lua");
+const CLOSE: &str = include_str!("close.lua");
+const ADJUST: &str = include_str!("adjust.lua");
+
+/// For how many milliseconds a refund is remembered whose charge is not there.
+const VOID_FOR: &str = "600000";
+
+/// What a script answers to a charge: what became of it, and what there is.
+type Answer = (u8, String);
+
+impl RedisLedger {
+    /// Balances on this server.
+    pub fn new(server: RedisServer) -> Self {
+        let script = |body: &str| Script::new(&[PURSE, body].join("\n"));
+        let charge = Script::new(&[PURSE, CHARGE, "return charge(1, 1)"].join("\n"));
+        let scripts = Scripts { charge, close: script(CLOSE), adjust: script(ADJUST) };
+        Self { server, scripts: Arc::new(scripts) }
+    }
+
+    /// Under which name begins what belongs to an account.
+    fn purse(&self, account: &str) -> String {
+        format!("{}:credits", self.server.of_account(account))
+    }
+
+    fn close(&self, purse: &str, id: ChargeId, cost: Credits, kind: &EntryKind) -> StoreFuture<()> {
+        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
+        let keys = charge_keys(purse, id);
+        let arguments = [shown(id), cost.to_string(), kind.name().to_owned(), VOID_FOR.to_owned()];
+        StoreFuture::boxed(async move { server.run::<u8>(&scripts.close, &keys, &arguments).await.map(drop) })
+    }
+}
+
+/// What a charge's scripts read and write.
+fn charge_keys(purse: &str, id: ChargeId) -> [String; 4] {
+    let void = format!("{purse}:void:{}", shown(id));
+    [purse.to_owned(), format!("{purse}:open"), format!("{purse}:entries"), void]
+}
+
+fn charge_arguments(charge: &Charge<'_>) -> Vec<String> {
+    let mut arguments = vec![shown(charge.id), charge.amount.to_string()];
+    arguments.extend(terms(charge.allowance, charge.now.wall()));
+    arguments
+}
+
+/// The time of a call, and what the account's plan gives then: its amount, when it comes next if it comes now, and its
+/// period.
+fn terms(allowance: &Allowance, now: Timestamp) -> [String; 4] {
+    let [amount, turn, period] = match allowance {
+        Allowance::Grant(grant) => {
+            let (turn, period) = (grant.next_after(now).as_millis(), grant.every().unwrap_or(0));
+            [grant.amount().to_string(), turn.to_string(), period.to_string()]
+        }
+        Allowance::None | Allowance::Unlimited => [String::new(), String::new(), "0".to_owned()],
+    };
+    [now.as_millis().to_string(), amount, turn, period]
+}
+
+fn charged((became, balance): Answer) -> Result<Charged, StoreError> {
+    let balance = credits(&balance)?;
+    match became {
+        0 => Ok(Charged::Insufficient { balance }),
+        1 => Ok(Charged::Posted { balance: Some(balance) }),
+        2 => Ok(Charged::Posted { balance: None }),
+        _ => Err(StoreError::unavailable("the charge was given back before it came")),
+    }
+}
+
+fn credits(text: &str) -> Result<Credits, StoreError> {
+    let amount = text.parse::<u64>().ok().filter(|amount| *amount <= Credits::MAX.get());
+    amount.map(Credits::new).ok_or_else(|| StoreError::corrupt("a balance in Redis is no amount of credits"))
+}
+
+/// A charge's id as Redis keeps it.
+fn shown(id: ChargeId) -> String {
+    format!("{:032x}", u128::from_be_bytes(id.to_bytes()))
+}
+
+fn read_id(text: &str) -> Option<ChargeId> {
+    u128::from_str_radix(text, 16).ok().map(|id| ChargeId::from_bytes(id.to_be_bytes()))
+}
+
+impl CreditLedger for RedisLedger {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
+        let keys = charge_keys(&self.purse(charge.account.id.as_str()), charge.id);
+        let arguments = charge_arguments(charge);
+        StoreFuture::boxed(
+            async move { server.run(&scripts.charge, &keys, &arguments).await.and_then(charged) },
+        )
+    }
+
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+        self.close(&self.purse(account.id.as_str()), id, cost, &EntryKind::Settlement(id))
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        self.close(&self.purse(account.id.as_str()), id, Credits::ZERO, &EntryKind::Refund(id))
+    }
+}
+
+impl fmt::Debug for RedisLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLedger").field("server", &self.server).finish_non_exhaustive()
+    }
+}
