@@ -138,7 +138,7 @@ impl Now {
     }
 
     /// Monotonic time in nanoseconds.
-    #[cfg(feature = "memory")]
+    #[cfg(any(feature = "memory", feature = "fleet"))]
     pub(crate) fn ticks(&self) -> u64 {
         self.ticks
     }

@@ -65,3 +65,12 @@ pub(crate) fn audited(event: &crate::AuditEvent) {
 
 #[cfg(all(not(feature = "tracing"), feature = "keygen"))]
 pub(crate) fn audited(_: &crate::AuditEvent) {}
+
+/// A channel between nodes on which changes may have been missed.
+#[cfg(all(feature = "tracing", feature = "fleet"))]
+pub(crate) fn unheard(error: &StoreError) {
+    tracing::warn!(?error, "changes on other nodes may go unheard");
+}
+
+#[cfg(all(not(feature = "tracing"), feature = "fleet"))]
+pub(crate) fn unheard(_: &StoreError) {}

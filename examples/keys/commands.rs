@@ -49,7 +49,15 @@ async fn keys(verb: &str, arguments: &mut Arguments, manager: &KeyManager) -> Re
         "show" => manager.get(id).await?,
         "pause" => manager.pause(id).await?,
         "resume" => manager.resume(id).await?,
-        "revoke" => manager.revoke(id).await?,
+        "revoke" => {
+            let revoked = manager.revoke(id).await?;
+            if !revoked.announced {
+                eprintln!(
+                    "the other nodes could not be told: they refuse the key once their caches have aged"
+                );
+            }
+            revoked.key
+        }
         "update" => update(id, arguments, manager).await?,
         "erase" => {
             manager.erase(id).await?;

@@ -218,7 +218,7 @@ impl AccountManager {
         let write = |account: &Account| self.store.replace_account(account);
         match change("account", read, decide, write).await? {
             Changed::Not(account) => Ok(account),
-            Changed::To(mut account) => {
+            Changed::To { changed: mut account, .. } => {
                 account.version += 1;
                 self.desk.tell(Action::AccountChanged, None, Some(id), Some(detail.to_owned()));
                 Ok(Arc::new(account))

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::manage::bounds::Bounds;
 use crate::manage::desk::{self, Changed};
 use crate::manage::{Action, Issued, KeyManager, ManageError, limits};
-use crate::{KeyId, KeyRecord, KeyStatus, PathPattern, Retiring, Scope, Timestamp};
+use crate::{KeyId, KeyRecord, KeyStatus, PathPattern, Replaced, Retiring, Scope, Timestamp};
 
 /// What to change of a key: `None` leaves a member as it is, `Some(None)` takes its restriction away.
 ///
@@ -34,6 +34,17 @@ pub struct KeyChange {
     pub expires_at: Option<Option<Timestamp>>,
     /// Whatever else the service keeps with it: all of it.
     pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// A revoked key, and who knows of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Revoked {
+    /// The key.
+    pub key: Arc<KeyRecord>,
+    /// Whether the other nodes, if there are any, were told. If they could not be, they refuse the key within the bound on
+    /// staleness of their caches; revoking it again tells them again.
+    pub announced: bool,
 }
 
 /// A rotated key: its new secret, and how long the old one is still valid.
@@ -79,27 +90,34 @@ impl KeyManager {
         self.change(id, Action::Resumed, |record| self.set_status(record, KeyStatus::Active)).await
     }
 
-    /// Revokes a key, for good and at once: a request that comes after this returned is refused. Revoking it again changes
-    /// nothing.
+    /// Revokes a key, for good and at once: a request that comes to this node after this returned is refused, and to another
+    /// node as [`Revoked::announced`] says. Revoking it again changes nothing, and announces it again.
     ///
     /// # Errors
     ///
     /// An unknown key, a store that fails.
-    pub async fn revoke(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+    pub async fn revoke(&self, id: KeyId) -> Result<Revoked, ManageError> {
         self.bounds().await?;
         self.end(id, Action::Revoked).await
     }
 
-    pub(super) async fn end(&self, id: KeyId, action: Action) -> Result<Arc<KeyRecord>, ManageError> {
-        self.change(id, action, |record| {
+    pub(super) async fn end(&self, id: KeyId, action: Action) -> Result<Revoked, ManageError> {
+        let revoke = |record: &mut KeyRecord| {
             if record.status != KeyStatus::Revoked {
                 record.status = KeyStatus::Revoked;
                 record.revoked_at = Some(self.now());
                 record.retiring = None;
             }
             Ok(())
-        })
-        .await
+        };
+        match self.write(id, action, revoke).await? {
+            (key, Some(announced)) => Ok(Revoked { key, announced }),
+            // It was revoked before, and perhaps not announced.
+            (key, None) => {
+                let announced = self.store.replace(&key).await? != Replaced::Unannounced;
+                Ok(Revoked { key, announced })
+            }
+        }
     }
 
     /// Gives a key a new secret. The old one stays valid for the overlap (zero: not at all), a secret that was still
@@ -204,22 +222,33 @@ impl KeyManager {
         if record.counts_as_active(self.now()) { Ok(()) } else { Err(ManageError::Dead) }
     }
 
-    /// Reads, decides and writes, again if somebody else wrote in between.
+    /// Makes a change of which nobody asks whether it was announced.
     async fn change(
         &self,
         id: KeyId,
         action: Action,
         decide: impl Fn(&mut KeyRecord) -> Result<(), ManageError>,
     ) -> Result<Arc<KeyRecord>, ManageError> {
+        Ok(self.write(id, action, decide).await?.0)
+    }
+
+    /// Reads, decides and writes, again if somebody else wrote in between; says whether the change was announced, where there
+    /// was one.
+    async fn write(
+        &self,
+        id: KeyId,
+        action: Action,
+        decide: impl Fn(&mut KeyRecord) -> Result<(), ManageError>,
+    ) -> Result<(Arc<KeyRecord>, Option<bool>), ManageError> {
         let decide = |record: &mut KeyRecord| self.must_manage(record).and_then(|()| decide(record));
         let changed =
             desk::change("key", || self.store.get(id), decide, |changed| self.store.replace(changed));
         match changed.await? {
-            Changed::Not(stored) => Ok(stored),
-            Changed::To(mut changed) => {
+            Changed::Not(stored) => Ok((stored, None)),
+            Changed::To { mut changed, announced } => {
                 changed.version += 1;
                 self.tell(action, Some(id), Some(&changed.account.id));
-                Ok(Arc::new(changed))
+                Ok((Arc::new(changed), Some(announced)))
             }
         }
     }

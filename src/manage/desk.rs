@@ -61,8 +61,12 @@ const TRIES: usize = 32;
 pub(super) enum Changed<T> {
     /// It is as it was.
     Not(Arc<T>),
-    /// It was put in place of the one before, whose version it bears.
-    To(T),
+    To {
+        /// What was put in place of the one before, whose version it bears.
+        changed: T,
+        /// Whether the other nodes, if there are any, were told.
+        announced: bool,
+    },
 }
 
 /// Reads, decides and writes, again if somebody else wrote in between.
@@ -80,7 +84,8 @@ pub(super) async fn change<T: Clone + PartialEq>(
             return Ok(Changed::Not(stored));
         }
         match write(&changed).await? {
-            Replaced::Done => return Ok(Changed::To(changed)),
+            Replaced::Done => return Ok(Changed::To { changed, announced: true }),
+            Replaced::Unannounced => return Ok(Changed::To { changed, announced: false }),
             Replaced::Stale => {}
             Replaced::Gone => return Err(ManageError::NotFound(what)),
             Replaced::Taken => {

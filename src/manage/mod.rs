@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use accounts::AccountManager;
 pub use audit::{Action, Actor, AuditEvent, AuditSink, TracingAudit};
-pub use change::{KeyChange, Rotated};
+pub use change::{KeyChange, Revoked, Rotated};
 pub use credits::{CreditManager, EntryPage, ListEntries};
 pub use error::ManageError;
 pub use import::{ForeignKey, ImportReport};

@@ -48,14 +48,24 @@ pub enum Inserted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a change that was not made has no effect"]
 pub enum Replaced {
-    /// It was made.
+    /// It was made, and whoever keeps what was read before was told.
     Done,
+    /// It was made, but other nodes could not be told: they see it within the bound on staleness of their caches.
+    Unannounced,
     /// Somebody else made a change first: read again, and decide again.
     Stale,
     /// It is not there.
     Gone,
     /// There is another key of this hash.
     Taken,
+}
+
+#[cfg(feature = "fleet")]
+impl Replaced {
+    /// The same, where the other nodes were told of it, or could not be.
+    pub(super) fn announced(self, announced: bool) -> Self {
+        if self == Self::Done && !announced { Self::Unannounced } else { self }
+    }
 }
 
 /// Which keys to list. All conditions hold together.

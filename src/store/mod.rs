@@ -1,12 +1,16 @@
 //! Where keys are found.
 
 mod admin;
+#[cfg(feature = "fleet")]
+mod cached;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 #[allow(dead_code, reason = "each store uses a part of it")]
 mod encoding;
 mod forward;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(any(feature = "memory", feature = "fleet"))]
+mod spread;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 
@@ -14,6 +18,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 pub use admin::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
+#[cfg(feature = "fleet")]
+pub use cached::{Announcements, CacheHealth, CachedStore, CachedStoreBuilder, Change, Ear, Hearing};
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

@@ -4,32 +4,10 @@ mod admin;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::store::spread::ByHash;
 use crate::{Account, AccountId, KeyHash, KeyId, KeyRecord, KeyStatus, KeyStore, StoreFuture};
-
-/// Passes eight bytes of a SHA-256 on as they are: they are spread evenly already.
-#[derive(Debug, Default, Clone, Copy)]
-struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-}
-
-type Records = papaya::HashMap<KeyHash, Arc<KeyRecord>, BuildHasherDefault<AsIs>>;
 
 /// Keys and accounts in memory: the default store, and the one for tests.
 ///
@@ -55,7 +33,7 @@ type Records = papaya::HashMap<KeyHash, Arc<KeyRecord>, BuildHasherDefault<AsIs>
 /// ```
 #[derive(Default)]
 pub struct MemoryStore {
-    records: Records,
+    records: ByHash<Arc<KeyRecord>>,
     index: Mutex<Index>,
 }
 

@@ -1,0 +1,124 @@
+//! The write side: the authority makes the change, what was read before is made void, the other nodes are told.
+
+use std::sync::Arc;
+
+use crate::store::cached::{CachedStore, Change, Inner};
+use crate::{
+    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
+    KeyStore, Replaced, StoreError, StoreFuture, Timestamp,
+};
+
+impl<S: KeyStore> CachedStore<S> {
+    /// Does a piece of work on what is shared. Once begun it goes to its end, also when nobody waits for it any more: a change
+    /// is never made without making void what was read before.
+    fn work<T, F>(&self, work: impl FnOnce(Arc<Inner<S>>) -> F + Send + 'static) -> StoreFuture<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.0);
+        StoreFuture::boxed(async move {
+            let runtime = tokio::runtime::Handle::try_current().map_err(StoreError::unavailable)?;
+            runtime.spawn(work(inner)).await.map_err(StoreError::unavailable)?
+        })
+    }
+}
+
+impl<S: KeyStore> Inner<S> {
+    /// Makes void what was read of a subject, here and on the other nodes; says whether they were told. It does not ask what
+    /// became of the change: one that failed may have been made all the same.
+    async fn void(&self, change: &Change) -> bool {
+        self.front.void(change);
+        match &self.announcements {
+            Some(announcements) => {
+                let told = tokio::time::timeout(self.side_patience, announcements.announce(change)).await;
+                told.is_ok_and(|told| told.is_ok())
+            }
+            None => true,
+        }
+    }
+}
+
+fn hashes_of(record: &KeyRecord) -> impl Iterator<Item = KeyHash> {
+    [Some(record.hash), record.retiring.map(|old| old.hash)].into_iter().flatten()
+}
+
+impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
+    fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted> {
+        let insert = insert.clone();
+        self.work(async move |inner| {
+            let inserted = inner.authority.insert(&insert).await;
+            // No node has read anything of it, but that there is no such key.
+            hashes_of(&insert.record).for_each(|hash| inner.front.void_absent(&hash));
+            inserted
+        })
+    }
+
+    fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.0.authority.get(id)
+    }
+
+    fn account_of(&self, id: &AccountId) -> StoreFuture<Option<Arc<Account>>> {
+        self.0.authority.account_of(id)
+    }
+
+    fn replace(&self, record: &KeyRecord) -> StoreFuture<Replaced> {
+        let record = record.clone();
+        self.work(async move |inner| {
+            let replaced = inner.authority.replace(&record).await;
+            hashes_of(&record).for_each(|hash| inner.front.void_absent(&hash));
+            let announced = inner.void(&Change::Key(record.id)).await;
+            replaced.map(|replaced| replaced.announced(announced))
+        })
+    }
+
+    fn list(&self, query: &KeyQuery) -> StoreFuture<Vec<Arc<KeyRecord>>> {
+        self.0.authority.list(query)
+    }
+
+    fn touch(&self, uses: &[(KeyId, Timestamp)]) -> StoreFuture<()> {
+        self.0.authority.touch(uses)
+    }
+
+    fn erase(&self, id: KeyId) -> StoreFuture<bool> {
+        self.work(async move |inner| {
+            let erased = inner.authority.erase(id).await;
+            inner.void(&Change::Key(id)).await;
+            erased
+        })
+    }
+
+    fn sweep(&self, before: Timestamp) -> StoreFuture<u64> {
+        self.work(async move |inner| {
+            let swept = inner.authority.sweep(before).await;
+            if !matches!(swept, Ok(0)) {
+                inner.void(&Change::Everything).await;
+            }
+            swept
+        })
+    }
+}
+
+impl<S: AccountAdmin> AccountAdmin for CachedStore<S> {
+    fn create_account(&self, account: &Account) -> StoreFuture<bool> {
+        self.0.authority.create_account(account)
+    }
+
+    fn replace_account(&self, account: &Account) -> StoreFuture<Replaced> {
+        let account = account.clone();
+        self.work(async move |inner| {
+            let replaced = inner.authority.replace_account(&account).await;
+            let announced = inner.void(&Change::Account(account.id)).await;
+            replaced.map(|replaced| replaced.announced(announced))
+        })
+    }
+
+    fn erase_account(&self, id: &AccountId) -> StoreFuture<bool> {
+        let id = id.clone();
+        self.work(async move |inner| {
+            let erased = inner.authority.erase_account(&id).await;
+            inner.void(&Change::Account(id)).await;
+            erased
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! What this process keeps, and what of it may be answered with.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use crate::store::cached::Change;
+use crate::store::cached::bounds::Bounds;
+use crate::store::cached::fence::{Fence, Mark, Slots};
+use crate::store::cached::shelf::{Entry, Shelf};
+use crate::{Clock, KeyHash, KeyRecord};
+
+/// How long the authority is left alone for records that may be answered without it, after it has failed.
+const PAUSE: i64 = 1_000_000_000;
+
+/// What is kept of a hash, and good for.
+pub(super) enum Kept {
+    /// An answer.
+    Fresh(Option<Arc<KeyRecord>>),
+    /// An answer while the authority fails.
+    Stale(Arc<KeyRecord>),
+    Nothing,
+}
+
+pub(super) struct Front {
+    pub(super) bounds: Bounds,
+    pub(super) fence: Fence,
+    shelf: Shelf,
+    clock: Arc<dyn Clock>,
+    /// Whether changes on other nodes may go unheard.
+    deaf: AtomicBool,
+    /// Since when every change on other nodes is heard: what was read before is checked.
+    hearing_since: AtomicI64,
+    /// Until when the authority is taken to be failing.
+    failing_until: AtomicI64,
+}
+
+impl Front {
+    pub(super) fn new(bounds: Bounds, shelf: Shelf, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            bounds,
+            fence: Fence::new(),
+            shelf,
+            clock,
+            deaf: AtomicBool::new(false),
+            hearing_since: AtomicI64::new(i64::MIN),
+            failing_until: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// Monotonic time, in nanoseconds.
+    pub(super) fn now(&self) -> i64 {
+        i64::try_from(self.clock.now().ticks()).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn look(&self, hash: &KeyHash, now: i64) -> Kept {
+        let kept = self.shelf.look(hash, |entry| {
+            if !self.fence.holds(entry.mark, entry.slots) {
+                Kept::Nothing
+            } else if self.is_fresh(entry, now) {
+                Kept::Fresh(entry.found.clone())
+            } else if let Some(record) = entry.found.as_ref().filter(|_| self.bounds.may_serve(entry, now)) {
+                Kept::Stale(Arc::clone(record))
+            } else {
+                Kept::Nothing
+            }
+        });
+        kept.unwrap_or(Kept::Nothing)
+    }
+
+    /// Whether a reading answers a question that was asked at this moment: it began after it, or is fresh.
+    pub(super) fn answers(&self, entry: &Entry, asked: i64) -> bool {
+        self.fence.holds(entry.mark, entry.slots)
+            && (entry.began >= asked || self.is_fresh(entry, self.now()))
+    }
+
+    fn is_fresh(&self, entry: &Entry, now: i64) -> bool {
+        now < entry.fresh_until
+            && entry.began >= self.hearing_since.load(Ordering::Relaxed)
+            && (!self.deaf.load(Ordering::Relaxed) || now - entry.began < self.bounds.unannounced)
+    }
+
+    /// What the authority answered to a question that was asked at `began`.
+    pub(super) fn entry(
+        &self,
+        hash: &KeyHash,
+        found: Option<Arc<KeyRecord>>,
+        began: i64,
+        mark: Mark,
+    ) -> Entry {
+        let slots = self.slots_of(hash, found.as_deref());
+        let life = self.bounds.life(found.is_some(), self.shelf.next());
+        Entry { found, began, fresh_until: began.saturating_add(life), mark, slots }
+    }
+
+    fn slots_of(&self, hash: &KeyHash, found: Option<&KeyRecord>) -> Slots {
+        found.map_or([self.fence.hash_slot(hash); 2], |record| self.fence.slots_of(record))
+    }
+
+    pub(super) fn keep(&self, hash: KeyHash, entry: Entry) -> Entry {
+        self.shelf.put(hash, entry)
+    }
+
+    /// Whether the authority failed a moment ago.
+    pub(super) fn is_failing(&self, now: i64) -> bool {
+        now < self.failing_until.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_failing(&self, failing: bool) {
+        let until = if failing { self.now().saturating_add(PAUSE) } else { i64::MIN };
+        self.failing_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Makes void what was read of a subject before now, under whichever hash.
+    pub(super) fn void(&self, change: &Change) {
+        match change {
+            Change::Key(id) => self.fence.void(self.fence.key_slot(*id)),
+            Change::Account(id) => self.fence.void(self.fence.account_slot(id)),
+            Change::Everything => self.fence.void_all(),
+        }
+    }
+
+    /// Forgets that no key has this hash.
+    pub(super) fn void_absent(&self, hash: &KeyHash) {
+        self.fence.void(self.fence.hash_slot(hash));
+    }
+
+    /// Changes on other nodes may go unheard from now on.
+    pub(super) fn lose(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// Every change on other nodes is heard from now on; what was read before is read again before it is answered with.
+    pub(super) fn hear(&self) {
+        self.hearing_since.store(self.now(), Ordering::Relaxed);
+        self.deaf.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::Relaxed)
+    }
+
+    /// How many records, and how many hashes of no key, are kept.
+    pub(super) fn len(&self) -> (usize, usize) {
+        self.shelf.len()
+    }
+}

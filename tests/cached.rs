@@ -1,0 +1,52 @@
+//! The cache in front of a key store: what it may answer with, for how long, and how seldom it asks.
+#![cfg(all(feature = "fleet", feature = "memory", feature = "keygen"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "cached/changes.rs"]
+mod changes;
+#[path = "cached/channel.rs"]
+mod channel;
+#[path = "cached/failures.rs"]
+mod failures;
+#[path = "cached/floods.rs"]
+mod floods;
+#[path = "cached/model.rs"]
+mod model;
+#[path = "cached/readings.rs"]
+mod readings;
+#[path = "cached/remote.rs"]
+mod remote;
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use remote::Remote;
+use tollgate::{CachedStore, CachedStoreBuilder, KeyHash, KeyRecord, KeyStatus, KeyStore, ManualClock};
+
+/// The bound on staleness in these tests.
+const BOUND: Duration = Duration::from_secs(10);
+
+fn clock() -> ManualClock {
+    ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap())
+}
+
+fn just_before(time: Duration) -> Duration {
+    time.saturating_sub(Duration::from_nanos(1))
+}
+
+/// A cache whose times to live are exact.
+fn cache(remote: &Arc<Remote>, clock: &ManualClock) -> CachedStoreBuilder<Arc<Remote>> {
+    CachedStore::builder(Arc::clone(remote)).stale_for_at_most(BOUND).jitter(0).clock(clock.clone())
+}
+
+/// Changes the status of the key with this hash through a store, as a manager does.
+async fn set_status(store: &impl tollgate::KeyAdmin, id: tollgate::KeyId, status: KeyStatus) {
+    let mut record = KeyRecord::clone(&store.get(id).await.unwrap().unwrap());
+    record.status = status;
+    assert_eq!(store.replace(&record).await.unwrap(), tollgate::Replaced::Done);
+}
+
+async fn status_of(store: &impl KeyStore, hash: &KeyHash) -> Option<KeyStatus> {
+    store.find(hash).await.unwrap().map(|record| record.status)
+}
