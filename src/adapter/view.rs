@@ -64,10 +64,60 @@ fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
     None
 }
 
+/// The path that was routed, whole: within a nested router axum shows what is left of it alone.
+fn whole_path(request: &Request<impl Sized>) -> &str {
+    let shown = request.uri().path();
+    #[cfg(feature = "axum")]
+    if let Some(nested) = request.extensions().get::<axum::extract::NestedPath>() {
+        let original = request.extensions().get::<axum::extract::OriginalUri>();
+        // Where the path was rewritten on the way, nobody can say what it was: no path is refused.
+        return original
+            .map_or("", |original| unnested(original.path(), nested.as_str(), shown).unwrap_or(""));
+    }
+    shown
+}
+
+/// The original path, if what a router that is nested at this prefix shows of it is its rest.
+#[cfg(feature = "axum")]
+fn unnested<'a>(original: &'a str, nested_at: &str, shown: &str) -> Option<&'a str> {
+    // A segment of the prefix may be a parameter: it takes one segment of the path all the same.
+    let segments = nested_at.trim_end_matches('/').matches('/').count();
+    let end = original.match_indices('/').nth(segments).map_or(original.len(), |(place, _)| place);
+    let rest = &original[end..];
+    (rest == shown || (rest.is_empty() && shown == "/")).then_some(original)
+}
+
 impl<'a> RequestView<'a> {
     /// A view of a request of the [`http`] crate.
+    ///
+    /// Its path is the URI's. Within a nested router of axum's (feature `axum`) it is the path that the outermost router
+    /// was asked for; where a layer has rewritten it between the two, the path is empty, and the gate answers 400.
     pub fn of<B>(request: &'a Request<B>) -> Self {
-        let uri = request.uri();
-        Self::new(request.method().as_str(), uri.path(), uri.query(), request)
+        Self::new(request.method().as_str(), whole_path(request), request.uri().query(), request)
+    }
+}
+
+#[cfg(all(test, feature = "axum"))]
+mod tests {
+    use super::unnested;
+
+    #[test]
+    fn the_rest_that_a_nested_router_shows_belongs_to_the_original_path() {
+        let rows = [
+            ("/v1/admin", "/v1", "/admin", true),
+            ("/v1", "/v1", "/", true),
+            ("/v1/", "/v1", "/", true),
+            ("/v1/", "/v1/", "/", true),
+            ("/acme/v1/a/b", "/{tenant}/v1", "/a/b", true),
+            ("/acme/v1//b", "/{tenant}/v1", "//b", true),
+            ("/v1/admin/", "/v1", "/admin", false),
+            ("/v1/admin", "/v1", "/other", false),
+            ("/v1", "/v1/v2", "/admin", false),
+            ("/x/v1/admin", "/v1", "/admin", false),
+        ];
+        for (original, nested_at, shown, same) in rows {
+            let whole = unnested(original, nested_at, shown);
+            assert_eq!(whole, same.then_some(original), "{original} {nested_at} {shown}");
+        }
     }
 }

@@ -55,7 +55,10 @@ impl Server {
                     builder.http2().enable_connect_protocol();
                     // A request that is no HTTP ends the connection: the client sees it.
                     let _ = builder
-                        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+                        .serve_connection_with_upgrades(
+                            TokioIo::new(stream),
+                            TowerToHyperService::new(service),
+                        )
                         .await;
                 });
             }
