@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceResponse};
 use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderValue;
 use actix_web::test::{TestRequest, init_service, read_body};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use support::World;
@@ -178,7 +179,7 @@ async fn handlers_are_not_shown_the_key() {
     let world = World::new();
     world.plain_key(KEY);
     let look = async |request: HttpRequest| {
-        let sensitive = request.headers().get_all("x-api-key").all(|value| value.is_sensitive());
+        let sensitive = request.headers().get_all("x-api-key").all(HeaderValue::is_sensitive);
         let uri = request.match_info().get_ref().uri();
         format!(
             "{} {uri} {sensitive} {} {request:?}",
