@@ -85,6 +85,29 @@ impl ChargeId {
     }
 }
 
+/// Hashes a charge id by its number alone: ids of one process differ in nothing else.
+#[cfg(any(feature = "memory", feature = "fleet"))]
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct ByNumber(u64);
+
+#[cfg(any(feature = "memory", feature = "fleet"))]
+impl std::hash::Hasher for ByNumber {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // An odd multiplier spreads consecutive numbers over the upper bits, which the map goes by.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
 /// Makes ids that no other process makes: a random number of its own, and a count.
 #[derive(Debug)]
 pub(crate) struct ChargeIds {

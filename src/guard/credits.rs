@@ -4,7 +4,7 @@ use super::Guarded;
 use super::closings::Closing;
 use crate::{
     Account, AccountId, Adjusted, Adjustment, Allowance, Balance, Charge, ChargeId, Charged, CreditAdmin,
-    CreditLedger, Credits, Entry, EntryQuery, StoreFuture, Timestamp,
+    CreditLeasing, CreditLedger, Credits, Entry, EntryQuery, StoreFuture, Timestamp,
 };
 
 impl<T: CreditLedger> CreditLedger for Guarded<T> {
@@ -36,5 +36,15 @@ impl<T: CreditAdmin> CreditAdmin for Guarded<T> {
 
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
         self.ask(|ledger| ledger.erase_balance(account))
+    }
+}
+
+impl<T: CreditLeasing> CreditLeasing for Guarded<T> {
+    fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
+        self.ask(|ledger| ledger.lease(block, committed))
+    }
+
+    fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
+        self.ask(|ledger| ledger.commit(account, id, committed))
     }
 }

@@ -4,6 +4,10 @@
 mod abandoned;
 mod admin;
 mod entry;
+#[cfg(feature = "fleet")]
+mod lease;
+#[cfg(feature = "fleet")]
+mod leased;
 #[cfg(feature = "memory")]
 mod memory;
 #[cfg(feature = "redis")]
@@ -18,6 +22,10 @@ pub use self::redis::RedisLedger;
 pub use abandoned::Abandoned;
 pub use admin::{Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin};
 pub use entry::{Entry, EntryKind, EntryQuery};
+#[cfg(feature = "fleet")]
+pub use lease::CreditLeasing;
+#[cfg(feature = "fleet")]
+pub use leased::{LeaseTerms, LeasedLedger};
 #[cfg(feature = "memory")]
 pub use memory::MemoryLedger;
 

@@ -56,6 +56,11 @@ impl<T> Remote<T> {
         self.0.fault.lock().unwrap().0 = fault;
     }
 
+    /// How it fares.
+    pub(crate) fn fault(&self) -> Fault {
+        self.0.fault.lock().unwrap().0
+    }
+
     /// How long its answers take from now on.
     pub(crate) fn delay(&self, delay: Duration) {
         self.0.fault.lock().unwrap().1 = delay;
@@ -138,6 +143,17 @@ impl<T: CreditLedger> CreditLedger for Remote<T> {
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
         self.close(|ledger| ledger.refund(account, id))
+    }
+}
+
+#[cfg(feature = "fleet")]
+impl<T: tollgate::CreditLeasing> tollgate::CreditLeasing for Remote<T> {
+    fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
+        self.ask(|ledger| ledger.lease(block, committed))
+    }
+
+    fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
+        self.ask(|ledger| ledger.commit(account, id, committed))
     }
 }
 

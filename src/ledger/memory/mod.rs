@@ -2,6 +2,8 @@
 
 mod admin;
 mod history;
+#[cfg(feature = "fleet")]
+mod lease;
 mod state;
 
 use std::fmt;

@@ -2,34 +2,16 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 use super::history::{Adjustments, History, Written};
+#[cfg(feature = "fleet")]
+use super::lease::Block;
+use crate::credit::ByNumber;
 use crate::{
     Adjusted, Adjustment, AdjustmentKind, Allowance, Balance, Charge, ChargeId, Charged, Credits, EntryKind,
     Grant, Timestamp,
 };
-
-/// Hashes a charge id by its number alone: ids of one process differ in nothing else.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct ByNumber(u64);
-
-impl Hasher for ByNumber {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // An odd multiplier spreads consecutive numbers over the upper bits, which the map goes by.
-        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -42,8 +24,11 @@ pub(super) struct State {
     due: Option<Timestamp>,
     /// When the balance was opened by hand; a grant counts from there.
     opened: Option<Timestamp>,
-    open: HashMap<ChargeId, Credits, BuildHasherDefault<ByNumber>>,
-    /// The sum of what is open.
+    pub(super) open: HashMap<ChargeId, Credits, BuildHasherDefault<ByNumber>>,
+    /// What nodes hold, to spend it by themselves.
+    #[cfg(feature = "fleet")]
+    pub(super) blocks: Vec<Block>,
+    /// The sum of what is open, blocks included.
     held: Credits,
     /// The time of the last call that named one.
     seen: Timestamp,
@@ -61,6 +46,8 @@ impl State {
             due: None,
             opened: None,
             open: HashMap::default(),
+            #[cfg(feature = "fleet")]
+            blocks: Vec::new(),
             held: Credits::ZERO,
             seen: Timestamp::from_millis(0),
             history: History::keeping(entries),
@@ -101,6 +88,10 @@ impl State {
         if self.unlimited {
             return Charged::Posted { balance: None };
         }
+        #[cfg(feature = "fleet")]
+        if self.blocks.iter().any(|block| block.id == charge.id) {
+            return Charged::Posted { balance: Some(self.balance) };
+        }
         // One look-up tells whether the charge is open and where it goes.
         let Entry::Vacant(place) = self.open.entry(charge.id) else {
             return Charged::Posted { balance: Some(self.balance) };
@@ -116,7 +107,13 @@ impl State {
 
     /// Closes a charge at its cost; what the cost leaves goes back.
     pub(super) fn close(&mut self, id: ChargeId, cost: Credits, kind: fn(ChargeId) -> EntryKind) {
-        let Some(taken) = self.open.remove(&id) else { return };
+        let taken = self.open.remove(&id);
+        #[cfg(feature = "fleet")]
+        let taken = taken.or_else(|| {
+            let place = self.blocks.iter().position(|block| block.id == id)?;
+            Some(self.blocks.swap_remove(place).amount)
+        });
+        let Some(taken) = taken else { return };
         self.held = self.held.checked_sub(taken).unwrap_or_default();
         let back = taken.checked_sub(cost).unwrap_or_default();
         if !self.unlimited && !back.is_zero() {
@@ -195,7 +192,14 @@ impl State {
     /// What a grant raises the balance to, with room for what is open.
     fn granted(&self, grant: &Grant) -> Credits {
         let room = Credits::MAX.checked_sub(self.held).unwrap_or_default();
-        self.balance.max(grant.amount().min(room))
+        let amount = grant.amount();
+        // What may come back from a node is in the amount: it does not pile up.
+        #[cfg(feature = "fleet")]
+        let amount = self
+            .blocks
+            .iter()
+            .fold(amount, |amount, block| amount.checked_sub(block.uncommitted()).unwrap_or_default());
+        self.balance.max(amount.min(room))
     }
 
     /// Moves the balance, and writes down what moved it.

@@ -1,0 +1,174 @@
+//! A ledger with leases is a ledger.
+
+use std::sync::Arc;
+
+use super::purse::{Closed, Purse, Spent};
+use super::{LeasedLedger, Shared};
+use crate::{
+    Account, Allowance, Charge, ChargeId, Charged, CreditLeasing, CreditLedger, Credits, Now, StoreError,
+    StoreFuture,
+};
+
+impl<T: CreditLeasing> CreditLedger for LeasedLedger<T> {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        if let Some(purse) = charge.account.credits.get::<Purse>(self.0.owner)
+            && let Spent::Here { balance, low: false } =
+                purse.lock().spend(charge.id, charge.amount, charge.now)
+        {
+            return StoreFuture::ready(Charged::Posted { balance: Some(balance) });
+        }
+        self.0.with_purse(charge.account, |purse| self.charge_with(purse, charge))
+    }
+
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+        match self.close_here(account, id, cost) {
+            Closed::Here { .. } => StoreFuture::ready(()),
+            Closed::Elsewhere => self.0.authority.settle(account, id, cost),
+        }
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        match self.close_here(account, id, Credits::ZERO) {
+            Closed::Here { .. } => StoreFuture::ready(()),
+            Closed::Elsewhere => self.0.authority.refund(account, id),
+        }
+    }
+}
+
+impl<T: CreditLeasing> LeasedLedger<T> {
+    fn charge_with(&self, purse: &Arc<Purse>, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        let mut state = purse.lock();
+        if let Spent::Here { balance, low } = state.spend(charge.id, charge.amount, charge.now) {
+            drop(state);
+            if low {
+                self.0.kick(purse);
+            }
+            return StoreFuture::ready(Charged::Posted { balance: Some(balance) });
+        }
+        let mut direct = Direct {
+            shared: Arc::clone(&self.0),
+            purse: Arc::clone(purse),
+            id: charge.id,
+            amount: charge.amount,
+            allowance: charge.allowance.clone(),
+            now: charge.now,
+            frequent: false,
+        };
+        if let Some(trip) = state.trip_under_way(purse) {
+            drop(state);
+            // What it brings may do: many requests at once are not to ask for the same each.
+            return StoreFuture::boxed(async move {
+                trip.await;
+                direct.make().await
+            });
+        }
+        direct.frequent = state.pass(charge, &self.0.terms);
+        drop(state);
+        let asked = self.0.authority.charge(charge);
+        StoreFuture::boxed(async move { direct.hear(asked.await).await })
+    }
+
+    fn close_here(&self, account: &Account, id: ChargeId, cost: Credits) -> Closed {
+        if let Some(purse) = account.credits.get::<Purse>(self.0.owner) {
+            let closed = purse.lock().close(id, cost);
+            if closed != (Closed::Here { last: true }) {
+                return closed;
+            }
+            // The block is done with: it goes back in the background.
+            self.0.with_purse(account, |purse| self.0.kick(purse));
+            return closed;
+        }
+        let Some(purse) = self.0.purses().get(&account.id).map(Arc::clone) else { return Closed::Elsewhere };
+        let closed = purse.lock().close(id, cost);
+        if closed == (Closed::Here { last: true }) {
+            self.0.kick(&purse);
+        }
+        closed
+    }
+}
+
+/// A charge that no block covered, on its way to the authority.
+struct Direct<T> {
+    shared: Arc<Shared<T>>,
+    purse: Arc<Purse>,
+    id: ChargeId,
+    amount: Credits,
+    allowance: Allowance,
+    now: Now,
+    /// Whether it is worth while to hold credits of this account.
+    frequent: bool,
+}
+
+impl<T: CreditLeasing> Direct<T> {
+    /// Spends what has just come in, or asks the authority.
+    async fn make(mut self) -> Result<Charged, StoreError> {
+        let purse = Arc::clone(&self.purse);
+        let charge = Charge::new(self.id, &purse.account, self.amount, &self.allowance, self.now);
+        let spent = {
+            let mut state = purse.lock();
+            let spent = state.spend(self.id, self.amount, self.now);
+            if spent == Spent::Elsewhere {
+                self.frequent = state.pass(&charge, &self.shared.terms);
+            }
+            spent
+        };
+        match spent {
+            Spent::Here { balance, low } => {
+                if low {
+                    self.shared.kick(&purse);
+                }
+                Ok(Charged::Posted { balance: Some(balance) })
+            }
+            Spent::Elsewhere => {
+                let asked = self.shared.authority.charge(&charge);
+                self.hear(asked.await).await
+            }
+        }
+    }
+
+    async fn hear(self, answer: Result<Charged, StoreError>) -> Result<Charged, StoreError> {
+        match answer? {
+            Charged::Posted { balance: Some(balance) } => {
+                let mut state = self.purse.lock();
+                state.balance = balance.get();
+                let balance = Credits::new(balance.get().saturating_add(state.rest()));
+                drop(state);
+                if self.frequent {
+                    self.shared.kick(&self.purse);
+                }
+                Ok(Charged::Posted { balance: Some(balance) })
+            }
+            Charged::Posted { balance: None } => Ok(Charged::Posted { balance: None }),
+            Charged::Insufficient { balance } => {
+                self.purse.lock().balance = balance.get();
+                self.purse.lock().forget(self.id);
+                self.scrape(balance).await
+            }
+        }
+    }
+
+    /// The authority has too little: what this node holds itself is spent before the request is refused.
+    async fn scrape(&self, balance: Credits) -> Result<Charged, StoreError> {
+        let refused = Ok(Charged::Insufficient { balance });
+        loop {
+            if let Spent::Here { balance, .. } = self.purse.lock().spend(self.id, self.amount, self.now) {
+                return Ok(Charged::Posted { balance: Some(balance) });
+            }
+            let block = self.purse.lock().block_with(self.amount, self.now);
+            let Some((id, upto)) = block else { break };
+            self.shared.commit(&self.purse, id, upto).await?;
+        }
+        if !self.purse.lock().end_what_is_free() {
+            return refused;
+        }
+        // The credits lie in pieces: together they may do.
+        self.shared.give_back_ended(&self.purse).await?;
+        let account = &self.purse.account;
+        let again = Charge::new(self.id, account, self.amount, &self.allowance, self.now);
+        let answer = self.shared.authority.charge(&again).await?;
+        if let Charged::Posted { .. } = answer {
+            self.purse.lock().pass(&again, &self.shared.terms);
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,281 @@
+//! What this node holds of one account's credits: each call under the purse's lock, none of them waits.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::BuildHasherDefault;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+use super::LeaseTerms;
+use crate::credit::ByNumber;
+use crate::{Account, Allowance, Charge, ChargeId, Credits, Now};
+
+/// The blocks of one account, and the charges that are open in them.
+#[derive(Debug)]
+pub(super) struct Purse {
+    /// For the authority: it goes by the id.
+    pub(super) account: Account,
+    state: Mutex<State>,
+    /// Tells those who wait of a round trip that is done.
+    pub(super) trips: Arc<Notify>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) blocks: Vec<Block>,
+    open: HashMap<ChargeId, Open, BuildHasherDefault<ByNumber>>,
+    /// What the plan gives, as of the last charge.
+    pub(super) allowance: Allowance,
+    /// What there was at the authority when it was last heard of.
+    pub(super) balance: u64,
+    /// What the last request cost that the authority was asked for.
+    pub(super) cost: u64,
+    demand: Demand,
+    /// Whether requests have come since the last round trip that no block covered.
+    dry: bool,
+    used_at: Option<Duration>,
+    trip_at: Option<Duration>,
+    /// Whether work for this purse is under way.
+    pub(super) tended: bool,
+    /// Until when nothing more is leased, as the authority has just failed.
+    pub(super) rests_until: Duration,
+}
+
+/// How much to take at once and to commit ahead, as the demand has shown so far: in requests of the last cost.
+#[derive(Debug, Clone, Copy)]
+struct Demand {
+    block: u64,
+    ahead: u64,
+}
+
+impl Demand {
+    const FIRST: Self = Self { block: 64, ahead: 4 };
+}
+
+/// Two round trips that are closer than this bring too little each.
+const SOON: Duration = Duration::from_millis(20);
+
+/// A block of credits: `used <= committed <= amount`.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) id: ChargeId,
+    pub(super) amount: u64,
+    pub(super) committed: u64,
+    /// What is spent and what is open.
+    pub(super) used: u64,
+    /// How many charges are open.
+    pub(super) open: usize,
+    pub(super) ends_at: Duration,
+    /// Whether it is on its way back: nothing more is spent of it.
+    pub(super) ended: bool,
+}
+
+/// An open charge: out of a block, or at the authority.
+#[derive(Debug)]
+struct Open {
+    amount: u64,
+    block: Option<ChargeId>,
+}
+
+/// What became of a charge in process.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Spent {
+    /// It was made; so much is left, as far as is known. It may be time to commit or to take more.
+    Here { balance: Credits, low: bool },
+    /// It is for the authority.
+    Elsewhere,
+}
+
+/// What became of a closing in process.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// It was done; its block may be done with too.
+    Here { last: bool },
+    /// It is for the authority.
+    Elsewhere,
+}
+
+impl Purse {
+    pub(super) fn of(account: &Account) -> Self {
+        let state = State {
+            blocks: Vec::new(),
+            open: HashMap::default(),
+            allowance: Allowance::None,
+            balance: 0,
+            cost: 1,
+            demand: Demand::FIRST,
+            dry: false,
+            used_at: None,
+            trip_at: None,
+            tended: false,
+            rests_until: Duration::ZERO,
+        };
+        let account = Account::new(account.id.clone(), account.plan.clone());
+        Self { account, state: Mutex::new(state), trips: Arc::default() }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Block {
+    pub(super) fn rest(&self) -> u64 {
+        if self.ended { 0 } else { self.amount - self.used }
+    }
+
+    /// What may be spent without asking.
+    fn ready(&self) -> u64 {
+        if self.ended { 0 } else { self.committed - self.used }
+    }
+}
+
+impl State {
+    /// What is held and not spent.
+    pub(super) fn rest(&self) -> u64 {
+        self.blocks.iter().map(Block::rest).sum()
+    }
+
+    /// Charges out of a block, where one covers the amount.
+    pub(super) fn spend(&mut self, id: ChargeId, amount: Credits, now: Now) -> Spent {
+        let (amount, elapsed) = (amount.get(), now.elapsed());
+        let covers = |block: &&mut Block| block.ready() >= amount && elapsed < block.ends_at;
+        let Entry::Vacant(place) = self.open.entry(id) else {
+            return self.spent_before(id);
+        };
+        let Some(block) = self.blocks.iter_mut().find(covers) else { return Spent::Elsewhere };
+        block.used += amount;
+        block.open += 1;
+        place.insert(Open { amount, block: Some(block.id) });
+        self.used_at = Some(elapsed);
+        self.spent()
+    }
+
+    /// A charge that is repeated while it is open is made once.
+    fn spent_before(&self, id: ChargeId) -> Spent {
+        let here = self.open.get(&id).is_some_and(|open| open.block.is_some());
+        if here { self.spent() } else { Spent::Elsewhere }
+    }
+
+    fn spent(&self) -> Spent {
+        let ready: u64 = self.blocks.iter().map(Block::ready).sum();
+        let balance = Credits::new(self.balance.saturating_add(self.rest()));
+        Spent::Here { balance, low: !self.tended && self.is_low(ready) }
+    }
+
+    /// How much is to be committed ahead.
+    pub(super) fn ahead(&self) -> u64 {
+        self.demand.ahead.saturating_mul(self.cost)
+    }
+
+    /// How much is to be taken at once.
+    pub(super) fn wanted(&self) -> u64 {
+        self.demand.block.saturating_mul(self.cost)
+    }
+
+    /// Whether it is time to commit or to take more.
+    pub(super) fn is_low(&self, ready: u64) -> bool {
+        ready < self.ahead().div_ceil(2)
+    }
+
+    /// Notes a charge that goes to the authority; says whether one came a short time before.
+    pub(super) fn pass(&mut self, charge: &Charge<'_>, terms: &LeaseTerms) -> bool {
+        let Charge { id, amount, allowance, now, .. } = *charge;
+        self.open.insert(id, Open { amount: amount.get(), block: None });
+        if self.cost != amount.get() {
+            self.cost = amount.get().max(1);
+            self.limit(terms);
+        }
+        if self.allowance != *allowance {
+            self.allowance = allowance.clone();
+        }
+        self.dry = true;
+        let before = self.used_at.replace(now.elapsed());
+        before.is_some_and(|before| now.elapsed().saturating_sub(before) < terms.idle)
+    }
+
+    /// After a round trip: where it came too late, or soon after the one before, the next is to bring more.
+    pub(super) fn grow(&mut self, now: Now, terms: &LeaseTerms) {
+        let soon = now.elapsed() < self.trip_at.replace(now.elapsed()).map_or(Duration::ZERO, |at| at + SOON);
+        if std::mem::take(&mut self.dry) || soon {
+            self.demand.ahead = self.demand.ahead.saturating_mul(2);
+            self.demand.block = self.demand.block.saturating_mul(2);
+            self.limit(terms);
+        }
+    }
+
+    fn limit(&mut self, terms: &LeaseTerms) {
+        self.demand.ahead = self.demand.ahead.min(terms.headroom.get() / self.cost).max(1);
+        self.demand.block = self.demand.block.min(terms.block.get() / self.cost).max(1);
+    }
+
+    /// The round trip in hand, where there is one that may bring what a request needs.
+    pub(super) fn trip_under_way(&mut self, purse: &Purse) -> Option<OwnedNotified> {
+        if !self.tended {
+            return None;
+        }
+        self.dry = true;
+        Some(Arc::clone(&purse.trips).notified_owned())
+    }
+
+    /// The authority has refused it.
+    pub(super) fn forget(&mut self, id: ChargeId) {
+        self.open.remove(&id);
+    }
+
+    /// Closes a charge at its cost; what the cost leaves goes back into its block.
+    pub(super) fn close(&mut self, id: ChargeId, cost: Credits) -> Closed {
+        let Some(Open { amount, block: Some(block) }) = self.open.remove(&id) else {
+            return Closed::Elsewhere;
+        };
+        let Some(block) = self.blocks.iter_mut().find(|held| held.id == block) else {
+            // The authority has closed the block: what was committed of it is spent.
+            return Closed::Here { last: false };
+        };
+        block.used -= amount - amount.min(cost.get());
+        block.open -= 1;
+        Closed::Here { last: block.open == 0 && (block.ended || block.used == block.amount) && !self.tended }
+    }
+
+    /// Ends what is held, where the account has been idle.
+    pub(super) fn end_idle(&mut self, now: Now, idle: Duration) {
+        if self.used_at.is_none_or(|used_at| now.elapsed() >= used_at.saturating_add(idle)) {
+            self.end_all();
+            self.demand = Demand::FIRST;
+        }
+    }
+
+    /// Ends what is held.
+    pub(super) fn end_all(&mut self) {
+        for block in &mut self.blocks {
+            block.ended = true;
+        }
+    }
+
+    /// Whether there is nothing to remember.
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.open.is_empty()
+    }
+}
+
+impl State {
+    /// A block that would cover the amount if as much of it were committed, and how much that is.
+    pub(super) fn block_with(&self, amount: Credits, now: Now) -> Option<(ChargeId, u64)> {
+        let covers = |block: &&Block| block.rest() >= amount.get() && now.elapsed() < block.ends_at;
+        let block = self.blocks.iter().find(covers)?;
+        Some((block.id, block.used + amount.get()))
+    }
+
+    /// Ends the blocks that no charge is open in; says whether anything is in them.
+    pub(super) fn end_what_is_free(&mut self) -> bool {
+        let mut some = false;
+        for block in self.blocks.iter_mut().filter(|block| block.open == 0) {
+            some |= block.rest() > 0;
+            block.ended = true;
+        }
+        some
+    }
+}

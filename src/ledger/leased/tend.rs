@@ -1,0 +1,195 @@
+//! What is done in the background: to commit ahead, to take blocks, to give them back.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::purse::{Block, Purse, State};
+use super::{LeaseTerms, Shared};
+use crate::{Charge, ChargeId, Charged, CreditLeasing, Credits, Now, StoreError};
+
+/// After a failure of the authority nothing is leased for so long.
+const REST: Duration = Duration::from_millis(100);
+
+/// One round trip.
+#[derive(Debug)]
+enum Step {
+    Commit { id: ChargeId, upto: u64 },
+    Close { id: ChargeId, used: u64 },
+    Take { amount: u64, committed: u64 },
+}
+
+impl State {
+    /// The next thing to do, if there is any; `more` is whether to commit and to take besides giving back.
+    fn next_step(&mut self, now: Now, terms: &LeaseTerms, more: bool) -> Option<Step> {
+        let elapsed = now.elapsed();
+        for block in &mut self.blocks {
+            block.ended |= elapsed >= block.ends_at || block.used == block.amount;
+            if block.ended && block.open == 0 {
+                return Some(Step::Close { id: block.id, used: block.used });
+            }
+        }
+        if !more || elapsed < self.rests_until {
+            return None;
+        }
+        let live = self.blocks.iter().filter(|block| !block.ended);
+        let (ready, rest) = live.fold((0, 0), |(ready, rest), block| {
+            (ready + block.committed - block.used, rest + block.amount - block.used)
+        });
+        if !self.is_low(ready) {
+            return None;
+        }
+        let ahead = self.ahead();
+        if rest > ready {
+            let block = self.blocks.iter().find(|block| !block.ended && block.committed < block.amount)?;
+            return Some(Step::Commit { id: block.id, upto: block.amount.min(block.used + ahead) });
+        }
+        let amount = terms.block_of(Credits::new(self.balance)).get().min(self.wanted());
+        // A block of one request would save nothing.
+        (amount / 2 >= self.cost).then_some(Step::Take { amount, committed: ahead.min(amount) })
+    }
+}
+
+impl<T: CreditLeasing> Shared<T> {
+    /// Works on a purse in the background, if nobody does yet.
+    pub(super) fn kick(self: &Arc<Self>, purse: &Arc<Purse>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if std::mem::replace(&mut purse.lock().tended, true) {
+            return;
+        }
+        self.watch(&runtime);
+        let tended = Tended { shared: Arc::clone(self), purse: Arc::clone(purse) };
+        drop(runtime.spawn(async move {
+            // What fails is tried again: with the next request, or when idle purses are looked after.
+            let _ = tended.shared.work(&tended.purse, true).await;
+        }));
+    }
+
+    /// Works on all purses, where `end` has ended what is to be given back; drops those that are empty.
+    pub(super) async fn work_on_all(&self, end: impl Fn(&mut State)) -> Result<(), StoreError> {
+        let purses: Vec<_> = self.purses().values().map(Arc::clone).collect();
+        let mut done = Ok(());
+        for purse in purses {
+            end(&mut purse.lock());
+            done = done.and(self.work(&purse, false).await);
+        }
+        // One that a record points to stays: two purses of one account would hold more than one.
+        self.purses().retain(|_, purse| Arc::strong_count(purse) > 1 || !purse.lock().is_empty());
+        done
+    }
+
+    async fn work(&self, purse: &Purse, more: bool) -> Result<(), StoreError> {
+        loop {
+            let now = self.clock.now();
+            let more = more && !self.closed.load(Ordering::Acquire);
+            let Some(step) = purse.lock().next_step(now, &self.terms, more) else { return Ok(()) };
+            let done = match step {
+                Step::Commit { id, upto } => self.commit(purse, id, upto).await.map(|_| ()),
+                Step::Close { id, used } => self.give_back(purse, id, used).await,
+                Step::Take { amount, committed } => self.take(purse, amount, committed, now).await,
+            };
+            if more {
+                purse.lock().grow(now, &self.terms);
+            }
+            if done.is_err() {
+                purse.lock().rests_until = now.elapsed().saturating_add(REST);
+                return done;
+            }
+            purse.trips.notify_waiters();
+        }
+    }
+
+    pub(super) async fn commit(&self, purse: &Purse, id: ChargeId, upto: u64) -> Result<bool, StoreError> {
+        let open = self.authority.commit(&purse.account, id, Credits::new(upto)).await?;
+        let mut state = purse.lock();
+        if open {
+            let block = state.blocks.iter_mut().find(|block| block.id == id);
+            block.into_iter().for_each(|block| block.committed = block.committed.max(upto.min(block.amount)));
+        } else {
+            // The authority has closed it as abandoned: what was committed is spent, and the rest is back.
+            state.blocks.retain(|block| block.id != id);
+        }
+        Ok(open)
+    }
+
+    /// Gives back what is ended already.
+    pub(super) async fn give_back_ended(&self, purse: &Purse) -> Result<(), StoreError> {
+        self.work(purse, false).await
+    }
+
+    async fn give_back(&self, purse: &Purse, id: ChargeId, used: u64) -> Result<(), StoreError> {
+        self.authority.settle(&purse.account, id, Credits::new(used)).await?;
+        purse.lock().blocks.retain(|block| block.id != id);
+        Ok(())
+    }
+
+    async fn take(&self, purse: &Purse, amount: u64, committed: u64, now: Now) -> Result<(), StoreError> {
+        let (id, allowance) = (self.ids.next(), purse.lock().allowance.clone());
+        let block = Charge::new(id, &purse.account, Credits::new(amount), &allowance, now);
+        let leased = self.authority.lease(&block, Credits::new(committed)).await;
+        let mut state = purse.lock();
+        let ends_at = now.elapsed().saturating_add(self.terms.longest);
+        match leased {
+            Ok(Charged::Posted { balance: Some(balance) }) => {
+                state.balance = balance.get();
+                let ended = self.closed.load(Ordering::Acquire);
+                state.blocks.push(Block { id, amount, committed, used: 0, open: 0, ends_at, ended });
+            }
+            // Without limit there is nothing to hold.
+            Ok(Charged::Posted { balance: None }) => state.rests_until = ends_at,
+            Ok(Charged::Insufficient { balance }) => {
+                state.balance = balance.get();
+                state.rests_until = now.elapsed().saturating_add(REST);
+            }
+            Err(error) => {
+                drop(state);
+                // It may have been taken all the same.
+                let _ = self.authority.refund(&purse.account, id).await;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks after idle purses from now on, for as long as the ledger is there.
+    fn watch(self: &Arc<Self>, runtime: &Handle) {
+        if self.watched.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (watcher, idle) = (Watcher(Arc::downgrade(self)), self.terms.idle);
+        drop(runtime.spawn(async move {
+            loop {
+                tokio::time::sleep((idle / 2).max(Duration::from_millis(10))).await;
+                let Some(shared) = watcher.0.upgrade() else { return };
+                let now = shared.clock.now();
+                let _ = shared.work_on_all(|state| state.end_idle(now, idle)).await;
+            }
+        }));
+    }
+}
+
+/// Marks a purse as worked on until it is dropped.
+struct Tended<T> {
+    shared: Arc<Shared<T>>,
+    purse: Arc<Purse>,
+}
+
+impl<T> Drop for Tended<T> {
+    fn drop(&mut self) {
+        self.purse.lock().tended = false;
+        self.purse.trips.notify_waiters();
+    }
+}
+
+/// Gives the watch back if its runtime ends: another may take it up.
+struct Watcher<T>(Weak<Shared<T>>);
+
+impl<T> Drop for Watcher<T> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.watched.store(false, Ordering::Release);
+        }
+    }
+}

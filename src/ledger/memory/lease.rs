@@ -1,0 +1,69 @@
+//! Blocks that nodes hold: few per account, and apart from its other charges.
+
+use std::sync::Arc;
+
+use super::state::State;
+use super::{MemoryLedger, lock};
+use crate::{Account, Charge, ChargeId, Charged, CreditLeasing, Credits, EntryKind, StoreFuture, Timestamp};
+
+/// A block that a node holds.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) id: ChargeId,
+    pub(super) amount: Credits,
+    committed: Credits,
+    since: Timestamp,
+}
+
+impl Block {
+    /// What of it may not be spent yet.
+    pub(super) fn uncommitted(&self) -> Credits {
+        self.amount.checked_sub(self.committed).unwrap_or_default()
+    }
+}
+
+impl State {
+    fn lease(&mut self, asked: &Charge<'_>, committed: Credits) -> Charged {
+        let posted = self.charge(asked);
+        let Some(amount) = self.open.remove(&asked.id) else { return posted };
+        let committed = committed.min(amount);
+        self.blocks.push(Block { id: asked.id, amount, committed, since: asked.now.wall() });
+        posted
+    }
+
+    fn commit(&mut self, id: ChargeId, committed: Credits) -> bool {
+        let Some(block) = self.blocks.iter_mut().find(|block| block.id == id) else { return false };
+        block.committed = block.committed.max(committed).min(block.amount);
+        true
+    }
+
+    /// Closes the blocks that were taken before a moment; says how many.
+    fn close_abandoned(&mut self, before: Timestamp) -> u64 {
+        let abandoned = self.blocks.iter().filter(|block| block.since < before);
+        let abandoned: Vec<_> = abandoned.map(|block| (block.id, block.committed)).collect();
+        for (id, committed) in &abandoned {
+            let kind = if committed.is_zero() { EntryKind::Refund } else { EntryKind::Settlement };
+            self.close(*id, *committed, kind);
+        }
+        abandoned.len() as u64
+    }
+}
+
+impl MemoryLedger {
+    /// Closes the blocks that were taken before a moment and are open still, each at what is committed of it; says how
+    /// many. It is for whoever lends blocks: their holders are dead by then, or have lost the way here.
+    pub fn close_abandoned(&self, before: Timestamp) -> u64 {
+        self.purses.pin().values().map(|purse| lock(purse).close_abandoned(before)).sum()
+    }
+}
+
+impl CreditLeasing for MemoryLedger {
+    fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
+        StoreFuture::ready(self.with(block.account, |state| state.lease(block, committed)))
+    }
+
+    fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
+        let purse = self.purses.pin().get(&account.id).map(Arc::clone);
+        StoreFuture::ready(purse.is_some_and(|purse| lock(&purse).commit(id, committed)))
+    }
+}

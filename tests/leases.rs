@@ -1,0 +1,18 @@
+//! Credits that nodes spend without a round trip: never more than there are, whatever dies, and none that stay away.
+#![cfg(all(feature = "fleet", feature = "memory"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+#[path = "leases/cost.rs"]
+mod cost;
+#[path = "leases/deaths.rs"]
+mod deaths;
+#[path = "leases/fleet.rs"]
+mod fleet;
+#[path = "leases/grants.rs"]
+mod grants;
+#[path = "leases/properties.rs"]
+mod properties;
+#[path = "leases/returns.rs"]
+mod returns;

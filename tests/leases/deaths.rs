@@ -1,0 +1,139 @@
+//! Nodes that die, and nodes that are thought dead.
+
+use std::time::Duration;
+
+use tollgate::{Charged, CreditLedger, Credits, MemoryLedger};
+
+use crate::fleet::{Fleet, Node, a_moment};
+use crate::support::remote::Fault;
+
+/// Cuts a node off: from here on nothing of it reaches the authority.
+fn kill(node: &Node) {
+    node.wire.set(Fault::Down);
+}
+
+/// Security case 136: what a dead node held comes back with the sweep, but for its headroom; nothing is spent twice.
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_node_held_comes_back_when_its_lease_ends() {
+    let fleet = Fleet::of_nodes(2, 1_000_000);
+    let node = fleet.node();
+    for _ in 0..20 {
+        fleet.serve_many(&node, 200).await;
+        a_moment().await;
+    }
+    let held = node.ledger.held("acme").get();
+    assert!(held > 500, "a block is far more than the headroom: {held}");
+    kill(&node);
+    drop(node);
+    assert_eq!(fleet.sweep(), 0, "it may be alive still");
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(fleet.sweep(), 1);
+    let lost = 1_000_000 - 4_000 - fleet.checked_balance().await;
+    assert!(lost <= 250, "at most the headroom is lost: {lost}");
+    assert_eq!(fleet.sweep(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_die_all_the_time_serve_no_more_than_there_is() {
+    let mut fleet = Fleet::of_nodes(4, 10_000);
+    fleet.terms.headroom = Credits::new(32);
+    let (mut served, mut deaths) = (0_u64, 0_u64);
+    let mut nodes: Vec<_> = (0..4).map(|_| fleet.node()).collect();
+    'spending: loop {
+        for place in 0..4 {
+            for _ in 0..37 {
+                if !fleet.serve(&nodes[place], 1).await.unwrap() {
+                    break 'spending;
+                }
+                served += 1;
+            }
+            a_moment().await;
+        }
+        kill(&nodes[usize::try_from(deaths % 4).unwrap()]);
+        nodes[usize::try_from(deaths % 4).unwrap()] = fleet.node();
+        deaths += 1;
+    }
+    for node in &nodes {
+        node.ledger.close().await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    fleet.sweep();
+    let balance = fleet.checked_balance().await;
+    println!("{served} served, {deaths} deaths, {balance} left");
+    assert!(served + balance <= 10_000, "overspent");
+    assert!(10_000 - served - balance <= deaths * 32, "lost more than the headrooms");
+    assert!(deaths > 10);
+}
+
+/// A node that stood still for longer than its lease goes on: what it has committed is its own, and no more.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_thought_dead_spends_no_more_than_it_had_committed() {
+    let mut fleet = Fleet::of_nodes(1, 100_000);
+    fleet.terms.longest = Duration::from_hours(1);
+    fleet.terms.idle = Duration::from_hours(1);
+    let node = fleet.node();
+    for _ in 0..5 {
+        fleet.serve_many(&node, 50).await;
+        a_moment().await;
+    }
+    assert!(node.ledger.held("acme") > Credits::new(100));
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(fleet.sweep(), 1);
+    let mut served = 250;
+    while fleet.serve(&node, 1).await.unwrap() {
+        served += 1;
+    }
+    node.ledger.close().await.unwrap();
+    let balance = fleet.checked_balance().await;
+    assert!(served <= 100_000 && balance == 0, "{served} served, {balance} left");
+    assert!(served >= 100_000 - 250, "{served}");
+}
+
+/// A block whose answer is lost is given back, or found by the sweep.
+#[tokio::test(start_paused = true)]
+async fn a_block_that_was_taken_and_never_heard_of_comes_back_whole() {
+    let fleet = Fleet::of_nodes(1, 100_000);
+    let node = fleet.node();
+    fleet.serve_many(&node, 1).await;
+    // The charge is answered, the block is not.
+    let id = fleet.next_id();
+    assert!(matches!(fleet.charge_as(&node, id, 1).await, Ok(Charged::Posted { .. })));
+    node.wire.set(Fault::Mute);
+    a_moment().await;
+    assert!(fleet.balance() < 99_998, "a block is out: {}", fleet.balance());
+    assert_eq!(node.ledger.held("acme"), Credits::ZERO);
+    node.wire.set(Fault::None);
+    node.ledger.settle(&node.account, id, Credits::new(1)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    fleet.sweep();
+    let lost = 99_998 - fleet.checked_balance().await;
+    assert!(lost <= 8, "what was committed from the start is lost: {lost}");
+}
+
+/// The ledger in memory keeps to what it promises of blocks.
+#[tokio::test(start_paused = true)]
+async fn committed_is_committed() {
+    use tollgate::{Account, Allowance, Charge, Clock, CreditLeasing};
+    let fleet = Fleet::of_nodes(1, 100);
+    let (ledger, account): (&MemoryLedger, _) = (&fleet.authority, Account::new("acme", "pro"));
+    let lease = async |id, amount, committed| {
+        let amount = Credits::new(amount);
+        let block = Charge::new(id, &account, amount, &Allowance::None, fleet.clock.now());
+        ledger.lease(&block, Credits::new(committed)).await.unwrap()
+    };
+    let (first, second) = (fleet.next_id(), fleet.next_id());
+    assert_eq!(lease(first, 60, 5).await, Charged::Posted { balance: Some(Credits::new(40)) });
+    assert_eq!(lease(first, 60, 5).await, Charged::Posted { balance: Some(Credits::new(40)) }, "once per id");
+    assert_eq!(lease(second, 60, 5).await, Charged::Insufficient { balance: Credits::new(40) });
+    let commit = async |id, upto| ledger.commit(&account, id, Credits::new(upto)).await.unwrap();
+    assert!(commit(first, 20).await && commit(first, 10).await, "less changes nothing");
+    assert!(!commit(second, 10).await, "it was never taken");
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!((fleet.sweep(), fleet.balance()), (1, 80));
+    assert!(!commit(first, 30).await, "it is closed");
+    ledger.settle(&account, first, Credits::new(1)).await.unwrap();
+    assert_eq!(fleet.checked_balance().await, 80, "what is closed stays closed");
+    assert!(lease(second, 60, 90).await == Charged::Posted { balance: Some(Credits::new(20)) });
+    ledger.settle(&account, second, Credits::new(7)).await.unwrap();
+    assert_eq!(fleet.checked_balance().await, 73, "its holder knows what was spent");
+}
