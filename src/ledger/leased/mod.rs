@@ -142,14 +142,8 @@ impl<T> Shared<T> {
     fn with_purse<R>(&self, account: &Account, with: impl FnOnce(&Arc<Purse>) -> R) -> R {
         let purse = account.credits.share::<Purse>(self.owner).unwrap_or_else(|| {
             let mut purses = self.purses();
-            let purse = match purses.get(&account.id) {
-                Some(purse) => Arc::clone(purse),
-                None => {
-                    let purse = Arc::new(Purse::of(account));
-                    purses.insert(account.id.clone(), Arc::clone(&purse));
-                    purse
-                }
-            };
+            let make = || Arc::new(Purse::of(account));
+            let purse = Arc::clone(purses.entry(account.id.clone()).or_insert_with(make));
             account.credits.fill(self.owner, Arc::clone(&purse));
             purse
         });

@@ -105,8 +105,9 @@ impl<T: CreditLeasing> Shared<T> {
         let open = self.authority.commit(&purse.account, id, Credits::new(upto)).await?;
         let mut state = purse.lock();
         if open {
-            let block = state.blocks.iter_mut().find(|block| block.id == id);
-            block.into_iter().for_each(|block| block.committed = block.committed.max(upto.min(block.amount)));
+            if let Some(block) = state.blocks.iter_mut().find(|block| block.id == id) {
+                block.committed = block.committed.max(upto.min(block.amount));
+            }
         } else {
             // The authority has closed it as abandoned: what was committed is spent, and the rest is back.
             state.blocks.retain(|block| block.id != id);
