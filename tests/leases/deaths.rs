@@ -40,9 +40,9 @@ async fn nodes_that_die_all_the_time_serve_no_more_than_there_is() {
     let (mut served, mut deaths) = (0_u64, 0_u64);
     let mut nodes: Vec<_> = (0..4).map(|_| fleet.node()).collect();
     'spending: loop {
-        for place in 0..4 {
+        for node in &nodes {
             for _ in 0..37 {
-                if !fleet.serve(&nodes[place], 1).await.unwrap() {
+                if !fleet.serve(node, 1).await.unwrap() {
                     break 'spending;
                 }
                 served += 1;
