@@ -1,7 +1,31 @@
-//! The published suites: the back ends in memory keep them, by whatever pointer they are held.
+//! The published suites: the back ends in memory keep them, by whatever pointer they are held; one that breaks a rule does
+//! not, and there is no check that nothing breaks.
 #![cfg(all(feature = "conformance", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+/// The rules that a back end may break, one at a time.
+macro_rules! rules {
+    ($($(#[$doc:meta])* $rule:ident,)+) => {
+        /// Which rule it breaks.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Rule { $($(#[$doc])* $rule),+ }
+
+        pub(crate) const RULES: &[Rule] = &[$(Rule::$rule),+];
+    };
+}
+
+#[path = "suites/broken_ledger.rs"]
+mod broken_ledger;
+#[path = "suites/broken_limiter.rs"]
+mod broken_limiter;
+#[path = "suites/broken_store.rs"]
+mod broken_store;
+#[path = "../examples/custom_store.rs"]
+#[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
+mod custom_store;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use tollgate::conformance::{self, Capability, Suite};
@@ -34,6 +58,11 @@ async fn the_limiter_in_memory_keeps_the_contract() {
     conformance::limits(MemoryLimiter::new()).run().await.assert();
     conformance::limits(Arc::new(MemoryLimiter::new()) as Arc<dyn RateLimiter>).run().await.assert();
     conformance::limits(Box::new(MemoryLimiter::new()) as Box<dyn RateLimiter>).run().await.assert();
+}
+
+#[tokio::test]
+async fn the_example_of_a_store_of_ones_own_keeps_the_contract() {
+    conformance::keys(custom_store::Shelf::default()).run().await.assert();
 }
 
 /// One store in use by many: no check stands in the way of another.
@@ -73,4 +102,50 @@ async fn what_is_left_out_is_told() {
     let report = conformance::charges(MemoryLedger::new()).run().await;
     let failed: Vec<_> = report.failures().iter().map(conformance::Failure::check).collect();
     assert!(failed.contains(&"a_charge_that_arrives_after_its_refund_takes_nothing"), "{report}");
+}
+
+/// Runs a suite against back ends that break a rule each: each rule is found, and each check finds one.
+async fn every_rule_is_found<R: Debug + Copy>(rules: &[R], suite: impl Fn(R) -> Suite) {
+    let (mut checks, mut found) = (BTreeSet::new(), BTreeSet::new());
+    for rule in rules {
+        let report = suite(*rule).run().await;
+        assert!(!report.failures().is_empty(), "{rule:?} is not found: {report}");
+        checks.extend(report.held().iter().copied());
+        found.extend(report.failures().iter().map(conformance::Failure::check));
+    }
+    let idle: Vec<_> = checks.difference(&found).collect();
+    assert!(idle.is_empty(), "these checks found none of the rules broken: {idle:#?}");
+}
+
+#[tokio::test]
+async fn every_rule_that_a_store_can_break_is_found() {
+    use broken_store::{Broken, RULES};
+    every_rule_is_found(RULES, |rule| conformance::keys(Broken::new(rule))).await;
+}
+
+#[tokio::test]
+async fn every_rule_that_a_ledger_can_break_is_found() {
+    use broken_ledger::{Broken, RULES};
+    every_rule_is_found(RULES, |rule| credits(Broken::new(rule))).await;
+}
+
+#[tokio::test]
+async fn every_rule_that_a_limiter_can_break_is_found() {
+    use broken_limiter::{Broken, RULES};
+    every_rule_is_found(RULES, |rule| conformance::limits(Broken::new(rule))).await;
+}
+
+/// A limiter on its own time: what waits a moment stands in for what needs the time of the calls.
+#[tokio::test]
+async fn a_limiter_on_its_own_time_is_checked_by_waiting() {
+    use broken_limiter::{Broken, Rule};
+    let on_its_own_time =
+        |rule| Suite::without(conformance::limits(Broken::on_its_own_time(rule)), Capability::InjectedTime);
+    let kept = on_its_own_time(None).run().await;
+    kept.assert();
+    assert!(kept.held().contains(&"a_window_refills_as_time_goes_by"), "{kept}");
+    assert!(kept.left_out().len() >= 5, "{kept}");
+    let stands_still = on_its_own_time(Some(Rule::StandsStill)).run().await;
+    let failed: Vec<_> = stands_still.failures().iter().map(conformance::Failure::check).collect();
+    assert_eq!(failed, ["a_refused_request_is_admitted_after_the_wait", "a_window_refills_as_time_goes_by"]);
 }

@@ -125,18 +125,24 @@ async fn a_change_to_a_key_leaves_later_uses(store: Store) -> Verdict {
 
 async fn a_revocation_is_seen_by_every_look_up_that_follows(store: Store) -> Verdict {
     let record = key(&store).await?;
-    // Look-ups that are under way while the key is revoked may end as they like; none that begins later may.
     let find = |hash| {
         let store = Arc::clone(&store);
         move || store.find(&hash)
     };
-    let under_way = tokio::spawn(race((0..RACERS).map(|_| find(record.hash)).collect::<Vec<_>>()));
-    change(&store, record.id, |record| record.status = KeyStatus::Revoked).await?;
+    // Look-ups that are under way while the key is revoked may end as they like; none that begins later may.
+    let mut revoked = record.clone();
+    revoked.status = KeyStatus::Revoked;
+    let revoke = {
+        let store = Arc::clone(&store);
+        move || store.replace(&revoked)
+    };
+    let (_before, replaced) =
+        tokio::join!(race((0..RACERS).map(|_| find(record.hash)).collect::<Vec<_>>()), race([revoke]));
+    same("the revocation", replaced?, vec![Replaced::Done])?;
     let after = race((0..RACERS).map(|_| find(record.hash)).collect::<Vec<_>>()).await?;
-    let revoked = |found: &Option<Arc<crate::KeyRecord>>| {
+    let is_revoked = |found: &Option<Arc<crate::KeyRecord>>| {
         found.as_ref().is_some_and(|found| found.status == KeyStatus::Revoked)
     };
-    let _ended = under_way.await;
     let later = store.find(&record.hash).await?;
-    holds("all that follow find it revoked", after.iter().chain([&later]).all(revoked))
+    holds("all that follow find it revoked", after.iter().chain([&later]).all(is_revoked))
 }

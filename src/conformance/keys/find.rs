@@ -48,6 +48,7 @@ pub(super) async fn near_misses(store: Arc<dyn KeyStore>, records: Vec<KeyRecord
 }
 
 async fn a_hash_that_nobody_has_is_absent(store: Store) -> Verdict {
+    let _another = key(&store).await?;
     same("a hash that nobody has", store.find(&fresh::hash()).await?, None)
 }
 

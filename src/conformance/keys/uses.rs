@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Store, change, key, stored};
+use super::{Store, key, stored};
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Verdict, same};
 use crate::{KeyId, KeyStatus, Replaced, Timestamp};
@@ -101,8 +101,14 @@ async fn a_use_does_not_undo_a_racing_revocation(store: Store) -> Verdict {
             move || store.touch(&[(id, used)])
         })
         .collect();
-    let touching = tokio::spawn(race(touches));
-    change(&store, record.id, |record| record.status = KeyStatus::Revoked).await?;
-    let _touched = touching.await;
+    let mut revoked = record.clone();
+    revoked.status = KeyStatus::Revoked;
+    let revoke = {
+        let store = Arc::clone(&store);
+        move || store.replace(&revoked)
+    };
+    let (touched, replaced) = tokio::join!(race(touches), race([revoke]));
+    touched?;
+    same("the revocation", replaced?, vec![Replaced::Done])?;
     same("the status", stored(&store, record.id).await?.status, KeyStatus::Revoked)
 }

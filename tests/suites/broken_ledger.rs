@@ -1,0 +1,388 @@
+//! A ledger that breaks one rule of its contract.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tollgate::{
+    Account, AccountId, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, Charge,
+    ChargeId, Charged, CreditAdmin, CreditLedger, Credits, Entry, EntryQuery, Grant, MemoryLedger,
+    StoreFuture, Timestamp,
+};
+
+use super::broken_store::ready;
+
+rules! {
+    TellsWhatWasThereBefore,
+    ChargesNothing,
+    KeepsTheLastCredit,
+    TakesWhatThereIs,
+    Lends,
+    KeepsOnePurse,
+    ReadsThenCharges,
+    ChargesAgain,
+    GoesByPointers,
+    RefundsNothing,
+    SettlesInFull,
+    SettlesByRefunding,
+    PaysEveryRefund,
+    PaysEverySettlement,
+    PaysForUnknownCharges,
+    RefundsAll,
+    GrantsNothing,
+    AddsGrants,
+    LowersToGrants,
+    CountsGrantsFromTheCall,
+    GrantsWheneverThePeriodIsAnother,
+    LooksThenGrants,
+    GrantsEarly,
+    ForgetsBalancesOfOtherPlans,
+    ReadsNothing,
+    GivesGrantsWhenRead,
+    AdjustsNothing,
+    DeductsWhatThereIs,
+    AddsWhatIsSet,
+    AdjustsWithoutGrants,
+    AdjustsAgain,
+    RepeatsWithThePresentBalance,
+    RemembersRefusals,
+    SharesIds,
+    RemembersAHundred,
+    ReadsThenSets,
+    FillsUpToTheMost,
+    KnowsNoUnlimited,
+    IsUnlimitedForGood,
+    InventsEntries,
+    WritesNoEntries,
+    WritesEntriesTwice,
+    IgnoresTheCursor,
+    IgnoresTheLimit,
+    ListsTheOldestFirst,
+    LosesBalances,
+    LosesTimes,
+    ErasesNothing,
+    ErasesTheBalanceAlone,
+}
+
+#[derive(Debug)]
+pub(crate) struct Broken {
+    inner: MemoryLedger,
+    rule: Rule,
+    /// What was posted: whose, and how much.
+    posted: Mutex<HashMap<ChargeId, (AccountId, Credits)>>,
+    closed: Mutex<Vec<ChargeId>>,
+    /// When an account was opened, and when a grant was last due.
+    grants: Mutex<HashMap<AccountId, (Timestamp, i64)>>,
+    refused: Mutex<HashMap<AdjustmentId, Adjusted>>,
+    made: Mutex<Vec<AdjustmentId>>,
+}
+
+const HOUR: i64 = 3_600_000;
+
+impl Broken {
+    pub(crate) fn new(rule: Rule) -> Self {
+        Self {
+            inner: MemoryLedger::new(),
+            rule,
+            posted: Mutex::default(),
+            closed: Mutex::default(),
+            grants: Mutex::default(),
+            refused: Mutex::default(),
+            made: Mutex::default(),
+        }
+    }
+
+    fn breaks(&self, rule: Rule) -> bool {
+        self.rule == rule
+    }
+
+    fn account(&self, account: &Account) -> Account {
+        let id = match self.rule {
+            Rule::KeepsOnePurse => "one".into(),
+            Rule::GoesByPointers => format!("{}-{account:p}", account.id).into(),
+            _ => account.id.clone(),
+        };
+        Account::new(id, account.plan.clone())
+    }
+
+    fn make(&self, account: &AccountId, kind: AdjustmentKind, now: Timestamp) -> Adjusted {
+        let adjustment = Adjustment::new(self.new_id(), account, kind, &Allowance::None, now);
+        ready(self.inner.adjust(&adjustment))
+    }
+
+    fn new_id(&self) -> AdjustmentId {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        format!("broken-{}", NEXT.fetch_add(1, Ordering::Relaxed)).parse().unwrap()
+    }
+
+    fn pay(&self, account: &AccountId, amount: Credits) {
+        let _paid = self.make(account, AdjustmentKind::TopUp(amount), Timestamp::from_millis(0));
+    }
+
+    fn there(&self, account: &AccountId) -> Credits {
+        self.inner.balance(account.as_str()).unwrap_or_default()
+    }
+
+    /// Gives grants, wrongly.
+    fn grant(&self, account: &AccountId, grant: &Grant, now: Timestamp) {
+        let known = self.grants.lock().unwrap().get(account).copied();
+        if self.breaks(Rule::LooksThenGrants) {
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        let Some((opened, last)) = known else {
+            self.grants.lock().unwrap().insert(account.clone(), (now, 0));
+            return self.pay(account, grant.amount());
+        };
+        let period = (now.as_millis() - opened.as_millis()) / HOUR;
+        let passed = u64::try_from(period - last).unwrap_or(0);
+        let mut opening = opened;
+        let kind = match self.rule {
+            Rule::AddsGrants => AdjustmentKind::TopUp(grant.amount().checked_mul(passed).unwrap()),
+            Rule::GrantsWheneverThePeriodIsAnother if period != last => AdjustmentKind::Set(grant.amount()),
+            Rule::CountsGrantsFromTheCall if passed > 0 => {
+                opening = Timestamp::from_millis(now.as_millis() - period * HOUR);
+                AdjustmentKind::Set(grant.amount().max(self.there(account)))
+            }
+            Rule::LooksThenGrants if passed > 0 => AdjustmentKind::TopUp(grant.amount()),
+            _ if passed > 0 => AdjustmentKind::Set(grant.amount()),
+            _ => return,
+        };
+        let _granted = self.make(account, kind, now);
+        self.grants.lock().unwrap().insert(account.clone(), (opening, period));
+    }
+
+    fn allowance(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> Allowance {
+        match (self.rule, allowance) {
+            (Rule::GrantsNothing, _) => Allowance::None,
+            (
+                Rule::AddsGrants
+                | Rule::LowersToGrants
+                | Rule::CountsGrantsFromTheCall
+                | Rule::GrantsWheneverThePeriodIsAnother
+                | Rule::LooksThenGrants,
+                Allowance::Grant(grant),
+            ) => {
+                self.grant(account, grant, now);
+                Allowance::None
+            }
+            (Rule::ForgetsBalancesOfOtherPlans, Allowance::None) => {
+                let _forgotten = self.make(account, AdjustmentKind::Set(Credits::ZERO), now);
+                Allowance::None
+            }
+            (_, allowance) => allowance.clone(),
+        }
+    }
+
+    fn close(&self, account: &Account, id: ChargeId, cost: Credits, pays: bool) {
+        let known = self.posted.lock().unwrap().get(&id).cloned();
+        let before = self.closed.lock().unwrap().contains(&id);
+        match known {
+            None if self.breaks(Rule::PaysForUnknownCharges) => self.pay(&account.id, Credits::new(1)),
+            Some((owner, amount)) if before && pays => {
+                self.pay(&owner, amount.checked_sub(cost).unwrap_or_default());
+            }
+            _ => {}
+        }
+        self.closed.lock().unwrap().push(id);
+    }
+}
+
+impl CreditLedger for Broken {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        let account = self.account(charge.account);
+        let mut now = charge.now;
+        if self.breaks(Rule::GrantsEarly) {
+            now = tollgate::Now::new(Timestamp::from_millis(now.wall().as_millis() + 2), now.elapsed());
+        }
+        let allowance = self.allowance(&account.id, charge.allowance, now.wall());
+        let before = ready(self.inner.balance_of(&account.id, &allowance, now.wall()));
+        if self.breaks(Rule::ReadsThenCharges) {
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        let mut id = charge.id;
+        if self.breaks(Rule::ChargesAgain) {
+            let fresh = self.new_id().to_string().trim_start_matches("broken-").parse::<u128>().unwrap();
+            id = ChargeId::from_bytes(fresh.to_be_bytes());
+        }
+        let made = Charge::new(id, &account, charge.amount, &allowance, now);
+        if self.breaks(Rule::ChargesNothing) {
+            return StoreFuture::ready(Charged::Posted { balance: Some(Credits::new(90)) });
+        }
+        let mut charged = ready(self.inner.charge(&made));
+        if matches!(charged, Charged::Posted { .. }) {
+            self.posted.lock().unwrap().insert(charge.id, (account.id.clone(), charge.amount));
+        }
+        match (self.rule, &mut charged) {
+            (Rule::TellsWhatWasThereBefore, Charged::Posted { balance: Some(balance) }) => {
+                *balance = balance.checked_add(charge.amount).unwrap_or(Credits::MAX);
+            }
+            (Rule::KeepsTheLastCredit, Charged::Posted { balance: Some(Credits::ZERO) }) => {
+                drop(self.inner.refund(&account, id));
+                charged = Charged::Insufficient { balance: charge.amount };
+            }
+            (Rule::TakesWhatThereIs, Charged::Insufficient { balance }) if !balance.is_zero() => {
+                drop(self.inner.charge(&Charge::new(id, &account, *balance, &allowance, now)));
+            }
+            (Rule::Lends, Charged::Insufficient { .. }) if *charge.allowance == Allowance::None => {
+                charged = Charged::Posted { balance: Some(Credits::ZERO) };
+            }
+            (Rule::ReadsThenCharges, Charged::Insufficient { .. })
+                if before.credits() >= Some(charge.amount) =>
+            {
+                charged = Charged::Posted { balance: Some(Credits::ZERO) };
+            }
+            _ => {}
+        }
+        StoreFuture::ready(charged)
+    }
+
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+        let account = self.account(account);
+        self.close(&account, id, cost, self.breaks(Rule::PaysEverySettlement));
+        match self.rule {
+            Rule::SettlesInFull => self.inner.settle(&account, id, Credits::MAX),
+            Rule::SettlesByRefunding => self.inner.refund(&account, id),
+            _ => self.inner.settle(&account, id, cost),
+        }
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        let account = self.account(account);
+        self.close(&account, id, Credits::ZERO, self.breaks(Rule::PaysEveryRefund));
+        if self.breaks(Rule::RefundsNothing) {
+            return self.inner.settle(&account, id, Credits::MAX);
+        }
+        if self.breaks(Rule::RefundsAll) {
+            let posted = self.posted.lock().unwrap();
+            let others = posted.iter().filter(|(_, (owner, _))| *owner == account.id);
+            others.for_each(|(other, _)| drop(self.inner.refund(&account, *other)));
+        }
+        self.inner.refund(&account, id)
+    }
+}
+
+impl CreditAdmin for Broken {
+    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
+        match self.rule {
+            Rule::ReadsNothing => return StoreFuture::ready(Balance::Limited(Credits::ZERO)),
+            Rule::GivesGrantsWhenRead => {
+                let set = AdjustmentKind::TopUp(Credits::ZERO);
+                let given = Adjustment::new(self.new_id(), account, set, allowance, now);
+                let _given = ready(self.inner.adjust(&given));
+            }
+            _ => {}
+        }
+        let account = self.account(&Account::new(account.clone(), "any")).id;
+        self.inner.balance_of(&account, allowance, now)
+    }
+
+    fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
+        let mut query = query.clone();
+        query.account = self.account(&Account::new(query.account, "any")).id;
+        match self.rule {
+            Rule::WritesNoEntries => return StoreFuture::ready(Vec::new()),
+            Rule::IgnoresTheCursor => query.before = None,
+            Rule::IgnoresTheLimit => query.limit = usize::MAX,
+            _ => {}
+        }
+        let mut entries = ready(self.inner.entries(&query));
+        match self.rule {
+            Rule::InventsEntries if entries.is_empty() => {
+                let charge = tollgate::EntryKind::Grant;
+                let none = Balance::Limited(Credits::ZERO);
+                entries.push(Entry::new(1, Timestamp::from_millis(0), charge, 0, none));
+            }
+            Rule::WritesEntriesTwice => {
+                entries = entries.into_iter().flat_map(|entry| [entry.clone(), entry]).collect();
+            }
+            Rule::ListsTheOldestFirst => entries.reverse(),
+            Rule::LosesBalances => {
+                entries.iter_mut().for_each(|entry| entry.balance = Balance::Limited(Credits::ZERO));
+            }
+            Rule::LosesTimes => entries.iter_mut().for_each(|entry| entry.at = Timestamp::from_millis(0)),
+            _ => {}
+        }
+        StoreFuture::ready(entries)
+    }
+
+    fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
+        let account = self.account(&Account::new(adjustment.account.clone(), "any")).id;
+        let (mut asked, none) = (adjustment.clone(), Allowance::None);
+        asked.account = &account;
+        let zero = Balance::Limited(Credits::ZERO);
+        match (self.rule, asked.kind) {
+            (Rule::AdjustsNothing, _) => {
+                return StoreFuture::ready(Adjusted::Done { before: zero, balance: zero });
+            }
+            (Rule::AddsWhatIsSet, AdjustmentKind::Set(amount)) => asked.kind = AdjustmentKind::TopUp(amount),
+            (Rule::KnowsNoUnlimited, AdjustmentKind::MakeUnlimited) => {
+                asked.kind = AdjustmentKind::Set(Credits::MAX);
+            }
+            (Rule::IsUnlimitedForGood, AdjustmentKind::Set(_))
+                if ready(self.inner.balance_of(&account, &none, asked.now)) == Balance::Unlimited =>
+            {
+                return StoreFuture::ready(Adjusted::Unlimited);
+            }
+            (Rule::AdjustsWithoutGrants, _) => asked.allowance = &none,
+            (Rule::AdjustsAgain, _) => asked.id = self.new_id(),
+            (Rule::RemembersRefusals, _) => {
+                if let Some(refused) = self.refused.lock().unwrap().get(&asked.id) {
+                    return StoreFuture::ready(*refused);
+                }
+            }
+            (Rule::SharesIds, _) => {
+                let mut made = self.made.lock().unwrap();
+                if made.contains(&asked.id) {
+                    return StoreFuture::ready(Adjusted::Repeated { balance: zero });
+                }
+                made.push(asked.id.clone());
+            }
+            (Rule::RemembersAHundred, _) => {
+                let mut made = self.made.lock().unwrap();
+                if made.iter().rev().skip(100).any(|old| *old == asked.id) {
+                    asked.id = self.new_id();
+                }
+                made.push(asked.id.clone());
+            }
+            (Rule::ReadsThenSets, AdjustmentKind::TopUp(amount)) => {
+                let there = self.there(&account);
+                std::thread::sleep(Duration::from_millis(3));
+                asked.kind = AdjustmentKind::Set(there.checked_add(amount).unwrap_or(Credits::MAX));
+            }
+            _ => {}
+        }
+        let adjusted = ready(self.inner.adjust(&asked));
+        let there = Balance::Limited(self.there(&account));
+        StoreFuture::ready(match (self.rule, adjusted) {
+            (Rule::DeductsWhatThereIs, Adjusted::Insufficient { balance }) => {
+                let _emptied = self.make(&account, AdjustmentKind::Set(Credits::ZERO), asked.now);
+                Adjusted::Done { before: Balance::Limited(balance), balance: zero }
+            }
+            (Rule::FillsUpToTheMost, Adjusted::TooMuch { .. }) => {
+                Adjusted::Done { before: there, balance: there }
+            }
+            (Rule::RepeatsWithThePresentBalance, Adjusted::Repeated { .. }) => {
+                Adjusted::Repeated { balance: there }
+            }
+            (Rule::RemembersRefusals, refused @ Adjusted::Insufficient { .. }) => {
+                self.refused.lock().unwrap().insert(asked.id, refused);
+                refused
+            }
+            (_, adjusted) => adjusted,
+        })
+    }
+
+    fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
+        let account = self.account(&Account::new(account.clone(), "any")).id;
+        match self.rule {
+            Rule::ErasesNothing => StoreFuture::ready(true),
+            Rule::ErasesTheBalanceAlone => {
+                let _emptied =
+                    self.make(&account, AdjustmentKind::Set(Credits::ZERO), Timestamp::from_millis(0));
+                StoreFuture::ready(true)
+            }
+            _ => self.inner.erase_balance(&account),
+        }
+    }
+}
