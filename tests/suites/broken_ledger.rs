@@ -106,11 +106,11 @@ impl Broken {
     }
 
     fn make(&self, account: &AccountId, kind: AdjustmentKind, now: Timestamp) -> Adjusted {
-        let adjustment = Adjustment::new(self.new_id(), account, kind, &Allowance::None, now);
+        let adjustment = Adjustment::new(Self::new_id(), account, kind, &Allowance::None, now);
         ready(self.inner.adjust(&adjustment))
     }
 
-    fn new_id(&self) -> AdjustmentId {
+    fn new_id() -> AdjustmentId {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NEXT: AtomicU64 = AtomicU64::new(0);
         format!("broken-{}", NEXT.fetch_add(1, Ordering::Relaxed)).parse().unwrap()
@@ -202,7 +202,7 @@ impl CreditLedger for Broken {
         }
         let mut id = charge.id;
         if self.breaks(Rule::ChargesAgain) {
-            let fresh = self.new_id().to_string().trim_start_matches("broken-").parse::<u128>().unwrap();
+            let fresh = Self::new_id().to_string().trim_start_matches("broken-").parse::<u128>().unwrap();
             id = ChargeId::from_bytes(fresh.to_be_bytes());
         }
         let made = Charge::new(id, &account, charge.amount, &allowance, now);
@@ -268,7 +268,7 @@ impl CreditAdmin for Broken {
             Rule::ReadsNothing => return StoreFuture::ready(Balance::Limited(Credits::ZERO)),
             Rule::GivesGrantsWhenRead => {
                 let set = AdjustmentKind::TopUp(Credits::ZERO);
-                let given = Adjustment::new(self.new_id(), account, set, allowance, now);
+                let given = Adjustment::new(Self::new_id(), account, set, allowance, now);
                 let _given = ready(self.inner.adjust(&given));
             }
             _ => {}
@@ -298,9 +298,15 @@ impl CreditAdmin for Broken {
             }
             Rule::ListsTheOldestFirst => entries.reverse(),
             Rule::LosesBalances => {
-                entries.iter_mut().for_each(|entry| entry.balance = Balance::Limited(Credits::ZERO));
+                for entry in &mut entries {
+                    entry.balance = Balance::Limited(Credits::ZERO);
+                }
             }
-            Rule::LosesTimes => entries.iter_mut().for_each(|entry| entry.at = Timestamp::from_millis(0)),
+            Rule::LosesTimes => {
+                for entry in &mut entries {
+                    entry.at = Timestamp::from_millis(0);
+                }
+            }
             _ => {}
         }
         StoreFuture::ready(entries)
@@ -325,7 +331,7 @@ impl CreditAdmin for Broken {
                 return StoreFuture::ready(Adjusted::Unlimited);
             }
             (Rule::AdjustsWithoutGrants, _) => asked.allowance = &none,
-            (Rule::AdjustsAgain, _) => asked.id = self.new_id(),
+            (Rule::AdjustsAgain, _) => asked.id = Self::new_id(),
             (Rule::RemembersRefusals, _) => {
                 if let Some(refused) = self.refused.lock().unwrap().get(&asked.id) {
                     return StoreFuture::ready(*refused);
@@ -341,7 +347,7 @@ impl CreditAdmin for Broken {
             (Rule::RemembersAHundred, _) => {
                 let mut made = self.made.lock().unwrap();
                 if made.iter().rev().skip(100).any(|old| *old == asked.id) {
-                    asked.id = self.new_id();
+                    asked.id = Self::new_id();
                 }
                 made.push(asked.id.clone());
             }

@@ -54,7 +54,7 @@ impl Broken {
         let mut elapsed = self.origin.map_or(now.elapsed(), |origin| origin.elapsed());
         match self.rule {
             Some(Rule::GoesByWallTime) => {
-                elapsed = Duration::from_millis(now.wall().as_millis().unsigned_abs())
+                elapsed = Duration::from_millis(now.wall().as_millis().unsigned_abs());
             }
             Some(Rule::CountsWholeMinutes) => elapsed = Duration::from_mins(elapsed.as_secs() / 60),
             Some(Rule::StandsStill) => elapsed = Duration::from_hours(1),
@@ -118,7 +118,7 @@ impl RateLimiter for Broken {
         let any = Standing::new(0, 0, Duration::ZERO);
         match (self.rule, &mut quota) {
             (Some(Rule::AdmitsAll), Quota::Exceeded { standing, .. }) => {
-                quota = Quota::Within(standing.clone())
+                quota = Quota::Within(standing.clone());
             }
             (Some(Rule::RefusesAll), _) => {
                 quota = Quota::Exceeded { retry_after: Duration::ZERO, standing: any }
@@ -144,7 +144,9 @@ impl RateLimiter for Broken {
             Some(Rule::TakesWhenPeeked) => drop(self.inner.draw(&draw)),
             Some(Rule::PeeksBackwards) => standings.reverse(),
             Some(Rule::TellsALateReset) => {
-                standings.iter_mut().for_each(|window| window.reset += Duration::from_secs(1));
+                for window in &mut standings {
+                    window.reset += Duration::from_secs(1);
+                }
             }
             _ => {}
         }

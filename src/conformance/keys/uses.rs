@@ -107,8 +107,8 @@ async fn a_use_does_not_undo_a_racing_revocation(store: Store) -> Verdict {
         let store = Arc::clone(&store);
         move || store.replace(&revoked)
     };
-    let (touched, replaced) = tokio::join!(race(touches), race([revoke]));
-    touched?;
+    let (noted, replaced) = tokio::join!(race(touches), race([revoke]));
+    noted?;
     same("the revocation", replaced?, vec![Replaced::Done])?;
     same("the status", stored(&store, record.id).await?.status, KeyStatus::Revoked)
 }
