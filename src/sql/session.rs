@@ -140,6 +140,11 @@ impl Session {
         if self.is_postgres() { " FOR NO KEY UPDATE" } else { "" }
     }
 
+    /// What keeps the rows that a `SELECT` reads from being removed, and nothing else.
+    pub(crate) fn keep(&self) -> &'static str {
+        if self.is_postgres() { " FOR KEY SHARE" } else { "" }
+    }
+
     fn judge<T>(
         &mut self,
         done: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,

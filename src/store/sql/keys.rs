@@ -99,8 +99,8 @@ async fn end(session: Session, done: bool) -> Result<(), StoreError> {
 
 async fn put_in(session: &mut Session, insert: &InsertKey) -> Result<Inserted, StoreError> {
     let (record, account) = (&insert.record, &insert.record.account.id);
-    // The account's row is the lock by which insertions under a cap take turns.
-    let lock = if insert.max_active.is_some() { session.lock() } else { "" };
+    // The account's row is the lock by which insertions under a cap take turns, and erasures of the account wait for all.
+    let lock = if insert.max_active.is_some() { session.lock() } else { session.keep() };
     if read::account_of(session, account, lock).await?.is_none() {
         return Ok(Inserted::NoAccount);
     }
