@@ -99,6 +99,8 @@ mod slot;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 mod uses;
 
@@ -112,6 +114,8 @@ pub use account::{
 pub use adapter::KeyService;
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 pub use adapter::NoPrincipal;
+#[cfg(feature = "tracing")]
+pub use adapter::redacted_span;
 #[cfg(feature = "actix-web")]
 pub use adapter::{MiddlewareFuture, TollgateMiddleware, TollgateTransform};
 pub use adapter::{Peer, ResponseBody, ResponseFuture, TollgateLayer, TollgateService};

@@ -9,6 +9,8 @@ mod dress;
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 mod extract;
 mod refusal;
+#[cfg(feature = "tracing")]
+mod span;
 mod tower;
 mod view;
 
@@ -20,6 +22,8 @@ use std::task::{Context, Poll, ready};
 pub use actix::{MiddlewareFuture, TollgateMiddleware, TollgateTransform};
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 pub use extract::NoPrincipal;
+#[cfg(feature = "tracing")]
+pub use span::redacted_span;
 #[cfg(feature = "keygen")]
 pub use tower::KeyService;
 pub use tower::{ResponseBody, ResponseFuture, TollgateLayer, TollgateService};

@@ -1,0 +1,159 @@
+//! A gate for tests.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::{
+    Account, Agreement, Clock, ConfigError, Credits, Gate, GateBuilder, IssuedKey, KeyId, KeyRecord,
+    KeyStore, ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, Subscription, Timestamp, TollgateLayer,
+};
+
+/// When a test begins: the first second of 2026, UTC.
+const BEGINNING: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+/// What an account of a test has to spend.
+const WEALTH: Credits = Credits::new(1_000_000);
+
+/// A gate over back ends of its own in memory, whose clock stands until it is moved, and that hands out keys.
+///
+/// It judges as the gate of the same configuration does in service. See the [module](crate::testing) for an example.
+#[derive(Debug, Clone)]
+pub struct TestGate {
+    gate: Gate,
+    clock: ManualClock,
+    store: Arc<MemoryStore>,
+    ledger: Arc<MemoryLedger>,
+}
+
+impl TestGate {
+    /// A gate as a configuration file says it, the demo keys among its keys.
+    ///
+    /// # Errors
+    ///
+    /// What [`Config::from_toml`](crate::Config::from_toml) refuses.
+    #[cfg(feature = "config")]
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Self::from_config(&crate::Config::from_toml(text, "test.toml")?)
+    }
+
+    /// A gate as a configuration says it, the demo keys among its keys.
+    ///
+    /// # Errors
+    ///
+    /// What [`Config::builder`](crate::Config::builder) refuses.
+    #[cfg(feature = "config")]
+    pub fn from_config(config: &crate::Config) -> Result<Self, ConfigError> {
+        let test = Self::from_builder(config.builder()?)?;
+        for record in config.demo_keys()? {
+            test.put(record);
+        }
+        Ok(test)
+    }
+
+    /// A gate from parts of one's own; its back ends and its clock are put in place of the builder's.
+    ///
+    /// # Errors
+    ///
+    /// What [`GateBuilder::build`] refuses.
+    pub fn from_builder(builder: GateBuilder) -> Result<Self, ConfigError> {
+        let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
+        let clock = ManualClock::starting_at(BEGINNING);
+        let gate = builder
+            .managed_store(Arc::clone(&store))
+            .ledger(Arc::clone(&ledger))
+            .limiter(MemoryLimiter::new())
+            .clock(clock.clone())
+            .build()?;
+        Ok(Self { gate, clock, store, ledger })
+    }
+
+    /// The gate.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// A layer that puts the gate in front of a service.
+    pub fn layer(&self) -> TollgateLayer {
+        TollgateLayer::new(self.gate.clone())
+    }
+
+    /// The gate's clock.
+    pub fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
+    /// A new key of an account on this plan: unrestricted, with a subscription, all agreements signed, and credits to spend.
+    ///
+    /// # Errors
+    ///
+    /// A plan that is not configured; a gate that has no format for keys.
+    pub fn key(&self, plan: &str) -> Result<IssuedKey, ConfigError> {
+        self.key_with(plan, |_, _| {})
+    }
+
+    /// The same, with its record or its account changed: revoked, restricted, suspended.
+    ///
+    /// # Errors
+    ///
+    /// As [`TestGate::key`].
+    pub fn key_with(
+        &self,
+        plan: &str,
+        change: impl FnOnce(&mut KeyRecord, &mut Account),
+    ) -> Result<IssuedKey, ConfigError> {
+        if self.gate.plan(plan).is_none() {
+            let expected = "define it under `[plans]`, or write one that is";
+            return Err(ConfigError::new(
+                plan,
+                "a test asks for a key on a plan that is not defined",
+                expected,
+            ));
+        }
+        let format = self.gate.formats().first().ok_or_else(|| {
+            ConfigError::new("", "the gate has no format for new keys", "define one, or use a demo key")
+        })?;
+        let key = format.generate().map_err(|error| {
+            ConfigError::new("", format!("failed to make a key since {error}"), "try again")
+        })?;
+        let id = KeyId::generate();
+        let mut account = Account::new(format!("test-{id}"), plan);
+        account.subscription = Some(Subscription::Active);
+        account.agreements = self.gate.0.known_agreements().into_iter().map(Agreement::clone).collect();
+        let hash = self.gate.hasher().hash(key.reveal().as_bytes());
+        let mut record = KeyRecord::new(id, hash, Arc::new(account.clone()));
+        change(&mut record, &mut account);
+        record.account = Arc::new(account);
+        self.put(record);
+        Ok(key)
+    }
+
+    /// What is left of the credits of a key's account; `None` for a key that this gate does not know.
+    pub fn credits(&self, key: &str) -> Option<Credits> {
+        let record = self.record(key)?;
+        self.ledger.balance(record.account.id.as_str())
+    }
+
+    /// Sets the credits of a key's account. Nothing happens to a key that this gate does not know.
+    pub fn set_credits(&self, key: &str, credits: Credits) {
+        if let Some(record) = self.record(key) {
+            self.ledger.set_balance(record.account.id.as_str(), credits, self.clock.now().wall());
+        }
+    }
+
+    fn record(&self, key: &str) -> Option<Arc<KeyRecord>> {
+        let mut finding = self.store.find(&self.gate.hasher().hash(key.as_bytes()));
+        // A store in memory has found at once.
+        match Pin::new(&mut finding).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(found)) => found,
+            _ => None,
+        }
+    }
+
+    fn put(&self, mut record: KeyRecord) {
+        self.ledger.set_balance(record.account.id.as_str(), WEALTH, self.clock.now().wall());
+        record.account = self.store.put_account((*record.account).clone());
+        self.store.put_key(record);
+    }
+}

@@ -1,0 +1,45 @@
+//! For the tests of a service that has a gate: a gate whose time stands still, with keys for it, and a walk that finds what
+//! is open.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use axum::{Router, body::Body, routing::get};
+//! use http::{Request, StatusCode};
+//! use tollgate::testing::{TestGate, open_routes};
+//! use tower::{Layer, ServiceExt};
+//!
+//! const GATE: &str = r#"
+//!     sources = [{ header = "X-API-Key" }]
+//!     formats = [{ prefix = "acme_", body = 32 }]
+//!     rules = [{ route = "GET /health", public = true }]
+//!     plans = { pro = { quotas = ["1 per minute"] } }
+//! "#;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let test = TestGate::from_toml(GATE)?;
+//! let routes = Router::new().route("/health", get(|| async { "up" })).route("/v1/quotes", get(|| async { "[]" }));
+//! let app = test.layer().layer(routes);
+//!
+//! // What answers without a key is what was meant to.
+//! assert_eq!(open_routes::<Body, _, _>(&app, ["GET /health", "GET /v1/quotes"]).await?, ["GET /health"]);
+//!
+//! // A key is good, and its plan's limit is over when the clock says so.
+//! let key = test.key("pro")?;
+//! let call = || Request::get("/v1/quotes").header("X-API-Key", key.reveal()).body(Body::empty());
+//! assert_eq!(app.clone().oneshot(call()?).await?.status(), StatusCode::OK);
+//! assert_eq!(app.clone().oneshot(call()?).await?.status(), StatusCode::TOO_MANY_REQUESTS);
+//! test.clock().advance(Duration::from_secs(60));
+//! assert_eq!(app.oneshot(call()?).await?.status(), StatusCode::OK);
+//! # Ok(())
+//! # }
+//! ```
+
+mod gate;
+mod walk;
+
+pub use gate::TestGate;
+pub use walk::{documented_routes, open_routes};

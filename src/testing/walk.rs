@@ -1,0 +1,97 @@
+//! A walk along a service's routes.
+
+use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri};
+use serde_json::Value;
+use tower::Service;
+
+use crate::Peer;
+
+/// Sends a request without a key along each route, such as `GET /v1/quotes`, and tells which answer: with anything but
+/// 401 and 403, or gRPC's codes for the same. What is not found is open too: something answered that is not the gate.
+///
+/// A route without a method is asked for by `GET`; `{parameters}` of a path stand for `1`. What is no route at all is told
+/// as open, so that a slip of the pen is seen.
+///
+/// # Errors
+///
+/// An error of the service.
+///
+/// # Example
+///
+/// See the [module](crate::testing).
+pub async fn open_routes<B, R, S>(
+    service: &S,
+    routes: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<Vec<String>, S::Error>
+where
+    B: Default,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+{
+    let mut open = Vec::new();
+    for route in routes {
+        let route = route.as_ref();
+        let is_open = match request(route) {
+            None => true,
+            Some(request) => {
+                let mut service = service.clone();
+                poll_fn(|cx| service.poll_ready(cx)).await?;
+                !is_refusal(&service.call(request).await?)
+            }
+        };
+        if is_open {
+            open.push(route.to_owned());
+        }
+    }
+    Ok(open)
+}
+
+/// The routes of an OpenAPI document, as `GET /v1/quotes/{id}`.
+///
+/// # Example
+///
+/// ```
+/// let document = serde_json::json!({ "paths": { "/v1/quotes/{id}": { "parameters": [], "get": {}, "delete": {} } } });
+/// assert_eq!(tollgate::testing::documented_routes(&document), ["GET /v1/quotes/{id}", "DELETE /v1/quotes/{id}"]);
+/// ```
+pub fn documented_routes(document: &Value) -> Vec<String> {
+    const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+    let mut routes = Vec::new();
+    for (path, item) in document.get("paths").and_then(Value::as_object).into_iter().flatten() {
+        for method in item.as_object().into_iter().flat_map(|item| item.keys()) {
+            if METHODS.contains(&method.as_str()) {
+                routes.push(format!("{} {path}", method.to_ascii_uppercase()));
+            }
+        }
+    }
+    routes
+}
+
+fn request<B: Default>(route: &str) -> Option<Request<B>> {
+    let (method, path) = route.split_once(' ').unwrap_or(("GET", route));
+    let mut request = Request::new(B::default());
+    *request.method_mut() = method.parse().ok()?;
+    *request.uri_mut() = filled(path).parse::<Uri>().ok().filter(|uri| uri.path().starts_with('/'))?;
+    request.extensions_mut().insert(Peer(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    Some(request)
+}
+
+/// A path with something for its parameters.
+fn filled(path: &str) -> String {
+    let segment = |segment: &str| if segment.starts_with('{') { "1".to_owned() } else { segment.to_owned() };
+    path.split('/').map(segment).collect::<Vec<_>>().join("/")
+}
+
+/// Whether an answer says that the caller may not have what it asked for.
+fn is_refusal<R>(answer: &Response<R>) -> bool {
+    matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        || is_refused_call(answer.headers())
+}
+
+/// gRPC: `PERMISSION_DENIED` and `UNAUTHENTICATED`.
+fn is_refused_call(headers: &HeaderMap) -> bool {
+    let status = headers.get(HeaderName::from_static("grpc-status"));
+    status.is_some_and(|code| matches!(code.as_bytes(), b"7" | b"16"))
+}

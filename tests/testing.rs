@@ -1,0 +1,98 @@
+//! The helpers for users' tests find what is open, and hand out keys that are good.
+#![cfg(all(feature = "testing", feature = "config"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::{get, post};
+use http::{Request, StatusCode};
+use serde_json::json;
+use tollgate::testing::{TestGate, documented_routes, open_routes};
+use tollgate::{AccountStatus, Credits};
+use tower::{Layer, ServiceExt};
+
+const GATE: &str = r#"
+    sources = [{ header = "X-API-Key" }]
+    formats = [{ prefix = "acme_", body = 32 }]
+    rules = [
+        { route = "GET /health", public = true },
+        { route = "GET /v1/quotes/{symbol}", cost = 3, subscription = true, agreements = ["terms"] },
+    ]
+    agreements = { terms = { url = "https://acme.example/terms" } }
+    plans = { pro = { quotas = ["2 per minute"] }, free = {} }
+    [[demo]]
+    key = "acme_demo"
+    id = "00000000-0000-4000-8000-000000000001"
+    account = "demo"
+    plan = "free"
+"#;
+
+fn routes() -> Router {
+    Router::new()
+        .route("/health", get(|| async { "up" }))
+        .route("/v1/quotes/{symbol}", get(|| async { "{}" }))
+        .route("/v1/orders", post(|| async { "{}" }))
+}
+
+const ALL: [&str; 5] =
+    ["GET /health", "GET /v1/quotes/{symbol}", "POST /v1/orders", "/v1/quotes/BTC", "GET /nowhere"];
+
+#[tokio::test]
+async fn a_walk_finds_what_answers_without_a_key() {
+    let test = TestGate::from_toml(GATE).unwrap();
+    let whole = test.layer().layer(routes());
+    assert_eq!(open_routes::<Body, _, _>(&whole, ALL).await.unwrap(), ["GET /health"]);
+    // What a layer on single routes misses: the fallback, and the route that came later.
+    let partly = Router::new()
+        .route("/v1/quotes/{symbol}", get(|| async { "{}" }))
+        .route_layer(test.layer())
+        .route("/v1/orders", post(|| async { "{}" }));
+    let open = open_routes::<Body, _, _>(&partly, ALL).await.unwrap();
+    assert_eq!(open, ["GET /health", "POST /v1/orders", "GET /nowhere"]);
+    assert_eq!(open_routes::<Body, _, _>(&whole, ["no route"]).await.unwrap(), ["no route"]);
+}
+
+#[tokio::test]
+async fn a_walk_goes_along_a_document() {
+    let test = TestGate::from_toml(GATE).unwrap();
+    let document = json!({ "paths": {
+        "/health": { "summary": "up", "get": {} },
+        "/v1/quotes/{symbol}": { "parameters": [], "get": {}, "delete": {} },
+    } });
+    let routes_of_it = documented_routes(&document);
+    assert_eq!(routes_of_it, ["GET /health", "GET /v1/quotes/{symbol}", "DELETE /v1/quotes/{symbol}"]);
+    let app = test.layer().layer(routes());
+    assert_eq!(open_routes::<Body, _, _>(&app, routes_of_it).await.unwrap(), ["GET /health"]);
+    assert!(documented_routes(&json!([])).is_empty());
+}
+
+async fn status(test: &TestGate, key: &str) -> StatusCode {
+    let request = Request::get("/v1/quotes/BTC").header("X-API-Key", key).body(Body::empty()).unwrap();
+    test.layer().layer(routes()).oneshot(request).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn keys_are_good_until_they_are_changed_and_time_is_moved_by_hand() {
+    let test = TestGate::from_toml(GATE).unwrap();
+    let key = test.key("pro").unwrap();
+    let first = test.credits(key.reveal()).unwrap();
+    assert_eq!(status(&test, key.reveal()).await, StatusCode::OK);
+    assert_eq!(test.credits(key.reveal()).unwrap().get(), first.get() - 3);
+    assert_eq!(status(&test, key.reveal()).await, StatusCode::OK);
+    assert_eq!(status(&test, key.reveal()).await, StatusCode::TOO_MANY_REQUESTS);
+    test.clock().advance(Duration::from_mins(1));
+    test.set_credits(key.reveal(), Credits::new(2));
+    assert_eq!(status(&test, key.reveal()).await, StatusCode::PAYMENT_REQUIRED);
+
+    let suspended = test.key_with("pro", |_, account| account.status = AccountStatus::Suspended).unwrap();
+    assert_eq!(status(&test, suspended.reveal()).await, StatusCode::FORBIDDEN);
+    let restricted = test.key_with("pro", |record, _| record.scopes = Some(Vec::new())).unwrap();
+    assert_eq!(status(&test, restricted.reveal()).await, StatusCode::FORBIDDEN);
+    // The demo key is known, and its account has no subscription.
+    assert_eq!(status(&test, "acme_demo").await, StatusCode::FORBIDDEN);
+    assert_eq!(test.credits("acme_unknown"), None);
+    let error = test.key("gold").unwrap_err();
+    assert_eq!(error.value(), "gold");
+}
