@@ -88,6 +88,8 @@ mod limit;
 mod manage;
 mod name;
 mod network;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod query;
 #[cfg(feature = "redis")]
 #[allow(dead_code, reason = "each back end uses a part of it")]

@@ -14,6 +14,7 @@ mod details;
 mod mixed;
 #[path = "grpc/other_language.rs"]
 mod other_language;
+mod services;
 #[path = "grpc/stage.rs"]
 mod stage;
 mod support;

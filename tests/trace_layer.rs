@@ -72,8 +72,7 @@ where
         .body(Empty::new())
         .unwrap();
     service.oneshot(request).await.unwrap();
-    let text = log.0.lock().unwrap().clone();
-    text
+    log.0.lock().unwrap().clone()
 }
 
 /// Addresses with the key in every spelling that decodes to its name, and what is shown of them.

@@ -47,6 +47,15 @@ async fn main() -> ExitCode {
         Ok(options) => options,
         Err(fault) => return complain(fault.into(), USAGE),
     };
+    if let Some(provider) = options.openapi {
+        return match document(provider) {
+            Ok(document) => {
+                server::print(&document);
+                ExitCode::SUCCESS
+            }
+            Err(fault) => complain(fault, USAGE),
+        };
+    }
     let servers = match servers(&options) {
         Ok(servers) => servers,
         Err(fault) => return complain(fault, USAGE),
@@ -55,6 +64,18 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => complain(fault, 1),
     }
+}
+
+/// What a provider's gate asks of its callers.
+#[cfg(feature = "openapi")]
+fn document(provider: &Provider) -> Result<String, Fault> {
+    let gate = tollgate::Config::from_toml(provider.config, provider.name)?.builder()?.build()?;
+    Ok(format!("{:#}\n", gate.openapi()))
+}
+
+#[cfg(not(feature = "openapi"))]
+fn document(_: &Provider) -> Result<String, Fault> {
+    Err("--openapi: this example was built without the feature `openapi`".into())
 }
 
 /// The servers that were asked for, each with where it listens.

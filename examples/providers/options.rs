@@ -18,6 +18,7 @@ usage: providers [OPTION]...
                         conformance files, in place of its samples
   --trusted-proxy CIDR  believe X-Forwarded-For from this network, as in 10.0.0.0/8;
                         may be given more than once
+  --openapi NAME        print the OpenAPI document of one provider's gate, and end
   --help                print this
 
 They listen on 127.0.0.1, ports 4101 to 4105. Ctrl-C ends them.
@@ -30,6 +31,7 @@ pub(crate) struct Options {
     pub(crate) only: Option<&'static Provider>,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) data: Option<PathBuf>,
+    pub(crate) openapi: Option<&'static Provider>,
     pub(crate) trusted_proxies: Vec<Network>,
 }
 
@@ -45,7 +47,8 @@ impl Options {
             let mut value = || value.take().or_else(|| words.next()).ok_or(format!("{name} needs a value"));
             match name {
                 "--help" | "-h" if word == name => options.help = true,
-                "--only" => set(&mut options.only, name, named(&value()?)?)?,
+                "--only" => set(&mut options.only, name, named(name, &value()?)?)?,
+                "--openapi" => set(&mut options.openapi, name, named(name, &value()?)?)?,
                 "--listen" => set(&mut options.listen, name, address(&value()?)?)?,
                 "--data" => set(&mut options.data, name, value()?.into())?,
                 "--trusted-proxy" => {
@@ -66,9 +69,9 @@ fn set<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
     if place.replace(value).is_some() { Err(format!("{name} is given twice")) } else { Ok(()) }
 }
 
-fn named(name: &str) -> Result<&'static Provider, String> {
+fn named(option: &str, name: &str) -> Result<&'static Provider, String> {
     provider::named(name)
-        .ok_or_else(|| format!("--only: there is no provider `{name}`; there are {}", provider::names()))
+        .ok_or_else(|| format!("{option}: there is no provider `{name}`; there are {}", provider::names()))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -56,6 +56,12 @@ impl TrustedProxies {
         Ok(self)
     }
 
+    /// Whether any proxy is trusted.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn trusts_anyone(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
     /// Whether the peer on the socket is a trusted proxy.
     pub(crate) fn trusts_peer(&self, view: &RequestView<'_>) -> bool {
         !self.networks.is_empty() && view.peer().is_some_and(|peer| self.trusts(peer))

@@ -80,9 +80,9 @@ pub(crate) struct Core {
     /// How keys are hashed: the first is for new keys, the others are older.
     hashers: Vec<KeyHasher>,
     environments: Vec<Environment>,
-    rules: RuleSet,
+    pub(crate) rules: RuleSet,
     pub(crate) plans: Plans,
-    plan_data: HashMap<PlanName, Plan>,
+    pub(crate) plan_data: HashMap<PlanName, Plan>,
     order: Vec<Check>,
     pub(crate) proxies: TrustedProxies,
     preflights: bool,
@@ -178,6 +178,18 @@ impl Core {
     #[cfg(feature = "keygen")]
     pub(crate) fn check_terms(&self, record: &crate::KeyRecord) -> Result<(), String> {
         self.plans.terms_of(record).map(drop).map_err(|unknown| unknown.to_string())
+    }
+
+    /// What keys begin with.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn key_prefixes(&self) -> Vec<&str> {
+        self.formats.iter().map(KeyFormat::prefix).filter(|prefix| !prefix.is_empty()).collect()
+    }
+
+    /// The terms of a plan that has quotas.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn some_quotas(&self) -> Option<Arc<terms::Terms>> {
+        self.plans.some_quotas()
     }
 
     /// Whether keys of this environment are served.

@@ -44,6 +44,10 @@ pub(crate) trait Mounted: Debug + Send + Sync {
     /// Whether a request for this path is its.
     fn takes(&self, path: &str) -> bool;
 
+    /// Its routes, as OpenAPI says them.
+    #[cfg(feature = "openapi")]
+    fn routes(&self) -> Vec<(&'static str, String)>;
+
     /// Answers a request.
     fn answer(&self, gate: Gate, call: Call) -> Answering;
 }

@@ -82,6 +82,14 @@ impl Plans {
         record.terms.share(self.owner)
     }
 
+    /// The terms of the first plan that has quotas, by name.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn some_quotas(&self) -> Option<Arc<Terms>> {
+        let mut terms: Vec<_> = self.terms.values().filter(|terms| !terms.quotas.is_empty()).collect();
+        terms.sort_unstable_by_key(|terms| &terms.plan.name);
+        terms.first().map(|terms| Arc::clone(terms))
+    }
+
     pub(crate) fn resolve(&self, own: &[OwnQuota]) -> Result<Quotas, Unknown> {
         let policy = |quota: &OwnQuota| match quota {
             OwnQuota::Policy(policy) => Ok(policy.clone()),

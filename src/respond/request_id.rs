@@ -126,6 +126,13 @@ impl RequestIds {
         }
     }
 
+    /// An id as an example, the same each time.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn example(&self) -> RequestId {
+        let letters = b"0123456789abcdefghjkmnpqrs".iter().copied();
+        RequestId(self.prefix.bytes().chain(letters.take(LETTERS)).collect())
+    }
+
     /// A new id: unlike any other, and no secret.
     fn generate(&self) -> RequestId {
         let count = self.count.fetch_add(1, Ordering::Relaxed);

@@ -114,6 +114,12 @@ impl RuleSet {
         self.rules.iter().flat_map(|ruled| &ruled.rule.agreements)
     }
 
+    /// The rules, without what holds where none matches.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn named(&self) -> &[Arc<Ruled>] {
+        &self.rules[..self.otherwise()]
+    }
+
     /// The rule at a place that this set has told.
     pub(crate) fn at(&self, place: usize) -> &Arc<Ruled> {
         &self.rules[place]

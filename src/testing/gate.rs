@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::{
-    Account, Agreement, Clock, ConfigError, Credits, Gate, GateBuilder, IssuedKey, KeyId, KeyRecord,
-    KeyStore, ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, Subscription, Timestamp, TollgateLayer,
+    Account, Clock, ConfigError, Credits, Gate, GateBuilder, IssuedKey, KeyId, KeyRecord, KeyStore,
+    ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, Subscription, Timestamp, TollgateLayer,
 };
 
 /// When a test begins: the first second of 2026, UTC.
@@ -120,7 +120,7 @@ impl TestGate {
         let id = KeyId::generate();
         let mut account = Account::new(format!("test-{id}"), plan);
         account.subscription = Some(Subscription::Active);
-        account.agreements = self.gate.0.known_agreements().into_iter().map(Agreement::clone).collect();
+        account.agreements = self.gate.0.known_agreements().into_iter().cloned().collect();
         let hash = self.gate.hasher().hash(key.reveal().as_bytes());
         let mut record = KeyRecord::new(id, hash, Arc::new(account.clone()));
         change(&mut record, &mut account);

@@ -56,6 +56,20 @@ impl Mounted for Endpoints {
         path.strip_prefix(&self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    #[cfg(feature = "openapi")]
+    fn routes(&self) -> Vec<(&'static str, String)> {
+        let below = [
+            ("get", ""),
+            ("post", ""),
+            ("get", "/me"),
+            ("get", "/{id}"),
+            ("patch", "/{id}"),
+            ("delete", "/{id}"),
+            ("post", "/{id}/rotate"),
+        ];
+        below.map(|(method, rest)| (method, format!("{}{rest}", self.path))).into()
+    }
+
     fn answer(&self, gate: Gate, call: Call) -> Answering {
         let below = call.path[self.path.len()..].to_owned();
         Box::pin(async move {

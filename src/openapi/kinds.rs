@@ -1,0 +1,115 @@
+//! Which refusals a route can have, each with what it would say there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::account::{Breach, BreachKind};
+use crate::gate::{Cause, Core};
+use crate::rule::Ruled;
+use crate::{Allowance, Cap, Cost, Credits, Denial, DenialKind, KeySource, Plan, ScopeRule, Standing};
+
+/// One refusal of each kind that a keyed route can have.
+pub(super) fn of(core: &Core, ruled: &Arc<Ruled>, is_mounted: bool) -> Vec<Denial> {
+    let mut denials = of_any_route(core);
+    denials.extend(of_rule(core, ruled));
+    denials.extend(of_parameters(core, ruled));
+    if is_mounted {
+        denials.extend(of_management());
+    }
+    denials
+}
+
+fn of_any_route(core: &Core) -> Vec<Denial> {
+    use DenialKind as Kind;
+    let mut kinds = vec![Kind::Missing, Kind::Duplicate, Kind::InvalidFormat, Kind::Unknown, Kind::Revoked];
+    kinds.extend([Kind::Expired, Kind::Paused, Kind::AddressNotAllowed]);
+    kinds.extend([Kind::AccountSuspended, Kind::AccountDeleted, Kind::NotGranted]);
+    kinds.extend([Kind::Unavailable, Kind::Misconfigured]);
+    // Only a scheme can be there without a key.
+    let is_scheme = |source: &KeySource| source.parameter().is_none() && source.vary().is_none();
+    if core.sources.iter().any(is_scheme) {
+        kinds.push(Kind::Malformed);
+    }
+    if core.proxies.trusts_anyone() {
+        kinds.push(Kind::TooEarly);
+    }
+    let mut denials: Vec<Denial> = kinds.into_iter().map(Denial::of).collect();
+    denials.extend(core.some_quotas().map(|terms| {
+        let cause = Cause::Wait {
+            retry_after: Duration::from_secs(30),
+            standing: Standing::new(0, 0, Duration::from_mins(1)),
+            terms,
+        };
+        Denial::because(Kind::RateLimited, cause)
+    }));
+    denials
+}
+
+fn of_rule(core: &Core, ruled: &Arc<Ruled>) -> Vec<Denial> {
+    let (rule, mut denials) = (&ruled.rule, Vec::new());
+    if rule.subscription {
+        denials.push(Denial::of(DenialKind::SubscriptionRequired));
+    }
+    if let Some(agreement) = rule.agreements.first() {
+        denials.push(Denial::because(DenialKind::AgreementRequired, Cause::Agreement(agreement.clone())));
+    }
+    if rule.min_plan.is_some() || !rule.closed_to.is_empty() {
+        denials.push(Denial::because(DenialKind::PlanRequired, Cause::Plan(Arc::clone(ruled))));
+    }
+    if matches!(rule.scopes, ScopeRule::AnyOf(_) | ScopeRule::AllOf(_)) {
+        denials.push(Denial::because(DenialKind::ScopeRequired, Cause::Scopes(Arc::clone(ruled))));
+    }
+    let limited = |plan: &Plan| plan.credits != Allowance::Unlimited;
+    if !rule.cost.is_free() && core.plan_data.values().any(limited) {
+        let cost = match &rule.cost {
+            Cost::Fixed(cost) => *cost,
+            Cost::PerUnit { each, default, .. } => each.checked_mul(*default).unwrap_or(*each),
+        };
+        let cause = Cause::Balance { balance: Credits::ZERO, cost };
+        denials.push(Denial::because(DenialKind::CreditsExhausted, cause));
+    }
+    denials
+}
+
+/// Query parameters that a plan caps, or that the cost goes by.
+fn of_parameters(core: &Core, ruled: &Ruled) -> Vec<Denial> {
+    let mut breaches = Vec::new();
+    if let Cost::PerUnit { parameter, most, .. } = &ruled.rule.cost {
+        breaches
+            .extend([(parameter.as_str(), BreachKind::Above(*most)), (parameter, BreachKind::Unreadable)]);
+    }
+    let mut plans: Vec<&Plan> = core.plan_data.values().collect();
+    plans.sort_unstable_by_key(|plan| &plan.name);
+    for (parameter, cap) in plans.into_iter().flat_map(|plan| plan.caps.iter()) {
+        match cap {
+            Cap::Forbidden => breaches.push((parameter, BreachKind::Forbidden)),
+            Cap::AtMost(most) => {
+                breaches.extend([(parameter, BreachKind::Above(most)), (parameter, BreachKind::Unreadable)]);
+            }
+        }
+    }
+    let denial =
+        |(parameter, problem): (&str, _)| Denial::parameter(Breach { parameter: parameter.into(), problem });
+    let mut denials: Vec<Denial> = Vec::new();
+    for denial in breaches.into_iter().map(denial) {
+        if denials.iter().all(|known| known.kind() != denial.kind()) {
+            denials.push(denial);
+        }
+    }
+    denials
+}
+
+/// What key management refuses beside the gate.
+fn of_management() -> Vec<Denial> {
+    use DenialKind as Kind;
+    let kinds = [Kind::FeatureRequired, Kind::NotFound, Kind::Conflict, Kind::BadRequest, Kind::BodyTooLarge];
+    let member = |kind, problem: &str| {
+        Denial::because(kind, Cause::Member { member: "scopes".to_owned(), problem: problem.to_owned() })
+    };
+    let mut denials: Vec<Denial> = kinds.into_iter().map(Denial::of).collect();
+    denials.push(Denial::of(Kind::MethodNotAllowed));
+    denials.push(Denial::because(Kind::KeyLimitReached, Cause::MaxKeys(5)));
+    denials.push(member(Kind::InvalidMember, "must be a list of strings"));
+    denials.push(member(Kind::TooWide, ""));
+    denials
+}

@@ -1,0 +1,121 @@
+//! One operation, and what the gate asks of it.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::gate::Core;
+use crate::openapi::{answers, kinds, merge, schemes};
+use crate::rule::Ruled;
+use crate::{Cost, Rule, ScopeRule};
+
+/// An operation under its rule.
+pub(super) struct Operation<'a> {
+    core: &'a Core,
+    ruled: &'a Arc<Ruled>,
+    method: &'a str,
+    path: &'a str,
+}
+
+impl<'a> Operation<'a> {
+    pub(super) fn new(core: &'a Core, method: &'a str, path: &'a str) -> Self {
+        let place = core.rules.find(method, path).unwrap_or_else(|| core.rules.otherwise());
+        Self { core, ruled: core.rules.at(place), method, path }
+    }
+
+    pub(super) fn add_to(&self, operation: &mut Map<String, Value>, schemas: &mut Map<String, Value>) {
+        let rule = &self.ruled.rule;
+        if rule.public {
+            operation.insert("security".to_owned(), json!([]));
+            return;
+        }
+        operation.insert("security".to_owned(), schemes::required(self.core));
+        let asked = asked(rule);
+        if !asked.is_empty() {
+            operation.insert("x-tollgate".to_owned(), asked.into());
+        }
+        describe(operation, &in_words(rule));
+        let is_mounted = self.core.mounted.as_ref().is_some_and(|own| own.takes(self.path));
+        let denials = kinds::of(self.core, self.ruled, is_mounted);
+        let responses = operation.entry("responses").or_insert_with(|| json!({}));
+        let Some(responses) = responses.as_object_mut() else { return };
+        for (status, response) in answers::of(self.core, &denials, self.path, self.method != "HEAD", schemas)
+        {
+            merge::response(responses, &status, response);
+        }
+    }
+}
+
+/// What a rule asks for beside a key.
+fn asked(rule: &Rule) -> Map<String, Value> {
+    let mut asked = Map::new();
+    let mut ask = |name: &str, value: Value| drop(asked.insert(name.to_owned(), value));
+    match &rule.cost {
+        cost if cost.is_free() => {}
+        Cost::Fixed(cost) => ask("cost", cost.get().into()),
+        Cost::PerUnit { parameter, each, default, most } => {
+            let cost =
+                json!({ "parameter": parameter, "each": each.get(), "default": default, "most": most });
+            ask("cost", cost);
+        }
+    }
+    let texts = |names: &[_]| -> Value { names.iter().map(|name: &crate::Scope| name.as_str()).collect() };
+    match &rule.scopes {
+        ScopeRule::Unnamed | ScopeRule::Everyone => {}
+        ScopeRule::AnyOf(scopes) => ask("scopes", json!({ "any": texts(scopes) })),
+        ScopeRule::AllOf(scopes) => ask("scopes", json!({ "all": texts(scopes) })),
+    }
+    if let Some(plan) = &rule.min_plan {
+        ask("min_plan", plan.as_str().into());
+    }
+    for (name, plans) in [("open_to", &rule.open_to), ("closed_to", &rule.closed_to)] {
+        if !plans.is_empty() {
+            ask(name, plans.iter().map(crate::PlanName::as_str).collect());
+        }
+    }
+    if !rule.agreements.is_empty() {
+        ask("agreements", rule.agreements.iter().map(crate::Agreement::as_str).collect());
+    }
+    if rule.subscription {
+        ask("subscription", true.into());
+    }
+    asked
+}
+
+fn in_words(rule: &Rule) -> String {
+    let mut words = Vec::new();
+    match &rule.cost {
+        cost if cost.is_free() => {}
+        Cost::Fixed(cost) => words.push(format!("Costs {cost} credit{}.", if cost.get() == 1 { "" } else { "s" })),
+        Cost::PerUnit { parameter, each, default, most } => words.push(format!(
+            "Costs {each} credits for each that `{parameter}` asks for: {default} without it, {most} at the most."
+        )),
+    }
+    if let Some(scopes) = rule.scopes.wording() {
+        words.push(format!("A restricted key needs the scope {scopes}."));
+    }
+    if let Some(plan) = &rule.min_plan {
+        words.push(format!("For the plan {plan} and higher ones."));
+    }
+    if !rule.agreements.is_empty() {
+        let names: Vec<&str> = rule.agreements.iter().map(crate::Agreement::as_str).collect();
+        words.push(format!("The account must have signed: {}.", names.join(", ")));
+    }
+    if rule.subscription {
+        words.push("The account must have an active subscription.".to_owned());
+    }
+    words.join(" ")
+}
+
+/// Puts a paragraph behind an operation's description, unless it is there.
+fn describe(operation: &mut Map<String, Value>, words: &str) {
+    if words.is_empty() {
+        return;
+    }
+    let described = operation.get("description").and_then(Value::as_str).unwrap_or_default();
+    if !described.ends_with(words) {
+        let gap = if described.is_empty() { "" } else { "\n\n" };
+        let described = format!("{described}{gap}{words}");
+        operation.insert("description".to_owned(), described.into());
+    }
+}

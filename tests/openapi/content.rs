@@ -1,0 +1,163 @@
+//! What is said of each route.
+
+use axum::body::Body;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+use tollgate::Credits;
+use tollgate::testing::TestGate;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::gate;
+
+fn operation<'d>(document: &'d Value, method: &str, path: &str) -> &'d Value {
+    let operation = &document["paths"][path][method];
+    assert!(operation.is_object(), "{method} {path}");
+    operation
+}
+
+fn statuses(operation: &Value) -> Vec<&str> {
+    operation["responses"].as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn keys_stand_where_the_sources_are() {
+    let document = gate("").gate().openapi();
+    let schemes = &document["components"]["securitySchemes"];
+    let place = |name: &str| {
+        (schemes[name]["type"].clone(), schemes[name]["in"].clone(), schemes[name]["name"].clone())
+    };
+    assert_eq!(place("header-x-api-key"), (json!("apiKey"), json!("header"), json!("x-api-key")));
+    assert_eq!(place("query-api-key"), (json!("apiKey"), json!("query"), json!("api-key")));
+    let bearer = &schemes["authorization-bearer"];
+    assert_eq!((&bearer["type"], &bearer["scheme"]), (&json!("http"), &json!("bearer")));
+    assert_eq!(bearer["description"], "An API key: it begins with acme_.");
+    let any = json!([{ "header-x-api-key": [] }, { "query-api-key": [] }, { "authorization-bearer": [] }]);
+    assert_eq!(operation(&document, "get", "/v1/bars")["security"], any);
+}
+
+#[test]
+fn a_public_route_asks_for_nothing() {
+    let document = gate("").gate().openapi();
+    let health = operation(&document, "get", "/health");
+    assert_eq!(health["security"], json!([]));
+    assert_eq!(statuses(health), ["default"]);
+    assert!(health.get("x-tollgate").is_none());
+}
+
+#[test]
+fn each_route_says_what_it_asks_for() {
+    let document = gate("").gate().openapi();
+    let quotes = operation(&document, "get", "/v1/quotes/{symbol}");
+    assert_eq!(
+        quotes["x-tollgate"],
+        json!({ "cost": 2, "scopes": { "any": ["quotes:read"] }, "subscription": true })
+    );
+    let words = "Costs 2 credits. A restricted key needs the scope quotes:read. The account must have an active \
+        subscription.";
+    assert_eq!(quotes["description"], words);
+    assert_eq!(quotes["parameters"][0]["name"], "symbol");
+    let bars = operation(&document, "get", "/v1/bars");
+    let cost = json!({ "parameter": "limit", "each": 1, "default": 10, "most": 50 });
+    assert_eq!(bars["x-tollgate"], json!({ "cost": cost, "min_plan": "pro" }));
+    let orders = operation(&document, "post", "/v1/orders");
+    let scopes = json!({ "all": ["orders:read", "orders:write"] });
+    assert_eq!(orders["x-tollgate"], json!({ "scopes": scopes, "agreements": ["terms"] }));
+    for method in ["get", "put", "post", "delete", "patch"] {
+        assert!(operation(&document, method, "/v1/anything").get("x-tollgate").is_none());
+    }
+    assert!(
+        document["paths"].as_object().unwrap().keys().all(|path| !path.contains('*')),
+        "no path of OpenAPI's"
+    );
+}
+
+#[test]
+fn each_route_says_how_it_can_be_refused_and_no_more() {
+    let document = gate("").gate().openapi();
+    let of = |method, path| statuses(operation(&document, method, path));
+    assert_eq!(
+        of("get", "/v1/quotes/{symbol}"),
+        ["default", "400", "401", "402", "403", "429", "500", "503"]
+    );
+    assert_eq!(of("post", "/v1/orders"), ["default", "400", "401", "403", "429", "500", "503"]);
+    assert_eq!(
+        of("patch", "/account/api-keys/{id}"),
+        ["default", "400", "401", "403", "404", "405", "409", "413", "429", "500", "503"]
+    );
+    let examples = |method, path, status: &str| -> Vec<String> {
+        let media =
+            &operation(&document, method, path)["responses"][status]["content"]["application/problem+json"];
+        media["examples"].as_object().unwrap().keys().cloned().collect()
+    };
+    assert!(examples("get", "/v1/quotes/{symbol}", "403").contains(&"scope_required".to_owned()));
+    assert!(!examples("get", "/v1/bars", "403").contains(&"scope_required".to_owned()));
+    assert!(examples("get", "/v1/bars", "403").contains(&"plan_required".to_owned()));
+    assert!(examples("post", "/v1/orders", "403").contains(&"agreement_required".to_owned()));
+    let credits = &operation(&document, "get", "/v1/quotes/{symbol}")["responses"]["402"]["content"];
+    let told = &credits["application/problem+json"]["examples"]["credits_exhausted"]["value"];
+    assert_eq!(told["detail"], "There are 0 credits left, and 2 are needed.");
+    assert_eq!(told["instance"], "/v1/quotes/{symbol}");
+}
+
+/// A request, and the status it is refused with.
+async fn refusal(test: &TestGate, request: Request<Body>, status: u16) -> (String, http::HeaderMap, Value) {
+    let service = service_fn(async |_: Request<Body>| {
+        Ok::<_, std::convert::Infallible>(Response::new(Full::<bytes::Bytes>::default()))
+    });
+    let response = test.layer().layer(service).oneshot(request).await.unwrap();
+    assert_eq!(response.status().as_u16(), status);
+    let (parts, body) = response.into_parts();
+    let media_type = parts.headers["content-type"].to_str().unwrap().to_owned();
+    (media_type, parts.headers, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
+}
+
+/// Whether a value is what a schema of ours says: types, members and which of them must be there.
+fn fits(schema: &Value, value: &Value) -> bool {
+    match schema["type"].as_str() {
+        Some("object") => {
+            let members = value.as_object().unwrap();
+            let required = schema["required"].as_array().unwrap();
+            required.iter().all(|name| members.contains_key(name.as_str().unwrap()))
+                && members.iter().all(|(name, value)| fits(&schema["properties"][name], value))
+        }
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_u64(),
+        Some("boolean") => value.is_boolean(),
+        other => panic!("no schema of ours: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_refusal_is_what_is_answered() {
+    for template in [
+        "",
+        r#"[presentation]
+template = '{ "ok": false, "error": { "code": "{code}", "status": "{status}", "wait": "{retry_after}" }, "id": "{request_id}" }'"#,
+    ] {
+        let test = gate(template);
+        let document = test.gate().openapi();
+        let request =
+            |key: &str| Request::get("/v1/quotes/BTC").header("X-API-Key", key).body(Body::empty()).unwrap();
+        let (poor, busy) = (test.key("pro").unwrap(), test.key("free").unwrap());
+        let narrow = test.key_with("pro", |record, _| record.scopes = Some(vec!["other".into()])).unwrap();
+        test.set_credits(poor.reveal(), Credits::new(1));
+        for _ in 0..5 {
+            let served = test.layer().layer(service_fn(async |_: Request<Body>| {
+                Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
+            }));
+            assert!(served.oneshot(request(busy.reveal())).await.unwrap().status().is_success());
+        }
+        for (key, status) in [("", 401), (poor.reveal(), 402), (narrow.reveal(), 403), (busy.reveal(), 429)] {
+            let (media_type, headers, body) = refusal(&test, request(key), status).await;
+            let said = &operation(&document, "get", "/v1/quotes/{symbol}")["responses"][status.to_string()];
+            let reference = said["content"][&media_type]["schema"]["$ref"].as_str().unwrap();
+            let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
+            assert!(fits(schema, &body), "{schema} {body}");
+            for name in said["headers"].as_object().unwrap().keys() {
+                assert!(headers.contains_key(name), "{status}: {name}");
+            }
+            assert_eq!(headers.contains_key("retry-after"), said["headers"].get("Retry-After").is_some());
+        }
+    }
+}
