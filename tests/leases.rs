@@ -4,6 +4,11 @@
 
 mod support;
 
+#[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
+mod services;
+
+#[path = "leases/authorities.rs"]
+mod authorities;
 #[path = "leases/cost.rs"]
 mod cost;
 #[path = "leases/deaths.rs"]

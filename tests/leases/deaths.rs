@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate::{Charged, CreditLedger, Credits, MemoryLedger};
+use tollgate::{Charged, CreditLedger, Credits};
 
 use crate::fleet::{Fleet, Node, a_moment};
 use crate::support::remote::Fault;
@@ -108,32 +108,4 @@ async fn a_block_that_was_taken_and_never_heard_of_comes_back_whole() {
     fleet.sweep();
     let lost = 99_998 - fleet.checked_balance().await;
     assert!(lost <= 8, "what was committed from the start is lost: {lost}");
-}
-
-/// The ledger in memory keeps to what it promises of blocks.
-#[tokio::test(start_paused = true)]
-async fn committed_is_committed() {
-    use tollgate::{Account, Allowance, Charge, Clock, CreditLeasing};
-    let fleet = Fleet::of_nodes(1, 100);
-    let (ledger, account): (&MemoryLedger, _) = (&fleet.authority, Account::new("acme", "pro"));
-    let lease = async |id, amount, committed| {
-        let amount = Credits::new(amount);
-        let block = Charge::new(id, &account, amount, &Allowance::None, fleet.clock.now());
-        ledger.lease(&block, Credits::new(committed)).await.unwrap()
-    };
-    let (first, second) = (fleet.next_id(), fleet.next_id());
-    assert_eq!(lease(first, 60, 5).await, Charged::Posted { balance: Some(Credits::new(40)) });
-    assert_eq!(lease(first, 60, 5).await, Charged::Posted { balance: Some(Credits::new(40)) }, "once per id");
-    assert_eq!(lease(second, 60, 5).await, Charged::Insufficient { balance: Credits::new(40) });
-    let commit = async |id, upto| ledger.commit(&account, id, Credits::new(upto)).await.unwrap();
-    assert!(commit(first, 20).await && commit(first, 10).await, "less changes nothing");
-    assert!(!commit(second, 10).await, "it was never taken");
-    tokio::time::sleep(Duration::from_secs(61)).await;
-    assert_eq!((fleet.sweep(), fleet.balance()), (1, 80));
-    assert!(!commit(first, 30).await, "it is closed");
-    ledger.settle(&account, first, Credits::new(1)).await.unwrap();
-    assert_eq!(fleet.checked_balance().await, 80, "what is closed stays closed");
-    assert!(lease(second, 60, 90).await == Charged::Posted { balance: Some(Credits::new(20)) });
-    ledger.settle(&account, second, Credits::new(7)).await.unwrap();
-    assert_eq!(fleet.checked_balance().await, 73, "its holder knows what was spent");
 }

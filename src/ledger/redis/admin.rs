@@ -22,7 +22,7 @@ impl CreditAdmin for RedisLedger {
             (self.server.clone(), self.purse(account.as_str()), allowance.clone());
         StoreFuture::boxed(async move {
             let mut read = cmd("HMGET");
-            read.arg(purse).arg(&["balance", "held", "unlimited", "due"]);
+            read.arg(purse).arg(&["balance", "held", "unlimited", "due", "lent"]);
             balance_at(&server.ask(&read).await?, &allowance, now)
         })
     }
@@ -71,24 +71,25 @@ impl CreditAdmin for RedisLedger {
     }
 }
 
-/// The balance, what is held, whether there is no limit, and when the next grant is due; nothing of an account that
-/// nothing is known of.
-type Kept = [Option<String>; 4];
+/// The balance, what is held, whether there is no limit, when the next grant is due, and what is out in blocks; nothing of
+/// an account that nothing is known of.
+type Kept = [Option<String>; 5];
 
 fn balance_at(
-    [balance, held, unlimited, due]: &Kept,
+    [balance, held, unlimited, due, lent]: &Kept,
     allowance: &Allowance,
     now: Timestamp,
 ) -> Result<Balance, StoreError> {
     let amount = |kept: &Option<String>| kept.as_deref().map_or(Ok(Credits::ZERO), credits);
-    let (balance, held) = (amount(balance)?, amount(held)?);
+    let (balance, held, lent) = (amount(balance)?, amount(held)?, amount(lent)?);
     let due = due.as_deref().map(str::parse).transpose().map_err(StoreError::corrupt)?;
     Ok(match allowance {
         Allowance::Unlimited => Balance::Unlimited,
         _ if unlimited.as_deref() == Some("1") => Balance::Unlimited,
         Allowance::Grant(grant) if due.is_none_or(|due| now.as_millis() >= due) => {
             let room = Credits::MAX.checked_sub(held).unwrap_or_default();
-            Balance::Limited(balance.max(grant.amount().min(room)))
+            let granted = grant.amount().checked_sub(lent).unwrap_or_default();
+            Balance::Limited(balance.max(granted.min(room)))
         }
         _ => Balance::Limited(balance),
     })

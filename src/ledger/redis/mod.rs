@@ -1,6 +1,7 @@
 //! Balances that a fleet shares, in Redis.
 
 mod admin;
+mod lease;
 mod sweep;
 
 use std::fmt;
@@ -39,15 +40,34 @@ struct Scripts {
     charge: Script,
     close: Script,
     adjust: Script,
+    lease: Script,
+    commit: Script,
 }
 
-const PURSE: &str = concat!(include_str!("numbers.lua"), "\n", include_str!("purse.lua"));
+const PURSE: &str =
+    concat!(include_str!("numbers.lua"), "\n", include_str!("purse.lua"), "\n", include_str!("blocks.lua"));
 const CHARGE: &str = include_str!("charge.lua");
 const CLOSE: &str = include_str!("close.lua");
 const ADJUST: &str = include_str!("adjust.lua");
 
 /// For how many milliseconds a refund is remembered whose charge is not there.
 const VOID_FOR: &str = "600000";
+
+/// Who ends a charge.
+#[derive(Debug, Clone, Copy)]
+enum Holder {
+    Alive,
+    Gone,
+}
+
+impl Holder {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Gone => "abandoned",
+        }
+    }
+}
 
 /// What a script answers to a charge: what became of it, and what there is.
 type Answer = (u8, String);
@@ -56,8 +76,14 @@ impl RedisLedger {
     /// Balances on this server.
     pub fn new(server: RedisServer) -> Self {
         let script = |body: &str| Script::new(&[PURSE, body].join("\n"));
-        let charge = Script::new(&[PURSE, CHARGE, "return charge(1, 1)"].join("\n"));
-        let scripts = Scripts { charge, close: script(CLOSE), adjust: script(ADJUST) };
+        let charge = |rest: &str| script(&[CHARGE, rest].join("\n"));
+        let scripts = Scripts {
+            charge: charge("return charge(1, 1)"),
+            close: script(CLOSE),
+            adjust: script(ADJUST),
+            lease: charge(lease::LEASE),
+            commit: script(lease::COMMIT),
+        };
         Self { server, scripts: Arc::new(scripts) }
     }
 
@@ -66,10 +92,18 @@ impl RedisLedger {
         format!("{}:credits", self.server.of_account(account))
     }
 
-    fn close(&self, purse: &str, id: ChargeId, cost: Credits, kind: &EntryKind) -> StoreFuture<()> {
+    fn close(
+        &self,
+        purse: &str,
+        id: ChargeId,
+        cost: Credits,
+        kind: &EntryKind,
+        holder: Holder,
+    ) -> StoreFuture<()> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let keys = charge_keys(purse, id);
-        let arguments = [shown(id), cost.to_string(), kind.name().to_owned(), VOID_FOR.to_owned()];
+        let [kind, void_for, holder] = [kind.name(), VOID_FOR, holder.name()].map(str::to_owned);
+        let arguments = [shown(id), cost.to_string(), kind, void_for, holder];
         StoreFuture::boxed(async move { server.run::<u8>(&scripts.close, &keys, &arguments).await.map(drop) })
     }
 }
@@ -134,11 +168,11 @@ impl CreditLedger for RedisLedger {
     }
 
     fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.close(&self.purse(account.id.as_str()), id, cost, &EntryKind::Settlement(id))
+        self.close(&self.purse(account.id.as_str()), id, cost, &EntryKind::Settlement(id), Holder::Alive)
     }
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.close(&self.purse(account.id.as_str()), id, Credits::ZERO, &EntryKind::Refund(id))
+        self.close(&self.purse(account.id.as_str()), id, Credits::ZERO, &EntryKind::Refund(id), Holder::Alive)
     }
 }
 

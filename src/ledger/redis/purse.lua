@@ -54,7 +54,10 @@ local function call(purse, at)
     turn = ('%.0f'):format(math.min(due + (passed + 1) * period, 9007199254740991))
   end
   purse.due, purse.turned, purse.changed = turn, true, true
+  -- What may come back from a node is in the amount: it does not pile up.
+  local lent = big(redis.call('HGET', purse.key, 'lent') or '0')
   local granted, room = big(amount), minus(MAX, purse.held)
+  granted = less(granted, lent) and ZERO or minus(granted, lent)
   if less(room, granted) then granted = room end
   if not purse.unlimited and less(purse.balance, granted) then move(purse, granted, 'grant', '-') end
 end

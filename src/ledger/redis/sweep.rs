@@ -2,7 +2,7 @@
 
 use redis::cmd;
 
-use super::{RedisLedger, credits, read_id};
+use super::{Holder, RedisLedger, credits, read_id};
 use crate::{Abandoned, Credits, EntryKind, StoreError, Timestamp};
 
 /// How many names Redis looks at in one step: it does nothing else meanwhile.
@@ -11,6 +11,8 @@ const STEP: usize = 500;
 impl RedisLedger {
     /// Closes the charges that were taken before a moment and are open still; says how many. Let the moment lie further
     /// back than any request lasts, and call it every few minutes, on any node or on all of them: a charge is closed once.
+    ///
+    /// A block that a node has leased comes to what is committed of it, whatever becomes of charges.
     ///
     /// It walks over the names of all that the server keeps, a few at a time. In a cluster it reaches the node that it is
     /// connected to.
@@ -69,7 +71,7 @@ impl RedisLedger {
                         Abandoned::Refund => (Credits::ZERO, EntryKind::Refund(id)),
                         Abandoned::Settle => (taken, EntryKind::Settlement(id)),
                     };
-                    self.close(purse, id, cost, &kind).await?;
+                    self.close(purse, id, cost, &kind, Holder::Gone).await?;
                     closed += 1;
                 }
             }
@@ -81,10 +83,11 @@ impl RedisLedger {
     }
 }
 
-/// An open charge, as a script has written it: its amount and its time.
+/// An open charge, as a script has written it: its amount and its time, and what is committed of a block.
 fn read_charge(id: &str, kept: &str) -> Result<(crate::ChargeId, Credits, Timestamp), StoreError> {
     let unreadable = || StoreError::corrupt("an open charge in Redis cannot be read");
     let (amount, at) = kept.split_once(' ').ok_or_else(unreadable)?;
+    let at = at.split(' ').next().unwrap_or_default();
     let at = at.parse().map_err(StoreError::corrupt)?;
     Ok((read_id(id).ok_or_else(unreadable)?, credits(amount)?, Timestamp::from_millis(at)))
 }

@@ -1,0 +1,10 @@
+-- Takes a block: a charge of which so much is committed. KEYS and ARGV are those of a charge, and behind them how much.
+local answer = charge(1, 1)
+local kept = redis.call('HGET', KEYS[2], ARGV[1])
+if answer[1] == 1 and kept and not committed_of(kept) then
+  local amount, committed = big(kept:match('^%d+')), big(ARGV[7])
+  if less(amount, committed) then committed = amount end
+  redis.call('HSET', KEYS[2], ARGV[1], kept .. ' ' .. text(committed))
+  lend(KEYS[1], ZERO, minus(amount, committed))
+end
+return answer

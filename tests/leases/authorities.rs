@@ -1,0 +1,163 @@
+//! Every ledger that lends blocks keeps to what it promises of them.
+
+use std::time::Duration;
+
+use tollgate::{
+    Account, Adjustment, AdjustmentKind, Allowance, Charge, ChargeId, Charged, CreditAdmin, CreditLeasing,
+    Credits, EntryQuery, Grant, GrantPeriod, MemoryLedger, Now, StoreError, Timestamp,
+};
+
+const NOON: i64 = 1_777_550_400_000;
+const HOUR: i64 = 3_600_000;
+
+/// A ledger, and its sweep of what was taken before a moment.
+struct Lender<L, S> {
+    ledger: L,
+    sweep: S,
+    account: Account,
+    allowance: Allowance,
+}
+
+impl<L: CreditLeasing + CreditAdmin, S: AsyncFn(&L, Timestamp) -> Result<u64, StoreError>> Lender<L, S> {
+    fn new(ledger: L, sweep: S) -> Self {
+        let hourly = Grant::new(Credits::new(100), GrantPeriod::every(Duration::from_hours(1)).unwrap());
+        Self { ledger, sweep, account: Account::new("acme", "pro"), allowance: Allowance::Grant(hourly) }
+    }
+
+    /// Another account, of which nothing is known yet.
+    fn turn_to(&mut self, account: &str) {
+        self.account = Account::new(account, "pro");
+    }
+
+    async fn lease(&self, number: u8, amount: u64, committed: u64, at: i64) -> Charged {
+        let (now, amount) = (Now::new(Timestamp::from_millis(at), Duration::ZERO), Credits::new(amount));
+        let block = Charge::new(id(number), &self.account, amount, &self.allowance, now);
+        self.ledger.lease(&block, Credits::new(committed)).await.unwrap()
+    }
+
+    async fn charge(&self, number: u8, amount: u64, at: i64) -> Charged {
+        let (now, amount) = (Now::new(Timestamp::from_millis(at), Duration::ZERO), Credits::new(amount));
+        let charge = Charge::new(id(number), &self.account, amount, &self.allowance, now);
+        self.ledger.charge(&charge).await.unwrap()
+    }
+
+    async fn commit(&self, number: u8, upto: u64) -> bool {
+        self.ledger.commit(&self.account, id(number), Credits::new(upto)).await.unwrap()
+    }
+
+    async fn settle(&self, number: u8, cost: u64) {
+        self.ledger.settle(&self.account, id(number), Credits::new(cost)).await.unwrap();
+    }
+
+    async fn swept(&self, before: i64) -> u64 {
+        (self.sweep)(&self.ledger, Timestamp::from_millis(before)).await.unwrap()
+    }
+
+    /// The balance at a moment; it is what the entries sum to.
+    async fn balance(&self) -> u64 {
+        let (id, none) = (&self.account.id, Allowance::None);
+        let balance = self.ledger.balance_of(id, &none, Timestamp::from_millis(NOON)).await.unwrap();
+        let entries = self.ledger.entries(&EntryQuery::newest(id.as_str(), 10_000)).await.unwrap();
+        let sum: i64 = entries.iter().map(|entry| entry.amount).sum();
+        assert_eq!(sum.cast_unsigned(), balance.credits().unwrap().get(), "the entries sum to the balance");
+        sum.cast_unsigned()
+    }
+
+    async fn keep_to_it(mut self) {
+        self.blocks_are_charges().await;
+        self.turn_to("abandoned");
+        self.abandoned_blocks_come_to_what_is_committed().await;
+        self.turn_to("granted");
+        self.grants_count_what_is_out().await;
+        self.turn_to("unlimited");
+        self.without_limit_nothing_is_out().await;
+    }
+
+    async fn blocks_are_charges(&self) {
+        assert_eq!(self.lease(1, 60, 5, NOON).await, posted(40));
+        assert_eq!(self.lease(1, 60, 5, NOON).await, posted(40), "once per id");
+        assert_eq!(self.charge(1, 60, NOON).await, posted(40), "whatever it is asked as");
+        assert_eq!(self.lease(2, 60, 5, NOON).await, Charged::Insufficient { balance: Credits::new(40) });
+        assert!(!self.commit(2, 10).await, "it was never taken");
+        assert!(self.commit(1, 20).await && self.commit(1, 10).await && self.commit(1, 1_000).await);
+        self.settle(1, 7).await;
+        assert_eq!(self.balance().await, 93, "its holder knows what was spent");
+        assert!(!self.commit(1, 30).await, "it is closed");
+        self.settle(1, 60).await;
+        self.ledger.refund(&self.account, id(1)).await.unwrap();
+        assert_eq!(self.balance().await, 93, "what is closed stays closed");
+        assert_eq!(self.charge(3, 10, NOON).await, posted(83));
+        assert!(!self.commit(3, 10).await, "a charge is no block");
+        self.settle(3, 10).await;
+        self.swept(NOON + 1).await;
+        assert_eq!(self.balance().await, 83);
+    }
+
+    async fn abandoned_blocks_come_to_what_is_committed(&self) {
+        assert_eq!(self.lease(10, 40, 5, NOON).await, posted(60));
+        assert_eq!(self.lease(11, 20, 0, NOON).await, posted(40));
+        assert_eq!(self.lease(12, 20, 50, NOON + 10).await, posted(20));
+        assert!(self.commit(10, 25).await && self.commit(10, 3).await);
+        assert_eq!(self.swept(NOON).await, 0, "they may be held still");
+        assert_eq!(self.swept(NOON + 1).await, 2);
+        assert_eq!(self.balance().await, 20 + 15 + 20);
+        self.settle(10, 1).await;
+        assert_eq!(self.balance().await, 55);
+        assert_eq!(self.swept(NOON + 11).await, 1);
+        assert_eq!(self.balance().await, 55, "all of it was committed");
+    }
+
+    async fn grants_count_what_is_out(&self) {
+        assert_eq!(self.lease(20, 60, 10, NOON).await, posted(40));
+        assert_eq!(self.charge(21, 30, NOON).await, posted(10));
+        let due = Timestamp::from_millis(NOON + HOUR);
+        let told = self.ledger.balance_of(&self.account.id, &self.allowance, due).await.unwrap();
+        assert_eq!(told.credits(), Some(Credits::new(50)), "50 are out and may come back");
+        assert_eq!(self.charge(22, 1, NOON + HOUR).await, posted(49));
+        self.settle(20, 10).await;
+        assert_eq!(self.balance().await, 99);
+        assert_eq!(self.charge(23, 1, NOON + 2 * HOUR).await, posted(99));
+        assert_eq!(self.lease(24, 30, 30, NOON + 2 * HOUR).await, posted(69));
+        assert_eq!(self.charge(25, 1, NOON + 3 * HOUR).await, posted(99), "what is committed is spent");
+    }
+
+    async fn without_limit_nothing_is_out(&self) {
+        assert_eq!(self.lease(30, 60, 10, NOON).await, posted(40));
+        let now = Timestamp::from_millis(NOON);
+        let adjust = async |name: &str, kind| {
+            let asked = Adjustment::new(name.parse().unwrap(), &self.account.id, kind, &Allowance::None, now);
+            let _ = self.ledger.adjust(&asked).await.unwrap();
+        };
+        adjust("first", AdjustmentKind::MakeUnlimited).await;
+        assert_eq!(self.lease(31, 60, 10, NOON).await, Charged::Posted { balance: None });
+        assert!(!self.commit(31, 10).await);
+        self.settle(30, 10).await;
+        adjust("second", AdjustmentKind::Set(Credits::new(5))).await;
+        assert_eq!(self.balance().await, 5);
+        assert_eq!(self.charge(32, 1, NOON + HOUR).await, posted(99), "nothing is out any more");
+    }
+}
+
+fn id(number: u8) -> ChargeId {
+    ChargeId::from_bytes([number; 16])
+}
+
+fn posted(balance: u64) -> Charged {
+    Charged::Posted { balance: Some(Credits::new(balance)) }
+}
+
+#[tokio::test]
+async fn memory_lends() {
+    let sweep = async |ledger: &MemoryLedger, before| Ok(ledger.close_abandoned(before));
+    Lender::new(MemoryLedger::with_entries(1_000), sweep).keep_to_it().await;
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn redis_lends() {
+    use tollgate::{Abandoned, RedisLedger, RedisServer};
+    let Some(redis) = crate::services::redis::Redis::start() else { return };
+    let sweep = async |ledger: &RedisLedger, before| ledger.sweep(before, Abandoned::Refund).await;
+    let ledger = RedisLedger::new(RedisServer::open(&redis.url()).unwrap());
+    Lender::new(ledger, sweep).keep_to_it().await;
+}
