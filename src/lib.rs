@@ -60,7 +60,7 @@
 //! - `keygen` (default): new keys.
 //! - `config` (default): [`Config`], the TOML file.
 //! - `tracing` (default): refusals and the operator's faults as events.
-//! - `sqlite`, `postgres`: [`SqlStore`] over a [`Database`], for one machine and for a fleet.
+//! - `sqlite`, `postgres`: [`SqlStore`] and [`SqlLedger`] over a [`Database`], for one machine and for a fleet.
 //! - `axum`: [`Principal`] as an extractor; the peer's address from `ConnectInfo`.
 //! - `tonic`: refusals of gRPC calls as gRPC statuses: see `grpc`.
 //! - `full`: all of these.

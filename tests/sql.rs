@@ -2,6 +2,8 @@
 #![cfg(all(feature = "sqlite", feature = "postgres", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "sql/ledger.rs"]
+mod ledger;
 #[path = "sql/place.rs"]
 mod place;
 mod services;
@@ -9,3 +11,6 @@ mod services;
 mod start;
 #[path = "sql/store.rs"]
 mod store;
+#[cfg(feature = "conformance")]
+#[path = "sql/suites.rs"]
+mod suites;

@@ -1,5 +1,7 @@
 //! What moved a balance, one movement at a time.
 
+#[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
+use crate::AdjustmentKind;
 use crate::{AccountId, AdjustmentId, Balance, ChargeId, Timestamp};
 
 /// What moved a balance.
@@ -27,6 +29,17 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// What an adjustment is in a list of entries.
+    #[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
+    pub(super) fn of(kind: AdjustmentKind, id: AdjustmentId) -> Self {
+        match kind {
+            AdjustmentKind::TopUp(_) => Self::TopUp(id),
+            AdjustmentKind::Deduct(_) => Self::Deduction(id),
+            AdjustmentKind::Set(_) => Self::Set(id),
+            AdjustmentKind::MakeUnlimited => Self::Unlimited(id),
+        }
+    }
+
     /// The charge that it belongs to.
     pub fn charge(&self) -> Option<ChargeId> {
         match self {

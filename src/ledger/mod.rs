@@ -1,6 +1,6 @@
 //! Where credits are spent.
 
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
 mod abandoned;
 mod admin;
 mod entry;
@@ -12,13 +12,17 @@ mod leased;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
+#[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
+mod standing;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 #[cfg(feature = "redis")]
 pub use self::redis::RedisLedger;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
 pub use abandoned::Abandoned;
 pub use admin::{Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin};
 pub use entry::{Entry, EntryKind, EntryQuery};
@@ -28,6 +32,8 @@ pub use lease::CreditLeasing;
 pub use leased::{LeaseTerms, LeasedLedger};
 #[cfg(feature = "memory")]
 pub use memory::MemoryLedger;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sql::{Disagreement, SqlLedger};
 
 use crate::{Account, Allowance, ChargeId, Credits, Now, StoreFuture};
 

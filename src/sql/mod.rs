@@ -43,7 +43,7 @@ macro_rules! either {
 use either;
 
 /// A SQLite file or a PostgreSQL database, and the connections to it: what a [`SqlStore`](crate::SqlStore) and a
-/// ledger share. A clone is the same database.
+/// [`SqlLedger`](crate::SqlLedger) share. A clone is the same database.
 ///
 /// Its tables begin with `tollgate_`, and are brought up to date when it is opened, by one of all the nodes that start.
 ///
@@ -59,12 +59,12 @@ use either;
 /// # #[cfg(feature = "sqlite")]
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use tollgate::{Database, SqlStore};
+/// use tollgate::{Database, SqlLedger, SqlStore};
 ///
 /// # let path = std::env::temp_dir().join(format!("tollgate-doc-{}.db", std::process::id()));
 /// # let url = format!("sqlite:{}", path.display());
 /// let database = Database::connect(&url).await?;
-/// let store = SqlStore::new(&database);
+/// let (store, ledger) = (SqlStore::new(&database), SqlLedger::new(&database));
 /// # database.close().await;
 /// # for ending in ["", "-wal", "-shm"] {
 /// #     let _ = std::fs::remove_file(format!("{}{ending}", path.display()));
@@ -129,6 +129,18 @@ impl Database {
     /// A connection to read by.
     pub(crate) async fn reader(&self) -> Result<Session, StoreError> {
         self.session(None).await
+    }
+
+    /// A connection to read by, in a transaction whose statements may take so long.
+    pub(crate) async fn patient_reader(&self, limit: Duration) -> Result<Session, StoreError> {
+        let mut session = self.session(None).await?;
+        session.begin_patiently(limit).await?;
+        Ok(session)
+    }
+
+    /// How long a caller waits for a transaction of a few statements.
+    pub(crate) fn patience(&self) -> Duration {
+        self.0.options.acquire + self.0.options.statement * 2
     }
 
     /// A connection to write by.

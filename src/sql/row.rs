@@ -28,6 +28,20 @@ impl Row {
     pub(crate) fn text(&self, column: usize) -> Result<&str, StoreError> {
         either!(Row, self, row => row.try_get(column)).map_err(|error| unreadable(&error))
     }
+
+    /// The text in a column, if there is one.
+    pub(crate) fn maybe_text(&self, column: usize) -> Result<Option<&str>, StoreError> {
+        either!(Row, self, row => row.try_get(column)).map_err(|error| unreadable(&error))
+    }
+
+    /// The bytes in a column, if there are any: as many as they have to be.
+    pub(crate) fn maybe_bytes<const N: usize>(&self, column: usize) -> Result<Option<[u8; N]>, StoreError> {
+        let bytes: Option<&[u8]> =
+            either!(Row, self, row => row.try_get(column)).map_err(|error| unreadable(&error))?;
+        let exact =
+            |bytes: &[u8]| bytes.try_into().map_err(|_| StoreError::corrupt("an id has another length"));
+        bytes.map(exact).transpose()
+    }
 }
 
 /// The text alone: what `sqlx` shows with it may hold values.

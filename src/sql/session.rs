@@ -112,6 +112,17 @@ impl Session {
         self.execute(Statement::new(begin)).await.map(|_| ())
     }
 
+    /// Begins a transaction that only reads, and lets its statements take longer than others.
+    pub(crate) async fn begin_patiently(&mut self, limit: Duration) -> Result<(), StoreError> {
+        self.open = true;
+        self.limit = limit;
+        self.execute(Statement::new("BEGIN")).await?;
+        if self.is_postgres() {
+            self.script(format!("SET LOCAL statement_timeout = {}", limit.as_millis())).await?;
+        }
+        Ok(())
+    }
+
     /// Makes what was done since the beginning last.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
         self.execute(Statement::new("COMMIT")).await?;

@@ -366,9 +366,8 @@ async fn a_caller_that_leaves_cuts_nothing_short(place: Place) {
         let insert = InsertKey::new(record(number, "ada"), NOW).with_max_active(Some(100));
         let mut asked = store.insert(&insert);
         // Asked once, and left.
-        let waker = std::task::Context::from_waker(std::task::Waker::noop());
-        let mut context = waker;
-        assert!(std::future::Future::poll(std::pin::Pin::new(&mut asked), &mut context).is_pending());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let _under_way = std::future::Future::poll(std::pin::Pin::new(&mut asked), &mut context);
         drop(asked);
     }
     // Each comes to its end, and nothing is left open that would be in the way of others.

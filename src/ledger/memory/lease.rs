@@ -10,14 +10,14 @@ use crate::{Account, Charge, ChargeId, Charged, CreditLeasing, Credits, EntryKin
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) id: ChargeId,
-    pub(super) amount: Credits,
+    amount: Credits,
     committed: Credits,
     since: Timestamp,
 }
 
 impl Block {
     /// What of it may not be spent yet.
-    pub(super) fn uncommitted(&self) -> Credits {
+    fn uncommitted(&self) -> Credits {
         self.amount.checked_sub(self.committed).unwrap_or_default()
     }
 }
@@ -27,14 +27,26 @@ impl State {
         let posted = self.charge(asked);
         let Some(amount) = self.open.remove(&asked.id) else { return posted };
         let committed = committed.min(amount);
-        self.blocks.push(Block { id: asked.id, amount, committed, since: asked.now.wall() });
+        let block = Block { id: asked.id, amount, committed, since: asked.now.wall() };
+        self.standing.lend(block.uncommitted());
+        self.blocks.push(block);
         posted
     }
 
     fn commit(&mut self, id: ChargeId, committed: Credits) -> bool {
         let Some(block) = self.blocks.iter_mut().find(|block| block.id == id) else { return false };
+        self.standing.take_in(block.uncommitted());
         block.committed = block.committed.max(committed).min(block.amount);
+        self.standing.lend(block.uncommitted());
         true
+    }
+
+    /// Takes a block off those that nodes hold; says how much it is.
+    pub(super) fn take_block(&mut self, id: ChargeId) -> Option<Credits> {
+        let place = self.blocks.iter().position(|block| block.id == id)?;
+        let block = self.blocks.swap_remove(place);
+        self.standing.take_in(block.uncommitted());
+        Some(block.amount)
     }
 
     /// Closes the blocks that were taken before a moment; says how many.

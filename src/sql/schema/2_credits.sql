@@ -27,12 +27,13 @@ CREATE TABLE tollgate_entries (
 ){TABLE};
 
 CREATE TABLE tollgate_charges (
-    id {BYTES} NOT NULL PRIMARY KEY,
     account {TEXT} NOT NULL,
+    id {BYTES} NOT NULL,
     amount {INT} NOT NULL,
     opened_at {INT} NOT NULL,
     -- None while it is open. One that was closed before it came has an amount of zero, and is never taken.
-    closed_at {INT}
+    closed_at {INT},
+    PRIMARY KEY (account, id)
 ){TABLE};
 CREATE INDEX tollgate_charges_open ON tollgate_charges (opened_at) WHERE closed_at IS NULL;
 CREATE INDEX tollgate_charges_closed ON tollgate_charges (closed_at) WHERE closed_at IS NOT NULL;

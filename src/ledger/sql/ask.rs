@@ -1,0 +1,80 @@
+//! What the writer is asked, and what it answers.
+
+use crate::{
+    AccountId, Adjusted, AdjustmentId, AdjustmentKind, Allowance, ChargeId, Charged, Clock as _, Credits,
+    EntryKind, SystemClock, Timestamp,
+};
+
+pub(super) enum Ask {
+    Charge {
+        id: ChargeId,
+        account: AccountId,
+        amount: Credits,
+        allowance: Allowance,
+        now: Timestamp,
+    },
+    Close(Close),
+    Adjust {
+        id: AdjustmentId,
+        account: AccountId,
+        kind: AdjustmentKind,
+        allowance: Allowance,
+        now: Timestamp,
+    },
+}
+
+/// The end of a charge.
+pub(super) struct Close {
+    pub(super) id: ChargeId,
+    pub(super) account: AccountId,
+    pub(super) cost: Credits,
+    pub(super) kind: fn(ChargeId) -> EntryKind,
+    /// Whether a charge that is not there yet must never come.
+    pub(super) bars: bool,
+    /// By the machine's clock, for housekeeping alone: what is decided goes by no time.
+    pub(super) at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Answer {
+    Charged(Charged),
+    /// Whether there was an open charge.
+    Closed(bool),
+    Adjusted(Adjusted),
+}
+
+impl Ask {
+    pub(super) fn close(
+        account: &AccountId,
+        id: ChargeId,
+        cost: Credits,
+        kind: fn(ChargeId) -> EntryKind,
+    ) -> Self {
+        let at = SystemClock::new().now().wall();
+        Self::Close(Close { id, account: account.clone(), cost, kind, bars: true, at })
+    }
+
+    pub(super) fn account(&self) -> &AccountId {
+        match self {
+            Self::Charge { account, .. }
+            | Self::Close(Close { account, .. })
+            | Self::Adjust { account, .. } => account,
+        }
+    }
+
+    /// The charge that it is about.
+    pub(super) fn charge(&self) -> Option<ChargeId> {
+        match self {
+            Self::Charge { id, .. } | Self::Close(Close { id, .. }) => Some(*id),
+            Self::Adjust { .. } => None,
+        }
+    }
+
+    /// The adjustment that it is about.
+    pub(super) fn adjustment(&self) -> Option<&AdjustmentId> {
+        match self {
+            Self::Adjust { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What is asked together, decided in the order in which it was asked.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::ask::{Answer, Ask, Close};
+use crate::ledger::standing::Standing;
+use crate::{
+    AccountId, Adjusted, AdjustmentId, AdjustmentKind, Allowance, Balance, ChargeId, Charged, Credits, Entry,
+    EntryKind, StoreError, Timestamp,
+};
+
+/// An account's balance as it was read, and as it has become.
+#[derive(Debug)]
+pub(super) struct Purse {
+    pub(super) standing: Standing,
+    /// The version that was read; `None` of a balance that does not exist.
+    pub(super) version: Option<i64>,
+    /// The number of the last entry.
+    pub(super) number: u64,
+    pub(super) changed: bool,
+}
+
+/// A charge as it was read, and as it has become.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    /// Zero of one that was closed before it came.
+    pub(super) amount: Credits,
+    pub(super) opened_at: Timestamp,
+    pub(super) closed_at: Option<Timestamp>,
+    pub(super) changed: bool,
+}
+
+/// An adjustment's id within its account.
+pub(super) type AdjustmentKey = (AccountId, AdjustmentId);
+
+/// What an adjustment was, and what the balance was after it.
+pub(super) type Made = (AdjustmentKind, Balance);
+
+/// What a batch works on: all that its asks are about, as the database has it.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) purses: BTreeMap<AccountId, Purse>,
+    pub(super) charges: HashMap<(AccountId, ChargeId), Taken>,
+    pub(super) adjustments: HashMap<AdjustmentKey, Made>,
+    pub(super) entries: Vec<(AccountId, Entry)>,
+    pub(super) adjusted: Vec<AdjustmentKey>,
+}
+
+impl Purse {
+    /// A balance of which nothing is known.
+    pub(super) fn new() -> Self {
+        Self { standing: Standing::new(), version: None, number: 0, changed: false }
+    }
+}
+
+impl Batch {
+    /// Decides one ask.
+    pub(super) fn decide(&mut self, ask: &Ask) -> Result<Answer, StoreError> {
+        match ask {
+            Ask::Charge { id, account, amount, allowance, now } => {
+                self.call(account, allowance, *now);
+                self.charge(account, *id, *amount).map(Answer::Charged)
+            }
+            Ask::Close(close) => Ok(Answer::Closed(self.close(close))),
+            Ask::Adjust { id, account, kind, allowance, now } => {
+                let key = (account.clone(), id.clone());
+                Ok(Answer::Adjusted(match self.adjustments.get(&key) {
+                    Some((made, balance)) if made == kind => Adjusted::Repeated { balance: *balance },
+                    Some((made, _)) => Adjusted::Conflict { made: *made },
+                    None => {
+                        self.call(account, allowance, *now);
+                        self.adjust(key, *kind)
+                    }
+                }))
+            }
+        }
+    }
+
+    fn charge(&mut self, account: &AccountId, id: ChargeId, amount: Credits) -> Result<Charged, StoreError> {
+        let standing = &mut self.purse(account).standing;
+        if standing.unlimited {
+            return Ok(Charged::Posted { balance: None });
+        }
+        let (balance, at) = (standing.balance, standing.seen);
+        match self.charges.get(&(account.clone(), id)) {
+            Some(Taken { closed_at: Some(_), .. }) => {
+                return Err(StoreError::unavailable("the charge was closed before it was taken"));
+            }
+            Some(_) => return Ok(Charged::Posted { balance: Some(balance) }),
+            None => {}
+        }
+        let Some(rest) = balance.checked_sub(amount) else {
+            return Ok(Charged::Insufficient { balance });
+        };
+        let taken = Taken { amount, opened_at: at, closed_at: None, changed: true };
+        self.charges.insert((account.clone(), id), taken);
+        self.purse(account).standing.hold(amount);
+        self.move_to(account, Balance::Limited(rest), EntryKind::Charge(id));
+        Ok(Charged::Posted { balance: Some(rest) })
+    }
+
+    /// Closes a charge; says whether it was open.
+    fn close(&mut self, close: &Close) -> bool {
+        let key = (close.account.clone(), close.id);
+        let taken = match self.charges.get_mut(&key) {
+            Some(taken) if taken.closed_at.is_none() => {
+                taken.closed_at = Some(close.at);
+                taken.changed = true;
+                taken.amount
+            }
+            Some(_) => return false,
+            None => {
+                if close.bars {
+                    let (amount, at) = (Credits::ZERO, close.at);
+                    let barred = Taken { amount, opened_at: at, closed_at: Some(at), changed: true };
+                    self.charges.insert(key, barred);
+                    self.purse(&close.account).changed = true;
+                }
+                return false;
+            }
+        };
+        let standing = &mut self.purse(&close.account).standing;
+        let balance = standing.release(taken, close.cost);
+        let after = if standing.unlimited { Balance::Unlimited } else { Balance::Limited(balance) };
+        self.move_to(&close.account, after, (close.kind)(close.id));
+        true
+    }
+
+    fn adjust(&mut self, key: AdjustmentKey, kind: AdjustmentKind) -> Adjusted {
+        let standing = &mut self.purse(&key.0).standing;
+        let before = standing.balance();
+        let balance = match standing.decide(kind) {
+            Err(refused) => return refused,
+            Ok(balance) => balance,
+        };
+        standing.unlimited = balance == Balance::Unlimited;
+        self.move_to(&key.0, balance, EntryKind::of(kind, key.1.clone()));
+        self.adjusted.push(key.clone());
+        self.adjustments.insert(key, (kind, balance));
+        Adjusted::Done { before, balance }
+    }
+
+    /// Notes the time of a call, and gives the grant that has come due.
+    fn call(&mut self, account: &AccountId, allowance: &Allowance, now: Timestamp) {
+        let purse = self.purse(account);
+        let due = purse.standing.due;
+        let granted = purse.standing.call(allowance, now);
+        purse.changed |= purse.standing.due != due;
+        if let Some(granted) = granted {
+            self.move_to(account, Balance::Limited(granted), EntryKind::Grant);
+        }
+    }
+
+    /// Moves a balance, and writes down what moved it.
+    fn move_to(&mut self, account: &AccountId, balance: Balance, kind: EntryKind) {
+        let purse = self.purse(account);
+        let amount = purse.standing.move_to(balance.credits().unwrap_or_default());
+        purse.number += 1;
+        purse.changed = true;
+        let entry = Entry::new(purse.number, purse.standing.seen, kind, amount, balance);
+        self.entries.push((account.clone(), entry));
+    }
+
+    fn purse(&mut self, account: &AccountId) -> &mut Purse {
+        self.purses.entry(account.clone()).or_insert_with(Purse::new)
+    }
+}

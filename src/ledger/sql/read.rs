@@ -1,0 +1,82 @@
+//! What is read: for a batch, and for those who ask.
+
+use std::collections::BTreeSet;
+
+use super::ask::Ask;
+use super::batch::{Batch, Purse};
+use super::rows;
+use crate::sql::{Database, Session, Statement, Value};
+use crate::{AccountId, Allowance, Balance, Entry, EntryQuery, StoreError, Timestamp};
+
+/// Reads all that is asked about, and locks its balances.
+pub(super) async fn batch(session: &mut Session, asks: &[&Ask]) -> Result<Batch, StoreError> {
+    let mut batch = Batch::default();
+    let accounts: BTreeSet<&str> = asks.iter().map(|ask| ask.account().as_str()).collect();
+    let statement =
+        Statement::new("SELECT ").push(rows::PURSE).push(" FROM tollgate_balances WHERE account IN ");
+    // All nodes take the locks in the same order, so that none waits for one that waits for it.
+    let statement = statement.push_list(accounts).push(" ORDER BY account").push(session.lock());
+    for row in session.rows(statement).await? {
+        batch.purses.extend([rows::purse(&row)?]);
+    }
+    let charges: Vec<_> = asks
+        .iter()
+        .filter_map(|ask| Some([Value::from(ask.account()), Value::from(ask.charge()?)]))
+        .collect();
+    if !charges.is_empty() {
+        let statement =
+            Statement::new("SELECT c.account, c.id, c.amount, c.opened_at, c.closed_at FROM (VALUES ");
+        let statement = statement.push_rows(drawn_out(charges));
+        let statement =
+            statement.push(") AS v JOIN tollgate_charges c ON c.account = v.column1 AND c.id = v.column2");
+        for row in session.rows(statement).await? {
+            batch.charges.extend([rows::taken(&row)?]);
+        }
+    }
+    let adjustments: Vec<_> = asks
+        .iter()
+        .filter_map(|ask| Some([Value::from(ask.account()), Value::from(ask.adjustment()?.as_str())]))
+        .collect();
+    if !adjustments.is_empty() {
+        let statement = Statement::new("SELECT a.account, a.id, a.kind, a.amount, a.balance FROM (VALUES ");
+        let statement = statement.push_rows(drawn_out(adjustments));
+        let statement = statement
+            .push(") AS v JOIN tollgate_adjustments a ON a.account = v.column1 AND a.id = v.column2");
+        for row in session.rows(statement).await? {
+            batch.adjustments.extend([rows::adjustment(&row)?]);
+        }
+    }
+    Ok(batch)
+}
+
+/// Rows drawn out to a power of two by the last one, so that the database gets to see few texts.
+fn drawn_out<const N: usize>(mut rows: Vec<[Value; N]>) -> Vec<[Value; N]> {
+    if let Some(last) = rows.last().cloned() {
+        rows.resize(rows.len().next_power_of_two(), last);
+    }
+    rows
+}
+
+pub(super) async fn balance_of(
+    database: &Database,
+    account: &AccountId,
+    allowance: &Allowance,
+    now: Timestamp,
+) -> Result<Balance, StoreError> {
+    let statement = Statement::new("SELECT ").push(rows::PURSE).push(" FROM tollgate_balances");
+    let statement = statement.push_value(" WHERE account = ", account);
+    let row = database.reader().await?.row(statement).await?;
+    let purse = row.map_or_else(|| Ok(Purse::new()), |row| rows::purse(&row).map(|(_, purse)| purse))?;
+    Ok(purse.standing.balance_at(allowance, now))
+}
+
+pub(super) async fn entries(database: &Database, query: &EntryQuery) -> Result<Vec<Entry>, StoreError> {
+    let statement =
+        Statement::new("SELECT number, at, kind, charge, adjustment, amount, balance FROM tollgate_entries");
+    let before = query.before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let statement = statement.push_value(" WHERE account = ", &query.account);
+    let statement = statement.push_value(" AND number < ", before);
+    let statement = statement.push_value(" ORDER BY number DESC LIMIT ", limit);
+    database.reader().await?.rows(statement).await?.iter().map(rows::entry).collect()
+}

@@ -1,0 +1,135 @@
+//! How balances, entries and adjustments are written, and read back.
+
+use super::batch::{AdjustmentKey, Made, Purse, Taken};
+use crate::ledger::standing::Standing;
+use crate::sql::{Row, Value};
+use crate::{
+    AccountId, AdjustmentId, AdjustmentKind, Balance, ChargeId, Credits, Entry, EntryKind, StoreError,
+    Timestamp,
+};
+
+/// What is read of a balance, behind its account.
+pub(super) const PURSE: &str = "account, version, balance, held, unlimited, due, seen, entries";
+
+/// A balance, from the columns of [`PURSE`].
+pub(super) fn purse(row: &Row) -> Result<(AccountId, Purse), StoreError> {
+    let at = |column| row.maybe_int(column).map(|moment| moment.map(Timestamp::from_millis));
+    let standing = Standing {
+        balance: credits(row.int(2)?)?,
+        held: credits(row.int(3)?)?,
+        unlimited: row.int(4)? != 0,
+        due: at(5)?,
+        opened: None,
+        lent: Credits::ZERO,
+        seen: at(6)?.unwrap_or(Timestamp::from_millis(0)),
+    };
+    let number = u64::try_from(row.int(7)?).map_err(StoreError::corrupt)?;
+    Ok((row.text(0)?.into(), Purse { standing, version: Some(row.int(1)?), number, changed: false }))
+}
+
+/// A charge, from its account, id, amount, opening and closing.
+pub(super) fn taken(row: &Row) -> Result<((AccountId, ChargeId), Taken), StoreError> {
+    let taken = Taken {
+        amount: credits(row.int(2)?)?,
+        opened_at: Timestamp::from_millis(row.int(3)?),
+        closed_at: row.maybe_int(4)?.map(Timestamp::from_millis),
+        changed: false,
+    };
+    Ok(((row.text(0)?.into(), charge_id(row, 1)?), taken))
+}
+
+/// An adjustment, from its account, id, kind, amount and balance.
+pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentKey, Made), StoreError> {
+    let amount = credits(row.int(3)?)?;
+    let kind = match row.text(2)? {
+        "top-up" => AdjustmentKind::TopUp(amount),
+        "deduct" => AdjustmentKind::Deduct(amount),
+        "set" => AdjustmentKind::Set(amount),
+        "unlimited" => AdjustmentKind::MakeUnlimited,
+        _ => return Err(StoreError::corrupt("there is no such adjustment")),
+    };
+    let id = row.text(1)?.parse().map_err(StoreError::corrupt)?;
+    Ok(((row.text(0)?.into(), id), (kind, balance(row, 4)?)))
+}
+
+/// An entry, from its number, time, kind, charge, adjustment, amount and balance.
+pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
+    let adjustment = || -> Result<AdjustmentId, StoreError> {
+        let id = row.maybe_text(4)?.ok_or_else(|| StoreError::corrupt("an adjustment has no id"))?;
+        id.parse().map_err(StoreError::corrupt)
+    };
+    let kind = match row.text(2)? {
+        "charge" => EntryKind::Charge(charge_id(row, 3)?),
+        "settlement" => EntryKind::Settlement(charge_id(row, 3)?),
+        "refund" => EntryKind::Refund(charge_id(row, 3)?),
+        "grant" => EntryKind::Grant,
+        "opening" => EntryKind::Opening,
+        "top-up" => EntryKind::TopUp(adjustment()?),
+        "deduction" => EntryKind::Deduction(adjustment()?),
+        "set" => EntryKind::Set(adjustment()?),
+        "unlimited" => EntryKind::Unlimited(adjustment()?),
+        _ => return Err(StoreError::corrupt("there is no such entry")),
+    };
+    let number = u64::try_from(row.int(0)?).map_err(StoreError::corrupt)?;
+    Ok(Entry::new(number, Timestamp::from_millis(row.int(1)?), kind, row.int(5)?, balance(row, 6)?))
+}
+
+/// How an adjustment's kind is written, and its amount.
+pub(super) fn written(kind: AdjustmentKind) -> (&'static str, Value) {
+    match kind {
+        AdjustmentKind::TopUp(amount) => ("top-up", amount.into()),
+        AdjustmentKind::Deduct(amount) => ("deduct", amount.into()),
+        AdjustmentKind::Set(amount) => ("set", amount.into()),
+        AdjustmentKind::MakeUnlimited => ("unlimited", Credits::ZERO.into()),
+    }
+}
+
+impl From<Credits> for Value {
+    fn from(credits: Credits) -> Self {
+        credits.get().cast_signed().into()
+    }
+}
+
+impl From<Balance> for Value {
+    /// Where there is no limit, there is no number.
+    fn from(balance: Balance) -> Self {
+        balance.credits().map(|credits| credits.get().cast_signed()).into()
+    }
+}
+
+impl From<Timestamp> for Value {
+    fn from(moment: Timestamp) -> Self {
+        moment.as_millis().into()
+    }
+}
+
+impl From<Option<Timestamp>> for Value {
+    fn from(moment: Option<Timestamp>) -> Self {
+        moment.map(Timestamp::as_millis).into()
+    }
+}
+
+impl From<ChargeId> for Value {
+    fn from(id: ChargeId) -> Self {
+        Some(id.to_bytes()).into()
+    }
+}
+
+impl From<&AccountId> for Value {
+    fn from(id: &AccountId) -> Self {
+        id.as_str().into()
+    }
+}
+
+pub(super) fn credits(number: i64) -> Result<Credits, StoreError> {
+    u64::try_from(number).map(Credits::new).map_err(StoreError::corrupt)
+}
+
+fn balance(row: &Row, column: usize) -> Result<Balance, StoreError> {
+    row.maybe_int(column)?.map_or(Ok(Balance::Unlimited), |number| credits(number).map(Balance::Limited))
+}
+
+pub(super) fn charge_id(row: &Row, column: usize) -> Result<ChargeId, StoreError> {
+    let bytes = row.maybe_bytes(column)?.ok_or_else(|| StoreError::corrupt("a charge has no id"))?;
+    Ok(ChargeId::from_bytes(bytes))
+}

@@ -1,0 +1,138 @@
+//! One task at a time that writes: what is asked while it is at work goes into its next transaction together.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::ask::{Answer, Ask};
+use super::{read, write};
+use crate::StoreError;
+use crate::sql::Database;
+
+/// How much goes into one transaction.
+const TOGETHER: usize = 256;
+
+/// How much may wait.
+const WAITING: usize = 16_384;
+
+/// How often a batch is decided anew, where other nodes are faster, before it gives up.
+const TRIES: usize = 8;
+
+pub(super) struct Writer {
+    database: Database,
+    patience: Duration,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// Whether a task is at work on it.
+    served: bool,
+}
+
+struct Job {
+    ask: Ask,
+    answer: oneshot::Sender<Result<Answer, StoreError>>,
+}
+
+impl Writer {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { database: database.clone(), patience: database.patience(), queue: Mutex::default() }
+    }
+
+    /// Hands an ask in, and waits until it is decided and committed. Whoever leaves meanwhile does not stop it.
+    pub(super) async fn submit(writer: &Arc<Self>, ask: Ask) -> Result<Answer, StoreError> {
+        if ask.account().as_str().contains('\0') {
+            return Err(StoreError::unavailable("a database keeps no account with a zero byte in its id"));
+        }
+        let runtime = Handle::try_current().map_err(|error| StoreError::unavailable(error.to_string()))?;
+        let (answer, decided) = oneshot::channel();
+        {
+            let mut queue = writer.queue();
+            if queue.jobs.len() >= WAITING {
+                return Err(StoreError::overloaded());
+            }
+            queue.jobs.push_back(Job { ask, answer });
+            if !queue.served {
+                queue.served = true;
+                let shift = Shift { writer: Arc::clone(writer), over: false };
+                runtime.spawn(async move { shift.serve().await });
+            }
+        }
+        match timeout(writer.patience, decided).await {
+            Err(_) => Err(StoreError::timed_out()),
+            Ok(Err(_)) => Err(StoreError::unavailable("the writer was stopped")),
+            Ok(Ok(answer)) => answer,
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides what is asked together, and writes it down: all of it, or nothing.
+    async fn work(&self, jobs: &[Job]) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+        let asks: Vec<&Ask> = jobs.iter().map(|job| &job.ask).collect();
+        for _ in 0..TRIES {
+            let mut session = self.database.transaction().await?;
+            let mut batch = read::batch(&mut session, &asks).await?;
+            let answers = asks.iter().map(|ask| batch.decide(ask)).collect();
+            if write::batch(&mut session, &batch).await? {
+                session.commit().await?;
+                return Ok(answers);
+            }
+            session.roll_back().await?;
+        }
+        Err(StoreError::overloaded())
+    }
+}
+
+/// The time that a task serves the queue. However it ends, also with its runtime, the next ask begins a new one.
+struct Shift {
+    writer: Arc<Writer>,
+    over: bool,
+}
+
+impl Shift {
+    /// What waits, as much as goes together. Where nothing does, the shift is over.
+    fn next(&mut self) -> Vec<Job> {
+        let mut queue = self.writer.queue();
+        let together = queue.jobs.len().min(TOGETHER);
+        queue.served = together > 0;
+        self.over = !queue.served;
+        queue.jobs.drain(..together).collect()
+    }
+
+    async fn serve(mut self) {
+        loop {
+            let jobs = self.next();
+            if jobs.is_empty() {
+                return;
+            }
+            match self.writer.work(&jobs).await {
+                Ok(answers) => jobs.into_iter().zip(answers).for_each(|(job, answer)| tell(job, answer)),
+                Err(error) => jobs.into_iter().for_each(|job| tell(job, Err(error.clone()))),
+            }
+        }
+    }
+}
+
+impl Drop for Shift {
+    fn drop(&mut self) {
+        if !self.over {
+            let mut queue = self.writer.queue();
+            queue.served = false;
+            queue.jobs.clear();
+        }
+    }
+}
+
+fn tell(job: Job, answer: Result<Answer, StoreError>) {
+    // Whoever has left does not want to know.
+    let _ = job.answer.send(answer);
+}
