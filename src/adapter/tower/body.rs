@@ -37,6 +37,13 @@ impl<B> ResponseBody<B> {
     }
 }
 
+impl<B> Default for ResponseBody<B> {
+    /// The body of an answer that a layer around the gate makes: none.
+    fn default() -> Self {
+        Self { content: Content::Refused { body: None } }
+    }
+}
+
 impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
