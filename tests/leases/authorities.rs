@@ -161,3 +161,29 @@ async fn redis_lends() {
     let ledger = RedisLedger::new(RedisServer::open(&redis.url()).unwrap());
     Lender::new(ledger, sweep).keep_to_it().await;
 }
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+async fn a_database_lends(url: &str) {
+    use tollgate::{Abandoned, Database, SqlLedger};
+    let database = Database::connect(url).await.unwrap();
+    let ledger = SqlLedger::new(&database);
+    // Whatever becomes of charges: a block comes to what is committed.
+    let sweep = async |ledger: &SqlLedger, before| ledger.close_abandoned(before, Abandoned::Refund).await;
+    Lender::new(ledger.clone(), sweep).keep_to_it().await;
+    assert!(ledger.audit().await.unwrap().is_empty());
+    database.close().await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn sqlite_lends() {
+    let folder = crate::services::scratch("leases");
+    a_database_lends(&format!("sqlite:{}", folder.join("ledger.db").display())).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn postgres_lends() {
+    let Some(postgres) = crate::services::postgres::Postgres::start() else { return };
+    a_database_lends(&postgres.database()).await;
+}

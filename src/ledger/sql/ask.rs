@@ -12,6 +12,14 @@ pub(super) enum Ask {
         amount: Credits,
         allowance: Allowance,
         now: Timestamp,
+        /// Of a block, what is committed from the start.
+        committed: Option<Credits>,
+    },
+    #[cfg(feature = "fleet")]
+    Commit {
+        id: ChargeId,
+        account: AccountId,
+        committed: Credits,
     },
     Close(Close),
     Adjust {
@@ -31,6 +39,8 @@ pub(super) struct Close {
     pub(super) kind: fn(ChargeId) -> EntryKind,
     /// Whether a charge that is not there yet must never come.
     pub(super) bars: bool,
+    /// Whether nobody holds it any more: a block comes to what is committed then.
+    pub(super) abandoned: bool,
     /// By the machine's clock, for housekeeping alone: what is decided goes by no time.
     pub(super) at: Timestamp,
 }
@@ -40,6 +50,9 @@ pub(super) enum Answer {
     Charged(Charged),
     /// Whether there was an open charge.
     Closed(bool),
+    /// Whether the block is open.
+    #[cfg(feature = "fleet")]
+    Committed(bool),
     Adjusted(Adjusted),
 }
 
@@ -51,11 +64,13 @@ impl Ask {
         kind: fn(ChargeId) -> EntryKind,
     ) -> Self {
         let at = SystemClock::new().now().wall();
-        Self::Close(Close { id, account: account.clone(), cost, kind, bars: true, at })
+        Self::Close(Close { id, account: account.clone(), cost, kind, bars: true, abandoned: false, at })
     }
 
     pub(super) fn account(&self) -> &AccountId {
         match self {
+            #[cfg(feature = "fleet")]
+            Self::Commit { account, .. } => account,
             Self::Charge { account, .. }
             | Self::Close(Close { account, .. })
             | Self::Adjust { account, .. } => account,
@@ -65,6 +80,8 @@ impl Ask {
     /// The charge that it is about.
     pub(super) fn charge(&self) -> Option<ChargeId> {
         match self {
+            #[cfg(feature = "fleet")]
+            Self::Commit { id, .. } => Some(*id),
             Self::Charge { id, .. } | Self::Close(Close { id, .. }) => Some(*id),
             Self::Adjust { .. } => None,
         }

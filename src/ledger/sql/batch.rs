@@ -27,6 +27,8 @@ pub(super) struct Taken {
     pub(super) amount: Credits,
     pub(super) opened_at: Timestamp,
     pub(super) closed_at: Option<Timestamp>,
+    /// What is committed of a block.
+    pub(super) committed: Option<Credits>,
     pub(super) changed: bool,
 }
 
@@ -53,13 +55,25 @@ impl Purse {
     }
 }
 
+impl Taken {
+    /// What of a block may not be spent yet.
+    fn uncommitted(&self) -> Credits {
+        let open = self.committed.and_then(|committed| self.amount.checked_sub(committed));
+        open.unwrap_or_default()
+    }
+}
+
 impl Batch {
     /// Decides one ask.
     pub(super) fn decide(&mut self, ask: &Ask) -> Result<Answer, StoreError> {
         match ask {
-            Ask::Charge { id, account, amount, allowance, now } => {
+            Ask::Charge { id, account, amount, allowance, now, committed } => {
                 self.call(account, allowance, *now);
-                self.charge(account, *id, *amount).map(Answer::Charged)
+                self.charge(account, *id, *amount, *committed).map(Answer::Charged)
+            }
+            #[cfg(feature = "fleet")]
+            Ask::Commit { id, account, committed } => {
+                Ok(Answer::Committed(self.commit(account, *id, *committed)))
             }
             Ask::Close(close) => Ok(Answer::Closed(self.close(close))),
             Ask::Adjust { id, account, kind, allowance, now } => {
@@ -76,7 +90,13 @@ impl Batch {
         }
     }
 
-    fn charge(&mut self, account: &AccountId, id: ChargeId, amount: Credits) -> Result<Charged, StoreError> {
+    fn charge(
+        &mut self,
+        account: &AccountId,
+        id: ChargeId,
+        amount: Credits,
+        committed: Option<Credits>,
+    ) -> Result<Charged, StoreError> {
         let standing = &mut self.purse(account).standing;
         if standing.unlimited {
             return Ok(Charged::Posted { balance: None });
@@ -92,11 +112,30 @@ impl Batch {
         let Some(rest) = balance.checked_sub(amount) else {
             return Ok(Charged::Insufficient { balance });
         };
-        let taken = Taken { amount, opened_at: at, closed_at: None, changed: true };
+        let committed = committed.map(|committed| committed.min(amount));
+        let taken = Taken { amount, opened_at: at, closed_at: None, committed, changed: true };
         self.charges.insert((account.clone(), id), taken);
-        self.purse(account).standing.hold(amount);
+        let standing = &mut self.purse(account).standing;
+        standing.hold(amount);
+        standing.lend(taken.uncommitted());
         self.move_to(account, Balance::Limited(rest), EntryKind::Charge(id));
         Ok(Charged::Posted { balance: Some(rest) })
+    }
+
+    /// Commits so much of a block; says whether it is open.
+    #[cfg(feature = "fleet")]
+    fn commit(&mut self, account: &AccountId, id: ChargeId, committed: Credits) -> bool {
+        let Some(taken) = self.charges.get_mut(&(account.clone(), id)) else { return false };
+        let Taken { amount, closed_at: None, committed: Some(before), .. } = *taken else { return false };
+        let out = taken.uncommitted();
+        taken.committed = Some(before.max(committed).min(amount));
+        taken.changed = true;
+        let rest = taken.uncommitted();
+        let purse = self.purse(account);
+        purse.standing.take_in(out);
+        purse.standing.lend(rest);
+        purse.changed = true;
+        true
     }
 
     /// Closes a charge; says whether it was open.
@@ -106,13 +145,14 @@ impl Batch {
             Some(taken) if taken.closed_at.is_none() => {
                 taken.closed_at = Some(close.at);
                 taken.changed = true;
-                taken.amount
+                *taken
             }
             Some(_) => return false,
             None => {
                 if close.bars {
                     let (amount, at) = (Credits::ZERO, close.at);
-                    let barred = Taken { amount, opened_at: at, closed_at: Some(at), changed: true };
+                    let barred =
+                        Taken { amount, opened_at: at, closed_at: Some(at), committed: None, changed: true };
                     self.charges.insert(key, barred);
                     self.purse(&close.account).changed = true;
                 }
@@ -120,9 +160,12 @@ impl Batch {
             }
         };
         let standing = &mut self.purse(&close.account).standing;
-        let balance = standing.release(taken, close.cost);
+        let cost = taken.committed.filter(|_| close.abandoned).unwrap_or(close.cost);
+        let balance = standing.release(taken.amount, cost);
+        standing.take_in(taken.uncommitted());
         let after = if standing.unlimited { Balance::Unlimited } else { Balance::Limited(balance) };
-        self.move_to(&close.account, after, (close.kind)(close.id));
+        let kind = if close.abandoned && !cost.is_zero() { EntryKind::Settlement } else { close.kind };
+        self.move_to(&close.account, after, kind(close.id));
         true
     }
 

@@ -3,6 +3,8 @@
 mod ask;
 mod audit;
 mod batch;
+#[cfg(feature = "fleet")]
+mod lease;
 mod read;
 mod rows;
 mod sweep;
@@ -78,6 +80,8 @@ impl SqlLedger {
     /// Closes the charges that were taken before a moment and are still open: their nodes have died, or could not reach the
     /// database to close them. Says how many. However many nodes do this at once, each charge is closed once.
     ///
+    /// A block that a node has leased comes to what is committed of it, whatever becomes of charges.
+    ///
     /// Call it every few minutes, with a moment that lies further back than the longest request takes: a request that is
     /// still being served then finds its charge closed.
     ///
@@ -132,6 +136,7 @@ impl CreditLedger for SqlLedger {
             amount: charge.amount,
             allowance: charge.allowance.clone(),
             now: charge.now.wall(),
+            committed: None,
         };
         self.ask(ask, |answer| if let Answer::Charged(charged) = answer { Some(charged) } else { None })
     }

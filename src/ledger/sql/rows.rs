@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What is read of a balance, behind its account.
-pub(super) const PURSE: &str = "account, version, balance, held, unlimited, due, seen, entries";
+pub(super) const PURSE: &str = "account, version, balance, held, unlimited, due, seen, entries, lent";
 
 /// A balance, from the columns of [`PURSE`].
 pub(super) fn purse(row: &Row) -> Result<(AccountId, Purse), StoreError> {
@@ -20,19 +20,20 @@ pub(super) fn purse(row: &Row) -> Result<(AccountId, Purse), StoreError> {
         unlimited: row.int(4)? != 0,
         due: at(5)?,
         opened: None,
-        lent: Credits::ZERO,
+        lent: credits(row.int(8)?)?,
         seen: at(6)?.unwrap_or(Timestamp::from_millis(0)),
     };
     let number = u64::try_from(row.int(7)?).map_err(StoreError::corrupt)?;
     Ok((row.text(0)?.into(), Purse { standing, version: Some(row.int(1)?), number, changed: false }))
 }
 
-/// A charge, from its account, id, amount, opening and closing.
+/// A charge, from its account, id, amount, opening and closing, and what is committed of a block.
 pub(super) fn taken(row: &Row) -> Result<((AccountId, ChargeId), Taken), StoreError> {
     let taken = Taken {
         amount: credits(row.int(2)?)?,
         opened_at: Timestamp::from_millis(row.int(3)?),
         closed_at: row.maybe_int(4)?.map(Timestamp::from_millis),
+        committed: row.maybe_int(5)?.map(credits).transpose()?,
         changed: false,
     };
     Ok(((row.text(0)?.into(), charge_id(row, 1)?), taken))
@@ -100,6 +101,12 @@ impl From<Balance> for Value {
 impl From<Timestamp> for Value {
     fn from(moment: Timestamp) -> Self {
         moment.as_millis().into()
+    }
+}
+
+impl From<Option<Credits>> for Value {
+    fn from(credits: Option<Credits>) -> Self {
+        credits.map(|credits| credits.get().cast_signed()).into()
     }
 }
 

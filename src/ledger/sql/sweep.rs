@@ -45,7 +45,8 @@ fn close(row: &Row, policy: Abandoned) -> Result<Ask, StoreError> {
         Abandoned::Settle => (rows::credits(row.int(2)?)?, EntryKind::Settlement),
     };
     let (account, id) = (row.text(0)?.into(), rows::charge_id(row, 1)?);
-    Ok(Ask::Close(Close { id, account, cost, kind, bars: false, at: SystemClock::new().now().wall() }))
+    let at = SystemClock::new().now().wall();
+    Ok(Ask::Close(Close { id, account, cost, kind, bars: false, abandoned: true, at }))
 }
 
 pub(super) async fn forget_closed(database: &Database, before: Timestamp) -> Result<u64, StoreError> {

@@ -23,7 +23,7 @@ pub(super) async fn batch(session: &mut Session, batch: &Batch) -> Result<bool, 
     let charges: Vec<_> = batch.charges.iter().filter(|(_, taken)| taken.changed).collect();
     for piece in pieces(&charges, AT_ONCE) {
         let statement = Statement::new(
-            "INSERT INTO tollgate_charges (account, id, amount, opened_at, closed_at) VALUES ",
+            "INSERT INTO tollgate_charges (account, id, amount, opened_at, closed_at, committed) VALUES ",
         );
         let rows = piece.iter().map(|((account, id), taken)| {
             [
@@ -32,9 +32,11 @@ pub(super) async fn batch(session: &mut Session, batch: &Batch) -> Result<bool, 
                 taken.amount.into(),
                 taken.opened_at.into(),
                 taken.closed_at.into(),
+                taken.committed.into(),
             ]
         });
-        let closed = " ON CONFLICT (account, id) DO UPDATE SET closed_at = excluded.closed_at";
+        let closed = " ON CONFLICT (account, id) DO UPDATE SET closed_at = excluded.closed_at, \
+                      committed = excluded.committed";
         session.execute(statement.push_rows(rows).push(closed)).await?;
     }
     for piece in pieces(&batch.adjusted, AT_ONCE) {
@@ -67,6 +69,7 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
                 standing.due.into(),
                 standing.seen.into(),
                 number.into(),
+                standing.lent.into(),
             ]
         };
         match purse.version {
@@ -78,7 +81,8 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
     for piece in pieces(&there, AT_ONCE) {
         let statement = Statement::new(
             "UPDATE tollgate_balances SET version = version + 1, balance = v.column3, held = v.column4, \
-             unlimited = v.column5, due = v.column6, seen = v.column7, entries = v.column8 FROM (VALUES ",
+             unlimited = v.column5, due = v.column6, seen = v.column7, entries = v.column8, \
+             lent = v.column9 FROM (VALUES ",
         );
         let statement = statement.push_rows(piece.iter().cloned());
         let statement = statement.push(
@@ -90,7 +94,7 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
     }
     for piece in pieces(&new, AT_ONCE) {
         let statement = Statement::new(
-            "INSERT INTO tollgate_balances (account, version, balance, held, unlimited, due, seen, entries) VALUES ",
+            "INSERT INTO tollgate_balances (account, version, balance, held, unlimited, due, seen, entries, lent) VALUES ",
         );
         let statement = statement.push_rows(piece.iter().cloned()).push(" ON CONFLICT DO NOTHING");
         if session.execute(statement).await? != piece.len() as u64 {

@@ -5,6 +5,8 @@ CREATE TABLE tollgate_balances (
     balance {INT} NOT NULL CHECK (balance >= 0),
     -- The sum of the open charges.
     held {INT} NOT NULL CHECK (held >= 0),
+    -- What of it is out in blocks and not committed.
+    lent {INT} NOT NULL CHECK (lent >= 0),
     unlimited {INT} NOT NULL,
     due {INT},
     seen {INT},
@@ -33,6 +35,8 @@ CREATE TABLE tollgate_charges (
     opened_at {INT} NOT NULL,
     -- None while it is open. One that was closed before it came has an amount of zero, and is never taken.
     closed_at {INT},
+    -- Of a block that a node holds, what counts as spent should it never be closed; none of any other charge.
+    committed {INT},
     PRIMARY KEY (account, id)
 ){TABLE};
 CREATE INDEX tollgate_charges_open ON tollgate_charges (opened_at) WHERE closed_at IS NULL;

@@ -1,0 +1,24 @@
+//! Blocks that nodes hold, to spend them by themselves.
+
+use super::SqlLedger;
+use super::ask::{Answer, Ask};
+use crate::{Account, Charge, ChargeId, Charged, CreditLeasing, Credits, StoreFuture};
+
+impl CreditLeasing for SqlLedger {
+    fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
+        let ask = Ask::Charge {
+            id: block.id,
+            account: block.account.id.clone(),
+            amount: block.amount,
+            allowance: block.allowance.clone(),
+            now: block.now.wall(),
+            committed: Some(committed),
+        };
+        self.ask(ask, |answer| if let Answer::Charged(charged) = answer { Some(charged) } else { None })
+    }
+
+    fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
+        let ask = Ask::Commit { id, account: account.id.clone(), committed };
+        self.ask(ask, |answer| if let Answer::Committed(open) = answer { Some(open) } else { None })
+    }
+}
