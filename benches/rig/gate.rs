@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use tollgate::{
-    Account, Allowance, Cap, Clock, Cost, Credits, Gate, GateBuilder, KeyFormat, KeyHasher, KeyId, KeyRecord,
-    KeySource, Length, MemoryLedger, MemoryStore, Plan, Rule, ScopeRule, Subscription, SystemClock,
+    Account, Allowance, Cap, Clock, Cost, CreditLedger, Credits, Gate, GateBuilder, KeyFormat, KeyHasher,
+    KeyId, KeyRecord, KeySource, KeyStore, Length, MemoryLedger, MemoryStore, Plan, Rule, ScopeRule,
+    Subscription, SystemClock,
 };
 
 use super::world;
 
 /// A gate with these back ends: the plans, rules and formats of the bench. It lacks a source.
-pub(crate) fn builder(store: MemoryStore, ledger: MemoryLedger) -> GateBuilder {
+pub(crate) fn builder(store: impl KeyStore, ledger: impl CreditLedger) -> GateBuilder {
     let builder = Gate::builder()
         .format(KeyFormat::new(world::PREFIX, Length::exactly(32)).expect("a format"))
         .plan(plan("free", 1, "60 per minute"))

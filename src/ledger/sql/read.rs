@@ -24,8 +24,9 @@ pub(super) async fn batch(session: &mut Session, asks: &[&Ask]) -> Result<Batch,
         .filter_map(|ask| Some([Value::from(ask.account()), Value::from(ask.charge()?)]))
         .collect();
     if !charges.is_empty() {
-        let statement =
-            Statement::new("SELECT c.account, c.id, c.amount, c.opened_at, c.closed_at, c.committed FROM (VALUES ");
+        let statement = Statement::new(
+            "SELECT c.account, c.id, c.amount, c.opened_at, c.closed_at, c.committed FROM (VALUES ",
+        );
         let statement = statement.push_rows(drawn_out(charges));
         let statement =
             statement.push(") AS v JOIN tollgate_charges c ON c.account = v.column1 AND c.id = v.column2");

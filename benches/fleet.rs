@@ -1,0 +1,160 @@
+//! What a gate costs whose authority is elsewhere, beside one in memory, in one run: records cached, credits leased and
+//! limits shared out, over a PostgreSQL that this starts. Requests bear one of 64 keys, each of an account of its own.
+//!
+//! ```text
+//! cargo bench --features postgres --bench fleet
+//! ```
+//!
+//! Only ratios within one run mean anything: rounds of all stacks alternate, and the medians are compared. All that the
+//! background does on the machine meanwhile, the database included, is in the figures.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "what is constant here cannot fail")]
+
+mod rig;
+#[path = "../tests/services/mod.rs"]
+mod services;
+
+use std::future::Future;
+use std::hint::black_box;
+use std::num::NonZeroU32;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use axum::extract::Request;
+use rig::gate;
+use rig::world::{self, HOT, Traffic};
+use services::postgres::Postgres;
+use tokio::runtime::Runtime;
+use tollgate::{
+    AccountAdmin, Adjustment, AdjustmentKind, Allowance, CachedStore, Clock, CreditAdmin, Credits, Database,
+    GateBuilder, Guarded, InsertKey, KeyAdmin, LeaseTerms, LeasedLedger, LocalShare, SqlLedger, SqlStore,
+    SystemClock, TollgateLayer,
+};
+use tower::{Layer, Service, service_fn};
+
+const BATCH: u32 = 64;
+const ROUNDS: usize = 41;
+const REQUESTS: u32 = 20_000;
+
+/// A stack: what answers a request is dropped within it.
+struct Stack {
+    name: &'static str,
+    answer: Box<dyn FnMut(Request)>,
+}
+
+impl Stack {
+    fn behind(name: &'static str, runtime: &Runtime, gate: GateBuilder) -> Self {
+        let gate = gate.without_principal().build().expect("the gate is complete");
+        Self::new(name, runtime, TollgateLayer::new(gate).layer(service_fn(world::handler)))
+    }
+
+    fn new<S>(name: &'static str, runtime: &Runtime, mut service: S) -> Self
+    where
+        S: Service<Request> + 'static,
+        S::Response: Answer,
+    {
+        let runtime = runtime.handle().clone();
+        let answer = move |request| {
+            let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(ready, Poll::Ready(Ok(()))), "the service is always ready");
+            let mut future = pin!(service.call(request));
+            // Mostly there is nothing to wait for; where there is, the wait is in the figures.
+            let answer = match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => runtime.block_on(future),
+            };
+            let answer = answer.unwrap_or_else(|_| panic!("the service never fails"));
+            assert_eq!(answer.status(), 200, "all requests are served");
+            drop(black_box(answer));
+        };
+        Self { name, answer: Box::new(answer) }
+    }
+
+    /// Nanoseconds a request.
+    fn pace(&mut self, traffic: &mut Traffic, requests: u32) -> f64 {
+        let mut batch: Vec<Request> = Vec::with_capacity(BATCH as usize);
+        let (batches, mut taken) = (requests.div_ceil(BATCH), Duration::ZERO);
+        for _ in 0..batches {
+            batch.extend((0..BATCH).map(|_| traffic.request()));
+            let start = Instant::now();
+            batch.drain(..).for_each(&mut self.answer);
+            taken += start.elapsed();
+        }
+        taken.as_secs_f64() * 1e9 / f64::from(batches * BATCH)
+    }
+}
+
+/// An answer with a status.
+trait Answer {
+    fn status(&self) -> u16;
+}
+
+impl<B> Answer for http::Response<B> {
+    fn status(&self) -> u16 {
+        http::Response::status(self).as_u16()
+    }
+}
+
+/// The keys and balances of the bench, in a database.
+async fn fill(database: &Database) {
+    let (store, ledger, now) = (SqlStore::new(database), SqlLedger::new(database), SystemClock::new().now());
+    for number in 0..HOT {
+        let account = gate::account(number);
+        assert!(store.create_account(&account).await.expect("a database"));
+        let kind = AdjustmentKind::Set(Credits::new(1 << 60));
+        let id = "opening".parse().expect("an id");
+        let paid = Adjustment::new(id, &account.id, kind, &Allowance::None, now.wall());
+        let _ = ledger.adjust(&paid).await.expect("a database");
+        let insert = InsertKey::new(gate::record(number, account), now.wall());
+        let _ = store.insert(&insert).await.expect("a database");
+    }
+}
+
+async fn fleet(url: &str, headroom: u64) -> GateBuilder {
+    let database = Database::connect(url).await.expect("a database");
+    fill(&database).await;
+    let nodes = NonZeroU32::new(4).expect("four");
+    let mut terms = LeaseTerms::of_nodes(nodes);
+    terms.headroom = Credits::new(headroom);
+    terms.block = Credits::new(headroom * 100);
+    let store = CachedStore::builder(Guarded::new(SqlStore::new(&database))).build().expect("a cache");
+    let ledger = LeasedLedger::new(Guarded::new(SqlLedger::new(&database)), terms);
+    gate::builder(store, ledger).limiter(LocalShare::new(nodes)).source(gate::header())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    if std::env::args().any(|arg| arg == "--test" || arg == "--list") {
+        return;
+    }
+    let Some(postgres) = Postgres::start() else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let usual = runtime.block_on(fleet(&postgres.database(), 250));
+    let roomy = runtime.block_on(fleet(&postgres.database(), 10_000));
+    let mut stacks = [
+        Stack::new("nothing", &runtime, service_fn(world::handler)),
+        Stack::behind("in memory", &runtime, gate::with_keys(HOT)),
+        Stack::behind("fleet, headroom 250", &runtime, usual),
+        Stack::behind("fleet, headroom 10,000", &runtime, roomy),
+    ];
+    let (mut traffic, mut paces) = (Traffic::over(HOT), vec![Vec::with_capacity(ROUNDS); stacks.len()]);
+    for stack in &mut stacks {
+        stack.pace(&mut traffic, 10 * REQUESTS);
+    }
+    for _ in 0..ROUNDS {
+        for (stack, paces) in stacks.iter_mut().zip(&mut paces) {
+            paces.push(stack.pace(&mut traffic, REQUESTS));
+        }
+    }
+    let medians: Vec<f64> = paces.into_iter().map(median).collect();
+    println!("\n{:<26} ns/request      added   of in memory", "64 keys");
+    for (stack, &pace) in stacks.iter().zip(&medians) {
+        let (added, in_memory) = (pace - medians[0], medians[1] - medians[0]);
+        println!("  {:<24} {pace:10.1} {added:10.1} {:14.3}", stack.name, added / in_memory);
+    }
+}
