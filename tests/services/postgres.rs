@@ -122,7 +122,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        self.resume();
+        // It may be paused, or killed already: neither keeps this from ending it.
         self.to_children("KILL");
         drop(self.child.kill());
         drop(self.child.wait());
