@@ -16,7 +16,18 @@ mod model;
 mod readings;
 #[path = "cached/remote.rs"]
 mod remote;
+#[cfg(feature = "redis")]
+#[path = "cached/second.rs"]
+mod second;
+#[cfg(feature = "redis")]
+mod services;
+#[cfg(all(feature = "redis", feature = "conformance"))]
+#[path = "cached/suites.rs"]
+mod suites;
 mod support;
+#[cfg(feature = "redis")]
+#[path = "cached/told.rs"]
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,4 +60,19 @@ async fn set_status(store: &impl tollgate::KeyAdmin, id: tollgate::KeyId, status
 
 async fn status_of(store: &impl KeyStore, hash: &KeyHash) -> Option<KeyStatus> {
     store.find(hash).await.unwrap().map(|record| record.status)
+}
+
+/// Waits until something is so.
+async fn until(so: impl Fn() -> bool) {
+    until_async(async || so()).await;
+}
+
+async fn until_async(so: impl AsyncFn() -> bool) {
+    for _ in 0..2000 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it never came to that");
 }

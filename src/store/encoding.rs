@@ -251,7 +251,7 @@ fn caps_of(texts: Vec<(String, Option<u64>)>) -> Caps {
     texts.into_iter().map(|(parameter, most)| (parameter, most.map_or(Cap::Forbidden, Cap::AtMost))).into()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         text.push(char::from(DIGITS[usize::from(byte >> 4)]));
@@ -260,7 +260,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn hash_of(text: &str) -> Fallible<KeyHash> {
+pub(crate) fn hash_of(text: &str) -> Fallible<KeyHash> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
         return Err("a hash is 64 hexadecimal digits".into());
@@ -271,7 +271,7 @@ fn hash_of(text: &str) -> Fallible<KeyHash> {
     Ok(KeyHash::from_bytes(bytes))
 }
 
-fn text_of(value: &impl Serialize) -> String {
+pub(crate) fn text_of(value: &impl Serialize) -> String {
     // Strings, numbers and lists: there is nothing in them that JSON could refuse.
     serde_json::to_string(value).unwrap_or_default()
 }

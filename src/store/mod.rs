@@ -3,12 +3,14 @@
 mod admin;
 #[cfg(feature = "fleet")]
 mod cached;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "sqlite", feature = "fleet"))]
 #[allow(dead_code, reason = "each store uses a part of it")]
 mod encoding;
 mod forward;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "memory", feature = "fleet"))]
 mod spread;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -19,9 +21,14 @@ use std::sync::Arc;
 
 pub use admin::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
 #[cfg(feature = "fleet")]
-pub use cached::{Announcements, CacheHealth, CachedStore, CachedStoreBuilder, Change, Ear, Hearing};
+pub use cached::{
+    Announcements, CacheHealth, CachedStore, CachedStoreBuilder, Change, Ear, Filing, Hearing, KeptText,
+    Looked, RecordCache, Ticket,
+};
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
+#[cfg(feature = "redis")]
+pub use redis::{RedisAnnouncements, RedisRecords};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::SqlStore;
 

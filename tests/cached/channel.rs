@@ -11,7 +11,7 @@ use tollgate::{
 };
 
 use crate::remote::Remote;
-use crate::{BOUND, cache, clock, just_before, set_status, status_of};
+use crate::{BOUND, cache, clock, just_before, set_status, status_of, until};
 
 const UNANNOUNCED: Duration = Duration::from_secs(2);
 
@@ -87,16 +87,6 @@ impl Announcements for Local {
             }
         })
     }
-}
-
-async fn until(what: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if what() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("it never came to that");
 }
 
 type Node = CachedStore<Arc<Remote>>;

@@ -25,22 +25,36 @@ impl<S: KeyStore> CachedStore<S> {
 }
 
 impl<S: KeyStore> Inner<S> {
-    /// Makes void what was read of a subject, here and on the other nodes; says whether they were told. It does not ask what
-    /// became of the change: one that failed may have been made all the same.
-    async fn void(&self, change: &Change) -> bool {
-        self.front.void(change);
-        match &self.announcements {
+    /// Makes void what was read of a subject, here and on the other nodes, and that these hashes are nobody's; says whether
+    /// all nodes know. It does not ask what became of the change: one that failed may have been made all the same.
+    async fn void(&self, change: &Change, hashes: &[KeyHash]) -> bool {
+        let voided = self.void_tiers(change, hashes).await;
+        let announced = match &self.announcements {
             Some(announcements) => {
                 let told = tokio::time::timeout(self.side_patience, announcements.announce(change)).await;
                 told.is_ok_and(|told| told.is_ok())
             }
             None => true,
+        };
+        voided && announced
+    }
+
+    async fn void_tiers(&self, change: &Change, hashes: &[KeyHash]) -> bool {
+        let voided = match &self.behind {
+            Some(behind) => behind.void(change, hashes, &self.front).await,
+            None => true,
+        };
+        // Last: what is read again from here on finds the second tier void already.
+        for hash in hashes {
+            self.front.void_absent(hash);
         }
+        self.front.void(change);
+        voided
     }
 }
 
-fn hashes_of(record: &KeyRecord) -> impl Iterator<Item = KeyHash> {
-    [Some(record.hash), record.retiring.map(|old| old.hash)].into_iter().flatten()
+fn hashes_of(record: &KeyRecord) -> Vec<KeyHash> {
+    [Some(record.hash), record.retiring.map(|old| old.hash)].into_iter().flatten().collect()
 }
 
 impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
@@ -48,8 +62,8 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
         let insert = insert.clone();
         self.work(async move |inner| {
             let inserted = inner.authority.insert(&insert).await;
-            // No node has read anything of it, but that there is no such key.
-            hashes_of(&insert.record).for_each(|hash| inner.front.void_absent(&hash));
+            // Nothing was read of it but that there is no such key: other nodes remember that for a short time.
+            inner.void_tiers(&Change::Key(insert.record.id), &hashes_of(&insert.record)).await;
             inserted
         })
     }
@@ -66,8 +80,7 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
         let record = record.clone();
         self.work(async move |inner| {
             let replaced = inner.authority.replace(&record).await;
-            hashes_of(&record).for_each(|hash| inner.front.void_absent(&hash));
-            let announced = inner.void(&Change::Key(record.id)).await;
+            let announced = inner.void(&Change::Key(record.id), &hashes_of(&record)).await;
             replaced.map(|replaced| replaced.announced(announced))
         })
     }
@@ -83,7 +96,7 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
     fn erase(&self, id: KeyId) -> StoreFuture<bool> {
         self.work(async move |inner| {
             let erased = inner.authority.erase(id).await;
-            inner.void(&Change::Key(id)).await;
+            inner.void(&Change::Key(id), &[]).await;
             erased
         })
     }
@@ -92,7 +105,7 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
         self.work(async move |inner| {
             let swept = inner.authority.sweep(before).await;
             if !matches!(swept, Ok(0)) {
-                inner.void(&Change::Everything).await;
+                inner.void(&Change::Everything, &[]).await;
             }
             swept
         })
@@ -108,7 +121,7 @@ impl<S: AccountAdmin> AccountAdmin for CachedStore<S> {
         let account = account.clone();
         self.work(async move |inner| {
             let replaced = inner.authority.replace_account(&account).await;
-            let announced = inner.void(&Change::Account(account.id)).await;
+            let announced = inner.void(&Change::Account(account.id), &[]).await;
             replaced.map(|replaced| replaced.announced(announced))
         })
     }
@@ -117,7 +130,7 @@ impl<S: AccountAdmin> AccountAdmin for CachedStore<S> {
         let id = id.clone();
         self.work(async move |inner| {
             let erased = inner.authority.erase_account(&id).await;
-            inner.void(&Change::Account(id)).await;
+            inner.void(&Change::Account(id), &[]).await;
             erased
         })
     }

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use crate::store::cached::behind::Behind;
 use crate::store::cached::bounds::Bounds;
 use crate::store::cached::front::Front;
 use crate::store::cached::listener::Listener;
 use crate::store::cached::reading::Readings;
 use crate::store::cached::shelf::Shelf;
 use crate::store::cached::{CachedStore, Inner};
-use crate::{Announcements, Clock, ConfigError, KeyStore, SystemClock};
+use crate::{Announcements, Clock, ConfigError, KeyStore, RecordCache, SystemClock};
 
 /// How long a second tier or a channel may take: what they are asked can be done without.
 const SIDE_PATIENCE: Duration = Duration::from_millis(500);
@@ -47,6 +48,7 @@ pub struct CachedStoreBuilder<S> {
     absent: Duration,
     past: Duration,
     unannounced: Duration,
+    second: Option<Arc<dyn RecordCache>>,
     announcements: Option<Arc<dyn Announcements>>,
     jitter: u8,
     at_once: usize,
@@ -64,6 +66,7 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
             absent: Duration::from_secs(2),
             past: Duration::ZERO,
             unannounced: Duration::from_secs(1),
+            second: None,
             announcements: None,
             jitter: 10,
             at_once: 64,
@@ -106,6 +109,12 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
         self
     }
 
+    /// Looks in a second tier before the authority is asked, and keeps there what it answered.
+    pub fn second_tier(mut self, tier: impl RecordCache) -> Self {
+        self.second = Some(Arc::new(tier));
+        self
+    }
+
     /// Tells other nodes of changes, and hears of theirs: they are then seen as fast as the channel is, and within the bound
     /// on staleness where a message is lost.
     pub fn announcements(mut self, announcements: impl Announcements) -> Self {
@@ -133,7 +142,8 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
         self
     }
 
-    /// How long a reading may take, its turn included.
+    /// How long a reading may take, its turn included. Where [`stale_if_error`](Self::stale_if_error) has an answer, a quarter of
+    /// it is waited for.
     pub fn wait_at_most(mut self, time: Duration) -> Self {
         self.patience = time;
         self
@@ -191,6 +201,7 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
         Ok(CachedStore(Arc::new(Inner {
             authority: self.authority,
             front,
+            behind: self.second.map(|tier| Behind::new(tier, SIDE_PATIENCE)),
             readings: Readings::new(self.at_once, self.patience),
             announcements: self.announcements,
             side_patience: SIDE_PATIENCE,

@@ -9,8 +9,8 @@ use crate::store::cached::fence::{Fence, Mark, Slots};
 use crate::store::cached::shelf::{Entry, Shelf};
 use crate::{Clock, KeyHash, KeyRecord};
 
-/// How long the authority is left alone for records that may be answered without it, after it has failed.
-const PAUSE: i64 = 1_000_000_000;
+/// How long what has failed is left alone, where it can be done without.
+pub(super) const PAUSE: i64 = 1_000_000_000;
 
 /// What is kept of a hash, and good for.
 pub(super) enum Kept {
@@ -73,10 +73,20 @@ impl Front {
             && (entry.began >= asked || self.is_fresh(entry, self.now()))
     }
 
-    fn is_fresh(&self, entry: &Entry, now: i64) -> bool {
+    pub(super) fn is_fresh(&self, entry: &Entry, now: i64) -> bool {
         now < entry.fresh_until
             && entry.began >= self.hearing_since.load(Ordering::Relaxed)
             && (!self.deaf.load(Ordering::Relaxed) || now - entry.began < self.bounds.unannounced)
+    }
+
+    /// Whether a newer version of a record, or a revocation of it, is known here.
+    pub(super) fn knows_newer(&self, hash: &KeyHash, told: &Entry) -> bool {
+        let newer = |known: &Entry| {
+            let (Some(known), Some(told)) = (&known.found, &told.found) else { return false };
+            known.id == told.id
+                && (known.version > told.version || known.account.version > told.account.version)
+        };
+        self.shelf.look(hash, newer).unwrap_or(false)
     }
 
     /// What the authority answered to a question that was asked at `began`.
@@ -92,7 +102,7 @@ impl Front {
         Entry { found, began, fresh_until: began.saturating_add(life), mark, slots }
     }
 
-    fn slots_of(&self, hash: &KeyHash, found: Option<&KeyRecord>) -> Slots {
+    pub(super) fn slots_of(&self, hash: &KeyHash, found: Option<&KeyRecord>) -> Slots {
         found.map_or([self.fence.hash_slot(hash); 2], |record| self.fence.slots_of(record))
     }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod announce;
+mod behind;
 mod bounds;
 mod builder;
 mod fence;
@@ -9,19 +10,23 @@ mod front;
 mod health;
 mod listener;
 mod reading;
+mod second;
 mod shelf;
+mod text;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use announce::{Announcements, Change, Ear};
+use behind::Behind;
 use bounds::Bounds;
 pub use builder::CachedStoreBuilder;
 use front::{Front, Kept};
 pub use health::{CacheHealth, Hearing};
 use listener::Listener;
 use reading::Readings;
+pub use second::{Filing, KeptText, Looked, RecordCache, Ticket};
 
 use crate::{KeyHash, KeyRecord, KeyStore, StoreFuture};
 
@@ -37,6 +42,30 @@ use crate::{KeyHash, KeyRecord, KeyStore, StoreFuture};
 /// - **Room for so many** records, and apart from them for so many hashes that no key has.
 /// - **No failure is an answer.** Where the authority fails, known records are answered with for
 ///   [`stale_if_error`](CachedStoreBuilder::stale_if_error) past their time, and nothing else is.
+///
+/// # Tiers and nodes
+///
+/// Any tier may be left out: a [second tier](CachedStoreBuilder::second_tier) that all nodes share, in which a node looks before
+/// it asks the authority, and [announcements](CachedStoreBuilder::announcements), by which a node tells the others of a change.
+/// A record is as old as its reading, whatever tiers it came through. Without announcements, and for a change of which nobody
+/// told, the bound on staleness is all there is; it holds also where messages are lost.
+///
+/// # When something fails
+///
+/// | fault | what callers see | for how long |
+/// |---|---|---|
+/// | the authority is down or hangs | known keys are served; those that are not known, or are known to have changed, get a 503 | to the end of a record's time and [`stale_if_error`](CachedStoreBuilder::stale_if_error) past it; one reading a second finds out whether it is back |
+/// | the authority is slow | a cold key waits up to [`wait_at_most`](CachedStoreBuilder::wait_at_most), then gets a 503; other keys are held up only where [`reads_at_once`](CachedStoreBuilder::reads_at_once) are under way | until it is faster |
+/// | the authority answers with what cannot be read, or another key's record | a 503 for this key, once what is known of it is past its time | until it is mended |
+/// | the second tier is down, hangs, or has been tampered with | nothing: the authority is asked | a hanging one is waited for up to half a second, then left alone for one |
+/// | the second tier fails while a key is revoked | `Revoked::announced` is false: this node refuses the key at once, others may not | the bound on staleness |
+/// | the channel is lost: its server is dead or hangs, a connection is cut, a message is missed | nothing: records are good for [`unannounced_for_at_most`](CachedStoreBuilder::unannounced_for_at_most), and [`health`](CachedStore::health) says so | until it is open again and each record has been read again; over Redis a loss shows at once or within a second |
+/// | the channel fails while a key is revoked | `announced` is false, as above | the time for records without announcements |
+/// | a node dies between a change and its announcement | other nodes see the old record | the bound on staleness |
+/// | the channel and the authority are both lost | known keys are served, also one revoked elsewhere meanwhile | the bound on staleness and `stale_if_error` |
+/// | the task that listens panics | as a lost channel | 50 ms to a second, then it listens again |
+/// | more cold keys than can be read | they wait for their turn; beyond 10,000 that wait, a 503 | while it lasts |
+/// | a flood of unknown keys | nothing: it pushes out what is known of other unknown keys, and no record | while it lasts |
 ///
 /// Cloning it is cheap, and clones share what they keep. Questions that it cannot answer from what it keeps need a tokio
 /// runtime.
@@ -65,6 +94,7 @@ pub struct CachedStore<S>(Arc<Inner<S>>);
 struct Inner<S> {
     authority: S,
     front: Arc<Front>,
+    behind: Option<Behind>,
     readings: Readings,
     announcements: Option<Arc<dyn Announcements>>,
     side_patience: Duration,

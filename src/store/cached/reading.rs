@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::store::cached::Inner;
 use crate::store::cached::front::Kept;
 use crate::store::cached::shelf::Entry;
-use crate::{KeyHash, KeyRecord, KeyStore, StoreError};
+use crate::{KeyHash, KeyRecord, KeyStore, StoreError, Ticket};
 
 /// How often a question is asked again because a change came in between.
 const TRIES: usize = 16;
@@ -60,20 +60,41 @@ impl<S: KeyStore> Inner<S> {
         asked: i64,
     ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         for _ in 0..TRIES {
-            let mut reading = match self.join(hash)? {
+            let reading = match self.join(hash)? {
                 Found::Kept(found) => return Ok(found),
                 Found::Reading(reading) => reading,
             };
-            let outcome = reading.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
-            match outcome.ok().flatten() {
-                Some(Ok(entry)) if self.front.answers(&entry, asked) => return Ok(entry.found),
+            match self.outcome_of(reading, &hash).await {
+                Ok(entry) if self.front.answers(&entry, asked) => return Ok(entry.found),
                 // It was overtaken by a change, or began before the question did: it is read again.
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return self.do_without(&hash, error),
-                None => return Err(StoreError::unavailable("the reading of the key's record ended early")),
+                Ok(_) => {}
+                Err(error) => return self.do_without(&hash, error),
             }
         }
         Err(StoreError::overloaded())
+    }
+
+    /// Waits for a reading; who has something to do without, for a part of the time, while the reading goes on.
+    async fn outcome_of(
+        &self,
+        mut reading: watch::Receiver<Option<Outcome>>,
+        hash: &KeyHash,
+    ) -> Result<Entry, StoreError> {
+        let told = async { reading.wait_for(Option::is_some).await.ok().and_then(|told| told.clone()) };
+        if let Ok(told) = timeout(self.patience_for(hash), told).await {
+            let ended = || Err(StoreError::unavailable("the reading of the key's record ended early"));
+            return told.unwrap_or_else(ended);
+        }
+        self.front.note_failing(true);
+        Err(StoreError::timed_out())
+    }
+
+    /// How long to wait for a reading that gives up by itself: longer than that, or a quarter of it.
+    fn patience_for(&self, hash: &KeyHash) -> Duration {
+        match self.front.look(hash, self.front.now()) {
+            Kept::Stale(_) => self.readings.patience / 4,
+            Kept::Fresh(_) | Kept::Nothing => 2 * self.readings.patience + self.side_patience,
+        }
     }
 
     /// Joins the reading of this hash, or begins it: in a task of its own, so that whoever gives up waiting leaves the others
@@ -99,13 +120,32 @@ impl<S: KeyStore> Inner<S> {
 
     async fn tell(self: Arc<Self>, hash: KeyHash, tell: watch::Sender<Option<Outcome>>) {
         let landing = Landing(&self, hash);
-        let outcome = self.ask(&hash).await.map(|entry| self.front.keep(hash, entry));
+        let (outcome, ticket) = self.ask(&hash).await;
+        let outcome = outcome.map(|entry| self.front.keep(hash, entry));
         drop(landing);
-        tell.send_replace(Some(outcome));
+        tell.send_replace(Some(outcome.clone()));
+        // Nobody waits for the second tier to have it.
+        if let (Some(behind), Some(ticket), Ok(entry)) = (&self.behind, ticket, &outcome) {
+            behind.keep(&hash, ticket, entry, &self.front).await;
+        }
+    }
+
+    /// Asks the second tier, then the authority; says under which ticket the second tier is to keep the answer.
+    async fn ask(&self, hash: &KeyHash) -> (Outcome, Option<Ticket>) {
+        let (mark, asked) = (self.front.fence.mark(), self.front.now());
+        let looked = match &self.behind {
+            Some(behind) => behind.look(hash, &self.front).await,
+            None => None,
+        };
+        let entry = looked.as_ref().and_then(|looked| self.front.entry_of(hash, looked, asked, mark));
+        match entry {
+            Some(entry) => (Ok(entry), None),
+            None => (self.ask_authority(hash).await, looked.map(|looked| looked.ticket)),
+        }
     }
 
     /// Asks the authority, in turn and within the time there is.
-    async fn ask(&self, hash: &KeyHash) -> Outcome {
+    async fn ask_authority(&self, hash: &KeyHash) -> Outcome {
         let asking = async {
             let _turn = self.readings.turns.acquire().await.map_err(StoreError::unavailable)?;
             // Both are taken before the question is put: what changes from then on may not be in the answer.

@@ -1,0 +1,105 @@
+//! What a second tier keeps, as text: whatever does not read back as written is nothing.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::cached::second::{Filing, KeptText};
+use crate::store::encoding::{decode_account, decode_key, encode_account, encode_key, hash_of, hex, text_of};
+use crate::{KeyHash, KeyRecord};
+
+const VERSION: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    v: u8,
+    hash: String,
+    /// The account and the key; nothing where no key has the hash.
+    record: Option<(String, String)>,
+}
+
+pub(super) fn write(hash: &KeyHash, found: Option<&KeyRecord>) -> String {
+    let record = found.map(|record| (encode_account(&record.account), encode_key(record)));
+    text_of(&Text { v: VERSION, hash: hex(hash.as_bytes()), record })
+}
+
+pub(super) fn filing(record: &KeyRecord) -> Filing {
+    Filing { key: record.id, account: record.account.id.clone() }
+}
+
+/// What a text says of a hash: `None` where it says nothing that can be right.
+#[expect(clippy::option_option, reason = "no text, and a text that says that there is no such key")]
+pub(super) fn read(hash: &KeyHash, kept: &KeptText) -> Option<Option<Arc<KeyRecord>>> {
+    let text: Text = serde_json::from_str(&kept.text).ok()?;
+    if text.v != VERSION || hash_of(&text.hash).ok()? != *hash {
+        return None;
+    }
+    let Some((account, key)) = text.record else {
+        return kept.filing.is_none().then_some(None);
+    };
+    let record = decode_key(&key, Arc::new(decode_account(&account).ok()?)).ok()?;
+    // Filed as another's, it would outlive what makes it void.
+    let its_own = record.has_hash(hash) && kept.filing.as_ref() == Some(&filing(&record));
+    its_own.then(|| Some(Arc::new(record)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Account, KeyHasher, KeyId};
+
+    fn record(number: u8) -> KeyRecord {
+        let hash = KeyHasher::sha256().hash(&[number]);
+        let mut record =
+            KeyRecord::new(KeyId::from_bytes([number; 16]), hash, Arc::new(Account::new("acme", "pro")));
+        record.allowlist = Some(Vec::new());
+        record
+    }
+
+    fn kept(text: &str, filing: Option<Filing>) -> KeptText {
+        KeptText::new(text.to_owned(), filing, Duration::from_secs(1))
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_an_empty_allowlist_stays_one() {
+        let record = record(1);
+        let text = write(&record.hash, Some(&record));
+        let read_back = read(&record.hash, &kept(&text, Some(filing(&record)))).unwrap().unwrap();
+        assert_eq!(*read_back, record);
+        assert!(read_back.allowlist.is_some());
+        let absent = write(&record.hash, None);
+        assert_eq!(read(&record.hash, &kept(&absent, None)), Some(None));
+    }
+
+    /// Case 95.
+    #[test]
+    fn what_was_not_written_here_for_this_key_says_nothing() {
+        let (record, other) = (record(1), record(2));
+        let (hash, filed) = (record.hash, Some(filing(&record)));
+        let text = write(&hash, Some(&record));
+        let spoilt = [
+            write(&other.hash, Some(&other)),
+            write(&hash, Some(&other)),
+            write(&other.hash, Some(&record)),
+            text.replacen("\"v\":1", "\"v\":2", 1),
+            text.replace("\\\"v\\\":1", "\\\"v\\\":2"),
+            text.replace("{\"v\":1", "{\"more\":0,\"v\":1"),
+            text[..text.len() / 2].to_owned(),
+            "[".repeat(100_000),
+            "null".to_owned(),
+            String::new(),
+            "\u{0}\u{fffd}".to_owned(),
+        ];
+        for text in spoilt {
+            assert_eq!(read(&hash, &kept(&text, filed.clone())), None, "{text:.80}");
+        }
+        // Filed as another's, or as nobody's.
+        assert_eq!(read(&hash, &kept(&text, Some(filing(&other)))), None);
+        assert_eq!(read(&hash, &kept(&text, None)), None);
+        assert_eq!(read(&hash, &kept(&write(&hash, None), filed)), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! Changes told over Redis's publish and subscribe.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, FromRedisValue, PushInfo, PushKind, Script};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, timeout_at};
+
+use crate::redis::fault;
+use crate::{Announcements, Change, Ear, RedisServer, StoreError, StoreFuture};
+
+/// Announcements over a Redis server, for a [`CachedStore`](crate::CachedStore).
+///
+/// Publish and subscribe loses what is sent while a connection is down, and says nothing of it. So each change is counted, in
+/// one step with its sending: a listener that hears a number too high has missed one. Four times a second it compares what it
+/// has heard with the count, which also shows a server that is gone or hangs. Messages name keys and accounts by their ids.
+///
+/// # Example
+///
+/// ```no_run
+/// use tollgate::{CachedStore, MemoryStore, RedisAnnouncements, RedisServer};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tollgate::ConfigError> {
+/// let redis = RedisServer::open("redis://127.0.0.1:6379")?;
+/// let store = CachedStore::builder(MemoryStore::new()).announcements(RedisAnnouncements::new(redis)).build()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct RedisAnnouncements {
+    server: RedisServer,
+    script: Arc<Script>,
+}
+
+/// How often what was heard is compared with the count.
+const BEAT: Duration = Duration::from_millis(250);
+
+impl RedisAnnouncements {
+    /// Announcements over this server.
+    pub fn new(server: RedisServer) -> Self {
+        Self { server, script: Arc::new(Script::new(include_str!("announce.lua"))) }
+    }
+}
+
+fn channel(server: &RedisServer) -> String {
+    server.name("{changes}")
+}
+
+fn count(server: &RedisServer) -> String {
+    server.name("{changes}:count")
+}
+
+impl Announcements for RedisAnnouncements {
+    fn announce(&self, change: &Change) -> StoreFuture<()> {
+        let (server, script) = (self.server.clone(), Arc::clone(&self.script));
+        let terms = [channel(&server), change.to_string()];
+        StoreFuture::boxed(async move { server.run(&script, &[count(&server)], &terms).await })
+    }
+
+    fn listen(&self, ear: Ear) -> StoreFuture<()> {
+        let server = self.server.clone();
+        StoreFuture::boxed(async move {
+            let mut listening = Listening::begin(server).await?;
+            ear.open();
+            loop {
+                listening.listen(&ear).await?;
+                listening.compare().await?;
+            }
+        })
+    }
+}
+
+/// A connection that is subscribed.
+struct Listening {
+    server: RedisServer,
+    /// It is subscribed for as long as it is held.
+    _connection: MultiplexedConnection,
+    messages: UnboundedReceiver<PushInfo>,
+    channel: String,
+    /// The last change that was heard, by its number.
+    heard: u64,
+    /// The count at the last comparison: by now, all these must have been heard.
+    counted: u64,
+}
+
+impl Listening {
+    async fn begin(server: RedisServer) -> Result<Self, StoreError> {
+        let (push, messages) = unbounded_channel();
+        let options = server.options();
+        let config = AsyncConnectionConfig::new()
+            .set_push_sender(push)
+            .set_connection_timeout(Some(options.connect_timeout))
+            .set_response_timeout(Some(options.response_timeout));
+        let connecting = server.client().get_multiplexed_async_connection_with_config(&config).await;
+        let mut connection = connecting.map_err(|error| fault(&error))?;
+        let channel = channel(&server);
+        connection.subscribe(&channel).await.map_err(|error| fault(&error))?;
+        // Asked for after subscribing: whatever comes later is heard.
+        let counted = counted(&server).await?;
+        Ok(Self { server, _connection: connection, messages, channel, heard: counted, counted })
+    }
+
+    /// Hears what comes until the next beat.
+    async fn listen(&mut self, ear: &Ear) -> Result<(), StoreError> {
+        let beat = Instant::now() + BEAT;
+        while let Ok(message) = timeout_at(beat, self.messages.recv()).await {
+            let message = message.ok_or_else(|| StoreError::unavailable("the connection was closed"))?;
+            match message.kind {
+                PushKind::Message => self.hear(&message, ear)?,
+                PushKind::Disconnection => {
+                    return Err(StoreError::unavailable("the connection to Redis was lost"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, message: &PushInfo, ear: &Ear) -> Result<(), StoreError> {
+        let [from, text] = message.data.as_slice() else { return Ok(()) };
+        if String::from_redis_value_ref(from).map_err(StoreError::corrupt)? != self.channel {
+            return Ok(());
+        }
+        let text = String::from_redis_value_ref(text).map_err(StoreError::corrupt)?;
+        let (number, change) = text.split_once(' ').unwrap_or_default();
+        let number: u64 = number.parse().map_err(StoreError::corrupt)?;
+        if number > self.heard + 1 {
+            return Err(StoreError::unavailable("a change was missed"));
+        }
+        self.heard = self.heard.max(number);
+        // What cannot be read may be anything.
+        ear.hear(&change.parse().unwrap_or(Change::Everything));
+        Ok(())
+    }
+
+    /// Compares what was heard with what was counted at the last beat, and counts again.
+    async fn compare(&mut self) -> Result<(), StoreError> {
+        let before = std::mem::replace(&mut self.counted, counted(&self.server).await?);
+        if self.heard < before || self.counted < self.heard {
+            return Err(StoreError::unavailable("a change was missed, or the count was lost"));
+        }
+        Ok(())
+    }
+}
+
+async fn counted(server: &RedisServer) -> Result<u64, StoreError> {
+    let count: Option<u64> = server.ask(redis::cmd("GET").arg(count(server))).await?;
+    Ok(count.unwrap_or(0))
+}
+
+impl fmt::Debug for RedisAnnouncements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisAnnouncements").field("server", &self.server).finish_non_exhaustive()
+    }
+}

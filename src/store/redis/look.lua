@@ -1,0 +1,20 @@
+-- KEYS: the entry, the marks of its hash and of everything. ARGV: what the marks of keys and of accounts begin with; how
+-- long a text may be. Answers the moment, and what is kept: its moment, its life, its text, its key and its account.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local answer = { string.format('%.0f', now) }
+
+-- What somebody else put there is no entry.
+local length = redis.pcall('HSTRLEN', KEYS[1], 'text')
+if type(length) ~= 'number' or length == 0 or length > tonumber(ARGV[3]) then return answer end
+local kept = redis.call('HMGET', KEYS[1], 'moment', 'life', 'text', 'key', 'account')
+local moment, life = tonumber(kept[1] or ''), tonumber(kept[2] or '')
+if not moment or not life or moment > now or moment + life <= now then return answer end
+
+local marks = { KEYS[2], KEYS[3] }
+if kept[4] then marks[3] = ARGV[1] .. kept[4] end
+if kept[5] then marks[#marks + 1] = ARGV[2] .. kept[5] end
+for _, mark in ipairs(redis.call('MGET', unpack(marks))) do
+  if mark and (tonumber(mark) or now) >= moment then return answer end
+end
+return { answer[1], kept[1], kept[2], kept[3], kept[4] or '', kept[5] or '' }
