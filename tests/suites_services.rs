@@ -1,5 +1,11 @@
 //! The published suites over what lasts and what a fleet shares: databases, caches in front of them, and guards.
-#![cfg(all(feature = "conformance", feature = "sqlite", feature = "postgres", feature = "redis"))]
+#![cfg(all(
+    feature = "conformance",
+    feature = "memory",
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "redis"
+))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "sql/place.rs"]
@@ -7,17 +13,49 @@
 mod place;
 mod services;
 
+use std::num::NonZeroU32;
+
 use place::{Place, both};
-use tollgate::{CachedStore, Guarded, SqlStore, conformance};
+use tollgate::conformance::{self, Capability};
+use tollgate::{
+    CachedStore, Guarded, LeaseTerms, LeasedLedger, MemoryLedger, RedisLedger, RedisLimiter, RedisServer,
+    SqlLedger, SqlStore,
+};
 
-both![a_database_keeps_the_contract_of_keys, a_cached_and_guarded_database_keeps_the_contract_of_keys];
-
-async fn a_database_keeps_the_contract_of_keys(place: Place) {
-    let store = SqlStore::new(&place.open().await);
-    conformance::keys(store).run().await.assert();
-}
+both![
+    a_cached_and_guarded_database_keeps_the_contract_of_keys,
+    a_guarded_database_keeps_the_contract_of_credits,
+];
 
 async fn a_cached_and_guarded_database_keeps_the_contract_of_keys(place: Place) {
     let store = Guarded::new(SqlStore::new(&place.open().await));
     conformance::keys(CachedStore::builder(store).build().unwrap()).run().await.assert();
+}
+
+async fn a_guarded_database_keeps_the_contract_of_credits(place: Place) {
+    let ledger = Guarded::new(SqlLedger::new(&place.open().await));
+    conformance::credits(ledger).run().await.assert();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guarded_limiter_in_redis_keeps_the_contract() {
+    let Some(redis) = services::redis::Redis::start() else { return };
+    let limiter = Guarded::new(RedisLimiter::new(RedisServer::open(&redis.url()).unwrap()));
+    conformance::limits(limiter).without(Capability::InjectedTime).run().await.assert();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guarded_ledger_in_redis_keeps_the_contract() {
+    let Some(redis) = services::redis::Redis::start() else { return };
+    let ledger = Guarded::new(RedisLedger::new(RedisServer::open(&redis.url()).unwrap()));
+    conformance::credits(ledger).run().await.assert();
+}
+
+/// Blocks are what the authority lists, so its write side is checked without them; charges are checked through them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leased_credits_keep_the_contract_of_charges() {
+    let terms = LeaseTerms::of_nodes(NonZeroU32::MIN);
+    let ledger = LeasedLedger::new(MemoryLedger::new(), terms);
+    let suite = conformance::charges(ledger).without(Capability::LateCharges);
+    suite.without(Capability::WholeBalances).run().await.assert();
 }
