@@ -86,6 +86,7 @@ mod ledger;
 mod limit;
 #[cfg(feature = "keygen")]
 mod manage;
+mod meter;
 mod name;
 mod network;
 #[cfg(feature = "openapi")]
@@ -137,6 +138,7 @@ pub use ledger::*;
 pub use limit::*;
 #[cfg(feature = "keygen")]
 pub use manage::*;
+pub use meter::*;
 pub use name::{AccountId, Agreement, Environment, PlanName, PoolName, Scope};
 pub use network::parse_network;
 pub use request::{Fields, RequestView};

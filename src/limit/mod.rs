@@ -5,7 +5,7 @@ mod local;
 #[cfg(feature = "memory")]
 mod memory;
 #[cfg(feature = "redis")]
-mod redis;
+pub(crate) mod redis;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ end
 local purse = open_purse(KEYS[1], KEYS[2])
 call(purse, 4)
 local function shown() return purse.unlimited and 'unlimited' or text(purse.balance) end
-local before, after, refused = shown(), ZERO, nil
+local before, after, refused = shown(), 0, nil
 if kind == 'top-up' or kind == 'deduction' then
   if purse.unlimited then
     refused = 'unlimited'
@@ -22,7 +22,7 @@ if kind == 'top-up' or kind == 'deduction' then
   elseif less(purse.balance, amount) then
     refused = 'insufficient'
   else
-    after = minus(purse.balance, amount)
+    after = plus(purse.balance, amount, -1)
   end
 elseif kind == 'set' then
   after = amount

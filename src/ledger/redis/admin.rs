@@ -21,26 +21,24 @@ impl CreditAdmin for RedisLedger {
         let (server, purse, allowance) =
             (self.server.clone(), self.purse(account.as_str()), allowance.clone());
         StoreFuture::boxed(async move {
-            let mut read = cmd("HMGET");
-            read.arg(purse).arg(&["balance", "held", "unlimited", "due", "lent"]);
-            balance_at(&server.ask(&read).await?, &allowance, now)
+            let kept: Option<String> = server.ask(cmd("GET").arg(purse)).await?;
+            let unknown = "0 0 0 0 none 0 0".to_owned();
+            balance_at(&kept.unwrap_or(unknown), &allowance, now)
+                .ok_or_else(|| StoreError::corrupt("a balance in Redis cannot be read"))
         })
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
-        let (server, purse) = (self.server.clone(), self.purse(query.account.as_str()));
-        let newest = match query.before {
-            Some(before) => format!("({before}-0"),
-            None => "+".to_owned(),
-        };
-        let mut read = cmd("XREVRANGE");
-        read.arg(format!("{purse}:entries")).arg(newest).arg("-").arg("COUNT").arg(query.limit.min(MOST));
-        if query.limit == 0 || query.before == Some(0) {
+        if query.limit == 0 {
             return StoreFuture::ready(Vec::new());
         }
+        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
+        let names = [format!("{}:entries", self.purse(query.account.as_str()))];
+        let before = query.before.map(|before| before.to_string()).unwrap_or_default();
+        let arguments = [before, query.limit.min(MOST).to_string()];
         StoreFuture::boxed(async move {
-            let kept: Vec<(String, (String, String))> = server.ask(&read).await?;
-            let entries = kept.iter().map(|(number, (_, entry))| read_entry(number, entry));
+            let kept: Vec<String> = server.run(&scripts.entries, &names, &arguments).await?;
+            let entries = kept.iter().map(|entry| read_entry(entry));
             entries
                 .collect::<Option<_>>()
                 .ok_or_else(|| StoreError::corrupt("an entry in Redis cannot be read"))
@@ -71,21 +69,16 @@ impl CreditAdmin for RedisLedger {
     }
 }
 
-/// The balance, what is held, whether there is no limit, when the next grant is due, and what is out in blocks; nothing of
-/// an account that nothing is known of.
-type Kept = [Option<String>; 5];
-
-fn balance_at(
-    [balance, held, unlimited, due, lent]: &Kept,
-    allowance: &Allowance,
-    now: Timestamp,
-) -> Result<Balance, StoreError> {
-    let amount = |kept: &Option<String>| kept.as_deref().map_or(Ok(Credits::ZERO), credits);
-    let (balance, held, lent) = (amount(balance)?, amount(held)?, amount(lent)?);
-    let due = due.as_deref().map(str::parse).transpose().map_err(StoreError::corrupt)?;
-    Ok(match allowance {
+/// A purse's balance at a moment, the grant that has come due counted in.
+fn balance_at(purse: &str, allowance: &Allowance, now: Timestamp) -> Option<Balance> {
+    let words: Vec<&str> = purse.split(' ').collect();
+    let &[balance, held, _, _, due, unlimited, lent] = words.as_slice() else { return None };
+    let [balance, held, lent] = [balance, held, lent].map(|amount| credits(amount).ok());
+    let (balance, held, lent) = (balance?, held?, lent?);
+    let due: Option<i64> = if due == "none" { None } else { Some(due.parse().ok()?) };
+    Some(match allowance {
         Allowance::Unlimited => Balance::Unlimited,
-        _ if unlimited.as_deref() == Some("1") => Balance::Unlimited,
+        _ if unlimited == "1" => Balance::Unlimited,
         Allowance::Grant(grant) if due.is_none_or(|due| now.as_millis() >= due) => {
             let room = Credits::MAX.checked_sub(held).unwrap_or_default();
             let granted = grant.amount().checked_sub(lent).unwrap_or_default();
@@ -135,11 +128,10 @@ fn balance(text: &str) -> Result<Balance, StoreError> {
     if text == UNLIMITED { Ok(Balance::Unlimited) } else { credits(text).map(Balance::Limited) }
 }
 
-/// An entry, from its number `7-0` and its words: the kind, the id, the amount, the balance, the time.
-fn read_entry(number: &str, entry: &str) -> Option<Entry> {
-    let number = number.strip_suffix("-0")?.parse().ok()?;
+/// An entry, from its words: the number, the kind, the id, the amount, the balance, the time.
+fn read_entry(entry: &str) -> Option<Entry> {
     let words: Vec<&str> = entry.split(' ').collect();
-    let &[kind, id, amount, left, at] = words.as_slice() else { return None };
+    let &[number, kind, id, amount, left, at] = words.as_slice() else { return None };
     let charge = || read_id(id);
     let adjustment = || id.parse::<AdjustmentId>().ok();
     let kind = match kind {
@@ -154,5 +146,5 @@ fn read_entry(number: &str, entry: &str) -> Option<Entry> {
         _ => return None,
     };
     let at = Timestamp::from_millis(at.parse().ok()?);
-    Some(Entry::new(number, at, kind, amount.parse().ok()?, balance(left).ok()?))
+    Some(Entry::new(number.parse().ok()?, at, kind, amount.parse().ok()?, balance(left).ok()?))
 }

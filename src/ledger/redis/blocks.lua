@@ -7,7 +7,6 @@ local function committed_of(kept)
 end
 
 -- Notes that of a block so much is out now, and was before.
-local function lend(key, before, now)
-  local lent = big(redis.call('HGET', key, 'lent') or '0')
-  redis.call('HSET', key, 'lent', text(plus(minus(lent, before), now)))
+local function lend(purse, before, now)
+  purse.lent, purse.changed = plus(plus(purse.lent, now), before, -1), true
 end

@@ -18,8 +18,9 @@ use crate::{
 /// (`appendonly yes`) and never evict (`maxmemory-policy noeviction`, or `volatile-…`: a balance has no end).
 ///
 /// Every call is one script, in one round trip. Of each account the last 1,000 entries are kept, or a few more, and the
-/// ids of its last 1,024 adjustments. A refund whose charge has not come yet is remembered for ten minutes: the charge
-/// is then not taken. The charges of a node that died stay open until [`sweep`](RedisLedger::sweep) closes them.
+/// ids of its last 1,024 adjustments. A refund whose charge has not come yet is remembered, and the charge is then not
+/// taken. The charges of a node that died stay open, and such refunds remembered, until
+/// [`sweep`](RedisLedger::sweep) closes them.
 ///
 /// # Example
 ///
@@ -40,18 +41,17 @@ struct Scripts {
     charge: Script,
     close: Script,
     adjust: Script,
+    entries: Script,
     lease: Script,
     commit: Script,
 }
 
-const PURSE: &str =
-    concat!(include_str!("numbers.lua"), "\n", include_str!("purse.lua"), "\n", include_str!("blocks.lua"));
-const CHARGE: &str = include_str!("charge.lua");
+pub(crate) const PURSE: &str = concat!(include_str!("numbers.lua"), "\n", include_str!("purse.lua"));
+const BLOCKS: &str = include_str!("blocks.lua");
+pub(crate) const CHARGE: &str = include_str!("charge.lua");
 const CLOSE: &str = include_str!("close.lua");
 const ADJUST: &str = include_str!("adjust.lua");
-
-/// For how many milliseconds a refund is remembered whose charge is not there.
-const VOID_FOR: &str = "600000";
+const ENTRIES: &str = include_str!("entries.lua");
 
 /// Who ends a charge.
 #[derive(Debug, Clone, Copy)]
@@ -70,19 +70,19 @@ impl Holder {
 }
 
 /// What a script answers to a charge: what became of it, and what there is.
-type Answer = (u8, String);
+pub(crate) type Answer = (u8, String);
 
 impl RedisLedger {
     /// Balances on this server.
     pub fn new(server: RedisServer) -> Self {
-        let script = |body: &str| Script::new(&[PURSE, body].join("\n"));
-        let charge = |rest: &str| script(&[CHARGE, rest].join("\n"));
+        let script = |bodies: &[&str]| Script::new(&[&[PURSE], bodies].concat().join("\n"));
         let scripts = Scripts {
-            charge: charge("return charge(1, 1)"),
-            close: script(CLOSE),
-            adjust: script(ADJUST),
-            lease: charge(lease::LEASE),
-            commit: script(lease::COMMIT),
+            charge: script(&[CHARGE, "return charge(1, 1)"]),
+            close: script(&[BLOCKS, CLOSE]),
+            adjust: script(&[ADJUST]),
+            entries: Script::new(ENTRIES),
+            lease: script(&[BLOCKS, CHARGE, lease::LEASE]),
+            commit: script(&[BLOCKS, lease::COMMIT]),
         };
         Self { server, scripts: Arc::new(scripts) }
     }
@@ -90,6 +90,11 @@ impl RedisLedger {
     /// Under which name begins what belongs to an account.
     fn purse(&self, account: &str) -> String {
         format!("{}:credits", self.server.of_account(account))
+    }
+
+    /// What a charge's script reads and writes.
+    pub(crate) fn charge_keys(&self, charge: &Charge<'_>) -> [String; 3] {
+        keys_of(&self.purse(charge.account.id.as_str()))
     }
 
     fn close(
@@ -101,20 +106,18 @@ impl RedisLedger {
         holder: Holder,
     ) -> StoreFuture<()> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let keys = charge_keys(purse, id);
-        let [kind, void_for, holder] = [kind.name(), VOID_FOR, holder.name()].map(str::to_owned);
-        let arguments = [shown(id), cost.to_string(), kind, void_for, holder];
+        let keys = keys_of(purse);
+        let arguments = [shown(id), cost.to_string(), kind.name().to_owned(), holder.name().to_owned()];
         StoreFuture::boxed(async move { server.run::<u8>(&scripts.close, &keys, &arguments).await.map(drop) })
     }
 }
 
-/// What a charge's scripts read and write.
-fn charge_keys(purse: &str, id: ChargeId) -> [String; 4] {
-    let void = format!("{purse}:void:{}", shown(id));
-    [purse.to_owned(), format!("{purse}:open"), format!("{purse}:entries"), void]
+/// The purse, its open charges, and its entries.
+fn keys_of(purse: &str) -> [String; 3] {
+    [purse.to_owned(), format!("{purse}:open"), format!("{purse}:entries")]
 }
 
-fn charge_arguments(charge: &Charge<'_>) -> Vec<String> {
+pub(crate) fn charge_arguments(charge: &Charge<'_>) -> Vec<String> {
     let mut arguments = vec![shown(charge.id), charge.amount.to_string()];
     arguments.extend(terms(charge.allowance, charge.now.wall()));
     arguments
@@ -133,7 +136,7 @@ fn terms(allowance: &Allowance, now: Timestamp) -> [String; 4] {
     [now.as_millis().to_string(), amount, turn, period]
 }
 
-fn charged((became, balance): Answer) -> Result<Charged, StoreError> {
+pub(crate) fn charged((became, balance): Answer) -> Result<Charged, StoreError> {
     let balance = credits(&balance)?;
     match became {
         0 => Ok(Charged::Insufficient { balance }),
@@ -160,7 +163,7 @@ fn read_id(text: &str) -> Option<ChargeId> {
 impl CreditLedger for RedisLedger {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let keys = charge_keys(&self.purse(charge.account.id.as_str()), charge.id);
+        let keys = self.charge_keys(charge);
         let arguments = charge_arguments(charge);
         StoreFuture::boxed(
             async move { server.run(&scripts.charge, &keys, &arguments).await.and_then(charged) },

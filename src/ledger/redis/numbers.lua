@@ -1,31 +1,37 @@
--- Whole numbers up to 2^63, which a double does not hold exactly: pairs of billions and the rest.
+-- Whole numbers up to 2^63. What a double holds exactly is a number; what is larger is a pair of billions and the rest.
 local BILLION = 1000000000
+local MAX = { 9223372036, 854775807 }
 
 local function big(text)
   if #text > 19 or not text:find('^%d+$') then error('a balance holds no number') end
-  return { tonumber(text:sub(1, -10)) or 0, tonumber(text:sub(-9)) }
+  if #text <= 15 then return tonumber(text) end
+  return { tonumber(text:sub(1, -10)), tonumber(text:sub(-9)) }
 end
 
 local function text(number)
+  if type(number) == 'number' then return ('%d'):format(number) end
   if number[1] == 0 then return ('%d'):format(number[2]) end
   return ('%d%09d'):format(number[1], number[2])
 end
 
+local function pair(number)
+  if type(number) ~= 'number' then return number[1], number[2] end
+  return math.floor(number / BILLION), number % BILLION
+end
+
 local function less(a, b)
-  return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2])
+  if type(a) == 'number' and type(b) == 'number' then return a < b end
+  local a1, a2 = pair(a)
+  local b1, b2 = pair(b)
+  return a1 < b1 or (a1 == b1 and a2 < b2)
 end
 
-local function plus(a, b)
-  local rest = a[2] + b[2]
-  local carry = rest >= BILLION and 1 or 0
-  return { a[1] + b[1] + carry, rest - carry * BILLION }
+-- The sum of two numbers, or their difference where the sign is -1 and the second is not above the first.
+local function plus(a, b, sign)
+  if type(a) == 'number' and type(b) == 'number' then return a + b * (sign or 1) end
+  local a1, a2 = pair(a)
+  local b1, b2 = pair(b)
+  local rest = a2 + b2 * (sign or 1)
+  local carry = math.floor(rest / BILLION)
+  return { a1 + b1 * (sign or 1) + carry, rest - carry * BILLION }
 end
-
--- The difference of a number and one that is not above it.
-local function minus(a, b)
-  local rest = a[2] - b[2]
-  local borrow = rest < 0 and 1 or 0
-  return { a[1] - b[1] - borrow, rest + borrow * BILLION }
-end
-
-local ZERO, MAX = { 0, 0 }, big('9223372036854775807')

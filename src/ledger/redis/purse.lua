@@ -1,63 +1,61 @@
--- One account's balance. It is read once, changed here, and written at the end.
+-- One account's balance, in one string: what is left, what is held by open charges, the number of the last entry, the time
+-- of the last call, when the grant is due, whether there is no limit, and what is out in blocks and not committed. It is
+-- read once, changed here, and written at the end.
 
--- How many entries are kept, or a few more.
-local ENTRIES = 1000
-
--- A whole number as text, such as a time; what else may stand there is an error.
-local function whole(kept)
-  if kept and not kept:find('^%-?%d+$') then error('a balance holds no time') end
-  return kept
-end
+-- How many entries are kept, or up to as many more as are written between two cuts.
+local ENTRIES, CUT = 1000, 64
 
 local function open_purse(key, entries)
-  local kept = redis.call('HMGET', key, 'balance', 'held', 'last', 'seen', 'due', 'unlimited')
+  local kept = redis.call('GET', key)
+  if not kept then
+    return { key = key, entries = entries, balance = 0, held = 0, last = 0, seen = '0', due = 'none', lent = 0 }
+  end
+  local balance, held, last, seen, due, unlimited, lent =
+    kept:match('^(%d+) (%d+) (%d+) (%-?%d+) (%S+) ([01]) (%d+)$')
+  if not balance or (due ~= 'none' and not due:find('^%-?%d+$')) then error('a balance cannot be read') end
   return {
-    key = key, entries = entries, changed = false,
-    balance = big(kept[1] or '0'), held = big(kept[2] or '0'),
-    last = tonumber(whole(kept[3]) or 0), seen = whole(kept[4]) or '0',
-    due = whole(kept[5]), unlimited = kept[6] == '1',
+    key = key, entries = entries, balance = big(balance), held = big(held), last = tonumber(last),
+    seen = seen, due = due, unlimited = unlimited == '1', lent = big(lent),
   }
 end
 
 local function save(purse)
   if not purse.changed then return end
-  redis.call('HSET', purse.key, 'balance', text(purse.balance), 'held', text(purse.held), 'last', purse.last,
-    'seen', purse.seen, 'unlimited', purse.unlimited and '1' or '0')
-  if purse.turned then redis.call('HSET', purse.key, 'due', purse.due) end
+  redis.call('SET', purse.key, text(purse.balance) .. ' ' .. text(purse.held) .. ' ' .. text(purse.last) .. ' ' ..
+    purse.seen .. ' ' .. purse.due .. ' ' .. (purse.unlimited and '1 ' or '0 ') .. text(purse.lent))
 end
 
 -- Moves the balance, and writes down what moved it.
 local function move(purse, balance, kind, id)
   local amount
   if less(balance, purse.balance) then
-    amount = '-' .. text(minus(purse.balance, balance))
+    amount = '-' .. text(plus(purse.balance, balance, -1))
   else
-    amount = text(minus(balance, purse.balance))
+    amount = text(plus(balance, purse.balance, -1))
   end
   purse.balance, purse.last, purse.changed = balance, purse.last + 1, true
-  local left = purse.unlimited and 'unlimited' or text(balance)
-  redis.call('XADD', purse.entries, 'MAXLEN', '~', ENTRIES, ('%d-0'):format(purse.last),
-    'entry', table.concat({ kind, id, amount, left, purse.seen }, ' '))
+  redis.call('LPUSH', purse.entries, text(purse.last) .. ' ' .. kind .. ' ' .. id .. ' ' .. amount .. ' ' ..
+    (purse.unlimited and 'unlimited' or text(balance)) .. ' ' .. purse.seen)
+  if purse.last % CUT == 0 then redis.call('LTRIM', purse.entries, 0, ENTRIES - 1) end
 end
 
 -- Notes the time of a call, and gives the grant that has come due. From ARGV[at] on: the time; the grant's amount, empty
 -- where there is none; when it comes next, if it comes now; and its period, or zero where the calendar says when.
 local function call(purse, at)
-  local now, amount, turn, period = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local now, amount = ARGV[at], ARGV[at + 1]
   purse.seen = now
   if amount == '' then return end
-  local due = purse.due and tonumber(purse.due)
+  local turn, period, due = ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(purse.due)
   if due and tonumber(now) < due then return end
   if due and period > 0 then
     -- Whole periods on, however many have passed.
     local passed = math.floor((tonumber(now) - due) / period)
     turn = ('%.0f'):format(math.min(due + (passed + 1) * period, 9007199254740991))
   end
-  purse.due, purse.turned, purse.changed = turn, true, true
+  purse.due, purse.changed = turn, true
+  local granted, room = big(amount), plus(MAX, purse.held, -1)
   -- What may come back from a node is in the amount: it does not pile up.
-  local lent = big(redis.call('HGET', purse.key, 'lent') or '0')
-  local granted, room = big(amount), minus(MAX, purse.held)
-  granted = less(granted, lent) and ZERO or minus(granted, lent)
+  granted = less(granted, purse.lent) and 0 or plus(granted, purse.lent, -1)
   if less(room, granted) then granted = room end
   if not purse.unlimited and less(purse.balance, granted) then move(purse, granted, 'grant', '-') end
 end

@@ -9,7 +9,8 @@ use crate::{Abandoned, Credits, EntryKind, StoreError, Timestamp};
 const STEP: usize = 500;
 
 impl RedisLedger {
-    /// Closes the charges that were taken before a moment and are open still; says how many. Let the moment lie further
+    /// Closes the charges that were taken before a moment and are open still, and says how many; forgets the refunds before
+    /// it whose charges never came. Let the moment lie further
     /// back than any request lasts, and call it every few minutes, on any node or on all of them: a charge is closed once.
     ///
     /// A block that a node has leased comes to what is committed of it, whatever becomes of charges.
@@ -65,14 +66,20 @@ impl RedisLedger {
             scan.arg(open).arg(&cursor).arg("COUNT").arg(STEP);
             let (next, charges): (String, Vec<String>) = self.server.ask(&scan).await?;
             for charge in charges.chunks_exact(2) {
-                let (id, taken, at) = read_charge(&charge[0], &charge[1])?;
-                if at < before {
+                let (taken, at) = read_charge(&charge[1])?;
+                if at >= before {
+                    continue;
+                }
+                let id = read_id(&charge[0]).ok_or_else(unreadable)?;
+                if let Some(taken) = taken {
                     let (cost, kind) = match abandoned {
                         Abandoned::Refund => (Credits::ZERO, EntryKind::Refund(id)),
                         Abandoned::Settle => (taken, EntryKind::Settlement(id)),
                     };
                     self.close(purse, id, cost, &kind, Holder::Gone).await?;
                     closed += 1;
+                } else {
+                    self.server.ask::<()>(cmd("HDEL").arg(open).arg(&charge[0])).await?;
                 }
             }
             if next == "0" {
@@ -83,13 +90,17 @@ impl RedisLedger {
     }
 }
 
-/// An open charge, as a script has written it: its amount and its time, and what is committed of a block.
-fn read_charge(id: &str, kept: &str) -> Result<(crate::ChargeId, Credits, Timestamp), StoreError> {
-    let unreadable = || StoreError::corrupt("an open charge in Redis cannot be read");
+/// What a script has written of a charge: its amount, or that it was given back before it came; when; and what is
+/// committed of a block.
+fn read_charge(kept: &str) -> Result<(Option<Credits>, Timestamp), StoreError> {
     let (amount, at) = kept.split_once(' ').ok_or_else(unreadable)?;
     let at = at.split(' ').next().unwrap_or_default();
-    let at = at.parse().map_err(StoreError::corrupt)?;
-    Ok((read_id(id).ok_or_else(unreadable)?, credits(amount)?, Timestamp::from_millis(at)))
+    let taken = if amount == "void" { None } else { Some(credits(amount)?) };
+    Ok((taken, Timestamp::from_millis(at.parse().map_err(StoreError::corrupt)?)))
+}
+
+fn unreadable() -> StoreError {
+    StoreError::corrupt("an open charge in Redis cannot be read")
 }
 
 /// A name in which no letter stands for others.

@@ -37,6 +37,7 @@ use crate::{Counts, QuotaGroup, QuotaPolicy, RedisServer, StoreFuture};
 /// let limiter = RedisLimiter::new(RedisServer::open("redis://127.0.0.1:6379")?);
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
+#[derive(Clone)]
 pub struct RedisLimiter {
     server: RedisServer,
     scripts: Arc<Scripts>,
@@ -48,8 +49,8 @@ struct Scripts {
     peek: Script,
 }
 
-const CLOCK: &str = include_str!("clock.lua");
-const WINDOWS: &str = include_str!("windows.lua");
+pub(crate) const CLOCK: &str = include_str!("clock.lua");
+pub(crate) const WINDOWS: &str = include_str!("windows.lua");
 const DRAW: &str = "return draw(#KEYS)";
 const PEEK: &str = "
     local now, aheads = clock(), {}
@@ -66,7 +67,7 @@ impl Scripts {
 
 /// What a script answers to a draw: how long to wait; the place of the window that decides, how many more it admits, and
 /// in how many microseconds it is full.
-type Drawn = (u64, usize, u32, u64);
+pub(crate) type Drawn = (u64, usize, u32, u64);
 
 impl RedisLimiter {
     /// Limits on this server.
@@ -75,7 +76,7 @@ impl RedisLimiter {
     }
 
     /// The names of a draw's windows, in the order of its policies.
-    fn names(&self, draw: &Draw<'_>) -> Vec<String> {
+    pub(crate) fn names(&self, draw: &Draw<'_>) -> Vec<String> {
         let of_group = |group: &QuotaGroup| {
             let subject = self.subject(draw, group);
             let name = move |policy: &QuotaPolicy| {
@@ -102,14 +103,14 @@ fn refill(policy: &QuotaPolicy) -> u64 {
 }
 
 /// A refill and a quota for each window.
-fn terms(draw: &Draw<'_>) -> Vec<String> {
+pub(crate) fn terms(draw: &Draw<'_>) -> Vec<String> {
     draw.quotas
         .policies()
         .flat_map(|policy| [refill(policy).to_string(), policy.quota().to_string()])
         .collect()
 }
 
-fn quota((wait, place, remaining, ahead): Drawn) -> Quota {
+pub(crate) fn quota((wait, place, remaining, ahead): Drawn) -> Quota {
     let standing = Standing::new(place, remaining, Duration::from_micros(ahead));
     match wait {
         0 => Quota::Within(standing),

@@ -1,0 +1,160 @@
+//! What the limiter and the ledger over Redis leave of Redis's own speed.
+//!
+//! ```text
+//! cargo bench --features redis --bench redis
+//! ```
+//!
+//! - throughput: draws by 256 tasks, beside `redis-benchmark` with the same script and as many calls under way, in turns;
+//! - latency: one task's lone draw, beside a draw and a charge in one call, in turns.
+//!
+//! It starts a `redis-server` of its own, and says so where there is none.
+#![allow(clippy::unwrap_used, reason = "a bench ends where it fails")]
+#![allow(clippy::cast_precision_loss, reason = "figures are shown to three places")]
+
+#[path = "../tests/services/mod.rs"]
+mod services;
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use services::redis::Redis;
+use tollgate::{
+    Account, Allowance, Charge, ChargeId, Charged, Clock, CreditAdmin, Credits, Draw, KeyHasher, KeyId,
+    KeyRecord, Meter, Metered, Quota, QuotaPolicy, Quotas, RateLimiter, RedisLimiter, RedisMeter,
+    RedisOptions, RedisServer, SystemClock,
+};
+
+const TASKS: u64 = 256;
+const CALLS: u64 = 100_000;
+const SAMPLES: u32 = 5_000;
+const ROUNDS: usize = 5;
+
+/// The limiter's script, as it teaches it to the server.
+const SCRIPT: &str = concat!(
+    include_str!("../src/limit/redis/clock.lua"),
+    "\n",
+    include_str!("../src/limit/redis/windows.lua"),
+    "\nreturn draw(#KEYS)"
+);
+
+fn main() {
+    // Cargo's test runner asks for nothing to be measured.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let Some(redis) = Redis::start() else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    throughput(&redis, &runtime);
+    runtime.block_on(latency(&redis));
+}
+
+fn server(redis: &Redis) -> RedisServer {
+    let mut options = RedisOptions::default();
+    options.response_timeout = Duration::from_secs(5);
+    RedisServer::with_options(&redis.url(), options).unwrap()
+}
+
+fn record(account: &str) -> KeyRecord {
+    let account = Arc::new(Account::new(account, "plain"));
+    KeyRecord::new(KeyId::from_bytes([7; 16]), KeyHasher::sha256().hash(b"secret"), account)
+}
+
+/// A window that admits whatever is asked here.
+fn quotas() -> Quotas {
+    Quotas::new([QuotaPolicy::new(4_000_000_000, Duration::from_hours(24)).unwrap()])
+}
+
+fn throughput(redis: &Redis, runtime: &tokio::runtime::Runtime) {
+    let limiter = Arc::new(RedisLimiter::new(server(redis)));
+    let sha = redis.say(&["SCRIPT", "LOAD", SCRIPT]).lines().last().unwrap().to_owned();
+    redis.say(&["SCRIPT", "FLUSH"]);
+    runtime.block_on(draws(&limiter, TASKS));
+    assert_eq!(redis.say(&["SCRIPT", "EXISTS", &sha]), "*1\r\n:1", "the limiter runs this script");
+    println!("draws per second, {TASKS} under way; redis-benchmark with the same script");
+    let mut ratios = Vec::new();
+    for _ in 0..ROUNDS {
+        let theirs = [(1, 256), (4, 64), (8, 32)].map(|shape| benchmark(redis, &sha, shape));
+        let best = theirs.into_iter().fold(0.0, f64::max);
+        let start = Instant::now();
+        runtime.block_on(draws(&limiter, CALLS));
+        let ours = CALLS as f64 / start.elapsed().as_secs_f64();
+        println!("  ours {ours:>9.0}   redis-benchmark {best:>9.0}   ratio {:.3}", ours / best);
+        ratios.push(ours / best);
+    }
+    println!("  median ratio {:.3} (at least 0.9 is wanted)", median(&mut ratios));
+}
+
+async fn draws(limiter: &Arc<RedisLimiter>, calls: u64) {
+    let left = Arc::new(AtomicU64::new(calls));
+    let quotas = Arc::new(quotas());
+    let task = |_| {
+        let (limiter, left, quotas) = (Arc::clone(limiter), Arc::clone(&left), Arc::clone(&quotas));
+        tokio::spawn(async move {
+            let (record, now) = (record("acme"), SystemClock::new().now());
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+            {
+                let drawn = limiter.draw(&Draw::new(&record, &quotas, now)).await.unwrap();
+                assert!(matches!(drawn, Quota::Within(_)));
+            }
+        })
+    };
+    for task in (0..TASKS).map(task).collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
+
+/// What `redis-benchmark` reaches with so many connections, each with so many calls under way.
+fn benchmark(redis: &Redis, sha: &str, (connections, pipeline): (u32, u32)) -> f64 {
+    let key = "tollgate:{a:acme}:limit:07070707-0707-0707-0707-070707070707:86400000000000:day";
+    let said = Command::new("redis-benchmark")
+        .args(["-p", &redis.port().to_string(), "-q", "-n", &CALLS.to_string()])
+        .args(["-c", &connections.to_string(), "-P", &pipeline.to_string()])
+        .args(["EVALSHA", sha, "1", key, "22", "4000000000"])
+        .output()
+        .unwrap_or_else(|error| panic!("redis-benchmark is not on the PATH: {error}"));
+    let said = String::from_utf8(said.stdout).unwrap();
+    let last = said.rsplit('\r').find(|line| line.contains("requests per second")).unwrap();
+    let words: Vec<&str> = last.split_whitespace().collect();
+    let place = words.iter().position(|word| *word == "requests").unwrap();
+    words[place - 1].parse().unwrap()
+}
+
+async fn latency(redis: &Redis) {
+    let meter = RedisMeter::new(server(redis));
+    let (limiter, ledger) = (meter.limiter(), meter.ledger());
+    let (record, quotas, now) = (record("acme"), quotas(), SystemClock::new().now());
+    let (id, much) = ("put-in".parse().unwrap(), tollgate::AdjustmentKind::TopUp(Credits::new(1 << 40)));
+    let put_in = tollgate::Adjustment::new(id, &record.account.id, much, &Allowance::None, now.wall());
+    let _ = ledger.adjust(&put_in).await.unwrap();
+    println!("p50 at one task: a lone draw, and a draw with a charge in one call");
+    let (mut number, mut ratios) = (0_u128, Vec::new());
+    for _ in 0..ROUNDS {
+        let (mut lone, mut both) = (Vec::new(), Vec::new());
+        for _ in 0..SAMPLES {
+            let draw = Draw::new(&record, &quotas, now);
+            let start = Instant::now();
+            let drawn = limiter.draw(&draw).await.unwrap();
+            lone.push(start.elapsed().as_secs_f64());
+            assert!(matches!(drawn, Quota::Within(_)));
+            number += 1;
+            let id = ChargeId::from_bytes(number.to_be_bytes());
+            let charge = Charge::new(id, &record.account, Credits::new(1), &Allowance::None, now);
+            let start = Instant::now();
+            let metered = meter.draw_and_charge(&draw, &charge).await.unwrap();
+            both.push(start.elapsed().as_secs_f64());
+            assert!(matches!(metered, Metered::Drawn { charged: Charged::Posted { .. }, .. }));
+            tollgate::CreditLedger::settle(&ledger, &record.account, id, Credits::new(1)).await.unwrap();
+        }
+        let (lone, both) = (median(&mut lone), median(&mut both));
+        println!("  lone {:>6.1} us   both {:>6.1} us   ratio {:.3}", lone * 1e6, both * 1e6, both / lone);
+        ratios.push(both / lone);
+    }
+    println!("  median ratio {:.3} (at most 1.3 is wanted)", median(&mut ratios));
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

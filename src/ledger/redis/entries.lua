@@ -1,0 +1,6 @@
+-- The entries before a number, or all of them where there is none, the newest first. ARGV: the number, and how many.
+local newest = redis.call('LINDEX', KEYS[1], 0)
+if not newest then return {} end
+local first = 0
+if ARGV[1] ~= '' then first = math.max(tonumber(newest:match('^%d+')) - tonumber(ARGV[1]) + 1, 0) end
+return redis.call('LRANGE', KEYS[1], first, first + tonumber(ARGV[2]) - 1)

@@ -1,0 +1,88 @@
+//! One script for the windows and the balance.
+
+use std::fmt;
+use std::sync::Arc;
+
+use redis::Script;
+
+use crate::ledger::redis as credits;
+use crate::limit::redis as limits;
+use crate::meter::{Meter, Metered};
+use crate::{Charge, Draw, Quota, RedisLedger, RedisLimiter, RedisServer, StoreError, StoreFuture};
+
+/// Rate limits and credits on one Redis server, in one round trip.
+///
+/// The limiter and the ledger that go with it keep the same windows and balances; a gate needs them too, for what asks
+/// for one of both.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::{Gate, RedisMeter, RedisServer};
+///
+/// let meter = RedisMeter::new(RedisServer::open("redis://127.0.0.1:6379")?);
+/// let builder = Gate::builder().limiter(meter.limiter()).ledger(meter.ledger());
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct RedisMeter {
+    server: RedisServer,
+    script: Arc<Script>,
+    limiter: RedisLimiter,
+    ledger: RedisLedger,
+}
+
+const BOTH: &str = "
+    local windows = #KEYS - 3
+    local drawn = draw(windows)
+    if drawn[1] > 0 then return { drawn, false } end
+    return { drawn, charge(windows + 1, 2 * windows + 1) }
+";
+
+impl RedisMeter {
+    /// Limits and credits on this server.
+    pub fn new(server: RedisServer) -> Self {
+        let script = [limits::CLOCK, limits::WINDOWS, credits::PURSE, credits::CHARGE, BOTH].join("\n");
+        let (limiter, ledger) = (RedisLimiter::new(server.clone()), RedisLedger::new(server.clone()));
+        Self { server, script: Arc::new(Script::new(&script)), limiter, ledger }
+    }
+
+    /// The limiter over the same windows.
+    pub fn limiter(&self) -> RedisLimiter {
+        self.limiter.clone()
+    }
+
+    /// The ledger over the same balances.
+    pub fn ledger(&self) -> RedisLedger {
+        self.ledger.clone()
+    }
+}
+
+fn metered((drawn, answer): (limits::Drawn, Option<credits::Answer>)) -> Result<Metered, StoreError> {
+    match (limits::quota(drawn), answer) {
+        (Quota::Exceeded { retry_after, standing }, _) => Ok(Metered::Exceeded { retry_after, standing }),
+        (Quota::Within(standing), Some(answer)) => {
+            Ok(Metered::Drawn { standing, charged: credits::charged(answer)? })
+        }
+        (Quota::Within(_), None) => Err(StoreError::corrupt("Redis drew and did not charge")),
+    }
+}
+
+impl Meter for RedisMeter {
+    fn draw_and_charge(&self, draw: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered> {
+        let (server, script) = (self.server.clone(), Arc::clone(&self.script));
+        let (mut keys, mut arguments) = (self.limiter.names(draw), limits::terms(draw));
+        if keys.is_empty() {
+            return StoreFuture::failed(StoreError::corrupt("there is no window to draw from"));
+        }
+        keys.extend(self.ledger.charge_keys(charge));
+        arguments.extend(credits::charge_arguments(charge));
+        StoreFuture::boxed(async move { server.run(&script, &keys, &arguments).await.and_then(metered) })
+    }
+}
+
+impl fmt::Debug for RedisMeter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisMeter").field("server", &self.server).finish_non_exhaustive()
+    }
+}
