@@ -63,6 +63,8 @@
 //! - `sqlite`, `postgres`: [`SqlStore`] and [`SqlLedger`] over a [`Database`], for one machine and for a fleet.
 //! - `axum`: [`Principal`] as an extractor; the peer's address from `ConnectInfo`.
 //! - `tonic`: refusals of gRPC calls as gRPC statuses: see `grpc`.
+//! - `testing`: a gate with a manual clock, keys for it, and a walk along open routes: see `testing`.
+//! - `openapi`: what a gate asks of its callers, in an OpenAPI document: `Gate::openapi`.
 //! - `full`: all of these.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

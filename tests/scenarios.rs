@@ -3,6 +3,9 @@
 #![cfg(all(feature = "actix-web", feature = "axum"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(feature = "tonic")]
+#[path = "scenarios/calls.rs"]
+mod calls;
 #[path = "scenarios/client.rs"]
 mod client;
 #[path = "scenarios/rows.rs"]

@@ -57,8 +57,8 @@ pub(crate) fn record(number: usize, account: Account) -> KeyRecord {
     let mut record = KeyRecord::new(id, hash, Arc::new(account));
     record.expires_at = Some("2099-12-31T00:00:00Z".parse().expect("a moment"));
     record.scopes = Some(vec!["quotes:read".into(), "candles:read".into()]);
-    record.paths =
-        Some(vec!["/v1/quotes/*".parse().expect("a path"), "/v1/candles/*".parse().expect("a path")]);
+    let paths = ["/v1/quotes/*", "/v1/candles/*", "/grpc.health.v1.Health/*"];
+    record.paths = Some(paths.map(|path| path.parse().expect("a path")).into());
     record.allowlist =
         Some(["198.51.100.0/24", "203.0.113.0/24"].map(|net| net.parse().expect("a network")).into());
     record
@@ -83,6 +83,7 @@ fn rules() -> Vec<Rule> {
         ("GET /v1/news", "news:read", 1),
         ("GET /v1/backtests/{id}", "backtests:read", 1),
         ("POST /v1/backtests", "backtests:write", 10),
+        ("POST /grpc.health.v1.Health/*", "candles:read", 1),
     ];
     let guarded = guarded.map(|(route, scope, cost)| guarded_rule(route, scope, cost));
     [health].into_iter().chain(guarded).collect()

@@ -64,9 +64,14 @@ impl Traffic {
     }
 
     pub(crate) fn request(&mut self) -> Request {
+        request(self.key())
+    }
+
+    /// The key of the next request.
+    pub(crate) fn key(&mut self) -> &str {
         self.state += 1;
         let place = mixed(self.state) % self.keys.len() as u64;
-        request(&self.keys[usize::try_from(place).expect("a place is small")])
+        &self.keys[usize::try_from(place).expect("a place is small")]
     }
 }
 

@@ -126,12 +126,18 @@ pub(crate) enum Cause {
     Plan(Arc<Ruled>),
     Agreement(Agreement),
     Parameter(Breach),
-    #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "said by key management alone"))]
+    #[cfg_attr(
+        not(any(feature = "keygen", feature = "openapi")),
+        expect(dead_code, reason = "said of key management alone")
+    )]
     Member {
         member: String,
         problem: String,
     },
-    #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "said by key management alone"))]
+    #[cfg_attr(
+        not(any(feature = "keygen", feature = "openapi")),
+        expect(dead_code, reason = "said of key management alone")
+    )]
     MaxKeys(u32),
     Balance {
         balance: Credits,

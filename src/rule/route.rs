@@ -217,3 +217,17 @@ impl Cost {
         each.checked_mul(units).ok_or(Uncountable::TooMuch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Rule;
+
+    #[test]
+    fn a_star_at_the_end_is_for_all_that_lies_below() {
+        let pattern = |route: &str| Rule::new(route).unwrap().pattern().to_owned();
+        assert_eq!(pattern("/acme.quotes.v1.Quotes/*"), "/acme.quotes.v1.Quotes/{*rest}");
+        assert_eq!(pattern("POST /*"), "/{*rest}");
+        assert_eq!(pattern("/a*"), "/a*");
+        assert_eq!(pattern("/a/*/b"), "/a/*/b");
+    }
+}
