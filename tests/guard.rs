@@ -13,3 +13,6 @@ mod gate;
 mod ledger;
 #[path = "guard/limits.rs"]
 mod limits;
+#[cfg(feature = "conformance")]
+#[path = "guard/suites.rs"]
+mod suites;

@@ -17,7 +17,13 @@ mod deaths;
 mod fleet;
 #[path = "leases/grants.rs"]
 mod grants;
+#[cfg(feature = "postgres")]
+#[path = "leases/processes.rs"]
+mod processes;
 #[path = "leases/properties.rs"]
 mod properties;
 #[path = "leases/returns.rs"]
 mod returns;
+#[cfg(feature = "conformance")]
+#[path = "leases/suites.rs"]
+mod suites;

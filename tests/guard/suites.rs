@@ -1,0 +1,35 @@
+//! The published suites, over back ends that are guarded, and over limits that a node keeps by itself.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use tollgate::conformance::{self, Capability};
+use tollgate::{Guarded, LocalFallback, LocalShare, MemoryLedger, MemoryLimiter, MemoryStore};
+
+use crate::support::remote::{Fault, Remote};
+
+#[tokio::test]
+async fn a_guarded_back_end_keeps_its_contract() {
+    conformance::keys(Guarded::new(MemoryStore::new())).run().await.assert();
+    let credits = conformance::credits(Guarded::new(MemoryLedger::new()));
+    credits.without(Capability::LateCharges).run().await.assert();
+    conformance::limits(Guarded::new(MemoryLimiter::new())).run().await.assert();
+}
+
+#[tokio::test]
+async fn the_same_far_away() {
+    let charges = conformance::charges(Guarded::new(Remote::new(MemoryLedger::new())));
+    charges.without(Capability::LateCharges).run().await.assert();
+    conformance::limits(Guarded::new(Remote::new(MemoryLimiter::new()))).run().await.assert();
+}
+
+/// The share of one node is the whole quota.
+#[tokio::test]
+async fn a_limiter_of_ones_own_keeps_the_contract() {
+    conformance::limits(LocalShare::new(NonZeroU32::MIN)).run().await.assert();
+    let shared = Guarded::new(Remote::new(Arc::new(MemoryLimiter::new())));
+    shared.back_end().set(Fault::Down);
+    conformance::limits(LocalFallback::new(shared, LocalShare::new(NonZeroU32::MIN))).run().await.assert();
+    let shared = Guarded::new(Remote::new(MemoryLimiter::new()));
+    conformance::limits(LocalFallback::new(shared, LocalShare::new(NonZeroU32::MIN))).run().await.assert();
+}
