@@ -62,6 +62,7 @@ async fn spend(ledger: LeasedLedger<Guarded<SqlLedger>>, account: Arc<Account>, 
             }
             Err(_) => {
                 let _ = ledger.refund(&account, id).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }

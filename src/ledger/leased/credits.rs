@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::purse::{Closed, Purse, Spent};
+use super::purse::{Closed, Purse, Resort, Spent};
 use super::{LeasedLedger, Shared};
 use crate::{
     Account, Allowance, Charge, ChargeId, Charged, CreditLeasing, CreditLedger, Credits, Now, StoreError,
@@ -147,21 +147,22 @@ impl<T: CreditLeasing> Direct<T> {
         }
     }
 
-    /// The authority has too little: what this node holds itself is spent before the request is refused.
+    /// The authority has too little: what this node holds itself, or is about to, is spent before the request is refused.
     async fn scrape(&self, balance: Credits) -> Result<Charged, StoreError> {
-        let refused = Ok(Charged::Insufficient { balance });
         loop {
-            if let Spent::Here { balance, .. } = self.purse.lock().spend(self.id, self.amount, self.now) {
-                return Ok(Charged::Posted { balance: Some(balance) });
+            let next = self.purse.lock().last_resort(self.id, self.amount, self.now, &self.purse);
+            match next {
+                Resort::Spent(balance) => return Ok(Charged::Posted { balance: Some(balance) }),
+                Resort::Wait(trip) => trip.await,
+                Resort::Commit(id, upto) => drop(self.shared.commit(&self.purse, id, upto).await?),
+                Resort::GiveBack => return self.ask_again().await,
+                Resort::Refuse => return Ok(Charged::Insufficient { balance }),
             }
-            let block = self.purse.lock().block_with(self.amount, self.now);
-            let Some((id, upto)) = block else { break };
-            self.shared.commit(&self.purse, id, upto).await?;
         }
-        if !self.purse.lock().end_what_is_free() {
-            return refused;
-        }
-        // The credits lie in pieces: together they may do.
+    }
+
+    /// The credits lie in pieces: together they may do.
+    async fn ask_again(&self) -> Result<Charged, StoreError> {
         self.shared.give_back_ended(&self.purse).await?;
         let account = &self.purse.account;
         let again = Charge::new(self.id, account, self.amount, &self.allowance, self.now);

@@ -261,21 +261,40 @@ impl State {
     }
 }
 
-impl State {
-    /// A block that would cover the amount if as much of it were committed, and how much that is.
-    pub(super) fn block_with(&self, amount: Credits, now: Now) -> Option<(ChargeId, u64)> {
-        let covers = |block: &&Block| block.rest() >= amount.get() && now.elapsed() < block.ends_at;
-        let block = self.blocks.iter().find(covers)?;
-        Some((block.id, block.used + amount.get()))
-    }
+/// What may be done for a request that the authority has too little for.
+#[derive(Debug)]
+pub(super) enum Resort {
+    /// It is paid for; so much is left.
+    Spent(Credits),
+    /// A round trip is under way: it may bring something.
+    Wait(OwnedNotified),
+    /// So much of this block is to be committed.
+    Commit(ChargeId, u64),
+    /// What is ended is to be given back, and the authority asked again.
+    GiveBack,
+    /// Nothing.
+    Refuse,
+}
 
-    /// Ends the blocks that no charge is open in; says whether anything is in them.
-    pub(super) fn end_what_is_free(&mut self) -> bool {
-        let mut some = false;
-        for block in self.blocks.iter_mut().filter(|block| block.open == 0) {
-            some |= block.rest() > 0;
-            block.ended = true;
+impl State {
+    /// What to do next for a request that the authority has too little for.
+    pub(super) fn last_resort(&mut self, id: ChargeId, amount: Credits, now: Now, purse: &Purse) -> Resort {
+        if let Spent::Here { balance, .. } = self.spend(id, amount, now) {
+            return Resort::Spent(balance);
         }
-        some
+        if let Some(trip) = self.trip_under_way(purse) {
+            return Resort::Wait(trip);
+        }
+        let covers = |block: &&Block| block.rest() >= amount.get() && now.elapsed() < block.ends_at;
+        if let Some(block) = self.blocks.iter().find(covers) {
+            return Resort::Commit(block.id, block.used + amount.get());
+        }
+        let free = |block: &&mut Block| block.open == 0;
+        let in_pieces = self.blocks.iter_mut().filter(free).fold(false, |some, block| {
+            let rest = block.rest();
+            block.ended = true;
+            some || rest > 0
+        });
+        if in_pieces { Resort::GiveBack } else { Resort::Refuse }
     }
 }

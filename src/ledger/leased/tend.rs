@@ -47,6 +47,8 @@ impl State {
             return Some(Step::Commit { id: block.id, upto: block.amount.min(block.used + ahead) });
         }
         let amount = terms.block_of(Credits::new(self.balance)).get().min(self.wanted());
+        // In whole requests: a piece that pays for none would be of no use to anybody.
+        let amount = amount - amount % self.cost;
         // A block of one request would save nothing.
         (amount / 2 >= self.cost).then_some(Step::Take { amount, committed: ahead.min(amount) })
     }
