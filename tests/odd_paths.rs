@@ -247,7 +247,7 @@ fn frames(path: &[u8], key: Option<&str>) -> Vec<u8> {
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &headers].concat()
 }
 
-/// Writes a request, and reads up to what ends it: HEADERS, RST_STREAM, GOAWAY, or the end of the connection.
+/// Writes a request, and reads up to what ends it: `HEADERS`, `RST_STREAM`, `GOAWAY`, or the end of the connection.
 async fn exchange(server: Server, bytes: &[u8]) {
     let mut stream = TcpStream::connect(server.0).await.unwrap();
     stream.write_all(bytes).await.unwrap();

@@ -62,6 +62,12 @@ impl TrustedProxies {
         !self.networks.is_empty()
     }
 
+    /// The header that is read.
+    #[cfg(feature = "actix-web")]
+    pub(crate) fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
     /// Whether the peer on the socket is a trusted proxy.
     pub(crate) fn trusts_peer(&self, view: &RequestView<'_>) -> bool {
         !self.networks.is_empty() && view.peer().is_some_and(|peer| self.trusts(peer))

@@ -1,6 +1,5 @@
 //! The routes, on each framework: every handler says which it is.
 
-use std::convert::Infallible;
 use std::future::ready;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -57,7 +56,7 @@ pub(crate) async fn serve(framework: Framework, gate: &Gate, reached: Reached) -
     match framework {
         Framework::Axum => Server::plain(TollgateLayer::new(gate.clone()).around(router(&reached))).await,
         Framework::Hyper => {
-            Server::gated(gate, service_fn(move |request| ready(bare(&request, &reached)))).await
+            Server::gated(gate, service_fn(move |request| ready(Ok(bare(&request, &reached))))).await
         }
         Framework::Actix => actix(gate.clone(), reached).await,
     }
@@ -79,7 +78,7 @@ fn router(reached: &Reached) -> Router {
 }
 
 /// A service that compares the path as it is.
-fn bare(request: &Request<Incoming>, reached: &Reached) -> Result<Response<Body>, Infallible> {
+fn bare(request: &Request<Incoming>, reached: &Reached) -> Response<Body> {
     let path = request.uri().path();
     let name = match path {
         "/" => "root",
@@ -92,7 +91,7 @@ fn bare(request: &Request<Incoming>, reached: &Reached) -> Result<Response<Body>
             _ => "fallback",
         },
     };
-    Ok(say(name, reached))
+    say(name, reached)
 }
 
 async fn actix(gate: Gate, reached: Reached) -> Server {

@@ -13,11 +13,12 @@ use http::HeaderValue;
 use pin_project_lite::pin_project;
 
 use crate::adapter::actix::hand_over::hand_over;
-use crate::adapter::actix::view::view_of;
+use crate::adapter::actix::names::Front;
+use crate::adapter::actix::view::Seen;
 use crate::adapter::actix::{convert, managed};
 use crate::adapter::{closed, dress, refusal};
-use crate::gate::{Admission, Core, Decision, FinalCost, Outcome};
-use crate::{Denial, Gate, StoreFuture};
+use crate::gate::{Admission, Decision, FinalCost, Outcome};
+use crate::{Denial, StoreFuture};
 
 pin_project! {
     /// The future of an answer through a [`TollgateMiddleware`](crate::TollgateMiddleware).
@@ -45,7 +46,7 @@ pin_project! {
 
 /// A request that a remote back end is asked about.
 struct Waiting<S> {
-    gate: Gate,
+    front: Arc<Front>,
     decision: Decision,
     service: Rc<S>,
     request: ServiceRequest,
@@ -53,7 +54,7 @@ struct Waiting<S> {
 
 /// A request that the service works on.
 struct Serving {
-    core: Arc<Core>,
+    front: Arc<Front>,
     admission: Admission,
     request_id: Option<HeaderValue>,
 }
@@ -62,27 +63,32 @@ impl<S, B> MiddlewareFuture<S, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
 {
-    pub(super) fn decide(gate: Gate, decision: Decision, service: Rc<S>, request: ServiceRequest) -> Self {
-        let waiting = Waiting { gate, decision, service, request };
+    pub(super) fn decide(
+        front: Arc<Front>,
+        decision: Decision,
+        service: Rc<S>,
+        request: ServiceRequest,
+    ) -> Self {
+        let waiting = Waiting { front, decision, service, request };
         Self { state: State::Deciding { waiting: Some(Box::new(waiting)) } }
     }
 
     pub(super) fn serve(
-        core: &Arc<Core>,
+        front: &Arc<Front>,
         service: &S,
         request: ServiceRequest,
         admission: Admission,
     ) -> Self {
-        Self { state: serve(core, service, request, admission) }
+        Self { state: serve(front, service, request, admission) }
     }
 
-    pub(super) fn refuse(core: &Core, request: ServiceRequest, denial: &Denial) -> Self {
-        Self { state: State::Refused { response: Some(refuse(core, request, denial)) } }
+    pub(super) fn refuse(front: &Front, request: ServiceRequest, denial: &Denial) -> Self {
+        Self { state: State::Refused { response: Some(refuse(front, request, denial)) } }
     }
 }
 
 fn serve<S, B>(
-    core: &Arc<Core>,
+    front: &Arc<Front>,
     service: &S,
     mut request: ServiceRequest,
     admission: Admission,
@@ -90,35 +96,38 @@ fn serve<S, B>(
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
 {
+    let core = &front.gate.0;
     // Management is free: the admission holds no charge that would have to be ended.
-    if let Some(mounted) = core.mounted_at(view_of(&request).path())
+    if let Some(mounted) = core.mounted_at(request.match_info().as_str())
         && let Some(principal) = admission.principal(core)
     {
-        let answering = Box::pin(managed::answer(Arc::clone(core), mounted, request, principal));
+        let answering = Box::pin(managed::answer(Arc::clone(front), mounted, request, principal));
         return State::Managing { answering };
     }
-    let everywhere = || core.request_ids.of(&view_of(&request)).to_header();
+    let everywhere = || core.request_ids.of(&Seen { request: &request, front }.view()).to_header();
     let request_id = if core.request_ids.everywhere() { everywhere() } else { None };
     if let Some(id) = &request_id
         && let (Some(name), Some(id)) = (convert::name(core.request_ids.header()), convert::value(id))
     {
         request.headers_mut().insert(name, id);
     }
-    hand_over(&mut request, &admission, core);
-    let serving = Serving { core: Arc::clone(core), admission, request_id };
+    hand_over(&mut request, &admission, front);
+    let serving = Serving { front: Arc::clone(front), admission, request_id };
     State::Serving { future: service.call(request), serving: Some(serving) }
 }
 
-fn refuse(core: &Core, request: ServiceRequest, denial: &Denial) -> ServiceResponse {
+fn refuse(front: &Front, request: ServiceRequest, denial: &Denial) -> ServiceResponse {
     // To `HEAD` actix-web sends the head alone, with the length that the body has.
-    let answer = refusal::refuse(core, &view_of(&request), request.uri().path(), denial);
+    let seen = Seen { request: &request, front };
+    let answer = refusal::refuse(&front.gate.0, &seen.view(), request.uri().path(), denial);
     request.into_response(convert::response(answer))
 }
 
 impl Serving {
     /// Adds what the answer needs, and says what it comes to.
     fn dress<B>(&self, response: &mut ServiceResponse<B>) -> Outcome {
-        dress::answer(response.headers_mut(), &self.admission, self.request_id.as_ref(), &self.core);
+        let core = &self.front.gate.0;
+        dress::answer(response.headers_mut(), &self.admission, self.request_id.as_ref(), core);
         let cost = response.response_mut().extensions_mut().remove();
         match cost {
             _ if response.status().is_server_error() => Outcome::Failed,
@@ -190,12 +199,13 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
 {
     let Some(asked) = waiting else { return Poll::Pending };
-    let decided = ready!(asked.decision.poll(&asked.gate.0, cx, &view_of(&asked.request)));
+    let seen = Seen { request: &asked.request, front: &asked.front };
+    let decided = ready!(asked.decision.poll(&asked.front.gate.0, cx, &seen.view()));
     let Some(waiting) = waiting.take() else { return Poll::Pending };
-    let Waiting { gate, service, request, .. } = *waiting;
+    let Waiting { front, service, request, .. } = *waiting;
     Poll::Ready(match decided {
-        Ok(admission) => serve(&gate.0, &*service, request, admission),
-        Err(denial) => State::Refused { response: Some(refuse(&gate.0, request, &denial)) },
+        Ok(admission) => serve(&front, &*service, request, admission),
+        Err(denial) => State::Refused { response: Some(refuse(&front, request, &denial)) },
     })
 }
 

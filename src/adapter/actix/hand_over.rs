@@ -6,21 +6,22 @@ use actix_web::http::Uri;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
 
-use crate::adapter::actix::convert;
+use crate::adapter::actix::names::Front;
 use crate::adapter::dress::without_parameter;
-use crate::gate::{Admission, Core};
+use crate::gate::Admission;
 
 /// Takes the key out of what the handler sees, and puts the principal in.
-pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, core: &Core) {
+pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, front: &Front) {
+    let core = &front.gate.0;
     for source in &core.sources {
         if let Some(parameter) = source.parameter() {
             strip_parameter(request, parameter);
         }
-        if let Some(header) = source.header_name().and_then(convert::name) {
+        if let Some(header) = source.header_name().and_then(|name| front.known(name)) {
             if core.strip_headers {
                 request.headers_mut().remove(header);
             } else {
-                hide(request.headers_mut(), &header);
+                hide(request.headers_mut(), header);
             }
         }
     }

@@ -6,14 +6,15 @@ use actix_web::body::{BodyStream, to_bytes_limited};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use bytes::Bytes;
 
+use crate::Principal;
 use crate::adapter::actix::convert;
-use crate::adapter::actix::view::view_of;
-use crate::gate::{BodyFault, Call, Core, LARGEST_BODY, Mounted};
-use crate::{Gate, Principal};
+use crate::adapter::actix::names::Front;
+use crate::adapter::actix::view::Seen;
+use crate::gate::{BodyFault, Call, LARGEST_BODY, Mounted};
 
 /// Reads the request's body, and answers in place of the service.
 pub(super) async fn answer(
-    core: Arc<Core>,
+    front: Arc<Front>,
     mounted: Arc<dyn Mounted>,
     request: ServiceRequest,
     principal: Principal,
@@ -21,8 +22,8 @@ pub(super) async fn answer(
     let (head, payload) = request.into_parts();
     let body = read(payload).await;
     let request = ServiceRequest::from_request(head);
-    let answer = match call(&core, &request, body, principal) {
-        Some(call) => mounted.answer(Gate(core), call).await,
+    let answer = match call(&front, &request, body, principal) {
+        Some(call) => mounted.answer(front.gate.clone(), call).await,
         None => return request.into_response(actix_web::HttpResponse::MethodNotAllowed()),
     };
     request.into_response(convert::response(answer))
@@ -36,12 +37,13 @@ async fn read(payload: Payload) -> Result<Bytes, BodyFault> {
 }
 
 fn call(
-    core: &Core,
+    front: &Front,
     request: &ServiceRequest,
     body: Result<Bytes, BodyFault>,
     principal: Principal,
 ) -> Option<Call> {
-    let view = view_of(request);
+    let (seen, core) = (Seen { request, front }, &front.gate.0);
+    let view = seen.view();
     let media_type = request.headers().get(actix_web::http::header::CONTENT_TYPE);
     Some(Call {
         method: view.method().parse().ok()?,

@@ -2,27 +2,28 @@
 
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 
-use crate::Gate;
 use crate::adapter::actix::MiddlewareFuture;
-use crate::adapter::actix::view::view_of;
+use crate::adapter::actix::names::Front;
+use crate::adapter::actix::view::Seen;
 use crate::gate::Decision;
 
-/// An actix-web service behind a [`Gate`]: what a [`TollgateTransform`](crate::TollgateTransform) makes.
+/// An actix-web service behind a [`Gate`](crate::Gate): what a [`TollgateTransform`](crate::TollgateTransform) makes.
 ///
 /// Where the gate's back ends are in memory, the whole decision is made within `call`.
 pub struct TollgateMiddleware<S> {
     service: Rc<S>,
-    gate: Gate,
+    front: Arc<Front>,
 }
 
 impl<S> TollgateMiddleware<S> {
-    pub(super) fn new(service: Rc<S>, gate: Gate) -> Self {
-        Self { service, gate }
+    pub(super) fn new(service: Rc<S>, front: Arc<Front>) -> Self {
+        Self { service, front }
     }
 }
 
@@ -42,14 +43,18 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let mut decision = Decision::default();
         // A back end in memory answers at once; another is polled again, with a waker, by the future.
-        let polled = decision.poll(&self.gate.0, &mut Context::from_waker(Waker::noop()), &view_of(&request));
+        let polled = {
+            let seen = Seen { request: &request, front: &self.front };
+            decision.poll(&self.front.gate.0, &mut Context::from_waker(Waker::noop()), &seen.view())
+        };
         match polled {
             Poll::Ready(Ok(admission)) => {
-                MiddlewareFuture::serve(&self.gate.0, &*self.service, request, admission)
+                MiddlewareFuture::serve(&self.front, &*self.service, request, admission)
             }
-            Poll::Ready(Err(denial)) => MiddlewareFuture::refuse(&self.gate.0, request, &denial),
+            Poll::Ready(Err(denial)) => MiddlewareFuture::refuse(&self.front, request, &denial),
             Poll::Pending => {
-                MiddlewareFuture::decide(self.gate.clone(), decision, Rc::clone(&self.service), request)
+                let (front, service) = (Arc::clone(&self.front), Rc::clone(&self.service));
+                MiddlewareFuture::decide(front, decision, service, request)
             }
         }
     }
@@ -57,6 +62,6 @@ where
 
 impl<S> fmt::Debug for TollgateMiddleware<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TollgateMiddleware").field("gate", &self.gate).finish_non_exhaustive()
+        f.debug_struct("TollgateMiddleware").field("gate", &self.front.gate).finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ mod future;
 mod hand_over;
 mod managed;
 mod middleware;
+mod names;
 mod transform;
 mod view;
 

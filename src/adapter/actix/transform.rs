@@ -2,10 +2,12 @@
 
 use std::future::{Ready, ready};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 
+use crate::adapter::actix::names::Front;
 use crate::{Gate, TollgateMiddleware};
 
 /// Puts a [`Gate`] in front of an actix-web `App`, `Scope` or `Resource`.
@@ -40,17 +42,24 @@ use crate::{Gate, TollgateMiddleware};
 /// - **The peer on the socket**, and the gate's own [`TrustedProxies`](crate::TrustedProxies); never what
 ///   `realip_remote_addr` believes.
 ///
+/// # When a client leaves
+///
+/// Over HTTP/1.1 actix-web lets a handler work on whose client has closed its side, unless the server is told
+/// `h1_allow_half_closed(false)`, and over HTTP/2 always: the charge is settled when the handler ends.
+///
+/// # What it answers
+///
 /// Refusals are responses, the service's errors are left as they are. What the service answers decides what is paid,
 /// as behind a [`TollgateLayer`](crate::TollgateLayer): a response or an error of the class 5xx costs nothing.
 #[derive(Debug, Clone)]
 pub struct TollgateTransform {
-    gate: Gate,
+    front: Arc<Front>,
 }
 
 impl TollgateTransform {
     /// A transform that puts this gate in front of a service.
     pub fn new(gate: Gate) -> Self {
-        Self { gate }
+        Self { front: Arc::new(Front::new(gate)) }
     }
 }
 
@@ -66,6 +75,6 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(TollgateMiddleware::new(Rc::new(service), self.gate.clone())))
+        ready(Ok(TollgateMiddleware::new(Rc::new(service), Arc::clone(&self.front))))
     }
 }

@@ -6,26 +6,38 @@ use actix_web::HttpMessage;
 use actix_web::dev::ServiceRequest;
 use http::HeaderName;
 
+use crate::adapter::actix::names::Front;
 use crate::{Fields, KeyId, Principal, RequestView};
 
-impl Fields for ServiceRequest {
-    fn each<'s>(&'s self, name: &HeaderName, visit: &mut dyn FnMut(&'s [u8])) {
-        for value in self.headers().get_all(name.as_str()) {
-            visit(value.as_bytes());
-        }
-    }
+/// A request before a gate.
+pub(super) struct Seen<'r> {
+    pub(super) request: &'r ServiceRequest,
+    pub(super) front: &'r Front,
+}
 
-    fn peer(&self) -> Option<IpAddr> {
-        self.peer_addr().map(|socket| socket.ip())
-    }
-
-    fn admitted(&self) -> Option<KeyId> {
-        self.extensions().get::<Principal>().map(Principal::key)
+impl Seen<'_> {
+    /// A view of it: its path as actix-web routes it, whole, also within a scope.
+    pub(super) fn view(&self) -> RequestView<'_> {
+        let path = self.request.match_info().as_str();
+        RequestView::new(self.request.method().as_str(), path, self.request.uri().query(), self)
     }
 }
 
-/// A view of a request: its path as actix-web routes it, whole, also within a scope.
-pub(super) fn view_of(request: &ServiceRequest) -> RequestView<'_> {
-    let path = request.match_info().as_str();
-    RequestView::new(request.method().as_str(), path, request.uri().query(), request)
+impl Fields for Seen<'_> {
+    fn each<'s>(&'s self, name: &HeaderName, visit: &mut dyn FnMut(&'s [u8])) {
+        let headers = self.request.headers();
+        let values = match self.front.known(name) {
+            Some(name) => headers.get_all(name),
+            None => headers.get_all(name.as_str()),
+        };
+        values.for_each(|value| visit(value.as_bytes()));
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.request.peer_addr().map(|socket| socket.ip())
+    }
+
+    fn admitted(&self) -> Option<KeyId> {
+        self.request.extensions().get::<Principal>().map(Principal::key)
+    }
 }

@@ -1,0 +1,29 @@
+//! The headers that a gate reads, as actix-web names them.
+
+use actix_web::http::header::HeaderName;
+
+use crate::Gate;
+use crate::adapter::actix::convert;
+
+/// A gate, and the names of the headers that it reads on every request: made once, since a name is made with an
+/// allocation.
+#[derive(Debug)]
+pub(super) struct Front {
+    pub(super) gate: Gate,
+    names: Vec<(http::HeaderName, HeaderName)>,
+}
+
+impl Front {
+    pub(super) fn new(gate: Gate) -> Self {
+        let core = &gate.0;
+        let sources = core.sources.iter().filter_map(crate::KeySource::header_name);
+        let read = sources.chain([core.proxies.header(), core.request_ids.header()]);
+        let names = read.filter_map(|name| Some((name.clone(), convert::name(name)?))).collect();
+        Self { gate, names }
+    }
+
+    /// The name, if it is among those.
+    pub(super) fn known(&self, name: &http::HeaderName) -> Option<&HeaderName> {
+        self.names.iter().find(|(known, _)| known == name).map(|(_, name)| name)
+    }
+}
