@@ -131,7 +131,8 @@ pub use credit::{ChargeId, Credits};
 pub use error::{ConfigError, StoreError};
 pub use future::StoreFuture;
 pub use gate::{
-    Admission, Check, Denial, DenialKind, FinalCost, Gate, GateBuilder, Outcome, Principal, TrustedProxies,
+    Admission, Admitted, Check, Denial, DenialKind, FinalCost, Gate, GateBuilder, Outcome, Principal,
+    TakenKey, TrustedProxies,
 };
 #[cfg(feature = "fleet")]
 pub use guard::{GuardHealth, GuardLimits, Guarded};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use http::HeaderName;
 
-use crate::KeyId;
+use crate::{Admitted, TakenKey};
 
 /// The header fields and circumstances of a request, as an adapter can show them.
 pub trait Fields {
@@ -15,8 +15,11 @@ pub trait Fields {
     /// The address of the peer on the socket, if it is known. Never one that the request itself names.
     fn peer(&self) -> Option<IpAddr>;
 
-    /// The key that an outer gate has already admitted and charged this request for.
-    fn admitted(&self) -> Option<KeyId>;
+    /// What an outer gate has already done for this request.
+    fn admitted(&self) -> Option<Admitted>;
+
+    /// The key that an outer gate took out of this request.
+    fn taken(&self) -> Option<TakenKey>;
 }
 
 /// How often a header occurs.
@@ -74,9 +77,14 @@ impl<'a> RequestView<'a> {
         self.fields.peer()
     }
 
-    /// The key that an outer gate has already admitted this request for.
-    pub(crate) fn admitted(&self) -> Option<KeyId> {
+    /// What an outer gate has already done for this request.
+    pub(crate) fn admitted(&self) -> Option<Admitted> {
         self.fields.admitted()
+    }
+
+    /// The key that an outer gate took out of this request.
+    pub(crate) fn taken(&self) -> Option<TakenKey> {
+        self.fields.taken()
     }
 
     /// Shows each value of a header.

@@ -6,10 +6,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use crate::gate::{Admission, Core};
 use crate::respond::{AnswerHeaders, limit_headers};
-use crate::{KeySource, query};
+use crate::{KeySource, Principal, RequestView, TakenKey, query};
 
 /// Takes the key out of what the handler sees, and puts the principal in.
 pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core: &Core) {
+    let source = admission.entry().map(|entry| entry.source);
+    let taken = source.and_then(|at| TakenKey::before_stripping(core, &RequestView::of(request), at));
     for source in &core.sources {
         if let Some(parameter) = source.parameter() {
             strip_parameter(request.uri_mut(), parameter);
@@ -30,7 +32,15 @@ pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core
     if core.principal
         && let Some(principal) = admission.principal(core)
     {
-        request.extensions_mut().insert(principal);
+        let extensions = request.extensions_mut();
+        if let Some(outer) = extensions.insert(principal)
+            && let Some(principal) = extensions.get_mut::<Principal>()
+        {
+            principal.follow(outer);
+        }
+    }
+    if let Some(taken) = taken {
+        request.extensions_mut().insert(taken);
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{Extensions, HeaderMap, HeaderName, Request};
 
-use crate::{Fields, KeyId, Principal, RequestView};
+use crate::{Admitted, Fields, Principal, RequestView, TakenKey};
 
 /// The address of the peer on the socket, for services without axum's `ConnectInfo`: put it among the request's
 /// extensions before the gate sees the request.
@@ -36,8 +36,12 @@ impl<B> Fields for Request<B> {
         peer_of(self.extensions())
     }
 
-    fn admitted(&self) -> Option<KeyId> {
-        self.extensions().get::<Principal>().map(Principal::key)
+    fn admitted(&self) -> Option<Admitted> {
+        self.extensions().get::<Principal>().map(Principal::admitted)
+    }
+
+    fn taken(&self) -> Option<TakenKey> {
+        self.extensions().get().cloned()
     }
 }
 

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::gate::Core;
 use crate::gate::hold::Hold;
 use crate::gate::terms::Terms;
+use crate::gate::{Admitted, Core};
 use crate::limit::Standing;
 use crate::{Account, Caps, Credits, KeyId, KeyRecord, Plan, Quotas, Scope, StoreFuture};
 
@@ -59,7 +59,6 @@ impl Admission {
     }
 
     /// Whether it holds a charge that is to be ended.
-    #[cfg(feature = "tonic")]
     pub(crate) fn is_charged(&self) -> bool {
         self.0.as_ref().is_some_and(|entry| entry.hold.is_some())
     }
@@ -73,7 +72,8 @@ impl Admission {
         let entry = self.0.as_ref()?;
         let terms = entry.terms.clone().or_else(|| core.plans.share_kept(&entry.record))?;
         let (record, balance, standing) = (Arc::clone(&entry.record), entry.balance, entry.standing.clone());
-        Some(Principal { record, terms, balance, standing })
+        let (charged, drawn) = (entry.hold.is_some(), standing.is_some());
+        Some(Principal { record, terms, balance, standing, charged, drawn })
     }
 
     /// The quotas in force, and how the one with the least left stands.
@@ -130,9 +130,31 @@ pub struct Principal {
     terms: Arc<Terms>,
     balance: Option<Credits>,
     standing: Option<Standing>,
+    /// What a gate has taken for this request: this one, or one around it.
+    charged: bool,
+    drawn: bool,
 }
 
 impl Principal {
+    /// What a gate behind the one that made this need not do again.
+    pub fn admitted(&self) -> Admitted {
+        Admitted { key: self.record.id, hash: self.record.hash, charged: self.charged, drawn: self.drawn }
+    }
+
+    /// Takes over what the gate around this one has taken for the same key.
+    pub(crate) fn follow(&mut self, outer: Self) {
+        if !outer.admitted().is_for(&self.record) {
+            return;
+        }
+        self.charged |= outer.charged;
+        self.drawn |= outer.drawn;
+        self.balance = self.balance.or(outer.balance);
+        // A standing names a policy by its place: it says nothing among other policies.
+        if self.standing.is_none() && self.terms.quotas.policies().eq(outer.terms.quotas.policies()) {
+            self.standing = outer.standing;
+        }
+    }
+
     /// The key's id.
     pub fn key(&self) -> KeyId {
         self.record.id

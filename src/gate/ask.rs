@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::account::Breach;
-use crate::gate::Core;
 use crate::gate::denial::Cause;
 use crate::gate::hold::{Hold, detach};
 use crate::gate::terms::Terms;
+use crate::gate::{Admitted, Core};
 use crate::key::{Finding, find_key};
 use crate::ledger::{Charge, Charged};
 use crate::limit::{Draw, Quota, Standing};
@@ -22,8 +22,8 @@ pub(super) struct Known {
     pub(super) record: Arc<KeyRecord>,
     /// The key's terms, where the record does not point to them.
     pub(super) own: Option<Arc<Terms>>,
-    /// Whether an outer gate has admitted the request for this key.
-    pub(super) outer: bool,
+    /// What an outer gate has done for this key already.
+    pub(super) outer: Option<Admitted>,
     pub(super) now: Now,
 }
 

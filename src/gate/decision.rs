@@ -118,7 +118,8 @@ impl Decision {
                 Check::Plan => checks::plan(terms, ruled)?,
                 Check::Caps => checks::caps(terms, view)?,
                 // What an outer gate has drawn and charged is neither drawn nor charged again.
-                Check::RateLimits | Check::Credits if known.outer => {}
+                Check::RateLimits if known.outer.is_some_and(|outer| outer.drawn) => {}
+                Check::Credits if known.outer.is_some_and(|outer| outer.charged) => {}
                 Check::RateLimits if terms.quotas.is_empty() => {}
                 Check::RateLimits => {
                     ready!(draw(&mut self.drawing, &mut self.standing, known, terms, core, cx))?;
@@ -140,7 +141,7 @@ impl Decision {
         let (finding, source) = find_key(&core.sources, view, core.refuse_conflicts);
         let key = match finding {
             Finding::Key(key) => key,
-            Finding::Absent => return Err(Denial::of(DenialKind::Missing)),
+            Finding::Absent => return self.present_taken(core, view),
             Finding::Malformed | Finding::Foreign => return Err(Denial::of(DenialKind::Malformed)),
             Finding::Twice => return Err(Denial::of(DenialKind::Duplicate)),
         };
@@ -150,6 +151,13 @@ impl Decision {
         }
         self.source = source;
         self.hash = Some(core.hasher_of_try(self.tries).hash(bytes));
+        checks::early_data(core, view, core.rules.at(self.rule).rule.cost.is_free())
+    }
+
+    /// The key that an outer gate took out of the request, as its hash: it stands in no source.
+    fn present_taken(&mut self, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
+        let hash = view.taken().and_then(|taken| taken.hash(core, core.hasher_of_try(self.tries)));
+        (self.source, self.hash) = (usize::MAX, Some(hash.ok_or_else(|| Denial::of(DenialKind::Missing))?));
         checks::early_data(core, view, core.rules.at(self.rule).rule.cost.is_free())
     }
 
@@ -192,7 +200,7 @@ impl Decision {
                     Denial::operator(Problem::Unknown(unknown)).of_key(Some(record.id))
                 })?),
             };
-        let outer = view.admitted() == Some(record.id);
+        let outer = view.admitted().filter(|outer| outer.is_for(&record));
         self.known = Some(Known { record, own, outer, now: core.clock.now() });
         Ok(())
     }

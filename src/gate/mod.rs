@@ -14,6 +14,7 @@ mod hold;
 mod keygen;
 mod mounted;
 mod order;
+mod outer;
 mod terms;
 mod validate;
 
@@ -32,6 +33,7 @@ pub(crate) use denial::Problem;
 pub use denial::{Denial, DenialKind};
 pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Mounted};
 pub use order::Check;
+pub use outer::{Admitted, TakenKey};
 
 use crate::credit::ChargeIds;
 pub(crate) use crate::gate::hold::detach;

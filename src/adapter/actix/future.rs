@@ -128,8 +128,10 @@ impl Serving {
     fn dress<B>(&self, response: &mut ServiceResponse<B>) -> Outcome {
         let core = &self.front.gate.0;
         dress::answer(response.headers_mut(), &self.admission, self.request_id.as_ref(), core);
-        let cost = response.response_mut().extensions_mut().remove();
-        match cost {
+        // What a gate around this one has charged is its own to end.
+        let charged = self.admission.is_charged();
+        let reported = if charged { response.response_mut().extensions_mut().remove() } else { None };
+        match reported {
             _ if response.status().is_server_error() => Outcome::Failed,
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
             None => Outcome::Served,

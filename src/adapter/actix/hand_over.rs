@@ -6,13 +6,20 @@ use actix_web::http::Uri;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
 
+use crate::TakenKey;
 use crate::adapter::actix::names::Front;
+use crate::adapter::actix::view::Seen;
 use crate::adapter::dress::without_parameter;
 use crate::gate::Admission;
 
 /// Takes the key out of what the handler sees, and puts the principal in.
 pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, front: &Front) {
     let core = &front.gate.0;
+    let source = admission.entry().map(|entry| entry.source);
+    let taken = source.and_then(|at| {
+        let seen = Seen { request, front };
+        TakenKey::before_stripping(core, &seen.view(), at)
+    });
     for source in &core.sources {
         if let Some(parameter) = source.parameter() {
             strip_parameter(request, parameter);
@@ -26,9 +33,16 @@ pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, fro
         }
     }
     if core.principal
-        && let Some(principal) = admission.principal(core)
+        && let Some(mut principal) = admission.principal(core)
     {
-        request.extensions_mut().insert(principal);
+        let mut extensions = request.extensions_mut();
+        if let Some(outer) = extensions.remove() {
+            principal.follow(outer);
+        }
+        extensions.insert(principal);
+    }
+    if let Some(taken) = taken {
+        request.extensions_mut().insert(taken);
     }
 }
 

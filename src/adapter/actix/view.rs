@@ -7,7 +7,7 @@ use actix_web::dev::ServiceRequest;
 use http::HeaderName;
 
 use crate::adapter::actix::names::Front;
-use crate::{Fields, KeyId, Principal, RequestView};
+use crate::{Admitted, Fields, Principal, RequestView, TakenKey};
 
 /// A request before a gate.
 pub(super) struct Seen<'r> {
@@ -37,7 +37,11 @@ impl Fields for Seen<'_> {
         self.request.peer_addr().map(|socket| socket.ip())
     }
 
-    fn admitted(&self) -> Option<KeyId> {
-        self.request.extensions().get::<Principal>().map(Principal::key)
+    fn admitted(&self) -> Option<Admitted> {
+        self.request.extensions().get::<Principal>().map(Principal::admitted)
+    }
+
+    fn taken(&self) -> Option<TakenKey> {
+        self.request.extensions().get().cloned()
     }
 }

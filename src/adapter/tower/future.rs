@@ -128,7 +128,9 @@ impl Serving {
     /// Adds what the answer needs, and says what it comes to.
     fn dress<R>(&self, response: &mut Response<R>) -> Outcome {
         dress::answer(response.headers_mut(), &self.admission, self.request_id.as_ref(), &self.core);
-        match response.extensions_mut().remove() {
+        // What a gate around this one has charged is its own to end.
+        let reported = if self.admission.is_charged() { response.extensions_mut().remove() } else { None };
+        match reported {
             _ if response.status().is_server_error() => Outcome::Failed,
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
             None => Outcome::Served,
