@@ -47,6 +47,29 @@
 //! The [`Check`]s follow in the configured order, the [`RateLimiter`] and the [`CreditLedger`] among them. The result is an
 //! [`Admission`] or a [`Denial`], which a [`Presentation`] turns into the answer.
 //!
+//! # Routers
+//!
+//! - axum, tonic, and hyper without a router: [`TollgateLayer`], a tower layer.
+//! - actix-web: `TollgateTransform`, made from the same [`Gate`] (feature `actix-web`).
+//! - salvo, with its feature `tower-compat`: around the whole service, not as a hoop of a router, which sees matched routes
+//!   alone.
+//!
+//!   ```text
+//!   use salvo::prelude::*;
+//!   let service = Service::new(router).hoop(TollgateLayer::new(gate).compat());
+//!   Server::new(acceptor).serve(service).await;
+//!   ```
+//! - warp 0.4: its filters are a tower service, served by hyper as in `examples/hyper.rs`.
+//!
+//!   ```text
+//!   use tower::Layer;
+//!   let service = TollgateLayer::new(gate).layer(warp::service(routes));
+//!   ```
+//! - poem: not by its `tower-compat`, which takes layers over its own request type.
+//!
+//! salvo and warp do not tell the gate the peer's address unless a [`Peer`] is put among the request's extensions before it:
+//! keys with an allowlist are refused without one.
+//!
 //! # What it is, and what it is not
 //!
 //! Back ends are the three traits, held as `Arc<dyn …>`: no type of this crate has a parameter for them. Time is injected
@@ -61,7 +84,8 @@
 //! - `config` (default): [`Config`], the TOML file.
 //! - `tracing` (default): refusals and the operator's faults as events.
 //! - `sqlite`, `postgres`: [`SqlStore`] and [`SqlLedger`] over a [`Database`], for one machine and for a fleet.
-//! - `axum`: [`Principal`] as an extractor; the peer's address from `ConnectInfo`.
+//! - `axum`: [`Principal`] and [`Caps`] as extractors; the peer's address from `ConnectInfo`; whole paths in nested routers.
+//! - `actix-web`: `TollgateTransform` for an `App`, a `Scope` or a `Resource`, and the same extractors.
 //! - `tonic`: refusals of gRPC calls as gRPC statuses: see `grpc`.
 //! - `testing`: a gate with a manual clock, keys for it, and a walk along open routes: see `testing`.
 //! - `openapi`: what a gate asks of its callers, in an OpenAPI document: `Gate::openapi`.

@@ -27,9 +27,36 @@ use crate::{Gate, TollgateService};
 /// # }
 /// ```
 ///
-/// Layers that answer in place of the service (CORS, timeouts) and layers that rewrite paths go outside the gate, so that
-/// refusals have CORS headers too and the gate judges the path that is routed; layers that cost (compression,
-/// decompression of bodies) go inside it.
+/// # Among other layers
+///
+/// From the outside to the inside, as `examples/axum.rs` has it:
+///
+/// 1. tower-http's `SetRequestIdLayer` and `PropagateRequestIdLayer`: refusals bear the same id.
+/// 2. `TraceLayer`: refusals are traced too. Its own spans name the whole address, a key in the query included: make them
+///    with `redacted_span` (feature `tracing`).
+/// 3. `CorsLayer`: it answers preflights, and scripts of other origins can read refusals.
+/// 4. Layers that rewrite paths, such as `NormalizePathLayer`: the gate judges the path that is routed.
+/// 5. The gate.
+/// 6. `TimeoutLayer`: a handler that is too late costs nothing, if the status is of the class 5xx. Around the gate it also
+///    bounds the wait for the back ends, and what it cuts off has been served.
+/// 7. `CompressionLayer`, and what else costs: refused requests are spared it.
+///
+/// The gate does its work in any other order as well; but within it, CORS headers are missing from refusals.
+///
+/// # Within routers
+///
+/// | where | what it misses |
+/// |---|---|
+/// | `around` the whole router | nothing |
+/// | `Router::layer` | routes and fallbacks that are added later |
+/// | `Router::route_layer` | unknown paths: a fallback is served without a key |
+/// | within a nested router | all that lies beside it; rules are for whole paths all the same |
+///
+/// A request that passes two gates is judged by both. The first that asks for credits takes them, the first that has quotas
+/// draws, and the other does neither again for the same key, unless the outer one was built
+/// [`without_principal`](crate::GateBuilder::without_principal). A key that the outer gate took out of the request is handed
+/// on as its hash, if both hash and accept keys alike.
+///
 #[derive(Debug, Clone)]
 pub struct TollgateLayer {
     gate: Gate,
