@@ -1,0 +1,23 @@
+//! The gate that all nodes have.
+
+use std::time::Duration;
+
+/// How old what a node knows of a key may be.
+pub(crate) const STALE_FOR_AT_MOST: Duration = Duration::from_secs(2);
+
+pub(crate) const GATE: &str = r#"
+sources = [{ header = "X-API-Key" }]
+formats = [{ prefix = "acme_", body = 38, checksum = true }]
+rules = [
+    { route = "GET /health", public = true },
+    { route = "GET /report", cost = 1 },
+]
+management = { path = "/keys" }
+
+# Pays for what it asks for.
+[plans.metered]
+
+# Asks for free, and not too often.
+[plans.limited]
+quotas = [{ quota = "100 per 10s", counts = "account" }]
+"#;
