@@ -9,6 +9,9 @@
 //! what is added: the frameworks themselves cost what they cost.
 #![allow(clippy::expect_used, reason = "what is constant here cannot fail")]
 
+#[cfg(feature = "actix-web")]
+#[path = "frameworks/actix.rs"]
+mod actix;
 #[cfg(feature = "tonic")]
 #[path = "frameworks/tonic.rs"]
 mod tonic;
@@ -61,6 +64,8 @@ fn main() {
     const BATCHES: u32 = 150;
     let mut frameworks = [
         tower::framework(),
+        #[cfg(feature = "actix-web")]
+        actix::framework(),
         #[cfg(feature = "tonic")]
         tonic::framework(),
     ];

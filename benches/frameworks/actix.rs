@@ -1,0 +1,52 @@
+//! An application of actix-web, with one handler for all paths.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Service, ServiceResponse};
+use actix_web::http::header::ContentType;
+use actix_web::test::{TestRequest, init_service};
+use actix_web::{App, HttpResponse, web};
+use tollgate::TollgateTransform;
+
+use crate::rig::drive::poll_now;
+use crate::rig::gate;
+use crate::rig::world::{HOT, KEYS, ROUTE, Traffic};
+use crate::{Framework, service};
+
+pub(crate) fn framework() -> Framework {
+    let (mut first, mut second) = (Traffic::over(HOT), Traffic::over(HOT));
+    let gate = gate::with_keys(KEYS).build().expect("the gate is complete");
+    let bare = poll_now(init_service(App::new().default_service(web::to(handler))));
+    let gated = App::new().default_service(web::to(handler)).wrap(TollgateTransform::new(gate));
+    let gated = poll_now(init_service(gated));
+    Framework {
+        name: "actix-web",
+        bare: service(move || request(first.key()).to_request(), move |request| answer(&bare, request)),
+        gated: service(move || request(second.key()).to_request(), move |request| answer(&gated, request)),
+    }
+}
+
+async fn handler() -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::json()).body("[]")
+}
+
+/// The same request as the other frameworks answer.
+fn request(key: &str) -> TestRequest {
+    TestRequest::with_uri(ROUTE)
+        .insert_header(("host", "api.example.com"))
+        .insert_header(("user-agent", "acme-client/1.4"))
+        .insert_header(("accept", "application/json"))
+        .insert_header(("accept-encoding", "gzip, br"))
+        .insert_header(("x-api-key", key))
+        .peer_addr(SocketAddr::from(([203, 0, 113, 9], 443)))
+}
+
+fn answer<R, B: MessageBody>(
+    service: &impl Service<R, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    request: R,
+) {
+    let Ok(response) = poll_now(service.call(request)) else { panic!("the service never fails") };
+    assert!(black_box(response).status().is_success(), "the request was served");
+}
