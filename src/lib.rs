@@ -89,6 +89,8 @@
 //! - `tonic`: refusals of gRPC calls as gRPC statuses: see `grpc`.
 //! - `testing`: a gate with a manual clock, keys for it, and a walk along open routes: see `testing`.
 //! - `openapi`: what a gate asks of its callers, in an OpenAPI document: `Gate::openapi`.
+//! - `conformance`: suites that say whether a store, a ledger or a limiter of one's own keeps its contract: see
+//!   `conformance`.
 //! - `full`: all of these.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
