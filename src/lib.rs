@@ -80,13 +80,16 @@
 //! # Crate features
 //!
 //! - `memory` (default): [`MemoryStore`], [`MemoryLedger`], [`MemoryLimiter`].
-//! - `keygen` (default): new keys.
+//! - `keygen` (default): new keys, and their management.
 //! - `config` (default): [`Config`], the TOML file.
 //! - `tracing` (default): refusals and the operator's faults as events.
-//! - `sqlite`, `postgres`: [`SqlStore`] and [`SqlLedger`] over a [`Database`], for one machine and for a fleet.
 //! - `axum`: [`Principal`] and [`Caps`] as extractors; the peer's address from `ConnectInfo`; whole paths in nested routers.
 //! - `actix-web`: `TollgateTransform` for an `App`, a `Scope` or a `Resource`, and the same extractors.
 //! - `tonic`: refusals of gRPC calls as gRPC statuses: see `grpc`.
+//! - `sqlite`, `postgres`: `SqlStore` and `SqlLedger` over a `Database`, for one machine and for a fleet.
+//! - `redis`: `RedisLimiter`, `RedisLedger`, both at once in a `RedisMeter`; `RedisRecords` and `RedisAnnouncements`.
+//! - `fleet`: `CachedStore`, `LeasedLedger`, `Guarded`, `LocalShare`: what stands before a remote back end.
+//! - `conformance`: the contracts of the three traits as suites of checks: see `conformance`.
 //! - `testing`: a gate with a manual clock, keys for it, and a walk along open routes: see `testing`.
 //! - `openapi`: what a gate asks of its callers, in an OpenAPI document: `Gate::openapi`.
 //! - `conformance`: suites that say whether a store, a ledger or a limiter of one's own keeps its contract: see
@@ -179,6 +182,6 @@ pub use sql::{Database, DatabaseOptions, Durability, OpenError};
 pub use store::*;
 
 /// The README's code, compiled.
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
