@@ -86,14 +86,13 @@ async fn a_postgresql_that_dies_and_comes_back_is_lived_through() {
     assert!(store.find(&hash(2)).await.unwrap().is_none());
     postgres.kill();
     let mut served = 0;
-    while since.elapsed() < second * 28 / 10 {
-        assert!(store.find(&hash(1)).await.unwrap().is_some(), "after {:?}", since.elapsed());
+    while store.find(&hash(1)).await.is_ok() {
+        assert!(since.elapsed() < 4 * second, "{:?}", since.elapsed());
         served += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    assert!(since.elapsed() >= 3 * second, "{:?}", since.elapsed());
     store.find(&hash(3)).await.unwrap_err();
-    tokio::time::sleep((3 * second).saturating_sub(since.elapsed()) + Duration::from_millis(1)).await;
-    store.find(&hash(1)).await.unwrap_err();
     store.find(&hash(2)).await.unwrap_err();
     assert!(served > 10);
     postgres.restart();

@@ -164,13 +164,13 @@ async fn with_redis_and_the_authority_gone_known_keys_serve_for_the_stated_time(
     node.find(&known).await.unwrap();
     redis.kill();
     remote.down.store(true, Ordering::SeqCst);
-    while since.elapsed() < past + past * 9 / 10 {
-        assert!(node.find(&known).await.unwrap().is_some());
+    // However slow the machine: it is not an error before the time is over, and is one after it.
+    while node.find(&known).await.is_ok() {
+        assert!(since.elapsed() < 2 * past + Duration::from_secs(1), "{:?}", since.elapsed());
         node.find(&hash(77)).await.unwrap_err();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    tokio::time::sleep((2 * past).saturating_sub(since.elapsed()) + Duration::from_millis(1)).await;
-    node.find(&known).await.unwrap_err();
+    assert!(since.elapsed() >= 2 * past, "{:?}", since.elapsed());
     remote.down.store(false, Ordering::SeqCst);
     assert!(node.find(&known).await.unwrap().is_some());
 }
