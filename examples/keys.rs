@@ -3,15 +3,20 @@
 //! ```text
 //! keys --config gate.toml --store memory:keys.json accounts create ada --plan pro
 //! keys --config gate.toml --store memory:keys.json keys issue --account ada --name "My Trading Bot"
+//! keys --config gate.toml --store sqlite:keys.db credits top-up ada 500 --id invoice-2026-0417
 //! ```
 //!
 //! A new key's secret goes to standard output alone, once. All else goes to standard error, or with `--json` to standard
-//! output as one document. The exit code is 2 for a command that cannot be read, 1 for one that is refused.
+//! output as one document. The exit code is 2 for a command that cannot be read, 1 for one that is refused, and
+//! for a check of the credits that finds something wrong.
 
 #[path = "keys/arguments.rs"]
 mod arguments;
 #[path = "keys/commands.rs"]
 mod commands;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[path = "keys/credits.rs"]
+mod credits;
 #[path = "keys/file.rs"]
 mod file;
 #[path = "keys/print.rs"]
@@ -32,7 +37,7 @@ async fn main() -> ExitCode {
     match commands::run(&mut arguments).await {
         Ok(answer) => {
             answer.print(json);
-            ExitCode::SUCCESS
+            if answer.is_alarming() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         Err(fault) if fault.is::<Usage>() => {
             eprintln!("error: {fault}\n\n{}", arguments::USAGE);

@@ -20,15 +20,19 @@ const CONFIG: &str = r#"
 "#;
 
 /// A folder of its own, with a configuration and, later, a store.
-struct Desk(PathBuf);
+struct Desk(PathBuf, &'static str);
 
 impl Desk {
     fn new(name: &str) -> Result<Self, Fault> {
+        Self::with_store(name, "memory:keys.json")
+    }
+
+    fn with_store(name: &str, store: &'static str) -> Result<Self, Fault> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _gone = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("gate.toml"), CONFIG)?;
-        Ok(Self(folder))
+        Ok(Self(folder, store))
     }
 
     fn keys(&self, arguments: &[&str]) -> Result<Output, Fault> {
@@ -38,7 +42,7 @@ impl Desk {
         if !program.exists() {
             return Err("the example is not built: `cargo test` without a choice of tests builds it".into());
         }
-        let general = ["--config", "gate.toml", "--store", "memory:keys.json"];
+        let general = ["--config", "gate.toml", "--store", self.1];
         Ok(Command::new(program).current_dir(&self.0).args(general).args(arguments).output()?)
     }
 
@@ -148,5 +152,48 @@ fn commands_at_the_same_time_lose_nothing() -> Result<(), Fault> {
     for n in 0..8 {
         desk.done(&["accounts", "show", &n.to_string()])?;
     }
+    Ok(())
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn keys_and_credits_last_in_a_database() -> Result<(), Fault> {
+    let desk = Desk::with_store("keys-sqlite", "sqlite:keys.db")?;
+    desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
+    let (secret, _) = desk.done(&["keys", "issue", "--account", "ada", "--name", "bot"])?;
+    assert!(secret.starts_with("acme_"));
+    let listed = desk.json(&["keys", "list", "--account", "ada"])?;
+    assert_eq!(listed["keys"][0]["name"], "bot");
+    for kept in std::fs::read_dir(&desk.0)? {
+        let bytes = std::fs::read(kept?.path())?;
+        let secret = secret.trim().as_bytes();
+        assert!(!bytes.windows(secret.len()).any(|part| part == secret), "the secret is nowhere");
+    }
+
+    for _ in 0..2 {
+        let balance = desk.json(&["credits", "top-up", "ada", "50", "--id", "invoice-1"])?;
+        assert_eq!(balance["balance"], 50, "it is made once");
+    }
+    let conflict = desk.keys(&["credits", "top-up", "ada", "51", "--id", "invoice-1"])?;
+    assert_eq!(conflict.status.code(), Some(1));
+    let too_much = desk.keys(&["credits", "deduct", "ada", "51", "--id", "refund-1", "--json"])?;
+    assert_eq!(too_much.status.code(), Some(1));
+    assert_eq!(desk.json(&["credits", "deduct", "ada", "20", "--id", "refund-1"])?["balance"], 30);
+    assert_eq!(desk.json(&["credits", "set", "ada", "7", "--id", "gift"])?["balance"], 7);
+    assert_eq!(desk.json(&["credits", "balance", "ada"])?["balance"], 7);
+    let entries = desk.json(&["credits", "entries", "ada"])?;
+    let amounts: Vec<_> =
+        entries["entries"].as_array().ok_or("no list")?.iter().map(|one| &one["amount"]).collect();
+    assert_eq!(amounts, [-23, -20, 50]);
+    assert_eq!(entries["entries"][1]["id"], "refund-1");
+    assert_eq!(desk.json(&["credits", "unlimited", "ada", "--id", "friend"])?["unlimited"], true);
+    assert_eq!(desk.json(&["credits", "check"])?["disagreements"], serde_json::json!([]));
+    let (out, err) = desk.done(&["credits", "check"])?;
+    assert_eq!((out.as_str(), err.trim()), ("", "every balance is what its entries come to"));
+    assert_eq!(desk.keys(&["credits", "top-up", "ada", "50"])?.status.code(), Some(2), "an id is needed");
+
+    let file = Desk::new("keys-without-credits")?;
+    let refused = file.keys(&["credits", "balance", "ada"])?;
+    assert!(String::from_utf8(refused.stderr)?.contains("keeps no credits"));
     Ok(())
 }

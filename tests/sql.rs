@@ -2,11 +2,20 @@
 #![cfg(all(feature = "sqlite", feature = "postgres", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod services;
+
+#[path = "sql/housekeeping.rs"]
+mod housekeeping;
 #[path = "sql/ledger.rs"]
 mod ledger;
+#[path = "sql/lists.rs"]
+mod lists;
+#[path = "sql/model.rs"]
+mod model;
+#[path = "sql/outage.rs"]
+mod outage;
 #[path = "sql/place.rs"]
 mod place;
-mod services;
 #[path = "sql/start.rs"]
 mod start;
 #[path = "sql/store.rs"]

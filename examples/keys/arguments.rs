@@ -16,8 +16,13 @@ usage: keys --config FILE --store URL [--as NAME] [--json] COMMAND
   keys import --account ID --name NAME --sha256 HEX [--start TEXT] [--environment ENV] [--expires MOMENT] [--scopes A,B]
   accounts create ID --plan PLAN | plan ID --plan PLAN | sign ID --agreement NAME
   accounts show ID | suspend ID | resume ID | subscribe ID | unsubscribe ID | delete ID
+  credits balance ACCOUNT | entries ACCOUNT [--cursor NUMBER] [--limit N]
+  credits top-up ACCOUNT AMOUNT --id ID | deduct ACCOUNT AMOUNT --id ID | set ACCOUNT AMOUNT --id ID
+  credits unlimited ACCOUNT --id ID
+  credits check
 
-stores: memory:FILE (a JSON file; it holds hashes, never secrets)";
+stores: memory:FILE (a JSON file; it holds hashes, never secrets, and no credits), sqlite:PATH, postgres://USER@HOST/NAME
+(built with tollgate's features `sqlite` and `postgres`)";
 
 /// A command that cannot be read.
 #[derive(Debug)]

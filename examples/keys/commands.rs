@@ -18,7 +18,7 @@ pub(crate) async fn run(arguments: &mut Arguments) -> Result<Answer, Fault> {
     let verb = arguments.word("what to do")?;
     let (config, url) = (arguments.required("config")?, arguments.required("store")?);
     let actor = Actor::operator(&arguments.option("as").unwrap_or_else(|| "operator".into()));
-    let store = store::open(&url)?;
+    let store = store::open(&url).await?;
     let gate = Config::read(&config)?.builder()?.managed_store(Arc::clone(&store.keys)).build()?;
     let manager = KeyManager::new(gate.clone(), Arc::clone(&store.keys)).by(actor.clone());
     let answer = match noun.as_str() {
@@ -27,6 +27,8 @@ pub(crate) async fn run(arguments: &mut Arguments) -> Result<Answer, Fault> {
             let manager = AccountManager::new(gate, Arc::clone(&store.keys)).by(actor);
             accounts(&verb, arguments, &manager).await?
         }
+        #[cfg(any(feature = "sqlite", feature = "postgres"))]
+        "credits" => crate::credits::run(&verb, arguments, gate, &store).await?,
         other => return Err(Usage(format!("`{other}` is no command")).into()),
     };
     store.close().await?;

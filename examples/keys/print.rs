@@ -22,9 +22,27 @@ pub(crate) enum Answer {
     Erased(KeyId),
     /// An account.
     Account(Arc<Account>),
+    /// What an account has to spend.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    Balance(tollgate::AccountId, tollgate::Balance),
+    /// A page of entries.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    Entries(tollgate::EntryPage),
+    /// The accounts whose balances are not what their entries come to.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    Checked(Vec<tollgate::Disagreement>),
 }
 
 impl Answer {
+    /// Whether it says that something is wrong with what is kept.
+    pub(crate) fn is_alarming(&self) -> bool {
+        match self {
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            Self::Checked(found) => !found.is_empty(),
+            _ => false,
+        }
+    }
+
     /// Says it: the secret on standard output alone, and all else, to people, on standard error.
     pub(crate) fn print(&self, json: bool) {
         if json {
@@ -48,6 +66,25 @@ impl Answer {
                 let (id, plan) = (account.id.as_str().escape_debug(), account.plan.as_str().escape_debug());
                 eprintln!("{id}  plan {plan}  {}", account_status(account.status));
             }
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            Self::Balance(account, balance) => eprintln!("{}  {balance}", account.as_str().escape_debug()),
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            Self::Entries(page) => {
+                page.entries.iter().for_each(|entry| eprintln!("{}", crate::credits::entry_line(entry)));
+                if let Some(next) = page.next {
+                    eprintln!("more: --cursor {next}");
+                }
+            }
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            Self::Checked(found) if found.is_empty() => {
+                eprintln!("every balance is what its entries come to");
+            }
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            Self::Checked(found) => {
+                for wrong in found {
+                    eprintln!("{}", crate::credits::check_line(wrong));
+                }
+            }
         }
     }
 
@@ -65,6 +102,16 @@ impl Answer {
                 "plan": account.plan.as_str(),
                 "status": account_status(account.status),
             }),
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            Self::Balance(account, balance) => json!({
+                "account": account.as_str(),
+                "balance": balance.credits().map(tollgate::Credits::get),
+                "unlimited": *balance == tollgate::Balance::Unlimited,
+            }),
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            Self::Entries(page) => crate::credits::entries_json(page),
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            Self::Checked(found) => crate::credits::check_json(found),
         }
     }
 }

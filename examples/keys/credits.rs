@@ -1,0 +1,119 @@
+//! What the commands do with credits, which a database keeps.
+
+use tollgate::{
+    AccountId, AdjustmentId, CreditManager, Credits, Disagreement, Entry, EntryPage, Gate, ListEntries,
+};
+
+use crate::Fault;
+use crate::arguments::{Arguments, Usage, read};
+use crate::print::Answer;
+use crate::store::Store;
+use serde_json::{Value, json};
+
+/// Runs a command on credits.
+pub(crate) async fn run(
+    verb: &str,
+    arguments: &mut Arguments,
+    gate: Gate,
+    store: &Store,
+) -> Result<Answer, Fault> {
+    let Some(ledger) = store.ledger() else {
+        return Err("this store keeps no credits: `sqlite:PATH` and `postgres://…` do".into());
+    };
+    if verb == "check" {
+        arguments.end()?;
+        return Ok(Answer::Checked(ledger.audit().await?));
+    }
+    let manager = CreditManager::new(gate, store.keys.clone(), ledger.clone());
+    let account = AccountId::from(arguments.word("the account's id")?);
+    if verb == "entries" {
+        let mut asked = ListEntries::of(account);
+        (asked.cursor, asked.limit) =
+            (arguments.read("cursor")?, arguments.read("limit")?.unwrap_or(asked.limit));
+        arguments.end()?;
+        return Ok(Answer::Entries(manager.entries(&asked).await?));
+    }
+    let balance = match verb {
+        "balance" => {
+            arguments.end()?;
+            manager.balance(&account).await?
+        }
+        "unlimited" => {
+            let id = adjustment(arguments)?;
+            arguments.end()?;
+            manager.make_unlimited(&account, &id).await?
+        }
+        "top-up" | "deduct" | "set" => {
+            let amount = Credits::new(read("amount", &arguments.word("the amount")?)?);
+            let id = adjustment(arguments)?;
+            arguments.end()?;
+            match verb {
+                "top-up" => manager.top_up(&account, amount, &id).await?,
+                "deduct" => manager.deduct(&account, amount, &id).await?,
+                _ => manager.set(&account, amount, &id).await?,
+            }
+        }
+        other => return Err(Usage(format!("`credits {other}` is no command")).into()),
+    };
+    Ok(Answer::Balance(account, balance))
+}
+
+fn adjustment(arguments: &mut Arguments) -> Result<AdjustmentId, Usage> {
+    read("id", &arguments.required("id")?)
+}
+
+/// A page of entries, as JSON.
+pub(crate) fn entries_json(page: &EntryPage) -> Value {
+    let entry = |entry: &Entry| {
+        json!({
+            "number": entry.number,
+            "at": entry.at.to_string(),
+            "kind": entry.kind.name(),
+            "id": entry.kind.adjustment().map(AdjustmentId::as_str),
+            "amount": entry.amount,
+            "balance": entry.balance.credits().map(Credits::get),
+        })
+    };
+    json!({ "entries": page.entries.iter().map(entry).collect::<Vec<_>>(), "next": page.next })
+}
+
+/// A line for people.
+pub(crate) fn entry_line(entry: &Entry) -> String {
+    let id = entry.kind.adjustment().map_or("", AdjustmentId::as_str);
+    format!(
+        "{}  {}  {}  {:+}  balance {}  {id}",
+        entry.number,
+        entry.at,
+        entry.kind.name(),
+        entry.amount,
+        entry.balance
+    )
+}
+
+/// What does not agree, as JSON.
+pub(crate) fn check_json(found: &[Disagreement]) -> Value {
+    let one = |wrong: &Disagreement| {
+        json!({
+            "account": wrong.account.as_str(),
+            "balance": wrong.balance,
+            "entries": wrong.entries,
+            "held": wrong.held,
+            "open": wrong.open,
+            "broken": wrong.broken,
+        })
+    };
+    json!({ "disagreements": found.iter().map(one).collect::<Vec<_>>() })
+}
+
+/// A line for people.
+pub(crate) fn check_line(wrong: &Disagreement) -> String {
+    format!(
+        "{}: balance {}, entries come to {}; {} held, {} open; {} entries broken",
+        wrong.account.as_str().escape_debug(),
+        wrong.balance,
+        wrong.entries,
+        wrong.held,
+        wrong.open,
+        wrong.broken
+    )
+}
