@@ -51,5 +51,5 @@ async fn whoami(caller: Principal) -> String {
 /// As many as the caller's plan allows.
 async fn list(caps: Caps) -> String {
     let most = caps.at_most("limit").unwrap_or(100);
-    (1..=most).map(|number| format!("{number}\n")).collect()
+    (1..=most).map(|number| number.to_string()).collect::<Vec<_>>().join("\n")
 }
