@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "actix/endings.rs"]
+mod endings;
+
 use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
