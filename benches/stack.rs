@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! cargo bench --bench stack                            criterion, then the table of ratios
-//! cargo bench --bench stack -- --ratios                the table alone
-//! cargo bench --bench stack -- --requests gate 20000   that many admitted requests, to be counted from outside:
+//! cargo bench --bench stack -- --ratios                the tables alone
+//! cargo bench --bench stack -- --requests gate 20000   that many requests, to be counted from outside: admitted, or
+//!                                                      `missing`, `malformed`, `unknown`, as a fourth word says
 //! benches/instructions                                 counts the instructions of each stack with `perf stat`
 //! ```
 //!
@@ -130,10 +131,43 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// What is refused, beside what is admitted, by the same gate; the last by one whose quota is used up.
+const REFUSALS: [&str; 4] = ["admitted", "missing", "malformed", "unknown"];
+
+/// Alternating rounds of what is admitted and what is refused: per kind the median time of a request, with the making of
+/// its answer, and how that compares with an admitted one.
+fn print_refusals() {
+    const ROUNDS: usize = 41;
+    const REQUESTS: u32 = 10_000;
+    let mut open = Stack::new("open", answered_by(gate::with_keys(HOT)));
+    let mut limited = Stack::new("limited", answered_by(gate::limited(HOT)));
+    let mut kinds: Vec<(&str, Traffic)> = REFUSALS.iter().map(|kind| (*kind, Traffic::of(kind))).collect();
+    kinds.push(("over the limit", Traffic::over(HOT)));
+    let mut paces = vec![Vec::with_capacity(ROUNDS); kinds.len()];
+    for _ in 0..=ROUNDS {
+        for (place, (_, traffic)) in kinds.iter_mut().enumerate() {
+            let stack = if place < REFUSALS.len() { &mut open } else { &mut limited };
+            paces[place].push(stack.pace(traffic, REQUESTS));
+        }
+    }
+    // The first round warms up.
+    let medians: Vec<f64> = paces.into_iter().map(|paces| median(paces[1..].to_vec())).collect();
+    println!("\nthe gate's answers        ns/request  of admitted");
+    for ((kind, _), pace) in kinds.iter().zip(&medians) {
+        println!("  {kind:<22} {pace:10.1} {:12.3}", pace / medians[0]);
+    }
+}
+
+fn answered_by(gate: tollgate::GateBuilder) -> impl FnMut(Request) + 'static {
+    let gate = gate.without_principal().build().expect("the gate is complete");
+    let mut service = TollgateLayer::new(gate).layer(service_fn(world::handler));
+    move |request| drop(black_box(call(&mut service, request)))
+}
+
 /// Sends so many requests through one stack, and nothing else that depends on their number but making them.
-fn send(stacks: &mut [Stack], name: &str, requests: u32) {
+fn send(stacks: &mut [Stack], name: &str, requests: u32, kind: &str) {
     let stack = stacks.iter_mut().find(|stack| stack.name == name).expect("there is such a stack");
-    stack.time(&mut Traffic::over(HOT), requests);
+    stack.time(&mut Traffic::of(kind), requests);
 }
 
 fn main() {
@@ -141,12 +175,14 @@ fn main() {
     let mut stacks = Stack::all();
     if let Some(place) = args.iter().position(|arg| arg == "--requests") {
         let requests = args[place + 2].parse().expect("a number of requests");
-        return send(&mut stacks, &args[place + 1], requests);
+        let kind = args.get(place + 3).map_or("admitted", String::as_str);
+        return send(&mut stacks, &args[place + 1], requests, kind);
     }
     if !args.iter().any(|arg| arg == "--ratios") {
         with_criterion(&mut stacks);
     }
     if !args.iter().any(|arg| arg == "--test" || arg == "--list") {
         print_ratios(&mut stacks);
+        print_refusals();
     }
 }

@@ -195,6 +195,7 @@ impl SystemClock {
         Self { offset: AtomicI64::new(0), good_until: AtomicU64::new(0) }
     }
 
+    #[cold]
     fn resync(&self, ticks: u64) {
         let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
@@ -213,7 +214,9 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Now {
-        let ticks = u64::try_from(ORIGIN.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let elapsed = ORIGIN.elapsed();
+        // Enough for 584 years since the process began.
+        let ticks = elapsed.as_secs().wrapping_mul(1_000_000_000) + u64::from(elapsed.subsec_nanos());
         if ticks >= self.good_until.load(Ordering::Acquire) {
             self.resync(ticks);
         }

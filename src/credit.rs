@@ -40,12 +40,14 @@ impl Credits {
 
     /// The sum, unless it is above [`Credits::MAX`].
     #[must_use]
+    #[inline]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).filter(|sum| *sum <= Self::MAX.0).map(Self)
     }
 
     /// The difference, unless it is negative.
     #[must_use]
+    #[inline]
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).map(Self)
     }
@@ -120,6 +122,7 @@ impl ChargeIds {
         Self { node: random(), next: AtomicU64::new(random() >> 1) }
     }
 
+    #[inline]
     pub(crate) fn next(&self) -> ChargeId {
         ChargeId { node: self.node, number: self.next.fetch_add(1, Ordering::Relaxed) }
     }

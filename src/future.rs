@@ -35,6 +35,7 @@ enum Repr<T> {
 
 impl<T> StoreFuture<T> {
     /// An answer that is known already.
+    #[inline]
     pub fn ready(value: T) -> Self {
         Self(Repr::Ready(Some(Ok(value))))
     }
@@ -50,7 +51,7 @@ impl<T> StoreFuture<T> {
     }
 
     /// The answer where it is there without waiting, and the future itself where it is not.
-    #[cfg(feature = "fleet")]
+    #[inline]
     pub(crate) fn into_ready(self) -> Result<Result<T, StoreError>, Self> {
         match self.0 {
             Repr::Ready(Some(answer)) => Ok(answer),
@@ -59,12 +60,14 @@ impl<T> StoreFuture<T> {
     }
 
     /// Whether the answer is there without waiting.
+    #[inline]
     pub fn is_ready(&self) -> bool {
         matches!(self.0, Repr::Ready(_))
     }
 }
 
 impl<T> From<Result<T, StoreError>> for StoreFuture<T> {
+    #[inline]
     fn from(result: Result<T, StoreError>) -> Self {
         Self(Repr::Ready(Some(result)))
     }
@@ -75,6 +78,7 @@ impl<T> Unpin for StoreFuture<T> {}
 impl<T> Future for StoreFuture<T> {
     type Output = Result<T, StoreError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             // Polling a finished future is the caller's fault; it waits for ever rather than panic in a request.

@@ -30,6 +30,22 @@ pub fn parse_network(text: &str) -> Result<IpNet, ConfigError> {
         .map_or(Ok(network), |error| Err(ConfigError::new(text, error.problem(), error.expected())))
 }
 
+/// Whether an address is in a network: one comparison of what precedes the host bits.
+#[inline]
+pub(crate) fn contains(network: &IpNet, address: IpAddr) -> bool {
+    match (network, address) {
+        (IpNet::V4(network), IpAddr::V4(address)) => {
+            let differing = network.addr().to_bits() ^ address.to_bits();
+            differing.checked_shr(u32::from(32 - network.prefix_len())).unwrap_or_default() == 0
+        }
+        (IpNet::V6(network), IpAddr::V6(address)) => {
+            let differing = network.addr().to_bits() ^ address.to_bits();
+            differing.checked_shr(u32::from(128 - network.prefix_len())).unwrap_or_default() == 0
+        }
+        _ => false,
+    }
+}
+
 /// Why a network cannot be meant as it stands.
 pub(crate) fn refusal(network: IpNet) -> Option<ConfigError> {
     let refuse =
@@ -42,5 +58,33 @@ pub(crate) fn refusal(network: IpNet) -> Option<ConfigError> {
             refuse("an IPv4 address is never compared in this form", "write it as an IPv4 network")
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_in_a_network_as_the_network_says_itself() {
+        let networks =
+            ["0.0.0.0/0", "10.0.0.0/8", "192.0.2.128/25", "192.0.2.7/32", "::/0", "2001:db8::/33", "::1/128"];
+        let addresses = [
+            "0.0.0.0",
+            "10.255.0.1",
+            "11.0.0.0",
+            "192.0.2.7",
+            "192.0.2.128",
+            "::",
+            "::1",
+            "2001:db8::9",
+            "2001:db8:8000::",
+        ];
+        for network in networks.map(|network| network.parse::<IpNet>().unwrap_or_default()) {
+            for address in addresses.map(|address| address.parse::<IpAddr>().unwrap_or(IpAddr::from([0; 4])))
+            {
+                assert_eq!(contains(&network, address), network.contains(&address), "{address} in {network}");
+            }
+        }
     }
 }

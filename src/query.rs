@@ -2,55 +2,101 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::percent_decode;
 
-/// The pieces between `&`, each as name and value, both as they were sent. A bare name has no value.
-pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    let mut rest = Some(query);
-    std::iter::from_fn(move || {
-        let (pair, behind) = first_pair(rest?);
-        rest = behind;
-        Some(pair)
-    })
-    .filter(|(name, value)| !name.is_empty() || value.is_some())
+/// A piece between `&`, as it was sent. A bare name has no value.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair<'q> {
+    name: &'q [u8],
+    value: Option<&'q [u8]>,
+    /// Whether a `%` stands in it.
+    encoded: bool,
+}
+
+impl<'q> Pair<'q> {
+    /// The bytes that the name stands for.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn name(&self) -> Cow<'q, [u8]> {
+        decode(self.name)
+    }
+
+    /// The bytes that the value stands for; none where there is no value.
+    #[inline]
+    pub(crate) fn value(&self) -> Cow<'q, [u8]> {
+        let sent = self.value.unwrap_or_default();
+        if self.encoded { decode(sent) } else { Cow::Borrowed(sent) }
+    }
+
+    /// Whether the name stands for this name.
+    #[inline]
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        // What is encoded is longer than what it stands for.
+        self.name == name.as_bytes()
+            || (self.encoded && self.name.len() > name.len() && *decode(self.name) == *name.as_bytes())
+    }
+}
+
+/// The pieces between `&`, but for empty ones.
+#[inline]
+pub(crate) fn pairs(query: &str) -> Pairs<'_> {
+    Pairs(Some(query.as_bytes()))
+}
+
+/// The pieces of a query, one by one.
+#[derive(Clone)]
+pub(crate) struct Pairs<'q>(Option<&'q [u8]>);
+
+impl<'q> Iterator for Pairs<'q> {
+    type Item = Pair<'q>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Pair<'q>> {
+        loop {
+            let (pair, behind) = first_pair(self.0?);
+            self.0 = behind;
+            if !pair.name.is_empty() || pair.value.is_some() {
+                return Some(pair);
+            }
+        }
+    }
 }
 
 /// The first pair, and what stands behind it. Queries are short: one plain loop is done with them before the searchers
 /// of `str::split` are set up.
-fn first_pair(query: &str) -> ((&str, Option<&str>), Option<&str>) {
-    let (mut equals, mut end) = (None, None);
-    for (place, byte) in query.bytes().enumerate() {
-        if byte == b'&' {
-            end = Some(place);
-            break;
+#[inline]
+fn first_pair(query: &[u8]) -> (Pair<'_>, Option<&[u8]>) {
+    let (mut equals, mut end, mut encoded) = (query.len(), query.len(), false);
+    let mut place = 0;
+    while let Some(&byte) = query.get(place) {
+        // Letters stand behind all three.
+        if byte <= b'=' {
+            if byte == b'&' {
+                end = place;
+                break;
+            }
+            if byte == b'=' && equals == query.len() {
+                equals = place;
+            }
+            encoded |= byte == b'%';
         }
-        if byte == b'=' && equals.is_none() {
-            equals = Some(place);
-        }
+        place += 1;
     }
-    let (piece, rest) = match end {
-        Some(end) => (&query[..end], Some(&query[end + 1..])),
-        None => (query, None),
+    let (piece, rest) = query.split_at(end);
+    let (name, value) = match piece.split_at_checked(equals) {
+        Some((name, value)) => (name, value.get(1..)),
+        None => (piece, None),
     };
-    match equals {
-        Some(place) => ((&piece[..place], Some(&piece[place + 1..])), rest),
-        None => ((piece, None), rest),
-    }
-}
-
-fn is_encoded(sent: &str) -> bool {
-    sent.bytes().any(|byte| byte == b'%')
+    (Pair { name, value, encoded }, rest.split_first().map(|(_, behind)| behind))
 }
 
 /// The bytes that a name or value stands for.
-pub(crate) fn decode(sent: &str) -> Cow<'_, [u8]> {
-    if is_encoded(sent) { percent_decode_str(sent).into() } else { Cow::Borrowed(sent.as_bytes()) }
+pub(crate) fn decode(sent: &[u8]) -> Cow<'_, [u8]> {
+    if sent.contains(&b'%') { percent_decode(sent).into() } else { Cow::Borrowed(sent) }
 }
 
 /// Whether a name, as it was sent, stands for this name.
 pub(crate) fn names(sent: &str, name: &str) -> bool {
-    // What is encoded is longer than what it stands for.
-    sent == name || (sent.len() > name.len() && is_encoded(sent) && decode(sent) == name.as_bytes())
+    *decode(sent.as_bytes()) == *name.as_bytes()
 }
 
 /// The query without the parameters of this name, the others keeping their bytes and order; `None` where it holds

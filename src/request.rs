@@ -53,31 +53,37 @@ pub struct RequestView<'a> {
 
 impl<'a> RequestView<'a> {
     /// A view of a request with this method, this path as the router compares it, and this query.
+    #[inline]
     pub fn new(method: &'a str, path: &'a str, query: Option<&'a str>, fields: &'a dyn Fields) -> Self {
         Self { method, path, query, fields }
     }
 
     /// The method, in the case it was sent in.
+    #[inline]
     pub fn method(&self) -> &'a str {
         self.method
     }
 
     /// The path, as the router compares it.
+    #[inline]
     pub fn path(&self) -> &'a str {
         self.path
     }
 
     /// The query, as it was sent, without its `?`.
+    #[inline]
     pub fn query(&self) -> Option<&'a str> {
         self.query
     }
 
     /// The address of the peer on the socket.
+    #[inline]
     pub fn peer(&self) -> Option<IpAddr> {
         self.fields.peer()
     }
 
     /// What an outer gate has already done for this request.
+    #[inline]
     pub(crate) fn admitted(&self) -> Option<Admitted> {
         self.fields.admitted()
     }
@@ -88,11 +94,13 @@ impl<'a> RequestView<'a> {
     }
 
     /// Shows each value of a header.
+    #[inline]
     pub(crate) fn each(&self, name: &HeaderName, visit: &mut dyn FnMut(&'a [u8])) {
         self.fields.each(name, visit);
     }
 
     /// A header's value, where there must be one at the most.
+    #[inline]
     pub(crate) fn field(&self, name: &HeaderName) -> Occurs<'a> {
         let mut occurs = Occurs::Never;
         self.fields.each(name, &mut |value| {

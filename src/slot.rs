@@ -45,6 +45,7 @@ impl Slot {
     }
 
     /// What `owner` keeps here.
+    #[inline]
     pub fn get<T: Any>(&self, owner: SlotOwner) -> Option<&T> {
         let (holder, state) = self.0.get()?;
         if *holder == owner { state.downcast_ref() } else { None }
@@ -54,6 +55,11 @@ impl Slot {
     pub fn share<T: Any + Send + Sync>(&self, owner: SlotOwner) -> Option<Arc<T>> {
         let (holder, state) = self.0.get()?;
         if *holder == owner { Arc::clone(state).downcast().ok() } else { None }
+    }
+
+    /// Whether an owner keeps something here.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.get().is_some()
     }
 
     /// Keeps a pointer to `state`, unless the slot is taken.

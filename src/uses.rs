@@ -23,8 +23,14 @@ impl Uses {
     }
 
     /// Notes a use, unless one was noted a short time ago.
+    #[inline]
     pub(crate) fn note(&self, record: &KeyRecord, now: Timestamp) {
-        let Some(resolution) = self.resolution else { return };
+        if let Some(resolution) = self.resolution {
+            self.note_each(record, now, resolution);
+        }
+    }
+
+    fn note_each(&self, record: &KeyRecord, now: Timestamp, resolution: i64) {
         let last = record.uses.get::<AtomicI64>(self.owner);
         let written = || record.last_used_at.map_or(i64::MIN, Timestamp::as_millis);
         let before = last.map_or_else(written, |last| last.load(Ordering::Relaxed));

@@ -8,6 +8,7 @@ use support::{World, with_key};
 use tollgate::{
     Clock, Cost, Credits, Draw, Gate, KeyStatus, Plan, QuotaPolicy, Quotas, RateLimiter, Rule, Standing,
 };
+use tower::{Layer, ServiceExt};
 
 /// The conditions that fail, in the order in which Kwery's document checks them, and what each answers.
 const FAILING: [(&str, u16, &str); 10] = [
@@ -171,5 +172,128 @@ async fn the_order_is_data_another_one_decides_otherwise() {
         let gate = gate.presentation(shape).build().unwrap();
         let answer = world.send(&gate, with_key("GET /", "kwery_live_0123456789")).await;
         assert_eq!((answer.status, answer.member("/error").as_str()), (status, code), "{order:?}");
+    }
+}
+
+/// A key that every rule of [`two_rules`] lets in, but for its paths.
+const GOOD: &str = "kwery_live_0123456789";
+
+/// A gate whose rules ask for all that a record can lack.
+fn two_rules(world: &World) -> Gate {
+    let rule = |route: &str, scope: &str| {
+        let mut rule = Rule::new(route).unwrap();
+        rule.scopes = tollgate::ScopeRule::AnyOf(vec![scope.into()]);
+        rule.agreements = vec!["terms".into()];
+        rule.subscription = true;
+        rule.min_plan = Some("high".into());
+        rule
+    };
+    let plan = |name: &str, rank| {
+        let mut plan = Plan::new(name);
+        plan.rank = Some(rank);
+        plan
+    };
+    let builder = world.kwery().plan(plan("low", 1)).plan(plan("high", 2));
+    builder
+        .rule(rule("GET /v1/quotes/{symbol}", "quotes"))
+        .rule(rule("GET /v1/news", "news"))
+        .build()
+        .unwrap()
+}
+
+fn with_paths(world: &World, paths: &[&str]) -> tollgate::KeyId {
+    world.key(GOOD, |record, account| {
+        record.scopes = Some(vec!["quotes".into()]);
+        record.paths = Some(paths.iter().map(|path| path.parse().unwrap()).collect());
+        account.plan = "high".into();
+        account.agreements.insert("terms".into());
+        account.subscription = Some(tollgate::Subscription::Active);
+    })
+}
+
+#[tokio::test]
+async fn a_key_that_was_let_in_once_is_let_in_nowhere_else_for_it() {
+    let cases = [
+        (&["/v1/quotes/*", "/v1/news"][..], "GET /v1/quotes/BTC", 200),
+        (&["/v1/quotes/*", "/v1/news"], "GET /v1/quotes/ETH", 200),
+        (&["/v1/quotes/*", "/v1/news"], "GET /v1/quotes/%2e%2e", 403),
+        (&["/v1/quotes/*", "/v1/news"], "GET /v1/quotes/a%2fb", 403),
+        (&["/v1/quotes/*", "/v1/news"], "GET /v1/quotes/BTC/x", 403),
+        (&["/v1/quotes/*", "/v1/news"], "GET /v1/news", 403),
+        (&["/v1/quotes/BTC"], "GET /v1/quotes/BTC", 200),
+        (&["/v1/quotes/BTC"], "GET /v1/quotes/ETH", 403),
+        (&["/v1/quotes/BTC/*"], "GET /v1/quotes/BTC", 403),
+    ];
+    for (paths, route, status) in cases {
+        let world = World::new();
+        let gate = two_rules(&world);
+        with_paths(&world, paths);
+        for _ in 0..3 {
+            world.send(&gate, with_key("GET /v1/quotes/BTC", GOOD)).await;
+            assert_eq!(world.send(&gate, with_key(route, GOOD)).await.status, status, "{paths:?}: {route}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_let_in_is_judged_anew_when_its_account_has_changed() {
+    type Change = fn(&mut tollgate::Account);
+    let changes: [(Change, &str); 5] = [
+        (|account| account.status = tollgate::AccountStatus::Suspended, "suspended"),
+        (|account| account.subscription = None, "unpaid"),
+        (|account| account.agreements.clear(), "unsigned"),
+        (|account| account.plan = "low".into(), "a lower plan"),
+        (|account| account.status = tollgate::AccountStatus::Deleted, "deleted"),
+    ];
+    for (change, name) in changes {
+        let world = World::new();
+        let gate = two_rules(&world);
+        let id = with_paths(&world, &["/v1/quotes/*"]);
+        for _ in 0..3 {
+            assert_eq!(world.send(&gate, with_key("GET /v1/quotes/BTC", GOOD)).await.status, 200);
+        }
+        assert!(world.store.change_account(&world.account_of(id), change));
+        assert_eq!(world.send(&gate, with_key("GET /v1/quotes/BTC", GOOD)).await.status, 403, "{name}");
+    }
+}
+
+/// A record points to what it comes to at one gate. Whichever gate that is, another judges the record by its own rules.
+#[tokio::test]
+async fn what_a_key_passed_at_one_gate_excuses_nothing_at_another() {
+    type Ask = fn(&mut Rule);
+    let asks: [(Ask, &str); 3] = [
+        (|rule| rule.scopes = tollgate::ScopeRule::AnyOf(vec!["news".into()]), "a scope"),
+        (|rule| rule.agreements.push("more terms".into()), "an agreement"),
+        (|rule| rule.min_plan = Some("higher".into()), "a higher plan"),
+    ];
+    let plan = |name: &str, rank| {
+        let mut plan = Plan::new(name);
+        plan.rank = Some(rank);
+        plan
+    };
+    for ((ask, name), strict_first) in asks.into_iter().flat_map(|ask| [(ask, false), (ask, true)]) {
+        let world = World::new();
+        with_paths(&world, &["/v1/quotes/*"]);
+        let open = two_rules(&world);
+        let mut rule = Rule::new("GET /v1/quotes/{symbol}").unwrap();
+        rule.scopes = tollgate::ScopeRule::AnyOf(vec!["quotes".into()]);
+        ask(&mut rule);
+        let strict = world.kwery().plan(plan("high", 2)).plan(plan("higher", 3)).rule(rule).build().unwrap();
+        let ask_for = || with_key("GET /v1/quotes/BTC", GOOD);
+        if strict_first {
+            assert_eq!(world.send(&strict, ask_for()).await.status, 403, "{name}");
+        }
+        for _ in 0..3 {
+            assert_eq!(world.send(&open, ask_for()).await.status, 200, "{name}");
+            assert_eq!(world.send(&strict, ask_for()).await.status, 403, "{name}");
+            // The same where a request passes the one and then the other.
+            for gates in [[&open, &strict], [&strict, &open]] {
+                let [outer, inner] = gates.map(|gate| tollgate::TollgateLayer::new(gate.clone()));
+                let service = outer.layer(inner.layer(world.inner.clone()));
+                let request = ask_for().body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+                assert_eq!(service.oneshot(request).await.unwrap().status(), 403, "{name}");
+            }
+        }
+        assert_eq!(world.calls(), 3, "{name}");
     }
 }

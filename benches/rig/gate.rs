@@ -36,6 +36,17 @@ pub(crate) fn with_keys(count: usize) -> GateBuilder {
     builder(store, ledger).source(header())
 }
 
+/// The same, of keys that may be used once a day.
+pub(crate) fn limited(count: usize) -> GateBuilder {
+    let (store, ledger) = (MemoryStore::new(), MemoryLedger::new());
+    for number in 0..count {
+        let mut record = record(number, account(number));
+        record.quotas = Some(vec!["1 per day".parse().expect("a quota")]);
+        add(&store, &ledger, record);
+    }
+    builder(store, ledger).source(header())
+}
+
 /// Puts a key in, with a balance that no bench uses up.
 pub(crate) fn add(store: &MemoryStore, ledger: &MemoryLedger, record: KeyRecord) {
     ledger.set_balance(record.account.id.as_str(), Credits::MAX, SystemClock::new().now().wall());

@@ -63,7 +63,21 @@ impl Traffic {
         Self { keys: (0..spread).map(key).collect(), state: 0 }
     }
 
+    /// One of the hot keys, or what is refused: `missing`, `malformed`, `unknown`.
+    pub(crate) fn of(kind: &str) -> Self {
+        let keys = match kind {
+            "missing" => Vec::new(),
+            "malformed" => vec![format!("{PREFIX}too-short")],
+            "unknown" => vec![key(KEYS)],
+            _ => return Self::over(HOT),
+        };
+        Self { keys, state: 0 }
+    }
+
     pub(crate) fn request(&mut self) -> Request {
+        if self.keys.is_empty() {
+            return keyless(ROUTE);
+        }
         request(self.key())
     }
 

@@ -68,40 +68,53 @@ impl Caps {
 
     /// What in this query breaks a cap. The query names are compared as they read percent-decoded once.
     pub(crate) fn breach(&self, query: Option<&str>) -> Option<Breach> {
-        let query = query?;
-        // One walk tells whether a capped name is there at all; mostly none is.
-        let capped = |sent| self.0.iter().any(|(parameter, _)| query::names(sent, parameter));
-        if !query::pairs(query).any(|(sent, _)| capped(sent)) {
-            return None;
-        }
-        // Which breach is told is the configuration's order, not the query's.
-        self.0.iter().find_map(|(parameter, cap)| {
+        let mut first: Option<(usize, BreachKind)> = None;
+        let mut pairs = query::pairs(query?);
+        while let Some(pair) = pairs.next() {
+            let Some(place) = self.0.iter().position(|(parameter, _)| pair.is_named(parameter)) else {
+                continue;
+            };
+            let (parameter, cap) = &self.0[place];
             let problem = match cap {
-                Cap::Forbidden => query::pairs(query)
-                    .any(|(sent, _)| query::names(sent, parameter))
-                    .then_some(BreachKind::Forbidden),
-                Cap::AtMost(most) => match number(query, parameter) {
-                    Err(problem) => Some(problem),
-                    Ok(Some(asked)) if asked > *most => Some(BreachKind::Above(*most)),
-                    Ok(_) => None,
+                Cap::Forbidden => Some(BreachKind::Forbidden),
+                Cap::AtMost(_) if pairs.clone().any(|later| later.is_named(parameter)) => {
+                    Some(BreachKind::Repeated)
+                }
+                Cap::AtMost(most) => match plain_number(&pair.value()) {
+                    None => Some(BreachKind::Unreadable),
+                    Some(asked) => (asked > *most).then_some(BreachKind::Above(*most)),
                 },
             };
-            problem.map(|problem| Breach { parameter: Arc::clone(parameter), problem })
-        })
+            // Which breach is told is the configuration's order, not the query's; of one cap, the first that is met.
+            if let Some(problem) = problem
+                && first.is_none_or(|(before, _)| place < before)
+            {
+                first = Some((place, problem));
+            }
+        }
+        first.map(|(place, problem)| Breach { parameter: Arc::clone(&self.0[place].0), problem })
     }
 }
 
 /// The value of a parameter that may be given once, as one plain decimal number.
 pub(crate) fn number(query: &str, parameter: &str) -> Result<Option<u64>, BreachKind> {
-    let mut given = query::pairs(query).filter(|(sent, _)| query::names(sent, parameter));
-    let Some((_, value)) = given.next() else { return Ok(None) };
+    let mut given = query::pairs(query).filter(|pair| pair.is_named(parameter));
+    let Some(pair) = given.next() else { return Ok(None) };
     if given.next().is_some() {
         return Err(BreachKind::Repeated);
     }
-    let digits = query::decode(value.unwrap_or_default());
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(BreachKind::Unreadable);
+    plain_number(&pair.value()).map(Some).ok_or(BreachKind::Unreadable)
+}
+
+/// A value that is one plain decimal number, and fits.
+#[inline]
+fn plain_number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
     }
-    let grow = |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    digits.iter().try_fold(0, grow).map(Some).ok_or(BreachKind::Unreadable)
+    let grow = |number: u64, digit: &u8| {
+        let digit = digit.wrapping_sub(b'0');
+        if digit < 10 { number.checked_mul(10)?.checked_add(u64::from(digit)) } else { None }
+    };
+    digits.iter().try_fold(0, grow)
 }

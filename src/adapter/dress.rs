@@ -4,11 +4,13 @@ use http::header::{CACHE_CONTROL, REFERRER_POLICY, VARY};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
+use crate::adapter::view::FEW;
 use crate::gate::{Admission, Core};
 use crate::respond::{AnswerHeaders, limit_headers};
 use crate::{KeySource, Principal, RequestView, TakenKey, query};
 
 /// Takes the key out of what the handler sees, and puts the principal in.
+#[inline]
 pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core: &Core) {
     let source = admission.entry().map(|entry| entry.source);
     let taken = source.and_then(|at| TakenKey::before_stripping(core, &RequestView::of(request), at));
@@ -30,7 +32,7 @@ pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core
         }
     }
     if core.principal
-        && let Some(principal) = admission.principal(core)
+        && let Some(principal) = admission.principal()
     {
         let extensions = request.extensions_mut();
         if let Some(outer) = extensions.insert(principal)
@@ -45,8 +47,9 @@ pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core
 }
 
 /// Marks all values of a header as sensitive.
+#[inline]
 fn hide(headers: &mut HeaderMap, name: &HeaderName) {
-    if headers.len() > headers.keys_len() {
+    if headers.len() > headers.keys_len() || headers.len() <= FEW {
         let values = headers.iter_mut().filter(|(named, _)| *named == name);
         values.for_each(|(_, value)| value.set_sensitive(true));
     } else if let Some(value) = headers.get_mut(name) {
@@ -73,32 +76,47 @@ pub(super) fn without_parameter(path: &str, query: Option<&str>, parameter: &str
     Some(if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") })
 }
 
-/// Adds what the answer to an admitted request needs.
-pub(super) fn answer(
-    headers: &mut impl AnswerHeaders,
-    admission: &Admission,
-    request_id: Option<&HeaderValue>,
-    core: &Core,
-) {
-    keep_private(headers, admission, core);
-    if let Some(id) = request_id {
-        headers.set(core.request_ids.header(), id.clone());
+/// The id of a request with its header, where every answer bears it.
+pub(super) type Named = Option<Box<(HeaderName, HeaderValue)>>;
+
+/// Names a request, if every answer is to bear its name.
+#[inline]
+pub(super) fn name<'v>(view: impl FnOnce() -> RequestView<'v>, core: &Core) -> Named {
+    if !core.request_ids.everywhere() {
+        return None;
     }
-    if core.limit_headers
-        && let Some((quotas, standing)) = admission.windows(core)
-    {
-        limit_headers(headers, quotas, standing);
+    let id = core.request_ids.of(&view()).to_header()?;
+    Some(Box::new((core.request_ids.header().clone(), id)))
+}
+
+/// Adds what the answer to an admitted request needs.
+#[inline]
+pub(super) fn answer(headers: &mut impl AnswerHeaders, admission: &Admission, request_id: &mut Named) {
+    if let Some(entry) = admission.entry() {
+        let core = entry.core();
+        if let Some(source) = core.sources.get(entry.source) {
+            keep_private(headers, source);
+        }
+        if core.limit_headers
+            && let Some((quotas, standing)) = entry.windows()
+        {
+            limit_headers(headers, quotas, standing);
+        }
+    }
+    if let Some(named) = request_id.take() {
+        headers.set(&named.0, named.1);
     }
 }
 
 /// What an answer to an admitted key needs, so that no shared cache keeps it for others: RFC 9111, section 3.5, protects
 /// the answers to `Authorization` alone.
-fn keep_private(headers: &mut impl AnswerHeaders, admission: &Admission, core: &Core) {
-    let Some(source) = admission.entry().and_then(|entry| core.sources.get(entry.source)) else { return };
+#[inline]
+fn keep_private(headers: &mut impl AnswerHeaders, source: &KeySource) {
+    const PRIVATE: HeaderValue = HeaderValue::from_static("private");
     if source.is_authorization() {
         return;
     }
-    headers.set_missing(&CACHE_CONTROL, HeaderValue::from_static("private"));
+    headers.set_missing(&CACHE_CONTROL, PRIVATE);
     match source.vary() {
         Some(name) => headers.add(&VARY, name.clone()),
         None => in_query(headers),

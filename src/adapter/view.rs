@@ -45,12 +45,19 @@ impl<B> Fields for Request<B> {
     }
 }
 
+/// Headers up to so many are looked through one by one: that costs less than hashing a name.
+pub(super) const FEW: usize = 12;
+
+#[inline]
 fn each_value<'s>(headers: &'s HeaderMap, name: &HeaderName, visit: &mut dyn FnMut(&'s [u8])) {
-    for value in headers.get_all(name) {
-        visit(value.as_bytes());
+    if headers.len() <= FEW {
+        headers.iter().filter(|(named, _)| *named == name).for_each(|(_, value)| visit(value.as_bytes()));
+    } else {
+        headers.get_all(name).iter().for_each(|value| visit(value.as_bytes()));
     }
 }
 
+#[inline]
 fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
     if let Some(Peer(address)) = extensions.get() {
         return Some(*address);

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::gate::hold::Hold;
+use crate::gate::Admitted;
+use crate::gate::entry::Entry;
 use crate::gate::terms::Terms;
-use crate::gate::{Admitted, Core};
 use crate::limit::Standing;
 use crate::{Account, Caps, Credits, KeyId, KeyRecord, Plan, Quotas, Scope, StoreFuture};
 
@@ -14,19 +14,6 @@ use crate::{Account, Caps, Credits, KeyId, KeyRecord, Plan, Quotas, Scope, Store
 /// the client leaves, it lets the charge stand.
 #[derive(Debug)]
 pub struct Admission(Option<Entry>);
-
-/// What a key came to.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) record: Arc<KeyRecord>,
-    /// The key's terms, where the record does not point to them.
-    pub(crate) terms: Option<Arc<Terms>>,
-    pub(crate) hold: Option<Hold>,
-    pub(crate) balance: Option<Credits>,
-    pub(crate) standing: Option<Standing>,
-    /// Which source the key stood in.
-    pub(crate) source: usize,
-}
 
 /// How a handler's work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,59 +41,57 @@ impl Admission {
         self.0.is_none()
     }
 
+    #[inline]
     pub(crate) fn entry(&self) -> Option<&Entry> {
         self.0.as_ref()
     }
 
     /// Whether it holds a charge that is to be ended.
     pub(crate) fn is_charged(&self) -> bool {
-        self.0.as_ref().is_some_and(|entry| entry.hold.is_some())
+        self.0.as_ref().is_some_and(Entry::owes)
     }
 
     /// The key's id.
     pub fn key(&self) -> Option<KeyId> {
-        self.0.as_ref().map(|entry| entry.record.id)
+        self.0.as_ref().map(|entry| entry.record().id)
     }
 
-    pub(crate) fn principal(&self, core: &Core) -> Option<Principal> {
+    pub(crate) fn principal(&self) -> Option<Principal> {
         let entry = self.0.as_ref()?;
-        let terms = entry.terms.clone().or_else(|| core.plans.share_kept(&entry.record))?;
-        let (record, balance, standing) = (Arc::clone(&entry.record), entry.balance, entry.standing.clone());
-        let (charged, drawn) = (entry.hold.is_some(), standing.is_some());
+        let (record, terms) = (Arc::clone(entry.record()), entry.found.share_terms()?);
+        let (balance, standing) = (entry.tab.balance, entry.tab.standing.clone());
+        let (charged, drawn) = (entry.owes(), standing.is_some());
         Some(Principal { record, terms, balance, standing, charged, drawn })
     }
 
-    /// The quotas in force, and how the one with the least left stands.
-    pub(crate) fn windows<'a>(&'a self, core: &'a Core) -> Option<(&'a Quotas, &'a Standing)> {
-        let entry = self.0.as_ref()?;
-        let terms = entry.terms.as_deref().or_else(|| core.plans.kept(&entry.record))?;
-        Some((&terms.quotas, entry.standing.as_ref()?))
-    }
-
     /// Says that the handler is at work.
+    #[inline]
     pub fn begin(&mut self) {
         self.set_served(true);
     }
 
     /// Says that the handler is about to be polled: a panic that leaves it, whoever catches it, is not served.
+    #[inline]
     pub(crate) fn risk(&mut self) {
         self.set_served(false);
     }
 
+    #[inline]
     fn set_served(&mut self, served: bool) {
-        if let Some(hold) = self.0.as_mut().and_then(|entry| entry.hold.as_mut()) {
-            hold.set_served(served);
+        if let Some(hold) = self.0.as_mut().and_then(|entry| entry.tab.hold.as_mut()) {
+            hold.served = served;
         }
     }
 
     /// Ends the request's charge.
-    pub fn finish(self, outcome: Outcome) -> StoreFuture<()> {
-        match (self.0.and_then(|entry| entry.hold), outcome) {
-            (None, _) => StoreFuture::ready(()),
-            (Some(hold), Outcome::Served) => hold.settle(None),
-            (Some(hold), Outcome::ServedAt(cost)) => hold.settle(Some(cost)),
-            (Some(hold), Outcome::Failed) => hold.refund(),
-        }
+    pub fn finish(mut self, outcome: Outcome) -> StoreFuture<()> {
+        self.close(outcome)
+    }
+
+    /// Ends the request's charge, where it is not ended yet.
+    #[inline]
+    pub(crate) fn close(&mut self, outcome: Outcome) -> StoreFuture<()> {
+        self.0.as_mut().map_or_else(|| StoreFuture::ready(()), |entry| entry.close(outcome))
     }
 }
 

@@ -6,57 +6,80 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::account::Breach;
+use crate::gate::Core;
 use crate::gate::denial::Cause;
-use crate::gate::hold::{Hold, detach};
+use crate::gate::detach::detach;
+use crate::gate::entry::{Found, Hold, Tab};
 use crate::gate::terms::Terms;
-use crate::gate::{Admitted, Core};
 use crate::key::{Finding, find_key};
 use crate::ledger::{Charge, Charged};
-use crate::limit::{Draw, Quota, Standing};
+use crate::limit::{Draw, Quota};
 use crate::rule::{Ruled, Uncountable};
 use crate::{Allowance, Credits, Denial, DenialKind, KeyRecord, Now, RequestView, StoreError, StoreFuture};
 
-/// What is known once the key is found.
+/// What was asked and is not answered yet: nothing, where back ends are in memory.
+pub(super) type Asked = Option<Box<Question>>;
+
+/// One question to a back end.
 #[derive(Debug)]
-pub(super) struct Known {
-    pub(super) record: Arc<KeyRecord>,
-    /// The key's terms, where the record does not point to them.
-    pub(super) own: Option<Arc<Terms>>,
-    /// What an outer gate has done for this key already.
-    pub(super) outer: Option<Admitted>,
-    pub(super) now: Now,
+pub(super) enum Question {
+    Find(StoreFuture<Option<Arc<KeyRecord>>>),
+    Draw(StoreFuture<Quota>),
+    Charge(StoreFuture<Charged>),
 }
 
-impl Known {
-    pub(super) fn terms<'k>(&'k self, core: &'k Core) -> Option<&'k Terms> {
-        self.own.as_deref().or_else(|| core.plans.kept(&self.record))
-    }
+/// The answers that are waited for, as questions.
+pub(super) trait Answer: Sized {
+    fn question(asked: StoreFuture<Self>) -> Question;
 
-    fn share_terms(&self, core: &Core) -> Option<Arc<Terms>> {
-        self.own.clone().or_else(|| core.plans.share_kept(&self.record))
-    }
+    fn waited_for(question: &mut Question) -> Option<&mut StoreFuture<Self>>;
 }
 
-/// A charge, from its asking on.
-#[derive(Debug, Default)]
-pub(super) struct Charging {
-    pub(super) hold: Option<Hold>,
-    asked: Option<StoreFuture<Charged>>,
-    pub(super) balance: Option<Credits>,
+macro_rules! answers {
+    ($($question:ident: $answer:ty,)+) => {
+        $(impl Answer for $answer {
+            fn question(asked: StoreFuture<Self>) -> Question {
+                Question::$question(asked)
+            }
+
+            fn waited_for(question: &mut Question) -> Option<&mut StoreFuture<Self>> {
+                if let Question::$question(asked) = question { Some(asked) } else { None }
+            }
+        })+
+    };
 }
 
-/// A future that is asked for once and polled until it is done.
-pub(super) fn resume<T>(
-    pending: &mut Option<StoreFuture<T>>,
-    start: impl FnOnce() -> StoreFuture<T>,
+answers! {
+    Find: Option<Arc<KeyRecord>>,
+    Draw: Quota,
+    Charge: Charged,
+}
+
+/// An answer that is asked for once and waited for until it is there.
+#[inline]
+pub(super) fn resume<T: Answer>(
+    asked: &mut Asked,
+    ask: impl FnOnce() -> StoreFuture<T>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<T, StoreError>> {
-    let mut future = pending.take().unwrap_or_else(start);
-    let polled = Pin::new(&mut future).poll(cx);
-    if polled.is_pending() {
-        *pending = Some(future);
+    if asked.is_none() {
+        match ask().into_ready() {
+            Ok(answer) => return Poll::Ready(answer),
+            Err(future) => *asked = Some(Box::new(T::question(future))),
+        }
     }
-    polled
+    wait(asked, cx)
+}
+
+#[cold]
+fn wait<T: Answer>(asked: &mut Asked, cx: &mut Context<'_>) -> Poll<Result<T, StoreError>> {
+    // The walk keeps its place, so that the question is the one that was asked there.
+    let Some(future) = asked.as_mut().and_then(|question| T::waited_for(question)) else {
+        return Poll::Pending;
+    };
+    let answer = ready!(Pin::new(future).poll(cx));
+    *asked = None;
+    Poll::Ready(answer)
 }
 
 /// Puts a key that was found under an older hash under the newest. Where that fails, the next use tries again.
@@ -75,32 +98,35 @@ pub(super) fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>
     detach(authority.replace(&renewed));
 }
 
+/// Takes a cell from every window.
+#[inline]
 pub(super) fn draw(
-    drawing: &mut Option<StoreFuture<Quota>>,
-    standing: &mut Option<Standing>,
-    known: &Known,
+    asked: &mut Asked,
+    tab: &mut Tab,
+    found: &Found,
     terms: &Terms,
-    core: &Core,
+    now: Now,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Denial>> {
-    let ask = || core.limiter.draw(&Draw::new(&known.record, &terms.quotas, known.now));
-    Poll::Ready(match ready!(resume(drawing, ask, cx)) {
-        Err(error) => Err(Denial::store(error)),
+    let ask = || found.core.limiter.draw(&Draw::new(&found.record, &terms.quotas, now));
+    Poll::Ready(match ready!(resume(asked, ask, cx)) {
         Ok(Quota::Within(least)) => {
-            *standing = Some(least);
+            tab.standing = Some(least);
             Ok(())
         }
         Ok(Quota::Exceeded { retry_after, standing }) => {
-            let cause = match known.share_terms(core) {
+            let cause = match found.share_terms() {
                 Some(terms) => Cause::Wait { retry_after, standing, terms },
                 None => Cause::None,
             };
             Err(Denial::because(DenialKind::RateLimited, cause))
         }
+        Err(error) => Err(Denial::store(error)),
     })
 }
 
 /// What the request costs the account: nothing where its plan has no limit.
+#[inline]
 pub(super) fn price(ruled: &Ruled, terms: &Terms, view: &RequestView<'_>) -> Result<Credits, Denial> {
     match ruled.rule.cost.of(view.query()) {
         Ok(_) if terms.plan.credits == Allowance::Unlimited => Ok(Credits::ZERO),
@@ -113,31 +139,32 @@ pub(super) fn price(ruled: &Ruled, terms: &Terms, view: &RequestView<'_>) -> Res
     }
 }
 
+/// Takes the cost from the account.
+#[inline]
 pub(super) fn charge(
-    charging: &mut Charging,
+    asked: &mut Asked,
+    tab: &mut Tab,
+    found: &Found,
     cost: Credits,
-    known: &Known,
     terms: &Terms,
-    core: &Arc<Core>,
+    now: Now,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Denial>> {
-    let record = &known.record;
+    let (core, account) = (&found.core, &found.record.account);
     // The charge is held before it is asked for: whatever cuts the wait short gives it back.
-    let hold = charging
-        .hold
-        .get_or_insert_with(|| Hold::new(Arc::clone(core), Arc::clone(record), core.charge_ids.next(), cost));
-    let charge = Charge::new(hold.id(), &record.account, cost, &terms.plan.credits, known.now);
-    Poll::Ready(match ready!(resume(&mut charging.asked, || core.ledger.charge(&charge), cx)) {
-        Err(error) => Err(Denial::store(error)),
+    let make = || Hold { id: core.charge_ids.next(), amount: cost, served: false };
+    let id = tab.hold.get_or_insert_with(make).id;
+    let ask = || core.ledger.charge(&Charge::new(id, account, cost, &terms.plan.credits, now));
+    Poll::Ready(match ready!(resume(asked, ask, cx)) {
         Ok(Charged::Posted { balance }) => {
-            charging.balance = balance;
+            tab.balance = balance;
             Ok(())
         }
         Ok(Charged::Insufficient { balance }) => {
-            if let Some(unpaid) = charging.hold.take() {
-                unpaid.void();
-            }
+            // Nothing was posted: there is nothing to end.
+            tab.hold = None;
             Err(Denial::because(DenialKind::CreditsExhausted, Cause::Balance { balance, cost }))
         }
+        Err(error) => Err(Denial::store(error)),
     })
 }

@@ -8,7 +8,7 @@ use crate::credit::ChargeIds;
 use crate::gate::Mounted;
 use crate::gate::back_ends::{ledgers, missing};
 use crate::gate::terms::Plans;
-use crate::gate::{Check, Core, validate};
+use crate::gate::{Check, Checks, Core, validate};
 use crate::respond::Responders;
 use crate::rule::RuleSet;
 use crate::uses::Uses;
@@ -56,7 +56,7 @@ impl GateBuilder {
             rules: RuleSet::new(rules, self.otherwise, &plan_data)?,
             plans: Plans::new(&plan_data, self.quotas)?,
             plan_data,
-            order: Check::in_order(&self.order)?,
+            checks: Checks::new(Check::in_order(&self.order)?),
             proxies: self.proxies,
             preflights: self.preflights,
             store: self.store.ok_or_else(|| missing("store"))?,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::network::contains;
 use crate::{ConfigError, RequestView};
 
 /// The proxies whose word on the client's address is taken: unset, nobody's.
@@ -69,16 +70,20 @@ impl TrustedProxies {
     }
 
     /// Whether the peer on the socket is a trusted proxy.
+    #[inline]
     pub(crate) fn trusts_peer(&self, view: &RequestView<'_>) -> bool {
         !self.networks.is_empty() && view.peer().is_some_and(|peer| self.trusts(peer))
     }
 
     /// The client's address, if it can be told.
+    #[inline]
     pub(crate) fn client(&self, view: &RequestView<'_>) -> Option<IpAddr> {
         let peer = view.peer()?.to_canonical();
-        if !self.trusts(peer) {
-            return Some(peer);
-        }
+        if self.networks.is_empty() || !self.trusts(peer) { Some(peer) } else { self.behind(peer, view) }
+    }
+
+    /// The address behind a peer that is trusted.
+    fn behind(&self, peer: IpAddr, view: &RequestView<'_>) -> Option<IpAddr> {
         let mut lines: Vec<&[u8]> = Vec::new();
         view.each(&self.header, &mut |line| lines.push(line));
         for element in lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b',')) {
@@ -93,7 +98,7 @@ impl TrustedProxies {
 
     fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.networks.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| contains(network, address))
     }
 }
 

@@ -1,40 +1,44 @@
 //! The decision on one request: a straight walk through the checks that keeps its place while a back end is asked.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
-use crate::gate::admission::{Admission, Entry};
-use crate::gate::ask::{Charging, Known, charge, draw, price, renew_hash, resume};
+use crate::gate::admission::{Admission, Outcome};
+use crate::gate::ask::{Asked, charge, draw, price, renew_hash, resume};
 use crate::gate::denial::Problem;
-use crate::gate::hold::Hold;
+use crate::gate::entry::{Entry, Found, Tab};
 use crate::gate::{Check, Core, checks};
 use crate::key::{Finding, find_key};
-use crate::limit::{Quota, Standing};
 use crate::request::Occurs;
-use crate::rule::is_odd;
-use crate::{Denial, DenialKind, KeyHash, KeyRecord, RequestView, StoreError, StoreFuture};
+use crate::rule::Ruled;
+use crate::{Denial, DenialKind, KeyHash, KeyRecord, Now, RequestView, StoreError, StoreFuture};
 
 /// Where a decision stands. It borrows nothing: the request is shown to it anew whenever it is polled.
 #[derive(Debug, Default)]
 pub(crate) struct Decision {
     opened: bool,
-    place: usize,
     odd: bool,
+    /// Whether the record has passed all checks at this rule before that look at nothing else.
+    cleared: bool,
+    /// What an outer gate has taken for this key already.
+    drawn: bool,
+    charged: bool,
     rule: usize,
+    /// The next check behind the look-up.
+    place: usize,
     source: usize,
     /// How often the key was looked for before: under the schemes in their order, and once more under the first.
     tries: usize,
+    now: Option<Now>,
     hash: Option<KeyHash>,
-    known: Option<Known>,
-    standing: Option<Standing>,
-    charge: Charging,
-    denial: Option<Denial>,
-    finding: Option<StoreFuture<Option<Arc<KeyRecord>>>>,
-    drawing: Option<StoreFuture<Quota>>,
-    returning: Option<StoreFuture<()>>,
+    entry: Option<Entry>,
+    asked: Asked,
+    /// A refusal whose charge is on its way back.
+    returning: Option<Box<(StoreFuture<()>, Denial)>>,
 }
 
 impl Decision {
@@ -52,15 +56,17 @@ impl Decision {
                 Err(denial) => return Poll::Ready(Err(denial)),
             }
         }
-        if self.denial.is_none()
-            && let Err(denial) = ready!(self.walk(core, cx, view))
-        {
-            self.refuse(denial);
+        if self.returning.is_some() {
+            return self.give_back(cx);
         }
-        self.end(core, cx, view)
+        match ready!(self.walk(core, cx, view)) {
+            Ok(()) => Poll::Ready(self.admit(core, view)),
+            Err(denial) => self.refuse(denial, cx),
+        }
     }
 
     /// What is decided without a key: whether the request is one at all, and whether it is public.
+    #[inline]
     fn open(&mut self, core: &Core, view: &RequestView<'_>) -> Result<bool, Denial> {
         if !view.path().starts_with('/') {
             return Err(Denial::of(DenialKind::BadRequest));
@@ -68,66 +74,62 @@ impl Decision {
         if view.method() == "TRACE" {
             return Err(Denial::of(DenialKind::MethodNotAllowed));
         }
-        self.odd = is_odd(view.path());
-        let ruled = core.rules.find(view.method(), view.path());
-        self.rule = ruled.unwrap_or_else(|| core.rules.otherwise());
+        (self.rule, self.odd) = core.rules.find(view.method(), view.path());
         let public = core.rules.at(self.rule).rule.public && !self.odd;
         Ok(public || (core.preflights && is_preflight(view)))
     }
 
     /// Makes the checks from where the decision stands.
+    #[inline]
     fn walk(
         &mut self,
         core: &Arc<Core>,
         cx: &mut Context<'_>,
         view: &RequestView<'_>,
     ) -> Poll<Result<(), Denial>> {
-        while self.known.is_none() {
-            match core.order.get(self.place) {
-                Some(Check::Format) => self.present(core, view)?,
-                Some(Check::LookUp) => ready!(self.look_up(core, cx, view))?,
-                // The order of checks is validated at start-up: this is never reached, and refuses if it is.
-                _ => return Poll::Ready(Err(no_key_yet())),
+        if self.entry.is_none() {
+            if self.hash.is_none() {
+                self.present(core, view)?;
             }
-            self.place += 1;
+            ready!(self.look_up(core, cx, view))?;
         }
-        self.judge(core, cx, view)
+        self.judge(core.rules.at(self.rule), cx, view)
     }
 
     /// Makes the checks on the key that was found.
+    #[inline]
     fn judge(
         &mut self,
-        core: &Arc<Core>,
+        ruled: &Arc<Ruled>,
         cx: &mut Context<'_>,
         view: &RequestView<'_>,
     ) -> Poll<Result<(), Denial>> {
-        let Some((known, terms)) = self.known.as_ref().and_then(|known| Some((known, known.terms(core)?)))
-        else {
+        let (Some(Entry { found, tab, .. }), Some(now)) = (&mut self.entry, self.now) else {
             return Poll::Ready(Err(no_key_yet()));
         };
-        let (record, account, ruled) = (&known.record, &known.record.account, core.rules.at(self.rule));
-        while let Some(&check) = core.order.get(self.place) {
+        let Some(terms) = found.terms() else { return Poll::Ready(Err(no_key_yet())) };
+        let (record, core) = (&*found.record, &*found.core);
+        let checks = if self.cleared { &core.checks.recurring } else { &core.checks.every };
+        while let Some(&check) = checks.get(self.place) {
             match check {
                 Check::Format | Check::LookUp => {}
-                Check::KeyStatus => checks::key_status(record, self.hash.as_ref(), known.now.wall())?,
-                Check::AccountStatus => checks::account_status(account)?,
-                Check::Subscription => checks::subscription(account, ruled)?,
-                Check::Agreements => checks::agreements(account, ruled)?,
+                Check::KeyStatus => checks::key_status(record, self.hash.as_ref(), now.wall())?,
+                Check::AccountStatus => checks::account_status(&record.account)?,
+                Check::Subscription => checks::subscription(&record.account, ruled)?,
+                Check::Agreements => checks::agreements(&record.account, ruled)?,
                 Check::Addresses => checks::addresses(record, core, view)?,
                 Check::Scopes => checks::scopes(record, ruled, self.odd, view.path())?,
                 Check::Plan => checks::plan(terms, ruled)?,
                 Check::Caps => checks::caps(terms, view)?,
                 // What an outer gate has drawn and charged is neither drawn nor charged again.
-                Check::RateLimits if known.outer.is_some_and(|outer| outer.drawn) => {}
-                Check::Credits if known.outer.is_some_and(|outer| outer.charged) => {}
+                Check::RateLimits if self.drawn => {}
+                Check::Credits if self.charged => {}
                 Check::RateLimits if terms.quotas.is_empty() => {}
-                Check::RateLimits => {
-                    ready!(draw(&mut self.drawing, &mut self.standing, known, terms, core, cx))?;
-                }
+                Check::RateLimits => ready!(draw(&mut self.asked, tab, found, terms, now, cx))?,
                 Check::Credits => {
                     let cost = price(ruled, terms, view)?;
                     if !cost.is_zero() {
-                        ready!(charge(&mut self.charge, cost, known, terms, core, cx))?;
+                        ready!(charge(&mut self.asked, tab, found, cost, terms, now, cx))?;
                     }
                 }
             }
@@ -137,6 +139,7 @@ impl Decision {
     }
 
     /// The key that the request presents, if it has the shape of one, as its hash.
+    #[inline]
     fn present(&mut self, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
         let (finding, source) = find_key(&core.sources, view, core.refuse_conflicts);
         let key = match finding {
@@ -155,22 +158,28 @@ impl Decision {
     }
 
     /// The key that an outer gate took out of the request, as its hash: it stands in no source.
+    #[cold]
     fn present_taken(&mut self, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
         let hash = view.taken().and_then(|taken| taken.hash(core, core.hasher_of_try(self.tries)));
         (self.source, self.hash) = (usize::MAX, Some(hash.ok_or_else(|| Denial::of(DenialKind::Missing))?));
         checks::early_data(core, view, core.rules.at(self.rule).rule.cost.is_free())
     }
 
+    #[inline]
     fn look_up(
         &mut self,
-        core: &Core,
+        core: &Arc<Core>,
         cx: &mut Context<'_>,
         view: &RequestView<'_>,
     ) -> Poll<Result<(), Denial>> {
         loop {
             let Some(hash) = self.hash else { return Poll::Ready(Err(no_key_yet())) };
-            let found = ready!(resume(&mut self.finding, || core.store.find(&hash), cx));
+            let found = ready!(resume(&mut self.asked, || core.store.find(&hash), cx));
             return Poll::Ready(match found {
+                Ok(Some(record)) if record.has_hash(&hash) => self.found(record, core, view),
+                Ok(Some(_)) => {
+                    Err(Denial::store(StoreError::corrupt("the store found the record of another key")))
+                }
                 Err(error) => Err(Denial::store(error)),
                 // Older schemes are tried in their order: each takes a look-up of its own.
                 Ok(None) if self.tries + 1 < core.tries() => {
@@ -181,71 +190,78 @@ impl Decision {
                     }
                 }
                 Ok(None) => Err(Denial::of(DenialKind::Unknown)),
-                Ok(Some(record)) if !record.has_hash(&hash) => {
-                    Err(Denial::store(StoreError::corrupt("the store found the record of another key")))
-                }
-                Ok(Some(record)) if !core.environments.contains(&record.environment) => {
-                    Err(Denial::of(DenialKind::Unknown))
-                }
-                Ok(Some(record)) => self.found(record, core, view),
             });
         }
     }
 
-    fn found(&mut self, record: Arc<KeyRecord>, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
-        let own =
-            match core.plans.kept(&record) {
-                Some(_) => None,
-                None => Some(core.plans.terms_of(&record).map_err(|unknown| {
-                    Denial::operator(Problem::Unknown(unknown)).of_key(Some(record.id))
-                })?),
-            };
-        let outer = view.admitted().filter(|outer| outer.is_for(&record));
-        self.known = Some(Known { record, own, outer, now: core.clock.now() });
+    #[inline]
+    fn found(
+        &mut self,
+        record: Arc<KeyRecord>,
+        core: &Arc<Core>,
+        view: &RequestView<'_>,
+    ) -> Result<(), Denial> {
+        let mut own = None;
+        match core.plans.kept(&record) {
+            Some(pass) => self.cleared = !self.odd && pass.cleared.holds(self.rule),
+            None if !core.environments.contains(&record.environment) => {
+                return Err(Denial::of(DenialKind::Unknown));
+            }
+            None => {
+                own = core
+                    .plans
+                    .keep(&record)
+                    .map_err(|unknown| Denial::operator(Problem::Unknown(unknown)).of_key(Some(record.id)))?;
+            }
+        }
+        if let Some(outer) = view.admitted().filter(|outer| outer.is_for(&record)) {
+            (self.drawn, self.charged) = (outer.drawn, outer.charged);
+        }
+        self.now = Some(core.clock.now());
+        let found = Found { core: Arc::clone(core), record, own };
+        self.entry = Some(Entry { found, tab: Tab::default(), source: self.source });
         Ok(())
     }
 
-    fn refuse(&mut self, denial: Denial) {
-        self.returning = self.charge.hold.take().map(Hold::refund);
-        self.denial = Some(match &self.known {
-            Some(known) => denial.of_key(Some(known.record.id)),
-            None => denial,
-        });
+    #[cold]
+    fn refuse(&mut self, denial: Denial, cx: &mut Context<'_>) -> Poll<Result<Admission, Denial>> {
+        let Some(entry) = &mut self.entry else { return Poll::Ready(Err(denial)) };
+        let denial = denial.of_key(Some(entry.record().id));
+        if !entry.owes() {
+            return Poll::Ready(Err(denial));
+        }
+        self.returning = Some(Box::new((entry.close(Outcome::Failed), denial)));
+        self.give_back(cx)
     }
 
-    fn end(
-        &mut self,
-        core: &Core,
-        cx: &mut Context<'_>,
-        view: &RequestView<'_>,
-    ) -> Poll<Result<Admission, Denial>> {
-        if let Some(returning) = &mut self.returning {
-            // A refund that fails leaves the charge open, for the ledger's sweep; the refusal stands all the same.
-            if let Err(error) = ready!(Pin::new(returning).poll(cx)) {
-                crate::trace::unsettled(&error);
-            }
-            self.returning = None;
+    /// Waits until the charge of a refused request is back.
+    fn give_back(&mut self, cx: &mut Context<'_>) -> Poll<Result<Admission, Denial>> {
+        let Some(returning) = &mut self.returning else { return Poll::Ready(Err(no_key_yet())) };
+        // A refund that fails leaves the charge open, for the ledger's sweep; the refusal stands all the same.
+        if let Err(error) = ready!(Pin::new(&mut returning.0).poll(cx)) {
+            crate::trace::unsettled(&error);
         }
-        Poll::Ready(match (self.denial.take(), self.known.take()) {
-            (Some(denial), _) => Err(denial),
-            (None, None) => Err(no_key_yet()),
-            (None, Some(known)) => Ok(self.admit(known, core, view)),
-        })
+        let denial = self.returning.take().map_or_else(no_key_yet, |returning| returning.1);
+        Poll::Ready(Err(denial))
     }
 
-    fn admit(&mut self, known: Known, core: &Core, view: &RequestView<'_>) -> Admission {
-        core.uses.note(&known.record, known.now.wall());
-        if !self.tries.is_multiple_of(core.hashers.len()) {
-            renew_hash(&known.record, core, view);
+    #[inline]
+    fn admit(&mut self, core: &Core, view: &RequestView<'_>) -> Result<Admission, Denial> {
+        let (Some(entry), Some(now)) = (self.entry.take(), self.now) else { return Err(no_key_yet()) };
+        let Found { record, .. } = &entry.found;
+        core.uses.note(record, now.wall());
+        // The one past the last was the newest again.
+        if self.tries != 0 && self.tries != core.hashers.len() {
+            renew_hash(record, core, view);
         }
-        Admission::keyed(Entry {
-            record: known.record,
-            terms: known.own,
-            hold: self.charge.hold.take(),
-            balance: self.charge.balance,
-            standing: self.standing.take(),
-            source: self.source,
-        })
+        if !self.cleared
+            && !self.odd
+            && let Some(pass) = entry.found.pass()
+            && record.covers_all_of(core.rules.at(self.rule).rule.pattern())
+        {
+            pass.cleared.add(self.rule);
+        }
+        Ok(Admission::keyed(entry))
     }
 }
 
@@ -256,6 +272,7 @@ fn is_preflight(view: &RequestView<'_>) -> bool {
         && matches!(view.field(&ACCESS_CONTROL_REQUEST_METHOD), Occurs::Once(_))
 }
 
+#[cold]
 fn no_key_yet() -> Denial {
     Denial::operator(Problem::NoKeyYet)
 }

@@ -9,7 +9,8 @@ mod checks;
 mod client;
 mod decision;
 mod denial;
-mod hold;
+mod detach;
+mod entry;
 #[cfg(feature = "keygen")]
 mod keygen;
 mod mounted;
@@ -33,10 +34,11 @@ pub(crate) use denial::Problem;
 pub use denial::{Denial, DenialKind};
 pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Mounted};
 pub use order::Check;
+use order::Checks;
 pub use outer::{Admitted, TakenKey};
 
 use crate::credit::ChargeIds;
-pub(crate) use crate::gate::hold::detach;
+pub(crate) use crate::gate::detach::detach;
 use crate::gate::terms::Plans;
 use crate::respond::{RequestIds, Responders};
 use crate::rule::RuleSet;
@@ -85,7 +87,7 @@ pub(crate) struct Core {
     pub(crate) rules: RuleSet,
     pub(crate) plans: Plans,
     pub(crate) plan_data: HashMap<PlanName, Plan>,
-    order: Vec<Check>,
+    checks: Checks,
     pub(crate) proxies: TrustedProxies,
     preflights: bool,
     pub(crate) store: Arc<dyn KeyStore>,
@@ -129,7 +131,7 @@ impl Gate {
 
     /// Who was let in: what a handler is told.
     pub fn principal(&self, admission: &Admission) -> Option<Principal> {
-        admission.principal(&self.0)
+        admission.principal()
     }
 
     /// The formats of its keys.
@@ -208,7 +210,8 @@ impl Core {
     }
 
     fn hasher_of_try(&self, tries: usize) -> &KeyHasher {
-        &self.hashers[tries % self.hashers.len()]
+        // The one past the last is the first again.
+        self.hashers.get(tries).unwrap_or(&self.hashers[0])
     }
 
     /// Whether this is a key that everybody knows.
@@ -241,7 +244,7 @@ impl fmt::Debug for Core {
         f.debug_struct("Gate")
             .field("sources", &self.sources)
             .field("hashers", &self.hashers)
-            .field("order", &self.order)
+            .field("order", &self.checks.every)
             .field("store", &self.store)
             .field("ledger", &self.ledger)
             .field("limiter", &self.limiter)

@@ -32,13 +32,19 @@ pub struct TakenKey {
 
 impl TakenKey {
     /// The key of a request, from where it is about to be taken out; what an outer gate has taken stays as it is.
+    #[inline]
     pub(crate) fn before_stripping(core: &Core, view: &RequestView<'_>, source: usize) -> Option<Self> {
-        let stripped = core.strip_headers || core.sources.get(source)?.parameter().is_some();
-        let Finding::Key(key) =
-            (if stripped { find_key(&core.sources, view, false).0 } else { return None })
-        else {
-            return None;
-        };
+        if core.strip_headers || core.sources.get(source)?.parameter().is_some() {
+            Self::of(core, view)
+        } else {
+            None
+        }
+    }
+
+    /// Most requests keep their key.
+    #[cold]
+    fn of(core: &Core, view: &RequestView<'_>) -> Option<Self> {
+        let Finding::Key(key) = find_key(&core.sources, view, false).0 else { return None };
         let format = core.formats.iter().find(|format| format.accepts(key.as_bytes())).cloned();
         let hashes = core.hashers.iter().map(|hasher| (hasher.clone(), hasher.hash(key.as_bytes())));
         Some(Self { hashes: hashes.collect(), format })

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Caps, ConfigError, KeyRecord, OwnQuota, Plan, PlanName, QuotaPolicy, Quotas, SlotOwner};
 
@@ -11,6 +12,30 @@ pub(crate) struct Terms {
     pub(crate) plan: Arc<Plan>,
     pub(crate) quotas: Quotas,
     pub(crate) caps: Caps,
+}
+
+/// What a record comes to at a gate, kept on the record.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(crate) terms: Arc<Terms>,
+    pub(super) cleared: Cleared,
+}
+
+/// The rules that a record was let in by once: neither changes, so that the checks which look at nothing else need not be
+/// made again. Rules beyond the first few hundred are not noted, and their checks are made every time.
+#[derive(Debug, Default)]
+pub(super) struct Cleared([AtomicU64; 4]);
+
+impl Cleared {
+    pub(super) fn holds(&self, rule: usize) -> bool {
+        self.0.get(rule / 64).is_some_and(|rules| rules.load(Ordering::Relaxed) >> (rule % 64) & 1 == 1)
+    }
+
+    pub(super) fn add(&self, rule: usize) {
+        if let Some(rules) = self.0.get(rule / 64) {
+            rules.fetch_or(1 << (rule % 64), Ordering::Relaxed);
+        }
+    }
 }
 
 /// All plans of a gate, resolved.
@@ -55,31 +80,34 @@ impl Plans {
         Ok(all)
     }
 
-    /// What holds for a key: by the pointer that its record keeps, or worked out and kept there.
+    /// What holds for a key, worked out.
     pub(crate) fn terms_of(&self, record: &KeyRecord) -> Result<Arc<Terms>, Unknown> {
         let account = &record.account;
         let plan = self.terms.get(&account.plan).ok_or_else(|| Unknown::Plan(account.plan.clone()))?;
         let quotas = record.quotas.as_ref().or(account.quotas.as_ref());
         let caps = record.caps.as_ref().or(account.caps.as_ref());
-        let terms = if quotas.is_none() && caps.is_none() {
-            Arc::clone(plan)
-        } else {
-            let quotas = quotas.unwrap_or(&plan.plan.quotas);
-            let caps = caps.unwrap_or(&plan.caps).clone();
-            Arc::new(Terms { plan: Arc::clone(&plan.plan), quotas: self.resolve(quotas)?, caps })
-        };
-        record.terms.fill(self.owner, Arc::clone(&terms));
-        Ok(terms)
+        if quotas.is_none() && caps.is_none() {
+            return Ok(Arc::clone(plan));
+        }
+        let quotas = quotas.unwrap_or(&plan.plan.quotas);
+        let caps = caps.unwrap_or(&plan.caps).clone();
+        Ok(Arc::new(Terms { plan: Arc::clone(&plan.plan), quotas: self.resolve(quotas)?, caps }))
     }
 
-    /// The terms that a record points to, if they are this gate's.
-    pub(crate) fn kept<'r>(&self, record: &'r KeyRecord) -> Option<&'r Terms> {
+    /// Keeps on a record what it comes to; where another gate was first, the terms are for this request alone.
+    pub(super) fn keep(&self, record: &KeyRecord) -> Result<Option<Arc<Terms>>, Unknown> {
+        let terms = self.terms_of(record)?;
+        if !record.terms.is_taken() {
+            let pass = Pass { terms: Arc::clone(&terms), cleared: Cleared::default() };
+            record.terms.fill(self.owner, Arc::new(pass));
+        }
+        Ok(if self.kept(record).is_some() { None } else { Some(terms) })
+    }
+
+    /// What a record points to, if it is this gate's.
+    #[inline]
+    pub(crate) fn kept<'r>(&self, record: &'r KeyRecord) -> Option<&'r Pass> {
         record.terms.get(self.owner)
-    }
-
-    /// The same, to be shared.
-    pub(crate) fn share_kept(&self, record: &KeyRecord) -> Option<Arc<Terms>> {
-        record.terms.share(self.owner)
     }
 
     /// The terms of the first plan that has quotas, by name.

@@ -55,8 +55,17 @@ impl Alphabet {
     }
 
     /// Whether this byte is one of the characters.
+    #[inline]
     pub fn holds(&self, byte: u8) -> bool {
         self.member[usize::from(byte)]
+    }
+
+    /// Whether all of these are: eight at a time, without a branch between them.
+    #[inline]
+    pub(crate) fn holds_all(&self, bytes: &[u8]) -> bool {
+        let (eights, rest) = bytes.as_chunks::<8>();
+        let among = |all: bool, byte: &u8| all & self.holds(*byte);
+        eights.iter().all(|eight| eight.iter().fold(true, among)) && rest.iter().fold(true, among)
     }
 
     /// How many characters there are.

@@ -139,11 +139,10 @@ impl KeyFormat {
     }
 
     /// Whether these bytes have the shape of a key.
+    #[inline]
     pub fn accepts(&self, key: &[u8]) -> bool {
         let Some(body) = key.strip_prefix(self.prefix.as_bytes()) else { return false };
-        self.body.allows(body.len())
-            && body.iter().all(|&byte| self.alphabet.holds(byte))
-            && (!self.checksum || has_checksum(key))
+        self.body.allows(body.len()) && self.alphabet.holds_all(body) && (!self.checksum || has_checksum(key))
     }
 
     /// The first characters of a key, which may be shown: none of the secret where the key is too short for that.

@@ -61,6 +61,14 @@ impl PathPattern {
         }
     }
 
+    /// Whether it covers every path that a rule's pattern matches. A gap of such a pattern is never empty.
+    fn covers_all_of(&self, pattern: &str) -> bool {
+        match pattern.find(['{', '}']) {
+            None => self.covers(pattern),
+            Some(gap) => self.0.strip_suffix('*').is_some_and(|above| pattern[..gap].starts_with(above)),
+        }
+    }
+
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -193,12 +201,19 @@ impl KeyRecord {
         self.scopes.is_some() || self.paths.is_some()
     }
 
+    /// Whether its paths cover every path that a rule's pattern matches.
+    pub(crate) fn covers_all_of(&self, pattern: &str) -> bool {
+        self.paths.as_ref().is_none_or(|paths| paths.iter().any(|path| path.covers_all_of(pattern)))
+    }
+
     /// Whether this is the hash of its secret, or of the one that it had before.
+    #[inline]
     pub fn has_hash(&self, hash: &KeyHash) -> bool {
         self.hash == *hash || self.is_retiring(hash)
     }
 
     /// Whether this is the hash of the secret that it had before.
+    #[inline]
     pub fn is_retiring(&self, hash: &KeyHash) -> bool {
         self.retiring.is_some_and(|old| old.hash == *hash)
     }
@@ -216,6 +231,7 @@ impl KeyRecord {
     }
 
     /// Whether the key has expired: it has from the instant `expires_at` on.
+    #[inline]
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| now >= end)
     }

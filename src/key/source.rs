@@ -44,7 +44,7 @@ impl KeySource {
             Ok(AUTHORIZATION) => {
                 refuse("this header names a scheme".into(), "write `authorization = \"Bearer\"`")
             }
-            Ok(name) => Ok(Self(Place::Header { vary: HeaderValue::from(name.clone()), name })),
+            Ok(name) => Ok(Self(Place::Header { vary: as_value(&name), name })),
             Err(error) => refuse(format!("no header has this name: {error}"), "write one as in `X-API-Key`"),
         }
     }
@@ -125,6 +125,7 @@ impl KeySource {
         if let Place::Authorization { scheme, .. } = &self.0 { scheme } else { "ApiKey" }
     }
 
+    #[inline]
     fn find<'a>(&self, view: &RequestView<'a>) -> Finding<'a> {
         match &self.0 {
             Place::Header { name, .. } => match view.field(name) {
@@ -168,6 +169,7 @@ pub(crate) enum Finding<'a> {
 }
 
 /// The key of the first source that is present, and which source that is.
+#[inline]
 pub(crate) fn find_key<'a>(
     sources: &[KeySource],
     view: &RequestView<'a>,
@@ -204,16 +206,22 @@ fn credential<'a>(value: &'a [u8], scheme: &[u8], literal: bool) -> Finding<'a> 
 
 fn parameter<'a>(query: &'a str, name: &str) -> Finding<'a> {
     let mut found = Finding::Absent;
-    for (_, value) in query::pairs(query).filter(|(sent, _)| query::names(sent, name)) {
+    for pair in query::pairs(query).filter(|pair| pair.is_named(name)) {
         if !matches!(found, Finding::Absent) {
             return Finding::Twice;
         }
-        found = Finding::Key(match query::decode(value.unwrap_or_default()) {
+        found = Finding::Key(match pair.value() {
             Cow::Borrowed(key) => PresentedKey::borrowed(key),
             Cow::Owned(key) => PresentedKey::decoded(key),
         });
     }
     found
+}
+
+/// The name as a value. The one that most services use is a constant, whose copies are not counted.
+fn as_value(name: &HeaderName) -> HeaderValue {
+    const USUAL: &str = "x-api-key";
+    if name == USUAL { HeaderValue::from_static(USUAL) } else { HeaderValue::from(name.clone()) }
 }
 
 /// A character of a token (RFC 9110, section 5.6.2).

@@ -1,5 +1,6 @@
 //! What is left for a key: a look, free of charge.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::manage::ManageError;
@@ -73,8 +74,8 @@ impl Gate {
     /// ```
     pub async fn standing(&self, record: &KeyRecord) -> Result<KeyStanding, ManageError> {
         let (plans, now) = (&self.0.plans, self.0.clock.now());
-        let terms = match plans.share_kept(record) {
-            Some(terms) => terms,
+        let terms = match plans.kept(record) {
+            Some(pass) => Arc::clone(&pass.terms),
             None => {
                 plans.terms_of(record).map_err(|unknown| ManageError::Misconfigured(unknown.to_string()))?
             }

@@ -19,7 +19,7 @@ pub(super) struct Operation<'a> {
 
 impl<'a> Operation<'a> {
     pub(super) fn new(core: &'a Core, method: &'a str, path: &'a str) -> Self {
-        let place = core.rules.find(method, path).unwrap_or_else(|| core.rules.otherwise());
+        let (place, _) = core.rules.find(method, path);
         Self { core, ruled: core.rules.at(place), method, path }
     }
 

@@ -25,7 +25,6 @@ pub(super) struct Face {
     status: StatusCode,
     headers: HeaderMap,
     pieces: Vec<Piece>,
-    waits: bool,
 }
 
 impl Face {
@@ -58,7 +57,7 @@ impl Face {
                 HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
             );
         }
-        Self { status, headers, pieces, waits }
+        Self { status, headers, pieces }
     }
 }
 
@@ -85,26 +84,27 @@ impl ResponseForDenial for Faces {
             }
         }
         let body = sheet.mark(0);
-        let length = sheet.write(format_args!("{}", body.len()));
-        let retry_after = if face.waits { sheet.write(format_args!("{wait}")) } else { 0..0 };
-        let id = sheet.write(format_args!("{}", occasion.request_id().as_str()));
+        let length = sheet.write_number(body.len() as u64);
+        let retry_after = sheet.write_number(wait);
+        let id = sheet.write(occasion.request_id().as_str());
         let sheet = sheet.into_bytes();
 
         let mut response = Response::new(sheet.slice(body));
         *response.status_mut() = face.status;
         *response.headers_mut() = face.headers.clone();
-        insert(response.headers_mut(), occasion.request_id_header(), sheet.slice(id));
-        insert(response.headers_mut(), &CONTENT_LENGTH, sheet.slice(length));
-        if face.waits {
-            insert(response.headers_mut(), &RETRY_AFTER, sheet.slice(retry_after));
+        // What varies has its place already: walking over few headers costs less than hashing their names.
+        for (name, value) in response.headers_mut().iter_mut() {
+            let text = match name {
+                &CONTENT_LENGTH => length.clone(),
+                &RETRY_AFTER => retry_after.clone(),
+                name if name == occasion.request_id_header() => id.clone(),
+                _ => continue,
+            };
+            if let Ok(filled) = HeaderValue::from_maybe_shared(sheet.slice(text)) {
+                *value = filled;
+            }
         }
         response
-    }
-}
-
-fn insert(headers: &mut HeaderMap, name: &HeaderName, text: Bytes) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(text) {
-        headers.insert(name, value);
     }
 }
 
@@ -128,7 +128,7 @@ impl Faces {
         match (variable, &denial.cause) {
             (Variable::RequestId, _) => sheet.push(occasion.request_id().as_str()),
             (Variable::Instance, _) => sheet.push_escaped(occasion.instance()),
-            (Variable::RetryAfter, _) => sheet.push_shown(wait),
+            (Variable::RetryAfter, _) => sheet.push_number(wait),
             (Variable::Timestamp, _) => {
                 let second = occasion.now().as_millis().div_euclid(1_000).saturating_mul(1_000);
                 sheet.push_shown(crate::Timestamp::from_millis(second));
@@ -166,7 +166,7 @@ impl Faces {
 
 /// All that one answer says, in one allocation: body and header values are slices of it.
 #[derive(Default)]
-struct Sheet(SmallVec<[u8; 768]>);
+struct Sheet(SmallVec<[u8; 512]>);
 
 impl Sheet {
     fn push(&mut self, text: &str) {
@@ -197,9 +197,25 @@ impl Sheet {
         from..self.0.len()
     }
 
-    fn write(&mut self, text: std::fmt::Arguments<'_>) -> Range<usize> {
+    fn push_number(&mut self, mut number: u64) {
+        let (mut digits, mut first) = ([b'0'; 20], 20);
+        while number > 0 || first == digits.len() {
+            first -= 1;
+            digits[first] += (number % 10) as u8;
+            number /= 10;
+        }
+        self.0.extend_from_slice(&digits[first..]);
+    }
+
+    fn write(&mut self, text: &str) -> Range<usize> {
         let from = self.0.len();
-        self.push_shown(text);
+        self.push(text);
+        self.mark(from)
+    }
+
+    fn write_number(&mut self, number: u64) -> Range<usize> {
+        let from = self.0.len();
+        self.push_number(number);
         self.mark(from)
     }
 

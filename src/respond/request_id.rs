@@ -138,11 +138,13 @@ impl RequestIds {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let (upper, lower) = (mixed(count ^ self.seed), mixed(count.wrapping_add(self.seed)));
         let mut number = u128::from(upper) << 64 | u128::from(lower);
-        let mut id = SmallVec::from_slice(self.prefix.as_bytes());
-        for _ in 0..LETTERS {
-            id.push(b"0123456789abcdefghjkmnpqrstvwxyz"[(number & 31) as usize]);
+        let mut letters = [0; LETTERS];
+        for letter in &mut letters {
+            *letter = b"0123456789abcdefghjkmnpqrstvwxyz"[(number & 31) as usize];
             number >>= 5;
         }
+        let mut id = SmallVec::from_slice(self.prefix.as_bytes());
+        id.extend_from_slice(&letters);
         RequestId(id)
     }
 }

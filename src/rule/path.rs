@@ -4,16 +4,20 @@ use crate::query::decode;
 
 /// Whether a path has dot segments, empty segments, an encoded slash, or a backslash: such a path is granted nothing,
 /// because what serves it may take it for another.
+#[inline]
 pub(crate) fn is_odd(path: &str) -> bool {
-    if !is_doubtful(path) {
-        return false;
-    }
+    is_doubtful(path) && has_odd_segment(path)
+}
+
+#[cold]
+fn has_odd_segment(path: &str) -> bool {
     let segments = path.strip_prefix('/').unwrap_or(path);
     path.contains("//") || segments.split('/').any(is_odd_segment)
 }
 
 /// Whether a path has what occurs in odd paths, though not in them alone: most paths have nothing of it.
-fn is_doubtful(path: &str) -> bool {
+#[inline]
+pub(super) fn is_doubtful(path: &str) -> bool {
     let mut behind_slash = false;
     for byte in path.bytes() {
         match byte {
@@ -26,7 +30,7 @@ fn is_doubtful(path: &str) -> bool {
 }
 
 fn is_odd_segment(segment: &str) -> bool {
-    let read = decode(segment);
+    let read = decode(segment.as_bytes());
     matches!(&*read, b"." | b"..") || read.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0))
 }
 

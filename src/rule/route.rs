@@ -202,6 +202,7 @@ impl Cost {
     }
 
     /// What a request with this query costs.
+    #[inline]
     pub(crate) fn of(&self, query: Option<&str>) -> Result<Credits, Uncountable> {
         use crate::account::BreachKind;
 

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use matchit::Router;
 
+use crate::rule::path::{is_doubtful, is_odd};
 use crate::{ConfigError, Cost, Plan, PlanName, Rule};
 
 /// A rule with what its plans come to.
 #[derive(Debug)]
 pub(crate) struct Ruled {
     pub(crate) rule: Rule,
+    /// How much of a path its pattern says: all before the first segment with a gap.
+    said: usize,
     /// The rank that `min_plan` names.
     pub(crate) min_rank: Option<u32>,
     /// The scopes it names, as an error tells them.
@@ -39,7 +42,9 @@ impl Ruled {
         } else {
             None
         };
-        Ok(Self { rule, min_rank, required_scope, unit })
+        let (pattern, gap) = (rule.pattern(), rule.pattern().find(['{', '}']));
+        let said = gap.map_or(pattern.len(), |gap| pattern[..gap].rfind('/').unwrap_or_default());
+        Ok(Self { rule, said, min_rank, required_scope, unit })
     }
 }
 
@@ -91,14 +96,20 @@ impl RuleSet {
         Ok(Self { rules: compiled, by_method, any_method })
     }
 
-    /// The place of the rule for a request, where one matches.
-    pub(crate) fn find(&self, method: &str, path: &str) -> Option<usize> {
+    /// The place of the rule for a request, and whether its path is odd.
+    pub(crate) fn find(&self, method: &str, path: &str) -> (usize, bool) {
         let of_method = self.by_method.iter().find(|(named, _)| named == method).map(|(_, rules)| rules);
-        of_method.unwrap_or(&self.any_method).at(path).ok().map(|found| *found.value)
+        let Ok(found) = of_method.unwrap_or(&self.any_method).at(path) else {
+            return (self.otherwise(), is_odd(path));
+        };
+        // What a pattern says is not odd: only from its first gap on a path may be.
+        let said = self.rules[*found.value].said;
+        let doubtful = path.get(said..).is_none_or(is_doubtful);
+        (*found.value, doubtful && is_odd(path))
     }
 
     /// The place of what holds for requests that no rule matches.
-    pub(crate) fn otherwise(&self) -> usize {
+    fn otherwise(&self) -> usize {
         self.rules.len() - 1
     }
 
@@ -121,6 +132,7 @@ impl RuleSet {
     }
 
     /// The rule at a place that this set has told.
+    #[inline]
     pub(crate) fn at(&self, place: usize) -> &Arc<Ruled> {
         &self.rules[place]
     }

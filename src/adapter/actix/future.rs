@@ -9,13 +9,13 @@ use std::task::{Context, Poll, ready};
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
-use http::HeaderValue;
 use pin_project_lite::pin_project;
 
 use crate::adapter::actix::hand_over::hand_over;
 use crate::adapter::actix::names::Front;
 use crate::adapter::actix::view::Seen;
 use crate::adapter::actix::{convert, managed};
+use crate::adapter::dress::Named;
 use crate::adapter::{closed, dress, refusal};
 use crate::gate::{Admission, Decision, FinalCost, Outcome};
 use crate::{Denial, StoreFuture};
@@ -54,9 +54,8 @@ struct Waiting<S> {
 
 /// A request that the service works on.
 struct Serving {
-    front: Arc<Front>,
     admission: Admission,
-    request_id: Option<HeaderValue>,
+    request_id: Named,
 }
 
 impl<S, B> MiddlewareFuture<S, B>
@@ -99,20 +98,22 @@ where
     let core = &front.gate.0;
     // Management is free: the admission holds no charge that would have to be ended.
     if let Some(mounted) = core.mounted_at(request.match_info().as_str())
-        && let Some(principal) = admission.principal(core)
+        && let Some(principal) = admission.principal()
     {
         let answering = Box::pin(managed::answer(Arc::clone(front), mounted, request, principal));
         return State::Managing { answering };
     }
-    let everywhere = || core.request_ids.of(&Seen { request: &request, front }.view()).to_header();
-    let request_id = if core.request_ids.everywhere() { everywhere() } else { None };
-    if let Some(id) = &request_id
-        && let (Some(name), Some(id)) = (convert::name(core.request_ids.header()), convert::value(id))
+    let request_id = {
+        let seen = Seen { request: &request, front };
+        dress::name(|| seen.view(), core)
+    };
+    if let Some(named) = &request_id
+        && let (Some(name), Some(id)) = (convert::name(&named.0), convert::value(&named.1))
     {
         request.headers_mut().insert(name, id);
     }
     hand_over(&mut request, &admission, front);
-    let serving = Serving { front: Arc::clone(front), admission, request_id };
+    let serving = Serving { admission, request_id };
     State::Serving { future: service.call(request), serving: Some(serving) }
 }
 
@@ -125,9 +126,8 @@ fn refuse(front: &Front, request: ServiceRequest, denial: &Denial) -> ServiceRes
 
 impl Serving {
     /// Adds what the answer needs, and says what it comes to.
-    fn dress<B>(&self, response: &mut ServiceResponse<B>) -> Outcome {
-        let core = &self.front.gate.0;
-        dress::answer(response.headers_mut(), &self.admission, self.request_id.as_ref(), core);
+    fn dress<B>(&mut self, response: &mut ServiceResponse<B>) -> Outcome {
+        dress::answer(response.headers_mut(), &self.admission, &mut self.request_id);
         // What a gate around this one has charged is its own to end.
         let charged = self.admission.is_charged();
         let reported = if charged { response.response_mut().extensions_mut().remove() } else { None };
@@ -140,7 +140,7 @@ impl Serving {
 
     /// What becomes of the charge when the service has answered or failed: an error is the response that it says it is.
     fn end<B>(
-        self,
+        mut self,
         mut result: Result<ServiceResponse<B>, actix_web::Error>,
     ) -> (StoreFuture<()>, Answer<B>) {
         let outcome = match &mut result {

@@ -33,7 +33,7 @@ pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, fro
         }
     }
     if core.principal
-        && let Some(mut principal) = admission.principal(core)
+        && let Some(mut principal) = admission.principal()
     {
         let mut extensions = request.extensions_mut();
         if let Some(outer) = extensions.remove() {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::adapter::call::{self, CallEnd, Deadline};
+use crate::adapter::dress::Named;
 use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::Managed;
@@ -36,7 +37,7 @@ pin_project! {
     #[project = Projected]
     enum State<S, F, R, B> {
         Deciding { waiting: Option<Box<Waiting<S, B>>> },
-        Serving { #[pin] future: F, serving: Option<Serving> },
+        Serving { #[pin] future: F, serving: Serving },
         Closing { closing: StoreFuture<()>, response: Option<R> },
         Reading { #[pin] body: Collecting<B>, managed: Option<Box<Managed>> },
         Answering { answering: Answering },
@@ -55,9 +56,8 @@ struct Waiting<S, B> {
 
 /// A request that the service works on.
 struct Serving {
-    core: Arc<Core>,
     admission: Admission,
-    request_id: Option<HeaderValue>,
+    request_id: Named,
     /// Whether the answer's outcome is told by a status that comes last.
     ends_with_status: bool,
 }
@@ -99,20 +99,20 @@ where
 {
     // Management is free: the admission holds no charge that would have to be ended.
     if let Some(mounted) = Managed::target(core, &request)
-        && let Some(principal) = admission.principal(core)
+        && let Some(principal) = admission.principal()
     {
         let (managed, body) = Managed::part(core, mounted, request, principal);
         return State::Reading { body: Collecting::new(body), managed: Some(Box::new(managed)) };
     }
-    let everywhere = || core.request_ids.of(&RequestView::of(&request)).to_header();
-    let request_id = if core.request_ids.everywhere() { everywhere() } else { None };
-    if let Some(id) = &request_id {
-        request.headers_mut().insert(core.request_ids.header(), id.clone());
+    let request_id = dress::name(|| RequestView::of(&request), core);
+    if let Some(named) = &request_id {
+        request.headers_mut().insert(&named.0, named.1.clone());
     }
-    let ends_with_status = call::ends_with_status(&RequestView::of(&request), &admission);
+    let may_stream = request.method() == Method::POST;
+    let ends_with_status = may_stream && call::ends_with_status(&RequestView::of(&request), &admission);
     dress::hand_over(&mut request, &admission, core);
-    let serving = Serving { core: Arc::clone(core), admission, request_id, ends_with_status };
-    State::Serving { future: service.call(request), serving: Some(serving) }
+    let serving = Serving { admission, request_id, ends_with_status };
+    State::Serving { future: service.call(request), serving }
 }
 
 fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial) -> Response<Bytes> {
@@ -125,16 +125,24 @@ fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial) -> Response<Byt
 }
 
 impl Serving {
-    /// Adds what the answer needs, and says what it comes to.
-    fn dress<R>(&self, response: &mut Response<R>) -> Outcome {
-        dress::answer(response.headers_mut(), &self.admission, self.request_id.as_ref(), &self.core);
+    /// Adds what the answer needs, and ends the charge. That of a call whose status is still to come stays open, with the
+    /// answer's body.
+    fn finish<R>(&mut self, response: &mut Response<R>) -> (StoreFuture<()>, CallEnd) {
+        dress::answer(response.headers_mut(), &self.admission, &mut self.request_id);
         // What a gate around this one has charged is its own to end.
         let reported = if self.admission.is_charged() { response.extensions_mut().remove() } else { None };
-        match reported {
+        let outcome = match reported {
             _ if response.status().is_server_error() => Outcome::Failed,
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
             None => Outcome::Served,
+        };
+        let awaited = self.ends_with_status && outcome != Outcome::Failed;
+        let told = if awaited { call::told(response.headers(), outcome) } else { Some(outcome) };
+        if let Some(outcome) = told {
+            return (self.admission.close(outcome), CallEnd::none());
         }
+        let admission = std::mem::replace(&mut self.admission, Admission::public());
+        (StoreFuture::ready(()), CallEnd::awaited(admission, outcome))
     }
 }
 
@@ -151,25 +159,24 @@ where
             let next = match state.as_mut().project() {
                 Projected::Deciding { waiting } => ready!(decided(waiting, cx)),
                 Projected::Serving { future, serving } => {
-                    if let Some(serving) = serving {
-                        serving.admission.risk();
-                    }
+                    serving.admission.risk();
                     let Poll::Ready(result) = future.poll(cx) else {
-                        if let Some(serving) = serving {
-                            serving.admission.begin();
-                        }
+                        serving.admission.begin();
                         return Poll::Pending;
                     };
-                    let (mut closing, response, end) = served(serving.take(), result)?;
-                    match closed(&mut closing, cx) {
-                        Poll::Ready(()) => {
-                            return Poll::Ready(Ok(response.map(|body| ResponseBody::served(body, end))));
+                    let mut response = match result {
+                        Ok(response) => response,
+                        Err(error) => {
+                            crate::gate::detach(serving.admission.close(Outcome::Failed));
+                            return Poll::Ready(Err(error));
                         }
-                        Poll::Pending => {
-                            state.set(State::Closing { closing, response: Some(response) });
-                            return Poll::Pending;
-                        }
+                    };
+                    let (mut closing, end) = serving.finish(&mut response);
+                    if closed(&mut closing, cx).is_ready() {
+                        return Poll::Ready(Ok(response.map(|body| ResponseBody::served(body, end))));
                     }
+                    state.set(State::Closing { closing, response: Some(response) });
+                    return Poll::Pending;
                 }
                 Projected::Closing { closing, response } => {
                     ready!(closed(closing, cx));
@@ -216,36 +223,6 @@ where
         Ok(admission) => serve(&gate.0, &mut service, request, admission),
         Err(denial) => State::Refused { response: Some(refuse(&gate.0, &request, &denial)) },
     })
-}
-
-/// What becomes of the charge when the service has answered or failed. That of a call whose status is still to come stays
-/// open, with the answer's body.
-fn served<R, E>(
-    serving: Option<Serving>,
-    result: Result<Response<R>, E>,
-) -> Result<(StoreFuture<()>, Response<R>, CallEnd), E> {
-    let settled = |response| (StoreFuture::ready(()), response, CallEnd::none());
-    let Some(serving) = serving else { return result.map(settled) };
-    match result {
-        Ok(mut response) => {
-            let outcome = serving.dress(&mut response);
-            let awaited = serving.ends_with_status && outcome != Outcome::Failed;
-            match call::told(response.headers(), outcome).filter(|_| awaited) {
-                None if awaited => {
-                    let end = CallEnd::awaited(serving.admission, outcome);
-                    Ok((StoreFuture::ready(()), response, end))
-                }
-                told => {
-                    let closing = serving.admission.finish(told.unwrap_or(outcome));
-                    Ok((closing, response, CallEnd::none()))
-                }
-            }
-        }
-        Err(error) => {
-            crate::gate::detach(serving.admission.finish(Outcome::Failed));
-            Err(error)
-        }
-    }
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

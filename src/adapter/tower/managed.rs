@@ -24,6 +24,7 @@ pub(super) struct Managed {
 impl Managed {
     /// What a request is for, if the gate answers it itself.
     pub(super) fn target<B>(core: &Core, request: &Request<B>) -> Option<Arc<dyn Mounted>> {
+        core.mounted.as_ref()?;
         core.mounted_at(RequestView::of(request).path())
     }
 

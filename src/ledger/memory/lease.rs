@@ -25,7 +25,7 @@ impl Block {
 impl State {
     fn lease(&mut self, asked: &Charge<'_>, committed: Credits) -> Charged {
         let posted = self.charge(asked);
-        let Some(amount) = self.open.remove(&asked.id) else { return posted };
+        let Some(amount) = self.open.take(asked.id) else { return posted };
         let committed = committed.min(amount);
         let block = Block { id: asked.id, amount, committed, since: asked.now.wall() };
         self.standing.lend(block.uncommitted());

@@ -4,6 +4,7 @@ mod admin;
 mod history;
 #[cfg(feature = "fleet")]
 mod lease;
+mod open;
 mod state;
 
 use std::fmt;
@@ -99,6 +100,7 @@ impl MemoryLedger {
     }
 
     /// Works on an account's state, by the pointer that the account keeps where it can.
+    #[inline]
     fn with<R>(&self, account: &Account, work: impl FnOnce(&mut State) -> R) -> R {
         if let Some(purse) = account.credits.get::<Purse>(self.owner) {
             let mut state = lock(purse);
@@ -112,6 +114,7 @@ impl MemoryLedger {
     }
 
     /// Closes a charge, where there is one: an account that is not known has none.
+    #[inline]
     fn close(
         &self,
         account: &Account,
@@ -133,6 +136,7 @@ impl MemoryLedger {
     }
 }
 
+#[inline]
 fn lock(purse: &Purse) -> MutexGuard<'_, State> {
     purse.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,13 +1,9 @@
 //! One account's balance, and what is done to it: each call under the account's lock.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::BuildHasherDefault;
-
 use super::history::{Adjustments, History, Written};
 #[cfg(feature = "fleet")]
 use super::lease::Block;
-use crate::credit::ByNumber;
+use super::open::OpenCharges;
 use crate::ledger::standing::Standing;
 use crate::{
     Adjusted, Adjustment, Allowance, Balance, Charge, ChargeId, Charged, Credits, EntryKind, Timestamp,
@@ -18,7 +14,7 @@ pub(super) struct State {
     pub(super) standing: Standing,
     /// Whether the balance was removed for good: whoever still points here looks again.
     pub(super) erased: bool,
-    pub(super) open: HashMap<ChargeId, Credits, BuildHasherDefault<ByNumber>>,
+    pub(super) open: OpenCharges,
     /// What nodes hold, to spend it by themselves.
     #[cfg(feature = "fleet")]
     pub(super) blocks: Vec<Block>,
@@ -32,7 +28,7 @@ impl State {
         Self {
             standing: Standing::new(),
             erased: false,
-            open: HashMap::default(),
+            open: OpenCharges::default(),
             #[cfg(feature = "fleet")]
             blocks: Vec::new(),
             history: History::keeping(entries),
@@ -62,6 +58,7 @@ impl State {
         self.move_to(balance, EntryKind::Opening);
     }
 
+    #[inline]
     pub(super) fn charge(&mut self, charge: &Charge<'_>) -> Charged {
         self.call(charge.allowance, charge.now.wall());
         if self.standing.unlimited {
@@ -72,22 +69,22 @@ impl State {
         if self.blocks.iter().any(|block| block.id == charge.id) {
             return Charged::Posted { balance: Some(balance) };
         }
-        // One look-up tells whether the charge is open and where it goes.
-        let Entry::Vacant(place) = self.open.entry(charge.id) else {
+        if self.open.holds(charge.id) {
             return Charged::Posted { balance: Some(balance) };
-        };
+        }
         let Some(rest) = balance.checked_sub(charge.amount) else {
             return Charged::Insufficient { balance };
         };
-        place.insert(charge.amount);
+        self.open.add(charge.id, charge.amount);
         self.standing.hold(charge.amount);
         self.move_to(rest, EntryKind::Charge(charge.id));
         Charged::Posted { balance: Some(rest) }
     }
 
     /// Closes a charge at its cost; what the cost leaves goes back.
+    #[inline]
     pub(super) fn close(&mut self, id: ChargeId, cost: Credits, kind: fn(ChargeId) -> EntryKind) {
-        let taken = self.open.remove(&id);
+        let taken = self.open.take(id);
         #[cfg(feature = "fleet")]
         let taken = taken.or_else(|| self.take_block(id));
         let Some(taken) = taken else { return };

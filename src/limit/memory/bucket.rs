@@ -39,6 +39,7 @@ impl Bucket {
         Self(Mutex::new(Windows { policies: Arc::clone(policies), cells, aside: Vec::new() }))
     }
 
+    #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, Windows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -53,8 +54,11 @@ impl Bucket {
 
 impl Windows {
     /// Tests every window, without taking from any.
+    #[inline]
     pub(super) fn test(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64, verdict: &mut Verdict) {
-        self.follow(policies, now);
+        if !Arc::ptr_eq(&self.policies, policies) {
+            self.follow(policies, now);
+        }
         for (policy, window) in policies.iter().zip(&mut self.cells) {
             let ahead = Cell::new(window.full_at.saturating_sub(now));
             let refused = test_cell(policy, &ahead);
@@ -64,6 +68,7 @@ impl Windows {
     }
 
     /// Takes what was tested.
+    #[inline]
     pub(super) fn take(&mut self) {
         for window in &mut self.cells {
             window.full_at = window.tested;
@@ -71,7 +76,9 @@ impl Windows {
     }
 
     pub(super) fn peek(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64, standings: &mut Vec<Standing>) {
-        self.follow(policies, now);
+        if !Arc::ptr_eq(&self.policies, policies) {
+            self.follow(policies, now);
+        }
         for (policy, window) in policies.iter().zip(&self.cells) {
             let ahead = window.full_at.saturating_sub(now);
             standings.push(Standing::new(
@@ -85,9 +92,6 @@ impl Windows {
     /// Takes over other policies, as when a key changes its plan or another key of the account has quotas of its own: a
     /// window of the same name and length keeps its state, and so does one that is not asked for until it is full.
     fn follow(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64) {
-        if Arc::ptr_eq(&self.policies, policies) {
-            return;
-        }
         let same = |a: &QuotaPolicy, b: &QuotaPolicy| a.name() == b.name() && a.window() == b.window();
         let mut known = std::mem::take(&mut self.aside);
         known.extend(self.policies.iter().cloned().zip(self.cells.drain(..)));
@@ -105,36 +109,59 @@ impl Windows {
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     seen: usize,
-    wait: Option<(u64, Standing)>,
-    least: Option<Standing>,
+    /// The longest time to wait, and the window that it is for.
+    wait: Option<(u64, Place)>,
+    least: Option<Place>,
+}
+
+/// How a window of the draw stands.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    policy: usize,
+    remaining: u32,
+    ahead: u64,
+}
+
+impl Place {
+    fn standing(self) -> Standing {
+        Standing::new(self.policy, self.remaining, Duration::from_nanos(self.ahead))
+    }
 }
 
 impl Verdict {
+    #[inline]
     fn count(&mut self, policy: &QuotaPolicy, ahead: u64, refused: Option<u64>) {
-        let standing = Standing::new(self.seen, remaining(policy, ahead), Duration::from_nanos(ahead));
+        let place = Place { policy: self.seen, remaining: remaining(policy, ahead), ahead };
         self.seen += 1;
         if let Some(wait) = refused {
-            if self.wait.as_ref().is_none_or(|(longest, _)| wait > *longest) {
-                self.wait = Some((wait, standing));
+            if self.wait.is_none_or(|(longest, _)| wait > longest) {
+                self.wait = Some((wait, place));
             }
-        } else if self.least.as_ref().is_none_or(|least| standing.remaining < least.remaining) {
-            self.least = Some(standing);
+        } else if self.least.is_none_or(|least| place.remaining < least.remaining) {
+            self.least = Some(place);
         }
     }
 
+    #[inline]
     pub(super) fn admits(&self) -> bool {
         self.wait.is_none()
     }
 
+    #[inline]
     pub(super) fn into_quota(self) -> Quota {
         match self.wait {
-            Some((wait, standing)) => Quota::Exceeded { retry_after: Duration::from_nanos(wait), standing },
-            None => Quota::Within(self.least.unwrap_or(Standing::new(0, u32::MAX, Duration::ZERO))),
+            Some((wait, place)) => {
+                Quota::Exceeded { retry_after: Duration::from_nanos(wait), standing: place.standing() }
+            }
+            None => {
+                Quota::Within(self.least.map_or(Standing::new(0, u32::MAX, Duration::ZERO), Place::standing))
+            }
         }
     }
 }
 
 /// How many more requests a window admits that is `ahead` nanoseconds from being full.
+#[inline]
 fn remaining(policy: &QuotaPolicy, ahead: u64) -> u32 {
     let room = policy.refill_nanos().saturating_mul(u64::from(policy.quota())).saturating_sub(ahead);
     u32::try_from(room / policy.refill_nanos()).unwrap_or(u32::MAX)
@@ -144,6 +171,7 @@ fn remaining(policy: &QuotaPolicy, ahead: u64) -> u32 {
 ///
 /// governor reads a clock and keeps a state. Both stand still here: its clock shows zero and its state counts from now,
 /// so that time is the caller's and nothing is kept before all windows have agreed.
+#[inline]
 fn test_cell(policy: &QuotaPolicy, ahead: &Cell<u64>) -> Option<u64> {
     let burst = NonZeroU32::new(policy.quota())?;
     let quota = governor::Quota::with_period(policy.refill())?.allow_burst(burst);

@@ -49,6 +49,7 @@ enum Held<'a> {
 }
 
 impl Held<'_> {
+    #[inline]
     fn bucket(&self) -> &Bucket {
         match self {
             Self::Pointer(bucket) => bucket,
@@ -94,6 +95,7 @@ impl MemoryLimiter {
         draw.quotas.groups().iter().map(|group| self.find(draw, group)).collect()
     }
 
+    #[inline]
     fn find<'a>(&self, draw: &Draw<'a>, group: &'a QuotaGroup) -> Result<Held<'a>, StoreError> {
         let slot: &'a Slot = match group.counts() {
             Counts::Key => &draw.key.limits,
@@ -148,6 +150,7 @@ impl MemoryLimiter {
 }
 
 /// Takes a cell from every window of these groups, if all have one.
+#[inline]
 fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Quota {
     let mut verdict = Verdict::default();
     for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {

@@ -189,8 +189,8 @@ impl Session<'_> {
 
     async fn list(&self) -> Outcome {
         let mut asked = ListKeys::default();
-        for (name, value) in query::pairs(self.call.query.as_deref().unwrap_or_default()) {
-            let (name, value) = (query::decode(name), query::decode(value.unwrap_or_default()));
+        for pair in query::pairs(self.call.query.as_deref().unwrap_or_default()) {
+            let (name, value) = (pair.name(), pair.value());
             let value = String::from_utf8_lossy(&value);
             let refuse = |member: &str, problem: &str| ManageError::invalid(member, problem);
             match &*name {

@@ -4,6 +4,7 @@ mod admin;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::spread::ByHash;
@@ -31,7 +32,6 @@ use crate::{Account, AccountId, KeyHash, KeyId, KeyRecord, KeyStatus, KeyStore, 
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Default)]
 pub struct MemoryStore {
     records: ByHash<Arc<KeyRecord>>,
     index: Mutex<Index>,
@@ -47,7 +47,10 @@ struct Index {
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
-        Self::default()
+        // A table that grows is moved at once: while it moves bit by bit, as changes come, readers search in two.
+        let records = papaya::HashMap::builder().hasher(BuildHasherDefault::default());
+        let records = records.resize_mode(papaya::ResizeMode::Blocking).build();
+        Self { records, index: Mutex::default() }
     }
 
     /// Puts an account in, in place of the one of its id, and shows it on all its keys.
@@ -177,6 +180,12 @@ fn hashes(record: &KeyRecord) -> impl Iterator<Item = KeyHash> {
 impl KeyStore for MemoryStore {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         StoreFuture::ready(self.records.pin().get(hash).cloned())
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,0 +1,118 @@
+//! What a key came to, from its look-up on, and the charge that is open for it.
+
+use std::sync::Arc;
+
+use crate::gate::detach::{detach, surviving};
+use crate::gate::terms::{Pass, Terms};
+use crate::gate::{Core, Outcome};
+use crate::limit::Standing;
+use crate::{ChargeId, Credits, KeyRecord, Quotas, StoreFuture};
+
+/// What a key came to. Its open charge ends by settling or by refunding, once, whatever becomes of the request.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(super) found: Found,
+    pub(super) tab: Tab,
+    /// Which source the key stood in.
+    pub(crate) source: usize,
+}
+
+/// The record, and where its terms are.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(super) core: Arc<Core>,
+    pub(super) record: Arc<KeyRecord>,
+    /// The key's terms, where the record does not point to them.
+    pub(super) own: Option<Arc<Terms>>,
+}
+
+/// What was drawn and charged for the request.
+#[derive(Debug, Default)]
+pub(super) struct Tab {
+    pub(super) hold: Option<Hold>,
+    pub(super) balance: Option<Credits>,
+    pub(super) standing: Option<Standing>,
+}
+
+/// An open charge.
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) id: ChargeId,
+    pub(super) amount: Credits,
+    /// Whether a client that leaves now has been served.
+    pub(super) served: bool,
+}
+
+impl Found {
+    /// What the record comes to, where it points to it.
+    #[inline]
+    pub(super) fn pass(&self) -> Option<&Pass> {
+        self.core.plans.kept(&self.record)
+    }
+
+    #[inline]
+    pub(super) fn terms(&self) -> Option<&Terms> {
+        match &self.own {
+            Some(own) => Some(own),
+            None => self.pass().map(|pass| &*pass.terms),
+        }
+    }
+
+    pub(super) fn share_terms(&self) -> Option<Arc<Terms>> {
+        self.own.clone().or_else(|| self.pass().map(|pass| Arc::clone(&pass.terms)))
+    }
+}
+
+impl Entry {
+    pub(crate) fn core(&self) -> &Core {
+        &self.found.core
+    }
+
+    pub(crate) fn record(&self) -> &Arc<KeyRecord> {
+        &self.found.record
+    }
+
+    /// The quotas in force, and how the one with the least left stands.
+    pub(crate) fn windows(&self) -> Option<(&Quotas, &Standing)> {
+        Some((&self.found.terms()?.quotas, self.tab.standing.as_ref()?))
+    }
+
+    /// Whether a charge is open.
+    pub(super) fn owes(&self) -> bool {
+        self.tab.hold.is_some()
+    }
+
+    /// Ends the charge, where one is open.
+    #[inline]
+    pub(super) fn close(&mut self, outcome: Outcome) -> StoreFuture<()> {
+        match self.tab.hold.take() {
+            Some(hold) => surviving(self.end(&hold, outcome)),
+            None => StoreFuture::ready(()),
+        }
+    }
+
+    #[inline]
+    fn end(&self, hold: &Hold, outcome: Outcome) -> StoreFuture<()> {
+        let (ledger, account) = (&self.found.core.ledger, &self.found.record.account);
+        match outcome {
+            Outcome::Served => ledger.settle(account, hold.id, hold.amount),
+            Outcome::ServedAt(cost) => ledger.settle(account, hold.id, cost.min(hold.amount)),
+            Outcome::Failed => ledger.refund(account, hold.id),
+        }
+    }
+
+    #[cold]
+    fn abandon(&self, hold: &Hold) {
+        let served = hold.served && !std::thread::panicking();
+        detach(self.end(hold, if served { Outcome::Served } else { Outcome::Failed }));
+    }
+}
+
+impl Drop for Entry {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(hold) = self.tab.hold.take() {
+            self.abandon(&hold);
+        }
+    }
+}
