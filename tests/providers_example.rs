@@ -2,16 +2,17 @@
 
 #![allow(clippy::expect_used, reason = "a test ends where it fails")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod services;
+
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use services::providers::{example, start};
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/kwery.json");
 const KWERY: [&str; 6] = ["--only", "kwery", "--listen", "127.0.0.1:0", "--data", DATA];
@@ -24,83 +25,6 @@ const ALLOWLISTED: &str = "kwery_live_qeM0Supko1w5aAnBcEPy8JmaE8WXzqB8";
 const BROKE: &str = "kwery_live_NecXfZ36EheH7s0rIXHNBnv9B9BO4gxf";
 const CANDLES_ONLY: &str = "kwery_live_7Zq9ly5PnnDusgZf2mDRbgek5pIGB4WJ";
 const SLOW: &str = "kwery_live_x1wAkSytzY5URVqe7YwRKE4lVDAofz5L";
-
-/// Cargo puts examples beside the folder of the test executables.
-fn example() -> Command {
-    let test = std::env::current_exe().expect("this test has a path");
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("it lies in target/PROFILE/deps");
-    let path: PathBuf = folder.join("examples").join(format!("providers{}", std::env::consts::EXE_SUFFIX));
-    assert!(
-        path.exists(),
-        "{} is missing: `cargo test` builds it, `cargo test --test` does not",
-        path.display()
-    );
-    Command::new(path)
-}
-
-/// A running example; it is killed when the test ends, however it ends.
-struct Running {
-    child: Child,
-    address: String,
-    guide: Vec<String>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|fault| panic!("{fault}: {}", self.body))
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        let pairs = self.head.lines().filter_map(|line| line.split_once(": "));
-        pairs.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    }
-}
-
-fn start(words: &[&str]) -> Running {
-    let mut child = example().args(words).stdout(Stdio::piped()).spawn().expect("the example starts");
-    let lines = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
-    let mut guide: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-    assert!(!guide.is_empty(), "the example ended without a word");
-    let first = guide.remove(0);
-    let address = first.strip_prefix(&format!("listening {} http://", words[1]));
-    let address = address.unwrap_or_else(|| panic!("this is no `listening` line: {first}")).to_owned();
-    Running { child, address, guide }
-}
-
-impl Running {
-    /// Sends a GET as it stands over HTTP/1.1.
-    fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut socket = TcpStream::connect(&self.address).expect("the example listens");
-        let mut request = format!("GET {path} HTTP/1.1\r\nHost: kwery\r\nConnection: close\r\n");
-        for (name, value) in headers {
-            request.extend([name, ": ", value, "\r\n"]);
-        }
-        socket.write_all((request + "\r\n").as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("it answers");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
-        let status =
-            head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a head has a status");
-        Answer { status, head: head.to_owned(), body: body.to_owned() }
-    }
-
-    fn with_key(&self, path: &str, key: &str) -> Answer {
-        self.get(path, &[("X-API-Key", key)])
-    }
-}
 
 #[test]
 fn each_refusal_has_the_status_and_the_envelope_of_the_document() {

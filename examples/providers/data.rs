@@ -8,8 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tollgate::config::{Config, OneOf, PlanConfig, QuotaConfig, Text};
 use tollgate::{
-    Account, AccountStatus, Credits, Gate, KeyRecord, KeyStatus, MemoryLedger, MemoryStore, OwnQuota,
-    QuotaPolicy, Subscription, Timestamp,
+    Account, AccountStatus, Gate, KeyRecord, KeyStatus, OwnQuota, QuotaPolicy, Subscription, Timestamp,
 };
 
 /// Anything that may go wrong with a data file.
@@ -30,7 +29,7 @@ pub(crate) struct Data {
     #[serde(default)]
     plans: BTreeMap<String, PlanData>,
     #[serde(default)]
-    accounts: Vec<AccountData>,
+    pub(crate) accounts: Vec<AccountData>,
     /// The keys, with their secrets.
     #[serde(default)]
     pub(crate) keys: Vec<KeyData>,
@@ -55,21 +54,21 @@ struct Rate {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AccountData {
-    id: String,
+pub(crate) struct AccountData {
+    pub(crate) id: String,
     plan: String,
     status: String,
     subscription: Option<String>,
     #[serde(default)]
     agreements: Vec<String>,
-    credits: Option<u64>,
+    pub(crate) credits: Option<u64>,
 }
 
 /// A key with its secret.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeyData {
-    id: String,
+    pub(crate) id: String,
     /// The key itself.
     pub(crate) secret: String,
     /// Whose it is.
@@ -104,23 +103,6 @@ impl Data {
         }
         Ok(())
     }
-
-    /// Puts the file's accounts, balances and keys into a gate's back ends.
-    pub(crate) fn seed(&self, gate: &Gate, store: &MemoryStore, ledger: &MemoryLedger) -> Result<(), Fault> {
-        let now = gate.clock().now().wall();
-        for account in &self.accounts {
-            store.put_account(account.account()?);
-            if let Some(credits) = account.credits {
-                ledger.set_balance(&account.id, Credits::new(credits), now);
-            }
-        }
-        for key in &self.keys {
-            let account =
-                store.account(&key.account).ok_or_else(|| format!("key {} has no account", key.id))?;
-            store.put_key(key.record(gate, account)?);
-        }
-        Ok(())
-    }
 }
 
 /// Puts a quota in place of the plan's one for the same window, which keeps whom it counts.
@@ -142,7 +124,7 @@ fn set_quota(plan: &mut PlanConfig, policy: QuotaPolicy) {
 }
 
 impl AccountData {
-    fn account(&self) -> Result<Account, Fault> {
+    pub(crate) fn account(&self) -> Result<Account, Fault> {
         let mut account = Account::new(self.id.as_str(), self.plan.as_str());
         account.status = match self.status.as_str() {
             "active" => AccountStatus::Active,
@@ -162,7 +144,7 @@ impl AccountData {
 }
 
 impl KeyData {
-    fn record(&self, gate: &Gate, account: Arc<Account>) -> Result<KeyRecord, Fault> {
+    pub(crate) fn record(&self, gate: &Gate, account: Arc<Account>) -> Result<KeyRecord, Fault> {
         let secret = self.secret.as_str();
         let mut record = KeyRecord::new(self.id.parse()?, gate.hasher().hash(secret.as_bytes()), account);
         if let Some(format) = gate.formats().iter().find(|format| format.accepts(secret.as_bytes())) {

@@ -1,6 +1,7 @@
 //! Five providers of market data, each from one configuration file, each a real HTTP server:
 //! `cargo run --example providers --features axum`. Options: `--help`.
 
+mod back_ends;
 mod backquant;
 mod data;
 mod kwery;
@@ -10,6 +11,7 @@ mod provider;
 mod quantconomy;
 mod quantdata;
 mod samples;
+mod seeding;
 mod server;
 mod vectrade;
 
@@ -21,7 +23,7 @@ use std::time::Duration;
 use data::{Data, Fault};
 use options::Options;
 use provider::{PROVIDERS, Provider};
-use server::Server;
+use server::{Ending, Server};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -56,7 +58,7 @@ async fn main() -> ExitCode {
             Err(fault) => complain(fault, USAGE),
         };
     }
-    let servers = match servers(&options) {
+    let servers = match servers(&options).await {
         Ok(servers) => servers,
         Err(fault) => return complain(fault, USAGE),
     };
@@ -78,16 +80,21 @@ fn document(_: &Provider) -> Result<String, Fault> {
     Err("--openapi: this example was built without the feature `openapi`".into())
 }
 
-/// The servers that were asked for, each with where it listens.
-fn servers(options: &Options) -> Result<Vec<(SocketAddr, Server)>, Fault> {
+/// A server, where it listens, and what its end asks for.
+type Ready = (SocketAddr, Server, Ending);
+
+/// The servers that were asked for.
+async fn servers(options: &Options) -> Result<Vec<Ready>, Fault> {
     let mut data = options.data.as_deref().map(|file| read_data(file, options.only)).transpose()?;
-    let server = |provider: &Provider| {
+    let mut servers = Vec::new();
+    let asked = |provider: &&Provider| options.only.is_none_or(|only| only.name == provider.name);
+    for provider in PROVIDERS.iter().filter(asked) {
         let own = data.take_if(|data| data.provider == provider.name);
         let address = options.listen.unwrap_or((Ipv4Addr::LOCALHOST, provider.port).into());
-        Ok((address, Server::new(provider, own, &options.trusted_proxies)?))
-    };
-    let asked = |provider: &&Provider| options.only.is_none_or(|only| only.name == provider.name);
-    PROVIDERS.iter().filter(asked).map(server).collect()
+        let (server, ending) = Server::new(provider, own, options).await?;
+        servers.push((address, server, ending));
+    }
+    Ok(servers)
 }
 
 /// A data file, which must be for a provider that is served.
@@ -111,15 +118,16 @@ fn read_data(file: &Path, only: Option<&Provider>) -> Result<Data, Fault> {
     }
 }
 
-/// Serves until Ctrl-C.
-async fn serve(servers: Vec<(SocketAddr, Server)>) -> Result<(), Fault> {
-    let mut bound = Vec::new();
-    for (address, server) in servers {
+/// Serves until Ctrl-C, and brings everything to its end.
+async fn serve(servers: Vec<Ready>) -> Result<(), Fault> {
+    let (mut bound, mut endings) = (Vec::new(), Vec::new());
+    for (address, server, ending) in servers {
         let listener = TcpListener::bind(address).await;
         bound.push((
             listener.map_err(|error| format!("failed to listen on {address} since {error}"))?,
             server,
         ));
+        endings.push(ending);
     }
     let interrupted = interruption()?;
     let (stop, stopped) = watch::channel(false);
@@ -129,14 +137,17 @@ async fn serve(servers: Vec<(SocketAddr, Server)>) -> Result<(), Fault> {
         running.spawn(server.run(listener, stopped.clone()));
         server::print(&greeting);
     }
-    tokio::select! {
-        () = interrupted => {}
-        Some(ended) = running.join_next() => ended??,
-    }
+    let served = tokio::select! {
+        () = interrupted => Ok(()),
+        Some(ended) = running.join_next() => ended.map_err(Fault::from).and_then(|ended| Ok(ended?)),
+    };
     stop.send_replace(true);
     // A client that holds a request open does not hold up the end.
     drop(tokio::time::timeout(GRACE, running.join_all()).await);
-    Ok(())
+    for ending in endings {
+        ending.come().await?;
+    }
+    served
 }
 
 /// Ctrl-C, or a polite request from the system; both are heeded from the call on.

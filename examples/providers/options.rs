@@ -18,6 +18,10 @@ usage: providers [OPTION]...
                         conformance files, in place of its samples
   --trusted-proxy CIDR  believe X-Forwarded-For from this network, as in 10.0.0.0/8;
                         may be given more than once
+  --store URL           keep accounts, keys and credits in sqlite:PATH or postgres://HOST/NAME,
+                        where a restart finds them; with --only
+  --redis URL           count limits in redis://HOST, for all processes together; with --store,
+                        keys are cached there too
   --openapi NAME        print the OpenAPI document of one provider's gate, and end
   --help                print this
 
@@ -31,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) only: Option<&'static Provider>,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) data: Option<PathBuf>,
+    pub(crate) store: Option<String>,
+    pub(crate) redis: Option<String>,
     pub(crate) openapi: Option<&'static Provider>,
     pub(crate) trusted_proxies: Vec<Network>,
 }
@@ -51,6 +57,8 @@ impl Options {
                 "--openapi" => set(&mut options.openapi, name, named(name, &value()?)?)?,
                 "--listen" => set(&mut options.listen, name, address(&value()?)?)?,
                 "--data" => set(&mut options.data, name, value()?.into())?,
+                "--store" => set(&mut options.store, name, value()?)?,
+                "--redis" => set(&mut options.redis, name, value()?)?,
                 "--trusted-proxy" => {
                     let network = value()?.parse().map_err(|error| format!("--trusted-proxy: {error}"))?;
                     options.trusted_proxies.push(network);
@@ -60,6 +68,10 @@ impl Options {
         }
         if options.listen.is_some() && options.only.is_none() {
             return Err("--listen is for one provider: name it with --only".into());
+        }
+        if options.store.is_some() && options.only.is_none() {
+            // The providers have accounts of the same names.
+            return Err("--store is for one provider: name it with --only".into());
         }
         Ok(options)
     }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tollgate::{KeyFormat, KeyId};
+use tollgate::KeyFormat;
 
 use crate::data::{Data, Fault, KeyData};
 
@@ -46,10 +46,18 @@ struct SampleRequest {
 #[derive(Debug)]
 pub(crate) struct Seed {
     pub(crate) data: Data,
-    /// Keys, each with what it is for.
-    keys: Vec<(String, String)>,
+    keys: Vec<ShownKey>,
     /// Requests, each with what it shows.
     requests: Vec<(String, String)>,
+}
+
+/// A key that is printed, and what it is for.
+#[derive(Debug)]
+struct ShownKey {
+    name: String,
+    secret: String,
+    /// How the key starts that was there before under the same id, and has another secret.
+    in_place: Option<String>,
 }
 
 impl Samples {
@@ -60,14 +68,14 @@ impl Samples {
     /// The built-in samples, with keys that have never been seen before.
     pub(crate) fn seed(self, formats: &[KeyFormat]) -> Result<Seed, Fault> {
         let (mut keys, mut records) = (Vec::new(), Vec::new());
-        for mut key in self.keys {
+        for (place, mut key) in self.keys.into_iter().enumerate() {
             let format = formats.iter().find(|format| format.prefix().starts_with(&key.prefix));
             let format = format.ok_or_else(|| format!("no format has the prefix {}", key.prefix))?;
             let secret = format.generate()?.reveal().to_owned();
-            key.members.insert("id".into(), KeyId::generate().to_string().into());
+            key.members.insert("id".into(), sample_id(place).into());
             key.members.insert("secret".into(), secret.as_str().into());
             records.push(Value::Object(key.members));
-            keys.push((key.name, secret));
+            keys.push(ShownKey { name: key.name, secret, in_place: None });
         }
         let plans = if self.plans.is_null() { json!({}) } else { self.plans };
         let data =
@@ -80,7 +88,12 @@ impl Samples {
     /// A data file, with the sample request for the first of its keys that is active.
     pub(crate) fn seed_from(self, data: Data) -> Seed {
         let name = |(place, key): (usize, &KeyData)| format!("{}-{}", key.account, place + 1);
-        let keys = data.keys.iter().enumerate().map(|key| (name(key), key.1.secret.clone())).collect();
+        let shown = |key: (usize, &KeyData)| ShownKey {
+            name: name(key),
+            secret: key.1.secret.clone(),
+            in_place: None,
+        };
+        let keys = data.keys.iter().enumerate().map(shown).collect();
         let active = data.keys.iter().enumerate().find(|(_, key)| key.status == "active");
         let request = |key| {
             let name = name(key);
@@ -90,19 +103,44 @@ impl Samples {
     }
 }
 
+/// A sample key has the same id at every start: a store that keeps it is given no second one.
+fn sample_id(place: usize) -> String {
+    format!("00000000-0000-4000-8000-{:012}", 1001 + place)
+}
+
 impl Seed {
+    /// Notes which of the keys were there before with other secrets, by how they start.
+    pub(crate) fn note_kept(&mut self, in_place: Vec<Option<String>>) {
+        for (key, start) in self.keys.iter_mut().zip(in_place) {
+            key.in_place = start;
+        }
+    }
+
     /// What to try, once the server is reached at this address.
     pub(crate) fn guide(&self, base: &str) -> String {
-        let width = self.keys.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        let width = self.keys.iter().map(|key| key.name.len()).max().unwrap_or_default();
         let clock = |now| format!("  # the file's clock starts at {now}; here the real one holds");
-        let keys = self.keys.iter().map(|(name, secret)| format!("  key {name:width$}  {secret}"));
-        let requests = self.requests.iter().flat_map(|(shows, curl)| {
-            let fill = |curl: String, (name, secret): &(String, String)| {
-                curl.replace(&format!("{{{name}}}"), secret)
-            };
+        let shown = |key: &ShownKey| match &key.in_place {
+            None => format!("  key {:width$}  {}", key.name, key.secret),
+            Some(start) => {
+                format!("  key {:width$}  {start}…, kept: its secret was shown when it was made", key.name)
+            }
+        };
+        let place = |key: &ShownKey| format!("{{{}}}", key.name);
+        let kept: Vec<_> = self.keys.iter().filter(|key| key.in_place.is_some()).map(place).collect();
+        let possible = |curl: &str| !kept.iter().any(|place| curl.contains(place));
+        let requests = self.requests.iter().filter(|(_, curl)| possible(curl)).flat_map(|(shows, curl)| {
+            let fill = |curl: String, key: &ShownKey| curl.replace(&place(key), &key.secret);
             let curl = self.keys.iter().fold(curl.replace("{base}", base), fill);
             [format!("  # {shows}"), format!("  curl -i {curl}")]
         });
-        self.data.now.iter().map(clock).chain(keys).chain(requests).collect::<Vec<_>>().join("\n")
+        self.data
+            .now
+            .iter()
+            .map(clock)
+            .chain(self.keys.iter().map(shown))
+            .chain(requests)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }

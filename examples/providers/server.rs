@@ -11,13 +11,16 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tollgate::config::{Network, Text};
-use tollgate::{Config, Gate, MemoryLedger, MemoryStore, TollgateLayer};
+use tollgate::config::Text;
+use tollgate::{Config, Gate, KeyManager, TollgateLayer};
 use tower::Layer;
 
+use crate::back_ends::BackEnds;
 use crate::data::{Data, Fault};
+use crate::options::Options;
 use crate::provider::Provider;
 use crate::samples::{Samples, Seed};
+use crate::seeding;
 
 /// A server that is about to listen.
 pub(crate) struct Server {
@@ -26,21 +29,35 @@ pub(crate) struct Server {
     seed: Seed,
 }
 
+/// What is to be brought to its end when a server has stopped.
+pub(crate) struct Ending {
+    manager: KeyManager,
+    back_ends: BackEnds,
+}
+
 impl Server {
-    /// A server with the accounts and keys of a data file, or else with the samples.
-    pub(crate) fn new(provider: &Provider, data: Option<Data>, proxies: &[Network]) -> Result<Self, Fault> {
+    /// A server with the accounts and keys of a data file, or else with the samples; with what its end asks for.
+    pub(crate) async fn new(
+        provider: &Provider,
+        data: Option<Data>,
+        options: &Options,
+    ) -> Result<(Self, Ending), Fault> {
         let mut config = Config::from_toml(provider.config, &format!("{}.toml", provider.name))?;
-        config.proxies.trusted.extend(proxies.iter().copied().map(Text));
+        config.proxies.trusted.extend(options.trusted_proxies.iter().copied().map(Text));
         let samples = Samples::read(provider.samples)?;
-        let seed = match data {
+        let mut seed = match data {
             Some(data) => samples.seed_from(data),
             None => samples.seed(config.builder()?.build()?.formats())?,
         };
-        let gate = gate(&mut config, &seed.data)?;
+        let back_ends = BackEnds::open(options, provider.name).await?;
+        let gate = gate(&mut config, &seed.data, &back_ends)?;
+        seeding::put_demo_keys(config.demo_keys()?, &gate, &back_ends).await?;
+        seed.note_kept(seeding::put_in(&seed.data, &gate, &back_ends).await?);
+        let manager = KeyManager::new(gate.clone(), Arc::clone(&back_ends.keys));
         let routes = (provider.routes)().layer(middleware::from_fn(fail_on_demand));
         // The gate stands in front of the whole router: unknown paths need a key too.
         let app = Router::new().fallback_service(TollgateLayer::new(gate).layer(routes));
-        Ok(Self { name: provider.name, app, seed })
+        Ok((Self { name: provider.name, app, seed }, Ending { manager, back_ends }))
     }
 
     /// The line that says that it is ready, what to try, and an empty line.
@@ -61,17 +78,25 @@ impl Server {
     }
 }
 
-/// A gate as the configuration says, with the data's plans, accounts, balances and keys.
-fn gate(config: &mut Config, data: &Data) -> Result<Gate, Fault> {
-    data.merge_plans(config)?;
-    let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
-    for record in config.demo_keys()? {
-        store.put_key(record);
+impl Ending {
+    /// Writes down when keys were used last, and closes what is open.
+    pub(crate) async fn come(self) -> Result<(), Fault> {
+        let flushed = self.manager.flush_uses().await;
+        self.back_ends.close().await;
+        Ok(flushed?)
     }
-    let gate =
-        config.builder()?.managed_store(Arc::clone(&store)).credit_authority(Arc::clone(&ledger)).build()?;
-    data.seed(&gate, &store, &ledger)?;
-    Ok(gate)
+}
+
+/// A gate as the configuration says, with the data's plans, in front of the back ends.
+fn gate(config: &mut Config, data: &Data, back_ends: &BackEnds) -> Result<Gate, Fault> {
+    data.merge_plans(config)?;
+    let builder = config.builder()?.managed_store(Arc::clone(&back_ends.keys));
+    let builder = builder.credit_authority(Arc::clone(&back_ends.credits));
+    let builder = match &back_ends.limiter {
+        Some(limiter) => builder.limiter(Arc::clone(limiter)),
+        None => builder,
+    };
+    Ok(builder.build()?)
 }
 
 /// Fails where the query says `fail=500`, so that it can be seen what a failure costs.

@@ -86,11 +86,13 @@ impl Standing {
     }
 
     /// Notes what is out in a block and not committed.
+    #[cfg(any(feature = "fleet", feature = "sqlite"))]
     pub(super) fn lend(&mut self, uncommitted: Credits) {
         self.lent = self.lent.checked_add(uncommitted).unwrap_or(Credits::MAX);
     }
 
     /// Notes that so much is no longer out.
+    #[cfg(any(feature = "fleet", feature = "sqlite"))]
     pub(super) fn take_in(&mut self, uncommitted: Credits) {
         self.lent = self.lent.checked_sub(uncommitted).unwrap_or_default();
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use http::{HeaderValue, Request};
 use serde_json::Value;
 use tollgate::{
-    Config, Gate, KeyHash, KeyManager, KeyRecord, KeyStore, ManualClock, MemoryLedger, MemoryStore, Peer,
-    StoreFuture,
+    Config, Credits, Gate, KeyHash, KeyManager, KeyRecord, KeyStore, ManualClock, MemoryLedger, MemoryStore,
+    Peer, StoreFuture,
 };
 
 use crate::data::{Data, Fault};
@@ -45,6 +45,22 @@ pub(crate) struct Stage {
     saved: BTreeMap<String, String>,
 }
 
+/// Puts the data's accounts, balances and keys into the back ends.
+fn seed(data: &Data, gate: &Gate, store: &MemoryStore, ledger: &MemoryLedger) -> Result<(), Fault> {
+    let now = gate.clock().now().wall();
+    for account in &data.accounts {
+        store.put_account(account.account()?);
+        if let Some(credits) = account.credits {
+            ledger.set_balance(&account.id, Credits::new(credits), now);
+        }
+    }
+    for key in &data.keys {
+        let account = store.account(&key.account).ok_or_else(|| format!("key {} has no account", key.id))?;
+        store.put_key(key.record(gate, account)?);
+    }
+    Ok(())
+}
+
 impl Stage {
     /// A gate as the provider's file describes it, with the data's plans, accounts and keys.
     pub(crate) fn set(data: &Data) -> Result<Self, Fault> {
@@ -65,7 +81,7 @@ impl Stage {
             .ledger(Arc::clone(&ledger))
             .clock(clock.clone());
         let gate = builder.build()?;
-        data.seed(&gate, &store, &ledger)?;
+        seed(data, &gate, &store, &ledger)?;
         Ok(Self { gate, clock, store, ledger, asked, seen: Seen::default(), saved: BTreeMap::new() })
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub(crate) mod postgres;
+pub(crate) mod providers;
 pub(crate) mod redis;
 
 use std::net::TcpListener;

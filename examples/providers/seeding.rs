@@ -1,0 +1,86 @@
+//! Puts accounts, balances and keys into a gate's back ends, where they are missing.
+
+use std::sync::Arc;
+
+use tollgate::{
+    Adjusted, Adjustment, AdjustmentKind, Credits, Gate, InsertKey, Inserted, KeyRecord, Timestamp,
+};
+
+use crate::back_ends::BackEnds;
+use crate::data::{AccountData, Data, Fault};
+
+/// What balances are set under: a start that was broken off does not set them twice.
+const OPENING: &str = "opening";
+
+/// Puts a data file's accounts, balances and keys in. What is there stays as it is: of each of the file's keys it is said
+/// which one, if any, stands in its place, by the start that is shown of it.
+pub(crate) async fn put_in(
+    data: &Data,
+    gate: &Gate,
+    back_ends: &BackEnds,
+) -> Result<Vec<Option<String>>, Fault> {
+    let now = gate.clock().now().wall();
+    for account in &data.accounts {
+        put_account(account, gate, back_ends, now).await?;
+    }
+    let mut in_place = Vec::new();
+    for key in &data.keys {
+        let account = back_ends.keys.account_of(&key.account.as_str().into()).await?;
+        let account = account.ok_or_else(|| format!("key {} has no account", key.id))?;
+        in_place.push(put_key(key.record(gate, account)?, back_ends, now).await?);
+    }
+    Ok(in_place)
+}
+
+/// Puts the keys in that the configuration tells everybody, with their accounts.
+pub(crate) async fn put_demo_keys(
+    keys: Vec<KeyRecord>,
+    gate: &Gate,
+    back_ends: &BackEnds,
+) -> Result<(), Fault> {
+    let now = gate.clock().now().wall();
+    for record in keys {
+        back_ends.keys.create_account(&record.account).await?;
+        put_key(record, back_ends, now).await?;
+    }
+    Ok(())
+}
+
+async fn put_account(
+    data: &AccountData,
+    gate: &Gate,
+    back_ends: &BackEnds,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let account = data.account()?;
+    if back_ends.keys.account_of(&account.id).await?.is_some() {
+        return Ok(());
+    }
+    // The balance goes first: an account that is there has one.
+    if let Some(credits) = data.credits {
+        let plan = gate.plan(account.plan.as_str());
+        let plan = plan.ok_or_else(|| format!("account {}: no such plan: {}", account.id, account.plan))?;
+        let set = AdjustmentKind::Set(Credits::new(credits));
+        let adjustment = Adjustment::new(OPENING.parse()?, &account.id, set, &plan.credits, now);
+        match back_ends.credits.adjust(&adjustment).await? {
+            Adjusted::Done { .. } | Adjusted::Repeated { .. } | Adjusted::Conflict { .. } => {}
+            refused => return Err(format!("account {}: its credits: {refused:?}", account.id).into()),
+        }
+    }
+    back_ends.keys.create_account(&account).await?;
+    Ok(())
+}
+
+/// Puts a key in; if there is another of its id, says how that one starts.
+async fn put_key(record: KeyRecord, back_ends: &BackEnds, now: Timestamp) -> Result<Option<String>, Fault> {
+    let insert = InsertKey::new(record, now);
+    match back_ends.keys.insert(&insert).await? {
+        Inserted::Done => Ok(None),
+        Inserted::Taken => {
+            let there = back_ends.keys.get(insert.record.id).await?;
+            let other = there.filter(|there| !there.has_hash(&insert.record.hash));
+            Ok(other.map(|other| Arc::unwrap_or_clone(other).start))
+        }
+        refused => Err(format!("key {}: it was not put in: {refused:?}", insert.record.id).into()),
+    }
+}
