@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Database, OpenError, Session, Statement, Target};
+#[cfg(feature = "postgres")]
+use super::Target;
+use super::{Database, OpenError, Session, Statement};
 use crate::StoreError;
 
 /// What leads from each version of the tables to the next, the first from none. A step that was once published is never
