@@ -1,0 +1,71 @@
+//! What is written reads back, and nothing else does.
+
+use super::*;
+
+fn full() -> KeyRecord {
+    let mut account = Account::new("acme \"ü\"", "pro");
+    account.status = AccountStatus::Suspended;
+    account.subscription = Some(Subscription::Lapsed);
+    account.version = 7;
+    account.agreements = [crate::Agreement::from("terms"), crate::Agreement::from("data")].into();
+    account.quotas = Some(vec![
+        "60 per minute".parse().unwrap(),
+        OwnQuota::Named("burst".to_owned()),
+        OwnQuota::Policy(QuotaPolicy::new(5, Duration::from_secs(10)).unwrap().counting(Counts::Account)),
+    ]);
+    account.caps = Some([("limit".to_owned(), Cap::AtMost(u64::MAX))].into());
+    let mut key = KeyRecord::new(KeyId::generate(), KeyHash::from_bytes([0xa7; 32]), Arc::new(account));
+    key.retiring = Some(Retiring { hash: KeyHash::from_bytes([1; 32]), until: Timestamp::from_millis(-5) });
+    key.version = 3;
+    key.start = "acme_12".to_owned();
+    key.name = "näme\n".to_owned();
+    key.status = KeyStatus::Revoked;
+    key.environment = "test".into();
+    key.created_at = Some(Timestamp::from_millis(1));
+    key.expires_at = Some(Timestamp::from_millis(i64::MAX));
+    key.revoked_at = Some(Timestamp::from_millis(3));
+    key.last_used_at = Some(Timestamp::from_millis(4));
+    key.scopes = Some(vec!["read".into()]);
+    key.paths = Some(vec!["/v1/*".parse().unwrap()]);
+    key.allowlist = Some(vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+    let pool = QuotaPolicy::new(u32::MAX, Duration::from_hours(366 * 24)).unwrap();
+    key.quotas =
+        Some(vec![OwnQuota::Policy(pool.with_name("p").unwrap().counting(Counts::Pool("x".into())))]);
+    key.caps = Some([("cursor".to_owned(), Cap::Forbidden)].into());
+    key.metadata = [("a".to_owned(), "b".to_owned())].into();
+    key
+}
+
+#[test]
+fn what_is_written_reads_back() {
+    let bare =
+        KeyRecord::new(KeyId::generate(), KeyHash::from_bytes([0; 32]), Arc::new(Account::new("a", "free")));
+    for key in [full(), bare] {
+        let account = decode_account(&encode_account(&key.account)).unwrap();
+        assert_eq!(account, *key.account);
+        assert_eq!(account_of(&encode_key(&key)).unwrap(), key.account.id.as_str());
+        assert_eq!(decode_key(&encode_key(&key), Arc::new(account)).unwrap(), key);
+    }
+}
+
+#[test]
+fn what_was_not_written_here_is_an_error() {
+    let key = full();
+    let (text, other) = (encode_key(&key), Arc::new(Account::new("other", "pro")));
+    assert!(decode_key(&text, other).unwrap_err().is_corrupt());
+    let spoilt = [
+        text.replace("\"v\":1", "\"v\":2"),
+        text.replace("revoked\"", "suspended\""),
+        text.replace("10.0.0.0/8", "10.0.0.0/99"),
+        text.replace("a7a7", "zz+7"),
+        text.replace("\"quota\":4294967295", "\"quota\":0"),
+        text.replace("{\"v\"", "{\"more\":1,\"v\""),
+        text[..text.len() - 1].to_owned(),
+        String::new(),
+        "null".to_owned(),
+    ];
+    for text in spoilt {
+        assert!(decode_key(&text, Arc::clone(&key.account)).unwrap_err().is_corrupt(), "{text}");
+        assert!(decode_account(&text).is_err(), "{text}");
+    }
+}
