@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use crate::account::Breach;
 use crate::gate::Core;
@@ -15,7 +16,10 @@ use crate::key::{Finding, find_key};
 use crate::ledger::{Charge, Charged};
 use crate::limit::{Draw, Quota};
 use crate::rule::{Ruled, Uncountable};
-use crate::{Allowance, Credits, Denial, DenialKind, KeyRecord, Now, RequestView, StoreError, StoreFuture};
+use crate::{
+    Allowance, ChargeId, Credits, Denial, DenialKind, KeyRecord, Meter, Metered, Now, RequestView, Standing,
+    StoreError, StoreFuture,
+};
 
 /// What was asked and is not answered yet: nothing, where back ends are in memory.
 pub(super) type Asked = Option<Box<Question>>;
@@ -26,6 +30,7 @@ pub(super) enum Question {
     Find(StoreFuture<Option<Arc<KeyRecord>>>),
     Draw(StoreFuture<Quota>),
     Charge(StoreFuture<Charged>),
+    Meter(StoreFuture<Metered>),
 }
 
 /// The answers that are waited for, as questions.
@@ -53,6 +58,7 @@ answers! {
     Find: Option<Arc<KeyRecord>>,
     Draw: Quota,
     Charge: Charged,
+    Meter: Metered,
 }
 
 /// An answer that is asked for once and waited for until it is there.
@@ -114,15 +120,18 @@ pub(super) fn draw(
             tab.standing = Some(least);
             Ok(())
         }
-        Ok(Quota::Exceeded { retry_after, standing }) => {
-            let cause = match found.share_terms() {
-                Some(terms) => Cause::Wait { retry_after, standing, terms },
-                None => Cause::None,
-            };
-            Err(Denial::because(DenialKind::RateLimited, cause))
-        }
+        Ok(Quota::Exceeded { retry_after, standing }) => Err(exceeded(found, retry_after, standing)),
         Err(error) => Err(Denial::store(error)),
     })
+}
+
+#[cold]
+fn exceeded(found: &Found, retry_after: Duration, standing: Standing) -> Denial {
+    let cause = match found.share_terms() {
+        Some(terms) => Cause::Wait { retry_after, standing, terms },
+        None => Cause::None,
+    };
+    Denial::because(DenialKind::RateLimited, cause)
 }
 
 /// What the request costs the account: nothing where its plan has no limit.
@@ -151,20 +160,60 @@ pub(super) fn charge(
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Denial>> {
     let (core, account) = (&found.core, &found.record.account);
-    // The charge is held before it is asked for: whatever cuts the wait short gives it back.
-    let make = || Hold { id: core.charge_ids.next(), amount: cost, served: false };
-    let id = tab.hold.get_or_insert_with(make).id;
+    let id = hold(tab, core, cost);
     let ask = || core.ledger.charge(&Charge::new(id, account, cost, &terms.plan.credits, now));
     Poll::Ready(match ready!(resume(asked, ask, cx)) {
-        Ok(Charged::Posted { balance }) => {
+        Ok(charged) => charged_to(tab, cost, charged),
+        Err(error) => Err(Denial::store(error)),
+    })
+}
+
+/// Takes a cell from every window, and then the cost from the account, in one call of what keeps both.
+pub(super) fn draw_and_charge(
+    (meter, cost): (&dyn Meter, Credits),
+    asked: &mut Asked,
+    tab: &mut Tab,
+    found: &Found,
+    terms: &Terms,
+    now: Now,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Denial>> {
+    let id = hold(tab, &found.core, cost);
+    let ask = || {
+        let charge = Charge::new(id, &found.record.account, cost, &terms.plan.credits, now);
+        meter.draw_and_charge(&Draw::new(&found.record, &terms.quotas, now), &charge)
+    };
+    Poll::Ready(match ready!(resume(asked, ask, cx)) {
+        Ok(Metered::Drawn { standing, charged }) => {
+            tab.standing = Some(standing);
+            charged_to(tab, cost, charged)
+        }
+        Ok(Metered::Exceeded { retry_after, standing }) => {
+            tab.hold = None;
+            Err(exceeded(found, retry_after, standing))
+        }
+        Err(error) => Err(Denial::store(error)),
+    })
+}
+
+/// The charge is held before it is asked for: whatever cuts the wait short gives it back.
+#[inline]
+fn hold(tab: &mut Tab, core: &Core, cost: Credits) -> ChargeId {
+    let make = || Hold { id: core.charge_ids.next(), amount: cost, served: false };
+    tab.hold.get_or_insert_with(make).id
+}
+
+#[inline]
+fn charged_to(tab: &mut Tab, cost: Credits, charged: Charged) -> Result<(), Denial> {
+    match charged {
+        Charged::Posted { balance } => {
             tab.balance = balance;
             Ok(())
         }
-        Ok(Charged::Insufficient { balance }) => {
+        Charged::Insufficient { balance } => {
             // Nothing was posted: there is nothing to end.
             tab.hold = None;
             Err(Denial::because(DenialKind::CreditsExhausted, Cause::Balance { balance, cost }))
         }
-        Err(error) => Err(Denial::store(error)),
-    })
+    }
 }

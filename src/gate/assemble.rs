@@ -63,6 +63,7 @@ impl GateBuilder {
             ledger,
             credit_authority,
             limiter: self.limiter.ok_or_else(|| missing("limiter"))?,
+            meter: self.meter,
             clock: self.clock,
             charge_ids: ChargeIds::new(),
             responders,

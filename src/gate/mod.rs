@@ -94,6 +94,8 @@ pub(crate) struct Core {
     pub(crate) ledger: Arc<dyn CreditLedger>,
     credit_authority: Option<Arc<dyn CreditAdmin>>,
     pub(crate) limiter: Arc<dyn RateLimiter>,
+    /// What does the limiter's and the ledger's work in one call.
+    meter: Option<Arc<dyn crate::Meter>>,
     pub(crate) clock: Arc<dyn Clock>,
     charge_ids: ChargeIds,
     pub(crate) responders: Responders,
