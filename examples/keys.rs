@@ -33,6 +33,10 @@ pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    if std::env::args().skip(1).any(|word| word == "--help" || word == "-h") {
+        println!("{}", arguments::USAGE);
+        return ExitCode::SUCCESS;
+    }
     let (mut arguments, json) = Arguments::of(std::env::args().skip(1));
     match commands::run(&mut arguments).await {
         Ok(answer) => {

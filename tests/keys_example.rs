@@ -98,6 +98,14 @@ fn a_key_is_issued_listed_rotated_and_revoked_and_its_secret_shown_once() -> Res
 }
 
 #[test]
+fn help_is_no_fault() -> Result<(), Fault> {
+    let output = Desk::new("keys_example_help")?.keys(&["--help"])?;
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stdout)?.starts_with("usage: keys"));
+    Ok(())
+}
+
+#[test]
 fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
     let desk = Desk::new("keys_example_refusals")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
