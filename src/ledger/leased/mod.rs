@@ -36,7 +36,8 @@ use crate::{Account, AccountId, Clock, CreditLeasing, SlotOwner, StoreError, Sys
 /// - **Never overspends**, whatever dies. A node spends only what it has *committed*: what the authority counts as spent
 ///   already, should it not hear of the node again. No clocks are compared for this.
 /// - **What a dead node held comes back** when the authority's sweep closes its blocks, but for what it had committed and
-///   not spent: at most the terms' [`headroom`](LeaseTerms::headroom) per account and node.
+///   not spent: at most the terms' [`headroom`](LeaseTerms::headroom) per account and node, and what came back to the node
+///   since, of charges that were refunded or settled for less. It is what the node spends next.
 /// - **Nothing is stuck.** What a node holds goes back when the account has been [`idle`](LeaseTerms::idle), at the latest
 ///   when the block is [`longest`](LeaseTerms::longest) old, and at [`close`](LeasedLedger::close). A block that has
 ///   charges open waits for them, at most until the authority's sweep. Until then another node may refuse a request by 402

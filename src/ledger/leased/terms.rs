@@ -25,7 +25,7 @@ pub struct LeaseTerms {
     /// The largest block: 10,000 credits, if nothing is said.
     pub block: Credits,
     /// How many credits of a block are committed ahead of what is spent, at most: 250, if nothing is said. So many of an
-    /// account's may be lost when a node dies; and so many are spent between one round trip in the background and the
+    /// account's may be lost when a node dies, with what has come back to it of charges since; and so many are spent between one round trip in the background and the
     /// next. It starts small and grows with the demand; a single request's cost is always within.
     pub headroom: Credits,
     /// After what time without a request an account's blocks go back: one second, if nothing is said.
