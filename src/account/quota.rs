@@ -142,6 +142,11 @@ impl QuotaPolicy {
 
     /// The same in nanoseconds.
     #[cfg(feature = "memory")]
+    pub(crate) fn burst(&self) -> NonZeroU32 {
+        self.quota
+    }
+
+    #[cfg(feature = "memory")]
     pub(crate) fn refill_nanos(&self) -> u64 {
         self.refill
     }

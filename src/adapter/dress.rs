@@ -13,7 +13,7 @@ use crate::{KeySource, Principal, RequestView, TakenKey, query};
 #[inline]
 pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core: &Core) {
     let source = admission.entry().map(|entry| entry.source);
-    let taken = source.and_then(|at| TakenKey::before_stripping(core, &RequestView::of(request), at));
+    let taken = source.and_then(|at| TakenKey::before_stripping(core, || RequestView::of(request), at));
     for source in &core.sources {
         if let Some(parameter) = source.parameter() {
             strip_parameter(request.uri_mut(), parameter);

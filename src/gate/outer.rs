@@ -33,9 +33,13 @@ pub struct TakenKey {
 impl TakenKey {
     /// The key of a request, from where it is about to be taken out; what an outer gate has taken stays as it is.
     #[inline]
-    pub(crate) fn before_stripping(core: &Core, view: &RequestView<'_>, source: usize) -> Option<Self> {
+    pub(crate) fn before_stripping<'v>(
+        core: &Core,
+        view: impl FnOnce() -> RequestView<'v>,
+        source: usize,
+    ) -> Option<Self> {
         if core.strip_headers || core.sources.get(source)?.parameter().is_some() {
-            Self::of(core, view)
+            Self::of(core, &view())
         } else {
             None
         }

@@ -18,7 +18,7 @@ pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, fro
     let source = admission.entry().map(|entry| entry.source);
     let taken = source.and_then(|at| {
         let seen = Seen { request, front };
-        TakenKey::before_stripping(core, &seen.view(), at)
+        TakenKey::before_stripping(core, || seen.view(), at)
     });
     for source in &core.sources {
         if let Some(parameter) = source.parameter() {

@@ -1,10 +1,10 @@
 //! The windows of one key, account or pool, behind one lock.
 
 use std::cell::Cell;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use governor::NotUntil;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
@@ -61,9 +61,9 @@ impl Windows {
         }
         for (policy, window) in policies.iter().zip(&mut self.cells) {
             let ahead = Cell::new(window.full_at.saturating_sub(now));
-            let refused = test_cell(policy, &ahead);
+            let wait = test_cell(policy, &ahead);
             window.tested = now.saturating_add(ahead.get());
-            verdict.count(policy, ahead.get(), refused);
+            verdict.count(policy, ahead.get(), wait);
         }
     }
 
@@ -109,9 +109,10 @@ impl Windows {
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     seen: usize,
-    /// The longest time to wait, and the window that it is for.
-    wait: Option<(u64, Place)>,
-    least: Option<Place>,
+    /// The longest time to wait, in nanoseconds; zero where every window admits.
+    wait: u64,
+    /// The window that it is for, or else the one with the least left.
+    told: Place,
 }
 
 /// How a window of the draw stands.
@@ -122,40 +123,36 @@ struct Place {
     ahead: u64,
 }
 
-impl Place {
-    fn standing(self) -> Standing {
-        Standing::new(self.policy, self.remaining, Duration::from_nanos(self.ahead))
+impl Default for Place {
+    fn default() -> Self {
+        Self { policy: 0, remaining: u32::MAX, ahead: 0 }
     }
 }
 
 impl Verdict {
     #[inline]
-    fn count(&mut self, policy: &QuotaPolicy, ahead: u64, refused: Option<u64>) {
-        let place = Place { policy: self.seen, remaining: remaining(policy, ahead), ahead };
-        self.seen += 1;
-        if let Some(wait) = refused {
-            if self.wait.is_none_or(|(longest, _)| wait > longest) {
-                self.wait = Some((wait, place));
-            }
-        } else if self.least.is_none_or(|least| place.remaining < least.remaining) {
-            self.least = Some(place);
+    fn count(&mut self, policy: &QuotaPolicy, ahead: u64, wait: u64) {
+        let remaining = remaining(policy, ahead);
+        let fewer = self.wait == 0 && wait == 0 && (self.seen == 0 || remaining < self.told.remaining);
+        if wait > self.wait || fewer {
+            (self.wait, self.told) = (wait, Place { policy: self.seen, remaining, ahead });
         }
+        self.seen += 1;
     }
 
     #[inline]
     pub(super) fn admits(&self) -> bool {
-        self.wait.is_none()
+        self.wait == 0
     }
 
     #[inline]
-    pub(super) fn into_quota(self) -> Quota {
-        match self.wait {
-            Some((wait, place)) => {
-                Quota::Exceeded { retry_after: Duration::from_nanos(wait), standing: place.standing() }
-            }
-            None => {
-                Quota::Within(self.least.map_or(Standing::new(0, u32::MAX, Duration::ZERO), Place::standing))
-            }
+    pub(super) fn to_quota(&self) -> Quota {
+        let Place { policy, remaining, ahead } = self.told;
+        let standing = Standing::new(policy, remaining, Duration::from_nanos(ahead));
+        if self.admits() {
+            Quota::Within(standing)
+        } else {
+            Quota::Exceeded { retry_after: Duration::from_nanos(self.wait), standing }
         }
     }
 }
@@ -167,18 +164,25 @@ fn remaining(policy: &QuotaPolicy, ahead: u64) -> u32 {
     u32::try_from(room / policy.refill_nanos()).unwrap_or(u32::MAX)
 }
 
-/// Draws one cell, where the window is full again in `ahead` nanoseconds; says how long to wait where there is none.
+/// Draws one cell, where the window is full again in `ahead` nanoseconds; says how many to wait where there is none.
 ///
 /// governor reads a clock and keeps a state. Both stand still here: its clock shows zero and its state counts from now,
 /// so that time is the caller's and nothing is kept before all windows have agreed.
 #[inline]
-fn test_cell(policy: &QuotaPolicy, ahead: &Cell<u64>) -> Option<u64> {
-    let burst = NonZeroU32::new(policy.quota())?;
-    let quota = governor::Quota::with_period(policy.refill())?.allow_burst(burst);
+fn test_cell(policy: &QuotaPolicy, ahead: &Cell<u64>) -> u64 {
+    let Some(quota) = governor::Quota::with_period(policy.refill()) else { return 0 };
     let limiter: governor::RateLimiter<_, _, _, NoOpMiddleware<Nanos>> =
-        governor::RateLimiter::new(quota, Ahead(ahead), Standstill);
-    let refusal = limiter.check().err()?;
-    Some(u64::try_from(refusal.wait_time_from(Nanos::default()).as_nanos()).unwrap_or(u64::MAX))
+        governor::RateLimiter::new(quota.allow_burst(policy.burst()), Ahead(ahead), Standstill);
+    match limiter.check() {
+        Ok(()) => 0,
+        Err(refusal) => wait_of(&refusal),
+    }
+}
+
+/// How long a refusal is to be waited for, in nanoseconds: never none.
+#[cold]
+fn wait_of(refusal: &NotUntil<Nanos>) -> u64 {
+    u64::try_from(refusal.wait_time_from(Nanos::default()).as_nanos()).unwrap_or(u64::MAX).max(1)
 }
 
 struct Ahead<'a>(&'a Cell<u64>);

@@ -161,7 +161,7 @@ fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Quota {
             windows.take();
         }
     }
-    verdict.into_quota()
+    verdict.to_quota()
 }
 
 impl RateLimiter for MemoryLimiter {
