@@ -91,7 +91,8 @@ impl Timestamp {
 fn rfc3339(text: &str) -> Option<Timestamp> {
     let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
     let (civil, rest) = text.split_at_checked(19)?;
-    if !civil.bytes().map(shape).eq(*b"0000-00-00T00:00:00") {
+    // A leap second has no place among milliseconds since the epoch: it would be read as another.
+    if !civil.bytes().map(shape).eq(*b"0000-00-00T00:00:00") || civil.ends_with("60") {
         return None;
     }
     let fraction =
@@ -105,8 +106,12 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
     };
     let civil: jiff::civil::DateTime = text.get(..19 + fraction.min(10))?.parse().ok()?;
     let millis = i64::try_from(civil.duration_since(EPOCH).as_millis()).ok()?;
-    Some(Timestamp(millis - offset * 60_000))
+    // A moment that cannot be written as it is read, with four digits for its year in UTC, is none.
+    Some(millis - offset * 60_000).filter(|millis| WRITABLE.contains(millis)).map(Timestamp)
 }
+
+/// The milliseconds of the years 0 to 9999.
+const WRITABLE: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
 /// The minutes of an offset such as `+05:30`, less than a day of them.
 fn minutes(zone: &str) -> Option<i64> {

@@ -14,6 +14,9 @@ type Verdict = Result<(), ManageError>;
 /// The longest name, in characters.
 const LONGEST_NAME: usize = 200;
 
+/// The most scopes, paths and networks of a key.
+const MOST_LISTED: usize = 100;
+
 /// The most entries of a key's metadata, and the most bytes of each name and value.
 const MOST_METADATA: usize = 32;
 const LONGEST_METADATA: usize = 500;
@@ -26,8 +29,29 @@ pub(super) fn name(name: &str) -> Verdict {
     if name.chars().count() > LONGEST_NAME {
         return refuse(format!("must have at most {LONGEST_NAME} characters"));
     }
-    if name.chars().any(char::is_control) {
-        return refuse("must not hold control characters".into());
+    if name.chars().any(|letter| letter.is_control() || is_invisible(letter)) {
+        return refuse("must not hold control characters, nor any that are not seen".into());
+    }
+    Ok(())
+}
+
+/// Characters that are not seen and change how others look: joiners, marks of direction, the byte order mark (Unicode's
+/// general category Cf).
+fn is_invisible(letter: char) -> bool {
+    matches!(letter,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0001}'..='\u{e007f}')
+}
+
+/// What a list of restrictions may hold: each request is compared with all of it.
+pub(super) fn list<T: PartialEq>(member: &'static str, list: Option<&[T]>) -> Verdict {
+    let refuse = |problem| Err(ManageError::invalid(member, problem));
+    let list = list.unwrap_or_default();
+    if list.len() > MOST_LISTED {
+        return refuse(format!("must have at most {MOST_LISTED} entries"));
+    }
+    if list.iter().enumerate().any(|(place, one)| list[..place].contains(one)) {
+        return refuse("names one of its entries twice".into());
     }
     Ok(())
 }
@@ -46,6 +70,7 @@ pub(super) fn metadata(metadata: &BTreeMap<String, String>) -> Verdict {
 
 /// What would match no address, or other addresses than it seems to.
 pub(super) fn allowlist(allowlist: Option<&[IpNet]>) -> Verdict {
+    list("allowlist", allowlist)?;
     let refused = allowlist.into_iter().flatten().find_map(|network| network::refusal(*network));
     match refused {
         Some(problem) => Err(ManageError::invalid("allowlist", problem.to_string())),
@@ -56,6 +81,7 @@ pub(super) fn allowlist(allowlist: Option<&[IpNet]>) -> Verdict {
 impl KeyManager {
     /// A scope that no rule knows would grant nothing: it is a slip.
     pub(super) fn check_scopes(&self, scopes: Option<&[Scope]>) -> Verdict {
+        list("scopes", scopes)?;
         let known = self.desk.gate.0.known_scopes();
         match scopes.into_iter().flatten().find(|scope| !known.contains(*scope)) {
             Some(unknown) => {

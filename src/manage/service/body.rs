@@ -29,9 +29,9 @@ impl Members {
             serde_json::from_slice(body).map_err(|error| refuse(format!("is no JSON object: {error}")))?;
         let mut members = BTreeMap::new();
         for (name, value) in pairs.0 {
-            let value = strict(&name, &value)?;
+            let value = strict(&name, &value, DEEPEST)?;
             if members.contains_key(&name) {
-                return Err(ManageError::invalid(name, "is given twice"));
+                return Err(ManageError::invalid(shown(&name), "is given twice"));
             }
             members.insert(name, value);
         }
@@ -146,14 +146,22 @@ impl<'de> serde::Deserialize<'de> for Pairs {
     }
 }
 
+/// How deep objects may stand within a member: metadata is one, and no member is deeper.
+const DEEPEST: usize = 1;
+
 /// A member's value, in which no object gives a member twice.
-fn strict(name: &str, raw: &RawValue) -> Result<Value, ManageError> {
+fn strict(name: &str, raw: &RawValue, deepest: usize) -> Result<Value, ManageError> {
     if raw.get().starts_with('{') {
+        // Each level is read by a reader of its own, none of which would see how deep it is.
+        let Some(deeper) = deepest.checked_sub(1) else {
+            return Err(ManageError::invalid(shown(name), "holds objects within objects"));
+        };
         let unreadable = |error| ManageError::invalid(shown(name), format!("cannot be read: {error}"));
         let pairs: Pairs = serde_json::from_str(raw.get()).map_err(unreadable)?;
         let mut members = serde_json::Map::new();
         for (inner, value) in pairs.0 {
-            let value = strict(&inner, &value)?;
+            // What is wrong within a member is told by the name of the member.
+            let value = strict(name, &value, deeper)?;
             if members.insert(inner, value).is_some() {
                 return Err(ManageError::invalid(shown(name), "gives a member twice"));
             }

@@ -1,0 +1,48 @@
+//! What a list is asked for in its query.
+
+use std::collections::HashSet;
+
+use crate::manage::{ListKeys, ManageError};
+use crate::query;
+
+/// The most keys of a page, and as many as are given where nobody says how many.
+const PAGE: usize = 1_000;
+
+/// Reads the query of a list: each parameter once, and what it does not know is let be.
+pub(super) fn asked(query: &str) -> Result<ListKeys, ManageError> {
+    let mut asked = ListKeys { limit: PAGE, ..ListKeys::default() };
+    let mut seen = HashSet::new();
+    for pair in query::pairs(query) {
+        let (name, value) = (pair.name(), pair.value());
+        let Some(member) =
+            ["limit", "cursor", "status", "environment"].iter().find(|known| known.as_bytes() == &*name)
+        else {
+            continue;
+        };
+        let refuse = |problem: &str| ManageError::invalid(*member, problem);
+        if !seen.insert(*member) {
+            return Err(refuse("is given twice"));
+        }
+        let value = std::str::from_utf8(&value).map_err(|_| refuse("is no text"))?;
+        match *member {
+            "limit" => asked.limit = limit(value).ok_or_else(|| refuse("must be from 1 to 1000"))?,
+            "cursor" => {
+                asked.cursor = Some(value.parse().map_err(|_| refuse("must be the `nextCursor` of a page"))?);
+            }
+            "status" => {
+                let status = value.parse().map_err(|_| refuse("must be `active`, `paused` or `revoked`"))?;
+                asked.status = Some(status);
+            }
+            _ if value.chars().any(char::is_control) => {
+                return Err(refuse("must not hold control characters"));
+            }
+            _ => asked.environment = Some(value.into()),
+        }
+    }
+    Ok(asked)
+}
+
+fn limit(text: &str) -> Option<usize> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|limit| digits && (1..=PAGE).contains(limit))
+}

@@ -1,0 +1,135 @@
+//! Bodies and queries that are meant to hurt.
+
+use crate::stage::{KEYS, Stage};
+
+#[tokio::test]
+async fn objects_within_objects_are_refused_however_deep_they_are() {
+    let stage = Stage::new();
+    let (key, id) = stage.key("ada").await;
+    for (member, open, close) in
+        [("metadata", r#"{"":"#, "}"), ("metadata", "[", "]"), ("scopes", r#"[{"":"#, "}]")]
+    {
+        // The last is the deepest that a body has room for.
+        for depth in [2, 100, 65_000 / (open.len() + close.len())] {
+            let value = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            for (route, rest) in
+                [("POST", ""), ("PATCH", &*format!("/{id}")), ("POST", &*format!("/{id}/rotate"))]
+            {
+                let body = format!(r#"{{"{member}": {value}}}"#);
+                let answer = stage.send(&key, &format!("{route} {KEYS}{rest}"), body).await;
+                assert_eq!(answer.status, 400, "{route} {depth}: {}", answer.text);
+                assert!(answer.text.len() < 500, "{}", answer.text);
+            }
+        }
+    }
+    let body = r#"{"name": "x", "metadata": {"a": {"b": "c"}}}"#;
+    let answer = stage.send(&key, &format!("POST {KEYS}"), body).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text.contains("`metadata`"), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_long_name_of_a_member_is_not_said_again() {
+    let stage = Stage::new();
+    let (key, _) = stage.key("ada").await;
+    let long = "n".repeat(20_000);
+    for body in [format!(r#"{{"{long}": 1, "{long}": 2}}"#), format!(r#"{{"name": "x", "{long}": 1}}"#)] {
+        let answer = stage.send(&key, &format!("POST {KEYS}"), body).await;
+        assert_eq!(answer.status, 400);
+        assert!(answer.text.len() < 500, "{} bytes", answer.text.len());
+    }
+}
+
+#[tokio::test]
+async fn lists_of_restrictions_are_short_and_name_each_once() {
+    let stage = Stage::new();
+    let (key, _) = stage.key("ada").await;
+    let many: Vec<_> = (0..101).map(|number| format!(r#""/v1/{number}""#)).collect();
+    let networks: Vec<_> = (0..101).map(|number| format!(r#""192.0.2.{number}""#)).collect();
+    let rows = [
+        ("paths", format!("[{}]", many.join(","))),
+        ("paths", r#"["/v1/a", "/v1/a"]"#.to_owned()),
+        ("allowIps", format!("[{}]", networks.join(","))),
+        ("allowIps", r#"["192.0.2.0/24", "192.0.2.0/24"]"#.to_owned()),
+    ];
+    for (member, list) in rows {
+        let answer = stage
+            .send(&key, &format!("POST {KEYS}"), format!(r#"{{"name": "x", "{member}": {list}}}"#))
+            .await;
+        assert_eq!(answer.status, 400, "{member}: {}", answer.text);
+        assert!(answer.text.contains(&format!("`{member}`")), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn names_that_are_not_what_they_seem_are_refused() {
+    let stage = Stage::new();
+    let (key, _) = stage.key("ada").await;
+    for name in [r"\u200b", r"a\u202eb", r"\ufeff", r"a\u2066b", r"\u00ad", r" \t"] {
+        let answer = stage.send(&key, &format!("POST {KEYS}"), format!(r#"{{"name": "{name}"}}"#)).await;
+        assert_eq!(answer.status, 400, "{name}: {}", answer.text);
+    }
+    for name in ["Ünïcödé", "鍵", "🗝"] {
+        let answer = stage.send(&key, &format!("POST {KEYS}"), format!(r#"{{"name": "{name}"}}"#)).await;
+        assert_eq!(answer.status, 201, "{name}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_asked_for_without_doubt() {
+    let stage = Stage::new();
+    let (key, id) = stage.key("ada").await;
+    let strange = "ffffffff-ffff-4fff-8fff-ffffffffffff";
+    let queries = [
+        "limit=1&limit=2",
+        "limit=%2B5",
+        "limit=-1",
+        "limit=1e2",
+        "limit=99999999999999999999",
+        "cursor=no-uuid",
+        &format!("cursor={strange}"),
+        "status=dead",
+        "environment=%00",
+        &format!("cursor={id}&cursor={id}"),
+    ];
+    for query in queries {
+        let answer = stage.send(&key, &format!("GET {KEYS}?{query}"), "").await;
+        let member = query.split('=').next().unwrap();
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text);
+        assert!(answer.text.contains(&format!("`{member}`")), "{query}: {}", answer.text);
+    }
+    for query in ["", "limit=5", "page=2", &format!("cursor={id}")] {
+        assert_eq!(stage.send(&key, &format!("GET {KEYS}?{query}"), "").await.status, 200, "{query}");
+    }
+    let (_, bobs) = stage.key("bob").await;
+    let answer = stage.send(&key, &format!("GET {KEYS}?cursor={bobs}"), "").await;
+    assert_eq!(answer.status, 400, "another account's key is no place in this one's list");
+}
+
+#[tokio::test]
+async fn a_list_that_nobody_limits_is_whole() {
+    let stage = Stage::new();
+    let (key, _) = stage.key("ada").await;
+    for number in 0..120 {
+        let made = stage.send(&key, &format!("POST {KEYS}"), format!(r#"{{"name": "key {number}"}}"#)).await;
+        let id = made.json["data"]["id"].as_str().unwrap();
+        assert_eq!(stage.send(&key, &format!("DELETE {KEYS}/{id}"), "").await.status, 204);
+        // Its rate limit is not what is asked after.
+        stage.clock.advance(std::time::Duration::from_secs(1));
+    }
+    let list = stage.send(&key, &format!("GET {KEYS}"), "").await;
+    assert_eq!(list.json["data"].as_array().unwrap().len(), 121);
+    let members: Vec<_> = list.json.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["data"]);
+}
+
+#[tokio::test]
+async fn moments_that_cannot_be_written_as_they_are_read_are_none() {
+    let stage = Stage::new();
+    let (key, _) = stage.key("ada").await;
+    for moment in ["9999-12-31T23:59:59-14:00", "2099-12-31T23:59:60Z", "2099-06-30T23:59:60Z"] {
+        let body = format!(r#"{{"name": "x", "expiresAt": "{moment}"}}"#);
+        let answer = stage.send(&key, &format!("POST {KEYS}"), body).await;
+        assert_eq!(answer.status, 400, "{moment}: {}", answer.text);
+    }
+}
