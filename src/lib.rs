@@ -99,6 +99,8 @@
 
 mod account;
 mod adapter;
+#[cfg(feature = "keygen")]
+mod audit;
 mod clock;
 #[cfg(feature = "config")]
 pub mod config;
@@ -153,6 +155,8 @@ pub use adapter::redacted_span;
 #[cfg(feature = "actix-web")]
 pub use adapter::{MiddlewareFuture, TollgateMiddleware, TollgateTransform};
 pub use adapter::{Peer, ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
+#[cfg(feature = "keygen")]
+pub use audit::{Action, Actor, AuditEvent, AuditSink, TracingAudit};
 pub use clock::{Clock, ManualClock, Now, SystemClock, Timestamp};
 #[cfg(feature = "config")]
 pub use config::Config;

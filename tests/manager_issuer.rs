@@ -87,9 +87,20 @@ async fn a_change_gives_no_more_than_the_issuer_has_and_leaves_the_rest() -> Res
     let stage = Stage::set()?;
     let (issuer, manager) = issuer(&stage).await?;
     let wide = stage.issue("ada").await?.key;
-    let renamed = KeyChange { name: Some("renamed".into()), ..KeyChange::default() };
-    let renamed = manager.update(wide.id, &renamed).await?;
-    assert_eq!((renamed.scopes.as_ref(), renamed.expires_at), (None, None), "it is as wide as it was");
+    let rename = KeyChange { name: Some("renamed".into()), ..KeyChange::default() };
+    for refused in [
+        manager.update(wide.id, &rename).await.map(drop),
+        manager.pause(wide.id).await.map(drop),
+        manager.resume(wide.id).await.map(drop),
+        manager.revoke(wide.id).await.map(drop),
+        manager.erase(wide.id).await,
+    ] {
+        assert!(matches!(refused, Err(ManageError::TooWide { member: "scopes" })), "{refused:?}");
+    }
+    assert_eq!(manager.get(wide.id).await?, wide, "what is wider is not its to change");
+    let narrow = manager.issue(NewKey::new("ada", "a key")).await?.key;
+    let renamed = manager.update(narrow.id, &rename).await?;
+    assert_eq!((&renamed.scopes, renamed.expires_at), (&issuer.scopes, issuer.expires_at));
     let later = stage.gate.clock().now().wall().saturating_add(11 * DAY);
     let refused = [
         (KeyChange { scopes: Some(Some(vec!["news:read".into()])), ..KeyChange::default() }, "scopes"),
@@ -101,10 +112,10 @@ async fn a_change_gives_no_more_than_the_issuer_has_and_leaves_the_rest() -> Res
         (KeyChange { expires_at: Some(Some(later)), ..KeyChange::default() }, "expiresAt"),
     ];
     for (change, wide_in) in refused {
-        let error = manager.update(wide.id, &change).await.unwrap_err();
+        let error = manager.update(narrow.id, &change).await.unwrap_err();
         assert!(matches!(error, ManageError::TooWide { member } if member == wide_in), "{error}");
     }
-    assert_eq!(manager.get(wide.id).await?, renamed);
+    assert_eq!(manager.get(narrow.id).await?, renamed);
     let free = KeyChange { scopes: Some(None), allowlist: Some(None), ..KeyChange::default() };
     let own = manager.update(issuer.id, &free).await?;
     assert_eq!((&own.scopes, &own.allowlist), (&issuer.scopes, &issuer.allowlist), "it does not free itself");

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::gate::Admitted;
-use crate::gate::entry::Entry;
+use crate::gate::entry::{Entry, Shown};
 use crate::gate::terms::Terms;
 use crate::limit::Standing;
 use crate::{Account, Caps, Credits, KeyId, KeyRecord, Plan, Quotas, Scope, StoreFuture};
@@ -61,7 +61,7 @@ impl Admission {
         let (record, terms) = (Arc::clone(entry.record()), entry.found.share_terms()?);
         let (balance, standing) = (entry.tab.balance, entry.tab.standing.clone());
         let (charged, drawn) = (entry.owes(), standing.is_some());
-        Some(Principal { record, terms, balance, standing, charged, drawn })
+        Some(Principal { record, terms, balance, standing, charged, drawn, shown: entry.found.shown.clone() })
     }
 
     /// Says that the handler is at work.
@@ -118,9 +118,18 @@ pub struct Principal {
     /// What a gate has taken for this request: this one, or one around it.
     charged: bool,
     drawn: bool,
+    shown: Shown,
 }
 
 impl Principal {
+    /// What the secret that was presented hashes to: under the scheme it was found by, and under the newest.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn presented(&self) -> impl Iterator<Item = crate::KeyHash> {
+        let retiring = self.record.retiring.filter(|_| self.shown.retiring).map(|old| old.hash);
+        let found_by = retiring.unwrap_or(self.record.hash);
+        [Some(found_by), self.shown.renewed.as_deref().copied()].into_iter().flatten()
+    }
+
     /// What a gate behind the one that made this need not do again.
     pub fn admitted(&self) -> Admitted {
         Admitted { key: self.record.id, hash: self.record.hash, charged: self.charged, drawn: self.drawn }

@@ -17,8 +17,8 @@ use crate::ledger::{Charge, Charged};
 use crate::limit::{Draw, Quota};
 use crate::rule::{Ruled, Uncountable};
 use crate::{
-    Allowance, ChargeId, Credits, Denial, DenialKind, KeyRecord, Meter, Metered, Now, RequestView, Standing,
-    StoreError, StoreFuture,
+    Allowance, ChargeId, Credits, Denial, DenialKind, KeyHash, KeyRecord, Meter, Metered, Now, RequestView,
+    Standing, StoreError, StoreFuture,
 };
 
 /// What was asked and is not answered yet: nothing, where back ends are in memory.
@@ -88,20 +88,19 @@ fn wait<T: Answer>(asked: &mut Asked, cx: &mut Context<'_>) -> Poll<Result<T, St
     Poll::Ready(answer)
 }
 
-/// Puts a key that was found under an older hash under the newest. Where that fails, the next use tries again.
-pub(super) fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) {
-    let (Some(authority), (Finding::Key(key), _)) =
-        (&core.authority, find_key(&core.sources, view, core.refuse_conflicts))
-    else {
-        return;
-    };
-    let mut renewed = record.clone();
+/// Puts a key that was found under an older hash under the newest, and tells that. Where it fails, the next use tries
+/// again.
+pub(super) fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option<Box<KeyHash>> {
+    let authority = core.authority.as_ref()?;
+    let Finding::Key(key) = find_key(&core.sources, view, core.refuse_conflicts).0 else { return None };
     // The secret that is on its way out stays under its old hash, for as long as it lasts.
     if core.hashers.iter().any(|hasher| record.is_retiring(&hasher.hash(key.as_bytes()))) {
-        return;
+        return None;
     }
+    let mut renewed = record.clone();
     renewed.hash = core.hashers[0].hash(key.as_bytes());
     detach(authority.replace(&renewed));
+    Some(Box::new(renewed.hash))
 }
 
 /// Takes a cell from every window.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::credit::ChargeIds;
 #[cfg(feature = "keygen")]
@@ -13,6 +14,9 @@ use crate::respond::Responders;
 use crate::rule::RuleSet;
 use crate::uses::Uses;
 use crate::{ConfigError, Environment, Gate, GateBuilder, Plan, PlanName, Rule};
+
+/// How often a key's use is noted, if nothing is said.
+const USES: Duration = Duration::from_mins(1);
 
 impl GateBuilder {
     /// Checks that the parts fit: all but the back ends.
@@ -45,6 +49,8 @@ impl GateBuilder {
         let environments =
             if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
         let (ledger, credit_authority) = ledgers(self.ledger, self.credit_authority)?;
+        // What is noted is for whoever writes keys.
+        let uses = self.uses.or(self.authority.as_ref().map(|_| USES));
         let request_id = self.request_ids.header();
         let responders = Responders::new(self.responder, &self.presentation, &self.sources, request_id)?;
         Ok(Gate(Arc::new(Core {
@@ -74,11 +80,13 @@ impl GateBuilder {
             observer: self.observer,
             authority: self.authority,
             mounted,
-            uses: Uses::every(self.uses),
+            uses: Uses::every(uses),
             #[cfg(feature = "keygen")]
             expiry_feature: self.expiry_feature,
             #[cfg(feature = "keygen")]
             randomness: self.randomness,
+            #[cfg(feature = "keygen")]
+            audit: self.audit,
             sources: self.sources,
         })))
     }
@@ -89,7 +97,7 @@ impl GateBuilder {
         if let Some(path) = &self.management {
             let closed = self.plans.iter().filter(|plan| !plan.manages_keys).map(|plan| plan.name.clone());
             let closed: Vec<PlanName> = closed.collect();
-            for route in [path.clone(), format!("{path}/{{*rest}}")] {
+            for route in [path.clone(), format!("{path}/"), format!("{path}/{{*rest}}")] {
                 let mut rule = Rule::new(&route).map_err(|error| error.in_member("management.path"))?;
                 rule.scopes = crate::ScopeRule::Everyone;
                 rule.closed_to.clone_from(&closed);

@@ -51,6 +51,8 @@ pub struct GateBuilder {
     pub(super) expiry_feature: Option<String>,
     #[cfg(feature = "keygen")]
     pub(super) randomness: Arc<dyn crate::Randomness>,
+    #[cfg(feature = "keygen")]
+    pub(super) audit: Arc<dyn crate::AuditSink>,
     pub(super) management: Option<String>,
 }
 
@@ -96,6 +98,8 @@ impl GateBuilder {
             expiry_feature: None,
             #[cfg(feature = "keygen")]
             randomness: Arc::new(crate::OsRandomness),
+            #[cfg(feature = "keygen")]
+            audit: Arc::new(crate::TracingAudit),
             management: None,
         }
     }
@@ -144,7 +148,8 @@ impl GateBuilder {
         self
     }
 
-    /// Notes when keys are used, each at most once in this time: a [`KeyManager`](crate::KeyManager) writes it back.
+    /// Notes when keys are used, each at most once in this time: a [`KeyManager`](crate::KeyManager) writes it back. A gate
+    /// with an [`authority`](GateBuilder::authority) does so every minute, if nothing is said.
     pub fn note_uses(mut self, resolution: Duration) -> Self {
         self.uses = Some(resolution);
         self
@@ -290,11 +295,10 @@ impl GateBuilder {
     }
 
     /// Answers requests for key management under this path, behind the gate's own checks: free of charge, rate limited,
-    /// closed to plans that do not manage keys. Uses are noted every minute, if nothing else is said.
+    /// closed to plans that do not manage keys.
     #[cfg(feature = "keygen")]
     pub fn management(mut self, path: impl Into<String>) -> Self {
         self.management = Some(path.into());
-        self.uses.get_or_insert(Duration::from_mins(1));
         self
     }
 }

@@ -10,7 +10,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use crate::gate::admission::{Admission, Outcome};
 use crate::gate::ask::{Asked, charge, draw, draw_and_charge, price, renew_hash, resume};
 use crate::gate::denial::Problem;
-use crate::gate::entry::{Entry, Found, Tab};
+use crate::gate::entry::{Entry, Found, Shown, Tab};
 use crate::gate::{Check, Core, checks};
 use crate::key::{Finding, find_key};
 use crate::request::Occurs;
@@ -230,7 +230,8 @@ impl Decision {
             (self.drawn, self.charged) = (outer.drawn, outer.charged);
         }
         self.now = Some(core.clock.now());
-        let found = Found { core: Arc::clone(core), record, own };
+        let retiring = self.hash.is_some_and(|hash| record.is_retiring(&hash));
+        let found = Found { core: Arc::clone(core), record, own, shown: Shown { retiring, renewed: None } };
         self.entry = Some(Entry { found, tab: Tab::default(), source: self.source });
         Ok(())
     }
@@ -259,13 +260,13 @@ impl Decision {
 
     #[inline]
     fn admit(&mut self, core: &Core, view: &RequestView<'_>) -> Result<Admission, Denial> {
-        let (Some(entry), Some(now)) = (self.entry.take(), self.now) else { return Err(no_key_yet()) };
-        let Found { record, .. } = &entry.found;
-        core.uses.note(record, now.wall());
+        let (Some(mut entry), Some(now)) = (self.entry.take(), self.now) else { return Err(no_key_yet()) };
         // The one past the last was the newest again.
         if self.tries != 0 && self.tries != core.hashers.len() {
-            renew_hash(record, core, view);
+            entry.found.shown.renewed = renew_hash(&entry.found.record, core, view);
         }
+        let Found { record, .. } = &entry.found;
+        core.uses.note(record, now.wall());
         if !self.cleared
             && !self.odd
             && let Some(pass) = entry.found.pass()

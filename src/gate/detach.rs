@@ -1,4 +1,4 @@
-//! Work of a ledger that outlives the request it is done for.
+//! Work of a back end that outlives the request it is done for.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -6,30 +6,31 @@ use std::task::{Context, Poll, Waker, ready};
 
 use crate::{StoreError, StoreFuture, trace};
 
-/// Work of a ledger that finishes by itself where it is dropped midway, as when the client leaves while it is asked.
+/// Work of a back end that finishes by itself where it is dropped midway, as when the client leaves while it is asked.
 #[inline]
-pub(super) fn surviving(work: StoreFuture<()>) -> StoreFuture<()> {
+pub(crate) fn surviving<T: Send + 'static>(work: StoreFuture<T>) -> StoreFuture<T> {
     if work.is_ready() { work } else { survive(work) }
 }
 
 #[cold]
-fn survive(work: StoreFuture<()>) -> StoreFuture<()> {
+fn survive<T: Send + 'static>(work: StoreFuture<T>) -> StoreFuture<T> {
     let mut work = Surviving(Some(work));
     StoreFuture::boxed(poll_fn(move |cx| work.poll(cx)))
 }
 
-struct Surviving(Option<StoreFuture<()>>);
+struct Surviving<T: Send + 'static>(Option<StoreFuture<T>>);
 
-impl Surviving {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StoreError>> {
-        let Some(work) = &mut self.0 else { return Poll::Ready(Ok(())) };
+impl<T: Send + 'static> Surviving<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, StoreError>> {
+        // Polling a finished future is the caller's fault; it waits for ever rather than panic.
+        let Some(work) = &mut self.0 else { return Poll::Pending };
         let done = ready!(Pin::new(work).poll(cx));
         self.0 = None;
         Poll::Ready(done)
     }
 }
 
-impl Drop for Surviving {
+impl<T: Send + 'static> Drop for Surviving<T> {
     fn drop(&mut self) {
         if let Some(work) = self.0.take() {
             detach(work);

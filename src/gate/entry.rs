@@ -6,7 +6,7 @@ use crate::gate::detach::{detach, surviving};
 use crate::gate::terms::{Pass, Terms};
 use crate::gate::{Core, Outcome};
 use crate::limit::Standing;
-use crate::{ChargeId, Credits, KeyRecord, Quotas, StoreFuture};
+use crate::{ChargeId, Credits, KeyHash, KeyRecord, Quotas, StoreFuture};
 
 /// What a key came to. Its open charge ends by settling or by refunding, once, whatever becomes of the request.
 #[derive(Debug)]
@@ -24,6 +24,16 @@ pub(crate) struct Found {
     pub(super) record: Arc<KeyRecord>,
     /// The key's terms, where the record does not point to them.
     pub(super) own: Option<Arc<Terms>>,
+    pub(super) shown: Shown,
+}
+
+/// Which of a key's secrets was shown.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown {
+    /// Whether it is the one that is on its way out.
+    pub(super) retiring: bool,
+    /// What it hashes to under the newest scheme, where the key was found under an older one.
+    pub(super) renewed: Option<Box<KeyHash>>,
 }
 
 /// What was drawn and charged for the request.

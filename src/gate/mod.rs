@@ -39,6 +39,8 @@ pub use outer::{Admitted, TakenKey};
 
 use crate::credit::ChargeIds;
 pub(crate) use crate::gate::detach::detach;
+#[cfg(feature = "keygen")]
+pub(crate) use crate::gate::detach::surviving;
 use crate::gate::terms::Plans;
 use crate::respond::{RequestIds, Responders};
 use crate::rule::RuleSet;
@@ -109,6 +111,9 @@ pub(crate) struct Core {
     pub(crate) expiry_feature: Option<String>,
     #[cfg(feature = "keygen")]
     randomness: Arc<dyn crate::Randomness>,
+    /// Where what its managers do is told.
+    #[cfg(feature = "keygen")]
+    pub(crate) audit: Arc<dyn crate::AuditSink>,
     pub(crate) uses: Uses,
     /// Where a key that is found under an older hash is put under the newest.
     pub(crate) authority: Option<Arc<dyn KeyAdmin>>,

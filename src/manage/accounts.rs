@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::manage::desk::{Changed, Desk, change};
-use crate::manage::{Action, Actor, AuditSink, ManageError, limits};
+use crate::manage::{ManageError, limits};
 use crate::{
-    Account, AccountAdmin, AccountId, AccountStatus, Agreement, Gate, OwnQuota, PlanName, Subscription,
+    Account, AccountAdmin, AccountId, AccountStatus, Action, Actor, Agreement, AuditSink, Gate, OwnQuota,
+    PlanName, Subscription,
 };
 
 /// Manages the accounts behind a gate's keys: it knows the gate's plans, and writes to the authority, never to a cache.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::manage::{KeyManager, ManageError};
-use crate::{AccountStatus, KeyRecord, KeyStatus, PathPattern, Scope, Timestamp};
+use crate::{AccountStatus, KeyHash, KeyRecord, KeyStatus, PathPattern, Scope, Timestamp};
 
 /// The key that asks, if a key does: what it gives is its own or narrower, and what is not asked for is its own.
 #[derive(Debug, Clone)]
@@ -27,12 +27,26 @@ impl KeyManager {
                 && !issuer.has_expired(self.now())
                 && issuer.account.status == AccountStatus::Active
         };
-        let issuer = self.store.get(id).await?.filter(usable).ok_or(ManageError::Issuer)?;
+        let stored = self.store.get(id).await?.filter(usable);
+        let issuer = stored.and_then(|stored| as_shown(stored, self.desk.actor.hashes(), self.now()));
+        let issuer = issuer.ok_or(ManageError::Issuer)?;
         if !self.plan_of(&issuer.account)?.manages_keys {
             return Err(ManageError::NotInPlan("the management of keys"));
         }
         Ok(Bounds(Some(issuer)))
     }
+}
+
+/// The key that asks, as the secret has it that was shown: one that is on its way out lasts for its overlap alone, and
+/// gives nothing that lasts longer; one that the authority no longer knows is none.
+fn as_shown(stored: Arc<KeyRecord>, hashes: &[KeyHash], now: Timestamp) -> Option<Arc<KeyRecord>> {
+    if hashes.is_empty() || hashes.contains(&stored.hash) {
+        return Some(stored);
+    }
+    let old = stored.retiring.filter(|old| hashes.contains(&old.hash) && now < old.until)?;
+    let mut issuer = KeyRecord::clone(&stored);
+    issuer.expires_at = issuer.expires_at.into_iter().chain([old.until]).min();
+    Some(Arc::new(issuer))
 }
 
 impl Bounds {
@@ -89,7 +103,17 @@ impl Bounds {
 
     /// Whether a key lies within the bounds: who is given its secret is given all that it may do.
     pub(super) fn must_cover(&self, record: &KeyRecord) -> Result<(), ManageError> {
-        let Some(issuer) = self.issuer() else { return Ok(()) };
+        self.must_reach(record)?;
+        match self.expiry(record.expires_at) {
+            Ok(held) if held == record.expires_at => Ok(()),
+            _ => Err(wide("expiresAt")),
+        }
+    }
+
+    /// Whether a key is the one that asks, or may do no more than it: what is wider is not its to change. How long it lasts
+    /// is no matter here: a key that replaces another is to be able to revoke it.
+    pub(super) fn must_reach(&self, record: &KeyRecord) -> Result<(), ManageError> {
+        let Some(issuer) = self.issuer().filter(|issuer| issuer.id != record.id) else { return Ok(()) };
         let covered = [
             ("scopes", self.scopes(record.scopes.clone()).is_ok_and(|held| held == record.scopes)),
             ("paths", self.paths(record.paths.clone()).is_ok_and(|held| held == record.paths)),
@@ -97,8 +121,9 @@ impl Bounds {
                 "allowlist",
                 self.allowlist(record.allowlist.clone()).is_ok_and(|held| held == record.allowlist),
             ),
-            ("expiresAt", self.expiry(record.expires_at).is_ok_and(|held| held == record.expires_at)),
             ("environment", record.environment == issuer.environment),
+            ("quotas", issuer.quotas.is_none() || record.quotas == issuer.quotas),
+            ("caps", issuer.caps.is_none() || record.caps == issuer.caps),
         ];
         covered.into_iter().find(|(_, covered)| !covered).map_or(Ok(()), |(member, _)| Err(wide(member)))
     }

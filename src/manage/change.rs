@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use crate::manage::bounds::Bounds;
 use crate::manage::desk::{self, Changed};
-use crate::manage::{Action, Issued, KeyManager, ManageError, limits};
-use crate::{KeyId, KeyRecord, KeyStatus, PathPattern, Replaced, Retiring, Scope, Timestamp};
+use crate::manage::{Issued, KeyManager, ManageError, limits};
+use crate::{Action, KeyId, KeyRecord, KeyStatus, PathPattern, Replaced, Retiring, Scope, Timestamp};
 
 /// What to change of a key: `None` leaves a member as it is, `Some(None)` takes its restriction away.
 ///
@@ -64,10 +64,15 @@ impl KeyManager {
         if let Some(metadata) = &change.metadata {
             limits::metadata(metadata)?;
         }
+        limits::list("paths", change.paths.as_ref().and_then(|paths| paths.as_deref()))?;
         limits::allowlist(change.allowlist.as_ref().and_then(|allowlist| allowlist.as_deref()))?;
         self.check_scopes(change.scopes.as_ref().and_then(|scopes| scopes.as_deref()))?;
         let bounds = self.bounds().await?;
-        self.change(id, Action::Updated, |record| self.apply(record, change, &bounds)).await
+        let decide = |record: &mut KeyRecord| {
+            bounds.must_reach(record)?;
+            self.apply(record, change, &bounds)
+        };
+        self.change(id, Action::Updated, decide).await
     }
 
     /// Pauses a key: it may not be used until it is resumed, and keeps its place under the plan's cap.
@@ -76,8 +81,7 @@ impl KeyManager {
     ///
     /// An unknown key, one that is revoked or has expired, a store that fails.
     pub async fn pause(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
-        self.bounds().await?;
-        self.change(id, Action::Paused, |record| self.set_status(record, KeyStatus::Paused)).await
+        self.set_status(id, Action::Paused, KeyStatus::Paused).await
     }
 
     /// Resumes a paused key.
@@ -86,8 +90,7 @@ impl KeyManager {
     ///
     /// An unknown key, one that is revoked or has expired, a store that fails.
     pub async fn resume(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
-        self.bounds().await?;
-        self.change(id, Action::Resumed, |record| self.set_status(record, KeyStatus::Active)).await
+        self.set_status(id, Action::Resumed, KeyStatus::Active).await
     }
 
     /// Revokes a key, for good and at once: a request that comes to this node after this returned is refused, and to another
@@ -97,12 +100,19 @@ impl KeyManager {
     ///
     /// An unknown key, a store that fails.
     pub async fn revoke(&self, id: KeyId) -> Result<Revoked, ManageError> {
-        self.bounds().await?;
-        self.end(id, Action::Revoked).await
+        let bounds = self.bounds().await?;
+        self.end(id, Action::Revoked, |record| bounds.must_reach(record)).await
     }
 
-    pub(super) async fn end(&self, id: KeyId, action: Action) -> Result<Revoked, ManageError> {
+    /// Revokes a key, if that is allowed as the authority has it.
+    pub(super) async fn end(
+        &self,
+        id: KeyId,
+        action: Action,
+        allow: impl Fn(&KeyRecord) -> Result<(), ManageError>,
+    ) -> Result<Revoked, ManageError> {
         let revoke = |record: &mut KeyRecord| {
+            allow(record)?;
             if record.status != KeyStatus::Revoked {
                 record.status = KeyStatus::Revoked;
                 record.revoked_at = Some(self.now());
@@ -128,7 +138,7 @@ impl KeyManager {
     /// An unknown key, one that is revoked or has expired, one that is wider than the [actor's](KeyManager::by), no
     /// randomness, a store that fails.
     pub async fn rotate(&self, id: KeyId, overlap: Duration) -> Result<Rotated, ManageError> {
-        let (old, bounds) = (self.get(id).await?, self.bounds().await?);
+        let (bounds, old) = (self.bounds().await?, self.managed(id).await?);
         let fits =
             |format: &&crate::KeyFormat| *format.environment() == old.environment && format.can_issue();
         let format = self.desk.gate.formats().iter().find(fits);
@@ -154,13 +164,15 @@ impl KeyManager {
     ///
     /// An unknown key, a store that fails.
     pub async fn erase(&self, id: KeyId) -> Result<(), ManageError> {
-        self.bounds().await?;
-        let record = self.get(id).await?;
-        if !self.store.erase(id).await? {
-            return Err(ManageError::NotFound("key"));
-        }
-        self.tell(Action::Erased, Some(id), Some(&record.account.id));
-        Ok(())
+        let (bounds, record) = (self.bounds().await?, self.managed(id).await?);
+        bounds.must_reach(&record)?;
+        let account = record.account.id.clone();
+        let erased = self.desk.carry(self.store.erase(id), move |desk, erased| {
+            if *erased {
+                desk.tell(Action::Erased, Some(id), Some(&account), None);
+            }
+        });
+        if erased.await? { Ok(()) } else { Err(ManageError::NotFound("key")) }
     }
 
     /// Removes for good the keys, of all accounts, that were revoked or have expired longer ago than this; says how many.
@@ -176,11 +188,17 @@ impl KeyManager {
         }
         let millis = i64::try_from(dead_for.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp::from_millis(self.now().as_millis().saturating_sub(millis));
-        let swept = self.store.sweep(before).await?;
-        if swept > 0 {
-            self.tell(Action::Swept, None, None);
-        }
-        Ok(swept)
+        let swept = self.desk.carry(self.store.sweep(before), move |desk, swept| {
+            if *swept > 0 {
+                desk.tell(
+                    Action::Swept,
+                    None,
+                    None,
+                    Some(format!("{swept} keys, dead since before {before}")),
+                );
+            }
+        });
+        Ok(swept.await?)
     }
 
     /// Makes a change, of which each member lies within the bounds: what it leaves as it is may be wider.
@@ -212,10 +230,20 @@ impl KeyManager {
         Ok(())
     }
 
-    fn set_status(&self, record: &mut KeyRecord, status: KeyStatus) -> Result<(), ManageError> {
-        self.must_live(record)?;
-        record.status = status;
-        Ok(())
+    async fn set_status(
+        &self,
+        id: KeyId,
+        action: Action,
+        status: KeyStatus,
+    ) -> Result<Arc<KeyRecord>, ManageError> {
+        let bounds = self.bounds().await?;
+        let decide = |record: &mut KeyRecord| {
+            bounds.must_reach(record)?;
+            self.must_live(record)?;
+            record.status = status;
+            Ok(())
+        };
+        self.change(id, action, decide).await
     }
 
     fn must_live(&self, record: &KeyRecord) -> Result<(), ManageError> {
@@ -241,13 +269,18 @@ impl KeyManager {
         decide: impl Fn(&mut KeyRecord) -> Result<(), ManageError>,
     ) -> Result<(Arc<KeyRecord>, Option<bool>), ManageError> {
         let decide = |record: &mut KeyRecord| self.must_manage(record).and_then(|()| decide(record));
-        let changed =
-            desk::change("key", || self.store.get(id), decide, |changed| self.store.replace(changed));
-        match changed.await? {
+        let write = |changed: &KeyRecord| {
+            let account = changed.account.id.clone();
+            self.desk.carry(self.store.replace(changed), move |desk, replaced| {
+                if matches!(replaced, Replaced::Done | Replaced::Unannounced) {
+                    desk.tell(action, Some(id), Some(&account), None);
+                }
+            })
+        };
+        match desk::change("key", || self.store.get(id), decide, write).await? {
             Changed::Not(stored) => Ok((stored, None)),
             Changed::To { mut changed, announced } => {
                 changed.version += 1;
-                self.tell(action, Some(id), Some(&changed.account.id));
                 Ok((Arc::new(changed), Some(announced)))
             }
         }

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::manage::ManageError;
 use crate::manage::desk::{Desk, plan_of};
-use crate::manage::{Action, Actor, AuditSink, ManageError};
 use crate::{
-    AccountId, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, CreditAdmin, Credits,
-    Entry, EntryQuery, Gate, KeyAdmin,
+    AccountId, Action, Actor, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, AuditSink,
+    Balance, CreditAdmin, Credits, Entry, EntryQuery, Gate, KeyAdmin,
 };
 
 /// Manages the credits of a gate's accounts: it knows the plans' grants, and asks the authority, never a lease.

@@ -3,8 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::manage::{Action, Actor, AuditEvent, AuditSink, ManageError, TracingAudit};
-use crate::{Account, AccountId, Gate, KeyId, Plan, Replaced, StoreFuture, Timestamp};
+use crate::gate::surviving;
+use crate::manage::ManageError;
+use crate::{
+    Account, AccountId, Action, Actor, AuditEvent, AuditSink, Gate, KeyId, Plan, Replaced, StoreFuture,
+    Timestamp,
+};
 
 #[derive(Clone)]
 pub(super) struct Desk {
@@ -15,7 +19,7 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(gate: Gate) -> Self {
-        Self { gate, audit: Arc::new(TracingAudit), actor: Actor::default() }
+        Self { audit: Arc::clone(&gate.0.audit), gate, actor: Actor::default() }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -37,6 +41,22 @@ impl Desk {
             actor: self.actor.clone(),
             detail,
         });
+    }
+}
+
+impl Desk {
+    /// A change that is told of once it is made, also where whoever asked for it has left meanwhile.
+    pub(super) fn carry<T: Send + 'static>(
+        &self,
+        made: StoreFuture<T>,
+        tell: impl FnOnce(&Self, &T) + Send + 'static,
+    ) -> StoreFuture<T> {
+        let desk = self.clone();
+        surviving(StoreFuture::boxed(async move {
+            let answer = made.await?;
+            tell(&desk, &answer);
+            Ok(answer)
+        }))
     }
 }
 

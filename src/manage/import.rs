@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use crate::manage::{Action, KeyManager, ManageError, limits};
+use crate::manage::{KeyManager, ManageError, limits};
 use crate::{
-    AccountId, Environment, InsertKey, Inserted, KeyHash, KeyId, KeyRecord, PathPattern, Scope, Timestamp,
+    AccountId, Action, Environment, InsertKey, Inserted, KeyHash, KeyId, KeyRecord, PathPattern, Scope,
+    Timestamp,
 };
 
 /// The most characters of a key that are shown.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::manage::bounds::Bounds;
-use crate::manage::{Action, KeyManager, ManageError, desk, limits};
+use crate::manage::{KeyManager, ManageError, desk, limits};
 use crate::{
-    Account, AccountId, AccountStatus, Caps, Environment, InsertKey, Inserted, IssuedKey, KeyFormat, KeyId,
-    KeyRecord, OwnQuota, PathPattern, Scope, Timestamp,
+    Account, AccountId, AccountStatus, Action, Caps, Environment, InsertKey, Inserted, IssuedKey, KeyFormat,
+    KeyId, KeyRecord, OwnQuota, PathPattern, Scope, Timestamp,
 };
 
 /// A key to be issued.
@@ -86,6 +86,7 @@ impl KeyManager {
     pub async fn issue(&self, new: NewKey) -> Result<Issued, ManageError> {
         limits::name(&new.name)?;
         limits::metadata(&new.metadata)?;
+        limits::list("paths", new.paths.as_deref())?;
         limits::allowlist(new.allowlist.as_deref())?;
         self.check_scopes(new.scopes.as_deref())?;
         let bounds = self.bounds().await?;
@@ -97,14 +98,19 @@ impl KeyManager {
         let secret = format.generate_from(self.desk.gate.randomness())?;
         let record = self.record(&new, account, format, &secret, &bounds)?;
         let insert = InsertKey::new(record.clone(), self.now()).with_max_active(cap);
-        match self.store.insert(&insert).await? {
+        let (id, holder) = (record.id, record.account.id.clone());
+        let inserted = self.desk.carry(self.store.insert(&insert), move |desk, inserted| {
+            if matches!(inserted, Inserted::Done) {
+                desk.tell(Action::Issued, Some(id), Some(&holder), None);
+            }
+        });
+        match inserted.await? {
             Inserted::Done => {}
             Inserted::Full => return Err(ManageError::KeyLimitReached { most: cap.unwrap_or_default() }),
             Inserted::NoAccount => return Err(ManageError::NotFound("account")),
             // Two equal random keys: the machine's randomness is broken.
             Inserted::Taken => return Err(ManageError::Misconfigured("a new key was there already".into())),
         }
-        self.tell(Action::Issued, Some(record.id), Some(&record.account.id));
         Ok(Issued { secret, key: Arc::new(record) })
     }
 

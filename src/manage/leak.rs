@@ -1,7 +1,7 @@
 //! Keys that are found in the open.
 
-use crate::manage::{Action, KeyManager, ManageError};
-use crate::{KeyFormat, KeyId};
+use crate::manage::{KeyManager, ManageError};
+use crate::{Action, KeyFormat, KeyId};
 
 impl KeyManager {
     /// Revokes a key that was found in the open, if it is one of this gate's; says which it was, to the operator alone: who
@@ -26,7 +26,7 @@ impl KeyManager {
             if outlived || !record.has_hash(&hash) {
                 return Ok(None);
             }
-            return match self.end(record.id, Action::Leaked).await {
+            return match self.end(record.id, Action::Leaked, |_| Ok(())).await {
                 Ok(_) => Ok(Some(record.id)),
                 // Erased meanwhile, or another account's: nothing is told of it.
                 Err(ManageError::NotFound(_)) => Ok(None),

@@ -71,6 +71,12 @@ impl KeyManager {
     ///
     /// An unknown key, or another account's; a store that fails.
     pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        self.bounds().await?;
+        self.managed(id).await
+    }
+
+    /// A key that is this manager's, as the authority has it.
+    pub(super) async fn managed(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         let record = self.store.get(id).await?.ok_or(ManageError::NotFound("key"))?;
         self.must_manage(&record)?;
         Ok(record)
@@ -86,7 +92,7 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// A limit that is not 1 to 1,000; a store that fails.
+    /// A limit that is not 1 to 1,000, a cursor that is no key's, a store that fails.
     ///
     /// # Example
     ///
@@ -108,6 +114,13 @@ impl KeyManager {
     pub async fn list(&self, asked: &ListKeys) -> Result<KeyPage, ManageError> {
         if !(1..=1_000).contains(&asked.limit) {
             return Err(ManageError::invalid("limit", "must be from 1 to 1000"));
+        }
+        self.bounds().await?;
+        if let Some(cursor) = asked.cursor {
+            self.managed(cursor).await.map_err(|error| match error {
+                ManageError::NotFound(_) => ManageError::invalid("cursor", "is where no page has ended"),
+                error => error,
+            })?;
         }
         if let (Some(scope), Some(account)) = (&self.scope, &asked.account)
             && scope != account

@@ -1,7 +1,6 @@
 //! Issuing, listing, rotating and revoking keys; accounts and credits by hand; what is left for a key.
 
 mod accounts;
-mod audit;
 mod bounds;
 mod change;
 mod credits;
@@ -19,7 +18,6 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use accounts::AccountManager;
-pub use audit::{Action, Actor, AuditEvent, AuditSink, TracingAudit};
 pub use change::{KeyChange, Revoked, Rotated};
 pub use credits::{CreditManager, EntryPage, ListEntries};
 pub use error::ManageError;
@@ -30,7 +28,7 @@ pub(crate) use service::Endpoints;
 pub use standing::{KeyStanding, WindowStanding};
 
 use crate::manage::desk::Desk;
-use crate::{AccountId, Gate, KeyAdmin, KeyId, Timestamp};
+use crate::{AccountId, Action, Actor, AuditSink, Gate, KeyAdmin, KeyId, Timestamp};
 
 /// Manages the keys of a gate: it knows the gate's formats, plans and rules, and writes to the authority, never to a cache.
 ///

@@ -33,7 +33,21 @@ impl Stage {
         Self::with(|builder| builder)
     }
 
+    /// The gate of a node that keeps what it has read for an hour; the manager is another node's.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn behind_a_cache() -> Self {
+        Self::over(|builder, store| {
+            let cached =
+                tollgate::CachedStore::builder(store).stale_for_at_most(std::time::Duration::from_hours(1));
+            builder.managed_store(cached.build().unwrap())
+        })
+    }
+
     pub(crate) fn with(change: impl FnOnce(GateBuilder) -> GateBuilder) -> Self {
+        Self::over(|builder, store| change(builder.managed_store(store)))
+    }
+
+    fn over(change: impl FnOnce(GateBuilder, Arc<MemoryStore>) -> GateBuilder) -> Self {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers/quantconomy.toml");
         let config = Config::read(file).unwrap();
         let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
@@ -42,9 +56,8 @@ impl Stage {
         for (account, plan) in [("ada", "professional"), ("bob", "professional"), ("eve", "starter")] {
             store.put_account(Account::new(account, plan));
         }
-        let builder = config.builder().unwrap().managed_store(Arc::clone(&store));
-        let gate =
-            change(builder).credit_authority(Arc::clone(&ledger)).clock(clock.clone()).build().unwrap();
+        let builder = change(config.builder().unwrap(), Arc::clone(&store));
+        let gate = builder.credit_authority(Arc::clone(&ledger)).clock(clock.clone()).build().unwrap();
         Self { manager: KeyManager::new(gate, store), clock, ledger }
     }
 

@@ -1,9 +1,9 @@
 //! Key management over HTTP, in the shape of `QuantConomy`'s document.
 
 mod body;
+mod listing;
 mod render;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use body::{Given, Members};
@@ -11,9 +11,9 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 
 use crate::gate::{Answering, BodyFault, Call, Mounted};
-use crate::manage::{Actor, KeyChange, KeyManager, KeyView, ListKeys, ManageError, NewKey};
+use crate::manage::{KeyChange, KeyManager, KeyView, ManageError, NewKey};
 use crate::respond::Occasion;
-use crate::{Denial, DenialKind, Gate, KeyId, PathPattern, Scope, Timestamp, query};
+use crate::{Actor, Denial, DenialKind, Gate, KeyId, PathPattern, Scope, Timestamp};
 
 type Outcome = Result<Response<Bytes>, Refusal>;
 
@@ -75,7 +75,7 @@ impl Mounted for Endpoints {
         Box::pin(async move {
             let outcome = match gate.0.authority.clone() {
                 Some(store) => {
-                    let mut actor = Actor::key(call.principal.key());
+                    let mut actor = Actor::caller(&call.principal);
                     if let Some(client) = call.client {
                         actor = actor.at(client);
                     }
@@ -119,6 +119,8 @@ impl Session<'_> {
             ([], &Method::GET) => self.list().await,
             ([], &Method::POST) => self.create().await,
             (["me"], &Method::GET) => self.standing().await,
+            // The list with a slash behind it is nothing.
+            ([""], _) => Err(DenialKind::NotFound.into()),
             ([id], &Method::GET) => {
                 let key = self.manager.get(key_id(id)?).await?;
                 Ok(render::answer(StatusCode::OK, render::whole(&self.manager.view(key)), None))
@@ -188,35 +190,13 @@ impl Session<'_> {
     }
 
     async fn list(&self) -> Outcome {
-        let mut asked = ListKeys::default();
-        for pair in query::pairs(self.call.query.as_deref().unwrap_or_default()) {
-            let (name, value) = (pair.name(), pair.value());
-            let value = String::from_utf8_lossy(&value);
-            let refuse = |member: &str, problem: &str| ManageError::invalid(member, problem);
-            match &*name {
-                b"limit" => {
-                    asked.limit = value.parse().map_err(|_| refuse("limit", "must be from 1 to 1000"))?;
-                }
-                b"cursor" => {
-                    let cursor =
-                        value.parse().map_err(|_| refuse("cursor", "must be the `nextCursor` of a page"))?;
-                    asked.cursor = Some(cursor);
-                }
-                b"status" => {
-                    let status = value
-                        .parse()
-                        .map_err(|_| refuse("status", "must be `active`, `paused` or `revoked`"))?;
-                    asked.status = Some(status);
-                }
-                b"environment" => asked.environment = Some((&*value).into()),
-                _ => {}
-            }
-        }
+        let asked = listing::asked(self.call.query.as_deref().unwrap_or_default())?;
         Ok(render::page(&self.manager.list(&asked).await?))
     }
 
     async fn standing(&self) -> Outcome {
-        let key = self.manager.view(Arc::clone(self.call.principal.record()));
+        // What is told is the caller's as the authority has it.
+        let key = self.manager.view(self.manager.get(self.call.principal.key()).await?);
         let standing = self.manager.gate().standing(&key.record).await?;
         Ok(render::left(&key, &standing))
     }

@@ -118,14 +118,14 @@ pub(super) fn denial(error: ManageError) -> Denial {
     match error {
         ManageError::NotFound(_) => Denial::of(DenialKind::NotFound),
         ManageError::Invalid { member: name, problem } => {
-            Denial::because(DenialKind::InvalidMember, member(name, problem))
+            Denial::because(DenialKind::InvalidMember, member(as_sent(name), problem))
         }
         ManageError::KeyLimitReached { most } => {
             Denial::because(DenialKind::KeyLimitReached, Cause::MaxKeys(most))
         }
         ManageError::NotInPlan(_) => Denial::of(DenialKind::FeatureRequired),
         ManageError::TooWide { member: name } => {
-            Denial::because(DenialKind::TooWide, member(name.into(), String::new()))
+            Denial::because(DenialKind::TooWide, member(as_sent(name.into()), String::new()))
         }
         // The key that asks was revoked or has expired since the gate let it in.
         ManageError::Issuer => Denial::of(DenialKind::Revoked),
@@ -142,4 +142,9 @@ pub(super) fn denial(error: ManageError) -> Denial {
         ManageError::Randomness(error) => Denial::store(crate::StoreError::unavailable(error)),
         ManageError::Store(error) => Denial::store(error),
     }
+}
+
+/// A member as these endpoints name it.
+fn as_sent(member: String) -> String {
+    if member == "allowlist" { "allowIps".into() } else { member }
 }
