@@ -1,14 +1,17 @@
 //! What `backquant` serves: levels of dealers' gamma exposure.
 
-use axum::extract::Query;
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::Html;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::market::{cents, noise, now, price, today};
+use crate::market::{cents, noise, now, price, whole_seconds};
 
 pub(crate) fn routes() -> Router {
     Router::new()
@@ -18,7 +21,7 @@ pub(crate) fn routes() -> Router {
             get(async || Html("<!doctype html><title>BackQuant API</title><h1>Swagger UI</h1>\n")),
         )
         .route("/v2/redoc", get(async || Html("<!doctype html><title>BackQuant API</title><h1>ReDoc</h1>\n")))
-        .route("/v2/health", get(async || envelope(&json!({"status": "ok"}))))
+        .route("/v2/health", get(async |id: RequestId| envelope(&json!({"status": "ok"}), &id)))
         .route("/v2/gex/levels", get(levels))
         .fallback(not_found)
 }
@@ -28,7 +31,7 @@ struct Asked {
     symbol: Option<String>,
 }
 
-async fn levels(Query(asked): Query<Asked>) -> Json<Value> {
+async fn levels(id: RequestId, Query(asked): Query<Asked>) -> Json<Value> {
     let symbol = asked.symbol.unwrap_or_else(|| "BTCUSDT".into());
     let spot = price(&symbol, now() / 1000);
     let level = |step: u64, distance: f64| {
@@ -43,11 +46,27 @@ async fn levels(Query(asked): Query<Asked>) -> Json<Value> {
         "zero_gamma": cents(spot * 0.99),
         "levels": (0..8).map(|step| level(step, noise(&symbol, step).mul_add(0.2, 0.9))).collect::<Vec<_>>(),
     });
-    envelope(&levels)
+    envelope(&levels, &id)
 }
 
-fn envelope(data: &Value) -> Json<Value> {
-    Json(json!({"success": true, "data": data, "meta": {"version": "2.0", "timestamp": today()}}))
+/// The name of the request, as the gate has put it among its headers.
+struct RequestId(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let id = parts.headers.get("x-request-id").and_then(|id| id.to_str().ok());
+        Ok(Self(id.unwrap_or_default().to_owned()))
+    }
+}
+
+fn envelope(data: &Value, id: &RequestId) -> Json<Value> {
+    Json(json!({"success": true, "data": data, "meta": meta(id)}))
+}
+
+fn meta(RequestId(id): &RequestId) -> Value {
+    json!({"version": "2.0", "timestamp": whole_seconds(), "request_id": id})
 }
 
 async fn openapi() -> Json<Value> {
@@ -65,8 +84,7 @@ async fn openapi() -> Json<Value> {
     }))
 }
 
-async fn not_found() -> (StatusCode, Json<Value>) {
+async fn not_found(id: RequestId) -> (StatusCode, Json<Value>) {
     let error = json!({"code": "NOT_FOUND", "message": "No such endpoint"});
-    let meta = json!({"version": "2.0", "timestamp": today()});
-    (StatusCode::NOT_FOUND, Json(json!({"success": false, "error": error, "meta": meta})))
+    (StatusCode::NOT_FOUND, Json(json!({"success": false, "error": error, "meta": meta(&id)})))
 }

@@ -5,7 +5,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde_json::Value;
-use tollgate::{Cap, Clock, Principal, SystemClock};
+use tollgate::{Cap, Clock, Principal, SystemClock, Timestamp};
 
 /// How many items a page has, if nothing is said.
 const PAGE: usize = 20;
@@ -58,6 +58,12 @@ pub(crate) fn now() -> u64 {
 /// The time as RFC 3339 writes it.
 pub(crate) fn today() -> String {
     SystemClock::new().now().wall().to_string()
+}
+
+/// The same, to the second.
+pub(crate) fn whole_seconds() -> String {
+    let millis = SystemClock::new().now().wall().as_millis();
+    Timestamp::from_millis(millis - millis.rem_euclid(1_000)).to_string()
 }
 
 /// What is left of the caller's credits; nothing, where the request costs none.
