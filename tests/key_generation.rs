@@ -56,6 +56,7 @@ fn check(format: &KeyFormat) {
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn check_evenness(format: &KeyFormat, counts: &[u64; 256]) {
     let used: Vec<f64> = counts.iter().filter(|&&count| count > 0).map(|&count| count as f64).collect();
+    assert_eq!(used.len(), letters_of(format), "every letter of the alphabet is used: {format:?}");
     let expected = used.iter().sum::<f64>() / used.len() as f64;
     let chi_square: f64 = used.iter().map(|count| (count - expected).powi(2) / expected).sum();
     let freedom = (used.len() - 1) as f64;
@@ -64,6 +65,14 @@ fn check_evenness(format: &KeyFormat, counts: &[u64; 256]) {
     assert!(chi_square < bound, "the letters are uneven: {format:?}");
     let bits = used.len().ilog2();
     assert!(bits >= 4 && format.bits() >= 128.0);
+}
+
+/// How many letters the alphabet has, by the character class that secret scanners are given.
+fn letters_of(format: &KeyFormat) -> usize {
+    let pattern = format.scanner_pattern();
+    let class = &pattern[format.prefix().len()..pattern.rfind('{').unwrap()];
+    let letter = regex::Regex::new(&format!("^{class}$")).unwrap();
+    (0..128_u8).filter(|byte| letter.is_match(char::from(*byte).encode_utf8(&mut [0; 4]))).count()
 }
 
 #[test]
