@@ -6,11 +6,11 @@ use actix_web::http::Uri;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
 
-use crate::TakenKey;
 use crate::adapter::actix::names::Front;
 use crate::adapter::actix::view::Seen;
 use crate::adapter::dress::without_parameter;
 use crate::gate::Admission;
+use crate::{Principal, TakenKey};
 
 /// Takes the key out of what the handler sees, and puts the principal in.
 pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, front: &Front) {
@@ -33,13 +33,14 @@ pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, fro
         }
     }
     if core.principal
-        && let Some(mut principal) = admission.principal()
+        && let Some(principal) = admission.principal()
     {
         let mut extensions = request.extensions_mut();
-        if let Some(outer) = extensions.remove() {
+        if let Some(outer) = extensions.insert(principal)
+            && let Some(principal) = extensions.get_mut::<Principal>()
+        {
             principal.follow(outer);
         }
-        extensions.insert(principal);
     }
     if let Some(taken) = taken {
         request.extensions_mut().insert(taken);
