@@ -19,6 +19,8 @@ const FAULTS: &[&str] = &[
     include_str!("config_errors/empty.txt"),
     include_str!("config_errors/looks.txt"),
     include_str!("config_errors/shapes.txt"),
+    #[cfg(feature = "keygen")]
+    include_str!("config_errors/management.txt"),
 ];
 
 /// What stands before every fault that names no source of its own.

@@ -1,7 +1,7 @@
 //! From what the file says to a builder.
 
 use crate::config::model::{Body, OnConflict, Preflights};
-use crate::config::{Config, FormatConfig, ManagementConfig, OlderHash, RuleConfig, SourceConfig, errors};
+use crate::config::{Config, FormatConfig, ManagementConfig, OlderHash, Routes, SourceConfig, errors};
 use crate::{
     ConfigError, Environment, GateBuilder, KeyFormat, KeyHasher, KeySource, Length, RequestIds, Rule,
     TrustedProxies,
@@ -116,19 +116,24 @@ fn signable(rule: &Rule, config: &Config) -> Result<(), ConfigError> {
 /// A fault that the builder found, with the member's name in the file: the builder counts rules by route, the file may
 /// name several routes in one.
 pub(super) fn in_terms_of_the_file(config: &Config, error: ConfigError) -> ConfigError {
-    let Some((place, member)) = error.member().strip_prefix("rules[").and_then(|rest| rest.split_once(']'))
+    let Some((counted, member)) = error.member().strip_prefix("rules[").and_then(|rest| rest.split_once(']'))
     else {
         return error;
     };
-    let Ok(counted) = place.parse::<usize>() else { return error };
-    let mut routes = 0;
-    let reaches = |rule: &RuleConfig| {
-        routes += rule.routes().len();
-        routes > counted
+    let mut routes = config.rules.iter().enumerate().flat_map(|(place, rule)| {
+        rule.routes().iter().enumerate().map(move |(nth, route)| (place, rule, nth, route))
+    });
+    let Some((place, rule, nth, route)) = counted.parse().ok().and_then(|counted| routes.nth(counted)) else {
+        return error;
     };
-    let place = config.rules.iter().position(reaches).unwrap_or(counted);
-    let named = format!("rules[{place}]{member}");
-    ConfigError::new(error.value(), error.problem(), error.expected()).in_member(named)
+    // A route is said as it was written, where it was written.
+    let (value, nth) = match (member, &rule.route) {
+        (".route", Routes::Many(_)) => (route.as_str(), format!("[{nth}]")),
+        (".route", Routes::One(_)) => (route.as_str(), String::new()),
+        _ => (error.value(), String::new()),
+    };
+    ConfigError::new(value, error.problem(), error.expected())
+        .in_member(format!("rules[{place}]{member}{nth}"))
 }
 
 fn with_switches(mut builder: GateBuilder, config: &Config) -> GateBuilder {

@@ -228,9 +228,10 @@ fn live() -> String {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ManagementConfig {
-    /// The path under which the gate answers requests for key management; nowhere, if nothing is said.
+    /// The path under which the gate answers requests for key management, where no rule may stand; nowhere, if nothing is
+    /// said.
     pub path: Option<String>,
-    /// The feature that a plan must include for an expiry of one's own.
+    /// The feature that a plan must include for an expiry of one's own: at least one does.
     pub expiry_feature: Option<String>,
     /// How often a key's uses are noted at most.
     pub note_uses: Option<Text<Span>>,

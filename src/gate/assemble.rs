@@ -110,11 +110,6 @@ impl GateBuilder {
     #[cfg(feature = "keygen")]
     fn mounted(&self) -> Result<Option<Arc<dyn Mounted>>, ConfigError> {
         let Some(path) = &self.management else { return Ok(None) };
-        if path.ends_with('/') || path.contains('{') {
-            let problem = "keys are managed under a plain path";
-            let expected = "write it as in `/account/api-keys`";
-            return Err(ConfigError::new(path, problem, expected).in_member("management.path"));
-        }
         if self.authority.is_none() {
             let problem =
                 "keys are to be managed, and the gate has no back end that they could be written to";

@@ -295,7 +295,7 @@ impl GateBuilder {
     }
 
     /// Answers requests for key management under this path, behind the gate's own checks: free of charge, rate limited,
-    /// closed to plans that do not manage keys.
+    /// closed to plans that do not manage keys. No rule may stand at this path or below it.
     #[cfg(feature = "keygen")]
     pub fn management(mut self, path: impl Into<String>) -> Self {
         self.management = Some(path.into());

@@ -129,7 +129,7 @@ fn plans(world: &World) -> GateBuilder {
         .source(KeySource::query("api-key").unwrap())
         .format(KeyFormat::new("acme_", Length::exactly(32)).unwrap())
         .plan(plan("plain", 1, |_| {}))
-        .plan(plan("pro", 2, |_| {}))
+        .plan(plan("pro", 2, |plan| plan.features = ["expiry".to_owned()].into()))
         .plan(plan("single", 1, |plan| plan.max_keys = Some(1)))
         .plan(plan("limited", 1, |plan| plan.quotas = vec!["2 per minute".parse().unwrap()]))
         .expiry_feature("expiry")

@@ -2,6 +2,8 @@
 //!
 //! Members are named as the configuration file names them.
 
+mod management;
+
 use std::collections::HashSet;
 
 use crate::{Cap, Caps, ConfigError, Cost, GateBuilder, OwnQuota, Plan, Rule, ScopeRule};
@@ -29,7 +31,7 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
         }
         plan(one, builder).map_err(|error| error.in_member(member))?;
     }
-    Ok(())
+    management::all(builder)
 }
 
 fn refuse(member: &str, value: &str, problem: &str, expected: &str) -> Verdict {

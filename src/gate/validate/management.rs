@@ -1,0 +1,50 @@
+//! What management of keys over HTTP asks of the other parts.
+
+use crate::gate::validate::{Verdict, refuse};
+use crate::{GateBuilder, Rule};
+
+pub(super) fn all(builder: &GateBuilder) -> Verdict {
+    #[cfg(feature = "keygen")]
+    expiry_feature(builder)?;
+    let Some(path) = &builder.management else { return Ok(()) };
+    plain(path)?;
+    let is_within = |rule: &Rule| {
+        rule.pattern().strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match builder.rules.iter().position(is_within) {
+        None => Ok(()),
+        Some(place) => {
+            // A rule that names a method would win, and what it does not say would no longer hold.
+            let problem = format!("keys are managed under `{path}`, by rules of the gate's own");
+            let expected = "leave the rule out, or write another `management.path`";
+            let member = format!("rules[{place}].route");
+            refuse(&member, &builder.rules[place].route(), &problem, expected)
+        }
+    }
+}
+
+fn plain(path: &str) -> Verdict {
+    let expected = "write it as in `/account/api-keys`";
+    if path.ends_with('/') || path.contains(['{', '}', '*']) {
+        return refuse("management.path", path, "keys are managed under a plain path", expected);
+    }
+    if !path.starts_with('/') {
+        return refuse("management.path", path, "a path begins with `/`", expected);
+    }
+    match Rule::new(path) {
+        Ok(_) => Ok(()),
+        Err(error) => refuse("management.path", error.value(), error.problem(), expected),
+    }
+}
+
+/// A feature that no plan includes would let nobody choose an expiry: it is misspelt.
+#[cfg(feature = "keygen")]
+fn expiry_feature(builder: &GateBuilder) -> Verdict {
+    let Some(feature) = &builder.expiry_feature else { return Ok(()) };
+    if !feature.is_empty() && builder.plans.iter().any(|plan| plan.features.contains(feature)) {
+        return Ok(());
+    }
+    let problem = if feature.is_empty() { "a feature has a name" } else { "no plan includes this feature" };
+    let expected = "write one of a plan's `features`, or leave it out";
+    refuse("management.expiry_feature", feature, problem, expected)
+}
