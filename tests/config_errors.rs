@@ -19,6 +19,7 @@ const FAULTS: &[&str] = &[
     include_str!("config_errors/empty.txt"),
     include_str!("config_errors/looks.txt"),
     include_str!("config_errors/shapes.txt"),
+    include_str!("config_errors/headers.txt"),
     #[cfg(feature = "keygen")]
     include_str!("config_errors/management.txt"),
 ];

@@ -214,11 +214,16 @@ pub(super) fn hasher(config: &Config) -> Result<KeyHasher, ConfigError> {
 }
 
 fn proxies(config: &Config) -> Result<TrustedProxies, ConfigError> {
-    let proxies = TrustedProxies::new(config.proxies.trusted.iter().map(|network| network.0.0));
-    match &config.proxies.header {
-        None => Ok(proxies),
-        Some(header) => proxies.reading(header).map_err(|error| error.in_member("proxies")),
+    let settings = &config.proxies;
+    let proxies = TrustedProxies::new(settings.trusted.iter().map(|network| network.0.0));
+    let Some(header) = &settings.header else { return Ok(proxies) };
+    let proxies = proxies.reading(header).map_err(|error| error.in_member("proxies"))?;
+    if settings.trusted.is_empty() {
+        let problem = "no proxy is trusted, so that the header is never read";
+        let expected = "name the proxies' networks in `trusted`, or leave the header out";
+        return Err(ConfigError::new(header, problem, expected).in_member("proxies.header"));
     }
+    Ok(proxies)
 }
 
 fn request_ids(config: &Config) -> Result<RequestIds, ConfigError> {

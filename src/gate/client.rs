@@ -26,6 +26,8 @@ use crate::{ConfigError, RequestView};
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
     header: HeaderName,
+    /// The header as it was named, if it was.
+    named: Option<String>,
 }
 
 impl Default for TrustedProxies {
@@ -37,7 +39,8 @@ impl Default for TrustedProxies {
 impl TrustedProxies {
     /// Trusts the proxies in these networks, and their `X-Forwarded-For`.
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        Self { networks: networks.into_iter().collect(), header: HeaderName::from_static("x-forwarded-for") }
+        let header = HeaderName::from_static("x-forwarded-for");
+        Self { networks: networks.into_iter().collect(), header, named: None }
     }
 
     /// Reads another header: one that holds addresses alone, with commas between them.
@@ -54,6 +57,7 @@ impl TrustedProxies {
         if self.header == http::header::FORWARDED {
             return Err(refuse("the syntax of this header is not read"));
         }
+        self.named = Some(header.to_owned());
         Ok(self)
     }
 
@@ -63,8 +67,17 @@ impl TrustedProxies {
         !self.networks.is_empty()
     }
 
+    /// The networks of the proxies that are trusted.
+    pub(crate) fn networks(&self) -> &[IpNet] {
+        &self.networks
+    }
+
+    /// The header as it was named; `None` where nothing was said.
+    pub(crate) fn named(&self) -> Option<&str> {
+        self.named.as_deref()
+    }
+
     /// The header that is read.
-    #[cfg(feature = "actix-web")]
     pub(crate) fn header(&self) -> &HeaderName {
         &self.header
     }

@@ -3,7 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, str};
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, VARY, WWW_AUTHENTICATE,
+};
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
@@ -14,9 +18,36 @@ use crate::{ConfigError, RequestView};
 /// The longest id that is taken from a client.
 const LONGEST: usize = 64;
 
-/// The headers that a refusal bears beside the id.
-const TAKEN: [HeaderName; 7] =
-    [ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE];
+/// The headers that an answer bears beside the id.
+const TAKEN: [HeaderName; 9] = [
+    ALLOW,
+    CACHE_CONTROL,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    RETRY_AFTER,
+    VARY,
+    WWW_AUTHENTICATE,
+    HeaderName::from_static("ratelimit"),
+    HeaderName::from_static("ratelimit-policy"),
+];
+
+/// The headers that hold what must not be logged, or that servers and proxies act on: those of one hop (RFC 9110, section
+/// 7.6.1), and what says whom a request is for.
+const UNFIT: [HeaderName; 13] = [
+    AUTHORIZATION,
+    CONNECTION,
+    COOKIE,
+    HOST,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    SET_COOKIE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 
 /// Characters behind the prefix of a new id: 130 bits' worth of base 32.
 const LETTERS: usize = 26;
@@ -58,6 +89,8 @@ impl fmt::Debug for RequestId {
 #[derive(Debug)]
 pub struct RequestIds {
     header: HeaderName,
+    /// The header as it was named, if it was.
+    named: Option<String>,
     prefix: String,
     everywhere: bool,
     seed: u64,
@@ -67,7 +100,8 @@ pub struct RequestIds {
 impl Default for RequestIds {
     fn default() -> Self {
         let (header, prefix) = (HeaderName::from_static("x-request-id"), "req_".to_owned());
-        Self { header, prefix, everywhere: false, seed: random(), count: AtomicU64::new(random()) }
+        let (seed, count) = (random(), AtomicU64::new(random()));
+        Self { header, named: None, prefix, everywhere: false, seed, count }
     }
 }
 
@@ -90,7 +124,7 @@ impl RequestIds {
     ///
     /// # Errors
     ///
-    /// A name that no header can have, or that a refusal needs for something else.
+    /// A name that no header can have, or that has another meaning: to a refusal, to a proxy, or as a credential's.
     pub fn with_header(mut self, header: &str) -> Result<Self, ConfigError> {
         let expected = "write one as in `X-Request-ID`";
         let refuse = |problem| ConfigError::new(header, problem, expected).in_member("header");
@@ -98,6 +132,10 @@ impl RequestIds {
         if TAKEN.contains(&self.header) {
             return Err(refuse("this header says something else in a refusal"));
         }
+        if UNFIT.contains(&self.header) {
+            return Err(refuse("this header means something else to servers and proxies"));
+        }
+        self.named = Some(header.to_owned());
         Ok(self)
     }
 
@@ -110,6 +148,11 @@ impl RequestIds {
 
     pub(crate) fn header(&self) -> &HeaderName {
         &self.header
+    }
+
+    /// The header as it was named; `None` where nothing was said.
+    pub(crate) fn named(&self) -> Option<&str> {
+        self.named.as_deref()
     }
 
     pub(crate) fn everywhere(&self) -> bool {

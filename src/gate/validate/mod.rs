@@ -2,6 +2,7 @@
 //!
 //! Members are named as the configuration file names them.
 
+mod headers;
 mod management;
 
 use std::collections::HashSet;
@@ -13,6 +14,7 @@ type Verdict = Result<(), ConfigError>;
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     sources(builder)?;
     literals(builder)?;
+    headers::all(builder)?;
     rule(&builder.otherwise).map_err(|error| error.in_member("default"))?;
     if builder.otherwise.public {
         return everything_public("default.public", "true");

@@ -1,0 +1,47 @@
+//! Headers that would be read for two things at once, and the networks whose headers are believed.
+
+use crate::gate::validate::{Verdict, refuse};
+use crate::{GateBuilder, KeySource, network};
+
+pub(super) fn all(builder: &GateBuilder) -> Verdict {
+    let (ids, proxies) = (&builder.request_ids, &builder.proxies);
+    for (place, network) in proxies.networks().iter().enumerate() {
+        if let Some(error) = network::refusal(*network) {
+            return Err(error.in_member(format!("proxies.trusted[{place}]")));
+        }
+    }
+    let source = |name| builder.sources.iter().position(|source| source.header_name() == Some(name));
+    if let Some(place) = source(ids.header()) {
+        let problem = "a key is read from the header that requests are named in, and a name is no secret";
+        let expected = "name another header in `request_id.header`";
+        return clash("request_id.header", ids.named(), (place, &builder.sources[place]), problem, expected);
+    }
+    if proxies.networks().is_empty() {
+        return Ok(());
+    }
+    if let Some(place) = source(proxies.header()) {
+        let problem = "a key is read from the header that proxies write addresses into";
+        let expected = "name another header in `proxies.header`";
+        return clash("proxies.header", proxies.named(), (place, &builder.sources[place]), problem, expected);
+    }
+    if ids.header() == proxies.header() {
+        let problem = "proxies write addresses into the header that requests are named in";
+        let value = ids.named().unwrap_or(ids.header().as_str());
+        return refuse("request_id.header", value, problem, "name another header in `request_id.header`");
+    }
+    Ok(())
+}
+
+/// Blames the member that names the header, or else the source: what is not written down cannot be changed.
+fn clash(
+    member: &str,
+    named: Option<&str>,
+    (place, source): (usize, &KeySource),
+    problem: &str,
+    expected: &str,
+) -> Verdict {
+    match named {
+        Some(named) => refuse(member, named, problem, expected),
+        None => refuse(&format!("sources[{place}]"), &source.to_string(), problem, expected),
+    }
+}
