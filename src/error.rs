@@ -129,6 +129,11 @@ impl fmt::Debug for ConfigError {
 
 impl Error for ConfigError {}
 
+/// The beginning of a value that is too long to be said whole.
+pub(crate) fn shortened(value: &str) -> String {
+    value.chars().take(60).chain(['…']).collect()
+}
+
 /// A back end could not decide. The gate answers 503, never 401, and never lets the request through for it.
 ///
 /// What a store knows to be absent, exhausted or insufficient is a value, not an error.

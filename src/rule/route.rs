@@ -1,7 +1,13 @@
 //! One rule: which requests it is for, and what it asks of them.
 
+use http::uri::PathAndQuery;
+
 use crate::account::number;
+use crate::error::shortened;
 use crate::{Agreement, ConfigError, Credits, PlanName, Scope};
+
+/// The longest path that a request can have: `http` reads no longer one.
+const LONGEST: usize = 65_534;
 
 /// What a request costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +81,8 @@ impl ScopeRule {
 /// end, or `*` for short, for all that lies below. Among the rules for a request's method (those that name no method are for all of them), the most
 /// specific pattern wins, segment by segment: text before `{name}` before `{*rest}`. Where two rules have the same
 /// pattern, the one that names the method wins. A rule for `GET` covers `HEAD`, cost included, unless one names `HEAD`.
-/// Two rules that say the same are refused at start-up, and so is a `{name}` beside a `{*rest}` in the same place.
+/// Two rules that say the same are refused at start-up, and so is a `{name}` beside a `{*rest}` in the same place, and a
+/// rule that no path can match.
 ///
 /// # Example
 ///
@@ -120,7 +127,8 @@ impl Rule {
     pub fn new(route: &str) -> Result<Self, ConfigError> {
         let refuse = |problem: &str| {
             let expected = "write a method and a path, as in `GET /v1/candles/{symbol}`, or a path alone";
-            ConfigError::new(route, problem, expected).in_member("route")
+            let value = if route.len() > LONGEST { shortened(route) } else { route.to_owned() };
+            ConfigError::new(value, problem, expected).in_member("route")
         };
         let (method, pattern) = match route.split_once(' ') {
             Some((method, pattern)) => (Some(method), pattern),
@@ -132,20 +140,11 @@ impl Rule {
             Some(method) => Some(known(method).ok_or_else(|| refuse("the route names no method"))?),
             None => None,
         };
-        if !pattern.starts_with('/') {
-            return Err(refuse("a path begins with `/`"));
-        }
-        if pattern.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'?' || byte == b'#') {
-            return Err(refuse("no path of a request can match this"));
-        }
-        if super::is_odd(pattern) {
-            return Err(refuse(
-                "a path with dot segments, empty segments or an encoded slash matches no rule",
-            ));
-        }
         // As a key's paths are written.
         let below = pattern.strip_suffix("/*").map(|service| format!("{service}/{{*rest}}"));
-        Ok(Self { method, ..Self::of(below.as_deref().unwrap_or(pattern)) })
+        let pattern = below.as_deref().unwrap_or(pattern);
+        unmatched(pattern).map_or(Ok(()), |problem| Err(refuse(problem)))?;
+        Ok(Self { method, ..Self::of(pattern) })
     }
 
     /// What holds for requests that no rule matches: they need a key, and cost nothing.
@@ -184,6 +183,27 @@ impl Rule {
             .as_ref()
             .map_or_else(|| self.pattern.clone(), |method| format!("{method} {}", self.pattern))
     }
+}
+
+/// Why no path of a request can match a pattern.
+fn unmatched(pattern: &str) -> Option<&'static str> {
+    let is_sent = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
+    if !pattern.starts_with('/') {
+        return Some("a path begins with `/`");
+    }
+    if pattern.len() > LONGEST {
+        return Some("no request can have so long a path");
+    }
+    if !pattern.bytes().all(is_sent) || pattern.parse::<PathAndQuery>().is_err() {
+        return Some("no path of a request can match this");
+    }
+    if super::is_odd(pattern) {
+        return Some("a path with dot segments, empty segments or an encoded slash matches no rule");
+    }
+    if pattern.split('/').any(|segment| segment == "*") {
+        return Some("`*` stands at the end alone, for all that lies below: one segment is `{name}`");
+    }
+    None
 }
 
 /// Why a cost could not be told.
@@ -229,6 +249,6 @@ mod tests {
         assert_eq!(pattern("/acme.quotes.v1.Quotes/*"), "/acme.quotes.v1.Quotes/{*rest}");
         assert_eq!(pattern("POST /*"), "/{*rest}");
         assert_eq!(pattern("/a*"), "/a*");
-        assert_eq!(pattern("/a/*/b"), "/a/*/b");
+        assert!(Rule::new("/a/*/b").is_err());
     }
 }
