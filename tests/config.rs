@@ -4,6 +4,8 @@
 
 #[path = "config/limits.rs"]
 mod limits;
+#[path = "config/refused.rs"]
+mod refused;
 #[path = "config/rules.rs"]
 mod rules;
 #[allow(dead_code, reason = "shared with another test")]

@@ -50,13 +50,17 @@ fn case_29_the_exact_shape() {
 async fn case_30_prefixes_side_by_side_and_environments() {
     let world = World::new();
     let format = |prefix: &str| KeyFormat::new(prefix, Length::between(8, 32)).unwrap();
-    let two = || world.bare().format(format("acme_live_")).format(format("acme_test_"));
+    let two = |environment: &str| {
+        let formats =
+            ["acme_live_", "acme_test_"].map(|prefix| format(prefix).with_environment(environment.into()));
+        formats.into_iter().fold(world.bare(), tollgate::GateBuilder::format).environment(environment)
+    };
     let gate = |builder: tollgate::GateBuilder| {
         builder.source(tollgate::KeySource::header("X-API-Key").unwrap()).build().unwrap()
     };
     world.plain_key("acme_live_12345678");
     world.key("acme_test_12345678", |record, _| record.environment = Environment::from("test"));
-    let (live, test) = (gate(two()), gate(two().environment("test")));
+    let (live, test) = (gate(two("live")), gate(two("test")));
     let rows =
         [("acme_live_12345678", 200, 401), ("acme_test_12345678", 401, 200), ("acme_12345678", 401, 401)];
     for (key, on_live, on_test) in rows {

@@ -252,7 +252,8 @@ async fn case_202_a_request_that_passes_two_gates_is_judged_twice_and_charged_on
     let (world, outer, id) = world();
     let mut restricted = Rule::new("/v1/admin").unwrap();
     restricted.closed_to = vec!["plain".into()];
-    let inner = world.kwery().rule(costly()).rule(restricted).build().unwrap();
+    let other = tollgate::Plan::new("other");
+    let inner = world.kwery().plan(other).rule(costly()).rule(restricted).build().unwrap();
     let service = TollgateLayer::new(outer).layer(TollgateLayer::new(inner).layer(world.inner.clone()));
     let served = service.clone().oneshot(request()).await.unwrap();
     assert_eq!((served.status().as_u16(), account(&world, id)), (200, (90, 0)));

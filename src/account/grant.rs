@@ -47,20 +47,24 @@ pub enum CalendarUnit {
     Month,
 }
 
+impl CalendarUnit {
+    /// The unit as a configuration names it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+        }
+    }
+}
+
 impl FromStr for CalendarUnit {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "hour" => Ok(Self::Hour),
-            "day" => Ok(Self::Day),
-            "month" => Ok(Self::Month),
-            _ => Err(ConfigError::new(
-                text,
-                "the calendar has no such period",
-                "write `hour`, `day` or `month`",
-            )),
-        }
+        [Self::Hour, Self::Day, Self::Month].into_iter().find(|unit| unit.name() == text).ok_or_else(|| {
+            ConfigError::new(text, "the calendar has no such period", "write `hour`, `day` or `month`")
+        })
     }
 }
 

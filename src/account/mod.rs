@@ -10,5 +10,7 @@ pub(crate) use caps::{Breach, BreachKind, number};
 pub use caps::{Cap, Caps};
 pub use grant::{CalendarUnit, Grant, GrantPeriod};
 pub use holder::{Account, AccountStatus, Subscription};
+#[cfg(feature = "config")]
+pub(crate) use plan::as_written;
 pub use plan::{Allowance, Lifetime, Plan};
 pub use quota::{Counts, OwnQuota, QuotaGroup, QuotaPolicy, Quotas};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::account::OwnQuota;
-use crate::{Caps, Grant, PlanName};
+use crate::{Caps, ConfigError, Grant, PlanName};
 
 /// What a plan gives in credits. Nothing, zero and no limit are three things.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,6 +27,45 @@ pub struct Lifetime {
     pub shortest: Option<Duration>,
     /// The longest that may be asked for.
     pub longest: Option<Duration>,
+}
+
+impl Lifetime {
+    /// Whether keys can live so long: the three rise, and no key has expired when it is made.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |member: &str, value, problem: &str| {
+            let expected = "write times so that shortest, default and longest rise, or leave it out";
+            Err(ConfigError::new(as_written(value), problem, expected).in_member(member))
+        };
+        let named = [("shortest", self.shortest), ("default", self.default), ("longest", self.longest)];
+        let said: Vec<_> = named.into_iter().filter_map(|(name, time)| Some((name, time?))).collect();
+        if let Some((name, time)) = said.iter().find(|(name, time)| time.is_zero() && *name != "shortest") {
+            return refuse(name, *time, "a key would have expired when it is made");
+        }
+        for pair in said.windows(2) {
+            if let [(name, time), (next, most)] = pair
+                && time > most
+            {
+                let problem = format!("this is more than the {next}, which is `{}`", as_written(*most));
+                return refuse(name, *time, &problem);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A time as a configuration writes it: in the largest unit of which it is a whole number.
+pub(crate) fn as_written(time: Duration) -> String {
+    let units = [(86_400_000, "day"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+    let millis = time.as_millis();
+    let whole = |(size, _): &&(u128, &str)| millis > 0 && millis.is_multiple_of(*size);
+    match units.iter().find(whole) {
+        Some((size, unit)) if time.subsec_nanos().is_multiple_of(1_000_000) => {
+            let plural = if *unit == "day" && millis > *size { "s" } else { "" };
+            format!("{}{unit}{plural}", millis / size)
+        }
+        _ if time.is_zero() => "0s".to_owned(),
+        _ => format!("{time:?}"),
+    }
 }
 
 /// A plan, as data: what the accounts on it may do.

@@ -1,10 +1,9 @@
 //! From what the file says to a builder.
 
 use crate::config::model::{Body, OnConflict, Preflights};
-use crate::config::{Config, FormatConfig, ManagementConfig, OlderHash, Routes, SourceConfig, errors};
+use crate::config::{Config, FormatConfig, ManagementConfig, OlderHash, Routes, SourceConfig, demo, errors};
 use crate::{
-    ConfigError, Environment, GateBuilder, KeyFormat, KeyHasher, KeySource, Length, RequestIds, Rule,
-    TrustedProxies,
+    ConfigError, GateBuilder, KeyFormat, KeyHasher, KeySource, Length, RequestIds, Rule, TrustedProxies,
 };
 
 pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
@@ -22,14 +21,10 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
         builder =
             builder.format(format.format().map_err(|error| error.in_member(format!("formats[{place}]")))?);
     }
-    for (place, environment) in config.environments.iter().enumerate() {
-        if environment.is_empty() {
-            let (problem, expected) = ("an environment has a name", "write one as in `live`");
-            return Err(ConfigError::new("", problem, expected).in_member(format!("environments[{place}]")));
-        }
+    for environment in &config.environments {
         builder = builder.environment(environment.as_str());
     }
-    demo_keys(config)?;
+    demo::check(config)?;
     for demo in &config.demo {
         builder = builder.literal(demo.key.as_str());
     }
@@ -46,45 +41,6 @@ fn with_plans(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, 
         builder = builder.plan(plan.plan(name).map_err(|error| error.in_member(format!("plans.{name}")))?);
     }
     Ok(builder)
-}
-
-/// Demo keys that nobody could use, or that say two things at once.
-fn demo_keys(config: &Config) -> Result<(), ConfigError> {
-    for (place, demo) in config.demo.iter().enumerate() {
-        let refuse = |member: &str, value: &str, problem: &str, expected: &str| {
-            Err(ConfigError::new(value, problem, expected).in_member(format!("demo[{place}].{member}")))
-        };
-        if !config.plans.contains_key(&demo.plan) {
-            return refuse(
-                "plan",
-                &demo.plan,
-                "the demo key's plan is not defined",
-                "define it under `[plans]`",
-            );
-        }
-        if demo.account.is_empty() {
-            return refuse("account", "", "an account has a name", "write one as in `demo`");
-        }
-        let served = config.environments.contains(&demo.environment)
-            || config.environments.is_empty() && demo.environment == Environment::live().as_str();
-        if !served {
-            let problem = "the demo key belongs to an environment that is not served";
-            return refuse(
-                "environment",
-                &demo.environment,
-                problem,
-                "name it in `environments`, or write another",
-            );
-        }
-        let earlier = &config.demo[..place];
-        if earlier.iter().any(|other| other.key == demo.key) {
-            return refuse("key", &demo.key, "two demo keys are the same", "write each once");
-        }
-        if earlier.iter().any(|other| other.id == demo.id) {
-            return refuse("id", &demo.id.0.to_string(), "two demo keys have this id", "give each its own");
-        }
-    }
-    Ok(())
 }
 
 fn with_rules(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, ConfigError> {
@@ -166,13 +122,9 @@ fn older_hashers(config: &Config) -> Result<Vec<KeyHasher>, ConfigError> {
             Err(ConfigError::new(scheme.unwrap_or_default(), "keys are not hashed so", expected))
         }
     };
-    config
-        .hash
-        .older
-        .iter()
-        .map(hasher)
-        .collect::<Result<_, _>>()
-        .map_err(|error: ConfigError| error.in_member("hash.older"))
+    let within =
+        |(place, older)| hasher(older).map_err(|error| error.in_member(format!("hash.older[{place}]")));
+    config.hash.older.iter().enumerate().map(within).collect()
 }
 
 fn with_management(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, ConfigError> {

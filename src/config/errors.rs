@@ -48,6 +48,14 @@ pub(super) fn presentation(config: &Config) -> Result<Presentation, ConfigError>
         presentation = presentation.longest_wait(wait.0.0).map_err(within)?;
     }
     for (name, agreement) in &config.agreements {
+        if name.is_empty() {
+            let (problem, expected) = ("an agreement has a name", "write one as in `[agreements.terms]`");
+            return Err(ConfigError::new("", problem, expected).in_member("agreements"));
+        }
+        if agreement.url.as_deref() == Some("") {
+            let (problem, expected) = ("nothing can be signed there", "write a URL, or leave it out");
+            return Err(ConfigError::new("", problem, expected).in_member(format!("agreements.{name}.url")));
+        }
         presentation = presentation.agreement_url(name.as_str(), agreement.url.clone().unwrap_or_default());
     }
     for (kind, wording) in &config.errors {

@@ -1,6 +1,7 @@
 //! The configuration file.
 
 mod build;
+mod demo;
 mod errors;
 mod locate;
 mod model;
@@ -24,7 +25,7 @@ pub use rule::{CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, Scope
 pub use secret::Reference;
 pub use text::{Network, Never, NotTaken, OneOf, Refusal, Span, Text, Written};
 
-use crate::{Account, ConfigError, GateBuilder, KeyRecord};
+use crate::{ConfigError, GateBuilder, KeyRecord};
 
 impl Config {
     /// Reads a configuration from a file.
@@ -106,14 +107,6 @@ impl Config {
     /// A pepper that does not resolve.
     pub fn demo_keys(&self) -> Result<Vec<KeyRecord>, ConfigError> {
         let hasher = build::hasher(self).map_err(|error| locate::place(self, error))?;
-        let record = |demo: &DemoConfig| {
-            let account = Account::new(demo.account.as_str(), demo.plan.as_str());
-            let mut record = KeyRecord::new(demo.id.0, hasher.hash(demo.key.as_bytes()), account.into());
-            demo.key.clone_into(&mut record.start);
-            demo.name.clone_into(&mut record.name);
-            record.environment = demo.environment.as_str().into();
-            record
-        };
-        Ok(self.demo.iter().map(record).collect())
+        Ok(self.demo.iter().map(|demo| demo.record(&hasher)).collect())
     }
 }

@@ -121,7 +121,7 @@ pub struct FormatConfig {
     /// How many of a key's first characters are shown.
     #[serde(default)]
     pub start: Option<usize>,
-    /// The environment of keys of this shape.
+    /// The environment of keys of this shape, one of those that are served; `live`, if nothing is said.
     #[serde(default)]
     pub environment: Option<String>,
 }

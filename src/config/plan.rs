@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::account::as_written;
 use crate::config::text::{Never, OneOf, Span, Text, Written};
 use crate::{
     Allowance, CalendarUnit, Cap, Caps, ConfigError, Counts, Credits, Grant, GrantPeriod, Lifetime, OwnQuota,
@@ -46,23 +47,13 @@ pub struct LifetimeConfig {
 }
 
 impl LifetimeConfig {
-    fn lifetime(&self) -> Result<Lifetime, ConfigError> {
+    fn lifetime(&self) -> Lifetime {
         let time = |span: &Option<Text<Span>>| span.as_ref().map(|span| span.0.0);
-        let lifetime = Lifetime {
+        Lifetime {
             default: time(&self.default),
             shortest: time(&self.shortest),
             longest: time(&self.longest),
-        };
-        let above = |least: Option<_>, most: Option<_>| least.is_some() && most.is_some() && least > most;
-        if above(lifetime.shortest, lifetime.longest)
-            || above(lifetime.shortest, lifetime.default)
-            || above(lifetime.default, lifetime.longest)
-        {
-            let problem = "the lifetimes contradict each other";
-            let expected = "write them so that shortest, default and longest rise";
-            return Err(ConfigError::new("", problem, expected).in_member("key_lifetime"));
         }
-        Ok(lifetime)
     }
 }
 
@@ -123,13 +114,13 @@ pub struct GrantConfig {
     /// At which turn of the calendar: `hour`, `day` or `month`.
     #[serde(default)]
     pub calendar: Option<Text<CalendarUnit>>,
-    /// In which time zone; UTC, if nothing is said.
+    /// In which time zone of the IANA database the calendar turns.
     #[serde(default)]
     pub zone: Option<String>,
 }
 
 impl Written for GrantConfig {
-    const HOW: &'static str = "a table as in `{ amount = 1000, calendar = \"month\" }`";
+    const HOW: &'static str = "a table as in `{ amount = 1000, calendar = \"month\", zone = \"UTC\" }`";
 }
 
 /// The word `unlimited`.
@@ -232,7 +223,7 @@ impl PlanConfig {
         }));
         plan.features.clone_from(&self.features);
         plan.manages_keys = self.manages_keys.unwrap_or(true);
-        plan.lifetime = self.key_lifetime.lifetime()?;
+        plan.lifetime = self.key_lifetime.lifetime();
         plan.max_keys = match self.max_keys {
             Some(OneOf::Number(most)) => Some(most),
             Some(OneOf::Text(Unlimited)) | None => None,
@@ -245,7 +236,7 @@ impl PlanConfig {
 impl GrantConfig {
     fn grant(&self) -> Result<Grant, ConfigError> {
         let refuse = |member: &str, value: String, problem: &str| {
-            let expected = "write `every`, or `calendar` with a `zone`";
+            let expected = "write `every`, or `calendar` with a `zone`, as in `zone = \"UTC\"`";
             Err(ConfigError::new(value, problem, expected).in_member(member))
         };
         if self.amount > Credits::MAX.get() {
@@ -254,13 +245,23 @@ impl GrantConfig {
             return Err(ConfigError::new(self.amount.to_string(), problem, expected).in_member("amount"));
         }
         let period = match (&self.every, &self.calendar) {
-            (Some(_), Some(_)) => return refuse("every", String::new(), "the grant has two periods"),
-            (None, None) => return refuse("", String::new(), "the grant has no period"),
+            (Some(every), Some(_)) => {
+                return refuse("every", as_written(every.0.0), "the grant has two periods");
+            }
+            (None, None) => {
+                return refuse("", format!("{{ amount = {} }}", self.amount), "the grant has no period");
+            }
             (Some(every), None) => match &self.zone {
                 Some(zone) => return refuse("zone", zone.clone(), "only the calendar has a zone"),
                 None => GrantPeriod::every(every.0.0).map_err(|error| error.in_member("every"))?,
             },
-            (None, Some(unit)) => GrantPeriod::calendar(unit.0, self.zone.as_deref().unwrap_or("UTC"))?,
+            (None, Some(unit)) => {
+                // Whose midnight it is must be said: nobody should learn it from the first bill.
+                let Some(zone) = &self.zone else {
+                    return refuse("calendar", unit.0.name().to_owned(), "the grant names no time zone");
+                };
+                GrantPeriod::calendar(unit.0, zone)?
+            }
         };
         Ok(Grant::new(Credits::new(self.amount), period))
     }

@@ -106,9 +106,15 @@ impl ScopeConfig {
         match (&table.any, &table.all) {
             (Some(any), None) => Ok(ScopeRule::AnyOf(scopes(any))),
             (None, Some(all)) => Ok(ScopeRule::AllOf(scopes(all))),
-            _ => {
+            (any, all) => {
+                let list = |name: &str, scopes: &Option<Vec<String>>| {
+                    scopes.as_ref().map(|scopes| format!("{name} = {scopes:?}"))
+                };
+                let written: Vec<_> = list("any", any).into_iter().chain(list("all", all)).collect();
+                let value =
+                    if written.is_empty() { "{}".into() } else { format!("{{ {} }}", written.join(", ")) };
                 let problem = "a rule asks for any of several scopes, or for all of them";
-                Err(ConfigError::new("", problem, "write one of `any` and `all`").in_member("scope"))
+                Err(ConfigError::new(value, problem, "write one of `any` and `all`").in_member("scope"))
             }
         }
     }

@@ -46,8 +46,7 @@ impl GateBuilder {
         let mounted = self.mounted()?;
         #[cfg(not(feature = "keygen"))]
         let mounted = None;
-        let environments =
-            if self.environments.is_empty() { vec![Environment::live()] } else { self.environments };
+        let environments = self.served();
         let (ledger, credit_authority) = ledgers(self.ledger, self.credit_authority)?;
         // What is noted is for whoever writes keys.
         let uses = self.uses.or(self.authority.as_ref().map(|_| USES));
@@ -89,6 +88,16 @@ impl GateBuilder {
             audit: self.audit,
             sources: self.sources,
         })))
+    }
+
+    /// The environments that are served: `live`, if none is named.
+    fn served(&self) -> Vec<Environment> {
+        if self.environments.is_empty() { vec![Environment::live()] } else { self.environments.clone() }
+    }
+
+    /// Whether keys of this environment are served.
+    pub(super) fn serves(&self, environment: &Environment) -> bool {
+        self.served().contains(environment)
     }
 
     /// The rules, and those for what the gate answers itself.

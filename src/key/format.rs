@@ -30,7 +30,7 @@ impl Length {
 const CHECKSUM: usize = 6;
 
 /// The most characters a key may have: it is read from a header.
-const LONGEST: usize = 512;
+pub(crate) const LONGEST: usize = 512;
 
 /// The least bits of randomness that an issued key must have.
 const LEAST_BITS: f64 = 128.0;
@@ -143,6 +143,15 @@ impl KeyFormat {
     pub fn accepts(&self, key: &[u8]) -> bool {
         let Some(body) = key.strip_prefix(self.prefix.as_bytes()) else { return false };
         self.body.allows(body.len()) && self.alphabet.holds_all(body) && (!self.checksum || has_checksum(key))
+    }
+
+    /// Whether every key of another format has this shape too.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let Some(rest) = other.prefix.strip_prefix(&self.prefix) else { return false };
+        [other.body.least, other.body.most].into_iter().all(|body| self.body.allows(rest.len() + body))
+            && self.alphabet.holds_all(rest.as_bytes())
+            && self.alphabet.holds_all(other.alphabet.letters())
+            && (!self.checksum || other.checksum)
     }
 
     /// The first characters of a key, which may be shown: none of the secret where the key is too short for that.

@@ -129,6 +129,15 @@ impl KeyHasher {
         self.hash(b"") == other.hash(b"")
     }
 
+    /// What the scheme is called.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.0 {
+            Scheme::Sha256 => "sha256",
+            Scheme::Sha512 => "sha512",
+            Scheme::Hmac(_) => "hmac-sha256",
+        }
+    }
+
     /// The hash of a key's exact bytes.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> KeyHash {
@@ -164,11 +173,7 @@ fn in_one_block(key: &[u8]) -> Option<[u8; 32]> {
 
 impl fmt::Debug for KeyHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Scheme::Sha256 => "KeyHasher(sha256)",
-            Scheme::Sha512 => "KeyHasher(sha512)",
-            Scheme::Hmac(_) => "KeyHasher(hmac-sha256)",
-        })
+        write!(f, "KeyHasher({})", self.name())
     }
 }
 

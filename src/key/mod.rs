@@ -14,6 +14,7 @@ mod issued;
 mod randomness;
 
 pub use alphabet::Alphabet;
+pub(crate) use format::LONGEST;
 pub use format::{KeyFormat, Length};
 pub use hash::{KeyHash, KeyHasher};
 pub use id::KeyId;

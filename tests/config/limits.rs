@@ -186,14 +186,14 @@ async fn a_calendar_grant_comes_at_the_zone_s_midnight_also_when_the_clocks_chan
 async fn grants_refill_to_their_amount_hour_day_and_month() {
     for (unit, until) in [("hour", 1_800), ("day", 5_400), ("month", 264_600)] {
         let toml = format!(
-            "plans.p = {{ credits = {{ amount = 2, calendar = '{unit}' }} }}\nrules = [{{ route = '/a', cost = 2 }}]"
+            "plans.p = {{ credits = {{ amount = 2, calendar = '{unit}', zone = 'UTC' }} }}\nrules = [{{ route = '/a', cost = 2 }}]"
         );
         let stage = Stage::of_file(&toml).unwrap();
         stage.put("acme_p0000000", "p", |_, _| {});
         let ask = "GET /a; x-api-key: acme_p0000000";
         let (early, turn) = (format!("+{}s", until - 1), "+1s");
         let answers = stage.play(&[ask, ask, &early, ask, turn, ask, ask]).await;
-        assert_eq!(statuses(&answers), [200, 402, 402, 200, 402], "{unit}, in UTC where no zone is named");
+        assert_eq!(statuses(&answers), [200, 402, 402, 200, 402], "{unit}");
     }
 }
 

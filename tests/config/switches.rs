@@ -94,8 +94,14 @@ async fn a_key_of_another_environment_reads_as_unknown_to_the_byte() {
     assert_eq!(kinds(&answers), ["unknown", "unknown", "served"]);
     assert_eq!(answers[0], answers[1], "nothing tells the two apart, for client or operator");
 
-    let toml = "environments = ['test']\nplans.free = {}";
-    let answers = both(toml, |builder| Ok(free(builder)?.environment("test")), seed, &script).await;
+    let toml = "sources = [{ header = 'X-API-Key' }]\nenvironments = ['test']\nplans.free = {}\n\
+        formats = [{ prefix = 'acme_', body = 8, environment = 'test' }]";
+    let test = |builder: tollgate::GateBuilder| {
+        let format = KeyFormat::new("acme_", Length::exactly(8))?.with_environment("test".into());
+        let builder = builder.source(KeySource::header("X-API-Key")?).format(format);
+        Ok(builder.plan(Plan::new("free")).environment("test"))
+    };
+    let answers = both(toml, test, seed, &script).await;
     assert_eq!(
         kinds(&answers),
         ["served", "unknown", "unknown"],
@@ -107,6 +113,7 @@ async fn a_key_of_another_environment_reads_as_unknown_to_the_byte() {
 async fn formats_are_as_the_file_says() {
     let toml = r#"
         sources = [{ header = "X-API-Key" }]
+        environments = ["live", "test"]
         [[formats]]
         prefix = "live_"
         body = "10..=12"

@@ -1,0 +1,98 @@
+//! Where keys stand, what shape they have, and how they are hashed.
+
+use crate::error::shortened;
+use crate::gate::validate::{Verdict, refuse};
+use crate::key::LONGEST;
+use crate::{Environment, GateBuilder, KeyFormat};
+
+pub(super) fn all(builder: &GateBuilder) -> Verdict {
+    sources(builder)?;
+    environments(&builder.environments)?;
+    formats(builder)?;
+    literals(builder)?;
+    hashers(builder)
+}
+
+fn sources(builder: &GateBuilder) -> Verdict {
+    if builder.sources.is_empty() {
+        let problem = "the gate has no place to read a key from";
+        return refuse("sources", "", problem, "name one, as in `sources = [{ header = \"X-API-Key\" }]`");
+    }
+    for (place, source) in builder.sources.iter().enumerate() {
+        if builder.sources[..place].iter().any(|earlier| earlier.reads_as(source)) {
+            let member = format!("sources[{place}]");
+            return refuse(&member, &source.to_string(), "two sources are the same", "name each once");
+        }
+    }
+    Ok(())
+}
+
+fn environments(named: &[Environment]) -> Verdict {
+    for (place, environment) in named.iter().enumerate() {
+        let member = format!("environments[{place}]");
+        if environment.as_str().is_empty() {
+            return refuse(&member, "", "an environment has a name", "write one as in `live`");
+        }
+        if named[..place].contains(environment) {
+            let value = environment.as_str();
+            return refuse(&member, value, "the environment is named twice", "name each once");
+        }
+    }
+    Ok(())
+}
+
+fn formats(builder: &GateBuilder) -> Verdict {
+    if builder.formats.is_empty() && builder.literals.is_empty() {
+        let expected = "define a format, as in `formats = [{ prefix = \"acme_\", body = 32 }]`";
+        return refuse("formats", "", "no key has a shape that the gate accepts", expected);
+    }
+    for (place, format) in builder.formats.iter().enumerate() {
+        let environment = format.environment();
+        if !builder.serves(environment) {
+            let member = format!("formats[{place}].environment");
+            let problem = "keys of this format are issued for an environment that is not served";
+            let expected = "name it in `environments`, or give the format one that is named there";
+            return refuse(&member, environment.as_str(), problem, expected);
+        }
+        if let Some(earlier) = builder.formats[..place].iter().position(|earlier| is_idle(format, earlier)) {
+            let problem = format!("`formats[{earlier}]` accepts all keys of this format");
+            let expected = "leave one of them out, or write the narrower first";
+            return refuse(&format!("formats[{place}]"), format.prefix(), &problem, expected);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a format does nothing beside an earlier one: what has its shape is accepted anyway, and no key is issued by it.
+/// Two of one shape are refused in any case: nothing would tell which environment a key is of.
+fn is_idle(format: &KeyFormat, earlier: &KeyFormat) -> bool {
+    let issues =
+        format.can_issue() && (format.environment() != earlier.environment() || !earlier.can_issue());
+    earlier.covers(format) && (!issues || format.covers(earlier))
+}
+
+fn literals(builder: &GateBuilder) -> Verdict {
+    for (place, literal) in builder.literals.iter().enumerate() {
+        let member = format!("demo[{place}].key");
+        if literal.is_empty() || !literal.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let expected = "write visible ASCII, as in `acme_demo`";
+            return refuse(&member, literal, "this cannot be a key", expected);
+        }
+        if literal.len() > LONGEST {
+            let expected = format!("write {LONGEST} characters at the most");
+            return refuse(&member, &shortened(literal), "the key is too long", &expected);
+        }
+    }
+    Ok(())
+}
+
+fn hashers(builder: &GateBuilder) -> Verdict {
+    for (place, hasher) in builder.hashers.iter().enumerate().skip(1) {
+        if builder.hashers[..place].iter().any(|newer| newer.is_same(hasher)) {
+            let member = format!("hash.older[{}]", place - 1);
+            let expected = "leave it out: a key would be looked for twice under one hash";
+            return refuse(&member, hasher.name(), "keys are hashed in this way already", expected);
+        }
+    }
+    Ok(())
+}

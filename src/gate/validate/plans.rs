@@ -1,0 +1,62 @@
+//! Plans: their quotas, caps, features and lifetimes.
+
+use std::collections::HashSet;
+
+use crate::gate::validate::{Verdict, parameter, refuse};
+use crate::{Cap, Caps, GateBuilder, OwnQuota, Plan};
+
+pub(super) fn all(builder: &GateBuilder) -> Verdict {
+    let mut names = HashSet::new();
+    for one in &builder.plans {
+        let member = format!("plans.{}", one.name);
+        if !names.insert(&one.name) {
+            return refuse(&member, one.name.as_str(), "two plans have this name", "name each plan once");
+        }
+        if one.name.as_str().is_empty() {
+            return refuse("plans", "", "a plan has a name", "write one as in `[plans.pro]`");
+        }
+        plan(one, builder).map_err(|error| error.in_member(member))?;
+    }
+    Ok(())
+}
+
+fn plan(plan: &Plan, builder: &GateBuilder) -> Verdict {
+    quotas(plan, builder)?;
+    caps(&plan.caps, builder)?;
+    if plan.features.contains("") {
+        return refuse("features", "", "a feature has a name", "write one as in `export`");
+    }
+    plan.lifetime.check().map_err(|error| error.in_member("key_lifetime"))
+}
+
+fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
+    let mut windows = HashSet::new();
+    for (place, quota) in plan.quotas.iter().enumerate() {
+        let member = format!("quotas[{place}]");
+        let (written, policy) = match quota {
+            OwnQuota::Policy(policy) => (policy.name(), Some(policy)),
+            OwnQuota::Named(name) => (name.as_str(), builder.quotas.get(name)),
+        };
+        let Some(policy) = policy else {
+            let expected = "define it under `[quotas]`, or spell it out as in `60 per minute`";
+            return refuse(&member, written, "the quota is not defined", expected);
+        };
+        if !windows.insert((policy.name(), policy.counts())) {
+            let expected = "keep the smaller one, or give them names of their own";
+            return refuse(&member, written, "two quotas of the plan have the same window", expected);
+        }
+    }
+    Ok(())
+}
+
+fn caps(caps: &Caps, builder: &GateBuilder) -> Verdict {
+    let mut names = HashSet::new();
+    for (name, cap) in caps.iter() {
+        parameter(name, builder).map_err(|error| error.in_member(format!("caps.{name}")))?;
+        if !names.insert(name) {
+            let value = if matches!(cap, Cap::Forbidden) { "forbidden" } else { "capped" };
+            return refuse("caps", value, &format!("the parameter `{name}` has two caps"), "give it one");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What single rules ask, and what they must not make public.
+
+use crate::gate::validate::{Verdict, parameter, refuse};
+use crate::{Cost, GateBuilder, PlanName, Rule, Scope, ScopeRule};
+
+pub(super) fn all(builder: &GateBuilder) -> Verdict {
+    rule(&builder.otherwise, builder).map_err(|error| error.in_member("default"))?;
+    if builder.otherwise.public {
+        return everything_public("default.public", "true");
+    }
+    for (place, one) in builder.rules.iter().enumerate() {
+        let verdict = rule(one, builder).and_then(|()| open_to_some_plan(one, builder));
+        verdict.map_err(|error| error.in_member(format!("rules[{place}]")))?;
+    }
+    Ok(())
+}
+
+fn everything_public(member: &str, value: &str) -> Verdict {
+    let expected = "make single routes public by rules of their own";
+    refuse(member, value, "everything would be public", expected)
+}
+
+fn rule(rule: &Rule, builder: &GateBuilder) -> Verdict {
+    if rule.public {
+        return public(rule);
+    }
+    cost(&rule.cost, builder)?;
+    if let ScopeRule::AnyOf(named) | ScopeRule::AllOf(named) = &rule.scopes {
+        let expected = "name at least one, without spaces, as in `quotes:read`";
+        if named.is_empty() {
+            return refuse("scope", "[]", "the rule names no scope", expected);
+        }
+        let unfit =
+            |scope: &&Scope| scope.as_str().is_empty() || scope.as_str().contains(char::is_whitespace);
+        if let Some(scope) = named.iter().find(unfit) {
+            return refuse("scope", scope.as_str(), "this cannot be a scope", expected);
+        }
+    }
+    if rule.agreements.iter().any(|agreement| agreement.as_str().is_empty()) {
+        return refuse("agreements", "", "an agreement has a name", "write one as in `terms`");
+    }
+    match rule.open_to.iter().find(|plan| rule.closed_to.contains(plan)) {
+        None => Ok(()),
+        Some(plan) => {
+            let problem = "the rule is both open and closed to this plan";
+            refuse("closed_to", plan.as_str(), problem, "choose one of the two")
+        }
+    }
+}
+
+/// A rule that is closed to every plan serves nobody. `[default]` may be: rules then open what is to be served.
+fn open_to_some_plan(rule: &Rule, builder: &GateBuilder) -> Verdict {
+    let is_closed = |plan: &PlanName| rule.closed_to.contains(plan);
+    let is_plan = |name: &PlanName| builder.plans.iter().any(|plan| plan.name == *name);
+    // A name that is no plan's is misspelt: that is the fault to tell, and the rule set tells it.
+    if rule.closed_to.is_empty()
+        || !rule.closed_to.iter().all(is_plan)
+        || !builder.plans.iter().all(|plan| is_closed(&plan.name))
+    {
+        return Ok(());
+    }
+    let names: Vec<_> = rule.closed_to.iter().map(PlanName::as_str).collect();
+    let expected = "leave one plan out, or write `closed_to = []` if `[default]` is closed to all";
+    refuse("closed_to", &format!("{names:?}"), "the rule is closed to every plan", expected)
+}
+
+/// A public route asks for nothing; and no one route is all of them.
+fn public(rule: &Rule) -> Verdict {
+    let asked = [
+        ("cost", !rule.cost.is_free()),
+        ("scope", rule.scopes != ScopeRule::Unnamed),
+        ("min_plan", rule.min_plan.is_some()),
+        ("open_to", !rule.open_to.is_empty()),
+        ("closed_to", !rule.closed_to.is_empty()),
+        ("agreements", !rule.agreements.is_empty()),
+        ("subscription", rule.subscription),
+    ];
+    if let Some((member, _)) = asked.iter().find(|(_, asks)| *asks) {
+        let problem = format!("a public route asks for nothing, and this one names `{member}`");
+        return refuse("public", "true", &problem, &format!("leave out either `public` or `{member}`"));
+    }
+    // OPTIONS asks how a thing may be asked for, and gives nothing of it away.
+    if is_all_paths(rule.pattern()) && rule.method() != Some(&http::Method::OPTIONS) {
+        return everything_public("route", &rule.route());
+    }
+    Ok(())
+}
+
+/// Whether a pattern says nothing of a path, however it is spelt: `/{*rest}`, `/{version}/{*rest}`.
+fn is_all_paths(pattern: &str) -> bool {
+    let is_gap = |segment: &str| segment.starts_with('{') && !segment.starts_with("{{");
+    let rest = pattern.rsplit_once('/').is_some_and(|(_, last)| last.starts_with("{*"));
+    rest && pattern.split('/').skip(1).all(is_gap)
+}
+
+fn cost(cost: &Cost, builder: &GateBuilder) -> Verdict {
+    let Cost::PerUnit { parameter: name, each, default, most } = cost else { return Ok(()) };
+    parameter(name, builder).map_err(|error| error.in_member("cost.parameter"))?;
+    if each.checked_mul(*most).is_none() {
+        let problem = "the highest number costs more than a ledger can hold";
+        let expected = "write a smaller `most`, or a smaller `each`";
+        return refuse("cost.most", &most.to_string(), problem, expected);
+    }
+    if default > most {
+        let problem = format!("the default is above the highest number, which is {most}");
+        return refuse("cost.default", &default.to_string(), &problem, "write a default up to `most`");
+    }
+    Ok(())
+}
