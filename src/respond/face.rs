@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use crate::account::BreachKind;
 use crate::gate::Cause;
 use crate::respond::template::{Piece, Variable};
+use crate::respond::wording::waits;
 use crate::respond::{Occasion, ResponseForDenial};
 use crate::{Agreement, Denial, DenialKind};
 
@@ -36,7 +37,7 @@ impl Face {
         request_id: &HeaderName,
         pieces: Vec<Piece>,
     ) -> Self {
-        let waits = matches!(kind, DenialKind::RateLimited | DenialKind::Unavailable);
+        let waits = waits(kind);
         let mut headers = HeaderMap::with_capacity(8);
         // A clone has room for what it holds and no more: what differs from answer to answer has its place already.
         for varying in

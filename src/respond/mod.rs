@@ -9,6 +9,7 @@ mod presentation;
 mod request_id;
 mod responders;
 mod template;
+mod unique;
 mod wording;
 
 use std::fmt;

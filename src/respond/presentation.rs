@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::respond::Wording;
 use crate::respond::face::{Face, Faces};
-use crate::respond::template::{Compiler, Unfillable, may_name_a_member};
+use crate::respond::template::{Compiler, Unfillable};
+use crate::respond::unique;
 use crate::respond::wording::{ancestry, resolve};
 use crate::{Agreement, ConfigError, DenialKind, KeySource};
 
@@ -50,15 +51,19 @@ impl Presentation {
     ///
     /// # Errors
     ///
-    /// What is no JSON.
+    /// What is no JSON, and an object that has a member twice.
     pub fn json(template: &str) -> Result<Self, ConfigError> {
-        let template = serde_json::from_str(template).map_err(|error| {
+        let value = serde_json::from_str(template).map_err(|error| {
             let expected = "write a JSON value, as in `{\"error\": \"{code}\"}`";
             let line = template.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
             ConfigError::new(line, format!("the template is no JSON: {error}"), expected)
                 .in_member("template")
         })?;
-        Ok(Self { template: Some(template), ..Self::problem() })
+        if let Some(name) = unique::repeated(template) {
+            let (problem, expected) = ("an object has this member twice", "write each member once");
+            return Err(ConfigError::new(name, problem, expected).in_member("template"));
+        }
+        Ok(Self { template: Some(value), ..Self::problem() })
     }
 
     /// What is said of refusals of a kind, and of those whose ancestor it is.
@@ -128,7 +133,7 @@ impl Presentation {
             .values()
             .flat_map(|wording| wording.members.iter().map(|(name, _)| name.clone()))
             .collect();
-        self.check_members()?;
+        self.check_wordings()?;
         let challenges = self.challenges(sources)?;
         let face = |kind: &DenialKind| {
             let wording = resolve(*kind, &self.wordings);
@@ -144,15 +149,11 @@ impl Presentation {
         Ok(Faces { by_kind, agreement_urls: self.agreement_urls.clone(), longest_wait: self.longest_wait })
     }
 
-    fn check_members(&self) -> Result<(), ConfigError> {
+    fn check_wordings(&self) -> Result<(), ConfigError> {
         let mut wordings: Vec<_> = self.wordings.iter().collect();
         wordings.sort_unstable_by_key(|(kind, _)| **kind as usize);
         for (kind, wording) in wordings {
-            if let Some((name, _)) = wording.members.iter().find(|(name, _)| !may_name_a_member(name)) {
-                let expected = "write another name, without braces";
-                let error = ConfigError::new(name, "no further member can have this name", expected);
-                return Err(error.in_member(format!("errors.{}.members.{name}", kind.name())));
-            }
+            wording.check(*kind).map_err(|error| error.in_member(format!("errors.{}", kind.name())))?;
         }
         Ok(())
     }

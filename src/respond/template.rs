@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::DenialKind;
-use crate::respond::wording::Resolved;
+use crate::respond::wording::{Resolved, waits};
 
 /// What is known only when a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Variable {
             "request_id" => (Self::RequestId, true),
             "timestamp" => (Self::Timestamp, true),
             "instance" => (Self::Instance, true),
-            "retry_after" => (Self::RetryAfter, matches!(kind, Kind::RateLimited | Kind::Unavailable)),
+            "retry_after" => (Self::RetryAfter, waits(kind)),
             "policy" => (Self::Policy, kind == Kind::RateLimited),
             "required_scope" => (Self::RequiredScope, kind == Kind::ScopeRequired),
             "required_plan" => (Self::RequiredPlan, kind == Kind::PlanRequired),

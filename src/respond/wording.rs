@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use http::StatusCode;
 
-use crate::DenialKind;
+use crate::respond::template::may_name_a_member;
+use crate::{ConfigError, DenialKind};
 
 /// What a refusal says. What is left out is what its kind's parent says, and at last what this crate says.
 ///
@@ -34,6 +35,40 @@ pub struct Wording {
 }
 
 impl Wording {
+    /// What refusals of the kind cannot say: the member, its value, why, and what would be right.
+    pub(super) fn check(&self, kind: DenialKind) -> Result<(), ConfigError> {
+        let refuse = |value: &str, problem: &str, expected: &str, member: &str| {
+            Err(ConfigError::new(value, problem, expected).in_member(member))
+        };
+        let status = self.status.map(|status| status.as_u16());
+        match status {
+            Some(status @ 429) if !waits(kind) => {
+                let problem = "a 429 says when to come back, and refusals of this kind cannot know that";
+                return refuse(&status.to_string(), problem, "write another status, as in 403", "status");
+            }
+            Some(status @ (407 | 426)) => {
+                let problem = "this status needs a header that refusals do not bear";
+                return refuse(&status.to_string(), problem, "write another status, as in 403", "status");
+            }
+            _ => {}
+        }
+        if self.code.as_deref() == Some("") {
+            return refuse(
+                "",
+                "a code is what programs tell errors by",
+                "write one, or leave it out",
+                "code",
+            );
+        }
+        match self.members.iter().find(|(name, _)| !may_name_a_member(name)) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let problem = "no further member can have this name";
+                refuse(name, problem, "write another name, without braces", &format!("members.{name}"))
+            }
+        }
+    }
+
     /// The member that says this text.
     pub(super) fn member_with(&self, text: &str) -> Option<String> {
         let own = [
@@ -113,6 +148,11 @@ fn status(kind: DenialKind) -> StatusCode {
             _ => None,
         })
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Whether refusals of a kind say when to come back.
+pub(super) fn waits(kind: DenialKind) -> bool {
+    matches!(kind, DenialKind::RateLimited | DenialKind::Unavailable)
 }
 
 /// Title and message of a kind, where it has its own.

@@ -46,6 +46,23 @@ async fn one_challenge_per_scheme_each_in_a_line_of_its_own() {
     );
 }
 
+#[tokio::test]
+async fn what_a_status_demands_is_there_whatever_kind_it_is_given_to() {
+    let toml = "sources = [{ header = 'X-API-Key' }]\nformats = [{ prefix = 'acme_', body = 8 }]\n\
+        plans.free = { quotas = ['1 per minute'] }\n\
+        errors = { missing.status = 405, unknown.status = 503, rate_limited.status = 401 }";
+    let stage = Stage::of_file(toml).unwrap();
+    stage.put("acme_free0000", "free", |_, _| {});
+    let known = "GET /a; x-api-key: acme_free0000";
+    let answers = stage.play(&["GET /a", "GET /a; x-api-key: acme_none0000", known, known]).await;
+    let demanded = |answer: &Answer| {
+        let is_there = |name| answer.headers.contains_key(name);
+        (answer.status, is_there("allow"), is_there("www-authenticate"))
+    };
+    let told: Vec<_> = answers.iter().map(demanded).collect();
+    assert_eq!(told, [(405, true, false), (503, false, false), (200, false, false), (401, false, true)]);
+}
+
 /// How long is to be waited after as many requests as the quota admits, and after some time more.
 async fn wait(quota: &str, longest: Option<Duration>, after: &str) -> String {
     let policy: QuotaPolicy = quota.parse().unwrap();
