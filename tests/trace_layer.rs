@@ -1,9 +1,10 @@
-//! Case 205: what tower-http's `TraceLayer` writes to the log shows no key, wherever it stands.
+//! Cases 11 and 205: what tower-http's `TraceLayer` writes to the log shows no key, wherever it stands.
 #![cfg(all(feature = "tracing", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 
@@ -11,9 +12,9 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Empty;
 use support::World;
-use support::providers::KWERY;
+use support::providers::{BACKQUANT, KWERY, QUANTDATA};
 use tollgate::{Peer, TollgateLayer, redacted_span};
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_http::trace::TraceLayer;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, span};
@@ -107,6 +108,92 @@ async fn case_205_no_key_is_logged_outside_the_gate_nor_inside() {
             assert!(!text.contains(KWERY) && !text.contains("secret"), "{uri}: {text}");
         }
     }
+}
+
+/// What is shown of a query, by a gate that takes no key from it.
+async fn shown(gate: &tollgate::Gate, world: &World, query: &str) -> String {
+    let service = ServiceBuilder::new()
+        .layer(TraceLayer::new_for_http().make_span_with(redacted_span(gate)))
+        .layer(TollgateLayer::new(gate.clone()))
+        .service(world.inner.clone());
+    let text = logged(service, &format!("/v1?{query}")).await;
+    let (_, rest) = text.split_once("uri=/v1").unwrap();
+    rest.split_once(" version").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn case_11_a_key_in_the_query_is_not_logged_where_none_is_read_from_it() {
+    let world = World::new();
+    let gate = world.backquant().build().unwrap();
+    for name in ["api-key", "api_key", "apikey", "key", "token", "access_token", "API-KEY", "a%70i_Key"] {
+        // Whatever it is worth: another service's key is a key too.
+        for key in [BACKQUANT, "another", ""] {
+            assert_eq!(shown(&gate, &world, &format!("{name}={key}&a=1")).await, "?a=1", "{name}={key}");
+        }
+    }
+    // By its value, whatever the parameter is called, and however it stands there.
+    for query in [
+        format!("q={BACKQUANT}"),
+        format!("q=%62{}", &BACKQUANT[1..]),
+        BACKQUANT.to_owned(),
+        format!("authorization=Bearer%20{BACKQUANT}"),
+        format!("b=2;q={BACKQUANT}"),
+    ] {
+        assert_eq!(shown(&gate, &world, &format!("a=1&{query}&c=3")).await, "?a=1&c=3", "{query}");
+    }
+    for query in ["keys=1&tokens=2&monkey=3", "a&&b=", "q=bq_live_short"] {
+        assert_eq!(shown(&gate, &world, query).await, format!("?{query}"));
+    }
+}
+
+#[tokio::test]
+async fn case_205_the_key_in_another_parameter_is_not_logged() {
+    let world = World::new();
+    let gate = world.quantconomy().build().unwrap();
+    assert_eq!(shown(&gate, &world, "q=mtk_demo&a=1").await, "?a=1", "a literal");
+    let gate = world.quantdata().build().unwrap();
+    assert_eq!(shown(&gate, &world, &format!("a=1&callback={QUANTDATA}")).await, "?a=1");
+    assert_eq!(
+        shown(&gate, &world, &format!("a=1&callback={QUANTDATA}0")).await,
+        format!("?a=1&callback={QUANTDATA}0")
+    );
+}
+
+#[tokio::test]
+async fn case_208_a_refusal_is_told_by_few_words_however_many_ask() {
+    let world = World::new();
+    world.key(KWERY, |record, _| record.allowlist = Some(vec![]));
+    let told = Arc::new(Mutex::new(BTreeSet::new()));
+    let names = Arc::clone(&told);
+    let gate = world.kwery().on_denial(move |denial| {
+        names.lock().unwrap().insert(denial.kind().name());
+    });
+    let service = TollgateLayer::new(gate.build().unwrap()).layer(world.inner.clone());
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    for number in 0..200_u32 {
+        let keys = [format!("kwery_live_{number:010}"), format!("k{number}"), KWERY.to_owned()];
+        for key in keys {
+            let request = Request::get(format!("/v1/{number}?q={number}"))
+                .header("X-API-Key", key)
+                .header("User-Agent", format!("agent-{number}"))
+                .extension(Peer(std::net::Ipv4Addr::from(number).into()))
+                .body(Empty::<Bytes>::new())
+                .unwrap();
+            service.clone().oneshot(request).await.unwrap();
+        }
+    }
+    let refused = ["address_not_allowed", "invalid_format", "unknown"];
+    assert_eq!(*told.lock().unwrap(), refused.into());
+    let text = log.0.lock().unwrap().clone();
+    let lines: BTreeSet<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+    // A key that is known is named by its id, no other by anything.
+    let expected = refused.map(|kind| {
+        let key =
+            if kind == "address_not_allowed" { " key=00000000-0000-0000-0000-000000000000" } else { "" };
+        format!("DEBUG event message=a request was refused kind={kind:?}{key}")
+    });
+    assert_eq!(lines.into_iter().collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]

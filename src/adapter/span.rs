@@ -1,19 +1,23 @@
 //! A span for a request that does not show its key.
 
 use std::fmt;
-use std::sync::Arc;
 
 use http::Request;
 use tracing::Span;
 
+use crate::gate::Core;
 use crate::{Gate, KeySource, query};
 
 /// Makes spans for tower-http's `TraceLayer` that show a request without its key.
 ///
 /// `TraceLayer`'s own spans show the whole URI, and with it a key in the query. These are like them in name (`request`),
 /// level (`DEBUG`) and fields (`method`, `uri`, `version`), but `uri` is the path and the query without the parameters
-/// that are key sources of this gate, however they are encoded. Headers are not shown. So it may stand outside of the
-/// gate, where requests still bear their keys.
+/// that are key sources of this gate, those that usually hold keys (`api-key`, `api_key`, `apikey`, `key`, `token`,
+/// `access_token`, in any case), and those whose value has the shape of one of this gate's keys, however they are encoded:
+/// a key that is sent where none is read is a key all the same. Headers are not shown. So it may stand outside of the gate,
+/// where requests still bear their keys.
+///
+/// A gate whose format takes whatever is long enough takes long values for keys: they are not shown.
 ///
 /// # Example
 ///
@@ -37,10 +41,9 @@ use crate::{Gate, KeySource, query};
 pub fn redacted_span<B>(
     gate: &Gate,
 ) -> impl Fn(&Request<B>) -> Span + Clone + Send + Sync + 'static + use<B> {
-    let secret: Arc<[String]> =
-        gate.0.sources.iter().filter_map(KeySource::parameter).map(str::to_owned).collect();
+    let gate = gate.clone();
     move |request| {
-        let uri = Redacted { path: request.uri().path(), query: request.uri().query(), secret: &secret };
+        let uri = Redacted { path: request.uri().path(), query: request.uri().query(), core: &gate.0 };
         tracing::debug_span!("request", method = %request.method(), %uri, version = ?request.version())
     }
 }
@@ -49,18 +52,37 @@ pub fn redacted_span<B>(
 struct Redacted<'a> {
     path: &'a str,
     query: Option<&'a str>,
-    secret: &'a [String],
+    core: &'a Core,
 }
+
+/// Parameters that hold keys at one service or another.
+const USUAL: [&str; 6] = ["api-key", "api_key", "apikey", "key", "token", "access_token"];
+
+/// What stands between a key and what else a value holds, as in `Bearer KEY` or where `;` parts parameters.
+const BETWEEN: &[u8] = b" \t,;=\"'";
 
 impl fmt::Display for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.path)?;
         let Some(query) = self.query else { return Ok(()) };
-        let is_secret = |sent: &str| self.secret.iter().any(|name| query::names(sent, name));
-        match query::without(query, is_secret).as_deref() {
-            None => write!(f, "?{query}"),
-            Some("") => Ok(()),
-            Some(kept) => write!(f, "?{kept}"),
+        let mut mark = '?';
+        for piece in query.split('&').filter(|piece| !self.is_secret(piece)) {
+            write!(f, "{mark}{piece}")?;
+            mark = '&';
         }
+        Ok(())
+    }
+}
+
+impl Redacted<'_> {
+    /// Whether a parameter may hold a key. A bare name is a value too.
+    fn is_secret(&self, piece: &str) -> bool {
+        let (name, value) = piece.split_once('=').unwrap_or((piece, piece));
+        let (name, value) = (query::decode(name.as_bytes()), query::decode(value.as_bytes()));
+        let mut sources = self.core.sources.iter().filter_map(KeySource::parameter);
+        sources.any(|source| *name == *source.as_bytes())
+            || USUAL.iter().any(|usual| name.eq_ignore_ascii_case(usual.as_bytes()))
+            || self.core.is_key(&value)
+            || value.split(|byte| BETWEEN.contains(byte)).any(|part| self.core.is_key(part))
     }
 }

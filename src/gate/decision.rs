@@ -161,10 +161,10 @@ impl Decision {
             Finding::Twice => return Err(Denial::of(DenialKind::Duplicate)),
         };
         let bytes = key.as_bytes();
-        if !core.formats.iter().any(|format| format.accepts(bytes)) && !core.is_literal(bytes) {
+        self.source = source;
+        if !core.is_key(bytes) {
             return Err(Denial::of(DenialKind::InvalidFormat));
         }
-        self.source = source;
         self.hash = Some(core.hasher_of_try(self.tries).hash(bytes));
         checks::early_data(core, view, core.rules.at(self.rule).rule.cost.is_free())
     }

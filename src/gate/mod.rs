@@ -226,6 +226,12 @@ impl Core {
         self.literals.iter().any(|literal| literal.as_bytes() == key)
     }
 
+    /// Whether these bytes have the shape of a key of this gate.
+    #[inline]
+    pub(crate) fn is_key(&self, bytes: &[u8]) -> bool {
+        self.formats.iter().any(|format| format.accepts(bytes)) || self.is_literal(bytes)
+    }
+
     /// What answers requests for this path in place of the service, if anything does.
     pub(crate) fn mounted_at(&self, path: &str) -> Option<Arc<dyn Mounted>> {
         self.mounted.as_ref().filter(|mounted| mounted.takes(path)).cloned()
