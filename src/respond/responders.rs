@@ -37,7 +37,7 @@ impl Responders {
         })
     }
 
-    /// The answer to a request: by its content type alone.
+    /// The answer to a request: by its content type, and for gRPC by its method.
     pub(crate) fn respond(
         &self,
         view: &RequestView<'_>,

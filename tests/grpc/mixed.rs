@@ -37,6 +37,14 @@ async fn case_193_the_form_of_a_refusal_goes_by_the_content_type_alone() {
             assert!(head.is_all, "{asked}");
         }
     }
+    // A call is a POST: what is asked for in another way is answered as HTTP is, whatever its content type says.
+    for method in ["GET", "HEAD", "PUT", "OPTIONS"] {
+        let mut request = post(address, "/v1/quotes", &[("content-type", "application/grpc")]);
+        *request.method_mut() = method.parse().unwrap();
+        let head = raw(address, request).await;
+        let told = (head.status, head.header("grpc-status"), head.header("content-type"));
+        assert_eq!(told, (401, None, Some("application/problem+json")), "{method}");
+    }
     for other in
         ["application/json", "application/grpcish", "text/application/grpc", "application/connect+proto"]
     {

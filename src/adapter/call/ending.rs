@@ -12,7 +12,7 @@ use crate::respond::Protocol;
 
 /// Whether what a request came to is told by a gRPC status, and its charge is open until then.
 pub(crate) fn ends_with_status(view: &RequestView<'_>, admission: &Admission) -> bool {
-    admission.is_charged() && view.method() == "POST" && Protocol::of(view).is_some()
+    admission.is_charged() && Protocol::of(view).is_some()
 }
 
 /// What the status among these headers or trailers says of the handler; `None` where there is none.

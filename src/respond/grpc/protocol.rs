@@ -17,8 +17,11 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// The protocol of a request, by its content type alone; `None` for a request that is no call.
+    /// The protocol of a request, by its content type; `None` for a request that is no call, as none is that does not post.
     pub(crate) fn of(view: &RequestView<'_>) -> Option<Self> {
+        if view.method() != "POST" {
+            return None;
+        }
         let Occurs::Once(media_type) = view.field(&CONTENT_TYPE) else { return None };
         let known = [
             (&b"application/grpc-web-text"[..], Self::WebText),
