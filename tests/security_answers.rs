@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Response;
-use support::providers::{BACKQUANT, KWERY, QUANTDATA, VECTRADE};
+use support::providers::{BACKQUANT, KWERY, QUANTDATA};
 use support::{Answer, World, with_key, without_key};
-use tollgate::{Gate, KeyStatus, Plan, Presentation, RequestIds, Rule, Subscription};
+use tollgate::{DenialKind, KeyStatus, Plan, Presentation, RequestIds, Rule, Subscription, Wording};
 
 const TOOL: &str = "POST /v1/options/tool/gainers-losers";
 
@@ -62,6 +62,36 @@ async fn case_172_and_173_the_six_problems_of_quantdata_byte_for_byte() {
         );
         // The member says what the status line says.
         assert_eq!(answer.json()["status"], answer.status);
+    }
+}
+
+#[tokio::test]
+async fn case_173_the_status_is_told_alike_in_front_of_a_layer_that_rewrites_it() {
+    let world = World::new();
+    world.plain_key(KWERY);
+    let hidden = Wording { status: Some(http::StatusCode::NOT_FOUND), ..Wording::default() };
+    let rows = [
+        (Presentation::problem(), 401),
+        // What is to be told under another status is told so by the presentation, in the line and in the body.
+        (Presentation::problem().wording(DenialKind::Unauthorized, hidden), 404),
+    ];
+    for (presentation, status) in rows {
+        let gate = world.kwery().presentation(presentation).build().unwrap();
+        let rewriting = tower::ServiceBuilder::new()
+            .layer(tollgate::TollgateLayer::new(gate))
+            .map_response(|mut response: Response<_>| {
+                *response.status_mut() = http::StatusCode::IM_A_TEAPOT;
+                response
+            })
+            .service(world.inner.clone());
+        let send = |request: http::request::Builder| {
+            tower::ServiceExt::oneshot(rewriting.clone(), request.body(Empty::<Bytes>::new()).unwrap())
+        };
+        let refused = Answer::read(send(without_key("GET /v1/x")).await.unwrap()).await;
+        assert_eq!((refused.status, &refused.json()["status"]), (status, &status.into()));
+        assert_eq!(refused.header("www-authenticate").is_some(), status == 401);
+        let served = Answer::read(send(with_key("GET /v1/x", KWERY)).await.unwrap()).await;
+        assert_eq!((served.status, served.body.as_str()), (418, "served"));
     }
 }
 
@@ -180,89 +210,6 @@ async fn case_179_accept_changes_nothing() {
         let request = without_key("GET /v1/x").header("x-request-id", "one").header("accept", accept);
         assert_eq!(world.send(&gate, request).await, plain, "{accept}");
     }
-}
-
-/// Sends a request that is served with these cache headers of the handler's.
-async fn cached(gate: &Gate, world: &World, own: &[(&str, &str)], request: http::request::Builder) -> Answer {
-    let response =
-        own.iter().fold(Response::builder(), |response, (name, value)| response.header(*name, *value));
-    world.inner.answer(response.body("data").unwrap());
-    world.send(gate, request).await
-}
-
-type Fields = &'static [(&'static str, &'static str)];
-
-fn all(answer: &Answer, name: &str) -> Vec<String> {
-    answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
-}
-
-#[tokio::test]
-async fn case_181_answers_to_a_header_key_are_private() {
-    let world = World::new();
-    world.plain_key(KWERY);
-    let gate = world.kwery().build().unwrap();
-    let rows: [(Fields, &[&str], &[&str]); 4] = [
-        (&[], &["private"], &["x-api-key"]),
-        (&[("cache-control", "no-store")], &["no-store"], &["x-api-key"]),
-        (&[("cache-control", "private, max-age=9")], &["private, max-age=9"], &["x-api-key"]),
-        (&[("vary", "accept-encoding")], &["private"], &["accept-encoding", "x-api-key"]),
-    ];
-    for (own, control, vary) in rows {
-        let answer = cached(&gate, &world, own, with_key("GET /v1/x", KWERY)).await;
-        assert_eq!(
-            (all(&answer, "cache-control"), all(&answer, "vary")),
-            (
-                control.iter().map(ToString::to_string).collect(),
-                vary.iter().map(ToString::to_string).collect()
-            ),
-            "{own:?}"
-        );
-    }
-    // RFC 9111, section 3.5, protects what answers `Authorization`; a public answer is everybody's.
-    world.plain_key(VECTRADE);
-    let bearer = world.vectrade(true).rule(support::providers::public("GET /open")).build().unwrap();
-    let request = without_key("GET /v1/x").header("authorization", format!("Bearer {VECTRADE}"));
-    assert!(all(&cached(&bearer, &world, &[], request).await, "cache-control").is_empty());
-    assert!(all(&cached(&bearer, &world, &[], without_key("GET /open")).await, "cache-control").is_empty());
-}
-
-#[tokio::test]
-async fn case_182_answers_to_a_query_key_are_private_and_pass_no_address_on() {
-    let world = World::new();
-    world.plain_key(KWERY);
-    let gate = world.kwery().build().unwrap();
-    let rows: [(Fields, &str); 7] = [
-        (&[], "private"),
-        (&[("cache-control", "no-cache")], "no-cache|private"),
-        (&[("cache-control", "max-age=9, s-maxage=60")], "private"),
-        (&[("cache-control", "public, max-age=60")], "private"),
-        (&[("cache-control", "no-store")], "no-store"),
-        (&[("cache-control", "private, max-age=9")], "private, max-age=9"),
-        (&[("cache-control", "PRIVATE")], "private"),
-    ];
-    for (own, control) in rows {
-        let answer = cached(&gate, &world, own, without_key(&format!("GET /v1/x?api-key={KWERY}"))).await;
-        assert_eq!(all(&answer, "cache-control").join("|").to_lowercase(), control, "{own:?}");
-        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
-    }
-}
-
-#[tokio::test]
-async fn case_184_challenges() {
-    for realm in ["", "a\"b", "a\\b", "a\r\nb", "\u{e9}", "a\0"] {
-        assert!(Presentation::problem().realm(realm).is_err(), "{realm:?}");
-    }
-    let world = World::new();
-    let shape = Presentation::problem().realm("VecTrade API").unwrap();
-    let gate = world.vectrade(true).presentation(shape).build().unwrap();
-    let answer = world.send(&gate, without_key("GET /v1/x")).await;
-    assert_eq!(
-        all(&answer, "www-authenticate"),
-        ["ApiKey realm=\"VecTrade API\"", "Bearer realm=\"VecTrade API\""]
-    );
-    // Two sources of one scheme are one challenge.
-    let answer = world.send(&world.kwery().build().unwrap(), without_key("GET /v1/x")).await;
-    assert_eq!(all(&answer, "www-authenticate"), ["ApiKey"]);
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! What the gate takes from a request before the handler sees it, and adds to the answer.
 
-use http::header::{CACHE_CONTROL, REFERRER_POLICY, VARY};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
+use crate::adapter::caches::keep_private;
 use crate::adapter::view::FEW;
 use crate::gate::{Admission, Core};
 use crate::respond::{AnswerHeaders, limit_headers};
-use crate::{KeySource, Principal, RequestView, TakenKey, query};
+use crate::{Principal, RequestView, TakenKey, query};
 
 /// Takes the key out of what the handler sees, and puts the principal in.
 #[inline]
@@ -105,44 +105,5 @@ pub(super) fn answer(headers: &mut impl AnswerHeaders, admission: &Admission, re
     }
     if let Some(named) = request_id.take() {
         headers.set(&named.0, named.1);
-    }
-}
-
-/// What an answer to an admitted key needs, so that no shared cache keeps it for others: RFC 9111, section 3.5, protects
-/// the answers to `Authorization` alone.
-#[inline]
-fn keep_private(headers: &mut impl AnswerHeaders, source: &KeySource) {
-    const PRIVATE: HeaderValue = HeaderValue::from_static("private");
-    if source.is_authorization() {
-        return;
-    }
-    headers.set_missing(&CACHE_CONTROL, PRIVATE);
-    match source.vary() {
-        Some(name) => headers.add(&VARY, name.clone()),
-        None => in_query(headers),
-    }
-}
-
-/// The answer to a key in the query: RFC 6750, section 2.3, asks for `private`, also where the handler allows caches
-/// more; and the address with the key in it is not passed on.
-fn in_query(headers: &mut impl AnswerHeaders) {
-    let says = |word: &str| {
-        headers.any(&CACHE_CONTROL, |value| {
-            std::str::from_utf8(value).is_ok_and(|text| text.to_ascii_lowercase().contains(word))
-        })
-    };
-    let (shared, private) = (says("public") || says("s-maxage"), says("private") || says("no-store"));
-    if shared {
-        headers.set(&CACHE_CONTROL, HeaderValue::from_static("private"));
-    } else if !private {
-        // What the handler asks for beside it, such as `no-cache`, stands.
-        headers.add(&CACHE_CONTROL, HeaderValue::from_static("private"));
-    }
-    headers.set_missing(&REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-}
-
-impl KeySource {
-    fn is_authorization(&self) -> bool {
-        self.header_name() == Some(&http::header::AUTHORIZATION)
     }
 }

@@ -4,6 +4,7 @@
 mod actix;
 #[cfg(feature = "axum")]
 mod axum;
+mod caches;
 mod call;
 mod dress;
 #[cfg(any(feature = "actix-web", feature = "axum"))]

@@ -39,7 +39,7 @@ pub(super) fn response(answer: Response<Bytes>) -> HttpResponse {
 }
 
 impl AnswerHeaders for HeaderMap {
-    fn any(&self, name: &http::HeaderName, such: impl Fn(&[u8]) -> bool) -> bool {
+    fn any(&self, name: &http::HeaderName, mut such: impl FnMut(&[u8]) -> bool) -> bool {
         self.get_all(name.as_str()).any(|value| such(value.as_bytes()))
     }
 
@@ -49,10 +49,12 @@ impl AnswerHeaders for HeaderMap {
         }
     }
 
-    fn set_missing(&mut self, named: &http::HeaderName, text: http::HeaderValue) {
-        if !self.contains_key(named.as_str()) {
+    fn set_missing(&mut self, named: &http::HeaderName, text: http::HeaderValue) -> bool {
+        let missing = !self.contains_key(named.as_str());
+        if missing {
             self.set(named, text);
         }
+        missing
     }
 
     fn add(&mut self, named: &http::HeaderName, text: http::HeaderValue) {

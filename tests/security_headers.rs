@@ -1,0 +1,148 @@
+//! What caches may keep of an answer, and what a refusal asks for: cases 181 to 184 of section K of the security cases.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use http::Response;
+use support::providers::{KWERY, QUANTDATA, VECTRADE};
+use support::{Answer, World, with_key, without_key};
+use tollgate::{Gate, Presentation, Rule};
+
+/// Sends a request that is served with these cache headers of the handler's.
+async fn cached(gate: &Gate, world: &World, own: &[(&str, &str)], request: http::request::Builder) -> Answer {
+    let response =
+        own.iter().fold(Response::builder(), |response, (name, value)| response.header(*name, *value));
+    world.inner.answer(response.body("data").unwrap());
+    world.send(gate, request).await
+}
+
+type Fields = &'static [(&'static str, &'static str)];
+
+fn all(answer: &Answer, name: &str) -> Vec<String> {
+    answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn case_181_answers_to_a_header_key_are_private() {
+    let world = World::new();
+    world.plain_key(KWERY);
+    let gate = world.kwery().build().unwrap();
+    let rows: [(Fields, &[&str], &[&str]); 11] = [
+        (&[], &["private"], &["x-api-key"]),
+        (&[("cache-control", "max-age=9")], &["max-age=9", "private"], &["x-api-key"]),
+        (
+            &[("cache-control", "max-age=9, must-revalidate")],
+            &["max-age=9, must-revalidate", "private"],
+            &["x-api-key"],
+        ),
+        (
+            &[("cache-control", "public, max-age=9, no-cache")],
+            &["private, max-age=9, no-cache"],
+            &["x-api-key"],
+        ),
+        (&[("cache-control", "S-MaxAge=60,max-age=9")], &["private, max-age=9"], &["x-api-key"]),
+        (
+            &[("cache-control", "private=\"set-cookie, x\", max-age=9")],
+            &["private=\"set-cookie, x\", max-age=9", "private"],
+            &["x-api-key"],
+        ),
+        (&[("cache-control", "public, private=\"x\"")], &["private, private=\"x\""], &["x-api-key"]),
+        (
+            &[("cache-control", "a=\"no-store, \\\", private\"")],
+            &["a=\"no-store, \\\", private\"", "private"],
+            &["x-api-key"],
+        ),
+        (&[("cache-control", "no-store")], &["no-store"], &["x-api-key"]),
+        (&[("cache-control", "private, max-age=9")], &["private, max-age=9"], &["x-api-key"]),
+        (&[("vary", "accept-encoding")], &["private"], &["accept-encoding", "x-api-key"]),
+    ];
+    for (own, control, vary) in rows {
+        let answer = cached(&gate, &world, own, with_key("GET /v1/x", KWERY)).await;
+        assert_eq!(
+            (all(&answer, "cache-control"), all(&answer, "vary")),
+            (
+                control.iter().map(ToString::to_string).collect(),
+                vary.iter().map(ToString::to_string).collect()
+            ),
+            "{own:?}"
+        );
+    }
+    // RFC 9111, section 3.5, protects what answers `Authorization`; a public answer is everybody's.
+    world.plain_key(VECTRADE);
+    let bearer = world.vectrade(true).rule(support::providers::public("GET /open")).build().unwrap();
+    let request = without_key("GET /v1/x").header("authorization", format!("Bearer {VECTRADE}"));
+    assert!(all(&cached(&bearer, &world, &[], request).await, "cache-control").is_empty());
+    assert!(all(&cached(&bearer, &world, &[], without_key("GET /open")).await, "cache-control").is_empty());
+}
+
+/// RFC 9111, section 3.5: what allows a shared cache to keep an answer to `Authorization`.
+#[tokio::test]
+async fn case_181_answers_to_a_bearer_key_that_caches_may_share_are_kept_per_key() {
+    let world = World::new();
+    world.plain_key(QUANTDATA);
+    let mut rule = Rule::new("/v1/x").unwrap();
+    rule.scopes = tollgate::ScopeRule::Everyone;
+    let gate = world.quantdata().rule(rule).build().unwrap();
+    let rows: [(Option<&str>, bool); 11] = [
+        (None, false),
+        (Some("max-age=9"), false),
+        (Some("no-store"), false),
+        (Some("private, max-age=9"), false),
+        (Some("private, must-revalidate"), false),
+        (Some("x-public, max-age=9"), false),
+        (Some("public, max-age=9"), true),
+        (Some("Public"), true),
+        (Some("s-maxage=9"), true),
+        (Some("max-age=9, must-revalidate"), true),
+        (Some("private=\"x\", must-revalidate"), true),
+    ];
+    for (control, shared) in rows {
+        let own: Vec<_> = control.map(|control| ("cache-control", control)).into_iter().collect();
+        let request = without_key("GET /v1/x").header("authorization", format!("Bearer {QUANTDATA}"));
+        let answer = cached(&gate, &world, &own, request).await;
+        let vary: &[&str] = if shared { &["authorization"] } else { &[] };
+        assert_eq!(all(&answer, "vary"), vary, "{control:?}");
+        // What the handler says stands.
+        assert_eq!(answer.header("cache-control"), control);
+    }
+}
+
+#[tokio::test]
+async fn case_182_answers_to_a_query_key_are_private_and_pass_no_address_on() {
+    let world = World::new();
+    world.plain_key(KWERY);
+    let gate = world.kwery().build().unwrap();
+    let rows: [(Fields, &str); 8] = [
+        (&[], "private"),
+        (&[("cache-control", "private=\"x\", max-age=9")], "private=\"x\", max-age=9|private"),
+        (&[("cache-control", "no-cache")], "no-cache|private"),
+        (&[("cache-control", "max-age=9, s-maxage=60")], "private, max-age=9"),
+        (&[("cache-control", "public, max-age=60")], "private, max-age=60"),
+        (&[("cache-control", "no-store")], "no-store"),
+        (&[("cache-control", "private, max-age=9")], "private, max-age=9"),
+        (&[("cache-control", "PRIVATE")], "private"),
+    ];
+    for (own, control) in rows {
+        let answer = cached(&gate, &world, own, without_key(&format!("GET /v1/x?api-key={KWERY}"))).await;
+        assert_eq!(all(&answer, "cache-control").join("|").to_lowercase(), control, "{own:?}");
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+    }
+}
+
+#[tokio::test]
+async fn case_184_challenges() {
+    for realm in ["", "a\"b", "a\\b", "a\r\nb", "\u{e9}", "a\0"] {
+        assert!(Presentation::problem().realm(realm).is_err(), "{realm:?}");
+    }
+    let world = World::new();
+    let shape = Presentation::problem().realm("VecTrade API").unwrap();
+    let gate = world.vectrade(true).presentation(shape).build().unwrap();
+    let answer = world.send(&gate, without_key("GET /v1/x")).await;
+    assert_eq!(
+        all(&answer, "www-authenticate"),
+        ["ApiKey realm=\"VecTrade API\"", "Bearer realm=\"VecTrade API\""]
+    );
+    // Two sources of one scheme are one challenge.
+    let answer = world.send(&world.kwery().build().unwrap(), without_key("GET /v1/x")).await;
+    assert_eq!(all(&answer, "www-authenticate"), ["ApiKey"]);
+}
