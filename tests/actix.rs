@@ -6,6 +6,8 @@ mod support;
 
 #[path = "actix/endings.rs"]
 mod endings;
+#[path = "actix/management.rs"]
+mod management;
 
 use std::future::ready;
 use std::sync::Arc;

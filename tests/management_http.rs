@@ -1,12 +1,15 @@
 //! Key management over HTTP, as `QuantConomy`'s file mounts it: bad input, other people's keys, and what an answer bears.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "management_http/answers.rs"]
+mod answers;
 #[path = "management_http/bodies.rs"]
 mod bodies;
 #[path = "management_http/callers.rs"]
 mod callers;
 #[path = "management_http/stage.rs"]
 mod stage;
+mod support;
 
 use stage::{KEYS, Stage};
 

@@ -100,7 +100,7 @@ where
     if let Some(mounted) = core.mounted_at(request.match_info().as_str())
         && let Some(principal) = admission.principal()
     {
-        let answering = Box::pin(managed::answer(Arc::clone(front), mounted, request, principal));
+        let answering = Box::pin(managed::answer(Arc::clone(front), mounted, request, principal, admission));
         return State::Managing { answering };
     }
     let request_id = {

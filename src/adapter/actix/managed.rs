@@ -10,7 +10,8 @@ use crate::Principal;
 use crate::adapter::actix::convert;
 use crate::adapter::actix::names::Front;
 use crate::adapter::actix::view::Seen;
-use crate::gate::{BodyFault, Call, LARGEST_BODY, Mounted};
+use crate::adapter::dress;
+use crate::gate::{Admission, BodyFault, Call, LARGEST_BODY, Mounted};
 
 /// Reads the request's body, and answers in place of the service.
 pub(super) async fn answer(
@@ -18,6 +19,7 @@ pub(super) async fn answer(
     mounted: Arc<dyn Mounted>,
     request: ServiceRequest,
     principal: Principal,
+    admission: Admission,
 ) -> ServiceResponse {
     let (head, payload) = request.into_parts();
     let body = read(payload).await;
@@ -26,7 +28,10 @@ pub(super) async fn answer(
         Some(call) => mounted.answer(front.gate.clone(), call).await,
         None => return request.into_response(actix_web::HttpResponse::MethodNotAllowed()),
     };
-    request.into_response(convert::response(answer))
+    let mut response = request.into_response(convert::response(answer));
+    // The request's id it has already.
+    dress::answer(response.headers_mut(), &admission, &mut None);
+    response
 }
 
 async fn read(payload: Payload) -> Result<Bytes, BodyFault> {

@@ -16,7 +16,7 @@ use crate::adapter::call::{self, CallEnd, Deadline};
 use crate::adapter::dress::Named;
 use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
-use crate::adapter::tower::managed::Managed;
+use crate::adapter::tower::managed::{Finish, Managed, keep_head};
 use crate::adapter::{closed, dress, refusal};
 use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome};
 use crate::{Denial, Gate, RequestView, StoreFuture};
@@ -39,8 +39,8 @@ pin_project! {
         Deciding { waiting: Option<Box<Waiting<S, B>>> },
         Serving { #[pin] future: F, serving: Serving },
         Closing { closing: StoreFuture<()>, response: Option<R> },
-        Reading { #[pin] body: Collecting<B>, managed: Option<Box<Managed>> },
-        Answering { answering: Answering },
+        Reading { #[pin] body: Collecting<B>, managed: Option<Box<(Managed, Finish)>> },
+        Answering { answering: Answering, finish: Finish },
         Refused { response: Option<Response<Bytes>> },
     }
 }
@@ -102,7 +102,8 @@ where
         && let Some(principal) = admission.principal()
     {
         let (managed, body) = Managed::part(core, mounted, request, principal);
-        return State::Reading { body: Collecting::new(body), managed: Some(Box::new(managed)) };
+        let finish = managed.finish(admission);
+        return State::Reading { body: Collecting::new(body), managed: Some(Box::new((managed, finish))) };
     }
     let request_id = dress::name(|| RequestView::of(&request), core);
     if let Some(named) = &request_id {
@@ -119,7 +120,7 @@ fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial) -> Response<Byt
     let view = RequestView::of(request);
     let mut response = refusal::refuse(core, &view, view.path(), denial);
     if request.method() == Method::HEAD {
-        *response.body_mut() = Bytes::new();
+        keep_head(&mut response);
     }
     response
 }
@@ -187,10 +188,13 @@ where
                 Projected::Reading { body, managed } => {
                     let read = ready!(body.poll(cx));
                     let Some(managed) = managed.take() else { return Poll::Pending };
-                    State::Answering { answering: managed.answer(read) }
+                    let (managed, finish) = *managed;
+                    State::Answering { answering: managed.answer(read), finish }
                 }
-                Projected::Answering { answering } => {
-                    State::Refused { response: Some(ready!(answering.as_mut().poll(cx))) }
+                Projected::Answering { answering, finish } => {
+                    let mut response = ready!(answering.as_mut().poll(cx));
+                    finish.dress(&mut response);
+                    State::Refused { response: Some(response) }
                 }
                 Projected::Refused { response } => {
                     let Some(response) = response.take() else { return Poll::Pending };

@@ -101,7 +101,9 @@ where
         if !self.endpoints.takes(request.uri().path()) {
             return Box::pin(ready(Ok(refusal(DenialKind::NotFound))));
         }
-        let (managed, body) = Managed::part(&self.gate.0, Arc::clone(&self.endpoints), request, principal);
+        // The path as the router shows it, which may have taken a prefix off: this service is mounted under the rest.
+        let mounted = (Arc::clone(&self.endpoints), request.uri().path().to_owned());
+        let (managed, body) = Managed::part(&self.gate.0, mounted, request, principal);
         Box::pin(async move {
             let mut body = pin!(Collecting::new(body));
             let read = poll_fn(|cx| body.as_mut().poll(cx)).await;

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Request;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
 
-use crate::gate::{Answering, BodyFault, Call, Core, Mounted};
+use crate::adapter::dress;
+use crate::gate::{Admission, Answering, BodyFault, Call, Core, Mounted};
 use crate::{Gate, Principal, RequestId, RequestView};
 
 /// A request that the gate answers itself, but for its body.
@@ -16,36 +17,44 @@ pub(super) struct Managed {
     gate: Gate,
     mounted: Arc<dyn Mounted>,
     principal: Principal,
+    /// The path that it was judged by, whole.
+    path: String,
     head: Parts,
     client: Option<IpAddr>,
     request_id: RequestId,
 }
 
 impl Managed {
-    /// What a request is for, if the gate answers it itself.
-    pub(super) fn target<B>(core: &Core, request: &Request<B>) -> Option<Arc<dyn Mounted>> {
+    /// What a request is for, if the gate answers it itself, and the path that says so.
+    pub(super) fn target<B>(core: &Core, request: &Request<B>) -> Option<(Arc<dyn Mounted>, String)> {
         core.mounted.as_ref()?;
-        core.mounted_at(RequestView::of(request).path())
+        let view = RequestView::of(request);
+        Some((core.mounted_at(view.path())?, view.path().to_owned()))
     }
 
     /// Parts a request from its body.
     pub(super) fn part<B>(
         core: &Arc<Core>,
-        mounted: Arc<dyn Mounted>,
+        (mounted, path): (Arc<dyn Mounted>, String),
         request: Request<B>,
         principal: Principal,
     ) -> (Self, B) {
         let view = RequestView::of(&request);
         let (client, request_id) = (core.proxies.client(&view), core.request_ids.of(&view));
         let (head, body) = request.into_parts();
-        (Self { gate: Gate(Arc::clone(core)), mounted, principal, head, client, request_id }, body)
+        (Self { gate: Gate(Arc::clone(core)), mounted, principal, path, head, client, request_id }, body)
+    }
+
+    /// What the answer needs when it is there.
+    pub(super) fn finish(&self, admission: Admission) -> Finish {
+        Finish { admission, head_only: self.head.method == Method::HEAD }
     }
 
     pub(super) fn answer(self, body: Result<Bytes, BodyFault>) -> Answering {
         let media_type = self.head.headers.get(CONTENT_TYPE);
         let call = Call {
             method: self.head.method,
-            path: self.head.uri.path().to_owned(),
+            path: self.path,
             query: self.head.uri.query().map(str::to_owned),
             media_type: media_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
             body,
@@ -54,5 +63,29 @@ impl Managed {
             request_id: self.request_id,
         };
         self.mounted.answer(self.gate, call)
+    }
+}
+
+/// What an answer of the gate's own still needs when it is there.
+pub(super) struct Finish {
+    admission: Admission,
+    head_only: bool,
+}
+
+impl Finish {
+    /// Adds what every answer to a key bears. The request's id it has already.
+    pub(super) fn dress(&self, response: &mut Response<Bytes>) {
+        dress::answer(response.headers_mut(), &self.admission, &mut None);
+        if self.head_only {
+            keep_head(response);
+        }
+    }
+}
+
+/// Takes the body out of an answer to `HEAD`, and leaves its length: over HTTP/2 nobody else does.
+pub(super) fn keep_head(response: &mut Response<Bytes>) {
+    let length = std::mem::take(response.body_mut()).len();
+    if response.status() != StatusCode::NO_CONTENT {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
     }
 }

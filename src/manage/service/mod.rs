@@ -71,10 +71,10 @@ impl Mounted for Endpoints {
     }
 
     fn answer(&self, gate: Gate, call: Call) -> Answering {
-        let below = call.path[self.path.len()..].to_owned();
+        let below = call.path.strip_prefix(&self.path).map(str::to_owned);
         Box::pin(async move {
-            let outcome = match gate.0.authority.clone() {
-                Some(store) => {
+            let outcome = match (gate.0.authority.clone(), below) {
+                (Some(store), Some(below)) => {
                     let mut actor = Actor::caller(&call.principal);
                     if let Some(client) = call.client {
                         actor = actor.at(client);
@@ -83,7 +83,7 @@ impl Mounted for Endpoints {
                     let manager = KeyManager::over(gate.clone(), store).by(actor).for_account(account);
                     Session { manager, call: &call }.route(&below).await
                 }
-                None => Err(DenialKind::NotFound.into()),
+                _ => Err(DenialKind::NotFound.into()),
             };
             let denial = match outcome {
                 Ok(response) => return with_request_id(response, &gate, &call),

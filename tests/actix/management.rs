@@ -1,0 +1,34 @@
+//! Key management that the gate mounts.
+
+use std::sync::Arc;
+
+use actix_web::App;
+use actix_web::test::{TestRequest, call_service, init_service};
+use tollgate::TollgateTransform;
+
+use super::{KEY, request};
+use crate::support::World;
+
+#[actix_web::test]
+async fn case_182_management_answers_to_a_query_key_pass_no_address_on_and_say_what_they_drew() {
+    let world = World::new();
+    let mut plan = tollgate::Plan::new("limited");
+    plan.quotas.push("9 per minute".parse().unwrap());
+    world.key(KEY, |_, account| account.plan = "limited".into());
+    let gate = world.kwery().managed_store(Arc::clone(&world.store)).plan(plan);
+    let gate = gate.management("/account/keys").limit_headers().build().unwrap();
+    let app = init_service(App::new().wrap(TollgateTransform::new(gate))).await;
+    let send = |asked: TestRequest| call_service(&app, asked.to_request());
+    for path in ["/account/keys", "/account/keys/a/b/c"] {
+        let answer = send(request(&format!("{path}?api-key={KEY}"))).await;
+        assert_eq!(answer.headers().get("referrer-policy").unwrap(), "no-referrer", "{path}");
+        assert!(answer.headers().contains_key("ratelimit"), "{path}");
+        assert_eq!(answer.headers().get("cache-control").unwrap(), "no-store", "{path}");
+        assert_eq!(answer.headers().get_all("x-request-id").count(), 1, "{path}");
+    }
+    let answer = send(request("/account/keys").insert_header(("X-API-Key", KEY))).await;
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers().get("vary").unwrap()),
+        (200, &"x-api-key".parse().unwrap())
+    );
+}
