@@ -74,7 +74,8 @@ impl Decision {
             return Err(Denial::of(DenialKind::BadRequest));
         }
         if view.method() == "TRACE" {
-            return Err(Denial::of(DenialKind::MethodNotAllowed));
+            let mounted = core.mounted.as_ref().and_then(|mounted| mounted.allowed(view.path()));
+            return Err(Denial::method(mounted));
         }
         (self.rule, self.odd) = core.rules.find(view.method(), view.path());
         let public = core.rules.at(self.rule).rule.public && !self.odd;

@@ -139,6 +139,8 @@ pub(crate) enum Cause {
         expect(dead_code, reason = "said of key management alone")
     )]
     MaxKeys(u32),
+    /// What may be done here, as `Allow` says it.
+    Allowed(&'static str),
     Balance {
         balance: Credits,
         cost: Credits,
@@ -190,7 +192,7 @@ pub struct Denial {
 impl Denial {
     /// A refusal of this kind, with nothing more to say.
     pub fn of(kind: DenialKind) -> Self {
-        Self { kind, cause: Cause::None, key: None }
+        Self::because(kind, Cause::None)
     }
 
     pub(crate) fn because(kind: DenialKind, cause: Cause) -> Self {
@@ -204,6 +206,11 @@ impl Denial {
     /// A refusal that comes too late for its caller.
     pub(crate) fn late() -> Self {
         Self::because(DenialKind::Unavailable, Cause::Deadline)
+    }
+
+    /// A method that is not there, and those that are, where that is known.
+    pub(crate) fn method(allowed: Option<&'static str>) -> Self {
+        Self::because(DenialKind::MethodNotAllowed, allowed.map_or(Cause::None, Cause::Allowed))
     }
 
     pub(crate) fn operator(problem: Problem) -> Self {

@@ -44,6 +44,9 @@ pub(crate) trait Mounted: Debug + Send + Sync {
     /// Whether a request for this path is its.
     fn takes(&self, path: &str) -> bool;
 
+    /// The methods of what stands at a path, as `Allow` says them; `None` where nothing does.
+    fn allowed(&self, path: &str) -> Option<&'static str>;
+
     /// Its routes, as OpenAPI says them.
     #[cfg(feature = "openapi")]
     fn routes(&self) -> Vec<(&'static str, String)>;

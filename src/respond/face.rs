@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use smallvec::SmallVec;
 
@@ -19,6 +19,9 @@ use crate::{Agreement, Denial, DenialKind};
 
 /// Seconds after which a request that could not be decided may be sent again.
 const UNAVAILABLE_WAIT: u64 = 1;
+
+/// The methods that the gate itself refuses nowhere: which of them there are behind it, it cannot know.
+const NEVER_REFUSED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The look of one kind: what is the same in every answer is made once.
 #[derive(Debug)]
@@ -53,10 +56,7 @@ impl Face {
             }
         }
         if status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(
-                http::header::ALLOW,
-                HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-            );
+            headers.insert(ALLOW, HeaderValue::from_static(NEVER_REFUSED));
         }
         Self { status, headers, pieces }
     }
@@ -98,6 +98,12 @@ impl ResponseForDenial for Faces {
             let text = match name {
                 &CONTENT_LENGTH => length.clone(),
                 &RETRY_AFTER => retry_after.clone(),
+                &ALLOW => {
+                    if let Cause::Allowed(methods) = denial.cause {
+                        *value = HeaderValue::from_static(methods);
+                    }
+                    continue;
+                }
                 name if name == occasion.request_id_header() => id.clone(),
                 _ => continue,
             };

@@ -80,3 +80,23 @@ async fn case_68_management_within_a_nested_router_is_at_its_whole_path() {
         assert_eq!(answer.status().as_u16(), status, "{path}");
     }
 }
+
+/// RFC 9110, section 15.5.6.
+#[tokio::test]
+async fn case_62_a_method_that_is_not_there_is_told_those_that_are() {
+    let stage = Stage::new();
+    let (key, id) = stage.key("ada").await;
+    let rows = [
+        (KEYS.to_owned(), "GET, HEAD, POST", &["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"][..]),
+        (format!("{KEYS}/me"), "GET, HEAD", &["POST", "PATCH", "DELETE", "TRACE"]),
+        (format!("{KEYS}/{id}"), "GET, HEAD, PATCH, DELETE", &["POST", "PUT", "BREW", "TRACE"]),
+        (format!("{KEYS}/{id}/rotate"), "POST", &["GET", "HEAD", "PUT", "DELETE", "TRACE"]),
+    ];
+    for (path, allowed, methods) in rows {
+        for method in methods {
+            let answer = stage.send(&key, &format!("{method} {path}"), "").await;
+            assert_eq!(answer.status, 405, "{method} {path}");
+            assert_eq!(answer.headers["allow"], allowed, "{method} {path}");
+        }
+    }
+}

@@ -56,6 +56,10 @@ impl Mounted for Endpoints {
         path.strip_prefix(&self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    fn allowed(&self, path: &str) -> Option<&'static str> {
+        allowed(&segments(path.strip_prefix(&self.path)?))
+    }
+
     #[cfg(feature = "openapi")]
     fn routes(&self) -> Vec<(&'static str, String)> {
         let below = [
@@ -105,6 +109,31 @@ fn with_request_id(mut response: Response<Bytes>, gate: &Gate, call: &Call) -> R
     response
 }
 
+fn segments(below: &str) -> Vec<&str> {
+    below.split('/').skip(1).collect()
+}
+
+/// The methods of an endpoint.
+fn allowed(segments: &[&str]) -> Option<&'static str> {
+    Some(match segments {
+        [] => "GET, HEAD, POST",
+        ["me"] => "GET, HEAD",
+        // The list with a slash behind it is nothing.
+        [""] => return None,
+        [_] => "GET, HEAD, PATCH, DELETE",
+        [_, "rotate"] => "POST",
+        _ => return None,
+    })
+}
+
+/// The refusal of a request that no endpoint takes: by its method, or by its path.
+fn not_there(segments: &[&str]) -> Refusal {
+    match allowed(segments) {
+        Some(allowed) => Refusal::Denied(Denial::method(Some(allowed))),
+        None => DenialKind::NotFound.into(),
+    }
+}
+
 /// One caller's request.
 struct Session<'c> {
     manager: KeyManager,
@@ -113,14 +142,13 @@ struct Session<'c> {
 
 impl Session<'_> {
     async fn route(&self, below: &str) -> Outcome {
-        let segments: Vec<&str> = below.split('/').skip(1).collect();
+        let segments = segments(below);
         let method = if self.call.method == Method::HEAD { &Method::GET } else { &self.call.method };
         match (segments.as_slice(), method) {
             ([], &Method::GET) => self.list().await,
             ([], &Method::POST) => self.create().await,
             (["me"], &Method::GET) => self.standing().await,
-            // The list with a slash behind it is nothing.
-            ([""], _) => Err(DenialKind::NotFound.into()),
+            (["me" | ""], _) => Err(not_there(&segments)),
             ([id], &Method::GET) => {
                 let key = self.manager.get(key_id(id)?).await?;
                 Ok(render::answer(StatusCode::OK, render::whole(&self.manager.view(key)), None))
@@ -131,8 +159,7 @@ impl Session<'_> {
                 Ok(render::nothing())
             }
             ([id, "rotate"], &Method::POST) => self.rotate(key_id(id)?).await,
-            ([] | [_] | [_, "rotate"], _) => Err(DenialKind::MethodNotAllowed.into()),
-            _ => Err(DenialKind::NotFound.into()),
+            _ => Err(not_there(&segments)),
         }
     }
 
