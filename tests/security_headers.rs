@@ -6,7 +6,7 @@ mod support;
 use http::Response;
 use support::providers::{KWERY, QUANTDATA, VECTRADE};
 use support::{Answer, World, with_key, without_key};
-use tollgate::{Gate, Presentation, Rule};
+use tollgate::{Gate, KeySource, KeyStatus, Presentation, Rule, ScopeRule};
 
 /// Sends a request that is served with these cache headers of the handler's.
 async fn cached(gate: &Gate, world: &World, own: &[(&str, &str)], request: http::request::Builder) -> Answer {
@@ -142,7 +142,83 @@ async fn case_184_challenges() {
         all(&answer, "www-authenticate"),
         ["ApiKey realm=\"VecTrade API\"", "Bearer realm=\"VecTrade API\""]
     );
+    // No key, or one that stood elsewhere: nothing is wrong with a token.
+    let answer = world.send(&gate, with_key("GET /v1/x", "vq_short")).await;
+    assert_eq!(
+        all(&answer, "www-authenticate"),
+        ["ApiKey realm=\"VecTrade API\"", "Bearer realm=\"VecTrade API\""]
+    );
     // Two sources of one scheme are one challenge.
     let answer = world.send(&world.kwery().build().unwrap(), without_key("GET /v1/x")).await;
     assert_eq!(all(&answer, "www-authenticate"), ["ApiKey"]);
+}
+
+/// RFC 6750, section 3.1.
+#[tokio::test]
+async fn case_184_a_bearer_challenge_says_what_is_wrong_with_the_token() {
+    let world = World::new();
+    let unknown = format!("vq_{}", "u".repeat(43));
+    let revoked = format!("vq_{}", "r".repeat(43));
+    world.key(&revoked, |record, _| record.status = KeyStatus::Revoked);
+    let away = format!("vq_{}", "a".repeat(43));
+    world.key(&away, |record, _| record.allowlist = Some(vec![]));
+    let plain = || world.vectrade(true).build().unwrap();
+    let realm = || world.vectrade(true).presentation(Presentation::problem().realm("Acme").unwrap());
+    let rows = [
+        (format!("Bearer {unknown}"), true),
+        (format!("bearer {revoked}"), true),
+        (format!("Bearer {away}"), true),
+        ("Bearer vq_short".to_owned(), true),
+        // What holds no key is told how to bear one, and no more: case 1.
+        ("Bearer ".to_owned(), false),
+        ("Basic eDp5".to_owned(), false),
+    ];
+    for (sent, wrong) in rows {
+        let request = || without_key("GET /v1/x").header("authorization", &sent);
+        let (bare, named) = if wrong {
+            ("Bearer error=\"invalid_token\"", "Bearer realm=\"Acme\", error=\"invalid_token\"")
+        } else {
+            ("Bearer", "Bearer realm=\"Acme\"")
+        };
+        let answer = world.send(&plain(), request()).await;
+        assert_eq!(all(&answer, "www-authenticate"), ["ApiKey", bare], "{sent}");
+        let answer = world.send(&realm().build().unwrap(), request()).await;
+        assert_eq!(all(&answer, "www-authenticate"), ["ApiKey realm=\"Acme\"", named], "{sent}");
+    }
+    let other = KeySource::authorization("Token").unwrap();
+    let format = tollgate::KeyFormat::new("vq_", tollgate::Length::exactly(8)).unwrap();
+    let gate = world.bare().source(other).format(format).build().unwrap();
+    let request = without_key("GET /v1/x").header("authorization", "Token vq_short");
+    assert_eq!(all(&world.send(&gate, request).await, "www-authenticate"), ["Token"]);
+}
+
+/// RFC 6750, section 3.1.
+#[tokio::test]
+async fn case_184_a_bearer_key_without_a_scope_is_told_which() {
+    let world = World::new();
+    world.key(VECTRADE, |record, _| record.scopes = Some(vec!["quotes:read".into()]));
+    let (one, two) = (|| vec!["ai:read".into()], || vec!["ai:read".into(), "ai:write".into()]);
+    let rows = [
+        (ScopeRule::AnyOf(one()), "ai:read"),
+        (ScopeRule::AllOf(two()), "ai:read ai:write"),
+        // One is enough: the first is named.
+        (ScopeRule::AnyOf(two()), "ai:read"),
+    ];
+    for (asked, scope) in rows {
+        let mut rule = Rule::new("/v1/ai").unwrap();
+        rule.scopes = asked;
+        let gate = world.vectrade(true).rule(rule).build().unwrap();
+        let request = without_key("GET /v1/ai").header("authorization", format!("Bearer {VECTRADE}"));
+        let answer = world.send(&gate, request).await;
+        assert_eq!(answer.status, 403);
+        let expected = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+        assert_eq!(all(&answer, "www-authenticate"), [expected]);
+        // Not where the key stood elsewhere, nor where no scope is lacking.
+        for (route, status) in [("GET /v1/ai", 403), ("GET /v1/other", 403)] {
+            let answer = world.send(&gate, with_key(route, VECTRADE)).await;
+            assert_eq!((answer.status, all(&answer, "www-authenticate").len()), (status, 0));
+        }
+        let request = without_key("GET /v1/other").header("authorization", format!("Bearer {VECTRADE}"));
+        assert!(all(&world.send(&gate, request).await, "www-authenticate").is_empty());
+    }
 }

@@ -63,7 +63,7 @@ impl Decision {
         }
         match ready!(self.walk(core, cx, view)) {
             Ok(()) => Poll::Ready(self.admit(core, view)),
-            Err(denial) => self.refuse(denial, cx),
+            Err(denial) => self.refuse(denial.in_source(core.sources.get(self.source)), cx),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::account::{Breach, BreachKind};
 use crate::gate::terms::{Terms, Unknown};
 use crate::rule::Ruled;
-use crate::{Agreement, Credits, KeyId, Quotas, Standing, StoreError};
+use crate::{Agreement, Credits, KeyId, KeySource, Quotas, Standing, StoreError};
 
 /// Declares the kinds with their names in a configuration, their parents and their defaults, in one table.
 macro_rules! denial_kinds {
@@ -187,6 +187,8 @@ pub struct Denial {
     kind: DenialKind,
     pub(crate) cause: Cause,
     key: Option<KeyId>,
+    /// Whether the key, if there was one, stood in a Bearer credential: its challenge says what is wrong with it.
+    pub(crate) bearer: bool,
 }
 
 impl Denial {
@@ -196,7 +198,7 @@ impl Denial {
     }
 
     pub(crate) fn because(kind: DenialKind, cause: Cause) -> Self {
-        Self { kind, cause, key: None }
+        Self { kind, cause, key: None, bearer: false }
     }
 
     pub(crate) fn store(error: StoreError) -> Self {
@@ -229,6 +231,13 @@ impl Denial {
     #[must_use]
     pub(crate) fn of_key(mut self, key: Option<KeyId>) -> Self {
         self.key = key;
+        self
+    }
+
+    /// Says where the key stood, if there was one.
+    #[must_use]
+    pub(crate) fn in_source(mut self, source: Option<&KeySource>) -> Self {
+        self.bearer = source.is_some_and(KeySource::is_bearer);
         self
     }
 

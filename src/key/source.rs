@@ -125,6 +125,11 @@ impl KeySource {
         if let Place::Authorization { scheme, .. } = &self.0 { scheme } else { "ApiKey" }
     }
 
+    /// Whether it is a credential as RFC 6750 has it.
+    pub(crate) fn is_bearer(&self) -> bool {
+        matches!(&self.0, Place::Authorization { scheme, .. } if scheme.eq_ignore_ascii_case("Bearer"))
+    }
+
     #[inline]
     fn find<'a>(&self, view: &RequestView<'a>) -> Finding<'a> {
         match &self.0 {

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use crate::account::BreachKind;
 use crate::gate::Cause;
+use crate::respond::challenge::{Challenges, sufficient_scopes};
 use crate::respond::template::{Piece, Variable};
 use crate::respond::wording::waits;
 use crate::respond::{Occasion, ResponseForDenial};
@@ -28,6 +29,8 @@ const NEVER_REFUSED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 pub(super) struct Face {
     status: StatusCode,
     headers: HeaderMap,
+    /// The headers that a key in a Bearer credential is refused with, where their challenge says more.
+    of_bearer: Option<HeaderMap>,
     pieces: Vec<Piece>,
 }
 
@@ -36,7 +39,7 @@ impl Face {
         kind: DenialKind,
         status: StatusCode,
         media_type: &'static str,
-        challenges: &[HeaderValue],
+        challenges: &Challenges,
         request_id: &HeaderName,
         pieces: Vec<Piece>,
     ) -> Self {
@@ -50,15 +53,23 @@ impl Face {
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if status == StatusCode::UNAUTHORIZED {
-            for challenge in challenges {
-                headers.append(WWW_AUTHENTICATE, challenge.clone());
-            }
-        }
         if status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static(NEVER_REFUSED));
         }
-        Self { status, headers, pieces }
+        let challenging = |with: Vec<HeaderValue>| {
+            let mut headers = headers.clone();
+            for challenge in with {
+                headers.append(WWW_AUTHENTICATE, challenge);
+            }
+            headers
+        };
+        let of_bearer = challenges.of_bearer(kind, status).map(challenging);
+        Self { status, headers: challenging(challenges.of(status)), of_bearer, pieces }
+    }
+
+    /// The headers of a refusal, yet to be filled in.
+    fn headers(&self, denial: &Denial) -> &HeaderMap {
+        self.of_bearer.as_ref().filter(|_| denial.bearer).unwrap_or(&self.headers)
     }
 }
 
@@ -88,16 +99,19 @@ impl ResponseForDenial for Faces {
         let length = sheet.write_number(body.len() as u64);
         let retry_after = sheet.write_number(wait);
         let id = sheet.write(occasion.request_id().as_str());
+        let headers = face.headers(denial);
+        let lacking = sheet.write_lacking(face, denial);
         let sheet = sheet.into_bytes();
 
         let mut response = Response::new(sheet.slice(body));
         *response.status_mut() = face.status;
-        *response.headers_mut() = face.headers.clone();
+        *response.headers_mut() = headers.clone();
         // What varies has its place already: walking over few headers costs less than hashing their names.
         for (name, value) in response.headers_mut().iter_mut() {
             let text = match name {
                 &CONTENT_LENGTH => length.clone(),
                 &RETRY_AFTER => retry_after.clone(),
+                &WWW_AUTHENTICATE if !lacking.is_empty() => lacking.clone(),
                 &ALLOW => {
                     if let Cause::Allowed(methods) = denial.cause {
                         *value = HeaderValue::from_static(methods);
@@ -223,6 +237,25 @@ impl Sheet {
     fn write_number(&mut self, number: u64) -> Range<usize> {
         let from = self.0.len();
         self.push_number(number);
+        self.mark(from)
+    }
+
+    /// The challenge of a Bearer key that lacks a scope, with the scopes that would do; nothing where there are none.
+    fn write_lacking(&mut self, face: &Face, denial: &Denial) -> Range<usize> {
+        let from = self.0.len();
+        if face.status == StatusCode::FORBIDDEN
+            && let Cause::Scopes(ruled) = &denial.cause
+            && let Some(challenge) = face.headers(denial).get(WWW_AUTHENTICATE)
+            && let [first, others @ ..] = sufficient_scopes(ruled)
+        {
+            self.0.extend_from_slice(challenge.as_bytes());
+            self.push(", scope=\"");
+            self.push(first.as_str());
+            for scope in others {
+                self.push_shown(format_args!(" {}", scope.as_str()));
+            }
+            self.push("\"");
+        }
         self.mark(from)
     }
 

@@ -1,5 +1,6 @@
 //! How a refusal looks.
 
+mod challenge;
 mod face;
 #[cfg(feature = "tonic")]
 mod grpc;

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use serde_json::Value;
 
 use crate::respond::Wording;
+use crate::respond::challenge::Challenges;
 use crate::respond::face::{Face, Faces};
 use crate::respond::template::{Compiler, Unfillable};
 use crate::respond::unique;
@@ -134,7 +135,7 @@ impl Presentation {
             .flat_map(|wording| wording.members.iter().map(|(name, _)| name.clone()))
             .collect();
         self.check_wordings()?;
-        let challenges = self.challenges(sources)?;
+        let challenges = Challenges::new(sources, self.realm.as_deref())?;
         let face = |kind: &DenialKind| {
             let wording = resolve(*kind, &self.wordings);
             let template = self.template.clone().unwrap_or_else(|| problem_template(&wording.members));
@@ -169,25 +170,6 @@ impl Presentation {
             "write placeholders that this kind of refusal has, and `{{` or `}}` for a brace itself";
         let member = said.unwrap_or_else(|| "presentation.template".to_owned());
         ConfigError::new(fault.text, fault.problem, expected).in_member(member)
-    }
-
-    /// One challenge per scheme of the sources (RFC 9110, section 11.6.1).
-    fn challenges(&self, sources: &[KeySource]) -> Result<Vec<HeaderValue>, ConfigError> {
-        let mut challenges = Vec::new();
-        for scheme in sources.iter().map(KeySource::challenge_scheme) {
-            let challenge = match &self.realm {
-                Some(realm) => format!("{scheme} realm=\"{realm}\""),
-                None => scheme.to_owned(),
-            };
-            let challenge = HeaderValue::try_from(&challenge).map_err(|_| {
-                ConfigError::new(challenge, "no header can hold this challenge", "write a plain realm")
-                    .in_member("presentation.realm")
-            })?;
-            if !challenges.contains(&challenge) {
-                challenges.push(challenge);
-            }
-        }
-        Ok(challenges)
     }
 }
 

@@ -1,0 +1,91 @@
+//! What a refusal asks for in `WWW-Authenticate`: RFC 9110, section 11.6.1, and for Bearer keys RFC 6750, section 3.
+
+use http::{HeaderValue, StatusCode};
+
+use crate::rule::Ruled;
+use crate::{ConfigError, DenialKind, KeySource, Scope, ScopeRule};
+
+/// One challenge per scheme of a gate's sources, in their order.
+#[derive(Debug)]
+pub(super) struct Challenges(Vec<Challenge>);
+
+/// A challenge, and what it says of a key that is bad or lacks a scope: said of Bearer keys alone.
+#[derive(Debug)]
+struct Challenge {
+    plain: HeaderValue,
+    bad_token: HeaderValue,
+    lacks_scope: HeaderValue,
+    bearer: bool,
+}
+
+impl Challenges {
+    pub(super) fn new(sources: &[KeySource], realm: Option<&str>) -> Result<Self, ConfigError> {
+        let mut challenges: Vec<Challenge> = Vec::new();
+        for source in sources {
+            let scheme = source.challenge_scheme();
+            let plain = challenge(scheme, realm, None)?;
+            if !challenges.iter().any(|known| known.plain == plain) {
+                challenges.push(Challenge {
+                    plain,
+                    bad_token: challenge(scheme, realm, Some("invalid_token"))?,
+                    lacks_scope: challenge(scheme, realm, Some("insufficient_scope"))?,
+                    bearer: source.is_bearer(),
+                });
+            }
+        }
+        Ok(Self(challenges))
+    }
+
+    /// The challenges of a refusal with this status.
+    pub(super) fn of(&self, status: StatusCode) -> Vec<HeaderValue> {
+        let asked = self.0.iter().filter(|_| status == StatusCode::UNAUTHORIZED);
+        asked.map(|challenge| challenge.plain.clone()).collect()
+    }
+
+    /// The challenges of a refusal of a Bearer key, where they say more of it.
+    pub(super) fn of_bearer(&self, kind: DenialKind, status: StatusCode) -> Option<Vec<HeaderValue>> {
+        if !self.0.iter().any(|challenge| challenge.bearer) {
+            return None;
+        }
+        match status {
+            StatusCode::UNAUTHORIZED if is_bad_token(kind) => {
+                let of = |all: &Challenge| if all.bearer { all.bad_token.clone() } else { all.plain.clone() };
+                Some(self.0.iter().map(of).collect())
+            }
+            StatusCode::FORBIDDEN if kind == DenialKind::ScopeRequired => {
+                let bearer = self.0.iter().find(|challenge| challenge.bearer);
+                Some(bearer.map(|challenge| challenge.lacks_scope.clone()).into_iter().collect())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn challenge(scheme: &str, realm: Option<&str>, error: Option<&str>) -> Result<HeaderValue, ConfigError> {
+    let parameters = [("realm", realm), ("error", error)];
+    let parameters =
+        parameters.into_iter().filter_map(|(name, value)| Some(format!("{name}=\"{}\"", value?)));
+    let text = format!("{scheme} {}", parameters.collect::<Vec<_>>().join(", "));
+    HeaderValue::try_from(text.trim_end()).map_err(|_| {
+        ConfigError::new(&text, "no header can hold this challenge", "write a plain realm")
+            .in_member("presentation.realm")
+    })
+}
+
+/// Whether a key was sent, and is bad: who sent none is told no error (RFC 6750, section 3.1), and of two none was judged.
+fn is_bad_token(kind: DenialKind) -> bool {
+    use DenialKind::{AddressNotAllowed, Expired, InvalidFormat, Paused, Revoked, Unknown};
+    matches!(kind, InvalidFormat | Unknown | Revoked | Expired | Paused | AddressNotAllowed)
+}
+
+/// The scopes with which a key would be let in: where one of several is enough, the first. None where the parameter `scope`
+/// cannot hold them.
+pub(super) fn sufficient_scopes(ruled: &Ruled) -> &[Scope] {
+    let named = match &ruled.rule.scopes {
+        ScopeRule::Unnamed | ScopeRule::Everyone => &[],
+        ScopeRule::AnyOf(named) => named.get(..1).unwrap_or_default(),
+        ScopeRule::AllOf(named) => named.as_slice(),
+    };
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if named.iter().all(|scope| scope.as_str().bytes().all(plain)) { named } else { &[] }
+}
