@@ -42,7 +42,11 @@ pub struct Presentation {
 }
 
 impl Presentation {
-    /// Problem details (RFC 9457), with the kind's further members as extension members.
+    /// Problem details (RFC 9457), with the kind's further members as extension members. The title of a problem to which no
+    /// [`Wording`] gives a type or a title is the phrase of its status (section 4.2.1), and its detail says the rest.
+    ///
+    /// The member `status` is the status that the gate answers. A layer around the gate that rewrites statuses leaves it as
+    /// it is: give the [`Wording`] the status instead.
     pub fn problem() -> Self {
         let (wordings, agreement_urls) = (HashMap::new(), HashMap::new());
         Self { template: None, wordings, agreement_urls, realm: None, longest_wait: Duration::from_hours(24) }
@@ -137,7 +141,7 @@ impl Presentation {
         self.check_wordings()?;
         let challenges = Challenges::new(sources, self.realm.as_deref())?;
         let face = |kind: &DenialKind| {
-            let wording = resolve(*kind, &self.wordings);
+            let wording = resolve(*kind, &self.wordings, self.template.is_none());
             let template = self.template.clone().unwrap_or_else(|| problem_template(&wording.members));
             let pieces = Compiler::new(*kind, &wording, &known)
                 .compile(&template)

@@ -101,7 +101,8 @@ pub(super) fn ancestry(kind: DenialKind) -> impl Iterator<Item = DenialKind> {
     std::iter::successors(Some(kind), |kind| kind.parent())
 }
 
-pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>) -> Resolved {
+/// What is said of a kind. A problem without a type is titled as its status is, unless it is given a title.
+pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>, problem: bool) -> Resolved {
     let said = |member: fn(&Wording) -> &Option<String>| {
         ancestry(kind).find_map(|kind| given.get(&kind).and_then(|wording| member(wording).clone()))
     };
@@ -115,11 +116,13 @@ pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>) ->
             members.push((name.clone(), value.clone()));
         }
     }
+    let type_uri = said(|wording| &wording.type_uri);
+    let title = if problem && type_uri.is_none() { phrase(status).unwrap_or(default.0) } else { default.0 };
     Resolved {
         status,
         code: said(|wording| &wording.code).unwrap_or_else(|| default_code(kind)),
-        type_uri: said(|wording| &wording.type_uri),
-        title: said(|wording| &wording.title).unwrap_or_else(|| default.0.to_owned()),
+        type_uri,
+        title: said(|wording| &wording.title).unwrap_or_else(|| title.to_owned()),
         message: said(|wording| &wording.message).unwrap_or_else(|| default.1.to_owned()),
         members,
     }
@@ -153,6 +156,14 @@ fn status(kind: DenialKind) -> StatusCode {
 /// Whether refusals of a kind say when to come back.
 pub(super) fn waits(kind: DenialKind) -> bool {
     matches!(kind, DenialKind::RateLimited | DenialKind::Unavailable)
+}
+
+/// The phrase of a status, as RFC 9110 has it.
+fn phrase(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Some("Content Too Large"),
+        status => status.canonical_reason(),
+    }
 }
 
 /// Title and message of a kind, where it has its own.

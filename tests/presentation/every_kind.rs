@@ -180,6 +180,21 @@ async fn every_refusal_is_json_and_bears_what_every_refusal_bears() {
     }
 }
 
+/// RFC 9457, sections 3.1.3 and 4.2.1: without a type a problem says no more than its status does, and its details the rest.
+#[tokio::test]
+async fn case_172_a_problem_without_a_type_has_the_title_of_its_status() {
+    let refusals = refusals(&stage(None)).await;
+    let mut details = BTreeSet::new();
+    for (kind, status, answer) in &refusals {
+        let body = answer.json();
+        let phrase = http::StatusCode::from_u16(*status).unwrap().canonical_reason().unwrap();
+        assert_eq!((body.get("type"), &body["title"]), (None, &phrase.into()), "{kind}");
+        details.insert(body["detail"].as_str().unwrap().to_owned());
+    }
+    // A key from a wrong address is an unknown one, and a deleted account a suspended one, to those who ask.
+    assert!(details.len() >= refusals.len() - 2, "{details:?}");
+}
+
 /// Whether a text in it still has a placeholder.
 fn unfilled(value: &serde_json::Value) -> bool {
     match value {

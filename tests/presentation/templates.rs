@@ -95,15 +95,15 @@ async fn a_problem_has_its_further_members_with_their_types() {
                 "again": "https://acme.example/\"help\"",
             }),
             json!({
-                "title": "Plan Required", "status": 403, "detail": "The plan does not include this.",
+                "title": "Forbidden", "status": 403, "detail": "The plan does not include this.",
                 "instance": "/higher", "plan": "pro",
             }),
             json!({
-                "title": "Permission Required", "status": 403, "detail": "The API key lacks the scope a and b.",
+                "title": "Forbidden", "status": 403, "detail": "The API key lacks the scope a and b.",
                 "instance": "/scoped", "scope": "a and b",
             }),
             json!({
-                "title": "API Key Required", "status": 401, "detail": "The request bears no API key.", "instance": "/a",
+                "title": "Unauthorized", "status": 401, "detail": "The request bears no API key.", "instance": "/a",
             }),
         ]
     );
