@@ -107,6 +107,29 @@ async fn case_94_a_limiter_or_a_ledger_that_fails_lets_nobody_in() {
     assert_eq!(world.send(&gate, with_key("GET /v1/candles", KEY)).await.status, 200);
 }
 
+/// By construction, not by the clock: whatever is wrong with a key of the right shape, the same is done for it.
+#[tokio::test]
+async fn case_98_a_known_key_and_an_unknown_one_are_asked_for_alike() {
+    let world = World::new();
+    world.key("kwery_live_revoked", |record, _| record.status = KeyStatus::Revoked);
+    world
+        .key("kwery_live_expired", |record, _| record.expires_at = Some(tollgate::Timestamp::from_millis(0)));
+    world.key(KEY, |record, _| record.allowlist = Some(vec![]));
+    let works = |down: &std::sync::atomic::AtomicBool| down.store(false, Ordering::SeqCst);
+    let (store, limiter) = (Failing::new(Arc::clone(&world.store)), Failing::new(Arc::clone(&world.limiter)));
+    let ledger = Failing::new(Arc::clone(&world.ledger));
+    [&store.down, &limiter.down, &ledger.down].into_iter().for_each(|down| works(down));
+    let gate = rules(world.kwery().store(store.clone()).limiter(limiter.clone()).ledger(ledger.clone()));
+    let near = format!("{}x", &KEY[..KEY.len() - 1]);
+    for (place, key) in
+        ["kwery_live_unknown", &near, KEY, "kwery_live_revoked", "kwery_live_expired"].into_iter().enumerate()
+    {
+        assert_eq!(world.send(&gate, with_key("GET /v1/candles", key)).await.status, 401, "{key}");
+        // One look-up by the hash of the whole key, and no other back end.
+        assert_eq!((store.asked(), limiter.asked(), ledger.asked()), (place + 1, 0, 0), "{key}");
+    }
+}
+
 #[tokio::test]
 async fn a_charge_whose_answer_is_lost_is_given_back() {
     let world = World::new();

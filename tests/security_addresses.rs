@@ -3,9 +3,12 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
+
 use support::providers::KWERY;
-use support::{World, with_key, without_key};
-use tollgate::{Cost, Credits, Gate, Peer, Rule, TrustedProxies};
+use support::wire::Server;
+use support::{Answer, World, with_key, without_key};
+use tollgate::{Cost, Credits, DenialKind, Gate, Peer, Rule, TrustedProxies};
 
 const ALLOWED: &str = "198.51.100.7";
 const ATTACKER: &str = "192.0.2.66";
@@ -123,6 +126,41 @@ async fn case_26_and_74_no_entry_and_none_but_proxies() {
     assert_eq!(world.send(&gate, request).await.status, 401);
 }
 
+/// A proxy that takes out what `Connection` names, as RFC 9110, section 7.6.1, has it, and passes on the rest.
+async fn through_a_proxy(server: Server, lines: &[&str]) -> Answer {
+    let named = lines.iter().filter_map(|line| line.strip_prefix("Connection: "));
+    let named: Vec<&str> = named.flat_map(|value| value.split(", ")).chain(["Connection"]).collect();
+    let goes = |line: &str| {
+        let name = line.split(':').next().unwrap_or_default();
+        named.iter().any(|named| named.eq_ignore_ascii_case(name))
+    };
+    let kept: Vec<&[u8]> = lines.iter().filter(|line| !goes(line)).map(|line| line.as_bytes()).collect();
+    server.http1(&kept).await
+}
+
+#[tokio::test]
+async fn case_26_what_a_proxy_takes_out_at_the_clients_word_is_missing() {
+    let world = World::new();
+    world.key(KWERY, |record, _| record.allowlist = Some(vec!["198.51.100.0/24".parse().unwrap()]));
+    let proxies = TrustedProxies::new(["127.0.0.0/8".parse().unwrap()]);
+    let gate = world.kwery().trusted_proxies(proxies).build().unwrap();
+    let server = Server::gated(&gate, world.inner.clone()).await;
+    let (key, chain) = (format!("X-API-Key: {KWERY}"), format!("X-Forwarded-For: {ALLOWED}"));
+    let request = |connection| ["GET /v1/x HTTP/1.1", &key, &chain, connection];
+    for connection in [
+        "Connection: close, X-API-Key",
+        "Connection: close, x-forwarded-for",
+        "Connection: close, X-Forwarded-For, X-API-Key",
+    ] {
+        assert_eq!(through_a_proxy(server, &request(connection)).await.status, 401, "{connection}");
+    }
+    assert_eq!(world.calls(), 0);
+    assert_eq!(through_a_proxy(server, &request("Connection: close")).await.status, 200);
+    // Where nothing was taken out the field takes nothing away: the gate is no proxy.
+    let lines = request("Connection: x-api-key, x-forwarded-for").map(str::as_bytes);
+    assert_eq!(server.http1(&lines).await.status, 200);
+}
+
 /// In the gap: an IPv4 address that comes as IPv6.
 #[tokio::test]
 async fn case_75_mapped_addresses() {
@@ -188,6 +226,31 @@ async fn case_80_an_address_that_is_not_allowed_reads_as_an_unknown_key() {
         "early data tells nothing"
     );
     assert_eq!(world.calls(), 0);
+}
+
+#[tokio::test]
+async fn case_80_the_true_reason_is_the_observers_alone() {
+    let world = World::new();
+    world.key(KWERY, |record, _| record.allowlist = Some(vec![]));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&seen);
+    let gate = world.kwery().on_denial(move |denial| {
+        told.lock().unwrap().push((denial.kind(), denial.key()));
+    });
+    let gate = gate.build().unwrap();
+    let mut answers = Vec::new();
+    for key in [KWERY, "kwery_live_unknown"] {
+        answers.push(world.send(&gate, with_key("GET /v1/x", key).header("x-request-id", "one")).await);
+    }
+    assert_eq!(answers[0], answers[1]);
+    let seen = seen.lock().unwrap();
+    assert_eq!(
+        seen.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
+        [DenialKind::AddressNotAllowed, DenialKind::Unknown]
+    );
+    // The key is named by its id, and only where it was found.
+    assert_eq!(seen.iter().map(|(_, key)| key.is_some()).collect::<Vec<_>>(), [true, false]);
+    assert!(!answers[0].body.contains(DenialKind::AddressNotAllowed.name()));
 }
 
 /// In the gap: the same in the crate's own words, where each kind has a code of its own.

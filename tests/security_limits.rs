@@ -86,6 +86,30 @@ async fn case_112_limit_fields() {
 }
 
 #[tokio::test]
+async fn case_112_limit_fields_are_never_in_trailers() {
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Empty, Full};
+    use tower::{Layer, ServiceExt};
+
+    let world = World::new();
+    limited_key(&world, KWERY);
+    let gate = gate(&world, &["1 per minute".parse().unwrap()]);
+    let inner = tower::service_fn(async |_: http::Request<Empty<Bytes>>| {
+        let own = http::HeaderMap::from_iter([("x-own".parse().unwrap(), "1".parse().unwrap())]);
+        let body = Full::from("served").with_trailers(std::future::ready(Some(Ok(own))));
+        Ok::<_, std::convert::Infallible>(http::Response::new(body))
+    });
+    for (status, own) in [(200, &["x-own"][..]), (429, &[])] {
+        let request = with_key("GET /v1/x", KWERY).body(Empty::new()).unwrap();
+        let service = tollgate::TollgateLayer::new(gate.clone()).layer(inner);
+        let (head, body) = service.oneshot(request).await.unwrap().into_parts();
+        assert_eq!((head.status.as_u16(), head.headers.contains_key("ratelimit")), (status, true));
+        let trailers = body.collect().await.unwrap().trailers().cloned().unwrap_or_default();
+        assert_eq!(trailers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), own);
+    }
+}
+
+#[tokio::test]
 async fn case_113_failed_attempts_do_not_spend_the_victims_bucket() {
     let world = World::new();
     limited_key(&world, KWERY);

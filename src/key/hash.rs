@@ -181,6 +181,19 @@ impl fmt::Debug for KeyHasher {
 mod tests {
     use super::*;
 
+    /// That all of both is looked at, and the one barrier comes last, is how the comparison is written; that no part of it
+    /// goes unseen is shown here.
+    #[test]
+    fn case_98_a_hash_that_differs_in_one_bit_is_another() {
+        let hash = KeyHasher::sha256().hash(b"mtk_demo");
+        for bit in 0..256 {
+            let mut bytes = *hash.as_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(KeyHash::from_bytes(bytes) != hash, "{bit}");
+        }
+        assert_eq!(KeyHash::from_bytes(*hash.as_bytes()), hash);
+    }
+
     #[test]
     fn one_block_is_hashed_as_any_number_is() {
         let text: Vec<u8> = (0..=255).collect();
