@@ -40,7 +40,7 @@ async fn case_139_costs_of_zero_and_far_too_much() {
     let world = World::new();
     let id = world.plain_key(KWERY);
     let per_unit =
-        |most| Cost::PerUnit { parameter: "n".into(), each: Credits::MAX, default: 0, most };
+        |most| Cost::PerUnit { parameter: "n".into(), each: Credits::MAX, least: 0, default: 0, most };
     let boundless = world.kwery().rule(costing("/v1/many", per_unit(u64::MAX)));
     assert!(boundless.build().is_err(), "a product that no ledger can hold stops the start");
     let gate = world
@@ -72,20 +72,23 @@ async fn case_139_costs_of_zero_and_far_too_much() {
 async fn case_140_a_cost_that_the_caller_chooses() {
     let world = World::new();
     let id = world.plain_key(KWERY);
-    let cost = Cost::PerUnit {
+    let cost = |least| Cost::PerUnit {
         parameter: "limit".into(),
         each: Credits::new(2),
+        least,
         default: 5,
         most: 20,
     };
     let gate =
-        world.kwery().rule(costing("/v1/x", cost)).build().unwrap();
+        world.kwery().rule(costing("/v1/x", cost(1))).rule(costing("/v1/zero", cost(0))).build().unwrap();
     let rows = [
         ("", 200, 10),
         ("?limit=1", 200, 2),
         ("?limit=%320", 200, 40),
         ("?li%6dit=3", 200, 6),
-        ("?limit=0", 200, 0),
+        // What costs nothing is not for the caller to choose.
+        ("?limit=0", 400, 0),
+        ("?limit=000", 400, 0),
         ("?LIMIT=9", 200, 10),
         ("?limit=21", 400, 0),
         ("?limit=", 400, 0),
@@ -108,6 +111,10 @@ async fn case_140_a_cost_that_the_caller_chooses() {
         );
         assert_eq!(100 - world.balance(id), paid, "{query}");
     }
+    // Where the configuration allows it, none is asked for and none is paid.
+    world.set_balance(id, 100);
+    assert_eq!(world.send(&gate, with_key("GET /v1/zero?limit=0", KWERY)).await.status, 200);
+    assert_eq!(world.balance(id), 100);
 }
 
 #[tokio::test]

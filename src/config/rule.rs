@@ -62,10 +62,17 @@ pub struct PerUnitConfig {
     pub parameter: String,
     /// What one costs.
     pub each: u64,
+    /// The lowest number: one, if nothing is said. With zero, a request may choose to cost nothing.
+    #[serde(default = "one")]
+    pub least: u64,
     /// The number where the parameter is absent.
     pub default: u64,
     /// The highest number.
     pub most: u64,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// What is asked of a restricted key's scopes: one scope, `"*"` for any key, or a table with `any` or `all`.
@@ -136,8 +143,13 @@ impl CostConfig {
             Self::Table(table) => table,
         };
         let each = credits("cost.each", table.each)?;
-        let (parameter, default, most) = (table.parameter.clone(), table.default, table.most);
-        Ok(Cost::PerUnit { parameter, each, default, most })
+        if table.least > table.most {
+            let problem = format!("the lowest number is above the highest, which is {}", table.most);
+            return Err(ConfigError::new(table.least.to_string(), problem, "write a least up to `most`")
+                .in_member("cost.least"));
+        }
+        let PerUnitConfig { parameter, least, default, most, .. } = table.clone();
+        Ok(Cost::PerUnit { parameter, each, least, default, most })
     }
 }
 

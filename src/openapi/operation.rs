@@ -53,7 +53,7 @@ fn asked(rule: &Rule) -> Map<String, Value> {
     match &rule.cost {
         cost if cost.is_free() => {}
         Cost::Fixed(cost) => ask("cost", cost.get().into()),
-        Cost::PerUnit { parameter, each, default, most } => {
+        Cost::PerUnit { parameter, each, default, most, .. } => {
             let cost =
                 json!({ "parameter": parameter, "each": each.get(), "default": default, "most": most });
             ask("cost", cost);
@@ -87,7 +87,7 @@ fn in_words(rule: &Rule) -> String {
     match &rule.cost {
         cost if cost.is_free() => {}
         Cost::Fixed(cost) => words.push(format!("Costs {cost} credit{}.", if cost.get() == 1 { "" } else { "s" })),
-        Cost::PerUnit { parameter, each, default, most } => words.push(format!(
+        Cost::PerUnit { parameter, each, default, most, .. } => words.push(format!(
             "Costs {each} credits for each that `{parameter}` asks for: {default} without it, {most} at the most."
         )),
     }

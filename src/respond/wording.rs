@@ -218,9 +218,10 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         DenialKind::ParameterAboveCap => {
             ("Parameter Too Large", "The parameter `{parameter}` is {cap} at the most.")
         }
-        DenialKind::ParameterUnreadable => {
-            ("Invalid Parameter", "The parameter `{parameter}` must be given once, as a plain number.")
-        }
+        DenialKind::ParameterUnreadable => (
+            "Invalid Parameter",
+            "The parameter `{parameter}` must be given once, as a plain number that is large enough.",
+        ),
         DenialKind::MethodNotAllowed => ("Method Not Allowed", "The method is not allowed."),
         DenialKind::TooEarly => ("Too Early", "The request could be a replay. Send it again."),
         DenialKind::Unavailable => {

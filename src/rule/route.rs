@@ -20,6 +20,8 @@ pub enum Cost {
         parameter: String,
         /// What one of the number costs.
         each: Credits,
+        /// The lowest number that may be asked for; a lower one is refused. With zero, a request may choose to cost nothing.
+        least: u64,
         /// The number where the parameter is absent: what the handler takes then.
         default: u64,
         /// The highest number; a higher one is refused.
@@ -226,14 +228,19 @@ impl Cost {
     pub(crate) fn of(&self, query: Option<&str>) -> Result<Credits, Uncountable> {
         use crate::account::BreachKind;
 
-        let (parameter, each, default, most) = match self {
+        let (parameter, each, least, default, most) = match self {
             Self::Fixed(cost) => return Ok(*cost),
-            Self::PerUnit { parameter, each, default, most } => (parameter, each, default, most),
+            Self::PerUnit { parameter, each, least, default, most } => {
+                (parameter, each, least, default, most)
+            }
         };
         let asked = query.map_or(Ok(None), |query| number(query, parameter)).map_err(Uncountable::Asked)?;
         let units = asked.unwrap_or(*default);
         if units > *most {
             return Err(Uncountable::Asked(BreachKind::Above(*most)));
+        }
+        if asked.is_some_and(|asked| asked < *least) {
+            return Err(Uncountable::Asked(BreachKind::Unreadable));
         }
         each.checked_mul(units).ok_or(Uncountable::TooMuch)
     }

@@ -229,11 +229,23 @@ async fn a_cost_by_the_number_asked_for() {
         [[rules]]
         route = "GET /list"
         cost = { parameter = "limit", each = 3, default = 2, most = 10 }
+        [[rules]]
+        route = "GET /zero"
+        cost = { parameter = "limit", each = 3, least = 0, default = 2, most = 10 }
     "#;
+    let per_unit = |least| Cost::PerUnit {
+        parameter: "limit".into(),
+        each: Credits::new(3),
+        least,
+        default: 2,
+        most: 10,
+    };
     let priced = |builder| {
         let mut rule = Rule::new("GET /list")?;
-        rule.cost = Cost::PerUnit { parameter: "limit".into(), each: Credits::new(3), default: 2, most: 10 };
-        Ok(head(builder)?.plan(Plan::new("free")).rule(rule))
+        rule.cost = per_unit(1);
+        let mut zero = Rule::new("GET /zero")?;
+        zero.cost = per_unit(0);
+        Ok(head(builder)?.plan(Plan::new("free")).rule(rule).rule(zero))
     };
     let seed = |stage: &Stage| {
         stage.put("acme_free0000", "free", |_, _| {});
@@ -250,9 +262,11 @@ async fn a_cost_by_the_number_asked_for() {
         "GET /list?limit=-1; x-api-key: acme_free0000",
         "GET /list?limit=1&limit=1; x-api-key: acme_free0000",
         "GET /list?limit=0; x-api-key: acme_free0000",
+        "GET /zero?limit=0; x-api-key: acme_free0000",
         "GET /list?limit=1; x-api-key: acme_free0000",
     ];
     let (unreadable, exhausted) = ("parameter_unreadable", "credits_exhausted");
-    let expected = ["served", "served", "parameter_above_cap", unreadable, unreadable, "served", exhausted];
+    let expected =
+        ["served", "served", "parameter_above_cap", unreadable, unreadable, unreadable, "served", exhausted];
     assert_eq!(kinds(&both(toml, priced, seed, &script).await), expected);
 }

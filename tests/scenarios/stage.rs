@@ -146,7 +146,8 @@ fn rules() -> Vec<Rule> {
     let costs = |cost: u64| move |rule: &mut Rule| rule.cost = Cost::Fixed(Credits::new(cost));
     let costly = ["stream", "fails", "lost", "final", "slow", "endless", "echo"];
     let costly = costly.map(|name| rule(&format!("GET /v1/{name}"), &costs(COST)));
-    let bulk = Cost::PerUnit { parameter: "limit".into(), each: Credits::new(1), default: 10, most: 50 };
+    let bulk =
+        Cost::PerUnit { parameter: "limit".into(), each: Credits::new(1), least: 1, default: 10, most: 50 };
     let others = vec![
         public("GET /open"),
         rule("GET /v1/data", &costs(COST)),
