@@ -2,6 +2,7 @@
 #![cfg(all(feature = "testing", feature = "config"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,7 +11,7 @@ use axum::routing::{get, post};
 use http::{Request, StatusCode};
 use serde_json::json;
 use tollgate::testing::{TestGate, documented_routes, open_routes};
-use tollgate::{AccountStatus, Credits};
+use tollgate::{AccountStatus, Config, Credits, MemoryLedger};
 use tower::{Layer, ServiceExt};
 
 const GATE: &str = r#"
@@ -66,6 +67,35 @@ async fn a_walk_goes_along_a_document() {
     let app = test.layer().layer(routes());
     assert_eq!(open_routes::<Body, _, _>(&app, routes_of_it).await.unwrap(), ["GET /health"]);
     assert!(documented_routes(&json!([])).is_empty());
+}
+
+/// The meter of a service, which a test must leave alone.
+#[derive(Debug)]
+struct Theirs;
+
+impl tollgate::Meter for Theirs {
+    fn draw_and_charge(
+        &self,
+        _: &tollgate::Draw<'_>,
+        _: &tollgate::Charge<'_>,
+    ) -> tollgate::StoreFuture<tollgate::Metered> {
+        panic!("a test gate asked the meter of the service");
+    }
+}
+
+#[tokio::test]
+async fn a_test_gate_leaves_the_builders_back_ends_alone() {
+    let theirs = Arc::new(MemoryLedger::new());
+    let builder = Config::from_toml(GATE, "test.toml").unwrap().builder().unwrap();
+    let builder = builder.meter(Theirs).credit_authority(Arc::clone(&theirs));
+    let test = TestGate::from_builder(builder).unwrap();
+    let key = test.key("pro").unwrap();
+    let first = test.credits(key.reveal()).unwrap();
+    assert_eq!(status(&test, key.reveal()).await, StatusCode::OK);
+    assert_eq!(test.credits(key.reveal()).unwrap().get(), first.get() - 3);
+    // Credits that are changed by hand are the test's too.
+    let authority = test.gate().credit_authority().unwrap();
+    assert!(!std::ptr::addr_eq(Arc::as_ptr(authority), Arc::as_ptr(&theirs)));
 }
 
 async fn status(test: &TestGate, key: &str) -> StatusCode {

@@ -57,12 +57,14 @@ impl TestGate {
     /// # Errors
     ///
     /// What [`GateBuilder::build`] refuses.
-    pub fn from_builder(builder: GateBuilder) -> Result<Self, ConfigError> {
+    pub fn from_builder(mut builder: GateBuilder) -> Result<Self, ConfigError> {
+        builder.meter = None;
         let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
         let clock = ManualClock::starting_at(BEGINNING);
         let gate = builder
             .managed_store(Arc::clone(&store))
             .ledger(Arc::clone(&ledger))
+            .credit_authority(Arc::clone(&ledger))
             .limiter(MemoryLimiter::new())
             .clock(clock.clone())
             .build()?;
