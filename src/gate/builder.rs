@@ -16,7 +16,8 @@ use crate::{
 ///
 /// All that a configuration file says can be said here. What is not said: keys of the environment `live`, hashed by
 /// SHA-256, no plans and no rules (every route needs a key and is free), the order of [`Check::ALL`], no trusted proxy,
-/// CORS preflights let through, refusals as problem details (RFC 9457), back ends in memory.
+/// CORS preflights let through without a key (see [`refuse_preflights`](GateBuilder::refuse_preflights)), refusals as
+/// problem details (RFC 9457), back ends in memory.
 #[must_use]
 pub struct GateBuilder {
     pub(super) sources: Vec<KeySource>,
@@ -205,6 +206,11 @@ impl GateBuilder {
     }
 
     /// Asks CORS preflights for a key, like any request.
+    ///
+    /// If it is not said, what looks like a true preflight (`OPTIONS` with one `Origin` and one
+    /// `Access-Control-Request-Method`) reaches the service without a key, on every path, free of charge and not limited:
+    /// browsers send no key with it. Anyone else can send one too, so a CORS layer should answer it, or a handler that gives
+    /// nothing away. Say it where no browser asks.
     pub fn refuse_preflights(mut self) -> Self {
         self.preflights = false;
         self
