@@ -4,6 +4,7 @@ mod answers;
 mod kinds;
 mod merge;
 mod operation;
+mod routes;
 mod schema;
 mod schemes;
 
@@ -15,13 +16,14 @@ use crate::openapi::operation::Operation;
 /// The methods that a path item names.
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
-/// The methods that a rule without a method is documented under.
-const USUAL: [&str; 5] = ["get", "put", "post", "delete", "patch"];
-
 impl Gate {
-    /// An OpenAPI document (3.1) of what the gate knows: its rules' routes, with what [`Gate::add_to_openapi`] says of each.
-    /// What the service answers and takes is for whoever writes the service to add. A pattern that ends in `{*rest}` is no
-    /// path of OpenAPI's, and is left out.
+    /// An OpenAPI document (3.1) of what the gate knows: its rules' routes, with what [`Gate::add_to_openapi`] says of each,
+    /// and last, as `/{rest}`, what no rule names. What the service answers and takes is for whoever writes the service to
+    /// add.
+    ///
+    /// OpenAPI knows no parameter that takes several segments: a pattern that ends in `{*rest}` is written `{rest}`, and its
+    /// description says that it stands for all that lies below. A client that is made from the document and encodes the
+    /// slashes in it is refused, since an encoded slash is granted nothing.
     ///
     /// # Example
     ///
@@ -39,19 +41,10 @@ impl Gate {
     /// # Ok::<(), tollgate::ConfigError>(())
     /// ```
     pub fn openapi(&self) -> Value {
-        let mut paths = Map::new();
-        for (method, path) in self.routes() {
-            let operation = json!({
-                "parameters": path_parameters(&path),
-                "responses": { "default": { "description": "The service's own answer." } },
-            });
-            let item = paths.entry(path).or_insert_with(|| json!({}));
-            item[method] = operation;
-        }
         let mut document = json!({
             "openapi": "3.1.0",
             "info": { "title": "API", "version": env!("CARGO_PKG_VERSION") },
-            "paths": paths,
+            "paths": routes::paths(&self.0),
         });
         self.add_to_openapi(&mut document);
         document
@@ -108,32 +101,6 @@ impl Gate {
         merge::members(document, &["components", "securitySchemes"], schemes::all(&self.0));
         merge::members(document, &["components", "schemas"], schemas);
     }
-
-    /// The routes that rules name and OpenAPI can say, and those of what the gate answers itself.
-    fn routes(&self) -> Vec<(&'static str, String)> {
-        let mounted = self.0.mounted.as_ref();
-        let mut routes = Vec::new();
-        for ruled in self.0.rules.named() {
-            let (rule, pattern) = (&ruled.rule, ruled.rule.pattern());
-            if pattern.contains("{*")
-                || pattern.contains("{{")
-                || mounted.is_some_and(|own| own.takes(pattern))
-            {
-                continue;
-            }
-            let named = rule.method().and_then(|named| {
-                METHODS.into_iter().find(|method| named.as_str().eq_ignore_ascii_case(method))
-            });
-            match (rule.method(), named) {
-                (None, _) => routes.extend(USUAL.map(|method| (method, pattern.to_owned()))),
-                (Some(_), Some(method)) => routes.push((method, pattern.to_owned())),
-                // A method that a path item has no name for.
-                (Some(_), None) => {}
-            }
-        }
-        routes.extend(mounted.map(|own| own.routes()).unwrap_or_default());
-        routes
-    }
 }
 
 /// The path of the first server's URL, without a slash at its end.
@@ -142,11 +109,4 @@ fn base_path(document: &Value) -> String {
     let path =
         url.split_once("://").map_or(url, |(_, rest)| rest.find('/').map_or("", |place| &rest[place..]));
     path.trim_end_matches('/').to_owned()
-}
-
-fn path_parameters(path: &str) -> Value {
-    let names = path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
-    names
-        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
-        .collect()
 }

@@ -7,18 +7,38 @@ use crate::gate::Core;
 
 /// The schemes of a gate, by name.
 pub(super) fn all(core: &Core) -> Map<String, Value> {
-    core.sources.iter().map(|source| (name(source), scheme(source, &described(core)))).collect()
+    let described = described(core);
+    names(core)
+        .into_iter()
+        .zip(&core.sources)
+        .map(|(name, source)| (name, scheme(source, &described)))
+        .collect()
 }
 
 /// What an operation behind the gate asks for: a key in one of the places.
 pub(super) fn required(core: &Core) -> Value {
-    core.sources.iter().map(|source| json!({ name(source): [] })).collect()
+    names(core).into_iter().map(|name| json!({ name: [] })).collect()
 }
 
-/// A name that a component may have.
-fn name(source: &KeySource) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' };
-    source.to_string().chars().map(plain).collect::<String>().to_ascii_lowercase()
+/// A name for each source, no two alike, such as a component may have.
+fn names(core: &Core) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(core.sources.len());
+    for source in &core.sources {
+        let plain = plain(source);
+        // What a component's name has no letter for may be all that two parameters differ in.
+        let numbered = (2..).map(|number| format!("{plain}-{number}"));
+        let mut free = std::iter::once(plain.clone()).chain(numbered).filter(|name| !names.contains(name));
+        let name = free.next().unwrap_or_default();
+        names.push(name);
+    }
+    names
+}
+
+/// A source in the letters of a component's name. Parameters are told apart by case, schemes are not.
+fn plain(source: &KeySource) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' };
+    let plain: String = source.to_string().chars().map(letter).collect();
+    if source.parameter().is_some() { plain } else { plain.to_ascii_lowercase() }
 }
 
 fn scheme(source: &KeySource, description: &str) -> Value {

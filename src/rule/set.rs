@@ -109,7 +109,7 @@ impl RuleSet {
     }
 
     /// The place of what holds for requests that no rule matches.
-    fn otherwise(&self) -> usize {
+    pub(crate) fn otherwise(&self) -> usize {
         self.rules.len() - 1
     }
 

@@ -66,10 +66,66 @@ fn each_route_says_what_it_asks_for() {
     for method in ["get", "put", "post", "delete", "patch"] {
         assert!(operation(&document, method, "/v1/anything").get("x-tollgate").is_none());
     }
-    assert!(
-        document["paths"].as_object().unwrap().keys().all(|path| !path.contains('*')),
-        "no path of OpenAPI's"
+}
+
+#[test]
+fn what_stands_for_all_that_lies_below_says_so() {
+    let document = gate("").gate().openapi();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.keys().all(|path| !path.contains('*')), "no path of OpenAPI's");
+    for method in ["get", "put", "post", "delete", "patch"] {
+        let files = operation(&document, method, "/v1/files/{rest}");
+        assert_eq!(files["x-tollgate"]["cost"], 7);
+        let words =
+            "`{rest}` stands for all that lies below, the slashes in it as they are.\n\nCosts 7 credits.";
+        assert_eq!(files["description"], words);
+        assert_eq!(files["parameters"][0]["name"], "rest");
+    }
+}
+
+#[test]
+fn what_no_rule_names_is_documented_last() {
+    let document = gate("").gate().openapi();
+    let last = document["paths"].as_object().unwrap().keys().next_back();
+    assert_eq!(last.unwrap(), "/{rest}");
+    for method in ["get", "put", "post", "delete", "patch"] {
+        let others = operation(&document, method, "/{rest}");
+        assert_eq!(statuses(others), ["default", "400", "401", "403", "429", "500", "503"]);
+        assert!(others["description"].as_str().unwrap().starts_with("What no other operation"), "{others}");
+    }
+    // What it asks for is what the configuration says of it.
+    let paid = TestGate::from_toml(
+        "sources = [{ header = \"X-API-Key\" }]\nformats = [{ prefix = \"acme_\", body = 32 }]\n\
+         rules = [{ route = [\"GET /{symbol}\", \"PUT /{*rest}\"], subscription = false }]\n[default]\nsubscription = true\n",
     );
+    let document = paid.unwrap().gate().openapi();
+    assert!(operation(&document, "get", "/{symbol}").get("x-tollgate").is_none());
+    // Where rules have taken that path for a method, what they leave is documented, or there is nothing left.
+    for (method, path) in [("get", "/{segment}/{rest}"), ("post", "/{symbol}"), ("patch", "/{symbol}")] {
+        assert_eq!(
+            operation(&document, method, path)["x-tollgate"],
+            json!({ "subscription": true }),
+            "{method}"
+        );
+    }
+    assert!(operation(&document, "put", "/{symbol}").get("x-tollgate").is_none());
+    assert_eq!(document["paths"].as_object().unwrap().len(), 2, "paths of one shape are one path");
+}
+
+#[test]
+fn sources_that_differ_have_schemes_that_differ() {
+    let document = TestGate::from_toml(
+        "sources = [{ query = \"Key\" }, { query = \"key\" }, { query = \"k(y\" }, { query = \"k)y\" }]\n\
+         formats = [{ prefix = \"acme_\", body = 32 }]\n",
+    );
+    let document = document.unwrap().gate().openapi();
+    let schemes = document["components"]["securitySchemes"].as_object().unwrap();
+    let told: Vec<_> =
+        schemes.iter().map(|(name, scheme)| (&**name, scheme["name"].as_str().unwrap())).collect();
+    let expected = [("query-Key", "Key"), ("query-key", "key"), ("query-k-y", "k(y"), ("query-k-y-2", "k)y")];
+    assert_eq!(told, expected);
+    let any = expected.map(|(name, _)| json!({ name: [] }));
+    assert_eq!(operation(&document, "get", "/{rest}")["security"], json!(any));
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! Which paths and methods a document of the gate's own names.
+
+use serde_json::{Map, Value, json};
+
+use crate::gate::Core;
+use crate::openapi::METHODS;
+
+/// The methods that a rule without a method is documented under.
+const USUAL: [&str; 5] = ["get", "put", "post", "delete", "patch"];
+
+/// The paths that what no rule names is documented under: the first that is no rule's.
+const OTHERWISE: [&str; 2] = ["/{*rest}", "/{segment}/{*rest}"];
+
+/// All paths, with the operations of each.
+pub(super) fn paths(core: &Core) -> Map<String, Value> {
+    let mut paths = Map::new();
+    for (method, pattern) in named(core) {
+        add(&mut paths, method, &pattern, "");
+    }
+    for method in USUAL {
+        let asked = method.to_ascii_uppercase();
+        let is_free = |pattern: &&str| core.rules.find(&asked, &written(pattern)).0 == core.rules.otherwise();
+        if let Some(pattern) = OTHERWISE.iter().find(|pattern| is_free(pattern)) {
+            add(&mut paths, method, pattern, "What no other operation of this document names. ");
+        }
+    }
+    paths
+}
+
+/// The routes that rules name and OpenAPI can say, and those of what the gate answers itself.
+fn named(core: &Core) -> Vec<(&'static str, String)> {
+    let mounted = core.mounted.as_ref();
+    let mut routes = Vec::new();
+    for ruled in core.rules.named() {
+        let (rule, pattern) = (&ruled.rule, ruled.rule.pattern());
+        if pattern.contains("{{") || mounted.is_some_and(|own| own.takes(pattern)) {
+            continue;
+        }
+        let named = rule
+            .method()
+            .and_then(|named| METHODS.into_iter().find(|method| named.as_str().eq_ignore_ascii_case(method)));
+        match (rule.method(), named) {
+            (None, _) => routes.extend(USUAL.map(|method| (method, pattern.to_owned()))),
+            (Some(_), Some(method)) => routes.push((method, pattern.to_owned())),
+            // A method that a path item has no name for.
+            (Some(_), None) => {}
+        }
+    }
+    routes.extend(mounted.map(|own| own.routes()).unwrap_or_default());
+    routes
+}
+
+fn add(paths: &mut Map<String, Value>, method: &str, pattern: &str, words: &str) {
+    // Paths that differ in the names of their parameters alone are one path to OpenAPI.
+    let path = written(pattern);
+    let path = paths.keys().find(|known| shape(known) == shape(&path)).cloned().unwrap_or(path);
+    let parameters: Vec<Value> = parameters(&path).map(parameter).collect();
+    let mut operation = json!({
+        "parameters": parameters,
+        "responses": { "default": { "description": "The service's own answer." } },
+    });
+    if pattern.contains("{*") {
+        let rest = &path[path.rfind('{').unwrap_or_default()..];
+        let stands =
+            format!("{words}`{rest}` stands for all that lies below, the slashes in it as they are.");
+        operation["description"] = stands.into();
+    }
+    let item = paths.entry(path).or_insert_with(|| json!({}));
+    if item.get(method).is_none() {
+        item[method] = operation;
+    }
+}
+
+/// A pattern as OpenAPI writes paths: its parameters have no slashes, and it knows of none that take the rest.
+fn written(pattern: &str) -> String {
+    pattern.replace("{*", "{")
+}
+
+/// A path without the names of its parameters.
+fn shape(path: &str) -> Vec<&str> {
+    path.split('{').map(|piece| piece.split_once('}').map_or(piece, |(_, rest)| rest)).collect()
+}
+
+fn parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('{').skip(1).filter_map(|piece| piece.split_once('}')).map(|(name, _)| name)
+}
+
+fn parameter(name: &str) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } })
+}
