@@ -1,5 +1,6 @@
 //! One table of scenarios on axum, actix-web and hyper alone, over real sockets, HTTP/1.1 and HTTP/2, with back ends that
-//! answer at once and such that answer later: the answers are the same.
+//! answer at once and such that answer later: the answers are the same. On tonic, what of it a call can ask for comes to the
+//! same, said by codes.
 #![cfg(all(feature = "actix-web", feature = "axum"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,6 +9,15 @@
 mod calls;
 #[path = "scenarios/client.rs"]
 mod client;
+#[cfg(feature = "tonic")]
+#[path = "scenarios/codec.rs"]
+mod codec;
+#[cfg(feature = "tonic")]
+#[path = "scenarios/play_grpcio.rs"]
+mod play_grpcio;
+#[cfg(feature = "tonic")]
+#[path = "scenarios/play_tonic.rs"]
+mod play_tonic;
 #[path = "scenarios/rows.rs"]
 mod rows;
 #[path = "scenarios/serve_actix.rs"]
@@ -16,6 +26,10 @@ mod serve_actix;
 mod serve_axum;
 #[path = "scenarios/serve_hyper.rs"]
 mod serve_hyper;
+#[cfg(feature = "tonic")]
+#[path = "scenarios/serve_tonic.rs"]
+mod serve_tonic;
+mod services;
 #[path = "scenarios/stage.rs"]
 mod stage;
 mod support;

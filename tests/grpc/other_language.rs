@@ -1,33 +1,22 @@
 //! The same calls by a client of another language: Python's grpcio.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::process::Command;
 use tollgate::OwnQuota;
 
-use crate::services::skipped;
+use crate::services::{has_python_module, skipped};
 use crate::stage::{KEY, builder, serve};
 use crate::support::World;
-
-/// Whether the test can run.
-async fn has_grpcio() -> bool {
-    let found = Command::new("python3").args(["-c", "import grpc"]).stderr(Stdio::null()).status().await;
-    let found = found.is_ok_and(|status| status.success());
-    if !found {
-        skipped("python3 with grpcio");
-    }
-    found
-}
 
 const LIMITED: &str = "acme_limited0limited0limited0limited0";
 const POOR: &str = "acme_poor0poor0poor0poor0poor0poor0po";
 
 #[tokio::test]
 async fn a_client_of_another_language_understands_every_answer() {
-    if !has_grpcio().await {
-        return;
+    if !has_python_module("grpc") {
+        return skipped("python3 with grpcio");
     }
     let world = World::new();
     let id = world.plain_key(KEY);

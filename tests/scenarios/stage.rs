@@ -78,10 +78,22 @@ pub(crate) fn key(name: &str) -> String {
 impl Stage {
     /// A gate over back ends in memory that answer at once, or later.
     pub(crate) fn new(later: bool) -> Self {
+        let mut rules = rules("GET");
+        rules.push(priced("POST /v1/data", COST));
+        Self::of(rules, later)
+    }
+
+    /// The same for gRPC calls, whose method is POST.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn of_calls(later: bool) -> Self {
+        Self::of(rules("POST"), later)
+    }
+
+    fn of(rules: Vec<Rule>, later: bool) -> Self {
         let (world, notes) = (World::new(), Notes::default());
         let store = Partial(Arc::clone(&world.store), KeyHasher::sha256().hash(key(OUTAGE).as_bytes()));
         let denials = notes.clone();
-        let builder = rules().into_iter().fold(plans(&world), GateBuilder::rule);
+        let builder = rules.into_iter().fold(plans(&world), GateBuilder::rule);
         let builder = builder.on_denial(move |denial| denials.0.denials.lock().unwrap().push(denial.kind()));
         let builder = if later {
             let (ledger, limiter) = (Later(Arc::clone(&world.ledger)), Later(Arc::clone(&world.limiter)));
@@ -137,28 +149,31 @@ fn plans(world: &World) -> GateBuilder {
         .limit_headers()
 }
 
-fn rules() -> Vec<Rule> {
-    let rule = |route: &str, change: &dyn Fn(&mut Rule)| {
-        let mut rule = Rule::new(route).unwrap();
-        change(&mut rule);
-        rule
-    };
-    let costs = |cost: u64| move |rule: &mut Rule| rule.cost = Cost::Fixed(Credits::new(cost));
-    let costly = ["stream", "fails", "lost", "final", "slow", "endless", "echo"];
-    let costly = costly.map(|name| rule(&format!("GET /v1/{name}"), &costs(COST)));
-    let bulk =
-        Cost::PerUnit { parameter: "limit".into(), each: Credits::new(1), least: 1, default: 10, most: 50 };
+fn rule(route: &str, change: &dyn Fn(&mut Rule)) -> Rule {
+    let mut rule = Rule::new(route).unwrap();
+    change(&mut rule);
+    rule
+}
+
+fn priced(route: &str, cost: u64) -> Rule {
+    rule(route, &|rule| rule.cost = Cost::Fixed(Credits::new(cost)))
+}
+
+/// What the table's routes ask for when they are asked by this method.
+fn rules(method: &str) -> Vec<Rule> {
+    let named = |path: &str| format!("{method} {path}");
+    let costly = ["data", "stream", "fails", "lost", "final", "slow", "endless", "echo"];
+    let costly = costly.map(|name| priced(&named(&format!("/v1/{name}")), COST));
+    let bulk = Cost::PerUnit { parameter: "limit".into(), each: Credits::new(1), least: 1, default: 10, most: 50 };
     let others = vec![
-        public("GET /open"),
-        rule("GET /v1/data", &costs(COST)),
-        rule("POST /v1/data", &costs(COST)),
-        rule("GET /v1/dear", &costs(BALANCE + 1)),
-        rule("GET /v1/bulk", &|rule| rule.cost = bulk.clone()),
-        rule("GET /v1/scoped", &|rule| rule.scopes = ScopeRule::AnyOf(vec!["data:read".into()])),
+        public(&named("/open")),
+        priced(&named("/v1/dear"), BALANCE + 1),
+        rule(&named("/v1/bulk"), &|rule| rule.cost = bulk.clone()),
+        rule(&named("/v1/scoped"), &|rule| rule.scopes = ScopeRule::AnyOf(vec!["data:read".into()])),
         rule("/v1/written", &|rule| rule.scopes = ScopeRule::AnyOf(vec!["data:write".into()])),
-        rule("GET /v1/pro", &|rule| rule.min_plan = Some("pro".into())),
-        rule("GET /v1/paid", &|rule| rule.subscription = true),
-        rule("GET /v1/signed", &|rule| rule.agreements = vec!["terms".into()]),
+        rule(&named("/v1/pro"), &|rule| rule.min_plan = Some("pro".into())),
+        rule(&named("/v1/paid"), &|rule| rule.subscription = true),
+        rule(&named("/v1/signed"), &|rule| rule.agreements = vec!["terms".into()]),
     ];
     others.into_iter().chain(costly).collect()
 }

@@ -32,6 +32,12 @@ pub(crate) fn skipped(program: &str) {
     eprintln!("SKIPPED: `{program}` is not on the PATH");
 }
 
+/// Whether there is a Python that can import this.
+pub(crate) fn has_python_module(name: &str) -> bool {
+    let found = Command::new("python3").args(["-c", &format!("import {name}")]).output();
+    found.is_ok_and(|output| output.status.success())
+}
+
 /// Sends a signal, such as `STOP`.
 pub(crate) fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
