@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use tollgate::{Account, AccountStatus, Cap, Gate, KeyRecord, KeyStatus, OwnQuota, Plan, QuotaPolicy, Rule};
+use http::Request;
+use tollgate::{
+    Account, AccountStatus, Cap, Cost, Credits, Gate, KeyRecord, KeyStatus, OwnQuota, Plan, QuotaPolicy,
+    Rule, TrustedProxies,
+};
 use tonic::Code;
 
 use crate::stage::{CHECK, KEY, ask, builder, client, post, raw, serve};
@@ -40,16 +44,44 @@ struct Case {
     code: i32,
     change: fn(&mut KeyRecord, &mut Account),
     gate: fn(&World) -> Gate,
+    ask: fn(&mut Request<()>),
 }
 
 impl Case {
     fn of(name: &'static str, code: i32, change: fn(&mut KeyRecord, &mut Account)) -> Self {
-        Self { name, code, change, gate: |world| builder(world).build().unwrap() }
+        Self { name, code, change, gate: |world| builder(world).build().unwrap(), ask: |_| {} }
     }
 
     fn by(name: &'static str, code: i32, gate: fn(&World) -> Gate) -> Self {
-        Self { name, code, change: |_, _| {}, gate }
+        Self { gate, ..Self::of(name, code, |_, _| {}) }
     }
+
+    fn asked(self, ask: fn(&mut Request<()>)) -> Self {
+        Self { ask, ..self }
+    }
+}
+
+fn signed(world: &World) -> Gate {
+    let mut rule = Rule::new(&format!("POST {CHECK}")).unwrap();
+    rule.agreements = vec!["terms".into()];
+    builder(world).rule(rule).build().unwrap()
+}
+
+fn behind_a_proxy(world: &World) -> Gate {
+    let proxies = TrustedProxies::new(["127.0.0.0/8".parse().unwrap()]);
+    builder(world).trusted_proxies(proxies).build().unwrap()
+}
+
+fn counted(world: &World) -> Gate {
+    let mut rule = Rule::new(&format!("POST {CHECK}")).unwrap();
+    rule.cost = Cost::PerUnit { parameter: "limit".into(), each: Credits::new(1), default: 1, most: 10 };
+    builder(world).rule(rule).build().unwrap()
+}
+
+/// No client of gRPC asks with another query or method, but whoever writes frames may.
+fn with_query(request: &mut Request<()>, query: &str) {
+    let authority = request.uri().authority().unwrap();
+    *request.uri_mut() = format!("http://{authority}{CHECK}?{query}").parse().unwrap();
 }
 
 fn subscribed(world: &World) -> Gate {
@@ -80,6 +112,9 @@ fn cases() -> Vec<Case> {
         Case::of("address not allowed", 16, |record, _| {
             record.allowlist = Some(["198.51.100.0/24".parse().unwrap()].into());
         }),
+        Case::of("deleted", 7, |_, account| account.status = AccountStatus::Deleted),
+        Case::by("agreement", 7, signed),
+        Case::of("path", 7, |record, _| record.paths = Some(vec!["/other.Service/*".parse().unwrap()])),
         Case::of("suspended", 7, |_, account| account.status = AccountStatus::Suspended),
         Case::of("scope", 7, |record, _| record.scopes = Some(vec!["other".into()])),
         Case::by("subscription", 7, subscribed),
@@ -91,6 +126,18 @@ fn cases() -> Vec<Case> {
         Case::of("parameter", 3, |record, _| {
             record.caps = Some([("limit".to_owned(), Cap::AtMost(10))].into());
         }),
+        Case::by("a number of units above the highest", 3, counted),
+        Case::of("forbidden parameter", 3, |record, _| {
+            record.caps = Some([("limit".to_owned(), Cap::Forbidden)].into());
+        }),
+        Case::of("unreadable parameter", 3, |record, _| {
+            record.caps = Some([("limit".to_owned(), Cap::AtMost(10))].into());
+        })
+        .asked(|request| with_query(request, "limit=%2B5")),
+        Case::by("too early", 14, behind_a_proxy)
+            .asked(|request| drop(request.headers_mut().insert("early-data", "1".parse().unwrap()))),
+        Case::by("method not allowed", 12, |world| builder(world).build().unwrap())
+            .asked(|request| *request.method_mut() = http::Method::TRACE),
         Case::by("store down", 14, failing_store),
         Case::of("unknown plan", 13, |_, account| account.plan = "nowhere".into()),
     ]
@@ -102,7 +149,11 @@ async fn case_188_each_kind_of_refusal_has_its_code() {
         let world = World::new();
         world.key(KEY, case.change);
         let address = serve(&world, (case.gate)(&world)).await;
-        let call = || post(address, &format!("{CHECK}?limit=11"), &[GRPC, ("x-api-key", KEY)]);
+        let call = || {
+            let mut call = post(address, &format!("{CHECK}?limit=11"), &[GRPC, ("x-api-key", KEY)]);
+            (case.ask)(&mut call);
+            call
+        };
         if case.name == "over the limit" {
             raw(address, call()).await;
             assert_eq!(world.calls(), 1, "the first is within");
