@@ -1,11 +1,16 @@
-//! Odd targets, byte for byte over real sockets, on axum, actix-web and hyper alone: no handler is reached that the gate
-//! did not judge under that handler's own rule.
+//! Odd targets, byte for byte over real sockets, on axum, actix-web, hyper alone and tonic, around the whole service and
+//! within it: no handler is reached that the gate did not judge under that handler's own rule.
 //!
 //! Every route costs a sum that no other costs, and its handler says which it is: what was paid tells the rule that was
 //! judged, whatever the path looked like.
 #![cfg(all(feature = "actix-web", feature = "axum"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "odd_paths/actix.rs"]
+mod on_actix;
+#[cfg(feature = "tonic")]
+#[path = "odd_paths/tonic.rs"]
+mod on_tonic;
 #[path = "odd_paths/serve.rs"]
 mod serve;
 mod support;
@@ -97,6 +102,8 @@ const TARGETS: &[(&str, &[u8])] = &[
     ("51", b"evil.example:443"),
     ("51", b"v1/admin"),
     ("51", b"open"),
+    ("52", b"v1/data/x"),
+    ("52", b"v1/files/a/b"),
     ("51", b"?/open"),
     ("53", b"/v1/admin?/open"),
     ("53", b"/v1/admin??x=/open"),
@@ -121,6 +128,8 @@ const TARGETS: &[(&str, &[u8])] = &[
     ("in the gap", b"/v1/data/%2b"),
     ("in the gap", b"/v1/files/a//b"),
     ("in the gap", b"/"),
+    ("in the gap", b"/v1"),
+    ("in the gap", b"/v1/"),
     ("in the gap", b""),
     ("in the gap", b"/v1/admin"),
     ("in the gap", b"/v1/data/x"),
@@ -204,7 +213,7 @@ impl Site {
 
 #[tokio::test]
 async fn over_http1_every_handler_is_judged_under_its_own_rule() {
-    for framework in Framework::ALL {
+    for &framework in Framework::ALL {
         let site = Site::of(framework).await;
         for (case, target) in TARGETS {
             for method in ["GET", "HEAD", "POST", "OPTIONS", "CONNECT", "get"] {
@@ -222,7 +231,7 @@ async fn over_http1_every_handler_is_judged_under_its_own_rule() {
             }
         }
         // The routes are there, or nothing of this would mean anything.
-        for (name, pattern) in ROUTES {
+        for (name, pattern) in framework.routes() {
             let path = pattern.replace("{id}", "x").replace("{*rest}", "a/b");
             let line = format!("GET {path} HTTP/1.1");
             let key = format!("X-API-Key: {KWERY}");
@@ -232,11 +241,15 @@ async fn over_http1_every_handler_is_judged_under_its_own_rule() {
     }
 }
 
-/// A request over HTTP/2 written frame by frame: HPACK literals without a table.
-fn frames(path: &[u8], key: Option<&str>) -> Vec<u8> {
+/// A request over HTTP/2 written frame by frame: HPACK literals without a table. A call is a POST that says what it is.
+fn frames(is_call: bool, path: &[u8], key: Option<&str>) -> Vec<u8> {
     let text = |text: &[u8]| [&[u8::try_from(text.len()).unwrap()], text].concat();
-    // :method GET and :scheme http of the static table, then :path and :authority.
-    let mut block = [vec![0x82, 0x86, 0x04], text(path), vec![0x01], text(b"localhost")].concat();
+    // :method and :scheme http of the static table, then :path and :authority.
+    let method = if is_call { 0x83 } else { 0x82 };
+    let mut block = [vec![method, 0x86, 0x04], text(path), vec![0x01], text(b"localhost")].concat();
+    if is_call {
+        block.extend([vec![0x00], text(b"content-type"), text(b"application/grpc")].concat());
+    }
     if let Some(key) = key {
         block.extend([vec![0x00], text(b"x-api-key"), text(key.as_bytes())].concat());
     }
@@ -263,8 +276,9 @@ async fn exchange(server: Server, bytes: &[u8]) {
 
 #[tokio::test]
 async fn case_52_over_http2_every_handler_is_judged_under_its_own_rule() {
-    for framework in Framework::ALL {
+    for &framework in Framework::ALL {
         let site = Site::of(framework).await;
+        let frames = |target: &[u8], key: Option<&str>| frames(framework.has_calls(), target, key);
         for (case, target) in TARGETS {
             let place = format!("{framework:?}, case {case}, HTTP/2 {}", String::from_utf8_lossy(target));
             site.judge(&place, async |key| {

@@ -1,19 +1,19 @@
 //! The routes, on each framework: every handler says which it is.
 
 use std::future::ready;
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use actix_web::http::KeepAlive;
-use actix_web::{App, HttpResponse, HttpServer, web};
 use axum::Router;
 use axum::body::Body;
-use axum::routing::any;
+use axum::routing::{MethodRouter, any};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use tollgate::{Gate, TollgateLayer, TollgateTransform};
+use tollgate::{Gate, TollgateLayer};
 use tower::service_fn;
 
+use crate::on_actix;
+#[cfg(feature = "tonic")]
+use crate::on_tonic;
 use crate::support::wire::Server;
 
 /// The routes that cost something, and the rules for them.
@@ -27,13 +27,44 @@ pub(crate) const ROUTES: &[(&str, &str)] = &[
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framework {
+    /// The gate around a router of axum's.
     Axum,
+    /// The gate within a nested router: what lies below `/v1` is behind it.
+    Nest,
+    /// The gate around an app of actix-web's.
     Actix,
+    /// The gate around a scope: what lies below `/v1` is behind it.
+    Scope,
     Hyper,
+    /// The gate around a tonic server, with a service whose name is `v1`.
+    #[cfg(feature = "tonic")]
+    Tonic,
 }
 
 impl Framework {
-    pub(crate) const ALL: [Self; 3] = [Self::Axum, Self::Actix, Self::Hyper];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Axum,
+        Self::Nest,
+        Self::Actix,
+        Self::Scope,
+        Self::Hyper,
+        #[cfg(feature = "tonic")]
+        Self::Tonic,
+    ];
+
+    /// Whether what it serves are gRPC calls.
+    pub(crate) fn has_calls(self) -> bool {
+        #[cfg(feature = "tonic")]
+        return self == Self::Tonic;
+        #[cfg(not(feature = "tonic"))]
+        false
+    }
+
+    /// The routes that it has: where the gate stands within, what lies beside it is not its matter.
+    pub(crate) fn routes(self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        let is_within = matches!(self, Self::Nest | Self::Scope);
+        ROUTES.iter().filter(move |(_, path)| !is_within || path.starts_with("/v1/"))
+    }
 }
 
 /// The handler that was reached last: over HTTP/2 its answer is not read.
@@ -41,7 +72,7 @@ impl Framework {
 pub(crate) struct Reached(Arc<Mutex<Option<&'static str>>>);
 
 impl Reached {
-    fn note(&self, name: &'static str) {
+    pub(crate) fn note(&self, name: &'static str) {
         *self.0.lock().unwrap() = Some(name);
     }
 
@@ -54,33 +85,51 @@ impl Reached {
 
 pub(crate) async fn serve(framework: Framework, gate: &Gate, reached: Reached) -> Server {
     match framework {
+        Framework::Nest => Server::plain(nested(gate, &reached)).await,
+        #[cfg(feature = "tonic")]
+        Framework::Tonic => on_tonic::serve(gate, reached).await,
         Framework::Axum => Server::plain(TollgateLayer::new(gate.clone()).around(router(&reached))).await,
         Framework::Hyper => {
             Server::gated(gate, service_fn(move |request| ready(Ok(bare(&request, &reached))))).await
         }
-        Framework::Actix => actix(gate.clone(), reached).await,
+        Framework::Actix | Framework::Scope => on_actix::serve(framework, gate.clone(), reached).await,
     }
 }
 
-fn say(name: &'static str, reached: &Reached) -> Response<Body> {
+pub(crate) fn say(name: &'static str, reached: &Reached) -> Response<Body> {
     reached.note(name);
     Response::builder().header("x-handler", name).body(Body::empty()).unwrap()
 }
 
+fn handler(name: &'static str, reached: &Reached) -> MethodRouter {
+    let reached = reached.clone();
+    any(move || ready(say(name, &reached)))
+}
+
 fn router(reached: &Reached) -> Router {
-    let handler = |name: &'static str| {
-        let reached = reached.clone();
-        any(move || ready(say(name, &reached)))
-    };
     let routes = ROUTES.iter().chain(&[("open", "/open")]);
-    let app = routes.fold(Router::new(), |app, (name, path)| app.route(path, handler(name)));
-    app.fallback(handler("fallback"))
+    let app = routes.fold(Router::new(), |app, (name, path)| app.route(path, handler(name, reached)));
+    app.fallback(handler("fallback", reached))
+}
+
+/// What the nested router would show of `/v1` is `/`, which another rule is for.
+fn nested(gate: &Gate, reached: &Reached) -> Router {
+    let below = Framework::Nest.routes().fold(Router::new(), |below, (name, path)| {
+        below.route(path.strip_prefix("/v1").unwrap_or_default(), handler(name, reached))
+    });
+    let below = below.route("/", handler("fallback", reached)).fallback(handler("fallback", reached));
+    let gated = below.layer(TollgateLayer::new(gate.clone()));
+    Router::new().nest("/v1", gated).route("/open", handler("open", reached))
 }
 
 /// A service that compares the path as it is.
 fn bare(request: &Request<Incoming>, reached: &Reached) -> Response<Body> {
-    let path = request.uri().path();
-    let name = match path {
+    say(by_path(request.uri().path()), reached)
+}
+
+/// The route of a path, byte for byte.
+pub(crate) fn by_path(path: &str) -> &'static str {
+    match path {
         "/" => "root",
         "/open" => "open",
         "/v1/admin" => "admin",
@@ -90,34 +139,5 @@ fn bare(request: &Request<Incoming>, reached: &Reached) -> Response<Body> {
             (_, Some(rest)) if !rest.is_empty() => "file",
             _ => "fallback",
         },
-    };
-    say(name, reached)
-}
-
-async fn actix(gate: Gate, reached: Reached) -> Server {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || {
-        actix_web::rt::System::new().block_on(async move {
-            let server = HttpServer::new(move || {
-                let app = App::new().wrap(TollgateTransform::new(gate.clone()));
-                let handler = |name: &'static str| {
-                    let reached = reached.clone();
-                    web::to(move || {
-                        reached.note(name);
-                        ready(HttpResponse::Ok().insert_header(("x-handler", name)).finish())
-                    })
-                };
-                let app = ROUTES.iter().chain(&[("open", "/open")]).fold(app, |app, (name, path)| {
-                    app.route(&path.replace("{*rest}", "{rest:.+}"), handler(name))
-                });
-                app.default_service(handler("fallback"))
-            });
-            // A connection that is refused is closed at once.
-            let server = server.keep_alive(KeepAlive::Disabled).client_disconnect_timeout(Duration::ZERO);
-            let server = server.workers(1).disable_signals().bind_auto_h2c("127.0.0.1:0").unwrap();
-            tell.send(server.addrs()[0]).unwrap();
-            server.run().await.unwrap();
-        });
-    });
-    Server(tokio::task::spawn_blocking(move || told.recv().unwrap()).await.unwrap())
+    }
 }
