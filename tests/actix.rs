@@ -6,8 +6,14 @@ mod support;
 
 #[path = "actix/endings.rs"]
 mod endings;
+#[path = "actix/errors.rs"]
+mod errors;
 #[path = "actix/management.rs"]
 mod management;
+#[path = "actix/order.rs"]
+mod order;
+#[path = "actix/wire.rs"]
+mod wire;
 
 use std::future::ready;
 use std::sync::Arc;
@@ -270,31 +276,5 @@ async fn case_185_what_a_handler_answers_decides_what_is_paid() {
             assert!(!answer.headers().contains_key("www-authenticate"));
             assert_eq!(account(&world, id), (balance, 0), "{status} {cost:?} {later}");
         }
-    }
-}
-
-#[tokio::test]
-async fn errors_keep_their_meaning() {
-    use actix_web::error::{ErrorBadGateway, ErrorConflict};
-    type Fault = fn() -> actix_web::Error;
-
-    let rows: [(Fault, u16, u64); 2] =
-        [(|| ErrorConflict("a conflict"), 409, 90), (|| ErrorBadGateway("a gateway"), 502, 100)];
-    for (fault, status, balance) in rows {
-        // From a handler an error is a response already; from a middleware it is one when it reaches the server.
-        let (world, gate, id) = world();
-        let handler = move || ready(Err::<HttpResponse, _>(fault()));
-        let app = App::new().route("/v1/candles", web::get().to(handler)).wrap(TollgateTransform::new(gate));
-        let answer = init_service(app).await.call(keyed("/v1/candles").to_request()).await.unwrap();
-        assert_eq!((answer.status().as_u16(), account(&world, id)), (status, (balance, 0)));
-
-        let (world, gate, id) = self::world();
-        let app = App::new().wrap_fn(move |_, _| async move { Err::<ServiceResponse, _>(fault()) });
-        let app = init_service(app.wrap(TollgateTransform::new(gate))).await;
-        let error = app.call(keyed("/v1/candles").to_request()).await.unwrap_err();
-        assert_eq!(error.as_response_error().status_code(), status);
-        assert_eq!(account(&world, id), (balance, 0));
-        // A refusal is none: what stands around the gate sees a response.
-        assert_eq!(send(&app, request("/v1/candles").to_request()).await.0, 401);
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use actix_web::HttpResponse;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use pin_project_lite::pin_project;
@@ -126,16 +127,29 @@ fn refuse(front: &Front, request: ServiceRequest, denial: &Denial) -> ServiceRes
 
 impl Serving {
     /// Adds what the answer needs, and says what it comes to.
-    fn dress<B>(&mut self, response: &mut ServiceResponse<B>) -> Outcome {
+    fn dress<B>(&mut self, response: &mut HttpResponse<B>) -> Outcome {
         dress::answer(response.headers_mut(), &self.admission, &mut self.request_id);
         // What a gate around this one has charged is its own to end.
         let charged = self.admission.is_charged();
-        let reported = if charged { response.response_mut().extensions_mut().remove() } else { None };
+        let reported = if charged { response.extensions_mut().remove() } else { None };
         match reported {
             _ if response.status().is_server_error() => Outcome::Failed,
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
             None => Outcome::Served,
         }
+    }
+
+    /// Sees to it that the response which an error becomes bears what an answer needs. The error stays what it is, also to
+    /// middleware that asks for its type.
+    fn dress_error(&mut self, error: &mut actix_web::Error) -> Outcome {
+        let mut response = error.error_response();
+        let outcome = self.dress(&mut response);
+        let dressed = response.headers().clone();
+        error.add_response_mapper(move |mut response| {
+            response.headers_mut().clone_from(&dressed);
+            response
+        });
+        outcome
     }
 
     /// What becomes of the charge when the service has answered or failed: an error is the response that it says it is.
@@ -144,9 +158,8 @@ impl Serving {
         mut result: Result<ServiceResponse<B>, actix_web::Error>,
     ) -> (StoreFuture<()>, Answer<B>) {
         let outcome = match &mut result {
-            Ok(response) => self.dress(response),
-            Err(error) if error.as_response_error().status_code().is_server_error() => Outcome::Failed,
-            Err(_) => Outcome::Served,
+            Ok(response) => self.dress(response.response_mut()),
+            Err(error) => self.dress_error(error),
         };
         (self.admission.finish(outcome), result.map(ServiceResponse::map_into_left_body))
     }

@@ -42,6 +42,12 @@ use crate::{Gate, TollgateMiddleware};
 /// - **The peer on the socket**, and the gate's own [`TrustedProxies`](crate::TrustedProxies); never what
 ///   `realip_remote_addr` believes.
 ///
+/// # `HEAD`
+///
+/// A rule for `GET` covers `HEAD`, cost included. Unlike axum, actix-web does not answer `HEAD` from the handler for `GET`:
+/// where nothing routes it, as `web::head()` does, it answers 404 behind the gate, or 405 where a resource has other methods.
+/// That is an answer like any other, and is paid.
+///
 /// # When a client leaves
 ///
 /// Over HTTP/1.1 actix-web lets a handler work on whose client has closed its side, unless the server is told
@@ -49,8 +55,9 @@ use crate::{Gate, TollgateMiddleware};
 ///
 /// # What it answers
 ///
-/// Refusals are responses, the service's errors are left as they are. What the service answers decides what is paid,
-/// as behind a [`TollgateLayer`](crate::TollgateLayer): a response or an error of the class 5xx costs nothing.
+/// Refusals are responses. The service's errors keep their type, and the responses that they become bear what the gate adds to
+/// others: the request id, `Cache-Control`, limits. What the service answers decides what is paid, as behind a
+/// [`TollgateLayer`](crate::TollgateLayer): a response or an error of the class 5xx costs nothing.
 #[derive(Debug, Clone)]
 pub struct TollgateTransform {
     front: Arc<Front>,
