@@ -173,6 +173,40 @@ async fn case_75_mapped_addresses() {
 }
 
 #[tokio::test]
+async fn case_76_networks_that_seem_to_say_more_than_they_match() {
+    for (text, told) in [
+        ("::ffff:0:0/96", "IPv4"),
+        ("::ffff:10.0.0.1", "IPv4"),
+        ("10.0.0.1/33", "no network"),
+        ("2001:db8::/129", "no network"),
+        ("10.0.0.5/8", "10.0.0.0/8"),
+        ("2001:db8::1/32", "2001:db8::/32"),
+    ] {
+        let error = tollgate::parse_network(text).unwrap_err().to_string();
+        assert!(error.contains(text) && error.contains(told), "{error}");
+    }
+    let rows = [
+        // Each of the two means the addresses of its family, and a mapped address is one of IPv4.
+        ("0.0.0.0/0", "198.51.100.7", 200),
+        ("0.0.0.0/0", "::ffff:198.51.100.7", 200),
+        ("0.0.0.0/0", "2001:db8::1", 401),
+        ("::/0", "2001:db8::1", 200),
+        ("::/0", "198.51.100.7", 401),
+        ("::/0", "::ffff:198.51.100.7", 401),
+        // One that was put in the store unread lets nobody in.
+        ("::ffff:0:0/96", "198.51.100.7", 401),
+        ("::ffff:0:0/96", "::ffff:198.51.100.7", 401),
+    ];
+    for (network, peer, expected) in rows {
+        let world = World::new();
+        world.key(KWERY, |record, _| record.allowlist = Some(vec![network.parse().unwrap()]));
+        let gate = world.kwery().build().unwrap();
+        let request = with_key("GET /v1/x", KWERY).extension(Peer(peer.parse().unwrap()));
+        assert_eq!(world.send(&gate, request).await.status, expected, "{network}: {peer}");
+    }
+}
+
+#[tokio::test]
 async fn case_77_addresses_as_proxies_write_them() {
     for (hop, expected) in [
         ("198.51.100.7:80", 200),

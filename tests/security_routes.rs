@@ -7,10 +7,10 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use http_body_util::Empty;
-use support::providers::{BACKQUANT, public};
+use support::providers::{BACKQUANT, KWERY, public};
 use support::wire::Server;
 use support::{World, with_key, without_key};
-use tollgate::TollgateLayer;
+use tollgate::{Rule, ScopeRule, TollgateLayer};
 use tower::{Layer, ServiceExt};
 
 /// Sends a request without a key to `BackQuant`'s gate: the path alone decides.
@@ -182,5 +182,31 @@ async fn case_53_original_path_headers() {
     {
         let request = without_key("GET /v2/admin").header(name, "/v2/health");
         assert_eq!(world.send(&gate, request).await.status, 401, "{name}");
+    }
+}
+
+/// The decision: a route is not hidden by a 404 of the gate's, which could not be told from one of the service's in all its
+/// headers. What a caller is refused reads the same whether there is a route or not.
+#[tokio::test]
+async fn case_109_a_refusal_does_not_tell_whether_a_route_is_there() {
+    let world = World::new();
+    world.key(KWERY, |record, _| record.scopes = Some(vec!["data".into()]));
+    let mut admin = Rule::new("GET /v1/admin").unwrap();
+    admin.scopes = ScopeRule::AnyOf(vec!["admin".into()]);
+    let gate = world.kwery().rule(admin).build().unwrap();
+    let routes = Router::new().route("/v1/admin", get(async || "admin"));
+    let server = Server::gated(&gate, routes).await;
+    let (known, unknown) = (format!("X-API-Key: {KWERY}"), "X-API-Key: kwery_live_unknown");
+    for (line, status) in [("X-Other: x", 401), (unknown, 401), (&*known, 403)] {
+        let mut told = Vec::new();
+        for path in ["/v1/admin", "/v1/nowhere"] {
+            let request = format!("GET {path} HTTP/1.1");
+            let lines = [request.as_bytes(), b"X-Request-ID: the-same", line.as_bytes()];
+            let mut answer = server.http1(&lines).await;
+            assert_eq!(answer.status, status, "{path}: {answer:?}");
+            answer.headers.remove("date");
+            told.push(answer);
+        }
+        assert_eq!(told[0], told[1], "{line}");
     }
 }
