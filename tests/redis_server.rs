@@ -4,6 +4,7 @@
 
 mod services;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use services::redis::Redis;
@@ -110,4 +111,15 @@ fn options_that_cannot_be_meant_are_refused() {
         change(&mut options);
         assert_eq!(RedisServer::with_options("redis://127.0.0.1", options).unwrap_err().member(), member);
     }
+}
+
+/// Whoever runs the tests sees what was skipped, though the tests pass and nothing that they print is shown.
+#[test]
+fn a_server_that_is_not_installed_is_said_aloud() {
+    let mut run = Command::new(std::env::current_exe().unwrap());
+    run.args(["--exact", "a_server_that_is_down_is_told_at_once_and_found_again_when_it_is_back"]);
+    let run = run.env("PATH", "").env_remove("TOLLGATE_REQUIRE_SERVICES").output().unwrap();
+    assert!(run.status.success());
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert!(told.contains("SKIPPED: `redis-server` is not on the PATH"), "{told}");
 }

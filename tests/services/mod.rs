@@ -6,6 +6,7 @@ pub(crate) mod postgres;
 pub(crate) mod providers;
 pub(crate) mod redis;
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -29,7 +30,8 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
 pub(crate) fn skipped(program: &str) {
     let demanded = std::env::var_os("TOLLGATE_REQUIRE_SERVICES").is_some_and(|value| value == "1");
     assert!(!demanded, "`{program}` is not on the PATH, and TOLLGATE_REQUIRE_SERVICES=1 demands it");
-    eprintln!("SKIPPED: `{program}` is not on the PATH");
+    // Not `eprintln!`: what a test prints is kept back, unless it fails.
+    std::io::stderr().write_all(format!("SKIPPED: `{program}` is not on the PATH\n").as_bytes()).unwrap();
 }
 
 /// Whether there is a Python that can import this.
