@@ -161,6 +161,7 @@ enum FaultKind {
     TimedOut,
     Overloaded,
     Corrupt,
+    Rejected,
 }
 
 impl StoreError {
@@ -184,6 +185,12 @@ impl StoreError {
         Self::of(FaultKind::Corrupt, Some(source.into()))
     }
 
+    /// The back end is there, and will not do what it was asked, now or later: the call cannot be right, such as a charge that
+    /// comes after its own refund. That says nothing of the calls of others: a circuit counts no failure.
+    pub fn rejected(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::of(FaultKind::Rejected, Some(source.into()))
+    }
+
     /// Whether the back end did not answer in time.
     pub fn is_timeout(&self) -> bool {
         self.0.kind == FaultKind::TimedOut
@@ -192,6 +199,17 @@ impl StoreError {
     /// Whether the back end answered with something that cannot be right.
     pub fn is_corrupt(&self) -> bool {
         self.0.kind == FaultKind::Corrupt
+    }
+
+    /// Whether the back end is there and will not do what it was asked.
+    pub fn is_rejected(&self) -> bool {
+        self.0.kind == FaultKind::Rejected
+    }
+
+    /// Whether the back end has answered, if only with what is of no use: it is there, and asking again changes nothing.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn is_answer(&self) -> bool {
+        self.is_corrupt() || self.is_rejected()
     }
 
     fn of(kind: FaultKind, source: Option<Box<dyn Error + Send + Sync>>) -> Self {
@@ -206,6 +224,7 @@ impl fmt::Display for StoreError {
             FaultKind::TimedOut => "the back end did not answer in time",
             FaultKind::Overloaded => "the back end has no room",
             FaultKind::Corrupt => "the back end gave an answer that cannot be right",
+            FaultKind::Rejected => "the back end rejected the call",
         })
     }
 }

@@ -131,7 +131,7 @@ struct Unsettled<T: CreditLedger> {
 impl<T: CreditLedger> Unsettled<T> {
     fn hear(&mut self, answer: Result<(), StoreError>) -> Result<(), StoreError> {
         // What cannot be right will not be by asking again: it is for the ledger's sweep.
-        if answer.as_ref().map_or_else(StoreError::is_corrupt, |()| true) {
+        if answer.as_ref().map_or_else(StoreError::is_answer, |()| true) {
             self.closing = None;
         }
         answer

@@ -168,10 +168,11 @@ impl<T> Guarded<T> {
         })
     }
 
-    /// Tells the circuit of an answer. One that cannot be right is an answer too: its back end is there.
+    /// Tells the circuit of an answer. One that cannot be right is an answer too, and so is that the question cannot be:
+    /// the back end is there.
     fn heard<R>(&self, answer: Result<R, StoreError>) -> Result<R, StoreError> {
         match &answer {
-            Err(error) if !error.is_corrupt() => self.0.circuit.failed(),
+            Err(error) if !error.is_answer() => self.0.circuit.failed(),
             _ => self.0.circuit.answered(),
         }
         answer

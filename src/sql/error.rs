@@ -41,8 +41,17 @@ pub(super) fn fault(error: &sqlx::Error) -> StoreError {
             Some("57014" | "55P03" | "5" | "261" | "517" | "773") => StoreError::timed_out(),
             // Too many connections.
             Some("53300") => StoreError::overloaded(),
+            Some(code) if is_about_what_was_asked(code) => StoreError::rejected(told.message().to_owned()),
             _ => StoreError::unavailable(told.message().to_owned()),
         },
         _ => StoreError::unavailable(error.to_string()),
     }
+}
+
+/// Whether a code tells of values that the database cannot take: PostgreSQL's classes 22 (data) and 23 (constraints);
+/// SQLite's "too big", "constraint" and "mismatch", with whatever stands above their low byte.
+fn is_about_what_was_asked(code: &str) -> bool {
+    let postgres = code.len() == 5 && (code.starts_with("22") || code.starts_with("23"));
+    let sqlite = code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20));
+    postgres || sqlite
 }

@@ -104,6 +104,10 @@ async fn failures_that_are_not_in_a_row_and_answers_that_cannot_be_right_open_no
     for _ in 0..40 {
         assert!(find(&store).await.unwrap_err().is_corrupt());
     }
+    store.back_end().set(Fault::Unwilling);
+    for _ in 0..40 {
+        assert!(find(&store).await.unwrap_err().is_rejected());
+    }
     assert!(!store.health().open);
 }
 

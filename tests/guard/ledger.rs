@@ -146,5 +146,7 @@ async fn a_closing_that_cannot_be_right_is_not_asked_for_again() {
     let books = Books::open(|_| {});
     books.ledger.back_end().set(Fault::Corrupt);
     assert!(books.ledger.refund(&books.account, id(1)).await.unwrap_err().is_corrupt());
+    books.ledger.back_end().set(Fault::Unwilling);
+    assert!(books.ledger.refund(&books.account, id(1)).await.unwrap_err().is_rejected());
     assert_eq!(books.ledger.health().closings, 0);
 }

@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Hung,
     /// What it answers cannot be right.
     Corrupt,
+    /// It will not do what it is asked.
+    Unwilling,
 }
 
 /// A back end behind a network.
@@ -86,7 +88,7 @@ impl<T> Remote<T> {
         let (fault, delay) = *self.0.fault.lock().unwrap();
         let acted = match fault {
             Fault::None | Fault::Mute => Some(act(&self.0.back_end)),
-            Fault::Down | Fault::Hung | Fault::Corrupt => None,
+            Fault::Down | Fault::Hung | Fault::Corrupt | Fault::Unwilling => None,
         };
         if self.0.local.load(Ordering::SeqCst)
             && let Some(acted) = acted
@@ -99,6 +101,7 @@ impl<T> Remote<T> {
                 (Fault::None, Some(acted)) => acted.await,
                 (Fault::Mute, Some(acted)) => acted.await.and(std::future::pending().await),
                 (Fault::Corrupt, _) => Err(StoreError::corrupt("the record of another key")),
+                (Fault::Unwilling, _) => Err(StoreError::rejected("this cannot be")),
                 (Fault::Hung, _) => std::future::pending().await,
                 _ => Err(StoreError::unavailable("connection refused")),
             }

@@ -103,8 +103,8 @@ impl Batch {
         }
         let (balance, at) = (standing.balance, standing.seen);
         match self.charges.get(&(account.clone(), id)) {
-            Some(Taken { closed_at: Some(_), .. }) => {
-                return Err(StoreError::unavailable("the charge was closed before it was taken"));
+            Some(Taken { closed: true, .. }) => {
+                return Err(StoreError::rejected("the charge was closed before it was taken"));
             }
             Some(_) => return Ok(Charged::Posted { balance: Some(balance) }),
             None => {}

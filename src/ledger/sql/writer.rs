@@ -48,7 +48,7 @@ impl Writer {
     /// Hands an ask in, and waits until it is decided and committed. Whoever leaves meanwhile does not stop it.
     pub(super) async fn submit(writer: &Arc<Self>, ask: Ask) -> Result<Answer, StoreError> {
         if ask.account().as_str().contains('\0') {
-            return Err(StoreError::unavailable("a database keeps no account with a zero byte in its id"));
+            return Err(StoreError::rejected("a database keeps no account with a zero byte in its id"));
         }
         let runtime = Handle::try_current().map_err(|error| StoreError::unavailable(error.to_string()))?;
         let (answer, decided) = oneshot::channel();

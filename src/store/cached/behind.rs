@@ -35,7 +35,7 @@ impl Behind {
             Ok(looked) => Some(looked),
             Err(error) => {
                 // What cannot be read is overwritten by what the authority says, once its life is over.
-                if !error.is_corrupt() {
+                if !error.is_answer() {
                     self.rest(front, PAUSE);
                 }
                 None

@@ -157,7 +157,7 @@ impl<S: KeyStore> Inner<S> {
             Ok(self.front.entry(hash, found, began, mark))
         };
         let outcome = timeout(self.readings.patience, asking).await.unwrap_or(Err(StoreError::timed_out()));
-        self.front.note_failing(outcome.as_ref().is_err_and(|error| !error.is_corrupt()));
+        self.front.note_failing(outcome.as_ref().is_err_and(|error| !error.is_answer()));
         outcome
     }
 
@@ -165,7 +165,7 @@ impl<S: KeyStore> Inner<S> {
     fn do_without(&self, hash: &KeyHash, error: StoreError) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         match self.front.look(hash, self.front.now()) {
             Kept::Fresh(found) => Ok(found),
-            Kept::Stale(record) if !error.is_corrupt() => Ok(Some(record)),
+            Kept::Stale(record) if !error.is_answer() => Ok(Some(record)),
             Kept::Stale(_) | Kept::Nothing => Err(error),
         }
     }
