@@ -79,6 +79,10 @@ impl KeyAdmin for Shelf {
         })
     }
 
+    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.find(hash)
+    }
+
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
         let inside = self.read();
         StoreFuture::ready(inside.keys.get(&id).and_then(|record| inside.shown(record)))

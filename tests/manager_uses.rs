@@ -44,6 +44,10 @@ impl KeyAdmin for Counted {
         self.store.insert(insert)
     }
 
+    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.store.find_now(hash)
+    }
+
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
         self.store.get(id)
     }

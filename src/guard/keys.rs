@@ -19,6 +19,10 @@ impl<T: KeyAdmin> KeyAdmin for Guarded<T> {
         self.ask(|store| store.insert(insert))
     }
 
+    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.ask(|store| store.find_now(hash))
+    }
+
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
         self.ask(|store| store.get(id))
     }

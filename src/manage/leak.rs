@@ -1,7 +1,7 @@
 //! Keys that are found in the open.
 
 use crate::manage::{KeyManager, ManageError};
-use crate::{Action, KeyFormat, KeyId};
+use crate::{Action, KeyFormat, KeyHash, KeyId, KeyRecord, Retiring};
 
 impl KeyManager {
     /// Revokes a key that was found in the open, if it is one of this gate's; says which it was, to the operator alone: who
@@ -19,21 +19,32 @@ impl KeyManager {
         if !shaped || self.desk.gate.0.is_literal(secret) {
             return Ok(None);
         }
-        for hasher in self.desk.gate.hashers() {
-            let hash = hasher.hash(secret);
-            let Some(record) = self.store.find(&hash).await? else { continue };
-            let outlived = record.retiring.is_some_and(|old| old.hash == hash && self.now() >= old.until);
-            if outlived || !record.has_hash(&hash) {
-                return Ok(None);
+        let hashers = self.desk.gate.hashers();
+        let hashes: Vec<KeyHash> = hashers.iter().map(|hasher| hasher.hash(secret)).collect();
+        // A key may be put under the newest scheme between two look-ups: that is looked under once more.
+        let again = hashes.first().filter(|_| hashes.len() > 1);
+        for hash in hashes.iter().chain(again) {
+            // A cache may know of no such key though there is one.
+            if let Some(record) = self.store.find_now(hash).await? {
+                return self.end_leaked(record.id, &hashes).await;
             }
-            return match self.end(record.id, Action::Leaked, |_| Ok(())).await {
-                Ok(_) => Ok(Some(record.id)),
-                // Erased meanwhile, or another account's: nothing is told of it.
-                Err(ManageError::NotFound(_)) => Ok(None),
-                Err(error) => Err(error),
-            };
         }
         Ok(None)
+    }
+
+    /// Revokes a key that still has one of these hashes when it is written: it may have been rotated meanwhile.
+    async fn end_leaked(&self, id: KeyId, hashes: &[KeyHash]) -> Result<Option<KeyId>, ManageError> {
+        let is_its = |record: &KeyRecord| {
+            let retires = |old: &Retiring| hashes.contains(&old.hash) && self.now() < old.until;
+            let held = hashes.contains(&record.hash) || record.retiring.as_ref().is_some_and(retires);
+            if held { Ok(()) } else { Err(ManageError::NotFound("key")) }
+        };
+        match self.end(id, Action::Leaked, is_its).await {
+            Ok(_) => Ok(Some(id)),
+            // Erased or rotated meanwhile, or another account's: nothing is told of it.
+            Err(ManageError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{Account, AccountId, Environment, KeyId, KeyRecord, KeyStatus, KeyStore, StoreFuture, Timestamp};
+use crate::{
+    Account, AccountId, Environment, KeyHash, KeyId, KeyRecord, KeyStatus, KeyStore, StoreFuture, Timestamp,
+};
 
 /// A key to be put in, and the room that there is for it.
 #[derive(Debug, Clone)]
@@ -48,7 +50,8 @@ pub enum Inserted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a change that was not made has no effect"]
 pub enum Replaced {
-    /// It was made, and whoever keeps what was read before was told.
+    /// It was made, and whoever keeps what was read before was told: a cache without a channel to other nodes takes itself to
+    /// be alone.
     Done,
     /// It was made, but other nodes could not be told: they see it within the bound on staleness of their caches.
     Unannounced,
@@ -118,6 +121,10 @@ impl KeyQuery {
 pub trait KeyAdmin: KeyStore {
     /// Puts a key in.
     fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted>;
+
+    /// Finds the key with this hash, as [`find`](KeyStore::find) does, and never from a cache: what the authority has now, also
+    /// where a cache stands before it.
+    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>>;
 
     /// The key of this id.
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>>;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyId, KeyQuery, KeyRecord, Replaced,
-    StoreFuture, Timestamp,
+    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
+    Replaced, StoreFuture, Timestamp,
 };
 
 macro_rules! forward {
@@ -12,6 +12,10 @@ macro_rules! forward {
         impl<T: KeyAdmin + ?Sized> KeyAdmin for $pointer<T> {
             fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted> {
                 (**self).insert(insert)
+            }
+
+            fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+                (**self).find_now(hash)
             }
 
             fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {

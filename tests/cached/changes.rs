@@ -238,3 +238,19 @@ async fn a_manager_over_the_cache_revokes_at_once() {
     assert!(revoked.announced && revoked.key.status == KeyStatus::Revoked);
     assert_eq!(ask().await, 401);
 }
+
+/// What the cache knows, also that there is no such key, is no answer to a report of a leak.
+#[tokio::test]
+async fn a_leaked_key_is_revoked_although_the_cache_knew_of_none() {
+    const KEY: &str = "kwery_live_0123456789";
+    let world = World::new();
+    let store =
+        tollgate::CachedStore::builder(Arc::clone(&world.store)).clock(world.clock.clone()).build().unwrap();
+    let gate = world.kwery().managed_store(store.clone()).build().unwrap();
+    let ask = async || world.send(&gate, with_key("GET /v1/candles", KEY)).await.status;
+    assert_eq!(ask().await, 401, "it is remembered that there is no such key");
+    let id = world.plain_key(KEY);
+    let manager = KeyManager::new(gate.clone(), store);
+    assert_eq!(manager.report_leak(KEY).await.unwrap(), Some(id));
+    assert_eq!(world.store.key(id).unwrap().status, KeyStatus::Revoked);
+}

@@ -91,6 +91,10 @@ impl KeyAdmin for Remote {
         self.change(|| self.store.insert(insert))
     }
 
+    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.find(hash)
+    }
+
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
         self.store.get(id)
     }

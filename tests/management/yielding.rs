@@ -39,6 +39,10 @@ impl KeyAdmin for Yielding {
         self.slowly(move |store| store.insert(&insert))
     }
 
+    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.find(hash)
+    }
+
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
         self.slowly(move |store| store.get(id))
     }

@@ -27,6 +27,8 @@ rules! {
     ChecksThenPuts,
     GetsAnything,
     CachesForEver,
+    FindsNowWhatItFoundBefore,
+    FindsNothingNow,
     KeepsVersions,
     LetsTheLastWriterWin,
     ReplacesWhatIsNotThere,
@@ -203,6 +205,17 @@ impl KeyAdmin for Broken {
         self.inner.insert(&insert)
     }
 
+    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        match self.rule {
+            Rule::FindsNowWhatItFoundBefore => {
+                let found = ready(self.inner.find(hash));
+                StoreFuture::ready(self.cache.lock().unwrap().entry(*hash).or_insert(found).clone())
+            }
+            Rule::FindsNothingNow => StoreFuture::ready(None),
+            _ => self.find(hash),
+        }
+    }
+
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
         let got = self.inner.key(id);
         StoreFuture::ready(if self.breaks(Rule::GetsAnything) { got.or_else(|| self.newest()) } else { got })
@@ -286,7 +299,7 @@ impl KeyAdmin for Broken {
             match self.rule {
                 Rule::DropsUses => return StoreFuture::ready(()),
                 Rule::CountsUsesAsChanges => record.version += 1,
-                Rule::WritesUsesOverChanges => dawdle(),
+                Rule::WritesUsesOverChanges => (0..5).for_each(|_| dawdle()),
                 Rule::LetsTheLastUseWin => {}
                 _ => continue,
             }

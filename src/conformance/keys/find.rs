@@ -21,6 +21,7 @@ pub(super) fn checks(store: &Store) -> Vec<Check> {
         a_revoked_key_is_found,
         an_expired_key_is_found,
         times_come_back_to_the_millisecond,
+        what_is_found_now_is_what_there_is,
     ]
 }
 
@@ -151,6 +152,28 @@ async fn times_come_back_to_the_millisecond(store: Store) -> Verdict {
         same("when it was made", found(&store, &record.hash).await?.created_at, record.created_at)?;
     }
     Ok(())
+}
+
+async fn what_is_found_now_is_what_there_is(store: Store) -> Verdict {
+    let (mut record, until) = (fresh::key(&account(&store).await?), fresh::now());
+    let old = fresh::hash();
+    record.retiring = Some(Retiring { hash: old, until: until.saturating_add(Duration::from_hours(1)) });
+    for hash in [record.hash, old] {
+        // What was looked up before may be in a cache, also that there is none.
+        same("before it is put in", (store.find(&hash).await?, store.find_now(&hash).await?), (None, None))?;
+    }
+    let record = put(&store, record).await?;
+    for hash in [record.hash, old] {
+        let now = store.find_now(&hash).await?;
+        same("once it is put in", now.as_deref(), Some(&record))?;
+        same("as it is found in passing", store.find(&hash).await?, now)?;
+    }
+    change(&store, record.id, |record| record.retiring = None).await?;
+    let now = store.find_now(&record.hash).await?;
+    same("its version, once it is changed", now.map(|record| record.version), Some(record.version + 1))?;
+    same("by a secret that it has no more", store.find_now(&old).await?, None)?;
+    store.erase(record.id).await?;
+    same("once it is erased", store.find_now(&record.hash).await?, None)
 }
 
 async fn found(store: &Store, hash: &KeyHash) -> Result<KeyRecord, Fault> {

@@ -84,6 +84,10 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
             replaced.map(|replaced| replaced.announced(announced))
         })
     }
+    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.0.authority.find_now(hash)
+    }
+
 
     fn list(&self, query: &KeyQuery) -> StoreFuture<Vec<Arc<KeyRecord>>> {
         self.0.authority.list(query)

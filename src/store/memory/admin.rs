@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::store::memory::{Index, MemoryStore, hashes};
 use crate::{
-    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyId, KeyQuery, KeyRecord, Replaced,
-    StoreFuture, Timestamp,
+    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
+    KeyStore as _, Replaced, StoreFuture, Timestamp,
 };
 
 impl KeyAdmin for MemoryStore {
@@ -21,6 +21,10 @@ impl KeyAdmin for MemoryStore {
             self.set_key(&mut index, record);
         }
         StoreFuture::ready(inserted)
+    }
+
+    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.find(hash)
     }
 
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {

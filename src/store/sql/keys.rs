@@ -7,8 +7,8 @@ use super::{SqlStore, read};
 use crate::sql::{Database, Session, Statement, Value, pieces};
 use crate::store::encoding;
 use crate::{
-    Account, AccountId, InsertKey, Inserted, KeyAdmin, KeyId, KeyQuery, KeyRecord, Replaced, StoreError,
-    StoreFuture, Timestamp,
+    Account, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord, KeyStore as _,
+    Replaced, StoreError, StoreFuture, Timestamp,
 };
 
 /// How many keys are noted as used, or removed, in one statement.
@@ -23,6 +23,10 @@ impl KeyAdmin for SqlStore {
             end(session, inserted == Inserted::Done).await?;
             Ok(inserted)
         })
+    }
+
+    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.find(hash)
     }
 
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
