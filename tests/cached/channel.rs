@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tollgate::{
-    Announcements, CachedStore, Change, Ear, Hearing, KeyAdmin, KeyRecord, KeyStatus, KeyStore, Replaced,
-    StoreError, StoreFuture,
+    Announcements, CachedStore, Change, Ear, Hearing, InsertKey, KeyAdmin, KeyRecord, KeyStatus, KeyStore,
+    Replaced, StoreError, StoreFuture,
 };
 
-use crate::remote::Remote;
+use crate::remote::{Remote, hash};
 use crate::{BOUND, cache, clock, just_before, set_status, status_of, until};
 
 const UNANNOUNCED: Duration = Duration::from_secs(2);
@@ -193,10 +193,37 @@ fn announcements_need_a_runtime_to_be_heard_in() {
 #[test]
 fn changes_read_back_as_they_were_written_and_nothing_else_does() {
     let key = Change::Key(tollgate::KeyId::from_bytes([7; 16]));
-    for change in [key, Change::Account("two words, ünd more".into()), Change::Everything] {
+    let hash = Change::Hash([0, 1, 2, 0xfd, 0xfe, 0xff, 7, 8]);
+    for change in [key, hash, Change::Account("two words, ünd more".into()), Change::Everything] {
         assert_eq!(change.to_string().parse(), Ok(change));
     }
-    for text in ["", "key", "key 7", "everything ", "all", "accounts a"] {
+    for text in ["", "key", "key 7", "everything ", "all", "accounts a", "hash 12", "hash +123456789abcdef"] {
         assert!(text.parse::<Change>().is_err(), "{text}");
     }
+}
+
+/// Whoever tried a secret elsewhere before it was one does not keep it from working there.
+#[tokio::test(start_paused = true)]
+async fn a_new_secret_works_at_once_on_nodes_that_knew_of_none() {
+    let (remote, _channel, one, other) = two_nodes(&clock()).await;
+    let (id, first) = remote.key(1);
+    assert!(other.find(&hash(5)).await.unwrap().is_none());
+    let account = one.account_of(&"account-1".into()).await.unwrap().unwrap();
+    let record = KeyRecord::new(tollgate::KeyId::from_bytes([5; 16]), hash(5), account);
+    let insert = InsertKey::new(record, tollgate::Timestamp::from_millis(0));
+    assert_eq!(one.insert(&insert).await.unwrap(), tollgate::Inserted::Done);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(other.find(&hash(5)).await.unwrap().is_some());
+    // A key that is put under another hash is found under it, though nobody had it a moment ago.
+    assert!(other.find(&first).await.unwrap().is_some());
+    assert!(other.find(&hash(6)).await.unwrap().is_none());
+    let mut renewed = KeyRecord::clone(&one.get(id).await.unwrap().unwrap());
+    renewed.hash = hash(6);
+    assert_eq!(one.replace(&renewed).await.unwrap(), Replaced::Done);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(other.find(&hash(6)).await.unwrap().is_some());
+    // A flood of unknown keys is remembered all the same.
+    let reads = remote.reads();
+    assert!(other.find(&hash(7)).await.unwrap().is_none() && other.find(&hash(7)).await.unwrap().is_none());
+    assert_eq!(remote.reads(), reads + 1);
 }

@@ -274,3 +274,19 @@ async fn a_cluster_keeps_all_of_it_in_one_slot() {
     set_status(&one, id, KeyStatus::Revoked).await;
     assert_eq!(status_of(&node(&remote, &redis), &hash).await, Some(KeyStatus::Revoked));
 }
+
+/// Nodes go by bounds of their own: what one has kept for longer than another's is gone with the change.
+#[tokio::test]
+async fn an_entry_that_lives_longer_than_the_mark_of_its_change_is_gone_too() {
+    let Some(redis) = Redis::start() else { return };
+    let (tier, remote) = (records(&redis), Remote::new());
+    let (id, hash) = remote.key(1);
+    let filing = tollgate::Filing { key: id, account: "account-1".into() };
+    let text = KeptText::new("text".to_owned(), Some(filing), Duration::from_mins(1));
+    let ticket = tier.look(&hash).await.unwrap().ticket;
+    tier.keep(&hash, ticket, &text).await.unwrap();
+    tier.void(&Change::Key(id), &[hash], Duration::from_millis(20)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(tier.look(&hash).await.unwrap().found, None);
+    assert_eq!(redis.say(&["KEYS", "*"]), "*0");
+}

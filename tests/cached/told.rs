@@ -174,3 +174,16 @@ async fn with_redis_and_the_authority_gone_known_keys_serve_for_the_stated_time(
     remote.down.store(false, Ordering::SeqCst);
     assert!(node.find(&known).await.unwrap().is_some());
 }
+
+/// A second tier is there for other nodes: without a channel they are not told.
+#[tokio::test]
+async fn who_shares_a_second_tier_and_has_no_channel_is_told_that_others_may_not_know() {
+    let Some(redis) = Redis::start() else { return };
+    let remote = Remote::new();
+    let (id, _) = remote.key(1);
+    let server = RedisServer::open(&redis.url()).unwrap();
+    let store = CachedStore::builder(remote).second_tier(RedisRecords::new(server)).build().unwrap();
+    let mut revoked = KeyRecord::clone(&store.get(id).await.unwrap().unwrap());
+    revoked.status = KeyStatus::Revoked;
+    assert_eq!(store.replace(&revoked).await.unwrap(), Replaced::Unannounced);
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::store::cached::front::start_of;
 use crate::store::cached::{CachedStore, Change, Inner};
 use crate::{
     Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
@@ -29,14 +30,7 @@ impl<S: KeyStore> Inner<S> {
     /// all nodes know. It does not ask what became of the change: one that failed may have been made all the same.
     async fn void(&self, change: &Change, hashes: &[KeyHash]) -> bool {
         let voided = self.void_tiers(change, hashes).await;
-        let announced = match &self.announcements {
-            Some(announcements) => {
-                let told = tokio::time::timeout(self.side_patience, announcements.announce(change)).await;
-                told.is_ok_and(|told| told.is_ok())
-            }
-            None => true,
-        };
-        voided && announced
+        self.announce(change).await && voided
     }
 
     async fn void_tiers(&self, change: &Change, hashes: &[KeyHash]) -> bool {
@@ -46,10 +40,28 @@ impl<S: KeyStore> Inner<S> {
         };
         // Last: what is read again from here on finds the second tier void already.
         for hash in hashes {
-            self.front.void_absent(hash);
+            self.front.void(&Change::Hash(start_of(hash)));
         }
         self.front.void(change);
         voided
+    }
+
+    /// Tells the other nodes; says whether they know. Without a channel there are none, unless they share a second tier.
+    async fn announce(&self, change: &Change) -> bool {
+        let Some(announcements) = &self.announcements else { return self.behind.is_none() };
+        let told = tokio::time::timeout(self.side_patience, announcements.announce(change)).await;
+        told.is_ok_and(|told| told.is_ok())
+    }
+
+    /// Tells the other nodes that a key has these hashes, where this one does not know it by them: there, they may be known
+    /// to be nobody's.
+    async fn announce_hashes(&self, key: KeyId, hashes: &[KeyHash]) -> bool {
+        for hash in hashes.iter().filter(|hash| !self.front.knows(hash, key)) {
+            if !self.announce(&Change::Hash(start_of(hash))).await {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -62,10 +74,18 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
         let insert = insert.clone();
         self.work(async move |inner| {
             let inserted = inner.authority.insert(&insert).await;
-            // Nothing was read of it but that there is no such key: other nodes remember that for a short time.
-            inner.void_tiers(&Change::Key(insert.record.id), &hashes_of(&insert.record)).await;
+            let (key, hashes) = (insert.record.id, hashes_of(&insert.record));
+            // Nothing was read of it but that there is no such key.
+            inner.void_tiers(&Change::Key(key), &hashes).await;
+            if matches!(inserted, Ok(Inserted::Done) | Err(_)) {
+                inner.announce_hashes(key, &hashes).await;
+            }
             inserted
         })
+    }
+
+    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.0.authority.find_now(hash)
     }
 
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>> {
@@ -80,14 +100,12 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
         let record = record.clone();
         self.work(async move |inner| {
             let replaced = inner.authority.replace(&record).await;
-            let announced = inner.void(&Change::Key(record.id), &hashes_of(&record)).await;
+            let hashes = hashes_of(&record);
+            let announced = inner.void(&Change::Key(record.id), &hashes).await
+                && inner.announce_hashes(record.id, &hashes).await;
             replaced.map(|replaced| replaced.announced(announced))
         })
     }
-    fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
-        self.0.authority.find_now(hash)
-    }
-
 
     fn list(&self, query: &KeyQuery) -> StoreFuture<Vec<Arc<KeyRecord>>> {
         self.0.authority.list(query)
@@ -118,6 +136,7 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
 
 impl<S: AccountAdmin> AccountAdmin for CachedStore<S> {
     fn create_account(&self, account: &Account) -> StoreFuture<bool> {
+        // It has no keys yet, and nobody remembers that there is no such account.
         self.0.authority.create_account(account)
     }
 

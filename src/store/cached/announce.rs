@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::store::cached::front::Front;
 use crate::{AccountId, ConfigError, KeyId, StoreFuture};
 
-/// A change that the other nodes must hear of: what was read of its subject before is void. It names no key's secret and no
-/// hash.
+/// A change that the other nodes must hear of: what was read of its subject before is void. It names no key's secret, and of a
+/// hash a quarter.
 ///
-/// As text it is `key <id>`, `account <id>` or `everything`.
+/// As text it is `key <id>`, `account <id>`, `hash <the quarter in hexadecimal>` or `everything`.
 ///
 /// # Example
 ///
@@ -28,6 +28,9 @@ pub enum Change {
     Key(KeyId),
     /// An account was, and so were all its keys.
     Account(AccountId),
+    /// A key has a hash, which begins with these bytes, and had not: it was put in, or has another secret. Who remembers that
+    /// there is no such key is wrong.
+    Hash([u8; 8]),
     /// Anything may have been.
     Everything,
 }
@@ -37,6 +40,7 @@ impl fmt::Display for Change {
         match self {
             Self::Key(id) => write!(f, "key {id}"),
             Self::Account(id) => write!(f, "account {id}"),
+            Self::Hash(start) => write!(f, "hash {:016x}", u64::from_be_bytes(*start)),
             Self::Everything => f.write_str("everything"),
         }
     }
@@ -49,14 +53,21 @@ impl FromStr for Change {
         match text.split_once(' ') {
             Some(("key", id)) => id.parse().map(Self::Key),
             Some(("account", id)) => Ok(Self::Account(id.into())),
+            Some(("hash", start))
+                if start.len() == 16 && start.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+            {
+                u64::from_str_radix(start, 16)
+                    .map(|start| Self::Hash(start.to_be_bytes()))
+                    .map_err(|_| untold(text))
+            }
             None if text == "everything" => Ok(Self::Everything),
-            _ => Err(ConfigError::new(
-                text,
-                "this tells of no change",
-                "write `key`, `account` or `everything`",
-            )),
+            _ => Err(untold(text)),
         }
     }
+}
+
+fn untold(text: &str) -> ConfigError {
+    ConfigError::new(text, "this tells of no change", "write `key`, `account`, `hash` or `everything`")
 }
 
 /// A channel between the nodes of a fleet, on which a [`CachedStore`](crate::CachedStore) tells the others what it has

@@ -96,7 +96,7 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
     }
 
     /// How long it is remembered that a key is unknown, at most [`stale_for_at_most`](Self::stale_for_at_most). A key that was
-    /// tried before it was made works that much later, unless it was made through this store.
+    /// tried before it was made works that much later, unless it was made through this store, or announced.
     pub fn absent_for(mut self, time: Duration) -> Self {
         self.absent = time;
         self
@@ -116,7 +116,8 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
     }
 
     /// Tells other nodes of changes, and hears of theirs: they are then seen as fast as the channel is, and within the bound
-    /// on staleness where a message is lost.
+    /// on staleness where a message is lost. A store without them takes itself to be the only node, unless it has a second
+    /// tier.
     pub fn announcements(mut self, announcements: impl Announcements) -> Self {
         self.announcements = Some(Arc::new(announcements));
         self

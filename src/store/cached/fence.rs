@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{AccountId, KeyHash, KeyId, KeyRecord};
+use crate::{AccountId, KeyId, KeyRecord};
 
 /// Subjects share slots: a change makes void what else has its slot, at the price of one more reading.
 const SLOTS: usize = 4096;
@@ -69,8 +69,9 @@ impl Fence {
         self.slot(id)
     }
 
-    pub(super) fn hash_slot(&self, hash: &KeyHash) -> u16 {
-        self.slot(hash)
+    /// Of a hash it goes by the first bytes alone: no more is told to other nodes.
+    pub(super) fn hash_slot(&self, start: [u8; 8]) -> u16 {
+        self.slot(start)
     }
 
     fn slot(&self, subject: impl Hash) -> u16 {

@@ -7,7 +7,7 @@ use crate::store::cached::Change;
 use crate::store::cached::bounds::Bounds;
 use crate::store::cached::fence::{Fence, Mark, Slots};
 use crate::store::cached::shelf::{Entry, Shelf};
-use crate::{Clock, KeyHash, KeyRecord};
+use crate::{Clock, KeyHash, KeyId, KeyRecord};
 
 /// How long what has failed is left alone, where it can be done without.
 pub(super) const PAUSE: i64 = 1_000_000_000;
@@ -74,9 +74,11 @@ impl Front {
     }
 
     pub(super) fn is_fresh(&self, entry: &Entry, now: i64) -> bool {
+        // Whoever sees that it hears again sees also since when: the one is read first, and written last.
+        let deaf = self.deaf.load(Ordering::Acquire);
         now < entry.fresh_until
-            && entry.began >= self.hearing_since.load(Ordering::Relaxed)
-            && (!self.deaf.load(Ordering::Relaxed) || now - entry.began < self.bounds.unannounced)
+            && entry.began >= self.hearing_since.load(Ordering::Acquire)
+            && (!deaf || now - entry.began < self.bounds.unannounced)
     }
 
     /// Whether a newer version of a record, or a revocation of it, is known here.
@@ -103,7 +105,7 @@ impl Front {
     }
 
     pub(super) fn slots_of(&self, hash: &KeyHash, found: Option<&KeyRecord>) -> Slots {
-        found.map_or([self.fence.hash_slot(hash); 2], |record| self.fence.slots_of(record))
+        found.map_or([self.fence.hash_slot(start_of(hash)); 2], |record| self.fence.slots_of(record))
     }
 
     pub(super) fn keep(&self, hash: KeyHash, entry: Entry) -> Entry {
@@ -125,32 +127,39 @@ impl Front {
         match change {
             Change::Key(id) => self.fence.void(self.fence.key_slot(*id)),
             Change::Account(id) => self.fence.void(self.fence.account_slot(id)),
+            Change::Hash(start) => self.fence.void(self.fence.hash_slot(*start)),
             Change::Everything => self.fence.void_all(),
         }
     }
 
-    /// Forgets that no key has this hash.
-    pub(super) fn void_absent(&self, hash: &KeyHash) {
-        self.fence.void(self.fence.hash_slot(hash));
+    /// Whether a key is known here to have this hash.
+    pub(super) fn knows(&self, hash: &KeyHash, key: KeyId) -> bool {
+        let known = self.shelf.look(hash, |entry| entry.found.as_ref().is_some_and(|found| found.id == key));
+        known.unwrap_or(false)
     }
 
     /// Changes on other nodes may go unheard from now on.
     pub(super) fn lose(&self) {
-        self.deaf.store(true, Ordering::Relaxed);
+        self.deaf.store(true, Ordering::Release);
     }
 
     /// Every change on other nodes is heard from now on; what was read before is read again before it is answered with.
     pub(super) fn hear(&self) {
-        self.hearing_since.store(self.now(), Ordering::Relaxed);
-        self.deaf.store(false, Ordering::Relaxed);
+        self.hearing_since.store(self.now(), Ordering::Release);
+        self.deaf.store(false, Ordering::Release);
     }
 
     pub(super) fn is_deaf(&self) -> bool {
-        self.deaf.load(Ordering::Relaxed)
+        self.deaf.load(Ordering::Acquire)
     }
 
     /// How many records, and how many hashes of no key, are kept.
     pub(super) fn len(&self) -> (usize, usize) {
         self.shelf.len()
     }
+}
+
+/// The first bytes of a hash.
+pub(super) fn start_of(hash: &KeyHash) -> [u8; 8] {
+    hash.as_bytes().first_chunk().copied().unwrap_or_default()
 }

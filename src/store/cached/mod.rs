@@ -50,6 +50,10 @@ use crate::{KeyHash, KeyRecord, KeyStore, StoreFuture};
 /// A record is as old as its reading, whatever tiers it came through. Without announcements, and for a change of which nobody
 /// told, the bound on staleness is all there is; it holds also where messages are lost.
 ///
+/// **Without announcements a store takes itself to be alone**, and says of a change that whoever there is was told: give every
+/// node of a fleet its announcements. One with a second tier and no announcements is not alone: its changes are
+/// [`Unannounced`](crate::Replaced::Unannounced).
+///
 /// # When something fails
 ///
 /// | fault | what callers see | for how long |

@@ -18,7 +18,8 @@ use crate::{
 /// key or its account. An entry that is not younger than its marks is not found: so a reading that a revocation has overtaken
 /// is void, whichever of the two comes to Redis first and from whichever node. All moments are the server's.
 ///
-/// Entries and marks end by themselves. They lie in one slot of a cluster, so that one script sees both. What was written by
+/// Entries and marks end by themselves. A mark lives for as long as the node that sets it lets a record live: let the nodes
+/// that share a server go by the same bound. They lie in one slot of a cluster, so that one script sees both. What was written by
 /// anybody else is a miss, unless it is a correct entry: whoever can write to this Redis can let a key in until the bound on
 /// staleness is over, so it must be as well guarded as the authority. A server that loses what it had (a restart, a replica
 /// that lags) loses entries and marks alike; a reading that was under way at that moment may be kept although it is void, for
@@ -77,7 +78,8 @@ impl RedisRecords {
         match change {
             Change::Key(id) => self.mark_of_key(&id.to_string()),
             Change::Account(id) => self.mark_of_account(id.as_str()),
-            Change::Everything => self.name("mark"),
+            // Of a hash the whole is named beside.
+            Change::Hash(_) | Change::Everything => self.name("mark"),
         }
     }
 
@@ -140,7 +142,8 @@ impl RecordCache for RedisRecords {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let mut names = vec![self.mark(change)];
         names.extend(hashes.iter().map(|hash| self.mark_of_hash(hash)));
-        let terms = [life.as_millis().saturating_add(1).to_string()];
+        let terms = [life.as_millis().saturating_add(1).to_string(), names.len().to_string()];
+        names.extend(hashes.iter().map(|hash| self.entry(hash)));
         StoreFuture::boxed(async move { server.run(&scripts.void, &names, &terms).await })
     }
 }
