@@ -95,7 +95,7 @@ async fn look_ups_are_checked_where_there_is_no_write_side() {
 #[tokio::test]
 async fn what_is_left_out_is_told() {
     let report = credits(MemoryLedger::new()).run().await;
-    assert_eq!(report.left_out().len(), 3, "{report}");
+    assert_eq!(report.left_out().len(), 4, "{report}");
     assert!(report.left_out().iter().all(|(_, lack)| *lack == Capability::LateCharges));
     assert!(report.to_string().contains("the owner declares no LateCharges"), "{report}");
     // Undeclared, the lack is found.

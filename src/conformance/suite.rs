@@ -16,8 +16,8 @@ pub enum Capability {
     /// Uses that [`touch`](crate::KeyAdmin::touch) notes show as soon as it returned. A store that writes them later lacks
     /// it.
     PromptUses,
-    /// A charge that arrives after its refund takes nothing. A ledger in memory, which has decided before its caller can
-    /// ask for a refund, lacks it.
+    /// A charge that arrives after its refund takes nothing, and neither does one that comes again after its end. A ledger in
+    /// memory, which has decided before its caller can ask for a refund, lacks it.
     LateCharges,
     /// A balance that a charge is answered by is the account's, not a part of it. A ledger that leases lacks it.
     WholeBalances,

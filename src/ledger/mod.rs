@@ -98,8 +98,8 @@ pub enum Charged {
 /// - **Closed when in doubt.** An `Err` says that the ledger could not decide. The gate answers 503 and refunds the id:
 ///   a refund must undo a charge that was posted although its answer was lost. Where a charge can still be on its way when
 ///   its refund is made, as it can to another machine, the refund bars it: when it arrives it takes nothing, and is not
-///   answered `Posted`. A ledger that has decided when [`charge`](CreditLedger::charge) returns, as one in memory has, need
-///   not remember such refunds.
+///   answered `Posted`; and no more is one that comes again soon after its end. A ledger that has decided when
+///   [`charge`](CreditLedger::charge) returns, as one in memory has, need remember neither.
 pub trait CreditLedger: Debug + Send + Sync + 'static {
     /// Takes the amount, if the balance has room for it.
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged>;

@@ -33,7 +33,7 @@ pub struct RedisMeter {
 }
 
 const BOTH: &str = "
-    local windows = #KEYS - 3
+    local windows = #KEYS - 5
     local drawn = draw(windows)
     if drawn[1] > 0 then return { drawn, false } end
     return { drawn, charge(windows + 1, 2 * windows + 1) }

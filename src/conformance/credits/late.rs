@@ -15,6 +15,7 @@ pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
         a_charge_that_arrives_after_its_refund_takes_nothing needs LateCharges,
         a_charge_and_its_refund_that_race_leave_the_balance needs LateCharges,
         a_charge_whose_caller_left_is_undone_by_its_refund needs LateCharges,
+        a_charge_that_comes_again_after_its_end_takes_nothing needs LateCharges,
     ]
 }
 
@@ -59,4 +60,20 @@ async fn a_charge_whose_caller_left_is_undone_by_its_refund(ledger: Ledger) -> V
     }
     purse.refund(id).await?;
     purse.expect_balance("after a charge that was dropped on its way, and its refund", 100).await
+}
+
+async fn a_charge_that_comes_again_after_its_end_takes_nothing(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    for cost in [None, Some(0), Some(10), Some(30)] {
+        let id = purse.take(30).await?;
+        match cost {
+            None => purse.refund(id).await?,
+            Some(cost) => purse.settle(id, cost).await?,
+        }
+        let again = purse.charge(id, 30).await;
+        let what = format!("a charge that is closed is not posted again ({again:?})");
+        holds(&what, !matches!(again, Ok(Charged::Posted { .. })))?;
+        purse.refund(id).await?;
+    }
+    purse.expect_balance("after settlements at 10 and at 30", 60).await
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redis::cmd;
 
-use super::{RedisLedger, credits, read_id, terms};
+use super::{BESIDE, RedisLedger, credits, read_id, terms};
 use crate::{
     AccountId, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, CreditAdmin, Credits,
     Entry, EntryKind, EntryQuery, StoreError, StoreFuture, Timestamp,
@@ -62,7 +62,7 @@ impl CreditAdmin for RedisLedger {
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
         let (server, purse) = (self.server.clone(), self.purse(account.as_str()));
         let mut erase = cmd("DEL");
-        for rest in ["", ":open", ":entries", ":made", ":made:order"] {
+        for rest in ["", ":made", ":made:order"].into_iter().chain(BESIDE) {
             erase.arg(format!("{purse}{rest}"));
         }
         StoreFuture::boxed(async move { server.ask::<u64>(&erase).await.map(|erased| erased > 0) })

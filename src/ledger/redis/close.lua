@@ -1,10 +1,10 @@
 -- Ends a charge. KEYS are those of a charge; ARGV: the id, what it came to, by what it ends, and whether nobody holds it any
--- more: then a block comes to what is committed of it.
+-- more: then a block comes to what is committed of it. Answers whether it was open.
 local id, cost, kind = ARGV[1], big(ARGV[2]), ARGV[3]
 local kept = redis.call('HGET', KEYS[2], id)
-if not kept and kind == 'refund' then
+if not kept and kind == 'refund' and ARGV[4] == 'alive' and not has_ended(1, id) then
   -- Its charge may be on its way: it is not to be taken.
-  redis.call('HSET', KEYS[2], id, ('void %d'):format(redis.call('TIME')[1] * 1000))
+  redis.call('HSET', KEYS[2], id, 'void ' .. server_time())
 end
 if not kept or kept:find('^void') then return 0 end
 local purse, taken = open_purse(KEYS[1], KEYS[3]), big(kept:match('^%d+') or '')
@@ -16,6 +16,7 @@ if committed then
   end
 end
 redis.call('HDEL', KEYS[2], id)
+note_end(1, id)
 purse.held, purse.changed = plus(purse.held, taken, -1), true
 if not purse.unlimited and less(cost, taken) then
   move(purse, plus(purse.balance, plus(taken, cost, -1)), kind, id)

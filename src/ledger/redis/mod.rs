@@ -7,7 +7,7 @@ mod sweep;
 use std::fmt;
 use std::sync::Arc;
 
-use redis::Script;
+use redis::{FromRedisValue, Script};
 
 use crate::{
     Account, Allowance, Charge, ChargeId, Charged, CreditLedger, Credits, EntryKind, RedisServer, StoreError,
@@ -18,9 +18,9 @@ use crate::{
 /// (`appendonly yes`) and never evict (`maxmemory-policy noeviction`, or `volatile-…`: a balance has no end).
 ///
 /// Every call is one script, in one round trip. Of each account the last 1,000 entries are kept, or a few more, and the
-/// ids of its last 1,024 adjustments. A refund whose charge has not come yet is remembered, and the charge is then not
-/// taken. The charges of a node that died stay open, and such refunds remembered, until
-/// [`sweep`](RedisLedger::sweep) closes them.
+/// ids of its last 1,024 adjustments. A charge that comes again within five minutes of its end is not taken again. A refund
+/// whose charge has not come yet is remembered, and the charge is then not taken. The charges of a node that died stay open,
+/// and such refunds remembered, until [`sweep`](RedisLedger::sweep) closes them.
 ///
 /// # Example
 ///
@@ -46,7 +46,8 @@ struct Scripts {
     commit: Script,
 }
 
-pub(crate) const PURSE: &str = concat!(include_str!("numbers.lua"), "\n", include_str!("purse.lua"));
+pub(crate) const PURSE: &str =
+    concat!(include_str!("numbers.lua"), "\n", include_str!("purse.lua"), "\n", include_str!("closed.lua"));
 const BLOCKS: &str = include_str!("blocks.lua");
 pub(crate) const CHARGE: &str = include_str!("charge.lua");
 const CLOSE: &str = include_str!("close.lua");
@@ -93,28 +94,33 @@ impl RedisLedger {
     }
 
     /// What a charge's script reads and writes.
-    pub(crate) fn charge_keys(&self, charge: &Charge<'_>) -> [String; 3] {
+    pub(crate) fn charge_keys(&self, charge: &Charge<'_>) -> [String; 5] {
         keys_of(&self.purse(charge.account.id.as_str()))
     }
 
-    fn close(
+    /// Ends a charge; the answer is whether it was open.
+    fn close<T: FromRedisValue + Send + 'static>(
         &self,
         purse: &str,
         id: ChargeId,
         cost: Credits,
         kind: &EntryKind,
         holder: Holder,
-    ) -> StoreFuture<()> {
+    ) -> StoreFuture<T> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let keys = keys_of(purse);
         let arguments = [shown(id), cost.to_string(), kind.name().to_owned(), holder.name().to_owned()];
-        StoreFuture::boxed(async move { server.run::<u8>(&scripts.close, &keys, &arguments).await.map(drop) })
+        StoreFuture::boxed(async move { server.run(&scripts.close, &keys, &arguments).await })
     }
 }
 
-/// The purse, its open charges, and its entries.
-fn keys_of(purse: &str) -> [String; 3] {
-    [purse.to_owned(), format!("{purse}:open"), format!("{purse}:entries")]
+/// What stands behind an account's purse: its open charges, its entries, and the charges that have ended not long ago.
+const BESIDE: [&str; 4] = [":open", ":entries", ":closed", ":closed:before"];
+
+/// The purse, and what stands behind it.
+fn keys_of(purse: &str) -> [String; 5] {
+    let [open, entries, closed, before] = BESIDE.map(|rest| format!("{purse}{rest}"));
+    [purse.to_owned(), open, entries, closed, before]
 }
 
 pub(crate) fn charge_arguments(charge: &Charge<'_>) -> Vec<String> {
@@ -142,7 +148,7 @@ pub(crate) fn charged((became, balance): Answer) -> Result<Charged, StoreError> 
         0 => Ok(Charged::Insufficient { balance }),
         1 => Ok(Charged::Posted { balance: Some(balance) }),
         2 => Ok(Charged::Posted { balance: None }),
-        _ => Err(StoreError::unavailable("the charge was given back before it came")),
+        _ => Err(StoreError::rejected("the charge was closed before it came")),
     }
 }
 

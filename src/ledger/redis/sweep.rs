@@ -1,5 +1,7 @@
 //! Charges that nobody will end: their nodes died.
 
+use std::time::Duration;
+
 use redis::cmd;
 
 use super::{Holder, RedisLedger, credits, read_id};
@@ -9,9 +11,10 @@ use crate::{Abandoned, Credits, EntryKind, StoreError, Timestamp};
 const STEP: usize = 500;
 
 impl RedisLedger {
-    /// Closes the charges that were taken before a moment and are open still, and says how many; forgets the refunds before
-    /// it whose charges never came. Let the moment lie further
-    /// back than any request lasts, and call it every few minutes, on any node or on all of them: a charge is closed once.
+    /// Closes the charges that have been open for so long, and says how many; forgets the refunds that have waited for so long
+    /// for charges that never came. Let it be longer than any request lasts, and than any lease; call it every few minutes, on
+    /// any node or on all of them: a charge is closed once. Ages are counted by the server's own clock, whatever those of the
+    /// nodes say.
     ///
     /// A block that a node has leased comes to what is committed of it, whatever becomes of charges.
     ///
@@ -20,73 +23,92 @@ impl RedisLedger {
     ///
     /// # Errors
     ///
-    /// The server could not be asked. What was closed before that is closed.
+    /// The server could not be asked: what was closed before that is closed. A charge or a balance that cannot be read: all
+    /// others are closed.
     ///
     /// # Example
     ///
     /// ```no_run
     /// use std::time::Duration;
-    /// use tollgate::{Abandoned, Clock, RedisLedger, RedisServer, SystemClock, Timestamp};
+    /// use tollgate::{Abandoned, RedisLedger, RedisServer};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let ledger = RedisLedger::new(RedisServer::open("redis://127.0.0.1:6379")?);
-    /// let an_hour_ago = SystemClock::new().now().wall().as_millis() - 3_600_000;
-    /// let closed = ledger.sweep(Timestamp::from_millis(an_hour_ago), Abandoned::Refund).await?;
+    /// let closed = ledger.sweep(Duration::from_hours(1), Abandoned::Refund).await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn sweep(&self, before: Timestamp, abandoned: Abandoned) -> Result<u64, StoreError> {
+    pub async fn sweep(&self, open_for: Duration, abandoned: Abandoned) -> Result<u64, StoreError> {
+        let (seconds, micros): (i64, i64) = self.server.ask(&cmd("TIME")).await?;
+        let age = i64::try_from(open_for.as_millis()).unwrap_or(i64::MAX);
+        let latest = Timestamp::from_millis((seconds * 1_000 + micros / 1_000).saturating_sub(age));
+        let mut sweep = Sweep { ledger: self, latest, abandoned, closed: 0, unreadable: None };
         let every_account = format!("{}:{{a:*}}:credits:open", literal(&self.server.options().prefix));
-        let (mut cursor, mut closed) = ("0".to_owned(), 0);
+        let mut cursor = "0".to_owned();
         loop {
             let mut scan = cmd("SCAN");
             scan.arg(&cursor).arg("MATCH").arg(&every_account).arg("COUNT").arg(STEP);
             let (next, names): (String, Vec<String>) = self.server.ask(&scan).await?;
             for name in names {
-                closed += self.sweep_account(&name, before, abandoned).await?;
+                sweep.account(&name).await?;
             }
             if next == "0" {
-                return Ok(closed);
+                return sweep.unreadable.map_or(Ok(sweep.closed), Err);
+            }
+            cursor = next;
+        }
+    }
+}
+
+/// A sweep under way.
+struct Sweep<'l> {
+    ledger: &'l RedisLedger,
+    /// When the youngest was taken that nobody will end.
+    latest: Timestamp,
+    abandoned: Abandoned,
+    closed: u64,
+    /// The first that could not be read.
+    unreadable: Option<StoreError>,
+}
+
+impl Sweep<'_> {
+    async fn account(&mut self, open: &str) -> Result<(), StoreError> {
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut scan = cmd("HSCAN");
+            scan.arg(open).arg(&cursor).arg("COUNT").arg(STEP);
+            let (next, charges): (String, Vec<String>) = self.ledger.server.ask(&scan).await?;
+            for charge in charges.chunks_exact(2) {
+                match self.charge(open, &charge[0], &charge[1]).await {
+                    Ok(closed) => self.closed += closed,
+                    Err(error) if error.is_corrupt() => drop(self.unreadable.get_or_insert(error)),
+                    Err(error) => return Err(error),
+                }
+            }
+            if next == "0" {
+                return Ok(());
             }
             cursor = next;
         }
     }
 
-    async fn sweep_account(
-        &self,
-        open: &str,
-        before: Timestamp,
-        abandoned: Abandoned,
-    ) -> Result<u64, StoreError> {
-        let purse = open.strip_suffix(":open").unwrap_or(open);
-        let (mut cursor, mut closed) = ("0".to_owned(), 0);
-        loop {
-            let mut scan = cmd("HSCAN");
-            scan.arg(open).arg(&cursor).arg("COUNT").arg(STEP);
-            let (next, charges): (String, Vec<String>) = self.server.ask(&scan).await?;
-            for charge in charges.chunks_exact(2) {
-                let (taken, at) = read_charge(&charge[1])?;
-                if at >= before {
-                    continue;
-                }
-                let id = read_id(&charge[0]).ok_or_else(unreadable)?;
-                if let Some(taken) = taken {
-                    let (cost, kind) = match abandoned {
-                        Abandoned::Refund => (Credits::ZERO, EntryKind::Refund(id)),
-                        Abandoned::Settle => (taken, EntryKind::Settlement(id)),
-                    };
-                    self.close(purse, id, cost, &kind, Holder::Gone).await?;
-                    closed += 1;
-                } else {
-                    self.server.ask::<()>(cmd("HDEL").arg(open).arg(&charge[0])).await?;
-                }
-            }
-            if next == "0" {
-                return Ok(closed);
-            }
-            cursor = next;
+    /// Closes a charge, if it is old enough; says how many that were.
+    async fn charge(&self, open: &str, id: &str, kept: &str) -> Result<u64, StoreError> {
+        let (taken, at) = read_charge(kept)?;
+        if at > self.latest {
+            return Ok(0);
         }
+        let Some(taken) = taken else {
+            return self.ledger.server.ask::<()>(cmd("HDEL").arg(open).arg(id)).await.map(|()| 0);
+        };
+        let id = read_id(id).ok_or_else(unreadable)?;
+        let (cost, kind) = match self.abandoned {
+            Abandoned::Refund => (Credits::ZERO, EntryKind::Refund(id)),
+            Abandoned::Settle => (taken, EntryKind::Settlement(id)),
+        };
+        let purse = open.strip_suffix(":open").unwrap_or(open);
+        self.ledger.close(purse, id, cost, &kind, Holder::Gone).await
     }
 }
 
