@@ -16,6 +16,8 @@ mod model;
 mod outage;
 #[path = "sql/place.rs"]
 mod place;
+#[path = "sql/spoilt.rs"]
+mod spoilt;
 #[path = "sql/start.rs"]
 mod start;
 #[path = "sql/store.rs"]

@@ -7,9 +7,8 @@ use axum::Router;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tollgate::{
-    Abandoned, CachedStore, Clock, Config, Database, GuardLimits, Guarded, LeaseTerms, LeasedLedger,
-    RedisAnnouncements, RedisLimiter, RedisServer, SqlLedger, SqlStore, SystemClock, Timestamp,
-    TollgateLayer,
+    Abandoned, CachedStore, Config, Database, GuardLimits, Guarded, LeaseTerms, LeasedLedger,
+    RedisAnnouncements, RedisLimiter, RedisServer, SqlLedger, SqlStore, TollgateLayer,
 };
 
 use crate::Fault;
@@ -21,7 +20,7 @@ use crate::options::Options;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// For how long a charge may be open before it is given back: longer than any request takes, and than a lease lasts.
-const ABANDONED_AFTER: i64 = 60_000;
+const ABANDONED_AFTER: Duration = Duration::from_mins(1);
 
 pub(crate) async fn run(options: &Options) -> Result<(), Fault> {
     let (database, redis) = (Database::connect(&options.postgres).await?, RedisServer::open(&options.redis)?);
@@ -67,11 +66,9 @@ fn guarded<T>(back_end: T) -> Guarded<T> {
 
 /// Gives back the charges of nodes that have died. Any number of nodes may do it.
 async fn sweep(credits: SqlLedger) {
-    let clock = SystemClock::new();
     loop {
         tokio::time::sleep(Duration::from_secs(10)).await;
-        let before = Timestamp::from_millis(clock.now().wall().as_millis() - ABANDONED_AFTER);
-        if let Err(error) = credits.close_abandoned(before, Abandoned::Refund).await {
+        if let Err(error) = credits.close_abandoned(ABANDONED_AFTER, Abandoned::Refund).await {
             eprintln!("open charges were not looked at: {error}");
         }
     }

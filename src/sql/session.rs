@@ -154,6 +154,15 @@ impl Session {
     /// What keeps the rows that a `SELECT` reads from being removed, and nothing else.
     pub(crate) fn keep(&self) -> &'static str {
         if self.is_postgres() { " FOR KEY SHARE" } else { "" }
+    /// The database's own time, in milliseconds: of a SQLite file, that of its machine.
+    pub(crate) fn now(&self) -> &'static str {
+        if self.is_postgres() {
+            "CAST(floor(extract(epoch FROM statement_timestamp()) * 1000) AS BIGINT)"
+        } else {
+            "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+        }
+    }
+
     }
 
     fn judge<T>(

@@ -1,19 +1,24 @@
 //! Charges that nobody closed, accounts that are gone, and balances recomputed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tollgate::{
-    Abandoned, Account, Adjusted, CreditAdmin, CreditLedger, Credits, EntryQuery, SqlLedger, Timestamp,
+    Abandoned, Account, Adjusted, Allowance, Charge, Charged, CreditAdmin, CreditLedger, Credits, EntryQuery,
+    SqlLedger,
 };
 
 use crate::ledger::{at, balance, charge, nodes, number, posted, top_up};
 use crate::place::{Place, both};
+
+const HOUR: Duration = Duration::from_hours(1);
 
 both!(
     case_136_what_a_dead_node_left_open_is_closed_once,
     an_audit_finds_what_was_tampered_with,
     what_was_closed_long_ago_is_forgotten,
     an_erased_balance_begins_anew,
+    no_clock_of_a_node_closes_a_charge_that_is_still_served,
 );
 
 async fn case_136_what_a_dead_node_left_open_is_closed_once(place: Place) {
@@ -30,16 +35,19 @@ async fn case_136_what_a_dead_node_left_open_is_closed_once(place: Place) {
     tasks.join_all().await;
     dead.settle(&ada, number(7), Credits::new(1)).await.unwrap();
     drop(dead);
-    assert_eq!(alive.close_abandoned(at(0), Abandoned::Refund).await.unwrap(), 0, "before is before");
+    assert_eq!(alive.close_abandoned(HOUR, Abandoned::Refund).await.unwrap(), 0, "they are still young");
+    age(&place, "opened_at", "id IS NOT NULL", 3_599_000).await;
+    assert_eq!(alive.close_abandoned(HOUR, Abandoned::Refund).await.unwrap(), 0, "not for an hour yet");
+    age(&place, "opened_at", "id IS NOT NULL", 1_000).await;
     let other = SqlLedger::new(&place.open().await);
     let (one, two) = tokio::join!(
-        alive.close_abandoned(at(1), Abandoned::Refund),
-        other.close_abandoned(at(1), Abandoned::Refund)
+        alive.close_abandoned(HOUR, Abandoned::Refund),
+        other.close_abandoned(HOUR, Abandoned::Refund)
     );
     assert_eq!(one.unwrap() + two.unwrap(), 299);
     assert_eq!((balance(&alive, "ada").await, balance(&alive, "bob").await), (999, 1_000));
     assert_eq!(charge(&alive, &ada, 1_000, 9).await.unwrap(), posted(990));
-    assert_eq!(alive.close_abandoned(at(1), Abandoned::Settle).await.unwrap(), 1);
+    assert_eq!(alive.close_abandoned(Duration::ZERO, Abandoned::Settle).await.unwrap(), 1);
     alive.refund(&ada, number(1_000)).await.unwrap();
     assert_eq!(balance(&alive, "ada").await, 990, "it stands");
     assert_eq!(alive.audit().await.unwrap(), []);
@@ -84,10 +92,11 @@ async fn what_was_closed_long_ago_is_forgotten(place: Place) {
             ledger.settle(&ada, number(id), Credits::new(1)).await.unwrap();
         }
     }
-    assert_eq!(ledger.forget_closed(Timestamp::from_millis(0)).await.unwrap(), 0);
-    assert_eq!(ledger.forget_closed(Timestamp::from_millis(i64::MAX)).await.unwrap(), 20);
+    assert_eq!(ledger.forget_closed(HOUR).await.unwrap(), 0);
+    age(&place, "closed_at", "amount > 0", 3_600_000).await;
+    assert_eq!(ledger.forget_closed(HOUR).await.unwrap(), 20);
     assert_eq!(place.say("SELECT count(*) FROM tollgate_charges").await, "10", "open ones stay");
-    assert_eq!(ledger.close_abandoned(at(1), Abandoned::Refund).await.unwrap(), 10);
+    assert_eq!(ledger.close_abandoned(Duration::ZERO, Abandoned::Refund).await.unwrap(), 10);
     assert_eq!(balance(&ledger, "ada").await, 980);
     assert_eq!(ledger.audit().await.unwrap(), []);
 }
@@ -120,4 +129,26 @@ async fn an_erased_balance_begins_anew(place: Place) {
     }
     tasks.join_all().await;
     assert_eq!(one.audit().await.unwrap(), []);
+}
+
+/// A charge bears the time of the node that takes it, and that says nothing of how long it has been open.
+async fn no_clock_of_a_node_closes_a_charge_that_is_still_served(place: Place) {
+    let [ledger, _] = nodes(&place).await;
+    let ada = Account::new("ada", "pro");
+    let _ = top_up(&ledger, "ada", "a", 100).await;
+    for (id, behind) in [(1, -20), (2, 0), (3, 20)] {
+        // Years ago, and years from now.
+        let now = tollgate::Now::new(at(behind * 365 * 86_400_000), Duration::ZERO);
+        let asked = Charge::new(number(id), &ada, Credits::new(10), &Allowance::None, now);
+        assert!(matches!(ledger.charge(&asked).await.unwrap(), Charged::Posted { .. }));
+    }
+    let minute = Duration::from_mins(1);
+    assert_eq!(ledger.close_abandoned(minute, Abandoned::Refund).await.unwrap(), 0);
+    age(&place, "opened_at", "id IS NOT NULL", 60_000).await;
+    assert_eq!(ledger.close_abandoned(minute, Abandoned::Refund).await.unwrap(), 3);
+}
+
+/// Makes charges so much older than they are.
+async fn age(place: &Place, column: &str, which: &str, millis: i64) {
+    place.say(&format!("UPDATE tollgate_charges SET {column} = {column} - {millis} WHERE {which}")).await;
 }

@@ -1,8 +1,8 @@
 //! What the writer is asked, and what it answers.
 
 use crate::{
-    AccountId, Adjusted, AdjustmentId, AdjustmentKind, Allowance, ChargeId, Charged, Clock as _, Credits,
-    EntryKind, SystemClock, Timestamp,
+    AccountId, Adjusted, AdjustmentId, AdjustmentKind, Allowance, ChargeId, Charged, Credits, EntryKind,
+    Timestamp,
 };
 
 pub(super) enum Ask {
@@ -41,8 +41,6 @@ pub(super) struct Close {
     pub(super) bars: bool,
     /// Whether nobody holds it any more: a block comes to what is committed then.
     pub(super) abandoned: bool,
-    /// By the machine's clock, for housekeeping alone: what is decided goes by no time.
-    pub(super) at: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,8 +61,7 @@ impl Ask {
         cost: Credits,
         kind: fn(ChargeId) -> EntryKind,
     ) -> Self {
-        let at = SystemClock::new().now().wall();
-        Self::Close(Close { id, account: account.clone(), cost, kind, bars: true, abandoned: false, at })
+        Self::Close(Close { id, account: account.clone(), cost, kind, bars: true, abandoned: false })
     }
 
     pub(super) fn account(&self) -> &AccountId {

@@ -25,8 +25,7 @@ pub(super) struct Purse {
 pub(super) struct Taken {
     /// Zero of one that was closed before it came.
     pub(super) amount: Credits,
-    pub(super) opened_at: Timestamp,
-    pub(super) closed_at: Option<Timestamp>,
+    pub(super) closed: bool,
     /// What is committed of a block.
     pub(super) committed: Option<Credits>,
     pub(super) changed: bool,
@@ -46,6 +45,8 @@ pub(super) struct Batch {
     pub(super) adjustments: HashMap<AdjustmentKey, Made>,
     pub(super) entries: Vec<(AccountId, Entry)>,
     pub(super) adjusted: Vec<AdjustmentKey>,
+    /// The accounts of which something cannot be read: nothing is decided of them.
+    pub(super) unreadable: HashMap<AccountId, StoreError>,
 }
 
 impl Purse {
@@ -66,6 +67,9 @@ impl Taken {
 impl Batch {
     /// Decides one ask.
     pub(super) fn decide(&mut self, ask: &Ask) -> Result<Answer, StoreError> {
+        if let Some(error) = self.unreadable.get(ask.account()) {
+            return Err(error.clone());
+        }
         match ask {
             Ask::Charge { id, account, amount, allowance, now, committed } => {
                 self.call(account, allowance, *now);
@@ -101,7 +105,7 @@ impl Batch {
         if standing.unlimited {
             return Ok(Charged::Posted { balance: None });
         }
-        let (balance, at) = (standing.balance, standing.seen);
+        let balance = standing.balance;
         match self.charges.get(&(account.clone(), id)) {
             Some(Taken { closed: true, .. }) => {
                 return Err(StoreError::rejected("the charge was closed before it was taken"));
@@ -113,7 +117,7 @@ impl Batch {
             return Ok(Charged::Insufficient { balance });
         };
         let committed = committed.map(|committed| committed.min(amount));
-        let taken = Taken { amount, opened_at: at, closed_at: None, committed, changed: true };
+        let taken = Taken { amount, closed: false, committed, changed: true };
         self.charges.insert((account.clone(), id), taken);
         let standing = &mut self.purse(account).standing;
         standing.hold(amount);
@@ -126,7 +130,7 @@ impl Batch {
     #[cfg(feature = "fleet")]
     fn commit(&mut self, account: &AccountId, id: ChargeId, committed: Credits) -> bool {
         let Some(taken) = self.charges.get_mut(&(account.clone(), id)) else { return false };
-        let Taken { amount, closed_at: None, committed: Some(before), .. } = *taken else { return false };
+        let Taken { amount, closed: false, committed: Some(before), .. } = *taken else { return false };
         let out = taken.uncommitted();
         taken.committed = Some(before.max(committed).min(amount));
         taken.changed = true;
@@ -142,17 +146,16 @@ impl Batch {
     fn close(&mut self, close: &Close) -> bool {
         let key = (close.account.clone(), close.id);
         let taken = match self.charges.get_mut(&key) {
-            Some(taken) if taken.closed_at.is_none() => {
-                taken.closed_at = Some(close.at);
+            Some(taken) if !taken.closed => {
+                taken.closed = true;
                 taken.changed = true;
                 *taken
             }
             Some(_) => return false,
             None => {
                 if close.bars {
-                    let (amount, at) = (Credits::ZERO, close.at);
-                    let barred =
-                        Taken { amount, opened_at: at, closed_at: Some(at), committed: None, changed: true };
+                    let amount = Credits::ZERO;
+                    let barred = Taken { amount, closed: true, committed: None, changed: true };
                     self.charges.insert(key, barred);
                     self.purse(&close.account).changed = true;
                 }

@@ -13,6 +13,7 @@ mod writer;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use audit::Disagreement;
 
@@ -77,29 +78,31 @@ impl SqlLedger {
         Self { database: database.clone(), writer: Arc::new(Writer::new(database)) }
     }
 
-    /// Closes the charges that were taken before a moment and are still open: their nodes have died, or could not reach the
-    /// database to close them. Says how many. However many nodes do this at once, each charge is closed once.
+    /// Closes the charges that have been open for so long: their nodes have died, or could not reach the database to close
+    /// them. Says how many. However many nodes do this at once, each charge is closed once.
     ///
     /// A block that a node has leased comes to what is committed of it, whatever becomes of charges.
     ///
-    /// Call it every few minutes, with a moment that lies further back than the longest request takes: a request that is
-    /// still being served then finds its charge closed.
+    /// Call it every few minutes, with more than the longest request takes, and than the longest lease: a request that is
+    /// still being served then finds its charge closed. Ages are counted by PostgreSQL's own clock, whatever those of the
+    /// nodes say; over a SQLite file by that of the machine.
     ///
     /// # Errors
     ///
-    /// A database that does not answer; what was closed until then stays closed.
-    pub async fn close_abandoned(&self, before: Timestamp, policy: Abandoned) -> Result<u64, StoreError> {
-        sweep::close_abandoned(&self.database, &self.writer, before, policy).await
+    /// A database that does not answer: what was closed until then stays closed. A charge or a balance that cannot be read:
+    /// all others are closed.
+    pub async fn close_abandoned(&self, open_for: Duration, policy: Abandoned) -> Result<u64, StoreError> {
+        sweep::close_abandoned(&self.database, &self.writer, open_for, policy).await
     }
 
-    /// Forgets the charges that were closed before a moment, by the clock of the node that closed them; says how many. The
-    /// entries stay. A charge that is forgotten can no longer be told from a new one: leave it a day.
+    /// Forgets the charges that have been closed for so long, by the same clock; says how many. The entries stay. A charge
+    /// that is forgotten can no longer be told from a new one: leave it a day.
     ///
     /// # Errors
     ///
     /// A database that does not answer.
-    pub async fn forget_closed(&self, before: Timestamp) -> Result<u64, StoreError> {
-        sweep::forget_closed(&self.database, before).await
+    pub async fn forget_closed(&self, closed_for: Duration) -> Result<u64, StoreError> {
+        sweep::forget_closed(&self.database, closed_for).await
     }
 
     /// Recomputes all balances from the entries, and what is held from the open charges; returns the accounts where that is

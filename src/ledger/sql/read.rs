@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::ask::Ask;
 use super::batch::{Batch, Purse};
 use super::rows;
-use crate::sql::{Database, Session, Statement, Value};
+use crate::sql::{Database, Row, Session, Statement, Value};
 use crate::{AccountId, Allowance, Balance, Entry, EntryQuery, StoreError, Timestamp};
 
 /// Reads all that is asked about, and locks its balances.
@@ -17,21 +17,23 @@ pub(super) async fn batch(session: &mut Session, asks: &[&Ask]) -> Result<Batch,
     // All nodes take the locks in the same order, so that none waits for one that waits for it.
     let statement = statement.push_list(accounts).push(" ORDER BY account").push(session.lock());
     for row in session.rows(statement).await? {
-        batch.purses.extend([rows::purse(&row)?]);
+        if let Some((account, purse)) = batch.readable(&row, rows::purse)? {
+            batch.purses.insert(account, purse);
+        }
     }
     let charges: Vec<_> = asks
         .iter()
         .filter_map(|ask| Some([Value::from(ask.account()), Value::from(ask.charge()?)]))
         .collect();
     if !charges.is_empty() {
-        let statement = Statement::new(
-            "SELECT c.account, c.id, c.amount, c.opened_at, c.closed_at, c.committed FROM (VALUES ",
-        );
+        let statement = Statement::new("SELECT ").push(rows::TAKEN).push(" FROM (VALUES ");
         let statement = statement.push_rows(drawn_out(charges));
         let statement =
             statement.push(") AS v JOIN tollgate_charges c ON c.account = v.column1 AND c.id = v.column2");
         for row in session.rows(statement).await? {
-            batch.charges.extend([rows::taken(&row)?]);
+            if let Some((account, (id, taken))) = batch.readable(&row, rows::taken)? {
+                batch.charges.insert((account, id), taken);
+            }
         }
     }
     let adjustments: Vec<_> = asks
@@ -39,15 +41,36 @@ pub(super) async fn batch(session: &mut Session, asks: &[&Ask]) -> Result<Batch,
         .filter_map(|ask| Some([Value::from(ask.account()), Value::from(ask.adjustment()?.as_str())]))
         .collect();
     if !adjustments.is_empty() {
-        let statement = Statement::new("SELECT a.account, a.id, a.kind, a.amount, a.balance FROM (VALUES ");
+        let statement = Statement::new("SELECT ").push(rows::MADE).push(" FROM (VALUES ");
         let statement = statement.push_rows(drawn_out(adjustments));
         let statement = statement
             .push(") AS v JOIN tollgate_adjustments a ON a.account = v.column1 AND a.id = v.column2");
         for row in session.rows(statement).await? {
-            batch.adjustments.extend([rows::adjustment(&row)?]);
+            if let Some((account, (id, made))) = batch.readable(&row, rows::adjustment)? {
+                batch.adjustments.insert((account, id), made);
+            }
         }
     }
     Ok(batch)
+}
+
+impl Batch {
+    /// What a row says of the account that it names first. What cannot be read fails what is asked of this account, and nothing
+    /// else that is decided together with it.
+    fn readable<T>(
+        &mut self,
+        row: &Row,
+        read: impl FnOnce(&Row) -> Result<T, StoreError>,
+    ) -> Result<Option<(AccountId, T)>, StoreError> {
+        let account = AccountId::from(row.text(0)?);
+        Ok(match read(row) {
+            Ok(told) => Some((account, told)),
+            Err(error) => {
+                self.unreadable.insert(account, error);
+                None
+            }
+        })
+    }
 }
 
 /// Rows drawn out to a power of two by the last one, so that the database gets to see few texts.
@@ -67,7 +90,7 @@ pub(super) async fn balance_of(
     let statement = Statement::new("SELECT ").push(rows::PURSE).push(" FROM tollgate_balances");
     let statement = statement.push_value(" WHERE account = ", account);
     let row = database.reader().await?.row(statement).await?;
-    let purse = row.map_or_else(|| Ok(Purse::new()), |row| rows::purse(&row).map(|(_, purse)| purse))?;
+    let purse = row.map_or_else(|| Ok(Purse::new()), |row| rows::purse(&row))?;
     Ok(purse.standing.balance_at(allowance, now))
 }
 

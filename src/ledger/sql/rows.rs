@@ -1,6 +1,6 @@
 //! How balances, entries and adjustments are written, and read back.
 
-use super::batch::{AdjustmentKey, Made, Purse, Taken};
+use super::batch::{Made, Purse, Taken};
 use crate::ledger::standing::Standing;
 use crate::sql::{Row, Value};
 use crate::{
@@ -11,8 +11,14 @@ use crate::{
 /// What is read of a balance, behind its account.
 pub(super) const PURSE: &str = "account, version, balance, held, unlimited, due, seen, entries, lent";
 
+/// What is read of a charge, behind its account.
+pub(super) const TAKEN: &str = "c.account, c.id, c.amount, c.closed_at, c.committed";
+
+/// What is read of an adjustment, behind its account.
+pub(super) const MADE: &str = "a.account, a.id, a.kind, a.amount, a.balance";
+
 /// A balance, from the columns of [`PURSE`].
-pub(super) fn purse(row: &Row) -> Result<(AccountId, Purse), StoreError> {
+pub(super) fn purse(row: &Row) -> Result<Purse, StoreError> {
     let at = |column| row.maybe_int(column).map(|moment| moment.map(Timestamp::from_millis));
     let standing = Standing {
         balance: credits(row.int(2)?)?,
@@ -24,23 +30,22 @@ pub(super) fn purse(row: &Row) -> Result<(AccountId, Purse), StoreError> {
         seen: at(6)?.unwrap_or(Timestamp::from_millis(0)),
     };
     let number = u64::try_from(row.int(7)?).map_err(StoreError::corrupt)?;
-    Ok((row.text(0)?.into(), Purse { standing, version: Some(row.int(1)?), number, changed: false }))
+    Ok(Purse { standing, version: Some(row.int(1)?), number, changed: false })
 }
 
-/// A charge, from its account, id, amount, opening and closing, and what is committed of a block.
-pub(super) fn taken(row: &Row) -> Result<((AccountId, ChargeId), Taken), StoreError> {
+/// A charge, from the columns of [`TAKEN`].
+pub(super) fn taken(row: &Row) -> Result<(ChargeId, Taken), StoreError> {
     let taken = Taken {
         amount: credits(row.int(2)?)?,
-        opened_at: Timestamp::from_millis(row.int(3)?),
-        closed_at: row.maybe_int(4)?.map(Timestamp::from_millis),
-        committed: row.maybe_int(5)?.map(credits).transpose()?,
+        closed: row.maybe_int(3)?.is_some(),
+        committed: row.maybe_int(4)?.map(credits).transpose()?,
         changed: false,
     };
-    Ok(((row.text(0)?.into(), charge_id(row, 1)?), taken))
+    Ok((charge_id(row, 1)?, taken))
 }
 
-/// An adjustment, from its account, id, kind, amount and balance.
-pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentKey, Made), StoreError> {
+/// An adjustment, from the columns of [`MADE`].
+pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentId, Made), StoreError> {
     let amount = credits(row.int(3)?)?;
     let kind = match row.text(2)? {
         "top-up" => AdjustmentKind::TopUp(amount),
@@ -50,7 +55,7 @@ pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentKey, Made), StoreError>
         _ => return Err(StoreError::corrupt("there is no such adjustment")),
     };
     let id = row.text(1)?.parse().map_err(StoreError::corrupt)?;
-    Ok(((row.text(0)?.into(), id), (kind, balance(row, 4)?)))
+    Ok((id, (kind, balance(row, 4)?)))
 }
 
 /// An entry, from its number, time, kind, charge, adjustment, amount and balance.

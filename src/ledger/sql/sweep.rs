@@ -1,12 +1,13 @@
 //! Housekeeping: charges that nobody closed, charges that were closed long ago, and accounts that are gone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ask::{Answer, Ask, Close};
 use super::rows;
 use super::writer::Writer;
 use crate::sql::{Database, Row, Statement};
-use crate::{Abandoned, AccountId, Clock as _, Credits, EntryKind, StoreError, SystemClock, Timestamp};
+use crate::{Abandoned, AccountId, Credits, EntryKind, StoreError};
 
 /// How many are looked at in one go.
 const AT_ONCE: u16 = 256;
@@ -14,29 +15,45 @@ const AT_ONCE: u16 = 256;
 pub(super) async fn close_abandoned(
     database: &Database,
     writer: &Arc<Writer>,
-    before: Timestamp,
+    open_for: Duration,
     policy: Abandoned,
 ) -> Result<u64, StoreError> {
-    let mut closed = 0;
+    let latest = long_ago(database, open_for).await?;
+    // What cannot be closed stays where it is, before all that comes later.
+    let (mut closed, mut passed, mut unreadable) = (0, 0_i64, None);
     loop {
         let statement =
             Statement::new("SELECT account, id, amount FROM tollgate_charges WHERE closed_at IS NULL");
-        let statement = statement.push_value(" AND opened_at < ", before);
-        let statement = statement.push_value(" ORDER BY opened_at LIMIT ", i64::from(AT_ONCE));
-        let found = database.reader().await?.rows(statement).await?;
+        let statement = statement.push_value(" AND opened_at <= ", latest);
+        let statement = statement.push_value(" ORDER BY opened_at, account, id LIMIT ", i64::from(AT_ONCE));
+        let found = database.reader().await?.rows(statement.push_value(" OFFSET ", passed)).await?;
         let mut work = tokio::task::JoinSet::new();
         for row in &found {
-            let (writer, ask) = (Arc::clone(writer), close(row, policy)?);
-            work.spawn(async move { Writer::submit(&writer, ask).await });
+            let (writer, ask) = (Arc::clone(writer), close(row, policy));
+            work.spawn(async move { Writer::submit(&writer, ask?).await });
         }
         while let Some(done) = work.join_next().await {
-            let answer = done.map_err(|error| StoreError::unavailable(error.to_string()))??;
-            closed += u64::from(matches!(answer, Answer::Closed(true)));
+            match done.map_err(|error| StoreError::unavailable(error.to_string()))? {
+                Ok(answer) => closed += u64::from(matches!(answer, Answer::Closed(true))),
+                Err(error) if error.is_corrupt() => {
+                    passed += 1;
+                    unreadable.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         if found.len() < usize::from(AT_ONCE) {
-            return Ok(closed);
+            return unreadable.map_or(Ok(closed), Err);
         }
     }
+}
+
+/// When it was so long ago, by the database's own clock.
+async fn long_ago(database: &Database, time: Duration) -> Result<i64, StoreError> {
+    let mut session = database.reader().await?;
+    let now = session.row(Statement::new("SELECT ").push(session.now())).await?;
+    let now = now.ok_or_else(|| StoreError::corrupt("a database that tells no time"))?.int(0)?;
+    Ok(now.saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX)))
 }
 
 fn close(row: &Row, policy: Abandoned) -> Result<Ask, StoreError> {
@@ -45,18 +62,17 @@ fn close(row: &Row, policy: Abandoned) -> Result<Ask, StoreError> {
         Abandoned::Settle => (rows::credits(row.int(2)?)?, EntryKind::Settlement),
     };
     let (account, id) = (row.text(0)?.into(), rows::charge_id(row, 1)?);
-    let at = SystemClock::new().now().wall();
-    Ok(Ask::Close(Close { id, account, cost, kind, bars: false, abandoned: true, at }))
+    Ok(Ask::Close(Close { id, account, cost, kind, bars: false, abandoned: true }))
 }
 
-pub(super) async fn forget_closed(database: &Database, before: Timestamp) -> Result<u64, StoreError> {
-    let mut forgotten = 0;
+pub(super) async fn forget_closed(database: &Database, closed_for: Duration) -> Result<u64, StoreError> {
+    let (latest, mut forgotten) = (long_ago(database, closed_for).await?, 0);
     loop {
         let statement = Statement::new(
             "DELETE FROM tollgate_charges WHERE (account, id) IN \
-             (SELECT account, id FROM tollgate_charges WHERE closed_at IS NOT NULL AND closed_at < $1 LIMIT $2)",
+             (SELECT account, id FROM tollgate_charges WHERE closed_at IS NOT NULL AND closed_at <= $1 LIMIT $2)",
         );
-        let statement = statement.with(before).with(i64::from(AT_ONCE));
+        let statement = statement.with(latest).with(i64::from(AT_ONCE));
         let now = database.writer().await?.execute(statement).await?;
         forgotten += now;
         if now < u64::from(AT_ONCE) {

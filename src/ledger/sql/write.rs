@@ -22,20 +22,23 @@ pub(super) async fn batch(session: &mut Session, batch: &Batch) -> Result<bool, 
     }
     let charges: Vec<_> = batch.charges.iter().filter(|(_, taken)| taken.changed).collect();
     for piece in pieces(&charges, AT_ONCE) {
+        // The times are the database's own: those of nodes may differ, and housekeeping goes by them.
         let statement = Statement::new(
-            "INSERT INTO tollgate_charges (account, id, amount, opened_at, closed_at, committed) VALUES ",
+            "INSERT INTO tollgate_charges (account, id, amount, opened_at, closed_at, committed) \
+             SELECT v.column1, v.column2, v.column3, ",
         );
+        let statement = statement.push(session.now()).push(", CASE WHEN v.column4 = 1 THEN ");
+        let statement = statement.push(session.now()).push(" END, v.column5 FROM (VALUES ");
         let rows = piece.iter().map(|((account, id), taken)| {
             [
                 account.into(),
                 (*id).into(),
                 taken.amount.into(),
-                taken.opened_at.into(),
-                taken.closed_at.into(),
+                i64::from(taken.closed).into(),
                 taken.committed.into(),
             ]
         });
-        let closed = " ON CONFLICT (account, id) DO UPDATE SET closed_at = excluded.closed_at, \
+        let closed = ") AS v WHERE TRUE ON CONFLICT (account, id) DO UPDATE SET closed_at = excluded.closed_at, \
                       committed = excluded.committed";
         session.execute(statement.push_rows(rows).push(closed)).await?;
     }
