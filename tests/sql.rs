@@ -25,3 +25,5 @@ mod store;
 #[cfg(feature = "conformance")]
 #[path = "sql/suites.rs"]
 mod suites;
+#[path = "sql/touches.rs"]
+mod touches;

@@ -203,9 +203,18 @@ async fn note(database: &Database, uses: &[(KeyId, Timestamp)]) -> Result<(), St
     let rows = uses.iter().map(|(id, used)| [Value::from(id.as_bytes()), Value::from(used.as_millis())]);
     let statement =
         Statement::new("UPDATE tollgate_keys SET last_used_at = v.column2 FROM (VALUES ").push_rows(rows);
+    let mut session = database.transaction().await?;
+    if session.is_postgres() {
+        // All nodes take the locks in the same order, so that none waits for one that waits for it: an update of many rows
+        // takes them in any.
+        let ids = Statement::new("SELECT 1 FROM tollgate_keys WHERE id IN ");
+        let ids = ids.push_list(uses.iter().map(|(id, _)| id.as_bytes())).push(" ORDER BY id");
+        session.rows(ids.push(session.lock())).await?;
+    }
     let statement = statement.push(
         ") AS v WHERE tollgate_keys.id = v.column1 \
          AND (tollgate_keys.last_used_at IS NULL OR tollgate_keys.last_used_at < v.column2)",
     );
-    database.writer().await?.execute(statement).await.map(|_| ())
+    session.execute(statement).await?;
+    session.commit().await
 }
