@@ -27,3 +27,5 @@ mod store;
 mod suites;
 #[path = "sql/touches.rs"]
 mod touches;
+#[path = "sql/traces.rs"]
+mod traces;

@@ -4,6 +4,7 @@
 mod error;
 mod migrate;
 mod options;
+mod pool;
 mod row;
 mod session;
 mod statement;
@@ -21,7 +22,6 @@ pub(crate) use statement::{Statement, Value, pieces};
 
 use options::Target;
 use session::Connection;
-use sqlx::ConnectOptions as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{StoreError, StoreFuture};
@@ -48,7 +48,8 @@ use either;
 /// Its tables begin with `tollgate_`, and are brought up to date when it is opened, by one of all the nodes that start.
 ///
 /// A SQLite file is kept in WAL mode: readers and the one writer do not wait for each other. Several processes may share
-/// one. [`Durability`] says what a commit survives.
+/// one. [`Durability`] says what a commit survives. A file that is made is its owner's alone (mode 0600), and what is erased
+/// leaves no trace in it. A PostgreSQL server keeps what was erased in its own files until it cleans up.
 ///
 /// PostgreSQL is spoken to without encryption, unless your own crate turns on one of sqlx's features for it, such as
 /// `tls-rustls`.
@@ -111,10 +112,10 @@ impl Database {
         let (pool, turns) = match &options.target {
             #[cfg(feature = "sqlite")]
             Target::Sqlite(target) => {
-                (Pool::Sqlite(sqlite(target, &options)), Some(Arc::new(Semaphore::new(1))))
+                (Pool::Sqlite(pool::sqlite(target, &options)), Some(Arc::new(Semaphore::new(1))))
             }
             #[cfg(feature = "postgres")]
-            Target::Postgres(target) => (Pool::Postgres(postgres(target, &options)), None),
+            Target::Postgres(target) => (Pool::Postgres(pool::postgres(target, &options)), None),
         };
         let database = Self(Arc::new(Inner { pool, options, turns }));
         migrate::bring_up_to_date(&database).await?;
@@ -163,6 +164,17 @@ impl Database {
         Ok(session)
     }
 
+    /// Sees that what was removed leaves a SQLite file: its log holds the pages as they were. While somebody reads what was, it
+    /// stays; what is removed next takes it along, and so does the end of the last connection.
+    pub(crate) async fn wipe(&self) {
+        #[cfg(feature = "sqlite")]
+        if matches!(self.0.pool, Pool::Sqlite(_))
+            && let Ok(mut session) = self.writer().await
+        {
+            let _ = session.cut_log(self.0.options.statement).await;
+        }
+    }
+
     async fn session(&self, turn: Option<OwnedSemaphorePermit>) -> Result<Session, StoreError> {
         let connection = match &self.0.pool {
             #[cfg(feature = "sqlite")]
@@ -179,43 +191,6 @@ impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Database({})", self.name())
     }
-}
-
-#[cfg(feature = "sqlite")]
-fn sqlite(target: &sqlx::sqlite::SqliteConnectOptions, options: &DatabaseOptions) -> sqlx::SqlitePool {
-    use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-    let synchronous = match options.durability {
-        Durability::PowerLoss => SqliteSynchronous::Full,
-        Durability::ProcessCrash => SqliteSynchronous::Normal,
-    };
-    let target = target.clone().journal_mode(SqliteJournalMode::Wal).synchronous(synchronous);
-    let target = target.busy_timeout(options.statement).foreign_keys(true).disable_statement_logging();
-    let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(options.connections);
-    // Connections to a file do not go stale.
-    let pool = pool.acquire_timeout(options.acquire).test_before_acquire(false).max_lifetime(None);
-    pool.connect_lazy_with(target)
-}
-
-#[cfg(feature = "postgres")]
-fn postgres(target: &sqlx::postgres::PgConnectOptions, options: &DatabaseOptions) -> sqlx::PgPool {
-    /// A connection that lay idle for longer is asked whether it is still one.
-    const FRESH: Duration = Duration::from_secs(1);
-    let millis = options.statement.as_millis().max(1).to_string();
-    // A node that stops in the middle of a transaction must not keep the others from its rows.
-    let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
-    let target = target.clone().options(limits.map(|limit| (limit, millis.clone())));
-    let target = target.disable_statement_logging();
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(options.connections);
-    let pool = pool.acquire_timeout(options.acquire).test_before_acquire(false);
-    let pool = pool.before_acquire(|connection, idle| {
-        Box::pin(async move {
-            if idle.idle_for > FRESH {
-                sqlx::Connection::ping(connection).await?;
-            }
-            Ok(true)
-        })
-    });
-    pool.connect_lazy_with(target)
 }
 
 /// Work that goes on to its end where nobody waits for it any longer, as when the client leaves: nothing stays half done.

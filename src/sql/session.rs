@@ -137,12 +137,29 @@ impl Session {
         Ok(())
     }
 
+    /// Carries what SQLite's log holds over into the file, and cuts it; does not wait for readers for long.
+    #[cfg(feature = "sqlite")]
+    pub(super) async fn cut_log(&mut self, patience: Duration) -> Result<(), StoreError> {
+        let cut = self.script("PRAGMA busy_timeout = 250; PRAGMA wal_checkpoint(TRUNCATE)".to_owned()).await;
+        self.script(format!("PRAGMA busy_timeout = {}", patience.as_millis())).await?;
+        cut
+    }
+
     /// Whether this is PostgreSQL.
     pub(crate) fn is_postgres(&self) -> bool {
         match self.connection {
             #[cfg(feature = "postgres")]
             Some(Connection::Postgres(_)) => true,
             _ => false,
+        }
+    }
+
+    /// The database's own time, in milliseconds: of a SQLite file, that of its machine.
+    pub(crate) fn now(&self) -> &'static str {
+        if self.is_postgres() {
+            "CAST(floor(extract(epoch FROM statement_timestamp()) * 1000) AS BIGINT)"
+        } else {
+            "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
         }
     }
 
@@ -154,15 +171,6 @@ impl Session {
     /// What keeps the rows that a `SELECT` reads from being removed, and nothing else.
     pub(crate) fn keep(&self) -> &'static str {
         if self.is_postgres() { " FOR KEY SHARE" } else { "" }
-    /// The database's own time, in milliseconds: of a SQLite file, that of its machine.
-    pub(crate) fn now(&self) -> &'static str {
-        if self.is_postgres() {
-            "CAST(floor(extract(epoch FROM statement_timestamp()) * 1000) AS BIGINT)"
-        } else {
-            "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
-        }
-    }
-
     }
 
     fn judge<T>(

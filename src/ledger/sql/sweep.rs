@@ -99,5 +99,6 @@ pub(super) async fn erase(database: &Database, account: &AccountId) -> Result<bo
         session.execute(statement).await?;
     }
     session.commit().await?;
+    database.wipe().await;
     Ok(there)
 }

@@ -37,6 +37,10 @@ impl AccountAdmin for SqlStore {
 
     fn erase_account(&self, id: &AccountId) -> StoreFuture<bool> {
         let statement = Statement::new("DELETE FROM tollgate_accounts WHERE id = $1").with(id.as_str());
-        self.ask(async move |database| Ok(database.writer().await?.execute(statement).await? > 0))
+        self.ask(async move |database| {
+            let erased = database.writer().await?.execute(statement).await? > 0;
+            database.wipe().await;
+            Ok(erased)
+        })
     }
 }

@@ -72,7 +72,9 @@ impl KeyAdmin for SqlStore {
     fn erase(&self, id: KeyId) -> StoreFuture<bool> {
         self.ask(async move |database| {
             let statement = Statement::new("DELETE FROM tollgate_keys WHERE id = $1").with(id.as_bytes());
-            Ok(database.writer().await?.execute(statement).await? > 0)
+            let erased = database.writer().await?.execute(statement).await? > 0;
+            database.wipe().await;
+            Ok(erased)
         })
     }
 
@@ -89,6 +91,7 @@ impl KeyAdmin for SqlStore {
                 let now = database.writer().await?.execute(statement).await?;
                 removed += now;
                 if now < AT_ONCE.into() {
+                    database.wipe().await;
                     return Ok(removed);
                 }
             }
@@ -200,9 +203,6 @@ async fn put_hashes(session: &mut Session, record: &KeyRecord) -> Result<bool, S
 
 /// Notes uses; the later time stays.
 async fn note(database: &Database, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
-    let rows = uses.iter().map(|(id, used)| [Value::from(id.as_bytes()), Value::from(used.as_millis())]);
-    let statement =
-        Statement::new("UPDATE tollgate_keys SET last_used_at = v.column2 FROM (VALUES ").push_rows(rows);
     let mut session = database.transaction().await?;
     if session.is_postgres() {
         // All nodes take the locks in the same order, so that none waits for one that waits for it: an update of many rows
@@ -211,6 +211,9 @@ async fn note(database: &Database, uses: &[(KeyId, Timestamp)]) -> Result<(), St
         let ids = ids.push_list(uses.iter().map(|(id, _)| id.as_bytes())).push(" ORDER BY id");
         session.rows(ids.push(session.lock())).await?;
     }
+    let rows = uses.iter().map(|(id, used)| [Value::from(id.as_bytes()), Value::from(used.as_millis())]);
+    let statement =
+        Statement::new("UPDATE tollgate_keys SET last_used_at = v.column2 FROM (VALUES ").push_rows(rows);
     let statement = statement.push(
         ") AS v WHERE tollgate_keys.id = v.column1 \
          AND (tollgate_keys.last_used_at IS NULL OR tollgate_keys.last_used_at < v.column2)",
