@@ -14,17 +14,19 @@ mod place;
 mod services;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use place::{Place, both};
 use tollgate::conformance::{self, Capability};
 use tollgate::{
-    CachedStore, Guarded, LeaseTerms, LeasedLedger, MemoryLedger, RedisLedger, RedisLimiter, RedisServer,
-    SqlLedger, SqlStore,
+    CachedStore, CreditLeasing, Guarded, LeaseTerms, LeasedLedger, MemoryLedger, RedisLedger, RedisLimiter,
+    RedisServer, SqlLedger, SqlStore,
 };
 
 both![
     a_cached_and_guarded_database_keeps_the_contract_of_keys,
     a_guarded_database_keeps_the_contract_of_credits,
+    credits_leased_from_a_database_keep_the_contract_of_charges,
 ];
 
 async fn a_cached_and_guarded_database_keeps_the_contract_of_keys(place: Place) {
@@ -52,10 +54,29 @@ async fn a_guarded_ledger_in_redis_keeps_the_contract() {
 }
 
 /// Blocks are what the authority lists, so its write side is checked without them; charges are checked through them.
+async fn leased_keep_the_contract_of_charges(authority: impl CreditLeasing) {
+    let terms = LeaseTerms::of_nodes(NonZeroU32::MIN);
+    let suite = conformance::charges(LeasedLedger::new(authority, terms));
+    // What is charged of a block is decided here, as in memory, whatever lends it.
+    let suite = suite.without(Capability::LateCharges).without(Capability::WholeBalances);
+    suite.run().await.assert();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leased_credits_keep_the_contract_of_charges() {
-    let terms = LeaseTerms::of_nodes(NonZeroU32::MIN);
-    let ledger = LeasedLedger::new(MemoryLedger::new(), terms);
-    let suite = conformance::charges(ledger).without(Capability::LateCharges);
-    suite.without(Capability::WholeBalances).run().await.assert();
+    leased_keep_the_contract_of_charges(MemoryLedger::new()).await;
+}
+
+async fn credits_leased_from_a_database_keep_the_contract_of_charges(place: Place) {
+    let ledger = SqlLedger::new(&place.open().await);
+    leased_keep_the_contract_of_charges(Guarded::new(ledger.clone())).await;
+    leased_keep_the_contract_of_charges(Arc::new(ledger) as Arc<dyn CreditLeasing>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credits_leased_from_redis_keep_the_contract_of_charges() {
+    let Some(redis) = services::redis::Redis::start() else { return };
+    let ledger = RedisLedger::new(RedisServer::open(&redis.url()).unwrap());
+    leased_keep_the_contract_of_charges(Guarded::new(ledger.clone())).await;
+    leased_keep_the_contract_of_charges(Box::new(ledger) as Box<dyn CreditLeasing>).await;
 }

@@ -1,16 +1,35 @@
-//! The published suites, which every store and ledger keeps.
+//! The published suites, which every store and ledger keeps, by whatever pointer it is held.
+
+use std::sync::Arc;
 
 use tollgate::conformance;
-use tollgate::{SqlLedger, SqlStore};
+use tollgate::{AccountAdmin, CreditAdmin, SqlLedger, SqlStore};
 
 use crate::place::{Place, both};
 
-both!(the_store_keeps_the_contract, the_ledger_keeps_the_contract);
+both!(
+    the_store_keeps_the_contract,
+    a_store_behind_a_pointer_keeps_the_contract,
+    the_ledger_keeps_the_contract,
+    a_ledger_behind_a_pointer_keeps_the_contract,
+);
 
 async fn the_store_keeps_the_contract(place: Place) {
     conformance::keys(SqlStore::new(&place.open().await)).run().await.assert();
 }
 
+async fn a_store_behind_a_pointer_keeps_the_contract(place: Place) {
+    let store = SqlStore::new(&place.open().await);
+    conformance::keys(Arc::new(store.clone()) as Arc<dyn AccountAdmin>).run().await.assert();
+    conformance::keys(Box::new(store) as Box<dyn AccountAdmin>).run().await.assert();
+}
+
 async fn the_ledger_keeps_the_contract(place: Place) {
     conformance::credits(SqlLedger::new(&place.open().await)).run().await.assert();
+}
+
+async fn a_ledger_behind_a_pointer_keeps_the_contract(place: Place) {
+    let ledger = SqlLedger::new(&place.open().await);
+    conformance::credits(Arc::new(ledger.clone()) as Arc<dyn CreditAdmin>).run().await.assert();
+    conformance::credits(Box::new(ledger) as Box<dyn CreditAdmin>).run().await.assert();
 }
