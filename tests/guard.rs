@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "guard/cache.rs"]
+mod cache;
 #[path = "guard/circuit.rs"]
 mod circuit;
 #[path = "guard/gate.rs"]

@@ -14,6 +14,8 @@ pub(super) struct Circuit {
     rest: u64,
     /// A call that finds out may take as long as this.
     probe: u64,
+    /// From what wait on a call that is given up has failed.
+    given_up: u64,
     failures: AtomicU32,
     /// When a call is admitted again, in monotonic nanoseconds; zero while it is closed.
     ask_at: AtomicU64,
@@ -24,8 +26,9 @@ const CLOSED: u64 = 0;
 impl Circuit {
     pub(super) fn new(limits: &GuardLimits, clock: Arc<dyn Clock>) -> Self {
         let (rest, time) = (nanos(limits.rest), nanos(limits.time));
+        let (probe, given_up) = (rest.max(time), nanos(limits.given_up));
         let (failures, ask_at) = (AtomicU32::new(0), AtomicU64::new(CLOSED));
-        Self { clock, most: limits.failures.max(1), rest, probe: rest.max(time), failures, ask_at }
+        Self { clock, most: limits.failures.max(1), rest, probe, given_up, failures, ask_at }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -65,7 +68,15 @@ impl Circuit {
         }
     }
 
-    fn now(&self) -> u64 {
+    /// Nobody waits any more for a call that was made at this moment.
+    pub(super) fn given_up(&self, since: u64) {
+        if self.now().saturating_sub(since) >= self.given_up {
+            self.failed();
+        }
+    }
+
+    /// Monotonic time, in nanoseconds.
+    pub(super) fn now(&self) -> u64 {
         nanos(self.clock.now().elapsed())
     }
 }

@@ -33,6 +33,9 @@ use crate::{Clock, StoreError, StoreFuture, SystemClock};
 pub struct GuardLimits {
     /// The time that one call may take: one second, if nothing is said.
     pub time: Duration,
+    /// From what wait on a call counts as a failure that its caller gives up, as where a deadline further out is shorter than
+    /// [`time`](Self::time): 250 ms, if nothing is said. Sooner it says nothing of the back end: clients leave.
+    pub given_up: Duration,
     /// How many calls may wait at once, 1,024 if nothing is said; one beyond is answered "no room" at once.
     pub waiting: usize,
     /// After how many failures in a row the back end is left alone: five, if nothing is said.
@@ -47,6 +50,7 @@ impl Default for GuardLimits {
     fn default() -> Self {
         Self {
             time: Duration::from_secs(1),
+            given_up: Duration::from_millis(250),
             waiting: 1_024,
             failures: 5,
             rest: Duration::from_millis(500),
@@ -80,6 +84,10 @@ pub struct GuardHealth {
 /// | key store | 503 | a cache that serves what it knows for a stated time |
 /// | rate limiter | 503 | `LocalFallback`: each node limits by itself |
 /// | ledger | 503 | a lease of credits that the node holds already |
+///
+/// A call that its caller gives up, by a deadline of its own or as a client leaves, has failed too once it has waited for
+/// [`given_up`](GuardLimits::given_up): otherwise a back end that hangs would never be left alone where somebody further
+/// out is less patient. Still, leave the guard the shortest time: what it gives up itself it can answer.
 ///
 /// No call is ever made twice: a draw or a charge that was not answered in time may have happened. A **settlement or
 /// refund** that fails, or that comes while the back end is left alone, is kept and tried again in the background until
@@ -157,14 +165,14 @@ impl<T> Guarded<T> {
             Ok(answer) => return self.heard(answer).into(),
             Err(pending) => pending,
         };
-        let Some(place) = Place::take(self) else { return StoreFuture::failed(StoreError::overloaded()) };
+        let Some(mut place) = Place::take(self) else { return StoreFuture::failed(StoreError::overloaded()) };
         StoreFuture::boxed(async move {
-            let guard = &place.0;
-            let answer = match tokio::time::timeout(guard.0.limits.time, pending).await {
+            let answer = match tokio::time::timeout(place.guard.0.limits.time, pending).await {
                 Ok(answer) => answer,
                 Err(_) => Err(StoreError::timed_out()),
             };
-            guard.heard(answer)
+            place.heard = true;
+            place.guard.heard(answer)
         })
     }
 
@@ -179,20 +187,30 @@ impl<T> Guarded<T> {
     }
 }
 
-/// A call's place among those that wait: free again when it is dropped.
-struct Place<T>(Guarded<T>);
+/// A call's place among those that wait: free again when it is dropped, also by a caller that gives up.
+struct Place<T> {
+    guard: Guarded<T>,
+    /// When the call was made.
+    since: u64,
+    /// Whether it came to its end, by an answer or by its time.
+    heard: bool,
+}
 
 impl<T> Place<T> {
     fn take(guard: &Guarded<T>) -> Option<Self> {
         let room = |waiting| (waiting < guard.0.limits.waiting).then_some(waiting + 1);
         guard.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
-        Some(Self(guard.clone()))
+        Some(Self { guard: guard.clone(), since: guard.0.circuit.now(), heard: false })
     }
 }
 
 impl<T> Drop for Place<T> {
     fn drop(&mut self) {
-        self.0.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        let shared = &self.guard.0;
+        shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        if !self.heard {
+            shared.circuit.given_up(self.since);
+        }
     }
 }
 

@@ -93,6 +93,45 @@ async fn a_call_that_was_to_find_out_and_was_dropped_keeps_the_next_from_nothing
     find(&store).await.unwrap();
 }
 
+/// Whoever waits for less time than the guard does still tells it something.
+#[tokio::test(start_paused = true)]
+async fn calls_that_their_callers_give_up_after_a_while_open_it() {
+    let store = guarded(|_| {});
+    store.back_end().set(Fault::Hung);
+    for _ in 0..5 {
+        assert!(!store.health().open);
+        assert!(tokio::time::timeout(Duration::from_millis(250), find(&store)).await.is_err());
+    }
+    assert!(store.health().open);
+    assert!(store.find(&KeyHasher::sha256().hash(b"unknown")).is_ready(), "nobody waits any more");
+    // The call that finds out is given up as well: it is left alone for another rest.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(tokio::time::timeout(Duration::from_millis(300), find(&store)).await.is_err());
+    find(&store).await.unwrap_err();
+    store.back_end().set(Fault::None);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    find(&store).await.unwrap();
+    assert!(!store.health().open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_given_up_soon_say_nothing_of_it() {
+    let store = guarded(|_| {});
+    store.back_end().set(Fault::Hung);
+    for _ in 0..50 {
+        assert!(tokio::time::timeout(Duration::from_millis(249), find(&store)).await.is_err());
+    }
+    assert!(!store.health().open, "clients leave");
+    // Nor do such as are given up now and then, while others are answered.
+    let patient = guarded(|limits| limits.given_up = Duration::ZERO);
+    for place in 0..40 {
+        patient.back_end().set(if place % 5 == 4 { Fault::None } else { Fault::Hung });
+        let told = tokio::time::timeout(Duration::from_millis(2), find(&patient)).await;
+        assert_eq!(told.is_ok(), place % 5 == 4);
+    }
+    assert!(!patient.health().open);
+}
+
 #[tokio::test(start_paused = true)]
 async fn failures_that_are_not_in_a_row_and_answers_that_cannot_be_right_open_nothing() {
     let store = guarded(|_| {});
