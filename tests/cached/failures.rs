@@ -127,6 +127,45 @@ async fn a_reading_that_hangs_is_given_up_and_holds_up_no_other_key() {
     assert!(store.find(&hash(1000)).await.unwrap().is_none(), "and service goes on");
 }
 
+/// While it hangs, one reading at a time finds out whether it is back: nobody else waits for it.
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_hangs_keeps_nobody_waiting_but_who_finds_out() {
+    let remote = Remote::new();
+    let store = cache(&remote, &clock()).wait_at_most(Duration::from_secs(1)).build().unwrap();
+    remote.answers_after(Duration::from_secs(30));
+    assert!(store.find(&hash(1)).await.unwrap_err().is_timeout());
+    let finds_out = tokio::spawn(store.find(&hash(2)));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let began = tokio::time::Instant::now();
+    for number in 10..100 {
+        store.find(&hash(number)).await.unwrap_err();
+    }
+    assert!(began.elapsed().is_zero(), "they waited {:?}", began.elapsed());
+    assert_eq!(remote.reads(), 2);
+    assert!(finds_out.await.unwrap().unwrap_err().is_timeout());
+    remote.answers_after(Duration::ZERO);
+    assert!(store.find(&hash(3)).await.unwrap().is_none(), "the first that comes finds it");
+}
+
+/// A reading that did not get its turn in time says nothing of an authority that answers others meanwhile.
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_is_busy_does_not_hang() {
+    let remote = Remote::new();
+    let store = cache(&remote, &clock()).wait_at_most(Duration::from_secs(1)).reads_at_once(8);
+    let store = store.build().unwrap();
+    remote.answers_after(Duration::from_millis(300));
+    let asking: Vec<_> = (0..100).map(|number| tokio::spawn(store.find(&hash(number)))).collect();
+    let mut answered = 0;
+    for asked in asking {
+        answered += usize::from(asked.await.unwrap().is_ok());
+    }
+    assert_eq!(answered, 24, "three rounds of eight");
+    let asking: Vec<_> = (200..208).map(|number| tokio::spawn(store.find(&hash(number)))).collect();
+    for asked in asking {
+        assert!(asked.await.unwrap().unwrap().is_none());
+    }
+}
+
 #[derive(Debug)]
 struct Panicking;
 

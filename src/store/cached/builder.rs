@@ -144,7 +144,7 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
     }
 
     /// How long a reading may take, its turn included. Where [`stale_if_error`](Self::stale_if_error) has an answer, a quarter of
-    /// it is waited for.
+    /// it is waited for. A guard of the authority is better given less time than this, so that it hears of all that fails.
     pub fn wait_at_most(mut self, time: Duration) -> Self {
         self.patience = time;
         self

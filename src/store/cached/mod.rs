@@ -7,6 +7,7 @@ mod bounds;
 mod builder;
 mod fence;
 mod front;
+mod hang;
 mod health;
 mod listener;
 mod reading;
@@ -58,7 +59,7 @@ use crate::{KeyHash, KeyRecord, KeyStore, StoreFuture};
 ///
 /// | fault | what callers see | for how long |
 /// |---|---|---|
-/// | the authority is down or hangs | known keys are served; those that are not known, or are known to have changed, get a 503 | to the end of a record's time and [`stale_if_error`](CachedStoreBuilder::stale_if_error) past it; one reading a second finds out whether it is back |
+/// | the authority is down or hangs | known keys are served; those that are not known, or are known to have changed, get a 503 | to the end of a record's time and [`stale_if_error`](CachedStoreBuilder::stale_if_error) past it; one reading a second finds out whether it is back. While it hangs that one alone is waited for, and others are told at once |
 /// | the authority is slow | a cold key waits up to [`wait_at_most`](CachedStoreBuilder::wait_at_most), then gets a 503; other keys are held up only where [`reads_at_once`](CachedStoreBuilder::reads_at_once) are under way | until it is faster |
 /// | the authority answers with what cannot be read, or another key's record | a 503 for this key, once what is known of it is past its time | until it is mended |
 /// | the second tier is down, hangs, or has been tampered with | nothing: the authority is asked | a hanging one is waited for up to half a second, then left alone for one |

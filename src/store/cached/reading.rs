@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::store::cached::Inner;
 use crate::store::cached::front::Kept;
+use crate::store::cached::hang::Hang;
 use crate::store::cached::shelf::Entry;
 use crate::{KeyHash, KeyRecord, KeyStore, StoreError, Ticket};
 
@@ -24,12 +25,13 @@ type Outcome = Result<Entry, StoreError>;
 pub(super) struct Readings {
     under_way: Mutex<HashMap<KeyHash, watch::Receiver<Option<Outcome>>>>,
     turns: Semaphore,
+    hang: Hang,
     patience: Duration,
 }
 
 impl Readings {
     pub(super) fn new(at_once: usize, patience: Duration) -> Self {
-        Self { under_way: Mutex::default(), turns: Semaphore::new(at_once), patience }
+        Self { under_way: Mutex::default(), turns: Semaphore::new(at_once), hang: Hang::new(), patience }
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashMap<KeyHash, watch::Receiver<Option<Outcome>>>> {
@@ -144,8 +146,9 @@ impl<S: KeyStore> Inner<S> {
         }
     }
 
-    /// Asks the authority, in turn and within the time there is.
+    /// Asks the authority, in turn and within the time there is; or not at all, where it hangs and another finds out.
     async fn ask_authority(&self, hash: &KeyHash) -> Outcome {
+        let admitted = self.readings.hang.admit()?;
         let asking = async {
             let _turn = self.readings.turns.acquire().await.map_err(StoreError::unavailable)?;
             // Both are taken before the question is put: what changes from then on may not be in the answer.
@@ -157,6 +160,7 @@ impl<S: KeyStore> Inner<S> {
             Ok(self.front.entry(hash, found, began, mark))
         };
         let outcome = timeout(self.readings.patience, asking).await.unwrap_or(Err(StoreError::timed_out()));
+        self.readings.hang.note(&admitted, outcome.as_ref().is_err_and(StoreError::is_timeout));
         self.front.note_failing(outcome.as_ref().is_err_and(|error| !error.is_answer()));
         outcome
     }
