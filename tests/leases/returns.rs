@@ -79,6 +79,27 @@ async fn a_block_with_open_charges_goes_back_when_they_are_closed() {
     assert_eq!(node.ledger.held("acme"), Credits::ZERO, "nothing is leased any more");
 }
 
+/// A block that was asked for and has not arrived is given back as well.
+#[tokio::test(start_paused = true)]
+async fn closing_waits_for_a_block_that_is_on_its_way() {
+    let fleet = Fleet::of_nodes(1, 100_000);
+    let (node, id) = (fleet.node(), fleet.next_id());
+    fleet.serve_many(&node, 1).await;
+    assert!(matches!(fleet.charge_as(&node, id, 1).await, Ok(Charged::Posted { .. })));
+    node.wire.delay(Duration::from_millis(500));
+    a_moment().await;
+    assert!(fleet.balance() < 99_998 && node.ledger.held("acme") == Credits::ZERO, "it is on its way");
+    node.ledger.close().await.unwrap();
+    assert_eq!(fleet.checked_balance().await, 99_998);
+    // From an authority that never answers it is not waited for without end.
+    let (hung, id) = (fleet.node(), fleet.next_id());
+    fleet.serve_many(&hung, 1).await;
+    assert!(matches!(fleet.charge_as(&hung, id, 1).await, Ok(Charged::Posted { .. })));
+    hung.wire.set(Fault::Hung);
+    a_moment().await;
+    assert!(hung.ledger.close().await.unwrap_err().is_timeout());
+}
+
 /// Four nodes hold blocks and sleep; a fifth is asked for what is left, to the last credit.
 #[tokio::test(start_paused = true)]
 async fn the_last_credits_are_not_stuck_on_other_nodes() {

@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     Down,
     /// It does what it is asked, and the answer is lost.
     Mute,
+    /// The same, and it is known that nothing will come any more.
+    Lost,
     /// It is asked, and neither acts nor answers.
     Hung,
     /// What it answers cannot be right.
@@ -87,7 +89,7 @@ impl<T> Remote<T> {
     pub(crate) fn carry<R: Send + 'static>(&self, act: impl FnOnce(&T) -> StoreFuture<R>) -> StoreFuture<R> {
         let (fault, delay) = *self.0.fault.lock().unwrap();
         let acted = match fault {
-            Fault::None | Fault::Mute => Some(act(&self.0.back_end)),
+            Fault::None | Fault::Mute | Fault::Lost => Some(act(&self.0.back_end)),
             Fault::Down | Fault::Hung | Fault::Corrupt | Fault::Unwilling => None,
         };
         if self.0.local.load(Ordering::SeqCst)
@@ -100,6 +102,7 @@ impl<T> Remote<T> {
             match (fault, acted) {
                 (Fault::None, Some(acted)) => acted.await,
                 (Fault::Mute, Some(acted)) => acted.await.and(std::future::pending().await),
+                (Fault::Lost, Some(acted)) => acted.await.and(Err(StoreError::timed_out())),
                 (Fault::Corrupt, _) => Err(StoreError::corrupt("the record of another key")),
                 (Fault::Unwilling, _) => Err(StoreError::rejected("this cannot be")),
                 (Fault::Hung, _) => std::future::pending().await,

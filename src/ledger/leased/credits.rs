@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::purse::{Closed, Purse, Resort, Spent};
+use super::purse::{Closed, Purse, Spent};
+use super::resort::Resort;
 use super::{LeasedLedger, Shared};
 use crate::{
     Account, Allowance, Charge, ChargeId, Charged, CreditLeasing, CreditLedger, Credits, Now, StoreError,

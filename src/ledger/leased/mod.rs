@@ -2,6 +2,7 @@
 
 mod credits;
 mod purse;
+mod resort;
 mod tend;
 mod terms;
 
@@ -42,7 +43,11 @@ use crate::{Account, AccountId, Clock, CreditLeasing, SlotOwner, StoreError, Sys
 ///   when the block is [`longest`](LeaseTerms::longest) old, and at [`close`](LeasedLedger::close). A block that has
 ///   charges open waits for them, at most until the authority's sweep. Until then another node may refuse a request by 402
 ///   for credits that are out; the node that holds them spends them itself before it refuses.
-/// - **Grants** are the authority's: one that comes due counts what is out as a part of the balance that it refills.
+/// - **A block whose answer was lost** is given back in the background until the authority has confirmed it, also at
+///   [`close`](LeasedLedger::close): nothing is lost by it while the node lives, unless the sweep comes first.
+/// - **Grants** are the authority's: one that comes due counts what is out and not committed as a part of the balance that it
+///   refills. What is committed counts as spent. Where it is not, and comes back after the grant, the balance is that
+///   much above the grant's amount: at most the `headroom` for each node, and what was open in its blocks and came to less.
 ///
 /// The age at which the authority's sweep closes open charges must be above `longest`; what is older is lost to the node.
 /// A balance that is set or deducted from by hand leaves blocks that are out as they are, as it does open charges.
@@ -122,15 +127,19 @@ impl<T: CreditLeasing> LeasedLedger<T> {
         self.0.work_on_all(|state| state.end_idle(now, idle)).await
     }
 
-    /// Gives back all that is held, and leases nothing from then on: for shutdown, when the last request has been
-    /// answered. Charges that are open still give their blocks back when they are closed.
+    /// Gives back all that is held or on its way here, and leases nothing from then on: for shutdown, when the last request
+    /// has been answered. Charges that are open still give their blocks back when they are closed.
     ///
     /// # Errors
     ///
-    /// The first block that could not be given back. It comes back by the authority's sweep.
+    /// The first block that could not be given back, or an authority that has not answered what it was asked before for as
+    /// long as a block may be held. What is out comes back by the authority's sweep.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.0.closed.store(true, Ordering::Release);
-        self.0.work_on_all(purse::State::end_all).await
+        // A block that is on its way is held when it arrives, and could not be given back before.
+        let arrived = tokio::time::timeout(self.0.terms.longest, self.0.under_way()).await;
+        let returned = self.0.work_on_all(purse::State::end_all).await;
+        arrived.map_err(|_| StoreError::timed_out()).and(returned)
     }
 }
 

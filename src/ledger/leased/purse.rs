@@ -26,6 +26,8 @@ pub(super) struct Purse {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) blocks: Vec<Block>,
+    /// Blocks that were asked for and never heard of: they may have been taken, and are to be given back.
+    pub(super) unheard: Vec<ChargeId>,
     open: HashMap<ChargeId, Open, BuildHasherDefault<ByNumber>>,
     /// What the plan gives, as of the last charge.
     pub(super) allowance: Allowance,
@@ -102,6 +104,7 @@ impl Purse {
     pub(super) fn of(account: &Account) -> Self {
         let state = State {
             blocks: Vec::new(),
+            unheard: Vec::new(),
             open: HashMap::default(),
             allowance: Allowance::None,
             balance: 0,
@@ -119,6 +122,12 @@ impl Purse {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The end of the next round trip, while work is under way.
+    pub(super) fn next_trip(&self) -> Option<OwnedNotified> {
+        let state = self.lock();
+        state.tended.then(|| Arc::clone(&self.trips).notified_owned())
     }
 }
 
@@ -257,44 +266,6 @@ impl State {
 
     /// Whether there is nothing to remember.
     pub(super) fn is_empty(&self) -> bool {
-        self.blocks.is_empty() && self.open.is_empty()
-    }
-}
-
-/// What may be done for a request that the authority has too little for.
-#[derive(Debug)]
-pub(super) enum Resort {
-    /// It is paid for; so much is left.
-    Spent(Credits),
-    /// A round trip is under way: it may bring something.
-    Wait(OwnedNotified),
-    /// So much of this block is to be committed.
-    Commit(ChargeId, u64),
-    /// What is ended is to be given back, and the authority asked again.
-    GiveBack,
-    /// Nothing.
-    Refuse,
-}
-
-impl State {
-    /// What to do next for a request that the authority has too little for.
-    pub(super) fn last_resort(&mut self, id: ChargeId, amount: Credits, now: Now, purse: &Purse) -> Resort {
-        if let Spent::Here { balance, .. } = self.spend(id, amount, now) {
-            return Resort::Spent(balance);
-        }
-        if let Some(trip) = self.trip_under_way(purse) {
-            return Resort::Wait(trip);
-        }
-        let covers = |block: &&Block| block.rest() >= amount.get() && now.elapsed() < block.ends_at;
-        if let Some(block) = self.blocks.iter().find(covers) {
-            return Resort::Commit(block.id, block.used + amount.get());
-        }
-        let free = |block: &&mut Block| block.open == 0;
-        let in_pieces = self.blocks.iter_mut().filter(free).fold(false, |some, block| {
-            let rest = block.rest();
-            block.ended = true;
-            some || rest > 0
-        });
-        if in_pieces { Resort::GiveBack } else { Resort::Refuse }
+        self.blocks.is_empty() && self.unheard.is_empty() && self.open.is_empty()
     }
 }

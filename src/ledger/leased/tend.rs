@@ -18,6 +18,7 @@ const REST: Duration = Duration::from_millis(100);
 enum Step {
     Commit { id: ChargeId, upto: u64 },
     Close { id: ChargeId, used: u64 },
+    Undo { id: ChargeId },
     Take { amount: u64, committed: u64 },
 }
 
@@ -30,6 +31,9 @@ impl State {
             if block.ended && block.open == 0 {
                 return Some(Step::Close { id: block.id, used: block.used });
             }
+        }
+        if let Some(&id) = self.unheard.first() {
+            return Some(Step::Undo { id });
         }
         if !more || elapsed < self.rests_until {
             return None;
@@ -82,6 +86,16 @@ impl<T: CreditLeasing> Shared<T> {
         done
     }
 
+    /// Waits for the work that is under way.
+    pub(super) async fn under_way(&self) {
+        let purses: Vec<_> = self.purses().values().map(Arc::clone).collect();
+        for purse in purses {
+            while let Some(trip) = purse.next_trip() {
+                trip.await;
+            }
+        }
+    }
+
     async fn work(&self, purse: &Purse, more: bool) -> Result<(), StoreError> {
         loop {
             let now = self.clock.now();
@@ -90,6 +104,7 @@ impl<T: CreditLeasing> Shared<T> {
             let done = match step {
                 Step::Commit { id, upto } => self.commit(purse, id, upto).await.map(|_| ()),
                 Step::Close { id, used } => self.give_back(purse, id, used).await,
+                Step::Undo { id } => self.undo(purse, id).await,
                 Step::Take { amount, committed } => self.take(purse, amount, committed, now).await,
             };
             if more {
@@ -128,6 +143,18 @@ impl<T: CreditLeasing> Shared<T> {
         Ok(())
     }
 
+    /// Gives back a block that may have been taken. A refund bars it too, should it be on its way still.
+    async fn undo(&self, purse: &Purse, id: ChargeId) -> Result<(), StoreError> {
+        match self.authority.refund(&purse.account, id).await {
+            // What cannot be right will not be by asking again: it is for the authority's sweep.
+            Err(error) if !error.is_corrupt() => Err(error),
+            _ => {
+                purse.lock().unheard.retain(|unheard| *unheard != id);
+                Ok(())
+            }
+        }
+    }
+
     async fn take(&self, purse: &Purse, amount: u64, committed: u64, now: Now) -> Result<(), StoreError> {
         let (id, allowance) = (self.ids.next(), purse.lock().allowance.clone());
         let block = Charge::new(id, &purse.account, Credits::new(amount), &allowance, now);
@@ -147,9 +174,8 @@ impl<T: CreditLeasing> Shared<T> {
                 state.rests_until = now.elapsed().saturating_add(REST);
             }
             Err(error) => {
-                drop(state);
-                // It may have been taken all the same.
-                let _ = self.authority.refund(&purse.account, id).await;
+                // It may have been taken all the same: it is given back as soon as the authority is there.
+                state.unheard.push(id);
                 return Err(error);
             }
         }
