@@ -20,7 +20,8 @@ use crate::{Account, Charge, ChargeId, Charged, CreditLedger, Credits, StoreFutu
 /// - **Abandoned.** A block that stays open for longer than the ledger's sweep allows is closed by it at what is
 ///   committed, whatever the sweep does with other charges.
 /// - **Grants.** A grant that comes due raises the balance to its amount less what is out in blocks and not committed: what
-///   comes back does not pile up on it.
+///   comes back does not pile up on it. What is committed counts as spent: where a block is closed after the grant for less,
+///   the difference comes on top.
 pub trait CreditLeasing: CreditLedger {
     /// Takes a block, `committed` of it from the start.
     fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged>;
