@@ -3,6 +3,9 @@
 #![cfg(all(feature = "config", feature = "keygen", feature = "postgres", feature = "redis"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(feature = "memory")]
+#[path = "faults/limits.rs"]
+mod limits;
 #[path = "faults/proxy.rs"]
 mod proxy;
 mod services;

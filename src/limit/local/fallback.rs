@@ -13,10 +13,16 @@ use crate::{KeyRecord, Now, Quotas, StoreFuture};
 ///
 /// # Excess
 ///
-/// What the fleet admits is at most what the shared limiter admits and what the shares admit, together: of a quota *q* per
-/// window, over *n* nodes and a time *t*, `(q + q·t/window) + n × (s + s·t/window)` with the share
-/// `s = max(1, ⌊q/n⌋)`, however often the server goes and comes back. With *q ≥ n* that is twice the quota at the most,
-/// and only in a window in which the server was lost or came back.
+/// What the fleet admits is at most what the shared limiter admits and what the shares admit, together. Of a quota *q* per
+/// window *W*, over *n* nodes, in any time *t*:
+///
+/// - the shared limiter alone: `q + q·t/W`, a full bucket and what it is refilled by;
+/// - the shares: `n × (s + s·t/W)` with the share `s = max(1, ⌊q/n⌋)`, which for *q ≥ n* is at most as much again.
+///
+/// So with *q ≥ n* it is at most **twice what the quota alone would admit** in the same time, `2q + 2q·t/W`, however often the
+/// server goes and comes back: 2*q* at one moment, and 4*q* within a window, of which the quota alone would admit 2*q*. It
+/// comes to more than the quota alone only where the server was lost or came back within that time. A server that comes
+/// back without its windows, as one that keeps nothing on disk, begins with full ones: *q* more each time.
 ///
 /// # Example
 ///

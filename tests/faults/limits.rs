@@ -1,0 +1,87 @@
+//! Four nodes that limit by their shares while the Redis that they share is dead: nobody is told that it could not be
+//! decided, and what they admit is at most the documented excess.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tollgate::{
+    Account, Clock, Counts, Draw, Guarded, KeyHasher, KeyId, KeyRecord, LocalFallback, LocalShare, Quota,
+    QuotaPolicy, Quotas, RateLimiter, RedisLimiter, RedisServer, SystemClock,
+};
+
+use crate::services::redis::Redis;
+
+const NODES: u32 = 4;
+const TASKS: usize = 16;
+const QUOTA: u32 = 100;
+const WINDOW: Duration = Duration::from_secs(10);
+
+type Limiter = LocalFallback<Guarded<RedisLimiter>>;
+
+/// When it was asked for what was admitted, and when it was known.
+type Admitted = Vec<(Instant, Instant)>;
+
+/// A node with its own connections and its own view of the account.
+fn node(redis: &Redis) -> Arc<(Limiter, KeyRecord, Quotas)> {
+    let server = RedisServer::open(&redis.url()).unwrap();
+    let share = LocalShare::new(NonZeroU32::new(NODES).unwrap());
+    let limiter = LocalFallback::new(Guarded::new(RedisLimiter::new(server)), share);
+    let account = Arc::new(Account::new("acme", "pro"));
+    let record = KeyRecord::new(KeyId::from_bytes([7; 16]), KeyHasher::sha256().hash(b"key"), account);
+    let quota = QuotaPolicy::new(QUOTA, WINDOW).unwrap().counting(Counts::Account);
+    Arc::new((limiter, record, Quotas::new([quota])))
+}
+
+/// Draws as fast as it can.
+async fn draw(node: Arc<(Limiter, KeyRecord, Quotas)>, until: Instant) -> Admitted {
+    let (limiter, record, quotas) = &*node;
+    let (clock, mut admitted) = (SystemClock::new(), Admitted::new());
+    while Instant::now() < until {
+        let asked = Instant::now();
+        let drawn = limiter.draw(&Draw::new(record, quotas, clock.now())).await;
+        if let Quota::Within(_) = drawn.expect("it is decided, whatever becomes of the server") {
+            admitted.push((asked, Instant::now()));
+        }
+        tokio::task::yield_now().await;
+    }
+    admitted
+}
+
+/// What a full bucket admits in a time, and what it is refilled by.
+fn of_the_quota(time: Duration) -> u128 {
+    u128::from(QUOTA) + u128::from(QUOTA) * time.as_millis() / WINDOW.as_millis() + 1
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_whose_redis_is_killed_admit_their_shares_and_no_more_than_the_documented_excess() {
+    let Some(mut redis) = Redis::start() else { return };
+    let start = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..NODES {
+        let node = node(&redis);
+        for _ in 0..TASKS {
+            tasks.spawn(draw(Arc::clone(&node), start + Duration::from_secs(6)));
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let killed = Instant::now();
+    tokio::task::block_in_place(|| redis.kill());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let restarted = Instant::now();
+    tokio::task::block_in_place(|| redis.restart());
+    let admitted: Admitted = tasks.join_all().await.into_iter().flatten().collect();
+    let between = |from: Instant, to: Instant| {
+        let within = admitted.iter().filter(|(asked, known)| *asked >= from && *known <= to);
+        within.count() as u128
+    };
+    let (before, during) = (between(start, killed), between(killed, restarted));
+    let (all, time) = (admitted.len() as u128, start.elapsed());
+    eprintln!("{before} admitted while it was there, {during} while it was dead, {all} in {time:.1?}");
+    assert!(before <= of_the_quota(killed - start), "the quota alone: {before}");
+    assert!(during <= of_the_quota(restarted - killed), "the shares: {during}");
+    assert!(during >= u128::from(QUOTA), "each node's share is there to be used: {during}");
+    // It keeps nothing on disk: it comes back with a full window.
+    let most = 2 * of_the_quota(time) + u128::from(QUOTA);
+    assert!(all <= most, "{all} in {time:?}, at most {most}");
+}
