@@ -4,12 +4,20 @@
 //! fleet --postgres postgres://gate@127.0.0.1/gate --redis redis://127.0.0.1:6379
 //! ```
 //!
-//! It starts itself once more for each node (`fleet node …`), so that nothing is shared but the two servers.
+//! It starts itself once more for each node (`fleet node …`), so that nothing is shared but the two servers. What stands
+//! behind a node's gate is in `fleet/back_ends.rs`: it is what the README recommends for a fleet. Ctrl-C ends it, and its
+//! nodes with it.
 
+#[path = "fleet/back_ends.rs"]
+mod back_ends;
 #[path = "fleet/client.rs"]
 mod client;
 #[path = "fleet/gate.rs"]
 mod gate;
+#[path = "fleet/housekeeping.rs"]
+mod housekeeping;
+#[path = "fleet/interruption.rs"]
+mod interruption;
 #[path = "fleet/node.rs"]
 mod node;
 #[path = "fleet/nodes.rs"]

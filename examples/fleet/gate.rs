@@ -5,6 +5,10 @@ use std::time::Duration;
 /// How old what a node knows of a key may be.
 pub(crate) const STALE_FOR_AT_MOST: Duration = Duration::from_secs(2);
 
+/// For how much longer a known key is served while the database fails.
+#[allow(dead_code, reason = "the nodes use it, and no test")]
+pub(crate) const STALE_IF_ERROR: Duration = Duration::from_mins(5);
+
 pub(crate) const GATE: &str = r#"
 sources = [{ header = "X-API-Key" }]
 formats = [{ prefix = "acme_", body = 38, checksum = true }]

@@ -1,85 +1,78 @@
 //! One node: its own process, with its own connections and its own cache.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tollgate::{
-    Abandoned, CachedStore, Config, Database, GuardLimits, Guarded, LeaseTerms, LeasedLedger,
-    RedisAnnouncements, RedisLimiter, RedisServer, SqlLedger, SqlStore, TollgateLayer,
-};
+use tokio::sync::watch;
+use tollgate::{KeyManager, TollgateLayer};
 
-use crate::Fault;
-use crate::gate::{GATE, STALE_FOR_AT_MOST};
+use crate::back_ends::BackEnds;
 use crate::options::Options;
+use crate::{Fault, housekeeping, interruption};
 
-/// How long a server is waited for. A settlement that is not confirmed in this time is tried again while its request is
-/// answered; if the node dies before it is through, a request that was served is given back.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// For how long a charge may be open before it is given back: longer than any request takes, and than a lease lasts.
-const ABANDONED_AFTER: Duration = Duration::from_mins(1);
+/// How long requests may still take when the node is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(options: &Options) -> Result<(), Fault> {
-    let (database, redis) = (Database::connect(&options.postgres).await?, RedisServer::open(&options.redis)?);
-    let store = CachedStore::builder(guarded(SqlStore::new(&database)))
-        .stale_for_at_most(STALE_FOR_AT_MOST)
-        .announcements(RedisAnnouncements::new(redis.clone()))
-        .build()?;
-    let credits = SqlLedger::new(&database);
-    let builder = Config::from_toml(GATE, "fleet.toml")?.builder()?.managed_store(store);
-    let builder = builder.limiter(guarded(RedisLimiter::new(redis))).credit_authority(credits.clone());
-    let leased = options.lease.map(|nodes| {
-        let mut terms = LeaseTerms::of_nodes(nodes);
-        terms.idle = Duration::from_secs(1);
-        Arc::new(LeasedLedger::new(guarded(credits.clone()), terms))
-    });
-    let gate = match &leased {
-        Some(leased) => builder.ledger(Arc::clone(leased)),
-        None => builder.ledger(guarded(credits.clone())),
-    };
+    let told = told_to_stop()?;
+    let back_ends = BackEnds::open(options).await?;
+    let gate = back_ends.gate()?;
+    let manager = KeyManager::new(gate.clone(), back_ends.store.clone());
     let routes = Router::new()
         .route("/health", get(async || "up\n"))
         .route("/report", get(async || "a report\n"))
         .route("/free", get(async || "for free\n"));
-    let app = TollgateLayer::new(gate.build()?).around(routes);
-
     let listener = TcpListener::bind(&options.listen).await?;
     println!("listening http://{}", listener.local_addr()?);
-    let sweeping = tokio::spawn(sweep(credits));
-    axum::serve(listener, app).with_graceful_shutdown(told_to_stop()).await?;
-    sweeping.abort();
-    if let Some(leased) = leased {
-        // What it holds of the accounts' credits goes back.
-        leased.close().await?;
+    let keeping = tokio::spawn(housekeeping::keep(manager.clone(), back_ends.credits.clone()));
+    serve(listener, TollgateLayer::new(gate).around(routes), told).await?;
+    keeping.abort();
+    let written = manager.flush_uses().await;
+    back_ends.close().await?;
+    Ok(written?)
+}
+
+/// Serves until it is told to stop, and until what it is at by then is answered: a client that holds a request open does not
+/// hold up the end.
+async fn serve(
+    listener: TcpListener,
+    app: Router,
+    told: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Fault> {
+    let (stop, mut stopped) = watch::channel(false);
+    let mut late = stop.subscribe();
+    tokio::spawn(async move {
+        told.await;
+        stop.send_replace(true);
+        // Who waits for it is told by its value, and not by its end.
+        stop.closed().await;
+    });
+    let stopping = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let too_late = async move {
+        drop(late.wait_for(|stopped| *stopped).await);
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = axum::serve(listener, app).with_graceful_shutdown(stopping) => Ok(served?),
+        () = too_late => Ok(()),
     }
-    Ok(())
 }
 
-fn guarded<T>(back_end: T) -> Guarded<T> {
-    let mut limits = GuardLimits::default();
-    limits.time = PATIENCE;
-    Guarded::with_limits(back_end, limits)
-}
-
-/// Gives back the charges of nodes that have died. Any number of nodes may do it.
-async fn sweep(credits: SqlLedger) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        if let Err(error) = credits.close_abandoned(ABANDONED_AFTER, Abandoned::Refund).await {
-            eprintln!("open charges were not looked at: {error}");
-        }
-    }
-}
-
-/// A node ends when whoever started it closes its standard input, also by dying.
-async fn told_to_stop() {
-    let (tell, told) = tokio::sync::oneshot::channel();
+/// A node ends by Ctrl-C, by a polite request from the system, or when whoever started it closes its standard input, also by
+/// dying.
+fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let interrupted = interruption::interruption()?;
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
         let read = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         drop((read, tell));
     });
-    let _closed: Result<(), _> = told.await;
+    Ok(async move {
+        tokio::select! {
+            () = interrupted => {}
+            _closed = told => {}
+        }
+    })
 }

@@ -3,52 +3,79 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use tollgate::{Account, AccountAdmin, Config, Database, Issued, KeyManager, NewKey, SqlStore};
+use tollgate::{Account, AccountAdmin, Config, Database, Issued, KeyManager, NewKey, RedisServer, SqlStore};
 
-use crate::Fault;
 use crate::client::Client;
 use crate::gate::{GATE, STALE_FOR_AT_MOST};
 use crate::nodes::Node;
 use crate::options::Options;
+use crate::{Fault, interruption};
+
+/// How long anything is waited for before it is said to be wrong.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How many keys are revoked, to see how long it takes.
+const REVOKED: usize = 100;
 
 pub(crate) async fn run(options: &Options) -> Result<(), Fault> {
-    let issued = issue(&options.postgres).await?;
-    let program = std::env::current_exe()?;
+    let interrupted = interruption::interruption()?;
+    let database = reach(options).await?;
+    let limited = issue(&database, "limited", 2).await?;
+    let metered = issue(&database, "metered", REVOKED + 1).await?;
     let mut nodes = Vec::new();
-    for number in 1..=options.nodes.max(2) {
-        let node =
-            Node::start(&program, &["--postgres", &options.postgres, "--redis", &options.redis]).await?;
+    for number in 1..=options.nodes.get().max(2) {
+        let node = start(options).await?;
         println!("node {number} listens on {}", node.address);
         nodes.push(node);
     }
     let client = Client::new();
-    share_a_limit(&client, &nodes, &issued).await?;
-    revoke(&client, &nodes, &issued).await?;
+    let showing = async {
+        share_a_limit(&client, &nodes, &limited).await?;
+        revoke(&client, &nodes, &metered).await
+    };
+    let shown = tokio::select! {
+        shown = showing => shown,
+        () = interrupted => Ok(()),
+    };
     for node in nodes {
         node.stop().await?;
     }
-    Ok(())
+    shown
 }
 
-/// Two keys of a new account on the plan `limited`.
-async fn issue(postgres: &str) -> Result<[Issued; 2], Fault> {
-    let store = SqlStore::new(&Database::connect(postgres).await?);
+/// Both servers must be there before anything is begun.
+async fn reach(options: &Options) -> Result<Database, Fault> {
+    let redis = RedisServer::open(&options.redis)?;
+    redis.ping().await.map_err(|error| format!("failed to reach Redis at {redis} since {error}"))?;
+    let connected = tokio::time::timeout(PATIENCE, Database::connect(&options.postgres)).await;
+    Ok(connected.map_err(|_| "failed to reach PostgreSQL since it does not answer")??)
+}
+
+async fn start(options: &Options) -> Result<Node, Fault> {
+    let nodes = options.nodes.max(2_u32.try_into()?).to_string();
+    let arguments = ["--postgres", &options.postgres, "--redis", &options.redis, "--nodes", &nodes];
+    Node::start(&std::env::current_exe()?, &arguments).await
+}
+
+/// So many keys of a new account on a plan.
+async fn issue(database: &Database, plan: &str, count: usize) -> Result<Vec<Issued>, Fault> {
+    let store = SqlStore::new(database);
     let gate = Config::from_toml(GATE, "fleet.toml")?.builder()?.managed_store(store.clone()).build()?;
     let account = format!("show-{}", tollgate::KeyId::generate());
-    store.create_account(&Account::new(account.as_str(), "limited")).await?;
-    let manager = KeyManager::new(gate, store);
-    Ok([
-        manager.issue(NewKey::new(account.as_str(), "the first")).await?,
-        manager.issue(NewKey::new(account.as_str(), "the second")).await?,
-    ])
+    store.create_account(&Account::new(account.as_str(), plan)).await?;
+    let (manager, mut issued) = (KeyManager::new(gate, store), Vec::new());
+    for number in 0..count {
+        issued.push(manager.issue(NewKey::new(account.as_str(), format!("number {number}"))).await?);
+    }
+    Ok(issued)
 }
 
 /// Asks the nodes in turn for more than the account may have.
-async fn share_a_limit(client: &Client, nodes: &[Node], issued: &[Issued; 2]) -> Result<(), Fault> {
+async fn share_a_limit(client: &Client, nodes: &[Node], keys: &[Issued]) -> Result<(), Fault> {
     println!("\nthe account may ask 100 times in 10 s, whichever node it asks:");
     let (start, mut admitted) = (Instant::now(), vec![0; nodes.len()]);
     for request in 0..200 {
-        let (place, key) = (request % nodes.len(), issued[request % 2].secret.reveal());
+        let (place, key) = (request % nodes.len(), keys[request % keys.len()].secret.reveal());
         if client.get(&nodes[place].address, "/free", key).await? == 200 {
             admitted[place] += 1;
         }
@@ -58,26 +85,50 @@ async fn share_a_limit(client: &Client, nodes: &[Node], issued: &[Issued; 2]) ->
     Ok(())
 }
 
-/// Revokes a key at one node, and asks the last one until it knows.
-async fn revoke(client: &Client, nodes: &[Node], issued: &[Issued; 2]) -> Result<(), Fault> {
-    let [manages, revoked] = issued;
+/// Revokes keys at one node, and asks the last one until it knows.
+async fn revoke(client: &Client, nodes: &[Node], keys: &[Issued]) -> Result<(), Fault> {
+    let Some((manages, revoked)) = keys.split_first() else { return Ok(()) };
     let (first, last) = (&nodes[0].address, &nodes[nodes.len() - 1].address);
-    println!("\none key of the account revokes the other at node 1:");
-    // The limit may stand in the way for a moment.
-    while client.get(last, "/free", revoked.secret.reveal()).await? != 200 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    println!("\none key of an account revokes {} others at node 1:", revoked.len());
+    let mut times = Vec::new();
+    for issued in revoked {
+        let key = issued.secret.reveal();
+        // The last node knows the key from here on.
+        until(client, last, key, 200, PATIENCE).await?;
+        let path = format!("/keys/{}", issued.key.id);
+        let (status, answer) = client.ask(Method::DELETE, first, &path, manages.secret.reveal()).await?;
+        if !(200..300).contains(&status) {
+            return Err(format!("node 1 answered {status} to a revocation: {answer}").into());
+        }
+        times.push(until(client, last, key, 401, STALE_FOR_AT_MOST * 2).await?);
     }
-    let path = format!("/keys/{}", revoked.key.id);
-    while client.ask(Method::DELETE, first, &path, manages.secret.reveal()).await?.0 == 429 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    let (median, most_of_them, longest) = (at(50), at(99), at(100));
+    println!(
+        "the last node refused them after {median:.1?} (median), {most_of_them:.1?} (p99), {longest:.1?} (most)"
+    );
+    Ok(())
+}
+
+/// Asks a node until it answers with this status; says how long that took, the answer included.
+async fn until(
+    client: &Client,
+    node: &str,
+    key: &str,
+    status: u16,
+    patience: Duration,
+) -> Result<Duration, Fault> {
     let start = Instant::now();
-    while client.get(last, "/free", revoked.secret.reveal()).await? != 401 {
-        if start.elapsed() > STALE_FOR_AT_MOST * 2 {
-            return Err("the last node still serves the revoked key".into());
+    loop {
+        let answered = client.get(node, "/free", key).await?;
+        let took = start.elapsed();
+        if answered == status {
+            return Ok(took);
+        }
+        if took > patience {
+            return Err(format!("the last node still answers {answered}, and not {status}").into());
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    println!("the last node refused it {:.1?} after node 1 had answered", start.elapsed());
-    Ok(())
 }

@@ -1,14 +1,14 @@
 //! A fleet of a test's own: two servers, four nodes, one account.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::RwLock;
 use tollgate::{
     Account, AccountAdmin, AccountId, Adjustment, AdjustmentKind, Allowance, Balance, Clock, Config,
-    CreditAdmin, Credits, Database, Issued, KeyId, KeyManager, NewKey, SqlLedger, SqlStore, SystemClock,
-    Timestamp,
+    CreditAdmin, Credits, Database, Issued, KeyId, KeyManager, MemoryStore, NewKey, SqlLedger, SqlStore,
+    SystemClock, Timestamp,
 };
 
 use crate::client::Client;
@@ -22,20 +22,33 @@ pub(crate) const TASKS: usize = 64;
 
 pub(crate) struct Stage {
     url: String,
-    redis: Redis,
-    postgres: Arc<Postgres>,
+    redis: Mutex<Redis>,
+    pub(crate) postgres: Arc<Postgres>,
     pub(crate) ledger: SqlLedger,
     pub(crate) manager: KeyManager,
     pub(crate) account: AccountId,
-    lease: bool,
+    /// What the nodes are started with besides.
+    more: &'static [&'static str],
     /// A node's place is kept while it is killed and started again.
     nodes: Vec<RwLock<Option<Node>>>,
 }
 
 impl Stage {
-    /// A fleet with an account on this plan; `None`, said loudly, where there are no servers.
-    pub(crate) async fn new(plan: &str, lease: bool) -> Option<Self> {
-        let (postgres, redis) = (Postgres::shared()?, Redis::start()?);
+    /// A fleet with an account on this plan, for full load: what counts is what the servers do, and not how soon a machine
+    /// does it that is busy with other tests. `None`, said loudly, where there are no servers.
+    pub(crate) async fn new(plan: &str, leases: bool) -> Option<Self> {
+        let more: &[&str] =
+            if leases { &["--patience", "5"] } else { &["--patience", "5", "--leases", "no"] };
+        Self::over(Postgres::shared()?, plan, more).await
+    }
+
+    /// The same as whoever follows the README has it, over a database server of its own.
+    pub(crate) async fn as_recommended(plan: &str) -> Option<Self> {
+        Self::over(Arc::new(Postgres::start()?), plan, &[]).await
+    }
+
+    async fn over(postgres: Arc<Postgres>, plan: &str, more: &'static [&'static str]) -> Option<Self> {
+        let redis = Redis::start()?;
         let url = postgres.database();
         let database = Database::connect(&url).await.unwrap();
         let store = SqlStore::new(&database);
@@ -45,12 +58,12 @@ impl Stage {
         assert!(store.create_account(&account).await.unwrap());
         let mut stage = Self {
             url,
-            redis,
+            redis: Mutex::new(redis),
             postgres,
             ledger: SqlLedger::new(&database),
             manager: KeyManager::new(gate, store),
             account: account.id,
-            lease,
+            more,
             nodes: Vec::new(),
         };
         for _ in 0..NODES {
@@ -61,16 +74,33 @@ impl Stage {
     }
 
     async fn node(&self) -> Node {
-        let redis = self.redis.url();
-        let mut arguments = vec!["--postgres", &self.url, "--redis", &redis];
-        if self.lease {
-            arguments.extend(["--lease", "4"]);
-        }
+        let (redis, nodes) = (self.redis.lock().unwrap().url(), NODES.to_string());
+        let mut arguments = vec!["--postgres", &self.url, "--redis", &redis, "--nodes", &nodes];
+        arguments.extend(self.more);
         Node::start(&program(), &arguments).await.unwrap()
     }
 
     pub(crate) async fn issue(&self) -> Issued {
         self.manager.issue(NewKey::new(self.account.clone(), "a test's")).await.unwrap()
+    }
+
+    /// Keys as the gate's, which no store has.
+    pub(crate) async fn unknown_keys(&self, count: usize) -> Vec<String> {
+        let store = Arc::new(MemoryStore::new());
+        store.put_account(Account::new("nobody", "limited"));
+        let config = Config::from_toml(GATE, "fleet.toml").unwrap();
+        let gate = config.builder().unwrap().managed_store(Arc::clone(&store)).build().unwrap();
+        let (manager, mut keys) = (KeyManager::new(gate, store), Vec::new());
+        for _ in 0..count {
+            let issued = manager.issue(NewKey::new("nobody", "unknown")).await.unwrap();
+            keys.push(issued.secret.reveal().to_owned());
+        }
+        keys
+    }
+
+    /// Ends the Redis server without a warning.
+    pub(crate) fn kill_redis(&self) {
+        tokio::task::block_in_place(|| self.redis.lock().unwrap().kill());
     }
 
     pub(crate) async fn top_up(&self, amount: u64) {
@@ -85,12 +115,17 @@ impl Stage {
         credits.get()
     }
 
+    /// How many charges and blocks are open.
+    pub(crate) fn open_charges(&self) -> u64 {
+        let name = self.url.rsplit('/').next().unwrap();
+        let open = "SELECT count(*) FROM tollgate_charges WHERE closed_at IS NULL";
+        self.postgres.say(name, open).parse().unwrap()
+    }
+
     /// Waits until no charge is open, ten seconds at the most.
     pub(crate) async fn closed(&self) {
-        let name = self.url.rsplit('/').next().unwrap();
         for _ in 0..500 {
-            if self.postgres.say(name, "SELECT count(*) FROM tollgate_charges WHERE closed_at IS NULL") == "0"
-            {
+            if self.open_charges() == 0 {
                 return;
             }
             a_moment().await;
@@ -110,11 +145,18 @@ impl Stage {
         *self.nodes[place].write().await = Some(node);
     }
 
-    /// Lets all nodes end.
+    /// Lets all nodes end that have not ended yet.
     pub(crate) async fn stop(&self) {
         for node in &self.nodes {
-            node.write().await.take().unwrap().stop().await.unwrap();
+            if let Some(node) = node.write().await.take() {
+                node.stop().await.unwrap();
+            }
         }
+    }
+
+    /// Asks a node to end, and waits until it has.
+    pub(crate) async fn terminate(&self, place: usize) {
+        self.nodes[place].write().await.take().unwrap().terminate().await.unwrap();
     }
 
     /// All of a test's tasks, at work at the same time: each gets a client, the place of its node, and its own number.
@@ -144,7 +186,7 @@ pub(crate) async fn a_moment() {
 }
 
 /// Cargo puts examples beside the folder of the test executables.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().and_then(Path::parent).unwrap().join("examples");
     let program = folder.join(format!("fleet{}", std::env::consts::EXE_SUFFIX));

@@ -1,0 +1,81 @@
+//! What stands behind a node's gate: each remote server behind a guard of its own, and before each guard what can do without
+//! the server for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate::{
+    CachedStore, Config, CreditLedger, Database, Gate, GuardLimits, Guarded, LeaseTerms, LeasedLedger,
+    LocalFallback, LocalShare, RedisAnnouncements, RedisLimiter, RedisRecords, RedisServer, SqlLedger,
+    SqlStore,
+};
+
+use crate::Fault;
+use crate::gate::{GATE, STALE_FOR_AT_MOST, STALE_IF_ERROR};
+use crate::options::Options;
+
+/// The back ends of one node.
+pub(crate) struct BackEnds {
+    /// Keys: served from this process, from Redis, from the database; known ones for a time also without it.
+    pub(crate) store: CachedStore<Guarded<SqlStore>>,
+    /// Balances, past guard and leases: for changes by hand, and for what runs beside the requests.
+    pub(crate) credits: SqlLedger,
+    guarded: Guarded<SqlLedger>,
+    /// Spends credits in process; nothing, where every charge goes to the database.
+    leased: Option<LeasedLedger<Guarded<SqlLedger>>>,
+    /// The fleet's limits; while Redis is away, this node's share of them.
+    limiter: Arc<LocalFallback<Guarded<RedisLimiter>>>,
+    database: Database,
+}
+
+impl BackEnds {
+    pub(crate) async fn open(options: &Options) -> Result<Self, Fault> {
+        let (database, redis) =
+            (Database::connect(&options.postgres).await?, RedisServer::open(&options.redis)?);
+        let patience = options.patience;
+        // A guard is less patient than the cache before it, so that it hears of all that fails.
+        let store = CachedStore::builder(guarded(SqlStore::new(&database), patience))
+            .wait_at_most(patience * 2)
+            .stale_for_at_most(STALE_FOR_AT_MOST)
+            .stale_if_error(STALE_IF_ERROR)
+            .second_tier(RedisRecords::new(redis.clone()))
+            .announcements(RedisAnnouncements::new(redis.clone()))
+            .build()?;
+        let credits = SqlLedger::new(&database);
+        let guarded_credits = guarded(credits.clone(), patience);
+        let lease = || LeasedLedger::new(guarded_credits.clone(), LeaseTerms::of_nodes(options.nodes));
+        let leased = options.leases.then(lease);
+        let limiter =
+            LocalFallback::new(guarded(RedisLimiter::new(redis), patience), LocalShare::new(options.nodes));
+        Ok(Self { store, credits, guarded: guarded_credits, leased, limiter: Arc::new(limiter), database })
+    }
+
+    /// The gate before them.
+    pub(crate) fn gate(&self) -> Result<Gate, Fault> {
+        let ledger: Arc<dyn CreditLedger> = match &self.leased {
+            Some(leased) => Arc::new(leased.clone()),
+            None => Arc::new(self.guarded.clone()),
+        };
+        let builder = Config::from_toml(GATE, "fleet.toml")?.builder()?.managed_store(self.store.clone());
+        let builder = builder.limiter(Arc::clone(&self.limiter)).credit_authority(self.credits.clone());
+        Ok(builder.ledger(ledger).build()?)
+    }
+
+    /// Brings home what this node owes: what it has leased of the accounts' credits, and the charges that it could not close
+    /// when their requests ended.
+    pub(crate) async fn close(&self) -> Result<(), Fault> {
+        let returned = match &self.leased {
+            Some(leased) => leased.close().await,
+            None => Ok(()),
+        };
+        let flushed = self.guarded.flush().await;
+        self.database.close().await;
+        Ok(returned.and(flushed)?)
+    }
+}
+
+fn guarded<T>(back_end: T, patience: Duration) -> Guarded<T> {
+    let mut limits = GuardLimits::default();
+    limits.time = patience;
+    Guarded::with_limits(back_end, limits)
+}

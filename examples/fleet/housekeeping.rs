@@ -1,0 +1,38 @@
+//! What a node does from time to time, beside the requests. Any number of nodes may do it.
+
+use std::time::Duration;
+
+use tollgate::{Abandoned, Clock, KeyManager, SqlLedger, StoreError, SystemClock, Timestamp};
+
+const EVERY: Duration = Duration::from_mins(1);
+
+/// For how long a charge may be open before it is given back: longer than any request takes, and than a lease lasts.
+const ABANDONED_AFTER: Duration = Duration::from_mins(1);
+
+/// For how long a charge that is closed is told from a new one of the same id.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+
+pub(crate) async fn keep(manager: KeyManager, credits: SqlLedger) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if let Err(error) = manager.flush_uses().await {
+            eprintln!("when keys were used was not written down: {error}");
+        }
+        if let Err(error) = sweep(&credits).await {
+            eprintln!("open and closed charges were not looked at: {error}");
+        }
+    }
+}
+
+/// Gives back the charges of nodes that have died, and forgets those that were closed long ago: there is one for each request
+/// that went to the database.
+async fn sweep(credits: &SqlLedger) -> Result<(), StoreError> {
+    credits.close_abandoned(ago(ABANDONED_AFTER), Abandoned::Refund).await?;
+    credits.forget_closed(ago(FORGOTTEN_AFTER)).await?;
+    Ok(())
+}
+
+fn ago(time: Duration) -> Timestamp {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(SystemClock::new().now().wall().as_millis().saturating_sub(millis))
+}
