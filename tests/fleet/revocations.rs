@@ -9,7 +9,19 @@ use crate::client::Client;
 use crate::gate::STALE_FOR_AT_MOST;
 use crate::stage::{NODES, Stage};
 
-const KEYS: usize = 30;
+const KEYS: usize = 100;
+
+/// What the other nodes may take in the middle.
+const MEDIAN: Duration = Duration::from_millis(25);
+
+/// What they may take at the most, but for one revocation in a hundred, on a machine that has nothing else to do.
+const MOST: Duration = Duration::from_millis(50);
+
+/// The time that so many in a hundred stay below.
+fn at(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() - 1) * percent / 100]
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_at_one_node_is_seen_by_the_others() {
@@ -17,13 +29,15 @@ async fn a_revocation_at_one_node_is_seen_by_the_others() {
     stage.top_up(1_000_000).await;
     let (client, manages) = (Client::new(), stage.issue().await);
     let first = stage.address(0).await.unwrap();
-    let mut times = Vec::new();
+    let (mut times, mut plain) = (Vec::new(), Vec::new());
     for _ in 0..KEYS {
         let issued = stage.issue().await;
         let (key, path) = (issued.secret.reveal(), format!("/keys/{}", issued.key.id));
         for place in 0..NODES {
             let address = stage.address(place).await.unwrap();
+            let asked = Instant::now();
             assert_eq!(client.get(&address, "/free", key).await.unwrap(), 200);
+            plain.push(asked.elapsed());
         }
         let (status, answer) =
             client.ask(Method::DELETE, &first, &path, manages.secret.reveal()).await.unwrap();
@@ -43,14 +57,10 @@ async fn a_revocation_at_one_node_is_seen_by_the_others() {
         }
     }
     stage.stop().await;
-    times.sort_unstable();
-    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
-    eprintln!(
-        "seen elsewhere after: p50 {:.1?}, p90 {:.1?}, p99 {:.1?}, most {:.1?}",
-        at(50),
-        at(90),
-        at(99),
-        at(100)
-    );
-    assert!(at(99) <= Duration::from_millis(250), "announcements are heard, not waited out: {times:?}");
+    let percents = [50, 90, 99, 100];
+    let [seen, requests] = [&mut times, &mut plain].map(|times| percents.map(|percent| at(times, percent)));
+    eprintln!("p50, p90, p99 and most: seen elsewhere after {seen:.1?}; a request takes {requests:.1?}");
+    // The other tests take the machine's time, which shows in every request: the announcement may be held up as often.
+    assert!(seen[0] <= MEDIAN, "announcements are heard, not waited out: {times:?}");
+    assert!(seen[2] <= MOST + 4 * requests[2], "announcements are heard, not waited out: {times:?}");
 }
