@@ -1,24 +1,38 @@
 //! Where keys, credits and limits are kept: in this process, or where the command line says.
 
+#[cfg(all(feature = "redis", any(feature = "sqlite", feature = "postgres")))]
+#[path = "back_ends/fleet.rs"]
+mod fleet;
+#[cfg(not(feature = "redis"))]
+#[path = "back_ends/no_redis.rs"]
+mod redis;
+#[cfg(feature = "redis")]
+#[path = "back_ends/redis.rs"]
+mod redis;
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+#[path = "back_ends/no_sql.rs"]
+mod sql;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[path = "back_ends/sql.rs"]
+mod sql;
+
 use std::sync::Arc;
 
-use tollgate::{AccountAdmin, CreditAdmin, MemoryLedger, MemoryStore, RateLimiter};
-
-#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
-use std::convert::Infallible as Database;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-use tollgate::Database;
+use tollgate::{AccountAdmin, CreditAdmin, CreditLedger, MemoryLedger, MemoryStore, RateLimiter};
 
 use crate::data::Fault;
 use crate::options::Options;
 
 /// What stands behind one provider's gate.
+#[derive(Clone)]
 pub(crate) struct BackEnds {
     pub(crate) keys: Arc<dyn AccountAdmin>,
     pub(crate) credits: Arc<dyn CreditAdmin>,
+    /// Where requests spend credits, if not where they are kept.
+    pub(crate) ledger: Option<Arc<dyn CreditLedger>>,
     /// What limits rates, if not the gate's own.
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
-    database: Option<Database>,
+    kept: Option<sql::Kept>,
 }
 
 impl BackEnds {
@@ -28,132 +42,32 @@ impl BackEnds {
             Some(url) => Some(redis::open(url, provider).await?),
             None => None,
         };
-        let limiter = redis.as_ref().map(redis::limiter);
-        let Some(url) = &options.store else {
-            let (keys, credits) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
-            return Ok(Self { keys, credits, limiter, database: None });
-        };
-        let database = sql::open(url).await?;
-        let (keys, credits) = sql::back_ends(&database);
-        let keys = match &redis {
-            Some(server) => redis::cached(keys, server)?,
-            None => keys,
-        };
-        Ok(Self { keys, credits, limiter, database: Some(database) })
+        let limiter = redis.as_ref().map(|server| redis::limiter(server, options.nodes));
+        match &options.store {
+            Some(url) => Ok(Self { limiter, ..sql::open(url, redis.as_ref(), options.nodes).await? }),
+            None => Ok(Self {
+                keys: Arc::new(MemoryStore::new()),
+                credits: Arc::new(MemoryLedger::new()),
+                ledger: None,
+                limiter,
+                kept: None,
+            }),
+        }
+    }
+
+    /// What is to be done from time to time.
+    pub(crate) async fn tend(&self) -> Result<(), Fault> {
+        match &self.kept {
+            Some(kept) => kept.tend().await,
+            None => Ok(()),
+        }
     }
 
     /// Lets what was begun end.
-    pub(crate) async fn close(&self) {
-        if let Some(database) = &self.database {
-            sql::close(database).await;
+    pub(crate) async fn close(&self) -> Result<(), Fault> {
+        match &self.kept {
+            Some(kept) => kept.close().await,
+            None => Ok(()),
         }
-    }
-}
-
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod sql {
-    use std::sync::Arc;
-
-    use tollgate::{AccountAdmin, CreditAdmin, Database, SqlLedger, SqlStore};
-
-    use crate::data::Fault;
-
-    pub(super) async fn open(url: &str) -> Result<Database, Fault> {
-        Database::connect(url).await.map_err(|error| format!("--store: {error}").into())
-    }
-
-    pub(super) fn back_ends(database: &Database) -> (Arc<dyn AccountAdmin>, Arc<dyn CreditAdmin>) {
-        (Arc::new(SqlStore::new(database)), Arc::new(SqlLedger::new(database)))
-    }
-
-    pub(super) async fn close(database: &Database) {
-        database.close().await;
-    }
-}
-
-#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the same calls as with the feature")]
-mod sql {
-    use std::convert::Infallible;
-    use std::future::{Ready, ready};
-    use std::sync::Arc;
-
-    use tollgate::{AccountAdmin, CreditAdmin};
-
-    use crate::data::Fault;
-
-    pub(super) fn open(_: &str) -> Ready<Result<Infallible, Fault>> {
-        ready(Err("--store: build with --features sqlite, or with --features postgres".into()))
-    }
-
-    pub(super) fn back_ends(database: &Infallible) -> (Arc<dyn AccountAdmin>, Arc<dyn CreditAdmin>) {
-        match *database {}
-    }
-
-    pub(super) fn close(database: &Infallible) -> Ready<()> {
-        match *database {}
-    }
-}
-
-#[cfg(feature = "redis")]
-mod redis {
-    use std::sync::Arc;
-
-    use tollgate::{
-        AccountAdmin, CachedStore, Guarded, RateLimiter, RedisAnnouncements, RedisLimiter, RedisOptions,
-        RedisRecords, RedisServer,
-    };
-
-    use crate::data::Fault;
-
-    /// The server, which must be there; each provider has names of its own on it.
-    pub(super) async fn open(url: &str, provider: &str) -> Result<RedisServer, Fault> {
-        let mut options = RedisOptions::default();
-        options.prefix = format!("providers:{provider}");
-        let server = RedisServer::with_options(url, options).map_err(|error| format!("--redis: {error}"))?;
-        server.ping().await.map_err(|error| format!("--redis: failed to reach {server} since {error}"))?;
-        Ok(server)
-    }
-
-    pub(super) fn limiter(server: &RedisServer) -> Arc<dyn RateLimiter> {
-        Arc::new(Guarded::new(RedisLimiter::new(server.clone())))
-    }
-
-    /// A cache before a store; what changes in one process is announced to all.
-    pub(super) fn cached(
-        keys: Arc<dyn AccountAdmin>,
-        server: &RedisServer,
-    ) -> Result<Arc<dyn AccountAdmin>, Fault> {
-        let cached = CachedStore::builder(keys)
-            .second_tier(RedisRecords::new(server.clone()))
-            .announcements(RedisAnnouncements::new(server.clone()));
-        Ok(Arc::new(cached.build()?))
-    }
-}
-
-#[cfg(not(feature = "redis"))]
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the same calls as with the feature")]
-mod redis {
-    use std::convert::Infallible;
-    use std::future::{Ready, ready};
-    use std::sync::Arc;
-
-    use tollgate::{AccountAdmin, RateLimiter};
-
-    use crate::data::Fault;
-
-    pub(super) fn open(_: &str, _: &str) -> Ready<Result<Infallible, Fault>> {
-        ready(Err("--redis: build with --features redis".into()))
-    }
-
-    pub(super) fn limiter(server: &Infallible) -> Arc<dyn RateLimiter> {
-        match *server {}
-    }
-
-    pub(super) fn cached(
-        _: Arc<dyn AccountAdmin>,
-        server: &Infallible,
-    ) -> Result<Arc<dyn AccountAdmin>, Fault> {
-        match *server {}
     }
 }

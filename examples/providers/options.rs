@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use tollgate::config::Network;
@@ -21,7 +22,9 @@ usage: providers [OPTION]...
   --store URL           keep accounts, keys and credits in sqlite:PATH or postgres://HOST/NAME,
                         where a restart finds them; with --only
   --redis URL           count limits in redis://HOST, for all processes together; with --store,
-                        keys are cached there too
+                        keys are cached there too, and credits are leased
+  --nodes N             how many processes share --store and --redis: each leases by its share, and
+                        while Redis is away limits by it; 1, if nothing is said
   --openapi NAME        print the OpenAPI document of one provider's gate, and end
   --help                print this
 
@@ -29,7 +32,7 @@ They listen on 127.0.0.1, ports 4101 to 4105. Ctrl-C ends them.
 ";
 
 /// What was asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) help: bool,
     pub(crate) only: Option<&'static Provider>,
@@ -37,8 +40,25 @@ pub(crate) struct Options {
     pub(crate) data: Option<PathBuf>,
     pub(crate) store: Option<String>,
     pub(crate) redis: Option<String>,
+    pub(crate) nodes: NonZeroU32,
     pub(crate) openapi: Option<&'static Provider>,
     pub(crate) trusted_proxies: Vec<Network>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            help: false,
+            only: None,
+            listen: None,
+            data: None,
+            store: None,
+            redis: None,
+            nodes: NonZeroU32::MIN,
+            openapi: None,
+            trusted_proxies: Vec::new(),
+        }
+    }
 }
 
 impl Options {
@@ -59,6 +79,9 @@ impl Options {
                 "--data" => set(&mut options.data, name, value()?.into())?,
                 "--store" => set(&mut options.store, name, value()?)?,
                 "--redis" => set(&mut options.redis, name, value()?)?,
+                "--nodes" => {
+                    options.nodes = value()?.parse().map_err(|error| format!("--nodes: {error}"))?;
+                }
                 "--trusted-proxy" => {
                     let network = value()?.parse().map_err(|error| format!("--trusted-proxy: {error}"))?;
                     options.trusted_proxies.push(network);

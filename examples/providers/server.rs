@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -11,6 +12,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tollgate::config::Text;
 use tollgate::{Config, Gate, KeyManager, TollgateLayer};
 use tower::Layer;
@@ -29,10 +31,14 @@ pub(crate) struct Server {
     seed: Seed,
 }
 
+/// How often what is not done with a request is done.
+const HOUSEKEEPING: Duration = Duration::from_mins(1);
+
 /// What is to be brought to its end when a server has stopped.
 pub(crate) struct Ending {
     manager: KeyManager,
     back_ends: BackEnds,
+    tending: JoinHandle<()>,
 }
 
 impl Server {
@@ -57,7 +63,8 @@ impl Server {
         let routes = (provider.routes)().layer(middleware::from_fn(fail_on_demand));
         // The gate stands in front of the whole router: unknown paths need a key too.
         let app = Router::new().fallback_service(TollgateLayer::new(gate).layer(routes));
-        Ok((Self { name: provider.name, app, seed }, Ending { manager, back_ends }))
+        let tending = tokio::spawn(tend(manager.clone(), back_ends.clone()));
+        Ok((Self { name: provider.name, app, seed }, Ending { manager, back_ends, tending }))
     }
 
     /// The line that says that it is ready, what to try, and an empty line.
@@ -81,9 +88,21 @@ impl Server {
 impl Ending {
     /// Writes down when keys were used last, and closes what is open.
     pub(crate) async fn come(self) -> Result<(), Fault> {
+        self.tending.abort();
         let flushed = self.manager.flush_uses().await;
-        self.back_ends.close().await;
+        self.back_ends.close().await?;
         Ok(flushed?)
+    }
+}
+
+/// Writes down when keys were used last, and looks after the charges, from time to time.
+async fn tend(manager: KeyManager, back_ends: BackEnds) {
+    loop {
+        tokio::time::sleep(HOUSEKEEPING).await;
+        let flushed = manager.flush_uses().await.map_err(Fault::from);
+        for fault in [flushed, back_ends.tend().await].into_iter().filter_map(Result::err) {
+            eprintln!("providers: {fault}");
+        }
     }
 }
 
@@ -92,6 +111,10 @@ fn gate(config: &mut Config, data: &Data, back_ends: &BackEnds) -> Result<Gate, 
     data.merge_plans(config)?;
     let builder = config.builder()?.managed_store(Arc::clone(&back_ends.keys));
     let builder = builder.credit_authority(Arc::clone(&back_ends.credits));
+    let builder = match &back_ends.ledger {
+        Some(ledger) => builder.ledger(Arc::clone(ledger)),
+        None => builder,
+    };
     let builder = match &back_ends.limiter {
         Some(limiter) => builder.limiter(Arc::clone(limiter)),
         None => builder,

@@ -1,0 +1,96 @@
+//! Keys and credits in a database.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate::{Abandoned, Clock, Database, SqlLedger, SqlStore, SystemClock, Timestamp};
+
+#[cfg(feature = "redis")]
+use super::fleet;
+use super::{BackEnds, redis};
+use crate::data::Fault;
+
+/// For how long a charge may be open before it is given back: longer than any request takes.
+const ABANDONED_AFTER: Duration = Duration::from_mins(5);
+
+/// For how long a charge that is closed is told from a new one of the same id.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+
+/// What is looked after while the back ends are in use, and closed with them.
+#[derive(Clone)]
+pub(super) struct Kept {
+    database: Database,
+    credits: SqlLedger,
+    #[cfg(feature = "redis")]
+    leased: Option<fleet::Leased>,
+}
+
+/// The back ends in the database at this URL: by themselves, or before a Redis as one of so many nodes.
+pub(super) async fn open(
+    url: &str,
+    redis: Option<&redis::Server>,
+    nodes: NonZeroU32,
+) -> Result<BackEnds, Fault> {
+    let database = Database::connect(url).await.map_err(|error| format!("--store: {error}"))?;
+    let (store, credits) = (SqlStore::new(&database), SqlLedger::new(&database));
+    let kept = Kept {
+        database,
+        credits: credits.clone(),
+        #[cfg(feature = "redis")]
+        leased: None,
+    };
+    match redis {
+        Some(server) => before(server, nodes, store, kept),
+        None => Ok(BackEnds {
+            keys: Arc::new(store),
+            credits: Arc::new(credits),
+            ledger: None,
+            limiter: None,
+            kept: Some(kept),
+        }),
+    }
+}
+
+#[cfg(feature = "redis")]
+fn before(server: &redis::Server, nodes: NonZeroU32, store: SqlStore, kept: Kept) -> Result<BackEnds, Fault> {
+    let leased = fleet::leased(&kept.credits, nodes);
+    Ok(BackEnds {
+        keys: Arc::new(fleet::cached(store, server)?),
+        credits: Arc::new(kept.credits.clone()),
+        ledger: Some(Arc::new(leased.ledger.clone())),
+        limiter: None,
+        kept: Some(Kept { leased: Some(leased), ..kept }),
+    })
+}
+
+#[cfg(not(feature = "redis"))]
+fn before(server: &redis::Server, _: NonZeroU32, _: SqlStore, _: Kept) -> Result<BackEnds, Fault> {
+    match *server {}
+}
+
+impl Kept {
+    /// Gives back the charges of processes that have died, and forgets those that were closed long ago.
+    pub(super) async fn tend(&self) -> Result<(), Fault> {
+        self.credits.close_abandoned(ago(ABANDONED_AFTER), Abandoned::Refund).await?;
+        self.credits.forget_closed(ago(FORGOTTEN_AFTER)).await?;
+        Ok(())
+    }
+
+    pub(super) async fn close(&self) -> Result<(), Fault> {
+        #[cfg(feature = "redis")]
+        let returned = match &self.leased {
+            Some(leased) => leased.close().await,
+            None => Ok(()),
+        };
+        self.database.close().await;
+        #[cfg(feature = "redis")]
+        returned?;
+        Ok(())
+    }
+}
+
+fn ago(time: Duration) -> Timestamp {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(SystemClock::new().now().wall().as_millis().saturating_sub(millis))
+}
