@@ -1,4 +1,4 @@
-//! What compiles with the gate, and what must not.
+//! What compiles with the gate, and what must not. More of the latter is in `src/adapter/tower/refused.rs`, as doctests.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

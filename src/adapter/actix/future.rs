@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use actix_web::HttpResponse;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use pin_project_lite::pin_project;
@@ -127,11 +126,11 @@ fn refuse(front: &Front, request: ServiceRequest, denial: &Denial) -> ServiceRes
 
 impl Serving {
     /// Adds what the answer needs, and says what it comes to.
-    fn dress<B>(&mut self, response: &mut HttpResponse<B>) -> Outcome {
+    fn dress<B>(&mut self, response: &mut ServiceResponse<B>) -> Outcome {
         dress::answer(response.headers_mut(), &self.admission, &mut self.request_id);
         // What a gate around this one has charged is its own to end.
         let charged = self.admission.is_charged();
-        let reported = if charged { response.extensions_mut().remove() } else { None };
+        let reported = if charged { response.response_mut().extensions_mut().remove() } else { None };
         match reported {
             _ if response.status().is_server_error() => Outcome::Failed,
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
@@ -139,17 +138,14 @@ impl Serving {
         }
     }
 
-    /// Sees to it that the response which an error becomes bears what an answer needs. The error stays what it is, also to
-    /// middleware that asks for its type.
-    fn dress_error(&mut self, error: &mut actix_web::Error) -> Outcome {
-        let mut response = error.error_response();
-        let outcome = self.dress(&mut response);
-        let dressed = response.headers().clone();
+    /// Adds what the answer needs to the response that an error becomes, when it becomes one: some have but one to give.
+    /// The error stays what it is, also to middleware that asks for its type.
+    fn dress_later(self, error: &mut actix_web::Error) {
+        let Self { admission, request_id } = self;
         error.add_response_mapper(move |mut response| {
-            response.headers_mut().clone_from(&dressed);
+            dress::answer(response.headers_mut(), &admission, &mut request_id.clone());
             response
         });
-        outcome
     }
 
     /// What becomes of the charge when the service has answered or failed: an error is the response that it says it is.
@@ -158,10 +154,15 @@ impl Serving {
         mut result: Result<ServiceResponse<B>, actix_web::Error>,
     ) -> (StoreFuture<()>, Answer<B>) {
         let outcome = match &mut result {
-            Ok(response) => self.dress(response.response_mut()),
-            Err(error) => self.dress_error(error),
+            Ok(response) => self.dress(response),
+            Err(error) if error.as_response_error().status_code().is_server_error() => Outcome::Failed,
+            Err(_) => Outcome::Served,
         };
-        (self.admission.finish(outcome), result.map(ServiceResponse::map_into_left_body))
+        let closing = self.admission.close(outcome);
+        if let Err(error) = &mut result {
+            self.dress_later(error);
+        }
+        (closing, result.map(ServiceResponse::map_into_left_body))
     }
 }
 
