@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate::{Abandoned, Clock, KeyManager, SqlLedger, StoreError, SystemClock, Timestamp};
+use tollgate::{Abandoned, KeyManager, SqlLedger, StoreError};
 
 const EVERY: Duration = Duration::from_mins(1);
 
@@ -27,12 +27,7 @@ pub(crate) async fn keep(manager: KeyManager, credits: SqlLedger) {
 /// Gives back the charges of nodes that have died, and forgets those that were closed long ago: there is one for each request
 /// that went to the database.
 async fn sweep(credits: &SqlLedger) -> Result<(), StoreError> {
-    credits.close_abandoned(ago(ABANDONED_AFTER), Abandoned::Refund).await?;
-    credits.forget_closed(ago(FORGOTTEN_AFTER)).await?;
+    credits.close_abandoned(ABANDONED_AFTER, Abandoned::Refund).await?;
+    credits.forget_closed(FORGOTTEN_AFTER).await?;
     Ok(())
-}
-
-fn ago(time: Duration) -> Timestamp {
-    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_millis(SystemClock::new().now().wall().as_millis().saturating_sub(millis))
 }

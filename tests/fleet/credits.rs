@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tollgate::{Abandoned, Timestamp};
+use tollgate::Abandoned;
 
 use crate::client::Client;
-use crate::stage::{NODES, Stage, a_moment, now};
+use crate::stage::{NODES, Stage, a_moment};
 
 const CREDITS: u64 = 10_000;
 

@@ -177,7 +177,7 @@ impl Stage {
     }
 }
 
-pub(crate) fn now() -> Timestamp {
+fn now() -> Timestamp {
     SystemClock::new().now().wall()
 }
 

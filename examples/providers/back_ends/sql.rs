@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{Abandoned, Clock, Database, SqlLedger, SqlStore, SystemClock, Timestamp};
+use tollgate::{Abandoned, Database, SqlLedger, SqlStore};
 
 #[cfg(feature = "redis")]
 use super::fleet;
@@ -72,8 +72,8 @@ fn before(server: &redis::Server, _: NonZeroU32, _: SqlStore, _: Kept) -> Result
 impl Kept {
     /// Gives back the charges of processes that have died, and forgets those that were closed long ago.
     pub(super) async fn tend(&self) -> Result<(), Fault> {
-        self.credits.close_abandoned(ago(ABANDONED_AFTER), Abandoned::Refund).await?;
-        self.credits.forget_closed(ago(FORGOTTEN_AFTER)).await?;
+        self.credits.close_abandoned(ABANDONED_AFTER, Abandoned::Refund).await?;
+        self.credits.forget_closed(FORGOTTEN_AFTER).await?;
         Ok(())
     }
 
@@ -88,9 +88,4 @@ impl Kept {
         returned?;
         Ok(())
     }
-}
-
-fn ago(time: Duration) -> Timestamp {
-    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_millis(SystemClock::new().now().wall().as_millis().saturating_sub(millis))
 }
