@@ -35,7 +35,8 @@ use crate::{Gate, TollgateService};
 /// 2. `TraceLayer`: refusals are traced too. Its own spans name the whole address, a key in the query included: make them
 ///    with `redacted_span` (feature `tracing`).
 /// 3. `CorsLayer`: it answers preflights, and scripts of other origins can read refusals.
-/// 4. Layers that rewrite paths, such as `NormalizePathLayer`: the gate judges the path that is routed.
+/// 4. Layers that rewrite paths, such as `NormalizePathLayer`: the gate judges the path that is routed. They stand around a
+///    router of axum's, not among its own layers, which run when it has routed.
 /// 5. The gate.
 /// 6. `TimeoutLayer`: a handler that is too late costs nothing, if the status is of the class 5xx. Around the gate it also
 ///    bounds the wait for the back ends, and what it cuts off has been served.

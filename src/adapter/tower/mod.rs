@@ -7,6 +7,8 @@ mod future;
 mod keys;
 mod layer;
 mod managed;
+#[cfg(doctest)]
+mod refused;
 mod service;
 
 pub use body::ResponseBody;
