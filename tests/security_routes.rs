@@ -7,10 +7,10 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use http_body_util::Empty;
-use support::providers::{BACKQUANT, KWERY, public};
+use support::providers::{BACKQUANT, KWERY, code, public};
 use support::wire::Server;
 use support::{World, with_key, without_key};
-use tollgate::{Rule, ScopeRule, TollgateLayer};
+use tollgate::{DenialKind, Presentation, Rule, ScopeRule, TollgateLayer, Wording};
 use tower::{Layer, ServiceExt};
 
 /// Sends a request without a key to `BackQuant`'s gate: the path alone decides.
@@ -193,7 +193,14 @@ async fn case_109_a_refusal_does_not_tell_whether_a_route_is_there() {
     world.key(KWERY, |record, _| record.scopes = Some(vec!["data".into()]));
     let mut admin = Rule::new("GET /v1/admin").unwrap();
     admin.scopes = ScopeRule::AnyOf(vec!["admin".into()]);
-    let gate = world.kwery().rule(admin).build().unwrap();
+    // As Kwery's file has it: one wording for all that is forbidden.
+    let one = Wording {
+        message: Some("This endpoint or feature requires a higher plan.".into()),
+        ..code("plan_required")
+    };
+    let shape = Presentation::json(r#"{"error": "{code}", "message": "{message}"}"#).unwrap();
+    let shape = shape.wording(DenialKind::Forbidden, one);
+    let gate = world.kwery().presentation(shape).rule(admin).build().unwrap();
     let routes = Router::new().route("/v1/admin", get(async || "admin"));
     let server = Server::gated(&gate, routes).await;
     let (known, unknown) = (format!("X-API-Key: {KWERY}"), "X-API-Key: kwery_live_unknown");
