@@ -115,10 +115,11 @@ async fn case_98_a_known_key_and_an_unknown_one_are_asked_for_alike() {
     world
         .key("kwery_live_expired", |record, _| record.expires_at = Some(tollgate::Timestamp::from_millis(0)));
     world.key(KEY, |record, _| record.allowlist = Some(vec![]));
-    let works = |down: &std::sync::atomic::AtomicBool| down.store(false, Ordering::SeqCst);
     let (store, limiter) = (Failing::new(Arc::clone(&world.store)), Failing::new(Arc::clone(&world.limiter)));
     let ledger = Failing::new(Arc::clone(&world.ledger));
-    [&store.down, &limiter.down, &ledger.down].into_iter().for_each(|down| works(down));
+    for down in [&store.down, &limiter.down, &ledger.down] {
+        down.store(false, Ordering::SeqCst);
+    }
     let gate = rules(world.kwery().store(store.clone()).limiter(limiter.clone()).ledger(ledger.clone()));
     let near = format!("{}x", &KEY[..KEY.len() - 1]);
     for (place, key) in

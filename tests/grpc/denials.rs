@@ -74,7 +74,8 @@ fn behind_a_proxy(world: &World) -> Gate {
 
 fn counted(world: &World) -> Gate {
     let mut rule = Rule::new(&format!("POST {CHECK}")).unwrap();
-    rule.cost = Cost::PerUnit { parameter: "limit".into(), each: Credits::new(1), least: 1, default: 1, most: 10 };
+    rule.cost =
+        Cost::PerUnit { parameter: "limit".into(), each: Credits::new(1), least: 1, default: 1, most: 10 };
     builder(world).rule(rule).build().unwrap()
 }
 

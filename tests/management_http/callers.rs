@@ -120,7 +120,7 @@ async fn every_change_through_the_endpoints_is_told_with_who_made_it_and_from_wh
     for event in &told[1..] {
         assert_eq!(event.actor.key_id().map(|key| key.to_string()).as_deref(), Some(&*id), "{event:?}");
         assert_eq!(event.actor.address(), Some(IpAddr::from([203, 0, 113, 9])), "{event:?}");
-        assert_eq!(event.account.as_ref().map(|account| account.as_str()), Some("ada"), "{event:?}");
+        assert_eq!(event.account.as_ref().map(tollgate::AccountId::as_str), Some("ada"), "{event:?}");
     }
     let text = format!("{told:?}");
     assert!(!text.contains(&key[8..]) && !text.contains(&fresh[8..]), "nothing of a secret is told");

@@ -164,7 +164,8 @@ fn rules(method: &str) -> Vec<Rule> {
     let named = |path: &str| format!("{method} {path}");
     let costly = ["data", "stream", "fails", "lost", "final", "slow", "endless", "echo"];
     let costly = costly.map(|name| priced(&named(&format!("/v1/{name}")), COST));
-    let bulk = Cost::PerUnit { parameter: "limit".into(), each: Credits::new(1), least: 1, default: 10, most: 50 };
+    let bulk =
+        Cost::PerUnit { parameter: "limit".into(), each: Credits::new(1), least: 1, default: 10, most: 50 };
     let others = vec![
         public(&named("/open")),
         priced(&named("/v1/dear"), BALANCE + 1),
