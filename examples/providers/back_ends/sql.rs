@@ -65,6 +65,7 @@ fn before(server: &redis::Server, nodes: NonZeroU32, store: SqlStore, kept: Kept
 }
 
 #[cfg(not(feature = "redis"))]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the same call as with the feature")]
 fn before(server: &redis::Server, _: NonZeroU32, _: SqlStore, _: Kept) -> Result<BackEnds, Fault> {
     match *server {}
 }
