@@ -7,11 +7,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::account::Breach;
-use crate::gate::Core;
 use crate::gate::denial::Cause;
 use crate::gate::detach::detach;
 use crate::gate::entry::{Found, Hold, Tab};
 use crate::gate::terms::Terms;
+use crate::gate::{Check, Core};
 use crate::key::{Finding, find_key};
 use crate::ledger::{Charge, Charged};
 use crate::limit::{Draw, Quota};
@@ -165,6 +165,19 @@ pub(super) fn charge(
         Ok(charged) => charged_to(tab, cost, charged),
         Err(error) => Err(Denial::store(error)),
     })
+}
+
+/// What draws and charges in one call, and the cost, where the credits are next and there is one. A cost that cannot be
+/// told is refused in its place, behind the draw.
+#[inline]
+pub(super) fn metered<'c>(
+    core: &'c Core,
+    next: Option<&Check>,
+    price: impl FnOnce() -> Result<Credits, Denial>,
+) -> Option<(&'c dyn Meter, Credits)> {
+    let meter = core.meter.as_deref()?;
+    next.filter(|check| **check == Check::Credits)?;
+    price().ok().filter(|cost| !cost.is_zero()).map(|cost| (meter, cost))
 }
 
 /// Takes a cell from every window, and then the cost from the account, in one call of what keeps both.

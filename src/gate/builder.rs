@@ -156,13 +156,6 @@ impl GateBuilder {
         self
     }
 
-    /// What a plan must include, among its features, for an expiry of one's own to be asked for; nothing, if nothing is said.
-    #[cfg(feature = "keygen")]
-    pub fn expiry_feature(mut self, feature: impl Into<String>) -> Self {
-        self.expiry_feature = Some(feature.into());
-        self
-    }
-
     /// Serves keys of this environment, and no longer those of `live` unless they are named too.
     pub fn environment(mut self, environment: impl Into<Environment>) -> Self {
         self.environments.push(environment.into());
@@ -297,14 +290,6 @@ impl GateBuilder {
     /// Shows every refusal to a function, on the request's path: it must not block.
     pub fn on_denial(mut self, observer: impl Fn(&Denial) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
-        self
-    }
-
-    /// Answers requests for key management under this path, behind the gate's own checks: free of charge, rate limited,
-    /// closed to plans that do not manage keys. No rule may stand at this path or below it.
-    #[cfg(feature = "keygen")]
-    pub fn management(mut self, path: impl Into<String>) -> Self {
-        self.management = Some(path.into());
         self
     }
 }

@@ -8,16 +8,14 @@ use std::task::{Context, Poll, ready};
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use crate::gate::admission::{Admission, Outcome};
-use crate::gate::ask::{Asked, charge, draw, draw_and_charge, price, renew_hash, resume};
+use crate::gate::ask::{Asked, charge, draw, draw_and_charge, metered, price, renew_hash, resume};
 use crate::gate::denial::Problem;
 use crate::gate::entry::{Entry, Found, Shown, Tab};
 use crate::gate::{Check, Core, checks};
 use crate::key::{Finding, find_key};
 use crate::request::Occurs;
 use crate::rule::Ruled;
-use crate::{
-    Credits, Denial, DenialKind, KeyHash, KeyRecord, Meter, Now, RequestView, StoreError, StoreFuture,
-};
+use crate::{Denial, DenialKind, KeyHash, KeyRecord, Now, RequestView, StoreError, StoreFuture};
 
 /// Where a decision stands. It borrows nothing: the request is shown to it anew whenever it is polled.
 #[derive(Debug, Default)]
@@ -277,19 +275,6 @@ impl Decision {
         }
         Ok(Admission::keyed(entry))
     }
-}
-
-/// What draws and charges in one call, and the cost, where the credits are next and there is one. A cost that cannot be
-/// told is refused in its place, behind the draw.
-#[inline]
-fn metered<'c>(
-    core: &'c Core,
-    next: Option<&Check>,
-    price: impl FnOnce() -> Result<Credits, Denial>,
-) -> Option<(&'c dyn Meter, Credits)> {
-    let meter = core.meter.as_deref()?;
-    next.filter(|check| **check == Check::Credits)?;
-    price().ok().filter(|cost| !cost.is_zero()).map(|cost| (meter, cost))
 }
 
 /// A browser asks whether it may ask: a true CORS preflight, which bears no key.

@@ -1,4 +1,4 @@
-//! Where a gate's new keys get their randomness, and where what is done to keys is told.
+//! What a gate says of the management of its keys.
 
 use std::sync::Arc;
 
@@ -8,6 +8,19 @@ impl GateBuilder {
     /// Takes the randomness of new keys from somewhere else than the operating system.
     pub fn randomness(mut self, source: impl Randomness) -> Self {
         self.randomness = Arc::new(source);
+        self
+    }
+
+    /// What a plan must include, among its features, for an expiry of one's own to be asked for; nothing, if nothing is said.
+    pub fn expiry_feature(mut self, feature: impl Into<String>) -> Self {
+        self.expiry_feature = Some(feature.into());
+        self
+    }
+
+    /// Answers requests for key management under this path, behind the gate's own checks: free of charge, rate limited,
+    /// closed to plans that do not manage keys. No rule may stand at this path or below it.
+    pub fn management(mut self, path: impl Into<String>) -> Self {
+        self.management = Some(path.into());
         self
     }
 
