@@ -89,7 +89,6 @@
 //! - `sqlite`, `postgres`: `SqlStore` and `SqlLedger` over a `Database`, for one machine and for a fleet.
 //! - `redis`: `RedisLimiter`, `RedisLedger`, both at once in a `RedisMeter`; `RedisRecords` and `RedisAnnouncements`.
 //! - `fleet`: `CachedStore`, `LeasedLedger`, `Guarded`, `LocalShare`: what stands before a remote back end.
-//! - `conformance`: the contracts of the three traits as suites of checks: see `conformance`.
 //! - `testing`: a gate with a manual clock, keys for it, and a walk along open routes: see `testing`.
 //! - `openapi`: what a gate asks of its callers, in an OpenAPI document: `Gate::openapi`.
 //! - `conformance`: suites that say whether a store, a ledger or a limiter of one's own keeps its contract: see
