@@ -19,8 +19,8 @@ impl KeyManager {
         if !shaped || self.desk.gate.0.is_literal(secret) {
             return Ok(None);
         }
-        let hashers = self.desk.gate.hashers();
-        let hashes: Vec<KeyHash> = hashers.iter().map(|hasher| hasher.hash(secret)).collect();
+        let schemes = self.desk.gate.hashers();
+        let hashes: Vec<KeyHash> = schemes.iter().map(|scheme| scheme.hash(secret)).collect();
         // A key may be put under the newest scheme between two look-ups: that is looked under once more.
         let again = hashes.first().filter(|_| hashes.len() > 1);
         for hash in hashes.iter().chain(again) {
