@@ -42,19 +42,19 @@ async fn case_22_obs_text_in_a_key_is_no_key_and_never_a_failure() {
     let send =
         async |key: &[u8]| server.http1(&[b"GET /v1 HTTP/1.1", &[b"X-API-Key: ", key].concat()]).await.status;
     assert_eq!(send(KEY.as_bytes()).await, 200);
-    let mut sent = 0;
+    let mut count = 0;
     for byte in 0x80..=0xff_u8 {
         for key in [[KEY.as_bytes(), &[byte]].concat(), [&[byte], KEY.as_bytes()].concat()] {
             assert_eq!(send(&key).await, 401, "{byte:#x}");
-            sent += 1;
+            count += 1;
         }
     }
     for tail in [&b"\xc2\xa0"[..], b"\xef\xbb\xbf", b"\xc3\xa9"] {
         assert_eq!(send(&[KEY.as_bytes(), tail].concat()).await, 401, "{tail:?}");
-        sent += 1;
+        count += 1;
     }
     // The bytes came to the gate as they were sent: there was a key, and it had no shape of one.
-    assert_eq!(*denials.lock().unwrap(), vec![DenialKind::InvalidFormat; sent]);
+    assert_eq!(*denials.lock().unwrap(), vec![DenialKind::InvalidFormat; count]);
 }
 
 /// Answers with a header of the request's.

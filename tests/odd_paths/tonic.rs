@@ -20,12 +20,12 @@ pub(crate) async fn serve(gate: &Gate, reached: Reached) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let methods = Methods(reached);
-    let mut routes = Routes::new(methods.clone());
+    let mut all = Routes::new(methods.clone());
     // What is no method of the service is noted too.
-    let router = std::mem::take(routes.axum_router_mut());
-    *routes.axum_router_mut() = router.fallback_service(methods);
+    let router = std::mem::take(all.axum_router_mut());
+    *all.axum_router_mut() = router.fallback_service(methods);
     let server = tonic::transport::Server::builder().accept_http1(true);
-    let server = server.layer(TollgateLayer::new(gate.clone())).add_routes(routes);
+    let server = server.layer(TollgateLayer::new(gate.clone())).add_routes(all);
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
     Server(address)
 }

@@ -18,7 +18,7 @@ async fn a_client_of_another_language_reads_every_refusal_of_the_table() {
     }
     let stage = Stage::of_calls(false);
     let address = serve_tonic::serve(&stage).await;
-    let (mut lines, mut kinds, mut ids) = (String::new(), vec![], vec![]);
+    let (mut lines, mut kinds, mut ids) = (Vec::new(), vec![], vec![]);
     for row in calls() {
         let Expect::Denied { kind, .. } = row.expect else { continue };
         ids.extend(stage.prepare(&row));
@@ -26,7 +26,7 @@ async fn a_client_of_another_language_reads_every_refusal_of_the_table() {
         let (code, before) = (code(kind) as i32, row.before);
         let line =
             json!({ "name": row.name, "path": path, "metadata": metadata, "before": before, "code": code });
-        lines += &format!("{line}\n");
+        lines.push(line.to_string());
         kinds.push(kind);
     }
 
@@ -35,7 +35,7 @@ async fn a_client_of_another_language_reads_every_refusal_of_the_table() {
     client.args([script, &address.to_string()]).kill_on_drop(true);
     client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut client = client.spawn().unwrap();
-    client.stdin.take().unwrap().write_all(lines.as_bytes()).await.unwrap();
+    client.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).await.unwrap();
     let ended = tokio::time::timeout(Duration::from_mins(1), client.wait_with_output()).await;
     let output = ended.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -26,12 +26,12 @@ pub(crate) async fn serve(stage: &Stage) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = Methods(stage.notes.clone());
-    let mut routes = Routes::new(service.clone());
+    let mut all = Routes::new(service.clone());
     // No service's method has such a path. The table's public route is served all the same.
-    let router = std::mem::take(routes.axum_router_mut());
-    *routes.axum_router_mut() = router.route_service("/open", service);
+    let router = std::mem::take(all.axum_router_mut());
+    *all.axum_router_mut() = router.route_service("/open", service);
     let mut server = Server::builder().layer(TollgateLayer::new(stage.gate.clone()));
-    tokio::spawn(server.add_routes(routes).serve_with_incoming(TcpIncoming::from(listener)));
+    tokio::spawn(server.add_routes(all).serve_with_incoming(TcpIncoming::from(listener)));
     address
 }
 
