@@ -137,8 +137,6 @@ fn cases() -> Vec<Case> {
         .asked(|request| with_query(request, "limit=%2B5")),
         Case::by("too early", 14, behind_a_proxy)
             .asked(|request| drop(request.headers_mut().insert("early-data", "1".parse().unwrap()))),
-        Case::by("method not allowed", 12, |world| builder(world).build().unwrap())
-            .asked(|request| *request.method_mut() = http::Method::TRACE),
         Case::by("store down", 14, failing_store),
         Case::of("unknown plan", 13, |_, account| account.plan = "nowhere".into()),
     ]
