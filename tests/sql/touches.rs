@@ -26,8 +26,8 @@ fn uses(seconds: i64) -> Vec<(KeyId, Timestamp)> {
 }
 
 async fn lock(connection: &mut PgConnection, number: u8) -> Result<(), sqlx::Error> {
-    let id: String = record(number, "ada").id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    let words = format!("SELECT 1 FROM tollgate_keys WHERE id = '\\x{id}' FOR UPDATE");
+    let id = u128::from_be_bytes(*record(number, "ada").id.as_bytes());
+    let words = format!("SELECT 1 FROM tollgate_keys WHERE id = '\\x{id:032x}' FOR UPDATE");
     sqlx::raw_sql(AssertSqlSafe(words)).execute(connection).await.map(drop)
 }
 

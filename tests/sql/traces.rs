@@ -34,7 +34,8 @@ fn named(number: u8, account: &str) -> KeyRecord {
 /// Whether anything of a key is there: its name, its hash as bytes or as text.
 fn shows(place: &Place, key: &KeyRecord) -> bool {
     let hash = key.hash.as_bytes();
-    let text: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let half = |half: &[u8]| format!("{:032x}", u128::from_be_bytes(half.try_into().unwrap()));
+    let text = half(&hash[..16]) + &half(&hash[16..]);
     holds(place, key.name.as_bytes()) || holds(place, hash) || holds(place, text.as_bytes())
 }
 
