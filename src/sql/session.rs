@@ -50,6 +50,7 @@ impl Session {
 
     /// The rows that a statement answers with.
     pub(crate) async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        let statement = self.spelled(statement);
         let connection = self.connection.as_mut().ok_or_else(gone)?;
         self.waiting = true;
         let work = async {
@@ -77,6 +78,7 @@ impl Session {
 
     /// How many rows a statement has changed.
     pub(crate) async fn execute(&mut self, statement: Statement) -> Result<u64, StoreError> {
+        let statement = self.spelled(statement);
         let connection = self.connection.as_mut().ok_or_else(gone)?;
         self.waiting = true;
         let work = async {
@@ -121,6 +123,15 @@ impl Session {
             self.script(format!("SET LOCAL statement_timeout = {}", limit.as_millis())).await?;
         }
         Ok(())
+    }
+
+    /// A statement as this database takes it.
+    fn spelled(&self, statement: Statement) -> Statement {
+        match self.connection {
+            #[cfg(feature = "sqlite")]
+            Some(Connection::Sqlite(_)) => statement.into_unnumbered(),
+            _ => statement,
+        }
     }
 
     /// Makes what was done since the beginning last.

@@ -10,6 +10,17 @@ pub(crate) enum Value {
     Bytes(Option<Vec<u8>>),
 }
 
+impl Value {
+    /// Nothing, of the same type.
+    fn blank(&self) -> Self {
+        match self {
+            Self::Int(_) => Self::Int(None),
+            Self::Text(_) => Self::Text(None),
+            Self::Bytes(_) => Self::Bytes(None),
+        }
+    }
+}
+
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
         Self::Int(Some(number))
@@ -57,12 +68,15 @@ impl<const N: usize> From<Option<[u8; N]>> for Value {
 pub(crate) struct Statement {
     pub(super) text: String,
     pub(super) values: Vec<Value>,
+    /// Whether its own words number values: then a value may be meant more than once.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "SQLite alone takes them without"))]
+    numbered: bool,
 }
 
 impl Statement {
     /// A statement that names its values `$1`, `$2` and so on.
     pub(crate) fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), values: Vec::new() }
+        Self { text: text.to_owned(), values: Vec::new(), numbered: text.contains('$') }
     }
 
     /// Binds the next value.
@@ -116,6 +130,33 @@ impl Statement {
         self
     }
 
+    /// The same for a table of rows, `(VALUES …) AS v`, drawn out to a power of two by rows of nothing, which `column1` tells.
+    pub(crate) fn push_table<const N: usize>(self, rows: impl IntoIterator<Item = [Value; N]>) -> Self {
+        let mut rows: Vec<[Value; N]> = rows.into_iter().collect();
+        if let Some(last) = rows.last() {
+            let blank = last.each_ref().map(Value::blank);
+            rows.resize(rows.len().next_power_of_two(), blank);
+        }
+        self.push("(VALUES ").push_rows(rows).push(") AS v")
+    }
+
+    /// The text as SQLite takes it: values in their order have no numbers there, since it looks for each number in a list of
+    /// them all.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn into_unnumbered(mut self) -> Self {
+        if !self.numbered {
+            let mut text = String::with_capacity(self.text.len());
+            let mut words = self.text.split('$');
+            text.push_str(words.next().unwrap_or_default());
+            for word in words {
+                text.push('?');
+                text.push_str(word.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+            }
+            self.text = text;
+        }
+        self
+    }
+
     /// The numbers of the values from a place on, in brackets.
     fn push_row(mut self, from: usize) -> Self {
         for number in from + 1..=self.values.len() {
@@ -149,7 +190,20 @@ mod tests {
         assert_eq!(statement.values.len(), 5);
         let rows = [[Value::from(1), Value::from("a")], [Value::from(2), Value::from("b")]];
         assert_eq!(Statement::new("VALUES ").push_rows(rows).text, "VALUES ($1,$2), ($3,$4)");
+        let table = Statement::new("SELECT * FROM ").push_table(vec![[Value::from(1), Value::from("a")]; 3]);
+        let text = "SELECT * FROM (VALUES ($1,$2), ($3,$4), ($5,$6), ($7,$8)) AS v";
+        assert_eq!((table.text.as_str(), table.values.len()), (text, 8));
+        assert!(matches!(table.values[6..], [Value::Int(None), Value::Text(None)]));
         let sizes: Vec<usize> = pieces(&[0; 77], 32).map(<[i32]>::len).collect();
         assert_eq!(sizes, [32, 32, 8, 4, 1]);
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn values_in_their_order_have_no_numbers() {
+        let statement = Statement::new("a = ").push_value("", 1).push(" AND b IN ").push_list([1, 2]);
+        assert_eq!(statement.into_unnumbered().text, "a = ? AND b IN (?,?)");
+        let statement = Statement::new("a = $1 OR a > $1 AND b = ").push_value("", 1);
+        assert_eq!(statement.into_unnumbered().text, "a = $1 OR a > $1 AND b = $1");
     }
 }

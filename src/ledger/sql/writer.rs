@@ -14,7 +14,7 @@ use crate::StoreError;
 use crate::sql::Database;
 
 /// How much goes into one transaction.
-const TOGETHER: usize = 256;
+const TOGETHER: usize = 1_024;
 
 /// How much may wait.
 const WAITING: usize = 16_384;
