@@ -2,6 +2,15 @@
 #![cfg(all(feature = "memory", feature = "keygen"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "accounts/endings.rs"]
+mod endings;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+#[path = "sql/place.rs"]
+#[allow(dead_code, unused_imports, reason = "not all of it is used here")]
+mod place;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+mod services;
+
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,8 +38,12 @@ impl AuditSink for Noted {
 }
 
 impl Noted {
+    fn events(&self) -> Vec<AuditEvent> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
     fn take(&self) -> Vec<(Action, Option<String>)> {
-        let events = std::mem::take(&mut *self.0.lock().unwrap());
+        let events = self.events();
         assert!(events.iter().all(|event| event.actor.name() == Some("alice")));
         events.into_iter().map(|event| (event.action, event.detail)).collect()
     }
@@ -157,38 +170,6 @@ async fn another_plan_an_agreement_and_a_subscription_open_their_routes_at_once(
     assert_eq!(lapsed.subscription, Some(Subscription::Lapsed));
     assert!(world.get("/paid").await >= 400);
     assert_eq!(world.get("/x").await, 200, "the rest stays open");
-}
-
-#[tokio::test]
-async fn a_deleted_account_answers_403_for_every_key_and_stays_deleted() {
-    let world = World::with_ada().await;
-    world.accounts.delete(&world.ada).await.unwrap();
-    world.accounts.delete(&world.ada).await.unwrap();
-    assert_eq!(world.noted.take().len(), 1);
-    assert_eq!(world.get("/x").await, 403);
-    assert_eq!(world.get_with("acme_abcdefghij", "/x").await, 403);
-    let again = world.accounts.resume(&world.ada).await;
-    assert!(matches!(again, Err(ManageError::AccountDeleted)));
-    assert_eq!(world.get("/x").await, 403);
-    let taken = world.accounts.create(Account::new("ada", "free")).await;
-    assert!(matches!(taken, Err(ManageError::Exists("account"))), "its id is not free");
-}
-
-#[tokio::test]
-async fn an_erased_account_takes_its_keys_and_its_balance_with_it() {
-    let world = World::with_ada().await;
-    world.credits.top_up(&world.ada, Credits::new(50), &"first".parse().unwrap()).await.unwrap();
-    assert_eq!(world.get("/costly").await, 200);
-    world.accounts.erase(&world.ada).await.unwrap();
-    assert_eq!(world.get("/x").await, 401);
-    assert_eq!(world.get_with("acme_abcdefghij", "/x").await, 401);
-    assert!(world.store.is_empty());
-    assert!(matches!(world.accounts.erase(&world.ada).await, Err(ManageError::NotFound("account"))));
-    assert!(matches!(world.credits.balance(&world.ada).await, Err(ManageError::NotFound("account"))));
-    world.accounts.create(Account::new("ada", "free")).await.unwrap();
-    assert_eq!(world.credits.balance(&world.ada).await.unwrap(), Balance::Limited(Credits::ZERO));
-    let again = world.credits.top_up(&world.ada, Credits::new(7), &"first".parse().unwrap()).await;
-    assert_eq!(again.unwrap(), Balance::Limited(Credits::new(7)), "the id is free again");
 }
 
 #[tokio::test]

@@ -4,11 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::manage::desk::{Changed, Desk, change};
-use crate::manage::{ManageError, limits};
+use crate::manage::{KeyManager, ManageError, limits};
 use crate::{
-    Account, AccountAdmin, AccountId, AccountStatus, Action, Actor, Agreement, AuditSink, Gate, OwnQuota,
-    PlanName, Subscription,
+    Account, AccountAdmin, AccountId, AccountStatus, Action, Actor, Agreement, AuditSink, Gate, KeyAdmin,
+    KeyQuery, KeyStatus, OwnQuota, PlanName, Subscription,
 };
+
+/// How many keys are read at once.
+const PAGE: usize = 100;
 
 /// Manages the accounts behind a gate's keys: it knows the gate's plans, and writes to the authority, never to a cache.
 ///
@@ -157,8 +160,12 @@ impl AccountManager {
         .await
     }
 
-    /// Deletes an account, for good: its keys stay known and are refused as those of a deleted account. Deleting it again
+    /// Deletes an account with all its keys, for good: all stay known, each key is revoked and told of, and none takes a place
+    /// under a plan's cap any more. The account is marked first, so that every key is refused from then on. Deleting it again
     /// changes nothing.
+    ///
+    /// The keys are revoked one by one. What failed half-way is finished by deleting the account again; so is a key that was
+    /// issued or imported at that very moment and came behind the others, which is refused all the same.
     ///
     /// # Errors
     ///
@@ -168,7 +175,31 @@ impl AccountManager {
             account.status = AccountStatus::Deleted;
             Ok(())
         };
-        self.replace(id, "deleted", delete).await
+        let account = self.replace(id, "deleted", delete).await?;
+        self.revoke_keys(id).await?;
+        Ok(account)
+    }
+
+    /// Revokes all keys of an account, page by page: it may have any number.
+    async fn revoke_keys(&self, id: &AccountId) -> Result<(), ManageError> {
+        let store: Arc<dyn KeyAdmin> = Arc::clone(&self.store) as _;
+        let keys = KeyManager { desk: self.desk.clone(), store, scope: None };
+        let mut query = KeyQuery::first(PAGE);
+        query.account = Some(id.clone());
+        loop {
+            let page = self.store.list(&query).await?;
+            for key in page.iter().filter(|key| key.status != KeyStatus::Revoked) {
+                match keys.end(key.id, Action::Revoked).await {
+                    // Erased since it was listed: it is gone all the more.
+                    Ok(_) | Err(ManageError::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            query.after = page.last().map(|key| key.id);
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
     }
 
     /// Erases an account with all its keys, and its balance where the gate has a
