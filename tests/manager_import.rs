@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use management::{DAY, Fault, Stage};
 use tollgate::{
-    Account, Action, DenialKind, ForeignKey, KeyHash, KeyHasher, KeyId, KeyRecord, KeyStatus, ListKeys,
+    Account, AccountStatus, Action, DenialKind, ForeignKey, KeyFormat, KeyHash, KeyHasher, KeyId, KeyRecord,
+    KeyStatus, Length, ListKeys,
 };
 
 const SECRET: &str = "acme_live_aaaaaaaabbbbbbbbccccccccdddddddd";
@@ -44,6 +45,9 @@ async fn an_import_reports_what_was_refused_and_why() -> Result<(), Fault> {
     let issued = stage.issue("ada").await?;
     let (old, id) = (issued.key.hash, issued.key.id);
     stage.manager.rotate(id, DAY).await?;
+    let mut gone = Account::new("gus", "pro");
+    gone.status = AccountStatus::Deleted;
+    stage.store.put_account(gone);
     let other = |n: u8| KeyHash::from_bytes([n; 32]);
     let keys = [
         foreign(SECRET, |_| ()),
@@ -57,7 +61,8 @@ async fn an_import_reports_what_was_refused_and_why() -> Result<(), Fault> {
         foreign("acme_live_short", |key| key.start = "acme_live_short".into()),
         foreign("", |key| (key.hash, key.start) = (other(8), "x".repeat(33))),
         foreign("", |key| (key.hash, key.allowlist) = (other(9), Some(vec!["10.0.0.5/8".parse().unwrap()]))),
-        foreign("", |key| key.hash = other(10)),
+        foreign("", |key| (key.hash, key.account) = (other(10), "gus".into())),
+        foreign("", |key| key.hash = other(11)),
     ];
     let report = stage.manager.import_all(keys).await.map_err(|(_, error)| error)?;
     let expected = [
@@ -71,6 +76,7 @@ async fn an_import_reports_what_was_refused_and_why() -> Result<(), Fault> {
         (8, "`start`"),
         (9, "`start`"),
         (10, "`allowlist`"),
+        (11, "the account is deleted"),
     ];
     assert_eq!(report.imported.len(), 2);
     assert_eq!(report.refused.len(), expected.len());
@@ -78,6 +84,53 @@ async fn an_import_reports_what_was_refused_and_why() -> Result<(), Fault> {
         assert_eq!(*place, expected_place);
         assert!(error.to_string().contains(problem), "{place}: {error}");
     }
+    Ok(())
+}
+
+/// What is stored of a key that was made elsewhere shows no more of it than what is stored of one that was made here.
+#[tokio::test]
+async fn the_start_of_an_imported_key_is_held_to_what_its_format_shows() -> Result<(), Fault> {
+    let stage = Stage::set_with(|builder, _| {
+        let wide =
+            KeyFormat::new("acme_live_x_", Length::exactly(40)).and_then(|format| format.with_start(32));
+        builder.format(wide.unwrap())
+    })?;
+    let long = "acme_live_x_0123456789abcdefghijk";
+    let table = [
+        ("", true),
+        ("acme_live_", true),
+        ("acme_live_aaaa", true),
+        ("acme_live_aaaab", false),
+        ("acme_test_aaaa", true),
+        ("acme_test_aaaab", false),
+        // The longest prefix decides, and it shows more.
+        (&long[..32], true),
+        (long, false),
+        // Of no format that the gate knows, or of a prefix cut short.
+        ("old-0123abcd", true),
+        ("old-0123abcde", false),
+        ("acme_liv", true),
+        ("two words", false),
+        ("n\u{e4}h", false),
+    ];
+    for (number, (start, accepted)) in (0..).zip(table) {
+        let mut key = foreign("", |key| key.hash = KeyHasher::sha256().hash(&[number]));
+        key.start = start.into();
+        let imported = stage.manager.import(key).await;
+        assert_eq!(imported.is_ok(), accepted, "{start}: {imported:?}");
+        if let Err(error) = imported {
+            let said = error.to_string();
+            assert!(said.starts_with("`start` must be at most") && !said.contains(start), "{start}: {said}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_has_expired_elsewhere_is_imported_and_refused_as_expired() -> Result<(), Fault> {
+    let stage = Stage::set()?;
+    stage.manager.import(foreign(SECRET, |key| key.expires_at = "2020-01-01T00:00:00Z".parse().ok())).await?;
+    assert_eq!(stage.refusal(SECRET).await, Some(DenialKind::Expired));
     Ok(())
 }
 

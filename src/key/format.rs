@@ -160,6 +160,12 @@ impl KeyFormat {
         key.get(..shown).unwrap_or_default()
     }
 
+    /// How many of a key's first characters may be shown, the prefix included.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn start_length(&self) -> usize {
+        self.start
+    }
+
     /// The alphabet as a character class of a regular expression, without its brackets.
     #[cfg(feature = "keygen")]
     pub(crate) fn alphabet_class(&self, escape: impl Fn(u8) -> String) -> String {

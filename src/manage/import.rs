@@ -1,17 +1,18 @@
 //! Keys that were made elsewhere.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
 use crate::manage::{KeyManager, ManageError, limits};
 use crate::{
-    AccountId, Action, Environment, InsertKey, Inserted, KeyHash, KeyId, KeyRecord, PathPattern, Scope,
-    Timestamp,
+    AccountId, AccountStatus, Action, Environment, InsertKey, Inserted, KeyFormat, KeyHash, KeyId, KeyRecord,
+    PathPattern, Scope, Timestamp,
 };
 
-/// The most characters of a key that are shown.
-const LONGEST_START: usize = 32;
+/// The most characters that are shown of a key of no format that is known: prefixes of keys are about as long.
+const LONGEST_START: usize = 12;
 
 /// A key that was made elsewhere: its hash is known, its secret is not.
 #[derive(Debug, Clone)]
@@ -25,13 +26,15 @@ pub struct ForeignKey {
     pub account: AccountId,
     /// What its owner calls it.
     pub name: String,
-    /// Its first characters, which may be shown.
+    /// Its first characters, which may be shown: as many as the format shows whose prefix they begin with, at most 12 where no
+    /// format has such a prefix.
     pub start: String,
     /// Where it belongs.
     pub environment: Environment,
     /// When it was made.
     pub created_at: Option<Timestamp>,
-    /// From when on it may not be used.
+    /// From when on it may not be used. It is taken as it is: a plan's lifetimes are not asked, and it may lie in the past,
+    /// so that what has expired elsewhere is known here as expired.
     pub expires_at: Option<Timestamp>,
     /// What it may be used for; `None` for everything.
     pub scopes: Option<Vec<Scope>>,
@@ -73,12 +76,13 @@ pub struct ImportReport {
 }
 
 impl KeyManager {
-    /// Puts a key in that was made elsewhere. No cap is asked: it is the operator's.
+    /// Puts a key in that was made elsewhere. It is the operator's to do: no cap is asked, and an expiry may lie in the past.
     ///
     /// # Errors
     ///
-    /// An unknown account, a value that will not do, an environment that the gate does not serve, an id or a hash that is
-    /// there already (as a secret on its way out, too), a store that fails.
+    /// An unknown or deleted account, a start that shows more of the secret than its format does, another value that will not
+    /// do, an environment that the gate does not serve, an id or a hash that is there already (as a secret on its way out,
+    /// too), a store that fails.
     pub async fn import(&self, key: ForeignKey) -> Result<KeyId, ManageError> {
         limits::name(&key.name)?;
         limits::metadata(&key.metadata)?;
@@ -89,6 +93,9 @@ impl KeyManager {
             return Err(ManageError::NotFound("account"));
         }
         let account = self.store.account_of(&key.account).await?.ok_or(ManageError::NotFound("account"))?;
+        if account.status == AccountStatus::Deleted {
+            return Err(ManageError::AccountDeleted);
+        }
         let id = key.id.unwrap_or_else(KeyId::generate);
         let mut record = KeyRecord::new(id, key.hash, account);
         record.name = key.name;
@@ -114,12 +121,21 @@ impl KeyManager {
             let problem = format!("`{}` is none that the gate serves", key.environment);
             return Err(ManageError::invalid("environment", problem));
         }
+        self.check_start(key)
+    }
+
+    /// Holds what is shown of a key to what is shown of those that are made here: whoever reads a list learns no more of its
+    /// secret.
+    fn check_start(&self, key: &ForeignKey) -> Result<(), ManageError> {
+        let formats = self.desk.gate.formats().iter();
+        let fitting = formats.filter(|format| key.start.starts_with(format.prefix()));
+        // The longest prefix says most of what the key is; of two formats that have it, the key may be of either.
+        let closest = fitting.max_by_key(|format| (format.prefix().len(), Reverse(format.start_length())));
+        let most = closest.map_or(LONGEST_START, KeyFormat::start_length);
         let whole =
             self.desk.gate.hashers().iter().any(|hasher| hasher.hash(key.start.as_bytes()) == key.hash);
-        if whole || key.start.len() > LONGEST_START || !key.start.bytes().all(|byte| byte.is_ascii_graphic())
-        {
-            let problem =
-                format!("must be at most {LONGEST_START} visible ASCII characters, and not the secret");
+        if whole || key.start.len() > most || !key.start.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let problem = format!("must be at most {most} visible ASCII characters, and not the secret");
             return Err(ManageError::invalid("start", problem));
         }
         Ok(())
