@@ -2,6 +2,23 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![cfg(all(feature = "memory", feature = "keygen", feature = "config"))]
 
+#[path = "keys_example/accounts.rs"]
+mod accounts;
+#[path = "keys_example/audit.rs"]
+mod audit;
+#[cfg(feature = "sqlite")]
+#[path = "keys_example/database.rs"]
+mod database;
+#[path = "keys_example/import.rs"]
+mod import;
+#[path = "keys_example/output.rs"]
+mod output;
+#[cfg(all(feature = "sqlite", feature = "redis"))]
+#[path = "keys_example/redis.rs"]
+mod redis;
+#[cfg(all(feature = "sqlite", feature = "redis"))]
+mod services;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -17,6 +34,7 @@ const CONFIG: &str = r#"
     scope = "quotes:read"
     [plans.free]
     max_keys = 1
+    [plans.pro]
 "#;
 
 /// A folder of its own, with a configuration and, later, a store.
@@ -36,6 +54,11 @@ impl Desk {
     }
 
     fn keys(&self, arguments: &[&str]) -> Result<Output, Fault> {
+        Ok(self.command(arguments)?.output()?)
+    }
+
+    /// A command to be run where its caller wants its input from, or its output.
+    fn command(&self, arguments: &[&str]) -> Result<Command, Fault> {
         // The test stands in target/…/deps, and examples in target/…/examples.
         let test = std::env::current_exe()?;
         let program = test.parent().and_then(Path::parent).ok_or("no folder")?.join("examples/keys");
@@ -43,7 +66,9 @@ impl Desk {
             return Err("the example is not built: `cargo test` without a choice of tests builds it".into());
         }
         let general = ["--config", "gate.toml", "--store", self.1];
-        Ok(Command::new(program).current_dir(&self.0).args(general).args(arguments).output()?)
+        let mut command = Command::new(program);
+        command.current_dir(&self.0).args(general).args(arguments);
+        Ok(command)
     }
 
     /// What a command that must succeed says on standard output and standard error.
@@ -58,6 +83,13 @@ impl Desk {
         let (out, err) = self.done(&[arguments, &["--json"]].concat())?;
         assert_eq!(err, "");
         Ok(serde_json::from_str(&out)?)
+    }
+
+    /// A new key of an account: its id and its secret.
+    fn issue(&self, account: &str) -> Result<(String, String), Fault> {
+        let issued = self.json(&["keys", "issue", "--account", account, "--name", "bot"])?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        text(&issued["key"]["id"]).zip(text(&issued["apiKey"])).ok_or_else(|| "no key".into())
     }
 
     fn stored(&self) -> Result<String, Fault> {
@@ -101,7 +133,14 @@ fn a_key_is_issued_listed_rotated_and_revoked_and_its_secret_shown_once() -> Res
 fn help_is_no_fault() -> Result<(), Fault> {
     let output = Desk::new("keys_example_help")?.keys(&["--help"])?;
     assert!(output.status.success());
-    assert!(String::from_utf8(output.stdout)?.starts_with("usage: keys"));
+    let help = String::from_utf8(output.stdout)?;
+    assert!(help.starts_with("usage: keys"));
+    // Whatever is accepted is told of.
+    for option in
+        ["--paths", "--allow", "--file", "--start", "--redis", "--redis-prefix", "--as", "--audit", "--json"]
+    {
+        assert!(help.contains(option), "{option}");
+    }
     Ok(())
 }
 
@@ -113,7 +152,7 @@ fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
     desk.done(&["keys", "import", "--account", "ada", "--name", "old", "--sha256", &hash])?;
     let before = desk.stored()?;
     let missing = "00000000-0000-4000-8000-000000000001";
-    let table: [(&[&str], i32, &str); 12] = [
+    let table: [(&[&str], i32, &str); 18] = [
         (&["keys"], 2, "what to do is missing"),
         (&["keys", "mint"], 2, "the key's id is missing"),
         (&["keys", "issue", "--account", "ada"], 2, "`--name` is missing"),
@@ -126,6 +165,12 @@ fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
         (&["keys", "rotate", missing], 1, "no such key"),
         (&["accounts", "create", "ada", "--plan", "free"], 1, "such an account already"),
         (&["accounts", "create", "bob", "--plan", "gold"], 1, "not configured"),
+        (&["accounts", "show", "ada", "--plan", "free"], 2, "`--plan` does not belong"),
+        (&["accounts", "sign", "ada"], 2, "`--agreement` is missing"),
+        (&["accounts", "erase", "eve"], 1, "no such account"),
+        (&["keys", "list", "--as", ""], 2, "`--as` names nobody"),
+        (&["keys", "list", "--redis-prefix", "x"], 2, "`--redis-prefix` does not belong"),
+        (&["keys", "list", "--redis", "redis://localhost"], 2, "a database"),
     ];
     for (arguments, code, problem) in table {
         let output = desk.keys(arguments)?;
@@ -160,48 +205,5 @@ fn commands_at_the_same_time_lose_nothing() -> Result<(), Fault> {
     for n in 0..8 {
         desk.done(&["accounts", "show", &n.to_string()])?;
     }
-    Ok(())
-}
-
-#[cfg(feature = "sqlite")]
-#[test]
-fn keys_and_credits_last_in_a_database() -> Result<(), Fault> {
-    let desk = Desk::with_store("keys-sqlite", "sqlite:keys.db")?;
-    desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
-    let (secret, _) = desk.done(&["keys", "issue", "--account", "ada", "--name", "bot"])?;
-    assert!(secret.starts_with("acme_"));
-    let listed = desk.json(&["keys", "list", "--account", "ada"])?;
-    assert_eq!(listed["keys"][0]["name"], "bot");
-    for kept in std::fs::read_dir(&desk.0)? {
-        let bytes = std::fs::read(kept?.path())?;
-        let secret = secret.trim().as_bytes();
-        assert!(!bytes.windows(secret.len()).any(|part| part == secret), "the secret is nowhere");
-    }
-
-    for _ in 0..2 {
-        let balance = desk.json(&["credits", "top-up", "ada", "50", "--id", "invoice-1"])?;
-        assert_eq!(balance["balance"], 50, "it is made once");
-    }
-    let conflict = desk.keys(&["credits", "top-up", "ada", "51", "--id", "invoice-1"])?;
-    assert_eq!(conflict.status.code(), Some(1));
-    let too_much = desk.keys(&["credits", "deduct", "ada", "51", "--id", "refund-1", "--json"])?;
-    assert_eq!(too_much.status.code(), Some(1));
-    assert_eq!(desk.json(&["credits", "deduct", "ada", "20", "--id", "refund-1"])?["balance"], 30);
-    assert_eq!(desk.json(&["credits", "set", "ada", "7", "--id", "gift"])?["balance"], 7);
-    assert_eq!(desk.json(&["credits", "balance", "ada"])?["balance"], 7);
-    let entries = desk.json(&["credits", "entries", "ada"])?;
-    let amounts: Vec<_> =
-        entries["entries"].as_array().ok_or("no list")?.iter().map(|one| &one["amount"]).collect();
-    assert_eq!(amounts, [-23, -20, 50]);
-    assert_eq!(entries["entries"][1]["id"], "refund-1");
-    assert_eq!(desk.json(&["credits", "unlimited", "ada", "--id", "friend"])?["unlimited"], true);
-    assert_eq!(desk.json(&["credits", "check"])?["disagreements"], serde_json::json!([]));
-    let (out, err) = desk.done(&["credits", "check"])?;
-    assert_eq!((out.as_str(), err.trim()), ("", "every balance is what its entries come to"));
-    assert_eq!(desk.keys(&["credits", "top-up", "ada", "50"])?.status.code(), Some(2), "an id is needed");
-
-    let file = Desk::new("keys-without-credits")?;
-    let refused = file.keys(&["credits", "balance", "ada"])?;
-    assert!(String::from_utf8(refused.stderr)?.contains("keeps no credits"));
     Ok(())
 }

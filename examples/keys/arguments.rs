@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::{error, fmt};
 
-pub(crate) const USAGE: &str = "\
-usage: keys --config FILE --store URL [--as NAME] [--json] COMMAND
+pub(crate) const USAGE: &str = r#"usage: keys --config FILE --store URL [OPTION]... COMMAND
 
   keys issue --account ID --name NAME [--environment ENV] [--expires MOMENT] [--scopes A,B] [--paths A,B] [--allow A,B]
   keys list [--account ID] [--status active|paused|revoked] [--environment ENV] [--cursor ID] [--limit N]
@@ -13,16 +12,37 @@ usage: keys --config FILE --store URL [--as NAME] [--json] COMMAND
   keys update ID [--name NAME] [--expires MOMENT|never] [--scopes A,B|all] [--paths A,B|all] [--allow A,B|any]
   keys pause ID | resume ID | revoke ID | erase ID
   keys rotate ID [--overlap 24h]
-  keys import --account ID --name NAME --sha256 HEX [--start TEXT] [--environment ENV] [--expires MOMENT] [--scopes A,B]
+  keys import --account ID --name NAME --sha256 HEX [--start TEXT] [--environment ENV] [--expires MOMENT]
+              [--scopes A,B] [--paths A,B] [--allow A,B]
+  keys import --file PATH|-
   accounts create ID --plan PLAN | plan ID --plan PLAN | sign ID --agreement NAME
-  accounts show ID | suspend ID | resume ID | subscribe ID | unsubscribe ID | delete ID
+  accounts show ID | suspend ID | resume ID | subscribe ID | unsubscribe ID
+  accounts delete ID     revokes all its keys, and keeps what is known of it
+  accounts erase ID      forgets it, with its keys and its balance
   credits balance ACCOUNT | entries ACCOUNT [--cursor NUMBER] [--limit N]
   credits top-up ACCOUNT AMOUNT --id ID | deduct ACCOUNT AMOUNT --id ID | set ACCOUNT AMOUNT --id ID
   credits unlimited ACCOUNT --id ID
   credits check
 
-stores: memory:FILE (a JSON file; it holds hashes, never secrets, and no credits), sqlite:PATH, postgres://USER@HOST/NAME
-(built with tollgate's features `sqlite` and `postgres`)";
+  --config FILE          the gate's configuration
+  --store URL            memory:FILE (a JSON file; it holds hashes, never secrets, and no credits), sqlite:PATH or
+                         postgres://USER@HOST/NAME (built with tollgate's features `sqlite` and `postgres`)
+  --redis URL            tell the other nodes over a database of each change at once, as in redis://HOST (built with
+                         `redis`); without it they follow within their bound on staleness
+  --redis-prefix NAME    what the nodes' names in that Redis begin with, if not `tollgate`
+  --as NAME              who does it, for the audit: `operator`, if nothing is said
+  --audit FILE           add what was done to a file, a JSON object a line: at, action, key, account, actor, detail
+  --json                 answer as one JSON document; faults and notes are JSON objects on standard error
+  --help                 print this
+
+A MOMENT is written as in 2026-04-30T12:00:00Z, ENV as in live, and --allow has networks as in 192.0.2.0/24.
+
+A file to import has a JSON object a line, with hash, account and name, and what is known of id, start, environment,
+createdAt, expiresAt, scopes, paths, allowIps and metadata:
+  {"hash": "9f86d0…", "account": "ada", "name": "bot", "expiresAt": "2027-01-01T00:00:00Z", "allowIps": ["192.0.2.0/24"]}
+A hash is 64 hexadecimal digits (SHA-256, or an HMAC under the gate's pepper) or 128 (SHA-512). Lines are imported one
+by one, those that will not do are reported, and the exit code is 1 if there were any. A key may have expired already.
+The start may show as much of a key as its format does."#;
 
 /// A command that cannot be read.
 #[derive(Debug)]

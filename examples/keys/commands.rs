@@ -1,46 +1,115 @@
 //! What the commands do.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::{
-    Account, AccountId, AccountManager, Actor, Config, ForeignKey, KeyChange, KeyHash, KeyId, KeyManager,
-    KeyRecord, KeyStatus, ListKeys, NewKey, PathPattern,
+    AccountManager, Actor, Config, Gate, KeyChange, KeyId, KeyManager, KeyRecord, KeyStatus, ListKeys,
+    NewKey, PathPattern,
 };
 
 use crate::arguments::{Arguments, Usage, read};
+use crate::audit::AuditFile;
+use crate::fleet::Channel;
 use crate::print::Answer;
-use crate::{Fault, print, store};
+use crate::store::Store;
+use crate::{Fault, accounts, import, print, store};
 
-/// Runs a command: what is to be said of it is said when the change is kept.
-pub(crate) async fn run(arguments: &mut Arguments) -> Result<Answer, Fault> {
-    let noun = arguments.word("a command")?;
-    let verb = arguments.word("what to do")?;
-    let (config, url) = (arguments.required("config")?, arguments.required("store")?);
-    let actor = Actor::operator(&arguments.option("as").unwrap_or_else(|| "operator".into()));
-    let store = store::open(&url).await?;
-    let gate = Config::read(&config)?.builder()?.managed_store(Arc::clone(&store.keys)).build()?;
-    let manager = KeyManager::new(gate.clone(), Arc::clone(&store.keys)).by(actor.clone());
-    let answer = match noun.as_str() {
-        "keys" => keys(&verb, arguments, &manager).await?,
-        "accounts" => {
-            let manager = AccountManager::new(gate, Arc::clone(&store.keys)).by(actor);
-            accounts(&verb, arguments, &manager).await?
-        }
-        #[cfg(any(feature = "sqlite", feature = "postgres"))]
-        "credits" => crate::credits::run(&verb, arguments, gate, &store).await?,
-        other => return Err(Usage(format!("`{other}` is no command")).into()),
-    };
-    store.close().await?;
-    Ok(answer)
+/// A command that was done.
+pub(crate) struct Done {
+    pub(crate) answer: Answer,
+    /// What is to be known of the other nodes, if anything is.
+    pub(crate) note: Option<&'static str>,
+    /// What the audit has missed.
+    pub(crate) unaudited: Option<String>,
 }
 
-async fn keys(verb: &str, arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer, Fault> {
+/// Who works, on what, and who is told of it.
+pub(crate) struct Desk {
+    pub(crate) store: Store,
+    pub(crate) gate: Gate,
+    pub(crate) actor: Actor,
+    pub(crate) audit: Option<AuditFile>,
+}
+
+/// Runs a command: what is to be said of it is said when the change is kept.
+pub(crate) async fn run(arguments: &mut Arguments) -> Result<Done, Fault> {
+    let noun = arguments.word("a command")?;
+    let verb = arguments.word("what to do")?;
+    let desk = Desk::set(arguments).await?;
+    let answer = match noun.as_str() {
+        "keys" => keys(&verb, arguments, &desk).await?,
+        "accounts" => accounts::run(&verb, arguments, &desk.accounts()).await?,
+        #[cfg(any(feature = "sqlite", feature = "postgres"))]
+        "credits" => crate::credits::run(&verb, arguments, &desk).await?,
+        other => return Err(Usage(format!("`{other}` is no command")).into()),
+    };
+    let note = if concerns_nodes(&noun, &verb) { desk.store.note_on_nodes() } else { None };
+    desk.store.close().await?;
+    let unaudited = desk.audit.and_then(|audit| audit.finish().err());
+    Ok(Done { answer, note, unaudited })
+}
+
+impl Desk {
+    async fn set(arguments: &mut Arguments) -> Result<Self, Fault> {
+        let (config, url) = (arguments.required("config")?, arguments.required("store")?);
+        let name = arguments.option("as").unwrap_or_else(|| "operator".into());
+        if name.trim().is_empty() {
+            return Err(Usage("`--as` names nobody".into()).into());
+        }
+        // Without a server, a prefix belongs to no command.
+        let channel = arguments.option("redis");
+        let channel = channel.map(|url| Channel { url, prefix: arguments.option("redis-prefix") });
+        let audit = arguments.option("audit");
+        let audit = audit.map(|path| AuditFile::open(Path::new(&path))).transpose()?;
+        let store = store::open(&url, channel).await?;
+        if let Some(audit) = audit.as_ref().filter(|_| store.keeps_at_once()) {
+            audit.write_at_once();
+        }
+        let gate = Config::read(&config)?.builder()?.managed_store(Arc::clone(&store.keys));
+        #[cfg(any(feature = "sqlite", feature = "postgres"))]
+        let gate = match store.ledger() {
+            Some(ledger) => gate.credit_authority(ledger.clone()),
+            None => gate,
+        };
+        Ok(Self { gate: gate.build()?, store, actor: Actor::operator(&name), audit })
+    }
+
+    fn keys(&self) -> KeyManager {
+        let manager = KeyManager::new(self.gate.clone(), Arc::clone(&self.store.keys)).by(self.actor.clone());
+        match &self.audit {
+            Some(audit) => manager.with_audit(audit.clone()),
+            None => manager,
+        }
+    }
+
+    fn accounts(&self) -> AccountManager {
+        let manager = AccountManager::new(self.gate.clone(), Arc::clone(&self.store.keys));
+        let manager = manager.by(self.actor.clone());
+        match &self.audit {
+            Some(audit) => manager.with_audit(audit.clone()),
+            None => manager,
+        }
+    }
+}
+
+/// Whether a command changes what other nodes may have in their caches.
+fn concerns_nodes(noun: &str, verb: &str) -> bool {
+    match noun {
+        "keys" => matches!(verb, "update" | "pause" | "resume" | "revoke" | "rotate" | "erase"),
+        "accounts" => !matches!(verb, "create" | "show"),
+        _ => false,
+    }
+}
+
+async fn keys(verb: &str, arguments: &mut Arguments, desk: &Desk) -> Result<Answer, Fault> {
+    let manager = &desk.keys();
     match verb {
         "issue" => return issue(arguments, manager).await,
         "list" => return list(arguments, manager).await,
         "rotate" => return rotate(arguments, manager).await,
-        "import" => return import(arguments, manager).await,
+        "import" => return import::run(arguments, manager).await,
         _ => {}
     }
     let id: KeyId = read("id", &arguments.word("the key's id")?)?;
@@ -54,16 +123,14 @@ async fn keys(verb: &str, arguments: &mut Arguments, manager: &KeyManager) -> Re
         "revoke" => {
             let revoked = manager.revoke(id).await?;
             if !revoked.announced {
-                eprintln!(
-                    "the other nodes could not be told: they refuse the key once their caches have aged"
-                );
+                desk.store.untold.add();
             }
             revoked.key
         }
         "update" => update(id, arguments, manager).await?,
         "erase" => {
             manager.erase(id).await?;
-            return Ok(Answer::Erased(id));
+            return Ok(Answer::Erased(id.to_string()));
         }
         other => return Err(Usage(format!("`keys {other}` is no command")).into()),
     };
@@ -138,42 +205,6 @@ fn unless<T>(
     }
 }
 
-fn network(text: &str) -> Result<ipnet::IpNet, Usage> {
+pub(crate) fn network(text: &str) -> Result<ipnet::IpNet, Usage> {
     tollgate::parse_network(text).map_err(|error| Usage(format!("`--allow`: {error}")))
-}
-
-async fn import(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer, Fault> {
-    let digest = print::unhex(&arguments.required("sha256")?);
-    let hash = digest.ok_or_else(|| Usage("`--sha256`: write 64 hexadecimal digits".into()))?;
-    let (account, name) = (arguments.required("account")?, arguments.required("name")?);
-    let mut key = ForeignKey::new(account, name, KeyHash::from_bytes(hash));
-    key.start = arguments.option("start").unwrap_or_default();
-    key.environment = arguments.option("environment").map_or(key.environment, Into::into);
-    key.expires_at = arguments.read("expires")?;
-    key.scopes = arguments.list("scopes", |text| Ok(text.into()))?;
-    key.paths = arguments.list("paths", |text| read::<PathPattern>("paths", text))?;
-    key.allowlist = arguments.list("allow", network)?;
-    arguments.end()?;
-    let id = manager.import(key).await?;
-    Ok(Answer::Key(manager.view(manager.get(id).await?)))
-}
-
-async fn accounts(verb: &str, arguments: &mut Arguments, manager: &AccountManager) -> Result<Answer, Fault> {
-    let id = AccountId::from(arguments.word("the account's id")?);
-    let (plan, agreement) = (arguments.option("plan"), arguments.option("agreement"));
-    arguments.end()?;
-    let needed =
-        |option: Option<String>, name: &str| option.ok_or_else(|| Usage(format!("`--{name}` is missing")));
-    Ok(Answer::Account(match verb {
-        "create" => manager.create(Account::new(id, needed(plan, "plan")?)).await?,
-        "show" => manager.get(&id).await?,
-        "plan" => manager.change_plan(&id, needed(plan, "plan")?.into()).await?,
-        "suspend" => manager.suspend(&id).await?,
-        "resume" => manager.resume(&id).await?,
-        "sign" => manager.sign(&id, needed(agreement, "agreement")?.into()).await?,
-        "subscribe" => manager.start_subscription(&id).await?,
-        "unsubscribe" => manager.end_subscription(&id).await?,
-        "delete" => manager.delete(&id).await?,
-        other => return Err(Usage(format!("`accounts {other}` is no command")).into()),
-    }))
 }

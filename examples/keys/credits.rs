@@ -1,30 +1,25 @@
 //! What the commands do with credits, which a database keeps.
 
+use serde_json::{Value, json};
 use tollgate::{
-    AccountId, AdjustmentId, CreditManager, Credits, Disagreement, Entry, EntryPage, Gate, ListEntries,
+    AccountId, AdjustmentId, CreditManager, Credits, Disagreement, Entry, EntryPage, ListEntries, SqlLedger,
 };
 
 use crate::Fault;
 use crate::arguments::{Arguments, Usage, read};
+use crate::commands::Desk;
 use crate::print::Answer;
-use crate::store::Store;
-use serde_json::{Value, json};
 
 /// Runs a command on credits.
-pub(crate) async fn run(
-    verb: &str,
-    arguments: &mut Arguments,
-    gate: Gate,
-    store: &Store,
-) -> Result<Answer, Fault> {
-    let Some(ledger) = store.ledger() else {
+pub(crate) async fn run(verb: &str, arguments: &mut Arguments, desk: &Desk) -> Result<Answer, Fault> {
+    let Some(ledger) = desk.store.ledger() else {
         return Err("this store keeps no credits: `sqlite:PATH` and `postgres://…` do".into());
     };
     if verb == "check" {
         arguments.end()?;
         return Ok(Answer::Checked(ledger.audit().await?));
     }
-    let manager = CreditManager::new(gate, store.keys.clone(), ledger.clone());
+    let manager = desk.credits(ledger);
     let account = AccountId::from(arguments.word("the account's id")?);
     if verb == "entries" {
         let mut asked = ListEntries::of(account);
@@ -56,6 +51,17 @@ pub(crate) async fn run(
         other => return Err(Usage(format!("`credits {other}` is no command")).into()),
     };
     Ok(Answer::Balance(account, balance))
+}
+
+impl Desk {
+    fn credits(&self, ledger: &SqlLedger) -> CreditManager {
+        let manager = CreditManager::new(self.gate.clone(), self.store.keys.clone(), ledger.clone());
+        let manager = manager.by(self.actor.clone());
+        match &self.audit {
+            Some(audit) => manager.with_audit(audit.clone()),
+            None => manager,
+        }
+    }
 }
 
 fn adjustment(arguments: &mut Arguments) -> Result<AdjustmentId, Usage> {

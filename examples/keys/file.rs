@@ -13,7 +13,8 @@ use tollgate::{
 };
 
 use crate::Fault;
-use crate::print::{account_status, hex, status_name, texts, unhex};
+use crate::accounts::{self, subscription_name};
+use crate::print::{hex, status_name, texts, unhex};
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,14 +111,12 @@ fn create(path: &Path) -> Result<File, Fault> {
 
 impl AccountLine {
     fn of(account: &Account) -> Self {
-        let subscription = account.subscription.map(|subscription| match subscription {
-            Subscription::Active => "active".to_owned(),
-            Subscription::Lapsed => "lapsed".to_owned(),
-        });
+        let subscription =
+            account.subscription.map(|subscription| subscription_name(subscription).to_owned());
         Self {
             id: account.id.to_string(),
             plan: account.plan.to_string(),
-            status: account_status(account.status).into(),
+            status: accounts::status_name(account.status).into(),
             subscription,
             agreements: account.agreements.iter().map(ToString::to_string).collect(),
             version: account.version,
@@ -128,7 +127,7 @@ impl AccountLine {
         let mut account = Account::new(self.id.as_str(), self.plan.as_str());
         account.status = [AccountStatus::Active, AccountStatus::Suspended, AccountStatus::Deleted]
             .into_iter()
-            .find(|status| account_status(*status) == self.status)
+            .find(|status| accounts::status_name(*status) == self.status)
             .ok_or_else(|| format!("account {}: no such status: {}", self.id, self.status))?;
         account.subscription = match self.subscription.as_deref() {
             None => None,

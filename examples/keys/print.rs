@@ -1,14 +1,13 @@
 //! What is said of keys and accounts: to people, or as JSON.
 
+use std::io;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tollgate::{
-    Account, AccountStatus, IssuedKey, KeyHash, KeyId, KeyPage, KeyRecord, KeyStatus, KeyView, ManageError,
-    PathPattern,
-};
+use tollgate::{Account, IssuedKey, KeyHash, KeyId, KeyPage, KeyRecord, KeyStatus, KeyView, PathPattern};
 
-use crate::Fault;
+use crate::import::Report;
+use crate::{accounts, say};
 
 /// What came of a command.
 pub(crate) enum Answer {
@@ -18,10 +17,12 @@ pub(crate) enum Answer {
     Key(KeyView),
     /// A page of keys.
     Keys(KeyPage),
-    /// A key that is gone.
-    Erased(KeyId),
+    /// A key or an account that is gone.
+    Erased(String),
     /// An account.
     Account(Arc<Account>),
+    /// What became of a file of keys.
+    Imported(Report),
     /// What an account has to spend.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     Balance(tollgate::AccountId, tollgate::Balance),
@@ -34,57 +35,67 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// Whether it says that something is wrong with what is kept.
+    /// Whether it says that something is wrong with what is kept, or was not done.
     pub(crate) fn is_alarming(&self) -> bool {
         match self {
+            Self::Imported(report) => !report.is_whole(),
             #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Checked(found) => !found.is_empty(),
             _ => false,
         }
     }
 
-    /// Says it: the secret on standard output alone, and all else, to people, on standard error.
-    pub(crate) fn print(&self, json: bool) {
-        if json {
-            println!("{:#}", self.document());
-            return;
-        }
+    /// The key whose secret it shows: it is shown this once.
+    pub(crate) fn secret_of(&self) -> Option<KeyId> {
         match self {
-            Self::Secret(key, secret) => {
-                eprintln!("{}\nthe secret, shown this once:", key_line(key));
-                println!("{}", secret.reveal());
+            Self::Secret(key, _) => Some(key.id),
+            _ => None,
+        }
+    }
+
+    /// Says it: the secret on standard output alone, and all else, to people, on standard error. It fails where standard
+    /// output does not take it.
+    pub(crate) fn print(&self, json: bool) -> io::Result<()> {
+        if json {
+            return say::out(format_args!("{:#}", self.document()));
+        }
+        self.lines().iter().for_each(say::err);
+        match self {
+            Self::Secret(_, secret) => say::out(secret.reveal()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is said to people.
+    fn lines(&self) -> Vec<String> {
+        let page = |mut lines: Vec<String>, next: Option<String>| {
+            lines.extend(next.map(|next| format!("more: --cursor {next}")));
+            lines
+        };
+        match self {
+            Self::Secret(key, _) => vec![key_line(key), "the secret, shown this once:".to_owned()],
+            Self::Key(key) => vec![key_line(key)],
+            Self::Keys(keys) => {
+                page(keys.keys.iter().map(key_line).collect(), keys.next.map(|next| next.to_string()))
             }
-            Self::Key(key) => eprintln!("{}", key_line(key)),
-            Self::Keys(page) => {
-                page.keys.iter().for_each(|key| eprintln!("{}", key_line(key)));
-                if let Some(next) = page.next {
-                    eprintln!("more: --cursor {next}");
-                }
-            }
-            Self::Erased(id) => eprintln!("{id} is erased"),
-            Self::Account(account) => {
-                let (id, plan) = (account.id.as_str().escape_debug(), account.plan.as_str().escape_debug());
-                eprintln!("{id}  plan {plan}  {}", account_status(account.status));
+            Self::Erased(id) => vec![format!("{} is erased", id.escape_debug())],
+            Self::Account(account) => vec![accounts::line(account)],
+            Self::Imported(report) => report.lines(),
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            Self::Balance(account, balance) => {
+                vec![format!("{}  {balance}", account.as_str().escape_debug())]
             }
             #[cfg(any(feature = "sqlite", feature = "postgres"))]
-            Self::Balance(account, balance) => eprintln!("{}  {balance}", account.as_str().escape_debug()),
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
-            Self::Entries(page) => {
-                page.entries.iter().for_each(|entry| eprintln!("{}", crate::credits::entry_line(entry)));
-                if let Some(next) = page.next {
-                    eprintln!("more: --cursor {next}");
-                }
+            Self::Entries(entries) => {
+                let lines = entries.entries.iter().map(crate::credits::entry_line).collect();
+                page(lines, entries.next.map(|next| next.to_string()))
             }
             #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Checked(found) if found.is_empty() => {
-                eprintln!("every balance is what its entries come to");
+                vec!["every balance is what its entries come to".to_owned()]
             }
             #[cfg(any(feature = "sqlite", feature = "postgres"))]
-            Self::Checked(found) => {
-                for wrong in found {
-                    eprintln!("{}", crate::credits::check_line(wrong));
-                }
-            }
+            Self::Checked(found) => found.iter().map(crate::credits::check_line).collect(),
         }
     }
 
@@ -96,12 +107,9 @@ impl Answer {
                 let keys: Vec<Value> = page.keys.iter().map(key_json).collect();
                 json!({ "keys": keys, "next": page.next.map(|next| next.to_string()) })
             }
-            Self::Erased(id) => json!({ "erased": id.to_string() }),
-            Self::Account(account) => json!({
-                "id": account.id.as_str(),
-                "plan": account.plan.as_str(),
-                "status": account_status(account.status),
-            }),
+            Self::Erased(id) => json!({ "erased": id }),
+            Self::Account(account) => accounts::json(account),
+            Self::Imported(report) => report.json(),
             #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Balance(account, balance) => json!({
                 "account": account.as_str(),
@@ -113,15 +121,6 @@ impl Answer {
             #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Checked(found) => crate::credits::check_json(found),
         }
-    }
-}
-
-/// The name of an account's status.
-pub(crate) fn account_status(status: AccountStatus) -> &'static str {
-    match status {
-        AccountStatus::Active => "active",
-        AccountStatus::Suspended => "suspended",
-        AccountStatus::Deleted => "deleted",
     }
 }
 
@@ -139,10 +138,10 @@ pub(crate) fn hex(hash: &KeyHash) -> String {
     hash.as_bytes().iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
 }
 
-/// The 32 bytes that hexadecimal digits say.
-pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+/// The bytes that hexadecimal digits say, if they say so many.
+pub(crate) fn unhex<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
+    let mut bytes = [0; LENGTH];
+    if text.len() != 2 * LENGTH || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     for (place, byte) in bytes.iter_mut().enumerate() {
@@ -188,17 +187,4 @@ fn key_line(key: &KeyView) -> String {
         "{}  {}…  {status}  {}  expires {end}  {}  {name}",
         key.id, key.start, key.environment, key.account
     )
-}
-
-/// Why nothing was done.
-pub(crate) fn refused(fault: &Fault, json: bool) {
-    if json {
-        let member = match fault.downcast_ref::<ManageError>() {
-            Some(ManageError::Invalid { member, .. }) => Some(member.as_str()),
-            _ => None,
-        };
-        println!("{:#}", json!({ "error": fault.to_string(), "member": member }));
-    } else {
-        eprintln!("error: {fault}");
-    }
 }

@@ -8,13 +8,18 @@ use tollgate::{AccountAdmin, MemoryStore};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 use tollgate::{Database, SqlLedger, SqlStore};
 
-use crate::Fault;
 use crate::arguments::Usage;
-use crate::file;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use crate::fleet;
+use crate::fleet::{Channel, Untold};
+use crate::{Fault, file};
 
 /// An open store, and where it is kept.
 pub(crate) struct Store {
     pub(crate) keys: Arc<dyn AccountAdmin>,
+    /// What the other nodes should have been told of.
+    pub(crate) untold: Untold,
+    is_telling: bool,
     kept: Kept,
 }
 
@@ -26,21 +31,26 @@ enum Kept {
     Database { database: Database, ledger: SqlLedger },
 }
 
-/// Opens the store that a URL names.
-pub(crate) async fn open(url: &str) -> Result<Store, Fault> {
+/// Opens the store that a URL names; what is changed in it is told on a channel, if there is one.
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    allow(clippy::unused_async, reason = "only a database is waited for")
+)]
+pub(crate) async fn open(url: &str, channel: Option<Channel>) -> Result<Store, Fault> {
     match url.split_once(':') {
         Some(("memory", path)) if !path.is_empty() => {
+            if channel.is_some() {
+                return Err(Usage("`--redis` is for a store that nodes share: a database".into()).into());
+            }
             let path = PathBuf::from(path);
             let lock = file::lock(&path)?;
             let store = Arc::new(file::load(&path)?);
-            Ok(Store { keys: Arc::clone(&store) as _, kept: Kept::File { path, store, _lock: lock } })
+            let keys = Arc::clone(&store) as _;
+            let kept = Kept::File { path, store, _lock: lock };
+            Ok(Store { keys, untold: Untold::default(), is_telling: false, kept })
         }
         #[cfg(any(feature = "sqlite", feature = "postgres"))]
-        Some(("sqlite" | "postgres" | "postgresql", _)) => {
-            let database = Database::connect(url).await?;
-            let (keys, ledger) = (SqlStore::new(&database), SqlLedger::new(&database));
-            Ok(Store { keys: Arc::new(keys), kept: Kept::Database { database, ledger } })
-        }
+        Some(("sqlite" | "postgres" | "postgresql", _)) => in_database(url, channel).await,
         // What is no URL of a store may be one of something else, with a password.
         _ => Err(Usage(
             "no store has this URL: write it as in `memory:keys.json`, or with tollgate's features `sqlite` and \
@@ -49,6 +59,18 @@ pub(crate) async fn open(url: &str) -> Result<Store, Fault> {
         )
         .into()),
     }
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+async fn in_database(url: &str, channel: Option<Channel>) -> Result<Store, Fault> {
+    let database = Database::connect(url).await?;
+    let (keys, ledger) = (Arc::new(SqlStore::new(&database)), SqlLedger::new(&database));
+    let (untold, is_telling) = (Untold::default(), channel.is_some());
+    let keys: Arc<dyn AccountAdmin> = match channel {
+        Some(channel) => fleet::telling(keys, &channel, &untold).await?,
+        None => keys,
+    };
+    Ok(Store { keys, untold, is_telling, kept: Kept::Database { database, ledger } })
 }
 
 impl Store {
@@ -60,6 +82,26 @@ impl Store {
             Kept::Database { database, .. } => database.close().await,
         }
         Ok(())
+    }
+
+    /// Whether a change is kept as soon as it is made, or at the end with all others.
+    pub(crate) fn keeps_at_once(&self) -> bool {
+        !matches!(self.kept, Kept::File { .. })
+    }
+
+    /// What is to be known of the other nodes, once something was changed that they may have in their caches.
+    pub(crate) fn note_on_nodes(&self) -> Option<&'static str> {
+        if !self.keeps_at_once() {
+            None
+        } else if !self.is_telling {
+            Some(
+                "other nodes follow within their bound on staleness; with `--redis URL` they are told at once",
+            )
+        } else if self.untold.is_any() {
+            Some("the other nodes could not be told: they follow within their bound on staleness")
+        } else {
+            None
+        }
     }
 
     /// The credits, where the store keeps some.

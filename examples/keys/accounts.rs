@@ -1,0 +1,83 @@
+//! What the commands do with accounts.
+
+use serde_json::{Value, json};
+use tollgate::{Account, AccountId, AccountManager, AccountStatus, Subscription};
+
+use crate::Fault;
+use crate::arguments::{Arguments, Usage};
+use crate::print::Answer;
+
+/// Runs a command on accounts.
+pub(crate) async fn run(
+    verb: &str,
+    arguments: &mut Arguments,
+    manager: &AccountManager,
+) -> Result<Answer, Fault> {
+    let id = AccountId::from(arguments.word("the account's id")?);
+    let given = match verb {
+        "create" | "plan" => arguments.required("plan")?,
+        "sign" => arguments.required("agreement")?,
+        _ => String::new(),
+    };
+    arguments.end()?;
+    Ok(Answer::Account(match verb {
+        "create" => manager.create(Account::new(id, given)).await?,
+        "show" => manager.get(&id).await?,
+        "plan" => manager.change_plan(&id, given.into()).await?,
+        "suspend" => manager.suspend(&id).await?,
+        "resume" => manager.resume(&id).await?,
+        "sign" => manager.sign(&id, given.into()).await?,
+        "subscribe" => manager.start_subscription(&id).await?,
+        "unsubscribe" => manager.end_subscription(&id).await?,
+        "delete" => manager.delete(&id).await?,
+        "erase" => {
+            manager.erase(&id).await?;
+            return Ok(Answer::Erased(id.to_string()));
+        }
+        other => return Err(Usage(format!("`accounts {other}` is no command")).into()),
+    }))
+}
+
+/// The name of an account's status.
+pub(crate) fn status_name(status: AccountStatus) -> &'static str {
+    match status {
+        AccountStatus::Active => "active",
+        AccountStatus::Suspended => "suspended",
+        AccountStatus::Deleted => "deleted",
+    }
+}
+
+/// The name of a subscription.
+pub(crate) fn subscription_name(subscription: Subscription) -> &'static str {
+    match subscription {
+        Subscription::Active => "active",
+        Subscription::Lapsed => "lapsed",
+    }
+}
+
+/// An account, as JSON.
+pub(crate) fn json(account: &Account) -> Value {
+    json!({
+        "id": account.id.as_str(),
+        "plan": account.plan.as_str(),
+        "status": status_name(account.status),
+        "subscription": account.subscription.map(subscription_name),
+        "agreements": account.agreements.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "version": account.version,
+    })
+}
+
+/// A line for people. What an operator wrote is escaped: it reaches a terminal.
+pub(crate) fn line(account: &Account) -> String {
+    let agreements: Vec<_> = account.agreements.iter().map(ToString::to_string).collect();
+    let signed = if agreements.is_empty() { "nothing".to_owned() } else { agreements.join(", ") };
+    format!(
+        "{}  plan {}  {}  subscription {}  signed {}  version {}",
+        account.id.as_str().escape_debug(),
+        account.plan.as_str().escape_debug(),
+        status_name(account.status),
+        account.subscription.map_or("none", subscription_name),
+        signed.escape_debug(),
+        account.version
+    )
+}

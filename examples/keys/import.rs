@@ -1,0 +1,183 @@
+//! Keys that were made elsewhere: one from the command line, or as many as a file has.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tollgate::{ForeignKey, KeyHash, KeyHasher, KeyManager, ManageError, PathPattern};
+
+use crate::Fault;
+use crate::arguments::{Arguments, Usage, read};
+use crate::commands::network;
+use crate::print::{Answer, unhex};
+
+/// Imports the key that the options are of, or those that a file has.
+pub(crate) async fn run(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer, Fault> {
+    if let Some(path) = arguments.option("file") {
+        arguments.end()?;
+        let lines: Box<dyn BufRead> = match path.as_str() {
+            "-" => Box::new(io::stdin().lock()),
+            path => {
+                let file = File::open(path).map_err(|error| format!("--file: {path}: {error}"))?;
+                Box::new(BufReader::new(file))
+            }
+        };
+        return Ok(Answer::Imported(all(lines, manager).await));
+    }
+    let digest = unhex(&arguments.required("sha256")?);
+    let hash = digest.ok_or_else(|| Usage("`--sha256`: write 64 hexadecimal digits".into()))?;
+    let (account, name) = (arguments.required("account")?, arguments.required("name")?);
+    let mut key = ForeignKey::new(account, name, KeyHash::from_bytes(hash));
+    key.start = arguments.option("start").unwrap_or_default();
+    key.environment = arguments.option("environment").map_or(key.environment, Into::into);
+    key.expires_at = arguments.read("expires")?;
+    key.scopes = arguments.list("scopes", |text| Ok(text.into()))?;
+    key.paths = arguments.list("paths", |text| read::<PathPattern>("paths", text))?;
+    key.allowlist = arguments.list("allow", network)?;
+    arguments.end()?;
+    let id = manager.import(key).await?;
+    Ok(Answer::Key(manager.view(manager.get(id).await?)))
+}
+
+/// What became of a file of keys.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    imported: u64,
+    /// The lines that were refused, counted from 1, and why.
+    refused: Vec<(u64, String)>,
+    /// Why nothing behind a line was read any more.
+    stopped: Option<(u64, String)>,
+}
+
+/// Imports line by line: the file may be larger than what fits into memory.
+async fn all(mut lines: Box<dyn BufRead>, manager: &KeyManager) -> Report {
+    let (mut report, mut line) = (Report::default(), Vec::new());
+    for number in 1.. {
+        line.clear();
+        match lines.read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            Ok(_) if line.trim_ascii().is_empty() => continue,
+            Ok(_) => {}
+            Err(error) => {
+                report.stopped = Some((number, error.to_string()));
+                break;
+            }
+        }
+        let imported = match foreign(&line, manager) {
+            Ok(key) => manager.import(key).await.map_err(|error| match error {
+                ManageError::Store(error) => Err(error.to_string()),
+                error => Ok(error.to_string()),
+            }),
+            Err(problem) => Err(Ok(problem)),
+        };
+        match imported {
+            Ok(_) => report.imported += 1,
+            Err(Ok(problem)) => report.refused.push((number, problem)),
+            // What comes next would fail in the same way.
+            Err(Err(failure)) => {
+                report.stopped = Some((number, failure));
+                break;
+            }
+        }
+    }
+    report
+}
+
+/// A key as a line has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Line {
+    id: Option<String>,
+    hash: String,
+    account: String,
+    name: String,
+    #[serde(default)]
+    start: String,
+    environment: Option<String>,
+    created_at: Option<String>,
+    expires_at: Option<String>,
+    scopes: Option<Vec<String>>,
+    paths: Option<Vec<String>>,
+    allow_ips: Option<Vec<String>>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+/// The key of a line, or what is wrong with it. A hash is never repeated: a secret may stand in its place.
+fn foreign(line: &[u8], manager: &KeyManager) -> Result<ForeignKey, String> {
+    let line: Line = serde_json::from_slice(line).map_err(|error| {
+        let said = error.to_string();
+        // The line is the file's, not the only one of what was read.
+        said.split_once(" at line ").map_or(said.as_str(), |(problem, _)| problem).to_owned()
+    })?;
+    let mut key = ForeignKey::new(line.account, line.name, hash(&line.hash, manager)?);
+    key.id = line.id.map(|text| one("id", &text, str::parse)).transpose()?;
+    key.start = line.start;
+    key.environment = line.environment.map_or(key.environment, Into::into);
+    key.created_at = line.created_at.map(|text| one("createdAt", &text, FromStr::from_str)).transpose()?;
+    key.expires_at = line.expires_at.map(|text| one("expiresAt", &text, FromStr::from_str)).transpose()?;
+    key.scopes = line.scopes.map(|scopes| scopes.into_iter().map(Into::into).collect());
+    key.paths = each("paths", line.paths, FromStr::from_str)?;
+    key.allowlist = each("allowIps", line.allow_ips, tollgate::parse_network)?;
+    key.metadata = line.metadata;
+    Ok(key)
+}
+
+fn hash(text: &str, manager: &KeyManager) -> Result<KeyHash, String> {
+    if let Some(digest) = unhex(text) {
+        return Ok(KeyHash::from_bytes(digest));
+    }
+    let digest = unhex(text).ok_or("`hash`: write 64 hexadecimal digits of SHA-256, or 128 of SHA-512")?;
+    let sha512 = KeyHasher::sha512();
+    if !manager.gate().hashers().iter().any(|hasher| hasher.hash(b"") == sha512.hash(b"")) {
+        return Err("`hash`: the gate looks for no SHA-512: add the scheme `sha512` to `hash.older`".into());
+    }
+    Ok(KeyHash::from_sha512(&digest))
+}
+
+fn one<T, E: std::fmt::Display>(
+    member: &str,
+    text: &str,
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Result<T, String> {
+    read(text).map_err(|error| format!("`{member}`: {error}"))
+}
+
+fn each<T, E: std::fmt::Display>(
+    member: &str,
+    list: Option<Vec<String>>,
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Result<Option<Vec<T>>, String> {
+    list.map(|list| list.iter().map(|text| one(member, text, &read)).collect()).transpose()
+}
+
+impl Report {
+    /// Whether all keys of the file are in.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.refused.is_empty() && self.stopped.is_none()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let place = |(line, reason): &(u64, String)| json!({ "line": line, "reason": reason });
+        json!({
+            "imported": self.imported,
+            "refused": self.refused.iter().map(place).collect::<Vec<_>>(),
+            "stopped": self.stopped.as_ref().map(place),
+        })
+    }
+
+    /// Lines for people. What stands in the file is escaped: it reaches a terminal.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let refused = self.refused.iter();
+        let mut lines: Vec<_> =
+            refused.map(|(line, why)| format!("line {line}: {}", why.escape_debug())).collect();
+        lines.push(format!("imported {}; refused {}", self.imported, self.refused.len()));
+        if let Some((line, why)) = &self.stopped {
+            lines.push(format!("stopped at line {line}: {}", why.escape_debug()));
+        }
+        lines
+    }
+}
