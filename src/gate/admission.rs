@@ -118,6 +118,7 @@ pub struct Principal {
     /// What a gate has taken for this request: this one, or one around it.
     charged: bool,
     drawn: bool,
+    #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
     shown: Shown,
 }
 

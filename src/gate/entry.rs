@@ -31,6 +31,7 @@ pub(crate) struct Found {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shown {
     /// Whether it is the one that is on its way out.
+    #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
     pub(super) retiring: bool,
     /// What it hashes to under the newest scheme, where the key was found under an older one.
     pub(super) renewed: Option<Box<KeyHash>>,
