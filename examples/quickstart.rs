@@ -19,8 +19,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let gate =
         Config::from_toml(GATE, "quickstart.toml")?.builder()?.managed_store(Arc::clone(&store)).build()?;
 
-    let key = gate.formats()[0].generate()?;
-    let hash = gate.hasher().hash(key.reveal().as_bytes());
+    let key = gate.formats()[0].generate()?.reveal();
+    let hash = gate.hasher().hash(key.as_bytes());
     store.put_key(KeyRecord::new(KeyId::generate(), hash, Account::new("wile", "free").into()));
 
     let routes = Router::new().route("/health", get(async || "up\n")).route("/whoami", get(whoami));
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     println!("needs no key:  curl -i http://127.0.0.1:3000/health");
     println!("needs a key:   curl -i http://127.0.0.1:3000/whoami");
-    println!("shows it:      curl -i -H 'X-API-Key: {}' http://127.0.0.1:3000/whoami", key.reveal());
+    println!("shows it:      curl -i -H 'X-API-Key: {}' http://127.0.0.1:3000/whoami", &*key);
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(interrupt()).await?;
     Ok(())

@@ -25,8 +25,8 @@
 //! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
 //!
 //! // A new key: its hash is stored, the key itself is shown to its owner, once.
-//! let key = gate.formats()[0].generate()?;
-//! let hash = gate.hasher().hash(key.reveal().as_bytes());
+//! let key = gate.formats()[0].generate()?.reveal();
+//! let hash = gate.hasher().hash(key.as_bytes());
 //! store.put_key(KeyRecord::new(KeyId::generate(), hash, Arc::new(Account::new("acme", "pro"))));
 //!
 //! let hello = service_fn(async |_: Request<_>| Ok::<_, std::io::Error>(Response::new(Empty::<Bytes>::new())));
@@ -34,7 +34,7 @@
 //!
 //! let refused = service.clone().oneshot(Request::get("/v1/candles").body(Empty::<Bytes>::new())?).await?;
 //! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-//! let request = Request::get("/v1/candles").header("X-API-Key", key.reveal()).body(Empty::<Bytes>::new())?;
+//! let request = Request::get("/v1/candles").header("X-API-Key", &*key).body(Empty::<Bytes>::new())?;
 //! assert_eq!(service.oneshot(request).await?.status(), StatusCode::OK);
 //! # Ok(())
 //! # }

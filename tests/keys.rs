@@ -30,9 +30,9 @@ fn case_169_every_generated_key_is_accepted_and_none_comes_twice() {
     for (name, format) in formats() {
         let mut seen = HashSet::new();
         for _ in 0..=100_000 / formats().len() {
-            let key = format.generate().unwrap();
-            assert!(format.accepts(key.reveal().as_bytes()), "{name}");
-            assert!(seen.insert(key.reveal().to_owned()), "{name}: a key came twice");
+            let key = format.generate().unwrap().reveal();
+            assert!(format.accepts(key.as_bytes()), "{name}");
+            assert!(seen.insert(key.to_owned()), "{name}: a key came twice");
         }
     }
     let (_, format) = &formats()[0];
@@ -129,10 +129,13 @@ fn base62(mut number: u32) -> String {
 fn case_206_debug_of_a_secret_type_shows_nothing_of_the_secret() {
     let format = KeyFormat::new("acme_", Length::exactly(38)).unwrap().with_checksum().unwrap();
     let issued = format.generate().unwrap();
-    let secret = issued.reveal()["acme_".len() + 4..].to_owned();
-    assert_eq!(format!("{issued:?}"), format!("IssuedKey({}..)", &issued.reveal()[..9]));
+    let shown = format!("{issued:?}");
+    let revealed = issued.reveal();
+    let secret = revealed["acme_".len() + 4..].to_owned();
+    assert_eq!(shown, format!("IssuedKey({}..)", &revealed[..9]));
+    assert_eq!(format!("{revealed:?}"), "RevealedKey(..)");
 
-    let bytes = issued.reveal().as_bytes();
+    let bytes = revealed.as_bytes();
     let hash = KeyHasher::sha256().hash(bytes);
     let hex = hash.as_bytes().map(|byte| format!("{byte:02x}")).concat();
     let pepper = KeyHasher::hmac_sha256(b"0123456789-pepper").unwrap();

@@ -150,26 +150,29 @@ async fn a_leaked_key_is_revoked_and_nothing_else_is_told() -> Result<(), Fault>
     let renewed = stage.manager.rotate(over.key.id, DAY).await?;
     stage.clock.advance(DAY);
     stage.audit.take();
-    let table = [
-        (leaked.secret.reveal(), Some(leaked.key.id), vec![Action::Leaked]),
-        (leaked.secret.reveal(), Some(leaked.key.id), vec![]),
-        (overlapping.secret.reveal(), Some(overlapping.key.id), vec![Action::Leaked]),
-        (over.secret.reveal(), None, vec![]),
+    let (kept, renewed) = (kept.secret.reveal(), renewed.secret.reveal());
+    let (secret, overlaps, outlived) =
+        (leaked.secret.reveal(), overlapping.secret.reveal(), over.secret.reveal());
+    let table: [(&str, _, _); 8] = [
+        (&secret, Some(leaked.key.id), vec![Action::Leaked]),
+        (&secret, Some(leaked.key.id), vec![]),
+        (&overlaps, Some(overlapping.key.id), vec![Action::Leaked]),
+        (&outlived, None, vec![]),
         ("acme_demo", None, vec![]),
         (SECRET, None, vec![]),
         ("", None, vec![]),
         ("no key at all", None, vec![]),
     ];
-    for (secret, found, told) in table {
-        assert_eq!(stage.manager.report_leak(secret).await?, found, "{secret}");
-        assert_eq!(stage.audit.actions(), told, "{secret}");
+    for (reported, found, told) in table {
+        assert_eq!(stage.manager.report_leak(reported).await?, found, "{reported}");
+        assert_eq!(stage.audit.actions(), told, "{reported}");
     }
     let bob = stage.manager.clone().for_account("bob");
-    assert_eq!(bob.report_leak(kept.secret.reveal()).await?, None);
-    for secret in [kept.secret.reveal(), renewed.secret.reveal(), "acme_demo"] {
-        assert_eq!(stage.refusal(secret).await, None);
+    assert_eq!(bob.report_leak(&kept).await?, None);
+    for good in [&*kept, &*renewed, "acme_demo"] {
+        assert_eq!(stage.refusal(good).await, None);
     }
-    assert_eq!(stage.refusal(leaked.secret.reveal()).await, Some(DenialKind::Revoked));
+    assert_eq!(stage.refusal(&secret).await, Some(DenialKind::Revoked));
     Ok(())
 }
 

@@ -32,7 +32,7 @@ async fn a_key_that_is_rotated_meanwhile_is_not_revoked_for_a_dead_secret() -> R
         let (id, other) = (issued.key.id, KeyHasher::sha256().hash(b"the new secret"));
         let rotate = move |store: &MemoryStore| put_under(store, id, other, until);
         let manager = KeyManager::new(stage.gate.clone(), Meddling::after(looks, &stage.store, rotate));
-        let found = manager.report_leak(issued.secret.reveal()).await?;
+        let found = manager.report_leak(&issued.secret.reveal()).await?;
         let status = stage.store.key(id).unwrap().status;
         let expected =
             if until.is_some() { (Some(id), KeyStatus::Revoked) } else { (None, KeyStatus::Active) };

@@ -71,7 +71,7 @@ async fn play(stage: &Stage, model: &mut Model, step: &Step) {
             new.expires_at = lives.map(|lives| model.now.saturating_add(Duration::from_millis(lives)));
             let expires_at = new.expires_at;
             let issued = foreseen(manager.issue(new).await).unwrap_or_else(|_| panic!("a new key is dead"));
-            let secret = issued.as_ref().map(|issued| (issued.key.id, issued.secret.reveal().to_owned()));
+            let secret = issued.map(|issued| (issued.key.id, issued.secret.reveal().to_owned()));
             assert_eq!(secret.is_some(), model.may_issue(ACCOUNTS[account], expires_at));
             if let Some((id, secret)) = secret {
                 model.issue(ACCOUNTS[account], id, secret, expires_at);

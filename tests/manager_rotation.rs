@@ -92,13 +92,13 @@ async fn there_are_one_or_two_valid_secrets_and_never_none_or_three() -> Result<
     let stage = Stage::set()?;
     let first = stage.issue("ada").await?;
     let id = first.key.id;
-    let mut secrets = vec![first.secret];
+    let mut secrets = vec![first.secret.reveal()];
     for overlap in [10, 10, 0, 10, 1, 10] {
-        secrets.push(stage.manager.rotate(id, overlap * STEP).await?.secret);
+        secrets.push(stage.manager.rotate(id, overlap * STEP).await?.secret.reveal());
         for millis in 0..3 {
             let mut valid = Vec::new();
             for (place, secret) in secrets.iter().enumerate() {
-                if stage.refusal(secret.reveal()).await.is_none() {
+                if stage.refusal(secret).await.is_none() {
                     valid.push(place);
                 }
             }
@@ -116,14 +116,15 @@ async fn a_revocation_during_the_overlap_ends_both_secrets() -> Result<(), Fault
     let stage = Stage::set()?;
     let old = stage.issue("ada").await?;
     let new = stage.manager.rotate(old.key.id, DAY).await?;
+    let (old_secret, new_secret) = (old.secret.reveal(), new.secret.reveal());
     stage.manager.pause(old.key.id).await?;
-    for secret in [&old.secret, &new.secret] {
-        assert_eq!(stage.refusal(secret.reveal()).await, Some(DenialKind::Paused));
+    for secret in [&old_secret, &new_secret] {
+        assert_eq!(stage.refusal(secret).await, Some(DenialKind::Paused));
     }
     stage.manager.resume(old.key.id).await?;
     stage.manager.revoke(old.key.id).await?;
-    for secret in [&old.secret, &new.secret] {
-        assert!(stage.refusal(secret.reveal()).await.is_some());
+    for secret in [&old_secret, &new_secret] {
+        assert!(stage.refusal(secret).await.is_some());
     }
     Ok(())
 }
@@ -133,12 +134,13 @@ async fn an_overlap_outlives_neither_the_key_nor_time() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let old = stage.issue("cyd").await?;
     let new = stage.manager.rotate(old.key.id, Duration::MAX).await?;
+    let (old_secret, new_secret) = (old.secret.reveal(), new.secret.reveal());
     assert_eq!((new.key.id, new.key.expires_at), (old.key.id, old.key.expires_at));
     stage.clock.advance((7 * DAY).saturating_sub(STEP));
-    assert_eq!(stage.refusal(old.secret.reveal()).await, None);
+    assert_eq!(stage.refusal(&old_secret).await, None);
     stage.clock.advance(STEP);
-    for secret in [&old.secret, &new.secret] {
-        assert_eq!(stage.refusal(secret.reveal()).await, Some(DenialKind::Expired));
+    for secret in [&old_secret, &new_secret] {
+        assert_eq!(stage.refusal(secret).await, Some(DenialKind::Expired));
     }
     Ok(())
 }
@@ -168,19 +170,21 @@ async fn limits_and_credits_and_the_id_stay() -> Result<(), Fault> {
     let table = [("eve", DenialKind::RateLimited), ("fay", DenialKind::CreditsExhausted)];
     for (account, exhausted) in table {
         let old = stage.issue(account).await?;
+        let old_secret = old.secret.reveal();
         let ask = async |secret: &str| match exhausted {
             DenialKind::RateLimited => stage.refusal(secret).await,
             _ => pay(&stage, secret).await,
         };
         for _ in 0..3 {
-            assert_eq!(ask(old.secret.reveal()).await, None);
+            assert_eq!(ask(&old_secret).await, None);
         }
         let new = stage.manager.rotate(old.key.id, DAY).await?;
+        let new_secret = new.secret.reveal();
         assert_eq!(new.key.id, old.key.id);
-        assert_eq!(ask(new.secret.reveal()).await, None);
-        assert_eq!(ask(old.secret.reveal()).await, None);
-        for secret in [&old.secret, &new.secret] {
-            assert_eq!(ask(secret.reveal()).await, Some(exhausted), "{account}");
+        assert_eq!(ask(&new_secret).await, None);
+        assert_eq!(ask(&old_secret).await, None);
+        for secret in [&old_secret, &new_secret] {
+            assert_eq!(ask(secret).await, Some(exhausted), "{account}");
         }
     }
     Ok(())

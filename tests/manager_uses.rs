@@ -96,12 +96,13 @@ async fn shown(manager: &KeyManager) -> Option<Timestamp> {
 async fn uses_are_noted_once_per_resolution_and_shown_before_they_are_written() -> Result<(), Fault> {
     let (stage, counted, manager) = noting()?;
     let issued = stage.issue("ada").await?;
+    let secret = issued.secret.reveal();
     let now = || stage.gate.clock().now().wall();
     assert_eq!(shown(&manager).await, None);
     let first = now();
     let mut later = first;
     for second in 0..150 {
-        assert_eq!(stage.refusal(issued.secret.reveal()).await, None);
+        assert_eq!(stage.refusal(&secret).await, None);
         if second % 60 == 0 {
             later = now();
         }
@@ -121,8 +122,9 @@ async fn uses_are_noted_once_per_resolution_and_shown_before_they_are_written() 
 async fn a_refused_request_is_no_use() -> Result<(), Fault> {
     let (stage, counted, manager) = noting()?;
     let issued = stage.issue("ada").await?;
+    let secret = issued.secret.reveal();
     manager.pause(issued.key.id).await?;
-    assert!(stage.refusal(issued.secret.reveal()).await.is_some());
+    assert!(stage.refusal(&secret).await.is_some());
     manager.flush_uses().await?;
     assert_eq!((shown(&manager).await, counted.writes()), (None, 0));
     Ok(())
@@ -132,8 +134,9 @@ async fn a_refused_request_is_no_use() -> Result<(), Fault> {
 async fn a_store_that_fails_loses_no_use() -> Result<(), Fault> {
     let (stage, counted, manager) = noting()?;
     let issued = stage.issue("ada").await?;
+    let secret = issued.secret.reveal();
     let used = stage.gate.clock().now().wall();
-    assert_eq!(stage.refusal(issued.secret.reveal()).await, None);
+    assert_eq!(stage.refusal(&secret).await, None);
     counted.fails.store(true, Ordering::SeqCst);
     assert!(manager.flush_uses().await.is_err());
     assert_eq!(shown(&manager).await, Some(used));
@@ -147,13 +150,14 @@ async fn a_store_that_fails_loses_no_use() -> Result<(), Fault> {
 async fn the_later_time_stays_through_changes_and_clocks_that_are_set_back() -> Result<(), Fault> {
     let (stage, _, manager) = noting()?;
     let issued = stage.issue("ada").await?;
+    let secret = issued.secret.reveal();
     let used = stage.gate.clock().now().wall();
-    assert_eq!(stage.refusal(issued.secret.reveal()).await, None);
+    assert_eq!(stage.refusal(&secret).await, None);
     manager.flush_uses().await?;
     let earlier = Timestamp::from_millis(used.as_millis() - 3_600_000);
     stage.store.touch(&[(issued.key.id, earlier)]).await?;
     stage.clock.set_wall(earlier);
-    assert_eq!(stage.refusal(issued.secret.reveal()).await, None);
+    assert_eq!(stage.refusal(&secret).await, None);
     manager.flush_uses().await?;
     assert_eq!(shown(&manager).await, Some(used));
     // A change that was decided on an older reading of the record does not set it back either.

@@ -90,9 +90,9 @@ async fn a_test_gate_leaves_the_builders_back_ends_alone() {
     let builder = builder.meter(Theirs).credit_authority(Arc::clone(&theirs));
     let test = TestGate::from_builder(builder).unwrap();
     let key = test.key("pro").unwrap();
-    let first = test.credits(key.reveal()).unwrap();
-    assert_eq!(status(&test, key.reveal()).await, StatusCode::OK);
-    assert_eq!(test.credits(key.reveal()).unwrap().get(), first.get() - 3);
+    let first = test.credits(&key).unwrap();
+    assert_eq!(status(&test, &key).await, StatusCode::OK);
+    assert_eq!(test.credits(&key).unwrap().get(), first.get() - 3);
     // Credits that are changed by hand are the test's too.
     let authority = test.gate().credit_authority().unwrap();
     assert!(!std::ptr::addr_eq(Arc::as_ptr(authority), Arc::as_ptr(&theirs)));
@@ -107,19 +107,19 @@ async fn status(test: &TestGate, key: &str) -> StatusCode {
 async fn keys_are_good_until_they_are_changed_and_time_is_moved_by_hand() {
     let test = TestGate::from_toml(GATE).unwrap();
     let key = test.key("pro").unwrap();
-    let first = test.credits(key.reveal()).unwrap();
-    assert_eq!(status(&test, key.reveal()).await, StatusCode::OK);
-    assert_eq!(test.credits(key.reveal()).unwrap().get(), first.get() - 3);
-    assert_eq!(status(&test, key.reveal()).await, StatusCode::OK);
-    assert_eq!(status(&test, key.reveal()).await, StatusCode::TOO_MANY_REQUESTS);
+    let first = test.credits(&key).unwrap();
+    assert_eq!(status(&test, &key).await, StatusCode::OK);
+    assert_eq!(test.credits(&key).unwrap().get(), first.get() - 3);
+    assert_eq!(status(&test, &key).await, StatusCode::OK);
+    assert_eq!(status(&test, &key).await, StatusCode::TOO_MANY_REQUESTS);
     test.clock().advance(Duration::from_mins(1));
-    test.set_credits(key.reveal(), Credits::new(2));
-    assert_eq!(status(&test, key.reveal()).await, StatusCode::PAYMENT_REQUIRED);
+    test.set_credits(&key, Credits::new(2));
+    assert_eq!(status(&test, &key).await, StatusCode::PAYMENT_REQUIRED);
 
     let suspended = test.key_with("pro", |_, account| account.status = AccountStatus::Suspended).unwrap();
-    assert_eq!(status(&test, suspended.reveal()).await, StatusCode::FORBIDDEN);
+    assert_eq!(status(&test, &suspended).await, StatusCode::FORBIDDEN);
     let restricted = test.key_with("pro", |record, _| record.scopes = Some(Vec::new())).unwrap();
-    assert_eq!(status(&test, restricted.reveal()).await, StatusCode::FORBIDDEN);
+    assert_eq!(status(&test, &restricted).await, StatusCode::FORBIDDEN);
     // The demo key is known, and its account has no subscription.
     assert_eq!(status(&test, "acme_demo").await, StatusCode::FORBIDDEN);
     assert_eq!(test.credits("acme_unknown"), None);

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use tollgate::{Account, AccountAdmin, Config, Database, Issued, KeyManager, NewKey, RedisServer, SqlStore};
+use tollgate::{
+    Account, AccountAdmin, Config, Database, KeyId, KeyManager, NewKey, RedisServer, RevealedKey, SqlStore,
+};
 
 use crate::client::Client;
 use crate::gate::{GATE, STALE_FOR_AT_MOST};
@@ -57,25 +59,29 @@ async fn start(options: &Options) -> Result<Node, Fault> {
     Node::start(&std::env::current_exe()?, &arguments).await
 }
 
+/// A key's id, and its secret.
+type Key = (KeyId, RevealedKey);
+
 /// So many keys of a new account on a plan.
-async fn issue(database: &Database, plan: &str, count: usize) -> Result<Vec<Issued>, Fault> {
+async fn issue(database: &Database, plan: &str, count: usize) -> Result<Vec<Key>, Fault> {
     let store = SqlStore::new(database);
     let gate = Config::from_toml(GATE, "fleet.toml")?.builder()?.managed_store(store.clone()).build()?;
-    let account = format!("show-{}", tollgate::KeyId::generate());
+    let account = format!("show-{}", KeyId::generate());
     store.create_account(&Account::new(account.as_str(), plan)).await?;
     let (manager, mut issued) = (KeyManager::new(gate, store), Vec::new());
     for number in 0..count {
-        issued.push(manager.issue(NewKey::new(account.as_str(), format!("number {number}"))).await?);
+        let key = manager.issue(NewKey::new(account.as_str(), format!("number {number}"))).await?;
+        issued.push((key.key.id, key.secret.reveal()));
     }
     Ok(issued)
 }
 
 /// Asks the nodes in turn for more than the account may have.
-async fn share_a_limit(client: &Client, nodes: &[Node], keys: &[Issued]) -> Result<(), Fault> {
+async fn share_a_limit(client: &Client, nodes: &[Node], keys: &[Key]) -> Result<(), Fault> {
     println!("\nthe account may ask 100 times in 10 s, whichever node it asks:");
     let (start, mut admitted) = (Instant::now(), vec![0; nodes.len()]);
     for request in 0..200 {
-        let (place, key) = (request % nodes.len(), keys[request % keys.len()].secret.reveal());
+        let (place, key) = (request % nodes.len(), &keys[request % keys.len()].1);
         if client.get(&nodes[place].address, "/free", key).await? == 200 {
             admitted[place] += 1;
         }
@@ -86,17 +92,16 @@ async fn share_a_limit(client: &Client, nodes: &[Node], keys: &[Issued]) -> Resu
 }
 
 /// Revokes keys at one node, and asks the last one until it knows.
-async fn revoke(client: &Client, nodes: &[Node], keys: &[Issued]) -> Result<(), Fault> {
-    let Some((manages, revoked)) = keys.split_first() else { return Ok(()) };
+async fn revoke(client: &Client, nodes: &[Node], keys: &[Key]) -> Result<(), Fault> {
+    let Some(((_, manages), revoked)) = keys.split_first() else { return Ok(()) };
     let (first, last) = (&nodes[0].address, &nodes[nodes.len() - 1].address);
     println!("\none key of an account revokes {} others at node 1:", revoked.len());
     let mut times = Vec::new();
-    for issued in revoked {
-        let key = issued.secret.reveal();
+    for (id, key) in revoked {
         // The last node knows the key from here on.
         until(client, last, key, 200, PATIENCE).await?;
-        let path = format!("/keys/{}", issued.key.id);
-        let (status, answer) = client.ask(Method::DELETE, first, &path, manages.secret.reveal()).await?;
+        let path = format!("/keys/{id}");
+        let (status, answer) = client.ask(Method::DELETE, first, &path, manages).await?;
         if !(200..300).contains(&status) {
             return Err(format!("node 1 answered {status} to a revocation: {answer}").into());
         }

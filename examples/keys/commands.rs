@@ -146,7 +146,7 @@ async fn issue(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer
     new.allowlist = arguments.list("allow", network)?;
     arguments.end()?;
     let issued = manager.issue(new).await?;
-    Ok(Answer::Secret(manager.view(issued.key), issued.secret))
+    Ok(Answer::Secret(manager.view(issued.key), issued.secret.reveal()))
 }
 
 async fn list(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer, Fault> {
@@ -172,7 +172,7 @@ async fn rotate(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answe
     let overlap = arguments.read::<tollgate::config::Span>("overlap")?.map_or(Duration::ZERO, |span| span.0);
     arguments.end()?;
     let rotated = manager.rotate(id, overlap).await?;
-    Ok(Answer::Secret(manager.view(rotated.key), rotated.secret))
+    Ok(Answer::Secret(manager.view(rotated.key), rotated.secret.reveal()))
 }
 
 async fn update(id: KeyId, arguments: &mut Arguments, manager: &KeyManager) -> Result<Arc<KeyRecord>, Fault> {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tollgate::{Account, IssuedKey, KeyHash, KeyId, KeyPage, KeyRecord, KeyStatus, KeyView, PathPattern};
+use tollgate::{Account, KeyHash, KeyId, KeyPage, KeyRecord, KeyStatus, KeyView, PathPattern, RevealedKey};
 
 use crate::import::Report;
 use crate::{accounts, say};
@@ -12,7 +12,7 @@ use crate::{accounts, say};
 /// What came of a command.
 pub(crate) enum Answer {
     /// A key that was made, or has a new secret.
-    Secret(KeyView, IssuedKey),
+    Secret(KeyView, RevealedKey),
     /// A key.
     Key(KeyView),
     /// A page of keys.
@@ -61,7 +61,7 @@ impl Answer {
         }
         self.lines().iter().for_each(say::err);
         match self {
-            Self::Secret(_, secret) => say::out(secret.reveal()),
+            Self::Secret(_, secret) => say::out(secret),
             _ => Ok(()),
         }
     }
@@ -101,7 +101,7 @@ impl Answer {
 
     fn document(&self) -> Value {
         match self {
-            Self::Secret(key, secret) => json!({ "key": key_json(key), "apiKey": secret.reveal() }),
+            Self::Secret(key, secret) => json!({ "key": key_json(key), "apiKey": &**secret }),
             Self::Key(key) => key_json(key),
             Self::Keys(page) => {
                 let keys: Vec<Value> = page.keys.iter().map(key_json).collect();

@@ -16,8 +16,9 @@ use crate::{Randomness, RandomnessError};
 /// use tollgate::{KeyFormat, Length};
 ///
 /// let key = KeyFormat::new("acme_", Length::exactly(32))?.generate()?;
-/// assert!(key.reveal().starts_with("acme_"));
-/// assert!(!format!("{key:?}").contains(key.reveal()));
+/// let shown = format!("{key:?}");
+/// let secret = key.reveal();
+/// assert!(secret.starts_with("acme_") && !shown.contains(&*secret));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct IssuedKey {
@@ -31,9 +32,14 @@ impl IssuedKey {
         Self { secret: Zeroizing::new(String::from_utf8_lossy(key).into_owned()), start }
     }
 
-    /// The whole key: for its owner's eyes.
-    pub fn reveal(&self) -> &str {
-        &self.secret
+    /// The whole key, once: for its owner's eyes.
+    pub fn reveal(self) -> RevealedKey {
+        RevealedKey(self.secret)
+    }
+
+    #[cfg(feature = "keygen")]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.secret.as_bytes()
     }
 
     /// The first characters, which may be shown and stored.
@@ -45,6 +51,31 @@ impl IssuedKey {
 impl fmt::Debug for IssuedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IssuedKey({}..)", self.start())
+    }
+}
+
+/// A key that is shown: it reads as text, and its memory is wiped when it goes.
+///
+/// `Debug` shows nothing of it; there is no `Clone`.
+pub struct RevealedKey(Zeroizing<String>);
+
+impl std::ops::Deref for RevealedKey {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RevealedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for RevealedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RevealedKey(..)")
     }
 }
 

@@ -19,7 +19,7 @@ pub use format::{KeyFormat, Length};
 pub use hash::{KeyHash, KeyHasher};
 pub use id::KeyId;
 #[cfg(feature = "keygen")]
-pub use issued::IssuedKey;
+pub use issued::{IssuedKey, RevealedKey};
 pub use presented::PresentedKey;
 #[cfg(feature = "keygen")]
 pub use randomness::{OsRandomness, Randomness, RandomnessError};

@@ -7,7 +7,7 @@ use crate::manage::desk::{Changed, Desk, change};
 use crate::manage::{KeyManager, ManageError, limits};
 use crate::{
     Account, AccountAdmin, AccountId, AccountStatus, Action, Actor, Agreement, AuditSink, Gate, KeyAdmin,
-    KeyQuery, KeyStatus, OwnQuota, PlanName, Subscription,
+    KeyQuery, KeyStatus, OwnQuota, PlanName, Replaced, Subscription,
 };
 
 /// How many keys are read at once.
@@ -189,7 +189,7 @@ impl AccountManager {
         loop {
             let page = self.store.list(&query).await?;
             for key in page.iter().filter(|key| key.status != KeyStatus::Revoked) {
-                match keys.end(key.id, Action::Revoked).await {
+                match keys.end(key.id, Action::Revoked, |_| Ok(())).await {
                     // Erased since it was listed: it is gone all the more.
                     Ok(_) | Err(ManageError::NotFound(_)) => {}
                     Err(error) => return Err(error),
@@ -247,12 +247,18 @@ impl AccountManager {
         decide: impl Fn(&mut Account) -> Result<(), ManageError>,
     ) -> Result<Arc<Account>, ManageError> {
         let read = || self.store.account_of(id);
-        let write = |account: &Account| self.store.replace_account(account);
+        let write = |account: &Account| {
+            let (id, detail) = (account.id.clone(), detail.to_owned());
+            self.desk.carry(self.store.replace_account(account), move |desk, replaced| {
+                if matches!(replaced, Replaced::Done | Replaced::Unannounced) {
+                    desk.tell(Action::AccountChanged, None, Some(&id), Some(detail));
+                }
+            })
+        };
         match change("account", read, decide, write).await? {
             Changed::Not(account) => Ok(account),
             Changed::To { changed: mut account, .. } => {
                 account.version += 1;
-                self.desk.tell(Action::AccountChanged, None, Some(id), Some(detail.to_owned()));
                 Ok(Arc::new(account))
             }
         }

@@ -145,7 +145,7 @@ impl KeyManager {
         let format =
             format.ok_or_else(|| ManageError::Misconfigured("no format issues keys like this one".into()))?;
         let secret = format.generate_from(self.desk.gate.randomness())?;
-        let hash = self.desk.gate.hasher().hash(secret.reveal().as_bytes());
+        let hash = self.desk.gate.hasher().hash(secret.as_bytes());
         let rotated = self.change(id, Action::Rotated, |record| {
             self.must_live(record)?;
             bounds.must_cover(record)?;

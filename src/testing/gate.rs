@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::{
-    Account, Clock, ConfigError, Credits, Gate, GateBuilder, IssuedKey, KeyId, KeyRecord, KeyStore,
-    ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, Subscription, Timestamp, TollgateLayer,
+    Account, Clock, ConfigError, Credits, Gate, GateBuilder, KeyId, KeyRecord, KeyStore, ManualClock,
+    MemoryLedger, MemoryLimiter, MemoryStore, RevealedKey, Subscription, Timestamp, TollgateLayer,
 };
 
 /// When a test begins: the first second of 2026, UTC.
@@ -91,7 +91,7 @@ impl TestGate {
     /// # Errors
     ///
     /// A plan that is not configured; a gate that has no format for keys.
-    pub fn key(&self, plan: &str) -> Result<IssuedKey, ConfigError> {
+    pub fn key(&self, plan: &str) -> Result<RevealedKey, ConfigError> {
         self.key_with(plan, |_, _| {})
     }
 
@@ -104,7 +104,7 @@ impl TestGate {
         &self,
         plan: &str,
         change: impl FnOnce(&mut KeyRecord, &mut Account),
-    ) -> Result<IssuedKey, ConfigError> {
+    ) -> Result<RevealedKey, ConfigError> {
         if self.gate.plan(plan).is_none() {
             let expected = "define it under `[plans]`, or write one that is";
             return Err(ConfigError::new(
@@ -123,12 +123,12 @@ impl TestGate {
         let mut account = Account::new(format!("test-{id}"), plan);
         account.subscription = Some(Subscription::Active);
         account.agreements = self.gate.0.known_agreements().into_iter().cloned().collect();
-        let hash = self.gate.hasher().hash(key.reveal().as_bytes());
+        let hash = self.gate.hasher().hash(key.as_bytes());
         let mut record = KeyRecord::new(id, hash, Arc::new(account.clone()));
         change(&mut record, &mut account);
         record.account = Arc::new(account);
         self.put(record);
-        Ok(key)
+        Ok(key.reveal())
     }
 
     /// What is left of the credits of a key's account; `None` for a key that this gate does not know.

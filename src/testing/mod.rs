@@ -29,7 +29,7 @@
 //!
 //! // A key is good, and its plan's limit is over when the clock says so.
 //! let key = test.key("pro")?;
-//! let call = || Request::get("/v1/quotes").header("X-API-Key", key.reveal()).body(Body::empty());
+//! let call = || Request::get("/v1/quotes").header("X-API-Key", &*key).body(Body::empty());
 //! assert_eq!(app.clone().oneshot(call()?).await?.status(), StatusCode::OK);
 //! assert_eq!(app.clone().oneshot(call()?).await?.status(), StatusCode::TOO_MANY_REQUESTS);
 //! test.clock().advance(Duration::from_secs(60));

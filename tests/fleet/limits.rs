@@ -9,7 +9,7 @@ use crate::stage::Stage;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_nodes_together_admit_no_more_than_the_quota() {
     let Some(stage) = Stage::new("limited", false).await.map(Arc::new) else { return };
-    let key: Arc<str> = stage.issue().await.secret.reveal().into();
+    let key: Arc<str> = (*stage.issue().await.secret.reveal()).into();
     let until = Instant::now() + Duration::from_secs(5);
     let admitted = stage
         .at_full_load(|stage, client, place| {

@@ -112,7 +112,7 @@ fn of_the_quota(time: Duration) -> u128 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_redis_is_dead_each_node_admits_its_share_and_nobody_is_told_that_it_is() {
     let Some(stage) = Stage::as_recommended("limited").await.map(Arc::new) else { return };
-    let key: Arc<str> = stage.issue().await.secret.reveal().into();
+    let key: Arc<str> = (*stage.issue().await.secret.reveal()).into();
     let (start, killing) = (Instant::now(), Arc::clone(&stage));
     let killed = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -154,7 +154,7 @@ async fn while_redis_is_dead_each_node_admits_its_share_and_nobody_is_told_that_
     // A key that was made after it died is known at every node: the database has it.
     let late = stage.manager.issue(NewKey::new(stage.account.clone(), "late")).await.unwrap();
     let (client, address) = (Client::new(), stage.address(0).await.unwrap());
-    let status = client.get(&address, "/free", late.secret.reveal()).await.unwrap();
+    let status = client.get(&address, "/free", &late.secret.reveal()).await.unwrap();
     assert!(matches!(status, 200 | 429), "{status}");
     stage.stop().await;
 }

@@ -17,9 +17,10 @@ async fn a_node_that_is_told_to_end_brings_home_what_it_owes() {
     let Some(stage) = Stage::new("metered", true).await.map(Arc::new) else { return };
     stage.top_up(CREDITS).await;
     let (client, issued) = (Client::new(), stage.issue().await);
+    let secret = issued.secret.reveal();
     let address = stage.address(0).await.unwrap();
     for _ in 0..100 {
-        assert_eq!(client.get(&address, "/report", issued.secret.reveal()).await.unwrap(), 200);
+        assert_eq!(client.get(&address, "/report", &secret).await.unwrap(), 200);
     }
     // What is taken in the background for the next requests is there.
     a_moment().await;

@@ -197,14 +197,14 @@ template = '{ "ok": false, "error": { "code": "{code}", "status": "{status}", "w
             |key: &str| Request::get("/v1/quotes/BTC").header("X-API-Key", key).body(Body::empty()).unwrap();
         let (poor, busy) = (test.key("pro").unwrap(), test.key("free").unwrap());
         let narrow = test.key_with("pro", |record, _| record.scopes = Some(vec!["other".into()])).unwrap();
-        test.set_credits(poor.reveal(), Credits::new(1));
+        test.set_credits(&poor, Credits::new(1));
         for _ in 0..5 {
             let served = test.layer().layer(service_fn(async |_: Request<Body>| {
                 Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
             }));
-            assert!(served.oneshot(request(busy.reveal())).await.unwrap().status().is_success());
+            assert!(served.oneshot(request(&busy)).await.unwrap().status().is_success());
         }
-        for (key, status) in [("", 401), (poor.reveal(), 402), (narrow.reveal(), 403), (busy.reveal(), 429)] {
+        for (key, status) in [("", 401), (&*poor, 402), (&*narrow, 403), (&*busy, 429)] {
             let (media_type, headers, body) = refusal(&test, request(key), status).await;
             let said = &operation(&document, "get", "/v1/quotes/{symbol}")["responses"][status.to_string()];
             let reference = said["content"][&media_type]["schema"]["$ref"].as_str().unwrap();

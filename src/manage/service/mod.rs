@@ -188,7 +188,7 @@ impl Session<'_> {
         new.metadata = members.table("metadata")?.unwrap_or_default();
         members.end()?;
         let issued = self.manager.issue(new).await?;
-        Ok(with_secret(StatusCode::CREATED, &self.manager.view(issued.key), issued.secret.reveal()))
+        Ok(with_secret(StatusCode::CREATED, &self.manager.view(issued.key), &issued.secret.reveal()))
     }
 
     async fn update(&self, id: KeyId) -> Outcome {
@@ -213,7 +213,7 @@ impl Session<'_> {
             members.end()?;
         }
         let rotated = self.manager.rotate(id, overlap).await?;
-        Ok(with_secret(StatusCode::OK, &self.manager.view(rotated.key), rotated.secret.reveal()))
+        Ok(with_secret(StatusCode::OK, &self.manager.view(rotated.key), &rotated.secret.reveal()))
     }
 
     async fn list(&self) -> Outcome {
