@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Store, key, stored};
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Verdict, same};
-use crate::{KeyId, KeyStatus, Replaced, Timestamp};
+use crate::{KeyId, KeyStatus, Replaced, StoreFuture, Timestamp};
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
     checks![store:
@@ -93,22 +93,31 @@ async fn a_use_of_no_key_is_nothing(store: Store) -> Verdict {
     )
 }
 
+/// How often a use and a revocation meet, each time at another moment.
+const MEETINGS: u64 = 8;
+
 async fn a_use_does_not_undo_a_racing_revocation(store: Store) -> Verdict {
-    let (record, now) = (key(&store).await?, fresh::now());
-    let touches: Vec<_> = (0..RACERS)
-        .map(|racer| {
-            let (store, id, used) = (Arc::clone(&store), record.id, after(racer as u64)(now));
-            move || store.touch(&[(id, used)])
-        })
-        .collect();
-    let mut revoked = record.clone();
-    revoked.status = KeyStatus::Revoked;
-    let revoke = {
-        let store = Arc::clone(&store);
-        move || store.replace(&revoked)
-    };
-    let (noted, replaced) = tokio::join!(race(touches), race([revoke]));
-    noted?;
-    same("the revocation", replaced?, vec![Replaced::Done])?;
-    same("the status", stored(&store, record.id).await?.status, KeyStatus::Revoked)
+    for meeting in 0..MEETINGS {
+        let (record, now) = (key(&store).await?, fresh::now());
+        let touches: Vec<_> = (0..RACERS)
+            .map(|racer| {
+                let (store, id, used) = (Arc::clone(&store), record.id, after(racer as u64)(now));
+                move || store.touch(&[(id, used)])
+            })
+            .collect();
+        let mut revoked = record.clone();
+        revoked.status = KeyStatus::Revoked;
+        let revoking = Arc::clone(&store);
+        let revoke = move || {
+            StoreFuture::boxed(async move {
+                tokio::time::sleep(Duration::from_millis(2 * meeting)).await;
+                revoking.replace(&revoked).await
+            })
+        };
+        let (noted, replaced) = tokio::join!(race(touches), race([revoke]));
+        noted?;
+        same("the revocation", replaced?, vec![Replaced::Done])?;
+        same("the status", stored(&store, record.id).await?.status, KeyStatus::Revoked)?;
+    }
+    Ok(())
 }
