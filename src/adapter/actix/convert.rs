@@ -3,18 +3,28 @@
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use http::Response;
 
 use crate::respond::AnswerHeaders;
 
+/// The headers that most answers bear, in both versions: as constants they are not read anew.
+const USUAL_NAMES: [(http::HeaderName, HeaderName); 3] = [
+    (http::header::CACHE_CONTROL, header::CACHE_CONTROL),
+    (http::header::VARY, header::VARY),
+    (http::header::REFERRER_POLICY, header::REFERRER_POLICY),
+];
+
 /// A name. Both versions take the same names, so there is always one.
 pub(super) fn name(name: &http::HeaderName) -> Option<HeaderName> {
-    HeaderName::from_bytes(name.as_str().as_bytes()).ok()
+    match USUAL_NAMES.into_iter().find(|(usual, _)| usual == name) {
+        Some((_, usual)) => Some(usual),
+        None => HeaderName::from_bytes(name.as_str().as_bytes()).ok(),
+    }
 }
 
-/// What most answers bear: as constants they are not copied.
+/// What they mostly say.
 const USUAL: [&str; 3] = ["private", "x-api-key", "no-referrer"];
 
 /// A value, sensitive if it was. Both versions take the same values, so there is always one.
@@ -50,11 +60,13 @@ impl AnswerHeaders for HeaderMap {
     }
 
     fn set_missing(&mut self, named: &http::HeaderName, text: http::HeaderValue) -> bool {
-        let missing = !self.contains_key(named.as_str());
-        if missing {
-            self.set(named, text);
-        }
-        missing
+        let (Some(name), Some(value)) = (name(named), value(&text)) else { return false };
+        // It is mostly missing: it is put in at once, and what was there comes back.
+        let mut before = self.insert(name.clone(), value);
+        let Some(first) = before.next() else { return true };
+        self.insert(name.clone(), first);
+        before.for_each(|value| self.append(name.clone(), value));
+        false
     }
 
     fn add(&mut self, named: &http::HeaderName, text: http::HeaderValue) {

@@ -37,7 +37,7 @@ pin_project! {
     #[project = Projected]
     enum State<S, F, B> {
         Deciding { waiting: Option<Box<Waiting<S>>> },
-        Serving { #[pin] future: F, serving: Option<Serving> },
+        Serving { #[pin] future: F, serving: Serving },
         Closing { closing: StoreFuture<()>, answer: Option<Answer<B>> },
         Managing { answering: Pin<Box<dyn Future<Output = ServiceResponse>>> },
         Refused { response: Option<ServiceResponse> },
@@ -114,7 +114,7 @@ where
     }
     hand_over(&mut request, &admission, front);
     let serving = Serving { admission, request_id };
-    State::Serving { future: service.call(request), serving: Some(serving) }
+    State::Serving { future: service.call(request), serving }
 }
 
 fn refuse(front: &Front, request: ServiceRequest, denial: &Denial) -> ServiceResponse {
@@ -140,8 +140,9 @@ impl Serving {
 
     /// Adds what the answer needs to the response that an error becomes, when it becomes one: some have but one to give.
     /// The error stays what it is, also to middleware that asks for its type.
-    fn dress_later(self, error: &mut actix_web::Error) {
-        let Self { admission, request_id } = self;
+    fn dress_later(&mut self, error: &mut actix_web::Error) {
+        let admission = std::mem::replace(&mut self.admission, Admission::public());
+        let request_id = self.request_id.take();
         error.add_response_mapper(move |mut response| {
             dress::answer(response.headers_mut(), &admission, &mut request_id.clone());
             response
@@ -150,7 +151,7 @@ impl Serving {
 
     /// What becomes of the charge when the service has answered or failed: an error is the response that it says it is.
     fn end<B>(
-        mut self,
+        &mut self,
         mut result: Result<ServiceResponse<B>, actix_web::Error>,
     ) -> (StoreFuture<()>, Answer<B>) {
         let outcome = match &mut result {
@@ -179,14 +180,12 @@ where
             let next = match state.as_mut().project() {
                 Projected::Deciding { waiting } => ready!(decided(waiting, cx)),
                 Projected::Serving { future, serving } => {
-                    let Some(at_work) = serving else { return Poll::Pending };
-                    at_work.admission.risk();
+                    serving.admission.risk();
                     let Poll::Ready(result) = future.poll(cx) else {
-                        at_work.admission.begin();
+                        serving.admission.begin();
                         return Poll::Pending;
                     };
-                    let Some(done) = serving.take() else { return Poll::Pending };
-                    let (mut closing, answer) = done.end(result);
+                    let (mut closing, answer) = serving.end(result);
                     if closed(&mut closing, cx).is_ready() {
                         return Poll::Ready(answer);
                     }

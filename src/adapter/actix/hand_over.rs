@@ -20,15 +20,19 @@ pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, fro
         let seen = Seen { request, front };
         TakenKey::before_stripping(core, || seen.view(), at)
     });
-    for source in &core.sources {
-        if let Some(parameter) = source.parameter() {
+    for (place, listed) in core.sources.iter().enumerate() {
+        if let Some(parameter) = listed.parameter() {
             strip_parameter(request, parameter);
         }
-        if let Some(header) = source.header_name().and_then(|name| front.known(name)) {
+        if let Some(header) = listed.header_name().and_then(|name| front.known(name)) {
+            let headers = request.headers_mut();
             if core.strip_headers {
-                request.headers_mut().remove(header);
+                headers.remove(header);
+            } else if source == Some(place) || headers.get_all(header).len() <= 1 {
+                // A key was found in it: then it stands there once.
+                hide_one(headers, header);
             } else {
-                hide(request.headers_mut(), header);
+                hide_all(headers, header);
             }
         }
     }
@@ -47,17 +51,18 @@ pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, fro
     }
 }
 
-/// Marks all values of a header as sensitive.
-fn hide(headers: &mut HeaderMap, name: &HeaderName) {
-    if headers.get_all(name).len() > 1 {
-        // Of several values only the first can be reached in place.
-        let values: Vec<HeaderValue> = headers.remove(name).collect();
-        for mut value in values {
-            value.set_sensitive(true);
-            headers.append(name.clone(), value);
-        }
-    } else if let Some(value) = headers.get_mut(name) {
+fn hide_one(headers: &mut HeaderMap, name: &HeaderName) {
+    if let Some(value) = headers.get_mut(name) {
         value.set_sensitive(true);
+    }
+}
+
+/// Marks all values of a header as sensitive: of several only the first can be reached in place.
+fn hide_all(headers: &mut HeaderMap, name: &HeaderName) {
+    let values: Vec<HeaderValue> = headers.remove(name).collect();
+    for mut value in values {
+        value.set_sensitive(true);
+        headers.append(name.clone(), value);
     }
 }
 

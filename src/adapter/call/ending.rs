@@ -2,23 +2,24 @@
 
 use std::task::Poll;
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName};
 use http_body::Frame;
 use tonic::Code;
 
-use crate::RequestView;
+use crate::adapter::view::first_value;
 use crate::gate::{Admission, Outcome, detach};
 use crate::respond::Protocol;
 
 /// Whether what a request came to is told by a gRPC status, and its charge is open until then.
-pub(crate) fn ends_with_status(view: &RequestView<'_>, admission: &Admission) -> bool {
-    admission.is_charged() && Protocol::of(view).is_some()
+pub(crate) fn ends_with_status(posted: &HeaderMap, admission: &Admission) -> bool {
+    admission.is_charged() && first_value(posted, &CONTENT_TYPE).and_then(Protocol::named).is_some()
 }
 
 /// What the status among these headers or trailers says of the handler; `None` where there is none.
 pub(crate) fn told(headers: &HeaderMap, served: Outcome) -> Option<Outcome> {
     static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-    let code = Code::from_bytes(headers.get(&GRPC_STATUS)?.as_bytes());
+    let code = Code::from_bytes(first_value(headers, &GRPC_STATUS)?);
     Some(if has_failed(code) { Outcome::Failed } else { served })
 }
 
@@ -69,8 +70,8 @@ impl CallEnd {
                 Some(trailers) => told(trailers, open.served).unwrap_or(open.served),
             },
         };
-        if let Some(open) = self.0.take() {
-            detach(open.admission.finish(outcome));
+        if let Some(mut open) = self.0.take() {
+            detach(open.admission.close(outcome));
         }
     }
 }

@@ -21,7 +21,7 @@ impl Deadline {
     }
 }
 
-pub(crate) fn ends_with_status(_: &RequestView<'_>, _: &Admission) -> bool {
+pub(crate) fn ends_with_status(_: &HeaderMap, _: &Admission) -> bool {
     false
 }
 

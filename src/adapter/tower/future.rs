@@ -109,8 +109,8 @@ where
     if let Some(named) = &request_id {
         request.headers_mut().insert(&named.0, named.1.clone());
     }
-    let may_stream = request.method() == Method::POST;
-    let ends_with_status = may_stream && call::ends_with_status(&RequestView::of(&request), &admission);
+    let ends_with_status =
+        request.method() == Method::POST && call::ends_with_status(request.headers(), &admission);
     dress::hand_over(&mut request, &admission, core);
     let serving = Serving { admission, request_id, ends_with_status };
     State::Serving { future: service.call(request), serving }

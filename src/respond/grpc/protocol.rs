@@ -23,6 +23,11 @@ impl Protocol {
             return None;
         }
         let Occurs::Once(media_type) = view.field(&CONTENT_TYPE) else { return None };
+        Self::named(media_type)
+    }
+
+    /// The protocol that a content type names.
+    pub(crate) fn named(media_type: &[u8]) -> Option<Self> {
         let known = [
             (&b"application/grpc-web-text"[..], Self::WebText),
             (b"application/grpc-web", Self::Web),
