@@ -166,6 +166,7 @@ impl Database {
 
     /// Sees that what was removed leaves a SQLite file: its log holds the pages as they were. While somebody reads what was, it
     /// stays; what is removed next takes it along, and so does the end of the last connection.
+    #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "a file is wiped with I/O"))]
     pub(crate) async fn wipe(&self) {
         #[cfg(feature = "sqlite")]
         if matches!(self.0.pool, Pool::Sqlite(_))
