@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{AccountId, KeyHash, KeyId, Principal, Timestamp};
+use crate::{AccountId, KeyId, Timestamp};
 
 /// Who manages: the operator, or the holder of a key through the service's own endpoints.
 ///
@@ -20,8 +20,6 @@ use crate::{AccountId, KeyHash, KeyId, Principal, Timestamp};
 pub struct Actor {
     name: Option<Arc<str>>,
     key: Option<KeyId>,
-    /// What the secret that was presented hashes to; empty where that is not known.
-    hashes: Vec<KeyHash>,
     address: Option<IpAddr>,
 }
 
@@ -34,11 +32,6 @@ impl Actor {
     /// The holder of a key.
     pub fn key(key: KeyId) -> Self {
         Self { key: Some(key), ..Self::default() }
-    }
-
-    /// Who was let in by a gate, with the secret that was shown: one that the authority no longer knows manages nothing.
-    pub fn caller(principal: &Principal) -> Self {
-        Self { hashes: principal.presented().collect(), ..Self::key(principal.key()) }
     }
 
     /// From this address.
@@ -56,10 +49,6 @@ impl Actor {
     /// The key that the request was made with.
     pub fn key_id(&self) -> Option<KeyId> {
         self.key
-    }
-
-    pub(crate) fn hashes(&self) -> &[KeyHash] {
-        &self.hashes
     }
 
     /// The address that the request came from.

@@ -165,3 +165,19 @@ async fn the_later_time_stays_through_changes_and_clocks_that_are_set_back() -> 
     assert_eq!(manager.get(rotated.key.id).await?.last_used_at, Some(used));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_gate_that_knows_who_writes_keys_notes_uses_once_a_minute() -> Result<(), Fault> {
+    let stage = Stage::set_with(|builder, store| builder.managed_store(Arc::clone(store)))?;
+    let issued = stage.issue("ada").await?;
+    let secret = issued.secret.reveal();
+    let first = stage.gate.clock().now().wall();
+    for second in 0..=60 {
+        assert_eq!(stage.refusal(&secret).await, None);
+        stage.manager.flush_uses().await?;
+        let used = if second < 60 { first } else { stage.gate.clock().now().wall() };
+        assert_eq!(stage.store.key(issued.key.id).unwrap().last_used_at, Some(used), "second {second}");
+        stage.clock.advance(SECOND);
+    }
+    Ok(())
+}

@@ -4,61 +4,22 @@
 
 mod support;
 
+#[path = "support/log.rs"]
+mod log;
+
 use std::collections::BTreeSet;
-use std::fmt::{Debug, Write};
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Empty;
+use log::Log;
 use support::World;
 use support::providers::{BACKQUANT, KWERY, QUANTDATA};
 use tollgate::{Peer, TollgateLayer, redacted_span};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_http::trace::TraceLayer;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Metadata, span};
-
-/// Keeps all that is logged: spans and events, with all their fields.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-struct Line<'a>(&'a mut String);
-
-impl Visit for Line<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, " {field}={value:?}").unwrap();
-    }
-}
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
-        let mut text = self.0.lock().unwrap();
-        write!(text, "\n{} {}", span.metadata().level(), span.metadata().name()).unwrap();
-        span.record(&mut Line(&mut text));
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
-        values.record(&mut Line(&mut self.0.lock().unwrap()));
-    }
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut text = self.0.lock().unwrap();
-        write!(text, "\n{} event", event.metadata().level()).unwrap();
-        event.record(&mut Line(&mut text));
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
 
 /// What is logged while the service answers a request for this address.
 async fn logged<S, R>(service: S, uri: &str) -> String
@@ -191,7 +152,7 @@ async fn case_208_a_refusal_is_told_by_few_words_however_many_ask() {
     let expected = refused.map(|kind| {
         let key =
             if kind == "address_not_allowed" { " key=00000000-0000-0000-0000-000000000000" } else { "" };
-        format!("DEBUG event message=a request was refused kind={kind:?}{key}")
+        format!("DEBUG event message=a request was refused kind={kind:?}{key} target=tollgate::trace")
     });
     assert_eq!(lines.into_iter().collect::<Vec<_>>(), expected);
 }

@@ -7,7 +7,7 @@ use crate::manage::desk::{Changed, Desk, change};
 use crate::manage::{KeyManager, ManageError, limits};
 use crate::{
     Account, AccountAdmin, AccountId, AccountStatus, Action, Actor, Agreement, AuditSink, Gate, KeyAdmin,
-    KeyQuery, KeyStatus, OwnQuota, PlanName, Replaced, Subscription,
+    KeyQuery, KeyStatus, OwnQuota, PlanName, Replaced, StoreFuture, Subscription,
 };
 
 /// How many keys are read at once.
@@ -89,11 +89,15 @@ impl AccountManager {
         self.check_plan(&account.plan)?;
         self.check_quotas(account.quotas.as_deref().unwrap_or_default())?;
         account.agreements.iter().try_for_each(|agreement| self.check_agreement(agreement))?;
-        if !self.store.create_account(&account).await? {
+        let (id, detail) = (account.id.clone(), format!("plan {}", account.plan));
+        let created = self.desk.carry(self.store.create_account(&account), move |desk, created| {
+            if *created {
+                desk.tell(Action::AccountCreated, None, Some(&id), Some(detail));
+            }
+        });
+        if !created.await? {
             return Err(ManageError::Exists("account"));
         }
-        let detail = format!("plan {}", account.plan);
-        self.desk.tell(Action::AccountCreated, None, Some(&account.id), Some(detail));
         Ok(Arc::new(account))
     }
 
@@ -183,7 +187,7 @@ impl AccountManager {
     /// Revokes all keys of an account, page by page: it may have any number.
     async fn revoke_keys(&self, id: &AccountId) -> Result<(), ManageError> {
         let store: Arc<dyn KeyAdmin> = Arc::clone(&self.store) as _;
-        let keys = KeyManager { desk: self.desk.clone(), store, scope: None };
+        let keys = KeyManager::at(self.desk.clone(), store);
         let mut query = KeyQuery::first(PAGE);
         query.account = Some(id.clone());
         loop {
@@ -211,16 +215,21 @@ impl AccountManager {
     /// An unknown account; a store or a ledger that fails.
     pub async fn erase(&self, id: &AccountId) -> Result<(), ManageError> {
         // The keys go first: a request that came after the balance would open it anew.
-        let known = self.store.erase_account(id).await?;
+        let told = |erased: StoreFuture<bool>| {
+            let id = id.clone();
+            self.desk.carry(erased, move |desk, erased| {
+                if *erased {
+                    desk.tell(Action::AccountErased, None, Some(&id), None);
+                }
+            })
+        };
+        let known = told(self.store.erase_account(id)).await?;
         let balance = match self.desk.gate.credit_authority() {
-            Some(credits) => credits.erase_balance(id).await?,
+            Some(credits) if known => credits.erase_balance(id).await?,
+            Some(credits) => told(credits.erase_balance(id)).await?,
             None => false,
         };
-        if !known && !balance {
-            return Err(ManageError::NotFound("account"));
-        }
-        self.desk.tell(Action::AccountErased, None, Some(id), None);
-        Ok(())
+        if known || balance { Ok(()) } else { Err(ManageError::NotFound("account")) }
     }
 
     /// Changes an account that is not deleted.

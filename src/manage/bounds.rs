@@ -28,7 +28,7 @@ impl KeyManager {
                 && issuer.account.status == AccountStatus::Active
         };
         let stored = self.store.get(id).await?.filter(usable);
-        let issuer = stored.and_then(|stored| as_shown(stored, self.desk.actor.hashes(), self.now()));
+        let issuer = stored.and_then(|stored| as_shown(stored, &self.shown, self.now()));
         let issuer = issuer.ok_or(ManageError::Issuer)?;
         if !self.plan_of(&issuer.account)?.manages_keys {
             return Err(ManageError::NotInPlan("the management of keys"));

@@ -214,15 +214,17 @@ impl CreditManager {
         }
         let allowance = self.allowance(account).await?;
         let adjustment = Adjustment::new(id.clone(), account, kind, &allowance, self.desk.now());
-        match self.credits.adjust(&adjustment).await? {
-            Adjusted::Done { before, balance } => {
-                if before != balance {
-                    let detail = format!("{kind}: from {before} to {balance}, by `{id}`");
-                    self.desk.tell(Action::CreditsAdjusted, None, Some(account), Some(detail));
-                }
-                Ok(balance)
+        let (holder, by) = (account.clone(), id.clone());
+        let adjusted = self.desk.carry(self.credits.adjust(&adjustment), move |desk, adjusted| {
+            if let Adjusted::Done { before, balance } = adjusted
+                && before != balance
+            {
+                let detail = format!("{kind}: from {before} to {balance}, by `{by}`");
+                desk.tell(Action::CreditsAdjusted, None, Some(&holder), Some(detail));
             }
-            Adjusted::Repeated { balance } => Ok(balance),
+        });
+        match adjusted.await? {
+            Adjusted::Done { balance, .. } | Adjusted::Repeated { balance } => Ok(balance),
             Adjusted::Conflict { made } => Err(ManageError::AdjustmentTaken { made }),
             Adjusted::Insufficient { balance } => Err(ManageError::InsufficientCredits { balance }),
             Adjusted::TooMuch { .. } => {

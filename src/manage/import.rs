@@ -107,13 +107,11 @@ impl KeyManager {
         record.paths = key.paths;
         record.allowlist = key.allowlist;
         record.metadata = key.metadata;
-        match self.store.insert(&InsertKey::new(record, self.now())).await? {
-            Inserted::Done => {}
-            Inserted::Taken => return Err(ManageError::invalid("hash", "is there already, or the id is")),
-            Inserted::NoAccount | Inserted::Full => return Err(ManageError::NotFound("account")),
+        match self.insert(&InsertKey::new(record, self.now()), Action::Imported).await? {
+            Inserted::Done => Ok(id),
+            Inserted::Taken => Err(ManageError::invalid("hash", "is there already, or the id is")),
+            Inserted::NoAccount | Inserted::Full => Err(ManageError::NotFound("account")),
         }
-        self.tell(Action::Imported, Some(id), Some(&key.account));
-        Ok(id)
     }
 
     fn check_foreign(&self, key: &ForeignKey) -> Result<(), ManageError> {

@@ -9,7 +9,7 @@ use crate::manage::bounds::Bounds;
 use crate::manage::{KeyManager, ManageError, desk, limits};
 use crate::{
     Account, AccountId, AccountStatus, Action, Caps, Environment, InsertKey, Inserted, IssuedKey, KeyFormat,
-    KeyId, KeyRecord, OwnQuota, PathPattern, Scope, Timestamp,
+    KeyId, KeyRecord, OwnQuota, PathPattern, Scope, StoreFuture, Timestamp,
 };
 
 /// A key to be issued.
@@ -98,13 +98,7 @@ impl KeyManager {
         let secret = format.generate_from(self.desk.gate.randomness())?;
         let record = self.record(&new, account, format, &secret, &bounds)?;
         let insert = InsertKey::new(record.clone(), self.now()).with_max_active(cap);
-        let (id, holder) = (record.id, record.account.id.clone());
-        let inserted = self.desk.carry(self.store.insert(&insert), move |desk, inserted| {
-            if matches!(inserted, Inserted::Done) {
-                desk.tell(Action::Issued, Some(id), Some(&holder), None);
-            }
-        });
-        match inserted.await? {
+        match self.insert(&insert, Action::Issued).await? {
             Inserted::Done => {}
             Inserted::Full => return Err(ManageError::KeyLimitReached { most: cap.unwrap_or_default() }),
             Inserted::NoAccount => return Err(ManageError::NotFound("account")),
@@ -112,6 +106,16 @@ impl KeyManager {
             Inserted::Taken => return Err(ManageError::Misconfigured("a new key was there already".into())),
         }
         Ok(Issued { secret, key: Arc::new(record) })
+    }
+
+    /// Puts a key in, and tells of it.
+    pub(super) fn insert(&self, insert: &InsertKey, action: Action) -> StoreFuture<Inserted> {
+        let (id, holder) = (insert.record.id, insert.record.account.id.clone());
+        self.desk.carry(self.store.insert(insert), move |desk, inserted| {
+            if matches!(inserted, Inserted::Done) {
+                desk.tell(action, Some(id), Some(&holder), None);
+            }
+        })
     }
 
     /// The account that is to hold a key, and how many active keys it may hold.

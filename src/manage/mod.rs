@@ -15,6 +15,7 @@ mod service;
 mod standing;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use accounts::AccountManager;
@@ -28,7 +29,7 @@ pub(crate) use service::Endpoints;
 pub use standing::{KeyStanding, WindowStanding};
 
 use crate::manage::desk::Desk;
-use crate::{AccountId, Action, Actor, AuditSink, Gate, KeyAdmin, KeyId, Timestamp};
+use crate::{AccountId, Actor, AuditSink, Gate, KeyAdmin, KeyHash, Principal, Timestamp};
 
 /// Manages the keys of a gate: it knows the gate's formats, plans and rules, and writes to the authority, never to a cache.
 ///
@@ -67,6 +68,8 @@ pub struct KeyManager {
     store: Arc<dyn KeyAdmin>,
     /// Whose keys alone are managed.
     scope: Option<AccountId>,
+    /// What the secret hashes to that the key which asks has shown; empty where that is not known.
+    shown: Vec<KeyHash>,
 }
 
 impl KeyManager {
@@ -76,7 +79,11 @@ impl KeyManager {
     }
 
     pub(crate) fn over(gate: Gate, store: Arc<dyn KeyAdmin>) -> Self {
-        Self { desk: Desk::new(gate), store, scope: None }
+        Self::at(Desk::new(gate), store)
+    }
+
+    fn at(desk: Desk, store: Arc<dyn KeyAdmin>) -> Self {
+        Self { desk, store, scope: None, shown: Vec::new() }
     }
 
     /// Tells what is done to another sink than the log.
@@ -91,7 +98,20 @@ impl KeyManager {
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
         self.desk.actor = actor;
+        self.shown.clear();
         self
+    }
+
+    /// The same manager, for whom a gate has let in from this address: in the name of its key, by the secret that was shown,
+    /// for the keys of its account alone. A secret that the authority no longer knows manages nothing, whatever a cache
+    /// still says of it, and one on its way out gives nothing that outlasts it.
+    #[must_use]
+    pub fn for_caller(self, caller: &Principal, from: Option<IpAddr>) -> Self {
+        let actor = Actor::key(caller.key());
+        let actor = from.into_iter().fold(actor, Actor::at);
+        let mut manager = self.by(actor).for_account(caller.account().id.clone());
+        manager.shown = caller.presented().collect();
+        manager
     }
 
     /// The same manager, for the keys of one account alone: another's key is not found, like a missing one.
@@ -123,10 +143,6 @@ impl KeyManager {
 
     fn now(&self) -> Timestamp {
         self.desk.now()
-    }
-
-    fn tell(&self, action: Action, key: Option<KeyId>, account: Option<&AccountId>) {
-        self.desk.tell(action, key, account, None);
     }
 }
 

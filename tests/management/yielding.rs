@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::task::yield_now;
 use tollgate::{
-    Account, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord, KeyStore,
-    MemoryStore, Replaced, StoreFuture, Timestamp,
+    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
+    KeyStore, MemoryStore, Replaced, StoreFuture, Timestamp,
 };
 
 #[derive(Debug, Clone)]
@@ -73,5 +73,22 @@ impl KeyAdmin for Yielding {
 
     fn sweep(&self, before: Timestamp) -> StoreFuture<u64> {
         self.slowly(move |store| store.sweep(before))
+    }
+}
+
+impl AccountAdmin for Yielding {
+    fn create_account(&self, account: &Account) -> StoreFuture<bool> {
+        let account = account.clone();
+        self.slowly(move |store| store.create_account(&account))
+    }
+
+    fn replace_account(&self, account: &Account) -> StoreFuture<Replaced> {
+        let account = account.clone();
+        self.slowly(move |store| store.replace_account(&account))
+    }
+
+    fn erase_account(&self, id: &AccountId) -> StoreFuture<bool> {
+        let id = id.clone();
+        self.slowly(move |store| store.erase_account(&id))
     }
 }

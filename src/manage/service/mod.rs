@@ -13,7 +13,7 @@ use http::{Method, Response, StatusCode};
 use crate::gate::{Answering, BodyFault, Call, Mounted};
 use crate::manage::{KeyChange, KeyManager, KeyView, ManageError, NewKey};
 use crate::respond::Occasion;
-use crate::{Actor, Denial, DenialKind, Gate, KeyId, PathPattern, Scope, Timestamp};
+use crate::{Denial, DenialKind, Gate, KeyId, PathPattern, Scope, Timestamp};
 
 type Outcome = Result<Response<Bytes>, Refusal>;
 
@@ -79,12 +79,8 @@ impl Mounted for Endpoints {
         Box::pin(async move {
             let outcome = match (gate.0.authority.clone(), below) {
                 (Some(store), Some(below)) => {
-                    let mut actor = Actor::caller(&call.principal);
-                    if let Some(client) = call.client {
-                        actor = actor.at(client);
-                    }
-                    let account = call.principal.account().id.clone();
-                    let manager = KeyManager::over(gate.clone(), store).by(actor).for_account(account);
+                    let manager =
+                        KeyManager::over(gate.clone(), store).for_caller(&call.principal, call.client);
                     Session { manager, call: &call }.route(&below).await
                 }
                 _ => Err(DenialKind::NotFound.into()),
