@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 use services::redis::Redis;
 use tollgate::{RedisOptions, RedisServer, StoreError};
 
-fn options() -> RedisOptions {
+/// How long an answer is waited for, where it is waited for.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+fn options(patience: Duration) -> RedisOptions {
     let mut options = RedisOptions::default();
-    options.response_timeout = Duration::from_millis(300);
+    options.response_timeout = patience;
     options
 }
 
@@ -25,7 +28,8 @@ async fn timed(server: &RedisServer) -> (Result<(), StoreError>, Duration) {
 #[tokio::test]
 async fn a_server_that_is_down_is_told_at_once_and_found_again_when_it_is_back() {
     let Some(mut redis) = Redis::start() else { return };
-    let server = RedisServer::with_options(&redis.url(), options()).unwrap();
+    let patience = Duration::from_secs(30);
+    let server = RedisServer::with_options(&redis.url(), options(patience)).unwrap();
     for _ in 0..4 {
         server.ping().await.unwrap();
     }
@@ -33,7 +37,7 @@ async fn a_server_that_is_down_is_told_at_once_and_found_again_when_it_is_back()
     for _ in 0..4 {
         let (answer, took) = timed(&server).await;
         assert!(!answer.unwrap_err().is_timeout(), "it is known to be down");
-        assert!(took < Duration::from_millis(250), "it took {took:?}");
+        assert!(took < patience / 3, "it took {took:?}");
     }
     redis.restart();
     // The connection was lost while nobody asked: not one question fails for it.
@@ -45,7 +49,7 @@ async fn a_server_that_is_down_is_told_at_once_and_found_again_when_it_is_back()
 #[tokio::test]
 async fn a_server_that_is_paused_is_waited_for_no_longer_than_the_time_out() {
     let Some(redis) = Redis::start() else { return };
-    let server = RedisServer::with_options(&redis.url(), options()).unwrap();
+    let server = RedisServer::with_options(&redis.url(), options(PATIENCE)).unwrap();
     server.ping().await.unwrap();
     redis.pause();
     let asked = (0..500).map(|_| {
@@ -55,7 +59,8 @@ async fn a_server_that_is_paused_is_waited_for_no_longer_than_the_time_out() {
     for asked in asked.collect::<Vec<_>>() {
         let (answer, took) = asked.await.unwrap();
         assert!(answer.unwrap_err().is_timeout());
-        assert!((Duration::from_millis(290)..Duration::from_millis(800)).contains(&took), "it took {took:?}");
+        // One after another they would take minutes.
+        assert!((PATIENCE..20 * PATIENCE).contains(&took), "it took {took:?}");
     }
     redis.resume();
     for _ in 0..4 {
@@ -67,7 +72,7 @@ async fn a_server_that_is_paused_is_waited_for_no_longer_than_the_time_out() {
 async fn a_server_that_starts_after_the_service_is_found() {
     let Some(mut redis) = Redis::start() else { return };
     redis.kill();
-    let server = RedisServer::with_options(&redis.url(), options()).unwrap();
+    let server = RedisServer::with_options(&redis.url(), options(PATIENCE)).unwrap();
     assert!(server.ping().await.is_err());
     redis.restart();
     for _ in 0..4 {
@@ -80,10 +85,10 @@ async fn neither_debug_nor_an_error_shows_the_password() {
     let Some(redis) = Redis::start() else { return };
     redis.say(&["CONFIG", "SET", "requirepass", "right-horse"]);
     let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}", redis.port());
-    let stranger = RedisServer::with_options(&url("wrong-horse"), options()).unwrap();
+    let stranger = RedisServer::with_options(&url("wrong-horse"), options(PATIENCE)).unwrap();
     let error = stranger.ping().await.unwrap_err();
     assert!(!format!("{error:?} {stranger:?} {stranger}").contains("horse"), "{error:?}");
-    RedisServer::with_options(&url("right-horse"), options()).unwrap().ping().await.unwrap();
+    RedisServer::with_options(&url("right-horse"), options(PATIENCE)).unwrap().ping().await.unwrap();
     let error = RedisServer::open("redis//:right-horse@127.0.0.1").unwrap_err();
     assert!(!format!("{error:?}").contains("horse"), "{error:?}");
 }

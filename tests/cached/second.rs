@@ -13,7 +13,7 @@ use crate::remote::{Remote, hash};
 use crate::services::redis::Redis;
 use crate::{set_status, status_of};
 
-const BOUND: Duration = Duration::from_millis(1500);
+const BOUND: Duration = Duration::from_secs(3);
 
 fn records(redis: &Redis) -> RedisRecords {
     RedisRecords::new(RedisServer::open(&redis.url()).unwrap())
@@ -71,7 +71,7 @@ async fn what_one_node_has_read_the_others_find_in_redis() {
     for node in [&one, &other, &third] {
         assert_eq!(status_of(node, &known).await, Some(KeyStatus::Revoked));
     }
-    assert!(redis.say(&["PTTL", &entry(&known)]).trim_start_matches(':').parse::<u64>().unwrap() <= 1500);
+    assert!(redis.say(&["PTTL", &entry(&known)]).trim_start_matches(':').parse::<u64>().unwrap() <= 3000);
 }
 
 /// Case 85, across nodes.

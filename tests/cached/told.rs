@@ -16,6 +16,9 @@ use crate::{set_status, status_of, until};
 const BOUND: Duration = Duration::from_secs(3);
 const UNANNOUNCED: Duration = Duration::from_millis(500);
 
+/// By how much two machines may count differently.
+const ROUNDING: Duration = Duration::from_millis(20);
+
 type Node = CachedStore<Arc<Remote>>;
 
 async fn node(remote: &Arc<Remote>, redis: &Redis) -> Node {
@@ -27,13 +30,19 @@ async fn node(remote: &Arc<Remote>, redis: &Redis) -> Node {
     node
 }
 
+/// After what time a node was last asked in vain whether a key is revoked. However slow the machine, that is no later than
+/// the node's own bound.
 async fn revoked(node: &Node, hash: &tollgate::KeyHash) -> Duration {
-    let since = Instant::now();
-    while status_of(node, hash).await != Some(KeyStatus::Revoked) {
-        assert!(since.elapsed() < 2 * BOUND, "never seen");
+    let (since, mut in_vain) = (Instant::now(), Duration::ZERO);
+    loop {
+        let asked = since.elapsed();
+        if status_of(node, hash).await == Some(KeyStatus::Revoked) {
+            return in_vain;
+        }
+        in_vain = asked;
+        assert!(in_vain < 2 * BOUND, "never seen");
         tokio::time::sleep(Duration::from_micros(200)).await;
     }
-    since.elapsed()
 }
 
 /// Cases 86 and 164.
@@ -64,7 +73,7 @@ async fn a_revocation_is_seen_by_other_nodes_within_milliseconds() {
         at(99),
         at(100)
     );
-    assert!(at(50) < Duration::from_millis(50) && at(99) < UNANNOUNCED, "busy as the machine may be");
+    assert!(at(50) < Duration::from_millis(50) && at(99) < BOUND / 2, "it is heard of, and not waited out");
 }
 
 #[tokio::test]
@@ -84,7 +93,7 @@ async fn a_message_that_was_dropped_is_missed_by_its_number_and_a_change_never_t
     ]);
     assert_eq!(redis.say(&["INCR", "tollgate:{changes}:count"]), ":1");
     let seen = revoked(&other, &hash).await;
-    assert!(seen < Duration::from_millis(1500), "{seen:?}");
+    assert!(seen < BOUND * 2 / 3, "{seen:?}");
     assert!(other.health().restarts == 1);
     until(|| other.health().hearing == Hearing::Open).await;
 
@@ -93,7 +102,7 @@ async fn a_message_that_was_dropped_is_missed_by_its_number_and_a_change_never_t
     status_of(&other, &hash).await;
     remote.store.set_status(id, KeyStatus::Revoked);
     let seen = revoked(&other, &hash).await;
-    assert!(seen < BOUND + Duration::from_millis(500), "{seen:?}");
+    assert!(seen <= BOUND + ROUNDING, "{seen:?}");
     println!("never told: seen after {seen:?}, the bound is {BOUND:?}");
 }
 
@@ -110,10 +119,10 @@ async fn nodes_that_lose_redis_look_more_often_and_find_it_again_by_themselves()
     record.status = KeyStatus::Revoked;
     let asked = Instant::now();
     assert_eq!(one.replace(&record).await.unwrap(), Replaced::Unannounced);
-    assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < BOUND, "{:?}", asked.elapsed());
     assert_eq!(status_of(&one, &hash).await, Some(KeyStatus::Revoked));
     let seen = revoked(&other, &hash).await;
-    assert!(seen < UNANNOUNCED + Duration::from_millis(500), "{seen:?}");
+    assert!(seen <= UNANNOUNCED + ROUNDING, "{seen:?}");
     redis.restart();
     until(|| other.health().hearing == Hearing::Open && one.health().hearing == Hearing::Open).await;
     let (id, hash) = remote.key(2);
@@ -133,7 +142,7 @@ async fn a_server_that_hangs_and_a_connection_that_is_cut_are_noticed() {
     redis.pause();
     let since = Instant::now();
     until(|| node.health().hearing == Hearing::Lost).await;
-    assert!(since.elapsed() < Duration::from_millis(2500), "{:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
     assert!(node.health().is_degraded());
     // Nothing that the authority knows is refused for it.
     for number in 100..120 {
@@ -162,11 +171,16 @@ async fn with_redis_and_the_authority_gone_known_keys_serve_for_the_stated_time(
     let (_, known) = remote.key(1);
     let since = Instant::now();
     node.find(&known).await.unwrap();
+    let read = Instant::now();
     redis.kill();
     remote.down.store(true, Ordering::SeqCst);
     // However slow the machine: it is not an error before the time is over, and is one after it.
-    while node.find(&known).await.is_ok() {
-        assert!(since.elapsed() < 2 * past + Duration::from_secs(1), "{:?}", since.elapsed());
+    loop {
+        let asked = read.elapsed();
+        if node.find(&known).await.is_err() {
+            break;
+        }
+        assert!(asked <= 2 * past + ROUNDING, "{asked:?}");
         node.find(&hash(77)).await.unwrap_err();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

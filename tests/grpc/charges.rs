@@ -20,7 +20,7 @@ async fn world() -> (World, KeyId, std::net::SocketAddr) {
 
 /// The balance, once no charge is open any more.
 async fn settled(world: &World, id: KeyId) -> u64 {
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         if world.ledger.open_charges(&world.account_of(id)) == 0 {
             return world.balance(id);
         }

@@ -69,7 +69,7 @@ async fn case_196_a_deadline_leaves_no_charge_open() {
     let refused = client(address).await.check(call).await.unwrap_err();
     assert!(matches!(refused.code(), Code::DeadlineExceeded | Code::Cancelled), "{refused:?}");
     let account = world.account_of(id);
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         if world.ledger.open_charges(&account) == 0 {
             break;
         }
