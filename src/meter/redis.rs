@@ -8,6 +8,7 @@ use redis::Script;
 use crate::ledger::redis as credits;
 use crate::limit::redis as limits;
 use crate::meter::{Meter, Metered};
+use crate::redis::CLOCK;
 use crate::{Charge, Draw, Quota, RedisLedger, RedisLimiter, RedisServer, StoreError, StoreFuture};
 
 /// Rate limits and credits on one Redis server, in one round trip.
@@ -33,7 +34,7 @@ pub struct RedisMeter {
 }
 
 const BOTH: &str = "
-    local windows = #KEYS - 5
+    local windows = #KEYS - 4
     local drawn = draw(windows)
     if drawn[1] > 0 then return { drawn, false } end
     return { drawn, charge(windows + 1, 2 * windows + 1) }
@@ -42,7 +43,7 @@ const BOTH: &str = "
 impl RedisMeter {
     /// Limits and credits on this server.
     pub fn new(server: RedisServer) -> Self {
-        let script = [limits::CLOCK, limits::WINDOWS, credits::PURSE, credits::CHARGE, BOTH].join("\n");
+        let script = [CLOCK, limits::WINDOWS, credits::PURSE, credits::CHARGE, BOTH].join("\n");
         let (limiter, ledger) = (RedisLimiter::new(server.clone()), RedisLedger::new(server.clone()));
         Self { server, script: Arc::new(Script::new(&script)), limiter, ledger }
     }

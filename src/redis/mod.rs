@@ -54,6 +54,9 @@ struct Server {
 /// What would end a hash tag early, or begin another.
 const TAG: &AsciiSet = &CONTROLS.add(b'{').add(b'}').add(b'%');
 
+/// What a script has of the server's time.
+pub(crate) const CLOCK: &str = include_str!("clock.lua");
+
 /// How long a peer that acknowledges nothing is believed to be there.
 const PEER_GONE: Duration = Duration::from_secs(10);
 

@@ -1,5 +1,5 @@
--- Takes a charge. From KEYS[key] on: the purse, its open charges, its entries, and the two sets of those that have ended. From
--- ARGV[at] on: the id, the amount, and what `call` reads.
+-- Takes a charge. From KEYS[key] on: the purse, its open charges, its entries, and the charges that have ended. From ARGV[at]
+-- on: the id, the amount, and what `call` reads.
 -- Answers: 0 where there is too little, 1 where it is taken, 2 where there is no limit, 3 where it has ended before; and what
 -- there is.
 local function charge(key, at)

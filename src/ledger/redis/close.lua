@@ -1,5 +1,7 @@
 -- Ends a charge. KEYS are those of a charge; ARGV: the id, what it came to, by what it ends, and whether nobody holds it any
 -- more: then a block comes to what is committed of it. Answers whether it was open.
+-- A charge that comes later than this many milliseconds after its end is on its way no more.
+local KNOWN = 300000
 local id, cost, kind = ARGV[1], big(ARGV[2]), ARGV[3]
 local kept = redis.call('HGET', KEYS[2], id)
 if not kept and kind == 'refund' and ARGV[4] == 'alive' and not has_ended(1, id) then
@@ -16,7 +18,9 @@ if committed then
   end
 end
 redis.call('HDEL', KEYS[2], id)
-note_end(1, id)
+redis.call('ZADD', KEYS[4], server_time(), id)
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', server_time() - KNOWN)
+redis.call('PEXPIRE', KEYS[4], KNOWN)
 purse.held, purse.changed = plus(purse.held, taken, -1), true
 if not purse.unlimited and less(cost, taken) then
   move(purse, plus(purse.balance, plus(taken, cost, -1)), kind, id)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use redis::{FromRedisValue, Script};
 
+use crate::redis::CLOCK;
 use crate::{
     Account, Allowance, Charge, ChargeId, Charged, CreditLedger, Credits, EntryKind, RedisServer, StoreError,
     StoreFuture, Timestamp,
@@ -76,7 +77,7 @@ pub(crate) type Answer = (u8, String);
 impl RedisLedger {
     /// Balances on this server.
     pub fn new(server: RedisServer) -> Self {
-        let script = |bodies: &[&str]| Script::new(&[&[PURSE], bodies].concat().join("\n"));
+        let script = |bodies: &[&str]| Script::new(&[&[CLOCK, PURSE], bodies].concat().join("\n"));
         let scripts = Scripts {
             charge: script(&[CHARGE, "return charge(1, 1)"]),
             close: script(&[BLOCKS, CLOSE]),
@@ -94,7 +95,7 @@ impl RedisLedger {
     }
 
     /// What a charge's script reads and writes.
-    pub(crate) fn charge_keys(&self, charge: &Charge<'_>) -> [String; 5] {
+    pub(crate) fn charge_keys(&self, charge: &Charge<'_>) -> [String; 4] {
         keys_of(&self.purse(charge.account.id.as_str()))
     }
 
@@ -115,12 +116,12 @@ impl RedisLedger {
 }
 
 /// What stands behind an account's purse: its open charges, its entries, and the charges that have ended not long ago.
-const BESIDE: [&str; 4] = [":open", ":entries", ":closed", ":closed:before"];
+const BESIDE: [&str; 3] = [":open", ":entries", ":closed"];
 
 /// The purse, and what stands behind it.
-fn keys_of(purse: &str) -> [String; 5] {
-    let [open, entries, closed, before] = BESIDE.map(|rest| format!("{purse}{rest}"));
-    [purse.to_owned(), open, entries, closed, before]
+fn keys_of(purse: &str) -> [String; 4] {
+    let [open, entries, closed] = BESIDE.map(|rest| format!("{purse}{rest}"));
+    [purse.to_owned(), open, entries, closed]
 }
 
 pub(crate) fn charge_arguments(charge: &Charge<'_>) -> Vec<String> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use redis::Script;
 
 use crate::limit::{Draw, Quota, RateLimiter, Standing};
+use crate::redis::CLOCK;
 use crate::{Counts, QuotaGroup, QuotaPolicy, RedisServer, StoreFuture};
 
 /// Rate limits in Redis: all windows of a draw are judged and drawn by one script, in one round trip, on the server's own
@@ -49,7 +50,6 @@ struct Scripts {
     peek: Script,
 }
 
-pub(crate) const CLOCK: &str = include_str!("clock.lua");
 pub(crate) const WINDOWS: &str = include_str!("windows.lua");
 const DRAW: &str = "return draw(#KEYS)";
 const PEEK: &str = "
