@@ -2,6 +2,8 @@
 
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceResponse};
@@ -43,10 +45,15 @@ fn request(key: &str) -> TestRequest {
         .peer_addr(SocketAddr::from(([203, 0, 113, 9], 443)))
 }
 
+/// Calls, and reads the answer to its end.
 fn answer<R, B: MessageBody>(
     service: &impl Service<R, Response = ServiceResponse<B>, Error = actix_web::Error>,
     request: R,
 ) {
     let Ok(response) = poll_now(service.call(request)) else { panic!("the service never fails") };
-    assert!(black_box(response).status().is_success(), "the request was served");
+    assert!(response.status().is_success(), "the request was served");
+    let mut body = pin!(response.into_body());
+    while let Poll::Ready(Some(chunk)) = body.as_mut().poll_next(&mut Context::from_waker(Waker::noop())) {
+        assert!(black_box(chunk).is_ok(), "the answer comes to its end");
+    }
 }

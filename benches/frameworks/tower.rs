@@ -1,11 +1,16 @@
 //! A plain service.
 
 use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
+use axum::extract::Request;
+use http::Response;
+use http_body::Body;
 use tollgate::TollgateLayer;
-use tower::{Layer, service_fn};
+use tower::{Layer, Service, service_fn};
 
-use crate::rig::drive::call;
+use crate::rig::drive;
 use crate::rig::gate;
 use crate::rig::world::{self, HOT, KEYS, Traffic};
 use crate::{Framework, service};
@@ -17,7 +22,19 @@ pub(crate) fn framework() -> Framework {
     let mut gated = TollgateLayer::new(gate).layer(service_fn(world::handler));
     Framework {
         name: "tower",
-        bare: service(move || first.request(), move |request| drop(black_box(call(&mut bare, request)))),
-        gated: service(move || second.request(), move |request| drop(black_box(call(&mut gated, request)))),
+        bare: service(move || first.request(), move |request| answer(&mut bare, request)),
+        gated: service(move || second.request(), move |request| answer(&mut gated, request)),
+    }
+}
+
+/// Calls, and reads the answer to its end.
+fn answer<S, R>(service: &mut S, request: Request)
+where
+    S: Service<Request, Response = Response<R>>,
+    R: Body,
+{
+    let mut body = pin!(drive::call(service, request).into_body());
+    while let Poll::Ready(Some(frame)) = body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())) {
+        assert!(black_box(frame).is_ok(), "the answer comes to its end");
     }
 }
