@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, error::Error};
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::{server::conn::auto, service::TowerToHyperService};
@@ -15,12 +15,7 @@ sources = [{ header = "X-API-Key" }]
 formats = [{ prefix = "acme_", body = 38, checksum = true }]
 rules = [{ route = "GET /health", public = true }]
 plans = { free = { quotas = ["60 per minute"] } }
-
-[[demo]]
-key = "acme_demo"
-id = "00000000-0000-4000-8000-000000000001"
-account = "demo"
-plan = "free"
+demo = [{ key = "acme_demo", id = "00000000-0000-4000-8000-000000000001", account = "demo", plan = "free" }]
 "#;
 
 #[tokio::main]
@@ -49,9 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn answer(request: Request<Incoming>) -> Result<Response<String>, Infallible> {
     // A CORS preflight comes without a key: it is told nothing, and so no browser sends what it asks for.
     if request.method() == Method::OPTIONS {
-        let mut nothing = Response::new(String::new());
-        *nothing.status_mut() = StatusCode::NO_CONTENT;
-        return Ok(nothing);
+        return Ok(Response::new(String::new()));
     }
     let caller = request.extensions().get::<Principal>();
     let who = caller.map_or("nobody".to_owned(), |caller| caller.account().id.to_string());

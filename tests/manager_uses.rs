@@ -92,6 +92,7 @@ async fn shown(manager: &KeyManager) -> Option<Timestamp> {
     manager.list(&ListKeys::default()).await.unwrap().keys[0].last_used_at
 }
 
+/// Case 170.
 #[tokio::test]
 async fn uses_are_noted_once_per_resolution_and_shown_before_they_are_written() -> Result<(), Fault> {
     let (stage, counted, manager) = noting()?;

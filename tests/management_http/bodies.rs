@@ -28,6 +28,30 @@ async fn objects_within_objects_are_refused_however_deep_they_are() {
     assert!(answer.text.contains("`metadata`"), "{}", answer.text);
 }
 
+/// Whatever a record has besides is nobody's to set from outside.
+#[tokio::test]
+async fn case_167_members_that_are_not_the_callers_to_set_are_refused_and_change_nothing() {
+    let stage = Stage::new();
+    let (key, id) = stage.key("ada").await;
+    let mine = format!("GET {KEYS}/{id}");
+    let before = stage.send(&key, &mine, "").await.text;
+    let members =
+        ["accountId", "account", "isActive", "status", "keyPrefix", "apiKey", "hash", "id", "credits"];
+    for member in members.into_iter().chain(["plan", "quotas", "caps", "createdAt", "lastUsedAt", "version"])
+    {
+        let body = format!(r#"{{"name": "x", "{member}": "bob"}}"#);
+        for route in
+            [format!("POST {KEYS}"), format!("PATCH {KEYS}/{id}"), format!("POST {KEYS}/{id}/rotate")]
+        {
+            let answer = stage.send(&key, &route, body.clone()).await;
+            assert_eq!(answer.status, 400, "{route} {member}: {}", answer.text);
+        }
+    }
+    assert_eq!(stage.send(&key, &mine, "").await.text, before);
+    let list = stage.send(&key, &format!("GET {KEYS}"), "").await;
+    assert_eq!(list.json["data"].as_array().unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn a_long_name_of_a_member_is_not_said_again() {
     let stage = Stage::new();
