@@ -59,8 +59,7 @@ async fn a_server_that_is_paused_is_waited_for_no_longer_than_the_time_out() {
     for asked in asked.collect::<Vec<_>>() {
         let (answer, took) = asked.await.unwrap();
         assert!(answer.unwrap_err().is_timeout());
-        // One after another they would take minutes.
-        assert!((PATIENCE..20 * PATIENCE).contains(&took), "it took {took:?}");
+        assert!((PATIENCE..Duration::from_millis(800)).contains(&took), "it took {took:?}");
     }
     redis.resume();
     for _ in 0..4 {

@@ -73,7 +73,7 @@ async fn a_revocation_is_seen_by_other_nodes_within_milliseconds() {
         at(99),
         at(100)
     );
-    assert!(at(50) < Duration::from_millis(50) && at(99) < BOUND / 2, "it is heard of, and not waited out");
+    assert!(at(50) < Duration::from_millis(50) && at(99) < UNANNOUNCED, "busy as the machine may be");
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_message_that_was_dropped_is_missed_by_its_number_and_a_change_never_t
     ]);
     assert_eq!(redis.say(&["INCR", "tollgate:{changes}:count"]), ":1");
     let seen = revoked(&other, &hash).await;
-    assert!(seen < BOUND * 2 / 3, "{seen:?}");
+    assert!(seen < Duration::from_millis(1500), "{seen:?}");
     assert!(other.health().restarts == 1);
     until(|| other.health().hearing == Hearing::Open).await;
 
@@ -119,7 +119,7 @@ async fn nodes_that_lose_redis_look_more_often_and_find_it_again_by_themselves()
     record.status = KeyStatus::Revoked;
     let asked = Instant::now();
     assert_eq!(one.replace(&record).await.unwrap(), Replaced::Unannounced);
-    assert!(asked.elapsed() < BOUND, "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
     assert_eq!(status_of(&one, &hash).await, Some(KeyStatus::Revoked));
     let seen = revoked(&other, &hash).await;
     assert!(seen <= UNANNOUNCED + ROUNDING, "{seen:?}");
@@ -142,7 +142,7 @@ async fn a_server_that_hangs_and_a_connection_that_is_cut_are_noticed() {
     redis.pause();
     let since = Instant::now();
     until(|| node.health().hearing == Hearing::Lost).await;
-    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_millis(2500), "{:?}", since.elapsed());
     assert!(node.health().is_degraded());
     // Nothing that the authority knows is refused for it.
     for number in 100..120 {

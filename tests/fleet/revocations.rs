@@ -60,6 +60,6 @@ async fn a_revocation_at_one_node_is_seen_by_the_others() {
     let [seen, requests] = [&mut times, &mut plain].map(|times| percents.map(|percent| at(times, percent)));
     eprintln!("p50, p90, p99 and most: seen elsewhere after {seen:.1?}; a request takes {requests:.1?}");
     // The other tests take the machine's time, which shows in every request: the announcement may be held up as often.
-    assert!(seen[0] <= MEDIAN + 4 * requests[0], "announcements are heard, not waited out: {times:?}");
-    assert!(seen[2] <= MOST + 8 * requests[2], "announcements are heard, not waited out: {times:?}");
+    assert!(seen[0] <= MEDIAN, "announcements are heard, not waited out: {times:?}");
+    assert!(seen[2] <= MOST + 4 * requests[2], "announcements are heard, not waited out: {times:?}");
 }
