@@ -2,6 +2,7 @@
 
 mod fault;
 mod options;
+mod outbox;
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo, ProtocolVersion, Re
 
 pub(crate) use fault::fault;
 pub use options::RedisOptions;
+use outbox::Outbox;
 
 use crate::{ConfigError, StoreError};
 
@@ -24,6 +26,8 @@ use crate::{ConfigError, StoreError};
 /// It connects when it is first asked, and again whenever a connection is lost. While the server is down every question is
 /// answered by an error at once; one that does not answer is waited for as long as
 /// [`RedisOptions::response_timeout`] says, and asked only once: what it was asked may have happened.
+///
+/// What many tasks ask at the same time is sent together, in batches that are answered as a whole.
 ///
 /// # Keys
 ///
@@ -49,6 +53,7 @@ struct Server {
     managers: OnceLock<Box<[ConnectionManager]>>,
     /// Which connection is asked next.
     turn: AtomicUsize,
+    outbox: Outbox,
 }
 
 /// What would end a hash tag early, or begin another.
@@ -81,8 +86,8 @@ impl RedisServer {
             let problem = "this is no address of a Redis server";
             ConfigError::new("", problem, "write one as in `redis://user:password@host:6379/0`")
         })?;
-        let (managers, turn) = (OnceLock::new(), AtomicUsize::new(0));
-        Ok(Self(Arc::new(Server { client, options, managers, turn })))
+        let (managers, turn, outbox) = (OnceLock::new(), AtomicUsize::new(0), Outbox::default());
+        Ok(Self(Arc::new(Server { client, options, managers, turn, outbox })))
     }
 
     /// Asks the server whether it is there, as a service may before it starts.
@@ -106,9 +111,8 @@ impl RedisServer {
         keys: &[String],
         arguments: &[String],
     ) -> Result<T, StoreError> {
-        let mut call = script.prepare_invoke();
-        let call = &*call.key(keys).arg(arguments);
-        self.within(|mut connection| async move { call.invoke_async(&mut connection).await }).await
+        let answer = self.in_time(self.call(script, keys, arguments)).await?;
+        answer.and_then(|value| Ok(T::from_redis_value(value)?)).map_err(|error| fault(&error))
     }
 
     /// Under which name a thing of the whole gate is kept.
@@ -151,18 +155,24 @@ impl RedisServer {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let connection = self.connection()?;
         let asked = async {
-            match ask(connection.clone()).await {
+            let connection = self.connection()?;
+            let answer = match ask(connection.clone()).await {
                 // Nothing was sent, and this may be what an attempt came to when the server was still down.
                 Err(error) if error.is_connection_refusal() => ask(connection.clone()).await,
                 answer => answer,
-            }
+            };
+            answer.map_err(|error| fault(&error))
         };
-        match tokio::time::timeout(self.0.options.response_timeout, asked).await {
-            Ok(answer) => answer.map_err(|error| fault(&error)),
-            Err(_) => Err(StoreError::timed_out()),
+        self.in_time(asked).await
+    }
+
+    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(StoreError::unavailable("Redis is asked from outside a tokio runtime"));
         }
+        let answer = tokio::time::timeout(self.0.options.response_timeout, asked).await;
+        answer.unwrap_or_else(|_| Err(StoreError::timed_out()))
     }
 
     fn connection(&self) -> Result<&ConnectionManager, StoreError> {
@@ -176,9 +186,6 @@ impl RedisServer {
 
     /// Makes the managers, which connect when they are first asked.
     fn connect(&self) -> Result<&[ConnectionManager], StoreError> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(StoreError::unavailable("Redis is asked from outside a tokio runtime"));
-        }
         let manager =
             |_| ConnectionManager::new_lazy_with_config(self.0.client.clone(), self.manager_config());
         let managers = (0..self.0.options.connections).map(manager).collect::<RedisResult<_>>();

@@ -1,0 +1,114 @@
+//! Script calls that are made at the same time, and so are sent at the same time.
+
+use std::sync::{Mutex, PoisonError};
+
+use redis::{Cmd, Pipeline, RedisResult, Script, ServerErrorKind, Value};
+use tokio::sync::oneshot;
+
+use super::RedisServer;
+use crate::StoreError;
+
+/// Calls that wait to be sent. Whoever puts the first one in sees to it that all are sent.
+#[derive(Default)]
+pub(super) struct Outbox(Mutex<Vec<Call>>);
+
+struct Call {
+    command: Cmd,
+    answer: oneshot::Sender<Result<Value, StoreError>>,
+}
+
+/// How many calls go in one batch: a batch is answered as a whole, so that the first of it waits for the last.
+const MOST: usize = 64;
+
+impl Outbox {
+    /// Puts a call in; tells whether it is the first.
+    fn put(&self, call: Call) -> bool {
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.push(call);
+        calls.len() == 1
+    }
+
+    fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The sending of what waits. Should its runtime end before, what waits is given up: nobody else would send it.
+struct Errand(Option<RedisServer>);
+
+impl Errand {
+    /// Sends once every task that can has put its call in: one write for all costs hardly more than one for each.
+    async fn run(mut self) {
+        tokio::task::yield_now().await;
+        let Some(server) = self.0.take() else { return };
+        let mut calls = server.0.outbox.take();
+        while calls.len() > MOST {
+            let rest = calls.split_off(MOST);
+            tokio::spawn(server.clone().send(calls));
+            calls = rest;
+        }
+        server.send(calls).await;
+    }
+}
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        if let Some(server) = &self.0 {
+            drop(server.0.outbox.take());
+        }
+    }
+}
+
+impl RedisServer {
+    /// Calls a script by its hash; a server that does not know it is taught it, and asked once more.
+    pub(super) async fn call(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[String],
+    ) -> Result<RedisResult<Value>, StoreError> {
+        let command = || {
+            let mut command = redis::cmd("EVALSHA");
+            command.arg(script.get_hash()).arg(keys.len()).arg(keys).arg(arguments);
+            command
+        };
+        let answer = self.sent(command()).await?.extract_error();
+        let Err(error) = &answer else { return Ok(answer) };
+        if error.kind() != ServerErrorKind::NoScript.into() {
+            return Ok(answer);
+        }
+        self.within(|mut connection| async move { script.load_async(&mut connection).await }).await?;
+        Ok(self.sent(command()).await?.extract_error())
+    }
+
+    /// What the server says to a command, an error of its own included.
+    async fn sent(&self, command: Cmd) -> Result<Value, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        if self.0.outbox.put(Call { command, answer }) {
+            tokio::spawn(Errand(Some(self.clone())).run());
+        }
+        answered.await.unwrap_or_else(|_| Err(StoreError::unavailable("the call was given up")))
+    }
+
+    async fn send(self, calls: Vec<Call>) {
+        let (mut pipeline, mut answers) = (Pipeline::new(), Vec::with_capacity(calls.len()));
+        // Nothing has been asked yet for whoever has left meanwhile.
+        for call in calls.into_iter().filter(|call| !call.answer.is_closed()) {
+            pipeline.add_command(call.command);
+            answers.push(call.answer);
+        }
+        let (pipeline, count) = (&pipeline, answers.len());
+        let sent =
+            self.within(
+                |mut connection| async move { connection.send_packed_commands(pipeline, 0, count).await },
+            );
+        let values = match sent.await {
+            Ok(values) => values.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error); count],
+        };
+        for (answer, value) in answers.into_iter().zip(values) {
+            // Whoever has left meanwhile asks for no answer.
+            let _ = answer.send(value);
+        }
+    }
+}
