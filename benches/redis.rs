@@ -38,6 +38,10 @@ const SHAPES: [(u32, u32); 3] = [(1, 256), (4, 64), (8, 32)];
 const SCRIPT: &str = concat!(
     include_str!("../src/redis/clock.lua"),
     "\n",
+    include_str!("../src/limit/redis/bucket.lua"),
+    "\n",
+    include_str!("../src/limit/redis/log.lua"),
+    "\n",
     include_str!("../src/limit/redis/windows.lua"),
     "\nreturn draw(#KEYS)"
 );

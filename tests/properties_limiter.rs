@@ -39,6 +39,19 @@ fn policies() -> impl Strategy<Value = Vec<QuotaPolicy>> {
     })
 }
 
+/// The same, any of which may be strict, and so wide that requests are counted together.
+fn mixed_policies() -> impl Strategy<Value = Vec<QuotaPolicy>> {
+    let wide = prop::sample::select(vec![1_u32, 1, 1, 9]);
+    (policies(), prop::collection::vec((any::<bool>(), wide), 5)).prop_map(|(policies, kinds)| {
+        let kind = |(policy, (strict, wide)): (QuotaPolicy, (bool, u32))| {
+            let wider = QuotaPolicy::new(policy.quota() * wide, policy.window()).unwrap();
+            let wider = wider.counting(policy.counts().clone());
+            if strict { wider.in_any_window() } else { wider }
+        };
+        policies.into_iter().zip(kinds).map(kind).collect()
+    })
+}
+
 /// When each window is full again, in nanoseconds, by whom it counts and its length.
 #[derive(Default)]
 struct Model(HashMap<(String, Duration), u64>);
@@ -118,7 +131,7 @@ proptest! {
 
     #[test]
     fn a_request_is_denied_until_exactly_the_promised_instant(
-        policies in policies(),
+        policies in mixed_policies(),
         waits in prop::collection::vec(0_u64..300, 1..60),
     ) {
         let world = World::new();
@@ -156,6 +169,38 @@ proptest! {
             for (count, to) in admitted[place..].iter().enumerate() {
                 let refilled = to.saturating_sub(*from).as_nanos() / policy.refill().as_nanos();
                 prop_assert!((count as u128) < u128::from(quota) + refilled);
+            }
+        }
+    }
+
+    #[test]
+    fn a_strict_window_sees_no_more_than_its_quota_and_refuses_little_that_it_could_admit(
+        quota in 1_u32..60,
+        waits in prop::collection::vec(prop_oneof![2 => Just(0_u64), 4 => 0_u64..40, 1 => 0_u64..2_000], 1..300),
+    ) {
+        let world = World::new();
+        let (limiter, record) = (MemoryLimiter::new(), Arc::clone(&records(&world)[0]));
+        let window = Duration::from_secs(1);
+        let quotas = Quotas::new([QuotaPolicy::new(quota, window).unwrap().in_any_window()]);
+        // Nothing is counted together of a quota that is small.
+        let late = if quota > 16 { window / 16 } else { Duration::ZERO };
+        let mut admitted: Vec<Duration> = Vec::new();
+        for wait in waits {
+            world.clock.advance(Duration::from_millis(wait));
+            let now = world.clock.now().elapsed();
+            let within = |time: Duration| {
+                u32::try_from(admitted.iter().filter(|at| **at + time > now).count()).unwrap()
+            };
+            match draw(&limiter, &record, &quotas, &world) {
+                Quota::Within(standing) => {
+                    prop_assert!(within(window) < quota);
+                    prop_assert!(standing.remaining < quota - within(window));
+                    admitted.push(now);
+                }
+                Quota::Exceeded { retry_after, .. } => {
+                    prop_assert!(within(window + late) >= quota, "it had room");
+                    prop_assert!(retry_after <= window);
+                }
             }
         }
     }

@@ -274,6 +274,33 @@ async fn what_somebody_else_wrote_is_an_error_and_admits_nobody() {
 }
 
 #[tokio::test]
+async fn what_somebody_else_wrote_in_a_strict_windows_place_admits_nobody() {
+    let Some(redis) = Redis::start() else { return };
+    let (limiter, key) = (node(&redis), record(1, "acme"));
+    let quotas = Quotas::new([per_hour(4, Counts::Key).in_any_window()]);
+    assert!(admits(&limiter, &key, &quotas).await);
+    let name = &names(&redis)[0];
+    let left: i64 = redis.say(&["PTTL", name]).trim_start_matches(':').parse().unwrap();
+    assert!((1..=3_600_100).contains(&left), "it ends in {left} ms");
+    let long = "1777550400000000:1 ".repeat(100);
+    for garbage in
+        ["", " ", "nan", "5", "5:", ":5", "-1:1", "1:-1", "1:0", "1;1", "1:1  1:1", "1:1,2:1", "1e9:1", &long]
+    {
+        redis.say(&["SET", name, garbage]);
+        assert!(draw(&limiter, &key, &quotas).await.unwrap_err().is_corrupt(), "{garbage:?}");
+        assert!(limiter.peek(&Draw::new(&key, &quotas, now())).await.is_err(), "{garbage:?}");
+    }
+    // A time that lies too far ahead is refused, and is right again after a window.
+    redis.say(&["SET", name, "9999999999999999:4"]);
+    let Quota::Exceeded { retry_after, .. } = draw(&limiter, &key, &quotas).await.unwrap() else {
+        panic!("admitted")
+    };
+    assert!(retry_after <= Duration::from_hours(1), "{retry_after:?}");
+    let left: i64 = redis.say(&["PTTL", name]).trim_start_matches(':').parse().unwrap();
+    assert!((1..=3_600_100).contains(&left), "it ends in {left} ms");
+}
+
+#[tokio::test]
 async fn a_server_without_memory_admits_nobody() {
     let Some(redis) = Redis::start() else { return };
     let (limiter, key) = (node(&redis), record(1, "acme"));

@@ -24,4 +24,8 @@ management = { path = "/keys" }
 # Asks for free, and not too often.
 [plans.limited]
 quotas = [{ quota = "100 per 10s", counts = "account" }]
+
+# The same, and never more than so many, whenever one begins to count.
+[plans.strict]
+quotas = [{ quota = "100 in any 2s", counts = "account" }]
 "#;

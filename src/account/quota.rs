@@ -32,7 +32,9 @@ impl Counts {
 
 /// A quota over a window, such as 60 per minute: a bucket that holds so many cells and refills evenly (GCRA).
 ///
-/// It reads `60 per minute`, `10 per second`, `1000 per day` or `5 per 10s`.
+/// It reads `60 per minute`, `10 per second`, `1000 per day` or `5 per 10s`. As a bucket refills while it is emptied, a
+/// minute may see up to 119 of 60 per minute. `60 in any minute` is strict: no time of a minute's length sees more than 60,
+/// wherever it begins. See [`Self::in_any_window`].
 ///
 /// # Example
 ///
@@ -43,6 +45,7 @@ impl Counts {
 /// let policy: QuotaPolicy = "60 per minute".parse()?;
 /// assert_eq!((policy.quota(), policy.window()), (60, Duration::from_secs(60)));
 /// assert_eq!(policy.name(), "minute");
+/// assert!("60 in any minute".parse::<QuotaPolicy>()?.is_strict());
 /// assert!("60/minute".parse::<QuotaPolicy>().is_err());
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
@@ -54,6 +57,7 @@ pub struct QuotaPolicy {
     /// Nanoseconds in which one request's place is refilled.
     refill: u64,
     counts: Counts,
+    strict: bool,
 }
 
 /// The longest window: 366 days.
@@ -81,7 +85,7 @@ impl QuotaPolicy {
         let name = unit_of(window).map_or_else(|| format!("{}s", window.as_secs_f64()), str::to_owned);
         // Rounded up: rounding down would admit more than the quota.
         let refill = u64::try_from(window.as_nanos().div_ceil(u128::from(quota))).unwrap_or(u64::MAX);
-        Ok(Self { name: name.into(), quota: some, window, refill, counts: Counts::Key })
+        Ok(Self { name: name.into(), quota: some, window, refill, counts: Counts::Key, strict: false })
     }
 
     /// Another name than the window's: it stands in `RateLimit` headers and in errors.
@@ -103,6 +107,22 @@ impl QuotaPolicy {
     pub fn counting(mut self, counts: Counts) -> Self {
         self.counts = counts;
         self
+    }
+
+    /// Makes it strict: any time as long as the window sees at most the quota, where a bucket and its refill come to almost
+    /// twice as much. What was admitted takes a place until the window has passed since.
+    ///
+    /// Of a quota above sixteen, what is admitted within one sixteenth of the window is counted together, and gives its
+    /// places back with the last of it: a steady caller gets at least sixteen seventeenths of the quota.
+    #[must_use]
+    pub fn in_any_window(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    /// Whether it is strict.
+    pub fn is_strict(&self) -> bool {
+        self.strict
     }
 
     /// Its name.
@@ -171,13 +191,18 @@ impl FromStr for QuotaPolicy {
         let refuse = |problem: &str| {
             ConfigError::new(text, problem, "write for example `60 per minute` or `5 per 10s`")
         };
-        let (quota, window) = text.split_once(" per ").ok_or_else(|| refuse("this is no quota"))?;
+        let (strict, parts) = match text.split_once(" in any ") {
+            Some(parts) => (true, Some(parts)),
+            None => (false, text.split_once(" per ")),
+        };
+        let (quota, window) = parts.ok_or_else(|| refuse("this is no quota"))?;
         let quota = digits(quota).ok_or_else(|| refuse("the quota is no whole number up to 4294967295"))?;
         let named = UNITS.iter().find(|(unit, _)| *unit == window).map(|(_, seconds)| *seconds);
         let seconds = named.or_else(|| window.strip_suffix('s').and_then(digits));
         let seconds = seconds.ok_or_else(|| refuse("the window is no unit of time"))?;
-        Self::new(quota, Duration::from_secs(seconds))
-            .map_err(|error| ConfigError::new(text, error.problem(), error.expected()))
+        let policy = Self::new(quota, Duration::from_secs(seconds))
+            .map_err(|error| ConfigError::new(text, error.problem(), error.expected()))?;
+        Ok(if strict { policy.in_any_window() } else { policy })
     }
 }
 

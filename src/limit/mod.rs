@@ -73,7 +73,8 @@ pub enum Quota {
     },
 }
 
-/// Limits rates: GCRA over all windows of a key at once.
+/// Limits rates: GCRA over all windows of a key at once, or, where a window is strict
+/// ([`QuotaPolicy::in_any_window`](crate::QuotaPolicy::in_any_window)), no more than its quota in any time of its length.
 ///
 /// # Contract
 ///

@@ -74,7 +74,14 @@ enum StatusText {
 #[serde(rename_all = "lowercase")]
 enum QuotaText {
     Named(String),
-    Policy { name: String, quota: u32, nanos: u64, counts: CountsText },
+    Policy {
+        name: String,
+        quota: u32,
+        nanos: u64,
+        counts: CountsText,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        strict: bool,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -218,6 +225,7 @@ fn quota_texts(quotas: &[OwnQuota]) -> Vec<QuotaText> {
                 Counts::Account => CountsText::Account,
                 Counts::Pool(name) => CountsText::Pool(name.to_string()),
             },
+            strict: policy.is_strict(),
         },
     };
     quotas.iter().map(text).collect()
@@ -226,14 +234,15 @@ fn quota_texts(quotas: &[OwnQuota]) -> Vec<QuotaText> {
 fn quotas_of(texts: Vec<QuotaText>) -> Fallible<Vec<OwnQuota>> {
     let quota = |text| match text {
         QuotaText::Named(name) => Ok(OwnQuota::Named(name)),
-        QuotaText::Policy { name, quota, nanos, counts } => {
+        QuotaText::Policy { name, quota, nanos, counts, strict } => {
             let counts = match counts {
                 CountsText::Key => Counts::Key,
                 CountsText::Account => Counts::Account,
                 CountsText::Pool(name) => Counts::Pool(name.into()),
             };
             let policy = QuotaPolicy::new(quota, Duration::from_nanos(nanos))?.with_name(&name)?;
-            Ok(OwnQuota::Policy(policy.counting(counts)))
+            let policy = policy.counting(counts);
+            Ok(OwnQuota::Policy(if strict { policy.in_any_window() } else { policy }))
         }
     };
     texts.into_iter().map(quota).collect()

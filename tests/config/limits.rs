@@ -222,6 +222,29 @@ fn plans_hold_what_the_file_says_of_them() {
     }
 }
 
+/// Four at once, and four again a minute later: a bucket would admit one more every quarter of a minute.
+#[tokio::test]
+async fn a_strict_quota_admits_no_more_in_any_window() {
+    let toml = r#"
+        [plans.free]
+        quotas = ["4 in any minute"]
+    "#;
+    let strict = |builder| {
+        Ok(head(builder)?.plan(plan("free", |plan| {
+            plan.quotas.push(OwnQuota::Policy(policy("4 per minute").in_any_window()));
+        })))
+    };
+    let seed = |stage: &Stage| {
+        stage.put("acme_free0000", "free", |_, _| {});
+    };
+    let ask = "GET /a; x-api-key: acme_free0000";
+    let script = [ask, "+40s", ask, ask, ask, ask, "+19s", ask, "+1s", ask, ask, "+40s", ask, ask, ask, ask];
+    let answers = both(toml, strict, seed, &script).await;
+    assert_eq!(statuses(&answers), [200, 200, 200, 200, 429, 429, 200, 429, 200, 200, 200, 429]);
+    let waits = [4, 5, 7, 11].map(|place| answers[place].header("retry-after").unwrap());
+    assert_eq!(waits, ["20", "1", "40", "20"]);
+}
+
 #[tokio::test]
 async fn limit_headers_read_as_the_draft_says() {
     let toml = r#"

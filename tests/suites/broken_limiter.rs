@@ -30,6 +30,7 @@ rules! {
     CountsWholeMinutes,
     TellsALateReset,
     StandsStill,
+    TakesLogsForBuckets,
 }
 
 #[derive(Debug)]
@@ -82,6 +83,9 @@ impl Broken {
         Quotas::new(policies.map(|policy| match (self.rule, policy.counts()) {
             (Some(Rule::TakesPoolsForOne), Counts::Pool(_)) => policy.counting(Counts::Pool("one".into())),
             (Some(Rule::CountsKeysAlone), _) => policy.counting(Counts::Key),
+            (Some(Rule::TakesLogsForBuckets), counts) => {
+                QuotaPolicy::new(policy.quota(), policy.window()).unwrap().counting(counts.clone())
+            }
             _ => policy,
         }))
     }

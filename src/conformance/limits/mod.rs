@@ -2,6 +2,7 @@
 
 mod draw;
 mod owners;
+mod strict;
 mod time;
 
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use crate::{
 type Limiter = Arc<dyn RateLimiter>;
 
 pub(super) fn suite(limiter: &Limiter) -> Suite {
-    let parts: [Vec<Check>; 3] = [draw::checks(limiter), owners::checks(limiter), time::checks(limiter)];
+    let parts: [Vec<Check>; 4] =
+        [draw::checks(limiter), owners::checks(limiter), time::checks(limiter), strict::checks(limiter)];
     Suite::new("limits", parts)
 }
 

@@ -24,7 +24,7 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
 /// Draws until it is refused; says how long to wait.
-async fn exhaust(caller: &Caller) -> Result<Duration, Fault> {
+pub(super) async fn exhaust(caller: &Caller) -> Result<Duration, Fault> {
     for _ in 0..100 {
         if let Quota::Exceeded { retry_after, .. } = caller.draw().await? {
             return Ok(retry_after);

@@ -24,6 +24,8 @@ use crate::{KeyRecord, Now, Quotas, StoreFuture};
 /// comes to more than the quota alone only where the server was lost or came back within that time. A server that comes
 /// back without its windows, as one that keeps nothing on disk, begins with full ones: *q* more each time.
 ///
+/// A strict quota has no refill: in any window the shared limiter admits *q* at the most, and the shares as much again.
+///
 /// # Example
 ///
 /// ```

@@ -11,6 +11,7 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use smallvec::SmallVec;
 
+use super::log::Log;
 use crate::QuotaPolicy;
 use crate::limit::{Quota, Standing};
 
@@ -27,15 +28,28 @@ pub(super) struct Windows {
 }
 
 /// When a window is full again, in monotonic nanoseconds, and when it would be if the draw in hand is taken.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug)]
 struct Window {
     full_at: u64,
     tested: u64,
+    /// What it has admitted, where it is strict.
+    log: Option<Box<Log>>,
+}
+
+/// What one window says to a draw, in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    /// How long to wait; zero where it admits.
+    pub(super) wait: u64,
+    /// How many more it admits, after this one.
+    pub(super) remaining: u32,
+    /// How far it is from full.
+    pub(super) ahead: u64,
 }
 
 impl Bucket {
     pub(super) fn new(policies: &Arc<[QuotaPolicy]>) -> Self {
-        let cells = policies.iter().map(|_| Window::default()).collect();
+        let cells = policies.iter().map(Window::full).collect();
         Self(Mutex::new(Windows { policies: Arc::clone(policies), cells, aside: Vec::new() }))
     }
 
@@ -60,18 +74,18 @@ impl Windows {
             self.follow(policies, now);
         }
         for (policy, window) in policies.iter().zip(&mut self.cells) {
-            let ahead = Cell::new(window.full_at.saturating_sub(now));
-            let wait = test_cell(policy, &ahead);
-            window.tested = now.saturating_add(ahead.get());
-            verdict.count(policy, ahead.get(), wait);
+            verdict.count(window.test(policy, now));
         }
     }
 
     /// Takes what was tested.
     #[inline]
-    pub(super) fn take(&mut self) {
-        for window in &mut self.cells {
+    pub(super) fn take(&mut self, now: u64) {
+        for (policy, window) in self.policies.iter().zip(&mut self.cells) {
             window.full_at = window.tested;
+            if let Some(log) = &mut window.log {
+                log.take(policy, now);
+            }
         }
     }
 
@@ -80,79 +94,96 @@ impl Windows {
             self.follow(policies, now);
         }
         for (policy, window) in policies.iter().zip(&self.cells) {
-            let ahead = window.full_at.saturating_sub(now);
-            standings.push(Standing::new(
-                standings.len(),
-                remaining(policy, ahead),
-                Duration::from_nanos(ahead),
-            ));
+            let (remaining, ahead) = window.peek(policy, now);
+            standings.push(Standing::new(standings.len(), remaining, Duration::from_nanos(ahead)));
         }
     }
 
     /// Takes over other policies, as when a key changes its plan or another key of the account has quotas of its own: a
     /// window of the same name and length keeps its state, and so does one that is not asked for until it is full.
     fn follow(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64) {
-        let same = |a: &QuotaPolicy, b: &QuotaPolicy| a.name() == b.name() && a.window() == b.window();
+        let kind = |policy: &QuotaPolicy| (policy.window(), policy.is_strict());
+        let same = |a: &QuotaPolicy, b: &QuotaPolicy| a.name() == b.name() && kind(a) == kind(b);
         let mut known = std::mem::take(&mut self.aside);
         known.extend(self.policies.iter().cloned().zip(self.cells.drain(..)));
         known.retain(|(_, window)| window.full_at > now);
         for policy in policies.iter() {
             let place = known.iter().position(|(old, _)| same(old, policy));
-            self.cells.push(place.map(|place| known.swap_remove(place).1).unwrap_or_default());
+            self.cells.push(place.map_or_else(|| Window::full(policy), |place| known.swap_remove(place).1));
         }
         self.aside = known;
         self.policies = Arc::clone(policies);
     }
 }
 
+impl Window {
+    fn full(policy: &QuotaPolicy) -> Self {
+        let log = policy.is_strict().then(|| Box::new(Log::new(policy)));
+        Self { full_at: 0, tested: 0, log }
+    }
+
+    /// What a draw comes to, without taking it.
+    #[inline]
+    fn test(&mut self, policy: &QuotaPolicy, now: u64) -> Told {
+        let told = match &mut self.log {
+            None => test_cell(policy, self.full_at.saturating_sub(now)),
+            Some(log) => log.test(policy, now),
+        };
+        self.tested = now.saturating_add(told.ahead);
+        told
+    }
+
+    /// How many more it admits, and how far it is from full.
+    fn peek(&self, policy: &QuotaPolicy, now: u64) -> (u32, u64) {
+        match &self.log {
+            None => {
+                let ahead = self.full_at.saturating_sub(now);
+                (remaining(policy, ahead), ahead)
+            }
+            Some(log) => log.peek(policy, now),
+        }
+    }
+}
+
 /// What all windows of a draw come to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Verdict {
     seen: usize,
-    /// The longest time to wait, in nanoseconds; zero where every window admits.
-    wait: u64,
-    /// The window that it is for, or else the one with the least left.
-    told: Place,
+    /// The place of the window that takes the longest, or else of the one with the least left, and what it says.
+    place: usize,
+    told: Told,
 }
 
-/// How a window of the draw stands.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    policy: usize,
-    remaining: u32,
-    ahead: u64,
-}
-
-impl Default for Place {
+impl Default for Verdict {
     fn default() -> Self {
-        Self { policy: 0, remaining: u32::MAX, ahead: 0 }
+        Self { seen: 0, place: 0, told: Told { wait: 0, remaining: u32::MAX, ahead: 0 } }
     }
 }
 
 impl Verdict {
     #[inline]
-    fn count(&mut self, policy: &QuotaPolicy, ahead: u64, wait: u64) {
-        let remaining = remaining(policy, ahead);
-        let fewer = self.wait == 0 && wait == 0 && (self.seen == 0 || remaining < self.told.remaining);
-        if wait > self.wait || fewer {
-            (self.wait, self.told) = (wait, Place { policy: self.seen, remaining, ahead });
+    fn count(&mut self, told: Told) {
+        let fewer =
+            self.admits() && told.wait == 0 && (self.seen == 0 || told.remaining < self.told.remaining);
+        if told.wait > self.told.wait || fewer {
+            (self.place, self.told) = (self.seen, told);
         }
         self.seen += 1;
     }
 
     #[inline]
     pub(super) fn admits(&self) -> bool {
-        self.wait == 0
+        self.told.wait == 0
     }
 
     #[inline]
     pub(super) fn to_quota(&self) -> Quota {
-        let Place { policy, remaining, ahead } = self.told;
-        let standing = Standing::new(policy, remaining, Duration::from_nanos(ahead));
+        let Told { wait, remaining, ahead } = self.told;
+        let standing = Standing::new(self.place, remaining, Duration::from_nanos(ahead));
         if self.admits() {
             Quota::Within(standing)
         } else {
-            Quota::Exceeded { retry_after: Duration::from_nanos(self.wait), standing }
+            Quota::Exceeded { retry_after: Duration::from_nanos(wait), standing }
         }
     }
 }
@@ -164,19 +195,19 @@ fn remaining(policy: &QuotaPolicy, ahead: u64) -> u32 {
     u32::try_from(room / policy.refill_nanos()).unwrap_or(u32::MAX)
 }
 
-/// Draws one cell, where the window is full again in `ahead` nanoseconds; says how many to wait where there is none.
+/// Draws one cell, where the window is full again in `ahead` nanoseconds.
 ///
 /// governor reads a clock and keeps a state. Both stand still here: its clock shows zero and its state counts from now,
 /// so that time is the caller's and nothing is kept before all windows have agreed.
 #[inline]
-fn test_cell(policy: &QuotaPolicy, ahead: &Cell<u64>) -> u64 {
-    let Some(quota) = governor::Quota::with_period(policy.refill()) else { return 0 };
-    let limiter: governor::RateLimiter<_, _, _, NoOpMiddleware<Nanos>> =
-        governor::RateLimiter::new(quota.allow_burst(policy.burst()), Ahead(ahead), Standstill);
-    match limiter.check() {
-        Ok(()) => 0,
-        Err(refusal) => wait_of(&refusal),
-    }
+fn test_cell(policy: &QuotaPolicy, ahead: u64) -> Told {
+    let ahead = Cell::new(ahead);
+    let wait = governor::Quota::with_period(policy.refill()).map_or(0, |quota| {
+        let limiter: governor::RateLimiter<_, _, _, NoOpMiddleware<Nanos>> =
+            governor::RateLimiter::new(quota.allow_burst(policy.burst()), Ahead(&ahead), Standstill);
+        limiter.check().map_or_else(|refusal| wait_of(&refusal), |()| 0)
+    });
+    Told { wait, remaining: remaining(policy, ahead.get()), ahead: ahead.get() }
 }
 
 /// How long a refusal is to be waited for, in nanoseconds: never none.

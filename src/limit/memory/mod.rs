@@ -1,6 +1,7 @@
 //! Windows in this process's memory.
 
 mod bucket;
+mod log;
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +21,7 @@ enum Subject {
     Pool(PoolName),
 }
 
-/// Rate limits in memory: [`governor`]'s GCRA over all windows of a key at once.
+/// Rate limits in memory: [`governor`]'s GCRA over all windows of a key at once, and a log for those that are strict.
 ///
 /// State is kept only for keys, accounts and pools that exist, at most for as many as the capacity says; what is idle
 /// (all windows full) is dropped when room is needed, what is not is never dropped: at the capacity a new key is
@@ -158,7 +159,7 @@ fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Quota {
     }
     if verdict.admits() {
         for windows in locked.iter_mut() {
-            windows.take();
+            windows.take(draw.now.ticks());
         }
     }
     verdict.to_quota()

@@ -19,7 +19,7 @@ use crate::{Counts, QuotaGroup, QuotaPolicy, RedisServer, StoreFuture};
 /// Rate limits in Redis: all windows of a draw are judged and drawn by one script, in one round trip, on the server's own
 /// time, whatever the clocks of the machines that ask say.
 ///
-/// A window's state ends by itself once the window is full. Time counts in microseconds, so that a quota of more than
+/// A window's state ends by itself once the window is full; that of a strict one is a log of up to 17 times. Time counts in microseconds, so that a quota of more than
 /// one request per microsecond refills as if it were one. A server that runs out of memory answers an error (503); one
 /// that is set to evict (`maxmemory-policy`), or that fails over to a replica that lags, may lose windows: what they had
 /// counted is then admitted once more.
@@ -50,13 +50,10 @@ struct Scripts {
     peek: Script,
 }
 
-pub(crate) const WINDOWS: &str = include_str!("windows.lua");
+pub(crate) const WINDOWS: &str =
+    concat!(include_str!("bucket.lua"), "\n", include_str!("log.lua"), "\n", include_str!("windows.lua"));
 const DRAW: &str = "return draw(#KEYS)";
-const PEEK: &str = "
-    local now, aheads = clock(), {}
-    for i, key in ipairs(KEYS) do aheads[i] = ahead_of(key, now) end
-    return aheads
-";
+const PEEK: &str = include_str!("peek.lua");
 
 impl Scripts {
     fn going_by(clock: &str) -> Self {
@@ -80,7 +77,8 @@ impl RedisLimiter {
         let of_group = |group: &QuotaGroup| {
             let subject = self.subject(draw, group);
             let name = move |policy: &QuotaPolicy| {
-                format!("{subject}:{}:{}", policy.window().as_nanos(), policy.name())
+                let kind = if policy.is_strict() { "any-" } else { "" };
+                format!("{subject}:{kind}{}:{}", policy.window().as_nanos(), policy.name())
             };
             group.policies().iter().map(name).collect::<Vec<_>>()
         };
@@ -97,17 +95,20 @@ impl RedisLimiter {
     }
 }
 
-/// The microseconds in which one request's place is refilled. Rounded up: rounding down would admit more than the quota.
-fn refill(policy: &QuotaPolicy) -> u64 {
-    u64::try_from(policy.refill().as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)
+/// In which time one request's place is refilled, or less the length of a strict window. Rounded up to the microsecond:
+/// rounding down would admit more than the quota.
+fn pace(policy: &QuotaPolicy) -> String {
+    let micros = |time: Duration| time.as_nanos().div_ceil(1_000);
+    if policy.is_strict() {
+        format!("-{}", micros(policy.window()))
+    } else {
+        micros(policy.refill()).to_string()
+    }
 }
 
-/// A refill and a quota for each window.
+/// A pace and a quota for each window.
 pub(crate) fn terms(draw: &Draw<'_>) -> Vec<String> {
-    draw.quotas
-        .policies()
-        .flat_map(|policy| [refill(policy).to_string(), policy.quota().to_string()])
-        .collect()
+    draw.quotas.policies().flat_map(|policy| [pace(policy), policy.quota().to_string()]).collect()
 }
 
 pub(crate) fn quota((wait, place, remaining, ahead): Drawn) -> Quota {
@@ -130,21 +131,13 @@ impl RateLimiter for RedisLimiter {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let names = self.names(draw);
-        let terms: Vec<(u64, u32)> =
-            draw.quotas.policies().map(|policy| (refill(policy), policy.quota())).collect();
+        let (names, terms) = (self.names(draw), terms(draw));
         StoreFuture::boxed(async move {
-            let aheads: Vec<u64> = server.run(&scripts.peek, &names, &[]).await?;
-            let standings = aheads.into_iter().zip(terms).enumerate();
-            Ok(standings.map(|(place, (ahead, terms))| standing(place, ahead, terms)).collect())
+            let windows: Vec<(u32, u64)> = server.run(&scripts.peek, &names, &terms).await?;
+            let standing = |(place, (left, ahead))| Standing::new(place, left, Duration::from_micros(ahead));
+            Ok(windows.into_iter().enumerate().map(standing).collect())
         })
     }
-}
-
-fn standing(place: usize, ahead: u64, (refill, quota): (u64, u32)) -> Standing {
-    let room = refill.saturating_mul(u64::from(quota)).saturating_sub(ahead);
-    let remaining = u32::try_from(room / refill).unwrap_or(u32::MAX);
-    Standing::new(place, remaining, Duration::from_micros(ahead))
 }
 
 impl fmt::Debug for RedisLimiter {

@@ -1,41 +1,27 @@
--- A window is kept as the time at which it is full again, for as long as it is not.
+-- A draw: KEYS are windows, and ARGV has two terms for each, a refill, or less the length of a window that is strict; and a
+-- quota.
 
--- How far a window is from full. What else may stand under its name is an error: it must not read as a full one.
-local function ahead_of(key, now)
-  local kept = redis.call('GET', key)
-  if not kept then return 0 end
-  if #kept > 16 or not kept:find('^%d+$') then error('a window holds no time') end
-  return math.max(tonumber(kept) - now, 0)
-end
-
-local function keep(key, now, ahead)
-  redis.call('SET', key, now + ahead, 'PX', math.ceil(ahead / 1000) + 1)
-end
-
--- Takes a cell from every window, or from none: KEYS are the windows, ARGV has a refill and a quota for each.
--- Answers how long to wait, zero where the cells were taken, and the window that decides: its place, how many more it
--- admits, and how far it is from full.
+-- Takes a cell from every window, or from none. Answers how long to wait, zero where the cells were taken, and the window
+-- that decides: its place, how many more it admits, and how far it is from full.
 local function draw(count)
-  local now, drawn, wait, decides = clock(), {}, 0, nil
+  local now, aheads, texts, longest, decides = clock(), {}, {}, 0, nil
   for i = 1, count do
-    local refill, quota = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
-    local full, ahead = refill * quota, ahead_of(KEYS[i], now)
-    -- The clock was set back, or somebody else wrote this: it must not be waited for longer than for an empty window.
-    if ahead > 2 * full then
-      ahead = full
-      keep(KEYS[i], now, ahead)
+    local pace, quota = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+    local wait, left, ahead, text
+    if pace > 0 then
+      wait, left, ahead = test_bucket(KEYS[i], now, pace, quota)
+    else
+      wait, left, ahead, text = test_log(KEYS[i], now, -pace, quota)
     end
-    local short = ahead + refill - full
-    if short > wait then
-      wait, decides = short, { i - 1, math.max(math.floor((full - ahead) / refill), 0), ahead }
-    elseif wait == 0 then
-      drawn[i] = ahead + refill
-      local left = math.floor((full - drawn[i]) / refill)
-      if not decides or left < decides[2] then decides = { i - 1, left, drawn[i] } end
+    aheads[i], texts[i] = ahead, text or now + ahead
+    if wait > longest then
+      longest, decides = wait, { i - 1, left, ahead }
+    elseif longest == 0 and (not decides or left < decides[2]) then
+      decides = { i - 1, left, ahead }
     end
   end
-  if wait == 0 then
-    for i = 1, count do keep(KEYS[i], now, drawn[i]) end
+  if longest == 0 then
+    for i = 1, count do keep(KEYS[i], texts[i], aheads[i]) end
   end
-  return { wait, decides[1], decides[2], decides[3] }
+  return { longest, decides[1], decides[2], decides[3] }
 end

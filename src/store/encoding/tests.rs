@@ -10,6 +10,7 @@ fn full() -> KeyRecord {
     account.agreements = [crate::Agreement::from("terms"), crate::Agreement::from("data")].into();
     account.quotas = Some(vec![
         "60 per minute".parse().unwrap(),
+        "600 in any hour".parse().unwrap(),
         OwnQuota::Named("burst".to_owned()),
         OwnQuota::Policy(QuotaPolicy::new(5, Duration::from_secs(10)).unwrap().counting(Counts::Account)),
     ]);

@@ -1,0 +1,14 @@
+-- How many requests each window admits, and how far it is from full. Nothing is taken.
+local now, windows = clock(), {}
+for i, key in ipairs(KEYS) do
+  local pace, quota = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  if pace > 0 then
+    local ahead = ahead_of(key, now)
+    windows[i] = { math.max(math.floor((pace * quota - ahead) / pace), 0), ahead }
+  else
+    local log, used = log_of(key, now, -pace)
+    local newest = log[#log]
+    windows[i] = { math.max(quota - used, 0), newest and newest[1] - pace - now or 0 }
+  end
+end
+return windows
