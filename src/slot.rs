@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -49,6 +50,12 @@ impl Slot {
     pub fn get<T: Any>(&self, owner: SlotOwner) -> Option<&T> {
         let (holder, state) = self.0.get()?;
         if *holder == owner { state.downcast_ref() } else { None }
+    }
+
+    /// Begins to fetch what is kept here.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        black_box(self.0.get().map(|(_, state)| Arc::strong_count(state)));
     }
 
     /// What `owner` keeps here, to be shared.

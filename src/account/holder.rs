@@ -41,15 +41,21 @@ pub enum Subscription {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+// What every request looks at comes first, side by side in memory.
+#[repr(C)]
 pub struct Account {
-    /// The account's id.
-    pub id: AccountId,
-    /// The plan it is on.
-    pub plan: PlanName,
     /// Whether it may use its keys.
     pub status: AccountStatus,
     /// Its subscription; `None` where it never had one.
     pub subscription: Option<Subscription>,
+    /// Where a ledger keeps the account's balance.
+    pub credits: Slot,
+    /// Where a rate limiter keeps the account's windows.
+    pub limits: Slot,
+    /// The account's id.
+    pub id: AccountId,
+    /// The plan it is on.
+    pub plan: PlanName,
     /// Counts the changes: a store refuses one that was made to an older version.
     pub version: u64,
     /// What it has signed.
@@ -58,10 +64,6 @@ pub struct Account {
     pub quotas: Option<Vec<OwnQuota>>,
     /// Caps in place of the plan's.
     pub caps: Option<Caps>,
-    /// Where a rate limiter keeps the account's windows.
-    pub limits: Slot,
-    /// Where a ledger keeps the account's balance.
-    pub credits: Slot,
 }
 
 impl Account {

@@ -213,6 +213,7 @@ impl Decision {
         view: &RequestView<'_>,
     ) -> Result<(), Denial> {
         let mut own = None;
+        record.fetch();
         match core.plans.kept(&record) {
             Some(pass) => self.cleared = !self.odd && pass.cleared.holds(self.rule),
             None if !core.environments.contains(&record.environment) => {

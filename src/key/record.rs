@@ -1,6 +1,7 @@
 //! What is known of a key.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -120,29 +121,39 @@ pub struct Retiring {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+// What every request looks at comes first, side by side in memory.
+#[repr(C)]
 pub struct KeyRecord {
-    /// The key's id, the same through every rotation.
-    pub id: KeyId,
     /// The hash of its secret.
     pub hash: KeyHash,
+    /// Whether it may be used.
+    pub status: KeyStatus,
+    /// From when on it may not be used.
+    pub expires_at: Option<Timestamp>,
+    /// Who holds it, as of when the record was read.
+    pub account: Arc<Account>,
+    /// Where the gate keeps what the record's plan comes to.
+    pub terms: Slot,
+    /// Where a rate limiter keeps the key's windows.
+    pub limits: Slot,
+    /// The networks it may be used from; `None` for all.
+    pub allowlist: Option<Vec<IpNet>>,
+    /// Where the gate notes that the key was used.
+    pub uses: Slot,
     /// The secret that it had before its last rotation.
     pub retiring: Option<Retiring>,
+    /// The key's id, the same through every rotation.
+    pub id: KeyId,
+    /// Where it belongs.
+    pub environment: Environment,
     /// Counts the changes: a store refuses one that was made to an older version.
     pub version: u64,
     /// Its first characters, which may be shown.
     pub start: String,
     /// What its owner calls it.
     pub name: String,
-    /// Who holds it, as of when the record was read.
-    pub account: Arc<Account>,
-    /// Whether it may be used.
-    pub status: KeyStatus,
-    /// Where it belongs.
-    pub environment: Environment,
     /// When it was made.
     pub created_at: Option<Timestamp>,
-    /// From when on it may not be used.
-    pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, as of the last time that uses were written back.
@@ -151,20 +162,12 @@ pub struct KeyRecord {
     pub scopes: Option<Vec<Scope>>,
     /// The paths it may call; `None` for all.
     pub paths: Option<Vec<PathPattern>>,
-    /// The networks it may be used from; `None` for all.
-    pub allowlist: Option<Vec<IpNet>>,
     /// Quotas in place of its account's and its plan's; an empty list is no limit.
     pub quotas: Option<Vec<OwnQuota>>,
     /// Caps in place of its account's and its plan's.
     pub caps: Option<Caps>,
     /// Whatever else the service keeps with it.
     pub metadata: BTreeMap<String, String>,
-    /// Where the gate keeps what the record's plan comes to.
-    pub terms: Slot,
-    /// Where a rate limiter keeps the key's windows.
-    pub limits: Slot,
-    /// Where the gate notes that the key was used.
-    pub uses: Slot,
 }
 
 impl KeyRecord {
@@ -194,6 +197,17 @@ impl KeyRecord {
             limits: Slot::new(),
             uses: Slot::new(),
         }
+    }
+
+    /// Begins to fetch what the checks will look at, all at once. Of a key that was not used for a while nothing is in the
+    /// processor's cache, and each would be waited for in its turn.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        self.terms.fetch();
+        self.limits.fetch();
+        self.account.limits.fetch();
+        self.account.credits.fetch();
+        black_box(self.allowlist.as_ref().and_then(|networks| networks.first()).copied());
     }
 
     /// Whether the key is restricted to scopes or paths.

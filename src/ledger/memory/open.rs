@@ -13,9 +13,11 @@ const FEW: usize = 8;
 
 /// Open charges: mostly none, or a few.
 #[derive(Debug, Default)]
+// The first of the few stands beside what is looked at before.
+#[repr(C)]
 pub(super) struct OpenCharges {
-    few: SmallVec<[(ChargeId, Credits); FEW]>,
     many: HashMap<ChargeId, Credits, BuildHasherDefault<ByNumber>>,
+    few: SmallVec<[(ChargeId, Credits); FEW]>,
 }
 
 impl OpenCharges {

@@ -10,17 +10,19 @@ use crate::{
 };
 
 #[derive(Debug)]
+// What every request looks at comes first, side by side in memory.
+#[repr(C)]
 pub(super) struct State {
     pub(super) standing: Standing,
     /// Whether the balance was removed for good: whoever still points here looks again.
     pub(super) erased: bool,
-    pub(super) open: OpenCharges,
+    pub(super) history: History,
     /// What nodes hold, to spend it by themselves.
     #[cfg(feature = "fleet")]
     pub(super) blocks: Vec<Block>,
-    pub(super) history: History,
     /// Few accounts are adjusted by hand.
     adjustments: Option<Box<Adjustments>>,
+    pub(super) open: OpenCharges,
 }
 
 impl State {
