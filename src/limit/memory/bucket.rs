@@ -1,16 +1,11 @@
 //! The windows of one key, account or pool, behind one lock.
 
-use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::NotUntil;
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
-use governor::state::{NotKeyed, StateStore};
 use smallvec::SmallVec;
 
+use super::cells::{self, Cells};
 use super::log::Log;
 use crate::QuotaPolicy;
 use crate::limit::{Quota, Standing};
@@ -32,8 +27,15 @@ pub(super) struct Windows {
 struct Window {
     full_at: u64,
     tested: u64,
-    /// What it has admitted, where it is strict.
-    log: Option<Box<Log>>,
+    count: Count,
+}
+
+/// How a window counts.
+#[derive(Debug)]
+enum Count {
+    Cells(Cells),
+    /// It is strict.
+    Log(Box<Log>),
 }
 
 /// What one window says to a draw, in nanoseconds.
@@ -83,7 +85,7 @@ impl Windows {
     pub(super) fn take(&mut self, now: u64) {
         for (policy, window) in self.policies.iter().zip(&mut self.cells) {
             window.full_at = window.tested;
-            if let Some(log) = &mut window.log {
+            if let Count::Log(log) = &mut window.count {
                 log.take(policy, now);
             }
         }
@@ -109,7 +111,8 @@ impl Windows {
         known.retain(|(_, window)| window.full_at > now);
         for policy in policies.iter() {
             let place = known.iter().position(|(old, _)| same(old, policy));
-            self.cells.push(place.map_or_else(|| Window::full(policy), |place| known.swap_remove(place).1));
+            let window = place.map(|place| known.swap_remove(place).1);
+            self.cells.push(window.map_or_else(|| Window::full(policy), |window| window.under(policy)));
         }
         self.aside = known;
         self.policies = Arc::clone(policies);
@@ -118,16 +121,28 @@ impl Windows {
 
 impl Window {
     fn full(policy: &QuotaPolicy) -> Self {
-        let log = policy.is_strict().then(|| Box::new(Log::new(policy)));
-        Self { full_at: 0, tested: 0, log }
+        let count = if policy.is_strict() {
+            Count::Log(Box::new(Log::new(policy)))
+        } else {
+            Count::Cells(Cells::of(policy))
+        };
+        Self { full_at: 0, tested: 0, count }
+    }
+
+    /// The same window under a policy of the same name, length and kind, and maybe of another quota.
+    fn under(mut self, policy: &QuotaPolicy) -> Self {
+        if let Count::Cells(cells) = &mut self.count {
+            *cells = Cells::of(policy);
+        }
+        self
     }
 
     /// What a draw comes to, without taking it.
     #[inline]
     fn test(&mut self, policy: &QuotaPolicy, now: u64) -> Told {
-        let told = match &mut self.log {
-            None => test_cell(policy, self.full_at.saturating_sub(now)),
-            Some(log) => log.test(policy, now),
+        let told = match &mut self.count {
+            Count::Cells(cells) => cells.test(policy, self.full_at.saturating_sub(now)),
+            Count::Log(log) => log.test(policy, now),
         };
         self.tested = now.saturating_add(told.ahead);
         told
@@ -135,12 +150,12 @@ impl Window {
 
     /// How many more it admits, and how far it is from full.
     fn peek(&self, policy: &QuotaPolicy, now: u64) -> (u32, u64) {
-        match &self.log {
-            None => {
+        match &self.count {
+            Count::Cells(_) => {
                 let ahead = self.full_at.saturating_sub(now);
-                (remaining(policy, ahead), ahead)
+                (cells::left(policy, ahead), ahead)
             }
-            Some(log) => log.peek(policy, now),
+            Count::Log(log) => log.peek(policy, now),
         }
     }
 }
@@ -185,59 +200,5 @@ impl Verdict {
         } else {
             Quota::Exceeded { retry_after: Duration::from_nanos(wait), standing }
         }
-    }
-}
-
-/// How many more requests a window admits that is `ahead` nanoseconds from being full.
-#[inline]
-fn remaining(policy: &QuotaPolicy, ahead: u64) -> u32 {
-    let room = policy.refill_nanos().saturating_mul(u64::from(policy.quota())).saturating_sub(ahead);
-    u32::try_from(room / policy.refill_nanos()).unwrap_or(u32::MAX)
-}
-
-/// Draws one cell, where the window is full again in `ahead` nanoseconds.
-///
-/// governor reads a clock and keeps a state. Both stand still here: its clock shows zero and its state counts from now,
-/// so that time is the caller's and nothing is kept before all windows have agreed.
-#[inline]
-fn test_cell(policy: &QuotaPolicy, ahead: u64) -> Told {
-    let ahead = Cell::new(ahead);
-    let wait = governor::Quota::with_period(policy.refill()).map_or(0, |quota| {
-        let limiter: governor::RateLimiter<_, _, _, NoOpMiddleware<Nanos>> =
-            governor::RateLimiter::new(quota.allow_burst(policy.burst()), Ahead(&ahead), Standstill);
-        limiter.check().map_or_else(|refusal| wait_of(&refusal), |()| 0)
-    });
-    Told { wait, remaining: remaining(policy, ahead.get()), ahead: ahead.get() }
-}
-
-/// How long a refusal is to be waited for, in nanoseconds: never none.
-#[cold]
-fn wait_of(refusal: &NotUntil<Nanos>) -> u64 {
-    u64::try_from(refusal.wait_time_from(Nanos::default()).as_nanos()).unwrap_or(u64::MAX).max(1)
-}
-
-struct Ahead<'a>(&'a Cell<u64>);
-
-impl StateStore for Ahead<'_> {
-    type Key = NotKeyed;
-
-    fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let (outcome, next) = decide(Some(Nanos::new(self.0.get())))?;
-        self.0.set(next.as_u64());
-        Ok(outcome)
-    }
-}
-
-#[derive(Debug)]
-struct Standstill;
-
-impl Clock for Standstill {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        Nanos::default()
     }
 }
