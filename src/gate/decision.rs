@@ -42,16 +42,18 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
+    /// Judges the request, or goes on with it. One that is let in is handed over by
+    /// [`admission`](Self::admission).
     pub(crate) fn poll(
         &mut self,
         core: &Arc<Core>,
         cx: &mut Context<'_>,
         view: &RequestView<'_>,
-    ) -> Poll<Result<Admission, Denial>> {
+    ) -> Poll<Result<(), Denial>> {
         if !self.opened {
             self.opened = true;
             match self.open(core, view) {
-                Ok(true) => return Poll::Ready(Ok(Admission::public())),
+                Ok(true) => return Poll::Ready(Ok(())),
                 Ok(false) => {}
                 Err(denial) => return Poll::Ready(Err(denial)),
             }
@@ -63,6 +65,12 @@ impl Decision {
             Ok(()) => Poll::Ready(self.admit(core, view)),
             Err(denial) => self.refuse(denial.in_source(core.sources.get(self.source)), cx),
         }
+    }
+
+    /// What a request is let in with.
+    #[inline]
+    pub(crate) fn admission(&mut self) -> Admission {
+        self.entry.take().map_or_else(Admission::public, Admission::keyed)
     }
 
     /// What is decided without a key: whether the request is one at all, and whether it is public.
@@ -237,7 +245,7 @@ impl Decision {
     }
 
     #[cold]
-    fn refuse(&mut self, denial: Denial, cx: &mut Context<'_>) -> Poll<Result<Admission, Denial>> {
+    fn refuse(&mut self, denial: Denial, cx: &mut Context<'_>) -> Poll<Result<(), Denial>> {
         let Some(entry) = &mut self.entry else { return Poll::Ready(Err(denial)) };
         let denial = denial.of_key(Some(entry.record().id));
         if !entry.owes() {
@@ -248,7 +256,7 @@ impl Decision {
     }
 
     /// Waits until the charge of a refused request is back.
-    fn give_back(&mut self, cx: &mut Context<'_>) -> Poll<Result<Admission, Denial>> {
+    fn give_back(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Denial>> {
         let Some(returning) = &mut self.returning else { return Poll::Ready(Err(no_key_yet())) };
         // A refund that fails leaves the charge open, for the ledger's sweep; the refusal stands all the same.
         if let Err(error) = ready!(Pin::new(&mut returning.0).poll(cx)) {
@@ -259,8 +267,8 @@ impl Decision {
     }
 
     #[inline]
-    fn admit(&mut self, core: &Core, view: &RequestView<'_>) -> Result<Admission, Denial> {
-        let (Some(mut entry), Some(now)) = (self.entry.take(), self.now) else { return Err(no_key_yet()) };
+    fn admit(&mut self, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
+        let (Some(entry), Some(now)) = (&mut self.entry, self.now) else { return Err(no_key_yet()) };
         // The one past the last was the newest again.
         if self.tries != 0 && self.tries != core.hashers.len() {
             entry.found.shown.renewed = renew_hash(&entry.found.record, core, view);
@@ -274,7 +282,7 @@ impl Decision {
         {
             pass.cleared.add(self.rule);
         }
-        Ok(Admission::keyed(entry))
+        Ok(())
     }
 }
 

@@ -133,7 +133,8 @@ impl Gate {
     /// The [`Denial`], where the request is refused. Nothing has been charged then.
     pub async fn admit(&self, view: &RequestView<'_>) -> Result<Admission, Denial> {
         let mut decision = Decision::default();
-        poll_fn(|cx| decision.poll(&self.0, cx, view)).await.inspect_err(|denial| self.0.observe(denial))
+        let decided = poll_fn(|cx| decision.poll(&self.0, cx, view)).await;
+        decided.inspect_err(|denial| self.0.observe(denial)).map(|()| decision.admission())
     }
 
     /// Who was let in: what a handler is told.

@@ -217,9 +217,9 @@ where
     let seen = Seen { request: &asked.request, front: &asked.front };
     let decided = ready!(asked.decision.poll(&asked.front.gate.0, cx, &seen.view()));
     let Some(waiting) = waiting.take() else { return Poll::Pending };
-    let Waiting { front, service, request, .. } = *waiting;
+    let Waiting { front, mut decision, service, request } = *waiting;
     Poll::Ready(match decided {
-        Ok(admission) => serve(&front, &*service, request, admission),
+        Ok(()) => serve(&front, &*service, request, decision.admission()),
         Err(denial) => State::Refused { response: Some(refuse(&front, request, &denial)) },
     })
 }

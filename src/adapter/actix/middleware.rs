@@ -48,8 +48,8 @@ where
             decision.poll(&self.front.gate.0, &mut Context::from_waker(Waker::noop()), &seen.view())
         };
         match polled {
-            Poll::Ready(Ok(admission)) => {
-                MiddlewareFuture::serve(&self.front, &*self.service, request, admission)
+            Poll::Ready(Ok(())) => {
+                MiddlewareFuture::serve(&self.front, &*self.service, request, decision.admission())
             }
             Poll::Ready(Err(denial)) => MiddlewareFuture::refuse(&self.front, request, &denial),
             Poll::Pending => {

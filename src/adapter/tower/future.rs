@@ -16,7 +16,7 @@ use crate::adapter::call::{self, CallEnd, Deadline};
 use crate::adapter::dress::Named;
 use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
-use crate::adapter::tower::managed::{Finish, Managed, keep_head};
+use crate::adapter::tower::managed::{Finish, Managed, Target, keep_head};
 use crate::adapter::{closed, dress, refusal};
 use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome};
 use crate::{Denial, Gate, RequestView, StoreFuture};
@@ -55,7 +55,7 @@ struct Waiting<S, B> {
 }
 
 /// A request that the service works on.
-struct Serving {
+pub(super) struct Serving {
     admission: Admission,
     request_id: Named,
     /// Whether the answer's outcome is told by a status that comes last.
@@ -73,13 +73,18 @@ where
         Self { state: State::Deciding { waiting: Some(Box::new(waiting)) } }
     }
 
-    pub(super) fn serve(
+    #[inline]
+    pub(super) fn serve(future: S::Future, serving: Serving) -> Self {
+        Self { state: State::Serving { future, serving } }
+    }
+
+    pub(super) fn manage(
         core: &Arc<Core>,
-        service: &mut S,
+        target: Target,
         request: Request<B>,
         admission: Admission,
     ) -> Self {
-        Self { state: serve(core, service, request, admission) }
+        Self { state: manage(core, target, request, admission) }
     }
 
     pub(super) fn refuse(core: &Core, request: &Request<B>, denial: &Denial) -> Self {
@@ -87,35 +92,23 @@ where
     }
 }
 
-fn serve<S, B, R>(
+/// Management is free: the admission holds no charge that would have to be ended.
+#[cold]
+fn manage<S, F, R, B>(
     core: &Arc<Core>,
-    service: &mut S,
-    mut request: Request<B>,
+    target: Target,
+    request: Request<B>,
     admission: Admission,
-) -> State<S, S::Future, S::Response, B>
+) -> State<S, F, R, B>
 where
-    S: Service<Request<B>, Response = Response<R>>,
     B: Body,
 {
-    // Management is free: the admission holds no charge that would have to be ended.
-    if let Some(mounted) = Managed::target(core, &request)
-        && let Some(principal) = admission.principal()
-    {
-        let (managed, body) = Managed::part(core, mounted, request, principal);
-        let finish = managed.finish(admission);
-        return State::Reading { body: Collecting::new(body), managed: Some(Box::new((managed, finish))) };
-    }
-    let request_id = dress::name(|| RequestView::of(&request), core);
-    if let Some(named) = &request_id {
-        request.headers_mut().insert(&named.0, named.1.clone());
-    }
-    let ends_with_status =
-        request.method() == Method::POST && call::ends_with_status(request.headers(), &admission);
-    dress::hand_over(&mut request, &admission, core);
-    let serving = Serving { admission, request_id, ends_with_status };
-    State::Serving { future: service.call(request), serving }
+    let (managed, body) = Managed::part(core, target, request);
+    let finish = managed.finish(admission);
+    State::Reading { body: Collecting::new(body), managed: Some(Box::new((managed, finish))) }
 }
 
+#[cold]
 fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial) -> Response<Bytes> {
     let view = RequestView::of(request);
     let mut response = refusal::refuse(core, &view, view.path(), denial);
@@ -126,6 +119,19 @@ fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial) -> Response<Byt
 }
 
 impl Serving {
+    /// Takes out of a request what the service is not to see, and puts in what it is to know.
+    #[inline]
+    pub(super) fn of<B>(core: &Core, request: &mut Request<B>, admission: Admission) -> Self {
+        let request_id = dress::name(|| RequestView::of(request), core);
+        if let Some(named) = &request_id {
+            request.headers_mut().insert(&named.0, named.1.clone());
+        }
+        let ends_with_status =
+            request.method() == Method::POST && call::ends_with_status(request.headers(), &admission);
+        dress::hand_over(request, &admission, core);
+        Self { admission, request_id, ends_with_status }
+    }
+
     /// Adds what the answer needs, and ends the charge. That of a call whose status is still to come stays open, with the
     /// answer's body.
     fn finish<R>(&mut self, response: &mut Response<R>) -> (StoreFuture<()>, CallEnd) {
@@ -222,11 +228,17 @@ where
         Poll::Pending => return Poll::Pending,
     };
     let Some(waiting) = waiting.take() else { return Poll::Pending };
-    let Waiting { gate, mut service, request, .. } = *waiting;
-    Poll::Ready(match decided {
-        Ok(admission) => serve(&gate.0, &mut service, request, admission),
-        Err(denial) => State::Refused { response: Some(refuse(&gate.0, &request, &denial)) },
-    })
+    let Waiting { gate, mut decision, mut service, mut request, .. } = *waiting;
+    let core = &gate.0;
+    if let Err(denial) = decided {
+        return Poll::Ready(State::Refused { response: Some(refuse(core, &request, &denial)) });
+    }
+    let admission = decision.admission();
+    if let Some(target) = Managed::target(core, &request, &admission) {
+        return Poll::Ready(manage(core, target, request, admission));
+    }
+    let serving = Serving::of(core, &mut request, admission);
+    Poll::Ready(State::Serving { future: service.call(request), serving })
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

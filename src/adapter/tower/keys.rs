@@ -13,7 +13,7 @@ use http_body::Body;
 use tower::Service;
 
 use crate::adapter::tower::collect::Collecting;
-use crate::adapter::tower::managed::Managed;
+use crate::adapter::tower::managed::{Managed, Target};
 use crate::gate::Mounted;
 use crate::manage::Endpoints;
 use crate::respond::Occasion;
@@ -102,8 +102,9 @@ where
             return Box::pin(ready(Ok(refusal(DenialKind::NotFound))));
         }
         // The path as the router shows it, which may have taken a prefix off: this service is mounted under the rest.
-        let mounted = (Arc::clone(&self.endpoints), request.uri().path().to_owned());
-        let (managed, body) = Managed::part(&self.gate.0, mounted, request, principal);
+        let path = request.uri().path().to_owned();
+        let target = Target { mounted: self.endpoints.clone(), path, principal };
+        let (managed, body) = Managed::part(&self.gate.0, target, request);
         Box::pin(async move {
             let mut body = pin!(Collecting::new(body));
             let read = poll_fn(|cx| body.as_mut().poll(cx)).await;

@@ -15,34 +15,41 @@ use crate::{Gate, Principal, RequestId, RequestView};
 /// A request that the gate answers itself, but for its body.
 pub(super) struct Managed {
     gate: Gate,
-    mounted: Arc<dyn Mounted>,
-    principal: Principal,
-    /// The path that it was judged by, whole.
-    path: String,
+    target: Target,
     head: Parts,
     client: Option<IpAddr>,
     request_id: RequestId,
 }
 
-impl Managed {
-    /// What a request is for, if the gate answers it itself, and the path that says so.
-    pub(super) fn target<B>(core: &Core, request: &Request<B>) -> Option<(Arc<dyn Mounted>, String)> {
-        core.mounted.as_ref()?;
+/// What a request is for that the gate answers itself, and whose it is.
+pub(super) struct Target {
+    pub(super) mounted: Arc<dyn Mounted>,
+    /// The path that it was judged by, whole.
+    pub(super) path: String,
+    pub(super) principal: Principal,
+}
+
+impl Target {
+    fn of<B>(core: &Core, request: &Request<B>, admission: &Admission) -> Option<Self> {
         let view = RequestView::of(request);
-        Some((core.mounted_at(view.path())?, view.path().to_owned()))
+        let mounted = core.mounted_at(view.path())?;
+        Some(Self { mounted, path: view.path().to_owned(), principal: admission.principal()? })
+    }
+}
+
+impl Managed {
+    /// What a request is for, if the gate answers it itself.
+    #[inline]
+    pub(super) fn target<B>(core: &Core, request: &Request<B>, admission: &Admission) -> Option<Target> {
+        if core.mounted.is_some() { Target::of(core, request, admission) } else { None }
     }
 
     /// Parts a request from its body.
-    pub(super) fn part<B>(
-        core: &Arc<Core>,
-        (mounted, path): (Arc<dyn Mounted>, String),
-        request: Request<B>,
-        principal: Principal,
-    ) -> (Self, B) {
+    pub(super) fn part<B>(core: &Arc<Core>, target: Target, request: Request<B>) -> (Self, B) {
         let view = RequestView::of(&request);
         let (client, request_id) = (core.proxies.client(&view), core.request_ids.of(&view));
         let (head, body) = request.into_parts();
-        (Self { gate: Gate(Arc::clone(core)), mounted, principal, path, head, client, request_id }, body)
+        (Self { gate: Gate(Arc::clone(core)), target, head, client, request_id }, body)
     }
 
     /// What the answer needs when it is there.
@@ -54,15 +61,15 @@ impl Managed {
         let media_type = self.head.headers.get(CONTENT_TYPE);
         let call = Call {
             method: self.head.method,
-            path: self.path,
+            path: self.target.path,
             query: self.head.uri.query().map(str::to_owned),
             media_type: media_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
             body,
-            principal: self.principal,
+            principal: self.target.principal,
             client: self.client,
             request_id: self.request_id,
         };
-        self.mounted.answer(self.gate, call)
+        self.target.mounted.answer(self.gate, call)
     }
 }
 

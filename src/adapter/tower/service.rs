@@ -6,6 +6,8 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
+use crate::adapter::tower::future::Serving;
+use crate::adapter::tower::managed::Managed;
 use crate::adapter::tower::{ResponseBody, ResponseFuture};
 use crate::gate::Decision;
 use crate::{Gate, RequestView};
@@ -45,14 +47,20 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    #[inline]
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut decision = Decision::default();
         // A back end in memory answers at once; another is polled again, with a waker, by the future.
         let polled =
             decision.poll(&self.gate.0, &mut Context::from_waker(Waker::noop()), &RequestView::of(&request));
         match polled {
-            Poll::Ready(Ok(admission)) => {
-                ResponseFuture::serve(&self.gate.0, &mut self.inner, request, admission)
+            Poll::Ready(Ok(())) => {
+                let (core, admission) = (&self.gate.0, decision.admission());
+                if let Some(target) = Managed::target(core, &request, &admission) {
+                    return ResponseFuture::manage(core, target, request, admission);
+                }
+                let serving = Serving::of(core, &mut request, admission);
+                ResponseFuture::serve(self.inner.call(request), serving)
             }
             Poll::Ready(Err(denial)) => ResponseFuture::refuse(&self.gate.0, &request, &denial),
             Poll::Pending => {
