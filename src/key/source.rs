@@ -138,12 +138,8 @@ impl KeySource {
                 Occurs::Once(value) => Finding::Key(PresentedKey::borrowed(value)),
                 Occurs::Often => Finding::Twice,
             },
-            Place::Authorization { scheme, literal } => match view.field(&AUTHORIZATION) {
-                Occurs::Never => Finding::Absent,
-                Occurs::Once(value) => credential(value, scheme.as_bytes(), *literal),
-                Occurs::Often => Finding::Twice,
-            },
-            Place::Query(name) => view.query().map_or(Finding::Absent, |query| parameter(query, name)),
+            Place::Authorization { scheme, literal } => authorization(view, scheme, *literal),
+            Place::Query(name) => parameter(view, name),
         }
     }
 }
@@ -185,15 +181,26 @@ pub(crate) fn find_key<'a>(
         match source.find(view) {
             Finding::Absent => {}
             Finding::Foreign => missing = Finding::Malformed,
-            found => {
-                let another =
-                    |later: &KeySource| !matches!(later.find(view), Finding::Absent | Finding::Foreign);
-                let conflict = refuse_conflict && sources[place + 1..].iter().any(another);
-                return (if conflict { Finding::Twice } else { found }, place);
-            }
+            _ if refuse_conflict && is_in_any(&sources[place + 1..], view) => return (Finding::Twice, place),
+            found => return (found, place),
         }
     }
     (missing, 0)
+}
+
+/// Whether any of these sources is present.
+#[cold]
+fn is_in_any(sources: &[KeySource], view: &RequestView<'_>) -> bool {
+    sources.iter().any(|source| !matches!(source.find(view), Finding::Absent | Finding::Foreign))
+}
+
+#[inline(never)]
+fn authorization<'a>(view: &RequestView<'a>, scheme: &str, literal: bool) -> Finding<'a> {
+    match view.field(&AUTHORIZATION) {
+        Occurs::Never => Finding::Absent,
+        Occurs::Once(value) => credential(value, scheme.as_bytes(), literal),
+        Occurs::Often => Finding::Twice,
+    }
 }
 
 fn credential<'a>(value: &'a [u8], scheme: &[u8], literal: bool) -> Finding<'a> {
@@ -209,8 +216,10 @@ fn credential<'a>(value: &'a [u8], scheme: &[u8], literal: bool) -> Finding<'a> 
     if key.is_empty() { Finding::Malformed } else { Finding::Key(PresentedKey::borrowed(key)) }
 }
 
-fn parameter<'a>(query: &'a str, name: &str) -> Finding<'a> {
+#[inline(never)]
+fn parameter<'a>(view: &RequestView<'a>, name: &str) -> Finding<'a> {
     let mut found = Finding::Absent;
+    let Some(query) = view.query() else { return found };
     for pair in query::pairs(query).filter(|pair| pair.is_named(name)) {
         if !matches!(found, Finding::Absent) {
             return Finding::Twice;

@@ -43,6 +43,13 @@ impl OpenCharges {
     /// Takes a charge out, and tells its amount.
     #[inline]
     pub(super) fn take(&mut self, id: ChargeId) -> Option<Credits> {
+        // Mostly it is the only one.
+        if let [(open, amount)] = *self.few.as_slice()
+            && open == id
+        {
+            self.few.clear();
+            return Some(amount);
+        }
         match self.few.iter().position(|(open, _)| *open == id) {
             Some(place) => Some(self.few.swap_remove(place).1),
             None if self.many.is_empty() => None,
