@@ -4,11 +4,10 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-/// A piece between `&`, as it was sent. A bare name has no value.
+/// A piece between `&`, as it was sent: a name, and its value behind the first `=`. A bare name has no value.
 #[derive(Clone, Copy)]
 pub(crate) struct Pair<'q> {
-    name: &'q [u8],
-    value: Option<&'q [u8]>,
+    sent: &'q [u8],
     /// Whether a `%` stands in it.
     encoded: bool,
 }
@@ -17,76 +16,114 @@ impl<'q> Pair<'q> {
     /// The bytes that the name stands for.
     #[cfg(feature = "keygen")]
     pub(crate) fn name(&self) -> Cow<'q, [u8]> {
-        decode(self.name)
+        decode(self.parts().0)
     }
 
     /// The bytes that the value stands for; none where there is no value.
-    #[inline]
+    #[cfg(feature = "keygen")]
     pub(crate) fn value(&self) -> Cow<'q, [u8]> {
-        let sent = self.value.unwrap_or_default();
-        if self.encoded { decode(sent) } else { Cow::Borrowed(sent) }
+        decode(self.parts().1)
     }
 
-    /// Whether the name stands for this name.
+    /// The bytes that the value stands for, if the name stands for this name.
     #[inline]
-    pub(crate) fn is_named(&self, name: &str) -> bool {
-        // What is encoded is longer than what it stands for.
-        self.name == name.as_bytes()
-            || (self.encoded && self.name.len() > name.len() && *decode(self.name) == *name.as_bytes())
+    pub(crate) fn value_of(&self, name: &str) -> Option<Cow<'q, [u8]>> {
+        if self.encoded { self.decoded_value_of(name) } else { self.plain_value_of(name).map(Cow::Borrowed) }
+    }
+
+    /// The value as it was sent, if the name was sent so. A name with an `=` in it is never sent so.
+    #[inline]
+    pub(crate) fn plain_value_of(&self, name: &str) -> Option<&'q [u8]> {
+        let ends = matches!(self.sent.get(name.len()), None | Some(b'='));
+        let named = ends && self.sent.starts_with(name.as_bytes()) && !name.contains('=');
+        named.then(|| self.sent.get(name.len() + 1..).unwrap_or_default())
+    }
+
+    #[cold]
+    fn decoded_value_of(&self, name: &str) -> Option<Cow<'q, [u8]>> {
+        let (named, value) = self.parts();
+        (named == name.as_bytes() || *decode(named) == *name.as_bytes()).then(|| decode(value))
+    }
+
+    /// Whether a `%` stands in it.
+    #[inline]
+    pub(crate) fn is_encoded(&self) -> bool {
+        self.encoded
+    }
+
+    fn parts(&self) -> (&'q [u8], &'q [u8]) {
+        let equals = self.sent.iter().position(|&byte| byte == b'=').unwrap_or(self.sent.len());
+        let (name, value) = self.sent.split_at(equals);
+        (name, value.get(1..).unwrap_or_default())
     }
 }
 
 /// The pieces between `&`, but for empty ones.
 #[inline]
 pub(crate) fn pairs(query: &str) -> Pairs<'_> {
-    Pairs(Some(query.as_bytes()))
+    Pairs(query.as_bytes())
 }
 
 /// The pieces of a query, one by one.
 #[derive(Clone)]
-pub(crate) struct Pairs<'q>(Option<&'q [u8]>);
+pub(crate) struct Pairs<'q>(&'q [u8]);
+
+impl Pairs<'_> {
+    /// Whether nothing is left.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether those that are left hold one of this name.
+    #[inline(never)]
+    pub(crate) fn hold(&self, name: &str) -> bool {
+        self.clone().any(|pair| pair.value_of(name).is_some())
+    }
+}
 
 impl<'q> Iterator for Pairs<'q> {
     type Item = Pair<'q>;
 
     #[inline]
     fn next(&mut self) -> Option<Pair<'q>> {
-        loop {
-            let (pair, behind) = first_pair(self.0?);
-            self.0 = behind;
-            if !pair.name.is_empty() || pair.value.is_some() {
+        while !self.0.is_empty() {
+            let (pair, rest) = first_pair(self.0);
+            self.0 = rest;
+            if !pair.sent.is_empty() {
                 return Some(pair);
             }
         }
+        None
     }
 }
 
-/// The first pair, and what stands behind it. Queries are short: one plain loop is done with them before the searchers
-/// of `str::split` are set up.
+/// The first pair, and what stands behind its `&`. Queries are short: one plain loop is done with them before the
+/// searchers of `str::split` are set up.
 #[inline]
-fn first_pair(query: &[u8]) -> (Pair<'_>, Option<&[u8]>) {
-    let (mut equals, mut end, mut encoded) = (query.len(), query.len(), false);
-    let mut place = 0;
-    while let Some(&byte) = query.get(place) {
-        // Letters stand behind all three.
-        if byte <= b'=' {
-            if byte == b'&' {
-                end = place;
-                break;
-            }
-            if byte == b'=' && equals == query.len() {
-                equals = place;
-            }
-            encoded |= byte == b'%';
-        }
-        place += 1;
+fn first_pair(query: &[u8]) -> (Pair<'_>, &[u8]) {
+    let (mut end, mut encoded) = (plain_eights(query), false);
+    while let Some(&byte) = query.get(end)
+        && byte != b'&'
+    {
+        encoded |= byte == b'%';
+        end += 1;
     }
-    let (piece, rest) = query.split_at(end);
-    let (name, value) = match piece.split_at_checked(equals) {
-        Some((name, value)) => (name, value.get(1..)),
-        None => (piece, None),
+    let (sent, rest) = query.split_at(end);
+    (Pair { sent, encoded }, rest.get(1..).unwrap_or_default())
+}
+
+/// The length of what has neither `%` nor `&` in it, as far as it can be told of eight bytes at once.
+#[inline]
+fn plain_eights(query: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xFF;
+    let (eights, _) = query.as_chunks::<8>();
+    // A byte up to `&` borrows from the bit above it, as one above 127 alone has it set before.
+    let is_plain = |eight: &&[u8; 8]| {
+        let word = u64::from_ne_bytes(**eight);
+        word.wrapping_sub(ONES * (u64::from(b'&') + 1)) & !word & (ONES << 7) == 0
     };
-    (Pair { name, value, encoded }, rest.split_first().map(|(_, behind)| behind))
+    8 * eights.iter().take_while(is_plain).count()
 }
 
 /// The bytes that a name or value stands for.

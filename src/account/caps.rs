@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::query;
+use crate::query::{self, Pair, Pairs};
 
 /// What may be said of one query parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,18 @@ pub enum Cap {
 /// assert_eq!(caps.at_most("limit"), Some(3));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Caps(Vec<(Arc<str>, Cap)>);
+pub struct Caps(Vec<Capped>);
+
+/// A parameter with its cap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Capped {
+    parameter: Arc<str>,
+    cap: Cap,
+}
 
 impl<I: IntoIterator<Item = (String, Cap)>> From<I> for Caps {
     fn from(caps: I) -> Self {
-        Self(caps.into_iter().map(|(parameter, cap)| (parameter.into(), cap)).collect())
+        Self(caps.into_iter().map(|(parameter, cap)| Capped { parameter: parameter.into(), cap }).collect())
     }
 }
 
@@ -58,7 +65,7 @@ impl Caps {
 
     /// The parameters with their caps.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Cap)> {
-        self.0.iter().map(|(parameter, cap)| (&**parameter, *cap))
+        self.0.iter().map(|capped| (&*capped.parameter, capped.cap))
     }
 
     /// Whether nothing is capped.
@@ -67,43 +74,79 @@ impl Caps {
     }
 
     /// What in this query breaks a cap. The query names are compared as they read percent-decoded once.
+    #[inline]
     pub(crate) fn breach(&self, query: Option<&str>) -> Option<Breach> {
-        let mut first: Option<(usize, BreachKind)> = None;
-        let mut pairs = query::pairs(query?);
+        let query = query?;
+        if self.are_plainly_kept(query) { None } else { self.told(query) }
+    }
+
+    /// Whether the query keeps to the caps, as nearly all do, and sends what is capped as it is: that is seen without decoding
+    /// anything.
+    fn are_plainly_kept(&self, query: &str) -> bool {
+        let mut pairs = query::pairs(query);
         while let Some(pair) = pairs.next() {
-            let Some(place) = self.0.iter().position(|(parameter, _)| pair.is_named(parameter)) else {
-                continue;
-            };
-            let (parameter, cap) = &self.0[place];
-            let problem = match cap {
-                Cap::Forbidden => Some(BreachKind::Forbidden),
-                Cap::AtMost(_) if pairs.clone().any(|later| later.is_named(parameter)) => {
-                    Some(BreachKind::Repeated)
+            if pair.is_encoded() {
+                if self.concern(&pair) {
+                    return false;
                 }
-                Cap::AtMost(most) => match plain_number(&pair.value()) {
-                    None => Some(BreachKind::Unreadable),
-                    Some(asked) => (asked > *most).then_some(BreachKind::Above(*most)),
-                },
-            };
-            // Which breach is told is the configuration's order, not the query's; of one cap, the first that is met.
-            if let Some(problem) = problem
-                && first.is_none_or(|(before, _)| place < before)
-            {
-                first = Some((place, problem));
+                continue;
+            }
+            for capped in &self.0 {
+                if let Some(value) = pair.plain_value_of(&capped.parameter) {
+                    if capped.problem(value, &pairs).is_some() {
+                        return false;
+                    }
+                    break;
+                }
             }
         }
-        first.map(|(place, problem)| Breach { parameter: Arc::clone(&self.0[place].0), problem })
+        true
+    }
+
+    /// Whether a parameter is capped whose name or value is encoded.
+    #[cold]
+    fn concern(&self, pair: &Pair<'_>) -> bool {
+        self.0.iter().any(|capped| pair.value_of(&capped.parameter).is_some())
+    }
+
+    /// Which breach is told is the configuration's order, not the query's; of one cap, the first that is met.
+    #[cold]
+    fn told(&self, query: &str) -> Option<Breach> {
+        let mut pairs = query::pairs(query);
+        let broken = std::iter::from_fn(|| {
+            let pair = pairs.next()?;
+            let values = self.0.iter().map(|capped| pair.value_of(&capped.parameter));
+            let capped = values.enumerate().find_map(|(place, value)| Some((place, value?)));
+            Some(capped.and_then(|(place, value)| Some((place, self.0[place].problem(&value, &pairs)?))))
+        });
+        let (place, problem) = broken.flatten().min_by_key(|(place, _)| *place)?;
+        Some(Breach { parameter: Arc::clone(&self.0[place].parameter), problem })
+    }
+}
+
+impl Capped {
+    /// What is wrong with a value of the parameter that this caps.
+    #[inline]
+    fn problem(&self, value: &[u8], later: &Pairs<'_>) -> Option<BreachKind> {
+        let Cap::AtMost(most) = self.cap else { return Some(BreachKind::Forbidden) };
+        if !later.is_empty() && later.hold(&self.parameter) {
+            return Some(BreachKind::Repeated);
+        }
+        match plain_number(value) {
+            None => Some(BreachKind::Unreadable),
+            Some(asked) => (asked > most).then_some(BreachKind::Above(most)),
+        }
     }
 }
 
 /// The value of a parameter that may be given once, as one plain decimal number.
 pub(crate) fn number(query: &str, parameter: &str) -> Result<Option<u64>, BreachKind> {
-    let mut given = query::pairs(query).filter(|pair| pair.is_named(parameter));
-    let Some(pair) = given.next() else { return Ok(None) };
+    let mut given = query::pairs(query).filter_map(|pair| pair.value_of(parameter));
+    let Some(value) = given.next() else { return Ok(None) };
     if given.next().is_some() {
         return Err(BreachKind::Repeated);
     }
-    plain_number(&pair.value()).map(Some).ok_or(BreachKind::Unreadable)
+    plain_number(&value).map(Some).ok_or(BreachKind::Unreadable)
 }
 
 /// A value that is one plain decimal number, and fits.

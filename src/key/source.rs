@@ -220,11 +220,11 @@ fn credential<'a>(value: &'a [u8], scheme: &[u8], literal: bool) -> Finding<'a> 
 fn parameter<'a>(view: &RequestView<'a>, name: &str) -> Finding<'a> {
     let mut found = Finding::Absent;
     let Some(query) = view.query() else { return found };
-    for pair in query::pairs(query).filter(|pair| pair.is_named(name)) {
+    for value in query::pairs(query).filter_map(|pair| pair.value_of(name)) {
         if !matches!(found, Finding::Absent) {
             return Finding::Twice;
         }
-        found = Finding::Key(match pair.value() {
+        found = Finding::Key(match value {
             Cow::Borrowed(key) => PresentedKey::borrowed(key),
             Cow::Owned(key) => PresentedKey::decoded(key),
         });
