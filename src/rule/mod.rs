@@ -3,6 +3,7 @@
 mod path;
 mod route;
 mod set;
+mod straight;
 
 pub(crate) use path::is_odd;
 pub(crate) use route::Uncountable;

@@ -18,15 +18,12 @@ fn has_odd_segment(path: &str) -> bool {
 /// Whether a path has what occurs in odd paths, though not in them alone: most paths have nothing of it.
 #[inline]
 pub(super) fn is_doubtful(path: &str) -> bool {
-    let mut behind_slash = false;
-    for byte in path.bytes() {
-        match byte {
-            b'%' | b'\\' | 0 => return true,
-            b'/' | b'.' if behind_slash => return true,
-            _ => behind_slash = byte == b'/',
-        }
-    }
-    false
+    let path = path.as_bytes();
+    let is_marked = |&byte: &u8| matches!(byte, b'%' | b'\\' | 0 | b'/' | b'.');
+    let opens = |place: usize| place > 0 && path[place - 1] == b'/';
+    let doubtful =
+        |(place, byte): (usize, &u8)| is_marked(byte) && (!matches!(byte, b'/' | b'.') || opens(place));
+    path.iter().enumerate().any(doubtful)
 }
 
 fn is_odd_segment(segment: &str) -> bool {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use matchit::Router;
 
 use crate::rule::path::{is_doubtful, is_odd};
+use crate::rule::straight::Straight;
 use crate::{ConfigError, Cost, Plan, PlanName, Rule};
 
 /// A rule with what its plans come to.
@@ -65,10 +66,36 @@ fn find_plan<'p>(name: &PlanName, plans: &'p HashMap<PlanName, Plan>) -> Result<
 pub(crate) struct RuleSet {
     /// The rules, and last what holds for requests that none matches.
     rules: Vec<Arc<Ruled>>,
-    /// A method that rules name, with the rules for it; GET first: it is asked for most.
-    by_method: Vec<(String, Router<usize>)>,
+    /// The rules for GET, which is asked for most.
+    get: Matcher,
+    /// Another method that rules name, with the rules for it.
+    by_method: Vec<(String, Matcher)>,
     /// The rules that name no method.
-    any_method: Router<usize>,
+    any_method: Matcher,
+}
+
+/// The rules for one method, by their patterns.
+#[derive(Debug, Default)]
+struct Matcher {
+    tree: Router<usize>,
+    straight: Straight,
+}
+
+impl Matcher {
+    fn insert(&mut self, pattern: &str, place: usize) -> Result<(), matchit::InsertError> {
+        self.tree.insert(pattern, place)?;
+        self.straight.insert(pattern, place);
+        Ok(())
+    }
+
+    #[inline]
+    fn at(&self, path: &str) -> Option<usize> {
+        self.straight.at(path).or_else(|| self.in_tree(path))
+    }
+
+    fn in_tree(&self, path: &str) -> Option<usize> {
+        self.tree.at(path).ok().map(|found| *found.value)
+    }
 }
 
 impl RuleSet {
@@ -77,12 +104,13 @@ impl RuleSet {
         otherwise: Rule,
         plans: &HashMap<PlanName, Plan>,
     ) -> Result<Self, ConfigError> {
-        let mut methods: Vec<String> = ["GET", "HEAD"].map(String::from).into();
+        let mut methods = vec!["HEAD".to_owned()];
         for method in rules.iter().filter_map(Rule::method) {
-            if !methods.iter().any(|known| known == method.as_str()) {
+            if method != http::Method::GET && !methods.iter().any(|known| known == method.as_str()) {
                 methods.push(method.to_string());
             }
         }
+        let get = matcher(&rules, Some("GET"))?;
         let by_method =
             methods.into_iter().map(|method| Ok((method.clone(), matcher(&rules, Some(&method))?)));
         let by_method = by_method.collect::<Result<_, ConfigError>>()?;
@@ -93,19 +121,27 @@ impl RuleSet {
             compiled.push(Arc::new(Ruled::new(rule, plans).map_err(|error| error.in_member(member(place)))?));
         }
         compiled.push(Arc::new(otherwise));
-        Ok(Self { rules: compiled, by_method, any_method })
+        Ok(Self { rules: compiled, get, by_method, any_method })
     }
 
     /// The place of the rule for a request, and whether its path is odd.
     pub(crate) fn find(&self, method: &str, path: &str) -> (usize, bool) {
-        let of_method = self.by_method.iter().find(|(named, _)| named == method).map(|(_, rules)| rules);
-        let Ok(found) = of_method.unwrap_or(&self.any_method).at(path) else {
+        let Some(place) = self.of_method(method).at(path) else {
             return (self.otherwise(), is_odd(path));
         };
         // What a pattern says is not odd: only from its first gap on a path may be.
-        let said = self.rules[*found.value].said;
+        let said = self.rules[place].said;
         let doubtful = path.get(said..).is_none_or(is_doubtful);
-        (*found.value, doubtful && is_odd(path))
+        (place, doubtful && is_odd(path))
+    }
+
+    #[inline]
+    fn of_method(&self, method: &str) -> &Matcher {
+        if method == "GET" {
+            return &self.get;
+        }
+        let named = self.by_method.iter().find(|(named, _)| named == method);
+        named.map_or(&self.any_method, |(_, rules)| rules)
     }
 
     /// The place of what holds for requests that no rule matches.
@@ -144,7 +180,7 @@ fn member(place: usize) -> String {
 }
 
 /// The rules for one method: those that name it, for HEAD then those that name GET, then those that name none.
-fn matcher(rules: &[Rule], method: Option<&str>) -> Result<Router<usize>, ConfigError> {
+fn matcher(rules: &[Rule], method: Option<&str>) -> Result<Matcher, ConfigError> {
     let named = |name: Option<&str>| {
         let name = name.map(str::to_owned);
         move |rule: &Rule| rule.method().map(http::Method::as_str) == name.as_deref()
@@ -158,7 +194,7 @@ fn matcher(rules: &[Rule], method: Option<&str>) -> Result<Router<usize>, Config
     }
     ranks.push(named(None));
 
-    let (mut router, mut shapes) = (Router::new(), HashMap::new());
+    let (mut matcher, mut shapes) = (Matcher::default(), HashMap::new());
     for (rank, of_rank) in ranks.iter().enumerate() {
         for (place, rule) in rules.iter().enumerate().filter(|(_, rule)| of_rank(rule)) {
             match shapes.insert(shape(rule.pattern()), rank) {
@@ -167,12 +203,12 @@ fn matcher(rules: &[Rule], method: Option<&str>) -> Result<Router<usize>, Config
                 Some(_) => return Err(said_twice(rule).in_member(member(place))),
                 None => {
                     let unusable = |error| unusable(rule, &error).in_member(member(place));
-                    router.insert(rule.pattern(), place).map_err(unusable)?;
+                    matcher.insert(rule.pattern(), place).map_err(unusable)?;
                 }
             }
         }
     }
-    Ok(router)
+    Ok(matcher)
 }
 
 /// The pattern without the names of its parameters: two rules of one shape match the same paths.

@@ -1,0 +1,144 @@
+//! Patterns with no gap before their last segment, by what they say: most are such, and are found by one look-up of what
+//! stands before a path's last segment.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Such patterns, with the places of their rules. What is not found here may match another pattern all the same.
+#[derive(Debug, Default)]
+pub(super) struct Straight(HashMap<Box<str>, Level, BuildHasherDefault<ByText>>);
+
+/// The patterns that say the same up to the last segment.
+#[derive(Debug, Default)]
+struct Level {
+    /// Those that say it too.
+    said: Vec<(Box<str>, usize)>,
+    /// That for which any other will do, unless one says a part of it.
+    gap: Option<usize>,
+    in_part: bool,
+}
+
+impl Straight {
+    /// Takes a pattern in that a tree of patterns has taken in.
+    pub(super) fn insert(&mut self, pattern: &str, place: usize) {
+        let Some((above, last)) = split(pattern).filter(|(above, _)| !above.contains(['{', '}'])) else {
+            return;
+        };
+        let level = self.0.entry(above.into()).or_default();
+        let name = last.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        match name {
+            // What lies below comes behind all others.
+            Some(name) if name.starts_with('*') => {}
+            Some(name) if !name.contains(['{', '}']) => level.gap = Some(place),
+            None if !last.contains(['{', '}']) => level.said.push((last.into(), place)),
+            _ => level.in_part = true,
+        }
+    }
+
+    /// The place of the rule for a path.
+    #[inline]
+    pub(super) fn at(&self, path: &str) -> Option<usize> {
+        let (above, last) = split(path)?;
+        let level = self.0.get(above)?;
+        if let Some((_, place)) = level.said.iter().find(|(said, _)| **said == *last) {
+            return Some(*place);
+        }
+        level.gap.filter(|_| !level.in_part && !last.is_empty())
+    }
+}
+
+/// A path up to its last slash, and its last segment.
+#[inline]
+fn split(path: &str) -> Option<(&str, &str)> {
+    let slash = path.bytes().rposition(|byte| byte == b'/')?;
+    path.split_at_checked(slash + 1)
+}
+
+/// Hashes what the configuration says, eight bytes at a time: whoever asks for a path puts nothing in.
+#[derive(Debug, Default)]
+struct ByText(u64);
+
+impl ByText {
+    #[inline]
+    fn add(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+impl Hasher for ByText {
+    #[inline]
+    fn finish(&self) -> u64 {
+        // A map goes by the lowest bits, and a product's best are its highest.
+        self.0.rotate_left(32)
+    }
+
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let Some(last) = bytes.last_chunk() else {
+            return bytes.iter().for_each(|byte| self.add(u64::from(*byte)));
+        };
+        bytes.as_chunks().0.iter().for_each(|eight| self.add(u64::from_ne_bytes(*eight)));
+        // The last eight are those that are left, and some before them.
+        self.add(u64::from_ne_bytes(*last));
+    }
+
+    /// What ends a text: there is but one.
+    #[inline]
+    fn write_u8(&mut self, _: u8) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use matchit::Router;
+
+    use super::Straight;
+
+    #[test]
+    fn what_is_found_is_what_the_tree_finds() {
+        let sets: [&[&str]; 9] = [
+            &["/a/{x}", "/a/{*rest}", "/{*rest}"],
+            &["/{*rest}", "/a/{x}", "/a/{x}/c"],
+            &["/{x}/{y}", "/a/{x}", "/a/bc", "/ab/c", "/a/{x}/"],
+            &["/", "/a", "/a/", "/a/{x}", "/a/b", "/a/b/{x}", "/{x}/b"],
+            &["/a/{x}.json", "/a/{x}", "/a/b"],
+            &["/a/{x}", "/a/{x}.json", "/a/b"],
+            &["/a/p{x}", "/a/{x}", "/a/p"],
+            &["/a/{*rest}", "/a/b", "/{x}/{y}"],
+            &["/{x}", "/a{{b", "/b}}", "/a{{b/c"],
+        ];
+        let paths = [
+            "",
+            "/",
+            "/a",
+            "/a/",
+            "/a/b",
+            "/a/c",
+            "/a/p",
+            "/a/pc",
+            "/a/c.json",
+            "/a/.json",
+            "/a/b/",
+            "/a/b/c",
+            "/c/b",
+            "//",
+            "/a//b",
+            "/a{b",
+            "/b}",
+            "/a{b/c",
+            "a",
+        ];
+        for patterns in sets {
+            let (mut tree, mut straight) = (Router::new(), Straight::default());
+            for (place, pattern) in patterns.iter().enumerate() {
+                if tree.insert(*pattern, place).is_ok() {
+                    straight.insert(pattern, place);
+                }
+            }
+            for path in paths {
+                let in_tree = tree.at(path).ok().map(|found| *found.value);
+                let found = straight.at(path);
+                assert!(found.is_none() || found == in_tree, "{path} of {patterns:?}: {found:?} {in_tree:?}");
+            }
+        }
+    }
+}
