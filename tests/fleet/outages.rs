@@ -87,11 +87,12 @@ async fn while_postgres_hangs_known_keys_are_served_and_all_else_is_told_at_once
 
     stage.postgres.resume();
     let back = Instant::now();
-    for node in &nodes {
+    // Of each node's own: what one node has found of a key stands in Redis for all, and they need not ask the database.
+    for (node, fresh) in nodes.iter().zip(unknown.iter().rev()) {
         loop {
             let charged = client.get(node, "/report", &known).await.unwrap();
             served += u64::from(charged == 200);
-            if charged == 200 && client.get(node, "/free", &unknown[0]).await.unwrap() == 401 {
+            if charged == 200 && client.get(node, "/free", fresh).await.unwrap() == 401 {
                 break;
             }
             assert!(back.elapsed() <= Duration::from_secs(20), "it is found again");
