@@ -114,6 +114,17 @@ impl QuotaPolicy {
     ///
     /// Of a quota above sixteen, what is admitted within one sixteenth of the window is counted together, and gives its
     /// places back with the last of it: a steady caller gets at least sixteen seventeenths of the quota.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::QuotaPolicy;
+    ///
+    /// let strict = QuotaPolicy::new(60, Duration::from_secs(60))?.in_any_window();
+    /// assert_eq!(strict, "60 in any minute".parse()?);
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn in_any_window(mut self) -> Self {
         self.strict = true;
