@@ -159,4 +159,16 @@ mod tests {
         assert_eq!(strip("b=%31&api-key=K&a=+&&api%2Dkey=L&c"), Some("b=%31&a=+&&c".into()));
         assert_eq!(strip("API-KEY=K"), None);
     }
+
+    #[test]
+    fn a_name_ends_at_the_first_equals_sign_and_holds_another_only_encoded() {
+        let value =
+            |query, name| pairs(query).next().and_then(|pair| pair.value_of(name)).map(Cow::into_owned);
+        assert_eq!(value("a=b=3", "a"), Some(b"b=3".to_vec()));
+        assert_eq!(value("a=b=3", "a=b"), None);
+        assert_eq!(value("a%3Db=3", "a=b"), Some(b"3".to_vec()));
+        assert_eq!(value("a%3Db=3", "a"), None);
+        assert_eq!(value("limits=3", "limit"), None);
+        assert_eq!(value("limit", "limit"), Some(Vec::new()));
+    }
 }
