@@ -248,6 +248,21 @@ async fn case_127_the_wait_is_within_the_window() {
     assert!(retry_after <= month && retry_after + Duration::from_mins(1) > month, "{retry_after:?}");
 }
 
+/// A time that lies too far ahead is refused, and is right again after a window.
+async fn is_refused_for_an_hour_at_most(
+    redis: &Redis,
+    limiter: &RedisLimiter,
+    key: &KeyRecord,
+    quotas: &Quotas,
+) {
+    let Quota::Exceeded { retry_after, .. } = draw(limiter, key, quotas).await.unwrap() else {
+        panic!("admitted")
+    };
+    assert!(retry_after <= Duration::from_hours(1), "{retry_after:?}");
+    let left: i64 = redis.say(&["PTTL", &names(redis)[0]]).trim_start_matches(':').parse().unwrap();
+    assert!((1..=3_600_100).contains(&left), "it ends in {left} ms");
+}
+
 #[tokio::test]
 async fn what_somebody_else_wrote_is_an_error_and_admits_nobody() {
     let Some(redis) = Redis::start() else { return };
@@ -263,14 +278,8 @@ async fn what_somebody_else_wrote_is_an_error_and_admits_nobody() {
     redis.say(&["DEL", name]);
     redis.say(&["RPUSH", name, "1"]);
     assert!(draw(&limiter, &key, &quotas).await.unwrap_err().is_corrupt(), "a list");
-    // A time that lies too far ahead is refused, and is right again after a window.
     redis.say(&["SET", name, "9999999999999999"]);
-    let Quota::Exceeded { retry_after, .. } = draw(&limiter, &key, &quotas).await.unwrap() else {
-        panic!("admitted")
-    };
-    assert!(retry_after <= Duration::from_hours(1), "{retry_after:?}");
-    let left: i64 = redis.say(&["PTTL", name]).trim_start_matches(':').parse().unwrap();
-    assert!((1..=3_600_100).contains(&left), "it ends in {left} ms");
+    is_refused_for_an_hour_at_most(&redis, &limiter, &key, &quotas).await;
 }
 
 #[tokio::test]
@@ -290,14 +299,8 @@ async fn what_somebody_else_wrote_in_a_strict_windows_place_admits_nobody() {
         assert!(draw(&limiter, &key, &quotas).await.unwrap_err().is_corrupt(), "{garbage:?}");
         assert!(limiter.peek(&Draw::new(&key, &quotas, now())).await.is_err(), "{garbage:?}");
     }
-    // A time that lies too far ahead is refused, and is right again after a window.
     redis.say(&["SET", name, "9999999999999999:4"]);
-    let Quota::Exceeded { retry_after, .. } = draw(&limiter, &key, &quotas).await.unwrap() else {
-        panic!("admitted")
-    };
-    assert!(retry_after <= Duration::from_hours(1), "{retry_after:?}");
-    let left: i64 = redis.say(&["PTTL", name]).trim_start_matches(':').parse().unwrap();
-    assert!((1..=3_600_100).contains(&left), "it ends in {left} ms");
+    is_refused_for_an_hour_at_most(&redis, &limiter, &key, &quotas).await;
 }
 
 #[tokio::test]

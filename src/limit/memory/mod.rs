@@ -151,18 +151,8 @@ impl MemoryLimiter {
     }
 }
 
-/// Takes a cell from every window of this group, if all have one.
-#[inline]
-fn draw_one(bucket: &Bucket, group: &QuotaGroup, draw: &Draw<'_>) -> Quota {
-    let (mut windows, mut verdict) = (bucket.lock(), Verdict::default());
-    windows.test(group.policies(), draw.now.ticks(), &mut verdict);
-    if verdict.admits() {
-        windows.take(draw.now.ticks());
-    }
-    verdict.to_quota()
-}
-
 /// Takes a cell from every window of these groups, if all have one.
+#[inline]
 fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Quota {
     let mut verdict = Verdict::default();
     for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
@@ -180,9 +170,8 @@ impl RateLimiter for MemoryLimiter {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
         // One group is what most keys have: it needs no lists.
         if let [group] = draw.quotas.groups() {
-            return StoreFuture::from(
-                self.find(draw, group).map(|held| draw_one(held.bucket(), group, draw)),
-            );
+            let drawn = self.find(draw, group).map(|held| draw_from(&mut [held.bucket().lock()], draw));
+            return StoreFuture::from(drawn);
         }
         let held = match self.held(draw) {
             Ok(held) => held,
