@@ -83,6 +83,7 @@
 //! - `keygen` (default): new keys, and their management.
 //! - `config` (default): [`Config`], the TOML file.
 //! - `tracing` (default): refusals and the operator's faults as events.
+//! - `quanta`: [`SystemClock`] by the processor's counter.
 //! - `axum`: [`Principal`] and [`Caps`] as extractors; the peer's address from `ConnectInfo`; whole paths in nested routers.
 //! - `actix-web`: `TollgateTransform` for an `App`, a `Scope` or a `Resource`, and the same extractors.
 //! - `tonic`: refusals of gRPC calls as gRPC statuses: see `grpc`.

@@ -1,0 +1,109 @@
+//! Time, injected: wall time for expiry and grants, monotonic time for rate limits.
+
+mod system;
+mod timestamp;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use system::SystemClock;
+pub use timestamp::Timestamp;
+
+/// One reading of a [`Clock`]: what the whole decision on a request goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    wall: Timestamp,
+    ticks: u64,
+}
+
+impl Now {
+    /// A reading of `wall` time, and of monotonic time as the `elapsed` time since a fixed origin.
+    pub fn new(wall: Timestamp, elapsed: Duration) -> Self {
+        Self { wall, ticks: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX) }
+    }
+
+    /// Wall time: may be set back by the operator.
+    pub fn wall(&self) -> Timestamp {
+        self.wall
+    }
+
+    /// Monotonic time since a fixed origin: never runs backwards, and says nothing of the date.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.ticks)
+    }
+
+    /// Monotonic time in nanoseconds.
+    #[cfg(any(feature = "memory", feature = "fleet"))]
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks
+    }
+}
+
+/// Where the gate reads the time, once a decision.
+///
+/// # Contract
+///
+/// Monotonic time never runs backwards, whatever happens to wall time, and all clocks of a process that share a
+/// rate limiter share its origin.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// Reads wall and monotonic time together.
+    fn now(&self) -> Now;
+}
+
+impl<T: Clock + ?Sized> Clock for Arc<T> {
+    fn now(&self) -> Now {
+        (**self).now()
+    }
+}
+
+/// A clock that stands until it is moved, for tests.
+///
+/// Clones share their time.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{Clock, ManualClock};
+///
+/// let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse()?);
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now().wall().to_string(), "2026-04-30T12:01:00Z");
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ManualClock(Arc<ManualTime>);
+
+#[derive(Debug)]
+struct ManualTime {
+    wall: AtomicI64,
+    ticks: AtomicU64,
+}
+
+impl ManualClock {
+    /// A clock that shows `wall` until it is moved.
+    pub fn starting_at(wall: Timestamp) -> Self {
+        Self(Arc::new(ManualTime { wall: AtomicI64::new(wall.as_millis()), ticks: AtomicU64::new(0) }))
+    }
+
+    /// Moves wall and monotonic time forward, by whole milliseconds of wall time.
+    pub fn advance(&self, by: Duration) {
+        let (now, nanos) = (self.now(), u64::try_from(by.as_nanos()).unwrap_or(u64::MAX));
+        self.0.wall.store(now.wall.saturating_add(by).as_millis(), Ordering::SeqCst);
+        self.0.ticks.store(now.ticks.saturating_add(nanos), Ordering::SeqCst);
+    }
+
+    /// Sets wall time alone, forwards or back, as an operator or a time server does.
+    pub fn set_wall(&self, wall: Timestamp) {
+        self.0.wall.store(wall.as_millis(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Now {
+        let ticks = self.0.ticks.load(Ordering::SeqCst);
+        Now { wall: Timestamp::from_millis(self.0.wall.load(Ordering::SeqCst)), ticks }
+    }
+}

@@ -1,0 +1,118 @@
+//! Moments of wall time, read and written.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A moment of wall time, in whole milliseconds since the Unix epoch, UTC.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::Timestamp;
+///
+/// let moment: Timestamp = "2026-04-30T12:00:00Z".parse()?;
+/// assert_eq!(moment.as_millis(), 1_777_550_400_000);
+/// assert_eq!(moment.to_string(), "2026-04-30T12:00:00Z");
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The moment so many milliseconds after (or, negative, before) the Unix epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This moment and a duration, at the far end of time where the sum would not fit.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// The moment as [`jiff`] has it, held to the years that jiff can say.
+    pub(crate) fn to_jiff(self) -> jiff::Timestamp {
+        let (least, most) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 { least } else { most })
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        Self(time.duration_since(UNIX_EPOCH).map_or_else(|before| -millis(before.duration()), millis))
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = crate::ConfigError;
+
+    /// Reads RFC 3339, section 5.6: a date, a time and a zone, and nothing more lenient.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        rfc3339(text).ok_or_else(|| {
+            let expected = "write it as in `2026-04-30T12:00:00Z`";
+            crate::ConfigError::new(text, "this is no moment with a date, a time and a zone", expected)
+        })
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC, without a fraction where the moment is a whole second.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_civil() {
+            Some(civil) => write!(f, "{civil}Z"),
+            None => write!(f, "{} ms since the epoch", self.0),
+        }
+    }
+}
+
+/// Where civil time counts from.
+const EPOCH: jiff::civil::DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+
+impl Timestamp {
+    fn to_civil(self) -> Option<jiff::civil::DateTime> {
+        EPOCH.checked_add(jiff::SignedDuration::from_millis(self.0)).ok()
+    }
+
+    /// RFC 3339 in UTC with whole milliseconds, as JavaScript writes it: `2026-04-30T12:00:00.000Z`.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn to_millis_text(self) -> String {
+        self.to_civil().map_or_else(|| self.to_string(), |civil| format!("{civil:.3}Z"))
+    }
+}
+
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
+    let (civil, rest) = text.split_at_checked(19)?;
+    // A leap second has no place among milliseconds since the epoch: it would be read as another.
+    if !civil.bytes().map(shape).eq(*b"0000-00-00T00:00:00") || civil.ends_with("60") {
+        return None;
+    }
+    let fraction =
+        rest.strip_prefix('.').map_or(0, |digits| digits.bytes().take_while(u8::is_ascii_digit).count() + 1);
+    let zone = rest.get(fraction..).filter(|_| fraction != 1)?;
+    let offset = match zone.bytes().map(shape).collect::<Vec<_>>().as_slice() {
+        b"Z" => 0,
+        b"+00:00" => minutes(zone)?,
+        b"-00:00" => -minutes(zone)?,
+        _ => return None,
+    };
+    let civil: jiff::civil::DateTime = text.get(..19 + fraction.min(10))?.parse().ok()?;
+    let millis = i64::try_from(civil.duration_since(EPOCH).as_millis()).ok()?;
+    // A moment that cannot be written as it is read, with four digits for its year in UTC, is none.
+    Some(millis - offset * 60_000).filter(|millis| WRITABLE.contains(millis)).map(Timestamp)
+}
+
+/// The milliseconds of the years 0 to 9999.
+const WRITABLE: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
+
+/// The minutes of an offset such as `+05:30`, less than a day of them.
+fn minutes(zone: &str) -> Option<i64> {
+    let (hours, minutes): (i64, i64) = (zone.get(1..3)?.parse().ok()?, zone.get(4..6)?.parse().ok()?);
+    (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
+}
