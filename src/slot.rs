@@ -6,6 +6,12 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::gate::Pass;
+#[cfg(feature = "memory")]
+use crate::ledger::Purse;
+#[cfg(feature = "memory")]
+use crate::limit::Bucket;
+
 /// Says whose state a [`Slot`] holds; every back end that uses slots makes one for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotOwner(u64);
@@ -37,7 +43,51 @@ impl SlotOwner {
 /// assert_eq!(slot.get::<u32>(other), None);
 /// ```
 #[derive(Default)]
-pub struct Slot(OnceLock<(SlotOwner, Arc<dyn Any + Send + Sync>)>);
+pub struct Slot(OnceLock<(SlotOwner, Kept)>);
+
+/// What is kept: mostly state of this crate's own, whose type is told by a match, where that of another is asked by a call.
+enum Kept {
+    Pass(Arc<Pass>),
+    #[cfg(feature = "memory")]
+    Bucket(Arc<Bucket>),
+    #[cfg(feature = "memory")]
+    Purse(Arc<Purse>),
+    Other(Arc<dyn Any + Send + Sync>),
+}
+
+/// Does the same with whatever is kept.
+macro_rules! with {
+    ($kept:expr, $state:ident => $work:expr) => {
+        match $kept {
+            Kept::Pass($state) => $work,
+            #[cfg(feature = "memory")]
+            Kept::Bucket($state) => $work,
+            #[cfg(feature = "memory")]
+            Kept::Purse($state) => $work,
+            Kept::Other($state) => $work,
+        }
+    };
+}
+
+impl Kept {
+    fn of(state: Arc<dyn Any + Send + Sync>) -> Self {
+        let other = match state.downcast() {
+            Ok(pass) => return Self::Pass(pass),
+            Err(other) => other,
+        };
+        #[cfg(feature = "memory")]
+        let other = match other.downcast() {
+            Ok(bucket) => return Self::Bucket(bucket),
+            Err(other) => other,
+        };
+        #[cfg(feature = "memory")]
+        let other = match other.downcast() {
+            Ok(purse) => return Self::Purse(purse),
+            Err(other) => other,
+        };
+        Self::Other(other)
+    }
+}
 
 impl Slot {
     /// An empty slot.
@@ -48,20 +98,27 @@ impl Slot {
     /// What `owner` keeps here.
     #[inline]
     pub fn get<T: Any>(&self, owner: SlotOwner) -> Option<&T> {
-        let (holder, state) = self.0.get()?;
-        if *holder == owner { state.downcast_ref() } else { None }
+        let (holder, kept) = self.0.get()?;
+        if *holder != owner {
+            return None;
+        }
+        with!(kept, state => (&**state as &dyn Any).downcast_ref())
     }
 
     /// Begins to fetch what is kept here.
     #[inline]
     pub(crate) fn fetch(&self) {
-        black_box(self.0.get().map(|(_, state)| Arc::strong_count(state)));
+        black_box(self.0.get().map(|(_, kept)| with!(kept, state => Arc::strong_count(state))));
     }
 
     /// What `owner` keeps here, to be shared.
     pub fn share<T: Any + Send + Sync>(&self, owner: SlotOwner) -> Option<Arc<T>> {
-        let (holder, state) = self.0.get()?;
-        if *holder == owner { Arc::clone(state).downcast().ok() } else { None }
+        let (holder, kept) = self.0.get()?;
+        if *holder != owner {
+            return None;
+        }
+        let state: Arc<dyn Any + Send + Sync> = with!(kept, state => Arc::clone(state) as _);
+        state.downcast().ok()
     }
 
     /// Whether an owner keeps something here.
@@ -72,7 +129,7 @@ impl Slot {
     /// Keeps a pointer to `state`, unless the slot is taken.
     pub fn fill<T: Any + Send + Sync>(&self, owner: SlotOwner, state: Arc<T>) {
         // A slot that is taken stays taken: its state is found by look-up then.
-        let _ = self.0.set((owner, state));
+        let _ = self.0.set((owner, Kept::of(state)));
     }
 }
 

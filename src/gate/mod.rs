@@ -36,6 +36,7 @@ pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Mounted};
 pub use order::Check;
 use order::Checks;
 pub use outer::{Admitted, TakenKey};
+pub(crate) use terms::Pass;
 
 use crate::credit::ChargeIds;
 pub(crate) use crate::gate::detach::detach;
@@ -220,6 +221,11 @@ impl Core {
     fn hasher_of_try(&self, tries: usize) -> &KeyHasher {
         // The one past the last is the first again.
         self.hashers.get(tries).unwrap_or(&self.hashers[0])
+    }
+
+    /// Whether anybody is told how the windows of an admitted request stand.
+    pub(crate) fn tells_standing(&self) -> bool {
+        self.principal || self.limit_headers
     }
 
     /// Whether this is a key that everybody knows.

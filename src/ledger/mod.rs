@@ -32,6 +32,8 @@ pub use lease::CreditLeasing;
 pub use leased::{LeaseTerms, LeasedLedger};
 #[cfg(feature = "memory")]
 pub use memory::MemoryLedger;
+#[cfg(feature = "memory")]
+pub(crate) use memory::Purse;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::{Disagreement, SqlLedger};
 

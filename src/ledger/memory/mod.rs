@@ -42,7 +42,8 @@ pub struct MemoryLedger {
     entries: usize,
 }
 
-type Purse = Mutex<State>;
+/// An account's state, behind its lock.
+pub(crate) type Purse = Mutex<State>;
 
 impl MemoryLedger {
     /// A ledger without balances.

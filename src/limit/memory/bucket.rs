@@ -12,7 +12,7 @@ use crate::limit::{Quota, Standing};
 
 /// The windows that count the same requests.
 #[derive(Debug)]
-pub(super) struct Bucket(Mutex<Windows>);
+pub(crate) struct Bucket(Mutex<Windows>);
 
 #[derive(Debug)]
 pub(super) struct Windows {
