@@ -50,13 +50,22 @@ impl<T> StoreFuture<T> {
         Self(Repr::Boxed(Box::pin(future)))
     }
 
-    /// The answer where it is there without waiting, and the future itself where it is not.
+    /// The answer, where it is there without waiting.
     #[inline]
-    pub(crate) fn into_ready(self) -> Result<Result<T, StoreError>, Self> {
-        match self.0 {
-            Repr::Ready(Some(answer)) => Ok(answer),
-            repr => Err(Self(repr)),
-        }
+    pub(crate) fn take_ready(&mut self) -> Option<Result<T, StoreError>> {
+        if let Repr::Ready(answer) = &mut self.0 { answer.take() } else { None }
+    }
+
+    /// What was asked for, where it is there without waiting.
+    #[inline]
+    pub(crate) fn answer_mut(&mut self) -> Option<&mut T> {
+        if let Repr::Ready(Some(Ok(answer))) = &mut self.0 { Some(answer) } else { None }
+    }
+
+    /// Whether what was asked is done already, and well.
+    #[inline]
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.0, Repr::Ready(Some(Ok(_))))
     }
 
     /// Whether the answer is there without waiting.

@@ -12,8 +12,8 @@ use crate::{Account, Caps, Credits, KeyId, KeyRecord, Plan, Quotas, Scope, Store
 /// A request that was let in. It holds the request's charge: [`finish`](Admission::finish) it when the handler has
 /// answered; dropped before [`begin`](Admission::begin), or in a panic, it gives the charge back; dropped after, as when
 /// the client leaves, it lets the charge stand.
-#[derive(Debug)]
-pub struct Admission(Option<Entry>);
+#[derive(Debug, Default)]
+pub struct Admission(pub(super) Option<Entry>);
 
 /// How a handler's work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +27,6 @@ pub enum Outcome {
 }
 
 impl Admission {
-    /// A request that needs no key.
-    pub(crate) fn public() -> Self {
-        Self(None)
-    }
-
-    pub(crate) fn keyed(entry: Entry) -> Self {
-        Self(Some(entry))
-    }
-
     /// Whether the request needs no key: nobody was identified.
     pub fn is_public(&self) -> bool {
         self.0.is_none()
@@ -85,13 +76,13 @@ impl Admission {
 
     /// Ends the request's charge.
     pub fn finish(mut self, outcome: Outcome) -> StoreFuture<()> {
-        self.close(outcome)
+        self.close(outcome).unwrap_or_else(|| StoreFuture::ready(()))
     }
 
-    /// Ends the request's charge, where it is not ended yet.
+    /// Ends the request's charge, where it is not ended yet; `None` where there is nothing to wait for.
     #[inline]
-    pub(crate) fn close(&mut self, outcome: Outcome) -> StoreFuture<()> {
-        self.0.as_mut().map_or_else(|| StoreFuture::ready(()), |entry| entry.close(outcome))
+    pub(crate) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
+        self.0.as_mut()?.close(outcome)
     }
 }
 

@@ -61,19 +61,40 @@ answers! {
     Meter: Metered,
 }
 
-/// An answer that is asked for once and waited for until it is there.
+/// An answer that is asked for once, waited for until it is there, and read where it lies: a copy of what was only just
+/// written would have to wait for it.
 #[inline]
-pub(super) fn resume<T: Answer>(
+pub(super) fn resume<T: Answer, R>(
     asked: &mut Asked,
     ask: impl FnOnce() -> StoreFuture<T>,
     cx: &mut Context<'_>,
-) -> Poll<Result<T, StoreError>> {
-    if asked.is_none() {
-        match ask().into_ready() {
-            Ok(answer) => return Poll::Ready(answer),
-            Err(future) => *asked = Some(Box::new(T::question(future))),
+    read: impl FnOnce(&mut T) -> Result<R, Denial>,
+) -> Poll<Result<R, Denial>> {
+    let waited = if asked.is_none() {
+        let mut future = ask();
+        if let Some(answer) = future.answer_mut() {
+            return Poll::Ready(read(answer));
         }
+        begin(asked, future, cx)
+    } else {
+        wait(asked, cx)
+    };
+    Poll::Ready(match ready!(waited) {
+        Ok(mut answer) => read(&mut answer),
+        Err(error) => Err(Denial::store(error)),
+    })
+}
+
+#[cold]
+fn begin<T: Answer>(
+    asked: &mut Asked,
+    mut future: StoreFuture<T>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, StoreError>> {
+    if let Some(answer) = future.take_ready() {
+        return Poll::Ready(answer);
     }
+    *asked = Some(Box::new(T::question(future)));
     wait(asked, cx)
 }
 
@@ -114,20 +135,27 @@ pub(super) fn draw(
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Denial>> {
     let ask = || found.core.limiter.draw(&Draw::new(&found.record, &terms.quotas, now));
-    Poll::Ready(match ready!(resume(asked, ask, cx)) {
-        Ok(Quota::Within(least)) => {
-            tab.standing = Some(least);
+    resume(asked, ask, cx, |drawn| match drawn {
+        Quota::Within(least) => {
+            within(tab, &found.core, least);
             Ok(())
         }
-        Ok(Quota::Exceeded { retry_after, standing }) => Err(exceeded(found, retry_after, standing)),
-        Err(error) => Err(Denial::store(error)),
+        Quota::Exceeded { retry_after, standing } => Err(exceeded(found, *retry_after, standing)),
     })
 }
 
+/// Notes how the windows stand, where anybody is told.
+#[inline]
+fn within(tab: &mut Tab, core: &Core, least: &Standing) {
+    if core.tells_standing() {
+        tab.standing = Some(least.clone());
+    }
+}
+
 #[cold]
-fn exceeded(found: &Found, retry_after: Duration, standing: Standing) -> Denial {
+fn exceeded(found: &Found, retry_after: Duration, standing: &Standing) -> Denial {
     let cause = match found.share_terms() {
-        Some(terms) => Cause::Wait { retry_after, standing, terms },
+        Some(terms) => Cause::Wait { retry_after, standing: standing.clone(), terms },
         None => Cause::None,
     };
     Denial::because(DenialKind::RateLimited, cause)
@@ -161,10 +189,7 @@ pub(super) fn charge(
     let (core, account) = (&found.core, &found.record.account);
     let id = hold(tab, core, cost);
     let ask = || core.ledger.charge(&Charge::new(id, account, cost, &terms.plan.credits, now));
-    Poll::Ready(match ready!(resume(asked, ask, cx)) {
-        Ok(charged) => charged_to(tab, cost, charged),
-        Err(error) => Err(Denial::store(error)),
-    })
+    resume(asked, ask, cx, |charged| charged_to(tab, cost, charged))
 }
 
 /// What draws and charges in one call, and the cost, where the credits are next and there is one. A cost that cannot be
@@ -195,16 +220,15 @@ pub(super) fn draw_and_charge(
         let charge = Charge::new(id, &found.record.account, cost, &terms.plan.credits, now);
         meter.draw_and_charge(&Draw::new(&found.record, &terms.quotas, now), &charge)
     };
-    Poll::Ready(match ready!(resume(asked, ask, cx)) {
-        Ok(Metered::Drawn { standing, charged }) => {
-            tab.standing = Some(standing);
+    resume(asked, ask, cx, |metered| match metered {
+        Metered::Drawn { standing, charged } => {
+            within(tab, &found.core, standing);
             charged_to(tab, cost, charged)
         }
-        Ok(Metered::Exceeded { retry_after, standing }) => {
+        Metered::Exceeded { retry_after, standing } => {
             tab.hold = None;
-            Err(exceeded(found, retry_after, standing))
+            Err(exceeded(found, *retry_after, standing))
         }
-        Err(error) => Err(Denial::store(error)),
     })
 }
 
@@ -216,8 +240,8 @@ fn hold(tab: &mut Tab, core: &Core, cost: Credits) -> ChargeId {
 }
 
 #[inline]
-fn charged_to(tab: &mut Tab, cost: Credits, charged: Charged) -> Result<(), Denial> {
-    match charged {
+fn charged_to(tab: &mut Tab, cost: Credits, charged: &Charged) -> Result<(), Denial> {
+    match *charged {
         Charged::Posted { balance } => {
             tab.balance = balance;
             Ok(())

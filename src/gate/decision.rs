@@ -11,6 +11,7 @@ use crate::gate::admission::{Admission, Outcome};
 use crate::gate::ask::{Asked, charge, draw, draw_and_charge, metered, price, renew_hash, resume};
 use crate::gate::denial::Problem;
 use crate::gate::entry::{Entry, Found, Shown, Tab};
+use crate::gate::terms::Terms;
 use crate::gate::{Check, Core, checks};
 use crate::key::{Finding, find_key};
 use crate::request::Occurs;
@@ -28,14 +29,14 @@ pub(crate) struct Decision {
     drawn: bool,
     charged: bool,
     rule: usize,
-    /// The next check behind the look-up.
+    /// The check behind the look-up that is waited for, or else the first.
     place: usize,
     source: usize,
     /// How often the key was looked for before: under the schemes in their order, and once more under the first.
     tries: usize,
     now: Option<Now>,
     hash: Option<KeyHash>,
-    entry: Option<Entry>,
+    admission: Admission,
     asked: Asked,
     /// A refusal whose charge is on its way back.
     returning: Option<Box<(StoreFuture<()>, Denial)>>,
@@ -69,8 +70,14 @@ impl Decision {
 
     /// What a request is let in with.
     #[inline]
+    pub(crate) fn admitted(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The same, to be kept until the request ends.
+    #[inline]
     pub(crate) fn admission(&mut self) -> Admission {
-        self.entry.take().map_or_else(Admission::public, Admission::keyed)
+        std::mem::take(&mut self.admission)
     }
 
     /// What is decided without a key: whether the request is one at all, and whether it is public.
@@ -96,7 +103,7 @@ impl Decision {
         cx: &mut Context<'_>,
         view: &RequestView<'_>,
     ) -> Poll<Result<(), Denial>> {
-        if self.entry.is_none() {
+        if self.admission.0.is_none() {
             if self.hash.is_none() {
                 self.present(core, view)?;
             }
@@ -113,13 +120,14 @@ impl Decision {
         cx: &mut Context<'_>,
         view: &RequestView<'_>,
     ) -> Poll<Result<(), Denial>> {
-        let (Some(Entry { found, tab, .. }), Some(now)) = (&mut self.entry, self.now) else {
+        let (Some(Entry { found, tab, .. }), Some(now)) = (&mut self.admission.0, self.now) else {
             return Poll::Ready(Err(no_key_yet()));
         };
         let Some(terms) = found.terms() else { return Poll::Ready(Err(no_key_yet())) };
         let (record, core) = (&*found.record, &*found.core);
         let checks = if self.cleared { &core.checks.recurring } else { &core.checks.every };
-        while let Some(&check) = checks.get(self.place) {
+        let mut place = self.place;
+        while let Some(&check) = checks.get(place) {
             match check {
                 Check::Format | Check::LookUp => {}
                 Check::KeyStatus => checks::key_status(record, self.hash.as_ref(), now.wall())?,
@@ -135,24 +143,26 @@ impl Decision {
                 Check::Credits if self.charged => {}
                 Check::RateLimits if terms.quotas.is_empty() => {}
                 Check::RateLimits => {
-                    let next = checks.get(self.place + 1).filter(|_| !self.charged);
+                    self.place = place;
+                    let next = checks.get(place + 1).filter(|_| !self.charged);
                     match metered(core, next, || price(ruled, terms, view)) {
                         Some(both) => {
                             let asked = &mut self.asked;
                             ready!(draw_and_charge(both, asked, tab, found, terms, now, cx))?;
-                            self.place += 1;
+                            place += 1;
                         }
                         None => ready!(draw(&mut self.asked, tab, found, terms, now, cx))?,
                     }
                 }
                 Check::Credits => {
+                    self.place = place;
                     let cost = price(ruled, terms, view)?;
                     if !cost.is_zero() {
                         ready!(charge(&mut self.asked, tab, found, cost, terms, now, cx))?;
                     }
                 }
             }
-            self.place += 1;
+            place += 1;
         }
         Poll::Ready(Ok(()))
     }
@@ -161,7 +171,7 @@ impl Decision {
     #[inline]
     fn present(&mut self, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
         let (finding, source) = find_key(&core.sources, view, core.refuse_conflicts);
-        let key = match finding {
+        let key = match &finding {
             Finding::Key(key) => key,
             Finding::Absent => return self.present_taken(core, view),
             Finding::Malformed | Finding::Foreign => return Err(Denial::of(DenialKind::Malformed)),
@@ -193,24 +203,26 @@ impl Decision {
     ) -> Poll<Result<(), Denial>> {
         loop {
             let Some(hash) = self.hash else { return Poll::Ready(Err(no_key_yet())) };
-            let found = ready!(resume(&mut self.asked, || core.store.find(&hash), cx));
-            return Poll::Ready(match found {
-                Ok(Some(record)) if record.has_hash(&hash) => self.found(record, core, view),
-                Ok(Some(_)) => {
-                    Err(Denial::store(StoreError::corrupt("the store found the record of another key")))
+            let find = || core.store.find(&hash);
+            match ready!(resume(&mut self.asked, find, cx, |found| Ok(found.take())))? {
+                Some(record) if record.has_hash(&hash) => {
+                    self.found(record, core, view)?;
+                    return Poll::Ready(Ok(()));
                 }
-                Err(error) => Err(Denial::store(error)),
-                // Older schemes are tried in their order: each takes a look-up of its own.
-                Ok(None) if self.tries + 1 < core.tries() => {
-                    self.tries += 1;
-                    match self.present(core, view) {
-                        Ok(()) => continue,
-                        Err(denial) => Err(denial),
-                    }
-                }
-                Ok(None) => Err(Denial::of(DenialKind::Unknown)),
-            });
+                Some(_) => return Poll::Ready(Err(not_asked_for())),
+                None => self.try_next(core, view)?,
+            }
         }
+    }
+
+    /// Goes on to the next scheme: older ones are tried in their order, and each takes a look-up of its own.
+    #[cold]
+    fn try_next(&mut self, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
+        if self.tries + 1 >= core.tries() {
+            return Err(Denial::of(DenialKind::Unknown));
+        }
+        self.tries += 1;
+        self.present(core, view)
     }
 
     #[inline]
@@ -220,38 +232,30 @@ impl Decision {
         core: &Arc<Core>,
         view: &RequestView<'_>,
     ) -> Result<(), Denial> {
-        let mut own = None;
         record.fetch();
-        match core.plans.kept(&record) {
-            Some(pass) => self.cleared = !self.odd && pass.cleared.holds(self.rule),
-            None if !core.environments.contains(&record.environment) => {
-                return Err(Denial::of(DenialKind::Unknown));
+        let own = match core.plans.kept(&record) {
+            Some(pass) => {
+                self.cleared = !self.odd && pass.cleared.holds(self.rule);
+                None
             }
-            None => {
-                own = core
-                    .plans
-                    .keep(&record)
-                    .map_err(|unknown| Denial::operator(Problem::Unknown(unknown)).of_key(Some(record.id)))?;
-            }
-        }
+            None => first_terms(&record, core)?,
+        };
         if let Some(outer) = view.admitted().filter(|outer| outer.is_for(&record)) {
             (self.drawn, self.charged) = (outer.drawn, outer.charged);
         }
         self.now = Some(core.clock.now());
         let retiring = self.hash.is_some_and(|hash| record.is_retiring(&hash));
         let found = Found { core: Arc::clone(core), record, own, shown: Shown { retiring, renewed: None } };
-        self.entry = Some(Entry { found, tab: Tab::default(), source: self.source });
+        self.admission = Admission(Some(Entry { found, tab: Tab::default(), source: self.source }));
         Ok(())
     }
 
     #[cold]
     fn refuse(&mut self, denial: Denial, cx: &mut Context<'_>) -> Poll<Result<(), Denial>> {
-        let Some(entry) = &mut self.entry else { return Poll::Ready(Err(denial)) };
+        let Some(entry) = &mut self.admission.0 else { return Poll::Ready(Err(denial)) };
         let denial = denial.of_key(Some(entry.record().id));
-        if !entry.owes() {
-            return Poll::Ready(Err(denial));
-        }
-        self.returning = Some(Box::new((entry.close(Outcome::Failed), denial)));
+        let Some(refund) = entry.close(Outcome::Failed) else { return Poll::Ready(Err(denial)) };
+        self.returning = Some(Box::new((refund, denial)));
         self.give_back(cx)
     }
 
@@ -268,7 +272,7 @@ impl Decision {
 
     #[inline]
     fn admit(&mut self, core: &Core, view: &RequestView<'_>) -> Result<(), Denial> {
-        let (Some(entry), Some(now)) = (&mut self.entry, self.now) else { return Err(no_key_yet()) };
+        let (Some(entry), Some(now)) = (&mut self.admission.0, self.now) else { return Err(no_key_yet()) };
         // The one past the last was the newest again.
         if self.tries != 0 && self.tries != core.hashers.len() {
             entry.found.shown.renewed = renew_hash(&entry.found.record, core, view);
@@ -286,11 +290,26 @@ impl Decision {
     }
 }
 
+/// What a record comes to that does not point to it yet; where it does from now on, that is where it stands.
+#[cold]
+fn first_terms(record: &KeyRecord, core: &Core) -> Result<Option<Arc<Terms>>, Denial> {
+    if !core.environments.contains(&record.environment) {
+        return Err(Denial::of(DenialKind::Unknown));
+    }
+    let unknown = |unknown| Denial::operator(Problem::Unknown(unknown)).of_key(Some(record.id));
+    core.plans.keep(record).map_err(unknown)
+}
+
 /// A browser asks whether it may ask: a true CORS preflight, which bears no key.
 fn is_preflight(view: &RequestView<'_>) -> bool {
     view.method() == "OPTIONS"
         && matches!(view.field(&ORIGIN), Occurs::Once(_))
         && matches!(view.field(&ACCESS_CONTROL_REQUEST_METHOD), Occurs::Once(_))
+}
+
+#[cold]
+fn not_asked_for() -> Denial {
+    Denial::store(StoreError::corrupt("the store found the record of another key"))
 }
 
 #[cold]

@@ -7,13 +7,11 @@ use std::task::{Context, Poll, Waker, ready};
 use crate::{StoreError, StoreFuture, trace};
 
 /// Work of a back end that finishes by itself where it is dropped midway, as when the client leaves while it is asked.
-#[inline]
-pub(crate) fn surviving<T: Send + 'static>(work: StoreFuture<T>) -> StoreFuture<T> {
-    if work.is_ready() { work } else { survive(work) }
-}
-
 #[cold]
-fn survive<T: Send + 'static>(work: StoreFuture<T>) -> StoreFuture<T> {
+pub(crate) fn surviving<T: Send + 'static>(work: StoreFuture<T>) -> StoreFuture<T> {
+    if work.is_ready() {
+        return work;
+    }
     let mut work = Surviving(Some(work));
     StoreFuture::boxed(poll_fn(move |cx| work.poll(cx)))
 }

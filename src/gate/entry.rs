@@ -93,13 +93,12 @@ impl Entry {
         self.tab.hold.is_some()
     }
 
-    /// Ends the charge, where one is open.
+    /// Ends the charge, where one is open; `None` where there is nothing to wait for.
     #[inline]
-    pub(super) fn close(&mut self, outcome: Outcome) -> StoreFuture<()> {
-        match self.tab.hold.take() {
-            Some(hold) => surviving(self.end(&hold, outcome)),
-            None => StoreFuture::ready(()),
-        }
+    pub(super) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
+        let hold = self.tab.hold.take()?;
+        let ending = self.end(&hold, outcome);
+        if ending.is_done() { None } else { Some(surviving(ending)) }
     }
 
     #[inline]

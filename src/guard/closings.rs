@@ -59,15 +59,15 @@ impl Closings {
 impl<T: CreditLedger> Guarded<T> {
     /// Ends a charge, now or as soon as the ledger is there.
     pub(super) fn close(&self, closing: Closing) -> StoreFuture<()> {
-        let asked = self.ask(|ledger| closing.ask(ledger));
+        let mut asked = self.ask(|ledger| closing.ask(ledger));
         let mut unsettled = Unsettled { guard: self.clone(), closing: Some(closing) };
-        match asked.into_ready() {
-            Ok(answer) => unsettled.hear(answer).into(),
-            Err(pending) => StoreFuture::boxed(async move {
-                let answer = pending.await;
-                unsettled.hear(answer)
-            }),
+        if let Some(answer) = asked.take_ready() {
+            return unsettled.hear(answer).into();
         }
+        StoreFuture::boxed(async move {
+            let answer = asked.await;
+            unsettled.hear(answer)
+        })
     }
 
     /// Tries once more, now, every settlement and refund that has failed: what is left to do at shutdown.

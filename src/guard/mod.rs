@@ -161,13 +161,13 @@ impl<T> Guarded<T> {
         if !self.0.circuit.admits() {
             return StoreFuture::failed(self.0.left_alone.clone());
         }
-        let pending = match ask(&self.0.back_end).into_ready() {
-            Ok(answer) => return self.heard(answer).into(),
-            Err(pending) => pending,
-        };
+        let mut asked = ask(&self.0.back_end);
+        if let Some(answer) = asked.take_ready() {
+            return self.heard(answer).into();
+        }
         let Some(mut place) = Place::take(self) else { return StoreFuture::failed(StoreError::overloaded()) };
         StoreFuture::boxed(async move {
-            let answer = match tokio::time::timeout(place.guard.0.limits.time, pending).await {
+            let answer = match tokio::time::timeout(place.guard.0.limits.time, asked).await {
                 Ok(answer) => answer,
                 Err(_) => Err(StoreError::timed_out()),
             };

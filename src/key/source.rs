@@ -130,16 +130,15 @@ impl KeySource {
         matches!(&self.0, Place::Authorization { scheme, .. } if scheme.eq_ignore_ascii_case("Bearer"))
     }
 
-    #[inline]
-    fn find<'a>(&self, view: &RequestView<'a>) -> Finding<'a> {
+    /// Whether it holds anything that is meant as a key.
+    #[cold]
+    fn is_in(&self, view: &RequestView<'_>) -> bool {
         match &self.0 {
-            Place::Header { name, .. } => match view.field(name) {
-                Occurs::Never => Finding::Absent,
-                Occurs::Once(value) => Finding::Key(PresentedKey::borrowed(value)),
-                Occurs::Often => Finding::Twice,
-            },
-            Place::Authorization { scheme, literal } => authorization(view, scheme, *literal),
-            Place::Query(name) => parameter(view, name),
+            Place::Header { name, .. } => view.field(name) != Occurs::Never,
+            Place::Authorization { scheme, literal } => {
+                !matches!(authorization(view, scheme, *literal), Finding::Absent | Finding::Foreign)
+            }
+            Place::Query(name) => !matches!(parameter(view, name), Finding::Absent),
         }
     }
 }
@@ -170,7 +169,8 @@ pub(crate) enum Finding<'a> {
 }
 
 /// The key of the first source that is present, and which source that is.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "what it finds would be copied, and the copy wait for it")]
 pub(crate) fn find_key<'a>(
     sources: &[KeySource],
     view: &RequestView<'a>,
@@ -178,20 +178,26 @@ pub(crate) fn find_key<'a>(
 ) -> (Finding<'a>, usize) {
     let mut missing = Finding::Absent;
     for (place, source) in sources.iter().enumerate() {
-        match source.find(view) {
+        let conflicts = || refuse_conflict && sources[place + 1..].iter().any(|source| source.is_in(view));
+        let found = match &source.0 {
+            Place::Header { name, .. } => match view.field(name) {
+                Occurs::Never => continue,
+                Occurs::Once(value) if !conflicts() => {
+                    return (Finding::Key(PresentedKey::borrowed(value)), place);
+                }
+                Occurs::Once(_) | Occurs::Often => return (Finding::Twice, place),
+            },
+            Place::Authorization { scheme, literal } => authorization(view, scheme, *literal),
+            Place::Query(name) => parameter(view, name),
+        };
+        match found {
             Finding::Absent => {}
             Finding::Foreign => missing = Finding::Malformed,
-            _ if refuse_conflict && is_in_any(&sources[place + 1..], view) => return (Finding::Twice, place),
+            _ if conflicts() => return (Finding::Twice, place),
             found => return (found, place),
         }
     }
     (missing, 0)
-}
-
-/// Whether any of these sources is present.
-#[cold]
-fn is_in_any(sources: &[KeySource], view: &RequestView<'_>) -> bool {
-    sources.iter().any(|source| !matches!(source.find(view), Finding::Absent | Finding::Foreign))
 }
 
 #[inline(never)]

@@ -1,6 +1,5 @@
 //! The headers of an answer, whatever framework sends it.
 
-use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The headers of an answer that is being dressed.
@@ -28,9 +27,11 @@ impl AnswerHeaders for HeaderMap {
     }
 
     fn set_missing(&mut self, name: &HeaderName, value: HeaderValue) -> bool {
-        let Entry::Vacant(missing) = self.entry(name) else { return false };
-        missing.insert(value);
-        true
+        let missing = self.keys().all(|named| named != name);
+        if missing {
+            self.insert(name, value);
+        }
+        missing
     }
 
     fn add(&mut self, name: &HeaderName, value: HeaderValue) {

@@ -141,7 +141,7 @@ impl Serving {
     /// Adds what the answer needs to the response that an error becomes, when it becomes one: some have but one to give.
     /// The error stays what it is, also to middleware that asks for its type.
     fn dress_later(&mut self, error: &mut actix_web::Error) {
-        let admission = std::mem::replace(&mut self.admission, Admission::public());
+        let admission = std::mem::take(&mut self.admission);
         let request_id = self.request_id.take();
         error.add_response_mapper(move |mut response| {
             dress::answer(response.headers_mut(), &admission, &mut request_id.clone());
@@ -153,7 +153,7 @@ impl Serving {
     fn end<B>(
         &mut self,
         mut result: Result<ServiceResponse<B>, actix_web::Error>,
-    ) -> (StoreFuture<()>, Answer<B>) {
+    ) -> (Option<StoreFuture<()>>, Answer<B>) {
         let outcome = match &mut result {
             Ok(response) => self.dress(response),
             Err(error) if error.as_response_error().status_code().is_server_error() => Outcome::Failed,
@@ -185,10 +185,8 @@ where
                         serving.admission.begin();
                         return Poll::Pending;
                     };
-                    let (mut closing, answer) = serving.end(result);
-                    if closed(&mut closing, cx).is_ready() {
-                        return Poll::Ready(answer);
-                    }
+                    let (closing, answer) = serving.end(result);
+                    let Some(closing) = closing else { return Poll::Ready(answer) };
                     State::Closing { closing, answer: Some(answer) }
                 }
                 Projected::Closing { closing, answer } => {

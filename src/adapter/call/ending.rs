@@ -70,8 +70,9 @@ impl CallEnd {
                 Some(trailers) => told(trailers, open.served).unwrap_or(open.served),
             },
         };
-        if let Some(mut open) = self.0.take() {
-            detach(open.admission.close(outcome));
+        let open = self.0.take();
+        if let Some(closing) = open.and_then(|mut open| open.admission.close(outcome)) {
+            detach(closing);
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::{Finish, Managed, Target, keep_head};
 use crate::adapter::{closed, dress, refusal};
-use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome};
+use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome, detach};
 use crate::{Denial, Gate, RequestView, StoreFuture};
 
 pin_project! {
@@ -132,9 +132,10 @@ impl Serving {
         Self { admission, request_id, ends_with_status }
     }
 
-    /// Adds what the answer needs, and ends the charge. That of a call whose status is still to come stays open, with the
-    /// answer's body.
-    fn finish<R>(&mut self, response: &mut Response<R>) -> (StoreFuture<()>, CallEnd) {
+    /// Adds what the answer needs, and ends the charge; says what is to be waited for. That of a call whose status is
+    /// still to come stays open, with the answer's body.
+    #[inline]
+    fn finish<R>(&mut self, response: &mut Response<R>) -> (Option<StoreFuture<()>>, CallEnd) {
         dress::answer(response.headers_mut(), &self.admission, &mut self.request_id);
         // What a gate around this one has charged is its own to end.
         let reported = if self.admission.is_charged() { response.extensions_mut().remove() } else { None };
@@ -148,8 +149,8 @@ impl Serving {
         if let Some(outcome) = told {
             return (self.admission.close(outcome), CallEnd::none());
         }
-        let admission = std::mem::replace(&mut self.admission, Admission::public());
-        (StoreFuture::ready(()), CallEnd::awaited(admission, outcome))
+        let admission = std::mem::take(&mut self.admission);
+        (None, CallEnd::awaited(admission, outcome))
     }
 }
 
@@ -174,16 +175,18 @@ where
                     let mut response = match result {
                         Ok(response) => response,
                         Err(error) => {
-                            crate::gate::detach(serving.admission.close(Outcome::Failed));
+                            if let Some(closing) = serving.admission.close(Outcome::Failed) {
+                                detach(closing);
+                            }
                             return Poll::Ready(Err(error));
                         }
                     };
-                    let (mut closing, end) = serving.finish(&mut response);
-                    if closed(&mut closing, cx).is_ready() {
-                        return Poll::Ready(Ok(response.map(|body| ResponseBody::served(body, end))));
-                    }
-                    state.set(State::Closing { closing, response: Some(response) });
-                    return Poll::Pending;
+                    let (closing, end) = serving.finish(&mut response);
+                    let Some(closing) = closing else {
+                        let (head, body) = response.into_parts();
+                        return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::served(body, end))));
+                    };
+                    State::Closing { closing, response: Some(response) }
                 }
                 Projected::Closing { closing, response } => {
                     ready!(closed(closing, cx));

@@ -55,11 +55,11 @@ where
             decision.poll(&self.gate.0, &mut Context::from_waker(Waker::noop()), &RequestView::of(&request));
         match polled {
             Poll::Ready(Ok(())) => {
-                let (core, admission) = (&self.gate.0, decision.admission());
-                if let Some(target) = Managed::target(core, &request, &admission) {
-                    return ResponseFuture::manage(core, target, request, admission);
+                let core = &self.gate.0;
+                if let Some(target) = Managed::target(core, &request, decision.admitted()) {
+                    return ResponseFuture::manage(core, target, request, decision.admission());
                 }
-                let serving = Serving::of(core, &mut request, admission);
+                let serving = Serving::of(core, &mut request, decision.admission());
                 ResponseFuture::serve(self.inner.call(request), serving)
             }
             Poll::Ready(Err(denial)) => ResponseFuture::refuse(&self.gate.0, &request, &denial),

@@ -12,7 +12,7 @@ use crate::{
 #[derive(Debug)]
 // What every request looks at comes first, side by side in memory.
 #[repr(C)]
-pub(super) struct State {
+pub(crate) struct State {
     pub(super) standing: Standing,
     /// Whether the balance was removed for good: whoever still points here looks again.
     pub(super) erased: bool,
@@ -60,7 +60,8 @@ impl State {
         self.move_to(balance, EntryKind::Opening);
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "its answer would be copied, and the copy wait for it")]
     pub(super) fn charge(&mut self, charge: &Charge<'_>) -> Charged {
         self.call(charge.allowance, charge.now.wall());
         if self.standing.unlimited {

@@ -67,13 +67,14 @@ struct Aside {
 
 impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
-        match self.shared.draw(draw).into_ready() {
-            Ok(Err(_)) => self.local.draw(draw),
-            Ok(answer) => answer.into(),
-            Err(pending) => {
+        let mut asked = self.shared.draw(draw);
+        match asked.take_ready() {
+            Some(Err(_)) => self.local.draw(draw),
+            Some(answer) => answer.into(),
+            None => {
                 let aside = self.aside(draw);
                 StoreFuture::boxed(async move {
-                    match pending.await {
+                    match asked.await {
                         Err(_) => aside.local.draw_from(&aside.key, &aside.shares, aside.now).await,
                         answer => answer,
                     }
@@ -83,13 +84,14 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
-        match self.shared.peek(draw).into_ready() {
-            Ok(Err(_)) => self.local.peek(draw),
-            Ok(answer) => answer.into(),
-            Err(pending) => {
+        let mut asked = self.shared.peek(draw);
+        match asked.take_ready() {
+            Some(Err(_)) => self.local.peek(draw),
+            Some(answer) => answer.into(),
+            None => {
                 let aside = self.aside(draw);
                 StoreFuture::boxed(async move {
-                    match pending.await {
+                    match asked.await {
                         Err(_) => aside.local.peek_at(&aside.key, &aside.shares, aside.now).await,
                         answer => answer,
                     }

@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard};
 
-use bucket::{Bucket, Verdict, Windows};
+pub(crate) use bucket::Bucket;
+use bucket::{Verdict, Windows};
 use smallvec::SmallVec;
 
 use crate::limit::{Draw, Quota, RateLimiter, Standing};
@@ -153,7 +154,7 @@ impl MemoryLimiter {
 
 /// Takes a cell from every window of these groups, if all have one.
 #[inline]
-fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Quota {
+fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> StoreFuture<Quota> {
     let mut verdict = Verdict::default();
     for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
         windows.test(group.policies(), draw.now.ticks(), &mut verdict);
@@ -163,15 +164,17 @@ fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Quota {
             windows.take(draw.now.ticks());
         }
     }
-    verdict.to_quota()
+    StoreFuture::ready(verdict.to_quota())
 }
 
 impl RateLimiter for MemoryLimiter {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
         // One group is what most keys have: it needs no lists.
         if let [group] = draw.quotas.groups() {
-            let drawn = self.find(draw, group).map(|held| draw_from(&mut [held.bucket().lock()], draw));
-            return StoreFuture::from(drawn);
+            return match self.find(draw, group) {
+                Ok(held) => draw_from(&mut [held.bucket().lock()], draw),
+                Err(error) => StoreFuture::failed(error),
+            };
         }
         let held = match self.held(draw) {
             Ok(held) => held,
@@ -179,7 +182,7 @@ impl RateLimiter for MemoryLimiter {
         };
         // Groups are in one order everywhere, so that two draws cannot wait for each other.
         let mut locked: PerGroup<_> = held.iter().map(|held| held.bucket().lock()).collect();
-        StoreFuture::ready(draw_from(&mut locked, draw))
+        draw_from(&mut locked, draw)
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
