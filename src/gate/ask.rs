@@ -124,24 +124,63 @@ pub(super) fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>
     Some(Box::new(renewed.hash))
 }
 
-/// Takes a cell from every window.
-#[inline]
-pub(super) fn draw(
-    asked: &mut Asked,
-    tab: &mut Tab,
-    found: &Found,
-    terms: &Terms,
-    now: Now,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), Denial>> {
-    let ask = || found.core.limiter.draw(&Draw::new(&found.record, &terms.quotas, now));
-    resume(asked, ask, cx, |drawn| match drawn {
-        Quota::Within(least) => {
-            within(tab, &found.core, least);
-            Ok(())
-        }
-        Quota::Exceeded { retry_after, standing } => Err(exceeded(found, *retry_after, standing)),
-    })
+/// What a decision takes for a key that was found, and where it notes that.
+pub(super) struct Taking<'d> {
+    pub(super) asked: &'d mut Asked,
+    pub(super) tab: &'d mut Tab,
+    pub(super) found: &'d Found,
+    pub(super) terms: &'d Terms,
+    pub(super) now: Now,
+}
+
+impl Taking<'_> {
+    /// Takes a cell from every window.
+    #[inline]
+    pub(super) fn draw(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Denial>> {
+        let Self { asked, tab, found, terms, now } = self;
+        let ask = || found.core.limiter.draw(&Draw::new(&found.record, &terms.quotas, *now));
+        resume(asked, ask, cx, |drawn| match drawn {
+            Quota::Within(least) => {
+                within(tab, &found.core, least);
+                Ok(())
+            }
+            Quota::Exceeded { retry_after, standing } => Err(exceeded(found, *retry_after, standing)),
+        })
+    }
+
+    /// Takes the cost from the account.
+    #[inline]
+    pub(super) fn charge(&mut self, cost: Credits, cx: &mut Context<'_>) -> Poll<Result<(), Denial>> {
+        let Self { asked, tab, found, terms, now } = self;
+        let (core, account) = (&found.core, &found.record.account);
+        let id = hold(tab, core, cost);
+        let ask = || core.ledger.charge(&Charge::new(id, account, cost, &terms.plan.credits, *now));
+        resume(asked, ask, cx, |charged| charged_to(tab, cost, charged))
+    }
+
+    /// Takes a cell from every window, and then the cost from the account, in one call of what keeps both.
+    pub(super) fn draw_and_charge(
+        &mut self,
+        (meter, cost): (&dyn Meter, Credits),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Denial>> {
+        let Self { asked, tab, found, terms, now } = self;
+        let id = hold(tab, &found.core, cost);
+        let ask = || {
+            let charge = Charge::new(id, &found.record.account, cost, &terms.plan.credits, *now);
+            meter.draw_and_charge(&Draw::new(&found.record, &terms.quotas, *now), &charge)
+        };
+        resume(asked, ask, cx, |metered| match metered {
+            Metered::Drawn { standing, charged } => {
+                within(tab, &found.core, standing);
+                charged_to(tab, cost, charged)
+            }
+            Metered::Exceeded { retry_after, standing } => {
+                tab.hold = None;
+                Err(exceeded(found, *retry_after, standing))
+            }
+        })
+    }
 }
 
 /// Notes how the windows stand, where anybody is told.
@@ -175,23 +214,6 @@ pub(super) fn price(ruled: &Ruled, terms: &Terms, view: &RequestView<'_>) -> Res
     }
 }
 
-/// Takes the cost from the account.
-#[inline]
-pub(super) fn charge(
-    asked: &mut Asked,
-    tab: &mut Tab,
-    found: &Found,
-    cost: Credits,
-    terms: &Terms,
-    now: Now,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), Denial>> {
-    let (core, account) = (&found.core, &found.record.account);
-    let id = hold(tab, core, cost);
-    let ask = || core.ledger.charge(&Charge::new(id, account, cost, &terms.plan.credits, now));
-    resume(asked, ask, cx, |charged| charged_to(tab, cost, charged))
-}
-
 /// What draws and charges in one call, and the cost, where the credits are next and there is one. A cost that cannot be
 /// told is refused in its place, behind the draw.
 #[inline]
@@ -203,33 +225,6 @@ pub(super) fn metered<'c>(
     let meter = core.meter.as_deref()?;
     next.filter(|check| **check == Check::Credits)?;
     price().ok().filter(|cost| !cost.is_zero()).map(|cost| (meter, cost))
-}
-
-/// Takes a cell from every window, and then the cost from the account, in one call of what keeps both.
-pub(super) fn draw_and_charge(
-    (meter, cost): (&dyn Meter, Credits),
-    asked: &mut Asked,
-    tab: &mut Tab,
-    found: &Found,
-    terms: &Terms,
-    now: Now,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), Denial>> {
-    let id = hold(tab, &found.core, cost);
-    let ask = || {
-        let charge = Charge::new(id, &found.record.account, cost, &terms.plan.credits, now);
-        meter.draw_and_charge(&Draw::new(&found.record, &terms.quotas, now), &charge)
-    };
-    resume(asked, ask, cx, |metered| match metered {
-        Metered::Drawn { standing, charged } => {
-            within(tab, &found.core, standing);
-            charged_to(tab, cost, charged)
-        }
-        Metered::Exceeded { retry_after, standing } => {
-            tab.hold = None;
-            Err(exceeded(found, *retry_after, standing))
-        }
-    })
 }
 
 /// The charge is held before it is asked for: whatever cuts the wait short gives it back.

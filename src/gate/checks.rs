@@ -1,17 +1,18 @@
-//! The checks that need no back end: each a pure function of what is known.
+//! The checks that only look: each a pure function of what is known.
+
+use std::sync::Arc;
 
 use http::HeaderName;
 
-use crate::gate::Core;
 use crate::gate::denial::Cause;
 use crate::gate::terms::Terms;
+use crate::gate::{Check, Core};
 use crate::network::contains;
 use crate::rule::{Ruled, ScopeRule};
 use crate::{
-    Account, AccountStatus, Denial, DenialKind, KeyHash, KeyRecord, KeyStatus, RequestView, Subscription,
-    Timestamp, trace,
+    AccountStatus, Denial, DenialKind, KeyHash, KeyRecord, KeyStatus, RequestView, Subscription, Timestamp,
+    trace,
 };
-use std::sync::Arc;
 
 type Verdict = Result<(), Denial>;
 
@@ -20,92 +21,146 @@ fn require(holds: bool, kind: DenialKind) -> Verdict {
     if holds { Ok(()) } else { Err(Denial::of(kind)) }
 }
 
-#[inline]
-pub(super) fn key_status(record: &KeyRecord, hash: Option<&KeyHash>, now: Timestamp) -> Verdict {
-    // The secret from before a rotation is good for its overlap, to the millisecond.
-    let outlived = |hash: &KeyHash| record.retiring.is_some_and(|old| old.hash == *hash && now >= old.until);
-    match record.status {
-        _ if hash.is_some_and(outlived) => Err(Denial::of(DenialKind::Revoked)),
-        KeyStatus::Revoked => Err(Denial::of(DenialKind::Revoked)),
-        _ if record.has_expired(now) => Err(Denial::of(DenialKind::Expired)),
-        KeyStatus::Paused => Err(Denial::of(DenialKind::Paused)),
-        KeyStatus::Active => Ok(()),
+/// What a request and its key are judged by.
+pub(super) struct Facts<'d> {
+    pub(super) core: &'d Core,
+    pub(super) record: &'d KeyRecord,
+    /// What was presented hashes to.
+    pub(super) hash: Option<&'d KeyHash>,
+    pub(super) terms: &'d Terms,
+    pub(super) ruled: &'d Arc<Ruled>,
+    pub(super) odd: bool,
+    pub(super) now: Timestamp,
+    pub(super) view: &'d RequestView<'d>,
+}
+
+impl Facts<'_> {
+    /// Whether all of them hold. Of a record that is cleared those are known to hold that look at nothing but the record, its
+    /// account and the rule, which never change.
+    #[inline]
+    pub(super) fn hold(&self, cleared: bool) -> bool {
+        self.key_status().is_ok()
+            && (cleared || self.standing_holds())
+            && self.addresses().is_ok()
+            && self.caps().is_ok()
     }
-}
 
-#[inline]
-pub(super) fn account_status(account: &Account) -> Verdict {
-    match account.status {
-        AccountStatus::Active => Ok(()),
-        AccountStatus::Suspended => Err(Denial::of(DenialKind::AccountSuspended)),
-        AccountStatus::Deleted => Err(Denial::of(DenialKind::AccountDeleted)),
+    #[inline(never)]
+    fn standing_holds(&self) -> bool {
+        self.account_status().is_ok()
+            && self.subscription().is_ok()
+            && self.agreements().is_ok()
+            && self.scopes().is_ok()
+            && self.plan().is_ok()
     }
-}
 
-#[inline]
-pub(super) fn subscription(account: &Account, ruled: &Ruled) -> Verdict {
-    let paid = account.subscription == Some(Subscription::Active);
-    require(paid || !ruled.rule.subscription, DenialKind::SubscriptionRequired)
-}
-
-#[inline]
-pub(super) fn agreements(account: &Account, ruled: &Ruled) -> Verdict {
-    let unsigned = ruled.rule.agreements.iter().find(|agreement| !account.agreements.contains(*agreement));
-    match unsigned {
-        None => Ok(()),
-        Some(agreement) => {
-            Err(Denial::because(DenialKind::AgreementRequired, Cause::Agreement(agreement.clone())))
+    /// Makes one of them: what comes first in the gate's order is told of what does not hold.
+    #[cold]
+    pub(super) fn make(&self, check: Check) -> Verdict {
+        match check {
+            Check::KeyStatus => self.key_status(),
+            Check::AccountStatus => self.account_status(),
+            Check::Subscription => self.subscription(),
+            Check::Agreements => self.agreements(),
+            Check::Addresses => {
+                if self.record.allowlist.is_some() && self.core.proxies.client(self.view).is_none() {
+                    trace::address_unknown(self.record.id);
+                }
+                self.addresses()
+            }
+            Check::Scopes => self.scopes(),
+            Check::Plan => self.plan(),
+            Check::Caps => self.caps(),
+            Check::Format | Check::LookUp | Check::RateLimits | Check::Credits => Ok(()),
         }
     }
-}
 
-#[inline]
-pub(super) fn addresses(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Verdict {
-    let Some(allowlist) = &record.allowlist else { return Ok(()) };
-    let Some(client) = core.proxies.client(view) else {
-        trace::address_unknown(record.id);
-        return Err(Denial::of(DenialKind::AddressNotAllowed));
-    };
-    require(allowlist.iter().any(|network| contains(network, client)), DenialKind::AddressNotAllowed)?;
-    // Whoever replays early data does so from the address that first sent it.
-    require(!is_early(core, view), DenialKind::TooEarly)
-}
+    #[inline]
+    fn key_status(&self) -> Verdict {
+        // The secret from before a rotation is good for its overlap, to the millisecond.
+        let Self { record, now, .. } = self;
+        let outlived =
+            |hash: &KeyHash| record.retiring.is_some_and(|old| old.hash == *hash && *now >= old.until);
+        match record.status {
+            _ if self.hash.is_some_and(outlived) => Err(Denial::of(DenialKind::Revoked)),
+            KeyStatus::Revoked => Err(Denial::of(DenialKind::Revoked)),
+            _ if record.has_expired(*now) => Err(Denial::of(DenialKind::Expired)),
+            KeyStatus::Paused => Err(Denial::of(DenialKind::Paused)),
+            KeyStatus::Active => Ok(()),
+        }
+    }
 
-/// A restricted key is let in by what names it: its paths must cover the request's, and its scopes must hold what the
-/// rule names. An odd path is neither covered nor ruled.
-#[inline]
-pub(super) fn scopes(record: &KeyRecord, ruled: &Arc<Ruled>, odd: bool, path: &str) -> Verdict {
-    if !record.is_restricted() {
-        return Ok(());
+    fn account_status(&self) -> Verdict {
+        match self.record.account.status {
+            AccountStatus::Active => Ok(()),
+            AccountStatus::Suspended => Err(Denial::of(DenialKind::AccountSuspended)),
+            AccountStatus::Deleted => Err(Denial::of(DenialKind::AccountDeleted)),
+        }
     }
-    let covered = record.paths.as_ref().is_none_or(|paths| paths.iter().any(|pattern| pattern.covers(path)));
-    require(covered && !odd, DenialKind::NotGranted)?;
-    match &record.scopes {
-        None => Ok(()),
-        Some(held) if ruled.rule.scopes.admits(held) => Ok(()),
-        Some(_) if ruled.rule.scopes == ScopeRule::Unnamed => Err(Denial::of(DenialKind::NotGranted)),
-        Some(_) => Err(Denial::because(DenialKind::ScopeRequired, Cause::Scopes(Arc::clone(ruled)))),
-    }
-}
 
-#[inline]
-pub(super) fn plan(terms: &Terms, ruled: &Arc<Ruled>) -> Verdict {
-    let (rule, plan) = (&ruled.rule, &terms.plan);
-    let high_enough = ruled.min_rank.is_none_or(|least| plan.rank.is_some_and(|rank| rank >= least));
-    let admitted = (high_enough || rule.open_to.contains(&plan.name)) && !rule.closed_to.contains(&plan.name);
-    if admitted {
-        Ok(())
-    } else {
-        Err(Denial::because(DenialKind::PlanRequired, Cause::Plan(Arc::clone(ruled))))
+    fn subscription(&self) -> Verdict {
+        let paid = self.record.account.subscription == Some(Subscription::Active);
+        require(paid || !self.ruled.rule.subscription, DenialKind::SubscriptionRequired)
     }
-}
 
-#[inline]
-pub(super) fn caps(terms: &Terms, view: &RequestView<'_>) -> Verdict {
-    if terms.caps.is_empty() {
-        return Ok(());
+    fn agreements(&self) -> Verdict {
+        let signed = &self.record.account.agreements;
+        let unsigned = self.ruled.rule.agreements.iter().find(|agreement| !signed.contains(*agreement));
+        match unsigned {
+            None => Ok(()),
+            Some(agreement) => {
+                Err(Denial::because(DenialKind::AgreementRequired, Cause::Agreement(agreement.clone())))
+            }
+        }
     }
-    terms.caps.breach(view.query()).map_or(Ok(()), |breach| Err(Denial::parameter(breach)))
+
+    #[inline]
+    fn addresses(&self) -> Verdict {
+        let Some(allowlist) = &self.record.allowlist else { return Ok(()) };
+        let client = self.core.proxies.client(self.view);
+        let allowed = client.is_some_and(|client| allowlist.iter().any(|network| contains(network, client)));
+        require(allowed, DenialKind::AddressNotAllowed)?;
+        // Whoever replays early data does so from the address that first sent it.
+        require(!is_early(self.core, self.view), DenialKind::TooEarly)
+    }
+
+    /// A restricted key is let in by what names it: its paths must cover the request's, and its scopes must hold what the
+    /// rule names. An odd path is neither covered nor ruled.
+    fn scopes(&self) -> Verdict {
+        let Self { record, ruled, .. } = self;
+        if !record.is_restricted() {
+            return Ok(());
+        }
+        let path = self.view.path();
+        let covered =
+            record.paths.as_ref().is_none_or(|paths| paths.iter().any(|pattern| pattern.covers(path)));
+        require(covered && !self.odd, DenialKind::NotGranted)?;
+        match &record.scopes {
+            None => Ok(()),
+            Some(held) if ruled.rule.scopes.admits(held) => Ok(()),
+            Some(_) if ruled.rule.scopes == ScopeRule::Unnamed => Err(Denial::of(DenialKind::NotGranted)),
+            Some(_) => Err(Denial::because(DenialKind::ScopeRequired, Cause::Scopes(Arc::clone(ruled)))),
+        }
+    }
+
+    fn plan(&self) -> Verdict {
+        let (ruled, plan) = (self.ruled, &self.terms.plan);
+        let high_enough = ruled.min_rank.is_none_or(|least| plan.rank.is_some_and(|rank| rank >= least));
+        let open = high_enough || ruled.rule.open_to.contains(&plan.name);
+        if open && !ruled.rule.closed_to.contains(&plan.name) {
+            Ok(())
+        } else {
+            Err(Denial::because(DenialKind::PlanRequired, Cause::Plan(Arc::clone(ruled))))
+        }
+    }
+
+    #[inline]
+    fn caps(&self) -> Verdict {
+        if self.terms.caps.is_empty() {
+            return Ok(());
+        }
+        self.terms.caps.breach(self.view.query()).map_or(Ok(()), |breach| Err(Denial::parameter(breach)))
+    }
 }
 
 /// Early data can be replayed (RFC 8470): it is served if that does no harm. This is judged before the key is known, so

@@ -8,36 +8,37 @@ use std::task::{Context, Poll, ready};
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use crate::gate::admission::{Admission, Outcome};
-use crate::gate::ask::{Asked, charge, draw, draw_and_charge, metered, price, renew_hash, resume};
+use crate::gate::ask::{Asked, renew_hash, resume};
 use crate::gate::denial::Problem;
 use crate::gate::entry::{Entry, Found, Shown, Tab};
 use crate::gate::terms::Terms;
-use crate::gate::{Check, Core, checks};
+use crate::gate::{Core, checks};
 use crate::key::{Finding, find_key};
 use crate::request::Occurs;
-use crate::rule::Ruled;
 use crate::{Denial, DenialKind, KeyHash, KeyRecord, Now, RequestView, StoreError, StoreFuture};
 
 /// Where a decision stands. It borrows nothing: the request is shown to it anew whenever it is polled.
 #[derive(Debug, Default)]
 pub(crate) struct Decision {
     opened: bool,
-    odd: bool,
+    pub(super) odd: bool,
     /// Whether the record has passed all checks at this rule before that look at nothing else.
-    cleared: bool,
+    pub(super) cleared: bool,
     /// What an outer gate has taken for this key already.
-    drawn: bool,
-    charged: bool,
+    pub(super) drawn: bool,
+    pub(super) charged: bool,
     rule: usize,
+    /// Whether all checks hold that only look; unknown until the key is found.
+    pub(super) held: Option<bool>,
     /// The check behind the look-up that is waited for, or else the first.
-    place: usize,
+    pub(super) place: usize,
     source: usize,
     /// How often the key was looked for before: under the schemes in their order, and once more under the first.
     tries: usize,
-    now: Option<Now>,
-    hash: Option<KeyHash>,
-    admission: Admission,
-    asked: Asked,
+    pub(super) now: Option<Now>,
+    pub(super) hash: Option<KeyHash>,
+    pub(super) admission: Admission,
+    pub(super) asked: Asked,
     /// A refusal whose charge is on its way back.
     returning: Option<Box<(StoreFuture<()>, Denial)>>,
 }
@@ -110,61 +111,6 @@ impl Decision {
             ready!(self.look_up(core, cx, view))?;
         }
         self.judge(core.rules.at(self.rule), cx, view)
-    }
-
-    /// Makes the checks on the key that was found.
-    #[inline]
-    fn judge(
-        &mut self,
-        ruled: &Arc<Ruled>,
-        cx: &mut Context<'_>,
-        view: &RequestView<'_>,
-    ) -> Poll<Result<(), Denial>> {
-        let (Some(Entry { found, tab, .. }), Some(now)) = (&mut self.admission.0, self.now) else {
-            return Poll::Ready(Err(no_key_yet()));
-        };
-        let Some(terms) = found.terms() else { return Poll::Ready(Err(no_key_yet())) };
-        let (record, core) = (&*found.record, &*found.core);
-        let checks = if self.cleared { &core.checks.recurring } else { &core.checks.every };
-        let mut place = self.place;
-        while let Some(&check) = checks.get(place) {
-            match check {
-                Check::Format | Check::LookUp => {}
-                Check::KeyStatus => checks::key_status(record, self.hash.as_ref(), now.wall())?,
-                Check::AccountStatus => checks::account_status(&record.account)?,
-                Check::Subscription => checks::subscription(&record.account, ruled)?,
-                Check::Agreements => checks::agreements(&record.account, ruled)?,
-                Check::Addresses => checks::addresses(record, core, view)?,
-                Check::Scopes => checks::scopes(record, ruled, self.odd, view.path())?,
-                Check::Plan => checks::plan(terms, ruled)?,
-                Check::Caps => checks::caps(terms, view)?,
-                // What an outer gate has drawn and charged is neither drawn nor charged again.
-                Check::RateLimits if self.drawn => {}
-                Check::Credits if self.charged => {}
-                Check::RateLimits if terms.quotas.is_empty() => {}
-                Check::RateLimits => {
-                    self.place = place;
-                    let next = checks.get(place + 1).filter(|_| !self.charged);
-                    match metered(core, next, || price(ruled, terms, view)) {
-                        Some(both) => {
-                            let asked = &mut self.asked;
-                            ready!(draw_and_charge(both, asked, tab, found, terms, now, cx))?;
-                            place += 1;
-                        }
-                        None => ready!(draw(&mut self.asked, tab, found, terms, now, cx))?,
-                    }
-                }
-                Check::Credits => {
-                    self.place = place;
-                    let cost = price(ruled, terms, view)?;
-                    if !cost.is_zero() {
-                        ready!(charge(&mut self.asked, tab, found, cost, terms, now, cx))?;
-                    }
-                }
-            }
-            place += 1;
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// The key that the request presents, if it has the shape of one, as its hash.
@@ -313,6 +259,6 @@ fn not_asked_for() -> Denial {
 }
 
 #[cold]
-fn no_key_yet() -> Denial {
+pub(super) fn no_key_yet() -> Denial {
     Denial::operator(Problem::NoKeyYet)
 }

@@ -11,6 +11,7 @@ mod decision;
 mod denial;
 mod detach;
 mod entry;
+mod judge;
 #[cfg(feature = "keygen")]
 mod keygen;
 mod mounted;

@@ -96,28 +96,17 @@ impl Check {
 #[derive(Debug)]
 pub(super) struct Checks {
     pub(super) every: Vec<Check>,
-    /// Those that look at the request or the time. The others look at record, account and rule alone, which never change.
-    pub(super) recurring: Vec<Check>,
+    /// Those that take something. The others only look: where all of them hold, no order among them matters.
+    pub(super) taking: Vec<Check>,
 }
 
 impl Checks {
     pub(super) fn new(order: Vec<Check>) -> Self {
         let every: Vec<Check> =
             order.into_iter().filter(|check| !matches!(check, Check::Format | Check::LookUp)).collect();
-        let recurs = |check: &Check| match check {
-            Check::AccountStatus | Check::Subscription | Check::Agreements | Check::Scopes | Check::Plan => {
-                false
-            }
-            Check::Format
-            | Check::LookUp
-            | Check::KeyStatus
-            | Check::Addresses
-            | Check::RateLimits
-            | Check::Credits
-            | Check::Caps => true,
-        };
-        let recurring = every.iter().copied().filter(recurs).collect();
-        Self { every, recurring }
+        let takes = |check: &Check| matches!(check, Check::RateLimits | Check::Credits);
+        let taking = every.iter().copied().filter(takes).collect();
+        Self { every, taking }
     }
 }
 
