@@ -14,14 +14,14 @@ pub(super) fn keep_private(headers: &mut impl AnswerHeaders, source: &KeySource)
     if source.header_name() == Some(&AUTHORIZATION) {
         return keep_per_key(headers);
     }
-    if !headers.set_missing(&CACHE_CONTROL, PRIVATE) {
+    if !headers.set_missing(CACHE_CONTROL, PRIVATE) {
         narrow(headers);
     }
     match source.vary() {
-        Some(name) => headers.add(&VARY, name.clone()),
+        Some(name) => headers.add(VARY, name),
         None => {
             // The address with the key in it is not passed on.
-            headers.set_missing(&REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            headers.set_missing(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         }
     }
 }
@@ -31,7 +31,7 @@ pub(super) fn keep_private(headers: &mut impl AnswerHeaders, source: &KeySource)
 fn keep_per_key(headers: &mut impl AnswerHeaders) {
     let said = Said::of(headers);
     if said.shared || (said.revalidated && !said.private) {
-        headers.add(&VARY, HeaderValue::from_static("authorization"));
+        headers.add(VARY, HeaderValue::from_static("authorization"));
     }
 }
 
@@ -42,7 +42,7 @@ fn narrow(headers: &mut impl AnswerHeaders) {
     let said = Said::of(headers);
     if !said.shared {
         if !said.private {
-            headers.add(&CACHE_CONTROL, PRIVATE);
+            headers.add(CACHE_CONTROL, PRIVATE);
         }
         return;
     }
@@ -56,7 +56,7 @@ fn narrow(headers: &mut impl AnswerHeaders) {
         }
         false
     });
-    headers.set(&CACHE_CONTROL, HeaderValue::from_bytes(&kept).unwrap_or(PRIVATE));
+    headers.set(CACHE_CONTROL, HeaderValue::from_bytes(&kept).unwrap_or(PRIVATE));
 }
 
 /// What the handler says of caches (RFC 9111, section 5.2.2).

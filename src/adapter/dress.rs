@@ -104,6 +104,6 @@ pub(super) fn answer(headers: &mut impl AnswerHeaders, admission: &Admission, re
         }
     }
     if let Some(named) = request_id.take() {
-        headers.set(&named.0, named.1);
+        headers.set(named.0, named.1);
     }
 }

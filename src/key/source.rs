@@ -9,6 +9,9 @@ use http::{HeaderName, HeaderValue};
 use crate::request::Occurs;
 use crate::{ConfigError, PresentedKey, RequestView, query};
 
+/// The header that most services use: a constant, whose copies are not counted.
+const USUAL: HeaderValue = HeaderValue::from_static("x-api-key");
+
 /// A place where a key may stand. A gate has an ordered list of them, and the first that is present decides.
 ///
 /// # Example
@@ -26,8 +29,15 @@ pub struct KeySource(Place);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    Header { name: HeaderName, vary: HeaderValue },
-    Authorization { scheme: String, literal: bool },
+    Header {
+        name: HeaderName,
+        /// The name as a value, where it is not the one that most services use.
+        unusual: Option<HeaderValue>,
+    },
+    Authorization {
+        scheme: String,
+        literal: bool,
+    },
     Query(String),
 }
 
@@ -44,7 +54,10 @@ impl KeySource {
             Ok(AUTHORIZATION) => {
                 refuse("this header names a scheme".into(), "write `authorization = \"Bearer\"`")
             }
-            Ok(name) => Ok(Self(Place::Header { vary: as_value(&name), name })),
+            Ok(name) => {
+                let unusual = Some(HeaderValue::from(name.clone())).filter(|name| *name != USUAL);
+                Ok(Self(Place::Header { name, unusual }))
+            }
             Err(error) => refuse(format!("no header has this name: {error}"), "write one as in `X-API-Key`"),
         }
     }
@@ -101,8 +114,10 @@ impl KeySource {
     }
 
     /// The header of its own that the key stands in, as `Vary` names it.
-    pub(crate) fn vary(&self) -> Option<&HeaderValue> {
-        if let Place::Header { vary, .. } = &self.0 { Some(vary) } else { None }
+    #[inline]
+    pub(crate) fn vary(&self) -> Option<HeaderValue> {
+        let Place::Header { unusual, .. } = &self.0 else { return None };
+        Some(unusual.clone().unwrap_or(USUAL))
     }
 
     /// The query parameter that the key stands in.
@@ -236,12 +251,6 @@ fn parameter<'a>(view: &RequestView<'a>, name: &str) -> Finding<'a> {
         });
     }
     found
-}
-
-/// The name as a value. The one that most services use is a constant, whose copies are not counted.
-fn as_value(name: &HeaderName) -> HeaderValue {
-    const USUAL: &str = "x-api-key";
-    if name == USUAL { HeaderValue::from_static(USUAL) } else { HeaderValue::from(name.clone()) }
 }
 
 /// A character of a token (RFC 9110, section 5.6.2).

@@ -8,13 +8,13 @@ pub(crate) trait AnswerHeaders {
     fn any(&self, name: &HeaderName, such: impl FnMut(&[u8]) -> bool) -> bool;
 
     /// Sets a header, whatever it was.
-    fn set(&mut self, name: &HeaderName, value: HeaderValue);
+    fn set(&mut self, name: HeaderName, value: HeaderValue);
 
     /// Sets a header that is not there; says whether it was not.
-    fn set_missing(&mut self, name: &HeaderName, value: HeaderValue) -> bool;
+    fn set_missing(&mut self, name: HeaderName, value: HeaderValue) -> bool;
 
     /// Adds a value to a header.
-    fn add(&mut self, name: &HeaderName, value: HeaderValue);
+    fn add(&mut self, name: HeaderName, value: HeaderValue);
 }
 
 impl AnswerHeaders for HeaderMap {
@@ -22,19 +22,19 @@ impl AnswerHeaders for HeaderMap {
         self.get_all(name).iter().any(|value| such(value.as_bytes()))
     }
 
-    fn set(&mut self, name: &HeaderName, value: HeaderValue) {
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.insert(name, value);
     }
 
-    fn set_missing(&mut self, name: &HeaderName, value: HeaderValue) -> bool {
-        let missing = self.keys().all(|named| named != name);
+    fn set_missing(&mut self, name: HeaderName, value: HeaderValue) -> bool {
+        let missing = self.keys().all(|named| *named != name);
         if missing {
             self.insert(name, value);
         }
         missing
     }
 
-    fn add(&mut self, name: &HeaderName, value: HeaderValue) {
+    fn add(&mut self, name: HeaderName, value: HeaderValue) {
         self.append(name, value);
     }
 }

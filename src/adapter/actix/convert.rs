@@ -43,7 +43,7 @@ pub(super) fn response(answer: Response<Bytes>) -> HttpResponse {
     let status = StatusCode::from_u16(head.status.as_u16()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::with_body(status, BoxBody::new(body));
     for (name, value) in &head.headers {
-        response.headers_mut().add(name, value.clone());
+        response.headers_mut().add(name.clone(), value.clone());
     }
     response
 }
@@ -53,14 +53,14 @@ impl AnswerHeaders for HeaderMap {
         self.get_all(name.as_str()).any(|value| such(value.as_bytes()))
     }
 
-    fn set(&mut self, named: &http::HeaderName, text: http::HeaderValue) {
-        if let (Some(name), Some(value)) = (name(named), value(&text)) {
+    fn set(&mut self, named: http::HeaderName, text: http::HeaderValue) {
+        if let (Some(name), Some(value)) = (name(&named), value(&text)) {
             self.insert(name, value);
         }
     }
 
-    fn set_missing(&mut self, named: &http::HeaderName, text: http::HeaderValue) -> bool {
-        let (Some(name), Some(value)) = (name(named), value(&text)) else { return false };
+    fn set_missing(&mut self, named: http::HeaderName, text: http::HeaderValue) -> bool {
+        let (Some(name), Some(value)) = (name(&named), value(&text)) else { return false };
         // It is mostly missing: it is put in at once, and what was there comes back.
         let mut before = self.insert(name.clone(), value);
         let Some(first) = before.next() else { return true };
@@ -69,8 +69,8 @@ impl AnswerHeaders for HeaderMap {
         false
     }
 
-    fn add(&mut self, named: &http::HeaderName, text: http::HeaderValue) {
-        if let (Some(name), Some(value)) = (name(named), value(&text)) {
+    fn add(&mut self, named: http::HeaderName, text: http::HeaderValue) {
+        if let (Some(name), Some(value)) = (name(&named), value(&text)) {
             self.append(name, value);
         }
     }
