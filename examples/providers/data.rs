@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tollgate::config::{Config, OneOf, PlanConfig, QuotaConfig, Text};
+use tollgate::config::{Config, OneOf, PlanConfig, QuotaConfig};
 use tollgate::{
     Account, AccountStatus, Gate, KeyRecord, KeyStatus, OwnQuota, QuotaPolicy, Subscription, Timestamp,
 };
@@ -105,16 +105,18 @@ impl Data {
     }
 }
 
-/// Puts a quota in place of the plan's one for the same window, which keeps whom it counts.
+/// Puts a quota in place of the plan's one for the same window, which keeps whom it counts, and how.
 fn set_quota(plan: &mut PlanConfig, policy: QuotaPolicy) {
+    let as_strict_as =
+        |old: &QuotaPolicy| if old.is_strict() { policy.clone().in_any_window() } else { policy.clone() };
     for quota in &mut plan.quotas {
         match quota {
             QuotaConfig::Text(OwnQuota::Policy(old)) if old.window() == policy.window() => {
-                *quota = QuotaConfig::Text(OwnQuota::Policy(policy));
+                *old = as_strict_as(old);
                 return;
             }
             QuotaConfig::Table(table) if table.quota.0.window() == policy.window() => {
-                table.quota = Text(policy);
+                table.quota.0 = as_strict_as(&table.quota.0);
                 return;
             }
             _ => {}

@@ -1,8 +1,44 @@
-//! Which back ends a gate has, where the builder was not told.
+//! Which back ends a gate has: those that the builder is told, and others where it is not.
 
 use std::sync::Arc;
 
-use crate::{ConfigError, CreditAdmin, CreditLedger};
+use crate::{ConfigError, CreditAdmin, CreditLedger, GateBuilder, KeyAdmin, KeyStore, RateLimiter};
+
+impl GateBuilder {
+    /// Where keys are found. What writes to it, if anything does, is its [`authority`](GateBuilder::authority), to be named
+    /// after it.
+    pub fn store(mut self, store: impl KeyStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self.authority = None;
+        self
+    }
+
+    /// Where keys are both found and written.
+    pub fn managed_store(self, store: impl KeyAdmin) -> Self {
+        let store: Arc<dyn KeyAdmin> = Arc::new(store);
+        let reader: Arc<dyn KeyStore> = Arc::clone(&store) as _;
+        self.store(reader).authority(store)
+    }
+
+    /// Where credits are spent.
+    pub fn ledger(mut self, ledger: impl CreditLedger) -> Self {
+        self.ledger = Some(Arc::new(ledger));
+        self
+    }
+
+    /// Where balances are read and changed by hand: the ledger's write side, never a lease. A gate whose
+    /// [`ledger`](GateBuilder::ledger) is not set spends credits there too.
+    pub fn credit_authority(mut self, credits: impl CreditAdmin) -> Self {
+        self.credit_authority = Some(Arc::new(credits));
+        self
+    }
+
+    /// What limits rates.
+    pub fn limiter(mut self, limiter: impl RateLimiter) -> Self {
+        self.limiter = Some(Arc::new(limiter));
+        self
+    }
+}
 
 type Ledgers = (Arc<dyn CreditLedger>, Option<Arc<dyn CreditAdmin>>);
 

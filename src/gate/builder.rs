@@ -209,40 +209,6 @@ impl GateBuilder {
         self
     }
 
-    /// Where keys are found. What writes to it, if anything does, is its [`authority`](GateBuilder::authority), to be named
-    /// after it.
-    pub fn store(mut self, store: impl KeyStore) -> Self {
-        self.store = Some(Arc::new(store));
-        self.authority = None;
-        self
-    }
-
-    /// Where keys are both found and written.
-    pub fn managed_store(self, store: impl KeyAdmin) -> Self {
-        let store: Arc<dyn KeyAdmin> = Arc::new(store);
-        let reader: Arc<dyn KeyStore> = Arc::clone(&store) as _;
-        self.store(reader).authority(store)
-    }
-
-    /// Where credits are spent.
-    pub fn ledger(mut self, ledger: impl CreditLedger) -> Self {
-        self.ledger = Some(Arc::new(ledger));
-        self
-    }
-
-    /// Where balances are read and changed by hand: the ledger's write side, never a lease. A gate whose
-    /// [`ledger`](GateBuilder::ledger) is not set spends credits there too.
-    pub fn credit_authority(mut self, credits: impl CreditAdmin) -> Self {
-        self.credit_authority = Some(Arc::new(credits));
-        self
-    }
-
-    /// What limits rates.
-    pub fn limiter(mut self, limiter: impl RateLimiter) -> Self {
-        self.limiter = Some(Arc::new(limiter));
-        self
-    }
-
     /// Where the time is read.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);

@@ -7,7 +7,7 @@ use crate::manage::desk::{Changed, Desk, change};
 use crate::manage::{KeyManager, ManageError, limits};
 use crate::{
     Account, AccountAdmin, AccountId, AccountStatus, Action, Actor, Agreement, AuditSink, Gate, KeyAdmin,
-    KeyQuery, KeyStatus, OwnQuota, PlanName, Replaced, StoreFuture, Subscription,
+    KeyQuery, KeyStatus, PlanName, Replaced, StoreFuture, Subscription,
 };
 
 /// How many keys are read at once.
@@ -86,9 +86,9 @@ impl AccountManager {
     /// configured, an agreement that no rule knows; a store that fails.
     pub async fn create(&self, account: Account) -> Result<Arc<Account>, ManageError> {
         limits::name(account.id.as_str()).map_err(|error| error.in_member("id"))?;
-        self.check_plan(&account.plan)?;
-        self.check_quotas(account.quotas.as_deref().unwrap_or_default())?;
-        account.agreements.iter().try_for_each(|agreement| self.check_agreement(agreement))?;
+        self.desk.gate.check_plan(&account.plan)?;
+        self.desk.gate.check_quotas(account.quotas.as_deref().unwrap_or_default())?;
+        account.agreements.iter().try_for_each(|agreement| self.desk.gate.check_agreement(agreement))?;
         let (id, detail) = (account.id.clone(), format!("plan {}", account.plan));
         let created = self.desk.carry(self.store.create_account(&account), move |desk, created| {
             if *created {
@@ -107,7 +107,7 @@ impl AccountManager {
     ///
     /// An unknown or deleted account; a plan that is not configured; a store that fails.
     pub async fn change_plan(&self, id: &AccountId, plan: PlanName) -> Result<Arc<Account>, ManageError> {
-        self.check_plan(&plan)?;
+        self.desk.gate.check_plan(&plan)?;
         self.change(id, &format!("plan {plan}"), |account| account.plan.clone_from(&plan)).await
     }
 
@@ -135,7 +135,7 @@ impl AccountManager {
     ///
     /// An unknown or deleted account; an agreement that no rule knows, where rules know any; a store that fails.
     pub async fn sign(&self, id: &AccountId, agreement: Agreement) -> Result<Arc<Account>, ManageError> {
-        self.check_agreement(&agreement)?;
+        self.desk.gate.check_agreement(&agreement)?;
         self.change(id, &format!("signed {agreement}"), |account| {
             account.agreements.insert(agreement.clone());
         })
@@ -271,28 +271,6 @@ impl AccountManager {
                 Ok(Arc::new(account))
             }
         }
-    }
-
-    fn check_plan(&self, plan: &PlanName) -> Result<(), ManageError> {
-        match self.desk.gate.plan(plan.as_str()) {
-            Some(_) => Ok(()),
-            None => Err(ManageError::invalid("plan", format!("names `{plan}`, which is not configured"))),
-        }
-    }
-
-    fn check_quotas(&self, quotas: &[OwnQuota]) -> Result<(), ManageError> {
-        let unknown = self.desk.gate.0.plans.resolve(quotas).err();
-        unknown
-            .map_or(Ok(()), |unknown| Err(ManageError::invalid("quotas", format!("will not do: {unknown}"))))
-    }
-
-    /// An agreement that no rule asks for is a slip, unless no rule asks for any: they are then somebody else's matter.
-    fn check_agreement(&self, agreement: &Agreement) -> Result<(), ManageError> {
-        let known = self.desk.gate.0.known_agreements();
-        if known.is_empty() || known.contains(agreement) {
-            return Ok(());
-        }
-        Err(ManageError::invalid("agreements", format!("names `{agreement}`, which no rule knows")))
     }
 }
 

@@ -8,6 +8,7 @@ mod desk;
 mod error;
 mod import;
 mod issue;
+mod known;
 mod leak;
 mod limits;
 mod list;
