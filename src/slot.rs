@@ -6,12 +6,6 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::gate::Pass;
-#[cfg(feature = "memory")]
-use crate::ledger::Purse;
-#[cfg(feature = "memory")]
-use crate::limit::Bucket;
-
 /// Says whose state a [`Slot`] holds; every back end that uses slots makes one for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotOwner(u64);
@@ -45,48 +39,61 @@ impl SlotOwner {
 #[derive(Default)]
 pub struct Slot(OnceLock<(SlotOwner, Kept)>);
 
-/// What is kept: mostly state of this crate's own, whose type is told by a match, where that of another is asked by a call.
-enum Kept {
-    Pass(Arc<Pass>),
-    #[cfg(feature = "memory")]
-    Bucket(Arc<Bucket>),
-    #[cfg(feature = "memory")]
-    Purse(Arc<Purse>),
-    Other(Arc<dyn Any + Send + Sync>),
-}
+type State = Arc<dyn Any + Send + Sync>;
 
-/// Does the same with whatever is kept.
-macro_rules! with {
-    ($kept:expr, $state:ident => $work:expr) => {
-        match $kept {
-            Kept::Pass($state) => $work,
-            #[cfg(feature = "memory")]
-            Kept::Bucket($state) => $work,
-            #[cfg(feature = "memory")]
-            Kept::Purse($state) => $work,
-            Kept::Other($state) => $work,
+/// Declares what is kept: mostly state of this crate's own, whose type is told by a match, where that of another is asked
+/// by a call.
+macro_rules! kept {
+    ($($(#[$when:meta])? $kind:ident($state:ty),)+) => {
+        enum Kept {
+            $($(#[$when])? $kind(Arc<$state>),)+
+            Other(State),
+        }
+
+        impl Kept {
+            fn of(state: State) -> Self {
+                $(
+                    $(#[$when])?
+                    let state = match state.downcast() {
+                        Ok(state) => return Self::$kind(state),
+                        Err(other) => other,
+                    };
+                )+
+                Self::Other(state)
+            }
+
+            #[inline]
+            fn get<T: Any>(&self) -> Option<&T> {
+                match self {
+                    $($(#[$when])? Self::$kind(state) => (&**state as &dyn Any).downcast_ref(),)+
+                    Self::Other(state) => state.downcast_ref(),
+                }
+            }
+
+            fn share(&self) -> State {
+                match self {
+                    $($(#[$when])? Self::$kind(state) => Arc::clone(state) as _,)+
+                    Self::Other(state) => Arc::clone(state),
+                }
+            }
+
+            #[inline]
+            fn fetch(&self) -> usize {
+                match self {
+                    $($(#[$when])? Self::$kind(state) => Arc::strong_count(state),)+
+                    Self::Other(state) => Arc::strong_count(state),
+                }
+            }
         }
     };
 }
 
-impl Kept {
-    fn of(state: Arc<dyn Any + Send + Sync>) -> Self {
-        let other = match state.downcast() {
-            Ok(pass) => return Self::Pass(pass),
-            Err(other) => other,
-        };
-        #[cfg(feature = "memory")]
-        let other = match other.downcast() {
-            Ok(bucket) => return Self::Bucket(bucket),
-            Err(other) => other,
-        };
-        #[cfg(feature = "memory")]
-        let other = match other.downcast() {
-            Ok(purse) => return Self::Purse(purse),
-            Err(other) => other,
-        };
-        Self::Other(other)
-    }
+kept! {
+    Pass(crate::gate::Pass),
+    #[cfg(feature = "memory")] Bucket(crate::limit::Bucket),
+    #[cfg(feature = "memory")] Purse(crate::ledger::Purse),
+    #[cfg(feature = "fleet")] Leased(crate::ledger::LeasedPurse),
+    #[cfg(feature = "fleet")] Shares(crate::Quotas),
 }
 
 impl Slot {
@@ -99,26 +106,19 @@ impl Slot {
     #[inline]
     pub fn get<T: Any>(&self, owner: SlotOwner) -> Option<&T> {
         let (holder, kept) = self.0.get()?;
-        if *holder != owner {
-            return None;
-        }
-        with!(kept, state => (&**state as &dyn Any).downcast_ref())
+        if *holder == owner { kept.get() } else { None }
     }
 
     /// Begins to fetch what is kept here.
     #[inline]
     pub(crate) fn fetch(&self) {
-        black_box(self.0.get().map(|(_, kept)| with!(kept, state => Arc::strong_count(state))));
+        black_box(self.0.get().map(|(_, kept)| kept.fetch()));
     }
 
     /// What `owner` keeps here, to be shared.
     pub fn share<T: Any + Send + Sync>(&self, owner: SlotOwner) -> Option<Arc<T>> {
         let (holder, kept) = self.0.get()?;
-        if *holder != owner {
-            return None;
-        }
-        let state: Arc<dyn Any + Send + Sync> = with!(kept, state => Arc::clone(state) as _);
-        state.downcast().ok()
+        if *holder == owner { kept.share().downcast().ok() } else { None }
     }
 
     /// Whether an owner keeps something here.

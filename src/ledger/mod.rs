@@ -10,6 +10,8 @@ mod lease;
 mod leased;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(any(feature = "memory", feature = "fleet"))]
+mod open;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -28,6 +30,8 @@ pub use admin::{Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Cre
 pub use entry::{Entry, EntryKind, EntryQuery};
 #[cfg(feature = "fleet")]
 pub use lease::CreditLeasing;
+#[cfg(feature = "fleet")]
+pub(crate) use leased::Purse as LeasedPurse;
 #[cfg(feature = "fleet")]
 pub use leased::{LeaseTerms, LeasedLedger};
 #[cfg(feature = "memory")]

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use purse::Purse;
+pub(crate) use purse::Purse;
 pub use terms::LeaseTerms;
 
 use crate::credit::ChargeIds;

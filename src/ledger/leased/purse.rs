@@ -1,8 +1,5 @@
 //! What this node holds of one account's credits: each call under the purse's lock, none of them waits.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,12 +7,12 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use super::LeaseTerms;
-use crate::credit::ByNumber;
+use crate::ledger::open::OpenCharges;
 use crate::{Account, Allowance, Charge, ChargeId, Credits, Now};
 
 /// The blocks of one account, and the charges that are open in them.
 #[derive(Debug)]
-pub(super) struct Purse {
+pub(crate) struct Purse {
     /// For the authority: it goes by the id.
     pub(super) account: Account,
     state: Mutex<State>,
@@ -28,7 +25,7 @@ pub(super) struct State {
     pub(super) blocks: Vec<Block>,
     /// Blocks that were asked for and never heard of: they may have been taken, and are to be given back.
     pub(super) unheard: Vec<ChargeId>,
-    open: HashMap<ChargeId, Open, BuildHasherDefault<ByNumber>>,
+    open: OpenCharges<Open>,
     /// What the plan gives, as of the last charge.
     pub(super) allowance: Allowance,
     /// What there was at the authority when it was last heard of.
@@ -76,7 +73,7 @@ pub(super) struct Block {
 }
 
 /// An open charge: out of a block, or at the authority.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Open {
     amount: u64,
     block: Option<ChargeId>,
@@ -105,7 +102,7 @@ impl Purse {
         let state = State {
             blocks: Vec::new(),
             unheard: Vec::new(),
-            open: HashMap::default(),
+            open: OpenCharges::default(),
             allowance: Allowance::None,
             balance: 0,
             cost: 1,
@@ -152,21 +149,16 @@ impl State {
     pub(super) fn spend(&mut self, id: ChargeId, amount: Credits, now: Now) -> Spent {
         let (amount, elapsed) = (amount.get(), now.elapsed());
         let covers = |block: &&mut Block| block.ready() >= amount && elapsed < block.ends_at;
-        let Entry::Vacant(place) = self.open.entry(id) else {
-            return self.spent_before(id);
-        };
+        if let Some(open) = self.open.get(id) {
+            // A charge that is repeated while it is open is made once.
+            return if open.block.is_some() { self.spent() } else { Spent::Elsewhere };
+        }
         let Some(block) = self.blocks.iter_mut().find(covers) else { return Spent::Elsewhere };
         block.used += amount;
         block.open += 1;
-        place.insert(Open { amount, block: Some(block.id) });
+        self.open.add(id, Open { amount, block: Some(block.id) });
         self.used_at = Some(elapsed);
         self.spent()
-    }
-
-    /// A charge that is repeated while it is open is made once.
-    fn spent_before(&self, id: ChargeId) -> Spent {
-        let here = self.open.get(&id).is_some_and(|open| open.block.is_some());
-        if here { self.spent() } else { Spent::Elsewhere }
     }
 
     fn spent(&self) -> Spent {
@@ -193,7 +185,8 @@ impl State {
     /// Notes a charge that goes to the authority; says whether one came a short time before.
     pub(super) fn pass(&mut self, charge: &Charge<'_>, terms: &LeaseTerms) -> bool {
         let Charge { id, amount, allowance, now, .. } = *charge;
-        self.open.insert(id, Open { amount: amount.get(), block: None });
+        self.open.take(id);
+        self.open.add(id, Open { amount: amount.get(), block: None });
         if self.cost != amount.get() {
             self.cost = amount.get().max(1);
             self.limit(terms);
@@ -232,12 +225,12 @@ impl State {
 
     /// The authority has refused it.
     pub(super) fn forget(&mut self, id: ChargeId) {
-        self.open.remove(&id);
+        self.open.take(id);
     }
 
     /// Closes a charge at its cost; what the cost leaves goes back into its block.
     pub(super) fn close(&mut self, id: ChargeId, cost: Credits) -> Closed {
-        let Some(Open { amount, block: Some(block) }) = self.open.remove(&id) else {
+        let Some(Open { amount, block: Some(block) }) = self.open.take(id) else {
             return Closed::Elsewhere;
         };
         let Some(block) = self.blocks.iter_mut().find(|held| held.id == block) else {
@@ -266,6 +259,6 @@ impl State {
 
     /// Whether there is nothing to remember.
     pub(super) fn is_empty(&self) -> bool {
-        self.blocks.is_empty() && self.unheard.is_empty() && self.open.is_empty()
+        self.blocks.is_empty() && self.unheard.is_empty() && self.open.len() == 0
     }
 }

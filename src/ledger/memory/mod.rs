@@ -4,7 +4,6 @@ mod admin;
 mod history;
 #[cfg(feature = "fleet")]
 mod lease;
-mod open;
 mod state;
 
 use std::fmt;

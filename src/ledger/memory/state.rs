@@ -3,7 +3,7 @@
 use super::history::{Adjustments, History, Written};
 #[cfg(feature = "fleet")]
 use super::lease::Block;
-use super::open::OpenCharges;
+use crate::ledger::open::OpenCharges;
 use crate::ledger::standing::Standing;
 use crate::{
     Adjusted, Adjustment, Allowance, Balance, Charge, ChargeId, Charged, Credits, EntryKind, Timestamp,
@@ -22,7 +22,7 @@ pub(crate) struct State {
     pub(super) blocks: Vec<Block>,
     /// Few accounts are adjusted by hand.
     adjustments: Option<Box<Adjustments>>,
-    pub(super) open: OpenCharges,
+    pub(super) open: OpenCharges<Credits>,
 }
 
 impl State {
@@ -72,7 +72,7 @@ impl State {
         if self.blocks.iter().any(|block| block.id == charge.id) {
             return Charged::Posted { balance: Some(balance) };
         }
-        if self.open.holds(charge.id) {
+        if self.open.get(charge.id).is_some() {
             return Charged::Posted { balance: Some(balance) };
         }
         let Some(rest) = balance.checked_sub(charge.amount) else {
