@@ -62,12 +62,6 @@ impl<T> StoreFuture<T> {
         if let Repr::Ready(Some(Ok(answer))) = &mut self.0 { Some(answer) } else { None }
     }
 
-    /// Whether what was asked is done already, and well.
-    #[inline]
-    pub(crate) fn is_done(&self) -> bool {
-        matches!(self.0, Repr::Ready(Some(Ok(_))))
-    }
-
     /// Whether the answer is there without waiting.
     #[inline]
     pub fn is_ready(&self) -> bool {

@@ -167,3 +167,25 @@ async fn case_205_the_layers_own_span_would_show_it() {
         .service(world.inner.clone());
     assert!(logged(service, &format!("/v1?api-key={KWERY}")).await.contains(KWERY), "the log is kept");
 }
+
+/// The operator is told, once a request; the client learns nothing of the key.
+#[tokio::test]
+async fn an_allowlist_and_no_peers_address_is_logged_with_the_keys_id() {
+    let world = World::new();
+    let key = world.key(KWERY, |record, _| record.allowlist = Some(vec!["203.0.113.0/24".parse().unwrap()]));
+    let gate = world.kwery().build().unwrap();
+    for (peer, told) in [(None, 1), (Some("192.0.2.1"), 0), (Some("203.0.113.9"), 0)] {
+        let log = Log::default();
+        let _guard = tracing::subscriber::set_default(log.clone());
+        let mut request = Request::get("/v1/x").header("X-API-Key", KWERY);
+        if let Some(peer) = peer {
+            request = request.extension(Peer(peer.parse().unwrap()));
+        }
+        let status = world.send(&gate, request).await.status;
+        assert_eq!(status, if peer == Some("203.0.113.9") { 200 } else { 401 }, "{peer:?}");
+        let log = log.0.lock().unwrap();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("client's address is unknown")).collect();
+        assert_eq!(lines.len(), told, "{peer:?}: {log}");
+        assert!(lines.iter().all(|line| line.contains(&key.to_string())), "{log}");
+    }
+}

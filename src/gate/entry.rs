@@ -97,8 +97,8 @@ impl Entry {
     #[inline]
     pub(super) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
         let hold = self.tab.hold.take()?;
-        let ending = self.end(&hold, outcome);
-        if ending.is_done() { None } else { Some(surviving(ending)) }
+        let mut ending = self.end(&hold, outcome);
+        if ending.answer_mut().is_some() { None } else { Some(surviving(ending)) }
     }
 
     #[inline]

@@ -287,4 +287,8 @@ async fn limit_headers_read_as_the_draft_says() {
     .unwrap();
     seed(&quiet);
     assert_eq!(quiet.play(&[ask]).await[0].header("ratelimit"), None, "only where they are asked for");
+
+    let untold = Stage::of(limited(Gate::builder()).unwrap().without_principal()).unwrap();
+    seed(&untold);
+    assert_eq!(untold.play(&[ask]).await[0].header("ratelimit"), Some(standings[0]), "whoever else is told");
 }

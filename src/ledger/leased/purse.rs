@@ -262,3 +262,25 @@ impl State {
         self.blocks.is_empty() && self.unheard.is_empty() && self.open.len() == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    #[test]
+    fn a_charge_that_is_repeated_at_the_authority_is_forgotten_with_its_first() {
+        let account = Account::new("acme", "pro");
+        let (id, now) = (ChargeId::from_bytes([7; 16]), Now::new(Timestamp::from_millis(0), Duration::ZERO));
+        let charge = Charge::new(id, &account, Credits::new(3), &Allowance::None, now);
+        let purse = Purse::of(&account);
+        let mut state = purse.lock();
+        for _ in 0..2 {
+            assert_eq!(state.spend(id, charge.amount, now), Spent::Elsewhere);
+            state.pass(&charge, &LeaseTerms::of_nodes(std::num::NonZeroU32::MIN));
+        }
+        assert!(!state.is_empty());
+        state.forget(id);
+        assert!(state.is_empty());
+    }
+}
