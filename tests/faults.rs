@@ -6,15 +6,13 @@
 #[cfg(feature = "memory")]
 #[path = "faults/limits.rs"]
 mod limits;
-#[path = "faults/proxy.rs"]
-mod proxy;
 mod services;
 #[path = "faults/stage.rs"]
 mod stage;
 
 use std::time::Duration;
 
-use proxy::Fault;
+use services::proxy::Fault;
 use stage::Stage;
 
 const LONG: Duration = Duration::from_secs(2);

@@ -15,8 +15,8 @@ use tollgate::{
 };
 use tower::{ServiceExt, service_fn};
 
-use crate::proxy::Proxy;
 use crate::services::postgres::Postgres;
+use crate::services::proxy::Proxy;
 use crate::services::redis::Redis;
 
 const GATE: &str = r#"

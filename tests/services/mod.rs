@@ -4,6 +4,7 @@
 
 pub(crate) mod postgres;
 pub(crate) mod providers;
+pub(crate) mod proxy;
 pub(crate) mod redis;
 
 use std::io::Write as _;
