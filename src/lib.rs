@@ -94,6 +94,7 @@
 //! - `openapi`: what a gate asks of its callers, in an OpenAPI document: `Gate::openapi`.
 //! - `conformance`: suites that say whether a store, a ledger or a limiter of one's own keeps its contract: see
 //!   `conformance`.
+//! - `cli`: the command `tollgate`, which manages keys, accounts and credits.
 //! - `full`: all of these.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

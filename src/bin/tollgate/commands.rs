@@ -41,7 +41,6 @@ pub(crate) async fn run(arguments: &mut Arguments) -> Result<Done, Fault> {
     let answer = match noun.as_str() {
         "keys" => keys(&verb, arguments, &desk).await?,
         "accounts" => accounts::run(&verb, arguments, &desk.accounts()).await?,
-        #[cfg(any(feature = "sqlite", feature = "postgres"))]
         "credits" => crate::credits::run(&verb, arguments, &desk).await?,
         other => return Err(Usage(format!("`{other}` is no command")).into()),
     };
@@ -68,7 +67,6 @@ impl Desk {
             audit.write_at_once();
         }
         let gate = Config::read(&config)?.builder()?.managed_store(Arc::clone(&store.keys));
-        #[cfg(any(feature = "sqlite", feature = "postgres"))]
         let gate = match store.ledger() {
             Some(ledger) => gate.credit_authority(ledger.clone()),
             None => gate,

@@ -31,7 +31,7 @@ fn all_members() -> Value {
 
 #[test]
 fn a_file_is_imported_line_by_line_and_what_is_refused_is_said() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_import")?;
+    let desk = Desk::new("command_import")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     let secret = "acme_0123456789abcdefghijABCDEFGHIJ01";
     let table = [
@@ -94,10 +94,10 @@ fn a_file_is_imported_line_by_line_and_what_is_refused_is_said() -> Result<(), F
 
 #[test]
 fn a_file_may_come_from_standard_input() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_import_stdin")?;
+    let desk = Desk::new("command_import_stdin")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     let import = |text: &str| -> Result<_, Fault> {
-        let mut command = desk.command(&["keys", "import", "--file", "-"])?;
+        let mut command = desk.command(&["keys", "import", "--file", "-"]);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = pipes.spawn()?;
         running.stdin.take().ok_or("no input")?.write_all(text.as_bytes())?;
@@ -116,7 +116,7 @@ fn a_file_may_come_from_standard_input() -> Result<(), Fault> {
 
 #[test]
 fn a_hash_of_another_scheme_is_imported_where_the_gate_looks_for_it() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_import_sha512")?;
+    let desk = Desk::new("command_import_sha512")?;
     let config = format!("{}\n[hash]\nolder = [{{ scheme = \"sha512\" }}]\n", crate::CONFIG);
     std::fs::write(desk.0.join("gate.toml"), config)?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
@@ -128,7 +128,7 @@ fn a_hash_of_another_scheme_is_imported_where_the_gate_looks_for_it() -> Result<
 
 #[test]
 fn a_file_that_cannot_be_read_is_said() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_import_none")?;
+    let desk = Desk::new("command_import_none")?;
     let missing = desk.keys(&["keys", "import", "--file", "none.jsonl"])?;
     assert_eq!(missing.status.code(), Some(1));
     assert!(String::from_utf8(missing.stderr)?.contains("--file: none.jsonl: "));

@@ -6,7 +6,7 @@ use crate::{Desk, Fault};
 
 #[test]
 fn with_json_a_fault_is_an_object_on_standard_error() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_json")?;
+    let desk = Desk::new("command_json")?;
     let table: [(&[&str], i32, &str, Option<&str>); 6] = [
         (&["keys"], 2, "what to do is missing", None),
         (&["keys", "show", "17"], 2, "failed to read a key id", None),
@@ -34,11 +34,11 @@ fn full() -> Result<std::fs::File, Fault> {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_secret_that_could_not_be_shown_is_said_with_its_key() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_full")?;
+    let desk = Desk::new("command_full")?;
     desk.done(&["accounts", "create", "ada", "--plan", "pro"])?;
     for json in [false, true] {
         let arguments = ["keys", "issue", "--account", "ada", "--name", "lost", "--json"];
-        let output = desk.command(&arguments[..if json { 7 } else { 6 }])?.stdout(full()?).output()?;
+        let output = desk.command(&arguments[..if json { 7 } else { 6 }]).stdout(full()?).output()?;
         let said = String::from_utf8(output.stderr)?;
         assert_eq!(output.status.code(), Some(1), "{said}");
         let keys = desk.json(&["keys", "list", "--status", "active"])?;
@@ -56,16 +56,16 @@ fn a_secret_that_could_not_be_shown_is_said_with_its_key() -> Result<(), Fault> 
 #[cfg(target_os = "linux")]
 #[test]
 fn who_takes_no_output_makes_nothing_panic() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_full_all")?;
+    let desk = Desk::new("command_full_all")?;
     let create = |account: &str| desk.command(&["accounts", "create", account, "--plan", "pro"]);
-    let output = create("ada")?.stderr(full()?).output()?;
+    let output = create("ada").stderr(full()?).output()?;
     assert_eq!(output.status.code(), Some(0), "what is said to people may go unheard");
     desk.done(&["accounts", "show", "ada"])?;
     let issue = ["keys", "issue", "--account", "ada", "--name", "bot"];
-    let output = desk.command(&issue)?.stderr(full()?).output()?;
+    let output = desk.command(&issue).stderr(full()?).output()?;
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 38), "the secret is shown");
     for arguments in [&["--help"][..], &["keys", "list", "--json"]] {
-        let output = desk.command(arguments)?.stdout(full()?).stderr(full()?).output()?;
+        let output = desk.command(arguments).stdout(full()?).stderr(full()?).output()?;
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::{error, fmt};
 
-pub(crate) const USAGE: &str = r#"usage: keys --config FILE --store URL [OPTION]... COMMAND
+pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPTION]... COMMAND
 
   keys issue --account ID --name NAME [--environment ENV] [--expires MOMENT] [--scopes A,B] [--paths A,B] [--allow A,B]
   keys list [--account ID] [--status active|paused|revoked] [--environment ENV] [--cursor ID] [--limit N]
@@ -26,9 +26,9 @@ pub(crate) const USAGE: &str = r#"usage: keys --config FILE --store URL [OPTION]
 
   --config FILE          the gate's configuration
   --store URL            memory:FILE (a JSON file; it holds hashes, never secrets, and no credits), sqlite:PATH or
-                         postgres://USER@HOST/NAME (built with tollgate's features `sqlite` and `postgres`)
-  --redis URL            tell the other nodes over a database of each change at once, as in redis://HOST (built with
-                         `redis`); without it they follow within their bound on staleness
+                         postgres://USER@HOST/NAME
+  --redis URL            tell the other nodes over a database of each change at once, as in redis://HOST; without it
+                         they follow within their bound on staleness
   --redis-prefix NAME    what the nodes' names in that Redis begin with, if not `tollgate`
   --as NAME              who does it, for the audit: `operator`, if nothing is said
   --audit FILE           add what was done to a file, a JSON object a line: at, action, key, account, actor, detail

@@ -6,7 +6,7 @@ use crate::{Desk, Fault};
 
 #[test]
 fn an_account_shows_what_was_done_to_it() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_accounts")?;
+    let desk = Desk::new("command_accounts")?;
     let account =
         |plan: &str, status: &str, subscription: Option<&str>, agreements: &[&str], version: u64| {
             json!({
@@ -40,7 +40,7 @@ fn an_account_shows_what_was_done_to_it() -> Result<(), Fault> {
 
 #[test]
 fn a_deleted_account_has_no_key_that_is_active() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_delete")?;
+    let desk = Desk::new("command_delete")?;
     desk.done(&["accounts", "create", "ada", "--plan", "pro"])?;
     let (first, second) = (desk.issue("ada")?.0, desk.issue("ada")?.0);
     desk.done(&["keys", "pause", &second])?;

@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tollgate::{AccountAdmin, MemoryStore};
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 use tollgate::{Database, SqlLedger, SqlStore};
 
 use crate::arguments::Usage;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 use crate::fleet;
 use crate::fleet::{Channel, Untold};
 use crate::{Fault, file};
@@ -27,15 +25,10 @@ enum Kept {
     /// In a file that is written anew when a command ends; the lock is held until then.
     File { path: PathBuf, store: Arc<MemoryStore>, _lock: File },
     /// In a database, which keeps a change at once.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     Database { database: Database, ledger: SqlLedger },
 }
 
 /// Opens the store that a URL names; what is changed in it is told on a channel, if there is one.
-#[cfg_attr(
-    not(any(feature = "sqlite", feature = "postgres")),
-    allow(clippy::unused_async, reason = "only a database is waited for")
-)]
 pub(crate) async fn open(url: &str, channel: Option<Channel>) -> Result<Store, Fault> {
     match url.split_once(':') {
         Some(("memory", path)) if !path.is_empty() => {
@@ -49,19 +42,17 @@ pub(crate) async fn open(url: &str, channel: Option<Channel>) -> Result<Store, F
             let kept = Kept::File { path, store, _lock: lock };
             Ok(Store { keys, untold: Untold::default(), is_telling: false, kept })
         }
-        #[cfg(any(feature = "sqlite", feature = "postgres"))]
         Some(("sqlite" | "postgres" | "postgresql", _)) => in_database(url, channel).await,
         // What is no URL of a store may be one of something else, with a password.
         _ => Err(Usage(
-            "no store has this URL: write it as in `memory:keys.json`, or with tollgate's features `sqlite` and \
-             `postgres` as in `sqlite:keys.db` or `postgres://…`"
+            "no store has this URL: write it as in `memory:keys.json`, `sqlite:keys.db` or \
+             `postgres://…`"
                 .into(),
         )
         .into()),
     }
 }
 
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 async fn in_database(url: &str, channel: Option<Channel>) -> Result<Store, Fault> {
     let database = Database::connect(url).await?;
     let (keys, ledger) = (Arc::new(SqlStore::new(&database)), SqlLedger::new(&database));
@@ -78,7 +69,6 @@ impl Store {
     pub(crate) async fn close(self) -> Result<(), Fault> {
         match self.kept {
             Kept::File { path, store, .. } => file::save(&path, &store).await?,
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Kept::Database { database, .. } => database.close().await,
         }
         Ok(())
@@ -105,7 +95,6 @@ impl Store {
     }
 
     /// The credits, where the store keeps some.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn ledger(&self) -> Option<&SqlLedger> {
         match &self.kept {
             Kept::File { .. } => None,

@@ -24,13 +24,10 @@ pub(crate) enum Answer {
     /// What became of a file of keys.
     Imported(Report),
     /// What an account has to spend.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     Balance(tollgate::AccountId, tollgate::Balance),
     /// A page of entries.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     Entries(tollgate::EntryPage),
     /// The accounts whose balances are not what their entries come to.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     Checked(Vec<tollgate::Disagreement>),
 }
 
@@ -39,7 +36,6 @@ impl Answer {
     pub(crate) fn is_alarming(&self) -> bool {
         match self {
             Self::Imported(report) => !report.is_whole(),
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Checked(found) => !found.is_empty(),
             _ => false,
         }
@@ -81,20 +77,16 @@ impl Answer {
             Self::Erased(id) => vec![format!("{} is erased", id.escape_debug())],
             Self::Account(account) => vec![accounts::line(account)],
             Self::Imported(report) => report.lines(),
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Balance(account, balance) => {
                 vec![format!("{}  {balance}", account.as_str().escape_debug())]
             }
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Entries(entries) => {
                 let lines = entries.entries.iter().map(crate::credits::entry_line).collect();
                 page(lines, entries.next.map(|next| next.to_string()))
             }
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Checked(found) if found.is_empty() => {
                 vec!["every balance is what its entries come to".to_owned()]
             }
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Checked(found) => found.iter().map(crate::credits::check_line).collect(),
         }
     }
@@ -110,15 +102,12 @@ impl Answer {
             Self::Erased(id) => json!({ "erased": id }),
             Self::Account(account) => accounts::json(account),
             Self::Imported(report) => report.json(),
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Balance(account, balance) => json!({
                 "account": account.as_str(),
                 "balance": balance.credits().map(tollgate::Credits::get),
                 "unlimited": *balance == tollgate::Balance::Unlimited,
             }),
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Entries(page) => crate::credits::entries_json(page),
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
             Self::Checked(found) => crate::credits::check_json(found),
         }
     }

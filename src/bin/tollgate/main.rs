@@ -1,9 +1,9 @@
-//! An operator's command line over the key manager.
+//! The operator's command: keys, accounts and credits over a file or a database.
 //!
 //! ```text
-//! keys --config gate.toml --store memory:keys.json accounts create ada --plan pro
-//! keys --config gate.toml --store memory:keys.json keys issue --account ada --name "My Trading Bot"
-//! keys --config gate.toml --store sqlite:keys.db credits top-up ada 500 --id invoice-2026-0417
+//! tollgate --config gate.toml --store memory:keys.json accounts create ada --plan pro
+//! tollgate --config gate.toml --store memory:keys.json keys issue --account ada --name "My Trading Bot"
+//! tollgate --config gate.toml --store sqlite:keys.db credits top-up ada 500 --id invoice-2026-0417
 //! ```
 //!
 //! A new key's secret goes to standard output alone, once. All else goes to standard error, or with `--json` to standard
@@ -11,36 +11,16 @@
 //! for one that is refused, for an import of which a part is, for an answer or an audit that could not be written, and for a
 //! check of the credits that finds something wrong.
 
-#[path = "keys/accounts.rs"]
 mod accounts;
-#[path = "keys/arguments.rs"]
 mod arguments;
-#[path = "keys/audit.rs"]
 mod audit;
-#[path = "keys/commands.rs"]
 mod commands;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-#[path = "keys/credits.rs"]
 mod credits;
-#[path = "keys/file.rs"]
 mod file;
-#[cfg_attr(
-    not(all(feature = "redis", any(feature = "sqlite", feature = "postgres"))),
-    allow(
-        dead_code,
-        unused_imports,
-        reason = "nobody is told of a file's changes, nor of any without Redis"
-    )
-)]
-#[path = "keys/fleet.rs"]
 mod fleet;
-#[path = "keys/import.rs"]
 mod import;
-#[path = "keys/print.rs"]
 mod print;
-#[path = "keys/say.rs"]
 mod say;
-#[path = "keys/store.rs"]
 mod store;
 
 use std::process::ExitCode;

@@ -23,7 +23,7 @@ fn told(events: &[Value]) -> Vec<String> {
 
 #[test]
 fn every_change_is_added_to_the_audit_and_nothing_of_a_secret() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_audit")?;
+    let desk = Desk::new("command_audit")?;
     audited(&desk, "alice", &["accounts", "create", "ada", "--plan", "pro"])?;
     let issued = audited(&desk, "alice", &["keys", "issue", "--account", "ada", "--name", "bot"])?;
     let id = issued["key"]["id"].as_str().ok_or("no id")?;
@@ -62,7 +62,7 @@ fn every_change_is_added_to_the_audit_and_nothing_of_a_secret() -> Result<(), Fa
 
 #[test]
 fn what_was_refused_is_in_no_audit() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_audit_refused")?;
+    let desk = Desk::new("command_audit_refused")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     for arguments in
         [&["accounts", "create", "ada", "--plan", "free"][..], &["accounts", "plan", "ada", "--plan", "x"]]
@@ -82,7 +82,7 @@ fn what_was_refused_is_in_no_audit() -> Result<(), Fault> {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_audit_that_cannot_be_written_is_said() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_audit_full")?;
+    let desk = Desk::new("command_audit_full")?;
     let output = desk.keys(&["accounts", "create", "ada", "--plan", "free", "--audit", "/dev/full"])?;
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr)?.contains("it was done, but the audit could not be written"));
@@ -95,13 +95,12 @@ fn an_audit_that_cannot_be_written_is_said() -> Result<(), Fault> {
 fn the_audit_is_for_its_owners_eyes_alone() -> Result<(), Fault> {
     use std::os::unix::fs::PermissionsExt;
 
-    let desk = Desk::new("keys_example_audit_mode")?;
+    let desk = Desk::new("command_audit_mode")?;
     audited(&desk, "alice", &["accounts", "create", "ada", "--plan", "free"])?;
     assert_eq!(std::fs::metadata(desk.0.join("audit.jsonl"))?.permissions().mode() & 0o777, 0o600);
     Ok(())
 }
 
-#[cfg(feature = "sqlite")]
 #[test]
 fn credits_are_audited_in_the_name_of_who_changed_them() -> Result<(), Fault> {
     let desk = Desk::with_store("keys-audit-credits", "sqlite:keys.db")?;

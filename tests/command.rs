@@ -1,22 +1,19 @@
 //! The operator's command line, as its user meets it: a process that is started anew for every command.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-#![cfg(all(feature = "memory", feature = "keygen", feature = "config"))]
+#![cfg(feature = "cli")]
 
-#[path = "keys_example/accounts.rs"]
+#[path = "command/accounts.rs"]
 mod accounts;
-#[path = "keys_example/audit.rs"]
+#[path = "command/audit.rs"]
 mod audit;
-#[cfg(feature = "sqlite")]
-#[path = "keys_example/database.rs"]
+#[path = "command/database.rs"]
 mod database;
-#[path = "keys_example/import.rs"]
+#[path = "command/import.rs"]
 mod import;
-#[path = "keys_example/output.rs"]
+#[path = "command/output.rs"]
 mod output;
-#[cfg(all(feature = "sqlite", feature = "redis"))]
-#[path = "keys_example/redis.rs"]
+#[path = "command/redis.rs"]
 mod redis;
-#[cfg(all(feature = "sqlite", feature = "redis"))]
 mod services;
 
 use std::path::{Path, PathBuf};
@@ -54,21 +51,15 @@ impl Desk {
     }
 
     fn keys(&self, arguments: &[&str]) -> Result<Output, Fault> {
-        Ok(self.command(arguments)?.output()?)
+        Ok(self.command(arguments).output()?)
     }
 
     /// A command to be run where its caller wants its input from, or its output.
-    fn command(&self, arguments: &[&str]) -> Result<Command, Fault> {
-        // The test stands in target/…/deps, and examples in target/…/examples.
-        let test = std::env::current_exe()?;
-        let program = test.parent().and_then(Path::parent).ok_or("no folder")?.join("examples/keys");
-        if !program.exists() {
-            return Err("the example is not built: `cargo test` without a choice of tests builds it".into());
-        }
+    fn command(&self, arguments: &[&str]) -> Command {
         let general = ["--config", "gate.toml", "--store", self.1];
-        let mut command = Command::new(program);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.current_dir(&self.0).args(general).args(arguments);
-        Ok(command)
+        command
     }
 
     /// What a command that must succeed says on standard output and standard error.
@@ -99,7 +90,7 @@ impl Desk {
 
 #[test]
 fn a_key_is_issued_listed_rotated_and_revoked_and_its_secret_shown_once() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_life")?;
+    let desk = Desk::new("command_life")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     let issue = ["keys", "issue", "--account", "ada", "--name", "My Bot", "--scopes", "quotes:read"];
     let (secret, told) = desk.done(&issue)?;
@@ -131,10 +122,10 @@ fn a_key_is_issued_listed_rotated_and_revoked_and_its_secret_shown_once() -> Res
 
 #[test]
 fn help_is_no_fault() -> Result<(), Fault> {
-    let output = Desk::new("keys_example_help")?.keys(&["--help"])?;
+    let output = Desk::new("command_help")?.keys(&["--help"])?;
     assert!(output.status.success());
     let help = String::from_utf8(output.stdout)?;
-    assert!(help.starts_with("usage: keys"));
+    assert!(help.starts_with("usage: tollgate"));
     // Whatever is accepted is told of.
     for option in
         ["--paths", "--allow", "--file", "--start", "--redis", "--redis-prefix", "--as", "--audit", "--json"]
@@ -146,7 +137,7 @@ fn help_is_no_fault() -> Result<(), Fault> {
 
 #[test]
 fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_refusals")?;
+    let desk = Desk::new("command_refusals")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     let hash = "ab".repeat(32);
     desk.done(&["keys", "import", "--account", "ada", "--name", "old", "--sha256", &hash])?;
@@ -187,7 +178,7 @@ fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
 fn the_file_is_for_its_owners_eyes_alone() -> Result<(), Fault> {
     use std::os::unix::fs::PermissionsExt;
 
-    let desk = Desk::new("keys_example_mode")?;
+    let desk = Desk::new("command_mode")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     assert_eq!(std::fs::metadata(desk.0.join("keys.json"))?.permissions().mode() & 0o777, 0o600);
     Ok(())
@@ -195,7 +186,7 @@ fn the_file_is_for_its_owners_eyes_alone() -> Result<(), Fault> {
 
 #[test]
 fn commands_at_the_same_time_lose_nothing() -> Result<(), Fault> {
-    let desk = Desk::new("keys_example_parallel")?;
+    let desk = Desk::new("command_parallel")?;
     let create = |n: usize| desk.done(&["accounts", "create", &n.to_string(), "--plan", "free"]).unwrap();
     std::thread::scope(|scope| {
         for n in 0..8 {
