@@ -140,6 +140,7 @@ mod store;
 pub mod testing;
 mod trace;
 mod uses;
+mod words;
 
 #[cfg(feature = "redis")]
 pub use crate::redis::{RedisOptions, RedisServer};

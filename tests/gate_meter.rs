@@ -18,9 +18,9 @@ use tower::{ServiceExt, service_fn};
 const KEY: &str = "acme_0123456789012345678901";
 
 const SIDE_BY_SIDE: &str =
-    r#"["format", "look-up", "key status", "account status", "rate limits", "credits", "scopes"]"#;
+    r#"["format", "look_up", "key_status", "account_status", "rate_limits", "credits", "scopes"]"#;
 const APART: &str =
-    r#"["format", "look-up", "key status", "account status", "credits", "scopes", "rate limits"]"#;
+    r#"["format", "look_up", "key_status", "account_status", "credits", "scopes", "rate_limits"]"#;
 
 /// A gate with six requests a day and four credits a day, over a store in memory.
 fn gate(meter: &RedisMeter, order: &str) -> Gate {

@@ -5,19 +5,15 @@ use std::str::FromStr;
 use http::StatusCode;
 
 use crate::config::{Config, WordingConfig};
-use crate::{ConfigError, DenialKind, Presentation, Wording};
+use crate::{ConfigError, DenialKind, Presentation, Wording, words};
 
 impl FromStr for DenialKind {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.iter().copied().find(|kind| kind.name() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|kind| kind.name()).collect();
-            ConfigError::new(
-                text,
-                "there is no such kind of refusal",
-                format!("write one of: {}", names.join(", ")),
-            )
+            let names = Self::ALL.iter().map(|kind| kind.name());
+            ConfigError::new(text, "there is no such kind of refusal", words::one_of(text, names))
         })
     }
 }

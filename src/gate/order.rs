@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::ConfigError;
+use crate::{ConfigError, words};
 
 /// One check of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,13 +56,13 @@ impl Check {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Format => "format",
-            Self::LookUp => "look-up",
-            Self::KeyStatus => "key status",
-            Self::AccountStatus => "account status",
+            Self::LookUp => "look_up",
+            Self::KeyStatus => "key_status",
+            Self::AccountStatus => "account_status",
             Self::Subscription => "subscription",
             Self::Agreements => "agreements",
             Self::Addresses => "addresses",
-            Self::RateLimits => "rate limits",
+            Self::RateLimits => "rate_limits",
             Self::Credits => "credits",
             Self::Scopes => "scopes",
             Self::Plan => "plan",
@@ -79,7 +79,7 @@ impl Check {
         if !named.is_empty() && !named.starts_with(&[Self::Format, Self::LookUp]) {
             let place = usize::from(named[0] == Self::Format);
             let found = named.get(place).map_or("", |check| check.name());
-            let expected = "begin with `format`, `look-up`";
+            let expected = "begin with `format`, `look_up`";
             return refuse(place, found, "nothing can be checked before the key is found", expected);
         }
         for (place, check) in named.iter().enumerate() {
@@ -115,8 +115,8 @@ impl FromStr for Check {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.iter().copied().find(|check| check.name() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|check| check.name()).collect();
-            ConfigError::new(text, "there is no such check", format!("write one of: {}", names.join(", ")))
+            let names = Self::ALL.iter().map(|check| check.name());
+            ConfigError::new(text, "there is no such check", words::one_of(text, names))
         })
     }
 }

@@ -142,7 +142,7 @@ async fn the_order_decides_which_fault_is_told() {
     let script = ["GET /a; x-api-key: acme_free0000"];
     let free = |builder| Ok(head(builder)?.plan(Plan::new("free")));
     assert_eq!(kinds(&both("plans.free = {}", free, seed, &script).await), ["revoked"]);
-    let toml = "order = ['format', 'look-up', 'account status']\nplans.free = {}";
+    let toml = "order = ['format', 'look_up', 'account_status']\nplans.free = {}";
     let ordered = |builder| Ok(free(builder)?.order([Check::Format, Check::LookUp, Check::AccountStatus]));
     assert_eq!(kinds(&both(toml, ordered, seed, &script).await), ["account_suspended"]);
 }
