@@ -76,11 +76,16 @@
 //!
 //! # Charges
 //!
-//! A call is judged, and charged, once, however much it streams, and the charge is ended with the call. It goes back if the
+//! A call is judged, and charged, once, however much it streams, and the charge is closed with the call. It goes back if the
 //! call's status says that the server failed: `UNKNOWN`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` or `DATA_LOSS`, in the
 //! head or in the trailers, whatever was streamed before; or if the handler panics. Any other status has been served, and
-//! so has a client that leaves, and `CANCELLED` and `DEADLINE_EXCEEDED`, which are the caller's own doing. The status of
-//! gRPC-web is hidden in the body: put the gate inside the layer that translates it, where it sees gRPC.
+//! so has a client that leaves, and `CANCELLED` and `DEADLINE_EXCEEDED`, which are the caller's own doing. A call that ends
+//! without a status has been served. A handler must not answer a client's fault with one of the five codes: the call would
+//! be free.
+//!
+//! A status is waited for only where the *response* has the content type of gRPC: the request's says nothing of the charge
+//! ([`Outcome`](crate::Outcome)). The status of gRPC-web is hidden in the body: put the gate inside the layer that
+//! translates it, where it sees gRPC.
 //!
 //! # Deadlines
 //!

@@ -57,17 +57,6 @@ fn each_value<'s>(headers: &'s HeaderMap, name: &HeaderName, visit: &mut dyn FnM
     }
 }
 
-/// The first value of a header.
-#[cfg(feature = "tonic")]
-pub(super) fn first_value<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
-    let value = if headers.len() <= FEW {
-        headers.iter().find(|(named, _)| *named == name).map(|(_, value)| value)
-    } else {
-        headers.get(name)
-    };
-    value.map(http::HeaderValue::as_bytes)
-}
-
 #[inline]
 fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
     if let Some(Peer(address)) = extensions.get() {

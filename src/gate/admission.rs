@@ -15,7 +15,25 @@ use crate::{Account, Caps, Credits, KeyId, KeyRecord, Plan, Quotas, Scope, Store
 #[derive(Debug, Default)]
 pub struct Admission(pub(super) Option<Entry>);
 
-/// How a handler's work ended.
+/// The end of a request that was let in: decides what becomes of its charge.
+///
+/// The adapters close the charge of a request once, by the first row that holds:
+///
+/// | end of the request | charge |
+/// |---|---|
+/// | the client leaves before the handler is polled | goes back |
+/// | the handler panics, or the service fails with an error: on actix-web with a status of the class 5xx | goes back |
+/// | the client leaves, or a layer around the gate gives up, while the handler works | stands |
+/// | a response with a status of the class 5xx | goes back |
+/// | a gRPC response whose head has a `grpc-status` | by that status |
+/// | a gRPC response whose trailers have a `grpc-status` | by that status |
+/// | a gRPC response whose body fails or panics before | goes back |
+/// | a gRPC response that ends without a status, or is dropped before its end | stands |
+/// | any other response, whatever becomes of its body: an upgrade, an empty body, a body that fails midway | stands |
+///
+/// A response is gRPC by its own `Content-Type` (feature `tonic`). The statuses `UNKNOWN`, `UNIMPLEMENTED`, `INTERNAL`,
+/// `UNAVAILABLE` and `DATA_LOSS` give the charge back; any other status lets it stand. No header of the request is looked
+/// at. A charge that stands is lowered to the response's [`FinalCost`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It answered: the charge stands.

@@ -16,7 +16,7 @@ use crate::adapter::actix::names::Front;
 use crate::adapter::actix::view::Seen;
 use crate::adapter::actix::{convert, managed};
 use crate::adapter::dress::Named;
-use crate::adapter::{closed, dress, refusal};
+use crate::adapter::{call, closed, dress, refusal};
 use crate::gate::{Admission, Decision, FinalCost, Outcome};
 use crate::{Denial, StoreFuture};
 
@@ -128,14 +128,18 @@ impl Serving {
     /// Adds what the answer needs, and says what it comes to.
     fn dress<B>(&mut self, response: &mut ServiceResponse<B>) -> Outcome {
         dress::answer(response.headers_mut(), &self.admission, &mut self.request_id);
-        // What a gate around this one has charged is its own to end.
-        let charged = self.admission.is_charged();
-        let reported = if charged { response.response_mut().extensions_mut().remove() } else { None };
-        match reported {
+        // A charge that a gate around this one holds is not this gate's to close.
+        if !self.admission.is_charged() {
+            return Outcome::Served;
+        }
+        let reported = response.response_mut().extensions_mut().remove();
+        let outcome = match reported {
             _ if response.status().is_server_error() => Outcome::Failed,
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
             None => Outcome::Served,
-        }
+        };
+        // actix-web sends no trailers: a status that is not in the head never comes.
+        call::told(response.headers(), outcome).unwrap_or(outcome)
     }
 
     /// Adds what the answer needs to the response that an error becomes, when it becomes one: some have but one to give.

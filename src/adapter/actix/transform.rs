@@ -57,7 +57,8 @@ use crate::{Gate, TollgateMiddleware};
 ///
 /// Refusals are responses. The service's errors keep their type, and the responses that they become bear what the gate adds to
 /// others: the request id, `Cache-Control`, limits. What the service answers decides what is paid, as behind a
-/// [`TollgateLayer`](crate::TollgateLayer): a response or an error of the class 5xx costs nothing.
+/// [`TollgateLayer`](crate::TollgateLayer): a response or an error of the class 5xx costs nothing. An error is judged by its
+/// `ResponseError::status_code`. [`Outcome`](crate::Outcome) has the whole table.
 #[derive(Debug, Clone)]
 pub struct TollgateTransform {
     front: Arc<Front>,

@@ -1,35 +1,47 @@
-//! A charge that ends with its call: what has become of a call is told last, behind all that it streams.
+//! The charge of a gRPC response, whose status comes last.
 
 use std::task::Poll;
 
+use http::HeaderName;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName};
 use http_body::Frame;
 use tonic::Code;
 
-use crate::adapter::view::first_value;
 use crate::gate::{Admission, Outcome, detach};
-use crate::respond::Protocol;
+use crate::respond::{AnswerHeaders, Protocol};
 
-/// Whether what a request came to is told by a gRPC status, and its charge is open until then.
-pub(crate) fn ends_with_status(posted: &HeaderMap, admission: &Admission) -> bool {
-    admission.is_charged() && first_value(posted, &CONTENT_TYPE).and_then(Protocol::named).is_some()
+/// Returns the outcome that a response's head tells: the given one, unless the response is gRPC and its status says that
+/// the server failed. `None` for a gRPC response whose status is not in its head.
+///
+/// The request is not looked at: a client that claims to speak gRPC must not decide about its charge.
+pub(crate) fn told(headers: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
+    if served == Outcome::Failed || !speaks_grpc(headers) {
+        return Some(served);
+    }
+    by_status(headers, served)
 }
 
-/// What the status among these headers or trailers says of the handler; `None` where there is none.
-pub(crate) fn told(headers: &HeaderMap, served: Outcome) -> Option<Outcome> {
-    static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-    let code = Code::from_bytes(first_value(headers, &GRPC_STATUS)?);
-    Some(if has_failed(code) { Outcome::Failed } else { served })
+fn speaks_grpc(headers: &impl AnswerHeaders) -> bool {
+    headers.any(&CONTENT_TYPE, |media_type| Protocol::named(media_type).is_some())
 }
 
-/// The codes that a server which fails answers with, as it does with a 5xx elsewhere. A deadline is the caller's own and
-/// so is a cancellation: what they cut off was served.
+/// The outcome that the status among these headers or trailers tells; `None` where there is none.
+fn by_status(headers: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
+    const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+    let mut told = None;
+    headers.any(&GRPC_STATUS, |code| {
+        told = Some(if has_failed(Code::from_bytes(code)) { Outcome::Failed } else { served });
+        true
+    });
+    told
+}
+
+/// The codes of a server that failed, as a 5xx is elsewhere. A deadline and a cancellation are the caller's own.
 fn has_failed(code: Code) -> bool {
     matches!(code, Code::Unknown | Code::Unimplemented | Code::Internal | Code::Unavailable | Code::DataLoss)
 }
 
-/// The open charge of a call, if it has one. Dropped before the call's end, as when the client leaves, it stands.
+/// The open charge of a gRPC response, if it has one. Dropped before the body's end it stands, unless the body panicked.
 #[derive(Debug)]
 pub(crate) struct CallEnd(Option<Box<Open>>);
 
@@ -37,42 +49,56 @@ pub(crate) struct CallEnd(Option<Box<Open>>);
 struct Open {
     admission: Admission,
     served: Outcome,
+    /// The body is being polled, or a panic has left it.
+    polling: bool,
 }
 
 impl CallEnd {
-    /// There is nothing to end.
+    /// A response without an open charge.
     pub(crate) fn none() -> Self {
         Self(None)
     }
 
-    /// The end of a call whose answer has begun, and what it comes to if its status is good.
+    /// A response whose head is there, and its outcome if the status is good.
     pub(crate) fn awaited(admission: Admission, served: Outcome) -> Self {
-        Self(Some(Box::new(Open { admission, served })))
+        Self(Some(Box::new(Open { admission, served, polling: false })))
     }
 
-    /// Says that the body is about to be polled: a panic that leaves it is not served.
+    /// Notes that the body is about to be polled: until [`look`](Self::look) is called, it has panicked.
     pub(crate) fn risk(&mut self) {
         if let Some(open) = &mut self.0 {
-            open.admission.risk();
+            open.polling = true;
         }
     }
 
-    /// Looks at what the body has yielded, and ends the charge with the call.
+    /// Looks at what the body has yielded, and closes the charge at its end.
     pub(crate) fn look<D, E>(&mut self, polled: &Poll<Option<Result<Frame<D>, E>>>) {
         let Some(open) = &mut self.0 else { return };
-        open.admission.begin();
+        open.polling = false;
         let outcome = match polled {
             Poll::Pending => return,
             Poll::Ready(None) => open.served,
             Poll::Ready(Some(Err(_))) => Outcome::Failed,
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
                 None => return,
-                Some(trailers) => told(trailers, open.served).unwrap_or(open.served),
+                Some(trailers) => by_status(trailers, open.served).unwrap_or(open.served),
             },
         };
-        let open = self.0.take();
-        if let Some(closing) = open.and_then(|mut open| open.admission.close(outcome)) {
+        self.close(outcome);
+    }
+
+    fn close(&mut self, outcome: Outcome) {
+        if let Some(closing) = self.0.take().and_then(|mut open| open.admission.close(outcome)) {
             detach(closing);
+        }
+    }
+}
+
+impl Drop for CallEnd {
+    fn drop(&mut self) {
+        if let Some(open) = &self.0 {
+            let outcome = if open.polling { Outcome::Failed } else { open.served };
+            self.close(outcome);
         }
     }
 }

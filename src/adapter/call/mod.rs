@@ -11,6 +11,6 @@ mod none;
 #[cfg(feature = "tonic")]
 pub(super) use deadline::Deadline;
 #[cfg(feature = "tonic")]
-pub(super) use ending::{CallEnd, ends_with_status, told};
+pub(super) use ending::{CallEnd, told};
 #[cfg(not(feature = "tonic"))]
-pub(super) use none::{CallEnd, Deadline, ends_with_status, told};
+pub(super) use none::{CallEnd, Deadline, told};

@@ -2,11 +2,11 @@
 
 use std::task::{Context, Poll};
 
-use http::HeaderMap;
 use http_body::Frame;
 
 use crate::RequestView;
 use crate::gate::{Admission, Outcome};
+use crate::respond::AnswerHeaders;
 
 pub(crate) struct Deadline;
 
@@ -21,12 +21,8 @@ impl Deadline {
     }
 }
 
-pub(crate) fn ends_with_status(_: &HeaderMap, _: &Admission) -> bool {
-    false
-}
-
-pub(crate) fn told(_: &HeaderMap, _: Outcome) -> Option<Outcome> {
-    None
+pub(crate) fn told(_: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
+    Some(served)
 }
 
 #[derive(Debug)]

@@ -58,8 +58,6 @@ struct Waiting<S, B> {
 pub(super) struct Serving {
     admission: Admission,
     request_id: Named,
-    /// Whether the answer's outcome is told by a status that comes last.
-    ends_with_status: bool,
 }
 
 impl<S, B, R> ResponseFuture<S, B>
@@ -126,31 +124,28 @@ impl Serving {
         if let Some(named) = &request_id {
             request.headers_mut().insert(&named.0, named.1.clone());
         }
-        let ends_with_status =
-            request.method() == Method::POST && call::ends_with_status(request.headers(), &admission);
         dress::hand_over(request, &admission, core);
-        Self { admission, request_id, ends_with_status }
+        Self { admission, request_id }
     }
 
-    /// Adds what the answer needs, and ends the charge; says what is to be waited for. That of a call whose status is
-    /// still to come stays open, with the answer's body.
+    /// Adds the gate's headers to the response and closes the charge. Returns the work to wait for, and the charge of a
+    /// gRPC response whose status is still to come.
     #[inline]
     fn finish<R>(&mut self, response: &mut Response<R>) -> (Option<StoreFuture<()>>, CallEnd) {
         dress::answer(response.headers_mut(), &self.admission, &mut self.request_id);
-        // What a gate around this one has charged is its own to end.
-        let reported = if self.admission.is_charged() { response.extensions_mut().remove() } else { None };
-        let outcome = match reported {
+        // A charge that a gate around this one holds is not this gate's to close.
+        if !self.admission.is_charged() {
+            return (None, CallEnd::none());
+        }
+        let outcome = match response.extensions_mut().remove() {
             _ if response.status().is_server_error() => Outcome::Failed,
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
             None => Outcome::Served,
         };
-        let awaited = self.ends_with_status && outcome != Outcome::Failed;
-        let told = if awaited { call::told(response.headers(), outcome) } else { Some(outcome) };
-        if let Some(outcome) = told {
-            return (self.admission.close(outcome), CallEnd::none());
+        match call::told(response.headers(), outcome) {
+            Some(outcome) => (self.admission.close(outcome), CallEnd::none()),
+            None => (None, CallEnd::awaited(std::mem::take(&mut self.admission), outcome)),
         }
-        let admission = std::mem::take(&mut self.admission);
-        (None, CallEnd::awaited(admission, outcome))
     }
 }
 

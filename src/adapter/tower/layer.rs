@@ -53,11 +53,24 @@ use crate::{Gate, TollgateService};
 /// | `Router::route_layer` | unknown paths: a fallback is served without a key |
 /// | within a nested router | all that lies beside it; rules are for whole paths all the same |
 ///
+/// # What is paid
+///
+/// The cost of a request is charged before the handler runs. [`Outcome`](crate::Outcome) has the table of what becomes of
+/// the charge: a response of the class 5xx, a panic and an error of the service give it back, anything else lets it stand.
+/// Nothing that a client says of itself decides about it.
+///
+/// - Each request that fails is given back, however many there are. A handler that fails on purpose, or that a client can
+///   make fail, works for nothing: answer 4xx where the fault is the client's. A quota on the plan bounds such requests,
+///   since a draw from a rate limit is never given back.
+/// - The gate does not read `Idempotency-Key`. A retry is a request of its own: it is charged again, and a service that
+///   answers it from what it has stored can say so by a [`FinalCost`](crate::FinalCost) of zero.
+///
+/// # Two gates
+///
 /// A request that passes two gates is judged by both. The first that asks for credits takes them, the first that has quotas
 /// draws, and the other does neither again for the same key, unless the outer one was built
 /// [`without_principal`](crate::GateBuilder::without_principal). A key that the outer gate took out of the request is handed
 /// on as its hash, if both hash and accept keys alike.
-///
 #[derive(Debug, Clone)]
 pub struct TollgateLayer {
     gate: Gate,
