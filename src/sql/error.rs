@@ -34,7 +34,6 @@ pub enum OpenError {
 /// What a failure says of a store. Its text alone is kept: the rest may hold values.
 pub(super) fn fault(error: &sqlx::Error) -> StoreError {
     match error {
-        sqlx::Error::PoolTimedOut => StoreError::overloaded(),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::corrupt(error.to_string()),
         sqlx::Error::Database(told) => match told.code().as_deref() {
             // Cancelled by `statement_timeout` or `lock_timeout`; SQLite's busy time-out, in its spellings.
@@ -54,4 +53,42 @@ fn is_about_what_was_asked(code: &str) -> bool {
     let postgres = code.len() == 5 && (code.starts_with("22") || code.starts_with("23"));
     let sqlite = code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20));
     postgres || sqlite
+}
+
+/// What an error has made of the connection that it came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// It is good for the next statement.
+    Nothing,
+    /// It is gone, and others to the same server may be.
+    Server,
+    /// It leads to a server that takes no writes, as after a fail-over.
+    Writes,
+}
+
+pub(super) fn loss(error: &sqlx::Error) -> Loss {
+    let sqlx::Error::Database(told) = error else { return Loss::Server };
+    #[cfg(feature = "postgres")]
+    if let Some(told) = told.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+        use sqlx::postgres::PgSeverity;
+        return match told.code() {
+            // A read-only transaction; a function that is not to be used during recovery.
+            "25006" => Loss::Writes,
+            // Failed connections, shutdowns, and whatever ends a session.
+            code if code.starts_with("08") || code.starts_with("57P") => Loss::Server,
+            _ if matches!(told.severity(), PgSeverity::Fatal | PgSeverity::Panic) => Loss::Server,
+            _ => Loss::Nothing,
+        };
+    }
+    let _ = told;
+    Loss::Nothing
+}
+
+/// Whether a server that refuses a connection so is about to take one: it starts, ends, or has too many just now.
+pub(super) fn will_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(told) => matches!(told.code().as_deref(), Some("53300" | "57P01" | "57P03")),
+        _ => false,
+    }
 }

@@ -80,7 +80,7 @@ async fn take(session: &mut Session, step: &str, version: i64) -> Result<(), Sto
 
 fn unavailable(database: &Database, error: &StoreError) -> OpenError {
     let said = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    let hint = match database.0.options.target {
+    let hint = match database.options().target {
         #[cfg(feature = "postgres")]
         Target::Postgres(_) if said.is_empty() => " (is the server running, and is this its address?)",
         _ => "",

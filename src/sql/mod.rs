@@ -21,7 +21,7 @@ pub(crate) use session::Session;
 pub(crate) use statement::{Statement, Value, pieces};
 
 use options::Target;
-use session::Connection;
+use pool::Pool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{StoreError, StoreFuture};
@@ -79,17 +79,9 @@ use either;
 pub struct Database(Arc<Inner>);
 
 struct Inner {
-    pool: Pool,
-    options: DatabaseOptions,
+    pool: Arc<Pool>,
     /// The turns of the writers of a SQLite file: they wait here in line, rather than ask again and again.
     turns: Option<Arc<Semaphore>>,
-}
-
-enum Pool {
-    #[cfg(feature = "sqlite")]
-    Sqlite(sqlx::SqlitePool),
-    #[cfg(feature = "postgres")]
-    Postgres(sqlx::PgPool),
 }
 
 impl Database {
@@ -105,26 +97,19 @@ impl Database {
 
     /// Lets what was begun end, and closes all connections. Calls that come later fail.
     pub async fn close(&self) {
-        either!(Pool, &self.0.pool, pool => pool.close().await);
+        self.0.pool.close().await;
     }
 
     pub(super) async fn open(options: DatabaseOptions) -> Result<Self, OpenError> {
-        let (pool, turns) = match &options.target {
-            #[cfg(feature = "sqlite")]
-            Target::Sqlite(target) => {
-                (Pool::Sqlite(pool::sqlite(target, &options)), Some(Arc::new(Semaphore::new(1))))
-            }
-            #[cfg(feature = "postgres")]
-            Target::Postgres(target) => (Pool::Postgres(pool::postgres(target, &options)), None),
-        };
-        let database = Self(Arc::new(Inner { pool, options, turns }));
+        let turns = options.target.is_file().then(|| Arc::new(Semaphore::new(1)));
+        let database = Self(Arc::new(Inner { pool: Arc::new(Pool::new(options)), turns }));
         migrate::bring_up_to_date(&database).await?;
         Ok(database)
     }
 
     /// Which database, without user and password.
     pub(crate) fn name(&self) -> String {
-        self.0.options.target.to_string()
+        self.options().target.to_string()
     }
 
     /// A connection to read by.
@@ -134,21 +119,22 @@ impl Database {
 
     /// A connection to read by, in a transaction whose statements may take so long.
     pub(crate) async fn patient_reader(&self, limit: Duration) -> Result<Session, StoreError> {
-        let mut session = self.session(None).await?;
+        let lent = self.0.pool.lend_beside().await?;
+        let mut session = Session::new(lent, None, limit + GRACE);
         session.begin_patiently(limit).await?;
         Ok(session)
     }
 
     /// How long a caller waits for a transaction of a few statements.
     pub(crate) fn patience(&self) -> Duration {
-        self.0.options.acquire + self.0.options.statement * 2
+        self.options().acquire + self.options().statement * 2
     }
 
     /// A connection to write by.
     pub(crate) async fn writer(&self) -> Result<Session, StoreError> {
         let turn = match &self.0.turns {
             Some(turns) => {
-                let turn = tokio::time::timeout(self.0.options.acquire, Arc::clone(turns).acquire_owned());
+                let turn = tokio::time::timeout(self.options().acquire, Arc::clone(turns).acquire_owned());
                 let turn = turn.await.map_err(|_| StoreError::overloaded())?;
                 Some(turn.map_err(|error| StoreError::unavailable(error.to_string()))?)
             }
@@ -169,22 +155,20 @@ impl Database {
     #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "a file is wiped with I/O"))]
     pub(crate) async fn wipe(&self) {
         #[cfg(feature = "sqlite")]
-        if matches!(self.0.pool, Pool::Sqlite(_))
+        if self.options().target.is_file()
             && let Ok(mut session) = self.writer().await
         {
-            let _ = session.cut_log(self.0.options.statement).await;
+            let _ = session.cut_log(self.options().statement).await;
         }
     }
 
     async fn session(&self, turn: Option<OwnedSemaphorePermit>) -> Result<Session, StoreError> {
-        let connection = match &self.0.pool {
-            #[cfg(feature = "sqlite")]
-            Pool::Sqlite(pool) => pool.acquire().await.map(Connection::Sqlite),
-            #[cfg(feature = "postgres")]
-            Pool::Postgres(pool) => pool.acquire().await.map(Connection::Postgres),
-        };
-        let connection = connection.map_err(|error| error::fault(&error))?;
-        Ok(Session::new(connection, turn, self.0.options.statement + GRACE))
+        let lent = self.0.pool.lend().await?;
+        Ok(Session::new(lent, turn, self.options().statement + GRACE))
+    }
+
+    fn options(&self) -> &DatabaseOptions {
+        &self.0.pool.options
     }
 }
 

@@ -52,6 +52,18 @@ pub(super) enum Target {
     Postgres(Box<sqlx::postgres::PgConnectOptions>),
 }
 
+impl Target {
+    /// Whether this is a file of this machine.
+    pub(super) fn is_file(&self) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => true,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => false,
+        }
+    }
+}
+
 impl DatabaseOptions {
     /// The database behind `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME`. A SQLite file that is not there is
     /// made.

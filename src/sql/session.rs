@@ -6,21 +6,14 @@ use sqlx::AssertSqlSafe;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::error::fault;
+use super::error::{Loss, fault, loss};
+use super::pool::{Connection, Lent};
 use super::statement::{Statement, Value};
 use super::{Row, either};
 use crate::StoreError;
 
-/// A connection taken from the pool.
-pub(super) enum Connection {
-    #[cfg(feature = "sqlite")]
-    Sqlite(sqlx::pool::PoolConnection<sqlx::Sqlite>),
-    #[cfg(feature = "postgres")]
-    Postgres(sqlx::pool::PoolConnection<sqlx::Postgres>),
-}
-
 pub(crate) struct Session {
-    connection: Option<Connection>,
+    lent: Option<Lent>,
     /// Among writers of one SQLite file, whose turn it is.
     _turn: Option<OwnedSemaphorePermit>,
     limit: Duration,
@@ -29,6 +22,9 @@ pub(crate) struct Session {
     /// Whether a transaction is open.
     open: bool,
 }
+
+/// The statements presume that each sees what was committed before it: the server's default may be another.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// Binds a statement's values.
 macro_rules! query {
@@ -44,25 +40,25 @@ macro_rules! query {
 }
 
 impl Session {
-    pub(super) fn new(connection: Connection, turn: Option<OwnedSemaphorePermit>, limit: Duration) -> Self {
-        Self { connection: Some(connection), _turn: turn, limit, waiting: false, open: false }
+    pub(super) fn new(lent: Lent, turn: Option<OwnedSemaphorePermit>, limit: Duration) -> Self {
+        Self { lent: Some(lent), _turn: turn, limit, waiting: false, open: false }
     }
 
     /// The rows that a statement answers with.
     pub(crate) async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, StoreError> {
         let statement = self.spelled(statement);
-        let connection = self.connection.as_mut().ok_or_else(gone)?;
+        let connection = &mut self.lent.as_mut().ok_or_else(gone)?.connection;
         self.waiting = true;
         let work = async {
             match connection {
                 #[cfg(feature = "sqlite")]
                 Connection::Sqlite(connection) => {
-                    let rows = query!(statement).fetch_all(&mut **connection).await?;
+                    let rows = query!(statement).fetch_all(&mut *connection).await?;
                     Ok(rows.into_iter().map(Row::Sqlite).collect())
                 }
                 #[cfg(feature = "postgres")]
                 Connection::Postgres(connection) => {
-                    let rows = query!(statement).fetch_all(&mut **connection).await?;
+                    let rows = query!(statement).fetch_all(&mut *connection).await?;
                     Ok(rows.into_iter().map(Row::Postgres).collect())
                 }
             }
@@ -79,11 +75,11 @@ impl Session {
     /// How many rows a statement has changed.
     pub(crate) async fn execute(&mut self, statement: Statement) -> Result<u64, StoreError> {
         let statement = self.spelled(statement);
-        let connection = self.connection.as_mut().ok_or_else(gone)?;
+        let connection = &mut self.lent.as_mut().ok_or_else(gone)?.connection;
         self.waiting = true;
         let work = async {
             either!(Connection, connection, connection => {
-                query!(statement).execute(&mut **connection).await.map(|done| done.rows_affected())
+                query!(statement).execute(&mut *connection).await.map(|done| done.rows_affected())
             })
         };
         let done = timeout(self.limit, work).await;
@@ -92,11 +88,11 @@ impl Session {
 
     /// Statements without values, several at once.
     pub(super) async fn script(&mut self, text: String) -> Result<(), StoreError> {
-        let connection = self.connection.as_mut().ok_or_else(gone)?;
+        let connection = &mut self.lent.as_mut().ok_or_else(gone)?.connection;
         self.waiting = true;
         let work = async {
             either!(Connection, connection, connection => {
-                sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut **connection).await.map(|_| ())
+                sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *connection).await.map(|_| ())
             })
         };
         let done = timeout(self.limit, work).await;
@@ -105,29 +101,25 @@ impl Session {
 
     /// Begins a transaction; in SQLite as the one writer.
     pub(crate) async fn begin(&mut self) -> Result<(), StoreError> {
-        let begin = match self.connection {
-            #[cfg(feature = "sqlite")]
-            Some(Connection::Sqlite(_)) => "BEGIN IMMEDIATE",
-            _ => "BEGIN",
-        };
+        let begin = if self.is_postgres() { BEGIN } else { "BEGIN IMMEDIATE" };
         self.open = true;
-        self.execute(Statement::new(begin)).await.map(|_| ())
+        self.script(begin.to_owned()).await
     }
 
     /// Begins a transaction that only reads, and lets its statements take longer than others.
     pub(crate) async fn begin_patiently(&mut self, limit: Duration) -> Result<(), StoreError> {
         self.open = true;
         self.limit = limit;
-        self.execute(Statement::new("BEGIN")).await?;
-        if self.is_postgres() {
-            self.script(format!("SET LOCAL statement_timeout = {}", limit.as_millis())).await?;
+        if !self.is_postgres() {
+            return self.script("BEGIN".to_owned()).await;
         }
-        Ok(())
+        let patience = limit.as_millis();
+        self.script(format!("{BEGIN}; SET LOCAL statement_timeout = {patience}")).await
     }
 
     /// A statement as this database takes it.
     fn spelled(&self, statement: Statement) -> Statement {
-        match self.connection {
+        match self.connection() {
             #[cfg(feature = "sqlite")]
             Some(Connection::Sqlite(_)) => statement.into_unnumbered(),
             _ => statement,
@@ -136,14 +128,14 @@ impl Session {
 
     /// Makes what was done since the beginning last.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
-        self.execute(Statement::new("COMMIT")).await?;
+        self.script("COMMIT".to_owned()).await?;
         self.open = false;
         Ok(())
     }
 
     /// Undoes what was done since the beginning.
     pub(crate) async fn roll_back(mut self) -> Result<(), StoreError> {
-        self.execute(Statement::new("ROLLBACK")).await?;
+        self.script("ROLLBACK".to_owned()).await?;
         self.open = false;
         Ok(())
     }
@@ -158,7 +150,7 @@ impl Session {
 
     /// Whether this is PostgreSQL.
     pub(crate) fn is_postgres(&self) -> bool {
-        match self.connection {
+        match self.connection() {
             #[cfg(feature = "postgres")]
             Some(Connection::Postgres(_)) => true,
             _ => false,
@@ -184,25 +176,55 @@ impl Session {
         if self.is_postgres() { " FOR KEY SHARE" } else { "" }
     }
 
+    fn connection(&self) -> Option<&Connection> {
+        self.lent.as_ref().map(|lent| &lent.connection)
+    }
+
+    /// Judges what a statement came to, and whether the connection is good for the next one.
     fn judge<T>(
         &mut self,
         done: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
     ) -> Result<T, StoreError> {
-        let Ok(done) = done else { return Err(StoreError::timed_out()) };
-        // A connection that has answered, if only by an error, is good for the next statement.
-        self.waiting = !matches!(done, Ok(_) | Err(sqlx::Error::Database(_)));
-        done.map_err(|error| fault(&error))
+        let (loss, done) = match done {
+            // The server ends a statement that takes too long: this one is not heard of any more.
+            Err(_) => (Loss::Server, Err(StoreError::timed_out())),
+            Ok(Ok(answer)) => (Loss::Nothing, Ok(answer)),
+            Ok(Err(error)) => (loss(&error), Err(fault(&error))),
+        };
+        self.waiting = loss != Loss::Nothing;
+        if let Some(lent) = &self.lent {
+            match loss {
+                Loss::Nothing => {}
+                Loss::Server => lent.pool().distrust(),
+                Loss::Writes => lent.pool().replace(),
+            }
+        }
+        done
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if (self.waiting || self.open)
-            && let Some(connection) = self.connection.take()
+        if !self.waiting
+            && !self.open
+            && let Some(lent) = self.lent.take()
         {
-            either!(Connection, connection, connection => drop(connection.detach()));
+            lent.give_back();
         }
     }
+}
+
+/// What is said to each session, or with `SET LOCAL` to each transaction, whatever the server's or the role's defaults are.
+#[cfg(feature = "postgres")]
+pub(super) fn settings(limit: Duration, set: &str) -> String {
+    // A node that stops in the middle of a transaction must not keep the others from its rows.
+    let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+    let millis = limit.as_millis().max(1);
+    let mut settings = limits.map(|name| format!("{set} {name} = {millis}; ")).concat();
+    if set == "SET" {
+        settings.push_str("SET default_transaction_isolation = 'read committed'");
+    }
+    settings
 }
 
 fn gone() -> StoreError {
