@@ -180,6 +180,12 @@ impl StoreError {
         Self::of(FaultKind::Overloaded, None)
     }
 
+    /// The same, with its reason.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn overloaded_by(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::of(FaultKind::Overloaded, Some(source.into()))
+    }
+
     /// The back end answered with something that cannot be right, such as another key's record.
     pub fn corrupt(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::of(FaultKind::Corrupt, Some(source.into()))

@@ -74,3 +74,17 @@ pub(crate) fn unheard(error: &StoreError) {
 
 #[cfg(all(not(feature = "tracing"), feature = "fleet"))]
 pub(crate) fn unheard(_: &StoreError) {}
+
+/// A SQLite file that is not in its place any more, or is there again.
+#[cfg(all(feature = "tracing", feature = "sqlite"))]
+pub(crate) fn database_file(path: &std::path::Path, gone: bool) {
+    let file = path.display();
+    if gone {
+        tracing::error!(%file, "the database file was deleted or replaced: put it back, or restart to open the new one");
+    } else {
+        tracing::warn!(%file, "the database file is back in its place");
+    }
+}
+
+#[cfg(all(not(feature = "tracing"), feature = "sqlite"))]
+pub(crate) fn database_file(_: &std::path::Path, _: bool) {}

@@ -31,6 +31,19 @@ pub enum OpenError {
     },
 }
 
+/// The advice for statements that go to other connections of a server than those that they were prepared on.
+const POOLER: &str = "behind a pooler in transaction mode, set `DatabaseOptions::with_transaction_pooling`";
+
+/// The reason of an error: the database has undone the transaction in favour of others.
+#[derive(Debug, thiserror::Error)]
+#[error("the transaction was rolled back in favour of others")]
+struct RolledBack;
+
+/// Returns whether the database has undone a transaction in favour of others, so that it may be tried again.
+pub(crate) fn is_rolled_back(error: &StoreError) -> bool {
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error + 'static>::is::<RolledBack>)
+}
+
 /// What a failure says of a store. Its text alone is kept: the rest may hold values.
 pub(super) fn fault(error: &sqlx::Error) -> StoreError {
     match error {
@@ -38,6 +51,10 @@ pub(super) fn fault(error: &sqlx::Error) -> StoreError {
         sqlx::Error::Database(told) => match told.code().as_deref() {
             // Cancelled by `statement_timeout` or `lock_timeout`; SQLite's busy time-out, in its spellings.
             Some("57014" | "55P03" | "5" | "261" | "517" | "773") => StoreError::timed_out(),
+            // A serialization failure, a deadlock: all of the transaction is undone.
+            Some("40001" | "40P01") => StoreError::overloaded_by(RolledBack),
+            // A prepared statement that is unknown, or there already: it was prepared on another of the server's connections.
+            Some("26000" | "42P05") => StoreError::unavailable(format!("{}; {POOLER}", told.message())),
             // Too many connections.
             Some("53300") => StoreError::overloaded(),
             Some(code) if is_about_what_was_asked(code) => StoreError::rejected(told.message().to_owned()),

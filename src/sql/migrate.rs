@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "postgres")]
 use super::Target;
 use super::{Database, OpenError, Session, Statement};
 use crate::StoreError;
@@ -28,11 +27,11 @@ pub(super) async fn bring_up_to_date(database: &Database) -> Result<(), OpenErro
         let found = match upgrade(database).await {
             Ok(found) => found,
             // Several processes that make one SQLite file at once are told at once that it is busy.
-            Err(error) if error.is_timeout() && begun.elapsed() < PATIENCE => {
+            Err((_, error)) if error.is_timeout() && begun.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
-            Err(error) => return Err(unavailable(database, &error)),
+            Err((work, error)) => return Err(unavailable(database, work, &error)),
         };
         return if found > KNOWN {
             Err(OpenError::Newer { database: database.name(), found, known: KNOWN })
@@ -42,8 +41,60 @@ pub(super) async fn bring_up_to_date(database: &Database) -> Result<(), OpenErro
     }
 }
 
+/// What was being done to a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Looking,
+    Changing,
+}
+
+/// Takes the steps that are missing; says which version there was. Privileges and locks are asked for only then.
+async fn upgrade(database: &Database) -> Result<i64, (Work, StoreError)> {
+    let found = current(database).await.map_err(|error| (Work::Looking, error))?;
+    match found {
+        Some(found) if found >= KNOWN => Ok(found),
+        _ => change(database).await.map_err(|error| (Work::Changing, error)),
+    }
+}
+
+/// The version of the tables, if they are there, in a database that takes writes.
+async fn current(database: &Database) -> Result<Option<i64>, StoreError> {
+    if database.options().target.is_file() {
+        // A file that is only read opens as well as any: a writer's turn shows it.
+        let mut session = database.transaction().await?;
+        let version = version(&mut session).await?;
+        session.roll_back().await?;
+        return Ok(version);
+    }
+    let mut session = database.reader().await?;
+    let asked = Statement::new("SELECT current_setting('transaction_read_only')");
+    if let Some(row) = session.row(asked).await?
+        && row.text(0)? != "off"
+    {
+        return Err(StoreError::unavailable(
+            "the server takes no writes: it is a standby, or set to read-only",
+        ));
+    }
+    version(&mut session).await
+}
+
+/// The version of the tables, if they are there.
+async fn version(session: &mut Session) -> Result<Option<i64>, StoreError> {
+    let there = if session.is_postgres() {
+        "SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('tollgate_schema')"
+    } else {
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'tollgate_schema'"
+    };
+    let there = session.row(Statement::new(there)).await?.map_or(Ok(0), |row| row.int(0))?;
+    if there == 0 {
+        return Ok(None);
+    }
+    let newest = session.row(Statement::new("SELECT max(version) FROM tollgate_schema")).await?;
+    newest.map_or(Ok(None), |row| row.maybe_int(0))
+}
+
 /// Takes the steps that are missing, all or none; says which version there was.
-async fn upgrade(database: &Database) -> Result<i64, StoreError> {
+async fn change(database: &Database) -> Result<i64, StoreError> {
     let mut session = database.transaction().await?;
     if session.is_postgres() {
         let patience = PATIENCE.as_millis();
@@ -54,8 +105,7 @@ async fn upgrade(database: &Database) -> Result<i64, StoreError> {
     }
     let table = "CREATE TABLE IF NOT EXISTS tollgate_schema (version BIGINT PRIMARY KEY)";
     session.script(table.to_owned()).await?;
-    let newest = session.row(Statement::new("SELECT max(version) FROM tollgate_schema")).await?;
-    let found = newest.map_or(Ok(None), |row| row.maybe_int(0))?.unwrap_or(0);
+    let found = version(&mut session).await?.unwrap_or(0);
     let missing = STEPS.iter().zip(1_i64..).filter(|(_, version)| *version > found);
     for (step, version) in missing {
         take(&mut session, step, version).await?;
@@ -78,12 +128,18 @@ async fn take(session: &mut Session, step: &str, version: i64) -> Result<(), Sto
     session.execute(note).await.map(|_| ())
 }
 
-fn unavailable(database: &Database, error: &StoreError) -> OpenError {
+fn unavailable(database: &Database, work: Work, error: &StoreError) -> OpenError {
     let said = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    let hint = match database.options().target {
+    let hint = match (&database.options().target, work) {
+        _ if error.is_timeout() => "",
+        #[cfg(feature = "sqlite")]
+        (Target::Sqlite(_), _) => " (may this process write to the file and to its folder?)",
         #[cfg(feature = "postgres")]
-        Target::Postgres(_) if said.is_empty() => " (is the server running, and is this its address?)",
-        _ => "",
+        (Target::Postgres(_), Work::Changing) => {
+            " (its tables are made, or brought up to date: open it once as a role that may create tables)"
+        }
+        #[cfg(feature = "postgres")]
+        (Target::Postgres(_), Work::Looking) => " (is the server running, and is this its address?)",
     };
     OpenError::Unavailable { database: database.name(), problem: format!("{error}{said}{hint}") }
 }

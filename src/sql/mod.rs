@@ -2,6 +2,8 @@
 //! say to it reads the same in both dialects.
 
 mod error;
+#[cfg(feature = "sqlite")]
+mod file;
 mod migrate;
 mod options;
 mod pool;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::OpenError;
+pub(crate) use error::is_rolled_back;
 pub use options::{DatabaseOptions, Durability};
 pub(crate) use row::Row;
 pub(crate) use session::Session;
@@ -50,6 +53,24 @@ use either;
 /// A SQLite file is kept in WAL mode: readers and the one writer do not wait for each other. Several processes may share
 /// one. [`Durability`] says what a commit survives. A file that is made is its owner's alone (mode 0600), and what is erased
 /// leaves no trace in it. A PostgreSQL server keeps what was erased in its own files until it cleans up.
+///
+/// A SQLite file is made when the database is opened, and at no other time. Where it is deleted or replaced while it is in
+/// use, every call fails, and the log says so, until the file is back or the database is opened anew. The files that
+/// SQLite lays beside it (`-wal`, `-shm`) are part of it.
+///
+/// # The role in PostgreSQL
+///
+/// Whoever opens the database first, and whoever opens it first with a newer version of this crate, needs the privilege
+/// `CREATE` on the schema, to make the tables. All others need no more than this, granted after the tables are there:
+///
+/// ```sql
+/// GRANT USAGE ON SCHEMA public TO gate;
+/// GRANT SELECT ON tollgate_schema TO gate;
+/// GRANT SELECT, INSERT, UPDATE, DELETE ON tollgate_accounts, tollgate_keys, tollgate_hashes, tollgate_balances,
+///     tollgate_entries, tollgate_charges, tollgate_adjustments TO gate;
+/// ```
+///
+/// # Encryption
 ///
 /// PostgreSQL is spoken to without encryption, unless your own crate turns on one of sqlx's features for it, such as
 /// `tls-rustls`.
@@ -143,6 +164,11 @@ impl Database {
         self.session(turn).await
     }
 
+    /// Makes one change, and says how many rows it has changed.
+    pub(crate) async fn change(&self, statement: Statement) -> Result<u64, StoreError> {
+        retried(|| async { self.writer().await?.execute(statement.clone()).await }).await
+    }
+
     /// A connection to write by, in a transaction.
     pub(crate) async fn transaction(&self) -> Result<Session, StoreError> {
         let mut session = self.writer().await?;
@@ -176,6 +202,27 @@ impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Database({})", self.name())
     }
+}
+
+/// How often a transaction is begun that the database undoes in favour of others.
+const TRIES: u32 = 8;
+
+/// Does a transaction again that the database has undone in favour of others.
+pub(crate) async fn retried<T, W>(work: impl Fn() -> W) -> Result<T, StoreError>
+where
+    W: Future<Output = Result<T, StoreError>>,
+{
+    for turn in 1..TRIES {
+        match work().await {
+            Err(error) if is_rolled_back(&error) => {
+                // Those that met do not meet again at once.
+                let pause = crate::credit::random() % (u64::from(turn) * 5);
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            done => return done,
+        }
+    }
+    work().await
 }
 
 /// Work that goes on to its end where nobody waits for it any longer, as when the client leaves: nothing stays half done.

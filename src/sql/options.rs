@@ -40,6 +40,8 @@ pub struct DatabaseOptions {
     pub(super) connections: u32,
     pub(super) acquire: Duration,
     pub(super) statement: Duration,
+    /// Whether a pooler lends a server's connection for one transaction at a time.
+    pub(super) pooled: bool,
     #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "a setting of SQLite alone"))]
     pub(super) durability: Durability,
 }
@@ -80,7 +82,7 @@ impl DatabaseOptions {
             Target::Postgres(_) => 10,
         };
         let (acquire, statement) = (Duration::from_secs(2), Duration::from_secs(5));
-        Ok(Self { target, connections, acquire, statement, durability: Durability::default() })
+        Ok(Self { target, connections, acquire, statement, pooled: false, durability: Durability::default() })
     }
 
     /// How many connections there are at the most: 10, or 4 to a SQLite file, if nothing is said. At least two.
@@ -97,10 +99,20 @@ impl DatabaseOptions {
         self
     }
 
-    /// How long a statement may take before it fails as timed out: 5 seconds, if nothing is said.
+    /// How long a statement may take before it fails as timed out: 5 seconds, if nothing is said. A connection that has
+    /// fallen silent in the middle of a statement is in use for so long.
     #[must_use]
     pub fn with_statement_timeout(mut self, most: Duration) -> Self {
         self.statement = most;
+        self
+    }
+
+    /// Works behind a pooler that lends a PostgreSQL connection for one transaction at a time, such as `PgBouncer` with
+    /// `pool_mode = transaction`. Every statement then goes in a transaction, which brings its settings along, and none
+    /// is prepared for later: that takes three round trips more. In session mode it is not needed.
+    #[must_use]
+    pub fn with_transaction_pooling(mut self) -> Self {
+        self.pooled = true;
         self
     }
 
@@ -162,10 +174,11 @@ fn sqlite(url: &str) -> Result<Target, &'static str> {
     if path.is_empty() || path.starts_with(":memory:") || path.contains("mode=memory") {
         return Err("keys that last need a file (for those that do not, there is `MemoryStore`)");
     }
-    let options = url.parse::<sqlx::sqlite::SqliteConnectOptions>();
-    options
-        .map(|options| Target::Sqlite(Box::new(options.create_if_missing(true))))
-        .map_err(|_| "this is no path of a file")
+    let options =
+        url.parse::<sqlx::sqlite::SqliteConnectOptions>().map_err(|_| "this is no path of a file")?;
+    // The file is made when it is opened first, and never by a later connection.
+    let path = std::path::absolute(options.get_filename()).map_err(|_| "this is no path of a file")?;
+    Ok(Target::Sqlite(Box::new(options.filename(path).create_if_missing(false))))
 }
 
 impl std::fmt::Display for Target {

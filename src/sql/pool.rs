@@ -12,6 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::{fault, will_pass};
+#[cfg(feature = "sqlite")]
+use super::file::{DatabaseFile, make_private};
 use super::options::DatabaseOptions;
 #[cfg(feature = "sqlite")]
 use super::options::Durability;
@@ -20,6 +22,9 @@ use crate::StoreError;
 
 /// A connection to a server that was idle for longer is asked for a sign of life before it is lent.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a connection is used before it is asked anyhow: its server may have become one that takes no writes.
+const CHECKED: Duration = Duration::from_secs(5);
 
 /// The longest wait for that sign of life.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
@@ -50,6 +55,8 @@ pub(super) struct Pool {
     places: Arc<Semaphore>,
     kept: Mutex<Kept>,
     closed: AtomicBool,
+    #[cfg(feature = "sqlite")]
+    file: Option<DatabaseFile>,
 }
 
 struct Kept {
@@ -62,6 +69,8 @@ struct Kept {
 struct Idle {
     connection: Connection,
     born: Instant,
+    /// When it was last known to lead to a server that takes writes.
+    checked: Instant,
     used: Instant,
 }
 
@@ -69,6 +78,7 @@ struct Idle {
 pub(super) struct Lent {
     pub(super) connection: Connection,
     born: Instant,
+    checked: Instant,
     pool: Arc<Pool>,
     /// The connection's place among those of the pool; none for a connection beside them.
     place: Option<OwnedSemaphorePermit>,
@@ -84,7 +94,15 @@ impl Pool {
         };
         let places = Arc::new(Semaphore::new(usize::try_from(options.connections).unwrap_or(usize::MAX)));
         let kept = Mutex::new(Kept { idle: Vec::new(), replaced: Instant::now() });
-        Self { options, target, places, kept, closed: AtomicBool::new(false) }
+        Self {
+            #[cfg(feature = "sqlite")]
+            file: DatabaseFile::of(&target),
+            options,
+            target,
+            places,
+            kept,
+            closed: AtomicBool::new(false),
+        }
     }
 
     /// Lends a connection within the pool's time limit.
@@ -95,11 +113,13 @@ impl Pool {
         if self.is_closed() {
             return Err(closed());
         }
-        let (connection, born) = match self.kept_connection().await {
+        #[cfg(feature = "sqlite")]
+        self.file.as_ref().map_or(Ok(()), DatabaseFile::look)?;
+        let idle = match self.kept_connection().await {
             Some(kept) => kept,
             None => self.connect(deadline).await?,
         };
-        Ok(Lent { connection, born, pool: Arc::clone(self), place: Some(place) })
+        Ok(Lent::new(idle, self, Some(place)))
     }
 
     /// Opens a connection beside those of the pool, which ends with its use: what takes minutes keeps nobody's place.
@@ -107,8 +127,10 @@ impl Pool {
         if self.is_closed() {
             return Err(closed());
         }
-        let (connection, born) = self.connect(Instant::now() + self.options.acquire).await?;
-        Ok(Lent { connection, born, pool: Arc::clone(self), place: None })
+        #[cfg(feature = "sqlite")]
+        self.file.as_ref().map_or(Ok(()), DatabaseFile::look)?;
+        let idle = self.connect(Instant::now() + self.options.acquire).await?;
+        Ok(Lent::new(idle, self, None))
     }
 
     /// Ends what is kept: one connection has failed, and the others lead to the same server.
@@ -117,15 +139,18 @@ impl Pool {
         drop(idle);
     }
 
-    /// Replaces all connections, those in use when they come back: they lead to a server that takes no writes.
-    pub(super) fn replace(&self) {
+    /// Replaces all connections, those in use when they come back: they lead to a server that takes no writes. Returns
+    /// whether it did: not where it has done so just now.
+    pub(super) fn replace(&self) -> bool {
         let mut kept = self.kept();
-        if kept.replaced.elapsed() >= BETWEEN_REPLACEMENTS {
+        let replaces = kept.replaced.elapsed() >= BETWEEN_REPLACEMENTS;
+        if replaces {
             kept.replaced = Instant::now();
             let idle = std::mem::take(&mut kept.idle);
             drop(kept);
             drop(idle);
         }
+        replaces
     }
 
     /// Waits for the connections in use, and closes all.
@@ -135,27 +160,35 @@ impl Pool {
         self.places.close();
         let idle = std::mem::take(&mut self.kept().idle);
         for idle in idle {
-            let farewell = async { either!(Connection, idle.connection, connection => connection.close().await) };
+            let farewell =
+                async { either!(Connection, idle.connection, connection => connection.close().await) };
             // A server that is gone needs none.
             let _ = timeout(FAREWELL, farewell).await;
         }
     }
 
     /// A kept connection that is alive.
-    async fn kept_connection(&self) -> Option<(Connection, Instant)> {
+    async fn kept_connection(&self) -> Option<Idle> {
         let mut idle = self.pop()?;
         match &mut idle.connection {
             #[cfg(feature = "postgres")]
-            Connection::Postgres(connection) if idle.used.elapsed() > FRESH => {
+            Connection::Postgres(connection)
+                if idle.used.elapsed() > FRESH || idle.checked.elapsed() > CHECKED =>
+            {
                 let most = SIGN_OF_LIFE.min(self.options.acquire / 4);
-                if !matches!(timeout(most, connection.ping()).await, Ok(Ok(()))) {
-                    self.distrust();
-                    return None;
+                match timeout(most, takes_writes(connection)).await {
+                    Ok(Ok(true)) => idle.checked = Instant::now(),
+                    Ok(Ok(false)) if self.replace() => return None,
+                    Ok(Ok(false)) => {}
+                    Ok(Err(_)) | Err(_) => {
+                        self.distrust();
+                        return None;
+                    }
                 }
             }
             _ => {}
         }
-        Some((idle.connection, idle.born))
+        Some(idle)
     }
 
     /// The connection that was used last, if it may be used again.
@@ -171,13 +204,15 @@ impl Pool {
         idle.filter(|idle| !is_server || idle.born.elapsed() <= LIFETIME)
     }
 
-    async fn connect(&self, deadline: Instant) -> Result<(Connection, Instant), StoreError> {
+    async fn connect(&self, deadline: Instant) -> Result<Idle, StoreError> {
         let mut pause = Duration::from_millis(10);
         let mut told = StoreError::timed_out();
         loop {
             let born = Instant::now();
             match timeout_at(deadline, self.connect_once()).await {
-                Ok(Ok(connection)) => return Ok((connection, born)),
+                Ok(Ok(connection)) => {
+                    return Ok(Idle { connection, born, checked: born, used: born });
+                }
                 Ok(Err(error)) => {
                     told = fault(&error);
                     if !will_pass(&error) {
@@ -200,8 +235,10 @@ impl Pool {
             #[cfg(feature = "postgres")]
             Target::Postgres(target) => {
                 let mut connection = target.connect().await?;
-                let settings = super::session::settings(self.options.statement, "SET");
-                sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(&mut connection).await?;
+                if !self.options.pooled {
+                    let settings = super::session::settings(self.options.statement, "SET");
+                    sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(&mut connection).await?;
+                }
                 Ok(Connection::Postgres(connection))
             }
         }
@@ -217,16 +254,21 @@ impl Pool {
 }
 
 impl Lent {
+    fn new(idle: Idle, pool: &Arc<Pool>, place: Option<OwnedSemaphorePermit>) -> Self {
+        let Idle { connection, born, checked, .. } = idle;
+        Self { connection, born, checked, pool: Arc::clone(pool), place }
+    }
+
     pub(super) fn pool(&self) -> &Pool {
         &self.pool
     }
 
     /// Keeps the connection for the next session.
     pub(super) fn give_back(self) {
-        let Self { connection, born, pool, place } = self;
+        let Self { connection, born, checked, pool, place } = self;
         let mut kept = pool.kept();
         if place.is_some() && born >= kept.replaced {
-            kept.idle.push(Idle { connection, born, used: Instant::now() });
+            kept.idle.push(Idle { connection, born, checked, used: Instant::now() });
         }
         drop(kept);
         // Whoever gets the place finds the connection.
@@ -259,15 +301,12 @@ fn sqlite(
     target.busy_timeout(options.statement).foreign_keys(true).disable_statement_logging()
 }
 
-/// Makes the file, if it is not there, for its owner alone: what SQLite lays beside it has the same mode. Where it cannot be
-/// made, opening it says why.
-#[cfg(feature = "sqlite")]
-fn make_private(path: &std::path::Path) {
-    let mut file = std::fs::OpenOptions::new();
-    file.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
-    drop(file.open(path));
+/// Asks a connection for a sign of life: whether its server takes writes.
+#[cfg(feature = "postgres")]
+async fn takes_writes(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
+    use sqlx::{Executor as _, Row as _};
+    let told = connection.fetch_one(sqlx::raw_sql("SHOW transaction_read_only")).await?;
+    told.try_get::<&str, _>(0).map(|read_only| read_only == "off")
 }
 
 #[cfg(feature = "postgres")]

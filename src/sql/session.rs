@@ -14,6 +14,8 @@ use crate::StoreError;
 
 pub(crate) struct Session {
     lent: Option<Lent>,
+    /// Whether a pooler may send each transaction to another of the server's connections.
+    pooled: bool,
     /// Among writers of one SQLite file, whose turn it is.
     _turn: Option<OwnedSemaphorePermit>,
     limit: Duration,
@@ -24,41 +26,51 @@ pub(crate) struct Session {
 }
 
 /// The statements presume that each sees what was committed before it: the server's default may be another.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; ";
 
 /// Binds a statement's values.
 macro_rules! query {
-    ($statement:ident) => {
-        $statement.values.into_iter().fold(sqlx::query(AssertSqlSafe($statement.text)), |query, value| {
-            match value {
-                Value::Int(number) => query.bind(number),
-                Value::Text(text) => query.bind(text),
-                Value::Bytes(bytes) => query.bind(bytes),
-            }
+    ($statement:ident, $prepared:expr) => {{
+        let query = sqlx::query(AssertSqlSafe($statement.text)).persistent($prepared);
+        $statement.values.into_iter().fold(query, |query, value| match value {
+            Value::Int(number) => query.bind(number),
+            Value::Text(text) => query.bind(text),
+            Value::Bytes(bytes) => query.bind(bytes),
         })
-    };
+    }};
 }
 
 impl Session {
     pub(super) fn new(lent: Lent, turn: Option<OwnedSemaphorePermit>, limit: Duration) -> Self {
-        Self { lent: Some(lent), _turn: turn, limit, waiting: false, open: false }
+        let pooled = lent.pool().options.pooled;
+        Self { lent: Some(lent), pooled, _turn: turn, limit, waiting: false, open: false }
     }
 
     /// The rows that a statement answers with.
     pub(crate) async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, StoreError> {
-        let statement = self.spelled(statement);
+        if self.is_alone() {
+            self.begin().await?;
+            let rows = self.fetch(statement).await?;
+            self.end("COMMIT").await?;
+            return Ok(rows);
+        }
+        self.fetch(statement).await
+    }
+
+    async fn fetch(&mut self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        let (statement, prepared) = (self.spelled(statement), !self.pooled);
         let connection = &mut self.lent.as_mut().ok_or_else(gone)?.connection;
         self.waiting = true;
         let work = async {
             match connection {
                 #[cfg(feature = "sqlite")]
                 Connection::Sqlite(connection) => {
-                    let rows = query!(statement).fetch_all(&mut *connection).await?;
+                    let rows = query!(statement, prepared).fetch_all(&mut *connection).await?;
                     Ok(rows.into_iter().map(Row::Sqlite).collect())
                 }
                 #[cfg(feature = "postgres")]
                 Connection::Postgres(connection) => {
-                    let rows = query!(statement).fetch_all(&mut *connection).await?;
+                    let rows = query!(statement, prepared).fetch_all(&mut *connection).await?;
                     Ok(rows.into_iter().map(Row::Postgres).collect())
                 }
             }
@@ -74,19 +86,29 @@ impl Session {
 
     /// How many rows a statement has changed.
     pub(crate) async fn execute(&mut self, statement: Statement) -> Result<u64, StoreError> {
-        let statement = self.spelled(statement);
+        if self.is_alone() {
+            self.begin().await?;
+            let changed = self.change(statement).await?;
+            self.end("COMMIT").await?;
+            return Ok(changed);
+        }
+        self.change(statement).await
+    }
+
+    async fn change(&mut self, statement: Statement) -> Result<u64, StoreError> {
+        let (statement, prepared) = (self.spelled(statement), !self.pooled);
         let connection = &mut self.lent.as_mut().ok_or_else(gone)?.connection;
         self.waiting = true;
         let work = async {
             either!(Connection, connection, connection => {
-                query!(statement).execute(&mut *connection).await.map(|done| done.rows_affected())
+                query!(statement, prepared).execute(&mut *connection).await.map(|done| done.rows_affected())
             })
         };
         let done = timeout(self.limit, work).await;
         self.judge(done)
     }
 
-    /// Statements without values, several at once.
+    /// Statements without values, several at once. Behind a pooler, in a transaction alone.
     pub(super) async fn script(&mut self, text: String) -> Result<(), StoreError> {
         let connection = &mut self.lent.as_mut().ok_or_else(gone)?.connection;
         self.waiting = true;
@@ -101,20 +123,42 @@ impl Session {
 
     /// Begins a transaction; in SQLite as the one writer.
     pub(crate) async fn begin(&mut self) -> Result<(), StoreError> {
-        let begin = if self.is_postgres() { BEGIN } else { "BEGIN IMMEDIATE" };
+        let begin =
+            if self.is_postgres() { self.beginning(self.limit) } else { "BEGIN IMMEDIATE".to_owned() };
         self.open = true;
-        self.script(begin.to_owned()).await
+        self.script(begin).await
     }
 
     /// Begins a transaction that only reads, and lets its statements take longer than others.
     pub(crate) async fn begin_patiently(&mut self, limit: Duration) -> Result<(), StoreError> {
+        let begin = if self.is_postgres() {
+            format!("{}SET LOCAL statement_timeout = {}", self.beginning(limit), limit.as_millis())
+        } else {
+            "BEGIN".to_owned()
+        };
         self.open = true;
-        self.limit = limit;
-        if !self.is_postgres() {
-            return self.script("BEGIN".to_owned()).await;
+        self.script(begin).await
+    }
+
+    /// What begins a transaction in PostgreSQL. Behind a pooler it brings the session's settings along.
+    fn beginning(&self, limit: Duration) -> String {
+        #[cfg(feature = "postgres")]
+        if self.pooled {
+            return format!("{BEGIN}{}", settings(limit, "SET LOCAL"));
         }
-        let patience = limit.as_millis();
-        self.script(format!("{BEGIN}; SET LOCAL statement_timeout = {patience}")).await
+        let _ = limit;
+        BEGIN.to_owned()
+    }
+
+    /// Whether a statement needs a transaction of its own: else a pooler may send its parts to different connections.
+    fn is_alone(&self) -> bool {
+        self.pooled && !self.open && self.is_postgres()
+    }
+
+    async fn end(&mut self, how: &str) -> Result<(), StoreError> {
+        self.script(how.to_owned()).await?;
+        self.open = false;
+        Ok(())
     }
 
     /// A statement as this database takes it.
@@ -128,16 +172,12 @@ impl Session {
 
     /// Makes what was done since the beginning last.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
-        self.script("COMMIT".to_owned()).await?;
-        self.open = false;
-        Ok(())
+        self.end("COMMIT").await
     }
 
     /// Undoes what was done since the beginning.
     pub(crate) async fn roll_back(mut self) -> Result<(), StoreError> {
-        self.script("ROLLBACK".to_owned()).await?;
-        self.open = false;
-        Ok(())
+        self.end("ROLLBACK").await
     }
 
     /// Carries what SQLite's log holds over into the file, and cuts it; does not wait for readers for long.
@@ -196,7 +236,7 @@ impl Session {
             match loss {
                 Loss::Nothing => {}
                 Loss::Server => lent.pool().distrust(),
-                Loss::Writes => lent.pool().replace(),
+                Loss::Writes => drop(lent.pool().replace()),
             }
         }
         done

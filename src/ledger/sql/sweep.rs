@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ask::{Answer, Ask, Close};
 use super::rows;
 use super::writer::Writer;
-use crate::sql::{Database, Row, Statement};
+use crate::sql::{Database, Row, Statement, retried};
 use crate::{Abandoned, AccountId, Credits, EntryKind, StoreError};
 
 /// How many are looked at in one go.
@@ -73,7 +73,7 @@ pub(super) async fn forget_closed(database: &Database, closed_for: Duration) -> 
              (SELECT account, id FROM tollgate_charges WHERE closed_at IS NOT NULL AND closed_at <= $1 LIMIT $2)",
         );
         let statement = statement.with(latest).with(i64::from(AT_ONCE));
-        let now = database.writer().await?.execute(statement).await?;
+        let now = database.change(statement).await?;
         forgotten += now;
         if now < u64::from(AT_ONCE) {
             return Ok(forgotten);
@@ -83,13 +83,22 @@ pub(super) async fn forget_closed(database: &Database, closed_for: Duration) -> 
 
 /// Removes an account's balance, entries, charges and adjustments; says whether there was a balance.
 pub(super) async fn erase(database: &Database, account: &AccountId) -> Result<bool, StoreError> {
+    let there = retried(|| erase_once(database, account)).await?;
+    if there.is_some() {
+        database.wipe().await;
+    }
+    Ok(there == Some(true))
+}
+
+/// The same in one transaction. Returns whether what was removed was a balance; `None` where there was nothing.
+async fn erase_once(database: &Database, account: &AccountId) -> Result<Option<bool>, StoreError> {
     let mut session = database.transaction().await?;
     // The balance is the lock: whoever works on the account has ended, or begins when all is gone.
     let statement = Statement::new("SELECT entries, due FROM tollgate_balances");
     let statement = statement.push_value(" WHERE account = ", account).push(session.lock());
     let Some(row) = session.row(statement).await? else {
         session.roll_back().await?;
-        return Ok(false);
+        return Ok(None);
     };
     // A row that does nothing but bar a charge is no balance.
     let there = row.int(0)? > 0 || row.maybe_int(1)?.is_some();
@@ -99,6 +108,5 @@ pub(super) async fn erase(database: &Database, account: &AccountId) -> Result<bo
         session.execute(statement).await?;
     }
     session.commit().await?;
-    database.wipe().await;
-    Ok(there)
+    Ok(Some(there))
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::ask::{Answer, Ask};
 use super::{read, write};
 use crate::StoreError;
-use crate::sql::Database;
+use crate::sql::{Database, is_rolled_back};
 
 /// How much goes into one transaction.
 const TOGETHER: usize = 1_024;
@@ -79,16 +79,27 @@ impl Writer {
     async fn work(&self, jobs: &[Job]) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         let asks: Vec<&Ask> = jobs.iter().map(|job| &job.ask).collect();
         for _ in 0..TRIES {
-            let mut session = self.database.transaction().await?;
-            let mut batch = read::batch(&mut session, &asks).await?;
-            let answers = asks.iter().map(|ask| batch.decide(ask)).collect();
-            if write::batch(&mut session, &batch).await? {
-                session.commit().await?;
-                return Ok(answers);
+            match self.work_once(&asks).await {
+                Ok(Some(answers)) => return Ok(answers),
+                Ok(None) => {}
+                Err(error) if is_rolled_back(&error) => {}
+                Err(error) => return Err(error),
             }
-            session.roll_back().await?;
         }
         Err(StoreError::overloaded())
+    }
+
+    /// The same in one transaction; `None` where another node was faster.
+    async fn work_once(&self, asks: &[&Ask]) -> Result<Option<Vec<Result<Answer, StoreError>>>, StoreError> {
+        let mut session = self.database.transaction().await?;
+        let mut batch = read::batch(&mut session, asks).await?;
+        let answers = asks.iter().map(|ask| batch.decide(ask)).collect();
+        if write::batch(&mut session, &batch).await? {
+            session.commit().await?;
+            return Ok(Some(answers));
+        }
+        session.roll_back().await?;
+        Ok(None)
     }
 }
 

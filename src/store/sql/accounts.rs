@@ -12,7 +12,7 @@ impl AccountAdmin for SqlStore {
         );
         let statement = statement.with(account.id.as_str()).with(account.version.cast_signed());
         let statement = statement.with(encoding::encode_account(account));
-        self.ask(async move |database| Ok(database.writer().await?.execute(statement).await? > 0))
+        self.ask(async move |database| Ok(database.change(statement).await? > 0))
     }
 
     fn replace_account(&self, account: &Account) -> StoreFuture<Replaced> {
@@ -25,20 +25,23 @@ impl AccountAdmin for SqlStore {
             let statement = statement.with(changed.id.as_str()).with(was.cast_signed());
             let statement =
                 statement.with(changed.version.cast_signed()).with(encoding::encode_account(&changed));
-            let mut session = database.writer().await?;
-            if session.execute(statement).await? > 0 {
+            if database.change(statement).await? > 0 {
                 return Ok(Replaced::Done);
             }
             let there =
                 Statement::new("SELECT 1 FROM tollgate_accounts WHERE id = $1").with(changed.id.as_str());
-            Ok(if session.row(there).await?.is_some() { Replaced::Stale } else { Replaced::Gone })
+            Ok(if database.reader().await?.row(there).await?.is_some() {
+                Replaced::Stale
+            } else {
+                Replaced::Gone
+            })
         })
     }
 
     fn erase_account(&self, id: &AccountId) -> StoreFuture<bool> {
         let statement = Statement::new("DELETE FROM tollgate_accounts WHERE id = $1").with(id.as_str());
         self.ask(async move |database| {
-            let erased = database.writer().await?.execute(statement).await? > 0;
+            let erased = database.change(statement).await? > 0;
             database.wipe().await;
             Ok(erased)
         })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{SqlStore, read};
-use crate::sql::{Database, Session, Statement, Value, pieces};
+use crate::sql::{Database, Session, Statement, Value, pieces, retried};
 use crate::store::encoding;
 use crate::{
     Account, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord, KeyStore as _,
@@ -18,10 +18,13 @@ impl KeyAdmin for SqlStore {
     fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted> {
         let insert = insert.clone();
         self.ask(async move |database| {
-            let mut session = database.transaction().await?;
-            let inserted = put_in(&mut session, &insert).await?;
-            end(session, inserted == Inserted::Done).await?;
-            Ok(inserted)
+            retried(|| async {
+                let mut session = database.transaction().await?;
+                let inserted = put_in(&mut session, &insert).await?;
+                end(session, inserted == Inserted::Done).await?;
+                Ok(inserted)
+            })
+            .await
         })
     }
 
@@ -41,10 +44,13 @@ impl KeyAdmin for SqlStore {
     fn replace(&self, record: &KeyRecord) -> StoreFuture<Replaced> {
         let record = record.clone();
         self.ask(async move |database| {
-            let mut session = database.transaction().await?;
-            let replaced = put_in_place(&mut session, record).await?;
-            end(session, replaced == Replaced::Done).await?;
-            Ok(replaced)
+            retried(|| async {
+                let mut session = database.transaction().await?;
+                let replaced = put_in_place(&mut session, record.clone()).await?;
+                end(session, replaced == Replaced::Done).await?;
+                Ok(replaced)
+            })
+            .await
         })
     }
 
@@ -63,7 +69,7 @@ impl KeyAdmin for SqlStore {
         let uses: Vec<_> = latest.into_iter().collect();
         self.ask(async move |database| {
             for piece in pieces(&uses, AT_ONCE.into()) {
-                note(&database, piece).await?;
+                retried(|| note(&database, piece)).await?;
             }
             Ok(())
         })
@@ -72,7 +78,7 @@ impl KeyAdmin for SqlStore {
     fn erase(&self, id: KeyId) -> StoreFuture<bool> {
         self.ask(async move |database| {
             let statement = Statement::new("DELETE FROM tollgate_keys WHERE id = $1").with(id.as_bytes());
-            let erased = database.writer().await?.execute(statement).await? > 0;
+            let erased = database.change(statement).await? > 0;
             database.wipe().await;
             Ok(erased)
         })
@@ -88,7 +94,7 @@ impl KeyAdmin for SqlStore {
                 );
                 let statement = statement.with(before.as_millis()).with(i64::from(AT_ONCE));
                 // Between two pieces others have their turn.
-                let now = database.writer().await?.execute(statement).await?;
+                let now = database.change(statement).await?;
                 removed += now;
                 if now < AT_ONCE.into() {
                     database.wipe().await;
