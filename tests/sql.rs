@@ -12,6 +12,8 @@ mod ledger;
 mod lists;
 #[path = "sql/model.rs"]
 mod model;
+#[path = "sql/network.rs"]
+mod network;
 #[path = "sql/outage.rs"]
 mod outage;
 #[path = "sql/place.rs"]
