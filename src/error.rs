@@ -19,14 +19,17 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError(Box<ConfigFault>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct ConfigFault {
     file: Option<String>,
     line: Option<usize>,
+    column: Option<usize>,
     member: String,
     value: String,
     problem: String,
     expected: String,
+    /// The member that the one at fault clashes with, and its line.
+    other: Option<(String, Option<usize>)>,
 }
 
 impl ConfigError {
@@ -37,10 +40,12 @@ impl ConfigError {
         Self(Box::new(ConfigFault {
             file: None,
             line: None,
+            column: None,
             member: String::new(),
             value: value.into(),
             problem: problem.into(),
             expected: expected.into(),
+            other: None,
         }))
     }
 
@@ -48,13 +53,19 @@ impl ConfigError {
     /// `plans.pro.quotas`.
     #[must_use]
     pub fn in_member(mut self, member: impl Into<String>) -> Self {
-        let mut path = member.into();
-        if !self.0.member.is_empty() {
-            // A place in a list, such as `[2]`, follows its list without a dot.
-            path.push_str(if self.0.member.starts_with('[') || path.is_empty() { "" } else { "." });
-            path.push_str(&self.0.member);
+        let table = member.into();
+        self.0.member = within(&table, &self.0.member);
+        if let Some((other, _)) = &mut self.0.other {
+            *other = within(&table, other);
         }
-        self.0.member = path;
+        self
+    }
+
+    /// Names the other member that the one at fault clashes with. Like the one at fault it may be a part of a table that
+    /// [`in_member`](Self::in_member) names later.
+    #[must_use]
+    pub(crate) fn beside(mut self, other: impl Into<String>) -> Self {
+        self.0.other = Some((other.into(), None));
         self
     }
 
@@ -72,6 +83,28 @@ impl ConfigError {
         self
     }
 
+    /// Names the column, counted from 1 in characters; the first column given stays.
+    #[must_use]
+    pub fn at_column(mut self, column: usize) -> Self {
+        self.0.column.get_or_insert(column);
+        self
+    }
+
+    /// The other member that the one at fault clashes with.
+    #[cfg(feature = "config")]
+    pub(crate) fn other(&self) -> Option<&str> {
+        self.0.other.as_ref().map(|(other, _)| other.as_str())
+    }
+
+    /// Names the line of the other member.
+    #[cfg(feature = "config")]
+    pub(crate) fn other_at_line(mut self, line: usize) -> Self {
+        if let Some((_, at)) = &mut self.0.other {
+            *at = Some(line);
+        }
+        self
+    }
+
     /// The configuration file, where one was read.
     pub fn file(&self) -> Option<&str> {
         self.0.file.as_deref()
@@ -80,6 +113,11 @@ impl ConfigError {
     /// The line in the file, counted from 1.
     pub fn line(&self) -> Option<usize> {
         self.0.line
+    }
+
+    /// The column in the line, counted from 1 in characters.
+    pub fn column(&self) -> Option<usize> {
+        self.0.column
     }
 
     /// The member at fault, as a dotted path; empty where there is none.
@@ -106,10 +144,16 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.0.file, self.0.line) {
-            (Some(file), Some(line)) => write!(f, "{file}:{line}: ")?,
-            (Some(file), None) => write!(f, "{file}: ")?,
-            (None, Some(line)) => write!(f, "line {line}: ")?,
+            (Some(file), Some(line)) => write!(f, "{file}:{line}:")?,
+            (Some(file), None) => write!(f, "{file}:")?,
+            (None, Some(line)) => write!(f, "line {line}:")?,
             (None, None) => {}
+        }
+        if let (Some(_), Some(column)) = (self.0.line, self.0.column) {
+            write!(f, "{column}:")?;
+        }
+        if self.0.file.is_some() || self.0.line.is_some() {
+            f.write_str(" ")?;
         }
         if !self.0.member.is_empty() {
             write!(f, "`{}`: ", self.0.member)?;
@@ -117,14 +161,28 @@ impl fmt::Display for ConfigError {
         if !self.0.value.is_empty() {
             write!(f, "found `{}`: ", self.0.value)?;
         }
-        write!(f, "{}; {}", self.0.problem, self.0.expected)
+        f.write_str(&self.0.problem)?;
+        match &self.0.other {
+            Some((other, Some(line))) => write!(f, " (the other is `{other}` in line {line})")?,
+            Some((other, None)) => write!(f, " (the other is `{other}`)")?,
+            None => {}
+        }
+        write!(f, "; {}", self.0.expected)
     }
 }
 
+/// The same as `Display`: a `main` that returns this error prints its `Debug` output.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        fmt::Display::fmt(self, f)
     }
+}
+
+/// A member's path within a table.
+fn within(table: &str, member: &str) -> String {
+    // A place in a list, such as `[2]`, follows its list without a dot.
+    let dot = if table.is_empty() || member.is_empty() || member.starts_with('[') { "" } else { "." };
+    format!("{table}{dot}{member}")
 }
 
 impl Error for ConfigError {}

@@ -78,7 +78,7 @@ fn world() -> World {
     let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
     let gate = Gate::builder()
         .source(KeySource::header("X-API-Key").unwrap())
-        .format(KeyFormat::new("acme_", Length::exactly(10)).unwrap())
+        .format(KeyFormat::new("acme_", Length::exactly(10)).unwrap().accepted_only())
         .store(Arc::clone(&store))
         .credit_authority(Arc::clone(&ledger))
         .limiter(MemoryLimiter::new())

@@ -20,7 +20,9 @@ use tollgate::{ConfigError, GateBuilder, KeyFormat, KeySource, Length, Plan};
 
 /// The builder's way to say what every file here begins with.
 fn head(builder: GateBuilder) -> Result<GateBuilder, ConfigError> {
-    Ok(builder.source(KeySource::header("X-API-Key")?).format(KeyFormat::new("acme_", Length::exactly(8))?))
+    Ok(builder
+        .source(KeySource::header("X-API-Key")?)
+        .format(KeyFormat::new("acme_", Length::exactly(8))?.accepted_only()))
 }
 
 /// A plan of this name, changed.

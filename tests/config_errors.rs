@@ -3,6 +3,8 @@
 #![cfg(feature = "config")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::Path;
+
 use tollgate::{Config, ConfigError};
 
 /// The faults, as `== name`, TOML with `#!` on the line that the error must name, and `=> ["part of the member", "value",
@@ -138,7 +140,10 @@ fn a_pepper_that_does_not_resolve_stops_the_start() {
     for (reference, word) in &rows {
         let told = pepper_error(&format!("\n[hash]\npepper = '{reference}'"));
         assert!(told.contains(word), "{reference}: {told}");
-        assert!(told.contains("acme.toml:5: `hash.pepper`") && told.contains(reference.as_str()), "{told}");
+        assert!(
+            told.contains("acme.toml:5:10: `hash.pepper`") && told.contains(reference.as_str()),
+            "{told}"
+        );
     }
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -155,9 +160,63 @@ fn what_a_caller_changed_is_checked_again() {
     assert_eq!((error.member(), error.value()), ("plans.pro.quotas[1]", "burst"));
 }
 
+/// What is said of a file that cannot be read, or that holds these bytes.
+fn read_error(name: &str, bytes: Option<&[u8]>) -> ConfigError {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("config_errors");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    if let Some(bytes) = bytes {
+        std::fs::write(&path, bytes).unwrap();
+    }
+    Config::read(path).unwrap_err()
+}
+
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn unreadable_files_say_what_to_do() {
     let error = Config::read("no/such/acme.toml").unwrap_err();
     assert_eq!(error.file(), Some("no/such/acme.toml"));
-    assert!(error.to_string().contains("failed to read the configuration"), "{error}");
+    let told = error.to_string();
+    for word in ["failed to read the configuration", "there is no such file", "create it", "begins at `/"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    let told = read_error("absent.toml", None).to_string();
+    assert!(told.contains("no such file") && !told.contains("begins at"), "{told}");
+    let told = read_error("", None).to_string();
+    assert!(told.contains("it is a directory") && told.contains("gate.toml`"), "{told}");
+}
+
+#[test]
+fn other_encodings_name_line_and_byte() {
+    let latin = b"sources = [{ query = 'k' }]\n# caf\xe9\n";
+    let utf16 = b"\xff\xfes\0o\0";
+    let cut = b"a = '\xe2\x82";
+    let places =
+        [(&latin[..], 2, 6, "byte 33 of the file is 0xE9"), (utf16, 1, 1, "byte 0"), (cut, 1, 6, "byte 5")];
+    for (bytes, line, column, told) in places {
+        let error = read_error("encoding.toml", Some(bytes));
+        assert_eq!((error.line(), error.column()), (Some(line), Some(column)), "{error}");
+        assert!(error.to_string().contains(told) && error.expected().contains("UTF-8"), "{error}");
+    }
+}
+
+#[test]
+fn debug_output_is_display_output() {
+    let error = Config::from_toml("sources = 'x'", "acme.toml").unwrap_err();
+    assert_eq!(format!("{error:?}"), error.to_string());
+    assert_eq!(format!("{:?}", Box::<dyn std::error::Error>::from(error.clone())), error.to_string());
+}
+
+#[test]
+fn faults_have_a_line_and_a_column() {
+    let rows = [
+        ("sources = [{ query = 'k' }]\nformats = [ { body = 32 }, { bodi = 32 } ]", (2, 30)),
+        ("a = ", (1, 5)),
+        ("sources = [{ query = 'k' }]\n  [[rules]\n", (2, 11)),
+        ("sources = [{ query = 'ü' }, { query = 'k', literal = 1 }]", (1, 54)),
+    ];
+    for (toml, place) in rows {
+        let error = Config::from_toml(toml, "acme.toml").unwrap_err();
+        assert_eq!((error.line(), error.column()), (Some(place.0), Some(place.1)), "{error}");
+        assert!(error.to_string().starts_with(&format!("acme.toml:{}:{}: ", place.0, place.1)), "{error}");
+    }
 }

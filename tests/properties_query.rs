@@ -102,7 +102,7 @@ fn gate(world: &World) -> Gate {
         .plan(demo)
         .source(KeySource::header("X-API-Key").unwrap())
         .source(KeySource::query("api-key").unwrap())
-        .format(KeyFormat::new("key_", Length::between(5, 20)).unwrap())
+        .format(KeyFormat::new("key_", Length::between(5, 20)).unwrap().accepted_only())
         .build()
         .unwrap()
 }

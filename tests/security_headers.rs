@@ -186,7 +186,7 @@ async fn case_184_a_bearer_challenge_says_what_is_wrong_with_the_token() {
         assert_eq!(all(&answer, "www-authenticate"), ["ApiKey realm=\"Acme\"", named], "{sent}");
     }
     let other = KeySource::authorization("Token").unwrap();
-    let format = tollgate::KeyFormat::new("vq_", tollgate::Length::exactly(8)).unwrap();
+    let format = tollgate::KeyFormat::new("vq_", tollgate::Length::exactly(8)).unwrap().accepted_only();
     let gate = world.bare().source(other).format(format).build().unwrap();
     let request = without_key("GET /v1/x").header("authorization", "Token vq_short");
     assert_eq!(all(&world.send(&gate, request).await, "www-authenticate"), ["Token"]);

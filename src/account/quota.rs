@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{ConfigError, PoolName, Slot};
+use crate::{ConfigError, PoolName, Slot, words};
 
 /// Whom a quota counts together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -210,7 +210,11 @@ impl FromStr for QuotaPolicy {
         let quota = digits(quota).ok_or_else(|| refuse("the quota is no whole number up to 4294967295"))?;
         let named = UNITS.iter().find(|(unit, _)| *unit == window).map(|(_, seconds)| *seconds);
         let seconds = named.or_else(|| window.strip_suffix('s').and_then(digits));
-        let seconds = seconds.ok_or_else(|| refuse("the window is no unit of time"))?;
+        let seconds = seconds.ok_or_else(|| {
+            let units = UNITS.iter().map(|(unit, _)| *unit);
+            let expected = format!("{}, or seconds as in `10s`", words::one_of(window, units));
+            ConfigError::new(text, format!("`{window}` is no unit of time"), expected)
+        })?;
         let policy = Self::new(quota, Duration::from_secs(seconds))
             .map_err(|error| ConfigError::new(text, error.problem(), error.expected()))?;
         Ok(if strict { policy.in_any_window() } else { policy })

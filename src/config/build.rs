@@ -4,6 +4,7 @@ use crate::config::model::{Body, OnConflict, Preflights};
 use crate::config::{Config, FormatConfig, ManagementConfig, OlderHash, Routes, SourceConfig, demo, errors};
 use crate::{
     ConfigError, GateBuilder, KeyFormat, KeyHasher, KeySource, Length, RequestIds, Rule, TrustedProxies,
+    words,
 };
 
 pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
@@ -63,7 +64,9 @@ fn signable(rule: &Rule, config: &Config) -> Result<(), ConfigError> {
     match rule.agreements.iter().find(|name| !config.agreements.contains_key(name.as_str())) {
         None => Ok(()),
         Some(unknown) => {
-            let (problem, expected) = ("the agreement is not defined", "define it under `[agreements]`");
+            let meant = words::meant(unknown.as_str(), config.agreements.keys().map(String::as_str));
+            let expected = format!("{meant}define it under `[agreements]`");
+            let problem = "the agreement is not defined";
             Err(ConfigError::new(unknown.as_str(), problem, expected).in_member("agreements"))
         }
     }
@@ -72,24 +75,28 @@ fn signable(rule: &Rule, config: &Config) -> Result<(), ConfigError> {
 /// A fault that the builder found, with the member's name in the file: the builder counts rules by route, the file may
 /// name several routes in one.
 pub(super) fn in_terms_of_the_file(config: &Config, error: ConfigError) -> ConfigError {
-    let Some((counted, member)) = error.member().strip_prefix("rules[").and_then(|rest| rest.split_once(']'))
-    else {
-        return error;
-    };
+    let Some((member, route)) = of_the_file(config, error.member()) else { return error };
+    let fault = ConfigError::new(route.unwrap_or(error.value()), error.problem(), error.expected());
+    let fault = fault.in_member(member);
+    match error.other() {
+        Some(other) => fault.beside(of_the_file(config, other).map_or(other.to_owned(), |(other, _)| other)),
+        None => fault,
+    }
+}
+
+/// Returns a rule's member as the file counts rules, and where that is a route, the route as it is written there.
+fn of_the_file<'c>(config: &'c Config, member: &str) -> Option<(String, Option<&'c str>)> {
+    let (counted, member) = member.strip_prefix("rules[")?.split_once(']')?;
     let mut routes = config.rules.iter().enumerate().flat_map(|(place, rule)| {
         rule.routes().iter().enumerate().map(move |(nth, route)| (place, rule, nth, route))
     });
-    let Some((place, rule, nth, route)) = counted.parse().ok().and_then(|counted| routes.nth(counted)) else {
-        return error;
+    let (place, rule, nth, route) = routes.nth(counted.parse().ok()?)?;
+    let (nth, route) = match (member, &rule.route) {
+        (".route", Routes::Many(_)) => (format!("[{nth}]"), Some(route.as_str())),
+        (".route", Routes::One(_)) => (String::new(), Some(route.as_str())),
+        _ => (String::new(), None),
     };
-    // A route is said as it was written, where it was written.
-    let (value, nth) = match (member, &rule.route) {
-        (".route", Routes::Many(_)) => (route.as_str(), format!("[{nth}]")),
-        (".route", Routes::One(_)) => (route.as_str(), String::new()),
-        _ => (error.value(), String::new()),
-    };
-    ConfigError::new(value, error.problem(), error.expected())
-        .in_member(format!("rules[{place}]{member}{nth}"))
+    Some((format!("rules[{place}]{member}{nth}"), route))
 }
 
 fn with_switches(mut builder: GateBuilder, config: &Config) -> GateBuilder {
@@ -118,7 +125,8 @@ fn older_hashers(config: &Config) -> Result<Vec<KeyHasher>, ConfigError> {
         (None, Some("sha256")) => Ok(KeyHasher::sha256()),
         (None, Some("sha512")) => Ok(KeyHasher::sha512()),
         (_, scheme) => {
-            let expected = "write a `pepper`, or the `scheme` `sha256` or `sha512`";
+            let meant = words::meant(scheme.unwrap_or_default(), ["sha256", "sha512"]);
+            let expected = format!("{meant}write a `pepper`, or the `scheme` `sha256` or `sha512`");
             Err(ConfigError::new(scheme.unwrap_or_default(), "keys are not hashed so", expected))
         }
     };
@@ -223,6 +231,9 @@ impl FormatConfig {
         let mut format = KeyFormat::new(self.prefix.as_str(), body)?;
         if let Some(alphabet) = &self.alphabet {
             format = format.with_alphabet(alphabet.0.clone());
+        }
+        if self.issue == Some(false) {
+            format = format.accepted_only();
         }
         if self.checksum {
             format = format.with_checksum()?;

@@ -1,7 +1,7 @@
 //! Keys that everybody knows, as the file says them.
 
 use crate::config::{Config, DemoConfig};
-use crate::{Account, ConfigError, Environment, KeyHasher, KeyRecord};
+use crate::{Account, ConfigError, Environment, KeyHasher, KeyRecord, words};
 
 /// Demo keys that nobody could use, or that say two things at once.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
@@ -10,12 +10,9 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             Err(ConfigError::new(value, problem, expected).in_member(format!("demo[{place}].{member}")))
         };
         if !config.plans.contains_key(&demo.plan) {
-            return refuse(
-                "plan",
-                &demo.plan,
-                "the demo key's plan is not defined",
-                "define it under `[plans]`",
-            );
+            let meant = words::meant(&demo.plan, config.plans.keys().map(String::as_str));
+            let expected = format!("{meant}define it under `[plans]`");
+            return refuse("plan", &demo.plan, "the demo key's plan is not defined", &expected);
         }
         if demo.account.is_empty() {
             return refuse("account", "", "an account has a name", "write one as in `demo`");
@@ -32,15 +29,23 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             );
         }
         let earlier = &config.demo[..place];
-        if earlier.iter().any(|other| other.key == demo.key) {
-            return refuse("key", &demo.key, "two demo keys are the same", "write each once");
+        let beside = |other: usize, member: &'static str| {
+            move |error: ConfigError| error.beside(format!("demo[{other}].{member}"))
+        };
+        if let Some(other) = earlier.iter().position(|other| other.key == demo.key) {
+            let verdict = refuse("key", &demo.key, "two demo keys are the same", "write each once");
+            return verdict.map_err(beside(other, "key"));
         }
-        if earlier.iter().any(|other| other.id == demo.id) {
-            return refuse("id", &demo.id.0.to_string(), "two demo keys have this id", "give each its own");
+        if let Some(other) = earlier.iter().position(|other| other.id == demo.id) {
+            let id = demo.id.0.to_string();
+            let verdict = refuse("id", &id, "two demo keys have this id", "give each its own");
+            return verdict.map_err(beside(other, "id"));
         }
-        if earlier.iter().any(|other| other.account == demo.account && other.plan != demo.plan) {
+        let clashes = |other: &DemoConfig| other.account == demo.account && other.plan != demo.plan;
+        if let Some(other) = earlier.iter().position(clashes) {
             let problem = format!("the account `{}` is on another plan already", demo.account);
-            return refuse("plan", &demo.plan, &problem, "write one plan for both, or give each its account");
+            let expected = "write one plan for both, or give each its account";
+            return refuse("plan", &demo.plan, &problem, expected).map_err(beside(other, "plan"));
         }
     }
     Ok(())

@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::ConfigError;
-use crate::config::{Config, text};
+use crate::config::{Config, members, text};
+use crate::{ConfigError, words};
 
 /// A fault that was found while the file was read: the parser knows the place.
 pub(super) fn syntax(text: &str, file: &str, member: &str, error: &toml::de::Error) -> ConfigError {
     let span = error.span().or_else(|| find(text, member)).unwrap_or(0..0);
-    let line = line_at(text, span.start);
+    let (line, column) = position(text, span.start);
+    let earlier = if error.message() == "duplicate key" { first_of(text, &span) } else { None };
     let found = text.get(span).map(str::trim).filter(|found| !found.contains('\n')).unwrap_or_default();
     let (value, problem, expected) = match text::told(error.message()) {
         Some((value, problem, expected)) => (value, problem, expected.to_owned()),
@@ -29,7 +30,37 @@ pub(super) fn syntax(text: &str, file: &str, member: &str, error: &toml::de::Err
     } else {
         ConfigError::new(value, problem, expected)
     };
-    fault.in_member(named).in_file(file).at_line(line)
+    let fault = match earlier {
+        Some((key, place)) => fault.beside(key).other_at_line(position(text, place).0),
+        None => fault,
+    };
+    fault.in_member(named).in_file(file).at_line(line).at_column(column)
+}
+
+/// Returns the key that is repeated at a place of the text, and where it stands first.
+fn first_of(text: &str, repeated: &Range<usize>) -> Option<(String, usize)> {
+    let name = text.get(repeated.clone())?.trim_matches(['"', '\'']);
+    let (read, _) = DeTable::parse_recoverable(text.get(..repeated.start)?);
+    // Of those of the same name the nearest before it is the one in the same table.
+    let mut places = Vec::new();
+    keys_named(name, &DeValue::Table(read.into_inner()), &mut places);
+    let place = places.into_iter().max()?;
+    Some((name.to_owned(), place))
+}
+
+fn keys_named(name: &str, value: &DeValue<'_>, places: &mut Vec<usize>) {
+    match value {
+        DeValue::Table(table) => {
+            for (key, inner) in table {
+                if key.get_ref() == name {
+                    places.push(key.span().start);
+                }
+                keys_named(name, inner.get_ref(), places);
+            }
+        }
+        DeValue::Array(items) => items.iter().for_each(|item| keys_named(name, item.get_ref(), places)),
+        _ => {}
+    }
 }
 
 /// Whether saying what stands at a fault could say a pepper that was written into the file. Where the text is no TOML at
@@ -54,7 +85,14 @@ fn explain<'t>(message: &'t str, found: &'t str) -> (&'t str, &'t str, String) {
     let Some((problem, wanted)) = message.split_once(", expected ") else {
         return (value, message, "write TOML as https://toml.io describes it".into());
     };
-    (value, problem, format!("write {}", in_words(wanted)))
+    let mut meant = String::new();
+    if message.starts_with("unknown") {
+        meant = words::meant(value, wanted.split('`').skip(1).step_by(2));
+    }
+    if meant.is_empty() && message.starts_with("unknown field") {
+        meant = members::elsewhere(value);
+    }
+    (value, problem, format!("{meant}write {}", in_words(wanted)))
 }
 
 /// A Rust type as the file knows it.
@@ -82,11 +120,20 @@ pub(super) fn place(config: &Config, error: ConfigError) -> ConfigError {
     // Quoted, it is the whole of a text and not the beginning of another.
     let forms = [format!("\"{value}\""), format!("'{value}'"), value.to_owned()];
     let within = forms.iter().find_map(|form| written.find(form)).unwrap_or(0);
-    error.at_line(line_at(&config.text, span.start + within)).in_file(config.file.as_str())
+    let (line, column) = position(&config.text, span.start + within);
+    let other = error.other().and_then(|other| find(&config.text, other));
+    let error = match other {
+        Some(other) => error.other_at_line(position(&config.text, other.start).0),
+        None => error,
+    };
+    error.at_line(line).at_column(column).in_file(config.file.as_str())
 }
 
-fn line_at(text: &str, place: usize) -> usize {
-    1 + text.get(..place).map_or(0, |before| before.matches('\n').count())
+/// Returns the line and the column of a place in a text, both counted from 1, columns in characters.
+pub(super) fn position(text: &str, place: usize) -> (usize, usize) {
+    let before = text.get(..place).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (1 + before.matches('\n').count(), 1 + line.chars().count())
 }
 
 /// The part of the text that a member takes up, or the innermost table around it that is there.

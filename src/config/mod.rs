@@ -4,13 +4,16 @@ mod build;
 mod demo;
 mod errors;
 mod locate;
+mod members;
 mod model;
 mod plan;
 mod rule;
 mod secret;
 mod text;
 
+use std::io;
 use std::path::Path;
+use std::string::FromUtf8Error;
 
 pub use model::{
     AgreementConfig, Body, Config, DefaultConfig, DemoConfig, FormatConfig, HashConfig, ManagementConfig,
@@ -36,10 +39,8 @@ impl Config {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let problem = format!("failed to read the configuration since {error}");
-            ConfigError::new("", problem, "name a file that can be read").in_file(&name)
-        })?;
+        let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error).in_file(&name))?;
+        let text = String::from_utf8(bytes).map_err(|error| not_utf8(&error).in_file(&name))?;
         Self::from_toml(&text, &name)
     }
 
@@ -109,4 +110,37 @@ impl Config {
         let hasher = build::hasher(self).map_err(|error| locate::place(self, error))?;
         Ok(self.demo.iter().map(|demo| demo.record(&hasher)).collect())
     }
+}
+
+/// The fault of a file that cannot be read.
+fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
+    let (problem, expected) = match error.kind() {
+        io::ErrorKind::NotFound => {
+            let from = std::env::current_dir().ok().filter(|_| path.is_relative());
+            let from = from.map(|folder| format!("; a relative path begins at `{}`", folder.display()));
+            ("there is no such file", format!("create it, or name another{}", from.unwrap_or_default()))
+        }
+        io::ErrorKind::PermissionDenied => {
+            ("permission is denied", "let the user of this process read it, or name another".to_owned())
+        }
+        io::ErrorKind::IsADirectory => {
+            ("it is a directory", format!("name a file, as in `{}`", path.join("gate.toml").display()))
+        }
+        _ => return failed(&error.to_string(), "name a file that can be read"),
+    };
+    failed(problem, &expected)
+}
+
+fn failed(problem: &str, expected: &str) -> ConfigError {
+    ConfigError::new("", format!("failed to read the configuration since {problem}"), expected)
+}
+
+/// The fault of a file in another encoding.
+fn not_utf8(error: &FromUtf8Error) -> ConfigError {
+    let (bytes, offset) = (error.as_bytes(), error.utf8_error().valid_up_to());
+    let before = String::from_utf8_lossy(&bytes[..offset]);
+    let (line, column) = locate::position(&before, before.len());
+    let byte = bytes.get(offset).copied().unwrap_or_default();
+    let problem = format!("byte {offset} of the file is 0x{byte:02X}, which is no UTF-8");
+    ConfigError::new("", problem, "save the file as UTF-8").at_line(line).at_column(column)
 }

@@ -89,7 +89,7 @@ pub enum Preflights {
     Refuse,
 }
 
-/// A place where a key may stand: one of the three.
+/// A place where a key may stand: one of `header`, `authorization` and `query`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceConfig {
@@ -121,6 +121,9 @@ pub struct FormatConfig {
     /// How many of a key's first characters are shown.
     #[serde(default)]
     pub start: Option<usize>,
+    /// Whether new keys have this shape; `false` for keys that are only accepted, which may be shorter.
+    #[serde(default)]
+    pub issue: Option<bool>,
     /// The environment of keys of this shape, one of those that are served; `live`, if nothing is said.
     #[serde(default)]
     pub environment: Option<String>,

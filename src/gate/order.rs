@@ -83,8 +83,9 @@ impl Check {
             return refuse(place, found, "nothing can be checked before the key is found", expected);
         }
         for (place, check) in named.iter().enumerate() {
-            if named[..place].contains(check) {
-                return refuse(place, check.name(), "the order names this check twice", "name it once");
+            if let Some(other) = named[..place].iter().position(|earlier| earlier == check) {
+                let verdict = refuse(place, check.name(), "the order names this check twice", "name it once");
+                return verdict.map_err(|error| error.beside(format!("order[{other}]")));
             }
         }
         let rest = Self::ALL.iter().filter(|check| !named.contains(check));

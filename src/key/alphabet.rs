@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ConfigError;
+use crate::{ConfigError, words};
 
 /// The characters allowed behind a key's prefix: visible ASCII, each once.
 ///
@@ -22,6 +22,8 @@ pub struct Alphabet {
     letters: Vec<u8>,
     member: [bool; 256],
 }
+
+const NAMES: [&str; 4] = ["base62", "base64url", "hex", "visible"];
 
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -97,6 +99,9 @@ impl FromStr for Alphabet {
                 "write `base62`, `base64url`, `hex`, `visible`, or at least two visible ASCII characters";
             Err(ConfigError::new(text, problem, expected))
         };
+        if let Some(name) = words::nearest(text, NAMES).filter(|name| *name != text) {
+            return refuse(&format!("this is nearly the name `{name}`, and would be a set of characters"));
+        }
         match text {
             "base62" => return Ok(Self::base62()),
             "base64url" => return Ok(Self::base64_url()),

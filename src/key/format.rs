@@ -58,6 +58,7 @@ pub struct KeyFormat {
     checksum: bool,
     start: usize,
     environment: Environment,
+    issued: bool,
 }
 
 impl KeyFormat {
@@ -80,7 +81,7 @@ impl KeyFormat {
         }
         let start = prefix.len() + (body.least / 2).min(4);
         let (alphabet, environment) = (Alphabet::base62(), Environment::live());
-        Ok(Self { prefix, body, alphabet, checksum: false, start, environment })
+        Ok(Self { prefix, body, alphabet, checksum: false, start, environment, issued: true })
     }
 
     /// Another alphabet than base 62.
@@ -126,6 +127,42 @@ impl KeyFormat {
     pub fn with_environment(mut self, environment: Environment) -> Self {
         self.environment = environment;
         self
+    }
+
+    /// Accepts keys of this format and issues none, as for keys that were made elsewhere. Only such a format may have
+    /// less than 128 bits of randomness: a gate refuses another at its start.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::{KeyFormat, Length};
+    ///
+    /// let imported = KeyFormat::new("old_", Length::exactly(8))?.accepted_only();
+    /// assert!(imported.accepts(b"old_a1b2c3d4") && !imported.can_issue());
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn accepted_only(mut self) -> Self {
+        self.issued = false;
+        self
+    }
+
+    /// Whether new keys are meant to have this format.
+    pub(crate) fn is_issued(&self) -> bool {
+        self.issued
+    }
+
+    /// The least length behind the prefix that a new key may have.
+    pub(crate) fn least_issued(&self) -> usize {
+        let enough =
+            |length: &usize| Self { body: Length::exactly(*length), ..self.clone() }.bits() >= LEAST_BITS;
+        (1..LONGEST).find(enough).unwrap_or(LONGEST)
+    }
+
+    /// The lengths behind the prefix, as a configuration spells them.
+    pub(crate) fn body_text(&self) -> String {
+        let Length { least, most } = self.body;
+        if least == most { most.to_string() } else { format!("{least}..={most}") }
     }
 
     /// What stands in front of every key.
@@ -188,15 +225,15 @@ impl KeyFormat {
 
     /// How many bits of randomness a new key of this format has.
     pub fn bits(&self) -> f64 {
-        let random = self.issued_length() - if self.checksum { CHECKSUM } else { 0 };
+        let random = self.issued_length().saturating_sub(if self.checksum { CHECKSUM } else { 0 });
         #[expect(clippy::cast_precision_loss, reason = "both are far below 2^52")]
         let bits = random as f64 * (self.alphabet.len() as f64).log2();
         bits
     }
 
-    /// Whether keys of this format are random enough to be issued (128 bits); others can only be accepted.
+    /// Whether new keys have this format: it is [not only accepted](Self::accepted_only), and random enough (128 bits).
     pub fn can_issue(&self) -> bool {
-        self.bits() >= LEAST_BITS
+        self.issued && self.bits() >= LEAST_BITS
     }
 
     /// Characters behind the prefix of a new key: 44 where the format leaves a choice.

@@ -19,8 +19,8 @@ use crate::{Agreement, ConfigError, DenialKind, KeySource};
 /// A template is JSON whose strings may hold placeholders: `{status}`, `{code}`, `{type}`, `{title}`, `{message}` (or
 /// `{detail}`) and the names of further members, as the [`Wording`] of the kind says; `{request_id}`, `{timestamp}` (UTC,
 /// whole seconds) and `{instance}` (the path as sent), of the request; `{retry_after}` and `{policy}` of a rate limit,
-/// `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}` and `{cost}`. A string
-/// that is one placeholder and nothing else takes its value's type: numbers stay numbers; a member whose placeholder has
+/// `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}` and
+/// `{cost}`; `{member}`, `{problem}` and `{max_keys}` of key management. A string that is one placeholder and nothing else takes its value's type: numbers stay numbers; a member whose placeholder has
 /// no value for a kind is left out. `{{` and `}}` stand for braces.
 ///
 /// # Example
@@ -170,10 +170,8 @@ impl Presentation {
             let member = self.wordings.get(&kind)?.member_with(&fault.text)?;
             Some(format!("errors.{}.{member}", kind.name()))
         });
-        let expected =
-            "write placeholders that this kind of refusal has, and `{{` or `}}` for a brace itself";
         let member = said.unwrap_or_else(|| "presentation.template".to_owned());
-        ConfigError::new(fault.text, fault.problem, expected).in_member(member)
+        ConfigError::new(fault.text, fault.problem, fault.expected).in_member(member)
     }
 }
 

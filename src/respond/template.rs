@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::DenialKind;
 use crate::respond::wording::{Resolved, waits};
+use crate::{DenialKind, words};
 
 /// What is known only when a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,35 +26,60 @@ pub(super) enum Variable {
     MaxKeys,
 }
 
+/// The variables, by the names of their placeholders.
+const VARIABLES: [(&str, Variable); 16] = [
+    ("request_id", Variable::RequestId),
+    ("timestamp", Variable::Timestamp),
+    ("instance", Variable::Instance),
+    ("retry_after", Variable::RetryAfter),
+    ("policy", Variable::Policy),
+    ("required_scope", Variable::RequiredScope),
+    ("required_plan", Variable::RequiredPlan),
+    ("agreement", Variable::Agreement),
+    ("agreement_url", Variable::AgreementUrl),
+    ("parameter", Variable::Parameter),
+    ("cap", Variable::Cap),
+    ("balance", Variable::Balance),
+    ("cost", Variable::Cost),
+    ("member", Variable::Member),
+    ("problem", Variable::Problem),
+    ("max_keys", Variable::MaxKeys),
+];
+
+/// The placeholders that stand for what the kind's wording says.
+const WORDED: [&str; 6] = ["status", "code", "type", "title", "message", "detail"];
+
+/// Returns the names of all placeholders but those of further members.
+pub(crate) fn placeholders<'w>() -> impl Iterator<Item = &'w str> + Clone {
+    WORDED.into_iter().chain(VARIABLES.into_iter().map(|(name, _)| name))
+}
+
 impl Variable {
     /// The variable of this name, and whether refusals of the kind have it.
     fn named(name: &str, kind: DenialKind) -> Option<(Self, bool)> {
+        let (_, variable) = VARIABLES.into_iter().find(|(known, _)| *known == name)?;
+        Some((variable, variable.is_known_of(kind)))
+    }
+
+    /// Whether refusals of a kind have a value for it.
+    fn is_known_of(self, kind: DenialKind) -> bool {
         use DenialKind as Kind;
-        Some(match name {
-            "request_id" => (Self::RequestId, true),
-            "timestamp" => (Self::Timestamp, true),
-            "instance" => (Self::Instance, true),
-            "retry_after" => (Self::RetryAfter, waits(kind)),
-            "policy" => (Self::Policy, kind == Kind::RateLimited),
-            "required_scope" => (Self::RequiredScope, kind == Kind::ScopeRequired),
-            "required_plan" => (Self::RequiredPlan, kind == Kind::PlanRequired),
-            "agreement" => (Self::Agreement, kind == Kind::AgreementRequired),
-            "agreement_url" => (Self::AgreementUrl, kind == Kind::AgreementRequired),
-            "parameter" => {
-                let of_parameter = matches!(
-                    kind,
-                    Kind::ParameterForbidden | Kind::ParameterAboveCap | Kind::ParameterUnreadable
-                );
-                (Self::Parameter, of_parameter)
+        match self {
+            Self::RequestId | Self::Timestamp | Self::Instance => true,
+            Self::RetryAfter => waits(kind),
+            Self::Policy => kind == Kind::RateLimited,
+            Self::RequiredScope => kind == Kind::ScopeRequired,
+            Self::RequiredPlan => kind == Kind::PlanRequired,
+            Self::Agreement | Self::AgreementUrl => kind == Kind::AgreementRequired,
+            Self::Parameter => {
+                matches!(kind, Kind::ParameterForbidden | Kind::ParameterAboveCap | Kind::ParameterUnreadable)
             }
-            "cap" => (Self::Cap, kind == Kind::ParameterAboveCap),
-            "member" => (Self::Member, matches!(kind, Kind::InvalidMember | Kind::TooWide)),
-            "problem" => (Self::Problem, kind == Kind::InvalidMember),
-            "max_keys" => (Self::MaxKeys, kind == Kind::KeyLimitReached),
-            "balance" => (Self::Balance, kind == Kind::CreditsExhausted),
-            "cost" => (Self::Cost, kind == Kind::CreditsExhausted),
-            _ => return None,
-        })
+            Self::Cap => kind == Kind::ParameterAboveCap,
+            Self::Member => matches!(kind, Kind::InvalidMember | Kind::TooWide),
+            Self::Problem => kind == Kind::InvalidMember,
+            Self::MaxKeys => kind == Kind::KeyLimitReached,
+            Self::Balance | Self::Cost => kind == Kind::CreditsExhausted,
+        }
     }
 
     /// Whether it is a number, and stays one in JSON.
@@ -86,6 +111,7 @@ pub(super) enum Piece {
 pub(super) struct Unfillable {
     pub(super) text: String,
     pub(super) problem: String,
+    pub(super) expected: String,
 }
 
 /// Compiles one template for one kind.
@@ -167,7 +193,8 @@ impl<'a> Compiler<'a> {
                     Filling::Fixed(_) | Filling::Absent => {
                         let problem =
                             format!("a refusal of the kind `{}` has no `{{{name}}}`", self.kind.name());
-                        return Err(Unfillable { text: text.to_owned(), problem });
+                        let expected = format!("write one that it has: {}", self.has(name));
+                        return Err(Unfillable { text: text.to_owned(), problem, expected });
                     }
                 },
             }
@@ -214,10 +241,23 @@ impl<'a> Compiler<'a> {
                 (None, None) if self.known.iter().any(|known| known == name) => Filling::Absent,
                 (None, None) => {
                     let problem = format!("nothing is called `{{{name}}}`");
-                    return Err(Unfillable { text: text.to_owned(), problem });
+                    let known = placeholders().chain(self.known.iter().map(String::as_str));
+                    let expected =
+                        format!("{}, or `{{{{` and `}}}}` for a brace itself", words::one_of(name, known));
+                    return Err(Unfillable { text: text.to_owned(), problem, expected });
                 }
             },
         })
+    }
+
+    /// The placeholders that refusals of this kind have, but for one.
+    fn has(&self, without: &str) -> String {
+        let own = self.wording.members.iter().map(|(name, _)| name.as_str());
+        let variables = VARIABLES.into_iter().filter(|(_, variable)| variable.is_known_of(self.kind));
+        let names = WORDED.into_iter().chain(own).chain(variables.map(|(name, _)| name));
+        let names: Vec<_> =
+            names.filter(|name| *name != without).map(|name| format!("`{{{name}}}`")).collect();
+        names.join(", ")
     }
 
     fn text(&mut self, text: &str) {
@@ -251,8 +291,12 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, Unfillable> {
         } else {
             let name = rest.strip_prefix('{').and_then(|name| name.split_once('}'));
             let Some((name, behind)) = name.filter(|(name, _)| !name.contains('{')) else {
-                let problem = "a brace stands alone: write `{{` or `}}` for a brace itself".to_owned();
-                return Err(Unfillable { text: text.to_owned(), problem });
+                let (problem, expected) = ("a brace stands alone", "write `{{` or `}}` for a brace itself");
+                return Err(Unfillable {
+                    text: text.to_owned(),
+                    problem: problem.to_owned(),
+                    expected: expected.to_owned(),
+                });
             };
             parts.push(Part::Name(name));
             rest = behind;

@@ -7,7 +7,7 @@ use matchit::Router;
 
 use crate::rule::path::{is_doubtful, is_odd};
 use crate::rule::straight::Straight;
-use crate::{ConfigError, Cost, Plan, PlanName, Rule};
+use crate::{ConfigError, Cost, Plan, PlanName, Rule, words};
 
 /// A rule with what its plans come to.
 #[derive(Debug)]
@@ -55,7 +55,10 @@ fn find_plan<'p>(name: &PlanName, plans: &'p HashMap<PlanName, Plan>) -> Result<
         known.sort_unstable();
         let expected = match known.as_slice() {
             [] => "define it under `[plans]`".to_owned(),
-            known => format!("define it under `[plans]`, or write one of: {}", known.join(", ")),
+            known => {
+                let known = words::one_of(name.as_str(), known.iter().copied());
+                format!("{known}, or define it under `[plans]`")
+            }
         };
         ConfigError::new(name.as_str(), "a rule names a plan that is not defined", expected)
     })
@@ -197,12 +200,19 @@ fn matcher(rules: &[Rule], method: Option<&str>) -> Result<Matcher, ConfigError>
     let (mut matcher, mut shapes) = (Matcher::default(), HashMap::new());
     for (rank, of_rank) in ranks.iter().enumerate() {
         for (place, rule) in rules.iter().enumerate().filter(|(_, rule)| of_rank(rule)) {
-            match shapes.insert(shape(rule.pattern()), rank) {
+            match shapes.insert(shape(rule.pattern()), (rank, place)) {
                 // One that names the method better is there already.
-                Some(better) if better < rank => {}
-                Some(_) => return Err(said_twice(rule).in_member(member(place))),
+                Some((better, _)) if better < rank => {}
+                Some((_, other)) => {
+                    return Err(said_twice(rule).in_member(member(place)).beside(member(other) + ".route"));
+                }
                 None => {
-                    let unusable = |error| unusable(rule, &error).in_member(member(place));
+                    let unusable = |error: matchit::InsertError| {
+                        let fault = unusable(rule, &error).in_member(member(place));
+                        let matchit::InsertError::Conflict { with } = &error else { return fault };
+                        let other = rules.iter().position(|rule| rule.pattern() == with);
+                        other.into_iter().fold(fault, |fault, other| fault.beside(member(other) + ".route"))
+                    };
                     matcher.insert(rule.pattern(), place).map_err(unusable)?;
                 }
             }

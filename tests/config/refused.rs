@@ -54,7 +54,10 @@ fn lifetimes_that_contradict_each_other_are_refused_in_code_too() {
 #[test]
 fn formats_environments_and_hashes_are_compared_in_code_too() {
     let format = |environment: &str| {
-        KeyFormat::new("acme_", Length::exactly(8)).unwrap().with_environment(environment.into())
+        KeyFormat::new("acme_", Length::exactly(8))
+            .unwrap()
+            .accepted_only()
+            .with_environment(environment.into())
     };
     let found = fault(|builder| builder.format(format("test")));
     assert_eq!(found, named("formats[1].environment", "test"));
@@ -76,10 +79,10 @@ fn a_narrower_format_stands_first_or_issues_keys_of_its_own() {
         // Keys for tests are issued by the second alone.
         "{ body = '10..=256', alphabet = 'visible' }, { prefix = 'test_', body = 32, environment = 'test' }",
         // The first is too short to issue keys when it leaves a choice.
-        "{ body = '1..=200', alphabet = '01' }, { prefix = '01', body = 130, alphabet = '01' }",
+        "{ body = '1..=200', alphabet = '01', issue = false }, { prefix = '01', body = 130, alphabet = '01' }",
         "{ prefix = 'a_', body = 32, checksum = true }, { prefix = 'a_', body = 32 }",
         "{ prefix = 'acme_', body = 32 }, { prefix = 'acme_live_', body = 27 }",
-        "{ prefix = 'a', body = '8..=16' }, { prefix = 'ab', body = '8..=16' }",
+        "{ prefix = 'a', body = '8..=16', issue = false }, { prefix = 'ab', body = '8..=16', issue = false }",
     ];
     for formats in accepted {
         Config::from_toml(&toml(formats), "acme.toml").unwrap_or_else(|error| panic!("{error}"));

@@ -15,7 +15,7 @@ use tower::{ServiceExt, service_fn};
 
 /// What every file begins with that says nothing else.
 pub(crate) const HEAD: &str =
-    "sources = [{ header = \"X-API-Key\" }]\nformats = [{ prefix = \"acme_\", body = 8 }]\n";
+    "sources = [{ header = \"X-API-Key\" }]\nformats = [{ prefix = \"acme_\", body = 8, issue = false }]\n";
 
 /// When the clock starts.
 pub(crate) const START: &str = "2026-03-28T22:30:00Z";

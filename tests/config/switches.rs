@@ -12,7 +12,7 @@ use crate::stage::{HEAD, Stage, both, kinds, statuses};
 
 const SOURCES: &str = r#"
 sources = [{ header = "X-API-Key" }, { authorization = "Bearer" }, { query = "api-key" }]
-formats = [{ prefix = "acme_", body = 8 }]
+formats = [{ prefix = "acme_", body = 8, issue = false }]
 plans.free = {}
 "#;
 
@@ -58,9 +58,9 @@ async fn two_keys_in_two_sources_are_refused_where_that_is_asked() {
 
 #[tokio::test]
 async fn a_literal_scheme_is_compared_as_it_is_written() {
-    let toml = "sources = [{ authorization = 'Bearer', literal = true }]\nformats = [{ prefix = 'acme_', body = 8 }]\nplans.free = {}";
+    let toml = "sources = [{ authorization = 'Bearer', literal = true }]\nformats = [{ prefix = 'acme_', body = 8, issue = false }]\nplans.free = {}";
     let literal = |builder: tollgate::GateBuilder| {
-        let format = KeyFormat::new("acme_", Length::exactly(8))?;
+        let format = KeyFormat::new("acme_", Length::exactly(8))?.accepted_only();
         Ok(builder.source(KeySource::authorization_literal("Bearer")?).format(format).plan(Plan::new("free")))
     };
     let script =
@@ -95,9 +95,10 @@ async fn a_key_of_another_environment_reads_as_unknown_to_the_byte() {
     assert_eq!(answers[0], answers[1], "nothing tells the two apart, for client or operator");
 
     let toml = "sources = [{ header = 'X-API-Key' }]\nenvironments = ['test']\nplans.free = {}\n\
-        formats = [{ prefix = 'acme_', body = 8, environment = 'test' }]";
+        formats = [{ prefix = 'acme_', body = 8, issue = false, environment = 'test' }]";
     let test = |builder: tollgate::GateBuilder| {
-        let format = KeyFormat::new("acme_", Length::exactly(8))?.with_environment("test".into());
+        let format =
+            KeyFormat::new("acme_", Length::exactly(8))?.accepted_only().with_environment("test".into());
         let builder = builder.source(KeySource::header("X-API-Key")?).format(format);
         Ok(builder.plan(Plan::new("free")).environment("test"))
     };
@@ -117,6 +118,7 @@ async fn formats_are_as_the_file_says() {
         [[formats]]
         prefix = "live_"
         body = "10..=12"
+        issue = false
         alphabet = "hex"
         start = 8
         [[formats]]
@@ -126,7 +128,10 @@ async fn formats_are_as_the_file_says() {
         environment = "test"
     "#;
     let gate = Config::from_toml(toml, "acme.toml").unwrap().builder().unwrap().build().unwrap();
-    let live = KeyFormat::new("live_", Length::between(10, 12)).unwrap().with_alphabet(Alphabet::hex());
+    let live = KeyFormat::new("live_", Length::between(10, 12))
+        .unwrap()
+        .with_alphabet(Alphabet::hex())
+        .accepted_only();
     let test = KeyFormat::new("test_", Length::exactly(38)).unwrap().with_checksum().unwrap();
     assert_eq!(gate.formats(), [live.with_start(8).unwrap(), test.with_environment("test".into())]);
 }

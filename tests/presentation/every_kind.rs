@@ -11,7 +11,7 @@ use crate::stage::{Answer, Stage};
 /// Rules, plans and sources on which every kind of refusal can come about.
 const GROUND: &str = r#"
 sources = [{ header = "X-API-Key" }, { authorization = "Bearer" }]
-formats = [{ prefix = "acme_", body = 8 }]
+formats = [{ prefix = "acme_", body = 8, issue = false }]
 proxies = { trusted = ["10.0.0.0/8"] }
 agreements.opra = { url = "https://acme.example/opra" }
 [[rules]]

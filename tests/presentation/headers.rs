@@ -10,7 +10,7 @@ use crate::stage::{Answer, Stage};
 
 fn gate(presentation: Presentation, sources: &[KeySource]) -> GateBuilder {
     let builder = tollgate::Gate::builder().presentation(presentation);
-    let builder = builder.format(KeyFormat::new("acme_", Length::exactly(8)).unwrap());
+    let builder = builder.format(KeyFormat::new("acme_", Length::exactly(8)).unwrap().accepted_only());
     sources.iter().cloned().fold(builder, GateBuilder::source)
 }
 
@@ -48,7 +48,7 @@ async fn one_challenge_per_scheme_each_in_a_line_of_its_own() {
 
 #[tokio::test]
 async fn what_a_status_demands_is_there_whatever_kind_it_is_given_to() {
-    let toml = "sources = [{ header = 'X-API-Key' }]\nformats = [{ prefix = 'acme_', body = 8 }]\n\
+    let toml = "sources = [{ header = 'X-API-Key' }]\nformats = [{ prefix = 'acme_', body = 8, issue = false }]\n\
         plans.free = { quotas = ['1 per minute'] }\n\
         errors = { missing.status = 405, unknown.status = 503, rate_limited.status = 401 }";
     let stage = Stage::of_file(toml).unwrap();

@@ -154,7 +154,7 @@ async fn what_is_not_said_of_a_kind_is_said_of_its_parent() {
         [errors.malformed]
         message = "In {docs} it says how."
     "#;
-    let sources = "sources = [{ authorization = 'Bearer' }]\nformats = [{ body = 8 }]\n";
+    let sources = "sources = [{ authorization = 'Bearer' }]\nformats = [{ body = 8, issue = false }]\n";
     let stage = Stage::of_file(&format!("{sources}{toml}")).unwrap();
     let script = ["GET /a", "GET /a; authorization: Basic x", "GET /a; authorization: Bearer x", "TRACE /a"];
     let answers = stage.play(&script).await;
@@ -197,7 +197,7 @@ async fn the_builder_says_what_the_file_says() {
     let coded = |builder: tollgate::GateBuilder| {
         let template = r#"{ "e": "{code}", "m": "{message}", "d": "{docs}" }"#;
         let presentation = Presentation::json(template)?.realm("Acme")?.wording(DenialKind::Missing, wording);
-        let format = tollgate::KeyFormat::new("acme_", tollgate::Length::exactly(8))?;
+        let format = tollgate::KeyFormat::new("acme_", tollgate::Length::exactly(8))?.accepted_only();
         Ok(builder
             .source(tollgate::KeySource::header("X-API-Key")?)
             .format(format)

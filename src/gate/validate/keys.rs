@@ -19,9 +19,10 @@ fn sources(builder: &GateBuilder) -> Verdict {
         return refuse("sources", "", problem, "name one, as in `sources = [{ header = \"X-API-Key\" }]`");
     }
     for (place, source) in builder.sources.iter().enumerate() {
-        if builder.sources[..place].iter().any(|earlier| earlier.reads_as(source)) {
+        if let Some(other) = builder.sources[..place].iter().position(|earlier| earlier.reads_as(source)) {
             let member = format!("sources[{place}]");
-            return refuse(&member, &source.to_string(), "two sources are the same", "name each once");
+            let verdict = refuse(&member, &source.to_string(), "two sources are the same", "name each once");
+            return verdict.map_err(|error| error.beside(format!("sources[{other}]")));
         }
     }
     Ok(())
@@ -33,9 +34,10 @@ fn environments(named: &[Environment]) -> Verdict {
         if environment.as_str().is_empty() {
             return refuse(&member, "", "an environment has a name", "write one as in `live`");
         }
-        if named[..place].contains(environment) {
+        if let Some(other) = named[..place].iter().position(|earlier| earlier == environment) {
             let value = environment.as_str();
-            return refuse(&member, value, "the environment is named twice", "name each once");
+            let verdict = refuse(&member, value, "the environment is named twice", "name each once");
+            return verdict.map_err(|error| error.beside(format!("environments[{other}]")));
         }
     }
     Ok(())
@@ -57,7 +59,19 @@ fn formats(builder: &GateBuilder) -> Verdict {
         if let Some(earlier) = builder.formats[..place].iter().position(|earlier| is_idle(format, earlier)) {
             let problem = format!("`formats[{earlier}]` accepts all keys of this format");
             let expected = "leave one of them out, or write the narrower first";
-            return refuse(&format!("formats[{place}]"), format.prefix(), &problem, expected);
+            let verdict = refuse(&format!("formats[{place}]"), format.prefix(), &problem, expected);
+            return verdict.map_err(|error| error.beside(format!("formats[{earlier}]")));
+        }
+        if format.is_issued() && !format.can_issue() {
+            let problem = format!(
+                "a new key would have {:.0} bits of randomness, and an issued key has 128 or more",
+                format.bits().floor()
+            );
+            let expected = format!(
+                "write {} characters or more, or `issue = false` where such keys are only accepted",
+                format.least_issued()
+            );
+            return refuse(&format!("formats[{place}].body"), &format.body_text(), &problem, &expected);
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::gate::validate::{Verdict, parameter, refuse};
-use crate::{Cap, Caps, GateBuilder, OwnQuota, Plan};
+use crate::{Cap, Caps, GateBuilder, OwnQuota, Plan, words};
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     let mut names = HashSet::new();
@@ -38,8 +38,10 @@ fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
             OwnQuota::Named(name) => (name.as_str(), builder.quotas.get(name)),
         };
         let Some(policy) = policy else {
-            let expected = "define it under `[quotas]`, or spell it out as in `60 per minute`";
-            return refuse(&member, written, "the quota is not defined", expected);
+            let meant = words::meant(written, builder.quotas.keys().map(String::as_str));
+            let expected =
+                format!("{meant}define it under `[quotas]`, or spell it out as in `60 per minute`");
+            return refuse(&member, written, "the quota is not defined", &expected);
         };
         if !windows.insert((policy.name(), policy.counts())) {
             let expected = "keep the smaller one, or give them names of their own";

@@ -1,15 +1,17 @@
 //! What single rules ask, and what they must not make public.
 
 use crate::gate::validate::{Verdict, parameter, refuse};
-use crate::{Cost, GateBuilder, PlanName, Rule, Scope, ScopeRule};
+use crate::{Allowance, Cost, Credits, GateBuilder, Plan, PlanName, Rule, Scope, ScopeRule};
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
-    rule(&builder.otherwise, builder).map_err(|error| error.in_member("default"))?;
+    let otherwise = rule(&builder.otherwise, builder).and_then(|()| affordable(&builder.otherwise, builder));
+    otherwise.map_err(|error| error.in_member("default"))?;
     if builder.otherwise.public {
         return everything_public("default.public", "true");
     }
     for (place, one) in builder.rules.iter().enumerate() {
         let verdict = rule(one, builder).and_then(|()| open_to_some_plan(one, builder));
+        let verdict = verdict.and_then(|()| affordable(one, builder));
         verdict.map_err(|error| error.in_member(format!("rules[{place}]")))?;
     }
     Ok(())
@@ -62,6 +64,37 @@ fn open_to_some_plan(rule: &Rule, builder: &GateBuilder) -> Verdict {
     let names: Vec<_> = rule.closed_to.iter().map(PlanName::as_str).collect();
     let expected = "leave one plan out, or write `closed_to = []` if `[default]` is closed to all";
     refuse("closed_to", &format!("{names:?}"), "the rule is closed to every plan", expected)
+}
+
+/// A cost above a plan's whole grant refuses every request of that plan, unless its credits are bought: a plan that grants
+/// nothing lives by those.
+fn affordable(rule: &Rule, builder: &GateBuilder) -> Verdict {
+    let (member, least) = match &rule.cost {
+        Cost::Fixed(cost) => ("cost", *cost),
+        Cost::PerUnit { each, least, .. } => ("cost.each", each.checked_mul(*least).unwrap_or(Credits::MAX)),
+    };
+    for plan in builder.plans.iter().filter(|plan| is_open_to(rule, plan, builder)) {
+        let Allowance::Grant(grant) = &plan.credits else { continue };
+        let granted = grant.amount();
+        if granted < least && !granted.is_zero() {
+            let problem =
+                format!("the plan `{}` grants {granted} credits, and a request costs more", plan.name);
+            let expected = "write a smaller cost or a larger grant, or close the rule to that plan by `closed_to` or \
+                            `min_plan`";
+            return refuse(member, &least.to_string(), &problem, expected);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a rule lets keys of a plan in.
+fn is_open_to(rule: &Rule, plan: &Plan, builder: &GateBuilder) -> bool {
+    if rule.closed_to.contains(&plan.name) {
+        return false;
+    }
+    let Some(lowest) = &rule.min_plan else { return true };
+    let lowest = builder.plans.iter().find(|plan| plan.name == *lowest).and_then(|plan| plan.rank);
+    rule.open_to.contains(&plan.name) || plan.rank.is_some_and(|rank| Some(rank) >= lowest)
 }
 
 /// A public route asks for nothing; and no one route is all of them.

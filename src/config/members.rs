@@ -1,0 +1,81 @@
+//! The members that each table of the file has, as the model declares them.
+
+use serde::de::value::Error;
+use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+use serde::forward_to_deserialize_any;
+
+use crate::config::{
+    AgreementConfig, Config, DefaultConfig, DemoConfig, FormatConfig, GrantConfig, HashConfig,
+    LifetimeConfig, ManagementConfig, OlderHash, PerUnitConfig, PlanConfig, PresentationConfig, ProxyConfig,
+    QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig, WordingConfig,
+};
+
+/// A place of the file, and the members that it has.
+type Table = (&'static str, &'static [&'static str]);
+
+/// Returns all tables of the file; the top of the file comes first.
+pub(super) fn tables() -> [Table; 20] {
+    [
+        ("at the top of the file, above the first table", of::<Config>()),
+        ("in `sources`", of::<SourceConfig>()),
+        ("in `formats`", of::<FormatConfig>()),
+        ("under `[hash]`", of::<HashConfig>()),
+        ("in `hash.older`", of::<OlderHash>()),
+        ("under `[default]`", of::<DefaultConfig>()),
+        ("under `[[rules]]`", of::<RuleConfig>()),
+        ("in a rule's `cost`", of::<PerUnitConfig>()),
+        ("in a rule's `scope`", of::<ScopesConfig>()),
+        ("under `[plans.NAME]`", of::<PlanConfig>()),
+        ("in a quota", of::<QuotaTable>()),
+        ("in a plan's `credits`", of::<GrantConfig>()),
+        ("in a plan's `key_lifetime`", of::<LifetimeConfig>()),
+        ("under `[agreements.NAME]`", of::<AgreementConfig>()),
+        ("under `[[demo]]`", of::<DemoConfig>()),
+        ("under `[management]`", of::<ManagementConfig>()),
+        ("under `[proxies]`", of::<ProxyConfig>()),
+        ("under `[request_id]`", of::<RequestIdConfig>()),
+        ("under `[presentation]`", of::<PresentationConfig>()),
+        ("under `[errors.KIND]`", of::<WordingConfig>()),
+    ]
+}
+
+/// Returns what an error says of a member that belongs into another table than the one it stands in; nothing of one that
+/// no table has.
+pub(super) fn elsewhere(member: &str) -> String {
+    let tables = tables();
+    let place = tables.iter().find(|(_, members)| members.contains(&member));
+    place.map(|(place, _)| format!("`{member}` belongs {place}; here ")).unwrap_or_default()
+}
+
+/// Returns the members of one table.
+fn of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    let mut members: &'static [&'static str] = &[];
+    // The deserializer notes what it is asked for, and has no value to give.
+    drop(T::deserialize(Asked(&mut members)));
+    members
+}
+
+struct Asked<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Asked<'_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+        Err(Error::custom("there is no value"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        members: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        *self.0 = members;
+        self.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
