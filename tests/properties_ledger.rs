@@ -3,15 +3,16 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use support::World;
 use tollgate::{
-    Account, Allowance, Charge, ChargeId, Charged, Clock, CreditLedger, Credits, Grant, GrantPeriod,
-    Timestamp,
+    Account, Allowance, CalendarUnit, Charge, ChargeId, Charged, Clock, CreditLedger, Credits, Grant,
+    GrantPeriod, Timestamp,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -43,16 +44,29 @@ struct Model {
     granted: u64,
     settled: u64,
     due: i64,
+    /// The next turn by a clock that was set back by more than a period.
+    again: Option<i64>,
 }
 
 impl Model {
     fn grant(&mut self, amount: u64, now: i64) {
-        while now >= self.due {
-            let given = amount.saturating_sub(self.balance);
-            self.balance += given;
-            self.granted += given;
-            self.due += HOUR;
+        let turned = |turn: i64| now >= turn;
+        let next = |turn: i64| turn + ((now - turn) / HOUR + 1) * HOUR;
+        if turned(self.due) {
+            (self.due, self.again) = (next(self.due), None);
+        } else if self.again.is_some_and(turned) && now < self.due - HOUR {
+            self.again = self.again.map(next).filter(|again| *again < self.due);
+        } else {
+            let far = self.again.unwrap_or(self.due) > now + 2 * HOUR;
+            self.again = self.again.filter(|again| now < *again);
+            if far {
+                self.again = Some(now + 2 * HOUR);
+            }
+            return;
         }
+        let given = amount.saturating_sub(self.balance);
+        self.balance += given;
+        self.granted += given;
     }
 
     fn charge(&mut self, id: u64, amount: u64) -> Option<u64> {
@@ -105,7 +119,7 @@ proptest! {
         });
         let wall = || world.clock.now().wall().as_millis();
         let due = wall() + HOUR;
-        let mut model = Model { balance: opening, open: HashMap::new(), granted: 0, settled: 0, due };
+        let mut model = Model { balance: opening, open: HashMap::new(), granted: 0, settled: 0, due, again: None };
         for step in steps {
             // A record that was read anew has none of the pointers that a ledger keeps.
             let fresh = Account::clone(&account);
@@ -137,5 +151,176 @@ proptest! {
             let open: u64 = model.open.values().sum();
             prop_assert_eq!(opening + model.granted, model.balance + open + model.settled, "conserved");
         }
+    }
+}
+
+/// All zones, but for those whose clocks change as another's do; and when they change within fifty years.
+fn zones() -> Vec<(String, TimeZone, Vec<i64>)> {
+    let [from, upto] = ["1996-01-01T00:00:00Z", "2046-01-01T00:00:00Z"].map(|time| time.parse().unwrap());
+    let mut seen = BTreeSet::new();
+    let mut zones = Vec::new();
+    for name in jiff::tz::db().available() {
+        let zone = TimeZone::get(name.as_str()).unwrap();
+        let changes = zone.following(from).take_while(|change| change.timestamp() < upto);
+        let told: Vec<_> =
+            changes.map(|change| (change.timestamp().as_millisecond(), change.offset().seconds())).collect();
+        let times = told.iter().map(|(time, _)| *time).chain([from.as_millisecond()]).collect();
+        if seen.insert((told, zone.to_offset(from).seconds())) {
+            zones.push((name.to_string(), zone, times));
+        }
+    }
+    zones
+}
+
+#[test]
+fn turns_are_later_in_every_zone() {
+    const MINUTE: i64 = 60_000;
+    let around = [-61, -31, -1, 0, 1, 29, 31, 59, 61, 119];
+    let zones = zones();
+    assert!(zones.len() > 200, "the database has {} zones that differ", zones.len());
+    for (name, zone, changes) in zones {
+        let local = |millis: i64| zone.to_datetime(jiff::Timestamp::from_millisecond(millis).unwrap());
+        let offset =
+            |millis: i64| zone.to_offset(jiff::Timestamp::from_millisecond(millis).unwrap()).seconds();
+        let periods = [CalendarUnit::Hour, CalendarUnit::Day, CalendarUnit::Month];
+        for (unit, longest) in periods.into_iter().zip([60 * MINUTE, 28 * 60 * MINUTE, 32 * 24 * 60 * MINUTE])
+        {
+            let grant = Grant::new(Credits::new(1), GrantPeriod::calendar(unit, &name).unwrap());
+            let next = |millis: i64| grant.next_after(Timestamp::from_millis(millis)).as_millis();
+            for change in &changes {
+                for now in
+                    around.into_iter().flat_map(|minutes| [-1, 0].map(|off| change + minutes * MINUTE + off))
+                {
+                    let turn = next(now);
+                    let told = || format!("{unit:?} in {name} after {}: {}", local(now), local(turn));
+                    assert!(turn > now && turn <= now + longest, "{}", told());
+                    // Of a period every moment has the same end.
+                    assert_eq!((next(turn - 1), next(i64::midpoint(now, turn))), (turn, turn), "{}", told());
+                    let (before, after) = (local(turn - 1), local(turn));
+                    let uneven = (offset(turn) - offset(turn - 1)) % 3_600 != 0;
+                    assert!(
+                        match unit {
+                            CalendarUnit::Hour => (after.minute(), after.second()) == (0, 0) || uneven,
+                            CalendarUnit::Day => after.date() > before.date(),
+                            CalendarUnit::Month => after.date() > before.date() && after.day() == 1,
+                        },
+                        "{}",
+                        told()
+                    );
+                    let due = grant.next_due(Timestamp::from_millis(now), Timestamp::from_millis(now));
+                    assert_eq!(due.as_millis(), turn, "{}", told());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn turns_end_where_time_does() {
+    for unit in [CalendarUnit::Hour, CalendarUnit::Day, CalendarUnit::Month] {
+        let calendar = Grant::new(Credits::new(1), GrantPeriod::calendar(unit, "Asia/Kathmandu").unwrap());
+        let plain = Grant::new(Credits::new(1), GrantPeriod::every(Duration::from_hours(1)).unwrap());
+        for grant in [calendar, plain] {
+            for millis in
+                [i64::MIN, i64::MIN + 1, -62_135_596_800_001, -1, 0, 253_402_207_200_000, i64::MAX - 1]
+            {
+                let now = Timestamp::from_millis(millis);
+                assert!(
+                    grant.next_after(now) > now && grant.next_due(now, now) > now,
+                    "{grant:?} at {millis}"
+                );
+                let _ = grant.next_due(Timestamp::from_millis(i64::MIN), now);
+            }
+        }
+    }
+}
+
+/// From which place on the plans go by the calendar.
+const CALENDARS_FROM: usize = 3;
+
+/// The plans that an account goes between.
+fn grants() -> Vec<Grant> {
+    let calendar = |unit, zone| GrantPeriod::calendar(unit, zone).unwrap();
+    let every = |minutes| GrantPeriod::every(Duration::from_mins(minutes)).unwrap();
+    let periods = [
+        every(60),
+        every(25),
+        every(36 * 60),
+        calendar(CalendarUnit::Hour, "Australia/Lord_Howe"),
+        calendar(CalendarUnit::Day, "America/St_Johns"),
+        calendar(CalendarUnit::Month, "Europe/Berlin"),
+    ];
+    let amounts = [2_u64, 3, 50, 4, 100, 1_000];
+    amounts
+        .into_iter()
+        .zip(periods)
+        .map(|(amount, period)| Grant::new(Credits::new(amount), period))
+        .collect()
+}
+
+/// Takes all that there is; says how much that was.
+fn drain(world: &World, account: &Account, id: &mut u64, grant: &Grant) -> u64 {
+    let allowance = Allowance::Grant(grant.clone());
+    let mut taken = 0;
+    loop {
+        *id += 1;
+        match charge(world, account, *id, Credits::MAX.get(), &allowance) {
+            Charged::Insufficient { balance } if balance.is_zero() => return taken,
+            Charged::Insufficient { balance } => {
+                *id += 1;
+                let _taken = charge(world, account, *id, balance.get(), &allowance);
+                taken += balance.get();
+            }
+            Charged::Posted { balance } => panic!("all credits were there: {balance:?}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// An account that spends all it has at every step is given a plan's amount at most once for each time that a turn of
+    /// the plan passes, and within three periods on one plan, at clocks that go right, whatever they did before.
+    #[test]
+    fn plans_and_clocks_mint_nothing(
+        start in prop::sample::select(vec!["2026-01-10T10:00:00Z", "2026-04-04T14:20:00Z", "2026-10-31T20:00:00Z"]),
+        steps in prop::collection::vec(
+            (0_usize..6, prop_oneof![6 => 0_i64..90, 2 => -90_i64..0, 1 => -600_000_i64..600_000]),
+            1..60,
+        ),
+        last in 0_usize..6,
+    ) {
+        let (world, grants) = (World::new(), grants());
+        let account = Arc::clone(&world.store.key(world.plain_key("kwery_live_0123456789")).unwrap().account);
+        let mut wall = start.parse::<Timestamp>().unwrap().as_millis();
+        world.clock.set_wall(Timestamp::from_millis(wall));
+        let mut id = 0;
+        let mut plan = 0;
+        prop_assert_eq!(drain(&world, &account, &mut id, &grants[plan]), 100);
+        for (next, minutes) in steps {
+            let before = wall;
+            wall += minutes * 60_000;
+            world.clock.set_wall(Timestamp::from_millis(wall));
+            let given = drain(&world, &account, &mut id, &grants[next]);
+            let grant = &grants[next];
+            let turned = next < CALENDARS_FROM || grant.next_after(Timestamp::from_millis(before)).as_millis() <= wall;
+            let may = next == plan && wall > before && turned;
+            prop_assert!(given == 0 || (may && given == grant.amount().get()), "{} given at {}", given, wall);
+            plan = next;
+        }
+        let grant = &grants[last];
+        drain(&world, &account, &mut id, grant);
+        let third = (0..3).fold(Timestamp::from_millis(wall), |turn, _| grant.next_after(turn));
+        let mut given = 0;
+        while Timestamp::from_millis(wall) < third {
+            wall = (wall + 3 * 60_000).min(third.as_millis());
+            if third.as_millis() - wall > 7 * 86_400_000 {
+                wall = third.as_millis() - 7 * 86_400_000;
+            }
+            world.clock.set_wall(Timestamp::from_millis(wall));
+            given += drain(&world, &account, &mut id, grant);
+        }
+        let amount = grant.amount().get();
+        prop_assert!([1, 2, 3].contains(&(given / amount)), "{} of {} given in three periods", given, amount);
     }
 }

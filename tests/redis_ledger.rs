@@ -49,12 +49,15 @@ struct Purse<L> {
     ledger: L,
     account: Arc<Account>,
     allowance: Allowance,
+    /// The plans that it goes between.
+    plans: Vec<Allowance>,
     now: i64,
 }
 
 impl<L: CreditAdmin> Purse<L> {
     fn new(ledger: L, allowance: Allowance) -> Self {
-        Self { ledger, account: Arc::new(Account::new("acme", "plain")), allowance, now: NOON }
+        let plans = vec![allowance.clone()];
+        Self { ledger, account: Arc::new(Account::new("acme", "plain")), allowance, plans, now: NOON }
     }
 
     async fn charge(&self, number: u64, amount: u64) -> Result<Charged, StoreError> {
@@ -107,6 +110,10 @@ enum Step {
     Adjust(u64, AdjustmentKind),
     Wait(u64),
     TurnBack(i64),
+    /// The clock leaps by so many hours.
+    Leap(i64),
+    /// The account goes to another plan.
+    Change(usize),
     Erase,
 }
 
@@ -132,6 +139,8 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (0_u64..24, kind).prop_map(|(id, kind)| Step::Adjust(id, kind)),
         4 => (0_u64..3 * 3_600).prop_map(Step::Wait),
         1 => (0_i64..2 * HOUR).prop_map(Step::TurnBack),
+        1 => (-40_i64..40).prop_map(Step::Leap),
+        2 => (0_usize..6).prop_map(Step::Change),
         1 => Just(Step::Erase),
     ]
 }
@@ -152,12 +161,33 @@ async fn make<L: CreditAdmin>(purse: &mut Purse<L>, step: &Step, lives: &HashMap
             purse.now -= millis;
             String::new()
         }
+        Step::Leap(hours) => {
+            purse.now += hours * HOUR;
+            String::new()
+        }
+        Step::Change(plan) => {
+            purse.allowance = purse.plans[*plan % purse.plans.len()].clone();
+            String::new()
+        }
         Step::Erase => {
             // Whether an account that was merely asked for counts as one is each ledger's own affair.
             let _ = purse.ledger.erase_balance(&purse.account.id).await.unwrap();
             String::new()
         }
     }
+}
+
+/// Plans of other periods, in zones whose clocks change, and one that grants nothing.
+fn other_plans() -> Vec<Allowance> {
+    let calendar = |unit, zone| GrantPeriod::calendar(unit, zone).unwrap();
+    let grant = |amount, period| Allowance::Grant(Grant::new(Credits::new(amount), period));
+    vec![
+        grant(70, calendar(CalendarUnit::Day, "Australia/Lord_Howe")),
+        grant(90, calendar(CalendarUnit::Month, "America/St_Johns")),
+        grant(20, calendar(CalendarUnit::Hour, "UTC")),
+        grant(30, GrantPeriod::every(Duration::from_mins(25)).unwrap()),
+        Allowance::None,
+    ]
 }
 
 #[test]
@@ -178,6 +208,8 @@ fn both_ledgers_answer_alike_whatever_is_asked_of_them() {
         runtime.block_on(async {
             let mut shared = Purse::new(node(&redis), allowance.clone());
             let mut memory = Purse::new(Arc::new(MemoryLedger::with_entries(2_000)), allowance);
+            shared.plans.extend(other_plans());
+            memory.plans.clone_from(&shared.plans);
             let mut lives = HashMap::new();
             for step in steps {
                 let (ours, theirs) = (make(&mut shared, &step, &lives).await, make(&mut memory, &step, &lives).await);
@@ -346,6 +378,9 @@ async fn what_somebody_else_wrote_is_an_error_and_serves_nobody() {
         (4, "soon"),
         (4, ""),
         (5, "maybe"),
+        (6, "x"),
+        (7, "hour"),
+        (8, "later"),
     ] {
         let mut words: Vec<&str> = good.split(' ').collect();
         words[place] = garbage;
@@ -360,6 +395,19 @@ async fn what_somebody_else_wrote_is_an_error_and_serves_nobody() {
     assert!(purse.charge(3, 10).await.unwrap_err().is_corrupt());
     let now = Timestamp::from_millis(NOON);
     assert!(purse.ledger.balance_of(&AccountId::from("acme"), &Allowance::None, now).await.is_err());
+}
+
+#[tokio::test]
+async fn a_turn_of_no_noted_period_holds() {
+    let Some(redis) = Redis::start() else { return };
+    let mut purse = Purse::new(node(&redis), hourly(100));
+    redis.say(&["SET", "tollgate:{a:acme}:credits", &format!("3 0 7 {NOON} {} 0 0", NOON + HOUR)]);
+    purse.now = NOON + HOUR - 1;
+    assert_eq!((purse.left().await, purse.takes(1, 4).await), (3, false));
+    purse.now = NOON + HOUR;
+    assert_eq!((purse.left().await, purse.takes(2, 100).await, purse.left().await), (100, true, 0));
+    purse.now = NOON + 2 * HOUR;
+    assert_eq!(purse.left().await, 100);
 }
 
 #[tokio::test]

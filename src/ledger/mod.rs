@@ -3,6 +3,8 @@
 #[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
 mod abandoned;
 mod admin;
+#[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
+mod due;
 mod entry;
 #[cfg(feature = "fleet")]
 mod lease;
@@ -101,6 +103,9 @@ pub enum Charged {
 ///   first raised to its amount (never lowered), once however many calls race for it or periods have passed. The time is
 ///   that of the argument; time that steps back gives nothing twice. A balance that does not exist is opened by the
 ///   grant's first amount, or at zero where there is none.
+/// - **Changes of plan.** A grant of another period than the last one's is given at its own next turn after the call that
+///   first names it, never at once: going to and fro between plans gives nothing. A turn that was derived from one period
+///   is not kept under another.
 /// - **Closed when in doubt.** An `Err` says that the ledger could not decide. The gate answers 503 and refunds the id:
 ///   a refund must undo a charge that was posted although its answer was lost. Where a charge can still be on its way when
 ///   its refund is made, as it can to another machine, the refund bars it: when it arrives it takes nothing, and is not

@@ -1,5 +1,6 @@
 //! What a balance comes to, wherever it is kept: when grants come due, what is held, and what a change by hand makes of it.
 
+use crate::ledger::due::Due;
 use crate::{Adjusted, AdjustmentKind, Allowance, Balance, Credits, Grant, Timestamp};
 
 /// One account's balance, without its charges and entries.
@@ -9,7 +10,7 @@ pub(super) struct Standing {
     pub(super) balance: Credits,
     pub(super) unlimited: bool,
     /// When the plan's grant is given next; unknown until a call names the grant.
-    pub(super) due: Option<Timestamp>,
+    pub(super) due: Option<Due>,
     /// When the balance was opened by hand; a grant counts from there.
     pub(super) opened: Option<Timestamp>,
     /// The sum of what is open, blocks that nodes hold included.
@@ -54,7 +55,7 @@ impl Standing {
     pub(super) fn call(&mut self, allowance: &Allowance, now: Timestamp) -> Option<Credits> {
         self.seen = now;
         let Allowance::Grant(grant) = allowance else { return None };
-        if self.due.is_some_and(|due| now < due) {
+        if self.due.is_some_and(|due| due.is_to_come(grant, now)) {
             return None;
         }
         let (given, due) = self.turn(grant, now);
@@ -117,13 +118,12 @@ impl Standing {
     }
 
     /// Whether a grant has come due, and when it does next.
-    fn turn(&self, grant: &Grant, now: Timestamp) -> (bool, Timestamp) {
-        let due = match (self.due, self.opened) {
-            (Some(due), _) => due,
-            (None, Some(opened)) => grant.next_after(opened),
-            (None, None) => return (true, grant.next_after(now)),
-        };
-        if now < due { (false, due) } else { (true, grant.next_due(due, now)) }
+    fn turn(&self, grant: &Grant, now: Timestamp) -> (bool, Due) {
+        match (self.due, self.opened) {
+            (Some(due), _) => due.turn(grant, now),
+            (None, Some(opened)) => Due::new(grant, grant.next_after(opened)).turn(grant, now),
+            (None, None) => (true, Due::new(grant, grant.next_after(now))),
+        }
     }
 
     /// What a grant raises the balance to, with room for what is open.

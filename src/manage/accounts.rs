@@ -103,6 +103,11 @@ impl AccountManager {
 
     /// Puts an account on another plan: its keys stay, also those above the new plan's cap.
     ///
+    /// The change moves no credits. The balance stays until the new plan's grant has its next turn, as at the end of the
+    /// month: where the new plan is to be worth something at once, [top the balance up](crate::CreditManager::top_up). Credits
+    /// that were bought count in the grant: see [`Grant`](crate::Grant#credits-that-are-bought). The new plan's limits hold
+    /// from the next request on. What was used of a quota of the same name and window counts towards the new figure.
+    ///
     /// # Errors
     ///
     /// An unknown or deleted account; a plan that is not configured; a store that fails.

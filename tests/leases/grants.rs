@@ -59,3 +59,20 @@ async fn a_node_that_spends_over_the_hour_gets_the_grant_by_its_next_block() {
     let left = fleet.authority.balance_of(&"acme".into(), &fleet.allowance, now).await.unwrap();
     assert_eq!(left.credits(), Some(Credits::ZERO));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_block_is_taken_on_the_present_plan() {
+    let mut fleet = Fleet::of_nodes(1, 100_000);
+    hourly(&mut fleet, 10);
+    let node = fleet.node();
+    fleet.serve_many(&node, 200).await;
+    a_moment().await;
+    let day = GrantPeriod::calendar(CalendarUnit::Day, "UTC").unwrap();
+    fleet.allowance = Allowance::Grant(Grant::new(Credits::new(200_000), day));
+    // All of it is served from blocks, those that are taken meanwhile included.
+    fleet.serve_many(&node, 2_000).await;
+    tokio::time::sleep(Duration::from_hours(24)).await;
+    fleet.serve_many(&node, 1).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!((199_000..=200_000).contains(&fleet.checked_balance().await));
+}

@@ -1,13 +1,14 @@
 //! The ledger in memory says what is right: the same steps are answered the same.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use tollgate::{
-    Account, Adjustment, AdjustmentKind, Allowance, Charge, CreditAdmin, CreditLedger, Credits, Entry,
-    EntryKind, EntryQuery, MemoryLedger, SqlLedger,
+    Account, Adjustment, AdjustmentKind, Allowance, CalendarUnit, Charge, CreditAdmin, CreditLedger, Credits,
+    Entry, EntryKind, EntryQuery, Grant, GrantPeriod, MemoryLedger, SqlLedger,
 };
 
 use crate::ledger::{HOUR, at, hourly, nodes, now, number};
@@ -22,6 +23,8 @@ enum Step {
     Refund(u64),
     Adjust(u64, AdjustmentKind),
     Wait(i64),
+    /// The account goes to another plan.
+    Change(usize),
     Erase,
 }
 
@@ -40,6 +43,8 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (0_u64..16).prop_map(Step::Refund),
         10 => (0_u64..24, kind).prop_map(|(id, kind)| Step::Adjust(id, kind)),
         4 => (-HOUR..2 * HOUR).prop_map(Step::Wait),
+        1 => (-40 * HOUR..40 * HOUR).prop_map(Step::Wait),
+        2 => (0_usize..5).prop_map(Step::Change),
         1 => Just(Step::Erase),
     ]
 }
@@ -59,8 +64,23 @@ async fn every_sequence_is_answered_as_in_memory(place: Place) {
     assert_eq!(ledgers[0].audit().await.unwrap(), []);
 }
 
+/// Plans of several periods, and one that grants nothing.
+fn plans(grant: Option<u64>) -> [Allowance; 5] {
+    let calendar = |unit, zone| GrantPeriod::calendar(unit, zone).unwrap();
+    let grants = |amount, period| Allowance::Grant(Grant::new(Credits::new(amount), period));
+    [
+        grant.map_or(Allowance::None, hourly),
+        grants(70, calendar(CalendarUnit::Day, "Australia/Lord_Howe")),
+        grants(90, calendar(CalendarUnit::Month, "America/St_Johns")),
+        grants(30, GrantPeriod::every(Duration::from_mins(25)).unwrap()),
+        Allowance::None,
+    ]
+}
+
 async fn compare(ledgers: &[SqlLedger; 2], account: &Account, steps: &[Step], grant: Option<u64>) {
-    let (model, allowance) = (MemoryLedger::with_entries(1_000), grant.map_or(Allowance::None, hourly));
+    let model = MemoryLedger::with_entries(1_000);
+    let plans = plans(grant);
+    let mut allowance = plans[0].clone();
     let (mut time, mut closed) = (0, HashSet::new());
     for (place, step) in steps.iter().enumerate() {
         let (ledger, told) = (&ledgers[place % 2], format!("{step:?} at {place} of {grant:?} {steps:#?}"));
@@ -88,6 +108,7 @@ async fn compare(ledgers: &[SqlLedger; 2], account: &Account, steps: &[Step], gr
                 assert_eq!(ledger.adjust(&asked).await.unwrap(), expected, "{told}");
             }
             Step::Wait(millis) => time += millis,
+            Step::Change(plan) => allowance = plans[*plan].clone(),
             Step::Erase => {
                 closed.clear();
                 model.erase_balance(&account.id).await.unwrap();

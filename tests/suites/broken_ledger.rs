@@ -37,6 +37,10 @@ rules! {
     LooksThenGrants,
     GrantsEarly,
     ForgetsBalancesOfOtherPlans,
+    ForgetsTheTurnWithoutAGrant,
+    KeepsTheFirstPeriod,
+    GrantsAtEveryChangeOfPeriod,
+    WaitsForTheLatestClock,
     ReadsNothing,
     GivesGrantsWhenRead,
     AdjustsNothing,
@@ -75,6 +79,8 @@ pub(crate) struct Broken {
     grants: Mutex<HashMap<AccountId, (Timestamp, i64)>>,
     refused: Mutex<HashMap<AdjustmentId, Adjusted>>,
     made: Mutex<Vec<AdjustmentId>>,
+    /// The first and the last allowance of an account, and its latest time.
+    seen: Mutex<HashMap<AccountId, (Allowance, Allowance, Timestamp)>>,
 }
 
 const HOUR: i64 = 3_600_000;
@@ -89,6 +95,7 @@ impl Broken {
             grants: Mutex::default(),
             refused: Mutex::default(),
             made: Mutex::default(),
+            seen: Mutex::default(),
         }
     }
 
@@ -170,8 +177,41 @@ impl Broken {
                 let _forgotten = self.make(account, AdjustmentKind::Set(Credits::ZERO), now);
                 Allowance::None
             }
+            (Rule::ForgetsTheTurnWithoutAGrant, _) => {
+                let last = self.see(account, allowance, now).1;
+                if matches!(allowance, Allowance::Grant(_)) && !matches!(last, Allowance::Grant(_)) {
+                    let there = self.there(account);
+                    ready(self.inner.erase_balance(account));
+                    self.pay(account, there);
+                }
+                allowance.clone()
+            }
+            (Rule::KeepsTheFirstPeriod, Allowance::Grant(_)) => self.see(account, allowance, now).0,
+            (Rule::GrantsAtEveryChangeOfPeriod, Allowance::Grant(grant)) => {
+                if self.see(account, allowance, now).1 != *allowance {
+                    let amount = grant.amount().max(self.there(account));
+                    let _given = self.make(account, AdjustmentKind::Set(amount), now);
+                }
+                allowance.clone()
+            }
             (_, allowance) => allowance.clone(),
         }
+    }
+
+    /// Notes a call; tells the first and the last allowance before it, and the latest time.
+    fn see(
+        &self,
+        account: &AccountId,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> (Allowance, Allowance, Timestamp) {
+        let mut seen = self.seen.lock().unwrap();
+        let first = || (allowance.clone(), allowance.clone(), now);
+        let known = seen.entry(account.clone()).or_insert_with(first);
+        known.2 = known.2.max(now);
+        let told = known.clone();
+        known.1 = allowance.clone();
+        told
     }
 
     fn close(&self, account: &Account, id: ChargeId, cost: Credits, pays: bool) {
@@ -194,6 +234,10 @@ impl CreditLedger for Broken {
         let mut now = charge.now;
         if self.breaks(Rule::GrantsEarly) {
             now = tollgate::Now::new(Timestamp::from_millis(now.wall().as_millis() + 2), now.elapsed());
+        }
+        if self.breaks(Rule::WaitsForTheLatestClock) {
+            let latest = self.see(&account.id, charge.allowance, now.wall()).2;
+            now = tollgate::Now::new(latest, now.elapsed());
         }
         let allowance = self.allowance(&account.id, charge.allowance, now.wall());
         let before = ready(self.inner.balance_of(&account.id, &allowance, now.wall()));

@@ -17,6 +17,11 @@ pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
         racing_charges_open_the_balance_once,
         racing_charges_are_given_a_grant_once,
         a_plan_without_a_grant_leaves_the_balance,
+        a_grant_that_was_away_comes_at_its_own_turn,
+        a_change_of_period_gives_nothing_at_once,
+        a_grant_comes_by_the_present_period,
+        going_between_periods_gives_nothing,
+        a_clock_that_was_ahead_costs_one_period,
     ]
 }
 
@@ -106,4 +111,63 @@ async fn a_plan_without_a_grant_leaves_the_balance(ledger: Ledger) -> Verdict {
     purse.take(60).await?;
     let other_plan = Purse { allowance: Allowance::None, ..purse.after(PERIOD) };
     other_plan.expect_balance("on a plan without a grant", 40).await
+}
+
+async fn a_grant_that_was_away_comes_at_its_own_turn(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    purse.take(100).await?;
+    for nothing in [Allowance::None, Allowance::Unlimited] {
+        Purse { allowance: nothing, ..purse.after(PERIOD / 3) }.balance().await?;
+        purse.after(PERIOD / 2).expect_balance("when the grant is back before its turn", 0).await?;
+    }
+    purse.after(PERIOD).expect_balance("at its turn", 100).await
+}
+
+async fn a_change_of_period_gives_nothing_at_once(ledger: Ledger) -> Verdict {
+    let rare = Purse::granted(ledger, 0)?.on(100, PERIOD * 24)?;
+    rare.take(100).await?;
+    let later = rare.after(PERIOD * 2);
+    let frequent = later.on(2, PERIOD)?;
+    for _ in 0..3 {
+        frequent.expect_balance("on a plan of a shorter period", 0).await?;
+        later.expect_balance("back on the plan of the longer one", 0).await?;
+    }
+    Ok(())
+}
+
+async fn a_grant_comes_by_the_present_period(ledger: Ledger) -> Verdict {
+    let rare = Purse::granted(ledger, 0)?.on(100, PERIOD * 24)?;
+    rare.take(100).await?;
+    let frequent = rare.on(2, PERIOD)?;
+    frequent.expect_balance("on a plan of a shorter period", 0).await?;
+    frequent.after(PERIOD).expect_balance("a period later", 2).await?;
+    frequent.after(PERIOD).take(2).await?;
+    frequent.after(PERIOD * 2).expect_balance("two periods later", 2).await
+}
+
+async fn going_between_periods_gives_nothing(ledger: Ledger) -> Verdict {
+    let rare = Purse::granted(ledger, 0)?.on(100, PERIOD * 24)?;
+    rare.take(100).await?;
+    let frequent = rare.on(2, PERIOD)?;
+    for hour in 0..6 {
+        let after = PERIOD * hour;
+        frequent.after(after).expect_balance("just on the plan of the shorter period", 0).await?;
+        rare.after(after + PERIOD / 2).expect_balance("half a period later, on the longer one", 0).await?;
+        rare.after(after + PERIOD).expect_balance("a period later, on the longer one", 0).await?;
+    }
+    Ok(())
+}
+
+async fn a_clock_that_was_ahead_costs_one_period(ledger: Ledger) -> Verdict {
+    let purse = Purse::granted(ledger, 100)?;
+    purse.take(100).await?;
+    let ahead = purse.after(PERIOD * 1_000);
+    ahead.take(100).await?;
+    let back = purse.after(PERIOD / 2);
+    back.expect_balance("when the clock is set back", 0).await?;
+    ahead.expect_balance("at the same time ahead again", 0).await?;
+    back.expect_balance("when the clock is set back again", 0).await?;
+    back.after(PERIOD * 2).expect_balance("two periods later", 100).await?;
+    back.after(PERIOD * 2).take(100).await?;
+    back.after(PERIOD * 3).expect_balance("three periods later", 100).await
 }

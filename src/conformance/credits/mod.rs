@@ -55,9 +55,7 @@ struct Purse<L: ?Sized> {
 impl<L: ?Sized> Purse<L> {
     /// An account whose plan grants so much at every period.
     fn granted(ledger: Arc<L>, amount: u64) -> Result<Self, Fault> {
-        let period = GrantPeriod::every(PERIOD).map_err(|error| Fault::new(error.to_string()))?;
-        let allowance = Allowance::Grant(Grant::new(Credits::new(amount), period));
-        Ok(Self { allowance, ..Self::bare(ledger) })
+        Self::bare(ledger).on(amount, PERIOD)
     }
 
     /// An account whose plan grants nothing.
@@ -69,6 +67,12 @@ impl<L: ?Sized> Purse<L> {
     /// The same, so much later.
     fn after(&self, time: Duration) -> Self {
         Self { now: self.now.saturating_add(time), ..self.clone() }
+    }
+
+    /// The same, on a plan that grants so much at every such period.
+    fn on(&self, amount: u64, period: Duration) -> Result<Self, Fault> {
+        let period = GrantPeriod::every(period).map_err(|error| Fault::new(error.to_string()))?;
+        Ok(Self { allowance: Allowance::Grant(Grant::new(Credits::new(amount), period)), ..self.clone() })
     }
 }
 

@@ -40,6 +40,10 @@ impl<T: CreditLeasing> LeasedLedger<T> {
     fn charge_with(&self, purse: &Arc<Purse>, charge: &Charge<'_>) -> StoreFuture<Charged> {
         let mut state = purse.lock();
         if let Spent::Here { balance, low } = state.spend(charge.id, charge.amount, charge.now) {
+            if low {
+                // The next block is asked for on the terms of the account's plan as it is now.
+                state.follow(charge.allowance);
+            }
             drop(state);
             if low {
                 self.0.kick(purse);

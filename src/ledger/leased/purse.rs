@@ -191,12 +191,17 @@ impl State {
             self.cost = amount.get().max(1);
             self.limit(terms);
         }
-        if self.allowance != *allowance {
-            self.allowance = allowance.clone();
-        }
+        self.follow(allowance);
         self.dry = true;
         let before = self.used_at.replace(now.elapsed());
         before.is_some_and(|before| now.elapsed().saturating_sub(before) < terms.idle)
+    }
+
+    /// Notes what the account's plan gives now.
+    pub(super) fn follow(&mut self, allowance: &Allowance) {
+        if self.allowance != *allowance {
+            self.allowance = allowance.clone();
+        }
     }
 
     /// After a round trip: where it came too late, or soon after the one before, the next is to bring more.

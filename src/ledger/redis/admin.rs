@@ -5,6 +5,7 @@ use std::sync::Arc;
 use redis::cmd;
 
 use super::{BESIDE, RedisLedger, credits, read_id, terms};
+use crate::ledger::due::Due;
 use crate::{
     AccountId, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, CreditAdmin, Credits,
     Entry, EntryKind, EntryQuery, StoreError, StoreFuture, Timestamp,
@@ -22,7 +23,7 @@ impl CreditAdmin for RedisLedger {
             (self.server.clone(), self.purse(account.as_str()), allowance.clone());
         StoreFuture::boxed(async move {
             let kept: Option<String> = server.ask(cmd("GET").arg(purse)).await?;
-            let unknown = "0 0 0 0 none 0 0".to_owned();
+            let unknown = "0 0 0 0 none 0 0 0 none".to_owned();
             balance_at(&kept.unwrap_or(unknown), &allowance, now)
                 .ok_or_else(|| StoreError::corrupt("a balance in Redis cannot be read"))
         })
@@ -72,14 +73,26 @@ impl CreditAdmin for RedisLedger {
 /// A purse's balance at a moment, the grant that has come due counted in.
 fn balance_at(purse: &str, allowance: &Allowance, now: Timestamp) -> Option<Balance> {
     let words: Vec<&str> = purse.split(' ').collect();
-    let &[balance, held, _, _, due, unlimited, lent] = words.as_slice() else { return None };
+    let (balance, held, due, unlimited, lent, period, again) = match *words.as_slice() {
+        [balance, held, _, _, due, unlimited, lent, period, again] => {
+            (balance, held, due, unlimited, lent, period, again)
+        }
+        // One that was written before periods were noted.
+        [balance, held, _, _, due, unlimited, lent] => (balance, held, due, unlimited, lent, "0", "none"),
+        _ => return None,
+    };
     let [balance, held, lent] = [balance, held, lent].map(|amount| credits(amount).ok());
-    let (balance, held, lent) = (balance?, held?, lent?);
-    let due: Option<i64> = if due == "none" { None } else { Some(due.parse().ok()?) };
+    let (balance, held, lent, period) = (balance?, held?, lent?, period.parse().ok()?);
+    let time = |text: &str| match text {
+        "none" => Some(None),
+        _ => text.parse().ok().map(|millis| Some(Timestamp::from_millis(millis))),
+    };
+    let again = time(again)?;
+    let due = time(due)?.map(|at| Due { at, period, again });
     Some(match allowance {
         Allowance::Unlimited => Balance::Unlimited,
         _ if unlimited == "1" => Balance::Unlimited,
-        Allowance::Grant(grant) if due.is_none_or(|due| now.as_millis() >= due) => {
+        Allowance::Grant(grant) if due.is_none_or(|due| due.turn(grant, now).0) => {
             let room = Credits::MAX.checked_sub(held).unwrap_or_default();
             let granted = grant.amount().checked_sub(lent).unwrap_or_default();
             Balance::Limited(balance.max(granted.min(room)))

@@ -130,17 +130,21 @@ pub(crate) fn charge_arguments(charge: &Charge<'_>) -> Vec<String> {
     arguments
 }
 
-/// The time of a call, and what the account's plan gives then: its amount, when it comes next if it comes now, and its
-/// period.
-fn terms(allowance: &Allowance, now: Timestamp) -> [String; 4] {
-    let [amount, turn, period] = match allowance {
+/// The time of a call, and what the account's plan gives then: its amount, when it comes next if it comes now, its
+/// period, what tells that from others, and when it comes after the next.
+fn terms(allowance: &Allowance, now: Timestamp) -> [String; 6] {
+    let shown = |time: Timestamp| time.as_millis().to_string();
+    let [amount, turn, period, code, second] = match allowance {
         Allowance::Grant(grant) => {
-            let (turn, period) = (grant.next_after(now).as_millis(), grant.every().unwrap_or(0));
-            [grant.amount().to_string(), turn.to_string(), period.to_string()]
+            let turn = grant.next_after(now);
+            let [period, code] = [grant.every().unwrap_or(0), grant.code()].map(|number| number.to_string());
+            [grant.amount().to_string(), shown(turn), period, code, shown(grant.next_after(turn))]
         }
-        Allowance::None | Allowance::Unlimited => [String::new(), String::new(), "0".to_owned()],
+        Allowance::None | Allowance::Unlimited => {
+            [String::new(), String::new(), "0".to_owned(), "0".to_owned(), String::new()]
+        }
     };
-    [now.as_millis().to_string(), amount, turn, period]
+    [shown(now), amount, turn, period, code, second]
 }
 
 pub(crate) fn charged((became, balance): Answer) -> Result<Charged, StoreError> {

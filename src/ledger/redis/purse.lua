@@ -1,6 +1,7 @@
 -- One account's balance, in one string: what is left, what is held by open charges, the number of the last entry, the time
--- of the last call, when the grant is due, whether there is no limit, and what is out in blocks and not committed. It is
--- read once, changed here, and written at the end.
+-- of the last call, when the grant is due, whether there is no limit, what is out in blocks and not committed, of which
+-- period that is a turn, and when it is due by clocks that were set back. It is read once, changed here, and written at the
+-- end.
 
 -- How many entries are kept, or up to as many more as are written between two cuts.
 local ENTRIES, CUT = 1000, 64
@@ -8,21 +9,27 @@ local ENTRIES, CUT = 1000, 64
 local function open_purse(key, entries)
   local kept = redis.call('GET', key)
   if not kept then
-    return { key = key, entries = entries, balance = 0, held = 0, last = 0, seen = '0', due = 'none', lent = 0 }
+    return { key = key, entries = entries, balance = 0, held = 0, last = 0, seen = '0', due = 'none', lent = 0,
+      period = '0', again = 'none' }
   end
-  local balance, held, last, seen, due, unlimited, lent =
-    kept:match('^(%d+) (%d+) (%d+) (%-?%d+) (%S+) ([01]) (%d+)$')
-  if not balance or (due ~= 'none' and not due:find('^%-?%d+$')) then error('a balance cannot be read') end
+  local balance, held, last, seen, due, unlimited, lent, rest =
+    kept:match('^(%d+) (%d+) (%d+) (%-?%d+) (%S+) ([01]) (%d+)(.*)$')
+  local period, again = '0', 'none'
+  -- One that was written before periods were noted ends here.
+  if rest and rest ~= '' then period, again = rest:match('^ (%-?%d+) (%S+)$') end
+  local function time(text) return text == 'none' or text:find('^%-?%d+$') end
+  if not balance or not again or not time(due) or not time(again) then error('a balance cannot be read') end
   return {
     key = key, entries = entries, balance = big(balance), held = big(held), last = tonumber(last),
-    seen = seen, due = due, unlimited = unlimited == '1', lent = big(lent),
+    seen = seen, due = due, unlimited = unlimited == '1', lent = big(lent), period = period, again = again,
   }
 end
 
 local function save(purse)
   if not purse.changed then return end
   redis.call('SET', purse.key, text(purse.balance) .. ' ' .. text(purse.held) .. ' ' .. text(purse.last) .. ' ' ..
-    purse.seen .. ' ' .. purse.due .. ' ' .. (purse.unlimited and '1 ' or '0 ') .. text(purse.lent))
+    purse.seen .. ' ' .. purse.due .. ' ' .. (purse.unlimited and '1 ' or '0 ') .. text(purse.lent) ..
+    ' ' .. purse.period .. ' ' .. purse.again)
 end
 
 -- Moves the balance, and writes down what moved it.
@@ -39,20 +46,50 @@ local function move(purse, balance, kind, id)
   if purse.last % CUT == 0 then redis.call('LTRIM', purse.entries, 0, ENTRIES - 1) end
 end
 
--- Notes the time of a call, and gives the grant that has come due. From ARGV[at] on: the time; the grant's amount, empty
--- where there is none; when it comes next, if it comes now; and its period, or zero where the calendar says when.
-local function call(purse, at)
-  local now, amount = ARGV[at], ARGV[at + 1]
-  purse.seen = now
-  if amount == '' then return end
-  local turn, period, due = ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(purse.due)
-  if due and tonumber(now) < due then return end
-  if due and period > 0 then
-    -- Whole periods on, however many have passed.
-    local passed = math.floor((tonumber(now) - due) / period)
-    turn = ('%.0f'):format(math.min(due + (passed + 1) * period, 9007199254740991))
+-- Whole periods on from a turn that has come, however many have passed.
+local function turn_of(due, now, period)
+  return ('%.0f'):format(math.min(due + (math.floor((now - due) / period) + 1) * period, 9007199254740991))
+end
+
+-- Whether the grant is given now; notes when it is given next. From ARGV[at] on: what `call` reads.
+local function turns(purse, at)
+  local now, turn, every, code = tonumber(ARGV[at]), ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4]
+  local due, again = tonumber(purse.due), tonumber(purse.again)
+  local next = again or due
+  if due and purse.period ~= code and purse.period ~= '0' then
+    purse.due, purse.again, purse.period, purse.changed = turn, 'none', code, true
+    return false
   end
-  purse.due, purse.changed = turn, true
+  if due and now < next then
+    -- Not the next turn but the one after: where two clocks differ by more than a period, only the one that is ahead gives
+    -- grants.
+    if next > tonumber(ARGV[at + 5]) then
+      purse.again, purse.period, purse.changed = ARGV[at + 5], code, true
+    end
+    return false
+  end
+  if due and now < due and tonumber(turn) >= due then
+    -- The clock is in the period before `due`: its grant was given when the clock was ahead.
+    purse.again, purse.changed = 'none', true
+    return false
+  end
+  if due and every > 0 then turn = turn_of(next, now, every) end
+  if due and now < due then
+    purse.again = tonumber(turn) < due and turn or 'none'
+  else
+    purse.due, purse.again = turn, 'none'
+  end
+  purse.period, purse.changed = code, true
+  return true
+end
+
+-- Notes the time of a call, and gives the grant that has come due. From ARGV[at] on: the time; the grant's amount, empty
+-- where there is none; when it comes next, if it comes now; its period, or zero where the calendar says when; what tells its
+-- period from others; and when it comes after the next.
+local function call(purse, at)
+  local amount = ARGV[at + 1]
+  purse.seen = ARGV[at]
+  if amount == '' or not turns(purse, at) then return end
   local granted, room = big(amount), plus(MAX, purse.held, -1)
   -- What may come back from a node is in the amount: it does not pile up.
   granted = less(granted, purse.lent) and 0 or plus(granted, purse.lent, -1)

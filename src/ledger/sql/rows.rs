@@ -1,6 +1,7 @@
 //! How balances, entries and adjustments are written, and read back.
 
 use super::batch::{Made, Purse, Taken};
+use crate::ledger::due::Due;
 use crate::ledger::standing::Standing;
 use crate::sql::{Row, Value};
 use crate::{
@@ -9,7 +10,8 @@ use crate::{
 };
 
 /// What is read of a balance, behind its account.
-pub(super) const PURSE: &str = "account, version, balance, held, unlimited, due, seen, entries, lent";
+pub(super) const PURSE: &str =
+    "account, version, balance, held, unlimited, due, seen, entries, lent, period, again";
 
 /// What is read of a charge, behind its account.
 pub(super) const TAKEN: &str = "c.account, c.id, c.amount, c.closed_at, c.committed";
@@ -20,11 +22,13 @@ pub(super) const MADE: &str = "a.account, a.id, a.kind, a.amount, a.balance";
 /// A balance, from the columns of [`PURSE`].
 pub(super) fn purse(row: &Row) -> Result<Purse, StoreError> {
     let at = |column| row.maybe_int(column).map(|moment| moment.map(Timestamp::from_millis));
+    let (period, again) = (row.int(9)?, at(10)?);
+    let due = at(5)?.map(|at| Due { at, period, again });
     let standing = Standing {
         balance: credits(row.int(2)?)?,
         held: credits(row.int(3)?)?,
         unlimited: row.int(4)? != 0,
-        due: at(5)?,
+        due,
         opened: None,
         lent: credits(row.int(8)?)?,
         seen: at(6)?.unwrap_or(Timestamp::from_millis(0)),

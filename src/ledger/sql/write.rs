@@ -89,10 +89,12 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
                 standing.balance.into(),
                 standing.held.into(),
                 i64::from(standing.unlimited).into(),
-                standing.due.into(),
+                standing.due.map(|due| due.at).into(),
                 standing.seen.into(),
                 number.into(),
                 standing.lent.into(),
+                standing.due.map_or(0, |due| due.period).into(),
+                standing.due.and_then(|due| due.again).into(),
             ]
         };
         match purse.version {
@@ -105,7 +107,7 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
         let statement = Statement::new(
             "UPDATE tollgate_balances SET version = version + 1, balance = v.column3, held = v.column4, \
              unlimited = v.column5, due = v.column6, seen = v.column7, entries = v.column8, \
-             lent = v.column9 FROM ",
+             lent = v.column9, period = v.column10, again = v.column11 FROM ",
         );
         let statement = statement.push_table(piece.iter().cloned());
         let statement = statement
@@ -116,8 +118,10 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
     }
     for piece in new.chunks(AT_ONCE) {
         let statement = Statement::new(
-            "INSERT INTO tollgate_balances (account, version, balance, held, unlimited, due, seen, entries, lent) \
-             SELECT v.column1, v.column2, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8, v.column9 FROM ",
+            "INSERT INTO tollgate_balances \
+             (account, version, balance, held, unlimited, due, seen, entries, lent, period, again) \
+             SELECT v.column1, v.column2, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8, v.column9, \
+             v.column10, v.column11 FROM ",
         );
         let statement =
             statement.push_table(piece.iter().cloned()).push(THERE).push(" ON CONFLICT DO NOTHING");
