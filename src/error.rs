@@ -192,7 +192,8 @@ pub(crate) fn shortened(value: &str) -> String {
     value.chars().take(60).chain(['…']).collect()
 }
 
-/// A back end could not decide. The gate answers 503, never 401, and never lets the request through for it.
+/// A back end could not decide. The gate answers 503, never 401, and never lets the request through for it. A back end
+/// that panics is answered 500.
 ///
 /// What a store knows to be absent, exhausted or insufficient is a value, not an error.
 ///
@@ -220,6 +221,7 @@ enum FaultKind {
     Overloaded,
     Corrupt,
     Rejected,
+    Panicked,
 }
 
 impl StoreError {
@@ -253,6 +255,16 @@ impl StoreError {
     /// comes after its own refund. That says nothing of the calls of others: a circuit counts no failure.
     pub fn rejected(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::of(FaultKind::Rejected, Some(source.into()))
+    }
+
+    /// A back end that panicked.
+    pub(crate) fn panicked() -> Self {
+        Self::of(FaultKind::Panicked, None)
+    }
+
+    /// Whether the back end panicked: the request is answered 500.
+    pub fn is_panic(&self) -> bool {
+        self.0.kind == FaultKind::Panicked
     }
 
     /// Whether the back end did not answer in time.
@@ -289,6 +301,7 @@ impl fmt::Display for StoreError {
             FaultKind::Overloaded => "the back end has no room",
             FaultKind::Corrupt => "the back end gave an answer that cannot be right",
             FaultKind::Rejected => "the back end rejected the call",
+            FaultKind::Panicked => "the back end panicked",
         })
     }
 }

@@ -6,11 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::StoreError;
+use crate::panics::{Panicked, guard};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
 /// The answer of a [`KeyStore`](crate::KeyStore), [`CreditLedger`](crate::CreditLedger) or
 /// [`RateLimiter`](crate::RateLimiter): ready now, at no cost, or one boxed future where there is real I/O.
+///
+/// A boxed future that panics answers an error for which [`StoreError::is_panic`] holds.
 ///
 /// It is `'static`: a remote back end clones its pool and copies what it needs before it returns.
 ///
@@ -86,7 +89,13 @@ impl<T> Future for StoreFuture<T> {
         match &mut self.0 {
             // Polling a finished future is the caller's fault; it waits for ever rather than panic in a request.
             Repr::Ready(result) => result.take().map_or(Poll::Pending, Poll::Ready),
-            Repr::Boxed(future) => future.as_mut().poll(cx),
+            Repr::Boxed(future) => {
+                guard("a back end", || future.as_mut().poll(cx)).unwrap_or_else(|Panicked| {
+                    // It cannot be polled again.
+                    self.0 = Repr::Ready(None);
+                    Poll::Ready(Err(StoreError::panicked()))
+                })
+            }
         }
     }
 }

@@ -125,6 +125,7 @@ mod name;
 mod network;
 #[cfg(feature = "openapi")]
 mod openapi;
+mod panics;
 mod query;
 #[cfg(feature = "redis")]
 #[allow(dead_code, reason = "each back end uses a part of it")]

@@ -16,6 +16,7 @@ pub(crate) fn denied(denial: &Denial) {
                 "a record contradicts the configuration"
             );
         }
+        DenialKind::Internal => tracing::error!(kind, key, "a request could not be judged"),
         DenialKind::Unavailable => {
             let error = denial.store_error().map(tracing::field::debug);
             tracing::warn!(kind, key, error, "a back end could not decide");
@@ -28,6 +29,15 @@ pub(crate) fn denied(denial: &Denial) {
 pub(crate) fn denied(_: &Denial) {
     let _ = DenialKind::Misconfigured;
 }
+
+/// A panic of code that the service's author supplies.
+#[cfg(feature = "tracing")]
+pub(crate) fn panicked(what: &'static str) {
+    tracing::error!(what, "code that the gate calls panicked");
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn panicked(_: &'static str) {}
 
 /// A charge that could be neither settled nor given back.
 #[cfg(feature = "tracing")]

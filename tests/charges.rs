@@ -2,10 +2,14 @@
 #![cfg(all(feature = "tonic", feature = "actix-web", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/log.rs"]
+mod log;
 mod support;
 
 #[path = "charges/actix.rs"]
 mod actix;
+#[path = "charges/broken.rs"]
+mod broken;
 #[path = "charges/servers.rs"]
 mod servers;
 #[path = "charges/tower.rs"]

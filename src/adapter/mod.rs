@@ -30,12 +30,16 @@ pub use tower::KeyService;
 pub use tower::{ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
 pub use view::Peer;
 
+use crate::panics::Panicked;
 use crate::{StoreFuture, trace};
 
-/// Closes a charge. One that cannot be closed stays open, for the ledger's sweep; the answer is given all the same.
-fn closed(closing: &mut StoreFuture<()>, cx: &mut Context<'_>) -> Poll<()> {
-    if let Err(error) = ready!(Pin::new(closing).poll(cx)) {
-        trace::unsettled(&error);
+/// Waits until a charge is closed. One that cannot be closed stays open, for the ledger's sweep, and the answer is given
+/// all the same; where the ledger panicked the charge goes back, and the answer is a failure.
+fn closed(closing: &mut StoreFuture<()>, cx: &mut Context<'_>) -> Poll<Result<(), Panicked>> {
+    let Err(error) = ready!(Pin::new(closing).poll(cx)) else { return Poll::Ready(Ok(())) };
+    if error.is_panic() {
+        return Poll::Ready(Err(Panicked));
     }
-    Poll::Ready(())
+    trace::unsettled(&error);
+    Poll::Ready(Ok(()))
 }

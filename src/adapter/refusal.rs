@@ -14,11 +14,10 @@ pub(super) fn refuse(
     instance: &str,
     denial: &Denial,
 ) -> Response<Bytes> {
-    core.observe(denial);
     let id = core.request_ids.of(view);
     let header = core.request_ids.header();
-    let mut response =
-        core.responders.respond(view, denial, &Occasion::new(instance, &id, header, &*core.clock));
+    let occasion = Occasion::new(instance, &id, header, &*core.clock);
+    let mut response = core.refuse(denial, |responders, denial| responders.respond(view, denial, &occasion));
     if !response.headers().contains_key(header)
         && let Some(id) = id.to_header()
     {

@@ -110,6 +110,8 @@ denial_kinds! {
     Unavailable = "unavailable", None;
     /// The operator's data contradicts the configuration. 500.
     Misconfigured = "misconfigured", None;
+    /// A back end, or a closure that the gate calls, panicked. 500.
+    Internal = "internal", Some(Self::Misconfigured);
 }
 
 /// What there is to say of a refusal beyond its kind.
@@ -202,7 +204,13 @@ impl Denial {
     }
 
     pub(crate) fn store(error: StoreError) -> Self {
-        Self::because(DenialKind::Unavailable, Cause::Store(error))
+        let kind = if error.is_panic() { DenialKind::Internal } else { DenialKind::Unavailable };
+        Self::because(kind, Cause::Store(error))
+    }
+
+    /// A refusal because code that the gate calls panicked.
+    pub(crate) fn panicked() -> Self {
+        Self::store(StoreError::panicked())
     }
 
     /// A refusal that comes too late for its caller.

@@ -6,7 +6,8 @@ use crate::gate::detach::{detach, surviving};
 use crate::gate::terms::{Pass, Terms};
 use crate::gate::{Core, Outcome};
 use crate::limit::Standing;
-use crate::{ChargeId, Credits, KeyHash, KeyRecord, Quotas, StoreFuture};
+use crate::panics::{Panicked, guard};
+use crate::{ChargeId, Credits, KeyHash, KeyRecord, Quotas, StoreError, StoreFuture, trace};
 
 /// What a key came to. Its open charge ends by settling or by refunding, once, whatever becomes of the request.
 #[derive(Debug)]
@@ -93,28 +94,56 @@ impl Entry {
         self.tab.hold.is_some()
     }
 
-    /// Ends the charge, where one is open; `None` where there is nothing to wait for.
+    /// Closes the charge, where one is open; `None` where there is nothing to wait for.
     #[inline]
     pub(super) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
         let hold = self.tab.hold.take()?;
         let mut ending = self.end(&hold, outcome);
-        if ending.answer_mut().is_some() { None } else { Some(surviving(ending)) }
+        if ending.answer_mut().is_some() {
+            None
+        } else {
+            Some(surviving(self.or_refund(ending, &hold, outcome)))
+        }
     }
 
     #[inline]
     fn end(&self, hold: &Hold, outcome: Outcome) -> StoreFuture<()> {
         let (ledger, account) = (&self.found.core.ledger, &self.found.record.account);
-        match outcome {
+        let ending = guard("a ledger", || match outcome {
             Outcome::Served => ledger.settle(account, hold.id, hold.amount),
             Outcome::ServedAt(cost) => ledger.settle(account, hold.id, cost.min(hold.amount)),
             Outcome::Failed => ledger.refund(account, hold.id),
+        });
+        ending.unwrap_or_else(|Panicked| StoreFuture::failed(StoreError::panicked()))
+    }
+
+    /// Gives the charge back where its settlement panics: a refund that follows a settlement changes nothing.
+    #[cold]
+    fn or_refund(&self, ending: StoreFuture<()>, hold: &Hold, outcome: Outcome) -> StoreFuture<()> {
+        if outcome == Outcome::Failed {
+            return ending;
         }
+        let (core, record, id) = (Arc::clone(&self.found.core), Arc::clone(&self.found.record), hold.id);
+        StoreFuture::boxed(async move {
+            let ended = ending.await;
+            if ended.as_ref().is_err_and(StoreError::is_panic)
+                && let Ok(refund) = guard("a ledger", || core.ledger.refund(&record.account, id))
+                && let Err(error) = refund.await
+            {
+                trace::unsettled(&error);
+            }
+            ended
+        })
     }
 
     #[cold]
     fn abandon(&self, hold: &Hold) {
         let served = hold.served && !std::thread::panicking();
-        detach(self.end(hold, if served { Outcome::Served } else { Outcome::Failed }));
+        let outcome = if served { Outcome::Served } else { Outcome::Failed };
+        let mut ending = self.end(hold, outcome);
+        if ending.answer_mut().is_none() {
+            detach(self.or_refund(ending, hold, outcome));
+        }
     }
 }
 

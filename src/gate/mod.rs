@@ -11,6 +11,7 @@ mod decision;
 mod denial;
 mod detach;
 mod entry;
+mod guarded;
 mod judge;
 #[cfg(feature = "keygen")]
 mod keygen;
@@ -43,6 +44,7 @@ use crate::credit::ChargeIds;
 pub(crate) use crate::gate::detach::detach;
 #[cfg(feature = "keygen")]
 pub(crate) use crate::gate::detach::surviving;
+pub(crate) use crate::gate::guarded::{bare_failure, decide};
 use crate::gate::terms::Plans;
 use crate::respond::{RequestIds, Responders};
 use crate::rule::RuleSet;
@@ -135,8 +137,10 @@ impl Gate {
     /// The [`Denial`], where the request is refused. Nothing has been charged then.
     pub async fn admit(&self, view: &RequestView<'_>) -> Result<Admission, Denial> {
         let mut decision = Decision::default();
-        let decided = poll_fn(|cx| decision.poll(&self.0, cx, view)).await;
-        decided.inspect_err(|denial| self.0.observe(denial)).map(|()| decision.admission())
+        match poll_fn(|cx| decide(&mut decision, &self.0, cx, view)).await {
+            Ok(()) => Ok(decision.admission()),
+            Err(denial) => Err(self.0.observed(&denial).into_owned()),
+        }
     }
 
     /// Who was let in: what a handler is told.
@@ -246,7 +250,7 @@ impl Core {
     }
 
     /// Tells the log and whoever asked for it.
-    pub(crate) fn observe(&self, denial: &Denial) {
+    fn observe(&self, denial: &Denial) {
         crate::trace::denied(denial);
         if let Some(observer) = &self.observer {
             observer(denial);

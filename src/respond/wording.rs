@@ -227,6 +227,7 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         DenialKind::Unavailable => {
             ("Service Unavailable", "The request could not be checked. Retry in {retry_after} s.")
         }
+        DenialKind::Internal => ("Internal Server Error", "The request could not be checked."),
         DenialKind::Misconfigured => {
             ("Internal Server Error", "The service is not configured for this API key.")
         }

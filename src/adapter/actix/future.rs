@@ -17,7 +17,7 @@ use crate::adapter::actix::view::Seen;
 use crate::adapter::actix::{convert, managed};
 use crate::adapter::dress::Named;
 use crate::adapter::{call, closed, dress, refusal};
-use crate::gate::{Admission, Decision, FinalCost, Outcome};
+use crate::gate::{Admission, Decision, FinalCost, Outcome, bare_failure, decide};
 use crate::{Denial, StoreFuture};
 
 pin_project! {
@@ -194,8 +194,9 @@ where
                     State::Closing { closing, answer: Some(answer) }
                 }
                 Projected::Closing { closing, answer } => {
-                    ready!(closed(closing, cx));
-                    return answer.take().map_or(Poll::Pending, Poll::Ready);
+                    let closed = ready!(closed(closing, cx));
+                    let Some(answer) = answer.take() else { return Poll::Pending };
+                    return Poll::Ready(if closed.is_ok() { answer } else { answer.map(failed) });
                 }
                 Projected::Managing { answering } => {
                     State::Refused { response: Some(ready!(answering.as_mut().poll(cx))) }
@@ -210,6 +211,12 @@ where
     }
 }
 
+/// A failure in place of a response.
+fn failed<B: MessageBody>(response: ServiceResponse<EitherBody<B>>) -> ServiceResponse<EitherBody<B>> {
+    let (request, _) = response.into_parts();
+    ServiceResponse::new(request, convert::response(bare_failure()).map_into_right_body())
+}
+
 /// Asks the back end on; when it is decided, goes on to the service or to the refusal.
 fn decided<S, B>(waiting: &mut Option<Box<Waiting<S>>>, cx: &mut Context<'_>) -> Poll<State<S, S::Future, B>>
 where
@@ -217,7 +224,7 @@ where
 {
     let Some(asked) = waiting else { return Poll::Pending };
     let seen = Seen { request: &asked.request, front: &asked.front };
-    let decided = ready!(asked.decision.poll(&asked.front.gate.0, cx, &seen.view()));
+    let decided = ready!(decide(&mut asked.decision, &asked.front.gate.0, cx, &seen.view()));
     let Some(waiting) = waiting.take() else { return Poll::Pending };
     let Waiting { front, mut decision, service, request } = *waiting;
     Poll::Ready(match decided {

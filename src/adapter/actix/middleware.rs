@@ -11,7 +11,7 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use crate::adapter::actix::MiddlewareFuture;
 use crate::adapter::actix::names::Front;
 use crate::adapter::actix::view::Seen;
-use crate::gate::Decision;
+use crate::gate::{Decision, decide};
 
 /// An actix-web service behind a [`Gate`](crate::Gate): what a [`TollgateTransform`](crate::TollgateTransform) makes.
 ///
@@ -45,7 +45,8 @@ where
         // A back end in memory answers at once; another is polled again, with a waker, by the future.
         let polled = {
             let seen = Seen { request: &request, front: &self.front };
-            decision.poll(&self.front.gate.0, &mut Context::from_waker(Waker::noop()), &seen.view())
+            let cx = &mut Context::from_waker(Waker::noop());
+            decide(&mut decision, &self.front.gate.0, cx, &seen.view())
         };
         match polled {
             Poll::Ready(Ok(())) => {

@@ -18,7 +18,7 @@ use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::{Finish, Managed, Target, keep_head};
 use crate::adapter::{closed, dress, refusal};
-use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome, detach};
+use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome, bare_failure, decide, detach};
 use crate::{Denial, Gate, RequestView, StoreFuture};
 
 pin_project! {
@@ -184,7 +184,9 @@ where
                     State::Closing { closing, response: Some(response) }
                 }
                 Projected::Closing { closing, response } => {
-                    ready!(closed(closing, cx));
+                    if ready!(closed(closing, cx)).is_err() {
+                        return Poll::Ready(Ok(bare_failure().map(ResponseBody::refused)));
+                    }
                     let Some(response) = response.take() else { return Poll::Pending };
                     let end = CallEnd::none();
                     return Poll::Ready(Ok(response.map(|body| ResponseBody::served(body, end))));
@@ -220,7 +222,7 @@ where
     B: Body,
 {
     let Some(asked) = waiting else { return Poll::Pending };
-    let decided = match asked.decision.poll(&asked.gate.0, cx, &RequestView::of(&asked.request)) {
+    let decided = match decide(&mut asked.decision, &asked.gate.0, cx, &RequestView::of(&asked.request)) {
         Poll::Ready(decided) => decided,
         Poll::Pending if asked.deadline.has_passed(cx) => Err(Denial::late()),
         Poll::Pending => return Poll::Pending,

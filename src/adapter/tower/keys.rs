@@ -71,11 +71,10 @@ impl KeyService {
     /// The refusal of a request that is not for keys, or that nobody is known to have made.
     fn refuse<B>(&self, request: &Request<B>, kind: DenialKind) -> Response<Bytes> {
         let (core, denial) = (&self.gate.0, Denial::of(kind));
-        core.observe(&denial);
         let view = RequestView::of(request);
         let id = core.request_ids.of(&view);
         let occasion = Occasion::new(request.uri().path(), &id, core.request_ids.header(), &*core.clock);
-        core.responders.respond(&view, &denial, &occasion)
+        core.refuse(&denial, |responders, denial| responders.respond(&view, denial, &occasion))
     }
 }
 

@@ -65,6 +65,13 @@ use crate::{Gate, TollgateService};
 /// - The gate does not read `Idempotency-Key`. A retry is a request of its own: it is charged again, and a service that
 ///   answers it from what it has stored can say so by a [`FinalCost`](crate::FinalCost) of zero.
 ///
+/// # Panics
+///
+/// A panic of a back end, or of a closure that the gate calls, is answered 500 (kind `internal`), and the charge goes back.
+/// So is a panic of the ledger that settles a charge: the service's response is dropped then. Each is an event at the level
+/// `ERROR` (feature `tracing`) that names the part and not the panic's message. A panic of the service passes through the
+/// gate.
+///
 /// # Two gates
 ///
 /// A request that passes two gates is judged by both. The first that asks for credits takes them, the first that has quotas

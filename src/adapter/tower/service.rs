@@ -9,7 +9,7 @@ use tower::Service;
 use crate::adapter::tower::future::Serving;
 use crate::adapter::tower::managed::Managed;
 use crate::adapter::tower::{ResponseBody, ResponseFuture};
-use crate::gate::Decision;
+use crate::gate::{Decision, decide};
 use crate::{Gate, RequestView};
 
 /// A service behind a [`Gate`].
@@ -51,8 +51,12 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut decision = Decision::default();
         // A back end in memory answers at once; another is polled again, with a waker, by the future.
-        let polled =
-            decision.poll(&self.gate.0, &mut Context::from_waker(Waker::noop()), &RequestView::of(&request));
+        let polled = decide(
+            &mut decision,
+            &self.gate.0,
+            &mut Context::from_waker(Waker::noop()),
+            &RequestView::of(&request),
+        );
         match polled {
             Poll::Ready(Ok(())) => {
                 let core = &self.gate.0;

@@ -12,6 +12,7 @@ use http::{Method, Response, StatusCode};
 
 use crate::gate::{Answering, BodyFault, Call, Mounted};
 use crate::manage::{KeyChange, KeyManager, KeyView, ManageError, NewKey};
+use crate::panics::{Panicked, guard_future};
 use crate::respond::Occasion;
 use crate::{Denial, DenialKind, Gate, KeyId, PathPattern, Scope, Timestamp};
 
@@ -81,7 +82,10 @@ impl Mounted for Endpoints {
                 (Some(store), Some(below)) => {
                     let manager =
                         KeyManager::over(gate.clone(), store).for_caller(&call.principal, call.client);
-                    Session { manager, call: &call }.route(&below).await
+                    let routed = guard_future("key management", async {
+                        Session { manager, call: &call }.route(&below).await
+                    });
+                    routed.await.unwrap_or_else(|Panicked| Err(Refusal::Denied(Denial::panicked())))
                 }
                 _ => Err(DenialKind::NotFound.into()),
             };
@@ -90,10 +94,9 @@ impl Mounted for Endpoints {
                 Err(Refusal::Denied(denial)) => denial,
                 Err(Refusal::Managed(error)) => render::denial(error),
             };
-            gate.0.observe(&denial);
             let header = gate.0.request_ids.header();
             let occasion = Occasion::new(&call.path, &call.request_id, header, &*gate.0.clock);
-            gate.0.responders.http().respond(&denial, &occasion)
+            gate.0.refuse(&denial, |responders, denial| responders.http().respond(denial, &occasion))
         })
     }
 }
