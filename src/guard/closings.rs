@@ -1,7 +1,10 @@
 //! Settlements and refunds that failed, kept until they are done.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::Guarded;
 use crate::{Account, ChargeId, CreditLedger, Credits, StoreError, StoreFuture, trace};
@@ -28,7 +31,7 @@ impl Closing {
     }
 }
 
-/// The closings that wait for the ledger, the oldest first.
+/// The closings that wait for the ledger: settlements before refunds, and of each the oldest first.
 #[derive(Debug)]
 pub(super) struct Closings {
     most: usize,
@@ -37,7 +40,10 @@ pub(super) struct Closings {
 
 #[derive(Debug, Default)]
 struct Kept {
-    waiting: VecDeque<Closing>,
+    settlements: VecDeque<Closing>,
+    refunds: VecDeque<Closing>,
+    /// Which charges wait to be closed: whoever asks again for a closing that failed does not have it kept twice.
+    ids: HashSet<ChargeId>,
     /// Whether a task carries them home.
     carried: bool,
 }
@@ -48,7 +54,7 @@ impl Closings {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().waiting.len()
+        self.lock().ids.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -56,10 +62,40 @@ impl Closings {
     }
 }
 
+impl Kept {
+    /// Keeps a closing; says whether one had to be left to the sweep for want of room.
+    fn add(&mut self, closing: Closing, most: usize) -> Result<(), StoreError> {
+        if self.ids.contains(&closing.id) {
+            return Ok(());
+        }
+        let mut added = Ok(());
+        if self.ids.len() >= most {
+            // The sweep gives back what a refund would have: a settlement is worth more.
+            let refund = if closing.cost.is_some() { self.refunds.pop_front() } else { None };
+            let Some(refund) = refund else { return Err(StoreError::overloaded()) };
+            self.ids.remove(&refund.id);
+            added = Err(StoreError::overloaded());
+        }
+        self.ids.insert(closing.id);
+        if closing.cost.is_some() {
+            self.settlements.push_back(closing);
+        } else {
+            self.refunds.push_back(closing);
+        }
+        added
+    }
+
+    fn next(&mut self) -> Option<Closing> {
+        let closing = self.settlements.pop_front().or_else(|| self.refunds.pop_front())?;
+        self.ids.remove(&closing.id);
+        Some(closing)
+    }
+}
+
 impl<T: CreditLedger> Guarded<T> {
     /// Ends a charge, now or as soon as the ledger is there.
     pub(super) fn close(&self, closing: Closing) -> StoreFuture<()> {
-        let mut asked = self.ask(|ledger| closing.ask(ledger));
+        let mut asked = self.ask_to_close(&closing);
         let mut unsettled = Unsettled { guard: self.clone(), closing: Some(closing) };
         if let Some(answer) = asked.take_ready() {
             return unsettled.hear(answer).into();
@@ -70,11 +106,19 @@ impl<T: CreditLedger> Guarded<T> {
         })
     }
 
-    /// Tries once more, now, every settlement and refund that has failed: what is left to do at shutdown.
+    /// Sends a closing. However many calls wait, there is room for it.
+    fn ask_to_close(&self, closing: &Closing) -> StoreFuture<()> {
+        self.send(usize::MAX, |ledger| closing.ask(ledger)).unwrap_or_else(StoreFuture::failed)
+    }
+
+    /// Tries once more, now, every settlement and refund that has failed: what is left to do at shutdown. Settlements are sent
+    /// first, and [`closings_at_once`](crate::GuardLimits::closings_at_once) at a time.
+    ///
+    /// It ends within [`GuardLimits::flush`](crate::GuardLimits::flush), and as soon as the ledger fails.
     ///
     /// # Errors
     ///
-    /// The first that fails again; it and those behind it stay kept.
+    /// The first that fails again, or a time-out; what has failed and what was not sent stay kept.
     ///
     /// # Example
     ///
@@ -90,26 +134,44 @@ impl<T: CreditLedger> Guarded<T> {
     /// # }
     /// ```
     pub async fn flush(&self) -> Result<(), StoreError> {
-        while let Some(mut unsettled) = self.next_unsettled() {
-            let Some(closing) = unsettled.closing.clone() else { continue };
-            let answer = self.ask(|ledger| closing.ask(ledger)).await;
-            unsettled.hear(answer)?;
+        timeout(self.0.limits.flush, self.bring_home()).await.unwrap_or(Err(StoreError::timed_out()))
+    }
+
+    /// Sends what is kept, so many at once, until the ledger fails.
+    async fn bring_home(&self) -> Result<(), StoreError> {
+        let (mut asked, mut done, mut failed) = (JoinSet::new(), Ok(()), false);
+        loop {
+            // One alone finds out whether a ledger that is left alone is back.
+            let open = self.0.circuit.is_open();
+            let most = if open { 1 } else { self.0.limits.closings_at_once.max(1) };
+            while !failed
+                && asked.len() < most
+                && let Some(unsettled) = self.next_unsettled()
+            {
+                asked.spawn(unsettled.ask());
+            }
+            match asked.join_next().await {
+                None => return done,
+                Some(told) => {
+                    let answer = told.unwrap_or_else(|ended| Err(StoreError::unavailable(ended)));
+                    failed |= answer.as_ref().is_err_and(|error| !error.is_answer());
+                    done = done.and(answer);
+                }
+            }
         }
-        Ok(())
     }
 
     fn next_unsettled(&self) -> Option<Unsettled<T>> {
-        let closing = self.0.closings.lock().waiting.pop_front()?;
+        let closing = self.0.closings.lock().next()?;
         Some(Unsettled { guard: self.clone(), closing: Some(closing) })
     }
 
     /// Keeps a closing, and sees that it is carried home. Outside a runtime the next one that comes in one sees to it.
     fn keep(&self, closing: Closing) {
         let mut kept = self.0.closings.lock();
-        if kept.waiting.len() >= self.0.closings.most {
-            return trace::unsettled(&StoreError::overloaded());
+        if let Err(error) = kept.add(closing, self.0.closings.most) {
+            trace::unsettled(&error);
         }
-        kept.waiting.push_back(closing);
         if kept.carried {
             return;
         }
@@ -129,6 +191,13 @@ struct Unsettled<T: CreditLedger> {
 }
 
 impl<T: CreditLedger> Unsettled<T> {
+    /// Sends the closing.
+    async fn ask(mut self) -> Result<(), StoreError> {
+        let Some(closing) = &self.closing else { return Ok(()) };
+        let answer = self.guard.ask_to_close(closing).await;
+        self.hear(answer)
+    }
+
     fn hear(&mut self, answer: Result<(), StoreError>) -> Result<(), StoreError> {
         // What cannot be right will not be by asking again: it is for the ledger's sweep.
         if answer.as_ref().map_or_else(StoreError::is_answer, |()| true) {
@@ -153,8 +222,8 @@ impl<T: CreditLedger> Carrier<T> {
     async fn carry(self) {
         let Self(guard) = &self;
         while !guard.0.closings.is_done() {
-            if guard.flush().await.is_err() {
-                tokio::time::sleep(guard.0.limits.rest).await;
+            if guard.bring_home().await.is_err() {
+                sleep(guard.0.limits.rest).await;
             }
         }
     }
@@ -164,7 +233,7 @@ impl Closings {
     /// Whether nothing is left: then the task that carries ends, in the same step.
     fn is_done(&self) -> bool {
         let mut kept = self.lock();
-        kept.carried = !kept.waiting.is_empty();
+        kept.carried = !kept.ids.is_empty();
         !kept.carried
     }
 }

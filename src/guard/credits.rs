@@ -9,7 +9,7 @@ use crate::{
 
 impl<T: CreditLedger> CreditLedger for Guarded<T> {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
-        self.ask(|ledger| ledger.charge(charge))
+        self.ask_once(charge.id, |ledger| ledger.charge(charge))
     }
 
     fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
@@ -17,7 +17,21 @@ impl<T: CreditLedger> CreditLedger for Guarded<T> {
     }
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        if self.0.unsent.take(id) {
+            return StoreFuture::ready(());
+        }
         self.close(Closing::new(account, id, None))
+    }
+}
+
+impl<T: CreditLedger> Guarded<T> {
+    /// Asks for a charge or a block, and notes one that was not sent.
+    fn ask_once(&self, id: ChargeId, ask: impl FnOnce(&T) -> StoreFuture<Charged>) -> StoreFuture<Charged> {
+        self.0.unsent.take(id);
+        self.send(self.0.limits.waiting, ask).unwrap_or_else(|error| {
+            self.0.unsent.add(id);
+            StoreFuture::failed(error)
+        })
     }
 }
 
@@ -41,7 +55,7 @@ impl<T: CreditAdmin> CreditAdmin for Guarded<T> {
 
 impl<T: CreditLeasing> CreditLeasing for Guarded<T> {
     fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
-        self.ask(|ledger| ledger.lease(block, committed))
+        self.ask_once(block.id, |ledger| ledger.lease(block, committed))
     }
 
     fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {

@@ -1,10 +1,11 @@
-//! What stands before a remote back end, so that its faults stay its own.
+//! A guard in front of a remote back end: time limits, a bound on waiting calls, a circuit, and closings that are tried again.
 
 mod circuit;
 mod closings;
 mod credits;
 mod keys;
 mod limiter;
+mod unsent;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use circuit::Circuit;
 use closings::Closings;
+use unsent::Unsent;
 
 use crate::{Clock, StoreError, StoreFuture, SystemClock};
 
@@ -36,14 +38,20 @@ pub struct GuardLimits {
     /// From what wait on a call counts as a failure that its caller gives up, as where a deadline further out is shorter than
     /// [`time`](Self::time): 250 ms, if nothing is said. Sooner it says nothing of the back end: clients leave.
     pub given_up: Duration,
-    /// How many calls may wait at once, 1,024 if nothing is said; one beyond is answered "no room" at once.
+    /// How many calls may wait at once, 1,024 if nothing is said; one beyond is answered "no room" at once. Settlements and
+    /// refunds are waited for however many they are: charges that wait take no room from them.
     pub waiting: usize,
     /// After how many failures in a row the back end is left alone: five, if nothing is said.
     pub failures: u32,
     /// For how long it is left alone before one call finds out whether it is back: half a second, if nothing is said.
     pub rest: Duration,
-    /// How many settlements and refunds that failed are kept to be tried again: 65,536, if nothing is said.
+    /// How many settlements and refunds that failed are kept to be tried again: 65,536, if nothing is said. Where there is no
+    /// room, a settlement takes the place of a refund.
     pub closings: usize,
+    /// How many of those are sent at once: 256, if nothing is said.
+    pub closings_at_once: usize,
+    /// The time that [`flush`](Guarded::flush) may take: ten seconds, if nothing is said.
+    pub flush: Duration,
 }
 
 impl Default for GuardLimits {
@@ -55,6 +63,8 @@ impl Default for GuardLimits {
             failures: 5,
             rest: Duration::from_millis(500),
             closings: 65_536,
+            closings_at_once: 256,
+            flush: Duration::from_secs(10),
         }
     }
 }
@@ -94,7 +104,13 @@ pub struct GuardHealth {
 /// it is done; both are idempotent. Its first answer is the `Err` all the same. What is kept ends with the process: those
 /// charges are for the ledger's sweep.
 ///
-/// Answers that are ready at once pass without cost. Waiting needs a tokio runtime with its timer.
+/// - Settlements, whose requests were served, are sent before refunds. Where there is room for no more, a settlement takes
+///   the place of the oldest refund; that charge is for the ledger's sweep, which gives it back.
+/// - A charge that was **never sent**, as the back end is left alone or there is no room, leaves nothing behind: its refund is
+///   done at once.
+/// - [`flush`](Guarded::flush), for shutdown, ends within [`GuardLimits::flush`].
+///
+/// Waiting needs a tokio runtime with its timer.
 ///
 /// # Example
 ///
@@ -112,6 +128,7 @@ struct Shared<T> {
     circuit: Circuit,
     waiting: AtomicUsize,
     closings: Closings,
+    unsent: Unsent,
     /// What is answered while the back end is left alone: made once.
     left_alone: StoreError,
 }
@@ -134,6 +151,7 @@ impl<T> Guarded<T> {
             circuit: Circuit::new(&limits, Arc::new(clock)),
             waiting: AtomicUsize::new(0),
             closings: Closings::keeping(limits.closings),
+            unsent: Unsent::keeping(limits.closings),
             limits,
             left_alone: StoreError::unavailable("it has failed repeatedly and is left alone for a while"),
         }))
@@ -158,22 +176,36 @@ impl<T> Guarded<T> {
     where
         T: Send + Sync + 'static,
     {
+        self.send(self.0.limits.waiting, ask).unwrap_or_else(StoreFuture::failed)
+    }
+
+    /// Asks the back end, where fewer than `most` calls wait. An `Err` says that it was not asked.
+    fn send<R: Send + 'static>(
+        &self,
+        most: usize,
+        ask: impl FnOnce(&T) -> StoreFuture<R>,
+    ) -> Result<StoreFuture<R>, StoreError>
+    where
+        T: Send + Sync + 'static,
+    {
         if !self.0.circuit.admits() {
-            return StoreFuture::failed(self.0.left_alone.clone());
+            return Err(self.0.left_alone.clone());
         }
+        // It is taken before the back end is asked: a call that finds none was never made.
+        let mut place = Place::take(self, most).ok_or_else(StoreError::overloaded)?;
         let mut asked = ask(&self.0.back_end);
         if let Some(answer) = asked.take_ready() {
-            return self.heard(answer).into();
+            place.heard = true;
+            return Ok(self.heard(answer).into());
         }
-        let Some(mut place) = Place::take(self) else { return StoreFuture::failed(StoreError::overloaded()) };
-        StoreFuture::boxed(async move {
+        Ok(StoreFuture::boxed(async move {
             let answer = match tokio::time::timeout(place.guard.0.limits.time, asked).await {
                 Ok(answer) => answer,
                 Err(_) => Err(StoreError::timed_out()),
             };
             place.heard = true;
             place.guard.heard(answer)
-        })
+        }))
     }
 
     /// Tells the circuit of an answer. One that cannot be right is an answer too, and so is that the question cannot be:
@@ -197,8 +229,8 @@ struct Place<T> {
 }
 
 impl<T> Place<T> {
-    fn take(guard: &Guarded<T>) -> Option<Self> {
-        let room = |waiting| (waiting < guard.0.limits.waiting).then_some(waiting + 1);
+    fn take(guard: &Guarded<T>, most: usize) -> Option<Self> {
+        let room = |waiting| (waiting < most).then_some(waiting + 1);
         guard.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
         Some(Self { guard: guard.clone(), since: guard.0.circuit.now(), heard: false })
     }

@@ -150,3 +150,144 @@ async fn a_closing_that_cannot_be_right_is_not_asked_for_again() {
     assert!(books.ledger.refund(&books.account, id(1)).await.unwrap_err().is_rejected());
     assert_eq!(books.ledger.health().closings, 0);
 }
+
+/// A charge that the guard refuses itself was never sent: its refund is done, and nothing is kept or sent for it.
+#[tokio::test(start_paused = true)]
+async fn charge_never_sent_leaves_nothing() {
+    let books = Books::open(|_| {});
+    books.ledger.back_end().set(Fault::Down);
+    for number in 1..=5 {
+        books.charge(number).await.unwrap_err();
+    }
+    for number in 1..=5 {
+        books.ledger.refund(&books.account, id(number)).await.unwrap_err();
+    }
+    let kept = books.ledger.health().closings;
+    assert!(books.ledger.health().open && kept == 5, "those were sent, and may have been made");
+    let asked = (books.ledger.back_end().asked(), books.ledger.back_end().closed());
+    for number in 100..200 {
+        books.charge(number).await.unwrap_err();
+        books.ledger.refund(&books.account, id(number)).await.unwrap();
+    }
+    assert_eq!(books.ledger.health().closings, kept);
+    assert_eq!((books.ledger.back_end().asked(), books.ledger.back_end().closed()), asked);
+    // The same id may be charged later, and is then given back like any other.
+    books.charge(100).await.unwrap_err();
+    books.ledger.back_end().set(Fault::None);
+    books.until_home().await;
+    assert!(matches!(books.charge(100).await, Ok(Charged::Posted { .. })));
+    books.ledger.refund(&books.account, id(100)).await.unwrap();
+    assert_eq!((books.balance(), books.authority.open_charges("acme")), (100, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn charge_without_room_leaves_nothing() {
+    let books = Books::open(|limits| limits.waiting = 1);
+    assert!(matches!(books.charge(1).await, Ok(Charged::Posted { .. })));
+    books.ledger.back_end().set(Fault::Hung);
+    let mut waits = Box::pin(books.charge(2));
+    assert!(tokio::time::timeout(Duration::ZERO, &mut waits).await.is_err());
+    let asked = books.ledger.back_end().asked();
+    books.charge(3).await.unwrap_err();
+    books.ledger.refund(&books.account, id(3)).await.unwrap();
+    assert_eq!((books.ledger.back_end().asked(), books.ledger.health().closings), (asked, 0));
+    // Charges that wait take no room from the settlement of a request that was served.
+    books.ledger.back_end().set(Fault::None);
+    books.ledger.settle(&books.account, id(1), Credits::new(4)).await.unwrap();
+    assert_eq!(books.balance(), 96);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settlement_takes_the_place_of_a_refund() {
+    let books = Books::open(|limits| limits.closings = 4);
+    for number in 1..=8 {
+        assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
+    }
+    books.ledger.back_end().set(Fault::Down);
+    for number in 1..=4 {
+        books.ledger.refund(&books.account, id(number)).await.unwrap_err();
+    }
+    for number in 5..=8 {
+        books.ledger.settle(&books.account, id(number), Credits::new(10)).await.unwrap_err();
+    }
+    assert_eq!(books.ledger.health().closings, 4);
+    // A refund finds no room among settlements.
+    books.ledger.refund(&books.account, id(1)).await.unwrap_err();
+    assert_eq!(books.ledger.health().closings, 4);
+    books.ledger.back_end().set(Fault::None);
+    books.until_home().await;
+    assert_eq!(books.authority.open_charges("acme"), 4, "the refunds are for the sweep");
+    for number in 5..=8 {
+        books.authority.refund(&books.account, id(number)).await.unwrap();
+    }
+    assert_eq!(books.balance(), 20, "the settlements were made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn settlements_are_sent_before_refunds() {
+    let books = Books::open(|limits| (limits.closings_at_once, limits.failures) = (1, 100));
+    for number in 1..=4 {
+        assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
+    }
+    books.ledger.back_end().set(Fault::Down);
+    for number in 1..=2 {
+        books.ledger.refund(&books.account, id(number)).await.unwrap_err();
+    }
+    for number in 3..=4 {
+        books.ledger.settle(&books.account, id(number), Credits::new(1)).await.unwrap_err();
+    }
+    books.ledger.back_end().set(Fault::None);
+    books.ledger.back_end().delay(Duration::from_millis(10));
+    // One after the other: two have been sent by then.
+    assert!(tokio::time::timeout(Duration::from_millis(15), books.ledger.flush()).await.is_err());
+    assert_eq!((books.balance(), books.authority.open_charges("acme")), (78, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_is_kept_once_however_often_asked() {
+    let books = Books::open(|_| {});
+    assert!(matches!(books.charge(1).await, Ok(Charged::Posted { .. })));
+    books.ledger.back_end().set(Fault::Down);
+    for _ in 0..100 {
+        books.ledger.settle(&books.account, id(1), Credits::new(4)).await.unwrap_err();
+    }
+    assert_eq!(books.ledger.health().closings, 1);
+    books.ledger.back_end().set(Fault::None);
+    books.until_home().await;
+    assert_eq!(books.balance(), 96);
+}
+
+/// 6,000 closings over a link of 20 ms: one after the other they would take two minutes.
+#[tokio::test(start_paused = true)]
+async fn many_closings_come_home_in_seconds() {
+    let books = Books::open(|_| {});
+    books.ledger.back_end().set(Fault::Down);
+    for number in 0..6_000_u128 {
+        let id = ChargeId::from_bytes(number.to_be_bytes());
+        books.ledger.settle(&books.account, id, Credits::new(1)).await.unwrap_err();
+    }
+    assert_eq!(books.ledger.health().closings, 6_000);
+    books.ledger.back_end().set(Fault::None);
+    books.ledger.back_end().delay(Duration::from_millis(20));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let began = tokio::time::Instant::now();
+    books.until_home().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn flush_ends_within_its_time() {
+    let books = Books::open(|limits| limits.flush = Duration::from_secs(3));
+    books.ledger.back_end().set(Fault::Down);
+    for number in 0..2_000_u128 {
+        let id = ChargeId::from_bytes(number.to_be_bytes());
+        books.ledger.settle(&books.account, id, Credits::new(1)).await.unwrap_err();
+    }
+    books.ledger.back_end().set(Fault::None);
+    books.ledger.back_end().delay(Duration::from_millis(900));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let began = tokio::time::Instant::now();
+    assert!(books.ledger.flush().await.unwrap_err().is_timeout());
+    assert_eq!(began.elapsed(), Duration::from_secs(3));
+    assert!(books.ledger.health().closings > 0, "what was under way is kept as well");
+}
