@@ -90,7 +90,8 @@ pub enum AdjustmentKind {
     TopUp(Credits),
     /// So much less, if there is as much.
     Deduct(Credits),
-    /// So much, whatever it was; an account without limit has one from then on.
+    /// So much, whatever it was; an account without limit has one from then on. Blocks that nodes hold of the account are
+    /// closed at what is committed of them.
     Set(Credits),
     /// No limit: nothing is charged any more, and what there was is gone.
     MakeUnlimited,

@@ -19,6 +19,8 @@ use crate::{Account, Charge, ChargeId, Charged, CreditLedger, Credits, StoreFutu
 ///   changes nothing.
 /// - **Abandoned.** A block that stays open for longer than the ledger's sweep allows is closed by it at what is
 ///   committed, whatever the sweep does with other charges.
+/// - **Set by hand.** Where the balance is [set](crate::AdjustmentKind::Set), all open blocks of the account are closed at what
+///   is committed of them, in the same step and before it.
 /// - **Grants.** A grant that comes due raises the balance to its amount less what is out in blocks and not committed: what
 ///   comes back does not pile up on it. What is committed counts as spent: where a block is closed after the grant for less,
 ///   the difference comes on top.

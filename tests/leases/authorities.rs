@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tollgate::{
-    Account, Adjustment, AdjustmentKind, Allowance, Charge, ChargeId, Charged, CreditAdmin, CreditLeasing,
-    Credits, EntryQuery, Grant, GrantPeriod, MemoryLedger, Now, StoreError, Timestamp,
+    Account, Adjusted, Adjustment, AdjustmentKind, Allowance, Balance, Charge, ChargeId, Charged,
+    CreditAdmin, CreditLeasing, Credits, EntryQuery, Grant, GrantPeriod, MemoryLedger, Now, StoreError,
+    Timestamp,
 };
 
 const NOON: i64 = 1_777_550_400_000;
@@ -69,6 +70,8 @@ impl<L: CreditLeasing + CreditAdmin, S: AsyncFn(&L, Duration) -> Result<u64, Sto
         self.abandoned_blocks_come_to_what_is_committed().await;
         self.turn_to("granted");
         self.grants_count_what_is_out().await;
+        self.turn_to("set");
+        self.a_balance_that_is_set_recalls_blocks().await;
         self.turn_to("unlimited");
         self.without_limit_nothing_is_out().await;
     }
@@ -119,6 +122,34 @@ impl<L: CreditLeasing + CreditAdmin, S: AsyncFn(&L, Duration) -> Result<u64, Sto
         assert_eq!(self.charge(23, 1, NOON + 2 * HOUR).await, posted(99));
         assert_eq!(self.lease(24, 30, 30, NOON + 2 * HOUR).await, posted(69));
         assert_eq!(self.charge(25, 1, NOON + 3 * HOUR).await, posted(99), "what is committed is spent");
+    }
+
+    async fn a_balance_that_is_set_recalls_blocks(&self) {
+        assert_eq!(self.lease(40, 60, 10, NOON).await, posted(40));
+        assert_eq!(self.lease(41, 20, 0, NOON).await, posted(20));
+        assert_eq!(self.charge(42, 5, NOON).await, posted(15));
+        let now = Timestamp::from_millis(NOON);
+        let (name, kind) = ("zero".parse().unwrap(), AdjustmentKind::Set(Credits::ZERO));
+        let asked = Adjustment::new(name, &self.account.id, kind, &self.allowance, now);
+        let Adjusted::Done { before, balance } = self.ledger.adjust(&asked).await.unwrap() else {
+            panic!("it was not set")
+        };
+        let credits = |amount| Balance::Limited(Credits::new(amount));
+        assert_eq!(
+            (before, balance),
+            (credits(15 + 50 + 20), credits(0)),
+            "all but what is committed was there"
+        );
+        assert!(!self.commit(40, 20).await && !self.commit(41, 20).await, "they are closed");
+        self.settle(40, 3).await;
+        self.ledger.refund(&self.account, id(41)).await.unwrap();
+        assert_eq!(self.balance().await, 0, "nothing of them comes back");
+        assert_eq!(self.lease(44, 60, 10, NOON).await, Charged::Insufficient { balance: Credits::ZERO });
+        // A charge is not a block: it comes back as it always did.
+        self.ledger.refund(&self.account, id(42)).await.unwrap();
+        assert_eq!(self.balance().await, 5);
+        // Nothing is out when the next grant comes.
+        assert_eq!(self.charge(43, 1, NOON + HOUR).await, posted(99));
     }
 
     async fn without_limit_nothing_is_out(&self) {

@@ -49,15 +49,20 @@ impl State {
         Some(block.amount)
     }
 
-    /// Closes the blocks that were taken before a moment; says how many.
-    fn close_abandoned(&mut self, before: Timestamp) -> u64 {
-        let abandoned = self.blocks.iter().filter(|block| block.since < before);
-        let abandoned: Vec<_> = abandoned.map(|block| (block.id, block.committed)).collect();
-        for (id, committed) in &abandoned {
+    /// Closes blocks, each at what is committed of it; says how many.
+    fn close_blocks(&mut self, which: impl Fn(&Block) -> bool) -> u64 {
+        let closed = self.blocks.iter().filter(|block| which(block));
+        let closed: Vec<_> = closed.map(|block| (block.id, block.committed)).collect();
+        for (id, committed) in &closed {
             let kind = if committed.is_zero() { EntryKind::Refund } else { EntryKind::Settlement };
             self.close(*id, *committed, kind);
         }
-        abandoned.len() as u64
+        closed.len() as u64
+    }
+
+    /// Takes back what nodes hold and have not committed: the balance is about to be set.
+    pub(super) fn recall(&mut self) {
+        self.close_blocks(|_| true);
     }
 }
 
@@ -65,7 +70,7 @@ impl MemoryLedger {
     /// Closes the blocks that were taken before a moment and are open still, each at what is committed of it; says how
     /// many. It is for whoever lends blocks: their holders are dead by then, or have lost the way here.
     pub fn close_abandoned(&self, before: Timestamp) -> u64 {
-        self.purses.pin().values().map(|purse| lock(purse).close_abandoned(before)).sum()
+        self.purses.pin().values().map(|purse| lock(purse).close_blocks(|block| block.since < before)).sum()
     }
 }
 

@@ -56,7 +56,7 @@ impl MemoryLedger {
     }
 
     /// Sets an account's balance at a moment, the plan's current grant counted in: the next one comes at its next turn.
-    /// Open charges stay open.
+    /// Open charges stay open; blocks that nodes hold are closed at what is committed of them.
     pub fn set_balance(&self, account: &str, balance: Credits, now: Timestamp) {
         self.work(account, |state| state.open_with(balance, now));
     }

@@ -3,6 +3,8 @@
 use super::history::{Adjustments, History, Written};
 #[cfg(feature = "fleet")]
 use super::lease::Block;
+#[cfg(feature = "fleet")]
+use crate::AdjustmentKind;
 use crate::ledger::open::OpenCharges;
 use crate::ledger::standing::Standing;
 use crate::{
@@ -53,6 +55,8 @@ impl State {
 
     /// Sets the balance as of a moment.
     pub(super) fn open_with(&mut self, balance: Credits, now: Timestamp) {
+        #[cfg(feature = "fleet")]
+        self.recall();
         self.standing.due = None;
         self.standing.opened = Some(now);
         self.standing.seen = now;
@@ -104,6 +108,10 @@ impl State {
             None => {}
         }
         self.call(asked.allowance, asked.now);
+        #[cfg(feature = "fleet")]
+        if matches!(asked.kind, AdjustmentKind::Set(_)) {
+            self.recall();
+        }
         let before = self.balance();
         let balance = match self.standing.decide(asked.kind) {
             Err(refused) => return refused,

@@ -1,5 +1,5 @@
 -- Changes a balance by hand. KEYS: the purse, its entries, the adjustments that were made, and their ids, the oldest
--- first. ARGV: the id, the kind, the amount, and what `call` reads.
+-- first, and the charges that are open and that have ended. ARGV: the id, the kind, the amount, and what `call` reads.
 -- Answers what became of it, what there was, and what there is.
 local REMEMBERED = 1024
 local id, kind, amount = ARGV[1], ARGV[2], big(ARGV[3])
@@ -12,6 +12,19 @@ end
 
 local purse = open_purse(KEYS[1], KEYS[2])
 call(purse, 4)
+if kind == 'set' then
+  -- Blocks that nodes hold end at what is committed of them.
+  local open = redis.call('HGETALL', KEYS[5])
+  for place = 1, #open, 2 do
+    local block, kept = open[place], open[place + 1]
+    local committed = committed_of(kept)
+    if committed then
+      local taken = big(kept:match('^%d+'))
+      lend(purse, plus(taken, committed, -1), 0)
+      end_charge(purse, KEYS[5], KEYS[6], block, taken, committed, end_of(committed))
+    end
+  end
+end
 local function shown() return purse.unlimited and 'unlimited' or text(purse.balance) end
 local before, after, refused = shown(), 0, nil
 if kind == 'top-up' or kind == 'deduction' then

@@ -49,7 +49,8 @@ impl CreditAdmin for RedisLedger {
     fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let purse = self.purse(adjustment.account.as_str());
-        let keys = ["", ":entries", ":made", ":made:order"].map(|rest| format!("{purse}{rest}"));
+        let keys =
+            ["", ":entries", ":made", ":made:order", ":open", ":closed"].map(|rest| format!("{purse}{rest}"));
         let (kind, amount) = written(adjustment.kind);
         let mut arguments = vec![adjustment.id.to_string(), kind.to_owned(), amount.to_string()];
         arguments.extend(terms(adjustment.allowance, adjustment.now));

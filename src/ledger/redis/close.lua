@@ -1,7 +1,5 @@
 -- Ends a charge. KEYS are those of a charge; ARGV: the id, what it came to, by what it ends, and whether nobody holds it any
 -- more: then a block comes to what is committed of it. Answers whether it was open.
--- A charge that comes later than this many milliseconds after its end is on its way no more.
-local KNOWN = 300000
 local id, cost, kind = ARGV[1], big(ARGV[2]), ARGV[3]
 local kept = redis.call('HGET', KEYS[2], id)
 if not kept and kind == 'refund' and ARGV[4] == 'alive' and not has_ended(1, id) then
@@ -13,17 +11,8 @@ local purse, taken = open_purse(KEYS[1], KEYS[3]), big(kept:match('^%d+') or '')
 local committed = committed_of(kept)
 if committed then
   lend(purse, plus(taken, committed, -1), 0)
-  if ARGV[4] == 'abandoned' then
-    cost, kind = committed, less(0, committed) and 'settlement' or 'refund'
-  end
+  if ARGV[4] == 'abandoned' then cost, kind = committed, end_of(committed) end
 end
-redis.call('HDEL', KEYS[2], id)
-redis.call('ZADD', KEYS[4], server_time(), id)
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', server_time() - KNOWN)
-redis.call('PEXPIRE', KEYS[4], KNOWN)
-purse.held, purse.changed = plus(purse.held, taken, -1), true
-if not purse.unlimited and less(cost, taken) then
-  move(purse, plus(purse.balance, plus(taken, cost, -1)), kind, id)
-end
+end_charge(purse, KEYS[2], KEYS[4], id, taken, cost, kind)
 save(purse)
 return 1

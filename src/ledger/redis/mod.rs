@@ -81,7 +81,7 @@ impl RedisLedger {
         let scripts = Scripts {
             charge: script(&[CHARGE, "return charge(1, 1)"]),
             close: script(&[BLOCKS, CLOSE]),
-            adjust: script(&[ADJUST]),
+            adjust: script(&[BLOCKS, ADJUST]),
             entries: Script::new(ENTRIES),
             lease: script(&[BLOCKS, CHARGE, lease::LEASE]),
             commit: script(&[BLOCKS, lease::COMMIT]),

@@ -84,6 +84,11 @@ impl Ask {
         }
     }
 
+    /// Whether it sets a balance, which takes back the blocks that nodes hold.
+    pub(super) fn recalls(&self) -> bool {
+        matches!(self, Self::Adjust { kind: AdjustmentKind::Set(_), .. })
+    }
+
     /// The adjustment that it is about.
     pub(super) fn adjustment(&self) -> Option<&AdjustmentId> {
         match self {

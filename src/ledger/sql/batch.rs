@@ -87,6 +87,9 @@ impl Batch {
                     Some((made, _)) => Adjusted::Conflict { made: *made },
                     None => {
                         self.call(account, allowance, *now);
+                        if ask.recalls() {
+                            self.recall(account);
+                        }
                         self.adjust(key, *kind)
                     }
                 }))
@@ -170,6 +173,20 @@ impl Batch {
         let kind = if close.abandoned && !cost.is_zero() { EntryKind::Settlement } else { close.kind };
         self.move_to(&close.account, after, kind(close.id));
         true
+    }
+
+    /// Closes the blocks that nodes hold, each at what is committed of it: the balance is about to be set.
+    fn recall(&mut self, account: &AccountId) {
+        let out = self
+            .charges
+            .iter()
+            .filter(|((owner, _), taken)| owner == account && !taken.closed && taken.committed.is_some());
+        let mut out: Vec<ChargeId> = out.map(|((_, id), _)| *id).collect();
+        out.sort_unstable_by_key(|id| id.to_bytes());
+        for id in out {
+            let (account, cost, kind) = (account.clone(), Credits::ZERO, EntryKind::Refund);
+            self.close(&Close { id, account, cost, kind, bars: false, abandoned: true });
+        }
     }
 
     fn adjust(&mut self, key: AdjustmentKey, kind: AdjustmentKind) -> Adjusted {

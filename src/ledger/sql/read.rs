@@ -36,6 +36,18 @@ pub(super) async fn batch(session: &mut Session, asks: &[&Ask]) -> Result<Batch,
             }
         }
     }
+    let recalled: BTreeSet<&str> =
+        asks.iter().filter(|ask| ask.recalls()).map(|ask| ask.account().as_str()).collect();
+    if !recalled.is_empty() {
+        let statement = Statement::new("SELECT ").push(rows::TAKEN).push(
+            " FROM tollgate_charges c WHERE c.closed_at IS NULL AND c.committed IS NOT NULL AND c.account IN ",
+        );
+        for row in session.rows(statement.push_list(recalled)).await? {
+            if let Some((account, (id, taken))) = batch.readable(&row, rows::taken)? {
+                batch.charges.insert((account, id), taken);
+            }
+        }
+    }
     let adjustments: Vec<_> = asks
         .iter()
         .filter_map(|ask| Some([Value::from(ask.account()), Value::from(ask.adjustment()?.as_str())]))
