@@ -76,14 +76,134 @@ pub(crate) fn audited(event: &crate::AuditEvent) {
 #[cfg(all(not(feature = "tracing"), feature = "keygen"))]
 pub(crate) fn audited(_: &crate::AuditEvent) {}
 
-/// A channel between nodes on which changes may have been missed.
+#[cfg(feature = "fleet")]
+pub(crate) use mode::Mode;
+
 #[cfg(all(feature = "tracing", feature = "fleet"))]
-pub(crate) fn unheard(error: &StoreError) {
-    tracing::warn!(?error, "changes on other nodes may go unheard");
+mod mode {
+    use std::any::type_name;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use crate::StoreError;
+
+    /// A state that a back end's faults bring about, such as an open circuit: one event when it begins and one when it ends, both
+    /// with the name of the back end. The text of the fault itself may tell of addresses and accounts: it is at debug level.
+    #[derive(Debug)]
+    pub(crate) struct Mode {
+        back_end: String,
+        begins: &'static str,
+        ends: &'static str,
+        /// It is told of at most once in this time, in nanoseconds: a back end that answers every other call floods no log.
+        apart: u64,
+        on: AtomicBool,
+        /// When it was last told of.
+        told: AtomicU64,
+    }
+
+    /// Before the first time.
+    const NEVER: u64 = u64::MAX;
+
+    impl Mode {
+        /// A state of what stands before a back end of the type `T`.
+        pub(crate) fn before<T: ?Sized>(begins: &'static str, ends: &'static str) -> Self {
+            let back_end = without_paths(type_name::<T>());
+            let (on, told) = (AtomicBool::new(false), AtomicU64::new(NEVER));
+            Self { back_end, begins, ends, apart: 0, on, told }
+        }
+
+        /// Tells of it at most once in this time.
+        pub(crate) fn apart(mut self, time: Duration) -> Self {
+            self.apart = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            self
+        }
+
+        /// It holds now, by this fault; `now` is monotonic, in nanoseconds.
+        #[cold]
+        pub(crate) fn begin(&self, now: u64, error: &StoreError) {
+            if self.on.load(Ordering::Relaxed) {
+                return;
+            }
+            let told = self.told.load(Ordering::Relaxed);
+            if told != NEVER && now.saturating_sub(told) < self.apart {
+                return;
+            }
+            if !self.on.swap(true, Ordering::Relaxed) {
+                self.told.store(now, Ordering::Relaxed);
+                tracing::warn!(back_end = self.back_end, %error, "{}", self.begins);
+                tracing::debug!(back_end = self.back_end, ?error, "what the back end failed with");
+            }
+        }
+
+        /// Whether it was told that it holds.
+        pub(crate) fn is_on(&self) -> bool {
+            self.on.load(Ordering::Relaxed)
+        }
+
+        /// It does not hold.
+        #[inline]
+        pub(crate) fn end(&self) {
+            // Mostly it did not before: a shared line stays where it is.
+            if self.on.load(Ordering::Relaxed) && self.on.swap(false, Ordering::Relaxed) {
+                tracing::info!(back_end = self.back_end, "{}", self.ends);
+            }
+        }
+    }
+
+    /// A type's name without the modules that its parts are in.
+    fn without_paths(name: &str) -> String {
+        let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
+        let mut short = String::new();
+        for piece in name.split_inclusive(|letter| !is_part(letter)) {
+            short.push_str(piece.rsplit("::").next().unwrap_or_default());
+        }
+        short
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::without_paths;
+
+        #[test]
+        fn names_of_types_lose_their_paths() {
+            assert_eq!(without_paths("tollgate::ledger::sql::SqlLedger"), "SqlLedger");
+            let nested = "tollgate::guard::Guarded<alloc::sync::Arc<dyn tollgate::limit::RateLimiter>>";
+            assert_eq!(without_paths(nested), "Guarded<Arc<dyn RateLimiter>>");
+        }
+    }
 }
 
 #[cfg(all(not(feature = "tracing"), feature = "fleet"))]
-pub(crate) fn unheard(_: &StoreError) {}
+mod mode {
+    use std::time::Duration;
+
+    use crate::StoreError;
+
+    /// A state of which nothing is told: there is no log.
+    #[derive(Debug)]
+    pub(crate) struct Mode;
+
+    impl Mode {
+        pub(crate) fn before<T: ?Sized>(_: &'static str, _: &'static str) -> Self {
+            Self
+        }
+
+        pub(crate) fn apart(self, _: Duration) -> Self {
+            self
+        }
+
+        #[expect(clippy::unused_self, reason = "the same call as with the feature")]
+        pub(crate) fn begin(&self, _: u64, _: &StoreError) {}
+
+        #[expect(clippy::unused_self, reason = "the same call as with the feature")]
+        pub(crate) fn is_on(&self) -> bool {
+            true
+        }
+
+        #[expect(clippy::unused_self, reason = "the same call as with the feature")]
+        pub(crate) fn end(&self) {}
+    }
+}
 
 /// A SQLite file that is not in its place any more, or is there again.
 #[cfg(all(feature = "tracing", feature = "sqlite"))]

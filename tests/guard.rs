@@ -5,10 +5,17 @@
 
 mod support;
 
+#[cfg(feature = "tracing")]
+#[path = "support/log.rs"]
+mod log;
+
 #[path = "guard/cache.rs"]
 mod cache;
 #[path = "guard/circuit.rs"]
 mod circuit;
+#[cfg(feature = "tracing")]
+#[path = "guard/events.rs"]
+mod events;
 #[path = "guard/gate.rs"]
 mod gate;
 #[path = "guard/ledger.rs"]

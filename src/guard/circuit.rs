@@ -1,10 +1,11 @@
-//! Whether a back end is asked at all.
+//! A circuit: after failures in a row, a back end is left alone for a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::{Clock, GuardLimits};
+use crate::trace::Mode;
+use crate::{Clock, GuardLimits, StoreError};
 
 /// Counts failures in a row. Once there are too many it opens, and admits one call per rest: whose answer closes it.
 #[derive(Debug)]
@@ -19,16 +20,21 @@ pub(super) struct Circuit {
     failures: AtomicU32,
     /// When a call is admitted again, in monotonic nanoseconds; zero while it is closed.
     ask_at: AtomicU64,
+    /// Tells the log when it opens and when it closes.
+    told: Mode,
 }
 
 const CLOSED: u64 = 0;
 
 impl Circuit {
-    pub(super) fn new(limits: &GuardLimits, clock: Arc<dyn Clock>) -> Self {
+    /// A circuit before a back end of the type `T`.
+    pub(super) fn before<T>(limits: &GuardLimits, clock: Arc<dyn Clock>) -> Self {
         let (rest, time) = (nanos(limits.rest), nanos(limits.time));
         let (probe, given_up) = (rest.max(time), nanos(limits.given_up));
         let (failures, ask_at) = (AtomicU32::new(0), AtomicU64::new(CLOSED));
-        Self { clock, most: limits.failures.max(1), rest, probe, given_up, failures, ask_at }
+        let opens = "a back end failed repeatedly and is left alone: the circuit is open";
+        let told = Mode::before::<T>(opens, "a back end answers again: the circuit is closed");
+        Self { clock, most: limits.failures.max(1), rest, probe, given_up, failures, ask_at, told }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -56,22 +62,25 @@ impl Circuit {
         if self.is_open() {
             self.ask_at.store(CLOSED, Ordering::Release);
         }
+        self.told.end();
     }
 
-    pub(super) fn failed(&self) {
+    pub(super) fn failed(&self, error: &StoreError) {
         let before = self
             .failures
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |failures| Some(failures.saturating_add(1)))
             .unwrap_or_default();
         if before.saturating_add(1) >= self.most {
-            self.ask_at.store(self.now().saturating_add(self.rest).max(CLOSED + 1), Ordering::Release);
+            let now = self.now();
+            self.ask_at.store(now.saturating_add(self.rest).max(CLOSED + 1), Ordering::Release);
+            self.told.begin(now, error);
         }
     }
 
     /// Nobody waits any more for a call that was made at this moment.
     pub(super) fn given_up(&self, since: u64) {
         if self.now().saturating_sub(since) >= self.given_up {
-            self.failed();
+            self.failed(&StoreError::timed_out());
         }
     }
 

@@ -110,6 +110,9 @@ pub struct GuardHealth {
 ///   done at once.
 /// - [`flush`](Guarded::flush), for shutdown, ends within [`GuardLimits::flush`].
 ///
+/// With the feature `tracing`, one event says when the circuit opens (a warning) and one when it closes. Both name the type of
+/// the back end; the text of its error is in an event at debug level.
+///
 /// Waiting needs a tokio runtime with its timer.
 ///
 /// # Example
@@ -148,7 +151,7 @@ impl<T> Guarded<T> {
     pub fn with_clock(back_end: T, limits: GuardLimits, clock: impl Clock) -> Self {
         Self(Arc::new(Shared {
             back_end,
-            circuit: Circuit::new(&limits, Arc::new(clock)),
+            circuit: Circuit::before::<T>(&limits, Arc::new(clock)),
             waiting: AtomicUsize::new(0),
             closings: Closings::keeping(limits.closings),
             unsent: Unsent::keeping(limits.closings),
@@ -212,7 +215,7 @@ impl<T> Guarded<T> {
     /// the back end is there.
     fn heard<R>(&self, answer: Result<R, StoreError>) -> Result<R, StoreError> {
         match &answer {
-            Err(error) if !error.is_answer() => self.0.circuit.failed(),
+            Err(error) if !error.is_answer() => self.0.circuit.failed(error),
             _ => self.0.circuit.answered(),
         }
         answer

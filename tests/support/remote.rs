@@ -31,8 +31,13 @@ pub(crate) enum Fault {
 }
 
 /// A back end behind a network.
-#[derive(Clone)]
 pub(crate) struct Remote<T>(Arc<Wire<T>>);
+
+impl<T> Clone for Remote<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 struct Wire<T> {
     back_end: T,

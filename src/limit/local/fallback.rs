@@ -1,8 +1,10 @@
 //! A shared limiter, and the node's own share while that fails.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::limit::{Draw, LocalShare, Quota, RateLimiter, Standing};
+use crate::trace::Mode;
 use crate::{KeyRecord, Now, Quotas, StoreFuture};
 
 /// Asks a limiter that all nodes share, and while it fails limits by this node's share alone: the policy `local`, where
@@ -10,6 +12,10 @@ use crate::{KeyRecord, Now, Quotas, StoreFuture};
 ///
 /// Put the limiter that is asked behind a guard, so that a dead server costs no time. A draw that was not answered in
 /// time may be spent there, and is drawn from the share as well: it is asked for once.
+///
+/// With the feature `tracing`, one event says when draws begin to be taken from the share (a warning) and one when the shared
+/// limiter answers again. Both name the type of that limiter; the text of its error is in an event at debug level. Of a limiter
+/// that fails now and then they come at most ten times a second.
 ///
 /// # Excess
 ///
@@ -41,12 +47,20 @@ use crate::{KeyRecord, Now, Quotas, StoreFuture};
 pub struct LocalFallback<T> {
     shared: T,
     local: Arc<LocalShare>,
+    /// Tells the log when the share is drawn from.
+    told: Arc<Mode>,
 }
+
+/// How far apart the log is told of a limiter that fails now and then.
+const APART: Duration = Duration::from_millis(100);
 
 impl<T: RateLimiter> LocalFallback<T> {
     /// Asks `shared`, and while that fails `local`.
     pub fn new(shared: T, local: LocalShare) -> Self {
-        Self { shared, local: Arc::new(local) }
+        let begins = "a shared limiter fails: this node's share of the quotas is drawn from";
+        let told =
+            Mode::before::<T>(begins, "a shared limiter answers again: the shares are left").apart(APART);
+        Self { shared, local: Arc::new(local), told: Arc::new(told) }
     }
 
     /// What the share needs, should the server not answer.
@@ -54,7 +68,7 @@ impl<T: RateLimiter> LocalFallback<T> {
         // The record may be gone by then: the share goes by the ids, and by the account itself.
         let key = KeyRecord::new(draw.key.id, draw.key.hash, Arc::clone(&draw.key.account));
         let (local, shares) = (Arc::clone(&self.local), self.local.shares_of(draw.quotas));
-        Aside { local, key, shares, now: draw.now }
+        Aside { local, key, shares, now: draw.now, told: Arc::clone(&self.told) }
     }
 }
 
@@ -63,26 +77,40 @@ struct Aside {
     key: KeyRecord,
     shares: Arc<Quotas>,
     now: Now,
+    told: Arc<Mode>,
 }
 
 impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
         let mut asked = self.shared.draw(draw);
         match asked.take_ready() {
-            Some(Err(_)) => self.local.draw(draw),
-            Some(answer) => answer.into(),
+            Some(Err(error)) => {
+                self.told.begin(draw.now.ticks(), &error);
+                self.local.draw(draw)
+            }
+            Some(answer) => {
+                self.told.end();
+                answer.into()
+            }
             None => {
                 let aside = self.aside(draw);
                 StoreFuture::boxed(async move {
                     match asked.await {
-                        Err(_) => aside.local.draw_from(&aside.key, &aside.shares, aside.now).await,
-                        answer => answer,
+                        Err(error) => {
+                            aside.told.begin(aside.now.ticks(), &error);
+                            aside.local.draw_from(&aside.key, &aside.shares, aside.now).await
+                        }
+                        answer => {
+                            aside.told.end();
+                            answer
+                        }
                     }
                 })
             }
         }
     }
 
+    // Of what is only looked at the log is not told: the next draw will be.
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
         let mut asked = self.shared.peek(draw);
         match asked.take_ready() {

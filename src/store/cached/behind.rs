@@ -32,11 +32,14 @@ impl Behind {
             return None;
         }
         match self.within(self.tier.look(hash)).await {
-            Ok(looked) => Some(looked),
+            Ok(looked) => {
+                front.note_second(Ok(()));
+                Some(looked)
+            }
             Err(error) => {
                 // What cannot be read is overwritten by what the authority says, once its life is over.
                 if !error.is_answer() {
-                    self.rest(front, PAUSE);
+                    self.rest(front, PAUSE, &error);
                 }
                 None
             }
@@ -48,8 +51,10 @@ impl Behind {
         let found = entry.found.as_deref();
         let life = Bounds::time(entry.fresh_until.saturating_sub(entry.began));
         let kept = KeptText::new(text::write(hash, found), found.map(text::filing), life);
-        if !life.is_zero() && self.within(self.tier.keep(hash, ticket, &kept)).await.is_err() {
-            self.rest(front, PAUSE);
+        if !life.is_zero()
+            && let Err(error) = self.within(self.tier.keep(hash, ticket, &kept)).await
+        {
+            self.rest(front, PAUSE, &error);
         }
     }
 
@@ -57,14 +62,15 @@ impl Behind {
     /// void may lie there.
     pub(super) async fn void(&self, change: &Change, hashes: &[KeyHash], front: &Front) -> bool {
         let life = Bounds::time(front.bounds.stale);
-        let voided = self.within(self.tier.void(change, hashes, life)).await.is_ok();
-        if !voided {
-            self.rest(front, front.bounds.stale);
+        let voided = self.within(self.tier.void(change, hashes, life)).await;
+        if let Err(error) = &voided {
+            self.rest(front, front.bounds.stale, error);
         }
-        voided
+        voided.is_ok()
     }
 
-    fn rest(&self, front: &Front, time: i64) {
+    fn rest(&self, front: &Front, time: i64, error: &StoreError) {
+        front.note_second(Err(error));
         self.rests_until.fetch_max(front.now().saturating_add(time), Ordering::Relaxed);
     }
 

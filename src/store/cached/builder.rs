@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use crate::store::cached::behind::Behind;
 use crate::store::cached::bounds::Bounds;
-use crate::store::cached::front::Front;
+use crate::store::cached::front::{Front, Told};
 use crate::store::cached::listener::Listener;
 use crate::store::cached::reading::Readings;
 use crate::store::cached::shelf::Shelf;
@@ -54,6 +54,7 @@ pub struct CachedStoreBuilder<S> {
     at_once: usize,
     patience: Duration,
     clock: Arc<dyn Clock>,
+    told: Told,
 }
 
 impl<S: KeyStore> CachedStoreBuilder<S> {
@@ -72,6 +73,11 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
             at_once: 64,
             patience: Duration::from_secs(2),
             clock: Arc::new(SystemClock::new()),
+            told: Told {
+                stale: Told::stale::<S>(),
+                second: Told::second::<dyn RecordCache>(),
+                deaf: Told::deaf::<dyn Announcements>(),
+            },
         }
     }
 
@@ -110,7 +116,8 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
     }
 
     /// Looks in a second tier before the authority is asked, and keeps there what it answered.
-    pub fn second_tier(mut self, tier: impl RecordCache) -> Self {
+    pub fn second_tier<T: RecordCache>(mut self, tier: T) -> Self {
+        self.told.second = Told::second::<T>();
         self.second = Some(Arc::new(tier));
         self
     }
@@ -118,7 +125,8 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
     /// Tells other nodes of changes, and hears of theirs: they are then seen as fast as the channel is, and within the bound
     /// on staleness where a message is lost. A store without them takes itself to be the only node, unless it has a second
     /// tier.
-    pub fn announcements(mut self, announcements: impl Announcements) -> Self {
+    pub fn announcements<T: Announcements>(mut self, announcements: T) -> Self {
+        self.told.deaf = Told::deaf::<T>();
         self.announcements = Some(Arc::new(announcements));
         self
     }
@@ -188,7 +196,7 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
             dice: RandomState::new(),
         };
         let kept = Shelf::new(self.capacity, self.absent_capacity);
-        let front = Arc::new(Front::new(bounds, kept, self.clock));
+        let front = Arc::new(Front::new(bounds, kept, self.clock, self.told));
         let listener = match &self.announcements {
             Some(channel) => {
                 let runtime = Handle::try_current().map_err(|_| {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use crate::store::cached::Change;
 use crate::store::cached::bounds::Bounds;
 use crate::store::cached::fence::{Fence, Mark, Slots};
 use crate::store::cached::shelf::{Entry, Shelf};
-use crate::{Clock, KeyHash, KeyId, KeyRecord};
+use crate::trace::Mode;
+use crate::{Clock, KeyHash, KeyId, KeyRecord, StoreError};
 
 /// How long what has failed is left alone, where it can be done without.
 pub(super) const PAUSE: i64 = 1_000_000_000;
@@ -32,10 +34,43 @@ pub(super) struct Front {
     hearing_since: AtomicI64,
     /// Until when the authority is taken to be failing.
     failing_until: AtomicI64,
+    told: Told,
+}
+
+/// How far apart the log is told of what fails now and then.
+const APART: Duration = Duration::from_millis(100);
+
+/// What the log is told of.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// Answers that are past their time, while the authority fails.
+    pub(super) stale: Mode,
+    /// A second tier that is left alone.
+    pub(super) second: Mode,
+    /// Changes on other nodes that may go unheard.
+    pub(super) deaf: Mode,
+}
+
+impl Told {
+    pub(super) fn stale<S>() -> Mode {
+        let begins = "a key store fails: records past their time are answered with";
+        Mode::before::<S>(begins, "a key store answers again: no stale records are answered with")
+            .apart(APART)
+    }
+
+    pub(super) fn second<T: ?Sized>() -> Mode {
+        let begins = "a second tier of key records fails and is left alone";
+        Mode::before::<T>(begins, "a second tier of key records answers again").apart(APART)
+    }
+
+    pub(super) fn deaf<T: ?Sized>() -> Mode {
+        let begins = "a channel is lost: changes on other nodes may go unheard";
+        Mode::before::<T>(begins, "a channel is open again: changes on other nodes are heard").apart(APART)
+    }
 }
 
 impl Front {
-    pub(super) fn new(bounds: Bounds, shelf: Shelf, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(bounds: Bounds, shelf: Shelf, clock: Arc<dyn Clock>, told: Told) -> Self {
         Self {
             bounds,
             fence: Fence::new(),
@@ -44,6 +79,7 @@ impl Front {
             deaf: AtomicBool::new(false),
             hearing_since: AtomicI64::new(i64::MIN),
             failing_until: AtomicI64::new(i64::MIN),
+            told,
         }
     }
 
@@ -120,6 +156,38 @@ impl Front {
     pub(super) fn note_failing(&self, failing: bool) {
         let until = if failing { self.now().saturating_add(PAUSE) } else { i64::MIN };
         self.failing_until.store(until, Ordering::Relaxed);
+        if !failing {
+            self.told.stale.end();
+        }
+    }
+
+    /// A record is answered with that is past its time, since the authority failed with this.
+    pub(super) fn note_stale(&self, error: &StoreError) {
+        self.told.stale.begin(self.ticks(), error);
+    }
+
+    /// The same, where a reading before this one failed.
+    pub(super) fn note_stale_again(&self) {
+        if !self.told.stale.is_on() {
+            self.note_stale(&StoreError::unavailable("the authority failed a moment ago"));
+        }
+    }
+
+    /// The second tier answered, or failed with this and is left alone.
+    pub(super) fn note_second(&self, answer: Result<(), &StoreError>) {
+        match answer {
+            Ok(()) => self.told.second.end(),
+            Err(error) => self.told.second.begin(self.ticks(), error),
+        }
+    }
+
+    /// Listening to the other nodes has ended with this.
+    pub(super) fn note_unheard(&self, error: &StoreError) {
+        self.told.deaf.begin(self.ticks(), error);
+    }
+
+    fn ticks(&self) -> u64 {
+        self.clock.now().ticks()
     }
 
     /// Makes void what was read of a subject before now, under whichever hash.
@@ -147,6 +215,7 @@ impl Front {
     pub(super) fn hear(&self) {
         self.hearing_since.store(self.now(), Ordering::Release);
         self.deaf.store(false, Ordering::Release);
+        self.told.deaf.end();
     }
 
     pub(super) fn is_deaf(&self) -> bool {

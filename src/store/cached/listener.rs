@@ -9,7 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::store::cached::Ear;
 use crate::store::cached::front::Front;
-use crate::{Announcements, StoreError, trace};
+use crate::{Announcements, StoreError};
 
 /// How long to wait before listening again: twice as long each time, up to the second.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
@@ -56,7 +56,7 @@ async fn listen(announcements: Arc<dyn Announcements>, front: Arc<Front>, restar
         pause = if front.is_deaf() { (pause * 2).min(last) } else { first };
         front.lose();
         restarts.fetch_add(1, Ordering::Relaxed);
-        trace::unheard(&ended);
+        front.note_unheard(&ended);
         tokio::time::sleep(pause).await;
     }
 }

@@ -72,6 +72,10 @@ use crate::{KeyHash, KeyRecord, KeyStore, StoreFuture};
 /// | more cold keys than can be read | they wait for their turn; beyond 10,000 that wait, a 503 | while it lasts |
 /// | a flood of unknown keys | nothing: it pushes out what is known of other unknown keys, and no record | while it lasts |
 ///
+/// With the feature `tracing`, one event (a warning) says when stale answers begin, when the second tier is left alone, and when
+/// changes on other nodes may go unheard; another says when that has ended. Each names the type of the authority, the tier or
+/// the channel; the text of its error is in an event at debug level.
+///
 /// Cloning it is cheap, and clones share what they keep. Questions that it cannot answer from what it keeps need a tokio
 /// runtime.
 ///
@@ -134,7 +138,10 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         match self.0.front.look(hash, now) {
             Kept::Fresh(found) => StoreFuture::ready(found),
             // One reading in a while tells whether it is back; until then nobody waits for it.
-            Kept::Stale(record) if self.0.front.is_failing(now) => StoreFuture::ready(Some(record)),
+            Kept::Stale(record) if self.0.front.is_failing(now) => {
+                self.0.front.note_stale_again();
+                StoreFuture::ready(Some(record))
+            }
             Kept::Stale(_) | Kept::Nothing => StoreFuture::boxed(Arc::clone(&self.0).read(*hash, now)),
         }
     }

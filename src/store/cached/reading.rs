@@ -169,7 +169,10 @@ impl<S: KeyStore> Inner<S> {
     fn do_without(&self, hash: &KeyHash, error: StoreError) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         match self.front.look(hash, self.front.now()) {
             Kept::Fresh(found) => Ok(found),
-            Kept::Stale(record) if !error.is_answer() => Ok(Some(record)),
+            Kept::Stale(record) if !error.is_answer() => {
+                self.front.note_stale(&error);
+                Ok(Some(record))
+            }
             Kept::Stale(_) | Kept::Nothing => Err(error),
         }
     }
