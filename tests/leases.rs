@@ -24,6 +24,8 @@ mod processes;
 mod properties;
 #[path = "leases/returns.rs"]
 mod returns;
+#[path = "leases/shares.rs"]
+mod shares;
 #[cfg(feature = "conformance")]
 #[path = "leases/suites.rs"]
 mod suites;

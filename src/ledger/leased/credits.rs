@@ -57,6 +57,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
             amount: charge.amount,
             allowance: charge.allowance.clone(),
             now: charge.now,
+            returned: state.returned,
             frequent: false,
         };
         if let Some(trip) = state.trip_under_way(purse) {
@@ -92,6 +93,9 @@ impl<T: CreditLeasing> LeasedLedger<T> {
     }
 }
 
+/// How often the authority is asked again for a request that it had too little for, as credits were on their way back.
+const ASKED_AGAIN: u32 = 3;
+
 /// A charge that no block covered, on its way to the authority.
 struct Direct<T> {
     shared: Arc<Shared<T>>,
@@ -100,6 +104,8 @@ struct Direct<T> {
     amount: Credits,
     allowance: Allowance,
     now: Now,
+    /// How many blocks had gone back when the authority was asked.
+    returned: u64,
     /// Whether it is worth while to hold credits of this account.
     frequent: bool,
 }
@@ -112,6 +118,7 @@ impl<T: CreditLeasing> Direct<T> {
         let spent = {
             let mut state = purse.lock();
             let spent = state.spend(self.id, self.amount, self.now);
+            self.returned = state.returned;
             if spent == Spent::Elsewhere {
                 self.frequent = state.pass(&charge, &self.shared.terms);
             }
@@ -131,44 +138,63 @@ impl<T: CreditLeasing> Direct<T> {
         }
     }
 
-    async fn hear(self, answer: Result<Charged, StoreError>) -> Result<Charged, StoreError> {
+    async fn hear(mut self, answer: Result<Charged, StoreError>) -> Result<Charged, StoreError> {
+        self.shared.heard(&answer);
         match answer? {
             Charged::Posted { balance: Some(balance) } => {
                 let mut state = self.purse.lock();
-                state.balance = balance.get();
+                let surplus = state.learn(balance, &self.shared.terms);
                 let balance = Credits::new(balance.get().saturating_add(state.rest()));
                 drop(state);
-                if self.frequent {
+                if self.frequent || surplus {
                     self.shared.kick(&self.purse);
                 }
                 Ok(Charged::Posted { balance: Some(balance) })
             }
             Charged::Posted { balance: None } => Ok(Charged::Posted { balance: None }),
             Charged::Insufficient { balance } => {
-                self.purse.lock().balance = balance.get();
-                self.purse.lock().forget(self.id);
+                {
+                    let mut state = self.purse.lock();
+                    state.balance = balance.get();
+                    state.forget(self.id);
+                }
                 self.scrape(balance).await
             }
         }
     }
 
     /// The authority has too little: what this node holds itself, or is about to, is spent before the request is refused.
-    async fn scrape(&self, balance: Credits) -> Result<Charged, StoreError> {
+    async fn scrape(&mut self, mut balance: Credits) -> Result<Charged, StoreError> {
+        let mut asked = 0;
         loop {
-            let next = self.purse.lock().last_resort(self.id, self.amount, self.now, &self.purse);
+            let from = (&*self.purse, self.returned);
+            let next = self.purse.lock().last_resort(self.id, self.amount, self.now, from);
             match next {
                 Resort::Spent(balance) => return Ok(Charged::Posted { balance: Some(balance) }),
                 Resort::Wait(trip) => trip.await,
                 Resort::Commit(id, upto) => drop(self.shared.commit(&self.purse, id, upto).await?),
-                Resort::GiveBack => return self.ask_again().await,
-                Resort::Refuse => return Ok(Charged::Insufficient { balance }),
+                Resort::GiveBack if asked < ASKED_AGAIN => {
+                    asked += 1;
+                    match self.ask_again().await? {
+                        Charged::Insufficient { balance: less } => balance = less,
+                        posted @ Charged::Posted { .. } => return Ok(posted),
+                    }
+                }
+                Resort::GiveBack | Resort::Refuse => {
+                    // What is left here in blocks that are too small is no use: another node may need it.
+                    if self.purse.lock().learn(balance, &self.shared.terms) {
+                        self.shared.kick(&self.purse);
+                    }
+                    return Ok(Charged::Insufficient { balance });
+                }
             }
         }
     }
 
-    /// The credits lie in pieces: together they may do.
-    async fn ask_again(&self) -> Result<Charged, StoreError> {
+    /// The credits lie in pieces, or have come back meanwhile: at the authority they may do.
+    async fn ask_again(&mut self) -> Result<Charged, StoreError> {
         self.shared.give_back_ended(&self.purse).await?;
+        self.returned = self.purse.lock().returned;
         let account = &self.purse.account;
         let again = Charge::new(self.id, account, self.amount, &self.allowance, self.now);
         let answer = self.shared.authority.charge(&again).await?;

@@ -10,11 +10,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 pub(crate) use purse::Purse;
 pub use terms::LeaseTerms;
 
 use crate::credit::ChargeIds;
+use crate::trace::Mode;
 use crate::{Account, AccountId, Clock, CreditLeasing, SlotOwner, StoreError, SystemClock};
 
 /// A ledger that spends credits in process: it takes blocks of an account's credits from an authority, such as a
@@ -32,17 +34,34 @@ use crate::{Account, AccountId, Clock, CreditLeasing, SlotOwner, StoreError, Sys
 /// with the demand. An account whose balance is too small for that has no blocks: its last credits are spent at the
 /// authority, one request at a time.
 ///
+/// # What a node holds
+///
+/// With every block that it takes, a node holds at most its share of what is left: the balance at the authority, divided by
+/// twice the number of nodes ([`LeaseTerms::share_of`]). Where an answer of the authority shows that it holds more, since
+/// others have spent, the surplus goes back at once. A block is given back when it is [`longest`](LeaseTerms::longest) old,
+/// at the latest after half of that again, and what is taken then is measured by what is left then.
+///
+/// A node refuses a request by 402 when the authority and its own blocks have too little. What may be left then is what the
+/// other nodes hold: **less than half of what was left one and a half times `longest` ago**, 1.5 s if nothing is said. After
+/// that time it is back, whether these nodes are in use or not, and a request that asks again gets it. Only a block with open
+/// requests waits for those to end.
+///
 /// # What it promises
 ///
 /// - **Never overspends**, whatever dies. A node spends only what it has *committed*: what the authority counts as spent
 ///   already, should it not hear of the node again. No clocks are compared for this.
 /// - **What a dead node held comes back** when the authority's sweep closes its blocks, but for what it had committed and
-///   not spent: at most the terms' [`headroom`](LeaseTerms::headroom) per account and node, and what came back to the node
-///   since, of charges that were refunded or settled for less. It is what the node spends next.
+///   not spent: at most the terms' [`headroom`](LeaseTerms::headroom) per account and node, over all its blocks, and what came
+///   back to the node since, of charges that were refunded or settled for less. It is what the node spends next. Where requests
+///   cost different amounts, the cost of one that was about to be served comes on top.
 /// - **Nothing is stuck.** What a node holds goes back when the account has been [`idle`](LeaseTerms::idle), at the latest
 ///   when the block is [`longest`](LeaseTerms::longest) old, and at [`close`](LeasedLedger::close). A block that has
-///   charges open waits for them, at most until the authority's sweep. Until then another node may refuse a request by 402
-///   for credits that are out; the node that holds them spends them itself before it refuses.
+///   charges open waits for them, at most until the authority's sweep. The node that holds credits spends them itself before
+///   it refuses.
+/// - **A balance that is set by hand** ([`AdjustmentKind::Set`](crate::AdjustmentKind::Set)) takes back at once what nodes hold
+///   and have not committed: nothing of it is spent, and nothing comes back on top of what was set. A node goes on with what
+///   it has committed, at most its headroom, until its next round trip, at most for `longest`. A deduction finds what nodes
+///   hold at the authority after one and a half times `longest`.
 /// - **A block whose answer was lost** is given back in the background until the authority has confirmed it, also at
 ///   [`close`](LeasedLedger::close): nothing is lost by it while the node lives, unless the sweep comes first.
 /// - **Grants** are the authority's: one that comes due counts what is out and not committed as a part of the balance that it
@@ -50,7 +69,9 @@ use crate::{Account, AccountId, Clock, CreditLeasing, SlotOwner, StoreError, Sys
 ///   much above the grant's amount: at most the `headroom` for each node, and what was open in its blocks and came to less.
 ///
 /// The age at which the authority's sweep closes open charges must be above `longest`; what is older is lost to the node.
-/// A balance that is set or deducted from by hand leaves blocks that are out as they are, as it does open charges.
+///
+/// With the feature `tracing`, one event (a warning) says when the authority fails, and one when it answers again. Both name the
+/// type of the authority; the text of its error is in an event at debug level.
 ///
 /// The work in the background runs on the tokio runtime that requests are served on; outside of one nothing is leased.
 ///
@@ -83,7 +104,12 @@ struct Shared<T> {
     closed: AtomicBool,
     /// Whether a task looks after idle purses.
     watched: AtomicBool,
+    /// Tells the log when the authority fails.
+    told: Mode,
 }
+
+/// How far apart the log is told of an authority that fails now and then.
+const APART: Duration = Duration::from_millis(100);
 
 impl<T: CreditLeasing> LeasedLedger<T> {
     /// Spends in process what it leases from `authority`, on these terms.
@@ -102,6 +128,11 @@ impl<T: CreditLeasing> LeasedLedger<T> {
             purses: Mutex::default(),
             closed: AtomicBool::new(false),
             watched: AtomicBool::new(false),
+            told: Mode::before::<T>(
+                "the authority of leased credits fails: a node spends what it has committed, and nothing else",
+                "the authority of leased credits answers again",
+            )
+            .apart(APART),
         }))
     }
 
@@ -123,27 +154,32 @@ impl<T: CreditLeasing> LeasedLedger<T> {
     ///
     /// The first block that could not be given back; it is tried again the next time.
     pub async fn tend(&self) -> Result<(), StoreError> {
-        let (now, idle) = (self.0.clock.now(), self.0.terms.idle);
-        self.0.work_on_all(|state| state.end_idle(now, idle)).await
+        self.0.give_back_idle().await
     }
 
     /// Gives back all that is held or on its way here, and leases nothing from then on: for shutdown, when the last request
-    /// has been answered. Charges that are open still give their blocks back when they are closed.
+    /// has been answered. Charges that are open still give their blocks back when they are closed. It ends within the terms'
+    /// [`closing`](LeaseTerms::closing).
     ///
     /// # Errors
     ///
-    /// The first block that could not be given back, or an authority that has not answered what it was asked before for as
-    /// long as a block may be held. What is out comes back by the authority's sweep.
+    /// The first block that could not be given back, or a time-out. What is out comes back by the authority's sweep.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.0.closed.store(true, Ordering::Release);
-        // A block that is on its way is held when it arrives, and could not be given back before.
-        let arrived = tokio::time::timeout(self.0.terms.longest, self.0.under_way()).await;
-        let returned = self.0.work_on_all(purse::State::end_all).await;
-        arrived.map_err(|_| StoreError::timed_out()).and(returned)
+        let returned = tokio::time::timeout(self.0.terms.closing, self.0.give_back_all()).await;
+        returned.unwrap_or(Err(StoreError::timed_out()))
     }
 }
 
 impl<T> Shared<T> {
+    /// Tells the log whether the authority has answered.
+    fn heard<R>(&self, answer: &Result<R, StoreError>) {
+        match answer {
+            Err(error) if !error.is_answer() => self.told.begin(self.clock.now().ticks(), error),
+            _ => self.told.end(),
+        }
+    }
+
     fn purses(&self) -> MutexGuard<'_, HashMap<AccountId, Arc<Purse>>> {
         self.purses.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,18 +23,23 @@ pub(crate) struct Purse {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) blocks: Vec<Block>,
-    /// Blocks that were asked for and never heard of: they may have been taken, and are to be given back.
-    pub(super) unheard: Vec<ChargeId>,
+    /// Blocks that were asked for and never heard of, and what was to be committed of each: they may have been taken, and are
+    /// to be given back.
+    pub(super) unheard: Vec<(ChargeId, u64)>,
     open: OpenCharges<Open>,
     /// What the plan gives, as of the last charge.
     pub(super) allowance: Allowance,
     /// What there was at the authority when it was last heard of.
     pub(super) balance: u64,
+    /// This node's share of it.
+    share: u64,
     /// What the last request cost that the authority was asked for.
     pub(super) cost: u64,
     demand: Demand,
     /// Whether requests have come since the last round trip that no block covered.
     dry: bool,
+    /// How many blocks have gone back.
+    pub(super) returned: u64,
     used_at: Option<Duration>,
     trip_at: Option<Duration>,
     /// Whether work for this purse is under way.
@@ -57,12 +62,14 @@ impl Demand {
 /// Two round trips that are closer than this bring too little each.
 const SOON: Duration = Duration::from_millis(20);
 
-/// A block of credits: `used <= committed <= amount`.
+/// A block of credits: `used <= committed <= asked <= amount`.
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) id: ChargeId,
     pub(super) amount: u64,
     pub(super) committed: u64,
+    /// What the authority was asked to commit: it may have, although it was not heard of.
+    pub(super) asked: u64,
     /// What is spent and what is open.
     pub(super) used: u64,
     /// How many charges are open.
@@ -105,9 +112,11 @@ impl Purse {
             open: OpenCharges::default(),
             allowance: Allowance::None,
             balance: 0,
+            share: 0,
             cost: 1,
             demand: Demand::FIRST,
             dry: false,
+            returned: 0,
             used_at: None,
             trip_at: None,
             tended: false,
@@ -145,6 +154,34 @@ impl State {
         self.blocks.iter().map(Block::rest).sum()
     }
 
+    /// What is here and not spent, also of blocks that are on their way back.
+    pub(super) fn held(&self) -> u64 {
+        self.blocks.iter().map(|block| block.amount - block.used).sum()
+    }
+
+    /// What would be lost if the node died now: what the authority may count as spent, and is not.
+    pub(super) fn at_stake(&self) -> u64 {
+        let unheard: u64 = self.unheard.iter().map(|(_, asked)| asked).sum();
+        self.blocks.iter().map(|block| block.asked - block.used).sum::<u64>() + unheard
+    }
+
+    /// Notes what there is at the authority. Where more is held than this node's share of it, blocks are ended until that
+    /// holds, those first in which nothing is open; says whether any are.
+    pub(super) fn learn(&mut self, balance: Credits, terms: &LeaseTerms) -> bool {
+        (self.balance, self.share) = (balance.get(), terms.share_of(balance).get());
+        let (share, mut rest, mut ended) = (self.share, self.rest(), false);
+        for with_open in [false, true] {
+            for block in &mut self.blocks {
+                if rest > share && !block.ended && with_open == (block.open > 0) {
+                    rest -= block.rest();
+                    block.ended = true;
+                    ended = true;
+                }
+            }
+        }
+        ended
+    }
+
     /// Charges out of a block, where one covers the amount.
     pub(super) fn spend(&mut self, id: ChargeId, amount: Credits, now: Now) -> Spent {
         let (amount, elapsed) = (amount.get(), now.elapsed());
@@ -162,14 +199,13 @@ impl State {
     }
 
     fn spent(&self) -> Spent {
-        let ready: u64 = self.blocks.iter().map(Block::ready).sum();
         let balance = Credits::new(self.balance.saturating_add(self.rest()));
-        Spent::Here { balance, low: !self.tended && self.is_low(ready) }
+        Spent::Here { balance, low: !self.tended && self.is_low() }
     }
 
-    /// How much is to be committed ahead.
+    /// How much is to be committed ahead: no more than there may be here.
     pub(super) fn ahead(&self) -> u64 {
-        self.demand.ahead.saturating_mul(self.cost)
+        self.demand.ahead.saturating_mul(self.cost).min(self.share.max(self.cost))
     }
 
     /// How much is to be taken at once.
@@ -178,7 +214,8 @@ impl State {
     }
 
     /// Whether it is time to commit or to take more.
-    pub(super) fn is_low(&self, ready: u64) -> bool {
+    pub(super) fn is_low(&self) -> bool {
+        let ready: u64 = self.blocks.iter().map(Block::ready).sum();
         ready < self.ahead().div_ceil(2)
     }
 
@@ -215,7 +252,9 @@ impl State {
     }
 
     fn limit(&mut self, terms: &LeaseTerms) {
-        self.demand.ahead = self.demand.ahead.min(terms.headroom.get() / self.cost).max(1);
+        // One request's cost stays free: the last resort of a request commits as much besides.
+        let most = (terms.headroom.get() / self.cost).saturating_sub(1);
+        self.demand.ahead = self.demand.ahead.min(most).max(1);
         self.demand.block = self.demand.block.min(terms.block.get() / self.cost).max(1);
     }
 
@@ -245,6 +284,12 @@ impl State {
         block.used -= amount - amount.min(cost.get());
         block.open -= 1;
         Closed::Here { last: block.open == 0 && (block.ended || block.used == block.amount) && !self.tended }
+    }
+
+    /// A block is at the authority again.
+    pub(super) fn let_go(&mut self, id: ChargeId) {
+        self.blocks.retain(|block| block.id != id);
+        self.returned += 1;
     }
 
     /// Ends what is held, where the account has been idle.

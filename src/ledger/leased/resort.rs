@@ -1,4 +1,4 @@
-//! What a node may still do for a request that the authority has too little for.
+//! The last resort for a request that the authority has too little for: the node's own blocks, and what is on its way back.
 
 use tokio::sync::futures::OwnedNotified;
 
@@ -21,24 +21,37 @@ pub(super) enum Resort {
 }
 
 impl State {
-    /// What to do next for a request that the authority has too little for.
-    pub(super) fn last_resort(&mut self, id: ChargeId, amount: Credits, now: Now, purse: &Purse) -> Resort {
+    /// The next thing to do for a request that the authority had too little for. It was asked when so many blocks had been
+    /// `returned`.
+    pub(super) fn last_resort(
+        &mut self,
+        id: ChargeId,
+        amount: Credits,
+        now: Now,
+        (purse, returned): (&Purse, u64),
+    ) -> Resort {
         if let Spent::Here { balance, .. } = self.spend(id, amount, now) {
             return Resort::Spent(balance);
         }
         if let Some(trip) = self.trip_under_way(purse) {
             return Resort::Wait(trip);
         }
-        let covers = |block: &&Block| block.rest() >= amount.get() && now.elapsed() < block.ends_at;
-        if let Some(block) = self.blocks.iter().find(covers) {
+        // One that waits for its open charges may be spent from until then.
+        let covers = |block: &&mut Block| {
+            block.amount - block.used >= amount.get()
+                && now.elapsed() < block.ends_at
+                && (!block.ended || block.open > 0)
+        };
+        if let Some(block) = self.blocks.iter_mut().find(covers) {
+            block.ended = false;
             return Resort::Commit(block.id, block.used + amount.get());
         }
         let free = |block: &&mut Block| block.open == 0;
         let in_pieces = self.blocks.iter_mut().filter(free).fold(false, |some, block| {
-            let rest = block.rest();
             block.ended = true;
-            some || rest > 0
+            some || block.amount > block.used
         });
-        if in_pieces { Resort::GiveBack } else { Resort::Refuse }
+        // What came back since the authority was asked may do as well.
+        if in_pieces || self.returned != returned { Resort::GiveBack } else { Resort::Refuse }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinSet};
 
 use super::purse::{Block, Purse, State};
 use super::{LeaseTerms, Shared};
@@ -12,6 +13,9 @@ use crate::{Charge, ChargeId, Charged, CreditLeasing, Credits, Now, StoreError};
 
 /// After a failure of the authority nothing is leased for so long.
 const REST: Duration = Duration::from_millis(100);
+
+/// How many accounts are worked on at once.
+const AT_ONCE: usize = 256;
 
 /// One round trip.
 #[derive(Debug)]
@@ -32,29 +36,34 @@ impl State {
                 return Some(Step::Close { id: block.id, used: block.used });
             }
         }
-        if let Some(&id) = self.unheard.first() {
+        if let Some(&(id, _)) = self.unheard.first() {
             return Some(Step::Undo { id });
         }
         if !more || elapsed < self.rests_until {
             return None;
         }
-        let live = self.blocks.iter().filter(|block| !block.ended);
-        let (ready, rest) = live.fold((0, 0), |(ready, rest), block| {
-            (ready + block.committed - block.used, rest + block.amount - block.used)
-        });
-        if !self.is_low(ready) {
+        // What would be lost with the node is bounded over all blocks, those included that wait for their open charges.
+        let more = self.ahead().saturating_sub(self.at_stake());
+        if !self.is_low() {
             return None;
         }
-        let ahead = self.ahead();
-        if rest > ready {
-            let block = self.blocks.iter().find(|block| !block.ended && block.committed < block.amount)?;
-            return Some(Step::Commit { id: block.id, upto: block.amount.min(block.used + ahead) });
+        // One that was not heard of may have been committed: to ask again puts no more at stake.
+        let unheard = |block: &&Block| !block.ended && block.committed < block.asked;
+        if let Some(block) = self.blocks.iter().find(unheard) {
+            return Some(Step::Commit { id: block.id, upto: block.asked });
         }
-        let amount = terms.block_of(Credits::new(self.balance)).get().min(self.wanted());
+        if more < self.cost {
+            return None;
+        }
+        let rest = |block: &&Block| !block.ended && block.committed < block.amount;
+        if let Some(block) = self.blocks.iter().find(rest) {
+            return Some(Step::Commit { id: block.id, upto: block.amount.min(block.asked + more) });
+        }
+        let amount = terms.room_for(self.balance, self.held()).min(self.wanted());
         // In whole requests: a piece that pays for none would be of no use to anybody.
         let amount = amount - amount % self.cost;
         // A block of one request would save nothing.
-        (amount / 2 >= self.cost).then_some(Step::Take { amount, committed: ahead.min(amount) })
+        (amount / 2 >= self.cost).then_some(Step::Take { amount, committed: more.min(amount) })
     }
 }
 
@@ -73,27 +82,51 @@ impl<T: CreditLeasing> Shared<T> {
         }));
     }
 
-    /// Works on all purses, where `end` has ended what is to be given back; drops those that are empty.
-    pub(super) async fn work_on_all(&self, end: impl Fn(&mut State)) -> Result<(), StoreError> {
+    /// Gives back what has been idle or is too old.
+    pub(super) async fn give_back_idle(self: &Arc<Self>) -> Result<(), StoreError> {
+        let (now, idle) = (self.clock.now(), self.terms.idle);
+        self.work_on_all(false, move |state| state.end_idle(now, idle)).await
+    }
+
+    /// Gives back all that is held, and what is on its way here when it has arrived.
+    pub(super) async fn give_back_all(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.work_on_all(true, State::end_all).await
+    }
+
+    /// Works on all purses, so many at once, where `end` has ended what is to be given back; drops those that are empty.
+    async fn work_on_all(
+        self: &Arc<Self>,
+        arrived: bool,
+        end: impl Fn(&mut State) + Copy + Send + 'static,
+    ) -> Result<(), StoreError> {
         let purses: Vec<_> = self.purses().values().map(Arc::clone).collect();
-        let mut done = Ok(());
+        let (mut work, mut done) = (JoinSet::new(), Ok(()));
+        let mut hear = |told: Result<Result<(), StoreError>, JoinError>| {
+            let answer = told.unwrap_or_else(|ended| Err(StoreError::unavailable(ended)));
+            done = std::mem::replace(&mut done, Ok(())).and(answer);
+        };
         for purse in purses {
-            end(&mut purse.lock());
-            done = done.and(self.work(&purse, false).await);
+            if work.len() >= AT_ONCE
+                && let Some(told) = work.join_next().await
+            {
+                hear(told);
+            }
+            let shared = Arc::clone(self);
+            work.spawn(async move {
+                // A block that is on its way is held when it arrives, and could not be given back before.
+                while arrived && let Some(trip) = purse.next_trip() {
+                    trip.await;
+                }
+                end(&mut purse.lock());
+                shared.work(&purse, false).await
+            });
+        }
+        while let Some(told) = work.join_next().await {
+            hear(told);
         }
         // One that a record points to stays: two purses of one account would hold more than one.
         self.purses().retain(|_, purse| Arc::strong_count(purse) > 1 || !purse.lock().is_empty());
         done
-    }
-
-    /// Waits for the work that is under way.
-    pub(super) async fn under_way(&self) {
-        let purses: Vec<_> = self.purses().values().map(Arc::clone).collect();
-        for purse in purses {
-            while let Some(trip) = purse.next_trip() {
-                trip.await;
-            }
-        }
     }
 
     async fn work(&self, purse: &Purse, more: bool) -> Result<(), StoreError> {
@@ -107,6 +140,7 @@ impl<T: CreditLeasing> Shared<T> {
                 Step::Undo { id } => self.undo(purse, id).await,
                 Step::Take { amount, committed } => self.take(purse, amount, committed, now).await,
             };
+            self.heard(&done);
             if more {
                 purse.lock().grow(now, &self.terms);
             }
@@ -119,6 +153,9 @@ impl<T: CreditLeasing> Shared<T> {
     }
 
     pub(super) async fn commit(&self, purse: &Purse, id: ChargeId, upto: u64) -> Result<bool, StoreError> {
+        if let Some(block) = purse.lock().blocks.iter_mut().find(|block| block.id == id) {
+            block.asked = block.asked.max(upto.min(block.amount));
+        }
         let open = self.authority.commit(&purse.account, id, Credits::new(upto)).await?;
         let mut state = purse.lock();
         if open {
@@ -127,7 +164,7 @@ impl<T: CreditLeasing> Shared<T> {
             }
         } else {
             // The authority has closed it as abandoned: what was committed is spent, and the rest is back.
-            state.blocks.retain(|block| block.id != id);
+            state.let_go(id);
         }
         Ok(open)
     }
@@ -139,7 +176,7 @@ impl<T: CreditLeasing> Shared<T> {
 
     async fn give_back(&self, purse: &Purse, id: ChargeId, used: u64) -> Result<(), StoreError> {
         self.authority.settle(&purse.account, id, Credits::new(used)).await?;
-        purse.lock().blocks.retain(|block| block.id != id);
+        purse.lock().let_go(id);
         Ok(())
     }
 
@@ -149,7 +186,7 @@ impl<T: CreditLeasing> Shared<T> {
             // What cannot be right will not be by asking again: it is for the authority's sweep.
             Err(error) if !error.is_corrupt() => Err(error),
             _ => {
-                purse.lock().unheard.retain(|unheard| *unheard != id);
+                purse.lock().unheard.retain(|(unheard, _)| *unheard != id);
                 Ok(())
             }
         }
@@ -163,19 +200,20 @@ impl<T: CreditLeasing> Shared<T> {
         let ends_at = now.elapsed().saturating_add(self.terms.longest);
         match leased {
             Ok(Charged::Posted { balance: Some(balance) }) => {
-                state.balance = balance.get();
                 let ended = self.closed.load(Ordering::Acquire);
-                state.blocks.push(Block { id, amount, committed, used: 0, open: 0, ends_at, ended });
+                let (asked, used, open) = (committed, 0, 0);
+                state.blocks.push(Block { id, amount, committed, asked, used, open, ends_at, ended });
+                state.learn(balance, &self.terms);
             }
             // Without limit there is nothing to hold.
             Ok(Charged::Posted { balance: None }) => state.rests_until = ends_at,
             Ok(Charged::Insufficient { balance }) => {
-                state.balance = balance.get();
+                state.learn(balance, &self.terms);
                 state.rests_until = now.elapsed().saturating_add(REST);
             }
             Err(error) => {
                 // It may have been taken all the same: it is given back as soon as the authority is there.
-                state.unheard.push(id);
+                state.unheard.push((id, committed));
                 return Err(error);
             }
         }
@@ -187,13 +225,12 @@ impl<T: CreditLeasing> Shared<T> {
         if self.watched.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (watcher, idle) = (Watcher(Arc::downgrade(self)), self.terms.idle);
+        let (watcher, idle) = (Watcher(Arc::downgrade(self)), self.terms.idle.min(self.terms.longest));
         drop(runtime.spawn(async move {
             loop {
                 tokio::time::sleep((idle / 2).max(Duration::from_millis(10))).await;
                 let Some(shared) = watcher.0.upgrade() else { return };
-                let now = shared.clock.now();
-                let _ = shared.work_on_all(|state| state.end_idle(now, idle)).await;
+                let _ = shared.give_back_idle().await;
             }
         }));
     }

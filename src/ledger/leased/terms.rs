@@ -24,18 +24,25 @@ pub struct LeaseTerms {
     pub nodes: NonZeroU32,
     /// The largest block: 10,000 credits, if nothing is said.
     pub block: Credits,
-    /// How many credits of a block are committed ahead of what is spent, at most: 250, if nothing is said. So many of an
-    /// account's may be lost when a node dies, with what has come back to it of charges since; and so many are spent between one round trip in the background and the
-    /// next. It starts small and grows with the demand; a single request's cost is always within.
+    /// How many credits of an account are committed ahead of what is spent, over all blocks of a node: at most 250, if nothing
+    /// is said, or the cost of one request where that is more. So many may be lost when a node dies, with what has come back to
+    /// it since of charges that were refunded or settled for less. So many are also spent between one round trip in the
+    /// background and the next. It starts small and grows with the demand.
     pub headroom: Credits,
     /// After what time without a request an account's blocks go back: one second, if nothing is said.
     pub idle: Duration,
-    /// How long a block is held at the most: ten seconds, if nothing is said.
+    /// How long a block is held at the most: one second, if nothing is said. It bounds for how long other nodes are refused
+    /// what this one holds, and for how long a node goes on after a balance was set by hand.
     pub longest: Duration,
+    /// The time that [`close`](crate::LeasedLedger::close) may take: ten seconds, if nothing is said.
+    pub closing: Duration,
 }
 
-/// All nodes together take at most one part in so many of a balance.
-const PARTS: u64 = 4;
+/// All nodes together hold at most one part in so many of what is left.
+const HELD: u64 = 2;
+
+/// All nodes together take at most one part in so many of a balance at once.
+const TAKEN: u64 = 4;
 
 impl LeaseTerms {
     /// The usual terms for one of so many nodes.
@@ -45,13 +52,36 @@ impl LeaseTerms {
             block: Credits::new(10_000),
             headroom: Credits::new(250),
             idle: Duration::from_secs(1),
-            longest: Duration::from_secs(10),
+            longest: Duration::from_secs(1),
+            closing: Duration::from_secs(10),
         }
     }
 
     /// The largest block that is taken of a balance.
     pub fn block_of(&self, balance: Credits) -> Credits {
-        let share = balance.get() / PARTS / u64::from(self.nodes.get());
+        let share = balance.get() / TAKEN / u64::from(self.nodes.get());
         self.block.min(Credits::new(share))
+    }
+
+    /// The most that a node holds while this is left at the authority, over all its blocks.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::num::NonZeroU32;
+    /// use tollgate::{Credits, LeaseTerms};
+    ///
+    /// let terms = LeaseTerms::of_nodes(NonZeroU32::new(4).unwrap());
+    /// assert_eq!(terms.share_of(Credits::new(10_000)), Credits::new(1_250));
+    /// ```
+    pub fn share_of(&self, balance: Credits) -> Credits {
+        Credits::new(balance.get() / HELD / u64::from(self.nodes.get()))
+    }
+
+    /// The largest block for a node that holds so much already: with it, it holds its share of what is left then.
+    pub(super) fn room_for(&self, balance: u64, held: u64) -> u64 {
+        let parts = HELD.saturating_mul(u64::from(self.nodes.get()));
+        let room = balance.saturating_sub(held.saturating_mul(parts)) / parts.saturating_add(1);
+        room.min(self.block_of(Credits::new(balance)).get())
     }
 }
