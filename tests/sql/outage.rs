@@ -194,3 +194,36 @@ async fn case_136_a_node_killed_between_charge_and_end_leaves_everything_in_orde
     assert_eq!(balance(&ledger, "ada").await, 1_000_000);
     assert_eq!(ledger.audit().await.unwrap(), []);
 }
+
+/// One machine with a file, as the README puts it together: a settlement that fails is kept by the guard and made later. A
+/// sweep that comes in between gives nothing back of it.
+#[cfg(feature = "fleet")]
+#[tokio::test]
+async fn failed_settlement_in_a_file_is_made_later() {
+    use sqlx::ConnectOptions as _;
+    use tollgate::{Credits, Guarded};
+
+    let place = Place::sqlite();
+    let options = DatabaseOptions::new(&place.url).unwrap();
+    let short = Duration::from_millis(300);
+    let database = options.with_acquire_timeout(short).with_statement_timeout(short).open().await.unwrap();
+    let credits = SqlLedger::new(&database);
+    let _ = top_up(&credits, "ada", "a", 100).await;
+    let (ledger, account) = (Guarded::new(credits.clone()), Account::new("ada", "pro"));
+    assert_eq!(charge(&ledger, &account, 1, 30).await.unwrap(), posted(70));
+    // Nobody can write: as on a full disk, but that it can be made good at once.
+    let file: sqlx::sqlite::SqliteConnectOptions = place.url.parse().unwrap();
+    let mut lock = file.connect().await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
+    ledger.settle(&account, number(1), Credits::new(30)).await.unwrap_err();
+    assert_eq!(ledger.health().closings, 1);
+    sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap();
+    let began = Instant::now();
+    while ledger.health().closings > 0 {
+        assert!(began.elapsed() < LONG, "it is never made");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ledger.flush().await.unwrap();
+    assert_eq!(credits.close_abandoned(Duration::ZERO, Abandoned::Refund).await.unwrap(), 0);
+    assert_eq!(balance(&credits, "ada").await, 70);
+}

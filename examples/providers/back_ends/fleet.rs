@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tollgate::{
     CachedStore, Guarded, LeaseTerms, LeasedLedger, RedisAnnouncements, RedisRecords, RedisServer, SqlLedger,
-    SqlStore, StoreError,
+    SqlStore,
 };
 
 use crate::data::Fault;
@@ -28,21 +28,8 @@ pub(super) fn cached(store: SqlStore, server: &RedisServer) -> Result<CachedStor
 }
 
 /// Credits that are spent in process.
-#[derive(Clone)]
-pub(super) struct Leased {
-    pub(super) ledger: LeasedLedger<Guarded<SqlLedger>>,
-    guarded: Guarded<SqlLedger>,
-}
+pub(super) type Leased = LeasedLedger<Guarded<SqlLedger>>;
 
-pub(super) fn leased(credits: &SqlLedger, nodes: NonZeroU32) -> Leased {
-    let guarded = Guarded::new(credits.clone());
-    Leased { ledger: LeasedLedger::new(guarded.clone(), LeaseTerms::of_nodes(nodes)), guarded }
-}
-
-impl Leased {
-    /// Gives back what is leased, and closes the charges that could not be closed when their requests ended.
-    pub(super) async fn close(&self) -> Result<(), StoreError> {
-        let returned = self.ledger.close().await;
-        returned.and(self.guarded.flush().await)
-    }
+pub(super) fn leased(guarded: &Guarded<SqlLedger>, nodes: NonZeroU32) -> Leased {
+    LeasedLedger::new(guarded.clone(), LeaseTerms::of_nodes(nodes))
 }

@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "fleet")]
+use tollgate::Guarded;
 use tollgate::{Abandoned, Database, SqlLedger, SqlStore};
 
 #[cfg(feature = "redis")]
@@ -22,6 +24,9 @@ const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 pub(super) struct Kept {
     database: Database,
     credits: SqlLedger,
+    /// What requests are charged through: a settlement that fails, as on a full disk, is tried again until it is done.
+    #[cfg(feature = "fleet")]
+    guarded: Guarded<SqlLedger>,
     #[cfg(feature = "redis")]
     leased: Option<fleet::Leased>,
 }
@@ -37,6 +42,8 @@ pub(super) async fn open(
     let kept = Kept {
         database,
         credits: credits.clone(),
+        #[cfg(feature = "fleet")]
+        guarded: Guarded::new(credits.clone()),
         #[cfg(feature = "redis")]
         leased: None,
     };
@@ -45,6 +52,9 @@ pub(super) async fn open(
         None => Ok(BackEnds {
             keys: Arc::new(store),
             credits: Arc::new(credits),
+            #[cfg(feature = "fleet")]
+            ledger: Some(Arc::new(kept.guarded.clone())),
+            #[cfg(not(feature = "fleet"))]
             ledger: None,
             limiter: None,
             kept: Some(kept),
@@ -54,11 +64,11 @@ pub(super) async fn open(
 
 #[cfg(feature = "redis")]
 fn before(server: &redis::Server, nodes: NonZeroU32, store: SqlStore, kept: Kept) -> Result<BackEnds, Fault> {
-    let leased = fleet::leased(&kept.credits, nodes);
+    let leased = fleet::leased(&kept.guarded, nodes);
     Ok(BackEnds {
         keys: Arc::new(fleet::cached(store, server)?),
         credits: Arc::new(kept.credits.clone()),
-        ledger: Some(Arc::new(leased.ledger.clone())),
+        ledger: Some(Arc::new(leased.clone())),
         limiter: None,
         kept: Some(Kept { leased: Some(leased), ..kept }),
     })
@@ -78,15 +88,20 @@ impl Kept {
         Ok(())
     }
 
+    /// Gives back what is leased, and closes the charges that could not be closed when their requests ended.
     pub(super) async fn close(&self) -> Result<(), Fault> {
         #[cfg(feature = "redis")]
         let returned = match &self.leased {
             Some(leased) => leased.close().await,
             None => Ok(()),
         };
+        #[cfg(feature = "fleet")]
+        let flushed = self.guarded.flush().await;
         self.database.close().await;
         #[cfg(feature = "redis")]
         returned?;
+        #[cfg(feature = "fleet")]
+        flushed?;
         Ok(())
     }
 }
