@@ -2,8 +2,12 @@
 #![cfg(all(feature = "sqlite", feature = "postgres", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/log.rs"]
+mod log;
 mod services;
 
+#[path = "sql/file.rs"]
+mod file;
 #[path = "sql/housekeeping.rs"]
 mod housekeeping;
 #[path = "sql/ledger.rs"]
@@ -18,6 +22,8 @@ mod network;
 mod outage;
 #[path = "sql/place.rs"]
 mod place;
+#[path = "sql/pooler.rs"]
+mod pooler;
 #[path = "sql/spoilt.rs"]
 mod spoilt;
 #[path = "sql/start.rs"]

@@ -64,9 +64,13 @@ async fn upgrade(database: &Database) -> Result<i64, (Work, StoreError)> {
 /// The version of the tables, if they are there, in a database that takes writes.
 async fn current(database: &Database) -> Result<Option<i64>, StoreError> {
     if database.options().target.is_file() {
-        // A file that is only read opens as well as any: a writer's turn shows it.
         let mut session = database.transaction().await?;
         let version = version(&mut session).await?;
+        if version.is_some() {
+            // A file that may only be read opens as well as any, even for a writer: a change shows it, if of no row.
+            let change = "UPDATE tollgate_schema SET version = version WHERE version < 0";
+            session.execute(Statement::new(change)).await?;
+        }
         session.roll_back().await?;
         return Ok(version);
     }

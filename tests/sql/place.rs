@@ -50,6 +50,10 @@ impl Place {
         }
     }
 
+    pub(crate) fn server(&self) -> Option<&Postgres> {
+        self.server.as_deref()
+    }
+
     pub(crate) fn is_postgres(&self) -> bool {
         self.server.is_some()
     }
