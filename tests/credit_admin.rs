@@ -385,3 +385,35 @@ fn it_is_dyn_safe_and_forwarded() {
     assert_eq!(ready(shared.balance_of(&ada, &Allowance::None, START)), shown(Some(9)));
     let _: Arc<dyn CreditLedger> = shared;
 }
+
+#[test]
+fn a_full_history_is_folded() {
+    let (ledger, acme) = (MemoryLedger::with_entries(4), AccountId::from("acme"));
+    let put = |number: i64| {
+        let kind = AdjustmentKind::TopUp(Credits::new(1));
+        let at = Timestamp::from_millis(number);
+        let id = format!("a-{number}").parse().unwrap();
+        let _ = ready(ledger.adjust(&Adjustment::new(id, &acme, kind, &Allowance::None, at)));
+    };
+    let told = || -> Vec<(u64, i64, &str)> {
+        let entries = ready(ledger.entries(&EntryQuery::newest("acme", 9)));
+        entries.iter().map(|entry| (entry.number, entry.amount, entry.kind.name())).collect()
+    };
+    // Wherever in its ring the oldest entry stands.
+    let mut newest = 0;
+    for more in [6, 1, 2, 3, 4, 5] {
+        for _ in 0..more {
+            newest += 1;
+            put(newest);
+        }
+        let there = told().len() as u64;
+        let before = told();
+        assert_eq!(ready(ledger.forget_entries(Timestamp::from_millis(i64::MIN))), 0);
+        assert_eq!(told(), before, "none is older than that");
+        assert_eq!(ready(ledger.forget_entries(Timestamp::from_millis(newest))), there.saturating_sub(2));
+        let last = newest.cast_unsigned();
+        let kind = if there > 2 { "folded" } else { before[1].2 };
+        let amount = if there > 2 { newest - 1 } else { before[1].1 };
+        assert_eq!(told(), [(last, 1, "top-up"), (last - 1, amount, kind)]);
+    }
+}

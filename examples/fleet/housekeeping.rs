@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate::{Abandoned, KeyManager, SqlLedger, StoreError};
+use tollgate::{Abandoned, Clock as _, CreditAdmin as _, KeyManager, SqlLedger, StoreError, SystemClock};
 
 const EVERY: Duration = Duration::from_mins(1);
 
@@ -11,6 +11,9 @@ const ABANDONED_AFTER: Duration = Duration::from_mins(1);
 
 /// For how long a charge that is closed is told from a new one of the same id.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+
+/// For how long the entries of an account are listed one by one.
+const LISTED_FOR: Duration = Duration::from_hours(24 * 90);
 
 pub(crate) async fn keep(manager: KeyManager, credits: SqlLedger) {
     loop {
@@ -25,9 +28,10 @@ pub(crate) async fn keep(manager: KeyManager, credits: SqlLedger) {
 }
 
 /// Gives back the charges of nodes that have died, and forgets those that were closed long ago: there is one for each request
-/// that went to the database.
+/// that went to the database. Entries of long ago are folded into one per account.
 async fn sweep(credits: &SqlLedger) -> Result<(), StoreError> {
     credits.close_abandoned(ABANDONED_AFTER, Abandoned::Refund).await?;
     credits.forget_closed(FORGOTTEN_AFTER).await?;
+    credits.forget_entries(SystemClock::new().now().wall().saturating_sub(LISTED_FOR)).await?;
     Ok(())
 }

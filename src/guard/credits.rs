@@ -51,6 +51,10 @@ impl<T: CreditAdmin> CreditAdmin for Guarded<T> {
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
         self.ask(|ledger| ledger.erase_balance(account))
     }
+
+    fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64> {
+        self.ask(|ledger| ledger.forget_entries(before))
+    }
 }
 
 impl<T: CreditLeasing> CreditLeasing for Guarded<T> {

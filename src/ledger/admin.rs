@@ -192,6 +192,8 @@ pub enum Adjusted {
 ///   give it.
 /// - **Seen at once.** The next charge through the same ledger meets what a call has done.
 /// - **May be lossy:** old entries alone. A ledger may keep only the newest, and says how many; their numbers go on.
+/// - **Folding moves nothing.** [`forget_entries`](CreditAdmin::forget_entries) leaves balances, open charges and the ids
+///   of adjustments as they are, and the entries that it leaves still sum to the balance.
 pub trait CreditAdmin: CreditLedger {
     /// What an account has to spend at a moment on the terms of its plan. An unknown account has what its first charge
     /// would find; under a plan without limit every account is without limit.
@@ -206,6 +208,15 @@ pub trait CreditAdmin: CreditLedger {
     /// Removes an account's balance for good, with its entries and open charges; says whether there was one. An account
     /// of the same id begins anew.
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool>;
+
+    /// Folds the oldest entries of every account, up to the first that is not older than this moment, into one of the kind
+    /// [`Folded`](crate::EntryKind::Folded). It has the number, the time and the balance of the last of them. Returns how
+    /// many entries are gone.
+    ///
+    /// A ledger that keeps every entry grows until this is called: call it daily, with as long ago as entries are to be
+    /// listed. Any number of nodes may call it at the same time. It works in small steps: where it fails midway, what was
+    /// folded stays folded.
+    fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64>;
 }
 
 /// Forwards to what a pointer points to.
@@ -231,6 +242,10 @@ macro_rules! forward {
 
             fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
                 (**self).erase_balance(account)
+            }
+
+            fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64> {
+                (**self).forget_entries(before)
             }
         }
     };

@@ -26,6 +26,8 @@ pub enum EntryKind {
     Set(AdjustmentId),
     /// Its limit was taken away by hand.
     Unlimited(AdjustmentId),
+    /// All that moved it up to here: older entries were folded into this one. The amount is the balance.
+    Folded,
 }
 
 impl EntryKind {
@@ -68,6 +70,7 @@ impl EntryKind {
             Self::Deduction(_) => "deduction",
             Self::Set(_) => "set",
             Self::Unlimited(_) => "unlimited",
+            Self::Folded => "folded",
         }
     }
 }
@@ -78,7 +81,8 @@ impl EntryKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Its number within the account: from 1, without a gap.
+    /// Its number within the account: from 1, without a gap. Where older entries were folded into one, or are not kept, the
+    /// first has a higher number.
     pub number: u64,
     /// When. A settlement or a refund names no time: it may bear that of the account's last call before it.
     pub at: Timestamp,

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{Abandoned, Account, Allowance, CreditAdmin, Guarded, RedisLedger, RedisOptions, RedisServer};
+use tollgate::{
+    Abandoned, Account, Allowance, CreditAdmin, EntryQuery, Guarded, RedisLedger, RedisOptions, RedisServer,
+    Timestamp,
+};
 
 use crate::services::redis::Redis;
-use crate::{HOUR, Purse, node};
+use crate::{HOUR, NOON, Purse, node};
 
 /// Where an account's open charges are.
 const OPEN: &str = "tollgate:{a:acme}:credits:open";
@@ -103,6 +106,30 @@ async fn a_charge_that_has_ended_is_not_taken_again_and_leaves_nothing_open() {
     assert_eq!(redis.say(&["ZCARD", closed]), ":3", "it is not known any more");
     assert!(purse.ledger.erase_balance(&purse.account.id).await.unwrap());
     assert_eq!(redis.say(&["KEYS", "*"]), "*0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_entries_are_folded_into_one() {
+    let Some(redis) = Redis::start() else { return };
+    let purse = Purse::new(node(&redis), Allowance::None);
+    purse.put_in(1_000).await;
+    for number in 0..5 {
+        assert!(purse.takes(number, 10).await);
+    }
+    let moment = Timestamp::from_millis;
+    assert_eq!(purse.ledger.forget_entries(moment(NOON)).await.unwrap(), 0, "none is older than that");
+    let mut later = purse.clone();
+    later.now += 1;
+    assert!(later.takes(5, 10).await);
+    assert_eq!(purse.ledger.forget_entries(moment(NOON + 1)).await.unwrap(), 5);
+    assert_eq!(purse.ledger.forget_entries(moment(NOON + 1)).await.unwrap(), 0);
+    let mut query = EntryQuery::newest("acme", 9);
+    query.before = Some(7);
+    let entries = purse.ledger.entries(&query).await.unwrap();
+    let told: Vec<_> = entries.iter().map(|entry| (entry.number, entry.kind.name(), entry.amount)).collect();
+    assert_eq!(told, [(6, "folded", 950)]);
+    assert_eq!(purse.ledger.forget_entries(moment(NOON + 2)).await.unwrap(), 1);
+    assert_eq!(purse.left().await, 940);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

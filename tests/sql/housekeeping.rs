@@ -8,7 +8,7 @@ use tollgate::{
     SqlLedger,
 };
 
-use crate::ledger::{at, balance, charge, nodes, number, posted, top_up};
+use crate::ledger::{HOUR as HOUR_MILLIS, at, balance, charge, nodes, now, number, posted, top_up};
 use crate::place::{Place, both};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -17,6 +17,9 @@ both!(
     case_136_what_a_dead_node_left_open_is_closed_once,
     an_audit_finds_what_was_tampered_with,
     what_was_closed_long_ago_is_forgotten,
+    old_entries_are_folded_in_small_steps,
+    nodes_that_fold_at_once_count_each_entry_once,
+    an_audit_finds_folded_entries_tampered_with,
     an_erased_balance_begins_anew,
     no_clock_of_a_node_closes_a_charge_that_is_still_served,
 );
@@ -99,6 +102,81 @@ async fn what_was_closed_long_ago_is_forgotten(place: Place) {
     assert_eq!(ledger.close_abandoned(Duration::ZERO, Abandoned::Refund).await.unwrap(), 10);
     assert_eq!(balance(&ledger, "ada").await, 980);
     assert_eq!(ledger.audit().await.unwrap(), []);
+}
+
+async fn old_entries_are_folded_in_small_steps(place: Place) {
+    let [ledger, _] = nodes(&place).await;
+    let ada = Account::new("ada", "pro");
+    let _ = top_up(&ledger, "ada", "a", 10_000).await;
+    let _ = top_up(&ledger, "bob", "a", 7).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    // More than go into one transaction.
+    for id in 0..2_500 {
+        let (ledger, ada) = (ledger.clone(), ada.clone());
+        tasks.spawn(async move { charge(&ledger, &ada, id, 1).await.unwrap() });
+    }
+    tasks.join_all().await;
+    ledger.settle(&ada, number(1), Credits::ZERO).await.unwrap();
+    assert_eq!(ledger.forget_entries(at(0)).await.unwrap(), 0, "none is older than that");
+    assert_eq!(ledger.forget_entries(at(1)).await.unwrap(), 2_501);
+    assert_eq!(place.say("SELECT count(*) FROM tollgate_entries").await, "2");
+    assert_eq!(ledger.audit().await.unwrap(), []);
+    assert_eq!(ledger.forget_entries(at(1)).await.unwrap(), 0);
+    let asked = Charge::new(number(9_999), &ada, Credits::new(1), &Allowance::None, now(HOUR_MILLIS));
+    assert_eq!(ledger.charge(&asked).await.unwrap(), posted(7_500));
+    ledger.settle(&ada, number(2), Credits::ZERO).await.unwrap();
+    assert_eq!(ledger.forget_entries(at(1)).await.unwrap(), 0, "what is newer stays");
+    let entries = ledger.entries(&EntryQuery::newest("ada", 9)).await.unwrap();
+    let told: Vec<_> = entries.iter().map(|entry| (entry.number, entry.kind.name(), entry.amount)).collect();
+    assert_eq!(told, [(2_504, "settlement", 1), (2_503, "charge", -1), (2_502, "folded", 7_501)]);
+    assert_eq!(ledger.audit().await.unwrap(), []);
+}
+
+async fn nodes_that_fold_at_once_count_each_entry_once(place: Place) {
+    let [one, two] = nodes(&place).await;
+    for account in 0..300_u64 {
+        for id in 0..account % 4 {
+            let _ = top_up(&one, &format!("{account:03}"), &id.to_string(), 5).await;
+        }
+    }
+    let busy = tokio::spawn({
+        let two = two.clone();
+        async move {
+            for id in 0..50 {
+                let _ = charge(&two, &Account::new("001", "pro"), id, 1).await.unwrap();
+                let _ = top_up(&two, "002", &format!("late-{id}"), 1).await;
+            }
+        }
+    });
+    let (some, others) = tokio::join!(one.forget_entries(at(1)), two.forget_entries(at(1)));
+    busy.await.unwrap();
+    let counted = some.unwrap() + others.unwrap() + one.forget_entries(at(1)).await.unwrap();
+    // Of each account one entry is left.
+    let gone = place.say("SELECT sum(entries) - count(*) FROM tollgate_balances WHERE entries > 0").await;
+    assert_eq!(counted.to_string(), gone);
+    assert_eq!(place.say("SELECT count(*) FROM tollgate_entries").await, "225");
+    assert_eq!(one.audit().await.unwrap(), []);
+}
+
+async fn an_audit_finds_folded_entries_tampered_with(place: Place) {
+    let [ledger, _] = nodes(&place).await;
+    for id in 0..5 {
+        let _ = top_up(&ledger, "ada", &id.to_string(), 10).await;
+    }
+    assert_eq!(ledger.forget_entries(at(1)).await.unwrap(), 4);
+    let _ = top_up(&ledger, "ada", "last", 1).await;
+    assert_eq!(ledger.audit().await.unwrap(), []);
+    for (words, back) in [
+        ("amount = 49 WHERE kind = 'folded'", "amount = 50 WHERE kind = 'folded'"),
+        ("balance = 49 WHERE kind = 'folded'", "balance = 50 WHERE kind = 'folded'"),
+        ("kind = 'grant' WHERE kind = 'folded'", "kind = 'folded' WHERE kind = 'grant'"),
+        ("number = 4 WHERE kind = 'folded'", "number = 5 WHERE kind = 'folded'"),
+    ] {
+        place.say(&format!("UPDATE tollgate_entries SET {words}")).await;
+        assert_eq!(ledger.audit().await.unwrap().len(), 1, "{words}");
+        place.say(&format!("UPDATE tollgate_entries SET {back}")).await;
+        assert_eq!(ledger.audit().await.unwrap(), []);
+    }
 }
 
 async fn an_erased_balance_begins_anew(place: Place) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tollgate::{
     Account, AccountId, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, Charge,
-    ChargeId, Charged, CreditAdmin, CreditLedger, Credits, Entry, EntryQuery, Grant, MemoryLedger,
+    ChargeId, Charged, CreditAdmin, CreditLedger, Credits, Entry, EntryKind, EntryQuery, Grant, MemoryLedger,
     StoreFuture, Timestamp,
 };
 
@@ -66,6 +66,9 @@ rules! {
     LosesTimes,
     ErasesNothing,
     ErasesTheBalanceAlone,
+    FoldsNothing,
+    FoldsAll,
+    DropsWhatIsFolded,
 }
 
 #[derive(Debug)]
@@ -341,6 +344,7 @@ impl CreditAdmin for Broken {
                 entries = entries.into_iter().flat_map(|entry| [entry.clone(), entry]).collect();
             }
             Rule::ListsTheOldestFirst => entries.reverse(),
+            Rule::DropsWhatIsFolded => entries.retain(|entry| entry.kind != EntryKind::Folded),
             Rule::LosesBalances => {
                 for entry in &mut entries {
                     entry.balance = Balance::Limited(Credits::ZERO);
@@ -433,6 +437,14 @@ impl CreditAdmin for Broken {
                 StoreFuture::ready(true)
             }
             _ => self.inner.erase_balance(&account),
+        }
+    }
+
+    fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64> {
+        match self.rule {
+            Rule::FoldsNothing => StoreFuture::ready(0),
+            Rule::FoldsAll => self.inner.forget_entries(Timestamp::from_millis(i64::MAX)),
+            _ => self.inner.forget_entries(before),
         }
     }
 }

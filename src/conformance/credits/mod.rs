@@ -5,6 +5,7 @@ mod charge;
 mod close;
 mod entries;
 mod erase;
+mod forget;
 mod grant;
 mod late;
 mod unlimited;
@@ -28,8 +29,13 @@ pub(super) fn charges(ledger: &Ledger) -> Suite {
 
 pub(super) fn suite(ledger: &Admin) -> Suite {
     let charges: Ledger = Arc::<dyn CreditAdmin>::clone(ledger);
-    let admin =
-        [adjust::checks(ledger), unlimited::checks(ledger), entries::checks(ledger), erase::checks(ledger)];
+    let admin = [
+        adjust::checks(ledger),
+        unlimited::checks(ledger),
+        entries::checks(ledger),
+        erase::checks(ledger),
+        forget::checks(ledger),
+    ];
     Suite::new("credits", of_charges(&charges).into_iter().chain(admin))
 }
 

@@ -46,6 +46,20 @@ impl History {
         self.place += 1;
     }
 
+    /// Folds the oldest entries, up to the first that is not older than a moment, into the last of them; says how many are
+    /// gone.
+    pub(super) fn fold(&mut self, before: Timestamp) -> u64 {
+        let oldest = self.place % self.ring.len().max(1);
+        self.ring.rotate_left(oldest);
+        self.place = self.ring.len();
+        let old = self.ring.iter().take_while(|entry| entry.at < before).count();
+        let Some(last) = old.checked_sub(1).filter(|last| *last > 0) else { return 0 };
+        self.ring[last].fold();
+        self.ring.drain(..last);
+        self.place = self.ring.len();
+        last as u64
+    }
+
     /// The newest first.
     pub(super) fn newest(&self, before: Option<u64>, limit: usize) -> Vec<Entry> {
         let (older, newer) = (&self.ring[self.place..], &self.ring[..self.place]);
@@ -57,12 +71,23 @@ impl History {
 }
 
 impl Written {
-    fn numbered(&self, number: u64) -> Entry {
-        let balance = match self.kind {
-            EntryKind::Unlimited(_) => Balance::Unlimited,
-            _ => Balance::Limited(self.balance),
+    /// Makes it stand for all that came before. Without a limit its amount is below zero: else it is the balance.
+    fn fold(&mut self) {
+        self.amount = match self.kind {
+            EntryKind::Unlimited(_) => -1,
+            EntryKind::Folded => self.amount,
+            _ => self.balance.get().cast_signed(),
         };
-        Entry::new(number, self.at, self.kind.clone(), self.amount, balance)
+        self.kind = EntryKind::Folded;
+    }
+
+    fn numbered(&self, number: u64) -> Entry {
+        let (amount, balance) = match self.kind {
+            EntryKind::Unlimited(_) => (self.amount, Balance::Unlimited),
+            EntryKind::Folded if self.amount < 0 => (0, Balance::Unlimited),
+            _ => (self.amount, Balance::Limited(self.balance)),
+        };
+        Entry::new(number, self.at, self.kind.clone(), amount, balance)
     }
 }
 

@@ -69,6 +69,11 @@ impl CreditAdmin for RedisLedger {
         }
         StoreFuture::boxed(async move { server.ask::<u64>(&erase).await.map(|erased| erased > 0) })
     }
+
+    fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64> {
+        let ledger = self.clone();
+        StoreFuture::boxed(async move { ledger.fold(before).await })
+    }
 }
 
 /// A purse's balance at a moment, the grant that has come due counted in.
@@ -156,6 +161,7 @@ fn read_entry(entry: &str) -> Option<Entry> {
         "top-up" => EntryKind::TopUp(adjustment()?),
         "deduction" => EntryKind::Deduction(adjustment()?),
         "set" => EntryKind::Set(adjustment()?),
+        "folded" => EntryKind::Folded,
         UNLIMITED => EntryKind::Unlimited(adjustment()?),
         _ => return None,
     };

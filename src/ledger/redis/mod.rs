@@ -45,6 +45,7 @@ struct Scripts {
     entries: Script,
     lease: Script,
     commit: Script,
+    fold: Script,
 }
 
 pub(crate) const PURSE: &str =
@@ -54,6 +55,7 @@ pub(crate) const CHARGE: &str = include_str!("charge.lua");
 const CLOSE: &str = include_str!("close.lua");
 const ADJUST: &str = include_str!("adjust.lua");
 const ENTRIES: &str = include_str!("entries.lua");
+const FOLD: &str = include_str!("fold.lua");
 
 /// Who ends a charge.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +87,7 @@ impl RedisLedger {
             entries: Script::new(ENTRIES),
             lease: script(&[BLOCKS, CHARGE, lease::LEASE]),
             commit: script(&[BLOCKS, lease::COMMIT]),
+            fold: Script::new(FOLD),
         };
         Self { server, scripts: Arc::new(scripts) }
     }

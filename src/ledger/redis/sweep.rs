@@ -44,20 +44,38 @@ impl RedisLedger {
         let age = i64::try_from(open_for.as_millis()).unwrap_or(i64::MAX);
         let latest = Timestamp::from_millis((seconds * 1_000 + micros / 1_000).saturating_sub(age));
         let mut sweep = Sweep { ledger: self, latest, abandoned, closed: 0, unreadable: None };
-        let every_account = format!("{}:{{a:*}}:credits:open", literal(&self.server.options().prefix));
-        let mut cursor = "0".to_owned();
-        loop {
-            let mut scan = cmd("SCAN");
-            scan.arg(&cursor).arg("MATCH").arg(&every_account).arg("COUNT").arg(STEP);
-            let (next, names): (String, Vec<String>) = self.server.ask(&scan).await?;
+        let mut cursor = None;
+        while let Some(names) = self.page("open", &mut cursor).await? {
             for name in names {
                 sweep.account(&name).await?;
             }
-            if next == "0" {
-                return sweep.unreadable.map_or(Ok(sweep.closed), Err);
-            }
-            cursor = next;
         }
+        sweep.unreadable.map_or(Ok(sweep.closed), Err)
+    }
+
+    /// Folds the entries of every account that are older than a moment; says how many are gone.
+    pub(super) async fn fold(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let (mut cursor, mut gone) = (None, 0);
+        let before = [before.as_millis().to_string()];
+        while let Some(names) = self.page("entries", &mut cursor).await? {
+            for name in names {
+                gone += self.server.run::<u64>(&self.scripts.fold, &[name], &before).await?;
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Some more names of what stands behind the accounts' purses, until there are none. Names may come twice.
+    async fn page(&self, what: &str, cursor: &mut Option<String>) -> Result<Option<Vec<String>>, StoreError> {
+        if cursor.as_deref() == Some("0") {
+            return Ok(None);
+        }
+        let every_account = format!("{}:{{a:*}}:credits:{what}", literal(&self.server.options().prefix));
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor.as_deref().unwrap_or("0")).arg("MATCH").arg(&every_account).arg("COUNT").arg(STEP);
+        let (next, names): (String, Vec<String>) = self.server.ask(&scan).await?;
+        *cursor = Some(next);
+        Ok(Some(names))
     }
 }
 

@@ -50,15 +50,16 @@ fn page(after: &str) -> Statement {
     let statement = Statement::new(
         "WITH page AS (SELECT account, balance, held, entries FROM tollgate_balances \
          WHERE account > $1 ORDER BY account LIMIT $2), \
-         steps AS (SELECT e.account, e.number, e.amount, coalesce(e.balance, 0) AS told, \
+         steps AS (SELECT e.account, e.number, e.kind, e.amount, coalesce(e.balance, 0) AS told, \
          sum(e.amount) OVER (PARTITION BY e.account ORDER BY e.number) AS summed \
          FROM page p JOIN tollgate_entries e ON e.account = p.account), \
          sums AS (SELECT account, CAST(sum(amount) AS BIGINT) AS moved, count(*) AS written, max(number) AS last, \
+         coalesce(max(CASE WHEN kind = 'folded' THEN number - 1 END), 0) AS folded, \
          sum(CASE WHEN told = summed THEN 0 ELSE 1 END) AS wrong FROM steps GROUP BY account), \
          opens AS (SELECT c.account, CAST(sum(c.amount) AS BIGINT) AS held FROM page p \
          JOIN tollgate_charges c ON c.account = p.account WHERE c.closed_at IS NULL GROUP BY c.account) \
          SELECT p.account, p.balance, coalesce(s.moved, 0), p.held, coalesce(o.held, 0), \
-         abs(p.entries - coalesce(s.written, 0)) + abs(p.entries - coalesce(s.last, 0)) + coalesce(s.wrong, 0) \
+         abs(p.entries - coalesce(s.folded + s.written, 0)) + abs(p.entries - coalesce(s.last, 0)) + coalesce(s.wrong, 0) \
          FROM page p LEFT JOIN sums s ON s.account = p.account LEFT JOIN opens o ON o.account = p.account \
          ORDER BY p.account",
     );

@@ -3,6 +3,7 @@
 mod ask;
 mod audit;
 mod batch;
+mod fold;
 #[cfg(feature = "fleet")]
 mod lease;
 mod read;
@@ -38,7 +39,8 @@ use crate::{
 /// while the charge was on its way, is remembered: that charge is never taken, and fails. Charges whose node has died stay
 /// open until [`close_abandoned`](SqlLedger::close_abandoned) finds them.
 ///
-/// All entries and the ids of all adjustments are kept. [`audit`](SqlLedger::audit) recomputes the balances from them.
+/// All entries are kept until [`forget_entries`](CreditAdmin::forget_entries) folds old ones, and the ids of all adjustments
+/// for good. [`audit`](SqlLedger::audit) recomputes the balances from the entries.
 ///
 /// # Example
 ///
@@ -108,7 +110,8 @@ impl SqlLedger {
     /// Recomputes all balances from the entries, and what is held from the open charges; returns the accounts where that is
     /// not what is kept.
     ///
-    /// It reads every entry, some accounts at a time, and keeps nobody waiting.
+    /// It reads every entry, some accounts at a time, and keeps nobody waiting: it opens a connection beside those of the
+    /// pool.
     ///
     /// # Errors
     ///
@@ -180,6 +183,11 @@ impl CreditAdmin for SqlLedger {
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
         let (database, account) = (self.database.clone(), account.clone());
         carried_through(async move { sweep::erase(&database, &account).await })
+    }
+
+    fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64> {
+        let database = self.database.clone();
+        carried_through(async move { fold::forget_entries(&database, before).await })
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
         "refund" => EntryKind::Refund(charge_id(row, 3)?),
         "grant" => EntryKind::Grant,
         "opening" => EntryKind::Opening,
+        "folded" => EntryKind::Folded,
         "top-up" => EntryKind::TopUp(adjustment()?),
         "deduction" => EntryKind::Deduction(adjustment()?),
         "set" => EntryKind::Set(adjustment()?),

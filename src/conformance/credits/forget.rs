@@ -1,0 +1,122 @@
+//! Old entries folded into one. Those of these checks are decades old: the entries of anybody else are left alone. Other
+//! checks may fold at the same time, so what is folded already is folded on.
+
+use super::{Admin, Purse, limited};
+use crate::conformance::fresh;
+use crate::conformance::suite::{Check, Fault, Verdict, same};
+use crate::{
+    Adjusted, AdjustmentKind, Balance, CreditAdmin, Credits, Entry, EntryKind, EntryQuery, Timestamp,
+};
+
+pub(super) fn checks(ledger: &Admin) -> Vec<Check> {
+    checks![ledger:
+        old_entries_are_folded_into_one,
+        newer_entries_are_not_folded,
+        folded_entries_still_sum_to_the_balance,
+        folding_again_changes_nothing,
+        folding_leaves_open_charges_and_ids,
+        an_account_without_limit_is_folded,
+    ]
+}
+
+/// The time of the old entries.
+const LONG_AGO: Timestamp = Timestamp::from_millis(1_000_000);
+
+/// The moment up to which entries are folded.
+const FOLDED: Timestamp = Timestamp::from_millis(2_000_000);
+
+/// An account with 100 credits and one entry, of long ago.
+async fn old(ledger: &Admin) -> Result<Purse<dyn CreditAdmin>, Fault> {
+    let purse = Purse { now: LONG_AGO, ..Purse::bare(ledger.clone()) };
+    purse.make(AdjustmentKind::TopUp(Credits::new(100))).await?;
+    Ok(purse)
+}
+
+/// The entries, the oldest first.
+async fn entries(purse: &Purse<dyn CreditAdmin>) -> Result<Vec<Entry>, Fault> {
+    let query = EntryQuery::newest(purse.account.id.clone(), 30);
+    let mut entries = purse.ledger.entries(&query).await?;
+    entries.reverse();
+    Ok(entries)
+}
+
+async fn old_entries_are_folded_into_one(ledger: Admin) -> Verdict {
+    let purse = old(&ledger).await?;
+    purse.take(30).await?;
+    purse.take(20).await?;
+    ledger.forget_entries(FOLDED).await?;
+    let folded = Entry::new(3, LONG_AGO, EntryKind::Folded, 50, limited(50));
+    same("the entries", entries(&purse).await?, vec![folded])?;
+    purse.expect("after its entries were folded", 50).await
+}
+
+async fn newer_entries_are_not_folded(ledger: Admin) -> Verdict {
+    let purse = old(&ledger).await?;
+    purse.take(30).await?;
+    let newer = Purse { now: fresh::now(), ..purse.clone() };
+    let (one, other) = (newer.take(5).await?, newer.take(6).await?);
+    ledger.forget_entries(FOLDED).await?;
+    let expected = vec![
+        Entry::new(2, LONG_AGO, EntryKind::Folded, 70, limited(70)),
+        Entry::new(3, newer.now, EntryKind::Charge(one), -5, limited(65)),
+        Entry::new(4, newer.now, EntryKind::Charge(other), -6, limited(59)),
+    ];
+    same("the entries", entries(&purse).await?, expected)?;
+    // There is nothing to fold one with.
+    let single = old(&ledger).await?;
+    let before = entries(&single).await?;
+    ledger.forget_entries(FOLDED).await?;
+    same("a single entry", entries(&single).await?, before)
+}
+
+async fn folded_entries_still_sum_to_the_balance(ledger: Admin) -> Verdict {
+    let purse = old(&ledger).await?;
+    for _ in 0..3 {
+        purse.take(7).await?;
+    }
+    ledger.forget_entries(FOLDED).await?;
+    let newer = Purse { now: fresh::now(), ..purse };
+    for _ in 0..4 {
+        newer.take(9).await?;
+    }
+    let entries = entries(&newer).await?;
+    let numbers: Vec<u64> = entries.iter().map(|entry| entry.number).collect();
+    same("the numbers", numbers, vec![4, 5, 6, 7, 8])?;
+    let sum: i64 = entries.iter().map(|entry| entry.amount).sum();
+    same("the sum of the entries", sum, 43)?;
+    newer.expect("after both", 43).await
+}
+
+async fn folding_again_changes_nothing(ledger: Admin) -> Verdict {
+    let purse = old(&ledger).await?;
+    for _ in 0..6 {
+        purse.take(1).await?;
+    }
+    ledger.forget_entries(FOLDED).await?;
+    let left = entries(&purse).await?;
+    same("how many entries are left", left.len(), 1)?;
+    ledger.forget_entries(FOLDED).await?;
+    same("the entries, folded again", entries(&purse).await?, left)
+}
+
+async fn folding_leaves_open_charges_and_ids(ledger: Admin) -> Verdict {
+    let (purse, id) = (old(&ledger).await?, fresh::adjustment()?);
+    let kind = AdjustmentKind::TopUp(Credits::new(10));
+    let _made = purse.adjust(&id, kind).await?;
+    let (settled, refunded) = (purse.take(30).await?, purse.take(40).await?);
+    ledger.forget_entries(FOLDED).await?;
+    purse.settle(settled, 10).await?;
+    purse.refund(refunded).await?;
+    purse.expect("after the charges were closed", 100).await?;
+    let again = purse.adjust(&id, kind).await?;
+    same("the same adjustment", again, Adjusted::Repeated { balance: limited(110) })
+}
+
+async fn an_account_without_limit_is_folded(ledger: Admin) -> Verdict {
+    let purse = old(&ledger).await?;
+    purse.make(AdjustmentKind::MakeUnlimited).await?;
+    ledger.forget_entries(FOLDED).await?;
+    let folded = Entry::new(2, LONG_AGO, EntryKind::Folded, 0, Balance::Unlimited);
+    same("the entries", entries(&purse).await?, vec![folded])?;
+    same("the balance", purse.read().await?, Balance::Unlimited)
+}

@@ -1,0 +1,80 @@
+//! Entries of long ago, folded into one per account.
+
+use crate::sql::{Database, Statement, retried};
+use crate::{AccountId, StoreError, Timestamp};
+
+/// How many accounts are looked at in one statement.
+const ACCOUNTS: u16 = 256;
+
+/// How many entries are folded in one transaction: between two, others have their turn.
+const ENTRIES: u16 = 2_048;
+
+pub(super) async fn forget_entries(database: &Database, before: Timestamp) -> Result<u64, StoreError> {
+    let (mut gone, mut after) = (0, String::new());
+    loop {
+        // An account whose second entry is not old has nothing to fold.
+        let statement = Statement::new(
+            "SELECT b.account, (SELECT e.at FROM tollgate_entries e WHERE e.account = b.account \
+             ORDER BY e.number LIMIT 1 OFFSET 1) FROM tollgate_balances b",
+        );
+        let statement = statement.push_value(" WHERE b.account > ", after.as_str());
+        let statement = statement.push_value(" ORDER BY b.account LIMIT ", i64::from(ACCOUNTS));
+        let page = database.reader().await?.rows(statement).await?;
+        for row in &page {
+            if row.maybe_int(1)?.is_some_and(|second| second < before.as_millis()) {
+                gone += fold(database, &row.text(0)?.into(), before).await?;
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == usize::from(ACCOUNTS) => last.text(0)?.clone_into(&mut after),
+            _ => break,
+        }
+    }
+    if gone > 0 {
+        database.wipe().await;
+    }
+    Ok(gone)
+}
+
+async fn fold(database: &Database, account: &AccountId, before: Timestamp) -> Result<u64, StoreError> {
+    let mut gone = 0;
+    loop {
+        let now = retried(|| fold_some(database, account, before)).await?;
+        gone += now;
+        if now == 0 {
+            return Ok(gone);
+        }
+    }
+}
+
+/// Folds the oldest entries of an account, up to so many; says how many are gone.
+async fn fold_some(database: &Database, account: &AccountId, before: Timestamp) -> Result<u64, StoreError> {
+    let mut session = database.transaction().await?;
+    // The balance is the lock: no two fold at once, and nobody erases the account meanwhile.
+    let statement = Statement::new("SELECT 1 FROM tollgate_balances");
+    let lock = session.lock();
+    session.rows(statement.push_value(" WHERE account = ", account).push(lock)).await?;
+    let statement =
+        Statement::new("SELECT number, at FROM tollgate_entries").push_value(" WHERE account = ", account);
+    let statement = statement.push_value(" ORDER BY number LIMIT ", i64::from(ENTRIES));
+    let (mut last, mut old) = (0, 0);
+    for row in session.rows(statement).await? {
+        if row.int(1)? >= before.as_millis() {
+            break;
+        }
+        (last, old) = (row.int(0)?, old + 1);
+    }
+    if old < 2 {
+        session.roll_back().await?;
+        return Ok(0);
+    }
+    let statement = Statement::new("DELETE FROM tollgate_entries").push_value(" WHERE account = ", account);
+    let gone = session.execute(statement.push_value(" AND number < ", last)).await?;
+    let statement = Statement::new(
+        "UPDATE tollgate_entries SET kind = 'folded', charge = NULL, adjustment = NULL, amount = coalesce(balance, 0)",
+    );
+    let statement = statement.push_value(" WHERE account = ", account).push_value(" AND number = ", last);
+    session.execute(statement).await?;
+    session.commit().await?;
+    Ok(gone)
+}
