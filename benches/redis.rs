@@ -58,7 +58,7 @@ fn main() {
 }
 
 fn server(redis: &Redis) -> RedisServer {
-    let mut options = RedisOptions::default();
+    let mut options = RedisOptions::new("acme");
     options.response_timeout = Duration::from_secs(5);
     RedisServer::with_options(&redis.url(), options).unwrap()
 }
@@ -119,7 +119,7 @@ async fn draws(limiter: &Arc<RedisLimiter>, calls: u64) {
 
 /// What `redis-benchmark` reaches with so many connections, each with so many calls under way.
 fn benchmark(redis: &Redis, sha: &str, (connections, pipeline): (u32, u32)) -> f64 {
-    let key = "tollgate:{a:acme}:limit:07070707-0707-0707-0707-070707070707:86400000000000:day";
+    let key = "acme:{a:acme}:limit:07070707-0707-0707-0707-070707070707:86400000000000:day";
     let said = Command::new("redis-benchmark")
         .args(["-p", &redis.port().to_string(), "-q", "-n", &CALLS.to_string()])
         .args(["-c", &connections.to_string(), "-P", &pipeline.to_string()])

@@ -143,7 +143,7 @@ fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
     desk.done(&["keys", "import", "--account", "ada", "--name", "old", "--sha256", &hash])?;
     let before = desk.stored()?;
     let missing = "00000000-0000-4000-8000-000000000001";
-    let table: [(&[&str], i32, &str); 18] = [
+    let table: [(&[&str], i32, &str); 19] = [
         (&["keys"], 2, "what to do is missing"),
         (&["keys", "mint"], 2, "the key's id is missing"),
         (&["keys", "issue", "--account", "ada"], 2, "`--name` is missing"),
@@ -161,7 +161,8 @@ fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
         (&["accounts", "erase", "eve"], 1, "no such account"),
         (&["keys", "list", "--as", ""], 2, "`--as` names nobody"),
         (&["keys", "list", "--redis-prefix", "x"], 2, "`--redis-prefix` does not belong"),
-        (&["keys", "list", "--redis", "redis://localhost"], 2, "a database"),
+        (&["keys", "list", "--redis", "redis://localhost"], 2, "--redis-prefix"),
+        (&["keys", "list", "--redis", "redis://localhost", "--redis-prefix", "x"], 2, "a database"),
     ];
     for (arguments, code, problem) in table {
         let output = desk.keys(arguments)?;

@@ -71,7 +71,7 @@ async fn balance(meter: &RedisMeter, gate: &Gate) -> Balance {
 #[tokio::test]
 async fn both_are_asked_in_one_round_trip_and_decide_as_two_calls_do() {
     let Some(redis) = Redis::start() else { return };
-    let meter = RedisMeter::new(RedisServer::open(&redis.url()).unwrap());
+    let meter = RedisMeter::new(RedisServer::open(&redis.url(), "acme").unwrap());
     for (order, at_admission) in [(SIDE_BY_SIDE, 1), (APART, 2)] {
         redis.say(&["FLUSHALL"]);
         let gate = gate(&meter, order);
@@ -100,7 +100,7 @@ async fn both_are_asked_in_one_round_trip_and_decide_as_two_calls_do() {
 #[tokio::test]
 async fn an_uncountable_cost_is_refused_behind_the_draw_and_a_dead_server_is_a_503() {
     let Some(mut redis) = Redis::start() else { return };
-    let meter = RedisMeter::new(RedisServer::open(&redis.url()).unwrap());
+    let meter = RedisMeter::new(RedisServer::open(&redis.url(), "acme").unwrap());
     let gate = gate(&meter, SIDE_BY_SIDE);
     assert_eq!(status(&gate, "/many?limit=nonsense").await, 400);
     assert_eq!(balance(&meter, &gate).await.credits().unwrap().get(), 4);

@@ -20,7 +20,7 @@ const TASKS: usize = 256;
 const QUOTA: u32 = 60;
 
 fn limiter(redis: &Redis, response_timeout: Duration) -> RedisLimiter {
-    let mut options = RedisOptions::default();
+    let mut options = RedisOptions::new("acme");
     options.response_timeout = response_timeout;
     RedisLimiter::new(RedisServer::with_options(&redis.url(), options).unwrap())
 }
@@ -174,7 +174,7 @@ fn a_runtime_that_ends_before_it_has_sent_anything_keeps_no_other_from_asking() 
 
 #[test]
 fn a_draw_outside_a_runtime_is_an_error_and_no_panic() {
-    let limiter = RedisLimiter::new(RedisServer::open("redis://127.0.0.1:1").unwrap());
+    let limiter = RedisLimiter::new(RedisServer::open("redis://127.0.0.1:1", "acme").unwrap());
     let drawn = std::pin::pin!(draw(&limiter, "acme"));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(matches!(drawn.poll(&mut context), std::task::Poll::Ready(Err(_))));

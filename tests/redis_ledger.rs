@@ -25,7 +25,7 @@ const NOON: i64 = 1_777_550_400_000;
 
 /// Every node has a server handle of its own.
 fn node_with(redis: &Redis, timeout: u64) -> RedisLedger {
-    let mut options = RedisOptions::default();
+    let mut options = RedisOptions::new("acme");
     options.response_timeout = Duration::from_millis(timeout);
     RedisLedger::new(RedisServer::with_options(&redis.url(), options).unwrap())
 }
@@ -270,7 +270,7 @@ async fn case_133_a_refund_is_made_once_and_also_before_its_charge() {
     other.refund(3).await;
     assert!(purse.charge(3, 30).await.is_err(), "a charge that was given back before it came");
     assert_eq!(purse.left().await, 90);
-    let open = "tollgate:{a:acme}:credits:open";
+    let open = "acme:{a:acme}:credits:open";
     assert_ne!(redis.say(&["HLEN", open]), ":0", "it is remembered");
     assert_eq!(purse.ledger.sweep(Duration::ZERO, Abandoned::Refund).await.unwrap(), 0);
     assert_eq!(redis.say(&["HLEN", open]), ":0", "until it is swept");
@@ -362,7 +362,7 @@ async fn what_somebody_else_wrote_is_an_error_and_serves_nobody() {
     let Some(redis) = Redis::start() else { return };
     let purse = Purse::new(node(&redis), hourly(100));
     assert!(purse.takes(1, 10).await);
-    let name = "tollgate:{a:acme}:credits";
+    let name = "acme:{a:acme}:credits";
     let good = redis.say(&["GET", name]).lines().last().unwrap().to_owned();
     for (place, garbage) in [
         (0, ""),
@@ -423,7 +423,7 @@ async fn of_an_account_the_last_entries_and_adjustments_are_kept() {
         let again = purse.adjust(&format!("a{number}"), one).await.unwrap();
         assert_eq!(again, Adjusted::Repeated { balance: Balance::Limited(Credits::new(number + 1)) });
     }
-    assert_eq!(redis.say(&["HLEN", "tollgate:{a:acme}:credits:made"]), ":1024");
+    assert_eq!(redis.say(&["HLEN", "acme:{a:acme}:credits:made"]), ":1024");
     let entries = purse.entries().await;
     assert!((1_000..1_200).contains(&entries.len()), "{} are kept", entries.len());
     assert_eq!((entries[0].number, entries[999].number), (1_300, 301));

@@ -15,13 +15,13 @@ use tollgate::{
 
 /// Every node has a server handle of its own.
 fn node(redis: &Redis) -> RedisLimiter {
-    let mut options = RedisOptions::default();
+    let mut options = RedisOptions::new("acme");
     options.response_timeout = Duration::from_secs(2);
     RedisLimiter::new(RedisServer::with_options(&redis.url(), options).unwrap())
 }
 
 fn hasty_node(redis: &Redis) -> RedisLimiter {
-    let mut options = RedisOptions::default();
+    let mut options = RedisOptions::new("acme");
     options.response_timeout = Duration::from_millis(200);
     RedisLimiter::new(RedisServer::with_options(&redis.url(), options).unwrap())
 }
@@ -50,7 +50,7 @@ async fn admits(limiter: &RedisLimiter, record: &KeyRecord, quotas: &Quotas) -> 
 /// The names of all that is kept.
 fn names(redis: &Redis) -> Vec<String> {
     let answer = redis.say(&["KEYS", "*"]);
-    answer.lines().filter(|line| line.starts_with("tollgate")).map(str::to_owned).collect()
+    answer.lines().filter(|line| line.starts_with("acme")).map(str::to_owned).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -230,7 +230,7 @@ async fn case_125_what_belongs_to_an_account_is_drawn_in_one_slot_of_a_cluster()
         names(&redis).iter().all(|name| !name.contains("demo") && !name.contains("stranger")),
         "nothing is spent"
     );
-    let mut options = RedisOptions::default();
+    let mut options = RedisOptions::new("acme");
     options.prefix = "{gate}".to_owned();
     let in_one = RedisLimiter::new(RedisServer::with_options(&redis.url(), options).unwrap());
     assert!(admits(&in_one, &stranger, &across).await);

@@ -16,8 +16,7 @@ use tollgate::{
 };
 
 fn meter(redis: &Redis, prefix: &str) -> RedisMeter {
-    let mut options = RedisOptions::default();
-    prefix.clone_into(&mut options.prefix);
+    let mut options = RedisOptions::new(prefix);
     options.response_timeout = Duration::from_secs(5);
     RedisMeter::new(RedisServer::with_options(&redis.url(), options).unwrap())
 }

@@ -42,14 +42,14 @@ async fn a_guarded_database_keeps_the_contract_of_credits(place: Place) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guarded_limiter_in_redis_keeps_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
-    let limiter = Guarded::new(RedisLimiter::new(RedisServer::open(&redis.url()).unwrap()));
+    let limiter = Guarded::new(RedisLimiter::new(RedisServer::open(&redis.url(), "acme").unwrap()));
     conformance::limits(limiter).without(Capability::InjectedTime).run().await.assert();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guarded_ledger_in_redis_keeps_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
-    let ledger = Guarded::new(RedisLedger::new(RedisServer::open(&redis.url()).unwrap()));
+    let ledger = Guarded::new(RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap()));
     conformance::credits(ledger).run().await.assert();
 }
 
@@ -76,7 +76,7 @@ async fn credits_leased_from_a_database_keep_the_contract_of_charges(place: Plac
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credits_leased_from_redis_keep_the_contract_of_charges() {
     let Some(redis) = services::redis::Redis::start() else { return };
-    let ledger = RedisLedger::new(RedisServer::open(&redis.url()).unwrap());
+    let ledger = RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap());
     leased_keep_the_contract_of_charges(Guarded::new(ledger.clone())).await;
     leased_keep_the_contract_of_charges(Box::new(ledger) as Box<dyn CreditLeasing>).await;
 }

@@ -31,7 +31,7 @@ pub(crate) struct BackEnds {
 impl BackEnds {
     pub(crate) async fn open(options: &Options) -> Result<Self, Fault> {
         let (database, redis) =
-            (Database::connect(&options.postgres).await?, RedisServer::open(&options.redis)?);
+            (Database::connect(&options.postgres).await?, RedisServer::open(&options.redis, "acme")?);
         let patience = options.patience;
         // A guard is less patient than the cache before it, so that it hears of all that fails.
         let store = CachedStore::builder(guarded(SqlStore::new(&database), patience))

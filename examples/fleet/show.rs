@@ -47,7 +47,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Fault> {
 
 /// Both servers must be there before anything is begun.
 async fn reach(options: &Options) -> Result<Database, Fault> {
-    let redis = RedisServer::open(&options.redis)?;
+    let redis = RedisServer::open(&options.redis, "acme")?;
     redis.ping().await.map_err(|error| format!("failed to reach Redis at {redis} since {error}"))?;
     let connected = tokio::time::timeout(PATIENCE, Database::connect(&options.postgres)).await;
     Ok(connected.map_err(|_| "failed to reach PostgreSQL since it does not answer")??)

@@ -21,7 +21,7 @@ use crate::{Charge, Draw, Quota, RedisLedger, RedisLimiter, RedisServer, StoreEr
 /// ```
 /// use tollgate::{Gate, RedisMeter, RedisServer};
 ///
-/// let meter = RedisMeter::new(RedisServer::open("redis://127.0.0.1:6379")?);
+/// let meter = RedisMeter::new(RedisServer::open("redis://127.0.0.1:6379", "acme")?);
 /// let builder = Gate::builder().limiter(meter.limiter()).ledger(meter.ledger()).meter(meter);
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```

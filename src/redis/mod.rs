@@ -39,7 +39,7 @@ use crate::{ConfigError, StoreError};
 /// ```
 /// use tollgate::RedisServer;
 ///
-/// let server = RedisServer::open("redis://gate:secret@127.0.0.1:6379")?;
+/// let server = RedisServer::open("redis://gate:secret@127.0.0.1:6379", "acme")?;
 /// assert_eq!(server.to_string(), "127.0.0.1:6379");
 /// assert!(!format!("{server:?}").contains("secret"));
 /// # Ok::<(), tollgate::ConfigError>(())
@@ -66,13 +66,15 @@ pub(crate) const CLOCK: &str = include_str!("clock.lua");
 const PEER_GONE: Duration = Duration::from_secs(10);
 
 impl RedisServer {
-    /// The server at a URL such as `redis://user:password@host:6379/0`, or `unix:///run/redis.sock`.
+    /// The server at a URL such as `redis://user:password@host:6379/0`, or `unix:///run/redis.sock`, where everything that
+    /// this service keeps has a [`prefix`](RedisOptions::prefix) of its own.
     ///
     /// # Errors
     ///
-    /// A URL that names no Redis server. It is not repeated: it may hold a password.
-    pub fn open(url: &str) -> Result<Self, ConfigError> {
-        Self::with_options(url, RedisOptions::default())
+    /// A URL that names no Redis server, and a prefix that no key can begin with. The URL is not repeated: it may hold a
+    /// password.
+    pub fn open(url: &str, prefix: &str) -> Result<Self, ConfigError> {
+        Self::with_options(url, RedisOptions::new(prefix))
     }
 
     /// The server at a URL, with options.

@@ -12,8 +12,7 @@ use crate::ConfigError;
 /// use std::time::Duration;
 /// use tollgate::{RedisOptions, RedisServer};
 ///
-/// let mut options = RedisOptions::default();
-/// options.prefix = "staging".to_owned();
+/// let mut options = RedisOptions::new("acme-weather");
 /// options.response_timeout = Duration::from_millis(100);
 /// let server = RedisServer::with_options("redis://127.0.0.1", options)?;
 /// # Ok::<(), tollgate::ConfigError>(())
@@ -21,7 +20,9 @@ use crate::ConfigError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// What every key begins with, before a colon: `tollgate`, if nothing is said.
+    /// The text that every key begins with, before a colon. The nodes of one service share it; every other service that
+    /// uses the same Redis needs another: what is under a prefix is taken for this service's own records, limits, credits
+    /// and announcements.
     pub prefix: String,
     /// How long an answer is waited for, all in all: 500 ms, if nothing is said.
     pub response_timeout: Duration,
@@ -35,25 +36,29 @@ pub struct RedisOptions {
 /// More connections than this are a mistake: each bears any number of questions.
 const MOST_CONNECTIONS: usize = 64;
 
-impl Default for RedisOptions {
-    fn default() -> Self {
+impl RedisOptions {
+    /// The usual options, for the service whose keys have this prefix.
+    pub fn new(prefix: impl Into<String>) -> Self {
         Self {
-            prefix: "tollgate".to_owned(),
+            prefix: prefix.into(),
             response_timeout: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(1),
             connections: 2,
         }
     }
-}
 
-impl RedisOptions {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let refuse = |member: &str, value: String, problem: &str, expected: &str| {
             Err(ConfigError::new(value, problem, expected).in_member(member))
         };
         if self.prefix.is_empty() || !self.prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
             let problem = "no key can begin with this";
-            return refuse("prefix", self.prefix.clone(), problem, "write visible ASCII, as in `tollgate`");
+            return refuse(
+                "prefix",
+                self.prefix.clone(),
+                problem,
+                "write visible ASCII, as in `acme-weather`",
+            );
         }
         for (member, timeout) in
             [("response_timeout", self.response_timeout), ("connect_timeout", self.connect_timeout)]

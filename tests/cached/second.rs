@@ -16,7 +16,7 @@ use crate::{set_status, status_of};
 const BOUND: Duration = Duration::from_secs(3);
 
 fn records(redis: &Redis) -> RedisRecords {
-    RedisRecords::new(RedisServer::open(&redis.url()).unwrap())
+    RedisRecords::new(RedisServer::open(&redis.url(), "acme").unwrap())
 }
 
 fn node(remote: &Arc<Remote>, redis: &Redis) -> CachedStore<Arc<Remote>> {
@@ -31,7 +31,7 @@ fn plain(remote: &Arc<Remote>) -> CachedStoreBuilder<Arc<Remote>> {
 fn entry(hash: &tollgate::KeyHash) -> String {
     let (high, low) = hash.as_bytes().split_at(16);
     let half = |half: &[u8]| u128::from_be_bytes(half.try_into().unwrap());
-    format!("tollgate:{{records}}:{:032x}{:032x}", half(high), half(low))
+    format!("acme:{{records}}:{:032x}{:032x}", half(high), half(low))
 }
 
 /// The server's time in microseconds.

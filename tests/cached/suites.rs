@@ -13,7 +13,7 @@ use crate::until;
 
 /// All tiers in front of a store.
 async fn stack<S: AccountAdmin>(authority: S, redis: &Redis) -> CachedStore<S> {
-    let server = RedisServer::open(&redis.url()).unwrap();
+    let server = RedisServer::open(&redis.url(), "acme").unwrap();
     let builder = CachedStore::builder(authority).stale_for_at_most(Duration::from_mins(1));
     let builder = builder.second_tier(RedisRecords::new(server.clone()));
     let store = builder.announcements(RedisAnnouncements::new(server)).build().unwrap();

@@ -22,7 +22,7 @@ const ROUNDING: Duration = Duration::from_millis(20);
 type Node = CachedStore<Arc<Remote>>;
 
 async fn node(remote: &Arc<Remote>, redis: &Redis) -> Node {
-    let server = RedisServer::open(&redis.url()).unwrap();
+    let server = RedisServer::open(&redis.url(), "acme").unwrap();
     let builder = CachedStore::builder(Arc::clone(remote)).stale_for_at_most(BOUND).jitter(0);
     let builder = builder.unannounced_for_at_most(UNANNOUNCED).second_tier(RedisRecords::new(server.clone()));
     let node = builder.announcements(RedisAnnouncements::new(server)).build().unwrap();
@@ -85,13 +85,13 @@ async fn a_message_that_was_dropped_is_missed_by_its_number_and_a_change_never_t
     status_of(&other, &hash).await;
     // Counted, and not told.
     remote.store.set_status(id, KeyStatus::Revoked);
-    redis.say(&["DEL", "tollgate:{records}:x"]);
+    redis.say(&["DEL", "acme:{records}:x"]);
     redis.say(&[
         "EVAL",
-        "for _, k in ipairs(redis.call('KEYS', 'tollgate:{records}:*')) do redis.call('DEL', k) end",
+        "for _, k in ipairs(redis.call('KEYS', 'acme:{records}:*')) do redis.call('DEL', k) end",
         "0",
     ]);
-    assert_eq!(redis.say(&["INCR", "tollgate:{changes}:count"]), ":1");
+    assert_eq!(redis.say(&["INCR", "acme:{changes}:count"]), ":1");
     let seen = revoked(&other, &hash).await;
     assert!(seen < Duration::from_millis(1500), "{seen:?}");
     assert!(other.health().restarts == 1);
@@ -162,7 +162,7 @@ async fn a_server_that_hangs_and_a_connection_that_is_cut_are_noticed() {
 async fn with_redis_and_the_authority_gone_known_keys_serve_for_the_stated_time() {
     let Some(mut redis) = Redis::start() else { return };
     let remote = Remote::new();
-    let server = RedisServer::open(&redis.url()).unwrap();
+    let server = RedisServer::open(&redis.url(), "acme").unwrap();
     let past = Duration::from_secs(1);
     let builder =
         CachedStore::builder(Arc::clone(&remote)).stale_for_at_most(past).stale_if_error(past).jitter(0);
@@ -195,7 +195,7 @@ async fn who_shares_a_second_tier_and_has_no_channel_is_told_that_others_may_not
     let Some(redis) = Redis::start() else { return };
     let remote = Remote::new();
     let (id, _) = remote.key(1);
-    let server = RedisServer::open(&redis.url()).unwrap();
+    let server = RedisServer::open(&redis.url(), "acme").unwrap();
     let store = CachedStore::builder(remote).second_tier(RedisRecords::new(server)).build().unwrap();
     let mut revoked = KeyRecord::clone(&store.get(id).await.unwrap().unwrap());
     revoked.status = KeyStatus::Revoked;

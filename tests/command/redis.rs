@@ -16,7 +16,7 @@ type Node = CachedStore<SqlStore>;
 
 /// A node that reads what it keeps again after a minute, unless it hears of a change.
 async fn node(folder: &Path, redis: &Redis) -> Result<Node, Fault> {
-    let server = RedisServer::open(&redis.url())?;
+    let server = RedisServer::open(&redis.url(), "acme")?;
     let authority = SqlStore::connect(&format!("sqlite:{}", folder.join("keys.db").display())).await?;
     let minute = Duration::from_mins(1);
     let store = CachedStore::builder(authority).stale_for_at_most(minute).unannounced_for_at_most(minute);
@@ -51,7 +51,7 @@ async fn a_node_hears_of_a_change_at_once() -> Result<(), Fault> {
     until(&node, &hash, |record| record.status == KeyStatus::Active).await?;
 
     let told = |arguments: &[&str]| -> Result<(), Fault> {
-        let (_, err) = desk.done(&[arguments, &["--redis", &url]].concat())?;
+        let (_, err) = desk.done(&[arguments, &["--redis", &url, "--redis-prefix", "acme"]].concat())?;
         assert!(!err.contains("other nodes"), "{arguments:?}: {err}");
         Ok(())
     };
@@ -75,17 +75,17 @@ fn it_is_said_where_nobody_could_be_told() -> Result<(), Fault> {
     // It answers, and takes no announcement.
     assert_eq!(redis.say(&["ACL", "SETUSER", "default", "-publish"]), "+OK");
     for change in [&["keys", "pause", &id][..], &["keys", "revoke", &id], &["accounts", "suspend", "ada"]] {
-        let (_, err) = desk.done(&[change, &["--redis", &url]].concat())?;
+        let (_, err) = desk.done(&[change, &["--redis", &url, "--redis-prefix", "acme"]].concat())?;
         assert!(err.contains("the other nodes could not be told"), "{change:?}: {err}");
     }
 
     redis.kill();
-    let refused = desk.keys(&["accounts", "resume", "ada", "--redis", &url])?;
+    let refused = desk.keys(&["accounts", "resume", "ada", "--redis", &url, "--redis-prefix", "acme"])?;
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8(refused.stderr)?.contains("nothing was done"));
     assert_eq!(desk.json(&["accounts", "show", "ada"])?["status"], "suspended");
 
-    let unreadable = desk.keys(&["keys", "list", "--redis", "nowhere:secret@"])?;
+    let unreadable = desk.keys(&["keys", "list", "--redis", "nowhere:secret@", "--redis-prefix", "acme"])?;
     let said = String::from_utf8(unreadable.stderr)?;
     assert!(said.contains("--redis: ") && !said.contains("secret"), "{said}");
     Ok(())

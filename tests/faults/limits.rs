@@ -24,7 +24,7 @@ type Admitted = Vec<(Instant, Instant)>;
 
 /// A node with its own connections and its own view of the account.
 fn node(redis: &Redis) -> Arc<(Limiter, KeyRecord, Quotas)> {
-    let server = RedisServer::open(&redis.url()).unwrap();
+    let server = RedisServer::open(&redis.url(), "acme").unwrap();
     let share = LocalShare::new(NonZeroU32::new(NODES).unwrap());
     let limiter = LocalFallback::new(Guarded::new(RedisLimiter::new(server)), share);
     let account = Arc::new(Account::new("acme", "pro"));

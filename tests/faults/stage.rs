@@ -62,7 +62,7 @@ impl Stage {
         let beside = Database::connect(&beside).await.unwrap();
         let options = DatabaseOptions::new(&through).unwrap().with_acquire_timeout(limits().time);
         let database = options.with_statement_timeout(limits().time).open().await.unwrap();
-        let server = RedisServer::open(&format!("redis://127.0.0.1:{}", to_redis.port)).unwrap();
+        let server = RedisServer::open(&format!("redis://127.0.0.1:{}", to_redis.port), "acme").unwrap();
 
         let ledger = Guarded::with_limits(SqlLedger::new(&database), limits());
         let store = Guarded::with_limits(SqlStore::new(&database), limits());

@@ -193,7 +193,7 @@ async fn redis_lends() {
     use tollgate::{Abandoned, RedisLedger, RedisServer};
     let Some(redis) = crate::services::redis::Redis::start() else { return };
     let sweep = async |ledger: &RedisLedger, open_for| ledger.sweep(open_for, Abandoned::Refund).await;
-    let ledger = RedisLedger::new(RedisServer::open(&redis.url()).unwrap());
+    let ledger = RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap());
     Lender::new(ledger, sweep).keep_to_it().await;
 }
 

@@ -12,7 +12,7 @@ use crate::services::redis::Redis;
 use crate::{HOUR, NOON, Purse, node};
 
 /// Where an account's open charges are.
-const OPEN: &str = "tollgate:{a:acme}:credits:open";
+const OPEN: &str = "acme:{a:acme}:credits:open";
 
 /// Makes an open charge so much older than it is.
 fn age(redis: &Redis, open: &str, id: &str, amount: &str, by: Duration) {
@@ -41,7 +41,7 @@ async fn case_136_charges_of_a_dead_node_are_closed_by_a_sweep() {
     assert!(other.takes(1, 30).await);
     let hour = Duration::from_hours(1);
     assert_eq!(purse.ledger.sweep(hour, Abandoned::Refund).await.unwrap(), 0, "they are still young");
-    for (open, amount) in [(OPEN, "10"), ("tollgate:{a:*?[a]\\}:credits:open", "30")] {
+    for (open, amount) in [(OPEN, "10"), ("acme:{a:*?[a]\\}:credits:open", "30")] {
         age(&redis, open, "00000000000000000000000000000001", amount, hour);
     }
     let nodes = [node(&redis), node(&redis)];
@@ -59,8 +59,8 @@ async fn case_136_charges_of_a_dead_node_are_closed_by_a_sweep() {
         [("refund", 10), ("refund", 1), ("charge", -1), ("charge", -20), ("charge", -10), ("top-up", 100),]
     );
     // A sweep sees no other gate's charges on the same server.
-    let mut options = RedisOptions::default();
-    options.prefix = "toll*".to_owned();
+    let mut options = RedisOptions::new("acme");
+    options.prefix = "ac*".to_owned();
     let stranger = RedisLedger::new(RedisServer::with_options(&redis.url(), options).unwrap());
     assert!(purse.takes(3, 20).await);
     assert_eq!(stranger.sweep(Duration::ZERO, Abandoned::Refund).await.unwrap(), 0);
@@ -86,7 +86,7 @@ async fn a_charge_that_has_ended_is_not_taken_again_and_leaves_nothing_open() {
     assert_eq!(purse.left().await, 86);
     assert_eq!(redis.say(&["HLEN", OPEN]), ":0", "what has ended is not barred besides");
     // It is known for as long as a charge may be on its way, and not for ever.
-    let closed = "tollgate:{a:acme}:credits:closed";
+    let closed = "acme:{a:acme}:credits:closed";
     let left: i64 = redis.say(&["PTTL", closed]).trim_start_matches(':').parse().unwrap();
     assert!((200_000..=300_000).contains(&left), "{left}");
     let ended = |number: u64, ago: u32| {
@@ -185,7 +185,7 @@ async fn a_charge_that_cannot_be_read_keeps_no_other_from_being_swept() {
 #[tokio::test]
 async fn a_charge_that_was_closed_before_it_came_opens_no_circuit() {
     let Some(redis) = Redis::start() else { return };
-    let guarded = Arc::new(Guarded::new(RedisLedger::new(RedisServer::open(&redis.url()).unwrap())));
+    let guarded = Arc::new(Guarded::new(RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap())));
     let purse = Purse::new(Arc::clone(&guarded), Allowance::None);
     purse.put_in(100).await;
     for number in 0..20 {

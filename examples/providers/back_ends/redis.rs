@@ -4,15 +4,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 pub(super) use tollgate::RedisServer as Server;
-use tollgate::{Guarded, LocalFallback, LocalShare, RateLimiter, RedisLimiter, RedisOptions};
+use tollgate::{Guarded, LocalFallback, LocalShare, RateLimiter, RedisLimiter};
 
 use crate::data::Fault;
 
 /// The server, which must be there; each provider has names of its own on it.
 pub(super) async fn open(url: &str, provider: &str) -> Result<Server, Fault> {
-    let mut options = RedisOptions::default();
-    options.prefix = format!("providers:{provider}");
-    let server = Server::with_options(url, options).map_err(|error| format!("--redis: {error}"))?;
+    let server =
+        Server::open(url, &format!("providers:{provider}")).map_err(|error| format!("--redis: {error}"))?;
     server.ping().await.map_err(|error| format!("--redis: failed to reach {server} since {error}"))?;
     Ok(server)
 }

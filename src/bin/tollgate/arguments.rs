@@ -29,7 +29,7 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
                          postgres://USER@HOST/NAME
   --redis URL            tell the other nodes over a database of each change at once, as in redis://HOST; without it
                          they follow within their bound on staleness
-  --redis-prefix NAME    what the nodes' names in that Redis begin with, if not `tollgate`
+  --redis-prefix NAME    the prefix of the nodes' keys in that Redis; needed with --redis
   --as NAME              who does it, for the audit: `operator`, if nothing is said
   --audit FILE           add what was done to a file, a JSON object a line: at, action, key, account, actor, detail
   --json                 answer as one JSON document; faults and notes are JSON objects on standard error

@@ -58,8 +58,10 @@ impl Desk {
             return Err(Usage("`--as` names nobody".into()).into());
         }
         // Without a server, a prefix belongs to no command.
-        let channel = arguments.option("redis");
-        let channel = channel.map(|url| Channel { url, prefix: arguments.option("redis-prefix") });
+        let channel = match arguments.option("redis") {
+            Some(url) => Some(Channel { url, prefix: arguments.required("redis-prefix")? }),
+            None => None,
+        };
         let audit = arguments.option("audit");
         let audit = audit.map(|path| AuditFile::open(Path::new(&path))).transpose()?;
         let store = store::open(&url, channel).await?;

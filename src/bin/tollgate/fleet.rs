@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tollgate::{
-    AccountAdmin, Announcements, CachedStore, Change, Ear, RedisAnnouncements, RedisOptions, RedisRecords,
-    RedisServer, StoreFuture,
+    AccountAdmin, Announcements, CachedStore, Change, Ear, RedisAnnouncements, RedisRecords, RedisServer,
+    StoreFuture,
 };
 
 use crate::Fault;
@@ -32,8 +32,8 @@ impl Untold {
 /// The Redis server that the nodes hear of changes from. Its address may hold a password.
 pub(crate) struct Channel {
     pub(crate) url: String,
-    /// What all names on it begin with, if not what is usual.
-    pub(crate) prefix: Option<String>,
+    /// The prefix that the nodes were given.
+    pub(crate) prefix: String,
 }
 
 /// For how long a change makes void what lies in the nodes' second tier: more than any of them keeps it.
@@ -46,10 +46,8 @@ pub(crate) async fn telling(
     channel: &Channel,
     untold: &Untold,
 ) -> Result<Arc<dyn AccountAdmin>, Fault> {
-    let mut options = RedisOptions::default();
-    options.prefix = channel.prefix.clone().unwrap_or(options.prefix);
     let server =
-        RedisServer::with_options(&channel.url, options).map_err(|error| format!("--redis: {error}"))?;
+        RedisServer::open(&channel.url, &channel.prefix).map_err(|error| format!("--redis: {error}"))?;
     server.ping().await.map_err(|error| {
         format!("--redis: failed to reach {server} since {error}; nothing was done, and can be without it")
     })?;

@@ -28,7 +28,7 @@ use crate::{
 /// ```
 /// use tollgate::{RedisLedger, RedisServer};
 ///
-/// let ledger = RedisLedger::new(RedisServer::open("redis://127.0.0.1:6379")?);
+/// let ledger = RedisLedger::new(RedisServer::open("redis://127.0.0.1:6379", "acme")?);
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
 #[derive(Clone)]

@@ -34,7 +34,7 @@ impl RedisLedger {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let ledger = RedisLedger::new(RedisServer::open("redis://127.0.0.1:6379")?);
+    /// let ledger = RedisLedger::new(RedisServer::open("redis://127.0.0.1:6379", "acme")?);
     /// let closed = ledger.sweep(Duration::from_hours(1), Abandoned::Refund).await?;
     /// # Ok(())
     /// # }

@@ -35,7 +35,7 @@ use crate::{Counts, QuotaGroup, QuotaPolicy, RedisServer, StoreFuture};
 /// ```
 /// use tollgate::{RedisLimiter, RedisServer};
 ///
-/// let limiter = RedisLimiter::new(RedisServer::open("redis://127.0.0.1:6379")?);
+/// let limiter = RedisLimiter::new(RedisServer::open("redis://127.0.0.1:6379", "acme")?);
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
 #[derive(Clone)]

@@ -28,7 +28,7 @@ struct Pair {
 
 impl Pair {
     async fn over(redis: &Redis) -> Self {
-        let server = RedisServer::open(&redis.url()).unwrap();
+        let server = RedisServer::open(&redis.url(), "acme").unwrap();
         let () = server.ask(&cmd("FLUSHALL")).await.unwrap();
         let shared = RedisLimiter { server: server.clone(), scripts: Arc::new(Scripts::going_by(CLOCK)) };
         let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());

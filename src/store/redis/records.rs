@@ -30,7 +30,7 @@ use crate::{
 /// ```
 /// use tollgate::{CachedStore, MemoryStore, RedisRecords, RedisServer};
 ///
-/// let redis = RedisServer::open("redis://127.0.0.1:6379")?;
+/// let redis = RedisServer::open("redis://127.0.0.1:6379", "acme")?;
 /// let store = CachedStore::builder(MemoryStore::new()).second_tier(RedisRecords::new(redis)).build()?;
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
