@@ -2,6 +2,9 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(feature = "memory")]
+#[path = "redis_server/faults.rs"]
+mod faults;
 mod services;
 
 use std::process::Command;
@@ -14,7 +17,7 @@ use tollgate::{RedisOptions, RedisServer, StoreError};
 const PATIENCE: Duration = Duration::from_millis(300);
 
 fn options(patience: Duration) -> RedisOptions {
-    let mut options = RedisOptions::default();
+    let mut options = RedisOptions::new("acme");
     options.response_timeout = patience;
     options
 }
@@ -88,13 +91,13 @@ async fn neither_debug_nor_an_error_shows_the_password() {
     let error = stranger.ping().await.unwrap_err();
     assert!(!format!("{error:?} {stranger:?} {stranger}").contains("horse"), "{error:?}");
     RedisServer::with_options(&url("right-horse"), options(PATIENCE)).unwrap().ping().await.unwrap();
-    let error = RedisServer::open("redis//:right-horse@127.0.0.1").unwrap_err();
+    let error = RedisServer::open("redis//:right-horse@127.0.0.1", "acme").unwrap_err();
     assert!(!format!("{error:?}").contains("horse"), "{error:?}");
 }
 
 #[test]
 fn outside_a_runtime_it_is_an_error_and_no_panic() {
-    let server = RedisServer::open("redis://127.0.0.1:1").unwrap();
+    let server = RedisServer::open("redis://127.0.0.1:1", "acme").unwrap();
     let ping = std::pin::pin!(server.ping());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(matches!(ping.poll(&mut context), std::task::Poll::Ready(Err(_))));
@@ -111,7 +114,7 @@ fn options_that_cannot_be_meant_are_refused() {
         ("connections", |options| options.connections = 0),
     ];
     for (member, change) in changes {
-        let mut options = RedisOptions::default();
+        let mut options = RedisOptions::new("acme");
         change(&mut options);
         assert_eq!(RedisServer::with_options("redis://127.0.0.1", options).unwrap_err().member(), member);
     }

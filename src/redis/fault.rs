@@ -1,26 +1,63 @@
-//! What Redis's errors come to.
+//! The meaning of Redis's errors.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 use crate::StoreError;
 
-/// Stands in the text of an error that a script has raised: what is kept is not what it has written.
-const RAISED: &str = "user_script";
+/// Stands in the text of an error that came up inside a script.
+const IN_SCRIPT: &str = "user_script";
+
+/// Parts of the texts by which a server refuses what a script does, without a code that says so.
+const REFUSED: [&str; 5] = [
+    "non local key",
+    "slot not served",
+    "ACL failure",
+    "can't run this command",
+    "can't access at least one",
+];
 
 /// The crate's own types stay inside: an error is passed on as text, which holds no command and no password.
 pub(crate) fn fault(error: &RedisError) -> StoreError {
     if error.is_timeout() {
         return StoreError::timed_out();
     }
-    let raised = || error.detail().is_some_and(|detail| detail.contains(RAISED));
-    match (error.kind(), error.code()) {
-        (_, Some("OOM")) => StoreError::overloaded(),
-        (_, Some("WRONGTYPE")) | (ErrorKind::UnexpectedReturnType, _) => {
-            StoreError::corrupt(error.to_string())
-        }
-        (ErrorKind::Server(ServerErrorKind::ResponseError), _) if raised() => {
-            StoreError::corrupt(error.to_string())
-        }
+    if is_of_data(error) {
+        return StoreError::corrupt(error.to_string());
+    }
+    match code(error) {
+        Some("OOM") => StoreError::overloaded(),
         _ => StoreError::unavailable(error.to_string()),
     }
+}
+
+/// Returns `true` for an error that another connection may not answer: it may lead to another server, or be let in. An
+/// answer of the wrong type may be another question's.
+pub(super) fn blames_connection(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::UnexpectedReturnType || !is_of_data(error)
+}
+
+/// The same for what a batch is answered. A script that is unknown is loaded first.
+pub(super) fn value_blames_connection(value: &Value) -> bool {
+    let Value::ServerError(error) = value else { return false };
+    error.kind() != Some(ServerErrorKind::NoScript) && blames_connection(&error.clone().into())
+}
+
+/// Returns `true` for an error of what is kept, or of the script that reads it.
+fn is_of_data(error: &RedisError) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    match (error.kind(), code(error)) {
+        (_, Some("WRONGTYPE")) | (ErrorKind::UnexpectedReturnType, _) => true,
+        (_, Some("ERR")) => detail.contains(IN_SCRIPT) && !REFUSED.iter().any(|text| detail.contains(text)),
+        _ => false,
+    }
+}
+
+/// The code of an error. Redis before 7 wraps the code of what a script was answered:
+/// `ERR Error running script (call to f_…): @user_script:3: @user_script: 3: -READONLY You can't write …`.
+fn code(error: &RedisError) -> Option<&str> {
+    let is_code = |word: &&str| word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    let wrapped = error.detail().filter(|detail| detail.contains(IN_SCRIPT)).and_then(|detail| {
+        detail.split_ascii_whitespace().find_map(|word| word.strip_prefix('-').filter(is_code))
+    });
+    wrapped.or_else(|| error.code())
 }

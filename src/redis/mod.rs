@@ -1,19 +1,22 @@
 //! One Redis server, and whoever asks it: limits, credits, a cache's second tier, announcements.
 
+mod connections;
 mod fault;
 mod options;
 mod outbox;
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo, ProtocolVersion, RedisResult, Script};
+use tokio::time::{Instant, timeout_at};
 
+use connections::Connections;
+use fault::blames_connection;
 pub(crate) use fault::fault;
 pub use options::RedisOptions;
 use outbox::Outbox;
@@ -26,6 +29,16 @@ use crate::{ConfigError, StoreError};
 /// It connects when it is first asked, and again whenever a connection is lost. While the server is down every question is
 /// answered by an error at once; one that does not answer is waited for as long as
 /// [`RedisOptions::response_timeout`] says, and asked only once: what it was asked may have happened.
+///
+/// # Fail-over
+///
+/// A connection may lead to the wrong server although it is open: to a master that has become a replica (`READONLY`), that
+/// is loading, or that asks for a password. After an error reply of that kind, and after silence for the whole time-out,
+/// all connections are replaced, at most once every two seconds. The address is resolved anew for each. The question that
+/// was answered by the error fails; later ones go to the new server. An attempt to connect that fails is repeated by the next
+/// question, at most ten times a second.
+///
+/// # Batches
 ///
 /// What many tasks ask at the same time is sent together, in batches that are answered as a whole.
 ///
@@ -50,9 +63,7 @@ pub struct RedisServer(Arc<Server>);
 struct Server {
     client: Client,
     options: RedisOptions,
-    managers: OnceLock<Box<[ConnectionManager]>>,
-    /// Which connection is asked next.
-    turn: AtomicUsize,
+    connections: Connections,
     outbox: Outbox,
 }
 
@@ -88,8 +99,8 @@ impl RedisServer {
             let problem = "this is no address of a Redis server";
             ConfigError::new("", problem, "write one as in `redis://user:password@host:6379/0`")
         })?;
-        let (managers, turn, outbox) = (OnceLock::new(), AtomicUsize::new(0), Outbox::default());
-        Ok(Self(Arc::new(Server { client, options, managers, turn, outbox })))
+        let (connections, outbox) = (Connections::new(options.connections), Outbox::default());
+        Ok(Self(Arc::new(Server { client, options, connections, outbox })))
     }
 
     /// Asks the server whether it is there, as a service may before it starts.
@@ -103,7 +114,8 @@ impl RedisServer {
 
     /// Sends one command.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        self.within(|mut connection| async move { command.query_async(&mut connection).await }).await
+        let ask = |mut connection| async move { command.query_async(&mut connection).await };
+        self.within(ask, |answer| answer.as_ref().is_err_and(blames_connection)).await
     }
 
     /// Runs a script by its hash; a server that does not know it is taught it, and asked once more.
@@ -113,8 +125,16 @@ impl RedisServer {
         keys: &[String],
         arguments: &[String],
     ) -> Result<T, StoreError> {
-        let answer = self.in_time(self.call(script, keys, arguments)).await?;
-        answer.and_then(|value| Ok(T::from_redis_value(value)?)).map_err(|error| fault(&error))
+        check_runtime()?;
+        let generation = self.0.connections.generation();
+        let call = tokio::time::timeout(self.0.options.response_timeout, self.call(script, keys, arguments));
+        let answer = call.await.unwrap_or_else(|_| Err(StoreError::timed_out()))?;
+        answer.and_then(|value| Ok(T::from_redis_value(value)?)).map_err(|error| {
+            if blames_connection(&error) {
+                self.0.connections.renew(generation);
+            }
+            fault(&error)
+        })
     }
 
     /// Under which name a thing of the whole gate is kept.
@@ -142,58 +162,49 @@ impl RedisServer {
         &self.0.options
     }
 
-    /// How a connection is kept: one attempt at a time, each begun by whoever asks, so that nobody waits for attempts that
-    /// are spaced out while the server is down.
-    pub(crate) fn manager_config(&self) -> ConnectionManagerConfig {
-        ConnectionManagerConfig::new()
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(self.0.options.connect_timeout))
-            // The whole answer is waited for in one place, below.
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(1024)
-    }
-
-    async fn within<T, F>(&self, ask: impl Fn(ConnectionManager) -> F) -> Result<T, StoreError>
+    /// Asks over the connection whose turn it is, once: what is not answered in time may have happened. An answer that
+    /// blames its connection, and silence, renew the connections.
+    async fn within<T, F>(
+        &self,
+        ask: impl FnOnce(MultiplexedConnection) -> F,
+        blames_connection: impl FnOnce(&RedisResult<T>) -> bool,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let asked = async {
-            let connection = self.connection()?;
-            let answer = match ask(connection.clone()).await {
-                // Nothing was sent, and this may be what an attempt came to when the server was still down.
-                Err(error) if error.is_connection_refusal() => ask(connection.clone()).await,
-                answer => answer,
-            };
-            answer.map_err(|error| fault(&error))
-        };
-        self.in_time(asked).await
-    }
+        check_runtime()?;
+        let (connections, time) = (&self.0.connections, self.0.options.response_timeout);
+        let until = Instant::now() + time;
+        let connection = connections.next(self);
+        let mut connection = connection.ok_or_else(|| StoreError::unavailable("there is no connection"))?;
+        let made = timeout_at(until, connection.made()).await.map_err(|_| StoreError::timed_out())?;
+        let made = made.map_err(|error| fault(&error))?;
 
-    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(StoreError::unavailable("Redis is asked from outside a tokio runtime"));
+        let (asked, answers) = (Instant::now(), connection.answers());
+        let Ok(answer) = timeout_at(until, ask(made)).await else {
+            // Nothing came while this was waited for, and not for want of time.
+            if connection.answers() == answers && asked.elapsed() >= time / 2 {
+                connections.renew(connection.generation);
+            }
+            return Err(StoreError::timed_out());
+        };
+        match &answer {
+            Err(error) if error.is_unrecoverable_error() => connection.close(),
+            answer => {
+                connection.answered();
+                if blames_connection(answer) {
+                    connections.renew(connection.generation);
+                }
+            }
         }
-        let answer = tokio::time::timeout(self.0.options.response_timeout, asked).await;
-        answer.unwrap_or_else(|_| Err(StoreError::timed_out()))
+        answer.map_err(|error| fault(&error))
     }
+}
 
-    fn connection(&self) -> Result<&ConnectionManager, StoreError> {
-        let managers = match self.0.managers.get() {
-            Some(managers) => managers,
-            None => self.connect()?,
-        };
-        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
-        managers.get(turn % managers.len()).ok_or_else(|| StoreError::unavailable("there is no connection"))
-    }
-
-    /// Makes the managers, which connect when they are first asked.
-    fn connect(&self) -> Result<&[ConnectionManager], StoreError> {
-        let manager =
-            |_| ConnectionManager::new_lazy_with_config(self.0.client.clone(), self.manager_config());
-        let managers = (0..self.0.options.connections).map(manager).collect::<RedisResult<_>>();
-        let managers = managers.map_err(|error| fault(&error))?;
-        Ok(self.0.managers.get_or_init(|| managers))
-    }
+/// The timer and the connections need a runtime.
+fn check_runtime() -> Result<(), StoreError> {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.map(drop).map_err(|_| StoreError::unavailable("Redis is asked from outside a tokio runtime"))
 }
 
 fn client(url: &str) -> RedisResult<Client> {

@@ -2,10 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Script, ServerErrorKind, Value};
 use tokio::sync::oneshot;
 
 use super::RedisServer;
+use super::fault::{blames_connection, value_blames_connection};
 use crate::StoreError;
 
 /// Calls that wait to be sent. Whoever puts the first one in sees to it that all are sent.
@@ -77,7 +79,8 @@ impl RedisServer {
         if error.kind() != ServerErrorKind::NoScript.into() {
             return Ok(answer);
         }
-        self.within(|mut connection| async move { script.load_async(&mut connection).await }).await?;
+        let load = |mut connection| async move { script.load_async(&mut connection).await };
+        self.within(load, |answer| answer.as_ref().is_err_and(blames_connection)).await?;
         Ok(self.sent(command()).await?.extract_error())
     }
 
@@ -98,10 +101,13 @@ impl RedisServer {
             answers.push(call.answer);
         }
         let (pipeline, count) = (&pipeline, answers.len());
-        let sent =
-            self.within(
-                |mut connection| async move { connection.send_packed_commands(pipeline, 0, count).await },
-            );
+        let ask = |mut connection: MultiplexedConnection| async move {
+            connection.send_packed_commands(pipeline, 0, count).await
+        };
+        let sent = self.within(ask, |answer| match answer {
+            Ok(values) => values.iter().any(value_blames_connection),
+            Err(error) => blames_connection(error),
+        });
         let values = match sent.await {
             Ok(values) => values.into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error); count],

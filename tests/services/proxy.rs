@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// A fault of the network.
@@ -25,6 +25,14 @@ pub(crate) enum Fault {
     /// Accepts connections and passes nothing on. Connections that were open during the fault stay silent for ever, and
     /// are never closed by the proxy.
     Silent,
+    /// Answers every command of a Redis client by this text in place of the server. What a client says of itself at the
+    /// beginning of a connection goes to the server, unless that is refused as well.
+    Replies {
+        text: &'static str,
+        to_greetings: bool,
+    },
+    /// Writes this text and ends the connection, as a server does that has no room for it.
+    Refuses(&'static str),
 }
 
 /// What every connection goes by.
@@ -33,8 +41,15 @@ struct Network {
     fault: Fault,
     /// The port that new connections are passed on to.
     server: u16,
-    /// Connections begun under an earlier number stay silent for ever.
     epoch: u64,
+    /// What connections that were begun in an earlier epoch suffer from, for ever.
+    kept: Fault,
+}
+
+impl Network {
+    fn fault_of(self, epoch: u64) -> Fault {
+        if epoch < self.epoch { self.kept } else { self.fault }
+    }
 }
 
 /// A proxy for one port.
@@ -52,7 +67,12 @@ impl Proxy {
     pub(crate) async fn to(server: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let network = Arc::new(watch::Sender::new(Network { fault: Fault::None, server, epoch: 0 }));
+        let network = Arc::new(watch::Sender::new(Network {
+            fault: Fault::None,
+            server,
+            epoch: 0,
+            kept: Fault::Silent,
+        }));
         let (accepted, open) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let (told, counts) = (Arc::clone(&network), (Arc::clone(&accepted), Arc::clone(&open)));
         let accepting = tokio::spawn(async move {
@@ -72,14 +92,21 @@ impl Proxy {
     /// Begins a fault, and ends the one before it.
     pub(crate) fn set(&self, fault: Fault) {
         self.network.send_modify(|network| {
-            network.epoch += u64::from(network.fault == Fault::Silent || fault == Fault::Silent);
+            if network.fault == Fault::Silent || fault == Fault::Silent {
+                (network.epoch, network.kept) = (network.epoch + 1, Fault::Silent);
+            }
             network.fault = fault;
         });
     }
 
     /// Silences every connection that is open now, for ever and without an end; new ones are served.
     pub(crate) fn strand(&self) {
-        self.network.send_modify(|network| network.epoch += 1);
+        self.keep(Fault::Silent);
+    }
+
+    /// Gives a fault to every connection that is open now, for ever; new ones are served.
+    pub(crate) fn keep(&self, fault: Fault) {
+        self.network.send_modify(|network| (network.epoch, network.kept) = (network.epoch + 1, fault));
     }
 
     /// Passes new connections on to another port. Open ones stay where they are.
@@ -126,40 +153,87 @@ async fn carry(client: TcpStream, mut network: watch::Receiver<Network>, _open: 
     let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let (asks, answers) = (network.clone(), network.clone());
+    let to_client = Arc::new(Mutex::new(to_client));
     tokio::select! {
-        () = pass(from_client, to_server, asks, epoch, false) => {}
-        () = pass(from_server, to_client, answers, epoch, true) => {}
-        () = until_broken(&mut network) => {}
+        () = pass(from_client, Side::Server(to_server, Arc::clone(&to_client)), asks, epoch) => {}
+        () = pass(from_server, Side::Client(Arc::clone(&to_client)), answers, epoch) => {}
+        text = until_broken(&mut network, epoch) => drop(to_client.lock().await.write_all(text.as_bytes()).await),
     }
 }
 
-/// Returns when a connection cannot go on: it was cut, or it lost an answer that is missed now.
-async fn until_broken(network: &mut watch::Receiver<Network>) {
-    let bad = network.wait_for(|now| matches!(now.fault, Fault::Cut | Fault::LosesAnswers)).await;
-    if bad.is_ok_and(|now| now.fault == Fault::LosesAnswers) {
-        let _good = network.wait_for(|now| now.fault != Fault::LosesAnswers).await;
+/// Returns when a connection cannot go on, with its last words: it is refused, cut, or lost an answer that is missed now.
+async fn until_broken(network: &mut watch::Receiver<Network>, epoch: u64) -> &'static str {
+    let breaks = |fault| matches!(fault, Fault::Cut | Fault::LosesAnswers | Fault::Refuses(_));
+    let bad = network.wait_for(|now| breaks(now.fault_of(epoch))).await.map(|now| now.fault_of(epoch));
+    match bad {
+        Ok(Fault::Refuses(text)) => return text,
+        Ok(Fault::LosesAnswers) => {
+            let _good = network.wait_for(|now| now.fault_of(epoch) != Fault::LosesAnswers).await;
+        }
+        _ => {}
     }
+    ""
 }
 
-async fn pass(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut network: watch::Receiver<Network>,
-    epoch: u64,
-    is_answer: bool,
-) {
+/// Where bytes are passed to.
+enum Side {
+    /// To the server; the client is answered in its place.
+    Server(OwnedWriteHalf, Arc<Mutex<OwnedWriteHalf>>),
+    Client(Arc<Mutex<OwnedWriteHalf>>),
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: Side, mut network: watch::Receiver<Network>, epoch: u64) {
     let mut bytes = vec![0; 64 * 1024];
     let mut lost = false;
     loop {
         let Ok(read @ 1..) = from.read(&mut bytes).await else { return };
-        let Ok(now) = network.wait_for(|now| now.fault != Fault::Hold).await.map(|now| *now) else { return };
-        if let Fault::Slow(time) = now.fault {
+        let good = network.wait_for(|now| now.fault_of(epoch) != Fault::Hold).await;
+        let Ok(fault) = good.map(|now| now.fault_of(epoch)) else { return };
+        if let Fault::Slow(time) = fault {
             tokio::time::sleep(time).await;
         }
         // A stream from which something was lost cannot go on.
-        lost |= now.epoch != epoch || (is_answer && now.fault == Fault::LosesAnswers);
-        if !lost && to.write_all(&bytes[..read]).await.is_err() {
+        lost |= fault == Fault::Silent || (fault == Fault::LosesAnswers && matches!(to, Side::Client(_)));
+        let bytes = &bytes[..read];
+        let passed = match (&mut to, fault) {
+            _ if lost => Ok(()),
+            (Side::Server(_, client), Fault::Replies { text, to_greetings })
+                if to_greetings || !greets(bytes) =>
+            {
+                client.lock().await.write_all(text.repeat(commands(bytes)).as_bytes()).await
+            }
+            (Side::Server(server, _), _) => server.write_all(bytes).await,
+            (Side::Client(client), _) => client.lock().await.write_all(bytes).await,
+        };
+        if passed.is_err() {
             return;
         }
     }
+}
+
+/// Returns `true` where a Redis client speaks of itself.
+fn greets(bytes: &[u8]) -> bool {
+    let name = String::from_utf8_lossy(bytes).split("\r\n").nth(2).map(str::to_ascii_uppercase);
+    name.is_some_and(|name| ["HELLO", "AUTH", "CLIENT", "SELECT"].contains(&&*name))
+}
+
+/// How many commands of a Redis client these bytes are: arrays of strings, each with its length before it.
+fn commands(mut bytes: &[u8]) -> usize {
+    let mut commands = 0;
+    while let Some(words) = number(&mut bytes, b'*') {
+        commands += 1;
+        for _ in 0..words {
+            let length = number(&mut bytes, b'$').unwrap_or(0);
+            bytes = bytes.get(length + 2..).unwrap_or_default();
+        }
+    }
+    commands
+}
+
+fn number(bytes: &mut &[u8], mark: u8) -> Option<usize> {
+    let line = bytes.strip_prefix(&[mark])?;
+    let end = line.iter().position(|byte| *byte == b'\r')?;
+    let number = std::str::from_utf8(&line[..end]).ok()?.parse().ok();
+    *bytes = line.get(end + 2..)?;
+    number
 }

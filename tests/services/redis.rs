@@ -73,12 +73,21 @@ impl Redis {
 
     /// Sends one command, its words apart, and returns the answer as it comes over the wire.
     pub(crate) fn say(&self, words: &[&str]) -> String {
+        self.say_all(&[words, &["QUIT"]])
+    }
+
+    /// The same where a password is asked for.
+    pub(crate) fn say_as(&self, password: &str, words: &[&str]) -> String {
+        let answer = self.say_all(&[&["AUTH", password], words, &["QUIT"]]);
+        answer.strip_prefix("+OK\r\n").unwrap_or(&answer).to_owned()
+    }
+
+    fn say_all(&self, commands: &[&[&str]]) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let quit: &[&str] = &["QUIT"];
-        for words in [words, quit] {
+        for words in commands {
             let mut command = format!("*{}\r\n", words.len()).into_bytes();
-            for word in words {
+            for word in *words {
                 write!(command, "${}\r\n{word}\r\n", word.len()).unwrap();
             }
             stream.write_all(&command).unwrap();

@@ -16,7 +16,8 @@ use crate::{Announcements, Change, Ear, RedisServer, StoreError, StoreFuture};
 ///
 /// Publish and subscribe loses what is sent while a connection is down, and says nothing of it. So each change is counted, in
 /// one step with its sending: a listener that hears a number too high has missed one. Four times a second it compares what it
-/// has heard with the count, which also shows a server that is gone or hangs. Messages name keys and accounts by their ids.
+/// has heard with the count, which also shows a server that is gone, hangs or takes no writes, as one that became a replica.
+/// Messages name keys and accounts by their ids.
 ///
 /// # Example
 ///
@@ -25,14 +26,19 @@ use crate::{Announcements, Change, Ear, RedisServer, StoreError, StoreFuture};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tollgate::ConfigError> {
-/// let redis = RedisServer::open("redis://127.0.0.1:6379")?;
+/// let redis = RedisServer::open("redis://127.0.0.1:6379", "acme")?;
 /// let store = CachedStore::builder(MemoryStore::new()).announcements(RedisAnnouncements::new(redis)).build()?;
 /// # Ok(())
 /// # }
 /// ```
 pub struct RedisAnnouncements {
     server: RedisServer,
-    script: Arc<Script>,
+    scripts: Arc<Scripts>,
+}
+
+struct Scripts {
+    announce: Script,
+    count: Script,
 }
 
 /// How often what was heard is compared with the count.
@@ -41,7 +47,9 @@ const BEAT: Duration = Duration::from_millis(250);
 impl RedisAnnouncements {
     /// Announcements over this server.
     pub fn new(server: RedisServer) -> Self {
-        Self { server, script: Arc::new(Script::new(include_str!("announce.lua"))) }
+        let announce = Script::new(include_str!("announce.lua"));
+        let count = Script::new(include_str!("count.lua"));
+        Self { server, scripts: Arc::new(Scripts { announce, count }) }
     }
 }
 
@@ -55,15 +63,15 @@ fn count(server: &RedisServer) -> String {
 
 impl Announcements for RedisAnnouncements {
     fn announce(&self, change: &Change) -> StoreFuture<()> {
-        let (server, script) = (self.server.clone(), Arc::clone(&self.script));
+        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let terms = [channel(&server), change.to_string()];
-        StoreFuture::boxed(async move { server.run(&script, &[count(&server)], &terms).await })
+        StoreFuture::boxed(async move { server.run(&scripts.announce, &[count(&server)], &terms).await })
     }
 
     fn listen(&self, ear: Ear) -> StoreFuture<()> {
-        let server = self.server.clone();
+        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         StoreFuture::boxed(async move {
-            let mut listening = Listening::begin(server).await?;
+            let mut listening = Listening::begin(server, scripts).await?;
             ear.open();
             loop {
                 listening.listen(&ear).await?;
@@ -76,6 +84,7 @@ impl Announcements for RedisAnnouncements {
 /// A connection that is subscribed.
 struct Listening {
     server: RedisServer,
+    scripts: Arc<Scripts>,
     /// It is subscribed for as long as it is held.
     _connection: MultiplexedConnection,
     messages: UnboundedReceiver<PushInfo>,
@@ -87,7 +96,7 @@ struct Listening {
 }
 
 impl Listening {
-    async fn begin(server: RedisServer) -> Result<Self, StoreError> {
+    async fn begin(server: RedisServer, scripts: Arc<Scripts>) -> Result<Self, StoreError> {
         let (push, messages) = unbounded_channel();
         let options = server.options();
         let config = AsyncConnectionConfig::new()
@@ -99,8 +108,8 @@ impl Listening {
         let channel = channel(&server);
         connection.subscribe(&channel).await.map_err(|error| fault(&error))?;
         // Asked for after subscribing: whatever comes later is heard.
-        let counted = counted(&server).await?;
-        Ok(Self { server, _connection: connection, messages, channel, heard: counted, counted })
+        let counted = counted(&server, &scripts).await?;
+        Ok(Self { server, scripts, _connection: connection, messages, channel, heard: counted, counted })
     }
 
     /// Hears what comes until the next beat.
@@ -138,7 +147,7 @@ impl Listening {
 
     /// Compares what was heard with what was counted at the last beat, and counts again.
     async fn compare(&mut self) -> Result<(), StoreError> {
-        let before = std::mem::replace(&mut self.counted, counted(&self.server).await?);
+        let before = std::mem::replace(&mut self.counted, counted(&self.server, &self.scripts).await?);
         if self.heard < before || self.counted < self.heard {
             return Err(StoreError::unavailable("a change was missed, or the count was lost"));
         }
@@ -146,8 +155,9 @@ impl Listening {
     }
 }
 
-async fn counted(server: &RedisServer) -> Result<u64, StoreError> {
-    let count: Option<u64> = server.ask(redis::cmd("GET").arg(count(server))).await?;
+async fn counted(server: &RedisServer, scripts: &Scripts) -> Result<u64, StoreError> {
+    let names = [count(server), server.name("{changes}:none")];
+    let count: Option<u64> = server.run(&scripts.count, &names, &[]).await?;
     Ok(count.unwrap_or(0))
 }
 

@@ -1,0 +1,287 @@
+//! A server that answers by errors, by nonsense or not at all: everything that is kept there is in service soon after, by
+//! whichever connections.
+
+use std::future::{Future, Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tollgate::{
+    Account, Allowance, Announcements, CachedStore, Change, Charge, ChargeId, CreditLedger, Credits, Draw,
+    Hearing, KeyHasher, KeyId, KeyRecord, MemoryStore, Meter, Now, QuotaPolicy, Quotas, RateLimiter,
+    RecordCache, RedisAnnouncements, RedisLedger, RedisLimiter, RedisMeter, RedisOptions, RedisRecords,
+    RedisServer, StoreError, Timestamp,
+};
+
+use crate::services::proxy::{Fault, Proxy};
+use crate::services::redis::Redis;
+
+/// Within this time after the fault everything is in service.
+const SOON: Duration = Duration::from_secs(10);
+
+/// How long a fault lasts.
+const WHILE: Duration = Duration::from_millis(1500);
+
+/// Everything that asks one server.
+struct Parts {
+    limiter: RedisLimiter,
+    ledger: RedisLedger,
+    meter: RedisMeter,
+    records: RedisRecords,
+    announcements: RedisAnnouncements,
+    node: CachedStore<MemoryStore>,
+    record: KeyRecord,
+    quotas: Quotas,
+    charges: AtomicU32,
+}
+
+type Asked = Result<(), StoreError>;
+
+impl Parts {
+    fn new(port: u16, prefix: &str) -> Self {
+        let options = RedisOptions::new(prefix);
+        let server = RedisServer::with_options(&format!("redis://127.0.0.1:{port}"), options).unwrap();
+        let builder = CachedStore::builder(MemoryStore::new()).second_tier(RedisRecords::new(server.clone()));
+        let node = builder.announcements(RedisAnnouncements::new(server.clone())).build().unwrap();
+        let hash = KeyHasher::sha256().hash(b"key");
+        let record = KeyRecord::new(KeyId::from_bytes([7; 16]), hash, Arc::new(Account::new("acme", "pro")));
+        let quota = QuotaPolicy::new(1_000_000, Duration::from_secs(1)).unwrap();
+        Self {
+            limiter: RedisLimiter::new(server.clone()),
+            ledger: RedisLedger::new(server.clone()),
+            meter: RedisMeter::new(server.clone()),
+            records: RedisRecords::new(server.clone()),
+            announcements: RedisAnnouncements::new(server),
+            node,
+            record,
+            quotas: Quotas::new([quota]),
+            charges: AtomicU32::new(0),
+        }
+    }
+
+    fn charge(&self) -> Charge<'_> {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&self.charges.fetch_add(1, Ordering::SeqCst).to_be_bytes());
+        let account = &self.record.account;
+        Charge::new(ChargeId::from_bytes(id), account, Credits::new(1), &Allowance::Unlimited, now())
+    }
+
+    fn draw(&self) -> Draw<'_> {
+        Draw::new(&self.record, &self.quotas, now())
+    }
+
+    async fn limit(&self) -> Asked {
+        self.limiter.draw(&self.draw()).await.map(drop)
+    }
+
+    async fn book(&self) -> Asked {
+        self.ledger.charge(&self.charge()).await.map(drop)
+    }
+
+    async fn meter(&self) -> Asked {
+        self.meter.draw_and_charge(&self.draw(), &self.charge()).await.map(drop)
+    }
+
+    async fn look(&self) -> Asked {
+        self.records.look(&self.record.hash).await.map(drop)
+    }
+
+    async fn announce(&self) -> Asked {
+        self.announcements.announce(&Change::Everything).await
+    }
+
+    fn hear(&self) -> Ready<Asked> {
+        ready(match self.node.health().hearing {
+            Hearing::Open => Ok(()),
+            hearing => Err(StoreError::unavailable(format!("{hearing:?}"))),
+        })
+    }
+
+    /// Asks for everything at once, again and again, each until it is answered or this much time is over.
+    async fn in_service(&self, time: Duration) -> Result<(), String> {
+        let until = Instant::now() + time;
+        let (limited, booked, metered, looked, announced, heard) = tokio::join!(
+            answered(until, || self.limit()),
+            answered(until, || self.book()),
+            answered(until, || self.meter()),
+            answered(until, || self.look()),
+            answered(until, || self.announce()),
+            answered(until, || self.hear()),
+        );
+        let parts = [limited, booked, metered, looked, announced, heard];
+        let names = ["limiter", "ledger", "meter", "records", "announcements", "hearing"];
+        let failed = names.into_iter().zip(parts).filter_map(|(name, part)| Some((name, part.err()?)));
+        let failed: Vec<String> = failed.map(|(name, error)| format!("{name}: {error:?}")).collect();
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+
+    /// Asks for everything all the time, whatever is answered.
+    async fn ask_for(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            let _ = tokio::join!(self.limit(), self.book(), self.meter(), self.look(), self.announce());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn answered<F: Future<Output = Asked>>(until: Instant, ask: impl Fn() -> F) -> Asked {
+    loop {
+        let answer = ask().await;
+        if answer.is_ok() || Instant::now() >= until {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn now() -> Now {
+    Now::new(Timestamp::from_millis(1_777_550_400_000), Duration::ZERO)
+}
+
+/// How long a fault lasts, and whom it concerns.
+#[derive(Debug, Clone, Copy)]
+enum Lasts {
+    /// Every connection, for a while.
+    AWhile,
+    /// The connections that are open when it begins, for ever; new ones are served.
+    OnOpenOnes,
+}
+
+/// Puts everything behind a fault of its own, and says what is not in service afterwards.
+async fn tried(number: usize, redis: u16, fault: Fault, lasts: Lasts) -> Result<(), String> {
+    let proxy = Proxy::to(redis).await;
+    let parts = Parts::new(proxy.port, &format!("fault-{number}"));
+    let told = |when: &str, failed: String| format!("{fault:?} {lasts:?}, {when}: {failed}");
+    parts.in_service(SOON).await.map_err(|failed| told("before", failed))?;
+    match lasts {
+        Lasts::AWhile => {
+            proxy.set(fault);
+            parts.ask_for(WHILE).await;
+            proxy.set(Fault::None);
+        }
+        Lasts::OnOpenOnes => proxy.keep(fault),
+    }
+    parts.in_service(SOON).await.map_err(|failed| told("after", failed))?;
+    parts.ask_for(Duration::from_millis(300)).await;
+    parts.in_service(SOON).await.map_err(|failed| told("later", failed))?;
+    // Two connections for questions, one that listens; replaced ones were ended.
+    let until = Instant::now() + SOON;
+    while proxy.open() > 3 {
+        if Instant::now() > until {
+            return Err(told("connections", proxy.open().to_string()));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let accepted = proxy.accepted();
+    // While it lasts, each of the three is tried at most ten times a second; a refused one costs nothing.
+    let is_refusing = matches!(fault, Fault::Cut | Fault::Refuses(_));
+    if accepted > 120 && !is_refusing { Err(told("attempts", accepted.to_string())) } else { Ok(()) }
+}
+
+/// What a server may say instead of an answer.
+const REPLIES: [&str; 25] = [
+    "-READONLY You can't write against a read only replica.\r\n",
+    "-READONLY You can't write against a read only replica. script: 4e, on @user_script:5.\r\n",
+    "-ERR Error running script (call to f_4e): @user_script:5: @user_script: 5: -READONLY You can't write against a read only replica.\r\n",
+    "-ERR Error running script (call to f_4e): @user_script:5: @user_script: 5: -OOM command not allowed when used memory > 'maxmemory'.\r\n",
+    "-ERR Script attempted to access a non local key in a cluster node script: 4e, on @user_script:5.\r\n",
+    "-LOADING Redis is loading the dataset in memory\r\n",
+    "-NOAUTH Authentication required.\r\n",
+    "-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+    "-NOPERM User default has no permissions to run the 'evalsha' command\r\n",
+    "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n",
+    "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+    "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
+    "-CLUSTERDOWN The cluster is down\r\n",
+    "-MOVED 3999 127.0.0.1:1\r\n",
+    "-ASK 3999 127.0.0.1:1\r\n",
+    "-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
+    "-NOSCRIPT No matching script. Please use EVAL.\r\n",
+    "-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.\r\n",
+    "-NOREPLICAS Not enough good replicas to write.\r\n",
+    "-ERR something went wrong\r\n",
+    "-REDIRECT 127.0.0.1:1\r\n",
+    "+OK\r\n",
+    "$-1\r\n",
+    "HTTP/1.1 400 Bad Request\r\n\r\n",
+    "\u{0}\u{7f}nonsense\r\n",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn service_resumes_after_any_fault() {
+    let Some(redis) = Redis::start() else { return };
+    let replies = REPLIES
+        .into_iter()
+        .flat_map(|text| [false, true].map(|to_greetings| Fault::Replies { text, to_greetings }));
+    let others = [
+        Fault::Cut,
+        Fault::Slow(Duration::from_secs(2)),
+        Fault::LosesAnswers,
+        Fault::Hold,
+        Fault::Silent,
+        Fault::Refuses(""),
+        Fault::Refuses("-ERR max number of clients reached\r\n"),
+        Fault::Refuses("-DENIED Redis is running in protected mode\r\n"),
+    ];
+    let faults: Vec<Fault> = replies.chain(others).collect();
+    let each = faults.iter().flat_map(|fault| [(*fault, Lasts::AWhile), (*fault, Lasts::OnOpenOnes)]);
+    // What is held for ever is silence.
+    let each = each.filter(|(fault, lasts)| !matches!((fault, lasts), (Fault::Hold, Lasts::OnOpenOnes)));
+    let mut failed = Vec::new();
+    // Not all at once: a busy machine would be taken for a silent server.
+    for (round, some) in each.collect::<Vec<_>>().chunks(16).enumerate() {
+        let mut tasks = tokio::task::JoinSet::new();
+        for (number, (fault, lasts)) in some.iter().enumerate() {
+            tasks.spawn(tried(round * 16 + number, redis.port(), *fault, *lasts));
+        }
+        failed.extend(tasks.join_all().await.into_iter().filter_map(Result::err));
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fail_over_behind_a_forwarder_is_noticed() {
+    let (Some(old), Some(new)) = (Redis::start(), Redis::start()) else { return };
+    let proxy = Proxy::to(old.port()).await;
+    let parts = Parts::new(proxy.port, "acme");
+    parts.in_service(SOON).await.unwrap();
+    // The connections stay where they are.
+    old.say(&["REPLICAOF", "127.0.0.1", &new.port().to_string()]);
+    proxy.point_to(new.port());
+    parts.in_service(SOON).await.unwrap();
+    assert!(new.say(&["DBSIZE"]) != ":0", "the new server is asked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fail_over_is_noticed_by_who_only_listens() {
+    let (Some(old), Some(new)) = (Redis::start(), Redis::start()) else { return };
+    let proxy = Proxy::to(old.port()).await;
+    let parts = Parts::new(proxy.port, "acme");
+    parts.in_service(SOON).await.unwrap();
+    // A replica of nobody: what is told on the new server is not heard there.
+    old.say(&["CONFIG", "SET", "replica-read-only", "yes"]);
+    old.say(&["REPLICAOF", "127.0.0.1", "1"]);
+    let before = proxy.accepted();
+    proxy.point_to(new.port());
+    let until = Instant::now() + SOON;
+    while proxy.accepted() == before || parts.hear().await.is_err() {
+        assert!(Instant::now() < until, "it listens to the old server");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn password_set_for_a_while_is_survived() {
+    let Some(redis) = Redis::start() else { return };
+    let parts = Parts::new(redis.port(), "acme");
+    parts.in_service(SOON).await.unwrap();
+    redis.say(&["CONFIG", "SET", "requirepass", "secret"]);
+    let as_admin = |words: &[&str]| redis.say_as("secret", words);
+    as_admin(&["CLIENT", "KILL", "TYPE", "normal"]);
+    as_admin(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    parts.ask_for(Duration::from_secs(3)).await;
+    assert!(parts.hear().await.is_err(), "it is shut out");
+    as_admin(&["CONFIG", "SET", "requirepass", ""]);
+    parts.in_service(SOON).await.unwrap();
+}
