@@ -144,6 +144,7 @@ fn of_request() -> Vec<Refused> {
         }),
         asking(Kind::BadRequest, || with_route("*")),
         asking(Kind::NotGranted, || with_route("/v1/candles/../x")),
+        asking(Kind::RouteDenied, || with_route("/v1//candles")),
         asking(Kind::ParameterForbidden, || with_route("/v1/candles/BTC?cursor=1")),
         asking(Kind::ParameterAboveCap, || with_route("/v1/candles/BTC?limit=1001")),
         asking(Kind::ParameterUnreadable, || with_route("/v1/candles/BTC?limit=many")),

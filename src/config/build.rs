@@ -49,6 +49,9 @@ fn with_rules(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, 
     let mut otherwise = Rule::otherwise();
     config.default.apply(&mut otherwise).and_then(|()| signable(&otherwise, config)).map_err(within)?;
     builder = builder.otherwise(otherwise);
+    if config.default.deny {
+        builder = builder.deny_unmatched();
+    }
     for (place, rule) in config.rules.iter().enumerate() {
         let within = |error: ConfigError| error.in_member(format!("rules[{place}]"));
         for rule in rule.rules(&config.default).map_err(within)? {

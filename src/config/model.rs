@@ -175,6 +175,8 @@ pub struct OlderHash {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DefaultConfig {
+    /// Whether requests that no rule matches are refused, whatever the key: recommended for every service that has rules.
+    pub deny: bool,
     /// What a request costs.
     pub cost: Option<CostConfig>,
     /// Which restricted keys are let in.

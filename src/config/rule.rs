@@ -198,6 +198,7 @@ impl RuleConfig {
             default.apply(rule)?;
         }
         let own = DefaultConfig {
+            deny: false,
             cost: self.cost.clone(),
             scope: self.scope.clone(),
             min_plan: self.min_plan.clone(),

@@ -27,7 +27,7 @@ impl GateBuilder {
     pub fn check(&self) -> Result<(), ConfigError> {
         validate::all(self)?;
         let plans = by_name(&self.plans);
-        RuleSet::new(self.all_rules()?, self.otherwise.clone(), &plans)?;
+        RuleSet::new(self.all_rules()?, self.otherwise.clone(), self.denies_unmatched, &plans)?;
         Plans::new(&plans, self.quotas.clone())?;
         Check::in_order(&self.order)?;
         Responders::new(None, &self.presentation, &self.sources, self.request_ids.header()).map(drop)
@@ -58,7 +58,7 @@ impl GateBuilder {
             literals: self.literals,
             hashers: self.hashers,
             environments,
-            rules: RuleSet::new(rules, self.otherwise, &plan_data)?,
+            rules: RuleSet::new(rules, self.otherwise, self.denies_unmatched, &plan_data)?,
             plans: Plans::new(&plan_data, self.quotas)?,
             plan_data,
             checks: Checks::new(Check::in_order(&self.order)?),

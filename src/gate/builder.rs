@@ -26,6 +26,7 @@ pub struct GateBuilder {
     pub(super) environments: Vec<Environment>,
     pub(super) rules: Vec<Rule>,
     pub(super) otherwise: Rule,
+    pub(super) denies_unmatched: bool,
     pub(super) plans: Vec<Plan>,
     pub(super) refuse_conflicts: bool,
     pub(super) hashers: Vec<KeyHasher>,
@@ -73,6 +74,7 @@ impl GateBuilder {
             environments: Vec::new(),
             rules: Vec::new(),
             otherwise: Rule::otherwise(),
+            denies_unmatched: false,
             plans: Vec::new(),
             refuse_conflicts: false,
             hashers: vec![KeyHasher::sha256()],
@@ -168,9 +170,40 @@ impl GateBuilder {
         self
     }
 
-    /// What holds for requests that no rule matches; its pattern counts for nothing.
+    /// What holds for requests that no rule matches; its pattern counts for nothing. See also
+    /// [`deny_unmatched`](GateBuilder::deny_unmatched).
     pub fn otherwise(mut self, rule: Rule) -> Self {
         self.otherwise = rule;
+        self
+    }
+
+    /// Refuses requests that no rule matches, whatever the key, as [`RouteDenied`](crate::DenialKind::RouteDenied).
+    ///
+    /// Recommended for every service that has rules: a rule that is misspelt, or a route that was forgotten, is then closed
+    /// rather than free. `testing::unruled_routes` lists what it would close.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tollgate::{DenialKind, Gate, KeyFormat, KeySource, Length, RequestView, Rule};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let gate = Gate::builder()
+    ///     .source(KeySource::header("X-API-Key")?)
+    ///     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+    ///     .rule(Rule::new("GET /v1/candles")?)
+    ///     .deny_unmatched()
+    ///     .build()?;
+    /// // Without a key, an unknown path reads like any other.
+    /// let request = Request::get("/v1/nowhere").body(())?;
+    /// assert_eq!(gate.admit(&RequestView::of(&request)).await.unwrap_err().kind(), DenialKind::Missing);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn deny_unmatched(mut self) -> Self {
+        self.denies_unmatched = true;
         self
     }
 

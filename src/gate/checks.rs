@@ -125,9 +125,10 @@ impl Facts<'_> {
     }
 
     /// A restricted key is let in by what names it: its paths must cover the request's, and its scopes must hold what the
-    /// rule names. An odd path is neither covered nor ruled.
+    /// rule names. An odd path is neither covered nor ruled. A rule that refuses lets no key in.
     fn scopes(&self) -> Verdict {
         let Self { record, ruled, .. } = self;
+        require(!ruled.refuses, DenialKind::RouteDenied)?;
         if !record.is_restricted() {
             return Ok(());
         }

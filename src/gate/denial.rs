@@ -72,6 +72,9 @@ denial_kinds! {
     AgreementRequired = "agreement_required", Some(Self::Forbidden);
     /// The route is for higher plans, or closed to this one.
     PlanRequired = "plan_required", Some(Self::Forbidden);
+    /// No key is let in here: no rule matches the request where that is [denied](crate::GateBuilder::deny_unmatched), or its
+    /// path is one that routers read [differently](crate::Rule#paths-that-are-refused). Refused by [`Check::Scopes`](crate::Check::Scopes).
+    RouteDenied = "route_denied", Some(Self::Forbidden);
     /// The key is restricted, and nothing lets it in here.
     NotGranted = "not_granted", Some(Self::Forbidden);
     /// The key lacks a scope.

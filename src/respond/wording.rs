@@ -188,6 +188,7 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
             ("Agreement Required", "An agreement has to be signed first: {agreement}.")
         }
         DenialKind::PlanRequired => ("Plan Required", "The plan does not include this."),
+        DenialKind::RouteDenied => ("Forbidden", "No API key is allowed to request this path."),
         DenialKind::NotGranted => {
             ("Permission Required", "The API key is restricted and does not allow this.")
         }

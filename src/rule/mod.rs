@@ -1,9 +1,11 @@
 //! What a route asks of a request.
 
+mod foreign;
 mod path;
 mod route;
 mod set;
 mod straight;
+mod twins;
 
 pub(crate) use path::is_odd;
 pub(crate) use route::Uncountable;

@@ -2,8 +2,10 @@
 
 use crate::query::decode;
 
-/// Whether a path has dot segments, empty segments, an encoded slash, or a backslash: such a path is granted nothing,
-/// because what serves it may take it for another.
+/// Returns whether a path has dot segments, empty segments, an encoded slash, or a backslash. Such a path is granted
+/// nothing, because what serves it may take it for another.
+///
+/// A segment is read up to its first `;`, as servlet containers read it, and is decoded twice, as two servers in a row do.
 #[inline]
 pub(crate) fn is_odd(path: &str) -> bool {
     is_doubtful(path) && has_odd_segment(path)
@@ -12,23 +14,37 @@ pub(crate) fn is_odd(path: &str) -> bool {
 #[cold]
 fn has_odd_segment(path: &str) -> bool {
     let segments = path.strip_prefix('/').unwrap_or(path);
-    path.contains("//") || segments.split('/').any(is_odd_segment)
+    has_empty_segment(path) || segments.split('/').any(is_odd_segment)
+}
+
+/// Returns whether a path has an empty segment before its last one. Routers differ in what they make of it: matchit 0.8,
+/// and axum with it, lets it stand for a `{name}`; others leave it out.
+pub(super) fn has_empty_segment(path: &str) -> bool {
+    path.contains("//")
 }
 
 /// Whether a path has what occurs in odd paths, though not in them alone: most paths have nothing of it.
 #[inline]
 pub(super) fn is_doubtful(path: &str) -> bool {
     let path = path.as_bytes();
-    let is_marked = |&byte: &u8| matches!(byte, b'%' | b'\\' | 0 | b'/' | b'.');
+    let is_marked = |&byte: &u8| matches!(byte, b'%' | b'\\' | 0 | b'/' | b'.' | b';');
     let opens = |place: usize| place > 0 && path[place - 1] == b'/';
-    let doubtful =
-        |(place, byte): (usize, &u8)| is_marked(byte) && (!matches!(byte, b'/' | b'.') || opens(place));
+    let doubtful = |(place, byte): (usize, &u8)| {
+        is_marked(byte) && (!matches!(byte, b'/' | b'.' | b';') || opens(place))
+    };
     path.iter().enumerate().any(doubtful)
 }
 
 fn is_odd_segment(segment: &str) -> bool {
-    let read = decode(segment.as_bytes());
-    matches!(&*read, b"." | b"..") || read.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0))
+    let once = decode(segment.as_bytes());
+    is_odd_reading(&once) || is_odd_reading(&decode(&once))
+}
+
+fn is_odd_reading(segment: &[u8]) -> bool {
+    let name = segment.split(|&byte| byte == b';').next().unwrap_or_default();
+    matches!(name, b"." | b"..")
+        || (name.is_empty() && !segment.is_empty())
+        || segment.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0))
 }
 
 #[cfg(test)]
@@ -53,9 +69,33 @@ mod tests {
             "/a%00",
             "/%2e",
             "/a\0",
+            "/v1/..;/x",
+            "/v1/..;a=1/x",
+            "/v1/.;/x",
+            "/v1/%2e%2e;/x",
+            "/v1/..%3b/x",
+            "/v1/;/x",
+            "/v1/;a=1",
+            "/;",
+            "/v1/%3b/x",
+            "/v1/%252e%252e/x",
+            "/v1/a%252fb",
         ];
-        let plain =
-            ["/", "/v1/", "/v1/.well-known/x", "/v1/a.b", "/v1/..a", "/v1/%61", "/v1/a..", "/v1/...", "/%25"];
+        let plain = [
+            "/",
+            "/v1/",
+            "/v1/.well-known/x",
+            "/v1/a.b",
+            "/v1/..a",
+            "/v1/%61",
+            "/v1/a..",
+            "/v1/...",
+            "/%25",
+            "/v1/a;x=1/b",
+            "/v1/a;",
+            "/v1/...;",
+            "/v1/a%3b..",
+        ];
         assert!(odd.iter().all(|path| is_odd(path)));
         assert!(!plain.iter().any(|path| is_odd(path)));
     }

@@ -4,6 +4,7 @@ use http::uri::PathAndQuery;
 
 use crate::account::number;
 use crate::error::shortened;
+use crate::rule::{foreign, twins};
 use crate::{Agreement, ConfigError, Credits, PlanName, Scope};
 
 /// The longest path that a request can have: `http` reads no longer one.
@@ -79,12 +80,37 @@ impl ScopeRule {
 ///
 /// # Which rule is a request's
 ///
-/// Patterns are compared with the path byte for byte, as a router does: `{name}` stands for one segment, `{*rest}` at the
-/// end, or `*` for short, for all that lies below. Among the rules for a request's method (those that name no method are for all of them), the most
-/// specific pattern wins, segment by segment: text before `{name}` before `{*rest}`. Where two rules have the same
-/// pattern, the one that names the method wins. A rule for `GET` covers `HEAD`, cost included, unless one names `HEAD`.
-/// Two rules that say the same are refused at start-up, and so is a `{name}` beside a `{*rest}` in the same place, and a
-/// rule that no path can match.
+/// Patterns are compared with the path byte for byte, as the router compares it: `{name}` stands for one segment that is
+/// not empty, `{*rest}` at the end, or `*` for short, for all that lies below, which is not empty either. Write a pattern
+/// as the router's route is written; actix-web compares decoded paths, so that `/café` stands there for `/caf%C3%A9`.
+///
+/// Among the rules for a request's method (those that name no method are for all of them), the most specific pattern wins,
+/// segment by segment: text before `{name}` before `{*rest}`. Where two rules have the same pattern, the one that names
+/// the method wins. A rule for `GET` covers `HEAD`, cost included, unless one names `HEAD`. Two rules that say the same
+/// are refused at start-up, and so is a `{name}` beside a `{*rest}` in the same place, and a rule that no path can match.
+///
+/// # Requests without a rule
+///
+/// A request that no rule matches needs a key, costs nothing, and is open to every plan, unless
+/// [`otherwise`](crate::GateBuilder::otherwise) says more. A misspelt rule thus leaves its route free. Refuse such
+/// requests with [`deny_unmatched`](crate::GateBuilder::deny_unmatched), or `[default] deny = true` in the file: that is
+/// recommended for every service that has rules.
+///
+/// # Paths that are refused
+///
+/// Routers differ in how they read some paths. One that may reach a route whose rule is another is refused for every key,
+/// as [`RouteDenied`](crate::DenialKind::RouteDenied):
+///
+/// - a path with an empty segment, as in `/reports//export`;
+/// - a path that differs from a pattern by a slash at its end, unless another rule names it: beside a rule for `/v1/quotes`,
+///   `/v1/quotes/` is refused, because a service that is nested at `/v1/quotes` answers both;
+/// - the path that a `{*rest}` hangs from, with and without its slash, unless a rule names it: beside a rule for
+///   `/files/*`, name `/files` and `/files/` if they are served;
+/// - a path that leaves a `{name}` beside text empty, as `/img-/full` beside `/img-{id}/full`;
+/// - the decoded form of a pattern that is written percent-encoded.
+///
+/// A path with dot segments, with a segment that is empty before a `;`, with an encoded slash or a backslash, is granted
+/// nothing: it is never public, and no restricted key is let in.
 ///
 /// # Example
 ///
@@ -127,10 +153,13 @@ impl Rule {
     ///
     /// What is no method, no path, or a path that no request can have.
     pub fn new(route: &str) -> Result<Self, ConfigError> {
-        let refuse = |problem: &str| {
-            let expected = "write a method and a path, as in `GET /v1/candles/{symbol}`, or a path alone";
+        let refuse_for = |problem: &str, expected: &str| {
             let value = if route.len() > LONGEST { shortened(route) } else { route.to_owned() };
             ConfigError::new(value, problem, expected).in_member("route")
+        };
+        let refuse = |problem: &str| {
+            let expected = "write a method and a path, as in `GET /v1/candles/{symbol}`, or a path alone";
+            refuse_for(problem, expected)
         };
         let (method, pattern) = match route.split_once(' ') {
             Some((method, pattern)) => (Some(method), pattern),
@@ -142,6 +171,11 @@ impl Rule {
             Some(method) => Some(known(method).ok_or_else(|| refuse("the route names no method"))?),
             None => None,
         };
+        if let Some((spelling, right)) = foreign::segment(pattern) {
+            let problem =
+                format!("other routers write `{spelling}` for a parameter, and here it is plain text");
+            return Err(refuse_for(&problem, &format!("write `{right}`")));
+        }
         // As a key's paths are written.
         let below = pattern.strip_suffix("/*").map(|service| format!("{service}/{{*rest}}"));
         let pattern = below.as_deref().unwrap_or(pattern);
@@ -189,7 +223,8 @@ impl Rule {
 
 /// Why no path of a request can match a pattern.
 fn unmatched(pattern: &str) -> Option<&'static str> {
-    let is_sent = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
+    // Letters beyond ASCII are sent as they are by few clients, but actix-web compares decoded paths.
+    let is_sent = |byte: u8| !byte.is_ascii() || (byte.is_ascii_graphic() && byte != b'?' && byte != b'#');
     if !pattern.starts_with('/') {
         return Some("a path begins with `/`");
     }
@@ -205,7 +240,7 @@ fn unmatched(pattern: &str) -> Option<&'static str> {
     if pattern.split('/').any(|segment| segment == "*") {
         return Some("`*` stands at the end alone, for all that lies below: one segment is `{name}`");
     }
-    None
+    twins::too_many(pattern).then_some("at most four segments can hold a parameter beside text")
 }
 
 /// Why a cost could not be told.
@@ -255,7 +290,56 @@ mod tests {
         let pattern = |route: &str| Rule::new(route).unwrap().pattern().to_owned();
         assert_eq!(pattern("/acme.quotes.v1.Quotes/*"), "/acme.quotes.v1.Quotes/{*rest}");
         assert_eq!(pattern("POST /*"), "/{*rest}");
-        assert_eq!(pattern("/a*"), "/a*");
         assert!(Rule::new("/a/*/b").is_err());
+    }
+
+    #[test]
+    fn other_routers_parameters_are_refused() {
+        let rows = [
+            ("GET /v1/history/:city", "`{city}`"),
+            ("/:id?/x", "`{id}`"),
+            ("/a/:path*", "`{*path}`"),
+            ("/a/:id(\\d+)", "`{id}`"),
+            ("/<id>", "`{id}`"),
+            ("/a/<int:id>/b", "`{id}`"),
+            ("/a/<id:num>", "`{id}`"),
+            ("/a/<path..>", "`{*path}`"),
+            ("/a/<path:file>", "`{*file}`"),
+            ("/a/<**rest>", "`{*rest}`"),
+            ("/a/p<id>", "`p{id}`"),
+            ("/a/*name", "`{*name}`"),
+            ("/a/**", "`{*rest}`"),
+            ("/a/**/b", "`{*rest}`"),
+            ("/a/{id}*", "`{*id}`"),
+            ("/{id:\\d+}/x", "`{id}`"),
+            ("/{id:[0-9]{3}}", "`{id}`"),
+            ("/{tail:.*}", "`{*tail}`"),
+            ("/a/{tail:[^/]+}", "`{tail}`"),
+            ("/a/{**rest}", "`{*rest}`"),
+            ("/a/{rest...}", "`{*rest}`"),
+            ("/a/{+rest}", "`{*rest}`"),
+            ("/a/{id?}", "`{id}`"),
+            ("/a/{*}", "`{*rest}`"),
+            ("/a/{{id}}", "`{id}`"),
+            ("/a/[id]", "`{id}`"),
+            ("/a/[...slug]", "`{*slug}`"),
+            ("/a/${id}", "`{id}`"),
+        ];
+        for (route, right) in rows {
+            let error = Rule::new(route).expect_err(route).to_string();
+            assert!(error.contains(&format!("write {right}")), "{route}: {error}");
+        }
+        for route in [
+            "/v1/items:batchGet",
+            "/{a}/{b-c}/{*d_e}",
+            "/$metadata",
+            "/@me",
+            "/a*",
+            "/a/{x}.json",
+            "/caf\u{e9}",
+            "/a:",
+        ] {
+            assert!(Rule::new(route).is_ok(), "{route}");
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! All rules of a gate, found by method and path.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use matchit::Router;
 
-use crate::rule::path::{is_doubtful, is_odd};
+use crate::rule::path::{has_empty_segment, is_doubtful, is_odd};
 use crate::rule::straight::Straight;
+use crate::rule::twins;
 use crate::{ConfigError, Cost, Plan, PlanName, Rule, words};
 
 /// A rule with what its plans come to.
@@ -21,6 +23,8 @@ pub(crate) struct Ruled {
     pub(crate) required_scope: Option<String>,
     /// The parameter that its cost goes by, as a refusal names it.
     pub(crate) unit: Option<Arc<str>>,
+    /// Whether it lets no key in.
+    pub(crate) refuses: bool,
 }
 
 impl Ruled {
@@ -45,7 +49,13 @@ impl Ruled {
         };
         let (pattern, gap) = (rule.pattern(), rule.pattern().find(['{', '}']));
         let said = gap.map_or(pattern.len(), |gap| pattern[..gap].rfind('/').unwrap_or_default());
-        Ok(Self { rule, said, min_rank, required_scope, unit })
+        Ok(Self { rule, said, min_rank, required_scope, unit, refuses: false })
+    }
+
+    /// The rule of a request that is refused for every key.
+    fn refusing() -> Self {
+        let rule = Rule::otherwise();
+        Self { rule, said: 0, min_rank: None, required_scope: None, unit: None, refuses: true }
     }
 }
 
@@ -67,8 +77,10 @@ fn find_plan<'p>(name: &PlanName, plans: &'p HashMap<PlanName, Plan>) -> Result<
 /// All rules, in one matcher per method.
 #[derive(Debug)]
 pub(crate) struct RuleSet {
-    /// The rules, and last what holds for requests that none matches.
+    /// The rules; then what holds for requests that none matches; last what refuses every key.
     rules: Vec<Arc<Ruled>>,
+    /// The place of what holds for requests that no rule matches: of the last where they are denied.
+    unmatched: usize,
     /// The rules for GET, which is asked for most.
     get: Matcher,
     /// Another method that rules name, with the rules for it.
@@ -105,37 +117,43 @@ impl RuleSet {
     pub(crate) fn new(
         rules: Vec<Rule>,
         otherwise: Rule,
+        denies_unmatched: bool,
         plans: &HashMap<PlanName, Plan>,
     ) -> Result<Self, ConfigError> {
+        let refused = rules.len() + 1;
         let mut methods = vec!["HEAD".to_owned()];
         for method in rules.iter().filter_map(Rule::method) {
             if method != http::Method::GET && !methods.iter().any(|known| known == method.as_str()) {
                 methods.push(method.to_string());
             }
         }
-        let get = matcher(&rules, Some("GET"))?;
+        let get = matcher(&rules, Some("GET"), refused)?;
         let by_method =
-            methods.into_iter().map(|method| Ok((method.clone(), matcher(&rules, Some(&method))?)));
+            methods.into_iter().map(|method| Ok((method.clone(), matcher(&rules, Some(&method), refused)?)));
         let by_method = by_method.collect::<Result<_, ConfigError>>()?;
-        let any_method = matcher(&rules, None)?;
+        let any_method = matcher(&rules, None, refused)?;
         let otherwise = Ruled::new(otherwise, plans).map_err(|error| error.in_member("default"))?;
         let mut compiled = Vec::with_capacity(rules.len() + 1);
         for (place, rule) in rules.into_iter().enumerate() {
             compiled.push(Arc::new(Ruled::new(rule, plans).map_err(|error| error.in_member(member(place)))?));
         }
-        compiled.push(Arc::new(otherwise));
-        Ok(Self { rules: compiled, get, by_method, any_method })
+        compiled.extend([Arc::new(otherwise), Arc::new(Ruled::refusing())]);
+        let unmatched = if denies_unmatched { refused } else { refused - 1 };
+        Ok(Self { rules: compiled, unmatched, get, by_method, any_method })
     }
 
     /// The place of the rule for a request, and whether its path is odd.
     pub(crate) fn find(&self, method: &str, path: &str) -> (usize, bool) {
-        let Some(place) = self.of_method(method).at(path) else {
-            return (self.otherwise(), is_odd(path));
-        };
+        let place = self.of_method(method).at(path).unwrap_or(self.unmatched);
         // What a pattern says is not odd: only from its first gap on a path may be.
         let said = self.rules[place].said;
-        let doubtful = path.get(said..).is_none_or(is_doubtful);
-        (place, doubtful && is_odd(path))
+        if path.get(said..).is_none_or(is_doubtful) { self.doubt(place, path) } else { (place, false) }
+    }
+
+    /// The same for a path that may be odd. One with an empty segment is refused: routers differ in how they read it.
+    #[cold]
+    fn doubt(&self, place: usize, path: &str) -> (usize, bool) {
+        if has_empty_segment(path) { (self.rules.len() - 1, true) } else { (place, is_odd(path)) }
     }
 
     #[inline]
@@ -147,9 +165,10 @@ impl RuleSet {
         named.map_or(&self.any_method, |(_, rules)| rules)
     }
 
-    /// The place of what holds for requests that no rule matches.
+    /// The place of what holds for requests that no rule matches, where they are not denied.
+    #[cfg(any(feature = "openapi", feature = "testing"))]
     pub(crate) fn otherwise(&self) -> usize {
-        self.rules.len() - 1
+        self.rules.len() - 2
     }
 
     /// The scopes that rules name.
@@ -165,9 +184,21 @@ impl RuleSet {
     }
 
     /// The rules, without what holds where none matches.
-    #[cfg(feature = "openapi")]
+    #[cfg(any(feature = "openapi", feature = "testing"))]
     pub(crate) fn named(&self) -> &[Arc<Ruled>] {
         &self.rules[..self.otherwise()]
+    }
+
+    /// The methods whose requests have rules of their own, and one that stands for all others.
+    #[cfg(feature = "testing")]
+    pub(crate) fn methods(&self) -> impl Iterator<Item = &str> {
+        ["GET", ""].into_iter().chain(self.by_method.iter().map(|(method, _)| method.as_str()))
+    }
+
+    /// The place of the rule that names a request's path, if one does.
+    #[cfg(feature = "testing")]
+    pub(crate) fn naming(&self, method: &str, path: &str) -> Option<usize> {
+        Some(self.find(method, path).0).filter(|place| *place < self.otherwise())
     }
 
     /// The rule at a place that this set has told.
@@ -182,8 +213,9 @@ fn member(place: usize) -> String {
     format!("rules[{place}]")
 }
 
-/// The rules for one method: those that name it, for HEAD then those that name GET, then those that name none.
-fn matcher(rules: &[Rule], method: Option<&str>) -> Result<Matcher, ConfigError> {
+/// The rules for one method: those that name it, for HEAD then those that name GET, then those that name none. Paths that a
+/// router may take for those of a rule, and that no rule names, are at the place `refused`.
+fn matcher(rules: &[Rule], method: Option<&str>, refused: usize) -> Result<Matcher, ConfigError> {
     let named = |name: Option<&str>| {
         let name = name.map(str::to_owned);
         move |rule: &Rule| rule.method().map(http::Method::as_str) == name.as_deref()
@@ -197,7 +229,7 @@ fn matcher(rules: &[Rule], method: Option<&str>) -> Result<Matcher, ConfigError>
     }
     ranks.push(named(None));
 
-    let (mut matcher, mut shapes) = (Matcher::default(), HashMap::new());
+    let (mut matcher, mut shapes, mut taken) = (Matcher::default(), HashMap::new(), Vec::new());
     for (rank, of_rank) in ranks.iter().enumerate() {
         for (place, rule) in rules.iter().enumerate().filter(|(_, rule)| of_rank(rule)) {
             match shapes.insert(shape(rule.pattern()), (rank, place)) {
@@ -214,7 +246,17 @@ fn matcher(rules: &[Rule], method: Option<&str>) -> Result<Matcher, ConfigError>
                         other.into_iter().fold(fault, |fault, other| fault.beside(member(other) + ".route"))
                     };
                     matcher.insert(rule.pattern(), place).map_err(unusable)?;
+                    taken.push((place, rule));
                 }
+            }
+        }
+    }
+    for (place, rule) in taken {
+        for twin in twins::of(rule.pattern()) {
+            if let Entry::Vacant(unnamed) = shapes.entry(shape(&twin)) {
+                unnamed.insert((ranks.len(), place));
+                let unusable = |error| unusable(rule, &error).in_member(member(place));
+                matcher.insert(&twin, refused).map_err(unusable)?;
             }
         }
     }

@@ -72,6 +72,7 @@ const REQUESTS: &[(&str, &str, u16)] = &[
     ("GET /signed; x-api-key: acme_good0000", "agreement_required", 403),
     ("GET /higher; x-api-key: acme_good0000", "plan_required", 403),
     ("GET /a; x-api-key: acme_path0000", "not_granted", 403),
+    ("GET /a//b; x-api-key: acme_good0000", "route_denied", 403),
     ("GET /scoped; x-api-key: acme_scop0000", "scope_required", 403),
     ("GET /dear; x-api-key: acme_poor0000", "credits_exhausted", 402),
     ("OPTIONS *", "bad_request", 400),

@@ -20,6 +20,7 @@ pub(crate) fn code(kind: Kind) -> Code {
         | Kind::Expired
         | Kind::AddressNotAllowed => Code::Unauthenticated,
         Kind::NotGranted
+        | Kind::RouteDenied
         | Kind::ScopeRequired
         | Kind::PlanRequired
         | Kind::SubscriptionRequired

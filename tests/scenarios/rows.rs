@@ -149,7 +149,7 @@ fn handlers() -> Vec<Row> {
 }
 
 fn keys() -> Vec<Row> {
-    use DenialKind::{AddressNotAllowed, Expired, NotGranted, Paused, Revoked, ScopeRequired};
+    use DenialKind::{AddressNotAllowed, Expired, NotGranted, Paused, Revoked, RouteDenied, ScopeRequired};
 
     let away = denied("another address", "GET /v1/data", 401, AddressNotAllowed)
         .of(|key, _| key.allowlist = Some(vec!["203.0.113.0/24".parse().unwrap()]));
@@ -165,6 +165,7 @@ fn keys() -> Vec<Row> {
         here.with("x-forwarded-for", "198.51.100.1, 203.0.113.9"),
         denied("another path", "GET /v1/data", 403, NotGranted)
             .of(|key, _| key.paths = Some(vec!["/v1/other/*".parse().unwrap()])),
+        denied("an empty segment", "GET /v1//data", 403, RouteDenied).keyed(),
         denied("no scope for the route", "GET /v1/scoped", 403, ScopeRequired)
             .of(|key, _| key.scopes = Some(vec!["data:write".into()])),
         served("a scope for the route", "GET /v1/scoped", 200, 0)

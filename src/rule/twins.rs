@@ -1,0 +1,124 @@
+//! Paths that some routers take for one that a pattern matches, and others do not: refused, unless a rule names them.
+
+use std::borrow::Cow;
+
+/// The most segments that can hold a parameter beside text: a pattern has a twin for each set of them.
+const MOST: usize = 4;
+
+/// Returns the patterns of the paths that a router may take for one of this pattern's.
+pub(super) fn of(pattern: &str) -> Vec<String> {
+    let mut shapes = vec![pattern.to_owned()];
+    // matchit 0.8, and axum with it, lets a parameter be empty unless it ends the path.
+    for place in beside_text(pattern) {
+        let emptied: Vec<_> = shapes.iter().map(|shape| without_parameter(shape, place)).collect();
+        shapes.extend(emptied);
+    }
+    for shape in shapes.clone() {
+        shapes.extend(at_the_end(&shape));
+    }
+    let decoded: Vec<_> = shapes.iter().filter_map(|shape| decoded(shape)).collect();
+    shapes.extend(decoded);
+    shapes.retain(|shape| shape != pattern);
+    shapes
+}
+
+/// Returns whether a pattern has more twins than are kept.
+pub(super) fn too_many(pattern: &str) -> bool {
+    beside_text(pattern).len() > MOST
+}
+
+/// Returns the places of the segments, but for the last, that hold a parameter beside text.
+fn beside_text(pattern: &str) -> Vec<usize> {
+    let segments: Vec<_> = pattern.split('/').collect();
+    let is_beside = |segment: &str| gap(segment).is_some_and(|(from, to)| (from, to) != (0, segment.len()));
+    let before_last = segments.len().saturating_sub(1);
+    (0..before_last).filter(|place| is_beside(segments[*place])).collect()
+}
+
+/// Returns where a segment's parameter begins and ends. Braces that are doubled are text.
+fn gap(segment: &str) -> Option<(usize, usize)> {
+    let bytes = segment.as_bytes();
+    let mut from = 0;
+    while let Some(open) = bytes.get(from..)?.iter().position(|byte| *byte == b'{') {
+        let open = from + open;
+        if bytes.get(open + 1) != Some(&b'{') {
+            return segment[open..].find('}').map(|length| (open, open + length + 1));
+        }
+        from = open + 2;
+    }
+    None
+}
+
+fn without_parameter(pattern: &str, place: usize) -> String {
+    let emptied = |(nth, segment): (usize, &str)| match gap(segment) {
+        Some((from, to)) if nth == place => Cow::Owned(format!("{}{}", &segment[..from], &segment[to..])),
+        _ => segment.to_owned().into(),
+    };
+    pattern.split('/').enumerate().map(emptied).collect::<Vec<_>>().join("/")
+}
+
+/// Returns what differs by a slash at the end: a nested service answers both, and actix-web's `{rest:.*}` may be empty.
+fn at_the_end(pattern: &str) -> Vec<String> {
+    let bare = match pattern.split_once("{*") {
+        Some((above, _)) if above.ends_with('/') => above.trim_end_matches('/'),
+        Some(_) => return Vec::new(),
+        None => pattern.trim_end_matches('/'),
+    };
+    let slashed = format!("{bare}/");
+    if bare.is_empty() { vec![slashed] } else { vec![bare.to_owned(), slashed] }
+}
+
+/// Returns the pattern as actix-web's paths read: decoded once, but for `%25`, `%2B` and `%2F`.
+fn decoded(pattern: &str) -> Option<String> {
+    let mut read = Vec::with_capacity(pattern.len());
+    let mut rest = pattern.as_bytes();
+    while let Some((&byte, behind)) = rest.split_first() {
+        if let Some(escaped) = escaped(rest).filter(|byte| !matches!(byte, b'%' | b'+' | b'/')) {
+            // A brace that was sent is text.
+            let times = if matches!(escaped, b'{' | b'}') { 2 } else { 1 };
+            read.extend(std::iter::repeat_n(escaped, times));
+            rest = &rest[3..];
+        } else {
+            read.push(byte);
+            rest = behind;
+        }
+    }
+    let read = String::from_utf8_lossy(&read).into_owned();
+    (read != pattern).then_some(read)
+}
+
+/// Returns the byte that a text begins with percent-encoded.
+fn escaped(text: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = text else { return None };
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_pattern_has_twins_that_routers_confuse_with_it() {
+        let rows: [(&str, &[&str]); 10] = [
+            ("/", &[]),
+            ("/a", &["/a/"]),
+            ("/a/", &["/a"]),
+            ("/a/{x}", &["/a/{x}/"]),
+            ("/a/{*rest}", &["/a", "/a/"]),
+            ("/{*rest}", &["/"]),
+            ("/p-{x}/b", &["/p-/b", "/p-{x}/b/", "/p-/b/"]),
+            ("/p-{x}", &["/p-{x}/"]),
+            ("/%C3%A9%2F%7b", &["/%C3%A9%2F%7b/", "/\u{e9}%2F{{", "/\u{e9}%2F{{/"]),
+            ("/p{{/{x}", &["/p{{/{x}/"]),
+        ];
+        for (pattern, expected) in rows {
+            let mut twins = super::of(pattern);
+            twins.sort_unstable();
+            twins.dedup();
+            let mut expected: Vec<_> = expected.iter().map(|twin| (*twin).to_owned()).collect();
+            expected.sort_unstable();
+            assert_eq!(twins, expected, "{pattern}");
+        }
+        assert!(super::too_many("/a{a}/b{b}/c{c}/d{d}/e{e}/f"));
+        assert!(!super::too_many("/a{a}/b{b}/c{c}/d{d}/e{e}"));
+    }
+}
