@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::routing::{get, post};
 use http::{Request, StatusCode};
 use serde_json::json;
-use tollgate::testing::{TestGate, documented_routes, open_routes};
+use tollgate::testing::{TestGate, documented_routes, open_routes, unrouted_rules, unruled_routes};
 use tollgate::{AccountStatus, Config, Credits, MemoryLedger};
 use tower::{Layer, ServiceExt};
 
@@ -67,6 +67,89 @@ async fn a_walk_goes_along_a_document() {
     let app = test.layer().layer(routes());
     assert_eq!(open_routes::<Body, _, _>(&app, routes_of_it).await.unwrap(), ["GET /health"]);
     assert!(documented_routes(&json!([])).is_empty());
+}
+
+#[tokio::test]
+async fn routes_added_after_around_are_open() {
+    let test = TestGate::from_toml(GATE).unwrap();
+    let late = || get(|| async { "late" });
+    let app = test.layer().around(routes()).route("/late", late());
+    let app = app.nest("/nested", Router::new().route("/late", late())).nest_service("/service", late());
+    let asked = ["GET /health", "POST /v1/orders", "GET /late", "GET /nested/late", "GET /service"];
+    let open = open_routes::<Body, _, _>(&app, asked).await.unwrap();
+    assert_eq!(open, ["GET /health", "GET /late", "GET /nested/late", "GET /service"]);
+    // A fallback takes the gate's own place.
+    let app = test.layer().around(routes()).fallback(|| async { "late" });
+    assert_eq!(open_routes::<Body, _, _>(&app, asked).await.unwrap(), asked);
+}
+
+#[tokio::test]
+async fn a_walk_fills_parameters_beside_text() {
+    let test = TestGate::from_toml(GATE).unwrap();
+    let app = test.layer().around(Router::new()).route("/img-{id}", get(|| async { "" }));
+    assert_eq!(open_routes::<Body, _, _>(&app, ["GET /img-{id}"]).await.unwrap(), ["GET /img-{id}"]);
+}
+
+#[test]
+fn routes_and_rules_are_compared() {
+    let rules = r#"
+        sources = [{ header = "X-API-Key" }]
+        formats = [{ prefix = "acme_", body = 32 }]
+        management = { path = "/keys" }
+        rules = [
+            { route = "GET /health", public = true },
+            { route = "HEAD /v1/quotes/{symbol}" },
+            { route = ["GET /v1/quotes/{symbol}", "/v1/histroy/{city}"], cost = 20 },
+            { route = "POST /v1/jobs" },
+            { route = "/v1/files/*" },
+            { route = "GET /v1/all" },
+            { route = "GET /v1/all.{format}" },
+        ]
+        plans = { pro = {} }
+    "#;
+    let test = TestGate::from_toml(rules).unwrap();
+    let routes = [
+        "GET /health",
+        "GET /v1/quotes/{symbol:[A-Z]{3,4}}",
+        "GET /v1/history/{city}",
+        "/v1/jobs",
+        "/v1/files/{tail:.*}",
+        "/v1/files",
+        "GET /v1/files/",
+        "GET /v1//all",
+        "GET /v1/all.{format}",
+        "no route",
+    ];
+    let unruled = unruled_routes(test.gate(), routes);
+    let expected =
+        ["GET /v1/history/{city}", "/v1/jobs", "/v1/files", "GET /v1/files/", "GET /v1//all", "no route"];
+    assert_eq!(unruled, expected);
+    assert_eq!(unrouted_rules(test.gate(), routes), ["/v1/histroy/{city}", "GET /v1/all"]);
+}
+
+#[tokio::test]
+async fn what_no_rule_matches_is_denied_on_demand() {
+    let denying = GATE.replace("[[demo]]", "default = { deny = true, cost = 2 }\n[[demo]]");
+    let test = TestGate::from_toml(&denying).unwrap();
+    let app = test.layer().layer(routes());
+    let answer = async |route: &str, key: Option<&str>| {
+        let (method, path) = route.split_once(' ').unwrap();
+        let request = Request::builder().method(method).uri(path);
+        let request = key.into_iter().fold(request, |request, key| request.header("X-API-Key", key));
+        app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status()
+    };
+    let key = test.key("free").unwrap();
+    let first = test.credits(&key).unwrap();
+    for route in
+        ["POST /v1/orders", "GET /nowhere", "GET /v1/quotes", "GET /v1/quotes/BTC/", "GET /", "POST /health"]
+    {
+        assert_eq!(answer(route, Some(&key)).await, StatusCode::FORBIDDEN, "{route}");
+        assert_eq!(answer(route, None).await, StatusCode::UNAUTHORIZED, "{route}");
+    }
+    assert_eq!(test.credits(&key).unwrap(), first);
+    assert_eq!(answer("GET /v1/quotes/BTC", Some(&key)).await, StatusCode::OK);
+    assert_eq!(answer("GET /health", None).await, StatusCode::OK);
+    assert_eq!(answer("HEAD /health", None).await, StatusCode::OK);
 }
 
 /// The meter of a service, which a test must leave alone.

@@ -1,5 +1,5 @@
-//! For the tests of a service that has a gate: a gate whose time stands still, with keys for it, and a walk that finds what
-//! is open.
+//! For the tests of a service that has a gate: a gate whose time stands still, with keys for it, a walk that finds what is
+//! open, and a comparison of the service's routes with the gate's rules.
 //!
 //! # Example
 //!
@@ -8,7 +8,7 @@
 //!
 //! use axum::{Router, body::Body, routing::get};
 //! use http::{Request, StatusCode};
-//! use tollgate::testing::{TestGate, open_routes};
+//! use tollgate::testing::{TestGate, open_routes, unrouted_rules, unruled_routes};
 //! use tower::{Layer, ServiceExt};
 //!
 //! const GATE: &str = r#"
@@ -27,6 +27,10 @@
 //! // What answers without a key is what was meant to.
 //! assert_eq!(open_routes::<Body, _, _>(&app, ["GET /health", "GET /v1/quotes"]).await?, ["GET /health"]);
 //!
+//! // No rule names the second route: it is free. With `[default] deny = true` it would be refused.
+//! assert_eq!(unruled_routes(test.gate(), ["GET /health", "GET /v1/quotes"]), ["GET /v1/quotes"]);
+//! assert!(unrouted_rules(test.gate(), ["GET /health", "GET /v1/quotes"]).is_empty());
+//!
 //! // A key is good, and its plan's limit is over when the clock says so.
 //! let key = test.key("pro")?;
 //! let call = || Request::get("/v1/quotes").header("X-API-Key", &*key).body(Body::empty());
@@ -39,7 +43,9 @@
 //! ```
 
 mod gate;
+mod routes;
 mod walk;
 
 pub use gate::TestGate;
+pub use routes::{unrouted_rules, unruled_routes};
 pub use walk::{documented_routes, open_routes};

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tower::Service;
 
 use crate::Peer;
+use crate::testing::routes::filled;
 
 /// Sends a request without a key along each route, such as `GET /v1/quotes`, and tells which answer: with anything but
 /// 401 and 403, or gRPC's codes for the same. What is not found is open too: something answered that is not the gate.
@@ -73,15 +74,9 @@ fn request<B: Default>(route: &str) -> Option<Request<B>> {
     let (method, path) = route.split_once(' ').unwrap_or(("GET", route));
     let mut request = Request::new(B::default());
     *request.method_mut() = method.parse().ok()?;
-    *request.uri_mut() = filled(path).parse::<Uri>().ok().filter(|uri| uri.path().starts_with('/'))?;
+    *request.uri_mut() = filled(path, "1").parse::<Uri>().ok().filter(|uri| uri.path().starts_with('/'))?;
     request.extensions_mut().insert(Peer(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     Some(request)
-}
-
-/// A path with something for its parameters.
-fn filled(path: &str) -> String {
-    let segment = |segment: &str| if segment.starts_with('{') { "1".to_owned() } else { segment.to_owned() };
-    path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
 /// Whether an answer says that the caller may not have what it asked for.
