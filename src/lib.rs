@@ -51,24 +51,20 @@
 //!
 //! - axum, tonic, and hyper without a router: [`TollgateLayer`], a tower layer.
 //! - actix-web: `TollgateTransform`, made from the same [`Gate`] (feature `actix-web`).
-//! - salvo, with its feature `tower-compat`: around the whole service, not as a hoop of a router, which sees matched routes
-//!   alone.
 //!
-//!   ```text
-//!   use salvo::prelude::*;
-//!   let service = Service::new(router).hoop(TollgateLayer::new(gate).compat());
-//!   Server::new(acceptor).serve(service).await;
-//!   ```
-//! - warp 0.4: its filters are a tower service, served by hyper as in `examples/hyper.rs`.
+//! A request's rule is found by its path as these routers compare it, and the tests hold that by generated paths: whatever
+//! handler is reached, its own rule was judged. Paths that they read differently are
+//! [refused](Rule#paths-that-are-refused).
 //!
-//!   ```text
-//!   use tower::Layer;
-//!   let service = TollgateLayer::new(gate).layer(warp::service(routes));
-//!   ```
-//! - poem: not by its `tower-compat`, which takes layers over its own request type.
+//! A route that no rule names needs a key and is free. Say [`GateBuilder::deny_unmatched`], or `[default] deny = true` in the
+//! file, and such a route is refused instead; `testing::unruled_routes` lists them.
 //!
-//! salvo and warp do not tell the gate the peer's address unless a [`Peer`] is put among the request's extensions before it:
-//! keys with an allowlist are refused without one.
+//! Other routers are not supported, though their services may be tower services, because they read paths in ways of their
+//! own: a request could reach a handler under another rule than the handler's.
+//!
+//! - salvo compares decoded segments and leaves empty ones out: `/v1/%63andles` and `/v1//candles` are `/v1/candles`.
+//! - warp leaves out the slash at the end: `/v1/candles/` is `/v1/candles`.
+//! - poem's `tower-compat` takes layers over its own request type.
 //!
 //! # What it is, and what it is not
 //!
@@ -90,7 +86,8 @@
 //! - `sqlite`, `postgres`: `SqlStore` and `SqlLedger` over a `Database`, for one machine and for a fleet.
 //! - `redis`: `RedisLimiter`, `RedisLedger`, both at once in a `RedisMeter`; `RedisRecords` and `RedisAnnouncements`.
 //! - `fleet`: `CachedStore`, `LeasedLedger`, `Guarded`, `LocalShare`: what stands before a remote back end.
-//! - `testing`: a gate with a manual clock, keys for it, and a walk along open routes: see `testing`.
+//! - `testing`: a gate with a manual clock, keys for it, and lists of open routes and of routes without a rule: see
+//!   `testing`.
 //! - `openapi`: what a gate asks of its callers, in an OpenAPI document: `Gate::openapi`.
 //! - `conformance`: suites that say whether a store, a ledger or a limiter of one's own keeps its contract: see
 //!   `conformance`.

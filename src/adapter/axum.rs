@@ -13,6 +13,12 @@ use crate::{Caps, Principal, TollgateLayer};
 impl TollgateLayer {
     /// Puts the gate around a whole router, unknown paths included, as a router that can be served or nested.
     ///
+    /// # Add routes before, layers after
+    ///
+    /// The gate stands in front of the routes that the router has now. Routes that are added to the returned router are
+    /// open: `route`, `nest`, `merge` and their like answer without a key, and `fallback` takes the gate's own place. Layers
+    /// may be added to it, as in `.around(routes).layer(cors)`. `testing::open_routes` finds what answers without a key.
+    ///
     /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that the gate knows the peer's address.
     ///
     /// # Example

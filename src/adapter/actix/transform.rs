@@ -42,6 +42,11 @@ use crate::{Gate, TollgateMiddleware};
 /// - **The peer on the socket**, and the gate's own [`TrustedProxies`](crate::TrustedProxies); never what
 ///   `realip_remote_addr` believes.
 ///
+/// # The order of routes
+///
+/// actix-web takes the first route that matches, and the gate the most specific rule. Add routes from the most specific to
+/// the least: behind `/v1/{id}`, a route `/v1/all` is never reached, and yet its rule is judged.
+///
 /// # `HEAD`
 ///
 /// A rule for `GET` covers `HEAD`, cost included. Unlike axum, actix-web does not answer `HEAD` from the handler for `GET`:

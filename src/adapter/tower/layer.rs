@@ -48,10 +48,16 @@ use crate::{Gate, TollgateService};
 ///
 /// | where | what it misses |
 /// |---|---|
-/// | `around` the whole router | nothing |
+/// | `around` the whole router | routes and fallbacks that are added to what it returns |
 /// | `Router::layer` | routes and fallbacks that are added later |
 /// | `Router::route_layer` | unknown paths: a fallback is served without a key |
 /// | within a nested router | all that lies beside it; rules are for whole paths all the same |
+///
+/// `testing::open_routes` finds what answers without a key, and `testing::unruled_routes` what no rule names.
+///
+/// A service that is nested, as by `Router::nest_service`, answers its own path with and without a slash at the end, and all
+/// that lies below: a rule for `/files/*` names neither `/files` nor `/files/`, and the gate
+/// [refuses them](crate::Rule#paths-that-are-refused) until rules do.
 ///
 /// # What is paid
 ///
