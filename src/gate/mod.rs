@@ -1,18 +1,16 @@
 //! The decision: who is let in, and who is not.
 
 mod admission;
-mod ask;
 mod assemble;
 mod back_ends;
 mod builder;
 mod checks;
 mod client;
-mod decision;
+mod decide;
 mod denial;
 mod detach;
 mod entry;
 mod guarded;
-mod judge;
 #[cfg(feature = "keygen")]
 mod keygen;
 mod mounted;
@@ -29,7 +27,7 @@ use std::sync::Arc;
 pub use admission::{Admission, FinalCost, Outcome, Principal};
 pub use builder::GateBuilder;
 pub use client::TrustedProxies;
-pub(crate) use decision::Decision;
+pub(crate) use decide::Decision;
 pub(crate) use denial::Cause;
 #[cfg(feature = "keygen")]
 pub(crate) use denial::Problem;
