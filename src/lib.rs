@@ -130,9 +130,9 @@ mod redis;
 mod request;
 mod respond;
 mod rule;
-mod slot;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
+pub mod state;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -180,7 +180,6 @@ pub use network::parse_network;
 pub use request::{Fields, RequestView};
 pub use respond::{Occasion, Presentation, RequestId, RequestIds, ResponseForDenial, Wording};
 pub use rule::{Cost, Rule, ScopeRule};
-pub use slot::{Slot, SlotOwner};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::{Database, DatabaseOptions, Durability, OpenError};
 pub use store::*;

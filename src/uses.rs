@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::{KeyId, KeyRecord, SlotOwner, Timestamp};
+use crate::state::StateOwner;
+use crate::{KeyId, KeyRecord, Timestamp};
 
 /// Notes uses, each key's at most once per resolution: a request pays one comparison for it.
 #[derive(Debug)]
 pub(crate) struct Uses {
-    owner: SlotOwner,
+    owner: StateOwner,
     /// Milliseconds between two notes of one key; `None` where nothing is noted.
     resolution: Option<i64>,
     noted: Mutex<HashMap<KeyId, Timestamp>>,
@@ -19,7 +20,7 @@ pub(crate) struct Uses {
 impl Uses {
     pub(crate) fn every(resolution: Option<Duration>) -> Self {
         let millis = |resolution: Duration| i64::try_from(resolution.as_millis()).unwrap_or(i64::MAX);
-        Self { owner: SlotOwner::new(), resolution: resolution.map(millis), noted: Mutex::default() }
+        Self { owner: StateOwner::new(), resolution: resolution.map(millis), noted: Mutex::default() }
     }
 
     /// Notes a use, unless one was noted a short time ago.
@@ -31,7 +32,7 @@ impl Uses {
     }
 
     fn note_each(&self, record: &KeyRecord, now: Timestamp, resolution: i64) {
-        let last = record.uses.get::<AtomicI64>(self.owner);
+        let last = record.state().get::<AtomicI64>(self.owner);
         let written = || record.last_used_at.map_or(i64::MIN, Timestamp::as_millis);
         let before = last.map_or_else(written, |last| last.load(Ordering::Relaxed));
         if now.as_millis().saturating_sub(before) < resolution {
@@ -39,7 +40,7 @@ impl Uses {
         }
         match last {
             Some(last) => last.store(now.as_millis(), Ordering::Relaxed),
-            None => record.uses.fill(self.owner, Arc::new(AtomicI64::new(now.as_millis()))),
+            None => record.state().attach(self.owner, Arc::new(AtomicI64::new(now.as_millis()))),
         }
         keep_latest(&mut self.noted(), record.id, now);
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::account::OwnQuota;
-use crate::{AccountId, Agreement, Caps, PlanName, Slot};
+use crate::state::AttachedState;
+use crate::{AccountId, Agreement, Caps, PlanName};
 
 /// Whether an account may use its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -48,10 +49,7 @@ pub struct Account {
     pub status: AccountStatus,
     /// Its subscription; `None` where it never had one.
     pub subscription: Option<Subscription>,
-    /// Where a ledger keeps the account's balance.
-    pub credits: Slot,
-    /// Where a rate limiter keeps the account's windows.
-    pub limits: Slot,
+    state: AttachedState,
     /// The account's id.
     pub id: AccountId,
     /// The plan it is on.
@@ -78,8 +76,12 @@ impl Account {
             agreements: BTreeSet::new(),
             quotas: None,
             caps: None,
-            limits: Slot::new(),
-            credits: Slot::new(),
+            state: AttachedState::new(),
         }
+    }
+    /// The run-time state that rate limiters and ledgers have attached to the account.
+    #[inline]
+    pub fn state(&self) -> &AttachedState {
+        &self.state
     }
 }

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{ConfigError, PoolName, Slot, words};
+use crate::state::AttachedState;
+use crate::{ConfigError, PoolName, words};
 
 /// Whom a quota counts together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -234,7 +235,7 @@ pub enum OwnQuota {
 #[derive(Debug, Default)]
 pub struct Quotas {
     groups: Box<[QuotaGroup]>,
-    derived: Slot,
+    state: AttachedState,
 }
 
 /// The quotas that count the same requests together: one draw takes from all of them or from none.
@@ -242,7 +243,7 @@ pub struct Quotas {
 pub struct QuotaGroup {
     counts: Counts,
     policies: Arc<[QuotaPolicy]>,
-    pool: Slot,
+    state: AttachedState,
 }
 
 impl Quotas {
@@ -253,10 +254,10 @@ impl Quotas {
         let group = |policies: &[QuotaPolicy]| QuotaGroup {
             counts: policies[0].counts.clone(),
             policies: policies.into(),
-            pool: Slot::new(),
+            state: AttachedState::new(),
         };
         let groups = sorted.chunk_by(|a, b| a.counts == b.counts).map(group).collect();
-        Self { groups, derived: Slot::new() }
+        Self { groups, state: AttachedState::new() }
     }
 
     /// The groups.
@@ -274,9 +275,9 @@ impl Quotas {
         self.groups.is_empty()
     }
 
-    /// Where a rate limiter keeps what it has made of these quotas.
-    pub fn derived(&self) -> &Slot {
-        &self.derived
+    /// The run-time state that rate limiters have attached to these quotas.
+    pub fn state(&self) -> &AttachedState {
+        &self.state
     }
 }
 
@@ -291,8 +292,8 @@ impl QuotaGroup {
         &self.policies
     }
 
-    /// Where a rate limiter keeps the windows of a pool.
-    pub fn pool(&self) -> &Slot {
-        &self.pool
+    /// The run-time state that rate limiters have attached to the group, such as a pool's windows.
+    pub fn state(&self) -> &AttachedState {
+        &self.state
     }
 }

@@ -173,7 +173,7 @@ impl Decision {
 
     #[inline]
     fn found(&mut self, record: Arc<KeyRecord>, hash: &KeyHash, core: &Arc<Core>) -> Result<(), Denial> {
-        record.fetch();
+        record.prefetch();
         let own = match core.plans.kept(&record) {
             Some(_) => None,
             None => first_terms(&record, core)?,

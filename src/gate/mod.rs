@@ -36,7 +36,6 @@ pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Mounted};
 pub use order::Check;
 use order::Checks;
 pub use outer::{Admitted, TakenKey};
-pub(crate) use terms::Pass;
 
 use crate::credit::ChargeIds;
 pub(crate) use crate::gate::detach::detach;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{Caps, ConfigError, KeyRecord, OwnQuota, Plan, PlanName, QuotaPolicy, Quotas, SlotOwner};
+use crate::state::StateOwner;
+use crate::{Caps, ConfigError, KeyRecord, OwnQuota, Plan, PlanName, QuotaPolicy, Quotas};
 
 /// What holds for a key: its plan, its quotas and its caps.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl Cleared {
 /// All plans of a gate, resolved.
 #[derive(Debug)]
 pub(crate) struct Plans {
-    owner: SlotOwner,
+    owner: StateOwner,
     terms: HashMap<PlanName, Arc<Terms>>,
     quotas: HashMap<String, QuotaPolicy>,
 }
@@ -67,7 +68,7 @@ impl Plans {
         plans: &HashMap<PlanName, Plan>,
         quotas: HashMap<String, QuotaPolicy>,
     ) -> Result<Self, ConfigError> {
-        let mut all = Self { owner: SlotOwner::new(), terms: HashMap::new(), quotas };
+        let mut all = Self { owner: StateOwner::new(), terms: HashMap::new(), quotas };
         for (name, plan) in plans {
             let quotas = all.resolve(&plan.quotas).map_err(|unknown| {
                 let member = format!("plans.{name}.quotas");
@@ -97,17 +98,15 @@ impl Plans {
     /// Keeps on a record what it comes to; where another gate was first, the terms are for this request alone.
     pub(super) fn keep(&self, record: &KeyRecord) -> Result<Option<Arc<Terms>>, Unknown> {
         let terms = self.terms_of(record)?;
-        if !record.terms.is_taken() {
-            let pass = Pass { terms: Arc::clone(&terms), cleared: Cleared::default() };
-            record.terms.fill(self.owner, Arc::new(pass));
-        }
+        let pass = Pass { terms: Arc::clone(&terms), cleared: Cleared::default() };
+        record.state().attach(self.owner, Arc::new(pass));
         Ok(if self.kept(record).is_some() { None } else { Some(terms) })
     }
 
     /// What a record points to, if it is this gate's.
     #[inline]
     pub(crate) fn kept<'r>(&self, record: &'r KeyRecord) -> Option<&'r Pass> {
-        record.terms.get(self.owner)
+        record.state().get(self.owner)
     }
 
     /// The terms of the first plan that has quotas, by name.

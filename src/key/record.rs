@@ -8,7 +8,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::account::OwnQuota;
-use crate::{Account, Caps, ConfigError, Environment, KeyHash, KeyId, Scope, Slot, Timestamp};
+use crate::state::AttachedState;
+use crate::{Account, Caps, ConfigError, Environment, KeyHash, KeyId, Scope, Timestamp};
 
 /// Whether a key may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -132,14 +133,9 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// Who holds it, as of when the record was read.
     pub account: Arc<Account>,
-    /// Where the gate keeps what the record's plan comes to.
-    pub terms: Slot,
-    /// Where a rate limiter keeps the key's windows.
-    pub limits: Slot,
+    pub(crate) state: AttachedState,
     /// The networks it may be used from; `None` for all.
     pub allowlist: Option<Vec<IpNet>>,
-    /// Where the gate notes that the key was used.
-    pub uses: Slot,
     /// The secret that it had before its last rotation.
     pub retiring: Option<Retiring>,
     /// The key's id, the same through every rotation.
@@ -193,21 +189,23 @@ impl KeyRecord {
             quotas: None,
             caps: None,
             metadata: BTreeMap::new(),
-            terms: Slot::new(),
-            limits: Slot::new(),
-            uses: Slot::new(),
+            state: AttachedState::new(),
         }
     }
 
     /// Begins to fetch what the checks will look at, all at once. Of a key that was not used for a while nothing is in the
     /// processor's cache, and each would be waited for in its turn.
     #[inline]
-    pub(crate) fn fetch(&self) {
-        self.terms.fetch();
-        self.limits.fetch();
-        self.account.limits.fetch();
-        self.account.credits.fetch();
+    pub(crate) fn prefetch(&self) {
+        self.state.prefetch();
+        self.account.state().prefetch();
         black_box(self.allowlist.as_ref().and_then(|networks| networks.first()).copied());
+    }
+
+    /// The run-time state that gates and back ends have attached to the record.
+    #[inline]
+    pub fn state(&self) -> &AttachedState {
+        &self.state
     }
 
     /// Whether the key is restricted to scopes or paths.

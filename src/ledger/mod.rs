@@ -33,13 +33,9 @@ pub use entry::{Entry, EntryKind, EntryQuery};
 #[cfg(feature = "fleet")]
 pub use lease::CreditLeasing;
 #[cfg(feature = "fleet")]
-pub(crate) use leased::Purse as LeasedPurse;
-#[cfg(feature = "fleet")]
 pub use leased::{LeaseTerms, LeasedLedger};
 #[cfg(feature = "memory")]
 pub use memory::MemoryLedger;
-#[cfg(feature = "memory")]
-pub(crate) use memory::Purse;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::{Disagreement, SqlLedger};
 

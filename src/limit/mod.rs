@@ -16,8 +16,6 @@ pub use self::redis::RedisLimiter;
 #[cfg(all(feature = "fleet", feature = "memory"))]
 pub use local::{LocalFallback, LocalShare};
 #[cfg(feature = "memory")]
-pub(crate) use memory::Bucket;
-#[cfg(feature = "memory")]
 pub use memory::MemoryLimiter;
 
 use crate::{KeyRecord, Now, Quotas, StoreFuture};

@@ -12,7 +12,7 @@ use crate::{
 
 impl<T: CreditLeasing> CreditLedger for LeasedLedger<T> {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
-        if let Some(purse) = charge.account.credits.get::<Purse>(self.0.owner)
+        if let Some(purse) = charge.account.state().get::<Purse>(self.0.owner)
             && let Spent::Here { balance, low: false } =
                 purse.lock().spend(charge.id, charge.amount, charge.now)
         {
@@ -75,7 +75,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
     }
 
     fn close_here(&self, account: &Account, id: ChargeId, cost: Credits) -> Closed {
-        if let Some(purse) = account.credits.get::<Purse>(self.0.owner) {
+        if let Some(purse) = account.state().get::<Purse>(self.0.owner) {
             let closed = purse.lock().close(id, cost);
             if closed != (Closed::Here { last: true }) {
                 return closed;

@@ -16,8 +16,9 @@ pub(crate) use purse::Purse;
 pub use terms::LeaseTerms;
 
 use crate::credit::ChargeIds;
+use crate::state::StateOwner;
 use crate::trace::Mode;
-use crate::{Account, AccountId, Clock, CreditLeasing, SlotOwner, StoreError, SystemClock};
+use crate::{Account, AccountId, Clock, CreditLeasing, StoreError, SystemClock};
 
 /// A ledger that spends credits in process: it takes blocks of an account's credits from an authority, such as a
 /// database, and charges what it can out of them.
@@ -98,7 +99,7 @@ struct Shared<T> {
     authority: T,
     terms: LeaseTerms,
     clock: Arc<dyn Clock>,
-    owner: SlotOwner,
+    owner: StateOwner,
     ids: ChargeIds,
     purses: Mutex<HashMap<AccountId, Arc<Purse>>>,
     closed: AtomicBool,
@@ -123,7 +124,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
             authority,
             terms,
             clock: Arc::new(clock),
-            owner: SlotOwner::new(),
+            owner: StateOwner::new(),
             ids: ChargeIds::new(),
             purses: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -186,11 +187,11 @@ impl<T> Shared<T> {
 
     /// Runs `with` on the account's purse, which is made if there is none.
     fn with_purse<R>(&self, account: &Account, with: impl FnOnce(&Arc<Purse>) -> R) -> R {
-        let purse = account.credits.share::<Purse>(self.owner).unwrap_or_else(|| {
+        let purse = account.state().share::<Purse>(self.owner).unwrap_or_else(|| {
             let mut purses = self.purses();
             let make = || Arc::new(Purse::of(account));
             let purse = Arc::clone(purses.entry(account.id.clone()).or_insert_with(make));
-            account.credits.fill(self.owner, Arc::clone(&purse));
+            account.state().attach(self.owner, Arc::clone(&purse));
             purse
         });
         with(&purse)

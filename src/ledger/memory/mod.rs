@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use state::State;
 
+use crate::state::StateOwner;
 use crate::{
-    Account, AccountId, Balance, Charge, ChargeId, Charged, CreditLedger, Credits, EntryKind, SlotOwner,
-    StoreFuture, Timestamp,
+    Account, AccountId, Balance, Charge, ChargeId, Charged, CreditLedger, Credits, EntryKind, StoreFuture,
+    Timestamp,
 };
 
 /// How many entries of an account are kept, if nothing is said.
@@ -36,7 +37,7 @@ const ENTRIES: usize = 32;
 /// assert_eq!(ledger.balance("nobody"), None);
 /// ```
 pub struct MemoryLedger {
-    owner: SlotOwner,
+    owner: StateOwner,
     purses: papaya::HashMap<AccountId, Arc<Purse>>,
     entries: usize,
 }
@@ -52,7 +53,7 @@ impl MemoryLedger {
 
     /// A ledger without balances that keeps the last so many entries of each account: 48 bytes each.
     pub fn with_entries(entries: usize) -> Self {
-        Self { owner: SlotOwner::new(), purses: papaya::HashMap::new(), entries }
+        Self { owner: StateOwner::new(), purses: papaya::HashMap::new(), entries }
     }
 
     /// Sets an account's balance at a moment, the plan's current grant counted in: the next one comes at its next turn.
@@ -102,14 +103,14 @@ impl MemoryLedger {
     /// Works on an account's state, by the pointer that the account keeps where it can.
     #[inline]
     fn with<R>(&self, account: &Account, work: impl FnOnce(&mut State) -> R) -> R {
-        if let Some(purse) = account.credits.get::<Purse>(self.owner) {
+        if let Some(purse) = account.state().get::<Purse>(self.owner) {
             let mut state = lock(purse);
             if !state.erased {
                 return work(&mut state);
             }
         }
         let (done, purse) = self.work(account.id.as_str(), work);
-        account.credits.fill(self.owner, purse);
+        account.state().attach(self.owner, purse);
         done
     }
 
@@ -122,7 +123,7 @@ impl MemoryLedger {
         cost: Credits,
         kind: fn(ChargeId) -> EntryKind,
     ) -> StoreFuture<()> {
-        if let Some(purse) = account.credits.get::<Purse>(self.owner) {
+        if let Some(purse) = account.state().get::<Purse>(self.owner) {
             let mut state = lock(purse);
             if !state.erased {
                 state.close(id, cost, kind);

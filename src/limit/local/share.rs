@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::limit::{Draw, MemoryLimiter, Quota, RateLimiter, Standing};
-use crate::{KeyRecord, Now, Quotas, SlotOwner, StoreFuture};
+use crate::state::StateOwner;
+use crate::{KeyRecord, Now, Quotas, StoreFuture};
 
 /// Rate limits without a server: of a fleet of *n* nodes each admits its share of every quota, by itself.
 ///
@@ -30,7 +31,7 @@ use crate::{KeyRecord, Now, Quotas, SlotOwner, StoreFuture};
 pub struct LocalShare {
     limiter: MemoryLimiter,
     nodes: NonZeroU32,
-    owner: SlotOwner,
+    owner: StateOwner,
 }
 
 impl LocalShare {
@@ -41,12 +42,12 @@ impl LocalShare {
 
     /// The same with a limiter of another capacity.
     pub fn over(limiter: MemoryLimiter, nodes: NonZeroU32) -> Self {
-        Self { limiter, nodes, owner: SlotOwner::new() }
+        Self { limiter, nodes, owner: StateOwner::new() }
     }
 
     /// Runs `with` on this node's share of quotas: worked out once, and kept with them.
     fn shared<R>(&self, quotas: &Quotas, with: impl FnOnce(&Quotas) -> R) -> R {
-        match quotas.derived().get::<Quotas>(self.owner) {
+        match quotas.state().get::<Quotas>(self.owner) {
             Some(shares) => with(shares),
             None => with(&self.shares_of(quotas)),
         }
@@ -54,10 +55,10 @@ impl LocalShare {
 
     /// This node's share of quotas, to be kept while a server is asked.
     pub(super) fn shares_of(&self, quotas: &Quotas) -> Arc<Quotas> {
-        quotas.derived().share(self.owner).unwrap_or_else(|| {
+        quotas.state().share(self.owner).unwrap_or_else(|| {
             let shares = quotas.policies().map(|policy| policy.shared_by(self.nodes));
             let shares = Arc::new(Quotas::new(shares));
-            quotas.derived().fill(self.owner, Arc::clone(&shares));
+            quotas.state().attach(self.owner, Arc::clone(&shares));
             shares
         })
     }

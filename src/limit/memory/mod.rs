@@ -13,7 +13,8 @@ use bucket::{Verdict, Windows};
 use smallvec::SmallVec;
 
 use crate::limit::{Draw, Quota, RateLimiter, Standing};
-use crate::{AccountId, Counts, KeyId, PoolName, QuotaGroup, Slot, SlotOwner, StoreError, StoreFuture};
+use crate::state::{AttachedState, StateOwner};
+use crate::{AccountId, Counts, KeyId, PoolName, QuotaGroup, StoreError, StoreFuture};
 
 /// Whose windows a bucket holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,7 +39,7 @@ enum Subject {
 /// assert!(limiter.is_empty());
 /// ```
 pub struct MemoryLimiter {
-    owner: SlotOwner,
+    owner: StateOwner,
     buckets: papaya::HashMap<Subject, Arc<Bucket>>,
     capacity: usize,
     /// How many buckets there may be before idle ones are looked for.
@@ -74,7 +75,7 @@ impl MemoryLimiter {
 
     /// A limiter for up to so many keys, accounts and pools together.
     pub fn with_capacity(capacity: usize) -> Self {
-        let (owner, buckets) = (SlotOwner::new(), papaya::HashMap::new());
+        let (owner, buckets) = (StateOwner::new(), papaya::HashMap::new());
         Self { owner, buckets, capacity, sweep_at: AtomicUsize::new(FEW.min(capacity)) }
     }
 
@@ -100,16 +101,16 @@ impl MemoryLimiter {
 
     #[inline]
     fn find<'a>(&self, draw: &Draw<'a>, group: &'a QuotaGroup) -> Result<Held<'a>, StoreError> {
-        let slot: &'a Slot = match group.counts() {
-            Counts::Key => &draw.key.limits,
-            Counts::Account => &draw.key.account.limits,
-            Counts::Pool(_) => group.pool(),
+        let state: &'a AttachedState = match group.counts() {
+            Counts::Key => draw.key.state(),
+            Counts::Account => draw.key.account.state(),
+            Counts::Pool(_) => group.state(),
         };
-        if let Some(bucket) = slot.get::<Bucket>(self.owner) {
+        if let Some(bucket) = state.get::<Bucket>(self.owner) {
             return Ok(Held::Pointer(bucket));
         }
         let bucket = self.find_or_make(draw, group)?;
-        slot.fill(self.owner, Arc::clone(&bucket));
+        state.attach(self.owner, Arc::clone(&bucket));
         Ok(Held::Shared(bucket))
     }
 

@@ -1,0 +1,128 @@
+//! Run-time state that a back end attaches to a record.
+//!
+//! Records are values: a store reads and writes them. A gate, a rate limiter or a credit ledger also needs state that lives
+//! in this process only, such as a key's windows or an account's balance. It owns that state, and attaches a pointer to
+//! it to the record, so that the next request for the same record needs no look-up.
+//!
+//! # Example
+//!
+//! A limiter of one's own that counts requests per key:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::sync::atomic::{AtomicU64, Ordering};
+//!
+//! use tollgate::state::StateOwner;
+//! use tollgate::{Account, KeyHasher, KeyId, KeyRecord};
+//!
+//! let owner = StateOwner::new();
+//! let account = Arc::new(Account::new("acme", "pro"));
+//! let record = KeyRecord::new(KeyId::from_bytes([7; 16]), KeyHasher::sha256().hash(b"acme_secret"), account);
+//! for _ in 0..2 {
+//!     match record.state().get::<AtomicU64>(owner) {
+//!         Some(count) => _ = count.fetch_add(1, Ordering::Relaxed),
+//!         // A limiter looks the count up in a map of its own here, by the key's id.
+//!         None => record.state().attach(owner, Arc::new(AtomicU64::new(1))),
+//!     }
+//! }
+//! assert_eq!(record.state().get::<AtomicU64>(owner).map(|count| count.load(Ordering::Relaxed)), Some(2));
+//! ```
+
+use std::any::Any;
+use std::fmt;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The identity of a back end that attaches state. Each instance of a back end makes one for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateOwner(u64);
+
+impl StateOwner {
+    /// An owner that differs from every other in this process.
+    #[expect(clippy::new_without_default, reason = "two owners are never equal")]
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The pointers that back ends have attached to one record, account or group of quotas.
+///
+/// # Contract
+///
+/// - There is room for three owners. What a fourth attaches is dropped, so that a back end must be able to find its state
+///   without it, by the record's id.
+/// - An owner attaches once. A second attachment changes nothing.
+/// - It is no part of the record's value: a clone starts empty, and two records that differ in attached state alone are
+///   equal. A store must not write it.
+#[derive(Default)]
+pub struct AttachedState([OnceLock<(StateOwner, State)>; 3]);
+
+type State = Arc<dyn Any + Send + Sync>;
+
+impl AttachedState {
+    pub(crate) const fn new() -> Self {
+        Self([const { OnceLock::new() }; 3])
+    }
+
+    /// The state that `owner` has attached.
+    #[inline]
+    pub fn get<T: Any>(&self, owner: StateOwner) -> Option<&T> {
+        self.find(owner)?.downcast_ref()
+    }
+
+    /// The state that `owner` has attached, shared.
+    #[inline]
+    pub fn share<T: Any + Send + Sync>(&self, owner: StateOwner) -> Option<Arc<T>> {
+        Arc::clone(self.find(owner)?).downcast().ok()
+    }
+
+    /// Attaches `state`, where there is room and `owner` has attached nothing yet.
+    pub fn attach<T: Any + Send + Sync>(&self, owner: StateOwner, state: Arc<T>) {
+        let mut attached: (StateOwner, State) = (owner, state);
+        for cell in &self.0 {
+            match cell.set(attached) {
+                Ok(()) => return,
+                Err(refused) => attached = refused,
+            }
+            if cell.get().is_some_and(|(holder, _)| *holder == owner) {
+                return;
+            }
+        }
+    }
+
+    #[inline]
+    fn find(&self, owner: StateOwner) -> Option<&State> {
+        self.0.iter().map_while(OnceLock::get).find(|(holder, _)| *holder == owner).map(|(_, state)| state)
+    }
+
+    /// Begins to load what is attached into the processor's cache.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        for (_, state) in self.0.iter().map_while(OnceLock::get) {
+            black_box(Arc::strong_count(state));
+        }
+    }
+}
+
+impl Clone for AttachedState {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl PartialEq for AttachedState {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for AttachedState {}
+
+impl fmt::Debug for AttachedState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let attached = self.0.iter().filter(|cell| cell.get().is_some()).count();
+        write!(f, "AttachedState({attached})")
+    }
+}
