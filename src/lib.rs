@@ -105,6 +105,7 @@ pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod credit;
+mod denial;
 mod error;
 mod future;
 mod gate;
@@ -161,12 +162,10 @@ pub use clock::{Clock, ManualClock, Now, SystemClock, Timestamp};
 #[cfg(feature = "config")]
 pub use config::Config;
 pub use credit::{ChargeId, Credits};
+pub use denial::{Denial, DenialKind};
 pub use error::{ConfigError, StoreError};
 pub use future::StoreFuture;
-pub use gate::{
-    Admission, Admitted, Check, Denial, DenialKind, FinalCost, Gate, GateBuilder, Outcome, Principal,
-    TakenKey, TrustedProxies,
-};
+pub use gate::{Admission, Check, FinalCost, Gate, GateBuilder, Outcome, Principal, TrustedProxies};
 #[cfg(feature = "fleet")]
 pub use guard::{GuardHealth, GuardLimits, Guarded};
 pub use key::*;
@@ -177,7 +176,7 @@ pub use manage::*;
 pub use meter::*;
 pub use name::{AccountId, Agreement, Environment, PlanName, PoolName, Scope};
 pub use network::parse_network;
-pub use request::{Fields, RequestView};
+pub use request::{Admitted, Fields, RequestView, TakenKey};
 pub use respond::{Occasion, Presentation, RequestId, RequestIds, ResponseForDenial, Wording};
 pub use rule::{Cost, Rule, ScopeRule};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

@@ -5,6 +5,7 @@ mod grant;
 mod holder;
 mod plan;
 mod quota;
+mod terms;
 
 pub(crate) use caps::{Breach, BreachKind, number};
 pub use caps::{Cap, Caps};
@@ -13,4 +14,5 @@ pub use holder::{Account, AccountStatus, Subscription};
 #[cfg(feature = "config")]
 pub(crate) use plan::as_written;
 pub use plan::{Allowance, Lifetime, Plan};
-pub use quota::{Counts, OwnQuota, QuotaGroup, QuotaPolicy, Quotas};
+pub use quota::{Counts, OwnQuota, QuotaGroup, QuotaPolicy, Quotas, Standing};
+pub(crate) use terms::{Terms, Unknown};

@@ -297,3 +297,22 @@ impl QuotaGroup {
         &self.state
     }
 }
+
+/// How a window stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Standing {
+    /// Which window: its place among [`Quotas::policies`].
+    pub policy: usize,
+    /// How many more requests it admits at once.
+    pub remaining: u32,
+    /// In what time it is full again.
+    pub reset: Duration,
+}
+
+impl Standing {
+    /// A window that admits `remaining` more requests and is full again after `reset`.
+    pub fn new(policy: usize, remaining: u32, reset: Duration) -> Self {
+        Self { policy, remaining, reset }
+    }
+}

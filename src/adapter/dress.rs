@@ -7,13 +7,13 @@ use crate::adapter::caches::keep_private;
 use crate::adapter::view::FEW;
 use crate::gate::{Admission, Core};
 use crate::respond::{AnswerHeaders, limit_headers};
-use crate::{Principal, RequestView, TakenKey, query};
+use crate::{Principal, RequestView, query};
 
 /// Takes the key out of what the handler sees, and puts the principal in.
 #[inline]
 pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core: &Core) {
     let source = admission.entry().map(|entry| entry.source);
-    let taken = source.and_then(|at| TakenKey::before_stripping(core, || RequestView::of(request), at));
+    let taken = source.and_then(|at| core.take_key(|| RequestView::of(request), at));
     for source in &core.sources {
         if let Some(parameter) = source.parameter() {
             strip_parameter(request.uri_mut(), parameter);

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::gate::Admitted;
+use crate::account::Standing;
+use crate::account::Terms;
 use crate::gate::entry::{Entry, Shown};
-use crate::gate::terms::Terms;
-use crate::limit::Standing;
+use crate::request::Admitted;
 use crate::{Account, Caps, Credits, KeyId, KeyRecord, Plan, Quotas, Scope, StoreFuture};
 
 /// A request that was let in. It holds the request's charge: [`finish`](Admission::finish) it when the handler has

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use crate::gate::denial::Cause;
-use crate::gate::terms::Terms;
+use crate::account::Terms;
+use crate::denial::Cause;
 use crate::gate::{Check, Core};
 use crate::network::contains;
 use crate::rule::{Ruled, ScopeRule};

@@ -9,17 +9,16 @@ use std::time::Duration;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use crate::account::Breach;
+use crate::account::Terms;
+use crate::denial::{Cause, Problem};
 use crate::gate::admission::{Admission, Outcome};
 use crate::gate::checks::{self, Facts};
-use crate::gate::denial::{Cause, Problem};
 use crate::gate::detach::detach;
 use crate::gate::entry::{Entry, Found, Hold, Shown, Tab};
-use crate::gate::terms::Terms;
 use crate::gate::{Check, Core};
-use crate::key::{Finding, find_key};
 use crate::ledger::{Charge, Charged};
 use crate::limit::{Draw, Quota};
-use crate::request::Occurs;
+use crate::request::{Finding, Occurs, find_key};
 use crate::rule::{Ruled, Uncountable};
 use crate::{
     Allowance, ChargeId, Credits, Denial, DenialKind, KeyHash, KeyRecord, Meter, Metered, Now, RequestView,
@@ -159,7 +158,7 @@ impl Decision {
             }
             Finding::Absent => {
                 // An outer gate may have taken the key out of the request: it stands in no source.
-                let taken = view.taken().and_then(|taken| taken.hash(core, hasher));
+                let taken = view.taken().and_then(|taken| core.hash_of_taken(&taken, hasher));
                 self.source = usize::MAX;
                 taken.ok_or_else(|| Denial::of(DenialKind::Missing))?
             }

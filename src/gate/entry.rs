@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::account::Standing;
+use crate::account::Terms;
 use crate::gate::detach::{detach, surviving};
-use crate::gate::terms::{Pass, Terms};
+use crate::gate::terms::Pass;
 use crate::gate::{Core, Outcome};
-use crate::limit::Standing;
 use crate::panics::{Panicked, guard};
 use crate::{ChargeId, Credits, KeyHash, KeyRecord, Quotas, StoreError, StoreFuture, trace};
 

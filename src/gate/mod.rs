@@ -7,7 +7,6 @@ mod builder;
 mod checks;
 mod client;
 mod decide;
-mod denial;
 mod detach;
 mod entry;
 mod guarded;
@@ -28,14 +27,9 @@ pub use admission::{Admission, FinalCost, Outcome, Principal};
 pub use builder::GateBuilder;
 pub use client::TrustedProxies;
 pub(crate) use decide::Decision;
-pub(crate) use denial::Cause;
-#[cfg(feature = "keygen")]
-pub(crate) use denial::Problem;
-pub use denial::{Denial, DenialKind};
 pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Mounted};
 pub use order::Check;
 use order::Checks;
-pub use outer::{Admitted, TakenKey};
 
 use crate::credit::ChargeIds;
 pub(crate) use crate::gate::detach::detach;
@@ -47,8 +41,8 @@ use crate::respond::{RequestIds, Responders};
 use crate::rule::RuleSet;
 use crate::uses::Uses;
 use crate::{
-    Clock, CreditAdmin, CreditLedger, Environment, KeyAdmin, KeyFormat, KeyHasher, KeySource, KeyStore, Plan,
-    PlanName, RateLimiter, RequestView,
+    Clock, CreditAdmin, CreditLedger, Denial, Environment, KeyAdmin, KeyFormat, KeyHasher, KeySource,
+    KeyStore, Plan, PlanName, RateLimiter, RequestView,
 };
 
 type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
@@ -203,7 +197,7 @@ impl Core {
 
     /// The terms of a plan that has quotas.
     #[cfg(feature = "openapi")]
-    pub(crate) fn some_quotas(&self) -> Option<Arc<terms::Terms>> {
+    pub(crate) fn some_quotas(&self) -> Option<Arc<crate::account::Terms>> {
         self.plans.some_quotas()
     }
 

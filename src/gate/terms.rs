@@ -4,16 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::account::{Terms, Unknown};
 use crate::state::StateOwner;
-use crate::{Caps, ConfigError, KeyRecord, OwnQuota, Plan, PlanName, QuotaPolicy, Quotas};
-
-/// What holds for a key: its plan, its quotas and its caps.
-#[derive(Debug)]
-pub(crate) struct Terms {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) quotas: Quotas,
-    pub(crate) caps: Caps,
-}
+use crate::{ConfigError, KeyRecord, OwnQuota, Plan, PlanName, QuotaPolicy, Quotas};
 
 /// What a record comes to at a gate, kept on the record.
 #[derive(Debug)]
@@ -45,22 +38,6 @@ pub(crate) struct Plans {
     owner: StateOwner,
     terms: HashMap<PlanName, Arc<Terms>>,
     quotas: HashMap<String, QuotaPolicy>,
-}
-
-/// What a record names and the configuration does not know.
-#[derive(Debug, Clone)]
-pub(crate) enum Unknown {
-    Plan(PlanName),
-    Quota(String),
-}
-
-impl std::fmt::Display for Unknown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Plan(name) => write!(f, "the account names the plan `{name}`, which is not configured"),
-            Self::Quota(name) => write!(f, "the record names the quota `{name}`, which is not configured"),
-        }
-    }
 }
 
 impl Plans {

@@ -25,4 +25,4 @@ pub use presented::PresentedKey;
 pub use randomness::{OsRandomness, Randomness, RandomnessError};
 pub use record::{KeyRecord, KeyStatus, PathPattern, Retiring};
 pub use source::KeySource;
-pub(crate) use source::{Finding, find_key};
+pub(crate) use source::{Place, is_token};

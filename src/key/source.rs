@@ -1,13 +1,11 @@
 //! Where a key stands in a request.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 
-use crate::request::Occurs;
-use crate::{ConfigError, PresentedKey, RequestView, query};
+use crate::ConfigError;
 
 /// The header that most services use: a constant, whose copies are not counted.
 const USUAL: HeaderValue = HeaderValue::from_static("x-api-key");
@@ -28,7 +26,7 @@ const USUAL: HeaderValue = HeaderValue::from_static("x-api-key");
 pub struct KeySource(Place);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     Header {
         name: HeaderName,
         /// The name as a value, where it is not the one that most services use.
@@ -145,16 +143,10 @@ impl KeySource {
         matches!(&self.0, Place::Authorization { scheme, .. } if scheme.eq_ignore_ascii_case("Bearer"))
     }
 
-    /// Whether it holds anything that is meant as a key.
-    #[cold]
-    fn is_in(&self, view: &RequestView<'_>) -> bool {
-        match &self.0 {
-            Place::Header { name, .. } => view.field(name) != Occurs::Never,
-            Place::Authorization { scheme, literal } => {
-                !matches!(authorization(view, scheme, *literal), Finding::Absent | Finding::Foreign)
-            }
-            Place::Query(name) => !matches!(parameter(view, name), Finding::Absent),
-        }
+    /// The place itself.
+    #[inline]
+    pub(crate) fn place(&self) -> &Place {
+        &self.0
     }
 }
 
@@ -168,92 +160,7 @@ impl fmt::Display for KeySource {
     }
 }
 
-/// What a source holds.
-#[derive(Debug)]
-pub(crate) enum Finding<'a> {
-    /// Nothing.
-    Absent,
-    /// A credential of another scheme.
-    Foreign,
-    /// The source is there, and there is no key in it.
-    Malformed,
-    /// The source is there more than once, or two sources are there that may not be.
-    Twice,
-    /// A key, yet to be checked.
-    Key(PresentedKey<'a>),
-}
-
-/// The key of the first source that is present, and which source that is.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "what it finds would be copied, and the copy wait for it")]
-pub(crate) fn find_key<'a>(
-    sources: &[KeySource],
-    view: &RequestView<'a>,
-    refuse_conflict: bool,
-) -> (Finding<'a>, usize) {
-    let mut missing = Finding::Absent;
-    for (place, source) in sources.iter().enumerate() {
-        let conflicts = || refuse_conflict && sources[place + 1..].iter().any(|source| source.is_in(view));
-        let found = match &source.0 {
-            Place::Header { name, .. } => match view.field(name) {
-                Occurs::Never => continue,
-                Occurs::Once(value) if !conflicts() => {
-                    return (Finding::Key(PresentedKey::borrowed(value)), place);
-                }
-                Occurs::Once(_) | Occurs::Often => return (Finding::Twice, place),
-            },
-            Place::Authorization { scheme, literal } => authorization(view, scheme, *literal),
-            Place::Query(name) => parameter(view, name),
-        };
-        match found {
-            Finding::Absent => {}
-            Finding::Foreign => missing = Finding::Malformed,
-            _ if conflicts() => return (Finding::Twice, place),
-            found => return (found, place),
-        }
-    }
-    (missing, 0)
-}
-
-#[inline(never)]
-fn authorization<'a>(view: &RequestView<'a>, scheme: &str, literal: bool) -> Finding<'a> {
-    match view.field(&AUTHORIZATION) {
-        Occurs::Never => Finding::Absent,
-        Occurs::Once(value) => credential(value, scheme.as_bytes(), literal),
-        Occurs::Often => Finding::Twice,
-    }
-}
-
-fn credential<'a>(value: &'a [u8], scheme: &[u8], literal: bool) -> Finding<'a> {
-    let Some((named, rest)) = value.split_at_checked(scheme.len()) else { return Finding::Foreign };
-    let same = if literal { named == scheme } else { named.eq_ignore_ascii_case(scheme) };
-    let key = match rest {
-        _ if !same => return Finding::Foreign,
-        [b' ', key @ ..] if literal => key,
-        [b' ', ..] => &rest[rest.iter().take_while(|&&byte| byte == b' ').count()..],
-        [byte, ..] if is_token(*byte) => return Finding::Foreign,
-        _ => return Finding::Malformed,
-    };
-    if key.is_empty() { Finding::Malformed } else { Finding::Key(PresentedKey::borrowed(key)) }
-}
-
-#[inline(never)]
-fn parameter<'a>(view: &RequestView<'a>, name: &str) -> Finding<'a> {
-    let mut found = Finding::Absent;
-    let Some(query) = view.query() else { return found };
-    for value in query::pairs(query).filter_map(|pair| pair.value_of(name)) {
-        if !matches!(found, Finding::Absent) {
-            return Finding::Twice;
-        }
-        found = Finding::Key(match value {
-            Cow::Borrowed(key) => PresentedKey::borrowed(key),
-            Cow::Owned(key) => PresentedKey::decoded(key),
-        });
-    }
-    found
-}
-
 /// A character of a token (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -18,6 +18,7 @@ pub use local::{LocalFallback, LocalShare};
 #[cfg(feature = "memory")]
 pub use memory::MemoryLimiter;
 
+pub use crate::account::Standing;
 use crate::{KeyRecord, Now, Quotas, StoreFuture};
 
 /// A draw to be made: one cell from every window of a key.
@@ -36,25 +37,6 @@ impl<'a> Draw<'a> {
     /// A draw from the windows of `quotas` for a request with `key`.
     pub fn new(key: &'a KeyRecord, quotas: &'a Quotas, now: Now) -> Self {
         Self { key, quotas, now }
-    }
-}
-
-/// How a window stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Standing {
-    /// Which window: its place among [`Quotas::policies`].
-    pub policy: usize,
-    /// How many more requests it admits at once.
-    pub remaining: u32,
-    /// In what time it is full again.
-    pub reset: Duration,
-}
-
-impl Standing {
-    /// A window that admits `remaining` more requests and is full again after `reset`.
-    pub fn new(policy: usize, remaining: u32, reset: Duration) -> Self {
-        Self { policy, remaining, reset }
     }
 }
 

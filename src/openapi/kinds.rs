@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::{Breach, BreachKind};
-use crate::gate::{Cause, Core};
+use crate::denial::Cause;
+use crate::gate::Core;
 use crate::rule::Ruled;
 use crate::{Allowance, Cap, Cost, Credits, Denial, DenialKind, KeySource, Plan, ScopeRule, Standing};
 

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use smallvec::SmallVec;
 
 use crate::account::BreachKind;
-use crate::gate::Cause;
+use crate::denial::Cause;
 use crate::respond::challenge::{Challenges, sufficient_scopes};
 use crate::respond::template::{Piece, Variable};
 use crate::respond::wording::waits;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::limit::Standing;
+use crate::account::Standing;
 use crate::respond::AnswerHeaders;
 use crate::{QuotaPolicy, Quotas};
 

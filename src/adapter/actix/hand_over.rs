@@ -6,11 +6,11 @@ use actix_web::http::Uri;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
 
+use crate::Principal;
 use crate::adapter::actix::names::Front;
 use crate::adapter::actix::view::Seen;
 use crate::adapter::dress::without_parameter;
 use crate::gate::Admission;
-use crate::{Principal, TakenKey};
 
 /// Takes the key out of what the handler sees, and puts the principal in.
 pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, front: &Front) {
@@ -18,7 +18,7 @@ pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, fro
     let source = admission.entry().map(|entry| entry.source);
     let taken = source.and_then(|at| {
         let seen = Seen { request, front };
-        TakenKey::before_stripping(core, || seen.view(), at)
+        core.take_key(|| seen.view(), at)
     });
     for (place, listed) in core.sources.iter().enumerate() {
         if let Some(parameter) = listed.parameter() {

@@ -5,7 +5,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::gate::{Cause, Problem};
+use crate::denial::{Cause, Problem};
 use crate::manage::{KeyPage, KeyStanding, KeyView, ManageError, WindowStanding};
 use crate::{Balance, Cap, Denial, DenialKind, Timestamp};
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
-use crate::gate::Cause;
+use crate::denial::Cause;
 use crate::respond::face::Faces;
 use crate::respond::grpc::details::{Details, Reason};
 pub(crate) use crate::respond::grpc::protocol::Protocol;

@@ -1,11 +1,15 @@
 //! What the gate sees of a request, whatever framework it came through.
 
+mod find_key;
+mod outer;
+
 use std::fmt;
 use std::net::IpAddr;
 
 use http::HeaderName;
 
-use crate::{Admitted, TakenKey};
+pub(crate) use find_key::{Finding, find_key};
+pub use outer::{Admitted, TakenKey};
 
 /// The header fields and circumstances of a request, as an adapter can show them.
 pub trait Fields {

@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Breach, BreachKind};
-use crate::gate::terms::{Terms, Unknown};
+use crate::account::{Breach, BreachKind, Terms, Unknown};
 use crate::rule::Ruled;
 use crate::{Agreement, Credits, KeyId, KeySource, Quotas, Standing, StoreError};
 
