@@ -218,32 +218,29 @@ impl Decision {
                 Check::Credits if charged => {}
                 Check::RateLimits => {
                     let next = checks.get(*checked + 1).filter(|_| !charged);
-                    match metered(core, next, || price(route.ruled, terms, view)) {
-                        Some((meter, cost)) => {
-                            let id = hold(tab, core, cost);
-                            let both = || {
-                                let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
-                                meter.draw_and_charge(&Draw::new(record, &terms.quotas, now), &charge)
-                            };
-                            match answer(&mut calls.draw_and_charge, both).await? {
-                                Metered::Drawn { standing, charged } => {
-                                    within(tab, core, standing);
-                                    posted(tab, cost, &charged)?;
-                                }
-                                Metered::Exceeded { retry_after, standing } => {
-                                    tab.hold = None;
-                                    return Err(exceeded(found, retry_after, standing));
-                                }
+                    if let Some((meter, cost)) = metered(core, next, || price(route.ruled, terms, view)) {
+                        let id = hold(tab, core, cost);
+                        let both = || {
+                            let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
+                            meter.draw_and_charge(&Draw::new(record, &terms.quotas, now), &charge)
+                        };
+                        match answer(&mut calls.draw_and_charge, both).await? {
+                            Metered::Drawn { standing, charged } => {
+                                within(tab, core, standing);
+                                posted(tab, cost, &charged)?;
                             }
-                            *checked += 1;
+                            Metered::Exceeded { retry_after, standing } => {
+                                tab.hold = None;
+                                return Err(exceeded(found, retry_after, standing));
+                            }
                         }
-                        None => {
-                            let draw = || core.limiter.draw(&Draw::new(record, &terms.quotas, now));
-                            match answer(&mut calls.draw, draw).await? {
-                                Quota::Within(standing) => within(tab, core, standing),
-                                Quota::Exceeded { retry_after, standing } => {
-                                    return Err(exceeded(found, retry_after, standing));
-                                }
+                        *checked += 1;
+                    } else {
+                        let draw = || core.limiter.draw(&Draw::new(record, &terms.quotas, now));
+                        match answer(&mut calls.draw, draw).await? {
+                            Quota::Within(standing) => within(tab, core, standing),
+                            Quota::Exceeded { retry_after, standing } => {
+                                return Err(exceeded(found, retry_after, standing));
                             }
                         }
                     }
