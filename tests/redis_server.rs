@@ -106,9 +106,10 @@ fn outside_a_runtime_it_is_an_error_and_no_panic() {
 #[test]
 fn options_that_cannot_be_meant_are_refused() {
     type Change = (&'static str, fn(&mut RedisOptions));
-    let changes: [Change; 5] = [
+    let changes: [Change; 6] = [
         ("prefix", |options| options.prefix.clear()),
         ("prefix", |options| options.prefix = "two words".to_owned()),
+        ("authority", |options| options.authority = Some(String::new())),
         ("response_timeout", |options| options.response_timeout = Duration::ZERO),
         ("connect_timeout", |options| options.connect_timeout = Duration::ZERO),
         ("connections", |options| options.connections = 0),

@@ -147,5 +147,23 @@ async fn connect(server: &RedisServer, state: Arc<State>) -> RedisResult<Multipl
         .set_response_timeout(None)
         .set_pipeline_buffer_size(1024)
         .set_push_sender(watch);
-    server.client().get_multiplexed_async_connection_with_config(&config).await
+    let mut connection = server.client().get_multiplexed_async_connection_with_config(&config).await?;
+    if let Some(authority) = &server.options().authority {
+        let (time, name) = (server.options().connect_timeout, server.name("authority"));
+        let bound = tokio::time::timeout(time, bind(&mut connection, &name, authority)).await;
+        bound.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
+    }
+    Ok(connection)
+}
+
+/// Binds a prefix to an authority, unless it is bound to another.
+async fn bind(connection: &mut MultiplexedConnection, name: &str, authority: &str) -> RedisResult<()> {
+    let mut asked = redis::pipe();
+    asked.cmd("SET").arg(name).arg(authority).arg("NX").ignore().cmd("GET").arg(name);
+    let (bound,): (String,) = asked.query_async(connection).await?;
+    if bound == authority {
+        return Ok(());
+    }
+    let problem = "the prefix is bound to another authority; give each service a prefix of its own";
+    Err(RedisError::from((ErrorKind::InvalidClientConfig, problem, name.to_owned())))
 }

@@ -24,6 +24,10 @@ pub struct RedisOptions {
     /// uses the same Redis needs another: what is under a prefix is taken for this service's own records, limits, credits
     /// and announcements.
     pub prefix: String,
+    /// An identity of the authority behind the service, such as a UUID that is kept in its database: the same on all its
+    /// nodes, and no other service's. The first node binds the prefix to it; a node of another authority is refused: each of its
+    /// questions is answered by an error, and nothing is read or written. With `None`, which is usual, nothing is checked.
+    pub authority: Option<String>,
     /// How long an answer is waited for, all in all: 500 ms, if nothing is said.
     pub response_timeout: Duration,
     /// How long one attempt to connect may take: 1 s, if nothing is said. Whoever asks meanwhile waits no longer than for
@@ -41,6 +45,7 @@ impl RedisOptions {
     pub fn new(prefix: impl Into<String>) -> Self {
         Self {
             prefix: prefix.into(),
+            authority: None,
             response_timeout: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(1),
             connections: 2,
@@ -59,6 +64,10 @@ impl RedisOptions {
                 problem,
                 "write visible ASCII, as in `acme-weather`",
             );
+        }
+        if self.authority.as_deref() == Some("") {
+            let problem = "an empty text identifies no authority";
+            return refuse("authority", String::new(), problem, "write an identity, as a UUID");
         }
         for (member, timeout) in
             [("response_timeout", self.response_timeout), ("connect_timeout", self.connect_timeout)]

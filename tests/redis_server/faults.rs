@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tollgate::{
     Account, Allowance, Announcements, CachedStore, Change, Charge, ChargeId, CreditLedger, Credits, Draw,
-    Hearing, KeyHasher, KeyId, KeyRecord, MemoryStore, Meter, Now, QuotaPolicy, Quotas, RateLimiter,
-    RecordCache, RedisAnnouncements, RedisLedger, RedisLimiter, RedisMeter, RedisOptions, RedisRecords,
-    RedisServer, StoreError, Timestamp,
+    Hearing, KeptText, KeyHasher, KeyId, KeyRecord, MemoryStore, Meter, Now, QuotaPolicy, Quotas,
+    RateLimiter, RecordCache, RedisAnnouncements, RedisLedger, RedisLimiter, RedisMeter, RedisOptions,
+    RedisRecords, RedisServer, StoreError, Timestamp,
 };
 
 use crate::services::proxy::{Fault, Proxy};
@@ -39,7 +39,10 @@ type Asked = Result<(), StoreError>;
 
 impl Parts {
     fn new(port: u16, prefix: &str) -> Self {
-        let options = RedisOptions::new(prefix);
+        Self::with_options(port, RedisOptions::new(prefix))
+    }
+
+    fn with_options(port: u16, options: RedisOptions) -> Self {
         let server = RedisServer::with_options(&format!("redis://127.0.0.1:{port}"), options).unwrap();
         let builder = CachedStore::builder(MemoryStore::new()).second_tier(RedisRecords::new(server.clone()));
         let node = builder.announcements(RedisAnnouncements::new(server.clone())).build().unwrap();
@@ -284,4 +287,57 @@ async fn password_set_for_a_while_is_survived() {
     assert!(parts.hear().await.is_err(), "it is shut out");
     as_admin(&["CONFIG", "SET", "requirepass", ""]);
     parts.in_service(SOON).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prefix_of_another_authority_is_refused() {
+    let Some(redis) = Redis::start() else { return };
+    let of = |prefix: &str, authority: &str| {
+        let mut options = RedisOptions::new(prefix);
+        options.authority = Some(authority.to_owned());
+        options
+    };
+    let first = Parts::with_options(redis.port(), of("acme", "one"));
+    first.in_service(SOON).await.unwrap();
+    let told = redis.say(&["GET", "acme:{changes}:count"]);
+
+    let stranger = RedisServer::with_options(&redis.url(), of("acme", "two")).unwrap();
+    let refused = stranger.ping().await.unwrap_err();
+    assert!(format!("{refused:?}").contains("another authority"), "{refused:?}");
+    let stranger = Parts::with_options(redis.port(), of("acme", "two"));
+    let answers = tokio::join!(
+        stranger.limit(),
+        stranger.book(),
+        stranger.meter(),
+        stranger.look(),
+        stranger.announce(),
+        stranger.hear()
+    );
+    let (limited, booked, metered, looked, announced, heard) = answers;
+    for answer in [limited, booked, metered, looked, announced, heard] {
+        assert!(answer.is_err());
+    }
+    assert_eq!(redis.say(&["GET", "acme:{changes}:count"]), told, "nothing is written");
+
+    // The same authority's other nodes, and the other authority under a prefix of its own.
+    Parts::with_options(redis.port(), of("acme", "one")).in_service(SOON).await.unwrap();
+    Parts::with_options(redis.port(), of("other", "two")).in_service(SOON).await.unwrap();
+    first.in_service(SOON).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_of_two_prefixes_share_nothing() {
+    let Some(redis) = Redis::start() else { return };
+    let (one, other) = (Parts::new(redis.port(), "one"), Parts::new(redis.port(), "other"));
+    one.in_service(SOON).await.unwrap();
+    other.in_service(SOON).await.unwrap();
+    let record = &one.record;
+    let ticket = one.records.look(&record.hash).await.unwrap().ticket;
+    let kept = KeptText::new("a record".to_owned(), None, Duration::from_mins(1));
+    one.records.keep(&record.hash, ticket, &kept).await.unwrap();
+    assert!(one.records.look(&record.hash).await.unwrap().found.is_some());
+    assert!(other.records.look(&record.hash).await.unwrap().found.is_none());
+    for name in redis.say(&["KEYS", "*"]).lines().filter(|line| line.contains(':')) {
+        assert!(name.starts_with("one:") || name.starts_with("other:"), "{name}");
+    }
 }
