@@ -80,6 +80,7 @@ pub(super) enum Loss {
     /// It is gone, and others to the same server may be.
     Server,
     /// It leads to a server that takes no writes, as after a fail-over.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "PostgreSQL alone has servers"))]
     Writes,
 }
 

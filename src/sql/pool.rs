@@ -21,12 +21,15 @@ use super::{Target, either};
 use crate::StoreError;
 
 /// A connection to a server that was idle for longer is asked for a sign of life before it is lent.
+#[cfg(feature = "postgres")]
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How long a connection is used before it is asked anyhow: its server may have become one that takes no writes.
+#[cfg(feature = "postgres")]
 const CHECKED: Duration = Duration::from_secs(5);
 
 /// The longest wait for that sign of life.
+#[cfg(feature = "postgres")]
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
 /// A connection to a server that was idle for longer is closed: firewalls drop such connections without a word.
