@@ -188,6 +188,9 @@ async fn what_the_gate_does_not_know_is_refused_and_changes_nothing() {
     let mut named = Account::new("bob", "free");
     named.quotas = Some(vec![OwnQuota::Named("burst".into())]);
     assert_eq!(member(world.accounts.create(named).await), "quotas");
+    let mut twice = Account::new("bob", "free");
+    twice.quotas = Some(["4 per minute", "10 per minute"].map(|text| text.parse().unwrap()).into());
+    assert_eq!(member(world.accounts.create(twice).await), "quotas");
     let unknown = world.accounts.suspend(&"nobody".into()).await;
     assert!(matches!(unknown, Err(ManageError::NotFound("account"))));
     assert!(world.noted.take().is_empty());

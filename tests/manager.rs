@@ -45,6 +45,12 @@ async fn a_new_key_that_will_not_do_is_refused_and_nothing_is_stored() -> Result
         (new("ada", |key| key.allowlist = Some(vec!["10.0.0.5/8".parse().unwrap()])), "`allowlist`"),
         (new("ada", |key| key.allowlist = Some(vec!["::ffff:10.0.0.0/104".parse().unwrap()])), "`allowlist`"),
         (new("ada", |key| key.quotas = Some(vec![OwnQuota::Named("burst".into())])), "`quotas`"),
+        (
+            new("ada", |key| {
+                key.quotas = Some(["4 per minute", "10 per minute"].map(|text| text.parse().unwrap()).into());
+            }),
+            "two quotas have the name `minute`",
+        ),
         (new("ada", |key| key.expires_at = Some(now)), "`expiresAt` must be in the future"),
         (
             new("bob", |key| key.expires_at = Some(now.saturating_add(DAY))),

@@ -52,9 +52,10 @@ fn mixed_policies() -> impl Strategy<Value = Vec<QuotaPolicy>> {
     })
 }
 
-/// When each window is full again, in nanoseconds, by whom it counts and its length.
+/// When each window is full again, and in what time a cell of it is refilled, in nanoseconds, by whom it counts and its
+/// length.
 #[derive(Default)]
-struct Model(HashMap<(String, Duration), u64>);
+struct Model(HashMap<(String, Duration), (u64, u64)>);
 
 impl Model {
     /// Admits a request if all windows do; else says how long the slowest takes.
@@ -68,9 +69,19 @@ impl Model {
                 Counts::Pool(name) => format!("pool {name}"),
             };
             let refill = u64::try_from(policy.refill().as_nanos()).unwrap();
-            let full_at = self.0.get(&(subject.clone(), policy.window())).copied().unwrap_or(0).max(now);
-            wait = wait.max((full_at - now).saturating_sub(refill * u64::from(policy.quota() - 1)));
-            drawn.push(((subject, policy.window()), full_at + refill));
+            let most = u64::from(policy.quota() - 1);
+            let (full_at, unit) =
+                self.0.get(&(subject.clone(), policy.window())).copied().unwrap_or((0, refill));
+            let (ahead, unit) = if full_at > now { (full_at - now, unit) } else { (0, refill) };
+            wait = wait.max(ahead.saturating_sub(unit * most));
+            // What was taken under another quota counts by the cell.
+            let taken = if unit == refill {
+                ahead
+            } else {
+                let taken = (u128::from(ahead) * u128::from(refill)).div_ceil(u128::from(unit));
+                u64::try_from(taken).unwrap().next_multiple_of(1_000).min(refill * most)
+            };
+            drawn.push(((subject, policy.window()), (now + taken + refill, refill)));
         }
         if wait > 0 {
             return Err(wait);

@@ -86,6 +86,95 @@ async fn case_112_limit_fields() {
 }
 
 #[tokio::test]
+async fn limit_fields_tell_whom_a_window_counts() {
+    let world = World::new();
+    limited_key(&world, KWERY);
+    let account = "3 per minute".parse::<QuotaPolicy>().unwrap().counting(Counts::Account);
+    let pool = "9 per minute".parse::<QuotaPolicy>().unwrap().counting(Counts::Pool("demo".into()));
+    let gate = gate(&world, &["2 per minute".parse().unwrap(), account, pool]);
+    let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
+    let policies =
+        "\"minute\";q=2;w=60, \"minute\";q=3;w=60;pk=:YWNjb3VudA==:, \"minute\";q=9;w=60;pk=:cG9vbA==:";
+    assert_eq!(answer.header("ratelimit-policy"), Some(policies));
+    assert_eq!(answer.header("ratelimit"), Some("\"minute\";r=1;t=30"));
+}
+
+#[tokio::test]
+async fn a_defined_quota_keeps_its_name() {
+    let world = World::new();
+    limited_key(&world, KWERY);
+    let mut limited = Plan::new("limited");
+    limited.quotas = ["a", "b", "own"].map(|name| OwnQuota::Named(name.into())).into();
+    let own = "3 per minute".parse::<QuotaPolicy>().unwrap().with_name("other").unwrap();
+    let quota = |text: &str| text.parse::<QuotaPolicy>().unwrap();
+    let builder = world.kwery().quota("a", quota("2 per minute")).quota("b", quota("6 per hour"));
+    let gate = builder.quota("own", own).plan(limited).limit_headers().build();
+    // Three in a minute are never reached beside two.
+    assert!(gate.unwrap_err().to_string().contains("`a`"));
+    let mut limited = Plan::new("limited");
+    limited.quotas = ["a", "b"].map(|name| OwnQuota::Named(name.into())).into();
+    let builder = world.kwery().quota("a", quota("5 per minute")).quota("b", quota("5 in any minute"));
+    let gate = builder.plan(limited).limit_headers().build();
+    assert!(gate.is_err(), "the bucket is never reached beside the strict one");
+    let mut limited = Plan::new("limited");
+    limited.quotas = ["a", "b"].map(|name| OwnQuota::Named(name.into())).into();
+    let builder = world.kwery().quota("a", quota("2 per minute")).quota("b", quota("6 per hour"));
+    let gate = builder.plan(limited).limit_headers().build().unwrap();
+    let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
+    assert_eq!(answer.header("ratelimit-policy"), Some("\"a\";q=2;w=60, \"b\";q=6;w=3600"));
+    assert_eq!(answer.header("ratelimit"), Some("\"a\";r=1;t=30"));
+    let unfit = world.kwery().quota("my own", quota("2 per minute")).build();
+    assert!(unfit.unwrap_err().to_string().contains("my own"));
+}
+
+#[tokio::test]
+async fn two_quotas_of_one_name_serve_nobody() {
+    let world = World::new();
+    let id = world.key(KWERY, |_, account| account.plan = "limited".into());
+    let gate = gate(&world, &["2 per minute".parse().unwrap()]);
+    world.store.change_account(&world.account_of(id), |account| {
+        account.quotas = Some(["4 per minute", "10 per minute"].map(|text| text.parse().unwrap()).into());
+    });
+    assert_eq!(status(&world, &gate, KWERY).await, 500);
+}
+
+#[test]
+fn a_quota_that_is_never_reached_is_refused() {
+    let world = World::new();
+    let account = |text: &str| text.parse::<QuotaPolicy>().unwrap().counting(Counts::Account);
+    let built = |quotas: [QuotaPolicy; 2]| {
+        let mut plan = Plan::new("p");
+        plan.quotas = quotas.into_iter().map(OwnQuota::Policy).collect();
+        world.kwery().plan(plan).build().map(drop).map_err(|error| error.to_string())
+    };
+    let key = |text: &str| text.parse::<QuotaPolicy>().unwrap();
+    for (never, other) in [
+        (key("100 per second"), key("60 per minute")),
+        (key("60 per minute"), key("60 per hour")),
+        (key("60 in any minute"), key("60 in any hour")),
+        (key("61 in any hour"), key("1 per minute")),
+        (key("60 per minute"), key("50 in any hour")),
+        (key("60 per minute"), account("60 per minute")),
+    ] {
+        for quotas in [[never.clone(), other.clone()], [other.clone(), never.clone()]] {
+            let refused = built(quotas).unwrap_err();
+            assert!(refused.contains("never be reached"), "{never:?} beside {other:?}: {refused}");
+        }
+    }
+    for (one, other) in [
+        (key("10 per second"), key("300 per minute")),
+        (key("10 per second"), key("60 per minute")),
+        (key("59 in any minute"), key("60 in any hour")),
+        (key("60 in any minute"), key("60 per hour")),
+        (key("70 per minute"), account("60 per second")),
+        (account("60 per minute"), key("60 per hour")),
+        (key("100 per day"), key("60 in any hour")),
+    ] {
+        assert_eq!(built([one.clone(), other.clone()]), Ok(()), "{one:?} beside {other:?}");
+    }
+}
+
+#[tokio::test]
 async fn case_112_limit_fields_are_never_in_trailers() {
     use bytes::Bytes;
     use http_body_util::{BodyExt, Empty, Full};
@@ -156,7 +245,7 @@ async fn case_115_the_bucket_map_is_bounded_and_drops_no_window_that_is_not_full
     assert_eq!(world.limiter.len(), 2);
 }
 
-/// In the gap: a record that is read anew, or changed, finds its windows as they were.
+/// In the gap: a record that is read anew, or changed, finds its windows as they were; a raised quota helps at once.
 #[tokio::test]
 async fn case_117_a_change_of_the_record_is_no_fresh_bucket() {
     let world = World::new();
@@ -168,7 +257,8 @@ async fn case_117_a_change_of_the_record_is_no_fresh_bucket() {
     world.store.change_account(&world.account_of(id), |account| {
         account.quotas = Some(vec!["2 per minute".parse().unwrap()]);
     });
-    // Twice the quota refills twice as fast; what was drawn stays drawn.
+    // The new figure less what was used; twice the quota refills twice as fast.
+    assert_eq!(status(&world, &gate, KWERY).await, 200);
     assert_eq!(status(&world, &gate, KWERY).await, 429);
     world.clock.advance(Duration::from_secs(30));
     assert_eq!(status(&world, &gate, KWERY).await, 200);

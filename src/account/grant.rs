@@ -125,6 +125,7 @@ impl GrantPeriod {
 
     /// A number that tells periods apart, the same on every machine and in every build: the milliseconds of a plain one,
     /// negative for the calendar, never zero.
+    #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     pub(crate) fn code(&self) -> i64 {
         match self.0 {
@@ -134,6 +135,7 @@ impl GrantPeriod {
     }
 
     /// The longest time between two turns, in milliseconds.
+    #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     fn longest(&self) -> i64 {
         const HOUR: i64 = 3_600_000;
@@ -167,6 +169,7 @@ impl Grant {
     }
 
     /// See [`GrantPeriod::code`].
+    #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     pub(crate) fn code(&self) -> i64 {
         self.period.code()
@@ -174,6 +177,7 @@ impl Grant {
 
     /// Whether a grant that is due at `due` lies further ahead than the turn after the next: the clock was ahead when the
     /// last one was given.
+    #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     pub(crate) fn is_beyond(&self, due: Timestamp, now: Timestamp) -> bool {
         // Cheap, and false of nearly all: the calendar is asked of the others.
@@ -182,6 +186,7 @@ impl Grant {
     }
 
     /// The turn after the next one.
+    #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     pub(crate) fn second_after(&self, now: Timestamp) -> Timestamp {
         self.next_after(self.next_after(now))
     }

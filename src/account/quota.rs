@@ -83,7 +83,7 @@ impl QuotaPolicy {
         if window.as_nanos() < u128::from(quota) {
             return refuse("the window has fewer nanoseconds than the quota has requests");
         }
-        let name = unit_of(window).map_or_else(|| format!("{}s", window.as_secs_f64()), str::to_owned);
+        let name = name_of(window);
         // Rounded up: rounding down would admit more than the quota.
         let refill = u64::try_from(window.as_nanos().div_ceil(u128::from(quota))).unwrap_or(u64::MAX);
         Ok(Self { name: name.into(), quota: some, window, refill, counts: Counts::Key, strict: false })
@@ -101,6 +101,30 @@ impl QuotaPolicy {
         }
         self.name = name.into();
         Ok(self)
+    }
+
+    /// The same under the name by which a configuration defines it, unless it was given one of its own.
+    pub(crate) fn defined_as(self, name: &str) -> Result<Self, ConfigError> {
+        if *self.name == *name_of(self.window) { self.with_name(name) } else { Ok(self) }
+    }
+
+    /// Whether `other`, which counts at least the same requests, refuses all that this one would.
+    pub(crate) fn is_never_reached_beside(&self, other: &Self) -> bool {
+        let wider = match (&self.counts, &other.counts) {
+            (Counts::Pool(one), Counts::Pool(another)) => one == another,
+            (one, another) => one.rank().0 <= another.rank().0,
+        };
+        if !wider || self.quota < other.quota {
+            return false;
+        }
+        let nanos = |policy: &Self| policy.window.as_nanos();
+        let refilled = nanos(self) / u128::from(other.refill);
+        match (self.strict, other.strict) {
+            (false, false) => self.refill <= other.refill,
+            (true, true) => self.window <= other.window,
+            (true, false) => u128::from(self.quota.get()) >= u128::from(other.quota.get()) + refilled,
+            (false, true) => u128::from(self.refill) * u128::from(other.quota.get()) <= nanos(other),
+        }
     }
 
     /// Whom it counts together: each key by itself, if nothing is said.
@@ -191,6 +215,11 @@ fn unit_of(window: Duration) -> Option<&'static str> {
     UNITS.iter().find(|(_, seconds)| Duration::from_secs(*seconds) == window).map(|(unit, _)| *unit)
 }
 
+/// The name of a quota that was given none.
+fn name_of(window: Duration) -> String {
+    unit_of(window).map_or_else(|| format!("{}s", window.as_secs_f64()), str::to_owned)
+}
+
 /// A plain decimal number: without the sign that Rust's own reader takes.
 fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
@@ -223,6 +252,8 @@ impl FromStr for QuotaPolicy {
 }
 
 /// A quota that a key or an account has of its own: spelt out, or named as the configuration defines it.
+///
+/// Of the quotas of one key, account or plan no two that count the same have the same name: windows are known by their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OwnQuota {
     /// Spelt out.

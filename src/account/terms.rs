@@ -12,11 +12,13 @@ pub(crate) struct Terms {
     pub(crate) caps: Caps,
 }
 
-/// What a record names and the configuration does not know.
+/// What a record names and the configuration does not know, or a record that contradicts itself.
 #[derive(Debug, Clone)]
 pub(crate) enum Unknown {
     Plan(PlanName),
     Quota(String),
+    /// Two quotas of a record count the same under this name.
+    Twice(String),
 }
 
 impl std::fmt::Display for Unknown {
@@ -24,6 +26,12 @@ impl std::fmt::Display for Unknown {
         match self {
             Self::Plan(name) => write!(f, "the account names the plan `{name}`, which is not configured"),
             Self::Quota(name) => write!(f, "the record names the quota `{name}`, which is not configured"),
+            Self::Twice(name) => {
+                write!(
+                    f,
+                    "two quotas have the name `{name}` and count the same; keep the smaller one, or name them apart"
+                )
+            }
         }
     }
 }

@@ -213,9 +213,13 @@ impl GateBuilder {
         self
     }
 
-    /// Defines a quota that plans, accounts and keys may name.
+    /// Defines a quota that plans, accounts and keys may name. It is known by this name, in `RateLimit` headers too, unless
+    /// it has a [name of its own](QuotaPolicy::with_name).
     pub fn quota(mut self, name: impl Into<String>, policy: QuotaPolicy) -> Self {
-        self.quotas.insert(name.into(), policy);
+        let name = name.into();
+        // A name that no header can hold is refused when the gate is built.
+        let policy = policy.clone().defined_as(&name).unwrap_or(policy);
+        self.quotas.insert(name, policy);
         self
     }
 

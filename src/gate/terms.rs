@@ -1,6 +1,6 @@
 //! What a key's plan, with whatever the key and its account have of their own, comes to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -101,6 +101,11 @@ impl Plans {
                 self.quotas.get(name).cloned().ok_or_else(|| Unknown::Quota(name.clone()))
             }
         };
-        own.iter().map(policy).collect::<Result<Vec<_>, _>>().map(Quotas::new)
+        let policies = own.iter().map(policy).collect::<Result<Vec<_>, _>>()?;
+        let mut known = HashSet::new();
+        match policies.iter().find(|policy| !known.insert((policy.name(), policy.counts()))) {
+            Some(twice) => Err(Unknown::Twice(twice.name().to_owned())),
+            None => Ok(Quotas::new(policies)),
+        }
     }
 }

@@ -27,6 +27,7 @@ impl Due {
     }
 
     /// Whether a call at this time changes nothing: true of nearly all.
+    #[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
     #[inline]
     pub(super) fn is_to_come(&self, grant: &Grant, now: Timestamp) -> bool {
         self.period == grant.code() && now < self.next() && !grant.is_beyond(self.next(), now)

@@ -6,10 +6,11 @@ use http::{HeaderName, HeaderValue};
 
 use crate::account::Standing;
 use crate::respond::AnswerHeaders;
-use crate::{QuotaPolicy, Quotas};
+use crate::{Counts, QuotaPolicy, Quotas};
 
 /// Adds `RateLimit-Policy` with all windows and `RateLimit` with the one that has the least left
-/// (draft-ietf-httpapi-ratelimit-headers-10).
+/// (draft-ietf-httpapi-ratelimit-headers-10). What counts more than the key names it as the partition key, `pk`, in base64:
+/// `account` or `pool`.
 pub(crate) fn limit_headers(headers: &mut impl AnswerHeaders, quotas: &Quotas, standing: &Standing) {
     const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
     const STANDING: HeaderName = HeaderName::from_static("ratelimit");
@@ -18,12 +19,23 @@ pub(crate) fn limit_headers(headers: &mut impl AnswerHeaders, quotas: &Quotas, s
         let comma = if text.is_empty() { "" } else { ", " };
         let window = policy.window().as_secs().max(1);
         // Writing to a string does not fail.
-        let _ = write!(text, "{comma}\"{}\";q={};w={window}", policy.name(), policy.quota());
+        let _ =
+            write!(text, "{comma}\"{}\";q={};w={window}{}", policy.name(), policy.quota(), part_of(policy));
     }
     insert(headers, POLICY, &text);
-    let name = quotas.policies().nth(standing.policy).map_or("", QuotaPolicy::name);
+    let policy = quotas.policies().nth(standing.policy);
+    let (name, part) = policy.map_or(("", ""), |policy| (policy.name(), part_of(policy)));
     let reset = standing.reset.as_secs() + u64::from(standing.reset.subsec_nanos() > 0);
-    insert(headers, STANDING, &format!("\"{name}\";r={};t={reset}", standing.remaining));
+    insert(headers, STANDING, &format!("\"{name}\";r={};t={reset}{part}", standing.remaining));
+}
+
+/// Whom a policy counts, as the parameter that tells it from one of the same name.
+fn part_of(policy: &QuotaPolicy) -> &'static str {
+    match policy.counts() {
+        Counts::Key => "",
+        Counts::Account => ";pk=:YWNjb3VudA==:",
+        Counts::Pool(_) => ";pk=:cG9vbA==:",
+    }
 }
 
 fn insert(headers: &mut impl AnswerHeaders, name: HeaderName, text: &str) {

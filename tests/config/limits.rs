@@ -250,13 +250,13 @@ async fn limit_headers_read_as_the_draft_says() {
     let toml = r#"
         limit_headers = true
         [plans.free]
-        quotas = [{ quota = "2 per minute", name = "min" }, { quota = "10 per second", name = "sec" }]
+        quotas = [{ quota = "2 per minute", name = "min" }, { quota = "10 per hour", name = "hour" }]
         [plans.open]
     "#;
     let limited = |builder| {
         let free = plan("free", |plan| {
             plan.quotas.push(OwnQuota::Policy(policy("2 per minute").with_name("min").unwrap()));
-            plan.quotas.push(OwnQuota::Policy(policy("10 per second").with_name("sec").unwrap()));
+            plan.quotas.push(OwnQuota::Policy(policy("10 per hour").with_name("hour").unwrap()));
         });
         Ok(head(builder)?.limit_headers().plan(free).plan(Plan::new("open")))
     };
@@ -269,7 +269,7 @@ async fn limit_headers_read_as_the_draft_says() {
     let answers = both(toml, limited, seed, &script).await;
     assert_eq!(statuses(&answers), [200, 200, 429, 200, 401]);
     for answer in &answers[..3] {
-        assert_eq!(answer.header("ratelimit-policy"), Some("\"sec\";q=10;w=1, \"min\";q=2;w=60"));
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"min\";q=2;w=60, \"hour\";q=10;w=3600"));
     }
     let standings = ["\"min\";r=1;t=30", "\"min\";r=0;t=60", "\"min\";r=0;t=42"];
     assert_eq!(

@@ -31,6 +31,7 @@ rules! {
     TellsALateReset,
     StandsStill,
     TakesLogsForBuckets,
+    StartsAnewWhenQuotasChange,
 }
 
 #[derive(Debug)]
@@ -64,9 +65,14 @@ impl Broken {
         Now::new(now.wall(), elapsed)
     }
 
-    fn key(&self, key: &KeyRecord) -> KeyRecord {
+    fn key(&self, key: &KeyRecord, quotas: &Quotas) -> KeyRecord {
         let mut copy = key.clone();
         match self.rule {
+            Some(Rule::StartsAnewWhenQuotasChange) => {
+                let quotas: u32 = quotas.policies().map(QuotaPolicy::quota).fold(0, u32::wrapping_add);
+                let id = u128::from_be_bytes(*copy.id.as_bytes()) ^ u128::from(quotas);
+                copy.id = KeyId::from_bytes(id.to_be_bytes());
+            }
             Some(Rule::TakesKeysForOne) => copy.id = KeyId::from_bytes([1; 16]),
             Some(Rule::TakesAccountsForOne) => copy.account = Arc::new(Account::new("one", "any")),
             Some(Rule::GoesByPointers) => {
@@ -104,7 +110,7 @@ impl Broken {
 
 impl RateLimiter for Broken {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
-        let (key, quotas) = (self.key(draw.key), self.quotas(draw.quotas));
+        let (key, quotas) = (self.key(draw.key, draw.quotas), self.quotas(draw.quotas));
         let draw = Draw::new(&key, &quotas, self.now(draw.now));
         let room = || ready(self.inner.peek(&draw)).iter().all(|window| window.remaining > 0);
         let mut quota = match self.rule {
@@ -141,7 +147,7 @@ impl RateLimiter for Broken {
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
-        let (key, quotas) = (self.key(draw.key), self.quotas(draw.quotas));
+        let (key, quotas) = (self.key(draw.key, draw.quotas), self.quotas(draw.quotas));
         let draw = Draw::new(&key, &quotas, self.now(draw.now));
         let mut standings = ready(self.inner.peek(&draw));
         match self.rule {

@@ -1,5 +1,6 @@
 //! What is asked of a rate limiter.
 
+mod changes;
 mod draw;
 mod owners;
 mod strict;
@@ -17,8 +18,13 @@ use crate::{
 type Limiter = Arc<dyn RateLimiter>;
 
 pub(super) fn suite(limiter: &Limiter) -> Suite {
-    let parts: [Vec<Check>; 4] =
-        [draw::checks(limiter), owners::checks(limiter), time::checks(limiter), strict::checks(limiter)];
+    let parts: [Vec<Check>; 5] = [
+        draw::checks(limiter),
+        owners::checks(limiter),
+        changes::checks(limiter),
+        time::checks(limiter),
+        strict::checks(limiter),
+    ];
     Suite::new("limits", parts)
 }
 
@@ -51,6 +57,13 @@ impl Caller {
     /// Another key, on the same quotas.
     fn other(&self, account: &Arc<Account>) -> Self {
         Self { key: Arc::new(fresh::key(account)), ..self.clone() }
+    }
+
+    /// The same key, on other quotas.
+    fn on(&self, windows: &[(u32, Duration)]) -> Result<Self, Fault> {
+        let policies = windows.iter().map(|(quota, window)| policy(*quota, *window, Counts::Key));
+        let quotas = Arc::new(Quotas::new(policies.collect::<Result<Vec<_>, _>>()?));
+        Ok(Self { quotas, ..self.clone() })
     }
 
     /// The same, so much later.

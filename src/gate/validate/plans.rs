@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use crate::gate::validate::{Verdict, parameter, refuse};
-use crate::{Cap, Caps, GateBuilder, OwnQuota, Plan, words};
+use crate::{Cap, Caps, GateBuilder, OwnQuota, Plan, QuotaPolicy, words};
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
+    named(builder)?;
     let mut names = HashSet::new();
     for one in &builder.plans {
         let member = format!("plans.{}", one.name);
@@ -30,7 +31,7 @@ fn plan(plan: &Plan, builder: &GateBuilder) -> Verdict {
 }
 
 fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
-    let mut windows = HashSet::new();
+    let mut windows: Vec<(&str, &QuotaPolicy)> = Vec::new();
     for (place, quota) in plan.quotas.iter().enumerate() {
         let member = format!("quotas[{place}]");
         let (written, policy) = match quota {
@@ -43,10 +44,36 @@ fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
                 format!("{meant}define it under `[quotas]`, or spell it out as in `60 per minute`");
             return refuse(&member, written, "the quota is not defined", &expected);
         };
-        if !windows.insert((policy.name(), policy.counts())) {
+        let same = |(_, known): &&(&str, &QuotaPolicy)| {
+            (known.name(), known.counts()) == (policy.name(), policy.counts())
+        };
+        if windows.iter().any(|known| same(&known)) {
             let expected = "keep the smaller one, or give them names of their own";
             return refuse(&member, written, "two quotas of the plan have the same window", expected);
         }
+        windows.push((written, policy));
+    }
+    for (place, (written, policy)) in windows.iter().enumerate() {
+        let others = windows.iter().enumerate().filter(|(other, _)| *other != place);
+        let mut others = others.map(|(_, other)| other);
+        if let Some((_, other)) = others.find(|(_, other)| policy.is_never_reached_beside(other)) {
+            let problem = format!(
+                "the quota can never be reached: `{}`, of {} requests, always refuses first",
+                other.name(),
+                other.quota()
+            );
+            let expected = "leave it out, or make it smaller than the other one";
+            return refuse(&format!("quotas[{place}]"), written, &problem, expected);
+        }
+    }
+    Ok(())
+}
+
+/// Quotas that are defined by name.
+fn named(builder: &GateBuilder) -> Verdict {
+    for (name, policy) in &builder.quotas {
+        let named = policy.clone().defined_as(name);
+        named.map(drop).map_err(|error| error.in_member(format!("quotas.{name}")))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::cells::{self, Cells};
+use super::cells::Cells;
 use super::log::Log;
 use crate::QuotaPolicy;
 use crate::limit::{Quota, Standing};
@@ -85,8 +85,9 @@ impl Windows {
     pub(super) fn take(&mut self, now: u64) {
         for (policy, window) in self.policies.iter().zip(&mut self.cells) {
             window.full_at = window.tested;
-            if let Count::Log(log) = &mut window.count {
-                log.take(policy, now);
+            match &mut window.count {
+                Count::Cells(cells) => cells.take(policy),
+                Count::Log(log) => log.take(policy, now),
             }
         }
     }
@@ -132,7 +133,7 @@ impl Window {
     /// The same window under a policy of the same name, length and kind, and maybe of another quota.
     fn under(mut self, policy: &QuotaPolicy) -> Self {
         if let Count::Cells(cells) = &mut self.count {
-            *cells = Cells::of(policy);
+            *cells = cells.under(policy);
         }
         self
     }
@@ -151,9 +152,9 @@ impl Window {
     /// How many more it admits, and how far it is from full.
     fn peek(&self, policy: &QuotaPolicy, now: u64) -> (u32, u64) {
         match &self.count {
-            Count::Cells(_) => {
+            Count::Cells(cells) => {
                 let ahead = self.full_at.saturating_sub(now);
-                (cells::left(policy, ahead), ahead)
+                (cells.left(policy, ahead), ahead)
             }
             Count::Log(log) => log.peek(policy, now),
         }

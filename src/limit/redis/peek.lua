@@ -3,8 +3,8 @@ local now, windows = clock(), {}
 for i, key in ipairs(KEYS) do
   local pace, quota = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
   if pace > 0 then
-    local ahead = ahead_of(key, now)
-    windows[i] = { math.max(math.floor((pace * quota - ahead) / pace), 0), ahead }
+    local ahead, unit = ahead_of(key, now, pace)
+    windows[i] = { math.max(quota - math.ceil(ahead / unit), 0), ahead }
   else
     local log, used = log_of(key, now, -pace)
     local newest = log[#log]

@@ -9,11 +9,11 @@ local function draw(count)
     local pace, quota = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
     local wait, left, ahead, text
     if pace > 0 then
-      wait, left, ahead = test_bucket(KEYS[i], now, pace, quota)
+      wait, left, ahead, text = test_bucket(KEYS[i], now, pace, quota)
     else
       wait, left, ahead, text = test_log(KEYS[i], now, -pace, quota)
     end
-    aheads[i], texts[i] = ahead, text or now + ahead
+    aheads[i], texts[i] = ahead, text
     if wait > longest then
       longest, decides = wait, { i - 1, left, ahead }
     elseif longest == 0 and (not decides or left < decides[2]) then
