@@ -4,7 +4,7 @@ use std::{error::Error, net::SocketAddr, sync::Arc};
 
 use axum::{Router, routing::get};
 use tokio::net::TcpListener;
-use tollgate::{Account, Config, KeyId, KeyRecord, MemoryStore, Principal, TollgateLayer};
+use tollgate::{Account, Config, KeyManager, MemoryStore, NewKey, Principal, TollgateLayer};
 
 const GATE: &str = r#"
 sources = [{ header = "X-API-Key" }]
@@ -19,9 +19,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let gate =
         Config::from_toml(GATE, "quickstart.toml")?.builder()?.managed_store(Arc::clone(&store)).build()?;
 
-    let key = gate.formats()[0].generate()?.reveal();
-    let hash = gate.hasher().hash(key.as_bytes());
-    store.put_key(KeyRecord::new(KeyId::generate(), hash, Account::new("wile", "free").into()));
+    store.put_account(Account::new("wile", "free"));
+    let issued = KeyManager::new(gate.clone(), store).issue(NewKey::new("wile", "my first key")).await?;
 
     let routes = Router::new().route("/health", get(async || "up\n")).route("/whoami", get(whoami));
     // The gate stands in front of the whole router, unknown paths included, not in front of single routes.
@@ -30,6 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     println!("needs no key:  curl -i http://127.0.0.1:3000/health");
     println!("needs a key:   curl -i http://127.0.0.1:3000/whoami");
+    let key = issued.secret.reveal();
     println!("shows it:      curl -i -H 'X-API-Key: {}' http://127.0.0.1:3000/whoami", &*key);
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(interrupt()).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{AccountId, KeyId, Timestamp};
 
-/// Who manages: the operator, or the holder of a key through the service's own endpoints.
+/// Who manages: the operator, a user who is signed in to the service, or the holder of a key.
 ///
 /// # Example
 ///
@@ -15,10 +15,12 @@ use crate::{AccountId, KeyId, Timestamp};
 ///
 /// let actor = Actor::operator("alice").at("203.0.113.9".parse().unwrap());
 /// assert_eq!(actor.name(), Some("alice"));
+/// assert_eq!(Actor::user("user-17").user_id(), Some("user-17"));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Actor {
     name: Option<Arc<str>>,
+    user: Option<Arc<str>>,
     key: Option<KeyId>,
     address: Option<IpAddr>,
 }
@@ -27,6 +29,13 @@ impl Actor {
     /// A person or a program that operates the service.
     pub fn operator(name: &str) -> Self {
         Self { name: Some(name.into()), ..Self::default() }
+    }
+
+    /// A user who is signed in to the service, by the id that the service knows the user by: as on a page where
+    /// customers manage their keys. The manager is told which account is the user's by
+    /// [`for_account`](crate::KeyManager::for_account).
+    pub fn user(id: &str) -> Self {
+        Self { user: Some(id.into()), ..Self::default() }
     }
 
     /// The holder of a key.
@@ -44,6 +53,11 @@ impl Actor {
     /// The operator's name.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// The signed-in user's id.
+    pub fn user_id(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     /// The key that the request was made with.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::account::{Breach, BreachKind, Terms, Unknown};
 use crate::rule::Ruled;
-use crate::{Agreement, Credits, KeyId, KeySource, Quotas, Standing, StoreError};
+use crate::{
+    AccountId, Agreement, Credits, KeyId, KeyRecord, KeySource, PlanName, Quotas, Rule, Standing, StoreError,
+};
 
 /// Declares the kinds with their names in a configuration, their parents and their defaults, in one table.
 macro_rules! denial_kinds {
@@ -33,6 +35,11 @@ macro_rules! denial_kinds {
             /// The kind that answers for what is not said of this one.
             pub const fn parent(self) -> Option<Self> {
                 match self { $(Self::$kind => $parent,)+ }
+            }
+
+            /// The HTTP status that answers it where the configuration gives it no other.
+            pub fn status(self) -> http::StatusCode {
+                crate::respond::default_status(self)
             }
         }
     };
@@ -186,11 +193,12 @@ impl fmt::Display for Problem {
 /// assert_eq!(denial.kind().parent(), Some(DenialKind::Unauthorized));
 /// assert_eq!(denial.to_string(), "the request was refused: revoked");
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Denial {
     kind: DenialKind,
     pub(crate) cause: Cause,
-    key: Option<KeyId>,
+    record: Option<Arc<KeyRecord>>,
+    rule: Option<Arc<Ruled>>,
     /// Whether the key, if there was one, stood in a Bearer credential: its challenge says what is wrong with it.
     pub(crate) bearer: bool,
 }
@@ -202,7 +210,7 @@ impl Denial {
     }
 
     pub(crate) fn because(kind: DenialKind, cause: Cause) -> Self {
-        Self { kind, cause, key: None, bearer: false }
+        Self { kind, cause, record: None, rule: None, bearer: false }
     }
 
     pub(crate) fn store(error: StoreError) -> Self {
@@ -239,8 +247,21 @@ impl Denial {
     }
 
     #[must_use]
-    pub(crate) fn of_key(mut self, key: Option<KeyId>) -> Self {
-        self.key = key;
+    pub(crate) fn of_key(mut self, record: &Arc<KeyRecord>) -> Self {
+        self.record = Some(Arc::clone(record));
+        self
+    }
+
+    /// Says of the same key and rule as another refusal, whose place it takes.
+    #[must_use]
+    pub(crate) fn in_place_of(self, other: &Self) -> Self {
+        Self { record: other.record.clone(), rule: other.rule.clone(), ..self }
+    }
+
+    /// Says which rule the request was judged by.
+    #[must_use]
+    pub(crate) fn by_rule(mut self, rule: &Arc<Ruled>) -> Self {
+        self.rule = Some(Arc::clone(rule));
         self
     }
 
@@ -258,7 +279,23 @@ impl Denial {
 
     /// The id of the key, where one was found.
     pub fn key(&self) -> Option<KeyId> {
-        self.key
+        self.record.as_ref().map(|record| record.id)
+    }
+
+    /// The account that holds the key, where a key was found.
+    pub fn account(&self) -> Option<&AccountId> {
+        self.record.as_ref().map(|record| &record.account.id)
+    }
+
+    /// The plan of that account.
+    pub fn plan(&self) -> Option<&PlanName> {
+        self.record.as_ref().map(|record| &record.account.plan)
+    }
+
+    /// The rule that the request was judged by; `None` where no rule matches it, and where it was refused before one was
+    /// looked for.
+    pub fn rule(&self) -> Option<&Rule> {
+        self.rule.as_ref().map(|ruled| &ruled.rule).filter(|rule| !rule.pattern().is_empty())
     }
 
     /// In what time the request would be admitted, where that is known: the windows of a rate limit.
@@ -283,6 +320,19 @@ impl Denial {
     /// What the operator has to put right: for the log, never for the client.
     pub fn operator_problem(&self) -> Option<String> {
         if let Cause::Operator(problem) = &self.cause { Some(problem.to_string()) } else { None }
+    }
+}
+
+impl fmt::Debug for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Denial")
+            .field("kind", &self.kind)
+            .field("cause", &self.cause)
+            .field("key", &self.key())
+            .field("account", &self.account())
+            .field("plan", &self.plan())
+            .field("rule", &self.rule().map(Rule::route))
+            .finish_non_exhaustive()
     }
 }
 

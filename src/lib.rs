@@ -4,14 +4,15 @@
 //!
 //! # Example
 //!
-//! ```
+#![cfg_attr(feature = "axum", doc = "```")]
+#![cfg_attr(not(feature = "axum"), doc = "```ignore")]
 //! use std::sync::Arc;
 //!
-//! use bytes::Bytes;
-//! use http::{Request, Response, StatusCode};
-//! use http_body_util::Empty;
-//! use tollgate::{Account, Config, KeyId, KeyRecord, MemoryStore, TollgateLayer};
-//! use tower::{Layer, ServiceExt, service_fn};
+//! use axum::body::Body;
+//! use axum::{Router, routing::get};
+//! use http::{Request, StatusCode};
+//! use tollgate::{Account, Config, KeyManager, MemoryStore, NewKey, Principal, TollgateLayer};
+//! use tower::ServiceExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,20 +23,19 @@
 //!     quotas = ["600 per minute"]
 //! "#;
 //! let store = Arc::new(MemoryStore::new());
-//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
+//! store.put_account(Account::new("acme", "pro"));
+//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.managed_store(Arc::clone(&store)).build()?;
 //!
 //! // A new key: its hash is stored, the key itself is shown to its owner, once.
-//! let key = gate.formats()[0].generate()?.reveal();
-//! let hash = gate.hasher().hash(key.as_bytes());
-//! store.put_key(KeyRecord::new(KeyId::generate(), hash, Arc::new(Account::new("acme", "pro"))));
+//! let issued = KeyManager::new(gate.clone(), store).issue(NewKey::new("acme", "my first key")).await?;
 //!
-//! let hello = service_fn(async |_: Request<_>| Ok::<_, std::io::Error>(Response::new(Empty::<Bytes>::new())));
-//! let service = TollgateLayer::new(gate).layer(hello);
+//! let routes = Router::new().route("/v1/candles", get(async |who: Principal| who.account().id.to_string()));
+//! let app = TollgateLayer::new(gate).around(routes);
 //!
-//! let refused = service.clone().oneshot(Request::get("/v1/candles").body(Empty::<Bytes>::new())?).await?;
+//! let refused = app.clone().oneshot(Request::get("/v1/candles").body(Body::empty())?).await?;
 //! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-//! let request = Request::get("/v1/candles").header("X-API-Key", &*key).body(Empty::<Bytes>::new())?;
-//! assert_eq!(service.oneshot(request).await?.status(), StatusCode::OK);
+//! let request = Request::get("/v1/candles").header("X-API-Key", &*issued.secret.reveal()).body(Body::empty())?;
+//! assert_eq!(app.oneshot(request).await?.status(), StatusCode::OK);
 //! # Ok(())
 //! # }
 //! ```

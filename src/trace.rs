@@ -12,6 +12,7 @@ pub(crate) fn denied(denial: &Denial) {
             tracing::error!(
                 kind,
                 key,
+                rule = denial.rule().map(crate::Rule::route),
                 problem = denial.operator_problem(),
                 "a record contradicts the configuration"
             );
@@ -19,9 +20,17 @@ pub(crate) fn denied(denial: &Denial) {
         DenialKind::Internal => tracing::error!(kind, key, "a request could not be judged"),
         DenialKind::Unavailable => {
             let error = denial.store_error().map(tracing::field::debug);
-            tracing::warn!(kind, key, error, "a back end could not decide");
+            tracing::warn!(
+                kind,
+                key,
+                rule = denial.rule().map(crate::Rule::route),
+                error,
+                "a back end could not decide"
+            );
         }
-        _ => tracing::debug!(kind, key, "a request was refused"),
+        _ => {
+            tracing::debug!(kind, key, rule = denial.rule().map(crate::Rule::route), "a request was refused");
+        }
     }
 }
 
@@ -66,6 +75,7 @@ pub(crate) fn audited(event: &crate::AuditEvent) {
         key = event.key.map(tracing::field::display),
         account = event.account.as_ref().map(tracing::field::display),
         actor = event.actor.name(),
+        actor_user = event.actor.user_id(),
         actor_key = event.actor.key_id().map(tracing::field::display),
         address = event.actor.address().map(tracing::field::display),
         detail = event.detail,

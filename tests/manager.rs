@@ -254,3 +254,71 @@ async fn the_audit_says_who_did_what_to_which_key_from_where() -> Result<(), Fau
     assert!([issued.secret.reveal(), rotated].iter().all(|secret| !told.contains(&**secret)));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_shown_key_is_serialised_as_served() -> Result<(), Fault> {
+    let stage = Stage::set()?;
+    let issued = stage.manager.issue(new("ada", |_| ())).await?;
+    let secret = issued.secret.reveal();
+    let shown = serde_json::to_value(stage.manager.view(issued.key))?;
+    let members: Vec<_> = shown.as_object().unwrap().keys().map(String::as_str).collect();
+    let served = ["id", "name", "keyPrefix", "account", "isActive", "status", "environment"];
+    assert_eq!(members[..7], served);
+    assert_eq!(members[7..], ["createdAt", "expiresAt", "lastUsedAt"]);
+    assert_eq!((&shown["status"], &shown["account"]), (&"active".into(), &"ada".into()));
+    assert!(shown["createdAt"].as_str().unwrap().ends_with('Z'), "{shown}");
+    assert!(!shown.to_string().contains(&*secret));
+
+    stage.manager.issue(new("ada", |_| ())).await?;
+    let mut asked = ListKeys::default();
+    asked.limit = 1;
+    let page = serde_json::to_value(stage.manager.list(&asked).await?)?;
+    assert_eq!(page["data"][0]["id"], page["nextCursor"]);
+    asked.cursor = page["nextCursor"].as_str().map(str::parse).transpose()?;
+    let last = serde_json::to_value(stage.manager.list(&asked).await?)?;
+    assert_eq!((last["data"].as_array().unwrap().len(), last.get("nextCursor")), (1, None));
+    Ok(())
+}
+
+#[test]
+fn statuses_are_read_as_they_are_written() {
+    for status in KeyStatus::ALL {
+        assert_eq!(status.to_string().parse(), Ok(*status));
+    }
+    for status in AccountStatus::ALL {
+        assert_eq!(status.to_string().parse(), Ok(*status));
+    }
+    let error = "actve".parse::<KeyStatus>().unwrap_err();
+    assert!(error.expected().starts_with("did you mean `active`?"), "{error}");
+}
+
+#[tokio::test]
+async fn a_signed_in_user_is_an_actor() -> Result<(), Fault> {
+    let stage = Stage::set()?;
+    stage.manager.clone().by(Actor::user("user-17")).issue(new("ada", |_| ())).await?;
+    let actor = stage.audit.take().remove(0).actor;
+    assert_eq!((actor.user_id(), actor.name(), actor.key_id()), (Some("user-17"), None, None));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_error_is_answered_as_a_refusal() -> Result<(), Fault> {
+    let stage = Stage::set()?;
+    let request = http::Request::get("/account/keys/1").body(())?;
+    let view = tollgate::RequestView::of(&request);
+    let rows = [
+        (ManageError::NotFound("key"), 404, "not_found"),
+        (ManageError::KeyLimitReached { most: 3 }, 409, "key_limit_reached"),
+        (ManageError::NotInPlan("an expiry"), 403, "feature_required"),
+        (ManageError::Dead, 409, "conflict"),
+        (ManageError::Misconfigured("no plan".into()), 500, "misconfigured"),
+    ];
+    for (error, status, kind) in rows {
+        let denial = tollgate::Denial::from(error);
+        assert_eq!((denial.kind().name(), denial.kind().status().as_u16()), (kind, status));
+        let response = stage.gate.response(&view, &denial);
+        assert_eq!(response.status().as_u16(), status);
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{kind}");
+    }
+    Ok(())
+}

@@ -19,7 +19,7 @@ use support::World;
 use support::providers::{BACKQUANT, KWERY, QUANTDATA};
 use tollgate::{Peer, TollgateLayer, redacted_span};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
-use tower_http::trace::TraceLayer;
+use tower_http::trace::{DefaultMakeSpan, MakeSpan, TraceLayer};
 
 /// What is logged while the service answers a request for this address.
 async fn logged<S, R>(service: S, uri: &str) -> String
@@ -188,4 +188,18 @@ async fn an_allowlist_and_no_peers_address_is_logged_with_the_keys_id() {
         assert_eq!(lines.len(), told, "{peer:?}: {log}");
         assert!(lines.iter().all(|line| line.contains(&key.to_string())), "{log}");
     }
+}
+
+#[test]
+fn spans_pass_the_filters_of_the_layers_own() {
+    let gate = World::new().kwery().build().unwrap();
+    let _guard = tracing::subscriber::set_default(Log::default());
+    let request = Request::get("/v1/quotes").body(()).unwrap();
+    let own = DefaultMakeSpan::new().make_span(&request);
+    let redacted = redacted_span(&gate)(&request);
+    let facts = |span: &tracing::Span| {
+        let metadata = span.metadata().unwrap();
+        (metadata.target(), metadata.name(), *metadata.level())
+    };
+    assert_eq!(facts(&redacted), facts(&own));
 }

@@ -1,10 +1,12 @@
 //! The account behind a key.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
 
 use crate::account::OwnQuota;
 use crate::state::AttachedState;
-use crate::{AccountId, Agreement, Caps, PlanName};
+use crate::{AccountId, Agreement, Caps, ConfigError, PlanName, words};
 
 /// Whether an account may use its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -18,6 +20,36 @@ pub enum AccountStatus {
     Deleted,
 }
 
+impl AccountStatus {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Active, Self::Suspended, Self::Deleted];
+
+    /// Its name, as [`Display`](fmt::Display) writes it and [`FromStr`] reads it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+impl fmt::Display for AccountStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for AccountStatus {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let names = Self::ALL.iter().map(|one| one.name());
+        let unknown = || ConfigError::new(text, "an account has no such status", words::one_of(text, names));
+        Self::ALL.iter().copied().find(|one| one.name() == text).ok_or_else(unknown)
+    }
+}
+
 /// Whether an account pays for the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Subscription {
@@ -25,6 +57,35 @@ pub enum Subscription {
     Active,
     /// It did.
     Lapsed,
+}
+
+impl Subscription {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Active, Self::Lapsed];
+
+    /// Its name, as [`Display`](fmt::Display) writes it and [`FromStr`] reads it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Lapsed => "lapsed",
+        }
+    }
+}
+
+impl fmt::Display for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Subscription {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let names = Self::ALL.iter().map(|one| one.name());
+        let unknown = || ConfigError::new(text, "there is no such subscription", words::one_of(text, names));
+        Self::ALL.iter().copied().find(|one| one.name() == text).ok_or_else(unknown)
+    }
 }
 
 /// Who holds keys: the plan, what has been signed and paid, and whatever replaces the plan's limits.

@@ -14,5 +14,7 @@ pub use holder::{Account, AccountStatus, Subscription};
 #[cfg(feature = "config")]
 pub(crate) use plan::as_written;
 pub use plan::{Allowance, Lifetime, Plan};
+#[cfg(all(test, feature = "config"))]
+pub(crate) use quota::UNITS;
 pub use quota::{Counts, OwnQuota, QuotaGroup, QuotaPolicy, Quotas, Standing};
 pub(crate) use terms::{Terms, Unknown};

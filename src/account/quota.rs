@@ -208,7 +208,7 @@ impl QuotaPolicy {
     }
 }
 
-const UNITS: [(&str, u64); 5] =
+pub(crate) const UNITS: [(&str, u64); 5] =
     [("second", 1), ("minute", 60), ("hour", 3_600), ("day", 86_400), ("week", 604_800)];
 
 fn unit_of(window: Duration) -> Option<&'static str> {

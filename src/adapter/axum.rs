@@ -17,7 +17,8 @@ impl TollgateLayer {
     ///
     /// The gate stands in front of the routes that the router has now. Routes that are added to the returned router are
     /// open: `route`, `nest`, `merge` and their like answer without a key, and `fallback` takes the gate's own place. Layers
-    /// may be added to it, as in `.around(routes).layer(cors)`. `testing::open_routes` finds what answers without a key.
+    /// may be added to it, as in `.around(routes).layer(cors)`: tower-http's `CorsLayer` answers preflights there, and refusals
+    /// bear its headers. `testing::open_routes` finds what answers without a key.
     ///
     /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that the gate knows the peer's address.
     ///

@@ -5,7 +5,7 @@ use http::Response;
 
 use crate::gate::Core;
 use crate::respond::{Occasion, limit_headers};
-use crate::{Denial, RequestView};
+use crate::{Denial, Gate, RequestView};
 
 /// The answer, whole: of one to `HEAD` the adapter sends the head alone. `instance` is the path as it was sent.
 pub(super) fn refuse(
@@ -29,4 +29,30 @@ pub(super) fn refuse(
         limit_headers(response.headers_mut(), quotas, standing);
     }
     response
+}
+
+impl Gate {
+    /// Returns the response to a refused request, in the form of this gate's own refusals: for handlers that refuse what
+    /// the gate let in. The refusal is told to [`on_denial`](crate::GateBuilder::on_denial) and to the log.
+    ///
+    /// # Example
+    ///
+    /// A page where signed-in users manage their keys answers errors as the API does:
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use tollgate::{Actor, Gate, KeyId, KeyManager, RequestView};
+    ///
+    /// async fn revoke(gate: &Gate, keys: &KeyManager, request: &Request<()>, id: KeyId) -> Response<Bytes> {
+    ///     let keys = keys.clone().by(Actor::user("user-17"));
+    ///     match keys.revoke(id).await {
+    ///         Ok(_) => Response::new("revoked".into()),
+    ///         Err(error) => gate.response(&RequestView::of(request), &error.into()),
+    ///     }
+    /// }
+    /// ```
+    pub fn response(&self, view: &RequestView<'_>, denial: &Denial) -> Response<Bytes> {
+        refuse(&self.0, view, view.path(), denial)
+    }
 }

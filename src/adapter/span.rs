@@ -11,7 +11,8 @@ use crate::{Gate, KeySource, query};
 /// Makes spans for tower-http's `TraceLayer` that show a request without its key.
 ///
 /// `TraceLayer`'s own spans show the whole URI, and with it a key in the query. These are like them in name (`request`),
-/// level (`DEBUG`) and fields (`method`, `uri`, `version`), but `uri` is the path and the query without the parameters
+/// level (`DEBUG`), target (`tower_http::trace::make_span`, so that a filter such as `tower_http=debug` shows them) and fields
+/// (`method`, `uri`, `version`), but `uri` is the path and the query without the parameters
 /// that are key sources of this gate, those that usually hold keys (`api-key`, `api_key`, `apikey`, `key`, `token`,
 /// `access_token`, in any case), and those whose value has the shape of one of this gate's keys, however they are encoded:
 /// a key that is sent where none is read is a key all the same. Headers are not shown. So it may stand outside of the gate,
@@ -44,9 +45,12 @@ pub fn redacted_span<B>(
     let gate = gate.clone();
     move |request| {
         let uri = Redacted { path: request.uri().path(), query: request.uri().query(), core: &gate.0 };
-        tracing::debug_span!("request", method = %request.method(), %uri, version = ?request.version())
+        tracing::debug_span!(target: TARGET, "request", method = %request.method(), %uri, version = ?request.version())
     }
 }
+
+/// The target of tower-http's own spans: a filter such as `tower_http=debug` lets these through as well.
+const TARGET: &str = "tower_http::trace::make_span";
 
 /// A path and what may be shown of a query.
 struct Redacted<'a> {

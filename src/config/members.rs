@@ -79,3 +79,79 @@ impl<'de> Deserializer<'de> for Asked<'_> {
         newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::tables;
+    use crate::account::UNITS;
+    use crate::respond::placeholders;
+    use crate::{Check, DenialKind};
+
+    const PAGE: &str = include_str!("reference.md");
+
+    /// The headings of the page under which the tables stand, in the order of `tables`.
+    const HEADINGS: [&str; 20] = [
+        "## The top of the file",
+        "## Sources",
+        "## Formats",
+        "## Hash",
+        "A table of `hash.older`",
+        "## Default",
+        "## Rules",
+        "### Cost",
+        "### Scope",
+        "## Plans",
+        "## Quotas",
+        "### Credits",
+        "### Key lifetime",
+        "## Agreements",
+        "## Demo keys",
+        "## Management",
+        "## Proxies",
+        "## Request ids",
+        "## Presentation",
+        "## Errors",
+    ];
+
+    /// The first words of the rows of the first table behind a heading.
+    fn rows(heading: &str) -> Vec<&'static str> {
+        let (_, behind) = PAGE.split_once(&format!("\n{heading}")).unwrap_or_else(|| panic!("no {heading}"));
+        let table = behind.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+        let rows = table.take_while(|line| line.starts_with('|'));
+        rows.filter_map(|row| row.split('`').nth(1)).collect()
+    }
+
+    #[test]
+    fn the_page_has_the_members_of_the_model() {
+        for (heading, (_, members)) in HEADINGS.into_iter().zip(tables()) {
+            let mut named = rows(heading);
+            let mut members = members.to_vec();
+            named.sort_unstable();
+            members.sort_unstable();
+            assert_eq!(named, members, "{heading}");
+        }
+    }
+
+    #[test]
+    fn the_page_has_the_words_of_the_model() {
+        let kinds: Vec<_> = DenialKind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(rows("### Kinds"), kinds);
+        let checks: Vec<_> = Check::ALL.iter().map(|check| check.name()).collect();
+        assert_eq!(rows("## Checks"), checks);
+        for name in placeholders() {
+            assert!(PAGE.contains(&format!("`{{{name}}}`")), "{name}");
+        }
+        for (unit, _) in UNITS {
+            assert!(PAGE.contains(&format!("`{unit}`")), "{unit}");
+        }
+    }
+
+    #[test]
+    fn the_page_has_each_kinds_status_and_parent() {
+        for kind in DenialKind::ALL {
+            let parent = kind.parent().map(|parent| format!("`{}`", parent.name())).unwrap_or_default();
+            let row = format!("\n| `{}` | {} | {parent} | ", kind.name(), kind.status().as_u16());
+            assert!(PAGE.contains(&row), "{row}");
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! The configuration file.
+//! The configuration file: the types of its members, and a reference of all of them.
+#![doc = include_str!("reference.md")]
 
 mod build;
 mod demo;

@@ -69,7 +69,7 @@ impl Admission {
         let entry = self.0.as_ref()?;
         let (record, terms) = (Arc::clone(entry.record()), entry.found.share_terms()?);
         let (balance, standing) = (entry.tab.balance, entry.tab.standing.clone());
-        let (charged, drawn) = (entry.owes(), standing.is_some());
+        let (charged, drawn) = (entry.tab.hold.as_ref().map(|hold| hold.amount), standing.is_some());
         Some(Principal { record, terms, balance, standing, charged, drawn, shown: entry.found.shown.clone() })
     }
 
@@ -125,7 +125,7 @@ pub struct Principal {
     balance: Option<Credits>,
     standing: Option<Standing>,
     /// What a gate has taken for this request: this one, or one around it.
-    charged: bool,
+    charged: Option<Credits>,
     drawn: bool,
     #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
     shown: Shown,
@@ -142,7 +142,12 @@ impl Principal {
 
     /// What a gate behind the one that made this need not do again.
     pub fn admitted(&self) -> Admitted {
-        Admitted { key: self.record.id, hash: self.record.hash, charged: self.charged, drawn: self.drawn }
+        Admitted {
+            key: self.record.id,
+            hash: self.record.hash,
+            charged: self.charged.is_some(),
+            drawn: self.drawn,
+        }
     }
 
     /// Takes over what the gate around this one has taken for the same key.
@@ -150,7 +155,7 @@ impl Principal {
         if !outer.admitted().is_for(&self.record) {
             return;
         }
-        self.charged |= outer.charged;
+        self.charged = self.charged.or(outer.charged);
         self.drawn |= outer.drawn;
         self.balance = self.balance.or(outer.balance);
         // A standing names a policy by its place: it says nothing among other policies.
@@ -194,6 +199,11 @@ impl Principal {
         &self.terms.quotas
     }
 
+    /// What was charged for this request, which a [`FinalCost`] may lower; zero where nothing was.
+    pub fn cost(&self) -> Credits {
+        self.charged.unwrap_or_default()
+    }
+
     /// What is left of the account's credits, this request's charge taken; `None` where nothing was charged.
     pub fn balance(&self) -> Option<Credits> {
         self.balance
@@ -211,6 +221,7 @@ impl fmt::Debug for Principal {
             .field("key", &self.record.id)
             .field("account", &self.record.account.id)
             .field("plan", &self.terms.plan.name)
+            .field("cost", &self.cost())
             .field("balance", &self.balance)
             .finish_non_exhaustive()
     }

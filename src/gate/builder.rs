@@ -239,8 +239,8 @@ impl GateBuilder {
     ///
     /// If it is not said, what looks like a true preflight (`OPTIONS` with one `Origin` and one
     /// `Access-Control-Request-Method`) reaches the service without a key, on every path, free of charge and not limited:
-    /// browsers send no key with it. Anyone else can send one too, so a CORS layer should answer it, or a handler that gives
-    /// nothing away. Say it where no browser asks.
+    /// browsers send no key with it. Anyone else can send one too, so a CORS layer around the gate should answer it. Say it
+    /// where no browser asks.
     pub fn refuse_preflights(mut self) -> Self {
         self.preflights = false;
         self

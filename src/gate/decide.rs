@@ -108,7 +108,10 @@ impl Decision {
         };
         match judged {
             Ok(()) => self.admit(core, view, &route),
-            Err(denial) => Err(self.refuse(denial.in_source(core.sources.get(self.source))).await),
+            Err(denial) => {
+                let denial = denial.in_source(core.sources.get(self.source));
+                Err(self.refuse(denial.by_rule(route.ruled)).await)
+            }
         }
     }
 
@@ -286,7 +289,7 @@ impl Decision {
     /// Gives the charge of a refused request back, where one is open.
     async fn refuse(&mut self, denial: Denial) -> Denial {
         let Some(entry) = &mut self.admission.0 else { return denial };
-        let denial = denial.of_key(Some(entry.record().id));
+        let denial = denial.of_key(entry.record());
         let Some(refund) = entry.close(Outcome::Failed) else { return denial };
         self.refund = Some(Box::new((refund, denial)));
         self.give_back().await
@@ -429,11 +432,11 @@ fn posted(tab: &mut Tab, cost: Credits, charged: &Charged) -> Result<(), Denial>
 
 /// What a record comes to that does not point to it yet; where it does from now on, that is where it stands.
 #[cold]
-fn first_terms(record: &KeyRecord, core: &Core) -> Result<Option<Arc<Terms>>, Denial> {
+fn first_terms(record: &Arc<KeyRecord>, core: &Core) -> Result<Option<Arc<Terms>>, Denial> {
     if !core.environments.contains(&record.environment) {
         return Err(Denial::of(DenialKind::Unknown));
     }
-    let unknown = |unknown| Denial::operator(Problem::Unknown(unknown)).of_key(Some(record.id));
+    let unknown = |unknown| Denial::operator(Problem::Unknown(unknown)).of_key(record);
     core.plans.keep(record).map_err(unknown)
 }
 

@@ -29,8 +29,12 @@ pub(crate) fn decide(
 #[cold]
 fn abandoned(decision: &mut Decision) -> Denial {
     // Dropped before its handler begins, an admission gives its charge back.
-    let key = decision.admission().key();
-    Denial::panicked().of_key(key)
+    let admission = decision.admission();
+    let denial = Denial::panicked();
+    match admission.entry() {
+        Some(entry) => denial.of_key(entry.record()),
+        None => denial,
+    }
 }
 
 impl Core {
@@ -50,7 +54,7 @@ impl Core {
     pub(crate) fn observed<'d>(&self, denial: &'d Denial) -> std::borrow::Cow<'d, Denial> {
         match guard("an observer of denials", || self.observe(denial)) {
             Ok(()) => std::borrow::Cow::Borrowed(denial),
-            Err(Panicked) => std::borrow::Cow::Owned(Denial::panicked().of_key(denial.key())),
+            Err(Panicked) => std::borrow::Cow::Owned(Denial::panicked().in_place_of(denial)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is known of a key.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hint::black_box;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,9 +10,18 @@ use ipnet::IpNet;
 
 use crate::account::OwnQuota;
 use crate::state::AttachedState;
-use crate::{Account, Caps, ConfigError, Environment, KeyHash, KeyId, Scope, Timestamp};
+use crate::{Account, Caps, ConfigError, Environment, KeyHash, KeyId, Scope, Timestamp, words};
 
-/// Whether a key may be used.
+/// The lifecycle status of a key. Its expiry is not part of it.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::KeyStatus;
+///
+/// assert_eq!(KeyStatus::Paused.to_string(), "paused");
+/// assert_eq!("revoked".parse(), Ok(KeyStatus::Revoked));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum KeyStatus {
     /// It may.
@@ -23,20 +33,33 @@ pub enum KeyStatus {
     Revoked,
 }
 
+impl KeyStatus {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Active, Self::Paused, Self::Revoked];
+
+    /// Its name, as [`Display`](fmt::Display) writes it and [`FromStr`] reads it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl fmt::Display for KeyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 impl FromStr for KeyStatus {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "active" => Ok(Self::Active),
-            "paused" => Ok(Self::Paused),
-            "revoked" => Ok(Self::Revoked),
-            _ => Err(ConfigError::new(
-                text,
-                "a key has no such status",
-                "write `active`, `paused` or `revoked`",
-            )),
-        }
+        let names = Self::ALL.iter().map(|one| one.name());
+        let unknown = || ConfigError::new(text, "a key has no such status", words::one_of(text, names));
+        Self::ALL.iter().copied().find(|one| one.name() == text).ok_or_else(unknown)
     }
 }
 

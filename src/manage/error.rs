@@ -1,6 +1,7 @@
 //! Why a change was not made.
 
-use crate::{AdjustmentKind, Credits, RandomnessError, StoreError};
+use crate::denial::{Cause, Problem};
+use crate::{AdjustmentKind, Credits, Denial, DenialKind, RandomnessError, StoreError};
 
 /// Why a change was not made: by whose fault, and what of.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -85,4 +86,53 @@ impl ManageError {
             other => other,
         }
     }
+}
+
+/// The refusal that the key management endpoints answer with: its [`kind`](Denial::kind) has a
+/// [`status`](DenialKind::status), and [`Gate::response`](crate::Gate::response) puts it into the gate's own form.
+///
+/// # Example
+///
+/// ```
+/// use http::StatusCode;
+/// use tollgate::{Denial, ManageError};
+///
+/// let denial = Denial::from(ManageError::NotFound("key"));
+/// assert_eq!(denial.kind().status(), StatusCode::NOT_FOUND);
+/// ```
+impl From<ManageError> for Denial {
+    fn from(error: ManageError) -> Self {
+        let member = |member: String, problem| Cause::Member { member, problem };
+        match error {
+            ManageError::NotFound(_) => Denial::of(DenialKind::NotFound),
+            ManageError::Invalid { member: name, problem } => {
+                Denial::because(DenialKind::InvalidMember, member(as_sent(name), problem))
+            }
+            ManageError::KeyLimitReached { most } => {
+                Denial::because(DenialKind::KeyLimitReached, Cause::MaxKeys(most))
+            }
+            ManageError::NotInPlan(_) => Denial::of(DenialKind::FeatureRequired),
+            ManageError::TooWide { member: name } => {
+                Denial::because(DenialKind::TooWide, member(as_sent(name.into()), String::new()))
+            }
+            // The key that asks was revoked or has expired since the gate let it in.
+            ManageError::Issuer => Denial::of(DenialKind::Revoked),
+            ManageError::Dead
+            | ManageError::Contended
+            | ManageError::Exists(_)
+            | ManageError::AccountDeleted
+            | ManageError::InsufficientCredits { .. }
+            | ManageError::UnlimitedCredits
+            | ManageError::AdjustmentTaken { .. } => Denial::of(DenialKind::Conflict),
+            ManageError::Misconfigured(problem) => Denial::operator(Problem::Managed(problem)),
+            // Without randomness there is no key: later there may be.
+            ManageError::Randomness(error) => Denial::store(StoreError::unavailable(error)),
+            ManageError::Store(error) => Denial::store(error),
+        }
+    }
+}
+
+/// A member as these endpoints name it.
+fn as_sent(member: String) -> String {
+    if member == "allowlist" { "allowIps".into() } else { member }
 }

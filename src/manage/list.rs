@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 use crate::manage::{KeyManager, ManageError};
 use crate::{AccountId, Environment, KeyId, KeyQuery, KeyRecord, KeyStatus, Timestamp};
 
@@ -36,7 +38,7 @@ pub struct KeyPage {
     pub next: Option<KeyId>,
 }
 
-/// A key as it may be shown: neither its secret nor its hash.
+/// A key as it may be shown: neither its secret nor its hash. It is serialised without its `record`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct KeyView {
@@ -62,6 +64,39 @@ pub struct KeyView {
     pub last_used_at: Option<Timestamp>,
     /// The record that it is a view of, for what is not shown here.
     pub record: Arc<KeyRecord>,
+}
+
+/// The members that the key management endpoints show, and `account`, `status` and `environment`. Moments are text, as in
+/// `2026-04-30T12:00:00.000Z`.
+impl Serialize for KeyView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let moment = |moment: Option<Timestamp>| moment.map(Timestamp::to_millis_text);
+        let mut members = serializer.serialize_struct("KeyView", 10)?;
+        members.serialize_field("id", &self.id.to_string())?;
+        members.serialize_field("name", &self.name)?;
+        members.serialize_field("keyPrefix", &self.start)?;
+        members.serialize_field("account", self.account.as_str())?;
+        members.serialize_field("isActive", &self.is_active)?;
+        members.serialize_field("status", self.status.name())?;
+        members.serialize_field("environment", self.environment.as_str())?;
+        members.serialize_field("createdAt", &moment(self.created_at))?;
+        members.serialize_field("expiresAt", &moment(self.expires_at))?;
+        members.serialize_field("lastUsedAt", &moment(self.last_used_at))?;
+        members.end()
+    }
+}
+
+/// As the key management endpoints answer a list: `data`, and `nextCursor` where there is a further page.
+impl Serialize for KeyPage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_struct("KeyPage", 2)?;
+        members.serialize_field("data", &self.keys)?;
+        match self.next {
+            Some(next) => members.serialize_field("nextCursor", &next.to_string())?,
+            None => members.skip_field("nextCursor")?,
+        }
+        members.end()
+    }
 }
 
 impl KeyManager {

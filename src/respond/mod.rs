@@ -25,7 +25,10 @@ pub(crate) use limits::limit_headers;
 pub use presentation::Presentation;
 pub use request_id::{RequestId, RequestIds};
 pub(crate) use responders::Responders;
+#[cfg(all(test, feature = "config"))]
+pub(crate) use template::placeholders;
 pub use wording::Wording;
+pub(crate) use wording::default_status;
 
 use crate::{Clock, Denial, Timestamp};
 

@@ -107,7 +107,8 @@ pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>, pr
         ancestry(kind).find_map(|kind| given.get(&kind).and_then(|wording| member(wording).clone()))
     };
     let default = ancestry(kind).find_map(spoken).unwrap_or(("", ""));
-    let status = ancestry(kind).find_map(|kind| given.get(&kind)?.status).unwrap_or_else(|| status(kind));
+    let status =
+        ancestry(kind).find_map(|kind| given.get(&kind)?.status).unwrap_or_else(|| default_status(kind));
     let mut members: Vec<(String, String)> = Vec::new();
     for (name, value) in
         ancestry(kind).filter_map(|kind| given.get(&kind)).flat_map(|wording| &wording.members)
@@ -134,7 +135,8 @@ fn default_code(kind: DenialKind) -> String {
     kind.name().to_owned()
 }
 
-fn status(kind: DenialKind) -> StatusCode {
+/// The status of a kind to which no wording gives one.
+pub(crate) fn default_status(kind: DenialKind) -> StatusCode {
     ancestry(kind)
         .find_map(|kind| match kind {
             DenialKind::Unauthorized => Some(StatusCode::UNAUTHORIZED),

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Empty, Full};
 use tollgate::{
-    Allowance, CalendarUnit, Cap, Config, Counts, Credits, Gate, Grant, GrantPeriod, OwnQuota, Plan,
-    QuotaPolicy, Rule,
+    Allowance, CalendarUnit, Cap, Config, Counts, Credits, DenialKind, Gate, Grant, GrantPeriod, Outcome,
+    OwnQuota, Plan, Principal, QuotaPolicy, RequestView, Rule, TollgateLayer,
 };
+use tower::{Layer, ServiceExt};
 
 use crate::stage::{HEAD, Stage, both, kinds, statuses};
 use crate::{head, plan};
@@ -291,4 +295,47 @@ async fn limit_headers_read_as_the_draft_says() {
     let untold = Stage::of(limited(Gate::builder()).unwrap().without_principal()).unwrap();
     seed(&untold);
     assert_eq!(untold.play(&[ask]).await[0].header("ratelimit"), Some(standings[0]), "whoever else is told");
+}
+
+#[tokio::test]
+async fn denials_name_account_plan_and_rule() {
+    let toml = "[[rules]]\nroute = 'GET /paid/{id}'\ncost = 2\n[plans.free]\ncredits = { amount = 2, every = '1h' }\n";
+    let stage = Stage::of_file(toml).unwrap();
+    stage.put("acme_00000001", "free", |_, _| ());
+    let denied = async |path: &str, key: &str| {
+        let request = Request::get(path).header("X-API-Key", key).body(()).unwrap();
+        stage.gate.admit(&RequestView::of(&request)).await.map(drop).unwrap_err()
+    };
+    let request = Request::get("/paid/1").header("X-API-Key", "acme_00000001").body(()).unwrap();
+    drop(stage.gate.admit(&RequestView::of(&request)).await.unwrap().finish(Outcome::Served).await);
+    let denial = denied("/paid/1", "acme_00000001").await;
+    assert_eq!(denial.kind(), DenialKind::CreditsExhausted);
+    assert_eq!(denial.account().unwrap().as_str(), "account of acme_00000001");
+    assert_eq!(denial.plan().unwrap().as_str(), "free");
+    assert_eq!(denial.rule().unwrap().route(), "GET /paid/{id}");
+    let shown = format!("{denial:?}");
+    assert!(shown.contains("GET /paid/{id}") && !shown.contains("KeyHash"), "{shown}");
+
+    let unknown = denied("/paid/1", "acme_00000002").await;
+    assert_eq!((unknown.account(), unknown.plan(), unknown.key()), (None, None, None));
+    assert_eq!(unknown.rule().unwrap().route(), "GET /paid/{id}");
+    assert!(denied("/elsewhere", "acme_00000002").await.rule().is_none());
+}
+
+#[tokio::test]
+async fn a_principal_knows_the_cost() {
+    let toml = "[[rules]]\nroute = '/paid'\ncost = { parameter = 'n', each = 3, default = 1, most = 9 }\n\
+                [plans.free]\ncredits = { amount = 100, every = '1h' }\n";
+    let stage = Stage::of_file(toml).unwrap();
+    stage.put("acme_00000001", "free", |_, _| ());
+    let handler = tower::service_fn(async |request: Request<Empty<Bytes>>| {
+        let principal = request.extensions().get::<Principal>().unwrap();
+        Ok::<_, std::io::Error>(http::Response::new(Full::<Bytes>::from(principal.cost().to_string())))
+    });
+    for (path, cost) in [("/paid?n=4", "12"), ("/paid", "3"), ("/free", "0")] {
+        let service = TollgateLayer::new(stage.gate.clone()).layer(handler);
+        let request = Request::get(path).header("X-API-Key", "acme_00000001").body(Empty::new()).unwrap();
+        let body = service.oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, cost, "{path}");
+    }
 }

@@ -1,7 +1,7 @@
 //! What the commands do with accounts.
 
 use serde_json::{Value, json};
-use tollgate::{Account, AccountId, AccountManager, AccountStatus, Subscription};
+use tollgate::{Account, AccountId, AccountManager, Subscription};
 
 use crate::Fault;
 use crate::arguments::{Arguments, Usage};
@@ -38,30 +38,13 @@ pub(crate) async fn run(
     }))
 }
 
-/// The name of an account's status.
-pub(crate) fn status_name(status: AccountStatus) -> &'static str {
-    match status {
-        AccountStatus::Active => "active",
-        AccountStatus::Suspended => "suspended",
-        AccountStatus::Deleted => "deleted",
-    }
-}
-
-/// The name of a subscription.
-pub(crate) fn subscription_name(subscription: Subscription) -> &'static str {
-    match subscription {
-        Subscription::Active => "active",
-        Subscription::Lapsed => "lapsed",
-    }
-}
-
 /// An account, as JSON.
 pub(crate) fn json(account: &Account) -> Value {
     json!({
         "id": account.id.as_str(),
         "plan": account.plan.as_str(),
-        "status": status_name(account.status),
-        "subscription": account.subscription.map(subscription_name),
+        "status": account.status.name(),
+        "subscription": account.subscription.map(Subscription::name),
         "agreements": account.agreements.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "version": account.version,
     })
@@ -75,8 +58,8 @@ pub(crate) fn line(account: &Account) -> String {
         "{}  plan {}  {}  subscription {}  signed {}  version {}",
         account.id.as_str().escape_debug(),
         account.plan.as_str().escape_debug(),
-        status_name(account.status),
-        account.subscription.map_or("none", subscription_name),
+        account.status.name(),
+        account.subscription.map_or("none", Subscription::name),
         signed.escape_debug(),
         account.version
     )

@@ -76,7 +76,7 @@ impl AuditSink for AuditFile {
             "action": event.action.name(),
             "key": event.key.map(|id| id.to_string()),
             "account": event.account.as_ref().map(ToString::to_string),
-            "actor": actor.name().map(str::to_owned).or(actor.key_id().map(|id| id.to_string())),
+            "actor": actor.name().or(actor.user_id()).map(str::to_owned).or(actor.key_id().map(|id| id.to_string())),
             "detail": event.detail,
         });
         let mut lines = self.lines();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::{
-    AccountManager, Actor, Config, Gate, KeyChange, KeyId, KeyManager, KeyRecord, KeyStatus, ListKeys,
-    NewKey, PathPattern,
+    AccountManager, Actor, Config, Gate, KeyChange, KeyId, KeyManager, KeyRecord, ListKeys, NewKey,
+    PathPattern,
 };
 
 use crate::arguments::{Arguments, Usage, read};
@@ -14,7 +14,7 @@ use crate::audit::AuditFile;
 use crate::fleet::Channel;
 use crate::print::Answer;
 use crate::store::Store;
-use crate::{Fault, accounts, import, print, store};
+use crate::{Fault, accounts, import, store};
 
 /// A command that was done.
 pub(crate) struct Done {
@@ -153,18 +153,11 @@ async fn list(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer,
     let mut asked = ListKeys::default();
     asked.account = arguments.option("account").map(Into::into);
     asked.environment = arguments.option("environment").map(Into::into);
-    asked.status = arguments.option("status").map(|text| status(&text)).transpose()?;
+    asked.status = arguments.read("status")?;
     asked.cursor = arguments.read("cursor")?;
     asked.limit = arguments.read("limit")?.unwrap_or(asked.limit);
     arguments.end()?;
     Ok(Answer::Keys(manager.list(&asked).await?))
-}
-
-fn status(text: &str) -> Result<KeyStatus, Usage> {
-    [KeyStatus::Active, KeyStatus::Paused, KeyStatus::Revoked]
-        .into_iter()
-        .find(|status| print::status_name(*status) == text)
-        .ok_or_else(|| Usage(format!("`--status`: no such status: `{text}`")))
 }
 
 async fn rotate(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer, Fault> {

@@ -7,14 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tollgate::{
-    Account, AccountStatus, KeyAdmin, KeyHash, KeyQuery, KeyRecord, KeyStatus, MemoryStore, Retiring,
-    Subscription, Timestamp,
-};
+use tollgate::{Account, KeyAdmin, KeyHash, KeyQuery, KeyRecord, MemoryStore, Retiring, Timestamp};
 
 use crate::Fault;
-use crate::accounts::{self, subscription_name};
-use crate::print::{hex, status_name, texts, unhex};
+use crate::print::{hex, texts, unhex};
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,12 +107,11 @@ fn create(path: &Path) -> Result<File, Fault> {
 
 impl AccountLine {
     fn of(account: &Account) -> Self {
-        let subscription =
-            account.subscription.map(|subscription| subscription_name(subscription).to_owned());
+        let subscription = account.subscription.map(|subscription| subscription.name().to_owned());
         Self {
             id: account.id.to_string(),
             plan: account.plan.to_string(),
-            status: accounts::status_name(account.status).into(),
+            status: account.status.name().into(),
             subscription,
             agreements: account.agreements.iter().map(ToString::to_string).collect(),
             version: account.version,
@@ -125,16 +120,9 @@ impl AccountLine {
 
     fn account(&self) -> Result<Account, Fault> {
         let mut account = Account::new(self.id.as_str(), self.plan.as_str());
-        account.status = [AccountStatus::Active, AccountStatus::Suspended, AccountStatus::Deleted]
-            .into_iter()
-            .find(|status| accounts::status_name(*status) == self.status)
-            .ok_or_else(|| format!("account {}: no such status: {}", self.id, self.status))?;
-        account.subscription = match self.subscription.as_deref() {
-            None => None,
-            Some("active") => Some(Subscription::Active),
-            Some("lapsed") => Some(Subscription::Lapsed),
-            Some(other) => return Err(format!("account {}: no such subscription: {other}", self.id).into()),
-        };
+        account.status = self.status.parse().map_err(|error| format!("account {}: {error}", self.id))?;
+        let subscription = self.subscription.as_deref().map(str::parse).transpose();
+        account.subscription = subscription.map_err(|error| format!("account {}: {error}", self.id))?;
         account.agreements = self.agreements.iter().map(|name| name.as_str().into()).collect();
         account.version = self.version;
         Ok(account)
@@ -159,7 +147,7 @@ impl KeyLine {
             version: record.version,
             start: record.start.clone(),
             name: record.name.clone(),
-            status: status_name(record.status).into(),
+            status: record.status.name().into(),
             environment: record.environment.to_string(),
             created_at: millis(record.created_at),
             expires_at: millis(record.expires_at),
@@ -182,10 +170,7 @@ impl KeyLine {
         record.version = self.version;
         record.start.clone_from(&self.start);
         record.name.clone_from(&self.name);
-        record.status = [KeyStatus::Active, KeyStatus::Paused, KeyStatus::Revoked]
-            .into_iter()
-            .find(|status| status_name(*status) == self.status)
-            .ok_or_else(|| format!("key {}: no such status: {}", self.id, self.status))?;
+        record.status = self.status.parse().map_err(|error| format!("key {}: {error}", self.id))?;
         record.environment = self.environment.as_str().into();
         record.created_at = moment(self.created_at);
         record.expires_at = moment(self.expires_at);

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tollgate::{Account, KeyHash, KeyId, KeyPage, KeyRecord, KeyStatus, KeyView, PathPattern, RevealedKey};
+use tollgate::{Account, KeyHash, KeyId, KeyPage, KeyRecord, KeyView, PathPattern, RevealedKey};
 
 use crate::import::Report;
 use crate::{accounts, say};
@@ -113,15 +113,6 @@ impl Answer {
     }
 }
 
-/// The name of a status.
-pub(crate) fn status_name(status: KeyStatus) -> &'static str {
-    match status {
-        KeyStatus::Active => "active",
-        KeyStatus::Paused => "paused",
-        KeyStatus::Revoked => "revoked",
-    }
-}
-
 /// A hash, in hexadecimal digits.
 pub(crate) fn hex(hash: &KeyHash) -> String {
     hash.as_bytes().iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
@@ -155,7 +146,7 @@ fn key_json(key: &KeyView) -> Value {
         "keyPrefix": key.start,
         "account": key.account.to_string(),
         "isActive": key.is_active,
-        "status": status_name(key.status),
+        "status": key.status.name(),
         "environment": key.environment.to_string(),
         "createdAt": key.created_at.map(|moment| moment.to_string()),
         "expiresAt": key.expires_at.map(|moment| moment.to_string()),
@@ -171,7 +162,7 @@ fn key_json(key: &KeyView) -> Value {
 /// A line for people. What an owner wrote is escaped: it reaches a terminal.
 fn key_line(key: &KeyView) -> String {
     let end = key.expires_at.map_or_else(|| "never".to_owned(), |end| end.to_string());
-    let (status, name) = (status_name(key.status), key.name.escape_debug());
+    let (status, name) = (key.status.name(), key.name.escape_debug());
     format!(
         "{}  {}…  {status}  {}  expires {end}  {}  {name}",
         key.id, key.start, key.environment, key.account

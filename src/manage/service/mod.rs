@@ -92,8 +92,9 @@ impl Mounted for Endpoints {
             let denial = match outcome {
                 Ok(response) => return with_request_id(response, &gate, &call),
                 Err(Refusal::Denied(denial)) => denial,
-                Err(Refusal::Managed(error)) => render::denial(error),
+                Err(Refusal::Managed(error)) => error.into(),
             };
+            let denial = denial.of_key(call.principal.record());
             let header = gate.0.request_ids.header();
             let occasion = Occasion::new(&call.path, &call.request_id, header, &*gate.0.clock);
             gate.0.refuse(&denial, |responders, denial| responders.http().respond(denial, &occasion))

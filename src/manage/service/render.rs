@@ -5,9 +5,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::denial::{Cause, Problem};
-use crate::manage::{KeyPage, KeyStanding, KeyView, ManageError, WindowStanding};
-use crate::{Balance, Cap, Denial, DenialKind, Timestamp};
+use crate::manage::{KeyPage, KeyStanding, KeyView, WindowStanding};
+use crate::{Balance, Cap, Timestamp};
 
 /// An answer with `data`, and whatever stands beside it. No cache keeps it.
 pub(super) fn answer(status: StatusCode, data: Value, beside: Option<(&str, Value)>) -> Response<Bytes> {
@@ -110,41 +109,4 @@ pub(super) fn left(key: &KeyView, standing: &KeyStanding) -> Response<Bytes> {
 pub(super) fn page(page: &KeyPage) -> Response<Bytes> {
     let next = page.next.map(|next| ("nextCursor", Value::from(next.to_string())));
     answer(StatusCode::OK, page.keys.iter().map(listed).collect(), next)
-}
-
-/// The refusal that an error comes to.
-pub(super) fn denial(error: ManageError) -> Denial {
-    let member = |member: String, problem| Cause::Member { member, problem };
-    match error {
-        ManageError::NotFound(_) => Denial::of(DenialKind::NotFound),
-        ManageError::Invalid { member: name, problem } => {
-            Denial::because(DenialKind::InvalidMember, member(as_sent(name), problem))
-        }
-        ManageError::KeyLimitReached { most } => {
-            Denial::because(DenialKind::KeyLimitReached, Cause::MaxKeys(most))
-        }
-        ManageError::NotInPlan(_) => Denial::of(DenialKind::FeatureRequired),
-        ManageError::TooWide { member: name } => {
-            Denial::because(DenialKind::TooWide, member(as_sent(name.into()), String::new()))
-        }
-        // The key that asks was revoked or has expired since the gate let it in.
-        ManageError::Issuer => Denial::of(DenialKind::Revoked),
-        // What concerns accounts and credits does not come up here.
-        ManageError::Dead
-        | ManageError::Contended
-        | ManageError::Exists(_)
-        | ManageError::AccountDeleted
-        | ManageError::InsufficientCredits { .. }
-        | ManageError::UnlimitedCredits
-        | ManageError::AdjustmentTaken { .. } => Denial::of(DenialKind::Conflict),
-        ManageError::Misconfigured(problem) => Denial::operator(Problem::Managed(problem)),
-        // Without randomness there is no key: later there may be.
-        ManageError::Randomness(error) => Denial::store(crate::StoreError::unavailable(error)),
-        ManageError::Store(error) => Denial::store(error),
-    }
-}
-
-/// A member as these endpoints name it.
-fn as_sent(member: String) -> String {
-    if member == "allowlist" { "allowIps".into() } else { member }
 }
