@@ -111,6 +111,8 @@ denial_kinds! {
     InvalidMember = "invalid_member", Some(Self::BadRequest);
     /// The body is too large. 413.
     BodyTooLarge = "body_too_large", Some(Self::BadRequest);
+    /// The body did not come in time. 408.
+    BodyTimeout = "body_timeout", Some(Self::BadRequest);
     /// A method that is never served. 405.
     MethodNotAllowed = "method_not_allowed", Some(Self::BadRequest);
     /// The request came as early data and could be a replay (RFC 8470). 425.

@@ -137,10 +137,13 @@ async fn case_154_the_demo_key_manages_nothing() {
     for route in ["POST", "GET", "HEAD"]
         .map(|method| format!("{method} {KEYS}"))
         .into_iter()
-        .chain([format!("GET {KEYS}/me"), format!("POST {KEYS}/")])
+        .chain([format!("POST {KEYS}/"), format!("DELETE {KEYS}/00000000-0000-4000-8000-000000000001")])
     {
         assert_eq!(stage.send("mtk_demo", &route, r#"{"name": "x"}"#).await.status, 403, "{route}");
     }
+    // What is left for it is told to any key.
+    let me = stage.send("mtk_demo", &format!("GET {KEYS}/me"), "").await;
+    assert_eq!((me.status, &me.json["data"]["plan"]), (200, &"demo".into()), "{}", me.text);
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use management::{DAY, Fault, Stage};
 use tollgate::{
-    AccountStatus, Actor, Caps, KeyChange, KeyId, KeyManager, KeyRecord, ManageError, NewKey, PathPattern,
-    Timestamp,
+    Account, AccountStatus, Actor, Cap, Caps, Counts, ForeignKey, KeyChange, KeyId, KeyManager, KeyRecord,
+    KeyStatus, ListKeys, ManageError, NewKey, OwnQuota, PathPattern, Plan, QuotaPolicy, Timestamp,
 };
 
 type Narrow = fn(&mut NewKey, Timestamp);
@@ -18,10 +18,10 @@ fn paths(patterns: &[&str]) -> Vec<PathPattern> {
     patterns.iter().map(|pattern| pattern.parse().unwrap()).collect()
 }
 
-/// A key of ada's that may read quotes, below `/v1`, from one network, for ten days; and a manager in its name.
+/// A key of ada's that may read quotes and manage keys, below `/v1`, from one network, for ten days; and a manager in its name.
 async fn issuer(stage: &Stage) -> Result<(Arc<KeyRecord>, KeyManager), Fault> {
     let mut key = NewKey::new("ada", "the issuer");
-    key.scopes = Some(vec!["quotes:read".into()]);
+    key.scopes = Some(vec!["quotes:read".into(), "keys:manage".into()]);
     key.paths = Some(paths(&["/v1/*", "/health"]));
     key.allowlist = Some(vec![tollgate::parse_network("192.0.2.0/24")?]);
     key.expires_at = Some(stage.gate.clock().now().wall().saturating_add(10 * DAY));
@@ -117,8 +117,11 @@ async fn a_change_gives_no_more_than_the_issuer_has_and_leaves_the_rest() -> Res
     }
     assert_eq!(manager.get(narrow.id).await?, renamed);
     let free = KeyChange { scopes: Some(None), allowlist: Some(None), ..KeyChange::default() };
-    let own = manager.update(issuer.id, &free).await?;
-    assert_eq!((&own.scopes, &own.allowlist), (&issuer.scopes, &issuer.allowlist), "it does not free itself");
+    for id in [issuer.id, narrow.id] {
+        let error = manager.update(id, &free).await.unwrap_err();
+        assert!(matches!(error, ManageError::TooWide { member: "scopes" }), "{error}");
+    }
+    assert_eq!(*manager.get(issuer.id).await?, *issuer, "it does not free itself");
     Ok(())
 }
 
@@ -139,6 +142,7 @@ async fn a_key_rotates_itself_and_what_is_narrower() -> Result<(), Fault> {
 #[tokio::test]
 async fn a_key_that_may_not_be_used_asks_for_nothing_even_if_it_is_still_cached() -> Result<(), Fault> {
     let stage = Stage::set()?;
+    let rename = KeyChange { name: Some("renamed".into()), ..KeyChange::default() };
     for how in ["revoked", "paused", "expired", "erased", "suspended"] {
         let target = stage.issue("ada").await?.key;
         let (cached, manager) = issuer(&stage).await?;
@@ -152,7 +156,7 @@ async fn a_key_that_may_not_be_used_asks_for_nothing_even_if_it_is_still_cached(
         let keys = stage.store.len();
         let results = [
             manager.issue(NewKey::new("ada", "a key")).await.map(drop),
-            manager.update(target.id, &KeyChange::default()).await.map(drop),
+            manager.update(target.id, &rename).await.map(drop),
             manager.rotate(target.id, Duration::ZERO).await.map(drop),
             manager.pause(target.id).await.map(drop),
             manager.revoke(target.id).await.map(drop),
@@ -173,5 +177,218 @@ async fn a_key_issues_for_its_own_account_and_only_if_its_plan_says_so() -> Resu
     assert!(matches!(by(ada.id).issue(NewKey::new("bob", "x")).await, Err(ManageError::NotFound("account"))));
     assert!(matches!(by(dan.id).issue(NewKey::new("dan", "x")).await, Err(ManageError::NotInPlan(_))));
     assert!(matches!(by(dan.id).rotate(dan.id, DAY).await, Err(ManageError::NotInPlan(_))));
+    Ok(())
+}
+
+#[tokio::test]
+async fn restricted_key_manages_by_grant_alone() -> Result<(), Fault> {
+    let stage = Stage::set_with(|builder, store| {
+        builder.managed_store(Arc::clone(store)).management("/account/keys")
+    })?;
+    let rows: [(&[&str], &[&str], bool); 9] = [
+        (&["quotes:read"], &[], false),
+        (&["-"], &[], false),
+        (&["keys:manage"], &[], true),
+        (&["quotes:read", "keys:manage"], &[], true),
+        (&[], &["/quotes"], false),
+        (&[], &["/account/keys"], true),
+        (&[], &["/account/keys/*"], true),
+        (&["keys:manage"], &["/quotes"], false),
+        (&["quotes:read"], &["/account/*"], false),
+    ];
+    for (scopes, patterns, granted) in rows {
+        let mut key = NewKey::new("ada", "restricted");
+        let named =
+            |scopes: &[&str]| scopes.iter().filter(|one| **one != "-").map(|one| (*one).into()).collect();
+        key.scopes = (!scopes.is_empty()).then(|| named(scopes));
+        key.paths = (!patterns.is_empty()).then(|| paths(patterns));
+        let restricted = stage.manager.issue(key).await?.key;
+        let manager = stage.manager.clone().by(Actor::key(restricted.id));
+        let results = [
+            manager.list(&ListKeys::default()).await.map(drop),
+            manager.get(restricted.id).await.map(drop),
+            manager.issue(NewKey::new("ada", "child")).await.map(drop),
+            manager.revoke(restricted.id).await.map(drop),
+        ];
+        for (place, result) in results.iter().enumerate() {
+            let refused = matches!(result, Err(ManageError::NotGranted));
+            assert!(
+                if granted { result.is_ok() } else { refused },
+                "{scopes:?} {patterns:?} {place}: {result:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn key_that_everybody_knows_manages_none() -> Result<(), Fault> {
+    let stage = Stage::set()?;
+    let hash = stage.gate.hasher().hash(b"acme_demo");
+    let demo = KeyRecord::new(KeyId::generate(), hash, stage.store.account("ada").unwrap());
+    stage.store.put_key(demo.clone());
+    let manager = stage.manager.clone().by(Actor::key(demo.id));
+    for refused in [
+        manager.issue(NewKey::new("ada", "child")).await.map(drop),
+        manager.revoke(demo.id).await.map(drop),
+        manager.rotate(demo.id, DAY).await.map(drop),
+        manager.list(&ListKeys::default()).await.map(drop),
+    ] {
+        assert!(matches!(refused, Err(ManageError::NotGranted)), "{refused:?}");
+    }
+    // Nor does another key of its account end it for all.
+    let other = stage.manager.clone().by(Actor::key(stage.issue("ada").await?.key.id));
+    assert!(matches!(other.revoke(demo.id).await, Err(ManageError::NotGranted)));
+    stage.manager.revoke(demo.id).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn key_without_a_scope_reaches_no_other_account() -> Result<(), Fault> {
+    let stage = Stage::set()?;
+    let (ada, bob) = (stage.issue("ada").await?.key, stage.issue("bob").await?.key);
+    let manager = stage.manager.clone().by(Actor::key(ada.id));
+    let rename = KeyChange { name: Some("renamed".into()), ..KeyChange::default() };
+    for refused in [
+        manager.get(bob.id).await.map(drop),
+        manager.update(bob.id, &rename).await.map(drop),
+        manager.pause(bob.id).await.map(drop),
+        manager.rotate(bob.id, DAY).await.map(drop),
+        manager.revoke(bob.id).await.map(drop),
+        manager.revoke_with_issued(bob.id).await.map(drop),
+        manager.erase(bob.id).await,
+    ] {
+        assert!(matches!(refused, Err(ManageError::NotFound("key"))), "{refused:?}");
+    }
+    let listed = manager.list(&ListKeys::default()).await?.keys;
+    assert!(listed.iter().all(|key| key.account == ada.account.id), "{listed:?}");
+    let foreign = ForeignKey::new("ada", "foreign", stage.gate.hasher().hash(b"foreign"));
+    assert!(matches!(manager.import(foreign).await, Err(ManageError::Misconfigured(_))));
+    Ok(())
+}
+
+#[tokio::test]
+async fn revoking_takes_along_what_was_issued() -> Result<(), Fault> {
+    let stage = Stage::set()?;
+    let by = |id: KeyId| stage.manager.clone().by(Actor::key(id));
+    let leaked = stage.issue("ada").await?.key;
+    assert_eq!(leaked.issued_by, None);
+    let other = stage.issue("ada").await?.key;
+    let (mut family, mut issuer) = (vec![leaked.id], leaked.id);
+    for _ in 0..3 {
+        let child = by(issuer).issue(NewKey::new("ada", "child")).await?.key;
+        assert_eq!(stage.manager.get(child.id).await?.issued_by, Some(issuer));
+        let mut asked = ListKeys::default();
+        asked.issued_by = Some(issuer);
+        let page = stage.manager.list(&asked).await?;
+        let listed: Vec<_> = page.keys.iter().map(|key| (key.id, key.issued_by)).collect();
+        assert_eq!(listed, [(child.id, Some(issuer))]);
+        family.push(child.id);
+        issuer = child.id;
+    }
+    // One in between that is revoked already still leads to what it issued.
+    stage.manager.revoke(family[1]).await?;
+    let revoked = stage.manager.revoke_with_issued(leaked.id).await?;
+    let ended: Vec<_> = revoked.iter().map(|revoked| revoked.key.id).collect();
+    assert_eq!(ended, [family[0], family[2], family[3]]);
+    for id in family {
+        assert_eq!(stage.manager.get(id).await?.status, KeyStatus::Revoked);
+    }
+    assert_eq!(stage.manager.get(other.id).await?.status, KeyStatus::Active);
+    Ok(())
+}
+
+/// Quotas or caps of the issuer and of another key, and whether the issuer may have the other's secret.
+type Terms = (Option<&'static [&'static str]>, Option<&'static [&'static str]>, bool);
+
+#[tokio::test]
+async fn quotas_are_compared_by_what_they_admit() -> Result<(), Fault> {
+    let mut pro = Plan::new("pro");
+    pro.quotas = vec!["60 per minute".parse()?];
+    let account = QuotaPolicy::new(60, Duration::from_mins(1))?.counting(Counts::Account);
+    let stage = Stage::set_with(|builder, store| {
+        store.put_account(Account::new("eve", "metered"));
+        pro.name = "metered".into();
+        builder.plan(pro).quota("slow", "30 per minute".parse().unwrap()).quota("shared", account)
+    })?;
+    let rows: [Terms; 17] = [
+        (None, None, true),
+        (None, Some(&[]), false),
+        (None, Some(&["60 per minute"]), true),
+        (None, Some(&["61 per minute"]), false),
+        (None, Some(&["1 per second"]), true),
+        (None, Some(&["2 per second"]), false),
+        (None, Some(&["60 in any minute"]), true),
+        (None, Some(&["slow"]), true),
+        (None, Some(&["shared"]), true),
+        (None, Some(&["1000 per day", "60 per minute"]), true),
+        (None, Some(&["1000 per hour"]), false),
+        (Some(&[]), None, true),
+        (Some(&["slow"]), None, false),
+        (Some(&["slow"]), Some(&["30 per minute"]), true),
+        (Some(&["shared"]), None, false),
+        (Some(&["60 in any minute"]), Some(&["60 per minute"]), false),
+        (Some(&["60 in any minute"]), Some(&["30 per minute"]), true),
+    ];
+    let own = |quotas: &[&str]| -> Vec<OwnQuota> {
+        let named = |text: &&str| text.parse().map_or(OwnQuota::Named((*text).to_owned()), OwnQuota::Policy);
+        quotas.iter().map(named).collect()
+    };
+    for (issuers, others, covered) in rows {
+        let mut ids = Vec::new();
+        for quotas in [issuers, others] {
+            let mut key = NewKey::new("eve", "a key");
+            key.quotas = quotas.map(own);
+            ids.push(stage.manager.issue(key).await?.key.id);
+        }
+        let manager = stage.manager.clone().by(Actor::key(ids[0]));
+        let rotated = manager.rotate(ids[1], Duration::ZERO).await;
+        let wide = matches!(rotated, Err(ManageError::TooWide { member: "quotas" }));
+        assert!(if covered { rotated.is_ok() } else { wide }, "{issuers:?} {others:?}: {rotated:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn caps_are_compared_by_what_they_allow() -> Result<(), Fault> {
+    let mut capped = Plan::new("capped");
+    capped.caps = [("limit".to_owned(), Cap::AtMost(10)), ("cursor".to_owned(), Cap::Forbidden)].into();
+    let stage = Stage::set_with(|builder, store| {
+        store.put_account(Account::new("eve", "capped"));
+        builder.plan(capped)
+    })?;
+    let cursor = ("cursor", Cap::Forbidden);
+    let rows: [(&[(&str, Cap)], bool); 6] = [
+        (&[], false),
+        (&[("limit", Cap::AtMost(10)), cursor], true),
+        (&[cursor, ("limit", Cap::AtMost(3))], true),
+        (&[("limit", Cap::Forbidden), cursor, ("page", Cap::Forbidden)], true),
+        (&[("limit", Cap::AtMost(11)), cursor], false),
+        (&[("limit", Cap::AtMost(3)), ("cursor", Cap::AtMost(1))], false),
+    ];
+    let issuer = stage.issue("eve").await?.key;
+    let manager = stage.manager.clone().by(Actor::key(issuer.id));
+    for (caps, covered) in rows {
+        let mut key = NewKey::new("eve", "a key");
+        key.caps = Some(caps.iter().map(|(name, cap)| ((*name).to_owned(), *cap)).into());
+        let sibling = stage.manager.issue(key.clone()).await?.key;
+        for result in [manager.rotate(sibling.id, DAY).await.map(drop), manager.issue(key).await.map(drop)] {
+            let wide = matches!(result, Err(ManageError::TooWide { member: "caps" }));
+            assert!(if covered { result.is_ok() } else { wide }, "{caps:?}: {result:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_halves_of_a_network_are_the_network() -> Result<(), Fault> {
+    let stage = Stage::set()?;
+    let networks =
+        |texts: &[&str]| -> Vec<ipnet::IpNet> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+    let (mut halves, mut whole) = (NewKey::new("ada", "halves"), NewKey::new("ada", "whole"));
+    halves.allowlist = Some(networks(&["10.0.0.0/9", "10.128.0.0/9"]));
+    whole.allowlist = Some(networks(&["10.0.0.0/8"]));
+    let (halves, whole) = (stage.manager.issue(halves).await?.key, stage.manager.issue(whole).await?.key);
+    stage.manager.clone().by(Actor::key(halves.id)).rotate(whole.id, DAY).await?;
     Ok(())
 }

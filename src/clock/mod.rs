@@ -35,7 +35,6 @@ impl Now {
     }
 
     /// Monotonic time in nanoseconds.
-    #[cfg(any(feature = "memory", feature = "fleet"))]
     pub(crate) fn ticks(&self) -> u64 {
         self.ticks
     }

@@ -151,8 +151,9 @@ fn with_management(mut builder: GateBuilder, config: &Config) -> Result<GateBuil
 
 fn with_endpoints(builder: GateBuilder, settings: &ManagementConfig) -> Result<GateBuilder, ConfigError> {
     let (path, feature) = (settings.path.as_ref(), settings.expiry_feature.as_ref());
+    let scope = settings.scope.as_ref();
     if cfg!(not(feature = "keygen"))
-        && let Some(value) = path.or(feature)
+        && let Some(value) = path.or(feature).or(scope)
     {
         let problem = "keys cannot be managed without the feature `keygen`";
         let expected = "turn the feature on, or leave this out";
@@ -162,6 +163,14 @@ fn with_endpoints(builder: GateBuilder, settings: &ManagementConfig) -> Result<G
     let builder = feature.into_iter().fold(builder, GateBuilder::expiry_feature);
     #[cfg(feature = "keygen")]
     let builder = path.into_iter().fold(builder, GateBuilder::management);
+    #[cfg(feature = "keygen")]
+    let builder = scope.into_iter().fold(builder, |builder, scope| builder.management_scope(scope.as_str()));
+    #[cfg(feature = "keygen")]
+    let time = settings.body_time.as_ref().map(|time| time.0.0);
+    #[cfg(feature = "keygen")]
+    let builder = time.into_iter().fold(builder, GateBuilder::management_body_time);
+    #[cfg(feature = "keygen")]
+    let builder = if settings.list_issuers { builder.list_issuers() } else { builder };
     Ok(builder)
 }
 

@@ -9,10 +9,16 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         let refuse = |member: &str, value: &str, problem: &str, expected: &str| {
             Err(ConfigError::new(value, problem, expected).in_member(format!("demo[{place}].{member}")))
         };
-        if !config.plans.contains_key(&demo.plan) {
+        let Some(plan) = config.plans.get(&demo.plan) else {
             let meant = words::meant(&demo.plan, config.plans.keys().map(String::as_str));
             let expected = format!("{meant}define it under `[plans]`");
             return refuse("plan", &demo.plan, "the demo key's plan is not defined", &expected);
+        };
+        if config.management.path.is_some() && plan.manages_keys.unwrap_or(true) {
+            let problem = "everybody who knows the demo key could issue and revoke keys by it";
+            let expected =
+                format!("set `manages_keys = false` in `[plans.{}]`, or write another plan", demo.plan);
+            return refuse("plan", &demo.plan, problem, &expected);
         }
         if demo.account.is_empty() {
             return refuse("account", "", "an account has a name", "write one as in `demo`");

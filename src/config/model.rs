@@ -236,6 +236,12 @@ pub struct ManagementConfig {
     /// The path under which the gate answers requests for key management, where no rule may stand; nowhere, if nothing is
     /// said.
     pub path: Option<String>,
+    /// The scope that lets a key manage keys whose scopes are restricted, as in `keys:manage`. If nothing is said, none does.
+    pub scope: Option<String>,
+    /// Whether a list of keys over HTTP tells which key issued each, as `issuedBy`; it does not, if nothing is said.
+    pub list_issuers: bool,
+    /// The time in which a request's body must have been read; `10s`, if nothing is said.
+    pub body_time: Option<Text<Span>>,
     /// The feature that a plan must include for an expiry of one's own: at least one does.
     pub expiry_feature: Option<String>,
     /// How often a key's uses are noted at most.

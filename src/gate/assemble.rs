@@ -8,12 +8,13 @@ use crate::credit::ChargeIds;
 #[cfg(feature = "keygen")]
 use crate::gate::Mounted;
 use crate::gate::back_ends::{ledgers, missing};
+use crate::gate::revocation::Revocations;
 use crate::gate::terms::Plans;
 use crate::gate::{Check, Checks, Core, validate};
 use crate::respond::Responders;
-use crate::rule::RuleSet;
+use crate::rule::{Purpose, RuleSet};
 use crate::uses::Uses;
-use crate::{ConfigError, Environment, Gate, GateBuilder, Plan, PlanName, Rule};
+use crate::{ConfigError, Environment, Gate, GateBuilder, Plan, PlanName, Rule, ScopeRule};
 
 /// How often a key's use is noted, if nothing is said.
 const USES: Duration = Duration::from_mins(1);
@@ -78,6 +79,8 @@ impl GateBuilder {
             strip_headers: self.strip_headers,
             observer: self.observer,
             authority: self.authority,
+            management: self.management,
+            revocations: Revocations::default(),
             mounted,
             uses: Uses::every(uses),
             #[cfg(feature = "keygen")]
@@ -103,22 +106,39 @@ impl GateBuilder {
     /// The rules, and those for what the gate answers itself.
     fn all_rules(&self) -> Result<Vec<Rule>, ConfigError> {
         let mut rules = self.rules.clone();
-        if let Some(path) = &self.management {
-            let closed = self.plans.iter().filter(|plan| !plan.manages_keys).map(|plan| plan.name.clone());
-            let closed: Vec<PlanName> = closed.collect();
-            for route in [path.clone(), format!("{path}/"), format!("{path}/{{*rest}}")] {
-                let mut rule = Rule::new(&route).map_err(|error| error.in_member("management.path"))?;
-                rule.scopes = crate::ScopeRule::Everyone;
-                rule.closed_to.clone_from(&closed);
-                rules.push(rule);
-            }
+        if let Some(path) = &self.management.path {
+            rules.extend(self.management_rules(path).map_err(|error| error.in_member("management.path"))?);
         }
         Ok(rules)
     }
 
+    /// The rules for key management under a path.
+    fn management_rules(&self, path: &str) -> Result<Vec<Rule>, ConfigError> {
+        let closed = self.plans.iter().filter(|plan| !plan.manages_keys).map(|plan| plan.name.clone());
+        let closed: Vec<PlanName> = closed.collect();
+        let scopes = self.management.scope.iter().cloned().collect::<Vec<_>>();
+        let scopes = if scopes.is_empty() { ScopeRule::Unnamed } else { ScopeRule::AnyOf(scopes) };
+        let managing = |route: String, purpose| {
+            let mut rule = Rule::new(&route)?;
+            rule.scopes.clone_from(&scopes);
+            rule.closed_to.clone_from(&closed);
+            rule.purpose = purpose;
+            Ok(rule)
+        };
+        let mut standing = Rule::new(&format!("GET {path}/me"))?;
+        standing.purpose = Purpose::Standing;
+        Ok(vec![
+            managing(path.to_owned(), Purpose::Service)?,
+            managing(format!("{path}/"), Purpose::Service)?,
+            managing(format!("{path}/{{*rest}}"), Purpose::Service)?,
+            managing(format!("DELETE {path}/{{*rest}}"), Purpose::Revocation)?,
+            standing,
+        ])
+    }
+
     #[cfg(feature = "keygen")]
     fn mounted(&self) -> Result<Option<Arc<dyn Mounted>>, ConfigError> {
-        let Some(path) = &self.management else { return Ok(None) };
+        let Some(path) = &self.management.path else { return Ok(None) };
         if self.authority.is_none() {
             let problem =
                 "keys are to be managed, and the gate has no back end that they could be written to";

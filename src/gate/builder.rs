@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::gate::{Check, Observer, TrustedProxies};
+use crate::gate::{Check, Management, Observer, TrustedProxies};
 use crate::respond::{Presentation, RequestIds, ResponseForDenial};
 use crate::{
     Clock, CreditAdmin, CreditLedger, Denial, Environment, KeyAdmin, KeyFormat, KeyHasher, KeySource,
@@ -55,7 +55,7 @@ pub struct GateBuilder {
     pub(super) randomness: Arc<dyn crate::Randomness>,
     #[cfg(feature = "keygen")]
     pub(super) audit: Arc<dyn crate::AuditSink>,
-    pub(super) management: Option<String>,
+    pub(super) management: Management,
 }
 
 impl GateBuilder {
@@ -103,7 +103,7 @@ impl GateBuilder {
             randomness: Arc::new(crate::OsRandomness),
             #[cfg(feature = "keygen")]
             audit: Arc::new(crate::TracingAudit),
-            management: None,
+            management: Management::default(),
         }
     }
 

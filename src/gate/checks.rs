@@ -8,7 +8,7 @@ use crate::account::Terms;
 use crate::denial::Cause;
 use crate::gate::{Check, Core};
 use crate::network::contains;
-use crate::rule::{Ruled, ScopeRule};
+use crate::rule::{Purpose, Ruled, ScopeRule};
 use crate::{
     AccountStatus, Denial, DenialKind, KeyHash, KeyRecord, KeyStatus, RequestView, Subscription, Timestamp,
     trace,
@@ -129,7 +129,7 @@ impl Facts<'_> {
     fn scopes(&self) -> Verdict {
         let Self { record, ruled, .. } = self;
         require(!ruled.refuses, DenialKind::RouteDenied)?;
-        if !record.is_restricted() {
+        if !record.is_restricted() || ruled.rule.purpose == Purpose::Standing {
             return Ok(());
         }
         let path = self.view.path();

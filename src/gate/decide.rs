@@ -15,6 +15,7 @@ use crate::gate::admission::{Admission, Outcome};
 use crate::gate::checks::{self, Facts};
 use crate::gate::detach::detach;
 use crate::gate::entry::{Entry, Found, Hold, Shown, Tab};
+use crate::gate::revocation;
 use crate::gate::{Check, Core};
 use crate::ledger::{Charge, Charged};
 use crate::limit::{Draw, Quota};
@@ -242,6 +243,11 @@ impl Decision {
                         let draw = || core.limiter.draw(&Draw::new(record, &terms.quotas, now));
                         match answer(&mut calls.draw, draw).await? {
                             Quota::Within(standing) => within(tab, core, standing),
+                            Quota::Exceeded { standing, .. }
+                                if revocation::passes(core, route.ruled, view, record.id, now) =>
+                            {
+                                within(tab, core, standing);
+                            }
                             Quota::Exceeded { retry_after, standing } => {
                                 return Err(exceeded(found, retry_after, standing));
                             }

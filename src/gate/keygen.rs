@@ -19,8 +19,52 @@ impl GateBuilder {
 
     /// Answers requests for key management under this path, behind the gate's own checks: free of charge, rate limited,
     /// closed to plans that do not manage keys. No rule may stand at this path or below it.
+    ///
+    /// A key that is restricted to scopes or paths manages keys only if that is granted to it: see
+    /// [`management_scope`](Self::management_scope). `GET` on `/me` below the path, which tells a key what is left for it,
+    /// is for every key. A key is revoked by another key of its account also where a window of the account has no room left:
+    /// see [`KeyManager`](crate::KeyManager).
     pub fn management(mut self, path: impl Into<String>) -> Self {
-        self.management = Some(path.into());
+        self.management.path = Some(path.into());
+        self
+    }
+
+    /// Lets keys that are restricted to scopes manage keys if they hold this scope, such as `keys:manage`. If nothing is said,
+    /// no key that is restricted to scopes manages any.
+    ///
+    /// A key that is restricted to paths manages keys if its paths cover those of the management. One that is restricted to
+    /// both needs both. A key without restriction needs neither.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::{Gate, KeyFormat, KeySource, Length};
+    ///
+    /// let gate = Gate::builder()
+    ///     .source(KeySource::header("X-API-Key")?)
+    ///     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+    ///     .management("/account/api-keys")
+    ///     .management_scope("keys:manage")
+    ///     .build()?;
+    /// # let _ = gate;
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    pub fn management_scope(mut self, scope: impl Into<crate::Scope>) -> Self {
+        self.management.scope = Some(scope.into());
+        self
+    }
+
+    /// Adds the member `issuedBy` to each key of a list over HTTP: the id of the key that issued it, or `null`. A key that is
+    /// asked for by itself bears the member always, where a key issued it.
+    pub fn list_issuers(mut self) -> Self {
+        self.management.lists_issuers = true;
+        self
+    }
+
+    /// The time in which the body of a request for key management must have been read: 10 seconds, if nothing is said. One that
+    /// has not come by then is answered 408. The time is taken by tokio's timers, which the runtime must have.
+    pub fn management_body_time(mut self, time: std::time::Duration) -> Self {
+        self.management.body_time = time;
         self
     }
 

@@ -15,6 +15,7 @@ mod keygen;
 mod mounted;
 mod order;
 mod outer;
+mod revocation;
 mod terms;
 mod validate;
 
@@ -27,7 +28,7 @@ pub use admission::{Admission, FinalCost, Outcome, Principal};
 pub use builder::GateBuilder;
 pub use client::TrustedProxies;
 pub(crate) use decide::Decision;
-pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Mounted};
+pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Management, Mounted};
 pub use order::Check;
 use order::Checks;
 
@@ -36,6 +37,7 @@ pub(crate) use crate::gate::detach::detach;
 #[cfg(feature = "keygen")]
 pub(crate) use crate::gate::detach::surviving;
 pub(crate) use crate::gate::guarded::{bare_failure, decide};
+use crate::gate::revocation::Revocations;
 use crate::gate::terms::Plans;
 use crate::respond::{RequestIds, Responders};
 use crate::rule::RuleSet;
@@ -112,6 +114,8 @@ pub(crate) struct Core {
     pub(crate) uses: Uses,
     /// Where a key that is found under an older hash is put under the newest.
     pub(crate) authority: Option<Arc<dyn KeyAdmin>>,
+    pub(crate) management: Management,
+    revocations: Revocations,
     pub(crate) mounted: Option<Arc<dyn Mounted>>,
 }
 
@@ -174,7 +178,7 @@ impl Core {
     /// The scopes that rules name.
     #[cfg(feature = "keygen")]
     pub(crate) fn known_scopes(&self) -> std::collections::HashSet<&crate::Scope> {
-        self.rules.scopes().collect()
+        self.rules.scopes().chain(&self.management.scope).collect()
     }
 
     /// The agreements that rules name.
@@ -227,6 +231,14 @@ impl Core {
     /// Whether this is a key that everybody knows.
     pub(crate) fn is_literal(&self, key: &[u8]) -> bool {
         self.literals.iter().any(|literal| literal.as_bytes() == key)
+    }
+
+    /// Whether this is the hash of a key that everybody knows.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn is_hash_of_literal(&self, hash: &crate::KeyHash) -> bool {
+        let hashes =
+            |literal: &String| self.hashers.iter().any(|hasher| hasher.hash(literal.as_bytes()) == *hash);
+        self.literals.iter().any(hashes)
     }
 
     /// Whether these bytes have the shape of a key of this gate.

@@ -4,14 +4,44 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
 
-use crate::{Gate, Principal, RequestId};
+use crate::{Gate, Principal, RequestId, Scope};
 
 /// The most bytes that are read of a body: what is mounted takes small JSON.
 pub(crate) const LARGEST_BODY: usize = 64 * 1024;
+
+/// The time in which a body must have been read, if nothing is said.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// What a gate says of the management of its keys.
+#[derive(Debug, Clone)]
+pub(crate) struct Management {
+    /// The path under which the gate answers requests for it.
+    pub(crate) path: Option<String>,
+    /// The scope that lets a key manage keys whose scopes are restricted.
+    pub(crate) scope: Option<Scope>,
+    /// Whether a list of keys over HTTP tells which key issued each.
+    #[cfg(feature = "keygen")]
+    pub(crate) lists_issuers: bool,
+    /// The time in which a request's body must have been read.
+    pub(crate) body_time: Duration,
+}
+
+impl Default for Management {
+    fn default() -> Self {
+        Self {
+            path: None,
+            scope: None,
+            #[cfg(feature = "keygen")]
+            lists_issuers: false,
+            body_time: BODY_TIME,
+        }
+    }
+}
 
 /// A request to what is mounted, its body read.
 #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
@@ -34,6 +64,8 @@ pub(crate) enum BodyFault {
     TooLarge,
     /// It broke off.
     Broken,
+    /// It did not come in time.
+    Late,
 }
 
 /// An answer in the making.

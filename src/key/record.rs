@@ -171,6 +171,8 @@ pub struct KeyRecord {
     pub start: String,
     /// What its owner calls it.
     pub name: String,
+    /// The id of the key that issued it; `None` for a key that no key issued. It never changes.
+    pub issued_by: Option<KeyId>,
     /// When it was made.
     pub created_at: Option<Timestamp>,
     /// When it was revoked.
@@ -202,6 +204,7 @@ impl KeyRecord {
             account,
             status: KeyStatus::Active,
             environment: Environment::live(),
+            issued_by: None,
             created_at: None,
             expires_at: None,
             revoked_at: None,

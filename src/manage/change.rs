@@ -1,6 +1,6 @@
 //! Changes to keys that are there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,12 @@ use ipnet::IpNet;
 use crate::manage::bounds::Bounds;
 use crate::manage::desk::{self, Changed};
 use crate::manage::{Issued, KeyManager, ManageError, limits};
-use crate::{Action, KeyId, KeyRecord, KeyStatus, PathPattern, Replaced, Retiring, Scope, Timestamp};
+use crate::{
+    Action, KeyId, KeyQuery, KeyRecord, KeyStatus, PathPattern, Replaced, Retiring, Scope, Timestamp,
+};
+
+/// How many keys are read at once.
+const PAGE: usize = 1_000;
 
 /// What to change of a key: `None` leaves a member as it is, `Some(None)` takes its restriction away.
 ///
@@ -55,8 +60,8 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// An unknown key, one that is revoked or has expired, a value that will not do, one wider than the [actor's](KeyManager::by), a store
-    /// that fails.
+    /// A change of nothing; an unknown key, one that is revoked or has expired, a value that will not do, one wider than the
+    /// [actor's](KeyManager::by), a restriction of the actor's that is to be taken away, a store that fails.
     pub async fn update(&self, id: KeyId, change: &KeyChange) -> Result<Arc<KeyRecord>, ManageError> {
         if let Some(name) = &change.name {
             limits::name(name)?;
@@ -104,6 +109,59 @@ impl KeyManager {
         self.end(id, Action::Revoked, |record| bounds.must_reach(record)).await
     }
 
+    /// Revokes a key, and every key that it issued, and those that they issued. The first of the answer is the key itself; keys
+    /// that were revoked before are left as they are, and not among the others.
+    ///
+    /// The key is revoked first, so that it issues no further one. What failed half-way is finished by revoking it again. A
+    /// key that was [erased](Self::erase) hides what it issued.
+    ///
+    /// # Errors
+    ///
+    /// An unknown key, one that is wider than the [actor's](KeyManager::by), a store that fails.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn leaked(manager: &tollgate::KeyManager, id: tollgate::KeyId) -> Result<(), tollgate::ManageError> {
+    /// for revoked in manager.revoke_with_issued(id).await? {
+    ///     println!("{} is revoked", revoked.key.id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn revoke_with_issued(&self, id: KeyId) -> Result<Vec<Revoked>, ManageError> {
+        let bounds = self.bounds().await?;
+        let mut revoked = vec![self.end(id, Action::Revoked, |record| bounds.must_reach(record)).await?];
+        let mut query = KeyQuery::first(PAGE);
+        query.account = Some(revoked[0].key.account.id.clone());
+        let (mut seen, mut issuers) = (HashSet::from([id]), vec![id]);
+        while let Some(issuer) = issuers.pop() {
+            (query.issued_by, query.after) = (Some(issuer), None);
+            loop {
+                let page = self.store.list(&query).await?;
+                // A store that does not know the condition has listed more.
+                let issued = page.iter().filter(|key| key.issued_by == Some(issuer));
+                for key in issued.filter(|key| seen.insert(key.id)) {
+                    issuers.push(key.id);
+                    if key.status == KeyStatus::Revoked {
+                        continue;
+                    }
+                    match self.end(key.id, Action::Revoked, |record| bounds.must_reach(record)).await {
+                        Ok(ended) => revoked.push(ended),
+                        // Erased since it was listed: it is gone all the more.
+                        Err(ManageError::NotFound(_)) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                query.after = page.last().map(|key| key.id);
+                if page.len() < PAGE {
+                    break;
+                }
+            }
+        }
+        Ok(revoked)
+    }
+
     /// Revokes a key, if that is allowed as the authority has it.
     pub(super) async fn end(
         &self,
@@ -139,6 +197,7 @@ impl KeyManager {
     /// randomness, a store that fails.
     pub async fn rotate(&self, id: KeyId, overlap: Duration) -> Result<Rotated, ManageError> {
         let (bounds, old) = (self.bounds().await?, self.managed(id).await?);
+        bounds.must_own(&old)?;
         let fits =
             |format: &&crate::KeyFormat| *format.environment() == old.environment && format.can_issue();
         let format = self.desk.gate.formats().iter().find(fits);
@@ -204,17 +263,23 @@ impl KeyManager {
     /// Makes a change, of which each member lies within the bounds: what it leaves as it is may be wider.
     fn apply(&self, record: &mut KeyRecord, change: &KeyChange, bounds: &Bounds) -> Result<(), ManageError> {
         self.must_live(record)?;
+        if *change == KeyChange::default() {
+            return Err(ManageError::invalid("change", "names nothing to change"));
+        }
         if let Some(name) = &change.name {
             record.name.clone_from(name);
         }
         if let Some(scopes) = &change.scopes {
-            record.scopes = bounds.scopes(scopes.clone())?;
+            bounds.scopes(scopes.as_deref())?;
+            record.scopes.clone_from(scopes);
         }
         if let Some(paths) = &change.paths {
-            record.paths = bounds.paths(paths.clone())?;
+            bounds.paths(paths.as_deref())?;
+            record.paths.clone_from(paths);
         }
         if let Some(allowlist) = &change.allowlist {
-            record.allowlist = bounds.allowlist(allowlist.clone())?;
+            bounds.allowlist(allowlist.as_deref())?;
+            record.allowlist.clone_from(allowlist);
         }
         if let Some(metadata) = &change.metadata {
             record.metadata.clone_from(metadata);
@@ -225,7 +290,8 @@ impl KeyManager {
                 Some(end) => self.check_expiry(plan, end, record.created_at.unwrap_or(self.now()))?,
                 None => self.check_no_expiry(plan)?,
             }
-            record.expires_at = bounds.expiry(asked)?;
+            bounds.expiry(asked)?;
+            record.expires_at = asked;
         }
         Ok(())
     }

@@ -30,6 +30,9 @@ pub enum ManageError {
     /// The caller: the plan does not include it.
     #[error("the plan does not include {0}")]
     NotInPlan(&'static str),
+    /// The caller: the key that asks is restricted, and was not granted the management of keys; or everybody knows it.
+    #[error("the key that asks was not granted the management of keys")]
+    NotGranted,
     /// The caller: a key cannot issue a wider key than itself.
     #[error("`{member}` is wider than the issuing key's")]
     TooWide {
@@ -112,6 +115,7 @@ impl From<ManageError> for Denial {
                 Denial::because(DenialKind::KeyLimitReached, Cause::MaxKeys(most))
             }
             ManageError::NotInPlan(_) => Denial::of(DenialKind::FeatureRequired),
+            ManageError::NotGranted => Denial::of(DenialKind::NotGranted),
             ManageError::TooWide { member: name } => {
                 Denial::because(DenialKind::TooWide, member(as_sent(name.into()), String::new()))
             }
@@ -134,5 +138,9 @@ impl From<ManageError> for Denial {
 
 /// A member as these endpoints name it.
 fn as_sent(member: String) -> String {
-    if member == "allowlist" { "allowIps".into() } else { member }
+    match member.as_str() {
+        "allowlist" => "allowIps".into(),
+        "change" => "body".into(),
+        _ => member,
+    }
 }

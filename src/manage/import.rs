@@ -80,10 +80,13 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// An unknown or deleted account, a start that shows more of the secret than its format does, another value that will not
+    /// A manager in the name of a key; an unknown or deleted account, a start that shows more of the secret than its format does, another value that will not
     /// do, an environment that the gate does not serve, an id or a hash that is there already (as a secret on its way out,
     /// too), a store that fails.
     pub async fn import(&self, key: ForeignKey) -> Result<KeyId, ManageError> {
+        if self.desk.actor.key_id().is_some() {
+            return Err(ManageError::Misconfigured("only the operator's manager imports keys".into()));
+        }
         limits::name(&key.name)?;
         limits::metadata(&key.metadata)?;
         limits::allowlist(key.allowlist.as_deref())?;

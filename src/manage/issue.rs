@@ -105,7 +105,21 @@ impl KeyManager {
             // Two equal random keys: the machine's randomness is broken.
             Inserted::Taken => return Err(ManageError::Misconfigured("a new key was there already".into())),
         }
+        self.must_outlive(&record).await?;
         Ok(Issued { secret, key: Arc::new(record) })
+    }
+
+    /// Revokes a new key whose issuer was revoked meanwhile: whoever revokes with the issuer what it has issued may have looked
+    /// for that before the new key was in.
+    async fn must_outlive(&self, record: &KeyRecord) -> Result<(), ManageError> {
+        match self.issuer().await {
+            Err(ManageError::Issuer) => {
+                self.end(record.id, Action::Revoked, |_| Ok(())).await?;
+                Err(ManageError::Issuer)
+            }
+            // That the store did not answer is no reason to withhold a key that is in.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Puts a key in, and tells of it.
@@ -166,15 +180,16 @@ impl KeyManager {
         record.name.clone_from(&new.name);
         record.environment = format.environment().clone();
         record.created_at = Some(now);
-        record.expires_at = bounds.expiry(expires_at)?;
-        record.scopes = bounds.scopes(new.scopes.clone())?;
-        record.paths = bounds.paths(new.paths.clone())?;
-        record.allowlist = bounds.allowlist(new.allowlist.clone())?;
+        record.expires_at = expires_at;
+        record.scopes.clone_from(&new.scopes);
+        record.paths.clone_from(&new.paths);
+        record.allowlist.clone_from(&new.allowlist);
         record.quotas.clone_from(&new.quotas);
         record.caps.clone_from(&new.caps);
         record.metadata.clone_from(&new.metadata);
-        bounds.hold(&mut record)?;
+        bounds.inherit(&mut record);
         self.check_quotas(&record)?;
+        bounds.must_cover(&record)?;
         Ok(record)
     }
 }

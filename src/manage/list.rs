@@ -17,6 +17,8 @@ pub struct ListKeys {
     pub status: Option<KeyStatus>,
     /// Keys of this environment alone.
     pub environment: Option<Environment>,
+    /// Keys that the key of this id issued.
+    pub issued_by: Option<KeyId>,
     /// Where the page before ended: its [`KeyPage::next`].
     pub cursor: Option<KeyId>,
     /// How many on a page: 1 to 1,000.
@@ -25,7 +27,7 @@ pub struct ListKeys {
 
 impl Default for ListKeys {
     fn default() -> Self {
-        Self { account: None, status: None, environment: None, cursor: None, limit: 100 }
+        Self { account: None, status: None, environment: None, issued_by: None, cursor: None, limit: 100 }
     }
 }
 
@@ -56,6 +58,8 @@ pub struct KeyView {
     pub status: KeyStatus,
     /// Where it belongs.
     pub environment: Environment,
+    /// The id of the key that issued it; `None` for a key that no key issued.
+    pub issued_by: Option<KeyId>,
     /// When it was made.
     pub created_at: Option<Timestamp>,
     /// From when on it may not be used.
@@ -106,8 +110,10 @@ impl KeyManager {
     ///
     /// An unknown key, or another account's; a store that fails.
     pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
-        self.bounds().await?;
-        self.managed(id).await
+        let bounds = self.bounds().await?;
+        let record = self.managed(id).await?;
+        bounds.must_own(&record)?;
+        Ok(record)
     }
 
     /// A key that is this manager's, as the authority has it.
@@ -150,22 +156,26 @@ impl KeyManager {
         if !(1..=1_000).contains(&asked.limit) {
             return Err(ManageError::invalid("limit", "must be from 1 to 1000"));
         }
-        self.bounds().await?;
+        let bounds = self.bounds().await?;
+        let own = bounds.issuer().map(|issuer| &issuer.account.id);
+        let scope = self.scope.as_ref().or(own);
         if let Some(cursor) = asked.cursor {
-            self.managed(cursor).await.map_err(|error| match error {
+            let place = self.managed(cursor).await.and_then(|record| bounds.must_own(&record));
+            place.map_err(|error| match error {
                 ManageError::NotFound(_) => ManageError::invalid("cursor", "is where no page has ended"),
                 error => error,
             })?;
         }
-        if let (Some(scope), Some(account)) = (&self.scope, &asked.account)
+        if let (Some(scope), Some(account)) = (scope, &asked.account)
             && scope != account
         {
             return Ok(KeyPage { keys: Vec::new(), next: None });
         }
         let mut query = KeyQuery::first(asked.limit + 1);
-        query.account = self.scope.clone().or_else(|| asked.account.clone());
+        query.account = scope.or(asked.account.as_ref()).cloned();
         query.status = asked.status;
         query.environment.clone_from(&asked.environment);
+        query.issued_by = asked.issued_by;
         query.after = asked.cursor;
         let mut records = self.store.list(&query).await?;
         let more = records.len() > asked.limit;
@@ -185,6 +195,7 @@ impl KeyManager {
             is_active: record.status == KeyStatus::Active && !expired,
             status: record.status,
             environment: record.environment.clone(),
+            issued_by: record.issued_by,
             created_at: record.created_at,
             expires_at: record.expires_at,
             last_used_at: record.last_used_at.max(self.desk.gate.0.uses.of(record.id)),

@@ -3,6 +3,7 @@
 mod accounts;
 mod bounds;
 mod change;
+mod cover;
 mod credits;
 mod desk;
 mod error;
@@ -95,7 +96,9 @@ impl KeyManager {
     }
 
     /// The same manager, in the name of an actor. What is asked for in the name of a key is the key's own or narrower, and
-    /// refused where the authority says that the key may not be used.
+    /// refused where the authority says that the key may not be used. A key that is restricted to scopes manages keys only if
+    /// it holds the gate's [`management_scope`](crate::GateBuilder::management_scope), one that is restricted to paths only if
+    /// they cover where the gate mounts the management of keys, and a key that everybody knows manages none.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
         self.desk.actor = actor;

@@ -103,7 +103,15 @@ fn of_parameters(core: &Core, ruled: &Ruled) -> Vec<Denial> {
 /// What key management refuses beside the gate.
 fn of_management() -> Vec<Denial> {
     use DenialKind as Kind;
-    let kinds = [Kind::FeatureRequired, Kind::NotFound, Kind::Conflict, Kind::BadRequest, Kind::BodyTooLarge];
+    let kinds = [
+        Kind::FeatureRequired,
+        Kind::NotFound,
+        Kind::Conflict,
+        Kind::BadRequest,
+        Kind::BodyTooLarge,
+        Kind::BodyTimeout,
+        Kind::NotGranted,
+    ];
     let member = |kind, problem: &str| {
         Denial::because(kind, Cause::Member { member: "scopes".to_owned(), problem: problem.to_owned() })
     };

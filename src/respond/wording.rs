@@ -144,6 +144,7 @@ pub(crate) fn default_status(kind: DenialKind) -> StatusCode {
             DenialKind::NotFound => Some(StatusCode::NOT_FOUND),
             DenialKind::Conflict => Some(StatusCode::CONFLICT),
             DenialKind::BodyTooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
+            DenialKind::BodyTimeout => Some(StatusCode::REQUEST_TIMEOUT),
             DenialKind::CreditsExhausted => Some(StatusCode::PAYMENT_REQUIRED),
             DenialKind::RateLimited => Some(StatusCode::TOO_MANY_REQUESTS),
             DenialKind::MethodNotAllowed => Some(StatusCode::METHOD_NOT_ALLOWED),
@@ -211,6 +212,7 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         }
         DenialKind::InvalidMember => ("Invalid Member", "`{member}` {problem}."),
         DenialKind::BodyTooLarge => ("Content Too Large", "The body is too large."),
+        DenialKind::BodyTimeout => ("Request Timeout", "The body did not come in time."),
         DenialKind::RateLimited => {
             ("Too Many Requests", "The rate limit is exceeded. Retry in {retry_after} s.")
         }

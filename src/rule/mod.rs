@@ -8,6 +8,6 @@ mod straight;
 mod twins;
 
 pub(crate) use path::is_odd;
-pub(crate) use route::Uncountable;
 pub use route::{Cost, Rule, ScopeRule};
+pub(crate) use route::{Purpose, Uncountable};
 pub(crate) use set::{RuleSet, Ruled};

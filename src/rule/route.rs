@@ -143,6 +143,19 @@ pub struct Rule {
     pub agreements: Vec<Agreement>,
     /// Whether the account must have an active subscription.
     pub subscription: bool,
+    pub(crate) purpose: Purpose,
+}
+
+/// The use of a rule, as far as the gate treats its requests in another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Purpose {
+    /// Any other.
+    #[default]
+    Service,
+    /// Tells a key what is left for it: no restriction of the key is asked.
+    Standing,
+    /// Revokes a key: a window without room does not refuse it.
+    Revocation,
 }
 
 impl Rule {
@@ -200,6 +213,7 @@ impl Rule {
             closed_to: Vec::new(),
             agreements: Vec::new(),
             subscription: false,
+            purpose: Purpose::Service,
         }
     }
 

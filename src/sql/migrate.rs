@@ -9,10 +9,11 @@ use crate::StoreError;
 
 /// What leads from each version of the tables to the next, the first from none. A step that was once published is never
 /// changed: what comes later is a step of its own.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("schema/1_keys.sql"),
     include_str!("schema/2_credits.sql"),
     include_str!("schema/3_grants.sql"),
+    include_str!("schema/4_issuers.sql"),
 ];
 
 /// The version that the last step leads to.

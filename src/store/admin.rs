@@ -81,6 +81,8 @@ pub struct KeyQuery {
     pub status: Option<KeyStatus>,
     /// Keys of this environment alone.
     pub environment: Option<Environment>,
+    /// Keys that the key of this id issued.
+    pub issued_by: Option<KeyId>,
     /// Keys whose id is behind this one.
     pub after: Option<KeyId>,
     /// At most so many.
@@ -98,6 +100,7 @@ impl KeyQuery {
         self.account.as_ref().is_none_or(|account| *account == record.account.id)
             && self.status.is_none_or(|status| status == record.status)
             && self.environment.as_ref().is_none_or(|environment| *environment == record.environment)
+            && self.issued_by.is_none_or(|issuer| record.issued_by == Some(issuer))
             && self.after.is_none_or(|after| record.id > after)
     }
 }

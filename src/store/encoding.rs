@@ -33,6 +33,9 @@ struct KeyText {
     account: String,
     status: StatusText,
     environment: String,
+    /// Absent in records that were written before keys named their issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issued_by: Option<String>,
     created_at: Option<i64>,
     expires_at: Option<i64>,
     revoked_at: Option<i64>,
@@ -111,6 +114,7 @@ pub(crate) fn encode_key(record: &KeyRecord) -> String {
             KeyStatus::Revoked => StatusText::Revoked,
         },
         environment: record.environment.to_string(),
+        issued_by: record.issued_by.map(|issuer| issuer.to_string()),
         created_at: at(record.created_at),
         expires_at: at(record.expires_at),
         revoked_at: at(record.revoked_at),
@@ -178,6 +182,7 @@ fn read_key(text: &str, account: Arc<Account>) -> Fallible<KeyRecord> {
         StatusText::Suspended | StatusText::Deleted => return Err("a key has no such status".into()),
     };
     record.environment = key.environment.into();
+    record.issued_by = key.issued_by.map(|issuer| issuer.parse()).transpose()?;
     record.created_at = at(key.created_at);
     record.expires_at = at(key.expires_at);
     record.revoked_at = at(key.revoked_at);

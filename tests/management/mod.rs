@@ -69,6 +69,7 @@ impl Stage {
             .environment("test")
             .literal("acme_demo")
             .expiry_feature("key_expiration")
+            .management_scope("keys:manage")
             .clock(clock.clone())
             .store(Arc::clone(&store));
         for plan in plans() {

@@ -157,3 +157,35 @@ async fn moments_that_cannot_be_written_as_they_are_read_are_none() {
         assert_eq!(answer.status, 400, "{moment}: {}", answer.text);
     }
 }
+
+/// A body that never ends and never comes.
+struct Stalled;
+
+impl http_body::Body for Stalled {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_408() {
+    let stage = Stage::with(|builder| builder.management_body_time(std::time::Duration::from_secs(3)));
+    let (key, id) = stage.key("ada").await;
+    for route in [format!("POST {KEYS}"), format!("PATCH {KEYS}/{id}"), format!("POST {KEYS}/{id}/rotate")] {
+        let begun = tokio::time::Instant::now();
+        let answer = stage.send_body(&key, &route, Stalled).await;
+        assert_eq!((answer.status, begun.elapsed().as_secs()), (408, 3), "{route}: {}", answer.text);
+        assert_eq!(answer.json["error"]["code"], "BAD_REQUEST", "{}", answer.text);
+    }
+    let default = Stage::new();
+    let (key, _) = default.key("ada").await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(default.send_body(&key, &format!("POST {KEYS}"), Stalled).await.status, 408);
+    assert_eq!(begun.elapsed().as_secs(), 10);
+}

@@ -36,10 +36,20 @@ impl Stage {
     /// The gate of a node that keeps what it has read for an hour; the manager is another node's.
     #[cfg(feature = "fleet")]
     pub(crate) fn behind_a_cache() -> Self {
+        Self::behind(|cached| cached)
+    }
+
+    /// The same, with a cache that is changed.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn behind(
+        change: impl FnOnce(
+            tollgate::CachedStoreBuilder<Arc<MemoryStore>>,
+        ) -> tollgate::CachedStoreBuilder<Arc<MemoryStore>>,
+    ) -> Self {
         Self::over(|builder, store| {
             let cached =
                 tollgate::CachedStore::builder(store).stale_for_at_most(std::time::Duration::from_hours(1));
-            builder.managed_store(cached.build().unwrap())
+            builder.managed_store(change(cached).build().unwrap())
         })
     }
 
@@ -68,13 +78,22 @@ impl Stage {
     }
 
     pub(crate) async fn send(&self, key: &str, route: &str, body: impl Into<Bytes>) -> Answer {
+        self.send_body(key, route, Full::new(body.into())).await
+    }
+
+    pub(crate) async fn send_body<B: http_body::Body<Data = Bytes>>(
+        &self,
+        key: &str,
+        route: &str,
+        body: B,
+    ) -> Answer {
         let (method, path) = route.split_once(' ').unwrap();
-        let mut request = Request::new(Full::new(body.into()));
+        let mut request = Request::new(body);
         *request.method_mut() = method.parse().unwrap();
         *request.uri_mut() = path.parse().unwrap();
         request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
         request.extensions_mut().insert(Peer("203.0.113.9".parse().unwrap()));
-        let inner = service_fn(async |_: Request<Full<Bytes>>| {
+        let inner = service_fn(async |_: Request<B>| {
             Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
         });
         let service = TollgateService::new(inner, self.manager.gate().clone());

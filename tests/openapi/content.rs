@@ -139,7 +139,7 @@ fn each_route_says_how_it_can_be_refused_and_no_more() {
     assert_eq!(of("post", "/v1/orders"), ["default", "400", "401", "403", "429", "500", "503"]);
     assert_eq!(
         of("patch", "/account/api-keys/{id}"),
-        ["default", "400", "401", "403", "404", "405", "409", "413", "429", "500", "503"]
+        ["default", "400", "401", "403", "404", "405", "408", "409", "413", "429", "500", "503"]
     );
     let examples = |method, path, status: &str| -> Vec<String> {
         let media =

@@ -116,7 +116,7 @@ async fn refusals(stage: &Stage) -> Vec<(&'static str, u16, Answer)> {
 }
 
 /// What key management alone refuses: its own tests meet it.
-const OF_MANAGEMENT: [&str; 7] = [
+const OF_MANAGEMENT: [&str; 8] = [
     "feature_required",
     "too_wide",
     "not_found",
@@ -124,6 +124,7 @@ const OF_MANAGEMENT: [&str; 7] = [
     "key_limit_reached",
     "invalid_member",
     "body_too_large",
+    "body_timeout",
 ];
 
 #[test]

@@ -43,6 +43,7 @@ rules! {
     IgnoresTheAccount,
     IgnoresTheStatus,
     IgnoresTheEnvironment,
+    IgnoresTheIssuer,
     ListsNothingWithoutAnAccount,
     DropsUses,
     LetsTheLastUseWin,
@@ -263,6 +264,7 @@ impl KeyAdmin for Broken {
             Rule::IgnoresTheAccount => query.account = None,
             Rule::IgnoresTheStatus => query.status = None,
             Rule::IgnoresTheEnvironment => query.environment = None,
+            Rule::IgnoresTheIssuer => query.issued_by = None,
             Rule::ListsNothingWithoutAnAccount if query.account.is_none() => query.limit = 0,
             Rule::ListsTheCursorToo => {
                 let cursor = query.after.take();

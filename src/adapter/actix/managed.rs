@@ -22,7 +22,8 @@ pub(super) async fn answer(
     admission: Admission,
 ) -> ServiceResponse {
     let (head, payload) = request.into_parts();
-    let body = read(payload).await;
+    let time = front.gate.0.management.body_time;
+    let body = tokio::time::timeout(time, read(payload)).await.unwrap_or(Err(BodyFault::Late));
     let request = ServiceRequest::from_request(head);
     let answer = match call(&front, &request, body, principal) {
         Some(call) => mounted.answer(front.gate.clone(), call).await,

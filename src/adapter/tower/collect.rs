@@ -1,11 +1,15 @@
-//! Reading a request's body, up to a bound.
+//! Reading a request's body, up to a bound and within a time.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
+use tokio::time::{Sleep, sleep};
 
 use crate::gate::{BodyFault, LARGEST_BODY};
 
@@ -15,18 +19,26 @@ pin_project! {
         #[pin]
         body: B,
         read: Vec<u8>,
+        time: Duration,
+        // Made when the body is first waited for: most are there at once.
+        timer: Option<Pin<Box<Sleep>>>,
     }
 }
 
 impl<B: Body> Collecting<B> {
-    pub(super) fn new(body: B) -> Self {
-        Self { body, read: Vec::new() }
+    /// The body, which must have been read in this time from when it is first waited for.
+    pub(super) fn new(body: B, time: Duration) -> Self {
+        Self { body, read: Vec::new(), time, timer: None }
     }
 
     pub(super) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes, BodyFault>> {
         let mut this = self.project();
         loop {
-            let Some(frame) = ready!(this.body.as_mut().poll_frame(cx)) else {
+            let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
+                ready!(run_out(this.timer, *this.time, cx));
+                return Poll::Ready(Err(BodyFault::Late));
+            };
+            let Some(frame) = frame else {
                 return Poll::Ready(Ok(std::mem::take(this.read).into()));
             };
             let Ok(frame) = frame else { return Poll::Ready(Err(BodyFault::Broken)) };
@@ -42,4 +54,12 @@ impl<B: Body> Collecting<B> {
             }
         }
     }
+}
+
+/// Waits until the time is over. Outside of a runtime there are no timers.
+fn run_out(timer: &mut Option<Pin<Box<Sleep>>>, time: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    if timer.is_none() && Handle::try_current().is_ok() {
+        *timer = Some(Box::pin(sleep(time)));
+    }
+    timer.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
 }

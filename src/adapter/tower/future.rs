@@ -103,7 +103,10 @@ where
 {
     let (managed, body) = Managed::part(core, target, request);
     let finish = managed.finish(admission);
-    State::Reading { body: Collecting::new(body), managed: Some(Box::new((managed, finish))) }
+    State::Reading {
+        body: Collecting::new(body, core.management.body_time),
+        managed: Some(Box::new((managed, finish))),
+    }
 }
 
 #[cold]

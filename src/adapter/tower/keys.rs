@@ -104,8 +104,9 @@ where
         let path = request.uri().path().to_owned();
         let target = Target { mounted: self.endpoints.clone(), path, principal };
         let (managed, body) = Managed::part(&self.gate.0, target, request);
+        let time = self.gate.0.management.body_time;
         Box::pin(async move {
-            let mut body = pin!(Collecting::new(body));
+            let mut body = pin!(Collecting::new(body, time));
             let read = poll_fn(|cx| body.as_mut().poll(cx)).await;
             Ok(text(managed.answer(read).await, head_only))
         })

@@ -16,6 +16,7 @@ pub(super) fn checks(store: &Store) -> Vec<Check> {
         a_list_can_be_of_one_account,
         a_list_can_be_of_one_status,
         a_list_can_be_of_one_environment,
+        a_list_can_be_of_one_issuer,
         conditions_hold_together,
         a_list_of_nothing_is_empty,
         a_list_of_all_accounts_holds_every_key,
@@ -118,6 +119,22 @@ async fn a_list_can_be_of_one_environment(store: Store) -> Verdict {
         let query = KeyQuery { environment: Some(environment.into()), ..of(&account) };
         let expected = chosen(&records, |record| record.environment.as_str() == environment);
         same(&format!("the keys of `{environment}`"), ids(&store, &query).await?, expected)?;
+    }
+    Ok(())
+}
+
+async fn a_list_can_be_of_one_issuer(store: Store) -> Verdict {
+    let account = account(&store).await?;
+    let (issuer, other) = (put(&store, fresh::key(&account)).await?.id, KeyId::generate());
+    let mut made = Vec::new();
+    for issued_by in [Some(issuer), None, Some(other), Some(issuer)] {
+        made.push(put(&store, KeyRecord { issued_by, ..fresh::key(&account) }).await?);
+    }
+    made.sort_by_key(|record| record.id);
+    for issuer in [issuer, other, KeyId::generate()] {
+        let query = KeyQuery { issued_by: Some(issuer), ..of(&account) };
+        let expected = chosen(&made, |record| record.issued_by == Some(issuer));
+        same("the keys that one key issued", ids(&store, &query).await?, expected)?;
     }
     Ok(())
 }

@@ -6,7 +6,12 @@ use crate::{GateBuilder, Rule};
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     #[cfg(feature = "keygen")]
     expiry_feature(builder)?;
-    let Some(path) = &builder.management else { return Ok(()) };
+    scope(builder)?;
+    if builder.management.body_time.is_zero() {
+        let problem = "no body could be read in no time";
+        return refuse("management.body_time", "0s", problem, "write a time as in `10s`");
+    }
+    let Some(path) = &builder.management.path else { return Ok(()) };
     plain(path)?;
     let is_within = |rule: &Rule| {
         rule.pattern().strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -21,6 +26,18 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
             refuse(&member, &builder.rules[place].route(), &problem, expected)
         }
     }
+}
+
+/// A scope that no challenge could name.
+fn scope(builder: &GateBuilder) -> Verdict {
+    let Some(scope) = &builder.management.scope else { return Ok(()) };
+    // RFC 6750, section 3.
+    let sendable = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if !scope.as_str().is_empty() && scope.as_str().bytes().all(sendable) {
+        return Ok(());
+    }
+    let problem = "a scope is visible ASCII without quotes and backslashes";
+    refuse("management.scope", scope.as_str(), problem, "write one as in `keys:manage`")
 }
 
 fn plain(path: &str) -> Verdict {

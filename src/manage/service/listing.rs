@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::manage::{ListKeys, ManageError};
-use crate::query;
+use crate::{KeySource, query};
 
 /// The most keys of a page, and as many as are given where nobody says how many.
 const PAGE: usize = 1_000;
@@ -14,8 +14,9 @@ pub(super) fn asked(query: &str) -> Result<ListKeys, ManageError> {
     let mut seen = HashSet::new();
     for pair in query::pairs(query) {
         let (name, value) = (pair.name(), pair.value());
-        let Some(member) =
-            ["limit", "cursor", "status", "environment"].iter().find(|known| known.as_bytes() == &*name)
+        let Some(member) = ["limit", "cursor", "status", "environment", "issuedBy"]
+            .iter()
+            .find(|known| known.as_bytes() == &*name)
         else {
             continue;
         };
@@ -33,13 +34,34 @@ pub(super) fn asked(query: &str) -> Result<ListKeys, ManageError> {
                 let status = value.parse().map_err(|_| refuse("must be `active`, `paused` or `revoked`"))?;
                 asked.status = Some(status);
             }
-            _ if value.chars().any(char::is_control) => {
-                return Err(refuse("must not hold control characters"));
+            "issuedBy" => asked.issued_by = Some(value.parse().map_err(|_| refuse("must be a UUID"))?),
+            _ if value.is_empty() || value.chars().any(char::is_control) => {
+                return Err(refuse("must be a name without control characters"));
             }
             _ => asked.environment = Some(value.into()),
         }
     }
     Ok(asked)
+}
+
+/// Reads the query of a revocation: whether what the key has issued is revoked with it. What it does not know is refused, since
+/// it would not be done, unless the caller's key stands there.
+pub(super) fn with_issued(query: &str, sources: &[KeySource]) -> Result<bool, ManageError> {
+    let mut asked = None;
+    for pair in query::pairs(query) {
+        let (name, value) = (pair.name(), pair.value());
+        let is_source = |source: &KeySource| source.parameter().is_some_and(|own| own.as_bytes() == &*name);
+        let refuse = |problem: &str| Err(ManageError::invalid("withIssued", problem));
+        match (&*name, &*value) {
+            (b"withIssued", _) if asked.is_some() => return refuse("is given twice"),
+            (b"withIssued", b"true") => asked = Some(true),
+            (b"withIssued", b"false") => asked = Some(false),
+            (b"withIssued", _) => return refuse("must be `true` or `false`"),
+            _ if sources.iter().any(is_source) => {}
+            _ => return Err(ManageError::invalid("query", "holds a parameter other than `withIssued`")),
+        }
+    }
+    Ok(asked.unwrap_or_default())
 }
 
 fn limit(text: &str) -> Option<usize> {

@@ -154,10 +154,7 @@ impl Session<'_> {
                 Ok(render::answer(StatusCode::OK, render::whole(&self.manager.view(key)), None))
             }
             ([id], &Method::PATCH) => self.update(key_id(id)?).await,
-            ([id], &Method::DELETE) => {
-                self.manager.revoke(key_id(id)?).await?;
-                Ok(render::nothing())
-            }
+            ([id], &Method::DELETE) => self.revoke(key_id(id)?).await,
             ([id, "rotate"], &Method::POST) => self.rotate(key_id(id)?).await,
             _ => Err(not_there(&segments)),
         }
@@ -169,10 +166,15 @@ impl Session<'_> {
         if media_type.is_some_and(|media_type| !media_type.eq_ignore_ascii_case("application/json")) {
             return Err(ManageError::invalid("Content-Type", "must be `application/json`").into());
         }
+        Ok(Members::read(self.body()?)?)
+    }
+
+    fn body(&self) -> Result<&Bytes, Refusal> {
         match &self.call.body {
-            Ok(body) => Ok(Members::read(body)?),
+            Ok(body) => Ok(body),
             Err(BodyFault::TooLarge) => Err(DenialKind::BodyTooLarge.into()),
             Err(BodyFault::Broken) => Err(DenialKind::BadRequest.into()),
+            Err(BodyFault::Late) => Err(DenialKind::BodyTimeout.into()),
         }
     }
 
@@ -207,7 +209,7 @@ impl Session<'_> {
     /// The body may say for how many seconds the old secret stays valid: `{"overlapSeconds": 3600}`; none, if it does not.
     async fn rotate(&self, id: KeyId) -> Outcome {
         let mut overlap = Duration::ZERO;
-        if !self.call.body.as_ref().is_ok_and(Bytes::is_empty) {
+        if !self.body()?.is_empty() {
             let mut members = self.members()?;
             overlap = Duration::from_secs(members.number("overlapSeconds", LONGEST_OVERLAP)?.unwrap_or(0));
             members.end()?;
@@ -216,14 +218,30 @@ impl Session<'_> {
         Ok(with_secret(StatusCode::OK, &self.manager.view(rotated.key), &rotated.secret.reveal()))
     }
 
+    /// The query may ask for what the key has issued to be revoked with it: `?withIssued=true`. A body is refused, since nothing
+    /// in it would be done.
+    async fn revoke(&self, id: KeyId) -> Outcome {
+        if !self.body()?.is_empty() {
+            return Err(ManageError::invalid("body", "is not read here: send none").into());
+        }
+        let sources = &self.manager.gate().0.sources;
+        if listing::with_issued(self.call.query.as_deref().unwrap_or_default(), sources)? {
+            return Ok(render::revoked(&self.manager.revoke_with_issued(id).await?));
+        }
+        let revoked = self.manager.revoke(id).await?;
+        Ok(if revoked.announced { render::nothing() } else { render::revoked(&[revoked]) })
+    }
+
     async fn list(&self) -> Outcome {
         let asked = listing::asked(self.call.query.as_deref().unwrap_or_default())?;
-        Ok(render::page(&self.manager.list(&asked).await?))
+        let issuers = self.manager.gate().0.management.lists_issuers;
+        Ok(render::page(&self.manager.list(&asked).await?, issuers))
     }
 
     async fn standing(&self) -> Outcome {
-        // What is told is the caller's as the authority has it.
-        let key = self.manager.view(self.manager.get(self.call.principal.key()).await?);
+        // What is told is the caller's as the authority has it. A key needs no grant to see what is left for it.
+        let key = self.manager.issuer().await?.ok_or(ManageError::Issuer)?;
+        let key = self.manager.view(key);
         let standing = self.manager.gate().standing(&key.record).await?;
         Ok(render::left(&key, &standing))
     }

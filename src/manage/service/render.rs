@@ -5,7 +5,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::manage::{KeyPage, KeyStanding, KeyView, WindowStanding};
+use crate::manage::{KeyPage, KeyStanding, KeyView, Revoked, WindowStanding};
 use crate::{Balance, Cap, Timestamp};
 
 /// An answer with `data`, and whatever stands beside it. No cache keeps it.
@@ -20,6 +20,15 @@ pub(super) fn answer(status: StatusCode, data: Value, beside: Option<(&str, Valu
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// The keys that were revoked, and whether the other nodes were told.
+pub(super) fn revoked(all: &[Revoked]) -> Response<Bytes> {
+    let announced = all.iter().all(|revoked| revoked.announced);
+    let ids: Vec<Value> = all.iter().map(|revoked| revoked.key.id.to_string().into()).collect();
+    // Where they were not, the keys are on their way out: the other nodes refuse them later.
+    let status = if announced { StatusCode::OK } else { StatusCode::ACCEPTED };
+    answer(status, json!({ "revoked": ids, "announced": announced }), None)
 }
 
 /// An answer without a body.
@@ -59,6 +68,7 @@ pub(super) fn whole(key: &KeyView) -> Value {
             "allowIps",
             record.allowlist.as_ref().map(|all| texts(all.iter().map(ToString::to_string).collect())),
         ),
+        ("issuedBy", key.issued_by.map(|issuer| Value::from(issuer.to_string()))),
         ("metadata", Some(json!(record.metadata)).filter(|_| !record.metadata.is_empty())),
     ];
     if let Value::Object(object) = &mut value {
@@ -106,7 +116,15 @@ pub(super) fn left(key: &KeyView, standing: &KeyStanding) -> Response<Bytes> {
     answer(StatusCode::OK, data, None)
 }
 
-pub(super) fn page(page: &KeyPage) -> Response<Bytes> {
+/// A page of keys, if asked for with the key that issued each.
+pub(super) fn page(page: &KeyPage, issuers: bool) -> Response<Bytes> {
+    let item = |key: &KeyView| {
+        let mut value = listed(key);
+        if issuers {
+            value["issuedBy"] = key.issued_by.map(|issuer| issuer.to_string()).into();
+        }
+        value
+    };
     let next = page.next.map(|next| ("nextCursor", Value::from(next.to_string())));
-    answer(StatusCode::OK, page.keys.iter().map(listed).collect(), next)
+    answer(StatusCode::OK, page.keys.iter().map(item).collect(), next)
 }

@@ -22,6 +22,7 @@ fn full() -> KeyRecord {
     key.name = "näme\n".to_owned();
     key.status = KeyStatus::Revoked;
     key.environment = "test".into();
+    key.issued_by = Some(KeyId::from_bytes([9; 16]));
     key.created_at = Some(Timestamp::from_millis(1));
     key.expires_at = Some(Timestamp::from_millis(i64::MAX));
     key.revoked_at = Some(Timestamp::from_millis(3));
@@ -47,6 +48,16 @@ fn what_is_written_reads_back() {
         assert_eq!(account_of(&encode_key(&key)).unwrap(), key.account.id.as_str());
         assert_eq!(decode_key(&encode_key(&key), Arc::new(account)).unwrap(), key);
     }
+}
+
+/// Records of a version before keys named their issuer lie in databases and caches.
+#[test]
+fn record_without_an_issuer_reads_back() {
+    let mut key = full();
+    key.issued_by = None;
+    let text = encode_key(&key);
+    assert!(!text.contains("issued_by"), "nodes of an older version read it: {text}");
+    assert_eq!(decode_key(&text, Arc::clone(&key.account)).unwrap(), key);
 }
 
 #[test]

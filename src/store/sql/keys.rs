@@ -124,8 +124,8 @@ async fn put_in(session: &mut Session, insert: &InsertKey) -> Result<Inserted, S
         return Ok(if is_taken(session, record).await? { Inserted::Taken } else { Inserted::Full });
     }
     let statement = Statement::new(
-        "INSERT INTO tollgate_keys (id, account, status, environment, version, expires_at, dead_at, last_used_at, record) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+        "INSERT INTO tollgate_keys (id, account, status, environment, version, expires_at, dead_at, last_used_at, record, issued_by) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
     );
     let statement = statement.with(record.id.as_bytes()).with(account.as_str());
     let there = session.execute(beside(statement, record)).await? == 1;
@@ -164,7 +164,8 @@ async fn put_in_place(session: &mut Session, mut record: KeyRecord) -> Result<Re
     record.version += 1;
     let statement = Statement::new(
         "UPDATE tollgate_keys SET status = $3, environment = $4, version = $5, expires_at = $6, dead_at = $7, \
-         last_used_at = CASE WHEN last_used_at IS NULL OR last_used_at < $8 THEN $8 ELSE last_used_at END, record = $9 \
+         last_used_at = CASE WHEN last_used_at IS NULL OR last_used_at < $8 THEN $8 ELSE last_used_at END, record = $9, \
+         issued_by = $10 \
          WHERE id = $1 AND version = $2",
     );
     let statement = beside(statement.with(record.id.as_bytes()).with(was), &record);
@@ -187,6 +188,7 @@ fn beside(statement: Statement, record: &KeyRecord) -> Statement {
         .with(at(record.revoked_at.into_iter().chain(record.expires_at).min()))
         .with(at(record.last_used_at))
         .with(encoding::encode_key(record))
+        .with(record.issued_by.map(|issuer| *issuer.as_bytes()))
 }
 
 /// The hashes that a record is found by.

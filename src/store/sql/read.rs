@@ -52,6 +52,9 @@ pub(super) async fn list(database: &Database, query: &KeyQuery) -> Result<Vec<Ar
     if let Some(environment) = &query.environment {
         page = page.push_value(" AND environment = ", environment.as_str());
     }
+    if let Some(issuer) = &query.issued_by {
+        page = page.push_value(" AND issued_by = ", issuer.as_bytes());
+    }
     if let Some(after) = query.after {
         page = page.push_value(" AND id > ", after.as_bytes());
     }
