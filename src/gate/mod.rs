@@ -233,6 +233,14 @@ impl Core {
         self.literals.iter().any(|literal| literal.as_bytes() == key)
     }
 
+    /// Whether a text holds what looks like a key, or like most of one: a prefix with eight characters that may follow it, or as
+    /// many as a key has where its format has no prefix.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn looks_like_key(&self, text: &str) -> bool {
+        let literal = self.literals.iter().any(|literal| text.contains(literal.as_str()));
+        literal || self.formats.iter().any(|format| format.is_hinted_in(text))
+    }
+
     /// Whether this is the hash of a key that everybody knows.
     #[cfg(feature = "keygen")]
     pub(crate) fn is_hash_of_literal(&self, hash: &crate::KeyHash) -> bool {

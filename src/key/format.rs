@@ -182,6 +182,18 @@ impl KeyFormat {
         self.body.allows(body.len()) && self.alphabet.holds_all(body) && (!self.checksum || has_checksum(key))
     }
 
+    /// Whether a text holds what looks like a key of this format, or like most of one: the prefix and eight characters that may
+    /// follow it, or as many as a key has where there is no prefix.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn is_hinted_in(&self, text: &str) -> bool {
+        let least = if self.prefix.is_empty() { self.body.least } else { self.body.least.min(8) };
+        let runs = |bytes: &[u8]| {
+            bytes.iter().take_while(|byte| self.alphabet.holds(**byte)).take(least).count() == least
+        };
+        let places = text.match_indices(self.prefix.as_str());
+        places.map(|(place, prefix)| place + prefix.len()).any(|body| runs(&text.as_bytes()[body..]))
+    }
+
     /// Whether every key of another format has this shape too.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let Some(rest) = other.prefix.strip_prefix(&self.prefix) else { return false };

@@ -155,7 +155,8 @@ impl KeyManager {
         let mut formats = self.desk.gate.formats().iter().filter(|format| format.can_issue());
         formats.find(fits).ok_or_else(|| match wanted {
             Some(unknown) => {
-                ManageError::invalid("environment", format!("`{unknown}` is none that keys are issued for"))
+                let shown = self.shown_value(unknown.as_str());
+                ManageError::invalid("environment", format!("names {shown}, which no keys are issued for"))
             }
             None => ManageError::Misconfigured("no key format has room for enough randomness".into()),
         })

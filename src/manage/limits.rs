@@ -35,12 +35,20 @@ pub(super) fn name(name: &str) -> Verdict {
     Ok(())
 }
 
-/// Characters that are not seen and change how others look: joiners, marks of direction, the byte order mark (Unicode's
-/// general category Cf).
+/// Characters that are not seen, or change how others look: Unicode's property `Default_Ignorable_Code_Point`, the line and
+/// paragraph separators, the annotation and Egyptian format controls, and letters and symbols that are blank.
 fn is_invisible(letter: char) -> bool {
     matches!(letter,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0001}'..='\u{e007f}')
+        // Default_Ignorable_Code_Point.
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}'
+        // Separators and controls.
+        | '\u{2028}' | '\u{2029}' | '\u{fff9}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}'
+        // Blanks: a Braille cell without dots, a filler, a note without a head.
+        | '\u{2800}' | '\u{16fe4}' | '\u{1d159}')
 }
 
 /// What a list of restrictions may hold: each request is compared with all of it.
@@ -78,14 +86,29 @@ pub(super) fn allowlist(allowlist: Option<&[IpNet]>) -> Verdict {
     }
 }
 
+/// The most characters of a value that an error says again.
+const LONGEST_SHOWN: usize = 64;
+
 impl KeyManager {
+    /// A value as an error may say it again: short, without control characters, and never one that looks like a key.
+    pub(super) fn shown_value(&self, value: &str) -> String {
+        if self.desk.gate.0.looks_like_key(value) {
+            return "a value that looks like a key".into();
+        }
+        if value.chars().count() > LONGEST_SHOWN {
+            return format!("a value of {} bytes", value.len());
+        }
+        format!("`{}`", value.escape_debug())
+    }
+
     /// A scope that no rule knows would grant nothing: it is a slip.
     pub(super) fn check_scopes(&self, scopes: Option<&[Scope]>) -> Verdict {
         list("scopes", scopes)?;
         let known = self.desk.gate.0.known_scopes();
         match scopes.into_iter().flatten().find(|scope| !known.contains(*scope)) {
             Some(unknown) => {
-                Err(ManageError::invalid("scopes", format!("names `{unknown}`, which no rule knows")))
+                let shown = self.shown_value(unknown.as_str());
+                Err(ManageError::invalid("scopes", format!("names {shown}, which no rule knows")))
             }
             None => Ok(()),
         }

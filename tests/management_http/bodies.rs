@@ -89,7 +89,19 @@ async fn lists_of_restrictions_are_short_and_name_each_once() {
 async fn names_that_are_not_what_they_seem_are_refused() {
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
-    for name in [r"\u200b", r"a\u202eb", r"\ufeff", r"a\u2066b", r"\u00ad", r" \t"] {
+    for name in [
+        r"\u200b",
+        r"a\u202eb",
+        r"\ufeff",
+        r"a\u2066b",
+        r"\u00ad",
+        r" \t",
+        r"\u2028",
+        r"\u3164",
+        r"\u2800",
+        r"\u115f",
+        r"a\ufe0f",
+    ] {
         let answer = stage.send(&key, &format!("POST {KEYS}"), format!(r#"{{"name": "{name}"}}"#)).await;
         assert_eq!(answer.status, 400, "{name}: {}", answer.text);
     }
@@ -188,4 +200,35 @@ async fn a_body_that_does_not_come_is_408() {
     let begun = tokio::time::Instant::now();
     assert_eq!(default.send_body(&key, &format!("POST {KEYS}"), Stalled).await.status, 408);
     assert_eq!(begun.elapsed().as_secs(), 10);
+}
+
+#[tokio::test]
+async fn errors_are_short_and_say_no_key_again() {
+    let stage = Stage::new();
+    let (key, id) = stage.key("ada").await;
+    let (other, _) = stage.key("ada").await;
+    let long = "n".repeat(60_000);
+    for sent in
+        [&other, &format!("Bearer {other}"), &format!("{long}{other}"), &other[..20].to_owned(), &long]
+    {
+        let rows = [
+            format!(r#""{sent}""#),
+            format!(r#"{{"{sent}": 1}}"#),
+            format!(r#"{{"name": "x", "{sent}": 1}}"#),
+            format!(r#"{{"name": "x", "scopes": ["{sent}"]}}"#),
+            format!(r#"{{"name": "x", "paths": ["{sent}"]}}"#),
+            format!(r#"{{"name": "x", "allowIps": ["{sent}"]}}"#),
+            format!(r#"{{"name": "x", "expiresAt": "{sent}"}}"#),
+            format!(r#"{{"name": "x", "environment": "{sent}"}}"#),
+            format!(r#"{{"name": "x", "metadata": "{sent}"}}"#),
+        ];
+        for (row, body) in rows.iter().enumerate() {
+            for route in [format!("POST {KEYS}"), format!("PATCH {KEYS}/{id}")] {
+                let answer = stage.send(&key, &route, body.clone()).await;
+                assert_eq!(answer.status, 400, "{route} {row}");
+                assert!(answer.text.len() < 500, "{route} {row}: {} bytes", answer.text.len());
+                assert!(!answer.text.contains(&other[..16]), "{route} {row}: {}", answer.text);
+            }
+        }
+    }
 }

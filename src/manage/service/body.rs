@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::ConfigError;
 use crate::manage::ManageError;
 
 /// The members of a JSON object that are not yet taken.
@@ -25,8 +26,11 @@ impl Members {
     /// Reads an object.
     pub(super) fn read(body: &[u8]) -> Result<Self, ManageError> {
         let refuse = |problem: String| ManageError::invalid("body", problem);
-        let pairs: Pairs =
-            serde_json::from_slice(body).map_err(|error| refuse(format!("is no JSON object: {error}")))?;
+        // The reader's own words say again what was sent.
+        let unreadable = |error: serde_json::Error| {
+            refuse(format!("is no JSON object: see line {}, column {}", error.line(), error.column()))
+        };
+        let pairs: Pairs = serde_json::from_slice(body).map_err(unreadable)?;
         let mut members = BTreeMap::new();
         for (name, value) in pairs.0 {
             let value = strict(&name, &value, DEEPEST)?;
@@ -85,10 +89,10 @@ impl Members {
     }
 
     /// A list of texts that each stand for a value.
-    pub(super) fn list<T, E: fmt::Display>(
+    pub(super) fn list<T>(
         &mut self,
         name: &str,
-        parse: impl Fn(&str) -> Result<T, E>,
+        parse: impl Fn(&str) -> Result<T, ConfigError>,
     ) -> Result<Given<Vec<T>>, ManageError> {
         let refuse = |problem: String| ManageError::invalid(name, problem);
         let items = match self.take(name) {
@@ -98,7 +102,9 @@ impl Members {
             Given::Value(_) => return Err(refuse("must be a list of strings".into())),
         };
         let item = |item: &Value| match item {
-            Value::String(text) => parse(text).map_err(|error| refuse(format!("will not do: {error}"))),
+            // What was sent is not said again: it may be long, or a key.
+            Value::String(text) => parse(text)
+                .map_err(|error| refuse(format!("will not do: {}: {}", error.problem(), error.expected()))),
             _ => Err(refuse("must be a list of strings".into())),
         };
         items.iter().map(item).collect::<Result<_, _>>().map(Given::Value)
@@ -156,8 +162,7 @@ fn strict(name: &str, raw: &RawValue, deepest: usize) -> Result<Value, ManageErr
         let Some(deeper) = deepest.checked_sub(1) else {
             return Err(ManageError::invalid(shown(name), "holds objects within objects"));
         };
-        let unreadable = |error| ManageError::invalid(shown(name), format!("cannot be read: {error}"));
-        let pairs: Pairs = serde_json::from_str(raw.get()).map_err(unreadable)?;
+        let pairs: Pairs = serde_json::from_str(raw.get()).map_err(|_| unreadable(name))?;
         let mut members = serde_json::Map::new();
         for (inner, value) in pairs.0 {
             // What is wrong within a member is told by the name of the member.
@@ -168,8 +173,11 @@ fn strict(name: &str, raw: &RawValue, deepest: usize) -> Result<Value, ManageErr
         }
         return Ok(Value::Object(members));
     }
-    serde_json::from_str(raw.get())
-        .map_err(|error| ManageError::invalid(shown(name), format!("cannot be read: {error}")))
+    serde_json::from_str(raw.get()).map_err(|_| unreadable(name))
+}
+
+fn unreadable(name: &str) -> ManageError {
+    ManageError::invalid(shown(name), "cannot be read")
 }
 
 /// A name from outside, short enough to be said again.

@@ -92,13 +92,25 @@ impl Mounted for Endpoints {
             let denial = match outcome {
                 Ok(response) => return with_request_id(response, &gate, &call),
                 Err(Refusal::Denied(denial)) => denial,
-                Err(Refusal::Managed(error)) => error.into(),
+                Err(Refusal::Managed(error)) => without_keys(error, &gate).into(),
             };
             let denial = denial.of_key(call.principal.record());
             let header = gate.0.request_ids.header();
             let occasion = Occasion::new(&call.path, &call.request_id, header, &*gate.0.clock);
             gate.0.refuse(&denial, |responders, denial| responders.http().respond(denial, &occasion))
         })
+    }
+}
+
+/// The same error, in which nothing is said again that looks like a key.
+fn without_keys(error: ManageError, gate: &Gate) -> ManageError {
+    let hints = |text: &str| gate.0.looks_like_key(text);
+    match error {
+        ManageError::Invalid { member, problem } if hints(&member) || hints(&problem) => {
+            let member = if hints(&member) { "body".to_owned() } else { member };
+            ManageError::invalid(member, "will not do, and holds what looks like a key")
+        }
+        error => error,
     }
 }
 
@@ -256,7 +268,7 @@ fn key_id(text: &str) -> Result<KeyId, ManageError> {
 }
 
 fn scopes(members: &mut Members) -> Result<Given<Vec<Scope>>, ManageError> {
-    members.list("scopes", |text| Ok::<_, String>(Scope::from(text)))
+    members.list("scopes", |text| Ok(Scope::from(text)))
 }
 
 fn paths(members: &mut Members) -> Result<Given<Vec<PathPattern>>, ManageError> {
