@@ -49,7 +49,7 @@
 //! # Refusals
 //!
 //! A refused call is answered with HTTP 200, `grpc-status` and `grpc-message` in the head, and no body. The code goes by the
-//! kind of refusal, not by the HTTP status that a configuration gives it:
+//! kind of refusal:
 //!
 //! | kinds, with those below them | code |
 //! |---|---|
@@ -62,6 +62,10 @@
 //! | `misconfigured` | 13 `INTERNAL` |
 //! | `method_not_allowed` | 12 `UNIMPLEMENTED` |
 //! | `not_found`, `conflict` | 5 `NOT_FOUND`, 10 `ABORTED` |
+//!
+//! Where a configuration gives another HTTP status to a kind of `unauthorized`, `forbidden` or `bad_request`, the code follows
+//! it: 400 and 422 are 3, 401 is 16, 402 and 429 are 8, 403 is 7, 404 and 410 are 5, 409 is 10, 503 is 14, another 5xx is 13.
+//! The other kinds keep their code, by which a client knows whether to try again.
 //!
 //! The message is the kind's own. `grpc-retry-pushback-ms` says in how many milliseconds a call over the limit, or one that
 //! could not be judged, may be made again; it is negative, do not retry, where credits are exhausted.

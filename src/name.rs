@@ -68,6 +68,14 @@ name_type! {
     PoolName
 }
 
+impl Scope {
+    /// Returns whether a challenge can name it: a `scope-token` (RFC 6750, section 3).
+    pub(crate) fn is_token(&self) -> bool {
+        let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        !self.0.is_empty() && self.0.bytes().all(fits)
+    }
+}
+
 impl Environment {
     /// The environment of keys for which none is said: `live`.
     pub fn live() -> Self {

@@ -330,3 +330,42 @@ async fn case_83_early_data() {
         assert_eq!(world.send(&restricted, request).await.status, expected, "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_wrong_address_learns_nothing_of_a_key() {
+    use tollgate::{AccountStatus, KeyFormat, KeyStatus, Length};
+
+    let world = World::new();
+    let secret = |name: &str| format!("acme_{name:0<32}");
+    let put = |name: &str, change: fn(&mut tollgate::KeyRecord, &mut tollgate::Account)| {
+        world.key(&secret(name), |record, account| {
+            record.allowlist = Some(vec!["198.51.100.0/24".parse().unwrap()]);
+            change(record, account);
+        });
+    };
+    put("good", |_, _| {});
+    put("revoked", |record, _| record.status = KeyStatus::Revoked);
+    put("paused", |record, _| record.status = KeyStatus::Paused);
+    put("expired", |record, _| record.expires_at = Some("2020-01-01T00:00:00Z".parse().unwrap()));
+    put("suspended", |_, account| account.status = AccountStatus::Suspended);
+    put("deleted", |_, account| account.status = AccountStatus::Deleted);
+    let gate = world
+        .bare()
+        .source(tollgate::KeySource::authorization("Bearer").unwrap())
+        .format(KeyFormat::new("acme_", Length::exactly(32)).unwrap())
+        .build()
+        .unwrap();
+    let told = async |name: &str, peer: &str| {
+        let request = without_key("GET /v1/x").extension(Peer(peer.parse().unwrap()));
+        let request = request.header("authorization", format!("Bearer {}", secret(name)));
+        let mut answer = world.send(&gate, request).await;
+        answer.headers.remove("x-request-id");
+        answer
+    };
+    let unknown = told("unknown", ATTACKER).await;
+    assert_eq!(unknown.status, 401);
+    for name in ["good", "revoked", "paused", "expired", "suspended", "deleted"] {
+        assert_eq!(told(name, ATTACKER).await, unknown, "{name}");
+        assert_ne!(told(name, ALLOWED).await, unknown, "{name}");
+    }
+}

@@ -222,3 +222,56 @@ async fn case_184_a_bearer_key_without_a_scope_is_told_which() {
         assert!(all(&world.send(&gate, request).await, "www-authenticate").is_empty());
     }
 }
+
+#[test]
+fn no_key_is_read_from_a_protocol_header() {
+    for name in [
+        "Host",
+        "Cookie",
+        "Content-Length",
+        "content-type",
+        "Connection",
+        "Keep-Alive",
+        "Proxy-Connection",
+        "Proxy-Authorization",
+        "TE",
+        "Trailer",
+        "Transfer-Encoding",
+        "UPGRADE",
+        "Forwarded",
+        "Via",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Real-IP",
+        "Expect",
+        "Origin",
+        "User-Agent",
+        "Set-Cookie",
+    ] {
+        let error = tollgate::KeySource::header(name).unwrap_err();
+        assert_eq!((error.value(), error.expected()), (name, "write one as in `X-API-Key`"));
+    }
+    for name in ["X-API-Key", "api-key", "X-Auth-Token", "Ocp-Apim-Subscription-Key"] {
+        assert!(tollgate::KeySource::header(name).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_scope_is_one_that_a_challenge_can_name() {
+    use tollgate::{Rule, ScopeRule};
+
+    let built = |scope: &str, all: bool| {
+        let mut rule = Rule::new("/x").unwrap();
+        let scopes = vec!["fine".into(), scope.into()];
+        rule.scopes = if all { ScopeRule::AllOf(scopes) } else { ScopeRule::AnyOf(scopes) };
+        support::World::new().kwery().rule(rule).build()
+    };
+    for scope in ["", "a b", "a\"b", "a\\b", "a\nb", "a\u{7f}", "\u{e9}", "a\u{a0}b", "\t"] {
+        for all in [false, true] {
+            assert_eq!(built(scope, all).unwrap_err().value(), scope);
+        }
+    }
+    for scope in ["quotes:read", "!", "#[~]", "https://acme.example/scope?a=b"] {
+        assert!(built(scope, true).is_ok(), "{scope}");
+    }
+}

@@ -74,12 +74,12 @@ async fn case_112_limit_fields() {
     let gate = gate(&world, &policies);
     let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
     assert_eq!(answer.header("ratelimit-policy"), Some("\"sec\";q=10;w=1, \"min\";q=100;w=60"));
-    assert_eq!(answer.header("ratelimit"), Some("\"sec\";r=9;t=1"));
+    assert_eq!(answer.header("ratelimit"), Some("\"sec\";r=9;t=1, \"min\";r=99;t=1"));
     for _ in 0..9 {
         world.send(&gate, with_key("GET /v1/x", KWERY)).await;
     }
     let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
-    assert_eq!((answer.status, answer.header("ratelimit")), (429, Some("\"sec\";r=0;t=1")));
+    assert_eq!((answer.status, answer.header("ratelimit")), (429, Some("\"sec\";r=0;t=1, \"min\";r=90;t=6")));
     for name in ["", "a b", "a\"b", "a\\b", "s\u{e9}c", "a\nb"] {
         assert!("1 per second".parse::<QuotaPolicy>().unwrap().with_name(name).is_err(), "{name:?}");
     }
@@ -96,7 +96,9 @@ async fn limit_fields_tell_whom_a_window_counts() {
     let policies =
         "\"minute\";q=2;w=60, \"minute\";q=3;w=60;pk=:YWNjb3VudA==:, \"minute\";q=9;w=60;pk=:cG9vbA==:";
     assert_eq!(answer.header("ratelimit-policy"), Some(policies));
-    assert_eq!(answer.header("ratelimit"), Some("\"minute\";r=1;t=30"));
+    let standings =
+        "\"minute\";r=1;t=30, \"minute\";r=2;t=20;pk=:YWNjb3VudA==:, \"minute\";r=8;t=7;pk=:cG9vbA==:";
+    assert_eq!(answer.header("ratelimit"), Some(standings));
 }
 
 #[tokio::test]
@@ -122,7 +124,7 @@ async fn a_defined_quota_keeps_its_name() {
     let gate = builder.plan(limited).limit_headers().build().unwrap();
     let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
     assert_eq!(answer.header("ratelimit-policy"), Some("\"a\";q=2;w=60, \"b\";q=6;w=3600"));
-    assert_eq!(answer.header("ratelimit"), Some("\"a\";r=1;t=30"));
+    assert_eq!(answer.header("ratelimit"), Some("\"a\";r=1;t=30, \"b\";r=5;t=600"));
     let unfit = world.kwery().quota("my own", quota("2 per minute")).build();
     assert!(unfit.unwrap_err().to_string().contains("my own"));
 }
@@ -349,4 +351,51 @@ async fn case_120_limits_follow_the_monotonic_clock() {
         world.clock.set_wall(wall.parse().unwrap());
         assert_eq!(status(&world, &gate, KWERY).await, 429, "{wall}");
     }
+}
+
+#[tokio::test]
+async fn every_refusal_behind_a_draw_tells_limits() {
+    use tollgate::{Check, Cost, Credits, Rule, ScopeRule};
+
+    let world = World::new();
+    let id = world.key(KWERY, |record, account| {
+        account.plan = "limited".into();
+        record.scopes = Some(vec!["other".into()]);
+    });
+    world.set_balance(id, 0);
+    let mut limited = Plan::new("limited");
+    limited.quotas =
+        ["2 per second", "9 per minute"].map(|text| OwnQuota::Policy(text.parse().unwrap())).into();
+    let (mut costly, mut scoped) = (Rule::new("/costly").unwrap(), Rule::new("/scoped").unwrap());
+    costly.cost = Cost::Fixed(Credits::new(1));
+    costly.scopes = ScopeRule::Everyone;
+    scoped.scopes = ScopeRule::AnyOf(vec!["some".into()]);
+    let order = [Check::Format, Check::LookUp, Check::RateLimits, Check::Credits, Check::Scopes];
+    let gate = world.kwery().order(order).plan(limited).rule(costly).rule(scoped).limit_headers();
+    let gate = gate.build().unwrap();
+    for (path, status, told) in [
+        ("GET /costly", 402, Some("\"second\";r=1;t=1, \"minute\";r=8;t=7")),
+        ("GET /scoped", 403, Some("\"second\";r=0;t=1, \"minute\";r=7;t=14")),
+        ("GET /scoped", 429, Some("\"second\";r=0;t=1, \"minute\";r=7;t=14")),
+    ] {
+        let answer = world.send(&gate, with_key(path, KWERY)).await;
+        assert_eq!((answer.status, answer.header("ratelimit")), (status, told), "{path}");
+        assert!(answer.headers.contains_key("ratelimit-policy"), "{path}");
+    }
+    let answer = world.send(&gate, with_key("GET /costly", "kwery_live_unknown")).await;
+    assert_eq!((answer.status, answer.header("ratelimit")), (401, None), "nothing was drawn");
+}
+
+#[tokio::test]
+async fn the_service_keeps_its_limit_headers() {
+    let world = World::new();
+    limited_key(&world, KWERY);
+    let gate = gate(&world, &["5 per minute".parse().unwrap()]);
+    let own = http::Response::builder().header("ratelimit", "\"own\";r=7;t=3");
+    world.inner.answer(own.header("ratelimit-policy", "\"own\";q=9;w=60").body("served").unwrap());
+    let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
+    let all =
+        |name| answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(all("ratelimit"), ["\"own\";r=7;t=3", "\"minute\";r=4;t=12"]);
+    assert_eq!(all("ratelimit-policy"), ["\"own\";q=9;w=60", "\"minute\";q=5;w=60"]);
 }

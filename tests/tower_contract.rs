@@ -303,3 +303,73 @@ fn without_a_runtime_a_decision_in_memory_is_made_all_the_same() {
     assert!(served.load(Ordering::SeqCst));
     assert_eq!(account(&world, id), (90, 0));
 }
+
+/// A service that one caller at a time may reserve: from `poll_ready` on, until it is called or dropped.
+#[derive(Debug, Default)]
+struct Single {
+    taken: Arc<AtomicBool>,
+    reserved: bool,
+}
+
+impl Single {
+    fn release(&mut self) {
+        if std::mem::take(&mut self.reserved) {
+            self.taken.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Clone for Single {
+    fn clone(&self) -> Self {
+        Self { taken: Arc::clone(&self.taken), reserved: false }
+    }
+}
+
+impl Drop for Single {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl Service<Request<Empty<Bytes>>> for Single {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        if !self.reserved && self.taken.swap(true, Ordering::SeqCst) {
+            return Poll::Pending;
+        }
+        self.reserved = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Empty<Bytes>>) -> Self::Future {
+        self.release();
+        std::future::ready(Ok(answer(StatusCode::OK)))
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_releases_the_inner_service() {
+    let (world, _, _) = world();
+    let gate = || world.kwery().managed_store(Arc::clone(&world.store)).management("/account/keys");
+    let later = || gate().limiter(Later(Arc::clone(&world.limiter))).ledger(Later(Arc::clone(&world.ledger)));
+    for gate in [gate().build().unwrap(), later().build().unwrap()] {
+        let mut service = TollgateLayer::new(gate).layer(Single::default());
+        let mut other = service.clone();
+        // One is refused, and the gate answers the other itself.
+        for (route, key, status) in [(ROUTE, "kwery_live_unknown", 401), ("GET /account/keys", KEY, 200)] {
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(service.poll_ready(&mut cx).is_ready(), "{route}");
+            let request = with_key(route, key).body(Empty::new()).unwrap();
+            assert_eq!(service.call(request).await.unwrap().status(), status);
+            assert!(other.poll_ready(&mut cx).is_ready(), "{route}: the refused request keeps the service");
+            assert_eq!(other.call(request_to(ROUTE)).await.unwrap().status(), 200);
+        }
+    }
+}
+
+fn request_to(route: &str) -> Request<Empty<Bytes>> {
+    with_key(route, KEY).body(Empty::new()).unwrap()
+}

@@ -339,11 +339,14 @@ pub struct Standing {
     pub remaining: u32,
     /// In what time it is full again.
     pub reset: Duration,
+    /// How every window of the draw stands, this one included, in the order of [`Quotas::policies`]. Empty where
+    /// [`Draw::every_window`](crate::Draw::every_window) does not ask for it, or the limiter cannot tell.
+    pub all: Vec<Standing>,
 }
 
 impl Standing {
     /// A window that admits `remaining` more requests and is full again after `reset`.
     pub fn new(policy: usize, remaining: u32, reset: Duration) -> Self {
-        Self { policy, remaining, reset }
+        Self { policy, remaining, reset, all: Vec::new() }
     }
 }

@@ -3,16 +3,18 @@
 use bytes::Bytes;
 use http::Response;
 
-use crate::gate::Core;
+use crate::gate::{Admission, Core};
 use crate::respond::{Occasion, limit_headers};
 use crate::{Denial, Gate, RequestView};
 
-/// The answer, whole: of one to `HEAD` the adapter sends the head alone. `instance` is the path as it was sent.
+/// Returns the response to a refused request, whole: of one to `HEAD` the adapter sends the head alone. `instance` is the
+/// path as it was sent, and `drawn` what the request has drawn before it was refused.
 pub(super) fn refuse(
     core: &Core,
     view: &RequestView<'_>,
     instance: &str,
     denial: &Denial,
+    drawn: &Admission,
 ) -> Response<Bytes> {
     let id = core.request_ids.of(view);
     let header = core.request_ids.header();
@@ -24,7 +26,7 @@ pub(super) fn refuse(
         response.headers_mut().insert(header, id);
     }
     if core.limit_headers
-        && let Some((quotas, standing)) = denial.windows()
+        && let Some((quotas, standing)) = denial.windows().or_else(|| drawn.entry()?.windows())
     {
         limit_headers(response.headers_mut(), quotas, standing);
     }
@@ -53,6 +55,6 @@ impl Gate {
     /// }
     /// ```
     pub fn response(&self, view: &RequestView<'_>, denial: &Denial) -> Response<Bytes> {
-        refuse(&self.0, view, view.path(), denial)
+        refuse(&self.0, view, view.path(), denial, &Admission::default())
     }
 }

@@ -226,7 +226,8 @@ impl Decision {
                         let id = hold(tab, core, cost);
                         let both = || {
                             let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
-                            meter.draw_and_charge(&Draw::new(record, &terms.quotas, now), &charge)
+                            let draw = Draw::new(record, &terms.quotas, now);
+                            meter.draw_and_charge(&draw.telling_every_window(core.limit_headers), &charge)
                         };
                         match answer(&mut calls.draw_and_charge, both).await? {
                             Metered::Drawn { standing, charged } => {
@@ -240,7 +241,10 @@ impl Decision {
                         }
                         *checked += 1;
                     } else {
-                        let draw = || core.limiter.draw(&Draw::new(record, &terms.quotas, now));
+                        let draw = || {
+                            let draw = Draw::new(record, &terms.quotas, now);
+                            core.limiter.draw(&draw.telling_every_window(core.limit_headers))
+                        };
                         match answer(&mut calls.draw, draw).await? {
                             Quota::Within(standing) => within(tab, core, standing),
                             Quota::Exceeded { standing, .. }

@@ -36,13 +36,13 @@ pub enum Check {
 
 impl Check {
     /// All checks, in the order that holds where none is configured: nothing that costs is taken before all that is
-    /// free to check has been.
+    /// free to check has been, and an address that is not allowed learns nothing of the key.
     pub const ALL: &'static [Self] = &[
         Self::Format,
         Self::LookUp,
+        Self::Addresses,
         Self::KeyStatus,
         Self::AccountStatus,
-        Self::Addresses,
         Self::Subscription,
         Self::Agreements,
         Self::Scopes,

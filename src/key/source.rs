@@ -10,6 +10,51 @@ use crate::ConfigError;
 /// The header that most services use: a constant, whose copies are not counted.
 const USUAL: HeaderValue = HeaderValue::from_static("x-api-key");
 
+/// Headers that clients, browsers, proxies and servers write and act on themselves: a key cannot stand in them, and the
+/// gate must not hide or remove them.
+const UNFIT: [&str; 40] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "access-control-request-headers",
+    "access-control-request-method",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "early-data",
+    "expect",
+    "forwarded",
+    "grpc-timeout",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "referer",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "via",
+    "www-authenticate",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
 /// A place where a key may stand. A gate has an ordered list of them, and the first that is present decides.
 ///
 /// # Example
@@ -44,7 +89,8 @@ impl KeySource {
     ///
     /// # Errors
     ///
-    /// A name that no header can have, and `Authorization`, which names a scheme.
+    /// A name that no header can have; `Authorization`, which names a scheme; and headers that mean something else to clients,
+    /// proxies and servers, such as `Host`, `Cookie`, `Content-Length` and `X-Forwarded-For`.
     pub fn header(name: &str) -> Result<Self, ConfigError> {
         let refuse =
             |problem: String, expected| Err(ConfigError::new(name, problem, expected).in_member("header"));
@@ -52,6 +98,10 @@ impl KeySource {
             Ok(AUTHORIZATION) => {
                 refuse("this header names a scheme".into(), "write `authorization = \"Bearer\"`")
             }
+            Ok(name) if UNFIT.contains(&name.as_str()) => refuse(
+                "this header means something else to clients, proxies and servers".into(),
+                "write one as in `X-API-Key`",
+            ),
             Ok(name) => {
                 let unusual = Some(HeaderValue::from(name.clone())).filter(|name| *name != USUAL);
                 Ok(Self(Place::Header { name, unusual }))

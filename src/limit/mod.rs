@@ -31,12 +31,21 @@ pub struct Draw<'a> {
     pub quotas: &'a Quotas,
     /// The time of the request.
     pub now: Now,
+    /// Whether the answer says how every window stands, and not only the one that decides.
+    pub every_window: bool,
 }
 
 impl<'a> Draw<'a> {
     /// A draw from the windows of `quotas` for a request with `key`.
     pub fn new(key: &'a KeyRecord, quotas: &'a Quotas, now: Now) -> Self {
-        Self { key, quotas, now }
+        Self { key, quotas, now, every_window: false }
+    }
+
+    /// Asks how every window stands. A limiter may need a second round trip for that.
+    #[must_use]
+    pub fn telling_every_window(mut self, every_window: bool) -> Self {
+        self.every_window = every_window && self.quotas.policies().nth(1).is_some();
+        self
     }
 }
 
@@ -53,6 +62,16 @@ pub enum Quota {
         /// The window that takes the longest for it.
         standing: Standing,
     },
+}
+
+impl Quota {
+    /// Adds how every window stands.
+    #[cfg(any(feature = "memory", feature = "redis"))]
+    pub(crate) fn with_all(mut self, all: Vec<Standing>) -> Self {
+        let (Self::Within(standing) | Self::Exceeded { standing, .. }) = &mut self;
+        standing.all = all;
+        self
+    }
 }
 
 /// Limits rates: GCRA over all windows of a key at once, or, where a window is strict

@@ -9,7 +9,9 @@ use crate::ledger::redis as credits;
 use crate::limit::redis as limits;
 use crate::meter::{Meter, Metered};
 use crate::redis::CLOCK;
-use crate::{Charge, Draw, Quota, RedisLedger, RedisLimiter, RedisServer, StoreError, StoreFuture};
+use crate::{
+    Charge, Draw, Quota, RateLimiter, RedisLedger, RedisLimiter, RedisServer, StoreError, StoreFuture,
+};
 
 /// Rate limits and credits on one Redis server, in one round trip.
 ///
@@ -78,7 +80,16 @@ impl Meter for RedisMeter {
         }
         keys.extend(self.ledger.charge_keys(charge));
         arguments.extend(credits::charge_arguments(charge));
-        StoreFuture::boxed(async move { server.run(&script, &keys, &arguments).await.and_then(metered) })
+        let peeked = draw.every_window.then(|| self.limiter.peek(draw));
+        StoreFuture::boxed(async move {
+            let mut metered = server.run(&script, &keys, &arguments).await.and_then(metered)?;
+            if let Some(peeked) = peeked {
+                let (Metered::Exceeded { standing, .. } | Metered::Drawn { standing, .. }) = &mut metered;
+                // What was drawn stays drawn: windows that cannot be read are not told.
+                standing.all = peeked.await.unwrap_or_default();
+            }
+            Ok(metered)
+        })
     }
 }
 

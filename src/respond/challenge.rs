@@ -78,14 +78,11 @@ fn is_bad_token(kind: DenialKind) -> bool {
     matches!(kind, InvalidFormat | Unknown | Revoked | Expired | Paused | AddressNotAllowed)
 }
 
-/// The scopes with which a key would be let in: where one of several is enough, the first. None where the parameter `scope`
-/// cannot hold them.
+/// Returns the scopes with which a key would be let in: where one of several is enough, the first.
 pub(super) fn sufficient_scopes(ruled: &Ruled) -> &[Scope] {
-    let named = match &ruled.rule.scopes {
+    match &ruled.rule.scopes {
         ScopeRule::Unnamed | ScopeRule::Everyone => &[],
         ScopeRule::AnyOf(named) => named.get(..1).unwrap_or_default(),
         ScopeRule::AllOf(named) => named.as_slice(),
-    };
-    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    if named.iter().all(|scope| scope.as_str().bytes().all(plain)) { named } else { &[] }
+    }
 }

@@ -27,7 +27,7 @@ const NEVER_REFUSED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// The look of one kind: what is the same in every answer is made once.
 #[derive(Debug)]
 pub(super) struct Face {
-    status: StatusCode,
+    pub(super) status: StatusCode,
     headers: HeaderMap,
     /// The headers that a key in a Bearer credential is refused with, where their challenge says more.
     of_bearer: Option<HeaderMap>,
@@ -148,7 +148,7 @@ impl Faces {
     ) {
         match (variable, &denial.cause) {
             (Variable::RequestId, _) => sheet.push(occasion.request_id().as_str()),
-            (Variable::Instance, _) => sheet.push_escaped(occasion.instance()),
+            (Variable::Instance, _) => sheet.push_escaped(&occasion.instance()),
             (Variable::RetryAfter, _) => sheet.push_number(wait),
             (Variable::Timestamp, _) => {
                 let second = occasion.now().as_millis().div_euclid(1_000).saturating_mul(1_000);

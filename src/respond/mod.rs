@@ -5,6 +5,7 @@ mod face;
 #[cfg(feature = "tonic")]
 mod grpc;
 mod headers;
+mod instance;
 mod limits;
 mod presentation;
 mod request_id;
@@ -13,6 +14,7 @@ mod template;
 mod unique;
 mod wording;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -51,9 +53,11 @@ impl<'a> Occasion<'a> {
         Self { instance, request_id, request_id_header, clock }
     }
 
-    /// The path as it was sent, not decoded, without the query.
-    pub fn instance(&self) -> &'a str {
-        self.instance
+    /// The path as it was sent, not decoded, without the query, as a URI reference (RFC 3986, section 4.1): what no URI
+    /// holds is percent-encoded, `//` at its beginning would name an authority and is written `/%2F`, and behind 256 bytes it
+    /// is cut off.
+    pub fn instance(&self) -> Cow<'a, str> {
+        instance::reference_to(self.instance)
     }
 
     /// The request's id.

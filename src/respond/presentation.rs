@@ -11,14 +11,14 @@ use crate::respond::challenge::Challenges;
 use crate::respond::face::{Face, Faces};
 use crate::respond::template::{Compiler, Unfillable};
 use crate::respond::unique;
-use crate::respond::wording::{ancestry, resolve};
+use crate::respond::wording::{Resolved, ancestry, resolve};
 use crate::{Agreement, ConfigError, DenialKind, KeySource};
 
 /// How refusals look: a JSON template, what is said of each [`DenialKind`], and the challenge of a 401.
 ///
 /// A template is JSON whose strings may hold placeholders: `{status}`, `{code}`, `{type}`, `{title}`, `{message}` (or
 /// `{detail}`) and the names of further members, as the [`Wording`] of the kind says; `{request_id}`, `{timestamp}` (UTC,
-/// whole seconds) and `{instance}` (the path as sent), of the request; `{retry_after}` and `{policy}` of a rate limit,
+/// whole seconds) and `{instance}` (the path, see [`Occasion::instance`](crate::Occasion::instance)), of the request; `{retry_after}` and `{policy}` of a rate limit,
 /// `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}` and
 /// `{cost}`; `{member}`, `{problem}` and `{max_keys}` of key management. A string that is one placeholder and nothing else takes its value's type: numbers stay numbers; a member whose placeholder has
 /// no value for a kind is left out. `{{` and `}}` stand for braces.
@@ -42,8 +42,12 @@ pub struct Presentation {
 }
 
 impl Presentation {
-    /// Problem details (RFC 9457), with the kind's further members as extension members. The title of a problem to which no
-    /// [`Wording`] gives a type or a title is the phrase of its status (section 4.2.1), and its detail says the rest.
+    /// Problem details (RFC 9457), with the kind's further members as extension members.
+    ///
+    /// Programs tell problems apart by the extension member `code`: the [`Wording`]'s, or else the name of the kind. A problem
+    /// to which a [`Wording`] gives a type and no code is told by its type, and has no `code`. The title of a problem to which
+    /// no [`Wording`] gives a type or a title is the phrase of its status (section 4.2.1), and its detail says the rest. All
+    /// kinds of 401 say the same unless they are given wordings of their own, and differ by their code alone.
     ///
     /// The member `status` is the status that the gate answers. A layer around the gate that rewrites statuses leaves it as
     /// it is: give the [`Wording`] the status instead.
@@ -142,7 +146,7 @@ impl Presentation {
         let challenges = Challenges::new(sources, self.realm.as_deref())?;
         let face = |kind: &DenialKind| {
             let wording = resolve(*kind, &self.wordings, self.template.is_none());
-            let template = self.template.clone().unwrap_or_else(|| problem_template(&wording.members));
+            let template = self.template.clone().unwrap_or_else(|| problem_template(&wording));
             let pieces = Compiler::new(*kind, &wording, &known)
                 .compile(&template)
                 .map_err(|fault| self.unfillable(*kind, fault))?;
@@ -176,8 +180,9 @@ impl Presentation {
 }
 
 /// The members of a problem (RFC 9457, section 3), and what the kind adds to them.
-fn problem_template(members: &[(String, String)]) -> Value {
-    let standard = ["type", "title", "status", "detail", "instance"];
-    let names = standard.into_iter().chain(members.iter().map(|(name, _)| name.as_str()));
+fn problem_template(wording: &Resolved) -> Value {
+    let code = wording.is_told_by_code.then_some("code");
+    let names = ["type", "title", "status"].into_iter().chain(code).chain(["detail", "instance"]);
+    let names = names.chain(wording.members.iter().map(|(name, _)| name.as_str()));
     Value::Object(names.map(|name| (name.to_owned(), Value::from(format!("{{{name}}}")))).collect())
 }

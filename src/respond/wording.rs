@@ -90,6 +90,8 @@ impl Wording {
 pub(super) struct Resolved {
     pub(super) status: StatusCode,
     pub(super) code: String,
+    /// Whether a problem bears the code: one that has a type is told by that, unless it is given a code too.
+    pub(super) is_told_by_code: bool,
     pub(super) type_uri: Option<String>,
     pub(super) title: String,
     pub(super) message: String,
@@ -118,10 +120,12 @@ pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>, pr
         }
     }
     let type_uri = said(|wording| &wording.type_uri);
+    let code = said(|wording| &wording.code);
     let title = if problem && type_uri.is_none() { phrase(status).unwrap_or(default.0) } else { default.0 };
     Resolved {
         status,
-        code: said(|wording| &wording.code).unwrap_or_else(|| default_code(kind)),
+        is_told_by_code: type_uri.is_none() || code.is_some(),
+        code: code.unwrap_or_else(|| default_code(kind)),
         type_uri,
         title: said(|wording| &wording.title).unwrap_or_else(|| title.to_owned()),
         message: said(|wording| &wording.message).unwrap_or_else(|| default.1.to_owned()),
@@ -172,17 +176,8 @@ fn phrase(status: StatusCode) -> Option<&'static str> {
 /// Title and message of a kind, where it has its own.
 fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
     Some(match kind {
+        // One text for all that is below it: who guesses keys is told no more of one than of another.
         DenialKind::Unauthorized => ("Unauthorized", "The API key is missing or not valid."),
-        DenialKind::Missing => ("API Key Required", "The request bears no API key."),
-        DenialKind::Malformed => {
-            ("API Key Required", "The request bears a credential that holds no API key.")
-        }
-        DenialKind::Duplicate => ("Ambiguous API Key", "The request bears more than one API key."),
-        DenialKind::InvalidFormat => ("Invalid API Key", "The API key does not have the shape of a key."),
-        DenialKind::Unknown => ("Invalid API Key", "The API key is not known."),
-        DenialKind::Revoked => ("API Key Revoked", "The API key was revoked."),
-        DenialKind::Expired => ("API Key Expired", "The API key has expired."),
-        DenialKind::Paused => ("API Key Paused", "The API key is paused."),
         DenialKind::Forbidden => ("Forbidden", "The API key does not allow this."),
         DenialKind::AccountSuspended => ("Account Suspended", "The account is suspended."),
         DenialKind::AccountDeleted => ("Account Deleted", "The account was deleted."),

@@ -275,7 +275,11 @@ async fn limit_headers_read_as_the_draft_says() {
     for answer in &answers[..3] {
         assert_eq!(answer.header("ratelimit-policy"), Some("\"min\";q=2;w=60, \"hour\";q=10;w=3600"));
     }
-    let standings = ["\"min\";r=1;t=30", "\"min\";r=0;t=60", "\"min\";r=0;t=42"];
+    let standings = [
+        "\"sec\";r=9;t=1, \"min\";r=1;t=30",
+        "\"sec\";r=8;t=1, \"min\";r=0;t=60",
+        "\"sec\";r=10;t=0, \"min\";r=0;t=42",
+    ];
     assert_eq!(
         answers[..3].iter().map(|answer| answer.header("ratelimit").unwrap()).collect::<Vec<_>>(),
         standings

@@ -54,7 +54,7 @@ with grpc.insecure_channel(ADDRESS, options=[("grpc.service_config", json.dumps(
     def with_key(key):
         return [("x-api-key", key)]
 
-    told = refused("no key", lambda: check("", timeout=10), grpc.StatusCode.UNAUTHENTICATED, "The request bears no API key.")
+    told = refused("no key", lambda: check("", timeout=10), grpc.StatusCode.UNAUTHENTICATED, "The API key is missing or not valid.")
     expect("request id", told.get("x-request-id", "")[:4], "req_")
     unknown = KEY[:-1] + "0"
     refused("unknown key", lambda: check("", metadata=with_key(unknown), timeout=10), grpc.StatusCode.UNAUTHENTICATED)

@@ -23,7 +23,7 @@ async fn case_187_a_refused_call_is_a_status_without_a_body() {
     assert_eq!(head.status, 200);
     assert_eq!(head.header("content-type"), Some("application/grpc"));
     assert_eq!(head.header("grpc-status"), Some("16"));
-    assert_eq!(head.header("grpc-message"), Some("The%20request%20bears%20no%20API%20key."));
+    assert_eq!(head.header("grpc-message"), Some("The%20API%20key%20is%20missing%20or%20not%20valid."));
     assert_eq!(head.header("cache-control"), Some("no-store"));
     assert!(head.headers.contains_key("x-request-id"), "{head:?}");
     for absent in ["content-length", "www-authenticate", "retry-after", "grpc-retry-pushback-ms"] {
@@ -33,7 +33,10 @@ async fn case_187_a_refused_call_is_a_status_without_a_body() {
     assert_eq!(world.calls(), 0);
 
     let refused = client(address).await.check(ask("", &[])).await.unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::Unauthenticated, "The request bears no API key."));
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::Unauthenticated, "The API key is missing or not valid.")
+    );
     let served = client(address).await.watch(ask("after:1:0", &[])).await.unwrap_err();
     assert_eq!(served.code(), Code::Unauthenticated);
 }
@@ -215,7 +218,7 @@ async fn case_191_keys_are_read_from_metadata_once() {
     let value = tonic::metadata::MetadataValue::from_bytes(KEY.as_bytes());
     binary.metadata_mut().insert_bin("x-api-key-bin", value);
     let status = client(address).await.check(binary).await.unwrap_err();
-    assert_eq!(status.message(), "The request bears no API key.");
+    assert_eq!(status.message(), "The API key is missing or not valid.");
     assert_eq!(world.calls(), 2);
 }
 
@@ -252,5 +255,30 @@ async fn a_service_wide_rule_is_for_all_its_methods_and_no_others() {
     for path in ["/grpc.health.v1.Healthy/Check", "/grpc.health.v1.Health", "/grpc.health.v2.Health/Check"] {
         let head = raw(address, post(address, path, &[GRPC, ("x-api-key", KEY)])).await;
         assert_eq!(head.header("grpc-status"), Some("7"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_code_follows_the_configured_status() {
+    use tollgate::{DenialKind, Presentation, Wording};
+
+    let elsewhere = "192.0.2.0/24".parse::<ipnet::IpNet>().unwrap();
+    for (status, code) in [
+        (400, Code::InvalidArgument),
+        (401, Code::Unauthenticated),
+        (402, Code::ResourceExhausted),
+        (403, Code::PermissionDenied),
+        (404, Code::NotFound),
+        (418, Code::Unauthenticated),
+        (500, Code::Internal),
+        (503, Code::Unavailable),
+    ] {
+        let world = World::new();
+        world.key(KEY, |record, _| record.allowlist = Some(vec![elsewhere]));
+        let wording = Wording { status: Some(status.try_into().unwrap()), ..Wording::default() };
+        let presentation = Presentation::problem().wording(DenialKind::AddressNotAllowed, wording);
+        let address = serve(&world, builder(&world).presentation(presentation).build().unwrap()).await;
+        let refused = client(address).await.check(ask("", &[("x-api-key", KEY)])).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{status}");
     }
 }

@@ -153,7 +153,7 @@ fn each_route_says_how_it_can_be_refused_and_no_more() {
     let credits = &operation(&document, "get", "/v1/quotes/{symbol}")["responses"]["402"]["content"];
     let told = &credits["application/problem+json"]["examples"]["credits_exhausted"]["value"];
     assert_eq!(told["detail"], "There are 0 credits left, and 2 are needed.");
-    assert_eq!(told["instance"], "/v1/quotes/{symbol}");
+    assert_eq!(told["instance"], "/v1/quotes/%7Bsymbol%7D");
 }
 
 /// A request, and the status it is refused with.

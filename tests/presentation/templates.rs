@@ -95,41 +95,43 @@ async fn a_problem_has_its_further_members_with_their_types() {
                 "again": "https://acme.example/\"help\"",
             }),
             json!({
-                "title": "Forbidden", "status": 403, "detail": "The plan does not include this.",
+                "title": "Forbidden", "status": 403, "code": "plan_required", "detail": "The plan does not include this.",
                 "instance": "/higher", "plan": "pro",
             }),
             json!({
-                "title": "Forbidden", "status": 403, "detail": "The API key lacks the scope a and b.",
+                "title": "Forbidden", "status": 403, "code": "scope_required", "detail": "The API key lacks the scope a and b.",
                 "instance": "/scoped", "scope": "a and b",
             }),
             json!({
-                "title": "Unauthorized", "status": 401, "detail": "The request bears no API key.", "instance": "/a",
+                "title": "Unauthorized", "status": 401, "code": "missing", "detail": "The API key is missing or not valid.", "instance": "/a",
             }),
         ]
     );
 }
 
 #[tokio::test]
-async fn the_path_is_told_as_it_was_sent_without_the_query() {
+async fn the_path_is_told_as_a_plain_reference() {
     let template = r#"presentation.template = '{ "instance": "{instance}", "said": "at {instance}" }'"#;
+    let long = format!("/{}", "a".repeat(8_000));
     let paths = [
-        "/",
-        "/a%2Fb",
-        "/a%22%5C%0a",
-        "/a\"b",
-        "/a\\b\\\"",
-        "/\u{e9}/\u{1f511}",
-        "/%C3%A9",
-        "/{code}",
-        "/a//../b",
-        "/%zz",
-        "/\u{2028}",
+        ("/", "/"),
+        ("/a%2Fb", "/a%2Fb"),
+        ("/a%22%5C%0a", "/a%22%5C%0a"),
+        ("/a\"b", "/a%22b"),
+        ("/a\\b\\\"", "/a%5Cb%5C%22"),
+        ("/\u{e9}/\u{1f511}", "/%C3%A9/%F0%9F%94%91"),
+        ("/%C3%A9", "/%C3%A9"),
+        ("/{code}", "/%7Bcode%7D"),
+        ("/a//../b", "/a//../b"),
+        ("//evil.example/a", "/%2Fevil.example/a"),
+        ("/%zz", "/%25zz"),
+        (&long, &long[..256]),
     ];
     for toml in ["", template] {
-        for path in paths {
+        for (path, told) in paths {
             let lines = [format!("GET {path}"), format!("GET {path}?x-api-key=secret&b=\u{e9}")];
             for answer in play(toml, &lines.each_ref().map(String::as_str)).await {
-                assert_eq!(answer.json()["instance"], path);
+                assert_eq!(answer.json()["instance"], told);
                 assert!(!answer.body.contains("secret"));
             }
         }
@@ -168,7 +170,7 @@ async fn what_is_not_said_of_a_kind_is_said_of_its_parent() {
         [
             said("Key needed", "No."),
             said("Key needed", "In https://acme.example/auth it says how."),
-            said("Invalid API Key", "No."),
+            said("Unauthorized", "No."),
             json!({ "code": "method_not_allowed", "title": "Method Not Allowed", "message": "The method is not allowed." }),
         ]
     );
@@ -206,4 +208,33 @@ async fn the_builder_says_what_the_file_says() {
     let answers = crate::stage::both(toml, coded, |_| {}, &["GET /a", "GET /a; x-api-key: x"]).await;
     assert_eq!((answers[0].status, answers[1].status), (418, 401));
     assert_eq!(answers[0].json(), json!({ "e": "NONE", "m": "\"None\" at all\n", "d": "x" }));
+}
+
+#[tokio::test]
+async fn a_401_has_one_text_and_a_code() {
+    let toml = "sources = [{ authorization = 'Bearer' }]\nformats = [{ prefix = 'acme_', body = 8, issue = false }]\n\
+        plans.free = {}";
+    let stage = Stage::of_file(toml).unwrap();
+    stage.put("acme_revoked0", "free", |_, record| record.status = tollgate::KeyStatus::Revoked);
+    stage.put("acme_paused00", "free", |_, record| record.status = tollgate::KeyStatus::Paused);
+    stage.put("acme_expired0", "free", |_, record| {
+        record.expires_at = Some("2020-01-01T00:00:00Z".parse().unwrap());
+    });
+    let rows = [
+        ("", "missing"),
+        ("; authorization: Basic x", "malformed"),
+        ("; authorization: Bearer short", "invalid_format"),
+        ("; authorization: Bearer acme_unknown0", "unknown"),
+        ("; authorization: Bearer acme_revoked0", "revoked"),
+        ("; authorization: Bearer acme_paused00", "paused"),
+        ("; authorization: Bearer acme_expired0", "expired"),
+    ];
+    for (header, code) in rows {
+        let answer = stage.play(&[&format!("GET /a{header}")]).await.remove(0);
+        let expected = json!({
+            "title": "Unauthorized", "status": 401, "code": code,
+            "detail": "The API key is missing or not valid.", "instance": "/a",
+        });
+        assert_eq!(answer.json(), expected, "{code}");
+    }
 }

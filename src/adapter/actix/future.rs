@@ -81,8 +81,8 @@ where
         Self { state: serve(front, service, request, admission) }
     }
 
-    pub(super) fn refuse(front: &Front, request: ServiceRequest, denial: &Denial) -> Self {
-        Self { state: State::Refused { response: Some(refuse(front, request, denial)) } }
+    pub(super) fn refuse(front: &Front, request: ServiceRequest, denial: &Denial, drawn: &Admission) -> Self {
+        Self { state: State::Refused { response: Some(refuse(front, request, denial, drawn)) } }
     }
 }
 
@@ -117,10 +117,10 @@ where
     State::Serving { future: service.call(request), serving }
 }
 
-fn refuse(front: &Front, request: ServiceRequest, denial: &Denial) -> ServiceResponse {
+fn refuse(front: &Front, request: ServiceRequest, denial: &Denial, drawn: &Admission) -> ServiceResponse {
     // To `HEAD` actix-web sends the head alone, with the length that the body has.
     let seen = Seen { request: &request, front };
-    let answer = refusal::refuse(&front.gate.0, &seen.view(), request.uri().path(), denial);
+    let answer = refusal::refuse(&front.gate.0, &seen.view(), request.uri().path(), denial, drawn);
     request.into_response(convert::response(answer))
 }
 
@@ -229,7 +229,9 @@ where
     let Waiting { front, mut decision, service, request } = *waiting;
     Poll::Ready(match decided {
         Ok(()) => serve(&front, &*service, request, decision.admission()),
-        Err(denial) => State::Refused { response: Some(refuse(&front, request, &denial)) },
+        Err(denial) => {
+            State::Refused { response: Some(refuse(&front, request, &denial, decision.admitted())) }
+        }
     })
 }
 

@@ -85,8 +85,8 @@ where
         Self { state: manage(core, target, request, admission) }
     }
 
-    pub(super) fn refuse(core: &Core, request: &Request<B>, denial: &Denial) -> Self {
-        Self { state: State::Refused { response: Some(refuse(core, request, denial)) } }
+    pub(super) fn refuse(core: &Core, request: &Request<B>, denial: &Denial, drawn: &Admission) -> Self {
+        Self { state: State::Refused { response: Some(refuse(core, request, denial, drawn)) } }
     }
 }
 
@@ -110,9 +110,9 @@ where
 }
 
 #[cold]
-fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial) -> Response<Bytes> {
+fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial, drawn: &Admission) -> Response<Bytes> {
     let view = RequestView::of(request);
-    let mut response = refusal::refuse(core, &view, view.path(), denial);
+    let mut response = refusal::refuse(core, &view, view.path(), denial, drawn);
     if request.method() == Method::HEAD {
         keep_head(&mut response);
     }
@@ -234,7 +234,8 @@ where
     let Waiting { gate, mut decision, mut service, mut request, .. } = *waiting;
     let core = &gate.0;
     if let Err(denial) = decided {
-        return Poll::Ready(State::Refused { response: Some(refuse(core, &request, &denial)) });
+        let response = refuse(core, &request, &denial, decision.admitted());
+        return Poll::Ready(State::Refused { response: Some(response) });
     }
     let admission = decision.admission();
     if let Some(target) = Managed::target(core, &request, &admission) {

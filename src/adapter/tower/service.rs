@@ -28,6 +28,15 @@ impl<S> TollgateService<S> {
         Self { inner, gate }
     }
 
+    /// Gives back what the inner service has reserved in `poll_ready`, such as a permit: this request does not call it.
+    fn release(&mut self)
+    where
+        S: Clone,
+    {
+        let clone = self.inner.clone();
+        drop(std::mem::replace(&mut self.inner, clone));
+    }
+
     /// The service behind the gate.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -61,12 +70,17 @@ where
             Poll::Ready(Ok(())) => {
                 let core = &self.gate.0;
                 if let Some(target) = Managed::target(core, &request, decision.admitted()) {
-                    return ResponseFuture::manage(core, target, request, decision.admission());
+                    let managed = ResponseFuture::manage(core, target, request, decision.admission());
+                    self.release();
+                    return managed;
                 }
                 let serving = Serving::of(core, &mut request, decision.admission());
                 ResponseFuture::serve(self.inner.call(request), serving)
             }
-            Poll::Ready(Err(denial)) => ResponseFuture::refuse(&self.gate.0, &request, &denial),
+            Poll::Ready(Err(denial)) => {
+                self.release();
+                ResponseFuture::refuse(&self.gate.0, &request, &denial, decision.admitted())
+            }
             Poll::Pending => {
                 // The one that is ready is kept for this request; its clone must become ready for the next.
                 let clone = self.inner.clone();

@@ -1,7 +1,7 @@
 //! What single rules ask, and what they must not make public.
 
 use crate::gate::validate::{Verdict, parameter, refuse};
-use crate::{Allowance, Cost, Credits, GateBuilder, Plan, PlanName, Rule, Scope, ScopeRule};
+use crate::{Allowance, Cost, Credits, GateBuilder, Plan, PlanName, Rule, ScopeRule};
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     let otherwise = rule(&builder.otherwise, builder).and_then(|()| affordable(&builder.otherwise, builder));
@@ -28,13 +28,12 @@ fn rule(rule: &Rule, builder: &GateBuilder) -> Verdict {
     }
     cost(&rule.cost, builder)?;
     if let ScopeRule::AnyOf(named) | ScopeRule::AllOf(named) = &rule.scopes {
-        let expected = "name at least one, without spaces, as in `quotes:read`";
+        let expected =
+            "name at least one, without spaces: visible ASCII but `\"` and `\\`, as in `quotes:read`";
         if named.is_empty() {
             return refuse("scope", "[]", "the rule names no scope", expected);
         }
-        let unfit =
-            |scope: &&Scope| scope.as_str().is_empty() || scope.as_str().contains(char::is_whitespace);
-        if let Some(scope) = named.iter().find(unfit) {
+        if let Some(scope) = named.iter().find(|scope| !scope.is_token()) {
             return refuse("scope", scope.as_str(), "this cannot be a scope", expected);
         }
     }

@@ -76,7 +76,10 @@ impl LocalShare {
 
 impl RateLimiter for LocalShare {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
-        self.shared(draw.quotas, |shares| self.draw_from(draw.key, shares, draw.now))
+        self.shared(draw.quotas, |shares| {
+            let own = Draw::new(draw.key, shares, draw.now).telling_every_window(draw.every_window);
+            self.limiter.draw(&own)
+        })
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {

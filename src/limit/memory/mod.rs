@@ -165,7 +165,17 @@ fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> StoreFu
             windows.take(draw.now.ticks());
         }
     }
-    StoreFuture::ready(verdict.to_quota())
+    let quota = verdict.to_quota();
+    StoreFuture::ready(if draw.every_window { quota.with_all(standings(locked, draw)) } else { quota })
+}
+
+#[cold]
+fn standings(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Vec<Standing> {
+    let mut standings = Vec::new();
+    for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
+        windows.peek(group.policies(), draw.now.ticks(), &mut standings);
+    }
+    standings
 }
 
 impl RateLimiter for MemoryLimiter {

@@ -14,10 +14,13 @@ use redis::Script;
 
 use crate::limit::{Draw, Quota, RateLimiter, Standing};
 use crate::redis::CLOCK;
-use crate::{Counts, QuotaGroup, QuotaPolicy, RedisServer, StoreFuture};
+use crate::{Counts, QuotaGroup, QuotaPolicy, RedisServer, StoreError, StoreFuture};
 
 /// Rate limits in Redis: all windows of a draw are judged and drawn by one script, in one round trip, on the server's own
 /// time, whatever the clocks of the machines that ask say.
+///
+/// Limit headers for a key with several windows take a second round trip
+/// ([`GateBuilder::limit_headers`](crate::GateBuilder::limit_headers)).
 ///
 /// A window's state ends by itself once the window is full; that of a strict one is a log of up to 17 times. Time counts in microseconds, so that a quota of more than
 /// one request per microsecond refills as if it were one. A server that runs out of memory answers an error (503); one
@@ -126,18 +129,34 @@ impl RateLimiter for RedisLimiter {
         if names.is_empty() {
             return StoreFuture::ready(Quota::Within(Standing::new(0, u32::MAX, Duration::ZERO)));
         }
-        StoreFuture::boxed(async move { server.run(&scripts.draw, &names, &terms).await.map(quota) })
+        let every_window = draw.every_window;
+        StoreFuture::boxed(async move {
+            let drawn = server.run(&scripts.draw, &names, &terms).await.map(quota)?;
+            if !every_window {
+                return Ok(drawn);
+            }
+            // What was drawn stays drawn: windows that cannot be read are not told.
+            let all = standings(&server, &scripts, &names, &terms).await.unwrap_or_default();
+            Ok(drawn.with_all(all))
+        })
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let (names, terms) = (self.names(draw), terms(draw));
-        StoreFuture::boxed(async move {
-            let windows: Vec<(u32, u64)> = server.run(&scripts.peek, &names, &terms).await?;
-            let standing = |(place, (left, ahead))| Standing::new(place, left, Duration::from_micros(ahead));
-            Ok(windows.into_iter().enumerate().map(standing).collect())
-        })
+        StoreFuture::boxed(async move { standings(&server, &scripts, &names, &terms).await })
     }
+}
+
+async fn standings(
+    server: &RedisServer,
+    scripts: &Scripts,
+    names: &[String],
+    terms: &[String],
+) -> Result<Vec<Standing>, StoreError> {
+    let windows: Vec<(u32, u64)> = server.run(&scripts.peek, names, terms).await?;
+    let standing = |(place, (left, ahead))| Standing::new(place, left, Duration::from_micros(ahead));
+    Ok(windows.into_iter().enumerate().map(standing).collect())
 }
 
 impl fmt::Debug for RedisLimiter {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
@@ -16,6 +16,7 @@ use crate::denial::Cause;
 use crate::respond::face::Faces;
 use crate::respond::grpc::details::{Details, Reason};
 pub(crate) use crate::respond::grpc::protocol::Protocol;
+use crate::respond::wording::default_status;
 use crate::respond::{Occasion, Presentation, ResponseForDenial};
 use crate::{ConfigError, Denial, DenialKind, KeySource};
 
@@ -70,7 +71,7 @@ impl Calls {
         let pushback = self.pushback(denial);
         let reason = Reason { code: text("code"), domain: &self.domain, told: said.get("told") };
         let wait = pushback.and_then(|pushback| u64::try_from(pushback).ok()).map(Duration::from_millis);
-        let code = code(denial);
+        let code = code(denial, self.faces.by_kind[denial.kind() as usize].status);
         let details = Details { code: code as i32, message: text("message"), reason, wait }.encode();
 
         let mut headers = HeaderMap::with_capacity(6);
@@ -79,8 +80,8 @@ impl Calls {
             headers.insert(HeaderName::from_static("grpc-retry-pushback-ms"), pushback.into());
         }
         let metadata = MetadataMap::from_headers(headers);
-        let status = Status::with_details_and_metadata(code, text("message"), details, metadata);
-        let mut response = status.into_http();
+        let refused = Status::with_details_and_metadata(code, text("message"), details, metadata);
+        let mut response = refused.into_http();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(protocol.media_type()));
         response
     }
@@ -98,12 +99,38 @@ impl Calls {
     }
 }
 
-/// The code goes by the kind, whatever HTTP status a configuration gives it: what is exhausted must not read as forbidden.
-fn code(denial: &Denial) -> Code {
+/// Returns the code of a refusal: that of its kind, or of the HTTP status that a configuration gives to a kind of
+/// `unauthorized`, `forbidden` or `bad_request`. What is exhausted or unavailable keeps its code: a client must know whether
+/// to try again.
+fn code(denial: &Denial, configured: StatusCode) -> Code {
     if matches!(denial.cause, Cause::Deadline) {
         return Code::DeadlineExceeded;
     }
-    let lineage = std::iter::successors(Some(denial.kind()), |kind| kind.parent());
+    let by_kind = of_kind(denial.kind());
+    let follows = matches!(by_kind, Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument);
+    if follows && configured != default_status(denial.kind()) {
+        of_status(configured).unwrap_or(by_kind)
+    } else {
+        by_kind
+    }
+}
+
+fn of_status(status: StatusCode) -> Option<Code> {
+    Some(match status.as_u16() {
+        400 | 422 => Code::InvalidArgument,
+        401 => Code::Unauthenticated,
+        402 | 429 => Code::ResourceExhausted,
+        403 => Code::PermissionDenied,
+        404 | 410 => Code::NotFound,
+        409 => Code::Aborted,
+        503 => Code::Unavailable,
+        500.. => Code::Internal,
+        _ => return None,
+    })
+}
+
+fn of_kind(kind: DenialKind) -> Code {
+    let lineage = std::iter::successors(Some(kind), |kind| kind.parent());
     let known = lineage.map(|kind| match kind {
         DenialKind::Unauthorized => Code::Unauthenticated,
         DenialKind::Forbidden => Code::PermissionDenied,

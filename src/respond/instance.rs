@@ -1,0 +1,84 @@
+//! The path of a refused request, as a URI reference.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The most bytes of a path that a refusal repeats.
+const LONGEST: usize = 256;
+
+/// Returns a path as a relative reference (RFC 3986, section 4.2) of a bounded length that names no scheme and no authority.
+pub(super) fn reference_to(path: &str) -> Cow<'_, str> {
+    if path.len() <= LONGEST && (0..path.len()).all(|at| is_fit(path.as_bytes(), at)) {
+        return Cow::Borrowed(path);
+    }
+    let mut encoded = String::new();
+    for (at, byte) in path.bytes().enumerate() {
+        let fits = is_fit(path.as_bytes(), at);
+        // A triplet is kept whole or cut off whole.
+        let needed = if !fits || byte == b'%' { 3 } else { 1 };
+        if encoded.len() + needed > LONGEST {
+            break;
+        }
+        if fits {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(encoded)
+}
+
+/// Returns whether a byte may stand at its place in the reference as it is.
+fn is_fit(path: &[u8], at: usize) -> bool {
+    let hex = |at: usize| path.get(at).is_some_and(u8::is_ascii_hexdigit);
+    match path[at] {
+        b'/' => at != 1 || path[0] != b'/',
+        b'%' => hex(at + 1) && hex(at + 2),
+        // In the first segment of a path that is not absolute it would end a scheme.
+        b':' => path[0] == b'/',
+        byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=@".contains(&byte),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST, reference_to};
+
+    #[test]
+    fn a_path_becomes_a_plain_reference() {
+        let rows = [
+            ("/v1/candles", "/v1/candles"),
+            ("/v1/a%20b;c=d:e@f", "/v1/a%20b;c=d:e@f"),
+            ("//evil.example/x", "/%2Fevil.example/x"),
+            ("///x", "/%2F/x"),
+            ("/v1//x", "/v1//x"),
+            ("/caf\u{e9}", "/caf%C3%A9"),
+            ("/{x}|\\\"<>^`", "/%7Bx%7D%7C%5C%22%3C%3E%5E%60"),
+            ("/100%", "/100%25"),
+            ("/%zz%4", "/%25zz%254"),
+            ("/a\u{0}\u{7f} b", "/a%00%7F%20b"),
+            ("javascript:x", "javascript%3Ax"),
+            ("*", "*"),
+            ("", ""),
+        ];
+        for (path, reference) in rows {
+            assert_eq!(reference_to(path), reference, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_long_path_is_cut_between_triplets() {
+        for path in [
+            "/x".repeat(4_000),
+            "/%41".repeat(4_000),
+            "/\u{20ac}".repeat(4_000),
+            format!("/{}", "%".repeat(300)),
+        ] {
+            let reference = reference_to(&path);
+            assert!((LONGEST - 2..=LONGEST).contains(&reference.len()), "{reference}");
+            let tail = reference.rsplit_once('%').map_or("00", |(_, tail)| tail);
+            assert!(tail.len() >= 2, "{reference}");
+        }
+    }
+}
