@@ -276,9 +276,9 @@ async fn limit_headers_read_as_the_draft_says() {
         assert_eq!(answer.header("ratelimit-policy"), Some("\"min\";q=2;w=60, \"hour\";q=10;w=3600"));
     }
     let standings = [
-        "\"sec\";r=9;t=1, \"min\";r=1;t=30",
-        "\"sec\";r=8;t=1, \"min\";r=0;t=60",
-        "\"sec\";r=10;t=0, \"min\";r=0;t=42",
+        "\"min\";r=1;t=30, \"hour\";r=9;t=360",
+        "\"min\";r=0;t=60, \"hour\";r=8;t=720",
+        "\"min\";r=0;t=42, \"hour\";r=8;t=702",
     ];
     assert_eq!(
         answers[..3].iter().map(|answer| answer.header("ratelimit").unwrap()).collect::<Vec<_>>(),
