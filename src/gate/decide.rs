@@ -1,9 +1,9 @@
 //! The decision on one request, from top to bottom.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
@@ -28,10 +28,13 @@ use crate::{
 
 /// The decision on one request, and the state of it that outlives a wait for a back end.
 ///
-/// Each [`poll`](Self::poll) runs [`decide`](Self::decide) from its first line, on the caller's stack. Where all back ends
-/// answer at once, one poll decides and nothing is allocated. Where one waits, its call is boxed and kept in
-/// [`Calls`], and the next poll passes over what is done already: the key that was found and the checks that were
-/// made. A decision borrows nothing, so that an adapter can move it together with its request.
+/// Each [`poll`](Self::poll) runs from its first line, on the caller's stack. Where all back ends answer at once, one poll
+/// decides and nothing is allocated. Where one waits, its call is boxed and kept in [`Calls`], and the next poll passes
+/// over what is done already: the key that was found and the checks that were made. A decision borrows nothing, so that
+/// an adapter can move it together with its request.
+///
+/// `ready!(…)?` stands where an `async fn` would have `.await?`. The same text as an `async fn` took 16 % more
+/// instructions a request (`benches/instructions`: 4,410 in place of 3,790, the hash taken off).
 #[derive(Debug, Default)]
 pub(crate) struct Decision {
     /// The key that was found, and what was drawn and charged for it.
@@ -61,8 +64,8 @@ struct Calls {
 }
 
 impl Decision {
-    /// Decides on the request, or goes on where a back end was waited for. An admitted one is taken by
-    /// [`admission`](Self::admission).
+    /// Decides on the request, or goes on where a back end was waited for: its rule, its key, the key's record, the checks.
+    /// An admitted request is taken by [`admission`](Self::admission).
     #[inline]
     pub(crate) fn poll(
         &mut self,
@@ -70,7 +73,32 @@ impl Decision {
         cx: &mut Context<'_>,
         view: &RequestView<'_>,
     ) -> Poll<Result<(), Denial>> {
-        pin!(self.decide(core, view)).poll(cx)
+        if self.refund.is_some() {
+            return self.give_back(cx).map(Err);
+        }
+        if !view.path().starts_with('/') {
+            return Poll::Ready(Err(Denial::of(DenialKind::BadRequest)));
+        }
+        if view.method() == "TRACE" {
+            let mounted = core.mounted.as_ref().and_then(|mounted| mounted.allowed(view.path()));
+            return Poll::Ready(Err(Denial::method(mounted)));
+        }
+        let (rule, odd) = core.rules.find(view.method(), view.path());
+        let route = Route { ruled: core.rules.at(rule), rule, odd };
+        if (route.ruled.rule.public && !odd) || (core.preflights && is_preflight(view)) {
+            return Poll::Ready(Ok(()));
+        }
+        let judged = match ready!(self.find_record(core, cx, view, &route)) {
+            Ok(()) => ready!(self.check(cx, view, &route)),
+            Err(denial) => Err(denial),
+        };
+        match judged {
+            Ok(()) => Poll::Ready(self.admit(core, view, &route)),
+            Err(denial) => {
+                let denial = denial.in_source(core.sources.get(self.source));
+                self.refuse(denial.by_rule(route.ruled), cx).map(Err)
+            }
+        }
     }
 
     /// The admission of a request that was let in.
@@ -85,58 +113,32 @@ impl Decision {
         std::mem::take(&mut self.admission)
     }
 
-    /// The way of a request: its rule, its key, the key's record, the checks.
-    #[inline]
-    async fn decide(&mut self, core: &Arc<Core>, view: &RequestView<'_>) -> Result<(), Denial> {
-        if self.refund.is_some() {
-            return Err(self.give_back().await);
-        }
-        if !view.path().starts_with('/') {
-            return Err(Denial::of(DenialKind::BadRequest));
-        }
-        if view.method() == "TRACE" {
-            let mounted = core.mounted.as_ref().and_then(|mounted| mounted.allowed(view.path()));
-            return Err(Denial::method(mounted));
-        }
-        let (rule, odd) = core.rules.find(view.method(), view.path());
-        let route = Route { ruled: core.rules.at(rule), rule, odd };
-        if (route.ruled.rule.public && !odd) || (core.preflights && is_preflight(view)) {
-            return Ok(());
-        }
-        let judged = match self.find_record(core, view, &route).await {
-            Ok(()) => self.check(view, &route).await,
-            Err(denial) => Err(denial),
-        };
-        match judged {
-            Ok(()) => self.admit(core, view, &route),
-            Err(denial) => {
-                let denial = denial.in_source(core.sources.get(self.source));
-                Err(self.refuse(denial.by_rule(route.ruled)).await)
-            }
-        }
-    }
-
     /// Finds the record of the key that the request presents: under the newest hashing scheme, then under the older ones
     /// in their order.
     #[inline]
-    async fn find_record(
+    fn find_record(
         &mut self,
         core: &Arc<Core>,
+        cx: &mut Context<'_>,
         view: &RequestView<'_>,
         route: &Route<'_>,
-    ) -> Result<(), Denial> {
+    ) -> Poll<Result<(), Denial>> {
         if self.admission.0.is_some() {
-            return Ok(());
+            return Poll::Ready(Ok(()));
         }
         loop {
             let hash = match self.hash {
                 Some(hash) => hash,
                 None => self.hash_key(core, view, route)?,
             };
-            match answer(&mut self.calls.find, || core.store.find(&hash)).await? {
-                Some(record) if record.has_hash(&hash) => return self.found(record, &hash, core),
-                Some(_) => return Err(not_asked_for()),
-                None if self.misses + 1 >= core.tries() => return Err(Denial::of(DenialKind::Unknown)),
+            match ready!(answer(&mut self.calls.find, cx, || core.store.find(&hash)))? {
+                Some(record) if record.has_hash(&hash) => {
+                    return Poll::Ready(self.found(record, &hash, core));
+                }
+                Some(_) => return Poll::Ready(Err(not_asked_for())),
+                None if self.misses + 1 >= core.tries() => {
+                    return Poll::Ready(Err(Denial::of(DenialKind::Unknown)));
+                }
                 None => (self.misses, self.hash) = (self.misses + 1, None),
             }
         }
@@ -194,12 +196,17 @@ impl Decision {
     /// limits and the credits are all that is left of it. Where one fails, all checks are made in the configured order,
     /// since an earlier one decides the refusal, and may have drawn or charged.
     #[inline]
-    async fn check(&mut self, view: &RequestView<'_>, route: &Route<'_>) -> Result<(), Denial> {
+    fn check(
+        &mut self,
+        cx: &mut Context<'_>,
+        view: &RequestView<'_>,
+        route: &Route<'_>,
+    ) -> Poll<Result<(), Denial>> {
         let Self { admission, now, hash, checked, calls, .. } = self;
         let (Some(Entry { found, tab, .. }), Some(now)) = (&mut admission.0, *now) else {
-            return Err(no_key_yet());
+            return Poll::Ready(Err(no_key_yet()));
         };
-        let Some(terms) = found.terms() else { return Err(no_key_yet()) };
+        let Some(terms) = found.terms() else { return Poll::Ready(Err(no_key_yet())) };
         let (record, core) = (&*found.record, &*found.core);
         let outer = view.admitted().filter(|outer| outer.is_for(record));
         let (drawn, charged) = outer.map_or((false, false), |outer| (outer.drawn, outer.charged));
@@ -229,14 +236,14 @@ impl Decision {
                             let draw = Draw::new(record, &terms.quotas, now);
                             meter.draw_and_charge(&draw.telling_every_window(core.limit_headers), &charge)
                         };
-                        match answer(&mut calls.draw_and_charge, both).await? {
+                        match ready!(answer(&mut calls.draw_and_charge, cx, both))? {
                             Metered::Drawn { standing, charged } => {
                                 within(tab, core, standing);
                                 posted(tab, cost, &charged)?;
                             }
                             Metered::Exceeded { retry_after, standing } => {
                                 tab.hold = None;
-                                return Err(exceeded(found, retry_after, standing));
+                                return Poll::Ready(Err(exceeded(found, retry_after, standing)));
                             }
                         }
                         *checked += 1;
@@ -245,7 +252,7 @@ impl Decision {
                             let draw = Draw::new(record, &terms.quotas, now);
                             core.limiter.draw(&draw.telling_every_window(core.limit_headers))
                         };
-                        match answer(&mut calls.draw, draw).await? {
+                        match ready!(answer(&mut calls.draw, cx, draw))? {
                             Quota::Within(standing) => within(tab, core, standing),
                             Quota::Exceeded { standing, .. }
                                 if revocation::passes(core, route.ruled, view, record.id, now) =>
@@ -253,7 +260,7 @@ impl Decision {
                                 within(tab, core, standing);
                             }
                             Quota::Exceeded { retry_after, standing } => {
-                                return Err(exceeded(found, retry_after, standing));
+                                return Poll::Ready(Err(exceeded(found, retry_after, standing)));
                             }
                         }
                     }
@@ -266,14 +273,14 @@ impl Decision {
                             let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
                             core.ledger.charge(&charge)
                         };
-                        posted(tab, cost, &answer(&mut calls.charge, charge).await?)?;
+                        posted(tab, cost, &ready!(answer(&mut calls.charge, cx, charge))?)?;
                     }
                 }
                 looking => facts.make(looking)?,
             }
             *checked += 1;
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     /// Notes the use of the key, and that its record passes this rule.
@@ -297,26 +304,23 @@ impl Decision {
     }
 
     /// Gives the charge of a refused request back, where one is open.
-    async fn refuse(&mut self, denial: Denial) -> Denial {
-        let Some(entry) = &mut self.admission.0 else { return denial };
+    #[cold]
+    fn refuse(&mut self, denial: Denial, cx: &mut Context<'_>) -> Poll<Denial> {
+        let Some(entry) = &mut self.admission.0 else { return Poll::Ready(denial) };
         let denial = denial.of_key(entry.record());
-        let Some(refund) = entry.close(Outcome::Failed) else { return denial };
+        let Some(refund) = entry.close(Outcome::Failed) else { return Poll::Ready(denial) };
         self.refund = Some(Box::new((refund, denial)));
-        self.give_back().await
+        self.give_back(cx)
     }
 
     /// Waits until the charge of a refused request is given back.
-    async fn give_back(&mut self) -> Denial {
-        let refund = &mut self.refund;
-        let given_back = poll_fn(|cx| match refund {
-            Some(refund) => Pin::new(&mut refund.0).poll(cx),
-            None => Poll::Ready(Ok(())),
-        });
+    fn give_back(&mut self, cx: &mut Context<'_>) -> Poll<Denial> {
+        let Some(refund) = &mut self.refund else { return Poll::Ready(no_key_yet()) };
         // A refund that fails leaves the charge open for the ledger's sweep; the refusal is the same.
-        if let Err(error) = given_back.await {
+        if let Err(error) = ready!(Pin::new(&mut refund.0).poll(cx)) {
             crate::trace::unsettled(&error);
         }
-        self.refund.take().map_or_else(no_key_yet, |refund| refund.1)
+        Poll::Ready(self.refund.take().map_or_else(no_key_yet, |refund| refund.1))
     }
 }
 
@@ -339,24 +343,27 @@ impl Route<'_> {
 
 /// The answer of a back end. A call that is not answered at once is kept in `waiting`, so that it is made once.
 #[inline]
-async fn answer<T>(
+fn answer<T>(
     waiting: &mut Option<Box<StoreFuture<T>>>,
+    cx: &mut Context<'_>,
     call: impl FnOnce() -> StoreFuture<T>,
-) -> Result<T, Denial> {
+) -> Poll<Result<T, Denial>> {
     if waiting.is_none() {
         let mut call = call();
         if let Some(answer) = call.take_ready() {
-            return answer.map_err(Denial::store);
+            return Poll::Ready(answer.map_err(Denial::store));
         }
         *waiting = Some(Box::new(call));
     }
-    let answer = poll_fn(|cx| match waiting {
-        Some(call) => Pin::new(&mut **call).poll(cx),
-        None => Poll::Pending,
-    })
-    .await;
+    wait(waiting, cx)
+}
+
+#[cold]
+fn wait<T>(waiting: &mut Option<Box<StoreFuture<T>>>, cx: &mut Context<'_>) -> Poll<Result<T, Denial>> {
+    let Some(call) = waiting else { return Poll::Pending };
+    let answer = ready!(Pin::new(&mut **call).poll(cx));
     *waiting = None;
-    answer.map_err(Denial::store)
+    Poll::Ready(answer.map_err(Denial::store))
 }
 
 /// Puts a key that was found under an older hash under the newest, and tells that. Where it fails, the next use tries
