@@ -14,9 +14,9 @@ use super::world;
 pub(crate) fn builder(store: impl KeyStore, ledger: impl CreditLedger) -> GateBuilder {
     let builder = Gate::builder()
         .format(KeyFormat::new(world::PREFIX, Length::exactly(32)).expect("a format"))
-        .plan(plan("free", 1, "60 per minute"))
-        .plan(plan("starter", 2, "1000000 per minute"))
-        .plan(plan("pro", 3, "1000000000 per minute"))
+        .plan(plan("free", 1, ["60 per minute", "10000 per day"]))
+        .plan(plan("starter", 2, ["1000000 per minute", "1000000000 per day"]))
+        .plan(plan("pro", 3, ["1000000000 per minute", "4000000000 per day"]))
         .store(store)
         .ledger(ledger);
     rules().into_iter().fold(builder, GateBuilder::rule)
@@ -75,10 +75,10 @@ pub(crate) fn record(number: usize, account: Account) -> KeyRecord {
     record
 }
 
-fn plan(name: &str, rank: u32, per_minute: &str) -> Plan {
+fn plan(name: &str, rank: u32, quotas: [&str; 2]) -> Plan {
     let mut plan = Plan::new(name);
     plan.rank = Some(rank);
-    plan.quotas = [per_minute, "4000000000 per day"].map(|quota| quota.parse().expect("a quota")).into();
+    plan.quotas = quotas.map(|quota| quota.parse().expect("a quota")).into();
     plan.credits = Allowance::None;
     plan.caps = [("limit".to_owned(), Cap::AtMost(1_000)), ("cursor".to_owned(), Cap::Forbidden)].into();
     plan

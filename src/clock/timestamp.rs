@@ -35,6 +35,12 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// This moment less a duration, at the far beginning of time where the difference would not fit.
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// The moment as [`jiff`] has it, held to the years that jiff can say.
     pub(crate) fn to_jiff(self) -> jiff::Timestamp {
         let (least, most) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
