@@ -41,7 +41,7 @@ async fn a_new_key_that_will_not_do_is_refused_and_nothing_is_stored() -> Result
         (new("ada", |key| key.metadata = one("", "x".into())), "`metadata`"),
         (new("ada", |key| key.metadata = one("a", "x".repeat(501))), "`metadata`"),
         (new("ada", |key| key.metadata = one(&"a".repeat(501), String::new())), "`metadata`"),
-        (new("ada", |key| key.environment = Some("staging".into())), "`environment` `staging` is none"),
+        (new("ada", |key| key.environment = Some("staging".into())), "`environment` names `staging`, which no keys are issued for"),
         (new("ada", |key| key.allowlist = Some(vec!["10.0.0.5/8".parse().unwrap()])), "`allowlist`"),
         (new("ada", |key| key.allowlist = Some(vec!["::ffff:10.0.0.0/104".parse().unwrap()])), "`allowlist`"),
         (new("ada", |key| key.quotas = Some(vec![OwnQuota::Named("burst".into())])), "`quotas`"),

@@ -2,14 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod management;
+#[path = "management/meddling.rs"]
+mod meddling;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use management::{DAY, Fault, Stage};
+use meddling::Meddling;
 use tollgate::{
     Account, AccountStatus, Actor, Cap, Caps, Counts, ForeignKey, KeyChange, KeyId, KeyManager, KeyRecord,
-    KeyStatus, ListKeys, ManageError, NewKey, OwnQuota, PathPattern, Plan, QuotaPolicy, Timestamp,
+    KeyStatus, ListKeys, ManageError, MemoryStore, NewKey, OwnQuota, PathPattern, Plan, QuotaPolicy, Timestamp,
 };
 
 type Narrow = fn(&mut NewKey, Timestamp);
@@ -295,6 +298,27 @@ async fn revoking_takes_along_what_was_issued() -> Result<(), Fault> {
         assert_eq!(stage.manager.get(id).await?.status, KeyStatus::Revoked);
     }
     assert_eq!(stage.manager.get(other.id).await?.status, KeyStatus::Active);
+    Ok(())
+}
+
+#[tokio::test]
+async fn key_of_a_dying_issuer_is_revoked_too() -> Result<(), Fault> {
+    let stage = Stage::set()?;
+    let issuer = stage.issue("ada").await?.key.id;
+    // The issuer has just been found active; whoever revokes it lists what it has issued before the new key is in.
+    let revoke = move |store: &MemoryStore| {
+        let mut record = KeyRecord::clone(&store.key(issuer).unwrap());
+        (record.status, record.version) = (KeyStatus::Revoked, record.version + 1);
+        store.put_key(record);
+    };
+    let manager = KeyManager::new(stage.gate.clone(), Meddling::after(1, &stage.store, revoke));
+    let issued = manager.by(Actor::key(issuer)).issue(NewKey::new("ada", "late")).await;
+    assert!(matches!(issued, Err(ManageError::Issuer)), "{issued:?}");
+    let mut asked = ListKeys::default();
+    asked.issued_by = Some(issuer);
+    let late = stage.manager.list(&asked).await?.keys;
+    let late: Vec<_> = late.iter().map(|key| (key.name.as_str(), key.status)).collect();
+    assert_eq!(late, [("late", KeyStatus::Revoked)]);
     Ok(())
 }
 

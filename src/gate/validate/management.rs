@@ -31,9 +31,7 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
 /// A scope that no challenge could name.
 fn scope(builder: &GateBuilder) -> Verdict {
     let Some(scope) = &builder.management.scope else { return Ok(()) };
-    // RFC 6750, section 3.
-    let sendable = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    if !scope.as_str().is_empty() && scope.as_str().bytes().all(sendable) {
+    if scope.is_token() {
         return Ok(());
     }
     let problem = "a scope is visible ASCII without quotes and backslashes";
