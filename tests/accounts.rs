@@ -197,6 +197,43 @@ async fn what_the_gate_does_not_know_is_refused_and_changes_nothing() {
     assert_eq!(world.accounts.get(&world.ada).await.unwrap().version, 0);
 }
 
+#[tokio::test]
+async fn own_quotas_and_caps_hold_at_once() {
+    let world = World::with_ada().await;
+    let quotas = |texts: &[&str]| Some(texts.iter().map(|text| text.parse().unwrap()).collect());
+    assert_eq!(world.get("/x?limit=3").await, 200);
+    assert!(world.get("/x?limit=9").await >= 400);
+    world.accounts.change_quotas(&world.ada, quotas(&["2 per hour"])).await.unwrap();
+    let caps = [("limit".to_owned(), Cap::AtMost(9)), ("page".to_owned(), Cap::Forbidden)].into();
+    let changed = world.accounts.change_caps(&world.ada, Some(caps)).await.unwrap();
+    assert_eq!((&changed.quotas, changed.version), (&quotas(&["2 per hour"]), 2));
+    for expected in [200, 200, 429] {
+        assert_eq!(world.get("/x?limit=9").await, expected);
+    }
+    for twice in [&["4 per minute", "10 per minute"], &["60 per minute", "100 per second"]] {
+        let refused = world.accounts.change_quotas(&world.ada, quotas(twice)).await;
+        assert!(matches!(refused, Err(ManageError::Invalid { member, .. }) if member == "quotas"));
+    }
+    let unknown = world.accounts.change_quotas(&world.ada, quotas(&["burst"])).await;
+    assert!(matches!(unknown, Err(ManageError::Invalid { member, .. }) if member == "quotas"));
+    let twice = ["limit", "limit"].map(|name| (name.to_owned(), Cap::AtMost(1))).into();
+    let refused = world.accounts.change_caps(&world.ada, Some(twice)).await;
+    assert!(matches!(refused, Err(ManageError::Invalid { member, .. }) if member == "caps"));
+    world.accounts.change_quotas(&world.ada, Some(Vec::new())).await.unwrap();
+    assert_eq!(world.get("/x?limit=9").await, 200);
+    world.accounts.change_quotas(&world.ada, None).await.unwrap();
+    world.accounts.change_caps(&world.ada, None).await.unwrap();
+    assert_eq!(world.get("/x?limit=3").await, 200);
+    assert!(world.get("/x?limit=9").await >= 400);
+    let told = ["quotas: 2 per hour", "caps: limit=9, page=forbidden", "quotas: none", "quotas of the plan"];
+    let told = told.into_iter().chain(["caps of the plan"]);
+    let told: Vec<_> = told.map(|detail| (Action::AccountChanged, Some(detail.to_owned()))).collect();
+    assert_eq!(world.noted.take(), told);
+    world.accounts.delete(&world.ada).await.unwrap();
+    let deleted = world.accounts.change_quotas(&world.ada, None).await;
+    assert!(matches!(deleted, Err(ManageError::AccountDeleted)));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_at_the_same_time_are_all_made() {
     let world = World::with_ada().await;

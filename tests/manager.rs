@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use management::{DAY, Fault, Stage};
 use tollgate::{
-    Account, AccountStatus, Action, Actor, ForeignKey, KeyChange, KeyHash, KeyHasher, KeyId, KeyStatus,
-    ListKeys, ManageError, NewKey, OwnQuota,
+    Account, AccountStatus, Action, Actor, Cap, Caps, ForeignKey, KeyChange, KeyHash, KeyHasher, KeyId,
+    KeyStatus, ListKeys, ManageError, NewKey, OwnQuota,
 };
 
 /// What an error says, and that there is one.
@@ -41,7 +41,10 @@ async fn a_new_key_that_will_not_do_is_refused_and_nothing_is_stored() -> Result
         (new("ada", |key| key.metadata = one("", "x".into())), "`metadata`"),
         (new("ada", |key| key.metadata = one("a", "x".repeat(501))), "`metadata`"),
         (new("ada", |key| key.metadata = one(&"a".repeat(501), String::new())), "`metadata`"),
-        (new("ada", |key| key.environment = Some("staging".into())), "`environment` names `staging`, which no keys are issued for"),
+        (
+            new("ada", |key| key.environment = Some("staging".into())),
+            "`environment` names `staging`, which no keys are issued for",
+        ),
         (new("ada", |key| key.allowlist = Some(vec!["10.0.0.5/8".parse().unwrap()])), "`allowlist`"),
         (new("ada", |key| key.allowlist = Some(vec!["::ffff:10.0.0.0/104".parse().unwrap()])), "`allowlist`"),
         (new("ada", |key| key.quotas = Some(vec![OwnQuota::Named("burst".into())])), "`quotas`"),
@@ -51,6 +54,15 @@ async fn a_new_key_that_will_not_do_is_refused_and_nothing_is_stored() -> Result
             }),
             "two quotas have the name `minute`",
         ),
+        (
+            new("ada", |key| key.quotas = Some(own(&["60 per minute", "100 per second"]))),
+            "the quota `second`, of 100 requests, can never be reached: `minute`, of 60,",
+        ),
+        (
+            new("ada", |key| key.caps = Some([("limit", 3), ("limit", 4)].map(cap).into())),
+            "the parameter `limit` has two caps",
+        ),
+        (new("ada", |key| key.caps = Some([("", 3)].map(cap).into())), "`caps` will not do"),
         (new("ada", |key| key.expires_at = Some(now)), "`expiresAt` must be in the future"),
         (
             new("bob", |key| key.expires_at = Some(now.saturating_add(DAY))),
@@ -65,6 +77,44 @@ async fn a_new_key_that_will_not_do_is_refused_and_nothing_is_stored() -> Result
         assert!(error.contains(expected), "{key:?}: {error}");
     }
     assert!(stage.store.is_empty() && stage.audit.take().is_empty());
+    Ok(())
+}
+
+fn own(quotas: &[&str]) -> Vec<OwnQuota> {
+    quotas.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn cap((parameter, most): (&str, u64)) -> (String, Cap) {
+    (parameter.to_owned(), Cap::AtMost(most))
+}
+
+#[tokio::test]
+async fn quotas_and_caps_are_changed_after_issue() -> Result<(), Fault> {
+    let stage = Stage::set_with(|builder, _| builder.quota("slow", "1 per minute".parse().unwrap()))?;
+    let id = stage.issue("ada").await?.key.id;
+    let quotas = |quotas| KeyChange { quotas: Some(quotas), ..KeyChange::default() };
+    let caps = |caps| KeyChange { caps: Some(caps), ..KeyChange::default() };
+    let given = stage.manager.update(id, &quotas(Some(own(&["slow", "20 per hour"])))).await?;
+    assert_eq!((&given.quotas, &given.caps), (&Some(own(&["slow", "20 per hour"])), &None));
+    let limit = Caps::from([("limit", 3)].map(cap));
+    let given = stage.manager.update(id, &caps(Some(limit.clone()))).await?;
+    assert_eq!((&given.quotas, &given.caps), (&Some(own(&["slow", "20 per hour"])), &Some(limit)));
+    let refused = [
+        (quotas(Some(own(&["burst"]))), "the quota `burst`, which is not configured"),
+        (quotas(Some(own(&["4 per minute", "10 per minute"]))), "two quotas have the name `minute`"),
+        (quotas(Some(own(&["60 per minute", "100 per second"]))), "can never be reached"),
+        (caps(Some([("limit", 3), ("limit", 4)].map(cap).into())), "the parameter `limit` has two caps"),
+        (caps(Some([("a&b", 3)].map(cap).into())), "no query parameter can have this name"),
+    ];
+    for (change, expected) in refused {
+        let error = said(stage.manager.update(id, &change).await);
+        assert!(error.contains(expected), "{change:?}: {error}");
+        assert_eq!(stage.manager.get(id).await?, given);
+    }
+    assert_eq!(stage.manager.update(id, &quotas(Some(Vec::new()))).await?.quotas, Some(Vec::new()));
+    stage.manager.update(id, &quotas(None)).await?;
+    let cleared = stage.manager.update(id, &caps(None)).await?;
+    assert_eq!((&cleared.quotas, &cleared.caps), (&None, &None));
     Ok(())
 }
 

@@ -12,7 +12,8 @@ use management::{DAY, Fault, Stage};
 use meddling::Meddling;
 use tollgate::{
     Account, AccountStatus, Actor, Cap, Caps, Counts, ForeignKey, KeyChange, KeyId, KeyManager, KeyRecord,
-    KeyStatus, ListKeys, ManageError, MemoryStore, NewKey, OwnQuota, PathPattern, Plan, QuotaPolicy, Timestamp,
+    KeyStatus, ListKeys, ManageError, MemoryStore, NewKey, OwnQuota, PathPattern, Plan, QuotaPolicy,
+    Timestamp,
 };
 
 type Narrow = fn(&mut NewKey, Timestamp);
@@ -304,18 +305,18 @@ async fn revoking_takes_along_what_was_issued() -> Result<(), Fault> {
 #[tokio::test]
 async fn key_of_a_dying_issuer_is_revoked_too() -> Result<(), Fault> {
     let stage = Stage::set()?;
-    let issuer = stage.issue("ada").await?.key.id;
+    let parent = stage.issue("ada").await?.key.id;
     // The issuer has just been found active; whoever revokes it lists what it has issued before the new key is in.
     let revoke = move |store: &MemoryStore| {
-        let mut record = KeyRecord::clone(&store.key(issuer).unwrap());
+        let mut record = KeyRecord::clone(&store.key(parent).unwrap());
         (record.status, record.version) = (KeyStatus::Revoked, record.version + 1);
         store.put_key(record);
     };
     let manager = KeyManager::new(stage.gate.clone(), Meddling::after(1, &stage.store, revoke));
-    let issued = manager.by(Actor::key(issuer)).issue(NewKey::new("ada", "late")).await;
+    let issued = manager.by(Actor::key(parent)).issue(NewKey::new("ada", "late")).await;
     assert!(matches!(issued, Err(ManageError::Issuer)), "{issued:?}");
     let mut asked = ListKeys::default();
-    asked.issued_by = Some(issuer);
+    asked.issued_by = Some(parent);
     let late = stage.manager.list(&asked).await?.keys;
     let late: Vec<_> = late.iter().map(|key| (key.name.as_str(), key.status)).collect();
     assert_eq!(late, [("late", KeyStatus::Revoked)]);
@@ -399,6 +400,72 @@ async fn caps_are_compared_by_what_they_allow() -> Result<(), Fault> {
         for result in [manager.rotate(sibling.id, DAY).await.map(drop), manager.issue(key).await.map(drop)] {
             let wide = matches!(result, Err(ManageError::TooWide { member: "caps" }));
             assert!(if covered { result.is_ok() } else { wide }, "{caps:?}: {result:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_key_widens_itself_or_a_sibling() -> Result<(), Fault> {
+    let mut metered = Plan::new("metered");
+    metered.quotas = vec!["60 per minute".parse()?];
+    metered.caps = [("limit".to_owned(), Cap::AtMost(10))].into();
+    let stage = Stage::set_with(|builder, store| {
+        store.put_account(Account::new("eve", "metered"));
+        builder.plan(metered)
+    })?;
+    let quotas = |quotas: Option<&[&str]>| {
+        let own = quotas.map(|own| own.iter().map(|text| text.parse().unwrap()).collect());
+        KeyChange { quotas: Some(own), ..KeyChange::default() }
+    };
+    let caps = |most: Option<u64>| {
+        let own = most.map(|most| [("limit".to_owned(), Cap::AtMost(most))].into());
+        KeyChange { caps: Some(own), ..KeyChange::default() }
+    };
+    let none = || KeyChange { caps: Some(Some(Caps::default())), ..KeyChange::default() };
+    // What the caller and its sibling have of their own, the change, and the member in which it is too wide.
+    let by_plan = (None, None);
+    let own: (Option<&[&str]>, Option<u64>) = (Some(&["30 per minute"]), Some(5));
+    let rows = [
+        (by_plan, quotas(Some(&["30 per minute"])), None),
+        (by_plan, quotas(Some(&["1 per second"])), None),
+        (by_plan, quotas(Some(&["61 per minute"])), Some("quotas")),
+        (by_plan, quotas(Some(&["60 per hour", "2 per second"])), None),
+        (by_plan, quotas(Some(&["2 per second"])), Some("quotas")),
+        (by_plan, quotas(Some(&[])), Some("quotas")),
+        (by_plan, quotas(None), None),
+        (by_plan, caps(Some(3)), None),
+        (by_plan, caps(Some(11)), Some("caps")),
+        (by_plan, none(), Some("caps")),
+        (own, quotas(Some(&["20 per minute"])), None),
+        (own, quotas(Some(&["31 per minute"])), Some("quotas")),
+        (own, quotas(None), Some("quotas")),
+        (own, caps(Some(5)), None),
+        (own, caps(Some(6)), Some("caps")),
+        (own, caps(None), Some("caps")),
+    ];
+    for ((own_quotas, own_cap), change, wide) in rows {
+        let mut key = NewKey::new("eve", "a key");
+        key.quotas = quotas(own_quotas).quotas.flatten();
+        key.caps = caps(own_cap).caps.flatten();
+        let caller = stage.manager.issue(key.clone()).await?.key;
+        let sibling = stage.manager.issue(key).await?.key;
+        let manager = stage.manager.clone().by(Actor::key(caller.id));
+        // The caller comes last: it is narrowed with what it changes of itself.
+        for key in [sibling, caller] {
+            let changed = manager.update(key.id, &change).await;
+            match (changed, wide) {
+                (Ok(changed), None) => {
+                    let expected = change.quotas.clone().unwrap_or(key.quotas.clone());
+                    assert_eq!(changed.quotas, expected, "{change:?}");
+                    assert_eq!(changed.caps, change.caps.clone().unwrap_or(key.caps.clone()), "{change:?}");
+                }
+                (Err(ManageError::TooWide { member }), Some(wide)) => {
+                    assert_eq!(member, wide, "{change:?}");
+                    assert_eq!(*stage.manager.get(key.id).await?, *key, "{change:?}");
+                }
+                (changed, _) => panic!("{own_quotas:?} {change:?}: {changed:?}"),
+            }
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! How many requests in which time, and whom that counts.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -127,6 +128,15 @@ impl QuotaPolicy {
         }
     }
 
+    /// Returns the place of the first policy that can never be reached among these, and the one that always refuses first.
+    pub(crate) fn never_reached<'p>(policies: &[&'p Self]) -> Option<(usize, &'p Self)> {
+        policies.iter().enumerate().find_map(|(place, policy)| {
+            let mut others = policies.iter().enumerate().filter(|(other, _)| *other != place);
+            let first = others.find(|(_, other)| policy.is_never_reached_beside(other));
+            first.map(|(_, other)| (place, *other))
+        })
+    }
+
     /// Whom it counts together: each key by itself, if nothing is said.
     #[must_use]
     pub fn counting(mut self, counts: Counts) -> Self {
@@ -225,6 +235,18 @@ fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// Writes it as it is read, as in `60 per minute`: its name, and whom it counts, are not part of the text. A window that is no
+/// whole number of seconds is written with its fraction, as in `1.5s`, which is not read.
+impl fmt::Display for QuotaPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let link = if self.strict { "in any" } else { "per" };
+        match unit_of(self.window) {
+            Some(unit) => write!(f, "{} {link} {unit}", self.quota),
+            None => write!(f, "{} {link} {}s", self.quota, self.window.as_secs_f64()),
+        }
+    }
+}
+
 impl FromStr for QuotaPolicy {
     type Err = ConfigError;
 
@@ -260,6 +282,16 @@ pub enum OwnQuota {
     Policy(QuotaPolicy),
     /// One of the configuration's, by name. A name that it does not know is the operator's error: the gate answers 500.
     Named(String),
+}
+
+/// Writes it as it is read: its name, or what it is.
+impl fmt::Display for OwnQuota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy(policy) => policy.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
 }
 
 /// The quotas of a plan or a key, grouped by whom they count.

@@ -193,6 +193,29 @@ impl Core {
         self.plans.terms_of(record).map(drop).map_err(|unknown| unknown.to_string())
     }
 
+    /// Refuses quotas of a key's or an account's own that are not configured, share a name, or can never be reached.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn check_quotas(&self, own: &[crate::OwnQuota]) -> Result<(), String> {
+        let quotas = self.plans.resolve(own).map_err(|unknown| unknown.to_string())?;
+        let policies: Vec<_> = quotas.policies().collect();
+        match crate::QuotaPolicy::never_reached(&policies) {
+            None => Ok(()),
+            Some((place, other)) => Err(format!(
+                "the quota `{}`, of {} requests, can never be reached: `{}`, of {}, always refuses first; leave it out",
+                policies[place].name(),
+                policies[place].quota(),
+                other.name(),
+                other.quota()
+            )),
+        }
+    }
+
+    /// Refuses caps of a key's or an account's own that a plan could not have.
+    #[cfg(feature = "keygen")]
+    pub(crate) fn check_caps(&self, own: &crate::Caps) -> Result<(), crate::ConfigError> {
+        validate::caps(own, &self.sources)
+    }
+
     /// What keys begin with.
     #[cfg(feature = "openapi")]
     pub(crate) fn key_prefixes(&self) -> Vec<&str> {

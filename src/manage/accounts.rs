@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::manage::desk::{Changed, Desk, change};
 use crate::manage::{KeyManager, ManageError, limits};
 use crate::{
-    Account, AccountAdmin, AccountId, AccountStatus, Action, Actor, Agreement, AuditSink, Gate, KeyAdmin,
-    KeyQuery, KeyStatus, PlanName, Replaced, StoreFuture, Subscription,
+    Account, AccountAdmin, AccountId, AccountStatus, Action, Actor, Agreement, AuditSink, Cap, Caps, Gate,
+    KeyAdmin, KeyQuery, KeyStatus, OwnQuota, PlanName, Replaced, StoreFuture, Subscription,
 };
 
 /// How many keys are read at once.
@@ -83,11 +83,13 @@ impl AccountManager {
     /// # Errors
     ///
     /// An id that is taken, or that will not do (1 to 200 characters, no control characters); a plan or a quota that is not
-    /// configured, an agreement that no rule knows; a store that fails.
+    /// configured, two quotas of one name, a quota that can never be reached, a cap that a plan could not have, an agreement
+    /// that no rule knows; a store that fails.
     pub async fn create(&self, account: Account) -> Result<Arc<Account>, ManageError> {
         limits::name(account.id.as_str()).map_err(|error| error.in_member("id"))?;
         self.desk.gate.check_plan(&account.plan)?;
         self.desk.gate.check_quotas(account.quotas.as_deref().unwrap_or_default())?;
+        self.desk.gate.check_caps(account.caps.as_ref())?;
         account.agreements.iter().try_for_each(|agreement| self.desk.gate.check_agreement(agreement))?;
         let (id, detail) = (account.id.clone(), format!("plan {}", account.plan));
         let created = self.desk.carry(self.store.create_account(&account), move |desk, created| {
@@ -114,6 +116,64 @@ impl AccountManager {
     pub async fn change_plan(&self, id: &AccountId, plan: PlanName) -> Result<Arc<Account>, ManageError> {
         self.desk.gate.check_plan(&plan)?;
         self.change(id, &format!("plan {plan}"), |account| account.plan.clone_from(&plan)).await
+    }
+
+    /// Replaces the quotas that an account has in place of its plan's: `None` gives it back its plan's, an empty list is no
+    /// limit. Keys that have quotas of their own keep them.
+    ///
+    /// The new quotas hold from the next request on. What was used of a quota of the same name and window counts towards the
+    /// new figure.
+    ///
+    /// # Errors
+    ///
+    /// An unknown or deleted account; a quota that is not configured, two of one name, one that can never be reached; a store
+    /// that fails.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn negotiated(accounts: &tollgate::AccountManager) -> Result<(), Box<dyn std::error::Error>> {
+    /// accounts.change_quotas(&"ada".into(), Some(vec!["600 per minute".parse()?])).await?;
+    /// accounts.change_quotas(&"ada".into(), None).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn change_quotas(
+        &self,
+        id: &AccountId,
+        quotas: Option<Vec<OwnQuota>>,
+    ) -> Result<Arc<Account>, ManageError> {
+        self.desk.gate.check_quotas(quotas.as_deref().unwrap_or_default())?;
+        let said: Option<Vec<_>> = quotas.as_ref().map(|own| own.iter().map(ToString::to_string).collect());
+        self.change(id, &own("quotas", said), |account| account.quotas.clone_from(&quotas)).await
+    }
+
+    /// Replaces the caps that an account has in place of its plan's: `None` gives it back its plan's. Keys that have caps of
+    /// their own keep them.
+    ///
+    /// # Errors
+    ///
+    /// An unknown or deleted account; a cap that a plan could not have; a store that fails.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn widen(accounts: &tollgate::AccountManager) -> Result<(), tollgate::ManageError> {
+    /// use tollgate::Cap;
+    ///
+    /// let caps = [("limit".to_owned(), Cap::AtMost(1_000))].into();
+    /// accounts.change_caps(&"ada".into(), Some(caps)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn change_caps(&self, id: &AccountId, caps: Option<Caps>) -> Result<Arc<Account>, ManageError> {
+        self.desk.gate.check_caps(caps.as_ref())?;
+        let cap = |(parameter, cap): (&str, Cap)| match cap {
+            Cap::AtMost(most) => format!("{parameter}={most}"),
+            Cap::Forbidden => format!("{parameter}=forbidden"),
+        };
+        let said: Option<Vec<_>> = caps.as_ref().map(|caps| caps.iter().map(cap).collect());
+        self.change(id, &own("caps", said), |account| account.caps.clone_from(&caps)).await
     }
 
     /// Suspends an account: none of its keys may be used until it is resumed.
@@ -276,6 +336,15 @@ impl AccountManager {
                 Ok(Arc::new(account))
             }
         }
+    }
+}
+
+/// The detail that the audit is told of limits which replace the plan's, or no longer do.
+fn own(what: &str, said: Option<Vec<String>>) -> String {
+    match said {
+        None => format!("{what} of the plan"),
+        Some(said) if said.is_empty() => format!("{what}: none"),
+        Some(said) => format!("{what}: {}", said.join(", ")),
     }
 }
 

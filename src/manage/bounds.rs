@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::account::Terms;
-use crate::manage::{KeyManager, ManageError, cover};
+use crate::manage::{KeyChange, KeyManager, ManageError, cover};
 use crate::{AccountStatus, Caps, Gate, KeyHash, KeyRecord, KeyStatus, PathPattern, Scope, Timestamp};
 
 /// The bounds of the key that asks, if a key does: what it gives is its own or narrower, and what is not asked for is its
@@ -147,6 +147,19 @@ impl Bounds {
             return Err(wide("quotas"));
         }
         if cover::caps(&issuer.terms.caps, &terms.caps) { Ok(()) } else { Err(wide("caps")) }
+    }
+
+    /// Refuses a change after which a key lets through what the key that asks does not. Nor is a key given back what its plan
+    /// allows while the key that asks has less of its own: the plan may come to allow more.
+    pub(super) fn changed_terms(&self, record: &KeyRecord, change: &KeyChange) -> Result<(), ManageError> {
+        let Some(issuer) = self.issuer() else { return Ok(()) };
+        if change.quotas == Some(None) && issuer.quotas.as_ref().is_some_and(|own| !own.is_empty()) {
+            return Err(wide("quotas"));
+        }
+        if change.caps == Some(None) && issuer.caps.as_ref().is_some_and(|own| !own.is_empty()) {
+            return Err(wide("caps"));
+        }
+        self.terms(record)
     }
 
     fn environment(&self, record: &KeyRecord) -> Result<(), ManageError> {

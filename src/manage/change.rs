@@ -10,7 +10,8 @@ use crate::manage::bounds::Bounds;
 use crate::manage::desk::{self, Changed};
 use crate::manage::{Issued, KeyManager, ManageError, limits};
 use crate::{
-    Action, KeyId, KeyQuery, KeyRecord, KeyStatus, PathPattern, Replaced, Retiring, Scope, Timestamp,
+    Action, Caps, KeyId, KeyQuery, KeyRecord, KeyStatus, OwnQuota, PathPattern, Replaced, Retiring, Scope,
+    Timestamp,
 };
 
 /// How many keys are read at once.
@@ -37,6 +38,11 @@ pub struct KeyChange {
     pub allowlist: Option<Option<Vec<IpNet>>>,
     /// From when on it may not be used; it cannot be taken away from a plan that has a longest lifetime.
     pub expires_at: Option<Option<Timestamp>>,
+    /// Quotas of its own, in place of its account's or its plan's; an empty list is no limit. `Some(None)` gives it back its
+    /// account's, or else its plan's.
+    pub quotas: Option<Option<Vec<OwnQuota>>>,
+    /// Caps of its own, in place of its account's or its plan's: `Some(None)` gives it back those.
+    pub caps: Option<Option<Caps>>,
     /// Whatever else the service keeps with it: all of it.
     pub metadata: Option<BTreeMap<String, String>>,
 }
@@ -56,12 +62,13 @@ pub struct Revoked {
 pub type Rotated = Issued;
 
 impl KeyManager {
-    /// Changes a key.
+    /// Changes a key. New quotas and caps hold from the next request on.
     ///
     /// # Errors
     ///
     /// A change of nothing; an unknown key, one that is revoked or has expired, a value that will not do, one wider than the
-    /// [actor's](KeyManager::by), a restriction of the actor's that is to be taken away, a store that fails.
+    /// [actor's](KeyManager::by), a restriction of the actor's that is to be taken away, a store that fails. Quotas will not do
+    /// if one is not configured, two share a name, or one can never be reached.
     pub async fn update(&self, id: KeyId, change: &KeyChange) -> Result<Arc<KeyRecord>, ManageError> {
         if let Some(name) = &change.name {
             limits::name(name)?;
@@ -280,6 +287,16 @@ impl KeyManager {
         if let Some(allowlist) = &change.allowlist {
             bounds.allowlist(allowlist.as_deref())?;
             record.allowlist.clone_from(allowlist);
+        }
+        if let Some(quotas) = &change.quotas {
+            record.quotas.clone_from(quotas);
+        }
+        if let Some(caps) = &change.caps {
+            record.caps.clone_from(caps);
+        }
+        if change.quotas.is_some() || change.caps.is_some() {
+            self.check_terms(record)?;
+            bounds.changed_terms(record, change)?;
         }
         if let Some(metadata) = &change.metadata {
             record.metadata.clone_from(metadata);

@@ -81,7 +81,7 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// An unknown account; a name, scope, expiry or metadata that will not do; an expiry that the plan does not include; a
+    /// An unknown account; a name, scope, quota, cap, expiry or metadata that will not do; an expiry that the plan does not include; a
     /// key wider than the [actor's](KeyManager::by); a full account; no randomness; a store that fails.
     pub async fn issue(&self, new: NewKey) -> Result<Issued, ManageError> {
         limits::name(&new.name)?;
@@ -189,7 +189,7 @@ impl KeyManager {
         record.caps.clone_from(&new.caps);
         record.metadata.clone_from(&new.metadata);
         bounds.inherit(&mut record);
-        self.check_quotas(&record)?;
+        self.check_terms(&record)?;
         bounds.must_cover(&record)?;
         Ok(record)
     }

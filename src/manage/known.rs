@@ -1,7 +1,7 @@
 //! Whether the gate's configuration knows what an account names.
 
 use crate::manage::ManageError;
-use crate::{Agreement, Gate, OwnQuota, PlanName};
+use crate::{Agreement, Caps, ConfigError, Gate, OwnQuota, PlanName};
 
 impl Gate {
     pub(super) fn check_plan(&self, plan: &PlanName) -> Result<(), ManageError> {
@@ -11,10 +11,18 @@ impl Gate {
         }
     }
 
+    /// Refuses quotas of a key's or an account's own that are not configured, share a name, or can never be reached.
     pub(super) fn check_quotas(&self, quotas: &[OwnQuota]) -> Result<(), ManageError> {
-        let unknown = self.0.plans.resolve(quotas).err();
-        unknown
-            .map_or(Ok(()), |unknown| Err(ManageError::invalid("quotas", format!("will not do: {unknown}"))))
+        let refused = |problem| ManageError::invalid("quotas", format!("will not do: {problem}"));
+        self.0.check_quotas(quotas).map_err(refused)
+    }
+
+    /// Refuses caps of a key's or an account's own that a plan could not have.
+    pub(super) fn check_caps(&self, caps: Option<&Caps>) -> Result<(), ManageError> {
+        let refused = |error: ConfigError| {
+            ManageError::invalid("caps", format!("will not do: {}; {}", error.problem(), error.expected()))
+        };
+        caps.map_or(Ok(()), |caps| self.0.check_caps(caps).map_err(refused))
     }
 
     /// An agreement that no rule asks for is a slip, unless no rule asks for any: they are then somebody else's matter.

@@ -114,10 +114,14 @@ impl KeyManager {
         }
     }
 
-    /// A quota that is not configured would make the key useless.
-    pub(super) fn check_quotas(&self, record: &KeyRecord) -> Verdict {
-        let known = self.desk.gate.0.check_terms(record);
-        known.map_err(|unknown| ManageError::invalid("quotas", format!("will not do: {unknown}")))
+    /// Refuses quotas and caps that will not do, also those that a key takes over from its account: a quota that is not
+    /// configured would make the key useless.
+    pub(super) fn check_terms(&self, record: &KeyRecord) -> Verdict {
+        let gate = &self.desk.gate;
+        let known = gate.0.check_terms(record);
+        known.map_err(|unknown| ManageError::invalid("quotas", format!("will not do: {unknown}")))?;
+        gate.check_quotas(record.quotas.as_deref().unwrap_or_default())?;
+        gate.check_caps(record.caps.as_ref())
     }
 
     /// When a new key expires if nothing is asked for: at the end of its plan's lifetime, or of the issuer's.

@@ -10,6 +10,9 @@ mod rules;
 
 use crate::{ConfigError, GateBuilder, KeySource};
 
+#[cfg(feature = "keygen")]
+pub(super) use plans::caps;
+
 type Verdict = Result<(), ConfigError>;
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
@@ -25,12 +28,12 @@ fn refuse(member: &str, value: &str, problem: &str, expected: &str) -> Verdict {
 }
 
 /// A query parameter that is counted or capped: one that a request can have, and that the handler sees.
-fn parameter(name: &str, builder: &GateBuilder) -> Verdict {
+fn parameter(name: &str, sources: &[KeySource]) -> Verdict {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#%+".contains(&byte)) {
         let expected = "write the name as it reads decoded, as in `limit`";
         return Err(ConfigError::new(name, "no query parameter can have this name", expected));
     }
-    if builder.sources.iter().filter_map(KeySource::parameter).any(|source| source == name) {
+    if sources.iter().filter_map(KeySource::parameter).any(|source| source == name) {
         let problem = "a key is read from this query parameter: it is no number";
         return Err(ConfigError::new(name, problem, "write another, or leave that source out"));
     }

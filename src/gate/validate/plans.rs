@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::gate::validate::{Verdict, parameter, refuse};
-use crate::{Cap, Caps, GateBuilder, OwnQuota, Plan, QuotaPolicy, words};
+use crate::{Cap, Caps, GateBuilder, KeySource, OwnQuota, Plan, QuotaPolicy, words};
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     named(builder)?;
@@ -23,7 +23,7 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
 
 fn plan(plan: &Plan, builder: &GateBuilder) -> Verdict {
     quotas(plan, builder)?;
-    caps(&plan.caps, builder)?;
+    caps(&plan.caps, &builder.sources)?;
     if plan.features.contains("") {
         return refuse("features", "", "a feature has a name", "write one as in `export`");
     }
@@ -53,20 +53,15 @@ fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
         }
         windows.push((written, policy));
     }
-    for (place, (written, policy)) in windows.iter().enumerate() {
-        let others = windows.iter().enumerate().filter(|(other, _)| *other != place);
-        let mut others = others.map(|(_, other)| other);
-        if let Some((_, other)) = others.find(|(_, other)| policy.is_never_reached_beside(other)) {
-            let problem = format!(
-                "the quota can never be reached: `{}`, of {} requests, always refuses first",
-                other.name(),
-                other.quota()
-            );
-            let expected = "leave it out, or make it smaller than the other one";
-            return refuse(&format!("quotas[{place}]"), written, &problem, expected);
-        }
-    }
-    Ok(())
+    let policies: Vec<&QuotaPolicy> = windows.iter().map(|(_, policy)| *policy).collect();
+    let Some((place, other)) = QuotaPolicy::never_reached(&policies) else { return Ok(()) };
+    let problem = format!(
+        "the quota can never be reached: `{}`, of {} requests, always refuses first",
+        other.name(),
+        other.quota()
+    );
+    let expected = "leave it out, or make it smaller than the other one";
+    refuse(&format!("quotas[{place}]"), windows[place].0, &problem, expected)
 }
 
 /// Quotas that are defined by name.
@@ -78,10 +73,11 @@ fn named(builder: &GateBuilder) -> Verdict {
     Ok(())
 }
 
-fn caps(caps: &Caps, builder: &GateBuilder) -> Verdict {
+/// The caps of a plan, or those that a key or an account has of its own.
+pub(in crate::gate) fn caps(caps: &Caps, sources: &[KeySource]) -> Verdict {
     let mut names = HashSet::new();
     for (name, cap) in caps.iter() {
-        parameter(name, builder).map_err(|error| error.in_member(format!("caps.{name}")))?;
+        parameter(name, sources).map_err(|error| error.in_member(format!("caps.{name}")))?;
         if !names.insert(name) {
             let value = if matches!(cap, Cap::Forbidden) { "forbidden" } else { "capped" };
             return refuse("caps", value, &format!("the parameter `{name}` has two caps"), "give it one");

@@ -127,7 +127,7 @@ fn is_all_paths(pattern: &str) -> bool {
 
 fn cost(cost: &Cost, builder: &GateBuilder) -> Verdict {
     let Cost::PerUnit { parameter: name, each, default, most, .. } = cost else { return Ok(()) };
-    parameter(name, builder).map_err(|error| error.in_member("cost.parameter"))?;
+    parameter(name, &builder.sources).map_err(|error| error.in_member("cost.parameter"))?;
     if each.checked_mul(*most).is_none() {
         let problem = "the highest number costs more than a ledger can hold";
         let expected = "write a smaller `most`, or a smaller `each`";
