@@ -19,7 +19,7 @@ mod services;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 type Fault = Box<dyn std::error::Error>;
 
@@ -132,6 +132,9 @@ fn help_is_no_fault() -> Result<(), Fault> {
     {
         assert!(help.contains(option), "{option}");
     }
+    for option in ["--with-issued", "--issued-by", "--quotas", "--caps"] {
+        assert!(help.contains(option), "{option}");
+    }
     Ok(())
 }
 
@@ -143,7 +146,7 @@ fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
     desk.done(&["keys", "import", "--account", "ada", "--name", "old", "--sha256", &hash])?;
     let before = desk.stored()?;
     let missing = "00000000-0000-4000-8000-000000000001";
-    let table: [(&[&str], i32, &str); 19] = [
+    let table: [(&[&str], i32, &str); 29] = [
         (&["keys"], 2, "what to do is missing"),
         (&["keys", "mint"], 2, "the key's id is missing"),
         (&["keys", "issue", "--account", "ada"], 2, "`--name` is missing"),
@@ -160,6 +163,16 @@ fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
         (&["accounts", "sign", "ada"], 2, "`--agreement` is missing"),
         (&["accounts", "erase", "eve"], 1, "no such account"),
         (&["keys", "list", "--as", ""], 2, "`--as` names nobody"),
+        (&["keys", "list", "--issued-by", "17"], 2, "failed to read a key id"),
+        (&["keys", "update", missing], 2, "needs an option that says what to change"),
+        (&["keys", "update", missing, "--nmae", "x"], 2, "`--nmae` does not belong"),
+        (&["keys", "update", missing, "--quotas", ""], 2, "`--quotas` is empty"),
+        (&["keys", "update", missing, "--quotas", "60 per fortnight"], 2, "no unit of time"),
+        (&["keys", "update", missing, "--caps", "limit"], 2, "`limit` is no cap"),
+        (&["keys", "revoke", missing, "--with-issued=yes"], 2, "`--with-issued` takes no value"),
+        (&["keys", "pause", missing, "--with-issued"], 2, "`--with-issued` does not belong"),
+        (&["accounts", "quotas", "ada"], 2, "`--quotas` is missing"),
+        (&["accounts", "quotas", "ada", "--quotas", "burst"], 1, "`burst`, which is not configured"),
         (&["keys", "list", "--redis-prefix", "x"], 2, "`--redis-prefix` does not belong"),
         (&["keys", "list", "--redis", "redis://localhost"], 2, "--redis-prefix"),
         (&["keys", "list", "--redis", "redis://localhost", "--redis-prefix", "x"], 2, "a database"),
@@ -171,6 +184,102 @@ fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
         assert!(said.contains(problem), "{arguments:?}: {said}");
     }
     assert_eq!(desk.stored()?, before);
+    Ok(())
+}
+
+#[test]
+fn the_file_keeps_all_of_a_key_and_an_account() -> Result<(), Fault> {
+    let desk = Desk::new("command_kept")?;
+    desk.done(&["accounts", "create", "ada", "--plan", "pro"])?;
+    let caps = ["--caps", "limit=5,cursor=forbidden"];
+    desk.done(&["accounts", "quotas", "ada", "--quotas", "60 in any minute, 500 per day"])?;
+    let account = desk.json(&[&["accounts", "caps", "ada"][..], &caps].concat())?;
+    assert_eq!(account["quotas"].as_array().map(Vec::len), Some(2));
+    assert_eq!(account["caps"], json!({ "limit": 5, "cursor": "forbidden" }));
+    let (parent, _) = desk.issue("ada")?;
+    let (id, _) = desk.issue("ada")?;
+    desk.done(&[&["keys", "update", &id, "--quotas", "5 per 10s"][..], &caps].concat())?;
+    // No command issues in the name of a key, and none makes a quota that counts an account.
+    let mut file: Value = serde_json::from_str(&desk.stored()?)?;
+    let keys = file["keys"].as_array_mut().ok_or("no keys")?;
+    let key = keys.iter_mut().find(|key| key["id"] == *id).ok_or("no key")?;
+    key["issued_by"] = parent.as_str().into();
+    key["quotas"][0]["counts"] = "pool:shared".into();
+    std::fs::write(desk.0.join("keys.json"), file.to_string())?;
+
+    let key = desk.json(&["keys", "show", &id])?;
+    assert_eq!(key["issuedBy"], *parent);
+    let quota = json!({
+        "name": "10s", "quota": 5, "windowSeconds": 10.0, "counts": "pool:shared", "strict": false,
+    });
+    assert_eq!((&key["quotas"], &key["caps"]), (&json!([quota]), &account["caps"]));
+    for _ in 0..2 {
+        assert_eq!(desk.json(&["keys", "show", &id])?, key);
+        assert_eq!(desk.json(&["accounts", "show", "ada"])?, account);
+        assert_eq!(serde_json::from_str::<Value>(&desk.stored()?)?, file);
+    }
+    let (_, line) = desk.done(&["keys", "show", &id])?;
+    let own = "  quotas 5 per 10s (pool:shared)  caps limit=5, cursor=forbidden";
+    assert!(line.contains(&format!("  issued by {parent}{own}  bot")), "{line}");
+    let (_, line) = desk.done(&["accounts", "show", "ada"])?;
+    assert!(
+        line.contains("  quotas 60 in any minute, 500 per day  caps limit=5, cursor=forbidden"),
+        "{line}"
+    );
+    let free = ["--quotas", "none", "--caps", "plan"];
+    let free = desk.json(&[&["keys", "update", &id][..], &free].concat())?;
+    assert_eq!((&free["quotas"], &free["caps"]), (&json!([]), &Value::Null));
+    assert_eq!(desk.json(&["accounts", "quotas", "ada", "--quotas", "plan"])?["quotas"], Value::Null);
+    let issue = [
+        "keys",
+        "issue",
+        "--account",
+        "ada",
+        "--name",
+        "own",
+        "--quotas",
+        "7 per minute",
+        "--caps",
+        "page=1",
+    ];
+    let issued = desk.json(&issue)?;
+    assert_eq!(
+        (&issued["key"]["quotas"][0]["quota"], &issued["key"]["caps"]["page"]),
+        (&json!(7), &json!(1))
+    );
+    Ok(())
+}
+
+#[test]
+fn what_a_key_issued_is_listed_and_revoked() -> Result<(), Fault> {
+    let desk = Desk::new("command_issued")?;
+    desk.done(&["accounts", "create", "ada", "--plan", "pro"])?;
+    let ids: Vec<String> =
+        (0..4).map(|_| desk.issue("ada").map(|issued| issued.0)).collect::<Result<_, _>>()?;
+    let mut file: Value = serde_json::from_str(&desk.stored()?)?;
+    for key in file["keys"].as_array_mut().ok_or("no keys")? {
+        // The second is the first's, and the third the second's.
+        let place = ids.iter().position(|id| key["id"] == **id).ok_or("no such key")?;
+        key["issued_by"] =
+            if place == 1 || place == 2 { ids[place - 1].as_str().into() } else { Value::Null };
+    }
+    // A file that was written before accounts had quotas is read as well.
+    file["accounts"][0]
+        .as_object_mut()
+        .ok_or("no account")?
+        .retain(|name, _| name != "quotas" && name != "caps");
+    std::fs::write(desk.0.join("keys.json"), file.to_string())?;
+
+    let listed = desk.json(&["keys", "list", "--issued-by", &ids[0]])?;
+    assert_eq!(listed["keys"].as_array().map(Vec::len), Some(1), "{listed}");
+    assert_eq!((&listed["keys"][0]["id"], &listed["keys"][0]["issuedBy"]), (&json!(ids[1]), &json!(ids[0])));
+    let revoked = desk.json(&["keys", "revoke", &ids[0], "--with-issued"])?;
+    let revoked = revoked["revoked"].as_array().ok_or("no list")?;
+    let revoked: Vec<_> = revoked.iter().map(|key| (&key["id"], &key["status"])).collect();
+    let dead = json!("revoked");
+    assert_eq!(revoked, [(&json!(ids[0]), &dead), (&json!(ids[1]), &dead), (&json!(ids[2]), &dead)]);
+    assert_eq!(desk.json(&["keys", "show", &ids[2]])?["status"], "revoked");
+    assert_eq!(desk.json(&["keys", "show", &ids[3]])?["status"], "active");
     Ok(())
 }
 

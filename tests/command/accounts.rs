@@ -11,7 +11,7 @@ fn an_account_shows_what_was_done_to_it() -> Result<(), Fault> {
         |plan: &str, status: &str, subscription: Option<&str>, agreements: &[&str], version: u64| {
             json!({
                 "id": "ada", "plan": plan, "status": status, "subscription": subscription,
-                "agreements": agreements, "version": version,
+                "agreements": agreements, "quotas": null, "caps": null, "version": version,
             })
         };
     let table: [(&[&str], Value); 10] = [

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use tollgate::{Account, AccountId, AccountManager, Subscription};
 
-use crate::Fault;
 use crate::arguments::{Arguments, Usage};
 use crate::print::Answer;
+use crate::{Fault, limits};
 
 /// Runs a command on accounts.
 pub(crate) async fn run(
@@ -17,6 +17,7 @@ pub(crate) async fn run(
     let given = match verb {
         "create" | "plan" => arguments.required("plan")?,
         "sign" => arguments.required("agreement")?,
+        "quotas" | "caps" => arguments.required(verb)?,
         _ => String::new(),
     };
     arguments.end()?;
@@ -24,6 +25,8 @@ pub(crate) async fn run(
         "create" => manager.create(Account::new(id, given)).await?,
         "show" => manager.get(&id).await?,
         "plan" => manager.change_plan(&id, given.into()).await?,
+        "quotas" => manager.change_quotas(&id, limits::quotas(&given)?).await?,
+        "caps" => manager.change_caps(&id, limits::caps(&given)?).await?,
         "suspend" => manager.suspend(&id).await?,
         "resume" => manager.resume(&id).await?,
         "sign" => manager.sign(&id, given.into()).await?,
@@ -46,6 +49,8 @@ pub(crate) fn json(account: &Account) -> Value {
         "status": account.status.name(),
         "subscription": account.subscription.map(Subscription::name),
         "agreements": account.agreements.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "quotas": limits::quotas_json(account.quotas.as_ref()),
+        "caps": limits::caps_json(account.caps.as_ref()),
         "version": account.version,
     })
 }
@@ -54,8 +59,9 @@ pub(crate) fn json(account: &Account) -> Value {
 pub(crate) fn line(account: &Account) -> String {
     let agreements: Vec<_> = account.agreements.iter().map(ToString::to_string).collect();
     let signed = if agreements.is_empty() { "nothing".to_owned() } else { agreements.join(", ") };
+    let own = limits::words(account.quotas.as_ref(), account.caps.as_ref());
     format!(
-        "{}  plan {}  {}  subscription {}  signed {}  version {}",
+        "{}  plan {}  {}  subscription {}  signed {}{own}  version {}",
         account.id.as_str().escape_debug(),
         account.plan.as_str().escape_debug(),
         account.status.name(),

@@ -7,15 +7,19 @@ use std::{error, fmt};
 pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPTION]... COMMAND
 
   keys issue --account ID --name NAME [--environment ENV] [--expires MOMENT] [--scopes A,B] [--paths A,B] [--allow A,B]
-  keys list [--account ID] [--status active|paused|revoked] [--environment ENV] [--cursor ID] [--limit N]
+             [--quotas A,B|none] [--caps A,B|none]
+  keys list [--account ID] [--status active|paused|revoked] [--environment ENV] [--issued-by ID] [--cursor ID] [--limit N]
   keys show ID
   keys update ID [--name NAME] [--expires MOMENT|never] [--scopes A,B|all] [--paths A,B|all] [--allow A,B|any]
-  keys pause ID | resume ID | revoke ID | erase ID
+              [--quotas A,B|none|plan] [--caps A,B|none|plan]
+  keys pause ID | resume ID | erase ID
+  keys revoke ID [--with-issued]     with it, every key that it issued, and those that they issued
   keys rotate ID [--overlap 24h]
   keys import --account ID --name NAME --sha256 HEX [--start TEXT] [--environment ENV] [--expires MOMENT]
               [--scopes A,B] [--paths A,B] [--allow A,B]
   keys import --file PATH|-
   accounts create ID --plan PLAN | plan ID --plan PLAN | sign ID --agreement NAME
+  accounts quotas ID --quotas A,B|none|plan | caps ID --caps A,B|none|plan
   accounts show ID | suspend ID | resume ID | subscribe ID | unsubscribe ID
   accounts delete ID     revokes all its keys, and keeps what is known of it
   accounts erase ID      forgets it, with its keys and its balance
@@ -36,6 +40,8 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   --help                 print this
 
 A MOMENT is written as in 2026-04-30T12:00:00Z, ENV as in live, and --allow has networks as in 192.0.2.0/24.
+--quotas has quotas as in `60 per minute`, or names of the configuration's; --caps has parameters as in limit=100 or
+cursor=forbidden. They replace those of the plan: `none` is no limit, `plan` gives a key its account's or its plan's back.
 
 A file to import has a JSON object a line, with hash, account and name, and what is known of id, start, environment,
 createdAt, expiresAt, scopes, paths, allowIps and metadata:
@@ -43,6 +49,9 @@ createdAt, expiresAt, scopes, paths, allowIps and metadata:
 A hash is 64 hexadecimal digits (SHA-256, or an HMAC under the gate's pepper) or 128 (SHA-512). Lines are imported one
 by one, those that will not do are reported, and the exit code is 1 if there were any. A key may have expired already.
 The start may show as much of a key as its format does."#;
+
+/// Options without a value.
+const FLAGS: [&str; 1] = ["with-issued"];
 
 /// A command that cannot be read.
 #[derive(Debug)]
@@ -72,6 +81,9 @@ impl Arguments {
             match argument.strip_prefix("--") {
                 None => read.words.push(argument),
                 Some("json") => json = true,
+                Some(flag) if FLAGS.contains(&flag) => {
+                    read.options.insert(flag.to_owned(), String::new());
+                }
                 Some(option) => read.option_given(option, &mut rest),
             }
         }
@@ -105,6 +117,14 @@ impl Arguments {
     /// An option's value.
     pub(crate) fn option(&mut self, name: &str) -> Option<String> {
         self.options.remove(name)
+    }
+
+    /// Whether an option without a value is given.
+    pub(crate) fn flag(&mut self, name: &str) -> Result<bool, Usage> {
+        match self.option(name) {
+            Some(value) if !value.is_empty() => Err(Usage(format!("`--{name}` takes no value"))),
+            given => Ok(given.is_some()),
+        }
     }
 
     /// The value of an option that must be given.

@@ -14,7 +14,7 @@ use crate::audit::AuditFile;
 use crate::fleet::Channel;
 use crate::print::Answer;
 use crate::store::Store;
-use crate::{Fault, accounts, import, store};
+use crate::{Fault, accounts, import, limits, store};
 
 /// A command that was done.
 pub(crate) struct Done {
@@ -113,6 +113,7 @@ async fn keys(verb: &str, arguments: &mut Arguments, desk: &Desk) -> Result<Answ
         _ => {}
     }
     let id: KeyId = read("id", &arguments.word("the key's id")?)?;
+    let with_issued = verb == "revoke" && arguments.flag("with-issued")?;
     if verb != "update" {
         arguments.end()?;
     }
@@ -120,6 +121,11 @@ async fn keys(verb: &str, arguments: &mut Arguments, desk: &Desk) -> Result<Answ
         "show" => manager.get(id).await?,
         "pause" => manager.pause(id).await?,
         "resume" => manager.resume(id).await?,
+        "revoke" if with_issued => {
+            let revoked = manager.revoke_with_issued(id).await?;
+            revoked.iter().filter(|one| !one.announced).for_each(|_| desk.store.untold.add());
+            return Ok(Answer::Revoked(revoked.into_iter().map(|one| manager.view(one.key)).collect()));
+        }
         "revoke" => {
             let revoked = manager.revoke(id).await?;
             if !revoked.announced {
@@ -144,6 +150,8 @@ async fn issue(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer
     new.scopes = arguments.list("scopes", |text| Ok(text.into()))?;
     new.paths = arguments.list("paths", |text| read::<PathPattern>("paths", text))?;
     new.allowlist = arguments.list("allow", network)?;
+    new.quotas = arguments.option("quotas").map_or(Ok(None), |text| limits::quotas(&text))?;
+    new.caps = arguments.option("caps").map_or(Ok(None), |text| limits::caps(&text))?;
     arguments.end()?;
     let issued = manager.issue(new).await?;
     Ok(Answer::Secret(manager.view(issued.key), issued.secret.reveal()))
@@ -154,6 +162,7 @@ async fn list(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer,
     asked.account = arguments.option("account").map(Into::into);
     asked.environment = arguments.option("environment").map(Into::into);
     asked.status = arguments.read("status")?;
+    asked.issued_by = arguments.read("issued-by")?;
     asked.cursor = arguments.read("cursor")?;
     asked.limit = arguments.read("limit")?.unwrap_or(asked.limit);
     arguments.end()?;
@@ -180,7 +189,12 @@ async fn update(id: KeyId, arguments: &mut Arguments, manager: &KeyManager) -> R
     let paths = arguments.list("paths", |text| Ok(text.to_owned()))?;
     change.paths = unless("all", paths, |text| read("paths", text))?;
     change.allowlist = unless("any", arguments.list("allow", |text| Ok(text.to_owned()))?, network)?;
+    change.quotas = arguments.option("quotas").map(|text| limits::quotas(&text)).transpose()?;
+    change.caps = arguments.option("caps").map(|text| limits::caps(&text)).transpose()?;
     arguments.end()?;
+    if change == KeyChange::default() {
+        return Err(Usage("`keys update` needs an option that says what to change".into()).into());
+    }
     Ok(manager.update(id, &change).await?)
 }
 

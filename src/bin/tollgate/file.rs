@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tollgate::{Account, KeyAdmin, KeyHash, KeyQuery, KeyRecord, MemoryStore, Retiring, Timestamp};
+use tollgate::{Account, KeyAdmin, KeyHash, KeyQuery, KeyRecord, MemoryStore, OwnQuota, Retiring, Timestamp};
 
 use crate::Fault;
+use crate::limits::{self, CapLines, QuotaLine};
 use crate::print::{hex, texts, unhex};
 
 #[derive(Default, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ struct AccountLine {
     subscription: Option<String>,
     agreements: Vec<String>,
     version: u64,
+    quotas: Option<Vec<QuotaLine>>,
+    caps: Option<CapLines>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +52,9 @@ struct KeyLine {
     scopes: Option<Vec<String>>,
     paths: Option<Vec<String>>,
     allowlist: Option<Vec<String>>,
+    issued_by: Option<String>,
+    quotas: Option<Vec<QuotaLine>>,
+    caps: Option<CapLines>,
     metadata: BTreeMap<String, String>,
 }
 
@@ -115,6 +121,8 @@ impl AccountLine {
             subscription,
             agreements: account.agreements.iter().map(ToString::to_string).collect(),
             version: account.version,
+            quotas: account.quotas.as_ref().map(|own| own.iter().map(QuotaLine::of).collect()),
+            caps: account.caps.as_ref().map(limits::cap_lines),
         }
     }
 
@@ -125,6 +133,8 @@ impl AccountLine {
         account.subscription = subscription.map_err(|error| format!("account {}: {error}", self.id))?;
         account.agreements = self.agreements.iter().map(|name| name.as_str().into()).collect();
         account.version = self.version;
+        account.quotas = quotas(self.quotas.as_ref())?;
+        account.caps = self.caps.as_ref().map(limits::caps_of);
         Ok(account)
     }
 }
@@ -134,6 +144,10 @@ fn each<T, E: Into<Fault>>(
     read: impl Fn(&str) -> Result<T, E>,
 ) -> Result<Option<Vec<T>>, Fault> {
     list.map(|list| list.iter().map(|text| read(text).map_err(Into::into)).collect()).transpose()
+}
+
+fn quotas(lines: Option<&Vec<QuotaLine>>) -> Result<Option<Vec<OwnQuota>>, Fault> {
+    lines.map(|lines| lines.iter().map(QuotaLine::quota).collect()).transpose()
 }
 
 impl KeyLine {
@@ -156,6 +170,9 @@ impl KeyLine {
             scopes: texts(record.scopes.as_ref()),
             paths: record.paths.as_ref().map(|paths| paths.iter().map(|path| path.as_str().into()).collect()),
             allowlist: texts(record.allowlist.as_ref()),
+            issued_by: record.issued_by.map(|issuer| issuer.to_string()),
+            quotas: record.quotas.as_ref().map(|own| own.iter().map(QuotaLine::of).collect()),
+            caps: record.caps.as_ref().map(limits::cap_lines),
             metadata: record.metadata.clone(),
         }
     }
@@ -179,6 +196,9 @@ impl KeyLine {
         record.scopes = each(self.scopes.as_ref(), |text| Ok::<_, Fault>(text.into()))?;
         record.paths = each(self.paths.as_ref(), str::parse)?;
         record.allowlist = each(self.allowlist.as_ref(), tollgate::parse_network)?;
+        record.issued_by = self.issued_by.as_deref().map(str::parse).transpose()?;
+        record.quotas = quotas(self.quotas.as_ref())?;
+        record.caps = self.caps.as_ref().map(limits::caps_of);
         record.metadata.clone_from(&self.metadata);
         Ok(record)
     }

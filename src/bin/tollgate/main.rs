@@ -19,6 +19,7 @@ mod credits;
 mod file;
 mod fleet;
 mod import;
+mod limits;
 mod print;
 mod say;
 mod store;

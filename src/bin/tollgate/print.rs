@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tollgate::{Account, KeyHash, KeyId, KeyPage, KeyRecord, KeyView, PathPattern, RevealedKey};
 
 use crate::import::Report;
-use crate::{accounts, say};
+use crate::{accounts, limits, say};
 
 /// What came of a command.
 pub(crate) enum Answer {
@@ -15,6 +15,8 @@ pub(crate) enum Answer {
     Secret(KeyView, RevealedKey),
     /// A key.
     Key(KeyView),
+    /// Keys that were revoked together.
+    Revoked(Vec<KeyView>),
     /// A page of keys.
     Keys(KeyPage),
     /// A key or an account that is gone.
@@ -71,6 +73,7 @@ impl Answer {
         match self {
             Self::Secret(key, _) => vec![key_line(key), "the secret, shown this once:".to_owned()],
             Self::Key(key) => vec![key_line(key)],
+            Self::Revoked(keys) => keys.iter().map(key_line).collect(),
             Self::Keys(keys) => {
                 page(keys.keys.iter().map(key_line).collect(), keys.next.map(|next| next.to_string()))
             }
@@ -95,6 +98,7 @@ impl Answer {
         match self {
             Self::Secret(key, secret) => json!({ "key": key_json(key), "apiKey": &**secret }),
             Self::Key(key) => key_json(key),
+            Self::Revoked(keys) => json!({ "revoked": keys.iter().map(key_json).collect::<Vec<_>>() }),
             Self::Keys(page) => {
                 let keys: Vec<Value> = page.keys.iter().map(key_json).collect();
                 json!({ "keys": keys, "next": page.next.map(|next| next.to_string()) })
@@ -155,6 +159,9 @@ fn key_json(key: &KeyView) -> Value {
         "scopes": texts(record.scopes.as_ref()),
         "paths": record.paths.as_ref().map(paths),
         "allowlist": texts(record.allowlist.as_ref()),
+        "issuedBy": key.issued_by.map(|issuer| issuer.to_string()),
+        "quotas": limits::quotas_json(record.quotas.as_ref()),
+        "caps": limits::caps_json(record.caps.as_ref()),
         "metadata": record.metadata,
     })
 }
@@ -163,8 +170,10 @@ fn key_json(key: &KeyView) -> Value {
 fn key_line(key: &KeyView) -> String {
     let end = key.expires_at.map_or_else(|| "never".to_owned(), |end| end.to_string());
     let (status, name) = (key.status.name(), key.name.escape_debug());
+    let issuer = key.issued_by.map(|issuer| format!("  issued by {issuer}")).unwrap_or_default();
+    let own = limits::words(key.record.quotas.as_ref(), key.record.caps.as_ref());
     format!(
-        "{}  {}…  {status}  {}  expires {end}  {}  {name}",
+        "{}  {}…  {status}  {}  expires {end}  {}{issuer}{own}  {name}",
         key.id, key.start, key.environment, key.account
     )
 }

@@ -1,0 +1,155 @@
+//! Quotas and caps that a key or an account has of its own: as options, as the file keeps them, and as they are shown.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tollgate::{Cap, Caps, Counts, OwnQuota, QuotaPolicy};
+
+use crate::Fault;
+use crate::arguments::{Usage, read};
+
+/// Reads the quotas of an option: `plan` for those of the plan, `none` for no limit, or a list.
+pub(crate) fn quotas(text: &str) -> Result<Option<Vec<OwnQuota>>, Usage> {
+    own("quotas", text, |one| read("--quotas", one))
+}
+
+/// Reads the caps of an option: `plan` for those of the plan, `none` for no cap, or a list as in `limit=100,cursor=forbidden`.
+pub(crate) fn caps(text: &str) -> Result<Option<Caps>, Usage> {
+    let cap = |one: &str| {
+        let refused =
+            || Usage(format!("`--caps`: `{one}` is no cap; write `limit=100` or `cursor=forbidden`"));
+        let (parameter, most) = one.split_once('=').ok_or_else(refused)?;
+        let cap = match most {
+            "forbidden" => Cap::Forbidden,
+            most => Cap::AtMost(most.parse().map_err(|_| refused())?),
+        };
+        Ok((parameter.to_owned(), cap))
+    };
+    Ok(own("caps", text, cap)?.map(Caps::from))
+}
+
+/// A list of limits. An empty text would take every limit away: that must be asked for by a word.
+fn own<T>(option: &str, text: &str, one: impl Fn(&str) -> Result<T, Usage>) -> Result<Option<Vec<T>>, Usage> {
+    match text.trim() {
+        "plan" => Ok(None),
+        "none" => Ok(Some(Vec::new())),
+        "" => Err(Usage(format!("`--{option}` is empty; write a list, `none` or `plan`"))),
+        list => list.split(',').map(|text| one(text.trim())).collect::<Result<_, _>>().map(Some),
+    }
+}
+
+/// A quota as the file keeps it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum QuotaLine {
+    Named(String),
+    Policy(PolicyLine),
+}
+
+/// A quota that is spelt out.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PolicyLine {
+    name: String,
+    quota: u32,
+    window_nanos: u64,
+    counts: String,
+    strict: bool,
+}
+
+impl QuotaLine {
+    pub(crate) fn of(quota: &OwnQuota) -> Self {
+        match quota {
+            OwnQuota::Named(name) => Self::Named(name.clone()),
+            OwnQuota::Policy(policy) => Self::Policy(PolicyLine {
+                name: policy.name().to_owned(),
+                quota: policy.quota(),
+                // A window lasts at most 366 days.
+                window_nanos: u64::try_from(policy.window().as_nanos()).unwrap_or(u64::MAX),
+                counts: counted(policy.counts()),
+                strict: policy.is_strict(),
+            }),
+        }
+    }
+
+    pub(crate) fn quota(&self) -> Result<OwnQuota, Fault> {
+        match self {
+            Self::Named(name) => Ok(OwnQuota::Named(name.clone())),
+            Self::Policy(line) => {
+                let policy = QuotaPolicy::new(line.quota, Duration::from_nanos(line.window_nanos))?;
+                let policy = policy.with_name(&line.name)?.counting(line.counts.parse()?);
+                Ok(OwnQuota::Policy(if line.strict { policy.in_any_window() } else { policy }))
+            }
+        }
+    }
+}
+
+/// Whom a quota counts, as a configuration writes it.
+fn counted(counts: &Counts) -> String {
+    match counts {
+        Counts::Key => "key".to_owned(),
+        Counts::Account => "account".to_owned(),
+        Counts::Pool(name) => format!("pool:{name}"),
+    }
+}
+
+/// Caps as the file keeps them, in their order: a parameter without a number is forbidden.
+pub(crate) type CapLines = Vec<(String, Option<u64>)>;
+
+pub(crate) fn cap_lines(caps: &Caps) -> CapLines {
+    let line = |(parameter, cap): (&str, Cap)| match cap {
+        Cap::AtMost(most) => (parameter.to_owned(), Some(most)),
+        Cap::Forbidden => (parameter.to_owned(), None),
+    };
+    caps.iter().map(line).collect()
+}
+
+pub(crate) fn caps_of(lines: &CapLines) -> Caps {
+    let cap = |(parameter, most): &(String, Option<u64>)| {
+        (parameter.clone(), most.map_or(Cap::Forbidden, Cap::AtMost))
+    };
+    lines.iter().map(cap).into()
+}
+
+/// Quotas as JSON: `null` for those of the plan.
+pub(crate) fn quotas_json(quotas: Option<&Vec<OwnQuota>>) -> Value {
+    let quota = |quota: &OwnQuota| match quota {
+        OwnQuota::Named(name) => json!(name),
+        OwnQuota::Policy(policy) => json!({
+            "name": policy.name(),
+            "quota": policy.quota(),
+            "windowSeconds": policy.window().as_secs_f64(),
+            "counts": counted(policy.counts()),
+            "strict": policy.is_strict(),
+        }),
+    };
+    quotas.map(|quotas| quotas.iter().map(quota).collect()).unwrap_or_default()
+}
+
+/// Caps as JSON: `null` for those of the plan.
+pub(crate) fn caps_json(caps: Option<&Caps>) -> Value {
+    let cap = |(parameter, cap): (&str, Cap)| match cap {
+        Cap::AtMost(most) => (parameter.to_owned(), json!(most)),
+        Cap::Forbidden => (parameter.to_owned(), json!("forbidden")),
+    };
+    caps.map(|caps| caps.iter().map(cap).collect::<Map<_, _>>().into()).unwrap_or_default()
+}
+
+/// Words for people on quotas and caps of one's own, each with two spaces in front; nothing where all are the plan's.
+pub(crate) fn words(quotas: Option<&Vec<OwnQuota>>, caps: Option<&Caps>) -> String {
+    let all = |list: Vec<String>| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+    let quota = |quota: &OwnQuota| match quota {
+        OwnQuota::Policy(policy) if *policy.counts() != Counts::Key => {
+            format!("{quota} ({})", counted(policy.counts()))
+        }
+        _ => quota.to_string(),
+    };
+    let cap = |(parameter, most): (String, Option<u64>)| {
+        most.map_or_else(|| format!("{parameter}=forbidden"), |most| format!("{parameter}={most}"))
+    };
+    let quotas = quotas.map(|own| format!("  quotas {}", all(own.iter().map(quota).collect())));
+    let caps = caps.map(|own| format!("  caps {}", all(cap_lines(own).into_iter().map(cap).collect())));
+    let words: String = quotas.into_iter().chain(caps).collect();
+    words.escape_debug().to_string()
+}
