@@ -28,6 +28,8 @@ pub use admission::{Admission, FinalCost, Outcome, Principal};
 pub use builder::GateBuilder;
 pub use client::TrustedProxies;
 pub(crate) use decide::Decision;
+#[cfg(feature = "openapi")]
+pub(crate) use mounted::Described;
 pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Management, Mounted};
 pub use order::Check;
 use order::Checks;

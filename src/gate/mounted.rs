@@ -71,6 +71,18 @@ pub(crate) enum BodyFault {
 /// An answer in the making.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 
+/// What a route of the gate's own takes in its query and answers, as `OpenAPI` says it: refusals stand elsewhere.
+#[cfg(feature = "openapi")]
+#[derive(Debug, Default)]
+pub(crate) struct Described {
+    /// Its query parameters.
+    pub(crate) parameters: Vec<serde_json::Value>,
+    /// Its answers, by status.
+    pub(crate) responses: Vec<(&'static str, serde_json::Value)>,
+    /// The schemas that these refer to, by name.
+    pub(crate) schemas: Vec<(&'static str, serde_json::Value)>,
+}
+
 /// A service of the gate's own, under a path of the gate.
 pub(crate) trait Mounted: Debug + Send + Sync {
     /// Whether a request for this path is its.
@@ -82,6 +94,10 @@ pub(crate) trait Mounted: Debug + Send + Sync {
     /// Its routes, as OpenAPI says them.
     #[cfg(feature = "openapi")]
     fn routes(&self) -> Vec<(&'static str, String)>;
+
+    /// What the route of this method and path takes in its query and answers.
+    #[cfg(feature = "openapi")]
+    fn described(&self, method: &str, path: &str) -> Described;
 
     /// Answers a request.
     fn answer(&self, gate: Gate, call: Call) -> Answering;

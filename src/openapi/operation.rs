@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::gate::Core;
+use crate::gate::{Core, Described};
 use crate::openapi::{answers, kinds, merge, schemes};
 use crate::rule::Ruled;
 use crate::{Cost, Rule, ScopeRule};
@@ -35,8 +35,11 @@ impl<'a> Operation<'a> {
             operation.insert("x-tollgate".to_owned(), asked.into());
         }
         describe(operation, &in_words(rule));
-        let is_mounted = self.core.mounted.as_ref().is_some_and(|own| own.takes(self.path));
-        let denials = kinds::of(self.core, self.ruled, is_mounted);
+        let mounted = self.core.mounted.as_ref().filter(|own| own.takes(self.path));
+        if let Some(own) = mounted {
+            add_described(operation, own.described(self.method, self.path), schemas);
+        }
+        let denials = kinds::of(self.core, self.ruled, mounted.is_some());
         let responses = operation.entry("responses").or_insert_with(|| json!({}));
         let Some(responses) = responses.as_object_mut() else { return };
         for (status, response) in answers::of(self.core, &denials, self.path, self.method != "HEAD", schemas)
@@ -44,6 +47,24 @@ impl<'a> Operation<'a> {
             merge::response(responses, &status, response);
         }
     }
+}
+
+/// Adds what a route of the gate's own takes and answers. What the operation says of the same parameter or status stays.
+fn add_described(operation: &mut Map<String, Value>, described: Described, schemas: &mut Map<String, Value>) {
+    let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
+    for ours in described.parameters {
+        let Some(all) = parameters.as_array_mut() else { break };
+        let same = |known: &Value| known["name"] == ours["name"] && known["in"] == ours["in"];
+        if !all.iter().any(same) {
+            all.push(ours);
+        }
+    }
+    let responses = operation.entry("responses").or_insert_with(|| json!({}));
+    for (status, ours) in described.responses {
+        let Some(all) = responses.as_object_mut() else { break };
+        all.entry(status).or_insert(ours);
+    }
+    schemas.extend(described.schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
 }
 
 /// What a rule asks for beside a key.

@@ -139,7 +139,7 @@ fn each_route_says_how_it_can_be_refused_and_no_more() {
     assert_eq!(of("post", "/v1/orders"), ["default", "400", "401", "403", "429", "500", "503"]);
     assert_eq!(
         of("patch", "/account/api-keys/{id}"),
-        ["default", "400", "401", "403", "404", "405", "408", "409", "413", "429", "500", "503"]
+        ["default", "200", "400", "401", "403", "404", "405", "408", "409", "413", "429", "500", "503"]
     );
     let examples = |method, path, status: &str| -> Vec<String> {
         let media =
@@ -154,6 +154,52 @@ fn each_route_says_how_it_can_be_refused_and_no_more() {
     let told = &credits["application/problem+json"]["examples"]["credits_exhausted"]["value"];
     assert_eq!(told["detail"], "There are 0 credits left, and 2 are needed.");
     assert_eq!(told["instance"], "/v1/quotes/%7Bsymbol%7D");
+}
+
+#[test]
+fn a_revocation_says_its_three_answers() {
+    let gate = gate("");
+    let document = gate.gate().openapi();
+    let delete = operation(&document, "delete", "/account/api-keys/{id}");
+    let told = |name: &str| delete["parameters"].as_array().unwrap().iter().find(|one| one["name"] == name);
+    assert_eq!(told("withIssued").unwrap()["schema"]["type"], "boolean");
+    assert_eq!(told("id").unwrap()["in"], "path");
+    for status in ["200", "202"] {
+        let schema = &delete["responses"][status]["content"]["application/json"]["schema"];
+        let data = &schema["properties"]["data"]["properties"];
+        assert_eq!(
+            (&data["revoked"]["type"], &data["announced"]["type"]),
+            (&json!("array"), &json!("boolean"))
+        );
+    }
+    let nothing = &delete["responses"]["204"];
+    assert!(nothing["description"].is_string() && nothing.get("content").is_none(), "{nothing}");
+
+    let list = operation(&document, "get", "/account/api-keys");
+    let names: Vec<_> = list["parameters"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["limit", "cursor", "status", "environment", "issuedBy"]);
+    let items =
+        &list["responses"]["200"]["content"]["application/json"]["schema"]["properties"]["data"]["items"];
+    let key = document.pointer(items["$ref"].as_str().unwrap().trim_start_matches('#')).unwrap();
+    assert!(key["properties"]["issuedBy"].is_object(), "{key}");
+    let mut again = document.clone();
+    gate.gate().add_to_openapi(&mut again);
+    assert_eq!(again, document);
+
+    // What a service says itself of such a route stays.
+    let own = json!({
+        "parameters": [{ "name": "withIssued", "in": "query", "schema": { "type": "string" } }],
+        "responses": { "204": { "description": "Gone." } },
+    });
+    let mut document =
+        json!({ "openapi": "3.0.3", "paths": { "/account/api-keys/{key}": { "delete": own } } });
+    gate.gate().add_to_openapi(&mut document);
+    let delete = operation(&document, "delete", "/account/api-keys/{key}");
+    assert_eq!(
+        (&delete["parameters"], &delete["responses"]["204"]),
+        (&own["parameters"], &own["responses"]["204"])
+    );
+    assert!(delete["responses"]["202"].is_object());
 }
 
 /// A request, and the status it is refused with.

@@ -2,6 +2,8 @@
 
 mod body;
 mod listing;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod render;
 
 use std::time::Duration;
@@ -10,6 +12,8 @@ use body::{Given, Members};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 
+#[cfg(feature = "openapi")]
+use crate::gate::Described;
 use crate::gate::{Answering, BodyFault, Call, Mounted};
 use crate::manage::{KeyChange, KeyManager, KeyView, ManageError, NewKey};
 use crate::panics::{Panicked, guard_future};
@@ -73,6 +77,12 @@ impl Mounted for Endpoints {
             ("post", "/{id}/rotate"),
         ];
         below.map(|(method, rest)| (method, format!("{}{rest}", self.path))).into()
+    }
+
+    #[cfg(feature = "openapi")]
+    fn described(&self, method: &str, path: &str) -> Described {
+        let below = path.strip_prefix(&self.path).map(segments).unwrap_or_default();
+        openapi::described(&below, method)
     }
 
     fn answer(&self, gate: Gate, call: Call) -> Answering {

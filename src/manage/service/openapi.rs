@@ -1,0 +1,132 @@
+//! The answers and query parameters of the endpoints, as `OpenAPI` describes them.
+
+use serde_json::{Value, json};
+
+use crate::gate::Described;
+
+/// The name of the schema of a key.
+const KEY: &str = "ManagedKey";
+
+/// Describes the endpoint of these segments below the path of the key management.
+pub(super) fn described(segments: &[&str], method: &str) -> Described {
+    let one = |description: &str| answer(description, &key_reference());
+    let (parameters, responses) = match (segments, method) {
+        ([], "GET") => {
+            let keys = json!({ "type": "array", "items": key_reference() });
+            let mut page =
+                answer("A page of keys. Further ones follow where there is a `nextCursor`.", &keys);
+            page["content"][JSON]["schema"]["properties"]["nextCursor"] = uuid();
+            (of_list(), vec![("200", page)])
+        }
+        ([], "POST") => (Vec::new(), vec![("201", with_secret("The new key, and its secret in `apiKey`."))]),
+        (["me"], "GET") => (Vec::new(), vec![("200", one("The key that asks, and what is left for it."))]),
+        ([_], "GET") => (Vec::new(), vec![("200", one("The key."))]),
+        ([_], "PATCH") => (Vec::new(), vec![("200", one("The key as it is now."))]),
+        ([_], "DELETE") => (vec![with_issued()], of_revocation()),
+        ([_, "rotate"], "POST") => {
+            (Vec::new(), vec![("200", with_secret("The key, and its new secret in `apiKey`."))])
+        }
+        _ => return Described::default(),
+    };
+    Described { parameters, responses, schemas: vec![(KEY, key())] }
+}
+
+const JSON: &str = "application/json";
+
+/// An answer whose `data` is of this schema.
+fn answer(description: &str, data: &Value) -> Value {
+    let schema = json!({ "type": "object", "properties": { "data": data }, "required": ["data"] });
+    json!({ "description": description, "content": { JSON: { "schema": schema } } })
+}
+
+fn with_secret(description: &str) -> Value {
+    let secret = json!({ "type": "object", "properties": { "apiKey": text() }, "required": ["apiKey"] });
+    answer(description, &json!({ "allOf": [key_reference(), secret] }))
+}
+
+fn of_revocation() -> Vec<(&'static str, Value)> {
+    let revoked = json!({
+        "type": "object",
+        "properties": {
+            "revoked": { "type": "array", "items": uuid(), "description": "The ids of the revoked keys." },
+            "announced": { "type": "boolean", "description": "Whether the other nodes were told." },
+        },
+        "required": ["revoked", "announced"],
+    });
+    let untold = "The keys are revoked. Other nodes could not be told: they refuse the keys within the bound on staleness \
+        of their caches. The same request again tells them again.";
+    let gone = "The key is revoked, and the other nodes were told.";
+    vec![
+        (
+            "200",
+            answer("With `withIssued=true`: the keys are revoked, and the other nodes were told.", &revoked),
+        ),
+        ("202", answer(untold, &revoked)),
+        ("204", json!({ "description": gone })),
+    ]
+}
+
+fn with_issued() -> Value {
+    let description = "Whether what the key has issued is revoked with it, and what those keys have issued.";
+    parameter("withIssued", description, &json!({ "type": "boolean", "default": false }))
+}
+
+/// What a list can be asked for.
+fn of_list() -> Vec<Value> {
+    let status = json!({ "type": "string", "enum": ["active", "paused", "revoked"] });
+    let limit = json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 1000 });
+    vec![
+        parameter("limit", "How many keys a page has at most.", &limit),
+        parameter("cursor", "The `nextCursor` of the page before.", &uuid()),
+        parameter("status", "Keys of this status alone.", &status),
+        parameter(
+            "environment",
+            "Keys of this environment alone.",
+            &json!({ "type": "string", "minLength": 1 }),
+        ),
+        parameter("issuedBy", "Keys alone that the key of this id has issued.", &uuid()),
+    ]
+}
+
+fn parameter(name: &str, description: &str, schema: &Value) -> Value {
+    json!({ "name": name, "in": "query", "description": description, "schema": schema })
+}
+
+fn key_reference() -> Value {
+    json!({ "$ref": format!("#/components/schemas/{KEY}") })
+}
+
+fn key() -> Value {
+    // OpenAPI 3.0 and 3.1 write in two ways what may be `null`: the type of such a member is said in words.
+    let moment = |what: &str| json!({ "description": format!("{what}: a moment as text, or `null`.") });
+    let texts = || json!({ "type": "array", "items": text() });
+    json!({
+        "type": "object",
+        "properties": {
+            "id": uuid(),
+            "name": text(),
+            "keyPrefix": text(),
+            "isActive": { "type": "boolean" },
+            "expiresAt": moment("From when on it may not be used"),
+            "lastUsedAt": moment("When it was last used"),
+            "createdAt": moment("When it was made"),
+            "scopes": texts(),
+            "paths": texts(),
+            "allowIps": texts(),
+            "issuedBy": {
+                "description": "The id of the key that issued it. In a list it stands only where the gate lists issuers, and is \
+                    `null` for a key that no key issued.",
+            },
+            "metadata": { "type": "object", "additionalProperties": text() },
+        },
+        "required": ["id", "name", "keyPrefix", "isActive", "expiresAt", "lastUsedAt", "createdAt"],
+    })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn uuid() -> Value {
+    json!({ "type": "string", "format": "uuid" })
+}
