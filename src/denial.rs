@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+
 use crate::account::{Breach, BreachKind, Terms, Unknown};
 use crate::rule::Ruled;
 use crate::{
@@ -39,7 +41,7 @@ macro_rules! denial_kinds {
 
             /// The HTTP status that answers it where the configuration gives it no other.
             pub fn status(self) -> http::StatusCode {
-                crate::respond::default_status(self)
+                default_status(self)
             }
         }
     };
@@ -345,3 +347,65 @@ impl fmt::Display for Denial {
 }
 
 impl std::error::Error for Denial {}
+
+/// The status of a kind to which no wording gives one.
+pub(crate) fn default_status(kind: DenialKind) -> StatusCode {
+    ancestry(kind)
+        .find_map(|kind| match kind {
+            DenialKind::Unauthorized => Some(StatusCode::UNAUTHORIZED),
+            DenialKind::Forbidden => Some(StatusCode::FORBIDDEN),
+            DenialKind::NotFound => Some(StatusCode::NOT_FOUND),
+            DenialKind::Conflict => Some(StatusCode::CONFLICT),
+            DenialKind::BodyTooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
+            DenialKind::BodyTimeout => Some(StatusCode::REQUEST_TIMEOUT),
+            DenialKind::CreditsExhausted => Some(StatusCode::PAYMENT_REQUIRED),
+            DenialKind::RateLimited => Some(StatusCode::TOO_MANY_REQUESTS),
+            DenialKind::MethodNotAllowed => Some(StatusCode::METHOD_NOT_ALLOWED),
+            DenialKind::TooEarly => Some(StatusCode::TOO_EARLY),
+            DenialKind::BadRequest => Some(StatusCode::BAD_REQUEST),
+            DenialKind::Unavailable => Some(StatusCode::SERVICE_UNAVAILABLE),
+            _ => None,
+        })
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The kind, its parent, and so on.
+pub(crate) fn ancestry(kind: DenialKind) -> impl Iterator<Item = DenialKind> {
+    std::iter::successors(Some(kind), |kind| kind.parent())
+}
+
+/// Writes a refusal to the log. A fault of the operator is an error, a back end that could not decide is a warning, and the
+/// rest is at debug level.
+#[cfg(feature = "tracing")]
+pub(crate) fn log(denial: &Denial) {
+    let kind = denial.kind().name();
+    let key = denial.key().map(tracing::field::display);
+    match denial.kind() {
+        DenialKind::Misconfigured => {
+            tracing::error!(
+                kind,
+                key,
+                rule = denial.rule().map(crate::Rule::route),
+                problem = denial.operator_problem(),
+                "a record contradicts the configuration"
+            );
+        }
+        DenialKind::Internal => tracing::error!(kind, key, "a request could not be judged"),
+        DenialKind::Unavailable => {
+            let error = denial.store_error().map(tracing::field::debug);
+            tracing::warn!(
+                kind,
+                key,
+                rule = denial.rule().map(crate::Rule::route),
+                error,
+                "a back end could not decide"
+            );
+        }
+        _ => {
+            tracing::debug!(kind, key, rule = denial.rule().map(crate::Rule::route), "a request was refused");
+        }
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn log(_: &Denial) {}

@@ -97,6 +97,7 @@
 
 mod account;
 mod adapter;
+mod amount;
 #[cfg(feature = "keygen")]
 mod audit;
 mod clock;
@@ -114,7 +115,6 @@ pub mod grpc;
 #[cfg(feature = "fleet")]
 mod guard;
 mod key;
-mod ledger;
 mod limit;
 #[cfg(feature = "keygen")]
 mod manage;
@@ -156,12 +156,13 @@ pub use adapter::redacted_span;
 #[cfg(feature = "actix-web")]
 pub use adapter::{MiddlewareFuture, TollgateMiddleware, TollgateTransform};
 pub use adapter::{Peer, ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
+pub use amount::{ChargeId, Credits};
 #[cfg(feature = "keygen")]
 pub use audit::{Action, Actor, AuditEvent, AuditSink, TracingAudit};
 pub use clock::{Clock, ManualClock, Now, SystemClock, Timestamp};
 #[cfg(feature = "config")]
 pub use config::Config;
-pub use credit::{ChargeId, Credits};
+pub use credit::*;
 pub use denial::{Denial, DenialKind};
 pub use error::{ConfigError, StoreError};
 pub use future::StoreFuture;
@@ -169,7 +170,6 @@ pub use gate::{Admission, Check, FinalCost, Gate, GateBuilder, Outcome, Principa
 #[cfg(feature = "fleet")]
 pub use guard::{GuardHealth, GuardLimits, Guarded};
 pub use key::*;
-pub use ledger::*;
 pub use limit::*;
 #[cfg(feature = "keygen")]
 pub use manage::*;

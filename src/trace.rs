@@ -1,43 +1,6 @@
 //! What the log is told: the one place that knows whether there is one.
 
-use crate::{Denial, DenialKind, StoreError};
-
-/// A refusal. The operator's faults are errors, back ends that could not decide are warnings, the rest is routine.
-#[cfg(feature = "tracing")]
-pub(crate) fn denied(denial: &Denial) {
-    let kind = denial.kind().name();
-    let key = denial.key().map(tracing::field::display);
-    match denial.kind() {
-        DenialKind::Misconfigured => {
-            tracing::error!(
-                kind,
-                key,
-                rule = denial.rule().map(crate::Rule::route),
-                problem = denial.operator_problem(),
-                "a record contradicts the configuration"
-            );
-        }
-        DenialKind::Internal => tracing::error!(kind, key, "a request could not be judged"),
-        DenialKind::Unavailable => {
-            let error = denial.store_error().map(tracing::field::debug);
-            tracing::warn!(
-                kind,
-                key,
-                rule = denial.rule().map(crate::Rule::route),
-                error,
-                "a back end could not decide"
-            );
-        }
-        _ => {
-            tracing::debug!(kind, key, rule = denial.rule().map(crate::Rule::route), "a request was refused");
-        }
-    }
-}
-
-#[cfg(not(feature = "tracing"))]
-pub(crate) fn denied(_: &Denial) {
-    let _ = DenialKind::Misconfigured;
-}
+use crate::StoreError;
 
 /// A panic of code that the service's author supplies.
 #[cfg(feature = "tracing")]
@@ -59,32 +22,12 @@ pub(crate) fn unsettled(_: &StoreError) {}
 
 /// A key with an allowlist, and a client whose address cannot be told.
 #[cfg(feature = "tracing")]
-pub(crate) fn address_unknown(key: crate::KeyId) {
+pub(crate) fn address_unknown(key: impl std::fmt::Display) {
     tracing::warn!(%key, "a key has an allowlist and the client's address is unknown: is the peer's address passed on?");
 }
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) fn address_unknown(_: crate::KeyId) {}
-
-/// A change to a key or an account.
-#[cfg(all(feature = "tracing", feature = "keygen"))]
-pub(crate) fn audited(event: &crate::AuditEvent) {
-    tracing::info!(
-        target: "tollgate::audit",
-        action = event.action.name(),
-        key = event.key.map(tracing::field::display),
-        account = event.account.as_ref().map(tracing::field::display),
-        actor = event.actor.name(),
-        actor_user = event.actor.user_id(),
-        actor_key = event.actor.key_id().map(tracing::field::display),
-        address = event.actor.address().map(tracing::field::display),
-        detail = event.detail,
-        "keys were managed"
-    );
-}
-
-#[cfg(all(not(feature = "tracing"), feature = "keygen"))]
-pub(crate) fn audited(_: &crate::AuditEvent) {}
+pub(crate) fn address_unknown(_: impl std::fmt::Display) {}
 
 #[cfg(feature = "fleet")]
 pub(crate) use mode::Mode;
@@ -176,7 +119,7 @@ mod mode {
 
         #[test]
         fn names_of_types_lose_their_paths() {
-            assert_eq!(without_paths("tollgate::ledger::sql::SqlLedger"), "SqlLedger");
+            assert_eq!(without_paths("tollgate::credit::sql::SqlLedger"), "SqlLedger");
             let nested = "tollgate::guard::Guarded<alloc::sync::Arc<dyn tollgate::limit::RateLimiter>>";
             assert_eq!(without_paths(nested), "Guarded<Arc<dyn RateLimiter>>");
         }

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use tokio::runtime::Handle;
 
+use crate::amount::random;
 use crate::conformance::suite::Fault;
-use crate::credit::random;
 use crate::{Account, AdjustmentId, ChargeId, KeyHash, KeyHasher, KeyId, KeyRecord, StoreFuture, Timestamp};
 
 /// The calls of a race: enough to meet, and few enough for any runtime's pool of threads.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::credit::ChargeIds;
+use crate::amount::ChargeIds;
 #[cfg(feature = "keygen")]
 use crate::gate::Mounted;
 use crate::gate::back_ends::{ledgers, missing};
@@ -145,7 +145,7 @@ impl GateBuilder {
             let expected = "hand one to the builder by `managed_store`, or by `authority` behind `store`";
             return Err(ConfigError::new(path, problem, expected).in_member("management.path"));
         }
-        Ok(Some(Arc::new(crate::manage::Endpoints::under(path))))
+        Ok(self.mounted.clone())
     }
 }
 

@@ -38,6 +38,14 @@ impl GateBuilder {
         self.limiter = Some(Arc::new(limiter));
         self
     }
+
+    /// Draws and charges in one call where the order has the credits directly behind the rate limits. The
+    /// [`limiter`](Self::limiter) and the [`ledger`](Self::ledger) are those over the same windows and balances: they are
+    /// asked for whatever is one of both alone.
+    pub fn meter(mut self, meter: impl crate::Meter) -> Self {
+        self.meter = Some(Arc::new(meter));
+        self
+    }
 }
 
 type Ledgers = (Arc<dyn CreditLedger>, Option<Arc<dyn CreditAdmin>>);

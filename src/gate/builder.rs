@@ -55,7 +55,9 @@ pub struct GateBuilder {
     pub(super) randomness: Arc<dyn crate::Randomness>,
     #[cfg(feature = "keygen")]
     pub(super) audit: Arc<dyn crate::AuditSink>,
-    pub(super) management: Management,
+    pub(crate) management: Management,
+    #[cfg(feature = "keygen")]
+    pub(crate) mounted: Option<Arc<dyn crate::gate::Mounted>>,
 }
 
 impl GateBuilder {
@@ -104,6 +106,8 @@ impl GateBuilder {
             #[cfg(feature = "keygen")]
             audit: Arc::new(crate::TracingAudit),
             management: Management::default(),
+            #[cfg(feature = "keygen")]
+            mounted: None,
         }
     }
 

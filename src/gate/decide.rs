@@ -10,6 +10,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
 use crate::account::Breach;
 use crate::account::Terms;
+use crate::credit::{Charge, Charged};
 use crate::denial::{Cause, Problem};
 use crate::gate::admission::{Admission, Outcome};
 use crate::gate::checks::{self, Facts};
@@ -17,7 +18,6 @@ use crate::gate::detach::detach;
 use crate::gate::entry::{Entry, Found, Hold, Shown, Tab};
 use crate::gate::revocation;
 use crate::gate::{Check, Core};
-use crate::ledger::{Charge, Charged};
 use crate::limit::{Draw, Quota};
 use crate::request::{Finding, Occurs, find_key};
 use crate::rule::{Ruled, Uncountable};

@@ -17,18 +17,6 @@ impl GateBuilder {
         self
     }
 
-    /// Answers requests for key management under this path, behind the gate's own checks: free of charge, rate limited,
-    /// closed to plans that do not manage keys. No rule may stand at this path or below it.
-    ///
-    /// A key that is restricted to scopes or paths manages keys only if that is granted to it: see
-    /// [`management_scope`](Self::management_scope). `GET` on `/me` below the path, which tells a key what is left for it,
-    /// is for every key. A key is revoked by another key of its account also where a window of the account has no room left:
-    /// see [`KeyManager`](crate::KeyManager).
-    pub fn management(mut self, path: impl Into<String>) -> Self {
-        self.management.path = Some(path.into());
-        self
-    }
-
     /// Lets keys that are restricted to scopes manage keys if they hold this scope, such as `keys:manage`. If nothing is said,
     /// no key that is restricted to scopes manages any.
     ///

@@ -34,7 +34,7 @@ pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Management, M
 pub use order::Check;
 use order::Checks;
 
-use crate::credit::ChargeIds;
+use crate::amount::ChargeIds;
 pub(crate) use crate::gate::detach::detach;
 #[cfg(feature = "keygen")]
 pub(crate) use crate::gate::detach::surviving;
@@ -287,7 +287,7 @@ impl Core {
 
     /// Tells the log and whoever asked for it.
     fn observe(&self, denial: &Denial) {
-        crate::trace::denied(denial);
+        crate::denial::log(denial);
         if let Some(observer) = &self.observer {
             observer(denial);
         }

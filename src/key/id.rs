@@ -50,7 +50,7 @@ impl KeyId {
         // The id needs no unforeseeable bits, and its making must not fail where the operating system has none to give.
         let mut tail = [0; 10];
         tail[..2].copy_from_slice(&[high & 0x0f, low]);
-        tail[2..].copy_from_slice(&crate::credit::random().to_be_bytes());
+        tail[2..].copy_from_slice(&crate::amount::random().to_be_bytes());
         Self(uuid::Builder::from_unix_timestamp_millis(tick >> 12, &tail).into_uuid())
     }
 }

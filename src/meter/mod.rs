@@ -44,16 +44,6 @@ pub trait Meter: Debug + Send + Sync + 'static {
     fn draw_and_charge(&self, draw: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered>;
 }
 
-impl crate::GateBuilder {
-    /// Draws and charges in one call where the order has the credits directly behind the rate limits. The
-    /// [`limiter`](Self::limiter) and the [`ledger`](Self::ledger) are those over the same windows and balances: they are
-    /// asked for whatever is one of both alone.
-    pub fn meter(mut self, meter: impl Meter) -> Self {
-        self.meter = Some(Arc::new(meter));
-        self
-    }
-}
-
 impl<T: Meter + ?Sized> Meter for Arc<T> {
     fn draw_and_charge(&self, draw: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered> {
         (**self).draw_and_charge(draw, charge)

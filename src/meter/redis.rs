@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redis::Script;
 
-use crate::ledger::redis as credits;
+use crate::credit::redis as credits;
 use crate::limit::redis as limits;
 use crate::meter::{Meter, Metered};
 use crate::redis::CLOCK;

@@ -30,7 +30,6 @@ pub(crate) use responders::Responders;
 #[cfg(all(test, feature = "config"))]
 pub(crate) use template::placeholders;
 pub use wording::Wording;
-pub(crate) use wording::default_status;
 
 use crate::{Clock, Denial, Timestamp};
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 use http::HeaderName;
 use serde_json::Value;
 
+use crate::denial::ancestry;
 use crate::respond::Wording;
 use crate::respond::challenge::Challenges;
 use crate::respond::face::{Face, Faces};
 use crate::respond::template::{Compiler, Unfillable};
 use crate::respond::unique;
-use crate::respond::wording::{Resolved, ancestry, resolve};
+use crate::respond::wording::{Resolved, resolve};
 use crate::{Agreement, ConfigError, DenialKind, KeySource};
 
 /// How refusals look: a JSON template, what is said of each [`DenialKind`], and the challenge of a 401.

@@ -11,7 +11,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
-use crate::credit::random;
+use crate::amount::random;
 use crate::request::Occurs;
 use crate::{ConfigError, RequestView};
 

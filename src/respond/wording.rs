@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use http::StatusCode;
 
+use crate::denial::{ancestry, default_status};
 use crate::respond::template::may_name_a_member;
 use crate::{ConfigError, DenialKind};
 
@@ -98,11 +99,6 @@ pub(super) struct Resolved {
     pub(super) members: Vec<(String, String)>,
 }
 
-/// The kind, its parent, and so on.
-pub(super) fn ancestry(kind: DenialKind) -> impl Iterator<Item = DenialKind> {
-    std::iter::successors(Some(kind), |kind| kind.parent())
-}
-
 /// What is said of a kind. A problem without a type is titled as its status is, unless it is given a title.
 pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>, problem: bool) -> Resolved {
     let said = |member: fn(&Wording) -> &Option<String>| {
@@ -137,27 +133,6 @@ pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>, pr
 fn default_code(kind: DenialKind) -> String {
     let kind = if kind == DenialKind::AddressNotAllowed { DenialKind::Unknown } else { kind };
     kind.name().to_owned()
-}
-
-/// The status of a kind to which no wording gives one.
-pub(crate) fn default_status(kind: DenialKind) -> StatusCode {
-    ancestry(kind)
-        .find_map(|kind| match kind {
-            DenialKind::Unauthorized => Some(StatusCode::UNAUTHORIZED),
-            DenialKind::Forbidden => Some(StatusCode::FORBIDDEN),
-            DenialKind::NotFound => Some(StatusCode::NOT_FOUND),
-            DenialKind::Conflict => Some(StatusCode::CONFLICT),
-            DenialKind::BodyTooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
-            DenialKind::BodyTimeout => Some(StatusCode::REQUEST_TIMEOUT),
-            DenialKind::CreditsExhausted => Some(StatusCode::PAYMENT_REQUIRED),
-            DenialKind::RateLimited => Some(StatusCode::TOO_MANY_REQUESTS),
-            DenialKind::MethodNotAllowed => Some(StatusCode::METHOD_NOT_ALLOWED),
-            DenialKind::TooEarly => Some(StatusCode::TOO_EARLY),
-            DenialKind::BadRequest => Some(StatusCode::BAD_REQUEST),
-            DenialKind::Unavailable => Some(StatusCode::SERVICE_UNAVAILABLE),
-            _ => None,
-        })
-        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// Whether refusals of a kind say when to come back.

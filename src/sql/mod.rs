@@ -216,7 +216,7 @@ where
         match work().await {
             Err(error) if is_rolled_back(&error) => {
                 // Those that met do not meet again at once.
-                let pause = crate::credit::random() % (u64::from(turn) * 5);
+                let pause = crate::amount::random() % (u64::from(turn) * 5);
                 tokio::time::sleep(Duration::from_millis(pause)).await;
             }
             done => return done,

@@ -6,6 +6,7 @@ mod listing;
 mod openapi;
 mod render;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use body::{Given, Members};
@@ -313,4 +314,20 @@ fn with_secret(status: StatusCode, key: &KeyView, secret: &str) -> Response<Byte
     let mut data = render::whole(key);
     data["apiKey"] = secret.into();
     render::answer(status, data, None)
+}
+
+impl crate::GateBuilder {
+    /// Answers requests for key management under this path, behind the gate's own checks: free of charge, rate limited,
+    /// closed to plans that do not manage keys. No rule may stand at this path or below it.
+    ///
+    /// A key that is restricted to scopes or paths manages keys only if that is granted to it: see
+    /// [`management_scope`](Self::management_scope). `GET` on `/me` below the path, which tells a key what is left for it,
+    /// is for every key. A key is revoked by another key of its account also where a window of the account has no room left:
+    /// see [`KeyManager`](crate::KeyManager).
+    pub fn management(mut self, path: impl Into<String>) -> Self {
+        let path = path.into();
+        self.mounted = Some(Arc::new(Endpoints::under(&path)));
+        self.management.path = Some(path);
+        self
+    }
 }

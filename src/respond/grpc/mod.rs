@@ -13,10 +13,10 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use crate::denial::Cause;
+use crate::denial::default_status;
 use crate::respond::face::Faces;
 use crate::respond::grpc::details::{Details, Reason};
 pub(crate) use crate::respond::grpc::protocol::Protocol;
-use crate::respond::wording::default_status;
 use crate::respond::{Occasion, Presentation, ResponseForDenial};
 use crate::{ConfigError, Denial, DenialKind, KeySource};
 

@@ -6,7 +6,7 @@ use std::hash::BuildHasherDefault;
 use smallvec::SmallVec;
 
 use crate::ChargeId;
-use crate::credit::ByNumber;
+use crate::amount::ByNumber;
 
 /// How many charges are kept in a list: an account that has more open has the others in a map.
 const FEW: usize = 8;

@@ -1,8 +1,8 @@
 //! How balances, entries and adjustments are written, and read back.
 
 use super::batch::{Made, Purse, Taken};
-use crate::ledger::due::Due;
-use crate::ledger::standing::Standing;
+use crate::credit::due::Due;
+use crate::credit::standing::Standing;
 use crate::sql::{Row, Value};
 use crate::{
     AccountId, AdjustmentId, AdjustmentKind, Balance, ChargeId, Credits, Entry, EntryKind, StoreError,

@@ -100,7 +100,7 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
         match purse.version {
             Some(version) => there.push(row(version)),
             // A balance that begins anew does not begin at a version that was there before.
-            None => new.push(row((crate::credit::random() >> 2).cast_signed())),
+            None => new.push(row((crate::amount::random() >> 2).cast_signed())),
         }
     }
     for piece in there.chunks(AT_ONCE) {

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use super::LeaseTerms;
-use crate::ledger::open::OpenCharges;
+use crate::credit::open::OpenCharges;
 use crate::{Account, Allowance, Charge, ChargeId, Credits, Now};
 
 /// The blocks of one account, and the charges that are open in them.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::ask::{Answer, Ask, Close};
-use crate::ledger::standing::Standing;
+use crate::credit::standing::Standing;
 use crate::{
     AccountId, Adjusted, AdjustmentId, AdjustmentKind, Allowance, Balance, ChargeId, Charged, Credits, Entry,
     EntryKind, StoreError, Timestamp,

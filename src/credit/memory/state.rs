@@ -5,8 +5,8 @@ use super::history::{Adjustments, History, Written};
 use super::lease::Block;
 #[cfg(feature = "fleet")]
 use crate::AdjustmentKind;
-use crate::ledger::open::OpenCharges;
-use crate::ledger::standing::Standing;
+use crate::credit::open::OpenCharges;
+use crate::credit::standing::Standing;
 use crate::{
     Adjusted, Adjustment, Allowance, Balance, Charge, ChargeId, Charged, Credits, EntryKind, Timestamp,
 };

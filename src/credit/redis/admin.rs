@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redis::cmd;
 
 use super::{BESIDE, RedisLedger, credits, read_id, terms};
-use crate::ledger::due::Due;
+use crate::credit::due::Due;
 use crate::{
     AccountId, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, CreditAdmin, Credits,
     Entry, EntryKind, EntryQuery, StoreError, StoreFuture, Timestamp,

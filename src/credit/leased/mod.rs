@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(crate) use purse::Purse;
 pub use terms::LeaseTerms;
 
-use crate::credit::ChargeIds;
+use crate::amount::ChargeIds;
 use crate::state::StateOwner;
 use crate::trace::Mode;
 use crate::{Account, AccountId, Clock, CreditLeasing, StoreError, SystemClock};

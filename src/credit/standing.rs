@@ -1,6 +1,6 @@
 //! What a balance comes to, wherever it is kept: when grants come due, what is held, and what a change by hand makes of it.
 
-use crate::ledger::due::Due;
+use crate::credit::due::Due;
 use crate::{Adjusted, AdjustmentKind, Allowance, Balance, Credits, Grant, Timestamp};
 
 /// One account's balance, without its charges and entries.
