@@ -16,10 +16,14 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use http::HeaderValue;
 use rig::drive::{call, poll_now};
 use rig::{gate, world};
+use tollgate::account::{Allowance, QuotaPolicy, Quotas};
+use tollgate::clock::SystemClock;
+use tollgate::credit::{Charge, ChargeId};
+use tollgate::key::{KeyHasher, Length};
+use tollgate::limit::Draw;
 use tollgate::{
-    Account, Allowance, Charge, ChargeId, Clock, CreditLedger, Credits, Draw, Gate, GateBuilder, KeyFormat,
-    KeyHasher, KeyRecord, KeyStore, Length, MemoryLedger, MemoryLimiter, MemoryStore, QuotaPolicy, Quotas,
-    RateLimiter, RequestView, SystemClock, TollgateLayer,
+    Account, Clock, CreditLedger, Credits, Gate, GateBuilder, KeyFormat, KeyRecord, KeyStore, MemoryLedger,
+    MemoryLimiter, MemoryStore, RateLimiter, RequestView, TollgateLayer,
 };
 use tower::{Layer, Service, service_fn};
 

@@ -25,11 +25,14 @@ use rig::gate;
 use rig::world::{self, HOT, Traffic};
 use services::postgres::Postgres;
 use tokio::runtime::Runtime;
-use tollgate::{
-    AccountAdmin, Adjustment, AdjustmentKind, Allowance, CachedStore, Clock, CreditAdmin, Credits, Database,
-    GateBuilder, Guarded, InsertKey, KeyAdmin, LeaseTerms, LeasedLedger, LocalShare, SqlLedger, SqlStore,
-    SystemClock, TollgateLayer,
-};
+use tollgate::account::Allowance;
+use tollgate::clock::SystemClock;
+use tollgate::credit::{Adjustment, AdjustmentKind, CreditAdmin, LeaseTerms, LeasedLedger, SqlLedger};
+use tollgate::guard::Guarded;
+use tollgate::limit::LocalShare;
+use tollgate::sql::Database;
+use tollgate::store::{AccountAdmin, CachedStore, InsertKey, KeyAdmin, SqlStore};
+use tollgate::{Clock, Credits, GateBuilder, TollgateLayer};
 use tower::{Layer, Service, service_fn};
 
 const BATCH: u32 = 64;

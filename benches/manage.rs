@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
+use tollgate::key::{KeyHash, Length};
+use tollgate::manage::ListKeys;
 use tollgate::{
-    Account, Gate, KeyFormat, KeyHash, KeyId, KeyManager, KeyRecord, KeySource, Length, ListKeys,
-    MemoryStore, NewKey, Plan,
+    Account, Gate, KeyFormat, KeyId, KeyManager, KeyRecord, KeySource, MemoryStore, NewKey, Plan,
 };
 
 /// A manager over a store with so many keys, a thousand to an account.

@@ -20,11 +20,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use services::redis::Redis;
-use tollgate::{
-    Account, Allowance, Charge, ChargeId, Charged, Clock, CreditAdmin, Credits, Draw, KeyHasher, KeyId,
-    KeyRecord, Meter, Metered, Quota, QuotaPolicy, Quotas, RateLimiter, RedisLimiter, RedisMeter,
-    RedisOptions, RedisServer, SystemClock,
-};
+use tollgate::account::{Allowance, QuotaPolicy, Quotas};
+use tollgate::clock::SystemClock;
+use tollgate::credit::{Charge, ChargeId, Charged, CreditAdmin};
+use tollgate::key::KeyHasher;
+use tollgate::limit::{Draw, Quota, RedisLimiter};
+use tollgate::meter::{Meter, Metered, RedisMeter};
+use tollgate::redis::{RedisOptions, RedisServer};
+use tollgate::{Account, Clock, Credits, KeyId, KeyRecord, RateLimiter};
 
 const TASKS: u64 = 256;
 const CALLS: u64 = 100_000;
@@ -138,8 +141,10 @@ async fn latency(redis: &Redis) {
     let meter = RedisMeter::new(server(redis));
     let (limiter, ledger) = (meter.limiter(), meter.ledger());
     let (record, quotas, now) = (record("acme"), quotas(), SystemClock::new().now());
-    let (id, much) = ("put-in".parse().unwrap(), tollgate::AdjustmentKind::TopUp(Credits::new(1 << 40)));
-    let put_in = tollgate::Adjustment::new(id, &record.account.id, much, &Allowance::None, now.wall());
+    let (id, much) =
+        ("put-in".parse().unwrap(), tollgate::credit::AdjustmentKind::TopUp(Credits::new(1 << 40)));
+    let put_in =
+        tollgate::credit::Adjustment::new(id, &record.account.id, much, &Allowance::None, now.wall());
     let _ = ledger.adjust(&put_in).await.unwrap();
     println!("p50 at one task: a lone draw, and a draw with a charge in one call");
     let (mut number, mut ratios) = (0_u128, Vec::new());

@@ -11,10 +11,12 @@ mod services;
 
 use std::time::{Duration, Instant};
 
-use tollgate::{
-    Account, AccountId, Adjustment, AdjustmentKind, Allowance, Charge, ChargeId, Charged, Clock, CreditAdmin,
-    CreditLedger, Credits, DatabaseOptions, Durability, SqlLedger, SystemClock,
-};
+use tollgate::account::Allowance;
+use tollgate::clock::SystemClock;
+use tollgate::credit::{Adjustment, AdjustmentKind, Charge, ChargeId, Charged, CreditAdmin, SqlLedger};
+use tollgate::name::AccountId;
+use tollgate::sql::{DatabaseOptions, Durability};
+use tollgate::{Account, Clock, CreditLedger, Credits};
 
 /// How long each measurement lasts.
 const LASTS: Duration = Duration::from_secs(3);

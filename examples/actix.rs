@@ -3,7 +3,8 @@
 use std::error::Error;
 
 use actix_web::{App, HttpServer, middleware::NormalizePath, web};
-use tollgate::{Caps, Config, Gate, MemoryStore, Principal, TollgateTransform};
+use tollgate::account::Caps;
+use tollgate::{Config, Gate, MemoryStore, Principal, TollgateTransform};
 
 const GATE: &str = r#"
 sources = [{ header = "X-API-Key" }, { query = "api-key" }]

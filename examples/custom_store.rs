@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tollgate::{
-    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
-    KeyStore, Replaced, StoreFuture, Timestamp, conformance,
-};
+use tollgate::clock::Timestamp;
+use tollgate::key::KeyHash;
+use tollgate::name::AccountId;
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
+use tollgate::{Account, KeyId, KeyRecord, KeyStore, StoreFuture, conformance};
 
 #[tokio::main]
 async fn main() {

@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::{server::conn::auto, service::TowerToHyperService};
 use tokio::net::TcpListener;
-use tollgate::{Config, Gate, MemoryStore, Peer, Principal, TollgateLayer};
+use tollgate::adapter::Peer;
+use tollgate::{Config, Gate, MemoryStore, Principal, TollgateLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
 const GATE: &str = r#"

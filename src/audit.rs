@@ -4,14 +4,16 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{AccountId, KeyId, Timestamp};
+use crate::clock::Timestamp;
+use crate::key::KeyId;
+use crate::name::AccountId;
 
 /// Who manages: the operator, a user who is signed in to the service, or the holder of a key.
 ///
 /// # Example
 ///
 /// ```
-/// use tollgate::Actor;
+/// use tollgate::audit::Actor;
 ///
 /// let actor = Actor::operator("alice").at("203.0.113.9".parse().unwrap());
 /// assert_eq!(actor.name(), Some("alice"));
@@ -33,7 +35,7 @@ impl Actor {
 
     /// A user who is signed in to the service, by the id that the service knows the user by: as on a page where
     /// customers manage their keys. The manager is told which account is the user's by
-    /// [`for_account`](crate::KeyManager::for_account).
+    /// [`for_account`](crate::manage::KeyManager::for_account).
     pub fn user(id: &str) -> Self {
         Self { user: Some(id.into()), ..Self::default() }
     }

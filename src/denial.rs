@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::account::{Breach, BreachKind, Terms, Unknown};
+use crate::account::Quotas;
+use crate::account::{Breach, BreachKind, Standing, Terms, Unknown};
+use crate::amount::Credits;
+use crate::error::StoreError;
+use crate::key::{KeyId, KeyRecord, KeySource};
 use crate::rule::Ruled;
-use crate::{
-    AccountId, Agreement, Credits, KeyId, KeyRecord, KeySource, PlanName, Quotas, Rule, Standing, StoreError,
-};
+
+use crate::name::{AccountId, Agreement, PlanName};
+use crate::rule::Rule;
 
 /// Declares the kinds with their names in a configuration, their parents and their defaults, in one table.
 macro_rules! denial_kinds {
@@ -80,8 +84,8 @@ denial_kinds! {
     AgreementRequired = "agreement_required", Some(Self::Forbidden);
     /// The route is for higher plans, or closed to this one.
     PlanRequired = "plan_required", Some(Self::Forbidden);
-    /// No key is let in here: no rule matches the request where that is [denied](crate::GateBuilder::deny_unmatched), or its
-    /// path is one that routers read [differently](crate::Rule#paths-that-are-refused). Refused by [`Check::Scopes`](crate::Check::Scopes).
+    /// No key is let in here: no rule matches the request where that is [denied](crate::gate::GateBuilder::deny_unmatched), or its
+    /// path is one that routers read [differently](crate::rule::Rule#paths-that-are-refused). Refused by [`Check::Scopes`](crate::gate::Check::Scopes).
     RouteDenied = "route_denied", Some(Self::Forbidden);
     /// The key is restricted, and nothing lets it in here.
     NotGranted = "not_granted", Some(Self::Forbidden);
@@ -385,7 +389,7 @@ pub(crate) fn log(denial: &Denial) {
             tracing::error!(
                 kind,
                 key,
-                rule = denial.rule().map(crate::Rule::route),
+                rule = denial.rule().map(crate::rule::Rule::route),
                 problem = denial.operator_problem(),
                 "a record contradicts the configuration"
             );
@@ -396,13 +400,18 @@ pub(crate) fn log(denial: &Denial) {
             tracing::warn!(
                 kind,
                 key,
-                rule = denial.rule().map(crate::Rule::route),
+                rule = denial.rule().map(crate::rule::Rule::route),
                 error,
                 "a back end could not decide"
             );
         }
         _ => {
-            tracing::debug!(kind, key, rule = denial.rule().map(crate::Rule::route), "a request was refused");
+            tracing::debug!(
+                kind,
+                key,
+                rule = denial.rule().map(crate::rule::Rule::route),
+                "a request was refused"
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// # Example
 ///
 /// ```
-/// use tollgate::QuotaPolicy;
+/// use tollgate::account::QuotaPolicy;
 ///
 /// let error = "0 per minute".parse::<QuotaPolicy>().unwrap_err();
 /// assert_eq!(error.value(), "0 per minute");

@@ -5,13 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::StoreError;
+use crate::error::StoreError;
 use crate::panics::{Panicked, guard};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
-/// The answer of a [`KeyStore`](crate::KeyStore), [`CreditLedger`](crate::CreditLedger) or
-/// [`RateLimiter`](crate::RateLimiter): ready now, at no cost, or one boxed future where there is real I/O.
+/// The answer of a [`KeyStore`](crate::store::KeyStore), [`CreditLedger`](crate::credit::CreditLedger) or
+/// [`RateLimiter`](crate::limit::RateLimiter): ready now, at no cost, or one boxed future where there is real I/O.
 ///
 /// A boxed future that panics answers an error for which [`StoreError::is_panic`] holds.
 ///

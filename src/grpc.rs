@@ -22,10 +22,10 @@
 //!
 //! # In front of a server
 //!
-//! [`TollgateLayer`](crate::TollgateLayer) goes around the whole server. Handlers find the
-//! [`Principal`](crate::Principal) among the extensions of their `tonic::Request`, and may put a
-//! [`FinalCost`](crate::FinalCost) among those of their `tonic::Response`. The peer's address is known to a tonic server
-//! without TLS; with it, put a [`Peer`](crate::Peer) among the request's extensions in a layer outside the gate.
+//! [`TollgateLayer`](crate::adapter::TollgateLayer) goes around the whole server. Handlers find the
+//! [`Principal`](crate::gate::Principal) among the extensions of their `tonic::Request`, and may put a
+//! [`FinalCost`](crate::gate::FinalCost) among those of their `tonic::Response`. The peer's address is known to a tonic server
+//! without TLS; with it, put a [`Peer`](crate::adapter::Peer) among the request's extensions in a layer outside the gate.
 //!
 //! ```
 //! use tollgate::{Config, TollgateLayer};
@@ -76,7 +76,7 @@
 //!   `agreement`, `agreement_url`, `parameter`, `cap`, `balance`, `cost`, `max_keys`;
 //! - a `google.rpc.RetryInfo`, where the pushback is not negative.
 //!
-//! A [`ResponseForDenial`](crate::ResponseForDenial) of one's own answers requests over HTTP; calls are answered so.
+//! A [`ResponseForDenial`](crate::respond::ResponseForDenial) of one's own answers requests over HTTP; calls are answered so.
 //!
 //! # Charges
 //!
@@ -88,7 +88,7 @@
 //! be free.
 //!
 //! A status is waited for only where the *response* has the content type of gRPC: the request's says nothing of the charge
-//! ([`Outcome`](crate::Outcome)). The status of gRPC-web is hidden in the body: put the gate inside the layer that
+//! ([`Outcome`](crate::gate::Outcome)). The status of gRPC-web is hidden in the body: put the gate inside the layer that
 //! translates it, where it sees gRPC.
 //!
 //! # Deadlines

@@ -95,31 +95,31 @@
 //! - `full`: all of these.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod account;
-mod adapter;
+pub mod account;
+pub mod adapter;
 mod amount;
 #[cfg(feature = "keygen")]
-mod audit;
-mod clock;
+pub mod audit;
+pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod credit;
-mod denial;
+pub mod credit;
+pub mod denial;
 mod error;
 mod future;
-mod gate;
+pub mod gate;
 #[cfg(feature = "tonic")]
 pub mod grpc;
 #[cfg(feature = "fleet")]
-mod guard;
-mod key;
-mod limit;
+pub mod guard;
+pub mod key;
+pub mod limit;
 #[cfg(feature = "keygen")]
-mod manage;
-mod meter;
-mod name;
+pub mod manage;
+pub mod meter;
+pub mod name;
 mod network;
 #[cfg(feature = "openapi")]
 mod openapi;
@@ -127,61 +127,45 @@ mod panics;
 mod query;
 #[cfg(feature = "redis")]
 #[allow(dead_code, reason = "each back end uses a part of it")]
-mod redis;
-mod request;
-mod respond;
-mod rule;
+pub mod redis;
+pub mod request;
+pub mod respond;
+pub mod rule;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod sql;
+pub mod sql;
 pub mod state;
-mod store;
+pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod trace;
 mod uses;
 mod words;
 
-#[cfg(feature = "redis")]
-pub use crate::redis::{RedisOptions, RedisServer};
-pub use account::{
-    Account, AccountStatus, Allowance, CalendarUnit, Cap, Caps, Counts, Grant, GrantPeriod, Lifetime,
-    OwnQuota, Plan, QuotaGroup, QuotaPolicy, Quotas, Subscription,
-};
-#[cfg(feature = "keygen")]
-pub use adapter::KeyService;
-#[cfg(any(feature = "actix-web", feature = "axum"))]
-pub use adapter::NoPrincipal;
-#[cfg(feature = "tracing")]
-pub use adapter::redacted_span;
+pub use account::{Account, Plan};
 #[cfg(feature = "actix-web")]
-pub use adapter::{MiddlewareFuture, TollgateMiddleware, TollgateTransform};
-pub use adapter::{Peer, ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
-pub use amount::{ChargeId, Credits};
-#[cfg(feature = "keygen")]
-pub use audit::{Action, Actor, AuditEvent, AuditSink, TracingAudit};
-pub use clock::{Clock, ManualClock, Now, SystemClock, Timestamp};
+pub use adapter::TollgateTransform;
+pub use adapter::{TollgateLayer, TollgateService};
+pub use clock::{Clock, ManualClock};
 #[cfg(feature = "config")]
 pub use config::Config;
-pub use credit::*;
+#[cfg(feature = "memory")]
+pub use credit::MemoryLedger;
+pub use credit::{CreditLedger, Credits};
 pub use denial::{Denial, DenialKind};
 pub use error::{ConfigError, StoreError};
 pub use future::StoreFuture;
-pub use gate::{Admission, Check, FinalCost, Gate, GateBuilder, Outcome, Principal, TrustedProxies};
-#[cfg(feature = "fleet")]
-pub use guard::{GuardHealth, GuardLimits, Guarded};
-pub use key::*;
-pub use limit::*;
+pub use gate::{Admission, Gate, GateBuilder, Principal};
+pub use key::{KeyFormat, KeyId, KeyRecord, KeySource};
+#[cfg(feature = "memory")]
+pub use limit::MemoryLimiter;
+pub use limit::RateLimiter;
 #[cfg(feature = "keygen")]
-pub use manage::*;
-pub use meter::*;
-pub use name::{AccountId, Agreement, Environment, PlanName, PoolName, Scope};
-pub use network::parse_network;
-pub use request::{Admitted, Fields, RequestView, TakenKey};
-pub use respond::{Occasion, Presentation, RequestId, RequestIds, ResponseForDenial, Wording};
-pub use rule::{Cost, Rule, ScopeRule};
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use sql::{Database, DatabaseOptions, Durability, OpenError};
-pub use store::*;
+pub use manage::{AccountManager, CreditManager, KeyManager, NewKey};
+pub use request::RequestView;
+pub use rule::Rule;
+pub use store::KeyStore;
+#[cfg(feature = "memory")]
+pub use store::MemoryStore;
 
 /// The README's code, compiled.
 #[cfg(all(doctest, feature = "full"))]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// Reads a network, such as `192.0.2.0/24`, or an address, which is a network of one.
 ///
@@ -16,8 +16,8 @@ use crate::ConfigError;
 /// # Example
 ///
 /// ```
-/// assert!(tollgate::parse_network("2001:db8::/32").is_ok());
-/// let error = tollgate::parse_network("10.0.0.5/8").unwrap_err();
+/// assert!(tollgate::key::parse_network("2001:db8::/32").is_ok());
+/// let error = tollgate::key::parse_network("10.0.0.5/8").unwrap_err();
 /// assert!(error.to_string().contains("10.0.0.0/8"));
 /// ```
 pub fn parse_network(text: &str) -> Result<IpNet, ConfigError> {

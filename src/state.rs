@@ -13,7 +13,8 @@
 //! use std::sync::atomic::{AtomicU64, Ordering};
 //!
 //! use tollgate::state::StateOwner;
-//! use tollgate::{Account, KeyHasher, KeyId, KeyRecord};
+//! use tollgate::key::KeyHasher;
+//! use tollgate::{Account, KeyId, KeyRecord};
 //!
 //! let owner = StateOwner::new();
 //! let account = Arc::new(Account::new("acme", "pro"));

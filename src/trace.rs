@@ -1,6 +1,6 @@
 //! What the log is told: the one place that knows whether there is one.
 
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// A panic of code that the service's author supplies.
 #[cfg(feature = "tracing")]
@@ -38,7 +38,7 @@ mod mode {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::time::Duration;
 
-    use crate::StoreError;
+    use crate::error::StoreError;
 
     /// A state that a back end's faults bring about, such as an open circuit: one event when it begins and one when it ends, both
     /// with the name of the back end. The text of the fault itself may tell of addresses and accounts: it is at debug level.
@@ -130,7 +130,7 @@ mod mode {
 mod mode {
     use std::time::Duration;
 
-    use crate::StoreError;
+    use crate::error::StoreError;
 
     /// A state of which nothing is told: there is no log.
     #[derive(Debug)]

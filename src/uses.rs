@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::clock::Timestamp;
+use crate::key::{KeyId, KeyRecord};
 use crate::state::StateOwner;
-use crate::{KeyId, KeyRecord, Timestamp};
 
 /// Notes uses, each key's at most once per resolution: a request pays one comparison for it.
 #[derive(Debug)]

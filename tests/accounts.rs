@@ -18,11 +18,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
+use tollgate::account::{AccountStatus, Cap, Counts, OwnQuota, QuotaPolicy, Subscription};
+use tollgate::audit::{Action, Actor, AuditEvent, AuditSink};
+use tollgate::credit::Balance;
+use tollgate::key::{KeyHasher, KeyStatus, Length};
+use tollgate::manage::ManageError;
+use tollgate::name::AccountId;
+use tollgate::rule::Cost;
 use tollgate::{
-    Account, AccountId, AccountManager, AccountStatus, Action, Actor, AuditEvent, AuditSink, Balance, Cap,
-    Clock, Cost, Counts, CreditManager, Credits, Gate, KeyFormat, KeyHasher, KeyId, KeyRecord, KeySource,
-    KeyStatus, Length, ManageError, ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, OwnQuota, Plan,
-    QuotaPolicy, Rule, Subscription, TollgateService,
+    Account, AccountManager, Clock, CreditManager, Credits, Gate, KeyFormat, KeyId, KeyRecord, KeySource,
+    ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, Plan, Rule, TollgateService,
 };
 use tower::ServiceExt;
 

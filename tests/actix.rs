@@ -27,7 +27,10 @@ use actix_web::test::{TestRequest, init_service, read_body};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use support::World;
 use support::slow::Later;
-use tollgate::{Caps, Cost, Credits, FinalCost, Gate, KeyId, Principal, Rule, ScopeRule, TollgateTransform};
+use tollgate::account::Caps;
+use tollgate::gate::FinalCost;
+use tollgate::rule::{Cost, ScopeRule};
+use tollgate::{Credits, Gate, KeyId, Principal, Rule, TollgateTransform};
 
 const KEY: &str = "kwery_live_0123456789";
 
@@ -160,7 +163,9 @@ async fn case_44_the_path_that_is_routed_is_the_path_that_is_judged() {
 #[tokio::test]
 async fn handlers_are_told_who_was_let_in() {
     let world = World::new();
-    world.key(KEY, |record, _| record.caps = Some([("limit".to_owned(), tollgate::Cap::AtMost(3))].into()));
+    world.key(KEY, |record, _| {
+        record.caps = Some([("limit".to_owned(), tollgate::account::Cap::AtMost(3))].into())
+    });
     let gate = world.kwery().rule(support::providers::public("GET /open")).build().unwrap();
     let capped = async |caps: Caps| caps.at_most("limit").unwrap_or(0).to_string();
     let maybe =

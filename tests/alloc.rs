@@ -12,9 +12,13 @@ use axum::extract::Request;
 use http::{HeaderValue, Method};
 use rig::drive::call;
 use rig::{gate, world};
+use tollgate::account::AccountStatus;
+use tollgate::clock::SystemClock;
+use tollgate::gate::TrustedProxies;
+use tollgate::key::{KeyHash, KeyStatus};
 use tollgate::{
-    AccountStatus, Clock, Credits, DenialKind as Kind, GateBuilder, KeyHash, KeyRecord, KeySource, KeyStatus,
-    KeyStore, MemoryLedger, MemoryStore, StoreError, StoreFuture, SystemClock, TollgateLayer, TrustedProxies,
+    Clock, Credits, DenialKind as Kind, GateBuilder, KeyRecord, KeySource, KeyStore, MemoryLedger,
+    MemoryStore, StoreError, StoreFuture, TollgateLayer,
 };
 use tower::{Layer, Service, service_fn};
 

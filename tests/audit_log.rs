@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use log::Log;
 use management::{Fault, Stage};
-use tollgate::{AccountManager, Actor, KeyManager, NewKey};
+use tollgate::audit::Actor;
+use tollgate::{AccountManager, KeyManager, NewKey};
 
 #[tokio::test]
 async fn changes_are_events_with_who_made_them_and_from_where() -> Result<(), Fault> {

@@ -14,7 +14,9 @@ use axum::extract::OriginalUri;
 use axum::routing::get;
 use support::providers::public;
 use support::{Answer, World, with_key, without_key};
-use tollgate::{Caps, Cost, Credits, Gate, KeyId, Principal, Rule, TollgateLayer};
+use tollgate::account::Caps;
+use tollgate::rule::Cost;
+use tollgate::{Credits, Gate, KeyId, Principal, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt};
 use tower_http::normalize_path::NormalizePathLayer;
 
@@ -109,7 +111,9 @@ async fn a_path_that_was_rewritten_on_the_way_into_a_nested_router_is_refused() 
 #[tokio::test]
 async fn handlers_are_told_who_was_let_in() {
     let world = World::new();
-    world.key(KEY, |record, _| record.caps = Some([("limit".to_owned(), tollgate::Cap::AtMost(3))].into()));
+    world.key(KEY, |record, _| {
+        record.caps = Some([("limit".to_owned(), tollgate::account::Cap::AtMost(3))].into())
+    });
     let gate = world.kwery().rule(public("GET /open")).build().unwrap();
     let who = async |who: Principal| who.account().id.to_string();
     let maybe = async |who: Option<Principal>, caps: Option<Caps>| match (who, caps) {

@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 
 use support::slow::{Failing, Later};
 use support::{Answer, World, with_key, without_key};
-use tollgate::{Cost, Credits, Gate, GateBuilder, KeyStatus, Plan, Rule};
+use tollgate::key::KeyStatus;
+use tollgate::rule::Cost;
+use tollgate::{Credits, Gate, GateBuilder, Plan, Rule};
 
 const KEY: &str = "kwery_live_0123456789";
 
@@ -112,8 +114,9 @@ async fn case_94_a_limiter_or_a_ledger_that_fails_lets_nobody_in() {
 async fn case_98_a_known_key_and_an_unknown_one_are_asked_for_alike() {
     let world = World::new();
     world.key("kwery_live_revoked", |record, _| record.status = KeyStatus::Revoked);
-    world
-        .key("kwery_live_expired", |record, _| record.expires_at = Some(tollgate::Timestamp::from_millis(0)));
+    world.key("kwery_live_expired", |record, _| {
+        record.expires_at = Some(tollgate::clock::Timestamp::from_millis(0))
+    });
     world.key(KEY, |record, _| record.allowlist = Some(vec![]));
     let (store, limiter) = (Failing::new(Arc::clone(&world.store)), Failing::new(Arc::clone(&world.limiter)));
     let ledger = Failing::new(Arc::clone(&world.ledger));
@@ -148,7 +151,10 @@ async fn case_95_the_record_of_another_key_is_not_taken_for_this_ones() {
     struct Confused(Arc<tollgate::KeyRecord>);
 
     impl tollgate::KeyStore for Confused {
-        fn find(&self, _: &tollgate::KeyHash) -> tollgate::StoreFuture<Option<Arc<tollgate::KeyRecord>>> {
+        fn find(
+            &self,
+            _: &tollgate::key::KeyHash,
+        ) -> tollgate::StoreFuture<Option<Arc<tollgate::KeyRecord>>> {
             tollgate::StoreFuture::ready(Some(Arc::clone(&self.0)))
         }
     }

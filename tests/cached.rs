@@ -33,7 +33,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remote::Remote;
-use tollgate::{CachedStore, CachedStoreBuilder, KeyHash, KeyRecord, KeyStatus, KeyStore, ManualClock};
+use tollgate::key::{KeyHash, KeyStatus};
+use tollgate::store::{CachedStore, CachedStoreBuilder};
+use tollgate::{KeyRecord, KeyStore, ManualClock};
 
 /// The bound on staleness in these tests.
 const BOUND: Duration = Duration::from_secs(10);
@@ -52,11 +54,14 @@ fn cache(remote: &Arc<Remote>, clock: &ManualClock) -> CachedStoreBuilder<Arc<Re
 }
 
 /// Changes the status of the key with this hash through a store, as a manager does.
-async fn set_status(store: &impl tollgate::KeyAdmin, id: tollgate::KeyId, status: KeyStatus) {
+async fn set_status(store: &impl tollgate::store::KeyAdmin, id: tollgate::KeyId, status: KeyStatus) {
     let mut record = KeyRecord::clone(&store.get(id).await.unwrap().unwrap());
     record.status = status;
     let made = store.replace(&record).await.unwrap();
-    assert!(matches!(made, tollgate::Replaced::Done | tollgate::Replaced::Unannounced), "{made:?}");
+    assert!(
+        matches!(made, tollgate::store::Replaced::Done | tollgate::store::Replaced::Unannounced),
+        "{made:?}"
+    );
 }
 
 async fn status_of(store: &impl KeyStore, hash: &KeyHash) -> Option<KeyStatus> {

@@ -18,10 +18,10 @@ mod tower;
 use std::sync::{Arc, Mutex};
 
 use support::World;
-use tollgate::{
-    Account, Charge, ChargeId, Charged, Cost, CreditLedger, Credits, Gate, KeyFormat, KeySource, Length,
-    Rule, StoreFuture,
-};
+use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::key::Length;
+use tollgate::rule::Cost;
+use tollgate::{Account, CreditLedger, Credits, Gate, KeyFormat, KeySource, Rule, StoreFuture};
 
 const KEY: &str = "acme_0123456789abcdef0123456789abcdef";
 

@@ -16,7 +16,8 @@ mod strangers;
 #[path = "config/switches.rs"]
 mod switches;
 
-use tollgate::{ConfigError, GateBuilder, KeyFormat, KeySource, Length, Plan};
+use tollgate::key::Length;
+use tollgate::{ConfigError, GateBuilder, KeyFormat, KeySource, Plan};
 
 /// The builder's way to say what every file here begins with.
 fn head(builder: GateBuilder) -> Result<GateBuilder, ConfigError> {

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{
-    Account, AccountId, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, Charge,
-    ChargeId, Charged, Clock, CreditAdmin, CreditLedger, Credits, Entry, EntryQuery, Grant, GrantPeriod,
-    ManualClock, MemoryLedger, StoreFuture, Timestamp,
+use tollgate::account::{Allowance, Grant, GrantPeriod};
+use tollgate::clock::Timestamp;
+use tollgate::credit::{
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Charge, ChargeId, Charged, CreditAdmin,
+    Entry, EntryQuery,
 };
+use tollgate::name::AccountId;
+use tollgate::{Account, Clock, CreditLedger, Credits, ManualClock, MemoryLedger, StoreFuture};
 
 const HOUR: i64 = 3_600_000;
 const MAX: u64 = Credits::MAX.get();

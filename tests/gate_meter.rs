@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use services::redis::Redis;
-use tollgate::{
-    Account, Balance, Config, CreditAdmin, Gate, KeyId, KeyRecord, MemoryStore, RedisMeter, RedisServer,
-    TollgateService,
-};
+use tollgate::credit::{Balance, CreditAdmin};
+use tollgate::meter::RedisMeter;
+use tollgate::redis::RedisServer;
+use tollgate::{Account, Config, Gate, KeyId, KeyRecord, MemoryStore, TollgateService};
 use tower::{ServiceExt, service_fn};
 
 const KEY: &str = "acme_0123456789012345678901";
@@ -42,7 +42,7 @@ fn gate(meter: &RedisMeter, order: &str) -> Gate {
     );
     let store = MemoryStore::new();
     let builder = Config::from_toml(&config, "gate.toml").unwrap().builder().unwrap();
-    let hash = tollgate::KeyHasher::sha256().hash(KEY.as_bytes());
+    let hash = tollgate::key::KeyHasher::sha256().hash(KEY.as_bytes());
     let record = KeyRecord::new(KeyId::from_bytes([7; 16]), hash, Arc::new(Account::new("acme", "free")));
     store.put_key(record);
     let builder = builder.managed_store(store).limiter(meter.limiter()).ledger(meter.ledger());

@@ -9,7 +9,8 @@ use std::collections::HashSet;
 
 use support::World;
 use support::providers::KWERY;
-use tollgate::{Alphabet, KeyFormat, KeyHasher, Length, PresentedKey};
+use tollgate::KeyFormat;
+use tollgate::key::{Alphabet, KeyHasher, Length, PresentedKey};
 
 /// The formats of the five providers that can issue, and one with a checksum.
 fn formats() -> Vec<(&'static str, KeyFormat)> {

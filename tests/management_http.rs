@@ -224,7 +224,8 @@ async fn a_router_mounts_the_same_service_behind_the_gate() {
     use axum::Router;
     use http::Request;
     use http_body_util::{BodyExt, Empty};
-    use tollgate::{KeyService, TollgateLayer};
+    use tollgate::TollgateLayer;
+    use tollgate::adapter::KeyService;
     use tower::ServiceExt;
 
     let stage = Stage::new();
@@ -255,13 +256,13 @@ async fn a_router_mounts_the_same_service_behind_the_gate() {
 #[derive(Debug)]
 struct RunsDry(std::sync::atomic::AtomicUsize);
 
-impl tollgate::Randomness for RunsDry {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), tollgate::RandomnessError> {
+impl tollgate::key::Randomness for RunsDry {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), tollgate::key::RandomnessError> {
         use std::sync::atomic::Ordering::Relaxed;
 
         let left = self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
-        left.map_err(|_| tollgate::RandomnessError::new("the source is dry"))?;
-        tollgate::OsRandomness.fill(bytes)
+        left.map_err(|_| tollgate::key::RandomnessError::new("the source is dry"))?;
+        tollgate::key::OsRandomness.fill(bytes)
     }
 }
 

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use management::{DAY, Fault, Stage};
-use tollgate::{
-    Account, AccountStatus, Action, Actor, Cap, Caps, ForeignKey, KeyChange, KeyHash, KeyHasher, KeyId,
-    KeyStatus, ListKeys, ManageError, NewKey, OwnQuota,
-};
+use tollgate::account::{AccountStatus, Cap, Caps, OwnQuota};
+use tollgate::audit::{Action, Actor};
+use tollgate::key::{KeyHash, KeyHasher, KeyStatus};
+use tollgate::manage::{ForeignKey, KeyChange, ListKeys, ManageError};
+use tollgate::{Account, KeyId, NewKey};
 
 /// What an error says, and that there is one.
 fn said<T: std::fmt::Debug>(result: Result<T, ManageError>) -> String {
@@ -124,7 +125,7 @@ async fn a_new_key_is_what_was_asked_for() -> Result<(), Fault> {
     let mut key = NewKey::new("ada", "x".repeat(200));
     key.scopes = Some(vec!["quotes:read".into()]);
     key.paths = Some(vec!["/quotes".parse()?]);
-    key.allowlist = Some(vec![tollgate::parse_network("192.0.2.0/24")?]);
+    key.allowlist = Some(vec![tollgate::key::parse_network("192.0.2.0/24")?]);
     key.metadata = (0..32).map(|n| (n.to_string(), "x".repeat(500))).collect();
     key.environment = Some("test".into());
     let issued = stage.manager.issue(key.clone()).await?;

@@ -6,10 +6,11 @@ mod management;
 use std::collections::BTreeSet;
 
 use management::{DAY, Fault, Stage};
-use tollgate::{
-    Account, AccountStatus, Action, DenialKind, ForeignKey, KeyFormat, KeyHash, KeyHasher, KeyId, KeyRecord,
-    KeyStatus, Length, ListKeys,
-};
+use tollgate::account::AccountStatus;
+use tollgate::audit::Action;
+use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Length};
+use tollgate::manage::{ForeignKey, ListKeys};
+use tollgate::{Account, DenialKind, KeyFormat, KeyId, KeyRecord};
 
 const SECRET: &str = "acme_live_aaaaaaaabbbbbbbbccccccccdddddddd";
 
@@ -138,7 +139,7 @@ async fn a_key_that_has_expired_elsewhere_is_imported_and_refused_as_expired() -
 async fn a_leaked_key_is_revoked_and_nothing_else_is_told() -> Result<(), Fault> {
     let stage = Stage::set_with(|builder, _| {
         // A format that the demo key has, too.
-        let any = tollgate::KeyFormat::new("acme_", tollgate::Length::between(1, 64));
+        let any = tollgate::KeyFormat::new("acme_", tollgate::key::Length::between(1, 64));
         builder.format(any.unwrap().with_alphabet("visible".parse().unwrap()))
     })?;
     let demo = Account::new("dan", "demo").into();

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use management::{DAY, Fault, Stage};
 use meddling::Meddling;
-use tollgate::{
-    Account, AccountStatus, Actor, Cap, Caps, Counts, ForeignKey, KeyChange, KeyId, KeyManager, KeyRecord,
-    KeyStatus, ListKeys, ManageError, MemoryStore, NewKey, OwnQuota, PathPattern, Plan, QuotaPolicy,
-    Timestamp,
-};
+use tollgate::account::{AccountStatus, Cap, Caps, Counts, OwnQuota, QuotaPolicy};
+use tollgate::audit::Actor;
+use tollgate::clock::Timestamp;
+use tollgate::key::{KeyStatus, PathPattern};
+use tollgate::manage::{ForeignKey, KeyChange, ListKeys, ManageError};
+use tollgate::{Account, KeyId, KeyManager, KeyRecord, MemoryStore, NewKey, Plan};
 
 type Narrow = fn(&mut NewKey, Timestamp);
 
@@ -27,7 +28,7 @@ async fn issuer(stage: &Stage) -> Result<(Arc<KeyRecord>, KeyManager), Fault> {
     let mut key = NewKey::new("ada", "the issuer");
     key.scopes = Some(vec!["quotes:read".into(), "keys:manage".into()]);
     key.paths = Some(paths(&["/v1/*", "/health"]));
-    key.allowlist = Some(vec![tollgate::parse_network("192.0.2.0/24")?]);
+    key.allowlist = Some(vec![tollgate::key::parse_network("192.0.2.0/24")?]);
     key.expires_at = Some(stage.gate.clock().now().wall().saturating_add(10 * DAY));
     let key = stage.manager.issue(key).await?.key;
     let manager = stage.manager.clone().for_account("ada").by(Actor::key(key.id));

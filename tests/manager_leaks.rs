@@ -7,9 +7,10 @@ mod meddling;
 
 use management::{Fault, Stage};
 use meddling::Meddling;
-use tollgate::{
-    ForeignKey, KeyHash, KeyHasher, KeyId, KeyManager, KeyRecord, KeyStatus, MemoryStore, Retiring, Timestamp,
-};
+use tollgate::clock::Timestamp;
+use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Retiring};
+use tollgate::manage::ForeignKey;
+use tollgate::{KeyId, KeyManager, KeyRecord, MemoryStore};
 
 const SECRET: &str = "acme_live_aaaaaaaabbbbbbbbccccccccdddddddd";
 

@@ -11,10 +11,11 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use management::{Fault, Stage};
-use tollgate::{
-    Account, AccountManager, AccountStatus, Action, ForeignKey, KeyHash, KeyManager, KeyStatus, KeyStore,
-    NewKey,
-};
+use tollgate::account::AccountStatus;
+use tollgate::audit::Action;
+use tollgate::key::{KeyHash, KeyStatus};
+use tollgate::manage::ForeignKey;
+use tollgate::{Account, AccountManager, KeyManager, KeyStore, NewKey};
 use yielding::Yielding;
 
 /// Polls so often, and leaves.

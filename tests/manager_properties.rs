@@ -10,7 +10,8 @@ use std::time::Duration;
 use management::{Fault, Stage};
 use model::{Dead, Model, Secret};
 use proptest::prelude::*;
-use tollgate::{KeyChange, KeyId, ListKeys, ManageError, NewKey};
+use tollgate::manage::{KeyChange, ListKeys, ManageError};
+use tollgate::{KeyId, NewKey};
 
 const ACCOUNTS: [&str; 2] = ["ada", "bob"];
 

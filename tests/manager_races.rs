@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use management::{DAY, Fault, Stage};
 use tokio::task::JoinSet;
-use tollgate::{
-    Account, Issued, KeyChange, KeyId, KeyManager, KeyRecord, KeyStatus, ListKeys, ManageError, NewKey,
-};
+use tollgate::key::KeyStatus;
+use tollgate::manage::{Issued, KeyChange, ListKeys, ManageError};
+use tollgate::{Account, KeyId, KeyManager, KeyRecord, NewKey};
 use yielding::Yielding;
 
 const PARALLEL: usize = 20;

@@ -10,9 +10,10 @@ use std::time::Duration;
 use http::Request;
 use management::{DAY, Fault, Stage, refusal};
 use tokio::task::JoinHandle;
-use tollgate::{
-    Account, Allowance, Cost, Credits, DenialKind, Gate, Grant, GrantPeriod, Outcome, Plan, RequestView, Rule,
-};
+use tollgate::account::{Allowance, Grant, GrantPeriod};
+use tollgate::gate::Outcome;
+use tollgate::rule::Cost;
+use tollgate::{Account, Credits, DenialKind, Gate, Plan, RequestView, Rule};
 
 const STEP: Duration = Duration::from_millis(1);
 

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use management::{Fault, Stage};
-use tollgate::{
-    Account, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyManager, KeyQuery, KeyRecord,
-    KeyStore, ListKeys, MemoryStore, Replaced, StoreError, StoreFuture, Timestamp,
-};
+use tollgate::clock::Timestamp;
+use tollgate::key::KeyHash;
+use tollgate::manage::ListKeys;
+use tollgate::name::AccountId;
+use tollgate::store::{InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
+use tollgate::{Account, KeyId, KeyManager, KeyRecord, KeyStore, MemoryStore, StoreError, StoreFuture};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use tollgate::{Account, KeyHash, KeyId, KeyRecord, KeyStore, MemoryStore};
+use tollgate::key::KeyHash;
+use tollgate::{Account, KeyId, KeyRecord, KeyStore, MemoryStore};
 
 /// A map that crowds grows without end: this would not come to its end.
 #[tokio::test]

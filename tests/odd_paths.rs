@@ -22,7 +22,8 @@ use support::wire::Server;
 use support::{Answer, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tollgate::{Cost, Credits, Gate, KeyId, Rule, ScopeRule};
+use tollgate::rule::{Cost, ScopeRule};
+use tollgate::{Credits, Gate, KeyId, Rule};
 
 const BALANCE: u64 = 1_000_000;
 const RESTRICTED: &str = "kwery_live_restricted";

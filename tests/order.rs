@@ -5,9 +5,11 @@ mod support;
 
 use http::request::Builder;
 use support::{World, with_key};
-use tollgate::{
-    Clock, Cost, Credits, Draw, Gate, KeyStatus, Plan, QuotaPolicy, Quotas, RateLimiter, Rule, Standing,
-};
+use tollgate::account::{QuotaPolicy, Quotas};
+use tollgate::key::KeyStatus;
+use tollgate::limit::{Draw, Standing};
+use tollgate::rule::Cost;
+use tollgate::{Clock, Credits, Gate, Plan, RateLimiter, Rule};
 use tower::{Layer, ServiceExt};
 
 /// The conditions that fail, in the order in which Kwery's document checks them, and what each answers.
@@ -66,7 +68,7 @@ fn gate(world: &World) -> Gate {
     rule.cost = Cost::Fixed(Credits::new(1));
     let plans = (0..4).map(|place| Row(place << 6)).map(|row| {
         let mut plan = Plan::new(row.plan());
-        plan.quotas.extend(row.quotas().map(tollgate::OwnQuota::Policy));
+        plan.quotas.extend(row.quotas().map(tollgate::account::OwnQuota::Policy));
         plan
     });
     plans.fold(world.kwery().rule(rule), tollgate::GateBuilder::plan).build().unwrap()
@@ -87,7 +89,7 @@ async fn arrange(world: &World, row: Row) -> (tollgate::KeyId, Vec<Standing>) {
             record.expires_at = Some(world.clock.now().wall());
         }
         if row.fails("suspended") {
-            account.status = tollgate::AccountStatus::Suspended;
+            account.status = tollgate::account::AccountStatus::Suspended;
         }
         let allowed = if row.fails("bad address") { "198.51.100.0/24" } else { "203.0.113.0/24" };
         record.allowlist = Some(vec![allowed.parse().unwrap()]);
@@ -154,7 +156,7 @@ async fn the_wait_that_a_refusal_tells_is_that_of_the_window_that_takes_longest(
 
 #[tokio::test]
 async fn the_order_is_data_another_one_decides_otherwise() {
-    use tollgate::Check::{AccountStatus, Addresses, Format, KeyStatus, LookUp};
+    use tollgate::gate::Check::{AccountStatus, Addresses, Format, KeyStatus, LookUp};
     let rows = [
         ([KeyStatus, AccountStatus, Addresses], 401, "revoked"),
         ([AccountStatus, KeyStatus, Addresses], 403, "account_suspended"),
@@ -163,12 +165,12 @@ async fn the_order_is_data_another_one_decides_otherwise() {
     for (order, status, code) in rows {
         let world = World::new();
         world.key("kwery_live_0123456789", |record, account| {
-            record.status = tollgate::KeyStatus::Revoked;
+            record.status = tollgate::key::KeyStatus::Revoked;
             record.allowlist = Some(vec![]);
-            account.status = tollgate::AccountStatus::Suspended;
+            account.status = tollgate::account::AccountStatus::Suspended;
         });
         let gate = world.kwery().order([&[Format, LookUp], &order[..]].concat());
-        let shape = tollgate::Presentation::json(r#"{"error": "{code}"}"#).unwrap();
+        let shape = tollgate::respond::Presentation::json(r#"{"error": "{code}"}"#).unwrap();
         let gate = gate.presentation(shape).build().unwrap();
         let answer = world.send(&gate, with_key("GET /", "kwery_live_0123456789")).await;
         assert_eq!((answer.status, answer.member("/error").as_str()), (status, code), "{order:?}");
@@ -182,7 +184,7 @@ const GOOD: &str = "kwery_live_0123456789";
 fn two_rules(world: &World) -> Gate {
     let rule = |route: &str, scope: &str| {
         let mut rule = Rule::new(route).unwrap();
-        rule.scopes = tollgate::ScopeRule::AnyOf(vec![scope.into()]);
+        rule.scopes = tollgate::rule::ScopeRule::AnyOf(vec![scope.into()]);
         rule.agreements = vec!["terms".into()];
         rule.subscription = true;
         rule.min_plan = Some("high".into());
@@ -207,7 +209,7 @@ fn with_paths(world: &World, paths: &[&str]) -> tollgate::KeyId {
         record.paths = Some(paths.iter().map(|path| path.parse().unwrap()).collect());
         account.plan = "high".into();
         account.agreements.insert("terms".into());
-        account.subscription = Some(tollgate::Subscription::Active);
+        account.subscription = Some(tollgate::account::Subscription::Active);
     })
 }
 
@@ -239,11 +241,11 @@ async fn a_key_that_was_let_in_once_is_let_in_nowhere_else_for_it() {
 async fn a_key_that_was_let_in_is_judged_anew_when_its_account_has_changed() {
     type Change = fn(&mut tollgate::Account);
     let changes: [(Change, &str); 5] = [
-        (|account| account.status = tollgate::AccountStatus::Suspended, "suspended"),
+        (|account| account.status = tollgate::account::AccountStatus::Suspended, "suspended"),
         (|account| account.subscription = None, "unpaid"),
         (|account| account.agreements.clear(), "unsigned"),
         (|account| account.plan = "low".into(), "a lower plan"),
-        (|account| account.status = tollgate::AccountStatus::Deleted, "deleted"),
+        (|account| account.status = tollgate::account::AccountStatus::Deleted, "deleted"),
     ];
     for (change, name) in changes {
         let world = World::new();
@@ -262,7 +264,7 @@ async fn a_key_that_was_let_in_is_judged_anew_when_its_account_has_changed() {
 async fn what_a_key_passed_at_one_gate_excuses_nothing_at_another() {
     type Ask = fn(&mut Rule);
     let asks: [(Ask, &str); 3] = [
-        (|rule| rule.scopes = tollgate::ScopeRule::AnyOf(vec!["news".into()]), "a scope"),
+        (|rule| rule.scopes = tollgate::rule::ScopeRule::AnyOf(vec!["news".into()]), "a scope"),
         (|rule| rule.agreements.push("more terms".into()), "an agreement"),
         (|rule| rule.min_plan = Some("higher".into()), "a higher plan"),
     ];
@@ -276,7 +278,7 @@ async fn what_a_key_passed_at_one_gate_excuses_nothing_at_another() {
         with_paths(&world, &["/v1/quotes/*"]);
         let open = two_rules(&world);
         let mut rule = Rule::new("GET /v1/quotes/{symbol}").unwrap();
-        rule.scopes = tollgate::ScopeRule::AnyOf(vec!["quotes".into()]);
+        rule.scopes = tollgate::rule::ScopeRule::AnyOf(vec!["quotes".into()]);
         ask(&mut rule);
         let strict = world.kwery().plan(plan("high", 2)).plan(plan("higher", 3)).rule(rule).build().unwrap();
         let ask_for = || with_key("GET /v1/quotes/BTC", GOOD);

@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use regex::bytes::Regex;
-use tollgate::{Alphabet, KeyFormat, Length, PathPattern};
+use tollgate::KeyFormat;
+use tollgate::key::{Alphabet, Length, PathPattern};
 
 /// Alphabets, with the class of a regular expression that says the same.
 const ALPHABETS: [(&str, &str); 4] =

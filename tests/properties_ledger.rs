@@ -10,10 +10,10 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use support::World;
-use tollgate::{
-    Account, Allowance, CalendarUnit, Charge, ChargeId, Charged, Clock, CreditLedger, Credits, Grant,
-    GrantPeriod, Timestamp,
-};
+use tollgate::account::{Allowance, CalendarUnit, Grant, GrantPeriod};
+use tollgate::clock::Timestamp;
+use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::{Account, Clock, CreditLedger, Credits};
 
 const HOUR: i64 = 3_600_000;
 

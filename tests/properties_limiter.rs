@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use support::World;
-use tollgate::{Clock, Counts, Draw, KeyRecord, MemoryLimiter, Quota, QuotaPolicy, Quotas, RateLimiter};
+use tollgate::account::{Counts, QuotaPolicy, Quotas};
+use tollgate::limit::{Draw, Quota};
+use tollgate::{Clock, KeyRecord, MemoryLimiter, RateLimiter};
 
 fn settings() -> ProptestConfig {
     ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() }

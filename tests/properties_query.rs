@@ -8,7 +8,9 @@ use http::Request;
 use http_body_util::Empty;
 use proptest::prelude::*;
 use support::World;
-use tollgate::{Cap, DenialKind, Gate, KeyFormat, KeySource, Length, Plan, RequestView};
+use tollgate::account::Cap;
+use tollgate::key::Length;
+use tollgate::{DenialKind, Gate, KeyFormat, KeySource, Plan, RequestView};
 
 const KEY: &str = "key_0123456789";
 

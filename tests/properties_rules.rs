@@ -5,7 +5,8 @@ mod support;
 
 use proptest::prelude::*;
 use support::{World, with_key};
-use tollgate::{Cost, Credits, Rule};
+use tollgate::rule::Cost;
+use tollgate::{Credits, Rule};
 
 const KEY: &str = "kwery_live_0123456789";
 

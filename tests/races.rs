@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use support::{World, with_key};
 use tokio::sync::Barrier;
-use tollgate::{
-    Allowance, CalendarUnit, Charge, ChargeId, Charged, Clock, Cost, Counts, CreditLedger, Credits, Draw,
-    Gate, Grant, GrantPeriod, Quota, QuotaPolicy, Quotas, RateLimiter, Rule, TollgateLayer,
-};
+use tollgate::account::{Allowance, CalendarUnit, Counts, Grant, GrantPeriod, QuotaPolicy, Quotas};
+use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::limit::{Draw, Quota};
+use tollgate::rule::Cost;
+use tollgate::{Clock, CreditLedger, Credits, Gate, RateLimiter, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt};
 
 const KEY: &str = "kwery_live_0123456789";

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use services::redis::Redis;
 use tokio::task::JoinHandle;
-use tollgate::{
-    Account, Draw, KeyHasher, KeyId, KeyRecord, Now, Quota, QuotaPolicy, Quotas, RateLimiter, RedisLimiter,
-    RedisOptions, RedisServer, StoreError, Timestamp,
-};
+use tollgate::account::{QuotaPolicy, Quotas};
+use tollgate::clock::{Now, Timestamp};
+use tollgate::key::KeyHasher;
+use tollgate::limit::{Draw, Quota, RedisLimiter};
+use tollgate::redis::{RedisOptions, RedisServer};
+use tollgate::{Account, KeyId, KeyRecord, RateLimiter, StoreError};
 
 const TASKS: usize = 256;
 

@@ -13,11 +13,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use services::redis::Redis;
-use tollgate::{
-    Abandoned, Account, AccountId, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance,
-    CalendarUnit, Charge, ChargeId, Charged, CreditAdmin, Credits, Entry, EntryQuery, Grant, GrantPeriod,
-    MemoryLedger, Now, RedisLedger, RedisOptions, RedisServer, StoreError, Timestamp,
+use tollgate::account::{Allowance, CalendarUnit, Grant, GrantPeriod};
+use tollgate::clock::{Now, Timestamp};
+use tollgate::credit::{
+    Abandoned, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Charge, ChargeId, Charged,
+    CreditAdmin, Entry, EntryQuery, RedisLedger,
 };
+use tollgate::name::AccountId;
+use tollgate::redis::{RedisOptions, RedisServer};
+use tollgate::{Account, Credits, MemoryLedger, StoreError};
 
 const HOUR: i64 = 3_600_000;
 const MAX: u64 = Credits::MAX.get();

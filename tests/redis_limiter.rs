@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use services::redis::Redis;
-use tollgate::{
-    Account, Counts, Draw, KeyHasher, KeyId, KeyRecord, Now, Quota, QuotaPolicy, Quotas, RateLimiter,
-    RedisLimiter, RedisOptions, RedisServer, StoreError, Timestamp,
-};
+use tollgate::account::{Counts, QuotaPolicy, Quotas};
+use tollgate::clock::{Now, Timestamp};
+use tollgate::key::KeyHasher;
+use tollgate::limit::{Draw, Quota, RedisLimiter};
+use tollgate::redis::{RedisOptions, RedisServer};
+use tollgate::{Account, KeyId, KeyRecord, RateLimiter, StoreError};
 
 /// Every node has a server handle of its own.
 fn node(redis: &Redis) -> RedisLimiter {

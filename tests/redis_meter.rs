@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use services::redis::Redis;
+use tollgate::account::{Allowance, Counts, Grant, GrantPeriod, QuotaPolicy, Quotas};
+use tollgate::clock::{Now, Timestamp};
 use tollgate::conformance::{self, Capability, Suite};
-use tollgate::{
-    Account, Allowance, Charge, ChargeId, Charged, Counts, CreditAdmin, CreditLedger, Credits, Draw, Grant,
-    GrantPeriod, KeyHasher, KeyId, KeyRecord, Meter, Metered, Now, Quota, QuotaPolicy, Quotas, RateLimiter,
-    RedisMeter, RedisOptions, RedisServer, StoreError, Timestamp,
-};
+use tollgate::credit::{Charge, ChargeId, Charged, CreditAdmin};
+use tollgate::key::KeyHasher;
+use tollgate::limit::{Draw, Quota};
+use tollgate::meter::{Meter, Metered, RedisMeter};
+use tollgate::redis::{RedisOptions, RedisServer};
+use tollgate::{Account, CreditLedger, Credits, KeyId, KeyRecord, RateLimiter, StoreError};
 
 fn meter(redis: &Redis, prefix: &str) -> RedisMeter {
     let mut options = RedisOptions::new(prefix);

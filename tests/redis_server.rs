@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use services::redis::Redis;
-use tollgate::{RedisOptions, RedisServer, StoreError};
+use tollgate::StoreError;
+use tollgate::redis::{RedisOptions, RedisServer};
 
 /// How long an answer is waited for, where it is waited for.
 const PATIENCE: Duration = Duration::from_millis(300);

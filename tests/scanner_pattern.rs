@@ -1,7 +1,8 @@
 //! The regular expression that a format has for secret scanners: it finds keys in any text, and nothing that cannot be one.
 
 use regex::Regex;
-use tollgate::{ConfigError, KeyFormat, Length};
+use tollgate::key::Length;
+use tollgate::{ConfigError, KeyFormat};
 
 type Fault = Box<dyn std::error::Error>;
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use management::{DAY, Fault, Stage, refusal};
 use sha2::{Digest, Sha256, Sha512};
-use tollgate::{
-    DenialKind, ForeignKey, Gate, GateBuilder, KeyAdmin, KeyHash, KeyHasher, KeyId, KeyRecord, KeyStore,
-    MemoryStore, StoreFuture,
-};
+use tollgate::key::{KeyHash, KeyHasher};
+use tollgate::manage::ForeignKey;
+use tollgate::store::KeyAdmin;
+use tollgate::{DenialKind, Gate, GateBuilder, KeyId, KeyRecord, KeyStore, MemoryStore, StoreFuture};
 
 const SECRET: &str = "acme_live_aaaaaaaabbbbbbbbccccccccdddddddd";
 

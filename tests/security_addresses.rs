@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex};
 use support::providers::KWERY;
 use support::wire::Server;
 use support::{Answer, World, with_key, without_key};
-use tollgate::{Cost, Credits, DenialKind, Gate, Peer, Rule, TrustedProxies};
+use tollgate::adapter::Peer;
+use tollgate::gate::TrustedProxies;
+use tollgate::rule::Cost;
+use tollgate::{Credits, DenialKind, Gate, Rule};
 
 const ALLOWED: &str = "198.51.100.7";
 const ATTACKER: &str = "192.0.2.66";
@@ -182,7 +185,7 @@ async fn case_76_networks_that_seem_to_say_more_than_they_match() {
         ("10.0.0.5/8", "10.0.0.0/8"),
         ("2001:db8::1/32", "2001:db8::/32"),
     ] {
-        let error = tollgate::parse_network(text).unwrap_err().to_string();
+        let error = tollgate::key::parse_network(text).unwrap_err().to_string();
         assert!(error.contains(text) && error.contains(told), "{error}");
     }
     let rows = [
@@ -292,7 +295,7 @@ async fn case_80_the_true_reason_is_the_observers_alone() {
 async fn case_81_the_default_wording_tells_no_more() {
     let world = World::new();
     world.key(KWERY, |record, _| record.allowlist = Some(vec![]));
-    let gate = world.kwery().presentation(tollgate::Presentation::problem()).build().unwrap();
+    let gate = world.kwery().presentation(tollgate::respond::Presentation::problem()).build().unwrap();
     let send = |key: &str| world.send(&gate, with_key("GET /v1/x", key).header("x-request-id", "one"));
     assert_eq!(send(KWERY).await, send("kwery_live_unknown").await);
 }
@@ -333,7 +336,9 @@ async fn case_83_early_data() {
 
 #[tokio::test]
 async fn a_wrong_address_learns_nothing_of_a_key() {
-    use tollgate::{AccountStatus, KeyFormat, KeyStatus, Length};
+    use tollgate::KeyFormat;
+    use tollgate::account::AccountStatus;
+    use tollgate::key::{KeyStatus, Length};
 
     let world = World::new();
     let secret = |name: &str| format!("acme_{name:0<32}");

@@ -11,7 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use http::Response;
 use support::providers::{BACKQUANT, KWERY, QUANTDATA};
 use support::{Answer, World, with_key, without_key};
-use tollgate::{DenialKind, KeyStatus, Plan, Presentation, RequestIds, Rule, Subscription, Wording};
+use tollgate::account::Subscription;
+use tollgate::key::KeyStatus;
+use tollgate::respond::{Presentation, RequestIds, Wording};
+use tollgate::{DenialKind, Plan, Rule};
 
 const TOOL: &str = "POST /v1/options/tool/gainers-losers";
 
@@ -184,7 +187,7 @@ async fn case_176_the_time_in_an_envelope() {
         assert_eq!(world.send(&gate, without_key("GET /v2/x")).await.member("/meta/timestamp"), told);
     }
     for millis in [i64::MIN, i64::MAX] {
-        world.clock.set_wall(tollgate::Timestamp::from_millis(millis));
+        world.clock.set_wall(tollgate::clock::Timestamp::from_millis(millis));
         assert_eq!(world.send(&gate, without_key("GET /v2/x")).await.status, 401);
     }
 }
@@ -229,7 +232,7 @@ async fn case_185_the_services_own_refusals_pass_unchanged_and_are_no_denials() 
     let denials = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&denials);
     let mut rule = Rule::new("/v1/{*rest}").unwrap();
-    rule.scopes = tollgate::ScopeRule::Everyone;
+    rule.scopes = tollgate::rule::ScopeRule::Everyone;
     let gate = world.quantdata().rule(rule).on_denial(move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
     });

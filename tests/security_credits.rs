@@ -5,7 +5,10 @@ mod support;
 
 use support::providers::KWERY;
 use support::{World, with_key};
-use tollgate::{Allowance, CalendarUnit, Cost, Credits, Grant, GrantPeriod, Plan, Presentation, Rule};
+use tollgate::account::{Allowance, CalendarUnit, Grant, GrantPeriod};
+use tollgate::respond::Presentation;
+use tollgate::rule::Cost;
+use tollgate::{Credits, Plan, Rule};
 
 fn costing(route: &str, cost: Cost) -> Rule {
     let mut rule = Rule::new(route).unwrap();

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use support::providers::QUANTCONOMY;
 use support::{Answer, World, without_key};
-use tollgate::{
-    Allowance, CalendarUnit, Cap, Cost, Credits, Gate, Grant, GrantPeriod, KeyStatus, Plan, Rule,
-};
+use tollgate::account::{Allowance, CalendarUnit, Cap, Grant, GrantPeriod};
+use tollgate::key::KeyStatus;
+use tollgate::rule::Cost;
+use tollgate::{Credits, Gate, Plan, Rule};
 
 /// `QuantConomy`'s gate: entries cost 10, the demo plan is capped and draws from 100 credits an hour.
 fn quantconomy(world: &World) -> Gate {

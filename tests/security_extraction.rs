@@ -5,7 +5,8 @@ mod support;
 
 use support::providers::{KWERY, QUANTDATA, VECTRADE};
 use support::{World, with_key, without_key};
-use tollgate::{KeySource, Presentation};
+use tollgate::KeySource;
+use tollgate::respond::Presentation;
 
 #[tokio::test]
 async fn case_01_no_credential() {

@@ -9,7 +9,9 @@ use std::sync::atomic::Ordering;
 use support::providers::{QUANTCONOMY, QUANTDATA, VECTRADE};
 use support::slow::Failing;
 use support::{World, with_key, without_key};
-use tollgate::{Environment, KeyFormat, KeyHasher, Length};
+use tollgate::KeyFormat;
+use tollgate::key::{KeyHasher, Length};
+use tollgate::name::Environment;
 
 #[test]
 fn case_29_the_exact_shape() {
@@ -121,7 +123,7 @@ fn case_33_impossible_formats_are_refused_at_start_up() {
         assert!(KeyFormat::new(prefix, Length::between(least, most)).is_err(), "{prefix:?} {least} {most}");
     }
     for letters in ["", "a", "aa", "ab\n", "a b", "\u{e9}\u{e8}"] {
-        assert!(letters.parse::<tollgate::Alphabet>().is_err(), "{letters:?}");
+        assert!(letters.parse::<tollgate::key::Alphabet>().is_err(), "{letters:?}");
     }
     assert!(KeyFormat::new("k_", Length::exactly(6)).unwrap().with_checksum().is_err());
 }

@@ -6,7 +6,10 @@ mod support;
 use http::Response;
 use support::providers::{KWERY, QUANTDATA, VECTRADE};
 use support::{Answer, World, with_key, without_key};
-use tollgate::{Gate, KeySource, KeyStatus, Presentation, Rule, ScopeRule};
+use tollgate::key::KeyStatus;
+use tollgate::respond::Presentation;
+use tollgate::rule::ScopeRule;
+use tollgate::{Gate, KeySource, Rule};
 
 /// Sends a request that is served with these cache headers of the handler's.
 async fn cached(gate: &Gate, world: &World, own: &[(&str, &str)], request: http::request::Builder) -> Answer {
@@ -81,7 +84,7 @@ async fn case_181_answers_to_a_bearer_key_that_caches_may_share_are_kept_per_key
     let world = World::new();
     world.plain_key(QUANTDATA);
     let mut rule = Rule::new("/v1/x").unwrap();
-    rule.scopes = tollgate::ScopeRule::Everyone;
+    rule.scopes = tollgate::rule::ScopeRule::Everyone;
     let gate = world.quantdata().rule(rule).build().unwrap();
     let rows: [(Option<&str>, bool); 11] = [
         (None, false),
@@ -186,7 +189,7 @@ async fn case_184_a_bearer_challenge_says_what_is_wrong_with_the_token() {
         assert_eq!(all(&answer, "www-authenticate"), ["ApiKey realm=\"Acme\"", named], "{sent}");
     }
     let other = KeySource::authorization("Token").unwrap();
-    let format = tollgate::KeyFormat::new("vq_", tollgate::Length::exactly(8)).unwrap().accepted_only();
+    let format = tollgate::KeyFormat::new("vq_", tollgate::key::Length::exactly(8)).unwrap().accepted_only();
     let gate = world.bare().source(other).format(format).build().unwrap();
     let request = without_key("GET /v1/x").header("authorization", "Token vq_short");
     assert_eq!(all(&world.send(&gate, request).await, "www-authenticate"), ["Token"]);
@@ -258,7 +261,8 @@ fn no_key_is_read_from_a_protocol_header() {
 
 #[test]
 fn a_scope_is_one_that_a_challenge_can_name() {
-    use tollgate::{Rule, ScopeRule};
+    use tollgate::Rule;
+    use tollgate::rule::ScopeRule;
 
     let built = |scope: &str, all: bool| {
         let mut rule = Rule::new("/x").unwrap();

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use support::providers::KWERY;
 use support::{World, with_key};
-use tollgate::{Counts, Gate, MemoryLimiter, OwnQuota, Plan, Presentation, QuotaPolicy};
+use tollgate::account::{Counts, OwnQuota, QuotaPolicy};
+use tollgate::respond::Presentation;
+use tollgate::{Gate, MemoryLimiter, Plan};
 
 /// A gate whose plan `limited` has these quotas.
 fn gate(world: &World, quotas: &[QuotaPolicy]) -> Gate {
@@ -310,7 +312,7 @@ async fn case_119_a_demo_bucket_is_shared_by_all_callers_and_by_no_real_key() {
     let gate = world.quantconomy().plan(demo).build().unwrap();
     let send = |key: &str, peer: &str| {
         let request = support::without_key("GET /api").header("authorization", format!("Bearer {key}"));
-        world.send(&gate, request.extension(tollgate::Peer(peer.parse().unwrap())))
+        world.send(&gate, request.extension(tollgate::adapter::Peer(peer.parse().unwrap())))
     };
     let mut told = Vec::new();
     for peer in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
@@ -355,7 +357,9 @@ async fn case_120_limits_follow_the_monotonic_clock() {
 
 #[tokio::test]
 async fn every_refusal_behind_a_draw_tells_limits() {
-    use tollgate::{Check, Cost, Credits, Rule, ScopeRule};
+    use tollgate::gate::Check;
+    use tollgate::rule::{Cost, ScopeRule};
+    use tollgate::{Credits, Rule};
 
     let world = World::new();
     let id = world.key(KWERY, |record, account| {

@@ -8,7 +8,8 @@ use axum::routing::{any, get};
 use support::providers::{BACKQUANT, public};
 use support::wire::Server;
 use support::{World, with_key, without_key};
-use tollgate::{Cost, Credits, Gate, Rule, ScopeRule, TollgateLayer};
+use tollgate::rule::{Cost, ScopeRule};
+use tollgate::{Credits, Gate, Rule, TollgateLayer};
 
 #[tokio::test]
 async fn case_48_other_methods_on_a_public_path() {

@@ -10,7 +10,9 @@ use http_body_util::Empty;
 use support::providers::{BACKQUANT, KWERY, code, public};
 use support::wire::Server;
 use support::{World, with_key, without_key};
-use tollgate::{DenialKind, Presentation, Rule, ScopeRule, TollgateLayer, Wording};
+use tollgate::respond::{Presentation, Wording};
+use tollgate::rule::ScopeRule;
+use tollgate::{DenialKind, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt};
 
 /// Sends a request without a key to `BackQuant`'s gate: the path alone decides.

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use support::providers::{KWERY, QUANTDATA, VECTRADE};
 use support::{World, with_key, without_key};
-use tollgate::{
-    AccountStatus, Clock, Cost, Credits, KeyStatus, Plan, Rule, ScopeRule, Subscription, Timestamp,
-};
+use tollgate::account::{AccountStatus, Subscription};
+use tollgate::clock::Timestamp;
+use tollgate::key::KeyStatus;
+use tollgate::rule::{Cost, ScopeRule};
+use tollgate::{Clock, Credits, Plan, Rule};
 
 #[tokio::test]
 async fn case_101_expired_reads_as_revoked() {

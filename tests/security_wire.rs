@@ -9,7 +9,8 @@ use http_body_util::Empty;
 use support::providers::{KWERY, QUANTCONOMY, QUANTDATA, public};
 use support::wire::{Server, parse};
 use support::{Answer, World};
-use tollgate::{Cost, Credits, Gate, Rule};
+use tollgate::rule::Cost;
+use tollgate::{Credits, Gate, Rule};
 
 async fn kwery(world: &World) -> Server {
     world.plain_key(KWERY);

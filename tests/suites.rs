@@ -29,10 +29,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use tollgate::conformance::{self, Capability, Suite};
-use tollgate::{
-    Account, AccountAdmin, CreditAdmin, KeyHasher, KeyId, KeyRecord, MemoryLedger, MemoryLimiter,
-    MemoryStore, RateLimiter,
-};
+use tollgate::credit::CreditAdmin;
+use tollgate::key::KeyHasher;
+use tollgate::store::AccountAdmin;
+use tollgate::{Account, KeyId, KeyRecord, MemoryLedger, MemoryLimiter, MemoryStore, RateLimiter};
 
 /// A ledger in memory decides before its caller can ask for a refund: no charge comes after it.
 fn credits(ledger: impl CreditAdmin) -> Suite {

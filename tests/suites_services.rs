@@ -17,11 +17,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use place::{Place, both};
+use tollgate::MemoryLedger;
 use tollgate::conformance::{self, Capability};
-use tollgate::{
-    CachedStore, CreditLeasing, Guarded, LeaseTerms, LeasedLedger, MemoryLedger, RedisLedger, RedisLimiter,
-    RedisServer, SqlLedger, SqlStore,
-};
+use tollgate::credit::{CreditLeasing, LeaseTerms, LeasedLedger, RedisLedger, SqlLedger};
+use tollgate::guard::Guarded;
+use tollgate::limit::RedisLimiter;
+use tollgate::redis::RedisServer;
+use tollgate::store::{CachedStore, SqlStore};
 
 both![
     a_cached_and_guarded_database_keeps_the_contract_of_keys,

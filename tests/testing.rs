@@ -10,8 +10,9 @@ use axum::body::Body;
 use axum::routing::{get, post};
 use http::{Request, StatusCode};
 use serde_json::json;
+use tollgate::account::AccountStatus;
 use tollgate::testing::{TestGate, documented_routes, open_routes, unrouted_rules, unruled_routes};
-use tollgate::{AccountStatus, Config, Credits, MemoryLedger};
+use tollgate::{Config, Credits, MemoryLedger};
 use tower::{Layer, ServiceExt};
 
 const GATE: &str = r#"
@@ -156,12 +157,12 @@ async fn what_no_rule_matches_is_denied_on_demand() {
 #[derive(Debug)]
 struct Theirs;
 
-impl tollgate::Meter for Theirs {
+impl tollgate::meter::Meter for Theirs {
     fn draw_and_charge(
         &self,
-        _: &tollgate::Draw<'_>,
-        _: &tollgate::Charge<'_>,
-    ) -> tollgate::StoreFuture<tollgate::Metered> {
+        _: &tollgate::limit::Draw<'_>,
+        _: &tollgate::credit::Charge<'_>,
+    ) -> tollgate::StoreFuture<tollgate::meter::Metered> {
         panic!("a test gate asked the meter of the service");
     }
 }

@@ -16,7 +16,9 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{Empty, Full};
 use support::slow::Later;
 use support::{World, with_key};
-use tollgate::{Cost, Credits, FinalCost, Gate, KeyId, Rule, TollgateLayer};
+use tollgate::gate::FinalCost;
+use tollgate::rule::Cost;
+use tollgate::{Credits, Gate, KeyId, Rule, TollgateLayer};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 const KEY: &str = "kwery_live_0123456789";

@@ -17,7 +17,8 @@ use http_body_util::Empty;
 use log::Log;
 use support::World;
 use support::providers::{BACKQUANT, KWERY, QUANTDATA};
-use tollgate::{Peer, TollgateLayer, redacted_span};
+use tollgate::TollgateLayer;
+use tollgate::adapter::{Peer, redacted_span};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_http::trace::{DefaultMakeSpan, MakeSpan, TraceLayer};
 

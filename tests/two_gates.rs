@@ -10,10 +10,10 @@ use http::request::Builder;
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
 use support::{Answer, World, with_key, without_key};
-use tollgate::{
-    Cost, Credits, FinalCost, Gate, GateBuilder, KeyHasher, KeyId, KeySource, Plan, Principal, Rule,
-    ScopeRule, TollgateLayer,
-};
+use tollgate::gate::FinalCost;
+use tollgate::key::KeyHasher;
+use tollgate::rule::{Cost, ScopeRule};
+use tollgate::{Credits, Gate, GateBuilder, KeyId, KeySource, Plan, Principal, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
 const KEY: &str = "kwery_live_0123456789";
@@ -131,7 +131,7 @@ async fn the_inner_gate_finds_a_key_that_the_outer_has_taken_out() {
     let peppered = gate(&world).hasher(KeyHasher::hmac_sha256(b"a pepper of sixteen bytes").unwrap());
     assert_eq!(send([&plain, &peppered.build().unwrap()], &world, by_query()).await.status, 401);
     world.clock.advance(std::time::Duration::from_hours(2));
-    let format = tollgate::KeyFormat::new("other_", tollgate::Length::exactly(32)).unwrap();
+    let format = tollgate::KeyFormat::new("other_", tollgate::key::Length::exactly(32)).unwrap();
     let other =
         world.bare().source(KeySource::query("api-key").unwrap()).format(format).plan(Plan::new("limited"));
     assert_eq!(send([&plain, &other.build().unwrap()], &world, by_query()).await.status, 401);
@@ -141,7 +141,7 @@ async fn the_inner_gate_finds_a_key_that_the_outer_has_taken_out() {
 async fn a_key_that_stands_in_the_request_decides_before_one_that_was_taken_out() {
     let (world, _) = world();
     let bad = Gate::builder().source(KeySource::header("X-Other").unwrap()).plan(Plan::new("limited"));
-    let format = tollgate::KeyFormat::new("", tollgate::Length::between(10, 256)).unwrap();
+    let format = tollgate::KeyFormat::new("", tollgate::key::Length::between(10, 256)).unwrap();
     let bad = bad.format(format).store(std::sync::Arc::clone(&world.store)).clock(world.clock.clone());
     let bad = bad.build().unwrap();
     let plain = gate(&world).build().unwrap();

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use tollgate::account::{Allowance, Cap, Subscription};
+use tollgate::clock::SystemClock;
+use tollgate::key::{KeyHasher, Length};
+use tollgate::rule::{Cost, ScopeRule};
 use tollgate::{
-    Account, Allowance, Cap, Clock, Cost, CreditLedger, Credits, Gate, GateBuilder, KeyFormat, KeyHasher,
-    KeyId, KeyRecord, KeySource, KeyStore, Length, MemoryLedger, MemoryStore, Plan, Rule, ScopeRule,
-    Subscription, SystemClock,
+    Account, Clock, CreditLedger, Credits, Gate, GateBuilder, KeyFormat, KeyId, KeyRecord, KeySource,
+    KeyStore, MemoryLedger, MemoryStore, Plan, Rule,
 };
 
 use super::world;

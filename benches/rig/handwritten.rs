@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use moka::sync::Cache;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tollgate::Peer;
+use tollgate::adapter::Peer;
 use tower::{Layer, Service, service_fn};
 
 use super::world;

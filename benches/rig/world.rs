@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use tollgate::Peer;
+use tollgate::adapter::Peer;
 
 /// How many keys there are.
 pub(crate) const KEYS: usize = 10_000;

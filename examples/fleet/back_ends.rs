@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{
-    CachedStore, Config, CreditLedger, Database, Gate, GuardLimits, Guarded, LeaseTerms, LeasedLedger,
-    LocalFallback, LocalShare, RedisAnnouncements, RedisLimiter, RedisRecords, RedisServer, SqlLedger,
-    SqlStore,
-};
+use tollgate::credit::{LeaseTerms, LeasedLedger, SqlLedger};
+use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::limit::{LocalFallback, LocalShare, RedisLimiter};
+use tollgate::redis::RedisServer;
+use tollgate::sql::Database;
+use tollgate::store::{CachedStore, RedisAnnouncements, RedisRecords, SqlStore};
+use tollgate::{Config, CreditLedger, Gate};
 
 use crate::Fault;
 use crate::gate::{GATE, STALE_FOR_AT_MOST, STALE_IF_ERROR};

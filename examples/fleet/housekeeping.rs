@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tollgate::{Abandoned, Clock as _, CreditAdmin as _, KeyManager, SqlLedger, StoreError, SystemClock};
+use tollgate::clock::SystemClock;
+use tollgate::credit::{Abandoned, CreditAdmin as _, SqlLedger};
+use tollgate::{Clock as _, KeyManager, StoreError};
 
 const EVERY: Duration = Duration::from_mins(1);
 

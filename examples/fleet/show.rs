@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use tollgate::{
-    Account, AccountAdmin, Config, Database, KeyId, KeyManager, NewKey, RedisServer, RevealedKey, SqlStore,
-};
+use tollgate::key::RevealedKey;
+use tollgate::redis::RedisServer;
+use tollgate::sql::Database;
+use tollgate::store::{AccountAdmin, SqlStore};
+use tollgate::{Account, Config, KeyId, KeyManager, NewKey};
 
 use crate::client::Client;
 use crate::gate::{GATE, STALE_FOR_AT_MOST};

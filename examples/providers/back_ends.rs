@@ -18,7 +18,9 @@ mod sql;
 
 use std::sync::Arc;
 
-use tollgate::{AccountAdmin, CreditAdmin, CreditLedger, MemoryLedger, MemoryStore, RateLimiter};
+use tollgate::credit::CreditAdmin;
+use tollgate::store::AccountAdmin;
+use tollgate::{CreditLedger, MemoryLedger, MemoryStore, RateLimiter};
 
 use crate::data::Fault;
 use crate::options::Options;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use tollgate::account::{AccountStatus, OwnQuota, QuotaPolicy, Subscription};
+use tollgate::clock::Timestamp;
 use tollgate::config::{Config, OneOf, PlanConfig, QuotaConfig};
-use tollgate::{
-    Account, AccountStatus, Gate, KeyRecord, KeyStatus, OwnQuota, QuotaPolicy, Subscription, Timestamp,
-};
+use tollgate::key::KeyStatus;
+use tollgate::{Account, Gate, KeyRecord};
 
 /// Anything that may go wrong with a data file.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
@@ -165,7 +166,7 @@ impl KeyData {
         let paths = self.paths.as_ref().map(|paths| paths.iter().map(|path| path.parse()).collect());
         record.paths = paths.transpose()?;
         let networks = |networks: &Vec<String>| {
-            networks.iter().map(|network| tollgate::parse_network(network)).collect()
+            networks.iter().map(|network| tollgate::key::parse_network(network)).collect()
         };
         record.allowlist = self.allow_ips.as_ref().map(networks).transpose()?;
         Ok(record)

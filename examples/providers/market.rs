@@ -5,7 +5,9 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde_json::Value;
-use tollgate::{Cap, Clock, Principal, SystemClock, Timestamp};
+use tollgate::account::Cap;
+use tollgate::clock::{SystemClock, Timestamp};
+use tollgate::{Clock, Principal};
 
 /// How many items a page has, if nothing is said.
 const PAGE: usize = 20;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tollgate::{
-    Adjusted, Adjustment, AdjustmentKind, Credits, Gate, InsertKey, Inserted, KeyRecord, Timestamp,
-};
+use tollgate::clock::Timestamp;
+use tollgate::credit::{Adjusted, Adjustment, AdjustmentKind};
+use tollgate::store::{InsertKey, Inserted};
+use tollgate::{Credits, Gate, KeyRecord};
 
 use crate::back_ends::BackEnds;
 use crate::data::{AccountData, Data, Fault};

@@ -18,7 +18,7 @@ pub enum Cap {
 /// # Example
 ///
 /// ```
-/// use tollgate::{Cap, Caps};
+/// use tollgate::account::{Cap, Caps};
 ///
 /// let caps: Caps = [("limit".to_owned(), Cap::AtMost(3)), ("cursor".to_owned(), Cap::Forbidden)].into();
 /// assert_eq!(caps.at_most("limit"), Some(3));

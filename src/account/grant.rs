@@ -7,14 +7,16 @@ use jiff::Span;
 use jiff::civil::Date;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
-use crate::{ConfigError, Credits, Timestamp};
+use crate::amount::Credits;
+use crate::clock::Timestamp;
+use crate::error::ConfigError;
 
 /// Credits that a plan gives, and gives again at every period: the balance is refilled *to* the amount, all at once,
 /// and what was left does not pile up.
 ///
 /// # Credits that are bought
 ///
-/// An account has one balance. Credits that were bought (a [top-up](crate::AdjustmentKind::TopUp)) are spent together with
+/// An account has one balance. Credits that were bought (a [top-up](crate::credit::AdjustmentKind::TopUp)) are spent together with
 /// those that were granted, and a grant counts them in. With a grant of 100, a balance of 540 is still 540 after the next
 /// turn, and one of 30 is 100. Who sells credits beside a grant therefore gives no grant until the bought ones are spent.
 ///
@@ -34,7 +36,8 @@ use crate::{ConfigError, Credits, Timestamp};
 /// # Example
 ///
 /// ```
-/// use tollgate::{CalendarUnit, Credits, Grant, GrantPeriod};
+/// use tollgate::account::{CalendarUnit, Grant, GrantPeriod};
+/// use tollgate::Credits;
 ///
 /// let hourly = Grant::new(Credits::new(100), GrantPeriod::calendar(CalendarUnit::Hour, "UTC")?);
 /// assert_eq!(hourly.next_after("2026-04-30T12:20:00Z".parse()?).to_string(), "2026-04-30T13:00:00Z");

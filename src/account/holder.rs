@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::account::Caps;
 use crate::account::OwnQuota;
+use crate::error::ConfigError;
+use crate::name::{AccountId, Agreement, PlanName};
 use crate::state::AttachedState;
-use crate::{AccountId, Agreement, Caps, ConfigError, PlanName, words};
+use crate::words;
 
 /// Whether an account may use its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -90,12 +93,13 @@ impl FromStr for Subscription {
 
 /// Who holds keys: the plan, what has been signed and paid, and whatever replaces the plan's limits.
 ///
-/// The balance is not here: it lives in the [`CreditLedger`](crate::CreditLedger) alone.
+/// The balance is not here: it lives in the [`CreditLedger`](crate::credit::CreditLedger) alone.
 ///
 /// # Example
 ///
 /// ```
-/// use tollgate::{Account, AccountStatus};
+/// use tollgate::account::AccountStatus;
+/// use tollgate::Account;
 ///
 /// let mut account = Account::new("acme", "pro");
 /// account.agreements.insert("opra".into());

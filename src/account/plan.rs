@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::account::OwnQuota;
-use crate::{Caps, ConfigError, Grant, PlanName};
+use crate::account::{Caps, Grant};
+use crate::error::ConfigError;
+use crate::name::PlanName;
 
 /// What a plan gives in credits. Nothing, zero and no limit are three things.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -122,7 +124,7 @@ impl Plan {
 }
 
 impl std::str::FromStr for OwnQuota {
-    type Err = crate::ConfigError;
+    type Err = crate::error::ConfigError;
 
     /// Reads a quota, or else the name of one.
     fn from_str(text: &str) -> Result<Self, Self::Err> {

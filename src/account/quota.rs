@@ -6,8 +6,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::ConfigError;
+use crate::name::PoolName;
 use crate::state::AttachedState;
-use crate::{ConfigError, PoolName, words};
+use crate::words;
 
 /// Whom a quota counts together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -42,7 +44,7 @@ impl Counts {
 ///
 /// ```
 /// use std::time::Duration;
-/// use tollgate::QuotaPolicy;
+/// use tollgate::account::QuotaPolicy;
 ///
 /// let policy: QuotaPolicy = "60 per minute".parse()?;
 /// assert_eq!((policy.quota(), policy.window()), (60, Duration::from_secs(60)));
@@ -154,7 +156,7 @@ impl QuotaPolicy {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tollgate::QuotaPolicy;
+    /// use tollgate::account::QuotaPolicy;
     ///
     /// let strict = QuotaPolicy::new(60, Duration::from_secs(60))?.in_any_window();
     /// assert_eq!(strict, "60 in any minute".parse()?);
@@ -372,7 +374,7 @@ pub struct Standing {
     /// In what time it is full again.
     pub reset: Duration,
     /// How every window of the draw stands, this one included, in the order of [`Quotas::policies`]. Empty where
-    /// [`Draw::every_window`](crate::Draw::every_window) does not ask for it, or the limiter cannot tell.
+    /// [`Draw::every_window`](crate::limit::Draw::every_window) does not ask for it, or the limiter cannot tell.
     pub all: Vec<Standing>,
 }
 

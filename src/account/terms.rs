@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::{Caps, Plan, PlanName, Quotas};
+use crate::account::{Caps, Plan, Quotas};
+use crate::name::PlanName;
 
 /// What holds for a key: its plan, its quotas and its caps.
 #[derive(Debug)]

@@ -7,8 +7,10 @@ use http::StatusCode;
 use http::request::Parts;
 use tower::Layer;
 
+use crate::account::Caps;
 use crate::adapter::NoPrincipal;
-use crate::{Caps, Principal, TollgateLayer};
+use crate::adapter::TollgateLayer;
+use crate::gate::Principal;
 
 impl TollgateLayer {
     /// Puts the gate around a whole router, unknown paths included, as a router that can be served or nested.
@@ -26,7 +28,8 @@ impl TollgateLayer {
     ///
     /// ```
     /// use axum::{Router, routing::get};
-    /// use tollgate::{Gate, KeyFormat, KeySource, Length, TollgateLayer};
+    /// use tollgate::key::Length;
+    /// use tollgate::{Gate, KeyFormat, KeySource, TollgateLayer};
     ///
     /// let gate = Gate::builder()
     ///     .source(KeySource::header("X-API-Key")?)

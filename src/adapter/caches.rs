@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, REFERRER_POLICY, VARY};
 
-use crate::KeySource;
+use crate::key::KeySource;
 use crate::respond::AnswerHeaders;
 
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");

@@ -5,9 +5,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use crate::adapter::caches::keep_private;
 use crate::adapter::view::FEW;
+use crate::gate::Principal;
 use crate::gate::{Admission, Core};
+use crate::query;
+use crate::request::RequestView;
 use crate::respond::{AnswerHeaders, limit_headers};
-use crate::{Principal, RequestView, query};
 
 /// Takes the key out of what the handler sees, and puts the principal in.
 #[inline]

@@ -30,8 +30,9 @@ pub use tower::KeyService;
 pub use tower::{ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
 pub use view::Peer;
 
+use crate::future::StoreFuture;
 use crate::panics::Panicked;
-use crate::{StoreFuture, trace};
+use crate::trace;
 
 /// Waits until a charge is closed. One that cannot be closed stays open, for the ledger's sweep, and the answer is given
 /// all the same; where the ledger panicked the charge goes back, and the answer is a failure.

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use http::Response;
 
+use crate::denial::Denial;
+use crate::gate::Gate;
 use crate::gate::{Admission, Core};
+use crate::request::RequestView;
 use crate::respond::{Occasion, limit_headers};
-use crate::{Denial, Gate, RequestView};
 
 /// Returns the response to a refused request, whole: of one to `HEAD` the adapter sends the head alone. `instance` is the
 /// path as it was sent, and `drawn` what the request has drawn before it was refused.
@@ -35,7 +37,7 @@ pub(super) fn refuse(
 
 impl Gate {
     /// Returns the response to a refused request, in the form of this gate's own refusals: for handlers that refuse what
-    /// the gate let in. The refusal is told to [`on_denial`](crate::GateBuilder::on_denial) and to the log.
+    /// the gate let in. The refusal is told to [`on_denial`](crate::gate::GateBuilder::on_denial) and to the log.
     ///
     /// # Example
     ///
@@ -44,7 +46,8 @@ impl Gate {
     /// ```
     /// use bytes::Bytes;
     /// use http::{Request, Response};
-    /// use tollgate::{Actor, Gate, KeyId, KeyManager, RequestView};
+    /// use tollgate::audit::Actor;
+    /// use tollgate::{Gate, KeyId, KeyManager, RequestView};
     ///
     /// async fn revoke(gate: &Gate, keys: &KeyManager, request: &Request<()>, id: KeyId) -> Response<Bytes> {
     ///     let keys = keys.clone().by(Actor::user("user-17"));

@@ -6,7 +6,9 @@ use http::Request;
 use tracing::Span;
 
 use crate::gate::Core;
-use crate::{Gate, KeySource, query};
+use crate::gate::Gate;
+use crate::key::KeySource;
+use crate::query;
 
 /// Makes spans for tower-http's `TraceLayer` that show a request without its key.
 ///
@@ -24,7 +26,9 @@ use crate::{Gate, KeySource, query};
 ///
 /// ```
 /// use axum::{Router, routing::get};
-/// use tollgate::{Gate, KeyFormat, KeySource, Length, TollgateLayer, redacted_span};
+/// use tollgate::adapter::redacted_span;
+/// use tollgate::key::Length;
+/// use tollgate::{Gate, KeyFormat, KeySource, TollgateLayer};
 /// use tower::ServiceBuilder;
 /// use tower_http::trace::TraceLayer;
 ///

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{Extensions, HeaderMap, HeaderName, Request};
 
-use crate::{Admitted, Fields, Principal, RequestView, TakenKey};
+use crate::gate::Principal;
+use crate::request::{Admitted, Fields, RequestView, TakenKey};
 
 /// The address of the peer on the socket, for services without axum's `ConnectInfo`: put it among the request's
 /// extensions before the gate sees the request.
@@ -13,7 +14,7 @@ use crate::{Admitted, Fields, Principal, RequestView, TakenKey};
 ///
 /// ```
 /// use http::Request;
-/// use tollgate::Peer;
+/// use tollgate::adapter::Peer;
 ///
 /// let mut request = Request::new(());
 /// request.extensions_mut().insert(Peer("203.0.113.9".parse().unwrap()));

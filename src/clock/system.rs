@@ -46,7 +46,8 @@ const RESYNC: u64 = 100_000_000;
 /// # Example
 ///
 /// ```
-/// use tollgate::{Clock, SystemClock};
+/// use tollgate::clock::SystemClock;
+/// use tollgate::Clock;
 ///
 /// let clock = SystemClock::new();
 /// let (earlier, later) = (clock.now(), clock.now());

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// # Example
 ///
 /// ```
-/// use tollgate::Timestamp;
+/// use tollgate::clock::Timestamp;
 ///
 /// let moment: Timestamp = "2026-04-30T12:00:00Z".parse()?;
 /// assert_eq!(moment.as_millis(), 1_777_550_400_000);
@@ -56,13 +56,13 @@ impl From<SystemTime> for Timestamp {
 }
 
 impl std::str::FromStr for Timestamp {
-    type Err = crate::ConfigError;
+    type Err = crate::error::ConfigError;
 
     /// Reads RFC 3339, section 5.6: a date, a time and a zone, and nothing more lenient.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         rfc3339(text).ok_or_else(|| {
             let expected = "write it as in `2026-04-30T12:00:00Z`";
-            crate::ConfigError::new(text, "this is no moment with a date, a time and a zone", expected)
+            crate::error::ConfigError::new(text, "this is no moment with a date, a time and a zone", expected)
         })
     }
 }

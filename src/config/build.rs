@@ -2,13 +2,15 @@
 
 use crate::config::model::{Body, OnConflict, Preflights};
 use crate::config::{Config, FormatConfig, ManagementConfig, OlderHash, Routes, SourceConfig, demo, errors};
-use crate::{
-    ConfigError, GateBuilder, KeyFormat, KeyHasher, KeySource, Length, RequestIds, Rule, TrustedProxies,
-    words,
-};
+use crate::error::ConfigError;
+use crate::gate::{GateBuilder, TrustedProxies};
+use crate::key::{KeyFormat, KeyHasher, KeySource, Length};
+use crate::respond::RequestIds;
+use crate::rule::Rule;
+use crate::words;
 
 pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
-    let mut builder = crate::Gate::builder()
+    let mut builder = crate::gate::Gate::builder()
         .hasher(hasher(config)?)
         .order(config.order.iter().map(|check| check.0))
         .trusted_proxies(proxies(config)?)

@@ -1,7 +1,11 @@
 //! Keys that everybody knows, as the file says them.
 
+use crate::account::Account;
 use crate::config::{Config, DemoConfig};
-use crate::{Account, ConfigError, Environment, KeyHasher, KeyRecord, words};
+use crate::error::ConfigError;
+use crate::key::{KeyHasher, KeyRecord};
+use crate::name::Environment;
+use crate::words;
 
 /// Demo keys that nobody could use, or that say two things at once.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {

@@ -5,7 +5,10 @@ use std::str::FromStr;
 use http::StatusCode;
 
 use crate::config::{Config, WordingConfig};
-use crate::{ConfigError, DenialKind, Presentation, Wording, words};
+use crate::denial::DenialKind;
+use crate::error::ConfigError;
+use crate::respond::{Presentation, Wording};
+use crate::words;
 
 impl FromStr for DenialKind {
     type Err = ConfigError;

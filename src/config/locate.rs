@@ -5,7 +5,8 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::{Config, members, text};
-use crate::{ConfigError, words};
+use crate::error::ConfigError;
+use crate::words;
 
 /// A fault that was found while the file was read: the parser knows the place.
 pub(super) fn syntax(text: &str, file: &str, member: &str, error: &toml::de::Error) -> ConfigError {

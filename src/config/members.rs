@@ -84,8 +84,9 @@ impl<'de> Deserializer<'de> for Asked<'_> {
 mod tests {
     use super::tables;
     use crate::account::UNITS;
+    use crate::denial::DenialKind;
+    use crate::gate::Check;
     use crate::respond::placeholders;
-    use crate::{Check, DenialKind};
 
     const PAGE: &str = include_str!("reference.md");
 

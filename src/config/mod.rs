@@ -29,7 +29,9 @@ pub use rule::{CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, Scope
 pub use secret::Reference;
 pub use text::{Network, Never, NotTaken, OneOf, Refusal, Span, Text, Written};
 
-use crate::{ConfigError, GateBuilder, KeyRecord};
+use crate::error::ConfigError;
+use crate::gate::GateBuilder;
+use crate::key::KeyRecord;
 
 impl Config {
     /// Reads a configuration from a file.

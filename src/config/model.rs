@@ -9,7 +9,10 @@ use crate::config::plan::{PlanConfig, QuotaConfig};
 use crate::config::rule::{RuleConfig, ScopeConfig};
 use crate::config::text::{Network, Never, OneOf, Span, Text, Written};
 use crate::config::{CostConfig, secret::Reference};
-use crate::{Alphabet, Check, ConfigError, DenialKind, KeyId, Length};
+use crate::denial::DenialKind;
+use crate::error::ConfigError;
+use crate::gate::Check;
+use crate::key::{Alphabet, KeyId, Length};
 
 /// A configuration, as the file says it: every member is described at the builder's method or the type that it stands
 /// for. Read one with [`Config::read`]; members may be changed before [`Config::builder`] checks them again.

@@ -6,11 +6,12 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use crate::account::as_written;
-use crate::config::text::{Never, OneOf, Span, Text, Written};
-use crate::{
-    Allowance, CalendarUnit, Cap, Caps, ConfigError, Counts, Credits, Grant, GrantPeriod, Lifetime, OwnQuota,
-    Plan, QuotaPolicy,
+use crate::account::{
+    Allowance, CalendarUnit, Cap, Caps, Counts, Grant, GrantPeriod, Lifetime, OwnQuota, Plan, QuotaPolicy,
 };
+use crate::amount::Credits;
+use crate::config::text::{Never, OneOf, Span, Text, Written};
+use crate::error::ConfigError;
 
 /// A plan.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -2,9 +2,11 @@
 
 use serde::Deserialize;
 
+use crate::amount::Credits;
 use crate::config::DefaultConfig;
 use crate::config::text::{Never, OneOf, Written};
-use crate::{ConfigError, Cost, Credits, Rule, ScopeRule};
+use crate::error::ConfigError;
+use crate::rule::{Cost, Rule, ScopeRule};
 
 /// A rule: what it does not say, `[default]` says.
 #[derive(Debug, Clone, Deserialize)]

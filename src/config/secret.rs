@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// Where a secret is: `env:NAME`, or `file:PATH`, whose last line break is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// Parts a fault's value, problem and remedy on its way through the deserializer, which passes on text alone.
 const PART: char = '\u{1f}';
@@ -189,7 +189,7 @@ impl FromStr for Network {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        crate::parse_network(text).map(Self)
+        crate::network::parse_network(text).map(Self)
     }
 }
 

@@ -5,9 +5,14 @@ use std::time::SystemTime;
 
 use tokio::runtime::Handle;
 
+use crate::account::Account;
+use crate::amount::ChargeId;
 use crate::amount::random;
+use crate::clock::Timestamp;
 use crate::conformance::suite::Fault;
-use crate::{Account, AdjustmentId, ChargeId, KeyHash, KeyHasher, KeyId, KeyRecord, StoreFuture, Timestamp};
+use crate::credit::AdjustmentId;
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyHasher, KeyId, KeyRecord};
 
 /// The calls of a race: enough to meet, and few enough for any runtime's pool of threads.
 pub(super) const RACERS: usize = 16;

@@ -45,7 +45,10 @@ use std::sync::Arc;
 pub use report::{Failure, Report};
 pub use suite::{Capability, Suite};
 
-use crate::{AccountAdmin, CreditAdmin, CreditLedger, KeyRecord, KeyStore, RateLimiter};
+use crate::credit::{CreditAdmin, CreditLedger};
+use crate::key::KeyRecord;
+use crate::limit::RateLimiter;
+use crate::store::{AccountAdmin, KeyStore};
 
 /// Whether a [`KeyStore`] finds what is in it: for a store whose keys are put in by other means than [`KeyAdmin`].
 ///
@@ -55,7 +58,8 @@ use crate::{AccountAdmin, CreditAdmin, CreditLedger, KeyRecord, KeyStore, RateLi
 ///
 /// ```
 /// use std::sync::Arc;
-/// use tollgate::{Account, KeyHasher, KeyId, KeyRecord, MemoryStore, conformance};
+/// use tollgate::key::KeyHasher;
+/// use tollgate::{Account, KeyId, KeyRecord, MemoryStore, conformance};
 ///
 /// # #[tokio::main]
 /// # async fn main() {
@@ -67,12 +71,12 @@ use crate::{AccountAdmin, CreditAdmin, CreditLedger, KeyRecord, KeyStore, RateLi
 /// # }
 /// ```
 ///
-/// [`KeyAdmin`]: crate::KeyAdmin
+/// [`KeyAdmin`]: crate::store::KeyAdmin
 pub fn look_ups(store: impl KeyStore, records: impl IntoIterator<Item = KeyRecord>) -> Suite {
     keys::look_ups(Arc::new(store), records.into_iter().collect())
 }
 
-/// Whether a store of keys and accounts keeps the contracts of [`KeyStore`], [`KeyAdmin`](crate::KeyAdmin) and
+/// Whether a store of keys and accounts keeps the contracts of [`KeyStore`], [`KeyAdmin`](crate::store::KeyAdmin) and
 /// [`AccountAdmin`].
 ///
 /// # Example

@@ -6,14 +6,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::StoreError;
 use crate::conformance::report::{Failure, Report};
+use crate::error::StoreError;
 
 /// What a back end may lack without breaking its contract: its owner declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Capability {
-    /// Uses that [`touch`](crate::KeyAdmin::touch) notes show as soon as it returned. A store that writes them later lacks
+    /// Uses that [`touch`](crate::store::KeyAdmin::touch) notes show as soon as it returned. A store that writes them later lacks
     /// it.
     PromptUses,
     /// A charge that arrives after its refund takes nothing, and neither does one that comes again after its end. A ledger in

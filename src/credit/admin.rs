@@ -4,9 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{
-    AccountId, Allowance, ConfigError, CreditLedger, Credits, Entry, EntryQuery, StoreFuture, Timestamp,
-};
+use crate::account::Allowance;
+use crate::amount::Credits;
+use crate::clock::Timestamp;
+use crate::credit::{CreditLedger, Entry, EntryQuery};
+use crate::error::ConfigError;
+use crate::future::StoreFuture;
+use crate::name::AccountId;
 
 /// What an account has to spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +49,7 @@ const LONGEST_ID: usize = 128;
 /// # Example
 ///
 /// ```
-/// use tollgate::AdjustmentId;
+/// use tollgate::credit::AdjustmentId;
 ///
 /// let id: AdjustmentId = "invoice-2026-0417".parse()?;
 /// assert_eq!(id.as_str(), "invoice-2026-0417");
@@ -177,7 +181,7 @@ pub enum Adjusted {
 /// # Contract
 ///
 /// - **Atomic.** [`adjust`](CreditAdmin::adjust) is one read-decide-write, against charges, settlements and other
-///   adjustments: first the [`Grant`](crate::Grant) that has come due, as a charge would give it, then the change. A balance is never
+///   adjustments: first the [`Grant`](crate::account::Grant) that has come due, as a charge would give it, then the change. A balance is never
 ///   negative and, with the open charges, never above [`Credits::MAX`]: what would make it so is refused as a value.
 /// - **Idempotent by id.** The same adjustment under the same id is made once, and answered by the balance after it was
 ///   made; another kind or amount under that id is refused. A refused adjustment is not remembered: it may be tried
@@ -210,7 +214,7 @@ pub trait CreditAdmin: CreditLedger {
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool>;
 
     /// Folds the oldest entries of every account, up to the first that is not older than this moment, into one of the kind
-    /// [`Folded`](crate::EntryKind::Folded). It has the number, the time and the balance of the last of them. Returns how
+    /// [`Folded`](crate::credit::EntryKind::Folded). It has the number, the time and the balance of the last of them. Returns how
     /// many entries are gone.
     ///
     /// A ledger that keeps every entry grows until this is called: call it daily, with as long ago as entries are to be

@@ -1,6 +1,7 @@
 //! The time of an account's next grant, kept with the period that it was derived from.
 
-use crate::{Grant, Timestamp};
+use crate::account::Grant;
+use crate::clock::Timestamp;
 
 /// The time of an account's next grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

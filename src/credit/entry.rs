@@ -1,8 +1,11 @@
 //! What moved a balance, one movement at a time.
 
+use crate::amount::ChargeId;
+use crate::clock::Timestamp;
 #[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
-use crate::AdjustmentKind;
-use crate::{AccountId, AdjustmentId, Balance, ChargeId, Timestamp};
+use crate::credit::AdjustmentKind;
+use crate::credit::{AdjustmentId, Balance};
+use crate::name::AccountId;
 
 /// What moved a balance.
 #[derive(Debug, Clone, PartialEq, Eq)]

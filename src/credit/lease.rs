@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{Account, Charge, ChargeId, Charged, CreditLedger, Credits, StoreFuture};
+use crate::account::Account;
+use crate::amount::{ChargeId, Credits};
+use crate::credit::{Charge, Charged, CreditLedger};
+use crate::future::StoreFuture;
 
 /// Lends blocks of an account's credits to nodes, which spend them in process.
 ///
@@ -19,7 +22,7 @@ use crate::{Account, Charge, ChargeId, Charged, CreditLedger, Credits, StoreFutu
 ///   changes nothing.
 /// - **Abandoned.** A block that stays open for longer than the ledger's sweep allows is closed by it at what is
 ///   committed, whatever the sweep does with other charges.
-/// - **Set by hand.** Where the balance is [set](crate::AdjustmentKind::Set), all open blocks of the account are closed at what
+/// - **Set by hand.** Where the balance is [set](crate::credit::AdjustmentKind::Set), all open blocks of the account are closed at what
 ///   is committed of them, in the same step and before it.
 /// - **Grants.** A grant that comes due raises the balance to its amount less what is out in blocks and not committed: what
 ///   comes back does not pile up on it. What is committed counts as spent: where a block is closed after the grant for less,

@@ -24,8 +24,9 @@ mod standing;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-#[cfg(feature = "redis")]
 pub use self::redis::RedisLedger;
+#[cfg(feature = "redis")]
+pub use crate::amount::{ChargeId, Credits};
 #[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
 pub use abandoned::Abandoned;
 pub use admin::{Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin};
@@ -39,7 +40,9 @@ pub use memory::MemoryLedger;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::{Disagreement, SqlLedger};
 
-use crate::{Account, Allowance, ChargeId, Credits, Now, StoreFuture};
+use crate::account::{Account, Allowance};
+use crate::clock::Now;
+use crate::future::StoreFuture;
 
 /// A charge to be made: whose, how much, and what the account's plan gives.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +98,7 @@ pub enum Charged {
 /// - **Conserved.** At any time, what was granted and put in equals the balance, the open charges and what was settled.
 /// - **Idempotent by id.** A charge that is repeated while it is open is posted once. A settlement or a refund that is
 ///   repeated, that follows the other, or whose charge was never posted changes nothing.
-/// - **Grants.** Where the plan has a [`Grant`](crate::Grant) that has come due since it was last given, the balance is
+/// - **Grants.** Where the plan has a [`Grant`](crate::account::Grant) that has come due since it was last given, the balance is
 ///   first raised to its amount (never lowered), once however many calls race for it or periods have passed. The time is
 ///   that of the argument; time that steps back gives nothing twice. A balance that does not exist is opened by the
 ///   grant's first amount, or at zero where there is none.

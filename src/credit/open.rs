@@ -5,8 +5,8 @@ use std::hash::BuildHasherDefault;
 
 use smallvec::SmallVec;
 
-use crate::ChargeId;
 use crate::amount::ByNumber;
+use crate::amount::ChargeId;
 
 /// How many charges are kept in a list: an account that has more open has the others in a map.
 const FEW: usize = 8;

@@ -1,7 +1,10 @@
 //! What a balance comes to, wherever it is kept: when grants come due, what is held, and what a change by hand makes of it.
 
+use crate::account::{Allowance, Grant};
+use crate::amount::Credits;
+use crate::clock::Timestamp;
 use crate::credit::due::Due;
-use crate::{Adjusted, AdjustmentKind, Allowance, Balance, Credits, Grant, Timestamp};
+use crate::credit::{Adjusted, AdjustmentKind, Balance};
 
 /// One account's balance, without its charges and entries.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use crate::account::Standing;
 use crate::account::Terms;
+use crate::account::{Account, Caps, Plan, Quotas};
+use crate::amount::Credits;
+use crate::future::StoreFuture;
 use crate::gate::entry::{Entry, Shown};
+use crate::key::{KeyId, KeyRecord};
+use crate::name::Scope;
 use crate::request::Admitted;
-use crate::{Account, Caps, Credits, KeyId, KeyRecord, Plan, Quotas, Scope, StoreFuture};
 
 /// A request that was let in. It holds the request's charge: [`finish`](Admission::finish) it when the handler has
 /// answered; dropped before [`begin`](Admission::begin), or in a panic, it gives the charge back; dropped after, as when
@@ -134,7 +138,7 @@ pub struct Principal {
 impl Principal {
     /// What the secret that was presented hashes to: under the scheme it was found by, and under the newest.
     #[cfg(feature = "keygen")]
-    pub(crate) fn presented(&self) -> impl Iterator<Item = crate::KeyHash> {
+    pub(crate) fn presented(&self) -> impl Iterator<Item = crate::key::KeyHash> {
         let retiring = self.record.retiring.filter(|_| self.shown.retiring).map(|old| old.hash);
         let found_by = retiring.unwrap_or(self.record.hash);
         [Some(found_by), self.shown.renewed.as_deref().copied()].into_iter().flatten()
@@ -233,7 +237,8 @@ impl fmt::Debug for Principal {
 /// # Example
 ///
 /// ```
-/// use tollgate::{Credits, FinalCost};
+/// use tollgate::gate::FinalCost;
+/// use tollgate::Credits;
 ///
 /// let mut response = http::Response::new("two of the ten results that were paid for");
 /// response.extensions_mut().insert(FinalCost(Credits::new(2)));

@@ -4,17 +4,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::Plan;
 use crate::amount::ChargeIds;
+use crate::error::ConfigError;
 #[cfg(feature = "keygen")]
 use crate::gate::Mounted;
 use crate::gate::back_ends::{ledgers, missing};
 use crate::gate::revocation::Revocations;
 use crate::gate::terms::Plans;
 use crate::gate::{Check, Checks, Core, validate};
+use crate::gate::{Gate, GateBuilder};
+use crate::name::{Environment, PlanName};
 use crate::respond::Responders;
 use crate::rule::{Purpose, RuleSet};
+use crate::rule::{Rule, ScopeRule};
 use crate::uses::Uses;
-use crate::{ConfigError, Environment, Gate, GateBuilder, Plan, PlanName, Rule, ScopeRule};
 
 /// How often a key's use is noted, if nothing is said.
 const USES: Duration = Duration::from_mins(1);

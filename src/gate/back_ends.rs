@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::{ConfigError, CreditAdmin, CreditLedger, GateBuilder, KeyAdmin, KeyStore, RateLimiter};
+use crate::credit::{CreditAdmin, CreditLedger};
+use crate::error::ConfigError;
+use crate::gate::GateBuilder;
+use crate::limit::RateLimiter;
+use crate::store::{KeyAdmin, KeyStore};
 
 impl GateBuilder {
     /// Where keys are found. What writes to it, if anything does, is its [`authority`](GateBuilder::authority), to be named
@@ -42,7 +46,7 @@ impl GateBuilder {
     /// Draws and charges in one call where the order has the credits directly behind the rate limits. The
     /// [`limiter`](Self::limiter) and the [`ledger`](Self::ledger) are those over the same windows and balances: they are
     /// asked for whatever is one of both alone.
-    pub fn meter(mut self, meter: impl crate::Meter) -> Self {
+    pub fn meter(mut self, meter: impl crate::meter::Meter) -> Self {
         self.meter = Some(Arc::new(meter));
         self
     }
@@ -56,7 +60,7 @@ pub(super) fn ledgers(
     authority: Option<Arc<dyn CreditAdmin>>,
 ) -> Result<Ledgers, ConfigError> {
     #[cfg(feature = "memory")]
-    let in_memory = || Some(Arc::new(crate::MemoryLedger::new()) as Arc<dyn CreditAdmin>);
+    let in_memory = || Some(Arc::new(crate::credit::MemoryLedger::new()) as Arc<dyn CreditAdmin>);
     #[cfg(not(feature = "memory"))]
     let in_memory = || None;
     match (ledger, authority) {

@@ -5,14 +5,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::{Plan, QuotaPolicy};
+use crate::clock::{Clock, SystemClock};
+use crate::credit::{CreditAdmin, CreditLedger};
+use crate::denial::Denial;
 use crate::gate::{Check, Management, Observer, TrustedProxies};
+use crate::key::{KeyFormat, KeyHasher, KeySource};
+use crate::limit::RateLimiter;
+use crate::name::Environment;
 use crate::respond::{Presentation, RequestIds, ResponseForDenial};
-use crate::{
-    Clock, CreditAdmin, CreditLedger, Denial, Environment, KeyAdmin, KeyFormat, KeyHasher, KeySource,
-    KeyStore, Plan, QuotaPolicy, RateLimiter, Rule, SystemClock,
-};
+use crate::rule::Rule;
+use crate::store::{KeyAdmin, KeyStore};
 
-/// Puts a [`Gate`](crate::Gate) together, and checks that its parts fit.
+/// Puts a [`Gate`](crate::gate::Gate) together, and checks that its parts fit.
 ///
 /// All that a configuration file says can be said here. What is not said: keys of the environment `live`, hashed by
 /// SHA-256, no plans and no rules (every route needs a key and is free), the order of [`Check::ALL`], no trusted proxy,
@@ -38,7 +43,7 @@ pub struct GateBuilder {
     pub(super) ledger: Option<Arc<dyn CreditLedger>>,
     pub(super) credit_authority: Option<Arc<dyn CreditAdmin>>,
     pub(super) limiter: Option<Arc<dyn RateLimiter>>,
-    pub(crate) meter: Option<Arc<dyn crate::Meter>>,
+    pub(crate) meter: Option<Arc<dyn crate::meter::Meter>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) presentation: Presentation,
     pub(super) responder: Option<Arc<dyn ResponseForDenial>>,
@@ -52,9 +57,9 @@ pub struct GateBuilder {
     #[cfg(feature = "keygen")]
     pub(super) expiry_feature: Option<String>,
     #[cfg(feature = "keygen")]
-    pub(super) randomness: Arc<dyn crate::Randomness>,
+    pub(super) randomness: Arc<dyn crate::key::Randomness>,
     #[cfg(feature = "keygen")]
-    pub(super) audit: Arc<dyn crate::AuditSink>,
+    pub(super) audit: Arc<dyn crate::audit::AuditSink>,
     pub(crate) management: Management,
     #[cfg(feature = "keygen")]
     pub(crate) mounted: Option<Arc<dyn crate::gate::Mounted>>,
@@ -64,7 +69,8 @@ impl GateBuilder {
     pub(super) fn new() -> Self {
         let bare = Self::without_back_ends();
         #[cfg(feature = "memory")]
-        let bare = bare.managed_store(crate::MemoryStore::new()).limiter(crate::MemoryLimiter::new());
+        let bare =
+            bare.managed_store(crate::store::MemoryStore::new()).limiter(crate::limit::MemoryLimiter::new());
         bare
     }
 
@@ -102,9 +108,9 @@ impl GateBuilder {
             #[cfg(feature = "keygen")]
             expiry_feature: None,
             #[cfg(feature = "keygen")]
-            randomness: Arc::new(crate::OsRandomness),
+            randomness: Arc::new(crate::key::OsRandomness),
             #[cfg(feature = "keygen")]
-            audit: Arc::new(crate::TracingAudit),
+            audit: Arc::new(crate::audit::TracingAudit),
             management: Management::default(),
             #[cfg(feature = "keygen")]
             mounted: None,
@@ -155,7 +161,7 @@ impl GateBuilder {
         self
     }
 
-    /// Notes when keys are used, each at most once in this time: a [`KeyManager`](crate::KeyManager) writes it back. A gate
+    /// Notes when keys are used, each at most once in this time: a [`KeyManager`](crate::manage::KeyManager) writes it back. A gate
     /// with an [`authority`](GateBuilder::authority) does so every minute, if nothing is said.
     pub fn note_uses(mut self, resolution: Duration) -> Self {
         self.uses = Some(resolution);
@@ -181,7 +187,7 @@ impl GateBuilder {
         self
     }
 
-    /// Refuses requests that no rule matches, whatever the key, as [`RouteDenied`](crate::DenialKind::RouteDenied).
+    /// Refuses requests that no rule matches, whatever the key, as [`RouteDenied`](crate::denial::DenialKind::RouteDenied).
     ///
     /// Recommended for every service that has rules: a rule that is misspelt, or a route that was forgotten, is then closed
     /// rather than free. `testing::unruled_routes` lists what it would close.
@@ -190,7 +196,8 @@ impl GateBuilder {
     ///
     /// ```
     /// use http::Request;
-    /// use tollgate::{DenialKind, Gate, KeyFormat, KeySource, Length, RequestView, Rule};
+    /// use tollgate::key::Length;
+    /// use tollgate::{DenialKind, Gate, KeyFormat, KeySource, RequestView, Rule};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::account::Terms;
+use crate::account::{AccountStatus, Subscription};
+use crate::clock::Timestamp;
 use crate::denial::Cause;
+use crate::denial::{Denial, DenialKind};
 use crate::gate::{Check, Core};
+use crate::key::{KeyHash, KeyRecord, KeyStatus};
 use crate::network::contains;
+use crate::request::RequestView;
 use crate::rule::{Purpose, Ruled, ScopeRule};
-use crate::{
-    AccountStatus, Denial, DenialKind, KeyHash, KeyRecord, KeyStatus, RequestView, Subscription, Timestamp,
-    trace,
-};
+use crate::trace;
 
 type Verdict = Result<(), Denial>;
 

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::error::ConfigError;
 use crate::network::contains;
-use crate::{ConfigError, RequestView};
+use crate::request::RequestView;
 
 /// The proxies whose word on the client's address is taken: unset, nobody's.
 ///
@@ -17,7 +18,7 @@ use crate::{ConfigError, RequestView};
 /// # Example
 ///
 /// ```
-/// use tollgate::TrustedProxies;
+/// use tollgate::gate::TrustedProxies;
 ///
 /// let proxies = TrustedProxies::new(["10.0.0.0/8".parse().unwrap()]);
 /// assert!(proxies.reading("x-real-ip").is_ok());

@@ -8,23 +8,29 @@ use std::time::Duration;
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
+use crate::account::Allowance;
 use crate::account::Breach;
 use crate::account::Terms;
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Now;
 use crate::credit::{Charge, Charged};
 use crate::denial::{Cause, Problem};
+use crate::denial::{Denial, DenialKind};
+use crate::error::StoreError;
+use crate::future::StoreFuture;
 use crate::gate::admission::{Admission, Outcome};
 use crate::gate::checks::{self, Facts};
 use crate::gate::detach::detach;
 use crate::gate::entry::{Entry, Found, Hold, Shown, Tab};
 use crate::gate::revocation;
 use crate::gate::{Check, Core};
+use crate::key::{KeyHash, KeyRecord};
+use crate::limit::Standing;
 use crate::limit::{Draw, Quota};
+use crate::meter::{Meter, Metered};
+use crate::request::RequestView;
 use crate::request::{Finding, Occurs, find_key};
 use crate::rule::{Ruled, Uncountable};
-use crate::{
-    Allowance, ChargeId, Credits, Denial, DenialKind, KeyHash, KeyRecord, Meter, Metered, Now, RequestView,
-    Standing, StoreError, StoreFuture,
-};
 
 /// The decision on one request, and the state of it that outlives a wait for a back end.
 ///

@@ -4,7 +4,9 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use crate::{StoreError, StoreFuture, trace};
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::trace;
 
 /// Work of a back end that finishes by itself where it is dropped midway, as when the client leaves while it is asked.
 #[cold]

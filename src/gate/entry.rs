@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use crate::account::Quotas;
 use crate::account::Standing;
 use crate::account::Terms;
+use crate::amount::{ChargeId, Credits};
+use crate::error::StoreError;
+use crate::future::StoreFuture;
 use crate::gate::detach::{detach, surviving};
 use crate::gate::terms::Pass;
 use crate::gate::{Core, Outcome};
+use crate::key::{KeyHash, KeyRecord};
 use crate::panics::{Panicked, guard};
-use crate::{ChargeId, Credits, KeyHash, KeyRecord, Quotas, StoreError, StoreFuture, trace};
+use crate::trace;
 
 /// What a key came to. Its open charge ends by settling or by refunding, once, whatever becomes of the request.
 #[derive(Debug)]

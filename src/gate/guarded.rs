@@ -7,10 +7,11 @@ use bytes::Bytes;
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::denial::Denial;
 use crate::gate::{Core, Decision};
 use crate::panics::{Panicked, guard};
+use crate::request::RequestView;
 use crate::respond::Responders;
-use crate::{Denial, RequestView};
 
 /// Judges a request as [`Decision::poll`] does. A panic of a back end refuses it, and what was charged goes back.
 #[inline]

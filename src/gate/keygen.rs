@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{AuditSink, Gate, GateBuilder, Randomness};
+use crate::audit::AuditSink;
+use crate::gate::{Gate, GateBuilder};
+use crate::key::Randomness;
 
 impl GateBuilder {
     /// Takes the randomness of new keys from somewhere else than the operating system.
@@ -26,7 +28,8 @@ impl GateBuilder {
     /// # Example
     ///
     /// ```
-    /// use tollgate::{Gate, KeyFormat, KeySource, Length};
+    /// use tollgate::key::Length;
+    /// use tollgate::{Gate, KeyFormat, KeySource};
     ///
     /// let gate = Gate::builder()
     ///     .source(KeySource::header("X-API-Key")?)
@@ -37,7 +40,7 @@ impl GateBuilder {
     /// # let _ = gate;
     /// # Ok::<(), tollgate::ConfigError>(())
     /// ```
-    pub fn management_scope(mut self, scope: impl Into<crate::Scope>) -> Self {
+    pub fn management_scope(mut self, scope: impl Into<crate::name::Scope>) -> Self {
         self.management.scope = Some(scope.into());
         self
     }

@@ -34,32 +34,38 @@ pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Management, M
 pub use order::Check;
 use order::Checks;
 
+use crate::account::Plan;
 use crate::amount::ChargeIds;
+use crate::clock::Clock;
+use crate::credit::{CreditAdmin, CreditLedger};
+use crate::denial::Denial;
 pub(crate) use crate::gate::detach::detach;
 #[cfg(feature = "keygen")]
 pub(crate) use crate::gate::detach::surviving;
 pub(crate) use crate::gate::guarded::{bare_failure, decide};
 use crate::gate::revocation::Revocations;
 use crate::gate::terms::Plans;
+use crate::key::{KeyFormat, KeyHasher, KeySource};
+use crate::limit::RateLimiter;
+use crate::name::{Environment, PlanName};
+use crate::request::RequestView;
 use crate::respond::{RequestIds, Responders};
 use crate::rule::RuleSet;
+use crate::store::{KeyAdmin, KeyStore};
 use crate::uses::Uses;
-use crate::{
-    Clock, CreditAdmin, CreditLedger, Denial, Environment, KeyAdmin, KeyFormat, KeyHasher, KeySource,
-    KeyStore, Plan, PlanName, RateLimiter, RequestView,
-};
 
 type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
 
 /// A gate: its configuration, checked and compiled, and its back ends. Cloning it is cheap; clones are one gate.
 ///
-/// Adapters put it in front of a service, as [`TollgateLayer`](crate::TollgateLayer) does.
+/// Adapters put it in front of a service, as [`TollgateLayer`](crate::adapter::TollgateLayer) does.
 ///
 /// # Example
 ///
 /// ```
 /// use http::Request;
-/// use tollgate::{DenialKind, Gate, KeyFormat, KeySource, Length, RequestView};
+/// use tollgate::key::Length;
+/// use tollgate::{DenialKind, Gate, KeyFormat, KeySource, RequestView};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -96,7 +102,7 @@ pub(crate) struct Core {
     credit_authority: Option<Arc<dyn CreditAdmin>>,
     pub(crate) limiter: Arc<dyn RateLimiter>,
     /// What does the limiter's and the ledger's work in one call.
-    meter: Option<Arc<dyn crate::Meter>>,
+    meter: Option<Arc<dyn crate::meter::Meter>>,
     pub(crate) clock: Arc<dyn Clock>,
     charge_ids: ChargeIds,
     pub(crate) responders: Responders,
@@ -109,10 +115,10 @@ pub(crate) struct Core {
     #[cfg(feature = "keygen")]
     pub(crate) expiry_feature: Option<String>,
     #[cfg(feature = "keygen")]
-    randomness: Arc<dyn crate::Randomness>,
+    randomness: Arc<dyn crate::key::Randomness>,
     /// Where what its managers do is told.
     #[cfg(feature = "keygen")]
-    pub(crate) audit: Arc<dyn crate::AuditSink>,
+    pub(crate) audit: Arc<dyn crate::audit::AuditSink>,
     pub(crate) uses: Uses,
     /// Where a key that is found under an older hash is put under the newest.
     pub(crate) authority: Option<Arc<dyn KeyAdmin>>,
@@ -179,28 +185,28 @@ impl Gate {
 impl Core {
     /// The scopes that rules name.
     #[cfg(feature = "keygen")]
-    pub(crate) fn known_scopes(&self) -> std::collections::HashSet<&crate::Scope> {
+    pub(crate) fn known_scopes(&self) -> std::collections::HashSet<&crate::name::Scope> {
         self.rules.scopes().chain(&self.management.scope).collect()
     }
 
     /// The agreements that rules name.
     #[cfg(feature = "keygen")]
-    pub(crate) fn known_agreements(&self) -> std::collections::HashSet<&crate::Agreement> {
+    pub(crate) fn known_agreements(&self) -> std::collections::HashSet<&crate::name::Agreement> {
         self.rules.agreements().collect()
     }
 
     /// Whether what a record names is configured.
     #[cfg(feature = "keygen")]
-    pub(crate) fn check_terms(&self, record: &crate::KeyRecord) -> Result<(), String> {
+    pub(crate) fn check_terms(&self, record: &crate::key::KeyRecord) -> Result<(), String> {
         self.plans.terms_of(record).map(drop).map_err(|unknown| unknown.to_string())
     }
 
     /// Refuses quotas of a key's or an account's own that are not configured, share a name, or can never be reached.
     #[cfg(feature = "keygen")]
-    pub(crate) fn check_quotas(&self, own: &[crate::OwnQuota]) -> Result<(), String> {
+    pub(crate) fn check_quotas(&self, own: &[crate::account::OwnQuota]) -> Result<(), String> {
         let quotas = self.plans.resolve(own).map_err(|unknown| unknown.to_string())?;
         let policies: Vec<_> = quotas.policies().collect();
-        match crate::QuotaPolicy::never_reached(&policies) {
+        match crate::account::QuotaPolicy::never_reached(&policies) {
             None => Ok(()),
             Some((place, other)) => Err(format!(
                 "the quota `{}`, of {} requests, can never be reached: `{}`, of {}, always refuses first; leave it out",
@@ -214,7 +220,7 @@ impl Core {
 
     /// Refuses caps of a key's or an account's own that a plan could not have.
     #[cfg(feature = "keygen")]
-    pub(crate) fn check_caps(&self, own: &crate::Caps) -> Result<(), crate::ConfigError> {
+    pub(crate) fn check_caps(&self, own: &crate::account::Caps) -> Result<(), crate::error::ConfigError> {
         validate::caps(own, &self.sources)
     }
 
@@ -268,7 +274,7 @@ impl Core {
 
     /// Whether this is the hash of a key that everybody knows.
     #[cfg(feature = "keygen")]
-    pub(crate) fn is_hash_of_literal(&self, hash: &crate::KeyHash) -> bool {
+    pub(crate) fn is_hash_of_literal(&self, hash: &crate::key::KeyHash) -> bool {
         let hashes =
             |literal: &String| self.hashers.iter().any(|hasher| hasher.hash(literal.as_bytes()) == *hash);
         self.literals.iter().any(hashes)

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 
-use crate::{Gate, Principal, RequestId, Scope};
+use crate::gate::{Gate, Principal};
+use crate::name::Scope;
+use crate::respond::RequestId;
 
 /// The most bytes that are read of a body: what is mounted takes small JSON.
 pub(crate) const LARGEST_BODY: usize = 64 * 1024;

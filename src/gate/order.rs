@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::{ConfigError, words};
+use crate::error::ConfigError;
+use crate::words;
 
 /// One check of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,8 +1,9 @@
 //! The key that one gate takes out of a request, for a second gate behind it.
 
 use crate::gate::Core;
+use crate::key::{KeyHash, KeyHasher};
+use crate::request::RequestView;
 use crate::request::{Finding, TakenKey, find_key};
-use crate::{KeyHash, KeyHasher, RequestView};
 
 impl Core {
     /// The key of a request, from where it is about to be taken out; what an outer gate has taken stays as it is.

@@ -1,8 +1,10 @@
 //! Revocations where a window has no room left: whoever floods with one key keeps nobody from revoking it by another.
 
+use crate::clock::Now;
 use crate::gate::Core;
+use crate::key::KeyId;
+use crate::request::RequestView;
 use crate::rule::{Purpose, Ruled};
-use crate::{KeyId, Now, RequestView};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 

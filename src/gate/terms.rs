@@ -4,9 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::account::{OwnQuota, Plan, QuotaPolicy, Quotas};
 use crate::account::{Terms, Unknown};
+use crate::error::ConfigError;
+use crate::key::KeyRecord;
+use crate::name::PlanName;
 use crate::state::StateOwner;
-use crate::{ConfigError, KeyRecord, OwnQuota, Plan, PlanName, QuotaPolicy, Quotas};
 
 /// What a record comes to at a gate, kept on the record.
 #[derive(Debug)]

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::clock::Clock;
+use crate::error::StoreError;
+use crate::guard::GuardLimits;
 use crate::trace::Mode;
-use crate::{Clock, GuardLimits, StoreError};
 
 /// Counts failures in a row. Once there are too many it opens, and admits one call per rest: whose answer closes it.
 #[derive(Debug)]

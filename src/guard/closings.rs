@@ -7,7 +7,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Guarded;
-use crate::{Account, ChargeId, CreditLedger, Credits, StoreError, StoreFuture, trace};
+use crate::account::Account;
+use crate::amount::{ChargeId, Credits};
+use crate::credit::CreditLedger;
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::trace;
 
 /// What ends a charge: a settlement at a cost, or a refund.
 #[derive(Debug, Clone)]
@@ -112,9 +117,9 @@ impl<T: CreditLedger> Guarded<T> {
     }
 
     /// Tries once more, now, every settlement and refund that has failed: what is left to do at shutdown. Settlements are sent
-    /// first, and [`closings_at_once`](crate::GuardLimits::closings_at_once) at a time.
+    /// first, and [`closings_at_once`](crate::guard::GuardLimits::closings_at_once) at a time.
     ///
-    /// It ends within [`GuardLimits::flush`](crate::GuardLimits::flush), and as soon as the ledger fails.
+    /// It ends within [`GuardLimits::flush`](crate::guard::GuardLimits::flush), and as soon as the ledger fails.
     ///
     /// # Errors
     ///
@@ -123,7 +128,8 @@ impl<T: CreditLedger> Guarded<T> {
     /// # Example
     ///
     /// ```
-    /// use tollgate::{Guarded, MemoryLedger};
+    /// use tollgate::guard::Guarded;
+    /// use tollgate::MemoryLedger;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), tollgate::StoreError> {

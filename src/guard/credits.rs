@@ -2,10 +2,15 @@
 
 use super::Guarded;
 use super::closings::Closing;
-use crate::{
-    Account, AccountId, Adjusted, Adjustment, Allowance, Balance, Charge, ChargeId, Charged, CreditAdmin,
-    CreditLeasing, CreditLedger, Credits, Entry, EntryQuery, StoreFuture, Timestamp,
+use crate::account::{Account, Allowance};
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Timestamp;
+use crate::credit::{
+    Adjusted, Adjustment, Balance, Charge, Charged, CreditAdmin, CreditLeasing, CreditLedger, Entry,
+    EntryQuery,
 };
+use crate::future::StoreFuture;
+use crate::name::AccountId;
 
 impl<T: CreditLedger> CreditLedger for Guarded<T> {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::Guarded;
-use crate::{
-    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
-    KeyStore, Replaced, StoreFuture, Timestamp,
-};
+use crate::account::Account;
+use crate::clock::Timestamp;
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyId, KeyRecord};
+use crate::name::AccountId;
+use crate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, KeyStore, Replaced};
 
 impl<T: KeyStore> KeyStore for Guarded<T> {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {

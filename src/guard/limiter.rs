@@ -1,7 +1,8 @@
 //! A guarded rate limiter is one.
 
 use super::Guarded;
-use crate::{Draw, Quota, RateLimiter, Standing, StoreFuture};
+use crate::future::StoreFuture;
+use crate::limit::{Draw, Quota, RateLimiter, Standing};
 
 impl<T: RateLimiter> RateLimiter for Guarded<T> {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {

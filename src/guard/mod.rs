@@ -16,7 +16,9 @@ use circuit::Circuit;
 use closings::Closings;
 use unsent::Unsent;
 
-use crate::{Clock, StoreError, StoreFuture, SystemClock};
+use crate::clock::{Clock, SystemClock};
+use crate::error::StoreError;
+use crate::future::StoreFuture;
 
 /// How long a remote back end is waited for, by how many, and when it is left alone.
 ///
@@ -24,7 +26,7 @@ use crate::{Clock, StoreError, StoreFuture, SystemClock};
 ///
 /// ```
 /// use std::time::Duration;
-/// use tollgate::GuardLimits;
+/// use tollgate::guard::GuardLimits;
 ///
 /// let mut limits = GuardLimits::default();
 /// limits.time = Duration::from_millis(250);
@@ -85,8 +87,8 @@ pub struct GuardHealth {
 /// a row it is left alone, and every call is answered at once that it is unavailable; from time to time one call finds
 /// out whether it is back.
 ///
-/// It is a back end itself, whatever it guards: [`KeyStore`](crate::KeyStore) with its write side,
-/// [`CreditLedger`](crate::CreditLedger) with its own, [`RateLimiter`](crate::RateLimiter). What cannot be decided is an
+/// It is a back end itself, whatever it guards: [`KeyStore`](crate::store::KeyStore) with its write side,
+/// [`CreditLedger`](crate::credit::CreditLedger) with its own, [`RateLimiter`](crate::limit::RateLimiter). What cannot be decided is an
 /// `Err`, and the gate answers 503 for it, never 401, and lets nobody in:
 ///
 /// | back end | while it fails | what else there is |
@@ -118,7 +120,8 @@ pub struct GuardHealth {
 /// # Example
 ///
 /// ```
-/// use tollgate::{Guarded, MemoryLimiter};
+/// use tollgate::guard::Guarded;
+/// use tollgate::MemoryLimiter;
 ///
 /// let limiter = Guarded::new(MemoryLimiter::new());
 /// assert!(!limiter.health().open);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::ChargeId;
+use crate::amount::ChargeId;
 
 /// The ids of charges that were never sent and not given back yet. A refund of one has nothing to do: sent to the ledger, it
 /// would leave a row there that bars a charge which cannot come.

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{ConfigError, words};
+use crate::error::ConfigError;
+use crate::words;
 
 /// The characters allowed behind a key's prefix: visible ASCII, each once.
 ///
 /// # Example
 ///
 /// ```
-/// use tollgate::Alphabet;
+/// use tollgate::key::Alphabet;
 ///
 /// assert!(Alphabet::base62().holds(b'z') && !Alphabet::base62().holds(b'_'));
 /// assert!(Alphabet::base64_url().holds(b'_'));

@@ -1,7 +1,9 @@
 //! The shape of a key, checked before it is hashed or looked up.
 
+use crate::error::ConfigError;
+use crate::key::Alphabet;
 use crate::key::alphabet::base62;
-use crate::{Alphabet, ConfigError, Environment};
+use crate::name::Environment;
 
 /// How many characters there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +44,8 @@ const LEAST_BITS: f64 = 128.0;
 /// # Example
 ///
 /// ```
-/// use tollgate::{KeyFormat, Length};
+/// use tollgate::key::Length;
+/// use tollgate::KeyFormat;
 ///
 /// let format = KeyFormat::new("qd_", Length::exactly(32))?;
 /// assert!(format.accepts(b"qd_dFP5qU9rsg84w767lTOWosT6O3AetIny"));
@@ -135,7 +138,8 @@ impl KeyFormat {
     /// # Example
     ///
     /// ```
-    /// use tollgate::{KeyFormat, Length};
+    /// use tollgate::key::Length;
+    /// use tollgate::KeyFormat;
     ///
     /// let imported = KeyFormat::new("old_", Length::exactly(8))?.accepted_only();
     /// assert!(imported.accepts(b"old_a1b2c3d4") && !imported.can_issue());
@@ -262,7 +266,8 @@ impl KeyFormat {
     /// # Example
     ///
     /// ```
-    /// use tollgate::{KeyFormat, Length};
+    /// use tollgate::key::Length;
+    /// use tollgate::KeyFormat;
     ///
     /// let format = KeyFormat::new("acme_", Length::exactly(38))?.with_checksum()?;
     /// let key = format.generate()?;
@@ -270,8 +275,8 @@ impl KeyFormat {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cfg(feature = "keygen")]
-    pub fn generate(&self) -> Result<crate::IssuedKey, crate::RandomnessError> {
-        self.generate_from(&crate::OsRandomness)
+    pub fn generate(&self) -> Result<crate::key::IssuedKey, crate::key::RandomnessError> {
+        self.generate_from(&crate::key::OsRandomness)
     }
 
     /// A new key from a source of randomness; see [`generate`](KeyFormat::generate).
@@ -282,12 +287,12 @@ impl KeyFormat {
     #[cfg(feature = "keygen")]
     pub fn generate_from(
         &self,
-        source: &dyn crate::Randomness,
-    ) -> Result<crate::IssuedKey, crate::RandomnessError> {
+        source: &dyn crate::key::Randomness,
+    ) -> Result<crate::key::IssuedKey, crate::key::RandomnessError> {
         use crate::key::issued::draw_letters;
 
         if !self.can_issue() {
-            return Err(crate::RandomnessError::too_little(self.bits()));
+            return Err(crate::key::RandomnessError::too_little(self.bits()));
         }
         let length = self.issued_length();
         let mut key = zeroize::Zeroizing::new(Vec::with_capacity(self.prefix.len() + length));
@@ -298,7 +303,7 @@ impl KeyFormat {
             let sum = checksum(&key);
             key.extend_from_slice(&sum);
         }
-        Ok(crate::IssuedKey::new(&key, self.start))
+        Ok(crate::key::IssuedKey::new(&key, self.start))
     }
 }
 

@@ -7,7 +7,7 @@ use sha2::block_api::compress256;
 use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// The SHA-256 of a key, plain or keyed: all that a store knows of the secret.
 ///
@@ -16,7 +16,7 @@ use crate::ConfigError;
 /// # Example
 ///
 /// ```
-/// use tollgate::KeyHasher;
+/// use tollgate::key::KeyHasher;
 ///
 /// let hash = KeyHasher::sha256().hash(b"mtk_demo");
 /// assert_eq!(hash, KeyHasher::sha256().hash(b"mtk_demo"));
@@ -80,7 +80,7 @@ impl fmt::Debug for KeyHash {
 /// # Example
 ///
 /// ```
-/// use tollgate::KeyHasher;
+/// use tollgate::key::KeyHasher;
 ///
 /// let peppered = KeyHasher::hmac_sha256(b"a pepper of at least sixteen bytes")?;
 /// assert_ne!(peppered.hash(b"mtk_demo"), KeyHasher::sha256().hash(b"mtk_demo"));

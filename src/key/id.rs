@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// A key's id: a UUID, no secret, the same through every rotation.
 ///
@@ -41,7 +41,7 @@ impl KeyId {
 
         // Milliseconds, and how many ids there were within one: a counter that runs over borrows from the next.
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let millis = crate::Timestamp::from(std::time::SystemTime::now()).as_millis();
+        let millis = crate::clock::Timestamp::from(std::time::SystemTime::now()).as_millis();
         let now = u64::try_from(millis).unwrap_or_default() << 12;
         let later = |last: u64| now.max(last + 1);
         let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(later(last)));

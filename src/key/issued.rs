@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::{Randomness, RandomnessError};
+use crate::key::{Randomness, RandomnessError};
 
 /// A key as it is handed out, once, at its creation: its memory is wiped when it goes.
 ///
@@ -13,7 +13,8 @@ use crate::{Randomness, RandomnessError};
 /// # Example
 ///
 /// ```
-/// use tollgate::{KeyFormat, Length};
+/// use tollgate::key::Length;
+/// use tollgate::KeyFormat;
 ///
 /// let key = KeyFormat::new("acme_", Length::exactly(32))?.generate()?;
 /// let shown = format!("{key:?}");

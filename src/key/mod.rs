@@ -13,6 +13,7 @@ mod issued;
 #[cfg(feature = "keygen")]
 mod randomness;
 
+pub use crate::network::parse_network;
 pub use alphabet::Alphabet;
 pub(crate) use format::LONGEST;
 pub use format::{KeyFormat, Length};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// # Example
 ///
 /// ```
-/// use tollgate::{OsRandomness, Randomness, RandomnessError};
+/// use tollgate::key::{OsRandomness, Randomness, RandomnessError};
 ///
 /// #[derive(Debug)]
 /// struct HardwareModule;

@@ -9,15 +9,20 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::account::OwnQuota;
+use crate::account::{Account, Caps};
+use crate::clock::Timestamp;
+use crate::error::ConfigError;
+use crate::key::{KeyHash, KeyId};
+use crate::name::{Environment, Scope};
 use crate::state::AttachedState;
-use crate::{Account, Caps, ConfigError, Environment, KeyHash, KeyId, Scope, Timestamp, words};
+use crate::words;
 
 /// The lifecycle status of a key. Its expiry is not part of it.
 ///
 /// # Example
 ///
 /// ```
-/// use tollgate::KeyStatus;
+/// use tollgate::key::KeyStatus;
 ///
 /// assert_eq!(KeyStatus::Paused.to_string(), "paused");
 /// assert_eq!("revoked".parse(), Ok(KeyStatus::Revoked));
@@ -68,7 +73,7 @@ impl FromStr for KeyStatus {
 /// # Example
 ///
 /// ```
-/// use tollgate::PathPattern;
+/// use tollgate::key::PathPattern;
 ///
 /// let below: PathPattern = "/v1/candles/*".parse()?;
 /// assert!(below.covers("/v1/candles/BTC") && !below.covers("/v1/candles") && !below.covers("/v1/candles/"));
@@ -126,7 +131,7 @@ pub struct Retiring {
     pub until: Timestamp,
 }
 
-/// All that is known of a key: what a [`KeyStore`](crate::KeyStore) finds by the key's hash.
+/// All that is known of a key: what a [`KeyStore`](crate::store::KeyStore) finds by the key's hash.
 ///
 /// A record is a value: whoever changes a key or its account puts a new record in the old one's place. `None` and an
 /// empty list are two things throughout: `scopes: None` is a key without restriction, an empty list grants nothing;
@@ -136,7 +141,8 @@ pub struct Retiring {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use tollgate::{Account, KeyHasher, KeyId, KeyRecord, KeyStatus};
+/// use tollgate::key::{KeyHasher, KeyStatus};
+/// use tollgate::{Account, KeyId, KeyRecord};
 ///
 /// let account = Arc::new(Account::new("acme", "pro"));
 /// let hash = KeyHasher::sha256().hash(b"acme_secret");

@@ -5,7 +5,7 @@ use std::fmt;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// The header that most services use: a constant, whose copies are not counted.
 const USUAL: HeaderValue = HeaderValue::from_static("x-api-key");

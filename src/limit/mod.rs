@@ -18,8 +18,11 @@ pub use local::{LocalFallback, LocalShare};
 #[cfg(feature = "memory")]
 pub use memory::MemoryLimiter;
 
+use crate::account::Quotas;
 pub use crate::account::Standing;
-use crate::{KeyRecord, Now, Quotas, StoreFuture};
+use crate::clock::Now;
+use crate::future::StoreFuture;
+use crate::key::KeyRecord;
 
 /// A draw to be made: one cell from every window of a key.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +78,7 @@ impl Quota {
 }
 
 /// Limits rates: GCRA over all windows of a key at once, or, where a window is strict
-/// ([`QuotaPolicy::in_any_window`](crate::QuotaPolicy::in_any_window)), no more than its quota in any time of its length.
+/// ([`QuotaPolicy::in_any_window`](crate::account::QuotaPolicy::in_any_window)), no more than its quota in any time of its length.
 ///
 /// # Contract
 ///

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::account::{Account, AccountStatus, Cap, Caps, OwnQuota, Subscription};
+use crate::audit::{Action, Actor, AuditSink};
+use crate::future::StoreFuture;
+use crate::gate::Gate;
+use crate::key::KeyStatus;
 use crate::manage::desk::{Changed, Desk, change};
 use crate::manage::{KeyManager, ManageError, limits};
-use crate::{
-    Account, AccountAdmin, AccountId, AccountStatus, Action, Actor, Agreement, AuditSink, Cap, Caps, Gate,
-    KeyAdmin, KeyQuery, KeyStatus, OwnQuota, PlanName, Replaced, StoreFuture, Subscription,
-};
+use crate::name::{AccountId, Agreement, PlanName};
+use crate::store::{AccountAdmin, KeyAdmin, KeyQuery, Replaced};
 
 /// How many keys are read at once.
 const PAGE: usize = 100;
@@ -22,7 +25,8 @@ const PAGE: usize = 100;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use tollgate::{Account, AccountManager, AccountStatus, Config, MemoryStore};
+/// use tollgate::account::AccountStatus;
+/// use tollgate::{Account, AccountManager, Config, MemoryStore};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -106,8 +110,8 @@ impl AccountManager {
     /// Puts an account on another plan: its keys stay, also those above the new plan's cap.
     ///
     /// The change moves no credits. The balance stays until the new plan's grant has its next turn, as at the end of the
-    /// month: where the new plan is to be worth something at once, [top the balance up](crate::CreditManager::top_up). Credits
-    /// that were bought count in the grant: see [`Grant`](crate::Grant#credits-that-are-bought). The new plan's limits hold
+    /// month: where the new plan is to be worth something at once, [top the balance up](crate::manage::CreditManager::top_up). Credits
+    /// that were bought count in the grant: see [`Grant`](crate::account::Grant#credits-that-are-bought). The new plan's limits hold
     /// from the next request on. What was used of a quota of the same name and window counts towards the new figure.
     ///
     /// # Errors
@@ -158,8 +162,8 @@ impl AccountManager {
     /// # Example
     ///
     /// ```
-    /// # async fn widen(accounts: &tollgate::AccountManager) -> Result<(), tollgate::ManageError> {
-    /// use tollgate::Cap;
+    /// # async fn widen(accounts: &tollgate::AccountManager) -> Result<(), tollgate::manage::ManageError> {
+    /// use tollgate::account::Cap;
     ///
     /// let caps = [("limit".to_owned(), Cap::AtMost(1_000))].into();
     /// accounts.change_caps(&"ada".into(), Some(caps)).await?;
@@ -272,7 +276,7 @@ impl AccountManager {
     }
 
     /// Erases an account with all its keys, and its balance where the gate has a
-    /// [`credit_authority`](crate::GateBuilder::credit_authority): nothing is known of it any more. What failed half-way
+    /// [`credit_authority`](crate::gate::GateBuilder::credit_authority): nothing is known of it any more. What failed half-way
     /// is finished by erasing it again.
     ///
     /// # Errors

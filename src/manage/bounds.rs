@@ -5,8 +5,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::account::Terms;
+use crate::account::{AccountStatus, Caps};
+use crate::clock::Timestamp;
+use crate::gate::Gate;
+use crate::key::{KeyHash, KeyRecord, KeyStatus, PathPattern};
 use crate::manage::{KeyChange, KeyManager, ManageError, cover};
-use crate::{AccountStatus, Caps, Gate, KeyHash, KeyRecord, KeyStatus, PathPattern, Scope, Timestamp};
+use crate::name::Scope;
 
 /// The bounds of the key that asks, if a key does: what it gives is its own or narrower, and what is not asked for is its
 /// own.

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::account::{Caps, OwnQuota};
+use crate::audit::Action;
+use crate::clock::Timestamp;
+use crate::key::{KeyId, KeyRecord, KeyStatus, PathPattern, Retiring};
 use crate::manage::bounds::Bounds;
 use crate::manage::desk::{self, Changed};
 use crate::manage::{Issued, KeyManager, ManageError, limits};
-use crate::{
-    Action, Caps, KeyId, KeyQuery, KeyRecord, KeyStatus, OwnQuota, PathPattern, Replaced, Retiring, Scope,
-    Timestamp,
-};
+use crate::name::Scope;
+use crate::store::{KeyQuery, Replaced};
 
 /// How many keys are read at once.
 const PAGE: usize = 1_000;
@@ -22,7 +24,7 @@ const PAGE: usize = 1_000;
 /// # Example
 ///
 /// ```
-/// use tollgate::KeyChange;
+/// use tollgate::manage::KeyChange;
 ///
 /// let change = KeyChange { name: Some("renamed".into()), scopes: Some(None), ..KeyChange::default() };
 /// ```
@@ -129,7 +131,7 @@ impl KeyManager {
     /// # Example
     ///
     /// ```
-    /// # async fn leaked(manager: &tollgate::KeyManager, id: tollgate::KeyId) -> Result<(), tollgate::ManageError> {
+    /// # async fn leaked(manager: &tollgate::KeyManager, id: tollgate::KeyId) -> Result<(), tollgate::manage::ManageError> {
     /// for revoked in manager.revoke_with_issued(id).await? {
     ///     println!("{} is revoked", revoked.key.id);
     /// }
@@ -206,7 +208,7 @@ impl KeyManager {
         let (bounds, old) = (self.bounds().await?, self.managed(id).await?);
         bounds.must_own(&old)?;
         let fits =
-            |format: &&crate::KeyFormat| *format.environment() == old.environment && format.can_issue();
+            |format: &&crate::key::KeyFormat| *format.environment() == old.environment && format.can_issue();
         let format = self.desk.gate.formats().iter().find(fits);
         let format =
             format.ok_or_else(|| ManageError::Misconfigured("no format issues keys like this one".into()))?;

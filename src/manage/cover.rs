@@ -1,6 +1,6 @@
 //! Comparison of quotas and caps by what they let through.
 
-use crate::{Cap, Caps, Counts, QuotaPolicy, Quotas};
+use crate::account::{Cap, Caps, Counts, QuotaPolicy, Quotas};
 
 /// Whether every window of `held` is kept by whoever keeps the windows of `asked`.
 pub(super) fn quotas(held: &Quotas, asked: &Quotas) -> bool {

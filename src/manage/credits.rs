@@ -3,12 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::account::Allowance;
+use crate::amount::Credits;
+use crate::audit::{Action, Actor, AuditSink};
+use crate::credit::{
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin, Entry, EntryQuery,
+};
+use crate::gate::Gate;
 use crate::manage::ManageError;
 use crate::manage::desk::{Desk, plan_of};
-use crate::{
-    AccountId, Action, Actor, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, AuditSink,
-    Balance, CreditAdmin, Credits, Entry, EntryQuery, Gate, KeyAdmin,
-};
+use crate::name::AccountId;
+use crate::store::KeyAdmin;
 
 /// Manages the credits of a gate's accounts: it knows the plans' grants, and asks the authority, never a lease.
 ///
@@ -19,7 +24,9 @@ use crate::{
 ///
 /// ```
 /// use std::sync::Arc;
-/// use tollgate::{Account, Balance, Config, CreditManager, Credits, ManageError, MemoryLedger, MemoryStore};
+/// use tollgate::credit::Balance;
+/// use tollgate::manage::ManageError;
+/// use tollgate::{Account, Config, CreditManager, Credits, MemoryLedger, MemoryStore};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -117,8 +124,8 @@ impl CreditManager {
     /// # Example
     ///
     /// ```
-    /// # async fn all(credits: &tollgate::CreditManager) -> Result<(), tollgate::ManageError> {
-    /// use tollgate::ListEntries;
+    /// # async fn all(credits: &tollgate::CreditManager) -> Result<(), tollgate::manage::ManageError> {
+    /// use tollgate::manage::ListEntries;
     ///
     /// let mut asked = ListEntries::of("ada");
     /// loop {

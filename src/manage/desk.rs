@@ -3,12 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::account::{Account, Plan};
+use crate::audit::{Action, Actor, AuditEvent, AuditSink};
+use crate::clock::Timestamp;
+use crate::future::StoreFuture;
+use crate::gate::Gate;
 use crate::gate::surviving;
+use crate::key::KeyId;
 use crate::manage::ManageError;
-use crate::{
-    Account, AccountId, Action, Actor, AuditEvent, AuditSink, Gate, KeyId, Plan, Replaced, StoreFuture,
-    Timestamp,
-};
+use crate::name::AccountId;
+use crate::store::Replaced;
 
 #[derive(Clone)]
 pub(super) struct Desk {

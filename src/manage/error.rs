@@ -1,7 +1,11 @@
 //! Why a change was not made.
 
+use crate::amount::Credits;
+use crate::credit::AdjustmentKind;
 use crate::denial::{Cause, Problem};
-use crate::{AdjustmentKind, Credits, Denial, DenialKind, RandomnessError, StoreError};
+use crate::denial::{Denial, DenialKind};
+use crate::error::StoreError;
+use crate::key::RandomnessError;
 
 /// Why a change was not made: by whose fault, and what of.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -92,13 +96,14 @@ impl ManageError {
 }
 
 /// The refusal that the key management endpoints answer with: its [`kind`](Denial::kind) has a
-/// [`status`](DenialKind::status), and [`Gate::response`](crate::Gate::response) puts it into the gate's own form.
+/// [`status`](DenialKind::status), and [`Gate::response`](crate::gate::Gate::response) puts it into the gate's own form.
 ///
 /// # Example
 ///
 /// ```
 /// use http::StatusCode;
-/// use tollgate::{Denial, ManageError};
+/// use tollgate::manage::ManageError;
+/// use tollgate::Denial;
 ///
 /// let denial = Denial::from(ManageError::NotFound("key"));
 /// assert_eq!(denial.kind().status(), StatusCode::NOT_FOUND);

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
+use crate::account::AccountStatus;
+use crate::audit::Action;
+use crate::clock::Timestamp;
+use crate::key::{KeyFormat, KeyHash, KeyId, KeyRecord, PathPattern};
 use crate::manage::{KeyManager, ManageError, limits};
-use crate::{
-    AccountId, AccountStatus, Action, Environment, InsertKey, Inserted, KeyFormat, KeyHash, KeyId, KeyRecord,
-    PathPattern, Scope, Timestamp,
-};
+use crate::name::{AccountId, Environment, Scope};
+use crate::store::{InsertKey, Inserted};
 
 /// The most characters that are shown of a key of no format that is known: prefixes of keys are about as long.
 const LONGEST_START: usize = 12;

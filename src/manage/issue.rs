@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::account::{Account, AccountStatus, Caps, OwnQuota};
+use crate::audit::Action;
+use crate::clock::Timestamp;
+use crate::future::StoreFuture;
+use crate::key::{IssuedKey, KeyFormat, KeyId, KeyRecord, PathPattern};
 use crate::manage::bounds::Bounds;
 use crate::manage::{KeyManager, ManageError, desk, limits};
-use crate::{
-    Account, AccountId, AccountStatus, Action, Caps, Environment, InsertKey, Inserted, IssuedKey, KeyFormat,
-    KeyId, KeyRecord, OwnQuota, PathPattern, Scope, StoreFuture, Timestamp,
-};
+use crate::name::{AccountId, Environment, Scope};
+use crate::store::{InsertKey, Inserted};
 
 /// A key to be issued.
 ///
@@ -145,7 +148,7 @@ impl KeyManager {
     }
 
     /// The plan that an account is on.
-    pub(super) fn plan_of(&self, account: &Account) -> Result<&crate::Plan, ManageError> {
+    pub(super) fn plan_of(&self, account: &Account) -> Result<&crate::account::Plan, ManageError> {
         desk::plan_of(&self.desk.gate, account)
     }
 

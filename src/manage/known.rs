@@ -1,7 +1,10 @@
 //! Whether the gate's configuration knows what an account names.
 
+use crate::account::{Caps, OwnQuota};
+use crate::error::ConfigError;
+use crate::gate::Gate;
 use crate::manage::ManageError;
-use crate::{Agreement, Caps, ConfigError, Gate, OwnQuota, PlanName};
+use crate::name::{Agreement, PlanName};
 
 impl Gate {
     pub(super) fn check_plan(&self, plan: &PlanName) -> Result<(), ManageError> {

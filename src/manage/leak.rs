@@ -1,7 +1,8 @@
 //! Keys that are found in the open.
 
+use crate::audit::Action;
+use crate::key::{KeyFormat, KeyHash, KeyId, KeyRecord, Retiring};
 use crate::manage::{KeyManager, ManageError};
-use crate::{Action, KeyFormat, KeyHash, KeyId, KeyRecord, Retiring};
 
 impl KeyManager {
     /// Revokes a key that was found in the open, if it is one of this gate's; says which it was, to the operator alone: who
@@ -55,7 +56,8 @@ impl KeyFormat {
     /// # Example
     ///
     /// ```
-    /// use tollgate::{KeyFormat, Length};
+    /// use tollgate::key::Length;
+    /// use tollgate::KeyFormat;
     ///
     /// let format = KeyFormat::new("qd_", Length::exactly(32))?;
     /// assert_eq!(format.scanner_pattern(), "qd_[0-9A-Za-z]{32}");

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::account::Plan;
+use crate::clock::Timestamp;
+use crate::key::KeyRecord;
 use crate::manage::bounds::Bounds;
 use crate::manage::{KeyManager, ManageError};
-use crate::{KeyRecord, Plan, Scope, Timestamp, network};
+use crate::name::Scope;
+use crate::network;
 
 type Verdict = Result<(), ManageError>;
 

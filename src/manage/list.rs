@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use crate::clock::Timestamp;
+use crate::key::{KeyId, KeyRecord, KeyStatus};
 use crate::manage::{KeyManager, ManageError};
-use crate::{AccountId, Environment, KeyId, KeyQuery, KeyRecord, KeyStatus, Timestamp};
+use crate::name::{AccountId, Environment};
+use crate::store::KeyQuery;
 
 /// Which keys to list, and how many at a time. All conditions hold together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,8 +141,8 @@ impl KeyManager {
     /// # Example
     ///
     /// ```
-    /// # async fn all(manager: &tollgate::KeyManager) -> Result<(), tollgate::ManageError> {
-    /// use tollgate::ListKeys;
+    /// # async fn all(manager: &tollgate::KeyManager) -> Result<(), tollgate::manage::ManageError> {
+    /// use tollgate::manage::ListKeys;
     ///
     /// let mut asked = ListKeys::default();
     /// loop {

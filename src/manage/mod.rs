@@ -30,8 +30,13 @@ pub use list::{KeyPage, KeyView, ListKeys};
 pub(crate) use service::Endpoints;
 pub use standing::{KeyStanding, WindowStanding};
 
+use crate::audit::{Actor, AuditSink};
+use crate::clock::Timestamp;
+use crate::gate::{Gate, Principal};
+use crate::key::KeyHash;
 use crate::manage::desk::Desk;
-use crate::{AccountId, Actor, AuditSink, Gate, KeyAdmin, KeyHash, Principal, Timestamp};
+use crate::name::AccountId;
+use crate::store::KeyAdmin;
 
 /// Manages the keys of a gate: it knows the gate's formats, plans and rules, and writes to the authority, never to a cache.
 ///
@@ -41,7 +46,8 @@ use crate::{AccountId, Actor, AuditSink, Gate, KeyAdmin, KeyHash, Principal, Tim
 ///
 /// ```
 /// use std::sync::Arc;
-/// use tollgate::{Account, Config, KeyManager, ManageError, MemoryStore, NewKey};
+/// use tollgate::manage::ManageError;
+/// use tollgate::{Account, Config, KeyManager, MemoryStore, NewKey};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -97,7 +103,7 @@ impl KeyManager {
 
     /// The same manager, in the name of an actor. What is asked for in the name of a key is the key's own or narrower, and
     /// refused where the authority says that the key may not be used. A key that is restricted to scopes manages keys only if
-    /// it holds the gate's [`management_scope`](crate::GateBuilder::management_scope), one that is restricted to paths only if
+    /// it holds the gate's [`management_scope`](crate::gate::GateBuilder::management_scope), one that is restricted to paths only if
     /// they cover where the gate mounts the management of keys, and a key that everybody knows manages none.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::{Caps, Counts, Quotas};
+use crate::clock::{Now, Timestamp};
+use crate::credit::Balance;
+use crate::gate::Gate;
+use crate::key::{KeyId, KeyRecord, PathPattern};
+use crate::limit::{Draw, RateLimiter};
 use crate::manage::ManageError;
-use crate::{
-    AccountId, Balance, Caps, Counts, Draw, Gate, KeyId, KeyRecord, Now, PathPattern, PlanName, Quotas,
-    RateLimiter, Scope, Timestamp,
-};
+use crate::name::{AccountId, PlanName, Scope};
 
 /// What a key may still do, as of a moment: what its plan, its account and the key itself come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub struct KeyStanding {
     /// How each window stands; none where there is no limit.
     pub windows: Vec<WindowStanding>,
     /// What the account has to spend, a grant that has come due counted in; `None` where the gate has no
-    /// [`credit_authority`](crate::GateBuilder::credit_authority) to ask.
+    /// [`credit_authority`](crate::gate::GateBuilder::credit_authority) to ask.
     pub balance: Option<Balance>,
     /// What the key may be used for; `None` for everything.
     pub scopes: Option<Vec<Scope>>,
@@ -64,7 +67,7 @@ impl Gate {
     /// # Example
     ///
     /// ```
-    /// # async fn show(gate: &tollgate::Gate, principal: &tollgate::Principal) -> Result<(), tollgate::ManageError> {
+    /// # async fn show(gate: &tollgate::Gate, principal: &tollgate::Principal) -> Result<(), tollgate::manage::ManageError> {
     /// let standing = gate.standing(principal.record()).await?;
     /// for window in &standing.windows {
     ///     println!("{} of {} per {}", window.remaining, window.quota, window.policy);

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 #[cfg(feature = "redis")]
 pub use self::redis::RedisMeter;
-use crate::{Charge, Charged, Draw, Standing, StoreFuture};
+use crate::credit::{Charge, Charged};
+use crate::future::StoreFuture;
+use crate::limit::{Draw, Standing};
 
 /// What became of a draw and the charge behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +37,8 @@ pub enum Metered {
 ///
 /// # Contract
 ///
-/// What a call does and answers is what [`RateLimiter::draw`](crate::RateLimiter::draw) and then, where all windows have
-/// admitted the request, [`CreditLedger::charge`](crate::CreditLedger::charge) would: on the same windows and balances,
+/// What a call does and answers is what [`RateLimiter::draw`](crate::limit::RateLimiter::draw) and then, where all windows have
+/// admitted the request, [`CreditLedger::charge`](crate::credit::CreditLedger::charge) would: on the same windows and balances,
 /// under the contracts of both. A gate calls it where its order has the credits directly behind the rate limits, and the
 /// limiter and the ledger otherwise.
 pub trait Meter: Debug + Send + Sync + 'static {

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use redis::Script;
 
 use crate::credit::redis as credits;
+use crate::credit::{Charge, RedisLedger};
+use crate::error::StoreError;
+use crate::future::StoreFuture;
 use crate::limit::redis as limits;
+use crate::limit::{Draw, Quota, RateLimiter, RedisLimiter};
 use crate::meter::{Meter, Metered};
 use crate::redis::CLOCK;
-use crate::{
-    Charge, Draw, Quota, RateLimiter, RedisLedger, RedisLimiter, RedisServer, StoreError, StoreFuture,
-};
+use crate::redis::RedisServer;
 
 /// Rate limits and credits on one Redis server, in one round trip.
 ///
@@ -21,7 +23,9 @@ use crate::{
 /// # Example
 ///
 /// ```
-/// use tollgate::{Gate, RedisMeter, RedisServer};
+/// use tollgate::meter::RedisMeter;
+/// use tollgate::redis::RedisServer;
+/// use tollgate::Gate;
 ///
 /// let meter = RedisMeter::new(RedisServer::open("redis://127.0.0.1:6379", "acme")?);
 /// let builder = Gate::builder().limiter(meter.limiter()).ledger(meter.ledger()).meter(meter);

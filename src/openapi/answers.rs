@@ -7,10 +7,11 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, Response};
 use serde_json::{Map, Value, json};
 
+use crate::clock::{ManualClock, Timestamp};
+use crate::denial::{Denial, DenialKind};
 use crate::gate::Core;
 use crate::openapi::schema;
 use crate::respond::Occasion;
-use crate::{Denial, DenialKind, ManualClock, Timestamp};
 
 /// When the examples happen: 2026-04-30T12:00:00Z.
 const EXAMPLE: Timestamp = Timestamp::from_millis(1_777_550_400_000);

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::{Allowance, Cap, Plan};
 use crate::account::{Breach, BreachKind};
+use crate::amount::Credits;
 use crate::denial::Cause;
+use crate::denial::{Denial, DenialKind};
 use crate::gate::Core;
+use crate::key::KeySource;
+use crate::limit::Standing;
 use crate::rule::Ruled;
-use crate::{Allowance, Cap, Cost, Credits, Denial, DenialKind, KeySource, Plan, ScopeRule, Standing};
+use crate::rule::{Cost, ScopeRule};
 
 /// One refusal of each kind that a keyed route can have.
 pub(super) fn of(core: &Core, ruled: &Arc<Ruled>, is_mounted: bool) -> Vec<Denial> {

@@ -10,7 +10,7 @@ mod schemes;
 
 use serde_json::{Map, Value, json};
 
-use crate::Gate;
+use crate::gate::Gate;
 use crate::openapi::operation::Operation;
 
 /// The methods that a path item names.
@@ -28,7 +28,8 @@ impl Gate {
     /// # Example
     ///
     /// ```
-    /// use tollgate::{Gate, KeyFormat, KeySource, Length, Rule};
+    /// use tollgate::key::Length;
+    /// use tollgate::{Gate, KeyFormat, KeySource, Rule};
     ///
     /// let gate = Gate::builder()
     ///     .source(KeySource::header("X-API-Key")?)
@@ -65,7 +66,9 @@ impl Gate {
     /// # Example
     ///
     /// ```
-    /// # use tollgate::{Cost, Credits, Gate, KeyFormat, KeySource, Length, Rule};
+    /// # use tollgate::key::Length;
+    /// # use tollgate::rule::Cost;
+    /// # use tollgate::{Credits, Gate, KeyFormat, KeySource, Rule};
     /// # let mut rule = Rule::new("GET /v1/quotes/{symbol}")?;
     /// # rule.cost = Cost::Fixed(Credits::new(2));
     /// # let gate = Gate::builder()

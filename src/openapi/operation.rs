@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::gate::{Core, Described};
 use crate::openapi::{answers, kinds, merge, schemes};
 use crate::rule::Ruled;
-use crate::{Cost, Rule, ScopeRule};
+use crate::rule::{Cost, Rule, ScopeRule};
 
 /// An operation under its rule.
 pub(super) struct Operation<'a> {
@@ -80,7 +80,8 @@ fn asked(rule: &Rule) -> Map<String, Value> {
             ask("cost", cost);
         }
     }
-    let texts = |names: &[_]| -> Value { names.iter().map(|name: &crate::Scope| name.as_str()).collect() };
+    let texts =
+        |names: &[_]| -> Value { names.iter().map(|name: &crate::name::Scope| name.as_str()).collect() };
     match &rule.scopes {
         ScopeRule::Unnamed | ScopeRule::Everyone => {}
         ScopeRule::AnyOf(scopes) => ask("scopes", json!({ "any": texts(scopes) })),
@@ -91,11 +92,11 @@ fn asked(rule: &Rule) -> Map<String, Value> {
     }
     for (name, plans) in [("open_to", &rule.open_to), ("closed_to", &rule.closed_to)] {
         if !plans.is_empty() {
-            ask(name, plans.iter().map(crate::PlanName::as_str).collect());
+            ask(name, plans.iter().map(crate::name::PlanName::as_str).collect());
         }
     }
     if !rule.agreements.is_empty() {
-        ask("agreements", rule.agreements.iter().map(crate::Agreement::as_str).collect());
+        ask("agreements", rule.agreements.iter().map(crate::name::Agreement::as_str).collect());
     }
     if rule.subscription {
         ask("subscription", true.into());
@@ -119,7 +120,7 @@ fn in_words(rule: &Rule) -> String {
         words.push(format!("For the plan {plan} and higher ones."));
     }
     if !rule.agreements.is_empty() {
-        let names: Vec<&str> = rule.agreements.iter().map(crate::Agreement::as_str).collect();
+        let names: Vec<&str> = rule.agreements.iter().map(crate::name::Agreement::as_str).collect();
         words.push(format!("The account must have signed: {}.", names.join(", ")));
     }
     if rule.subscription {

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::KeySource;
 use crate::gate::Core;
+use crate::key::KeySource;
 
 /// The schemes of a gate, by name.
 pub(super) fn all(core: &Core) -> Map<String, Value> {

@@ -2,7 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// Stands in the text of an error that came up inside a script.
 const IN_SCRIPT: &str = "user_script";

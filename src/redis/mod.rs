@@ -21,7 +21,7 @@ pub(crate) use fault::fault;
 pub use options::RedisOptions;
 use outbox::Outbox;
 
-use crate::{ConfigError, StoreError};
+use crate::error::{ConfigError, StoreError};
 
 /// A Redis server (6.2 or later, or one that speaks its language), shared by all that is kept there. Clones are the same
 /// server, over the same connections.
@@ -50,7 +50,7 @@ use crate::{ConfigError, StoreError};
 /// # Example
 ///
 /// ```
-/// use tollgate::RedisServer;
+/// use tollgate::redis::RedisServer;
 ///
 /// let server = RedisServer::open("redis://gate:secret@127.0.0.1:6379", "acme")?;
 /// assert_eq!(server.to_string(), "127.0.0.1:6379");

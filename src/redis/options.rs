@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
-/// How a [`RedisServer`](crate::RedisServer) is asked.
+/// How a [`RedisServer`](crate::redis::RedisServer) is asked.
 ///
 /// # Example
 ///
 /// ```
 /// use std::time::Duration;
-/// use tollgate::{RedisOptions, RedisServer};
+/// use tollgate::redis::{RedisOptions, RedisServer};
 ///
 /// let mut options = RedisOptions::new("acme-weather");
 /// options.response_timeout = Duration::from_millis(100);

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::RedisServer;
 use super::fault::{blames_connection, value_blames_connection};
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// Calls that wait to be sent. Whoever puts the first one in sees to it that all are sent.
 #[derive(Default)]

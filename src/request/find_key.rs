@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use http::header::AUTHORIZATION;
 
+use crate::key::{KeySource, PresentedKey};
 use crate::key::{Place, is_token};
+use crate::query;
 use crate::request::Occurs;
-use crate::{KeySource, PresentedKey, RequestView, query};
+use crate::request::RequestView;
 
 /// What a source holds.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! What a gate leaves in a request for a second one behind it.
 
-use crate::{KeyFormat, KeyHash, KeyHasher, KeyId, KeyRecord};
+use crate::key::{KeyFormat, KeyHash, KeyHasher, KeyId, KeyRecord};
 
 /// What an outer gate has done for a request already: it is not drawn or charged again for the same key. An adapter of one's
-/// own takes it from the request's [`Principal`](crate::Principal).
+/// own takes it from the request's [`Principal`](crate::gate::Principal).
 #[derive(Debug, Clone, Copy)]
 pub struct Admitted {
     pub(crate) key: KeyId,

@@ -2,8 +2,12 @@
 
 use http::{HeaderValue, StatusCode};
 
+use crate::denial::DenialKind;
+use crate::error::ConfigError;
+use crate::key::KeySource;
+use crate::name::Scope;
 use crate::rule::Ruled;
-use crate::{ConfigError, DenialKind, KeySource, Scope, ScopeRule};
+use crate::rule::ScopeRule;
 
 /// One challenge per scheme of a gate's sources, in their order.
 #[derive(Debug)]

@@ -12,11 +12,12 @@ use smallvec::SmallVec;
 
 use crate::account::BreachKind;
 use crate::denial::Cause;
+use crate::denial::{Denial, DenialKind};
+use crate::name::Agreement;
 use crate::respond::challenge::{Challenges, sufficient_scopes};
 use crate::respond::template::{Piece, Variable};
 use crate::respond::wording::waits;
 use crate::respond::{Occasion, ResponseForDenial};
-use crate::{Agreement, Denial, DenialKind};
 
 /// Seconds after which a request that could not be decided may be sent again.
 const UNAVAILABLE_WAIT: u64 = 1;
@@ -152,17 +153,17 @@ impl Faces {
             (Variable::RetryAfter, _) => sheet.push_number(wait),
             (Variable::Timestamp, _) => {
                 let second = occasion.now().as_millis().div_euclid(1_000).saturating_mul(1_000);
-                sheet.push_shown(crate::Timestamp::from_millis(second));
+                sheet.push_shown(crate::clock::Timestamp::from_millis(second));
             }
             (Variable::Policy, Cause::Wait { terms, standing, .. }) => {
                 let policy = terms.quotas.policies().nth(standing.policy);
-                sheet.push_escaped(policy.map_or("", crate::QuotaPolicy::name));
+                sheet.push_escaped(policy.map_or("", crate::account::QuotaPolicy::name));
             }
             (Variable::RequiredScope, Cause::Scopes(ruled)) => {
                 sheet.push_escaped(ruled.required_scope.as_deref().unwrap_or_default());
             }
             (Variable::RequiredPlan, Cause::Plan(ruled)) => {
-                sheet.push_escaped(ruled.rule.min_plan.as_ref().map_or("", crate::PlanName::as_str));
+                sheet.push_escaped(ruled.rule.min_plan.as_ref().map_or("", crate::name::PlanName::as_str));
             }
             (Variable::Agreement, Cause::Agreement(agreement)) => sheet.push_escaped(agreement.as_str()),
             (Variable::AgreementUrl, Cause::Agreement(agreement)) => {

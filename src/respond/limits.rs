@@ -5,8 +5,8 @@ use std::fmt::Write;
 use http::{HeaderName, HeaderValue};
 
 use crate::account::Standing;
+use crate::account::{Counts, QuotaPolicy, Quotas};
 use crate::respond::AnswerHeaders;
-use crate::{Counts, QuotaPolicy, Quotas};
 
 /// Adds `RateLimit-Policy` and `RateLimit` with all windows (draft-ietf-httpapi-ratelimit-headers-10). `RateLimit` has the
 /// window with the least left alone, where the limiter tells no other. What counts more than the key names it as the

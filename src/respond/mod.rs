@@ -31,7 +31,8 @@ pub(crate) use responders::Responders;
 pub(crate) use template::placeholders;
 pub use wording::Wording;
 
-use crate::{Clock, Denial, Timestamp};
+use crate::clock::{Clock, Timestamp};
+use crate::denial::Denial;
 
 /// The circumstances of a refusal.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +89,8 @@ impl<'a> Occasion<'a> {
 /// ```
 /// use bytes::Bytes;
 /// use http::{Response, StatusCode};
-/// use tollgate::{Denial, Occasion, ResponseForDenial};
+/// use tollgate::respond::{Occasion, ResponseForDenial};
+/// use tollgate::Denial;
 ///
 /// #[derive(Debug)]
 /// struct Teapot;

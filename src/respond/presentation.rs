@@ -6,20 +6,23 @@ use std::time::Duration;
 use http::HeaderName;
 use serde_json::Value;
 
+use crate::denial::DenialKind;
 use crate::denial::ancestry;
+use crate::error::ConfigError;
+use crate::key::KeySource;
+use crate::name::Agreement;
 use crate::respond::Wording;
 use crate::respond::challenge::Challenges;
 use crate::respond::face::{Face, Faces};
 use crate::respond::template::{Compiler, Unfillable};
 use crate::respond::unique;
 use crate::respond::wording::{Resolved, resolve};
-use crate::{Agreement, ConfigError, DenialKind, KeySource};
 
 /// How refusals look: a JSON template, what is said of each [`DenialKind`], and the challenge of a 401.
 ///
 /// A template is JSON whose strings may hold placeholders: `{status}`, `{code}`, `{type}`, `{title}`, `{message}` (or
 /// `{detail}`) and the names of further members, as the [`Wording`] of the kind says; `{request_id}`, `{timestamp}` (UTC,
-/// whole seconds) and `{instance}` (the path, see [`Occasion::instance`](crate::Occasion::instance)), of the request; `{retry_after}` and `{policy}` of a rate limit,
+/// whole seconds) and `{instance}` (the path, see [`Occasion::instance`](crate::respond::Occasion::instance)), of the request; `{retry_after}` and `{policy}` of a rate limit,
 /// `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}` and
 /// `{cost}`; `{member}`, `{problem}` and `{max_keys}` of key management. A string that is one placeholder and nothing else takes its value's type: numbers stay numbers; a member whose placeholder has
 /// no value for a kind is left out. `{{` and `}}` stand for braces.
@@ -27,7 +30,8 @@ use crate::{Agreement, ConfigError, DenialKind, KeySource};
 /// # Example
 ///
 /// ```
-/// use tollgate::{DenialKind, Presentation, Wording};
+/// use tollgate::respond::{Presentation, Wording};
+/// use tollgate::DenialKind;
 ///
 /// let flat = Presentation::json(r#"{"error": "{code}", "message": "{message}", "retry_after": "{retry_after}"}"#)?
 ///     .wording(DenialKind::Unauthorized, Wording { code: Some("invalid_api_key".into()), ..Wording::default() });

@@ -12,8 +12,9 @@ use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::amount::random;
+use crate::error::ConfigError;
 use crate::request::Occurs;
-use crate::{ConfigError, RequestView};
+use crate::request::RequestView;
 
 /// The longest id that is taken from a client.
 const LONGEST: usize = 64;
@@ -81,7 +82,7 @@ impl fmt::Debug for RequestId {
 /// # Example
 ///
 /// ```
-/// use tollgate::RequestIds;
+/// use tollgate::respond::RequestIds;
 ///
 /// let ids = RequestIds::default().with_prefix("req_")?.in_every_answer();
 /// # Ok::<(), tollgate::ConfigError>(())

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, Response};
 
+use crate::denial::Denial;
+use crate::error::ConfigError;
+use crate::key::KeySource;
+use crate::request::RequestView;
 #[cfg(feature = "tonic")]
 use crate::respond::grpc::{Calls, Protocol};
 use crate::respond::{Occasion, Presentation, ResponseForDenial};
-use crate::{ConfigError, Denial, KeySource, RequestView};
 
 /// What answers refusals: one form for HTTP, and another for gRPC calls.
 #[derive(Debug)]

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use crate::denial::DenialKind;
 use crate::respond::wording::{Resolved, waits};
-use crate::{DenialKind, words};
+use crate::words;
 
 /// What is known only when a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,18 +4,19 @@ use std::collections::HashMap;
 
 use http::StatusCode;
 
+use crate::denial::DenialKind;
 use crate::denial::{ancestry, default_status};
+use crate::error::ConfigError;
 use crate::respond::template::may_name_a_member;
-use crate::{ConfigError, DenialKind};
 
 /// What a refusal says. What is left out is what its kind's parent says, and at last what this crate says.
 ///
-/// `message` and the members may name placeholders: see [`Presentation`](crate::Presentation).
+/// `message` and the members may name placeholders: see [`Presentation`](crate::respond::Presentation).
 ///
 /// # Example
 ///
 /// ```
-/// use tollgate::Wording;
+/// use tollgate::respond::Wording;
 ///
 /// let wording = Wording { code: Some("UNAUTHORIZED".into()), ..Wording::default() };
 /// ```

@@ -3,9 +3,11 @@
 use http::uri::PathAndQuery;
 
 use crate::account::number;
+use crate::amount::Credits;
+use crate::error::ConfigError;
 use crate::error::shortened;
+use crate::name::{Agreement, PlanName, Scope};
 use crate::rule::{foreign, twins};
-use crate::{Agreement, ConfigError, Credits, PlanName, Scope};
 
 /// The longest path that a request can have: `http` reads no longer one.
 const LONGEST: usize = 65_534;
@@ -92,14 +94,14 @@ impl ScopeRule {
 /// # Requests without a rule
 ///
 /// A request that no rule matches needs a key, costs nothing, and is open to every plan, unless
-/// [`otherwise`](crate::GateBuilder::otherwise) says more. A misspelt rule thus leaves its route free. Refuse such
-/// requests with [`deny_unmatched`](crate::GateBuilder::deny_unmatched), or `[default] deny = true` in the file: that is
+/// [`otherwise`](crate::gate::GateBuilder::otherwise) says more. A misspelt rule thus leaves its route free. Refuse such
+/// requests with [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched), or `[default] deny = true` in the file: that is
 /// recommended for every service that has rules.
 ///
 /// # Paths that are refused
 ///
 /// Routers differ in how they read some paths. One that may reach a route whose rule is another is refused for every key,
-/// as [`RouteDenied`](crate::DenialKind::RouteDenied):
+/// as [`RouteDenied`](crate::denial::DenialKind::RouteDenied):
 ///
 /// - a path with an empty segment, as in `/reports//export`;
 /// - a path that differs from a pattern by a slash at its end, unless another rule names it: beside a rule for `/v1/quotes`,
@@ -115,7 +117,8 @@ impl ScopeRule {
 /// # Example
 ///
 /// ```
-/// use tollgate::{Cost, Credits, Rule, ScopeRule};
+/// use tollgate::rule::{Cost, ScopeRule};
+/// use tollgate::{Credits, Rule};
 ///
 /// let mut rule = Rule::new("GET /v1/quotes/{*rest}")?;
 /// rule.cost = Cost::Fixed(Credits::new(2));

@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use matchit::Router;
 
+use crate::account::Plan;
+use crate::error::ConfigError;
+use crate::name::PlanName;
 use crate::rule::path::{has_empty_segment, is_doubtful, is_odd};
 use crate::rule::straight::Straight;
 use crate::rule::twins;
-use crate::{ConfigError, Cost, Plan, PlanName, Rule, words};
+use crate::rule::{Cost, Rule};
+use crate::words;
 
 /// A rule with what its plans come to.
 #[derive(Debug)]
@@ -173,13 +177,13 @@ impl RuleSet {
 
     /// The scopes that rules name.
     #[cfg(feature = "keygen")]
-    pub(crate) fn scopes(&self) -> impl Iterator<Item = &crate::Scope> {
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = &crate::name::Scope> {
         self.rules.iter().flat_map(|ruled| ruled.rule.scopes.named())
     }
 
     /// The agreements that rules name.
     #[cfg(feature = "keygen")]
-    pub(crate) fn agreements(&self) -> impl Iterator<Item = &crate::Agreement> {
+    pub(crate) fn agreements(&self) -> impl Iterator<Item = &crate::name::Agreement> {
         self.rules.iter().flat_map(|ruled| &ruled.rule.agreements)
     }
 

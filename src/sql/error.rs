@@ -1,6 +1,6 @@
 //! What goes wrong with a database: at start-up, and later.
 
-use crate::{ConfigError, StoreError};
+use crate::error::{ConfigError, StoreError};
 
 /// Why a database could not be opened, by whose fault.
 #[derive(Debug, thiserror::Error)]

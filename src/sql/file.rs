@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Target;
-use crate::{StoreError, trace};
+use crate::error::StoreError;
+use crate::trace;
 
 /// The file that a database was opened with.
 pub(super) struct DatabaseFile {

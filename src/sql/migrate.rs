@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Target;
 use super::{Database, OpenError, Session, Statement};
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// What leads from each version of the tables to the next, the first from none. A step that was once published is never
 /// changed: what comes later is a step of its own.

@@ -27,7 +27,8 @@ use options::Target;
 use pool::Pool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{StoreError, StoreFuture};
+use crate::error::StoreError;
+use crate::future::StoreFuture;
 
 /// How much longer a statement is waited for than the database is told to take: it shall be the first to give up.
 const GRACE: Duration = Duration::from_millis(250);
@@ -45,8 +46,8 @@ macro_rules! either {
 }
 use either;
 
-/// A SQLite file or a PostgreSQL database, and the connections to it: what a [`SqlStore`](crate::SqlStore) and a
-/// [`SqlLedger`](crate::SqlLedger) share. A clone is the same database.
+/// A SQLite file or a PostgreSQL database, and the connections to it: what a [`SqlStore`](crate::store::SqlStore) and a
+/// [`SqlLedger`](crate::credit::SqlLedger) share. A clone is the same database.
 ///
 /// Its tables begin with `tollgate_`, and are brought up to date when it is opened, by one of all the nodes that start.
 ///
@@ -81,7 +82,9 @@ use either;
 /// # #[cfg(feature = "sqlite")]
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use tollgate::{Database, SqlLedger, SqlStore};
+/// use tollgate::credit::SqlLedger;
+/// use tollgate::sql::Database;
+/// use tollgate::store::SqlStore;
 ///
 /// # let path = std::env::temp_dir().join(format!("tollgate-doc-{}.db", std::process::id()));
 /// # let url = format!("sqlite:{}", path.display());

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Database, OpenError};
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// What a commit to a SQLite file survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,7 +23,7 @@ pub enum Durability {
 ///
 /// ```
 /// use std::time::Duration;
-/// use tollgate::DatabaseOptions;
+/// use tollgate::sql::DatabaseOptions;
 ///
 /// # #[cfg(feature = "postgres")] {
 /// let options = DatabaseOptions::new("postgres://gate:secret@db.example/acme")?

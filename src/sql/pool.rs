@@ -18,7 +18,7 @@ use super::options::DatabaseOptions;
 #[cfg(feature = "sqlite")]
 use super::options::Durability;
 use super::{Target, either};
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// A connection to a server that was idle for longer is asked for a sign of life before it is lent.
 #[cfg(feature = "postgres")]

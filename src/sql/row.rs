@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 
 use super::either;
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// A row, of either database.
 pub(crate) enum Row {

@@ -10,7 +10,7 @@ use super::error::{Loss, fault, loss};
 use super::pool::{Connection, Lent};
 use super::statement::{Statement, Value};
 use super::{Row, either};
-use crate::StoreError;
+use crate::error::StoreError;
 
 pub(crate) struct Session {
     lent: Option<Lent>,

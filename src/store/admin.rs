@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::{
-    Account, AccountId, Environment, KeyHash, KeyId, KeyRecord, KeyStatus, KeyStore, StoreFuture, Timestamp,
-};
+use crate::account::Account;
+use crate::clock::Timestamp;
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyId, KeyRecord, KeyStatus};
+use crate::name::{AccountId, Environment};
+use crate::store::KeyStore;
 
 /// A key to be put in, and the room that there is for it.
 #[derive(Debug, Clone)]

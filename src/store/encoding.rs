@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::account::{Account, AccountStatus, Cap, Caps, Counts, OwnQuota, QuotaPolicy, Subscription};
+use crate::clock::Timestamp;
+use crate::error::StoreError;
 use crate::key::Retiring;
-use crate::{
-    Account, AccountStatus, Cap, Caps, Counts, KeyHash, KeyId, KeyRecord, KeyStatus, OwnQuota, QuotaPolicy,
-    StoreError, Subscription, Timestamp,
-};
+use crate::key::{KeyHash, KeyId, KeyRecord, KeyStatus};
 
 /// The version that is written, and the only one that is read.
 const VERSION: u8 = 1;

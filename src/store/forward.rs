@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::{
-    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
-    Replaced, StoreFuture, Timestamp,
-};
+use crate::account::Account;
+use crate::clock::Timestamp;
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyId, KeyRecord};
+use crate::name::AccountId;
+use crate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
 
 macro_rules! forward {
     ($pointer:ident) => {

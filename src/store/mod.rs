@@ -32,7 +32,8 @@ pub use redis::{RedisAnnouncements, RedisRecords};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::SqlStore;
 
-use crate::{KeyHash, KeyRecord, StoreFuture};
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyRecord};
 
 /// Finds a key's record by the hash of its secret.
 ///
@@ -54,7 +55,8 @@ use crate::{KeyHash, KeyRecord, StoreFuture};
 ///
 /// ```
 /// use std::sync::Arc;
-/// use tollgate::{KeyHash, KeyRecord, KeyStore, StoreFuture};
+/// use tollgate::key::KeyHash;
+/// use tollgate::{KeyRecord, KeyStore, StoreFuture};
 ///
 /// #[derive(Debug)]
 /// struct Fixed(Vec<Arc<KeyRecord>>);

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::KeyHash;
+use crate::key::KeyHash;
 
 /// Spreads what a SHA-256 comes to, or what was imported as one.
 #[derive(Debug, Default, Clone, Copy)]

@@ -5,10 +5,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::{
-    Account, Clock, ConfigError, Credits, Gate, GateBuilder, KeyId, KeyRecord, KeyStore, ManualClock,
-    MemoryLedger, MemoryLimiter, MemoryStore, RevealedKey, Subscription, Timestamp, TollgateLayer,
-};
+use crate::account::{Account, Subscription};
+use crate::adapter::TollgateLayer;
+use crate::amount::Credits;
+use crate::clock::{Clock, ManualClock, Timestamp};
+use crate::credit::MemoryLedger;
+use crate::error::ConfigError;
+use crate::gate::{Gate, GateBuilder};
+use crate::key::{KeyId, KeyRecord, RevealedKey};
+use crate::limit::MemoryLimiter;
+use crate::store::{KeyStore, MemoryStore};
 
 /// When a test begins: the first second of 2026, UTC.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -32,19 +38,19 @@ impl TestGate {
     ///
     /// # Errors
     ///
-    /// What [`Config::from_toml`](crate::Config::from_toml) refuses.
+    /// What [`Config::from_toml`](crate::config::Config::from_toml) refuses.
     #[cfg(feature = "config")]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        Self::from_config(&crate::Config::from_toml(text, "test.toml")?)
+        Self::from_config(&crate::config::Config::from_toml(text, "test.toml")?)
     }
 
     /// A gate as a configuration says it, the demo keys among its keys.
     ///
     /// # Errors
     ///
-    /// What [`Config::builder`](crate::Config::builder) refuses.
+    /// What [`Config::builder`](crate::config::Config::builder) refuses.
     #[cfg(feature = "config")]
-    pub fn from_config(config: &crate::Config) -> Result<Self, ConfigError> {
+    pub fn from_config(config: &crate::config::Config) -> Result<Self, ConfigError> {
         let test = Self::from_builder(config.builder()?)?;
         for record in config.demo_keys()? {
             test.put(record);

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use crate::Gate;
+use crate::gate::Gate;
 
 /// Returns the routes that no rule of the gate names, such as `GET /v1/quotes`: they need a key, and are free and open to
-/// every plan, or refused where [`deny_unmatched`](crate::GateBuilder::deny_unmatched) is said.
+/// every plan, or refused where [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched) is said.
 ///
 /// Routes are written as the router writes them: axum's `{name}` and `{*rest}`, or actix-web's `{name:regex}`. One without a
 /// method is named if its requests have a rule whatever their method. A wider rule names a route too: `/v1/*` names

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri};
 use serde_json::Value;
 use tower::Service;
 
-use crate::Peer;
+use crate::adapter::Peer;
 use crate::testing::routes::filled;
 
 /// Sends a request without a key along each route, such as `GET /v1/quotes`, and tells which answer: with anything but

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use tollgate::{
-    Account, AccountAdmin, AccountManager, AccountStatus, Action, Actor, Balance, Credits, InsertKey,
-    Inserted, KeyHasher, KeyId, KeyQuery, KeyRecord, KeyStatus, ManageError, MemoryStore, Retiring,
-    Timestamp,
-};
+use tollgate::account::AccountStatus;
+use tollgate::audit::{Action, Actor};
+use tollgate::clock::Timestamp;
+use tollgate::credit::Balance;
+use tollgate::key::{KeyHasher, KeyStatus, Retiring};
+use tollgate::manage::ManageError;
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyQuery};
+use tollgate::{Account, AccountManager, Credits, KeyId, KeyRecord, MemoryStore};
 
 use crate::{Noted, World, world};
 
@@ -120,11 +123,11 @@ async fn a_deletion_that_was_interrupted_is_finished_by_another(store: Arc<dyn A
     put_keys(&*store, &ada).await;
     let mut deleted = Account::clone(&ada);
     deleted.status = AccountStatus::Deleted;
-    assert_eq!(store.replace_account(&deleted).await.unwrap(), tollgate::Replaced::Done);
+    assert_eq!(store.replace_account(&deleted).await.unwrap(), tollgate::store::Replaced::Done);
     for key in list(&*store, &ada).await.iter().take(100) {
         let mut revoked = KeyRecord::clone(key);
         (revoked.status, revoked.revoked_at, revoked.retiring) = (KeyStatus::Revoked, Some(NOW), None);
-        assert_eq!(store.replace(&revoked).await.unwrap(), tollgate::Replaced::Done);
+        assert_eq!(store.replace(&revoked).await.unwrap(), tollgate::store::Replaced::Done);
     }
     let accounts = AccountManager::new(world().gate, Arc::clone(&store));
     accounts.delete(&ada.id).await.unwrap();
@@ -150,7 +153,8 @@ mod memory {
 mod databases {
     use super::Arc;
     use crate::place::{Place, both};
-    use tollgate::{CachedStore, Guarded, SqlStore};
+    use tollgate::guard::Guarded;
+    use tollgate::store::{CachedStore, SqlStore};
 
     both![
         deletion_revokes_every_key,

@@ -1,7 +1,7 @@
 //! Errors of the service: they keep their meaning, and their responses are dressed like others.
 
 use actix_web::error::{ErrorBadGateway, ErrorConflict, InternalError};
-use tollgate::RequestIds;
+use tollgate::respond::RequestIds;
 
 use super::*;
 

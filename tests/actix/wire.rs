@@ -67,7 +67,11 @@ async fn echo(request: HttpRequest) -> HttpResponse {
 async fn other_headers_pass_byte_for_byte_both_ways() {
     let world = World::new();
     world.plain_key(KEY);
-    let gate = world.kwery().request_ids(tollgate::RequestIds::default().in_every_answer()).build().unwrap();
+    let gate = world
+        .kwery()
+        .request_ids(tollgate::respond::RequestIds::default().in_every_answer())
+        .build()
+        .unwrap();
     let server = serve(gate, |app| {
         app.route("/v1", web::get().to(echo));
     })

@@ -8,7 +8,8 @@ use futures_util::{SinkExt, StreamExt, stream};
 use http_body_util::BodyExt;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tollgate::{Gate, KeyStatus, TollgateLayer};
+use tollgate::key::KeyStatus;
+use tollgate::{Gate, TollgateLayer};
 use tower::ServiceExt;
 
 use super::support::wire::Server;

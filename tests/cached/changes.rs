@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tollgate::{
-    Account, AccountAdmin, AccountId, AccountStatus, Cost, Credits, InsertKey, KeyAdmin, KeyManager,
-    KeyRecord, KeyStatus, KeyStore, Retiring, Rule, Timestamp,
-};
+use tollgate::account::AccountStatus;
+use tollgate::clock::Timestamp;
+use tollgate::key::{KeyStatus, Retiring};
+use tollgate::name::AccountId;
+use tollgate::rule::Cost;
+use tollgate::store::{AccountAdmin, InsertKey, KeyAdmin};
+use tollgate::{Account, Credits, KeyManager, KeyRecord, KeyStore, Rule};
 
 use crate::remote::{Remote, hash};
 use crate::support::{World, with_key};
@@ -77,7 +80,7 @@ async fn a_revoked_key_is_not_found_by_its_old_secret_either() {
     rotated.retiring = Some(Retiring { hash: old, until: Timestamp::from_millis(i64::MAX) });
     // The new secret was tried before it was valid.
     assert!(store.find(&hash(77)).await.unwrap().is_none());
-    assert_eq!(store.replace(&rotated).await.unwrap(), tollgate::Replaced::Done);
+    assert_eq!(store.replace(&rotated).await.unwrap(), tollgate::store::Replaced::Done);
     for hash in [old, hash(77)] {
         assert_eq!(status_of(&store, &hash).await, Some(KeyStatus::Active));
         assert!(store.find(&hash).is_ready());
@@ -85,7 +88,7 @@ async fn a_revoked_key_is_not_found_by_its_old_secret_either() {
     let mut revoked = KeyRecord::clone(&store.get(id).await.unwrap().unwrap());
     revoked.status = KeyStatus::Revoked;
     revoked.retiring = None;
-    assert_eq!(store.replace(&revoked).await.unwrap(), tollgate::Replaced::Done);
+    assert_eq!(store.replace(&revoked).await.unwrap(), tollgate::store::Replaced::Done);
     assert!(store.find(&old).await.unwrap().is_none());
     assert_eq!(status_of(&store, &hash(77)).await, Some(KeyStatus::Revoked));
 }
@@ -109,7 +112,7 @@ async fn a_suspended_account_is_seen_on_all_its_keys_at_once() {
     let mut suspended = Account::clone(&store.account_of(&account.id).await.unwrap().unwrap());
     suspended.status = AccountStatus::Suspended;
     suspended.plan = "other".into();
-    assert_eq!(store.replace_account(&suspended).await.unwrap(), tollgate::Replaced::Done);
+    assert_eq!(store.replace_account(&suspended).await.unwrap(), tollgate::store::Replaced::Done);
     for (_, hash) in &keys {
         let found = store.find(hash).await.unwrap().unwrap();
         assert_eq!((found.account.status, found.account.plan.as_str()), (AccountStatus::Suspended, "other"));
@@ -127,7 +130,7 @@ async fn a_new_key_works_at_once_although_it_was_tried_before() {
     assert!(store.find(&hash(5)).await.unwrap().is_none());
     let record = KeyRecord::new(tollgate::KeyId::from_bytes([5; 16]), hash(5), Arc::new(account));
     let insert = InsertKey::new(record, Timestamp::from_millis(0));
-    assert_eq!(store.insert(&insert).await.unwrap(), tollgate::Inserted::Done);
+    assert_eq!(store.insert(&insert).await.unwrap(), tollgate::store::Inserted::Done);
     assert!(store.find(&hash(5)).await.unwrap().is_some());
     assert!(store.erase(insert.record.id).await.unwrap());
     assert!(store.find(&hash(5)).await.unwrap().is_none());
@@ -140,7 +143,7 @@ async fn keys_that_were_swept_are_found_no_more() {
     let store = cache(&remote, &clock).build().unwrap();
     let mut dead = KeyRecord::clone(&store.get(id).await.unwrap().unwrap());
     dead.expires_at = Some(Timestamp::from_millis(5));
-    assert_eq!(store.replace(&dead).await.unwrap(), tollgate::Replaced::Done);
+    assert_eq!(store.replace(&dead).await.unwrap(), tollgate::store::Replaced::Done);
     assert!(store.find(&hash).await.unwrap().is_some());
     assert_eq!(store.sweep(Timestamp::from_millis(9)).await.unwrap(), 1);
     assert!(store.find(&hash).await.unwrap().is_none());
@@ -196,7 +199,7 @@ async fn a_gate_judges_what_is_kept_anew_on_every_request() {
         record.expires_at = Some("2026-04-30T12:00:25Z".parse().unwrap());
         account.plan = "slow".into();
     });
-    let store = tollgate::CachedStore::builder(Arc::clone(&world.store))
+    let store = tollgate::store::CachedStore::builder(Arc::clone(&world.store))
         .stale_for_at_most(BOUND)
         .clock(world.clock.clone())
         .build()
@@ -228,8 +231,10 @@ async fn a_manager_over_the_cache_revokes_at_once() {
     const KEY: &str = "kwery_live_0123456789";
     let world = World::new();
     let id = world.plain_key(KEY);
-    let store =
-        tollgate::CachedStore::builder(Arc::clone(&world.store)).clock(world.clock.clone()).build().unwrap();
+    let store = tollgate::store::CachedStore::builder(Arc::clone(&world.store))
+        .clock(world.clock.clone())
+        .build()
+        .unwrap();
     let gate = world.kwery().managed_store(store.clone()).build().unwrap();
     let ask = async || world.send(&gate, with_key("GET /v1/candles", KEY)).await.status;
     assert_eq!(ask().await, 200);
@@ -244,8 +249,10 @@ async fn a_manager_over_the_cache_revokes_at_once() {
 async fn a_leaked_key_is_revoked_although_the_cache_knew_of_none() {
     const KEY: &str = "kwery_live_0123456789";
     let world = World::new();
-    let store =
-        tollgate::CachedStore::builder(Arc::clone(&world.store)).clock(world.clock.clone()).build().unwrap();
+    let store = tollgate::store::CachedStore::builder(Arc::clone(&world.store))
+        .clock(world.clock.clone())
+        .build()
+        .unwrap();
     let gate = world.kwery().managed_store(store.clone()).build().unwrap();
     let ask = async || world.send(&gate, with_key("GET /v1/candles", KEY)).await.status;
     assert_eq!(ask().await, 401, "it is remembered that there is no such key");

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tollgate::{
-    Announcements, CachedStore, Change, Ear, Hearing, InsertKey, KeyAdmin, KeyRecord, KeyStatus, KeyStore,
-    Replaced, StoreError, StoreFuture,
-};
+use tollgate::key::KeyStatus;
+use tollgate::store::{Announcements, CachedStore, Change, Ear, Hearing, InsertKey, KeyAdmin, Replaced};
+use tollgate::{KeyRecord, KeyStore, StoreError, StoreFuture};
 
 use crate::remote::{Remote, hash};
 use crate::{BOUND, cache, clock, just_before, set_status, status_of, until};
@@ -210,8 +209,8 @@ async fn a_new_secret_works_at_once_on_nodes_that_knew_of_none() {
     assert!(other.find(&hash(5)).await.unwrap().is_none());
     let account = one.account_of(&"account-1".into()).await.unwrap().unwrap();
     let record = KeyRecord::new(tollgate::KeyId::from_bytes([5; 16]), hash(5), account);
-    let insert = InsertKey::new(record, tollgate::Timestamp::from_millis(0));
-    assert_eq!(one.insert(&insert).await.unwrap(), tollgate::Inserted::Done);
+    let insert = InsertKey::new(record, tollgate::clock::Timestamp::from_millis(0));
+    assert_eq!(one.insert(&insert).await.unwrap(), tollgate::store::Inserted::Done);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert!(other.find(&hash(5)).await.unwrap().is_some());
     // A key that is put under another hash is found under it, though nobody had it a moment ago.

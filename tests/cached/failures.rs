@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tollgate::{KeyStatus, KeyStore, StoreError, StoreFuture};
+use tollgate::key::KeyStatus;
+use tollgate::{KeyStore, StoreError, StoreFuture};
 
 use crate::remote::{Remote, hash};
 use crate::support::{World, with_key};
@@ -170,7 +171,7 @@ async fn an_authority_that_is_busy_does_not_hang() {
 struct Panicking;
 
 impl KeyStore for Panicking {
-    fn find(&self, _: &tollgate::KeyHash) -> StoreFuture<Option<Arc<tollgate::KeyRecord>>> {
+    fn find(&self, _: &tollgate::key::KeyHash) -> StoreFuture<Option<Arc<tollgate::KeyRecord>>> {
         StoreFuture::boxed(async { panic!("a fault in the store") })
     }
 }
@@ -179,21 +180,21 @@ impl KeyStore for Panicking {
 struct Confused(Arc<Remote>);
 
 impl KeyStore for Confused {
-    fn find(&self, _: &tollgate::KeyHash) -> StoreFuture<Option<Arc<tollgate::KeyRecord>>> {
+    fn find(&self, _: &tollgate::key::KeyHash) -> StoreFuture<Option<Arc<tollgate::KeyRecord>>> {
         self.0.find(&hash(1))
     }
 }
 
 #[tokio::test]
 async fn an_authority_that_panics_or_answers_with_another_key_could_not_decide() {
-    let store = tollgate::CachedStore::builder(Panicking).build().unwrap();
+    let store = tollgate::store::CachedStore::builder(Panicking).build().unwrap();
     for _ in 0..2 {
         let error: StoreError = store.find(&hash(1)).await.unwrap_err();
         assert!(!error.is_timeout());
     }
     let remote = Remote::new();
     remote.key(1);
-    let store = tollgate::CachedStore::builder(Confused(remote)).build().unwrap();
+    let store = tollgate::store::CachedStore::builder(Confused(remote)).build().unwrap();
     assert!(store.find(&hash(2)).await.unwrap_err().is_corrupt());
     assert!(store.find(&hash(1)).await.unwrap().is_some());
 }
@@ -205,7 +206,7 @@ async fn a_gate_answers_503_and_never_401_while_the_authority_fails() {
     let (world, remote) = (World::new(), Remote::new());
     let id = world.plain_key(KEY);
     remote.store.put_key(tollgate::KeyRecord::clone(&world.store.key(id).unwrap()));
-    let store = tollgate::CachedStore::builder(Arc::clone(&remote))
+    let store = tollgate::store::CachedStore::builder(Arc::clone(&remote))
         .clock(world.clock.clone())
         .jitter(0)
         .build()

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{Account, AccountAdmin, KeyAdmin, KeyRecord, KeyStore};
+use tollgate::store::{AccountAdmin, KeyAdmin};
+use tollgate::{Account, KeyRecord, KeyStore};
 
 use crate::remote::Remote;
 use crate::{BOUND, cache, clock};
@@ -101,7 +102,7 @@ async fn tell(steps: Vec<Step>) {
                 let mut record = KeyRecord::clone(&remote.store.key(keys[usize::from(key)].0).unwrap());
                 record.name = names[usize::from(key)].write(now, here).to_string();
                 let made = if here { store.replace(&record) } else { remote.store.replace(&record) };
-                assert_eq!(made.await.unwrap(), tollgate::Replaced::Done);
+                assert_eq!(made.await.unwrap(), tollgate::store::Replaced::Done);
             }
             Step::ChangeAccount { key, here } if !(here && remote.down.load(Ordering::SeqCst)) => {
                 let id = format!("account-{key}");
@@ -112,7 +113,7 @@ async fn tell(steps: Vec<Step>) {
                 } else {
                     remote.store.replace_account(&account)
                 };
-                assert_eq!(made.await.unwrap(), tollgate::Replaced::Done);
+                assert_eq!(made.await.unwrap(), tollgate::store::Replaced::Done);
             }
             Step::Change { .. } | Step::ChangeAccount { .. } => {}
             Step::Advance(millis) => {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{CachedStore, KeyAdmin, KeyStore};
+use tollgate::KeyStore;
+use tollgate::store::{CachedStore, KeyAdmin};
 
 use crate::remote::{Remote, hash};
 use crate::{BOUND, cache, clock, just_before};

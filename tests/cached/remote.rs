@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tollgate::{
-    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyHasher, KeyId, KeyQuery,
-    KeyRecord, KeyStore, MemoryStore, Replaced, StoreError, StoreFuture, Timestamp,
-};
+use tollgate::clock::Timestamp;
+use tollgate::key::{KeyHash, KeyHasher};
+use tollgate::name::AccountId;
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
+use tollgate::{Account, KeyId, KeyRecord, KeyStore, MemoryStore, StoreError, StoreFuture};
 
 #[derive(Debug, Default)]
 pub(crate) struct Remote {

@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tollgate::{
-    CachedStore, CachedStoreBuilder, Change, InsertKey, KeptText, KeyAdmin, KeyRecord, KeyStatus, KeyStore,
-    RecordCache, RedisRecords, RedisServer, Replaced, Timestamp,
+use tollgate::clock::Timestamp;
+use tollgate::key::KeyStatus;
+use tollgate::redis::RedisServer;
+use tollgate::store::{
+    CachedStore, CachedStoreBuilder, Change, InsertKey, KeptText, KeyAdmin, RecordCache, RedisRecords,
+    Replaced,
 };
+use tollgate::{KeyRecord, KeyStore};
 
 use crate::remote::{Remote, hash};
 use crate::services::redis::Redis;
@@ -28,7 +32,7 @@ fn plain(remote: &Arc<Remote>) -> CachedStoreBuilder<Arc<Remote>> {
 }
 
 /// The name of an entry in Redis.
-fn entry(hash: &tollgate::KeyHash) -> String {
+fn entry(hash: &tollgate::key::KeyHash) -> String {
     let (high, low) = hash.as_bytes().split_at(16);
     let half = |half: &[u8]| u128::from_be_bytes(half.try_into().unwrap());
     format!("acme:{{records}}:{:032x}{:032x}", half(high), half(low))
@@ -42,7 +46,7 @@ fn server_time(redis: &Redis) -> u64 {
 }
 
 /// Waits until the entry is there, which a node writes after it has answered.
-async fn kept(redis: &Redis, hash: &tollgate::KeyHash) {
+async fn kept(redis: &Redis, hash: &tollgate::key::KeyHash) {
     crate::until(|| redis.say(&["EXISTS", &entry(hash)]) == ":1").await;
 }
 
@@ -102,7 +106,7 @@ async fn a_mark_makes_void_what_came_before_it_whichever_arrives_first() {
     let (tier, remote) = (records(&redis), Remote::new());
     let (id, hash) = remote.key(1);
     let record = remote.store.key(id).unwrap();
-    let filing = tollgate::Filing { key: id, account: record.account.id.clone() };
+    let filing = tollgate::store::Filing { key: id, account: record.account.id.clone() };
     let text = KeptText::new("text".to_owned(), Some(filing), BOUND);
     let changes = [Change::Key(id), Change::Account(record.account.id.clone()), Change::Everything];
     for change in &changes {
@@ -148,7 +152,7 @@ async fn a_new_key_works_at_once_although_redis_knew_that_there_was_none() {
     let account = one.account_of(&"account-1".into()).await.unwrap().unwrap();
     let record = KeyRecord::new(tollgate::KeyId::from_bytes([5; 16]), hash(5), account);
     let insert = InsertKey::new(record, Timestamp::from_millis(0));
-    assert_eq!(one.insert(&insert).await.unwrap(), tollgate::Inserted::Done);
+    assert_eq!(one.insert(&insert).await.unwrap(), tollgate::store::Inserted::Done);
     assert!(one.find(&hash(5)).await.unwrap().is_some());
     assert!(other.find(&hash(5)).await.unwrap().is_some());
 }
@@ -281,7 +285,7 @@ async fn an_entry_that_lives_longer_than_the_mark_of_its_change_is_gone_too() {
     let Some(redis) = Redis::start() else { return };
     let (tier, remote) = (records(&redis), Remote::new());
     let (id, hash) = remote.key(1);
-    let filing = tollgate::Filing { key: id, account: "account-1".into() };
+    let filing = tollgate::store::Filing { key: id, account: "account-1".into() };
     let text = KeptText::new("text".to_owned(), Some(filing), Duration::from_mins(1));
     let ticket = tier.look(&hash).await.unwrap().ticket;
     tier.keep(&hash, ticket, &text).await.unwrap();

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{
-    AccountAdmin, CachedStore, CachedStoreBuilder, Guarded, Hearing, MemoryStore, RedisAnnouncements,
-    RedisRecords, RedisServer, conformance,
+use tollgate::guard::Guarded;
+use tollgate::redis::RedisServer;
+use tollgate::store::{
+    AccountAdmin, CachedStore, CachedStoreBuilder, Hearing, RedisAnnouncements, RedisRecords,
 };
+use tollgate::{MemoryStore, conformance};
 
 use crate::services::redis::Redis;
 use crate::until;
@@ -42,7 +44,7 @@ async fn so_do_they_in_front_of_sqlite() {
     let Some(redis) = Redis::start() else { return };
     let folder = crate::services::scratch("cached");
     let url = format!("sqlite:{}", folder.join("keys.db").display());
-    let authority = tollgate::SqlStore::connect(&url).await.unwrap();
+    let authority = tollgate::store::SqlStore::connect(&url).await.unwrap();
     conformance::keys(stack(authority, &redis).await).run().await.assert();
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -54,7 +56,7 @@ async fn and_in_front_of_postgresql() {
     else {
         return;
     };
-    let authority = tollgate::SqlStore::connect(&postgres.database()).await.unwrap();
+    let authority = tollgate::store::SqlStore::connect(&postgres.database()).await.unwrap();
     conformance::keys(stack(authority, &redis).await).run().await.assert();
 }
 
@@ -64,7 +66,9 @@ async fn and_in_front_of_postgresql() {
 async fn a_postgresql_that_dies_and_comes_back_is_lived_through() {
     use std::time::Instant;
 
-    use tollgate::{Account, InsertKey, KeyAdmin, KeyId, KeyRecord, KeyStore, SqlStore, Timestamp};
+    use tollgate::clock::Timestamp;
+    use tollgate::store::{InsertKey, KeyAdmin, SqlStore};
+    use tollgate::{Account, KeyId, KeyRecord, KeyStore};
 
     use crate::remote::hash;
 
@@ -79,7 +83,7 @@ async fn a_postgresql_that_dies_and_comes_back_is_lived_through() {
     let record = KeyRecord::new(KeyId::from_bytes([1; 16]), hash(1), Arc::new(account));
     assert_eq!(
         store.insert(&InsertKey::new(record, Timestamp::from_millis(0))).await.unwrap(),
-        tollgate::Inserted::Done
+        tollgate::store::Inserted::Done
     );
     let since = Instant::now();
     assert!(store.find(&hash(1)).await.unwrap().is_some());

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tollgate::{
-    CachedStore, Hearing, KeyAdmin, KeyRecord, KeyStatus, KeyStore, RedisAnnouncements, RedisRecords,
-    RedisServer, Replaced,
-};
+use tollgate::key::KeyStatus;
+use tollgate::redis::RedisServer;
+use tollgate::store::{CachedStore, Hearing, KeyAdmin, RedisAnnouncements, RedisRecords, Replaced};
+use tollgate::{KeyRecord, KeyStore};
 
 use crate::remote::{Remote, hash};
 use crate::services::redis::Redis;
@@ -32,7 +32,7 @@ async fn node(remote: &Arc<Remote>, redis: &Redis) -> Node {
 
 /// After what time a node was last asked in vain whether a key is revoked. However slow the machine, that is no later than
 /// the node's own bound.
-async fn revoked(node: &Node, hash: &tollgate::KeyHash) -> Duration {
+async fn revoked(node: &Node, hash: &tollgate::key::KeyHash) -> Duration {
     let (since, mut in_vain) = (Instant::now(), Duration::ZERO);
     loop {
         let asked = since.elapsed();

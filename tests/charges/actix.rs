@@ -10,7 +10,8 @@ use actix_web::http::StatusCode;
 use actix_web::test::{TestRequest, init_service};
 use actix_web::{App, Error, HttpResponse};
 use bytes::Bytes;
-use tollgate::{Credits, FinalCost, Gate, TollgateTransform};
+use tollgate::gate::FinalCost;
+use tollgate::{Credits, Gate, TollgateTransform};
 
 use super::{CLAIMS, Closed, KEY, METHODS, Refunded, Settled, gate, has_failed, panics, quietly};
 

@@ -9,12 +9,18 @@ use actix_web::{App, HttpResponse, web};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
+use tollgate::audit::{AuditEvent, AuditSink};
+use tollgate::clock::Now;
+use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::key::{KeyHash, Length, Randomness, RandomnessError};
+use tollgate::limit::{Draw, Quota, Standing};
+use tollgate::meter::{Meter, Metered};
+use tollgate::respond::{Occasion, ResponseForDenial};
+use tollgate::rule::Cost;
 use tollgate::{
-    Account, AuditEvent, AuditSink, Charge, ChargeId, Charged, Clock, Cost, CreditLedger, Credits, Denial,
-    Draw, Gate, KeyFormat, KeyHash, KeyId, KeyRecord, KeySource, KeyStore, Length, ManualClock, MemoryLedger,
-    MemoryLimiter, MemoryStore, Meter, Metered, Now, Occasion, Plan, Quota, Randomness, RandomnessError,
-    RateLimiter, RequestView, ResponseForDenial, Rule, Standing, StoreFuture, TollgateLayer,
-    TollgateTransform,
+    Account, Clock, CreditLedger, Credits, Denial, Gate, KeyFormat, KeyId, KeyRecord, KeySource, KeyStore,
+    ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, Plan, RateLimiter, RequestView, Rule, StoreFuture,
+    TollgateLayer, TollgateTransform,
 };
 use tower::{Layer, ServiceExt};
 

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Empty;
-use tollgate::{Credits, FinalCost, Gate, ResponseBody, TollgateLayer};
+use tollgate::adapter::ResponseBody;
+use tollgate::gate::FinalCost;
+use tollgate::{Credits, Gate, TollgateLayer};
 use tower::{Layer, Service};
 
 use super::{Book, CLAIMS, Closed, KEY, METHODS, Refunded, Settled, gate, has_failed, panics, quietly};

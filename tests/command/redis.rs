@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate::{
-    AccountStatus, CachedStore, KeyHash, KeyHasher, KeyRecord, KeyStatus, KeyStore, RedisAnnouncements,
-    RedisRecords, RedisServer, SqlStore,
-};
+use tollgate::account::AccountStatus;
+use tollgate::key::{KeyHash, KeyHasher, KeyStatus};
+use tollgate::redis::RedisServer;
+use tollgate::store::{CachedStore, RedisAnnouncements, RedisRecords, SqlStore};
+use tollgate::{KeyRecord, KeyStore};
 
 use crate::services::redis::Redis;
 use crate::{Desk, Fault};

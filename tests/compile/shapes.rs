@@ -11,10 +11,9 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 use http_body_util::{BodyExt, Empty, Full};
-use tollgate::{
-    Gate, IssuedKey, KeyHash, KeyHasher, PresentedKey, ResponseBody, ResponseFuture, TollgateLayer,
-    TollgateService,
-};
+use tollgate::adapter::{ResponseBody, ResponseFuture};
+use tollgate::key::{IssuedKey, KeyHash, KeyHasher, PresentedKey};
+use tollgate::{Gate, TollgateLayer, TollgateService};
 use tower::util::{BoxCloneService, BoxCloneSyncService};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 

@@ -5,10 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Empty, Full};
-use tollgate::{
-    Allowance, CalendarUnit, Cap, Config, Counts, Credits, DenialKind, Gate, Grant, GrantPeriod, Outcome,
-    OwnQuota, Plan, Principal, QuotaPolicy, RequestView, Rule, TollgateLayer,
-};
+use tollgate::account::{Allowance, CalendarUnit, Cap, Counts, Grant, GrantPeriod, OwnQuota, QuotaPolicy};
+use tollgate::gate::Outcome;
+use tollgate::{Config, Credits, DenialKind, Gate, Plan, Principal, RequestView, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt};
 
 use crate::stage::{HEAD, Stage, both, kinds, statuses};
@@ -121,7 +120,7 @@ async fn own_caps_absent_empty_and_given_are_three_things() {
 
 fn at_a_price(route: &str, cost: u64) -> Rule {
     let mut rule = Rule::new(route).unwrap();
-    rule.cost = tollgate::Cost::Fixed(Credits::new(cost));
+    rule.cost = tollgate::rule::Cost::Fixed(Credits::new(cost));
     rule
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use tollgate::{
-    Config, ConfigError, Gate, GateBuilder, KeyFormat, KeyHasher, Length, Lifetime, Rule, TrustedProxies,
-};
+use tollgate::account::Lifetime;
+use tollgate::gate::TrustedProxies;
+use tollgate::key::{KeyHasher, Length};
+use tollgate::{Config, ConfigError, Gate, GateBuilder, KeyFormat, Rule};
 
 use crate::stage::HEAD;
 use crate::{head, plan};

@@ -1,6 +1,8 @@
 //! Rules, and what they take from `[default]`.
 
-use tollgate::{Cost, Credits, Plan, Rule, ScopeRule, Subscription};
+use tollgate::account::Subscription;
+use tollgate::rule::{Cost, ScopeRule};
+use tollgate::{Credits, Plan, Rule};
 
 use crate::stage::{Stage, both, kinds};
 use crate::{head, plan};

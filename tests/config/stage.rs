@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
+use tollgate::adapter::Peer;
+use tollgate::key::{KeyHash, KeyStatus};
 use tollgate::{
-    Account, Config, ConfigError, Gate, GateBuilder, KeyHash, KeyId, KeyRecord, KeyStatus, KeyStore,
-    ManualClock, MemoryLedger, MemoryStore, Peer, Principal, StoreError, StoreFuture, TollgateService,
+    Account, Config, ConfigError, Gate, GateBuilder, KeyId, KeyRecord, KeyStore, ManualClock, MemoryLedger,
+    MemoryStore, Principal, StoreError, StoreFuture, TollgateService,
 };
 use tower::{ServiceExt, service_fn};
 

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use tollgate::{KeyId, OwnQuota, Plan};
+use tollgate::account::OwnQuota;
+use tollgate::{KeyId, Plan};
 
 use crate::head;
 use crate::stage::{Refusal, Stage, both, kinds, statuses};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tollgate::{
-    Alphabet, Check, Config, Gate, KeyFormat, KeyHasher, KeySource, Length, Plan, Presentation, RequestIds,
-    TrustedProxies,
-};
+use tollgate::gate::{Check, TrustedProxies};
+use tollgate::key::{Alphabet, KeyHasher, Length};
+use tollgate::respond::{Presentation, RequestIds};
+use tollgate::{Config, Gate, KeyFormat, KeySource, Plan};
 
 use crate::head;
 use crate::stage::{HEAD, Stage, both, kinds, statuses};
@@ -140,8 +140,8 @@ async fn formats_are_as_the_file_says() {
 async fn the_order_decides_which_fault_is_told() {
     let seed = |stage: &Stage| {
         stage.put("acme_free0000", "free", |account, key| {
-            account.status = tollgate::AccountStatus::Suspended;
-            key.status = tollgate::KeyStatus::Revoked;
+            account.status = tollgate::account::AccountStatus::Suspended;
+            key.status = tollgate::key::KeyStatus::Revoked;
         });
     };
     let script = ["GET /a; x-api-key: acme_free0000"];
@@ -168,7 +168,8 @@ async fn proxies_are_believed_as_far_as_they_are_named() {
     ];
     let toml = "[plans.free]\n[proxies]\ntrusted = ['10.0.0.0/8']\nheader = 'X-Real-IP'";
     let proxied = |builder| {
-        let proxies = TrustedProxies::new([tollgate::parse_network("10.0.0.0/8")?]).reading("X-Real-IP")?;
+        let proxies =
+            TrustedProxies::new([tollgate::key::parse_network("10.0.0.0/8")?]).reading("X-Real-IP")?;
         Ok(head(builder)?.plan(Plan::new("free")).trusted_proxies(proxies))
     };
     let refused = "address_not_allowed";

@@ -6,7 +6,8 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::test::{TestRequest, init_service, read_body, try_call_service};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use tollgate::{Gate, Peer, TollgateTransform};
+use tollgate::adapter::Peer;
+use tollgate::{Gate, TollgateTransform};
 
 use crate::data::Fault;
 use crate::stage::{Seen, wrapped};

@@ -11,7 +11,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tollgate::{Gate, Peer, TollgateService};
+use tollgate::adapter::Peer;
+use tollgate::{Gate, TollgateService};
 use tower::{ServiceBuilder, service_fn};
 
 use crate::data::Fault;

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request};
 use serde_json::Value;
+use tollgate::adapter::Peer;
+use tollgate::key::KeyHash;
 use tollgate::{
-    Config, Credits, Gate, KeyHash, KeyManager, KeyRecord, KeyStore, ManualClock, MemoryLedger, MemoryStore,
-    Peer, StoreFuture,
+    Config, Credits, Gate, KeyManager, KeyRecord, KeyStore, ManualClock, MemoryLedger, MemoryStore,
+    StoreFuture,
 };
 
 use crate::data::{Data, Fault};

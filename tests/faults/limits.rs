@@ -5,10 +5,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate::{
-    Account, Clock, Counts, Draw, Guarded, KeyHasher, KeyId, KeyRecord, LocalFallback, LocalShare, Quota,
-    QuotaPolicy, Quotas, RateLimiter, RedisLimiter, RedisServer, SystemClock,
-};
+use tollgate::account::{Counts, QuotaPolicy, Quotas};
+use tollgate::clock::SystemClock;
+use tollgate::guard::Guarded;
+use tollgate::key::KeyHasher;
+use tollgate::limit::{Draw, LocalFallback, LocalShare, Quota, RedisLimiter};
+use tollgate::redis::RedisServer;
+use tollgate::{Account, Clock, KeyId, KeyRecord, RateLimiter};
 
 use crate::services::redis::Redis;
 

@@ -8,11 +8,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
-use tollgate::{
-    Account, AccountAdmin, AccountId, Adjustment, AdjustmentKind, Allowance, Balance, Clock, Config,
-    CreditAdmin, Credits, Database, DatabaseOptions, Gate, GuardLimits, Guarded, KeyManager, NewKey,
-    RedisLimiter, RedisServer, SqlLedger, SqlStore, SystemClock, Timestamp, TollgateService,
-};
+use tollgate::account::Allowance;
+use tollgate::clock::{SystemClock, Timestamp};
+use tollgate::credit::{Adjustment, AdjustmentKind, Balance, CreditAdmin, SqlLedger};
+use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::limit::RedisLimiter;
+use tollgate::name::AccountId;
+use tollgate::redis::RedisServer;
+use tollgate::sql::{Database, DatabaseOptions};
+use tollgate::store::{AccountAdmin, SqlStore};
+use tollgate::{Account, Clock, Config, Credits, Gate, KeyManager, NewKey, TollgateService};
 use tower::{ServiceExt, service_fn};
 
 use crate::services::postgres::Postgres;

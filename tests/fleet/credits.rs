@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tollgate::Abandoned;
+use tollgate::credit::Abandoned;
 
 use crate::client::Client;
 use crate::stage::{NODES, Stage, a_moment};

@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::RwLock;
-use tollgate::{
-    Account, AccountAdmin, AccountId, Adjustment, AdjustmentKind, Allowance, Balance, Clock, Config,
-    CreditAdmin, Credits, Database, Issued, KeyId, KeyManager, MemoryStore, NewKey, SqlLedger, SqlStore,
-    SystemClock, Timestamp,
-};
+use tollgate::account::Allowance;
+use tollgate::clock::{SystemClock, Timestamp};
+use tollgate::credit::{Adjustment, AdjustmentKind, Balance, CreditAdmin, SqlLedger};
+use tollgate::manage::Issued;
+use tollgate::name::AccountId;
+use tollgate::sql::Database;
+use tollgate::store::{AccountAdmin, SqlStore};
+use tollgate::{Account, Clock, Config, Credits, KeyId, KeyManager, MemoryStore, NewKey};
 
 use crate::client::Client;
 use crate::gate::GATE;

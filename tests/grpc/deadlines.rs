@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate::{
-    Account, Charge, ChargeId, Charged, CreditLedger, Credits, KeyHash, KeyRecord, KeyStore, MemoryLedger,
-    StoreFuture,
-};
+use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::key::KeyHash;
+use tollgate::{Account, CreditLedger, Credits, KeyRecord, KeyStore, MemoryLedger, StoreFuture};
 use tonic::Code;
 
 use crate::stage::{CHECK, KEY, ask, builder, client, post, raw, service};

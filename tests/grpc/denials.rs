@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use http::Request;
-use tollgate::{
-    Account, AccountStatus, Cap, Cost, Credits, Gate, KeyRecord, KeyStatus, OwnQuota, Plan, QuotaPolicy,
-    Rule, TrustedProxies,
-};
+use tollgate::account::{AccountStatus, Cap, OwnQuota, QuotaPolicy};
+use tollgate::gate::TrustedProxies;
+use tollgate::key::KeyStatus;
+use tollgate::rule::Cost;
+use tollgate::{Account, Credits, Gate, KeyRecord, Plan, Rule};
 use tonic::Code;
 
 use crate::stage::{CHECK, KEY, ask, builder, client, post, raw, serve};
@@ -185,10 +186,12 @@ async fn case_188_what_is_exhausted_does_not_read_as_forbidden() {
     let id = world.plain_key(KEY);
     world.set_balance(id, 1);
     // A provider may well answer 403 over HTTP.
-    let wording =
-        tollgate::Wording { status: Some(http::StatusCode::FORBIDDEN), ..tollgate::Wording::default() };
+    let wording = tollgate::respond::Wording {
+        status: Some(http::StatusCode::FORBIDDEN),
+        ..tollgate::respond::Wording::default()
+    };
     let presentation =
-        tollgate::Presentation::problem().wording(tollgate::DenialKind::CreditsExhausted, wording);
+        tollgate::respond::Presentation::problem().wording(tollgate::DenialKind::CreditsExhausted, wording);
     let address = serve(&world, builder(&world).presentation(presentation).build().unwrap()).await;
     let refused = client(address).await.check(ask("", &[("x-api-key", KEY)])).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
@@ -260,7 +263,8 @@ async fn a_service_wide_rule_is_for_all_its_methods_and_no_others() {
 
 #[tokio::test]
 async fn a_code_follows_the_configured_status() {
-    use tollgate::{DenialKind, Presentation, Wording};
+    use tollgate::DenialKind;
+    use tollgate::respond::{Presentation, Wording};
 
     let elsewhere = "192.0.2.0/24".parse::<ipnet::IpNet>().unwrap();
     for (status, code) in [

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tollgate::{OwnQuota, Presentation, QuotaPolicy, Rule, ScopeRule};
+use tollgate::Rule;
+use tollgate::account::{OwnQuota, QuotaPolicy};
+use tollgate::respond::Presentation;
+use tollgate::rule::ScopeRule;
 use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt};
 
@@ -79,10 +82,10 @@ async fn a_reason_is_the_providers_code_in_its_realm() {
     world.key(KEY, |record, _| record.scopes = Some(Vec::new()));
     let mut rule = Rule::new(&format!("POST {CHECK}")).unwrap();
     rule.scopes = ScopeRule::AnyOf(vec!["health:read".into(), "all".into()]);
-    let wording = tollgate::Wording {
+    let wording = tollgate::respond::Wording {
         code: Some("scope-lacking".into()),
         message: Some("ß \"{required_scope}\" %\n is needed".into()),
-        ..tollgate::Wording::default()
+        ..tollgate::respond::Wording::default()
     };
     let presentation = Presentation::json(r#"{"error": "{code}"}"#)
         .unwrap()
@@ -105,7 +108,10 @@ async fn details_of_any_length_read_back() {
     for length in [1, 100, 126, 127, 128, 3_000] {
         let world = World::new();
         let message = "m".repeat(length);
-        let wording = tollgate::Wording { message: Some(message.clone()), ..tollgate::Wording::default() };
+        let wording = tollgate::respond::Wording {
+            message: Some(message.clone()),
+            ..tollgate::respond::Wording::default()
+        };
         let said = Presentation::problem().wording(tollgate::DenialKind::Unknown, wording);
         let status = refusal(&world, builder(&world).presentation(said)).await;
         assert_eq!((status.message(), info(&status).reason.as_str()), (message.as_str(), "UNKNOWN"));

@@ -77,7 +77,7 @@ async fn case_193_both_are_served_on_one_port_and_charged_alike() {
 #[tokio::test]
 async fn the_peer_of_a_tonic_server_is_known() {
     let world = World::new();
-    let localhost = tollgate::parse_network("127.0.0.1").unwrap();
+    let localhost = tollgate::key::parse_network("127.0.0.1").unwrap();
     world.key(KEY, |record, _| record.allowlist = Some([localhost].into()));
     let address = crate::stage::serve(&world, builder(&world).build().unwrap()).await;
     let call = crate::stage::ask("", &[("x-api-key", KEY)]);

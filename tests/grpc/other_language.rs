@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::process::Command;
-use tollgate::OwnQuota;
+use tollgate::account::OwnQuota;
 
 use crate::services::{has_python_module, skipped};
 use crate::stage::{KEY, builder, serve};

@@ -6,7 +6,9 @@ use std::pin::Pin;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use tokio::net::TcpListener;
-use tollgate::{Gate, GateBuilder, KeyFormat, KeySource, Length, Principal, Rule, ScopeRule, TollgateLayer};
+use tollgate::key::Length;
+use tollgate::rule::ScopeRule;
+use tollgate::{Gate, GateBuilder, KeyFormat, KeySource, Principal, Rule, TollgateLayer};
 use tonic::codegen::tokio_stream::{self, Stream, StreamExt};
 use tonic::transport::{Channel, Server, server::TcpIncoming};
 use tonic::{Code, Response, Status};
@@ -49,7 +51,7 @@ impl Health for Obedient {
             Some(("code", code)) => Err(failure(code)),
             Some(("cost", cost)) => {
                 let cost = tollgate::Credits::new(cost.parse().unwrap());
-                response.extensions_mut().insert(tollgate::FinalCost(cost));
+                response.extensions_mut().insert(tollgate::gate::FinalCost(cost));
                 Ok(response)
             }
             _ => Ok(response),
@@ -78,7 +80,7 @@ impl Health for Obedient {
 /// A gate for gRPC: keys in two places of the metadata, two credits a call to the service.
 pub(crate) fn builder(world: &World) -> GateBuilder {
     let mut rule = Rule::new("/grpc.health.v1.Health/*").unwrap();
-    rule.cost = tollgate::Cost::Fixed(tollgate::Credits::new(2));
+    rule.cost = tollgate::rule::Cost::Fixed(tollgate::Credits::new(2));
     rule.scopes = ScopeRule::AnyOf(vec!["health:read".into()]);
     world
         .bare()

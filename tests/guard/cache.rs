@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tollgate::{CachedStore, GuardLimits, Guarded};
+use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::store::CachedStore;
 
 use crate::support::remote::{Fault, Remote, TokioClock};
 use crate::support::{World, with_key};

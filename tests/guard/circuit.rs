@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tollgate::{GuardLimits, Guarded, KeyHasher, KeyStore, MemoryStore, StoreError};
+use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::key::KeyHasher;
+use tollgate::{KeyStore, MemoryStore, StoreError};
 
 use crate::support::remote::{Fault, Remote, TokioClock};
 

@@ -4,11 +4,15 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate::account::{Allowance, QuotaPolicy, Quotas};
+use tollgate::credit::{Charge, ChargeId, LeaseTerms, LeasedLedger};
+use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::key::{KeyHash, KeyHasher};
+use tollgate::limit::{Draw, LocalFallback, LocalShare};
+use tollgate::store::{Announcements, CachedStore, Change, Ear, KeptText, Looked, RecordCache, Ticket};
 use tollgate::{
-    Account, Allowance, Announcements, CachedStore, Change, Charge, ChargeId, Clock, CreditLedger, Credits,
-    Draw, Ear, GuardLimits, Guarded, KeptText, KeyHash, KeyHasher, KeyId, KeyRecord, KeyStore, LeaseTerms,
-    LeasedLedger, LocalFallback, LocalShare, Looked, MemoryLedger, MemoryLimiter, MemoryStore, QuotaPolicy,
-    Quotas, RateLimiter, RecordCache, StoreError, StoreFuture, Ticket,
+    Account, Clock, CreditLedger, Credits, KeyId, KeyRecord, KeyStore, MemoryLedger, MemoryLimiter,
+    MemoryStore, RateLimiter, StoreError, StoreFuture,
 };
 
 use crate::log::Log;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
-use tollgate::{
-    Cost, Credits, Gate, GuardLimits, Guarded, MemoryLedger, MemoryLimiter, MemoryStore, Plan, Rule,
-};
+use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::rule::Cost;
+use tollgate::{Credits, Gate, MemoryLedger, MemoryLimiter, MemoryStore, Plan, Rule};
 
 use crate::support::remote::{Fault, Remote, TokioClock};
 use crate::support::{World, with_key};

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{
-    Account, Allowance, Charge, ChargeId, Charged, Clock, CreditLedger, Credits, GuardLimits, Guarded,
-    MemoryLedger, StoreError,
-};
+use tollgate::account::Allowance;
+use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::{Account, Clock, CreditLedger, Credits, MemoryLedger, StoreError};
 
 use crate::support::remote::{Fault, Remote, TokioClock};
 

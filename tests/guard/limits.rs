@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{
-    Account, Clock, Counts, Draw, GuardLimits, Guarded, KeyHasher, KeyId, KeyRecord, LocalFallback,
-    LocalShare, ManualClock, MemoryLimiter, Quota, QuotaPolicy, Quotas, RateLimiter, StoreFuture,
-};
+use tollgate::account::{Counts, QuotaPolicy, Quotas};
+use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::key::KeyHasher;
+use tollgate::limit::{Draw, LocalFallback, LocalShare, Quota};
+use tollgate::{Account, Clock, KeyId, KeyRecord, ManualClock, MemoryLimiter, RateLimiter, StoreFuture};
 
 use crate::support::remote::{Fault, Remote, TokioClock};
 

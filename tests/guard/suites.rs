@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tollgate::conformance::{self, Capability};
-use tollgate::{Guarded, LocalFallback, LocalShare, MemoryLedger, MemoryLimiter, MemoryStore};
+use tollgate::guard::Guarded;
+use tollgate::limit::{LocalFallback, LocalShare};
+use tollgate::{MemoryLedger, MemoryLimiter, MemoryStore};
 
 use crate::support::remote::{Fault, Remote};
 

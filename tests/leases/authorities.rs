@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use tollgate::{
-    Account, Adjusted, Adjustment, AdjustmentKind, Allowance, Balance, Charge, ChargeId, Charged,
-    CreditAdmin, CreditLeasing, Credits, EntryQuery, Grant, GrantPeriod, MemoryLedger, Now, StoreError,
-    Timestamp,
+use tollgate::account::{Allowance, Grant, GrantPeriod};
+use tollgate::clock::{Now, Timestamp};
+use tollgate::credit::{
+    Adjusted, Adjustment, AdjustmentKind, Balance, Charge, ChargeId, Charged, CreditAdmin, CreditLeasing,
+    EntryQuery,
 };
+use tollgate::{Account, Credits, MemoryLedger, StoreError};
 
 const NOON: i64 = 1_777_550_400_000;
 const HOUR: i64 = 3_600_000;
@@ -190,7 +192,8 @@ async fn memory_lends() {
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn redis_lends() {
-    use tollgate::{Abandoned, RedisLedger, RedisServer};
+    use tollgate::credit::{Abandoned, RedisLedger};
+    use tollgate::redis::RedisServer;
     let Some(redis) = crate::services::redis::Redis::start() else { return };
     let sweep = async |ledger: &RedisLedger, open_for| ledger.sweep(open_for, Abandoned::Refund).await;
     let ledger = RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap());
@@ -199,7 +202,8 @@ async fn redis_lends() {
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 async fn a_database_lends(url: &str) {
-    use tollgate::{Abandoned, Database, SqlLedger};
+    use tollgate::credit::{Abandoned, SqlLedger};
+    use tollgate::sql::Database;
     let database = Database::connect(url).await.unwrap();
     let ledger = SqlLedger::new(&database);
     // Whatever becomes of charges: a block comes to what is committed.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use allocation_counter::measure;
-use tollgate::{
-    Account, Clock, CreditLedger, Credits, Draw, KeyHasher, KeyId, KeyRecord, LocalShare, QuotaPolicy,
-    Quotas, RateLimiter, StoreFuture, SystemClock,
-};
+use tollgate::account::{QuotaPolicy, Quotas};
+use tollgate::clock::SystemClock;
+use tollgate::key::KeyHasher;
+use tollgate::limit::{Draw, LocalShare};
+use tollgate::{Account, Clock, CreditLedger, Credits, KeyId, KeyRecord, RateLimiter, StoreFuture};
 
 use crate::fleet::{Fleet, a_moment};
 
@@ -31,8 +32,8 @@ async fn a_request_that_a_block_covers_allocates_nothing() {
     let id = fleet.next_id();
     let counted = measure(|| {
         let (amount, now) = (Credits::new(1), fleet.clock.now());
-        let charge = tollgate::Charge::new(id, &node.account, amount, &fleet.allowance, now);
-        assert!(matches!(ready(node.ledger.charge(&charge)), tollgate::Charged::Posted { .. }));
+        let charge = tollgate::credit::Charge::new(id, &node.account, amount, &fleet.allowance, now);
+        assert!(matches!(ready(node.ledger.charge(&charge)), tollgate::credit::Charged::Posted { .. }));
         ready(node.ledger.settle(&node.account, id, amount));
     });
     assert_eq!(counted.count_total, 0);

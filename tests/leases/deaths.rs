@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tollgate::{Charged, CreditLedger, Credits};
+use tollgate::credit::Charged;
+use tollgate::{CreditLedger, Credits};
 
 use crate::fleet::{Fleet, Node, a_moment};
 use crate::support::remote::Fault;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tollgate::{
-    Account, Allowance, Charge, ChargeId, Charged, Clock, CreditAdmin, CreditLedger, Credits, EntryQuery,
-    LeaseTerms, LeasedLedger, MemoryLedger, StoreError, Timestamp,
-};
+use tollgate::account::Allowance;
+use tollgate::clock::Timestamp;
+use tollgate::credit::{Charge, ChargeId, Charged, CreditAdmin, EntryQuery, LeaseTerms, LeasedLedger};
+use tollgate::{Account, Clock, CreditLedger, Credits, MemoryLedger, StoreError};
 
 use crate::support::remote::{Remote, TokioClock};
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tollgate::{Allowance, CalendarUnit, CreditAdmin, Credits, Grant, GrantPeriod};
+use tollgate::Credits;
+use tollgate::account::{Allowance, CalendarUnit, Grant, GrantPeriod};
+use tollgate::credit::CreditAdmin;
 
 use crate::fleet::{Fleet, a_moment};
 

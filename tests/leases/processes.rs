@@ -9,10 +9,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tollgate::{
-    Abandoned, Account, Adjustment, AdjustmentKind, Allowance, Charge, ChargeId, Charged, Clock, CreditAdmin,
-    CreditLedger, Credits, Database, EntryQuery, Guarded, LeaseTerms, LeasedLedger, SqlLedger, SystemClock,
+use tollgate::account::Allowance;
+use tollgate::clock::SystemClock;
+use tollgate::credit::{
+    Abandoned, Adjustment, AdjustmentKind, Charge, ChargeId, Charged, CreditAdmin, EntryQuery, LeaseTerms,
+    LeasedLedger, SqlLedger,
 };
+use tollgate::guard::Guarded;
+use tollgate::sql::Database;
+use tollgate::{Account, Clock, CreditLedger, Credits};
 
 use crate::services::postgres::Postgres;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::{ChargeId, Charged, CreditLedger, Credits};
+use tollgate::credit::{ChargeId, Charged};
+use tollgate::{CreditLedger, Credits};
 
 use crate::fleet::{Fleet, Node};
 use crate::support::remote::Fault;

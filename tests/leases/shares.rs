@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tollgate::{Account, Charge, CreditLedger, Credits, LeasedLedger};
+use tollgate::credit::{Charge, LeasedLedger};
+use tollgate::{Account, CreditLedger, Credits};
 
 use crate::fleet::{Fleet, Node, a_moment};
 use crate::support::remote::{Fault, Remote};
@@ -189,7 +190,7 @@ async fn close_ends_within_its_time() {
         for _ in 0..2 {
             let (id, now) = (fleet.next_id(), tollgate::Clock::now(&fleet.clock));
             let charge = Charge::new(id, &account, Credits::new(1), &fleet.allowance, now);
-            assert!(matches!(ledger.charge(&charge).await, Ok(tollgate::Charged::Posted { .. })));
+            assert!(matches!(ledger.charge(&charge).await, Ok(tollgate::credit::Charged::Posted { .. })));
             ledger.settle(&account, id, Credits::new(1)).await.unwrap();
         }
     }
@@ -215,7 +216,10 @@ async fn set_balance_recalls_what_nodes_hold() {
         // A request that is open when it happens keeps its block on the node.
         let id = fleet.next_id();
         if open {
-            assert!(matches!(fleet.charge_as(&nodes[0], id, 1).await, Ok(tollgate::Charged::Posted { .. })));
+            assert!(matches!(
+                fleet.charge_as(&nodes[0], id, 1).await,
+                Ok(tollgate::credit::Charged::Posted { .. })
+            ));
         }
         fleet.authority.set_balance("acme", Credits::ZERO, fleet.wall());
         let mut served = [0, 0];

@@ -2,8 +2,9 @@
 
 use std::num::NonZeroU32;
 
+use tollgate::MemoryLedger;
 use tollgate::conformance::{self, Capability};
-use tollgate::{LeaseTerms, LeasedLedger, MemoryLedger};
+use tollgate::credit::{LeaseTerms, LeasedLedger};
 
 /// A ledger in memory decides before its caller can ask for a refund, and so does a block.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

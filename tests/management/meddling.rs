@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tollgate::{
-    Account, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord, KeyStore,
-    MemoryStore, Replaced, StoreFuture, Timestamp,
-};
+use tollgate::clock::Timestamp;
+use tollgate::key::KeyHash;
+use tollgate::name::AccountId;
+use tollgate::store::{InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
+use tollgate::{Account, KeyId, KeyRecord, KeyStore, MemoryStore, StoreFuture};
 
 type Change = Box<dyn FnOnce(&MemoryStore) + Send>;
 

@@ -5,9 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Request;
+use tollgate::account::Lifetime;
+use tollgate::audit::{Action, AuditEvent, AuditSink};
+use tollgate::key::Length;
+use tollgate::manage::ManageError;
+use tollgate::rule::ScopeRule;
 use tollgate::{
-    Account, Action, AuditEvent, AuditSink, DenialKind, Gate, GateBuilder, KeyFormat, KeyManager, KeySource,
-    Length, Lifetime, ManageError, ManualClock, MemoryStore, NewKey, Plan, RequestView, Rule, ScopeRule,
+    Account, DenialKind, Gate, GateBuilder, KeyFormat, KeyManager, KeySource, ManualClock, MemoryStore,
+    NewKey, Plan, RequestView, Rule,
 };
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);
@@ -87,7 +92,7 @@ impl Stage {
     }
 
     /// A new key of an account: its secret and its record.
-    pub(crate) async fn issue(&self, account: &str) -> Result<tollgate::Issued, ManageError> {
+    pub(crate) async fn issue(&self, account: &str) -> Result<tollgate::manage::Issued, ManageError> {
         self.manager.issue(NewKey::new(account, "a key")).await
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tollgate::{DenialKind, KeyId, KeyStatus, Timestamp};
+use tollgate::clock::Timestamp;
+use tollgate::key::KeyStatus;
+use tollgate::{DenialKind, KeyId};
 
 /// A key that cannot be changed any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use tokio::task::yield_now;
-use tollgate::{
-    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
-    KeyStore, MemoryStore, Replaced, StoreFuture, Timestamp,
-};
+use tollgate::clock::Timestamp;
+use tollgate::key::KeyHash;
+use tollgate::name::AccountId;
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
+use tollgate::{Account, KeyId, KeyRecord, KeyStore, MemoryStore, StoreFuture};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Yielding(pub(crate) Arc<MemoryStore>);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use tollgate::{AuditEvent, AuditSink};
+use tollgate::audit::{AuditEvent, AuditSink};
 
 use crate::stage::{KEYS, Stage};
 
@@ -120,7 +120,7 @@ async fn every_change_through_the_endpoints_is_told_with_who_made_it_and_from_wh
     for event in &told[1..] {
         assert_eq!(event.actor.key_id().map(|key| key.to_string()).as_deref(), Some(&*id), "{event:?}");
         assert_eq!(event.actor.address(), Some(IpAddr::from([203, 0, 113, 9])), "{event:?}");
-        assert_eq!(event.account.as_ref().map(tollgate::AccountId::as_str), Some("ada"), "{event:?}");
+        assert_eq!(event.account.as_ref().map(tollgate::name::AccountId::as_str), Some("ada"), "{event:?}");
     }
     let text = format!("{told:?}");
     assert!(!text.contains(&key[8..]) && !text.contains(&fresh[8..]), "nothing of a secret is told");
@@ -142,7 +142,7 @@ async fn restricted(stage: &Stage, scopes: Named<'_>, paths: Named<'_>) -> (Stri
 async fn restricted_key_manages_by_grant_alone() {
     let stage = Stage::with(|builder| {
         let mut rule = tollgate::Rule::new("GET /quotes").unwrap();
-        rule.scopes = tollgate::ScopeRule::AnyOf(vec!["a".into()]);
+        rule.scopes = tollgate::rule::ScopeRule::AnyOf(vec!["a".into()]);
         builder.rule(rule).management_scope("keys:manage")
     });
     let (_, other) = stage.key("ada").await;
@@ -178,7 +178,7 @@ async fn restricted_key_manages_by_grant_alone() {
 async fn no_scope_grants_where_none_is_configured() {
     let stage = Stage::with(|builder| {
         let mut rule = tollgate::Rule::new("GET /quotes").unwrap();
-        rule.scopes = tollgate::ScopeRule::AnyOf(vec!["keys:manage".into()]);
+        rule.scopes = tollgate::rule::ScopeRule::AnyOf(vec!["keys:manage".into()]);
         builder.rule(rule)
     });
     let (secret, id) = restricted(&stage, Some(&["keys:manage"]), None).await;
@@ -220,12 +220,12 @@ async fn a_leaked_key_is_revoked_with_what_it_issued() {
 struct NobodyHears;
 
 #[cfg(feature = "fleet")]
-impl tollgate::Announcements for NobodyHears {
-    fn announce(&self, _: &tollgate::Change) -> tollgate::StoreFuture<()> {
+impl tollgate::store::Announcements for NobodyHears {
+    fn announce(&self, _: &tollgate::store::Change) -> tollgate::StoreFuture<()> {
         tollgate::StoreFuture::failed(tollgate::StoreError::unavailable("the channel is down"))
     }
 
-    fn listen(&self, _: tollgate::Ear) -> tollgate::StoreFuture<()> {
+    fn listen(&self, _: tollgate::store::Ear) -> tollgate::StoreFuture<()> {
         tollgate::StoreFuture::boxed(std::future::pending())
     }
 }
@@ -273,8 +273,8 @@ async fn success_is_not_told_of_what_was_not_done() {
 #[tokio::test]
 async fn a_flood_does_not_keep_a_key_from_being_revoked() {
     let shared = || {
-        let policy = tollgate::QuotaPolicy::new(5, Duration::from_mins(1)).unwrap();
-        vec![tollgate::OwnQuota::Policy(policy.counting(tollgate::Counts::Account))]
+        let policy = tollgate::account::QuotaPolicy::new(5, Duration::from_mins(1)).unwrap();
+        vec![tollgate::account::OwnQuota::Policy(policy.counting(tollgate::account::Counts::Account))]
     };
     let stage = Stage::new();
     let mut ids = Vec::new();

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
+use tollgate::adapter::Peer;
 use tollgate::{
-    Account, Config, GateBuilder, KeyManager, ManualClock, MemoryLedger, MemoryStore, NewKey, Peer,
-    TollgateService,
+    Account, Config, GateBuilder, KeyManager, ManualClock, MemoryLedger, MemoryStore, NewKey, TollgateService,
 };
 use tower::{ServiceExt, service_fn};
 
@@ -43,12 +43,12 @@ impl Stage {
     #[cfg(feature = "fleet")]
     pub(crate) fn behind(
         change: impl FnOnce(
-            tollgate::CachedStoreBuilder<Arc<MemoryStore>>,
-        ) -> tollgate::CachedStoreBuilder<Arc<MemoryStore>>,
+            tollgate::store::CachedStoreBuilder<Arc<MemoryStore>>,
+        ) -> tollgate::store::CachedStoreBuilder<Arc<MemoryStore>>,
     ) -> Self {
         Self::over(|builder, store| {
-            let cached =
-                tollgate::CachedStore::builder(store).stale_for_at_most(std::time::Duration::from_hours(1));
+            let cached = tollgate::store::CachedStore::builder(store)
+                .stale_for_at_most(std::time::Duration::from_hours(1));
             builder.managed_store(change(cached).build().unwrap())
         })
     }

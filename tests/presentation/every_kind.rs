@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use tollgate::account::AccountStatus;
 use tollgate::config::Config;
-use tollgate::{AccountStatus, Credits, DenialKind, KeyStatus};
+use tollgate::key::KeyStatus;
+use tollgate::{Credits, DenialKind};
 
 use crate::stage::{Answer, Stage};
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use tollgate::{
-    GateBuilder, KeyFormat, KeySource, Length, OwnQuota, Plan, Presentation, QuotaPolicy, RequestIds,
-};
+use tollgate::account::{OwnQuota, QuotaPolicy};
+use tollgate::key::Length;
+use tollgate::respond::{Presentation, RequestIds};
+use tollgate::{GateBuilder, KeyFormat, KeySource, Plan};
 
 use crate::stage::{Answer, Stage};
 

@@ -1,7 +1,8 @@
 //! Templates, wordings and what they are filled with.
 
 use serde_json::{Value, json};
-use tollgate::{DenialKind, Presentation, Wording};
+use tollgate::DenialKind;
+use tollgate::respond::{Presentation, Wording};
 
 use crate::stage::{Answer, Stage};
 
@@ -199,7 +200,7 @@ async fn the_builder_says_what_the_file_says() {
     let coded = |builder: tollgate::GateBuilder| {
         let template = r#"{ "e": "{code}", "m": "{message}", "d": "{docs}" }"#;
         let presentation = Presentation::json(template)?.realm("Acme")?.wording(DenialKind::Missing, wording);
-        let format = tollgate::KeyFormat::new("acme_", tollgate::Length::exactly(8))?.accepted_only();
+        let format = tollgate::KeyFormat::new("acme_", tollgate::key::Length::exactly(8))?.accepted_only();
         Ok(builder
             .source(tollgate::KeySource::header("X-API-Key")?)
             .format(format)
@@ -215,8 +216,8 @@ async fn a_401_has_one_text_and_a_code() {
     let toml = "sources = [{ authorization = 'Bearer' }]\nformats = [{ prefix = 'acme_', body = 8, issue = false }]\n\
         plans.free = {}";
     let stage = Stage::of_file(toml).unwrap();
-    stage.put("acme_revoked0", "free", |_, record| record.status = tollgate::KeyStatus::Revoked);
-    stage.put("acme_paused00", "free", |_, record| record.status = tollgate::KeyStatus::Paused);
+    stage.put("acme_revoked0", "free", |_, record| record.status = tollgate::key::KeyStatus::Revoked);
+    stage.put("acme_paused00", "free", |_, record| record.status = tollgate::key::KeyStatus::Paused);
     stage.put("acme_expired0", "free", |_, record| {
         record.expires_at = Some("2020-01-01T00:00:00Z".parse().unwrap());
     });

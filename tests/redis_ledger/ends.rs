@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{
-    Abandoned, Account, Allowance, CreditAdmin, EntryQuery, Guarded, RedisLedger, RedisOptions, RedisServer,
-    Timestamp,
-};
+use tollgate::Account;
+use tollgate::account::Allowance;
+use tollgate::clock::Timestamp;
+use tollgate::credit::{Abandoned, CreditAdmin, EntryQuery, RedisLedger};
+use tollgate::guard::Guarded;
+use tollgate::redis::{RedisOptions, RedisServer};
 
 use crate::services::redis::Redis;
 use crate::{HOUR, NOON, Purse, node};

@@ -6,12 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use tollgate::{
-    Account, Allowance, Announcements, CachedStore, Change, Charge, ChargeId, CreditLedger, Credits, Draw,
-    Hearing, KeptText, KeyHasher, KeyId, KeyRecord, MemoryStore, Meter, Now, QuotaPolicy, Quotas,
-    RateLimiter, RecordCache, RedisAnnouncements, RedisLedger, RedisLimiter, RedisMeter, RedisOptions,
-    RedisRecords, RedisServer, StoreError, Timestamp,
+use tollgate::account::{Allowance, QuotaPolicy, Quotas};
+use tollgate::clock::{Now, Timestamp};
+use tollgate::credit::{Charge, ChargeId, RedisLedger};
+use tollgate::key::KeyHasher;
+use tollgate::limit::{Draw, RedisLimiter};
+use tollgate::meter::{Meter, RedisMeter};
+use tollgate::redis::{RedisOptions, RedisServer};
+use tollgate::store::{
+    Announcements, CachedStore, Change, Hearing, KeptText, RecordCache, RedisAnnouncements, RedisRecords,
 };
+use tollgate::{Account, CreditLedger, Credits, KeyId, KeyRecord, MemoryStore, RateLimiter, StoreError};
 
 use crate::services::proxy::{Fault, Proxy};
 use crate::services::redis::Redis;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use tollgate::{Cost, Credits, Gate, KeyId, Rule};
+use tollgate::rule::Cost;
+use tollgate::{Credits, Gate, KeyId, Rule};
 
 use crate::paths::{Rng, target};
 use crate::support::World;

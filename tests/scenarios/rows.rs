@@ -1,6 +1,8 @@
 //! The table: what is asked, by whom, and what becomes of it. It is data: whoever serves the routes can run it.
 
-use tollgate::{Account, AccountStatus, DenialKind, KeyRecord, KeyStatus, Subscription};
+use tollgate::account::{AccountStatus, Subscription};
+use tollgate::key::KeyStatus;
+use tollgate::{Account, DenialKind, KeyRecord};
 
 /// What an account has before a row, and where requests cost something, what they cost.
 pub(crate) const BALANCE: u64 = 100;

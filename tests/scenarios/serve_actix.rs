@@ -6,7 +6,8 @@ use std::sync::mpsc;
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpResponse, HttpServer};
 use futures_util::stream::{self, StreamExt};
-use tollgate::{Credits, FinalCost, TollgateTransform};
+use tollgate::gate::FinalCost;
+use tollgate::{Credits, TollgateTransform};
 
 use crate::stage::{Notes, Stage};
 

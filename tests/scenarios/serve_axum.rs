@@ -8,7 +8,8 @@ use axum::routing::{any, get, options};
 use axum::{Extension, Router};
 use futures_util::stream::{self, StreamExt};
 use http::{HeaderValue, StatusCode};
-use tollgate::{Credits, FinalCost, TollgateLayer};
+use tollgate::gate::FinalCost;
+use tollgate::{Credits, TollgateLayer};
 
 use crate::stage::{Notes, Stage};
 

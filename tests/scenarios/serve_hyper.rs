@@ -7,7 +7,8 @@ use axum::body::Body;
 use futures_util::stream::{self, StreamExt};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tollgate::{Credits, FinalCost};
+use tollgate::Credits;
+use tollgate::gate::FinalCost;
 use tower::service_fn;
 
 use crate::stage::{Notes, Stage};

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use futures_util::stream::{self, StreamExt};
 use tokio::net::TcpListener;
-use tollgate::{Credits, FinalCost, TollgateLayer};
+use tollgate::gate::FinalCost;
+use tollgate::{Credits, TollgateLayer};
 use tonic::body::Body;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::server::{Grpc, NamedService};

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tollgate::account::{Allowance, Cap};
+use tollgate::gate::TrustedProxies;
+use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Length};
+use tollgate::rule::{Cost, ScopeRule};
 use tollgate::{
-    Allowance, Cap, Cost, Credits, DenialKind, Gate, GateBuilder, KeyFormat, KeyHash, KeyHasher, KeyId,
-    KeyRecord, KeySource, KeyStatus, KeyStore, Length, MemoryStore, Plan, Rule, ScopeRule, StoreError,
-    StoreFuture, TrustedProxies,
+    Credits, DenialKind, Gate, GateBuilder, KeyFormat, KeyId, KeyRecord, KeySource, KeyStore, MemoryStore,
+    Plan, Rule, StoreError, StoreFuture,
 };
 
 use crate::rows::{BALANCE, COST, OUTAGE, Row};

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use tollgate::{Account, AccountAdmin, Database, KeyAdmin, KeyStore, SqlLedger, SqlStore};
+use tollgate::credit::SqlLedger;
+use tollgate::sql::Database;
+use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
+use tollgate::{Account, KeyStore};
 
 use crate::ledger::{balance, charge, posted, top_up};
 use crate::log::Log;

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{
-    Abandoned, Account, Adjusted, Allowance, Charge, Charged, CreditAdmin, CreditLedger, Credits, EntryQuery,
-    SqlLedger,
-};
+use tollgate::account::Allowance;
+use tollgate::credit::{Abandoned, Adjusted, Charge, Charged, CreditAdmin, EntryQuery, SqlLedger};
+use tollgate::{Account, CreditLedger, Credits};
 
 use crate::ledger::{HOUR as HOUR_MILLIS, at, balance, charge, nodes, now, number, posted, top_up};
 use crate::place::{Place, both};
@@ -216,7 +215,7 @@ async fn no_clock_of_a_node_closes_a_charge_that_is_still_served(place: Place) {
     let _ = top_up(&ledger, "ada", "a", 100).await;
     for (id, behind) in [(1, -20), (2, 0), (3, 20)] {
         // Years ago, and years from now.
-        let now = tollgate::Now::new(at(behind * 365 * 86_400_000), Duration::ZERO);
+        let now = tollgate::clock::Now::new(at(behind * 365 * 86_400_000), Duration::ZERO);
         let asked = Charge::new(number(id), &ada, Credits::new(10), &Allowance::None, now);
         assert!(matches!(ledger.charge(&asked).await.unwrap(), Charged::Posted { .. }));
     }

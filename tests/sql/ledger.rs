@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use tollgate::{
-    Abandoned, Account, AccountId, Adjusted, Adjustment, AdjustmentKind, Allowance, Balance, Charge,
-    ChargeId, Charged, CreditAdmin, CreditLedger, Credits, EntryKind, EntryQuery, Grant, GrantPeriod, Now,
-    SqlLedger, StoreError, Timestamp,
+use tollgate::account::{Allowance, Grant, GrantPeriod};
+use tollgate::clock::{Now, Timestamp};
+use tollgate::credit::{
+    Abandoned, Adjusted, Adjustment, AdjustmentKind, Balance, Charge, ChargeId, Charged, CreditAdmin,
+    EntryKind, EntryQuery, SqlLedger,
 };
+use tollgate::name::AccountId;
+use tollgate::{Account, CreditLedger, Credits, StoreError};
 
 use crate::place::{Place, both};
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tollgate::{Account, Inserted, KeyAdmin, KeyId, KeyQuery, KeyRecord, KeyStatus, KeyStore};
+use tollgate::key::KeyStatus;
+use tollgate::store::{Inserted, KeyAdmin, KeyQuery};
+use tollgate::{Account, KeyId, KeyRecord, KeyStore};
 
 use crate::place::{Place, both};
 use crate::store::{NOW, insert, later, record, store};

@@ -6,10 +6,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
-use tollgate::{
-    Account, Adjustment, AdjustmentKind, Allowance, CalendarUnit, Charge, CreditAdmin, CreditLedger, Credits,
-    Entry, EntryKind, EntryQuery, Grant, GrantPeriod, MemoryLedger, SqlLedger,
+use tollgate::account::{Allowance, CalendarUnit, Grant, GrantPeriod};
+use tollgate::credit::{
+    Adjustment, AdjustmentKind, Charge, CreditAdmin, Entry, EntryKind, EntryQuery, SqlLedger,
 };
+use tollgate::{Account, CreditLedger, Credits, MemoryLedger};
 
 use crate::ledger::{HOUR, at, hourly, nodes, now, number};
 use crate::place::{Place, both};

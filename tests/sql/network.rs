@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tollgate::{
-    Account, AccountAdmin, Charged, DatabaseOptions, InsertKey, Inserted, KeyAdmin, KeyHasher, KeyId,
-    KeyRecord, KeyStore, SqlLedger, SqlStore, StoreError,
-};
+use tollgate::credit::{Charged, SqlLedger};
+use tollgate::key::KeyHasher;
+use tollgate::sql::DatabaseOptions;
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, SqlStore};
+use tollgate::{Account, KeyId, KeyRecord, KeyStore, StoreError};
 
 use crate::ledger::{at, balance, charge, top_up};
 use crate::services::postgres::Postgres;

@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate::{
-    Abandoned, Account, AccountAdmin, Charged, CreditLedger, Database, DatabaseOptions, InsertKey, Inserted,
-    KeyAdmin, KeyHasher, KeyId, KeyQuery, KeyRecord, KeyStore, SqlLedger, SqlStore, StoreError,
-};
+use tollgate::credit::{Abandoned, Charged, SqlLedger};
+use tollgate::key::KeyHasher;
+use tollgate::sql::{Database, DatabaseOptions};
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, SqlStore};
+use tollgate::{Account, CreditLedger, KeyId, KeyRecord, KeyStore, StoreError};
 
 use crate::ledger::{at, balance, charge, number, posted, top_up};
 use crate::place::{Place, both};
@@ -201,7 +202,8 @@ async fn case_136_a_node_killed_between_charge_and_end_leaves_everything_in_orde
 #[tokio::test]
 async fn failed_settlement_in_a_file_is_made_later() {
     use sqlx::ConnectOptions as _;
-    use tollgate::{Credits, Guarded};
+    use tollgate::Credits;
+    use tollgate::guard::Guarded;
 
     let place = Place::sqlite();
     let options = DatabaseOptions::new(&place.url).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
-use tollgate::{Database, DatabaseOptions};
+use tollgate::sql::{Database, DatabaseOptions};
 
 use crate::services::postgres::Postgres;
 use crate::services::scratch;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
-use tollgate::{
-    Abandoned, Account, AccountAdmin, Charged, DatabaseOptions, KeyAdmin, KeyStore, SqlLedger, SqlStore,
-};
+use tollgate::credit::{Abandoned, Charged, SqlLedger};
+use tollgate::sql::DatabaseOptions;
+use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
+use tollgate::{Account, KeyStore};
 
 use crate::ledger::{balance, charge, number, top_up};
 use crate::services::pgbouncer::PgBouncer;

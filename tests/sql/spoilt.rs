@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tollgate::{
-    Abandoned, Account, AccountAdmin, CreditAdmin, CreditLedger, EntryQuery, Guarded, KeyAdmin, SqlLedger,
-    SqlStore,
-};
+use tollgate::credit::{Abandoned, CreditAdmin, EntryQuery, SqlLedger};
+use tollgate::guard::Guarded;
+use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
+use tollgate::{Account, CreditLedger};
 
 use crate::ledger::{at, balance, charge, nodes, number, posted, top_up};
 use crate::place::{Place, both};
@@ -117,7 +117,7 @@ async fn a_text_that_the_database_cannot_hold_opens_no_circuit(place: Place) {
         // SQLite holds it, and PostgreSQL says that it cannot.
         let _ = store.account_of(&nobody.id).await;
         let _ = store.create_account(&nobody).await;
-        let _ = ledger.balance_of(&nobody.id, &tollgate::Allowance::None, at(0)).await;
+        let _ = ledger.balance_of(&nobody.id, &tollgate::account::Allowance::None, at(0)).await;
     }
     assert!(!ledger.health().open && !store.health().open, "the database is there");
     assert!(store.create_account(&Account::new("somebody", "pro")).await.unwrap());

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tollgate::{
-    Abandoned, Account, AccountAdmin, CreditAdmin as _, Database, DatabaseOptions, InsertKey, Inserted,
-    KeyAdmin, KeyStore as _, OpenError, Replaced, SqlLedger, SqlStore,
-};
+use tollgate::credit::{Abandoned, CreditAdmin as _, SqlLedger};
+use tollgate::sql::{Database, DatabaseOptions, OpenError};
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, Replaced, SqlStore};
+use tollgate::{Account, KeyStore as _};
 
 use crate::ledger::{balance, charge, top_up};
 use crate::place::{Place, both};

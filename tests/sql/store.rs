@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tollgate::{
-    Account, AccountAdmin, AccountStatus, InsertKey, Inserted, KeyAdmin, KeyHash, KeyHasher, KeyId, KeyQuery,
-    KeyRecord, KeyStatus, KeyStore, Replaced, Retiring, SqlStore, Timestamp,
-};
+use tollgate::account::AccountStatus;
+use tollgate::clock::Timestamp;
+use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Retiring};
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced, SqlStore};
+use tollgate::{Account, KeyId, KeyRecord, KeyStore};
 
 use crate::place::{Place, both};
 

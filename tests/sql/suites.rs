@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tollgate::conformance;
-use tollgate::{AccountAdmin, CreditAdmin, SqlLedger, SqlStore};
+use tollgate::credit::{CreditAdmin, SqlLedger};
+use tollgate::store::{AccountAdmin, SqlStore};
 
 use crate::place::{Place, both};
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tollgate::{KeyAdmin, KeyId, SqlStore, Timestamp};
+use tollgate::KeyId;
+use tollgate::clock::Timestamp;
+use tollgate::store::{KeyAdmin, SqlStore};
 
 use crate::place::Place;
 use crate::store::{insert, later, record, store};

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tollgate::{Account, AccountAdmin, CreditAdmin, KeyAdmin, KeyRecord, SqlLedger, SqlStore};
+use tollgate::credit::{CreditAdmin, SqlLedger};
+use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
+use tollgate::{Account, KeyRecord};
 
 use crate::ledger::{charge, top_up};
 use crate::place::Place;

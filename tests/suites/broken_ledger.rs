@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tollgate::{
-    Account, AccountId, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, Charge,
-    ChargeId, Charged, CreditAdmin, CreditLedger, Credits, Entry, EntryKind, EntryQuery, Grant, MemoryLedger,
-    StoreFuture, Timestamp,
+use tollgate::account::{Allowance, Grant};
+use tollgate::clock::Timestamp;
+use tollgate::credit::{
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Charge, ChargeId, Charged, CreditAdmin,
+    Entry, EntryKind, EntryQuery,
 };
+use tollgate::name::AccountId;
+use tollgate::{Account, CreditLedger, Credits, MemoryLedger, StoreFuture};
 
 use super::broken_store::ready;
 
@@ -236,11 +239,12 @@ impl CreditLedger for Broken {
         let account = self.account(charge.account);
         let mut now = charge.now;
         if self.breaks(Rule::GrantsEarly) {
-            now = tollgate::Now::new(Timestamp::from_millis(now.wall().as_millis() + 2), now.elapsed());
+            now =
+                tollgate::clock::Now::new(Timestamp::from_millis(now.wall().as_millis() + 2), now.elapsed());
         }
         if self.breaks(Rule::WaitsForTheLatestClock) {
             let latest = self.see(&account.id, charge.allowance, now.wall()).2;
-            now = tollgate::Now::new(latest, now.elapsed());
+            now = tollgate::clock::Now::new(latest, now.elapsed());
         }
         let allowance = self.allowance(&account.id, charge.allowance, now.wall());
         let before = ready(self.inner.balance_of(&account.id, &allowance, now.wall()));
@@ -336,7 +340,7 @@ impl CreditAdmin for Broken {
         let mut entries = ready(self.inner.entries(&query));
         match self.rule {
             Rule::InventsEntries if entries.is_empty() => {
-                let charge = tollgate::EntryKind::Grant;
+                let charge = tollgate::credit::EntryKind::Grant;
                 let none = Balance::Limited(Credits::ZERO);
                 entries.push(Entry::new(1, Timestamp::from_millis(0), charge, 0, none));
             }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate::{
-    Account, Counts, Draw, KeyId, KeyRecord, MemoryLimiter, Now, Quota, QuotaPolicy, Quotas, RateLimiter,
-    Standing, StoreFuture,
-};
+use tollgate::account::{Counts, QuotaPolicy, Quotas};
+use tollgate::clock::Now;
+use tollgate::limit::{Draw, Quota, Standing};
+use tollgate::{Account, KeyId, KeyRecord, MemoryLimiter, RateLimiter, StoreFuture};
 
 use super::broken_store::ready;
 

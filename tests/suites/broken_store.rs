@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tollgate::{
-    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
-    KeyStatus, KeyStore, MemoryStore, Replaced, StoreError, StoreFuture, Timestamp,
-};
+use tollgate::clock::Timestamp;
+use tollgate::key::{KeyHash, KeyStatus};
+use tollgate::name::AccountId;
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
+use tollgate::{Account, KeyId, KeyRecord, KeyStore, MemoryStore, StoreError, StoreFuture};
 
 rules! {
     FindsAnything,

@@ -17,9 +17,11 @@ use http::request::Builder;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
+use tollgate::adapter::Peer;
+use tollgate::key::KeyHasher;
 use tollgate::{
-    Account, Credits, Gate, GateBuilder, KeyHasher, KeyId, KeyRecord, ManualClock, MemoryLedger,
-    MemoryLimiter, MemoryStore, Peer, Plan, TollgateLayer,
+    Account, Credits, Gate, GateBuilder, KeyId, KeyRecord, ManualClock, MemoryLedger, MemoryLimiter,
+    MemoryStore, Plan, TollgateLayer,
 };
 use tower::{Layer, ServiceExt};
 

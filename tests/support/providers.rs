@@ -1,8 +1,9 @@
 //! The five providers' gates, as their documents describe them.
 
-use tollgate::{
-    Alphabet, Check, DenialKind, GateBuilder, KeyFormat, KeySource, Length, Presentation, Rule, Wording,
-};
+use tollgate::gate::Check;
+use tollgate::key::{Alphabet, Length};
+use tollgate::respond::{Presentation, Wording};
+use tollgate::{DenialKind, GateBuilder, KeyFormat, KeySource, Rule};
 
 use super::World;
 

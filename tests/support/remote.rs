@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tollgate::clock::{Now, Timestamp};
+use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::key::KeyHash;
+use tollgate::limit::{Draw, Quota, Standing};
 use tollgate::{
-    Account, Charge, ChargeId, Charged, Clock, CreditLedger, Credits, Draw, KeyHash, KeyRecord, KeyStore,
-    Now, Quota, RateLimiter, Standing, StoreError, StoreFuture, Timestamp,
+    Account, Clock, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreError, StoreFuture,
 };
 
 /// How a back end fares.
@@ -158,7 +161,7 @@ impl<T: CreditLedger> CreditLedger for Remote<T> {
 }
 
 #[cfg(feature = "fleet")]
-impl<T: tollgate::CreditLeasing> tollgate::CreditLeasing for Remote<T> {
+impl<T: tollgate::credit::CreditLeasing> tollgate::credit::CreditLeasing for Remote<T> {
     fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
         self.ask(|ledger| ledger.lease(block, committed))
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 
-use tollgate::{
-    Account, Charge, ChargeId, Charged, CreditLedger, Credits, Draw, KeyHash, KeyRecord, KeyStore, Quota,
-    RateLimiter, Standing, StoreError, StoreFuture,
-};
+use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::key::KeyHash;
+use tollgate::limit::{Draw, Quota, Standing};
+use tollgate::{Account, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreError, StoreFuture};
 
 /// A back end whose futures are pending once: what is asked of a remote one.
 #[derive(Debug, Clone)]

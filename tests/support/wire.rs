@@ -13,7 +13,8 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tollgate::{Gate, Peer, TollgateLayer};
+use tollgate::adapter::Peer;
+use tollgate::{Gate, TollgateLayer};
 use tower::{Layer, Service, ServiceExt};
 
 use super::Answer;

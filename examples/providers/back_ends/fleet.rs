@@ -4,10 +4,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use tollgate::{
-    CachedStore, Guarded, LeaseTerms, LeasedLedger, RedisAnnouncements, RedisRecords, RedisServer, SqlLedger,
-    SqlStore,
-};
+use tollgate::credit::{LeaseTerms, LeasedLedger, SqlLedger};
+use tollgate::guard::Guarded;
+use tollgate::redis::RedisServer;
+use tollgate::store::{CachedStore, RedisAnnouncements, RedisRecords, SqlStore};
 
 use crate::data::Fault;
 

@@ -3,8 +3,10 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-pub(super) use tollgate::RedisServer as Server;
-use tollgate::{Guarded, LocalFallback, LocalShare, RateLimiter, RedisLimiter};
+use tollgate::RateLimiter;
+use tollgate::guard::Guarded;
+use tollgate::limit::{LocalFallback, LocalShare, RedisLimiter};
+pub(super) use tollgate::redis::RedisServer as Server;
 
 use crate::data::Fault;
 

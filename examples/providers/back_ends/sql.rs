@@ -4,9 +4,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate::credit::{Abandoned, SqlLedger};
 #[cfg(feature = "fleet")]
-use tollgate::Guarded;
-use tollgate::{Abandoned, Database, SqlLedger, SqlStore};
+use tollgate::guard::Guarded;
+use tollgate::sql::Database;
+use tollgate::store::SqlStore;
 
 #[cfg(feature = "redis")]
 use super::fleet;

@@ -5,8 +5,9 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
 
+use crate::account::Caps;
 use crate::adapter::NoPrincipal;
-use crate::{Caps, Principal};
+use crate::gate::Principal;
 
 impl ResponseError for NoPrincipal {}
 

@@ -17,11 +17,12 @@ use crate::adapter::actix::view::Seen;
 use crate::adapter::actix::{convert, managed};
 use crate::adapter::dress::Named;
 use crate::adapter::{call, closed, dress, refusal};
+use crate::denial::Denial;
+use crate::future::StoreFuture;
 use crate::gate::{Admission, Decision, FinalCost, Outcome, bare_failure, decide};
-use crate::{Denial, StoreFuture};
 
 pin_project! {
-    /// The future of an answer through a [`TollgateMiddleware`](crate::TollgateMiddleware).
+    /// The future of an answer through a [`TollgateMiddleware`](crate::adapter::TollgateMiddleware).
     pub struct MiddlewareFuture<S, B>
     where
         S: Service<ServiceRequest>,

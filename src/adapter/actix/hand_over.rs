@@ -6,11 +6,11 @@ use actix_web::http::Uri;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
 
-use crate::Principal;
 use crate::adapter::actix::names::Front;
 use crate::adapter::actix::view::Seen;
 use crate::adapter::dress::without_parameter;
 use crate::gate::Admission;
+use crate::gate::Principal;
 
 /// Takes the key out of what the handler sees, and puts the principal in.
 pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, front: &Front) {

@@ -6,11 +6,11 @@ use actix_web::body::{BodyStream, to_bytes_limited};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use bytes::Bytes;
 
-use crate::Principal;
 use crate::adapter::actix::convert;
 use crate::adapter::actix::names::Front;
 use crate::adapter::actix::view::Seen;
 use crate::adapter::dress;
+use crate::gate::Principal;
 use crate::gate::{Admission, BodyFault, Call, LARGEST_BODY, Mounted};
 
 /// Reads the request's body, and answers in place of the service.

@@ -13,7 +13,7 @@ use crate::adapter::actix::names::Front;
 use crate::adapter::actix::view::Seen;
 use crate::gate::{Decision, decide};
 
-/// An actix-web service behind a [`Gate`](crate::Gate): what a [`TollgateTransform`](crate::TollgateTransform) makes.
+/// An actix-web service behind a [`Gate`](crate::gate::Gate): what a [`TollgateTransform`](crate::adapter::TollgateTransform) makes.
 ///
 /// Where the gate's back ends are in memory, the whole decision is made within `call`.
 pub struct TollgateMiddleware<S> {

@@ -2,8 +2,8 @@
 
 use actix_web::http::header::HeaderName;
 
-use crate::Gate;
 use crate::adapter::actix::convert;
+use crate::gate::Gate;
 
 /// A gate, and the names of the headers that it reads on every request: made once, since a name is made with an
 /// allocation.
@@ -16,7 +16,7 @@ pub(super) struct Front {
 impl Front {
     pub(super) fn new(gate: Gate) -> Self {
         let core = &gate.0;
-        let sources = core.sources.iter().filter_map(crate::KeySource::header_name);
+        let sources = core.sources.iter().filter_map(crate::key::KeySource::header_name);
         let read = sources.chain([core.proxies.header(), core.request_ids.header()]);
         let names = read.filter_map(|name| Some((name.clone(), convert::name(name)?))).collect();
         Self { gate, names }

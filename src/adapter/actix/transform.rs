@@ -7,8 +7,9 @@ use std::sync::Arc;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 
+use crate::adapter::TollgateMiddleware;
 use crate::adapter::actix::names::Front;
-use crate::{Gate, TollgateMiddleware};
+use crate::gate::Gate;
 
 /// Puts a [`Gate`] in front of an actix-web `App`, `Scope` or `Resource`.
 ///
@@ -21,7 +22,8 @@ use crate::{Gate, TollgateMiddleware};
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, web};
-/// use tollgate::{Gate, KeyFormat, KeySource, Length, Principal, TollgateTransform};
+/// use tollgate::key::Length;
+/// use tollgate::{Gate, KeyFormat, KeySource, Principal, TollgateTransform};
 ///
 /// let gate = Gate::builder()
 ///     .source(KeySource::header("X-API-Key")?)
@@ -39,7 +41,7 @@ use crate::{Gate, TollgateMiddleware};
 ///
 /// - **The path that actix-web routes**: percent-decoded once, but for `%25`, `%2F` and `%2B`, and whole, also within a
 ///   scope. `/v1/%61dmin` is `/v1/admin`, to the rules as to the router.
-/// - **The peer on the socket**, and the gate's own [`TrustedProxies`](crate::TrustedProxies); never what
+/// - **The peer on the socket**, and the gate's own [`TrustedProxies`](crate::gate::TrustedProxies); never what
 ///   `realip_remote_addr` believes.
 ///
 /// # The order of routes
@@ -62,8 +64,8 @@ use crate::{Gate, TollgateMiddleware};
 ///
 /// Refusals are responses. The service's errors keep their type, and the responses that they become bear what the gate adds to
 /// others: the request id, `Cache-Control`, limits. What the service answers decides what is paid, as behind a
-/// [`TollgateLayer`](crate::TollgateLayer): a response or an error of the class 5xx costs nothing. An error is judged by its
-/// `ResponseError::status_code`. [`Outcome`](crate::Outcome) has the whole table.
+/// [`TollgateLayer`](crate::adapter::TollgateLayer): a response or an error of the class 5xx costs nothing. An error is judged by its
+/// `ResponseError::status_code`. [`Outcome`](crate::gate::Outcome) has the whole table.
 #[derive(Debug, Clone)]
 pub struct TollgateTransform {
     front: Arc<Front>,

@@ -7,7 +7,8 @@ use actix_web::dev::ServiceRequest;
 use http::HeaderName;
 
 use crate::adapter::actix::names::Front;
-use crate::{Admitted, Fields, Principal, RequestView, TakenKey};
+use crate::gate::Principal;
+use crate::request::{Admitted, Fields, RequestView, TakenKey};
 
 /// A request before a gate.
 pub(super) struct Seen<'r> {

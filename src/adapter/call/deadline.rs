@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::HeaderName;
 use tokio::time::{Sleep, sleep};
 
-use crate::RequestView;
 use crate::request::Occurs;
+use crate::request::RequestView;
 use crate::respond::Protocol;
 
 /// When a call is over for its caller: there is no use in deciding on it any longer.

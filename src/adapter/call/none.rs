@@ -4,8 +4,8 @@ use std::task::{Context, Poll};
 
 use http_body::Frame;
 
-use crate::RequestView;
 use crate::gate::{Admission, Outcome};
+use crate::request::RequestView;
 use crate::respond::AnswerHeaders;
 
 pub(crate) struct Deadline;

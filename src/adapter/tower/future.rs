@@ -18,8 +18,11 @@ use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::{Finish, Managed, Target, keep_head};
 use crate::adapter::{closed, dress, refusal};
+use crate::denial::Denial;
+use crate::future::StoreFuture;
+use crate::gate::Gate;
 use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome, bare_failure, decide, detach};
-use crate::{Denial, Gate, RequestView, StoreFuture};
+use crate::request::RequestView;
 
 pin_project! {
     /// The future of an answer through the gate: while a remote back end is asked, while the service works, while the

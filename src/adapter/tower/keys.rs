@@ -14,10 +14,13 @@ use tower::Service;
 
 use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::{Managed, Target};
+use crate::denial::{Denial, DenialKind};
+use crate::error::ConfigError;
 use crate::gate::Mounted;
+use crate::gate::{Gate, Principal};
 use crate::manage::Endpoints;
+use crate::request::RequestView;
 use crate::respond::Occasion;
-use crate::{ConfigError, Denial, DenialKind, Gate, Principal, RequestView};
 
 /// Key management as a service that a router mounts behind the gate, where the gate does not mount it itself.
 ///
@@ -28,7 +31,9 @@ use crate::{ConfigError, Denial, DenialKind, Gate, Principal, RequestView};
 /// # Example
 ///
 /// ```
-/// use tollgate::{Gate, KeyFormat, KeyService, KeySource, Length};
+/// use tollgate::adapter::KeyService;
+/// use tollgate::key::Length;
+/// use tollgate::{Gate, KeyFormat, KeySource};
 ///
 /// let gate = Gate::builder()
 ///     .source(KeySource::header("X-API-Key")?)
@@ -53,7 +58,7 @@ impl KeyService {
     /// # Errors
     ///
     /// A path that does not begin with `/` or ends with it; a gate that has no
-    /// [`authority`](crate::GateBuilder::authority).
+    /// [`authority`](crate::gate::GateBuilder::authority).
     pub fn new(gate: Gate, path: &str) -> Result<Self, ConfigError> {
         if !path.starts_with('/') || path.ends_with('/') {
             let expected = "write it as in `/account/api-keys`";

@@ -2,7 +2,8 @@
 
 use tower::Layer;
 
-use crate::{Gate, TollgateService};
+use crate::adapter::TollgateService;
+use crate::gate::Gate;
 
 /// Puts a [`Gate`] in front of a service.
 ///
@@ -13,7 +14,8 @@ use crate::{Gate, TollgateService};
 ///
 /// ```
 /// use axum::{Router, routing::get};
-/// use tollgate::{Gate, KeyFormat, KeySource, Length, TollgateLayer};
+/// use tollgate::key::Length;
+/// use tollgate::{Gate, KeyFormat, KeySource, TollgateLayer};
 /// use tower::Layer;
 ///
 /// # fn app() -> Result<(), tollgate::ConfigError> {
@@ -57,11 +59,11 @@ use crate::{Gate, TollgateService};
 ///
 /// A service that is nested, as by `Router::nest_service`, answers its own path with and without a slash at the end, and all
 /// that lies below: a rule for `/files/*` names neither `/files` nor `/files/`, and the gate
-/// [refuses them](crate::Rule#paths-that-are-refused) until rules do.
+/// [refuses them](crate::rule::Rule#paths-that-are-refused) until rules do.
 ///
 /// # What is paid
 ///
-/// The cost of a request is charged before the handler runs. [`Outcome`](crate::Outcome) has the table of what becomes of
+/// The cost of a request is charged before the handler runs. [`Outcome`](crate::gate::Outcome) has the table of what becomes of
 /// the charge: a response of the class 5xx, a panic and an error of the service give it back, anything else lets it stand.
 /// Nothing that a client says of itself decides about it.
 ///
@@ -69,7 +71,7 @@ use crate::{Gate, TollgateService};
 ///   make fail, works for nothing: answer 4xx where the fault is the client's. A quota on the plan bounds such requests,
 ///   since a draw from a rate limit is never given back.
 /// - The gate does not read `Idempotency-Key`. A retry is a request of its own: it is charged again, and a service that
-///   answers it from what it has stored can say so by a [`FinalCost`](crate::FinalCost) of zero.
+///   answers it from what it has stored can say so by a [`FinalCost`](crate::gate::FinalCost) of zero.
 ///
 /// # Panics
 ///
@@ -82,7 +84,7 @@ use crate::{Gate, TollgateService};
 ///
 /// A request that passes two gates is judged by both. The first that asks for credits takes them, the first that has quotas
 /// draws, and the other does neither again for the same key, unless the outer one was built
-/// [`without_principal`](crate::GateBuilder::without_principal). A key that the outer gate took out of the request is handed
+/// [`without_principal`](crate::gate::GateBuilder::without_principal). A key that the outer gate took out of the request is handed
 /// on as its hash, if both hash and accept keys alike.
 #[derive(Debug, Clone)]
 pub struct TollgateLayer {

@@ -10,7 +10,9 @@ use http::{Method, Request, Response, StatusCode};
 
 use crate::adapter::dress;
 use crate::gate::{Admission, Answering, BodyFault, Call, Core, Mounted};
-use crate::{Gate, Principal, RequestId, RequestView};
+use crate::gate::{Gate, Principal};
+use crate::request::RequestView;
+use crate::respond::RequestId;
 
 /// A request that the gate answers itself, but for its body.
 pub(super) struct Managed {

@@ -9,8 +9,9 @@ use tower::Service;
 use crate::adapter::tower::future::Serving;
 use crate::adapter::tower::managed::Managed;
 use crate::adapter::tower::{ResponseBody, ResponseFuture};
+use crate::gate::Gate;
 use crate::gate::{Decision, decide};
-use crate::{Gate, RequestView};
+use crate::request::RequestView;
 
 /// A service behind a [`Gate`].
 ///

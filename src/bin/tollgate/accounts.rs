@@ -1,7 +1,9 @@
 //! What the commands do with accounts.
 
 use serde_json::{Value, json};
-use tollgate::{Account, AccountId, AccountManager, Subscription};
+use tollgate::account::Subscription;
+use tollgate::name::AccountId;
+use tollgate::{Account, AccountManager};
 
 use crate::arguments::{Arguments, Usage};
 use crate::print::Answer;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::json;
-use tollgate::{AuditEvent, AuditSink};
+use tollgate::audit::{AuditEvent, AuditSink};
 
 use crate::Fault;
 

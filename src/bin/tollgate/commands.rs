@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{
-    AccountManager, Actor, Config, Gate, KeyChange, KeyId, KeyManager, KeyRecord, ListKeys, NewKey,
-    PathPattern,
-};
+use tollgate::audit::Actor;
+use tollgate::key::PathPattern;
+use tollgate::manage::{KeyChange, ListKeys};
+use tollgate::{AccountManager, Config, Gate, KeyId, KeyManager, KeyRecord, NewKey};
 
 use crate::arguments::{Arguments, Usage, read};
 use crate::audit::AuditFile;
@@ -213,5 +213,5 @@ fn unless<T>(
 }
 
 pub(crate) fn network(text: &str) -> Result<ipnet::IpNet, Usage> {
-    tollgate::parse_network(text).map_err(|error| Usage(format!("`--allow`: {error}")))
+    tollgate::key::parse_network(text).map_err(|error| Usage(format!("`--allow`: {error}")))
 }

@@ -1,9 +1,10 @@
 //! What the commands do with credits, which a database keeps.
 
 use serde_json::{Value, json};
-use tollgate::{
-    AccountId, AdjustmentId, CreditManager, Credits, Disagreement, Entry, EntryPage, ListEntries, SqlLedger,
-};
+use tollgate::credit::{AdjustmentId, Disagreement, Entry, SqlLedger};
+use tollgate::manage::{EntryPage, ListEntries};
+use tollgate::name::AccountId;
+use tollgate::{CreditManager, Credits};
 
 use crate::Fault;
 use crate::arguments::{Arguments, Usage, read};

@@ -7,7 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tollgate::{Account, KeyAdmin, KeyHash, KeyQuery, KeyRecord, MemoryStore, OwnQuota, Retiring, Timestamp};
+use tollgate::account::OwnQuota;
+use tollgate::clock::Timestamp;
+use tollgate::key::{KeyHash, Retiring};
+use tollgate::store::{KeyAdmin, KeyQuery};
+use tollgate::{Account, KeyRecord, MemoryStore};
 
 use crate::Fault;
 use crate::limits::{self, CapLines, QuotaLine};
@@ -195,7 +199,7 @@ impl KeyLine {
         record.last_used_at = moment(self.last_used_at);
         record.scopes = each(self.scopes.as_ref(), |text| Ok::<_, Fault>(text.into()))?;
         record.paths = each(self.paths.as_ref(), str::parse)?;
-        record.allowlist = each(self.allowlist.as_ref(), tollgate::parse_network)?;
+        record.allowlist = each(self.allowlist.as_ref(), tollgate::key::parse_network)?;
         record.issued_by = self.issued_by.as_deref().map(str::parse).transpose()?;
         record.quotas = quotas(self.quotas.as_ref())?;
         record.caps = self.caps.as_ref().map(limits::caps_of);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tollgate::{
-    AccountAdmin, Announcements, CachedStore, Change, Ear, RedisAnnouncements, RedisRecords, RedisServer,
-    StoreFuture,
+use tollgate::StoreFuture;
+use tollgate::redis::RedisServer;
+use tollgate::store::{
+    AccountAdmin, Announcements, CachedStore, Change, Ear, RedisAnnouncements, RedisRecords,
 };
 
 use crate::Fault;

@@ -7,7 +7,9 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tollgate::{ForeignKey, KeyHash, KeyHasher, KeyManager, ManageError, PathPattern};
+use tollgate::KeyManager;
+use tollgate::key::{KeyHash, KeyHasher, PathPattern};
+use tollgate::manage::{ForeignKey, ManageError};
 
 use crate::Fault;
 use crate::arguments::{Arguments, Usage, read};
@@ -121,7 +123,7 @@ fn foreign(line: &[u8], manager: &KeyManager) -> Result<ForeignKey, String> {
     key.expires_at = line.expires_at.map(|text| one("expiresAt", &text, FromStr::from_str)).transpose()?;
     key.scopes = line.scopes.map(|scopes| scopes.into_iter().map(Into::into).collect());
     key.paths = each("paths", line.paths, FromStr::from_str)?;
-    key.allowlist = each("allowIps", line.allow_ips, tollgate::parse_network)?;
+    key.allowlist = each("allowIps", line.allow_ips, tollgate::key::parse_network)?;
     key.metadata = line.metadata;
     Ok(key)
 }

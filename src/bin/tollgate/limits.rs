@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tollgate::{Cap, Caps, Counts, OwnQuota, QuotaPolicy};
+use tollgate::account::{Cap, Caps, Counts, OwnQuota, QuotaPolicy};
 
 use crate::Fault;
 use crate::arguments::{Usage, read};

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tollgate::{Account, KeyHash, KeyId, KeyPage, KeyRecord, KeyView, PathPattern, RevealedKey};
+use tollgate::key::{KeyHash, PathPattern, RevealedKey};
+use tollgate::manage::{KeyPage, KeyView};
+use tollgate::{Account, KeyId, KeyRecord};
 
 use crate::import::Report;
 use crate::{accounts, limits, say};
@@ -26,11 +28,11 @@ pub(crate) enum Answer {
     /// What became of a file of keys.
     Imported(Report),
     /// What an account has to spend.
-    Balance(tollgate::AccountId, tollgate::Balance),
+    Balance(tollgate::name::AccountId, tollgate::credit::Balance),
     /// A page of entries.
-    Entries(tollgate::EntryPage),
+    Entries(tollgate::manage::EntryPage),
     /// The accounts whose balances are not what their entries come to.
-    Checked(Vec<tollgate::Disagreement>),
+    Checked(Vec<tollgate::credit::Disagreement>),
 }
 
 impl Answer {
@@ -109,7 +111,7 @@ impl Answer {
             Self::Balance(account, balance) => json!({
                 "account": account.as_str(),
                 "balance": balance.credits().map(tollgate::Credits::get),
-                "unlimited": *balance == tollgate::Balance::Unlimited,
+                "unlimited": *balance == tollgate::credit::Balance::Unlimited,
             }),
             Self::Entries(page) => crate::credits::entries_json(page),
             Self::Checked(found) => crate::credits::check_json(found),

@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use serde_json::json;
-use tollgate::{KeyId, ManageError};
+use tollgate::KeyId;
+use tollgate::manage::ManageError;
 
 use crate::Fault;
 

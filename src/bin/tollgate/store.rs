@@ -4,8 +4,11 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tollgate::{AccountAdmin, MemoryStore};
-use tollgate::{Database, SqlLedger, SqlStore};
+use tollgate::MemoryStore;
+use tollgate::credit::SqlLedger;
+use tollgate::sql::Database;
+use tollgate::store::AccountAdmin;
+use tollgate::store::SqlStore;
 
 use crate::arguments::Usage;
 use crate::fleet;

@@ -1,9 +1,12 @@
 //! Balances read, and changed by hand.
 
 use super::{Admin, NEARLY, PERIOD, Purse, count_posted, limited};
+use crate::account::Allowance;
+use crate::amount::Credits;
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Verdict, same};
-use crate::{Adjusted, AdjustmentKind, Allowance, Balance, CreditAdmin, Credits, EntryQuery, StoreFuture};
+use crate::credit::{Adjusted, AdjustmentKind, Balance, CreditAdmin, EntryQuery};
+use crate::future::StoreFuture;
 
 pub(super) fn checks(ledger: &Admin) -> Vec<Check> {
     checks![ledger:
@@ -254,7 +257,7 @@ async fn one_of_three(
     purse: &Purse<dyn CreditAdmin>,
     racer: usize,
     name: &str,
-) -> Result<(), crate::StoreError> {
+) -> Result<(), crate::error::StoreError> {
     let id = fresh::charge();
     match racer % 3 {
         0 => drop(purse.charge(id, 10).await?),

@@ -76,9 +76,9 @@ async fn racing_charges_that_do_not_divide_the_balance_leave_the_rest(ledger: Le
 
 /// A charge under a new id, to be made later.
 fn charging(
-    purse: &Purse<dyn crate::CreditLedger>,
+    purse: &Purse<dyn crate::credit::CreditLedger>,
     amount: u64,
-) -> impl FnOnce() -> crate::StoreFuture<crate::Charged> + Send + use<> {
+) -> impl FnOnce() -> crate::future::StoreFuture<crate::credit::Charged> + Send + use<> {
     let purse = purse.clone();
     move || purse.charge(fresh::charge(), amount)
 }
@@ -111,7 +111,7 @@ async fn a_charge_with_another_copy_of_the_account_meets_the_same_balance(ledger
     let purse = Purse::granted(ledger, 100)?;
     let id = purse.take(60).await?;
     // A record that was read anew has none of the pointers that a ledger may keep on it.
-    let copy = Purse { account: crate::Account::clone(&purse.account).into(), ..purse.clone() };
+    let copy = Purse { account: crate::account::Account::clone(&purse.account).into(), ..purse.clone() };
     copy.expect_balance("by another copy of the account", 40).await?;
     copy.refund(id).await?;
     purse.expect_balance("after a refund by the copy", 100).await

@@ -3,7 +3,8 @@
 use super::{Ledger, Purse};
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Verdict, holds, same};
-use crate::{CreditLedger, StoreFuture};
+use crate::credit::CreditLedger;
+use crate::future::StoreFuture;
 
 pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
     checks![ledger:

@@ -1,9 +1,10 @@
 //! What moved a balance.
 
 use super::{Admin, PERIOD, Purse, limited};
+use crate::amount::Credits;
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::{AdjustmentKind, Balance, CreditAdmin, Credits, Entry, EntryKind, EntryQuery};
+use crate::credit::{AdjustmentKind, Balance, CreditAdmin, Entry, EntryKind, EntryQuery};
 
 pub(super) fn checks(ledger: &Admin) -> Vec<Check> {
     checks![ledger:
@@ -151,7 +152,7 @@ async fn entries_sum_to_the_balance_after_a_race(ledger: Admin) -> Verdict {
     let calls = (0..12).map(|racer: u64| {
         let purse = purse.clone();
         move || {
-            crate::StoreFuture::boxed(async move {
+            crate::future::StoreFuture::boxed(async move {
                 let id = fresh::charge();
                 let _posted = purse.charge(id, 10 + racer).await?;
                 if racer.is_multiple_of(3) { purse.refund(id).await } else { purse.settle(id, racer).await }

@@ -1,9 +1,10 @@
 //! Balances removed for good.
 
 use super::{Admin, Purse};
+use crate::amount::Credits;
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Verdict, same};
-use crate::{Adjusted, AdjustmentKind, Credits, EntryQuery};
+use crate::credit::{Adjusted, AdjustmentKind, EntryQuery};
 
 pub(super) fn checks(ledger: &Admin) -> Vec<Check> {
     checks![ledger:

@@ -2,11 +2,11 @@
 //! checks may fold at the same time, so what is folded already is folded on.
 
 use super::{Admin, Purse, limited};
+use crate::amount::Credits;
+use crate::clock::Timestamp;
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Verdict, same};
-use crate::{
-    Adjusted, AdjustmentKind, Balance, CreditAdmin, Credits, Entry, EntryKind, EntryQuery, Timestamp,
-};
+use crate::credit::{Adjusted, AdjustmentKind, Balance, CreditAdmin, Entry, EntryKind, EntryQuery};
 
 pub(super) fn checks(ledger: &Admin) -> Vec<Check> {
     checks![ledger:

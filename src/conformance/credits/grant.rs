@@ -1,7 +1,7 @@
 //! What a plan grants, and when again.
 
 use super::{Ledger, NEARLY, PERIOD, Purse, count_posted, insufficient};
-use crate::Allowance;
+use crate::account::Allowance;
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Verdict, same};
 
@@ -97,7 +97,7 @@ async fn racing_charges_are_given_a_grant_once(ledger: Ledger) -> Verdict {
 }
 
 /// Charges of 10 that race for a hundred.
-async fn spend_all(purse: &Purse<dyn crate::CreditLedger>) -> Verdict {
+async fn spend_all(purse: &Purse<dyn crate::credit::CreditLedger>) -> Verdict {
     let charges = (0..RACERS).map(|_| {
         let purse = purse.clone();
         move || purse.charge(fresh::charge(), 10)

@@ -5,10 +5,11 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use super::{Ledger, Purse};
-use crate::Charged;
 use crate::conformance::fresh::{self, race};
 use crate::conformance::suite::{Check, Verdict, holds};
-use crate::{CreditLedger, StoreFuture};
+use crate::credit::Charged;
+use crate::credit::CreditLedger;
+use crate::future::StoreFuture;
 
 pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
     checks![ledger:

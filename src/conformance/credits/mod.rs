@@ -13,12 +13,15 @@ mod unlimited;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::{Account, Allowance, Grant, GrantPeriod};
+use crate::amount::{ChargeId, Credits};
+use crate::clock::{Now, Timestamp};
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Suite, Verdict, same};
-use crate::{
-    Account, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, Charge, ChargeId,
-    Charged, CreditAdmin, CreditLedger, Credits, Grant, GrantPeriod, Now, StoreFuture, Timestamp,
+use crate::credit::{
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Charge, Charged, CreditAdmin, CreditLedger,
 };
+use crate::future::StoreFuture;
 
 type Ledger = Arc<dyn CreditLedger>;
 type Admin = Arc<dyn CreditAdmin>;

@@ -1,9 +1,10 @@
 //! Accounts without limit.
 
 use super::{Admin, Purse, limited};
+use crate::amount::Credits;
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Verdict, same};
-use crate::{Adjusted, AdjustmentKind, Balance, Charged, Credits};
+use crate::credit::{Adjusted, AdjustmentKind, Balance, Charged};
 
 pub(super) fn checks(ledger: &Admin) -> Vec<Check> {
     checks![ledger:

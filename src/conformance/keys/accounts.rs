@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Store, account, change_account, insert, key, put, put_account, stored};
+use crate::account::{Account, AccountStatus, Cap, OwnQuota, QuotaPolicy, Subscription};
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::{
-    Account, AccountStatus, Cap, Inserted, KeyQuery, KeyRecord, OwnQuota, QuotaPolicy, Replaced, Subscription,
-};
+use crate::key::KeyRecord;
+use crate::store::{Inserted, KeyQuery, Replaced};
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
     checks![store:
@@ -45,7 +45,7 @@ async fn an_unknown_account_is_absent(store: Store) -> Verdict {
 }
 
 async fn an_account_comes_back_as_it_was_put_in(store: Store) -> Verdict {
-    let wrong = |error: crate::ConfigError| Fault::new(error.to_string());
+    let wrong = |error: crate::error::ConfigError| Fault::new(error.to_string());
     let mut account = fresh::account();
     (account.status, account.subscription) = (AccountStatus::Suspended, Some(Subscription::Lapsed));
     account.version = 7;
@@ -61,7 +61,7 @@ async fn an_account_comes_back_as_it_was_put_in(store: Store) -> Verdict {
 
 async fn an_accounts_empty_lists_are_kept(store: Store) -> Verdict {
     let mut account = fresh::account();
-    (account.quotas, account.caps) = (Some(Vec::new()), Some(crate::Caps::default()));
+    (account.quotas, account.caps) = (Some(Vec::new()), Some(crate::account::Caps::default()));
     let account = put_account(&store, account).await?;
     same("an account with empty lists", got(&store, &account).await?, Account::clone(&account))?;
     let open = put_account(&store, fresh::account()).await?;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Store, account, change, change_account, key, put, stored};
+use crate::account::AccountStatus;
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Verdict, holds, same};
-use crate::{AccountStatus, KeyStatus, Replaced};
+use crate::key::KeyStatus;
+use crate::store::Replaced;
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
     checks![store:
@@ -26,7 +28,7 @@ pub(super) fn checks(store: &Store) -> Vec<Check> {
 
 async fn an_unknown_id_gets_nothing(store: Store) -> Verdict {
     let _another = key(&store).await?;
-    same("an unknown id", store.get(crate::KeyId::generate()).await?, None)
+    same("an unknown id", store.get(crate::key::KeyId::generate()).await?, None)
 }
 
 async fn a_change_is_seen_at_once(store: Store) -> Verdict {
@@ -140,7 +142,7 @@ async fn a_revocation_is_seen_by_every_look_up_that_follows(store: Store) -> Ver
         tokio::join!(race((0..RACERS).map(|_| find(record.hash)).collect::<Vec<_>>()), race([revoke]));
     same("the revocation", replaced?, vec![Replaced::Done])?;
     let after = race((0..RACERS).map(|_| find(record.hash)).collect::<Vec<_>>()).await?;
-    let is_revoked = |found: &Option<Arc<crate::KeyRecord>>| {
+    let is_revoked = |found: &Option<Arc<crate::key::KeyRecord>>| {
         found.as_ref().is_some_and(|found| found.status == KeyStatus::Revoked)
     };
     let later = store.find(&record.hash).await?;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Store, account, change, key, put};
+use crate::account::{Cap, OwnQuota, QuotaPolicy};
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::{Cap, KeyHash, KeyRecord, KeyStatus, KeyStore, OwnQuota, QuotaPolicy, Retiring};
+use crate::key::{KeyHash, KeyRecord, KeyStatus, Retiring};
+use crate::store::KeyStore;
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
     checks![store:
@@ -73,7 +75,7 @@ async fn a_record_comes_back_as_it_was_put_in(store: Store) -> Verdict {
 /// A record with something in every member.
 async fn full(store: &Store) -> Result<KeyRecord, Fault> {
     let (mut record, now) = (fresh::key(&account(store).await?), fresh::now());
-    let wrong = |error: crate::ConfigError| Fault::new(error.to_string());
+    let wrong = |error: crate::error::ConfigError| Fault::new(error.to_string());
     record.retiring =
         Some(Retiring { hash: fresh::hash(), until: now.saturating_add(Duration::from_hours(1)) });
     record.version = 7;
@@ -105,7 +107,7 @@ async fn no_restriction_and_an_empty_list_are_two_things(store: Store) -> Verdic
     closed.paths = Some(Vec::new());
     closed.allowlist = Some(Vec::new());
     closed.quotas = Some(Vec::new());
-    closed.caps = Some(crate::Caps::default());
+    closed.caps = Some(crate::account::Caps::default());
     let closed = put(&store, closed).await?;
     same("a record without restrictions", found(&store, &open.hash).await?, open)?;
     same("a record with empty lists", found(&store, &closed.hash).await?, closed)
@@ -147,7 +149,7 @@ async fn an_expired_key_is_found(store: Store) -> Verdict {
 async fn times_come_back_to_the_millisecond(store: Store) -> Verdict {
     for millis in [-1, 0, 1_777_550_400_001, 253_402_300_799_999] {
         let mut record = fresh::key(&account(&store).await?);
-        record.created_at = Some(crate::Timestamp::from_millis(millis));
+        record.created_at = Some(crate::clock::Timestamp::from_millis(millis));
         let record = put(&store, record).await?;
         same("when it was made", found(&store, &record.hash).await?.created_at, record.created_at)?;
     }

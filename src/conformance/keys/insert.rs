@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Store, account, change_account, insert, key, put, stored};
+use crate::account::AccountStatus;
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Verdict, same};
-use crate::{AccountStatus, InsertKey, Inserted, KeyQuery, KeyRecord, KeyStatus, Retiring};
+use crate::key::{KeyRecord, KeyStatus, Retiring};
+use crate::store::{InsertKey, Inserted, KeyQuery};
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
     checks![store:
@@ -170,7 +172,7 @@ async fn racing_keys_of_one_hash_are_put_in_once(store: Store) -> Verdict {
 }
 
 async fn racing_keys_of_one_id_are_put_in_once(store: Store) -> Verdict {
-    let (account, id) = (account(&store).await?, crate::KeyId::generate());
+    let (account, id) = (account(&store).await?, crate::key::KeyId::generate());
     let records = (0..RACERS).map(|_| KeyRecord { id, ..fresh::key(&account) });
     let answers = race(records.map(|record| inserting(&store, record, None))).await?;
     same("how many were put in", count(&answers, Inserted::Done), 1)?;
@@ -181,7 +183,7 @@ fn inserting(
     store: &Store,
     record: KeyRecord,
     max_active: Option<u32>,
-) -> impl FnOnce() -> crate::StoreFuture<Inserted> + Send + use<> {
+) -> impl FnOnce() -> crate::future::StoreFuture<Inserted> + Send + use<> {
     let store = Arc::clone(store);
     move || insert(&store, &record, max_active)
 }

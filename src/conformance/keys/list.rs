@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::{Store, account, put};
+use crate::account::Account;
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::{Account, KeyId, KeyQuery, KeyRecord, KeyStatus};
+use crate::key::{KeyId, KeyRecord, KeyStatus};
+use crate::store::KeyQuery;
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
     checks![store:

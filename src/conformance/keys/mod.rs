@@ -11,9 +11,12 @@ mod uses;
 
 use std::sync::Arc;
 
+use crate::account::Account;
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Suite, Verdict, same};
-use crate::{Account, AccountAdmin, InsertKey, Inserted, KeyId, KeyRecord, KeyStore, Replaced, StoreFuture};
+use crate::future::StoreFuture;
+use crate::key::{KeyId, KeyRecord};
+use crate::store::{AccountAdmin, InsertKey, Inserted, KeyStore, Replaced};
 
 type Store = Arc<dyn AccountAdmin>;
 

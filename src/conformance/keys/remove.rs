@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Store, account, insert, key, put, stored};
+use crate::clock::Timestamp;
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::{Inserted, KeyQuery, KeyRecord, KeyStatus, Retiring, Timestamp};
+use crate::key::{KeyRecord, KeyStatus, Retiring};
+use crate::store::{Inserted, KeyQuery};
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
     checks![store:

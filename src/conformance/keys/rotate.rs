@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{Store, change, key, put};
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Verdict, same};
-use crate::{KeyHash, KeyRecord, Replaced, Retiring};
+use crate::key::{KeyHash, KeyRecord, Retiring};
+use crate::store::Replaced;
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
     checks![store:

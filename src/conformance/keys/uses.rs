@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Store, key, stored};
+use crate::clock::Timestamp;
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Verdict, same};
-use crate::{KeyId, KeyStatus, Replaced, StoreFuture, Timestamp};
+use crate::future::StoreFuture;
+use crate::key::{KeyId, KeyStatus};
+use crate::store::Replaced;
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
     checks![store:

@@ -1,8 +1,9 @@
 //! Windows whose quota is changed, as when an account goes to another plan.
 
 use super::{Caller, DAY, HOUR, Limiter};
+use crate::account::Quotas;
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::{Quota, Quotas};
+use crate::limit::Quota;
 
 pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
     checks![limiter:

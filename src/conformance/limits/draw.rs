@@ -1,9 +1,9 @@
 //! Draws from the windows of one key.
 
 use super::{Caller, DAY, HOUR, Limiter};
-use crate::Quota;
 use crate::conformance::fresh::{RACERS, race};
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
+use crate::limit::Quota;
 
 pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
     checks![limiter:
@@ -123,7 +123,7 @@ async fn another_copy_of_a_record_meets_the_same_windows(limiter: Limiter) -> Ve
     let caller = Caller::new(limiter, &[(5, DAY)])?;
     same("how many of 3 are admitted", caller.admitted(3).await?, 3)?;
     // A record that was read anew has none of the pointers that a limiter may keep on it.
-    let copy = Caller { key: crate::KeyRecord::clone(&caller.key).into(), ..caller };
+    let copy = Caller { key: crate::key::KeyRecord::clone(&caller.key).into(), ..caller };
     same("how many of 3 are admitted by a copy, of 2", copy.admitted(3).await?, 2)
 }
 

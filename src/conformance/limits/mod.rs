@@ -9,11 +9,13 @@ mod time;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::{Account, Counts, QuotaPolicy, Quotas};
+use crate::clock::Now;
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Suite};
-use crate::{
-    Account, Counts, Draw, KeyRecord, Now, Quota, QuotaPolicy, Quotas, RateLimiter, Standing, StoreFuture,
-};
+use crate::future::StoreFuture;
+use crate::key::KeyRecord;
+use crate::limit::{Draw, Quota, RateLimiter, Standing};
 
 type Limiter = Arc<dyn RateLimiter>;
 

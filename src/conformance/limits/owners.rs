@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::{Caller, DAY, HOUR, Limiter, policy};
+use crate::account::{Counts, QuotaPolicy};
 use crate::conformance::fresh::{self, race};
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::{Counts, PoolName, Quota, QuotaPolicy};
+use crate::limit::Quota;
+use crate::name::PoolName;
 
 pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
     checks![limiter:

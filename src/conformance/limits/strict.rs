@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::time::exhaust;
 use super::{Caller, DAY, HOUR, Limiter, MINUTE};
+use crate::account::{Counts, QuotaPolicy};
 use crate::conformance::fresh::{RACERS, race};
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::{Counts, Quota, QuotaPolicy};
+use crate::limit::Quota;
 
 pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
     checks![limiter:

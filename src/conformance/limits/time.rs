@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{Caller, DAY, HOUR, Limiter, MINUTE};
+use crate::clock::Now;
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::{Now, Quota};
+use crate::limit::Quota;
 
 pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
     checks![limiter:
@@ -46,7 +47,7 @@ async fn wall_time_moves_no_window(limiter: Limiter) -> Verdict {
     let caller = Caller::new(limiter, &[(2, DAY)])?;
     same("how many of 3 are admitted", caller.admitted(3).await?, 2)?;
     for wall in [0, caller.now.wall().as_millis() * 2] {
-        let stepped = Now::new(crate::Timestamp::from_millis(wall), caller.now.elapsed());
+        let stepped = Now::new(crate::clock::Timestamp::from_millis(wall), caller.now.elapsed());
         let caller = Caller { now: stepped, ..caller.clone() };
         same("whether a request is admitted after wall time stepped", is_admitted(&caller).await?, false)?;
     }
@@ -108,7 +109,7 @@ async fn a_window_is_full_again_after_its_reset(limiter: Limiter) -> Verdict {
 }
 
 async fn idle_windows_of_an_account_come_back_full(limiter: Limiter) -> Verdict {
-    let shared = super::policy(3, MINUTE, crate::Counts::Account)?;
+    let shared = super::policy(3, MINUTE, crate::account::Counts::Account)?;
     let caller = Caller::with(limiter, vec![shared]);
     for minutes in [0, 10, 20] {
         let later = caller.after(MINUTE * minutes).other(&caller.key.account);

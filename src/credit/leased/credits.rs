@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::purse::{Closed, Purse, Spent};
 use super::resort::Resort;
 use super::{LeasedLedger, Shared};
-use crate::{
-    Account, Allowance, Charge, ChargeId, Charged, CreditLeasing, CreditLedger, Credits, Now, StoreError,
-    StoreFuture,
-};
+use crate::account::{Account, Allowance};
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Now;
+use crate::credit::{Charge, Charged, CreditLeasing, CreditLedger};
+use crate::error::StoreError;
+use crate::future::StoreFuture;
 
 impl<T: CreditLeasing> CreditLedger for LeasedLedger<T> {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {

@@ -15,10 +15,14 @@ use std::time::Duration;
 pub(crate) use purse::Purse;
 pub use terms::LeaseTerms;
 
+use crate::account::Account;
 use crate::amount::ChargeIds;
+use crate::clock::{Clock, SystemClock};
+use crate::credit::CreditLeasing;
+use crate::error::StoreError;
+use crate::name::AccountId;
 use crate::state::StateOwner;
 use crate::trace::Mode;
-use crate::{Account, AccountId, Clock, CreditLeasing, StoreError, SystemClock};
 
 /// A ledger that spends credits in process: it takes blocks of an account's credits from an authority, such as a
 /// database, and charges what it can out of them.
@@ -59,7 +63,7 @@ use crate::{Account, AccountId, Clock, CreditLeasing, StoreError, SystemClock};
 ///   when the block is [`longest`](LeaseTerms::longest) old, and at [`close`](LeasedLedger::close). A block that has
 ///   charges open waits for them, at most until the authority's sweep. The node that holds credits spends them itself before
 ///   it refuses.
-/// - **A balance that is set by hand** ([`AdjustmentKind::Set`](crate::AdjustmentKind::Set)) takes back at once what nodes hold
+/// - **A balance that is set by hand** ([`AdjustmentKind::Set`](crate::credit::AdjustmentKind::Set)) takes back at once what nodes hold
 ///   and have not committed: nothing of it is spent, and nothing comes back on top of what was set. A node goes on with what
 ///   it has committed, at most its headroom, until its next round trip, at most for `longest`. A deduction finds what nodes
 ///   hold at the authority after one and a half times `longest`.
@@ -81,7 +85,8 @@ use crate::{Account, AccountId, Clock, CreditLeasing, StoreError, SystemClock};
 /// ```
 /// use std::num::NonZeroU32;
 /// use std::sync::Arc;
-/// use tollgate::{LeaseTerms, LeasedLedger, MemoryLedger};
+/// use tollgate::credit::{LeaseTerms, LeasedLedger};
+/// use tollgate::MemoryLedger;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tollgate::StoreError> {
@@ -143,9 +148,9 @@ impl<T: CreditLeasing> LeasedLedger<T> {
     }
 
     /// How many credits of an account this node holds in blocks, and has not spent.
-    pub fn held(&self, account: &str) -> crate::Credits {
+    pub fn held(&self, account: &str) -> crate::amount::Credits {
         let purse = self.0.purses().get(account).map(Arc::clone);
-        crate::Credits::new(purse.map_or(0, |purse| purse.lock().rest()))
+        crate::amount::Credits::new(purse.map_or(0, |purse| purse.lock().rest()))
     }
 
     /// Gives back what has been idle or is too old, as it is done in the background all the time. There is no need to call

@@ -7,8 +7,11 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use super::LeaseTerms;
+use crate::account::{Account, Allowance};
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Now;
+use crate::credit::Charge;
 use crate::credit::open::OpenCharges;
-use crate::{Account, Allowance, Charge, ChargeId, Credits, Now};
 
 /// The blocks of one account, and the charges that are open in them.
 #[derive(Debug)]
@@ -316,7 +319,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Timestamp;
+    use crate::clock::Timestamp;
 
     #[test]
     fn a_charge_that_is_repeated_at_the_authority_is_forgotten_with_its_first() {

@@ -3,7 +3,8 @@
 use tokio::sync::futures::OwnedNotified;
 
 use super::purse::{Block, Purse, Spent, State};
-use crate::{ChargeId, Credits, Now};
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Now;
 
 /// What may be done for a request that the authority has too little for.
 #[derive(Debug)]

@@ -9,7 +9,10 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::purse::{Block, Purse, State};
 use super::{LeaseTerms, Shared};
-use crate::{Charge, ChargeId, Charged, CreditLeasing, Credits, Now, StoreError};
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Now;
+use crate::credit::{Charge, Charged, CreditLeasing};
+use crate::error::StoreError;
 
 /// After a failure of the authority nothing is leased for so long.
 const REST: Duration = Duration::from_millis(100);

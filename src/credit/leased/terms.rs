@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::Credits;
+use crate::amount::Credits;
 
 /// How much of an account's credits a node takes at once, and for how long.
 ///
@@ -11,7 +11,8 @@ use crate::Credits;
 ///
 /// ```
 /// use std::num::NonZeroU32;
-/// use tollgate::{Credits, LeaseTerms};
+/// use tollgate::credit::LeaseTerms;
+/// use tollgate::Credits;
 ///
 /// let mut terms = LeaseTerms::of_nodes(NonZeroU32::new(4).unwrap());
 /// terms.headroom = Credits::new(50);
@@ -34,7 +35,7 @@ pub struct LeaseTerms {
     /// How long a block is held at the most: one second, if nothing is said. It bounds for how long other nodes are refused
     /// what this one holds, and for how long a node goes on after a balance was set by hand.
     pub longest: Duration,
-    /// The time that [`close`](crate::LeasedLedger::close) may take: ten seconds, if nothing is said.
+    /// The time that [`close`](crate::credit::LeasedLedger::close) may take: ten seconds, if nothing is said.
     pub closing: Duration,
 }
 
@@ -69,7 +70,8 @@ impl LeaseTerms {
     ///
     /// ```
     /// use std::num::NonZeroU32;
-    /// use tollgate::{Credits, LeaseTerms};
+    /// use tollgate::credit::LeaseTerms;
+    /// use tollgate::Credits;
     ///
     /// let terms = LeaseTerms::of_nodes(NonZeroU32::new(4).unwrap());
     /// assert_eq!(terms.share_of(Credits::new(10_000)), Credits::new(1_250));

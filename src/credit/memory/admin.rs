@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::state::State;
 use super::{MemoryLedger, lock};
-use crate::{
-    AccountId, Adjusted, Adjustment, Allowance, Balance, CreditAdmin, Entry, EntryQuery, StoreFuture,
-    Timestamp,
-};
+use crate::account::Allowance;
+use crate::clock::Timestamp;
+use crate::credit::{Adjusted, Adjustment, Balance, CreditAdmin, Entry, EntryQuery};
+use crate::future::StoreFuture;
+use crate::name::AccountId;
 
 impl CreditAdmin for MemoryLedger {
     fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::{AdjustmentId, AdjustmentKind, Balance, Credits, Entry, EntryKind, Timestamp};
+use crate::amount::Credits;
+use crate::clock::Timestamp;
+use crate::credit::{AdjustmentId, AdjustmentKind, Balance, Entry, EntryKind};
 
 /// An entry as it is kept. Its number is told by its place; and where there is no limit, nothing is written but that.
 #[derive(Debug)]

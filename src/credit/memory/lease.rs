@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use super::state::State;
 use super::{MemoryLedger, lock};
-use crate::{Account, Charge, ChargeId, Charged, CreditLeasing, Credits, EntryKind, StoreFuture, Timestamp};
+use crate::account::Account;
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Timestamp;
+use crate::credit::{Charge, Charged, CreditLeasing, EntryKind};
+use crate::future::StoreFuture;
 
 /// A block that a node holds.
 #[derive(Debug)]

@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use state::State;
 
+use crate::account::Account;
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Timestamp;
+use crate::credit::{Balance, Charge, Charged, CreditLedger, EntryKind};
+use crate::future::StoreFuture;
+use crate::name::AccountId;
 use crate::state::StateOwner;
-use crate::{
-    Account, AccountId, Balance, Charge, ChargeId, Charged, CreditLedger, Credits, EntryKind, StoreFuture,
-    Timestamp,
-};
 
 /// How many entries of an account are kept, if nothing is said.
 const ENTRIES: usize = 32;
@@ -29,7 +31,8 @@ const ENTRIES: usize = 32;
 /// # Example
 ///
 /// ```
-/// use tollgate::{Clock, Credits, MemoryLedger, SystemClock};
+/// use tollgate::clock::SystemClock;
+/// use tollgate::{Clock, Credits, MemoryLedger};
 ///
 /// let ledger = MemoryLedger::new();
 /// ledger.set_balance("acme", Credits::new(50), SystemClock::new().now().wall());

@@ -3,13 +3,14 @@
 use super::history::{Adjustments, History, Written};
 #[cfg(feature = "fleet")]
 use super::lease::Block;
+use crate::account::Allowance;
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Timestamp;
 #[cfg(feature = "fleet")]
-use crate::AdjustmentKind;
+use crate::credit::AdjustmentKind;
 use crate::credit::open::OpenCharges;
 use crate::credit::standing::Standing;
-use crate::{
-    Adjusted, Adjustment, Allowance, Balance, Charge, ChargeId, Charged, Credits, EntryKind, Timestamp,
-};
+use crate::credit::{Adjusted, Adjustment, Balance, Charge, Charged, EntryKind};
 
 #[derive(Debug)]
 // What every request looks at comes first, side by side in memory.

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use redis::cmd;
 
 use super::{BESIDE, RedisLedger, credits, read_id, terms};
+use crate::account::Allowance;
+use crate::amount::Credits;
+use crate::clock::Timestamp;
 use crate::credit::due::Due;
-use crate::{
-    AccountId, Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Allowance, Balance, CreditAdmin, Credits,
-    Entry, EntryKind, EntryQuery, StoreError, StoreFuture, Timestamp,
+use crate::credit::{
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin, Entry, EntryKind, EntryQuery,
 };
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::name::AccountId;
 
 /// An account without limit, where an amount would stand.
 const UNLIMITED: &str = "unlimited";

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{Answer, RedisLedger, charge_arguments, charged, keys_of, shown};
-use crate::{Account, Charge, ChargeId, Charged, CreditLeasing, Credits, StoreFuture};
+use crate::account::Account;
+use crate::amount::{ChargeId, Credits};
+use crate::credit::{Charge, Charged, CreditLeasing};
+use crate::future::StoreFuture;
 
 pub(super) const LEASE: &str = include_str!("lease.lua");
 pub(super) const COMMIT: &str = include_str!("commit.lua");

@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use redis::{FromRedisValue, Script};
 
+use crate::account::{Account, Allowance};
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Timestamp;
+use crate::credit::{Charge, Charged, CreditLedger, EntryKind};
+use crate::error::StoreError;
+use crate::future::StoreFuture;
 use crate::redis::CLOCK;
-use crate::{
-    Account, Allowance, Charge, ChargeId, Charged, CreditLedger, Credits, EntryKind, RedisServer, StoreError,
-    StoreFuture, Timestamp,
-};
+use crate::redis::RedisServer;
 
 /// Balances in Redis, for those who take it as the authority: whatever the server loses is lost. Let it write to disk
 /// (`appendonly yes`) and never evict (`maxmemory-policy noeviction`, or `volatile-…`: a balance has no end).
@@ -26,7 +29,8 @@ use crate::{
 /// # Example
 ///
 /// ```
-/// use tollgate::{RedisLedger, RedisServer};
+/// use tollgate::credit::RedisLedger;
+/// use tollgate::redis::RedisServer;
 ///
 /// let ledger = RedisLedger::new(RedisServer::open("redis://127.0.0.1:6379", "acme")?);
 /// # Ok::<(), tollgate::ConfigError>(())

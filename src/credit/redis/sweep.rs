@@ -5,7 +5,10 @@ use std::time::Duration;
 use redis::cmd;
 
 use super::{Holder, RedisLedger, credits, read_id};
-use crate::{Abandoned, Credits, EntryKind, StoreError, Timestamp};
+use crate::amount::Credits;
+use crate::clock::Timestamp;
+use crate::credit::{Abandoned, EntryKind};
+use crate::error::StoreError;
 
 /// How many names Redis looks at in one step: it does nothing else meanwhile.
 const STEP: usize = 500;
@@ -30,7 +33,8 @@ impl RedisLedger {
     ///
     /// ```no_run
     /// use std::time::Duration;
-    /// use tollgate::{Abandoned, RedisLedger, RedisServer};
+    /// use tollgate::credit::{Abandoned, RedisLedger};
+    /// use tollgate::redis::RedisServer;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,9 +1,10 @@
 //! What the writer is asked, and what it answers.
 
-use crate::{
-    AccountId, Adjusted, AdjustmentId, AdjustmentKind, Allowance, ChargeId, Charged, Credits, EntryKind,
-    Timestamp,
-};
+use crate::account::Allowance;
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Timestamp;
+use crate::credit::{Adjusted, AdjustmentId, AdjustmentKind, Charged, EntryKind};
+use crate::name::AccountId;
 
 pub(super) enum Ask {
     Charge {

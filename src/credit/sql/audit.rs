@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::error::StoreError;
+use crate::name::AccountId;
 use crate::sql::{Database, Row, Statement};
-use crate::{AccountId, StoreError};
 
 /// How many accounts are recomputed in one statement.
 const AT_ONCE: u16 = 64;

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::ask::{Answer, Ask, Close};
+use crate::account::Allowance;
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Timestamp;
 use crate::credit::standing::Standing;
-use crate::{
-    AccountId, Adjusted, AdjustmentId, AdjustmentKind, Allowance, Balance, ChargeId, Charged, Credits, Entry,
-    EntryKind, StoreError, Timestamp,
-};
+use crate::credit::{Adjusted, AdjustmentId, AdjustmentKind, Balance, Charged, Entry, EntryKind};
+use crate::error::StoreError;
+use crate::name::AccountId;
 
 /// An account's balance as it was read, and as it has become.
 #[derive(Debug)]

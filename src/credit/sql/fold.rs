@@ -1,7 +1,9 @@
 //! Entries of long ago, folded into one per account.
 
+use crate::clock::Timestamp;
+use crate::error::StoreError;
+use crate::name::AccountId;
 use crate::sql::{Database, Statement, retried};
-use crate::{AccountId, StoreError, Timestamp};
 
 /// How many accounts are looked at in one statement.
 const ACCOUNTS: u16 = 256;

@@ -2,7 +2,10 @@
 
 use super::SqlLedger;
 use super::ask::{Answer, Ask};
-use crate::{Account, Charge, ChargeId, Charged, CreditLeasing, Credits, StoreFuture};
+use crate::account::Account;
+use crate::amount::{ChargeId, Credits};
+use crate::credit::{Charge, Charged, CreditLeasing};
+use crate::future::StoreFuture;
 
 impl CreditLeasing for SqlLedger {
     fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {

@@ -21,17 +21,23 @@ pub use audit::Disagreement;
 use ask::{Answer, Ask};
 use writer::Writer;
 
-use crate::sql::{Database, carried_through};
-use crate::{
-    Abandoned, Account, AccountId, Adjusted, Adjustment, Allowance, Balance, Charge, ChargeId, Charged,
-    CreditAdmin, CreditLedger, Credits, Entry, EntryKind, EntryQuery, StoreError, StoreFuture, Timestamp,
+use crate::account::{Account, Allowance};
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Timestamp;
+use crate::credit::{
+    Abandoned, Adjusted, Adjustment, Balance, Charge, Charged, CreditAdmin, CreditLedger, Entry, EntryKind,
+    EntryQuery,
 };
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::name::AccountId;
+use crate::sql::{Database, carried_through};
 
 /// Balances in SQLite or PostgreSQL: the authority of one machine, or of a fleet.
 ///
 /// What is asked at the same time goes to the database together, in one transaction, and every call is answered when that
 /// is committed: what a call has answered survives what the database's commits survive (see
-/// [`Durability`](crate::Durability)). A balance is changed by one conditional update that says which version of the
+/// [`Durability`](crate::sql::Durability)). A balance is changed by one conditional update that says which version of the
 /// balance it was decided on; where another node was faster, it is decided again.
 ///
 /// A charge is written down before it is answered, and so are its settlement and its refund. One that comes again, also
@@ -48,9 +54,11 @@ use crate::{
 /// # #[cfg(feature = "sqlite")]
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use tollgate::{
-///     Adjustment, AdjustmentKind, Allowance, Balance, Clock, CreditAdmin, Credits, Database, SqlLedger, SystemClock,
-/// };
+/// use tollgate::account::Allowance;
+/// use tollgate::clock::SystemClock;
+/// use tollgate::credit::{Adjustment, AdjustmentKind, Balance, CreditAdmin, SqlLedger};
+/// use tollgate::sql::Database;
+/// use tollgate::{Clock, Credits};
 ///
 /// # let path = std::env::temp_dir().join(format!("tollgate-ledger-{}.db", std::process::id()));
 /// # let url = format!("sqlite:{}", path.display());

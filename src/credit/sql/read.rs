@@ -5,8 +5,12 @@ use std::collections::BTreeSet;
 use super::ask::Ask;
 use super::batch::{Batch, Purse};
 use super::rows;
+use crate::account::Allowance;
+use crate::clock::Timestamp;
+use crate::credit::{Balance, Entry, EntryQuery};
+use crate::error::StoreError;
+use crate::name::AccountId;
 use crate::sql::{Database, Row, Session, Statement, Value};
-use crate::{AccountId, Allowance, Balance, Entry, EntryQuery, StoreError, Timestamp};
 
 /// Reads all that is asked about, and locks its balances.
 pub(super) async fn batch(session: &mut Session, asks: &[&Ask]) -> Result<Batch, StoreError> {

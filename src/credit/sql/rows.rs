@@ -1,13 +1,14 @@
 //! How balances, entries and adjustments are written, and read back.
 
 use super::batch::{Made, Purse, Taken};
+use crate::amount::{ChargeId, Credits};
+use crate::clock::Timestamp;
 use crate::credit::due::Due;
 use crate::credit::standing::Standing;
+use crate::credit::{AdjustmentId, AdjustmentKind, Balance, Entry, EntryKind};
+use crate::error::StoreError;
+use crate::name::AccountId;
 use crate::sql::{Row, Value};
-use crate::{
-    AccountId, AdjustmentId, AdjustmentKind, Balance, ChargeId, Credits, Entry, EntryKind, StoreError,
-    Timestamp,
-};
 
 /// What is read of a balance, behind its account.
 pub(super) const PURSE: &str =

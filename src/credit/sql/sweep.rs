@@ -6,8 +6,11 @@ use std::time::Duration;
 use super::ask::{Answer, Ask, Close};
 use super::rows;
 use super::writer::Writer;
+use crate::amount::Credits;
+use crate::credit::{Abandoned, EntryKind};
+use crate::error::StoreError;
+use crate::name::AccountId;
 use crate::sql::{Database, Row, Statement, retried};
-use crate::{Abandoned, AccountId, Credits, EntryKind, StoreError};
 
 /// How many are looked at in one go.
 const AT_ONCE: u16 = 256;

@@ -2,8 +2,9 @@
 
 use super::batch::Batch;
 use super::rows;
+use crate::credit::Entry;
+use crate::error::StoreError;
 use crate::sql::{Session, Statement, Value, pieces};
-use crate::{Entry, StoreError};
 
 /// How many rows go into one statement.
 const AT_ONCE: usize = 512;
@@ -133,7 +134,7 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
 }
 
 fn entry_row(account: Value, entry: &Entry) -> [Value; 8] {
-    let charge = entry.kind.charge().map(crate::ChargeId::to_bytes);
+    let charge = entry.kind.charge().map(crate::amount::ChargeId::to_bytes);
     let adjustment = entry.kind.adjustment().map(|id| id.as_str().to_owned());
     [
         account,

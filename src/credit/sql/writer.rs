@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::ask::{Answer, Ask};
 use super::{read, write};
-use crate::StoreError;
+use crate::error::StoreError;
 use crate::sql::{Database, is_rolled_back};
 
 /// How much goes into one transaction.

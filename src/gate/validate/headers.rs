@@ -1,7 +1,9 @@
 //! Headers that would be read for two things at once, and the networks whose headers are believed.
 
+use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, refuse};
-use crate::{GateBuilder, KeySource, network};
+use crate::key::KeySource;
+use crate::network;
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     let (ids, proxies) = (&builder.request_ids, &builder.proxies);

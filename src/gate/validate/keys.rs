@@ -1,9 +1,11 @@
 //! Where keys stand, what shape they have, and how they are hashed.
 
 use crate::error::shortened;
+use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, refuse};
+use crate::key::KeyFormat;
 use crate::key::LONGEST;
-use crate::{Environment, GateBuilder, KeyFormat};
+use crate::name::Environment;
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     sources(builder)?;

@@ -1,7 +1,8 @@
 //! What management of keys over HTTP asks of the other parts.
 
+use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, refuse};
-use crate::{GateBuilder, Rule};
+use crate::rule::Rule;
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     #[cfg(feature = "keygen")]

@@ -8,7 +8,9 @@ mod management;
 mod plans;
 mod rules;
 
-use crate::{ConfigError, GateBuilder, KeySource};
+use crate::error::ConfigError;
+use crate::gate::GateBuilder;
+use crate::key::KeySource;
 
 #[cfg(feature = "keygen")]
 pub(super) use plans::caps;

@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 
+use crate::account::{Cap, Caps, OwnQuota, Plan, QuotaPolicy};
+use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, parameter, refuse};
-use crate::{Cap, Caps, GateBuilder, KeySource, OwnQuota, Plan, QuotaPolicy, words};
+use crate::key::KeySource;
+use crate::words;
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     named(builder)?;

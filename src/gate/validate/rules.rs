@@ -1,7 +1,11 @@
 //! What single rules ask, and what they must not make public.
 
+use crate::account::{Allowance, Plan};
+use crate::amount::Credits;
+use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, parameter, refuse};
-use crate::{Allowance, Cost, Credits, GateBuilder, Plan, PlanName, Rule, ScopeRule};
+use crate::name::PlanName;
+use crate::rule::{Cost, Rule, ScopeRule};
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     let otherwise = rule(&builder.otherwise, builder).and_then(|()| affordable(&builder.otherwise, builder));

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::Quotas;
+use crate::clock::Now;
+use crate::future::StoreFuture;
+use crate::key::KeyRecord;
 use crate::limit::{Draw, LocalShare, Quota, RateLimiter, Standing};
 use crate::trace::Mode;
-use crate::{KeyRecord, Now, Quotas, StoreFuture};
 
 /// Asks a limiter that all nodes share, and while it fails limits by this node's share alone: the policy `local`, where
 /// without it a request is refused by 503.
@@ -36,7 +39,9 @@ use crate::{KeyRecord, Now, Quotas, StoreFuture};
 ///
 /// ```
 /// use std::num::NonZeroU32;
-/// use tollgate::{Guarded, LocalFallback, LocalShare, MemoryLimiter};
+/// use tollgate::guard::Guarded;
+/// use tollgate::limit::{LocalFallback, LocalShare};
+/// use tollgate::MemoryLimiter;
 ///
 /// let shared = Guarded::new(MemoryLimiter::new()); // one behind a network, elsewhere
 /// let nodes = NonZeroU32::new(4).unwrap();

@@ -3,9 +3,12 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use crate::account::Quotas;
+use crate::clock::Now;
+use crate::future::StoreFuture;
+use crate::key::KeyRecord;
 use crate::limit::{Draw, MemoryLimiter, Quota, RateLimiter, Standing};
 use crate::state::StateOwner;
-use crate::{KeyRecord, Now, Quotas, StoreFuture};
 
 /// Rate limits without a server: of a fleet of *n* nodes each admits its share of every quota, by itself.
 ///
@@ -18,7 +21,8 @@ use crate::{KeyRecord, Now, Quotas, StoreFuture};
 ///
 /// ```
 /// use std::num::NonZeroU32;
-/// use tollgate::{LocalShare, QuotaPolicy};
+/// use tollgate::account::QuotaPolicy;
+/// use tollgate::limit::LocalShare;
 ///
 /// let four = NonZeroU32::new(4).unwrap();
 /// let limiter = LocalShare::new(four);

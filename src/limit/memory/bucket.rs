@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::cells::Cells;
 use super::log::Log;
-use crate::QuotaPolicy;
+use crate::account::QuotaPolicy;
 use crate::limit::{Quota, Standing};
 
 /// The windows that count the same requests.

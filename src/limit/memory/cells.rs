@@ -10,7 +10,7 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 
 use super::bucket::Told;
-use crate::QuotaPolicy;
+use crate::account::QuotaPolicy;
 
 /// What a policy comes to, worked out once, and the policy under which a cell was last taken.
 ///

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::bucket::Told;
-use crate::QuotaPolicy;
+use crate::account::QuotaPolicy;
 
 /// The requests that take a place in a window until it has passed since, in stretches: of a stretch all leave together,
 /// when the last of it does. What a time as long as the window sees is therefore never more than what is counted.

@@ -12,9 +12,13 @@ pub(crate) use bucket::Bucket;
 use bucket::{Verdict, Windows};
 use smallvec::SmallVec;
 
+use crate::account::{Counts, QuotaGroup};
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::key::KeyId;
 use crate::limit::{Draw, Quota, RateLimiter, Standing};
+use crate::name::{AccountId, PoolName};
 use crate::state::{AttachedState, StateOwner};
-use crate::{AccountId, Counts, KeyId, PoolName, QuotaGroup, StoreError, StoreFuture};
 
 /// Whose windows a bucket holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,7 +95,7 @@ impl MemoryLimiter {
 
     /// Drops the windows that are full and that no record points to. It is done as room is needed; there is no need to
     /// call it.
-    pub fn drop_idle(&self, now: crate::Now) {
+    pub fn drop_idle(&self, now: crate::clock::Now) {
         self.buckets.pin().retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle(now.ticks()));
     }
 

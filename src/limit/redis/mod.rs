@@ -12,15 +12,18 @@ use std::time::Duration;
 
 use redis::Script;
 
+use crate::account::{Counts, QuotaGroup, QuotaPolicy};
+use crate::error::StoreError;
+use crate::future::StoreFuture;
 use crate::limit::{Draw, Quota, RateLimiter, Standing};
 use crate::redis::CLOCK;
-use crate::{Counts, QuotaGroup, QuotaPolicy, RedisServer, StoreError, StoreFuture};
+use crate::redis::RedisServer;
 
 /// Rate limits in Redis: all windows of a draw are judged and drawn by one script, in one round trip, on the server's own
 /// time, whatever the clocks of the machines that ask say.
 ///
 /// Limit headers for a key with several windows take a second round trip
-/// ([`GateBuilder::limit_headers`](crate::GateBuilder::limit_headers)).
+/// ([`GateBuilder::limit_headers`](crate::gate::GateBuilder::limit_headers)).
 ///
 /// A window's state ends by itself once the window is full; that of a strict one is a log of up to 17 times. Time counts in microseconds, so that a quota of more than
 /// one request per microsecond refills as if it were one. A server that runs out of memory answers an error (503); one
@@ -30,13 +33,14 @@ use crate::{Counts, QuotaGroup, QuotaPolicy, RedisServer, StoreError, StoreFutur
 /// # In a cluster
 ///
 /// What counts a key or an account is kept in the account's slot, what counts a pool in the pool's. A draw from both at
-/// once takes them from one slot: give [`RedisOptions::prefix`](crate::RedisOptions::prefix) a hash tag where a plan has
+/// once takes them from one slot: give [`RedisOptions::prefix`](crate::redis::RedisOptions::prefix) a hash tag where a plan has
 /// both. Otherwise a cluster refuses such a draw, and nothing is spent.
 ///
 /// # Example
 ///
 /// ```
-/// use tollgate::{RedisLimiter, RedisServer};
+/// use tollgate::limit::RedisLimiter;
+/// use tollgate::redis::RedisServer;
 ///
 /// let limiter = RedisLimiter::new(RedisServer::open("redis://127.0.0.1:6379", "acme")?);
 /// # Ok::<(), tollgate::ConfigError>(())

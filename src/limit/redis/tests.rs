@@ -9,10 +9,11 @@ use redis::cmd;
 
 use super::services::redis::Redis;
 use super::{RedisLimiter, Scripts};
-use crate::{
-    Account, Clock, Counts, Draw, KeyHasher, KeyId, KeyRecord, ManualClock, MemoryLimiter, Quota,
-    QuotaPolicy, Quotas, RateLimiter, RedisServer, Standing,
-};
+use crate::account::{Account, Counts, QuotaPolicy, Quotas};
+use crate::clock::{Clock, ManualClock};
+use crate::key::{KeyHasher, KeyId, KeyRecord};
+use crate::limit::{Draw, MemoryLimiter, Quota, RateLimiter, Standing};
+use crate::redis::RedisServer;
 
 /// The time that the test has written.
 const CLOCK: &str = "local function clock() return tonumber(redis.call('GET', 'time')) end";

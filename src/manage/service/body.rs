@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 use crate::manage::ManageError;
 
 /// The members of a JSON object that are not yet taken.

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use crate::key::KeySource;
 use crate::manage::{ListKeys, ManageError};
-use crate::{KeySource, query};
+use crate::query;
 
 /// The most keys of a page, and as many as are given where nobody says how many.
 const PAGE: usize = 1_000;

@@ -13,13 +13,17 @@ use body::{Given, Members};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 
+use crate::clock::Timestamp;
+use crate::denial::{Denial, DenialKind};
 #[cfg(feature = "openapi")]
 use crate::gate::Described;
+use crate::gate::Gate;
 use crate::gate::{Answering, BodyFault, Call, Mounted};
+use crate::key::{KeyId, PathPattern};
 use crate::manage::{KeyChange, KeyManager, KeyView, ManageError, NewKey};
+use crate::name::Scope;
 use crate::panics::{Panicked, guard_future};
 use crate::respond::Occasion;
-use crate::{Denial, DenialKind, Gate, KeyId, PathPattern, Scope, Timestamp};
 
 type Outcome = Result<Response<Bytes>, Refusal>;
 
@@ -287,7 +291,7 @@ fn paths(members: &mut Members) -> Result<Given<Vec<PathPattern>>, ManageError> 
 }
 
 fn allowlist(members: &mut Members) -> Result<Given<Vec<ipnet::IpNet>>, ManageError> {
-    members.list("allowIps", crate::parse_network)
+    members.list("allowIps", crate::network::parse_network)
 }
 
 /// A member of a new key: there is nothing to be taken away.
@@ -316,14 +320,14 @@ fn with_secret(status: StatusCode, key: &KeyView, secret: &str) -> Response<Byte
     render::answer(status, data, None)
 }
 
-impl crate::GateBuilder {
+impl crate::gate::GateBuilder {
     /// Answers requests for key management under this path, behind the gate's own checks: free of charge, rate limited,
     /// closed to plans that do not manage keys. No rule may stand at this path or below it.
     ///
     /// A key that is restricted to scopes or paths manages keys only if that is granted to it: see
     /// [`management_scope`](Self::management_scope). `GET` on `/me` below the path, which tells a key what is left for it,
     /// is for every key. A key is revoked by another key of its account also where a window of the account has no room left:
-    /// see [`KeyManager`](crate::KeyManager).
+    /// see [`KeyManager`](crate::manage::KeyManager).
     pub fn management(mut self, path: impl Into<String>) -> Self {
         let path = path.into();
         self.mounted = Some(Arc::new(Endpoints::under(&path)));

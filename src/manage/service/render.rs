@@ -5,8 +5,10 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
+use crate::account::Cap;
+use crate::clock::Timestamp;
+use crate::credit::Balance;
 use crate::manage::{KeyPage, KeyStanding, KeyView, Revoked, WindowStanding};
-use crate::{Balance, Cap, Timestamp};
 
 /// An answer with `data`, and whatever stands beside it. No cache keeps it.
 pub(super) fn answer(status: StatusCode, data: Value, beside: Option<(&str, Value)>) -> Response<Bytes> {

@@ -14,11 +14,13 @@ use tonic::{Code, Status};
 
 use crate::denial::Cause;
 use crate::denial::default_status;
+use crate::denial::{Denial, DenialKind};
+use crate::error::ConfigError;
+use crate::key::KeySource;
 use crate::respond::face::Faces;
 use crate::respond::grpc::details::{Details, Reason};
 pub(crate) use crate::respond::grpc::protocol::Protocol;
 use crate::respond::{Occasion, Presentation, ResponseForDenial};
-use crate::{ConfigError, Denial, DenialKind, KeySource};
 
 /// The least time that a call whose refusal names none is told to wait.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);

@@ -2,8 +2,8 @@
 
 use http::header::CONTENT_TYPE;
 
-use crate::RequestView;
 use crate::request::Occurs;
+use crate::request::RequestView;
 
 /// How a call is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::account::Account;
+use crate::clock::Timestamp;
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyId, KeyRecord};
+use crate::name::AccountId;
 use crate::store::cached::front::start_of;
 use crate::store::cached::{CachedStore, Change, Inner};
-use crate::{
-    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
-    KeyStore, Replaced, StoreError, StoreFuture, Timestamp,
-};
+use crate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, KeyStore, Replaced};
 
 impl<S: KeyStore> CachedStore<S> {
     /// Does a piece of work on what is shared. Once begun it goes to its end, also when nobody waits for it any more: a change

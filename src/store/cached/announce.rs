@@ -4,8 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::error::ConfigError;
+use crate::future::StoreFuture;
+use crate::key::KeyId;
+use crate::name::AccountId;
 use crate::store::cached::front::Front;
-use crate::{AccountId, ConfigError, KeyId, StoreFuture};
 
 /// A change that the other nodes must hear of: what was read of its subject before is void. It names no key's secret, and of a
 /// hash a quarter.
@@ -15,7 +18,8 @@ use crate::{AccountId, ConfigError, KeyId, StoreFuture};
 /// # Example
 ///
 /// ```
-/// use tollgate::{AccountId, Change};
+/// use tollgate::name::AccountId;
+/// use tollgate::store::Change;
 ///
 /// let change = Change::Account(AccountId::from("acme"));
 /// assert_eq!(change.to_string(), "account acme");
@@ -70,7 +74,7 @@ fn untold(text: &str) -> ConfigError {
     ConfigError::new(text, "this tells of no change", "write `key`, `account`, `hash` or `everything`")
 }
 
-/// A channel between the nodes of a fleet, on which a [`CachedStore`](crate::CachedStore) tells the others what it has
+/// A channel between the nodes of a fleet, on which a [`CachedStore`](crate::store::CachedStore) tells the others what it has
 /// changed.
 ///
 /// # Contract
@@ -91,7 +95,8 @@ fn untold(text: &str) -> ConfigError {
 /// ```
 /// use std::sync::Arc;
 /// use tokio::sync::broadcast;
-/// use tollgate::{Announcements, Change, Ear, StoreError, StoreFuture};
+/// use tollgate::store::{Announcements, Change, Ear};
+/// use tollgate::{StoreError, StoreFuture};
 ///
 /// #[derive(Debug)]
 /// struct Local(broadcast::Sender<Change>);
@@ -130,7 +135,7 @@ impl<T: Announcements + ?Sized> Announcements for Arc<T> {
     }
 }
 
-/// Where a [`CachedStore`](crate::CachedStore) hears of changes.
+/// Where a [`CachedStore`](crate::store::CachedStore) hears of changes.
 pub struct Ear(pub(super) Arc<Front>);
 
 impl Ear {

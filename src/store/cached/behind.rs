@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::key::KeyHash;
+use crate::store::Change;
 use crate::store::cached::bounds::Bounds;
 use crate::store::cached::fence::Mark;
 use crate::store::cached::front::{Front, PAUSE};
 use crate::store::cached::second::{KeptText, Looked, RecordCache, Ticket};
 use crate::store::cached::shelf::Entry;
 use crate::store::cached::text;
-use crate::{Change, KeyHash, StoreError, StoreFuture};
 
 pub(super) struct Behind {
     tier: Arc<dyn RecordCache>,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use crate::clock::{Clock, SystemClock};
+use crate::error::ConfigError;
 use crate::store::cached::behind::Behind;
 use crate::store::cached::bounds::Bounds;
 use crate::store::cached::front::{Front, Told};
@@ -13,7 +15,7 @@ use crate::store::cached::listener::Listener;
 use crate::store::cached::reading::Readings;
 use crate::store::cached::shelf::Shelf;
 use crate::store::cached::{CachedStore, Inner};
-use crate::{Announcements, Clock, ConfigError, KeyStore, RecordCache, SystemClock};
+use crate::store::{Announcements, KeyStore, RecordCache};
 
 /// How long a second tier or a channel may take: what they are asked can be done without.
 const SIDE_PATIENCE: Duration = Duration::from_millis(500);
@@ -28,7 +30,8 @@ const SIDE_PATIENCE: Duration = Duration::from_millis(500);
 ///
 /// ```
 /// use std::time::Duration;
-/// use tollgate::{CachedStore, MemoryStore};
+/// use tollgate::store::CachedStore;
+/// use tollgate::MemoryStore;
 ///
 /// let store = CachedStore::builder(MemoryStore::new())
 ///     .capacity(1_000_000)

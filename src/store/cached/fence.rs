@@ -3,7 +3,8 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{AccountId, KeyId, KeyRecord};
+use crate::key::{KeyId, KeyRecord};
+use crate::name::AccountId;
 
 /// Subjects share slots: a change makes void what else has its slot, at the price of one more reading.
 const SLOTS: usize = 4096;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use crate::clock::Clock;
+use crate::error::StoreError;
+use crate::key::{KeyHash, KeyId, KeyRecord};
 use crate::store::cached::Change;
 use crate::store::cached::bounds::Bounds;
 use crate::store::cached::fence::{Fence, Mark, Slots};
 use crate::store::cached::shelf::{Entry, Shelf};
 use crate::trace::Mode;
-use crate::{Clock, KeyHash, KeyId, KeyRecord, StoreError};
 
 /// How long what has failed is left alone, where it can be done without.
 pub(super) const PAUSE: i64 = 1_000_000_000;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// Knows that the authority hangs by a reading that was given up while no other was answered: one that did not get its
 /// turn in time says nothing of an authority that is merely busy.

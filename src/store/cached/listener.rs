@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::error::StoreError;
+use crate::store::Announcements;
 use crate::store::cached::Ear;
 use crate::store::cached::front::Front;
-use crate::{Announcements, StoreError};
 
 /// How long to wait before listening again: twice as long each time, up to the second.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];

@@ -29,7 +29,9 @@ use listener::Listener;
 use reading::Readings;
 pub use second::{Filing, KeptText, Looked, RecordCache, Ticket};
 
-use crate::{KeyHash, KeyRecord, KeyStore, StoreFuture};
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyRecord};
+use crate::store::KeyStore;
 
 /// A cache in front of any key store, its *authority*: a key store itself, and the write side where the authority is one.
 ///
@@ -53,7 +55,7 @@ use crate::{KeyHash, KeyRecord, KeyStore, StoreFuture};
 ///
 /// **Without announcements a store takes itself to be alone**, and says of a change that whoever there is was told: give every
 /// node of a fleet its announcements. One with a second tier and no announcements is not alone: its changes are
-/// [`Unannounced`](crate::Replaced::Unannounced).
+/// [`Unannounced`](crate::store::Replaced::Unannounced).
 ///
 /// # When something fails
 ///
@@ -84,7 +86,9 @@ use crate::{KeyHash, KeyRecord, KeyStore, StoreFuture};
 /// ```
 /// use std::sync::Arc;
 /// use std::time::Duration;
-/// use tollgate::{Account, CachedStore, KeyHasher, KeyId, KeyRecord, KeyStore, MemoryStore};
+/// use tollgate::key::KeyHasher;
+/// use tollgate::store::CachedStore;
+/// use tollgate::{Account, KeyId, KeyRecord, KeyStore, MemoryStore};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -7,11 +7,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use crate::error::StoreError;
+use crate::key::{KeyHash, KeyRecord};
 use crate::store::cached::Inner;
 use crate::store::cached::front::Kept;
 use crate::store::cached::hang::Hang;
 use crate::store::cached::shelf::Entry;
-use crate::{KeyHash, KeyRecord, KeyStore, StoreError, Ticket};
+use crate::store::{KeyStore, Ticket};
 
 /// How often a question is asked again because a change came in between.
 const TRIES: usize = 16;

@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{AccountId, Change, KeyHash, KeyId, StoreFuture};
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyId};
+use crate::name::AccountId;
+use crate::store::Change;
 
 /// A place in a second tier's own order of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +58,7 @@ impl Looked {
     }
 }
 
-/// Where a [`CachedStore`](crate::CachedStore) keeps what it has read for the other nodes, and looks before it asks the
+/// Where a [`CachedStore`](crate::store::CachedStore) keeps what it has read for the other nodes, and looks before it asks the
 /// authority.
 ///
 /// # Contract

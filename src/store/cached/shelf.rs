@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use moka::sync::Cache;
 
+use crate::key::{KeyHash, KeyRecord};
 use crate::store::cached::fence::{Mark, Slots};
 use crate::store::spread::ByHash;
-use crate::{KeyHash, KeyRecord};
 
 /// Every so many reads of a record, the one that decides what to drop is told.
 const TOLD_EVERY: u32 = 16;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::{KeyHash, KeyRecord};
 use crate::store::cached::second::{Filing, KeptText};
 use crate::store::encoding::{decode_account, decode_key, encode_account, encode_key, hash_of, hex, text_of};
-use crate::{KeyHash, KeyRecord};
 
 const VERSION: u8 = 1;
 
@@ -50,7 +50,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Account, KeyHasher, KeyId};
+    use crate::account::Account;
+    use crate::key::{KeyHasher, KeyId};
 
     fn record(number: u8) -> KeyRecord {
         let hash = KeyHasher::sha256().hash(&[number]);

@@ -7,7 +7,7 @@ fn full() -> KeyRecord {
     account.status = AccountStatus::Suspended;
     account.subscription = Some(Subscription::Lapsed);
     account.version = 7;
-    account.agreements = [crate::Agreement::from("terms"), crate::Agreement::from("data")].into();
+    account.agreements = [crate::name::Agreement::from("terms"), crate::name::Agreement::from("data")].into();
     account.quotas = Some(vec![
         "60 per minute".parse().unwrap(),
         "600 in any hour".parse().unwrap(),

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::account::Account;
+use crate::clock::Timestamp;
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyId, KeyRecord};
+use crate::name::AccountId;
 use crate::store::memory::{Index, MemoryStore, hashes};
-use crate::{
-    Account, AccountAdmin, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord,
-    KeyStore as _, Replaced, StoreFuture, Timestamp,
-};
+use crate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, KeyStore as _, Replaced};
 
 impl KeyAdmin for MemoryStore {
     fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted> {

@@ -7,8 +7,12 @@ use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::account::Account;
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyId, KeyRecord, KeyStatus};
+use crate::name::AccountId;
+use crate::store::KeyStore;
 use crate::store::spread::ByHash;
-use crate::{Account, AccountId, KeyHash, KeyId, KeyRecord, KeyStatus, KeyStore, StoreFuture};
 
 /// Keys and accounts in memory: the default store, and the one for tests.
 ///
@@ -19,7 +23,8 @@ use crate::{Account, AccountId, KeyHash, KeyId, KeyRecord, KeyStatus, KeyStore, 
 ///
 /// ```
 /// use std::sync::Arc;
-/// use tollgate::{Account, KeyHasher, KeyId, KeyRecord, KeyStatus, KeyStore, MemoryStore};
+/// use tollgate::key::{KeyHasher, KeyStatus};
+/// use tollgate::{Account, KeyId, KeyRecord, KeyStore, MemoryStore};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tollgate::StoreError> {

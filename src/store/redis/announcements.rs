@@ -9,10 +9,13 @@ use redis::{AsyncConnectionConfig, FromRedisValue, PushInfo, PushKind, Script};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::redis::RedisServer;
 use crate::redis::fault;
-use crate::{Announcements, Change, Ear, RedisServer, StoreError, StoreFuture};
+use crate::store::{Announcements, Change, Ear};
 
-/// Announcements over a Redis server, for a [`CachedStore`](crate::CachedStore).
+/// Announcements over a Redis server, for a [`CachedStore`](crate::store::CachedStore).
 ///
 /// Publish and subscribe loses what is sent while a connection is down, and says nothing of it. So each change is counted, in
 /// one step with its sending: a listener that hears a number too high has missed one. Four times a second it compares what it
@@ -22,7 +25,9 @@ use crate::{Announcements, Change, Ear, RedisServer, StoreError, StoreFuture};
 /// # Example
 ///
 /// ```no_run
-/// use tollgate::{CachedStore, MemoryStore, RedisAnnouncements, RedisServer};
+/// use tollgate::redis::RedisServer;
+/// use tollgate::store::{CachedStore, RedisAnnouncements};
+/// use tollgate::MemoryStore;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tollgate::ConfigError> {

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use redis::Script;
 
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::key::KeyHash;
+use crate::name::AccountId;
+use crate::redis::RedisServer;
 use crate::store::encoding::hex;
-use crate::{
-    AccountId, Change, Filing, KeptText, KeyHash, Looked, RecordCache, RedisServer, StoreError, StoreFuture,
-    Ticket,
-};
+use crate::store::{Change, Filing, KeptText, Looked, RecordCache, Ticket};
 
-/// Records in Redis, kept by each node for all: the second tier of a [`CachedStore`](crate::CachedStore).
+/// Records in Redis, kept by each node for all: the second tier of a [`CachedStore`](crate::store::CachedStore).
 ///
 /// An entry bears the moment at which its reading of the authority began; a change sets a mark with its own moment, on its
 /// key or its account. An entry that is not younger than its marks is not found: so a reading that a revocation has overtaken
@@ -28,7 +30,9 @@ use crate::{
 /// # Example
 ///
 /// ```
-/// use tollgate::{CachedStore, MemoryStore, RedisRecords, RedisServer};
+/// use tollgate::redis::RedisServer;
+/// use tollgate::store::{CachedStore, RedisRecords};
+/// use tollgate::MemoryStore;
 ///
 /// let redis = RedisServer::open("redis://127.0.0.1:6379", "acme")?;
 /// let store = CachedStore::builder(MemoryStore::new()).second_tier(RedisRecords::new(redis)).build()?;

@@ -1,9 +1,12 @@
 //! The write side of accounts. A key's row names its account, so a changed account shows on all its keys.
 
 use super::SqlStore;
+use crate::account::Account;
+use crate::future::StoreFuture;
+use crate::name::AccountId;
 use crate::sql::Statement;
 use crate::store::encoding;
-use crate::{Account, AccountAdmin, AccountId, Replaced, StoreFuture};
+use crate::store::{AccountAdmin, Replaced};
 
 impl AccountAdmin for SqlStore {
     fn create_account(&self, account: &Account) -> StoreFuture<bool> {

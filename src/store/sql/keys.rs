@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{SqlStore, read};
+use crate::account::Account;
+use crate::clock::Timestamp;
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyId, KeyRecord};
+use crate::name::AccountId;
 use crate::sql::{Database, Session, Statement, Value, pieces, retried};
 use crate::store::encoding;
-use crate::{
-    Account, AccountId, InsertKey, Inserted, KeyAdmin, KeyHash, KeyId, KeyQuery, KeyRecord, KeyStore as _,
-    Replaced, StoreError, StoreFuture, Timestamp,
-};
+use crate::store::{InsertKey, Inserted, KeyAdmin, KeyQuery, KeyStore as _, Replaced};
 
 /// How many keys are noted as used, or removed, in one statement.
 const AT_ONCE: u16 = 256;

@@ -7,8 +7,11 @@ mod read;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::key::{KeyHash, KeyRecord};
 use crate::sql::{Database, OpenError, carried_through};
-use crate::{KeyHash, KeyRecord, KeyStore, StoreError, StoreFuture};
+use crate::store::KeyStore;
 
 /// Keys and accounts in SQLite or PostgreSQL: the authority of one machine, or of a fleet.
 ///
@@ -24,7 +27,8 @@ use crate::{KeyHash, KeyRecord, KeyStore, StoreError, StoreFuture};
 /// # #[cfg(feature = "sqlite")]
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use tollgate::{Account, AccountAdmin, KeyAdmin, SqlStore};
+/// use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
+/// use tollgate::Account;
 ///
 /// # let path = std::env::temp_dir().join(format!("tollgate-store-{}.db", std::process::id()));
 /// # let url = format!("sqlite:{}", path.display());

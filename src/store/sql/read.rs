@@ -3,9 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::account::Account;
+use crate::clock::Timestamp;
+use crate::error::StoreError;
+use crate::key::{KeyHash, KeyId, KeyRecord, KeyStatus};
+use crate::name::AccountId;
 use crate::sql::{Database, Row, Session, Statement};
+use crate::store::KeyQuery;
 use crate::store::encoding;
-use crate::{Account, AccountId, KeyHash, KeyId, KeyQuery, KeyRecord, KeyStatus, StoreError, Timestamp};
 
 /// How a status is written.
 pub(super) fn status_text(status: KeyStatus) -> &'static str {
