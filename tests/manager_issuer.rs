@@ -473,6 +473,34 @@ async fn no_key_widens_itself_or_a_sibling() -> Result<(), Fault> {
 }
 
 #[tokio::test]
+async fn narrowed_meanwhile_it_stays_narrow() -> Result<(), Fault> {
+    let set = KeyChange::default;
+    let quotas = |text: &str| Some(Some(vec![text.parse().unwrap()]));
+    let asked = [
+        KeyChange { scopes: Some(Some(vec!["quotes:read".into(), "keys:manage".into()])), ..set() },
+        KeyChange { quotas: quotas("60 per minute"), ..set() },
+    ];
+    for change in asked {
+        let stage = Stage::set()?;
+        let key = stage.issue("ada").await?.key;
+        // Between the look at the key that asks and the reading before the write, the operator narrows it.
+        let id = key.id;
+        let narrow = move |store: &MemoryStore| {
+            let mut record = KeyRecord::clone(&store.key(id).unwrap());
+            record.scopes = Some(vec!["keys:manage".into()]);
+            record.quotas = quotas("5 per minute").flatten();
+            record.version += 1;
+            store.put_key(record);
+        };
+        let manager = KeyManager::new(stage.gate.clone(), Meddling::after(1, &stage.store, narrow));
+        let changed = manager.by(Actor::key(id)).update(id, &change).await;
+        assert!(matches!(changed, Err(ManageError::TooWide { .. })), "{changed:?}");
+        assert_eq!(stage.manager.get(id).await?.version, key.version + 1);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn two_halves_of_a_network_are_the_network() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let networks =

@@ -97,6 +97,20 @@ impl Bounds {
         self.0.as_ref().map(|issuer| &*issuer.record)
     }
 
+    /// Returns the bounds of the key that asks as this record has it, if it is that key: it may have been narrowed since the
+    /// bounds were read, and a change by itself does not undo that.
+    pub(super) fn renewed(&self, record: &KeyRecord) -> Result<Self, ManageError> {
+        let Some(issuer) = self.0.as_ref().filter(|issuer| issuer.record.id == record.id) else {
+            return Ok(self.clone());
+        };
+        let terms = issuer.gate.0.plans.terms_of(record);
+        let terms = terms.map_err(|unknown| ManageError::Misconfigured(unknown.to_string()))?;
+        let mut renewed = record.clone();
+        // A secret on its way out lasts for its overlap alone.
+        renewed.expires_at = record.expires_at.into_iter().chain(issuer.record.expires_at).min();
+        Ok(Self(Some(Issuer { record: Arc::new(renewed), terms, gate: issuer.gate.clone() })))
+    }
+
     /// Gives a new key what the key that asks has, wherever nothing is asked for.
     pub(super) fn inherit(&self, record: &mut KeyRecord) {
         let Some(issuer) = self.issuer() else { return };

@@ -84,7 +84,7 @@ impl KeyManager {
         let bounds = self.bounds().await?;
         let decide = |record: &mut KeyRecord| {
             bounds.must_reach(record)?;
-            self.apply(record, change, &bounds)
+            self.apply(record, change, &bounds.renewed(record)?)
         };
         self.change(id, Action::Updated, decide).await
     }
