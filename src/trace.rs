@@ -29,6 +29,15 @@ pub(crate) fn address_unknown(key: impl std::fmt::Display) {
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn address_unknown(_: impl std::fmt::Display) {}
 
+/// A quota of a plan that another always refuses before.
+#[cfg(feature = "tracing")]
+pub(crate) fn unreachable_quota(plan: impl std::fmt::Display, quota: &str, other: &str) {
+    tracing::warn!(%plan, quota, other, "a quota of a plan can never be reached: the other one always refuses first");
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn unreachable_quota(_: impl std::fmt::Display, _: &str, _: &str) {}
+
 #[cfg(feature = "fleet")]
 pub(crate) use mode::Mode;
 

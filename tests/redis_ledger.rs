@@ -405,7 +405,7 @@ async fn what_somebody_else_wrote_is_an_error_and_serves_nobody() {
 async fn a_turn_of_no_noted_period_holds() {
     let Some(redis) = Redis::start() else { return };
     let mut purse = Purse::new(node(&redis), hourly(100));
-    redis.say(&["SET", "tollgate:{a:acme}:credits", &format!("3 0 7 {NOON} {} 0 0", NOON + HOUR)]);
+    redis.say(&["SET", "acme:{a:acme}:credits", &format!("3 0 7 {NOON} {} 0 0", NOON + HOUR)]);
     purse.now = NOON + HOUR - 1;
     assert_eq!((purse.left().await, purse.takes(1, 4).await), (3, false));
     purse.now = NOON + HOUR;

@@ -46,6 +46,7 @@ impl GateBuilder {
     /// on.
     pub fn build(self) -> Result<Gate, ConfigError> {
         validate::all(&self)?;
+        validate::warn_of_unreachable(&self);
         let (plan_data, rules) = (by_name(&self.plans), self.all_rules()?);
         #[cfg(feature = "keygen")]
         let mounted = self.mounted()?;

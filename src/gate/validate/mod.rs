@@ -14,6 +14,7 @@ use crate::key::KeySource;
 
 #[cfg(feature = "keygen")]
 pub(super) use plans::caps;
+pub(super) use plans::warn_of_unreachable;
 
 type Verdict = Result<(), ConfigError>;
 

@@ -6,7 +6,7 @@ use crate::account::{Cap, Caps, OwnQuota, Plan, QuotaPolicy};
 use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, parameter, refuse};
 use crate::key::KeySource;
-use crate::words;
+use crate::{trace, words};
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     named(builder)?;
@@ -56,15 +56,21 @@ fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
         }
         windows.push((written, policy));
     }
-    let policies: Vec<&QuotaPolicy> = windows.iter().map(|(_, policy)| *policy).collect();
-    let Some((place, other)) = QuotaPolicy::never_reached(&policies) else { return Ok(()) };
-    let problem = format!(
-        "the quota can never be reached: `{}`, of {} requests, always refuses first",
-        other.name(),
-        other.quota()
-    );
-    let expected = "leave it out, or make it smaller than the other one";
-    refuse(&format!("quotas[{place}]"), windows[place].0, &problem, expected)
+    Ok(())
+}
+
+/// Warns of quotas of plans that can never be reached: they are no fault, and probably not what was meant.
+pub(in crate::gate) fn warn_of_unreachable(builder: &GateBuilder) {
+    for plan in &builder.plans {
+        let policies = plan.quotas.iter().filter_map(|quota| match quota {
+            OwnQuota::Policy(policy) => Some(policy),
+            OwnQuota::Named(name) => builder.quotas.get(name),
+        });
+        let policies: Vec<&QuotaPolicy> = policies.collect();
+        if let Some((place, other)) = QuotaPolicy::never_reached(&policies) {
+            trace::unreachable_quota(&plan.name, policies[place].name(), other.name());
+        }
+    }
 }
 
 /// Quotas that are defined by name.
