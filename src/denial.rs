@@ -85,7 +85,7 @@ denial_kinds! {
     /// The route is for higher plans, or closed to this one.
     PlanRequired = "plan_required", Some(Self::Forbidden);
     /// No key is let in here: no rule matches the request where that is [denied](crate::gate::GateBuilder::deny_unmatched), or its
-    /// path is one that routers read [differently](crate::rule::Rule#paths-that-are-refused). Refused by [`Check::Scopes`](crate::gate::Check::Scopes).
+    /// path is one that routers read [differently](crate::rule::Rule#paths-that-routers-read-differently). Refused by [`Check::Scopes`](crate::gate::Check::Scopes).
     RouteDenied = "route_denied", Some(Self::Forbidden);
     /// The key is restricted, and nothing lets it in here.
     NotGranted = "not_granted", Some(Self::Forbidden);

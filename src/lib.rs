@@ -54,7 +54,7 @@
 //!
 //! A request's rule is found by its path as these routers compare it, and the tests hold that by generated paths: whatever
 //! handler is reached, its own rule was judged. Paths that they read differently are
-//! [refused](Rule#paths-that-are-refused).
+//! judged under it too, or [refused](Rule#paths-that-routers-read-differently).
 //!
 //! A route that no rule names needs a key and is free. Say [`GateBuilder::deny_unmatched`], or `[default] deny = true` in the
 //! file, and such a route is refused instead; `testing::unruled_routes` lists them.

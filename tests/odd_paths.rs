@@ -163,6 +163,16 @@ fn price(name: &str) -> Option<u64> {
     }
 }
 
+/// What is owed where no route is: nothing, or what the rule says that the path is beside.
+fn price_beside(target: &[u8]) -> u64 {
+    let path = String::from_utf8_lossy(target);
+    let is_beside = |(_, pattern): &&(&str, &str)| {
+        let bare = pattern.strip_suffix("/{*rest}").unwrap_or(pattern);
+        path.trim_end_matches('/') == bare && path.len() <= bare.len() + 1
+    };
+    ROUTES.iter().find(is_beside).and_then(|(name, _)| price(name)).unwrap_or(0)
+}
+
 struct Site {
     world: World,
     server: Server,
@@ -194,13 +204,16 @@ impl Site {
         (reached, paid(self.full), paid(self.restricted))
     }
 
-    async fn judge(&self, place: &str, send: impl AsyncFn(Option<&str>) -> Answer) {
+    async fn judge(&self, place: &str, target: &[u8], send: impl AsyncFn(Option<&str>) -> Answer) {
         let nothing = self.told(&send(None).await);
         assert!(matches!(nothing.0.as_deref(), None | Some("open")), "{place}: without a key: {nothing:?}");
         assert_eq!((nothing.1, nothing.2), (0, 0), "{place}");
 
         let full = self.told(&send(Some(KWERY)).await);
-        let owed = full.0.as_deref().map(|name| price(name).unwrap_or(0));
+        let owed = full.0.as_deref().map(|name| match name {
+            "fallback" => price_beside(target),
+            name => price(name).unwrap_or(0),
+        });
         assert_eq!(full.1, owed.unwrap_or(0), "{place}: reached {:?} under another rule", full.0);
 
         let restricted = self.told(&send(Some(RESTRICTED)).await);
@@ -220,7 +233,7 @@ async fn over_http1_every_handler_is_judged_under_its_own_rule() {
             for method in ["GET", "HEAD", "POST", "OPTIONS", "CONNECT", "get"] {
                 let place =
                     format!("{framework:?}, case {case}, {method} {}", String::from_utf8_lossy(target));
-                site.judge(&place, async |key| {
+                site.judge(&place, target, async |key| {
                     let line = [method.as_bytes(), b" ", target, b" HTTP/1.1"].concat();
                     let key = format!("X-API-Key: {}", key.unwrap_or_default());
                     let forged = &b"X-Original-URL: /open\r\nX-Forwarded-Uri: /open"[..];
@@ -282,7 +295,7 @@ async fn case_52_over_http2_every_handler_is_judged_under_its_own_rule() {
         let frames = |target: &[u8], key: Option<&str>| frames(framework.has_calls(), target, key);
         for (case, target) in TARGETS {
             let place = format!("{framework:?}, case {case}, HTTP/2 {}", String::from_utf8_lossy(target));
-            site.judge(&place, async |key| {
+            site.judge(&place, target, async |key| {
                 exchange(site.server, &frames(target, key)).await;
                 Answer { status: 0, headers: site.reached.take(), body: String::new() }
             })

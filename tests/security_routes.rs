@@ -10,9 +10,10 @@ use http_body_util::Empty;
 use support::providers::{BACKQUANT, KWERY, code, public};
 use support::wire::Server;
 use support::{World, with_key, without_key};
+use tollgate::gate::GateBuilder;
 use tollgate::respond::{Presentation, Wording};
-use tollgate::rule::ScopeRule;
-use tollgate::{DenialKind, Rule, TollgateLayer};
+use tollgate::rule::{Cost, ScopeRule};
+use tollgate::{Credits, DenialKind, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt};
 
 /// Sends a request without a key to `BackQuant`'s gate: the path alone decides.
@@ -218,4 +219,129 @@ async fn case_109_a_refusal_does_not_tell_whether_a_route_is_there() {
         }
         assert_eq!(told[0], told[1], "{line}");
     }
+}
+
+/// A key, and one that is restricted to the scope of all rules.
+const KEYS: [&str; 2] = [KWERY, "kwery_live_restricted"];
+
+/// A rule that costs a sum, for a scope.
+fn priced(route: &str, cost: u64) -> Rule {
+    let mut rule = Rule::new(route).unwrap();
+    rule.cost = Cost::Fixed(Credits::new(cost));
+    rule.scopes = ScopeRule::AnyOf(vec!["data".into()]);
+    rule
+}
+
+/// What requests with each of the keys come to: the status, and what was paid.
+async fn judge(change: impl FnOnce(GateBuilder) -> GateBuilder, rows: &[(&str, [(u16, u64); 2])]) {
+    let world = World::new();
+    let free = world.plain_key(KEYS[0]);
+    let restricted = world.key(KEYS[1], |record, _| record.scopes = Some(vec!["data".into()]));
+    let gate = change(world.kwery()).build().unwrap();
+    for (request, expected) in rows {
+        assert_eq!(world.send(&gate, without_key(request)).await.status, 401, "{request} without a key");
+        for ((id, key), expected) in [free, restricted].into_iter().zip(KEYS).zip(expected) {
+            world.set_balance(id, 1_000);
+            let status = world.send(&gate, with_key(request, key)).await.status;
+            assert_eq!((status, 1_000 - world.balance(id)), *expected, "{request} with {key}");
+        }
+    }
+}
+
+const REFUSED: [(u16, u64); 2] = [(403, 0); 2];
+
+/// Judged under the rule, whose scopes let no key in.
+fn beside(cost: u64) -> [(u16, u64); 2] {
+    [(200, cost), (403, 0)]
+}
+
+fn paid(cost: u64) -> [(u16, u64); 2] {
+    [(200, cost); 2]
+}
+
+#[tokio::test]
+async fn paths_beside_a_rule_are_judged_under_it() {
+    let rules = |builder: GateBuilder| {
+        let below = public("/assets/{*rest}");
+        let quotes =
+            [priced("GET /v1/quotes/{*rest}", 2), priced("/v1/jobs", 3), priced("/img-{id}/full", 4)];
+        quotes.into_iter().chain([priced("/caf%C3%A9", 5), below]).fold(builder, GateBuilder::rule)
+    };
+    let rows = [
+        ("GET /v1/quotes/a", paid(2)),
+        ("GET /v1/quotes", beside(2)),
+        ("GET /v1/quotes/", beside(2)),
+        ("HEAD /v1/quotes", beside(2)),
+        // The rule is for another method.
+        ("POST /v1/quotes", beside(0)),
+        ("POST /v1/jobs/", beside(3)),
+        ("GET /img-/full", beside(4)),
+        ("GET /caf\u{e9}", beside(5)),
+        // A public rule opens what it names alone.
+        ("GET /assets", beside(0)),
+        ("HEAD /assets/", beside(0)),
+        ("GET /nowhere", beside(0)),
+    ];
+    judge(rules, &rows).await;
+    // All are refused where all without a rule are.
+    let denied =
+        rows.map(|(request, expected)| (request, if expected == paid(2) { expected } else { REFUSED }));
+    judge(|builder| rules(builder).deny_unmatched(), &denied).await;
+}
+
+#[tokio::test]
+async fn paths_beside_two_rules_are_refused() {
+    let rules = ["/{*rest}", "/v1/quotes", "/v1/quotes/{*rest}", "/v1/jobs/{*rest}"];
+    let rules =
+        |builder| (1..).zip(rules).map(|(cost, route)| priced(route, cost)).fold(builder, GateBuilder::rule);
+    let rows = [
+        ("GET /", beside(1)),
+        ("GET /v1/quotes", paid(2)),
+        ("GET /v1/quotes/", REFUSED),
+        ("GET /v1/jobs", REFUSED),
+        ("GET /v1/news/", paid(1)),
+    ];
+    judge(rules, &rows).await;
+    // One of them that is named is judged under its rule; so are those of rules that ask for the same.
+    let more = |builder| rules(builder).rule(priced("/v1/jobs", 9));
+    judge(more, &[("GET /v1/jobs", paid(9)), ("GET /v1/jobs/", REFUSED)]).await;
+    let same = |builder| {
+        ["/{*rest}", "/v1/jobs", "/v1/jobs/{*rest}"]
+            .map(|route| priced(route, 1))
+            .into_iter()
+            .fold(builder, GateBuilder::rule)
+    };
+    judge(same, &[("GET /v1/jobs/", beside(1)), ("GET /", beside(1))]).await;
+}
+
+#[tokio::test]
+async fn what_holds_without_a_rule_is_no_way_round() {
+    let with = |cost: u64, scopes: ScopeRule| {
+        let mut otherwise = priced("/", cost);
+        otherwise.scopes = scopes;
+        move |builder: GateBuilder| builder.otherwise(otherwise).rule(priced("/v1/quotes/{*rest}", 2))
+    };
+    judge(with(7, ScopeRule::Unnamed), &[("GET /v1/quotes", REFUSED)]).await;
+    judge(with(2, ScopeRule::Unnamed), &[("GET /v1/quotes", beside(2))]).await;
+    judge(with(0, ScopeRule::Everyone), &[("GET /v1/quotes", paid(2))]).await;
+}
+
+#[tokio::test]
+async fn empty_segments_below_a_catch_all() {
+    let rules = ["/proxy/{*rest}", "/v1/{*rest}", "/v1/candles", "/v2/{id}/export/{*rest}", "/{x}/b/{*rest}"];
+    let rules =
+        |builder| (1..).zip(rules).map(|(cost, route)| priced(route, cost)).fold(builder, GateBuilder::rule);
+    let rows = [
+        ("GET /proxy/https://example.com/a//b/", beside(1)),
+        ("GET /proxy//", REFUSED),
+        ("GET /v1/a//b", beside(2)),
+        ("GET /v1//candles", REFUSED),
+        ("GET /v1/candles//", REFUSED),
+        ("GET /v2//export/a", REFUSED),
+        ("GET /v2/a/export//b", beside(4)),
+        ("GET //proxy/a", REFUSED),
+        ("GET //b/a", REFUSED),
+        ("GET /other//a", REFUSED),
+    ];
+    judge(rules, &rows).await;
 }

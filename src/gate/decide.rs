@@ -302,6 +302,7 @@ impl Decision {
         if !route.odd
             && let Some(pass) = found.pass()
             && !pass.cleared.holds(route.rule)
+            && !route.ruled.beside
             && found.record.covers_all_of(route.ruled.rule.pattern())
         {
             pass.cleared.add(route.rule);

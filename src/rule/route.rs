@@ -98,21 +98,41 @@ impl ScopeRule {
 /// requests with [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched), or `[default] deny = true` in the file: that is
 /// recommended for every service that has rules.
 ///
-/// # Paths that are refused
+/// # Paths that routers read differently
 ///
-/// Routers differ in how they read some paths. One that may reach a route whose rule is another is refused for every key,
-/// as [`RouteDenied`](crate::denial::DenialKind::RouteDenied):
+/// Some routers take a path for a route that others do not take it for. Such a path is judged under the rule whose handler
+/// it may reach, or refused for every key as [`RouteDenied`](crate::denial::DenialKind::RouteDenied):
 ///
-/// - a path with an empty segment, as in `/reports//export`;
-/// - a path that differs from a pattern by a slash at its end, unless another rule names it: beside a rule for `/v1/quotes`,
-///   `/v1/quotes/` is refused, because a service that is nested at `/v1/quotes` answers both;
-/// - the path that a `{*rest}` hangs from, with and without its slash, unless a rule names it: beside a rule for
-///   `/files/*`, name `/files` and `/files/` if they are served;
-/// - a path that leaves a `{name}` beside text empty, as `/img-/full` beside `/img-{id}/full`;
-/// - the decoded form of a pattern that is written percent-encoded.
+/// | a path that no rule names | such as | beside the rule | because |
+/// |---|---|---|---|
+/// | a slash more or less at the end | `/v1/quotes/` | `/v1/quotes` | axum's `nest_service` answers both |
+/// | what a `{*rest}` hangs from, with and without a slash | `/files`, `/files/` | `/files/*` | axum's `nest_service` and actix-web's `{rest:.*}` match it |
+/// | nothing where a `{name}` stands beside text | `/img-/full` | `/img-{id}/full` | axum lets the parameter be empty |
+/// | the decoded form of a percent-encoded pattern | `/café` | `/caf%C3%A9` | actix-web compares decoded paths |
 ///
-/// A path with dot segments, with a segment that is empty before a `;`, with an encoded slash or a backslash, is granted
-/// nothing: it is never public, and no restricted key is let in.
+/// Such a path costs what the rule says, and needs its plan, agreements and subscription, also if the service has a route of
+/// its own there or answers 404. It is never public, and a key that is restricted to scopes is let in only where
+/// [`otherwise`](crate::gate::GateBuilder::otherwise) is for [`Everyone`](ScopeRule::Everyone). It is refused if
+///
+/// - another rule that asks for something else may be meant too, as for `/v1/quotes/` beside `/v1/quotes` and `/v1/*`;
+/// - `otherwise` asks for credits, a plan, an agreement or a subscription, and not for the same ones as the rule;
+/// - [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched) is set.
+///
+/// A rule for the path itself decides in every case.
+///
+/// A path with an empty segment, such as `/reports//export`, is refused, unless all of these find the same rule with a
+/// `{*rest}`: the path as it is, the path with something in the empty segment, and the path without it. Thus
+/// `/proxy/https://example.com` has the rule `/proxy/*`.
+///
+/// A path with dot segments, with empty segments, with a segment that is empty before a `;`, with an encoded slash or a
+/// backslash, is granted nothing: it is never public, and no restricted key is let in.
+///
+/// # Nested services
+///
+/// A service that is nested, by axum's `nest_service` or as actix-web's `Scope`, answers every path below its prefix, by its
+/// own fallback what it does not know. A wider rule beside it holds for these paths as well: with a rule for `/{page}/{part}`
+/// and a service nested at `/shop`, `/shop/nothing` has that rule and reaches the fallback of the shop. Give a fallback that
+/// does more than answer 404 a rule of its own: `/shop/*`.
 ///
 /// # Example
 ///
@@ -228,6 +248,22 @@ impl Rule {
     /// The path pattern; empty for what no rule matches.
     pub fn pattern(&self) -> &str {
         &self.pattern
+    }
+
+    /// What it asks of a key that is not restricted, whatever requests it is for.
+    pub(super) fn demands(&self) -> Self {
+        Self {
+            method: None,
+            pattern: String::new(),
+            public: false,
+            scopes: ScopeRule::Unnamed,
+            ..self.clone()
+        }
+    }
+
+    /// Returns whether it asks for what the other asks for, whatever requests they are for.
+    pub(super) fn asks_as(&self, other: &Self) -> bool {
+        (self.public, &self.scopes) == (other.public, &other.scopes) && self.demands() == other.demands()
     }
 
     /// The route as it was written.

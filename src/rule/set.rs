@@ -1,7 +1,7 @@
 //! All rules of a gate, found by method and path.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use matchit::Router;
@@ -11,8 +11,7 @@ use crate::error::ConfigError;
 use crate::name::PlanName;
 use crate::rule::path::{has_empty_segment, is_doubtful, is_odd};
 use crate::rule::straight::Straight;
-use crate::rule::twins;
-use crate::rule::{Cost, Rule};
+use crate::rule::{Cost, Purpose, Rule, ScopeRule, twins};
 use crate::words;
 
 /// A rule with what its plans come to.
@@ -29,6 +28,8 @@ pub(crate) struct Ruled {
     pub(crate) unit: Option<Arc<str>>,
     /// Whether it lets no key in.
     pub(crate) refuses: bool,
+    /// Whether it is for the paths beside those of its pattern.
+    pub(crate) beside: bool,
 }
 
 impl Ruled {
@@ -53,13 +54,29 @@ impl Ruled {
         };
         let (pattern, gap) = (rule.pattern(), rule.pattern().find(['{', '}']));
         let said = gap.map_or(pattern.len(), |gap| pattern[..gap].rfind('/').unwrap_or_default());
-        Ok(Self { rule, said, min_rank, required_scope, unit, refuses: false })
+        Ok(Self { rule, said, min_rank, required_scope, unit, refuses: false, beside: false })
     }
 
     /// The rule of a request that is refused for every key.
     fn refusing() -> Self {
         let rule = Rule::otherwise();
-        Self { rule, said: 0, min_rank: None, required_scope: None, unit: None, refuses: true }
+        Self { rule, said: 0, min_rank: None, required_scope: None, unit: None, refuses: true, beside: false }
+    }
+
+    /// The rule of a request whose path is beside this rule's, where another holds for what no rule matches: neither is
+    /// circumvented. `None` where one of them does not ask for all that the other does.
+    fn beside(&self, otherwise: &Rule, plans: &HashMap<PlanName, Plan>) -> Result<Option<Self>, ConfigError> {
+        let asked = otherwise.demands();
+        let asks_less = asked == Rule::otherwise().demands() || asked == self.rule.demands();
+        if !asks_less || self.rule.purpose != Purpose::Service {
+            return Ok(None);
+        }
+        let mut rule = self.rule.clone();
+        rule.public = false;
+        if otherwise.scopes != ScopeRule::Everyone {
+            rule.scopes = ScopeRule::Unnamed;
+        }
+        Ok(Some(Self { said: 0, beside: true, ..Self::new(rule, plans)? }))
     }
 }
 
@@ -81,8 +98,11 @@ fn find_plan<'p>(name: &PlanName, plans: &'p HashMap<PlanName, Plan>) -> Result<
 /// All rules, in one matcher per method.
 #[derive(Debug)]
 pub(crate) struct RuleSet {
-    /// The rules; then what holds for requests that none matches; last what refuses every key.
+    /// The rules; then what holds for requests that none matches; what refuses every key; last, for each rule, what holds
+    /// for the paths beside its own.
     rules: Vec<Arc<Ruled>>,
+    /// How many rules there are.
+    named: usize,
     /// The place of what holds for requests that no rule matches: of the last where they are denied.
     unmatched: usize,
     /// The rules for GET, which is asked for most.
@@ -137,13 +157,21 @@ impl RuleSet {
         let by_method = by_method.collect::<Result<_, ConfigError>>()?;
         let any_method = matcher(&rules, None, refused)?;
         let otherwise = Ruled::new(otherwise, plans).map_err(|error| error.in_member("default"))?;
-        let mut compiled = Vec::with_capacity(rules.len() + 1);
+        let named = rules.len();
+        let mut compiled = Vec::with_capacity(2 * named + 2);
         for (place, rule) in rules.into_iter().enumerate() {
             compiled.push(Arc::new(Ruled::new(rule, plans).map_err(|error| error.in_member(member(place)))?));
         }
-        compiled.extend([Arc::new(otherwise), Arc::new(Ruled::refusing())]);
+        let refusing = Arc::new(Ruled::refusing());
+        let beside = |ruled: &Arc<Ruled>| {
+            let beside = if denies_unmatched { None } else { ruled.beside(&otherwise.rule, plans)? };
+            Ok(beside.map_or_else(|| Arc::clone(&refusing), Arc::new))
+        };
+        let beside = compiled.iter().map(beside).collect::<Result<Vec<_>, ConfigError>>()?;
+        compiled.extend([Arc::new(otherwise), refusing]);
+        compiled.extend(beside);
         let unmatched = if denies_unmatched { refused } else { refused - 1 };
-        Ok(Self { rules: compiled, unmatched, get, by_method, any_method })
+        Ok(Self { rules: compiled, named, unmatched, get, by_method, any_method })
     }
 
     /// The place of the rule for a request, and whether its path is odd.
@@ -151,13 +179,31 @@ impl RuleSet {
         let place = self.of_method(method).at(path).unwrap_or(self.unmatched);
         // What a pattern says is not odd: only from its first gap on a path may be.
         let said = self.rules[place].said;
-        if path.get(said..).is_none_or(is_doubtful) { self.doubt(place, path) } else { (place, false) }
+        if path.get(said..).is_none_or(is_doubtful) {
+            self.doubt(method, place, path)
+        } else {
+            (place, false)
+        }
     }
 
-    /// The same for a path that may be odd. One with an empty segment is refused: routers differ in how they read it.
+    /// The same for a path that may be odd. One with an empty segment has a rule only if that is its rule however a router
+    /// reads it.
     #[cold]
-    fn doubt(&self, place: usize, path: &str) -> (usize, bool) {
-        if has_empty_segment(path) { (self.rules.len() - 1, true) } else { (place, is_odd(path)) }
+    fn doubt(&self, method: &str, place: usize, path: &str) -> (usize, bool) {
+        if has_empty_segment(path) && !self.is_certain(method, place, path) {
+            return (self.named + 1, true);
+        }
+        (place, is_odd(path))
+    }
+
+    /// Returns whether a path with empty segments lies below a `{*rest}`, and is no other rule's where a router takes an
+    /// empty segment for a `{name}`, or leaves it out.
+    fn is_certain(&self, method: &str, place: usize, path: &str) -> bool {
+        let is_rest = |ruled: &Arc<Ruled>| ruled.rule.pattern().contains("{*");
+        let has_place = |read: String| self.of_method(method).at(&read) == Some(place);
+        self.named().get(place).is_some_and(is_rest)
+            && has_place(with_empty_segments(path, Some("\0")))
+            && has_place(with_empty_segments(path, None))
     }
 
     #[inline]
@@ -172,7 +218,7 @@ impl RuleSet {
     /// The place of what holds for requests that no rule matches, where they are not denied.
     #[cfg(any(feature = "openapi", feature = "testing"))]
     pub(crate) fn otherwise(&self) -> usize {
-        self.rules.len() - 2
+        self.named
     }
 
     /// The scopes that rules name.
@@ -188,9 +234,8 @@ impl RuleSet {
     }
 
     /// The rules, without what holds where none matches.
-    #[cfg(any(feature = "openapi", feature = "testing"))]
     pub(crate) fn named(&self) -> &[Arc<Ruled>] {
-        &self.rules[..self.otherwise()]
+        &self.rules[..self.named]
     }
 
     /// The methods whose requests have rules of their own, and one that stands for all others.
@@ -202,7 +247,7 @@ impl RuleSet {
     /// The place of the rule that names a request's path, if one does.
     #[cfg(feature = "testing")]
     pub(crate) fn naming(&self, method: &str, path: &str) -> Option<usize> {
-        Some(self.find(method, path).0).filter(|place| *place < self.otherwise())
+        Some(self.find(method, path).0).filter(|place| *place < self.named)
     }
 
     /// The rule at a place that this set has told.
@@ -218,8 +263,9 @@ fn member(place: usize) -> String {
 }
 
 /// The rules for one method: those that name it, for HEAD then those that name GET, then those that name none. Paths that a
-/// router may take for those of a rule, and that no rule names, are at the place `refused`.
-fn matcher(rules: &[Rule], method: Option<&str>, refused: usize) -> Result<Matcher, ConfigError> {
+/// router may take for those of a rule, and that no rule names, have that rule's place behind the place `refused`; where
+/// they may be those of several rules that ask for different things, they are at `refused`.
+fn matcher<'r>(rules: &'r [Rule], method: Option<&str>, refused: usize) -> Result<Matcher, ConfigError> {
     let named = |name: Option<&str>| {
         let name = name.map(str::to_owned);
         move |rule: &Rule| rule.method().map(http::Method::as_str) == name.as_deref()
@@ -255,16 +301,40 @@ fn matcher(rules: &[Rule], method: Option<&str>, refused: usize) -> Result<Match
             }
         }
     }
-    for (place, rule) in taken {
-        for twin in twins::of(rule.pattern()) {
-            if let Entry::Vacant(unnamed) = shapes.entry(shape(&twin)) {
-                unnamed.insert((ranks.len(), place));
-                let unusable = |error| unusable(rule, &error).in_member(member(place));
-                matcher.insert(&twin, refused).map_err(unusable)?;
+    let with_twins = |(place, rule): (usize, &'r Rule)| {
+        let own = Cow::Borrowed(rule.pattern());
+        let twins = twins::of(rule.pattern()).into_iter().map(Cow::Owned);
+        (place, rule, [own].into_iter().chain(twins).collect::<Vec<_>>())
+    };
+    let taken: Vec<(usize, &Rule, Vec<Cow<'r, str>>)> = taken.into_iter().map(with_twins).collect();
+    for (place, rule, patterns) in &taken {
+        for twin in &patterns[1..] {
+            if shapes.contains_key(&shape(twin)) {
+                continue;
             }
+            shapes.insert(shape(twin), (ranks.len(), *place));
+            let rivals = |(_, other, patterns): &(usize, &Rule, Vec<Cow<'_, str>>)| {
+                patterns.iter().any(|pattern| twins::compete(twin, pattern)) && !rule.asks_as(other)
+            };
+            let place_beside = if taken.iter().any(rivals) { refused } else { refused + 1 + place };
+            let unusable = |error| unusable(rule, &error).in_member(member(*place));
+            matcher.insert(twin, place_beside).map_err(unusable)?;
         }
     }
     Ok(matcher)
+}
+
+/// The path with something in the place of each empty segment but the last, or without them.
+fn with_empty_segments(path: &str, value: Option<&str>) -> String {
+    let segments: Vec<_> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+    let before_last = segments.len().saturating_sub(1);
+    let read =
+        |(nth, segment)| if nth < before_last && str::is_empty(segment) { value } else { Some(segment) };
+    segments
+        .into_iter()
+        .enumerate()
+        .filter_map(read)
+        .fold(String::new(), |path, segment| path + "/" + segment)
 }
 
 /// The pattern without the names of its parameters: two rules of one shape match the same paths.

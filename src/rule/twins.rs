@@ -1,4 +1,4 @@
-//! Paths that some routers take for one that a pattern matches, and others do not: refused, unless a rule names them.
+//! Paths that some routers take for one that a pattern matches, and others do not.
 
 use std::borrow::Cow;
 
@@ -25,6 +25,72 @@ pub(super) fn of(pattern: &str) -> Vec<String> {
 /// Returns whether a pattern has more twins than are kept.
 pub(super) fn too_many(pattern: &str) -> bool {
     beside_text(pattern).len() > MOST
+}
+
+/// Returns whether a path may be one of both patterns, and the second is not found before this twin.
+pub(super) fn compete(twin: &str, pattern: &str) -> bool {
+    meet(twin, pattern) && (!covers(twin, pattern) || covers(pattern, twin))
+}
+
+/// Returns whether one path may match both patterns.
+fn meet(one: &str, other: &str) -> bool {
+    let (mut ones, mut others) = (one.split('/'), other.split('/'));
+    loop {
+        match (ones.next(), others.next()) {
+            (None, None) => return true,
+            (Some(one), Some(other)) if is_rest(one) || is_rest(other) => return true,
+            (Some(one), Some(other)) if segments_meet(one, other) => {}
+            _ => return false,
+        }
+    }
+}
+
+fn segments_meet(one: &str, other: &str) -> bool {
+    match (gap(one), gap(other)) {
+        (None, None) => one == other,
+        (Some(gap), None) => is_filled(one, gap, other),
+        (None, Some(gap)) => is_filled(other, gap, one),
+        (Some((from, to)), Some((other_from, other_to))) => {
+            let (before, other_before) = (&one[..from], &other[..other_from]);
+            let (behind, other_behind) = (&one[to..], &other[other_to..]);
+            (before.starts_with(other_before) || other_before.starts_with(before))
+                && (behind.ends_with(other_behind) || other_behind.ends_with(behind))
+        }
+    }
+}
+
+/// Returns whether a segment with a parameter matches a text. A whole segment is not empty.
+fn is_filled(segment: &str, (from, to): (usize, usize), text: &str) -> bool {
+    let (before, behind) = (&segment[..from], &segment[to..]);
+    !text.is_empty() && text.strip_prefix(before).is_some_and(|rest| rest.ends_with(behind))
+}
+
+/// Returns whether the first pattern matches all that the second does, as far as can be told segment by segment.
+fn covers(wide: &str, narrow: &str) -> bool {
+    let (mut wides, mut narrows) = (wide.split('/'), narrow.split('/'));
+    loop {
+        match (wides.next(), narrows.next()) {
+            (None, None) => return true,
+            (Some(wide), Some(_)) if is_rest(wide) => return true,
+            (Some(wide), Some(narrow)) if !is_rest(narrow) && covers_segment(wide, narrow) => {}
+            _ => return false,
+        }
+    }
+}
+
+fn covers_segment(wide: &str, narrow: &str) -> bool {
+    match (gap(wide), gap(narrow)) {
+        (None, None) => wide == narrow,
+        (Some(gap), _) if gap == (0, wide.len()) => !narrow.is_empty(),
+        (Some((from, to)), Some((narrow_from, narrow_to))) => {
+            wide[..from] == narrow[..narrow_from] && wide[to..] == narrow[narrow_to..]
+        }
+        _ => false,
+    }
+}
+
+fn is_rest(segment: &str) -> bool {
+    segment.starts_with("{*")
 }
 
 /// Returns the places of the segments, but for the last, that hold a parameter beside text.
@@ -120,5 +186,27 @@ mod tests {
         }
         assert!(super::too_many("/a{a}/b{b}/c{c}/d{d}/e{e}/f"));
         assert!(!super::too_many("/a{a}/b{b}/c{c}/d{d}/e{e}"));
+    }
+    #[test]
+    fn twins_compete_with_what_may_be_meant_too() {
+        let rows = [
+            ("/a/", "/a/", true),
+            ("/a/", "/{*rest}", true),
+            ("/a/", "/{x}/", true),
+            ("/a/", "/{x}", false),
+            ("/a/", "/a/{x}", false),
+            ("/a/", "/b/", false),
+            ("/a/{x}/", "/a/b/", false),
+            ("/a/{x}/", "/{y}/b/", true),
+            ("/a/{x}/", "/a/p-{x}/", false),
+            ("/a/p-{x}/", "/a/{x}/", true),
+            ("/a/p-{x}/", "/a/p-q{x}/", true),
+            ("/a/p-{x}/", "/a/q-{x}/", false),
+            ("/p-/b", "/{x}/b", true),
+            ("/p-/b", "/q-/b", false),
+        ];
+        for (twin, pattern, expected) in rows {
+            assert_eq!(super::compete(twin, pattern), expected, "{twin} {pattern}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use tollgate::TollgateTransform;
 
 use crate::on_axum::{hex, read};
 use crate::paths::Rng;
-use crate::site::{Counts, FALLBACK, OUTSIDE, Reached, Route, Site, routes};
+use crate::site::{Counts, FALLBACK, OUTSIDE, Reached, Route, Site, routes, with_fallback_below};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -24,12 +24,11 @@ pub(crate) enum Place {
 impl Place {
     pub(crate) const ALL: &[Self] = &[Self::App, Self::AppWithScope, Self::Scope, Self::Resource];
 
+    fn is_scoped(self) -> bool {
+        matches!(self, Self::AppWithScope | Self::Scope)
+    }
+
     fn fits(self, pattern: &str) -> bool {
-        let is_scoped = matches!(self, Self::AppWithScope | Self::Scope);
-        // What a scope does not know goes to its own default service, and to no wider route beside it.
-        if is_scoped && pattern.starts_with("/{x}") {
-            return false;
-        }
         // A route that is written percent-encoded is never reached: paths are compared decoded.
         !pattern.contains('%') && (self != Self::Scope || pattern.starts_with("/a"))
     }
@@ -39,6 +38,15 @@ impl Place {
 pub(crate) fn site(place: Place, seed: u64, paths: usize) -> Option<Counts> {
     let mut rng = Rng::new(seed);
     let mut all = routes(&mut rng, |pattern| place.fits(pattern));
+    // What a scope does not know goes to its own default service, and to no wider route beside it.
+    let mut below = if place == Place::Resource { OUTSIDE } else { FALLBACK }.to_owned();
+    if place.is_scoped() {
+        if rng.one_in(2) {
+            below = with_fallback_below("/a", &mut all);
+        } else {
+            all.retain(|route| !route.pattern.starts_with("/{x}"));
+        }
+    }
     if all.len() < 2 {
         return None;
     }
@@ -48,25 +56,26 @@ pub(crate) fn site(place: Place, seed: u64, paths: usize) -> Option<Counts> {
     let gate = TollgateTransform::new(site.gate.clone());
     actix_web::rt::System::new().block_on(async {
         let routes = |app: &mut web::ServiceConfig| {
-            let is_scoped = |route: &Route| route.pattern == "/a" || route.pattern.starts_with("/a/");
-            let mut scope = web::scope("/a").default_service(say(if place == Place::Resource {
-                OUTSIDE
-            } else {
-                FALLBACK
-            }));
-            for route in &all {
-                match place {
-                    Place::Resource => _ = app.service(resource(route, &route.pattern).wrap(gate.clone())),
-                    Place::AppWithScope | Place::Scope if is_scoped(route) => {
-                        scope = scope.service(resource(route, &route.pattern[2..]));
-                    }
-                    _ => _ = app.service(resource(route, &route.pattern)),
-                }
+            // The scope stands before what is wider.
+            let is_scoped = |route: &&Route| {
+                place.is_scoped() && (route.pattern == "/a" || route.pattern.starts_with("/a/"))
+            };
+            let (scoped, beside): (Vec<&Route>, _) = all.iter().partition(is_scoped);
+            let mut scope = web::scope("/a").default_service(say(&below));
+            for route in scoped.into_iter().filter(|route| route.pattern != below) {
+                scope = scope.service(resource(route, &route.pattern[2..]));
             }
             match place {
                 Place::App | Place::Resource => {}
                 Place::AppWithScope => _ = app.service(scope),
                 Place::Scope => _ = app.service(scope.wrap(gate.clone())),
+            }
+            for route in beside {
+                let resource = resource(route, &route.pattern);
+                match place {
+                    Place::Resource => _ = app.service(resource.wrap(gate.clone())),
+                    _ => _ = app.service(resource),
+                }
             }
             let is_inside = matches!(place, Place::App | Place::AppWithScope);
             app.default_service(say(if is_inside { FALLBACK } else { OUTSIDE }));

@@ -14,7 +14,7 @@ use tollgate::TollgateLayer;
 use tower::Service;
 
 use crate::paths::Rng;
-use crate::site::{Counts, FALLBACK, OUTSIDE, Reached, Route, Site, routes};
+use crate::site::{Counts, FALLBACK, OUTSIDE, Reached, Route, Site, routes, with_fallback_below};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -61,18 +61,20 @@ impl Shape {
         matches!(self, Self::GateInNest | Self::GateAroundNest)
     }
 
+    /// Whether what is nested answers all that lies below by itself.
+    fn has_own_fallback(self) -> bool {
+        matches!(self, Self::NestService | Self::NestServiceBelow | Self::GateAroundNest)
+    }
+
     /// Whether the router can have the route beside the others.
     fn fits(self, pattern: &str) -> bool {
-        let is_service = matches!(self, Self::NestService | Self::NestServiceBelow | Self::GateAroundNest);
-        match self.prefix() {
-            // Within a nested router `/` is the prefix itself, with a slash or without.
-            Some(prefix) if pattern.strip_suffix('/') == Some(prefix) => false,
-            // What a nested service does not know goes to its own fallback, and to no wider route beside it.
-            Some(_) if is_service => {
-                !pattern.starts_with("/{x}") && (self == Self::NestService || pattern != "/c/{*rest}")
-            }
-            _ => true,
-        }
+        // Within a nested router `/` is the prefix itself, with a slash or without.
+        self.prefix().is_none_or(|prefix| pattern.strip_suffix('/') != Some(prefix))
+    }
+
+    /// Whether a route would hold for what only the fallback of what is nested answers.
+    fn is_wider(self, pattern: &str) -> bool {
+        pattern.starts_with("/{x}") || (self == Self::NestServiceBelow && pattern == "/c/{*rest}")
     }
 }
 
@@ -80,6 +82,14 @@ impl Shape {
 pub(crate) fn site(shape: Shape, seed: u64, paths: usize) -> Option<Counts> {
     let mut rng = Rng::new(seed);
     let mut all = routes(&mut rng, |pattern| shape.fits(pattern));
+    let mut below = FALLBACK.to_owned();
+    if let Some(prefix) = shape.prefix().filter(|_| shape.has_own_fallback()) {
+        if rng.one_in(2) {
+            below = with_fallback_below(prefix, &mut all);
+        } else {
+            all.retain(|route| !shape.is_wider(&route.pattern));
+        }
+    }
     if let Some(prefix) = shape.prefix().filter(|_| shape.is_gated_within()) {
         // Rules are for what is within; the rest is outside.
         all.retain(|route| inner(prefix, &route.pattern).is_some());
@@ -89,7 +99,7 @@ pub(crate) fn site(shape: Shape, seed: u64, paths: usize) -> Option<Counts> {
     }
     let site = Site::of(&all)?;
     let layer = TollgateLayer::new(site.gate.clone());
-    let mut router = catch_unwind(AssertUnwindSafe(|| built(shape, &all, &layer))).ok()?;
+    let mut router = catch_unwind(AssertUnwindSafe(|| built(shape, &all, &below, &layer))).ok()?;
     Some(site.ask(&mut rng, paths, |method, target, key| {
         // axum panics where a path that is none comes to a nested router.
         if shape.is_gated_within() && !target.starts_with(['/', 'h']) {
@@ -101,10 +111,10 @@ pub(crate) fn site(shape: Shape, seed: u64, paths: usize) -> Option<Counts> {
 
 type Served = tower::util::BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
-fn built(shape: Shape, routes: &[Route], layer: &TollgateLayer) -> Served {
+fn built(shape: Shape, routes: &[Route], below: &str, layer: &TollgateLayer) -> Served {
     let within = |route: &Route| shape.prefix().and_then(|prefix| inner(prefix, &route.pattern));
     let (mut outer, mut nested) = (Router::new(), Router::new());
-    for route in routes {
+    for route in routes.iter().filter(|route| route.pattern != below) {
         match within(route) {
             Some(path) => nested = nested.route(&path, handler(route)),
             None => outer = outer.route(&route.pattern, handler(route)),
@@ -115,11 +125,11 @@ fn built(shape: Shape, routes: &[Route], layer: &TollgateLayer) -> Served {
         Shape::Plain | Shape::Layer => outer.fallback(say(FALLBACK)),
         Shape::Nest | Shape::NestBelowParameter => outer.nest(prefix, nested).fallback(say(FALLBACK)),
         Shape::NestService | Shape::NestServiceBelow => {
-            outer.nest_service(prefix, nested.fallback(say(FALLBACK))).fallback(say(FALLBACK))
+            outer.nest_service(prefix, nested.fallback(say(below))).fallback(say(FALLBACK))
         }
         Shape::GateInNest => outer.nest(prefix, nested.layer(layer.clone())).fallback(say(OUTSIDE)),
         Shape::GateAroundNest => {
-            outer.nest(prefix, layer.around(nested.fallback(say(FALLBACK)))).fallback(say(OUTSIDE))
+            outer.nest(prefix, layer.around(nested.fallback(say(below)))).fallback(say(OUTSIDE))
         }
     };
     match shape {

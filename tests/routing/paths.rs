@@ -176,3 +176,37 @@ fn spelt(path: &str, rng: &mut Rng) -> String {
         }
     }
 }
+
+/// Returns whether a target's path reads as a pattern's, where parameters may be empty and a slash at the end is nothing.
+pub(crate) fn is_beside(pattern: &str, target: &str) -> bool {
+    let path = target.split('?').next().unwrap();
+    let path =
+        path.strip_prefix("http://").map_or(path, |rest| &rest[rest.find('/').unwrap_or(rest.len())..]);
+    let path = decoded(path);
+    let pattern = decoded(pattern.trim_end_matches('/'));
+    let (above, has_rest) = pattern.split_once("/{*").map_or((&*pattern, false), |(above, _)| (above, true));
+    let (mut path, mut segments) = (path.trim_end_matches('/').split('/'), above.split('/'));
+    let fits = segments.all(|segment| {
+        let here = path.next();
+        let (before, behind) = match segment.split_once('{') {
+            Some((before, rest)) => (before, rest.split_once('}').unwrap().1),
+            None => return here == Some(segment),
+        };
+        here.and_then(|here| here.strip_prefix(before)).is_some_and(|rest| rest.ends_with(behind))
+    });
+    fits && (has_rest || path.next().is_none())
+}
+
+/// Decodes what is no slash.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes();
+    while let [byte, behind @ ..] = rest {
+        let sent = rest.get(1..3).filter(|_| *byte == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match sent.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|byte| *byte != b'/') {
+            Some(sent) => (bytes.push(sent), rest = &rest[3..]).1,
+            None => (bytes.push(*byte), rest = behind).1,
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

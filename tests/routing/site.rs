@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tollgate::rule::Cost;
 use tollgate::{Credits, Gate, KeyId, Rule};
 
-use crate::paths::{Rng, target};
+use crate::paths::{self, Rng, target};
 use crate::support::World;
 use crate::support::providers::KWERY;
 
@@ -15,6 +15,8 @@ const BALANCE: u64 = 1_000_000;
 pub(crate) const FALLBACK: &str = "fallback";
 /// What a gate does not stand in front of.
 pub(crate) const OUTSIDE: &str = "outside";
+/// What is asked for where no rule is, in some sets.
+const OTHERWISE: u64 = 7_777;
 
 /// The methods that are asked for.
 pub(crate) const METHODS: [&str; 6] = ["GET", "GET", "GET", "HEAD", "POST", "get"];
@@ -61,6 +63,16 @@ pub(crate) struct Route {
     pub(crate) public: bool,
 }
 
+/// Gives the fallback of what is nested at a prefix a rule of its own: a route for all that lies below.
+pub(crate) fn with_fallback_below(prefix: &str, routes: &mut Vec<Route>) -> String {
+    let pattern = format!("{prefix}/{{*rest}}");
+    // A parameter in its place would be refused beside it.
+    let has_place = |other: &str| other.starts_with(&format!("{prefix}/{{"));
+    routes.retain(|route| !has_place(&route.pattern));
+    routes.push(Route { pattern: pattern.clone(), get: false, public: false });
+    pattern
+}
+
 /// Draws a set of routes that a router can have.
 pub(crate) fn routes(rng: &mut Rng, fits: impl Fn(&str) -> bool) -> Vec<Route> {
     let mut routes = Vec::new();
@@ -93,7 +105,12 @@ impl Site {
         let key = world.plain_key(KWERY);
         world.set_balance(key, BALANCE);
         let mut builder = world.kwery();
-        let mut prices = HashMap::from([(FALLBACK.to_owned(), 0), (OUTSIDE.to_owned(), 0)]);
+        // With it the paths beside a rule's are refused.
+        let unruled = if routes.len().is_multiple_of(4) { OTHERWISE } else { 0 };
+        let mut otherwise = Rule::otherwise();
+        otherwise.cost = Cost::Fixed(Credits::new(unruled));
+        builder = builder.otherwise(otherwise);
+        let mut prices = HashMap::from([(FALLBACK.to_owned(), unruled), (OUTSIDE.to_owned(), 0)]);
         let mut public = vec![OUTSIDE.to_owned()];
         for (place, route) in routes.iter().enumerate() {
             let method = if route.get { "GET " } else { "" };
@@ -109,6 +126,12 @@ impl Site {
         }
         let patterns = routes.iter().map(|route| route.pattern.clone()).collect();
         Some(Self { gate: builder.build().ok()?, prices, public, world, key, patterns })
+    }
+
+    /// Returns whether the path is that of a route with this price, but for a slash at its end or what is empty.
+    fn is_beside(&self, price: u64, target: &str) -> bool {
+        let routes = self.prices.iter().filter(|(_, other)| **other == price);
+        routes.into_iter().any(|(pattern, _)| paths::is_beside(pattern, target))
     }
 
     /// Sends generated requests. `send` answers which handler was reached; `None` for a target that cannot be sent.
@@ -142,12 +165,14 @@ impl Site {
                     if key.is_none() {
                         assert!(self.public.contains(&name), "{name} was reached without a key: {}", place());
                     }
-                    assert_eq!(
-                        paid,
-                        self.prices[&name],
-                        "{name} was reached under another rule: {}",
+                    // A path beside a rule's is judged under that rule, also where the service has no route for it.
+                    let is_beside = name == FALLBACK && self.is_beside(paid, &target);
+                    assert!(
+                        paid == self.prices[&name] || is_beside,
+                        "{name} was reached for {paid} under another rule: {}",
                         place()
                     );
+                    counts.beside += usize::from(is_beside && paid != 0);
                 }
             }
         }
@@ -159,6 +184,8 @@ impl Site {
 pub(crate) struct Counts {
     reached: usize,
     refused: usize,
+    /// Those that reached the fallback under the rule that their path is beside.
+    beside: usize,
     unsendable: usize,
 }
 
@@ -188,6 +215,7 @@ impl Tally {
             self.sites += 1;
             self.counts.reached += counts.reached;
             self.counts.refused += counts.refused;
+            self.counts.beside += counts.beside;
             self.counts.unsendable += counts.unsendable;
         }
     }

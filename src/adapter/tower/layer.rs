@@ -58,8 +58,8 @@ use crate::gate::Gate;
 /// `testing::open_routes` finds what answers without a key, and `testing::unruled_routes` what no rule names.
 ///
 /// A service that is nested, as by `Router::nest_service`, answers its own path with and without a slash at the end, and all
-/// that lies below: a rule for `/files/*` names neither `/files` nor `/files/`, and the gate
-/// [refuses them](crate::rule::Rule#paths-that-are-refused) until rules do.
+/// that lies below: a rule for `/files/*` names neither `/files` nor `/files/`, but
+/// [holds for them](crate::rule::Rule#paths-that-routers-read-differently) where no other rule may be meant.
 ///
 /// # What is paid
 ///
