@@ -84,7 +84,7 @@ async fn case_112_limit_fields() {
         world.send(&gate, with_key("GET /v1/x", KWERY)).await;
     }
     let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
-    assert_eq!((answer.status, answer.header("ratelimit")), (429, Some("\"sec\";r=0;t=1, \"min\";r=90;t=6")));
+    assert_eq!((answer.status, answer.header("ratelimit")), (429, Some("\"sec\";r=0;t=1, \"min\";r=90;t=1")));
     for name in ["", "a b", "a\"b", "a\\b", "s\u{e9}c", "a\nb"] {
         assert!("1 per second".parse::<QuotaPolicy>().unwrap().with_name(name).is_err(), "{name:?}");
     }
@@ -99,11 +99,63 @@ async fn limit_fields_tell_whom_a_window_counts() {
     let gate = gate(&world, &["2 per minute".parse().unwrap(), account, pool]);
     let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
     let policies =
-        "\"minute\";q=2;w=60, \"minute\";q=3;w=60;pk=:YWNjb3VudA==:, \"minute\";q=9;w=60;pk=:cG9vbA==:";
+        "\"minute\";q=2;w=60, \"minute\";q=3;w=60;pk=:YWNjb3VudA==:, \"minute\";q=9;w=60;pk=:cG9vbDpkZW1v:";
     assert_eq!(answer.header("ratelimit-policy"), Some(policies));
     let standings =
-        "\"minute\";r=1;t=30, \"minute\";r=2;t=20;pk=:YWNjb3VudA==:, \"minute\";r=8;t=7;pk=:cG9vbA==:";
+        "\"minute\";r=1;t=30, \"minute\";r=2;t=20;pk=:YWNjb3VudA==:, \"minute\";r=8;t=7;pk=:cG9vbDpkZW1v:";
     assert_eq!(answer.header("ratelimit"), Some(standings));
+}
+
+#[tokio::test]
+async fn limit_fields_tell_pools_apart() {
+    let world = World::new();
+    limited_key(&world, KWERY);
+    let pool =
+        |name: &str, quota: &str| quota.parse::<QuotaPolicy>().unwrap().counting(Counts::Pool(name.into()));
+    let gate = gate(
+        &world,
+        &[pool("a", "4 per minute"), pool("bc", "5 per minute"), pool("account", "6 per minute")],
+    );
+    let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
+    // The base64 of `pool:a`, `pool:account` and `pool:bc`.
+    let keys = ["cG9vbDph", "cG9vbDphY2NvdW50", "cG9vbDpiYw=="];
+    let list = |parameters: [&str; 3]| {
+        let item = |(parameters, key): (&str, &str)| format!("\"minute\";{parameters};pk=:{key}:");
+        parameters.into_iter().zip(keys).map(item).collect::<Vec<_>>().join(", ")
+    };
+    let policies = list(["q=4;w=60", "q=6;w=60", "q=5;w=60"]);
+    assert_eq!(answer.header("ratelimit-policy"), Some(policies.as_str()));
+    let standings = list(["r=3;t=15", "r=5;t=10", "r=4;t=12"]);
+    assert_eq!(answer.header("ratelimit"), Some(standings.as_str()));
+}
+
+#[tokio::test]
+async fn limit_fields_agree_with_retry_after() {
+    for quota in ["5 per minute", "5 in any minute", "40 in any minute"] {
+        let world = World::new();
+        limited_key(&world, KWERY);
+        let gate = gate(&world, &[quota.parse().unwrap()]);
+        let answer = loop {
+            let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
+            if answer.status == 429 {
+                break answer;
+            }
+            world.clock.advance(Duration::from_millis(700));
+        };
+        let wait = answer.header("retry-after").unwrap();
+        let standing = format!("\"minute\";r=0;t={wait}");
+        assert_eq!(answer.header("ratelimit"), Some(standing.as_str()), "{quota}");
+    }
+}
+
+#[tokio::test]
+async fn limit_fields_round_windows_up() {
+    let world = World::new();
+    limited_key(&world, KWERY);
+    let gate =
+        gate(&world, &[QuotaPolicy::new(4, Duration::from_millis(1_500)).unwrap().with_name("w").unwrap()]);
+    let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
+    assert_eq!(answer.header("ratelimit-policy"), Some("\"w\";q=4;w=2"));
 }
 
 #[tokio::test]
@@ -373,8 +425,8 @@ async fn every_refusal_behind_a_draw_tells_limits() {
     let gate = gate.build().unwrap();
     for (path, status, told) in [
         ("GET /costly", 402, Some("\"second\";r=1;t=1, \"minute\";r=8;t=7")),
-        ("GET /scoped", 403, Some("\"second\";r=0;t=1, \"minute\";r=7;t=14")),
-        ("GET /scoped", 429, Some("\"second\";r=0;t=1, \"minute\";r=7;t=14")),
+        ("GET /scoped", 403, Some("\"second\";r=0;t=1, \"minute\";r=7;t=7")),
+        ("GET /scoped", 429, Some("\"second\";r=0;t=1, \"minute\";r=7;t=7")),
     ] {
         let answer = world.send(&gate, with_key(path, KWERY)).await;
         assert_eq!((answer.status, answer.header("ratelimit")), (status, told), "{path}");

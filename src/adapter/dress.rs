@@ -102,7 +102,7 @@ pub(super) fn answer(headers: &mut impl AnswerHeaders, admission: &Admission, re
         if core.limit_headers
             && let Some((quotas, standing)) = entry.windows()
         {
-            limit_headers(headers, quotas, standing);
+            limit_headers(headers, quotas, standing, None);
         }
     }
     if let Some(named) = request_id.take() {

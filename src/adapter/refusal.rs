@@ -30,7 +30,7 @@ pub(super) fn refuse(
     if core.limit_headers
         && let Some((quotas, standing)) = denial.windows().or_else(|| drawn.entry()?.windows())
     {
-        limit_headers(response.headers_mut(), quotas, standing);
+        limit_headers(response.headers_mut(), quotas, standing, denial.retry_after());
     }
     response
 }

@@ -288,7 +288,11 @@ impl GateBuilder {
         self
     }
 
-    /// Adds `RateLimit` and `RateLimit-Policy` to answers (draft-ietf-httpapi-ratelimit-headers-10).
+    /// Adds `RateLimit` and `RateLimit-Policy` to answers (draft-ietf-httpapi-ratelimit-headers-11).
+    ///
+    /// A window's `t` is the time in seconds, rounded up, until it admits one more request; of a strict window, and of a node's
+    /// share ([`LocalShare`](crate::LocalShare)), until it is full. The window that refused a request has the `t` of
+    /// `Retry-After`. `pk` is `account` or `pool:NAME` where a window counts more than the key.
     pub fn limit_headers(mut self) -> Self {
         self.limit_headers = true;
         self

@@ -1,6 +1,7 @@
 //! `RateLimit` headers, for those who want them.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
@@ -8,40 +9,76 @@ use crate::account::Standing;
 use crate::account::{Counts, QuotaPolicy, Quotas};
 use crate::respond::AnswerHeaders;
 
-/// Adds `RateLimit-Policy` and `RateLimit` with all windows (draft-ietf-httpapi-ratelimit-headers-10). `RateLimit` has the
+/// Adds `RateLimit-Policy` and `RateLimit` with all windows (draft-ietf-httpapi-ratelimit-headers-11). `RateLimit` has the
 /// window with the least left alone, where the limiter tells no other. What counts more than the key names it as the
-/// partition key, `pk`, in base64: `account` or `pool`. Both are lists: what the service says of its own limits stays.
-pub(crate) fn limit_headers(headers: &mut impl AnswerHeaders, quotas: &Quotas, standing: &Standing) {
+/// partition key, `pk`, in both fields. Both are lists: what the service says of its own limits stays.
+/// `retry_after` is the wait of a refused request.
+pub(crate) fn limit_headers(
+    headers: &mut impl AnswerHeaders,
+    quotas: &Quotas,
+    least: &Standing,
+    retry_after: Option<Duration>,
+) {
     const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
     const STANDING: HeaderName = HeaderName::from_static("ratelimit");
     let mut text = String::new();
     for policy in quotas.policies() {
-        let comma = if text.is_empty() { "" } else { ", " };
-        let window = policy.window().as_secs().max(1);
-        // Writing to a string does not fail.
-        let _ =
-            write!(text, "{comma}\"{}\";q={};w={window}{}", policy.name(), policy.quota(), part_of(policy));
+        // Rounded up, as a shorter window would promise more than the quota.
+        let (quota, window) = (policy.quota(), seconds(policy.window()));
+        item(&mut text, policy, format_args!("q={quota};w={window}"));
     }
     insert(headers, POLICY, &text);
     let mut text = String::new();
-    let least = std::slice::from_ref(standing);
-    for standing in if standing.all.is_empty() { least } else { &standing.all } {
-        let comma = if text.is_empty() { "" } else { ", " };
-        let policy = quotas.policies().nth(standing.policy);
-        let (name, part) = policy.map_or(("", ""), |policy| (policy.name(), part_of(policy)));
-        let reset = standing.reset.as_secs() + u64::from(standing.reset.subsec_nanos() > 0);
-        let _ = write!(text, "{comma}\"{name}\";r={};t={reset}{part}", standing.remaining);
+    for standing in if least.all.is_empty() { std::slice::from_ref(least) } else { &least.all } {
+        let Some(policy) = quotas.policies().nth(standing.policy) else { continue };
+        let decides = retry_after.filter(|_| standing.policy == least.policy);
+        let more = seconds(decides.unwrap_or_else(|| next_cell(policy, standing)));
+        item(&mut text, policy, format_args!("r={};t={more}", standing.remaining));
     }
     insert(headers, STANDING, &text);
 }
 
-/// Whom a policy counts, as the parameter that tells it from one of the same name.
-fn part_of(policy: &QuotaPolicy) -> &'static str {
+/// Appends a policy's name and parameters to a list.
+fn item(text: &mut String, policy: &QuotaPolicy, parameters: fmt::Arguments<'_>) {
+    let comma = if text.is_empty() { "" } else { ", " };
+    // Writing to a string does not fail.
+    let _ = write!(text, "{comma}\"{}\";{parameters}", policy.name());
     match policy.counts() {
-        Counts::Key => "",
-        Counts::Account => ";pk=:YWNjb3VudA==:",
-        Counts::Pool(_) => ";pk=:cG9vbA==:",
+        Counts::Key => {}
+        Counts::Account => partition(text, "account"),
+        Counts::Pool(name) => partition(text, &format!("pool:{}", name.as_str())),
     }
+}
+
+/// The time in which a window admits one more request than it does now. Where a standing does not say it, as of a strict window
+/// or of a node's share, the time in which the window is full.
+fn next_cell(policy: &QuotaPolicy, standing: &Standing) -> Duration {
+    let taken = policy.quota().saturating_sub(standing.remaining);
+    let behind = policy.refill().saturating_mul(taken.saturating_sub(1));
+    match standing.reset.checked_sub(behind) {
+        Some(next) if !next.is_zero() && !policy.is_strict() => next,
+        _ => standing.reset,
+    }
+}
+
+/// Whole seconds, rounded up.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// Appends a partition key, which tells a policy from one of the same name: a byte sequence (RFC 9651, section 3.3.5).
+fn partition(text: &mut String, name: &str) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    text.push_str(";pk=:");
+    for three in name.as_bytes().chunks(3) {
+        let bits = three.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte))
+            << (8 * (3 - three.len()));
+        for place in 0..4 {
+            let digit = char::from(DIGITS[bits >> (18 - 6 * place) & 63]);
+            text.push(if place > three.len() { '=' } else { digit });
+        }
+    }
+    text.push(':');
 }
 
 fn insert(headers: &mut impl AnswerHeaders, name: HeaderName, text: &str) {

@@ -276,8 +276,8 @@ async fn limit_headers_read_as_the_draft_says() {
     }
     let standings = [
         "\"min\";r=1;t=30, \"hour\";r=9;t=360",
-        "\"min\";r=0;t=60, \"hour\";r=8;t=720",
-        "\"min\";r=0;t=42, \"hour\";r=8;t=702",
+        "\"min\";r=0;t=30, \"hour\";r=8;t=360",
+        "\"min\";r=0;t=12, \"hour\";r=8;t=342",
     ];
     assert_eq!(
         answers[..3].iter().map(|answer| answer.header("ratelimit").unwrap()).collect::<Vec<_>>(),
