@@ -134,6 +134,21 @@ async fn while_the_shared_limiter_fails_each_node_limits_by_its_share() {
     assert_eq!(fleet.admitted(20).await, 20, "it is found again, and the shared quota holds");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lost_draw_tells_every_window() {
+    let (server, clock, record) = (Remote::new(Arc::new(MemoryLimiter::new())), TokioClock::new(), record());
+    let quotas = quotas(&["10 per minute", "40 per hour"]);
+    for fault in [Fault::Down, Fault::Hung] {
+        server.set(fault);
+        let draw = Draw::new(&record, &quotas, clock.now()).telling_every_window(true);
+        let limiter = Guarded::with_clock(server.clone(), GuardLimits::default(), clock);
+        let limiter = LocalFallback::new(limiter, LocalShare::new(of(2)));
+        let Quota::Within(standing) = limiter.draw(&draw).await.unwrap() else { panic!("refused") };
+        let remaining: Vec<_> = standing.all.iter().map(|window| window.remaining).collect();
+        assert_eq!(remaining, [4, 19], "{fault:?}");
+    }
+}
+
 /// Security case 124: the limiter's script has run, and its answer is lost.
 #[tokio::test(start_paused = true)]
 async fn a_draw_that_was_not_answered_in_time_is_denied_and_not_drawn_again() {

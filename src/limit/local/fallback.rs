@@ -73,7 +73,8 @@ impl<T: RateLimiter> LocalFallback<T> {
         // The record may be gone by then: the share goes by the ids, and by the account itself.
         let key = KeyRecord::new(draw.key.id, draw.key.hash, Arc::clone(&draw.key.account));
         let (local, shares) = (Arc::clone(&self.local), self.local.shares_of(draw.quotas));
-        Aside { local, key, shares, now: draw.now, told: Arc::clone(&self.told) }
+        let (now, every_window) = (draw.now, draw.every_window);
+        Aside { local, key, shares, now, every_window, told: Arc::clone(&self.told) }
     }
 }
 
@@ -82,7 +83,15 @@ struct Aside {
     key: KeyRecord,
     shares: Arc<Quotas>,
     now: Now,
+    every_window: bool,
     told: Arc<Mode>,
+}
+
+impl Aside {
+    /// The draw from this node's share.
+    fn draw(&self) -> Draw<'_> {
+        Draw::new(&self.key, &self.shares, self.now).telling_every_window(self.every_window)
+    }
 }
 
 impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
@@ -103,7 +112,7 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
                     match asked.await {
                         Err(error) => {
                             aside.told.begin(aside.now.ticks(), &error);
-                            aside.local.draw_from(&aside.key, &aside.shares, aside.now).await
+                            aside.local.draw_share(&aside.draw()).await
                         }
                         answer => {
                             aside.told.end();
@@ -125,7 +134,7 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
                 let aside = self.aside(draw);
                 StoreFuture::boxed(async move {
                     match asked.await {
-                        Err(_) => aside.local.peek_at(&aside.key, &aside.shares, aside.now).await,
+                        Err(_) => aside.local.peek_share(&aside.draw()).await,
                         answer => answer,
                     }
                 })

@@ -4,9 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::account::Quotas;
-use crate::clock::Now;
 use crate::future::StoreFuture;
-use crate::key::KeyRecord;
 use crate::limit::{Draw, MemoryLimiter, Quota, RateLimiter, Standing};
 use crate::state::StateOwner;
 
@@ -68,13 +66,13 @@ impl LocalShare {
     }
 
     /// Draws from shares that were worked out before.
-    pub(super) fn draw_from(&self, key: &KeyRecord, shares: &Quotas, now: Now) -> StoreFuture<Quota> {
-        self.limiter.draw(&Draw::new(key, shares, now))
+    pub(super) fn draw_share(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+        self.limiter.draw(draw)
     }
 
-    /// How shares stand that were worked out before.
-    pub(super) fn peek_at(&self, key: &KeyRecord, shares: &Quotas, now: Now) -> StoreFuture<Vec<Standing>> {
-        self.limiter.peek(&Draw::new(key, shares, now))
+    /// Returns how shares stand that were worked out before.
+    pub(super) fn peek_share(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+        self.limiter.peek(draw)
     }
 }
 
@@ -87,6 +85,6 @@ impl RateLimiter for LocalShare {
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
-        self.shared(draw.quotas, |shares| self.peek_at(draw.key, shares, draw.now))
+        self.shared(draw.quotas, |shares| self.limiter.peek(&Draw::new(draw.key, shares, draw.now)))
     }
 }
