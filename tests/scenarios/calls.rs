@@ -33,7 +33,7 @@ pub(crate) fn code(kind: Kind) -> Code {
         }
         Kind::MethodNotAllowed => Code::Unimplemented,
         Kind::Unavailable | Kind::TooEarly => Code::Unavailable,
-        Kind::Misconfigured => Code::Internal,
+        Kind::Misconfigured | Kind::Internal => Code::Internal,
         other => panic!("the gate alone does not refuse with {other:?}"),
     }
 }

@@ -237,8 +237,11 @@ fn managed() -> Vec<Row> {
         denied("a feature that the plan lacks", "POST /account/keys", 403, FeatureRequired)
             .keyed()
             .sending(expiring),
+        denied("a restricted key that issues", "POST /account/keys", 403, DenialKind::ScopeRequired)
+            .of(|key, _| key.scopes = Some(vec!["data:read".into()]))
+            .sending(wider),
         denied("a wider key", "POST /account/keys", 403, TooWide)
-            .of(|key, _| key.scopes = Some(vec!["data:write".into()]))
+            .of(|key, _| key.scopes = Some(vec!["data:write".into(), "keys:manage".into()]))
             .sending(wider),
         denied("one key too many", "POST /account/keys", 409, KeyLimitReached)
             .of(|_, account| account.plan = "single".into())
@@ -250,12 +253,16 @@ fn managed() -> Vec<Row> {
 
 fn back_ends() -> Vec<Row> {
     let mut down = denied(OUTAGE, "GET /v1/data", 503, DenialKind::Unavailable).keyed();
-    down.stored = false;
-    vec![down]
+    let mut broken = denied(PANIC, "GET /v1/data", 500, DenialKind::Internal).keyed();
+    (down.stored, broken.stored) = (false, false);
+    vec![down, broken]
 }
 
 /// The row whose key the store cannot look up.
 pub(crate) const OUTAGE: &str = "a store that is down";
+
+/// The row for whose key the store panics.
+pub(crate) const PANIC: &str = "a store that panics";
 
 impl Row {
     fn named(mut self, name: &'static str) -> Self {

@@ -13,7 +13,7 @@ use tollgate::{
     Plan, Rule, StoreError, StoreFuture,
 };
 
-use crate::rows::{BALANCE, COST, OUTAGE, Row};
+use crate::rows::{BALANCE, COST, OUTAGE, PANIC, Row};
 use crate::support::World;
 use crate::support::providers::public;
 use crate::support::slow::Later;
@@ -58,16 +58,21 @@ pub(crate) struct Stage {
     pub(crate) notes: Notes,
 }
 
-/// A store that fails for one key.
+/// A store that fails for one key, and panics for another.
 #[derive(Debug, Clone)]
-struct Partial(Arc<MemoryStore>, KeyHash);
+struct Partial {
+    store: Arc<MemoryStore>,
+    fails: KeyHash,
+    panics: KeyHash,
+}
 
 impl KeyStore for Partial {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
-        if *hash == self.1 {
+        if *hash == self.fails {
             return StoreFuture::failed(StoreError::unavailable("connection refused"));
         }
-        self.0.find(hash)
+        assert_ne!(*hash, self.panics, "the store panics for this key");
+        self.store.find(hash)
     }
 }
 
@@ -94,7 +99,8 @@ impl Stage {
 
     fn of(rules: Vec<Rule>, later: bool) -> Self {
         let (world, notes) = (World::new(), Notes::default());
-        let store = Partial(Arc::clone(&world.store), KeyHasher::sha256().hash(key(OUTAGE).as_bytes()));
+        let [fails, panics] = [OUTAGE, PANIC].map(|name| KeyHasher::sha256().hash(key(name).as_bytes()));
+        let store = Partial { store: Arc::clone(&world.store), fails, panics };
         let denials = notes.clone();
         let builder = rules.into_iter().fold(plans(&world), GateBuilder::rule);
         let builder = builder.on_denial(move |denial| denials.0.denials.lock().unwrap().push(denial.kind()));
@@ -104,7 +110,8 @@ impl Stage {
         } else {
             builder.store(store)
         };
-        let gate = builder.authority(Arc::clone(&world.store)).management("/account/keys").build().unwrap();
+        let builder = builder.authority(Arc::clone(&world.store)).management("/account/keys");
+        let gate = builder.management_scope("keys:manage").build().unwrap();
         Self { world, gate, notes }
     }
 
