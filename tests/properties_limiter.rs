@@ -1,17 +1,21 @@
 //! The limiter in memory, against GCRA written out once per window.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/leaps.rs"]
+mod leaps;
 mod support;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use leaps::Window;
 use proptest::prelude::*;
 use support::World;
 use tollgate::account::{Counts, QuotaPolicy, Quotas};
+use tollgate::clock::Now;
 use tollgate::limit::{Draw, Quota};
-use tollgate::{Clock, KeyRecord, MemoryLimiter, RateLimiter};
+use tollgate::{Clock, KeyRecord, MemoryLimiter, RateLimiter, Timestamp};
 
 fn settings() -> ProptestConfig {
     ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() }
@@ -217,4 +221,30 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: leaps::cases(1_000), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn leaps_and_changes_mint_and_withhold_nothing(window in leaps::window(), asks in leaps::asks()) {
+        let (limiter, world) = (MemoryLimiter::new(), World::new());
+        let (record, mut watch) = (Arc::clone(&records(&world)[0]), leaps::Watch::new(&window));
+        let quotas: Vec<_> = window.quotas.iter().map(|quota| Quotas::new([policy_of(&window, *quota)])).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for ask in asks {
+            let told = watch.told(&ask);
+            let now = Now::new(Timestamp::from_millis(told.wall), Duration::from_micros(told.now));
+            let drawn = limiter.draw(&Draw::new(&record, &quotas[told.quota], now));
+            match runtime.block_on(drawn).unwrap() {
+                Quota::Within(standing) => watch.admitted(standing.remaining)?,
+                Quota::Exceeded { retry_after, .. } => watch.refused(retry_after)?,
+            }
+        }
+    }
+}
+
+fn policy_of(window: &Window, quota: u32) -> QuotaPolicy {
+    let policy = QuotaPolicy::new(quota, window.length).unwrap();
+    if window.strict { policy.in_any_window() } else { policy }
 }

@@ -64,6 +64,9 @@ pub struct QuotaPolicy {
     strict: bool,
 }
 
+/// The shortest window.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// The longest window: 366 days.
 const LONGEST: Duration = Duration::from_hours(366 * 24);
 
@@ -72,23 +75,28 @@ impl QuotaPolicy {
     ///
     /// # Errors
     ///
-    /// A quota of nothing, a window of nothing or of more than 366 days, or more requests than the window has
-    /// nanoseconds.
+    /// - A quota of nothing.
+    /// - A window of less than a millisecond or more than 366 days. Redis tells time in microseconds.
+    /// - A quota of which more than a hundredth would be lost, because the time of one request is rounded up to a
+    ///   nanosecond. This takes more than ten million requests per second.
     pub fn new(quota: u32, window: Duration) -> Result<Self, ConfigError> {
-        let refuse = |problem: &str| {
-            let value = format!("{quota} per {window:?}");
-            Err(ConfigError::new(value, problem, "write for example `60 per minute`"))
-        };
+        let value = || format!("{quota} per {window:?}");
+        let refuse = |problem| Err(ConfigError::new(value(), problem, "write for example `60 per minute`"));
         let Some(some) = NonZeroU32::new(quota) else { return refuse("a quota admits at least one request") };
-        if window.is_zero() || window > LONGEST {
-            return refuse("a window lasts from a nanosecond to 366 days");
+        if window < SHORTEST || window > LONGEST {
+            return refuse("a window lasts from a millisecond to 366 days");
         }
-        if window.as_nanos() < u128::from(quota) {
-            return refuse("the window has fewer nanoseconds than the quota has requests");
-        }
-        let name = name_of(window);
         // Rounded up: rounding down would admit more than the quota.
-        let refill = u64::try_from(window.as_nanos().div_ceil(u128::from(quota))).unwrap_or(u64::MAX);
+        let refill = window.as_nanos().div_ceil(u128::from(quota));
+        if (refill * u128::from(quota) - window.as_nanos()) * 100 > window.as_nanos() {
+            let refilled = window.as_nanos() / refill;
+            let problem = format!(
+                "refills are counted in whole nanoseconds, so that only {refilled} requests would be admitted per window"
+            );
+            return Err(ConfigError::new(value(), problem, format!("lower the quota to {refilled}")));
+        }
+        let refill = u64::try_from(refill).unwrap_or(u64::MAX);
+        let name = name_of(window);
         Ok(Self { name: name.into(), quota: some, window, refill, counts: Counts::Key, strict: false })
     }
 
@@ -194,10 +202,13 @@ impl QuotaPolicy {
     }
 
     /// The share that each of so many nodes has of it: the quota divided, rounded down, and at least one request.
+    ///
+    /// The shares together are less than the quota by the rest of the division, and more than the quota where there are more
+    /// nodes than requests.
     #[must_use]
     pub fn shared_by(&self, nodes: NonZeroU32) -> Self {
         let share = NonZeroU32::new(self.quota.get() / nodes).unwrap_or(NonZeroU32::MIN);
-        // The window has more nanoseconds than the whole quota has requests: the share's refill fits too.
+        // Fewer requests in the same window take longer each: rounding loses no more than of the whole quota.
         let refill =
             u64::try_from(self.window.as_nanos().div_ceil(u128::from(share.get()))).unwrap_or(u64::MAX);
         Self { quota: share, refill, ..self.clone() }

@@ -1,24 +1,49 @@
 -- A window is kept as the time at which it is full again, for as long as it is not, and the time in which a cell is refilled
--- that was taken: `FULL:UNIT`.
+-- that was taken: `FULL:UNIT`, in microseconds. Nanoseconds follow as three digits, where there are some: `FULL.NNN:UNIT.NNN`.
+-- Times from now and units are counted in nanoseconds. A window of more than 30 days has a refill of whole microseconds, as
+-- doubles hold multiples of 1000 up to 2^56.
+
+-- Whole microseconds and the nanoseconds beyond them. A number of more than 16 digits is no time.
+local function time_of(text)
+  local micros, nanos = text:match('^(%d+)%.(%d%d%d)$')
+  if not micros then micros, nanos = text:match('^%d+$'), 0 end
+  if not micros or #micros > 16 then error('a window holds no time') end
+  return tonumber(micros), tonumber(nanos)
+end
+
+local function text_of_time(micros, nanos)
+  if nanos == 0 then return ('%.0f'):format(micros) end
+  return ('%.0f.%03d'):format(micros, nanos)
+end
 
 -- How far a window is from full, and its unit. What else may stand under its name is an error: it must not read as a full
 -- one.
 local function ahead_of(key, now, refill)
   local kept = redis.call('GET', key)
   if not kept then return 0, refill end
-  local full, unit = kept:match('^(%d+):([1-9]%d*)$')
   -- One that was written before units were noted has its quota's.
-  if not full then full, unit = kept:match('^%d+$'), refill end
-  if not full or #full > 16 or #tostring(unit) > 16 then error('a window holds no time') end
-  return math.max(tonumber(full) - now, 0), tonumber(unit)
+  local full, unit = kept:match('^([^:]*):([^:]*)$')
+  local micros, nanos = time_of(full or kept)
+  if unit then
+    local whole, rest = time_of(unit)
+    unit = whole * 1000 + rest
+    if unit == 0 then error('a window holds no time') end
+  end
+  return math.max((micros - now) * 1000 + nanos, 0), unit or refill
 end
 
+local function in_micros(nanos)
+  return math.ceil(nanos / 1000)
+end
+
+-- Keeps a text until the window is full, `ahead` microseconds from now.
 local function keep(key, text, ahead)
   redis.call('SET', key, text, 'PX', math.ceil(ahead / 1000) + 1)
 end
 
-local function text_of_bucket(full, unit)
-  return ('%.0f:%.0f'):format(full, unit)
+local function text_of_bucket(now, ahead, unit)
+  local full = text_of_time(now + math.floor(ahead / 1000), ahead % 1000)
+  return full .. ':' .. text_of_time(math.floor(unit / 1000), unit % 1000)
 end
 
 -- `a * b / c`, rounded up, of whole numbers of which `a` is below `c`: bit by bit, as the product may be too large for a double.
@@ -35,22 +60,27 @@ local function share(a, b, c)
   return rest > 0 and result + 1 or result
 end
 
--- What a draw comes to: how long to wait, how many more are admitted after it, how far the window is from full then, and the
--- text to be kept if it is taken.
+-- What a draw comes to: how long to wait, how many more are admitted after it, how far the window is from full then, both
+-- times in microseconds, and the text to be kept if it is taken. The clock shows whole microseconds: waits are rounded up.
 local function test_bucket(key, now, refill, quota)
   local full, ahead, unit = refill * quota, ahead_of(key, now, refill)
   -- The clock was set back, or somebody else wrote this: it must not be waited for longer than for an empty window.
   if ahead > 2 * full then
-    ahead, unit = full, refill
-    keep(key, text_of_bucket(now + ahead, unit), ahead)
+    ahead = full
+    keep(key, text_of_bucket(now, ahead, unit), in_micros(ahead))
   end
   local most = unit * (quota - 1)
-  if ahead > most then return ahead - most, math.max(quota - math.ceil(ahead / unit), 0), ahead end
+  if ahead > most then
+    return in_micros(ahead - most), math.max(quota - math.ceil(ahead / unit), 0), in_micros(ahead)
+  end
   if unit ~= refill then
-    -- The quota was changed: what was taken counts by the cell.
+    -- The quota was changed: what was taken counts by the cell, rounded up to the microsecond.
     local cells = math.floor(ahead / unit)
-    ahead = math.min(cells * refill + share(ahead - cells * unit, refill, unit), full - refill)
+    local rest = ahead - cells * unit
+    local step = (rest % 1000 + refill % 1000 + unit % 1000 == 0) and 1000 or 1
+    local taken = cells * refill + share(rest / step, refill / step, unit / step) * step
+    ahead = math.min(in_micros(taken) * 1000, full - refill)
   end
   ahead = ahead + refill
-  return 0, math.floor((full - ahead) / refill), ahead, text_of_bucket(now + ahead, refill)
+  return 0, math.floor((full - ahead) / refill), in_micros(ahead), text_of_bucket(now, ahead, refill)
 end

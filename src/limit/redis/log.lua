@@ -12,10 +12,14 @@ local function log_of(key, now, window)
     local first, last, time, count = kept:find('^(%d+):([1-9]%d*) ?', place)
     if not first or #time > 16 or #count > 10 then error('a window holds no log') end
     time, count, place = tonumber(time), tonumber(count), last + 1
-    if time > now + window then time, strayed = now, true end
+    strayed = strayed or time > now + window
     if time + window > now then
       log[#log + 1], used = { time, count }, used + count
     end
+  end
+  -- The clock was set back: times stay in order.
+  if strayed then
+    for _, stretch in ipairs(log) do stretch[1] = math.min(stretch[1], now) end
   end
   return log, used, strayed
 end
@@ -37,7 +41,7 @@ end
 -- What `test_bucket` tells, and the text to be kept if the draw is taken.
 local function test_log(key, now, window, quota)
   local log, used, strayed = log_of(key, now, window)
-  -- The clock was set back, or somebody else wrote this: nobody waits for it longer than for what is admitted now.
+  -- Nobody waits for what was admitted before the clock was set back longer than for what is admitted now.
   if strayed then keep(key, text_of(log), window) end
   local newest = log[#log]
   if used >= quota then

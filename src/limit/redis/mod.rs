@@ -25,8 +25,14 @@ use crate::redis::RedisServer;
 /// Limit headers for a key with several windows take a second round trip
 /// ([`GateBuilder::limit_headers`](crate::gate::GateBuilder::limit_headers)).
 ///
-/// A window's state ends by itself once the window is full; that of a strict one is a log of up to 17 times. Time counts in microseconds, so that a quota of more than
-/// one request per microsecond refills as if it were one. A server that runs out of memory answers an error (503); one
+/// A window's state ends by itself once the window is full; that of a strict one is a log of up to 17 times. The server's clock
+/// shows microseconds, and refills are counted in nanoseconds. The refill of a window of more than 30 days, and the length of
+/// a strict window, are rounded up to a microsecond: this withholds less than a five-hundredth of the quota.
+///
+/// A server whose clock is set back delays a request by one window at most, and admits none more for it. One whose clock leaps
+/// forward refills what the leap is worth.
+///
+/// A server that runs out of memory answers an error (503); one
 /// that is set to evict (`maxmemory-policy`), or that fails over to a replica that lags, may lose windows: what they had
 /// counted is then admitted once more.
 ///
@@ -102,15 +108,19 @@ impl RedisLimiter {
     }
 }
 
-/// In which time one request's place is refilled, or less the length of a strict window. Rounded up to the microsecond:
+/// The longest window whose times the script holds in nanoseconds: sums of three are exact below 2^53.
+const LONGEST_IN_NANOS: Duration = Duration::from_hours(30 * 24);
+
+/// The nanoseconds in which one request's place is refilled, or less the microseconds of a strict window. Both are rounded up:
 /// rounding down would admit more than the quota.
 fn pace(policy: &QuotaPolicy) -> String {
-    let micros = |time: Duration| time.as_nanos().div_ceil(1_000);
     if policy.is_strict() {
-        format!("-{}", micros(policy.window()))
-    } else {
-        micros(policy.refill()).to_string()
+        return format!("-{}", policy.window().as_nanos().div_ceil(1_000));
     }
+    let refill = policy.refill().as_nanos();
+    // At most 2^32 requests in more than 30 days: a microsecond is less than a five-hundredth of a refill.
+    let longer = policy.window() > LONGEST_IN_NANOS;
+    (if longer { refill.next_multiple_of(1_000) } else { refill }).to_string()
 }
 
 /// A pace and a quota for each window.

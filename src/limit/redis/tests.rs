@@ -1,22 +1,33 @@
 //! The script against the limiter in memory, on a time of the test's own. Needs `redis-server`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../../tests/support/leaps.rs"]
+mod leaps;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use leaps::{Ask, Window};
 use proptest::prelude::*;
 use redis::cmd;
 
 use super::services::redis::Redis;
 use super::{RedisLimiter, Scripts};
 use crate::account::{Account, Counts, QuotaPolicy, Quotas};
-use crate::clock::{Clock, ManualClock};
+use crate::clock::{Clock, ManualClock, Now, Timestamp};
 use crate::key::{KeyHasher, KeyId, KeyRecord};
 use crate::limit::{Draw, MemoryLimiter, Quota, RateLimiter, Standing};
 use crate::redis::RedisServer;
 
-/// The time that the test has written.
-const CLOCK: &str = "local function clock() return tonumber(redis.call('GET', 'time')) end";
+/// The time that the test has written. What is kept has no end, as the server would count it by its own time.
+const CLOCK: &str = "
+local server = redis
+local redis = { call = function(name, key, text)
+  if text then return server.call(name, key, text) end
+  return server.call(name, key)
+end }
+local function clock() return tonumber(server.call('GET', 'time')) end
+";
 
 /// Both limiters, and the time that both go by.
 struct Pair {
@@ -42,38 +53,61 @@ impl Pair {
         Self { server, shared, memory: MemoryLimiter::new(), clock, records: (0..3).map(record).collect() }
     }
 
-    /// Lets both see the time: Redis's own is written as its clock would tell it.
+    /// Lets Redis see a time, in microseconds, as its clock would tell it.
+    async fn show(&self, micros: u64) {
+        let () = self.server.ask(cmd("SET").arg("time").arg(micros)).await.unwrap();
+    }
+
+    /// Lets both see the time.
     async fn wait(&self, by: Duration) {
         self.clock.advance(by);
-        let micros = 1_777_550_400_000_000 + self.clock.now().elapsed().as_micros();
-        let () = self.server.ask(cmd("SET").arg("time").arg(micros.to_string())).await.unwrap();
+        self.show(1_777_550_400_000_000 + u64::try_from(self.clock.now().elapsed().as_micros()).unwrap())
+            .await;
     }
 
     async fn draw(&self, key: usize, quotas: &Quotas) -> (Quota, Quota) {
         let draw = Draw::new(&self.records[key], quotas, self.clock.now());
-        (self.shared.draw(&draw).await.unwrap(), self.memory.draw(&draw).await.unwrap())
+        (self.shared.draw(&draw).await.unwrap(), rounded(self.memory.draw(&draw).await.unwrap()))
     }
 
     async fn peek(&self, key: usize, quotas: &Quotas) -> (Vec<Standing>, Vec<Standing>) {
         let draw = Draw::new(&self.records[key], quotas, self.clock.now());
-        (self.shared.peek(&draw).await.unwrap(), self.memory.peek(&draw).await.unwrap())
+        let memory = self.memory.peek(&draw).await.unwrap();
+        (self.shared.peek(&draw).await.unwrap(), memory.into_iter().map(rounded_standing).collect())
     }
 }
 
-/// Quotas whose refills are whole microseconds, so that both limiters round alike.
+/// A quota that both limiters hold exactly: of a window of more than 30 days, one that refills in whole microseconds.
 fn policy() -> impl Strategy<Value = QuotaPolicy> {
     let counts = prop::sample::select(vec![Counts::Key, Counts::Account, Counts::Pool("demo".into())]);
     let window = prop::sample::select(vec![6, 60, 366 * 86_400_u64]);
-    (1_u32..7, window, counts, any::<bool>()).prop_filter_map(
-        "whole microseconds",
-        |(quota, window, counts, strict)| {
-            // Requests of a wide quota are counted together, in stretches that begin alike for both limiters.
-            let quota = if strict && window < 86_400 { quota * 5 } else { quota };
-            let policy = QuotaPolicy::new(quota, Duration::from_secs(window)).unwrap().counting(counts);
-            let policy = if strict { policy.in_any_window() } else { policy };
-            policy.refill().as_nanos().is_multiple_of(1_000).then_some(policy)
-        },
-    )
+    let quota = prop_oneof![4 => 1_u32..8, 1 => prop::sample::select(vec![999_999, 59_999_999])];
+    (quota, window, counts, any::<bool>()).prop_filter_map("exact", |(quota, window, counts, strict)| {
+        // Requests of a wide quota are counted together, in stretches that begin alike for both limiters.
+        let quota = if strict && window < 86_400 && quota < 8 { quota * 5 } else { quota };
+        let policy = QuotaPolicy::new(quota, Duration::from_secs(window)).unwrap().counting(counts);
+        let policy = if strict { policy.in_any_window() } else { policy };
+        let whole = policy.refill().as_nanos().is_multiple_of(1_000);
+        (window < 86_400 || whole).then_some(policy)
+    })
+}
+
+/// What the limiter in memory tells, in times that the server's clock can show: microseconds, rounded up.
+fn rounded(quota: Quota) -> Quota {
+    match quota {
+        Quota::Within(standing) => Quota::Within(rounded_standing(standing)),
+        Quota::Exceeded { retry_after, standing } => {
+            Quota::Exceeded { retry_after: micros(retry_after), standing: rounded_standing(standing) }
+        }
+    }
+}
+
+fn rounded_standing(standing: Standing) -> Standing {
+    Standing::new(standing.policy, standing.remaining, micros(standing.reset))
+}
+
+fn micros(time: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(time.as_nanos().div_ceil(1_000)).unwrap())
 }
 
 /// One quota per window and subject, as a plan may have them.
@@ -152,4 +186,125 @@ async fn set_back(redis: &Redis, quota: &str) {
     assert!(retry_after <= Duration::from_secs(20), "{retry_after:?}");
     let () = pair.server.ask(cmd("SET").arg("time").arg("1777550411000000")).await.unwrap();
     assert!(matches!(pair.draw(0, &quotas).await.0, Quota::Within(_)));
+}
+
+#[test]
+fn a_quick_quota_is_not_halved() {
+    let Some(redis) = Redis::start() else { return };
+    runtime().block_on(async {
+        // 999999, 1500000 and 3000000 a second.
+        for quota in [59_999_940, 90_000_000, 180_000_000] {
+            let pair = Pair::over(&redis).await;
+            pair.wait(Duration::ZERO).await;
+            let policy = QuotaPolicy::new(quota, Duration::from_mins(1)).unwrap();
+            let quotas = Quotas::new([policy.clone()]);
+            let draw = Draw::new(&pair.records[0], &quotas, pair.clock.now());
+            // An empty window.
+            let (name, refill) = (pair.shared.names(&draw).remove(0), policy.refill().as_nanos());
+            let full = 1_777_550_400_000_000_000 + refill * u128::from(quota);
+            let time = |nanos: u128| format!("{}.{:03}", nanos / 1_000, nanos % 1_000);
+            let text = format!("{}:{}", time(full), time(refill));
+            let () = pair.server.ask(cmd("SET").arg(&name).arg(text)).await.unwrap();
+            let mut admitted = 0;
+            for _ in 0..50 {
+                pair.wait(Duration::from_micros(10)).await;
+                while matches!(pair.shared.draw(&draw).await.unwrap(), Quota::Within(_)) {
+                    admitted += 1;
+                }
+            }
+            let refilled = quota / 120_000;
+            assert!(
+                (refilled - refilled / 100 - 1..=refilled).contains(&admitted),
+                "{admitted} of {refilled}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_long_window_is_exact_to_the_microsecond() {
+    let Some(redis) = Redis::start() else { return };
+    runtime().block_on(async {
+        for days in [29, 30, 31, 366] {
+            let pair = Pair::over(&redis).await;
+            let window = Duration::from_hours(24 * days);
+            let quotas = Quotas::new([QuotaPolicy::new(7, window).unwrap()]);
+            let mut admitted = 0;
+            pair.wait(window).await;
+            while matches!(pair.draw(0, &quotas).await.0, Quota::Within(_)) {
+                admitted += 1;
+            }
+            assert_eq!(admitted, 7, "{days} days");
+            let Quota::Exceeded { retry_after, standing } = pair.draw(0, &quotas).await.0 else {
+                panic!("admitted")
+            };
+            assert_eq!(retry_after, micros(window / 7), "{days} days");
+            assert!(standing.reset >= window && standing.reset <= window + Duration::from_micros(7));
+        }
+    });
+}
+
+/// A window that an earlier version kept, in whole microseconds and without a unit.
+#[test]
+fn an_older_text_of_a_window_is_read() {
+    let Some(redis) = Redis::start() else { return };
+    runtime().block_on(async {
+        let pair = Pair::over(&redis).await;
+        pair.wait(Duration::ZERO).await;
+        let quotas = Quotas::new(["2 per 10s".parse().unwrap()]);
+        let draw = Draw::new(&pair.records[0], &quotas, pair.clock.now());
+        let name = pair.shared.names(&draw).remove(0);
+        for (text, left) in
+            [("1777550400000000", 1), ("1777550405000000", 0), ("1777550405000000:5000000", 0)]
+        {
+            let () = pair.server.ask(cmd("SET").arg(&name).arg(text)).await.unwrap();
+            let Quota::Within(standing) = pair.shared.draw(&draw).await.unwrap() else {
+                panic!("refused: {text}")
+            };
+            assert_eq!(standing.remaining, left, "{text}");
+        }
+        for text in
+            ["", ":", "1:0", "1:0.000", "1.5", "1.5000:1", "-1:1", "1:1:1", "1e3:1", "12345678901234567:1"]
+        {
+            let () = pair.server.ask(cmd("SET").arg(&name).arg(text)).await.unwrap();
+            assert!(pair.shared.draw(&draw).await.is_err(), "{text}");
+        }
+    });
+}
+
+#[test]
+fn leaps_and_changes_mint_and_withhold_nothing() {
+    let Some(redis) = Redis::start() else { return };
+    let settings =
+        ProptestConfig { cases: leaps::cases(60), failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(settings, |(window in leaps::window(), asks in leaps::asks())| {
+        runtime().block_on(leap(&redis, &window, asks))?;
+    });
+}
+
+async fn leap(redis: &Redis, window: &Window, asks: Vec<Ask>) -> Result<(), TestCaseError> {
+    let (pair, policies) =
+        (Pair::over(redis).await, window.quotas.iter().map(|quota| policy_of(window, *quota)));
+    let quotas: Vec<_> = policies.map(|policy| Quotas::new([policy])).collect();
+    let mut watch = leaps::Watch::new(window);
+    for ask in asks {
+        let told = watch.told(&ask);
+        pair.show(told.now).await;
+        let now = Now::new(Timestamp::from_millis(told.wall), Duration::ZERO);
+        let draw = Draw::new(&pair.records[0], &quotas[told.quota], now);
+        match pair.shared.draw(&draw).await.unwrap() {
+            Quota::Within(standing) => watch.admitted(standing.remaining)?,
+            Quota::Exceeded { retry_after, .. } => {
+                // The server's clock is set back: nobody waits for longer than two windows.
+                prop_assert!(retry_after <= 2 * window.length + window.slack(), "{:?}", retry_after);
+                watch.refused(retry_after)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn policy_of(window: &Window, quota: u32) -> QuotaPolicy {
+    let policy = QuotaPolicy::new(quota, window.length).unwrap();
+    if window.strict { policy.in_any_window() } else { policy }
 }

@@ -1,8 +1,8 @@
--- A draw: KEYS are windows, and ARGV has two terms for each, a refill, or less the length of a window that is strict; and a
--- quota.
+-- A draw: KEYS are windows, and ARGV has two terms for each, a refill in nanoseconds, or less the length of a window that is
+-- strict in microseconds; and a quota.
 
 -- Takes a cell from every window, or from none. Answers how long to wait, zero where the cells were taken, and the window
--- that decides: its place, how many more it admits, and how far it is from full.
+-- that decides: its place, how many more it admits, and how far it is from full. Times are in microseconds.
 local function draw(count)
   local now, aheads, texts, longest, decides = clock(), {}, {}, 0, nil
   for i = 1, count do
