@@ -13,9 +13,9 @@ use leaps::Window;
 use proptest::prelude::*;
 use support::World;
 use tollgate::account::{Counts, QuotaPolicy, Quotas};
-use tollgate::clock::Now;
+use tollgate::clock::{Now, Timestamp};
 use tollgate::limit::{Draw, Quota};
-use tollgate::{Clock, KeyRecord, MemoryLimiter, RateLimiter, Timestamp};
+use tollgate::{Clock, KeyRecord, MemoryLimiter, RateLimiter};
 
 fn settings() -> ProptestConfig {
     ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() }
