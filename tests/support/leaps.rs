@@ -137,7 +137,7 @@ impl Watch {
             Leap::Forward(part) => self.forward(part * length / 1_000),
             // What a limiter can tell begins at zero.
             Leap::Back(part) => {
-                self.now = self.now.saturating_sub(part * length / 1_000).max(1_000_000_000_000_000)
+                self.now = self.now.saturating_sub(part * length / 1_000).max(1_000_000_000_000_000);
             }
             Leap::Wait => {
                 if let Some(wait) = self.wait {
