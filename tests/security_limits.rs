@@ -194,8 +194,7 @@ fn a_quota_that_is_never_reached_is_warned_of() {
         plan.quotas = quotas.into_iter().map(OwnQuota::Policy).collect();
         let log = Log::default();
         tracing::subscriber::with_default(log.clone(), || world.kwery().plan(plan).build().unwrap());
-        let logged = log.0.lock().unwrap().clone();
-        logged
+        log.0.lock().unwrap().clone()
     };
     let key = |text: &str| text.parse::<QuotaPolicy>().unwrap();
     for (never, other) in [

@@ -73,7 +73,7 @@ impl Pair {
     async fn peek(&self, key: usize, quotas: &Quotas) -> (Vec<Standing>, Vec<Standing>) {
         let draw = Draw::new(&self.records[key], quotas, self.clock.now());
         let memory = self.memory.peek(&draw).await.unwrap();
-        (self.shared.peek(&draw).await.unwrap(), memory.into_iter().map(rounded_standing).collect())
+        (self.shared.peek(&draw).await.unwrap(), memory.iter().map(rounded_standing).collect())
     }
 }
 
@@ -95,14 +95,14 @@ fn policy() -> impl Strategy<Value = QuotaPolicy> {
 /// What the limiter in memory tells, in times that the server's clock can show: microseconds, rounded up.
 fn rounded(quota: Quota) -> Quota {
     match quota {
-        Quota::Within(standing) => Quota::Within(rounded_standing(standing)),
+        Quota::Within(standing) => Quota::Within(rounded_standing(&standing)),
         Quota::Exceeded { retry_after, standing } => {
-            Quota::Exceeded { retry_after: micros(retry_after), standing: rounded_standing(standing) }
+            Quota::Exceeded { retry_after: micros(retry_after), standing: rounded_standing(&standing) }
         }
     }
 }
 
-fn rounded_standing(standing: Standing) -> Standing {
+fn rounded_standing(standing: &Standing) -> Standing {
     Standing::new(standing.policy, standing.remaining, micros(standing.reset))
 }
 
