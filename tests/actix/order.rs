@@ -53,11 +53,11 @@ async fn in_the_other_order_what_is_routed_is_not_what_was_judged() {
     let id = world.plain_key(KEY);
     let app = routes().wrap(NormalizePath::trim()).wrap(readable()).wrap(gate(&world));
     let app = init_service(app).await;
-    // No rule is for what was judged: it needs a key, and costs nothing.
+    // The path that was judged is no public one. It is judged under the rule that it differs from by a slash at the end.
     assert_eq!(send(&app, request("/v1/candles/").to_request()).await.0, 401);
     assert_eq!(send(&app, request("/open/").to_request()).await.0, 401);
     assert_eq!(send(&app, keyed("/v1/candles/").to_request()).await.0, 200);
-    assert_eq!(account(&world, id), (100, 0));
+    assert_eq!(account(&world, id), (90, 0));
     let refused = app.call(request("/v1/candles").to_request()).await.unwrap();
     assert!(!refused.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
 }
