@@ -177,12 +177,22 @@ fn spelt(path: &str, rng: &mut Rng) -> String {
     }
 }
 
+/// Returns a target's path, as it was sent.
+fn path_of(target: &str) -> &str {
+    let path = target.split('?').next().unwrap();
+    path.strip_prefix("http://").map_or(path, |rest| &rest[rest.find('/').unwrap_or(rest.len())..])
+}
+
+/// Returns whether a target's path is one that grants nothing, as far as its letters show it.
+pub(crate) fn is_odd(target: &str) -> bool {
+    let path = path_of(target).to_ascii_lowercase();
+    let marks = ["//", "/../", "/./", "/..;", "/.;", "/;", "/%2e%2e/", "/%3b", "%2f", "%5c", "\\", "%00"];
+    marks.iter().any(|mark| path.contains(mark))
+}
+
 /// Returns whether a target's path reads as a pattern's, where parameters may be empty and a slash at the end is nothing.
 pub(crate) fn is_beside(pattern: &str, target: &str) -> bool {
-    let path = target.split('?').next().unwrap();
-    let path =
-        path.strip_prefix("http://").map_or(path, |rest| &rest[rest.find('/').unwrap_or(rest.len())..]);
-    let path = decoded(path);
+    let path = decoded(path_of(target));
     let pattern = decoded(pattern.trim_end_matches('/'));
     let (above, has_rest) = pattern.split_once("/{*").map_or((&*pattern, false), |(above, _)| (above, true));
     let (mut path, mut segments) = (path.trim_end_matches('/').split('/'), above.split('/'));
