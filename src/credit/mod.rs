@@ -24,8 +24,8 @@ mod standing;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-pub use self::redis::RedisLedger;
 #[cfg(feature = "redis")]
+pub use self::redis::RedisLedger;
 pub use crate::amount::{ChargeId, Credits};
 #[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
 pub use abandoned::Abandoned;
