@@ -34,6 +34,11 @@ pub(super) fn compete(twin: &str, pattern: &str) -> bool {
 
 /// Returns whether one path may match both patterns.
 fn meet(one: &str, other: &str) -> bool {
+    // Most patterns differ in their text already, and all are compared with all.
+    let (text, other_text) = (text(one), text(other));
+    if !text.starts_with(other_text) && !other_text.starts_with(text) {
+        return false;
+    }
     let (mut ones, mut others) = (one.split('/'), other.split('/'));
     loop {
         match (ones.next(), others.next()) {
@@ -43,6 +48,11 @@ fn meet(one: &str, other: &str) -> bool {
             _ => return false,
         }
     }
+}
+
+/// Returns what a pattern says before its first brace.
+fn text(pattern: &str) -> &str {
+    pattern.find('{').map_or(pattern, |brace| &pattern[..brace])
 }
 
 fn segments_meet(one: &str, other: &str) -> bool {
