@@ -1,9 +1,9 @@
-//! Credits, and the charges that spend them.
+//! Credit amounts and charge ids.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// An amount of credits: whole, never negative.
+/// An amount of credits: a whole number that is never negative.
 ///
 /// # Example
 ///
@@ -20,39 +20,39 @@ impl Credits {
     /// No credits.
     pub const ZERO: Self = Self(0);
 
-    /// The largest amount: what a signed 64-bit column of a database holds.
+    /// The largest amount: the largest value of a signed 64-bit database column.
     pub const MAX: Self = Self(i64::MAX as u64);
 
-    /// So many credits, [`Credits::MAX`] at the most.
+    /// Creates an amount of credits, limited to at most [`Credits::MAX`].
     pub const fn new(amount: u64) -> Self {
         if amount > Self::MAX.0 { Self::MAX } else { Self(amount) }
     }
 
-    /// How many.
+    /// Returns the number of credits.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// Whether there are none.
+    /// Returns true if the amount is zero.
     pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
 
-    /// The sum, unless it is above [`Credits::MAX`].
+    /// Returns the sum, or `None` if it is above [`Credits::MAX`].
     #[must_use]
     #[inline]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).filter(|sum| *sum <= Self::MAX.0).map(Self)
     }
 
-    /// The difference, unless it is negative.
+    /// Returns the difference, or `None` if it is negative.
     #[must_use]
     #[inline]
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).map(Self)
     }
 
-    /// The product, unless it is above [`Credits::MAX`].
+    /// Returns the product, or `None` if it is above [`Credits::MAX`].
     #[must_use]
     pub fn checked_mul(self, times: u64) -> Option<Self> {
         self.0.checked_mul(times).filter(|product| *product <= Self::MAX.0).map(Self)
@@ -65,8 +65,9 @@ impl fmt::Display for Credits {
     }
 }
 
-/// The id of one charge, made by the gate, never by a client: a ledger takes a charge, a settlement or a refund under
-/// one id once.
+/// The id of one charge.
+///
+/// The gate makes it, never a client. A ledger applies a charge, a settlement or a refund only once per id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChargeId {
     node: u64,
@@ -74,12 +75,12 @@ pub struct ChargeId {
 }
 
 impl ChargeId {
-    /// The 16 bytes of the id.
+    /// Returns the 16 bytes of the id.
     pub fn to_bytes(self) -> [u8; 16] {
         (u128::from(self.node) << 64 | u128::from(self.number)).to_be_bytes()
     }
 
-    /// The id with these 16 bytes.
+    /// Creates the id from its 16 bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let id = u128::from_be_bytes(bytes);
         #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
@@ -87,7 +88,7 @@ impl ChargeId {
     }
 }
 
-/// Hashes a charge id by its number alone: ids of one process differ in nothing else.
+/// A hasher that hashes a charge id by its number alone: the ids of one process differ in nothing else.
 #[cfg(any(feature = "memory", feature = "fleet"))]
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct ByNumber(u64);
@@ -105,12 +106,14 @@ impl std::hash::Hasher for ByNumber {
     }
 
     fn write_u64(&mut self, number: u64) {
-        // An odd multiplier spreads consecutive numbers over the upper bits, which the map goes by.
+        // An odd multiplier spreads consecutive numbers over the upper bits, which the map uses to choose a slot.
         self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }
 
-/// Makes ids that no other process makes: a random number of its own, and a count.
+/// A generator of charge ids that no other process makes.
+///
+/// An id consists of the process's random number and a counter.
 #[derive(Debug)]
 pub(crate) struct ChargeIds {
     node: u64,
@@ -128,7 +131,9 @@ impl ChargeIds {
     }
 }
 
-/// A number from the seed that the standard library takes from the operating system: unlike any other, no secret.
+/// Returns a random number from the seed that the standard library takes from the operating system.
+///
+/// The number is unique in practice, but it is not a secret.
 pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish()

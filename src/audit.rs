@@ -1,4 +1,4 @@
-//! Who did what to which key or account.
+//! Audit events: changes to keys and accounts, and the actors who made them.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::key::KeyId;
 use crate::name::AccountId;
 
-/// Who manages: the operator, a user who is signed in to the service, or the holder of a key.
+/// The author of a change: the operator, a user who is signed in to the service, or the holder of a key.
 ///
 /// # Example
 ///
@@ -28,24 +28,24 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// A person or a program that operates the service.
+    /// Creates the actor for a person or a program that operates the service.
     pub fn operator(name: &str) -> Self {
         Self { name: Some(name.into()), ..Self::default() }
     }
 
-    /// A user who is signed in to the service, by the id that the service knows the user by: as on a page where
-    /// customers manage their keys. The manager is told which account is the user's by
-    /// [`for_account`](crate::manage::KeyManager::for_account).
+    /// Creates the actor for a user who is signed in to the service, as on a page where customers manage their keys.
+    /// The id is the service's own id of the user. [`for_account`](crate::manage::KeyManager::for_account) sets the
+    /// user's account.
     pub fn user(id: &str) -> Self {
         Self { user: Some(id.into()), ..Self::default() }
     }
 
-    /// The holder of a key.
+    /// Creates the actor for the holder of a key.
     pub fn key(key: KeyId) -> Self {
         Self { key: Some(key), ..Self::default() }
     }
 
-    /// From this address.
+    /// Sets the address that the request came from.
     #[must_use]
     pub fn at(mut self, address: IpAddr) -> Self {
         self.address = Some(address);
@@ -62,7 +62,7 @@ impl Actor {
         self.user.as_deref()
     }
 
-    /// The key that the request was made with.
+    /// The id of the key that made the request.
     pub fn key_id(&self) -> Option<KeyId> {
         self.key
     }
@@ -73,37 +73,37 @@ impl Actor {
     }
 }
 
-/// What was done.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// A key was issued.
+    /// The issue of a key.
     Issued,
-    /// A key that was made elsewhere was put in.
+    /// The import of a key that was created elsewhere.
     Imported,
-    /// A key was changed.
+    /// A change of a key.
     Updated,
-    /// A key was paused.
+    /// The pausing of a key.
     Paused,
-    /// A key was resumed.
+    /// The resumption of a paused key.
     Resumed,
-    /// A key was given a new secret.
+    /// The rotation of a key, which gave it a new secret.
     Rotated,
-    /// A key was revoked.
+    /// The revocation of a key.
     Revoked,
-    /// A key that was found in the open was revoked.
+    /// The revocation of a key that had been found in public.
     Leaked,
-    /// A key was removed for good.
+    /// The permanent removal of a key.
     Erased,
-    /// Keys that had been dead for long were removed for good.
+    /// The permanent removal of keys that had been unusable for a long time.
     Swept,
-    /// An account was created.
+    /// The creation of an account.
     AccountCreated,
-    /// An account was changed: its plan, status, subscription or agreements.
+    /// A change of an account: its plan, status, subscription or agreements.
     AccountChanged,
-    /// An account was removed for good, with its keys.
+    /// The permanent removal of an account, with its keys.
     AccountErased,
-    /// An account's balance was changed by hand.
+    /// A change of an account's balance by hand.
     CreditsAdjusted,
 }
 
@@ -129,36 +129,37 @@ impl Action {
     }
 }
 
-/// A change that was made. It holds nothing of a secret.
+/// A change that was made. It contains no part of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditEvent {
-    /// When.
+    /// The time of the change.
     pub at: Timestamp,
-    /// What.
+    /// The kind of the change.
     pub action: Action,
-    /// To which key.
+    /// The key that was changed.
     pub key: Option<KeyId>,
-    /// To which account, or whose key.
+    /// The account that was changed, or that owns the key.
     pub account: Option<AccountId>,
-    /// By whom.
+    /// The author of the change.
     pub actor: Actor,
-    /// What in particular, in words, such as `plan pro`.
+    /// A description of the change, such as `plan pro`.
     pub detail: Option<String>,
 }
 
-/// Where audit events go.
+/// A receiver of audit events.
 ///
 /// # Contract
 ///
-/// It is told of every change that was made, after it was made, on the caller's path: it must not block. What must not be
-/// lost is queued by the sink.
+/// The sink receives every change after it was made, while the caller waits, so it must not block. A sink whose events
+/// must not be lost has to queue them itself.
 pub trait AuditSink: Debug + Send + Sync + 'static {
-    /// Takes an event.
+    /// Records an event.
     fn record(&self, event: &AuditEvent);
 }
 
-/// Writes audit events as `tracing` events of the target `tollgate::audit`; without the feature `tracing`, nowhere.
+/// An audit sink that writes `tracing` events of the target `tollgate::audit`. Without the feature `tracing` it writes
+/// nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TracingAudit;
 

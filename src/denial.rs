@@ -1,4 +1,4 @@
-//! Why a request was refused.
+//! Denials: the kinds of denial, their causes, and their log events.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::rule::Ruled;
 use crate::name::{AccountId, Agreement, PlanName};
 use crate::rule::Rule;
 
-/// Declares the kinds with their names in a configuration, their parents and their defaults, in one table.
+/// Declares the kinds with their configuration names, parents and default statuses, in one table.
 macro_rules! denial_kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $parent:expr;)+) => {
-        /// The kinds of refusal.
+        /// The kinds of denial.
         ///
-        /// Each has a parent, so that a configuration says once what is the same for many: what is not said of a kind is
-        /// what is said of its parent.
+        /// Most kinds have a parent, so that a configuration can set common values once. A value that is not set for a
+        /// kind is taken from its parent.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum DenialKind {
@@ -30,20 +30,20 @@ macro_rules! denial_kinds {
         }
 
         impl DenialKind {
-            /// All kinds; parents stand before their children.
+            /// All kinds. Parents precede their children.
             pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
 
-            /// The kind's name in a configuration, in a log and in a metric.
+            /// The name of the kind in a configuration, in a log and in a metric.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$kind => $name,)+ }
             }
 
-            /// The kind that answers for what is not said of this one.
+            /// The kind that supplies the values that are not set for this one.
             pub const fn parent(self) -> Option<Self> {
                 match self { $(Self::$kind => $parent,)+ }
             }
 
-            /// The HTTP status that answers it where the configuration gives it no other.
+            /// The default HTTP status of the kind, for a configuration that sets no other.
             pub fn status(self) -> http::StatusCode {
                 default_status(self)
             }
@@ -52,86 +52,89 @@ macro_rules! denial_kinds {
 }
 
 denial_kinds! {
-    /// The request did not show a key that is good. 401.
+    /// A request without a valid key. 401.
     Unauthorized = "unauthorized", None;
-    /// There is no key.
+    /// A request without a key.
     Missing = "missing", Some(Self::Unauthorized);
-    /// There is a credential, and no key in it.
+    /// A credential that contains no key.
     Malformed = "malformed", Some(Self::Missing);
-    /// There are two keys where one is allowed.
+    /// Two keys where one is allowed.
     Duplicate = "duplicate", Some(Self::Unauthorized);
-    /// The key does not have the shape of a key.
+    /// A key that matches no format.
     InvalidFormat = "invalid_format", Some(Self::Unauthorized);
-    /// There is no such key.
+    /// A key that is not in the store.
     Unknown = "unknown", Some(Self::Unauthorized);
-    /// The key was revoked.
+    /// A key that was revoked.
     Revoked = "revoked", Some(Self::Unauthorized);
-    /// The key has expired.
+    /// A key that has expired.
     Expired = "expired", Some(Self::Revoked);
-    /// The key is paused.
+    /// A key that is paused.
     Paused = "paused", Some(Self::Revoked);
-    /// The key may not be used from this address: reads as unknown, so that nothing is learnt of the key.
+    /// A key that must not be used from this address. By default the response is that of an unknown key, so that it
+    /// reveals nothing about the key.
     AddressNotAllowed = "address_not_allowed", Some(Self::Unknown);
-    /// The key is good, and this is not for it. 403.
+    /// A valid key that does not permit the request. 403.
     Forbidden = "forbidden", None;
-    /// The account is suspended.
+    /// An account that is suspended.
     AccountSuspended = "account_suspended", Some(Self::Forbidden);
-    /// The account was deleted.
+    /// An account that was deleted.
     AccountDeleted = "account_deleted", Some(Self::AccountSuspended);
-    /// The account has no active subscription.
+    /// An account without an active subscription.
     SubscriptionRequired = "subscription_required", Some(Self::Forbidden);
-    /// The account has not signed an agreement.
+    /// An account that has not signed a required agreement.
     AgreementRequired = "agreement_required", Some(Self::Forbidden);
-    /// The route is for higher plans, or closed to this one.
+    /// A route that requires a higher plan, or that is closed to this one.
     PlanRequired = "plan_required", Some(Self::Forbidden);
-    /// No key is let in here: no rule matches the request where that is [denied](crate::gate::GateBuilder::deny_unmatched), or its
-    /// path is one that routers read [differently](crate::rule::Rule#paths-that-routers-read-differently). Refused by [`Check::Scopes`](crate::gate::Check::Scopes).
+    /// A route that admits no key. Either no rule matches the request and unmatched requests are
+    /// [denied](crate::gate::GateBuilder::deny_unmatched), or routers read the path
+    /// [differently](crate::rule::Rule#paths-that-routers-read-differently). This kind is returned by
+    /// [`Check::Scopes`](crate::gate::Check::Scopes).
     RouteDenied = "route_denied", Some(Self::Forbidden);
-    /// The key is restricted, and nothing lets it in here.
+    /// A restricted key to which nothing grants this route.
     NotGranted = "not_granted", Some(Self::Forbidden);
-    /// The key lacks a scope.
+    /// A key that lacks a required scope.
     ScopeRequired = "scope_required", Some(Self::NotGranted);
-    /// The plan does not include what is asked for. 403.
+    /// A plan that does not include the requested feature. 403.
     FeatureRequired = "feature_required", Some(Self::PlanRequired);
-    /// A key cannot issue a wider key than itself. 403.
+    /// A key that would issue a key with wider permissions than its own. 403.
     TooWide = "too_wide", Some(Self::Forbidden);
-    /// There is no such thing, or it is another's. 404.
+    /// A resource that does not exist or belongs to another account. 404.
     NotFound = "not_found", None;
-    /// What is asked for does not fit what is there. 409.
+    /// A request that conflicts with the current state. 409.
     Conflict = "conflict", None;
-    /// The account holds as many active keys as its plan allows. 409.
+    /// An account that has reached its plan's maximum number of active keys. 409.
     KeyLimitReached = "key_limit_reached", Some(Self::Conflict);
-    /// The balance is smaller than the cost. 402.
+    /// A balance smaller than the cost. 402.
     CreditsExhausted = "credits_exhausted", None;
-    /// A quota is exceeded. 429.
+    /// An exceeded quota. 429.
     RateLimited = "rate_limited", None;
-    /// The request cannot be read. 400.
+    /// A request that cannot be parsed. 400.
     BadRequest = "bad_request", None;
     /// A query parameter that the plan does not allow. 400.
     ParameterForbidden = "parameter_forbidden", Some(Self::BadRequest);
     /// A query parameter above what the plan or the cost allows. 400.
     ParameterAboveCap = "parameter_above_cap", Some(Self::BadRequest);
-    /// A query parameter that must be one plain number, and is not. 400.
+    /// A query parameter that must be a single plain number and is not. 400.
     ParameterUnreadable = "parameter_unreadable", Some(Self::BadRequest);
-    /// A member of a request's body, or a parameter, that will not do. 400.
+    /// A body member or a parameter that is invalid. 400.
     InvalidMember = "invalid_member", Some(Self::BadRequest);
-    /// The body is too large. 413.
+    /// A body that is too large. 413.
     BodyTooLarge = "body_too_large", Some(Self::BadRequest);
-    /// The body did not come in time. 408.
+    /// A body that did not arrive in time. 408.
     BodyTimeout = "body_timeout", Some(Self::BadRequest);
     /// A method that is never served. 405.
     MethodNotAllowed = "method_not_allowed", Some(Self::BadRequest);
-    /// The request came as early data and could be a replay (RFC 8470). 425.
+    /// A request in early data, which could be a replay (RFC 8470). 425.
     TooEarly = "too_early", Some(Self::BadRequest);
-    /// A back end could not decide. 503.
+    /// A back end that could not decide. 503.
     Unavailable = "unavailable", None;
-    /// The operator's data contradicts the configuration. 500.
+    /// Operator data that contradicts the configuration. 500.
     Misconfigured = "misconfigured", None;
-    /// A back end, or a closure that the gate calls, panicked. 500.
+    /// A panic in a back end or in a closure that the gate calls. 500.
     Internal = "internal", Some(Self::Misconfigured);
 }
 
-/// What there is to say of a refusal beyond its kind.
+/// The details of a denial beyond its kind.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Cause {
     #[default]
@@ -158,19 +161,19 @@ pub(crate) enum Cause {
         expect(dead_code, reason = "said of key management alone")
     )]
     MaxKeys(u32),
-    /// What may be done here, as `Allow` says it.
+    /// The methods that the path supports, in the form of an `Allow` header.
     Allowed(&'static str),
     Balance {
         balance: Credits,
         cost: Credits,
     },
     Store(StoreError),
-    /// The caller's own deadline came before the decision.
+    /// A caller's deadline that passed before the decision.
     Deadline,
     Operator(Problem),
 }
 
-/// What the operator has to put right, put into words when the log asks for it.
+/// A problem that the operator must correct. Its text is made only when the log needs it.
 #[derive(Debug, Clone)]
 pub(crate) enum Problem {
     Unknown(Unknown),
@@ -190,7 +193,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A refusal: its kind, and what there is to say of it. It holds nothing of the key's secret.
+/// A denial: its kind and its details. It contains no part of the key's secret.
 ///
 /// # Example
 ///
@@ -207,12 +210,12 @@ pub struct Denial {
     pub(crate) cause: Cause,
     record: Option<Arc<KeyRecord>>,
     rule: Option<Arc<Ruled>>,
-    /// Whether the key, if there was one, stood in a Bearer credential: its challenge says what is wrong with it.
+    /// True if the key was in a Bearer credential. Its challenge then contains the reason for the denial.
     pub(crate) bearer: bool,
 }
 
 impl Denial {
-    /// A refusal of this kind, with nothing more to say.
+    /// Creates a denial of this kind, without details.
     pub fn of(kind: DenialKind) -> Self {
         Self::because(kind, Cause::None)
     }
@@ -226,17 +229,17 @@ impl Denial {
         Self::because(kind, Cause::Store(error))
     }
 
-    /// A refusal because code that the gate calls panicked.
+    /// Creates the denial for a panic in code that the gate calls.
     pub(crate) fn panicked() -> Self {
         Self::store(StoreError::panicked())
     }
 
-    /// A refusal that comes too late for its caller.
+    /// Creates the denial for a decision that missed its caller's deadline.
     pub(crate) fn late() -> Self {
         Self::because(DenialKind::Unavailable, Cause::Deadline)
     }
 
-    /// A method that is not there, and those that are, where that is known.
+    /// Creates the denial for a method that is not supported, with the supported methods if they are known.
     pub(crate) fn method(allowed: Option<&'static str>) -> Self {
         Self::because(DenialKind::MethodNotAllowed, allowed.map_or(Cause::None, Cause::Allowed))
     }
@@ -260,58 +263,58 @@ impl Denial {
         self
     }
 
-    /// Says of the same key and rule as another refusal, whose place it takes.
+    /// Copies the key and the rule of another denial, which this one replaces.
     #[must_use]
     pub(crate) fn in_place_of(self, other: &Self) -> Self {
         Self { record: other.record.clone(), rule: other.rule.clone(), ..self }
     }
 
-    /// Says which rule the request was judged by.
+    /// Sets the rule that applied to the request.
     #[must_use]
     pub(crate) fn by_rule(mut self, rule: &Arc<Ruled>) -> Self {
         self.rule = Some(Arc::clone(rule));
         self
     }
 
-    /// Says where the key stood, if there was one.
+    /// Sets the source of the key, if there was a key.
     #[must_use]
     pub(crate) fn in_source(mut self, source: Option<&KeySource>) -> Self {
         self.bearer = source.is_some_and(KeySource::is_bearer);
         self
     }
 
-    /// The kind.
+    /// The kind of the denial.
     pub fn kind(&self) -> DenialKind {
         self.kind
     }
 
-    /// The id of the key, where one was found.
+    /// The id of the key, if a key was found.
     pub fn key(&self) -> Option<KeyId> {
         self.record.as_ref().map(|record| record.id)
     }
 
-    /// The account that holds the key, where a key was found.
+    /// The account that owns the key, if a key was found.
     pub fn account(&self) -> Option<&AccountId> {
         self.record.as_ref().map(|record| &record.account.id)
     }
 
-    /// The plan of that account.
+    /// The plan of that account, if a key was found.
     pub fn plan(&self) -> Option<&PlanName> {
         self.record.as_ref().map(|record| &record.account.plan)
     }
 
-    /// The rule that the request was judged by; `None` where no rule matches it, and where it was refused before one was
-    /// looked for.
+    /// The rule that applied to the request. `None` if no rule matches, or if the request was denied before the search
+    /// for a rule.
     pub fn rule(&self) -> Option<&Rule> {
         self.rule.as_ref().map(|ruled| &ruled.rule).filter(|rule| !rule.pattern().is_empty())
     }
 
-    /// In what time the request would be admitted, where that is known: the windows of a rate limit.
+    /// The time after which a rate limit would admit the request, if it is known.
     pub fn retry_after(&self) -> Option<Duration> {
         if let Cause::Wait { retry_after, .. } = &self.cause { Some(*retry_after) } else { None }
     }
 
-    /// The quotas in force, and how the exceeded one stands.
+    /// The quotas in force and the status of the exceeded one.
     pub(crate) fn windows(&self) -> Option<(&Quotas, &Standing)> {
         if let Cause::Wait { terms, standing, .. } = &self.cause {
             Some((&terms.quotas, standing))
@@ -320,12 +323,12 @@ impl Denial {
         }
     }
 
-    /// What kept a back end from deciding.
+    /// The error that kept a back end from deciding.
     pub fn store_error(&self) -> Option<&StoreError> {
         if let Cause::Store(error) = &self.cause { Some(error) } else { None }
     }
 
-    /// What the operator has to put right: for the log, never for the client.
+    /// The problem that the operator must correct. It is for the log, never for the client.
     pub fn operator_problem(&self) -> Option<String> {
         if let Cause::Operator(problem) = &self.cause { Some(problem.to_string()) } else { None }
     }
@@ -352,7 +355,7 @@ impl fmt::Display for Denial {
 
 impl std::error::Error for Denial {}
 
-/// The status of a kind to which no wording gives one.
+/// Returns the default status of a kind.
 pub(crate) fn default_status(kind: DenialKind) -> StatusCode {
     ancestry(kind)
         .find_map(|kind| match kind {
@@ -373,13 +376,13 @@ pub(crate) fn default_status(kind: DenialKind) -> StatusCode {
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The kind, its parent, and so on.
+/// Returns the kind, its parent, that kind's parent, and so on.
 pub(crate) fn ancestry(kind: DenialKind) -> impl Iterator<Item = DenialKind> {
     std::iter::successors(Some(kind), |kind| kind.parent())
 }
 
-/// Writes a refusal to the log. A fault of the operator is an error, a back end that could not decide is a warning, and the
-/// rest is at debug level.
+/// Writes a denial to the log. An operator's fault and a panic are errors, a back end that could not decide is a
+/// warning, and other denials are at debug level.
 #[cfg(feature = "tracing")]
 pub(crate) fn log(denial: &Denial) {
     let kind = denial.kind().name();

@@ -1,11 +1,10 @@
-//! The two ways things go wrong outside a refusal: the operator's configuration, and a back end that could
-//! not decide.
+//! The errors besides denials: a faulty configuration, and a back end that could not decide.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// A fault in the configuration, found at start-up: where it stands, what is there and what would be right.
+/// A fault in the configuration, found at start-up: its place, the value found and the value expected.
 ///
 /// # Example
 ///
@@ -28,14 +27,14 @@ struct ConfigFault {
     value: String,
     problem: String,
     expected: String,
-    /// The member that the one at fault clashes with, and its line.
+    /// The other member of a conflict, and its line.
     other: Option<(String, Option<usize>)>,
 }
 
 impl ConfigError {
-    /// Says that `value` will not do, why, and what would.
+    /// Creates an error from a value, its problem and the remedy.
     ///
-    /// Messages are lower case and say what was being attempted; `expected` completes "write …".
+    /// Messages are lower case and state what was attempted. `expected` completes "write …".
     pub fn new(value: impl Into<String>, problem: impl Into<String>, expected: impl Into<String>) -> Self {
         Self(Box::new(ConfigFault {
             file: None,
@@ -49,8 +48,8 @@ impl ConfigError {
         }))
     }
 
-    /// Names the member at fault. One that is named already is a part of this one: `quotas` in `plans.pro` is
-    /// `plans.pro.quotas`.
+    /// Sets the member at fault. A member that is set already becomes a part of this one: `quotas` in `plans.pro`
+    /// becomes `plans.pro.quotas`.
     #[must_use]
     pub fn in_member(mut self, member: impl Into<String>) -> Self {
         let table = member.into();
@@ -61,42 +60,42 @@ impl ConfigError {
         self
     }
 
-    /// Names the other member that the one at fault clashes with. Like the one at fault it may be a part of a table that
-    /// [`in_member`](Self::in_member) names later.
+    /// Sets the other member of a conflict. Like the member at fault, it may be a part of a table that
+    /// [`in_member`](Self::in_member) sets later.
     #[must_use]
     pub(crate) fn beside(mut self, other: impl Into<String>) -> Self {
         self.0.other = Some((other.into(), None));
         self
     }
 
-    /// Names the file.
+    /// Sets the file.
     #[must_use]
     pub fn in_file(mut self, file: impl Into<String>) -> Self {
         self.0.file = Some(file.into());
         self
     }
 
-    /// Names the line, counted from 1; the first line given stays.
+    /// Sets the line, counted from 1. A line that is set already is kept.
     #[must_use]
     pub fn at_line(mut self, line: usize) -> Self {
         self.0.line.get_or_insert(line);
         self
     }
 
-    /// Names the column, counted from 1 in characters; the first column given stays.
+    /// Sets the column, counted from 1 in characters. A column that is set already is kept.
     #[must_use]
     pub fn at_column(mut self, column: usize) -> Self {
         self.0.column.get_or_insert(column);
         self
     }
 
-    /// The other member that the one at fault clashes with.
+    /// The other member of a conflict.
     #[cfg(feature = "config")]
     pub(crate) fn other(&self) -> Option<&str> {
         self.0.other.as_ref().map(|(other, _)| other.as_str())
     }
 
-    /// Names the line of the other member.
+    /// Sets the line of the other member.
     #[cfg(feature = "config")]
     pub(crate) fn other_at_line(mut self, line: usize) -> Self {
         if let Some((_, at)) = &mut self.0.other {
@@ -105,7 +104,7 @@ impl ConfigError {
         self
     }
 
-    /// The configuration file, where one was read.
+    /// The configuration file, if one was read.
     pub fn file(&self) -> Option<&str> {
         self.0.file.as_deref()
     }
@@ -120,22 +119,22 @@ impl ConfigError {
         self.0.column
     }
 
-    /// The member at fault, as a dotted path; empty where there is none.
+    /// The member at fault, as a dotted path. Empty if there is none.
     pub fn member(&self) -> &str {
         &self.0.member
     }
 
-    /// The value that was found. Never a secret.
+    /// The value that was found. It is never a secret.
     pub fn value(&self) -> &str {
         &self.0.value
     }
 
-    /// Why the value will not do.
+    /// The reason that the value is invalid.
     pub fn problem(&self) -> &str {
         &self.0.problem
     }
 
-    /// What would be right.
+    /// The remedy.
     pub fn expected(&self) -> &str {
         &self.0.expected
     }
@@ -171,31 +170,31 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// The same as `Display`: a `main` that returns this error prints its `Debug` output.
+/// Writes the same text as `Display`, because a `main` that returns this error prints its `Debug` output.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// A member's path within a table.
+/// Returns a member's path within a table.
 fn within(table: &str, member: &str) -> String {
-    // A place in a list, such as `[2]`, follows its list without a dot.
+    // An index such as `[2]` follows its list without a dot.
     let dot = if table.is_empty() || member.is_empty() || member.starts_with('[') { "" } else { "." };
     format!("{table}{dot}{member}")
 }
 
 impl Error for ConfigError {}
 
-/// The beginning of a value that is too long to be said whole.
+/// Returns the beginning of a value that is too long to print.
 pub(crate) fn shortened(value: &str) -> String {
     value.chars().take(60).chain(['…']).collect()
 }
 
-/// A back end could not decide. The gate answers 503, never 401, and never lets the request through for it. A back end
-/// that panics is answered 500.
+/// An error of a back end that could not decide. The gate answers 503, never 401, and never admits the request because
+/// of it. A panic of a back end is answered with 500.
 ///
-/// What a store knows to be absent, exhausted or insufficient is a value, not an error.
+/// An absent, exhausted or insufficient item is a value, not an error.
 ///
 /// # Example
 ///
@@ -225,64 +224,66 @@ enum FaultKind {
 }
 
 impl StoreError {
-    /// The back end cannot be reached or failed. The source must not carry a secret.
+    /// Creates an error for a back end that is unreachable or has failed. The source must not contain a secret.
     pub fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::of(FaultKind::Unavailable, Some(source.into()))
     }
 
-    /// The back end did not answer in time. What it was asked may still have happened.
+    /// Creates an error for a back end that did not answer in time. The call may still have taken effect.
     pub fn timed_out() -> Self {
         Self::of(FaultKind::TimedOut, None)
     }
 
-    /// The back end has no room for more at the moment.
+    /// Creates an error for a back end that is temporarily overloaded.
     pub fn overloaded() -> Self {
         Self::of(FaultKind::Overloaded, None)
     }
 
-    /// The same, with its reason.
+    /// Creates an error for an overloaded back end, with its source.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn overloaded_by(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::of(FaultKind::Overloaded, Some(source.into()))
     }
 
-    /// The back end answered with something that cannot be right, such as another key's record.
+    /// Creates an error for an answer that cannot be correct, such as the record of another key.
     pub fn corrupt(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::of(FaultKind::Corrupt, Some(source.into()))
     }
 
-    /// The back end is there, and will not do what it was asked, now or later: the call cannot be right, such as a charge that
-    /// comes after its own refund. That says nothing of the calls of others: a circuit counts no failure.
+    /// Creates an error for a call that the back end rejects permanently, because the call cannot be correct, such as a
+    /// charge after its own refund. A circuit breaker does not count it as a failure, because other calls are not
+    /// affected.
     pub fn rejected(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::of(FaultKind::Rejected, Some(source.into()))
     }
 
-    /// A back end that panicked.
+    /// Creates an error for a back end that panicked.
     pub(crate) fn panicked() -> Self {
         Self::of(FaultKind::Panicked, None)
     }
 
-    /// Whether the back end panicked: the request is answered 500.
+    /// Returns true if the back end panicked. The request is answered with 500.
     pub fn is_panic(&self) -> bool {
         self.0.kind == FaultKind::Panicked
     }
 
-    /// Whether the back end did not answer in time.
+    /// Returns true if the back end did not answer in time.
     pub fn is_timeout(&self) -> bool {
         self.0.kind == FaultKind::TimedOut
     }
 
-    /// Whether the back end answered with something that cannot be right.
+    /// Returns true if the back end gave an answer that cannot be correct.
     pub fn is_corrupt(&self) -> bool {
         self.0.kind == FaultKind::Corrupt
     }
 
-    /// Whether the back end is there and will not do what it was asked.
+    /// Returns true if the back end rejected the call.
     pub fn is_rejected(&self) -> bool {
         self.0.kind == FaultKind::Rejected
     }
 
-    /// Whether the back end has answered, if only with what is of no use: it is there, and asking again changes nothing.
+    /// Returns true if the back end answered, even if the answer is unusable. It is reachable, and a retry changes
+    /// nothing.
     #[cfg(feature = "fleet")]
     pub(crate) fn is_answer(&self) -> bool {
         self.is_corrupt() || self.is_rejected()

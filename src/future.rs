@@ -1,4 +1,4 @@
-//! The future that every back end answers with: ready now, or boxed.
+//! The future that back ends return: ready at once, or boxed.
 
 use std::fmt;
 use std::future::Future;
@@ -10,12 +10,13 @@ use crate::panics::{Panicked, guard};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
-/// The answer of a [`KeyStore`](crate::store::KeyStore), [`CreditLedger`](crate::credit::CreditLedger) or
-/// [`RateLimiter`](crate::limit::RateLimiter): ready now, at no cost, or one boxed future where there is real I/O.
+/// The future returned by a [`KeyStore`](crate::store::KeyStore), [`CreditLedger`](crate::credit::CreditLedger) or
+/// [`RateLimiter`](crate::limit::RateLimiter). It is either ready at once, without an allocation, or one boxed future
+/// for real I/O.
 ///
-/// A boxed future that panics answers an error for which [`StoreError::is_panic`] holds.
+/// A boxed future that panics returns an error for which [`StoreError::is_panic`] is true.
 ///
-/// It is `'static`: a remote back end clones its pool and copies what it needs before it returns.
+/// The future is `'static`: a remote back end clones its pool and copies its arguments before it returns.
 ///
 /// # Example
 ///
@@ -37,35 +38,35 @@ enum Repr<T> {
 }
 
 impl<T> StoreFuture<T> {
-    /// An answer that is known already.
+    /// Creates a future that is ready with this value.
     #[inline]
     pub fn ready(value: T) -> Self {
         Self(Repr::Ready(Some(Ok(value))))
     }
 
-    /// A failure that is known already.
+    /// Creates a future that is ready with this error.
     pub fn failed(error: StoreError) -> Self {
         Self(Repr::Ready(Some(Err(error))))
     }
 
-    /// An answer that takes I/O.
+    /// Creates a future that performs I/O.
     pub fn boxed(future: impl Future<Output = Result<T, StoreError>> + Send + 'static) -> Self {
         Self(Repr::Boxed(Box::pin(future)))
     }
 
-    /// The answer, where it is there without waiting.
+    /// Takes the result if the future is ready.
     #[inline]
     pub(crate) fn take_ready(&mut self) -> Option<Result<T, StoreError>> {
         if let Repr::Ready(answer) = &mut self.0 { answer.take() } else { None }
     }
 
-    /// What was asked for, where it is there without waiting.
+    /// Returns the value if the future is ready and has succeeded.
     #[inline]
     pub(crate) fn answer_mut(&mut self) -> Option<&mut T> {
         if let Repr::Ready(Some(Ok(answer))) = &mut self.0 { Some(answer) } else { None }
     }
 
-    /// Whether the answer is there without waiting.
+    /// Returns true if the future is ready.
     #[inline]
     pub fn is_ready(&self) -> bool {
         matches!(self.0, Repr::Ready(_))
@@ -87,11 +88,11 @@ impl<T> Future for StoreFuture<T> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            // Polling a finished future is the caller's fault; it waits for ever rather than panic in a request.
+            // Polling a finished future is an error of the caller. It stays pending instead of panicking in a request.
             Repr::Ready(result) => result.take().map_or(Poll::Pending, Poll::Ready),
             Repr::Boxed(future) => {
                 guard("a back end", || future.as_mut().poll(cx)).unwrap_or_else(|Panicked| {
-                    // It cannot be polled again.
+                    // A future that has panicked must not be polled again.
                     self.0 = Repr::Ready(None);
                     Poll::Ready(Err(StoreError::panicked()))
                 })

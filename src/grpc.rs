@@ -1,14 +1,15 @@
-//! What the gate does with gRPC calls: documentation alone, there is nothing to import from here.
+//! The gate's behaviour for gRPC calls. This module contains only documentation.
 //!
-//! A request whose content type is `application/grpc`, `application/grpc-web` or `application/grpc-web-text`, whatever
-//! stands behind a `+` or `;`, is a call. Nothing else makes it one: no user agent and no path, so that one port may serve
-//! REST and gRPC and answers each in its own form.
+//! A request is a gRPC call if its method is `POST` and its content type is `application/grpc`, `application/grpc-web`
+//! or `application/grpc-web-text`, alone or followed by `+` or `;` and more. The user agent and the path do not matter.
+//! One port may therefore serve both REST and gRPC, and each client gets denials in its own form.
 //!
 //! # Rules and keys
 //!
-//! A method is a path, `/package.Service/Method`, and a pattern that ends in `/*` is for all methods of a service. A call is
-//! a `POST`, which a rule may name or not. Health checks and reflection are services like any other: they are public where
-//! a rule says so. Keys stand in metadata as they do in headers; metadata in binary (`x-api-key-bin`) is not read.
+//! A method is a path, `/package.Service/Method`. A pattern that ends in `/*` matches all methods of a service. A call
+//! is a `POST`, which a rule may name or omit. Health checks and reflection are services like any other: they are
+//! public if a rule makes them public. Metadata contains keys as headers do. Binary metadata (`x-api-key-bin`) is not
+//! read.
 //!
 //! ```toml
 //! sources = [{ header = "x-api-key" }, { authorization = "Bearer" }]
@@ -22,10 +23,11 @@
 //!
 //! # In front of a server
 //!
-//! [`TollgateLayer`](crate::adapter::TollgateLayer) goes around the whole server. Handlers find the
-//! [`Principal`](crate::gate::Principal) among the extensions of their `tonic::Request`, and may put a
-//! [`FinalCost`](crate::gate::FinalCost) among those of their `tonic::Response`. The peer's address is known to a tonic server
-//! without TLS; with it, put a [`Peer`](crate::adapter::Peer) among the request's extensions in a layer outside the gate.
+//! [`TollgateLayer`](crate::adapter::TollgateLayer) is put around the whole server. Handlers find the
+//! [`Principal`](crate::gate::Principal) in the extensions of their `tonic::Request`. They may insert a
+//! [`FinalCost`](crate::gate::FinalCost) into the extensions of their `tonic::Response`. A tonic server without TLS
+//! knows the peer's address. With TLS, insert a [`Peer`](crate::adapter::Peer) into the request's extensions in a layer
+//! outside the gate.
 //!
 //! ```
 //! use tollgate::{Config, TollgateLayer};
@@ -46,10 +48,10 @@
 //! # }
 //! ```
 //!
-//! # Refusals
+//! # Denials
 //!
-//! A refused call is answered with HTTP 200, `grpc-status` and `grpc-message` in the head, and no body. The code goes by the
-//! kind of refusal:
+//! The response to a denied call has HTTP status 200, `grpc-status` and `grpc-message` in the head, and no body. The
+//! code depends on the kind of the denial:
 //!
 //! | kinds, with those below them | code |
 //! |---|---|
@@ -63,35 +65,39 @@
 //! | `method_not_allowed` | 12 `UNIMPLEMENTED` |
 //! | `not_found`, `conflict` | 5 `NOT_FOUND`, 10 `ABORTED` |
 //!
-//! Where a configuration gives another HTTP status to a kind of `unauthorized`, `forbidden` or `bad_request`, the code follows
-//! it: 400 and 422 are 3, 401 is 16, 402 and 429 are 8, 403 is 7, 404 and 410 are 5, 409 is 10, 503 is 14, another 5xx is 13.
-//! The other kinds keep their code, by which a client knows whether to try again.
+//! If a configuration gives another HTTP status to a kind of `unauthorized`, `forbidden` or `bad_request`, the code
+//! follows the status: 400 and 422 are 3, 401 is 16, 402 and 429 are 8, 403 is 7, 404 and 410 are 5, 409 is 10, 503 is
+//! 14, and any other 5xx is 13. The other kinds keep their code, because a client decides by it if it may retry.
 //!
-//! The message is the kind's own. `grpc-retry-pushback-ms` says in how many milliseconds a call over the limit, or one that
-//! could not be judged, may be made again; it is negative, do not retry, where credits are exhausted.
-//! `grpc-status-details-bin` holds a `google.rpc.Status` with
+//! The message is the message of the kind. `grpc-retry-pushback-ms` is the number of milliseconds after which a call
+//! may be made again that exceeded a limit or could not be checked. It is negative, which means "do not retry", if
+//! credits are exhausted. `grpc-status-details-bin` contains a `google.rpc.Status` with
 //!
-//! - a `google.rpc.ErrorInfo`: `reason` is the kind's code in upper case, `domain` the configured realm (or `tollgate`),
-//!   and `metadata` holds `request_id` and, where the kind has them, `policy`, `required_scope`, `required_plan`,
-//!   `agreement`, `agreement_url`, `parameter`, `cap`, `balance`, `cost`, `max_keys`;
-//! - a `google.rpc.RetryInfo`, where the pushback is not negative.
+//! - a `google.rpc.ErrorInfo`: `reason` is the kind's code in upper case, and `domain` is the configured realm (or
+//!   `tollgate`). `metadata` contains `request_id` and, if the kind has them, `policy`, `required_scope`,
+//!   `required_plan`, `agreement`, `agreement_url`, `parameter`, `cap`, `balance`, `cost`, `max_keys`;
+//! - a `google.rpc.RetryInfo`, if the pushback is not negative.
 //!
-//! A [`ResponseForDenial`](crate::respond::ResponseForDenial) of one's own answers requests over HTTP; calls are answered so.
+//! A custom [`ResponseForDenial`](crate::respond::ResponseForDenial) is used for HTTP requests only. The responses to
+//! denied gRPC calls always have the form above.
 //!
 //! # Charges
 //!
-//! A call is judged, and charged, once, however much it streams, and the charge is closed with the call. It goes back if the
-//! call's status says that the server failed: `UNKNOWN`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` or `DATA_LOSS`, in the
-//! head or in the trailers, whatever was streamed before; or if the handler panics. Any other status has been served, and
-//! so has a client that leaves, and `CANCELLED` and `DEADLINE_EXCEEDED`, which are the caller's own doing. A call that ends
-//! without a status has been served. A handler must not answer a client's fault with one of the five codes: the call would
-//! be free.
+//! A call is checked and charged once, however much it streams, and the charge is closed at the end of the call.
 //!
-//! A status is waited for only where the *response* has the content type of gRPC: the request's says nothing of the charge
-//! ([`Outcome`](crate::gate::Outcome)). The status of gRPC-web is hidden in the body: put the gate inside the layer that
-//! translates it, where it sees gRPC.
+//! The charge is refunded if the call's status shows that the server failed: `UNKNOWN`, `UNIMPLEMENTED`, `INTERNAL`,
+//! `UNAVAILABLE` or `DATA_LOSS`, in the head or in the trailers, whatever was streamed before. It is also refunded if
+//! the handler panics. A handler must not use one of these five codes for a client's fault: the call would be free.
+//!
+//! Any other status counts as served. So do `CANCELLED` and `DEADLINE_EXCEEDED`, which the caller causes, a client that
+//! leaves, and a call that ends without a status.
+//!
+//! The gate waits for a status only if the *response* has the content type of gRPC. The content type of the request has
+//! no influence on the charge ([`Outcome`](crate::gate::Outcome)). The status of gRPC-web is hidden in the body: put
+//! the gate inside the layer that translates gRPC-web, where the gate sees gRPC.
 //!
 //! # Deadlines
 //!
-//! The gate asks remote back ends for no longer than the call's `grpc-timeout`, and answers `DEADLINE_EXCEEDED` then; what
-//! was charged goes back. That takes a runtime whose timer is enabled, as gRPC servers do.
+//! The gate waits for remote back ends no longer than the call's `grpc-timeout`. It then responds with
+//! `DEADLINE_EXCEEDED`, and the charge is refunded. This requires a runtime whose timer is enabled, as gRPC servers
+//! have.

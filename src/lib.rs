@@ -1,6 +1,8 @@
-//! An API-key gate for web services: one [`tower`] layer that reads the key, checks its shape, looks it up by its hash,
-//! judges key, account, address, scopes, rate limits and credits in a configured order, and lets the request through with a
-//! [`Principal`], or answers in the API's own error format.
+//! An API-key gate for web services, built as one [`tower`] layer.
+//!
+//! The gate reads the key of a request, checks its format and looks it up by its hash. It then checks the key, the
+//! account, the client's address, scopes, rate limits and credits, in a configured order. It passes an admitted request
+//! on with a [`Principal`], and answers a denied one in the API's own error format.
 //!
 //! # Example
 //!
@@ -42,55 +44,57 @@
 //!
 //! # The way of a request
 //!
-//! A [`RequestView`] is borrowed from it. Its [`Rule`] is found; a public route is let through. The first [`KeySource`] that
-//! is present yields the key, a [`KeyFormat`] accepts it, and its [`KeyHash`] finds the [`KeyRecord`] in the [`KeyStore`].
-//! The [`Check`]s follow in the configured order, the [`RateLimiter`] and the [`CreditLedger`] among them. The result is an
-//! [`Admission`] or a [`Denial`], which a [`Presentation`] turns into the answer.
+//! The gate borrows a [`RequestView`] from the request and finds its [`Rule`]. A public route is admitted at once.
+//! Otherwise the first [`KeySource`] that is present supplies the key, a [`KeyFormat`] accepts it, and its
+//! [`KeyHash`](key::KeyHash) finds the [`KeyRecord`] in the [`KeyStore`]. The [`Check`](gate::Check)s follow in the
+//! configured order, including the [`RateLimiter`] and the [`CreditLedger`]. The result is an [`Admission`], or a
+//! [`Denial`] that a [`Presentation`](respond::Presentation) turns into the response.
 //!
 //! # Routers
 //!
 //! - axum, tonic, and hyper without a router: [`TollgateLayer`], a tower layer.
 //! - actix-web: `TollgateTransform`, made from the same [`Gate`] (feature `actix-web`).
 //!
-//! A request's rule is found by its path as these routers compare it, and the tests hold that by generated paths: whatever
-//! handler is reached, its own rule was judged. Paths that they read differently are
-//! judged under it too, or [refused](Rule#paths-that-routers-read-differently).
+//! The gate finds a request's rule by its path, compared in the same way as by these routers. Tests with generated
+//! paths verify this: for every handler that a request reaches, the handler's own rule was applied. Paths that these
+//! routers read differently are judged under that rule too, or [denied](Rule#paths-that-routers-read-differently).
 //!
-//! A route that no rule names needs a key and is free. Say [`GateBuilder::deny_unmatched`], or `[default] deny = true` in the
-//! file, and such a route is refused instead; `testing::unruled_routes` lists them.
+//! A route that no rule matches needs a key and is free. [`GateBuilder::deny_unmatched`], or `[default] deny = true` in
+//! the configuration file, denies such a route instead. `testing::unruled_routes` lists these routes.
 //!
-//! Other routers are not supported, though their services may be tower services, because they read paths in ways of their
-//! own: a request could reach a handler under another rule than the handler's.
+//! Other routers are not supported, even if their services are tower services. They interpret paths differently, so a
+//! request could reach a handler under a rule other than the handler's own.
 //!
-//! - salvo compares decoded segments and leaves empty ones out: `/v1/%63andles` and `/v1//candles` are `/v1/candles`.
-//! - warp leaves out the slash at the end: `/v1/candles/` is `/v1/candles`.
-//! - poem's `tower-compat` takes layers over its own request type.
+//! - salvo compares decoded segments and ignores empty ones: `/v1/%63andles` and `/v1//candles` match `/v1/candles`.
+//! - warp ignores a slash at the end: `/v1/candles/` matches `/v1/candles`.
+//! - poem's `tower-compat` only takes layers over its own request type.
 //!
 //! # What it is, and what it is not
 //!
-//! Back ends are the three traits, held as `Arc<dyn …>`: no type of this crate has a parameter for them. Time is injected
-//! ([`Clock`]). Nothing is global; nothing runs but what is called.
+//! Back ends implement three traits and are stored as `Arc<dyn …>`, so no type of this crate has a type parameter for
+//! them. The time is injected ([`Clock`]). There is no global state, and no code runs unless it is called.
 //!
-//! It knows no OAuth, no sessions, no passwords and no invoices, and it is no proxy process.
+//! The crate does not provide OAuth, sessions, passwords or invoices, and it is not a proxy process.
 //!
 //! # Crate features
 //!
 //! - `memory` (default): [`MemoryStore`], [`MemoryLedger`], [`MemoryLimiter`].
-//! - `keygen` (default): new keys, and their management.
-//! - `config` (default): [`Config`], the TOML file.
-//! - `tracing` (default): refusals and the operator's faults as events.
-//! - `quanta`: [`SystemClock`] by the processor's counter.
-//! - `axum`: [`Principal`] and [`Caps`] as extractors; the peer's address from `ConnectInfo`; whole paths in nested routers.
+//! - `keygen` (default): creation and management of keys.
+//! - `config` (default): [`Config`], the TOML configuration file.
+//! - `tracing` (default): log events for denials and for the operator's faults.
+//! - `quanta`: a [`SystemClock`](clock::SystemClock) that reads the processor's counter.
+//! - `axum`: [`Principal`] and [`Caps`](account::Caps) as extractors; the peer's address from `ConnectInfo`; whole
+//!   paths in nested routers.
 //! - `actix-web`: `TollgateTransform` for an `App`, a `Scope` or a `Resource`, and the same extractors.
-//! - `tonic`: refusals of gRPC calls as gRPC statuses: see `grpc`.
+//! - `tonic`: denials of gRPC calls as gRPC statuses: see `grpc`.
 //! - `sqlite`, `postgres`: `SqlStore` and `SqlLedger` over a `Database`, for one machine and for a fleet.
-//! - `redis`: `RedisLimiter`, `RedisLedger`, both at once in a `RedisMeter`; `RedisRecords` and `RedisAnnouncements`.
-//! - `fleet`: `CachedStore`, `LeasedLedger`, `Guarded`, `LocalShare`: what stands before a remote back end.
+//! - `redis`: `RedisLimiter`, `RedisLedger`, and `RedisMeter`, which combines both; `RedisRecords` and
+//!   `RedisAnnouncements`.
+//! - `fleet`: wrappers around a remote back end: `CachedStore`, `LeasedLedger`, `Guarded`, `LocalShare`.
 //! - `testing`: a gate with a manual clock, keys for it, and lists of open routes and of routes without a rule: see
 //!   `testing`.
-//! - `openapi`: what a gate asks of its callers, in an OpenAPI document: `Gate::openapi`.
-//! - `conformance`: suites that say whether a store, a ledger or a limiter of one's own keeps its contract: see
-//!   `conformance`.
+//! - `openapi`: `Gate::openapi`, which adds the gate's requirements to an OpenAPI document.
+//! - `conformance`: test suites that verify the contract of a custom store, ledger or limiter: see `conformance`.
 //! - `cli`: the command `tollgate`, which manages keys, accounts and credits.
 //! - `full`: all of these.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -167,7 +171,7 @@ pub use store::KeyStore;
 #[cfg(feature = "memory")]
 pub use store::MemoryStore;
 
-/// The README's code, compiled.
+/// The code examples of the README, compiled as tests.
 #[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,8 +1,8 @@
-//! Names that are compared and never computed with: cheap to clone, not to be mixed up.
+//! Name types: shared strings that are cheap to clone and that the compiler keeps apart.
 
 use std::sync::LazyLock;
 
-/// A shared string under a type of its own.
+/// Declares a type for a shared string.
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -43,7 +43,8 @@ macro_rules! name_type {
 }
 
 name_type! {
-    /// Who holds a key: a person, an organisation, whatever the service calls an account.
+    /// The id of an account, which owns keys: a person, an organisation, or anything else that the service calls an
+    /// account.
     AccountId
 }
 name_type! {
@@ -55,12 +56,13 @@ name_type! {
     Agreement
 }
 name_type! {
-    /// What a key may be used for, such as `quotes:read`. Scopes are open: a scope that no rule knows grants nothing.
+    /// A permission of a key, such as `quotes:read`. Scopes are not declared: a scope that no rule names grants
+    /// nothing.
     Scope
 }
 name_type! {
-    /// Where a key belongs, such as `live` or `test`. A gate serves the environments that it names, and a key of
-    /// another reads as unknown.
+    /// The environment of a key, such as `live` or `test`. A gate serves the environments that are configured. A key of
+    /// another environment is denied as unknown.
     Environment
 }
 name_type! {
@@ -69,7 +71,7 @@ name_type! {
 }
 
 impl Scope {
-    /// Returns whether a challenge can name it: a `scope-token` (RFC 6750, section 3).
+    /// Returns true if a challenge can contain the scope: a `scope-token` (RFC 6750, section 3).
     pub(crate) fn is_token(&self) -> bool {
         let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
         !self.0.is_empty() && self.0.bytes().all(fits)
@@ -77,9 +79,9 @@ impl Scope {
 }
 
 impl Environment {
-    /// The environment of keys for which none is said: `live`.
+    /// Returns the default environment of keys, `live`.
     pub fn live() -> Self {
-        /// Shared by all: most records name it, and comparing what is the same string reads neither.
+        /// Shared, because most records use it and the comparison of one shared string reads no bytes.
         static LIVE: LazyLock<Environment> = LazyLock::new(|| Environment::from("live"));
         LIVE.clone()
     }

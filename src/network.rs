@@ -1,4 +1,4 @@
-//! Networks, as allowlists and trusted proxies name them.
+//! Networks in allowlists and in trusted proxies.
 
 use std::net::IpAddr;
 
@@ -6,12 +6,12 @@ use ipnet::IpNet;
 
 use crate::error::ConfigError;
 
-/// Reads a network, such as `192.0.2.0/24`, or an address, which is a network of one.
+/// Parses a network, such as `192.0.2.0/24`, or an address, which becomes a network of one address.
 ///
 /// # Errors
 ///
-/// What is no network, one with host bits, and IPv4 mapped into IPv6, which would match nothing: such an address is
-/// compared as IPv4.
+/// Returns an error if the text is not a network, if the network has host bits, or if it is IPv4 mapped into IPv6. Such
+/// a network would match nothing, because a mapped address is compared as IPv4.
 ///
 /// # Example
 ///
@@ -25,12 +25,12 @@ pub fn parse_network(text: &str) -> Result<IpNet, ConfigError> {
         let expected = "write one as in `192.0.2.0/24` or `2001:db8::/32`";
         return Err(ConfigError::new(text, "this is no network", expected));
     };
-    // The value is told as it was written, not as it reads.
+    // The error contains the text as it was written, not as it was parsed.
     refusal(network)
         .map_or(Ok(network), |error| Err(ConfigError::new(text, error.problem(), error.expected())))
 }
 
-/// Whether an address is in a network: one comparison of what precedes the host bits.
+/// Returns true if an address is in a network. The bits before the host bits are compared at once.
 #[inline]
 pub(crate) fn contains(network: &IpNet, address: IpAddr) -> bool {
     match (network, address) {
@@ -46,7 +46,7 @@ pub(crate) fn contains(network: &IpNet, address: IpAddr) -> bool {
     }
 }
 
-/// Why a network cannot be meant as it stands.
+/// Returns the error for a network that cannot match as it is written.
 pub(crate) fn refusal(network: IpNet) -> Option<ConfigError> {
     let refuse =
         |problem: &str, expected: &str| Some(ConfigError::new(network.to_string(), problem, expected));

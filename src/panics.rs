@@ -1,4 +1,4 @@
-//! Panics in code that the service's author supplies: back ends, and closures that the gate calls.
+//! Containment of panics in code that the service's author supplies: back ends, and closures that the gate calls.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,15 +6,16 @@ use std::pin::pin;
 
 use crate::trace;
 
-/// A panic that was caught, and told to the log.
+/// A panic that was caught and logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Panicked;
 
-/// Runs code that may panic. `what` names it in the log; the panic's own message is not repeated, since it may hold a
-/// secret.
+/// Runs code that may panic. `what` names the code in the log. The panic's own message is not logged, because it may
+/// contain a secret.
 #[inline]
 pub(crate) fn guard<T>(what: &'static str, work: impl FnOnce() -> T) -> Result<T, Panicked> {
-    // What has panicked is not used again by the request, and the locks of back ends are poisoned or free.
+    // Unwind safety: the request does not use code again that has panicked, and the locks of back ends are poisoned or
+    // free.
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
         trace::panicked(what);
         Panicked

@@ -1,37 +1,39 @@
-//! Query strings, split and percent-decoded as this crate compares them: once, and nothing else.
+//! Query strings, split and percent-decoded exactly once, which is the form that this crate compares.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-/// A piece between `&`, as it was sent: a name, and its value behind the first `=`. A bare name has no value.
+/// A part of a query between `&`, as it was sent: a name, and the value after the first `=`. A name without `=` has no
+/// value.
 #[derive(Clone, Copy)]
 pub(crate) struct Pair<'q> {
     sent: &'q [u8],
-    /// Whether a `%` stands in it.
+    /// True if the part contains a `%`.
     encoded: bool,
 }
 
 impl<'q> Pair<'q> {
-    /// The bytes that the name stands for.
+    /// Returns the decoded name.
     #[cfg(feature = "keygen")]
     pub(crate) fn name(&self) -> Cow<'q, [u8]> {
         decode(self.parts().0)
     }
 
-    /// The bytes that the value stands for; none where there is no value.
+    /// Returns the decoded value. Empty if there is no value.
     #[cfg(feature = "keygen")]
     pub(crate) fn value(&self) -> Cow<'q, [u8]> {
         decode(self.parts().1)
     }
 
-    /// The bytes that the value stands for, if the name stands for this name.
+    /// Returns the decoded value if the decoded name equals `name`.
     #[inline]
     pub(crate) fn value_of(&self, name: &str) -> Option<Cow<'q, [u8]>> {
         if self.encoded { self.decoded_value_of(name) } else { self.plain_value_of(name).map(Cow::Borrowed) }
     }
 
-    /// The value as it was sent, if the name was sent so. A name with an `=` in it is never sent so.
+    /// Returns the value as it was sent, if the name was sent without encoding. A name that contains `=` can only be
+    /// sent encoded.
     #[inline]
     pub(crate) fn plain_value_of(&self, name: &str) -> Option<&'q [u8]> {
         let ends = matches!(self.sent.get(name.len()), None | Some(b'='));
@@ -45,7 +47,7 @@ impl<'q> Pair<'q> {
         (named == name.as_bytes() || *decode(named) == *name.as_bytes()).then(|| decode(value))
     }
 
-    /// Whether a `%` stands in it.
+    /// Returns true if the part contains a `%`.
     #[inline]
     pub(crate) fn is_encoded(&self) -> bool {
         self.encoded
@@ -58,24 +60,24 @@ impl<'q> Pair<'q> {
     }
 }
 
-/// The pieces between `&`, but for empty ones.
+/// Returns the non-empty parts of a query between `&`.
 #[inline]
 pub(crate) fn pairs(query: &str) -> Pairs<'_> {
     Pairs(query.as_bytes())
 }
 
-/// The pieces of a query, one by one.
+/// An iterator over the parts of a query.
 #[derive(Clone)]
 pub(crate) struct Pairs<'q>(&'q [u8]);
 
 impl Pairs<'_> {
-    /// Whether nothing is left.
+    /// Returns true if nothing remains.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether those that are left hold one of this name.
+    /// Returns true if a remaining part has this name.
     #[inline(never)]
     pub(crate) fn hold(&self, name: &str) -> bool {
         self.clone().any(|pair| pair.value_of(name).is_some())
@@ -98,8 +100,8 @@ impl<'q> Iterator for Pairs<'q> {
     }
 }
 
-/// The first pair, and what stands behind its `&`. Queries are short: one plain loop is done with them before the
-/// searchers of `str::split` are set up.
+/// Returns the first part, and the rest after its `&`. Queries are short: a plain loop finishes before the searchers of
+/// `str::split` are set up.
 #[inline]
 fn first_pair(query: &[u8]) -> (Pair<'_>, &[u8]) {
     let (mut end, mut encoded) = (plain_eights(query), false);
@@ -113,12 +115,14 @@ fn first_pair(query: &[u8]) -> (Pair<'_>, &[u8]) {
     (Pair { sent, encoded }, rest.get(1..).unwrap_or_default())
 }
 
-/// The length of what has neither `%` nor `&` in it, as far as it can be told of eight bytes at once.
+/// Returns the length of a prefix that contains neither `%` nor `&`, in whole groups of eight bytes. Each group is
+/// tested at once. A group that contains any byte up to `&` ends the prefix.
 #[inline]
 fn plain_eights(query: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 0xFF;
     let (eights, _) = query.as_chunks::<8>();
-    // A byte up to `&` borrows from the bit above it, as one above 127 alone has it set before.
+    // The subtraction sets the top bit of each byte up to `&`. The mask excludes bytes above 127, whose top bit was set
+    // before.
     let is_plain = |eight: &&[u8; 8]| {
         let word = u64::from_ne_bytes(**eight);
         word.wrapping_sub(ONES * (u64::from(b'&') + 1)) & !word & (ONES << 7) == 0
@@ -126,18 +130,18 @@ fn plain_eights(query: &[u8]) -> usize {
     8 * eights.iter().take_while(is_plain).count()
 }
 
-/// The bytes that a name or value stands for.
+/// Returns the decoded bytes of a name or value.
 pub(crate) fn decode(sent: &[u8]) -> Cow<'_, [u8]> {
     if sent.contains(&b'%') { percent_decode(sent).into() } else { Cow::Borrowed(sent) }
 }
 
-/// Whether a name, as it was sent, stands for this name.
+/// Returns true if a name, as it was sent, decodes to this name.
 pub(crate) fn names(sent: &str, name: &str) -> bool {
     *decode(sent.as_bytes()) == *name.as_bytes()
 }
 
-/// The query without the parameters of this name, the others keeping their bytes and order; `None` where it holds
-/// none of them.
+/// Returns the query without the parameters whose names match. The others keep their bytes and order. `None` if no
+/// parameter matches.
 pub(crate) fn without(query: &str, secret: impl Fn(&str) -> bool) -> Option<String> {
     let named = |piece: &&str| secret(piece.split_once('=').map_or(*piece, |(name, _)| name));
     if !query.split('&').any(|piece| named(&piece)) {

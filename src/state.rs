@@ -1,12 +1,12 @@
 //! Run-time state that a back end attaches to a record.
 //!
-//! Records are values: a store reads and writes them. A gate, a rate limiter or a credit ledger also needs state that lives
-//! in this process only, such as a key's windows or an account's balance. It owns that state, and attaches a pointer to
-//! it to the record, so that the next request for the same record needs no look-up.
+//! Records are values: a store reads and writes them. A gate, a limiter or a credit ledger also needs state that exists
+//! only in this process, such as a key's windows or an account's balance. The back end owns that state. It attaches a
+//! pointer to the state to the record, so that the next request for the same record needs no look-up.
 //!
 //! # Example
 //!
-//! A limiter of one's own that counts requests per key:
+//! A custom limiter that counts requests per key:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -35,12 +35,12 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// The identity of a back end that attaches state. Each instance of a back end makes one for itself.
+/// The identity of a back end that attaches state. Each instance of a back end creates its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateOwner(u64);
 
 impl StateOwner {
-    /// An owner that differs from every other in this process.
+    /// Creates an owner that differs from every other in this process.
     #[expect(clippy::new_without_default, reason = "two owners are never equal")]
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -52,11 +52,11 @@ impl StateOwner {
 ///
 /// # Contract
 ///
-/// - There is room for three owners. What a fourth attaches is dropped, so that a back end must be able to find its state
-///   without it, by the record's id.
+/// - Three owners can attach state. State that a fourth owner attaches is dropped, so a back end must also be able to
+///   find its state by the record's id.
 /// - An owner attaches once. A second attachment changes nothing.
-/// - It is no part of the record's value: a clone starts empty, and two records that differ in attached state alone are
-///   equal. A store must not write it.
+/// - Attached state is not part of the record's value. A clone starts empty, and two records that differ only in
+///   attached state are equal. A store must not write it.
 #[derive(Default)]
 pub struct AttachedState([OnceLock<(StateOwner, State)>; 3]);
 
@@ -67,19 +67,19 @@ impl AttachedState {
         Self([const { OnceLock::new() }; 3])
     }
 
-    /// The state that `owner` has attached.
+    /// Returns the state that `owner` has attached.
     #[inline]
     pub fn get<T: Any>(&self, owner: StateOwner) -> Option<&T> {
         self.find(owner)?.downcast_ref()
     }
 
-    /// The state that `owner` has attached, shared.
+    /// Returns a shared pointer to the state that `owner` has attached.
     #[inline]
     pub fn share<T: Any + Send + Sync>(&self, owner: StateOwner) -> Option<Arc<T>> {
         Arc::clone(self.find(owner)?).downcast().ok()
     }
 
-    /// Attaches `state`, where there is room and `owner` has attached nothing yet.
+    /// Attaches `state`, if a place is free and `owner` has attached nothing yet.
     pub fn attach<T: Any + Send + Sync>(&self, owner: StateOwner, state: Arc<T>) {
         let mut attached: (StateOwner, State) = (owner, state);
         for cell in &self.0 {
@@ -98,7 +98,7 @@ impl AttachedState {
         self.0.iter().map_while(OnceLock::get).find(|(holder, _)| *holder == owner).map(|(_, state)| state)
     }
 
-    /// Begins to load what is attached into the processor's cache.
+    /// Prefetches the attached state into the processor's cache.
     #[inline]
     pub(crate) fn prefetch(&self) {
         for (_, state) in self.0.iter().map_while(OnceLock::get) {

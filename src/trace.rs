@@ -1,8 +1,8 @@
-//! What the log is told: the one place that knows whether there is one.
+//! Log events. Only this module depends on the feature `tracing`.
 
 use crate::error::StoreError;
 
-/// A panic of code that the service's author supplies.
+/// Logs a panic in code that the service's author supplies.
 #[cfg(feature = "tracing")]
 pub(crate) fn panicked(what: &'static str) {
     tracing::error!(what, "code that the gate calls panicked");
@@ -11,7 +11,7 @@ pub(crate) fn panicked(what: &'static str) {
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn panicked(_: &'static str) {}
 
-/// A charge that could be neither settled nor given back.
+/// Logs a charge that could be neither settled nor refunded.
 #[cfg(feature = "tracing")]
 pub(crate) fn unsettled(error: &StoreError) {
     tracing::warn!(?error, "a charge stays open");
@@ -20,7 +20,7 @@ pub(crate) fn unsettled(error: &StoreError) {
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn unsettled(_: &StoreError) {}
 
-/// A key with an allowlist, and a client whose address cannot be told.
+/// Logs that a key has an allowlist and the client's address is unknown.
 #[cfg(feature = "tracing")]
 pub(crate) fn address_unknown(key: impl std::fmt::Display) {
     tracing::warn!(%key, "a key has an allowlist and the client's address is unknown: is the peer's address passed on?");
@@ -29,7 +29,7 @@ pub(crate) fn address_unknown(key: impl std::fmt::Display) {
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn address_unknown(_: impl std::fmt::Display) {}
 
-/// A quota of a plan that another always refuses before.
+/// Logs a quota of a plan that can never be reached because another one always denies first.
 #[cfg(feature = "tracing")]
 pub(crate) fn unreachable_quota(plan: impl std::fmt::Display, quota: &str, other: &str) {
     tracing::warn!(%plan, quota, other, "a quota of a plan can never be reached: the other one always refuses first");
@@ -49,38 +49,40 @@ mod mode {
 
     use crate::error::StoreError;
 
-    /// A state that a back end's faults bring about, such as an open circuit: one event when it begins and one when it ends, both
-    /// with the name of the back end. The text of the fault itself may tell of addresses and accounts: it is at debug level.
+    /// A state caused by a back end's faults, such as an open circuit. One event is logged when it begins and one when
+    /// it ends, both with the name of the back end. The text of the fault is logged at debug level, because it may
+    /// contain addresses and accounts.
     #[derive(Debug)]
     pub(crate) struct Mode {
         back_end: String,
         begins: &'static str,
         ends: &'static str,
-        /// It is told of at most once in this time, in nanoseconds: a back end that answers every other call floods no log.
+        /// The minimum time between two logged beginnings, in nanoseconds. It limits the events of a back end that
+        /// answers only every other call.
         apart: u64,
         on: AtomicBool,
-        /// When it was last told of.
+        /// The time of the last logged beginning.
         told: AtomicU64,
     }
 
-    /// Before the first time.
+    /// The value of `told` before the first event.
     const NEVER: u64 = u64::MAX;
 
     impl Mode {
-        /// A state of what stands before a back end of the type `T`.
+        /// Creates a state of a wrapper around a back end of the type `T`.
         pub(crate) fn before<T: ?Sized>(begins: &'static str, ends: &'static str) -> Self {
             let back_end = without_paths(type_name::<T>());
             let (on, told) = (AtomicBool::new(false), AtomicU64::new(NEVER));
             Self { back_end, begins, ends, apart: 0, on, told }
         }
 
-        /// Tells of it at most once in this time.
+        /// Sets the minimum time between two logged beginnings.
         pub(crate) fn apart(mut self, time: Duration) -> Self {
             self.apart = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             self
         }
 
-        /// It holds now, by this fault; `now` is monotonic, in nanoseconds.
+        /// Logs that the state begins because of this fault. `now` is monotonic, in nanoseconds.
         #[cold]
         pub(crate) fn begin(&self, now: u64, error: &StoreError) {
             if self.on.load(Ordering::Relaxed) {
@@ -97,22 +99,22 @@ mod mode {
             }
         }
 
-        /// Whether it was told that it holds.
+        /// Returns true if the state's beginning was logged and its end was not.
         pub(crate) fn is_on(&self) -> bool {
             self.on.load(Ordering::Relaxed)
         }
 
-        /// It does not hold.
+        /// Logs that the state ends, if its beginning was logged.
         #[inline]
         pub(crate) fn end(&self) {
-            // Mostly it did not before: a shared line stays where it is.
+            // The load avoids a write in the usual case, so that the cache line stays shared.
             if self.on.load(Ordering::Relaxed) && self.on.swap(false, Ordering::Relaxed) {
                 tracing::info!(back_end = self.back_end, "{}", self.ends);
             }
         }
     }
 
-    /// A type's name without the modules that its parts are in.
+    /// Returns a type's name without module paths.
     fn without_paths(name: &str) -> String {
         let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
         let mut short = String::new();
@@ -141,7 +143,7 @@ mod mode {
 
     use crate::error::StoreError;
 
-    /// A state of which nothing is told: there is no log.
+    /// A state that is not logged, for builds without `tracing`.
     #[derive(Debug)]
     pub(crate) struct Mode;
 
@@ -167,7 +169,7 @@ mod mode {
     }
 }
 
-/// A SQLite file that is not in its place any more, or is there again.
+/// Logs that a SQLite file was removed from its path, or that it is back.
 #[cfg(all(feature = "tracing", feature = "sqlite"))]
 pub(crate) fn database_file(path: &std::path::Path, gone: bool) {
     let file = path.display();

@@ -1,4 +1,4 @@
-//! When keys were last used: noted in memory, written back from time to time.
+//! Times of last use: collected in memory, and written to the store periodically.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,11 +9,12 @@ use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord};
 use crate::state::StateOwner;
 
-/// Notes uses, each key's at most once per resolution: a request pays one comparison for it.
+/// A collector of times of last use. It records each key at most once per resolution, so that a request usually costs
+/// one comparison.
 #[derive(Debug)]
 pub(crate) struct Uses {
     owner: StateOwner,
-    /// Milliseconds between two notes of one key; `None` where nothing is noted.
+    /// The minimum time between two records for one key, in milliseconds; `None` if uses are not recorded.
     resolution: Option<i64>,
     noted: Mutex<HashMap<KeyId, Timestamp>>,
 }
@@ -24,7 +25,7 @@ impl Uses {
         Self { owner: StateOwner::new(), resolution: resolution.map(millis), noted: Mutex::default() }
     }
 
-    /// Notes a use, unless one was noted a short time ago.
+    /// Records a use, unless one was recorded within the resolution.
     #[inline]
     pub(crate) fn note(&self, record: &KeyRecord, now: Timestamp) {
         if let Some(resolution) = self.resolution {
@@ -46,19 +47,19 @@ impl Uses {
         keep_latest(&mut self.noted(), record.id, now);
     }
 
-    /// The use of a key that is noted and not written back.
+    /// Returns the last use of a key that has not been written to the store.
     #[cfg(feature = "keygen")]
     pub(crate) fn of(&self, key: KeyId) -> Option<Timestamp> {
         self.noted().get(&key).copied()
     }
 
-    /// All that is noted, to be written back.
+    /// Returns all uses that have not been written to the store.
     #[cfg(feature = "keygen")]
     pub(crate) fn pending(&self) -> Vec<(KeyId, Timestamp)> {
         self.noted().iter().map(|(key, used)| (*key, *used)).collect()
     }
 
-    /// Forgets what has been written back, but for what was used again meanwhile.
+    /// Removes uses that were written to the store, except those of keys that were used again since.
     #[cfg(feature = "keygen")]
     pub(crate) fn written(&self, uses: &[(KeyId, Timestamp)]) {
         let mut noted = self.noted();

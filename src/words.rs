@@ -1,21 +1,21 @@
-//! Words that are nearly known: what an error suggests for a misspelt one.
+//! Suggestions for misspelt words in errors.
 
-/// Returns the known word that `written` most probably stands for: the same but for case, hyphens, spaces and
-/// underscores, or a few letters away.
+/// Returns the known word that `written` most probably means. It differs only in case, hyphens, spaces and underscores,
+/// or in a few letters.
 pub(crate) fn nearest<'w>(written: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let written = folded(written);
-    // One letter in three may be wrong, and one in a short word.
+    // One letter in three may be wrong, and at least one in a short word.
     let most = (written.len() / 3).clamp(1, 4);
     let near = known.into_iter().map(|word| (distance(&written, &folded(word)), word));
     near.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
 }
 
-/// Returns the question that an error asks where a known word is near; nothing where none is.
+/// Returns the question that an error asks if a known word is similar, or an empty text.
 pub(crate) fn meant<'w>(written: &str, known: impl IntoIterator<Item = &'w str>) -> String {
     nearest(written, known).map(|word| format!("did you mean `{word}`? ")).unwrap_or_default()
 }
 
-/// Returns the remedy for a word that is not known: the nearest that is, and all of them.
+/// Returns the remedy for an unknown word: the most similar known word, and a list of all known words.
 pub(crate) fn one_of<'w>(written: &str, known: impl Iterator<Item = &'w str> + Clone) -> String {
     let listed: Vec<_> = known.clone().map(|word| format!("`{word}`")).collect();
     format!("{}write one of: {}", meant(written, known), listed.join(", "))
@@ -23,11 +23,12 @@ pub(crate) fn one_of<'w>(written: &str, known: impl Iterator<Item = &'w str> + C
 
 fn folded(word: &str) -> Vec<char> {
     let letters = word.chars().filter(|letter| !matches!(letter, '-' | '_' | ' '));
-    // A long value is no misspelt word: its beginning is far enough from all of them.
+    // A long value is not a misspelt word: its first 64 letters differ enough from every known word.
     letters.flat_map(char::to_lowercase).take(64).collect()
 }
 
-/// Returns how many letters must be changed, added, left out or swapped with their neighbour to make one word the other.
+/// Returns the number of letters that must be changed, added, removed or swapped with their neighbour to turn one word
+/// into the other.
 fn distance(from: &[char], to: &[char]) -> usize {
     let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
     for (row, letter) in from.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What axum's users need: the gate around a router, and extractors for handlers.
+//! The support for axum: the gate around a router, and extractors for handlers.
 
 use axum::Router;
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
@@ -13,16 +13,18 @@ use crate::adapter::TollgateLayer;
 use crate::gate::Principal;
 
 impl TollgateLayer {
-    /// Puts the gate around a whole router, unknown paths included, as a router that can be served or nested.
+    /// Puts the gate around a whole router, unknown paths included. Returns a router that can be served or nested.
     ///
     /// # Add routes before, layers after
     ///
-    /// The gate stands in front of the routes that the router has now. Routes that are added to the returned router are
-    /// open: `route`, `nest`, `merge` and their like answer without a key, and `fallback` takes the gate's own place. Layers
-    /// may be added to it, as in `.around(routes).layer(cors)`: tower-http's `CorsLayer` answers preflights there, and refusals
-    /// bear its headers. `testing::open_routes` finds what answers without a key.
+    /// The gate protects the routes that the router has now. Routes that are added to the returned router are open:
+    /// `route`, `nest`, `merge` and similar methods add routes without a key, and `fallback` replaces the gate itself.
+    /// Layers may be added to the returned router, as in `.around(routes).layer(cors)`: tower-http's `CorsLayer` then
+    /// responds to preflights, and denials have its headers. `testing::open_routes` finds the routes that are served
+    /// without a key.
     ///
-    /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that the gate knows the peer's address.
+    /// Serve the router with `into_make_service_with_connect_info::<SocketAddr>()`, so that the gate knows the peer's
+    /// address.
     ///
     /// # Example
     ///
@@ -66,7 +68,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
     }
 }
 
-/// The caps in force, for handlers that answer lists.
+/// The limits on parameters that apply to the request, for handlers that return lists.
 impl<S: Send + Sync> FromRequestParts<S> for Caps {
     type Rejection = NoPrincipal;
 

@@ -1,4 +1,4 @@
-//! What caches may keep of an answer to a key.
+//! The `Cache-Control` and `Vary` headers of responses to admitted keys.
 
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, REFERRER_POLICY, VARY};
@@ -8,7 +8,7 @@ use crate::respond::AnswerHeaders;
 
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
-/// Adds what an answer to an admitted key needs, so that no shared cache keeps it for others.
+/// Adds the headers that stop shared caches from serving the response of an admitted key to others.
 #[inline]
 pub(super) fn keep_private(headers: &mut impl AnswerHeaders, source: &KeySource) {
     if source.header_name() == Some(&AUTHORIZATION) {
@@ -20,14 +20,15 @@ pub(super) fn keep_private(headers: &mut impl AnswerHeaders, source: &KeySource)
     match source.vary() {
         Some(name) => headers.add(VARY, name),
         None => {
-            // The address with the key in it is not passed on.
+            // The URI contains the key, so browsers must not pass it on as a referrer.
             headers.set_missing(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         }
     }
 }
 
-/// No shared cache keeps what answers `Authorization`, unless the handler says that it may (RFC 9111, section 3.5): then
-/// what it keeps answers the same key alone.
+/// Adds `Vary: authorization` if the handler allows shared caches to store the response. By default, no shared cache
+/// stores a response to a request with `Authorization` (RFC 9111, section 3.5). With the handler's permission and this
+/// header, a stored response serves only the same key.
 fn keep_per_key(headers: &mut impl AnswerHeaders) {
     let said = Said::of(headers);
     if said.shared || (said.revalidated && !said.private) {
@@ -35,8 +36,9 @@ fn keep_per_key(headers: &mut impl AnswerHeaders) {
     }
 }
 
-/// Makes an answer private for which the handler says something: RFC 6750, section 2.3, asks for it where the key stood in
-/// the query, also where the handler allows caches more. What else the handler asks for, such as `no-cache`, stands.
+/// Makes a response private that already has a `Cache-Control` of the handler. RFC 6750, section 2.3, asks for this if
+/// the key was in the query, even if the handler allows caches more. Other directives of the handler, such as
+/// `no-cache`, are kept.
 #[cold]
 fn narrow(headers: &mut impl AnswerHeaders) {
     let said = Said::of(headers);
@@ -59,14 +61,15 @@ fn narrow(headers: &mut impl AnswerHeaders) {
     headers.set(CACHE_CONTROL, HeaderValue::from_bytes(&kept).unwrap_or(PRIVATE));
 }
 
-/// What the handler says of caches (RFC 9111, section 5.2.2).
+/// The handler's directives for caches (RFC 9111, section 5.2.2).
 #[derive(Debug, Default)]
 struct Said {
-    /// No shared cache may keep the answer.
+    /// True if no shared cache may store the response.
     private: bool,
-    /// Shared caches may keep it.
+    /// True if shared caches may store the response.
     shared: bool,
-    /// It is not used when it is stale: allows a shared cache to keep what answers `Authorization`.
+    /// True if a stale response must be revalidated. This allows a shared cache to store a response to a request with
+    /// `Authorization`.
     revalidated: bool,
 }
 
@@ -75,7 +78,7 @@ impl Said {
         let mut said = Self::default();
         headers.any(&CACHE_CONTROL, |value| {
             for directive in directives(value) {
-                // With an argument `private` is for the fields alone that it names.
+                // A `private` with an argument applies only to the fields that it names.
                 said.private |=
                     directive.eq_ignore_ascii_case(b"private") || is_called(directive, b"no-store");
                 said.shared |= shares(directive);
@@ -87,18 +90,18 @@ impl Said {
     }
 }
 
-/// Whether a directive allows shared caches to keep the answer.
+/// Returns true if a directive allows shared caches to store the response.
 fn shares(directive: &[u8]) -> bool {
     is_called(directive, b"public") || is_called(directive, b"s-maxage")
 }
 
-/// Whether a directive has this name, with an argument or without.
+/// Returns true if a directive has this name, with or without an argument.
 fn is_called(directive: &[u8], name: &[u8]) -> bool {
     let called = directive.split(|&byte| byte == b'=').next().unwrap_or_default();
     called.trim_ascii_end().eq_ignore_ascii_case(name)
 }
 
-/// The directives of a value: what its commas part, but for those within quotes.
+/// Returns the directives of a value. Commas separate them, except for commas within quotes.
 fn directives(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = value.split(move |&byte| {

@@ -1,4 +1,4 @@
-//! What the gate takes from a request before the handler sees it, and adds to the answer.
+//! The changes to an admitted request before the handler sees it, and to its response.
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
@@ -11,7 +11,7 @@ use crate::query;
 use crate::request::RequestView;
 use crate::respond::{AnswerHeaders, limit_headers};
 
-/// Takes the key out of what the handler sees, and puts the principal in.
+/// Removes or hides the key in a request, and inserts the principal.
 #[inline]
 pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core: &Core) {
     let source = admission.entry().map(|entry| entry.source);
@@ -19,7 +19,7 @@ pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core
     for source in &core.sources {
         if let Some(parameter) = source.parameter() {
             strip_parameter(request.uri_mut(), parameter);
-            // An axum router in front of the gate has put the address as sent aside for handlers.
+            // An axum router in front of the gate has stored the original URI for handlers.
             #[cfg(feature = "axum")]
             if let Some(axum::extract::OriginalUri(uri)) = request.extensions_mut().get_mut() {
                 strip_parameter(uri, parameter);
@@ -55,33 +55,34 @@ fn hide(headers: &mut HeaderMap, name: &HeaderName) {
         let values = headers.iter_mut().filter(|(named, _)| *named == name);
         values.for_each(|(_, value)| value.set_sensitive(true));
     } else if let Some(value) = headers.get_mut(name) {
-        // No header has two values. An entry would reach all of them too, and make room for one more: an allocation.
+        // Every header has only one value here. `entry` would reach all values, but it also reserves room for one more,
+        // which allocates.
         value.set_sensitive(true);
     }
 }
 
-/// Rewrites the query without the parameter; a URI without it stays as it is.
+/// Removes the parameter from the URI's query. A URI without the parameter does not change.
 fn strip_parameter(uri: &mut Uri, parameter: &str) {
     let Some(rewritten) = without_parameter(uri.path(), uri.query(), parameter) else { return };
     let path = uri.path();
     let mut parts = uri.clone().into_parts();
-    // The path and the kept parameters were parts of a URI: put together they are one too. Were they not, the query
-    // goes altogether rather than the key with it.
+    // The path and the kept parameters were parts of a URI, so together they are valid too. If they were not, remove
+    // the whole query rather than show the key.
     let bare = || PathAndQuery::try_from(path).unwrap_or_else(|_| PathAndQuery::from_static("/"));
     parts.path_and_query = Some(PathAndQuery::try_from(rewritten).unwrap_or_else(|_| bare()));
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-/// Path and query without the parameter; `None` where it is not in it.
+/// Returns the path and the query without the parameter. Returns `None` if the query does not contain it.
 pub(super) fn without_parameter(path: &str, query: Option<&str>, parameter: &str) -> Option<String> {
     let kept = query::without(query?, |name| query::names(name, parameter))?;
     Some(if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") })
 }
 
-/// The id of a request with its header, where every answer bears it.
+/// The header and value of the request's id, if every response has it.
 pub(super) type Named = Option<Box<(HeaderName, HeaderValue)>>;
 
-/// Names a request, if every answer is to bear its name.
+/// Returns the header and value of the request's id, if every response must have it.
 #[inline]
 pub(super) fn name<'v>(view: impl FnOnce() -> RequestView<'v>, core: &Core) -> Named {
     if !core.request_ids.everywhere() {
@@ -91,7 +92,7 @@ pub(super) fn name<'v>(view: impl FnOnce() -> RequestView<'v>, core: &Core) -> N
     Some(Box::new((core.request_ids.header().clone(), id)))
 }
 
-/// Adds what the answer to an admitted request needs.
+/// Adds caching, limit and request-id headers to the response of an admitted request.
 #[inline]
 pub(super) fn answer(headers: &mut impl AnswerHeaders, admission: &Admission, request_id: &mut Named) {
     if let Some(entry) = admission.entry() {

@@ -1,4 +1,4 @@
-//! The gate in front of a service, framework by framework.
+//! The adapters that put a gate in front of a service, one per framework.
 
 #[cfg(feature = "actix-web")]
 mod actix;
@@ -34,8 +34,8 @@ use crate::future::StoreFuture;
 use crate::panics::Panicked;
 use crate::trace;
 
-/// Waits until a charge is closed. One that cannot be closed stays open, for the ledger's sweep, and the answer is given
-/// all the same; where the ledger panicked the charge goes back, and the answer is a failure.
+/// Waits until a charge is closed. A charge that cannot be closed stays open until the ledger's sweep, and the response
+/// is sent nevertheless. If the ledger panics, the charge is refunded, and the response is a failure.
 fn closed(closing: &mut StoreFuture<()>, cx: &mut Context<'_>) -> Poll<Result<(), Panicked>> {
     let Err(error) = ready!(Pin::new(closing).poll(cx)) else { return Poll::Ready(Ok(())) };
     if error.is_panic() {

@@ -1,4 +1,4 @@
-//! The answer to a refused request.
+//! The response to a denied request.
 
 use bytes::Bytes;
 use http::Response;
@@ -9,8 +9,8 @@ use crate::gate::{Admission, Core};
 use crate::request::RequestView;
 use crate::respond::{Occasion, limit_headers};
 
-/// Returns the response to a refused request, whole: of one to `HEAD` the adapter sends the head alone. `instance` is the
-/// path as it was sent, and `drawn` what the request has drawn before it was refused.
+/// Returns the whole response to a denied request. For a `HEAD` request, the adapter sends only the head. `instance` is
+/// the path as it was sent, and `drawn` contains what the request drew before it was denied.
 pub(super) fn refuse(
     core: &Core,
     view: &RequestView<'_>,
@@ -36,12 +36,13 @@ pub(super) fn refuse(
 }
 
 impl Gate {
-    /// Returns the response to a refused request, in the form of this gate's own refusals: for handlers that refuse what
-    /// the gate let in. The refusal is told to [`on_denial`](crate::gate::GateBuilder::on_denial) and to the log.
+    /// Returns the response to a denied request, in the form of this gate's own denials. It is for handlers that deny a
+    /// request that the gate admitted. The denial is reported to [`on_denial`](crate::gate::GateBuilder::on_denial) and
+    /// to the log.
     ///
     /// # Example
     ///
-    /// A page where signed-in users manage their keys answers errors as the API does:
+    /// A page where signed-in users manage their keys returns errors in the same form as the API:
     ///
     /// ```
     /// use bytes::Bytes;

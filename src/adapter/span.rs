@@ -1,4 +1,4 @@
-//! A span for a request that does not show its key.
+//! A tracing span for a request that does not show its key.
 
 use std::fmt;
 
@@ -10,17 +10,21 @@ use crate::gate::Gate;
 use crate::key::KeySource;
 use crate::query;
 
-/// Makes spans for tower-http's `TraceLayer` that show a request without its key.
+/// Creates spans for tower-http's `TraceLayer` that show a request without its key.
 ///
-/// `TraceLayer`'s own spans show the whole URI, and with it a key in the query. These are like them in name (`request`),
-/// level (`DEBUG`), target (`tower_http::trace::make_span`, so that a filter such as `tower_http=debug` shows them) and fields
-/// (`method`, `uri`, `version`), but `uri` is the path and the query without the parameters
-/// that are key sources of this gate, those that usually hold keys (`api-key`, `api_key`, `apikey`, `key`, `token`,
-/// `access_token`, in any case), and those whose value has the shape of one of this gate's keys, however they are encoded:
-/// a key that is sent where none is read is a key all the same. Headers are not shown. So it may stand outside of the gate,
-/// where requests still bear their keys.
+/// `TraceLayer`'s own spans show the whole URI, and so a key in the query. The spans of this function have the same
+/// name (`request`), level (`DEBUG`), target (`tower_http::trace::make_span`, so that a filter such as
+/// `tower_http=debug` shows them) and fields (`method`, `uri`, `version`). They do not show headers. The `uri` is the
+/// path and the query without these parameters, however they are encoded:
 ///
-/// A gate whose format takes whatever is long enough takes long values for keys: they are not shown.
+/// - those that are key sources of this gate;
+/// - those that usually contain keys, in any case: `api-key`, `api_key`, `apikey`, `key`, `token`, `access_token`;
+/// - those whose value has the format of one of this gate's keys, because a key that is sent in the wrong place is
+///   still a key.
+///
+/// The layer may therefore be outside the gate, where requests still contain their keys.
+///
+/// If a format of the gate accepts any long text, long values count as keys and are not shown.
 ///
 /// # Example
 ///
@@ -53,20 +57,20 @@ pub fn redacted_span<B>(
     }
 }
 
-/// The target of tower-http's own spans: a filter such as `tower_http=debug` lets these through as well.
+/// The target of tower-http's own spans. A filter such as `tower_http=debug` also enables the spans with this target.
 const TARGET: &str = "tower_http::trace::make_span";
 
-/// A path and what may be shown of a query.
+/// A path, and a query without keys.
 struct Redacted<'a> {
     path: &'a str,
     query: Option<&'a str>,
     core: &'a Core,
 }
 
-/// Parameters that hold keys at one service or another.
+/// The names of parameters that contain keys at some services.
 const USUAL: [&str; 6] = ["api-key", "api_key", "apikey", "key", "token", "access_token"];
 
-/// What stands between a key and what else a value holds, as in `Bearer KEY` or where `;` parts parameters.
+/// The bytes that separate a key from the rest of a value, as in `Bearer KEY` or where `;` separates parameters.
 const BETWEEN: &[u8] = b" \t,;=\"'";
 
 impl fmt::Display for Redacted<'_> {
@@ -83,7 +87,7 @@ impl fmt::Display for Redacted<'_> {
 }
 
 impl Redacted<'_> {
-    /// Whether a parameter may hold a key. A bare name is a value too.
+    /// Returns true if a parameter may contain a key. A name without a value counts as a value too.
     fn is_secret(&self, piece: &str) -> bool {
         let (name, value) = piece.split_once('=').unwrap_or((piece, piece));
         let (name, value) = (query::decode(name.as_bytes()), query::decode(value.as_bytes()));

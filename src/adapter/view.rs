@@ -1,4 +1,4 @@
-//! What the gate sees of a request of the `http` crate.
+//! The gate's view of a request of the `http` crate.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,8 +7,8 @@ use http::{Extensions, HeaderMap, HeaderName, Request};
 use crate::gate::Principal;
 use crate::request::{Admitted, Fields, RequestView, TakenKey};
 
-/// The address of the peer on the socket, for services without axum's `ConnectInfo`: put it among the request's
-/// extensions before the gate sees the request.
+/// The address of the peer on the socket, for services without axum's `ConnectInfo`. Insert it into the request's
+/// extensions before the gate receives the request.
 ///
 /// # Example
 ///
@@ -46,7 +46,7 @@ impl<B> Fields for Request<B> {
     }
 }
 
-/// Headers up to so many are looked through one by one: that costs less than hashing a name.
+/// The number of headers up to which a name is searched one by one. That costs less than hashing a name.
 pub(super) const FEW: usize = 12;
 
 #[inline]
@@ -76,23 +76,24 @@ fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
     None
 }
 
-/// The path that was routed, whole: within a nested router axum shows what is left of it alone.
+/// Returns the whole path that was routed. Within a nested router, axum shows only the rest of it.
 fn whole_path(request: &Request<impl Sized>) -> &str {
     let shown = request.uri().path();
     #[cfg(feature = "axum")]
     if let Some(nested) = request.extensions().get::<axum::extract::NestedPath>() {
         let original = request.extensions().get::<axum::extract::OriginalUri>();
-        // Where the path was rewritten on the way, nobody can say what it was: no path is refused.
+        // If a layer has rewritten the path in between, the original is unknown. The path is then empty, and the gate
+        // denies it.
         return original
             .map_or("", |original| unnested(original.path(), nested.as_str(), shown).unwrap_or(""));
     }
     shown
 }
 
-/// The original path, if what a router that is nested at this prefix shows of it is its rest.
+/// Returns the original path if `shown` is its rest after the prefix at which the router is nested.
 #[cfg(feature = "axum")]
 fn unnested<'a>(original: &'a str, nested_at: &str, shown: &str) -> Option<&'a str> {
-    // A segment of the prefix may be a parameter: it takes one segment of the path all the same.
+    // A segment of the prefix may be a parameter, which still matches exactly one segment of the path.
     let segments = nested_at.trim_end_matches('/').matches('/').count();
     let end = original.match_indices('/').nth(segments).map_or(original.len(), |(place, _)| place);
     let rest = &original[end..];
@@ -100,10 +101,11 @@ fn unnested<'a>(original: &'a str, nested_at: &str, shown: &str) -> Option<&'a s
 }
 
 impl<'a> RequestView<'a> {
-    /// A view of a request of the [`http`] crate.
+    /// Creates a view of a request of the [`http`] crate.
     ///
-    /// Its path is the URI's. Within a nested router of axum's (feature `axum`) it is the path that the outermost router
-    /// was asked for; where a layer has rewritten it between the two, the path is empty, and the gate answers 400.
+    /// Its path is the URI's path. Within a nested router of axum's (feature `axum`), it is the path with which the
+    /// outermost router was called. If a layer has rewritten the path between the two routers, the path is empty, and
+    /// the gate responds with 400.
     pub fn of<B>(request: &'a Request<B>) -> Self {
         Self::new(request.method().as_str(), whole_path(request), request.uri().query(), request)
     }

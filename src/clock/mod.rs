@@ -1,4 +1,4 @@
-//! Time, injected: wall time for expiry and grants, monotonic time for rate limits.
+//! Injected clocks: wall time for expiry and grants, monotonic time for rate limits.
 
 mod system;
 mod timestamp;
@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use system::SystemClock;
 pub use timestamp::Timestamp;
 
-/// One reading of a [`Clock`]: what the whole decision on a request goes by.
+/// One reading of a [`Clock`], used for the whole decision on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     wall: Timestamp,
@@ -19,17 +19,17 @@ pub struct Now {
 }
 
 impl Now {
-    /// A reading of `wall` time, and of monotonic time as the `elapsed` time since a fixed origin.
+    /// Creates a reading of `wall` time and of monotonic time, given as the `elapsed` time since a fixed origin.
     pub fn new(wall: Timestamp, elapsed: Duration) -> Self {
         Self { wall, ticks: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX) }
     }
 
-    /// Wall time: may be set back by the operator.
+    /// Wall time. The operator may set it back.
     pub fn wall(&self) -> Timestamp {
         self.wall
     }
 
-    /// Monotonic time since a fixed origin: never runs backwards, and says nothing of the date.
+    /// Monotonic time since a fixed origin. It never runs backwards and is unrelated to the date.
     pub fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.ticks)
     }
@@ -40,12 +40,12 @@ impl Now {
     }
 }
 
-/// Where the gate reads the time, once a decision.
+/// The gate's source of time, read once for each decision.
 ///
 /// # Contract
 ///
-/// Monotonic time never runs backwards, whatever happens to wall time, and all clocks of a process that share a
-/// rate limiter share its origin.
+/// Monotonic time never runs backwards, whatever happens to wall time. All clocks of a process that share a rate
+/// limiter share its origin.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Reads wall and monotonic time together.
     fn now(&self) -> Now;
@@ -57,7 +57,7 @@ impl<T: Clock + ?Sized> Clock for Arc<T> {
     }
 }
 
-/// A clock that stands until it is moved, for tests.
+/// A clock for tests whose time changes only when it is moved.
 ///
 /// Clones share their time.
 ///
@@ -82,7 +82,7 @@ struct ManualTime {
 }
 
 impl ManualClock {
-    /// A clock that shows `wall` until it is moved.
+    /// Creates a clock that shows `wall` until it is moved.
     pub fn starting_at(wall: Timestamp) -> Self {
         Self(Arc::new(ManualTime { wall: AtomicI64::new(wall.as_millis()), ticks: AtomicU64::new(0) }))
     }
@@ -94,7 +94,7 @@ impl ManualClock {
         self.0.ticks.store(now.ticks.saturating_add(nanos), Ordering::SeqCst);
     }
 
-    /// Sets wall time alone, forwards or back, as an operator or a time server does.
+    /// Sets only wall time, forwards or backwards, as an operator or a time server does.
     pub fn set_wall(&self, wall: Timestamp) {
         self.0.wall.store(wall.as_millis(), Ordering::SeqCst);
     }

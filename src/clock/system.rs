@@ -1,4 +1,4 @@
-//! The machine's clock.
+//! The system clock.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Clock, Now, Timestamp};
 
-/// Monotonic time in nanoseconds. All system clocks of a process count from one origin, so that they agree.
+/// Returns monotonic time in nanoseconds. All system clocks of a process count from one origin, so that they agree.
 #[cfg(not(feature = "quanta"))]
 #[inline]
 fn ticks() -> u64 {
@@ -14,11 +14,12 @@ fn ticks() -> u64 {
 
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     let elapsed = ORIGIN.elapsed();
-    // Enough for 584 years since the process began.
+    // Overflows 584 years after the start of the process.
     elapsed.as_secs().wrapping_mul(1_000_000_000) + u64::from(elapsed.subsec_nanos())
 }
 
-/// The same by the processor's counter, where it counts at one pace, and by the system's clock elsewhere.
+/// Returns monotonic time in nanoseconds. It is read from the processor's counter if the counter has a constant rate,
+/// and from the system's clock otherwise.
 #[cfg(feature = "quanta")]
 #[inline]
 fn ticks() -> u64 {
@@ -31,17 +32,17 @@ fn ticks() -> u64 {
     counter.delta_as_nanos(*origin, counter.raw())
 }
 
-/// How long wall time is carried forward by the monotonic clock before the system is asked again.
+/// The time in nanoseconds for which wall time is derived from the monotonic clock before the system is asked again.
 const RESYNC: u64 = 100_000_000;
 
-/// The machine's clock.
+/// The system clock.
 ///
-/// One reading costs one read of the monotonic clock: wall time is carried forward by it and compared with the
-/// system's every 100 ms, so a step of the system's clock shows that much later at the most.
+/// One reading costs one read of the monotonic clock. Wall time is derived from it and compared with the system's wall
+/// time every 100 ms, so a step of the system's clock is visible after at most 100 ms.
 ///
-/// With the feature `quanta` the monotonic clock is the processor's counter, read in a third of the time, on processors
-/// whose counter says of itself that it counts at one pace; the first clock of a process then takes up to 200 ms to
-/// find that pace out. It is no choice for machines whose processors disagree (`dmesg` says `TSC unstable` there).
+/// With the feature `quanta`, the monotonic clock is the processor's counter, on processors that report a constant rate
+/// for it. A read takes a third of the time. The first clock of a process then takes up to 200 ms to measure that rate.
+/// Do not use this feature on machines whose processors disagree (`dmesg` prints `TSC unstable` there).
 ///
 /// # Example
 ///
@@ -57,14 +58,14 @@ const RESYNC: u64 = 100_000_000;
 pub struct SystemClock {
     /// Wall time minus monotonic time, in nanoseconds.
     offset: AtomicI64,
-    /// Monotonic time up to which the offset holds.
+    /// Monotonic time up to which the offset is valid.
     good_until: AtomicU64,
 }
 
 impl SystemClock {
-    /// The machine's clock.
+    /// Creates a system clock.
     pub fn new() -> Self {
-        // Whatever has to be made ready is made ready now, and not within a request.
+        // Initializes the origin here, so that no request has to.
         ticks();
         Self { offset: AtomicI64::new(0), good_until: AtomicU64::new(0) }
     }

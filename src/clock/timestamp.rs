@@ -1,9 +1,9 @@
-//! Moments of wall time, read and written.
+//! Timestamps of wall time, with their parsing and formatting.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A moment of wall time, in whole milliseconds since the Unix epoch, UTC.
+/// A point in wall time, in whole milliseconds since the Unix epoch, UTC.
 ///
 /// # Example
 ///
@@ -19,29 +19,29 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The moment so many milliseconds after (or, negative, before) the Unix epoch.
+    /// Creates the timestamp this many milliseconds after the Unix epoch, or before it if negative.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// The number of milliseconds since the Unix epoch.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// This moment and a duration, at the far end of time where the sum would not fit.
+    /// Adds a duration. Returns the latest timestamp if the sum does not fit.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// This moment less a duration, at the far beginning of time where the difference would not fit.
+    /// Subtracts a duration. Returns the earliest timestamp if the difference does not fit.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// The moment as [`jiff`] has it, held to the years that jiff can say.
+    /// Converts the timestamp to [`jiff`]'s type, clamped to the range of that type.
     pub(crate) fn to_jiff(self) -> jiff::Timestamp {
         let (least, most) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 { least } else { most })
@@ -58,7 +58,7 @@ impl From<SystemTime> for Timestamp {
 impl std::str::FromStr for Timestamp {
     type Err = crate::error::ConfigError;
 
-    /// Reads RFC 3339, section 5.6: a date, a time and a zone, and nothing more lenient.
+    /// Parses the format of RFC 3339, section 5.6: a date, a time and a zone. No other format is accepted.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         rfc3339(text).ok_or_else(|| {
             let expected = "write it as in `2026-04-30T12:00:00Z`";
@@ -68,7 +68,7 @@ impl std::str::FromStr for Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC, without a fraction where the moment is a whole second.
+    /// Writes RFC 3339 in UTC, without a fraction if the timestamp is a whole second.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.to_civil() {
             Some(civil) => write!(f, "{civil}Z"),
@@ -77,7 +77,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where civil time counts from.
+/// The Unix epoch in civil time.
 const EPOCH: jiff::civil::DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
 
 impl Timestamp {
@@ -85,7 +85,7 @@ impl Timestamp {
         EPOCH.checked_add(jiff::SignedDuration::from_millis(self.0)).ok()
     }
 
-    /// RFC 3339 in UTC with whole milliseconds, as JavaScript writes it: `2026-04-30T12:00:00.000Z`.
+    /// Returns RFC 3339 in UTC with whole milliseconds, as JavaScript writes it: `2026-04-30T12:00:00.000Z`.
     #[cfg(feature = "keygen")]
     pub(crate) fn to_millis_text(self) -> String {
         self.to_civil().map_or_else(|| self.to_string(), |civil| format!("{civil:.3}Z"))
@@ -95,7 +95,8 @@ impl Timestamp {
 fn rfc3339(text: &str) -> Option<Timestamp> {
     let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
     let (civil, rest) = text.split_at_checked(19)?;
-    // A leap second has no place among milliseconds since the epoch: it would be read as another.
+    // A leap second is rejected, because milliseconds since the epoch cannot represent it: it would be read as another
+    // second.
     if !civil.bytes().map(shape).eq(*b"0000-00-00T00:00:00") || civil.ends_with("60") {
         return None;
     }
@@ -110,14 +111,14 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
     };
     let civil: jiff::civil::DateTime = text.get(..19 + fraction.min(10))?.parse().ok()?;
     let millis = i64::try_from(civil.duration_since(EPOCH).as_millis()).ok()?;
-    // A moment that cannot be written as it is read, with four digits for its year in UTC, is none.
+    // A timestamp that cannot be written in the format in which it is read, with a four-digit year in UTC, is rejected.
     Some(millis - offset * 60_000).filter(|millis| WRITABLE.contains(millis)).map(Timestamp)
 }
 
 /// The milliseconds of the years 0 to 9999.
 const WRITABLE: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
-/// The minutes of an offset such as `+05:30`, less than a day of them.
+/// Returns the minutes of an offset such as `+05:30`, which must be less than a day.
 fn minutes(zone: &str) -> Option<i64> {
     let (hours, minutes): (i64, i64) = (zone.get(1..3)?.parse().ok()?, zone.get(4..6)?.parse().ok()?);
     (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)

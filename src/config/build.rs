@@ -1,4 +1,4 @@
-//! From what the file says to a builder.
+//! Conversion of a [`Config`] into a [`GateBuilder`].
 
 use crate::config::model::{Body, OnConflict, Preflights};
 use crate::config::{Config, FormatConfig, ManagementConfig, OlderHash, Routes, SourceConfig, demo, errors};
@@ -64,7 +64,7 @@ fn with_rules(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, 
     Ok(builder)
 }
 
-/// The agreements that a rule asks for must be defined.
+/// Returns an error if a rule requires an agreement that is not defined under `[agreements]`.
 fn signable(rule: &Rule, config: &Config) -> Result<(), ConfigError> {
     match rule.agreements.iter().find(|name| !config.agreements.contains_key(name.as_str())) {
         None => Ok(()),
@@ -77,8 +77,8 @@ fn signable(rule: &Rule, config: &Config) -> Result<(), ConfigError> {
     }
 }
 
-/// A fault that the builder found, with the member's name in the file: the builder counts rules by route, the file may
-/// name several routes in one.
+/// Renames the members in a builder's error to their names in the file. The builder numbers rules by route, but one
+/// rule of the file may name several routes.
 pub(super) fn in_terms_of_the_file(config: &Config, error: ConfigError) -> ConfigError {
     let Some((member, route)) = of_the_file(config, error.member()) else { return error };
     let fault = ConfigError::new(route.unwrap_or(error.value()), error.problem(), error.expected());
@@ -89,7 +89,8 @@ pub(super) fn in_terms_of_the_file(config: &Config, error: ConfigError) -> Confi
     }
 }
 
-/// Returns a rule's member as the file counts rules, and where that is a route, the route as it is written there.
+/// Returns a rule's member with the index that the rule has in the file. If the member is a route, also returns the
+/// route as the file writes it.
 fn of_the_file<'c>(config: &'c Config, member: &str) -> Option<(String, Option<&'c str>)> {
     let (counted, member) = member.strip_prefix("rules[")?.split_once(']')?;
     let mut routes = config.rules.iter().enumerate().flat_map(|(place, rule)| {
@@ -123,7 +124,7 @@ fn with_switches(mut builder: GateBuilder, config: &Config) -> GateBuilder {
     builder
 }
 
-/// How keys were hashed before.
+/// Returns the hashers under `hash.older`, for keys that were hashed before or elsewhere.
 fn older_hashers(config: &Config) -> Result<Vec<KeyHasher>, ConfigError> {
     let hasher = |older: &OlderHash| match (&older.pepper, older.scheme.as_deref()) {
         (Some(reference), None) => KeyHasher::hmac_sha256(&reference.0.resolve()?),
@@ -179,7 +180,7 @@ fn with_endpoints(builder: GateBuilder, settings: &ManagementConfig) -> Result<G
 pub(super) fn hasher(config: &Config) -> Result<KeyHasher, ConfigError> {
     let Some(reference) = &config.hash.pepper else { return Ok(KeyHasher::sha256()) };
     let pepper = reference.0.resolve().and_then(|pepper| {
-        // What the reference reads is said in place of the pepper.
+        // The error names the reference, because its value would be the pepper.
         let name =
             |error: ConfigError| ConfigError::new(reference.0.to_string(), error.problem(), error.expected());
         KeyHasher::hmac_sha256(&pepper).map_err(name)

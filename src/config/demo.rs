@@ -1,4 +1,4 @@
-//! Keys that everybody knows, as the file says them.
+//! Validation of the demo keys under `[[demo]]`, and their records.
 
 use crate::account::Account;
 use crate::config::{Config, DemoConfig};
@@ -7,7 +7,7 @@ use crate::key::{KeyHasher, KeyRecord};
 use crate::name::Environment;
 use crate::words;
 
-/// Demo keys that nobody could use, or that say two things at once.
+/// Returns an error for the first demo key that cannot be used or that contradicts an earlier one.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     for (place, demo) in config.demo.iter().enumerate() {
         let refuse = |member: &str, value: &str, problem: &str, expected: &str| {
@@ -62,7 +62,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
 }
 
 impl DemoConfig {
-    /// The key's record, with its account.
+    /// Returns the record of the key, with its account.
     pub(super) fn record(&self, hasher: &KeyHasher) -> KeyRecord {
         let account = Account::new(self.account.as_str(), self.plan.as_str());
         let mut record = KeyRecord::new(self.id.0, hasher.hash(self.key.as_bytes()), account.into());

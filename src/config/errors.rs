@@ -1,4 +1,4 @@
-//! The look of refusals, as the file says it.
+//! Conversion of `[presentation]`, `[agreements]` and `[errors]` into a [`Presentation`].
 
 use std::str::FromStr;
 

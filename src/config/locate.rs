@@ -1,4 +1,4 @@
-//! Where in the file a fault stands.
+//! Lines and columns of configuration errors in the file.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::config::{Config, members, text};
 use crate::error::ConfigError;
 use crate::words;
 
-/// A fault that was found while the file was read: the parser knows the place.
+/// Converts an error of the TOML parser. The parser reports the position.
 pub(super) fn syntax(text: &str, file: &str, member: &str, error: &toml::de::Error) -> ConfigError {
     let span = error.span().or_else(|| find(text, member)).unwrap_or(0..0);
     let (line, column) = position(text, span.start);
@@ -38,11 +38,11 @@ pub(super) fn syntax(text: &str, file: &str, member: &str, error: &toml::de::Err
     fault.in_member(named).in_file(file).at_line(line).at_column(column)
 }
 
-/// Returns the key that is repeated at a place of the text, and where it stands first.
+/// Returns the key that is repeated at a range of the text, and the offset of its first occurrence.
 fn first_of(text: &str, repeated: &Range<usize>) -> Option<(String, usize)> {
     let name = text.get(repeated.clone())?.trim_matches(['"', '\'']);
     let (read, _) = DeTable::parse_recoverable(text.get(..repeated.start)?);
-    // Of those of the same name the nearest before it is the one in the same table.
+    // Several tables may have a key of this name. The nearest one before the repetition is in the same table.
     let mut places = Vec::new();
     keys_named(name, &DeValue::Table(read.into_inner()), &mut places);
     let place = places.into_iter().max()?;
@@ -64,8 +64,8 @@ fn keys_named(name: &str, value: &DeValue<'_>, places: &mut Vec<usize>) {
     }
 }
 
-/// Whether saying what stands at a fault could say a pepper that was written into the file. Where the text is no TOML at
-/// all, nothing tells which member a piece of it belongs to.
+/// Returns true if the text at an error may be a pepper, so that the error must not quote it. If the text is not valid
+/// TOML, the member is unknown; then any text that contains the word `pepper` counts.
 fn may_be_secret(text: &str, member: &str, message: &str) -> bool {
     match member {
         "" => text.contains("pepper"),
@@ -73,7 +73,7 @@ fn may_be_secret(text: &str, member: &str, message: &str) -> bool {
     }
 }
 
-/// What the parser's own words come to: value, problem, and what would be right.
+/// Converts a message of the parser into a value, a problem and a remedy.
 fn explain<'t>(message: &'t str, found: &'t str) -> (&'t str, &'t str, String) {
     let quoted = || message.split('`').nth(1).unwrap_or(found);
     if message.starts_with("missing field") {
@@ -96,7 +96,7 @@ fn explain<'t>(message: &'t str, found: &'t str) -> (&'t str, &'t str, String) {
     (value, problem, format!("{meant}write {}", in_words(wanted)))
 }
 
-/// A Rust type as the file knows it.
+/// Returns the name that the file's author knows for a Rust type.
 fn in_words(wanted: &str) -> &str {
     match wanted {
         "u16" => "a whole number from 0 to 65535",
@@ -110,7 +110,8 @@ fn in_words(wanted: &str) -> &str {
     }
 }
 
-/// A fault that was found later: its place is where its member stands, and in that, its value.
+/// Adds file, line and column to an error that was found after parsing. The position is that of the value within the
+/// member, or that of the member if the value does not occur in it.
 pub(super) fn place(config: &Config, error: ConfigError) -> ConfigError {
     if config.file.is_empty() {
         return error;
@@ -118,7 +119,7 @@ pub(super) fn place(config: &Config, error: ConfigError) -> ConfigError {
     let span = find(&config.text, error.member()).unwrap_or(0..0);
     let written = config.text.get(span.clone()).unwrap_or_default();
     let value = error.value();
-    // Quoted, it is the whole of a text and not the beginning of another.
+    // The quoted forms come first: a bare value could also match the start of a longer string.
     let forms = [format!("\"{value}\""), format!("'{value}'"), value.to_owned()];
     let within = forms.iter().find_map(|form| written.find(form)).unwrap_or(0);
     let (line, column) = position(&config.text, span.start + within);
@@ -130,14 +131,15 @@ pub(super) fn place(config: &Config, error: ConfigError) -> ConfigError {
     error.at_line(line).at_column(column).in_file(config.file.as_str())
 }
 
-/// Returns the line and the column of a place in a text, both counted from 1, columns in characters.
+/// Returns the line and the column of a byte offset in a text. Both count from 1; columns count characters.
 pub(super) fn position(text: &str, place: usize) -> (usize, usize) {
     let before = text.get(..place).unwrap_or_default();
     let line = before.rsplit('\n').next().unwrap_or_default();
     (1 + before.matches('\n').count(), 1 + line.chars().count())
 }
 
-/// The part of the text that a member takes up, or the innermost table around it that is there.
+/// Returns the range of a member in the text. For an absent member, returns the range of the innermost table around it
+/// that is present.
 fn find(text: &str, member: &str) -> Option<Range<usize>> {
     let mut value = &DeValue::Table(DeTable::parse(text).ok()?.into_inner());
     let (mut rest, mut found) = (member, None);
@@ -147,14 +149,14 @@ fn find(text: &str, member: &str) -> Option<Range<usize>> {
     found
 }
 
-/// One step down a dotted path: the part of the text, what is there, and the rest of the path.
+/// Takes one step down a dotted path. Returns the range in the text, the value there, and the remaining path.
 fn step<'v, 'p>(value: &'v DeValue<'v>, path: &'p str) -> Option<(Range<usize>, &'v DeValue<'v>, &'p str)> {
     match value {
         DeValue::Table(table) => {
             let behind = |key: &str| {
                 path.strip_prefix(key).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
             };
-            // A name may hold dots: the longest that fits is meant.
+            // A name may contain dots, so the longest name that matches is taken.
             let fitting = table.iter().filter(|(key, _)| behind(key.get_ref()).is_some());
             let (key, inner) = fitting.max_by_key(|(key, _)| key.get_ref().len())?;
             let end = inner.span().end.max(key.span().end);

@@ -1,4 +1,4 @@
-//! The members that each table of the file has, as the model declares them.
+//! The members of each table of the file, as the model's types declare them.
 
 use serde::de::value::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
@@ -10,10 +10,10 @@ use crate::config::{
     QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig, WordingConfig,
 };
 
-/// A place of the file, and the members that it has.
+/// The place of a table in the file, in words, and the members of the table.
 type Table = (&'static str, &'static [&'static str]);
 
-/// Returns all tables of the file; the top of the file comes first.
+/// Returns all tables of the file. The top level comes first.
 pub(super) fn tables() -> [Table; 20] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
@@ -39,8 +39,8 @@ pub(super) fn tables() -> [Table; 20] {
     ]
 }
 
-/// Returns what an error says of a member that belongs into another table than the one it stands in; nothing of one that
-/// no table has.
+/// Returns the hint of an error about a member that belongs in another table. Returns an empty string if no table has
+/// the member.
 pub(super) fn elsewhere(member: &str) -> String {
     let tables = tables();
     let place = tables.iter().find(|(_, members)| members.contains(&member));
@@ -50,7 +50,7 @@ pub(super) fn elsewhere(member: &str) -> String {
 /// Returns the members of one table.
 fn of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut members: &'static [&'static str] = &[];
-    // The deserializer notes what it is asked for, and has no value to give.
+    // `Asked` records the member names that it is asked for, and always returns an error.
     drop(T::deserialize(Asked(&mut members)));
     members
 }
@@ -90,7 +90,7 @@ mod tests {
 
     const PAGE: &str = include_str!("reference.md");
 
-    /// The headings of the page under which the tables stand, in the order of `tables`.
+    /// The headings of the page for the tables, in the order of `tables`.
     const HEADINGS: [&str; 20] = [
         "## The top of the file",
         "## Sources",
@@ -114,7 +114,7 @@ mod tests {
         "## Errors",
     ];
 
-    /// The first words of the rows of the first table behind a heading.
+    /// Returns the first quoted word of each row of the first table after a heading.
     fn rows(heading: &str) -> Vec<&'static str> {
         let (_, behind) = PAGE.split_once(&format!("\n{heading}")).unwrap_or_else(|| panic!("no {heading}"));
         let table = behind.lines().skip_while(|line| !line.starts_with("|---")).skip(1);

@@ -38,7 +38,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, and all that [`Config::from_toml`] refuses.
+    /// Returns an error if the file cannot be read, or if [`Config::from_toml`] rejects its text.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -47,12 +47,12 @@ impl Config {
         Self::from_toml(&text, &name)
     }
 
-    /// Reads a configuration from TOML, and checks all of it but the back ends. `file` is the name that errors say.
+    /// Reads a configuration from TOML, and checks all of it except the back ends. Errors name the file as `file`.
     ///
     /// # Errors
     ///
-    /// Unknown members, values that will not do, and contradictions: with file, line, member, value and what would be
-    /// right.
+    /// Returns an error for an unknown member, an invalid value or a contradiction. The error has the file, the line,
+    /// the member, the value and a remedy.
     ///
     /// # Example
     ///
@@ -74,12 +74,13 @@ impl Config {
         Ok(config)
     }
 
-    /// A builder with all that the configuration says; the back ends, and the demo keys' records
-    /// ([`Config::demo_keys`]) in them, are the caller's.
+    /// Returns a builder with all settings of the configuration. The caller adds the back ends, and puts the demo keys'
+    /// records ([`Config::demo_keys`]) into the store.
     ///
     /// # Errors
     ///
-    /// Contradictions, where the configuration was changed since it was read; a secret that does not resolve.
+    /// Returns an error if the configuration contradicts itself because it was changed since it was read, or if a
+    /// secret cannot be resolved.
     ///
     /// # Example
     ///
@@ -104,18 +105,18 @@ impl Config {
         Ok(builder)
     }
 
-    /// The records of the demo keys, each with its account: to be put into the store that the gate is given.
+    /// Returns the records of the demo keys, each with its account. The caller puts them into the gate's store.
     ///
     /// # Errors
     ///
-    /// A pepper that does not resolve.
+    /// Returns an error if the pepper cannot be resolved.
     pub fn demo_keys(&self) -> Result<Vec<KeyRecord>, ConfigError> {
         let hasher = build::hasher(self).map_err(|error| locate::place(self, error))?;
         Ok(self.demo.iter().map(|demo| demo.record(&hasher)).collect())
     }
 }
 
-/// The fault of a file that cannot be read.
+/// Returns the error for a file that cannot be read.
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
     let (problem, expected) = match error.kind() {
         io::ErrorKind::NotFound => {
@@ -138,7 +139,7 @@ fn failed(problem: &str, expected: &str) -> ConfigError {
     ConfigError::new("", format!("failed to read the configuration since {problem}"), expected)
 }
 
-/// The fault of a file in another encoding.
+/// Returns the error for a file that is not UTF-8.
 fn not_utf8(error: &FromUtf8Error) -> ConfigError {
     let (bytes, offset) = (error.as_bytes(), error.utf8_error().valid_up_to());
     let before = String::from_utf8_lossy(&bytes[..offset]);

@@ -1,4 +1,4 @@
-//! What the file says, as it says it.
+//! The types of the configuration file's members.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -14,128 +14,128 @@ use crate::error::ConfigError;
 use crate::gate::Check;
 use crate::key::{Alphabet, KeyId, Length};
 
-/// A configuration, as the file says it: every member is described at the builder's method or the type that it stands
-/// for. Read one with [`Config::read`]; members may be changed before [`Config::builder`] checks them again.
+/// A configuration, in the form of the file. The builder's method or the type for each member describes it further.
+/// [`Config::read`] reads a configuration. A caller may change members; [`Config::builder`] checks them again.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where a key may stand, the first that is present deciding.
+    /// The places in a request where a key may be. The first source that is present decides.
     pub sources: Vec<SourceConfig>,
-    /// Whether a request that shows a key in two sources is refused.
+    /// The handling of a request that presents keys in two sources.
     pub on_conflict: OnConflict,
-    /// What becomes of CORS preflights.
+    /// The handling of CORS preflights.
     pub preflights: Preflights,
-    /// The shapes of keys.
+    /// The formats of keys.
     pub formats: Vec<FormatConfig>,
-    /// The environments that are served; `live`, if none is named.
+    /// The environments that are served. Defaults to `live` alone.
     pub environments: Vec<String>,
-    /// How keys are hashed.
+    /// The hashing of keys.
     pub hash: HashConfig,
     /// The order of the checks.
     pub order: Vec<Text<Check>>,
-    /// What holds where no rule matches, and what rules say that they do not say themselves.
+    /// The requirements of requests that no rule matches. They are also the defaults of absent members of rules.
     pub default: DefaultConfig,
     /// The rules.
     pub rules: Vec<RuleConfig>,
-    /// Quotas that plans, accounts and keys may name.
+    /// The quotas that plans, accounts and keys may name.
     pub quotas: BTreeMap<String, QuotaConfig>,
     /// The plans, by name.
     pub plans: BTreeMap<String, PlanConfig>,
-    /// Agreements, by name.
+    /// The agreements, by name.
     pub agreements: BTreeMap<String, AgreementConfig>,
-    /// Keys that everybody knows.
+    /// The demo keys: keys that are public.
     pub demo: Vec<DemoConfig>,
-    /// How keys are managed.
+    /// The settings of key management.
     pub management: ManagementConfig,
-    /// Whose word on the client's address is taken.
+    /// The proxies that are trusted to report the client's address.
     pub proxies: ProxyConfig,
-    /// How requests are named.
+    /// The settings of request ids.
     pub request_id: RequestIdConfig,
-    /// How refusals look.
+    /// The format of denials.
     pub presentation: PresentationConfig,
-    /// What is said of each kind of refusal.
+    /// The status and texts of each kind of denial.
     pub errors: BTreeMap<Text<DenialKind>, WordingConfig>,
-    /// Whether answers bear `RateLimit` headers.
+    /// True if responses have `RateLimit` headers.
     pub limit_headers: bool,
-    /// Whether the handler is kept from seeing the headers that keys stand in.
+    /// True if the headers that are key sources are removed from the request before the handler sees it.
     pub strip_headers: bool,
-    /// Whether the handler is told nothing of who was let in.
+    /// True if the handler gets no principal.
     pub no_principal: bool,
 
-    /// The text that was read: errors that are found later name its lines.
+    /// The text that was read. Errors that are found after parsing name its lines.
     #[serde(skip)]
     pub(super) text: String,
     #[serde(skip)]
     pub(super) file: String,
 }
 
-/// What becomes of a request that shows keys in two sources.
+/// The handling of a request that presents keys in two sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnConflict {
     /// The first source decides.
     #[default]
     First,
-    /// It is refused.
+    /// The request is denied.
     Reject,
 }
 
-/// What becomes of CORS preflights.
+/// The handling of CORS preflights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preflights {
-    /// They need no key.
+    /// Preflights need no key.
     #[default]
     Pass,
-    /// They need one, like any request.
+    /// Preflights need a key, as any request does.
     Refuse,
 }
 
-/// A place where a key may stand: one of `header`, `authorization` and `query`.
+/// A place in a request where a key may be: exactly one of `header`, `authorization` and `query`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceConfig {
-    /// A header that holds the key alone.
+    /// The name of a header whose whole value is the key.
     pub header: Option<String>,
     /// A scheme of the `Authorization` header.
     pub authorization: Option<String>,
-    /// Whether the scheme is compared as a literal string, with one space behind it.
+    /// True if the scheme is compared as a literal string, followed by exactly one space.
     pub literal: bool,
-    /// A query parameter.
+    /// The name of a query parameter.
     pub query: Option<String>,
 }
 
-/// The shape of a key.
+/// The format of a key.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FormatConfig {
-    /// What stands in front; nothing, if nothing is said.
+    /// The prefix of the key. Defaults to an empty prefix.
     #[serde(default)]
     pub prefix: String,
-    /// How many characters follow: `32`, or `"10..=256"`.
+    /// The number of characters after the prefix: `32`, or `"10..=256"`.
     pub body: Body,
-    /// Which characters.
+    /// The characters that may follow the prefix.
     #[serde(default)]
     pub alphabet: Option<Text<Alphabet>>,
-    /// Whether the last six are a checksum.
+    /// True if the last six characters are a checksum.
     #[serde(default)]
     pub checksum: bool,
-    /// How many of a key's first characters are shown.
+    /// The length of the start: the number of a key's first characters that may be shown.
     #[serde(default)]
     pub start: Option<usize>,
-    /// Whether new keys have this shape; `false` for keys that are only accepted, which may be shorter.
+    /// True if new keys may have this format. `false` is for keys that are only accepted; these may be shorter.
     #[serde(default)]
     pub issue: Option<bool>,
-    /// The environment of keys of this shape, one of those that are served; `live`, if nothing is said.
+    /// The environment of keys of this format. It must be one that is served. Defaults to `live`.
     #[serde(default)]
     pub environment: Option<String>,
 }
 
-/// How many characters follow a key's prefix: a number, or a range.
+/// The number of characters after a key's prefix: a number, or a range.
 pub type Body = OneOf<usize, Range, Never>;
 
-/// A range of lengths, its ends included.
+/// A range of lengths that includes both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range(pub Length);
 
@@ -154,72 +154,73 @@ impl FromStr for Range {
     }
 }
 
-/// How keys are hashed.
+/// The hashing of keys.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HashConfig {
-    /// Where the pepper is: `env:NAME` or `file:PATH`; plain SHA-256 without one.
+    /// The reference to the pepper: `env:NAME` or `file:PATH`. Without a pepper, keys are hashed by plain SHA-256.
     pub pepper: Option<Text<Reference>>,
-    /// How keys were hashed before, or elsewhere.
+    /// The hashing of keys that were hashed before, or elsewhere.
     pub older: Vec<OlderHash>,
 }
 
-/// How keys were hashed before, or elsewhere: under another pepper, or by a plain scheme.
+/// The hashing of keys that were hashed before, or elsewhere: with another pepper, or by a plain scheme.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OlderHash {
-    /// Where the pepper is.
+    /// The reference to the pepper: `env:NAME` or `file:PATH`.
     pub pepper: Option<Text<Reference>>,
     /// A plain scheme: `sha256` or `sha512`.
     pub scheme: Option<String>,
 }
 
-/// What holds where no rule matches, and for rules that do not say otherwise.
+/// The requirements of requests that no rule matches, and the defaults of rules.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DefaultConfig {
-    /// Whether requests that no rule matches are refused, whatever the key: recommended for every service that has rules.
+    /// True if requests that no rule matches are denied, whatever the key. `true` is recommended for every service that
+    /// has rules.
     pub deny: bool,
-    /// What a request costs.
+    /// The cost of a request.
     pub cost: Option<CostConfig>,
-    /// Which restricted keys are let in.
+    /// The scopes that a restricted key needs.
     pub scope: Option<ScopeConfig>,
-    /// The lowest plan.
+    /// The lowest plan that is let in.
     pub min_plan: Option<String>,
-    /// Plans that are let in whatever their rank.
+    /// The plans that are let in whatever their rank.
     pub open_to: Option<Vec<String>>,
-    /// Plans that are not let in.
+    /// The plans that are not let in.
     pub closed_to: Option<Vec<String>>,
-    /// What must have been signed.
+    /// The agreements that the account must have signed.
     pub agreements: Option<Vec<String>>,
-    /// Whether a subscription is asked for.
+    /// True if the account needs an active subscription.
     pub subscription: Option<bool>,
 }
 
-/// An agreement.
+/// An agreement that accounts sign.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgreementConfig {
-    /// Where it is signed.
+    /// The URL at which the agreement is signed.
     pub url: Option<String>,
 }
 
-/// A key that everybody knows, exempt from the formats.
+/// A demo key: a key that is public and need not have one of the formats.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DemoConfig {
     /// The key itself.
     pub key: String,
-    /// Its id.
+    /// The id of the key.
     pub id: Text<KeyId>,
-    /// Its account.
+    /// The id of the key's account.
     pub account: String,
-    /// Its account's plan.
+    /// The plan of the account.
     pub plan: String,
-    /// What it is called.
+    /// The name of the key. Defaults to `demo`.
     #[serde(default = "demo")]
     pub name: String,
-    /// Where it belongs.
+    /// The environment of the key. Defaults to `live`.
     #[serde(default = "live")]
     pub environment: String,
 }
@@ -232,73 +233,74 @@ fn live() -> String {
     "live".into()
 }
 
-/// How keys are managed.
+/// The settings of key management.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ManagementConfig {
-    /// The path under which the gate answers requests for key management, where no rule may stand; nowhere, if nothing is
-    /// said.
+    /// The path under which the gate answers requests for key management. No rule may be under it. Without a path, the
+    /// gate answers no such requests.
     pub path: Option<String>,
-    /// The scope that lets a key manage keys whose scopes are restricted, as in `keys:manage`. If nothing is said, none does.
+    /// The scope that lets a key with restricted scopes manage keys, as in `keys:manage`. Without it, no such key can.
     pub scope: Option<String>,
-    /// Whether a list of keys over HTTP tells which key issued each, as `issuedBy`; it does not, if nothing is said.
+    /// True if a list of keys over HTTP names the key that issued each key, as `issuedBy`. Defaults to `false`.
     pub list_issuers: bool,
-    /// The time in which a request's body must have been read; `10s`, if nothing is said.
+    /// The time within which the body of a request must have been read. Defaults to `10s`.
     pub body_time: Option<Text<Span>>,
-    /// The feature that a plan must include for an expiry of one's own: at least one does.
+    /// The feature that a plan must include for a caller to choose the expiry of its keys. At least one plan must
+    /// include it.
     pub expiry_feature: Option<String>,
-    /// How often a key's uses are noted at most.
+    /// The shortest time between two recorded uses of a key.
     pub note_uses: Option<Text<Span>>,
 }
 
-/// Whose word on the client's address is taken.
+/// The proxies that are trusted to report the client's address.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProxyConfig {
     /// The networks of the trusted proxies.
     pub trusted: Vec<Text<Network>>,
-    /// The header that they write; `X-Forwarded-For`, if nothing is said.
+    /// The header in which the proxies report the address. Defaults to `X-Forwarded-For`.
     pub header: Option<String>,
 }
 
-/// How requests are named.
+/// The settings of request ids.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestIdConfig {
-    /// The header.
+    /// The header of the request id.
     pub header: Option<String>,
-    /// What stands in front of new ids.
+    /// The prefix of new ids.
     pub prefix: Option<String>,
-    /// Whether the service's answers bear the id too.
+    /// True if the service's own responses have the id too.
     pub every_answer: bool,
 }
 
-/// How refusals look.
+/// The format of denials.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PresentationConfig {
-    /// A JSON template; problem details without one.
+    /// The JSON template of a denial's body. Without a template, the body is problem details.
     pub template: Option<String>,
-    /// The realm of a 401's challenge.
+    /// The realm in the challenge of a 401.
     pub realm: Option<String>,
-    /// The longest time that `Retry-After` names.
+    /// The longest time in `Retry-After`.
     pub longest_wait: Option<Text<Span>>,
 }
 
-/// What a refusal says.
+/// The status and texts of a kind of denial.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WordingConfig {
     /// The HTTP status.
     pub status: Option<u16>,
-    /// The code.
+    /// The error code.
     pub code: Option<String>,
-    /// The type.
+    /// The type URI.
     pub r#type: Option<String>,
     /// The title.
     pub title: Option<String>,
-    /// The message, or a problem's detail.
+    /// The message, or the `detail` of problem details.
     pub message: Option<String>,
-    /// Further members.
+    /// Further members of the body.
     pub members: BTreeMap<String, String>,
 }

@@ -1,4 +1,4 @@
-//! Plans and quotas, as the file says them.
+//! Plans and quotas in the configuration file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -13,37 +13,37 @@ use crate::amount::Credits;
 use crate::config::text::{Never, OneOf, Span, Text, Written};
 use crate::error::ConfigError;
 
-/// A plan.
+/// A plan: its quotas, credits, limits on parameters, features and keys.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlanConfig {
-    /// Its place among the plans.
+    /// The rank of the plan among the plans.
     pub rank: Option<u32>,
-    /// How many requests in which time.
+    /// The quotas: how many requests each window allows.
     pub quotas: Vec<QuotaConfig>,
-    /// What it gives in credits.
+    /// The credits that the plan grants. Defaults to none.
     pub credits: Option<CreditsConfig>,
-    /// What it allows of a request's query.
+    /// The limits on query parameters, by parameter name.
     pub caps: BTreeMap<String, CapConfig>,
-    /// What else it includes.
+    /// The names of the features that the plan includes.
     pub features: BTreeSet<String>,
-    /// How many active keys an account may hold; any number, if nothing is said.
+    /// The highest number of active keys of an account. Defaults to unlimited.
     pub max_keys: Option<MaxKeys>,
-    /// Whether its keys may manage keys; they may, if nothing is said.
+    /// True if the plan's keys may manage keys. Defaults to `true`.
     pub manages_keys: Option<bool>,
-    /// How long its keys live.
+    /// The lifetime of the plan's keys.
     pub key_lifetime: LifetimeConfig,
 }
 
-/// How long a plan's keys live.
+/// The lifetime of a plan's keys.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LifetimeConfig {
-    /// Where none is asked for.
+    /// The lifetime of a key whose request asks for none.
     pub default: Option<Text<Span>>,
-    /// The shortest that may be asked for.
+    /// The shortest lifetime that may be requested.
     pub shortest: Option<Text<Span>>,
-    /// The longest that may be asked for.
+    /// The longest lifetime that may be requested.
     pub longest: Option<Text<Span>>,
 }
 
@@ -58,19 +58,19 @@ impl LifetimeConfig {
     }
 }
 
-/// A quota: `"60 per minute"`, the name of one under `[quotas]`, or a table that says whom it counts.
+/// A quota: `"60 per minute"`, the name of a quota under `[quotas]`, or a table that also names what the quota counts.
 pub type QuotaConfig = OneOf<Never, OwnQuota, QuotaTable>;
 
-/// A quota that says whom it counts.
+/// A quota with the key, account or pool whose requests it counts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuotaTable {
     /// The quota, as in `60 per minute`.
     pub quota: Text<QuotaPolicy>,
-    /// Whom it counts: `key`, `account` or `pool:NAME`.
+    /// The key, account or pool whose requests the quota counts: `key`, `account` or `pool:NAME`. Defaults to `key`.
     #[serde(default)]
     pub counts: Option<Text<Counts>>,
-    /// Its name; the window's, if nothing is said.
+    /// The name of the quota. Defaults to the name of its window.
     #[serde(default)]
     pub name: Option<String>,
 }
@@ -107,15 +107,15 @@ pub type CreditsConfig = OneOf<Never, Unlimited, GrantConfig>;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantConfig {
-    /// What the balance is refilled to.
+    /// The balance after each refill.
     pub amount: u64,
-    /// How often.
+    /// The time between two refills.
     #[serde(default)]
     pub every: Option<Text<Span>>,
-    /// At which turn of the calendar: `hour`, `day` or `month`.
+    /// The calendar unit whose start refills the balance: `hour`, `day` or `month`.
     #[serde(default)]
     pub calendar: Option<Text<CalendarUnit>>,
-    /// In which time zone of the IANA database the calendar turns.
+    /// The IANA time zone of the calendar.
     #[serde(default)]
     pub zone: Option<String>,
 }
@@ -147,7 +147,7 @@ impl FromStr for Unlimited {
     }
 }
 
-/// What may be said of a query parameter: a highest number, or `"forbidden"`.
+/// A limit on a query parameter: a highest number, or `"forbidden"`.
 pub type CapConfig = OneOf<u64, Forbidden, Never>;
 
 /// The word `forbidden`.
@@ -169,7 +169,7 @@ impl FromStr for Forbidden {
     }
 }
 
-/// How many active keys: a number, or `"unlimited"`.
+/// The highest number of active keys: a number, or `"unlimited"`.
 pub type MaxKeys = OneOf<u32, Unlimited, Never>;
 
 impl QuotaConfig {
@@ -185,7 +185,7 @@ impl QuotaConfig {
         named.map(OwnQuota::Policy)
     }
 
-    /// The policy that a name under `[quotas]` stands for.
+    /// Returns the policy that is defined under `[quotas]` with this name.
     pub(super) fn policy(&self, name: &str) -> Result<QuotaPolicy, ConfigError> {
         match self.quota().map_err(|error| error.in_member(format!("quotas.{name}")))? {
             OwnQuota::Policy(policy) => Ok(policy),
@@ -257,7 +257,8 @@ impl GrantConfig {
                 None => GrantPeriod::every(every.0.0).map_err(|error| error.in_member("every"))?,
             },
             (None, Some(unit)) => {
-                // Whose midnight it is must be said: nobody should learn it from the first bill.
+                // The zone has no default: a wrong guess of the zone whose midnight counts would only show on the first
+                // bill.
                 let Some(zone) = &self.zone else {
                     return refuse("calendar", unit.0.name().to_owned(), "the grant names no time zone");
                 };

@@ -1,4 +1,4 @@
-//! Rules, as the file says them.
+//! Rules in the configuration file.
 
 use serde::Deserialize;
 
@@ -8,34 +8,34 @@ use crate::config::text::{Never, OneOf, Written};
 use crate::error::ConfigError;
 use crate::rule::{Cost, Rule, ScopeRule};
 
-/// A rule: what it does not say, `[default]` says.
+/// A rule. `[default]` supplies the members that are absent, except for a public rule.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {
-    /// The route or routes that it is for, as in `GET /v1/candles`.
+    /// The route or routes of the rule, as in `GET /v1/candles`.
     pub route: Routes,
-    /// Whether it asks for no key.
+    /// True if requests need no key.
     #[serde(default)]
     pub public: bool,
-    /// What a request costs.
+    /// The cost of a request.
     #[serde(default)]
     pub cost: Option<CostConfig>,
-    /// Which restricted keys are let in.
+    /// The scopes that a restricted key needs.
     #[serde(default)]
     pub scope: Option<ScopeConfig>,
-    /// The lowest plan.
+    /// The lowest plan that is let in.
     #[serde(default)]
     pub min_plan: Option<String>,
-    /// Plans that are let in whatever their rank.
+    /// The plans that are let in whatever their rank.
     #[serde(default)]
     pub open_to: Option<Vec<String>>,
-    /// Plans that are not let in.
+    /// The plans that are not let in.
     #[serde(default)]
     pub closed_to: Option<Vec<String>>,
-    /// What must have been signed.
+    /// The agreements that the account must have signed.
     #[serde(default)]
     pub agreements: Option<Vec<String>>,
-    /// Whether a subscription is asked for.
+    /// True if the account needs an active subscription.
     #[serde(default)]
     pub subscription: Option<bool>,
 }
@@ -47,27 +47,27 @@ pub struct RuleConfig {
     expecting = "this is no route, expected one as in `\"GET /v1/candles\"`, or a list of them"
 )]
 pub enum Routes {
-    /// One.
+    /// One route.
     One(String),
-    /// Several.
+    /// Several routes.
     Many(Vec<String>),
 }
 
 /// A cost: a number, or a table that names a query parameter.
 pub type CostConfig = OneOf<u64, Never, PerUnitConfig>;
 
-/// A cost by the number that a query parameter asks for.
+/// A cost that is proportional to the number in a query parameter.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PerUnitConfig {
-    /// The parameter.
+    /// The name of the query parameter.
     pub parameter: String,
-    /// What one costs.
+    /// The cost of one unit.
     pub each: u64,
-    /// The lowest number: one, if nothing is said. With zero, a request may choose to cost nothing.
+    /// The lowest number. Defaults to 1. With 0, a request can cost nothing.
     #[serde(default = "one")]
     pub least: u64,
-    /// The number where the parameter is absent.
+    /// The number that is used if the parameter is absent.
     pub default: u64,
     /// The highest number.
     pub most: u64,
@@ -77,16 +77,16 @@ fn one() -> u64 {
     1
 }
 
-/// What is asked of a restricted key's scopes: one scope, `"*"` for any key, or a table with `any` or `all`.
+/// The scopes that a restricted key needs: one scope, `"*"` to admit any key, or a table with `any` or `all`.
 pub type ScopeConfig = OneOf<Never, String, ScopesConfig>;
 
-/// Several scopes: one of the two lists.
+/// Several scopes. Exactly one of the two lists must be present.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScopesConfig {
-    /// One of these is enough.
+    /// The scopes of which a restricted key needs one.
     pub any: Option<Vec<String>>,
-    /// All of these are needed.
+    /// The scopes of which a restricted key needs all.
     pub all: Option<Vec<String>>,
 }
 
@@ -156,7 +156,7 @@ impl CostConfig {
 }
 
 impl RuleConfig {
-    /// One rule per route.
+    /// Returns one rule for each route.
     pub(super) fn rules(&self, default: &DefaultConfig) -> Result<Vec<Rule>, ConfigError> {
         if self.routes().is_empty() {
             let expected = "write at least one, as in `GET /v1/candles`";
@@ -184,7 +184,7 @@ impl RuleConfig {
         }
     }
 
-    /// A fault of one route, where it stands in the list of them.
+    /// Adds the index in the list of routes to the error of one route.
     fn in_route(&self, place: usize, error: ConfigError) -> ConfigError {
         match self.route {
             Routes::One(_) => error,
@@ -195,7 +195,7 @@ impl RuleConfig {
 
     fn apply(&self, rule: &mut Rule, default: &DefaultConfig) -> Result<(), ConfigError> {
         rule.public = self.public;
-        // A public route asks for nothing: what holds by default does not hold there.
+        // A public route has no requirements, so `[default]` does not apply to it.
         if !self.public {
             default.apply(rule)?;
         }
@@ -214,7 +214,7 @@ impl RuleConfig {
 }
 
 impl DefaultConfig {
-    /// Says to a rule what is said here.
+    /// Sets the members that are present on a rule.
     pub(super) fn apply(&self, rule: &mut Rule) -> Result<(), ConfigError> {
         if let Some(cost) = &self.cost {
             rule.cost = cost.cost()?;

@@ -1,4 +1,4 @@
-//! Secrets by reference: a configuration file holds none.
+//! References to secrets. A configuration file contains no secret itself.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::error::ConfigError;
 
-/// Where a secret is: `env:NAME`, or `file:PATH`, whose last line break is left out.
+/// A reference to a secret: `env:NAME` for an environment variable, or `file:PATH` for a file. The last line break of a
+/// file is not part of the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference(Place);
 
@@ -25,7 +26,7 @@ impl FromStr for Reference {
         match text.split_once(':') {
             Some(("env", name)) if !name.is_empty() => Ok(Self(Place::Environment(name.to_owned()))),
             Some(("file", path)) if !path.is_empty() => Ok(Self(Place::File(path.to_owned()))),
-            // What was written may be the secret itself: it is not said again.
+            // The text may be the secret itself, so the error does not quote it.
             _ => Err(ConfigError::new("", "a secret is not written here", "write `env:NAME` or `file:PATH`")),
         }
     }
@@ -41,9 +42,9 @@ impl fmt::Display for Reference {
 }
 
 impl Reference {
-    /// The secret.
+    /// Reads the secret.
     pub(super) fn resolve(&self) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
-        // The error of `std::env::var` would say the value.
+        // The error of `std::env::var` would print the value.
         let unset = || "the environment variable is not set".to_owned();
         let secret = match &self.0 {
             Place::Environment(name) => {

@@ -1,4 +1,4 @@
-//! Values that are written as text and parsed as they are read.
+//! Types for values that the file writes as text.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,10 +10,11 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor
 
 use crate::error::ConfigError;
 
-/// Parts a fault's value, problem and remedy on its way through the deserializer, which passes on text alone.
+/// Separates the value, the problem and the remedy of an error in one message. The deserializer's errors carry only
+/// text.
 const PART: char = '\u{1f}';
 
-/// The value, the problem and the remedy, where this crate's own reader found a fault.
+/// Returns the value, the problem and the remedy in a message that [`tell`] wrote, and `None` for any other message.
 pub(super) fn told(message: &str) -> Option<(&str, &str, &str)> {
     let (value, rest) = message.split_once(PART)?;
     let (problem, expected) = rest.split_once(PART)?;
@@ -48,34 +49,34 @@ impl<'de, T: FromStr<Err = ConfigError>> Deserialize<'de> for Text<T> {
     }
 }
 
-/// A value that is written as a number, as text or as a table; each only where its type is not [`Never`].
+/// A value that is written as a number, as text or as a table. A form whose type is [`Never`] is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OneOf<N, T, M> {
     /// A number.
     Number(N),
-    /// Text.
+    /// A text.
     Text(T),
     /// A table.
     Table(M),
 }
 
-/// How one way of writing a value reads, as errors say it; empty where the way is not taken.
+/// The description of one form of a value, for error messages. It is empty if the form is not accepted.
 pub trait Written {
-    /// A noun, as in "a quota as in `60 per minute`".
+    /// The description as a noun phrase, as in "a quota as in `60 per minute`".
     const HOW: &'static str;
 }
 
-/// No value: this way of writing is not taken.
+/// A type without values, for a form that is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Never {}
 
-/// That a way of writing is not taken.
+/// The error of a form that is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotTaken;
 
-/// What a reader says of text that it refuses: a fault of its own, or only that the text is not taken.
+/// The error of a parser that rejects a text: either an error of its own, or only that text is not accepted.
 pub trait Refusal {
-    /// The fault, if there is more to say than how the value is written.
+    /// Returns the parser's own error, or `None` if only the accepted forms are to be named.
     fn fault(self) -> Option<ConfigError>;
 }
 
@@ -181,7 +182,7 @@ where
     }
 }
 
-/// A network: an address with a prefix length, and no host bits.
+/// A network: an address with a prefix length and without host bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(pub ipnet::IpNet);
 
@@ -193,7 +194,7 @@ impl FromStr for Network {
     }
 }
 
-/// A time, such as `90s`, `1h` or `30 days`.
+/// A duration, such as `90s`, `1h` or `30 days`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub std::time::Duration);
 

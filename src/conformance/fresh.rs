@@ -1,4 +1,4 @@
-//! Names that nobody else has, and calls that are made at the same time.
+//! Unique names for checks, and concurrent calls.
 
 use std::sync::{Arc, Barrier};
 use std::time::SystemTime;
@@ -14,10 +14,11 @@ use crate::credit::AdjustmentId;
 use crate::future::StoreFuture;
 use crate::key::{KeyHash, KeyHasher, KeyId, KeyRecord};
 
-/// The calls of a race: enough to meet, and few enough for any runtime's pool of threads.
+/// The number of concurrent calls of a race. It is high enough for the calls to overlap, and low enough for any
+/// runtime's thread pool.
 pub(super) const RACERS: usize = 16;
 
-/// Makes calls at the same time, each on a thread of its own, and waits for all answers.
+/// Makes calls at the same time, each on its own thread, and waits for all results.
 pub(super) async fn race<T, F>(calls: impl IntoIterator<Item = F>) -> Result<Vec<T>, Fault>
 where
     T: Send + 'static,
@@ -39,37 +40,38 @@ where
     Ok(answers)
 }
 
-/// A name that nobody else has.
+/// Returns a unique name.
 pub(super) fn name() -> String {
     format!("conformance-{:016x}{:016x}", random(), random())
 }
 
-/// An account that nobody else has.
+/// Returns a new account with a unique id.
 pub(super) fn account() -> Account {
     Account::new(name(), "conformance")
 }
 
-/// A hash that nobody else has.
+/// Returns a unique key hash.
 pub(super) fn hash() -> KeyHash {
     KeyHasher::sha256().hash(name().as_bytes())
 }
 
-/// A key of this account that nobody else has.
+/// Returns the record of a new, unique key of this account.
 pub(super) fn key(account: &Arc<Account>) -> KeyRecord {
     KeyRecord::new(KeyId::generate(), hash(), Arc::clone(account))
 }
 
-/// The id of a charge that nobody else has.
+/// Returns a unique charge id.
 pub(super) fn charge() -> ChargeId {
     ChargeId::from_bytes((u128::from(random()) << 64 | u128::from(random())).to_be_bytes())
 }
 
-/// The id of an adjustment that nobody else has.
+/// Returns a unique adjustment id.
 pub(super) fn adjustment() -> Result<AdjustmentId, Fault> {
     name().parse().map_err(|error| Fault::new(format!("{error}")))
 }
 
-/// The present, from which the times of calls are counted: a back end on its server's own time knows no other.
+/// Returns the present time, from which the times of calls are counted. A back end that uses its server's own time
+/// knows no other time.
 pub(super) fn now() -> Timestamp {
     Timestamp::from(SystemTime::now())
 }

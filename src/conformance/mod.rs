@@ -1,9 +1,10 @@
 //! Published checks that a key store, a credit ledger or a rate limiter keeps its trait's contract.
 //!
-//! Each check is short and states one fact; its name and what it found stand in the [`Report`]. A suite runs against one
-//! store, which may be in use by others: every check works on accounts and keys of its own, that nobody else has. Time
-//! travels in arguments, so that nothing waits; what a store keeps beyond the time of its calls (such as a server's
-//! own time) its owner declares as a [`Capability`] that it lacks, and the checks that need it are named as left out.
+//! Each check is short and tests one fact. The [`Report`] has the name and the result of each check. A suite runs
+//! against one store, which may be in use by others: every check uses new accounts and keys of its own. The time is an
+//! argument of each call, so no check waits. A store may lack a [`Capability`], for example because it uses its
+//! server's own time. The store's owner declares the capability as lacking, and the report lists the checks that need
+//! it as left out.
 //!
 //! # Example
 //!
@@ -19,10 +20,10 @@
 //! # }
 //! ```
 //!
-//! The checks need a tokio runtime with its time enabled; calls that race are made from threads of their own, on any
-//! flavour of it.
+//! The checks need a tokio runtime with its time enabled. Any flavour of runtime will do, since concurrent calls are
+//! made from threads of their own.
 
-/// The checks of a module as a list, each under its function's name.
+/// Builds the list of a module's checks. Each check has the name of its function.
 macro_rules! checks {
     ($subject:ident: $($name:ident $(needs $capability:ident)? $(without $lack:ident)?),+ $(,)?) => {
         vec![$(
@@ -50,9 +51,10 @@ use crate::key::KeyRecord;
 use crate::limit::RateLimiter;
 use crate::store::{AccountAdmin, KeyStore};
 
-/// Whether a [`KeyStore`] finds what is in it: for a store whose keys are put in by other means than [`KeyAdmin`].
+/// Returns a suite that checks that a [`KeyStore`] finds the keys in it. It is for a store whose keys are written by
+/// other means than [`KeyAdmin`].
 ///
-/// `records` are some of its keys, at least one.
+/// `records` are some of the store's keys, at least one.
 ///
 /// # Example
 ///
@@ -76,8 +78,8 @@ pub fn look_ups(store: impl KeyStore, records: impl IntoIterator<Item = KeyRecor
     keys::look_ups(Arc::new(store), records.into_iter().collect())
 }
 
-/// Whether a store of keys and accounts keeps the contracts of [`KeyStore`], [`KeyAdmin`](crate::store::KeyAdmin) and
-/// [`AccountAdmin`].
+/// Returns a suite that checks that a store of keys and accounts keeps the contracts of [`KeyStore`],
+/// [`KeyAdmin`](crate::store::KeyAdmin) and [`AccountAdmin`].
 ///
 /// # Example
 ///
@@ -86,8 +88,8 @@ pub fn keys(store: impl AccountAdmin) -> Suite {
     keys::suite(&(Arc::new(store) as Arc<dyn AccountAdmin>))
 }
 
-/// Whether a ledger keeps the contract of [`CreditLedger`]: all that can be seen without its write side. Balances are
-/// opened by grants.
+/// Returns a suite that checks that a ledger keeps the contract of [`CreditLedger`]. It covers all that can be observed
+/// without [`CreditAdmin`]. Its balances come from grants.
 ///
 /// # Example
 ///
@@ -104,7 +106,7 @@ pub fn charges(ledger: impl CreditLedger) -> Suite {
     credits::charges(&(Arc::new(ledger) as Arc<dyn CreditLedger>))
 }
 
-/// Whether a ledger keeps the contracts of [`CreditLedger`] and [`CreditAdmin`].
+/// Returns a suite that checks that a ledger keeps the contracts of [`CreditLedger`] and [`CreditAdmin`].
 ///
 /// # Example
 ///
@@ -113,7 +115,7 @@ pub fn credits(ledger: impl CreditAdmin) -> Suite {
     credits::suite(&(Arc::new(ledger) as Arc<dyn CreditAdmin>))
 }
 
-/// Whether a limiter keeps the contract of [`RateLimiter`].
+/// Returns a suite that checks that a limiter keeps the contract of [`RateLimiter`].
 ///
 /// # Example
 ///

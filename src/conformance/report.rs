@@ -1,10 +1,10 @@
-//! What became of a suite's checks.
+//! The results of a suite's checks.
 
 use std::fmt;
 
 use crate::conformance::Capability;
 
-/// A check that did not hold: what was expected, and what was found.
+/// A failed check, with the expected and the actual result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub(super) check: &'static str,
@@ -12,18 +12,18 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The name of the check.
+    /// Returns the name of the check.
     pub fn check(&self) -> &'static str {
         self.check
     }
 
-    /// What was expected, and what was found.
+    /// Returns the expected and the actual result.
     pub fn problem(&self) -> &str {
         &self.problem
     }
 }
 
-/// What became of a suite's checks.
+/// The results of a suite's checks: passed, failed or left out.
 ///
 /// # Example
 ///
@@ -46,22 +46,23 @@ pub struct Report {
 }
 
 impl Report {
-    /// The checks that held, by name.
+    /// Returns the names of the checks that passed.
     pub fn held(&self) -> &[&'static str] {
         &self.held
     }
 
-    /// Those that did not.
+    /// Returns the checks that failed.
     pub fn failures(&self) -> &[Failure] {
         &self.failures
     }
 
-    /// Those that were left out, and the declared lack that is the reason.
+    /// Returns the names of the checks that were left out, each with the capability that it needs and the back end
+    /// lacks.
     pub fn left_out(&self) -> &[(&'static str, Capability)] {
         &self.left_out
     }
 
-    /// Prints what was left out to standard error, and panics where a check did not hold.
+    /// Panics if a check failed. Otherwise, if checks were left out, prints the report to standard error.
     pub fn assert(&self) {
         assert!(self.failures.is_empty(), "{self}");
         if !self.left_out.is_empty() {

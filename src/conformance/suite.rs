@@ -1,4 +1,4 @@
-//! A list of checks, and how it is run.
+//! A list of checks, and its execution.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,24 +9,27 @@ use std::time::Duration;
 use crate::conformance::report::{Failure, Report};
 use crate::error::StoreError;
 
-/// What a back end may lack without breaking its contract: its owner declares it.
+/// An ability that a back end may lack without breaking its contract. The back end's owner declares the lack with
+/// [`Suite::without`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Capability {
-    /// Uses that [`touch`](crate::store::KeyAdmin::touch) notes show as soon as it returned. A store that writes them later lacks
-    /// it.
+    /// The visibility of a key's use as soon as [`touch`](crate::store::KeyAdmin::touch) has returned. A store that
+    /// writes uses later lacks this.
     PromptUses,
-    /// A charge that arrives after its refund takes nothing, and neither does one that comes again after its end. A ledger in
-    /// memory, which has decided before its caller can ask for a refund, lacks it.
+    /// A charge that arrives after its refund takes nothing. A charge that arrives again after it was settled or
+    /// refunded also takes nothing. A ledger in memory lacks this: it has decided before its caller can ask for a
+    /// refund.
     LateCharges,
-    /// A balance that a charge is answered by is the account's, not a part of it. A ledger that leases lacks it.
+    /// The balance in the result of a charge is the whole balance of the account, not a part of it. A ledger that
+    /// leases lacks this.
     WholeBalances,
-    /// A limiter goes by the time of its calls. One on a server's own time lacks it: a few checks that wait for less than
-    /// a second stand in for those that are left out.
+    /// A limiter uses the time in the arguments of its calls. A limiter that uses a server's own time lacks this. A few
+    /// checks that wait for less than a second then replace those that are left out.
     InjectedTime,
 }
 
-/// Why a check did not hold.
+/// The reason for which a check failed.
 #[derive(Debug)]
 pub(super) struct Fault(String);
 
@@ -48,7 +51,7 @@ impl From<StoreError> for Fault {
 
 pub(super) type Verdict = Result<(), Fault>;
 
-/// Holds what was found against what was expected.
+/// Compares the actual value with the expected value.
 #[expect(clippy::needless_pass_by_value, reason = "checks read better without borrows")]
 pub(super) fn same<T: fmt::Debug + PartialEq>(what: &str, found: T, expected: T) -> Verdict {
     if found == expected {
@@ -57,12 +60,12 @@ pub(super) fn same<T: fmt::Debug + PartialEq>(what: &str, found: T, expected: T)
     Err(Fault(format!("{what}: expected {expected:?}, found {found:?}")))
 }
 
-/// Holds what must be so.
+/// Returns an error unless the condition is true.
 pub(super) fn holds(what: &str, so: bool) -> Verdict {
     if so { Ok(()) } else { Err(Fault(format!("{what}: it is not so"))) }
 }
 
-/// One fact of a contract, ready to be looked at.
+/// A check of one fact of a contract.
 pub(super) struct Check {
     name: &'static str,
     needs: Option<Capability>,
@@ -80,13 +83,13 @@ impl Check {
         self
     }
 
-    /// It runs where the capability is lacking.
+    /// Makes the check run only if the back end lacks the capability.
     pub(super) fn standing_in_for(mut self, capability: Capability) -> Self {
         self.stands_in_for = Some(capability);
         self
     }
 
-    /// Runs it on a task of its own, so that a back end that panics or hangs fails this check alone.
+    /// Runs the check on a task of its own, so that a back end that panics or hangs fails only this check.
     async fn run(self) -> Verdict {
         let mut task = tokio::spawn(self.run);
         match tokio::time::timeout(LONGEST, &mut task).await {
@@ -100,10 +103,10 @@ impl Check {
     }
 }
 
-/// How long a check may take.
+/// The longest time that a check may take.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// The checks of a contract, to be [`run`](Suite::run).
+/// A list of the checks of a contract. [`Suite::run`] runs them.
 ///
 /// # Example
 ///
@@ -131,13 +134,13 @@ impl Suite {
         Self { name, checks: parts.into_iter().flatten().collect(), lacks: HashSet::new() }
     }
 
-    /// Leaves out the checks that need this.
+    /// Leaves out the checks that need this capability.
     pub fn without(mut self, lack: Capability) -> Self {
         self.lacks.insert(lack);
         self
     }
 
-    /// Runs the checks, one after the other.
+    /// Runs the checks one after another.
     pub async fn run(self) -> Report {
         let Self { name, checks, lacks } = self;
         let mut report = Report { suite: name, held: Vec::new(), failures: Vec::new(), left_out: Vec::new() };

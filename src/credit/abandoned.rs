@@ -1,11 +1,11 @@
-//! Charges that nobody will end.
+//! The policy for charges that nobody will close.
 
-/// What becomes of a charge whose node died before it said how the request ended.
+/// The outcome of a charge whose node crashed before it reported how the request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Abandoned {
-    /// It comes back whole: nobody pays for what may not have been served.
+    /// The charge is refunded in full: no account pays for a request that may not have been served.
     #[default]
     Refund,
-    /// It stands: what may have been served is paid for.
+    /// The charge is settled in full: a request that may have been served is paid for.
     Settle,
 }

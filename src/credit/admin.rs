@@ -1,4 +1,4 @@
-//! The write side of a credit ledger: balances read, explained and changed by hand.
+//! The write side of a credit ledger: operators read, explain and change balances.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,17 +12,17 @@ use crate::error::ConfigError;
 use crate::future::StoreFuture;
 use crate::name::AccountId;
 
-/// What an account has to spend.
+/// The balance of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Balance {
-    /// So much; what is charged and still open is taken.
+    /// A limited number of credits. Open charges are already subtracted.
     Limited(Credits),
-    /// Whatever it asks for: nothing is charged.
+    /// No limit: nothing is charged.
     Unlimited,
 }
 
 impl Balance {
-    /// How much; `None` where there is no limit.
+    /// Returns the number of credits, or `None` if there is no limit.
     pub fn credits(self) -> Option<Credits> {
         match self {
             Self::Limited(credits) => Some(credits),
@@ -40,11 +40,12 @@ impl fmt::Display for Balance {
     }
 }
 
-/// The longest id of an adjustment, in bytes.
+/// The maximum length of an adjustment id, in bytes.
 const LONGEST_ID: usize = 128;
 
-/// The id of one adjustment, chosen by whoever makes it, such as the number of a payment: what is sent again under the
-/// same id is made once. It is unique within its account.
+/// The id of one adjustment, chosen by the caller, such as the number of a payment.
+///
+/// An adjustment that is sent again under the same id is applied once. The id is unique within its account.
 ///
 /// # Example
 ///
@@ -60,7 +61,7 @@ const LONGEST_ID: usize = 128;
 pub struct AdjustmentId(Arc<str>);
 
 impl AdjustmentId {
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -71,7 +72,7 @@ impl FromStr for AdjustmentId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if !(1..=LONGEST_ID).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            // A hostile id is not repeated at length.
+            // Show only the first 40 characters: the id may be hostile input of any length.
             let shown: String = text.chars().take(40).filter(|character| !character.is_control()).collect();
             let problem = "no adjustment can have this id";
             let expected = "write 1 to 128 visible ASCII characters, as in `invoice-2026-0417`";
@@ -87,17 +88,17 @@ impl fmt::Display for AdjustmentId {
     }
 }
 
-/// How a balance is changed by hand.
+/// The kind of a manual balance change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdjustmentKind {
-    /// So much more.
+    /// Adds this amount.
     TopUp(Credits),
-    /// So much less, if there is as much.
+    /// Subtracts this amount, if the balance is large enough.
     Deduct(Credits),
-    /// So much, whatever it was; an account without limit has one from then on. Blocks that nodes hold of the account are
-    /// closed at what is committed of them.
+    /// Sets the balance to this amount, whatever it was. An account without limit has a limit from then on. The
+    /// account's open leased blocks are closed at their committed amounts.
     Set(Credits),
-    /// No limit: nothing is charged any more, and what there was is gone.
+    /// Removes the limit: nothing is charged from then on, and the previous balance is discarded.
     MakeUnlimited,
 }
 
@@ -112,24 +113,24 @@ impl fmt::Display for AdjustmentKind {
     }
 }
 
-/// A change to be made to a balance by hand.
+/// A manual change to a balance.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Adjustment<'a> {
-    /// Its id.
+    /// The id of the adjustment.
     pub id: AdjustmentId,
-    /// Whose balance.
+    /// The account whose balance is changed.
     pub account: &'a AccountId,
-    /// What to change.
+    /// The change.
     pub kind: AdjustmentKind,
-    /// What the account's plan gives, and when again.
+    /// The allowance of the account's plan: its grant and the grant's period.
     pub allowance: &'a Allowance,
-    /// The time by which grants come due.
+    /// The time that decides which grants are due.
     pub now: Timestamp,
 }
 
 impl<'a> Adjustment<'a> {
-    /// A change to the balance of `account`, on the terms of its plan.
+    /// Creates an adjustment of the balance of `account`, under the allowance of its plan.
     pub fn new(
         id: AdjustmentId,
         account: &'a AccountId,
@@ -141,89 +142,99 @@ impl<'a> Adjustment<'a> {
     }
 }
 
-/// What became of an adjustment.
+/// The outcome of an adjustment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "an adjustment may have been refused"]
 pub enum Adjusted {
-    /// It was made.
+    /// The adjustment was applied.
     Done {
-        /// What there was, the grant that had come due counted in.
+        /// The balance before the adjustment, including a grant that was due.
         before: Balance,
-        /// What there is.
+        /// The balance after the adjustment.
         balance: Balance,
     },
-    /// The same was made under this id before: nothing was changed.
+    /// The same adjustment was applied under this id before: nothing was changed.
     Repeated {
-        /// What there was after it was made.
+        /// The balance after the first application.
         balance: Balance,
     },
-    /// Something else was made under this id before: nothing was changed.
+    /// A different adjustment was applied under this id before: nothing was changed.
     Conflict {
-        /// What was made.
+        /// The adjustment that was applied.
         made: AdjustmentKind,
     },
-    /// There is less than is to be deducted: nothing was changed.
+    /// The balance is smaller than the amount to deduct: nothing was changed.
     Insufficient {
-        /// What there is.
+        /// The current balance.
         balance: Credits,
     },
-    /// The balance, open charges counted in, would be above [`Credits::MAX`]: nothing was changed.
+    /// The balance plus the open charges would be above [`Credits::MAX`]: nothing was changed.
     TooMuch {
-        /// What there is.
+        /// The current balance.
         balance: Credits,
     },
-    /// An account without limit has nothing to add to or to take from: nothing was changed. Set its balance first.
+    /// The account has no limit, so nothing can be added or subtracted: nothing was changed. Set its balance first.
     Unlimited,
 }
 
-/// Reads balances and changes them by hand: the authority, never a lease or a cache.
+/// Reads balances and changes them manually.
+///
+/// An implementation works on the authority's balances, never on a lease or a cache.
 ///
 /// # Contract
 ///
-/// - **Atomic.** [`adjust`](CreditAdmin::adjust) is one read-decide-write, against charges, settlements and other
-///   adjustments: first the [`Grant`](crate::account::Grant) that has come due, as a charge would give it, then the change. A balance is never
-///   negative and, with the open charges, never above [`Credits::MAX`]: what would make it so is refused as a value.
-/// - **Idempotent by id.** The same adjustment under the same id is made once, and answered by the balance after it was
-///   made; another kind or amount under that id is refused. A refused adjustment is not remembered: it may be tried
-///   again. A ledger remembers at least the last 1,024 adjustments of an account, and says how many.
-/// - **Conserved.** What [`CreditLedger`] says holds with adjustments put in. Whatever moves a balance writes an entry in
-///   the same step, and so does every adjustment; a call that moves nothing need not. The entries up to any number sum
-///   to the balance then.
-/// - **Without limit.** For an account made unlimited a charge is posted with no balance and is not kept: to settle or
-///   to refund it changes nothing, also after the account has a limit again. A charge that was taken before and is
-///   closed meanwhile gives nothing back.
-/// - **Reading writes nothing.** [`balance_of`](CreditAdmin::balance_of) counts a grant in that has come due, and does not
-///   give it.
-/// - **Seen at once.** The next charge through the same ledger meets what a call has done.
-/// - **May be lossy:** old entries alone. A ledger may keep only the newest, and says how many; their numbers go on.
-/// - **Folding moves nothing.** [`forget_entries`](CreditAdmin::forget_entries) leaves balances, open charges and the ids
-///   of adjustments as they are, and the entries that it leaves still sum to the balance.
+/// - **Atomic.** [`adjust`](CreditAdmin::adjust) is one read-decide-write with respect to charges, settlements and
+///   other adjustments. It first applies a [`Grant`](crate::account::Grant) that is due, as a charge does, and then the
+///   change. A balance is never negative. A balance plus its open charges is never above [`Credits::MAX`]. A change
+///   that would break either bound is refused, and the refusal is a value, not an `Err`.
+/// - **Idempotent by id.** The same adjustment under the same id is applied once. A repetition is answered with the
+///   balance after the first application. A different kind or amount under that id is refused. A refused adjustment is
+///   not remembered and may be tried again. A ledger remembers at least the last 1,024 adjustments of an account and
+///   documents how many.
+/// - **Conserved.** The conservation rule of [`CreditLedger`] also holds with adjustments included. Every change of a
+///   balance writes an entry in the same step, and so does every adjustment. A call that changes nothing need not write
+///   one. The sum of the entries up to any number equals the balance at that entry.
+/// - **Without limit.** A charge to an account without limit is posted with no balance and is not stored. Its
+///   settlement or refund changes nothing, even after the account has a limit again. A charge that was taken before the
+///   limit was removed and is closed while there is none returns nothing.
+/// - **Reads write nothing.** [`balance_of`](CreditAdmin::balance_of) includes a grant that is due, and does not apply
+///   it.
+/// - **Visible at once.** The next charge through the same ledger sees the result of a call.
+/// - **May be lossy:** only old entries. A ledger may keep only the newest entries and documents how many. The
+///   numbering continues.
+/// - **Folding changes no balance.** [`forget_entries`](CreditAdmin::forget_entries) does not change balances, open
+///   charges or the ids of adjustments. The entries that it leaves still sum to the balance.
 pub trait CreditAdmin: CreditLedger {
-    /// What an account has to spend at a moment on the terms of its plan. An unknown account has what its first charge
-    /// would find; under a plan without limit every account is without limit.
+    /// Returns the balance of an account at a given time under the allowance of its plan.
+    ///
+    /// For an unknown account, the balance is the one that its first charge would see. Under a plan without limit,
+    /// every account is without limit.
     fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance>;
 
-    /// The entries that a query asks for, the newest first.
+    /// Returns the entries that a query selects, newest first.
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>>;
 
     /// Changes a balance.
     fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted>;
 
-    /// Removes an account's balance for good, with its entries and open charges; says whether there was one. An account
-    /// of the same id begins anew.
+    /// Removes an account's balance permanently, with its entries and open charges.
+    ///
+    /// Returns true if there was a balance. An account that is later created with the same id starts as a new one.
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool>;
 
-    /// Folds the oldest entries of every account, up to the first that is not older than this moment, into one of the kind
-    /// [`Folded`](crate::credit::EntryKind::Folded). It has the number, the time and the balance of the last of them. Returns how
-    /// many entries are gone.
+    /// Folds the oldest entries of every account into one entry of the kind
+    /// [`Folded`](crate::credit::EntryKind::Folded).
     ///
-    /// A ledger that keeps every entry grows until this is called: call it daily, with as long ago as entries are to be
-    /// listed. Any number of nodes may call it at the same time. It works in small steps: where it fails midway, what was
-    /// folded stays folded.
+    /// For each account it folds all entries before the first one that is not older than `before`. The folded entry has
+    /// the number, the time and the balance of the last entry that was folded. Returns the number of removed entries.
+    ///
+    /// A ledger that keeps every entry grows until this is called. Call it daily, with a `before` that is as far back
+    /// as entries are to be listed. Any number of nodes may call it at the same time. It works in small steps: after a
+    /// failure, the entries folded so far stay folded.
     fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64>;
 }
 
-/// Forwards to what a pointer points to.
+/// Implements [`CreditAdmin`] for a pointer type by forwarding to its target.
 macro_rules! forward {
     ($pointer:ident) => {
         impl<T: CreditAdmin + ?Sized> CreditAdmin for $pointer<T> {

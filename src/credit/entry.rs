@@ -1,4 +1,4 @@
-//! What moved a balance, one movement at a time.
+//! Ledger entries: one entry for each change of a balance.
 
 use crate::amount::ChargeId;
 use crate::clock::Timestamp;
@@ -7,34 +7,34 @@ use crate::credit::AdjustmentKind;
 use crate::credit::{AdjustmentId, Balance};
 use crate::name::AccountId;
 
-/// What moved a balance.
+/// The cause of a balance change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntryKind {
     /// A charge was taken.
     Charge(ChargeId),
-    /// A charge was settled below what was taken, and the rest came back.
+    /// A charge was settled below the charged amount, and the difference was returned.
     Settlement(ChargeId),
-    /// A charge came back whole.
+    /// A charge was returned in full.
     Refund(ChargeId),
-    /// The plan's grant came due.
+    /// The plan's grant was applied.
     Grant,
-    /// The balance was put in by whoever set the ledger up.
+    /// The balance was set when the ledger was set up.
     Opening,
-    /// It was topped up by hand.
+    /// The balance was topped up manually.
     TopUp(AdjustmentId),
-    /// It was deducted from by hand.
+    /// An amount was deducted manually.
     Deduction(AdjustmentId),
-    /// It was set by hand.
+    /// The balance was set manually.
     Set(AdjustmentId),
-    /// Its limit was taken away by hand.
+    /// The limit was removed manually.
     Unlimited(AdjustmentId),
-    /// All that moved it up to here: older entries were folded into this one. The amount is the balance.
+    /// All changes up to this entry: older entries were folded into this one. Its amount is the balance.
     Folded,
 }
 
 impl EntryKind {
-    /// What an adjustment is in a list of entries.
+    /// Returns the entry kind of an adjustment.
     #[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
     pub(super) fn of(kind: AdjustmentKind, id: AdjustmentId) -> Self {
         match kind {
@@ -45,7 +45,7 @@ impl EntryKind {
         }
     }
 
-    /// The charge that it belongs to.
+    /// Returns the id of the charge that the entry belongs to.
     pub fn charge(&self) -> Option<ChargeId> {
         match self {
             Self::Charge(id) | Self::Settlement(id) | Self::Refund(id) => Some(*id),
@@ -53,7 +53,7 @@ impl EntryKind {
         }
     }
 
-    /// The adjustment that it belongs to.
+    /// Returns the id of the adjustment that the entry belongs to.
     pub fn adjustment(&self) -> Option<&AdjustmentId> {
         match self {
             Self::TopUp(id) | Self::Deduction(id) | Self::Set(id) | Self::Unlimited(id) => Some(id),
@@ -61,7 +61,7 @@ impl EntryKind {
         }
     }
 
-    /// The kind's name, as in a list.
+    /// Returns the name of the kind, as used in listings.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Charge(_) => "charge",
@@ -78,46 +78,48 @@ impl EntryKind {
     }
 }
 
-/// One movement of a balance.
+/// One change of a balance.
 ///
-/// An entry's balance is that of the entry before plus its amount; an account without limit counts as zero there.
+/// The balance of an entry is the balance of the previous entry plus the amount. An account without limit counts as
+/// zero in this sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Its number within the account: from 1, without a gap. Where older entries were folded into one, or are not kept, the
-    /// first has a higher number.
+    /// The number of the entry within the account, starting at 1 without gaps. If older entries were folded or are not
+    /// kept, the first available entry has a higher number.
     pub number: u64,
-    /// When. A settlement or a refund names no time: it may bear that of the account's last call before it.
+    /// The time of the change. A settlement or a refund carries no time: its entry may have the time of the account's
+    /// last call before it.
     pub at: Timestamp,
-    /// What moved the balance.
+    /// The cause of the change.
     pub kind: EntryKind,
-    /// What was added; negative for what was taken.
+    /// The amount that was added; negative if credits were taken.
     pub amount: i64,
-    /// What there was to spend after it.
+    /// The balance after the change.
     pub balance: Balance,
 }
 
 impl Entry {
-    /// An entry.
+    /// Creates an entry.
     pub fn new(number: u64, at: Timestamp, kind: EntryKind, amount: i64, balance: Balance) -> Self {
         Self { number, at, kind, amount, balance }
     }
 }
 
-/// Which entries to list: the newest first.
+/// A selection of entries to list, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntryQuery {
-    /// Whose.
+    /// The account whose entries are listed.
     pub account: AccountId,
-    /// Those before this number alone.
+    /// An exclusive upper bound on the entry number.
     pub before: Option<u64>,
-    /// At most so many.
+    /// The maximum number of entries.
     pub limit: usize,
 }
 
 impl EntryQuery {
-    /// The `limit` newest entries of an account.
+    /// Selects the `limit` newest entries of an account.
     pub fn newest(account: impl Into<AccountId>, limit: usize) -> Self {
         Self { account: account.into(), before: None, limit }
     }

@@ -1,4 +1,4 @@
-//! Where credits are spent.
+//! Credit ledgers: charging, settling and refunding credits.
 
 #[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
 mod abandoned;
@@ -44,24 +44,24 @@ use crate::account::{Account, Allowance};
 use crate::clock::Now;
 use crate::future::StoreFuture;
 
-/// A charge to be made: whose, how much, and what the account's plan gives.
+/// A charge to be made: the account, the amount, and the allowance of the account's plan.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Charge<'a> {
     /// The id, made by the gate.
     pub id: ChargeId,
-    /// Who pays.
+    /// The account that is charged.
     pub account: &'a Account,
-    /// How much; never zero.
+    /// The amount. It is never zero.
     pub amount: Credits,
-    /// What the plan gives, and when again.
+    /// The allowance of the account's plan: its grant and the grant's period.
     pub allowance: &'a Allowance,
     /// The time of the request.
     pub now: Now,
 }
 
 impl<'a> Charge<'a> {
-    /// A charge of `amount` to `account`, on the terms of its plan.
+    /// Creates a charge of `amount` to `account`, under the allowance of its plan.
     pub fn new(
         id: ChargeId,
         account: &'a Account,
@@ -73,51 +73,55 @@ impl<'a> Charge<'a> {
     }
 }
 
-/// What became of a charge.
+/// The outcome of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "an insufficient balance must refuse the request"]
 pub enum Charged {
-    /// It was taken. The balance is what is left; `None` for an account without limit.
+    /// The charge was taken.
     Posted {
-        /// What is left.
+        /// The remaining balance, or `None` for an account without limit.
         balance: Option<Credits>,
     },
-    /// It was not: the balance is smaller than the amount, and as it was.
+    /// The charge was not taken, because the balance is smaller than the amount. The balance is unchanged.
     Insufficient {
-        /// What there is.
+        /// The current balance.
         balance: Credits,
     },
 }
 
-/// Spends credits: a charge is taken before the handler runs, and settled or refunded after.
+/// Spends credits: a charge is taken before the handler runs, and settled or refunded after it.
 ///
 /// # Contract
 ///
-/// - **Atomic.** A call is one read-decide-write: of any number of concurrent charges those are posted that the balance
-///   has room for, and it is never negative, not even for a moment.
-/// - **Conserved.** At any time, what was granted and put in equals the balance, the open charges and what was settled.
-/// - **Idempotent by id.** A charge that is repeated while it is open is posted once. A settlement or a refund that is
-///   repeated, that follows the other, or whose charge was never posted changes nothing.
-/// - **Grants.** Where the plan has a [`Grant`](crate::account::Grant) that has come due since it was last given, the balance is
-///   first raised to its amount (never lowered), once however many calls race for it or periods have passed. The time is
-///   that of the argument; time that steps back gives nothing twice. A balance that does not exist is opened by the
-///   grant's first amount, or at zero where there is none.
-/// - **Changes of plan.** A grant of another period than the last one's is given at its own next turn after the call that
-///   first names it, never at once: going to and fro between plans gives nothing. A turn that was derived from one period
-///   is not kept under another.
-/// - **Closed when in doubt.** An `Err` says that the ledger could not decide. The gate answers 503 and refunds the id:
-///   a refund must undo a charge that was posted although its answer was lost. Where a charge can still be on its way when
-///   its refund is made, as it can to another machine, the refund bars it: when it arrives it takes nothing, and is not
-///   answered `Posted`; and no more is one that comes again soon after its end. A ledger that has decided when
-///   [`charge`](CreditLedger::charge) returns, as one in memory has, need remember neither.
+/// - **Atomic.** A call is one read-decide-write. Of any number of concurrent charges, only those that the balance
+///   covers are posted. The balance is never negative, not even for a moment.
+/// - **Conserved.** At any time, the sum of all grants and deposits equals the sum of the balance, the open charges and
+///   the settled amounts.
+/// - **Idempotent by id.** A charge that is repeated while it is open is posted once. A settlement or a refund changes
+///   nothing if it is a repetition, if it follows the other one, or if its charge was never posted.
+/// - **Grants.** If the plan has a [`Grant`](crate::account::Grant) that has come due since it was last applied, the
+///   balance is first raised to the grant's amount and never lowered. This happens once, however many calls race for it
+///   and however many periods have passed. The time is the time of the argument. A time that goes backwards applies no
+///   grant twice. A balance that does not exist is opened with the first grant's amount, or at zero if the plan has no
+///   grant.
+/// - **Changes of plan.** A grant of another period than the last one is applied at its own next due time after the
+///   call that first names it, and never at once. Repeated changes between plans therefore give nothing. A due time
+///   that was derived from one period is not kept under another.
+/// - **Closed when in doubt.** An `Err` means that the ledger could not decide. The gate answers 503 and refunds the
+///   id: a refund must undo a charge that was posted although its answer was lost. If a charge can still be on its way
+///   when its refund is made, as it can to another machine, the refund bars the charge. When the charge arrives, it
+///   takes nothing and is not answered `Posted`. The same applies to a charge that is repeated soon after it was
+///   closed. A ledger that has decided when [`charge`](CreditLedger::charge) returns, such as one in memory, need
+///   remember neither.
 pub trait CreditLedger: Debug + Send + Sync + 'static {
-    /// Takes the amount, if the balance has room for it.
+    /// Takes the amount, if the balance covers it.
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged>;
 
-    /// Closes a charge at its final cost, at most what was charged: the rest goes back.
+    /// Closes a charge at its final cost, which is at most the charged amount. The difference is returned to the
+    /// balance.
     fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()>;
 
-    /// Closes a charge and gives it back whole.
+    /// Closes a charge and returns its full amount to the balance.
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()>;
 }
 

@@ -1,4 +1,4 @@
-//! The charges of an account that are neither settled nor refunded, where they are counted in process.
+//! The open charges of an account, kept in process: charges that are neither settled nor refunded.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -8,12 +8,14 @@ use smallvec::SmallVec;
 use crate::amount::ByNumber;
 use crate::amount::ChargeId;
 
-/// How many charges are kept in a list: an account that has more open has the others in a map.
+/// The maximum number of charges in the list. Further open charges of the account are kept in a map.
 const FEW: usize = 8;
 
-/// Open charges, and what there is to know of each: mostly none, or a few.
+/// Open charges, each with a value.
+///
+/// Most accounts have none or a few.
 #[derive(Debug)]
-// The first of the few stands beside what is looked at before.
+// The fixed order places the first charges of the list next to the fields that are read before them.
 #[repr(C)]
 pub(super) struct OpenCharges<T> {
     many: HashMap<ChargeId, T, BuildHasherDefault<ByNumber>>,
@@ -40,7 +42,7 @@ impl<T: Copy> OpenCharges<T> {
         }
     }
 
-    /// Adds a charge that is not held yet.
+    /// Adds a charge that is not yet contained.
     #[inline]
     pub(super) fn add(&mut self, id: ChargeId, known: T) {
         if self.few.len() < FEW {
@@ -50,10 +52,10 @@ impl<T: Copy> OpenCharges<T> {
         }
     }
 
-    /// Takes a charge out, and tells what is known of it.
+    /// Removes a charge and returns its value.
     #[inline]
     pub(super) fn take(&mut self, id: ChargeId) -> Option<T> {
-        // Mostly it is the only one.
+        // Fast path: usually it is the only open charge.
         if let [(open, known)] = *self.few.as_slice()
             && open == id
         {

@@ -1,4 +1,5 @@
-//! What a balance comes to, wherever it is kept: when grants come due, what is held, and what a change by hand makes of it.
+//! The arithmetic of a balance, independent of where it is stored: due grants, the sum of the open charges, and manual
+//! changes.
 
 use crate::account::{Allowance, Grant};
 use crate::amount::Credits;
@@ -9,23 +10,23 @@ use crate::credit::{Adjusted, AdjustmentKind, Balance};
 /// One account's balance, without its charges and entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Standing {
-    /// What is left; zero where there is no limit.
+    /// The remaining amount; zero if there is no limit.
     pub(super) balance: Credits,
     pub(super) unlimited: bool,
-    /// When the plan's grant is given next; unknown until a call names the grant.
+    /// The time of the plan's next grant; `None` until a call names the grant.
     pub(super) due: Option<Due>,
-    /// When the balance was opened by hand; a grant counts from there.
+    /// The time when the balance was set manually; grant periods count from there.
     pub(super) opened: Option<Timestamp>,
-    /// The sum of what is open, blocks that nodes hold included.
+    /// The sum of the open charges, including leased blocks.
     pub(super) held: Credits,
-    /// What is out in blocks and not committed: it may come back.
+    /// The uncommitted amount of the leased blocks, which may be returned.
     pub(super) lent: Credits,
-    /// The time of the last call that named one.
+    /// The time of the last call that carried one.
     pub(super) seen: Timestamp,
 }
 
 impl Standing {
-    /// Nothing, of an account that nothing is known of.
+    /// Creates the balance of an unknown account: zero.
     pub(super) const fn new() -> Self {
         Self {
             balance: Credits::ZERO,
@@ -42,7 +43,7 @@ impl Standing {
         if self.unlimited { Balance::Unlimited } else { Balance::Limited(self.balance) }
     }
 
-    /// The balance at a moment, a grant that has come due counted in.
+    /// Returns the balance at a given time, including a grant that is due.
     pub(super) fn balance_at(&self, allowance: &Allowance, now: Timestamp) -> Balance {
         match (self.balance(), allowance) {
             (_, Allowance::Unlimited) => Balance::Unlimited,
@@ -53,7 +54,9 @@ impl Standing {
         }
     }
 
-    /// Notes the time of a call; says what a grant that has come due raises the balance to.
+    /// Records the time of a call.
+    ///
+    /// Returns the amount that a due grant raises the balance to, or `None` if the balance does not change.
     #[inline]
     pub(super) fn call(&mut self, allowance: &Allowance, now: Timestamp) -> Option<Credits> {
         self.seen = now;
@@ -67,7 +70,7 @@ impl Standing {
         (given && !self.unlimited && granted != self.balance).then_some(granted)
     }
 
-    /// Moves the balance; says by how much.
+    /// Changes the balance, and returns the difference.
     #[inline]
     pub(super) fn move_to(&mut self, balance: Credits) -> i64 {
         let amount = balance.get().cast_signed() - self.balance.get().cast_signed();
@@ -75,13 +78,15 @@ impl Standing {
         amount
     }
 
-    /// Holds the amount of a charge that was taken.
+    /// Adds the amount of a new charge to the sum of the open charges.
     #[inline]
     pub(super) fn hold(&mut self, amount: Credits) {
         self.held = self.held.checked_add(amount).unwrap_or(Credits::MAX);
     }
 
-    /// Holds a charge no longer; says what the balance is with what its cost has left.
+    /// Subtracts a charge from the sum of the open charges.
+    ///
+    /// Returns the balance after the difference between the charge and its cost is returned to it.
     #[inline]
     pub(super) fn release(&mut self, taken: Credits, cost: Credits) -> Credits {
         self.held = self.held.checked_sub(taken).unwrap_or_default();
@@ -89,19 +94,21 @@ impl Standing {
         if self.unlimited { self.balance } else { self.balance.checked_add(back).unwrap_or(Credits::MAX) }
     }
 
-    /// Notes what is out in a block and not committed.
+    /// Adds the uncommitted amount of a block.
     #[cfg(any(feature = "fleet", feature = "sqlite"))]
     pub(super) fn lend(&mut self, uncommitted: Credits) {
         self.lent = self.lent.checked_add(uncommitted).unwrap_or(Credits::MAX);
     }
 
-    /// Notes that so much is no longer out.
+    /// Subtracts the uncommitted amount of a block.
     #[cfg(any(feature = "fleet", feature = "sqlite"))]
     pub(super) fn take_in(&mut self, uncommitted: Credits) {
         self.lent = self.lent.checked_sub(uncommitted).unwrap_or_default();
     }
 
-    /// What an adjustment makes of the balance. Open charges may come back: they need room too.
+    /// Returns the balance after an adjustment.
+    ///
+    /// Open charges may be returned, so they need room below the maximum too.
     pub(super) fn decide(&self, kind: AdjustmentKind) -> Result<Balance, Adjusted> {
         let balance = self.balance;
         let with_room = |sum: Option<Credits>| {
@@ -120,7 +127,7 @@ impl Standing {
         }
     }
 
-    /// Whether a grant has come due, and when it does next.
+    /// Returns true if a grant is due, and the time of the next grant.
     fn turn(&self, grant: &Grant, now: Timestamp) -> (bool, Due) {
         match (self.due, self.opened) {
             (Some(due), _) => due.turn(grant, now),
@@ -129,10 +136,12 @@ impl Standing {
         }
     }
 
-    /// What a grant raises the balance to, with room for what is open.
+    /// Returns the amount that a grant raises the balance to.
+    ///
+    /// It leaves room for the open charges below the maximum.
     fn granted(&self, grant: &Grant) -> Credits {
         let room = Credits::MAX.checked_sub(self.held).unwrap_or_default();
-        // What may come back from a node is in the amount: it does not pile up.
+        // Uncommitted credits may be returned, so they count as part of the grant: the sum must not exceed it.
         let amount = grant.amount().checked_sub(self.lent).unwrap_or_default();
         self.balance.max(amount.min(room))
     }

@@ -1,4 +1,4 @@
-//! A request that was let in, and what its handler learns of it.
+//! The outcome of an admitted request, and the information for its handler.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,43 +13,45 @@ use crate::key::{KeyId, KeyRecord};
 use crate::name::Scope;
 use crate::request::Admitted;
 
-/// A request that was let in. It holds the request's charge: [`finish`](Admission::finish) it when the handler has
-/// answered; dropped before [`begin`](Admission::begin), or in a panic, it gives the charge back; dropped after, as when
-/// the client leaves, it lets the charge stand.
+/// An admitted request and its open charge.
+///
+/// Call [`finish`](Admission::finish) when the handler has answered. An admission that is dropped before
+/// [`begin`](Admission::begin), or in a panic, refunds the charge. An admission that is dropped after `begin`, as when
+/// the client leaves, settles it.
 #[derive(Debug, Default)]
 pub struct Admission(pub(super) Option<Entry>);
 
-/// The end of a request that was let in: decides what becomes of its charge.
+/// The outcome of an admitted request, which decides what happens to its charge.
 ///
-/// The adapters close the charge of a request once, by the first row that holds:
+/// The adapters end the charge of a request once, by the first row that applies:
 ///
 /// | end of the request | charge |
 /// |---|---|
-/// | the client leaves before the handler is polled | goes back |
-/// | the handler panics, or the service fails with an error: on actix-web with a status of the class 5xx | goes back |
-/// | the client leaves, or a layer around the gate gives up, while the handler works | stands |
-/// | a response with a status of the class 5xx | goes back |
+/// | the client leaves before the handler is polled | refunded |
+/// | the handler panics, or the service fails with an error; on actix-web: with a status of the class 5xx | refunded |
+/// | the client leaves, or a layer around the gate gives up, while the handler works | settled |
+/// | a response with a status of the class 5xx | refunded |
 /// | a gRPC response whose head has a `grpc-status` | by that status |
 /// | a gRPC response whose trailers have a `grpc-status` | by that status |
-/// | a gRPC response whose body fails or panics before | goes back |
-/// | a gRPC response that ends without a status, or is dropped before its end | stands |
-/// | any other response, whatever becomes of its body: an upgrade, an empty body, a body that fails midway | stands |
+/// | a gRPC response whose body fails or panics before that | refunded |
+/// | a gRPC response that ends without a status, or is dropped before its end | settled |
+/// | any other response, whatever happens to its body: an upgrade, an empty body, a body that fails midway | settled |
 ///
-/// A response is gRPC by its own `Content-Type` (feature `tonic`). The statuses `UNKNOWN`, `UNIMPLEMENTED`, `INTERNAL`,
-/// `UNAVAILABLE` and `DATA_LOSS` give the charge back; any other status lets it stand. No header of the request is looked
-/// at. A charge that stands is lowered to the response's [`FinalCost`].
+/// The response's own `Content-Type` marks it as gRPC (feature `tonic`). The request's headers are not read. The
+/// statuses `UNKNOWN`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS` refund the charge; any other status
+/// settles it. A charge that is settled is lowered to the response's [`FinalCost`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It answered: the charge stands.
+    /// A request that the handler answered. Its charge is settled.
     Served,
-    /// It answered, and it cost no more than this.
+    /// A request that the handler answered. Its charge is settled at no more than this amount.
     ServedAt(Credits),
-    /// It failed: the charge goes back.
+    /// A request that failed. Its charge is refunded.
     Failed,
 }
 
 impl Admission {
-    /// Whether the request needs no key: nobody was identified.
+    /// Returns true if the request needs no key. Then no account was identified.
     pub fn is_public(&self) -> bool {
         self.0.is_none()
     }
@@ -59,12 +61,12 @@ impl Admission {
         self.0.as_ref()
     }
 
-    /// Whether it holds a charge that is to be ended.
+    /// Returns true if the request has an open charge.
     pub(crate) fn is_charged(&self) -> bool {
         self.0.as_ref().is_some_and(Entry::owes)
     }
 
-    /// The key's id.
+    /// The id of the key. `None` for a public request.
     pub fn key(&self) -> Option<KeyId> {
         self.0.as_ref().map(|entry| entry.record().id)
     }
@@ -77,13 +79,14 @@ impl Admission {
         Some(Principal { record, terms, balance, standing, charged, drawn, shown: entry.found.shown.clone() })
     }
 
-    /// Says that the handler is at work.
+    /// Marks the handler as started. From then on, an admission that is dropped settles its charge.
     #[inline]
     pub fn begin(&mut self) {
         self.set_served(true);
     }
 
-    /// Says that the handler is about to be polled: a panic that leaves it, whoever catches it, is not served.
+    /// Marks the request as unserved before the handler is polled. A panic in the handler then refunds the charge,
+    /// whatever code catches the panic.
     #[inline]
     pub(crate) fn risk(&mut self) {
         self.set_served(false);
@@ -96,19 +99,19 @@ impl Admission {
         }
     }
 
-    /// Ends the request's charge.
+    /// Ends the request's charge, as the outcome requires.
     pub fn finish(mut self, outcome: Outcome) -> StoreFuture<()> {
         self.close(outcome).unwrap_or_else(|| StoreFuture::ready(()))
     }
 
-    /// Ends the request's charge, where it is not ended yet; `None` where there is nothing to wait for.
+    /// Ends the request's charge, if it is still open. Returns `None` if there is nothing to wait for.
     #[inline]
     pub(crate) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
         self.0.as_mut()?.close(outcome)
     }
 }
 
-/// Who was let in: the handler finds it among the request's extensions.
+/// The key and account of an admitted request. The handler finds it in the request's extensions.
 ///
 /// # Example
 ///
@@ -128,7 +131,7 @@ pub struct Principal {
     terms: Arc<Terms>,
     balance: Option<Credits>,
     standing: Option<Standing>,
-    /// What a gate has taken for this request: this one, or one around it.
+    /// The amount charged for this request, by this gate or by an outer one.
     charged: Option<Credits>,
     drawn: bool,
     #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
@@ -136,7 +139,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// What the secret that was presented hashes to: under the scheme it was found by, and under the newest.
+    /// Returns the hashes of the presented secret: under the scheme by which it was found, and under the newest.
     #[cfg(feature = "keygen")]
     pub(crate) fn presented(&self) -> impl Iterator<Item = crate::key::KeyHash> {
         let retiring = self.record.retiring.filter(|_| self.shown.retiring).map(|old| old.hash);
@@ -144,7 +147,7 @@ impl Principal {
         [Some(found_by), self.shown.renewed.as_deref().copied()].into_iter().flatten()
     }
 
-    /// What a gate behind the one that made this need not do again.
+    /// Returns the draw and the charge that an inner gate must not repeat.
     pub fn admitted(&self) -> Admitted {
         Admitted {
             key: self.record.id,
@@ -154,7 +157,7 @@ impl Principal {
         }
     }
 
-    /// Takes over what the gate around this one has taken for the same key.
+    /// Takes over the draw and the charge that an outer gate made for the same key.
     pub(crate) fn follow(&mut self, outer: Self) {
         if !outer.admitted().is_for(&self.record) {
             return;
@@ -162,7 +165,7 @@ impl Principal {
         self.charged = self.charged.or(outer.charged);
         self.drawn |= outer.drawn;
         self.balance = self.balance.or(outer.balance);
-        // A standing names a policy by its place: it says nothing among other policies.
+        // A window status refers to a policy by its index, which is valid only in the same list of policies.
         if self.standing.is_none() && self.terms.quotas.policies().eq(outer.terms.quotas.policies()) {
             self.standing = outer.standing;
         }
@@ -173,12 +176,12 @@ impl Principal {
         self.record.id
     }
 
-    /// All that is known of the key.
+    /// The record of the key.
     pub fn record(&self) -> &Arc<KeyRecord> {
         &self.record
     }
 
-    /// Who holds the key.
+    /// The account that owns the key.
     pub fn account(&self) -> &Account {
         &self.record.account
     }
@@ -188,12 +191,12 @@ impl Principal {
         &self.terms.plan
     }
 
-    /// What the key is restricted to; `None` for everything.
+    /// The scopes that the key is restricted to. `None` if its scopes are not restricted.
     pub fn scopes(&self) -> Option<&[Scope]> {
         self.record.scopes.as_deref()
     }
 
-    /// The caps in force.
+    /// The limits on parameters that are in force.
     pub fn caps(&self) -> &Caps {
         &self.terms.caps
     }
@@ -203,17 +206,17 @@ impl Principal {
         &self.terms.quotas
     }
 
-    /// What was charged for this request, which a [`FinalCost`] may lower; zero where nothing was.
+    /// The amount charged for this request, which a [`FinalCost`] may lower. Zero if nothing was charged.
     pub fn cost(&self) -> Credits {
         self.charged.unwrap_or_default()
     }
 
-    /// What is left of the account's credits, this request's charge taken; `None` where nothing was charged.
+    /// The account's balance after this request's charge. `None` if nothing was charged.
     pub fn balance(&self) -> Option<Credits> {
         self.balance
     }
 
-    /// How the rate limit with the least left stands; `None` where there is none.
+    /// The status of the rate limit with the least remaining. `None` if there is no rate limit.
     pub fn standing(&self) -> Option<&Standing> {
         self.standing.as_ref()
     }
@@ -231,8 +234,8 @@ impl fmt::Debug for Principal {
     }
 }
 
-/// The final cost of a request, lower than what was charged: a handler puts it among its response's extensions, and the
-/// rest goes back.
+/// The final cost of a request that costs less than its charge. A handler puts it into its response's extensions, and
+/// the difference is refunded.
 ///
 /// # Example
 ///

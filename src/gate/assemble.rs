@@ -1,4 +1,4 @@
-//! From a builder's parts to a gate.
+//! Assembly of a gate from a builder's parts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use crate::rule::{Purpose, RuleSet};
 use crate::rule::{Rule, ScopeRule};
 use crate::uses::Uses;
 
-/// How often a key's use is noted, if nothing is said.
+/// The default interval at which a key's use is recorded.
 const USES: Duration = Duration::from_mins(1);
 
 impl GateBuilder {
-    /// Checks that the parts fit: all but the back ends.
+    /// Checks that the parts fit together, except the back ends.
     ///
     /// # Errors
     ///
-    /// The first contradiction, as [`build`](GateBuilder::build) would find it.
+    /// Returns the first contradiction, as [`build`](GateBuilder::build) does.
     pub fn check(&self) -> Result<(), ConfigError> {
         validate::all(self)?;
         let plans = by_name(&self.plans);
@@ -38,12 +38,12 @@ impl GateBuilder {
         Responders::new(None, &self.presentation, &self.sources, self.request_ids.header()).map(drop)
     }
 
-    /// Checks that the parts fit, and puts them together.
+    /// Checks that the parts fit together, and builds the gate.
     ///
     /// # Errors
     ///
-    /// The first contradiction: no source, a rule that names an unknown plan, a public rule that costs something, and so
-    /// on.
+    /// Returns the first contradiction, such as no key source, a rule that names an unknown plan, or a public rule with
+    /// a cost.
     pub fn build(self) -> Result<Gate, ConfigError> {
         validate::all(&self)?;
         validate::warn_of_unreachable(&self);
@@ -54,7 +54,7 @@ impl GateBuilder {
         let mounted = None;
         let environments = self.served();
         let (ledger, credit_authority) = ledgers(self.ledger, self.credit_authority)?;
-        // What is noted is for whoever writes keys.
+        // Uses are recorded only if keys can be written.
         let uses = self.uses.or(self.authority.as_ref().map(|_| USES));
         let request_id = self.request_ids.header();
         let responders = Responders::new(self.responder, &self.presentation, &self.sources, request_id)?;
@@ -98,17 +98,17 @@ impl GateBuilder {
         })))
     }
 
-    /// The environments that are served: `live`, if none is named.
+    /// Returns the environments that are served. Defaults to `live`.
     fn served(&self) -> Vec<Environment> {
         if self.environments.is_empty() { vec![Environment::live()] } else { self.environments.clone() }
     }
 
-    /// Whether keys of this environment are served.
+    /// Returns true if the gate serves keys of this environment.
     pub(super) fn serves(&self, environment: &Environment) -> bool {
         self.served().contains(environment)
     }
 
-    /// The rules, and those for what the gate answers itself.
+    /// Returns the configured rules and the rules for the gate's own key management.
     fn all_rules(&self) -> Result<Vec<Rule>, ConfigError> {
         let mut rules = self.rules.clone();
         if let Some(path) = &self.management.path {
@@ -117,7 +117,7 @@ impl GateBuilder {
         Ok(rules)
     }
 
-    /// The rules for key management under a path.
+    /// Returns the rules for key management under a path.
     fn management_rules(&self, path: &str) -> Result<Vec<Rule>, ConfigError> {
         let closed = self.plans.iter().filter(|plan| !plan.manages_keys).map(|plan| plan.name.clone());
         let closed: Vec<PlanName> = closed.collect();

@@ -1,4 +1,4 @@
-//! Which back ends a gate has: those that the builder is told, and others where it is not.
+//! The back ends of a gate: those given to the builder, and defaults for the others.
 
 use std::sync::Arc;
 
@@ -9,43 +9,43 @@ use crate::limit::RateLimiter;
 use crate::store::{KeyAdmin, KeyStore};
 
 impl GateBuilder {
-    /// Where keys are found. What writes to it, if anything does, is its [`authority`](GateBuilder::authority), to be named
-    /// after it.
+    /// Sets the store in which keys are looked up. This clears the [`authority`](GateBuilder::authority), so set the
+    /// authority after it.
     pub fn store(mut self, store: impl KeyStore) -> Self {
         self.store = Some(Arc::new(store));
         self.authority = None;
         self
     }
 
-    /// Where keys are both found and written.
+    /// Sets the store in which keys are looked up and to which they are written.
     pub fn managed_store(self, store: impl KeyAdmin) -> Self {
         let store: Arc<dyn KeyAdmin> = Arc::new(store);
         let reader: Arc<dyn KeyStore> = Arc::clone(&store) as _;
         self.store(reader).authority(store)
     }
 
-    /// Where credits are spent.
+    /// Sets the ledger that charges credits.
     pub fn ledger(mut self, ledger: impl CreditLedger) -> Self {
         self.ledger = Some(Arc::new(ledger));
         self
     }
 
-    /// Where balances are read and changed by hand: the ledger's write side, never a lease. A gate whose
-    /// [`ledger`](GateBuilder::ledger) is not set spends credits there too.
+    /// Sets the back end that reads and changes balances by hand. It must be the ledger's write side, never a lease. It
+    /// also charges credits if no [`ledger`](GateBuilder::ledger) is set.
     pub fn credit_authority(mut self, credits: impl CreditAdmin) -> Self {
         self.credit_authority = Some(Arc::new(credits));
         self
     }
 
-    /// What limits rates.
+    /// Sets the rate limiter.
     pub fn limiter(mut self, limiter: impl RateLimiter) -> Self {
         self.limiter = Some(Arc::new(limiter));
         self
     }
 
-    /// Draws and charges in one call where the order has the credits directly behind the rate limits. The
-    /// [`limiter`](Self::limiter) and the [`ledger`](Self::ledger) are those over the same windows and balances: they are
-    /// asked for whatever is one of both alone.
+    /// Sets a meter, which draws and charges in one call where the credits check directly follows the rate limits. The
+    /// [`limiter`](Self::limiter) and the [`ledger`](Self::ledger) must use the same windows and balances, because they
+    /// handle separate draws and charges.
     pub fn meter(mut self, meter: impl crate::meter::Meter) -> Self {
         self.meter = Some(Arc::new(meter));
         self
@@ -54,7 +54,7 @@ impl GateBuilder {
 
 type Ledgers = (Arc<dyn CreditLedger>, Option<Arc<dyn CreditAdmin>>);
 
-/// Where credits are spent, and where they are changed by hand: in memory both, if neither is said.
+/// Returns the ledger and the credit authority. If neither is set, both are in memory.
 pub(super) fn ledgers(
     ledger: Option<Arc<dyn CreditLedger>>,
     authority: Option<Arc<dyn CreditAdmin>>,
@@ -72,7 +72,7 @@ pub(super) fn ledgers(
     }
 }
 
-/// A back end that nobody handed over.
+/// The error for a back end that was not given to the builder.
 pub(super) fn missing(part: &str) -> ConfigError {
     let problem = "the gate has no such back end, and the feature `memory`, which has one, is off";
     ConfigError::new("", problem, "hand one to the builder").in_member(part)

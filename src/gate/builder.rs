@@ -1,4 +1,4 @@
-//! How a gate is put together.
+//! The builder of a gate.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,12 +17,12 @@ use crate::respond::{Presentation, RequestIds, ResponseForDenial};
 use crate::rule::Rule;
 use crate::store::{KeyAdmin, KeyStore};
 
-/// Puts a [`Gate`](crate::gate::Gate) together, and checks that its parts fit.
+/// A builder for a [`Gate`](crate::gate::Gate) that checks that the parts fit together.
 ///
-/// All that a configuration file says can be said here. What is not said: keys of the environment `live`, hashed by
-/// SHA-256, no plans and no rules (every route needs a key and is free), the order of [`Check::ALL`], no trusted proxy,
-/// CORS preflights let through without a key (see [`refuse_preflights`](GateBuilder::refuse_preflights)), refusals as
-/// problem details (RFC 9457), back ends in memory.
+/// Every setting of a configuration file has a method here. The defaults are: keys of the environment `live`, hashed by
+/// SHA-256; no plans and no rules, so that every route needs a key and is free; the order of [`Check::ALL`]; no trusted
+/// proxy; CORS preflights admitted without a key (see [`refuse_preflights`](GateBuilder::refuse_preflights)); denials
+/// as problem details (RFC 9457); back ends in memory.
 #[must_use]
 pub struct GateBuilder {
     pub(super) sources: Vec<KeySource>,
@@ -117,58 +117,60 @@ impl GateBuilder {
         }
     }
 
-    /// Adds a place where a key may stand, behind those added before. The first that is present decides.
+    /// Adds a key source after those added before. The first source that is present in a request decides.
     pub fn source(mut self, source: KeySource) -> Self {
         self.sources.push(source);
         self
     }
 
-    /// Refuses a request that shows a key in two sources.
+    /// Denies a request that presents a key in two sources.
     pub fn refuse_conflicts(mut self) -> Self {
         self.refuse_conflicts = true;
         self
     }
 
-    /// Adds a format that a key may have.
+    /// Adds a key format.
     pub fn format(mut self, format: KeyFormat) -> Self {
         self.formats.push(format);
         self
     }
 
-    /// Exempts one literal key from the formats, such as a demo key that everybody knows. It is looked up and judged like
-    /// any other: what it may do is its record's and its plan's matter.
+    /// Exempts one literal key from the formats, such as a public demo key. The key is looked up and checked like any
+    /// other. Its record and its plan decide its permissions.
     pub fn literal(mut self, key: impl Into<String>) -> Self {
         self.literals.push(key.into());
         self
     }
 
-    /// How keys are hashed.
+    /// Sets the hasher of keys.
     pub fn hasher(mut self, hasher: KeyHasher) -> Self {
         self.hashers[0] = hasher;
         self
     }
 
-    /// How keys were hashed before, or elsewhere: what is not found under the newest scheme is looked for under this one,
-    /// and put under the newest when it is used, if the gate has an [`authority`](GateBuilder::authority).
+    /// Adds an older hasher, such as one that another system used. A key that is not found under the newest scheme is
+    /// looked up under this one. If the gate has an [`authority`](GateBuilder::authority), a key in use is then
+    /// rehashed under the newest scheme.
     pub fn older_hasher(mut self, hasher: KeyHasher) -> Self {
         self.hashers.push(hasher);
         self
     }
 
-    /// Where keys are written: the store's write side, never a cache.
+    /// Sets the store to which keys are written. It must be the store's write side, never a cache.
     pub fn authority(mut self, store: impl KeyAdmin) -> Self {
         self.authority = Some(Arc::new(store));
         self
     }
 
-    /// Notes when keys are used, each at most once in this time: a [`KeyManager`](crate::manage::KeyManager) writes it back. A gate
-    /// with an [`authority`](GateBuilder::authority) does so every minute, if nothing is said.
+    /// Records when keys are used, each key at most once in this time. A [`KeyManager`](crate::manage::KeyManager)
+    /// writes the times to the store. Defaults to one minute for a gate with an [`authority`](GateBuilder::authority),
+    /// and to no recording for a gate without one.
     pub fn note_uses(mut self, resolution: Duration) -> Self {
         self.uses = Some(resolution);
         self
     }
 
-    /// Serves keys of this environment, and no longer those of `live` unless they are named too.
+    /// Adds an environment whose keys the gate serves. `live` is no longer served then, unless it is added too.
     pub fn environment(mut self, environment: impl Into<Environment>) -> Self {
         self.environments.push(environment.into());
         self
@@ -180,17 +182,18 @@ impl GateBuilder {
         self
     }
 
-    /// What holds for requests that no rule matches; its pattern counts for nothing. See also
+    /// Sets the rule for requests that no other rule matches. Its pattern is ignored. See also
     /// [`deny_unmatched`](GateBuilder::deny_unmatched).
     pub fn otherwise(mut self, rule: Rule) -> Self {
         self.otherwise = rule;
         self
     }
 
-    /// Refuses requests that no rule matches, whatever the key, as [`RouteDenied`](crate::denial::DenialKind::RouteDenied).
+    /// Denies requests that no rule matches, whatever the key, as
+    /// [`RouteDenied`](crate::denial::DenialKind::RouteDenied).
     ///
-    /// Recommended for every service that has rules: a rule that is misspelt, or a route that was forgotten, is then closed
-    /// rather than free. `testing::unruled_routes` lists what it would close.
+    /// Recommended for every service that has rules: it closes a route whose rule is misspelt or missing, which would
+    /// otherwise be free. `testing::unruled_routes` lists the routes that it would close.
     ///
     /// # Example
     ///
@@ -224,88 +227,89 @@ impl GateBuilder {
         self
     }
 
-    /// Defines a quota that plans, accounts and keys may name. It is known by this name, in `RateLimit` headers too, unless
-    /// it has a [name of its own](QuotaPolicy::with_name).
+    /// Defines a quota that plans, accounts and keys can refer to by name. `RateLimit` headers use this name too,
+    /// unless the policy has a [name of its own](QuotaPolicy::with_name).
     pub fn quota(mut self, name: impl Into<String>, policy: QuotaPolicy) -> Self {
         let name = name.into();
-        // A name that no header can hold is refused when the gate is built.
+        // A name that is invalid in a header is rejected when the gate is built.
         let policy = policy.clone().defined_as(&name).unwrap_or(policy);
         self.quotas.insert(name, policy);
         self
     }
 
-    /// The order of the checks. Those it does not name are made behind those it names.
+    /// Sets the order of the checks. Checks that are not named follow after the named ones.
     pub fn order(mut self, order: impl IntoIterator<Item = Check>) -> Self {
         self.order = order.into_iter().collect();
         self
     }
 
-    /// The proxies whose word on the client's address is taken.
+    /// Sets the proxies that are trusted to report the client's address.
     pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
         self.proxies = proxies;
         self
     }
 
-    /// Asks CORS preflights for a key, like any request.
+    /// Requires a key for CORS preflights, as for any other request.
     ///
-    /// If it is not said, what looks like a true preflight (`OPTIONS` with one `Origin` and one
-    /// `Access-Control-Request-Method`) reaches the service without a key, on every path, free of charge and not limited:
-    /// browsers send no key with it. Anyone else can send one too, so a CORS layer around the gate should answer it. Say it
-    /// where no browser asks.
+    /// By default, a request with the form of a preflight (`OPTIONS` with one `Origin` and one
+    /// `Access-Control-Request-Method`) reaches the service without a key, on every path, free of charge and without
+    /// rate limits, because browsers send no key with a preflight. Any client can send such a request, so a CORS layer
+    /// around the gate should answer it. Call this method where no browser uses the API.
     pub fn refuse_preflights(mut self) -> Self {
         self.preflights = false;
         self
     }
 
-    /// Where the time is read.
+    /// Sets the clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// How refusals look.
+    /// Sets the format of denial responses.
     pub fn presentation(mut self, presentation: Presentation) -> Self {
         self.presentation = presentation;
         self
     }
 
-    /// Answers refusals by code instead of a [`Presentation`].
+    /// Sets code that answers denials, instead of a [`Presentation`].
     pub fn responder(mut self, responder: impl ResponseForDenial) -> Self {
         self.responder = Some(Arc::new(responder));
         self
     }
 
-    /// How requests are named.
+    /// Sets the configuration of request ids.
     pub fn request_ids(mut self, ids: RequestIds) -> Self {
         self.request_ids = ids;
         self
     }
 
-    /// Tells the handler nothing: saves the allocation of a request extension. A second gate behind this one then
-    /// charges again.
+    /// Omits the [`Principal`](crate::gate::Principal) from the request's extensions, which saves an allocation. A
+    /// second gate behind this one then charges again.
     pub fn without_principal(mut self) -> Self {
         self.principal = false;
         self
     }
 
-    /// Adds `RateLimit` and `RateLimit-Policy` to answers (draft-ietf-httpapi-ratelimit-headers-11).
+    /// Adds `RateLimit` and `RateLimit-Policy` headers to responses (draft-ietf-httpapi-ratelimit-headers-11).
     ///
-    /// A window's `t` is the time in seconds, rounded up, until it admits one more request; of a strict window, and of a node's
-    /// share ([`LocalShare`](crate::LocalShare)), until it is full. The window that refused a request has the `t` of
-    /// `Retry-After`. `pk` is `account` or `pool:NAME` where a window counts more than the key.
+    /// A window's `t` is the time in seconds, rounded up, until it admits one more request. For a strict window, and for a
+    /// node's share ([`LocalShare`](crate::limit::LocalShare)), it is the time until the window is full. The window that
+    /// refused a request has the `t` of `Retry-After`. `pk` is `account` or `pool:NAME` where a window counts more than
+    /// the key.
     pub fn limit_headers(mut self) -> Self {
         self.limit_headers = true;
         self
     }
 
-    /// Takes the headers that are key sources out of the request that the handler sees. A query parameter that is a key
-    /// source is always taken out.
+    /// Removes the headers that are key sources from the request before the handler receives it. A query parameter that
+    /// is a key source is always removed.
     pub fn strip_headers(mut self) -> Self {
         self.strip_headers = true;
         self
     }
 
-    /// Shows every refusal to a function, on the request's path: it must not block.
+    /// Sets a function that receives every denial. It runs while the request waits, so it must not block.
     pub fn on_denial(mut self, observer: impl Fn(&Denial) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self

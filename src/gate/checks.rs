@@ -1,4 +1,4 @@
-//! The checks that only look: each a pure function of what is known.
+//! The checks without side effects. Each is a pure function of the request, the record and the rule.
 
 use std::sync::Arc;
 
@@ -23,11 +23,11 @@ fn require(holds: bool, kind: DenialKind) -> Verdict {
     if holds { Ok(()) } else { Err(Denial::of(kind)) }
 }
 
-/// What a request and its key are judged by.
+/// The inputs of the checks on a request and its key.
 pub(super) struct Facts<'d> {
     pub(super) core: &'d Core,
     pub(super) record: &'d KeyRecord,
-    /// What was presented hashes to.
+    /// The hash of the presented key.
     pub(super) hash: Option<&'d KeyHash>,
     pub(super) terms: &'d Terms,
     pub(super) ruled: &'d Arc<Ruled>,
@@ -37,8 +37,8 @@ pub(super) struct Facts<'d> {
 }
 
 impl Facts<'_> {
-    /// Whether all of them hold. Of a record that is cleared those are known to hold that look at nothing but the record, its
-    /// account and the rule, which never change.
+    /// Returns true if all these checks pass. If `cleared`, skips the checks that depend only on the record, its
+    /// account and the rule. These never change, and the record has passed them before.
     #[inline]
     pub(super) fn hold(&self, cleared: bool) -> bool {
         self.key_status().is_ok()
@@ -56,7 +56,8 @@ impl Facts<'_> {
             && self.plan().is_ok()
     }
 
-    /// Makes one of them: what comes first in the gate's order is told of what does not hold.
+    /// Makes one check. Called in the gate's order after a check has failed, so that the first failing check determines
+    /// the denial.
     #[cold]
     pub(super) fn make(&self, check: Check) -> Verdict {
         match check {
@@ -79,7 +80,7 @@ impl Facts<'_> {
 
     #[inline]
     fn key_status(&self) -> Verdict {
-        // The secret from before a rotation is good for its overlap, to the millisecond.
+        // The secret from before a rotation is valid until the end of the overlap, to the millisecond.
         let Self { record, now, .. } = self;
         let outlived =
             |hash: &KeyHash| record.retiring.is_some_and(|old| old.hash == *hash && *now >= old.until);
@@ -122,12 +123,13 @@ impl Facts<'_> {
         let client = self.core.proxies.client(self.view);
         let allowed = client.is_some_and(|client| allowlist.iter().any(|network| contains(network, client)));
         require(allowed, DenialKind::AddressNotAllowed)?;
-        // Whoever replays early data does so from the address that first sent it.
+        // Early data is denied here, because a replay appears to come from the address that first sent it.
         require(!is_early(self.core, self.view), DenialKind::TooEarly)
     }
 
-    /// A restricted key is let in by what names it: its paths must cover the request's, and its scopes must hold what the
-    /// rule names. An odd path is neither covered nor ruled. A rule that refuses lets no key in.
+    /// Checks the key's restrictions. The key's paths must cover the request's path, and its scopes must include the
+    /// scopes that the rule names. An odd path is never covered and has no scope rule. A rule that denies every key
+    /// admits none.
     fn scopes(&self) -> Verdict {
         let Self { record, ruled, .. } = self;
         require(!ruled.refuses, DenialKind::RouteDenied)?;
@@ -166,15 +168,15 @@ impl Facts<'_> {
     }
 }
 
-/// Early data can be replayed (RFC 8470): it is served if that does no harm. This is judged before the key is known, so
-/// that it tells nothing of the key.
+/// Denies early data unless a replay is harmless, because early data can be replayed (RFC 8470). This check precedes
+/// the key's look-up, so that the denial reveals nothing about the key.
 #[inline]
 pub(super) fn early_data(core: &Core, view: &RequestView<'_>, free: bool) -> Verdict {
     let harmless = free && matches!(view.method(), "GET" | "HEAD" | "OPTIONS");
     require(harmless || !is_early(core, view), DenialKind::TooEarly)
 }
 
-/// Whether a trusted proxy marks the request as early data.
+/// Returns true if a trusted proxy marks the request as early data.
 #[inline]
 fn is_early(core: &Core, view: &RequestView<'_>) -> bool {
     static EARLY_DATA: HeaderName = HeaderName::from_static("early-data");

@@ -1,4 +1,4 @@
-//! The address of the client, through the proxies that are trusted.
+//! The client's address, as reported by trusted proxies.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -9,11 +9,11 @@ use crate::error::ConfigError;
 use crate::network::contains;
 use crate::request::RequestView;
 
-/// The proxies whose word on the client's address is taken: unset, nobody's.
+/// The proxies that are trusted to report the client's address. Defaults to none.
 ///
-/// One header is read, from the right: as long as an address is a trusted proxy's, the one before it is asked for. An
-/// element that is no address ends the walk, and the client's address is unknown then. Where all are trusted, it is the
-/// peer's.
+/// One header is read from right to left. While an address belongs to a trusted proxy, the address to its left is
+/// examined. The first other address is the client's. An element that is not an address ends the search, and the
+/// client's address is then unknown. If all addresses are trusted, the client's address is the peer's.
 ///
 /// # Example
 ///
@@ -27,7 +27,7 @@ use crate::request::RequestView;
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
     header: HeaderName,
-    /// The header as it was named, if it was.
+    /// The header's name as configured, if it was.
     named: Option<String>,
 }
 
@@ -38,17 +38,18 @@ impl Default for TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Trusts the proxies in these networks, and their `X-Forwarded-For`.
+    /// Trusts the proxies in these networks and their `X-Forwarded-For` header.
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
         let header = HeaderName::from_static("x-forwarded-for");
         Self { networks: networks.into_iter().collect(), header, named: None }
     }
 
-    /// Reads another header: one that holds addresses alone, with commas between them.
+    /// Reads another header. It must contain only addresses, separated by commas.
     ///
     /// # Errors
     ///
-    /// A name that no header can have, and `Forwarded`, whose syntax is another.
+    /// Returns an error if the name is not a valid header name. `Forwarded` is an error too, because its syntax is not
+    /// supported.
     pub fn reading(mut self, header: &str) -> Result<Self, ConfigError> {
         let refuse = |problem: &str| {
             let expected = "write a header of plain addresses, as in `X-Forwarded-For`";
@@ -62,18 +63,18 @@ impl TrustedProxies {
         Ok(self)
     }
 
-    /// Whether any proxy is trusted.
+    /// Returns true if any proxy is trusted.
     #[cfg(feature = "openapi")]
     pub(crate) fn trusts_anyone(&self) -> bool {
         !self.networks.is_empty()
     }
 
-    /// The networks of the proxies that are trusted.
+    /// The networks of the trusted proxies.
     pub(crate) fn networks(&self) -> &[IpNet] {
         &self.networks
     }
 
-    /// The header as it was named; `None` where nothing was said.
+    /// The header's name as configured. `None` if it was not.
     pub(crate) fn named(&self) -> Option<&str> {
         self.named.as_deref()
     }
@@ -83,20 +84,20 @@ impl TrustedProxies {
         &self.header
     }
 
-    /// Whether the peer on the socket is a trusted proxy.
+    /// Returns true if the peer on the socket is a trusted proxy.
     #[inline]
     pub(crate) fn trusts_peer(&self, view: &RequestView<'_>) -> bool {
         !self.networks.is_empty() && view.peer().is_some_and(|peer| self.trusts(peer))
     }
 
-    /// The client's address, if it can be told.
+    /// Returns the client's address, or `None` if it is unknown.
     #[inline]
     pub(crate) fn client(&self, view: &RequestView<'_>) -> Option<IpAddr> {
         let peer = view.peer()?.to_canonical();
         if self.networks.is_empty() || !self.trusts(peer) { Some(peer) } else { self.behind(peer, view) }
     }
 
-    /// The address behind a peer that is trusted.
+    /// Returns the address of the client behind a trusted peer.
     fn behind(&self, peer: IpAddr, view: &RequestView<'_>) -> Option<IpAddr> {
         let mut lines: Vec<&[u8]> = Vec::new();
         view.each(&self.header, &mut |line| lines.push(line));
@@ -116,8 +117,8 @@ impl TrustedProxies {
     }
 }
 
-/// An address as proxies write it: plain, or with a port; IPv6 with a port in brackets. A zone is read of link-local
-/// addresses alone, and left out.
+/// Parses an address in the forms that proxies write: plain, or with a port. An IPv6 address with a port is in
+/// brackets. A zone is accepted only for link-local addresses, and is removed.
 fn address(element: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(element).ok()?.trim_matches([' ', '\t']);
     let plain = || text.parse::<IpAddr>().ok();

@@ -32,35 +32,35 @@ use crate::request::RequestView;
 use crate::request::{Finding, Occurs, find_key};
 use crate::rule::{Ruled, Uncountable};
 
-/// The decision on one request, and the state of it that outlives a wait for a back end.
+/// The decision on one request, with the state that is kept while a back end is waited for.
 ///
-/// Each [`poll`](Self::poll) runs from its first line, on the caller's stack. Where all back ends answer at once, one poll
-/// decides and nothing is allocated. Where one waits, its call is boxed and kept in [`Calls`], and the next poll passes
-/// over what is done already: the key that was found and the checks that were made. A decision borrows nothing, so that
-/// an adapter can move it together with its request.
+/// Each [`poll`](Self::poll) starts at its first line, on the caller's stack. If all back ends answer at once, one poll
+/// decides and nothing is allocated. If a back end has to be waited for, its call is boxed and kept in [`Calls`]. The
+/// next poll skips the completed steps: the key that was found and the checks that were made. A decision borrows
+/// nothing, so an adapter can move it together with its request.
 ///
-/// `ready!(…)?` stands where an `async fn` would have `.await?`. The same text as an `async fn` took 16 % more
-/// instructions a request (`benches/instructions`: 4,410 in place of 3,790, the hash taken off).
+/// `ready!(…)?` takes the place of `.await?` in an `async fn`. The same code as an `async fn` took 16 % more
+/// instructions for each request (`benches/instructions`: 4,410 instead of 3,790, without hashing).
 #[derive(Debug, Default)]
 pub(crate) struct Decision {
-    /// The key that was found, and what was drawn and charged for it.
+    /// The key that was found, with its draw and its charge.
     admission: Admission,
-    /// The time that the checks go by.
+    /// The time that all checks use.
     now: Option<Now>,
-    /// The hash of the presented key under the scheme that is looked up.
+    /// The hash of the presented key under the scheme of the current look-up.
     hash: Option<KeyHash>,
-    /// The index of the source that the key stood in.
+    /// The index of the source that contained the key.
     source: usize,
-    /// The number of look-ups that found nothing: one for each older hashing scheme.
+    /// The number of look-ups that found nothing: at most one for each scheme, and one more under the newest.
     misses: usize,
-    /// The number of checks that were made.
+    /// The number of checks that are done.
     checked: usize,
     calls: Calls,
-    /// A refusal that waits until its charge is given back.
+    /// A denial that waits for the refund of its charge.
     refund: Option<Box<(StoreFuture<()>, Denial)>>,
 }
 
-/// The calls to back ends that were made and have not been answered.
+/// The calls to back ends that are not answered yet.
 #[derive(Debug, Default)]
 struct Calls {
     find: Option<Box<StoreFuture<Option<Arc<KeyRecord>>>>>,
@@ -70,8 +70,8 @@ struct Calls {
 }
 
 impl Decision {
-    /// Decides on the request, or goes on where a back end was waited for: its rule, its key, the key's record, the checks.
-    /// An admitted request is taken by [`admission`](Self::admission).
+    /// Decides on the request, or continues after a wait for a back end. The steps are: the rule, the key, the key's
+    /// record, the checks. [`admission`](Self::admission) takes the admission of an admitted request.
     #[inline]
     pub(crate) fn poll(
         &mut self,
@@ -107,20 +107,20 @@ impl Decision {
         }
     }
 
-    /// The admission of a request that was let in.
+    /// The admission of an admitted request.
     #[inline]
     pub(crate) fn admitted(&self) -> &Admission {
         &self.admission
     }
 
-    /// Takes the admission, which is kept until the request ends.
+    /// Takes the admission, which the caller keeps until the request ends.
     #[inline]
     pub(crate) fn admission(&mut self) -> Admission {
         std::mem::take(&mut self.admission)
     }
 
-    /// Finds the record of the key that the request presents: under the newest hashing scheme, then under the older ones
-    /// in their order.
+    /// Finds the record of the presented key: first under the newest hashing scheme, then under the older ones in their
+    /// order.
     #[inline]
     fn find_record(
         &mut self,
@@ -150,7 +150,7 @@ impl Decision {
         }
     }
 
-    /// Hashes the key that the request presents, if it has the format of one.
+    /// Hashes the presented key if it matches a format.
     #[inline]
     fn hash_key(
         &mut self,
@@ -169,7 +169,7 @@ impl Decision {
                 hasher.hash(key.as_bytes())
             }
             Finding::Absent => {
-                // An outer gate may have taken the key out of the request: it stands in no source.
+                // An outer gate may have removed the key from the request, so that no source contains it.
                 let taken = view.taken().and_then(|taken| core.hash_of_taken(&taken, hasher));
                 self.source = usize::MAX;
                 taken.ok_or_else(|| Denial::of(DenialKind::Missing))?
@@ -198,9 +198,9 @@ impl Decision {
 
     /// Makes the checks on the key that was found.
     ///
-    /// The checks that only look are made at once: where all of them pass, their order does not matter, and the rate
-    /// limits and the credits are all that is left of it. Where one fails, all checks are made in the configured order,
-    /// since an earlier one decides the refusal, and may have drawn or charged.
+    /// The checks without side effects are made first, together. If all of them pass, their order does not matter, and
+    /// only the rate limits and the credits remain. If one fails, all checks are made in the configured order, because
+    /// an earlier check determines the denial and may draw or charge.
     #[inline]
     fn check(
         &mut self,
@@ -230,7 +230,7 @@ impl Decision {
         let checks = if passed { &core.checks.taking } else { &core.checks.every };
         while let Some(&check) = checks.get(*checked) {
             match check {
-                // What an outer gate has drawn and charged is neither drawn nor charged again.
+                // An outer gate's draw and charge for the same key are not repeated.
                 Check::RateLimits if drawn || terms.quotas.is_empty() => {}
                 Check::Credits if charged => {}
                 Check::RateLimits => {
@@ -289,11 +289,11 @@ impl Decision {
         Poll::Ready(Ok(()))
     }
 
-    /// Notes the use of the key, and that its record passes this rule.
+    /// Records the use of the key, and records that its record passes this rule.
     #[inline]
     fn admit(&mut self, core: &Arc<Core>, view: &RequestView<'_>, route: &Route<'_>) -> Result<(), Denial> {
         let (Some(entry), Some(now)) = (&mut self.admission.0, self.now) else { return Err(no_key_yet()) };
-        // The look-up past the last scheme was under the newest again.
+        // The look-up after the last scheme used the newest scheme again.
         if self.misses != 0 && self.misses != core.hashers.len() {
             entry.found.shown.renewed = renew_hash(&entry.found.record, core, view);
         }
@@ -310,7 +310,7 @@ impl Decision {
         Ok(())
     }
 
-    /// Gives the charge of a refused request back, where one is open.
+    /// Refunds the open charge of a denied request, if there is one.
     #[cold]
     fn refuse(&mut self, denial: Denial, cx: &mut Context<'_>) -> Poll<Denial> {
         let Some(entry) = &mut self.admission.0 else { return Poll::Ready(denial) };
@@ -320,10 +320,10 @@ impl Decision {
         self.give_back(cx)
     }
 
-    /// Waits until the charge of a refused request is given back.
+    /// Waits for the refund of a denied request's charge.
     fn give_back(&mut self, cx: &mut Context<'_>) -> Poll<Denial> {
         let Some(refund) = &mut self.refund else { return Poll::Ready(no_key_yet()) };
-        // A refund that fails leaves the charge open for the ledger's sweep; the refusal is the same.
+        // A failed refund leaves the charge open for the ledger's sweep. The denial stays the same.
         if let Err(error) = ready!(Pin::new(&mut refund.0).poll(cx)) {
             crate::trace::unsettled(&error);
         }
@@ -331,24 +331,26 @@ impl Decision {
     }
 }
 
-/// The rule that a request is judged by.
+/// The rule that applies to a request.
 struct Route<'r> {
     ruled: &'r Arc<Ruled>,
     /// The index of the rule.
     rule: usize,
-    /// Whether the path has a form that no public rule and no scope rule matches.
+    /// True if the path has a form that no public rule and no scope rule matches.
     odd: bool,
 }
 
 impl Route<'_> {
-    /// Whether the record is known to pass the checks at this rule that depend on nothing else.
+    /// Returns true if the record has already passed those checks at this rule that depend only on the record and the
+    /// rule.
     #[inline]
     fn is_passed_by(&self, found: &Found) -> bool {
         !self.odd && found.pass().is_some_and(|pass| pass.cleared.holds(self.rule))
     }
 }
 
-/// The answer of a back end. A call that is not answered at once is kept in `waiting`, so that it is made once.
+/// Returns the answer of a back end. A call that is not answered at once is kept in `waiting`, so that it is made only
+/// once.
 #[inline]
 fn answer<T>(
     waiting: &mut Option<Box<StoreFuture<T>>>,
@@ -373,12 +375,12 @@ fn wait<T>(waiting: &mut Option<Box<StoreFuture<T>>>, cx: &mut Context<'_>) -> P
     Poll::Ready(answer.map_err(Denial::store))
 }
 
-/// Puts a key that was found under an older hash under the newest, and tells that. Where it fails, the next use tries
-/// again.
+/// Rehashes a key that was found under an older hash under the newest scheme, and returns the new hash. If the write
+/// fails, the next use of the key tries again.
 fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option<Box<KeyHash>> {
     let authority = core.authority.as_ref()?;
     let Finding::Key(key) = find_key(&core.sources, view, core.refuse_conflicts).0 else { return None };
-    // The secret that is on its way out stays under its old hash, for as long as it lasts.
+    // The previous secret of a rotated key keeps its old hash until it ends.
     if core.hashers.iter().any(|hasher| record.is_retiring(&hasher.hash(key.as_bytes()))) {
         return None;
     }
@@ -388,7 +390,7 @@ fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option
     Some(Box::new(renewed.hash))
 }
 
-/// Notes how the windows stand, where anybody is told.
+/// Stores the window status if it is reported to the handler or in headers.
 #[inline]
 fn within(tab: &mut Tab, core: &Core, least: Standing) {
     if core.tells_standing() {
@@ -405,7 +407,7 @@ fn exceeded(found: &Found, retry_after: Duration, standing: Standing) -> Denial 
     Denial::because(DenialKind::RateLimited, cause)
 }
 
-/// What the request costs the account: nothing where its plan has no limit.
+/// Returns the cost of the request. The cost is zero if the plan's credits are unlimited.
 #[inline]
 fn price(ruled: &Ruled, terms: &Terms, view: &RequestView<'_>) -> Result<Credits, Denial> {
     match ruled.rule.cost.of(view.query()) {
@@ -419,8 +421,9 @@ fn price(ruled: &Ruled, terms: &Terms, view: &RequestView<'_>) -> Result<Credits
     }
 }
 
-/// What draws and charges in one call, and the cost, where the credits are next and there is one. A cost that cannot be
-/// told is refused in its place, behind the draw.
+/// Returns the meter, which draws and charges in one call, and the cost. Returns `None` unless the credits check is
+/// next and the cost is above zero. Also returns `None` for a cost that cannot be determined: the credits check denies
+/// that request after the draw.
 #[inline]
 fn metered<'c>(
     core: &'c Core,
@@ -432,7 +435,8 @@ fn metered<'c>(
     price().ok().filter(|cost| !cost.is_zero()).map(|cost| (meter, cost))
 }
 
-/// The charge is held before it is asked for: whatever cuts the wait short gives it back.
+/// Records an open charge and returns its id. The charge is recorded before the ledger is called, so that it is
+/// refunded if the wait is interrupted.
 #[inline]
 fn hold(tab: &mut Tab, core: &Core, cost: Credits) -> ChargeId {
     let make = || Hold { id: core.charge_ids.next(), amount: cost, served: false };
@@ -447,14 +451,14 @@ fn posted(tab: &mut Tab, cost: Credits, charged: &Charged) -> Result<(), Denial>
             Ok(())
         }
         Charged::Insufficient { balance } => {
-            // Nothing was posted: there is nothing to end.
+            // Nothing was posted, so there is no charge to settle or refund.
             tab.hold = None;
             Err(Denial::because(DenialKind::CreditsExhausted, Cause::Balance { balance, cost }))
         }
     }
 }
 
-/// What a record comes to that does not point to it yet; where it does from now on, that is where it stands.
+/// Resolves the terms of a record and stores them on the record. Returns the terms only if they cannot be stored there.
 #[cold]
 fn first_terms(record: &Arc<KeyRecord>, core: &Core) -> Result<Option<Arc<Terms>>, Denial> {
     if !core.environments.contains(&record.environment) {
@@ -464,7 +468,7 @@ fn first_terms(record: &Arc<KeyRecord>, core: &Core) -> Result<Option<Arc<Terms>
     core.plans.keep(record).map_err(unknown)
 }
 
-/// A browser asks whether it may ask: a true CORS preflight, which bears no key.
+/// Returns true if the request has the form of a CORS preflight. A browser sends no key with it.
 fn is_preflight(view: &RequestView<'_>) -> bool {
     view.method() == "OPTIONS"
         && matches!(view.field(&ORIGIN), Occurs::Once(_))

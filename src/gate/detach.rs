@@ -1,4 +1,4 @@
-//! Work of a back end that outlives the request it is done for.
+//! Back-end work that outlives its request.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::trace;
 
-/// Work of a back end that finishes by itself where it is dropped midway, as when the client leaves while it is asked.
+/// Wraps a back-end call so that it continues on its own if it is dropped before its end, as when the client leaves.
 #[cold]
 pub(crate) fn surviving<T: Send + 'static>(work: StoreFuture<T>) -> StoreFuture<T> {
     if work.is_ready() {
@@ -22,7 +22,7 @@ struct Surviving<T: Send + 'static>(Option<StoreFuture<T>>);
 
 impl<T: Send + 'static> Surviving<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, StoreError>> {
-        // Polling a finished future is the caller's fault; it waits for ever rather than panic.
+        // Polling a finished future is an error of the caller. It stays pending instead of panicking.
         let Some(work) = &mut self.0 else { return Poll::Pending };
         let done = ready!(Pin::new(work).poll(cx));
         self.0 = None;
@@ -38,8 +38,8 @@ impl<T: Send + 'static> Drop for Surviving<T> {
     }
 }
 
-/// Lets a ledger's work finish by itself, where nobody is left to wait for it. Outside a tokio runtime, where it cannot
-/// run, the ledger's own sweep of open charges must find it.
+/// Runs a ledger call to its end without a waiting caller. Outside a tokio runtime the call cannot run, and the
+/// ledger's sweep of open charges must find the charge.
 pub(crate) fn detach<T: Send + 'static>(mut work: StoreFuture<T>) {
     if work.is_ready() {
         if let Poll::Ready(Err(error)) = Pin::new(&mut work).poll(&mut Context::from_waker(Waker::noop())) {

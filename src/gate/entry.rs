@@ -1,4 +1,4 @@
-//! What a key came to, from its look-up on, and the charge that is open for it.
+//! The record and terms of a key that was found, and its open charge.
 
 use std::sync::Arc;
 
@@ -15,36 +15,37 @@ use crate::key::{KeyHash, KeyRecord};
 use crate::panics::{Panicked, guard};
 use crate::trace;
 
-/// What a key came to. Its open charge ends by settling or by refunding, once, whatever becomes of the request.
+/// The result of a key's look-up, and the request's open charge. The charge is settled or refunded exactly once,
+/// however the request ends.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(super) found: Found,
     pub(super) tab: Tab,
-    /// Which source the key stood in.
+    /// The index of the source that contained the key.
     pub(crate) source: usize,
 }
 
-/// The record, and where its terms are.
+/// A key's record and its terms.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(super) core: Arc<Core>,
     pub(super) record: Arc<KeyRecord>,
-    /// The key's terms, where the record does not point to them.
+    /// The key's terms, if they are not stored on the record.
     pub(super) own: Option<Arc<Terms>>,
     pub(super) shown: Shown,
 }
 
-/// Which of a key's secrets was shown.
+/// The secret of the key that was presented.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shown {
-    /// Whether it is the one that is on its way out.
+    /// True if it is the previous secret of a rotated key.
     #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
     pub(super) retiring: bool,
-    /// What it hashes to under the newest scheme, where the key was found under an older one.
+    /// The secret's hash under the newest scheme, if the key was found under an older one.
     pub(super) renewed: Option<Box<KeyHash>>,
 }
 
-/// What was drawn and charged for the request.
+/// The draw and the charge of a request.
 #[derive(Debug, Default)]
 pub(super) struct Tab {
     pub(super) hold: Option<Hold>,
@@ -57,12 +58,12 @@ pub(super) struct Tab {
 pub(super) struct Hold {
     pub(super) id: ChargeId,
     pub(super) amount: Credits,
-    /// Whether a client that leaves now has been served.
+    /// True if the charge is settled when the client leaves now.
     pub(super) served: bool,
 }
 
 impl Found {
-    /// What the record comes to, where it points to it.
+    /// The terms and cleared rules that are stored on the record, if they belong to this gate.
     #[inline]
     pub(super) fn pass(&self) -> Option<&Pass> {
         self.core.plans.kept(&self.record)
@@ -90,17 +91,17 @@ impl Entry {
         &self.found.record
     }
 
-    /// The quotas in force, and how the one with the least left stands.
+    /// The quotas in force and the status of the one with the least remaining.
     pub(crate) fn windows(&self) -> Option<(&Quotas, &Standing)> {
         Some((&self.found.terms()?.quotas, self.tab.standing.as_ref()?))
     }
 
-    /// Whether a charge is open.
+    /// Returns true if a charge is open.
     pub(super) fn owes(&self) -> bool {
         self.tab.hold.is_some()
     }
 
-    /// Closes the charge, where one is open; `None` where there is nothing to wait for.
+    /// Ends the open charge, if there is one. Returns `None` if there is nothing to wait for.
     #[inline]
     pub(super) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
         let hold = self.tab.hold.take()?;
@@ -123,7 +124,7 @@ impl Entry {
         ending.unwrap_or_else(|Panicked| StoreFuture::failed(StoreError::panicked()))
     }
 
-    /// Gives the charge back where its settlement panics: a refund that follows a settlement changes nothing.
+    /// Refunds the charge if its settlement panics. A refund after a settlement changes nothing.
     #[cold]
     fn or_refund(&self, ending: StoreFuture<()>, hold: &Hold, outcome: Outcome) -> StoreFuture<()> {
         if outcome == Outcome::Failed {

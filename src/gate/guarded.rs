@@ -1,4 +1,4 @@
-//! What the gate does where code that it calls panics.
+//! Handling of panics in code that the gate calls.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,7 +13,8 @@ use crate::panics::{Panicked, guard};
 use crate::request::RequestView;
 use crate::respond::Responders;
 
-/// Judges a request as [`Decision::poll`] does. A panic of a back end refuses it, and what was charged goes back.
+/// Decides on a request as [`Decision::poll`] does. If a back end panics, the request is denied and its charge
+/// refunded.
 #[inline]
 pub(crate) fn decide(
     decision: &mut Decision,
@@ -29,7 +30,7 @@ pub(crate) fn decide(
 
 #[cold]
 fn abandoned(decision: &mut Decision) -> Denial {
-    // Dropped before its handler begins, an admission gives its charge back.
+    // An admission that is dropped before its handler begins refunds its charge.
     let admission = decision.admission();
     let denial = Denial::panicked();
     match admission.entry() {
@@ -39,8 +40,8 @@ fn abandoned(decision: &mut Decision) -> Denial {
 }
 
 impl Core {
-    /// Tells a refusal to the log and to whoever asked for it, and returns the response to it. A panic of the observer or
-    /// of the responder is answered 500.
+    /// Passes a denial to the log and to the observer, and returns the response. A panic of the observer or of the
+    /// responder is answered with 500.
     pub(crate) fn refuse(
         &self,
         denial: &Denial,
@@ -51,7 +52,7 @@ impl Core {
         response.unwrap_or_else(|Panicked| bare_failure())
     }
 
-    /// Tells a refusal to the log and to whoever asked for it; returns the one to answer.
+    /// Passes a denial to the log and to the observer, and returns the denial to answer with.
     pub(crate) fn observed<'d>(&self, denial: &'d Denial) -> std::borrow::Cow<'d, Denial> {
         match guard("an observer of denials", || self.observe(denial)) {
             Ok(()) => std::borrow::Cow::Borrowed(denial),
@@ -60,7 +61,7 @@ impl Core {
     }
 }
 
-/// A 500 without a body, which every protocol and every method can have.
+/// A response with status 500 and no body, which is valid for every protocol and every method.
 #[cold]
 pub(crate) fn bare_failure() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());

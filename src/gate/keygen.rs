@@ -1,4 +1,4 @@
-//! What a gate says of the management of its keys.
+//! The gate's settings for key management.
 
 use std::sync::Arc;
 
@@ -7,23 +7,23 @@ use crate::gate::{Gate, GateBuilder};
 use crate::key::Randomness;
 
 impl GateBuilder {
-    /// Takes the randomness of new keys from somewhere else than the operating system.
+    /// Sets the source of randomness for new keys, in place of the operating system.
     pub fn randomness(mut self, source: impl Randomness) -> Self {
         self.randomness = Arc::new(source);
         self
     }
 
-    /// What a plan must include, among its features, for an expiry of one's own to be asked for; nothing, if nothing is said.
+    /// Sets the feature that a plan must include before a caller may choose an expiry. Defaults to none.
     pub fn expiry_feature(mut self, feature: impl Into<String>) -> Self {
         self.expiry_feature = Some(feature.into());
         self
     }
 
-    /// Lets keys that are restricted to scopes manage keys if they hold this scope, such as `keys:manage`. If nothing is said,
-    /// no key that is restricted to scopes manages any.
+    /// Sets the scope, such as `keys:manage`, that lets a key with restricted scopes manage keys. Defaults to none: no
+    /// key with restricted scopes can then manage keys.
     ///
-    /// A key that is restricted to paths manages keys if its paths cover those of the management. One that is restricted to
-    /// both needs both. A key without restriction needs neither.
+    /// A key with restricted paths can manage keys if its paths cover those of the key management. A key with both
+    /// restrictions needs both. A key without restrictions needs neither.
     ///
     /// # Example
     ///
@@ -45,22 +45,23 @@ impl GateBuilder {
         self
     }
 
-    /// Adds the member `issuedBy` to each key of a list over HTTP: the id of the key that issued it, or `null`. A key that is
-    /// asked for by itself bears the member always, where a key issued it.
+    /// Adds the member `issuedBy` to each key in a list over HTTP: the id of the key that issued it, or `null`. The
+    /// response for a single key always contains this member if another key issued it.
     pub fn list_issuers(mut self) -> Self {
         self.management.lists_issuers = true;
         self
     }
 
-    /// The time in which the body of a request for key management must have been read: 10 seconds, if nothing is said. One that
-    /// has not come by then is answered 408. The time is taken by tokio's timers, which the runtime must have.
+    /// Sets the time within which the body of a key management request must arrive. Defaults to 10 seconds. A later
+    /// body is answered with 408. The time is measured by tokio's timers, which the runtime must provide.
     pub fn management_body_time(mut self, time: std::time::Duration) -> Self {
         self.management.body_time = time;
         self
     }
 
-    /// Tells of changes to keys, accounts and credits here, whoever makes them: the endpoints that the gate mounts, and the
-    /// managers that know this gate, unless they are given a sink of their own. The log, if nothing is said.
+    /// Sets the audit sink for changes to keys, accounts and credits. It receives the changes made through the
+    /// endpoints that the gate mounts, and those of the managers of this gate that have no sink of their own. Defaults
+    /// to the log.
     pub fn audit(mut self, sink: impl AuditSink) -> Self {
         self.audit = Arc::new(sink);
         self

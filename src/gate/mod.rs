@@ -1,4 +1,4 @@
-//! The decision: who is let in, and who is not.
+//! The gate, which admits or denies each request.
 
 mod admission;
 mod assemble;
@@ -56,9 +56,9 @@ use crate::uses::Uses;
 
 type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
 
-/// A gate: its configuration, checked and compiled, and its back ends. Cloning it is cheap; clones are one gate.
+/// A gate: a checked and compiled configuration with its back ends. Cloning is cheap, and clones share one gate.
 ///
-/// Adapters put it in front of a service, as [`TollgateLayer`](crate::adapter::TollgateLayer) does.
+/// Adapters place the gate in front of a service, as [`TollgateLayer`](crate::adapter::TollgateLayer) does.
 ///
 /// # Example
 ///
@@ -82,13 +82,13 @@ type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
 #[derive(Clone)]
 pub struct Gate(pub(crate) Arc<Core>);
 
-/// A gate's parts, as the request meets them.
+/// The parts of a gate that a request uses.
 pub(crate) struct Core {
     pub(crate) sources: Vec<KeySource>,
     refuse_conflicts: bool,
     formats: Vec<KeyFormat>,
     literals: Vec<String>,
-    /// How keys are hashed: the first is for new keys, the others are older.
+    /// The key hashers. The first hashes new keys, the others are older schemes.
     hashers: Vec<KeyHasher>,
     environments: Vec<Environment>,
     pub(crate) rules: RuleSet,
@@ -101,7 +101,7 @@ pub(crate) struct Core {
     pub(crate) ledger: Arc<dyn CreditLedger>,
     credit_authority: Option<Arc<dyn CreditAdmin>>,
     pub(crate) limiter: Arc<dyn RateLimiter>,
-    /// What does the limiter's and the ledger's work in one call.
+    /// A back end that draws and charges in one call.
     meter: Option<Arc<dyn crate::meter::Meter>>,
     pub(crate) clock: Arc<dyn Clock>,
     charge_ids: ChargeIds,
@@ -111,16 +111,16 @@ pub(crate) struct Core {
     pub(crate) limit_headers: bool,
     pub(crate) strip_headers: bool,
     observer: Option<Observer>,
-    /// What a plan must include for an expiry of one's own to be asked for.
+    /// The feature that a plan must include before a caller may choose an expiry.
     #[cfg(feature = "keygen")]
     pub(crate) expiry_feature: Option<String>,
     #[cfg(feature = "keygen")]
     randomness: Arc<dyn crate::key::Randomness>,
-    /// Where what its managers do is told.
+    /// The audit sink of the gate's key managers.
     #[cfg(feature = "keygen")]
     pub(crate) audit: Arc<dyn crate::audit::AuditSink>,
     pub(crate) uses: Uses,
-    /// Where a key that is found under an older hash is put under the newest.
+    /// The store in which a key found under an older hash is rewritten under the newest.
     pub(crate) authority: Option<Arc<dyn KeyAdmin>>,
     pub(crate) management: Management,
     revocations: Revocations,
@@ -128,16 +128,16 @@ pub(crate) struct Core {
 }
 
 impl Gate {
-    /// A gate to be built.
+    /// Returns a builder for a gate.
     pub fn builder() -> GateBuilder {
         GateBuilder::new()
     }
 
-    /// Judges a request.
+    /// Decides on a request: admits it or denies it.
     ///
     /// # Errors
     ///
-    /// The [`Denial`], where the request is refused. Nothing has been charged then.
+    /// Returns the [`Denial`] if the request is denied. Nothing has been charged then.
     pub async fn admit(&self, view: &RequestView<'_>) -> Result<Admission, Denial> {
         let mut decision = Decision::default();
         match poll_fn(|cx| decide(&mut decision, &self.0, cx, view)).await {
@@ -146,44 +146,44 @@ impl Gate {
         }
     }
 
-    /// Who was let in: what a handler is told.
+    /// Returns the principal of an admitted request, for its handler.
     pub fn principal(&self, admission: &Admission) -> Option<Principal> {
         admission.principal()
     }
 
-    /// The formats of its keys.
+    /// The formats of the gate's keys.
     pub fn formats(&self) -> &[KeyFormat] {
         &self.0.formats
     }
 
-    /// How it hashes new keys.
+    /// The hasher of new keys.
     pub fn hasher(&self) -> &KeyHasher {
         &self.0.hashers[0]
     }
 
-    /// How it hashes keys: the newest scheme first.
+    /// The hashers of the gate's keys, newest scheme first.
     pub fn hashers(&self) -> &[KeyHasher] {
         &self.0.hashers
     }
 
-    /// Its plan of this name.
+    /// Returns the plan of this name.
     pub fn plan(&self, name: &str) -> Option<&Plan> {
         self.0.plan_data.get(name)
     }
 
-    /// Where balances are read and changed by hand; `None` where the builder was given a ledger alone.
+    /// The back end that reads and changes balances by hand. `None` if the builder received only a ledger.
     pub fn credit_authority(&self) -> Option<&Arc<dyn CreditAdmin>> {
         self.0.credit_authority.as_ref()
     }
 
-    /// Its clock.
+    /// The clock of the gate.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
     }
 }
 
 impl Core {
-    /// The scopes that rules name.
+    /// The scopes that rules or the key management name.
     #[cfg(feature = "keygen")]
     pub(crate) fn known_scopes(&self) -> std::collections::HashSet<&crate::name::Scope> {
         self.rules.scopes().chain(&self.management.scope).collect()
@@ -195,13 +195,13 @@ impl Core {
         self.rules.agreements().collect()
     }
 
-    /// Whether what a record names is configured.
+    /// Checks that the plan and the quotas that a record names are configured.
     #[cfg(feature = "keygen")]
     pub(crate) fn check_terms(&self, record: &crate::key::KeyRecord) -> Result<(), String> {
         self.plans.terms_of(record).map(drop).map_err(|unknown| unknown.to_string())
     }
 
-    /// Refuses quotas of a key's or an account's own that are not configured, share a name, or can never be reached.
+    /// Rejects quotas of a key or an account that are not configured, that share a name, or that can never be reached.
     #[cfg(feature = "keygen")]
     pub(crate) fn check_quotas(&self, own: &[crate::account::OwnQuota]) -> Result<(), String> {
         let quotas = self.plans.resolve(own).map_err(|unknown| unknown.to_string())?;
@@ -218,13 +218,13 @@ impl Core {
         }
     }
 
-    /// Refuses caps of a key's or an account's own that a plan could not have.
+    /// Rejects limits on parameters of a key or an account that a plan could not have.
     #[cfg(feature = "keygen")]
     pub(crate) fn check_caps(&self, own: &crate::account::Caps) -> Result<(), crate::error::ConfigError> {
         validate::caps(own, &self.sources)
     }
 
-    /// What keys begin with.
+    /// The prefixes of keys, without empty ones.
     #[cfg(feature = "openapi")]
     pub(crate) fn key_prefixes(&self) -> Vec<&str> {
         self.formats.iter().map(KeyFormat::prefix).filter(|prefix| !prefix.is_empty()).collect()
@@ -236,43 +236,43 @@ impl Core {
         self.plans.some_quotas()
     }
 
-    /// Whether keys of this environment are served.
+    /// Returns true if the gate serves keys of this environment.
     #[cfg(feature = "keygen")]
     pub(crate) fn serves(&self, environment: &Environment) -> bool {
         self.environments.contains(environment)
     }
 
-    /// How often a key is looked for: under each scheme, and where keys are put under the newest when they are used, once
-    /// more under that, since it may have been put there between two look-ups.
+    /// The number of look-ups for one key. There is one for each hashing scheme. If used keys are rehashed under the
+    /// newest scheme, there is one more under that scheme, because the key may have been rehashed between two look-ups.
     fn tries(&self) -> usize {
         let schemes = self.hashers.len();
         if schemes > 1 && self.authority.is_some() { schemes + 1 } else { schemes }
     }
 
     fn hasher_of_try(&self, tries: usize) -> &KeyHasher {
-        // The one past the last is the first again.
+        // The look-up after the last scheme uses the first scheme again.
         self.hashers.get(tries).unwrap_or(&self.hashers[0])
     }
 
-    /// Whether anybody is told how the windows of an admitted request stand.
+    /// Returns true if the window status of an admitted request is reported to the handler or in headers.
     pub(crate) fn tells_standing(&self) -> bool {
         self.principal || self.limit_headers
     }
 
-    /// Whether this is a key that everybody knows.
+    /// Returns true if this is a literal key, which is public knowledge.
     pub(crate) fn is_literal(&self, key: &[u8]) -> bool {
         self.literals.iter().any(|literal| literal.as_bytes() == key)
     }
 
-    /// Whether a text holds what looks like a key, or like most of one: a prefix with eight characters that may follow it, or as
-    /// many as a key has where its format has no prefix.
+    /// Returns true if a text contains a literal key or a part that resembles a key. Such a part is a prefix followed
+    /// by eight characters that may follow it. Where a format has no prefix, it is as many characters as a key has.
     #[cfg(feature = "keygen")]
     pub(crate) fn looks_like_key(&self, text: &str) -> bool {
         let literal = self.literals.iter().any(|literal| text.contains(literal.as_str()));
         literal || self.formats.iter().any(|format| format.is_hinted_in(text))
     }
 
-    /// Whether this is the hash of a key that everybody knows.
+    /// Returns true if this is the hash of a literal key.
     #[cfg(feature = "keygen")]
     pub(crate) fn is_hash_of_literal(&self, hash: &crate::key::KeyHash) -> bool {
         let hashes =
@@ -280,18 +280,18 @@ impl Core {
         self.literals.iter().any(hashes)
     }
 
-    /// Whether these bytes have the shape of a key of this gate.
+    /// Returns true if these bytes match a format or a literal key of this gate.
     #[inline]
     pub(crate) fn is_key(&self, bytes: &[u8]) -> bool {
         self.formats.iter().any(|format| format.accepts(bytes)) || self.is_literal(bytes)
     }
 
-    /// What answers requests for this path in place of the service, if anything does.
+    /// Returns the mounted service that answers requests for this path in place of the service behind the gate.
     pub(crate) fn mounted_at(&self, path: &str) -> Option<Arc<dyn Mounted>> {
         self.mounted.as_ref().filter(|mounted| mounted.takes(path)).cloned()
     }
 
-    /// Tells the log and whoever asked for it.
+    /// Passes a denial to the log and to the configured observer.
     fn observe(&self, denial: &Denial) {
         crate::denial::log(denial);
         if let Some(observer) = &self.observer {

@@ -1,4 +1,4 @@
-//! What a gate answers itself, behind its own checks.
+//! Services that the gate answers itself, after its own checks.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -13,23 +13,23 @@ use crate::gate::{Gate, Principal};
 use crate::name::Scope;
 use crate::respond::RequestId;
 
-/// The most bytes that are read of a body: what is mounted takes small JSON.
+/// The maximum size of a body in bytes. Mounted services accept small JSON bodies.
 pub(crate) const LARGEST_BODY: usize = 64 * 1024;
 
-/// The time in which a body must have been read, if nothing is said.
+/// The default time within which a body must arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// What a gate says of the management of its keys.
+/// The gate's settings for key management.
 #[derive(Debug, Clone)]
 pub(crate) struct Management {
-    /// The path under which the gate answers requests for it.
+    /// The path of the key management.
     pub(crate) path: Option<String>,
     /// The scope that lets a key manage keys whose scopes are restricted.
     pub(crate) scope: Option<Scope>,
-    /// Whether a list of keys over HTTP tells which key issued each.
+    /// True if a list of keys over HTTP contains the id of the key that issued each.
     #[cfg(feature = "keygen")]
     pub(crate) lists_issuers: bool,
-    /// The time in which a request's body must have been read.
+    /// The time within which a request's body must arrive.
     pub(crate) body_time: Duration,
 }
 
@@ -45,7 +45,7 @@ impl Default for Management {
     }
 }
 
-/// A request to what is mounted, its body read.
+/// A request to a mounted service, with its body.
 #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -59,45 +59,46 @@ pub(crate) struct Call {
     pub(crate) request_id: RequestId,
 }
 
-/// Why a body could not be read.
+/// The reason that a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFault {
-    /// It is larger than what is mounted takes.
+    /// A body larger than [`LARGEST_BODY`].
     TooLarge,
-    /// It broke off.
+    /// A body that ended early.
     Broken,
-    /// It did not come in time.
+    /// A body that did not arrive in time.
     Late,
 }
 
-/// An answer in the making.
+/// A future response of a mounted service.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 
-/// What a route of the gate's own takes in its query and answers, as `OpenAPI` says it: refusals stand elsewhere.
+/// The `OpenAPI` description of a mounted route: its query parameters and its responses, without denials.
 #[cfg(feature = "openapi")]
 #[derive(Debug, Default)]
 pub(crate) struct Described {
-    /// Its query parameters.
+    /// The query parameters.
     pub(crate) parameters: Vec<serde_json::Value>,
-    /// Its answers, by status.
+    /// The responses, by status.
     pub(crate) responses: Vec<(&'static str, serde_json::Value)>,
-    /// The schemas that these refer to, by name.
+    /// The schemas that the parameters and responses refer to, by name.
     pub(crate) schemas: Vec<(&'static str, serde_json::Value)>,
 }
 
-/// A service of the gate's own, under a path of the gate.
+/// A service that the gate answers itself, under its own path.
 pub(crate) trait Mounted: Debug + Send + Sync {
-    /// Whether a request for this path is its.
+    /// Returns true if the service answers requests for this path.
     fn takes(&self, path: &str) -> bool;
 
-    /// The methods of what stands at a path, as `Allow` says them; `None` where nothing does.
+    /// Returns the methods that a path supports, in the form of an `Allow` header. `None` if the service has no such
+    /// path.
     fn allowed(&self, path: &str) -> Option<&'static str>;
 
-    /// Its routes, as OpenAPI says them.
+    /// Returns the routes of the service, as methods and OpenAPI paths.
     #[cfg(feature = "openapi")]
     fn routes(&self) -> Vec<(&'static str, String)>;
 
-    /// What the route of this method and path takes in its query and answers.
+    /// Returns the description of the route with this method and path.
     #[cfg(feature = "openapi")]
     fn described(&self, method: &str, path: &str) -> Described;
 

@@ -1,4 +1,4 @@
-//! The checks, and the order in which a gate makes them.
+//! The checks and their order.
 
 use std::str::FromStr;
 
@@ -9,35 +9,35 @@ use crate::words;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Check {
-    /// There is one key, and it has the shape of a key.
+    /// Requires exactly one presented key, which matches a format.
     Format,
-    /// There is such a key.
+    /// Requires that the key is in the store.
     LookUp,
-    /// The key is not revoked, expired or paused.
+    /// Requires that the key is not revoked, expired or paused.
     KeyStatus,
-    /// The account is neither suspended nor deleted.
+    /// Requires that the account is neither suspended nor deleted.
     AccountStatus,
-    /// The account has the subscription that the rule asks for.
+    /// Requires the subscription, if the rule requires one.
     Subscription,
-    /// The account has signed what the rule asks for.
+    /// Requires the agreements that the rule names, signed by the account.
     Agreements,
-    /// The client's address is on the key's allowlist.
+    /// Requires that the client's address is on the key's allowlist.
     Addresses,
-    /// All windows admit the request.
+    /// Requires that all quota windows admit the request.
     RateLimits,
-    /// The balance has room for the cost.
+    /// Requires that the balance covers the cost.
     Credits,
-    /// A restricted key is let in by the rule's scopes and the key's paths.
+    /// Requires that the rule's scopes and the key's paths admit a restricted key.
     Scopes,
-    /// The plan is one that the rule is for.
+    /// Requires that the rule is open to the plan.
     Plan,
-    /// The query keeps to the caps.
+    /// Requires that the query respects the limits on parameters.
     Caps,
 }
 
 impl Check {
-    /// All checks, in the order that holds where none is configured: nothing that costs is taken before all that is
-    /// free to check has been, and an address that is not allowed learns nothing of the key.
+    /// All checks, in the default order. Quotas and credits are taken only after all free checks have passed. A client
+    /// from an address that is not allowed learns nothing about the key.
     pub const ALL: &'static [Self] = &[
         Self::Format,
         Self::LookUp,
@@ -53,7 +53,7 @@ impl Check {
         Self::Credits,
     ];
 
-    /// Its name in a configuration.
+    /// The name of the check in a configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Format => "format",
@@ -71,8 +71,8 @@ impl Check {
         }
     }
 
-    /// The checks in a configured order. Every check is made, always: what the order does not name follows behind what
-    /// it names, in the order of [`Check::ALL`].
+    /// Returns all checks in a configured order. Every check is always made: checks that the order does not name follow
+    /// after the named ones, in the order of [`Check::ALL`].
     pub(crate) fn in_order(named: &[Self]) -> Result<Vec<Self>, ConfigError> {
         let refuse = |place: usize, value: &str, problem, expected: &str| {
             Err(ConfigError::new(value, problem, expected).in_member(format!("order[{place}]")))
@@ -94,11 +94,12 @@ impl Check {
     }
 }
 
-/// The checks behind the key's look-up, in their order.
+/// The checks after the key's look-up, in their order.
 #[derive(Debug)]
 pub(super) struct Checks {
     pub(super) every: Vec<Check>,
-    /// Those that take something. The others only look: where all of them hold, no order among them matters.
+    /// The checks that draw or charge. The others have no side effects, so their order does not matter if all of them
+    /// pass.
     pub(super) taking: Vec<Check>,
 }
 

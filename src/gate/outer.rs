@@ -1,4 +1,4 @@
-//! The key that one gate takes out of a request, for a second gate behind it.
+//! The key that an outer gate removes from a request, for an inner gate.
 
 use crate::gate::Core;
 use crate::key::{KeyHash, KeyHasher};
@@ -6,7 +6,8 @@ use crate::request::RequestView;
 use crate::request::{Finding, TakenKey, find_key};
 
 impl Core {
-    /// The key of a request, from where it is about to be taken out; what an outer gate has taken stays as it is.
+    /// Returns the key of a request that this gate is about to remove. Returns `None` if the key stays in the request
+    /// or if an outer gate has already removed it.
     #[inline]
     pub(crate) fn take_key<'v>(
         &self,
@@ -20,7 +21,7 @@ impl Core {
         }
     }
 
-    /// Most requests keep their key.
+    /// Cold, because most requests keep their key.
     #[cold]
     fn hashes_of_key(&self, view: &RequestView<'_>) -> Option<TakenKey> {
         let Finding::Key(key) = find_key(&self.sources, view, false).0 else { return None };
@@ -29,7 +30,7 @@ impl Core {
         Some(TakenKey { hashes: hashes.collect(), format })
     }
 
-    /// Its hash by this hasher, if this gate would have accepted it.
+    /// Returns the hash of a removed key by this hasher, if this gate would have accepted the key.
     pub(super) fn hash_of_taken(&self, taken: &TakenKey, hasher: &KeyHasher) -> Option<KeyHash> {
         let of = |hasher: &KeyHasher| taken.hashes.iter().find(|(own, _)| own.is_same(hasher));
         let (_, hash) = of(hasher)?;

@@ -1,4 +1,5 @@
-//! Revocations where a window has no room left: whoever floods with one key keeps nobody from revoking it by another.
+//! Revocations for keys whose windows are exhausted. A client that floods with one key cannot prevent its revocation by
+//! another key.
 
 use crate::clock::Now;
 use crate::gate::Core;
@@ -8,21 +9,22 @@ use crate::rule::{Purpose, Ruled};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// How many revocations a key may ask for at once where its windows have no room.
+/// The number of revocations that a key may make at once while its windows are exhausted.
 const AT_ONCE: u64 = 10;
 
-/// The nanoseconds in which it may ask for one more.
+/// The time in nanoseconds after which it may make one more.
 const ONE_MORE: u64 = 1_000_000_000;
 
-/// The most keys that are counted. A gate of which more keys than that ask for revocations in ten seconds counts no further.
+/// The maximum number of counted keys. If more keys ask for revocations within ten seconds, the rest are not counted.
 const MOST: usize = 65_536;
 
-/// The revocations that keys have asked for beyond their windows, on this node.
+/// The revocations that keys have made beyond their windows, on this node.
 #[derive(Debug, Default)]
 pub(super) struct Revocations(Mutex<HashMap<KeyId, u64>>);
 
 impl Revocations {
-    /// Takes a place for a key, if there is one: of a bucket of [`AT_ONCE`], which refills by one in [`ONE_MORE`].
+    /// Counts one revocation of a key and returns true if it is admitted. Each key has a bucket of [`AT_ONCE`], which
+    /// refills by one in each [`ONE_MORE`].
     fn take(&self, key: KeyId, now: u64) -> bool {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= MOST {
@@ -37,8 +39,9 @@ impl Revocations {
     }
 }
 
-/// Whether a request revokes a key, and passes though a window has no room: the key that asks always revokes itself, since that
-/// is its last request; another as often as it may, whatever others have drawn from a window that it shares.
+/// Returns true if a request revokes a key and is admitted although a window is exhausted. A key can always revoke
+/// itself, because that is its last request. It can revoke other keys within its own bucket, whatever others have drawn
+/// from a shared window.
 #[cold]
 pub(super) fn passes(core: &Core, ruled: &Ruled, view: &RequestView<'_>, key: KeyId, now: Now) -> bool {
     let own = || view.path().rsplit('/').next().is_some_and(|id| id.parse() == Ok(key));

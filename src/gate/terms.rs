@@ -1,4 +1,4 @@
-//! What a key's plan, with whatever the key and its account have of their own, comes to.
+//! The terms of a key: those of its plan, with the overrides of the key and its account.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use crate::key::KeyRecord;
 use crate::name::PlanName;
 use crate::state::StateOwner;
 
-/// What a record comes to at a gate, kept on the record.
+/// The terms and the cleared rules of a record at a gate. They are stored on the record.
 #[derive(Debug)]
 pub(crate) struct Pass {
     pub(crate) terms: Arc<Terms>,
     pub(super) cleared: Cleared,
 }
 
-/// The rules that a record was let in by once: neither changes, so that the checks which look at nothing else need not be
-/// made again. Rules beyond the first few hundred are not noted, and their checks are made every time.
+/// The rules that a record has passed before. Neither the record nor the rule changes, so the checks that depend only
+/// on them need not be repeated. Only the first 256 rules are tracked. The checks of other rules are made every time.
 #[derive(Debug, Default)]
 pub(super) struct Cleared([AtomicU64; 4]);
 
@@ -35,7 +35,7 @@ impl Cleared {
     }
 }
 
-/// All plans of a gate, resolved.
+/// The plans of a gate, with their quotas resolved.
 #[derive(Debug)]
 pub(crate) struct Plans {
     owner: StateOwner,
@@ -61,7 +61,7 @@ impl Plans {
         Ok(all)
     }
 
-    /// What holds for a key, worked out.
+    /// Resolves the terms of a key.
     pub(crate) fn terms_of(&self, record: &KeyRecord) -> Result<Arc<Terms>, Unknown> {
         let account = &record.account;
         let plan = self.terms.get(&account.plan).ok_or_else(|| Unknown::Plan(account.plan.clone()))?;
@@ -75,7 +75,8 @@ impl Plans {
         Ok(Arc::new(Terms { plan: Arc::clone(&plan.plan), quotas: self.resolve(quotas)?, caps }))
     }
 
-    /// Keeps on a record what it comes to; where another gate was first, the terms are for this request alone.
+    /// Stores the terms of a record on the record. If another gate has already stored its own there, returns the terms,
+    /// for this request only.
     pub(super) fn keep(&self, record: &KeyRecord) -> Result<Option<Arc<Terms>>, Unknown> {
         let terms = self.terms_of(record)?;
         let pass = Pass { terms: Arc::clone(&terms), cleared: Cleared::default() };
@@ -83,13 +84,13 @@ impl Plans {
         Ok(if self.kept(record).is_some() { None } else { Some(terms) })
     }
 
-    /// What a record points to, if it is this gate's.
+    /// Returns the terms stored on a record, if they belong to this gate.
     #[inline]
     pub(crate) fn kept<'r>(&self, record: &'r KeyRecord) -> Option<&'r Pass> {
         record.state().get(self.owner)
     }
 
-    /// The terms of the first plan that has quotas, by name.
+    /// Returns the terms of the first plan, by name, that has quotas.
     #[cfg(feature = "openapi")]
     pub(crate) fn some_quotas(&self) -> Option<Arc<Terms>> {
         let mut terms: Vec<_> = self.terms.values().filter(|terms| !terms.quotas.is_empty()).collect();

@@ -1,4 +1,4 @@
-//! A circuit: after failures in a row, a back end is left alone for a while.
+//! A circuit breaker: after consecutive failures, a back end receives no calls for a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,27 +9,30 @@ use crate::error::StoreError;
 use crate::guard::GuardLimits;
 use crate::trace::Mode;
 
-/// Counts failures in a row. Once there are too many it opens, and admits one call per rest: whose answer closes it.
+/// A circuit breaker that counts consecutive failures.
+///
+/// After too many failures it opens. It then admits one probe call per rest period. An answer to the probe closes it.
 #[derive(Debug)]
 pub(super) struct Circuit {
     clock: Arc<dyn Clock>,
     most: u32,
     rest: u64,
-    /// A call that finds out may take as long as this.
+    /// The time after which another probe call is admitted if the last one got no answer: the longer of the rest period
+    /// and the time limit of a call.
     probe: u64,
-    /// From what wait on a call that is given up has failed.
+    /// The minimum wait after which an abandoned call counts as a failure.
     given_up: u64,
     failures: AtomicU32,
-    /// When a call is admitted again, in monotonic nanoseconds; zero while it is closed.
+    /// The time when the next call is admitted, in monotonic nanoseconds; zero while the circuit is closed.
     ask_at: AtomicU64,
-    /// Tells the log when it opens and when it closes.
+    /// Logs when the circuit opens and when it closes.
     told: Mode,
 }
 
 const CLOSED: u64 = 0;
 
 impl Circuit {
-    /// A circuit before a back end of the type `T`.
+    /// Creates a circuit for a back end of the type `T`.
     pub(super) fn before<T>(limits: &GuardLimits, clock: Arc<dyn Clock>) -> Self {
         let (rest, time) = (nanos(limits.rest), nanos(limits.time));
         let (probe, given_up) = (rest.max(time), nanos(limits.given_up));
@@ -43,21 +46,22 @@ impl Circuit {
         self.ask_at.load(Ordering::Acquire) != CLOSED
     }
 
-    /// Whether a call may be made now.
+    /// Returns true if a call may be made now.
     pub(super) fn admits(&self) -> bool {
         let ask_at = self.ask_at.load(Ordering::Acquire);
         if ask_at == CLOSED {
             return true;
         }
         let now = self.now();
-        // Of all that come, one is admitted; should it never be heard of again, another is after the next rest.
+        // Admit only one of the concurrent callers. If its call is never answered, another is admitted after the probe
+        // time.
         let next = now.saturating_add(self.probe);
         now >= ask_at
             && self.ask_at.compare_exchange(ask_at, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     pub(super) fn answered(&self) {
-        // Mostly there is nothing to write: a shared line stays where it is.
+        // Write only if necessary: a write would invalidate the cache line, which all threads share.
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
@@ -79,14 +83,14 @@ impl Circuit {
         }
     }
 
-    /// Nobody waits any more for a call that was made at this moment.
+    /// Records that the caller of a call made at `since` stopped waiting.
     pub(super) fn given_up(&self, since: u64) {
         if self.now().saturating_sub(since) >= self.given_up {
             self.failed(&StoreError::timed_out());
         }
     }
 
-    /// Monotonic time, in nanoseconds.
+    /// Returns the monotonic time, in nanoseconds.
     pub(super) fn now(&self) -> u64 {
         nanos(self.clock.now().elapsed())
     }

@@ -1,4 +1,4 @@
-//! Settlements and refunds that failed, kept until they are done.
+//! Failed settlements and refunds, kept until they succeed.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::trace;
 
-/// What ends a charge: a settlement at a cost, or a refund.
+/// The closing of a charge: a settlement at a cost, or a refund.
 #[derive(Debug, Clone)]
 pub(super) struct Closing {
     account: Account,
@@ -24,7 +24,7 @@ pub(super) struct Closing {
 
 impl Closing {
     pub(super) fn new(account: &Account, id: ChargeId, cost: Option<Credits>) -> Self {
-        // A ledger goes by the account's id: what else an account has is not copied.
+        // A ledger uses only the account's id, so the other fields are not copied.
         Self { account: Account::new(account.id.clone(), account.plan.clone()), id, cost }
     }
 
@@ -36,7 +36,9 @@ impl Closing {
     }
 }
 
-/// The closings that wait for the ledger: settlements before refunds, and of each the oldest first.
+/// The closings that wait for the ledger.
+///
+/// Settlements come before refunds, and the oldest of each kind comes first.
 #[derive(Debug)]
 pub(super) struct Closings {
     most: usize,
@@ -47,9 +49,9 @@ pub(super) struct Closings {
 struct Kept {
     settlements: VecDeque<Closing>,
     refunds: VecDeque<Closing>,
-    /// Which charges wait to be closed: whoever asks again for a closing that failed does not have it kept twice.
+    /// The ids of the charges that wait to be closed. They prevent a repeated closing from being kept twice.
     ids: HashSet<ChargeId>,
-    /// Whether a task carries them home.
+    /// True if a task is sending the closings.
     carried: bool,
 }
 
@@ -68,14 +70,16 @@ impl Closings {
 }
 
 impl Kept {
-    /// Keeps a closing; says whether one had to be left to the sweep for want of room.
+    /// Adds a closing.
+    ///
+    /// Returns an error if there was no room, so that this closing or an older refund is left to the sweep.
     fn add(&mut self, closing: Closing, most: usize) -> Result<(), StoreError> {
         if self.ids.contains(&closing.id) {
             return Ok(());
         }
         let mut added = Ok(());
         if self.ids.len() >= most {
-            // The sweep gives back what a refund would have: a settlement is worth more.
+            // Drop a refund, since the sweep does what the refund would have done. A settlement is worth more.
             let refund = if closing.cost.is_some() { self.refunds.pop_front() } else { None };
             let Some(refund) = refund else { return Err(StoreError::overloaded()) };
             self.ids.remove(&refund.id);
@@ -98,7 +102,7 @@ impl Kept {
 }
 
 impl<T: CreditLedger> Guarded<T> {
-    /// Ends a charge, now or as soon as the ledger is there.
+    /// Closes a charge, now or as soon as the ledger answers.
     pub(super) fn close(&self, closing: Closing) -> StoreFuture<()> {
         let mut asked = self.ask_to_close(&closing);
         let mut unsettled = Unsettled { guard: self.clone(), closing: Some(closing) };
@@ -111,19 +115,24 @@ impl<T: CreditLedger> Guarded<T> {
         })
     }
 
-    /// Sends a closing. However many calls wait, there is room for it.
+    /// Sends a closing.
+    ///
+    /// The bound on waiting calls does not apply to it.
     fn ask_to_close(&self, closing: &Closing) -> StoreFuture<()> {
         self.send(usize::MAX, |ledger| closing.ask(ledger)).unwrap_or_else(StoreFuture::failed)
     }
 
-    /// Tries once more, now, every settlement and refund that has failed: what is left to do at shutdown. Settlements are sent
-    /// first, and [`closings_at_once`](crate::guard::GuardLimits::closings_at_once) at a time.
+    /// Tries every failed settlement and refund once more, at once. Call it at shutdown.
+    ///
+    /// Settlements are sent first. Up to [`closings_at_once`](crate::guard::GuardLimits::closings_at_once) closings are
+    /// sent at a time.
     ///
     /// It ends within [`GuardLimits::flush`](crate::guard::GuardLimits::flush), and as soon as the ledger fails.
     ///
     /// # Errors
     ///
-    /// The first that fails again, or a time-out; what has failed and what was not sent stay kept.
+    /// The error of the first closing that fails again, or a time-out. Closings that failed and closings that were not
+    /// sent are kept.
     ///
     /// # Example
     ///
@@ -143,11 +152,11 @@ impl<T: CreditLedger> Guarded<T> {
         timeout(self.0.limits.flush, self.bring_home()).await.unwrap_or(Err(StoreError::timed_out()))
     }
 
-    /// Sends what is kept, so many at once, until the ledger fails.
+    /// Sends the kept closings, a bounded number at a time, until the ledger fails.
     async fn bring_home(&self) -> Result<(), StoreError> {
         let (mut asked, mut done, mut failed) = (JoinSet::new(), Ok(()), false);
         loop {
-            // One alone finds out whether a ledger that is left alone is back.
+            // While the circuit is open, a single call probes whether the ledger is back.
             let open = self.0.circuit.is_open();
             let most = if open { 1 } else { self.0.limits.closings_at_once.max(1) };
             while !failed
@@ -172,7 +181,9 @@ impl<T: CreditLedger> Guarded<T> {
         Some(Unsettled { guard: self.clone(), closing: Some(closing) })
     }
 
-    /// Keeps a closing, and sees that it is carried home. Outside a runtime the next one that comes in one sees to it.
+    /// Keeps a closing, and starts the task that sends it unless one is running.
+    ///
+    /// Outside a tokio runtime, the next closing that is kept inside one starts the task.
     fn keep(&self, closing: Closing) {
         let mut kept = self.0.closings.lock();
         if let Err(error) = kept.add(closing, self.0.closings.most) {
@@ -190,7 +201,7 @@ impl<T: CreditLedger> Guarded<T> {
     }
 }
 
-/// A closing that is kept if it is dropped before it is done: as it fails, or as nobody waits for it any more.
+/// A closing that is kept if it is dropped before it succeeds, because it failed or because its caller stopped waiting.
 struct Unsettled<T: CreditLedger> {
     guard: Guarded<T>,
     closing: Option<Closing>,
@@ -205,7 +216,7 @@ impl<T: CreditLedger> Unsettled<T> {
     }
 
     fn hear(&mut self, answer: Result<(), StoreError>) -> Result<(), StoreError> {
-        // What cannot be right will not be by asking again: it is for the ledger's sweep.
+        // An invalid answer stays invalid if the call is repeated: leave the charge to the ledger's sweep.
         if answer.as_ref().map_or_else(StoreError::is_answer, |()| true) {
             self.closing = None;
         }
@@ -221,7 +232,7 @@ impl<T: CreditLedger> Drop for Unsettled<T> {
     }
 }
 
-/// Carries what is kept home, for as long as there is any.
+/// The task that sends the kept closings until none are left.
 struct Carrier<T: CreditLedger>(Guarded<T>);
 
 impl<T: CreditLedger> Carrier<T> {
@@ -236,7 +247,7 @@ impl<T: CreditLedger> Carrier<T> {
 }
 
 impl Closings {
-    /// Whether nothing is left: then the task that carries ends, in the same step.
+    /// Returns true if no closing is left, and clears the task flag in the same step.
     fn is_done(&self) -> bool {
         let mut kept = self.lock();
         kept.carried = !kept.ids.is_empty();
@@ -246,7 +257,7 @@ impl Closings {
 
 impl<T: CreditLedger> Drop for Carrier<T> {
     fn drop(&mut self) {
-        // A runtime that ends takes the task with it: the next closing starts another.
+        // A runtime that ends also ends the task: the next closing starts another.
         self.0.0.closings.lock().carried = false;
     }
 }

@@ -1,4 +1,4 @@
-//! A guarded ledger is one.
+//! The ledger traits of [`Guarded`].
 
 use super::Guarded;
 use super::closings::Closing;
@@ -30,7 +30,7 @@ impl<T: CreditLedger> CreditLedger for Guarded<T> {
 }
 
 impl<T: CreditLedger> Guarded<T> {
-    /// Asks for a charge or a block, and notes one that was not sent.
+    /// Sends a charge or a block, and records the id if it was not sent.
     fn ask_once(&self, id: ChargeId, ask: impl FnOnce(&T) -> StoreFuture<Charged>) -> StoreFuture<Charged> {
         self.0.unsent.take(id);
         self.send(self.0.limits.waiting, ask).unwrap_or_else(|error| {

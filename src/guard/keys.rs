@@ -1,4 +1,4 @@
-//! A guarded key store is one, and so is its write side.
+//! The key store traits of [`Guarded`].
 
 use std::sync::Arc;
 

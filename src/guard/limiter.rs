@@ -1,4 +1,4 @@
-//! A guarded rate limiter is one.
+//! The rate limiter trait of [`Guarded`].
 
 use super::Guarded;
 use crate::future::StoreFuture;

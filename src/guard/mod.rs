@@ -1,4 +1,5 @@
-//! A guard in front of a remote back end: time limits, a bound on waiting calls, a circuit, and closings that are tried again.
+//! A guard for a remote back end: time limits, a bound on waiting calls, a circuit breaker, and retries of settlements
+//! and refunds.
 
 mod circuit;
 mod closings;
@@ -20,7 +21,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 
-/// How long a remote back end is waited for, by how many, and when it is left alone.
+/// The limits of a guard: the time of a call, the number of waiting calls, and the terms of the circuit breaker.
 ///
 /// # Example
 ///
@@ -35,24 +36,29 @@ use crate::future::StoreFuture;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GuardLimits {
-    /// The time that one call may take: one second, if nothing is said.
+    /// The maximum duration of one call. Defaults to one second.
     pub time: Duration,
-    /// From what wait on a call counts as a failure that its caller gives up, as where a deadline further out is shorter than
-    /// [`time`](Self::time): 250 ms, if nothing is said. Sooner it says nothing of the back end: clients leave.
+    /// The minimum wait after which a call that its caller abandons counts as a failure. Defaults to 250 ms.
+    ///
+    /// A caller abandons a call when an outer deadline is shorter than [`time`](Self::time), for example. An earlier
+    /// abandonment is no evidence about the back end, because clients disconnect.
     pub given_up: Duration,
-    /// How many calls may wait at once, 1,024 if nothing is said; one beyond is answered "no room" at once. Settlements and
-    /// refunds are waited for however many they are: charges that wait take no room from them.
+    /// The maximum number of calls that wait at once. Defaults to 1,024.
+    ///
+    /// A further call is refused at once with a "no room" error. Settlements and refunds are not bounded: waiting
+    /// charges take no room from them.
     pub waiting: usize,
-    /// After how many failures in a row the back end is left alone: five, if nothing is said.
+    /// The number of consecutive failures that open the circuit. Defaults to five.
     pub failures: u32,
-    /// For how long it is left alone before one call finds out whether it is back: half a second, if nothing is said.
+    /// The time for which the circuit stays open before one call probes the back end. Defaults to half a second.
     pub rest: Duration,
-    /// How many settlements and refunds that failed are kept to be tried again: 65,536, if nothing is said. Where there is no
-    /// room, a settlement takes the place of a refund.
+    /// The maximum number of failed settlements and refunds that are kept for a retry. Defaults to 65,536.
+    ///
+    /// If there is no room, a settlement replaces a refund.
     pub closings: usize,
-    /// How many of those are sent at once: 256, if nothing is said.
+    /// The number of kept settlements and refunds that are sent at once. Defaults to 256.
     pub closings_at_once: usize,
-    /// The time that [`flush`](Guarded::flush) may take: ten seconds, if nothing is said.
+    /// The maximum duration of [`flush`](Guarded::flush). Defaults to ten seconds.
     pub flush: Duration,
 }
 
@@ -71,51 +77,54 @@ impl Default for GuardLimits {
     }
 }
 
-/// How a guarded back end fares.
+/// The state of a guarded back end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GuardHealth {
-    /// Whether the back end has failed repeatedly and is left alone.
+    /// True if the circuit is open: the back end has failed repeatedly and receives no calls.
     pub open: bool,
-    /// How many calls wait for it.
+    /// The number of calls that wait for the back end.
     pub waiting: usize,
-    /// How many settlements and refunds are kept to be tried again.
+    /// The number of settlements and refunds that are kept for a retry.
     pub closings: usize,
 }
 
-/// A remote back end with a limit to every call's time, a bound to how many wait, and a circuit: after so many failures in
-/// a row it is left alone, and every call is answered at once that it is unavailable; from time to time one call finds
-/// out whether it is back.
+/// A remote back end with a time limit for each call, a bound on the number of waiting calls, and a circuit breaker.
 ///
-/// It is a back end itself, whatever it guards: [`KeyStore`](crate::store::KeyStore) with its write side,
-/// [`CreditLedger`](crate::credit::CreditLedger) with its own, [`RateLimiter`](crate::limit::RateLimiter). What cannot be decided is an
-/// `Err`, and the gate answers 503 for it, never 401, and lets nobody in:
+/// After a number of consecutive failures the circuit opens: the back end receives no calls, and every call fails at
+/// once as unavailable. From time to time, one call probes whether the back end is back.
 ///
-/// | back end | while it fails | what else there is |
+/// The guard is itself a back end and implements the traits of the back end that it guards:
+/// [`KeyStore`](crate::store::KeyStore) and its write side, [`CreditLedger`](crate::credit::CreditLedger) and its write
+/// side, [`RateLimiter`](crate::limit::RateLimiter). A call that cannot be decided is an `Err`. The gate answers it
+/// with 503, never 401, and admits nobody:
+///
+/// | back end | while it fails | fallback |
 /// |---|---|---|
-/// | key store | 503 | a cache that serves what it knows for a stated time |
+/// | key store | 503 | a cache that serves known keys for a configured time |
 /// | rate limiter | 503 | `LocalFallback`: each node limits by itself |
-/// | ledger | 503 | a lease of credits that the node holds already |
+/// | ledger | 503 | credits that the node has already leased |
 ///
-/// A call that its caller gives up, by a deadline of its own or as a client leaves, has failed too once it has waited for
-/// [`given_up`](GuardLimits::given_up): otherwise a back end that hangs would never be left alone where somebody further
-/// out is less patient. Still, leave the guard the shortest time: what it gives up itself it can answer.
+/// A call that its caller abandons, because of a deadline of its own or because a client disconnects, also counts as a
+/// failure once it has waited for [`given_up`](GuardLimits::given_up). Otherwise, the circuit would never open for a
+/// back end that hangs if an outer deadline is shorter. The guard should still have the shortest time limit: it can
+/// answer the calls that it ends itself.
 ///
 /// No call is ever made twice: a draw or a charge that was not answered in time may have happened. A **settlement or
-/// refund** that fails, or that comes while the back end is left alone, is kept and tried again in the background until
-/// it is done; both are idempotent. Its first answer is the `Err` all the same. What is kept ends with the process: those
-/// charges are for the ledger's sweep.
+/// refund** that fails, or that is made while the circuit is open, is kept and retried in the background until it
+/// succeeds. Both are idempotent. Its first answer is still the `Err`. The kept closings are lost when the process
+/// ends: the ledger's sweep closes those charges.
 ///
-/// - Settlements, whose requests were served, are sent before refunds. Where there is room for no more, a settlement takes
-///   the place of the oldest refund; that charge is for the ledger's sweep, which gives it back.
-/// - A charge that was **never sent**, as the back end is left alone or there is no room, leaves nothing behind: its refund is
-///   done at once.
+/// - Settlements are sent before refunds, because their requests were served. If there is no room left, a settlement
+///   replaces the oldest refund. The ledger's sweep then refunds that charge.
+/// - A charge that was **never sent**, because the circuit is open or there is no room, leaves no trace: its refund
+///   succeeds at once.
 /// - [`flush`](Guarded::flush), for shutdown, ends within [`GuardLimits::flush`].
 ///
-/// With the feature `tracing`, one event says when the circuit opens (a warning) and one when it closes. Both name the type of
-/// the back end; the text of its error is in an event at debug level.
+/// With the feature `tracing`, one event (a warning) is logged when the circuit opens, and one when it closes. Both
+/// name the type of the back end. The text of the back end's error is logged in an event at debug level.
 ///
-/// Waiting needs a tokio runtime with its timer.
+/// The guard needs a tokio runtime with its timer enabled.
 ///
 /// # Example
 ///
@@ -135,22 +144,22 @@ struct Shared<T> {
     waiting: AtomicUsize,
     closings: Closings,
     unsent: Unsent,
-    /// What is answered while the back end is left alone: made once.
+    /// The error returned while the circuit is open, created once.
     left_alone: StoreError,
 }
 
 impl<T> Guarded<T> {
-    /// Guards a back end within the usual limits.
+    /// Guards a back end with the default limits.
     pub fn new(back_end: T) -> Self {
         Self::with_limits(back_end, GuardLimits::default())
     }
 
-    /// Guards a back end within these limits.
+    /// Guards a back end with the given limits.
     pub fn with_limits(back_end: T, limits: GuardLimits) -> Self {
         Self::with_clock(back_end, limits, SystemClock::new())
     }
 
-    /// The same, with a clock that says how long the back end has been left alone.
+    /// Guards a back end with the given limits and a clock that measures how long the circuit has been open.
     pub fn with_clock(back_end: T, limits: GuardLimits, clock: impl Clock) -> Self {
         Self(Arc::new(Shared {
             back_end,
@@ -163,12 +172,12 @@ impl<T> Guarded<T> {
         }))
     }
 
-    /// The back end itself, past the guard.
+    /// Returns the back end, without the guard.
     pub fn back_end(&self) -> &T {
         &self.0.back_end
     }
 
-    /// How the back end fares.
+    /// Returns the state of the back end.
     pub fn health(&self) -> GuardHealth {
         GuardHealth {
             open: self.0.circuit.is_open(),
@@ -177,7 +186,7 @@ impl<T> Guarded<T> {
         }
     }
 
-    /// Asks the back end, within the limits.
+    /// Calls the back end within the limits.
     fn ask<R: Send + 'static>(&self, ask: impl FnOnce(&T) -> StoreFuture<R>) -> StoreFuture<R>
     where
         T: Send + Sync + 'static,
@@ -185,7 +194,9 @@ impl<T> Guarded<T> {
         self.send(self.0.limits.waiting, ask).unwrap_or_else(StoreFuture::failed)
     }
 
-    /// Asks the back end, where fewer than `most` calls wait. An `Err` says that it was not asked.
+    /// Calls the back end if fewer than `most` calls wait.
+    ///
+    /// Returns an `Err` if the back end was not called.
     fn send<R: Send + 'static>(
         &self,
         most: usize,
@@ -197,7 +208,7 @@ impl<T> Guarded<T> {
         if !self.0.circuit.admits() {
             return Err(self.0.left_alone.clone());
         }
-        // It is taken before the back end is asked: a call that finds none was never made.
+        // Take the place before the call: a call without a place must never be made.
         let mut place = Place::take(self, most).ok_or_else(StoreError::overloaded)?;
         let mut asked = ask(&self.0.back_end);
         if let Some(answer) = asked.take_ready() {
@@ -214,8 +225,9 @@ impl<T> Guarded<T> {
         }))
     }
 
-    /// Tells the circuit of an answer. One that cannot be right is an answer too, and so is that the question cannot be:
-    /// the back end is there.
+    /// Reports an answer to the circuit.
+    ///
+    /// A corrupt answer and a rejected question count as answers too: the back end is reachable.
     fn heard<R>(&self, answer: Result<R, StoreError>) -> Result<R, StoreError> {
         match &answer {
             Err(error) if !error.is_answer() => self.0.circuit.failed(error),
@@ -225,12 +237,14 @@ impl<T> Guarded<T> {
     }
 }
 
-/// A call's place among those that wait: free again when it is dropped, also by a caller that gives up.
+/// The place of a call among the waiting calls.
+///
+/// It is freed when it is dropped, also if the caller stops waiting.
 struct Place<T> {
     guard: Guarded<T>,
-    /// When the call was made.
+    /// The time when the call was made.
     since: u64,
-    /// Whether it came to its end, by an answer or by its time.
+    /// True if the call was answered or timed out.
     heard: bool,
 }
 

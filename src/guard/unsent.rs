@@ -6,12 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::amount::ChargeId;
 
-/// The ids of charges that were never sent and not given back yet. A refund of one has nothing to do: sent to the ledger, it
-/// would leave a row there that bars a charge which cannot come.
+/// The ids of charges that were never sent and not refunded yet.
+///
+/// The refund of such a charge has nothing to do. If it were sent to the ledger, it would create a row that bars a
+/// charge which cannot arrive.
 #[derive(Debug)]
 pub(super) struct Unsent {
     most: usize,
-    /// How many there are, so that a ledger that is well costs no lock.
+    /// The number of ids, so that no lock is needed while the ledger is healthy.
     count: AtomicUsize,
     ids: Mutex<HashSet<ChargeId>>,
 }
@@ -21,18 +23,20 @@ impl Unsent {
         Self { most, count: AtomicUsize::new(0), ids: Mutex::default() }
     }
 
-    /// Notes a charge that was not sent.
+    /// Records a charge that was not sent.
     pub(super) fn add(&self, id: ChargeId) {
         let mut ids = self.lock();
         if ids.len() >= self.most {
-            // Nobody gives them back: a refund of one that is forgotten is sent, and does no harm.
+            // The callers do not refund these charges. If one does, its refund is sent to the ledger and is harmless.
             ids.clear();
         }
         ids.insert(id);
         self.count.store(ids.len(), Ordering::Relaxed);
     }
 
-    /// Forgets a charge; says whether it was noted.
+    /// Removes a charge.
+    ///
+    /// Returns true if it was recorded.
     pub(super) fn take(&self, id: ChargeId) -> bool {
         if self.count.load(Ordering::Relaxed) == 0 {
             return false;

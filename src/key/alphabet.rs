@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::error::ConfigError;
 use crate::words;
 
-/// The characters allowed behind a key's prefix: visible ASCII, each once.
+/// The set of characters allowed after a key's prefix. All are visible ASCII, and no character occurs twice.
 ///
 /// # Example
 ///
@@ -29,22 +29,22 @@ const NAMES: [&str; 4] = ["base62", "base64url", "hex", "visible"];
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 impl Alphabet {
-    /// Digits and letters: `[0-9A-Za-z]`.
+    /// Returns the alphabet of digits and letters: `[0-9A-Za-z]`.
     pub fn base62() -> Self {
         Self::of(BASE62.to_vec())
     }
 
-    /// The URL-safe alphabet of base64 (RFC 4648, section 5): `[0-9A-Za-z_-]`.
+    /// Returns the URL-safe alphabet of base64 (RFC 4648, section 5): `[0-9A-Za-z_-]`.
     pub fn base64_url() -> Self {
         Self::of([BASE62, b"-_"].concat())
     }
 
-    /// Lower-case hexadecimal digits: `[0-9a-f]`.
+    /// Returns the lower-case hexadecimal digits: `[0-9a-f]`.
     pub fn hex() -> Self {
         Self::of(b"0123456789abcdef".to_vec())
     }
 
-    /// All of visible ASCII, without the space: `[!-~]`.
+    /// Returns all of visible ASCII, without the space: `[!-~]`.
     pub fn visible() -> Self {
         Self::of((b'!'..=b'~').collect())
     }
@@ -57,13 +57,13 @@ impl Alphabet {
         Self { letters, member }
     }
 
-    /// Whether this byte is one of the characters.
+    /// Returns true if the byte is one of the characters.
     #[inline]
     pub fn holds(&self, byte: u8) -> bool {
         self.member[usize::from(byte)]
     }
 
-    /// Whether all of these are: eight at a time, without a branch between them.
+    /// Returns true if all bytes are among the characters. Tests eight bytes at a time, without a branch between them.
     #[inline]
     pub(crate) fn holds_all(&self, bytes: &[u8]) -> bool {
         let (eights, rest) = bytes.as_chunks::<8>();
@@ -71,7 +71,7 @@ impl Alphabet {
         eights.iter().all(|eight| eight.iter().fold(true, among)) && rest.iter().fold(true, among)
     }
 
-    /// How many characters there are.
+    /// Returns the number of characters.
     #[expect(clippy::len_without_is_empty, reason = "an alphabet is never empty")]
     pub fn len(&self) -> usize {
         self.letters.len()
@@ -82,7 +82,7 @@ impl Alphabet {
     }
 }
 
-/// The number in base 62, in as many characters as `out` has.
+/// Writes the number in base 62 with leading zeros, in as many characters as `out` has.
 pub(crate) fn base62(mut number: u32, out: &mut [u8]) {
     for place in out.iter_mut().rev() {
         *place = BASE62[(number % 62) as usize];
@@ -93,7 +93,8 @@ pub(crate) fn base62(mut number: u32, out: &mut [u8]) {
 impl FromStr for Alphabet {
     type Err = ConfigError;
 
-    /// Reads `base62`, `base64url`, `hex`, `visible`, or else takes the characters themselves.
+    /// Parses one of the names `base62`, `base64url`, `hex` and `visible`. Any other text is the list of the characters
+    /// themselves.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = |problem: &str| {
             let expected =

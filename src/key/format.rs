@@ -1,11 +1,11 @@
-//! The shape of a key, checked before it is hashed or looked up.
+//! The format of keys, which is checked before a key is hashed or looked up.
 
 use crate::error::ConfigError;
 use crate::key::Alphabet;
 use crate::key::alphabet::base62;
 use crate::name::Environment;
 
-/// How many characters there are.
+/// A range of numbers of characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Length {
     least: usize,
@@ -13,12 +13,12 @@ pub struct Length {
 }
 
 impl Length {
-    /// Exactly so many.
+    /// Creates a range of exactly this many characters.
     pub const fn exactly(characters: usize) -> Self {
         Self { least: characters, most: characters }
     }
 
-    /// From `least` to `most`, both allowed.
+    /// Creates a range from `least` to `most`, both included.
     pub const fn between(least: usize, most: usize) -> Self {
         Self { least, most }
     }
@@ -28,18 +28,18 @@ impl Length {
     }
 }
 
-/// Characters of the checksum: a CRC-32 in base 62.
+/// The number of characters of the checksum: a CRC-32 in base 62.
 const CHECKSUM: usize = 6;
 
-/// The most characters a key may have: it is read from a header.
+/// The maximum number of characters of a key. The limit exists because a key is read from a header.
 pub(crate) const LONGEST: usize = 512;
 
-/// The least bits of randomness that an issued key must have.
+/// The minimum number of bits of randomness of an issued key.
 const LEAST_BITS: f64 = 128.0;
 
-/// The shape of a key: a prefix, so many characters of an alphabet, and at the end, if so configured, a checksum.
+/// The format of a key: a prefix, a number of characters of an alphabet, and optionally a checksum at the end.
 ///
-/// Bytes are compared as they came: never trimmed, folded or normalised.
+/// Bytes are compared as received. They are never trimmed, case-folded or normalised.
 ///
 /// # Example
 ///
@@ -65,11 +65,13 @@ pub struct KeyFormat {
 }
 
 impl KeyFormat {
-    /// Keys that begin with `prefix`, followed by `body` characters of base 62 (the checksum, if any, counted).
+    /// Creates a format of keys that begin with `prefix`, followed by `body` characters of base 62. A checksum counts
+    /// as part of the body.
     ///
     /// # Errors
     ///
-    /// A prefix that is not visible ASCII, an empty or impossible length, a key longer than 512 characters.
+    /// Returns an error if the prefix is not visible ASCII, if the length is empty or impossible, or if a key could be
+    /// longer than 512 characters.
     pub fn new(prefix: impl Into<String>, body: Length) -> Result<Self, ConfigError> {
         let prefix = prefix.into();
         if !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -87,18 +89,19 @@ impl KeyFormat {
         Ok(Self { prefix, body, alphabet, checksum: false, start, environment, issued: true })
     }
 
-    /// Another alphabet than base 62.
+    /// Sets the alphabet. Defaults to base 62.
     #[must_use]
     pub fn with_alphabet(mut self, alphabet: Alphabet) -> Self {
         self.alphabet = alphabet;
         self
     }
 
-    /// The last six characters are the CRC-32 (IEEE) of all before them, in base 62 with leading zeros.
+    /// Adds a checksum as the last six characters: the CRC-32 (IEEE) of all characters before them, in base 62 with
+    /// leading zeros.
     ///
     /// # Errors
     ///
-    /// A body without room for it, or an alphabet that lacks its characters.
+    /// Returns an error if the body has no room for the checksum, or if the alphabet lacks a character of base 62.
     pub fn with_checksum(mut self) -> Result<Self, ConfigError> {
         let lacks = !Alphabet::base62().letters().iter().all(|&letter| self.alphabet.holds(letter));
         if self.body.least <= CHECKSUM || lacks {
@@ -110,11 +113,12 @@ impl KeyFormat {
         Ok(self)
     }
 
-    /// How many of a key's first characters may be shown, the prefix included: four past the prefix by default.
+    /// Sets the number of first characters that may be shown, the prefix included. Defaults to the prefix and four
+    /// characters after it, or half of the shortest body if that is less.
     ///
     /// # Errors
     ///
-    /// More than half of what is behind the prefix.
+    /// Returns an error if the start contains more than half of the characters after the prefix.
     pub fn with_start(mut self, characters: usize) -> Result<Self, ConfigError> {
         if characters.saturating_sub(self.prefix.len()) > self.body.least / 2 {
             let problem = "the start would give away more than half of the secret";
@@ -125,15 +129,15 @@ impl KeyFormat {
         Ok(self)
     }
 
-    /// The environment that keys of this format are issued for: `live` by default.
+    /// Sets the environment of keys that are issued in this format. Defaults to `live`.
     #[must_use]
     pub fn with_environment(mut self, environment: Environment) -> Self {
         self.environment = environment;
         self
     }
 
-    /// Accepts keys of this format and issues none, as for keys that were made elsewhere. Only such a format may have
-    /// less than 128 bits of randomness: a gate refuses another at its start.
+    /// Makes the format accept keys and issue none, as for keys that were created elsewhere. Only such a format may
+    /// have less than 128 bits of randomness. A gate refuses any other such format when it is built.
     ///
     /// # Example
     ///
@@ -151,43 +155,43 @@ impl KeyFormat {
         self
     }
 
-    /// Whether new keys are meant to have this format.
+    /// Returns true if new keys are meant to have this format.
     pub(crate) fn is_issued(&self) -> bool {
         self.issued
     }
 
-    /// The least length behind the prefix that a new key may have.
+    /// Returns the smallest number of characters after the prefix that gives a new key enough randomness.
     pub(crate) fn least_issued(&self) -> usize {
         let enough =
             |length: &usize| Self { body: Length::exactly(*length), ..self.clone() }.bits() >= LEAST_BITS;
         (1..LONGEST).find(enough).unwrap_or(LONGEST)
     }
 
-    /// The lengths behind the prefix, as a configuration spells them.
+    /// Returns the lengths after the prefix, as a configuration writes them.
     pub(crate) fn body_text(&self) -> String {
         let Length { least, most } = self.body;
         if least == most { most.to_string() } else { format!("{least}..={most}") }
     }
 
-    /// What stands in front of every key.
+    /// Returns the prefix of every key.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The environment that keys of this format are issued for.
+    /// Returns the environment of keys that are issued in this format.
     pub fn environment(&self) -> &Environment {
         &self.environment
     }
 
-    /// Whether these bytes have the shape of a key.
+    /// Returns true if the bytes have this format.
     #[inline]
     pub fn accepts(&self, key: &[u8]) -> bool {
         let Some(body) = key.strip_prefix(self.prefix.as_bytes()) else { return false };
         self.body.allows(body.len()) && self.alphabet.holds_all(body) && (!self.checksum || has_checksum(key))
     }
 
-    /// Whether a text holds what looks like a key of this format, or like most of one: the prefix and eight characters that may
-    /// follow it, or as many as a key has where there is no prefix.
+    /// Returns true if a text contains what looks like a key of this format or most of one. It looks for the prefix and
+    /// eight characters of the alphabet after it. If there is no prefix, it looks for as many characters as a key has.
     #[cfg(feature = "keygen")]
     pub(crate) fn is_hinted_in(&self, text: &str) -> bool {
         let least = if self.prefix.is_empty() { self.body.least } else { self.body.least.min(8) };
@@ -198,7 +202,7 @@ impl KeyFormat {
         places.map(|(place, prefix)| place + prefix.len()).any(|body| runs(&text.as_bytes()[body..]))
     }
 
-    /// Whether every key of another format has this shape too.
+    /// Returns true if every key of the other format also has this format.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let Some(rest) = other.prefix.strip_prefix(&self.prefix) else { return false };
         [other.body.least, other.body.most].into_iter().all(|body| self.body.allows(rest.len() + body))
@@ -207,19 +211,20 @@ impl KeyFormat {
             && (!self.checksum || other.checksum)
     }
 
-    /// The first characters of a key, which may be shown: none of the secret where the key is too short for that.
+    /// Returns the start of a key: the first characters, which may be shown. Returns nothing of the secret if the key
+    /// is too short for that.
     pub fn start_of<'k>(&self, key: &'k str) -> &'k str {
         let shown = if key.len() > self.start { self.start } else { self.prefix.len().min(key.len()) };
         key.get(..shown).unwrap_or_default()
     }
 
-    /// How many of a key's first characters may be shown, the prefix included.
+    /// Returns the number of a key's first characters that may be shown, the prefix included.
     #[cfg(feature = "keygen")]
     pub(crate) fn start_length(&self) -> usize {
         self.start
     }
 
-    /// The alphabet as a character class of a regular expression, without its brackets.
+    /// Returns the alphabet as a character class of a regular expression, without the brackets.
     #[cfg(feature = "keygen")]
     pub(crate) fn alphabet_class(&self, escape: impl Fn(u8) -> String) -> String {
         let mut sorted = self.alphabet.letters().to_vec();
@@ -232,14 +237,14 @@ impl KeyFormat {
         runs.map(class).collect()
     }
 
-    /// How often a character of the alphabet stands in a key, as a repetition of a regular expression.
+    /// Returns the number of characters after the prefix, as a repetition of a regular expression.
     #[cfg(feature = "keygen")]
     pub(crate) fn body_repetition(&self) -> String {
         let Length { least, most } = self.body;
         if least == most { most.to_string() } else { format!("{least},{most}") }
     }
 
-    /// How many bits of randomness a new key of this format has.
+    /// Returns the number of bits of randomness in a new key of this format.
     pub fn bits(&self) -> f64 {
         let random = self.issued_length().saturating_sub(if self.checksum { CHECKSUM } else { 0 });
         #[expect(clippy::cast_precision_loss, reason = "both are far below 2^52")]
@@ -247,21 +252,23 @@ impl KeyFormat {
         bits
     }
 
-    /// Whether new keys have this format: it is [not only accepted](Self::accepted_only), and random enough (128 bits).
+    /// Returns true if new keys can have this format: it is not [only accepted](Self::accepted_only), and it has at
+    /// least 128 bits of randomness.
     pub fn can_issue(&self) -> bool {
         self.issued && self.bits() >= LEAST_BITS
     }
 
-    /// Characters behind the prefix of a new key: 44 where the format leaves a choice.
+    /// Returns the number of characters after the prefix of a new key. It is 44 if the format allows that, or else the
+    /// nearest number that the format allows.
     fn issued_length(&self) -> usize {
         44.clamp(self.body.least, self.body.most)
     }
 
-    /// A new key, from the operating system's randomness, every one as likely as any other.
+    /// Generates a new key from the operating system's randomness. Every possible key is equally likely.
     ///
     /// # Errors
     ///
-    /// Randomness that cannot be had, or a format without room for 128 bits of it.
+    /// Returns an error if no randomness is available, or if the format has no room for 128 bits of it.
     ///
     /// # Example
     ///
@@ -279,11 +286,11 @@ impl KeyFormat {
         self.generate_from(&crate::key::OsRandomness)
     }
 
-    /// A new key from a source of randomness; see [`generate`](KeyFormat::generate).
+    /// Generates a new key from a source of randomness; see [`generate`](KeyFormat::generate).
     ///
     /// # Errors
     ///
-    /// Randomness that cannot be had, or a format without room for 128 bits of it.
+    /// Returns an error if no randomness is available, or if the format has no room for 128 bits of it.
     #[cfg(feature = "keygen")]
     pub fn generate_from(
         &self,

@@ -1,4 +1,4 @@
-//! The hash by which a key is stored and found.
+//! The hash by which a store files and finds a key.
 
 use std::fmt;
 
@@ -9,9 +9,9 @@ use subtle::ConstantTimeEq;
 
 use crate::error::ConfigError;
 
-/// The SHA-256 of a key, plain or keyed: all that a store knows of the secret.
+/// The SHA-256 of a key, plain or keyed with a pepper. A store knows nothing else of the secret.
 ///
-/// `Debug` shows its first bytes alone. Equality takes the same time whatever is compared.
+/// `Debug` shows only the first bytes. A comparison takes the same time for all values.
 ///
 /// # Example
 ///
@@ -25,17 +25,17 @@ use crate::error::ConfigError;
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// A hash that was made elsewhere.
+    /// Creates a hash from bytes that were computed elsewhere.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The hash under which a key is stored whose plain SHA-512 was made elsewhere: SHA-256 of that.
+    /// Creates the hash of a key whose plain SHA-512 was computed elsewhere: the SHA-256 of that digest.
     pub fn from_sha512(digest: &[u8; 64]) -> Self {
         Self(Sha256::digest(digest).into())
     }
 
-    /// The 32 bytes, for a store to write.
+    /// Returns the 32 bytes of the hash, for a store to write.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -52,7 +52,8 @@ impl KeyHash {
 impl PartialEq for KeyHash {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        // All words are looked at before one barrier: a barrier for each costs more than the rest of the look-up.
+        // Combine all words before one constant-time comparison: its optimisation barrier for each word would cost more
+        // than the rest of the look-up.
         let pairs = self.words().into_iter().zip(other.words());
         pairs.fold(0, |difference, (mine, theirs)| difference | (mine ^ theirs)).ct_eq(&0).into()
     }
@@ -60,7 +61,8 @@ impl PartialEq for KeyHash {
 
 impl std::hash::Hash for KeyHash {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        // The bytes are as good as random, unless they were made elsewhere and are no hash at all: then all of them tell.
+        // The bytes of a hash are nearly random. Imported bytes may not be a hash at all, so all of them must
+        // contribute.
         let [a, b, c, d] = self.words();
         state.write_u64(a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(47));
     }
@@ -73,9 +75,9 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// How keys are hashed: plain SHA-256, or HMAC-SHA-256 under a pepper that the store does not know.
+/// The hash function of keys: plain SHA-256 or SHA-512, or HMAC-SHA-256 with a pepper that the store does not know.
 ///
-/// Keys are random, so a fast hash is right: there is no password to guess.
+/// A fast hash is sufficient because keys are random: there is no password to guess.
 ///
 /// # Example
 ///
@@ -98,21 +100,21 @@ enum Scheme {
 }
 
 impl KeyHasher {
-    /// Plain SHA-256.
+    /// Returns a hasher that uses plain SHA-256.
     pub const fn sha256() -> Self {
         Self(Scheme::Sha256)
     }
 
-    /// Plain SHA-512, for keys that were hashed so elsewhere: see [`KeyHash::from_sha512`].
+    /// Returns a hasher that uses plain SHA-512, for keys that were hashed so elsewhere; see [`KeyHash::from_sha512`].
     pub const fn sha512() -> Self {
         Self(Scheme::Sha512)
     }
 
-    /// HMAC-SHA-256 (RFC 2104) under this pepper.
+    /// Creates a hasher that uses HMAC-SHA-256 (RFC 2104) with this pepper.
     ///
     /// # Errors
     ///
-    /// A pepper of fewer than 16 bytes.
+    /// Returns an error if the pepper has fewer than 16 bytes.
     pub fn hmac_sha256(pepper: &[u8]) -> Result<Self, ConfigError> {
         let refuse =
             |problem| ConfigError::new("", problem, "use at least 16 random bytes").in_member("pepper");
@@ -124,12 +126,12 @@ impl KeyHasher {
             .map_err(|_| refuse("the pepper does not serve"))
     }
 
-    /// Whether it hashes every key as another does.
+    /// Returns true if both hashers compute the same hash of every key.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.hash(b"") == other.hash(b"")
     }
 
-    /// What the scheme is called.
+    /// Returns the name of the hash function.
     pub(crate) fn name(&self) -> &'static str {
         match self.0 {
             Scheme::Sha256 => "sha256",
@@ -138,7 +140,7 @@ impl KeyHasher {
         }
     }
 
-    /// The hash of a key's exact bytes.
+    /// Returns the hash of a key's exact bytes.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> KeyHash {
         match &self.0 {
@@ -153,8 +155,10 @@ impl KeyHasher {
 const INITIAL: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// The SHA-256 of a key that fills one block with its padding, as nearly all do (FIPS 180-4, section 5.1.1): what keeps
-/// account of blocks to come costs as much as the block itself.
+/// Returns the SHA-256 of a key that fits into one block with its padding, as nearly all do (FIPS 180-4, section
+/// 5.1.1). Returns `None` for a longer key.
+///
+/// The general hasher keeps a buffer for further blocks, and that costs as much as the block itself.
 #[inline]
 fn in_one_block(key: &[u8]) -> Option<[u8; 32]> {
     let mut block = [0; 64];
@@ -181,8 +185,7 @@ impl fmt::Debug for KeyHasher {
 mod tests {
     use super::*;
 
-    /// That all of both is looked at, and the one barrier comes last, is how the comparison is written; that no part of it
-    /// goes unseen is shown here.
+    /// The comparison reads all of both hashes before its one barrier. This test shows that it ignores no part of them.
     #[test]
     fn case_98_a_hash_that_differs_in_one_bit_is_another() {
         let hash = KeyHasher::sha256().hash(b"mtk_demo");

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::error::ConfigError;
 
-/// A key's id: a UUID, no secret, the same through every rotation.
+/// A key's id: a UUID that is not a secret and stays the same through every rotation.
 ///
 /// # Example
 ///
@@ -22,24 +22,25 @@ use crate::error::ConfigError;
 pub struct KeyId(Uuid);
 
 impl KeyId {
-    /// The id with these 16 bytes.
+    /// Creates the id with these 16 bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// The 16 bytes of the id.
+    /// Returns the 16 bytes of the id.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
-    /// A new id (UUID version 7, RFC 9562 section 5.7: later ids of a process sort behind earlier ones).
+    /// Generates a new id: a UUID of version 7 (RFC 9562, section 5.7). Later ids of a process sort after earlier ones.
     ///
-    /// It is unlike any other, and no secret.
+    /// The id is unique and is not a secret.
     #[cfg(feature = "keygen")]
     pub fn generate() -> Self {
         use std::sync::atomic::{AtomicU64, Ordering};
 
-        // Milliseconds, and how many ids there were within one: a counter that runs over borrows from the next.
+        // The last tick: the millisecond in the upper bits, and a 12-bit count of the ids within it in the lower bits.
+        // A count that overflows advances to the next millisecond.
         static LAST: AtomicU64 = AtomicU64::new(0);
         let millis = crate::clock::Timestamp::from(std::time::SystemTime::now()).as_millis();
         let now = u64::try_from(millis).unwrap_or_default() << 12;
@@ -47,7 +48,8 @@ impl KeyId {
         let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(later(last)));
         let tick = later(last.unwrap_or_default());
         let [.., high, low] = tick.to_be_bytes();
-        // The id needs no unforeseeable bits, and its making must not fail where the operating system has none to give.
+        // The id needs no unpredictable bits. Generation must not fail if the operating system has no randomness to
+        // give.
         let mut tail = [0; 10];
         tail[..2].copy_from_slice(&[high & 0x0f, low]);
         tail[2..].copy_from_slice(&crate::amount::random().to_be_bytes());

@@ -6,9 +6,9 @@ use zeroize::Zeroizing;
 
 use crate::key::{Randomness, RandomnessError};
 
-/// A key as it is handed out, once, at its creation: its memory is wiped when it goes.
+/// A new key, shown once at its creation. Its memory is wiped when it is dropped.
 ///
-/// `Debug` shows its start alone; there is no `Display`, no `Clone` and no `Serialize`.
+/// `Debug` shows only the start. The type implements neither `Display` nor `Clone` nor `Serialize`.
 ///
 /// # Example
 ///
@@ -28,12 +28,12 @@ pub struct IssuedKey {
 }
 
 impl IssuedKey {
-    /// A key of ASCII bytes, of which the first `start` may be shown.
+    /// Creates a key from ASCII bytes, of which the first `start` may be shown.
     pub(crate) fn new(key: &[u8], start: usize) -> Self {
         Self { secret: Zeroizing::new(String::from_utf8_lossy(key).into_owned()), start }
     }
 
-    /// The whole key, once: for its owner's eyes.
+    /// Returns the whole key, to be shown once to its owner.
     pub fn reveal(self) -> RevealedKey {
         RevealedKey(self.secret)
     }
@@ -43,7 +43,7 @@ impl IssuedKey {
         self.secret.as_bytes()
     }
 
-    /// The first characters, which may be shown and stored.
+    /// Returns the first characters, which may be shown and stored.
     pub fn start(&self) -> &str {
         self.secret.get(..self.start).unwrap_or_default()
     }
@@ -55,9 +55,9 @@ impl fmt::Debug for IssuedKey {
     }
 }
 
-/// A key that is shown: it reads as text, and its memory is wiped when it goes.
+/// A new key as text, to be shown. Its memory is wiped when it is dropped.
 ///
-/// `Debug` shows nothing of it; there is no `Clone`.
+/// `Debug` shows nothing of the key. The type does not implement `Clone`.
 pub struct RevealedKey(Zeroizing<String>);
 
 impl std::ops::Deref for RevealedKey {
@@ -80,9 +80,9 @@ impl fmt::Debug for RevealedKey {
     }
 }
 
-/// Appends `count` letters, each as likely as any other.
+/// Appends `count` letters to `out`. Every letter is equally likely.
 ///
-/// A random byte at or above the largest multiple of the alphabet's size is rejected, not folded: folding would
+/// A random byte at or above the largest multiple of the alphabet's size is rejected, because a remainder of it would
 /// make the first letters likelier.
 pub(crate) fn draw_letters(
     source: &dyn Randomness,

@@ -1,4 +1,4 @@
-//! What a key is: where it stands in a request, its format, its hash, its record.
+//! API keys: their place in a request, format, hash and stored record.
 
 mod alphabet;
 mod format;

@@ -4,9 +4,9 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A key as it stands in a request: borrowed from it, or decoded from its query and then wiped after use.
+/// A key as the client presents it. It is borrowed from the request, or decoded from its query and wiped when dropped.
 ///
-/// `Debug` shows its length alone: of an unknown key not even the first characters are harmless.
+/// `Debug` shows only the length: even the first characters of an unknown key may be secret.
 pub struct PresentedKey<'a>(Bytes<'a>);
 
 enum Bytes<'a> {
@@ -15,17 +15,17 @@ enum Bytes<'a> {
 }
 
 impl<'a> PresentedKey<'a> {
-    /// A key that stands in the request as it is.
+    /// Creates a presented key that borrows the request's bytes as they are.
     pub fn borrowed(bytes: &'a [u8]) -> Self {
         Self(Bytes::Borrowed(bytes))
     }
 
-    /// A key that was decoded.
+    /// Creates a presented key from decoded bytes, which are wiped when it is dropped.
     pub fn decoded(bytes: Vec<u8>) -> Self {
         Self(Bytes::Decoded(Zeroizing::new(bytes)))
     }
 
-    /// The exact bytes.
+    /// Returns the exact bytes of the key.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Bytes::Borrowed(bytes) => bytes,

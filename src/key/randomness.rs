@@ -1,14 +1,14 @@
-//! Where the randomness of new keys comes from.
+//! The source of the randomness of new keys.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
-/// A source of randomness that nobody can foretell, for the secrets of new keys.
+/// A source of unpredictable random bytes for the secrets of new keys.
 ///
 /// # Contract
 ///
-/// All bytes are filled, or none is used: a source that cannot give them says so, and no key is made. It is asked when a
-/// key is issued or rotated, never when a request is judged.
+/// A source fills all bytes, or returns an error. No key is created after an error, and no byte is used. The source is
+/// called when a key is issued or rotated, never when a request is checked.
 ///
 /// # Example
 ///
@@ -30,11 +30,11 @@ use std::sync::Arc;
 /// # Ok::<(), RandomnessError>(())
 /// ```
 pub trait Randomness: Debug + Send + Sync + 'static {
-    /// Fills all the bytes.
+    /// Fills all bytes with randomness.
     ///
     /// # Errors
     ///
-    /// Where there is no randomness to be had: the caller makes no key then.
+    /// Returns an error if no randomness is available. The caller then creates no key.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessError>;
 }
 
@@ -44,7 +44,7 @@ impl<T: Randomness + ?Sized> Randomness for Arc<T> {
     }
 }
 
-/// The operating system's randomness: the default.
+/// The operating system's randomness, which is the default source.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsRandomness;
 
@@ -56,13 +56,13 @@ impl Randomness for OsRandomness {
     }
 }
 
-/// No key could be made: there was no randomness, or the format has no room for enough of it.
+/// The error of a failure to create a key: no randomness was available, or the format has no room for enough of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("failed to make a key since {0}")]
 pub struct RandomnessError(String);
 
 impl RandomnessError {
-    /// Says why; "failed to make a key since …".
+    /// Creates an error with this reason. Its message is "failed to make a key since …".
     pub fn new(reason: impl fmt::Display) -> Self {
         Self(reason.to_string())
     }

@@ -1,4 +1,4 @@
-//! What is known of a key.
+//! The stored record of a key, and its parts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::name::{Environment, Scope};
 use crate::state::AttachedState;
 use crate::words;
 
-/// The lifecycle status of a key. Its expiry is not part of it.
+/// The lifecycle status of a key. Expiry is not part of it.
 ///
 /// # Example
 ///
@@ -29,20 +29,20 @@ use crate::words;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum KeyStatus {
-    /// It may.
+    /// The key may be used.
     #[default]
     Active,
-    /// It may not, until it is resumed.
+    /// The key may not be used until it is resumed.
     Paused,
-    /// It may not, ever again.
+    /// The key may never be used again.
     Revoked,
 }
 
 impl KeyStatus {
-    /// All of them.
+    /// All statuses.
     pub const ALL: &'static [Self] = &[Self::Active, Self::Paused, Self::Revoked];
 
-    /// Its name, as [`Display`](fmt::Display) writes it and [`FromStr`] reads it.
+    /// Returns the status's name, as [`Display`](fmt::Display) writes it and [`FromStr`] reads it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -68,7 +68,7 @@ impl FromStr for KeyStatus {
     }
 }
 
-/// A path that a restricted key may call: exact, or ending in `/*` for all that lies below.
+/// A path that a restricted key may call: an exact path, or a pattern that ends in `/*` and covers all paths below it.
 ///
 /// # Example
 ///
@@ -83,7 +83,7 @@ impl FromStr for KeyStatus {
 pub struct PathPattern(Arc<str>);
 
 impl PathPattern {
-    /// Whether the pattern covers this path, byte for byte.
+    /// Returns true if the pattern covers this path. Paths are compared byte for byte.
     pub fn covers(&self, path: &str) -> bool {
         match self.0.strip_suffix('*') {
             Some(above) => path.strip_prefix(above).is_some_and(|below| !below.is_empty()),
@@ -91,7 +91,8 @@ impl PathPattern {
         }
     }
 
-    /// Whether it covers every path that a rule's pattern matches. A gap of such a pattern is never empty.
+    /// Returns true if this pattern covers every path that a rule's pattern matches. A placeholder of a rule's pattern
+    /// never matches an empty text.
     fn covers_all_of(&self, pattern: &str) -> bool {
         match pattern.find(['{', '}']) {
             None => self.covers(pattern),
@@ -99,7 +100,7 @@ impl PathPattern {
         }
     }
 
-    /// The pattern as it was written.
+    /// Returns the pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -122,20 +123,22 @@ impl FromStr for PathPattern {
     }
 }
 
-/// The secret that a rotated key had before, valid for an overlap.
+/// The previous secret of a rotated key, which remains valid for an overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retiring {
-    /// The hash of the old secret.
+    /// The hash of the previous secret.
     pub hash: KeyHash,
-    /// From when on it is no longer valid.
+    /// The time from which the previous secret is no longer valid.
     pub until: Timestamp,
 }
 
-/// All that is known of a key: what a [`KeyStore`](crate::store::KeyStore) finds by the key's hash.
+/// A stored API key: its hash, account, status and limits. A [`KeyStore`](crate::store::KeyStore) finds it by the key's
+/// hash.
 ///
-/// A record is a value: whoever changes a key or its account puts a new record in the old one's place. `None` and an
-/// empty list are two things throughout: `scopes: None` is a key without restriction, an empty list grants nothing;
-/// `allowlist: None` is any address, an empty list no address.
+/// A record is a value: to change a key or its account, a back end replaces the old record with a new one.
+///
+/// `None` and an empty list differ in every field. `scopes: None` is a key without restriction, and an empty list
+/// grants nothing. `allowlist: None` allows any address, and an empty list allows no address.
 ///
 /// # Example
 ///
@@ -151,54 +154,54 @@ pub struct Retiring {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-// What every request looks at comes first, side by side in memory.
+// The fields that every request reads come first, next to each other in memory.
 #[repr(C)]
 pub struct KeyRecord {
-    /// The hash of its secret.
+    /// The hash of the key's secret.
     pub hash: KeyHash,
-    /// Whether it may be used.
+    /// The lifecycle status of the key.
     pub status: KeyStatus,
-    /// From when on it may not be used.
+    /// The time from which the key may not be used; `None` for no expiry.
     pub expires_at: Option<Timestamp>,
-    /// Who holds it, as of when the record was read.
+    /// The account that owns the key, as of the time at which the record was read.
     pub account: Arc<Account>,
     pub(crate) state: AttachedState,
-    /// The networks it may be used from; `None` for all.
+    /// The networks from which the key may be used; `None` for all.
     pub allowlist: Option<Vec<IpNet>>,
-    /// The secret that it had before its last rotation.
+    /// The secret that the key had before its last rotation.
     pub retiring: Option<Retiring>,
     /// The key's id, the same through every rotation.
     pub id: KeyId,
-    /// Where it belongs.
+    /// The environment that the key belongs to.
     pub environment: Environment,
-    /// Counts the changes: a store refuses one that was made to an older version.
+    /// The number of changes to the record. A store refuses a change that was made to an older version.
     pub version: u64,
-    /// Its first characters, which may be shown.
+    /// The first characters of the key, which may be shown.
     pub start: String,
-    /// What its owner calls it.
+    /// The name that the owner gave to the key.
     pub name: String,
-    /// The id of the key that issued it; `None` for a key that no key issued. It never changes.
+    /// The id of the key that issued this one; `None` for a key that no key issued. It never changes.
     pub issued_by: Option<KeyId>,
-    /// When it was made.
+    /// The time at which the key was created.
     pub created_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// The time at which the key was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last used, as of the last time that uses were written back.
+    /// The time at which the key was last used, as of the last time that uses were written back.
     pub last_used_at: Option<Timestamp>,
-    /// What it may be used for; `None` for everything.
+    /// The scopes that the key grants; `None` for everything.
     pub scopes: Option<Vec<Scope>>,
-    /// The paths it may call; `None` for all.
+    /// The paths that the key may call; `None` for all.
     pub paths: Option<Vec<PathPattern>>,
-    /// Quotas in place of its account's and its plan's; an empty list is no limit.
+    /// The quotas that replace those of the account and the plan; an empty list is no limit.
     pub quotas: Option<Vec<OwnQuota>>,
-    /// Caps in place of its account's and its plan's.
+    /// The limits on parameters that replace those of the account and the plan.
     pub caps: Option<Caps>,
-    /// Whatever else the service keeps with it.
+    /// Additional data that the service stores with the key.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl KeyRecord {
-    /// An active key of the environment `live`, without restriction.
+    /// Creates an active key of the environment `live`, without restrictions.
     pub fn new(id: KeyId, hash: KeyHash, account: Arc<Account>) -> Self {
         Self {
             id,
@@ -225,8 +228,8 @@ impl KeyRecord {
         }
     }
 
-    /// Begins to fetch what the checks will look at, all at once. Of a key that was not used for a while nothing is in the
-    /// processor's cache, and each would be waited for in its turn.
+    /// Starts to load the memory that the checks read, all of it at once. Nothing of a key that was not used for a
+    /// while is in the processor's cache, and without the prefetch each check would wait for its own cache miss.
     #[inline]
     pub(crate) fn prefetch(&self) {
         self.state.prefetch();
@@ -234,47 +237,48 @@ impl KeyRecord {
         black_box(self.allowlist.as_ref().and_then(|networks| networks.first()).copied());
     }
 
-    /// The run-time state that gates and back ends have attached to the record.
+    /// Returns the run-time state that gates and back ends have attached to the record.
     #[inline]
     pub fn state(&self) -> &AttachedState {
         &self.state
     }
 
-    /// Whether the key is restricted to scopes or paths.
+    /// Returns true if the key is restricted to scopes or paths.
     pub fn is_restricted(&self) -> bool {
         self.scopes.is_some() || self.paths.is_some()
     }
 
-    /// Whether its paths cover every path that a rule's pattern matches.
+    /// Returns true if the key's paths cover every path that a rule's pattern matches.
     pub(crate) fn covers_all_of(&self, pattern: &str) -> bool {
         self.paths.as_ref().is_none_or(|paths| paths.iter().any(|path| path.covers_all_of(pattern)))
     }
 
-    /// Whether this is the hash of its secret, or of the one that it had before.
+    /// Returns true if this is the hash of the key's secret or of its previous secret.
     #[inline]
     pub fn has_hash(&self, hash: &KeyHash) -> bool {
         self.hash == *hash || self.is_retiring(hash)
     }
 
-    /// Whether this is the hash of the secret that it had before.
+    /// Returns true if this is the hash of the previous secret.
     #[inline]
     pub fn is_retiring(&self, hash: &KeyHash) -> bool {
         self.retiring.is_some_and(|old| old.hash == *hash)
     }
 
-    /// Whether it counts as active, under a plan's cap: neither revoked nor expired. A paused key counts, since it can be
-    /// resumed.
+    /// Returns true if the key counts as active under a plan's limit on keys: it is neither revoked nor expired. A
+    /// paused key counts, because it can be resumed.
     pub fn counts_as_active(&self, now: Timestamp) -> bool {
         self.status != KeyStatus::Revoked && !self.has_expired(now)
     }
 
-    /// Since when the key is of no use to anybody: it was revoked, or has expired.
+    /// Returns the earlier of `revoked_at` and an expiry that has passed: the time from which the key can never be used
+    /// again. Returns `None` if there is neither.
     pub fn dead_since(&self, now: Timestamp) -> Option<Timestamp> {
         let expired = self.expires_at.filter(|_| self.has_expired(now));
         self.revoked_at.into_iter().chain(expired).min()
     }
 
-    /// Whether the key has expired: it has from the instant `expires_at` on.
+    /// Returns true if the key has expired. It has expired from the instant `expires_at` on.
     #[inline]
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| now >= end)

@@ -1,4 +1,4 @@
-//! Where a key stands in a request.
+//! The places in a request from which a gate reads the key.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use http::{HeaderName, HeaderValue};
 
 use crate::error::ConfigError;
 
-/// The header that most services use: a constant, whose copies are not counted.
+/// The name of the header that most services use. It is a constant, so copies of it need no reference count.
 const USUAL: HeaderValue = HeaderValue::from_static("x-api-key");
 
-/// Headers that clients, browsers, proxies and servers write and act on themselves: a key cannot stand in them, and the
-/// gate must not hide or remove them.
+/// The headers that clients, browsers, proxies and servers write and interpret themselves. A key cannot be sent in
+/// them, and the gate must not hide or remove them.
 const UNFIT: [&str; 40] = [
     "accept",
     "accept-encoding",
@@ -55,7 +55,8 @@ const UNFIT: [&str; 40] = [
     "x-real-ip",
 ];
 
-/// A place where a key may stand. A gate has an ordered list of them, and the first that is present decides.
+/// A place in a request from which a gate reads a key. A gate has an ordered list of them, and the first source that is
+/// present decides.
 ///
 /// # Example
 ///
@@ -74,7 +75,7 @@ pub struct KeySource(Place);
 pub(crate) enum Place {
     Header {
         name: HeaderName,
-        /// The name as a value, where it is not the one that most services use.
+        /// The name as a header value, if it differs from `USUAL`.
         unusual: Option<HeaderValue>,
     },
     Authorization {
@@ -85,12 +86,13 @@ pub(crate) enum Place {
 }
 
 impl KeySource {
-    /// A header that holds the key and nothing else.
+    /// Creates a source for a header that contains the key and nothing else.
     ///
     /// # Errors
     ///
-    /// A name that no header can have; `Authorization`, which names a scheme; and headers that mean something else to clients,
-    /// proxies and servers, such as `Host`, `Cookie`, `Content-Length` and `X-Forwarded-For`.
+    /// Returns an error for a name that no header can have, and for `Authorization`, which needs a scheme. Also returns
+    /// an error for headers that have another meaning to clients, proxies and servers, such as `Host`, `Cookie`,
+    /// `Content-Length` and `X-Forwarded-For`.
     pub fn header(name: &str) -> Result<Self, ConfigError> {
         let refuse =
             |problem: String, expected| Err(ConfigError::new(name, problem, expected).in_member("header"));
@@ -110,21 +112,21 @@ impl KeySource {
         }
     }
 
-    /// The `Authorization` header with this scheme, in any case, and one or more spaces behind it (RFC 6750,
-    /// section 2.1).
+    /// Creates a source for the `Authorization` header with this scheme. The scheme is compared without regard to case,
+    /// and one or more spaces follow it (RFC 6750, section 2.1).
     ///
     /// # Errors
     ///
-    /// A scheme that is no token (RFC 9110, section 5.6.2).
+    /// Returns an error if the scheme is not a token (RFC 9110, section 5.6.2).
     pub fn authorization(scheme: &str) -> Result<Self, ConfigError> {
         Self::with_scheme(scheme, false)
     }
 
-    /// The `Authorization` header that begins with the literal scheme and exactly one space.
+    /// Creates a source for the `Authorization` header that begins with the literal scheme and exactly one space.
     ///
     /// # Errors
     ///
-    /// A scheme that is no token (RFC 9110, section 5.6.2).
+    /// Returns an error if the scheme is not a token (RFC 9110, section 5.6.2).
     pub fn authorization_literal(scheme: &str) -> Result<Self, ConfigError> {
         Self::with_scheme(scheme, true)
     }
@@ -139,11 +141,12 @@ impl KeySource {
         Ok(Self(Place::Authorization { scheme: scheme.to_owned(), literal }))
     }
 
-    /// A query parameter. It is compared, name and value, as it reads percent-decoded once.
+    /// Creates a source for a query parameter. Its name and value are percent-decoded once before they are compared.
     ///
     /// # Errors
     ///
-    /// An empty name, or one that is not visible ASCII.
+    /// Returns an error if the name is empty, contains a character that is not visible ASCII, or contains one of `&`,
+    /// `=`, `#`, `%` and `+`.
     pub fn query(name: &str) -> Result<Self, ConfigError> {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#%+".contains(&byte)) {
             let problem = "no query parameter for a key has this name";
@@ -152,7 +155,7 @@ impl KeySource {
         Ok(Self(Place::Query(name.to_owned())))
     }
 
-    /// The header that the key stands in.
+    /// Returns the header that contains the key. Returns `None` for a query parameter.
     pub(crate) fn header_name(&self) -> Option<&HeaderName> {
         match &self.0 {
             Place::Header { name, .. } => Some(name),
@@ -161,19 +164,20 @@ impl KeySource {
         }
     }
 
-    /// The header of its own that the key stands in, as `Vary` names it.
+    /// Returns the header that contains only the key, as a value for `Vary`. Returns `None` for other places.
     #[inline]
     pub(crate) fn vary(&self) -> Option<HeaderValue> {
         let Place::Header { unusual, .. } = &self.0 else { return None };
         Some(unusual.clone().unwrap_or(USUAL))
     }
 
-    /// The query parameter that the key stands in.
+    /// Returns the name of the query parameter that contains the key. Returns `None` for other places.
     pub(crate) fn parameter(&self) -> Option<&str> {
         if let Place::Query(name) = &self.0 { Some(name) } else { None }
     }
 
-    /// Whether what this source reads, the other would read too.
+    /// Returns true if both sources read the same place. Schemes of `Authorization` are compared without regard to
+    /// case.
     pub(crate) fn reads_as(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Place::Authorization { scheme, .. }, Place::Authorization { scheme: later, .. }) => {
@@ -183,17 +187,17 @@ impl KeySource {
         }
     }
 
-    /// The scheme of the challenge that a 401 names for this source (RFC 9110, section 11.6.1).
+    /// Returns the scheme of the challenge that a 401 names for this source (RFC 9110, section 11.6.1).
     pub(crate) fn challenge_scheme(&self) -> &str {
         if let Place::Authorization { scheme, .. } = &self.0 { scheme } else { "ApiKey" }
     }
 
-    /// Whether it is a credential as RFC 6750 has it.
+    /// Returns true if the source is a Bearer credential (RFC 6750).
     pub(crate) fn is_bearer(&self) -> bool {
         matches!(&self.0, Place::Authorization { scheme, .. } if scheme.eq_ignore_ascii_case("Bearer"))
     }
 
-    /// The place itself.
+    /// Returns the place that the source reads.
     #[inline]
     pub(crate) fn place(&self) -> &Place {
         &self.0
@@ -210,7 +214,7 @@ impl fmt::Display for KeySource {
     }
 }
 
-/// A character of a token (RFC 9110, section 5.6.2).
+/// Returns true if the byte is a character of a token (RFC 9110, section 5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

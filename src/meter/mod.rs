@@ -1,4 +1,4 @@
-//! A draw and a charge in one step, where one server keeps both.
+//! A draw and a charge in one step, for servers that keep both windows and balances.
 
 #[cfg(feature = "redis")]
 mod redis;
@@ -13,36 +13,36 @@ use crate::credit::{Charge, Charged};
 use crate::future::StoreFuture;
 use crate::limit::{Draw, Standing};
 
-/// What became of a draw and the charge behind it.
+/// The outcome of a draw and the charge that follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an exceeded quota and an insufficient balance must refuse the request"]
 pub enum Metered {
-    /// A window did not admit the request: none gave a cell, and nothing was charged.
+    /// A window did not admit the request. No cell was taken from any window, and nothing was charged.
     Exceeded {
-        /// In what time all windows will admit a request, if no other is admitted first.
+        /// The time until all windows will admit a request, if no other request is admitted first.
         retry_after: Duration,
-        /// The window that takes the longest for it.
+        /// The status of the window that takes the longest to admit a request.
         standing: Standing,
     },
-    /// Every window admitted it and gave a cell, which stays drawn whatever became of the charge.
+    /// Every window admitted the request and gave a cell. The cells stay drawn, whatever the outcome of the charge is.
     Drawn {
-        /// How the window with the least left stands.
+        /// The status of the window with the least left.
         standing: Standing,
-        /// What became of the charge.
+        /// The outcome of the charge.
         charged: Charged,
     },
 }
 
-/// Draws and charges in one call, where one server keeps both the windows and the balances.
+/// Draws and charges in one call, on a server that keeps both the windows and the balances.
 ///
 /// # Contract
 ///
-/// What a call does and answers is what [`RateLimiter::draw`](crate::limit::RateLimiter::draw) and then, where all windows have
-/// admitted the request, [`CreditLedger::charge`](crate::credit::CreditLedger::charge) would: on the same windows and balances,
-/// under the contracts of both. A gate calls it where its order has the credits directly behind the rate limits, and the
-/// limiter and the ledger otherwise.
+/// A call has the effect and the result of [`RateLimiter::draw`](crate::limit::RateLimiter::draw), followed by
+/// [`CreditLedger::charge`](crate::credit::CreditLedger::charge) if all windows have admitted the request. It works on
+/// the same windows and balances, under the contracts of both. A gate calls it if its order places the credits directly
+/// after the rate limits. Otherwise it calls the limiter and the ledger.
 pub trait Meter: Debug + Send + Sync + 'static {
-    /// Takes a cell from every window, if all have one; then the charge, if the balance has room for it.
+    /// Takes a cell from every window, if all have one. Then takes the charge, if the balance covers it.
     fn draw_and_charge(&self, draw: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered>;
 }
 

@@ -1,4 +1,4 @@
-//! One script for the windows and the balance.
+//! A meter in Redis: one script for the windows and the balance.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::meter::{Meter, Metered};
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
 
-/// Rate limits and credits on one Redis server, in one round trip.
+/// A meter that keeps rate limits and credits on one Redis server, and draws and charges in one round trip.
 ///
-/// The limiter and the ledger that go with it keep the same windows and balances; a gate needs them too, for what asks
-/// for one of both.
+/// The meter's limiter and ledger use the same windows and balances. A gate needs them too, for calls that need only
+/// one of the two.
 ///
 /// # Example
 ///
@@ -47,19 +47,19 @@ const BOTH: &str = "
 ";
 
 impl RedisMeter {
-    /// Limits and credits on this server.
+    /// Creates a meter on this server.
     pub fn new(server: RedisServer) -> Self {
         let script = [CLOCK, limits::WINDOWS, credits::PURSE, credits::CHARGE, BOTH].join("\n");
         let (limiter, ledger) = (RedisLimiter::new(server.clone()), RedisLedger::new(server.clone()));
         Self { server, script: Arc::new(Script::new(&script)), limiter, ledger }
     }
 
-    /// The limiter over the same windows.
+    /// Returns the limiter over the same windows.
     pub fn limiter(&self) -> RedisLimiter {
         self.limiter.clone()
     }
 
-    /// The ledger over the same balances.
+    /// Returns the ledger over the same balances.
     pub fn ledger(&self) -> RedisLedger {
         self.ledger.clone()
     }
@@ -89,7 +89,7 @@ impl Meter for RedisMeter {
             let mut metered = server.run(&script, &keys, &arguments).await.and_then(metered)?;
             if let Some(peeked) = peeked {
                 let (Metered::Exceeded { standing, .. } | Metered::Drawn { standing, .. }) = &mut metered;
-                // What was drawn stays drawn: windows that cannot be read are not told.
+                // The draw cannot be undone: leave out the windows that cannot be read.
                 standing.all = peeked.await.unwrap_or_default();
             }
             Ok(metered)

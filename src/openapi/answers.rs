@@ -1,4 +1,5 @@
-//! Refusals as responses: the gate answers each, and what it answers is described.
+//! Descriptions of denials as OpenAPI responses. The gate builds the response to each denial, and that response is
+//! described.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +14,14 @@ use crate::gate::Core;
 use crate::openapi::schema;
 use crate::respond::Occasion;
 
-/// When the examples happen: 2026-04-30T12:00:00Z.
+/// The time of the examples: 2026-04-30T12:00:00Z.
 const EXAMPLE: Timestamp = Timestamp::from_millis(1_777_550_400_000);
 
 /// The responses of one status.
 #[derive(Default)]
 struct Status {
     headers: Map<String, Value>,
-    /// By media type.
+    /// The contents, by media type.
     contents: BTreeMap<String, Content>,
     descriptions: Vec<String>,
 }
@@ -31,7 +32,7 @@ struct Content {
     examples: Map<String, Value>,
 }
 
-/// What these refusals look like at this path, by status. The schemas that they refer to are put among `schemas`.
+/// Returns the description of these denials at this path, by status. Adds the referenced schemas to `schemas`.
 pub(super) fn of(
     core: &Core,
     denials: &[Denial],
@@ -89,7 +90,7 @@ impl Status {
                 if place == 0 { format!("Refusal{status}") } else { format!("Refusal{status}-{place}") };
             let known = schemas.get(&name);
             let schema = said.schema.unwrap_or_else(|| json!({ "type": "string" }));
-            // Routes may differ in their kinds of one status: the schema is for all of them.
+            // Routes may differ in the kinds of denial that have one status, so the schema covers all of them.
             let schema = known.map_or_else(|| schema.clone(), |known| schema::either(known, &schema));
             schemas.insert(name.clone(), schema);
             let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
@@ -107,7 +108,7 @@ impl Content {
         let seen = schema::of(&value);
         self.schema =
             Some(self.schema.take().map_or_else(|| seen.clone(), |known| schema::either(&known, &seen)));
-        // Kinds that read alike are one example.
+        // Kinds with equal bodies share one example.
         if self.examples.values().all(|example| example["value"] != value) {
             self.examples.insert(kind.name().to_owned(), json!({ "value": value }));
         }
@@ -130,7 +131,7 @@ fn header(name: &HeaderName) -> Value {
     json!({ "description": description, "schema": { "type": "string" } })
 }
 
-/// A header's name as people write it.
+/// Returns a header's name in its usual capitalisation.
 fn canonical(name: &HeaderName) -> String {
     let word = |word: &str| match word {
         "www" | "id" => word.to_ascii_uppercase(),

@@ -1,4 +1,4 @@
-//! Which refusals a route can have, each with what it would say there.
+//! The denials that a route can have, each with example details.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::limit::Standing;
 use crate::rule::Ruled;
 use crate::rule::{Cost, ScopeRule};
 
-/// One refusal of each kind that a keyed route can have.
+/// Returns one denial of each kind that a route that needs a key can have.
 pub(super) fn of(core: &Core, ruled: &Arc<Ruled>, is_mounted: bool) -> Vec<Denial> {
     let mut denials = of_any_route(core);
     denials.extend(of_rule(core, ruled));
@@ -31,7 +31,7 @@ fn of_any_route(core: &Core) -> Vec<Denial> {
     kinds.extend([Kind::Expired, Kind::Paused, Kind::AddressNotAllowed]);
     kinds.extend([Kind::AccountSuspended, Kind::AccountDeleted, Kind::NotGranted]);
     kinds.extend([Kind::Unavailable, Kind::Misconfigured]);
-    // Only a scheme can be there without a key.
+    // Only an `Authorization` scheme can be present without a key.
     let is_scheme = |source: &KeySource| source.parameter().is_none() && source.vary().is_none();
     if core.sources.iter().any(is_scheme) {
         kinds.push(Kind::Malformed);
@@ -77,7 +77,7 @@ fn of_rule(core: &Core, ruled: &Arc<Ruled>) -> Vec<Denial> {
     denials
 }
 
-/// Query parameters that a plan caps, or that the cost goes by.
+/// Returns the denials for query parameters that a plan limits or that the cost depends on.
 fn of_parameters(core: &Core, ruled: &Ruled) -> Vec<Denial> {
     let mut breaches = Vec::new();
     if let Cost::PerUnit { parameter, most, .. } = &ruled.rule.cost {
@@ -105,7 +105,7 @@ fn of_parameters(core: &Core, ruled: &Ruled) -> Vec<Denial> {
     denials
 }
 
-/// What key management refuses beside the gate.
+/// Returns the additional denials of a path of key management.
 fn of_management() -> Vec<Denial> {
     use DenialKind as Kind;
     let kinds = [

@@ -1,8 +1,8 @@
-//! Adding to a document without taking from it.
+//! Functions that add to a document.
 
 use serde_json::{Map, Value, json};
 
-/// Puts members into an object within a document; those of the same name are replaced.
+/// Puts members into an object within a document. A new member replaces a present one of the same name.
 pub(super) fn members(document: &mut Value, path: &[&str], members: Map<String, Value>) {
     let mut place = document;
     for name in path {
@@ -14,7 +14,8 @@ pub(super) fn members(document: &mut Value, path: &[&str], members: Map<String, 
     }
 }
 
-/// Puts a response beside what is said of its status: headers, and media types, whose schemas then are one of two.
+/// Adds a response to the present description of its status. Adds the headers and the media types. If both describe a
+/// media type, the schema accepts either.
 pub(super) fn response(responses: &mut Map<String, Value>, status: &str, ours: Value) {
     let Some(theirs) = responses.get_mut(status) else {
         responses.insert(status.to_owned(), ours);
@@ -51,7 +52,7 @@ fn media(mut theirs: Value, ours: &Value) -> Value {
     theirs
 }
 
-/// Whether a schema is this one, or one of several that this one is among.
+/// Returns true if a schema equals the added one, or is an `anyOf` that contains it.
 fn includes(schema: &Value, added: &Value) -> bool {
     let among = |any: &Value| any.as_array().is_some_and(|any| any.contains(added));
     schema == added || schema.get("anyOf").is_some_and(among)

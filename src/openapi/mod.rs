@@ -1,4 +1,4 @@
-//! What a gate asks of its callers, as parts of an OpenAPI document.
+//! OpenAPI descriptions of a gate's requirements and denials.
 
 mod answers;
 mod kinds;
@@ -13,17 +13,18 @@ use serde_json::{Map, Value, json};
 use crate::gate::Gate;
 use crate::openapi::operation::Operation;
 
-/// The methods that a path item names.
+/// The methods that an OpenAPI path item can have.
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 impl Gate {
-    /// An OpenAPI document (3.1) of what the gate knows: its rules' routes, with what [`Gate::add_to_openapi`] says of each,
-    /// and last, as `/{rest}`, what no rule names. What the service answers and takes is for whoever writes the service to
-    /// add.
+    /// Returns an OpenAPI document (3.1) of the routes that the gate's rules name. [`Gate::add_to_openapi`] describes
+    /// each operation. The last path, `/{rest}`, is for the routes that no rule names. The document does not describe
+    /// the service's own parameters and responses; the service's author adds them.
     ///
-    /// OpenAPI knows no parameter that takes several segments: a pattern that ends in `{*rest}` is written `{rest}`, and its
-    /// description says that it stands for all that lies below. A client that is made from the document and encodes the
-    /// slashes in it is refused, since an encoded slash is granted nothing.
+    /// OpenAPI has no parameter that matches several segments. A pattern that ends in `{*rest}` is written `{rest}`,
+    /// and the description explains that the parameter matches all remaining segments. A client that is generated from
+    /// the document may encode the slashes in the parameter. The gate denies such a request, since it grants nothing to
+    /// an encoded slash.
     ///
     /// # Example
     ///
@@ -51,17 +52,19 @@ impl Gate {
         document
     }
 
-    /// Adds to an OpenAPI document (3.0 or 3.1) what the gate asks of the operations in it, each under the rule that its
-    /// method and path have: a path's `{parameters}` match those of a rule. A path of the first server is put in front.
+    /// Adds the gate's requirements to the operations in an OpenAPI document (3.0 or 3.1). The method and path of an
+    /// operation select its rule; the `{parameters}` of a path match those of a rule. The path of the first server's
+    /// URL is prepended to each path.
     ///
-    /// - The security schemes, one for each source of keys, and each operation's `security`: one of them, or none where the
-    ///   route is public. What an operation said there before is replaced.
-    /// - What else the rule asks for, as `x-tollgate` (`cost`, `scopes`, `min_plan`, `open_to`, `closed_to`, `agreements`,
-    ///   `subscription`) and, in words, in the operation's description.
-    /// - A response for each status that a refusal of this route can have, with its headers, media type, schema and an example
-    ///   of each kind. What an operation says of the same status stays beside it; a response that is a reference stays as it is.
+    /// - Adds one security scheme for each source of keys. Sets the `security` of each operation to any one of them, or
+    ///   to none if the route is public. This replaces the present `security` of the operation.
+    /// - Adds the rule's other requirements as `x-tollgate` (`cost`, `scopes`, `min_plan`, `open_to`, `closed_to`,
+    ///   `agreements`, `subscription`). Adds them in words to the operation's description.
+    /// - Adds a response for each status that a denial of this route can have, with its headers, media type, schema and
+    ///   an example of each kind. Keeps the present description of the same status beside it. Does not change a
+    ///   response that is a reference.
     ///
-    /// Adding twice changes nothing.
+    /// A second call with the same document changes nothing.
     ///
     /// # Example
     ///
@@ -106,7 +109,7 @@ impl Gate {
     }
 }
 
-/// The path of the first server's URL, without a slash at its end.
+/// Returns the path of the first server's URL, without a slash at its end.
 fn base_path(document: &Value) -> String {
     let url = document.pointer("/servers/0/url").and_then(Value::as_str).unwrap_or_default();
     let path =

@@ -1,4 +1,4 @@
-//! One operation, and what the gate asks of it.
+//! The description of one operation's requirements and denials.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::openapi::{answers, kinds, merge, schemes};
 use crate::rule::Ruled;
 use crate::rule::{Cost, Rule, ScopeRule};
 
-/// An operation under its rule.
+/// An operation with its rule.
 pub(super) struct Operation<'a> {
     core: &'a Core,
     ruled: &'a Arc<Ruled>,
@@ -49,7 +49,8 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// Adds what a route of the gate's own takes and answers. What the operation says of the same parameter or status stays.
+/// Adds the parameters and responses of one of the gate's own routes. Keeps the operation's own description of the same
+/// parameter or status.
 fn add_described(operation: &mut Map<String, Value>, described: Described, schemas: &mut Map<String, Value>) {
     let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
     for ours in described.parameters {
@@ -67,7 +68,7 @@ fn add_described(operation: &mut Map<String, Value>, described: Described, schem
     schemas.extend(described.schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
 }
 
-/// What a rule asks for beside a key.
+/// Returns the rule's requirements other than a key, as the members of `x-tollgate`.
 fn asked(rule: &Rule) -> Map<String, Value> {
     let mut asked = Map::new();
     let mut ask = |name: &str, value: Value| drop(asked.insert(name.to_owned(), value));
@@ -129,7 +130,7 @@ fn in_words(rule: &Rule) -> String {
     words.join(" ")
 }
 
-/// Puts a paragraph behind an operation's description, unless it is there.
+/// Appends a paragraph to an operation's description, unless the description already ends with it.
 fn describe(operation: &mut Map<String, Value>, words: &str) {
     if words.is_empty() {
         return;

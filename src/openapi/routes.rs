@@ -1,17 +1,18 @@
-//! Which paths and methods a document of the gate's own names.
+//! The paths and methods of a document that the gate generates.
 
 use serde_json::{Map, Value, json};
 
 use crate::gate::Core;
 use crate::openapi::METHODS;
 
-/// The methods that a rule without a method is documented under.
+/// The methods under which a rule without a method is documented.
 const USUAL: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 
-/// The paths that what no rule names is documented under: the first that is no rule's.
+/// The patterns under which the routes that no rule names are documented. The first pattern that belongs to no rule is
+/// taken.
 const OTHERWISE: [&str; 2] = ["/{*rest}", "/{segment}/{*rest}"];
 
-/// All paths, with the operations of each.
+/// Returns all paths, with the operations of each.
 pub(super) fn paths(core: &Core) -> Map<String, Value> {
     let mut paths = Map::new();
     for (method, pattern) in named(core) {
@@ -27,7 +28,7 @@ pub(super) fn paths(core: &Core) -> Map<String, Value> {
     paths
 }
 
-/// The routes that rules name and OpenAPI can say, and those of what the gate answers itself.
+/// Returns the routes that rules name and OpenAPI can express, and the routes that the gate answers itself.
 fn named(core: &Core) -> Vec<(&'static str, String)> {
     let mounted = core.mounted.as_ref();
     let mut routes = Vec::new();
@@ -42,7 +43,7 @@ fn named(core: &Core) -> Vec<(&'static str, String)> {
         match (rule.method(), named) {
             (None, _) => routes.extend(USUAL.map(|method| (method, pattern.to_owned()))),
             (Some(_), Some(method)) => routes.push((method, pattern.to_owned())),
-            // A method that a path item has no name for.
+            // An OpenAPI path item has no member for this method.
             (Some(_), None) => {}
         }
     }
@@ -51,7 +52,7 @@ fn named(core: &Core) -> Vec<(&'static str, String)> {
 }
 
 fn add(paths: &mut Map<String, Value>, method: &str, pattern: &str, words: &str) {
-    // Paths that differ in the names of their parameters alone are one path to OpenAPI.
+    // OpenAPI treats paths that differ only in the names of their parameters as one path.
     let path = written(pattern);
     let path = paths.keys().find(|known| shape(known) == shape(&path)).cloned().unwrap_or(path);
     let parameters: Vec<Value> = parameters(&path).map(parameter).collect();
@@ -71,12 +72,13 @@ fn add(paths: &mut Map<String, Value>, method: &str, pattern: &str, words: &str)
     }
 }
 
-/// A pattern as OpenAPI writes paths: its parameters have no slashes, and it knows of none that take the rest.
+/// Returns a pattern as an OpenAPI path. In OpenAPI, parameters contain no slashes, and no parameter matches the rest
+/// of a path.
 fn written(pattern: &str) -> String {
     pattern.replace("{*", "{")
 }
 
-/// A path without the names of its parameters.
+/// Returns the parts of a path without the names of its parameters.
 fn shape(path: &str) -> Vec<&str> {
     path.split('{').map(|piece| piece.split_once('}').map_or(piece, |(_, rest)| rest)).collect()
 }

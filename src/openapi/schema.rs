@@ -1,8 +1,8 @@
-//! The schema of what was seen.
+//! JSON schemas derived from example values.
 
 use serde_json::{Map, Value, json};
 
-/// The schema of a value: its type, and those of what is in it.
+/// Returns the schema of a value: its type, and the schemas of the values in it.
 pub(super) fn of(value: &Value) -> Value {
     match value {
         Value::Null => json!({}),
@@ -23,7 +23,8 @@ pub(super) fn of(value: &Value) -> Value {
     }
 }
 
-/// A schema for both: an object has the members of either, and needs those of both.
+/// Returns a schema that accepts the values of both. For two objects, it has the members of either, and requires the
+/// members that both require.
 pub(super) fn either(one: &Value, other: &Value) -> Value {
     if one == other {
         return one.clone();

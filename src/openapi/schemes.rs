@@ -1,11 +1,11 @@
-//! Where keys stand, as security schemes.
+//! The gate's key sources as OpenAPI security schemes.
 
 use serde_json::{Map, Value, json};
 
 use crate::gate::Core;
 use crate::key::KeySource;
 
-/// The schemes of a gate, by name.
+/// Returns the security schemes of a gate, by name.
 pub(super) fn all(core: &Core) -> Map<String, Value> {
     let described = described(core);
     names(core)
@@ -15,17 +15,17 @@ pub(super) fn all(core: &Core) -> Map<String, Value> {
         .collect()
 }
 
-/// What an operation behind the gate asks for: a key in one of the places.
+/// Returns the `security` of an operation that needs a key in any one of the sources.
 pub(super) fn required(core: &Core) -> Value {
     names(core).into_iter().map(|name| json!({ name: [] })).collect()
 }
 
-/// A name for each source, no two alike, such as a component may have.
+/// Returns a unique name for each source that is valid as a component's name.
 fn names(core: &Core) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(core.sources.len());
     for source in &core.sources {
         let plain = plain(source);
-        // What a component's name has no letter for may be all that two parameters differ in.
+        // Two parameters may differ only in characters that a component's name cannot contain.
         let numbered = (2..).map(|number| format!("{plain}-{number}"));
         let mut free = std::iter::once(plain.clone()).chain(numbered).filter(|name| !names.contains(name));
         let name = free.next().unwrap_or_default();
@@ -34,7 +34,8 @@ fn names(core: &Core) -> Vec<String> {
     names
 }
 
-/// A source in the letters of a component's name. Parameters are told apart by case, schemes are not.
+/// Returns a source in the characters that a component's name can contain. The names of parameters are case-sensitive;
+/// headers and schemes are not.
 fn plain(source: &KeySource) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' };
     let plain: String = source.to_string().chars().map(letter).collect();
@@ -55,7 +56,7 @@ fn scheme(source: &KeySource, description: &str) -> Value {
     }
 }
 
-/// What keys look like.
+/// Returns a description of the keys: the prefixes with which they begin.
 fn described(core: &Core) -> String {
     let prefixes = core.key_prefixes();
     match prefixes.as_slice() {

@@ -1,4 +1,4 @@
--- The server's time in microseconds: whole, and exact in a double until the year 2255. It is asked once.
+-- The server's time in microseconds: an integer, exact in a double until the year 2255. It is read once per call.
 local micros
 local function clock()
   if not micros then

@@ -1,4 +1,4 @@
-//! The connections to one server, and when they are replaced.
+//! The connections to one server, and their replacement.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,26 +10,27 @@ use tokio::sync::watch;
 
 use super::RedisServer;
 
-/// The shortest time between two attempts to connect in one place, unless nobody listened there.
+/// The minimum time between two attempts to connect in one place, unless the connection was refused.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
 
-/// The shortest time between two renewals of all connections.
+/// The minimum time between two renewals of all connections.
 const BETWEEN_RENEWALS: Duration = Duration::from_secs(2);
 
-/// The connections over which questions are spread, each made when it is first needed.
+/// A set of connections that share the requests. Each is opened when it is first needed.
 ///
-/// A failed attempt answers those who wait for it and is then forgotten: the next question begins another. What a connection
-/// answers may show that it leads to the wrong server, or to nobody; then all of them are renewed.
+/// A failed attempt fails the requests that wait for it, and is then discarded: the next request starts another
+/// attempt. An answer may show that a connection leads to the wrong server, and silence that it leads to none. Then all
+/// connections are renewed.
 pub(super) struct Connections {
     places: Box<[Mutex<Option<Connection>>]>,
-    /// The place that is asked next.
+    /// The place that the next request uses.
     turn: AtomicUsize,
-    /// Connections of an earlier generation are used no more.
+    /// The current generation. Connections of an earlier generation are not used.
     generation: AtomicU64,
     renewed: Mutex<Option<Instant>>,
 }
 
-/// A connection, or the attempt to make it.
+/// A connection, or the attempt to open it.
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) generation: u64,
@@ -41,7 +42,7 @@ pub(super) struct Connection {
 #[derive(Default)]
 struct State {
     closed: AtomicBool,
-    /// How many questions were answered.
+    /// The number of requests that were answered.
     answers: AtomicU64,
 }
 
@@ -51,7 +52,7 @@ impl Connections {
         Self { places, turn: AtomicUsize::new(0), generation: AtomicU64::new(0), renewed: Mutex::default() }
     }
 
-    /// Returns the connection whose turn it is, begun anew where it is of no use any more. Needs a runtime.
+    /// Returns the connection whose turn it is. Opens a new one if it can no longer be used. Needs a runtime.
     pub(super) fn next(&self, server: &RedisServer) -> Option<Connection> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let place = self.places.get(turn % self.places.len())?;
@@ -89,7 +90,7 @@ impl Connection {
         let (told, made) = watch::channel(None);
         let state = Arc::<State>::default();
         let closing = Arc::clone(&state);
-        // A task of its own: whoever asks may be less patient than the attempt is.
+        // A separate task: a caller may have a shorter time limit than the attempt.
         tokio::spawn(async move {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
@@ -99,7 +100,7 @@ impl Connection {
         Self { generation, began: Instant::now(), state, made }
     }
 
-    /// Waits until it is made.
+    /// Waits until the connection is open.
     pub(super) async fn made(&mut self) -> RedisResult<MultiplexedConnection> {
         match self.made.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(made)) => made.clone(),
@@ -107,7 +108,7 @@ impl Connection {
         }
     }
 
-    /// How many questions it has answered.
+    /// Returns the number of requests that the connection has answered.
     pub(super) fn answers(&self) -> u64 {
         self.state.answers.load(Ordering::Relaxed)
     }
@@ -143,7 +144,7 @@ async fn connect(server: &RedisServer, state: Arc<State>) -> RedisResult<Multipl
     };
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(server.options().connect_timeout))
-        // The whole answer is waited for in one place, by whoever asks.
+        // The caller applies one time limit to the whole request.
         .set_response_timeout(None)
         .set_pipeline_buffer_size(1024)
         .set_push_sender(watch);

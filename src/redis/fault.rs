@@ -1,13 +1,13 @@
-//! The meaning of Redis's errors.
+//! Classification of Redis's errors.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 use crate::error::StoreError;
 
-/// Stands in the text of an error that came up inside a script.
+/// A part of the text of every error that occurs inside a script.
 const IN_SCRIPT: &str = "user_script";
 
-/// Parts of the texts by which a server refuses what a script does, without a code that says so.
+/// Parts of the texts with which a server rejects what a script does, without a specific code.
 const REFUSED: [&str; 5] = [
     "non local key",
     "slot not served",
@@ -16,7 +16,8 @@ const REFUSED: [&str; 5] = [
     "can't access at least one",
 ];
 
-/// The crate's own types stay inside: an error is passed on as text, which holds no command and no password.
+/// Converts an error of the `redis` crate. The crate's types are not exposed: only the text is kept, which contains no
+/// command and no password.
 pub(crate) fn fault(error: &RedisError) -> StoreError {
     if error.is_timeout() {
         return StoreError::timed_out();
@@ -30,19 +31,20 @@ pub(crate) fn fault(error: &RedisError) -> StoreError {
     }
 }
 
-/// Returns `true` for an error that another connection may not answer: it may lead to another server, or be let in. An
-/// answer of the wrong type may be another question's.
+/// Returns true for an error that another connection may not return: it may lead to another server, or be
+/// authenticated. An answer of the wrong type may belong to another request.
 pub(super) fn blames_connection(error: &RedisError) -> bool {
     error.kind() == ErrorKind::UnexpectedReturnType || !is_of_data(error)
 }
 
-/// The same for what a batch is answered. A script that is unknown is loaded first.
+/// Returns true for such an error in the answer of a batch. An unknown script is no such error: the script is loaded
+/// and called again.
 pub(super) fn value_blames_connection(value: &Value) -> bool {
     let Value::ServerError(error) = value else { return false };
     error.kind() != Some(ServerErrorKind::NoScript) && blames_connection(&error.clone().into())
 }
 
-/// Returns `true` for an error of what is kept, or of the script that reads it.
+/// Returns true for an error of the stored data, or of the script that reads it.
 fn is_of_data(error: &RedisError) -> bool {
     let detail = error.detail().unwrap_or_default();
     match (error.kind(), code(error)) {
@@ -52,8 +54,8 @@ fn is_of_data(error: &RedisError) -> bool {
     }
 }
 
-/// The code of an error. Redis before 7 wraps the code of what a script was answered:
-/// `ERR Error running script (call to f_…): @user_script:3: @user_script: 3: -READONLY You can't write …`.
+/// Returns the code of an error. Redis before version 7 wraps the code of an error inside a script: `ERR Error running
+/// script (call to f_…): @user_script:3: @user_script: 3: -READONLY You can't write …`.
 fn code(error: &RedisError) -> Option<&str> {
     let is_code = |word: &&str| word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase());
     let wrapped = error.detail().filter(|detail| detail.contains(IN_SCRIPT)).and_then(|detail| {

@@ -1,4 +1,4 @@
-//! One Redis server, and whoever asks it: limits, credits, a cache's second tier, announcements.
+//! A Redis server, for limits, credits, a cache's second tier and announcements.
 
 mod connections;
 mod fault;
@@ -23,29 +23,29 @@ use outbox::Outbox;
 
 use crate::error::{ConfigError, StoreError};
 
-/// A Redis server (6.2 or later, or one that speaks its language), shared by all that is kept there. Clones are the same
-/// server, over the same connections.
+/// A Redis server (6.2 or later, or a compatible server), shared by everything that is stored in it. Clones are the
+/// same server and share its connections.
 ///
-/// It connects when it is first asked, and again whenever a connection is lost. While the server is down every question is
-/// answered by an error at once; one that does not answer is waited for as long as
-/// [`RedisOptions::response_timeout`] says, and asked only once: what it was asked may have happened.
+/// The first request opens a connection. A lost connection is reopened. While the server is down, every request fails
+/// at once. If the server does not answer, a request waits for [`RedisOptions::response_timeout`] and is not repeated,
+/// since it may have been executed.
 ///
 /// # Fail-over
 ///
-/// A connection may lead to the wrong server although it is open: to a master that has become a replica (`READONLY`), that
-/// is loading, or that asks for a password. After an error reply of that kind, and after silence for the whole time-out,
-/// all connections are replaced, at most once every two seconds. The address is resolved anew for each. The question that
-/// was answered by the error fails; later ones go to the new server. An attempt to connect that fails is repeated by the next
-/// question, at most ten times a second.
+/// A connection may lead to the wrong server although it is open: to a master that has become a replica (`READONLY`),
+/// that is loading, or that requires a password. After an error reply of this kind, and after silence for the whole
+/// time limit, all connections are replaced, at most once every two seconds. The address is resolved again for each
+/// connection. The request that got the error fails; later requests go to the new server. A failed attempt to connect
+/// is repeated by the next request, at most ten times a second.
 ///
 /// # Batches
 ///
-/// What many tasks ask at the same time is sent together, in batches that are answered as a whole.
+/// Requests that many tasks make at the same time are sent together, in batches that are answered as a whole.
 ///
 /// # Keys
 ///
-/// Whatever belongs to an account is under the hash tag `{a:ACCOUNT}`, whatever belongs to a pool under `{p:POOL}`, so
-/// that a cluster keeps it in one place. A prefix with a hash tag of its own, such as `{gate}`, keeps everything in one.
+/// All keys of an account have the hash tag `{a:ACCOUNT}`, and all keys of a pool have `{p:POOL}`, so that a cluster
+/// stores them in one slot. A prefix with its own hash tag, such as `{gate}`, puts all keys in one slot.
 ///
 /// # Example
 ///
@@ -67,32 +67,32 @@ struct Server {
     outbox: Outbox,
 }
 
-/// What would end a hash tag early, or begin another.
+/// The characters that would end a hash tag early, or start another.
 const TAG: &AsciiSet = &CONTROLS.add(b'{').add(b'}').add(b'%');
 
-/// What a script has of the server's time.
+/// The Lua function with which scripts read the server's time.
 pub(crate) const CLOCK: &str = include_str!("clock.lua");
 
-/// How long a peer that acknowledges nothing is believed to be there.
+/// The time after which a peer that acknowledges nothing counts as gone.
 const PEER_GONE: Duration = Duration::from_secs(10);
 
 impl RedisServer {
-    /// The server at a URL such as `redis://user:password@host:6379/0`, or `unix:///run/redis.sock`, where everything that
-    /// this service keeps has a [`prefix`](RedisOptions::prefix) of its own.
+    /// Creates a client of the server at a URL such as `redis://user:password@host:6379/0` or `unix:///run/redis.sock`.
+    /// Everything that this service stores has its own [`prefix`](RedisOptions::prefix).
     ///
     /// # Errors
     ///
-    /// A URL that names no Redis server, and a prefix that no key can begin with. The URL is not repeated: it may hold a
-    /// password.
+    /// Fails if the URL names no Redis server, or if no key can begin with the prefix. The error does not repeat the
+    /// URL, which may contain a password.
     pub fn open(url: &str, prefix: &str) -> Result<Self, ConfigError> {
         Self::with_options(url, RedisOptions::new(prefix))
     }
 
-    /// The server at a URL, with options.
+    /// Creates a client of the server at a URL, with options.
     ///
     /// # Errors
     ///
-    /// A URL that names no Redis server, and an option that is out of its range.
+    /// Fails if the URL names no Redis server, or if an option is out of its range.
     pub fn with_options(url: &str, options: RedisOptions) -> Result<Self, ConfigError> {
         options.check()?;
         let client = client(url).map_err(|_| {
@@ -103,11 +103,11 @@ impl RedisServer {
         Ok(Self(Arc::new(Server { client, options, connections, outbox })))
     }
 
-    /// Asks the server whether it is there, as a service may before it starts.
+    /// Checks that the server answers, for example before a service starts.
     ///
     /// # Errors
     ///
-    /// It cannot be reached, refuses the password, or does not answer in time.
+    /// Fails if the server cannot be reached, rejects the password, or does not answer in time.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.ask(&redis::cmd("PING")).await
     }
@@ -118,7 +118,7 @@ impl RedisServer {
         self.within(ask, |answer| answer.as_ref().is_err_and(blames_connection)).await
     }
 
-    /// Runs a script by its hash; a server that does not know it is taught it, and asked once more.
+    /// Runs a script by its hash. If the server does not know the script, it is loaded and called once more.
     pub(crate) async fn run<T: FromRedisValue>(
         &self,
         script: &Script,
@@ -137,33 +137,34 @@ impl RedisServer {
         })
     }
 
-    /// Under which name a thing of the whole gate is kept.
+    /// Returns the name of something that belongs to the whole service.
     pub(crate) fn name(&self, rest: &str) -> String {
         format!("{}:{rest}", self.0.options.prefix)
     }
 
-    /// Under which name begins what belongs to an account.
+    /// Returns the start of the names of everything that belongs to an account.
     pub(crate) fn of_account(&self, account: &str) -> String {
         format!("{}:{{a:{}}}", self.0.options.prefix, utf8_percent_encode(account, TAG))
     }
 
-    /// Under which name begins what belongs to a pool.
+    /// Returns the start of the names of everything that belongs to a pool.
     pub(crate) fn of_pool(&self, pool: &str) -> String {
         format!("{}:{{p:{}}}", self.0.options.prefix, utf8_percent_encode(pool, TAG))
     }
 
-    /// How to connect, for those who need a connection of their own.
+    /// Returns the client, for callers that need their own connection.
     pub(crate) fn client(&self) -> &Client {
         &self.0.client
     }
 
-    /// How long to wait, and the like.
+    /// Returns the options.
     pub(crate) fn options(&self) -> &RedisOptions {
         &self.0.options
     }
 
-    /// Asks over the connection whose turn it is, once: what is not answered in time may have happened. An answer that
-    /// blames its connection, and silence, renew the connections.
+    /// Sends a request once over the connection whose turn it is. A request that is not answered in time may have been
+    /// executed, so it is not repeated. All connections are renewed after silence, and after an answer for which
+    /// `blames_connection` returns true.
     async fn within<T, F>(
         &self,
         ask: impl FnOnce(MultiplexedConnection) -> F,
@@ -182,7 +183,7 @@ impl RedisServer {
 
         let (asked, answers) = (Instant::now(), connection.answers());
         let Ok(answer) = timeout_at(until, ask(made)).await else {
-            // Nothing came while this was waited for, and not for want of time.
+            // The connection answered no request meanwhile, and this request had at least half of the time limit.
             if connection.answers() == answers && asked.elapsed() >= time / 2 {
                 connections.renew(connection.generation);
             }
@@ -201,7 +202,7 @@ impl RedisServer {
     }
 }
 
-/// The timer and the connections need a runtime.
+/// Fails outside a tokio runtime, which timers and connections need.
 fn check_runtime() -> Result<(), StoreError> {
     let runtime = tokio::runtime::Handle::try_current();
     runtime.map(drop).map_err(|_| StoreError::unavailable("Redis is asked from outside a tokio runtime"))
@@ -209,7 +210,7 @@ fn check_runtime() -> Result<(), StoreError> {
 
 fn client(url: &str) -> RedisResult<Client> {
     let info = url.into_connection_info()?;
-    // RESP3 tells of a lost connection when it is lost, and not by failing the next command.
+    // RESP3 reports a lost connection at once, not only when the next command fails.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     let keepalive = TcpKeepalive::new().with_time(PEER_GONE);
     let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
@@ -219,7 +220,7 @@ fn client(url: &str) -> RedisResult<Client> {
 }
 
 impl fmt::Display for RedisServer {
-    /// Where it is, without who asks.
+    /// Writes the address, without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.client.get_connection_info().addr().fmt(f)
     }

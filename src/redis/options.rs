@@ -1,10 +1,10 @@
-//! What can be said of a Redis server besides where it is.
+//! The options of a Redis server.
 
 use std::time::Duration;
 
 use crate::error::ConfigError;
 
-/// How a [`RedisServer`](crate::redis::RedisServer) is asked.
+/// The options of a [`RedisServer`](crate::redis::RedisServer).
 ///
 /// # Example
 ///
@@ -20,28 +20,29 @@ use crate::error::ConfigError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// The text that every key begins with, before a colon. The nodes of one service share it; every other service that
-    /// uses the same Redis needs another: what is under a prefix is taken for this service's own records, limits, credits
-    /// and announcements.
+    /// The text that every key begins with, followed by a colon. All nodes of one service share it. Every other service
+    /// that uses the same Redis needs another prefix: the data under a prefix is used as this service's own records,
+    /// limits, credits and announcements.
     pub prefix: String,
-    /// An identity of the authority behind the service, such as a UUID that is kept in its database: the same on all its
-    /// nodes, and no other service's. The first node binds the prefix to it; a node of another authority is refused: each of its
-    /// questions is answered by an error, and nothing is read or written. With `None`, which is usual, nothing is checked.
+    /// An identity of the authority behind the service, such as a UUID that is stored in its database. It is the same
+    /// on all nodes of the service and different for every other service. The first node binds the prefix to it. Every
+    /// request of a node with another identity fails, and reads and writes nothing. Defaults to `None`, which disables
+    /// the check.
     pub authority: Option<String>,
-    /// How long an answer is waited for, all in all: 500 ms, if nothing is said.
+    /// The time limit for an answer, including all waits. Defaults to 500 ms.
     pub response_timeout: Duration,
-    /// How long one attempt to connect may take: 1 s, if nothing is said. Whoever asks meanwhile waits no longer than for
-    /// an answer.
+    /// The time limit for one attempt to connect. Defaults to 1 s. A request that waits for the attempt still waits no
+    /// longer than `response_timeout`.
     pub connect_timeout: Duration,
-    /// Over how many connections questions are spread, each bearing any number at once.
+    /// The number of connections that share the requests. Each can serve any number of requests at once. Defaults to 2.
     pub connections: usize,
 }
 
-/// More connections than this are a mistake: each bears any number of questions.
+/// The maximum number of connections. More are a mistake, since each can serve any number of requests.
 const MOST_CONNECTIONS: usize = 64;
 
 impl RedisOptions {
-    /// The usual options, for the service whose keys have this prefix.
+    /// Creates the default options, for the service whose keys have this prefix.
     pub fn new(prefix: impl Into<String>) -> Self {
         Self {
             prefix: prefix.into(),

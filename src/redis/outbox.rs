@@ -1,4 +1,4 @@
-//! Script calls that are made at the same time, and so are sent at the same time.
+//! Batching of script calls that are made at the same time.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use super::RedisServer;
 use super::fault::{blames_connection, value_blames_connection};
 use crate::error::StoreError;
 
-/// Calls that wait to be sent. Whoever puts the first one in sees to it that all are sent.
+/// The calls that wait to be sent. The caller that adds the first one starts the sending of all.
 #[derive(Default)]
 pub(super) struct Outbox(Mutex<Vec<Call>>);
 
@@ -19,11 +19,11 @@ struct Call {
     answer: oneshot::Sender<Result<Value, StoreError>>,
 }
 
-/// How many calls go in one batch: a batch is answered as a whole, so that the first of it waits for the last.
+/// The maximum number of calls in one batch. A batch is answered as a whole, so its first call waits for the last.
 const MOST: usize = 64;
 
 impl Outbox {
-    /// Puts a call in; tells whether it is the first.
+    /// Adds a call. Returns true if it is the first.
     fn put(&self, call: Call) -> bool {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         calls.push(call);
@@ -35,11 +35,13 @@ impl Outbox {
     }
 }
 
-/// The sending of what waits. Should its runtime end before, what waits is given up: nobody else would send it.
+/// The task that sends the waiting calls. If its runtime ends first, the calls are dropped, since no other task would
+/// send them.
 struct Errand(Option<RedisServer>);
 
 impl Errand {
-    /// Sends once every task that can has put its call in: one write for all costs hardly more than one for each.
+    /// Waits until every task that is ready has added its call, then sends all calls: one write for all costs hardly
+    /// more than one for each.
     async fn run(mut self) {
         tokio::task::yield_now().await;
         let Some(server) = self.0.take() else { return };
@@ -62,7 +64,7 @@ impl Drop for Errand {
 }
 
 impl RedisServer {
-    /// Calls a script by its hash; a server that does not know it is taught it, and asked once more.
+    /// Calls a script by its hash. If the server does not know the script, it is loaded and called once more.
     pub(super) async fn call(
         &self,
         script: &Script,
@@ -84,7 +86,7 @@ impl RedisServer {
         Ok(self.sent(command()).await?.extract_error())
     }
 
-    /// What the server says to a command, an error of its own included.
+    /// Returns the server's answer to a command, including an error reply.
     async fn sent(&self, command: Cmd) -> Result<Value, StoreError> {
         let (answer, answered) = oneshot::channel();
         if self.0.outbox.put(Call { command, answer }) {
@@ -95,7 +97,7 @@ impl RedisServer {
 
     async fn send(self, calls: Vec<Call>) {
         let (mut pipeline, mut answers) = (Pipeline::new(), Vec::with_capacity(calls.len()));
-        // Nothing has been asked yet for whoever has left meanwhile.
+        // Calls whose caller stopped waiting are dropped, since they have not been sent.
         for call in calls.into_iter().filter(|call| !call.answer.is_closed()) {
             pipeline.add_command(call.command);
             answers.push(call.answer);
@@ -113,7 +115,7 @@ impl RedisServer {
             Err(error) => vec![Err(error); count],
         };
         for (answer, value) in answers.into_iter().zip(values) {
-            // Whoever has left meanwhile asks for no answer.
+            // The caller may have stopped waiting.
             let _ = answer.send(value);
         }
     }

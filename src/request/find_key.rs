@@ -1,4 +1,4 @@
-//! The search for the key that a request presents.
+//! The search for the presented key of a request.
 
 use std::borrow::Cow;
 
@@ -10,22 +10,22 @@ use crate::query;
 use crate::request::Occurs;
 use crate::request::RequestView;
 
-/// What a source holds.
+/// The result of a search in one key source.
 #[derive(Debug)]
 pub(crate) enum Finding<'a> {
-    /// Nothing.
+    /// The source is not present.
     Absent,
     /// A credential of another scheme.
     Foreign,
-    /// The source is there, and there is no key in it.
+    /// The source is present but contains no key.
     Malformed,
-    /// The source is there more than once, or two sources are there that may not be.
+    /// The source is present more than once, or two sources are present and conflicts are denied.
     Twice,
-    /// A key, yet to be checked.
+    /// A presented key, not checked yet.
     Key(PresentedKey<'a>),
 }
 
-/// The key of the first source that is present, and which source that is.
+/// Returns the key of the first source that is present, and the index of that source.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "what it finds would be copied, and the copy wait for it")]
 pub(crate) fn find_key<'a>(
@@ -95,7 +95,7 @@ fn parameter<'a>(view: &RequestView<'a>, name: &str) -> Finding<'a> {
     found
 }
 
-/// Whether a source holds anything that is meant as a key.
+/// Returns true if a source contains anything that is meant as a key.
 #[cold]
 fn is_in(source: &KeySource, view: &RequestView<'_>) -> bool {
     match source.place() {

@@ -1,4 +1,4 @@
-//! What the gate sees of a request, whatever framework it came through.
+//! The view that the gate has of a request, independent of any framework.
 
 mod find_key;
 mod outer;
@@ -11,22 +11,23 @@ use http::HeaderName;
 pub(crate) use find_key::{Finding, find_key};
 pub use outer::{Admitted, TakenKey};
 
-/// The header fields and circumstances of a request, as an adapter can show them.
+/// The header fields and connection data of a request, as provided by an adapter.
 pub trait Fields {
-    /// Shows each value of a header, in the order of arrival, byte for byte.
+    /// Calls `visit` with the exact bytes of each value of a header, in the order of arrival.
     fn each<'s>(&'s self, name: &HeaderName, visit: &mut dyn FnMut(&'s [u8]));
 
-    /// The address of the peer on the socket, if it is known. Never one that the request itself names.
+    /// Returns the address of the peer on the socket, if it is known. It must never be an address that the request
+    /// itself contains.
     fn peer(&self) -> Option<IpAddr>;
 
-    /// What an outer gate has already done for this request.
+    /// Returns the draw and the charge that an outer gate made for this request.
     fn admitted(&self) -> Option<Admitted>;
 
-    /// The key that an outer gate took out of this request.
+    /// Returns the key that an outer gate removed from this request.
     fn taken(&self) -> Option<TakenKey>;
 }
 
-/// How often a header occurs.
+/// The number of occurrences of a header, and its value if there is only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Occurs<'a> {
     Never,
@@ -34,7 +35,7 @@ pub(crate) enum Occurs<'a> {
     Often,
 }
 
-/// A borrowed view of a request: all that a decision goes by, free of any framework.
+/// A borrowed view of a request, with all the inputs of a decision, independent of any framework.
 ///
 /// # Example
 ///
@@ -56,13 +57,13 @@ pub struct RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
-    /// A view of a request with this method, this path as the router compares it, and this query.
+    /// Creates a view of a request with this method, this path as the router compares it, and this query.
     #[inline]
     pub fn new(method: &'a str, path: &'a str, query: Option<&'a str>, fields: &'a dyn Fields) -> Self {
         Self { method, path, query, fields }
     }
 
-    /// The method, in the case it was sent in.
+    /// The method, in the case in which it was sent.
     #[inline]
     pub fn method(&self) -> &'a str {
         self.method
@@ -74,7 +75,7 @@ impl<'a> RequestView<'a> {
         self.path
     }
 
-    /// The query, as it was sent, without its `?`.
+    /// The query as it was sent, without its `?`.
     #[inline]
     pub fn query(&self) -> Option<&'a str> {
         self.query
@@ -86,24 +87,24 @@ impl<'a> RequestView<'a> {
         self.fields.peer()
     }
 
-    /// What an outer gate has already done for this request.
+    /// The draw and the charge that an outer gate made for this request.
     #[inline]
     pub(crate) fn admitted(&self) -> Option<Admitted> {
         self.fields.admitted()
     }
 
-    /// The key that an outer gate took out of this request.
+    /// The key that an outer gate removed from this request.
     pub(crate) fn taken(&self) -> Option<TakenKey> {
         self.fields.taken()
     }
 
-    /// Shows each value of a header.
+    /// Calls `visit` with each value of a header.
     #[inline]
     pub(crate) fn each(&self, name: &HeaderName, visit: &mut dyn FnMut(&'a [u8])) {
         self.fields.each(name, visit);
     }
 
-    /// A header's value, where there must be one at the most.
+    /// Returns the value of a header that must occur at most once.
     #[inline]
     pub(crate) fn field(&self, name: &HeaderName) -> Occurs<'a> {
         let mut occurs = Occurs::Never;
@@ -115,7 +116,7 @@ impl<'a> RequestView<'a> {
 }
 
 impl fmt::Debug for RequestView<'_> {
-    /// Leaves the query out: a key may stand in it.
+    /// Omits the query, because it may contain a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestView")
             .field("method", &self.method)

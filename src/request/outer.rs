@@ -1,9 +1,9 @@
-//! What a gate leaves in a request for a second one behind it.
+//! The data that an outer gate leaves in a request for an inner gate.
 
 use crate::key::{KeyFormat, KeyHash, KeyHasher, KeyId, KeyRecord};
 
-/// What an outer gate has done for a request already: it is not drawn or charged again for the same key. An adapter of one's
-/// own takes it from the request's [`Principal`](crate::gate::Principal).
+/// The draw and the charge that an outer gate made for a request. The inner gate does not repeat them for the same key.
+/// A custom adapter obtains this value from the request's [`Principal`](crate::gate::Principal).
 #[derive(Debug, Clone, Copy)]
 pub struct Admitted {
     pub(crate) key: KeyId,
@@ -13,17 +13,18 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// Whether it is for this key: the same id may name another key in another store.
+    /// Returns true if this is for the given key. The hash is compared too, because the same id may belong to another
+    /// key in another store.
     pub(crate) fn is_for(&self, record: &KeyRecord) -> bool {
         self.key == record.id && record.has_hash(&self.hash)
     }
 }
 
-/// A key that an outer gate took out of the request: its hashes, never the secret. The inner gate looks it up and judges it
-/// as if it stood in the request, if it knows the same formats and hashes keys the same way.
+/// A key that an outer gate removed from the request: its hashes, never the secret. The inner gate looks the key up and
+/// checks it as if the request still contained it, provided that both gates have the same formats and hashers.
 #[derive(Debug, Clone)]
 pub struct TakenKey {
     pub(crate) hashes: Vec<(KeyHasher, KeyHash)>,
-    /// The format that accepted it; `None` for a literal.
+    /// The format that accepted the key. `None` for a literal key.
     pub(crate) format: Option<KeyFormat>,
 }

@@ -1,4 +1,4 @@
-//! What a refusal asks for in `WWW-Authenticate`: RFC 9110, section 11.6.1, and for Bearer keys RFC 6750, section 3.
+//! The challenges in `WWW-Authenticate` of denials: RFC 9110, section 11.6.1, and for Bearer keys RFC 6750, section 3.
 
 use http::{HeaderValue, StatusCode};
 
@@ -9,11 +9,12 @@ use crate::name::Scope;
 use crate::rule::Ruled;
 use crate::rule::ScopeRule;
 
-/// One challenge per scheme of a gate's sources, in their order.
+/// The challenges of a gate: one per scheme of its sources, in their order.
 #[derive(Debug)]
 pub(super) struct Challenges(Vec<Challenge>);
 
-/// A challenge, and what it says of a key that is bad or lacks a scope: said of Bearer keys alone.
+/// The challenge of one scheme. It has two variants with an error, for Bearer keys only: one for a key that is not
+/// valid, and one for a key that lacks a scope.
 #[derive(Debug)]
 struct Challenge {
     plain: HeaderValue,
@@ -40,13 +41,13 @@ impl Challenges {
         Ok(Self(challenges))
     }
 
-    /// The challenges of a refusal with this status.
+    /// Returns the challenges of a denial with this status.
     pub(super) fn of(&self, status: StatusCode) -> Vec<HeaderValue> {
         let asked = self.0.iter().filter(|_| status == StatusCode::UNAUTHORIZED);
         asked.map(|challenge| challenge.plain.clone()).collect()
     }
 
-    /// The challenges of a refusal of a Bearer key, where they say more of it.
+    /// Returns the challenges of a denied Bearer key, if they contain an error code.
     pub(super) fn of_bearer(&self, kind: DenialKind, status: StatusCode) -> Option<Vec<HeaderValue>> {
         if !self.0.iter().any(|challenge| challenge.bearer) {
             return None;
@@ -76,13 +77,14 @@ fn challenge(scheme: &str, realm: Option<&str>, error: Option<&str>) -> Result<H
     })
 }
 
-/// Whether a key was sent, and is bad: who sent none is told no error (RFC 6750, section 3.1), and of two none was judged.
+/// Returns true if a key was sent and is not valid. A client that sends no key gets no error code (RFC 6750, section
+/// 3.1). If a client sends two keys, neither was checked.
 fn is_bad_token(kind: DenialKind) -> bool {
     use DenialKind::{AddressNotAllowed, Expired, InvalidFormat, Paused, Revoked, Unknown};
     matches!(kind, InvalidFormat | Unknown | Revoked | Expired | Paused | AddressNotAllowed)
 }
 
-/// Returns the scopes with which a key would be let in: where one of several is enough, the first.
+/// Returns the scopes that would admit a key. If one of several is enough, returns only the first.
 pub(super) fn sufficient_scopes(ruled: &Ruled) -> &[Scope] {
     match &ruled.rule.scopes {
         ScopeRule::Unnamed | ScopeRule::Everyone => &[],

@@ -1,4 +1,4 @@
-//! The compiled look of each kind of refusal, and how it is filled in.
+//! The compiled response of each denial kind, and its filling.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -19,18 +19,18 @@ use crate::respond::template::{Piece, Variable};
 use crate::respond::wording::waits;
 use crate::respond::{Occasion, ResponseForDenial};
 
-/// Seconds after which a request that could not be decided may be sent again.
+/// The number of seconds after which a request that could not be checked may be sent again.
 const UNAVAILABLE_WAIT: u64 = 1;
 
-/// The methods that the gate itself refuses nowhere: which of them there are behind it, it cannot know.
+/// The methods that the gate itself never denies. The gate cannot know which of them the service behind it has.
 const NEVER_REFUSED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// The look of one kind: what is the same in every answer is made once.
+/// The compiled response of one kind. The parts that are the same in every response are built once.
 #[derive(Debug)]
 pub(super) struct Face {
     pub(super) status: StatusCode,
     headers: HeaderMap,
-    /// The headers that a key in a Bearer credential is refused with, where their challenge says more.
+    /// The headers of a denial of a Bearer key, if their challenge contains an error code.
     of_bearer: Option<HeaderMap>,
     pieces: Vec<Piece>,
 }
@@ -46,7 +46,8 @@ impl Face {
     ) -> Self {
         let waits = waits(kind);
         let mut headers = HeaderMap::with_capacity(8);
-        // A clone has room for what it holds and no more: what differs from answer to answer has its place already.
+        // A clone of a header map has no spare room, so the headers that vary are inserted here and only overwritten
+        // later.
         for varying in
             [Some(request_id), Some(&CONTENT_LENGTH), waits.then_some(&RETRY_AFTER)].into_iter().flatten()
         {
@@ -68,16 +69,16 @@ impl Face {
         Self { status, headers: challenging(challenges.of(status)), of_bearer, pieces }
     }
 
-    /// The headers of a refusal, yet to be filled in.
+    /// Returns the headers of a denial's response, before their values are filled in.
     fn headers(&self, denial: &Denial) -> &HeaderMap {
         self.of_bearer.as_ref().filter(|_| denial.bearer).unwrap_or(&self.headers)
     }
 }
 
-/// The looks of all kinds.
+/// The compiled responses of all kinds.
 #[derive(Debug)]
 pub(crate) struct Faces {
-    /// By the place of the kind in [`DenialKind::ALL`].
+    /// The responses, indexed by the kind's place in [`DenialKind::ALL`].
     pub(super) by_kind: Vec<Face>,
     pub(super) agreement_urls: HashMap<Agreement, String>,
     pub(super) longest_wait: Duration,
@@ -107,7 +108,7 @@ impl ResponseForDenial for Faces {
         let mut response = Response::new(sheet.slice(body));
         *response.status_mut() = face.status;
         *response.headers_mut() = headers.clone();
-        // What varies has its place already: walking over few headers costs less than hashing their names.
+        // The headers that vary are already present. Iterating over a few headers costs less than hashing their names.
         for (name, value) in response.headers_mut().iter_mut() {
             let text = match name {
                 &CONTENT_LENGTH => length.clone(),
@@ -131,7 +132,7 @@ impl ResponseForDenial for Faces {
 }
 
 impl Faces {
-    /// Whole seconds to wait: at least 1, rounded up, at most what is configured.
+    /// Returns the whole seconds to wait: rounded up, at least 1, and at most the configured maximum.
     fn wait(&self, denial: &Denial) -> u64 {
         let exact = denial
             .retry_after()
@@ -179,14 +180,15 @@ impl Faces {
             (Variable::MaxKeys, Cause::MaxKeys(most)) => sheet.push_shown(most),
             (Variable::Balance, Cause::Balance { balance, .. }) => sheet.push_shown(balance),
             (Variable::Cost, Cause::Balance { cost, .. }) => sheet.push_shown(cost),
-            // A denial made by hand may lack what its kind has: a number is then zero, and a text empty.
+            // A denial that was constructed by hand may lack values of its kind. A missing number is zero, and a
+            // missing text is empty.
             _ if variable.is_number() => sheet.push("0"),
             _ => {}
         }
     }
 }
 
-/// All that one answer says, in one allocation: body and header values are slices of it.
+/// The buffer of one response, in one allocation. The body and the header values are slices of it.
 #[derive(Default)]
 struct Sheet(SmallVec<[u8; 512]>);
 
@@ -200,7 +202,7 @@ impl Sheet {
         let _ = write!(self, "{value}");
     }
 
-    /// Writes what came from outside, so that a JSON string holds it.
+    /// Appends a text from outside, escaped for a JSON string.
     fn push_escaped(&mut self, text: &str) {
         if !text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f | 0x7f)) {
             return self.push(text);
@@ -214,7 +216,7 @@ impl Sheet {
         }
     }
 
-    /// What stands behind a place.
+    /// Returns the range from a place to the end of the buffer.
     fn mark(&self, from: usize) -> Range<usize> {
         from..self.0.len()
     }
@@ -241,7 +243,8 @@ impl Sheet {
         self.mark(from)
     }
 
-    /// The challenge of a Bearer key that lacks a scope, with the scopes that would do; nothing where there are none.
+    /// Appends the challenge of a Bearer key that lacks a scope, with the scopes that are sufficient. Appends nothing
+    /// if there are none.
     fn write_lacking(&mut self, face: &Face, denial: &Denial) -> Range<usize> {
         let from = self.0.len();
         if face.status == StatusCode::FORBIDDEN

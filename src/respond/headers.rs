@@ -1,16 +1,16 @@
-//! The headers of an answer, whatever framework sends it.
+//! An interface to response headers that is the same for all frameworks.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The headers of an answer that is being dressed.
+/// The headers of a response to which the gate adds its own.
 pub(crate) trait AnswerHeaders {
-    /// Whether one of a header's values is such.
+    /// Returns true if `such` returns true for one of the header's values.
     fn any(&self, name: &HeaderName, such: impl FnMut(&[u8]) -> bool) -> bool;
 
-    /// Sets a header, whatever it was.
+    /// Sets a header and replaces its former values.
     fn set(&mut self, name: HeaderName, value: HeaderValue);
 
-    /// Sets a header that is not there; says whether it was not.
+    /// Sets a header if it is missing. Returns true if it was missing.
     fn set_missing(&mut self, name: HeaderName, value: HeaderValue) -> bool;
 
     /// Adds a value to a header.

@@ -1,12 +1,13 @@
-//! The path of a refused request, as a URI reference.
+//! The path of a denied request, as a URI reference.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The most bytes of a path that a refusal repeats.
+/// The maximum number of bytes of a path in a denial's response.
 const LONGEST: usize = 256;
 
-/// Returns a path as a relative reference (RFC 3986, section 4.2) of a bounded length that names no scheme and no authority.
+/// Returns a path as a relative reference (RFC 3986, section 4.2). Its length is bounded, and it names no scheme and no
+/// authority.
 pub(super) fn reference_to(path: &str) -> Cow<'_, str> {
     if path.len() <= LONGEST && (0..path.len()).all(|at| is_fit(path.as_bytes(), at)) {
         return Cow::Borrowed(path);
@@ -14,7 +15,7 @@ pub(super) fn reference_to(path: &str) -> Cow<'_, str> {
     let mut encoded = String::new();
     for (at, byte) in path.bytes().enumerate() {
         let fits = is_fit(path.as_bytes(), at);
-        // A triplet is kept whole or cut off whole.
+        // A percent-encoded triplet is kept whole or omitted whole.
         let needed = if !fits || byte == b'%' { 3 } else { 1 };
         if encoded.len() + needed > LONGEST {
             break;
@@ -29,13 +30,13 @@ pub(super) fn reference_to(path: &str) -> Cow<'_, str> {
     Cow::Owned(encoded)
 }
 
-/// Returns whether a byte may stand at its place in the reference as it is.
+/// Returns true if the byte may occur unchanged at its place in the reference.
 fn is_fit(path: &[u8], at: usize) -> bool {
     let hex = |at: usize| path.get(at).is_some_and(u8::is_ascii_hexdigit);
     match path[at] {
         b'/' => at != 1 || path[0] != b'/',
         b'%' => hex(at + 1) && hex(at + 2),
-        // In the first segment of a path that is not absolute it would end a scheme.
+        // In the first segment of a path that is not absolute, a colon would end a scheme.
         b':' => path[0] == b'/',
         byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=@".contains(&byte),
     }

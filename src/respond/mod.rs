@@ -1,4 +1,4 @@
-//! How a refusal looks.
+//! Responses to denied requests.
 
 mod challenge;
 mod face;
@@ -34,7 +34,7 @@ pub use wording::Wording;
 use crate::clock::{Clock, Timestamp};
 use crate::denial::Denial;
 
-/// The circumstances of a refusal.
+/// The data of a denied request that its response may contain: path, request id and time.
 #[derive(Debug, Clone, Copy)]
 pub struct Occasion<'a> {
     instance: &'a str,
@@ -53,36 +53,36 @@ impl<'a> Occasion<'a> {
         Self { instance, request_id, request_id_header, clock }
     }
 
-    /// The path as it was sent, not decoded, without the query, as a URI reference (RFC 3986, section 4.1): what no URI
-    /// holds is percent-encoded, `//` at its beginning would name an authority and is written `/%2F`, and behind 256 bytes it
-    /// is cut off.
+    /// Returns the path without the query, as a URI reference (RFC 3986, section 4.1). The path is as sent, not
+    /// decoded. Characters that a URI cannot contain are percent-encoded. A `//` at the beginning would name an
+    /// authority and is written `/%2F`. The result is cut off after 256 bytes.
     pub fn instance(&self) -> Cow<'a, str> {
         instance::reference_to(self.instance)
     }
 
-    /// The request's id.
+    /// Returns the request's id.
     pub fn request_id(&self) -> &'a RequestId {
         self.request_id
     }
 
-    /// The header that the request's id belongs in.
+    /// Returns the header for the request's id.
     pub fn request_id_header(&self) -> &'a HeaderName {
         self.request_id_header
     }
 
-    /// The time.
+    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         self.clock.now().wall()
     }
 }
 
-/// Turns a refusal into a response.
+/// A conversion of a denial into a response.
 ///
 /// # Contract
 ///
-/// What it answers goes to the client as it is, but for the request's id, which is added where it is missing. It should
-/// tell no more of the key than the refusal's kind does: a key that may not be used from an address must look like one
-/// that is unknown.
+/// The response goes to the client as it is, except that the gate adds the request's id if it is missing. The response
+/// should reveal no more of the key than the denial's kind does: a key that may not be used from an address must look
+/// like an unknown key.
 ///
 /// # Example
 ///
@@ -104,6 +104,6 @@ impl<'a> Occasion<'a> {
 /// }
 /// ```
 pub trait ResponseForDenial: fmt::Debug + Send + Sync + 'static {
-    /// The response to a refused request. Of a response to `HEAD` only the head is sent.
+    /// Returns the response to a denied request. For a `HEAD` request, only the head of the response is sent.
     fn respond(&self, denial: &Denial, occasion: &Occasion<'_>) -> Response<Bytes>;
 }

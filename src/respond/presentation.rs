@@ -1,4 +1,4 @@
-//! How refusals look, as data.
+//! The format of denial responses, as data.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,14 +18,21 @@ use crate::respond::template::{Compiler, Unfillable};
 use crate::respond::unique;
 use crate::respond::wording::{Resolved, resolve};
 
-/// How refusals look: a JSON template, what is said of each [`DenialKind`], and the challenge of a 401.
+/// The format of denial responses: a JSON template, the texts for each [`DenialKind`], and the challenge of a 401.
 ///
-/// A template is JSON whose strings may hold placeholders: `{status}`, `{code}`, `{type}`, `{title}`, `{message}` (or
-/// `{detail}`) and the names of further members, as the [`Wording`] of the kind says; `{request_id}`, `{timestamp}` (UTC,
-/// whole seconds) and `{instance}` (the path, see [`Occasion::instance`](crate::respond::Occasion::instance)), of the request; `{retry_after}` and `{policy}` of a rate limit,
-/// `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}` and
-/// `{cost}`; `{member}`, `{problem}` and `{max_keys}` of key management. A string that is one placeholder and nothing else takes its value's type: numbers stay numbers; a member whose placeholder has
-/// no value for a kind is left out. `{{` and `}}` stand for braces.
+/// A template is JSON whose strings may contain placeholders:
+///
+/// - `{status}`, `{code}`, `{type}`, `{title}`, `{message}` (or `{detail}`) and the names of further members take their
+///   values from the [`Wording`] of the kind.
+/// - `{request_id}`, `{timestamp}` (UTC, whole seconds) and `{instance}` (the path, see
+///   [`Occasion::instance`](crate::respond::Occasion::instance)) are values of the request.
+/// - `{retry_after}` and `{policy}` are values of a rate limit.
+/// - `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}`
+///   and `{cost}` are values of the denials that they describe.
+/// - `{member}`, `{problem}` and `{max_keys}` are values of key management.
+///
+/// A string that is one placeholder and nothing else takes the type of its value: numbers stay numbers. A member whose
+/// placeholder has no value for a kind is omitted. `{{` and `}}` are written as braces.
 ///
 /// # Example
 ///
@@ -47,25 +54,28 @@ pub struct Presentation {
 }
 
 impl Presentation {
-    /// Problem details (RFC 9457), with the kind's further members as extension members.
+    /// Returns the format of problem details (RFC 9457), with the kind's further members as extension members.
     ///
-    /// Programs tell problems apart by the extension member `code`: the [`Wording`]'s, or else the name of the kind. A problem
-    /// to which a [`Wording`] gives a type and no code is told by its type, and has no `code`. The title of a problem to which
-    /// no [`Wording`] gives a type or a title is the phrase of its status (section 4.2.1), and its detail says the rest. All
-    /// kinds of 401 say the same unless they are given wordings of their own, and differ by their code alone.
+    /// Programs distinguish problems by the extension member `code`. Its value comes from the [`Wording`], or else it
+    /// is the name of the kind. If a [`Wording`] gives a type and no code, the type identifies the problem, and there
+    /// is no `code`.
     ///
-    /// The member `status` is the status that the gate answers. A layer around the gate that rewrites statuses leaves it as
-    /// it is: give the [`Wording`] the status instead.
+    /// If no [`Wording`] gives a type or a title, the title is the phrase of the status (section 4.2.1), and the detail
+    /// contains the rest. All kinds of 401 have the same texts and differ only by their code, unless they have wordings
+    /// of their own.
+    ///
+    /// The member `status` is the status of the gate's response. A layer around the gate that rewrites statuses does
+    /// not change the member: set the status in the [`Wording`] instead.
     pub fn problem() -> Self {
         let (wordings, agreement_urls) = (HashMap::new(), HashMap::new());
         Self { template: None, wordings, agreement_urls, realm: None, longest_wait: Duration::from_hours(24) }
     }
 
-    /// JSON of one's own.
+    /// Creates a format from a JSON template.
     ///
     /// # Errors
     ///
-    /// What is no JSON, and an object that has a member twice.
+    /// Returns an error if the template is not JSON, or if an object has a member twice.
     pub fn json(template: &str) -> Result<Self, ConfigError> {
         let value = serde_json::from_str(template).map_err(|error| {
             let expected = "write a JSON value, as in `{\"error\": \"{code}\"}`";
@@ -80,25 +90,25 @@ impl Presentation {
         Ok(Self { template: Some(value), ..Self::problem() })
     }
 
-    /// What is said of refusals of a kind, and of those whose ancestor it is.
+    /// Sets the texts of denials of a kind and of all kinds below it.
     #[must_use]
     pub fn wording(mut self, kind: DenialKind, wording: Wording) -> Self {
         self.wordings.insert(kind, wording);
         self
     }
 
-    /// Where an agreement is signed.
+    /// Sets the URL at which an agreement is signed.
     #[must_use]
     pub fn agreement_url(mut self, agreement: impl Into<Agreement>, url: impl Into<String>) -> Self {
         self.agreement_urls.insert(agreement.into(), url.into());
         self
     }
 
-    /// The realm that the challenge of a 401 names (RFC 9110, section 11.5).
+    /// Sets the realm that the challenge of a 401 names (RFC 9110, section 11.5).
     ///
     /// # Errors
     ///
-    /// An empty realm, or one that is not printable ASCII without `"` and `\`.
+    /// Returns an error if the realm is empty, or contains `"`, `\` or a character that is not printable ASCII.
     pub fn realm(mut self, realm: &str) -> Result<Self, ConfigError> {
         let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         if realm.is_empty() || !realm.bytes().all(plain) {
@@ -109,11 +119,11 @@ impl Presentation {
         Ok(self)
     }
 
-    /// The longest time that `Retry-After` names: a day, if nothing is said.
+    /// Sets the longest time that `Retry-After` names. Defaults to one day.
     ///
     /// # Errors
     ///
-    /// Less than a second.
+    /// Returns an error if the time is less than a second.
     pub fn longest_wait(mut self, wait: Duration) -> Result<Self, ConfigError> {
         if wait < Duration::from_secs(1) {
             let problem = "`Retry-After` counts whole seconds, from 1";
@@ -124,19 +134,19 @@ impl Presentation {
         Ok(self)
     }
 
-    /// What this one says, in another JSON shape.
+    /// Returns the same texts with another JSON template.
     #[cfg(feature = "tonic")]
     pub(super) fn in_shape(&self, template: Value) -> Self {
         Self { template: Some(template), ..self.clone() }
     }
 
-    /// The realm, or else this.
+    /// Returns the realm, or `other` if there is none.
     #[cfg(feature = "tonic")]
     pub(super) fn realm_or<'a>(&'a self, other: &'a str) -> &'a str {
         self.realm.as_deref().unwrap_or(other)
     }
 
-    /// Compiles what is said of each kind.
+    /// Compiles the response of each kind.
     pub(crate) fn compile(
         &self,
         sources: &[KeySource],
@@ -172,8 +182,8 @@ impl Presentation {
         Ok(())
     }
 
-    /// Says where the text stands that cannot be filled: in what is said of the kind or of an ancestor, or else in the
-    /// template.
+    /// Returns the error for a text that cannot be filled. It names the text's place: the wording of the kind or of an
+    /// ancestor, or else the template.
     fn unfillable(&self, kind: DenialKind, fault: Unfillable) -> ConfigError {
         let said = ancestry(kind).find_map(|kind| {
             let member = self.wordings.get(&kind)?.member_with(&fault.text)?;
@@ -184,7 +194,7 @@ impl Presentation {
     }
 }
 
-/// The members of a problem (RFC 9457, section 3), and what the kind adds to them.
+/// Returns a template with the members of a problem (RFC 9457, section 3) and the further members of the kind.
 fn problem_template(wording: &Resolved) -> Value {
     let code = wording.is_told_by_code.then_some("code");
     let names = ["type", "title", "status"].into_iter().chain(code).chain(["detail", "instance"]);

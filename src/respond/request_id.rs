@@ -1,4 +1,4 @@
-//! The name of a request, in its answer and in the log.
+//! Request ids, for responses and logs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, str};
@@ -16,10 +16,10 @@ use crate::error::ConfigError;
 use crate::request::Occurs;
 use crate::request::RequestView;
 
-/// The longest id that is taken from a client.
+/// The maximum length of an id that is accepted from a client.
 const LONGEST: usize = 64;
 
-/// The headers that an answer bears beside the id.
+/// The headers that the gate's responses already use for something else.
 const TAKEN: [HeaderName; 9] = [
     ALLOW,
     CACHE_CONTROL,
@@ -32,8 +32,8 @@ const TAKEN: [HeaderName; 9] = [
     HeaderName::from_static("ratelimit-policy"),
 ];
 
-/// The headers that hold what must not be logged, or that servers and proxies act on: those of one hop (RFC 9110, section
-/// 7.6.1), and what says whom a request is for.
+/// The headers that contain what must not be logged, or that servers and proxies interpret: the headers of one hop (RFC
+/// 9110, section 7.6.1), and those that name the target of a request.
 const UNFIT: [HeaderName; 13] = [
     AUTHORIZATION,
     CONNECTION,
@@ -50,20 +50,20 @@ const UNFIT: [HeaderName; 13] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Characters behind the prefix of a new id: 130 bits' worth of base 32.
+/// The number of characters after the prefix of a new id: 130 bits in base 32.
 const LETTERS: usize = 26;
 
-/// The id of a request: the client's, where it is short and plain, or else a new one.
+/// The id of a request. It is the client's id if that is short and plain, or else a new one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestId(SmallVec<[u8; LONGEST]>);
 
 impl RequestId {
-    /// The id as text: `[A-Za-z0-9_-]`, at most 64 characters of it.
+    /// Returns the id as text: at most 64 characters of `[A-Za-z0-9_-]`.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// The id as a header's value.
+    /// Returns the id as a header value.
     pub(crate) fn to_header(&self) -> Option<HeaderValue> {
         HeaderValue::from_bytes(&self.0).ok()
     }
@@ -75,9 +75,10 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// How requests are named: in which header, with which prefix, and in which answers.
+/// The settings of request ids: their header, the prefix of new ids, and the responses that have one.
 ///
-/// A client's id is taken if it is `[A-Za-z0-9_-]{1,64}` and given once, else a new one is made. Refusals always bear it.
+/// A client's id is accepted if it matches `[A-Za-z0-9_-]{1,64}` and is sent once. Otherwise, a new id is generated.
+/// Responses to denied requests always have the id.
 ///
 /// # Example
 ///
@@ -90,7 +91,7 @@ impl fmt::Debug for RequestId {
 #[derive(Debug)]
 pub struct RequestIds {
     header: HeaderName,
-    /// The header as it was named, if it was.
+    /// The header's name as the configuration writes it; `None` for the default.
     named: Option<String>,
     prefix: String,
     everywhere: bool,
@@ -107,11 +108,11 @@ impl Default for RequestIds {
 }
 
 impl RequestIds {
-    /// Puts this in front of new ids: `req_` by default.
+    /// Sets the prefix of new ids. Defaults to `req_`.
     ///
     /// # Errors
     ///
-    /// More than 32 characters, or others than `[A-Za-z0-9_-]`.
+    /// Returns an error if the prefix has more than 32 characters, or characters other than `[A-Za-z0-9_-]`.
     pub fn with_prefix(mut self, prefix: &str) -> Result<Self, ConfigError> {
         if prefix.len() > 32 || !prefix.bytes().all(is_plain) {
             let expected = "write at most 32 letters, digits, `_` or `-`, as in `req_`";
@@ -121,11 +122,12 @@ impl RequestIds {
         Ok(self)
     }
 
-    /// Uses another header than `X-Request-ID`.
+    /// Sets the header of the id. Defaults to `X-Request-ID`.
     ///
     /// # Errors
     ///
-    /// A name that no header can have, or that has another meaning: to a refusal, to a proxy, or as a credential's.
+    /// Returns an error for a name that no header can have. Also returns an error for a header that has another meaning
+    /// in a denial's response, to a proxy, or as a credential.
     pub fn with_header(mut self, header: &str) -> Result<Self, ConfigError> {
         let expected = "write one as in `X-Request-ID`";
         let refuse = |problem| ConfigError::new(header, problem, expected).in_member("header");
@@ -140,7 +142,8 @@ impl RequestIds {
         Ok(self)
     }
 
-    /// Puts the id in the answers of the service too, and in the requests that it sees: that allocates.
+    /// Adds the id also to the service's responses, and to the requests that the service receives. This allocates
+    /// memory.
     #[must_use]
     pub fn in_every_answer(mut self) -> Self {
         self.everywhere = true;
@@ -151,7 +154,7 @@ impl RequestIds {
         &self.header
     }
 
-    /// The header as it was named; `None` where nothing was said.
+    /// Returns the header's name as the configuration writes it, or `None` for the default.
     pub(crate) fn named(&self) -> Option<&str> {
         self.named.as_deref()
     }
@@ -160,7 +163,7 @@ impl RequestIds {
         self.everywhere
     }
 
-    /// The id of a request.
+    /// Returns the id of a request.
     pub(crate) fn of(&self, view: &RequestView<'_>) -> RequestId {
         match view.field(&self.header) {
             Occurs::Once(id) if (1..=LONGEST).contains(&id.len()) && id.iter().copied().all(is_plain) => {
@@ -170,14 +173,14 @@ impl RequestIds {
         }
     }
 
-    /// An id as an example, the same each time.
+    /// Returns an example of an id, which is the same each time.
     #[cfg(feature = "openapi")]
     pub(crate) fn example(&self) -> RequestId {
         let letters = b"0123456789abcdefghjkmnpqrs".iter().copied();
         RequestId(self.prefix.bytes().chain(letters.take(LETTERS)).collect())
     }
 
-    /// A new id: unlike any other, and no secret.
+    /// Generates a new id. It is unique and not a secret.
     fn generate(&self) -> RequestId {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let (upper, lower) = (mixed(count ^ self.seed), mixed(count.wrapping_add(self.seed)));
@@ -197,7 +200,7 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
-/// Spreads a count over all bits (splitmix64's finisher): a bijection, so that no id comes twice.
+/// Spreads a count over all bits (splitmix64's finisher). The function is a bijection, so no id is generated twice.
 fn mixed(count: u64) -> u64 {
     let count = (count ^ (count >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let count = (count ^ (count >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -1,4 +1,4 @@
-//! Which form a refusal is told in.
+//! The choice between the HTTP and the gRPC form of a denial.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::request::RequestView;
 use crate::respond::grpc::{Calls, Protocol};
 use crate::respond::{Occasion, Presentation, ResponseForDenial};
 
-/// What answers refusals: one form for HTTP, and another for gRPC calls.
+/// The responders of a gate: one for HTTP requests, and one for gRPC calls.
 #[derive(Debug)]
 pub(crate) struct Responders {
     http: Arc<dyn ResponseForDenial>,
@@ -22,7 +22,7 @@ pub(crate) struct Responders {
 }
 
 impl Responders {
-    /// Compiles a presentation; code of one's own, where there is any, answers in its place.
+    /// Compiles a presentation. `own`, if given, is used for HTTP requests in its place.
     pub(crate) fn new(
         own: Option<Arc<dyn ResponseForDenial>>,
         presentation: &Presentation,
@@ -40,7 +40,7 @@ impl Responders {
         })
     }
 
-    /// The answer to a request: by its content type, and for gRPC by its method.
+    /// Returns the response to a request. The content type and method of the request decide if it is a gRPC call.
     pub(crate) fn respond(
         &self,
         view: &RequestView<'_>,
@@ -55,7 +55,7 @@ impl Responders {
         self.http.respond(denial, occasion)
     }
 
-    /// What answers in HTTP's form, whatever was asked.
+    /// Returns the responder for HTTP, for any request.
     #[cfg(any(feature = "keygen", feature = "openapi"))]
     pub(crate) fn http(&self) -> &dyn ResponseForDenial {
         &*self.http

@@ -1,4 +1,4 @@
-//! JSON templates: compiled once per kind of refusal into text with gaps.
+//! JSON templates, which are compiled for each denial kind into text with gaps.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::denial::DenialKind;
 use crate::respond::wording::{Resolved, waits};
 use crate::words;
 
-/// What is known only when a request is refused.
+/// A value that is known only when a request is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Variable {
     RequestId,
@@ -27,7 +27,7 @@ pub(super) enum Variable {
     MaxKeys,
 }
 
-/// The variables, by the names of their placeholders.
+/// The variables and the names of their placeholders.
 const VARIABLES: [(&str, Variable); 16] = [
     ("request_id", Variable::RequestId),
     ("timestamp", Variable::Timestamp),
@@ -47,7 +47,7 @@ const VARIABLES: [(&str, Variable); 16] = [
     ("max_keys", Variable::MaxKeys),
 ];
 
-/// The placeholders that stand for what the kind's wording says.
+/// The placeholders whose values come from the kind's wording.
 const WORDED: [&str; 6] = ["status", "code", "type", "title", "message", "detail"];
 
 /// Returns the names of all placeholders but those of further members.
@@ -56,13 +56,13 @@ pub(crate) fn placeholders<'w>() -> impl Iterator<Item = &'w str> + Clone {
 }
 
 impl Variable {
-    /// The variable of this name, and whether refusals of the kind have it.
+    /// Returns the variable with this name, and true if denials of the kind have a value for it.
     fn named(name: &str, kind: DenialKind) -> Option<(Self, bool)> {
         let (_, variable) = VARIABLES.into_iter().find(|(known, _)| *known == name)?;
         Some((variable, variable.is_known_of(kind)))
     }
 
-    /// Whether refusals of a kind have a value for it.
+    /// Returns true if denials of the kind have a value for the variable.
     fn is_known_of(self, kind: DenialKind) -> bool {
         use DenialKind as Kind;
         match self {
@@ -83,13 +83,13 @@ impl Variable {
         }
     }
 
-    /// Whether it is a number, and stays one in JSON.
+    /// Returns true if the variable is a number, which stays a number in JSON.
     pub(super) fn is_number(self) -> bool {
         matches!(self, Self::RetryAfter | Self::Cap | Self::Balance | Self::Cost | Self::MaxKeys)
     }
 }
 
-/// Whether a further member of a refusal may have this name: those that every refusal has anyway are taken.
+/// Returns true if a further member of a denial may have this name. The names that every denial has are taken.
 pub(super) fn may_name_a_member(name: &str) -> bool {
     let taken =
         ["status", "code", "type", "title", "message", "detail", "instance", "request_id", "timestamp"];
@@ -99,7 +99,7 @@ pub(super) fn may_name_a_member(name: &str) -> bool {
 /// A part of a compiled template.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// JSON as it stands.
+    /// Literal JSON.
     Text(String),
     /// A variable that is a whole JSON value.
     Whole(Variable),
@@ -115,11 +115,12 @@ pub(super) struct Unfillable {
     pub(super) expected: String,
 }
 
-/// Compiles one template for one kind.
+/// A compiler of one template for one kind.
 pub(super) struct Compiler<'a> {
     pub(super) kind: DenialKind,
     pub(super) wording: &'a Resolved,
-    /// The names of further members of any kind: a name that this kind lacks is absent, not unknown.
+    /// The names of further members of all kinds. A name that is known here and that this kind lacks is absent, not
+    /// unknown.
     pub(super) known: &'a [String],
     pieces: Vec<Piece>,
 }
@@ -180,8 +181,9 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// A string that may hold placeholders, which may themselves stand for strings that hold some: those that stand for
-    /// `within` hold it no further.
+    /// Compiles a string that may contain placeholders. The value of a placeholder may contain placeholders too. A
+    /// further member's value does not refer to that member again: there, its name means the variable of the same name.
+    /// `within` is the name of the placeholder whose value `text` is.
     fn string(&mut self, text: &str, within: &str, depth: usize) -> Result<(), Unfillable> {
         for part in parts(text)? {
             match part {
@@ -203,8 +205,8 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// What a string stands for that is one placeholder and nothing else. A further member that is one placeholder too
-    /// takes that one's type, and is absent with it.
+    /// Returns the value of a string that is one placeholder and nothing else. If the placeholder names a further
+    /// member that is itself one placeholder, the result has that placeholder's type, and is absent if that is absent.
     fn whole(&self, text: &str, within: &str) -> Result<Option<Filling<'a>>, Unfillable> {
         let parts = parts(text)?;
         let [Part::Name(name)] = parts.as_slice() else { return Ok(None) };
@@ -251,7 +253,7 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// The placeholders that refusals of this kind have, but for one.
+    /// Returns the placeholders that denials of this kind have, except one.
     fn has(&self, without: &str) -> String {
         let own = self.wording.members.iter().map(|(name, _)| name.as_str());
         let variables = VARIABLES.into_iter().filter(|(_, variable)| variable.is_known_of(self.kind));
@@ -275,7 +277,7 @@ enum Part<'t> {
     Name(&'t str),
 }
 
-/// Splits a text at its placeholders, `{name}`; `{{` and `}}` stand for braces.
+/// Splits a text at its placeholders, `{name}`. `{{` and `}}` are braces.
 fn parts(text: &str) -> Result<Vec<Part<'_>>, Unfillable> {
     let (mut parts, mut rest) = (Vec::new(), text);
     while let Some(place) = rest.find(['{', '}']) {
@@ -309,7 +311,7 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, Unfillable> {
     Ok(parts)
 }
 
-/// The text as it stands within a JSON string.
+/// Returns the text in its escaped form within a JSON string.
 fn escaped(text: &str) -> String {
     let quoted = Value::from(text).to_string();
     quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()

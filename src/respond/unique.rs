@@ -1,10 +1,10 @@
-//! Members of JSON objects that are there twice: a reader keeps the last and says nothing of it.
+//! A check for JSON objects that have a member twice. A JSON reader keeps the last one and reports nothing.
 
 use std::collections::HashSet;
 
-/// The first name that an object of this JSON has twice.
+/// Returns the first member name that occurs twice in an object of this JSON.
 pub(super) fn repeated(json: &str) -> Option<String> {
-    // The names of each object around a place; a list around it has none.
+    // The member names of each object around the current place. The set of an enclosing list stays empty.
     let mut around: Vec<HashSet<String>> = Vec::new();
     let mut rest = json;
     while let Some(place) = rest.find(['{', '[', '}', ']', '"']) {
@@ -28,7 +28,8 @@ pub(super) fn repeated(json: &str) -> Option<String> {
     None
 }
 
-/// Where a text ends whose opening quote is read: at the next quote that is not escaped.
+/// Returns the place at which a JSON string ends, whose opening quote was already read: the next quote that is not
+/// escaped.
 fn end_of_text(text: &str) -> Option<usize> {
     let mut escaped = false;
     text.bytes().position(|byte| {

@@ -1,4 +1,4 @@
-//! What is said in a refusal, kind by kind.
+//! The texts and statuses of denials, by kind.
 
 use std::collections::HashMap;
 
@@ -9,9 +9,10 @@ use crate::denial::{ancestry, default_status};
 use crate::error::ConfigError;
 use crate::respond::template::may_name_a_member;
 
-/// What a refusal says. What is left out is what its kind's parent says, and at last what this crate says.
+/// The texts and the status of denials of one kind. A field that is `None` takes the value of the kind's parent, and
+/// finally this crate's default.
 ///
-/// `message` and the members may name placeholders: see [`Presentation`](crate::respond::Presentation).
+/// `message` and the members may contain placeholders: see [`Presentation`](crate::respond::Presentation).
 ///
 /// # Example
 ///
@@ -24,20 +25,21 @@ use crate::respond::template::may_name_a_member;
 pub struct Wording {
     /// The HTTP status.
     pub status: Option<StatusCode>,
-    /// The error's code, as programs read it.
+    /// The error's code, for programs.
     pub code: Option<String>,
     /// The error's type: a URI in a problem (RFC 9457, section 3.1.1).
     pub type_uri: Option<String>,
     /// The error's title.
     pub title: Option<String>,
-    /// The error, as people read it: `detail` in a problem.
+    /// The error's description, for people: `detail` in a problem.
     pub message: Option<String>,
-    /// Further members, by name.
+    /// The names and values of further members.
     pub members: Vec<(String, String)>,
 }
 
 impl Wording {
-    /// What refusals of the kind cannot say: the member, its value, why, and what would be right.
+    /// Returns an error if denials of the kind cannot have these values. It names the member, its value, the problem
+    /// and the remedy.
     pub(super) fn check(&self, kind: DenialKind) -> Result<(), ConfigError> {
         let refuse = |value: &str, problem: &str, expected: &str, member: &str| {
             Err(ConfigError::new(value, problem, expected).in_member(member))
@@ -71,7 +73,7 @@ impl Wording {
         }
     }
 
-    /// The member that says this text.
+    /// Returns the name of the member that has this text.
     pub(super) fn member_with(&self, text: &str) -> Option<String> {
         let own = [
             ("code", &self.code),
@@ -87,12 +89,13 @@ impl Wording {
     }
 }
 
-/// The wording of one kind, with nothing left out but what has no default.
+/// The wording of one kind, with all defaults filled in.
 #[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) status: StatusCode,
     pub(super) code: String,
-    /// Whether a problem bears the code: one that has a type is told by that, unless it is given a code too.
+    /// True if a problem contains the code. A problem with a type is identified by that type, and contains the code
+    /// only if the configuration sets one.
     pub(super) is_told_by_code: bool,
     pub(super) type_uri: Option<String>,
     pub(super) title: String,
@@ -100,7 +103,8 @@ pub(super) struct Resolved {
     pub(super) members: Vec<(String, String)>,
 }
 
-/// What is said of a kind. A problem without a type is titled as its status is, unless it is given a title.
+/// Returns the wording of a kind. A problem without a type takes its title from the status, unless the configuration
+/// sets a title.
 pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>, problem: bool) -> Resolved {
     let said = |member: fn(&Wording) -> &Option<String>| {
         ancestry(kind).find_map(|kind| given.get(&kind).and_then(|wording| member(wording).clone()))
@@ -130,18 +134,18 @@ pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>, pr
     }
 }
 
-/// A key that may not be used from an address must not differ from an unknown one.
+/// Returns the default code of a kind. A key that may not be used from an address must look like an unknown key.
 fn default_code(kind: DenialKind) -> String {
     let kind = if kind == DenialKind::AddressNotAllowed { DenialKind::Unknown } else { kind };
     kind.name().to_owned()
 }
 
-/// Whether refusals of a kind say when to come back.
+/// Returns true if denials of the kind state when to retry.
 pub(super) fn waits(kind: DenialKind) -> bool {
     matches!(kind, DenialKind::RateLimited | DenialKind::Unavailable)
 }
 
-/// The phrase of a status, as RFC 9110 has it.
+/// Returns the phrase of a status according to RFC 9110.
 fn phrase(status: StatusCode) -> Option<&'static str> {
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => Some("Content Too Large"),
@@ -149,10 +153,11 @@ fn phrase(status: StatusCode) -> Option<&'static str> {
     }
 }
 
-/// Title and message of a kind, where it has its own.
+/// Returns the title and message of a kind, if it has its own.
 fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
     Some(match kind {
-        // One text for all that is below it: who guesses keys is told no more of one than of another.
+        // All kinds below this one share its text, so that somebody who guesses keys learns nothing from the
+        // difference.
         DenialKind::Unauthorized => ("Unauthorized", "The API key is missing or not valid."),
         DenialKind::Forbidden => ("Forbidden", "The API key does not allow this."),
         DenialKind::AccountSuspended => ("Account Suspended", "The account is suspended."),

@@ -1,4 +1,4 @@
-//! The file of a SQLite database: made once, and looked after while it is in use.
+//! The file of a SQLite database: created once, and monitored while it is in use.
 
 use std::fs::{Metadata, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -11,13 +11,15 @@ use crate::trace;
 /// The file that a database was opened with.
 pub(super) struct DatabaseFile {
     path: PathBuf,
-    /// Unknown where the file could not be looked at: opening the database says why.
+    /// The identity of the file; `None` if its metadata could not be read. Opening the database then reports the
+    /// reason.
     identity: Option<Identity>,
-    /// Whether the last look found another file, or none.
+    /// True if the last check found another file, or none.
     gone: AtomicBool,
 }
 
-/// Tells one file from another that has its name. A file that is deleted keeps its number while it is open.
+/// The identity that distinguishes a file from another with the same name. A deleted file retains its inode number
+/// while it is open.
 #[cfg(unix)]
 type Identity = (u64, u64);
 #[cfg(not(unix))]
@@ -36,7 +38,7 @@ impl DatabaseFile {
         }
     }
 
-    /// Looks whether the file is still in its place. What is written to a deleted file nobody finds again.
+    /// Checks that the file is still in its place. Data that is written to a deleted file is lost.
     pub(super) fn look(&self) -> Result<(), StoreError> {
         let found = self.path.metadata().ok().map(|found| identity(&found));
         let gone = self.identity.is_some() && found != self.identity;
@@ -58,8 +60,8 @@ fn identity(file: &Metadata) -> Identity {
     file.created().ok()
 }
 
-/// Makes the file, if it is not there, for its owner alone: what SQLite lays beside it has the same mode. Where it cannot be
-/// made, opening it says why.
+/// Creates the file if it does not exist, with access only for its owner. SQLite gives the files that it creates beside
+/// it the same mode. If this fails, opening the file reports the reason.
 pub(super) fn make_private(path: &Path) {
     let mut file = OpenOptions::new();
     file.write(true).create_new(true);

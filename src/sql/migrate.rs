@@ -1,5 +1,5 @@
-//! The tables, and their versions. Nodes that start at once take turns; a schema that is newer than this build is left
-//! alone.
+//! The tables and their schema versions. Nodes that start at once take turns. A schema that is newer than this build is
+//! not changed.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use super::Target;
 use super::{Database, OpenError, Session, Statement};
 use crate::error::StoreError;
 
-/// What leads from each version of the tables to the next, the first from none. A step that was once published is never
-/// changed: what comes later is a step of its own.
+/// The steps from each version of the schema to the next; the first step starts from an empty database. A published
+/// step is never changed: later changes are new steps.
 const STEPS: [&str; 4] = [
     include_str!("schema/1_keys.sql"),
     include_str!("schema/2_credits.sql"),
@@ -16,14 +16,14 @@ const STEPS: [&str; 4] = [
     include_str!("schema/4_issuers.sql"),
 ];
 
-/// The version that the last step leads to.
+/// The version after the last step.
 #[expect(clippy::cast_possible_wrap, reason = "there are few steps")]
 const KNOWN: i64 = STEPS.len() as i64;
 
-/// The name of this work among PostgreSQL's advisory locks: `tollgate` as eight bytes.
+/// The key of the migration among PostgreSQL's advisory locks: `tollgate` as eight bytes.
 const LOCK: i64 = i64::from_be_bytes(*b"tollgate");
 
-/// How long a node waits for another that is at this work.
+/// The time that a node waits for another node's migration.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn bring_up_to_date(database: &Database) -> Result<(), OpenError> {
@@ -31,7 +31,7 @@ pub(super) async fn bring_up_to_date(database: &Database) -> Result<(), OpenErro
     loop {
         let found = match upgrade(database).await {
             Ok(found) => found,
-            // Several processes that make one SQLite file at once are told at once that it is busy.
+            // SQLite reports "busy" at once, without waiting, to processes that create one file at the same time.
             Err((_, error)) if error.is_timeout() && begun.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
@@ -46,14 +46,15 @@ pub(super) async fn bring_up_to_date(database: &Database) -> Result<(), OpenErro
     }
 }
 
-/// What was being done to a database.
+/// The phase of a migration in which an error occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Work {
     Looking,
     Changing,
 }
 
-/// Takes the steps that are missing; says which version there was. Privileges and locks are asked for only then.
+/// Runs the missing steps. Returns the version that was found. Privileges and locks are needed only if steps are
+/// missing.
 async fn upgrade(database: &Database) -> Result<i64, (Work, StoreError)> {
     let found = current(database).await.map_err(|error| (Work::Looking, error))?;
     match found {
@@ -62,13 +63,14 @@ async fn upgrade(database: &Database) -> Result<i64, (Work, StoreError)> {
     }
 }
 
-/// The version of the tables, if they are there, in a database that takes writes.
+/// Returns the version of the schema, if there is one. Fails if the database takes no writes.
 async fn current(database: &Database) -> Result<Option<i64>, StoreError> {
     if database.options().target.is_file() {
         let mut session = database.transaction().await?;
         let version = version(&mut session).await?;
         if version.is_some() {
-            // A file that may only be read opens as well as any, even for a writer: a change shows it, if of no row.
+            // SQLite opens a read-only file without an error, even in a write transaction. Only a change reveals it,
+            // even one of no row.
             let change = "UPDATE tollgate_schema SET version = version WHERE version < 0";
             session.execute(Statement::new(change)).await?;
         }
@@ -87,7 +89,7 @@ async fn current(database: &Database) -> Result<Option<i64>, StoreError> {
     version(&mut session).await
 }
 
-/// The version of the tables, if they are there.
+/// Returns the version of the schema, if there is one.
 async fn version(session: &mut Session) -> Result<Option<i64>, StoreError> {
     let there = if session.is_postgres() {
         "SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('tollgate_schema')"
@@ -102,7 +104,7 @@ async fn version(session: &mut Session) -> Result<Option<i64>, StoreError> {
     newest.map_or(Ok(None), |row| row.maybe_int(0))
 }
 
-/// Takes the steps that are missing, all or none; says which version there was.
+/// Runs all missing steps in one transaction. Returns the version that was found.
 async fn change(database: &Database) -> Result<i64, StoreError> {
     let mut session = database.transaction().await?;
     if session.is_postgres() {
@@ -125,7 +127,7 @@ async fn change(database: &Database) -> Result<i64, StoreError> {
 
 async fn take(session: &mut Session, step: &str, version: i64) -> Result<(), StoreError> {
     let words = if session.is_postgres() {
-        // Text is compared by its bytes, whatever the database's language.
+        // Text is compared by its bytes, whatever the database's locale.
         [("INT", "BIGINT"), ("BYTES", "BYTEA"), ("TEXT", "TEXT COLLATE \"C\""), ("TABLE", "")]
     } else {
         [("INT", "INTEGER"), ("BYTES", "BLOB"), ("TEXT", "TEXT"), ("TABLE", " STRICT, WITHOUT ROWID")]

@@ -1,5 +1,5 @@
-//! One database, SQLite or PostgreSQL: connections, statements and the tables' versions. What the stores and the ledger
-//! say to it reads the same in both dialects.
+//! A SQLite or PostgreSQL database: connections, statements and schema versions. The stores and the ledger use the same
+//! statements for both.
 
 mod error;
 #[cfg(feature = "sqlite")]
@@ -30,10 +30,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 
-/// How much longer a statement is waited for than the database is told to take: it shall be the first to give up.
+/// The extra time that a caller waits after the database's own statement timeout, so that the database gives up first.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// Does the same with either database.
+/// Runs the same code on either database.
 macro_rules! either {
     ($enum:ident, $on:expr, $it:ident => $work:expr) => {
         match $on {
@@ -46,23 +46,25 @@ macro_rules! either {
 }
 use either;
 
-/// A SQLite file or a PostgreSQL database, and the connections to it: what a [`SqlStore`](crate::store::SqlStore) and a
-/// [`SqlLedger`](crate::credit::SqlLedger) share. A clone is the same database.
+/// A SQLite file or a PostgreSQL database, and the connections to it. A [`SqlStore`](crate::store::SqlStore) and a
+/// [`SqlLedger`](crate::credit::SqlLedger) can share it. A clone is the same database.
 ///
-/// Its tables begin with `tollgate_`, and are brought up to date when it is opened, by one of all the nodes that start.
+/// The names of its tables begin with `tollgate_`. Opening the database brings the tables up to date. If several nodes
+/// start at once, one of them does it.
 ///
-/// A SQLite file is kept in WAL mode: readers and the one writer do not wait for each other. Several processes may share
-/// one. [`Durability`] says what a commit survives. A file that is made is its owner's alone (mode 0600), and what is erased
-/// leaves no trace in it. A PostgreSQL server keeps what was erased in its own files until it cleans up.
+/// A SQLite file is in WAL mode: readers and the one writer do not wait for each other. Several processes may share a
+/// file. [`Durability`] determines what a commit survives. A new file is accessible only to its owner (mode 0600), and
+/// erased data leaves no trace in it. A PostgreSQL server retains erased data in its own files until it cleans up.
 ///
-/// A SQLite file is made when the database is opened, and at no other time. Where it is deleted or replaced while it is in
-/// use, every call fails, and the log says so, until the file is back or the database is opened anew. The files that
-/// SQLite lays beside it (`-wal`, `-shm`) are part of it.
+/// A SQLite file is created only when the database is opened. If the file is deleted or replaced while it is in use,
+/// every call fails, and the log reports it, until the file is back or the database is opened again. The files that
+/// SQLite creates beside it (`-wal`, `-shm`) are part of the database.
 ///
 /// # The role in PostgreSQL
 ///
-/// Whoever opens the database first, and whoever opens it first with a newer version of this crate, needs the privilege
-/// `CREATE` on the schema, to make the tables. All others need no more than this, granted after the tables are there:
+/// The role that opens the database first, and the role that opens it first with a newer version of this crate, needs
+/// the privilege `CREATE` on the schema, to create the tables. All other roles need only these privileges, granted
+/// after the tables exist:
 ///
 /// ```sql
 /// GRANT USAGE ON SCHEMA public TO gate;
@@ -73,7 +75,7 @@ use either;
 ///
 /// # Encryption
 ///
-/// PostgreSQL is spoken to without encryption, unless your own crate turns on one of sqlx's features for it, such as
+/// Connections to PostgreSQL are not encrypted, unless your own crate enables one of sqlx's features for it, such as
 /// `tls-rustls`.
 ///
 /// # Example
@@ -104,22 +106,23 @@ pub struct Database(Arc<Inner>);
 
 struct Inner {
     pool: Arc<Pool>,
-    /// The turns of the writers of a SQLite file: they wait here in line, rather than ask again and again.
+    /// The lock of the writers of a SQLite file. They wait here in a queue instead of polling SQLite.
     turns: Option<Arc<Semaphore>>,
 }
 
 impl Database {
-    /// Opens the database behind `sqlite:PATH` or `postgres://…`, with everything as it is if nothing is said:
-    /// [`DatabaseOptions`] says it.
+    /// Opens the database at `sqlite:PATH` or `postgres://…`, with the default options. Use [`DatabaseOptions`] for
+    /// others.
     ///
     /// # Errors
     ///
-    /// A URL that names no database, one that cannot be reached, or one that a newer version of this crate has set up.
+    /// Fails if the URL names no database, if the database cannot be reached, or if a newer version of this crate has
+    /// set it up.
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
         DatabaseOptions::new(url)?.open().await
     }
 
-    /// Lets what was begun end, and closes all connections. Calls that come later fail.
+    /// Waits for the calls in progress, and closes all connections. Later calls fail.
     pub async fn close(&self) {
         self.0.pool.close().await;
     }
@@ -131,17 +134,17 @@ impl Database {
         Ok(database)
     }
 
-    /// Which database, without user and password.
+    /// Returns the name of the database, without user and password.
     pub(crate) fn name(&self) -> String {
         self.options().target.to_string()
     }
 
-    /// A connection to read by.
+    /// Returns a session for reading.
     pub(crate) async fn reader(&self) -> Result<Session, StoreError> {
         self.session(None).await
     }
 
-    /// A connection to read by, in a transaction whose statements may take so long.
+    /// Returns a session for reading, in a transaction with this time limit for its statements.
     pub(crate) async fn patient_reader(&self, limit: Duration) -> Result<Session, StoreError> {
         let lent = self.0.pool.lend_beside().await?;
         let mut session = Session::new(lent, None, limit + GRACE);
@@ -149,12 +152,12 @@ impl Database {
         Ok(session)
     }
 
-    /// How long a caller waits for a transaction of a few statements.
+    /// Returns the time that a caller waits for a transaction of a few statements.
     pub(crate) fn patience(&self) -> Duration {
         self.options().acquire + self.options().statement * 2
     }
 
-    /// A connection to write by.
+    /// Returns a session for writing.
     pub(crate) async fn writer(&self) -> Result<Session, StoreError> {
         let turn = match &self.0.turns {
             Some(turns) => {
@@ -167,20 +170,20 @@ impl Database {
         self.session(turn).await
     }
 
-    /// Makes one change, and says how many rows it has changed.
+    /// Runs one changing statement. Returns the number of rows that it changed.
     pub(crate) async fn change(&self, statement: Statement) -> Result<u64, StoreError> {
         retried(|| async { self.writer().await?.execute(statement.clone()).await }).await
     }
 
-    /// A connection to write by, in a transaction.
+    /// Returns a session for writing, in a transaction.
     pub(crate) async fn transaction(&self) -> Result<Session, StoreError> {
         let mut session = self.writer().await?;
         session.begin().await?;
         Ok(session)
     }
 
-    /// Sees that what was removed leaves a SQLite file: its log holds the pages as they were. While somebody reads what was, it
-    /// stays; what is removed next takes it along, and so does the end of the last connection.
+    /// Removes deleted data from a SQLite file's log, which contains old versions of pages. While a reader uses old
+    /// versions, the data stays. The next deletion removes it, or the close of the last connection.
     #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "a file is wiped with I/O"))]
     pub(crate) async fn wipe(&self) {
         #[cfg(feature = "sqlite")]
@@ -207,10 +210,10 @@ impl fmt::Debug for Database {
     }
 }
 
-/// How often a transaction is begun that the database undoes in favour of others.
+/// The maximum number of attempts for a transaction that the database rolls back in favour of others.
 const TRIES: u32 = 8;
 
-/// Does a transaction again that the database has undone in favour of others.
+/// Repeats a transaction that the database rolled back in favour of others.
 pub(crate) async fn retried<T, W>(work: impl Fn() -> W) -> Result<T, StoreError>
 where
     W: Future<Output = Result<T, StoreError>>,
@@ -218,7 +221,7 @@ where
     for turn in 1..TRIES {
         match work().await {
             Err(error) if is_rolled_back(&error) => {
-                // Those that met do not meet again at once.
+                // A random pause, so that transactions that conflicted do not conflict again at once.
                 let pause = crate::amount::random() % (u64::from(turn) * 5);
                 tokio::time::sleep(Duration::from_millis(pause)).await;
             }
@@ -228,7 +231,8 @@ where
     work().await
 }
 
-/// Work that goes on to its end where nobody waits for it any longer, as when the client leaves: nothing stays half done.
+/// Runs work to its end even if the caller stops waiting, for example when the client disconnects: nothing is left half
+/// done.
 pub(crate) fn carried_through<T: Send + 'static>(
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> StoreFuture<T> {

@@ -1,4 +1,4 @@
-//! Which database, and how patiently it is asked.
+//! The options of a database.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,18 +6,19 @@ use std::time::Duration;
 use super::{Database, OpenError};
 use crate::error::ConfigError;
 
-/// What a commit to a SQLite file survives.
+/// The durability of a commit to a SQLite file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// The end of the power too: every commit waits for the disk (`synchronous = FULL`).
+    /// A commit survives a power loss: every commit waits for the disk (`synchronous = FULL`).
     #[default]
     PowerLoss,
-    /// The end of the process, killed or crashed, but not that of the machine: the last commits before the power fails may
-    /// be lost, whole and the newest first, and the file stays sound (`synchronous = NORMAL`).
+    /// A commit survives the end of the process, killed or crashed, but may not survive the end of the machine. A power
+    /// loss may lose the latest commits, each as a whole and the newest first. The file stays consistent (`synchronous
+    /// = NORMAL`).
     ProcessCrash,
 }
 
-/// A database, named by a URL, and how it is used.
+/// A database, identified by a URL, and the options for its use.
 ///
 /// # Example
 ///
@@ -40,7 +41,7 @@ pub struct DatabaseOptions {
     pub(super) connections: u32,
     pub(super) acquire: Duration,
     pub(super) statement: Duration,
-    /// Whether a pooler lends a server's connection for one transaction at a time.
+    /// True if a pooler lends a server's connection for one transaction at a time.
     pub(super) pooled: bool,
     #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "a setting of SQLite alone"))]
     pub(super) durability: Durability,
@@ -55,7 +56,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Whether this is a file of this machine.
+    /// Returns true if the database is a file on this machine.
     pub(super) fn is_file(&self) -> bool {
         match self {
             #[cfg(feature = "sqlite")]
@@ -67,12 +68,12 @@ impl Target {
 }
 
 impl DatabaseOptions {
-    /// The database behind `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME`. A SQLite file that is not there is
-    /// made.
+    /// Creates options for the database at `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME`. A SQLite file
+    /// that does not exist is created when the database is opened.
     ///
     /// # Errors
     ///
-    /// A URL that cannot be read, or of a database that this build has no feature for.
+    /// Fails if the URL cannot be read, or if this build has no feature for its database.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
         let target = Target::from_str(url)?;
         let connections = match &target {
@@ -85,38 +86,39 @@ impl DatabaseOptions {
         Ok(Self { target, connections, acquire, statement, pooled: false, durability: Durability::default() })
     }
 
-    /// How many connections there are at the most: 10, or 4 to a SQLite file, if nothing is said. At least two.
+    /// Sets the maximum number of connections. Defaults to 10, or 4 for a SQLite file. The minimum is 2.
     #[must_use]
     pub fn with_connections(mut self, most: u32) -> Self {
         self.connections = most.max(2);
         self
     }
 
-    /// How long a call waits for a connection before it fails as overloaded: 2 seconds, if nothing is said.
+    /// Sets the time that a call waits for a connection before it fails as overloaded. Defaults to 2 seconds.
     #[must_use]
     pub fn with_acquire_timeout(mut self, most: Duration) -> Self {
         self.acquire = most;
         self
     }
 
-    /// How long a statement may take before it fails as timed out: 5 seconds, if nothing is said. A connection that has
-    /// fallen silent in the middle of a statement is in use for so long.
+    /// Sets the time that a statement may take before it fails as timed out. Defaults to 5 seconds. A connection whose
+    /// server does not answer a statement is occupied for this time.
     #[must_use]
     pub fn with_statement_timeout(mut self, most: Duration) -> Self {
         self.statement = most;
         self
     }
 
-    /// Works behind a pooler that lends a PostgreSQL connection for one transaction at a time, such as `PgBouncer` with
-    /// `pool_mode = transaction`. Every statement then goes in a transaction, which brings its settings along, and none
-    /// is prepared for later: that takes three round trips more. In session mode it is not needed.
+    /// Enables use behind a pooler that lends a PostgreSQL connection for one transaction at a time, such as
+    /// `PgBouncer` with `pool_mode = transaction`. Every statement then runs in a transaction that includes its
+    /// settings, and no statement stays prepared. This takes three more round trips. It is not needed in session mode.
     #[must_use]
     pub fn with_transaction_pooling(mut self) -> Self {
         self.pooled = true;
         self
     }
 
-    /// What a commit to a SQLite file survives; PostgreSQL has this among its own settings (`synchronous_commit`).
+    /// Sets the durability of a commit to a SQLite file. PostgreSQL has its own setting for this
+    /// (`synchronous_commit`).
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -127,7 +129,7 @@ impl DatabaseOptions {
     ///
     /// # Errors
     ///
-    /// A database that cannot be reached, or whose tables a newer version of this crate has set up.
+    /// Fails if the database cannot be reached, or if a newer version of this crate has set up its tables.
     pub async fn open(self) -> Result<Database, OpenError> {
         Database::open(self).await
     }
@@ -137,7 +139,7 @@ impl FromStr for Target {
     type Err = ConfigError;
 
     fn from_str(url: &str) -> Result<Self, ConfigError> {
-        // What stands behind the scheme may hold a password: it is not repeated.
+        // Report only the scheme: the rest may contain a password.
         let scheme = url.split(':').next().unwrap_or_default();
         let wrong = |problem: &str, expected: &str| {
             Err(ConfigError::new(
@@ -176,13 +178,13 @@ fn sqlite(url: &str) -> Result<Target, &'static str> {
     }
     let options =
         url.parse::<sqlx::sqlite::SqliteConnectOptions>().map_err(|_| "this is no path of a file")?;
-    // The file is made when it is opened first, and never by a later connection.
+    // Only the first connection may create the file.
     let path = std::path::absolute(options.get_filename()).map_err(|_| "this is no path of a file")?;
     Ok(Target::Sqlite(Box::new(options.filename(path).create_if_missing(false))))
 }
 
 impl std::fmt::Display for Target {
-    /// The database without user and password.
+    /// Writes the database without user and password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             #[cfg(feature = "sqlite")]

@@ -1,7 +1,8 @@
-//! The connections to a database: opened when one is needed, lent to one session at a time, and kept for the next.
+//! A pool of connections to a database. A connection is opened when one is needed, lent to one session at a time, and
+//! reused.
 //!
-//! sqlx's own pool is not used: it waits without a bound for a sign of life from each connection that is returned, and
-//! holds the connection's place meanwhile. Here whatever waits for a server has a time limit.
+//! sqlx's own pool is not used. It waits without a time limit for a ping of each returned connection, and occupies the
+//! connection's place meanwhile. Here every wait for a server has a time limit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,28 +21,28 @@ use super::options::Durability;
 use super::{Target, either};
 use crate::error::StoreError;
 
-/// A connection to a server that was idle for longer is asked for a sign of life before it is lent.
+/// The idle time after which a connection to a server is checked before it is lent.
 #[cfg(feature = "postgres")]
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long a connection is used before it is asked anyhow: its server may have become one that takes no writes.
+/// The time after which a connection is checked even if it was not idle: its server may have stopped taking writes.
 #[cfg(feature = "postgres")]
 const CHECKED: Duration = Duration::from_secs(5);
 
-/// The longest wait for that sign of life.
+/// The time limit of that check.
 #[cfg(feature = "postgres")]
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
-/// A connection to a server that was idle for longer is closed: firewalls drop such connections without a word.
+/// The idle time after which a connection to a server is closed: firewalls drop such connections silently.
 const IDLE: Duration = Duration::from_mins(10);
 
-/// The longest use of one connection to a server: what a server keeps for a connection grows.
+/// The maximum age of a connection to a server: the memory that a server uses for a connection grows.
 const LIFETIME: Duration = Duration::from_mins(30);
 
-/// The shortest time between two replacements of all connections because the server takes no writes.
+/// The minimum time between two replacements of all connections because the server takes no writes.
 const BETWEEN_REPLACEMENTS: Duration = Duration::from_secs(2);
 
-/// The longest wait for a connection that is closed with its pool.
+/// The time limit for closing a connection when its pool is closed.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 pub(super) enum Connection {
@@ -53,7 +54,7 @@ pub(super) enum Connection {
 
 pub(super) struct Pool {
     pub(super) options: DatabaseOptions,
-    /// The target with all settings of a connection.
+    /// The target, with all settings of a connection.
     target: Target,
     places: Arc<Semaphore>,
     kept: Mutex<Kept>,
@@ -63,16 +64,16 @@ pub(super) struct Pool {
 }
 
 struct Kept {
-    /// The one that was used last stands last.
+    /// Idle connections, in order of last use; the most recent is last.
     idle: Vec<Idle>,
-    /// No connection that is older is lent again.
+    /// The time of the last replacement. Connections that are older are not lent again.
     replaced: Instant,
 }
 
 struct Idle {
     connection: Connection,
     born: Instant,
-    /// When it was last known to lead to a server that takes writes.
+    /// The time at which its server was last known to take writes.
     checked: Instant,
     used: Instant,
 }
@@ -83,7 +84,7 @@ pub(super) struct Lent {
     born: Instant,
     checked: Instant,
     pool: Arc<Pool>,
-    /// The connection's place among those of the pool; none for a connection beside them.
+    /// The connection's place in the pool; `None` for a connection outside the pool.
     place: Option<OwnedSemaphorePermit>,
 }
 
@@ -125,7 +126,8 @@ impl Pool {
         Ok(Lent::new(idle, self, Some(place)))
     }
 
-    /// Opens a connection beside those of the pool, which ends with its use: what takes minutes keeps nobody's place.
+    /// Opens a connection outside the pool, which is closed after use. Work that takes minutes must not occupy a place
+    /// in the pool.
     pub(super) async fn lend_beside(self: &Arc<Self>) -> Result<Lent, StoreError> {
         if self.is_closed() {
             return Err(closed());
@@ -136,14 +138,14 @@ impl Pool {
         Ok(Lent::new(idle, self, None))
     }
 
-    /// Ends what is kept: one connection has failed, and the others lead to the same server.
+    /// Closes all idle connections: one connection failed, and the others lead to the same server.
     pub(super) fn distrust(&self) {
         let idle = std::mem::take(&mut self.kept().idle);
         drop(idle);
     }
 
-    /// Replaces all connections, those in use when they come back: they lead to a server that takes no writes. Returns
-    /// whether it did: not where it has done so just now.
+    /// Replaces all connections, since they lead to a server that takes no writes. Connections in use are replaced when
+    /// they are returned. Returns false if they were already replaced within [`BETWEEN_REPLACEMENTS`].
     pub(super) fn replace(&self) -> bool {
         let mut kept = self.kept();
         let replaces = kept.replaced.elapsed() >= BETWEEN_REPLACEMENTS;
@@ -165,12 +167,12 @@ impl Pool {
         for idle in idle {
             let farewell =
                 async { either!(Connection, idle.connection, connection => connection.close().await) };
-            // A server that is gone needs none.
+            // A failure is ignored: the server may be gone.
             let _ = timeout(FAREWELL, farewell).await;
         }
     }
 
-    /// A kept connection that is alive.
+    /// Returns an idle connection that is alive.
     async fn kept_connection(&self) -> Option<Idle> {
         let mut idle = self.pop()?;
         match &mut idle.connection {
@@ -194,10 +196,10 @@ impl Pool {
         Some(idle)
     }
 
-    /// The connection that was used last, if it may be used again.
+    /// Returns the connection that was used last, if it may be used again.
     fn pop(&self) -> Option<Idle> {
         let mut kept = self.kept();
-        // Those that were idle for too long stand first.
+        // Connections that were idle for too long are first.
         let is_server = !self.options.target.is_file();
         let stale = kept.idle.partition_point(|idle| is_server && idle.used.elapsed() > IDLE);
         let stale: Vec<Idle> = kept.idle.drain(..stale).collect();
@@ -266,7 +268,7 @@ impl Lent {
         &self.pool
     }
 
-    /// Keeps the connection for the next session.
+    /// Returns the connection to the pool for the next session.
     pub(super) fn give_back(self) {
         let Self { connection, born, checked, pool, place } = self;
         let mut kept = pool.kept();
@@ -274,7 +276,7 @@ impl Lent {
             kept.idle.push(Idle { connection, born, checked, used: Instant::now() });
         }
         drop(kept);
-        // Whoever gets the place finds the connection.
+        // Release the place last, so that the next session finds the connection.
         drop(place);
     }
 }
@@ -294,17 +296,17 @@ fn sqlite(
         Durability::ProcessCrash => SqliteSynchronous::Normal,
     };
     let target = target.clone().journal_mode(SqliteJournalMode::Wal).synchronous(synchronous);
-    // What is removed is overwritten, not merely forgotten.
+    // Overwrite deleted data in the file.
     let target = target.pragma("secure_delete", "ON");
-    // Up to 32 MiB of pages, half as many in the log before they are carried over, and nothing in files that come and go: what
-    // a statement would undo is a few pages.
+    // The page cache is up to 32 MiB, and the log up to half as many pages before a checkpoint. Temporary data stays in
+    // memory: the pages that a statement may have to undo are few.
     let target = target.pragma("cache_size", "-32768").pragma("wal_autocheckpoint", "4096");
     let target = target.pragma("temp_store", "MEMORY");
     make_private(target.get_filename());
     target.busy_timeout(options.statement).foreign_keys(true).disable_statement_logging()
 }
 
-/// Asks a connection for a sign of life: whether its server takes writes.
+/// Checks a connection. Returns true if its server takes writes.
 #[cfg(feature = "postgres")]
 async fn takes_writes(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
     use sqlx::{Executor as _, Row as _};
@@ -314,6 +316,6 @@ async fn takes_writes(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx:
 
 #[cfg(feature = "postgres")]
 fn postgres(target: &sqlx::postgres::PgConnectOptions) -> sqlx::postgres::PgConnectOptions {
-    // PgBouncer refuses a parameter that it does not know, and no column here is a float.
+    // PgBouncer rejects parameters that it does not know. No column here is a float.
     target.clone().extra_float_digits(None).disable_statement_logging()
 }

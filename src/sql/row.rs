@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use super::either;
 use crate::error::StoreError;
 
-/// A row, of either database.
+/// A row of either database.
 pub(crate) enum Row {
     #[cfg(feature = "sqlite")]
     Sqlite(sqlx::sqlite::SqliteRow),
@@ -14,27 +14,27 @@ pub(crate) enum Row {
 }
 
 impl Row {
-    /// The number in a column that always has one.
+    /// Returns the number in a column that is never null.
     pub(crate) fn int(&self, column: usize) -> Result<i64, StoreError> {
         either!(Row, self, row => row.try_get(column)).map_err(|error| unreadable(&error))
     }
 
-    /// The number in a column, if there is one.
+    /// Returns the number in a column, or `None` if it is null.
     pub(crate) fn maybe_int(&self, column: usize) -> Result<Option<i64>, StoreError> {
         either!(Row, self, row => row.try_get(column)).map_err(|error| unreadable(&error))
     }
 
-    /// The text in a column that always has one.
+    /// Returns the text in a column that is never null.
     pub(crate) fn text(&self, column: usize) -> Result<&str, StoreError> {
         either!(Row, self, row => row.try_get(column)).map_err(|error| unreadable(&error))
     }
 
-    /// The text in a column, if there is one.
+    /// Returns the text in a column, or `None` if it is null.
     pub(crate) fn maybe_text(&self, column: usize) -> Result<Option<&str>, StoreError> {
         either!(Row, self, row => row.try_get(column)).map_err(|error| unreadable(&error))
     }
 
-    /// The bytes in a column, if there are any: as many as they have to be.
+    /// Returns the bytes in a column, or `None` if it is null. Fails unless there are exactly `N` bytes.
     pub(crate) fn maybe_bytes<const N: usize>(&self, column: usize) -> Result<Option<[u8; N]>, StoreError> {
         let bytes: Option<&[u8]> =
             either!(Row, self, row => row.try_get(column)).map_err(|error| unreadable(&error))?;
@@ -44,7 +44,7 @@ impl Row {
     }
 }
 
-/// The text alone: what `sqlx` shows with it may hold values.
+/// Converts an error. Only its text is kept, since sqlx's error may contain values.
 fn unreadable(error: &sqlx::Error) -> StoreError {
     StoreError::corrupt(error.to_string())
 }

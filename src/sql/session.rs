@@ -1,4 +1,5 @@
-//! One connection at work. What is left midway is closed, never used again: the database rolls it back.
+//! A session on one connection. A connection with an unfinished statement or transaction is closed and not reused, so
+//! the database rolls it back.
 
 use std::time::Duration;
 
@@ -14,18 +15,19 @@ use crate::error::StoreError;
 
 pub(crate) struct Session {
     lent: Option<Lent>,
-    /// Whether a pooler may send each transaction to another of the server's connections.
+    /// True if a pooler may send each transaction to another connection of the server.
     pooled: bool,
-    /// Among writers of one SQLite file, whose turn it is.
+    /// The turn of this writer, if the database is a SQLite file.
     _turn: Option<OwnedSemaphorePermit>,
     limit: Duration,
-    /// Whether a statement was sent whose end was not seen.
+    /// True if a statement was sent and its end was not seen.
     waiting: bool,
-    /// Whether a transaction is open.
+    /// True if a transaction is open.
     open: bool,
 }
 
-/// The statements presume that each sees what was committed before it: the server's default may be another.
+/// The statements require that each sees what was committed before it. The server's default isolation level may be
+/// another.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; ";
 
 /// Binds a statement's values.
@@ -46,7 +48,7 @@ impl Session {
         Self { lent: Some(lent), pooled, _turn: turn, limit, waiting: false, open: false }
     }
 
-    /// The rows that a statement answers with.
+    /// Returns the rows of a statement's answer.
     pub(crate) async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, StoreError> {
         if self.is_alone() {
             self.begin().await?;
@@ -79,12 +81,12 @@ impl Session {
         self.judge(done)
     }
 
-    /// The first row that a statement answers with.
+    /// Returns the first row of a statement's answer.
     pub(crate) async fn row(&mut self, statement: Statement) -> Result<Option<Row>, StoreError> {
         Ok(self.rows(statement).await?.into_iter().next())
     }
 
-    /// How many rows a statement has changed.
+    /// Runs a statement. Returns the number of rows that it changed.
     pub(crate) async fn execute(&mut self, statement: Statement) -> Result<u64, StoreError> {
         if self.is_alone() {
             self.begin().await?;
@@ -108,7 +110,7 @@ impl Session {
         self.judge(done)
     }
 
-    /// Statements without values, several at once. Behind a pooler, in a transaction alone.
+    /// Runs several statements without values at once. Behind a pooler, use it only in a transaction.
     pub(super) async fn script(&mut self, text: String) -> Result<(), StoreError> {
         let connection = &mut self.lent.as_mut().ok_or_else(gone)?.connection;
         self.waiting = true;
@@ -121,7 +123,7 @@ impl Session {
         self.judge(done)
     }
 
-    /// Begins a transaction; in SQLite as the one writer.
+    /// Begins a transaction. In SQLite it is the one writing transaction.
     pub(crate) async fn begin(&mut self) -> Result<(), StoreError> {
         let begin =
             if self.is_postgres() { self.beginning(self.limit) } else { "BEGIN IMMEDIATE".to_owned() };
@@ -129,7 +131,7 @@ impl Session {
         self.script(begin).await
     }
 
-    /// Begins a transaction that only reads, and lets its statements take longer than others.
+    /// Begins a read-only transaction whose statements have this time limit.
     pub(crate) async fn begin_patiently(&mut self, limit: Duration) -> Result<(), StoreError> {
         let begin = if self.is_postgres() {
             format!("{}SET LOCAL statement_timeout = {}", self.beginning(limit), limit.as_millis())
@@ -140,7 +142,8 @@ impl Session {
         self.script(begin).await
     }
 
-    /// What begins a transaction in PostgreSQL. Behind a pooler it brings the session's settings along.
+    /// Returns the statement that begins a transaction in PostgreSQL. Behind a pooler it includes the session's
+    /// settings.
     fn beginning(&self, limit: Duration) -> String {
         #[cfg(feature = "postgres")]
         if self.pooled {
@@ -150,7 +153,8 @@ impl Session {
         BEGIN.to_owned()
     }
 
-    /// Whether a statement needs a transaction of its own: else a pooler may send its parts to different connections.
+    /// Returns true if a statement needs its own transaction: else a pooler may send its parts to different
+    /// connections.
     fn is_alone(&self) -> bool {
         self.pooled && !self.open && self.is_postgres()
     }
@@ -161,7 +165,7 @@ impl Session {
         Ok(())
     }
 
-    /// A statement as this database takes it.
+    /// Returns a statement in this database's dialect.
     fn spelled(&self, statement: Statement) -> Statement {
         match self.connection() {
             #[cfg(feature = "sqlite")]
@@ -170,17 +174,17 @@ impl Session {
         }
     }
 
-    /// Makes what was done since the beginning last.
+    /// Commits the transaction.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
         self.end("COMMIT").await
     }
 
-    /// Undoes what was done since the beginning.
+    /// Rolls the transaction back.
     pub(crate) async fn roll_back(mut self) -> Result<(), StoreError> {
         self.end("ROLLBACK").await
     }
 
-    /// Carries what SQLite's log holds over into the file, and cuts it; does not wait for readers for long.
+    /// Copies SQLite's log into the file, and truncates the log. Waits for readers at most 250 ms.
     #[cfg(feature = "sqlite")]
     pub(super) async fn cut_log(&mut self, patience: Duration) -> Result<(), StoreError> {
         let cut = self.script("PRAGMA busy_timeout = 250; PRAGMA wal_checkpoint(TRUNCATE)".to_owned()).await;
@@ -188,7 +192,7 @@ impl Session {
         cut
     }
 
-    /// Whether this is PostgreSQL.
+    /// Returns true if the database is PostgreSQL.
     pub(crate) fn is_postgres(&self) -> bool {
         match self.connection() {
             #[cfg(feature = "postgres")]
@@ -197,7 +201,8 @@ impl Session {
         }
     }
 
-    /// The database's own time, in milliseconds: of a SQLite file, that of its machine.
+    /// Returns an SQL expression for the database's own time, in milliseconds. For a SQLite file it is the time of this
+    /// machine.
     pub(crate) fn now(&self) -> &'static str {
         if self.is_postgres() {
             "CAST(floor(extract(epoch FROM statement_timestamp()) * 1000) AS BIGINT)"
@@ -206,12 +211,12 @@ impl Session {
         }
     }
 
-    /// What locks the rows that a `SELECT` reads. SQLite's one writer needs none.
+    /// Returns the clause that locks the rows that a `SELECT` reads. SQLite needs none, since it has one writer.
     pub(crate) fn lock(&self) -> &'static str {
         if self.is_postgres() { " FOR NO KEY UPDATE" } else { "" }
     }
 
-    /// What keeps the rows that a `SELECT` reads from being removed, and nothing else.
+    /// Returns the clause that prevents the deletion of the rows that a `SELECT` reads, and nothing else.
     pub(crate) fn keep(&self) -> &'static str {
         if self.is_postgres() { " FOR KEY SHARE" } else { "" }
     }
@@ -220,13 +225,14 @@ impl Session {
         self.lent.as_ref().map(|lent| &lent.connection)
     }
 
-    /// Judges what a statement came to, and whether the connection is good for the next one.
+    /// Converts the result of a statement, and decides if the connection can be used for the next one.
     fn judge<T>(
         &mut self,
         done: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
     ) -> Result<T, StoreError> {
         let (loss, done) = match done {
-            // The server ends a statement that takes too long: this one is not heard of any more.
+            // The server itself ends a statement that takes too long. A statement that timed out here means that the
+            // server is silent.
             Err(_) => (Loss::Server, Err(StoreError::timed_out())),
             Ok(Ok(answer)) => (Loss::Nothing, Ok(answer)),
             Ok(Err(error)) => (loss(&error), Err(fault(&error))),
@@ -254,10 +260,11 @@ impl Drop for Session {
     }
 }
 
-/// What is said to each session, or with `SET LOCAL` to each transaction, whatever the server's or the role's defaults are.
+/// Returns the settings of each session, or with `SET LOCAL` of each transaction. They override the server's and the
+/// role's defaults.
 #[cfg(feature = "postgres")]
 pub(super) fn settings(limit: Duration, set: &str) -> String {
-    // A node that stops in the middle of a transaction must not keep the others from its rows.
+    // A node that stops during a transaction must not keep its rows locked.
     let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
     let millis = limit.as_millis().max(1);
     let mut settings = limits.map(|name| format!("{set} {name} = {millis}; ")).concat();

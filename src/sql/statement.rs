@@ -1,8 +1,8 @@
-//! A statement and its values, in the dialect that both databases read.
+//! A statement and its values, in a dialect that both databases accept.
 
 use std::fmt::Write as _;
 
-/// A value to be bound.
+/// A value to bind.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Int(Option<i64>),
@@ -11,7 +11,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// Nothing, of the same type.
+    /// Returns a null value of the same type.
     fn blank(&self) -> Self {
         match self {
             Self::Int(_) => Self::Int(None),
@@ -63,18 +63,18 @@ impl<const N: usize> From<Option<[u8; N]>> for Value {
     }
 }
 
-/// A statement. Its text is put together from this crate's own words alone: whatever comes from outside is bound.
+/// A statement. Its text consists only of this crate's own words. Every value from outside is bound.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Statement {
     pub(super) text: String,
     pub(super) values: Vec<Value>,
-    /// Whether its own words number values: then a value may be meant more than once.
+    /// True if the text numbers its values itself: a value may then be used more than once.
     #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "SQLite alone takes them without"))]
     numbered: bool,
 }
 
 impl Statement {
-    /// A statement that names its values `$1`, `$2` and so on.
+    /// Creates a statement that refers to its values as `$1`, `$2` and so on.
     pub(crate) fn new(text: &str) -> Self {
         Self { text: text.to_owned(), values: Vec::new(), numbered: text.contains('$') }
     }
@@ -85,13 +85,13 @@ impl Statement {
         self
     }
 
-    /// More text.
+    /// Appends text.
     pub(crate) fn push(mut self, text: &str) -> Self {
         self.text.push_str(text);
         self
     }
 
-    /// More text, with a value that stands behind it.
+    /// Appends text, followed by a value.
     pub(crate) fn push_value(mut self, text: &str, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
         self.text.push_str(text);
@@ -99,14 +99,14 @@ impl Statement {
         self
     }
 
-    /// The text between other text.
+    /// Puts the text between other text.
     pub(crate) fn wrapped(mut self, before: &str, behind: &str) -> Self {
         self.text.insert_str(0, before);
         self.push(behind)
     }
 
-    /// A list of values in brackets, for `IN`. It is drawn out to a power of two by its last value, so that a database
-    /// gets to see few texts.
+    /// Appends a list of values in brackets, for `IN`. The list is padded to a power of two by repeating its last
+    /// value, so that the database has to prepare few texts.
     pub(crate) fn push_list(mut self, values: impl IntoIterator<Item = impl Into<Value>>) -> Self {
         let from = self.values.len();
         self.values.extend(values.into_iter().map(Into::into));
@@ -117,7 +117,7 @@ impl Statement {
         self.push_row(from)
     }
 
-    /// Rows of values, `(…), (…)`, for `VALUES`.
+    /// Appends rows of values, `(…), (…)`, for `VALUES`.
     pub(crate) fn push_rows<const N: usize>(mut self, rows: impl IntoIterator<Item = [Value; N]>) -> Self {
         for (place, row) in rows.into_iter().enumerate() {
             if place > 0 {
@@ -130,7 +130,8 @@ impl Statement {
         self
     }
 
-    /// The same for a table of rows, `(VALUES …) AS v`, drawn out to a power of two by rows of nothing, which `column1` tells.
+    /// Appends a table of rows, `(VALUES …) AS v`. It is padded to a power of two with rows of null values, which can
+    /// be recognized by a null `column1`.
     pub(crate) fn push_table<const N: usize>(self, rows: impl IntoIterator<Item = [Value; N]>) -> Self {
         let mut rows: Vec<[Value; N]> = rows.into_iter().collect();
         if let Some(last) = rows.last() {
@@ -140,8 +141,8 @@ impl Statement {
         self.push("(VALUES ").push_rows(rows).push(") AS v")
     }
 
-    /// The text as SQLite takes it: values in their order have no numbers there, since it looks for each number in a list of
-    /// them all.
+    /// Returns the statement for SQLite, without the numbers of values that are used in order. SQLite searches a list
+    /// of all values for each number.
     #[cfg(feature = "sqlite")]
     pub(super) fn into_unnumbered(mut self) -> Self {
         if !self.numbered {
@@ -157,7 +158,7 @@ impl Statement {
         self
     }
 
-    /// The numbers of the values from a place on, in brackets.
+    /// Appends the numbers of the values from a position on, in brackets.
     fn push_row(mut self, from: usize) -> Self {
         for number in from + 1..=self.values.len() {
             self.text.push(if number == from + 1 { '(' } else { ',' });
@@ -168,7 +169,8 @@ impl Statement {
     }
 }
 
-/// Cuts rows into pieces of as many as a power of two, the largest first, so that a database gets to see few texts.
+/// Splits rows into slices whose lengths are powers of two, the largest first, so that the database has to prepare few
+/// texts.
 pub(crate) fn pieces<T>(rows: &[T], most: usize) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;
     std::iter::from_fn(move || {

@@ -9,25 +9,25 @@ use crate::key::{KeyHash, KeyId, KeyRecord, KeyStatus};
 use crate::name::{AccountId, Environment};
 use crate::store::KeyStore;
 
-/// A key to be put in, and the room that there is for it.
+/// A request to insert a key, with the account's limit on active keys.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct InsertKey {
-    /// The key. Its account must exist; it is taken as the store has it.
+    /// The record to insert. Its account must exist; the store uses its own version of the account.
     pub record: KeyRecord,
-    /// How many active keys the account may hold with it; `None` for any number.
+    /// The maximum number of active keys of the account, including this one; `None` for no maximum.
     pub max_active: Option<u32>,
-    /// The time by which expiry is judged.
+    /// The time at which expiry is checked.
     pub now: Timestamp,
 }
 
 impl InsertKey {
-    /// A key to be put in, for which there is room without bound.
+    /// Creates a request without a maximum of active keys.
     pub fn new(record: KeyRecord, now: Timestamp) -> Self {
         Self { record, max_active: None, now }
     }
 
-    /// Room for so many active keys of the account, this one counted.
+    /// Sets the maximum number of active keys of the account, including this one.
     #[must_use]
     pub fn with_max_active(mut self, most: Option<u32>) -> Self {
         self.max_active = most;
@@ -35,70 +35,71 @@ impl InsertKey {
     }
 }
 
-/// What became of an insertion.
+/// The outcome of an insertion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a key that was not put in does not work"]
 pub enum Inserted {
-    /// The key is in.
+    /// The key was inserted.
     Done,
-    /// The account holds as many active keys as it may.
+    /// The account already has the maximum number of active keys.
     Full,
-    /// There is a key of this id or of this hash.
+    /// Another key has this id or one of the hashes.
     Taken,
     /// There is no such account.
     NoAccount,
 }
 
-/// What became of a replacement.
+/// The outcome of a replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a change that was not made has no effect"]
 pub enum Replaced {
-    /// It was made, and whoever keeps what was read before was told: a cache without a channel to other nodes takes itself to
-    /// be alone.
+    /// The change was made, and every cache that may have an older record was informed. A cache without announcements
+    /// assumes that it is the only node.
     Done,
-    /// It was made, but other nodes could not be told: they see it within the bound on staleness of their caches.
+    /// The change was made, but the other nodes could not be informed. They see it within the bound on staleness of
+    /// their caches.
     Unannounced,
-    /// Somebody else made a change first: read again, and decide again.
+    /// Another change was made first. Read the record again, and decide again.
     Stale,
-    /// It is not there.
+    /// There is no such key or account.
     Gone,
-    /// There is another key of this hash.
+    /// Another key has one of the hashes.
     Taken,
 }
 
 #[cfg(feature = "fleet")]
 impl Replaced {
-    /// The same, where the other nodes were told of it, or could not be.
+    /// Returns the outcome with `Unannounced` in place of `Done` if the other nodes could not be informed.
     pub(super) fn announced(self, announced: bool) -> Self {
         if self == Self::Done && !announced { Self::Unannounced } else { self }
     }
 }
 
-/// Which keys to list. All conditions hold together.
+/// A filter for listing keys. A key must meet all conditions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyQuery {
-    /// Keys of this account alone.
+    /// Selects only keys of this account.
     pub account: Option<AccountId>,
-    /// Keys of this status alone.
+    /// Selects only keys with this status.
     pub status: Option<KeyStatus>,
-    /// Keys of this environment alone.
+    /// Selects only keys of this environment.
     pub environment: Option<Environment>,
-    /// Keys that the key of this id issued.
+    /// Selects only keys that the key with this id issued.
     pub issued_by: Option<KeyId>,
-    /// Keys whose id is behind this one.
+    /// Selects only keys whose id is greater than this one.
     pub after: Option<KeyId>,
-    /// At most so many.
+    /// The maximum number of keys to return.
     pub limit: usize,
 }
 
 impl KeyQuery {
-    /// The first `limit` keys, by id.
+    /// Creates a query for the first `limit` keys, in order of id.
     pub fn first(limit: usize) -> Self {
         Self { limit, ..Self::default() }
     }
 
-    /// Whether a record meets the conditions.
+    /// Returns true if a record meets the conditions.
     pub fn admits(&self, record: &KeyRecord) -> bool {
         self.account.as_ref().is_none_or(|account| *account == record.account.id)
             && self.status.is_none_or(|status| status == record.status)
@@ -108,61 +109,63 @@ impl KeyQuery {
     }
 }
 
-/// Puts keys in, changes and removes them: the authority, never a cache.
+/// Inserts, changes and removes keys. The implementation is the authority, or passes every call to it; a cache never
+/// answers.
 ///
 /// # Contract
 ///
-/// - **Atomic.** [`insert`](KeyAdmin::insert) counts and inserts in one step: of any number of concurrent calls those
-///   succeed that there is room for. [`replace`](KeyAdmin::replace) compares the version and writes in one step, and
-///   counts the version up by one.
-/// - **Seen at once.** What a call has done is seen by every `find` of the same store that begins after it returned. Other
-///   processes may lag behind by what the store documents.
-/// - **Both secrets.** [`find`](KeyStore::find) finds a rotated key by its hash and, while there is one, by the hash that is
-///   retiring; by an older one no more.
-/// - **Of one account.** A key is shown with its account as the store has it: neither [`insert`](KeyAdmin::insert) nor
-///   [`replace`](KeyAdmin::replace) changes the account by the copy that its record bears, nor moves a key to another.
-/// - **May lag:** [`touch`](KeyAdmin::touch) alone. Uses may be lost in a crash, and never go backwards, not even by a
-///   `replace` with a record that was read before them. A use is no change: the version stays.
-/// - **Secret:** hashes are listed to nobody but the caller of these methods.
+/// - **Atomic.** [`insert`](KeyAdmin::insert) counts and inserts in one step: concurrent calls never exceed the
+///   maximum. [`replace`](KeyAdmin::replace) compares the version and writes in one step, and increments the version by
+///   one.
+/// - **Visible at once.** Every `find` of the same store that begins after a call returned sees its change. Other
+///   processes may see it later, within a bound that the store documents.
+/// - **Both secrets.** [`find`](KeyStore::find) finds a rotated key by its hash and, while there is one, by the
+///   retiring hash. It does not find the key by an older hash.
+/// - **One account.** A record is returned with its account as the store has it. [`insert`](KeyAdmin::insert) and
+///   [`replace`](KeyAdmin::replace) do not write the account that is attached to the record, and do not move a key to
+///   another account.
+/// - **May lag:** only [`touch`](KeyAdmin::touch). Times of use may be lost in a crash. They never go backwards, not
+///   even by a `replace` with a record that was read before them. A use does not change the version.
+/// - **Secret:** hashes are returned only to the caller of these methods.
 pub trait KeyAdmin: KeyStore {
-    /// Puts a key in.
+    /// Inserts a key.
     fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted>;
 
-    /// Finds the key with this hash, as [`find`](KeyStore::find) does, and never from a cache: what the authority has now, also
-    /// where a cache stands before it.
+    /// Returns the key with this hash, as [`find`](KeyStore::find) does, but always from the authority. A cache in
+    /// front of the authority does not answer.
     fn find_now(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>>;
 
-    /// The key of this id.
+    /// Returns the key with this id.
     fn get(&self, id: KeyId) -> StoreFuture<Option<Arc<KeyRecord>>>;
 
-    /// The account of this id.
+    /// Returns the account with this id.
     fn account_of(&self, id: &AccountId) -> StoreFuture<Option<Arc<Account>>>;
 
-    /// Puts a changed record in place of the one whose version it bears.
+    /// Replaces the record that has the same id and version.
     fn replace(&self, record: &KeyRecord) -> StoreFuture<Replaced>;
 
-    /// The keys that a query asks for, by id.
+    /// Returns the keys that a query selects, in order of id.
     fn list(&self, query: &KeyQuery) -> StoreFuture<Vec<Arc<KeyRecord>>>;
 
-    /// Notes when keys were used: the later time stays.
+    /// Records when keys were last used. The latest time is kept.
     fn touch(&self, uses: &[(KeyId, Timestamp)]) -> StoreFuture<()>;
 
-    /// Removes a key for good; says whether it was there.
+    /// Deletes a key permanently. Returns true if it existed.
     fn erase(&self, id: KeyId) -> StoreFuture<bool>;
 
-    /// Removes for good the keys that have been dead since before a moment; says how many.
+    /// Deletes the keys that were revoked or had expired before a time, permanently. Returns their number.
     fn sweep(&self, before: Timestamp) -> StoreFuture<u64>;
 }
 
-/// Creates, changes and removes accounts. What is said of [`KeyAdmin`] holds here too: a changed account shows on all its
-/// keys at once.
+/// Creates, changes and removes accounts. The contract of [`KeyAdmin`] applies here too. A changed account appears on
+/// all its keys at once.
 pub trait AccountAdmin: KeyAdmin {
-    /// Puts a new account in; says whether its id was free.
+    /// Creates an account. Returns true if its id was free.
     fn create_account(&self, account: &Account) -> StoreFuture<bool>;
 
-    /// Puts a changed account in place of the one whose version it bears.
+    /// Replaces the account that has the same id and version.
     fn replace_account(&self, account: &Account) -> StoreFuture<Replaced>;
 
-    /// Removes an account with all its keys for good; says whether it was there.
+    /// Deletes an account with all its keys permanently. Returns true if it existed.
     fn erase_account(&self, id: &AccountId) -> StoreFuture<bool>;
 }

@@ -1,7 +1,7 @@
-//! Records as text, for stores and caches that keep them outside this process.
+//! A text format of records, for stores and caches outside this process.
 //!
-//! The text is this crate's own, JSON with a version in front. Whatever does not read back as written is an error: what
-//! lies in a database or a cache was perhaps written by an older version, or by somebody else.
+//! The format is private to this crate: JSON with a version number. Text that does not read back as written is an
+//! error, since an older version or another program may have written to the database or the cache.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::key::Retiring;
 use crate::key::{KeyHash, KeyId, KeyRecord, KeyStatus};
 
-/// The version that is written, and the only one that is read.
+/// The version that is written, and the only version that is read.
 const VERSION: u8 = 1;
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -33,7 +33,7 @@ struct KeyText {
     account: String,
     status: StatusText,
     environment: String,
-    /// Absent in records that were written before keys named their issuer.
+    /// The issuer of the key; absent in records that were written before keys had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     issued_by: Option<String>,
     created_at: Option<i64>,
@@ -55,7 +55,7 @@ struct AccountText {
     id: String,
     plan: String,
     status: StatusText,
-    /// `true` while it is paid for; absent where nobody asks.
+    /// The state of the subscription: `true` if active, `false` if lapsed; absent if the account has none.
     subscribed: Option<bool>,
     version: u64,
     agreements: Vec<String>,
@@ -95,7 +95,7 @@ enum CountsText {
     Pool(String),
 }
 
-/// A key as text; of its account the id alone.
+/// Returns a key as text. Of its account it includes only the id.
 pub(crate) fn encode_key(record: &KeyRecord) -> String {
     let at = |moment: Option<Timestamp>| moment.map(Timestamp::as_millis);
     let texts = |list: &mut dyn Iterator<Item = String>| list.collect::<Vec<_>>();
@@ -128,12 +128,12 @@ pub(crate) fn encode_key(record: &KeyRecord) -> String {
     })
 }
 
-/// The key that a text tells of, which is held by `account`.
+/// Reads a key, which belongs to `account`, from text.
 pub(crate) fn decode_key(text: &str, account: Arc<Account>) -> Result<KeyRecord, StoreError> {
     read_key(text, account).map_err(StoreError::corrupt)
 }
 
-/// An account as text.
+/// Returns an account as text.
 pub(crate) fn encode_account(account: &Account) -> String {
     text_of(&AccountText {
         v: VERSION,
@@ -152,12 +152,12 @@ pub(crate) fn encode_account(account: &Account) -> String {
     })
 }
 
-/// The account that a text tells of.
+/// Reads an account from text.
 pub(crate) fn decode_account(text: &str) -> Result<Account, StoreError> {
     read_account(text).map_err(StoreError::corrupt)
 }
 
-/// The id of the account that a key's text names.
+/// Returns the id of the account in a key's text.
 pub(crate) fn account_of(text: &str) -> Result<String, StoreError> {
     serde_json::from_str(text).map(|key: KeyText| key.account).map_err(StoreError::corrupt)
 }
@@ -223,7 +223,7 @@ fn quota_texts(quotas: &[OwnQuota]) -> Vec<QuotaText> {
         OwnQuota::Policy(policy) => QuotaText::Policy {
             name: policy.name().to_owned(),
             quota: policy.quota(),
-            // A window lasts at most 366 days, which is far below the end of 64 bits.
+            // A window lasts at most 366 days, which in nanoseconds is far below the limit of 64 bits.
             nanos: u64::try_from(policy.window().as_nanos()).unwrap_or(u64::MAX),
             counts: match policy.counts() {
                 Counts::Key => CountsText::Key,
@@ -286,7 +286,7 @@ pub(crate) fn hash_of(text: &str) -> Fallible<KeyHash> {
 }
 
 pub(crate) fn text_of(value: &impl Serialize) -> String {
-    // Strings, numbers and lists: there is nothing in them that JSON could refuse.
+    // The value has only strings, numbers and lists, which JSON can always represent.
     serde_json::to_string(value).unwrap_or_default()
 }
 

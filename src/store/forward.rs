@@ -1,4 +1,4 @@
-//! A pointer to a store's write side is one.
+//! Implementations of the write side for pointers to a store.
 
 use std::sync::Arc;
 

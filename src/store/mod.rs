@@ -1,4 +1,4 @@
-//! Where keys are found.
+//! Stores of keys and accounts: the traits, the in-memory and SQL stores, and the cache.
 
 mod admin;
 #[cfg(feature = "fleet")]
@@ -39,15 +39,17 @@ use crate::key::{KeyHash, KeyRecord};
 ///
 /// # Contract
 ///
-/// - **Exact.** The record found has this hash; a store compares all 32 bytes, as bytes. The gate checks it again.
-/// - **Absent is a value.** `Ok(None)` says that there is no such key. Whatever keeps a store from knowing (an outage,
-///   a timeout, a record that cannot be read) is an `Err`: the gate answers 503 for it, and 401 only for `Ok(None)`.
-/// - **No verdicts.** A store returns revoked, paused and expired keys like any other. It is the gate that judges, on
+/// - **Exact.** The record that is returned has this hash. A store compares all 32 bytes, as bytes. The gate checks the
+///   hash again.
+/// - **Absent is a value.** `Ok(None)` means that there is no such key. Every failure that leaves the store without an
+///   answer (an outage, a timeout, a record that cannot be read) is an `Err`. The gate answers 503 to an `Err`, and 401
+///   only to `Ok(None)`.
+/// - **No verdicts.** A store returns revoked, paused and expired keys like any other. The gate checks their state on
 ///   every request.
-/// - **Staleness.** A store may answer from a cache, within a bound that it documents. What was revoked through the
-///   same store is not found active by any call that begins later.
-/// - **Secret.** The hash may be logged by nobody; it comes from untrusted input, so a store that keeps answers bounds
-///   how many absent hashes it remembers.
+/// - **Staleness.** A store may answer from a cache, within a bound that it documents. A key that was revoked through
+///   the same store is not found active by any call that begins later.
+/// - **Secret.** Nothing may log the hash. The hash comes from untrusted input, so a store that caches answers bounds
+///   the number of absent hashes that it remembers.
 ///
 /// # Example
 ///

@@ -1,10 +1,10 @@
-//! Maps by the hash of a key, which needs no hashing again.
+//! Maps that are keyed by the hash of a key, without hashing again.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::key::KeyHash;
 
-/// Spreads what a SHA-256 comes to, or what was imported as one.
+/// A hasher for SHA-256 hashes, or for values that were imported as such.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Spread(u64);
 
@@ -20,8 +20,8 @@ impl Hasher for Spread {
     }
 
     fn write_u64(&mut self, number: u64) {
-        // An odd multiplier, and both halves of the product: numbers that follow one another are spread too. A map whose
-        // entries crowd in one place would grow without end.
+        // An odd multiplier, and both halves of the product, so that consecutive numbers are spread too. A map whose
+        // entries collide would grow without end.
         let product = u128::from(number) * 0x9E37_79B9_7F4A_7C15;
         #[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
         let spread = (product >> 64) as u64 ^ product as u64;
@@ -29,6 +29,6 @@ impl Hasher for Spread {
     }
 }
 
-/// What is known of keys that exist, by their hash. For keys that do not exist it will not do: whoever sends them can
-/// choose hashes that collide.
+/// A map of existing keys by their hash. It is unsuitable for keys that do not exist: clients that send them can choose
+/// hashes that collide.
 pub(super) type ByHash<T> = papaya::HashMap<KeyHash, T, BuildHasherDefault<Spread>>;

@@ -1,4 +1,4 @@
-//! A gate for tests.
+//! A gate for the tests of a service.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,15 +16,17 @@ use crate::key::{KeyId, KeyRecord, RevealedKey};
 use crate::limit::MemoryLimiter;
 use crate::store::{KeyStore, MemoryStore};
 
-/// When a test begins: the first second of 2026, UTC.
+/// The time at which a test begins: the first second of 2026, UTC.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
-/// What an account of a test has to spend.
+/// The credits of a test account.
 const WEALTH: Credits = Credits::new(1_000_000);
 
-/// A gate over back ends of its own in memory, whose clock stands until it is moved, and that hands out keys.
+/// A gate for tests, with its own back ends in memory and a clock that only the test advances. It issues keys for
+/// tests.
 ///
-/// It judges as the gate of the same configuration does in service. See the [module](crate::testing) for an example.
+/// It makes the same decisions as a production gate with the same configuration. See the [module](crate::testing) for
+/// an example.
 #[derive(Debug, Clone)]
 pub struct TestGate {
     gate: Gate,
@@ -34,21 +36,21 @@ pub struct TestGate {
 }
 
 impl TestGate {
-    /// A gate as a configuration file says it, the demo keys among its keys.
+    /// Creates a gate from the text of a configuration file. Its keys include the demo keys.
     ///
     /// # Errors
     ///
-    /// What [`Config::from_toml`](crate::config::Config::from_toml) refuses.
+    /// Returns the errors of [`Config::from_toml`](crate::config::Config::from_toml).
     #[cfg(feature = "config")]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         Self::from_config(&crate::config::Config::from_toml(text, "test.toml")?)
     }
 
-    /// A gate as a configuration says it, the demo keys among its keys.
+    /// Creates a gate from a configuration. Its keys include the demo keys.
     ///
     /// # Errors
     ///
-    /// What [`Config::builder`](crate::config::Config::builder) refuses.
+    /// Returns the errors of [`Config::builder`](crate::config::Config::builder).
     #[cfg(feature = "config")]
     pub fn from_config(config: &crate::config::Config) -> Result<Self, ConfigError> {
         let test = Self::from_builder(config.builder()?)?;
@@ -58,11 +60,11 @@ impl TestGate {
         Ok(test)
     }
 
-    /// A gate from parts of one's own; its back ends and its clock are put in place of the builder's.
+    /// Creates a gate from a builder. The test gate's back ends and clock replace those of the builder.
     ///
     /// # Errors
     ///
-    /// What [`GateBuilder::build`] refuses.
+    /// Returns the errors of [`GateBuilder::build`].
     pub fn from_builder(mut builder: GateBuilder) -> Result<Self, ConfigError> {
         builder.meter = None;
         let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
@@ -77,35 +79,37 @@ impl TestGate {
         Ok(Self { gate, clock, store, ledger })
     }
 
-    /// The gate.
+    /// Returns the gate.
     pub fn gate(&self) -> &Gate {
         &self.gate
     }
 
-    /// A layer that puts the gate in front of a service.
+    /// Returns a layer that puts the gate in front of a service.
     pub fn layer(&self) -> TollgateLayer {
         TollgateLayer::new(self.gate.clone())
     }
 
-    /// The gate's clock.
+    /// Returns the gate's clock.
     pub fn clock(&self) -> &ManualClock {
         &self.clock
     }
 
-    /// A new key of an account on this plan: unrestricted, with a subscription, all agreements signed, and credits to spend.
+    /// Issues an unrestricted key of a new account on this plan. The account has an active subscription, has signed all
+    /// agreements, and has 1,000,000 credits.
     ///
     /// # Errors
     ///
-    /// A plan that is not configured; a gate that has no format for keys.
+    /// Returns an error if the plan is not configured, or if the gate has no format for keys.
     pub fn key(&self, plan: &str) -> Result<RevealedKey, ConfigError> {
         self.key_with(plan, |_, _| {})
     }
 
-    /// The same, with its record or its account changed: revoked, restricted, suspended.
+    /// Issues a key as [`TestGate::key`] does, after `change` has changed its record or its account. Examples are a
+    /// revoked or restricted key, or a suspended account.
     ///
     /// # Errors
     ///
-    /// As [`TestGate::key`].
+    /// Returns the errors of [`TestGate::key`].
     pub fn key_with(
         &self,
         plan: &str,
@@ -137,13 +141,13 @@ impl TestGate {
         Ok(key.reveal())
     }
 
-    /// What is left of the credits of a key's account; `None` for a key that this gate does not know.
+    /// Returns the remaining credits of a key's account, or `None` for a key that this gate does not know.
     pub fn credits(&self, key: &str) -> Option<Credits> {
         let record = self.record(key)?;
         self.ledger.balance(record.account.id.as_str())
     }
 
-    /// Sets the credits of a key's account. Nothing happens to a key that this gate does not know.
+    /// Sets the credits of a key's account. Does nothing for a key that this gate does not know.
     pub fn set_credits(&self, key: &str, credits: Credits) {
         if let Some(record) = self.record(key) {
             self.ledger.set_balance(record.account.id.as_str(), credits, self.clock.now().wall());
@@ -152,7 +156,7 @@ impl TestGate {
 
     fn record(&self, key: &str) -> Option<Arc<KeyRecord>> {
         let mut finding = self.store.find(&self.gate.hasher().hash(key.as_bytes()));
-        // A store in memory has found at once.
+        // A look-up in the memory store is ready at the first poll.
         match Pin::new(&mut finding).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(found)) => found,
             _ => None,

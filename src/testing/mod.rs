@@ -1,5 +1,5 @@
-//! For the tests of a service that has a gate: a gate whose time stands still, with keys for it, a walk that finds what is
-//! open, and a comparison of the service's routes with the gate's rules.
+//! Tools for the tests of a service that has a gate: a gate with a manual clock and keys, a function that finds the
+//! routes that answer without a key, and a comparison of the service's routes with the gate's rules.
 //!
 //! # Example
 //!
@@ -24,14 +24,14 @@
 //! let routes = Router::new().route("/health", get(|| async { "up" })).route("/v1/quotes", get(|| async { "[]" }));
 //! let app = test.layer().layer(routes);
 //!
-//! // What answers without a key is what was meant to.
+//! // Only the public route answers without a key.
 //! assert_eq!(open_routes::<Body, _, _>(&app, ["GET /health", "GET /v1/quotes"]).await?, ["GET /health"]);
 //!
-//! // No rule names the second route: it is free. With `[default] deny = true` it would be refused.
+//! // No rule names the second route, so it is free. With `[default] deny = true`, the gate would deny it.
 //! assert_eq!(unruled_routes(test.gate(), ["GET /health", "GET /v1/quotes"]), ["GET /v1/quotes"]);
 //! assert!(unrouted_rules(test.gate(), ["GET /health", "GET /v1/quotes"]).is_empty());
 //!
-//! // A key is good, and its plan's limit is over when the clock says so.
+//! // The key is admitted once a minute. The next window begins when the clock has advanced by a minute.
 //! let key = test.key("pro")?;
 //! let call = || Request::get("/v1/quotes").header("X-API-Key", &*key).body(Body::empty());
 //! assert_eq!(app.clone().oneshot(call()?).await?.status(), StatusCode::OK);

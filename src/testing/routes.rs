@@ -1,15 +1,15 @@
-//! A service's routes beside a gate's rules.
+//! A comparison of a service's routes with a gate's rules.
 
 use std::collections::HashSet;
 
 use crate::gate::Gate;
 
-/// Returns the routes that no rule of the gate names, such as `GET /v1/quotes`: they need a key, and are free and open to
-/// every plan, or refused where [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched) is said.
+/// Returns the routes that no rule of the gate names, such as `GET /v1/quotes`. These routes need a key, and are free
+/// and open to every plan. With [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched), the gate denies them.
 ///
-/// Routes are written as the router writes them: axum's `{name}` and `{*rest}`, or actix-web's `{name:regex}`. One without a
-/// method is named if its requests have a rule whatever their method. A wider rule names a route too: `/v1/*` names
-/// `GET /v1/quotes`. What is no route at all is listed.
+/// Routes are written as the router writes them: axum's `{name}` and `{*rest}`, or actix-web's `{name:regex}`. A route
+/// without a method is named if its requests have a rule whatever their method. A wider rule also names a route:
+/// `/v1/*` names `GET /v1/quotes`. An invalid route is in the returned list.
 ///
 /// # Example
 ///
@@ -36,8 +36,8 @@ pub fn unruled_routes(gate: &Gate, routes: impl IntoIterator<Item = impl AsRef<s
     routes.into_iter().map(|route| route.as_ref().to_owned()).filter(is_unruled).collect()
 }
 
-/// Returns the rules of the gate, as they were written, that none of these routes has: misspelt, left over, or shadowed by
-/// more specific ones. A route for `GET` has a rule for `HEAD` too.
+/// Returns the rules of the gate that apply to none of these routes, as they were written. Such a rule is misspelt, is
+/// obsolete, or is shadowed by more specific rules. A rule for `HEAD` also applies to a route for `GET`.
 ///
 /// Routes are written as for [`unruled_routes`].
 ///
@@ -70,19 +70,22 @@ pub fn unrouted_rules(gate: &Gate, routes: impl IntoIterator<Item = impl AsRef<s
     unrouted.map(|(_, rule)| rule.route()).collect()
 }
 
-/// Returns a route's method, and a path that it matches: not one that a rule is likely to name by itself.
+/// Returns a route's method, and a path that it matches. Parameters get a value that a rule is unlikely to name
+/// literally.
 fn parts(route: &str) -> (Option<&str>, String) {
     let (method, path) = route.split_once(' ').map_or((None, route), |(method, path)| (Some(method), path));
     (method, filled(path, "0~"))
 }
 
-/// Returns the methods that a route is asked for by: all that make a difference, where it names none.
+/// Returns the methods with which a route is looked up. For a route without a method, these are all methods that select
+/// different rules.
 fn asked<'r>(gate: &'r Gate, method: Option<&'r str>) -> impl Iterator<Item = &'r str> {
     let every = method.is_none().then(|| gate.0.rules.methods());
     method.into_iter().chain(every.into_iter().flatten())
 }
 
-/// Returns a route's path with a value for its parameters. Braces of a regular expression may stand within a parameter's.
+/// Returns a route's path with a value in place of each parameter. A parameter may contain a regular expression with
+/// braces.
 pub(super) fn filled(path: &str, value: &str) -> String {
     let (mut filled, mut depth) = (String::with_capacity(path.len()), 0_usize);
     for letter in path.chars() {

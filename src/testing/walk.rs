@@ -1,4 +1,4 @@
-//! A walk along a service's routes.
+//! A search for the routes of a service that answer without a key.
 
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,15 +10,16 @@ use tower::Service;
 use crate::adapter::Peer;
 use crate::testing::routes::filled;
 
-/// Sends a request without a key along each route, such as `GET /v1/quotes`, and tells which answer: with anything but
-/// 401 and 403, or gRPC's codes for the same. What is not found is open too: something answered that is not the gate.
+/// Sends a request without a key to each route, such as `GET /v1/quotes`, and returns the open routes. A route is open
+/// if the status of its response is neither 401 nor 403, nor the gRPC code for one of them. A route that is not found
+/// is also open, since the response is not the gate's.
 ///
-/// A route without a method is asked for by `GET`; `{parameters}` of a path stand for `1`. What is no route at all is told
-/// as open, so that a slip of the pen is seen.
+/// A route without a method is requested with `GET`. Each of the `{parameters}` of a path is replaced by `1`. An
+/// invalid route is returned as open, so that a typing error is visible.
 ///
 /// # Errors
 ///
-/// An error of the service.
+/// Returns the service's first error.
 ///
 /// # Example
 ///
@@ -49,7 +50,7 @@ where
     Ok(open)
 }
 
-/// The routes of an OpenAPI document, as `GET /v1/quotes/{id}`.
+/// Returns the routes of an OpenAPI document, in the form `GET /v1/quotes/{id}`.
 ///
 /// # Example
 ///
@@ -79,13 +80,13 @@ fn request<B: Default>(route: &str) -> Option<Request<B>> {
     Some(request)
 }
 
-/// Whether an answer says that the caller may not have what it asked for.
+/// Returns true if a response denies the request.
 fn is_refusal<R>(answer: &Response<R>) -> bool {
     matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
         || is_refused_call(answer.headers())
 }
 
-/// gRPC: `PERMISSION_DENIED` and `UNAUTHENTICATED`.
+/// Returns true for the gRPC codes `PERMISSION_DENIED` (7) and `UNAUTHENTICATED` (16).
 fn is_refused_call(headers: &HeaderMap) -> bool {
     let status = headers.get(HeaderName::from_static("grpc-status"));
     status.is_some_and(|code| matches!(code.as_bytes(), b"7" | b"16"))

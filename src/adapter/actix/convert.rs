@@ -1,4 +1,4 @@
-//! Between the two versions of the `http` crate: names and values byte for byte.
+//! Conversions between the two versions of the `http` crate. Names and values are the same byte for byte.
 
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
@@ -9,14 +9,14 @@ use http::Response;
 
 use crate::respond::AnswerHeaders;
 
-/// The headers that most answers bear, in both versions: as constants they are not read anew.
+/// The headers that most responses have, in both versions. As constants, they need no parsing.
 const USUAL_NAMES: [(http::HeaderName, HeaderName); 3] = [
     (http::header::CACHE_CONTROL, header::CACHE_CONTROL),
     (http::header::VARY, header::VARY),
     (http::header::REFERRER_POLICY, header::REFERRER_POLICY),
 ];
 
-/// A name. Both versions take the same names, so there is always one.
+/// Converts a name. Both versions accept the same names, so this always returns one.
 pub(super) fn name(name: &http::HeaderName) -> Option<HeaderName> {
     match USUAL_NAMES.into_iter().find(|(usual, _)| usual == name) {
         Some((_, usual)) => Some(usual),
@@ -24,10 +24,10 @@ pub(super) fn name(name: &http::HeaderName) -> Option<HeaderName> {
     }
 }
 
-/// What they mostly say.
+/// The most frequent values of those headers.
 const USUAL: [&str; 3] = ["private", "x-api-key", "no-referrer"];
 
-/// A value, sensitive if it was. Both versions take the same values, so there is always one.
+/// Converts a value and keeps it sensitive. Both versions accept the same values, so this always returns one.
 pub(super) fn value(value: &http::HeaderValue) -> Option<HeaderValue> {
     if let Some(usual) = USUAL.iter().find(|usual| value == *usual) {
         return Some(HeaderValue::from_static(usual));
@@ -37,7 +37,7 @@ pub(super) fn value(value: &http::HeaderValue) -> Option<HeaderValue> {
     Some(converted)
 }
 
-/// An answer of the gate's own.
+/// Converts a response of the gate's own.
 pub(super) fn response(answer: Response<Bytes>) -> HttpResponse {
     let (head, body) = answer.into_parts();
     let status = StatusCode::from_u16(head.status.as_u16()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -61,7 +61,7 @@ impl AnswerHeaders for HeaderMap {
 
     fn set_missing(&mut self, named: http::HeaderName, text: http::HeaderValue) -> bool {
         let (Some(name), Some(value)) = (name(&named), value(&text)) else { return false };
-        // It is mostly missing: it is put in at once, and what was there comes back.
+        // The header is usually missing, so insert it at once, and restore the old values if there were any.
         let mut before = self.insert(name.clone(), value);
         let Some(first) = before.next() else { return true };
         self.insert(name.clone(), first);

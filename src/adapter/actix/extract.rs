@@ -11,7 +11,7 @@ use crate::gate::Principal;
 
 impl ResponseError for NoPrincipal {}
 
-/// Who was let in. `Option<Principal>` is for routes that are public too.
+/// The principal of the request. `Option<Principal>` is for handlers of routes that are also public.
 impl FromRequest for Principal {
     type Error = NoPrincipal;
     type Future = Ready<Result<Self, NoPrincipal>>;
@@ -21,7 +21,7 @@ impl FromRequest for Principal {
     }
 }
 
-/// The caps in force.
+/// The limits on parameters that apply to the request.
 impl FromRequest for Caps {
     type Error = NoPrincipal;
     type Future = Ready<Result<Self, NoPrincipal>>;

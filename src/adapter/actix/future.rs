@@ -1,4 +1,4 @@
-//! The future of an answer.
+//! The future of a response through the gate.
 
 use std::fmt;
 use std::future::Future;
@@ -22,7 +22,7 @@ use crate::future::StoreFuture;
 use crate::gate::{Admission, Decision, FinalCost, Outcome, bare_failure, decide};
 
 pin_project! {
-    /// The future of an answer through a [`TollgateMiddleware`](crate::adapter::TollgateMiddleware).
+    /// The future of a response through a [`TollgateMiddleware`](crate::adapter::TollgateMiddleware).
     pub struct MiddlewareFuture<S, B>
     where
         S: Service<ServiceRequest>,
@@ -45,7 +45,7 @@ pin_project! {
     }
 }
 
-/// A request that a remote back end is asked about.
+/// A request that waits for a remote back end's decision.
 struct Waiting<S> {
     front: Arc<Front>,
     decision: Decision,
@@ -53,7 +53,7 @@ struct Waiting<S> {
     request: ServiceRequest,
 }
 
-/// A request that the service works on.
+/// An admitted request that the service is handling.
 struct Serving {
     admission: Admission,
     request_id: Named,
@@ -97,7 +97,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
 {
     let core = &front.gate.0;
-    // Management is free: the admission holds no charge that would have to be ended.
+    // Management is free, so the admission has no charge that must be closed.
     if let Some(mounted) = core.mounted_at(request.match_info().as_str())
         && let Some(principal) = admission.principal()
     {
@@ -119,17 +119,17 @@ where
 }
 
 fn refuse(front: &Front, request: ServiceRequest, denial: &Denial, drawn: &Admission) -> ServiceResponse {
-    // To `HEAD` actix-web sends the head alone, with the length that the body has.
+    // For a `HEAD` request, actix-web itself sends only the head, with the length of the body.
     let seen = Seen { request: &request, front };
     let answer = refusal::refuse(&front.gate.0, &seen.view(), request.uri().path(), denial, drawn);
     request.into_response(convert::response(answer))
 }
 
 impl Serving {
-    /// Adds what the answer needs, and says what it comes to.
+    /// Adds the gate's headers to the response, and returns the request's outcome.
     fn dress<B>(&mut self, response: &mut ServiceResponse<B>) -> Outcome {
         dress::answer(response.headers_mut(), &self.admission, &mut self.request_id);
-        // A charge that a gate around this one holds is not this gate's to close.
+        // A gate around this one closes its own charge.
         if !self.admission.is_charged() {
             return Outcome::Served;
         }
@@ -139,12 +139,12 @@ impl Serving {
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
             None => Outcome::Served,
         };
-        // actix-web sends no trailers: a status that is not in the head never comes.
+        // actix-web sends no trailers, so a status that is not in the head never comes.
         call::told(response.headers(), outcome).unwrap_or(outcome)
     }
 
-    /// Adds what the answer needs to the response that an error becomes, when it becomes one: some have but one to give.
-    /// The error stays what it is, also to middleware that asks for its type.
+    /// Adds the gate's headers to the response of an error once that response is created, because some errors can
+    /// create only one. The error keeps its type, also for middleware that looks for it.
     fn dress_later(&mut self, error: &mut actix_web::Error) {
         let admission = std::mem::take(&mut self.admission);
         let request_id = self.request_id.take();
@@ -154,7 +154,7 @@ impl Serving {
         });
     }
 
-    /// What becomes of the charge when the service has answered or failed: an error is the response that it says it is.
+    /// Closes the charge after the service has responded or failed. An error counts as the response with its status.
     fn end<B>(
         &mut self,
         mut result: Result<ServiceResponse<B>, actix_web::Error>,
@@ -212,13 +212,13 @@ where
     }
 }
 
-/// A failure in place of a response.
+/// Replaces a response with a failure.
 fn failed<B: MessageBody>(response: ServiceResponse<EitherBody<B>>) -> ServiceResponse<EitherBody<B>> {
     let (request, _) = response.into_parts();
     ServiceResponse::new(request, convert::response(bare_failure()).map_into_right_body())
 }
 
-/// Asks the back end on; when it is decided, goes on to the service or to the refusal.
+/// Polls the decision. When it is made, continues with the service or with the denial.
 fn decided<S, B>(waiting: &mut Option<Box<Waiting<S>>>, cx: &mut Context<'_>) -> Poll<State<S, S::Future, B>>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,

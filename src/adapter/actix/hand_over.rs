@@ -1,4 +1,4 @@
-//! What the gate takes from a request before the handler sees it.
+//! The changes to an admitted request before the handler sees it.
 
 use actix_web::HttpMessage;
 use actix_web::dev::ServiceRequest;
@@ -12,7 +12,7 @@ use crate::adapter::dress::without_parameter;
 use crate::gate::Admission;
 use crate::gate::Principal;
 
-/// Takes the key out of what the handler sees, and puts the principal in.
+/// Removes or hides the key in a request, and inserts the principal.
 pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, front: &Front) {
     let core = &front.gate.0;
     let source = admission.entry().map(|entry| entry.source);
@@ -29,7 +29,7 @@ pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, fro
             if core.strip_headers {
                 headers.remove(header);
             } else if source == Some(place) || headers.get_all(header).len() <= 1 {
-                // A key was found in it: then it stands there once.
+                // The gate found a key in this header, so the header occurs once.
                 hide_one(headers, header);
             } else {
                 hide_all(headers, header);
@@ -57,7 +57,8 @@ fn hide_one(headers: &mut HeaderMap, name: &HeaderName) {
     }
 }
 
-/// Marks all values of a header as sensitive: of several only the first can be reached in place.
+/// Marks all values of a header as sensitive. Only the first of several values can be changed in place, so all are
+/// removed and appended again.
 fn hide_all(headers: &mut HeaderMap, name: &HeaderName) {
     let values: Vec<HeaderValue> = headers.remove(name).collect();
     for mut value in values {
@@ -66,17 +67,17 @@ fn hide_all(headers: &mut HeaderMap, name: &HeaderName) {
     }
 }
 
-/// Rewrites the query without the parameter; a request without it stays as it is.
+/// Removes the parameter from the request's query. A request without the parameter does not change.
 fn strip_parameter(request: &mut ServiceRequest, parameter: &str) {
     let uri = request.uri();
     let Some(rewritten) = without_parameter(uri.path(), uri.query(), parameter) else { return };
     let mut parts = uri.clone().into_parts();
-    // Put together, the path and the kept parameters are what they were: a path and a query. Were they not, the request
-    // would be one for `/`, rather than show the key.
+    // The path and the kept parameters are still a valid path and query. If they were not, the path must become `/`
+    // rather than show the key.
     parts.path_and_query =
         Some(PathAndQuery::try_from(rewritten).unwrap_or_else(|_| PathAndQuery::from_static("/")));
     let stripped = Uri::from_parts(parts).unwrap_or_default();
-    // The path is what it was, and so are the places in it of what was matched.
+    // The path does not change, so the positions of the matched segments stay valid.
     request.match_info_mut().get_mut().update(&stripped);
     request.head_mut().uri = stripped;
 }

@@ -1,4 +1,4 @@
-//! A request that the gate answers itself.
+//! A request to which the gate itself responds.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::adapter::dress;
 use crate::gate::Principal;
 use crate::gate::{Admission, BodyFault, Call, LARGEST_BODY, Mounted};
 
-/// Reads the request's body, and answers in place of the service.
+/// Reads the request's body and responds in place of the service.
 pub(super) async fn answer(
     front: Arc<Front>,
     mounted: Arc<dyn Mounted>,
@@ -30,7 +30,7 @@ pub(super) async fn answer(
         None => return request.into_response(actix_web::HttpResponse::MethodNotAllowed()),
     };
     let mut response = request.into_response(convert::response(answer));
-    // The request's id it has already.
+    // The response already has the request's id.
     dress::answer(response.headers_mut(), &admission, &mut None);
     response
 }

@@ -1,4 +1,4 @@
-//! The middleware.
+//! The actix-web service that a gate protects.
 
 use std::fmt;
 use std::rc::Rc;
@@ -13,9 +13,10 @@ use crate::adapter::actix::names::Front;
 use crate::adapter::actix::view::Seen;
 use crate::gate::{Decision, decide};
 
-/// An actix-web service behind a [`Gate`](crate::gate::Gate): what a [`TollgateTransform`](crate::adapter::TollgateTransform) makes.
+/// An actix-web service behind a [`Gate`](crate::gate::Gate), created by a
+/// [`TollgateTransform`](crate::adapter::TollgateTransform).
 ///
-/// Where the gate's back ends are in memory, the whole decision is made within `call`.
+/// If the gate's back ends are in memory, the whole decision is made within `call`.
 pub struct TollgateMiddleware<S> {
     service: Rc<S>,
     front: Arc<Front>,
@@ -42,7 +43,7 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let mut decision = Decision::default();
-        // A back end in memory answers at once; another is polled again, with a waker, by the future.
+        // In-memory back ends are ready at once. For other back ends, the future polls again, with a waker.
         let polled = {
             let seen = Seen { request: &request, front: &self.front };
             let cx = &mut Context::from_waker(Waker::noop());

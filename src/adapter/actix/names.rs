@@ -1,12 +1,12 @@
-//! The headers that a gate reads, as actix-web names them.
+//! The headers that a gate reads, as header names of actix-web.
 
 use actix_web::http::header::HeaderName;
 
 use crate::adapter::actix::convert;
 use crate::gate::Gate;
 
-/// A gate, and the names of the headers that it reads on every request: made once, since a name is made with an
-/// allocation.
+/// A gate, and the names of the headers that it reads on every request. The names are created once, because each
+/// creation allocates.
 #[derive(Debug)]
 pub(super) struct Front {
     pub(super) gate: Gate,
@@ -22,7 +22,7 @@ impl Front {
         Self { gate, names }
     }
 
-    /// The name, if it is among those.
+    /// Returns the actix-web name of a header, if the gate reads that header.
     pub(super) fn known(&self, name: &http::HeaderName) -> Option<&HeaderName> {
         self.names.iter().find(|(known, _)| known == name).map(|(_, name)| name)
     }

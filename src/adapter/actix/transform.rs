@@ -1,4 +1,4 @@
-//! The transform.
+//! The actix-web transform that puts a gate in front of a service.
 
 use std::future::{Ready, ready};
 use std::rc::Rc;
@@ -11,14 +11,16 @@ use crate::adapter::TollgateMiddleware;
 use crate::adapter::actix::names::Front;
 use crate::gate::Gate;
 
-/// Puts a [`Gate`] in front of an actix-web `App`, `Scope` or `Resource`.
+/// A transform that puts a [`Gate`] in front of an actix-web `App`, `Scope` or `Resource`.
 ///
 /// # Wrap the whole application
 ///
-/// A gate around a scope or a resource sees what is routed there and nothing else: other routes, the default service and
-/// routes that are added later are open. Wrap the `App`, as the last middleware added but for those that answer in
-/// its place (CORS) or rewrite paths (`NormalizePath`), which are wrapped behind it and so run before it: refusals have
-/// CORS headers then, and the gate judges the path that is routed.
+/// A gate around a scope or a resource only sees the requests that are routed there. Other routes, the default service
+/// and routes that are added later are open. Wrap the `App`, as the last middleware added.
+///
+/// Two kinds of middleware are wrapped after the gate, and so run before it: those that respond in its place (CORS),
+/// and those that rewrite paths (`NormalizePath`). Denials then have CORS headers, and the gate checks the path that is
+/// routed.
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, web};
@@ -37,34 +39,37 @@ use crate::gate::Gate;
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
 ///
-/// # What it judges
+/// # What it checks
 ///
-/// - **The path that actix-web routes**: percent-decoded once, but for `%25`, `%2F` and `%2B`, and whole, also within a
-///   scope. `/v1/%61dmin` is `/v1/admin`, to the rules as to the router.
-/// - **The peer on the socket**, and the gate's own [`TrustedProxies`](crate::gate::TrustedProxies); never what
-///   `realip_remote_addr` believes.
+/// - **The path that actix-web routes.** It is percent-decoded once, except for `%25`, `%2F` and `%2B`. It is the whole
+///   path, also within a scope. `/v1/%61dmin` is `/v1/admin`, both to the rules and to the router.
+/// - **The peer on the socket**, and the gate's own [`TrustedProxies`](crate::gate::TrustedProxies); never the result
+///   of `realip_remote_addr`.
 ///
 /// # The order of routes
 ///
-/// actix-web takes the first route that matches, and the gate the most specific rule. Add routes from the most specific to
-/// the least: behind `/v1/{id}`, a route `/v1/all` is never reached, and yet its rule is judged.
+/// actix-web uses the first route that matches, and the gate uses the most specific rule. Add routes from the most
+/// specific to the least specific. After `/v1/{id}`, a route `/v1/all` is never reached, although its rule applies.
 ///
 /// # `HEAD`
 ///
-/// A rule for `GET` covers `HEAD`, cost included. Unlike axum, actix-web does not answer `HEAD` from the handler for `GET`:
-/// where nothing routes it, as `web::head()` does, it answers 404 behind the gate, or 405 where a resource has other methods.
-/// That is an answer like any other, and is paid.
+/// A rule for `GET` covers `HEAD`, cost included. Unlike axum, actix-web does not respond to `HEAD` with the handler
+/// for `GET`. Without a route for `HEAD` (`web::head()`), it responds with 404 behind the gate, or with 405 if a
+/// resource has other methods. Such a response is charged like any other.
 ///
-/// # When a client leaves
+/// # Clients that leave
 ///
-/// Over HTTP/1.1 actix-web lets a handler work on whose client has closed its side, unless the server is told
-/// `h1_allow_half_closed(false)`, and over HTTP/2 always: the charge is settled when the handler ends.
+/// Over HTTP/1.1, actix-web lets a handler continue after its client has closed its side, unless the server is
+/// configured with `h1_allow_half_closed(false)`. Over HTTP/2 it always does so. The charge is settled when the handler
+/// ends.
 ///
-/// # What it answers
+/// # Responses
 ///
-/// Refusals are responses. The service's errors keep their type, and the responses that they become bear what the gate adds to
-/// others: the request id, `Cache-Control`, limits. What the service answers decides what is paid, as behind a
-/// [`TollgateLayer`](crate::adapter::TollgateLayer): a response or an error of the class 5xx costs nothing. An error is judged by its
+/// Denials are responses. The service's errors keep their type, and the gate adds the same headers to the responses
+/// that they become: the request id, `Cache-Control`, limits.
+///
+/// The service's result decides about the charge, as behind a [`TollgateLayer`](crate::adapter::TollgateLayer): a
+/// response or an error of the class 5xx costs nothing. The status of an error is that of its
 /// `ResponseError::status_code`. [`Outcome`](crate::gate::Outcome) has the whole table.
 #[derive(Debug, Clone)]
 pub struct TollgateTransform {
@@ -72,7 +77,7 @@ pub struct TollgateTransform {
 }
 
 impl TollgateTransform {
-    /// A transform that puts this gate in front of a service.
+    /// Creates a transform that puts this gate in front of a service.
     pub fn new(gate: Gate) -> Self {
         Self { front: Arc::new(Front::new(gate)) }
     }

@@ -1,4 +1,4 @@
-//! What the gate sees of a request of actix-web.
+//! The gate's view of a request of actix-web.
 
 use std::net::IpAddr;
 
@@ -10,14 +10,14 @@ use crate::adapter::actix::names::Front;
 use crate::gate::Principal;
 use crate::request::{Admitted, Fields, RequestView, TakenKey};
 
-/// A request before a gate.
+/// A request and the gate that checks it.
 pub(super) struct Seen<'r> {
     pub(super) request: &'r ServiceRequest,
     pub(super) front: &'r Front,
 }
 
 impl Seen<'_> {
-    /// A view of it: its path as actix-web routes it, whole, also within a scope.
+    /// Returns the gate's view of the request. Its path is the whole path as actix-web routes it, also within a scope.
     pub(super) fn view(&self) -> RequestView<'_> {
         let path = self.request.match_info().as_str();
         RequestView::new(self.request.method().as_str(), path, self.request.uri().query(), self)

@@ -1,4 +1,4 @@
-//! The deadline of a call.
+//! The deadline of a gRPC call.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,23 +12,23 @@ use crate::request::Occurs;
 use crate::request::RequestView;
 use crate::respond::Protocol;
 
-/// When a call is over for its caller: there is no use in deciding on it any longer.
+/// The time after which the caller of a gRPC call no longer waits for it. A decision after that time is useless.
 pub(crate) struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
-    /// The deadline of a request that waits from now on.
+    /// Returns the deadline of a request that starts to wait now.
     pub(crate) fn of(view: &RequestView<'_>) -> Self {
         let timeout = Protocol::of(view).and_then(|_| timeout(view));
         Self(timeout.map(|timeout| Box::pin(sleep(timeout))))
     }
 
-    /// Whether it is over; if not, the task is woken when it is.
+    /// Returns true if the deadline has passed. Otherwise, the task is woken when it passes.
     pub(crate) fn has_passed(&mut self, cx: &mut Context<'_>) -> bool {
         self.0.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
     }
 }
 
-/// `grpc-timeout`: at most eight digits and a unit.
+/// Returns the value of `grpc-timeout`: at most eight digits and a unit.
 fn timeout(view: &RequestView<'_>) -> Option<Duration> {
     static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
     let Occurs::Once([digits @ .., unit]) = view.field(&GRPC_TIMEOUT) else { return None };

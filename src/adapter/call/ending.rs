@@ -10,10 +10,10 @@ use tonic::Code;
 use crate::gate::{Admission, Outcome, detach};
 use crate::respond::{AnswerHeaders, Protocol};
 
-/// Returns the outcome that a response's head tells: the given one, unless the response is gRPC and its status says that
-/// the server failed. `None` for a gRPC response whose status is not in its head.
+/// Returns the outcome according to a response's head. It is `served`, unless the response is gRPC and its status shows
+/// that the server failed. Returns `None` for a gRPC response whose status is not in its head.
 ///
-/// The request is not looked at: a client that claims to speak gRPC must not decide about its charge.
+/// The function does not read the request: a client that claims to speak gRPC must not decide about its charge.
 pub(crate) fn told(headers: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
     if served == Outcome::Failed || !speaks_grpc(headers) {
         return Some(served);
@@ -25,7 +25,7 @@ fn speaks_grpc(headers: &impl AnswerHeaders) -> bool {
     headers.any(&CONTENT_TYPE, |media_type| Protocol::named(media_type).is_some())
 }
 
-/// The outcome that the status among these headers or trailers tells; `None` where there is none.
+/// Returns the outcome according to the status among these headers or trailers. Returns `None` if there is no status.
 fn by_status(headers: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
     const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
     let mut told = None;
@@ -36,12 +36,14 @@ fn by_status(headers: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
     told
 }
 
-/// The codes of a server that failed, as a 5xx is elsewhere. A deadline and a cancellation are the caller's own.
+/// Returns true if a code means that the server failed, like a 5xx in HTTP. A deadline and a cancellation are caused by
+/// the caller.
 fn has_failed(code: Code) -> bool {
     matches!(code, Code::Unknown | Code::Unimplemented | Code::Internal | Code::Unavailable | Code::DataLoss)
 }
 
-/// The open charge of a gRPC response, if it has one. Dropped before the body's end it stands, unless the body panicked.
+/// The open charge of a gRPC response, if it has one. If this is dropped before the body's end, the charge is kept,
+/// unless the body panicked.
 #[derive(Debug)]
 pub(crate) struct CallEnd(Option<Box<Open>>);
 
@@ -49,29 +51,29 @@ pub(crate) struct CallEnd(Option<Box<Open>>);
 struct Open {
     admission: Admission,
     served: Outcome,
-    /// The body is being polled, or a panic has left it.
+    /// True while the body is polled, and after a panic of the body.
     polling: bool,
 }
 
 impl CallEnd {
-    /// A response without an open charge.
+    /// Creates the end of a response without an open charge.
     pub(crate) fn none() -> Self {
         Self(None)
     }
 
-    /// A response whose head is there, and its outcome if the status is good.
+    /// Creates the end of a response whose head is there. `served` is its outcome if the status is good.
     pub(crate) fn awaited(admission: Admission, served: Outcome) -> Self {
         Self(Some(Box::new(Open { admission, served, polling: false })))
     }
 
-    /// Notes that the body is about to be polled: until [`look`](Self::look) is called, it has panicked.
+    /// Marks the body as about to be polled. Until [`look`](Self::look) is called, the body counts as panicked.
     pub(crate) fn risk(&mut self) {
         if let Some(open) = &mut self.0 {
             open.polling = true;
         }
     }
 
-    /// Looks at what the body has yielded, and closes the charge at its end.
+    /// Inspects the result of a poll of the body, and closes the charge at the body's end.
     pub(crate) fn look<D, E>(&mut self, polled: &Poll<Option<Result<Frame<D>, E>>>) {
         let Some(open) = &mut self.0 else { return };
         open.polling = false;

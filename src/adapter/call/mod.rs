@@ -1,5 +1,5 @@
-//! What is particular to gRPC calls: a deadline of the caller's, and a status that comes last. Without the feature
-//! `tonic` a call is a request like any other.
+//! The peculiarities of gRPC calls: a deadline that the caller sets, and a status that comes last. Without the feature
+//! `tonic`, a gRPC call is handled like any other request.
 
 #[cfg(feature = "tonic")]
 mod deadline;

@@ -1,4 +1,4 @@
-//! Without gRPC no request has a deadline, and what an answer comes to is known from its head.
+//! The replacements without gRPC: no request has a deadline, and the head of a response decides the outcome.
 
 use std::task::{Context, Poll};
 

@@ -1,4 +1,4 @@
-//! The body of an answer: the service's, or the refusal's.
+//! The body of a response: the service's body or that of a denial.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use crate::adapter::call::CallEnd;
 
 pin_project! {
-    /// The body of an answer through the gate: the service's own, untouched, or that of a refusal.
+    /// The body of a response through the gate: the service's own body, unchanged, or the body of a denial.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -38,7 +38,7 @@ impl<B> ResponseBody<B> {
 }
 
 impl<B> Default for ResponseBody<B> {
-    /// The body of an answer that a layer around the gate makes: none.
+    /// Returns an empty body, for a response that a layer around the gate creates.
     fn default() -> Self {
         Self { content: Content::Refused { body: None } }
     }

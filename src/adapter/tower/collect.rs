@@ -1,4 +1,4 @@
-//! Reading a request's body, up to a bound and within a time.
+//! A reader of a request's body, with a limit on its size and a time limit.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,19 +14,19 @@ use tokio::time::{Sleep, sleep};
 use crate::gate::{BodyFault, LARGEST_BODY};
 
 pin_project! {
-    /// The body of a request to what the gate answers itself.
+    /// The body of a request to which the gate itself responds.
     pub(super) struct Collecting<B> {
         #[pin]
         body: B,
         read: Vec<u8>,
         time: Duration,
-        // Made when the body is first waited for: most are there at once.
+        // Created when the body is first waited for, because most bodies are there at once.
         timer: Option<Pin<Box<Sleep>>>,
     }
 }
 
 impl<B: Body> Collecting<B> {
-    /// The body, which must have been read in this time from when it is first waited for.
+    /// Creates a reader of this body. The time limit starts when the body is first waited for.
     pub(super) fn new(body: B, time: Duration) -> Self {
         Self { body, read: Vec::new(), time, timer: None }
     }
@@ -42,7 +42,7 @@ impl<B: Body> Collecting<B> {
                 return Poll::Ready(Ok(std::mem::take(this.read).into()));
             };
             let Ok(frame) = frame else { return Poll::Ready(Err(BodyFault::Broken)) };
-            // Trailers say nothing here.
+            // Trailers have no meaning here.
             let Ok(mut data) = frame.into_data() else { continue };
             if this.read.len() + data.remaining() > LARGEST_BODY {
                 return Poll::Ready(Err(BodyFault::TooLarge));
@@ -56,7 +56,7 @@ impl<B: Body> Collecting<B> {
     }
 }
 
-/// Waits until the time is over. Outside of a runtime there are no timers.
+/// Waits until the time limit is over. Outside a runtime there are no timers, so it never is.
 fn run_out(timer: &mut Option<Pin<Box<Sleep>>>, time: Duration, cx: &mut Context<'_>) -> Poll<()> {
     if timer.is_none() && Handle::try_current().is_ok() {
         *timer = Some(Box::pin(sleep(time)));

@@ -1,4 +1,4 @@
-//! The future of an answer.
+//! The future of a response through the gate.
 
 use std::fmt;
 use std::future::Future;
@@ -25,8 +25,8 @@ use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome, bare
 use crate::request::RequestView;
 
 pin_project! {
-    /// The future of an answer through the gate: while a remote back end is asked, while the service works, while the
-    /// charge is closed.
+    /// The future of a response through the gate. It waits for remote back ends, then for the service, and then for the
+    /// end of the charge.
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -48,7 +48,7 @@ pin_project! {
     }
 }
 
-/// A request that a remote back end is asked about.
+/// A request that waits for a remote back end's decision.
 struct Waiting<S, B> {
     gate: Gate,
     decision: Decision,
@@ -57,7 +57,7 @@ struct Waiting<S, B> {
     deadline: Deadline,
 }
 
-/// A request that the service works on.
+/// An admitted request that the service is handling.
 pub(super) struct Serving {
     admission: Admission,
     request_id: Named,
@@ -93,7 +93,8 @@ where
     }
 }
 
-/// Management is free: the admission holds no charge that would have to be ended.
+/// Starts to read the body of a key management request. Management is free, so the admission has no charge that must be
+/// closed.
 #[cold]
 fn manage<S, F, R, B>(
     core: &Arc<Core>,
@@ -123,7 +124,7 @@ fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial, drawn: &Admissi
 }
 
 impl Serving {
-    /// Takes out of a request what the service is not to see, and puts in what it is to know.
+    /// Removes from a request what the service must not see, and inserts what the service must know.
     #[inline]
     pub(super) fn of<B>(core: &Core, request: &mut Request<B>, admission: Admission) -> Self {
         let request_id = dress::name(|| RequestView::of(request), core);
@@ -139,7 +140,7 @@ impl Serving {
     #[inline]
     fn finish<R>(&mut self, response: &mut Response<R>) -> (Option<StoreFuture<()>>, CallEnd) {
         dress::answer(response.headers_mut(), &self.admission, &mut self.request_id);
-        // A charge that a gate around this one holds is not this gate's to close.
+        // A gate around this one closes its own charge.
         if !self.admission.is_charged() {
             return (None, CallEnd::none());
         }
@@ -218,7 +219,7 @@ where
     }
 }
 
-/// Asks the back end on; when it is decided, goes on to the service or to the refusal.
+/// Polls the decision. When it is made, continues with the service or with the denial.
 fn decided<S, B, R>(
     waiting: &mut Option<Box<Waiting<S, B>>>,
     cx: &mut Context<'_>,

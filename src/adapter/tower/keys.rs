@@ -1,4 +1,4 @@
-//! Key management as a service of its own.
+//! Key management as a separate service.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -22,11 +22,11 @@ use crate::manage::Endpoints;
 use crate::request::RequestView;
 use crate::respond::Occasion;
 
-/// Key management as a service that a router mounts behind the gate, where the gate does not mount it itself.
+/// A key management service that a router mounts behind the gate, for gates that do not mount it themselves.
 ///
-/// The caller is the [`Principal`] that the gate has put among the request's extensions; a request without one is refused.
-/// The rules for its routes are the configuration's: they should cost nothing, let every scope in, and be closed to plans
-/// that manage no keys.
+/// The caller is the [`Principal`] that the gate has inserted into the request's extensions. A request without one is
+/// denied. The configuration has the rules for its routes: they should cost nothing, allow every scope, and be closed
+/// to plans that manage no keys.
 ///
 /// # Example
 ///
@@ -53,11 +53,11 @@ pub struct KeyService {
 }
 
 impl KeyService {
-    /// Manages the keys of a gate under this path, as requests for it have it.
+    /// Creates a service that manages the keys of a gate under this path. Requests must have the path in this form.
     ///
     /// # Errors
     ///
-    /// A path that does not begin with `/` or ends with it; a gate that has no
+    /// Returns an error if the path does not begin with `/` or ends with it, or if the gate has no
     /// [`authority`](crate::gate::GateBuilder::authority).
     pub fn new(gate: Gate, path: &str) -> Result<Self, ConfigError> {
         if !path.starts_with('/') || path.ends_with('/') {
@@ -73,7 +73,7 @@ impl KeyService {
         Ok(Self { gate, endpoints: Arc::new(Endpoints::under(path)) })
     }
 
-    /// The refusal of a request that is not for keys, or that nobody is known to have made.
+    /// Returns the denial's response to a request that is not for keys or that has no principal.
     fn refuse<B>(&self, request: &Request<B>, kind: DenialKind) -> Response<Bytes> {
         let (core, denial) = (&self.gate.0, Denial::of(kind));
         let view = RequestView::of(request);
@@ -105,7 +105,8 @@ where
         if !self.endpoints.takes(request.uri().path()) {
             return Box::pin(ready(Ok(refusal(DenialKind::NotFound))));
         }
-        // The path as the router shows it, which may have taken a prefix off: this service is mounted under the rest.
+        // Use the path as the router shows it. The router may have removed a prefix, and this service is mounted under
+        // the rest.
         let path = request.uri().path().to_owned();
         let target = Target { mounted: self.endpoints.clone(), path, principal };
         let (managed, body) = Managed::part(&self.gate.0, target, request);
@@ -118,7 +119,7 @@ where
     }
 }
 
-/// What the endpoints write is JSON, and so text.
+/// Converts the body to text. The endpoints write JSON, which is text.
 fn text(response: Response<Bytes>, head_only: bool) -> Response<String> {
     response.map(|body| if head_only { String::new() } else { String::from_utf8_lossy(&body).into_owned() })
 }

@@ -1,16 +1,16 @@
-//! The layer.
+//! The tower layer that puts a gate in front of a service.
 
 use tower::Layer;
 
 use crate::adapter::TollgateService;
 use crate::gate::Gate;
 
-/// Puts a [`Gate`] in front of a service.
+/// A layer that puts a [`Gate`] in front of a service.
 ///
 /// # Wrap the whole service
 ///
-/// A layer sees what passes through it. One that is added to single routes misses fallbacks and the routes that come
-/// later, and answers 404 before 401; put it around the whole service, as the last layer added:
+/// A layer only sees the requests that pass through it. A layer on single routes misses fallbacks and routes that are
+/// added later, and it responds with 404 before 401. Put it around the whole service, as the last layer added:
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -31,68 +31,70 @@ use crate::gate::Gate;
 ///
 /// # Among other layers
 ///
-/// From the outside to the inside, as `examples/axum.rs` has it:
+/// The order from the outside to the inside, as in `examples/axum.rs`:
 ///
-/// 1. tower-http's `SetRequestIdLayer` and `PropagateRequestIdLayer`: refusals bear the same id.
-/// 2. `TraceLayer`: refusals are traced too. Its own spans name the whole address, a key in the query included: make them
-///    with `redacted_span` (feature `tracing`).
-/// 3. `CorsLayer`: it answers preflights, and scripts of other origins can read refusals.
-/// 4. Layers that rewrite paths, such as `NormalizePathLayer`: the gate judges the path that is routed. They stand around a
-///    router of axum's, not among its own layers, which run when it has routed.
+/// 1. tower-http's `SetRequestIdLayer` and `PropagateRequestIdLayer`: the responses of denials have the same id.
+/// 2. `TraceLayer`: denials are traced too. Its own spans show the whole URI, and so a key in the query. Create the
+///    spans with `redacted_span` (feature `tracing`).
+/// 3. `CorsLayer`: it responds to preflights, and scripts of other origins can read denials.
+/// 4. Layers that rewrite paths, such as `NormalizePathLayer`: the gate then checks the path that is routed. Put them
+///    around an axum router, not among its own layers, which run after routing.
 /// 5. The gate.
-/// 6. `TimeoutLayer`: a handler that is too late costs nothing, if the status is of the class 5xx. Around the gate it also
-///    bounds the wait for the back ends, and what it cuts off has been served.
-/// 7. `CompressionLayer`, and what else costs: refused requests are spared it.
+/// 6. `TimeoutLayer`: a request whose handler is too late is not charged, if the timeout's status is of the class 5xx.
+///    Around the gate, this layer also limits the wait for the back ends, but a request that it cuts off is charged as
+///    served.
+/// 7. `CompressionLayer` and other expensive layers: they do not run for denied requests.
 ///
-/// The gate does its work in any other order as well; but within it, CORS headers are missing from refusals.
+/// The gate also works in any other order, except that denials have no CORS headers if `CorsLayer` is inside the gate.
 ///
 /// # Within routers
 ///
-/// | where | what it misses |
+/// | place of the gate | what the gate misses |
 /// |---|---|
-/// | `around` the whole router | routes and fallbacks that are added to what it returns |
+/// | `around` the whole router | routes and fallbacks that are added to the returned router |
 /// | `Router::layer` | routes and fallbacks that are added later |
 /// | `Router::route_layer` | unknown paths: a fallback is served without a key |
-/// | within a nested router | all that lies beside it; rules are for whole paths all the same |
+/// | within a nested router | all routes outside that router; rules still apply to whole paths |
 ///
-/// `testing::open_routes` finds what answers without a key, and `testing::unruled_routes` what no rule names.
+/// `testing::open_routes` finds the routes that are served without a key. `testing::unruled_routes` finds the routes
+/// that no rule names.
 ///
-/// A service that is nested, as by `Router::nest_service`, answers its own path with and without a slash at the end, and all
-/// that lies below: a rule for `/files/*` names neither `/files` nor `/files/`, but
-/// [holds for them](crate::rule::Rule#paths-that-routers-read-differently) where no other rule may be meant.
+/// A nested service, as by `Router::nest_service`, serves its own path with and without a slash at the end, and all
+/// paths below it. A rule for `/files/*` matches neither `/files` nor `/files/`, but it
+/// [applies to them](crate::rule::Rule#paths-that-routers-read-differently) where no other rule may be meant.
 ///
-/// # What is paid
+/// # What is charged
 ///
-/// The cost of a request is charged before the handler runs. [`Outcome`](crate::gate::Outcome) has the table of what becomes of
-/// the charge: a response of the class 5xx, a panic and an error of the service give it back, anything else lets it stand.
-/// Nothing that a client says of itself decides about it.
+/// The cost of a request is charged before the handler runs. The table in [`Outcome`](crate::gate::Outcome) shows what
+/// becomes of the charge. A response of the class 5xx, a panic and an error of the service refund it. Any other end
+/// keeps it. Nothing that a client sends decides about it.
 ///
-/// - Each request that fails is given back, however many there are. A handler that fails on purpose, or that a client can
-///   make fail, works for nothing: answer 4xx where the fault is the client's. A quota on the plan bounds such requests,
-///   since a draw from a rate limit is never given back.
-/// - The gate does not read `Idempotency-Key`. A retry is a request of its own: it is charged again, and a service that
-///   answers it from what it has stored can say so by a [`FinalCost`](crate::gate::FinalCost) of zero.
+/// - Every failed request is refunded, however many there are. A handler that fails on purpose, or that a client can
+///   make fail, works for free: respond with 4xx if the fault is the client's. A quota on the plan limits such
+///   requests, because a draw from a rate limit is never refunded.
+/// - The gate does not read `Idempotency-Key`. A retry is a separate request and is charged again. A service that
+///   responds to a retry from stored data can report a [`FinalCost`](crate::gate::FinalCost) of zero.
 ///
 /// # Panics
 ///
-/// A panic of a back end, or of a closure that the gate calls, is answered 500 (kind `internal`), and the charge goes back.
-/// So is a panic of the ledger that settles a charge: the service's response is dropped then. Each is an event at the level
-/// `ERROR` (feature `tracing`) that names the part and not the panic's message. A panic of the service passes through the
-/// gate.
+/// If a back end panics, or a closure that the gate calls, the gate responds with 500 (kind `internal`) and refunds the
+/// charge. It does the same if the ledger panics while it settles a charge, and then drops the service's response. Each
+/// such panic is an event at the level `ERROR` (feature `tracing`), which names the part but not the panic's message. A
+/// panic of the service passes through the gate.
 ///
 /// # Two gates
 ///
-/// A request that passes two gates is judged by both. The first that asks for credits takes them, the first that has quotas
-/// draws, and the other does neither again for the same key, unless the outer one was built
-/// [`without_principal`](crate::gate::GateBuilder::without_principal). A key that the outer gate took out of the request is handed
-/// on as its hash, if both hash and accept keys alike.
+/// A request that passes two gates is checked by both. The first gate that asks for credits charges them, and the first
+/// gate that has quotas draws from them. The other gate does neither again for the same key, unless the outer gate was
+/// built [`without_principal`](crate::gate::GateBuilder::without_principal). A key that the outer gate removed from the
+/// request is passed on as its hash, if both gates hash and accept keys alike.
 #[derive(Debug, Clone)]
 pub struct TollgateLayer {
     gate: Gate,
 }
 
 impl TollgateLayer {
-    /// A layer that puts this gate in front of a service.
+    /// Creates a layer that puts this gate in front of a service.
     pub fn new(gate: Gate) -> Self {
         Self { gate }
     }

@@ -1,4 +1,4 @@
-//! A request that the gate answers itself.
+//! A request to which the gate itself responds.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::gate::{Gate, Principal};
 use crate::request::RequestView;
 use crate::respond::RequestId;
 
-/// A request that the gate answers itself, but for its body.
+/// A request to which the gate itself responds, without its body.
 pub(super) struct Managed {
     gate: Gate,
     target: Target,
@@ -23,10 +23,10 @@ pub(super) struct Managed {
     request_id: RequestId,
 }
 
-/// What a request is for that the gate answers itself, and whose it is.
+/// The endpoint, path and caller of a request to which the gate itself responds.
 pub(super) struct Target {
     pub(super) mounted: Arc<dyn Mounted>,
-    /// The path that it was judged by, whole.
+    /// The whole path by which the request was checked.
     pub(super) path: String,
     pub(super) principal: Principal,
 }
@@ -40,13 +40,13 @@ impl Target {
 }
 
 impl Managed {
-    /// What a request is for, if the gate answers it itself.
+    /// Returns the target of a request, if the gate itself responds to it.
     #[inline]
     pub(super) fn target<B>(core: &Core, request: &Request<B>, admission: &Admission) -> Option<Target> {
         if core.mounted.is_some() { Target::of(core, request, admission) } else { None }
     }
 
-    /// Parts a request from its body.
+    /// Separates a request from its body.
     pub(super) fn part<B>(core: &Arc<Core>, target: Target, request: Request<B>) -> (Self, B) {
         let view = RequestView::of(&request);
         let (client, request_id) = (core.proxies.client(&view), core.request_ids.of(&view));
@@ -54,7 +54,7 @@ impl Managed {
         (Self { gate: Gate(Arc::clone(core)), target, head, client, request_id }, body)
     }
 
-    /// What the answer needs when it is there.
+    /// Returns the remaining work on the response.
     pub(super) fn finish(&self, admission: Admission) -> Finish {
         Finish { admission, head_only: self.head.method == Method::HEAD }
     }
@@ -75,14 +75,14 @@ impl Managed {
     }
 }
 
-/// What an answer of the gate's own still needs when it is there.
+/// The remaining work on a response of the gate's own.
 pub(super) struct Finish {
     admission: Admission,
     head_only: bool,
 }
 
 impl Finish {
-    /// Adds what every answer to a key bears. The request's id it has already.
+    /// Adds the headers that every response to an admitted key has, except the request's id, which is already there.
     pub(super) fn dress(&self, response: &mut Response<Bytes>) {
         dress::answer(response.headers_mut(), &self.admission, &mut None);
         if self.head_only {
@@ -91,7 +91,7 @@ impl Finish {
     }
 }
 
-/// Takes the body out of an answer to `HEAD`, and leaves its length: over HTTP/2 nobody else does.
+/// Removes the body of a response to `HEAD` and keeps its length. Over HTTP/2, no other layer removes the body.
 pub(super) fn keep_head(response: &mut Response<Bytes>) {
     let length = std::mem::take(response.body_mut()).len();
     if response.status() != StatusCode::NO_CONTENT {

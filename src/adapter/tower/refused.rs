@@ -1,6 +1,7 @@
-//! What must not compile, each beside its twin that does and differs from it in one place: doctests, and nothing else.
+//! Doctests of code that must not compile. Each is next to a twin that compiles and differs in one place.
 
-/// The gate may have to wait before it calls the service: it needs one of its own, so the service is `Clone`.
+/// A check that the service must be `Clone`: the gate may have to wait before it calls the service, and needs a copy of
+/// its own for that.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -46,7 +47,7 @@
 /// ```
 struct IsClone;
 
-/// What the gate answers itself takes bodies: a request has one that can be read.
+/// A check that the request's body must be readable: the endpoints to which the gate itself responds read bodies.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -93,7 +94,7 @@ struct IsClone;
 /// ```
 struct HasBody;
 
-/// A service that can fail can fail behind a gate: its error is not taken away, nor made another.
+/// A check that the service's error type stays the same behind a gate: the gate neither removes nor replaces it.
 ///
 /// ```
 /// use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! The service.
+//! The tower service that a gate protects.
 
 use std::task::{Context, Poll, Waker};
 
@@ -15,8 +15,8 @@ use crate::request::RequestView;
 
 /// A service behind a [`Gate`].
 ///
-/// Where the gate's back ends are in memory, the whole decision is made within [`call`](Service::call), without a heap
-/// allocation. The service's readiness and its error type are left as they are; every refusal is an `Ok` response.
+/// If the gate's back ends are in memory, the whole decision is made within [`call`](Service::call), without a heap
+/// allocation. The service's readiness and its error type do not change. Every denial is an `Ok` response.
 #[derive(Debug, Clone)]
 pub struct TollgateService<S> {
     inner: S,
@@ -24,12 +24,13 @@ pub struct TollgateService<S> {
 }
 
 impl<S> TollgateService<S> {
-    /// Puts a gate in front of a service.
+    /// Creates a service that has a gate in front of it.
     pub fn new(inner: S, gate: Gate) -> Self {
         Self { inner, gate }
     }
 
-    /// Gives back what the inner service has reserved in `poll_ready`, such as a permit: this request does not call it.
+    /// Releases what the inner service has reserved in `poll_ready`, such as a permit, because this request does not
+    /// call it.
     fn release(&mut self)
     where
         S: Clone,
@@ -38,7 +39,7 @@ impl<S> TollgateService<S> {
         drop(std::mem::replace(&mut self.inner, clone));
     }
 
-    /// The service behind the gate.
+    /// Returns the service behind the gate.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
@@ -60,7 +61,7 @@ where
     #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut decision = Decision::default();
-        // A back end in memory answers at once; another is polled again, with a waker, by the future.
+        // In-memory back ends are ready at once. For other back ends, the future polls again, with a waker.
         let polled = decide(
             &mut decision,
             &self.gate.0,
@@ -83,7 +84,7 @@ where
                 ResponseFuture::refuse(&self.gate.0, &request, &denial, decision.admitted())
             }
             Poll::Pending => {
-                // The one that is ready is kept for this request; its clone must become ready for the next.
+                // This request uses the service that is ready. The clone must become ready for the next request.
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
                 ResponseFuture::decide(self.gate.clone(), decision, ready, request)

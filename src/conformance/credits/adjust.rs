@@ -1,4 +1,4 @@
-//! Balances read, and changed by hand.
+//! Checks of reading and adjusting balances.
 
 use super::{Admin, NEARLY, PERIOD, Purse, count_posted, limited};
 use crate::account::Allowance;
@@ -248,11 +248,11 @@ async fn racing_charges_and_top_ups_are_conserved(ledger: Admin) -> Verdict {
         }
     });
     race(calls).await?;
-    // Six charges of 10 stand; five of 10 were given back; there were five top-ups of 7.
+    // Six charges of 10 remain, five charges of 10 were refunded, and there were five top-ups of 7.
     purse.expect("after 6 charges of 10 and 5 top-ups of 7", 1_000 - 60 + 35).await
 }
 
-/// What each of the racers does: a charge, a charge that is given back, or a top-up.
+/// Makes the call of one racer: a charge, a charge that is refunded, or a top-up.
 async fn one_of_three(
     purse: &Purse<dyn CreditAdmin>,
     racer: usize,

@@ -1,4 +1,4 @@
-//! Taking charges.
+//! Checks of charges.
 
 use super::{Ledger, Purse, count_posted, insufficient, posted};
 use crate::conformance::fresh::{self, RACERS, race};
@@ -74,7 +74,7 @@ async fn racing_charges_that_do_not_divide_the_balance_leave_the_rest(ledger: Le
     purse.expect_balance("after them", 1).await
 }
 
-/// A charge under a new id, to be made later.
+/// Returns a function that charges under a new id.
 fn charging(
     purse: &Purse<dyn crate::credit::CreditLedger>,
     amount: u64,
@@ -110,7 +110,7 @@ async fn racing_repeats_of_a_charge_are_posted_once(ledger: Ledger) -> Verdict {
 async fn a_charge_with_another_copy_of_the_account_meets_the_same_balance(ledger: Ledger) -> Verdict {
     let purse = Purse::granted(ledger, 100)?;
     let id = purse.take(60).await?;
-    // A record that was read anew has none of the pointers that a ledger may keep on it.
+    // A record that was read again has none of the pointers that a ledger may keep on it.
     let copy = Purse { account: crate::account::Account::clone(&purse.account).into(), ..purse.clone() };
     copy.expect_balance("by another copy of the account", 40).await?;
     copy.refund(id).await?;

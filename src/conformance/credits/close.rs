@@ -1,4 +1,4 @@
-//! Closing charges: settled at their cost, or given back.
+//! Checks of closing charges: a charge is settled at its cost, or refunded.
 
 use super::{Ledger, Purse};
 use crate::conformance::fresh::{self, RACERS, race};
@@ -94,7 +94,7 @@ async fn a_settlement_after_a_refund_changes_nothing(ledger: Ledger) -> Verdict 
     purse.expect_balance("after a refund and a settlement", 100).await
 }
 
-/// The same call of many at the same time.
+/// Makes the same call from many racers at the same time.
 async fn many<F>(
     purse: &Purse<dyn CreditLedger>,
     call: impl Fn(usize, Purse<dyn CreditLedger>) -> F,

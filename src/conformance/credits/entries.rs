@@ -1,4 +1,4 @@
-//! What moved a balance.
+//! Checks of the entries of a balance.
 
 use super::{Admin, PERIOD, Purse, limited};
 use crate::amount::Credits;
@@ -22,7 +22,7 @@ pub(super) fn checks(ledger: &Admin) -> Vec<Check> {
     ]
 }
 
-/// The newest entries of a purse's account, the oldest first.
+/// Returns the newest entries of the account, the oldest of them first.
 async fn entries(purse: &Purse<dyn CreditAdmin>) -> Result<Vec<Entry>, Fault> {
     let query = EntryQuery::newest(purse.account.id.clone(), 30);
     let mut entries = purse.ledger.entries(&query).await?;
@@ -30,7 +30,7 @@ async fn entries(purse: &Purse<dyn CreditAdmin>) -> Result<Vec<Entry>, Fault> {
     Ok(entries)
 }
 
-/// What moved, and by how much.
+/// Returns the kind and the amount of each entry.
 async fn movements(purse: &Purse<dyn CreditAdmin>) -> Result<Vec<(EntryKind, i64)>, Fault> {
     Ok(entries(purse).await?.into_iter().map(|entry| (entry.kind, entry.amount)).collect())
 }
@@ -136,7 +136,7 @@ async fn each_entry_carries_on_from_the_one_before(ledger: Admin) -> Verdict {
     sums(&entries(&purse).await?, 0)
 }
 
-/// Holds each entry's balance against the one before and its own amount.
+/// Checks that each entry's balance is the previous balance plus the entry's amount.
 fn sums(entries: &[Entry], expected: u64) -> Verdict {
     let mut before = 0;
     for entry in entries {

@@ -1,4 +1,4 @@
-//! Balances removed for good.
+//! Checks of the permanent removal of balances.
 
 use super::{Admin, Purse};
 use crate::amount::Credits;

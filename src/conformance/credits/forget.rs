@@ -1,5 +1,5 @@
-//! Old entries folded into one. Those of these checks are decades old: the entries of anybody else are left alone. Other
-//! checks may fold at the same time, so what is folded already is folded on.
+//! Checks of folding old entries into one. The entries of these checks are decades old, so the entries of others are
+//! not changed. Other checks may fold at the same time, so an entry that is already folded may be folded again.
 
 use super::{Admin, Purse, limited};
 use crate::amount::Credits;
@@ -19,20 +19,20 @@ pub(super) fn checks(ledger: &Admin) -> Vec<Check> {
     ]
 }
 
-/// The time of the old entries.
+/// The time of the old entries, decades ago.
 const LONG_AGO: Timestamp = Timestamp::from_millis(1_000_000);
 
 /// The moment up to which entries are folded.
 const FOLDED: Timestamp = Timestamp::from_millis(2_000_000);
 
-/// An account with 100 credits and one entry, of long ago.
+/// Creates an account with 100 credits and one old entry.
 async fn old(ledger: &Admin) -> Result<Purse<dyn CreditAdmin>, Fault> {
     let purse = Purse { now: LONG_AGO, ..Purse::bare(ledger.clone()) };
     purse.make(AdjustmentKind::TopUp(Credits::new(100))).await?;
     Ok(purse)
 }
 
-/// The entries, the oldest first.
+/// Returns the entries, the oldest first.
 async fn entries(purse: &Purse<dyn CreditAdmin>) -> Result<Vec<Entry>, Fault> {
     let query = EntryQuery::newest(purse.account.id.clone(), 30);
     let mut entries = purse.ledger.entries(&query).await?;
@@ -62,7 +62,7 @@ async fn newer_entries_are_not_folded(ledger: Admin) -> Verdict {
         Entry::new(4, newer.now, EntryKind::Charge(other), -6, limited(59)),
     ];
     same("the entries", entries(&purse).await?, expected)?;
-    // There is nothing to fold one with.
+    // A single old entry has no other entry to be folded with.
     let single = old(&ledger).await?;
     let before = entries(&single).await?;
     ledger.forget_entries(FOLDED).await?;

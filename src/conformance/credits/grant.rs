@@ -1,4 +1,4 @@
-//! What a plan grants, and when again.
+//! Checks of a plan's grants and their periods.
 
 use super::{Ledger, NEARLY, PERIOD, Purse, count_posted, insufficient};
 use crate::account::Allowance;
@@ -67,7 +67,8 @@ async fn a_grant_does_not_pile_up(ledger: Ledger) -> Verdict {
 async fn the_next_grant_counts_from_the_last_turn(ledger: Ledger) -> Verdict {
     let purse = Purse::granted(ledger, 100)?;
     purse.take(100).await?;
-    // Late, in the middle of the third period: the next turn is at its end, not a period after the call.
+    // The call is late, in the middle of the third period. The next grant is at the end of that period, not one period
+    // after the call.
     purse.after(PERIOD * 2 + PERIOD / 2).take(100).await?;
     purse.after(PERIOD * 2 + NEARLY).expect_balance("before the next turn", 0).await?;
     purse.after(PERIOD * 3).expect_balance("at the next turn", 100).await
@@ -96,7 +97,7 @@ async fn racing_charges_are_given_a_grant_once(ledger: Ledger) -> Verdict {
     due.expect_balance("after all of it was spent", 0).await
 }
 
-/// Charges of 10 that race for a hundred.
+/// Makes concurrent charges of 10 against a balance of 100.
 async fn spend_all(purse: &Purse<dyn crate::credit::CreditLedger>) -> Verdict {
     let charges = (0..RACERS).map(|_| {
         let purse = purse.clone();

@@ -1,4 +1,4 @@
-//! Charges that arrive after their callers have given up.
+//! Checks of charges that arrive after their callers have given up.
 
 use std::future::Future;
 use std::pin::pin;
@@ -39,7 +39,7 @@ async fn a_charge_and_its_refund_that_race_leave_the_balance(ledger: Ledger) -> 
                 if refunds {
                     return purse.refund(id);
                 }
-                // Whether it is posted before the refund or refused after it is nobody's business.
+                // The charge may be posted before the refund or rejected after it. Both are correct.
                 let charge = purse.charge(id, 30);
                 StoreFuture::boxed(async move {
                     let _posted_or_not = charge.await;

@@ -1,4 +1,4 @@
-//! What is asked of a credit ledger.
+//! Checks of a credit ledger.
 
 mod adjust;
 mod charge;
@@ -46,13 +46,13 @@ fn of_charges(ledger: &Ledger) -> [Vec<Check>; 4] {
     [charge::checks(ledger), close::checks(ledger), grant::checks(ledger), late::checks(ledger)]
 }
 
-/// How often a grant is given in these checks.
+/// The period of a grant in these checks.
 const PERIOD: Duration = Duration::from_hours(1);
 
-/// A millisecond less than that.
+/// A millisecond less than [`PERIOD`].
 const NEARLY: Duration = Duration::from_millis(3_599_999);
 
-/// An account that nobody else has, the terms that it is on, and the time of its calls.
+/// A new account for one check, with its terms and the time of its calls.
 #[derive(Debug)]
 struct Purse<L: ?Sized> {
     ledger: Arc<L>,
@@ -62,23 +62,23 @@ struct Purse<L: ?Sized> {
 }
 
 impl<L: ?Sized> Purse<L> {
-    /// An account whose plan grants so much at every period.
+    /// Creates an account whose plan grants the amount at every [`PERIOD`].
     fn granted(ledger: Arc<L>, amount: u64) -> Result<Self, Fault> {
         Self::bare(ledger).on(amount, PERIOD)
     }
 
-    /// An account whose plan grants nothing.
+    /// Creates an account whose plan grants nothing.
     fn bare(ledger: Arc<L>) -> Self {
         let (account, now) = (Arc::new(fresh::account()), fresh::now());
         Self { ledger, account, allowance: Allowance::None, now }
     }
 
-    /// The same, so much later.
+    /// Returns the same account with a later time of calls.
     fn after(&self, time: Duration) -> Self {
         Self { now: self.now.saturating_add(time), ..self.clone() }
     }
 
-    /// The same, on a plan that grants so much at every such period.
+    /// Returns the same account on a plan that grants the amount at every period.
     fn on(&self, amount: u64, period: Duration) -> Result<Self, Fault> {
         let period = GrantPeriod::every(period).map_err(|error| Fault::new(error.to_string()))?;
         Ok(Self { allowance: Allowance::Grant(Grant::new(Credits::new(amount), period)), ..self.clone() })
@@ -106,7 +106,7 @@ impl<L: CreditLedger + ?Sized> Purse<L> {
         self.ledger.refund(&self.account, id)
     }
 
-    /// Charges under a new id.
+    /// Makes a charge under a new id, and returns the id.
     async fn take(&self, amount: u64) -> Result<ChargeId, Fault> {
         let id = fresh::charge();
         let charged = self.charge(id, amount).await?;
@@ -116,7 +116,7 @@ impl<L: CreditLedger + ?Sized> Purse<L> {
         Err(Fault::new(format!("a charge of {amount}, for which there is room: found {charged:?}")))
     }
 
-    /// What there is, as a charge is told that asks for more than anybody has.
+    /// Returns the balance in the result of a charge that is too large for any account.
     async fn balance(&self) -> Result<u64, Fault> {
         match self.charge(fresh::charge(), Credits::MAX.get()).await? {
             Charged::Insufficient { balance } => Ok(balance.get()),
@@ -132,7 +132,7 @@ impl<L: CreditLedger + ?Sized> Purse<L> {
 }
 
 impl Purse<dyn CreditAdmin> {
-    /// An account that somebody put so much into.
+    /// Creates an account that was topped up with the amount.
     async fn holding(ledger: Admin, amount: u64) -> Result<Self, Fault> {
         let purse = Self::bare(ledger);
         purse.make(AdjustmentKind::TopUp(Credits::new(amount))).await?;
@@ -144,7 +144,7 @@ impl Purse<dyn CreditAdmin> {
         self.ledger.adjust(&adjustment)
     }
 
-    /// Makes an adjustment under a new id.
+    /// Adjusts the balance under a new id.
     async fn make(&self, kind: AdjustmentKind) -> Verdict {
         let adjusted = self.adjust(&fresh::adjustment()?, kind).await?;
         if matches!(adjusted, Adjusted::Done { .. }) {
@@ -174,7 +174,7 @@ fn insufficient(there: u64) -> Charged {
     Charged::Insufficient { balance: Credits::new(there) }
 }
 
-/// How many charges were posted.
+/// Returns the number of posted charges.
 fn count_posted(answers: &[Charged]) -> usize {
     answers.iter().filter(|answer| matches!(answer, Charged::Posted { .. })).count()
 }

@@ -1,4 +1,4 @@
-//! Accounts without limit.
+//! Checks of accounts with unlimited credits.
 
 use super::{Admin, Purse, limited};
 use crate::amount::Credits;

@@ -1,4 +1,4 @@
-//! Accounts, and what becomes of their keys.
+//! Checks of accounts, and of the effects of their changes on their keys.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

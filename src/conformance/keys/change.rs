@@ -1,4 +1,4 @@
-//! Changing keys: each change to the version that was read.
+//! Checks of changes to keys. A change applies only to the version that was read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn an_unknown_id_gets_nothing(store: Store) -> Verdict {
 
 async fn a_change_is_seen_at_once(store: Store) -> Verdict {
     let (record, now) = (key(&store).await?, fresh::now());
-    // What was looked up before may be in a cache.
+    // An earlier look-up may fill a cache.
     store.find(&record.hash).await?;
     change(&store, record.id, |record| {
         record.name = "renamed".into();
@@ -131,7 +131,7 @@ async fn a_revocation_is_seen_by_every_look_up_that_follows(store: Store) -> Ver
         let store = Arc::clone(&store);
         move || store.find(&hash)
     };
-    // Look-ups that are under way while the key is revoked may end as they like; none that begins later may.
+    // A look-up that runs during the revocation may return either state. A later look-up must return the revoked key.
     let mut revoked = record.clone();
     revoked.status = KeyStatus::Revoked;
     let revoke = {

@@ -1,4 +1,4 @@
-//! Looking keys up.
+//! Checks of key look-ups.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ async fn a_record_comes_back_as_it_was_put_in(store: Store) -> Verdict {
     same("the record that is got", super::stored(&store, record.id).await?, record)
 }
 
-/// A record with something in every member.
+/// Stores a record with a value in every member.
 async fn full(store: &Store) -> Result<KeyRecord, Fault> {
     let (mut record, now) = (fresh::key(&account(store).await?), fresh::now());
     let wrong = |error: crate::error::ConfigError| Fault::new(error.to_string());
@@ -161,7 +161,7 @@ async fn what_is_found_now_is_what_there_is(store: Store) -> Verdict {
     let old = fresh::hash();
     record.retiring = Some(Retiring { hash: old, until: until.saturating_add(Duration::from_hours(1)) });
     for hash in [record.hash, old] {
-        // What was looked up before may be in a cache, also that there is none.
+        // An earlier look-up may fill a cache, even with the result that there is no key.
         same("before it is put in", (store.find(&hash).await?, store.find_now(&hash).await?), (None, None))?;
     }
     let record = put(&store, record).await?;

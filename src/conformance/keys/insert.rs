@@ -1,4 +1,4 @@
-//! Putting keys in.
+//! Checks of inserting keys.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Lists of keys.
+//! Checks of key lists.
 
 use std::sync::Arc;
 
@@ -33,12 +33,12 @@ async fn ids(store: &Store, query: &KeyQuery) -> Result<Vec<KeyId>, Fault> {
     Ok(store.list(query).await?.iter().map(|record| record.id).collect())
 }
 
-/// Seven keys of a new account, and their ids in order.
+/// Inserts seven keys of a new account, and returns their ids in order.
 async fn seven(store: &Store) -> Result<(Arc<Account>, Vec<KeyId>), Fault> {
     let account = account(store).await?;
     let mut ids = Vec::new();
     for first in [0xf0, 0x10, 0x80, 0x7f, 0x00, 0xff, 0x40] {
-        // Ids whose order is not that in which they are put in, nor one of signed bytes.
+        // The order of the ids differs from the order of insertion, and from the order of signed bytes.
         let mut bytes = *KeyId::generate().as_bytes();
         bytes[..8].fill(first);
         let record = KeyRecord { id: KeyId::from_bytes(bytes), ..fresh::key(&account) };
@@ -87,7 +87,7 @@ async fn a_list_can_be_of_one_account(store: Store) -> Verdict {
     same("the keys of the other", ids(&store, &of(&other)).await?, of_other)
 }
 
-/// A key of each status in each of two environments.
+/// Inserts a key of each status in each of two environments.
 async fn six(store: &Store) -> Result<(Arc<Account>, Vec<KeyRecord>), Fault> {
     let account = account(store).await?;
     let mut records = Vec::new();
@@ -162,7 +162,7 @@ async fn a_list_of_nothing_is_empty(store: Store) -> Verdict {
 async fn a_list_of_all_accounts_holds_every_key(store: Store) -> Verdict {
     let start = KeyId::generate();
     let (one, other) = (super::key(&store).await?, super::key(&store).await?);
-    // Others may put keys in meanwhile: so far behind the start there are few.
+    // Others may insert keys at the same time. Few of these have ids after the start.
     let listed = ids(&store, &KeyQuery { after: Some(start), ..KeyQuery::first(100_000) }).await?;
     holds("both keys are listed", [one.id, other.id].iter().all(|id| listed.contains(id)))?;
     holds("the list goes by id", listed.is_sorted())

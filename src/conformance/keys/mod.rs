@@ -1,4 +1,4 @@
-//! What is asked of a store of keys and accounts.
+//! Checks of a store of keys and accounts.
 
 mod accounts;
 mod change;
@@ -42,7 +42,7 @@ pub(super) fn look_ups(store: Arc<dyn KeyStore>, records: Vec<KeyRecord>) -> Sui
     Suite::new("look-ups", [checks.into()])
 }
 
-/// Puts a new account in.
+/// Inserts a new account.
 async fn account(store: &Store) -> Result<Arc<Account>, Fault> {
     put_account(store, fresh::account()).await
 }
@@ -52,7 +52,7 @@ async fn put_account(store: &Store, account: Account) -> Result<Arc<Account>, Fa
     Ok(Arc::new(account))
 }
 
-/// Puts a new key of a new account in.
+/// Inserts a new key of a new account.
 async fn key(store: &Store) -> Result<KeyRecord, Fault> {
     let account = account(store).await?;
     put(store, fresh::key(&account)).await
@@ -67,21 +67,21 @@ fn insert(store: &Store, record: &KeyRecord, max_active: Option<u32>) -> StoreFu
     store.insert(&InsertKey::new(record.clone(), fresh::now()).with_max_active(max_active))
 }
 
-/// The key as the store has it.
+/// Returns the stored record of a key.
 async fn stored(store: &Store, id: KeyId) -> Result<KeyRecord, Fault> {
     let record =
         store.get(id).await?.ok_or_else(|| Fault::new("a key that was put in is not got by its id"))?;
     Ok(KeyRecord::clone(&record))
 }
 
-/// Changes the key that the store has.
+/// Changes the stored record of a key.
 async fn change(store: &Store, id: KeyId, change: impl FnOnce(&mut KeyRecord) + Send) -> Verdict {
     let mut record = stored(store, id).await?;
     change(&mut record);
     same("a change to what was just read is made", store.replace(&record).await?, Replaced::Done)
 }
 
-/// The account as the store has it, changed.
+/// Changes the stored account.
 async fn change_account(
     store: &Store,
     account: &Account,

@@ -1,4 +1,4 @@
-//! Keys that are removed for good: one, or all that are dead.
+//! Checks of permanent removal: of one key, or of all dead keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ async fn an_erased_key_leaves_its_place(store: Store) -> Verdict {
     let record = key(&store).await?;
     same("that it was there", store.erase(record.id).await?, true)?;
     same("room for one", insert(&store, &fresh::key(&record.account), Some(1)).await?, Inserted::Done)?;
-    // Its id and its hash are free again too.
+    // The id and the hash of the key can also be used again.
     same("the same key again", insert(&store, &record, None).await?, Inserted::Done)
 }
 
@@ -69,7 +69,7 @@ async fn a_key_is_erased_once(store: Store) -> Verdict {
     same("how often it was there", answers.into_iter().filter(|was_there| *was_there).count(), 1)
 }
 
-/// Long ago, so that a sweep before it takes nobody else's keys.
+/// Returns a time so long ago that a sweep up to it removes only the keys of these checks.
 fn long_ago() -> Timestamp {
     Timestamp::from_millis(86_400_000)
 }
@@ -78,7 +78,7 @@ fn later(millis: u64) -> Timestamp {
     long_ago().saturating_add(Duration::from_millis(millis))
 }
 
-/// A key that was revoked, and one that expired.
+/// Inserts a key that was revoked and a key that expired.
 async fn two_that_died(store: &Store, at: Timestamp) -> Result<[KeyRecord; 2], Fault> {
     let account = account(store).await?;
     let (mut revoked, mut expired) = (fresh::key(&account), fresh::key(&account));
@@ -104,7 +104,7 @@ async fn a_sweep_says_how_many_it_removed(store: Store) -> Verdict {
         if swept.last().is_some_and(|swept| *swept >= 2) {
             return Ok(());
         }
-        // Another suite on the same store may have swept in between: once more.
+        // Another suite on the same store may have swept in between, so try again.
     }
     Err(Fault::new(format!("two keys were dead at each sweep; they told of {swept:?}")))
 }
@@ -125,7 +125,7 @@ async fn a_sweep_keeps_what_is_alive(store: Store) -> Verdict {
 }
 
 async fn a_sweep_keeps_what_died_at_the_moment_or_later(store: Store) -> Verdict {
-    // Later than the other sweeps reach.
+    // These times are later than those of the other sweeps.
     let moments = [later(10), later(11)];
     for moment in moments {
         let dead = two_that_died(&store, moment).await?;

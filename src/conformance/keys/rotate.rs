@@ -1,4 +1,4 @@
-//! Rotated keys: both secrets, and no older one.
+//! Checks of rotated keys. The new and the previous secret are valid; older secrets are not.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) fn checks(store: &Store) -> Vec<Check> {
     ]
 }
 
-/// Gives a key a new secret; says the hash.
+/// Gives a key a new secret, and returns its hash.
 async fn rotate(store: &Store, record: &KeyRecord) -> Result<KeyHash, crate::conformance::suite::Fault> {
     let hash = fresh::hash();
     change(store, record.id, |record| {

@@ -1,4 +1,4 @@
-//! When keys were last used.
+//! Checks of the times at which keys were last used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,7 @@ async fn a_use_of_no_key_is_nothing(store: Store) -> Verdict {
     )
 }
 
-/// How often a use and a revocation meet, each time at another moment.
+/// The number of races between a use and a revocation. Each race revokes at another moment.
 const MEETINGS: u64 = 8;
 
 async fn a_use_does_not_undo_a_racing_revocation(store: Store) -> Verdict {

@@ -1,4 +1,4 @@
-//! A ledger with leases is a ledger.
+//! The [`CreditLedger`] implementation of [`LeasedLedger`].
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
         let mut state = purse.lock();
         if let Spent::Here { balance, low } = state.spend(charge.id, charge.amount, charge.now) {
             if low {
-                // The next block is asked for on the terms of the account's plan as it is now.
+                // The next block is requested under the current allowance of the account's plan.
                 state.follow(charge.allowance);
             }
             drop(state);
@@ -64,7 +64,8 @@ impl<T: CreditLeasing> LeasedLedger<T> {
         };
         if let Some(trip) = state.trip_under_way(purse) {
             drop(state);
-            // What it brings may do: many requests at once are not to ask for the same each.
+            // Wait for the round trip that is in progress: its credits may suffice, and concurrent requests must not
+            // each ask the authority for the same thing.
             return StoreFuture::boxed(async move {
                 trip.await;
                 direct.make().await
@@ -82,7 +83,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
             if closed != (Closed::Here { last: true }) {
                 return closed;
             }
-            // The block is done with: it goes back in the background.
+            // The block is finished: return it in the background.
             self.0.with_purse(account, |purse| self.0.kick(purse));
             return closed;
         }
@@ -95,10 +96,11 @@ impl<T: CreditLeasing> LeasedLedger<T> {
     }
 }
 
-/// How often the authority is asked again for a request that it had too little for, as credits were on their way back.
+/// The maximum number of times that the authority is asked again for a request that it had too few credits for. It is
+/// asked again because credits were being returned at the time.
 const ASKED_AGAIN: u32 = 3;
 
-/// A charge that no block covered, on its way to the authority.
+/// A charge that no block covered, to be made at the authority.
 struct Direct<T> {
     shared: Arc<Shared<T>>,
     purse: Arc<Purse>,
@@ -106,14 +108,14 @@ struct Direct<T> {
     amount: Credits,
     allowance: Allowance,
     now: Now,
-    /// How many blocks had gone back when the authority was asked.
+    /// The number of returned blocks at the time when the authority was asked.
     returned: u64,
-    /// Whether it is worth while to hold credits of this account.
+    /// True if the account is used often enough for leasing to pay off.
     frequent: bool,
 }
 
 impl<T: CreditLeasing> Direct<T> {
-    /// Spends what has just come in, or asks the authority.
+    /// Charges out of the credits that have just arrived, or asks the authority.
     async fn make(mut self) -> Result<Charged, StoreError> {
         let purse = Arc::clone(&self.purse);
         let charge = Charge::new(self.id, &purse.account, self.amount, &self.allowance, self.now);
@@ -165,7 +167,9 @@ impl<T: CreditLeasing> Direct<T> {
         }
     }
 
-    /// The authority has too little: what this node holds itself, or is about to, is spent before the request is refused.
+    /// Spends the credits that this node has, or is about to receive, before the request is refused.
+    ///
+    /// The authority has too few credits at this point.
     async fn scrape(&mut self, mut balance: Credits) -> Result<Charged, StoreError> {
         let mut asked = 0;
         loop {
@@ -183,7 +187,7 @@ impl<T: CreditLeasing> Direct<T> {
                     }
                 }
                 Resort::GiveBack | Resort::Refuse => {
-                    // What is left here in blocks that are too small is no use: another node may need it.
+                    // The blocks left here are too small for this request, but another node may need their credits.
                     if self.purse.lock().learn(balance, &self.shared.terms) {
                         self.shared.kick(&self.purse);
                     }
@@ -193,7 +197,10 @@ impl<T: CreditLeasing> Direct<T> {
         }
     }
 
-    /// The credits lie in pieces, or have come back meanwhile: at the authority they may do.
+    /// Returns ended blocks and asks the authority again.
+    ///
+    /// The credits were spread over several blocks, or were returned in the meantime, so their sum at the authority may
+    /// suffice.
     async fn ask_again(&mut self) -> Result<Charged, StoreError> {
         self.shared.give_back_ended(&self.purse).await?;
         self.returned = self.purse.lock().returned;

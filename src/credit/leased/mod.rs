@@ -1,4 +1,4 @@
-//! Credits that a node spends without a round trip.
+//! A ledger that spends leased credits without a round trip.
 
 mod credits;
 mod purse;
@@ -24,61 +24,67 @@ use crate::name::AccountId;
 use crate::state::StateOwner;
 use crate::trace::Mode;
 
-/// A ledger that spends credits in process: it takes blocks of an account's credits from an authority, such as a
-/// database, and charges what it can out of them.
+/// A ledger that spends credits in process.
 ///
-/// # What it does
+/// It takes blocks of an account's credits from an authority, such as a database, and charges requests to those blocks
+/// where it can.
+///
+/// # Behaviour
 ///
 /// A request that the node's blocks cover is charged, settled and refunded in process, without waiting and without an
-/// allocation. Any other goes straight to the authority, as it would without this; and in the background a block is taken
-/// for those that follow. So an account that is used now and then costs no more than before, and none is refused that the
-/// authority would serve. Entries are written per block: at the authority a node's blocks are what is listed, not its
-/// requests.
+/// allocation. Any other request goes straight to the authority, as it would without this ledger. A block for the
+/// following requests is then taken in the background. An account that is used only now and then therefore costs no
+/// more than before, and no account is refused that the authority would serve. Entries are written per block: the
+/// authority lists a node's blocks, not its requests.
 ///
-/// A block is at most a quarter of the balance, divided by the number of nodes, and at most what the terms say; it grows
-/// with the demand. An account whose balance is too small for that has no blocks: its last credits are spent at the
-/// authority, one request at a time.
+/// A block is at most a quarter of the balance divided by the number of nodes, and at most the block size of the terms.
+/// It grows with the demand. An account whose balance is too small for that has no blocks: its last credits are spent
+/// at the authority, one request at a time.
 ///
-/// # What a node holds
+/// # Amounts leased
 ///
-/// With every block that it takes, a node holds at most its share of what is left: the balance at the authority, divided by
-/// twice the number of nodes ([`LeaseTerms::share_of`]). Where an answer of the authority shows that it holds more, since
-/// others have spent, the surplus goes back at once. A block is given back when it is [`longest`](LeaseTerms::longest) old,
-/// at the latest after half of that again, and what is taken then is measured by what is left then.
+/// After a node takes a block, its blocks amount to at most its share of the remaining balance: the balance at the
+/// authority divided by twice the number of nodes ([`LeaseTerms::share_of`]). If an answer of the authority shows that
+/// the node has more than its share, because other nodes have spent credits, the surplus is returned at once. A block
+/// is returned when its age reaches [`longest`](LeaseTerms::longest), and at the latest after 1.5 times `longest`. The
+/// next block is then sized by the balance at that time.
 ///
-/// A node refuses a request by 402 when the authority and its own blocks have too little. What may be left then is what the
-/// other nodes hold: **less than half of what was left one and a half times `longest` ago**, 1.5 s if nothing is said. After
-/// that time it is back, whether these nodes are in use or not, and a request that asks again gets it. Only a block with open
-/// requests waits for those to end.
+/// A node refuses a request with 402 when the authority and the node's own blocks have too few credits. Only credits
+/// leased to other nodes can remain then: **less than half of the balance of 1.5 times `longest` ago** (1.5 s by
+/// default). After that time these credits are returned, whether those nodes are in use or not, and a repeated request
+/// gets them. Only a block with open requests waits for those requests to end.
 ///
-/// # What it promises
+/// # Guarantees
 ///
-/// - **Never overspends**, whatever dies. A node spends only what it has *committed*: what the authority counts as spent
-///   already, should it not hear of the node again. No clocks are compared for this.
-/// - **What a dead node held comes back** when the authority's sweep closes its blocks, but for what it had committed and
-///   not spent: at most the terms' [`headroom`](LeaseTerms::headroom) per account and node, over all its blocks, and what came
-///   back to the node since, of charges that were refunded or settled for less. It is what the node spends next. Where requests
-///   cost different amounts, the cost of one that was about to be served comes on top.
-/// - **Nothing is stuck.** What a node holds goes back when the account has been [`idle`](LeaseTerms::idle), at the latest
-///   when the block is [`longest`](LeaseTerms::longest) old, and at [`close`](LeasedLedger::close). A block that has
-///   charges open waits for them, at most until the authority's sweep. The node that holds credits spends them itself before
-///   it refuses.
-/// - **A balance that is set by hand** ([`AdjustmentKind::Set`](crate::credit::AdjustmentKind::Set)) takes back at once what nodes hold
-///   and have not committed: nothing of it is spent, and nothing comes back on top of what was set. A node goes on with what
-///   it has committed, at most its headroom, until its next round trip, at most for `longest`. A deduction finds what nodes
-///   hold at the authority after one and a half times `longest`.
-/// - **A block whose answer was lost** is given back in the background until the authority has confirmed it, also at
-///   [`close`](LeasedLedger::close): nothing is lost by it while the node lives, unless the sweep comes first.
-/// - **Grants** are the authority's: one that comes due counts what is out and not committed as a part of the balance that it
-///   refills. What is committed counts as spent. Where it is not, and comes back after the grant, the balance is that
-///   much above the grant's amount: at most the `headroom` for each node, and what was open in its blocks and came to less.
+/// - **Never overspends**, whichever process crashes. A node spends only credits that it has *committed*: the authority
+///   counts them as spent even if it never hears from the node again. No clocks are compared for this.
+/// - **Credits of a crashed node are returned** when the authority's sweep closes its blocks. Committed credits that
+///   were not spent are lost. Per account and node, over all its blocks, these are at most the terms'
+///   [`headroom`](LeaseTerms::headroom), plus the credits that have since been returned to the node by refunds and by
+///   settlements below the charge. A live node spends these credits next. If requests cost different amounts, the cost
+///   of one request that was about to be served is added.
+/// - **No credits are stuck.** A node returns its blocks when the account has been unused for
+///   [`idle`](LeaseTerms::idle), at the latest when a block's age reaches [`longest`](LeaseTerms::longest), and at
+///   [`close`](LeasedLedger::close). A block with open charges waits for them, at most until the authority's sweep. A
+///   node spends its own credits before it refuses a request.
+/// - **Setting a balance manually** ([`AdjustmentKind::Set`](crate::credit::AdjustmentKind::Set)) reclaims the
+///   uncommitted credits of all nodes at once. None of them are spent, and none are added to the balance that was set.
+///   A node continues with its committed credits, at most its headroom, until its next round trip, at most for
+///   `longest`. A deduction finds the credits of the nodes at the authority after 1.5 times `longest`.
+/// - **A block whose answer was lost** is returned in the background until the authority has confirmed it, also at
+///   [`close`](LeasedLedger::close). No credits are lost while the node runs, unless the sweep closes the block first.
+/// - **Grants** are applied by the authority. A grant that is due counts the uncommitted part of all blocks as part of
+///   the balance that it refills. The committed part counts as spent. If committed credits are not spent and are
+///   returned after the grant, the balance exceeds the grant's amount by them. For each node, this is at most the
+///   `headroom` plus the amounts by which charges that were open in its blocks were settled for less.
 ///
-/// The age at which the authority's sweep closes open charges must be above `longest`; what is older is lost to the node.
+/// The age at which the authority's sweep closes open charges must be above `longest`. A block older than that is lost
+/// to the node.
 ///
-/// With the feature `tracing`, one event (a warning) says when the authority fails, and one when it answers again. Both name the
-/// type of the authority; the text of its error is in an event at debug level.
+/// With the feature `tracing`, one event (a warning) is logged when the authority fails, and one when it answers again.
+/// Both name the type of the authority. The text of the authority's error is logged in an event at debug level.
 ///
-/// The work in the background runs on the tokio runtime that requests are served on; outside of one nothing is leased.
+/// The background work runs on the tokio runtime that serves the requests. Outside a runtime, nothing is leased.
 ///
 /// # Example
 ///
@@ -108,22 +114,22 @@ struct Shared<T> {
     ids: ChargeIds,
     purses: Mutex<HashMap<AccountId, Arc<Purse>>>,
     closed: AtomicBool,
-    /// Whether a task looks after idle purses.
+    /// True if a task returns the blocks of idle accounts.
     watched: AtomicBool,
-    /// Tells the log when the authority fails.
+    /// Logs when the authority fails and when it recovers.
     told: Mode,
 }
 
-/// How far apart the log is told of an authority that fails now and then.
+/// The minimum interval between log events of an authority that fails intermittently.
 const APART: Duration = Duration::from_millis(100);
 
 impl<T: CreditLeasing> LeasedLedger<T> {
-    /// Spends in process what it leases from `authority`, on these terms.
+    /// Creates a ledger that leases credits from `authority` on these terms.
     pub fn new(authority: T, terms: LeaseTerms) -> Self {
         Self::with_clock(authority, terms, SystemClock::new())
     }
 
-    /// The same, with the gate's clock.
+    /// Creates a ledger like [`new`](Self::new), with the gate's clock.
     pub fn with_clock(authority: T, terms: LeaseTerms, clock: impl Clock) -> Self {
         Self(Arc::new(Shared {
             authority,
@@ -142,34 +148,37 @@ impl<T: CreditLeasing> LeasedLedger<T> {
         }))
     }
 
-    /// The authority.
+    /// Returns the authority.
     pub fn authority(&self) -> &T {
         &self.0.authority
     }
 
-    /// How many credits of an account this node holds in blocks, and has not spent.
+    /// Returns the number of an account's credits that this node has leased in blocks and not spent.
     pub fn held(&self, account: &str) -> crate::amount::Credits {
         let purse = self.0.purses().get(account).map(Arc::clone);
         crate::amount::Credits::new(purse.map_or(0, |purse| purse.lock().rest()))
     }
 
-    /// Gives back what has been idle or is too old, as it is done in the background all the time. There is no need to call
-    /// it but in tests.
+    /// Gives back the blocks that are idle or too old.
+    ///
+    /// The background task does this continuously. Only tests need to call it.
     ///
     /// # Errors
     ///
-    /// The first block that could not be given back; it is tried again the next time.
+    /// The error of the first block that could not be returned. It is tried again the next time.
     pub async fn tend(&self) -> Result<(), StoreError> {
         self.0.give_back_idle().await
     }
 
-    /// Gives back all that is held or on its way here, and leases nothing from then on: for shutdown, when the last request
-    /// has been answered. Charges that are open still give their blocks back when they are closed. It ends within the terms'
-    /// [`closing`](LeaseTerms::closing).
+    /// Gives back all blocks, including blocks that are still being taken, and leases nothing from then on.
+    ///
+    /// Call it at shutdown, after the last request has been answered. A block with open charges is given back when
+    /// those charges are closed. The call ends within the terms' [`closing`](LeaseTerms::closing).
     ///
     /// # Errors
     ///
-    /// The first block that could not be given back, or a time-out. What is out comes back by the authority's sweep.
+    /// The error of the first block that could not be returned, or a time-out. The authority's sweep reclaims the
+    /// remaining blocks.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.0.closed.store(true, Ordering::Release);
         let returned = tokio::time::timeout(self.0.terms.closing, self.0.give_back_all()).await;
@@ -178,7 +187,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
 }
 
 impl<T> Shared<T> {
-    /// Tells the log whether the authority has answered.
+    /// Reports an answer or a failure of the authority to the log.
     fn heard<R>(&self, answer: &Result<R, StoreError>) {
         match answer {
             Err(error) if !error.is_answer() => self.told.begin(self.clock.now().ticks(), error),
@@ -190,7 +199,7 @@ impl<T> Shared<T> {
         self.purses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `with` on the account's purse, which is made if there is none.
+    /// Runs `with` on the account's leased state, which is created if there is none.
     fn with_purse<R>(&self, account: &Account, with: impl FnOnce(&Arc<Purse>) -> R) -> R {
         let purse = account.state().share::<Purse>(self.owner).unwrap_or_else(|| {
             let mut purses = self.purses();

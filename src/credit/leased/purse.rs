@@ -1,4 +1,6 @@
-//! What this node holds of one account's credits: each call under the purse's lock, none of them waits.
+//! The leased credits of one account on this node.
+//!
+//! Each call runs under the account's lock, and none of them waits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,42 +18,44 @@ use crate::credit::open::OpenCharges;
 /// The blocks of one account, and the charges that are open in them.
 #[derive(Debug)]
 pub(crate) struct Purse {
-    /// For the authority: it goes by the id.
+    /// A copy of the account for calls to the authority, which uses only its id.
     pub(super) account: Account,
     state: Mutex<State>,
-    /// Tells those who wait of a round trip that is done.
+    /// Notifies waiters when a round trip is done.
     pub(super) trips: Arc<Notify>,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) blocks: Vec<Block>,
-    /// Blocks that were asked for and never heard of, and what was to be committed of each: they may have been taken, and are
-    /// to be given back.
+    /// Blocks that were requested and whose answer was lost, with the amount that was to be committed of each. They may
+    /// have been taken and must be returned.
     pub(super) unheard: Vec<(ChargeId, u64)>,
     open: OpenCharges<Open>,
-    /// What the plan gives, as of the last charge.
+    /// The allowance of the account's plan, as of the last charge.
     pub(super) allowance: Allowance,
-    /// What there was at the authority when it was last heard of.
+    /// The balance at the authority, as of its last answer.
     pub(super) balance: u64,
-    /// This node's share of it.
+    /// This node's share of that balance.
     share: u64,
-    /// What the last request cost that the authority was asked for.
+    /// The cost of the last request that was sent to the authority.
     pub(super) cost: u64,
     demand: Demand,
-    /// Whether requests have come since the last round trip that no block covered.
+    /// True if a request that no block covered has come since the last round trip.
     dry: bool,
-    /// How many blocks have gone back.
+    /// The number of returned blocks.
     pub(super) returned: u64,
     used_at: Option<Duration>,
     trip_at: Option<Duration>,
-    /// Whether work for this purse is under way.
+    /// True if background work for this account is in progress.
     pub(super) tended: bool,
-    /// Until when nothing more is leased, as the authority has just failed.
+    /// The time until which nothing more is leased, because the authority has just failed.
     pub(super) rests_until: Duration,
 }
 
-/// How much to take at once and to commit ahead, as the demand has shown so far: in requests of the last cost.
+/// The amounts to take at once and to commit ahead, as learned from the demand so far.
+///
+/// The unit is one request of the last cost.
 #[derive(Debug, Clone, Copy)]
 struct Demand {
     block: u64,
@@ -62,7 +66,7 @@ impl Demand {
     const FIRST: Self = Self { block: 64, ahead: 4 };
 }
 
-/// Two round trips that are closer than this bring too little each.
+/// The interval below which two round trips count as too close: each brings too little.
 const SOON: Duration = Duration::from_millis(20);
 
 /// A block of credits: `used <= committed <= asked <= amount`.
@@ -71,39 +75,40 @@ pub(super) struct Block {
     pub(super) id: ChargeId,
     pub(super) amount: u64,
     pub(super) committed: u64,
-    /// What the authority was asked to commit: it may have, although it was not heard of.
+    /// The amount that the authority was asked to commit. It may have been committed even if the answer was lost.
     pub(super) asked: u64,
-    /// What is spent and what is open.
+    /// The sum of the spent credits and of the open charges.
     pub(super) used: u64,
-    /// How many charges are open.
+    /// The number of open charges.
     pub(super) open: usize,
     pub(super) ends_at: Duration,
-    /// Whether it is on its way back: nothing more is spent of it.
+    /// True if the block is being returned: nothing more is spent from it.
     pub(super) ended: bool,
 }
 
-/// An open charge: out of a block, or at the authority.
+/// An open charge, taken from a block or made at the authority.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     amount: u64,
     block: Option<ChargeId>,
 }
 
-/// What became of a charge in process.
+/// The outcome of a charge in process.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Spent {
-    /// It was made; so much is left, as far as is known. It may be time to commit or to take more.
+    /// The charge was made; `balance` is the remaining amount as far as it is known. If `low` is true, it is time to
+    /// commit or to take more.
     Here { balance: Credits, low: bool },
-    /// It is for the authority.
+    /// The charge must be made at the authority.
     Elsewhere,
 }
 
-/// What became of a closing in process.
+/// The outcome of a settlement or a refund in process.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// It was done; its block may be done with too.
+    /// The charge was closed. If `last` is true, its block may be finished too.
     Here { last: bool },
-    /// It is for the authority.
+    /// The charge must be closed at the authority.
     Elsewhere,
 }
 
@@ -133,7 +138,7 @@ impl Purse {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The end of the next round trip, while work is under way.
+    /// Returns a future that resolves at the end of the next round trip, or `None` if no work is in progress.
     pub(super) fn next_trip(&self) -> Option<OwnedNotified> {
         let state = self.lock();
         state.tended.then(|| Arc::clone(&self.trips).notified_owned())
@@ -145,31 +150,33 @@ impl Block {
         if self.ended { 0 } else { self.amount - self.used }
     }
 
-    /// What may be spent without asking.
+    /// Returns the amount that may be spent without asking the authority.
     fn ready(&self) -> u64 {
         if self.ended { 0 } else { self.committed - self.used }
     }
 }
 
 impl State {
-    /// What is held and not spent.
+    /// Returns the unspent amount of all blocks that are in use.
     pub(super) fn rest(&self) -> u64 {
         self.blocks.iter().map(Block::rest).sum()
     }
 
-    /// What is here and not spent, also of blocks that are on their way back.
+    /// Returns the unspent amount of all blocks, including those that are being returned.
     pub(super) fn held(&self) -> u64 {
         self.blocks.iter().map(|block| block.amount - block.used).sum()
     }
 
-    /// What would be lost if the node died now: what the authority may count as spent, and is not.
+    /// Returns the amount that would be lost if the node crashed now: the amount that the authority may count as spent
+    /// and that is not spent.
     pub(super) fn at_stake(&self) -> u64 {
         let unheard: u64 = self.unheard.iter().map(|(_, asked)| asked).sum();
         self.blocks.iter().map(|block| block.asked - block.used).sum::<u64>() + unheard
     }
 
-    /// Notes what there is at the authority. Where more is held than this node's share of it, blocks are ended until that
-    /// holds, those first in which nothing is open; says whether any are.
+    /// Records the balance at the authority, and ends blocks until the rest fits this node's share of it.
+    ///
+    /// Blocks without open charges are ended first. Returns true if any block was ended.
     pub(super) fn learn(&mut self, balance: Credits, terms: &LeaseTerms) -> bool {
         (self.balance, self.share) = (balance.get(), terms.share_of(balance).get());
         let (share, mut rest, mut ended) = (self.share, self.rest(), false);
@@ -185,7 +192,7 @@ impl State {
         ended
     }
 
-    /// Charges out of a block, where one covers the amount.
+    /// Charges an amount to a block that covers it.
     pub(super) fn spend(&mut self, id: ChargeId, amount: Credits, now: Now) -> Spent {
         let (amount, elapsed) = (amount.get(), now.elapsed());
         let covers = |block: &&mut Block| block.ready() >= amount && elapsed < block.ends_at;
@@ -206,23 +213,25 @@ impl State {
         Spent::Here { balance, low: !self.tended && self.is_low() }
     }
 
-    /// How much is to be committed ahead: no more than there may be here.
+    /// Returns the amount to commit ahead, limited to this node's share.
     pub(super) fn ahead(&self) -> u64 {
         self.demand.ahead.saturating_mul(self.cost).min(self.share.max(self.cost))
     }
 
-    /// How much is to be taken at once.
+    /// Returns the amount to take at once.
     pub(super) fn wanted(&self) -> u64 {
         self.demand.block.saturating_mul(self.cost)
     }
 
-    /// Whether it is time to commit or to take more.
+    /// Returns true if it is time to commit or to take more.
     pub(super) fn is_low(&self) -> bool {
         let ready: u64 = self.blocks.iter().map(Block::ready).sum();
         ready < self.ahead().div_ceil(2)
     }
 
-    /// Notes a charge that goes to the authority; says whether one came a short time before.
+    /// Records a charge that goes to the authority.
+    ///
+    /// Returns true if the account was used shortly before, within the terms' `idle`.
     pub(super) fn pass(&mut self, charge: &Charge<'_>, terms: &LeaseTerms) -> bool {
         let Charge { id, amount, allowance, now, .. } = *charge;
         self.open.take(id);
@@ -237,14 +246,14 @@ impl State {
         before.is_some_and(|before| now.elapsed().saturating_sub(before) < terms.idle)
     }
 
-    /// Notes what the account's plan gives now.
+    /// Records the current allowance of the account's plan.
     pub(super) fn follow(&mut self, allowance: &Allowance) {
         if self.allowance != *allowance {
             self.allowance = allowance.clone();
         }
     }
 
-    /// After a round trip: where it came too late, or soon after the one before, the next is to bring more.
+    /// Increases the demand after a round trip that came too late or too soon after the previous one.
     pub(super) fn grow(&mut self, now: Now, terms: &LeaseTerms) {
         let soon = now.elapsed() < self.trip_at.replace(now.elapsed()).map_or(Duration::ZERO, |at| at + SOON);
         if std::mem::take(&mut self.dry) || soon {
@@ -255,13 +264,14 @@ impl State {
     }
 
     fn limit(&mut self, terms: &LeaseTerms) {
-        // One request's cost stays free: the last resort of a request commits as much besides.
+        // Reserve the cost of one request: the last resort of a request commits that much in addition.
         let most = (terms.headroom.get() / self.cost).saturating_sub(1);
         self.demand.ahead = self.demand.ahead.min(most).max(1);
         self.demand.block = self.demand.block.min(terms.block.get() / self.cost).max(1);
     }
 
-    /// The round trip in hand, where there is one that may bring what a request needs.
+    /// Returns a future for the round trip in progress, if there is one, since it may bring the credits that a request
+    /// needs.
     pub(super) fn trip_under_way(&mut self, purse: &Purse) -> Option<OwnedNotified> {
         if !self.tended {
             return None;
@@ -270,18 +280,18 @@ impl State {
         Some(Arc::clone(&purse.trips).notified_owned())
     }
 
-    /// The authority has refused it.
+    /// Removes a charge that the authority has refused.
     pub(super) fn forget(&mut self, id: ChargeId) {
         self.open.take(id);
     }
 
-    /// Closes a charge at its cost; what the cost leaves goes back into its block.
+    /// Closes a charge at its cost; the difference is returned to its block.
     pub(super) fn close(&mut self, id: ChargeId, cost: Credits) -> Closed {
         let Some(Open { amount, block: Some(block) }) = self.open.take(id) else {
             return Closed::Elsewhere;
         };
         let Some(block) = self.blocks.iter_mut().find(|held| held.id == block) else {
-            // The authority has closed the block: what was committed of it is spent.
+            // The authority has closed the block: its committed amount counts as spent.
             return Closed::Here { last: false };
         };
         block.used -= amount - amount.min(cost.get());
@@ -289,13 +299,13 @@ impl State {
         Closed::Here { last: block.open == 0 && (block.ended || block.used == block.amount) && !self.tended }
     }
 
-    /// A block is at the authority again.
+    /// Removes a block that was returned to the authority.
     pub(super) fn let_go(&mut self, id: ChargeId) {
         self.blocks.retain(|block| block.id != id);
         self.returned += 1;
     }
 
-    /// Ends what is held, where the account has been idle.
+    /// Ends all blocks if the account has been idle.
     pub(super) fn end_idle(&mut self, now: Now, idle: Duration) {
         if self.used_at.is_none_or(|used_at| now.elapsed() >= used_at.saturating_add(idle)) {
             self.end_all();
@@ -303,14 +313,14 @@ impl State {
         }
     }
 
-    /// Ends what is held.
+    /// Ends all blocks.
     pub(super) fn end_all(&mut self) {
         for block in &mut self.blocks {
             block.ended = true;
         }
     }
 
-    /// Whether there is nothing to remember.
+    /// Returns true if there is no state to keep.
     pub(super) fn is_empty(&self) -> bool {
         self.blocks.is_empty() && self.unheard.is_empty() && self.open.len() == 0
     }

@@ -1,4 +1,5 @@
-//! The last resort for a request that the authority has too little for: the node's own blocks, and what is on its way back.
+//! The last resort for a request that the authority has too few credits for: the node's own blocks, and credits that
+//! are being returned.
 
 use tokio::sync::futures::OwnedNotified;
 
@@ -6,24 +7,25 @@ use super::purse::{Block, Purse, Spent, State};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
 
-/// What may be done for a request that the authority has too little for.
+/// The next action for a request that the authority has too few credits for.
 #[derive(Debug)]
 pub(super) enum Resort {
-    /// It is paid for; so much is left.
+    /// The request is charged; the value is the remaining balance.
     Spent(Credits),
-    /// A round trip is under way: it may bring something.
+    /// A round trip is in progress and may bring credits.
     Wait(OwnedNotified),
-    /// So much of this block is to be committed.
+    /// The block must be committed up to this amount.
     Commit(ChargeId, u64),
-    /// What is ended is to be given back, and the authority asked again.
+    /// The ended blocks must be given back, and the authority asked again.
     GiveBack,
-    /// Nothing.
+    /// The request must be refused.
     Refuse,
 }
 
 impl State {
-    /// The next thing to do for a request that the authority had too little for. It was asked when so many blocks had been
-    /// `returned`.
+    /// Returns the next action for a request that the authority has too few credits for.
+    ///
+    /// `returned` is the number of returned blocks at the time when the authority was asked.
     pub(super) fn last_resort(
         &mut self,
         id: ChargeId,
@@ -37,7 +39,7 @@ impl State {
         if let Some(trip) = self.trip_under_way(purse) {
             return Resort::Wait(trip);
         }
-        // One that waits for its open charges may be spent from until then.
+        // An ended block that waits for its open charges may be spent from until they are closed.
         let covers = |block: &&mut Block| {
             block.amount - block.used >= amount.get()
                 && now.elapsed() < block.ends_at
@@ -52,7 +54,7 @@ impl State {
             block.ended = true;
             some || block.amount > block.used
         });
-        // What came back since the authority was asked may do as well.
+        // Blocks that were returned since the authority was asked may suffice as well.
         if in_pieces || self.returned != returned { Resort::GiveBack } else { Resort::Refuse }
     }
 }

@@ -1,4 +1,4 @@
-//! What is done in the background: to commit ahead, to take blocks, to give them back.
+//! Background work on leased credits: committing ahead, taking blocks and giving them back.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -14,13 +14,13 @@ use crate::clock::Now;
 use crate::credit::{Charge, Charged, CreditLeasing};
 use crate::error::StoreError;
 
-/// After a failure of the authority nothing is leased for so long.
+/// The time for which nothing is leased after a failure of the authority.
 const REST: Duration = Duration::from_millis(100);
 
-/// How many accounts are worked on at once.
+/// The maximum number of accounts that are worked on at once.
 const AT_ONCE: usize = 256;
 
-/// One round trip.
+/// One round trip to the authority.
 #[derive(Debug)]
 enum Step {
     Commit { id: ChargeId, upto: u64 },
@@ -30,7 +30,9 @@ enum Step {
 }
 
 impl State {
-    /// The next thing to do, if there is any; `more` is whether to commit and to take besides giving back.
+    /// Returns the next step, if there is any.
+    ///
+    /// If `more` is false, only steps that give blocks back are returned, and none that commit or take.
     fn next_step(&mut self, now: Now, terms: &LeaseTerms, more: bool) -> Option<Step> {
         let elapsed = now.elapsed();
         for block in &mut self.blocks {
@@ -45,12 +47,13 @@ impl State {
         if !more || elapsed < self.rests_until {
             return None;
         }
-        // What would be lost with the node is bounded over all blocks, those included that wait for their open charges.
+        // The amount that would be lost if the node crashed is bounded over all blocks, including those that wait for
+        // their open charges.
         let more = self.ahead().saturating_sub(self.at_stake());
         if !self.is_low() {
             return None;
         }
-        // One that was not heard of may have been committed: to ask again puts no more at stake.
+        // The commit whose answer was lost may have succeeded: a repetition puts no more credits at stake.
         let unheard = |block: &&Block| !block.ended && block.committed < block.asked;
         if let Some(block) = self.blocks.iter().find(unheard) {
             return Some(Step::Commit { id: block.id, upto: block.asked });
@@ -63,15 +66,15 @@ impl State {
             return Some(Step::Commit { id: block.id, upto: block.amount.min(block.asked + more) });
         }
         let amount = terms.room_for(self.balance, self.held()).min(self.wanted());
-        // In whole requests: a piece that pays for none would be of no use to anybody.
+        // Take a multiple of one request's cost: a remainder that pays for no request is of no use.
         let amount = amount - amount % self.cost;
-        // A block of one request would save nothing.
+        // A block of one request would save no round trip.
         (amount / 2 >= self.cost).then_some(Step::Take { amount, committed: more.min(amount) })
     }
 }
 
 impl<T: CreditLeasing> Shared<T> {
-    /// Works on a purse in the background, if nobody does yet.
+    /// Starts background work on an account's blocks, unless it is already in progress.
     pub(super) fn kick(self: &Arc<Self>, purse: &Arc<Purse>) {
         let Ok(runtime) = Handle::try_current() else { return };
         if std::mem::replace(&mut purse.lock().tended, true) {
@@ -80,23 +83,26 @@ impl<T: CreditLeasing> Shared<T> {
         self.watch(&runtime);
         let tended = Tended { shared: Arc::clone(self), purse: Arc::clone(purse) };
         drop(runtime.spawn(async move {
-            // What fails is tried again: with the next request, or when idle purses are looked after.
+            // A failed step is tried again with the next request, or when idle accounts are checked.
             let _ = tended.shared.work(&tended.purse, true).await;
         }));
     }
 
-    /// Gives back what has been idle or is too old.
+    /// Gives back the blocks that are idle or too old.
     pub(super) async fn give_back_idle(self: &Arc<Self>) -> Result<(), StoreError> {
         let (now, idle) = (self.clock.now(), self.terms.idle);
         self.work_on_all(false, move |state| state.end_idle(now, idle)).await
     }
 
-    /// Gives back all that is held, and what is on its way here when it has arrived.
+    /// Gives back all blocks, including those that are still being taken, once they have arrived.
     pub(super) async fn give_back_all(self: &Arc<Self>) -> Result<(), StoreError> {
         self.work_on_all(true, State::end_all).await
     }
 
-    /// Works on all purses, so many at once, where `end` has ended what is to be given back; drops those that are empty.
+    /// Works on all accounts, up to `AT_ONCE` at a time, and removes the accounts without state.
+    ///
+    /// `end` marks the blocks that are to be given back. If `arrived` is true, round trips in progress are awaited
+    /// first.
     async fn work_on_all(
         self: &Arc<Self>,
         arrived: bool,
@@ -109,7 +115,7 @@ impl<T: CreditLeasing> Shared<T> {
             done = std::mem::replace(&mut done, Ok(())).and(answer);
         };
         for purse in purses {
-            // Most accounts have nothing to give back: a task for each would cost more than looking.
+            // Most accounts have nothing to give back: a task for each would cost more than this check.
             if !arrived && !self.has_work(&purse, end) {
                 continue;
             }
@@ -120,7 +126,7 @@ impl<T: CreditLeasing> Shared<T> {
             }
             let shared = Arc::clone(self);
             work.spawn(async move {
-                // A block that is on its way is held when it arrives, and could not be given back before.
+                // A block that is still being taken could not be given back before it arrives.
                 while arrived && let Some(trip) = purse.next_trip() {
                     trip.await;
                 }
@@ -131,12 +137,15 @@ impl<T: CreditLeasing> Shared<T> {
         while let Some(told) = work.join_next().await {
             hear(told);
         }
-        // One that a record points to stays: two purses of one account would hold more than one.
+        // Keep the state that a record points to: two states of one account would together lease more than one is
+        // allowed to.
         self.purses().retain(|_, purse| Arc::strong_count(purse) > 1 || !purse.lock().is_empty());
         done
     }
 
-    /// Ends what is to be given back; says whether anything is.
+    /// Marks the blocks that are to be given back.
+    ///
+    /// Returns true if there is any step to do.
     fn has_work(&self, purse: &Purse, end: impl Fn(&mut State)) -> bool {
         let mut state = purse.lock();
         end(&mut state);
@@ -177,13 +186,13 @@ impl<T: CreditLeasing> Shared<T> {
                 block.committed = block.committed.max(upto.min(block.amount));
             }
         } else {
-            // The authority has closed it as abandoned: what was committed is spent, and the rest is back.
+            // The authority has closed the block as abandoned: its committed amount is spent, and the rest is returned.
             state.let_go(id);
         }
         Ok(open)
     }
 
-    /// Gives back what is ended already.
+    /// Gives back the blocks that are already ended.
     pub(super) async fn give_back_ended(&self, purse: &Purse) -> Result<(), StoreError> {
         self.work(purse, false).await
     }
@@ -194,10 +203,12 @@ impl<T: CreditLeasing> Shared<T> {
         Ok(())
     }
 
-    /// Gives back a block that may have been taken. A refund bars it too, should it be on its way still.
+    /// Gives back a block that may have been taken.
+    ///
+    /// The refund also bars the block if its request is still on the way.
     async fn undo(&self, purse: &Purse, id: ChargeId) -> Result<(), StoreError> {
         match self.authority.refund(&purse.account, id).await {
-            // What cannot be right will not be by asking again: it is for the authority's sweep.
+            // An invalid answer stays invalid if the call is repeated: leave the block to the authority's sweep.
             Err(error) if !error.is_corrupt() => Err(error),
             _ => {
                 purse.lock().unheard.retain(|(unheard, _)| *unheard != id);
@@ -219,14 +230,15 @@ impl<T: CreditLeasing> Shared<T> {
                 state.blocks.push(Block { id, amount, committed, asked, used, open, ends_at, ended });
                 state.learn(balance, &self.terms);
             }
-            // Without limit there is nothing to hold.
+            // An account without limit needs no block.
             Ok(Charged::Posted { balance: None }) => state.rests_until = ends_at,
             Ok(Charged::Insufficient { balance }) => {
                 state.learn(balance, &self.terms);
                 state.rests_until = now.elapsed().saturating_add(REST);
             }
             Err(error) => {
-                // It may have been taken all the same: it is given back as soon as the authority is there.
+                // The block may have been taken although the call failed: it is given back as soon as the authority
+                // answers.
                 state.unheard.push((id, committed));
                 return Err(error);
             }
@@ -234,7 +246,7 @@ impl<T: CreditLeasing> Shared<T> {
         Ok(())
     }
 
-    /// Looks after idle purses from now on, for as long as the ledger is there.
+    /// Starts the task that gives back the blocks of idle accounts, for as long as the ledger exists.
     fn watch(self: &Arc<Self>, runtime: &Handle) {
         if self.watched.swap(true, Ordering::AcqRel) {
             return;
@@ -250,7 +262,7 @@ impl<T: CreditLeasing> Shared<T> {
     }
 }
 
-/// Marks a purse as worked on until it is dropped.
+/// Marks an account as worked on until it is dropped.
 struct Tended<T> {
     shared: Arc<Shared<T>>,
     purse: Arc<Purse>,
@@ -263,7 +275,7 @@ impl<T> Drop for Tended<T> {
     }
 }
 
-/// Gives the watch back if its runtime ends: another may take it up.
+/// Clears the `watched` flag when its runtime ends, so that another runtime can start the task.
 struct Watcher<T>(Weak<Shared<T>>);
 
 impl<T> Drop for Watcher<T> {

@@ -1,11 +1,11 @@
-//! How much is leased, and for how long.
+//! The terms of a lease: its amount and its duration.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::amount::Credits;
 
-/// How much of an account's credits a node takes at once, and for how long.
+/// The amount of an account's credits that a node takes at once, and the time for which it keeps them.
 ///
 /// # Example
 ///
@@ -21,32 +21,39 @@ use crate::amount::Credits;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseTerms {
-    /// How many nodes there are. More of them than this overspend nothing: there is less left for the last.
+    /// The number of nodes. If there are more nodes than this, nothing is overspent, but fewer credits are left for the
+    /// last node.
     pub nodes: NonZeroU32,
-    /// The largest block: 10,000 credits, if nothing is said.
+    /// The largest block. Defaults to 10,000 credits.
     pub block: Credits,
-    /// How many credits of an account are committed ahead of what is spent, over all blocks of a node: at most 250, if nothing
-    /// is said, or the cost of one request where that is more. So many may be lost when a node dies, with what has come back to
-    /// it since of charges that were refunded or settled for less. So many are also spent between one round trip in the
-    /// background and the next. It starts small and grows with the demand.
+    /// The maximum number of an account's credits that are committed ahead of spending, over all blocks of a node.
+    /// Defaults to 250.
+    ///
+    /// The cost of one request applies instead if it is larger. This many credits may be lost when a node crashes, plus
+    /// the credits that have since been returned to the node by refunds and by settlements below the charge. This many
+    /// credits are also spent between two round trips in the background. The amount starts small and grows with the
+    /// demand.
     pub headroom: Credits,
-    /// After what time without a request an account's blocks go back: one second, if nothing is said.
+    /// The time without a request after which an account's blocks are given back. Defaults to one second.
     pub idle: Duration,
-    /// How long a block is held at the most: one second, if nothing is said. It bounds for how long other nodes are refused
-    /// what this one holds, and for how long a node goes on after a balance was set by hand.
+    /// The maximum time for which a block is kept. Defaults to one second.
+    ///
+    /// It bounds the time for which other nodes are refused credits that this node has leased. It also bounds the time
+    /// for which a node continues after a balance was set manually.
     pub longest: Duration,
-    /// The time that [`close`](crate::credit::LeasedLedger::close) may take: ten seconds, if nothing is said.
+    /// The maximum duration of [`close`](crate::credit::LeasedLedger::close). Defaults to ten seconds.
     pub closing: Duration,
 }
 
-/// All nodes together hold at most one part in so many of what is left.
+/// The divisor that bounds the leased credits: all nodes together have leased at most this fraction of the remaining
+/// balance.
 const HELD: u64 = 2;
 
-/// All nodes together take at most one part in so many of a balance at once.
+/// The divisor that bounds one block: all nodes together take at most this fraction of a balance at once.
 const TAKEN: u64 = 4;
 
 impl LeaseTerms {
-    /// The usual terms for one of so many nodes.
+    /// Creates the default terms for one of `nodes` nodes.
     pub fn of_nodes(nodes: NonZeroU32) -> Self {
         Self {
             nodes,
@@ -58,13 +65,14 @@ impl LeaseTerms {
         }
     }
 
-    /// The largest block that is taken of a balance.
+    /// Returns the size of the largest block that may be taken from a balance.
     pub fn block_of(&self, balance: Credits) -> Credits {
         let share = balance.get() / TAKEN / u64::from(self.nodes.get());
         self.block.min(Credits::new(share))
     }
 
-    /// The most that a node holds while this is left at the authority, over all its blocks.
+    /// Returns the maximum amount that a node may have leased while this balance is left at the authority, over all its
+    /// blocks.
     ///
     /// # Example
     ///
@@ -80,7 +88,9 @@ impl LeaseTerms {
         Credits::new(balance.get() / HELD / u64::from(self.nodes.get()))
     }
 
-    /// The largest block for a node that holds so much already: with it, it holds its share of what is left then.
+    /// Returns the size of the largest block for a node that already has leased `held` credits.
+    ///
+    /// With that block, the node has at most its share of the balance that is left then.
     pub(super) fn room_for(&self, balance: u64, held: u64) -> u64 {
         let parts = HELD.saturating_mul(u64::from(self.nodes.get()));
         let room = balance.saturating_sub(held.saturating_mul(parts)) / parts.saturating_add(1);

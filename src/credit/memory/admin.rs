@@ -1,4 +1,4 @@
-//! The write side: what is read and changed by hand.
+//! The write side of the memory ledger: operators read and change balances.
 
 use std::sync::Arc;
 
@@ -29,7 +29,8 @@ impl CreditAdmin for MemoryLedger {
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
         let purses = self.purses.pin();
         let Some(purse) = purses.get(account).map(Arc::clone) else { return StoreFuture::ready(false) };
-        // Under the account's lock: whoever waits for it finds the mark, and looks the account up again.
+        // The account's lock is held here: a caller that waits for it finds the `erased` mark and looks the account up
+        // again.
         let mut state = lock(&purse);
         let was_there = !state.erased;
         if was_there {

@@ -1,4 +1,4 @@
-//! What is remembered of an account: its last entries, and the ids of its last adjustments.
+//! The history of an account: its last entries, and the ids of its last adjustments.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,7 +6,10 @@ use crate::amount::Credits;
 use crate::clock::Timestamp;
 use crate::credit::{AdjustmentId, AdjustmentKind, Balance, Entry, EntryKind};
 
-/// An entry as it is kept. Its number is told by its place; and where there is no limit, nothing is written but that.
+/// A stored entry.
+///
+/// Its number follows from its position. While an account has no limit, its only entries are those that removed the
+/// limit, so `balance` needs no value for "no limit".
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) at: Timestamp,
@@ -15,12 +18,14 @@ pub(super) struct Written {
     pub(super) balance: Credits,
 }
 
-/// The last entries of an account. Once it is full, an entry takes the oldest one's place and allocates nothing.
+/// The last entries of an account, in a ring buffer.
+///
+/// Once it is full, an entry overwrites the oldest one and allocates nothing.
 #[derive(Debug)]
 pub(super) struct History {
     most: usize,
     last: u64,
-    /// Where the next entry goes.
+    /// The index of the next entry.
     place: usize,
     ring: Vec<Written>,
 }
@@ -40,7 +45,7 @@ impl History {
             Some(oldest) => *oldest = written,
             None if self.most == 0 => return,
             None => {
-                // Room for all at once: later writes are on the path of a request.
+                // Reserve all entries at once: later writes are on the path of a request.
                 self.ring.reserve_exact(self.most - self.ring.len());
                 self.ring.push(written);
             }
@@ -48,8 +53,10 @@ impl History {
         self.place += 1;
     }
 
-    /// Folds the oldest entries, up to the first that is not older than a moment, into the last of them; says how many are
-    /// gone.
+    /// Folds the oldest entries into one.
+    ///
+    /// It folds all entries before the first one that is not older than `before`. Returns the number of removed
+    /// entries.
     pub(super) fn fold(&mut self, before: Timestamp) -> u64 {
         let oldest = self.place % self.ring.len().max(1);
         self.ring.rotate_left(oldest);
@@ -62,7 +69,7 @@ impl History {
         last as u64
     }
 
-    /// The newest first.
+    /// Returns the entries, newest first.
     pub(super) fn newest(&self, before: Option<u64>, limit: usize) -> Vec<Entry> {
         let (older, newer) = (&self.ring[self.place..], &self.ring[..self.place]);
         let kept = newer.iter().rev().chain(older.iter().rev());
@@ -73,7 +80,9 @@ impl History {
 }
 
 impl Written {
-    /// Makes it stand for all that came before. Without a limit its amount is below zero: else it is the balance.
+    /// Makes the entry represent all earlier entries.
+    ///
+    /// Its amount becomes the balance, or a negative number if the account has no limit.
     fn fold(&mut self) {
         self.amount = match self.kind {
             EntryKind::Unlimited(_) => -1,
@@ -93,10 +102,10 @@ impl Written {
     }
 }
 
-/// How many adjustments of an account are remembered by their ids.
+/// The number of adjustments of an account whose ids are remembered.
 const REMEMBERED: usize = 1024;
 
-/// The last adjustments of an account, and the balance that each came to.
+/// The last adjustments of an account, each with the balance after it.
 #[derive(Debug, Default)]
 pub(super) struct Adjustments {
     made: HashMap<AdjustmentId, (AdjustmentKind, Balance)>,

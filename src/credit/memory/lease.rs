@@ -1,4 +1,6 @@
-//! Blocks that nodes hold: few per account, and apart from its other charges.
+//! Leased blocks in the memory ledger.
+//!
+//! An account has few blocks, and they are stored apart from its other charges.
 
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::credit::{Charge, Charged, CreditLeasing, EntryKind};
 use crate::future::StoreFuture;
 
-/// A block that a node holds.
+/// A block that is leased to a node.
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) id: ChargeId,
@@ -20,7 +22,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// What of it may not be spent yet.
+    /// Returns the part of the block that may not be spent yet.
     fn uncommitted(&self) -> Credits {
         self.amount.checked_sub(self.committed).unwrap_or_default()
     }
@@ -45,7 +47,9 @@ impl State {
         true
     }
 
-    /// Takes a block off those that nodes hold; says how much it is.
+    /// Removes a block from the leased blocks.
+    ///
+    /// Returns its amount.
     pub(super) fn take_block(&mut self, id: ChargeId) -> Option<Credits> {
         let place = self.blocks.iter().position(|block| block.id == id)?;
         let block = self.blocks.swap_remove(place);
@@ -53,7 +57,9 @@ impl State {
         Some(block.amount)
     }
 
-    /// Closes blocks, each at what is committed of it; says how many.
+    /// Closes blocks, each at its committed amount.
+    ///
+    /// Returns the number of closed blocks.
     fn close_blocks(&mut self, which: impl Fn(&Block) -> bool) -> u64 {
         let closed = self.blocks.iter().filter(|block| which(block));
         let closed: Vec<_> = closed.map(|block| (block.id, block.committed)).collect();
@@ -64,15 +70,17 @@ impl State {
         closed.len() as u64
     }
 
-    /// Takes back what nodes hold and have not committed: the balance is about to be set.
+    /// Reclaims the uncommitted credits of all nodes, because the balance is about to be set.
     pub(super) fn recall(&mut self) {
         self.close_blocks(|_| true);
     }
 }
 
 impl MemoryLedger {
-    /// Closes the blocks that were taken before a moment and are open still, each at what is committed of it; says how
-    /// many. It is for whoever lends blocks: their holders are dead by then, or have lost the way here.
+    /// Closes the blocks that were taken before a given time and are still open, each at its committed amount.
+    ///
+    /// Returns the number of closed blocks. An authority that leases blocks calls it: the nodes of such old blocks have
+    /// crashed, or can no longer reach the authority.
     pub fn close_abandoned(&self, before: Timestamp) -> u64 {
         self.purses.pin().values().map(|purse| lock(purse).close_blocks(|block| block.since < before)).sum()
     }

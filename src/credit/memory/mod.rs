@@ -1,4 +1,4 @@
-//! Balances in this process's memory.
+//! A credit ledger in the memory of this process.
 
 mod admin;
 mod history;
@@ -19,14 +19,16 @@ use crate::future::StoreFuture;
 use crate::name::AccountId;
 use crate::state::StateOwner;
 
-/// How many entries of an account are kept, if nothing is said.
+/// The default number of entries kept per account.
 const ENTRIES: usize = 32;
 
-/// Balances in memory: the default ledger, and the one for tests. Balances end with the process.
+/// A ledger that keeps balances in memory: the default ledger, and the ledger for tests.
 ///
-/// Each account has a lock of its own, found without one; a charge neither looks the account up twice nor allocates, once
-/// the account has its entries. Of each account the last 32 entries are kept, or as many as
-/// [`with_entries`](MemoryLedger::with_entries) says, and the ids of its last 1,024 adjustments.
+/// Balances end with the process.
+///
+/// Each account has its own lock, and the lock is found without locking. A charge neither looks the account up twice
+/// nor allocates, once the account's entries are allocated. Of each account, the last 32 entries are kept, or the
+/// number passed to [`with_entries`](MemoryLedger::with_entries), and the ids of its last 1,024 adjustments.
 ///
 /// # Example
 ///
@@ -45,33 +47,39 @@ pub struct MemoryLedger {
     entries: usize,
 }
 
-/// An account's state, behind its lock.
+/// The state of an account, behind its lock.
 pub(crate) type Purse = Mutex<State>;
 
 impl MemoryLedger {
-    /// A ledger without balances.
+    /// Creates a ledger without balances.
     pub fn new() -> Self {
         Self::with_entries(ENTRIES)
     }
 
-    /// A ledger without balances that keeps the last so many entries of each account: 48 bytes each.
+    /// Creates a ledger without balances that keeps the last `entries` entries of each account.
+    ///
+    /// An entry takes 48 bytes.
     pub fn with_entries(entries: usize) -> Self {
         Self { owner: StateOwner::new(), purses: papaya::HashMap::new(), entries }
     }
 
-    /// Sets an account's balance at a moment, the plan's current grant counted in: the next one comes at its next turn.
-    /// Open charges stay open; blocks that nodes hold are closed at what is committed of them.
+    /// Sets an account's balance at a given time.
+    ///
+    /// The balance includes the plan's current grant: the next grant is applied at its next due time. Open charges stay
+    /// open. Leased blocks are closed at their committed amounts.
     pub fn set_balance(&self, account: &str, balance: Credits, now: Timestamp) {
         self.work(account, |state| state.open_with(balance, now));
     }
 
-    /// An account's balance as of its last charge: what is open is taken, what a grant will give is not there yet. `None`
-    /// for an account that has none, or no limit.
+    /// Returns an account's balance as of its last charge.
+    ///
+    /// Open charges are subtracted, and future grants are not included. Returns `None` for an account that has no
+    /// balance or no limit.
     pub fn balance(&self, account: &str) -> Option<Credits> {
         self.look(account, State::balance).and_then(Balance::credits)
     }
 
-    /// How many charges of an account are neither settled nor refunded.
+    /// Returns the number of charges of an account that are neither settled nor refunded.
     pub fn open_charges(&self, account: &str) -> usize {
         self.look(account, State::open_charges).unwrap_or(0)
     }
@@ -81,7 +89,9 @@ impl MemoryLedger {
         self.purses.pin().get(account).map(|purse| read(&lock(purse)))
     }
 
-    /// Works on an account's state, which is made if there is none; says where it is.
+    /// Runs `work` on an account's state, which is created if there is none.
+    ///
+    /// Returns the result and a pointer to the state.
     fn work<R>(&self, account: &str, work: impl FnOnce(&mut State) -> R) -> (R, Arc<Purse>) {
         loop {
             let purse = self.purse(account);
@@ -103,7 +113,7 @@ impl MemoryLedger {
         }
     }
 
-    /// Works on an account's state, by the pointer that the account keeps where it can.
+    /// Runs `work` on an account's state, through the pointer cached in the account if there is one.
     #[inline]
     fn with<R>(&self, account: &Account, work: impl FnOnce(&mut State) -> R) -> R {
         if let Some(purse) = account.state().get::<Purse>(self.owner) {
@@ -117,7 +127,7 @@ impl MemoryLedger {
         done
     }
 
-    /// Closes a charge, where there is one: an account that is not known has none.
+    /// Closes a charge, if there is one: an unknown account has none.
     #[inline]
     fn close(
         &self,

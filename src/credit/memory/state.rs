@@ -1,4 +1,6 @@
-//! One account's balance, and what is done to it: each call under the account's lock.
+//! The balance of one account and the operations on it.
+//!
+//! Each call runs under the account's lock.
 
 use super::history::{Adjustments, History, Written};
 #[cfg(feature = "fleet")]
@@ -13,17 +15,17 @@ use crate::credit::standing::Standing;
 use crate::credit::{Adjusted, Adjustment, Balance, Charge, Charged, EntryKind};
 
 #[derive(Debug)]
-// What every request looks at comes first, side by side in memory.
+// The fields that every request reads come first, next to each other in memory.
 #[repr(C)]
 pub(crate) struct State {
     pub(super) standing: Standing,
-    /// Whether the balance was removed for good: whoever still points here looks again.
+    /// True if the balance was removed permanently: a caller that still points here must look the account up again.
     pub(super) erased: bool,
     pub(super) history: History,
-    /// What nodes hold, to spend it by themselves.
+    /// The blocks that are leased to nodes.
     #[cfg(feature = "fleet")]
     pub(super) blocks: Vec<Block>,
-    /// Few accounts are adjusted by hand.
+    /// Boxed and optional, because few accounts are adjusted manually.
     adjustments: Option<Box<Adjustments>>,
     pub(super) open: OpenCharges<Credits>,
 }
@@ -49,12 +51,12 @@ impl State {
         self.open.len()
     }
 
-    /// The balance at a moment, a grant that has come due counted in.
+    /// Returns the balance at a given time, including a grant that is due.
     pub(super) fn balance_at(&self, allowance: &Allowance, now: Timestamp) -> Balance {
         self.standing.balance_at(allowance, now)
     }
 
-    /// Sets the balance as of a moment.
+    /// Sets the balance as of a given time.
     pub(super) fn open_with(&mut self, balance: Credits, now: Timestamp) {
         #[cfg(feature = "fleet")]
         self.recall();
@@ -89,7 +91,7 @@ impl State {
         Charged::Posted { balance: Some(rest) }
     }
 
-    /// Closes a charge at its cost; what the cost leaves goes back.
+    /// Closes a charge at its cost; the difference is returned to the balance.
     #[inline]
     pub(super) fn close(&mut self, id: ChargeId, cost: Credits, kind: fn(ChargeId) -> EntryKind) {
         let taken = self.open.take(id);
@@ -124,7 +126,7 @@ impl State {
         Adjusted::Done { before, balance }
     }
 
-    /// Notes the time of a call, and gives the grant that has come due.
+    /// Records the time of a call, and applies the grant that is due.
     #[inline]
     fn call(&mut self, allowance: &Allowance, now: Timestamp) {
         if let Some(granted) = self.standing.call(allowance, now) {
@@ -132,7 +134,7 @@ impl State {
         }
     }
 
-    /// Moves the balance, and writes down what moved it.
+    /// Changes the balance, and writes an entry for the change.
     #[inline]
     fn move_to(&mut self, balance: Credits, kind: EntryKind) {
         let amount = self.standing.move_to(balance);

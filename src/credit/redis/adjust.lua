@@ -1,6 +1,6 @@
--- Changes a balance by hand. KEYS: the purse, its entries, the adjustments that were made, and their ids, the oldest
--- first, and the charges that are open and that have ended. ARGV: the id, the kind, the amount, and what `call` reads.
--- Answers what became of it, what there was, and what there is.
+-- Changes a balance manually. KEYS: the balance, its entries, the adjustments that were made, their ids (oldest first),
+-- the open charges and the closed charges. ARGV: the id, the kind, the amount, and the arguments of `call`. Returns the
+-- outcome, the balance before and the balance after.
 local REMEMBERED = 1024
 local id, kind, amount = ARGV[1], ARGV[2], big(ARGV[3])
 local made = redis.call('HGET', KEYS[3], id)
@@ -13,7 +13,7 @@ end
 local purse = open_purse(KEYS[1], KEYS[2])
 call(purse, 4)
 if kind == 'set' then
-  -- Blocks that nodes hold end at what is committed of them.
+  -- Leased blocks are closed at their committed amounts.
   local open = redis.call('HGETALL', KEYS[5])
   for place = 1, #open, 2 do
     local block, kept = open[place], open[place + 1]
@@ -40,7 +40,8 @@ if kind == 'top-up' or kind == 'deduction' then
 elseif kind == 'set' then
   after = amount
 end
--- Open charges may come back: they need room too. What is taken needs none, and no limit has all.
+-- Open charges may be returned, so they need room below the maximum too. A deduction needs no room, and an account
+-- without limit always has room.
 if not refused and (kind == 'top-up' or kind == 'set') and less(MAX, plus(after, purse.held)) then
   refused = 'too much'
 end

@@ -1,4 +1,4 @@
-//! The write side: what is read and changed by hand.
+//! The write side of the Redis ledger: operators read and change balances.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::name::AccountId;
 
-/// An account without limit, where an amount would stand.
+/// The text for an account without limit, in place of an amount.
 const UNLIMITED: &str = "unlimited";
 
-/// More entries than are kept.
+/// A limit above the number of entries that are kept.
 const MOST: usize = 10_000;
 
 impl CreditAdmin for RedisLedger {
@@ -81,14 +81,14 @@ impl CreditAdmin for RedisLedger {
     }
 }
 
-/// A purse's balance at a moment, the grant that has come due counted in.
+/// Returns the balance at a given time, including a grant that is due.
 fn balance_at(purse: &str, allowance: &Allowance, now: Timestamp) -> Option<Balance> {
     let words: Vec<&str> = purse.split(' ').collect();
     let (balance, held, due, unlimited, lent, period, again) = match *words.as_slice() {
         [balance, held, _, _, due, unlimited, lent, period, again] => {
             (balance, held, due, unlimited, lent, period, again)
         }
-        // One that was written before periods were noted.
+        // A balance that was written before periods were recorded.
         [balance, held, _, _, due, unlimited, lent] => (balance, held, due, unlimited, lent, "0", "none"),
         _ => return None,
     };
@@ -112,7 +112,7 @@ fn balance_at(purse: &str, allowance: &Allowance, now: Timestamp) -> Option<Bala
     })
 }
 
-/// An adjustment's kind and amount, as Redis keeps them.
+/// Returns an adjustment's kind and amount in their stored form.
 fn written(kind: AdjustmentKind) -> (&'static str, Credits) {
     match kind {
         AdjustmentKind::TopUp(amount) => ("top-up", amount),
@@ -139,7 +139,8 @@ fn adjusted(became: &str, before: &str, after: &str) -> Result<Adjusted, StoreEr
         "repeated" => Ok(Adjusted::Repeated { balance: balance(after)? }),
         "conflict" => read_kind(before, after).map(|made| Adjusted::Conflict { made }),
         "insufficient" => credits(after).map(|balance| Adjusted::Insufficient { balance }),
-        // There is nothing of an account without limit, which may be set.
+        // An account without limit may be set to an amount that is too large. It has no balance to report, so the value
+        // is zero.
         "too much" => {
             balance(after).map(|there| Adjusted::TooMuch { balance: there.credits().unwrap_or_default() })
         }
@@ -152,7 +153,7 @@ fn balance(text: &str) -> Result<Balance, StoreError> {
     if text == UNLIMITED { Ok(Balance::Unlimited) } else { credits(text).map(Balance::Limited) }
 }
 
-/// An entry, from its words: the number, the kind, the id, the amount, the balance, the time.
+/// Parses an entry from its words: the number, the kind, the id, the amount, the balance and the time.
 fn read_entry(entry: &str) -> Option<Entry> {
     let words: Vec<&str> = entry.split(' ').collect();
     let &[number, kind, id, amount, left, at] = words.as_slice() else { return None };

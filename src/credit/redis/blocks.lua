@@ -1,25 +1,26 @@
--- Blocks that nodes hold. Of each account it is kept how much is out and not committed.
+-- Leased blocks. Each balance stores the sum of the uncommitted amounts of its blocks.
 
--- What is committed of an open charge, if it is a block.
+-- Returns the committed amount of an open charge, or nil if it is not a block.
 local function committed_of(kept)
   local committed = kept:match('^%d+ %S+ (%d+)$')
   return committed and big(committed)
 end
 
--- Notes that of a block so much is out now, and was before.
+-- Replaces the uncommitted amount of a block, `before`, by `now` in the balance.
 local function lend(purse, before, now)
   purse.lent, purse.changed = plus(plus(purse.lent, now), before, -1), true
 end
 
--- By what a block ends that comes to what is committed of it.
+-- Returns the kind of entry that closes a block at its committed amount.
 local function end_of(committed)
   return less(0, committed) and 'settlement' or 'refund'
 end
 
--- A charge that comes later than this many milliseconds after its end is on its way no more.
+-- The time in milliseconds for which a closed charge is remembered. A charge that arrives later than this after its end
+-- can no longer be on its way.
 local KNOWN = 300000
 
--- Takes an open charge off those that are open; what its cost leaves goes back.
+-- Removes a charge from the open charges. The difference between the charge and its cost is returned to the balance.
 local function end_charge(purse, open, closed, id, taken, cost, kind)
   redis.call('HDEL', open, id)
   redis.call('ZADD', closed, server_time(), id)

@@ -1,7 +1,6 @@
--- Takes a charge. From KEYS[key] on: the purse, its open charges, its entries, and the charges that have ended. From ARGV[at]
--- on: the id, the amount, and what `call` reads.
--- Answers: 0 where there is too little, 1 where it is taken, 2 where there is no limit, 3 where it has ended before; and what
--- there is.
+-- Takes a charge. From KEYS[key] on: the balance, its open charges, its entries and its closed charges. From ARGV[at]
+-- on: the id, the amount, and the arguments of `call`. Returns a code and the balance. The code is 0 if the balance is
+-- too small, 1 if the charge is taken, 2 if there is no limit and 3 if the charge was closed before.
 local function charge(key, at)
   local purse, open = open_purse(KEYS[key], KEYS[key + 2]), KEYS[key + 1]
   local id, amount = ARGV[at], big(ARGV[at + 1])

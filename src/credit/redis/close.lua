@@ -1,9 +1,10 @@
--- Ends a charge. KEYS are those of a charge; ARGV: the id, what it came to, by what it ends, and whether nobody holds it any
--- more: then a block comes to what is committed of it. Answers whether it was open.
+-- Closes a charge. KEYS are those of a charge. ARGV: the id, the cost, the kind of the closing entry, and `abandoned`
+-- if no node holds the charge any more or `alive` otherwise. An abandoned block is closed at its committed amount.
+-- Returns 1 if the charge was open, otherwise 0.
 local id, cost, kind = ARGV[1], big(ARGV[2]), ARGV[3]
 local kept = redis.call('HGET', KEYS[2], id)
 if not kept and kind == 'refund' and ARGV[4] == 'alive' and not has_ended(1, id) then
-  -- Its charge may be on its way: it is not to be taken.
+  -- The charge may still be on its way: bar it, so that it is not taken.
   redis.call('HSET', KEYS[2], id, 'void ' .. server_time())
 end
 if not kept or kept:find('^void') then return 0 end

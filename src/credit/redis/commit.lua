@@ -1,4 +1,5 @@
--- Commits so much of a block. KEYS are those of a charge; ARGV: the id, and how much. Answers whether it is open.
+-- Commits an amount of a block. KEYS are those of a charge. ARGV: the id and the amount. Returns 1 if the block is
+-- open, otherwise 0.
 local kept = redis.call('HGET', KEYS[2], ARGV[1])
 local committed = kept and committed_of(kept)
 if not committed then return 0 end

@@ -1,4 +1,5 @@
--- The entries before a number, or all of them where there is none, the newest first. ARGV: the number, and how many.
+-- Returns the entries before a number, or all entries if the number is empty, newest first. ARGV: the number and the
+-- maximum count.
 local newest = redis.call('LINDEX', KEYS[1], 0)
 if not newest then return {} end
 local first = 0

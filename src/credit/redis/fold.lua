@@ -1,5 +1,5 @@
--- Folds the oldest entries, up to the first that is not older than a moment, into the last of them. KEYS: the entries, the
--- newest first. ARGV: the moment. Answers how many entries are gone.
+-- Folds the oldest entries into one: all entries before the first one that is not older than a given time. KEYS: the
+-- entries, newest first. ARGV: the time. Returns the number of removed entries.
 local entries, before, old = redis.call('LRANGE', KEYS[1], 0, -1), tonumber(ARGV[1]), 0
 for place = #entries, 1, -1 do
   if tonumber(entries[place]:match('%S+$')) >= before then break end

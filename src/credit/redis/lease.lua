@@ -1,4 +1,5 @@
--- Takes a block: a charge of which so much is committed. KEYS and ARGV are those of a charge, and behind them how much.
+-- Takes a block: a charge with a committed amount. KEYS and ARGV are those of a charge, followed by the committed
+-- amount.
 local answer = charge(1, 1)
 local kept = redis.call('HGET', KEYS[2], ARGV[1])
 if answer[1] == 1 and kept and not committed_of(kept) then

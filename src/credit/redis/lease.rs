@@ -1,4 +1,4 @@
-//! Blocks that nodes hold, to spend them by themselves.
+//! Leased blocks in the Redis ledger.
 
 use std::sync::Arc;
 

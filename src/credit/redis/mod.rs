@@ -1,4 +1,4 @@
-//! Balances that a fleet shares, in Redis.
+//! A credit ledger in Redis, shared by a fleet.
 
 mod admin;
 mod lease;
@@ -18,13 +18,15 @@ use crate::future::StoreFuture;
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
 
-/// Balances in Redis, for those who take it as the authority: whatever the server loses is lost. Let it write to disk
-/// (`appendonly yes`) and never evict (`maxmemory-policy noeviction`, or `volatile-…`: a balance has no end).
+/// A ledger that keeps balances in Redis, with Redis as the authority: credits that the server loses are lost.
 ///
-/// Every call is one script, in one round trip. Of each account the last 1,000 entries are kept, or a few more, and the
-/// ids of its last 1,024 adjustments. A charge that comes again within five minutes of its end is not taken again. A refund
-/// whose charge has not come yet is remembered, and the charge is then not taken. The charges of a node that died stay open,
-/// and such refunds remembered, until [`sweep`](RedisLedger::sweep) closes them.
+/// Configure Redis to write to disk (`appendonly yes`) and never to evict balances (`maxmemory-policy noeviction`, or
+/// `volatile-…`, because a balance does not expire).
+///
+/// Every call is one script, in one round trip. Of each account, the last 1,000 entries are kept, or slightly more, and
+/// the ids of its last 1,024 adjustments. A charge that is repeated within five minutes of its end is not taken again.
+/// A refund that arrives before its charge is remembered, and the charge is then not taken. The charges of a crashed
+/// node stay open, and such refunds stay remembered, until [`sweep`](RedisLedger::sweep) closes them.
 ///
 /// # Example
 ///
@@ -61,7 +63,7 @@ const ADJUST: &str = include_str!("adjust.lua");
 const ENTRIES: &str = include_str!("entries.lua");
 const FOLD: &str = include_str!("fold.lua");
 
-/// Who ends a charge.
+/// The party that closes a charge.
 #[derive(Debug, Clone, Copy)]
 enum Holder {
     Alive,
@@ -77,11 +79,11 @@ impl Holder {
     }
 }
 
-/// What a script answers to a charge: what became of it, and what there is.
+/// The answer of a script to a charge: the outcome code and the balance.
 pub(crate) type Answer = (u8, String);
 
 impl RedisLedger {
-    /// Balances on this server.
+    /// Creates a ledger that keeps its balances on this server.
     pub fn new(server: RedisServer) -> Self {
         let script = |bodies: &[&str]| Script::new(&[&[CLOCK, PURSE], bodies].concat().join("\n"));
         let scripts = Scripts {
@@ -96,17 +98,19 @@ impl RedisLedger {
         Self { server, scripts: Arc::new(scripts) }
     }
 
-    /// Under which name begins what belongs to an account.
+    /// Returns the key of an account's balance, which is also the prefix of the account's other keys.
     fn purse(&self, account: &str) -> String {
         format!("{}:credits", self.server.of_account(account))
     }
 
-    /// What a charge's script reads and writes.
+    /// Returns the keys that the charge script reads and writes.
     pub(crate) fn charge_keys(&self, charge: &Charge<'_>) -> [String; 4] {
         keys_of(&self.purse(charge.account.id.as_str()))
     }
 
-    /// Ends a charge; the answer is whether it was open.
+    /// Closes a charge.
+    ///
+    /// The answer is true if the charge was open.
     fn close<T: FromRedisValue + Send + 'static>(
         &self,
         purse: &str,
@@ -122,10 +126,11 @@ impl RedisLedger {
     }
 }
 
-/// What stands behind an account's purse: its open charges, its entries, and the charges that have ended not long ago.
+/// The suffixes of the keys beside an account's balance: its open charges, its entries, and its recently closed
+/// charges.
 const BESIDE: [&str; 3] = [":open", ":entries", ":closed"];
 
-/// The purse, and what stands behind it.
+/// Returns the key of the balance and the keys beside it.
 fn keys_of(purse: &str) -> [String; 4] {
     let [open, entries, closed] = BESIDE.map(|rest| format!("{purse}{rest}"));
     [purse.to_owned(), open, entries, closed]
@@ -137,8 +142,10 @@ pub(crate) fn charge_arguments(charge: &Charge<'_>) -> Vec<String> {
     arguments
 }
 
-/// The time of a call, and what the account's plan gives then: its amount, when it comes next if it comes now, its
-/// period, what tells that from others, and when it comes after the next.
+/// Returns the time of a call and the terms of the account's grant at that time.
+///
+/// The terms are the grant's amount, its next due time if it is applied now, its period, the code of the period, and
+/// the due time after the next one.
 fn terms(allowance: &Allowance, now: Timestamp) -> [String; 6] {
     let shown = |time: Timestamp| time.as_millis().to_string();
     let [amount, turn, period, code, second] = match allowance {
@@ -169,7 +176,7 @@ fn credits(text: &str) -> Result<Credits, StoreError> {
     amount.map(Credits::new).ok_or_else(|| StoreError::corrupt("a balance in Redis is no amount of credits"))
 }
 
-/// A charge's id as Redis keeps it.
+/// Formats a charge's id as stored in Redis.
 fn shown(id: ChargeId) -> String {
     format!("{:032x}", u128::from_be_bytes(id.to_bytes()))
 }

@@ -1,4 +1,5 @@
--- Whole numbers up to 2^63. What a double holds exactly is a number; what is larger is a pair of billions and the rest.
+-- Whole numbers up to 2^63. A value that a double represents exactly is a number. A larger value is a pair of billions
+-- and remainder.
 local BILLION = 1000000000
 local MAX = { 9223372036, 854775807 }
 
@@ -26,7 +27,7 @@ local function less(a, b)
   return a1 < b1 or (a1 == b1 and a2 < b2)
 end
 
--- The sum of two numbers, or their difference where the sign is -1 and the second is not above the first.
+-- Returns the sum of two numbers, or their difference if the sign is -1 and the second is not above the first.
 local function plus(a, b, sign)
   if type(a) == 'number' and type(b) == 'number' then return a + b * (sign or 1) end
   local a1, a2 = pair(a)

@@ -1,9 +1,10 @@
--- One account's balance, in one string: what is left, what is held by open charges, the number of the last entry, the time
--- of the last call, when the grant is due, whether there is no limit, what is out in blocks and not committed, of which
--- period that is a turn, and when it is due by clocks that were set back. It is read once, changed here, and written at the
--- end.
+-- One account's balance, stored in one string: the remaining amount, the amount of the open charges, the number of the
+-- last entry, the time of the last call, the time of the next grant, the flag for no limit, the uncommitted amount of
+-- the blocks, the code of the grant's period, and the time of the next grant by clocks that were set back. The string
+-- is read once, changed in the script, and written at the end.
 
--- How many entries are kept, or up to as many more as are written between two cuts.
+-- The number of entries kept per account, and the number of entries that are written between two trims. Up to CUT more
+-- entries exist between two trims.
 local ENTRIES, CUT = 1000, 64
 
 local function open_purse(key, entries)
@@ -15,7 +16,7 @@ local function open_purse(key, entries)
   local balance, held, last, seen, due, unlimited, lent, rest =
     kept:match('^(%d+) (%d+) (%d+) (%-?%d+) (%S+) ([01]) (%d+)(.*)$')
   local period, again = '0', 'none'
-  -- One that was written before periods were noted ends here.
+  -- A balance that was written before periods were recorded ends here.
   if rest and rest ~= '' then period, again = rest:match('^ (%-?%d+) (%S+)$') end
   local function time(text) return text == 'none' or text:find('^%-?%d+$') end
   if not balance or not again or not time(due) or not time(again) then error('a balance cannot be read') end
@@ -32,7 +33,7 @@ local function save(purse)
     ' ' .. purse.period .. ' ' .. purse.again)
 end
 
--- Moves the balance, and writes down what moved it.
+-- Changes the balance, and writes an entry for the change.
 local function move(purse, balance, kind, id)
   local amount
   if less(balance, purse.balance) then
@@ -46,12 +47,12 @@ local function move(purse, balance, kind, id)
   if purse.last % CUT == 0 then redis.call('LTRIM', purse.entries, 0, ENTRIES - 1) end
 end
 
--- Whole periods on from a turn that has come, however many have passed.
+-- Returns the first due time after `now`, in whole periods from `due`.
 local function turn_of(due, now, period)
   return ('%.0f'):format(math.min(due + (math.floor((now - due) / period) + 1) * period, 9007199254740991))
 end
 
--- Whether the grant is given now; notes when it is given next. From ARGV[at] on: what `call` reads.
+-- Returns true if the grant is applied now, and records the next due time. From ARGV[at] on: the arguments of `call`.
 local function turns(purse, at)
   local now, turn, every, code = tonumber(ARGV[at]), ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4]
   local due, again = tonumber(purse.due), tonumber(purse.again)
@@ -61,15 +62,15 @@ local function turns(purse, at)
     return false
   end
   if due and now < next then
-    -- Not the next turn but the one after: where two clocks differ by more than a period, only the one that is ahead gives
-    -- grants.
+    -- Use the due time after the next one: if two clocks differ by more than a period, only the clock that is ahead may
+    -- cause grants.
     if next > tonumber(ARGV[at + 5]) then
       purse.again, purse.period, purse.changed = ARGV[at + 5], code, true
     end
     return false
   end
   if due and now < due and tonumber(turn) >= due then
-    -- The clock is in the period before `due`: its grant was given when the clock was ahead.
+    -- The clock is in the period before `due`: its grant was applied while the clock was ahead.
     purse.again, purse.changed = 'none', true
     return false
   end
@@ -83,15 +84,15 @@ local function turns(purse, at)
   return true
 end
 
--- Notes the time of a call, and gives the grant that has come due. From ARGV[at] on: the time; the grant's amount, empty
--- where there is none; when it comes next, if it comes now; its period, or zero where the calendar says when; what tells its
--- period from others; and when it comes after the next.
+-- Records the time of a call, and applies the grant that is due. From ARGV[at] on: the time; the grant's amount, empty
+-- if there is none; its next due time if it is applied now; its period, or zero if the calendar defines it; the code of
+-- the period; and the due time after the next one.
 local function call(purse, at)
   local amount = ARGV[at + 1]
   purse.seen = ARGV[at]
   if amount == '' or not turns(purse, at) then return end
   local granted, room = big(amount), plus(MAX, purse.held, -1)
-  -- What may come back from a node is in the amount: it does not pile up.
+  -- Uncommitted credits may be returned, so they count as part of the grant: the sum must not exceed it.
   granted = less(granted, purse.lent) and 0 or plus(granted, purse.lent, -1)
   if less(room, granted) then granted = room end
   if not purse.unlimited and less(purse.balance, granted) then move(purse, granted, 'grant', '-') end

@@ -1,4 +1,4 @@
-//! Charges that nobody will end: their nodes died.
+//! The sweep of charges that nobody will close, because their nodes crashed.
 
 use std::time::Duration;
 
@@ -10,23 +10,24 @@ use crate::clock::Timestamp;
 use crate::credit::{Abandoned, EntryKind};
 use crate::error::StoreError;
 
-/// How many names Redis looks at in one step: it does nothing else meanwhile.
+/// The number of keys that Redis examines in one step. Redis does nothing else during a step.
 const STEP: usize = 500;
 
 impl RedisLedger {
-    /// Closes the charges that have been open for so long, and says how many; forgets the refunds that have waited for so long
-    /// for charges that never came. Let it be longer than any request lasts, and than any lease; call it every few minutes, on
-    /// any node or on all of them: a charge is closed once. Ages are counted by the server's own clock, whatever those of the
-    /// nodes say.
+    /// Closes the charges that have been open for at least `open_for`, and returns their number.
     ///
-    /// A block that a node has leased comes to what is committed of it, whatever becomes of charges.
+    /// It also forgets the refunds that have waited that long for charges that never arrived. `open_for` must be longer
+    /// than any request lasts and longer than any lease. Call it every few minutes, on any node or on all of them: a
+    /// charge is closed once. Ages are measured by the server's own clock, whatever the clocks of the nodes show.
     ///
-    /// It walks over the names of all that the server keeps, a few at a time. In a cluster it reaches the node that it is
-    /// connected to.
+    /// A leased block is closed at its committed amount, whatever the policy for other charges is.
+    ///
+    /// It scans all keys of the server, a few at a time. In a cluster, it reaches only the node that it is connected
+    /// to.
     ///
     /// # Errors
     ///
-    /// The server could not be asked: what was closed before that is closed. A charge or a balance that cannot be read: all
+    /// An error of the server: the charges closed before it stay closed. A charge or a balance that cannot be read: all
     /// others are closed.
     ///
     /// # Example
@@ -57,7 +58,9 @@ impl RedisLedger {
         sweep.unreadable.map_or(Ok(sweep.closed), Err)
     }
 
-    /// Folds the entries of every account that are older than a moment; says how many are gone.
+    /// Folds the entries of every account that are older than a given time.
+    ///
+    /// Returns the number of removed entries.
     pub(super) async fn fold(&self, before: Timestamp) -> Result<u64, StoreError> {
         let (mut cursor, mut gone) = (None, 0);
         let before = [before.as_millis().to_string()];
@@ -69,7 +72,9 @@ impl RedisLedger {
         Ok(gone)
     }
 
-    /// Some more names of what stands behind the accounts' purses, until there are none. Names may come twice.
+    /// Returns the next page of keys with the suffix `what`, or `None` after the last page.
+    ///
+    /// A key may be returned twice.
     async fn page(&self, what: &str, cursor: &mut Option<String>) -> Result<Option<Vec<String>>, StoreError> {
         if cursor.as_deref() == Some("0") {
             return Ok(None);
@@ -83,14 +88,14 @@ impl RedisLedger {
     }
 }
 
-/// A sweep under way.
+/// A sweep in progress.
 struct Sweep<'l> {
     ledger: &'l RedisLedger,
-    /// When the youngest was taken that nobody will end.
+    /// The latest opening time of a charge that counts as abandoned.
     latest: Timestamp,
     abandoned: Abandoned,
     closed: u64,
-    /// The first that could not be read.
+    /// The error of the first charge that could not be read.
     unreadable: Option<StoreError>,
 }
 
@@ -115,7 +120,9 @@ impl Sweep<'_> {
         }
     }
 
-    /// Closes a charge, if it is old enough; says how many that were.
+    /// Closes a charge, if it is old enough.
+    ///
+    /// Returns the number of closed charges.
     async fn charge(&self, open: &str, id: &str, kept: &str) -> Result<u64, StoreError> {
         let (taken, at) = read_charge(kept)?;
         if at > self.latest {
@@ -134,8 +141,9 @@ impl Sweep<'_> {
     }
 }
 
-/// What a script has written of a charge: its amount, or that it was given back before it came; when; and what is
-/// committed of a block.
+/// Parses a stored charge: its amount and its time.
+///
+/// The amount is `None` for a refund that arrived before its charge. The committed amount of a block is ignored.
 fn read_charge(kept: &str) -> Result<(Option<Credits>, Timestamp), StoreError> {
     let (amount, at) = kept.split_once(' ').ok_or_else(unreadable)?;
     let at = at.split(' ').next().unwrap_or_default();
@@ -147,7 +155,7 @@ fn unreadable() -> StoreError {
     StoreError::corrupt("an open charge in Redis cannot be read")
 }
 
-/// A name in which no letter stands for others.
+/// Escapes the characters of a name that are wildcards in a Redis pattern.
 fn literal(name: &str) -> String {
     name.chars()
         .flat_map(|letter| ['\\', letter].into_iter().skip(usize::from(!"*?[]\\^-".contains(letter))))

@@ -1,4 +1,4 @@
-//! What the writer is asked, and what it answers.
+//! The calls that the writer accepts, and its answers.
 
 use crate::account::Allowance;
 use crate::amount::{ChargeId, Credits};
@@ -13,7 +13,7 @@ pub(super) enum Ask {
         amount: Credits,
         allowance: Allowance,
         now: Timestamp,
-        /// Of a block, what is committed from the start.
+        /// The amount of a block that is committed from the start; `None` for a charge that is not a block.
         committed: Option<Credits>,
     },
     #[cfg(feature = "fleet")]
@@ -32,24 +32,24 @@ pub(super) enum Ask {
     },
 }
 
-/// The end of a charge.
+/// The closing of a charge.
 pub(super) struct Close {
     pub(super) id: ChargeId,
     pub(super) account: AccountId,
     pub(super) cost: Credits,
     pub(super) kind: fn(ChargeId) -> EntryKind,
-    /// Whether a charge that is not there yet must never come.
+    /// True if the charge must never be taken in case it has not arrived yet.
     pub(super) bars: bool,
-    /// Whether nobody holds it any more: a block comes to what is committed then.
+    /// True if no node holds the charge any more: a block is then closed at its committed amount.
     pub(super) abandoned: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
     Charged(Charged),
-    /// Whether there was an open charge.
+    /// True if there was an open charge.
     Closed(bool),
-    /// Whether the block is open.
+    /// True if the block is open.
     #[cfg(feature = "fleet")]
     Committed(bool),
     Adjusted(Adjusted),
@@ -75,7 +75,7 @@ impl Ask {
         }
     }
 
-    /// The charge that it is about.
+    /// Returns the id of the charge that the call is about.
     pub(super) fn charge(&self) -> Option<ChargeId> {
         match self {
             #[cfg(feature = "fleet")]
@@ -85,12 +85,12 @@ impl Ask {
         }
     }
 
-    /// Whether it sets a balance, which takes back the blocks that nodes hold.
+    /// Returns true if the call sets a balance, which closes the account's leased blocks.
     pub(super) fn recalls(&self) -> bool {
         matches!(self, Self::Adjust { kind: AdjustmentKind::Set(_), .. })
     }
 
-    /// The adjustment that it is about.
+    /// Returns the id of the adjustment that the call is about.
     pub(super) fn adjustment(&self) -> Option<&AdjustmentId> {
         match self {
             Self::Adjust { id, .. } => Some(id),

@@ -1,4 +1,4 @@
-//! Balances recomputed.
+//! The audit: recomputes balances from their entries.
 
 use std::time::Duration;
 
@@ -6,27 +6,28 @@ use crate::error::StoreError;
 use crate::name::AccountId;
 use crate::sql::{Database, Row, Statement};
 
-/// How many accounts are recomputed in one statement.
+/// The number of accounts that are recomputed in one statement.
 const AT_ONCE: u16 = 64;
 
-/// How long one statement of it may take: an account may have many entries.
+/// The maximum duration of one audit statement: an account may have many entries.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// An account whose balance is not what its entries come to, or that holds what its open charges do not.
+/// An account whose stored balance or whose stored sum of open charges differs from the recomputed value, or whose
+/// entries are inconsistent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Disagreement {
-    /// Whose.
+    /// The account.
     pub account: AccountId,
-    /// What there is to spend, as it is kept; zero where there is no limit.
+    /// The stored balance; zero if there is no limit.
     pub balance: i64,
-    /// What the entries sum to.
+    /// The sum of the entries.
     pub entries: i64,
-    /// What is held for open charges, as it is kept.
+    /// The stored sum of the open charges.
     pub held: i64,
-    /// What the open charges sum to.
+    /// The recomputed sum of the open charges.
     pub open: i64,
-    /// How many entries are missing, or do not follow from the one before.
+    /// The number of entries that are missing or do not follow from the previous entry.
     pub broken: i64,
 }
 
@@ -46,7 +47,7 @@ pub(super) async fn audit(database: &Database) -> Result<Vec<Disagreement>, Stor
     }
 }
 
-/// One statement, so that all of it is read as of one moment.
+/// Builds the query for one page of accounts, as one statement, so that everything is read as of one moment.
 fn page(after: &str) -> Statement {
     let statement = Statement::new(
         "WITH page AS (SELECT account, balance, held, entries FROM tollgate_balances \

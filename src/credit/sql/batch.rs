@@ -1,4 +1,4 @@
-//! What is asked together, decided in the order in which it was asked.
+//! A batch of calls, decided in the order in which they were submitted.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,24 +11,24 @@ use crate::credit::{Adjusted, AdjustmentId, AdjustmentKind, Balance, Charged, En
 use crate::error::StoreError;
 use crate::name::AccountId;
 
-/// An account's balance as it was read, and as it has become.
+/// The balance of an account, read from the database and then changed by the batch.
 #[derive(Debug)]
 pub(super) struct Purse {
     pub(super) standing: Standing,
-    /// The version that was read; `None` of a balance that does not exist.
+    /// The version that was read, or `None` for a balance that does not exist.
     pub(super) version: Option<i64>,
     /// The number of the last entry.
     pub(super) number: u64,
     pub(super) changed: bool,
 }
 
-/// A charge as it was read, and as it has become.
+/// A charge, read from the database and then changed by the batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Taken {
-    /// Zero of one that was closed before it came.
+    /// The charged amount; zero for a charge that was closed before it arrived.
     pub(super) amount: Credits,
     pub(super) closed: bool,
-    /// What is committed of a block.
+    /// The committed amount of a block; `None` for a charge that is not a block.
     pub(super) committed: Option<Credits>,
     pub(super) changed: bool,
 }
@@ -36,10 +36,10 @@ pub(super) struct Taken {
 /// An adjustment's id within its account.
 pub(super) type AdjustmentKey = (AccountId, AdjustmentId);
 
-/// What an adjustment was, and what the balance was after it.
+/// An adjustment, and the balance after it.
 pub(super) type Made = (AdjustmentKind, Balance);
 
-/// What a batch works on: all that its asks are about, as the database has it.
+/// The state that a batch works on: the rows that its calls are about, as read from the database.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) purses: BTreeMap<AccountId, Purse>,
@@ -47,19 +47,19 @@ pub(super) struct Batch {
     pub(super) adjustments: HashMap<AdjustmentKey, Made>,
     pub(super) entries: Vec<(AccountId, Entry)>,
     pub(super) adjusted: Vec<AdjustmentKey>,
-    /// The accounts of which something cannot be read: nothing is decided of them.
+    /// The accounts with a row that cannot be read: no call about them is decided.
     pub(super) unreadable: HashMap<AccountId, StoreError>,
 }
 
 impl Purse {
-    /// A balance of which nothing is known.
+    /// Creates the balance of an unknown account.
     pub(super) fn new() -> Self {
         Self { standing: Standing::new(), version: None, number: 0, changed: false }
     }
 }
 
 impl Taken {
-    /// What of a block may not be spent yet.
+    /// Returns the part of a block that may not be spent yet.
     fn uncommitted(&self) -> Credits {
         let open = self.committed.and_then(|committed| self.amount.checked_sub(committed));
         open.unwrap_or_default()
@@ -67,7 +67,7 @@ impl Taken {
 }
 
 impl Batch {
-    /// Decides one ask.
+    /// Decides one call.
     pub(super) fn decide(&mut self, ask: &Ask) -> Result<Answer, StoreError> {
         if let Some(error) = self.unreadable.get(ask.account()) {
             return Err(error.clone());
@@ -131,7 +131,9 @@ impl Batch {
         Ok(Charged::Posted { balance: Some(rest) })
     }
 
-    /// Commits so much of a block; says whether it is open.
+    /// Commits an amount of a block.
+    ///
+    /// Returns true if the block is open.
     #[cfg(feature = "fleet")]
     fn commit(&mut self, account: &AccountId, id: ChargeId, committed: Credits) -> bool {
         let Some(taken) = self.charges.get_mut(&(account.clone(), id)) else { return false };
@@ -147,7 +149,9 @@ impl Batch {
         true
     }
 
-    /// Closes a charge; says whether it was open.
+    /// Closes a charge.
+    ///
+    /// Returns true if it was open.
     fn close(&mut self, close: &Close) -> bool {
         let key = (close.account.clone(), close.id);
         let taken = match self.charges.get_mut(&key) {
@@ -177,7 +181,7 @@ impl Batch {
         true
     }
 
-    /// Closes the blocks that nodes hold, each at what is committed of it: the balance is about to be set.
+    /// Closes the account's leased blocks, each at its committed amount, because the balance is about to be set.
     fn recall(&mut self, account: &AccountId) {
         let out = self
             .charges
@@ -205,7 +209,7 @@ impl Batch {
         Adjusted::Done { before, balance }
     }
 
-    /// Notes the time of a call, and gives the grant that has come due.
+    /// Records the time of a call, and applies the grant that is due.
     fn call(&mut self, account: &AccountId, allowance: &Allowance, now: Timestamp) {
         let purse = self.purse(account);
         let due = purse.standing.due;
@@ -216,7 +220,7 @@ impl Batch {
         }
     }
 
-    /// Moves a balance, and writes down what moved it.
+    /// Changes a balance, and adds an entry for the change.
     fn move_to(&mut self, account: &AccountId, balance: Balance, kind: EntryKind) {
         let purse = self.purse(account);
         let amount = purse.standing.move_to(balance.credits().unwrap_or_default());

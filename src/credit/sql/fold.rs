@@ -1,14 +1,14 @@
-//! Entries of long ago, folded into one per account.
+//! Folding of old entries into one entry per account.
 
 use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::name::AccountId;
 use crate::sql::{Database, Statement, retried};
 
-/// How many accounts are looked at in one statement.
+/// The number of accounts that are examined in one statement.
 const ACCOUNTS: u16 = 256;
 
-/// How many entries are folded in one transaction: between two, others have their turn.
+/// The number of entries that are folded in one transaction. Other transactions can run between two of them.
 const ENTRIES: u16 = 2_048;
 
 pub(super) async fn forget_entries(database: &Database, before: Timestamp) -> Result<u64, StoreError> {
@@ -49,10 +49,12 @@ async fn fold(database: &Database, account: &AccountId, before: Timestamp) -> Re
     }
 }
 
-/// Folds the oldest entries of an account, up to so many; says how many are gone.
+/// Folds the oldest entries of an account, up to [`ENTRIES`] of them.
+///
+/// Returns the number of removed entries.
 async fn fold_some(database: &Database, account: &AccountId, before: Timestamp) -> Result<u64, StoreError> {
     let mut session = database.transaction().await?;
-    // The balance is the lock: no two fold at once, and nobody erases the account meanwhile.
+    // The balance row is the lock: no two folds run at once, and no other transaction erases the account during a fold.
     let statement = Statement::new("SELECT 1 FROM tollgate_balances");
     let lock = session.lock();
     session.rows(statement.push_value(" WHERE account = ", account).push(lock)).await?;

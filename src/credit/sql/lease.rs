@@ -1,4 +1,4 @@
-//! Blocks that nodes hold, to spend them by themselves.
+//! Leased blocks in the SQL ledger.
 
 use super::SqlLedger;
 use super::ask::{Answer, Ask};

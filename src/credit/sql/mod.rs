@@ -1,4 +1,4 @@
-//! Balances in a database.
+//! A credit ledger in a SQL database.
 
 mod ask;
 mod audit;
@@ -33,20 +33,20 @@ use crate::future::StoreFuture;
 use crate::name::AccountId;
 use crate::sql::{Database, carried_through};
 
-/// Balances in SQLite or PostgreSQL: the authority of one machine, or of a fleet.
+/// A ledger that keeps balances in SQLite or PostgreSQL: the authority of one machine, or of a fleet.
 ///
-/// What is asked at the same time goes to the database together, in one transaction, and every call is answered when that
-/// is committed: what a call has answered survives what the database's commits survive (see
-/// [`Durability`](crate::sql::Durability)). A balance is changed by one conditional update that says which version of the
-/// balance it was decided on; where another node was faster, it is decided again.
+/// Calls that are made at the same time go to the database together, in one transaction. Each call is answered after
+/// the commit, so an answered call survives whatever the database's commits survive (see
+/// [`Durability`](crate::sql::Durability)). A balance is changed by one conditional update, which names the version of
+/// the balance that the decision was based on. If another node was faster, the decision is made again.
 ///
-/// A charge is written down before it is answered, and so are its settlement and its refund. One that comes again, also
-/// from another node, is known by its id. A refund or a settlement that arrives before its charge, as when a client has left
-/// while the charge was on its way, is remembered: that charge is never taken, and fails. Charges whose node has died stay
-/// open until [`close_abandoned`](SqlLedger::close_abandoned) finds them.
+/// A charge is stored before it is answered, and so are its settlement and its refund. A repeated charge, also from
+/// another node, is recognised by its id. A refund or a settlement that arrives before its charge is remembered. This
+/// happens if a client disconnects while the charge is on its way. That charge is then never taken, and fails. Charges
+/// of a crashed node stay open until [`close_abandoned`](SqlLedger::close_abandoned) closes them.
 ///
-/// All entries are kept until [`forget_entries`](CreditAdmin::forget_entries) folds old ones, and the ids of all adjustments
-/// for good. [`audit`](SqlLedger::audit) recomputes the balances from the entries.
+/// All entries are kept until [`forget_entries`](CreditAdmin::forget_entries) folds old ones. The ids of all
+/// adjustments are kept permanently. [`audit`](SqlLedger::audit) recomputes the balances from the entries.
 ///
 /// # Example
 ///
@@ -83,30 +83,35 @@ pub struct SqlLedger {
 }
 
 impl SqlLedger {
-    /// The balances in a database.
+    /// Creates a ledger that keeps its balances in `database`.
     pub fn new(database: &Database) -> Self {
         Self { database: database.clone(), writer: Arc::new(Writer::new(database)) }
     }
 
-    /// Closes the charges that have been open for so long: their nodes have died, or could not reach the database to close
-    /// them. Says how many. However many nodes do this at once, each charge is closed once.
+    /// Closes the charges that have been open for at least `open_for`, and returns their number.
     ///
-    /// A block that a node has leased comes to what is committed of it, whatever becomes of charges.
+    /// The nodes of such charges have crashed, or could not reach the database to close them. Any number of nodes may
+    /// do this at once: each charge is closed once.
     ///
-    /// Call it every few minutes, with more than the longest request takes, and than the longest lease: a request that is
-    /// still being served then finds its charge closed. Ages are counted by PostgreSQL's own clock, whatever those of the
-    /// nodes say; over a SQLite file by that of the machine.
+    /// A leased block is closed at its committed amount, whatever the policy for other charges is.
+    ///
+    /// Call it every few minutes. `open_for` must be longer than the longest request and longer than the longest lease:
+    /// otherwise a request that is still being served finds its charge closed. Ages are measured by PostgreSQL's own
+    /// clock, whatever the clocks of the nodes show. For a SQLite file, they are measured by the clock of the machine.
     ///
     /// # Errors
     ///
-    /// A database that does not answer: what was closed until then stays closed. A charge or a balance that cannot be read:
-    /// all others are closed.
+    /// A database that does not answer: the charges closed before that stay closed. A charge or a balance that cannot
+    /// be read: all others are closed.
     pub async fn close_abandoned(&self, open_for: Duration, policy: Abandoned) -> Result<u64, StoreError> {
         sweep::close_abandoned(&self.database, &self.writer, open_for, policy).await
     }
 
-    /// Forgets the charges that have been closed for so long, by the same clock; says how many. The entries stay. A charge
-    /// that is forgotten can no longer be told from a new one: leave it a day.
+    /// Forgets the charges that have been closed for at least `closed_for`, measured by the same clock, and returns
+    /// their number.
+    ///
+    /// The entries are kept. A forgotten charge can no longer be distinguished from a new one: keep closed charges for
+    /// a day.
     ///
     /// # Errors
     ///
@@ -115,11 +120,11 @@ impl SqlLedger {
         sweep::forget_closed(&self.database, closed_for).await
     }
 
-    /// Recomputes all balances from the entries, and what is held from the open charges; returns the accounts where that is
-    /// not what is kept.
+    /// Recomputes all balances from the entries, and the sums of the open charges, and returns the accounts whose
+    /// stored values differ.
     ///
-    /// It reads every entry, some accounts at a time, and keeps nobody waiting: it opens a connection beside those of the
-    /// pool.
+    /// It reads every entry, a few accounts at a time. It blocks no other call: it opens a connection beside those of
+    /// the pool.
     ///
     /// # Errors
     ///
@@ -128,7 +133,7 @@ impl SqlLedger {
         audit::audit(&self.database).await
     }
 
-    /// Hands something to the writer, and waits for its answer.
+    /// Submits a call to the writer, and waits for its answer.
     fn ask<T: Send + 'static>(
         &self,
         ask: Ask,

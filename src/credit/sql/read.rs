@@ -1,4 +1,4 @@
-//! What is read: for a batch, and for those who ask.
+//! Database reads: the rows for a batch, and the reads of the write side.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ use crate::error::StoreError;
 use crate::name::AccountId;
 use crate::sql::{Database, Row, Session, Statement, Value};
 
-/// Reads all that is asked about, and locks its balances.
+/// Reads all rows that the calls are about, and locks their balances.
 pub(super) async fn batch(session: &mut Session, asks: &[&Ask]) -> Result<Batch, StoreError> {
     let mut batch = Batch::default();
     let accounts: BTreeSet<&str> = asks.iter().map(|ask| ask.account().as_str()).collect();
     let statement =
         Statement::new("SELECT ").push(rows::PURSE).push(" FROM tollgate_balances WHERE account IN ");
-    // All nodes take the locks in the same order, so that none waits for one that waits for it.
+    // All nodes take the locks in the same order, which prevents deadlocks.
     let statement = statement.push_list(accounts).push(" ORDER BY account").push(session.lock());
     for row in session.rows(statement).await? {
         if let Some((account, purse)) = batch.readable(&row, rows::purse)? {
@@ -71,8 +71,9 @@ pub(super) async fn batch(session: &mut Session, asks: &[&Ask]) -> Result<Batch,
 }
 
 impl Batch {
-    /// What a row says of the account that it names first. What cannot be read fails what is asked of this account, and nothing
-    /// else that is decided together with it.
+    /// Reads a row, whose first column is the account.
+    ///
+    /// A row that cannot be read fails the calls about this account. It does not affect other calls of the same batch.
     fn readable<T>(
         &mut self,
         row: &Row,
@@ -89,7 +90,8 @@ impl Batch {
     }
 }
 
-/// Rows drawn out to a power of two by the last one, so that the database gets to see few texts.
+/// Pads rows to a power of two by repeating the last one, so that the database sees only a few different statement
+/// texts.
 fn drawn_out<const N: usize>(mut rows: Vec<[Value; N]>) -> Vec<[Value; N]> {
     if let Some(last) = rows.last().cloned() {
         rows.resize(rows.len().next_power_of_two(), last);

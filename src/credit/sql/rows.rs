@@ -1,4 +1,4 @@
-//! How balances, entries and adjustments are written, and read back.
+//! The mapping of balances, charges, entries and adjustments to and from database rows.
 
 use super::batch::{Made, Purse, Taken};
 use crate::amount::{ChargeId, Credits};
@@ -10,17 +10,17 @@ use crate::error::StoreError;
 use crate::name::AccountId;
 use crate::sql::{Row, Value};
 
-/// What is read of a balance, behind its account.
+/// The columns of a balance, starting with its account.
 pub(super) const PURSE: &str =
     "account, version, balance, held, unlimited, due, seen, entries, lent, period, again";
 
-/// What is read of a charge, behind its account.
+/// The columns of a charge, starting with its account.
 pub(super) const TAKEN: &str = "c.account, c.id, c.amount, c.closed_at, c.committed";
 
-/// What is read of an adjustment, behind its account.
+/// The columns of an adjustment, starting with its account.
 pub(super) const MADE: &str = "a.account, a.id, a.kind, a.amount, a.balance";
 
-/// A balance, from the columns of [`PURSE`].
+/// Reads a balance from the columns of [`PURSE`].
 pub(super) fn purse(row: &Row) -> Result<Purse, StoreError> {
     let at = |column| row.maybe_int(column).map(|moment| moment.map(Timestamp::from_millis));
     let (period, again) = (row.int(9)?, at(10)?);
@@ -38,7 +38,7 @@ pub(super) fn purse(row: &Row) -> Result<Purse, StoreError> {
     Ok(Purse { standing, version: Some(row.int(1)?), number, changed: false })
 }
 
-/// A charge, from the columns of [`TAKEN`].
+/// Reads a charge from the columns of [`TAKEN`].
 pub(super) fn taken(row: &Row) -> Result<(ChargeId, Taken), StoreError> {
     let taken = Taken {
         amount: credits(row.int(2)?)?,
@@ -49,7 +49,7 @@ pub(super) fn taken(row: &Row) -> Result<(ChargeId, Taken), StoreError> {
     Ok((charge_id(row, 1)?, taken))
 }
 
-/// An adjustment, from the columns of [`MADE`].
+/// Reads an adjustment from the columns of [`MADE`].
 pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentId, Made), StoreError> {
     let amount = credits(row.int(3)?)?;
     let kind = match row.text(2)? {
@@ -63,7 +63,7 @@ pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentId, Made), StoreError> 
     Ok((id, (kind, balance(row, 4)?)))
 }
 
-/// An entry, from its number, time, kind, charge, adjustment, amount and balance.
+/// Reads an entry from its number, time, kind, charge, adjustment, amount and balance.
 pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
     let adjustment = || -> Result<AdjustmentId, StoreError> {
         let id = row.maybe_text(4)?.ok_or_else(|| StoreError::corrupt("an adjustment has no id"))?;
@@ -86,7 +86,7 @@ pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
     Ok(Entry::new(number, Timestamp::from_millis(row.int(1)?), kind, row.int(5)?, balance(row, 6)?))
 }
 
-/// How an adjustment's kind is written, and its amount.
+/// Returns the stored form of an adjustment's kind and its amount.
 pub(super) fn written(kind: AdjustmentKind) -> (&'static str, Value) {
     match kind {
         AdjustmentKind::TopUp(amount) => ("top-up", amount.into()),
@@ -103,7 +103,7 @@ impl From<Credits> for Value {
 }
 
 impl From<Balance> for Value {
-    /// Where there is no limit, there is no number.
+    /// Converts a balance to a number, or to null if there is no limit.
     fn from(balance: Balance) -> Self {
         balance.credits().map(|credits| credits.get().cast_signed()).into()
     }

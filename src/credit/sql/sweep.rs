@@ -1,4 +1,4 @@
-//! Housekeeping: charges that nobody closed, charges that were closed long ago, and accounts that are gone.
+//! Housekeeping: abandoned charges, charges that were closed long ago, and erased accounts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::error::StoreError;
 use crate::name::AccountId;
 use crate::sql::{Database, Row, Statement, retried};
 
-/// How many are looked at in one go.
+/// The number of charges that are processed in one step.
 const AT_ONCE: u16 = 256;
 
 pub(super) async fn close_abandoned(
@@ -22,7 +22,7 @@ pub(super) async fn close_abandoned(
     policy: Abandoned,
 ) -> Result<u64, StoreError> {
     let latest = long_ago(database, open_for).await?;
-    // What cannot be closed stays where it is, before all that comes later.
+    // Skip the charges that cannot be closed: they would be found again before all later ones.
     let (mut closed, mut passed, mut unreadable) = (0, 0_i64, None);
     loop {
         let statement =
@@ -51,7 +51,7 @@ pub(super) async fn close_abandoned(
     }
 }
 
-/// When it was so long ago, by the database's own clock.
+/// Returns the time that is `time` before now, by the database's own clock.
 async fn long_ago(database: &Database, time: Duration) -> Result<i64, StoreError> {
     let mut session = database.reader().await?;
     let now = session.row(Statement::new("SELECT ").push(session.now())).await?;
@@ -84,7 +84,9 @@ pub(super) async fn forget_closed(database: &Database, closed_for: Duration) -> 
     }
 }
 
-/// Removes an account's balance, entries, charges and adjustments; says whether there was a balance.
+/// Removes an account's balance, entries, charges and adjustments.
+///
+/// Returns true if there was a balance.
 pub(super) async fn erase(database: &Database, account: &AccountId) -> Result<bool, StoreError> {
     let there = retried(|| erase_once(database, account)).await?;
     if there.is_some() {
@@ -93,17 +95,20 @@ pub(super) async fn erase(database: &Database, account: &AccountId) -> Result<bo
     Ok(there == Some(true))
 }
 
-/// The same in one transaction. Returns whether what was removed was a balance; `None` where there was nothing.
+/// Does the same in one transaction.
+///
+/// Returns true if there was a balance, false if the row was not a balance, and `None` if there was nothing.
 async fn erase_once(database: &Database, account: &AccountId) -> Result<Option<bool>, StoreError> {
     let mut session = database.transaction().await?;
-    // The balance is the lock: whoever works on the account has ended, or begins when all is gone.
+    // The balance row is the lock: every other transaction on the account has either ended, or starts after all rows
+    // are removed.
     let statement = Statement::new("SELECT entries, due FROM tollgate_balances");
     let statement = statement.push_value(" WHERE account = ", account).push(session.lock());
     let Some(row) = session.row(statement).await? else {
         session.roll_back().await?;
         return Ok(None);
     };
-    // A row that does nothing but bar a charge is no balance.
+    // A row that only bars a charge is not a balance.
     let there = row.int(0)? > 0 || row.maybe_int(1)?.is_some();
     for table in ["balances", "charges", "entries", "adjustments"] {
         let statement =

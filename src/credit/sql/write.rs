@@ -1,4 +1,4 @@
-//! What a batch has changed, written down.
+//! Database writes: the changes of a batch.
 
 use super::batch::Batch;
 use super::rows;
@@ -6,13 +6,16 @@ use crate::credit::Entry;
 use crate::error::StoreError;
 use crate::sql::{Session, Statement, Value, pieces};
 
-/// How many rows go into one statement.
+/// The maximum number of rows in one statement.
 const AT_ONCE: usize = 512;
 
-/// Leaves out the rows that draw a table out.
+/// The condition that leaves out the rows that pad a table.
 const THERE: &str = " WHERE v.column1 IS NOT NULL";
 
-/// Writes a batch down; says whether it still holds: another node may have been faster, and then nothing may stay.
+/// Writes the changes of a batch.
+///
+/// Returns true if the decisions are still valid. If another node was faster, it returns false, and the transaction
+/// must be rolled back.
 pub(super) async fn batch(session: &mut Session, batch: &Batch) -> Result<bool, StoreError> {
     if !balances(session, batch).await? {
         return Ok(false);
@@ -25,7 +28,7 @@ pub(super) async fn batch(session: &mut Session, batch: &Batch) -> Result<bool, 
 
 async fn entries(session: &mut Session, batch: &Batch) -> Result<(), StoreError> {
     let mut entries: Vec<_> = batch.entries.iter().collect();
-    // Rows that go into a table in its own order go in faster; those of an account are in theirs already.
+    // Inserts in the table's own order are faster. The entries of an account are already in order.
     entries.sort_by(|(one, _), (other, _)| one.cmp(other));
     for piece in entries.chunks(AT_ONCE) {
         let statement = Statement::new(
@@ -44,7 +47,7 @@ async fn charges(session: &mut Session, batch: &Batch) -> Result<(), StoreError>
         account.cmp(other).then_with(|| id.to_bytes().cmp(&behind.to_bytes()))
     });
     for piece in charges.chunks(AT_ONCE) {
-        // The times are the database's own: those of nodes may differ, and housekeeping goes by them.
+        // Use the database's own time: the clocks of nodes may differ, and housekeeping depends on these times.
         let statement = Statement::new(
             "INSERT INTO tollgate_charges (account, id, amount, opened_at, closed_at, committed) \
              SELECT v.column1, v.column2, v.column3, ",
@@ -76,8 +79,10 @@ async fn adjustments(session: &mut Session, batch: &Batch) -> Result<(), StoreEr
     Ok(())
 }
 
-/// The update that decides: it changes the balances whose version is the one that was read, and only if it has changed them
-/// all, what was decided holds.
+/// Writes the changed balances, which decides whether the batch is valid.
+///
+/// The update changes only balances whose version is the one that was read. Returns true if all of them were changed:
+/// only then are the decisions valid.
 async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreError> {
     let changed = batch.purses.iter().filter(|(_, purse)| purse.changed);
     let (mut there, mut new) = (Vec::new(), Vec::new());
@@ -100,7 +105,7 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
         };
         match purse.version {
             Some(version) => there.push(row(version)),
-            // A balance that begins anew does not begin at a version that was there before.
+            // A balance that is created anew must not start at a version that it had before.
             None => new.push(row((crate::amount::random() >> 2).cast_signed())),
         }
     }

@@ -1,4 +1,5 @@
-//! One task at a time that writes: what is asked while it is at work goes into its next transaction together.
+//! The writer: one task at a time writes, and the calls that arrive while it works go together into its next
+//! transaction.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,13 +14,13 @@ use super::{read, write};
 use crate::error::StoreError;
 use crate::sql::{Database, is_rolled_back};
 
-/// How much goes into one transaction.
+/// The maximum number of calls in one transaction.
 const TOGETHER: usize = 1_024;
 
-/// How much may wait.
+/// The maximum number of waiting calls.
 const WAITING: usize = 16_384;
 
-/// How often a batch is decided anew, where other nodes are faster, before it gives up.
+/// The maximum number of attempts to decide a batch while other nodes are faster.
 const TRIES: usize = 8;
 
 pub(super) struct Writer {
@@ -31,7 +32,7 @@ pub(super) struct Writer {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// Whether a task is at work on it.
+    /// True if a task processes the queue.
     served: bool,
 }
 
@@ -45,7 +46,9 @@ impl Writer {
         Self { database: database.clone(), patience: database.patience(), queue: Mutex::default() }
     }
 
-    /// Hands an ask in, and waits until it is decided and committed. Whoever leaves meanwhile does not stop it.
+    /// Submits a call, and waits until it is decided and committed.
+    ///
+    /// A caller that stops waiting does not cancel the call.
     pub(super) async fn submit(writer: &Arc<Self>, ask: Ask) -> Result<Answer, StoreError> {
         if ask.account().as_str().contains('\0') {
             return Err(StoreError::rejected("a database keeps no account with a zero byte in its id"));
@@ -75,7 +78,7 @@ impl Writer {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides what is asked together, and writes it down: all of it, or nothing.
+    /// Decides the calls of a batch and writes the result: all of it, or nothing.
     async fn work(&self, jobs: &[Job]) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         let asks: Vec<&Ask> = jobs.iter().map(|job| &job.ask).collect();
         for _ in 0..TRIES {
@@ -89,7 +92,9 @@ impl Writer {
         Err(StoreError::overloaded())
     }
 
-    /// The same in one transaction; `None` where another node was faster.
+    /// Does the same in one transaction.
+    ///
+    /// Returns `None` if another node was faster.
     async fn work_once(&self, asks: &[&Ask]) -> Result<Option<Vec<Result<Answer, StoreError>>>, StoreError> {
         let mut session = self.database.transaction().await?;
         let mut batch = read::batch(&mut session, asks).await?;
@@ -103,14 +108,18 @@ impl Writer {
     }
 }
 
-/// The time that a task serves the queue. However it ends, also with its runtime, the next ask begins a new one.
+/// The task that processes the queue.
+///
+/// However it ends, also together with its runtime, the next call starts a new task.
 struct Shift {
     writer: Arc<Writer>,
     over: bool,
 }
 
 impl Shift {
-    /// What waits, as much as goes together. Where nothing does, the shift is over.
+    /// Takes the waiting calls off the queue, as many as fit into one transaction.
+    ///
+    /// If there are none, the task ends.
     fn next(&mut self) -> Vec<Job> {
         let mut queue = self.writer.queue();
         let together = queue.jobs.len().min(TOGETHER);
@@ -144,6 +153,6 @@ impl Drop for Shift {
 }
 
 fn tell(job: Job, answer: Result<Answer, StoreError>) {
-    // Whoever has left does not want to know.
+    // The caller may have stopped waiting: it needs no answer.
     let _ = job.answer.send(answer);
 }

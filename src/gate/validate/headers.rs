@@ -1,4 +1,4 @@
-//! Headers that would be read for two things at once, and the networks whose headers are believed.
+//! Validation of headers that would be read for two purposes, and of the trusted proxies' networks.
 
 use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, refuse};
@@ -34,7 +34,8 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     Ok(())
 }
 
-/// Blames the member that names the header, or else the source: what is not written down cannot be changed.
+/// Reports the member that names the header. If no member names it, reports the key source, because the user can only
+/// change what the configuration contains.
 fn clash(
     member: &str,
     named: Option<&str>,

@@ -1,4 +1,4 @@
-//! Where keys stand, what shape they have, and how they are hashed.
+//! Validation of key sources, environments, formats, literals and hashers.
 
 use crate::error::shortened;
 use crate::gate::GateBuilder;
@@ -79,8 +79,9 @@ fn formats(builder: &GateBuilder) -> Verdict {
     Ok(())
 }
 
-/// Whether a format does nothing beside an earlier one: what has its shape is accepted anyway, and no key is issued by it.
-/// Two of one shape are refused in any case: nothing would tell which environment a key is of.
+/// Returns true if a format has no effect after an earlier one. Its keys are already accepted by the earlier format,
+/// and no key is issued by it. Two formats of the same shape are always rejected, because the environment of a key
+/// would be ambiguous.
 fn is_idle(format: &KeyFormat, earlier: &KeyFormat) -> bool {
     let issues =
         format.can_issue() && (format.environment() != earlier.environment() || !earlier.can_issue());

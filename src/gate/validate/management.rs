@@ -1,4 +1,4 @@
-//! What management of keys over HTTP asks of the other parts.
+//! Validation of key management over HTTP.
 
 use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, refuse};
@@ -20,7 +20,8 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     match builder.rules.iter().position(is_within) {
         None => Ok(()),
         Some(place) => {
-            // A rule that names a method would win, and what it does not say would no longer hold.
+            // A rule with a method would take precedence over the gate's own rules, whose restrictions would then be
+            // lost.
             let problem = format!("keys are managed under `{path}`, by rules of the gate's own");
             let expected = "leave the rule out, or write another `management.path`";
             let member = format!("rules[{place}].route");
@@ -29,7 +30,7 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     }
 }
 
-/// A scope that no challenge could name.
+/// Rejects a scope that a challenge cannot contain.
 fn scope(builder: &GateBuilder) -> Verdict {
     let Some(scope) = &builder.management.scope else { return Ok(()) };
     if scope.is_token() {
@@ -53,7 +54,7 @@ fn plain(path: &str) -> Verdict {
     }
 }
 
-/// A feature that no plan includes would let nobody choose an expiry: it is misspelt.
+/// Rejects a feature that no plan includes. No caller could choose an expiry then, so the name is probably misspelt.
 #[cfg(feature = "keygen")]
 fn expiry_feature(builder: &GateBuilder) -> Verdict {
     let Some(feature) = &builder.expiry_feature else { return Ok(()) };

@@ -1,6 +1,6 @@
-//! What a gate's parts must agree on, checked before they are put together.
+//! Validation of a gate's parts before they are assembled.
 //!
-//! Members are named as the configuration file names them.
+//! Errors name members as the configuration file does.
 
 mod headers;
 mod keys;
@@ -30,7 +30,8 @@ fn refuse(member: &str, value: &str, problem: &str, expected: &str) -> Verdict {
     Err(ConfigError::new(value, problem, expected).in_member(member))
 }
 
-/// A query parameter that is counted or capped: one that a request can have, and that the handler sees.
+/// Checks the name of a query parameter that has a cost or a limit. A request must be able to contain it. It must not
+/// be a key source, because the handler would not see it.
 fn parameter(name: &str, sources: &[KeySource]) -> Verdict {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#%+".contains(&byte)) {
         let expected = "write the name as it reads decoded, as in `limit`";

@@ -1,4 +1,4 @@
-//! Plans: their quotas, caps, features and lifetimes.
+//! Validation of plans: quotas, limits on parameters, features and lifetimes.
 
 use std::collections::HashSet;
 
@@ -59,7 +59,7 @@ fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
     Ok(())
 }
 
-/// Warns of quotas of plans that can never be reached: they are no fault, and probably not what was meant.
+/// Warns of quotas of plans that can never be reached. They are not an error, but probably a mistake.
 pub(in crate::gate) fn warn_of_unreachable(builder: &GateBuilder) {
     for plan in &builder.plans {
         let policies = plan.quotas.iter().filter_map(|quota| match quota {
@@ -73,7 +73,7 @@ pub(in crate::gate) fn warn_of_unreachable(builder: &GateBuilder) {
     }
 }
 
-/// Quotas that are defined by name.
+/// Checks the quotas that are defined by name.
 fn named(builder: &GateBuilder) -> Verdict {
     for (name, policy) in &builder.quotas {
         let named = policy.clone().defined_as(name);
@@ -82,7 +82,7 @@ fn named(builder: &GateBuilder) -> Verdict {
     Ok(())
 }
 
-/// The caps of a plan, or those that a key or an account has of its own.
+/// Checks the limits on parameters of a plan, a key or an account.
 pub(in crate::gate) fn caps(caps: &Caps, sources: &[KeySource]) -> Verdict {
     let mut names = HashSet::new();
     for (name, cap) in caps.iter() {

@@ -1,4 +1,4 @@
-//! What single rules ask, and what they must not make public.
+//! Validation of single rules, and of the routes that they make public.
 
 use crate::account::{Allowance, Plan};
 use crate::amount::Credits;
@@ -53,11 +53,12 @@ fn rule(rule: &Rule, builder: &GateBuilder) -> Verdict {
     }
 }
 
-/// A rule that is closed to every plan serves nobody. `[default]` may be: rules then open what is to be served.
+/// Rejects a rule that is closed to every plan, because it admits no key. `[default]` may be closed to every plan, with
+/// rules that open routes.
 fn open_to_some_plan(rule: &Rule, builder: &GateBuilder) -> Verdict {
     let is_closed = |plan: &PlanName| rule.closed_to.contains(plan);
     let is_plan = |name: &PlanName| builder.plans.iter().any(|plan| plan.name == *name);
-    // A name that is no plan's is misspelt: that is the fault to tell, and the rule set tells it.
+    // An unknown plan is probably misspelt. The rule set reports that error.
     if rule.closed_to.is_empty()
         || !rule.closed_to.iter().all(is_plan)
         || !builder.plans.iter().all(|plan| is_closed(&plan.name))
@@ -69,8 +70,8 @@ fn open_to_some_plan(rule: &Rule, builder: &GateBuilder) -> Verdict {
     refuse("closed_to", &format!("{names:?}"), "the rule is closed to every plan", expected)
 }
 
-/// A cost above a plan's whole grant refuses every request of that plan, unless its credits are bought: a plan that grants
-/// nothing lives by those.
+/// Rejects a cost above a plan's whole grant, because it would deny every request of that plan. A plan that grants
+/// nothing is exempt, because its accounts use bought credits.
 fn affordable(rule: &Rule, builder: &GateBuilder) -> Verdict {
     let (member, least) = match &rule.cost {
         Cost::Fixed(cost) => ("cost", *cost),
@@ -90,7 +91,7 @@ fn affordable(rule: &Rule, builder: &GateBuilder) -> Verdict {
     Ok(())
 }
 
-/// Whether a rule lets keys of a plan in.
+/// Returns true if a rule admits keys of a plan.
 fn is_open_to(rule: &Rule, plan: &Plan, builder: &GateBuilder) -> bool {
     if rule.closed_to.contains(&plan.name) {
         return false;
@@ -100,7 +101,7 @@ fn is_open_to(rule: &Rule, plan: &Plan, builder: &GateBuilder) -> bool {
     rule.open_to.contains(&plan.name) || plan.rank.is_some_and(|rank| Some(rank) >= lowest)
 }
 
-/// A public route asks for nothing; and no one route is all of them.
+/// Checks that a public rule has no requirements and does not match every path.
 fn public(rule: &Rule) -> Verdict {
     let asked = [
         ("cost", !rule.cost.is_free()),
@@ -115,14 +116,14 @@ fn public(rule: &Rule) -> Verdict {
         let problem = format!("a public route asks for nothing, and this one names `{member}`");
         return refuse("public", "true", &problem, &format!("leave out either `public` or `{member}`"));
     }
-    // OPTIONS asks how a thing may be asked for, and gives nothing of it away.
+    // An OPTIONS request asks only for the options of a resource and reveals none of its contents.
     if is_all_paths(rule.pattern()) && rule.method() != Some(&http::Method::OPTIONS) {
         return everything_public("route", &rule.route());
     }
     Ok(())
 }
 
-/// Whether a pattern says nothing of a path, however it is spelt: `/{*rest}`, `/{version}/{*rest}`.
+/// Returns true if a pattern matches every path, as `/{*rest}` and `/{version}/{*rest}` do.
 fn is_all_paths(pattern: &str) -> bool {
     let is_gap = |segment: &str| segment.starts_with('{') && !segment.starts_with("{{");
     let rest = pattern.rsplit_once('/').is_some_and(|(_, last)| last.starts_with("{*"));

@@ -1,16 +1,16 @@
-//! What a refusal says to programs: a `google.rpc.Status` with an `ErrorInfo` and, where waiting helps, a `RetryInfo`,
-//! in protocol buffers' wire format.
+//! The error details of a denied call: a `google.rpc.Status` with an `ErrorInfo` and, if waiting helps, a `RetryInfo`,
+//! in the wire format of protocol buffers.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
 
-/// Why a call was refused: an `ErrorInfo`.
+/// The reason of a denied call: an `ErrorInfo`.
 pub(super) struct Reason<'a> {
     pub(super) code: &'a str,
     pub(super) domain: &'a str,
-    /// An object of texts and numbers.
+    /// A JSON object of texts and numbers.
     pub(super) told: Option<&'a Value>,
 }
 
@@ -57,7 +57,7 @@ impl Reason<'_> {
     }
 }
 
-/// A reason is written in upper case with underscores.
+/// Returns the code in upper case with underscores, which is the form of an `ErrorInfo`'s reason.
 fn upper_snake(code: &str) -> String {
     code.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
@@ -69,7 +69,7 @@ fn any(name: &str, content: &Message) -> Message {
     any
 }
 
-/// A message in the making. A field that has its default is left out, as protocol buffers do.
+/// A protocol buffers message under construction. A field with its default value is omitted, as protocol buffers do.
 #[derive(Default)]
 struct Message(Vec<u8>);
 

@@ -1,4 +1,4 @@
-//! Refusals of gRPC calls: what is said of each kind, as a status without a body.
+//! Responses to denied gRPC calls: a gRPC status for each denial kind, without a body.
 
 mod details;
 mod protocol;
@@ -22,10 +22,10 @@ use crate::respond::grpc::details::{Details, Reason};
 pub(crate) use crate::respond::grpc::protocol::Protocol;
 use crate::respond::{Occasion, Presentation, ResponseForDenial};
 
-/// The least time that a call whose refusal names none is told to wait.
+/// The wait of a call whose denial names no wait of its own.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// What is told of a refusal beyond its code and its message, where its kind has it.
+/// The variables of a denial that its error details repeat beside code and message, if the kind has them.
 const TOLD: [&str; 11] = [
     "request_id",
     "policy",
@@ -40,10 +40,10 @@ const TOLD: [&str; 11] = [
     "max_keys",
 ];
 
-/// Answers calls: the presentation's wordings in gRPC's form.
+/// A responder for gRPC calls, which writes the presentation's texts as gRPC statuses.
 #[derive(Debug)]
 pub(crate) struct Calls {
-    /// A template of this crate's, filled with the presentation's wordings.
+    /// The templates of this crate for gRPC, filled with the presentation's texts.
     faces: Faces,
     domain: String,
 }
@@ -66,7 +66,7 @@ impl Calls {
         denial: &Denial,
         occasion: &Occasion<'_>,
     ) -> Response<Bytes> {
-        // The template is filled as JSON: what is read back is what was put in.
+        // The template is filled as JSON, so parsing the result returns the values that were filled in.
         let said: Value =
             serde_json::from_slice(self.faces.respond(denial, occasion).body()).unwrap_or_default();
         let text = |member: &str| said.get(member).and_then(Value::as_str).unwrap_or_default();
@@ -88,7 +88,8 @@ impl Calls {
         response
     }
 
-    /// Milliseconds after which the call may be made again (gRFC A6); negative where that would not help.
+    /// Returns the number of milliseconds after which the call may be made again (gRFC A6). It is negative if a retry
+    /// would not help.
     fn pushback(&self, denial: &Denial) -> Option<i64> {
         let exact = match denial.kind() {
             DenialKind::CreditsExhausted => return Some(-1),
@@ -101,9 +102,9 @@ impl Calls {
     }
 }
 
-/// Returns the code of a refusal: that of its kind, or of the HTTP status that a configuration gives to a kind of
-/// `unauthorized`, `forbidden` or `bad_request`. What is exhausted or unavailable keeps its code: a client must know whether
-/// to try again.
+/// Returns the gRPC code of a denial. It is the code of the denial's kind. If a configuration gives another HTTP status
+/// to a kind of `unauthorized`, `forbidden` or `bad_request`, it is the code of that status. Exhausted and unavailable
+/// kinds keep their code, because a client must know if it may retry.
 fn code(denial: &Denial, configured: StatusCode) -> Code {
     if matches!(denial.cause, Cause::Deadline) {
         return Code::DeadlineExceeded;

@@ -1,23 +1,24 @@
-//! Which requests are gRPC calls.
+//! The recognition of gRPC calls by method and content type.
 
 use http::header::CONTENT_TYPE;
 
 use crate::request::Occurs;
 use crate::request::RequestView;
 
-/// How a call is made.
+/// The protocol of a gRPC call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// `application/grpc`, over HTTP/2.
     Grpc,
-    /// `application/grpc-web`, as browsers make it.
+    /// `application/grpc-web`, which browsers use.
     Web,
-    /// `application/grpc-web-text`: the same in base64.
+    /// `application/grpc-web-text`: gRPC-web in base64.
     WebText,
 }
 
 impl Protocol {
-    /// The protocol of a request, by its content type; `None` for a request that is no call, as none is that does not post.
+    /// Returns the protocol of a request, by its content type. Returns `None` for a request that is not a gRPC call. A
+    /// request that is not a `POST` is never one.
     pub(crate) fn of(view: &RequestView<'_>) -> Option<Self> {
         if view.method() != "POST" {
             return None;
@@ -26,7 +27,7 @@ impl Protocol {
         Self::named(media_type)
     }
 
-    /// The protocol that a content type names.
+    /// Returns the protocol that a content type names.
     pub(crate) fn named(media_type: &[u8]) -> Option<Self> {
         let known = [
             (&b"application/grpc-web-text"[..], Self::WebText),
@@ -36,7 +37,7 @@ impl Protocol {
         known.into_iter().find(|(name, _)| is_or_extends(media_type, name)).map(|(_, protocol)| protocol)
     }
 
-    /// The content type of an answer that has no body.
+    /// Returns the content type of a response without a body.
     pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Grpc => "application/grpc",
@@ -46,7 +47,7 @@ impl Protocol {
     }
 }
 
-/// Whether a media type is this one, or this one with a message format (`+proto`) or parameters behind it.
+/// Returns true if a media type is `name`, alone or followed by a message format (`+proto`) or parameters.
 fn is_or_extends(media_type: &[u8], name: &[u8]) -> bool {
     let Some((essence, rest)) = media_type.split_at_checked(name.len()) else { return false };
     essence.eq_ignore_ascii_case(name) && matches!(rest, [] | [b'+' | b';' | b' ' | b'\t', ..])

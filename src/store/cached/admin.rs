@@ -1,4 +1,4 @@
-//! The write side: the authority makes the change, what was read before is made void, the other nodes are told.
+//! The write side: the authority makes the change, older reads are invalidated, and the other nodes are informed.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::store::cached::{CachedStore, Change, Inner};
 use crate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, KeyStore, Replaced};
 
 impl<S: KeyStore> CachedStore<S> {
-    /// Does a piece of work on what is shared. Once begun it goes to its end, also when nobody waits for it any more: a change
-    /// is never made without making void what was read before.
+    /// Runs a write in its own task. The task ends even if the caller stops waiting, so a change is never made without
+    /// invalidating older reads.
     fn work<T, F>(&self, work: impl FnOnce(Arc<Inner<S>>) -> F + Send + 'static) -> StoreFuture<T>
     where
         T: Send + 'static,
@@ -29,8 +29,9 @@ impl<S: KeyStore> CachedStore<S> {
 }
 
 impl<S: KeyStore> Inner<S> {
-    /// Makes void what was read of a subject, here and on the other nodes, and that these hashes are nobody's; says whether
-    /// all nodes know. It does not ask what became of the change: one that failed may have been made all the same.
+    /// Invalidates what was read of a subject, here and on the other nodes, and cached answers that these hashes are
+    /// unknown. Returns true if all nodes were informed. It runs whatever the outcome of the change: a change that
+    /// failed may have been made nevertheless.
     async fn void(&self, change: &Change, hashes: &[KeyHash]) -> bool {
         let voided = self.void_tiers(change, hashes).await;
         self.announce(change).await && voided
@@ -41,7 +42,7 @@ impl<S: KeyStore> Inner<S> {
             Some(behind) => behind.void(change, hashes, &self.front).await,
             None => true,
         };
-        // Last: what is read again from here on finds the second tier void already.
+        // The cache comes last: a read that starts from here on finds the second tier already invalidated.
         for hash in hashes {
             self.front.void(&Change::Hash(start_of(hash)));
         }
@@ -49,15 +50,15 @@ impl<S: KeyStore> Inner<S> {
         voided
     }
 
-    /// Tells the other nodes; says whether they know. Without a channel there are none, unless they share a second tier.
+    /// Announces a change. Returns true if the other nodes were informed. Without a channel it assumes that there are
+    /// no other nodes, unless there is a second tier.
     async fn announce(&self, change: &Change) -> bool {
         let Some(announcements) = &self.announcements else { return self.behind.is_none() };
         let told = tokio::time::timeout(self.side_patience, announcements.announce(change)).await;
         told.is_ok_and(|told| told.is_ok())
     }
 
-    /// Tells the other nodes that a key has these hashes, where this one does not know it by them: there, they may be known
-    /// to be nobody's.
+    /// Announces the hashes of a key that this node has not cached: other nodes may have cached them as unknown.
     async fn announce_hashes(&self, key: KeyId, hashes: &[KeyHash]) -> bool {
         for hash in hashes.iter().filter(|hash| !self.front.knows(hash, key)) {
             if !self.announce(&Change::Hash(start_of(hash))).await {
@@ -78,7 +79,7 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
         self.work(async move |inner| {
             let inserted = inner.authority.insert(&insert).await;
             let (key, hashes) = (insert.record.id, hashes_of(&insert.record));
-            // Nothing was read of it but that there is no such key.
+            // Nodes can have cached only that the hashes are unknown, so the key itself is not announced.
             inner.void_tiers(&Change::Key(key), &hashes).await;
             if matches!(inserted, Ok(Inserted::Done) | Err(_)) {
                 inner.announce_hashes(key, &hashes).await;
@@ -139,7 +140,7 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
 
 impl<S: AccountAdmin> AccountAdmin for CachedStore<S> {
     fn create_account(&self, account: &Account) -> StoreFuture<bool> {
-        // It has no keys yet, and nobody remembers that there is no such account.
+        // A new account has no keys, and no cache stores that an account is unknown.
         self.0.authority.create_account(account)
     }
 

@@ -1,4 +1,4 @@
-//! Changes told from node to node.
+//! Announcements of changes between nodes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,8 +10,8 @@ use crate::key::KeyId;
 use crate::name::AccountId;
 use crate::store::cached::front::Front;
 
-/// A change that the other nodes must hear of: what was read of its subject before is void. It names no key's secret, and of a
-/// hash a quarter.
+/// A change that the other nodes must receive. It invalidates everything that was read of its subject before. It
+/// contains no secret of a key, and only a quarter of a hash.
 ///
 /// As text it is `key <id>`, `account <id>`, `hash <the quarter in hexadecimal>` or `everything`.
 ///
@@ -30,12 +30,12 @@ use crate::store::cached::front::Front;
 pub enum Change {
     /// A key was changed or erased.
     Key(KeyId),
-    /// An account was, and so were all its keys.
+    /// An account was changed or erased, and with it all its keys.
     Account(AccountId),
-    /// A key has a hash, which begins with these bytes, and had not: it was put in, or has another secret. Who remembers that
-    /// there is no such key is wrong.
+    /// A key now has a hash that begins with these bytes: the key was inserted, or has a new secret. A node that has
+    /// cached this hash as unknown is wrong.
     Hash([u8; 8]),
-    /// Anything may have been.
+    /// Any record may have changed.
     Everything,
 }
 
@@ -74,19 +74,20 @@ fn untold(text: &str) -> ConfigError {
     ConfigError::new(text, "this tells of no change", "write `key`, `account`, `hash` or `everything`")
 }
 
-/// A channel between the nodes of a fleet, on which a [`CachedStore`](crate::store::CachedStore) tells the others what it has
-/// changed.
+/// A channel between the nodes of a fleet, on which a [`CachedStore`](crate::store::CachedStore) announces its changes
+/// to the others.
 ///
 /// # Contract
 ///
-/// - **Told is told.** [`announce`](Announcements::announce) is done when the channel has the change; an `Err` says that
-///   other nodes may not hear of it, and the one who asked for the change is told so.
-/// - **No gaps.** [`listen`](Announcements::listen) calls [`Ear::open`] when every change that is announced from then on
-///   will be heard, and ends as soon as one may have been missed: the store reads less from its cache until the channel is
-///   open again, and then checks what it has. A channel that can lose messages without noticing counts them.
-/// - **Any order, any number.** A change that is heard twice, or by the node that made it, costs one reading.
-/// - **Lives with the store.** The store begins to listen again when listening ends, also by a panic, and drops the future
-///   when it is dropped itself.
+/// - **Acknowledged.** [`announce`](Announcements::announce) completes when the channel has accepted the change. An
+///   `Err` means that other nodes may miss the change; the caller that made the change gets this result.
+/// - **No gaps.** [`listen`](Announcements::listen) calls [`Ear::open`] when it will receive every change that is
+///   announced from then on. It ends as soon as it may have missed a change. The store then serves cached records for a
+///   shorter time until the channel is open again, and then reads them again. A channel that can lose messages silently
+///   counts them.
+/// - **Any order, any number.** A change that is received twice, or by the node that made it, costs one read.
+/// - **Lifetime.** The store listens again when listening ends, also after a panic. It drops the future when it is
+///   dropped itself.
 ///
 /// # Example
 ///
@@ -118,10 +119,10 @@ fn untold(text: &str) -> ConfigError {
 /// }
 /// ```
 pub trait Announcements: fmt::Debug + Send + Sync + 'static {
-    /// Tells the other nodes of a change.
+    /// Announces a change to the other nodes.
     fn announce(&self, change: &Change) -> StoreFuture<()>;
 
-    /// Listens until a change may have been missed.
+    /// Listens for changes until one may have been missed.
     fn listen(&self, ear: Ear) -> StoreFuture<()>;
 }
 
@@ -135,16 +136,16 @@ impl<T: Announcements + ?Sized> Announcements for Arc<T> {
     }
 }
 
-/// Where a [`CachedStore`](crate::store::CachedStore) hears of changes.
+/// The receiver of announced changes for a [`CachedStore`](crate::store::CachedStore).
 pub struct Ear(pub(super) Arc<Front>);
 
 impl Ear {
-    /// Every change that is announced from now on will be heard.
+    /// Records that every change that is announced from now on will be received.
     pub fn open(&self) {
         self.0.hear();
     }
 
-    /// Something has changed.
+    /// Receives a change.
     pub fn hear(&self, change: &Change) {
         self.0.void(change);
     }

@@ -1,4 +1,4 @@
-//! How the second tier is asked: within its time, and not at all for a while after it has failed.
+//! Access to the second tier: with a time limit, and with a pause after a failure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,7 +20,7 @@ use crate::store::cached::text;
 pub(super) struct Behind {
     tier: Arc<dyn RecordCache>,
     patience: Duration,
-    /// Until when it is left alone.
+    /// The time until which the tier is not used.
     rests_until: AtomicI64,
 }
 
@@ -29,7 +29,7 @@ impl Behind {
         Self { tier, patience, rests_until: AtomicI64::new(i64::MIN) }
     }
 
-    /// What it has of a hash; nothing where it fails.
+    /// Returns what the tier has for a hash; `None` if it fails.
     pub(super) async fn look(&self, hash: &KeyHash, front: &Front) -> Option<Looked> {
         if front.now() < self.rests_until.load(Ordering::Relaxed) {
             return None;
@@ -40,7 +40,7 @@ impl Behind {
                 Some(looked)
             }
             Err(error) => {
-                // What cannot be read is overwritten by what the authority says, once its life is over.
+                // An unreadable entry causes no pause: an answer of the authority overwrites it.
                 if !error.is_answer() {
                     self.rest(front, PAUSE, &error);
                 }
@@ -49,7 +49,7 @@ impl Behind {
         }
     }
 
-    /// Keeps what the authority has answered, for the rest of its life.
+    /// Stores an answer of the authority for the rest of its life.
     pub(super) async fn keep(&self, hash: &KeyHash, ticket: Ticket, entry: &Entry, front: &Front) {
         let found = entry.found.as_deref();
         let life = Bounds::time(entry.fresh_until.saturating_sub(entry.began));
@@ -61,8 +61,8 @@ impl Behind {
         }
     }
 
-    /// Makes void what it has of a subject; says whether it did. If not, it is left alone for as long as something that is
-    /// void may lie there.
+    /// Invalidates what the tier has of a subject. Returns true if it succeeded. If not, the tier is not used for as
+    /// long as it may have invalid entries.
     pub(super) async fn void(&self, change: &Change, hashes: &[KeyHash], front: &Front) -> bool {
         let life = Bounds::time(front.bounds.stale);
         let voided = self.within(self.tier.void(change, hashes, life)).await;
@@ -83,7 +83,7 @@ impl Behind {
 }
 
 impl Front {
-    /// What a second tier has found, if it may be answered with. It was looked for at `asked`, under this mark.
+    /// Returns an entry from the second tier, if it may be served. The look began at `asked`, with this mark.
     pub(super) fn entry_of(&self, hash: &KeyHash, looked: &Looked, asked: i64, mark: Mark) -> Option<Entry> {
         let (kept, age) = looked.found.as_ref()?;
         let found = text::read(hash, kept)?;

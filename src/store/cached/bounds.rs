@@ -1,28 +1,28 @@
-//! How long what was read may be answered with.
+//! The time limits for answers from the cache.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::store::cached::shelf::Entry;
 
-/// Lengths of time, in nanoseconds.
+/// Time limits, in nanoseconds.
 #[derive(Clone)]
 pub(super) struct Bounds {
-    /// For how long a record is good: the bound on staleness.
+    /// The time for which a record is valid: the bound on staleness.
     pub(super) stale: i64,
-    /// For how long it is known that there is no such key.
+    /// The time for which an unknown key is remembered as unknown.
     pub(super) absent: i64,
-    /// For how long a record is good while announcements may be missed.
+    /// The time for which a record is valid while announcements may be missed.
     pub(super) unannounced: i64,
-    /// For how much longer a record is answered with while the authority fails.
+    /// The time after expiry for which a record is served while the authority fails.
     pub(super) past: i64,
-    /// How much of a time to live may be taken off, in percent.
+    /// The maximum reduction of a time to live, in percent.
     pub(super) jitter: u8,
     pub(super) dice: RandomState,
 }
 
 impl Bounds {
-    /// How long the answer of the authority is good: at most the bound, and less by the jitter.
+    /// Returns the life of an answer of the authority: the bound, minus a random part of the jitter.
     pub(super) fn life(&self, found: bool, number: u64) -> i64 {
         let most = if found { self.stale } else { self.absent };
         let share = self.dice.hash_one(number) % 1024;
@@ -30,7 +30,7 @@ impl Bounds {
         most - i64::try_from(off).unwrap_or(most)
     }
 
-    /// Whether a record may be answered with that is not fresh, while the authority fails.
+    /// Returns true if a record that is not fresh may be served while the authority fails.
     pub(super) fn may_serve(&self, entry: &Entry, now: i64) -> bool {
         now < entry.fresh_until.saturating_add(self.past)
     }

@@ -1,4 +1,4 @@
-//! How a cached store is put together.
+//! The builder of a cached store.
 
 use std::hash::RandomState;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::store::cached::shelf::Shelf;
 use crate::store::cached::{CachedStore, Inner};
 use crate::store::{Announcements, KeyStore, RecordCache};
 
-/// How long a second tier or a channel may take: what they are asked can be done without.
+/// The time limit for calls of a second tier or a channel. It is short, since both are optional.
 const SIDE_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Puts a [`CachedStore`] together.
+/// A builder of a [`CachedStore`].
 ///
-/// What is not said: 100,000 records and 10,000 hashes of no key; a record good for 10 seconds, an unknown hash for 2, both
-/// less by up to a tenth; nothing served while the authority fails; 64 readings of the authority at once, each given up
-/// after 2 seconds.
+/// The defaults: 100,000 records and 10,000 hashes of no key. A record is valid for 10 seconds and an unknown hash for
+/// 2 seconds, both reduced by up to a tenth. Nothing is served while the authority fails. At most 64 reads of the
+/// authority are made at once, each with a time limit of 2 seconds.
 ///
 /// # Example
 ///
@@ -84,94 +84,100 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
         }
     }
 
-    /// How many records are kept in this process. A rotated key has two while its old secret is valid.
+    /// Sets the maximum number of records in this process. A rotated key counts twice while its old secret is valid.
     pub fn capacity(mut self, records: u64) -> Self {
         self.capacity = records;
         self
     }
 
-    /// How many hashes are kept that no key has, apart from the records: a flood of unknown keys drops none of those.
+    /// Sets the maximum number of hashes that no key has. They are counted apart from the records: a flood of unknown
+    /// keys evicts no records.
     pub fn absent_capacity(mut self, hashes: u64) -> Self {
         self.absent_capacity = hashes;
         self
     }
 
-    /// The bound on staleness: how long, at the most, a change that was made elsewhere and that nobody told of stays unseen.
-    /// It counts from when the authority was asked, whatever tiers the answer went through. Zero keeps nothing: every
-    /// question is put to the authority.
+    /// Sets the bound on staleness: the longest time for which a change that was made elsewhere and not announced stays
+    /// unseen. The time counts from the read of the authority, whatever tiers the answer came through. With zero,
+    /// nothing is cached: every look-up reads the authority.
     pub fn stale_for_at_most(mut self, time: Duration) -> Self {
         self.stale = time;
         self
     }
 
-    /// How long it is remembered that a key is unknown, at most [`stale_for_at_most`](Self::stale_for_at_most). A key that was
-    /// tried before it was made works that much later, unless it was made through this store, or announced.
+    /// Sets the time for which an unknown key is remembered as unknown, at most
+    /// [`stale_for_at_most`](Self::stale_for_at_most). A key that was presented before it was created works that much
+    /// later, unless it was created through this store or announced.
     pub fn absent_for(mut self, time: Duration) -> Self {
         self.absent = time;
         self
     }
 
-    /// For how long past its time a known record is answered with while the authority fails, and for a second after. What is known to have changed is
-    /// never answered with, nor is a key unknown to the cache let in or refused: that is an error.
+    /// Sets the time after expiry for which a known record is still served while the authority fails, and for one
+    /// second after. A record that is known to have changed is never served. A key that the cache does not know is
+    /// neither admitted nor denied: the look-up fails.
     pub fn stale_if_error(mut self, time: Duration) -> Self {
         self.past = time;
         self
     }
 
-    /// Looks in a second tier before the authority is asked, and keeps there what it answered.
+    /// Adds a second tier, in which the store looks before it reads the authority, and in which it stores what the
+    /// authority returned.
     pub fn second_tier<T: RecordCache>(mut self, tier: T) -> Self {
         self.told.second = Told::second::<T>();
         self.second = Some(Arc::new(tier));
         self
     }
 
-    /// Tells other nodes of changes, and hears of theirs: they are then seen as fast as the channel is, and within the bound
-    /// on staleness where a message is lost. A store without them takes itself to be the only node, unless it has a second
-    /// tier.
+    /// Adds a channel between nodes, on which the store announces its changes and receives those of other nodes. Other
+    /// nodes see a change as fast as the channel delivers it, or within the bound on staleness if a message is lost. A
+    /// store without announcements assumes that it is the only node, unless it has a second tier.
     pub fn announcements<T: Announcements>(mut self, announcements: T) -> Self {
         self.told.deaf = Told::deaf::<T>();
         self.announcements = Some(Arc::new(announcements));
         self
     }
 
-    /// How long a record is good while the channel is lost: less than the bound on staleness, since nothing but time then
-    /// makes it void.
+    /// Sets the time for which a record is valid while the channel is lost. It is shorter than the bound on staleness,
+    /// since during that time a change elsewhere cannot invalidate the record.
     pub fn unannounced_for_at_most(mut self, time: Duration) -> Self {
         self.unannounced = time;
         self
     }
 
-    /// How much of a time to live is taken off at random, in percent, so that what was read together is not read again
-    /// together.
+    /// Sets the percentage by which a time to live is reduced at random. It prevents records that were read together
+    /// from being read again together.
     pub fn jitter(mut self, percent: u8) -> Self {
         self.jitter = percent;
         self
     }
 
-    /// How many keys are read from the authority at once; others wait for their turn.
+    /// Sets the number of keys that are read from the authority at once. Other reads wait for their turn.
     pub fn reads_at_once(mut self, reads: usize) -> Self {
         self.at_once = reads;
         self
     }
 
-    /// How long a reading may take, its turn included. Where [`stale_if_error`](Self::stale_if_error) has an answer, a quarter of
-    /// it is waited for. A guard of the authority is better given less time than this, so that it hears of all that fails.
+    /// Sets the time limit for a read, including the wait for its turn. If [`stale_if_error`](Self::stale_if_error) has
+    /// an answer, a caller waits for a quarter of this time. Give a guard of the authority a shorter time limit than
+    /// this one, so that the guard observes every failure.
     pub fn wait_at_most(mut self, time: Duration) -> Self {
         self.patience = time;
         self
     }
 
-    /// Where the time is read.
+    /// Sets the clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// The store.
+    /// Builds the store.
     ///
     /// # Errors
     ///
-    /// Room for no record, no reading at once, a jitter of more than all, or announcements outside a tokio runtime.
+    /// Fails for a capacity of zero, for zero reads at once, for a jitter above 100 percent, and for announcements
+    /// outside a tokio runtime.
     pub fn build(self) -> Result<CachedStore<S>, ConfigError> {
         let refuse = |member, value: u64, problem, expected| {
             Err(ConfigError::new(value.to_string(), problem, expected).in_member(member))

@@ -1,4 +1,4 @@
-//! Which readings a change has made void.
+//! The order of changes, which decides if a read is still valid.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,21 +6,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::key::{KeyId, KeyRecord};
 use crate::name::AccountId;
 
-/// Subjects share slots: a change makes void what else has its slot, at the price of one more reading.
+/// The number of slots. Subjects share slots: a change also invalidates the other subjects of its slot, which costs one
+/// more read each.
 const SLOTS: usize = 4096;
 
-/// A place in the order of changes.
+/// A position in the order of changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mark(u64);
 
-/// What a reading depends on.
+/// The slots of the subjects that a read depends on.
 pub(super) type Slots = [u16; 2];
 
-/// Puts changes in order, and remembers the last that befell each subject.
+/// An order of changes that stores the last change of each subject.
 ///
-/// A reading takes its mark before it begins, and holds while no change to its key or its account came after. That one
-/// rule keeps a reading that a revocation overtook from being kept, and makes void what was kept before, under whichever
-/// hash, without looking for it.
+/// A read takes its mark before it begins. It is valid while no change to its key or its account came after the mark.
+/// This one rule has two effects. A read that began before a revocation is not cached after it. Older cached reads are
+/// invalid under every hash, without a search for them.
 pub(super) struct Fence {
     changes: AtomicU64,
     last: Box<[AtomicU64]>,
@@ -33,18 +34,18 @@ impl Fence {
         Self { changes: AtomicU64::new(0), last, state: RandomState::new() }
     }
 
-    /// The mark of a reading that begins now.
+    /// Returns the mark of a read that begins now.
     pub(super) fn mark(&self) -> Mark {
         Mark(self.changes.load(Ordering::SeqCst))
     }
 
-    /// Makes void what was read of the subject in this slot before now.
+    /// Invalidates what was read of the subjects in this slot before now.
     pub(super) fn void(&self, slot: u16) {
         let change = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
         self.last[usize::from(slot)].fetch_max(change, Ordering::SeqCst);
     }
 
-    /// Makes void whatever was read before now.
+    /// Invalidates everything that was read before now.
     pub(super) fn void_all(&self) {
         let change = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
         for last in &self.last {
@@ -52,7 +53,7 @@ impl Fence {
         }
     }
 
-    /// Whether a reading with this mark still holds.
+    /// Returns true if a read with this mark is still valid.
     pub(super) fn holds(&self, mark: Mark, [one, other]: Slots) -> bool {
         let last = |slot: u16| self.last[usize::from(slot)].load(Ordering::Acquire);
         last(one) <= mark.0 && last(other) <= mark.0
@@ -70,7 +71,7 @@ impl Fence {
         self.slot(id)
     }
 
-    /// Of a hash it goes by the first bytes alone: no more is told to other nodes.
+    /// Returns the slot of a hash. It depends only on the first 8 bytes, since only these are announced to other nodes.
     pub(super) fn hash_slot(&self, start: [u8; 8]) -> u16 {
         self.slot(start)
     }

@@ -1,4 +1,4 @@
-//! What this process keeps, and what of it may be answered with.
+//! The records that this process caches, and the rules for answering with them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -13,14 +13,14 @@ use crate::store::cached::fence::{Fence, Mark, Slots};
 use crate::store::cached::shelf::{Entry, Shelf};
 use crate::trace::Mode;
 
-/// How long what has failed is left alone, where it can be done without.
+/// The time for which a failed optional part is not used, in nanoseconds.
 pub(super) const PAUSE: i64 = 1_000_000_000;
 
-/// What is kept of a hash, and good for.
+/// The cached state of a hash.
 pub(super) enum Kept {
-    /// An answer.
+    /// A valid answer.
     Fresh(Option<Arc<KeyRecord>>),
-    /// An answer while the authority fails.
+    /// An answer that is valid only while the authority fails.
     Stale(Arc<KeyRecord>),
     Nothing,
 }
@@ -30,26 +30,26 @@ pub(super) struct Front {
     pub(super) fence: Fence,
     shelf: Shelf,
     clock: Arc<dyn Clock>,
-    /// Whether changes on other nodes may go unheard.
+    /// True if changes on other nodes may be missed.
     deaf: AtomicBool,
-    /// Since when every change on other nodes is heard: what was read before is checked.
+    /// The time since which every change on other nodes is received. Older records are read again.
     hearing_since: AtomicI64,
-    /// Until when the authority is taken to be failing.
+    /// The time until which the authority is assumed to fail.
     failing_until: AtomicI64,
     told: Told,
 }
 
-/// How far apart the log is told of what fails now and then.
+/// The minimum time between two log events about an intermittent failure.
 const APART: Duration = Duration::from_millis(100);
 
-/// What the log is told of.
+/// The states that are logged.
 #[derive(Debug)]
 pub(super) struct Told {
-    /// Answers that are past their time, while the authority fails.
+    /// Expired records are served while the authority fails.
     pub(super) stale: Mode,
-    /// A second tier that is left alone.
+    /// A second tier is not used after a failure.
     pub(super) second: Mode,
-    /// Changes on other nodes that may go unheard.
+    /// Changes on other nodes may be missed.
     pub(super) deaf: Mode,
 }
 
@@ -85,7 +85,7 @@ impl Front {
         }
     }
 
-    /// Monotonic time, in nanoseconds.
+    /// Returns the monotonic time, in nanoseconds.
     pub(super) fn now(&self) -> i64 {
         i64::try_from(self.clock.now().ticks()).unwrap_or(i64::MAX)
     }
@@ -105,21 +105,22 @@ impl Front {
         kept.unwrap_or(Kept::Nothing)
     }
 
-    /// Whether a reading answers a question that was asked at this moment: it began after it, or is fresh.
+    /// Returns true if a read answers a look-up that began at `asked`: the read began later, or is fresh.
     pub(super) fn answers(&self, entry: &Entry, asked: i64) -> bool {
         self.fence.holds(entry.mark, entry.slots)
             && (entry.began >= asked || self.is_fresh(entry, self.now()))
     }
 
     pub(super) fn is_fresh(&self, entry: &Entry, now: i64) -> bool {
-        // Whoever sees that it hears again sees also since when: the one is read first, and written last.
+        // `hear` writes `deaf` last and this reads it first: a reader that sees `deaf` cleared also sees the new
+        // `hearing_since`.
         let deaf = self.deaf.load(Ordering::Acquire);
         now < entry.fresh_until
             && entry.began >= self.hearing_since.load(Ordering::Acquire)
             && (!deaf || now - entry.began < self.bounds.unannounced)
     }
 
-    /// Whether a newer version of a record, or a revocation of it, is known here.
+    /// Returns true if the cache has a newer version of a record or of its account.
     pub(super) fn knows_newer(&self, hash: &KeyHash, told: &Entry) -> bool {
         let newer = |known: &Entry| {
             let (Some(known), Some(told)) = (&known.found, &told.found) else { return false };
@@ -129,7 +130,7 @@ impl Front {
         self.shelf.look(hash, newer).unwrap_or(false)
     }
 
-    /// What the authority answered to a question that was asked at `began`.
+    /// Creates an entry from an answer of the authority to a read that began at `began`.
     pub(super) fn entry(
         &self,
         hash: &KeyHash,
@@ -150,7 +151,7 @@ impl Front {
         self.shelf.put(hash, entry)
     }
 
-    /// Whether the authority failed a moment ago.
+    /// Returns true if the authority failed within the last second.
     pub(super) fn is_failing(&self, now: i64) -> bool {
         now < self.failing_until.load(Ordering::Relaxed)
     }
@@ -163,19 +164,19 @@ impl Front {
         }
     }
 
-    /// A record is answered with that is past its time, since the authority failed with this.
+    /// Logs that an expired record is served, since the authority failed with this error.
     pub(super) fn note_stale(&self, error: &StoreError) {
         self.told.stale.begin(self.ticks(), error);
     }
 
-    /// The same, where a reading before this one failed.
+    /// Logs the same if an earlier read failed.
     pub(super) fn note_stale_again(&self) {
         if !self.told.stale.is_on() {
             self.note_stale(&StoreError::unavailable("the authority failed a moment ago"));
         }
     }
 
-    /// The second tier answered, or failed with this and is left alone.
+    /// Logs that the second tier answered, or that it failed with this error and is not used for a while.
     pub(super) fn note_second(&self, answer: Result<(), &StoreError>) {
         match answer {
             Ok(()) => self.told.second.end(),
@@ -183,7 +184,7 @@ impl Front {
         }
     }
 
-    /// Listening to the other nodes has ended with this.
+    /// Logs that listening to the other nodes ended with this error.
     pub(super) fn note_unheard(&self, error: &StoreError) {
         self.told.deaf.begin(self.ticks(), error);
     }
@@ -192,7 +193,7 @@ impl Front {
         self.clock.now().ticks()
     }
 
-    /// Makes void what was read of a subject before now, under whichever hash.
+    /// Invalidates everything that was read of a subject before now, under any hash.
     pub(super) fn void(&self, change: &Change) {
         match change {
             Change::Key(id) => self.fence.void(self.fence.key_slot(*id)),
@@ -202,18 +203,19 @@ impl Front {
         }
     }
 
-    /// Whether a key is known here to have this hash.
+    /// Returns true if the cache has this key under this hash.
     pub(super) fn knows(&self, hash: &KeyHash, key: KeyId) -> bool {
         let known = self.shelf.look(hash, |entry| entry.found.as_ref().is_some_and(|found| found.id == key));
         known.unwrap_or(false)
     }
 
-    /// Changes on other nodes may go unheard from now on.
+    /// Records that changes on other nodes may be missed from now on.
     pub(super) fn lose(&self) {
         self.deaf.store(true, Ordering::Release);
     }
 
-    /// Every change on other nodes is heard from now on; what was read before is read again before it is answered with.
+    /// Records that every change on other nodes is received from now on. Older records are read again before they are
+    /// served.
     pub(super) fn hear(&self) {
         self.hearing_since.store(self.now(), Ordering::Release);
         self.deaf.store(false, Ordering::Release);
@@ -224,13 +226,13 @@ impl Front {
         self.deaf.load(Ordering::Acquire)
     }
 
-    /// How many records, and how many hashes of no key, are kept.
+    /// Returns the number of cached records, and of cached hashes of no key.
     pub(super) fn len(&self) -> (usize, usize) {
         self.shelf.len()
     }
 }
 
-/// The first bytes of a hash.
+/// Returns the first 8 bytes of a hash.
 pub(super) fn start_of(hash: &KeyHash) -> [u8; 8] {
     hash.as_bytes().first_chunk().copied().unwrap_or_default()
 }

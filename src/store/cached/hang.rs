@@ -1,4 +1,5 @@
-//! Whether the authority hangs: then one reading at a time finds out whether it is back, and nobody else waits for it.
+//! Detection of an authority that hangs. While it hangs, one read at a time checks if it is back, and no other caller
+//! waits for it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -6,17 +7,17 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::StoreError;
 
-/// Knows that the authority hangs by a reading that was given up while no other was answered: one that did not get its
-/// turn in time says nothing of an authority that is merely busy.
+/// A detector of an authority that hangs: a read timed out and no other read was answered meanwhile. If other reads
+/// were answered, the authority is only busy, and the read may have timed out while waiting for its turn.
 pub(super) struct Hang {
     hangs: AtomicBool,
     answers: AtomicU64,
     finds_out: Semaphore,
 }
 
-/// A reading that may be made.
+/// A read that may be made.
 pub(super) struct Admitted<'h> {
-    /// How many readings had been answered before.
+    /// The number of reads that had been answered before this one.
     answers: u64,
     _finds_out: Option<SemaphorePermit<'h>>,
 }
@@ -26,7 +27,7 @@ impl Hang {
         Self { hangs: AtomicBool::new(false), answers: AtomicU64::new(0), finds_out: Semaphore::new(1) }
     }
 
-    /// Admits a reading, or says at once that the authority hangs.
+    /// Admits a read, or fails at once if the authority hangs and another read is checking it.
     pub(super) fn admit(&self) -> Result<Admitted<'_>, StoreError> {
         let finds_out = if self.hangs.load(Ordering::Relaxed) {
             let hangs =
@@ -38,7 +39,7 @@ impl Hang {
         Ok(Admitted { answers: self.answers.load(Ordering::Relaxed), _finds_out: finds_out })
     }
 
-    /// Notes what became of a reading.
+    /// Records the outcome of a read.
     pub(super) fn note(&self, admitted: &Admitted<'_>, timed_out: bool) {
         if !timed_out {
             self.answers.fetch_add(1, Ordering::Relaxed);

@@ -1,41 +1,41 @@
-//! How a cached store is doing.
+//! The health of a cached store.
 
 use crate::store::cached::CachedStore;
 use crate::store::cached::listener::Listener;
 
-/// Whether a store hears of changes on other nodes.
+/// The state of the channel from other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hearing {
-    /// It has no channel: what changes elsewhere is seen within the bound on staleness.
+    /// The store has no channel. It sees changes on other nodes within the bound on staleness.
     Alone,
-    /// It does.
+    /// The store receives every change that other nodes announce.
     Open,
-    /// It may not: records are good for a shorter time until it does again.
+    /// The store may miss changes. Records are valid for a shorter time until the channel is open again.
     Lost,
 }
 
-/// How a [`CachedStore`] is doing, for a readiness probe or a metric.
+/// The health of a [`CachedStore`], for a readiness probe or a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheHealth {
-    /// Whether it hears of changes on other nodes.
+    /// The state of the channel from other nodes.
     pub hearing: Hearing,
-    /// How often the task that listens ended, by a fault or a panic, and was begun again.
+    /// The number of times that the listening task ended, by a fault or a panic, and was restarted.
     pub restarts: u64,
-    /// Whether the authority failed when it was asked last, within the past second.
+    /// True if the last read of the authority failed, within the past second.
     pub authority_fails: bool,
 }
 
 impl CacheHealth {
-    /// Whether something is not as it should be.
+    /// Returns true if the channel is lost or the authority fails.
     pub fn is_degraded(&self) -> bool {
         self.hearing == Hearing::Lost || self.authority_fails
     }
 }
 
 impl<S> CachedStore<S> {
-    /// How the store is doing.
+    /// Returns the health of the store.
     pub fn health(&self) -> CacheHealth {
         let front = &self.0.front;
         let restarts = self.0.listener.as_ref().map_or(0, Listener::restarts);

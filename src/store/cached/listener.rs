@@ -1,4 +1,4 @@
-//! The task that listens to the other nodes: begun again whenever it ends, ended with the store.
+//! The task that listens to the other nodes. It is restarted whenever it ends, and ends with the store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::store::Announcements;
 use crate::store::cached::Ear;
 use crate::store::cached::front::Front;
 
-/// How long to wait before listening again: twice as long each time, up to the second.
+/// The first and the longest pause before listening again. The pause doubles each time.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Listener {
         Self { task: task.abort_handle(), restarts }
     }
 
-    /// How often listening has ended and was begun again.
+    /// Returns the number of times that listening ended and was restarted.
     pub(super) fn restarts(&self) -> u64 {
         self.restarts.load(Ordering::Relaxed)
     }
@@ -46,7 +46,7 @@ async fn listen(announcements: Arc<dyn Announcements>, front: Arc<Front>, restar
     let mut pause = first;
     loop {
         let (channel, ear) = (Arc::clone(&announcements), Ear(Arc::clone(&front)));
-        // A task of its own, whose panic ends it alone; it ends with the set.
+        // A separate task, so that a panic ends only the task. The task ends with the set.
         let mut listening = JoinSet::new();
         listening.spawn(async move { channel.listen(ear).await });
         let ended = match listening.join_next().await {

@@ -1,4 +1,4 @@
-//! Records kept in this process, in front of the store that is their authority.
+//! A cache of records in this process, in front of the store that is their authority.
 
 mod admin;
 mod announce;
@@ -33,53 +33,56 @@ use crate::future::StoreFuture;
 use crate::key::{KeyHash, KeyRecord};
 use crate::store::KeyStore;
 
-/// A cache in front of any key store, its *authority*: a key store itself, and the write side where the authority is one.
+/// A cache in front of any key store, its *authority*. The cache is a key store itself. It also has the write side if
+/// the authority has it.
 ///
-/// It keeps records, never verdicts: expiry, status and addresses are judged by the gate on every request. What it promises:
+/// The cache stores records, never decisions: the gate checks expiry, status and addresses on every request. The
+/// guarantees:
 ///
-/// - **A bound on staleness**, [`stale_for_at_most`](CachedStoreBuilder::stale_for_at_most), which `Debug` prints. A change
-///   that was made elsewhere is seen within it.
-/// - **Changes made through it are seen at once**: what a change returned for is found by every later question, also where an
-///   older reading was under way; that reading is thrown away. The write side asks the authority alone.
-/// - **One reading** of a key, however many ask. It goes on when they give up waiting.
-/// - **Room for so many** records, and apart from them for so many hashes that no key has.
-/// - **No failure is an answer.** Where the authority fails, known records are answered with for
-///   [`stale_if_error`](CachedStoreBuilder::stale_if_error) past their time, and nothing else is.
+/// - **A bound on staleness**, [`stale_for_at_most`](CachedStoreBuilder::stale_for_at_most), which `Debug` prints. A
+///   change that was made elsewhere is visible within this bound.
+/// - **Changes made through the cache are visible at once.** Every look-up that begins after a change returned finds
+///   the change. If an older read is under way, its result is discarded. The write side reads only from the authority.
+/// - **One read per key.** Concurrent look-ups of one key share one read of the authority. The read continues if the
+///   callers stop waiting.
+/// - **Bounded memory.** The cache stores a limited number of records. Hashes that no key has are limited separately.
+/// - **A failure is never an answer.** If the authority fails, the cache answers only with known records, for
+///   [`stale_if_error`](CachedStoreBuilder::stale_if_error) after they expire.
 ///
 /// # Tiers and nodes
 ///
-/// Any tier may be left out: a [second tier](CachedStoreBuilder::second_tier) that all nodes share, in which a node looks before
-/// it asks the authority, and [announcements](CachedStoreBuilder::announcements), by which a node tells the others of a change.
-/// A record is as old as its reading, whatever tiers it came through. Without announcements, and for a change of which nobody
-/// told, the bound on staleness is all there is; it holds also where messages are lost.
+/// The second tier and the announcements are optional. All nodes share a [second
+/// tier](CachedStoreBuilder::second_tier); a node looks there before it reads from the authority. With
+/// [announcements](CachedStoreBuilder::announcements) a node informs the others of its changes. The age of a record
+/// counts from its read of the authority, whatever tiers it came through. Without announcements, and for a change that
+/// nobody announced, only the bound on staleness applies. It also holds if messages are lost.
 ///
-/// **Without announcements a store takes itself to be alone**, and says of a change that whoever there is was told: give every
-/// node of a fleet its announcements. One with a second tier and no announcements is not alone: its changes are
-/// [`Unannounced`](crate::store::Replaced::Unannounced).
+/// **Without announcements a store assumes that it is the only node**, and reports every change as announced. Configure
+/// announcements on every node of a fleet. A store with a second tier and no announcements does not assume that it is
+/// alone: its changes are [`Unannounced`](crate::store::Replaced::Unannounced).
 ///
 /// # When something fails
 ///
-/// | fault | what callers see | for how long |
+/// | fault | effect on callers | duration |
 /// |---|---|---|
-/// | the authority is down or hangs | known keys are served; those that are not known, or are known to have changed, get a 503 | to the end of a record's time and [`stale_if_error`](CachedStoreBuilder::stale_if_error) past it; one reading a second finds out whether it is back. While it hangs that one alone is waited for, and others are told at once |
-/// | the authority is slow | a cold key waits up to [`wait_at_most`](CachedStoreBuilder::wait_at_most), then gets a 503; other keys are held up only where [`reads_at_once`](CachedStoreBuilder::reads_at_once) are under way | until it is faster |
-/// | the authority answers with what cannot be read, or another key's record | a 503 for this key, once what is known of it is past its time | until it is mended |
-/// | the second tier is down, hangs, or has been tampered with | nothing: the authority is asked | a hanging one is waited for up to half a second, then left alone for one |
-/// | the second tier fails while a key is revoked | `Revoked::announced` is false: this node refuses the key at once, others may not | the bound on staleness |
-/// | the channel is lost: its server is dead or hangs, a connection is cut, a message is missed | nothing: records are good for [`unannounced_for_at_most`](CachedStoreBuilder::unannounced_for_at_most), and [`health`](CachedStore::health) says so | until it is open again and each record has been read again; over Redis a loss shows at once or within a second |
-/// | the channel fails while a key is revoked | `announced` is false, as above | the time for records without announcements |
-/// | a node dies between a change and its announcement | other nodes see the old record | the bound on staleness |
-/// | the channel and the authority are both lost | known keys are served, also one revoked elsewhere meanwhile | the bound on staleness and `stale_if_error` |
-/// | the task that listens panics | as a lost channel | 50 ms to a second, then it listens again |
-/// | more cold keys than can be read | they wait for their turn; beyond 10,000 that wait, a 503 | while it lasts |
-/// | a flood of unknown keys | nothing: it pushes out what is known of other unknown keys, and no record | while it lasts |
+/// | the authority is down or hangs | known keys are served; keys that are unknown, or known to have changed, get a 503 | until a record expires and [`stale_if_error`](CachedStoreBuilder::stale_if_error) after that; one read a second checks if the authority is back. While it hangs, only the caller of that read waits, and others get the error at once |
+/// | the authority is slow | a key that is not cached waits up to [`wait_at_most`](CachedStoreBuilder::wait_at_most), then gets a 503; other keys are delayed only while [`reads_at_once`](CachedStoreBuilder::reads_at_once) reads are under way | until it is faster |
+/// | the authority returns a record that cannot be read, or another key's record | a 503 for this key, once its cached record has expired | until the record is repaired |
+/// | the second tier is down, hangs, or was tampered with | none: the authority is read | a tier that hangs delays a read by up to half a second, and is then not used for one second |
+/// | the second tier fails while a key is revoked | `Revoked::announced` is false: this node denies the key at once, others may not | the bound on staleness |
+/// | the channel is lost: its server is down or hangs, a connection is cut, a message is missed | none: records are valid for [`unannounced_for_at_most`](CachedStoreBuilder::unannounced_for_at_most), and [`health`](CachedStore::health) reports it | until the channel is open again and each record was read again; over Redis a loss is detected at once or within a second |
+/// | the channel fails while a key is revoked | `announced` is false, as above | the validity of records without announcements |
+/// | a node stops between a change and its announcement | other nodes see the old record | the bound on staleness |
+/// | the channel and the authority are both lost | known keys are served, including a key that was revoked elsewhere since | the bound on staleness and `stale_if_error` |
+/// | the listening task panics | as for a lost channel | 50 ms to a second, then it listens again |
+/// | more keys that are not cached than can be read | they wait for their turn; when 10,000 wait, further ones get a 503 | while it lasts |
+/// | a flood of unknown keys | none: it evicts other unknown keys, and no records | while it lasts |
 ///
-/// With the feature `tracing`, one event (a warning) says when stale answers begin, when the second tier is left alone, and when
-/// changes on other nodes may go unheard; another says when that has ended. Each names the type of the authority, the tier or
-/// the channel; the text of its error is in an event at debug level.
+/// With the feature `tracing`, one event (a warning) reports the start of each of these states: stale answers are
+/// returned, the second tier is not used, or changes on other nodes may be missed. Another event reports the end. Each
+/// event names the type of the authority, the tier or the channel. The text of its error is in an event at debug level.
 ///
-/// Cloning it is cheap, and clones share what they keep. Questions that it cannot answer from what it keeps need a tokio
-/// runtime.
+/// Clones are cheap and share the cached records. A look-up that the cache cannot answer needs a tokio runtime.
 ///
 /// # Example
 ///
@@ -115,22 +118,22 @@ struct Inner<S> {
 }
 
 impl<S: KeyStore> CachedStore<S> {
-    /// A cache in front of this store, to be put together.
+    /// Returns a builder for a cache in front of this store.
     pub fn builder(authority: S) -> CachedStoreBuilder<S> {
         CachedStoreBuilder::new(authority)
     }
 
-    /// The store in front of which this is.
+    /// Returns the store that this cache is in front of.
     pub fn authority(&self) -> &S {
         &self.0.authority
     }
 
-    /// How many records are kept, and how many hashes that no key has.
+    /// Returns the number of cached records, and the number of cached hashes that no key has.
     pub fn len(&self) -> (usize, usize) {
         self.0.front.len()
     }
 
-    /// Whether nothing is kept.
+    /// Returns true if nothing is cached.
     pub fn is_empty(&self) -> bool {
         self.len() == (0, 0)
     }
@@ -141,7 +144,7 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         let now = self.0.front.now();
         match self.0.front.look(hash, now) {
             Kept::Fresh(found) => StoreFuture::ready(found),
-            // One reading in a while tells whether it is back; until then nobody waits for it.
+            // One read a second checks if the authority is back. Until then no caller waits for it.
             Kept::Stale(record) if self.0.front.is_failing(now) => {
                 self.0.front.note_stale_again();
                 StoreFuture::ready(Some(record))

@@ -1,4 +1,4 @@
-//! One reading of the authority for all who ask at the same time.
+//! Reads of the authority, each shared by all callers that look up the same key at the same time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,15 +15,15 @@ use crate::store::cached::hang::Hang;
 use crate::store::cached::shelf::Entry;
 use crate::store::{KeyStore, Ticket};
 
-/// How often a question is asked again because a change came in between.
+/// The maximum number of reads for one look-up. A look-up is repeated if a change came during the read.
 const TRIES: usize = 16;
 
-/// How many readings may be under way or wait for their turn.
+/// The maximum number of reads that are under way or wait for their turn.
 const MOST: usize = 10_000;
 
 type Outcome = Result<Entry, StoreError>;
 
-/// Readings under way, and the bound on them.
+/// The reads under way, and the limits on them.
 pub(super) struct Readings {
     under_way: Mutex<HashMap<KeyHash, watch::Receiver<Option<Outcome>>>>,
     turns: Semaphore,
@@ -41,13 +41,13 @@ impl Readings {
     }
 }
 
-/// What there is for who asks.
+/// A cached answer, or a read to wait for.
 enum Found {
     Kept(Option<Arc<KeyRecord>>),
     Reading(watch::Receiver<Option<Outcome>>),
 }
 
-/// Takes a reading off the list when it ends, however it ends.
+/// A guard that removes a read from the list when it ends, also by a panic.
 struct Landing<'i, S>(&'i Inner<S>, KeyHash);
 
 impl<S> Drop for Landing<'_, S> {
@@ -57,7 +57,7 @@ impl<S> Drop for Landing<'_, S> {
 }
 
 impl<S: KeyStore> Inner<S> {
-    /// Answers a question that what is kept does not answer.
+    /// Answers a look-up that the cache does not answer.
     pub(super) async fn read(
         self: Arc<Self>,
         hash: KeyHash,
@@ -70,7 +70,7 @@ impl<S: KeyStore> Inner<S> {
             };
             match self.outcome_of(reading, &hash).await {
                 Ok(entry) if self.front.answers(&entry, asked) => return Ok(entry.found),
-                // It was overtaken by a change, or began before the question did: it is read again.
+                // A change came after the read began, or the read began before the look-up: read again.
                 Ok(_) => {}
                 Err(error) => return self.do_without(&hash, error),
             }
@@ -78,7 +78,7 @@ impl<S: KeyStore> Inner<S> {
         Err(StoreError::overloaded())
     }
 
-    /// Waits for a reading; who has something to do without, for a part of the time, while the reading goes on.
+    /// Waits for a read. If a stale record can be served instead, waits for a shorter time while the read continues.
     async fn outcome_of(
         &self,
         mut reading: watch::Receiver<Option<Outcome>>,
@@ -93,7 +93,8 @@ impl<S: KeyStore> Inner<S> {
         Err(StoreError::timed_out())
     }
 
-    /// How long to wait for a reading that gives up by itself: longer than that, or a quarter of it.
+    /// Returns the time to wait for a read: a quarter of its time limit if a stale record can be served, else longer
+    /// than the limit, since the read ends by itself.
     fn patience_for(&self, hash: &KeyHash) -> Duration {
         match self.front.look(hash, self.front.now()) {
             Kept::Stale(_) => self.readings.patience / 4,
@@ -101,15 +102,15 @@ impl<S: KeyStore> Inner<S> {
         }
     }
 
-    /// Joins the reading of this hash, or begins it: in a task of its own, so that whoever gives up waiting leaves the others
-    /// their answer.
+    /// Joins the read of this hash, or starts it. A read has its own task, so that it continues for the other callers
+    /// if one stops waiting.
     fn join(self: &Arc<Self>, hash: KeyHash) -> Result<Found, StoreError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(StoreError::unavailable)?;
         let mut under_way = self.readings.under_way();
         if let Some(reading) = under_way.get(&hash) {
             return Ok(Found::Reading(reading.clone()));
         }
-        // One that has ended since the question was asked has left its answer.
+        // A read that ended since the look-up began has left its answer in the cache.
         if let Kept::Fresh(found) = self.front.look(&hash, self.front.now()) {
             return Ok(Found::Kept(found));
         }
@@ -128,13 +129,14 @@ impl<S: KeyStore> Inner<S> {
         let outcome = outcome.map(|entry| self.front.keep(hash, entry));
         drop(landing);
         tell.send_replace(Some(outcome.clone()));
-        // Nobody waits for the second tier to have it.
+        // The answer is sent first, so that no caller waits for the write to the second tier.
         if let (Some(behind), Some(ticket), Ok(entry)) = (&self.behind, ticket, &outcome) {
             behind.keep(&hash, ticket, entry, &self.front).await;
         }
     }
 
-    /// Asks the second tier, then the authority; says under which ticket the second tier is to keep the answer.
+    /// Looks in the second tier, then reads the authority. Also returns the ticket under which to store the answer in
+    /// the second tier.
     async fn ask(&self, hash: &KeyHash) -> (Outcome, Option<Ticket>) {
         let (mark, asked) = (self.front.fence.mark(), self.front.now());
         let looked = match &self.behind {
@@ -148,12 +150,13 @@ impl<S: KeyStore> Inner<S> {
         }
     }
 
-    /// Asks the authority, in turn and within the time there is; or not at all, where it hangs and another finds out.
+    /// Reads the authority, in turn and within the time limit. Fails at once if the authority hangs and another read is
+    /// checking it.
     async fn ask_authority(&self, hash: &KeyHash) -> Outcome {
         let admitted = self.readings.hang.admit()?;
         let asking = async {
             let _turn = self.readings.turns.acquire().await.map_err(StoreError::unavailable)?;
-            // Both are taken before the question is put: what changes from then on may not be in the answer.
+            // Take both before the read starts: the answer may not include a change that comes later.
             let (mark, began) = (self.front.fence.mark(), self.front.now());
             let found = self.authority.find(hash).await?;
             if found.as_ref().is_some_and(|record| !record.has_hash(hash)) {
@@ -167,7 +170,7 @@ impl<S: KeyStore> Inner<S> {
         outcome
     }
 
-    /// What may be answered with although the authority failed: a record that is known, for a time.
+    /// Returns what may be served although the authority failed: a known record, for a limited time.
     fn do_without(&self, hash: &KeyHash, error: StoreError) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         match self.front.look(hash, self.front.now()) {
             Kept::Fresh(found) => Ok(found),

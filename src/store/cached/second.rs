@@ -1,4 +1,4 @@
-//! A second tier: records kept outside this process, for all nodes.
+//! The second tier: records that are stored outside this process, for all nodes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,77 +9,78 @@ use crate::key::{KeyHash, KeyId};
 use crate::name::AccountId;
 use crate::store::Change;
 
-/// A place in a second tier's own order of events.
+/// A position in the order of events of a second tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// Whose record a text is: what makes it void.
+/// The key and account of a stored text. A change of either invalidates the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filing {
     /// The key.
     pub key: KeyId,
-    /// The account that holds it.
+    /// The account that the key belongs to.
     pub account: AccountId,
 }
 
-/// A text that a second tier keeps.
+/// A text that a second tier stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeptText {
-    /// The text, as it was handed over.
+    /// The text, exactly as it was passed in.
     pub text: String,
-    /// Whose record it is; `None` where it says that there is no such key.
+    /// The key and account of the record; `None` if the text says that there is no such key.
     pub filing: Option<Filing>,
-    /// For how long it is good, from its ticket on.
+    /// The time for which the text is valid, counted from its ticket.
     pub life: Duration,
 }
 
 impl KeptText {
-    /// A text that is good for so long.
+    /// Creates a text that is valid for `life`.
     pub fn new(text: String, filing: Option<Filing>, life: Duration) -> Self {
         Self { text, filing, life }
     }
 }
 
-/// What a second tier has of a hash.
+/// The answer of a second tier for a hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Looked {
-    /// The moment of this look.
+    /// The position of this look in the order of events.
     pub ticket: Ticket,
-    /// What is kept, and how long ago its own ticket was taken.
+    /// The stored text, and the time since its own ticket was taken.
     pub found: Option<(KeptText, Duration)>,
 }
 
 impl Looked {
-    /// What a look at this moment has found.
+    /// Creates the answer of a look.
     pub fn new(ticket: Ticket, found: Option<(KeptText, Duration)>) -> Self {
         Self { ticket, found }
     }
 }
 
-/// Where a [`CachedStore`](crate::store::CachedStore) keeps what it has read for the other nodes, and looks before it asks the
-/// authority.
+/// A second tier, in which a [`CachedStore`](crate::store::CachedStore) stores records for all nodes, and in which it
+/// looks before it reads the authority.
 ///
 /// # Contract
 ///
-/// - **Lossy.** It may forget anything at any time, and fail: that is a miss. What it answers is not trusted: a text that does
-///   not read back, is another key's, or is older than the bound on staleness, is a miss too.
-/// - **In order.** [`look`](RecordCache::look) gives a ticket, taken in one step with the look. A text is kept under the ticket
-///   of the look that came before the authority was asked, and is not found once [`void`](RecordCache::void) has come after
-///   that ticket, in whichever order the two arrive. That is how a revocation wins over a reading that began before it, on any
-///   node.
-/// - **Bounded.** What is kept is gone when its life is over, counted from its ticket.
-/// - **Secret:** a text holds hashes, names and limits, but no key.
+/// - **Lossy.** The tier may forget anything at any time, and may fail; both count as a miss. Its answers are not
+///   trusted. A text is also a miss if it cannot be read back, belongs to another key, or is older than the bound on
+///   staleness.
+/// - **In order.** [`look`](RecordCache::look) returns a ticket that is taken in one step with the look. A text is
+///   stored under the ticket of the look that preceded the read of the authority. If [`void`](RecordCache::void) came
+///   after that ticket, the text is not found, in whichever order the two calls arrive. So a revocation overrides every
+///   read that began before it, on any node.
+/// - **Bounded.** A text is removed when its life ends, counted from its ticket.
+/// - **Secret:** a text contains hashes, names and limits, but no key.
 pub trait RecordCache: fmt::Debug + Send + Sync + 'static {
-    /// What is kept of a hash.
+    /// Returns what is stored for a hash, with a ticket.
     fn look(&self, hash: &KeyHash) -> StoreFuture<Looked>;
 
-    /// Keeps a text, as of the moment of a ticket.
+    /// Stores a text under a ticket.
     fn keep(&self, hash: &KeyHash, ticket: Ticket, kept: &KeptText) -> StoreFuture<()>;
 
-    /// Makes void what was kept of a subject, and of hashes that may be somebody's now, under a ticket from before this
-    /// moment. None of it lives for longer than `life`.
+    /// Invalidates what was stored of a subject under a ticket from before this call. Also invalidates stored answers
+    /// that these hashes are unknown. No stored text lives longer than `life`.
     fn void(&self, change: &Change, hashes: &[KeyHash], life: Duration) -> StoreFuture<()>;
 }
 

@@ -1,4 +1,4 @@
-//! What was read, kept within bounds.
+//! A bounded map of what was read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,17 +9,17 @@ use crate::key::{KeyHash, KeyRecord};
 use crate::store::cached::fence::{Mark, Slots};
 use crate::store::spread::ByHash;
 
-/// Every so many reads of a record, the one that decides what to drop is told.
+/// The number of reads of a record after which moka, which chooses the records to evict, is informed.
 const TOLD_EVERY: u32 = 16;
 
-/// What one reading found, and when. Times are monotonic, in nanoseconds.
+/// The result of one read, with its times. Times are monotonic, in nanoseconds.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// `None` where there is no such key.
+    /// The record; `None` if there is no such key.
     pub(super) found: Option<Arc<KeyRecord>>,
-    /// When the authority was asked.
+    /// The time at which the read of the authority began.
     pub(super) began: i64,
-    /// From when on it is asked again.
+    /// The time from which the authority is read again.
     pub(super) fresh_until: i64,
     pub(super) mark: Mark,
     pub(super) slots: Slots,
@@ -27,15 +27,15 @@ pub(super) struct Entry {
 
 struct Kept {
     entry: Entry,
-    /// Tells this entry from others of the same key.
+    /// A number that distinguishes this entry from others of the same key.
     stamp: u64,
     reads: AtomicU32,
 }
 
-/// Records and, apart from them, hashes that no key has.
+/// Records and, separately, hashes that no key has.
 ///
-/// [`moka`] bounds both and decides what to drop. Records are read from a map beside it, which costs a fraction of asking
-/// moka itself; hashes of no key are asked of moka: those who send them may wait.
+/// [`moka`] bounds both and chooses what to evict. Records are read from a separate map, at a fraction of the cost of a
+/// read from moka. Hashes of no key are read from moka: the cost affects only clients that send unknown keys.
 pub(super) struct Shelf {
     records: Arc<ByHash<Kept>>,
     bound: Cache<KeyHash, u64>,
@@ -50,18 +50,18 @@ impl Shelf {
         let bound = Cache::builder()
             .max_capacity(records)
             .eviction_listener(move |hash: Arc<KeyHash>, stamp, _| {
-                // What came in its place meanwhile stays.
+                // A newer entry under the same hash stays.
                 let _ = dropping.pin().remove_if(&*hash, |_, kept| kept.stamp == stamp);
             })
             .build();
         Self { records: map, bound, absent: Cache::new(absent), stamps: AtomicU64::new(0) }
     }
 
-    /// Shows what is kept of this hash.
+    /// Passes the entry of this hash to `judge`.
     pub(super) fn look<T>(&self, hash: &KeyHash, judge: impl FnOnce(&Entry) -> T) -> Option<T> {
         let records = self.records.pin();
         if let Some(kept) = records.get(hash) {
-            // A count that is lost between two threads does no harm.
+            // The count may be inexact: an update that is lost between two threads does no harm.
             let reads = kept.reads.load(Ordering::Relaxed);
             kept.reads.store(reads.wrapping_add(1), Ordering::Relaxed);
             if reads.is_multiple_of(TOLD_EVERY) {
@@ -72,7 +72,8 @@ impl Shelf {
         self.absent.get(hash).map(|entry| judge(&entry))
     }
 
-    /// Keeps what was read. A record that has not changed stays the same one, with all that back ends keep on it.
+    /// Stores the result of a read. If the record has not changed, the old object stays, with the state that back ends
+    /// attached to it.
     pub(super) fn put(&self, hash: KeyHash, mut entry: Entry) -> Entry {
         let records = self.records.pin();
         let before = records.get(&hash).and_then(|kept| kept.entry.found.clone());
@@ -85,21 +86,21 @@ impl Shelf {
             return entry;
         }
         let stamp = self.next();
-        // The map comes first: what the bound drops at once is then there to be dropped.
+        // Insert into the map first: moka may evict the entry at once, and must then find it in the map.
         records.insert(hash, Kept { entry: entry.clone(), stamp, reads: AtomicU32::new(0) });
         self.bound.insert(hash, stamp);
         self.absent.invalidate(&hash);
         entry
     }
 
-    /// How many records, and how many hashes of no key, are kept.
+    /// Returns the number of records, and of hashes of no key.
     pub(super) fn len(&self) -> (usize, usize) {
         self.bound.run_pending_tasks();
         self.absent.run_pending_tasks();
         (self.records.len(), usize::try_from(self.absent.entry_count()).unwrap_or(usize::MAX))
     }
 
-    /// A number that was not given before.
+    /// Returns a number that was not returned before.
     pub(super) fn next(&self) -> u64 {
         self.stamps.fetch_add(1, Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What a second tier keeps, as text: whatever does not read back as written is nothing.
+//! The text format of a second tier. A text that does not read back as written counts as missing.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const VERSION: u8 = 1;
 struct Text {
     v: u8,
     hash: String,
-    /// The account and the key; nothing where no key has the hash.
+    /// The account and the key; `None` if no key has the hash.
     record: Option<(String, String)>,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn filing(record: &KeyRecord) -> Filing {
     Filing { key: record.id, account: record.account.id.clone() }
 }
 
-/// What a text says of a hash: `None` where it says nothing that can be right.
+/// Reads a text that is stored for a hash; `None` if the text cannot be right.
 #[expect(clippy::option_option, reason = "no text, and a text that says that there is no such key")]
 pub(super) fn read(hash: &KeyHash, kept: &KeptText) -> Option<Option<Arc<KeyRecord>>> {
     let text: Text = serde_json::from_str(&kept.text).ok()?;
@@ -39,7 +39,7 @@ pub(super) fn read(hash: &KeyHash, kept: &KeptText) -> Option<Option<Arc<KeyReco
         return kept.filing.is_none().then_some(None);
     };
     let record = decode_key(&key, Arc::new(decode_account(&account).ok()?)).ok()?;
-    // Filed as another's, it would outlive what makes it void.
+    // Under another key's filing, a change of this key would not invalidate the text.
     let its_own = record.has_hash(hash) && kept.filing.as_ref() == Some(&filing(&record));
     its_own.then(|| Some(Arc::new(record)))
 }
@@ -98,7 +98,7 @@ mod tests {
         for text in spoilt {
             assert_eq!(read(&hash, &kept(&text, filed.clone())), None, "{text:.80}");
         }
-        // Filed as another's, or as nobody's.
+        // The filing of another key, or none.
         assert_eq!(read(&hash, &kept(&text, Some(filing(&other)))), None);
         assert_eq!(read(&hash, &kept(&text, None)), None);
         assert_eq!(read(&hash, &kept(&write(&hash, None), filed)), None);

@@ -1,4 +1,4 @@
-//! What is written reads back, and nothing else does.
+//! Tests of the text format of records.
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn what_is_written_reads_back() {
     }
 }
 
-/// Records of a version before keys named their issuer lie in databases and caches.
+/// Databases and caches may contain records of older versions, in which keys had no issuer.
 #[test]
 fn record_without_an_issuer_reads_back() {
     let mut key = full();

@@ -1,4 +1,4 @@
-//! The write side: every change holds the index's lock, so that each is one step.
+//! The write side. Every change locks the index, so each is one step.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ impl KeyAdmin for MemoryStore {
         let range = (from, std::ops::Bound::Unbounded);
         let admitted = |record: &&Arc<KeyRecord>| query.admits(record);
         let records = if let Some(account) = &query.account {
-            // An account's own keys are few: the others are not looked at.
+            // An account has few keys: read only those.
             let ids = index.accounts.get(account).map(|(_, keys)| keys.range::<KeyId, _>(range));
             let records = ids.into_iter().flatten().filter_map(|id| index.keys.get(id));
             records.filter(admitted).take(query.limit).cloned().collect()
@@ -98,7 +98,7 @@ impl KeyAdmin for MemoryStore {
 }
 
 impl Index {
-    /// Whether a key can be put in.
+    /// Returns `Done` if a key can be inserted, or the reason why not.
     fn room_for(&self, store: &MemoryStore, insert: &InsertKey) -> Inserted {
         let record = &insert.record;
         let Some((_, keys)) = self.accounts.get(&record.account.id) else { return Inserted::NoAccount };
@@ -109,7 +109,7 @@ impl Index {
         let active =
             |held: &&KeyId| self.keys.get(held).is_some_and(|held| held.counts_as_active(insert.now));
         match insert.max_active {
-            // Only a cap has the account's keys counted.
+            // The account's keys are counted only if there is a maximum.
             Some(most) if keys.iter().filter(active).count() >= most as usize => Inserted::Full,
             _ => Inserted::Done,
         }

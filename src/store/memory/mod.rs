@@ -14,10 +14,10 @@ use crate::name::AccountId;
 use crate::store::KeyStore;
 use crate::store::spread::ByHash;
 
-/// Keys and accounts in memory: the default store, and the one for tests.
+/// A store of keys and accounts in memory: the default store, also suitable for tests.
 ///
-/// Reading takes no lock. A change is seen by every [`find`](KeyStore::find) that begins after it returned. A changed
-/// account shows on all its keys.
+/// Reads take no lock. Every [`find`](KeyStore::find) that begins after a change returned sees the change. A changed
+/// account appears on all its keys.
 ///
 /// # Example
 ///
@@ -42,7 +42,7 @@ pub struct MemoryStore {
     index: Mutex<Index>,
 }
 
-/// What only changes need: they go one at a time.
+/// The data that only changes need. Changes run one at a time.
 #[derive(Default)]
 struct Index {
     accounts: HashMap<AccountId, (Arc<Account>, BTreeSet<KeyId>)>,
@@ -50,27 +50,27 @@ struct Index {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     pub fn new() -> Self {
-        // A table that grows is moved at once: while it moves bit by bit, as changes come, readers search in two.
+        // Resize the table in one step: during an incremental resize, readers search two tables.
         let records = papaya::HashMap::builder().hasher(BuildHasherDefault::default());
         let records = records.resize_mode(papaya::ResizeMode::Blocking).build();
         Self { records, index: Mutex::default() }
     }
 
-    /// Puts an account in, in place of the one of its id, and shows it on all its keys.
+    /// Inserts an account, or replaces the account with the same id, on all its keys too.
     pub fn put_account(&self, account: Account) -> Arc<Account> {
         let account = Arc::new(account);
         self.set_account(&mut self.index(), &account);
         account
     }
 
-    /// The account of this id.
+    /// Returns the account with this id.
     pub fn account(&self, id: &str) -> Option<Arc<Account>> {
         self.index().accounts.get(id).map(|(account, _)| Arc::clone(account))
     }
 
-    /// All accounts, by id.
+    /// Returns all accounts, in order of id.
     pub fn accounts(&self) -> Vec<Arc<Account>> {
         let mut accounts: Vec<_> =
             self.index().accounts.values().map(|(account, _)| Arc::clone(account)).collect();
@@ -78,7 +78,7 @@ impl MemoryStore {
         accounts
     }
 
-    /// Changes an account, in one step, and shows it on all its keys; says whether it is there.
+    /// Changes an account in one step, on all its keys too. Returns true if the account exists.
     pub fn change_account(&self, id: &str, change: impl FnOnce(&mut Account)) -> bool {
         let mut index = self.index();
         let Some((account, _)) = index.accounts.get(id) else { return false };
@@ -90,8 +90,9 @@ impl MemoryStore {
         true
     }
 
-    /// Puts a key in, in place of the one of its id, with its account as this store has it; an account that the store
-    /// does not have is put in with the key. No cap is asked: this loads what was decided elsewhere.
+    /// Inserts a key, or replaces the key with the same id. The key gets its account as this store has it. An account
+    /// that the store does not have is inserted with the key. No maximum of active keys is checked: this method loads
+    /// records that were decided elsewhere.
     pub fn put_key(&self, mut record: KeyRecord) {
         let mut index = self.index();
         let entry = index.accounts.entry(record.account.id.clone());
@@ -101,12 +102,12 @@ impl MemoryStore {
         self.set_key(&mut index, record);
     }
 
-    /// The key of this id.
+    /// Returns the key with this id.
     pub fn key(&self, id: KeyId) -> Option<Arc<KeyRecord>> {
         self.index().keys.get(&id).cloned()
     }
 
-    /// Changes a key's status, in one step; says whether it is there. A revoked key stays revoked.
+    /// Changes a key's status in one step. Returns true if the key exists. A revoked key stays revoked.
     pub fn set_status(&self, id: KeyId, status: KeyStatus) -> bool {
         let mut index = self.index();
         let Some(record) = index.keys.get(&id) else { return false };
@@ -119,17 +120,17 @@ impl MemoryStore {
         true
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.index().keys.len()
     }
 
-    /// Whether there is no key.
+    /// Returns true if there is no key.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Puts an account in place, and on all its keys.
+    /// Stores an account, on all its keys too.
     fn set_account(&self, index: &mut Index, account: &Arc<Account>) {
         let entry = index.accounts.entry(account.id.clone());
         let (stored, keys) = entry.or_insert_with(|| (Arc::clone(account), BTreeSet::new()));
@@ -142,7 +143,7 @@ impl MemoryStore {
         }
     }
 
-    /// Puts a record in place. It is found by its hashes before those that are no longer its are forgotten.
+    /// Stores a record. The new hashes are added before the old ones are removed, so that the key can always be found.
     fn set_key(&self, index: &mut Index, record: KeyRecord) {
         let (record, records) = (Arc::new(record), self.records.pin());
         for hash in hashes(&record) {
@@ -177,7 +178,7 @@ impl MemoryStore {
     }
 }
 
-/// The hashes that a record is found by.
+/// Returns the hashes by which a record is found.
 fn hashes(record: &KeyRecord) -> impl Iterator<Item = KeyHash> {
     [Some(record.hash), record.retiring.map(|old| old.hash)].into_iter().flatten()
 }

@@ -1,4 +1,4 @@
-//! Changes told over Redis's publish and subscribe.
+//! Announcements over Redis's publish and subscribe.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use crate::redis::RedisServer;
 use crate::redis::fault;
 use crate::store::{Announcements, Change, Ear};
 
-/// Announcements over a Redis server, for a [`CachedStore`](crate::store::CachedStore).
+/// A channel for announcements over a Redis server, for a [`CachedStore`](crate::store::CachedStore).
 ///
-/// Publish and subscribe loses what is sent while a connection is down, and says nothing of it. So each change is counted, in
-/// one step with its sending: a listener that hears a number too high has missed one. Four times a second it compares what it
-/// has heard with the count, which also shows a server that is gone, hangs or takes no writes, as one that became a replica.
-/// Messages name keys and accounts by their ids.
+/// Publish and subscribe silently loses messages that are sent while a connection is down. So each change is counted in
+/// the same step as it is sent: a gap in the numbers means that the listener missed a change. Four times a second the
+/// listener compares the last number it received with the count. The comparison also detects a server that is gone,
+/// hangs or takes no writes, such as a former master that became a replica. Messages contain the ids of keys and
+/// accounts.
 ///
 /// # Example
 ///
@@ -46,11 +47,11 @@ struct Scripts {
     count: Script,
 }
 
-/// How often what was heard is compared with the count.
+/// The interval between comparisons with the count.
 const BEAT: Duration = Duration::from_millis(250);
 
 impl RedisAnnouncements {
-    /// Announcements over this server.
+    /// Creates a channel on this server.
     pub fn new(server: RedisServer) -> Self {
         let announce = Script::new(include_str!("announce.lua"));
         let count = Script::new(include_str!("count.lua"));
@@ -86,17 +87,17 @@ impl Announcements for RedisAnnouncements {
     }
 }
 
-/// A connection that is subscribed.
+/// A subscribed connection.
 struct Listening {
     server: RedisServer,
     scripts: Arc<Scripts>,
-    /// It is subscribed for as long as it is held.
+    /// The connection stays subscribed until it is dropped.
     _connection: MultiplexedConnection,
     messages: UnboundedReceiver<PushInfo>,
     channel: String,
-    /// The last change that was heard, by its number.
+    /// The number of the last change that was received.
     heard: u64,
-    /// The count at the last comparison: by now, all these must have been heard.
+    /// The count at the last comparison. All changes up to it must have been received by the next one.
     counted: u64,
 }
 
@@ -112,12 +113,12 @@ impl Listening {
         let mut connection = connecting.map_err(|error| fault(&error))?;
         let channel = channel(&server);
         connection.subscribe(&channel).await.map_err(|error| fault(&error))?;
-        // Asked for after subscribing: whatever comes later is heard.
+        // Read the count after subscribing, so that every later change is received.
         let counted = counted(&server, &scripts).await?;
         Ok(Self { server, scripts, _connection: connection, messages, channel, heard: counted, counted })
     }
 
-    /// Hears what comes until the next beat.
+    /// Receives changes until the next comparison.
     async fn listen(&mut self, ear: &Ear) -> Result<(), StoreError> {
         let beat = Instant::now() + BEAT;
         while let Ok(message) = timeout_at(beat, self.messages.recv()).await {
@@ -145,12 +146,12 @@ impl Listening {
             return Err(StoreError::unavailable("a change was missed"));
         }
         self.heard = self.heard.max(number);
-        // What cannot be read may be anything.
+        // A change that cannot be read may concern any record.
         ear.hear(&change.parse().unwrap_or(Change::Everything));
         Ok(())
     }
 
-    /// Compares what was heard with what was counted at the last beat, and counts again.
+    /// Checks that all changes up to the last count were received, and reads the count again.
     async fn compare(&mut self) -> Result<(), StoreError> {
         let before = std::mem::replace(&mut self.counted, counted(&self.server, &self.scripts).await?);
         if self.heard < before || self.counted < self.heard {

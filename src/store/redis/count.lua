@@ -1,4 +1,4 @@
--- KEYS: the count of what was announced, a name that is never set. Nothing is deleted, but a replica refuses to: who asks one learns
--- that it hears of no changes there.
+-- KEYS: the count of announcements, and a name that is never set. The DEL deletes nothing, but a replica rejects it: a
+-- listener that reads from a replica learns that it receives no changes there.
 redis.call('DEL', KEYS[2])
 return redis.call('GET', KEYS[1])

@@ -1,11 +1,11 @@
--- KEYS: the entry. ARGV: its moment, its life, its text, its key and its account (both empty where there is no such key).
+-- KEYS: the entry. ARGV: its time, its life, its text, its key and its account (both empty if there is no such key).
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local moment = tonumber(ARGV[1])
 local left = moment + tonumber(ARGV[2]) - now
 if left <= 0 then return 0 end
 
--- A reading that began later knows better.
+-- An entry of a read that began later is newer: keep it.
 local other = redis.pcall('HGET', KEYS[1], 'moment')
 other = type(other) == 'string' and tonumber(other)
 if other and other <= now and other > moment then return 0 end

@@ -1,10 +1,11 @@
--- KEYS: the entry, the marks of its hash and of everything. ARGV: what the marks of keys and of accounts begin with; how
--- long a text may be. Answers the moment, and what is kept: its moment, its life, its text, its key and its account.
+-- KEYS: the entry, the mark of its hash, the mark of everything. ARGV: the start of the names of marks of keys, the
+-- same for accounts, and the maximum length of a text. Returns the time, then the entry's time, life, text, key and
+-- account.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local answer = { string.format('%.0f', now) }
 
--- What somebody else put there is no entry.
+-- A value that another program stored here is not an entry.
 local length = redis.pcall('HSTRLEN', KEYS[1], 'text')
 if type(length) ~= 'number' or length == 0 or length > tonumber(ARGV[3]) then return answer end
 local kept = redis.call('HMGET', KEYS[1], 'moment', 'life', 'text', 'key', 'account')

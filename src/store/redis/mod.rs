@@ -1,4 +1,4 @@
-//! What a fleet's caches share in Redis.
+//! The parts of a fleet's caches that are shared in Redis.
 
 mod announcements;
 mod records;

@@ -1,4 +1,4 @@
-//! A second tier of the cache.
+//! A second tier of the cache, in Redis.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,18 +14,20 @@ use crate::redis::RedisServer;
 use crate::store::encoding::hex;
 use crate::store::{Change, Filing, KeptText, Looked, RecordCache, Ticket};
 
-/// Records in Redis, kept by each node for all: the second tier of a [`CachedStore`](crate::store::CachedStore).
+/// A second tier of a [`CachedStore`](crate::store::CachedStore) in Redis, in which each node stores records for all
+/// nodes.
 ///
-/// An entry bears the moment at which its reading of the authority began; a change sets a mark with its own moment, on its
-/// key or its account. An entry that is not younger than its marks is not found: so a reading that a revocation has overtaken
-/// is void, whichever of the two comes to Redis first and from whichever node. All moments are the server's.
+/// An entry stores the time at which its read of the authority began. A change sets a mark with its own time on its key
+/// or its account. An entry is found only if it is newer than its marks. So a read that began before a revocation is
+/// invalid, whichever of the two reaches Redis first and from whichever node. All times are those of the server's
+/// clock.
 ///
-/// Entries and marks end by themselves. A mark lives for as long as the node that sets it lets a record live: let the nodes
-/// that share a server go by the same bound. They lie in one slot of a cluster, so that one script sees both. What was written by
-/// anybody else is a miss, unless it is a correct entry: whoever can write to this Redis can let a key in until the bound on
-/// staleness is over, so it must be as well guarded as the authority. A server that loses what it had (a restart, a replica
-/// that lags) loses entries and marks alike; a reading that was under way at that moment may be kept although it is void, for
-/// as long as the bound on staleness.
+/// Entries and marks expire by themselves. The life of a mark is the bound on staleness of the node that sets it:
+/// configure the same bound on all nodes that share a server. Entries and marks are in one slot of a cluster, so that
+/// one script can read both. Data that another program wrote is a miss, unless it is a correct entry. Anyone who can
+/// write to this Redis can have a key admitted until the bound on staleness ends, so protect the server as well as the
+/// authority. A server that loses its data (a restart, a replica that lags) loses entries and marks alike. A read that
+/// was under way at that time may then be stored although it is invalid, for as long as the bound on staleness.
 ///
 /// # Example
 ///
@@ -49,14 +51,14 @@ struct Scripts {
     void: Script,
 }
 
-/// The longest text that is looked at: a record is a fraction of it.
+/// The maximum length of a text that is read. A record is a fraction of it.
 const LONGEST: usize = 256 * 1024;
 
-/// The moment of the look, then the moment, life, text, key and account of what is kept.
+/// The time of the look, then the time, life, text, key and account of the entry.
 type Reply = Vec<String>;
 
 impl RedisRecords {
-    /// Records on this server.
+    /// Creates a second tier on this server.
     pub fn new(server: RedisServer) -> Self {
         let scripts = Scripts {
             look: Script::new(include_str!("look.lua")),
@@ -82,7 +84,7 @@ impl RedisRecords {
         match change {
             Change::Key(id) => self.mark_of_key(&id.to_string()),
             Change::Account(id) => self.mark_of_account(id.as_str()),
-            // Of a hash the whole is named beside.
+            // The marks of the full hashes are set separately.
             Change::Hash(_) | Change::Everything => self.name("mark"),
         }
     }
@@ -96,7 +98,7 @@ impl RedisRecords {
     }
 }
 
-/// What a reply tells. What is no entry of ours is none: it is overwritten.
+/// Reads a reply. An invalid entry counts as missing: it will be overwritten.
 fn looked(reply: &[String]) -> Result<Looked, StoreError> {
     let now = reply.first().and_then(|now| now.parse().ok());
     let now: u64 = now.ok_or_else(|| StoreError::corrupt("a look that tells no moment"))?;

@@ -1,5 +1,5 @@
--- KEYS: marks, then entries, which are gone at once: they may live for longer than the marks. ARGV: for how many milliseconds
--- anything may live that the marks make void; how many marks there are.
+-- KEYS: marks, then entries. The entries are deleted at once, since they may live longer than the marks. ARGV: the life
+-- of the marks in milliseconds, which is the longest life of anything that they invalidate; the number of marks.
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000000 + time[2])
 for place, name in ipairs(KEYS) do

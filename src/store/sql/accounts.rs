@@ -1,4 +1,4 @@
-//! The write side of accounts. A key's row names its account, so a changed account shows on all its keys.
+//! The write side of accounts. A key's row refers to its account's row, so a changed account appears on all its keys.
 
 use super::SqlStore;
 use crate::account::Account;

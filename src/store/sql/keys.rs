@@ -1,4 +1,4 @@
-//! The write side of keys: every change is one transaction, or one statement.
+//! The write side of keys. Every change is one transaction or one statement.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::sql::{Database, Session, Statement, Value, pieces, retried};
 use crate::store::encoding;
 use crate::store::{InsertKey, Inserted, KeyAdmin, KeyQuery, KeyStore as _, Replaced};
 
-/// How many keys are noted as used, or removed, in one statement.
+/// The number of keys that one statement marks as used, or deletes.
 const AT_ONCE: u16 = 256;
 
 impl KeyAdmin for SqlStore {
@@ -63,7 +63,7 @@ impl KeyAdmin for SqlStore {
     }
 
     fn touch(&self, uses: &[(KeyId, Timestamp)]) -> StoreFuture<()> {
-        // Of a key that is named more than once, the latest use; all nodes go by the same order.
+        // Keep only the latest use of each key. The order by id is the same on all nodes.
         let mut latest = BTreeMap::new();
         for (id, used) in uses {
             let noted = latest.entry(*id).or_insert(*used);
@@ -96,7 +96,7 @@ impl KeyAdmin for SqlStore {
                      (SELECT id FROM tollgate_keys WHERE dead_at < $1 ORDER BY dead_at LIMIT $2)",
                 );
                 let statement = statement.with(before.as_millis()).with(i64::from(AT_ONCE));
-                // Between two pieces others have their turn.
+                // Between two statements other writers get their turn.
                 let now = database.change(statement).await?;
                 removed += now;
                 if now < AT_ONCE.into() {
@@ -108,14 +108,15 @@ impl KeyAdmin for SqlStore {
     }
 }
 
-/// Ends a transaction: what was refused has changed nothing.
+/// Ends a transaction: commits it if the change was made, else rolls it back.
 async fn end(session: Session, done: bool) -> Result<(), StoreError> {
     if done { session.commit().await } else { session.roll_back().await }
 }
 
 async fn put_in(session: &mut Session, insert: &InsertKey) -> Result<Inserted, StoreError> {
     let (record, account) = (&insert.record, &insert.record.account.id);
-    // The account's row is the lock by which insertions under a cap take turns, and erasures of the account wait for all.
+    // The lock on the account's row serializes insertions that check a maximum. Deletions of the account wait for all
+    // insertions.
     let lock = if insert.max_active.is_some() { session.lock() } else { session.keep() };
     if read::account_of(session, account, lock).await?.is_none() {
         return Ok(Inserted::NoAccount);
@@ -123,7 +124,7 @@ async fn put_in(session: &mut Session, insert: &InsertKey) -> Result<Inserted, S
     if let Some(most) = insert.max_active
         && active_keys(session, account, insert.now).await? >= i64::from(most)
     {
-        // Whether the key is taken is what is told first.
+        // `Taken` has precedence over `Full`.
         return Ok(if is_taken(session, record).await? { Inserted::Taken } else { Inserted::Full });
     }
     let statement = Statement::new(
@@ -151,7 +152,7 @@ async fn is_taken(session: &mut Session, record: &KeyRecord) -> Result<bool, Sto
     Ok(session.row(statement).await?.is_some())
 }
 
-/// Puts a changed record in the place of the one whose version it bears.
+/// Replaces the record that has the same id and version.
 async fn put_in_place(session: &mut Session, mut record: KeyRecord) -> Result<Replaced, StoreError> {
     let statement = Statement::new("SELECT version, account FROM tollgate_keys WHERE id = $1");
     let statement = statement.with(record.id.as_bytes()).push(session.lock());
@@ -160,7 +161,7 @@ async fn put_in_place(session: &mut Session, mut record: KeyRecord) -> Result<Re
         return Ok(Replaced::Stale);
     }
     if stored.text(1)? != record.account.id.as_str() {
-        // A key does not change hands.
+        // A key cannot move to another account.
         record.account = Arc::new(Account::new(stored.text(1)?, ""));
     }
     let was = record.version.cast_signed();
@@ -180,7 +181,7 @@ async fn put_in_place(session: &mut Session, mut record: KeyRecord) -> Result<Re
     Ok(if put_hashes(session, &record).await? { Replaced::Done } else { Replaced::Taken })
 }
 
-/// What stands beside a record's text, and the text.
+/// Binds the columns beside a record's text, and the text.
 fn beside(statement: Statement, record: &KeyRecord) -> Statement {
     let at = |moment: Option<Timestamp>| moment.map(Timestamp::as_millis);
     statement
@@ -194,14 +195,14 @@ fn beside(statement: Statement, record: &KeyRecord) -> Statement {
         .with(record.issued_by.map(|issuer| *issuer.as_bytes()))
 }
 
-/// The hashes that a record is found by.
+/// Returns the hashes by which a record is found.
 fn hashes(record: &KeyRecord) -> impl Iterator<Item = &[u8; 32]> {
     let retiring =
         record.retiring.as_ref().map(|old| old.hash.as_bytes()).filter(|old| *old != record.hash.as_bytes());
     [Some(record.hash.as_bytes()), retiring].into_iter().flatten()
 }
 
-/// Lets a record be found by its hashes; says whether no other key has one of them.
+/// Inserts the hashes of a record. Returns true if no other key has one of them.
 async fn put_hashes(session: &mut Session, record: &KeyRecord) -> Result<bool, StoreError> {
     let rows = hashes(record).map(|hash| [Value::from(hash), Value::from(record.id.as_bytes())]);
     let statement = Statement::new("INSERT INTO tollgate_hashes (hash, key) VALUES ").push_rows(rows);
@@ -212,12 +213,12 @@ async fn put_hashes(session: &mut Session, record: &KeyRecord) -> Result<bool, S
     Ok(row.map_or(Ok(0), |row| row.int(0))? == wanted)
 }
 
-/// Notes uses; the later time stays.
+/// Records uses. The latest time is kept.
 async fn note(database: &Database, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
     let mut session = database.transaction().await?;
     if session.is_postgres() {
-        // All nodes take the locks in the same order, so that none waits for one that waits for it: an update of many rows
-        // takes them in any.
+        // All nodes take the locks in order of id, to prevent deadlocks. An update of many rows locks them in any
+        // order.
         let ids = Statement::new("SELECT 1 FROM tollgate_keys WHERE id IN ");
         let ids = ids.push_list(uses.iter().map(|(id, _)| id.as_bytes())).push(" ORDER BY id");
         session.rows(ids.push(session.lock())).await?;

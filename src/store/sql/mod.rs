@@ -13,13 +13,14 @@ use crate::key::{KeyHash, KeyRecord};
 use crate::sql::{Database, OpenError, carried_through};
 use crate::store::KeyStore;
 
-/// Keys and accounts in SQLite or PostgreSQL: the authority of one machine, or of a fleet.
+/// A store of keys and accounts in SQLite or PostgreSQL: the authority of one machine or of a fleet.
 ///
-/// Every call asks the database: what a call has done is seen by every call that begins later, on any node. A key is found
-/// by the 32 bytes of its hash, compared as bytes. A database that does not answer in time, or not at all, is an error,
-/// and the calls after it has come back succeed.
+/// Every call reads the database: every call that begins later, on any node, sees a call's change. A key is found by
+/// the 32 bytes of its hash, compared as bytes. A call fails if the database does not answer, or not in time. Calls
+/// succeed again once the database is back.
 ///
-/// A call that nobody waits for any longer, as when the client leaves, still comes to its end; no transaction stays open.
+/// A call runs to its end even if the caller stops waiting, for example when the client disconnects. No transaction
+/// stays open.
 ///
 /// # Example
 ///
@@ -50,26 +51,26 @@ pub struct SqlStore {
 }
 
 impl SqlStore {
-    /// The keys and accounts in a database.
+    /// Creates a store in this database.
     pub fn new(database: &Database) -> Self {
         Self { database: database.clone() }
     }
 
-    /// The keys and accounts in the database behind `sqlite:PATH` or `postgres://…`.
+    /// Opens a store in the database at `sqlite:PATH` or `postgres://…`.
     ///
     /// # Errors
     ///
-    /// A database that cannot be opened: see [`Database::connect`].
+    /// Fails if the database cannot be opened: see [`Database::connect`].
     pub async fn connect(url: &str) -> Result<Self, OpenError> {
         Ok(Self::new(&Database::connect(url).await?))
     }
 
-    /// The database, for a ledger to share.
+    /// Returns the database, to share it with a ledger.
     pub fn database(&self) -> &Database {
         &self.database
     }
 
-    /// Asks the database, to the end.
+    /// Runs work on the database, to its end.
     fn ask<T, W>(&self, work: impl FnOnce(Database) -> W) -> StoreFuture<T>
     where
         T: Send + 'static,

@@ -1,4 +1,4 @@
-//! Records read back.
+//! Reading records from the database.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::sql::{Database, Row, Session, Statement};
 use crate::store::KeyQuery;
 use crate::store::encoding;
 
-/// How a status is written.
+/// Returns a status as it is stored.
 pub(super) fn status_text(status: KeyStatus) -> &'static str {
     match status {
         KeyStatus::Active => "active",
@@ -45,7 +45,7 @@ pub(super) async fn get(database: &Database, id: KeyId) -> Result<Option<Arc<Key
     row.map(|row| key(&row, &mut HashMap::new())).transpose()
 }
 
-/// The keys that a query asks for. Only so many are read as are asked for: an index has them in order.
+/// Returns the keys that a query selects. Only `limit` rows are read, since an index has them in order.
 pub(super) async fn list(database: &Database, query: &KeyQuery) -> Result<Vec<Arc<KeyRecord>>, StoreError> {
     let mut page = Statement::new("SELECT id, account, last_used_at, record FROM tollgate_keys WHERE 1 = 1");
     if let Some(account) = &query.account {
@@ -83,7 +83,7 @@ pub(super) async fn account_of(
     row.map(|row| encoding::decode_account(row.text(0)?).map(Arc::new)).transpose()
 }
 
-/// The key in a row, with its account, which keys of one answer share.
+/// Reads the key in a row. Keys of one answer share their account objects.
 fn key(row: &Row, accounts: &mut HashMap<String, Arc<Account>>) -> Result<Arc<KeyRecord>, StoreError> {
     let (text, told) = (row.text(0)?, row.text(2)?);
     let account = match accounts.get(told).map(Arc::clone) {
@@ -92,7 +92,7 @@ fn key(row: &Row, accounts: &mut HashMap<String, Arc<Account>>) -> Result<Arc<Ke
     };
     accounts.entry(told.to_owned()).or_insert_with(|| Arc::clone(&account));
     let mut record = encoding::decode_key(text, account)?;
-    // Uses are noted beside the record.
+    // The time of last use is stored in its own column, not in the record.
     record.last_used_at = row.maybe_int(1)?.map(Timestamp::from_millis);
     Ok(Arc::new(record))
 }
