@@ -1,7 +1,7 @@
 //! All rules of a gate, found by method and path.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use matchit::Router;
@@ -307,16 +307,26 @@ fn matcher<'r>(rules: &'r [Rule], method: Option<&str>, refused: usize) -> Resul
         (place, rule, [own].into_iter().chain(twins).collect::<Vec<_>>())
     };
     let taken: Vec<(usize, &Rule, Vec<Cow<'r, str>>)> = taken.into_iter().map(with_twins).collect();
+    // A thousand rules are not compared with one another.
+    let mut by_text: BTreeMap<&str, Vec<(&Rule, &str)>> = BTreeMap::new();
+    for (_, rule, patterns) in &taken {
+        for pattern in patterns {
+            by_text.entry(twins::text(pattern)).or_default().push((rule, pattern));
+        }
+    }
     for (place, rule, patterns) in &taken {
         for twin in &patterns[1..] {
             if shapes.contains_key(&shape(twin)) {
                 continue;
             }
             shapes.insert(shape(twin), (ranks.len(), *place));
-            let rivals = |(_, other, patterns): &(usize, &Rule, Vec<Cow<'_, str>>)| {
-                patterns.iter().any(|pattern| twins::compete(twin, pattern)) && !rule.asks_as(other)
-            };
-            let place_beside = if taken.iter().any(rivals) { refused } else { refused + 1 + place };
+            let text = twins::text(twin);
+            let longer = by_text.range(text..).take_while(|(longer, _)| longer.starts_with(text));
+            let shorter = (0..text.len()).filter_map(|end| by_text.get(text.get(..end)?));
+            let mut near = longer.map(|(_, near)| near).chain(shorter).flatten();
+            let is_rival =
+                |(other, pattern): &(&Rule, &str)| twins::compete(twin, pattern) && !rule.asks_as(other);
+            let place_beside = if near.any(is_rival) { refused } else { refused + 1 + place };
             let unusable = |error| unusable(rule, &error).in_member(member(*place));
             matcher.insert(twin, place_beside).map_err(unusable)?;
         }
