@@ -1,0 +1,28 @@
+//! What the file says reaches the gate's behaviour, and the builder can say it too.
+#![cfg(all(feature = "config", feature = "memory", feature = "tracing"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod limits;
+mod refused;
+mod rules;
+#[allow(dead_code, reason = "shared with another test")]
+mod stage;
+mod strangers;
+mod switches;
+
+use tollgate::key::Length;
+use tollgate::{ConfigError, GateBuilder, KeyFormat, KeySource, Plan};
+
+/// The builder's way to say what every file here begins with.
+fn head(builder: GateBuilder) -> Result<GateBuilder, ConfigError> {
+    Ok(builder
+        .source(KeySource::header("X-API-Key")?)
+        .format(KeyFormat::new("acme_", Length::exactly(8))?.accepted_only()))
+}
+
+/// A plan of this name, changed.
+fn plan(name: &str, change: impl FnOnce(&mut Plan)) -> Plan {
+    let mut plan = Plan::new(name);
+    change(&mut plan);
+    plan
+}

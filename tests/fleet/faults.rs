@@ -1,0 +1,62 @@
+//! Servers that die, hang, come back, are slow, or act and lose the answer: through a whole gate, nobody is told that his
+//! key is unknown, nobody is served unpaid, nobody pays twice, and service goes on by itself.
+#![cfg(all(feature = "config", feature = "keygen", feature = "postgres", feature = "redis"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[cfg(feature = "memory")]
+mod limits;
+use crate::services;
+mod stage;
+
+use std::time::Duration;
+
+use services::proxy::Fault;
+use stage::Stage;
+
+const LONG: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_that_is_killed_and_started_again() {
+    let Some(mut stage) = Stage::new().await else { return };
+    stage.under_load(|stage| stage.postgres.kill(), |stage| stage.postgres.restart()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_that_hangs_and_goes_on() {
+    let Some(mut stage) = Stage::new().await else { return };
+    stage.under_load(|stage| stage.postgres.pause(), |stage| stage.postgres.resume()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_behind_a_bad_network() {
+    for fault in [Fault::Cut, Fault::Slow(LONG), Fault::Slow(Duration::from_millis(100)), Fault::LosesAnswers]
+    {
+        let Some(mut stage) = Stage::new().await else { return };
+        eprintln!("{fault:?}:");
+        let bad = move |stage: &mut Stage| stage.to_postgres.set(fault);
+        stage.under_load(bad, |stage| stage.to_postgres.set(Fault::None)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_that_is_killed_and_started_again() {
+    let Some(mut stage) = Stage::new().await else { return };
+    stage.under_load(|stage| stage.redis.kill(), |stage| stage.redis.restart()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_that_hangs_and_goes_on() {
+    let Some(mut stage) = Stage::new().await else { return };
+    stage.under_load(|stage| stage.redis.pause(), |stage| stage.redis.resume()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_behind_a_bad_network() {
+    for fault in [Fault::Cut, Fault::Slow(LONG), Fault::Slow(Duration::from_millis(100)), Fault::LosesAnswers]
+    {
+        let Some(mut stage) = Stage::new().await else { return };
+        eprintln!("{fault:?}:");
+        let bad = move |stage: &mut Stage| stage.to_redis.set(fault);
+        stage.under_load(bad, |stage| stage.to_redis.set(Fault::None)).await;
+    }
+}

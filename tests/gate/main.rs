@@ -1,0 +1,29 @@
+//! The decision: keys, formats, sources, rules, the order of the checks, rate limits and credits, over back ends in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod back_ends;
+mod key_generation;
+mod keys;
+#[path = "../support/log.rs"]
+mod log;
+mod order;
+mod properties_keys;
+mod properties_query;
+mod properties_rules;
+mod races;
+mod scanner_pattern;
+mod security_addresses;
+mod security_answers;
+mod security_credits;
+mod security_demo;
+mod security_extraction;
+mod security_format;
+mod security_headers;
+mod security_limits;
+mod security_methods;
+mod security_query;
+mod security_routes;
+mod security_status;
+#[path = "../support/mod.rs"]
+mod support;
+mod two_gates;

@@ -1,0 +1,263 @@
+//! Where a key may stand, and what a client may try there: section A of the security cases.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::support;
+
+use support::providers::{KWERY, QUANTDATA, VECTRADE};
+use support::{World, with_key, without_key};
+use tollgate::KeySource;
+use tollgate::respond::Presentation;
+
+#[tokio::test]
+async fn case_01_no_credential() {
+    let world = World::new();
+    let gate = world.backquant().build().unwrap();
+    let answer = world.send(&gate, without_key("GET /v2/gex/levels")).await;
+    assert_eq!((answer.status, answer.member("/error/code").as_str()), (401, "UNAUTHORIZED"));
+    assert_eq!(answer.member("/error/message"), "Missing X-API-Key header");
+    assert_eq!(answer.header("www-authenticate"), Some("ApiKey"));
+
+    let gate = world.quantdata().build().unwrap();
+    let answer = world.send(&gate, without_key("POST /v1/options/tool/gainers-losers")).await;
+    assert_eq!((answer.status, answer.member("/title").as_str()), (401, "Authentication Required"));
+    assert_eq!(
+        answer.member("/detail"),
+        "Missing or malformed Authorization header. Expected: Bearer qd_..."
+    );
+    // RFC 6750, section 3.1: without credentials, no error attribute.
+    assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(world.calls(), 0);
+}
+
+#[tokio::test]
+async fn case_02_duplicate_header() {
+    let world = World::new();
+    world.plain_key(KWERY);
+    let gate = world.kwery().build().unwrap();
+    for second in [KWERY, "kwery_live_another", ""] {
+        let answer = world.send(&gate, with_key("GET /v1/candles", KWERY).header("x-api-KEY", second)).await;
+        assert_eq!((answer.status, answer.member("/error").as_str()), (401, "invalid_api_key"), "{second}");
+    }
+    assert_eq!(world.calls(), 0);
+}
+
+#[tokio::test]
+async fn case_03_another_spelling_of_the_header_is_another_header() {
+    let world = World::new();
+    world.plain_key(KWERY);
+    let gate = world.kwery().build().unwrap();
+    for name in
+        ["X_API_KEY", "X-APIKey", "Api-Key", "X-API-Key-2", "Cookie", "Proxy-Authorization", "Authorization"]
+    {
+        let answer = world.send(&gate, without_key("GET /v1/candles").header(name, KWERY)).await;
+        assert_eq!(answer.status, 401, "{name}");
+    }
+    assert_eq!(
+        world.send(&gate, without_key("GET /v1/candles").header("x-aPi-kEy", KWERY)).await.status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn case_04_comma_joined_keys() {
+    let world = World::new();
+    world.plain_key(KWERY);
+    let gate = world.kwery().build().unwrap();
+    for joined in [
+        format!("{KWERY}, bad_key_0123"),
+        format!("bad_key_0123, {KWERY}"),
+        format!("{KWERY},{KWERY}"),
+        format!("{KWERY},"),
+    ] {
+        assert_eq!(world.send(&gate, with_key("GET /v1/candles", &joined)).await.status, 401, "{joined}");
+    }
+    assert_eq!(world.calls(), 0);
+}
+
+#[tokio::test]
+async fn case_13_two_headers_with_different_keys() {
+    let world = World::new();
+    let id = world.plain_key(VECTRADE);
+    let other = format!("vq_{}", "b".repeat(43));
+    world.plain_key(&other);
+    let bearer = |key: &str| format!("Bearer {key}");
+    let gate = world.vectrade(true).build().unwrap();
+    let both = || with_key("GET /v1/vq/quotes/AAPL", VECTRADE).header("authorization", bearer(&other));
+    assert_eq!(world.send(&gate, both()).await.status, 200);
+    assert_eq!(world.inner.principal().unwrap().key(), id);
+    // Never whichever is valid.
+    let bad = with_key("GET /v1/vq/quotes/AAPL", "vq_bad").header("authorization", bearer(&other));
+    assert_eq!(world.send(&gate, bad).await.status, 401);
+    let strict = world.vectrade(true).refuse_conflicts().build().unwrap();
+    assert_eq!(world.send(&strict, both()).await.status, 401);
+    assert_eq!(world.calls(), 1);
+}
+
+#[tokio::test]
+async fn case_14_bearer_where_it_is_not_enabled() {
+    let world = World::new();
+    world.plain_key(VECTRADE);
+    let request =
+        || without_key("GET /v1/vq/quotes/AAPL").header("authorization", format!("Bearer {VECTRADE}"));
+    let answer = world.send(&world.vectrade(false).build().unwrap(), request()).await;
+    assert_eq!((answer.status, answer.member("/error/type").as_str()), (401, "authentication_error"));
+    assert_eq!(world.send(&world.vectrade(true).build().unwrap(), request()).await.status, 200);
+}
+
+#[tokio::test]
+async fn case_15_another_scheme_and_another_case() {
+    let world = World::new();
+    world.plain_key(QUANTDATA);
+    world.plain_key(VECTRADE);
+    let (literal, any_case) = (world.quantdata().build().unwrap(), world.vectrade(true).build().unwrap());
+    let rows = [
+        ("Bearer ", 200, 200),
+        ("bearer ", 401, 200),
+        ("BEARER ", 401, 200),
+        ("Basic ", 401, 401),
+        ("Bearer: ", 401, 401),
+        ("Bearer=", 401, 401),
+        ("BearerX ", 401, 401),
+        ("Token ", 401, 401),
+        ("", 401, 401),
+        ("Bearer Bearer ", 401, 401),
+    ];
+    for (scheme, strict, lenient) in rows {
+        for (gate, key, status) in [(&literal, QUANTDATA, strict), (&any_case, VECTRADE, lenient)] {
+            let request = without_key("GET /v1/x").header("authorization", format!("{scheme}{key}"));
+            assert_eq!(world.send(gate, request).await.status, status, "`{scheme}` {key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn case_16_bearer_with_nothing_behind_it() {
+    let world = World::new();
+    let gate = world.quantdata().build().unwrap();
+    for value in ["Bearer", "Bearer ", ""] {
+        let answer = world.send(&gate, without_key("GET /v1/x").header("authorization", value)).await;
+        assert_eq!(answer.status, 401);
+        assert_eq!(
+            answer.member("/detail"),
+            "Missing or malformed Authorization header. Expected: Bearer qd_..."
+        );
+    }
+}
+
+#[tokio::test]
+async fn case_17_spaces_tabs_and_commas_behind_bearer() {
+    let world = World::new();
+    world.plain_key(QUANTDATA);
+    world.plain_key(VECTRADE);
+    let (literal, any_case) = (world.quantdata().build().unwrap(), world.vectrade(true).build().unwrap());
+    let rows = [
+        ("Bearer  K", 401, 200),
+        ("Bearer   K", 401, 200),
+        ("Bearer\tK", 401, 401),
+        ("Bearer \tK", 401, 401),
+        ("Bearer K,", 401, 401),
+        ("Bearer K ", 401, 401),
+        ("Bearer K K", 401, 401),
+    ];
+    for (value, strict, lenient) in rows {
+        for (gate, key, status) in [(&literal, QUANTDATA, strict), (&any_case, VECTRADE, lenient)] {
+            let request = without_key("GET /v1/x").header("authorization", value.replace('K', key));
+            assert_eq!(world.send(gate, request).await.status, status, "{value} {key}");
+        }
+    }
+    let stray = without_key("GET /v1/x").header("authorization", format!("Bearer  {QUANTDATA}"));
+    assert_eq!(world.send(&literal, stray).await.member("/detail"), "Invalid API key format.");
+}
+
+#[tokio::test]
+async fn case_18_the_key_as_a_parameter_of_the_scheme() {
+    let world = World::new();
+    world.plain_key(VECTRADE);
+    let gate = world.vectrade(true).build().unwrap();
+    for value in [
+        format!("Bearer token=\"{VECTRADE}\""),
+        format!("Bearer \"{VECTRADE}\""),
+        format!("Bearer {VECTRADE}; a=b"),
+        format!("Basic eDo={VECTRADE}"),
+    ] {
+        assert_eq!(
+            world.send(&gate, without_key("GET /v1/x").header("authorization", &value)).await.status,
+            401,
+            "{value}"
+        );
+    }
+    assert_eq!(world.calls(), 0);
+}
+
+#[tokio::test]
+async fn case_19_two_authorization_lines() {
+    let world = World::new();
+    world.plain_key(QUANTDATA);
+    let gate = world.quantdata().build().unwrap();
+    let good = format!("Bearer {QUANTDATA}");
+    for (first, second) in
+        [(good.as_str(), "Basic eDp5"), ("Basic eDp5", good.as_str()), (&good, &good), (&good, "")]
+    {
+        let request = without_key("GET /v1/x").header("authorization", first).header("authorization", second);
+        assert_eq!(world.send(&gate, request).await.status, 401, "{first}, {second}");
+    }
+    assert_eq!(world.calls(), 0);
+}
+
+#[tokio::test]
+async fn case_22_obs_text_in_the_value() {
+    let world = World::new();
+    world.plain_key(KWERY);
+    let gate = world.kwery().build().unwrap();
+    for tail in [&b"\xc2\xa0"[..], b"\xa0", b"\xff", b"\xef\xbb\xbf", b" ", b"\t"] {
+        let value = http::HeaderValue::from_bytes(&[KWERY.as_bytes(), tail].concat()).unwrap();
+        let answer = world.send(&gate, without_key("GET /v1/x").header("x-api-key", value)).await;
+        assert_eq!(answer.status, 401, "{tail:?}");
+    }
+    assert_eq!(world.calls(), 0);
+}
+
+#[tokio::test]
+async fn case_24_an_enormous_key() {
+    let world = World::new();
+    let gate = world.kwery().build().unwrap();
+    let answer = world.send(&gate, with_key("GET /v1/x", &"k".repeat(60_000))).await;
+    assert_eq!(answer.status, 401);
+    let answer = world.send(&gate, without_key(&format!("GET /v1/x?api-key={}", "%6b".repeat(20_000)))).await;
+    assert_eq!((answer.status, world.calls()), (401, 0));
+}
+
+#[tokio::test]
+async fn case_25_identity_headers_from_the_client() {
+    let world = World::new();
+    let id = world.plain_key(KWERY);
+    let gate = world.kwery().build().unwrap();
+    let forged = |request: http::request::Builder| {
+        request
+            .header("x-consumer-id", "admin")
+            .header("x-tollgate-account", "victim")
+            .header("x-middleware-subrequest", "1")
+    };
+    assert_eq!(world.send(&gate, forged(without_key("GET /v1/x"))).await.status, 401);
+    assert_eq!(world.send(&gate, forged(with_key("GET /v1/x", KWERY))).await.status, 200);
+    let principal = world.inner.principal().unwrap();
+    assert_eq!((principal.key(), principal.account().id.as_str()), (id, "account-0"));
+}
+
+#[test]
+fn sources_that_no_request_can_have_are_refused_at_start_up() {
+    for name in ["", "X API Key", "X-API-Key\r\n", "Authorization", "authorization", "\u{fc}"] {
+        assert!(KeySource::header(name).is_err(), "{name:?}");
+    }
+    for scheme in ["", "Bearer ", "Be arer", "Bearer\n"] {
+        assert!(
+            KeySource::authorization(scheme).is_err() && KeySource::authorization_literal(scheme).is_err()
+        );
+    }
+    for name in ["", "api key", "api=key", "api&key", "api%2Dkey", "api+key", "a#b", "\u{e9}"] {
+        assert!(KeySource::query(name).is_err(), "{name:?}");
+    }
+    let twice = || KeySource::header("X-API-Key").unwrap();
+    assert!(World::new().kwery().source(twice()).build().is_err());
+    assert!(Presentation::problem().realm("a\"b").is_err());
+}

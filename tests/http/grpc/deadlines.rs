@@ -1,0 +1,91 @@
+//! A caller's deadline is the gate's too.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::key::KeyHash;
+use tollgate::{Account, CreditLedger, Credits, KeyRecord, KeyStore, MemoryLedger, StoreFuture};
+use tonic::Code;
+
+use crate::grpc::stage::{CHECK, KEY, ask, builder, client, post, raw, service};
+use crate::support::World;
+use crate::support::wire::Server;
+
+/// A back end that never answers. What it is asked happens all the same.
+#[derive(Debug, Clone)]
+struct Silent(Arc<MemoryLedger>);
+
+impl KeyStore for Silent {
+    fn find(&self, _: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        StoreFuture::boxed(std::future::pending())
+    }
+}
+
+impl CreditLedger for Silent {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        drop(self.0.charge(charge));
+        StoreFuture::boxed(std::future::pending())
+    }
+
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+        self.0.settle(account, id, cost)
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        self.0.refund(account, id)
+    }
+}
+
+/// A server that leaves deadlines to what it serves, as axum and hyper do.
+async fn heedless(world: &World, silent_store: bool) -> Server {
+    let silent = Silent(Arc::clone(&world.ledger));
+    let builder = builder(world);
+    let builder = if silent_store { builder.store(silent) } else { builder.ledger(silent) };
+    Server::gated(&builder.build().unwrap(), service(world)).await
+}
+
+#[tokio::test]
+async fn case_196_a_slow_store_is_not_waited_for_beyond_the_deadline() {
+    let world = World::new();
+    let address = heedless(&world, true).await.0;
+    let asked = Instant::now();
+    let headers = &[("content-type", "application/grpc"), ("grpc-timeout", "80m"), ("x-api-key", KEY)];
+    let head = raw(address, post(address, CHECK, headers)).await;
+    assert_eq!(head.header("grpc-status"), Some("4"), "{head:?}");
+    assert!(head.is_all);
+    assert_eq!(head.header("grpc-retry-pushback-ms"), None);
+    assert!((Duration::from_millis(80)..Duration::from_secs(5)).contains(&asked.elapsed()));
+}
+
+#[tokio::test]
+async fn case_196_a_deadline_leaves_no_charge_open() {
+    let world = World::new();
+    let id = world.plain_key(KEY);
+    let address = heedless(&world, false).await.0;
+    let mut call = ask("", &[("x-api-key", KEY)]);
+    call.set_timeout(Duration::from_millis(80));
+    let refused = client(address).await.check(call).await.unwrap_err();
+    assert!(matches!(refused.code(), Code::DeadlineExceeded | Code::Cancelled), "{refused:?}");
+    let account = world.account_of(id);
+    for _ in 0..2_000 {
+        if world.ledger.open_charges(&account) == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!((world.ledger.open_charges(&account), world.balance(id)), (0, 100));
+    assert_eq!(world.calls(), 0);
+}
+
+#[tokio::test]
+async fn what_is_no_timeout_is_none() {
+    let world = World::new();
+    let address = heedless(&world, true).await.0;
+    for timeout in ["", "m", "123456789m", "1", "-1m", "+1m", "1x"] {
+        let headers = &[("content-type", "application/grpc"), ("grpc-timeout", timeout), ("x-api-key", KEY)];
+        let answer =
+            tokio::time::timeout(Duration::from_millis(60), raw(address, post(address, CHECK, headers)));
+        assert!(answer.await.is_err(), "`{timeout}` ends a call");
+    }
+}

@@ -1,0 +1,119 @@
+//! What a refusal says to programs: when to come back, and why it was refused.
+
+use std::time::Duration;
+
+use tollgate::Rule;
+use tollgate::account::{OwnQuota, QuotaPolicy};
+use tollgate::respond::Presentation;
+use tollgate::rule::ScopeRule;
+use tonic::{Code, Status};
+use tonic_types::{ErrorInfo, StatusExt};
+
+use crate::grpc::stage::{CHECK, KEY, ask, builder, client, serve};
+use crate::support::World;
+
+/// Calls once, on a key changed so.
+async fn refusal(world: &World, builder: tollgate::GateBuilder) -> Status {
+    let address = serve(world, builder.build().unwrap()).await;
+    client(address).await.check(ask("", &[("x-api-key", KEY)])).await.unwrap_err()
+}
+
+fn info(status: &Status) -> ErrorInfo {
+    let told = status.check_error_details().unwrap();
+    told.error_info().unwrap().clone()
+}
+
+fn pushback(status: &Status) -> Option<&str> {
+    status.metadata().get("grpc-retry-pushback-ms").map(|value| value.to_str().unwrap())
+}
+
+fn rate_limited(world: &World, quota: &str) {
+    let quota: QuotaPolicy = quota.parse().unwrap();
+    world.key(KEY, |record, _| record.quotas = Some(vec![OwnQuota::Policy(quota)]));
+}
+
+#[tokio::test]
+async fn case_190_over_the_limit_says_when_to_come_back() {
+    let world = World::new();
+    rate_limited(&world, "1 per minute");
+    let address = serve(&world, builder(&world).build().unwrap()).await;
+    let call = async || client(address).await.check(ask("", &[("x-api-key", KEY)])).await;
+    assert!(call().await.is_ok());
+    world.clock.advance(Duration::from_micros(500_500));
+    let status = call().await.unwrap_err();
+    assert_eq!((status.code(), pushback(&status)), (Code::ResourceExhausted, Some("59500")));
+    assert_eq!(status.metadata().get("retry-after"), None);
+    let told = status.check_error_details().unwrap();
+    assert_eq!(told.retry_info().unwrap().retry_delay, Some(Duration::from_millis(59_500)));
+    let info = info(&status);
+    assert_eq!((info.reason.as_str(), info.domain.as_str()), ("RATE_LIMITED", "tollgate"));
+    assert_eq!(info.metadata["policy"], "minute");
+    assert_eq!(info.metadata["request_id"], status.metadata().get("x-request-id").unwrap().to_str().unwrap());
+}
+
+#[tokio::test]
+async fn case_190_the_wait_is_bounded_as_it_is_over_http() {
+    let world = World::new();
+    rate_limited(&world, "1 per day");
+    let bounded = Presentation::problem().longest_wait(Duration::from_mins(1)).unwrap();
+    let address = serve(&world, builder(&world).presentation(bounded).build().unwrap()).await;
+    let call = async || client(address).await.check(ask("", &[("x-api-key", KEY)])).await;
+    assert!(call().await.is_ok());
+    assert_eq!(pushback(&call().await.unwrap_err()), Some("60000"));
+}
+
+#[tokio::test]
+async fn case_190_who_has_no_credits_left_is_told_not_to_retry() {
+    let world = World::new();
+    let id = world.plain_key(KEY);
+    world.set_balance(id, 1);
+    let status = refusal(&world, builder(&world)).await;
+    assert_eq!((status.code(), pushback(&status)), (Code::ResourceExhausted, Some("-1")));
+    let told = status.check_error_details().unwrap();
+    assert!(told.retry_info().is_none());
+    let info = info(&status);
+    assert_eq!(info.reason, "CREDITS_EXHAUSTED");
+    assert_eq!((info.metadata["balance"].as_str(), info.metadata["cost"].as_str()), ("1", "2"));
+}
+
+#[tokio::test]
+async fn a_reason_is_the_providers_code_in_its_realm() {
+    let world = World::new();
+    world.key(KEY, |record, _| record.scopes = Some(Vec::new()));
+    let mut rule = Rule::new(&format!("POST {CHECK}")).unwrap();
+    rule.scopes = ScopeRule::AnyOf(vec!["health:read".into(), "all".into()]);
+    let wording = tollgate::respond::Wording {
+        code: Some("scope-lacking".into()),
+        message: Some("ß \"{required_scope}\" %\n is needed".into()),
+        ..tollgate::respond::Wording::default()
+    };
+    let presentation = Presentation::json(r#"{"error": "{code}"}"#)
+        .unwrap()
+        .realm("Acme API")
+        .unwrap()
+        .wording(tollgate::DenialKind::ScopeRequired, wording);
+    let status = refusal(&world, builder(&world).rule(rule).presentation(presentation)).await;
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert_eq!(status.message(), "ß \"health:read or all\" %\n is needed");
+    let info = info(&status);
+    assert_eq!((info.reason.as_str(), info.domain.as_str()), ("SCOPE_LACKING", "Acme API"));
+    assert_eq!(info.metadata["required_scope"], "health:read or all");
+    assert_eq!(info.metadata.len(), 2, "{info:?}");
+    assert_eq!(pushback(&status), None);
+}
+
+#[tokio::test]
+async fn details_of_any_length_read_back() {
+    // Around the lengths that take one more byte to write.
+    for length in [1, 100, 126, 127, 128, 3_000] {
+        let world = World::new();
+        let message = "m".repeat(length);
+        let wording = tollgate::respond::Wording {
+            message: Some(message.clone()),
+            ..tollgate::respond::Wording::default()
+        };
+        let said = Presentation::problem().wording(tollgate::DenialKind::Unknown, wording);
+        let status = refusal(&world, builder(&world).presentation(said)).await;
+        assert_eq!((status.message(), info(&status).reason.as_str()), (message.as_str(), "UNKNOWN"));
+    }
+}

@@ -1,0 +1,26 @@
+//! The gate over HTTP and gRPC: axum, actix-web, tonic and hyper, responses, charges, routing and OpenAPI.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod actix;
+mod axum;
+mod charges;
+mod compile;
+mod grpc;
+#[path = "../support/log.rs"]
+mod log;
+mod odd_paths;
+mod openapi;
+mod presentation;
+mod routing;
+mod scenarios;
+mod security_wire;
+#[path = "../services/mod.rs"]
+mod services;
+#[allow(dead_code, reason = "shared with another test")]
+#[path = "../config/config/stage.rs"]
+mod stage;
+#[path = "../support/mod.rs"]
+mod support;
+mod testing;
+mod tower_contract;
+mod trace_layer;

@@ -1,0 +1,40 @@
+//! What a gate says of itself in an OpenAPI document: that it is valid, that it is true, and that it takes nothing away.
+#![cfg(all(feature = "openapi", feature = "config", feature = "testing"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod content;
+mod merging;
+mod tools;
+
+use tollgate::testing::TestGate;
+
+const GATE: &str = r#"
+sources = [{ header = "X-API-Key" }, { query = "api-key" }, { authorization = "Bearer" }]
+formats = [{ prefix = "acme_", body = 32 }]
+rules = [
+    { route = "GET /health", public = true },
+    { route = "GET /v1/quotes/{symbol}", cost = 2, scope = "quotes:read", subscription = true },
+    { route = "GET /v1/bars", cost = { parameter = "limit", each = 1, default = 10, most = 50 }, min_plan = "pro" },
+    { route = "POST /v1/orders", scope = { all = ["orders:read", "orders:write"] }, agreements = ["terms"] },
+    { route = "/v1/anything" },
+    { route = "/v1/files/*", cost = 7 },
+]
+agreements = { terms = { url = "https://acme.example/terms" } }
+
+[plans.free]
+rank = 1
+quotas = ["5 per minute"]
+caps = { depth = 3 }
+
+[plans.pro]
+rank = 2
+quotas = ["60 per minute"]
+
+[management]
+path = "/account/api-keys"
+"#;
+
+/// A gate of this configuration, with more behind it.
+fn gate(more: &str) -> TestGate {
+    TestGate::from_toml(&format!("{GATE}\n{more}")).unwrap()
+}

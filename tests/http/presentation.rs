@@ -1,0 +1,7 @@
+//! How refusals look: templates, problem details, and the headers that every refusal bears.
+#![cfg(all(feature = "config", feature = "memory"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod every_kind;
+mod headers;
+mod templates;

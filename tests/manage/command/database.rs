@@ -1,0 +1,93 @@
+//! Over a database.
+
+use crate::command::{Desk, Fault};
+
+#[test]
+fn keys_and_credits_last_in_a_database() -> Result<(), Fault> {
+    let desk = Desk::with_store("keys-sqlite", "sqlite:keys.db")?;
+    desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
+    let (secret, _) = desk.done(&["keys", "issue", "--account", "ada", "--name", "bot"])?;
+    assert!(secret.starts_with("acme_"));
+    let listed = desk.json(&["keys", "list", "--account", "ada"])?;
+    assert_eq!(listed["keys"][0]["name"], "bot");
+    for kept in std::fs::read_dir(&desk.0)? {
+        let bytes = std::fs::read(kept?.path())?;
+        let secret = secret.trim().as_bytes();
+        assert!(!bytes.windows(secret.len()).any(|part| part == secret), "the secret is nowhere");
+    }
+
+    for _ in 0..2 {
+        let balance = desk.json(&["credits", "top-up", "ada", "50", "--id", "invoice-1"])?;
+        assert_eq!(balance["balance"], 50, "it is made once");
+    }
+    let conflict = desk.keys(&["credits", "top-up", "ada", "51", "--id", "invoice-1"])?;
+    assert_eq!(conflict.status.code(), Some(1));
+    let too_much = desk.keys(&["credits", "deduct", "ada", "51", "--id", "refund-1", "--json"])?;
+    assert_eq!(too_much.status.code(), Some(1));
+    assert_eq!(desk.json(&["credits", "deduct", "ada", "20", "--id", "refund-1"])?["balance"], 30);
+    assert_eq!(desk.json(&["credits", "set", "ada", "7", "--id", "gift"])?["balance"], 7);
+    assert_eq!(desk.json(&["credits", "balance", "ada"])?["balance"], 7);
+    let entries = desk.json(&["credits", "entries", "ada"])?;
+    let amounts: Vec<_> =
+        entries["entries"].as_array().ok_or("no list")?.iter().map(|one| &one["amount"]).collect();
+    assert_eq!(amounts, [-23, -20, 50]);
+    assert_eq!(entries["entries"][1]["id"], "refund-1");
+    let (out, err) = desk.done(&["credits", "unlimited", "ada", "--id", "friend"])?;
+    assert_eq!((out.as_str(), err.trim()), ("", "ada  unlimited"));
+    assert_eq!(desk.json(&["credits", "balance", "ada"])?["unlimited"], true);
+    assert_eq!(desk.json(&["credits", "check"])?["disagreements"], serde_json::json!([]));
+    let (out, err) = desk.done(&["credits", "check"])?;
+    assert_eq!((out.as_str(), err.trim()), ("", "every balance is what its entries come to"));
+    assert_eq!(desk.keys(&["credits", "top-up", "ada", "50"])?.status.code(), Some(2), "an id is needed");
+
+    let file = Desk::new("keys-without-credits")?;
+    let refused = file.keys(&["credits", "balance", "ada"])?;
+    assert!(String::from_utf8(refused.stderr)?.contains("keeps no credits"));
+    Ok(())
+}
+
+#[test]
+fn an_erased_account_leaves_nothing_behind() -> Result<(), Fault> {
+    let desk = Desk::with_store("keys-erase", "sqlite:keys.db")?;
+    desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
+    let (id, _) = desk.issue("ada")?;
+    desk.done(&["credits", "top-up", "ada", "50", "--id", "invoice-1"])?;
+    let (out, err) = desk.done(&["accounts", "erase", "ada"])?;
+    assert!(out.is_empty() && err.starts_with("ada is erased"), "{err}");
+    for gone in [&["accounts", "show", "ada"][..], &["keys", "show", &id], &["credits", "balance", "ada"]] {
+        assert_eq!(desk.keys(gone)?.status.code(), Some(1), "{gone:?}");
+    }
+    desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
+    assert_eq!(desk.json(&["credits", "balance", "ada"])?["balance"], 0, "nothing is left of it");
+    Ok(())
+}
+
+/// Other nodes may have a key in their caches: whoever revokes it is told that they were not.
+#[test]
+fn a_change_says_that_other_nodes_follow_later() -> Result<(), Fault> {
+    let desk = Desk::with_store("keys-nodes", "sqlite:keys.db")?;
+    desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
+    let (id, _) = desk.issue("ada")?;
+    let said = |arguments: &[&str]| Ok::<_, Fault>(desk.done(arguments)?.1.contains("other nodes follow"));
+    for quiet in [&["keys", "show", &id][..], &["keys", "list"], &["accounts", "show", "ada"]] {
+        assert!(!said(quiet)?, "{quiet:?}");
+    }
+    let table: [&[&str]; 9] = [
+        &["keys", "update", &id, "--name", "renamed"],
+        &["keys", "rotate", &id],
+        &["keys", "pause", &id],
+        &["keys", "resume", &id],
+        &["accounts", "suspend", "ada"],
+        &["accounts", "resume", "ada"],
+        &["keys", "revoke", &id],
+        &["keys", "erase", &id],
+        &["accounts", "delete", "ada"],
+    ];
+    for change in table {
+        assert!(said(change)?, "{change:?}");
+    }
+    let output = desk.keys(&["accounts", "erase", "ada", "--json"])?;
+    let note: serde_json::Value = serde_json::from_slice(&output.stderr)?;
+    assert!(note["note"].as_str().is_some_and(|note| note.contains("--redis")), "{note}");
+    Ok(())
+}

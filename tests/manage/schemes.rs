@@ -1,0 +1,175 @@
+//! Hash schemes side by side: keys are found under the older ones, and put under the newest when they are used.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use crate::management;
+
+use std::sync::Arc;
+
+use management::{DAY, Fault, Stage, refusal};
+use sha2::{Digest, Sha256, Sha512};
+use tollgate::key::{KeyHash, KeyHasher};
+use tollgate::manage::ForeignKey;
+use tollgate::store::KeyAdmin;
+use tollgate::{DenialKind, Gate, GateBuilder, KeyId, KeyRecord, KeyStore, MemoryStore, StoreFuture};
+
+const SECRET: &str = "acme_live_aaaaaaaabbbbbbbbccccccccdddddddd";
+
+fn old_pepper() -> KeyHasher {
+    KeyHasher::hmac_sha256(b"the pepper of the year before").unwrap()
+}
+
+fn new_pepper() -> KeyHasher {
+    KeyHasher::hmac_sha256(b"the pepper that is in use now").unwrap()
+}
+
+fn older(builder: GateBuilder) -> GateBuilder {
+    let builder = builder.hasher(new_pepper()).older_hasher(old_pepper());
+    builder.older_hasher(KeyHasher::sha256()).older_hasher(KeyHasher::sha512())
+}
+
+/// A gate that knows the older schemes, and puts keys under the newest.
+fn renewing() -> Result<Stage, Fault> {
+    Stage::set_with(|builder, store| older(builder).authority(Arc::clone(store)))
+}
+
+/// A gate over the same store that knows one scheme alone.
+fn knowing(stage: &Stage, hasher: KeyHasher) -> Result<Gate, Fault> {
+    let other = Stage::set_with(|builder, _| builder.hasher(hasher).store(Arc::clone(&stage.store)))?;
+    Ok(other.gate)
+}
+
+async fn imported(stage: &Stage, hash: KeyHash) -> Result<KeyId, Fault> {
+    Ok(stage.manager.import(ForeignKey::new("ada", "from elsewhere", hash)).await?)
+}
+
+#[tokio::test]
+async fn a_key_under_an_older_scheme_is_found_and_put_under_the_newest() -> Result<(), Fault> {
+    let sha256 = KeyHash::from_bytes(Sha256::digest(SECRET).into());
+    let sha512 = KeyHash::from_sha512(&Sha512::digest(SECRET).into());
+    let table = [
+        ("plain SHA-256", sha256, KeyHasher::sha256()),
+        ("plain SHA-512", sha512, KeyHasher::sha512()),
+        ("HMAC", old_pepper().hash(SECRET.as_bytes()), old_pepper()),
+    ];
+    for (name, hash, hasher) in table {
+        let stage = renewing()?;
+        let id = imported(&stage, hash).await?;
+        let (new_alone, old_alone) = (knowing(&stage, new_pepper())?, knowing(&stage, hasher)?);
+        assert_eq!(refusal(&new_alone, SECRET).await, Some(DenialKind::Unknown), "{name}");
+        assert_eq!(refusal(&old_alone, SECRET).await, None, "{name}");
+        assert_eq!(stage.refusal(SECRET).await, None, "{name}");
+        let renewed = stage.manager.get(id).await?;
+        assert_eq!(renewed.hash, new_pepper().hash(SECRET.as_bytes()), "{name}");
+        assert_eq!(refusal(&new_alone, SECRET).await, None, "{name}");
+        assert_eq!(refusal(&old_alone, SECRET).await, Some(DenialKind::Unknown), "{name}");
+        assert_eq!(stage.refusal(SECRET).await, None, "{name}");
+        assert_eq!(stage.manager.get(id).await?.version, renewed.version, "it is put there once");
+        assert_eq!(stage.manager.report_leak(SECRET).await?, Some(id));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_or_has_no_authority_stays_where_it_is() -> Result<(), Fault> {
+    let hash = KeyHasher::sha256().hash(SECRET.as_bytes());
+    let stage = renewing()?;
+    let id = imported(&stage, hash).await?;
+    stage.manager.pause(id).await?;
+    assert_eq!(stage.refusal(SECRET).await, Some(DenialKind::Paused));
+    assert_eq!(stage.manager.get(id).await?.hash, hash);
+    let reading = Stage::set_with(|builder, _| older(builder))?;
+    let id = imported(&reading, hash).await?;
+    assert_eq!(reading.refusal(SECRET).await, None);
+    assert_eq!(reading.manager.get(id).await?.hash, hash);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_secret_on_its_way_out_stays_under_its_old_hash_to_its_end() -> Result<(), Fault> {
+    let stage = renewing()?;
+    let hash = KeyHasher::sha256().hash(SECRET.as_bytes());
+    let id = imported(&stage, hash).await?;
+    let rotated = stage.manager.rotate(id, DAY).await?.secret.reveal();
+    assert_eq!(stage.refusal(SECRET).await, None);
+    let stored = stage.manager.get(id).await?;
+    assert_eq!(stored.hash, new_pepper().hash(rotated.as_bytes()));
+    assert_eq!(stored.retiring.map(|old| old.hash), Some(hash));
+    stage.clock.advance(DAY);
+    assert_eq!(stage.refusal(SECRET).await, Some(DenialKind::Revoked));
+    assert_eq!(stage.refusal(&rotated).await, None);
+    Ok(())
+}
+
+/// A cache that still has a record as it was.
+#[derive(Debug)]
+struct Stale(Arc<KeyRecord>);
+
+impl KeyStore for Stale {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        StoreFuture::ready(self.0.has_hash(hash).then(|| Arc::clone(&self.0)))
+    }
+}
+
+#[tokio::test]
+async fn a_stale_record_undoes_no_rotation() -> Result<(), Fault> {
+    let stage = renewing()?;
+    let id = imported(&stage, KeyHasher::sha256().hash(SECRET.as_bytes())).await?;
+    let cache = Stale(stage.manager.get(id).await?);
+    let cached =
+        Stage::set_with(|builder, _| older(builder).store(cache).authority(Arc::clone(&stage.store)))?;
+    stage.manager.rotate(id, std::time::Duration::ZERO).await?;
+    let rotated = stage.manager.get(id).await?;
+    assert_eq!(cached.refusal(SECRET).await, None);
+    assert_eq!(stage.manager.get(id).await?, rotated);
+    assert_eq!(stage.refusal(SECRET).await, Some(DenialKind::Unknown));
+    Ok(())
+}
+
+/// A store in which another request puts the key under the newest hash just behind the first look-up.
+#[derive(Debug)]
+struct Overtaken(Arc<MemoryStore>, KeyId);
+
+impl KeyStore for Overtaken {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        let found = self.0.find(hash);
+        let mut renewed = self.0.key(self.1).map(|key| KeyRecord::clone(&key)).unwrap();
+        renewed.hash = new_pepper().hash(SECRET.as_bytes());
+        drop(self.0.replace(&renewed));
+        found
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_renewed_between_two_look_ups_is_found() -> Result<(), Fault> {
+    for hasher in [old_pepper(), KeyHasher::sha256(), KeyHasher::sha512()] {
+        let stage = renewing()?;
+        let id = imported(&stage, hasher.hash(SECRET.as_bytes())).await?;
+        let overtaken = Overtaken(Arc::clone(&stage.store), id);
+        let gate = Stage::set_with(|builder, _| {
+            older(builder).store(overtaken).authority(Arc::clone(&stage.store))
+        })?;
+        assert_eq!(gate.refusal(SECRET).await, None);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_key_is_found_by_all_who_use_it_first_at_the_same_time() -> Result<(), Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    for _ in 0..300 {
+        let stage = renewing()?;
+        runtime.block_on(imported(&stage, KeyHasher::sha512().hash(SECRET.as_bytes())))?;
+        let start = std::sync::Barrier::new(3);
+        let use_it = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            start.wait();
+            (0..3).for_each(|_| assert_eq!(runtime.block_on(stage.refusal(SECRET)), None));
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(use_it);
+            }
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! The limiter in memory, against GCRA written out once per window.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::leaps;
+use crate::support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leaps::Window;
+use proptest::prelude::*;
+use support::World;
+use tollgate::account::{Counts, QuotaPolicy, Quotas};
+use tollgate::clock::{Now, Timestamp};
+use tollgate::limit::{Draw, Quota};
+use tollgate::{Clock, KeyRecord, MemoryLimiter, RateLimiter};
+
+fn settings() -> ProptestConfig {
+    ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn policy() -> impl Strategy<Value = QuotaPolicy> {
+    let counts = prop::sample::select(vec![Counts::Key, Counts::Account, Counts::Pool("demo".into())]);
+    let window = prop::sample::select(vec![1_000_u64, 7_000, 60_000]);
+    (1_u32..6, window, counts).prop_map(|(quota, window, counts)| {
+        QuotaPolicy::new(quota, Duration::from_millis(window)).unwrap().counting(counts)
+    })
+}
+
+/// One quota per window and subject, as a plan may have them.
+fn policies() -> impl Strategy<Value = Vec<QuotaPolicy>> {
+    prop::collection::vec(policy(), 1..5).prop_map(|policies| {
+        let mut kept: Vec<QuotaPolicy> = Vec::new();
+        for policy in policies {
+            if !kept
+                .iter()
+                .any(|known| known.window() == policy.window() && known.counts() == policy.counts())
+            {
+                kept.push(policy);
+            }
+        }
+        kept
+    })
+}
+
+/// The same, any of which may be strict, and so wide that requests are counted together.
+fn mixed_policies() -> impl Strategy<Value = Vec<QuotaPolicy>> {
+    let wide = prop::sample::select(vec![1_u32, 1, 1, 9]);
+    (policies(), prop::collection::vec((any::<bool>(), wide), 5)).prop_map(|(policies, kinds)| {
+        let kind = |(policy, (strict, wide)): (QuotaPolicy, (bool, u32))| {
+            let wider = QuotaPolicy::new(policy.quota() * wide, policy.window()).unwrap();
+            let wider = wider.counting(policy.counts().clone());
+            if strict { wider.in_any_window() } else { wider }
+        };
+        policies.into_iter().zip(kinds).map(kind).collect()
+    })
+}
+
+/// When each window is full again, and in what time a cell of it is refilled, in nanoseconds, by whom it counts and its
+/// length.
+#[derive(Default)]
+struct Model(HashMap<(String, Duration), (u64, u64)>);
+
+impl Model {
+    /// Admits a request if all windows do; else says how long the slowest takes.
+    fn draw(&mut self, record: &KeyRecord, policies: &[QuotaPolicy], now: u64) -> Result<(), u64> {
+        let mut drawn = Vec::new();
+        let mut wait = 0;
+        for policy in policies {
+            let subject = match policy.counts() {
+                Counts::Key => format!("key {}", record.id),
+                Counts::Account => format!("account {}", record.account.id),
+                Counts::Pool(name) => format!("pool {name}"),
+            };
+            let refill = u64::try_from(policy.refill().as_nanos()).unwrap();
+            let most = u64::from(policy.quota() - 1);
+            let (full_at, unit) =
+                self.0.get(&(subject.clone(), policy.window())).copied().unwrap_or((0, refill));
+            let (ahead, unit) = if full_at > now { (full_at - now, unit) } else { (0, refill) };
+            wait = wait.max(ahead.saturating_sub(unit * most));
+            // What was taken under another quota counts by the cell.
+            let taken = if unit == refill {
+                ahead
+            } else {
+                let taken = (u128::from(ahead) * u128::from(refill)).div_ceil(u128::from(unit));
+                u64::try_from(taken).unwrap().next_multiple_of(1_000).min(refill * most)
+            };
+            drawn.push(((subject, policy.window()), (now + taken + refill, refill)));
+        }
+        if wait > 0 {
+            return Err(wait);
+        }
+        self.0.extend(drawn);
+        Ok(())
+    }
+}
+
+fn draw(limiter: &MemoryLimiter, record: &KeyRecord, quotas: &Quotas, world: &World) -> Quota {
+    let drawn = limiter.draw(&Draw::new(record, quotas, world.clock.now()));
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(drawn).unwrap()
+}
+
+/// Three keys, of which two are of one account.
+fn records(world: &World) -> Vec<Arc<KeyRecord>> {
+    let put = |key: usize| {
+        let id = world
+            .key(&format!("kwery_live_{key:010}"), |_, account| account.id = format!("a{}", key / 2).into());
+        world.store.key(id).unwrap()
+    };
+    (0..3).map(put).collect()
+}
+
+proptest! {
+    #![proptest_config(settings())]
+
+    #[test]
+    fn draws_over_several_windows_come_to_the_same_as_gcra_by_hand(
+        // Keys of one account or pool may have quotas of their own: a window that only one of them has is kept.
+        policies in prop::collection::vec(policies(), 3),
+        draws in prop::collection::vec((0_usize..3, prop_oneof![3 => Just(0_u64), 2 => 0_u64..900, 1 => 0_u64..20_000], any::<bool>()), 1..80),
+    ) {
+        let world = World::new();
+        let (limiter, mut model, records) = (MemoryLimiter::new(), Model::default(), records(&world));
+        let quotas: Vec<Quotas> = policies.iter().map(|policies| Quotas::new(policies.clone())).collect();
+        for (key, wait, reloaded) in draws {
+            world.clock.advance(Duration::from_millis(wait));
+            let now = u64::try_from(world.clock.now().elapsed().as_nanos()).unwrap();
+            // A record that was read anew, and terms worked out anew, find the same windows.
+            let (record, own);
+            let (record, quotas) = if reloaded {
+                record = KeyRecord::clone(&records[key]);
+                own = Quotas::new(policies[key].clone());
+                (&record, &own)
+            } else {
+                (&*records[key], &quotas[key])
+            };
+            let expected = model.draw(record, &policies[key], now);
+            match draw(&limiter, record, quotas, &world) {
+                Quota::Within(_) => prop_assert_eq!(expected, Ok(())),
+                Quota::Exceeded { retry_after, .. } => {
+                    prop_assert_eq!(Err(u64::try_from(retry_after.as_nanos()).unwrap()), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_is_denied_until_exactly_the_promised_instant(
+        policies in mixed_policies(),
+        waits in prop::collection::vec(0_u64..300, 1..60),
+    ) {
+        let world = World::new();
+        let (limiter, record) = (MemoryLimiter::new(), Arc::clone(&records(&world)[0]));
+        let quotas = Quotas::new(policies);
+        for wait in waits {
+            world.clock.advance(Duration::from_millis(wait));
+            let Quota::Exceeded { retry_after, .. } = draw(&limiter, &record, &quotas, &world) else { continue };
+            world.clock.advance(retry_after.saturating_sub(Duration::from_nanos(1)));
+            let early = draw(&limiter, &record, &quotas, &world);
+            let nanosecond = matches!(early, Quota::Exceeded { retry_after, .. } if retry_after == Duration::from_nanos(1));
+            prop_assert!(nanosecond, "{:?}", early);
+            world.clock.advance(Duration::from_nanos(1));
+            prop_assert!(matches!(draw(&limiter, &record, &quotas, &world), Quota::Within(_)));
+        }
+    }
+
+    #[test]
+    fn no_window_admits_more_than_its_quota_and_what_refills_meanwhile(
+        quota in 1_u32..20,
+        waits in prop::collection::vec(0_u64..200, 1..200),
+    ) {
+        let world = World::new();
+        let (limiter, record) = (MemoryLimiter::new(), Arc::clone(&records(&world)[0]));
+        let policy = QuotaPolicy::new(quota, Duration::from_secs(1)).unwrap();
+        let quotas = Quotas::new([policy.clone()]);
+        let mut admitted: Vec<Duration> = Vec::new();
+        for wait in waits {
+            world.clock.advance(Duration::from_millis(wait));
+            if matches!(draw(&limiter, &record, &quotas, &world), Quota::Within(_)) {
+                admitted.push(world.clock.now().elapsed());
+            }
+        }
+        for (place, from) in admitted.iter().enumerate() {
+            for (count, to) in admitted[place..].iter().enumerate() {
+                let refilled = to.saturating_sub(*from).as_nanos() / policy.refill().as_nanos();
+                prop_assert!((count as u128) < u128::from(quota) + refilled);
+            }
+        }
+    }
+
+    #[test]
+    fn a_strict_window_sees_no_more_than_its_quota_and_refuses_little_that_it_could_admit(
+        quota in 1_u32..60,
+        waits in prop::collection::vec(prop_oneof![2 => Just(0_u64), 4 => 0_u64..40, 1 => 0_u64..2_000], 1..300),
+    ) {
+        let world = World::new();
+        let (limiter, record) = (MemoryLimiter::new(), Arc::clone(&records(&world)[0]));
+        let window = Duration::from_secs(1);
+        let quotas = Quotas::new([QuotaPolicy::new(quota, window).unwrap().in_any_window()]);
+        // Nothing is counted together of a quota that is small.
+        let late = if quota > 16 { window / 16 } else { Duration::ZERO };
+        let mut admitted: Vec<Duration> = Vec::new();
+        for wait in waits {
+            world.clock.advance(Duration::from_millis(wait));
+            let now = world.clock.now().elapsed();
+            let within = |time: Duration| {
+                u32::try_from(admitted.iter().filter(|at| **at + time > now).count()).unwrap()
+            };
+            match draw(&limiter, &record, &quotas, &world) {
+                Quota::Within(standing) => {
+                    prop_assert!(within(window) < quota);
+                    prop_assert!(standing.remaining < quota - within(window));
+                    admitted.push(now);
+                }
+                Quota::Exceeded { retry_after, .. } => {
+                    prop_assert!(within(window + late) >= quota, "it had room");
+                    prop_assert!(retry_after <= window);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: leaps::cases(1_000), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn leaps_and_changes_mint_and_withhold_nothing(window in leaps::window(), asks in leaps::asks()) {
+        let (limiter, world) = (MemoryLimiter::new(), World::new());
+        let (record, mut watch) = (Arc::clone(&records(&world)[0]), leaps::Watch::new(&window));
+        let quotas: Vec<_> = window.quotas.iter().map(|quota| Quotas::new([policy_of(&window, *quota)])).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for ask in asks {
+            let told = watch.told(&ask);
+            let now = Now::new(Timestamp::from_millis(told.wall), Duration::from_micros(told.now));
+            let drawn = limiter.draw(&Draw::new(&record, &quotas[told.quota], now));
+            match runtime.block_on(drawn).unwrap() {
+                Quota::Within(standing) => watch.admitted(standing.remaining)?,
+                Quota::Exceeded { retry_after, .. } => watch.refused(retry_after)?,
+            }
+        }
+    }
+}
+
+fn policy_of(window: &Window, quota: u32) -> QuotaPolicy {
+    let policy = QuotaPolicy::new(quota, window.length).unwrap();
+    if window.strict { policy.in_any_window() } else { policy }
+}

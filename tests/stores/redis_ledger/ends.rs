@@ -1,0 +1,201 @@
+//! Charges that were ended, by whoever it is, and those that nobody ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate::Account;
+use tollgate::account::Allowance;
+use tollgate::clock::Timestamp;
+use tollgate::credit::{Abandoned, CreditAdmin, EntryQuery, RedisLedger};
+use tollgate::guard::Guarded;
+use tollgate::redis::{RedisOptions, RedisServer};
+
+use crate::redis_ledger::{HOUR, NOON, Purse, node};
+use crate::services::redis::Redis;
+
+/// Where an account's open charges are.
+const OPEN: &str = "acme:{a:acme}:credits:open";
+
+/// Makes an open charge so much older than it is.
+fn age(redis: &Redis, open: &str, id: &str, amount: &str, by: Duration) {
+    let kept = redis.say(&["HGET", open, id]);
+    let at: u128 = kept.rsplit(' ').next().unwrap().parse().unwrap();
+    redis.say(&["HSET", open, id, &format!("{amount} {}", at - by.as_millis())]);
+}
+
+#[tokio::test]
+async fn case_136_charges_of_a_dead_node_are_closed_by_a_sweep() {
+    let Some(redis) = Redis::start() else { return };
+    let mut purse = Purse::new(node(&redis), Allowance::None);
+    purse.put_in(100).await;
+    assert!(purse.takes(1, 10).await);
+    // Clocks of nodes say nothing.
+    purse.now += HOUR;
+    assert!(purse.takes(2, 20).await);
+    purse.now -= 1_000 * HOUR;
+    assert!(purse.takes(4, 1).await);
+    purse.now += 1_000 * HOUR;
+    purse.refund(4).await;
+    let mut other = Purse::new(node(&redis), Allowance::None);
+    // Letters that stand for others in a pattern stand for themselves in a name.
+    other.account = Arc::new(Account::new("*?[a]\\", "plain"));
+    other.put_in(100).await;
+    assert!(other.takes(1, 30).await);
+    let hour = Duration::from_hours(1);
+    assert_eq!(purse.ledger.sweep(hour, Abandoned::Refund).await.unwrap(), 0, "they are still young");
+    for (open, amount) in [(OPEN, "10"), ("acme:{a:*?[a]\\}:credits:open", "30")] {
+        age(&redis, open, "00000000000000000000000000000001", amount, hour);
+    }
+    let nodes = [node(&redis), node(&redis)];
+    let (one, two) =
+        tokio::join!(nodes[0].sweep(hour, Abandoned::Refund), nodes[1].sweep(hour, Abandoned::Refund));
+    assert_eq!(one.unwrap() + two.unwrap(), 2, "each is closed once");
+    assert_eq!((purse.left().await, other.left().await), (80, 100), "what is younger stays open");
+    assert_eq!(nodes[0].sweep(hour, Abandoned::Refund).await.unwrap(), 0);
+    purse.refund(1).await;
+    assert_eq!(nodes[0].sweep(Duration::ZERO, Abandoned::Settle).await.unwrap(), 1);
+    assert_eq!(purse.left().await, 80);
+    let kinds: Vec<_> = purse.entries().await.iter().map(|entry| (entry.kind.name(), entry.amount)).collect();
+    assert_eq!(
+        kinds,
+        [("refund", 10), ("refund", 1), ("charge", -1), ("charge", -20), ("charge", -10), ("top-up", 100),]
+    );
+    // A sweep sees no other gate's charges on the same server.
+    let mut options = RedisOptions::new("acme");
+    options.prefix = "ac*".to_owned();
+    let stranger = RedisLedger::new(RedisServer::with_options(&redis.url(), options).unwrap());
+    assert!(purse.takes(3, 20).await);
+    assert_eq!(stranger.sweep(Duration::ZERO, Abandoned::Refund).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_charge_that_has_ended_is_not_taken_again_and_leaves_nothing_open() {
+    let Some(redis) = Redis::start() else { return };
+    let purse = Purse::new(node(&redis), Allowance::None);
+    purse.put_in(100).await;
+    for number in 0..3 {
+        assert!(purse.takes(number, 10).await);
+    }
+    purse.settle(0, 4).await;
+    purse.settle(1, 10).await;
+    purse.refund(2).await;
+    for number in 0..3 {
+        // Asked for again by somebody who has not heard of it.
+        purse.refund(number).await;
+        purse.settle(number, 1).await;
+        assert!(purse.charge(number, 10).await.is_err(), "{number}");
+    }
+    assert_eq!(purse.left().await, 86);
+    assert_eq!(redis.say(&["HLEN", OPEN]), ":0", "what has ended is not barred besides");
+    // It is known for as long as a charge may be on its way, and not for ever.
+    let closed = "acme:{a:acme}:credits:closed";
+    let left: i64 = redis.say(&["PTTL", closed]).trim_start_matches(':').parse().unwrap();
+    assert!((200_000..=300_000).contains(&left), "{left}");
+    let ended = |number: u64, ago: u32| {
+        let id = format!("{number:032x}");
+        let said = redis.say(&["ZSCORE", closed, &id]);
+        let at =
+            said.lines().last().unwrap().trim_start_matches(',').parse::<f64>().unwrap() - f64::from(ago);
+        redis.say(&["ZADD", closed, &at.to_string(), &id]);
+    };
+    ended(0, 299_000);
+    ended(1, 300_000);
+    assert!(purse.takes(7, 10).await);
+    purse.settle(7, 10).await;
+    for number in [0, 2, 7] {
+        assert!(purse.charge(number, 10).await.unwrap_err().is_rejected(), "{number}");
+    }
+    assert_eq!(redis.say(&["ZCARD", closed]), ":3", "it is not known any more");
+    assert!(purse.ledger.erase_balance(&purse.account.id).await.unwrap());
+    assert_eq!(redis.say(&["KEYS", "*"]), "*0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_entries_are_folded_into_one() {
+    let Some(redis) = Redis::start() else { return };
+    let purse = Purse::new(node(&redis), Allowance::None);
+    purse.put_in(1_000).await;
+    for number in 0..5 {
+        assert!(purse.takes(number, 10).await);
+    }
+    let moment = Timestamp::from_millis;
+    assert_eq!(purse.ledger.forget_entries(moment(NOON)).await.unwrap(), 0, "none is older than that");
+    let mut later = purse.clone();
+    later.now += 1;
+    assert!(later.takes(5, 10).await);
+    assert_eq!(purse.ledger.forget_entries(moment(NOON + 1)).await.unwrap(), 5);
+    assert_eq!(purse.ledger.forget_entries(moment(NOON + 1)).await.unwrap(), 0);
+    let mut query = EntryQuery::newest("acme", 9);
+    query.before = Some(7);
+    let entries = purse.ledger.entries(&query).await.unwrap();
+    let told: Vec<_> = entries.iter().map(|entry| (entry.number, entry.kind.name(), entry.amount)).collect();
+    assert_eq!(told, [(6, "folded", 950)]);
+    assert_eq!(purse.ledger.forget_entries(moment(NOON + 2)).await.unwrap(), 1);
+    assert_eq!(purse.left().await, 940);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_that_races_settlements_counts_what_it_has_closed_and_bars_nothing() {
+    let Some(redis) = Redis::start() else { return };
+    let purse = Purse::new(node(&redis), Allowance::None);
+    purse.put_in(10_000).await;
+    for round in 0..20_u64 {
+        for number in 0..20 {
+            assert!(purse.takes(round * 100 + number, 10).await);
+        }
+        let before = purse.left().await;
+        let settling = purse.clone();
+        let settled = tokio::spawn(async move {
+            for number in 0..20 {
+                settling.settle(round * 100 + number, 10).await;
+            }
+        });
+        let (one, two) = (node(&redis), node(&redis));
+        let (one, two) = tokio::join!(
+            one.sweep(Duration::ZERO, Abandoned::Refund),
+            two.sweep(Duration::ZERO, Abandoned::Refund)
+        );
+        settled.await.unwrap();
+        let back = purse.left().await - before;
+        assert_eq!(10 * (one.unwrap() + two.unwrap()), back, "round {round}");
+        assert_eq!(redis.say(&["HLEN", OPEN]), ":0");
+    }
+}
+
+#[tokio::test]
+async fn a_charge_that_cannot_be_read_keeps_no_other_from_being_swept() {
+    let Some(redis) = Redis::start() else { return };
+    let purse = Purse::new(node(&redis), Allowance::None);
+    purse.put_in(100).await;
+    for number in 0..3 {
+        assert!(purse.takes(number, 10).await);
+    }
+    let mut other = Purse::new(node(&redis), Allowance::None);
+    other.account = Arc::new(Account::new("bob", "plain"));
+    other.put_in(100).await;
+    assert!(other.takes(1, 30).await);
+    redis.say(&["HSET", OPEN, "00000000000000000000000000000001", "plenty"]);
+    redis.say(&["HSET", OPEN, "nobody's", "10 5"]);
+    assert!(
+        purse.ledger.sweep(Duration::ZERO, Abandoned::Refund).await.unwrap_err().is_corrupt(),
+        "it is told"
+    );
+    assert_eq!((purse.left().await, other.left().await), (90, 100), "all others are closed");
+}
+
+/// What is asked for in vain says nothing of the server.
+#[tokio::test]
+async fn a_charge_that_was_closed_before_it_came_opens_no_circuit() {
+    let Some(redis) = Redis::start() else { return };
+    let guarded = Arc::new(Guarded::new(RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap())));
+    let purse = Purse::new(Arc::clone(&guarded), Allowance::None);
+    purse.put_in(100).await;
+    for number in 0..20 {
+        purse.refund(number).await;
+    }
+    for number in 0..20 {
+        assert!(purse.charge(number, 1).await.unwrap_err().is_rejected());
+    }
+    assert!(!guarded.health().open);
+    assert!(purse.takes(100, 1).await);
+}

@@ -1,0 +1,19 @@
+//! Keys, accounts and credits in a SQLite file and in a PostgreSQL server of the test's own: the same tests for both.
+#![cfg(all(feature = "sqlite", feature = "postgres", feature = "memory"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod file;
+mod housekeeping;
+mod ledger;
+mod lists;
+mod model;
+mod network;
+mod outage;
+mod pooler;
+mod spoilt;
+mod start;
+mod store;
+#[cfg(feature = "conformance")]
+mod suites;
+mod touches;
+mod traces;

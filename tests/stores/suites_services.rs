@@ -1,0 +1,83 @@
+//! The published suites over what lasts and what a fleet shares: databases, caches in front of them, and guards.
+#![cfg(all(
+    feature = "conformance",
+    feature = "memory",
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "redis"
+))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[allow(dead_code, unused_imports, reason = "not all of it is used here")]
+use crate::place;
+use crate::services;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use place::{Place, both};
+use tollgate::MemoryLedger;
+use tollgate::conformance::{self, Capability};
+use tollgate::credit::{CreditLeasing, LeaseTerms, LeasedLedger, RedisLedger, SqlLedger};
+use tollgate::guard::Guarded;
+use tollgate::limit::RedisLimiter;
+use tollgate::redis::RedisServer;
+use tollgate::store::{CachedStore, SqlStore};
+
+both![
+    a_cached_and_guarded_database_keeps_the_contract_of_keys,
+    a_guarded_database_keeps_the_contract_of_credits,
+    credits_leased_from_a_database_keep_the_contract_of_charges,
+];
+
+async fn a_cached_and_guarded_database_keeps_the_contract_of_keys(place: Place) {
+    let store = Guarded::new(SqlStore::new(&place.open().await));
+    conformance::keys(CachedStore::builder(store).build().unwrap()).run().await.assert();
+}
+
+async fn a_guarded_database_keeps_the_contract_of_credits(place: Place) {
+    let ledger = Guarded::new(SqlLedger::new(&place.open().await));
+    conformance::credits(ledger).run().await.assert();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guarded_limiter_in_redis_keeps_the_contract() {
+    let Some(redis) = services::redis::Redis::start() else { return };
+    let limiter = Guarded::new(RedisLimiter::new(RedisServer::open(&redis.url(), "acme").unwrap()));
+    conformance::limits(limiter).without(Capability::InjectedTime).run().await.assert();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guarded_ledger_in_redis_keeps_the_contract() {
+    let Some(redis) = services::redis::Redis::start() else { return };
+    let ledger = Guarded::new(RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap()));
+    conformance::credits(ledger).run().await.assert();
+}
+
+/// Blocks are what the authority lists, so its write side is checked without them; charges are checked through them.
+async fn leased_keep_the_contract_of_charges(authority: impl CreditLeasing) {
+    let terms = LeaseTerms::of_nodes(NonZeroU32::MIN);
+    let suite = conformance::charges(LeasedLedger::new(authority, terms));
+    // What is charged of a block is decided here, as in memory, whatever lends it.
+    let suite = suite.without(Capability::LateCharges).without(Capability::WholeBalances);
+    suite.run().await.assert();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leased_credits_keep_the_contract_of_charges() {
+    leased_keep_the_contract_of_charges(MemoryLedger::new()).await;
+}
+
+async fn credits_leased_from_a_database_keep_the_contract_of_charges(place: Place) {
+    let ledger = SqlLedger::new(&place.open().await);
+    leased_keep_the_contract_of_charges(Guarded::new(ledger.clone())).await;
+    leased_keep_the_contract_of_charges(Arc::new(ledger) as Arc<dyn CreditLeasing>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credits_leased_from_redis_keep_the_contract_of_charges() {
+    let Some(redis) = services::redis::Redis::start() else { return };
+    let ledger = RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap());
+    leased_keep_the_contract_of_charges(Guarded::new(ledger.clone())).await;
+    leased_keep_the_contract_of_charges(Box::new(ledger) as Box<dyn CreditLeasing>).await;
+}
