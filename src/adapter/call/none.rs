@@ -21,6 +21,7 @@ impl Deadline {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the signature of the feature's own")]
 pub(crate) fn told(_: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
     Some(served)
 }
