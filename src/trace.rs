@@ -148,6 +148,7 @@ mod mode {
     pub(crate) struct Mode;
 
     impl Mode {
+        #[expect(clippy::extra_unused_type_parameters, reason = "the signature of the feature's own")]
         pub(crate) fn before<T: ?Sized>(_: &'static str, _: &'static str) -> Self {
             Self
         }

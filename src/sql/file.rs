@@ -26,6 +26,7 @@ type Identity = (u64, u64);
 type Identity = Option<std::time::SystemTime>;
 
 impl DatabaseFile {
+    #[cfg_attr(not(feature = "postgres"), expect(clippy::unnecessary_wraps, reason = "a server has no file"))]
     pub(super) fn of(target: &Target) -> Option<Self> {
         match target {
             Target::Sqlite(target) => {

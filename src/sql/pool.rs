@@ -173,6 +173,10 @@ impl Pool {
     }
 
     /// Returns an idle connection that is alive.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unused_async, reason = "a file needs no sign of life")
+    )]
     async fn kept_connection(&self) -> Option<Idle> {
         let mut idle = self.pop()?;
         match &mut idle.connection {

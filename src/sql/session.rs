@@ -144,6 +144,10 @@ impl Session {
 
     /// Returns the statement that begins a transaction in PostgreSQL. Behind a pooler it includes the session's
     /// settings.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unused_self, reason = "only PostgreSQL has poolers")
+    )]
     fn beginning(&self, limit: Duration) -> String {
         #[cfg(feature = "postgres")]
         if self.pooled {
