@@ -1,19 +1,19 @@
-//! What a plan allows of a request's query.
+//! Limits on query parameters.
 
 use std::sync::Arc;
 
 use crate::query::{self, Pair, Pairs};
 
-/// What may be said of one query parameter.
+/// The limit on one query parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cap {
-    /// Once at the most, as a plain decimal number up to this one.
+    /// The parameter may occur at most once, as a plain decimal number up to this maximum.
     AtMost(u64),
-    /// Not at all.
+    /// The parameter may not occur.
     Forbidden,
 }
 
-/// What a plan allows of a request's query parameters, such as `limit` up to 3 and no `cursor`.
+/// The limits that a plan sets on query parameters, such as `limit` up to 3 and no `cursor`.
 ///
 /// # Example
 ///
@@ -26,7 +26,7 @@ pub enum Cap {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Caps(Vec<Capped>);
 
-/// A parameter with its cap.
+/// A parameter and its limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Capped {
     parameter: Arc<str>,
@@ -39,7 +39,7 @@ impl<I: IntoIterator<Item = (String, Cap)>> From<I> for Caps {
     }
 }
 
-/// Which parameter broke its cap, and how.
+/// A violated limit: the parameter and the kind of violation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Breach {
     pub(crate) parameter: Arc<str>,
@@ -55,7 +55,7 @@ pub(crate) enum BreachKind {
 }
 
 impl Caps {
-    /// The highest value of this parameter, where it is capped.
+    /// Returns the maximum value of this parameter, if it has one.
     pub fn at_most(&self, parameter: &str) -> Option<u64> {
         self.iter().find_map(|(name, cap)| match cap {
             Cap::AtMost(most) if name == parameter => Some(most),
@@ -63,25 +63,25 @@ impl Caps {
         })
     }
 
-    /// The parameters with their caps.
+    /// Returns the parameters and their limits.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Cap)> {
         self.0.iter().map(|capped| (&*capped.parameter, capped.cap))
     }
 
-    /// Whether nothing is capped.
+    /// Returns true if there are no limits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What in this query breaks a cap. The query names are compared as they read percent-decoded once.
+    /// Returns the violated limit of this query, if any. Query parameter names are compared after one percent-decoding.
     #[inline]
     pub(crate) fn breach(&self, query: Option<&str>) -> Option<Breach> {
         let query = query?;
         if self.are_plainly_kept(query) { None } else { self.told(query) }
     }
 
-    /// Whether the query keeps to the caps, as nearly all do, and sends what is capped as it is: that is seen without decoding
-    /// anything.
+    /// Returns true if the query obviously keeps the limits: no limited parameter is percent-encoded and all values are
+    /// allowed. This holds for almost all queries and is checked without decoding.
     fn are_plainly_kept(&self, query: &str) -> bool {
         let mut pairs = query::pairs(query);
         while let Some(pair) = pairs.next() {
@@ -103,13 +103,14 @@ impl Caps {
         true
     }
 
-    /// Whether a parameter is capped whose name or value is encoded.
+    /// Returns true if an encoded name or value belongs to a limited parameter.
     #[cold]
     fn concern(&self, pair: &Pair<'_>) -> bool {
         self.0.iter().any(|capped| pair.value_of(&capped.parameter).is_some())
     }
 
-    /// Which breach is told is the configuration's order, not the query's; of one cap, the first that is met.
+    /// Returns the violation to report. The order of the limits in the configuration decides, not the order in the
+    /// query. For one limit, it is the first violation in the query.
     #[cold]
     fn told(&self, query: &str) -> Option<Breach> {
         let mut pairs = query::pairs(query);
@@ -125,7 +126,7 @@ impl Caps {
 }
 
 impl Capped {
-    /// What is wrong with a value of the parameter that this caps.
+    /// Returns the problem with a value of this parameter, if any.
     #[inline]
     fn problem(&self, value: &[u8], later: &Pairs<'_>) -> Option<BreachKind> {
         let Cap::AtMost(most) = self.cap else { return Some(BreachKind::Forbidden) };
@@ -139,7 +140,7 @@ impl Capped {
     }
 }
 
-/// The value of a parameter that may be given once, as one plain decimal number.
+/// Returns the value of a parameter that may occur at most once and must be one plain decimal number.
 pub(crate) fn number(query: &str, parameter: &str) -> Result<Option<u64>, BreachKind> {
     let mut given = query::pairs(query).filter_map(|pair| pair.value_of(parameter));
     let Some(value) = given.next() else { return Ok(None) };
@@ -149,7 +150,7 @@ pub(crate) fn number(query: &str, parameter: &str) -> Result<Option<u64>, Breach
     plain_number(&value).map(Some).ok_or(BreachKind::Unreadable)
 }
 
-/// A value that is one plain decimal number, and fits.
+/// Parses one plain decimal number. Returns `None` for other text and on overflow.
 #[inline]
 fn plain_number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {

@@ -1,4 +1,4 @@
-//! Credits that come back: a grant refills a balance to its amount, at whole periods.
+//! Periodic credit grants: a grant refills a balance up to its amount once per period.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,27 +11,28 @@ use crate::amount::Credits;
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
 
-/// Credits that a plan gives, and gives again at every period: the balance is refilled *to* the amount, all at once,
-/// and what was left does not pile up.
+/// A periodic credit grant of a plan. Each period, the balance is refilled *up to* the amount in one step. Unspent
+/// credits do not accumulate.
 ///
 /// # Credits that are bought
 ///
-/// An account has one balance. Credits that were bought (a [top-up](crate::credit::AdjustmentKind::TopUp)) are spent together with
-/// those that were granted, and a grant counts them in. With a grant of 100, a balance of 540 is still 540 after the next
-/// turn, and one of 30 is 100. Who sells credits beside a grant therefore gives no grant until the bought ones are spent.
+/// An account has one balance. Bought credits (a [top-up](crate::credit::AdjustmentKind::TopUp)) and granted credits
+/// are spent from the same balance, and a grant counts both. With a grant of 100, a balance of 540 is still 540 after
+/// the next grant, and a balance of 30 becomes 100. A service that sells credits in addition to a grant therefore
+/// grants nothing until the bought credits are spent.
 ///
-/// # Plans that change
+/// # Plan changes
 ///
-/// A change of plan moves no credits. An account that goes to another grant keeps its balance until that grant's next turn;
-/// a larger amount takes effect then. Where the period changes too, the next turn is the first one of the new period after
-/// the first charge on the new plan. A balance that no grant was ever given to gets its first one with that charge. On a plan
-/// without a grant the account spends what is left.
+/// A change of plan moves no credits. An account that changes to another grant keeps its balance until that grant is
+/// next due. A larger amount takes effect then. If the period changes too, the next grant is the first one of the new
+/// period after the first charge on the new plan. A balance that never received a grant receives its first one with
+/// that charge. On a plan without a grant, the account spends its remaining balance.
 ///
-/// # Clocks that are wrong
+/// # Wrong clocks
 ///
-/// A clock that is set back gives no grant twice. After one that was ahead by more than a period is set right, the next turn
-/// is left out, and grants go on at the one after it. Where the clocks of two nodes differ by more than a period, the one
-/// that is ahead gives the grants.
+/// A clock that is set back gives no grant twice. After a clock that was ahead by more than a period is corrected, the
+/// next grant is skipped, and grants continue with the one after it. If the clocks of two nodes differ by more than a
+/// period, the node that is ahead gives the grants.
 ///
 /// # Example
 ///
@@ -49,31 +50,31 @@ pub struct Grant {
     period: GrantPeriod,
 }
 
-/// How often a grant is given.
+/// The period at which a grant is repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantPeriod(Period);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Period {
     Every(i64),
-    /// The unit, the zone, and [`GrantPeriod::code`].
+    /// The unit, the time zone and the [`GrantPeriod::code`].
     Calendar(CalendarUnit, TimeZone, i64),
 }
 
-/// A unit of the calendar.
+/// A calendar unit that determines when a grant is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CalendarUnit {
-    /// On the hour. Where clocks change by other than whole hours, as on Lord Howe Island, the change is a turn too: no two
-    /// turns are more than an hour apart.
+    /// On the hour. If clocks change by other than whole hours, as on Lord Howe Island, a grant is also due at the
+    /// change: two grants are never more than an hour apart.
     Hour,
-    /// At midnight, or at the first moment of a day that has no midnight. A day that is begun twice turns once.
+    /// At midnight, or at the first moment of a day that has no midnight. A day that begins twice has one grant.
     Day,
-    /// At midnight on the first, or at the first moment of that day.
+    /// At midnight on the first day of the month, or at the first moment of that day.
     Month,
 }
 
 impl CalendarUnit {
-    /// The unit as a configuration names it.
+    /// Returns the name of the unit in a configuration.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Hour => "hour",
@@ -94,11 +95,12 @@ impl FromStr for CalendarUnit {
 }
 
 impl GrantPeriod {
-    /// Every so often, counted from when the balance was opened or came to this period.
+    /// Creates a period of a fixed length. It is counted from the time at which the balance was opened or changed to
+    /// this period.
     ///
     /// # Errors
     ///
-    /// Less than a millisecond, or more than a hundred years.
+    /// Returns an error if the period is shorter than a millisecond or longer than a hundred years.
     pub fn every(period: Duration) -> Result<Self, ConfigError> {
         match i64::try_from(period.as_millis()) {
             Ok(millis) if (1..=100 * 366 * 86_400_000).contains(&millis) => Ok(Self(Period::Every(millis))),
@@ -110,11 +112,11 @@ impl GrantPeriod {
         }
     }
 
-    /// At every turn of the calendar's hour, day or month in a time zone of the IANA database.
+    /// Creates a period that ends at the start of each calendar hour, day or month in a time zone of the IANA database.
     ///
     /// # Errors
     ///
-    /// A zone that the database does not know.
+    /// Returns an error if the database does not contain the zone.
     pub fn calendar(unit: CalendarUnit, zone: &str) -> Result<Self, ConfigError> {
         let Ok(found) = TimeZone::get(zone) else {
             let (problem, expected) =
@@ -126,8 +128,8 @@ impl GrantPeriod {
         Ok(Self(Period::Calendar(unit, found, code)))
     }
 
-    /// A number that tells periods apart, the same on every machine and in every build: the milliseconds of a plain one,
-    /// negative for the calendar, never zero.
+    /// Returns a number that identifies the period. It is the same on every machine and in every build. It is the
+    /// length in milliseconds for a fixed period, negative for a calendar period, and never zero.
     #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     pub(crate) fn code(&self) -> i64 {
@@ -137,7 +139,7 @@ impl GrantPeriod {
         }
     }
 
-    /// The longest time between two turns, in milliseconds.
+    /// Returns the longest time between two grants, in milliseconds.
     #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     fn longest(&self) -> i64 {
@@ -152,17 +154,17 @@ impl GrantPeriod {
 }
 
 impl Grant {
-    /// A grant of this amount at this period.
+    /// Creates a grant of this amount at this period.
     pub fn new(amount: Credits, period: GrantPeriod) -> Self {
         Self { amount, period }
     }
 
-    /// What the balance is refilled to.
+    /// Returns the amount up to which the balance is refilled.
     pub fn amount(&self) -> Credits {
         self.amount
     }
 
-    /// Its period in milliseconds; `None` where the calendar says when.
+    /// Returns the fixed period in milliseconds, or `None` for a calendar period.
     #[cfg(feature = "redis")]
     pub(crate) fn every(&self) -> Option<i64> {
         match self.period.0 {
@@ -171,30 +173,31 @@ impl Grant {
         }
     }
 
-    /// See [`GrantPeriod::code`].
+    /// Returns the [`GrantPeriod::code`] of the period.
     #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     pub(crate) fn code(&self) -> i64 {
         self.period.code()
     }
 
-    /// Whether a grant that is due at `due` lies further ahead than the turn after the next: the clock was ahead when the
-    /// last one was given.
+    /// Returns true if `due` is later than the grant time after the next one. This means that the clock was ahead when
+    /// the last grant was given.
     #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     pub(crate) fn is_beyond(&self, due: Timestamp, now: Timestamp) -> bool {
-        // Cheap, and false of nearly all: the calendar is asked of the others.
+        // This cheap comparison is false for almost all grants. Only the others need a calendar computation.
         due.as_millis().saturating_sub(now.as_millis()) > self.period.longest()
             && due > self.second_after(now)
     }
 
-    /// The turn after the next one.
+    /// Returns the grant time after the next one.
     #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     pub(crate) fn second_after(&self, now: Timestamp) -> Timestamp {
         self.next_after(self.next_after(now))
     }
 
-    /// The time of the next grant, where it was last due or first given at `then`: strictly later.
+    /// Returns the next grant time, strictly after `then`. The last grant was due, or the first one was given, at
+    /// `then`.
     pub fn next_after(&self, then: Timestamp) -> Timestamp {
         match &self.period.0 {
             Period::Every(millis) => Timestamp::from_millis(then.as_millis().saturating_add(*millis)),
@@ -202,8 +205,8 @@ impl Grant {
         }
     }
 
-    /// The time of the next grant after `now`, where it was due at `due` and `now` is not before that: whole periods on,
-    /// however many have passed. Strictly later than `now`.
+    /// Returns the next grant time, strictly after `now`. The last grant was due at `due`, and `now` is not before
+    /// `due`. The result is a whole number of periods after `due`, however many have passed.
     pub fn next_due(&self, due: Timestamp, now: Timestamp) -> Timestamp {
         match &self.period.0 {
             Period::Every(millis) => {
@@ -215,7 +218,7 @@ impl Grant {
     }
 }
 
-/// FNV-1a over 63 bits, negative.
+/// Returns the FNV-1a hash of a text: 63 bits, with the sign bit set to make it negative.
 fn code_of(text: &str) -> i64 {
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -223,7 +226,7 @@ fn code_of(text: &str) -> i64 {
     (hash | 1 << 63).cast_signed()
 }
 
-/// The next turn of the calendar strictly after a moment.
+/// Returns the calendar's next grant time strictly after `then`.
 fn turn_after(unit: CalendarUnit, zone: &TimeZone, then: Timestamp) -> Timestamp {
     let moment = then.to_jiff();
     let next = match unit {
@@ -233,12 +236,12 @@ fn turn_after(unit: CalendarUnit, zone: &TimeZone, then: Timestamp) -> Timestamp
             first_moment_after(zone, moment, |date| date.first_of_month().checked_add(Span::new().months(1)))
         }
     };
-    // Past the calendar's last year nothing is granted any more.
+    // No grant is due after the calendar's last year.
     let next = next.map(|next| Timestamp::from_millis(next.as_millisecond()));
     next.ok().filter(|next| *next > then).unwrap_or(Timestamp::from_millis(i64::MAX))
 }
 
-/// The next full hour of a zone's clocks, or the change of them that leaves an hour unfinished.
+/// Returns the next full hour of a zone's clocks, or an earlier clock change that interrupts an hour.
 fn hour_after(zone: &TimeZone, then: jiff::Timestamp) -> Result<jiff::Timestamp, jiff::Error> {
     const HOUR: i64 = 3_600;
     let offset = i64::from(zone.to_offset(then).seconds());
@@ -249,8 +252,8 @@ fn hour_after(zone: &TimeZone, then: jiff::Timestamp) -> Result<jiff::Timestamp,
     Ok(uneven.map_or(full, |change| change.timestamp()))
 }
 
-/// The first moment of the next of the dates that `next` leads to that begins after `then`: one may have begun before,
-/// where clocks went back over midnight.
+/// Returns the first moment of the first date in the sequence produced by `next` that begins after `then`. A date may
+/// have begun before `then` if clocks went back over midnight.
 fn first_moment_after(
     zone: &TimeZone,
     then: jiff::Timestamp,
@@ -266,7 +269,7 @@ fn first_moment_after(
     }
 }
 
-/// The first moment of a date: its first midnight, or the change of clocks that skips it.
+/// Returns the first moment of a date: its first midnight, or the clock change that skips midnight.
 fn first_moment(zone: &TimeZone, date: Date) -> Result<jiff::Timestamp, jiff::Error> {
     let midnight = date.to_datetime(jiff::civil::Time::midnight());
     match zone.to_ambiguous_timestamp(midnight).offset() {

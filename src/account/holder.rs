@@ -1,4 +1,4 @@
-//! The account behind a key.
+//! The account that owns keys.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,23 +11,23 @@ use crate::name::{AccountId, Agreement, PlanName};
 use crate::state::AttachedState;
 use crate::words;
 
-/// Whether an account may use its keys.
+/// The status of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum AccountStatus {
-    /// It may.
+    /// The account may use its keys.
     #[default]
     Active,
-    /// It may not, until it is resumed.
+    /// The account may not use its keys until it is resumed.
     Suspended,
-    /// It is gone.
+    /// The account was deleted.
     Deleted,
 }
 
 impl AccountStatus {
-    /// All of them.
+    /// All statuses.
     pub const ALL: &'static [Self] = &[Self::Active, Self::Suspended, Self::Deleted];
 
-    /// Its name, as [`Display`](fmt::Display) writes it and [`FromStr`] reads it.
+    /// Returns the status name, as [`Display`](fmt::Display) writes it and [`FromStr`] reads it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -53,20 +53,20 @@ impl FromStr for AccountStatus {
     }
 }
 
-/// Whether an account pays for the service.
+/// The subscription status of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Subscription {
-    /// It does.
+    /// The account has a paid subscription.
     Active,
-    /// It did.
+    /// The account had a paid subscription, which has ended.
     Lapsed,
 }
 
 impl Subscription {
-    /// All of them.
+    /// All subscription statuses.
     pub const ALL: &'static [Self] = &[Self::Active, Self::Lapsed];
 
-    /// Its name, as [`Display`](fmt::Display) writes it and [`FromStr`] reads it.
+    /// Returns the status name, as [`Display`](fmt::Display) writes it and [`FromStr`] reads it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -91,9 +91,9 @@ impl FromStr for Subscription {
     }
 }
 
-/// Who holds keys: the plan, what has been signed and paid, and whatever replaces the plan's limits.
+/// An owner of keys: its plan, its signed agreements, its subscription, and any limits that replace those of the plan.
 ///
-/// The balance is not here: it lives in the [`CreditLedger`](crate::credit::CreditLedger) alone.
+/// The balance is not part of this type. Only the [`CreditLedger`](crate::credit::CreditLedger) stores it.
 ///
 /// # Example
 ///
@@ -107,30 +107,30 @@ impl FromStr for Subscription {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-// What every request looks at comes first, side by side in memory.
+// The fields that every request reads come first, adjacent in memory.
 #[repr(C)]
 pub struct Account {
-    /// Whether it may use its keys.
+    /// The status of the account.
     pub status: AccountStatus,
-    /// Its subscription; `None` where it never had one.
+    /// The subscription, or `None` if the account never had one.
     pub subscription: Option<Subscription>,
     state: AttachedState,
-    /// The account's id.
+    /// The id of the account.
     pub id: AccountId,
-    /// The plan it is on.
+    /// The name of the account's plan.
     pub plan: PlanName,
-    /// Counts the changes: a store refuses one that was made to an older version.
+    /// The number of changes to the account. A store refuses a change that was made to an older version.
     pub version: u64,
-    /// What it has signed.
+    /// The agreements that the account has signed.
     pub agreements: BTreeSet<Agreement>,
-    /// Quotas in place of the plan's; an empty list is no limit.
+    /// Quotas that replace the plan's. An empty list means no limit.
     pub quotas: Option<Vec<OwnQuota>>,
-    /// Caps in place of the plan's.
+    /// Limits on parameters that replace the plan's.
     pub caps: Option<Caps>,
 }
 
 impl Account {
-    /// An active account on this plan, with no subscription and nothing signed.
+    /// Creates an active account on this plan, with no subscription and no signed agreements.
     pub fn new(id: impl Into<AccountId>, plan: impl Into<PlanName>) -> Self {
         Self {
             id: id.into(),
@@ -144,7 +144,7 @@ impl Account {
             state: AttachedState::new(),
         }
     }
-    /// The run-time state that rate limiters and ledgers have attached to the account.
+    /// Returns the run-time state that rate limiters and ledgers have attached to the account.
     #[inline]
     pub fn state(&self) -> &AttachedState {
         &self.state

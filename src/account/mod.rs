@@ -1,4 +1,4 @@
-//! Who holds keys, and what their plan grants.
+//! Accounts, and what their plans grant.
 
 mod caps;
 mod grant;

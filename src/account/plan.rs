@@ -1,4 +1,4 @@
-//! What a plan grants.
+//! Plans and what they grant.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,31 +8,32 @@ use crate::account::{Caps, Grant};
 use crate::error::ConfigError;
 use crate::name::PlanName;
 
-/// What a plan gives in credits. Nothing, zero and no limit are three things.
+/// The credits that a plan grants. No credits, a grant of zero and no limit are three different cases.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Allowance {
-    /// Nothing: an account spends what its balance was set to.
+    /// No credits: an account spends the balance that was set for it.
     #[default]
     None,
-    /// So much, again at every period.
+    /// A credit grant that repeats every period.
     Grant(Grant),
     /// No limit: requests are not charged.
     Unlimited,
 }
 
-/// How long a plan's keys live.
+/// The allowed lifetimes of a plan's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lifetime {
-    /// Where none is asked for; `None` for ever.
+    /// The lifetime if none is requested. `None` means that keys do not expire.
     pub default: Option<Duration>,
-    /// The shortest that may be asked for.
+    /// The shortest lifetime that may be requested.
     pub shortest: Option<Duration>,
-    /// The longest that may be asked for.
+    /// The longest lifetime that may be requested.
     pub longest: Option<Duration>,
 }
 
 impl Lifetime {
-    /// Whether keys can live so long: the three rise, and no key has expired when it is made.
+    /// Checks that shortest, default and longest are in ascending order, and that no key has expired when it is
+    /// created.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let refuse = |member: &str, value, problem: &str| {
             let expected = "write times so that shortest, default and longest rise, or leave it out";
@@ -55,7 +56,7 @@ impl Lifetime {
     }
 }
 
-/// A time as a configuration writes it: in the largest unit of which it is a whole number.
+/// Formats a time as a configuration writes it: in the largest unit of which it is a whole number.
 pub(crate) fn as_written(time: Duration) -> String {
     let units = [(86_400_000, "day"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
     let millis = time.as_millis();
@@ -70,7 +71,7 @@ pub(crate) fn as_written(time: Duration) -> String {
     }
 }
 
-/// A plan, as data: what the accounts on it may do.
+/// A plan: the limits, credits and features of the accounts on it.
 ///
 /// # Example
 ///
@@ -85,29 +86,29 @@ pub(crate) fn as_written(time: Duration) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// Its name.
+    /// The name of the plan.
     pub name: PlanName,
-    /// Its place among the plans: a rule that asks for a plan admits those of the same rank or higher. `None` where it
-    /// stands outside their order, as a demo plan does: such a rule admits it only if it names it.
+    /// The rank of the plan. A rule with a minimum plan admits plans of the same rank or higher. `None` if the plan is
+    /// outside this order, as a demo plan is: such a rule then admits it only if the rule names it.
     pub rank: Option<u32>,
-    /// How many requests in which time; none is no limit.
+    /// The quotas of the plan. An empty list means no limit.
     pub quotas: Vec<OwnQuota>,
-    /// What it gives in credits.
+    /// The credits that the plan grants.
     pub credits: Allowance,
-    /// What it allows of a request's query.
+    /// The limits on query parameters.
     pub caps: Caps,
-    /// What else it includes, by name.
+    /// The names of the other features that the plan includes.
     pub features: BTreeSet<String>,
-    /// How many active keys an account may hold; `None` for any number.
+    /// The maximum number of active keys per account, or `None` for no maximum.
     pub max_keys: Option<u32>,
-    /// Whether its keys may manage keys through the service's own endpoints.
+    /// True if the plan's keys may manage keys through the service's own endpoints.
     pub manages_keys: bool,
-    /// How long its keys live.
+    /// The allowed lifetimes of the plan's keys.
     pub lifetime: Lifetime,
 }
 
 impl Plan {
-    /// A plan without limits, credits or features.
+    /// Creates a plan without limits, credits or features.
     pub fn new(name: impl Into<PlanName>) -> Self {
         Self {
             name: name.into(),
@@ -126,7 +127,7 @@ impl Plan {
 impl std::str::FromStr for OwnQuota {
     type Err = crate::error::ConfigError;
 
-    /// Reads a quota, or else the name of one.
+    /// Parses a quota. A text without a space is the name of a quota.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains(' ') { text.parse().map(Self::Policy) } else { Ok(Self::Named(text.to_owned())) }
     }

@@ -1,4 +1,4 @@
-//! How many requests in which time, and whom that counts.
+//! Quotas: the number of requests per window, and the owners whose requests are counted together.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -11,20 +11,20 @@ use crate::name::PoolName;
 use crate::state::AttachedState;
 use crate::words;
 
-/// Whom a quota counts together.
+/// The owner whose requests a quota counts together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Counts {
-    /// Each key by itself.
+    /// Each key separately.
     #[default]
     Key,
-    /// All keys of an account.
+    /// All keys of an account together.
     Account,
-    /// All keys whose plan names this pool.
+    /// All keys whose plan names this pool, together.
     Pool(PoolName),
 }
 
 impl Counts {
-    /// The order in which groups are locked: the same everywhere.
+    /// Returns the rank in the lock order of groups. The order is the same everywhere.
     fn rank(&self) -> (u8, &str) {
         match self {
             Self::Key => (0, ""),
@@ -34,11 +34,11 @@ impl Counts {
     }
 }
 
-/// A quota over a window, such as 60 per minute: a bucket that holds so many cells and refills evenly (GCRA).
+/// A quota over a window, such as 60 per minute: a bucket of `quota` cells that refills evenly (GCRA).
 ///
-/// It reads `60 per minute`, `10 per second`, `1000 per day` or `5 per 10s`. As a bucket refills while it is emptied, a
-/// minute may see up to 119 of 60 per minute. `60 in any minute` is strict: no time of a minute's length sees more than 60,
-/// wherever it begins. See [`Self::in_any_window`].
+/// The text form is `60 per minute`, `10 per second`, `1000 per day` or `5 per 10s`. A bucket refills while it is
+/// emptied, so that one minute may see up to 119 requests under `60 per minute`. `60 in any minute` is strict: no
+/// period of one minute sees more than 60 requests, wherever it begins. See [`Self::in_any_window`].
 ///
 /// # Example
 ///
@@ -58,7 +58,7 @@ pub struct QuotaPolicy {
     name: Arc<str>,
     quota: NonZeroU32,
     window: Duration,
-    /// Nanoseconds in which one request's place is refilled.
+    /// The nanoseconds after which one request's cell is refilled.
     refill: u64,
     counts: Counts,
     strict: bool,
@@ -71,13 +71,15 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 impl QuotaPolicy {
-    /// So many requests per window, counted per key.
+    /// Creates a quota of `quota` requests per `window`, counted per key.
     ///
     /// # Errors
     ///
-    /// - A quota of nothing.
-    /// - A window of less than a millisecond or more than 366 days. Redis tells time in microseconds.
-    /// - A quota of which more than a hundredth would be lost, because the time of one request is rounded up to a
+    /// Returns an error for:
+    ///
+    /// - A quota of zero.
+    /// - A window shorter than a millisecond or longer than 366 days. Redis measures time in microseconds.
+    /// - A quota of which more than a hundredth would be lost because the refill time of one request is rounded up to a
     ///   nanosecond. This takes more than ten million requests per second.
     pub fn new(quota: u32, window: Duration) -> Result<Self, ConfigError> {
         let value = || format!("{quota} per {window:?}");
@@ -86,7 +88,7 @@ impl QuotaPolicy {
         if window < SHORTEST || window > LONGEST {
             return refuse("a window lasts from a millisecond to 366 days");
         }
-        // Rounded up: rounding down would admit more than the quota.
+        // Rounded up, because rounding down would admit more than the quota.
         let refill = window.as_nanos().div_ceil(u128::from(quota));
         if (refill * u128::from(quota) - window.as_nanos()) * 100 > window.as_nanos() {
             let refilled = window.as_nanos() / refill;
@@ -100,11 +102,12 @@ impl QuotaPolicy {
         Ok(Self { name: name.into(), quota: some, window, refill, counts: Counts::Key, strict: false })
     }
 
-    /// Another name than the window's: it stands in `RateLimit` headers and in errors.
+    /// Replaces the name, which defaults to the window's. The name appears in `RateLimit` headers and in errors.
     ///
     /// # Errors
     ///
-    /// A name that a structured field cannot hold as a string (RFC 9651): printable ASCII without `"` and `\`.
+    /// Returns an error if a structured field cannot contain the name as a string (RFC 9651). The name must be
+    /// printable ASCII without `"` and `\`.
     pub fn with_name(mut self, name: &str) -> Result<Self, ConfigError> {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
             let problem = "a quota's name is visible ASCII without quotes and backslashes";
@@ -114,12 +117,13 @@ impl QuotaPolicy {
         Ok(self)
     }
 
-    /// The same under the name by which a configuration defines it, unless it was given one of its own.
+    /// Returns the policy under the name by which a configuration defines it, unless it already has a name of its own.
     pub(crate) fn defined_as(self, name: &str) -> Result<Self, ConfigError> {
         if *self.name == *name_of(self.window) { self.with_name(name) } else { Ok(self) }
     }
 
-    /// Whether `other`, which counts at least the same requests, refuses all that this one would.
+    /// Returns true if `other`, which counts at least the same requests, refuses every request that this policy would
+    /// refuse.
     pub(crate) fn is_never_reached_beside(&self, other: &Self) -> bool {
         let wider = match (&self.counts, &other.counts) {
             (Counts::Pool(one), Counts::Pool(another)) => one == another,
@@ -138,7 +142,7 @@ impl QuotaPolicy {
         }
     }
 
-    /// Returns the place of the first policy that can never be reached among these, and the one that always refuses first.
+    /// Returns the index of the first policy that can never be reached, and the policy that always refuses before it.
     pub(crate) fn never_reached<'p>(policies: &[&'p Self]) -> Option<(usize, &'p Self)> {
         policies.iter().enumerate().find_map(|(place, policy)| {
             let mut others = policies.iter().enumerate().filter(|(other, _)| *other != place);
@@ -147,18 +151,20 @@ impl QuotaPolicy {
         })
     }
 
-    /// Whom it counts together: each key by itself, if nothing is said.
+    /// Sets the owner whose requests are counted together. Defaults to each key separately.
     #[must_use]
     pub fn counting(mut self, counts: Counts) -> Self {
         self.counts = counts;
         self
     }
 
-    /// Makes it strict: any time as long as the window sees at most the quota, where a bucket and its refill come to almost
-    /// twice as much. What was admitted takes a place until the window has passed since.
+    /// Makes the policy strict: any period as long as the window sees at most the quota. A bucket together with its
+    /// refill admits almost twice as much. An admitted request takes a place until one window has passed since its
+    /// admission.
     ///
-    /// Of a quota above sixteen, what is admitted within one sixteenth of the window is counted together, and gives its
-    /// places back with the last of it: a steady caller gets at least sixteen seventeenths of the quota.
+    /// If the quota is above sixteen, requests admitted within one sixteenth of the window are counted together. Their
+    /// places become free together, one window after the last of them. A steady caller gets at least sixteen
+    /// seventeenths of the quota.
     ///
     /// # Example
     ///
@@ -176,50 +182,52 @@ impl QuotaPolicy {
         self
     }
 
-    /// Whether it is strict.
+    /// Returns true if the policy is strict.
     pub fn is_strict(&self) -> bool {
         self.strict
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How many requests.
+    /// Returns the number of requests per window.
     pub fn quota(&self) -> u32 {
         self.quota.get()
     }
 
-    /// In which time.
+    /// Returns the length of the window.
     pub fn window(&self) -> Duration {
         self.window
     }
 
-    /// Whom it counts together.
+    /// Returns the owner whose requests are counted together.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// The share that each of so many nodes has of it: the quota divided, rounded down, and at least one request.
+    /// Returns one node's share of the quota: the quota divided by the number of nodes, rounded down, but at least one
+    /// request.
     ///
-    /// The shares together are less than the quota by the rest of the division, and more than the quota where there are more
-    /// nodes than requests.
+    /// The sum of the shares is less than the quota by the remainder of the division. It is more than the quota if
+    /// there are more nodes than requests.
     #[must_use]
     pub fn shared_by(&self, nodes: NonZeroU32) -> Self {
         let share = NonZeroU32::new(self.quota.get() / nodes).unwrap_or(NonZeroU32::MIN);
-        // Fewer requests in the same window take longer each: rounding loses no more than of the whole quota.
+        // With fewer requests in the same window, each refill takes longer: rounding loses no larger a part than it
+        // does for the whole quota.
         let refill =
             u64::try_from(self.window.as_nanos().div_ceil(u128::from(share.get()))).unwrap_or(u64::MAX);
         Self { quota: share, refill, ..self.clone() }
     }
 
-    /// The time in which one request's place is refilled, rounded up to the nanosecond.
+    /// Returns the time after which one request's cell is refilled, rounded up to the nanosecond.
     pub fn refill(&self) -> Duration {
         Duration::from_nanos(self.refill)
     }
 
-    /// The same in nanoseconds.
+    /// Returns the capacity of the bucket, in requests.
     #[cfg(feature = "memory")]
     pub(crate) fn burst(&self) -> NonZeroU32 {
         self.quota
@@ -238,18 +246,19 @@ fn unit_of(window: Duration) -> Option<&'static str> {
     UNITS.iter().find(|(_, seconds)| Duration::from_secs(*seconds) == window).map(|(unit, _)| *unit)
 }
 
-/// The name of a quota that was given none.
+/// Returns the default name of a quota with this window.
 fn name_of(window: Duration) -> String {
     unit_of(window).map_or_else(|| format!("{}s", window.as_secs_f64()), str::to_owned)
 }
 
-/// A plain decimal number: without the sign that Rust's own reader takes.
+/// Parses a plain decimal number, without the sign that Rust's parser accepts.
 fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Writes it as it is read, as in `60 per minute`: its name, and whom it counts, are not part of the text. A window that is no
-/// whole number of seconds is written with its fraction, as in `1.5s`, which is not read.
+/// Writes the text form that [`FromStr`] reads, as in `60 per minute`. The text does not contain the name or the
+/// counted owner. A window that is not a whole number of seconds is written with its fraction, as in `1.5s`, which
+/// [`FromStr`] does not accept.
 impl fmt::Display for QuotaPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let link = if self.strict { "in any" } else { "per" };
@@ -286,18 +295,20 @@ impl FromStr for QuotaPolicy {
     }
 }
 
-/// A quota that a key or an account has of its own: spelt out, or named as the configuration defines it.
+/// A quota that is set on a key, an account or a plan: either a full policy or the name of a quota defined in the
+/// configuration.
 ///
-/// Of the quotas of one key, account or plan no two that count the same have the same name: windows are known by their names.
+/// Among the quotas of one key, account or plan, two that count the same owner must have different names, because
+/// windows are identified by their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OwnQuota {
-    /// Spelt out.
+    /// A full policy.
     Policy(QuotaPolicy),
-    /// One of the configuration's, by name. A name that it does not know is the operator's error: the gate answers 500.
+    /// The name of a quota in the configuration. An unknown name is a configuration error: the gate answers 500.
     Named(String),
 }
 
-/// Writes it as it is read: its name, or what it is.
+/// Writes the text form that [`FromStr`] reads: the name or the policy.
 impl fmt::Display for OwnQuota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -307,14 +318,14 @@ impl fmt::Display for OwnQuota {
     }
 }
 
-/// The quotas of a plan or a key, grouped by whom they count.
+/// The quotas of a plan or a key, grouped by the owner that they count.
 #[derive(Debug, Default)]
 pub struct Quotas {
     groups: Box<[QuotaGroup]>,
     state: AttachedState,
 }
 
-/// The quotas that count the same requests together: one draw takes from all of them or from none.
+/// Quotas that count the same requests together. One draw takes from all of them or from none.
 #[derive(Debug)]
 pub struct QuotaGroup {
     counts: Counts,
@@ -323,7 +334,7 @@ pub struct QuotaGroup {
 }
 
 impl Quotas {
-    /// Groups policies by whom they count, in an order that is the same everywhere.
+    /// Groups policies by the owner that they count. The order of the groups is the same everywhere.
     pub fn new(policies: impl IntoIterator<Item = QuotaPolicy>) -> Self {
         let mut sorted: Vec<QuotaPolicy> = policies.into_iter().collect();
         sorted.sort_by(|a, b| (a.counts.rank(), a.window).cmp(&(b.counts.rank(), b.window)));
@@ -336,61 +347,61 @@ impl Quotas {
         Self { groups, state: AttachedState::new() }
     }
 
-    /// The groups.
+    /// Returns the groups.
     pub fn groups(&self) -> &[QuotaGroup] {
         &self.groups
     }
 
-    /// All policies.
+    /// Returns all policies.
     pub fn policies(&self) -> impl Iterator<Item = &QuotaPolicy> {
         self.groups.iter().flat_map(|group| group.policies.iter())
     }
 
-    /// Whether there is no quota: no limit.
+    /// Returns true if there are no quotas, which means no limit.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// The run-time state that rate limiters have attached to these quotas.
+    /// Returns the run-time state that rate limiters have attached to these quotas.
     pub fn state(&self) -> &AttachedState {
         &self.state
     }
 }
 
 impl QuotaGroup {
-    /// Whom the group counts.
+    /// Returns the owner whose requests the group counts.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// The policies of the group, the shortest window first.
+    /// Returns the policies of the group, the shortest window first.
     pub fn policies(&self) -> &Arc<[QuotaPolicy]> {
         &self.policies
     }
 
-    /// The run-time state that rate limiters have attached to the group, such as a pool's windows.
+    /// Returns the run-time state that rate limiters have attached to the group, such as the windows of a pool.
     pub fn state(&self) -> &AttachedState {
         &self.state
     }
 }
 
-/// How a window stands.
+/// The current state of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Standing {
-    /// Which window: its place among [`Quotas::policies`].
+    /// The index of the window in [`Quotas::policies`].
     pub policy: usize,
-    /// How many more requests it admits at once.
+    /// The number of further requests that the window admits immediately.
     pub remaining: u32,
-    /// In what time it is full again.
+    /// The time until the window is full again.
     pub reset: Duration,
-    /// How every window of the draw stands, this one included, in the order of [`Quotas::policies`]. Empty where
-    /// [`Draw::every_window`](crate::limit::Draw::every_window) does not ask for it, or the limiter cannot tell.
+    /// The state of every window of the draw, including this one, in the order of [`Quotas::policies`]. Empty if
+    /// [`Draw::every_window`](crate::limit::Draw::every_window) does not request it or the limiter cannot provide it.
     pub all: Vec<Standing>,
 }
 
 impl Standing {
-    /// A window that admits `remaining` more requests and is full again after `reset`.
+    /// Creates the state of a window that admits `remaining` more requests and is full again after `reset`.
     pub fn new(policy: usize, remaining: u32, reset: Duration) -> Self {
         Self { policy, remaining, reset, all: Vec::new() }
     }

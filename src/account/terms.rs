@@ -1,11 +1,11 @@
-//! What a key's plan, with whatever the key and its account have of their own, comes to.
+//! The effective terms of a key: its plan, combined with the key's and the account's own limits.
 
 use std::sync::Arc;
 
 use crate::account::{Caps, Plan, Quotas};
 use crate::name::PlanName;
 
-/// What holds for a key: its plan, its quotas and its caps.
+/// The effective plan, quotas and limits on parameters of a key.
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) plan: Arc<Plan>,
@@ -13,12 +13,12 @@ pub(crate) struct Terms {
     pub(crate) caps: Caps,
 }
 
-/// What a record names and the configuration does not know, or a record that contradicts itself.
+/// A name in a record that the configuration does not define, or a contradiction within a record.
 #[derive(Debug, Clone)]
 pub(crate) enum Unknown {
     Plan(PlanName),
     Quota(String),
-    /// Two quotas of a record count the same under this name.
+    /// Two quotas of a record have this name and count the same owner.
     Twice(String),
 }
 

@@ -1,4 +1,4 @@
-//! How many requests in which time.
+//! Rate limiters, which limit the number of requests per window.
 
 #[cfg(all(feature = "fleet", feature = "memory"))]
 mod local;
@@ -24,27 +24,27 @@ use crate::clock::Now;
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
 
-/// A draw to be made: one cell from every window of a key.
+/// A request to a rate limiter for one cell from every window of a key.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Draw<'a> {
-    /// Whose request it is.
+    /// The key of the request.
     pub key: &'a KeyRecord,
-    /// The quotas in force, grouped by whom they count; never empty.
+    /// The effective quotas, grouped by the owner that they count. Never empty.
     pub quotas: &'a Quotas,
     /// The time of the request.
     pub now: Now,
-    /// Whether the answer says how every window stands, and not only the one that decides.
+    /// True if the answer contains the state of every window, and not only of the one that decides.
     pub every_window: bool,
 }
 
 impl<'a> Draw<'a> {
-    /// A draw from the windows of `quotas` for a request with `key`.
+    /// Creates a draw from the windows of `quotas` for a request with `key`.
     pub fn new(key: &'a KeyRecord, quotas: &'a Quotas, now: Now) -> Self {
         Self { key, quotas, now, every_window: false }
     }
 
-    /// Asks how every window stands. A limiter may need a second round trip for that.
+    /// Requests the state of every window. A limiter may need a second round trip for that.
     #[must_use]
     pub fn telling_every_window(mut self, every_window: bool) -> Self {
         self.every_window = every_window && self.quotas.policies().nth(1).is_some();
@@ -52,23 +52,23 @@ impl<'a> Draw<'a> {
     }
 }
 
-/// What became of a draw.
+/// The result of a draw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an exceeded quota must refuse the request"]
 pub enum Quota {
-    /// Every window admitted the request, and each gave a cell. The standing is that of the window with the least left.
+    /// Every window admitted the request and gave a cell. The state is that of the window with the least left.
     Within(Standing),
-    /// A window did not, and none gave a cell.
+    /// At least one window did not admit the request, and no window gave a cell.
     Exceeded {
-        /// In what time all windows will admit a request, if no other is admitted first.
+        /// The time until all windows admit a request, if no other is admitted first.
         retry_after: Duration,
-        /// The window that takes the longest for it.
+        /// The window with the longest wait.
         standing: Standing,
     },
 }
 
 impl Quota {
-    /// Adds how every window stands.
+    /// Adds the state of every window.
     #[cfg(any(feature = "memory", feature = "redis"))]
     pub(crate) fn with_all(mut self, all: Vec<Standing>) -> Self {
         let (Self::Within(standing) | Self::Exceeded { standing, .. }) = &mut self;
@@ -77,24 +77,26 @@ impl Quota {
     }
 }
 
-/// Limits rates: GCRA over all windows of a key at once, or, where a window is strict
-/// ([`QuotaPolicy::in_any_window`](crate::account::QuotaPolicy::in_any_window)), no more than its quota in any time of its length.
+/// A rate limiter that applies GCRA to all windows of a key at once. A strict window
+/// ([`QuotaPolicy::in_any_window`](crate::account::QuotaPolicy::in_any_window)) admits no more than its quota in any
+/// period of its length.
 ///
 /// # Contract
 ///
-/// - **All or none.** A draw takes one cell from every window, or from none: one call is one atomic read-decide-write
-///   over all of them, whomever they count.
-/// - **Exact.** A request that is told `retry_after` is admitted from that instant on, and not before, if no other is
+/// - **All or none.** A draw takes one cell from every window, or from none. One call is one atomic read-decide-write
+///   over all windows, whatever owners they count.
+/// - **Exact.** A request that receives `retry_after` is admitted from that instant on, and not before, if no other is
 ///   admitted in between.
-/// - **Time** is the argument's monotonic time in process; a limiter that several machines share takes its server's.
+/// - **Time** in one process is the monotonic time of the argument. A limiter that several machines share uses its
+///   server's time.
 /// - **Bounded.** State is kept for keys that exist, and idle state (a full window) is dropped. At its bound a limiter
-///   answers `Err`; it never drops a window that is not full, which would admit what it must refuse.
-/// - **Lossy at worst upwards.** State may be lost in a crash; a quota is then admitted once more.
+///   answers `Err`. It never drops a window that is not full, because that would admit requests that must be refused.
+/// - **Loss only admits more.** State may be lost in a crash; a quota is then admitted once more.
 pub trait RateLimiter: Debug + Send + Sync + 'static {
     /// Takes a cell from every window, if all have one.
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota>;
 
-    /// How every window stands, in the order of [`Quotas::policies`], without taking anything.
+    /// Returns the state of every window, in the order of [`Quotas::policies`], without taking anything.
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>>;
 }
 

@@ -1,4 +1,4 @@
-//! Accounts: created, changed and removed by hand.
+//! Management of accounts: creation, changes and removal.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use crate::manage::{KeyManager, ManageError, limits};
 use crate::name::{AccountId, Agreement, PlanName};
 use crate::store::{AccountAdmin, KeyAdmin, KeyQuery, Replaced};
 
-/// How many keys are read at once.
+/// The number of keys that are read from the store in one page.
 const PAGE: usize = 100;
 
-/// Manages the accounts behind a gate's keys: it knows the gate's plans, and writes to the authority, never to a cache.
+/// A manager of the accounts that own a gate's keys. It uses the gate's plans, and it writes to the authority, never to
+/// a cache.
 ///
-/// Cloning it is cheap. A change shows on all the account's keys from the next request on. What it does is told to an
-/// [`AuditSink`], with the [`Actor`] that [`by`](AccountManager::by) names; what changes nothing is not told.
+/// Cloning it is cheap. A change applies to all keys of the account from the next request on. Effective changes are
+/// reported to an [`AuditSink`], with the [`Actor`] that [`by`](AccountManager::by) sets.
 ///
 /// # Example
 ///
@@ -54,30 +55,30 @@ pub struct AccountManager {
 }
 
 impl AccountManager {
-    /// Manages the accounts of this gate in the store that is their authority.
+    /// Creates a manager of the accounts of this gate. The store is their authority.
     pub fn new(gate: Gate, store: impl AccountAdmin) -> Self {
         Self { desk: Desk::new(gate), store: Arc::new(store) }
     }
 
-    /// Tells what is done to another sink than the log.
+    /// Reports changes to this sink instead of the log.
     #[must_use]
     pub fn with_audit(mut self, audit: impl AuditSink) -> Self {
         self.desk.audit = Arc::new(audit);
         self
     }
 
-    /// The same manager, in the name of an actor.
+    /// Returns the same manager, acting in the name of an actor.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
         self.desk.actor = actor;
         self
     }
 
-    /// An account, as the authority has it.
+    /// Returns an account as the authority stores it.
     ///
     /// # Errors
     ///
-    /// An unknown account; a store that fails.
+    /// Returns an error if the account is unknown, or if the store fails.
     pub async fn get(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
         self.store.account_of(id).await?.ok_or(ManageError::NotFound("account"))
     }
@@ -86,9 +87,10 @@ impl AccountManager {
     ///
     /// # Errors
     ///
-    /// An id that is taken, or that will not do (1 to 200 characters, no control characters); a plan or a quota that is not
-    /// configured, two quotas of one name, a quota that can never be reached, a cap that a plan could not have, an agreement
-    /// that no rule knows; a store that fails.
+    /// Returns an error if the id is taken or invalid (it must have 1 to 200 characters and no control characters), if
+    /// the plan or a quota is not configured, if two quotas share a name, if a quota can never be reached, if a plan
+    /// could not have one of the limits on parameters, if no rule knows an agreement although rules name some, or if
+    /// the store fails.
     pub async fn create(&self, account: Account) -> Result<Arc<Account>, ManageError> {
         limits::name(account.id.as_str()).map_err(|error| error.in_member("id"))?;
         self.desk.gate.check_plan(&account.plan)?;
@@ -107,31 +109,34 @@ impl AccountManager {
         Ok(Arc::new(account))
     }
 
-    /// Puts an account on another plan: its keys stay, also those above the new plan's cap.
+    /// Moves an account to another plan. Its keys stay, even if the new plan allows fewer.
     ///
-    /// The change moves no credits. The balance stays until the new plan's grant has its next turn, as at the end of the
-    /// month: where the new plan is to be worth something at once, [top the balance up](crate::manage::CreditManager::top_up). Credits
-    /// that were bought count in the grant: see [`Grant`](crate::account::Grant#credits-that-are-bought). The new plan's limits hold
-    /// from the next request on. What was used of a quota of the same name and window counts towards the new figure.
+    /// The change moves no credits. The balance stays until the next grant of the new plan is due, for example at the
+    /// end of the month. To give the new plan's credits at once, [top up the
+    /// balance](crate::manage::CreditManager::top_up). Purchased credits count towards the grant: see
+    /// [`Grant`](crate::account::Grant#credits-that-are-bought).
+    ///
+    /// The new plan's limits apply from the next request on. The used part of a quota counts towards a new quota with
+    /// the same name and window.
     ///
     /// # Errors
     ///
-    /// An unknown or deleted account; a plan that is not configured; a store that fails.
+    /// Returns an error if the account is unknown or deleted, if the plan is not configured, or if the store fails.
     pub async fn change_plan(&self, id: &AccountId, plan: PlanName) -> Result<Arc<Account>, ManageError> {
         self.desk.gate.check_plan(&plan)?;
         self.change(id, &format!("plan {plan}"), |account| account.plan.clone_from(&plan)).await
     }
 
-    /// Replaces the quotas that an account has in place of its plan's: `None` gives it back its plan's, an empty list is no
-    /// limit. Keys that have quotas of their own keep them.
+    /// Replaces the quotas that an account has instead of its plan's. `None` returns the account to its plan's quotas;
+    /// an empty list is no limit. Keys that have quotas of their own keep them.
     ///
-    /// The new quotas hold from the next request on. What was used of a quota of the same name and window counts towards the
-    /// new figure.
+    /// The new quotas apply from the next request on. The used part of a quota counts towards a new quota with the same
+    /// name and window.
     ///
     /// # Errors
     ///
-    /// An unknown or deleted account; a quota that is not configured, two of one name, one that can never be reached; a store
-    /// that fails.
+    /// Returns an error if the account is unknown or deleted, if a quota is not configured, if two share a name, if one
+    /// can never be reached, or if the store fails.
     ///
     /// # Example
     ///
@@ -152,12 +157,13 @@ impl AccountManager {
         self.change(id, &own("quotas", said), |account| account.quotas.clone_from(&quotas)).await
     }
 
-    /// Replaces the caps that an account has in place of its plan's: `None` gives it back its plan's. Keys that have caps of
-    /// their own keep them.
+    /// Replaces the limits on parameters that an account has instead of its plan's. `None` returns the account to its
+    /// plan's. Keys that have limits on parameters of their own keep them.
     ///
     /// # Errors
     ///
-    /// An unknown or deleted account; a cap that a plan could not have; a store that fails.
+    /// Returns an error if the account is unknown or deleted, if a plan could not have one of the limits, or if the
+    /// store fails.
     ///
     /// # Example
     ///
@@ -180,11 +186,11 @@ impl AccountManager {
         self.change(id, &own("caps", said), |account| account.caps.clone_from(&caps)).await
     }
 
-    /// Suspends an account: none of its keys may be used until it is resumed.
+    /// Suspends an account. None of its keys may be used until it is resumed.
     ///
     /// # Errors
     ///
-    /// An unknown or deleted account; a store that fails.
+    /// Returns an error if the account is unknown or deleted, or if the store fails.
     pub async fn suspend(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
         self.change(id, "suspended", |account| account.status = AccountStatus::Suspended).await
     }
@@ -193,7 +199,7 @@ impl AccountManager {
     ///
     /// # Errors
     ///
-    /// An unknown or deleted account; a store that fails.
+    /// Returns an error if the account is unknown or deleted, or if the store fails.
     pub async fn resume(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
         self.change(id, "resumed", |account| account.status = AccountStatus::Active).await
     }
@@ -202,7 +208,8 @@ impl AccountManager {
     ///
     /// # Errors
     ///
-    /// An unknown or deleted account; an agreement that no rule knows, where rules know any; a store that fails.
+    /// Returns an error if the account is unknown or deleted, if no rule knows the agreement although rules name some,
+    /// or if the store fails.
     pub async fn sign(&self, id: &AccountId, agreement: Agreement) -> Result<Arc<Account>, ManageError> {
         self.desk.gate.check_agreement(&agreement)?;
         self.change(id, &format!("signed {agreement}"), |account| {
@@ -215,17 +222,17 @@ impl AccountManager {
     ///
     /// # Errors
     ///
-    /// An unknown or deleted account; a store that fails.
+    /// Returns an error if the account is unknown or deleted, or if the store fails.
     pub async fn start_subscription(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
         let start = |account: &mut Account| account.subscription = Some(Subscription::Active);
         self.change(id, "subscription started", start).await
     }
 
-    /// Ends an account's subscription. One that never had any stays as it is.
+    /// Ends an account's subscription. An account that never had a subscription stays as it is.
     ///
     /// # Errors
     ///
-    /// An unknown or deleted account; a store that fails.
+    /// Returns an error if the account is unknown or deleted, or if the store fails.
     pub async fn end_subscription(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
         self.change(id, "subscription ended", |account| {
             account.subscription = account.subscription.map(|_| Subscription::Lapsed);
@@ -233,16 +240,17 @@ impl AccountManager {
         .await
     }
 
-    /// Deletes an account with all its keys, for good: all stay known, each key is revoked and told of, and none takes a place
-    /// under a plan's cap any more. The account is marked first, so that every key is refused from then on. Deleting it again
-    /// changes nothing.
+    /// Deletes an account and all its keys permanently. Their records stay in the store. Each key is revoked and
+    /// reported to the audit sink, and no key counts towards a plan's limit on active keys any more. The account is
+    /// marked as deleted first, so that every key is denied from then on. Deleting the account again changes nothing.
     ///
-    /// The keys are revoked one by one. What failed half-way is finished by deleting the account again; so is a key that was
-    /// issued or imported at that very moment and came behind the others, which is refused all the same.
+    /// The keys are revoked one by one. To complete a partial failure, call this method again. The same call also
+    /// revokes a key that was issued or imported at the same time as the first one and that the first one missed. Such
+    /// a key is denied even before that.
     ///
     /// # Errors
     ///
-    /// An unknown account; a store that fails.
+    /// Returns an error if the account is unknown, or if the store fails.
     pub async fn delete(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
         let delete = |account: &mut Account| {
             account.status = AccountStatus::Deleted;
@@ -253,7 +261,7 @@ impl AccountManager {
         Ok(account)
     }
 
-    /// Revokes all keys of an account, page by page: it may have any number.
+    /// Revokes all keys of an account, page by page, because an account may have any number of keys.
     async fn revoke_keys(&self, id: &AccountId) -> Result<(), ManageError> {
         let store: Arc<dyn KeyAdmin> = Arc::clone(&self.store) as _;
         let keys = KeyManager::at(self.desk.clone(), store);
@@ -263,7 +271,7 @@ impl AccountManager {
             let page = self.store.list(&query).await?;
             for key in page.iter().filter(|key| key.status != KeyStatus::Revoked) {
                 match keys.end(key.id, Action::Revoked, |_| Ok(())).await {
-                    // Erased since it was listed: it is gone all the more.
+                    // The key was erased after it was listed, so that there is nothing to revoke.
                     Ok(_) | Err(ManageError::NotFound(_)) => {}
                     Err(error) => return Err(error),
                 }
@@ -275,15 +283,15 @@ impl AccountManager {
         }
     }
 
-    /// Erases an account with all its keys, and its balance where the gate has a
-    /// [`credit_authority`](crate::gate::GateBuilder::credit_authority): nothing is known of it any more. What failed half-way
-    /// is finished by erasing it again.
+    /// Erases an account with all its keys, and its balance if the gate has a
+    /// [`credit_authority`](crate::gate::GateBuilder::credit_authority). Nothing of the account stays stored. To
+    /// complete a partial failure, call this method again.
     ///
     /// # Errors
     ///
-    /// An unknown account; a store or a ledger that fails.
+    /// Returns an error if the account is unknown, or if the store or the ledger fails.
     pub async fn erase(&self, id: &AccountId) -> Result<(), ManageError> {
-        // The keys go first: a request that came after the balance would open it anew.
+        // Erase the keys first: a request that arrives after the balance is erased would create a new balance.
         let told = |erased: StoreFuture<bool>| {
             let id = id.clone();
             self.desk.carry(erased, move |desk, erased| {
@@ -343,7 +351,7 @@ impl AccountManager {
     }
 }
 
-/// The detail that the audit is told of limits which replace the plan's, or no longer do.
+/// Returns the audit detail for limits that replace the plan's, or for a return to the plan's.
 fn own(what: &str, said: Option<Vec<String>>) -> String {
     match said {
         None => format!("{what} of the plan"),

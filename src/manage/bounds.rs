@@ -1,4 +1,4 @@
-//! What the key that asks may give: no more than it has.
+//! The bounds of an issuing key: it can give no more than it has.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::key::{KeyHash, KeyRecord, KeyStatus, PathPattern};
 use crate::manage::{KeyChange, KeyManager, ManageError, cover};
 use crate::name::Scope;
 
-/// The bounds of the key that asks, if a key does: what it gives is its own or narrower, and what is not asked for is its
-/// own.
+/// The bounds of the key in whose name a manager acts, if there is one. A member that it gives to another key is equal
+/// to its own or narrower. A member that the request omits is equal to its own.
 #[derive(Clone)]
 pub(super) struct Bounds(Option<Issuer>);
 
-/// The key that asks, and what its plan, its account and itself come to.
+/// The acting key, and the terms that result from its plan, its account and the key itself.
 #[derive(Clone)]
 struct Issuer {
     record: Arc<KeyRecord>,
@@ -30,7 +30,7 @@ fn wide(member: &'static str) -> ManageError {
 }
 
 impl KeyManager {
-    /// The bounds of the key in whose name this is. A key that may not manage keys asks for nothing.
+    /// Returns the bounds of the key in whose name this manager acts. A key that may not manage keys is rejected.
     pub(super) async fn bounds(&self) -> Result<Bounds, ManageError> {
         let Some(record) = self.issuer().await? else { return Ok(Bounds(None)) };
         self.must_be_granted(&record)?;
@@ -40,8 +40,8 @@ impl KeyManager {
         Ok(Bounds(Some(Issuer { record, terms, gate })))
     }
 
-    /// The key in whose name this is, as the authority has it: one that may no longer be used asks for nothing, whatever a
-    /// cache still says of it.
+    /// Returns the key in whose name this manager acts, as the authority stores it. A key that may no longer be used is
+    /// rejected, even if a cache still has it as usable.
     pub(super) async fn issuer(&self) -> Result<Option<Arc<KeyRecord>>, ManageError> {
         let Some(id) = self.desk.actor.key_id() else { return Ok(None) };
         let usable = |issuer: &Arc<KeyRecord>| {
@@ -54,8 +54,8 @@ impl KeyManager {
         issuer.map(Some).ok_or(ManageError::Issuer)
     }
 
-    /// Refuses a key that everybody knows, one whose plan manages no keys, and one that is restricted and was not granted
-    /// the management of keys.
+    /// Rejects a literal key, a key whose plan does not include the management of keys, and a restricted key that was
+    /// not granted the management of keys.
     fn must_be_granted(&self, issuer: &KeyRecord) -> Result<(), ManageError> {
         let (core, management) = (&self.desk.gate.0, &self.desk.gate.0.management);
         if !self.plan_of(&issuer.account)?.manages_keys {
@@ -63,7 +63,7 @@ impl KeyManager {
         }
         let scope = management.scope.as_ref();
         let by_scope = |held: &Vec<Scope>| scope.is_some_and(|scope| held.contains(scope));
-        // Where the gate mounts no management, the paths were asked when the gate let the request in.
+        // Without mounted endpoints, the gate already checked the key's paths when it admitted the request.
         let by_path = |held: &Vec<PathPattern>| match &management.path {
             Some(path) => held.iter().any(|pattern| leads_to(pattern, path)),
             None => true,
@@ -74,13 +74,14 @@ impl KeyManager {
     }
 }
 
-/// Whether a pattern covers a path, or one below it.
+/// Returns true if a pattern covers a path, or a path below it.
 fn leads_to(pattern: &PathPattern, path: &str) -> bool {
     pattern.covers(path) || pattern.as_str().strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The key that asks, as the secret has it that was shown: one that is on its way out lasts for its overlap alone, and
-/// gives nothing that lasts longer; one that the authority no longer knows is none.
+/// Returns the acting key, as restricted by the secret that it presented. With a retiring secret, the key expires no
+/// later than the end of the overlap, so that it cannot give a longer expiry. Returns `None` if the authority no longer
+/// knows the secret.
 fn as_shown(stored: Arc<KeyRecord>, hashes: &[KeyHash], now: Timestamp) -> Option<Arc<KeyRecord>> {
     if hashes.is_empty() || hashes.contains(&stored.hash) {
         return Some(stored);
@@ -92,13 +93,13 @@ fn as_shown(stored: Arc<KeyRecord>, hashes: &[KeyHash], now: Timestamp) -> Optio
 }
 
 impl Bounds {
-    /// The key that asks.
+    /// Returns the acting key.
     pub(super) fn issuer(&self) -> Option<&KeyRecord> {
         self.0.as_ref().map(|issuer| &*issuer.record)
     }
 
-    /// Returns the bounds of the key that asks as this record has it, if it is that key: it may have been narrowed since the
-    /// bounds were read, and a change by itself does not undo that.
+    /// Returns the bounds of the acting key as this record has it, if the record is of that key. The key may have been
+    /// narrowed since the bounds were read, and a change that it makes to itself must not undo that.
     pub(super) fn renewed(&self, record: &KeyRecord) -> Result<Self, ManageError> {
         let Some(issuer) = self.0.as_ref().filter(|issuer| issuer.record.id == record.id) else {
             return Ok(self.clone());
@@ -106,12 +107,12 @@ impl Bounds {
         let terms = issuer.gate.0.plans.terms_of(record);
         let terms = terms.map_err(|unknown| ManageError::Misconfigured(unknown.to_string()))?;
         let mut renewed = record.clone();
-        // A secret on its way out lasts for its overlap alone.
+        // A retiring secret is valid only until the end of its overlap.
         renewed.expires_at = record.expires_at.into_iter().chain(issuer.record.expires_at).min();
         Ok(Self(Some(Issuer { record: Arc::new(renewed), terms, gate: issuer.gate.clone() })))
     }
 
-    /// Gives a new key what the key that asks has, wherever nothing is asked for.
+    /// Gives a new key the members of the acting key, where the request omits them.
     pub(super) fn inherit(&self, record: &mut KeyRecord) {
         let Some(issuer) = self.issuer() else { return };
         record.issued_by = Some(issuer.id);
@@ -134,7 +135,7 @@ impl Bounds {
     }
 
     pub(super) fn allowlist(&self, asked: Option<&[IpNet]>) -> Result<(), ManageError> {
-        // Two halves of a network are the network.
+        // Two halves of a network together are equal to the network.
         let held = self.issuer().and_then(|issuer| issuer.allowlist.as_ref()).map(IpNet::aggregate);
         let held = held.as_deref();
         within(held, asked, |held, network| held.contains(network)).then_some(()).ok_or(wide("allowlist"))
@@ -147,11 +148,12 @@ impl Bounds {
         }
     }
 
-    /// Refuses a record whose quotas and caps, with those of its plan and its account, let through what those of the key that
-    /// asks do not.
+    /// Rejects a record whose quotas and limits on parameters, combined with those of its plan and its account, admit
+    /// more than those of the acting key.
     pub(super) fn terms(&self, record: &KeyRecord) -> Result<(), ManageError> {
         let Some(issuer) = &self.0 else { return Ok(()) };
-        // No limit of its own outlasts a plan without limits: what is inherited follows the next plan.
+        // An explicit absence of limits stays when the account changes to a plan with limits, but inherited terms
+        // follow the new plan. The acting key must not give such an absence if it inherits its own terms.
         let frees = |own: Option<bool>, held: bool| own == Some(true) && !held;
         if frees(record.quotas.as_ref().map(Vec::is_empty), issuer.record.quotas.is_some()) {
             return Err(wide("quotas"));
@@ -159,7 +161,8 @@ impl Bounds {
         if frees(record.caps.as_ref().map(Caps::is_empty), issuer.record.caps.is_some()) {
             return Err(wide("caps"));
         }
-        // What the configuration does not know may come to anything once it does.
+        // The terms cannot be compared if the configuration lacks the plan or a quota: it could later define any limit
+        // for it.
         let Ok(terms) = issuer.gate.0.plans.terms_of(record) else { return Err(wide("quotas")) };
         if !cover::quotas(&issuer.terms.quotas, &terms.quotas) {
             return Err(wide("quotas"));
@@ -167,8 +170,8 @@ impl Bounds {
         if cover::caps(&issuer.terms.caps, &terms.caps) { Ok(()) } else { Err(wide("caps")) }
     }
 
-    /// Refuses a change after which a key lets through what the key that asks does not. Nor is a key given back what its plan
-    /// allows while the key that asks has less of its own: the plan may come to allow more.
+    /// Rejects a change after which a key admits more than the acting key. A key is also not returned to the limits of
+    /// its plan while the acting key has narrower limits of its own, because the plan may later allow more.
     pub(super) fn changed_terms(&self, record: &KeyRecord, change: &KeyChange) -> Result<(), ManageError> {
         let Some(issuer) = self.issuer() else { return Ok(()) };
         if change.quotas == Some(None) && issuer.quotas.as_ref().is_some_and(|own| !own.is_empty()) {
@@ -185,27 +188,28 @@ impl Bounds {
         if same { Ok(()) } else { Err(wide("environment")) }
     }
 
-    /// Refuses a key of another account, which is missing to the key that asks.
+    /// Rejects a key of another account. For the acting key, such a key does not exist.
     pub(super) fn must_own(&self, record: &KeyRecord) -> Result<(), ManageError> {
         let own = self.issuer().is_none_or(|issuer| issuer.account.id == record.account.id);
         if own { Ok(()) } else { Err(ManageError::NotFound("key")) }
     }
 
-    /// Refuses a key that is wider than the one that asks: who is given its secret is given all that it may do.
+    /// Rejects a key that is wider than the acting key: a caller that receives the secret can do everything that the
+    /// key may do.
     pub(super) fn must_cover(&self, record: &KeyRecord) -> Result<(), ManageError> {
         self.must_reach(record)?;
         self.expiry(record.expires_at)
     }
 
-    /// Refuses a key that may do more than the one that asks, unless it is that one: what is wider is not its to change. How
-    /// long it lasts is no matter here: a key that replaces another is to be able to revoke it.
+    /// Rejects a key that may do more than the acting key, unless it is that key. A key must not change a wider one.
+    /// The expiry is not compared, because a key that replaces another must be able to revoke it.
     pub(super) fn must_reach(&self, record: &KeyRecord) -> Result<(), ManageError> {
         let Some(issuer) = &self.0 else { return Ok(()) };
         self.must_own(record)?;
         if issuer.record.id == record.id {
             return Ok(());
         }
-        // A key that everybody knows is the operator's alone.
+        // Only the operator may manage a literal key.
         if issuer.gate.0.is_hash_of_literal(&record.hash) {
             return Err(ManageError::NotGranted);
         }
@@ -217,7 +221,7 @@ impl Bounds {
     }
 }
 
-/// Whether all of what is asked for lies within what is held. Nothing asked for is no restriction.
+/// Returns true if every requested value is covered by an allowed one. `None` is no restriction.
 fn within<T>(held: Option<&[T]>, asked: Option<&[T]>, covers: fn(&T, &T) -> bool) -> bool {
     match (held, asked) {
         (None, _) => true,
@@ -226,8 +230,8 @@ fn within<T>(held: Option<&[T]>, asked: Option<&[T]>, covers: fn(&T, &T) -> bool
     }
 }
 
-/// Whether one pattern covers all that another does.
+/// Returns true if one pattern covers everything that the other does.
 fn covers(held: &PathPattern, asked: &PathPattern) -> bool {
-    // Read as a path, a pattern lies below whatever all of its paths lie below.
+    // The text of a pattern starts with every prefix that all of its paths share, so it can be checked as a path.
     held == asked || held.covers(asked.as_str())
 }

@@ -1,4 +1,4 @@
-//! Changes to keys that are there.
+//! Changes to existing keys.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::manage::{Issued, KeyManager, ManageError, limits};
 use crate::name::Scope;
 use crate::store::{KeyQuery, Replaced};
 
-/// How many keys are read at once.
+/// The number of keys that are read from the store in one page.
 const PAGE: usize = 1_000;
 
-/// What to change of a key: `None` leaves a member as it is, `Some(None)` takes its restriction away.
+/// A change to a key. A member that is `None` stays as it is; `Some(None)` removes the restriction.
 ///
 /// # Example
 ///
@@ -30,47 +30,48 @@ const PAGE: usize = 1_000;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct KeyChange {
-    /// What its owner calls it.
+    /// The new name of the key.
     pub name: Option<String>,
-    /// What it may be used for.
+    /// The scopes that the key grants.
     pub scopes: Option<Option<Vec<Scope>>>,
-    /// The paths it may call.
+    /// The paths that the key may call.
     pub paths: Option<Option<Vec<PathPattern>>>,
-    /// The networks it may be used from.
+    /// The networks from which the key may be used.
     pub allowlist: Option<Option<Vec<IpNet>>>,
-    /// From when on it may not be used; it cannot be taken away from a plan that has a longest lifetime.
+    /// The time from which the key may not be used. It cannot be removed on a plan that has a longest lifetime.
     pub expires_at: Option<Option<Timestamp>>,
-    /// Quotas of its own, in place of its account's or its plan's; an empty list is no limit. `Some(None)` gives it back its
-    /// account's, or else its plan's.
+    /// The key's own quotas, which replace those of its account or its plan. An empty list is no limit. `Some(None)`
+    /// returns the key to the quotas of its account, or else of its plan.
     pub quotas: Option<Option<Vec<OwnQuota>>>,
-    /// Caps of its own, in place of its account's or its plan's: `Some(None)` gives it back those.
+    /// The key's own limits on parameters, which replace those of its account or its plan. `Some(None)` returns the key
+    /// to those.
     pub caps: Option<Option<Caps>>,
-    /// Whatever else the service keeps with it: all of it.
+    /// The additional data that the service stores with the key. It replaces all existing data.
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-/// A revoked key, and who knows of it.
+/// A revoked key, and the result of the announcement to other nodes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Revoked {
-    /// The key.
+    /// The revoked key.
     pub key: Arc<KeyRecord>,
-    /// Whether the other nodes, if there are any, were told. If they could not be, they refuse the key within the bound on
-    /// staleness of their caches; revoking it again tells them again.
+    /// True if the other nodes were notified, or if there are none. If they could not be notified, they deny the key
+    /// within the bound on staleness of their caches. Revoking the key again repeats the announcement.
     pub announced: bool,
 }
 
-/// A rotated key: its new secret, and how long the old one is still valid.
+/// A rotated key and its new secret. [`KeyRecord::retiring`] has the end of the old secret's validity.
 pub type Rotated = Issued;
 
 impl KeyManager {
-    /// Changes a key. New quotas and caps hold from the next request on.
+    /// Changes a key. New quotas and limits on parameters apply from the next request on.
     ///
     /// # Errors
     ///
-    /// A change of nothing; an unknown key, one that is revoked or has expired, a value that will not do, one wider than the
-    /// [actor's](KeyManager::by), a restriction of the actor's that is to be taken away, a store that fails. Quotas will not do
-    /// if one is not configured, two share a name, or one can never be reached.
+    /// Returns an error if the change is empty, if the key is unknown, revoked or expired, if a value is invalid or
+    /// wider than the [actor's](KeyManager::by), if the change removes a restriction that the actor has, or if the
+    /// store fails. Quotas are invalid if one is not configured, if two share a name, or if one can never be reached.
     pub async fn update(&self, id: KeyId, change: &KeyChange) -> Result<Arc<KeyRecord>, ManageError> {
         if let Some(name) = &change.name {
             limits::name(name)?;
@@ -89,11 +90,13 @@ impl KeyManager {
         self.change(id, Action::Updated, decide).await
     }
 
-    /// Pauses a key: it may not be used until it is resumed, and keeps its place under the plan's cap.
+    /// Pauses a key. It may not be used until it is resumed, and it still counts towards the plan's limit on active
+    /// keys.
     ///
     /// # Errors
     ///
-    /// An unknown key, one that is revoked or has expired, a store that fails.
+    /// Returns an error if the key is unknown, revoked or expired, if it is wider than the [actor's](KeyManager::by),
+    /// or if the store fails.
     pub async fn pause(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         self.set_status(id, Action::Paused, KeyStatus::Paused).await
     }
@@ -102,31 +105,35 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// An unknown key, one that is revoked or has expired, a store that fails.
+    /// Returns an error if the key is unknown, revoked or expired, if it is wider than the [actor's](KeyManager::by),
+    /// or if the store fails.
     pub async fn resume(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         self.set_status(id, Action::Resumed, KeyStatus::Active).await
     }
 
-    /// Revokes a key, for good and at once: a request that comes to this node after this returned is refused, and to another
-    /// node as [`Revoked::announced`] says. Revoking it again changes nothing, and announces it again.
+    /// Revokes a key permanently and at once. This node denies every request that arrives after this method returned.
+    /// For other nodes, see [`Revoked::announced`]. Revoking the key again changes nothing and repeats the
+    /// announcement.
     ///
     /// # Errors
     ///
-    /// An unknown key, a store that fails.
+    /// Returns an error if the key is unknown, if it is wider than the [actor's](KeyManager::by), or if the store
+    /// fails.
     pub async fn revoke(&self, id: KeyId) -> Result<Revoked, ManageError> {
         let bounds = self.bounds().await?;
         self.end(id, Action::Revoked, |record| bounds.must_reach(record)).await
     }
 
-    /// Revokes a key, and every key that it issued, and those that they issued. The first of the answer is the key itself; keys
-    /// that were revoked before are left as they are, and not among the others.
+    /// Revokes a key, every key that it issued, and every key that those issued. The first element of the result is the
+    /// key itself. Keys that were already revoked stay as they are and are not among the other elements.
     ///
-    /// The key is revoked first, so that it issues no further one. What failed half-way is finished by revoking it again. A
-    /// key that was [erased](Self::erase) hides what it issued.
+    /// The key is revoked first, so that it cannot issue another one. To complete a partial failure, call this method
+    /// again. Keys that an [erased](Self::erase) key issued are not found.
     ///
     /// # Errors
     ///
-    /// An unknown key, one that is wider than the [actor's](KeyManager::by), a store that fails.
+    /// Returns an error if the key is unknown, if a key is wider than the [actor's](KeyManager::by), or if the store
+    /// fails.
     ///
     /// # Example
     ///
@@ -148,7 +155,7 @@ impl KeyManager {
             (query.issued_by, query.after) = (Some(issuer), None);
             loop {
                 let page = self.store.list(&query).await?;
-                // A store that does not know the condition has listed more.
+                // A store that does not support the condition returns other keys too.
                 let issued = page.iter().filter(|key| key.issued_by == Some(issuer));
                 for key in issued.filter(|key| seen.insert(key.id)) {
                     issuers.push(key.id);
@@ -157,7 +164,7 @@ impl KeyManager {
                     }
                     match self.end(key.id, Action::Revoked, |record| bounds.must_reach(record)).await {
                         Ok(ended) => revoked.push(ended),
-                        // Erased since it was listed: it is gone all the more.
+                        // The key was erased after it was listed, so that there is nothing to revoke.
                         Err(ManageError::NotFound(_)) => {}
                         Err(error) => return Err(error),
                     }
@@ -171,7 +178,7 @@ impl KeyManager {
         Ok(revoked)
     }
 
-    /// Revokes a key, if that is allowed as the authority has it.
+    /// Revokes a key if `allow` accepts the record that the authority stores.
     pub(super) async fn end(
         &self,
         id: KeyId,
@@ -189,7 +196,7 @@ impl KeyManager {
         };
         match self.write(id, action, revoke).await? {
             (key, Some(announced)) => Ok(Revoked { key, announced }),
-            // It was revoked before, and perhaps not announced.
+            // The key was already revoked, but the announcement may have failed.
             (key, None) => {
                 let announced = self.store.replace(&key).await? != Replaced::Unannounced;
                 Ok(Revoked { key, announced })
@@ -197,13 +204,13 @@ impl KeyManager {
         }
     }
 
-    /// Gives a key a new secret. The old one stays valid for the overlap (zero: not at all), a secret that was still
-    /// retiring from before goes at once; id, limits and credits stay.
+    /// Gives a key a new secret. The old secret stays valid for the overlap; an overlap of zero ends it at once. A
+    /// secret that was still retiring from an earlier rotation ends at once. The id, the limits and the credits stay.
     ///
     /// # Errors
     ///
-    /// An unknown key, one that is revoked or has expired, one that is wider than the [actor's](KeyManager::by), no
-    /// randomness, a store that fails.
+    /// Returns an error if the key is unknown, revoked or expired, if it is wider than the [actor's](KeyManager::by),
+    /// if no randomness is available, or if the store fails.
     pub async fn rotate(&self, id: KeyId, overlap: Duration) -> Result<Rotated, ManageError> {
         let (bounds, old) = (self.bounds().await?, self.managed(id).await?);
         bounds.must_own(&old)?;
@@ -226,11 +233,12 @@ impl KeyManager {
         Ok(Issued { key: rotated.await?, secret })
     }
 
-    /// Removes a key for good, with all that is known of it.
+    /// Removes a key permanently, with all its data.
     ///
     /// # Errors
     ///
-    /// An unknown key, a store that fails.
+    /// Returns an error if the key is unknown, if it is wider than the [actor's](KeyManager::by), or if the store
+    /// fails.
     pub async fn erase(&self, id: KeyId) -> Result<(), ManageError> {
         let (bounds, record) = (self.bounds().await?, self.managed(id).await?);
         bounds.must_reach(&record)?;
@@ -243,11 +251,12 @@ impl KeyManager {
         if erased.await? { Ok(()) } else { Err(ManageError::NotFound("key")) }
     }
 
-    /// Removes for good the keys, of all accounts, that were revoked or have expired longer ago than this; says how many.
+    /// Permanently removes the keys, of all accounts, that were revoked or expired longer than `dead_for` ago. Returns
+    /// the number of removed keys.
     ///
     /// # Errors
     ///
-    /// A manager for one account or in the name of a key; a store that fails.
+    /// Returns an error if the manager is for one account or acts in the name of a key, or if the store fails.
     pub async fn sweep(&self, dead_for: Duration) -> Result<u64, ManageError> {
         if self.scope.is_some() || self.desk.actor.key_id().is_some() {
             return Err(ManageError::Misconfigured(
@@ -269,7 +278,7 @@ impl KeyManager {
         Ok(swept.await?)
     }
 
-    /// Makes a change, of which each member lies within the bounds: what it leaves as it is may be wider.
+    /// Applies a change. Only changed members must be within the bounds; an unchanged member may be wider.
     fn apply(&self, record: &mut KeyRecord, change: &KeyChange, bounds: &Bounds) -> Result<(), ManageError> {
         self.must_live(record)?;
         if *change == KeyChange::default() {
@@ -335,7 +344,7 @@ impl KeyManager {
         if record.counts_as_active(self.now()) { Ok(()) } else { Err(ManageError::Dead) }
     }
 
-    /// Makes a change of which nobody asks whether it was announced.
+    /// Applies a change whose announcement result the caller does not need.
     async fn change(
         &self,
         id: KeyId,
@@ -345,8 +354,8 @@ impl KeyManager {
         Ok(self.write(id, action, decide).await?.0)
     }
 
-    /// Reads, decides and writes, again if somebody else wrote in between; says whether the change was announced, where there
-    /// was one.
+    /// Reads the key, decides and writes, and repeats this if another writer was first. Returns true if the change was
+    /// announced, and `None` if nothing changed.
     async fn write(
         &self,
         id: KeyId,

@@ -1,20 +1,21 @@
-//! Comparison of quotas and caps by what they let through.
+//! Comparison of quotas and limits on parameters by what they admit.
 
 use crate::account::{Cap, Caps, Counts, QuotaPolicy, Quotas};
 
-/// Whether every window of `held` is kept by whoever keeps the windows of `asked`.
+/// Returns true if all requests that comply with the windows of `asked` also comply with every window of `held`.
 pub(super) fn quotas(held: &Quotas, asked: &Quotas) -> bool {
     held.policies().all(|held| asked.policies().any(|asked| keeps(held, asked)))
 }
 
-/// Whether whoever keeps to `asked` keeps to `held`. A quota that counts more requests together lets fewer through.
+/// Returns true if requests that comply with `asked` always comply with `held`. A quota that counts more requests
+/// together admits fewer.
 fn keeps(held: &QuotaPolicy, asked: &QuotaPolicy) -> bool {
     let counted = held.counts() == asked.counts() || *held.counts() == Counts::Key;
     let (most, window) = (u128::from(held.quota()), held.window().as_nanos());
     let (quota, every) = (u128::from(asked.quota()), asked.window().as_nanos());
-    // What `asked` lets through in any time of the length `window`, for which a window of `asked` that is strict may be
-    // laid beside another, and a bucket may be full at the beginning and refill. Of two buckets, the size and the rate are
-    // compared apart.
+    // Compare the requests that `asked` admits in any period of the length `window`. In such a period, one strict
+    // window of `asked` may directly follow another, and a bucket may be full at the start and refill. For two buckets,
+    // compare the size and the rate separately.
     let kept = match (held.is_strict(), asked.is_strict()) {
         (true, true) => quota * window.div_ceil(every) <= most,
         (true, false) => quota * (every + window) <= most * every,
@@ -23,7 +24,8 @@ fn keeps(held: &QuotaPolicy, asked: &QuotaPolicy) -> bool {
     counted && kept
 }
 
-/// Whether every cap of `held` is kept by whoever keeps the caps of `asked`. Of two caps of one parameter the first holds.
+/// Returns true if parameters that comply with `asked` always comply with `held`. If one parameter has two limits, the
+/// first applies.
 pub(super) fn caps(held: &Caps, asked: &Caps) -> bool {
     held.iter().all(|(parameter, _)| match (first(held, parameter), first(asked, parameter)) {
         (_, Some(Cap::Forbidden)) | (None, _) => true,

@@ -1,4 +1,4 @@
-//! Credits by hand: what an account has, why, and more or less of it.
+//! Management of credits: balances, their entries, and adjustments.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +15,12 @@ use crate::manage::desk::{Desk, plan_of};
 use crate::name::AccountId;
 use crate::store::KeyAdmin;
 
-/// Manages the credits of a gate's accounts: it knows the plans' grants, and asks the authority, never a lease.
+/// A manager of the credits of a gate's accounts. It uses the grants of the gate's plans, and it asks the authority,
+/// never a lease.
 ///
-/// Cloning it is cheap. Every change bears an [`AdjustmentId`] that its maker chooses: made again under the same id, it
-/// changes nothing and answers what it answered before. What changed something is told to an [`AuditSink`].
+/// Cloning it is cheap. Every change has an [`AdjustmentId`] that the caller chooses. A repeated change with the same
+/// id changes nothing and returns the balance that the first one returned. Effective changes are reported to an
+/// [`AuditSink`].
 ///
 /// # Example
 ///
@@ -57,20 +59,20 @@ pub struct CreditManager {
     credits: Arc<dyn CreditAdmin>,
 }
 
-/// Which entries to list, and how many at a time.
+/// A query for a page of entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListEntries {
-    /// Whose.
+    /// The account that the entries belong to.
     pub account: AccountId,
-    /// Where the page before ended: its [`EntryPage::next`].
+    /// The end of the previous page: its [`EntryPage::next`].
     pub cursor: Option<u64>,
-    /// How many on a page: 1 to 1,000.
+    /// The maximum number of entries on a page: 1 to 1,000.
     pub limit: usize,
 }
 
 impl ListEntries {
-    /// The newest entries of an account, a hundred on a page.
+    /// Creates a query for the newest entries of an account, 100 on a page.
     pub fn of(account: impl Into<AccountId>) -> Self {
         Self { account: account.into(), cursor: None, limit: 100 }
     }
@@ -81,45 +83,45 @@ impl ListEntries {
 pub struct EntryPage {
     /// The entries, the newest first.
     pub entries: Vec<Entry>,
-    /// Where the next page begins, if there is one.
+    /// The cursor of the next page; `None` on the last page.
     pub next: Option<u64>,
 }
 
 impl CreditManager {
-    /// Manages the credits of the accounts in this store, in the ledger that is their authority.
+    /// Creates a manager of the credits of the accounts in this store. The ledger is their authority.
     pub fn new(gate: Gate, accounts: impl KeyAdmin, credits: impl CreditAdmin) -> Self {
         Self { desk: Desk::new(gate), accounts: Arc::new(accounts), credits: Arc::new(credits) }
     }
 
-    /// Tells what is done to another sink than the log.
+    /// Reports changes to this sink instead of the log.
     #[must_use]
     pub fn with_audit(mut self, audit: impl AuditSink) -> Self {
         self.desk.audit = Arc::new(audit);
         self
     }
 
-    /// The same manager, in the name of an actor.
+    /// Returns the same manager, acting in the name of an actor.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
         self.desk.actor = actor;
         self
     }
 
-    /// What an account has to spend now, a grant that has come due counted in.
+    /// Returns the credits that an account can spend now, including a grant that is due.
     ///
     /// # Errors
     ///
-    /// An unknown account; a plan that is not configured; a store or a ledger that fails.
+    /// Returns an error if the account is unknown, if its plan is not configured, or if the store or the ledger fails.
     pub async fn balance(&self, account: &AccountId) -> Result<Balance, ManageError> {
         let allowance = self.allowance(account).await?;
         Ok(self.credits.balance_of(account, &allowance, self.desk.now()).await?)
     }
 
-    /// Lists what moved an account's balance, the newest first, page by page, as far back as the ledger keeps it.
+    /// Lists the entries of an account's balance, newest first, page by page, as far back as the ledger keeps them.
     ///
     /// # Errors
     ///
-    /// An unknown account; a limit that is not 1 to 1,000; a store or a ledger that fails.
+    /// Returns an error if the account is unknown, if the limit is not 1 to 1,000, or if the store or the ledger fails.
     ///
     /// # Example
     ///
@@ -152,12 +154,12 @@ impl CreditManager {
         Ok(EntryPage { entries, next })
     }
 
-    /// Adds to a balance; answers what it came to.
+    /// Adds to a balance. Returns the new balance.
     ///
     /// # Errors
     ///
-    /// An unknown account, or one without limit; an amount of nothing, or one that makes the balance larger than
-    /// [`Credits::MAX`]; an id under which something else was made; a store or a ledger that fails.
+    /// Returns an error if the account is unknown or has no limit, if the amount is zero or makes the balance larger
+    /// than [`Credits::MAX`], if another adjustment was made with this id, or if the store or the ledger fails.
     pub async fn top_up(
         &self,
         account: &AccountId,
@@ -167,12 +169,12 @@ impl CreditManager {
         self.adjust(account, AdjustmentKind::TopUp(amount), id).await
     }
 
-    /// Takes from a balance; answers what it came to.
+    /// Deducts from a balance. Returns the new balance.
     ///
     /// # Errors
     ///
-    /// An unknown account, or one without limit; an amount of nothing, or one that is not there; an id under which
-    /// something else was made; a store or a ledger that fails.
+    /// Returns an error if the account is unknown or has no limit, if the amount is zero or larger than the balance, if
+    /// another adjustment was made with this id, or if the store or the ledger fails.
     pub async fn deduct(
         &self,
         account: &AccountId,
@@ -182,12 +184,12 @@ impl CreditManager {
         self.adjust(account, AdjustmentKind::Deduct(amount), id).await
     }
 
-    /// Sets a balance, also that of an account without limit, which has one from then on.
+    /// Sets a balance. An account without a limit has a limit from then on.
     ///
     /// # Errors
     ///
-    /// An unknown account; an amount that makes the balance, with its open charges, larger than [`Credits::MAX`]; an id
-    /// under which something else was made; a store or a ledger that fails.
+    /// Returns an error if the account is unknown, if the amount makes the balance, with its open charges, larger than
+    /// [`Credits::MAX`], if another adjustment was made with this id, or if the store or the ledger fails.
     pub async fn set(
         &self,
         account: &AccountId,
@@ -197,11 +199,12 @@ impl CreditManager {
         self.adjust(account, AdjustmentKind::Set(amount), id).await
     }
 
-    /// Takes the limit from an account: it is not charged any more, and what it had is gone.
+    /// Removes the limit of an account. The account is not charged any more, and its balance is lost.
     ///
     /// # Errors
     ///
-    /// An unknown account; an id under which something else was made; a store or a ledger that fails.
+    /// Returns an error if the account is unknown, if another adjustment was made with this id, or if the store or the
+    /// ledger fails.
     pub async fn make_unlimited(
         &self,
         account: &AccountId,
@@ -242,7 +245,7 @@ impl CreditManager {
         }
     }
 
-    /// What the account's plan gives.
+    /// Returns the credits that the account's plan grants.
     async fn allowance(&self, id: &AccountId) -> Result<Allowance, ManageError> {
         let account = self.accounts.account_of(id).await?.ok_or(ManageError::NotFound("account"))?;
         plan_of(&self.desk.gate, &account).map(|plan| plan.credits.clone())

@@ -1,4 +1,4 @@
-//! What managers have in common: the gate they know, in whose name they act, and whom they tell.
+//! The common part of the managers: the gate, the actor and the audit sink.
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl Desk {
 }
 
 impl Desk {
-    /// A change that is told of once it is made, also where whoever asked for it has left meanwhile.
+    /// Makes a change and then reports it. Both continue if the caller cancels the request in the meantime.
     pub(super) fn carry<T: Send + 'static>(
         &self,
         made: StoreFuture<T>,
@@ -70,7 +70,7 @@ impl fmt::Debug for Desk {
     }
 }
 
-/// The plan that an account is on.
+/// Returns the plan of an account.
 pub(super) fn plan_of<'g>(gate: &'g Gate, account: &Account) -> Result<&'g Plan, ManageError> {
     gate.plan(account.plan.as_str()).ok_or_else(|| {
         let problem = format!("the account names the plan `{}`, which is not configured", account.plan);
@@ -78,22 +78,22 @@ pub(super) fn plan_of<'g>(gate: &'g Gate, account: &Account) -> Result<&'g Plan,
     })
 }
 
-/// How often a change is decided again because somebody else made one first.
+/// The number of attempts at a change if other writers are always first.
 const TRIES: usize = 32;
 
-/// What became of a decision to change.
+/// The result of an attempt to change an object.
 pub(super) enum Changed<T> {
-    /// It is as it was.
+    /// The object is unchanged.
     Not(Arc<T>),
     To {
-        /// What was put in place of the one before, whose version it bears.
+        /// The object that was written. It still has the version of the one that it replaced.
         changed: T,
-        /// Whether the other nodes, if there are any, were told.
+        /// True if the other nodes were notified, or if there are none.
         announced: bool,
     },
 }
 
-/// Reads, decides and writes, again if somebody else wrote in between.
+/// Reads, decides and writes, and repeats this if another writer was first.
 pub(super) async fn change<T: Clone + PartialEq>(
     what: &'static str,
     read: impl Fn() -> StoreFuture<Option<Arc<T>>>,

@@ -1,4 +1,4 @@
-//! Why a change was not made.
+//! Errors of the managers.
 
 use crate::amount::Credits;
 use crate::credit::AdjustmentKind;
@@ -7,76 +7,77 @@ use crate::denial::{Denial, DenialKind};
 use crate::error::StoreError;
 use crate::key::RandomnessError;
 
-/// Why a change was not made: by whose fault, and what of.
+/// An error of a manager: a change or a query failed. Each variant names the party at fault.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManageError {
-    /// The caller: there is no such key or account, or it is another's.
+    /// Caller error: there is no such key or account, or it belongs to another account.
     #[error("there is no such {0}")]
     NotFound(&'static str),
-    /// The caller: there is one of this id already.
+    /// Caller error: an object with this id already exists.
     #[error("there is such an {0} already")]
     Exists(&'static str),
-    /// The caller: a value that will not do.
+    /// Caller error: a value is invalid.
     #[error("`{member}` {problem}")]
     Invalid {
-        /// The member at fault.
+        /// The name of the invalid member.
         member: String,
-        /// What is wrong with it, and what would be right.
+        /// The problem with the value, and the expected value.
         problem: String,
     },
-    /// The caller: the account holds as many active keys as its plan allows.
+    /// Caller error: the account has as many active keys as its plan allows.
     #[error("the plan allows {most} active keys, and there are as many")]
     KeyLimitReached {
-        /// How many the plan allows.
+        /// The number of active keys that the plan allows.
         most: u32,
     },
-    /// The caller: the plan does not include it.
+    /// Caller error: the plan does not include the feature.
     #[error("the plan does not include {0}")]
     NotInPlan(&'static str),
-    /// The caller: the key that asks is restricted, and was not granted the management of keys; or everybody knows it.
+    /// Caller error: the acting key is a literal key, which is public knowledge, or it is restricted and was not
+    /// granted the management of keys.
     #[error("the key that asks was not granted the management of keys")]
     NotGranted,
-    /// The caller: a key cannot issue a wider key than itself.
+    /// Caller error: a key cannot issue or manage a key that is wider than itself.
     #[error("`{member}` is wider than the issuing key's")]
     TooWide {
-        /// The member that is wider.
+        /// The name of the member that is wider.
         member: &'static str,
     },
-    /// The caller: the key that asks may not be used any more, whatever a cache still says of it.
+    /// Caller error: the acting key may no longer be used, even if a cache still has it as usable.
     #[error("the key that asks for it may not be used any more")]
     Issuer,
-    /// The caller: the key is revoked or has expired, for good.
+    /// Caller error: the key is revoked or has expired, permanently.
     #[error("the key is revoked or has expired: that cannot be undone")]
     Dead,
-    /// The caller: the account is deleted, for good.
+    /// Caller error: the account is deleted, permanently.
     #[error("the account is deleted: that cannot be undone")]
     AccountDeleted,
-    /// The caller: there are fewer credits than are to be deducted.
+    /// Caller error: the balance is smaller than the amount to deduct.
     #[error("there are {balance} credits, which is less than is to be deducted")]
     InsufficientCredits {
-        /// How many there are.
+        /// The current balance.
         balance: Credits,
     },
-    /// The caller: an account without limit has no balance to add to or to take from.
+    /// Caller error: an account without a limit has no balance to add to or to deduct from.
     #[error("the account has no limit: set its balance first")]
     UnlimitedCredits,
-    /// The caller: under this id, another adjustment was made.
+    /// Caller error: another adjustment was made with this id.
     #[error("another adjustment was made under this id: {made}")]
     AdjustmentTaken {
-        /// What was made.
+        /// The adjustment that was made.
         made: AdjustmentKind,
     },
-    /// The caller: others changed the same thing at the same time, again and again.
+    /// Caller error: concurrent changes to the same object prevented this one, after repeated attempts.
     #[error("it was changed by others at the same time")]
     Contended,
-    /// The operator: the configuration does not fit.
+    /// Operator error: the configuration does not allow the operation.
     #[error("{0}")]
     Misconfigured(String),
-    /// The machine: no randomness for a key.
+    /// Machine error: no randomness is available for a key.
     #[error(transparent)]
     Randomness(#[from] RandomnessError),
-    /// The store: it could not decide. The change may have been made.
+    /// Store error: the operation failed. The change may have been made.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -86,7 +87,7 @@ impl ManageError {
         Self::Invalid { member: member.into(), problem: problem.into() }
     }
 
-    /// The same fault of another member.
+    /// Returns the same error for another member.
     pub(crate) fn in_member(self, member: &str) -> Self {
         match self {
             Self::Invalid { problem, .. } => Self::invalid(member, problem),
@@ -95,8 +96,9 @@ impl ManageError {
     }
 }
 
-/// The refusal that the key management endpoints answer with: its [`kind`](Denial::kind) has a
-/// [`status`](DenialKind::status), and [`Gate::response`](crate::gate::Gate::response) puts it into the gate's own form.
+/// Returns the denial that the key management endpoints respond with. Its [`kind`](Denial::kind) has a
+/// [`status`](DenialKind::status), and [`Gate::response`](crate::gate::Gate::response) renders it in the gate's own
+/// format.
 ///
 /// # Example
 ///
@@ -124,7 +126,7 @@ impl From<ManageError> for Denial {
             ManageError::TooWide { member: name } => {
                 Denial::because(DenialKind::TooWide, member(as_sent(name.into()), String::new()))
             }
-            // The key that asks was revoked or has expired since the gate let it in.
+            // The acting key was revoked or expired after the gate admitted the request.
             ManageError::Issuer => Denial::of(DenialKind::Revoked),
             ManageError::Dead
             | ManageError::Contended
@@ -134,14 +136,14 @@ impl From<ManageError> for Denial {
             | ManageError::UnlimitedCredits
             | ManageError::AdjustmentTaken { .. } => Denial::of(DenialKind::Conflict),
             ManageError::Misconfigured(problem) => Denial::operator(Problem::Managed(problem)),
-            // Without randomness there is no key: later there may be.
+            // The failure may be temporary: a later attempt may find randomness.
             ManageError::Randomness(error) => Denial::store(StoreError::unavailable(error)),
             ManageError::Store(error) => Denial::store(error),
         }
     }
 }
 
-/// A member as these endpoints name it.
+/// Returns the name of a member in requests to these endpoints.
 fn as_sent(member: String) -> String {
     match member.as_str() {
         "allowlist" => "allowIps".into(),

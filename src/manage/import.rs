@@ -1,4 +1,4 @@
-//! Keys that were made elsewhere.
+//! Import of keys that another system created.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,43 +13,43 @@ use crate::manage::{KeyManager, ManageError, limits};
 use crate::name::{AccountId, Environment, Scope};
 use crate::store::{InsertKey, Inserted};
 
-/// The most characters that are shown of a key of no format that is known: prefixes of keys are about as long.
+/// The maximum length of the start of a key that has no known format. Prefixes of keys have about this length.
 const LONGEST_START: usize = 12;
 
-/// A key that was made elsewhere: its hash is known, its secret is not.
+/// A key that another system created: its hash is known, but its secret is not.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ForeignKey {
-    /// Its id; a new one, if nothing is said.
+    /// The id of the key. Defaults to a new id.
     pub id: Option<KeyId>,
     /// The hash of its secret, under one of the gate's schemes ([`KeyHash::from_bytes`], [`KeyHash::from_sha512`]).
     pub hash: KeyHash,
-    /// Who holds it.
+    /// The account that is to own the key.
     pub account: AccountId,
-    /// What its owner calls it.
+    /// The name of the key.
     pub name: String,
-    /// Its first characters, which may be shown: as many as the format shows whose prefix they begin with, at most 12 where no
-    /// format has such a prefix.
+    /// The first characters of the key, which may be shown. The maximum length is that of the format whose prefix they
+    /// begin with. It is 12 if no format has such a prefix.
     pub start: String,
-    /// Where it belongs.
+    /// The environment that the key belongs to.
     pub environment: Environment,
-    /// When it was made.
+    /// The time at which the key was created. Defaults to the time of the import.
     pub created_at: Option<Timestamp>,
-    /// From when on it may not be used. It is taken as it is: a plan's lifetimes are not asked, and it may lie in the past,
-    /// so that what has expired elsewhere is known here as expired.
+    /// The time from which the key may not be used. It is not checked against the plan's lifetimes. It may be in the
+    /// past, so that a key that expired elsewhere is imported as expired.
     pub expires_at: Option<Timestamp>,
-    /// What it may be used for; `None` for everything.
+    /// The scopes that the key grants; `None` for everything.
     pub scopes: Option<Vec<Scope>>,
-    /// The paths it may call; `None` for all.
+    /// The paths that the key may call; `None` for all.
     pub paths: Option<Vec<PathPattern>>,
-    /// The networks it may be used from; `None` for all.
+    /// The networks from which the key may be used; `None` for all.
     pub allowlist: Option<Vec<IpNet>>,
-    /// Whatever else the service keeps with it.
+    /// Additional data that the service stores with the key.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl ForeignKey {
-    /// A key of the environment `live`, without restriction.
+    /// Creates a key of the environment `live`, without restrictions.
     pub fn new(account: impl Into<AccountId>, name: impl Into<String>, hash: KeyHash) -> Self {
         Self {
             id: None,
@@ -68,23 +68,24 @@ impl ForeignKey {
     }
 }
 
-/// What became of an import.
+/// The result of an import.
 #[derive(Debug, Default)]
 pub struct ImportReport {
-    /// The keys that were put in.
+    /// The ids of the imported keys.
     pub imported: Vec<KeyId>,
-    /// Those that were not: by their place among what was handed in, counted from 0, and why.
+    /// The rejected keys: the position in the input, counted from 0, and the reason.
     pub refused: Vec<(usize, ManageError)>,
 }
 
 impl KeyManager {
-    /// Puts a key in that was made elsewhere. It is the operator's to do: no cap is asked, and an expiry may lie in the past.
+    /// Imports a key that another system created. Only the operator may do this: no limit on active keys is checked,
+    /// and an expiry may be in the past.
     ///
     /// # Errors
     ///
-    /// A manager in the name of a key; an unknown or deleted account, a start that shows more of the secret than its format does, another value that will not
-    /// do, an environment that the gate does not serve, an id or a hash that is there already (as a secret on its way out,
-    /// too), a store that fails.
+    /// Returns an error if the manager acts in the name of a key, if the account is unknown or deleted, if the start
+    /// shows more of the secret than its format does, if another value is invalid, if the gate does not serve the
+    /// environment, if the id or the hash exists already (a retiring secret counts too), or if the store fails.
     pub async fn import(&self, key: ForeignKey) -> Result<KeyId, ManageError> {
         if self.desk.actor.key_id().is_some() {
             return Err(ManageError::Misconfigured("only the operator's manager imports keys".into()));
@@ -127,12 +128,13 @@ impl KeyManager {
         self.check_start(key)
     }
 
-    /// Holds what is shown of a key to what is shown of those that are made here: whoever reads a list learns no more of its
-    /// secret.
+    /// Applies the limit on the shown start of issued keys to imported keys, so that a list reveals no more of their
+    /// secrets.
     fn check_start(&self, key: &ForeignKey) -> Result<(), ManageError> {
         let formats = self.desk.gate.formats().iter();
         let fitting = formats.filter(|format| key.start.starts_with(format.prefix()));
-        // The longest prefix says most of what the key is; of two formats that have it, the key may be of either.
+        // The longest prefix identifies the key best. If two formats share it, the key may be of either, so the shorter
+        // start applies.
         let closest = fitting.max_by_key(|format| (format.prefix().len(), Reverse(format.start_length())));
         let most = closest.map_or(LONGEST_START, KeyFormat::start_length);
         let whole =
@@ -144,12 +146,12 @@ impl KeyManager {
         Ok(())
     }
 
-    /// Puts in as many keys as an iterator yields, one by one, and reports which were refused. It ends early where the store
-    /// fails: that key and all behind it are not in the report.
+    /// Imports the keys of an iterator one by one and reports the rejected ones. It stops early if the store fails: the
+    /// key that failed and all that follow are not in the report.
     ///
     /// # Errors
     ///
-    /// A store that fails, with what was done until then.
+    /// Returns an error if the store fails, together with the report up to then.
     pub async fn import_all(
         &self,
         keys: impl IntoIterator<Item = ForeignKey>,

@@ -1,4 +1,4 @@
-//! New keys.
+//! Issuing of new keys.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::manage::{KeyManager, ManageError, desk, limits};
 use crate::name::{AccountId, Environment, Scope};
 use crate::store::{InsertKey, Inserted};
 
-/// A key to be issued.
+/// The members of a key that is to be issued.
 ///
 /// # Example
 ///
@@ -28,30 +28,31 @@ use crate::store::{InsertKey, Inserted};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NewKey {
-    /// Who is to hold it.
+    /// The account that is to own the key.
     pub account: AccountId,
-    /// What its owner calls it: 1 to 200 characters.
+    /// The name of the key: 1 to 200 characters.
     pub name: String,
-    /// Where it belongs: its format's first environment, if nothing is said.
+    /// The environment that the key belongs to. Defaults to the issuing key's environment, or else to that of the first
+    /// format that can issue keys.
     pub environment: Option<Environment>,
-    /// From when on it may not be used: the plan's default, if nothing is said.
+    /// The time from which the key may not be used. Defaults to the plan's default expiry.
     pub expires_at: Option<Timestamp>,
-    /// What it may be used for; `None` for everything.
+    /// The scopes that the key grants; `None` for everything.
     pub scopes: Option<Vec<Scope>>,
-    /// The paths it may call; `None` for all.
+    /// The paths that the key may call; `None` for all.
     pub paths: Option<Vec<PathPattern>>,
-    /// The networks it may be used from; `None` for all.
+    /// The networks from which the key may be used; `None` for all.
     pub allowlist: Option<Vec<IpNet>>,
-    /// Quotas of its own.
+    /// The key's own quotas.
     pub quotas: Option<Vec<OwnQuota>>,
-    /// Caps of its own.
+    /// The key's own limits on parameters.
     pub caps: Option<Caps>,
-    /// Whatever else the service keeps with it.
+    /// Additional data that the service stores with the key.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl NewKey {
-    /// A key without restriction for this account.
+    /// Creates a description of a key without restrictions for this account.
     pub fn new(account: impl Into<AccountId>, name: impl Into<String>) -> Self {
         Self {
             account: account.into(),
@@ -68,24 +69,26 @@ impl NewKey {
     }
 }
 
-/// A new key: its secret, to be shown once, and its record.
+/// A new key: its secret, which is shown once, and its record.
 #[derive(Debug)]
 pub struct Issued {
-    /// The key itself.
+    /// The secret.
     pub secret: IssuedKey,
-    /// What is stored of it.
+    /// The stored record.
     pub key: Arc<KeyRecord>,
 }
 
 impl KeyManager {
-    /// Issues a key: its hash is stored, its secret is handed out once.
+    /// Issues a key. Its hash is stored, and its secret is returned once.
     ///
-    /// The plan's cap on active keys holds, however many are issued at the same time.
+    /// The plan's limit on active keys applies also to concurrent calls.
     ///
     /// # Errors
     ///
-    /// An unknown account; a name, scope, quota, cap, expiry or metadata that will not do; an expiry that the plan does not include; a
-    /// key wider than the [actor's](KeyManager::by); a full account; no randomness; a store that fails.
+    /// Returns an error if the account is unknown or has as many active keys as its plan allows, if a name, scope,
+    /// path, network, environment, quota, limit on a parameter, expiry or metadata is invalid, if the plan does not
+    /// include an expiry, if the key is wider than the [actor's](KeyManager::by), if no randomness is available, or if
+    /// the store fails.
     pub async fn issue(&self, new: NewKey) -> Result<Issued, ManageError> {
         limits::name(&new.name)?;
         limits::metadata(&new.metadata)?;
@@ -105,27 +108,27 @@ impl KeyManager {
             Inserted::Done => {}
             Inserted::Full => return Err(ManageError::KeyLimitReached { most: cap.unwrap_or_default() }),
             Inserted::NoAccount => return Err(ManageError::NotFound("account")),
-            // Two equal random keys: the machine's randomness is broken.
+            // Two random keys are equal: the machine's randomness is broken.
             Inserted::Taken => return Err(ManageError::Misconfigured("a new key was there already".into())),
         }
         self.must_outlive(&record).await?;
         Ok(Issued { secret, key: Arc::new(record) })
     }
 
-    /// Revokes a new key whose issuer was revoked meanwhile: whoever revokes with the issuer what it has issued may have looked
-    /// for that before the new key was in.
+    /// Revokes a new key whose issuer was revoked in the meantime. A concurrent revocation of the issuer with all the
+    /// keys that it issued may have listed them before the new key was stored.
     async fn must_outlive(&self, record: &KeyRecord) -> Result<(), ManageError> {
         match self.issuer().await {
             Err(ManageError::Issuer) => {
                 self.end(record.id, Action::Revoked, |_| Ok(())).await?;
                 Err(ManageError::Issuer)
             }
-            // That the store did not answer is no reason to withhold a key that is in.
+            // The new key is stored. A store that fails now is no reason to withhold its secret.
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    /// Puts a key in, and tells of it.
+    /// Inserts a key and reports it to the audit sink.
     pub(super) fn insert(&self, insert: &InsertKey, action: Action) -> StoreFuture<Inserted> {
         let (id, holder) = (insert.record.id, insert.record.account.id.clone());
         self.desk.carry(self.store.insert(insert), move |desk, inserted| {
@@ -135,7 +138,7 @@ impl KeyManager {
         })
     }
 
-    /// The account that is to hold a key, and how many active keys it may hold.
+    /// Returns the account that is to own a key, and the maximum number of active keys of the account.
     async fn account_with_cap(&self, new: &NewKey) -> Result<(Arc<Account>, Option<u32>), ManageError> {
         if self.scope.as_ref().is_some_and(|scope| *scope != new.account) {
             return Err(ManageError::NotFound("account"));
@@ -147,7 +150,7 @@ impl KeyManager {
         Ok((account, plan.max_keys))
     }
 
-    /// The plan that an account is on.
+    /// Returns the plan of an account.
     pub(super) fn plan_of(&self, account: &Account) -> Result<&crate::account::Plan, ManageError> {
         desk::plan_of(&self.desk.gate, account)
     }

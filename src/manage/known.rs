@@ -1,4 +1,4 @@
-//! Whether the gate's configuration knows what an account names.
+//! Checks of names in an account against the gate's configuration.
 
 use crate::account::{Caps, OwnQuota};
 use crate::error::ConfigError;
@@ -14,13 +14,13 @@ impl Gate {
         }
     }
 
-    /// Refuses quotas of a key's or an account's own that are not configured, share a name, or can never be reached.
+    /// Rejects quotas of a key or an account that are not configured, that share a name, or that can never be reached.
     pub(super) fn check_quotas(&self, quotas: &[OwnQuota]) -> Result<(), ManageError> {
         let refused = |problem| ManageError::invalid("quotas", format!("will not do: {problem}"));
         self.0.check_quotas(quotas).map_err(refused)
     }
 
-    /// Refuses caps of a key's or an account's own that a plan could not have.
+    /// Rejects limits on parameters of a key or an account that a plan could not have.
     pub(super) fn check_caps(&self, caps: Option<&Caps>) -> Result<(), ManageError> {
         let refused = |error: ConfigError| {
             ManageError::invalid("caps", format!("will not do: {}; {}", error.problem(), error.expected()))
@@ -28,7 +28,8 @@ impl Gate {
         caps.map_or(Ok(()), |caps| self.0.check_caps(caps).map_err(refused))
     }
 
-    /// An agreement that no rule asks for is a slip, unless no rule asks for any: they are then somebody else's matter.
+    /// Rejects an agreement that no rule requires, as a probable mistake. If no rule requires any agreement, another
+    /// service may use them, so that every name is accepted.
     pub(super) fn check_agreement(&self, agreement: &Agreement) -> Result<(), ManageError> {
         let known = self.0.known_agreements();
         if known.is_empty() || known.contains(agreement) {

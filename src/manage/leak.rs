@@ -1,19 +1,19 @@
-//! Keys that are found in the open.
+//! Handling of leaked keys.
 
 use crate::audit::Action;
 use crate::key::{KeyFormat, KeyHash, KeyId, KeyRecord, Retiring};
 use crate::manage::{KeyManager, ManageError};
 
 impl KeyManager {
-    /// Revokes a key that was found in the open, if it is one of this gate's; says which it was, to the operator alone: who
-    /// reports a leak is to learn nothing of it.
+    /// Revokes a leaked key if it belongs to this gate, and returns its id. The id is for the operator only: a party
+    /// that reports a leak must not learn anything from the result.
     ///
-    /// A secret that is on its way out after a rotation takes its key with it: who had it may have had the key rotated. One
-    /// whose overlap is over is no key any more, and a key that everybody knows is no secret: nothing becomes of those.
+    /// A secret that is retiring after a rotation revokes its key too, because its holder may have caused the rotation.
+    /// A secret whose overlap is over is no longer a key, and a literal key is no secret: neither has any effect.
     ///
     /// # Errors
     ///
-    /// A store that fails.
+    /// Returns an error if the store fails.
     pub async fn report_leak(&self, secret: &str) -> Result<Option<KeyId>, ManageError> {
         let secret = secret.as_bytes();
         let shaped = self.desk.gate.formats().iter().any(|format| format.accepts(secret));
@@ -22,10 +22,10 @@ impl KeyManager {
         }
         let schemes = self.desk.gate.hashers();
         let hashes: Vec<KeyHash> = schemes.iter().map(|scheme| scheme.hash(secret)).collect();
-        // A key may be put under the newest scheme between two look-ups: that is looked under once more.
+        // A key may be rehashed with the newest scheme between two look-ups. Therefore look up the newest hash again.
         let again = hashes.first().filter(|_| hashes.len() > 1);
         for hash in hashes.iter().chain(again) {
-            // A cache may know of no such key though there is one.
+            // Bypass caches: they may have a negative entry for a key that exists.
             if let Some(record) = self.store.find_now(hash).await? {
                 return self.end_leaked(record.id, &hashes).await;
             }
@@ -33,7 +33,8 @@ impl KeyManager {
         Ok(None)
     }
 
-    /// Revokes a key that still has one of these hashes when it is written: it may have been rotated meanwhile.
+    /// Revokes a key if it still has one of these hashes at the time of the write. It may have been rotated in the
+    /// meantime.
     async fn end_leaked(&self, id: KeyId, hashes: &[KeyHash]) -> Result<Option<KeyId>, ManageError> {
         let is_its = |record: &KeyRecord| {
             let retires = |old: &Retiring| hashes.contains(&old.hash) && self.now() < old.until;
@@ -42,7 +43,7 @@ impl KeyManager {
         };
         match self.end(id, Action::Leaked, is_its).await {
             Ok(_) => Ok(Some(id)),
-            // Erased or rotated meanwhile, or another account's: nothing is told of it.
+            // The key was erased or rotated in the meantime, or belongs to another account: report nothing.
             Err(ManageError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -50,8 +51,9 @@ impl KeyManager {
 }
 
 impl KeyFormat {
-    /// A regular expression for secret scanners, such as GitHub's partner programme takes: it finds keys of this format in
-    /// any text. With a checksum, what it finds can be told from what only looks like a key.
+    /// Returns a regular expression for secret scanners, such as GitHub's secret scanning partner program. It finds
+    /// keys of this format in any text. If the format has a checksum, the operator can use it to separate keys from
+    /// text that only resembles one.
     ///
     /// # Example
     ///
@@ -65,7 +67,7 @@ impl KeyFormat {
     /// ```
     pub fn scanner_pattern(&self) -> String {
         let escape = |byte: u8| match byte {
-            // A backslash in front of an angle bracket would make a word boundary of it.
+            // An escaped angle bracket would be a word boundary.
             b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'<' | b'>' => char::from(byte).to_string(),
             other => format!("\\{}", char::from(other)),
         };

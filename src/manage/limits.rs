@@ -1,4 +1,4 @@
-//! What a key may be: names, scopes, networks, metadata, lifetimes.
+//! Validation of the members of a key: names, scopes, networks, metadata, lifetimes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,14 +15,15 @@ use crate::network;
 
 type Verdict = Result<(), ManageError>;
 
-/// The longest name, in characters.
+/// The maximum length of a name, in characters.
 const LONGEST_NAME: usize = 200;
 
-/// The most scopes, paths and networks of a key.
+/// The maximum number each of scopes, paths and networks of a key.
 const MOST_LISTED: usize = 100;
 
-/// The most entries of a key's metadata, and the most bytes of each name and value.
+/// The maximum number of entries in a key's metadata.
 const MOST_METADATA: usize = 32;
+/// The maximum length of each name and value in a key's metadata, in bytes.
 const LONGEST_METADATA: usize = 500;
 
 pub(super) fn name(name: &str) -> Verdict {
@@ -39,8 +40,9 @@ pub(super) fn name(name: &str) -> Verdict {
     Ok(())
 }
 
-/// Characters that are not seen, or change how others look: Unicode's property `Default_Ignorable_Code_Point`, the line and
-/// paragraph separators, the annotation and Egyptian format controls, and letters and symbols that are blank.
+/// Returns true for characters that are invisible or that change the look of others: Unicode's property
+/// `Default_Ignorable_Code_Point`, the line and paragraph separators, the annotation and Egyptian format controls, and
+/// blank letters and symbols.
 fn is_invisible(letter: char) -> bool {
     matches!(letter,
         // Default_Ignorable_Code_Point.
@@ -55,7 +57,8 @@ fn is_invisible(letter: char) -> bool {
         | '\u{2800}' | '\u{16fe4}' | '\u{1d159}')
 }
 
-/// What a list of restrictions may hold: each request is compared with all of it.
+/// Checks the length of a list of restrictions, because each request is compared with all of it, and rejects
+/// duplicates.
 pub(super) fn list<T: PartialEq>(member: &'static str, list: Option<&[T]>) -> Verdict {
     let refuse = |problem| Err(ManageError::invalid(member, problem));
     let list = list.unwrap_or_default();
@@ -80,7 +83,7 @@ pub(super) fn metadata(metadata: &BTreeMap<String, String>) -> Verdict {
     Ok(())
 }
 
-/// What would match no address, or other addresses than it seems to.
+/// Rejects networks that match no address, or other addresses than they seem to.
 pub(super) fn allowlist(allowlist: Option<&[IpNet]>) -> Verdict {
     list("allowlist", allowlist)?;
     let refused = allowlist.into_iter().flatten().find_map(|network| network::refusal(*network));
@@ -90,11 +93,12 @@ pub(super) fn allowlist(allowlist: Option<&[IpNet]>) -> Verdict {
     }
 }
 
-/// The most characters of a value that an error says again.
+/// The maximum length of a value that an error message repeats, in characters.
 const LONGEST_SHOWN: usize = 64;
 
 impl KeyManager {
-    /// A value as an error may say it again: short, without control characters, and never one that looks like a key.
+    /// Returns a value for an error message: short, without control characters, and without anything that resembles a
+    /// key.
     pub(super) fn shown_value(&self, value: &str) -> String {
         if self.desk.gate.0.looks_like_key(value) {
             return "a value that looks like a key".into();
@@ -105,7 +109,7 @@ impl KeyManager {
         format!("`{}`", value.escape_debug())
     }
 
-    /// A scope that no rule knows would grant nothing: it is a slip.
+    /// Rejects a scope that no rule knows: it would grant nothing, so it is a mistake.
     pub(super) fn check_scopes(&self, scopes: Option<&[Scope]>) -> Verdict {
         list("scopes", scopes)?;
         let known = self.desk.gate.0.known_scopes();
@@ -118,8 +122,8 @@ impl KeyManager {
         }
     }
 
-    /// Refuses quotas and caps that will not do, also those that a key takes over from its account: a quota that is not
-    /// configured would make the key useless.
+    /// Rejects invalid quotas and limits on parameters, including those that a key inherits from its account: a quota
+    /// that is not configured would make the key useless.
     pub(super) fn check_terms(&self, record: &KeyRecord) -> Verdict {
         let gate = &self.desk.gate;
         let known = gate.0.check_terms(record);
@@ -128,14 +132,15 @@ impl KeyManager {
         gate.check_caps(record.caps.as_ref())
     }
 
-    /// When a new key expires if nothing is asked for: at the end of its plan's lifetime, or of the issuer's.
+    /// Returns the default expiry of a new key: the end of its plan's lifetime, or the issuer's expiry if that is
+    /// earlier.
     pub(super) fn default_expiry(plan: &Plan, bounds: &Bounds, now: Timestamp) -> Option<Timestamp> {
         let lifetime = plan.lifetime.default.into_iter().chain(plan.lifetime.longest).min();
         let issuer = bounds.issuer().and_then(|issuer| issuer.expires_at);
         lifetime.map(|lifetime| now.saturating_add(lifetime)).into_iter().chain(issuer).min()
     }
 
-    /// Whether a key may expire then, counted from when it was made: what the plan allows.
+    /// Checks an expiry against the lifetimes that the plan allows, counted from the creation of the key.
     pub(super) fn check_expiry(&self, plan: &Plan, end: Timestamp, born: Timestamp) -> Verdict {
         self.check_expiry_feature(plan)?;
         let lasts = |lifetime: Duration| born.saturating_add(lifetime);
@@ -152,7 +157,7 @@ impl KeyManager {
         Ok(())
     }
 
-    /// Whether a key's expiry may be taken away.
+    /// Checks that the expiry of a key may be removed.
     pub(super) fn check_no_expiry(&self, plan: &Plan) -> Verdict {
         self.check_expiry_feature(plan)?;
         if plan.lifetime.longest.is_some() {

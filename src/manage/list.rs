@@ -1,4 +1,4 @@
-//! Looking at keys.
+//! Reading and listing of keys.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::manage::{KeyManager, ManageError};
 use crate::name::{AccountId, Environment};
 use crate::store::KeyQuery;
 
-/// Which keys to list, and how many at a time. All conditions hold together.
+/// A query for a page of keys. A listed key fulfils all the conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListKeys {
-    /// Keys of this account alone.
+    /// Lists only the keys of this account.
     pub account: Option<AccountId>,
-    /// Keys of this status alone.
+    /// Lists only the keys with this status.
     pub status: Option<KeyStatus>,
-    /// Keys of this environment alone.
+    /// Lists only the keys of this environment.
     pub environment: Option<Environment>,
-    /// Keys that the key of this id issued.
+    /// Lists only the keys that the key with this id issued.
     pub issued_by: Option<KeyId>,
-    /// Where the page before ended: its [`KeyPage::next`].
+    /// The end of the previous page: its [`KeyPage::next`].
     pub cursor: Option<KeyId>,
-    /// How many on a page: 1 to 1,000.
+    /// The maximum number of keys on a page: 1 to 1,000.
     pub limit: usize,
 }
 
@@ -37,44 +37,44 @@ impl Default for ListKeys {
 /// A page of keys.
 #[derive(Debug, Clone)]
 pub struct KeyPage {
-    /// The keys, by id.
+    /// The keys, ordered by id.
     pub keys: Vec<KeyView>,
-    /// Where the next page begins, if there is one.
+    /// The cursor of the next page; `None` on the last page.
     pub next: Option<KeyId>,
 }
 
-/// A key as it may be shown: neither its secret nor its hash. It is serialised without its `record`.
+/// The members of a key that may be shown, without its secret and its hash. The serialised form omits `record`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct KeyView {
     /// The key's id.
     pub id: KeyId,
-    /// What its owner calls it.
+    /// The name that the owner gave to the key.
     pub name: String,
-    /// Its first characters.
+    /// The first characters of the key.
     pub start: String,
-    /// Who holds it.
+    /// The account that owns the key.
     pub account: AccountId,
-    /// Whether it may be used now: it is active and has not expired.
+    /// True if the key may be used now: it is active and has not expired.
     pub is_active: bool,
-    /// Its status.
+    /// The lifecycle status of the key.
     pub status: KeyStatus,
-    /// Where it belongs.
+    /// The environment that the key belongs to.
     pub environment: Environment,
     /// The id of the key that issued it; `None` for a key that no key issued.
     pub issued_by: Option<KeyId>,
-    /// When it was made.
+    /// The time at which the key was created.
     pub created_at: Option<Timestamp>,
-    /// From when on it may not be used.
+    /// The time from which the key may not be used.
     pub expires_at: Option<Timestamp>,
-    /// When it was last used, noted uses counted that are not written back.
+    /// The time at which the key was last used, including recorded uses that are not yet written back.
     pub last_used_at: Option<Timestamp>,
-    /// The record that it is a view of, for what is not shown here.
+    /// The record that this view was made from, for members that the view omits.
     pub record: Arc<KeyRecord>,
 }
 
-/// The members that the key management endpoints show, and `account`, `status` and `environment`. Moments are text, as in
-/// `2026-04-30T12:00:00.000Z`.
+/// Serialises the members that the key management endpoints show, and `account`, `status` and `environment`. Times are
+/// text, as in `2026-04-30T12:00:00.000Z`.
 impl Serialize for KeyView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let moment = |moment: Option<Timestamp>| moment.map(Timestamp::to_millis_text);
@@ -93,7 +93,7 @@ impl Serialize for KeyView {
     }
 }
 
-/// As the key management endpoints answer a list: `data`, and `nextCursor` where there is a further page.
+/// Serialises the page in the format of the key management endpoints: `data`, and `nextCursor` if there is a next page.
 impl Serialize for KeyPage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut members = serializer.serialize_struct("KeyPage", 2)?;
@@ -107,11 +107,11 @@ impl Serialize for KeyPage {
 }
 
 impl KeyManager {
-    /// A key, as the authority has it.
+    /// Returns a key as the authority stores it.
     ///
     /// # Errors
     ///
-    /// An unknown key, or another account's; a store that fails.
+    /// Returns an error if the key is unknown or belongs to another account, or if the store fails.
     pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         let bounds = self.bounds().await?;
         let record = self.managed(id).await?;
@@ -119,14 +119,14 @@ impl KeyManager {
         Ok(record)
     }
 
-    /// A key that is this manager's, as the authority has it.
+    /// Returns a key that this manager may manage, as the authority stores it.
     pub(super) async fn managed(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         let record = self.store.get(id).await?.ok_or(ManageError::NotFound("key"))?;
         self.must_manage(&record)?;
         Ok(record)
     }
 
-    /// Another account's key is missing to a manager for one account.
+    /// Rejects a key of another account as not found, if this manager is for one account.
     pub(super) fn must_manage(&self, record: &KeyRecord) -> Result<(), ManageError> {
         let another = self.scope.as_ref().is_some_and(|scope| *scope != record.account.id);
         if another { Err(ManageError::NotFound("key")) } else { Ok(()) }
@@ -136,7 +136,7 @@ impl KeyManager {
     ///
     /// # Errors
     ///
-    /// A limit that is not 1 to 1,000, a cursor that is no key's, a store that fails.
+    /// Returns an error if the limit is not 1 to 1,000, if the cursor is not the id of a key, or if the store fails.
     ///
     /// # Example
     ///
@@ -187,7 +187,7 @@ impl KeyManager {
         Ok(KeyPage { keys: records.into_iter().map(|record| self.view(record)).collect(), next })
     }
 
-    /// A key as it may be shown.
+    /// Returns the members of a key that may be shown.
     pub fn view(&self, record: Arc<KeyRecord>) -> KeyView {
         let expired = record.has_expired(self.now());
         KeyView {

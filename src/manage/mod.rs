@@ -1,4 +1,4 @@
-//! Issuing, listing, rotating and revoking keys; accounts and credits by hand; what is left for a key.
+//! Management of keys, accounts and credits, and the current limits of a key.
 
 mod accounts;
 mod bounds;
@@ -38,9 +38,10 @@ use crate::manage::desk::Desk;
 use crate::name::AccountId;
 use crate::store::KeyAdmin;
 
-/// Manages the keys of a gate: it knows the gate's formats, plans and rules, and writes to the authority, never to a cache.
+/// A manager of a gate's keys. It uses the gate's formats, plans and rules, and it writes to the authority, never to a
+/// cache.
 ///
-/// Cloning it is cheap. What it does is told to an [`AuditSink`], with the [`Actor`] that [`by`](KeyManager::by) names.
+/// Cloning it is cheap. Changes are reported to an [`AuditSink`], with the [`Actor`] that [`by`](KeyManager::by) sets.
 ///
 /// # Example
 ///
@@ -74,14 +75,14 @@ use crate::store::KeyAdmin;
 pub struct KeyManager {
     desk: Desk,
     store: Arc<dyn KeyAdmin>,
-    /// Whose keys alone are managed.
+    /// The account to which this manager is limited; `None` for all accounts.
     scope: Option<AccountId>,
-    /// What the secret hashes to that the key which asks has shown; empty where that is not known.
+    /// The hashes of the secret that the acting key presented; empty if the secret is not known.
     shown: Vec<KeyHash>,
 }
 
 impl KeyManager {
-    /// Manages the keys of this gate in the store that is their authority.
+    /// Creates a manager of the keys of this gate. The store is their authority.
     pub fn new(gate: Gate, store: impl KeyAdmin) -> Self {
         Self::over(gate, Arc::new(store))
     }
@@ -94,17 +95,20 @@ impl KeyManager {
         Self { desk, store, scope: None, shown: Vec::new() }
     }
 
-    /// Tells what is done to another sink than the log.
+    /// Reports changes to this sink instead of the log.
     #[must_use]
     pub fn with_audit(mut self, audit: impl AuditSink) -> Self {
         self.desk.audit = Arc::new(audit);
         self
     }
 
-    /// The same manager, in the name of an actor. What is asked for in the name of a key is the key's own or narrower, and
-    /// refused where the authority says that the key may not be used. A key that is restricted to scopes manages keys only if
-    /// it holds the gate's [`management_scope`](crate::gate::GateBuilder::management_scope), one that is restricted to paths only if
-    /// they cover where the gate mounts the management of keys, and a key that everybody knows manages none.
+    /// Returns the same manager, acting in the name of an actor.
+    ///
+    /// A manager that acts in the name of a key can give no more than that key has. It returns an error if the
+    /// authority does not allow the use of the key. A key that is restricted to scopes can manage keys only if it has
+    /// the gate's [`management_scope`](crate::gate::GateBuilder::management_scope). A key that is restricted to paths
+    /// can manage keys only if the paths cover the path of the key management endpoints. A literal key, which is public
+    /// knowledge, cannot manage keys.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
         self.desk.actor = actor;
@@ -112,9 +116,11 @@ impl KeyManager {
         self
     }
 
-    /// The same manager, for whom a gate has let in from this address: in the name of its key, by the secret that was shown,
-    /// for the keys of its account alone. A secret that the authority no longer knows manages nothing, whatever a cache
-    /// still says of it, and one on its way out gives nothing that outlasts it.
+    /// Returns the same manager for a caller that the gate admitted from this address. It acts in the name of the
+    /// caller's key and manages only the keys of the caller's account.
+    ///
+    /// It applies the presented secret: a secret that the authority no longer knows can manage nothing, even if a cache
+    /// still has it. A retiring secret cannot give an expiry that is later than its own.
     #[must_use]
     pub fn for_caller(self, caller: &Principal, from: Option<IpAddr>) -> Self {
         let actor = Actor::key(caller.key());
@@ -124,27 +130,27 @@ impl KeyManager {
         manager
     }
 
-    /// The same manager, for the keys of one account alone: another's key is not found, like a missing one.
+    /// Returns the same manager, limited to the keys of one account. A key of another account is reported as not found.
     #[must_use]
     pub fn for_account(mut self, account: impl Into<AccountId>) -> Self {
         self.scope = Some(account.into());
         self
     }
 
-    /// The gate whose keys are managed.
+    /// Returns the gate whose keys are managed.
     pub fn gate(&self) -> &Gate {
         &self.desk.gate
     }
 
-    /// Writes the uses that are noted back to the store: to be called from time to time, and at shutdown.
+    /// Writes the recorded uses of keys back to the store. Call it periodically and at shutdown.
     ///
     /// # Errors
     ///
-    /// A store that fails; the uses are kept for the next time.
+    /// Returns an error if the store fails. The uses are then kept for the next call.
     pub async fn flush_uses(&self) -> Result<(), ManageError> {
         let pending = self.desk.gate.0.uses.pending();
         if !pending.is_empty() {
-            // They stay noted until they are written: a list shows them, and who gives up waiting loses none.
+            // The uses stay recorded until they are written: lists include them, and a cancelled call loses none.
             self.store.touch(&pending).await?;
             self.desk.gate.0.uses.written(&pending);
         }

@@ -1,4 +1,4 @@
-//! What is left for a key: a look, free of charge.
+//! The current limits and balance of a key, read without a charge.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,57 +12,58 @@ use crate::limit::{Draw, RateLimiter};
 use crate::manage::ManageError;
 use crate::name::{AccountId, PlanName, Scope};
 
-/// What a key may still do, as of a moment: what its plan, its account and the key itself come to.
+/// The current limits and balance of a key, which result from its plan, its account and the key itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyStanding {
     /// The key's id.
     pub key: KeyId,
-    /// Who holds it.
+    /// The account that owns the key.
     pub account: AccountId,
     /// The account's plan.
     pub plan: PlanName,
-    /// How each window stands; none where there is no limit.
+    /// The status of each window; empty if there is no limit.
     pub windows: Vec<WindowStanding>,
-    /// What the account has to spend, a grant that has come due counted in; `None` where the gate has no
-    /// [`credit_authority`](crate::gate::GateBuilder::credit_authority) to ask.
+    /// The credits that the account can spend, including a grant that is due. `None` if the gate has no
+    /// [`credit_authority`](crate::gate::GateBuilder::credit_authority).
     pub balance: Option<Balance>,
-    /// What the key may be used for; `None` for everything.
+    /// The scopes that the key grants; `None` for everything.
     pub scopes: Option<Vec<Scope>>,
-    /// The paths it may call; `None` for all.
+    /// The paths that the key may call; `None` for all.
     pub paths: Option<Vec<PathPattern>>,
-    /// The caps in force.
+    /// The limits on parameters that apply.
     pub caps: Caps,
-    /// From when on it may not be used.
+    /// The time from which the key may not be used.
     pub expires_at: Option<Timestamp>,
 }
 
-/// How a window of a quota stands.
+/// The status of a window of a quota.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WindowStanding {
     /// The quota's name.
     pub policy: String,
-    /// How many requests it admits in a window.
+    /// The number of requests that the quota admits in a window.
     pub quota: u32,
-    /// How long the window is.
+    /// The length of the window.
     pub window: Duration,
-    /// Whom it counts together.
+    /// The scope of the count: the requests that are counted together.
     pub counts: Counts,
-    /// How many more requests it admits at once.
+    /// The number of further requests that the quota admits at once.
     pub remaining: u32,
-    /// In what time it is full again.
+    /// The time until the full quota is available again.
     pub reset: Duration,
 }
 
 impl Gate {
-    /// How a key stands. Nothing is drawn and nothing is charged for the look.
+    /// Returns the current limits and balance of a key. Reading them draws nothing and charges nothing.
     ///
-    /// It goes by the record that it is handed, which is not judged: a revoked key's windows can be looked at too.
+    /// The record is used as it is, without a check of its status. The windows of a revoked key can therefore be read
+    /// too.
     ///
     /// # Errors
     ///
-    /// A plan or a quota that is not configured; a limiter or a ledger that fails.
+    /// Returns an error if a plan or a quota is not configured, or if the limiter or the ledger fails.
     ///
     /// # Example
     ///

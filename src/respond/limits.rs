@@ -1,4 +1,4 @@
-//! `RateLimit` headers, for those who want them.
+//! The optional `RateLimit` headers of a response.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::account::Standing;
 use crate::account::{Counts, QuotaPolicy, Quotas};
 use crate::respond::AnswerHeaders;
 
-/// Adds `RateLimit-Policy` and `RateLimit` with all windows (draft-ietf-httpapi-ratelimit-headers-11). `RateLimit` has the
-/// window with the least left alone, where the limiter tells no other. What counts more than the key names it as the
-/// partition key, `pk`, in both fields. Both are lists: what the service says of its own limits stays.
-/// `retry_after` is the wait of a refused request.
+/// Adds `RateLimit-Policy` and `RateLimit` for all windows (draft-ietf-httpapi-ratelimit-headers-11). If the limiter
+/// reports no other window, `RateLimit` contains only the window with the least left. A policy that counts more than
+/// the key has a partition key, `pk`, in both fields. Both fields are lists: values that the service adds for its own
+/// limits are kept. `retry_after` is the wait of a refused request.
 pub(crate) fn limit_headers(
     headers: &mut impl AnswerHeaders,
     quotas: &Quotas,
@@ -23,7 +23,7 @@ pub(crate) fn limit_headers(
     const STANDING: HeaderName = HeaderName::from_static("ratelimit");
     let mut text = String::new();
     for policy in quotas.policies() {
-        // Rounded up, as a shorter window would promise more than the quota.
+        // Rounded up, because a shorter window would promise more than the quota.
         let (quota, window) = (policy.quota(), seconds(policy.window()));
         item(&mut text, policy, format_args!("q={quota};w={window}"));
     }
@@ -41,7 +41,7 @@ pub(crate) fn limit_headers(
 /// Appends a policy's name and parameters to a list.
 fn item(text: &mut String, policy: &QuotaPolicy, parameters: fmt::Arguments<'_>) {
     let comma = if text.is_empty() { "" } else { ", " };
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = write!(text, "{comma}\"{}\";{parameters}", policy.name());
     match policy.counts() {
         Counts::Key => {}
@@ -50,8 +50,8 @@ fn item(text: &mut String, policy: &QuotaPolicy, parameters: fmt::Arguments<'_>)
     }
 }
 
-/// The time in which a window admits one more request than it does now. Where a standing does not say it, as of a strict window
-/// or of a node's share, the time in which the window is full.
+/// Returns the time until a window admits one more request than it does now. If the window's state does not determine
+/// this time, as for a strict window or a node's share, returns the time until the window is full.
 fn next_cell(policy: &QuotaPolicy, standing: &Standing) -> Duration {
     let taken = policy.quota().saturating_sub(standing.remaining);
     let behind = policy.refill().saturating_mul(taken.saturating_sub(1));
@@ -61,12 +61,13 @@ fn next_cell(policy: &QuotaPolicy, standing: &Standing) -> Duration {
     }
 }
 
-/// Whole seconds, rounded up.
+/// Returns whole seconds, rounded up.
 fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// Appends a partition key, which tells a policy from one of the same name: a byte sequence (RFC 9651, section 3.3.5).
+/// Appends a partition key, which distinguishes policies of the same name. It is a byte sequence (RFC 9651, section
+/// 3.3.5).
 fn partition(text: &mut String, name: &str) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     text.push_str(";pk=:");

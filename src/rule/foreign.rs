@@ -1,16 +1,18 @@
-//! Parameters as other routers write them: taken for plain text, they would make a rule that no request matches.
+//! Detection of parameters in the syntax of other routers. Read as plain text, they would make a rule that no request
+//! matches.
 
-/// Returns the first segment that is written as another router writes a parameter, and its right spelling.
+/// Returns the first segment that has the parameter syntax of another router, and its correct spelling.
 pub(super) fn segment(pattern: &str) -> Option<(&str, String)> {
     let segments = segments(pattern);
     let last = segments.len().checked_sub(1)?;
-    // A lone `*` is this crate's own: at the end it is right, elsewhere it is told apart.
+    // A lone `*` is this crate's own syntax: it is correct at the end, and elsewhere it has an error of its own.
     let is_own = |(_, segment): &(usize, &str)| *segment != "*";
     let numbered = segments.into_iter().enumerate().filter(is_own);
     numbered.take(last + 1).find_map(|(_, segment)| right(segment).map(|right| (segment, right)))
 }
 
-/// Returns a pattern's segments. A slash within braces parts none: actix-web's may hold a regular expression.
+/// Returns a pattern's segments. A slash within braces does not separate segments, because actix-web's parameters may
+/// contain a regular expression.
 fn segments(pattern: &str) -> Vec<&str> {
     let mut depth = 0_usize;
     let parts = |letter: char| {
@@ -47,7 +49,7 @@ fn right(segment: &str) -> Option<String> {
     let own = named.strip_prefix('*').unwrap_or(named);
     let is_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.');
     let is_several = named.split_once('}').is_some_and(|(first, _)| !first.contains('{'));
-    // What has no name, and several parameters in one segment, are faults of their own.
+    // A parameter without a name, and several parameters in one segment, have errors of their own.
     if named.is_empty()
         || is_several
         || (!own.is_empty() && own.chars().all(is_name) && !own.ends_with("..."))
@@ -59,14 +61,14 @@ fn right(segment: &str) -> Option<String> {
     Some(format!("{before}{}{behind}", parameter(name, is_rest)))
 }
 
-/// Returns what stands before, between and behind the first and the last of two marks.
+/// Returns the text before, between and after the first `open` and the last `close`.
 fn enclosed(segment: &str, open: char, close: char) -> Option<(&str, &str, &str)> {
     let (before, rest) = segment.split_once(open)?;
     let (named, behind) = rest.rsplit_once(close)?;
     Some((before, named, behind))
 }
 
-/// Returns the right spelling of `<name>`, `<type:name>`, `<name:type>`, `<name..>` or `<**name>`.
+/// Returns the correct spelling of `<name>`, `<type:name>`, `<name:type>`, `<name..>` or `<**name>`.
 fn typed(named: &str) -> String {
     const TYPES: [&str; 9] = ["any", "float", "guid", "int", "num", "path", "slug", "str", "string"];
     let (first, second) = named.split_once(':').unwrap_or((named, ""));
@@ -75,7 +77,7 @@ fn typed(named: &str) -> String {
     parameter(name, is_rest)
 }
 
-/// Returns a parameter as this crate writes it, named by the first letters that can be a name.
+/// Returns a parameter in this crate's syntax, named by the first letters that can be a name.
 fn parameter(named: &str, is_rest: bool) -> String {
     let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
     let from = named.trim_start_matches(|letter| !is_name(letter));

@@ -1,4 +1,4 @@
-//! What a route asks of a request.
+//! Rules: the requirements and the cost of requests to a route.
 
 mod foreign;
 mod path;

@@ -2,10 +2,11 @@
 
 use crate::query::decode;
 
-/// Returns whether a path has dot segments, empty segments, an encoded slash, or a backslash. Such a path is granted
-/// nothing, because what serves it may take it for another.
+/// Returns true if a path has dot segments, empty segments, an encoded slash, or a backslash. Such a path is granted
+/// nothing, because the server behind the gate may read it as another path.
 ///
-/// A segment is read up to its first `;`, as servlet containers read it, and is decoded twice, as two servers in a row do.
+/// A segment is read up to its first `;`, as servlet containers read it. It is decoded twice, as two servers in a row
+/// do.
 #[inline]
 pub(crate) fn is_odd(path: &str) -> bool {
     is_doubtful(path) && has_odd_segment(path)
@@ -17,13 +18,14 @@ fn has_odd_segment(path: &str) -> bool {
     has_empty_segment(path) || segments.split('/').any(is_odd_segment)
 }
 
-/// Returns whether a path has an empty segment before its last one. Routers differ in what they make of it: matchit 0.8,
-/// and axum with it, lets it stand for a `{name}`; others leave it out.
+/// Returns true if a path has an empty segment before its last one. Routers treat it differently: matchit 0.8, and
+/// therefore axum, matches it with a `{name}`; others leave it out.
 pub(super) fn has_empty_segment(path: &str) -> bool {
     path.contains("//")
 }
 
-/// Whether a path has what occurs in odd paths, though not in them alone: most paths have nothing of it.
+/// Returns true if a path contains anything that occurs in odd paths. Some paths that are not odd contain it too, but
+/// most paths do not.
 #[inline]
 pub(super) fn is_doubtful(path: &str) -> bool {
     let path = path.as_bytes();

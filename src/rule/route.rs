@@ -1,4 +1,4 @@
-//! One rule: which requests it is for, and what it asks of them.
+//! A rule: the requests that it applies to, their requirements and their cost.
 
 use http::uri::PathAndQuery;
 
@@ -9,45 +9,45 @@ use crate::error::shortened;
 use crate::name::{Agreement, PlanName, Scope};
 use crate::rule::{foreign, twins};
 
-/// The longest path that a request can have: `http` reads no longer one.
+/// The longest path that a request can have, which is the limit of `http`.
 const LONGEST: usize = 65_534;
 
-/// What a request costs.
+/// The cost of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cost {
-    /// The same for each; zero is free, and no ledger is asked.
+    /// The same cost for each request. A request that costs zero is free and does not use the ledger.
     Fixed(Credits),
-    /// By the number that a query parameter asks for, which must be one plain decimal number.
+    /// A cost per unit. A query parameter gives the number of units, as one plain decimal number.
     PerUnit {
-        /// The parameter, compared as it reads percent-decoded once.
+        /// The parameter. It is compared after one percent-decoding.
         parameter: String,
-        /// What one of the number costs.
+        /// The cost of one unit.
         each: Credits,
-        /// The lowest number that may be asked for; a lower one is refused. With zero, a request may choose to cost nothing.
+        /// The minimum number of units. A lower number is refused. With zero, a request may choose to cost nothing.
         least: u64,
-        /// The number where the parameter is absent: what the handler takes then.
+        /// The number of units if the parameter is absent. It must be the handler's own default.
         default: u64,
-        /// The highest number; a higher one is refused.
+        /// The maximum number of units. A higher number is refused.
         most: u64,
     },
 }
 
-/// What a rule asks of the scopes of a restricted key. A key without restriction passes all of them.
+/// The scopes that a rule requires of a restricted key. A key without restriction passes every variant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ScopeRule {
-    /// Nothing is said: no restricted key is let in.
+    /// The rule sets no scopes: it admits no restricted key.
     #[default]
     Unnamed,
-    /// Any key is let in, whatever its scopes.
+    /// The rule admits any key, whatever its scopes.
     Everyone,
-    /// A key with one of these.
+    /// The rule admits a key with at least one of these scopes.
     AnyOf(Vec<Scope>),
-    /// A key with all of these.
+    /// The rule admits a key with all of these scopes.
     AllOf(Vec<Scope>),
 }
 
 impl ScopeRule {
-    /// Whether a key with these scopes is let in.
+    /// Returns true if a key with these scopes is admitted.
     pub(crate) fn admits(&self, held: &[Scope]) -> bool {
         match self {
             Self::Unnamed => false,
@@ -57,7 +57,7 @@ impl ScopeRule {
         }
     }
 
-    /// The scopes that it names.
+    /// Returns the scopes that it names.
     #[cfg(feature = "keygen")]
     pub(crate) fn named(&self) -> &[Scope] {
         match self {
@@ -66,7 +66,7 @@ impl ScopeRule {
         }
     }
 
-    /// The scopes that it names, as an error tells them.
+    /// Returns the scopes that it names, in the wording of an error.
     pub(crate) fn wording(&self) -> Option<String> {
         let join =
             |named: &[Scope], word| Some(named.iter().map(Scope::as_str).collect::<Vec<_>>().join(word));
@@ -78,61 +78,65 @@ impl ScopeRule {
     }
 }
 
-/// What a route asks: a method, a path pattern, and what a request that matches them needs and costs.
+/// A rule for a route: a method, a path pattern, and the requirements and cost of the requests that match them.
 ///
-/// # Which rule is a request's
+/// # How a request's rule is found
 ///
-/// Patterns are compared with the path byte for byte, as the router compares it: `{name}` stands for one segment that is
-/// not empty, `{*rest}` at the end, or `*` for short, for all that lies below, which is not empty either. Write a pattern
-/// as the router's route is written; actix-web compares decoded paths, so that `/café` stands there for `/caf%C3%A9`.
+/// Patterns are compared with the path byte for byte, as the router compares it. `{name}` matches one segment that is
+/// not empty. `{*rest}` at the end, or `*` for short, matches the remaining path, which is not empty either. Write a
+/// pattern like the router's route. actix-web compares decoded paths, so there the pattern is `/café` and not
+/// `/caf%C3%A9`.
 ///
-/// Among the rules for a request's method (those that name no method are for all of them), the most specific pattern wins,
-/// segment by segment: text before `{name}` before `{*rest}`. Where two rules have the same pattern, the one that names
-/// the method wins. A rule for `GET` covers `HEAD`, cost included, unless one names `HEAD`. Two rules that say the same
-/// are refused at start-up, and so is a `{name}` beside a `{*rest}` in the same place, and a rule that no path can match.
+/// Among the rules for a request's method, the most specific pattern wins, segment by segment: text before `{name}`
+/// before `{*rest}`. A rule without a method applies to all methods. If two rules have the same pattern, the one that
+/// names the method wins. A rule for `GET` covers `HEAD`, including the cost, unless a rule names `HEAD`. These are
+/// refused at start-up: two rules for the same requests, a `{name}` beside a `{*rest}` in the same place, and a rule
+/// that no path can match.
 ///
 /// # Requests without a rule
 ///
 /// A request that no rule matches needs a key, costs nothing, and is open to every plan, unless
-/// [`otherwise`](crate::gate::GateBuilder::otherwise) says more. A misspelt rule thus leaves its route free. Refuse such
-/// requests with [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched), or `[default] deny = true` in the file: that is
-/// recommended for every service that has rules.
+/// [`otherwise`](crate::gate::GateBuilder::otherwise) requires more. A misspelt rule thus makes its route free. For
+/// every service that has rules, we recommend to refuse such requests with
+/// [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched), or `[default] deny = true` in the file.
 ///
 /// # Paths that routers read differently
 ///
-/// Some routers take a path for a route that others do not take it for. Such a path is judged under the rule whose handler
-/// it may reach, or refused for every key as [`RouteDenied`](crate::denial::DenialKind::RouteDenied):
+/// Some routers match a path with a route that other routers do not match it with. The gate checks such a path under
+/// the rule whose handler it may reach, or refuses it for every key as
+/// [`RouteDenied`](crate::denial::DenialKind::RouteDenied):
 ///
-/// | a path that no rule names | such as | beside the rule | because |
+/// | path that no rule names | example | rule | reason |
 /// |---|---|---|---|
-/// | a slash more or less at the end | `/v1/quotes/` | `/v1/quotes` | axum's `nest_service` answers both |
-/// | what a `{*rest}` hangs from, with and without a slash | `/files`, `/files/` | `/files/*` | axum's `nest_service` and actix-web's `{rest:.*}` match it |
-/// | nothing where a `{name}` stands beside text | `/img-/full` | `/img-{id}/full` | axum lets the parameter be empty |
+/// | an added or missing slash at the end | `/v1/quotes/` | `/v1/quotes` | axum's `nest_service` answers both |
+/// | the path before a `{*rest}`, with and without a slash | `/files`, `/files/` | `/files/*` | axum's `nest_service` and actix-web's `{rest:.*}` match it |
+/// | an empty `{name}` beside text | `/img-/full` | `/img-{id}/full` | axum lets the parameter be empty |
 /// | the decoded form of a percent-encoded pattern | `/café` | `/caf%C3%A9` | actix-web compares decoded paths |
 ///
-/// Such a path costs what the rule says, and needs its plan, agreements and subscription, also if the service has a route of
-/// its own there or answers 404. It is never public, and a key that is restricted to scopes is let in only where
-/// [`otherwise`](crate::gate::GateBuilder::otherwise) is for [`Everyone`](ScopeRule::Everyone). It is refused if
+/// Such a path has the rule's cost, and requires its plan, agreements and subscription. This also applies if the
+/// service has a separate route for the path or answers 404. The path is never public. A key that is restricted to
+/// scopes is admitted only if [`otherwise`](crate::gate::GateBuilder::otherwise) is for
+/// [`Everyone`](ScopeRule::Everyone). The path is refused if
 ///
-/// - another rule that asks for something else may be meant too, as for `/v1/quotes/` beside `/v1/quotes` and `/v1/*`;
-/// - `otherwise` asks for credits, a plan, an agreement or a subscription, and not for the same ones as the rule;
+/// - another rule with different requirements may be meant too, as for `/v1/quotes/` beside `/v1/quotes` and `/v1/*`;
+/// - `otherwise` requires credits, a plan, an agreement or a subscription, and not the same ones as the rule;
 /// - [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched) is set.
 ///
-/// A rule for the path itself decides in every case.
+/// A rule for the path itself always takes precedence.
 ///
 /// A path with an empty segment, such as `/reports//export`, is refused, unless all of these find the same rule with a
-/// `{*rest}`: the path as it is, the path with something in the empty segment, and the path without it. Thus
-/// `/proxy/https://example.com` has the rule `/proxy/*`.
+/// `{*rest}`: the path as it is, the path with a text in the empty segment, and the path without the empty segment. For
+/// example, `/proxy/https://example.com` has the rule `/proxy/*`.
 ///
-/// A path with dot segments, with empty segments, with a segment that is empty before a `;`, with an encoded slash or a
-/// backslash, is granted nothing: it is never public, and no restricted key is let in.
+/// A path with dot segments, empty segments, a segment that is empty before a `;`, an encoded slash, or a backslash is
+/// granted nothing: it is never public, and no restricted key is admitted.
 ///
 /// # Nested services
 ///
-/// A service that is nested, by axum's `nest_service` or as actix-web's `Scope`, answers every path below its prefix, by its
-/// own fallback what it does not know. A wider rule beside it holds for these paths as well: with a rule for `/{page}/{part}`
-/// and a service nested at `/shop`, `/shop/nothing` has that rule and reaches the fallback of the shop. Give a fallback that
-/// does more than answer 404 a rule of its own: `/shop/*`.
+/// A service that is nested, by axum's `nest_service` or as actix-web's `Scope`, answers every path below its prefix.
+/// It answers unknown paths with its own fallback. A wider rule beside the service applies to these paths as well: with
+/// a rule for `/{page}/{part}` and a service nested at `/shop`, `/shop/nothing` has that rule and reaches the fallback
+/// of the shop. If a fallback does more than answer 404, give it a rule of its own: `/shop/*`.
 ///
 /// # Example
 ///
@@ -150,44 +154,44 @@ impl ScopeRule {
 pub struct Rule {
     method: Option<http::Method>,
     pattern: String,
-    /// Whether it asks for no key: a key that is sent all the same is not even read.
+    /// True if the rule requires no key. A key that is sent anyway is not read.
     pub public: bool,
-    /// What it costs.
+    /// The cost of a request.
     pub cost: Cost,
-    /// Which restricted keys it lets in.
+    /// The scopes that the rule requires of a restricted key.
     pub scopes: ScopeRule,
-    /// The lowest plan that it is for, by rank.
+    /// The lowest plan, by rank, that the rule admits.
     pub min_plan: Option<PlanName>,
-    /// Plans that it is for whatever their rank.
+    /// Plans that the rule admits whatever their rank.
     pub open_to: Vec<PlanName>,
-    /// Plans that it is not for.
+    /// Plans that the rule does not admit.
     pub closed_to: Vec<PlanName>,
-    /// What the account must have signed, in the order in which it is asked for.
+    /// The agreements that the account must have signed, in the order in which they are checked.
     pub agreements: Vec<Agreement>,
-    /// Whether the account must have an active subscription.
+    /// True if the account must have an active subscription.
     pub subscription: bool,
     pub(crate) purpose: Purpose,
 }
 
-/// The use of a rule, as far as the gate treats its requests in another way.
+/// The purpose of a rule, for requests that the gate treats differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Purpose {
-    /// Any other.
+    /// Any other purpose.
     #[default]
     Service,
-    /// Tells a key what is left for it: no restriction of the key is asked.
+    /// Reports the remaining limits and credits of a key. The key's restrictions are not checked.
     Standing,
-    /// Revokes a key: a window without room does not refuse it.
+    /// Revokes a key. An exceeded quota does not refuse the request.
     Revocation,
 }
 
 impl Rule {
-    /// A rule for a route such as `GET /v1/candles`, or `/v1/candles` for any method. It asks for a key and costs
-    /// nothing.
+    /// Creates a rule for a route such as `GET /v1/candles`, or `/v1/candles` for any method. The rule requires a key
+    /// and costs nothing.
     ///
     /// # Errors
     ///
-    /// What is no method, no path, or a path that no request can have.
+    /// Returns an error if the route has an invalid method, an invalid path, or a path that no request can have.
     pub fn new(route: &str) -> Result<Self, ConfigError> {
         let refuse_for = |problem: &str, expected: &str| {
             let value = if route.len() > LONGEST { shortened(route) } else { route.to_owned() };
@@ -212,14 +216,14 @@ impl Rule {
                 format!("other routers write `{spelling}` for a parameter, and here it is plain text");
             return Err(refuse_for(&problem, &format!("write `{right}`")));
         }
-        // As a key's paths are written.
+        // This is the form in which the paths of a key are written.
         let below = pattern.strip_suffix("/*").map(|service| format!("{service}/{{*rest}}"));
         let pattern = below.as_deref().unwrap_or(pattern);
         unmatched(pattern).map_or(Ok(()), |problem| Err(refuse(problem)))?;
         Ok(Self { method, ..Self::of(pattern) })
     }
 
-    /// What holds for requests that no rule matches: they need a key, and cost nothing.
+    /// Creates the rule for requests that no rule matches. It requires a key and costs nothing.
     pub fn otherwise() -> Self {
         Self::of("")
     }
@@ -240,17 +244,17 @@ impl Rule {
         }
     }
 
-    /// The method that it is for; `None` for all.
+    /// Returns the method that the rule applies to, or `None` for all methods.
     pub fn method(&self) -> Option<&http::Method> {
         self.method.as_ref()
     }
 
-    /// The path pattern; empty for what no rule matches.
+    /// Returns the path pattern. It is empty for the rule for requests that no rule matches.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
 
-    /// What it asks of a key that is not restricted, whatever requests it is for.
+    /// Returns the requirements for a key that is not restricted, without the method and the pattern.
     pub(super) fn demands(&self) -> Self {
         Self {
             method: None,
@@ -261,12 +265,12 @@ impl Rule {
         }
     }
 
-    /// Returns whether it asks for what the other asks for, whatever requests they are for.
+    /// Returns true if both rules have the same requirements, whatever requests they apply to.
     pub(super) fn asks_as(&self, other: &Self) -> bool {
         (self.public, &self.scopes) == (other.public, &other.scopes) && self.demands() == other.demands()
     }
 
-    /// The route as it was written.
+    /// Returns the route as it was written.
     pub fn route(&self) -> String {
         self.method
             .as_ref()
@@ -274,9 +278,9 @@ impl Rule {
     }
 }
 
-/// Why no path of a request can match a pattern.
+/// Returns the reason that no request path can match a pattern, if there is one.
 fn unmatched(pattern: &str) -> Option<&'static str> {
-    // Letters beyond ASCII are sent as they are by few clients, but actix-web compares decoded paths.
+    // Few clients send letters beyond ASCII unencoded, but actix-web compares decoded paths.
     let is_sent = |byte: u8| !byte.is_ascii() || (byte.is_ascii_graphic() && byte != b'?' && byte != b'#');
     if !pattern.starts_with('/') {
         return Some("a path begins with `/`");
@@ -296,22 +300,22 @@ fn unmatched(pattern: &str) -> Option<&'static str> {
     twins::too_many(pattern).then_some("at most four segments can hold a parameter beside text")
 }
 
-/// Why a cost could not be told.
+/// The reason that a cost could not be determined.
 #[derive(Debug)]
 pub(crate) enum Uncountable {
-    /// The number is above the highest, or is none.
+    /// The number of units is too high, or is not a number.
     Asked(crate::account::BreachKind),
     /// The product does not fit.
     TooMuch,
 }
 
 impl Cost {
-    /// Whether a request never costs anything.
+    /// Returns true if a request never costs anything.
     pub(crate) fn is_free(&self) -> bool {
         *self == Self::Fixed(Credits::ZERO)
     }
 
-    /// What a request with this query costs.
+    /// Returns the cost of a request with this query.
     #[inline]
     pub(crate) fn of(&self, query: Option<&str>) -> Result<Credits, Uncountable> {
         use crate::account::BreachKind;

@@ -1,4 +1,4 @@
-//! All rules of a gate, found by method and path.
+//! The rules of a gate, found by method and path.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -14,21 +14,21 @@ use crate::rule::straight::Straight;
 use crate::rule::{Cost, Purpose, Rule, ScopeRule, twins};
 use crate::words;
 
-/// A rule with what its plans come to.
+/// A rule, with values computed from it and from its plans.
 #[derive(Debug)]
 pub(crate) struct Ruled {
     pub(crate) rule: Rule,
-    /// How much of a path its pattern says: all before the first segment with a gap.
+    /// The length of the pattern's text before the first segment with a parameter.
     said: usize,
-    /// The rank that `min_plan` names.
+    /// The rank of the plan in `min_plan`.
     pub(crate) min_rank: Option<u32>,
-    /// The scopes it names, as an error tells them.
+    /// The rule's scopes, in the wording of an error.
     pub(crate) required_scope: Option<String>,
-    /// The parameter that its cost goes by, as a refusal names it.
+    /// The parameter that determines the cost, as a refusal names it.
     pub(crate) unit: Option<Arc<str>>,
-    /// Whether it lets no key in.
+    /// True if the rule admits no key.
     pub(crate) refuses: bool,
-    /// Whether it is for the paths beside those of its pattern.
+    /// True if this is a twin rule: it applies to paths that some routers match with the pattern of another rule.
     pub(crate) beside: bool,
 }
 
@@ -57,14 +57,15 @@ impl Ruled {
         Ok(Self { rule, said, min_rank, required_scope, unit, refuses: false, beside: false })
     }
 
-    /// The rule of a request that is refused for every key.
+    /// Creates the rule for requests that are refused for every key.
     fn refusing() -> Self {
         let rule = Rule::otherwise();
         Self { rule, said: 0, min_rank: None, required_scope: None, unit: None, refuses: true, beside: false }
     }
 
-    /// The rule of a request whose path is beside this rule's, where another holds for what no rule matches: neither is
-    /// circumvented. `None` where one of them does not ask for all that the other does.
+    /// Returns the rule for a path that some routers match with this rule, and others leave to `otherwise`. Neither of
+    /// the two rules can be circumvented. Returns `None` if `otherwise` has requirements that are not the same as the
+    /// rule's, or if the rule has a special purpose.
     fn beside(&self, otherwise: &Rule, plans: &HashMap<PlanName, Plan>) -> Result<Option<Self>, ConfigError> {
         let asked = otherwise.demands();
         let asks_less = asked == Rule::otherwise().demands() || asked == self.rule.demands();
@@ -95,19 +96,20 @@ fn find_plan<'p>(name: &PlanName, plans: &'p HashMap<PlanName, Plan>) -> Result<
     })
 }
 
-/// All rules, in one matcher per method.
+/// All rules, with one matcher per method.
 #[derive(Debug)]
 pub(crate) struct RuleSet {
-    /// The rules; then what holds for requests that none matches; what refuses every key; last, for each rule, what holds
-    /// for the paths beside its own.
+    /// The named rules; then the rule for requests that no rule matches; then the rule that refuses every key; then,
+    /// for each named rule, the rule for the paths beside its own.
     rules: Vec<Arc<Ruled>>,
-    /// How many rules there are.
+    /// The number of named rules.
     named: usize,
-    /// The place of what holds for requests that no rule matches: of the last where they are denied.
+    /// The index of the rule for requests that no rule matches. If they are denied, it is the index of the refusing
+    /// rule.
     unmatched: usize,
-    /// The rules for GET, which is asked for most.
+    /// The rules for GET, the most frequent method.
     get: Matcher,
-    /// Another method that rules name, with the rules for it.
+    /// The rules for each other method that a rule names.
     by_method: Vec<(String, Matcher)>,
     /// The rules that name no method.
     any_method: Matcher,
@@ -174,10 +176,10 @@ impl RuleSet {
         Ok(Self { rules: compiled, named, unmatched, get, by_method, any_method })
     }
 
-    /// The place of the rule for a request, and whether its path is odd.
+    /// Returns the index of the rule for a request, and true if its path is odd.
     pub(crate) fn find(&self, method: &str, path: &str) -> (usize, bool) {
         let place = self.of_method(method).at(path).unwrap_or(self.unmatched);
-        // What a pattern says is not odd: only from its first gap on a path may be.
+        // The text of a pattern is not odd. A path can be odd only after the pattern's text.
         let said = self.rules[place].said;
         if path.get(said..).is_none_or(is_doubtful) {
             self.doubt(method, place, path)
@@ -186,8 +188,8 @@ impl RuleSet {
         }
     }
 
-    /// The same for a path that may be odd. One with an empty segment has a rule only if that is its rule however a router
-    /// reads it.
+    /// Returns the same as [`find`](Self::find) for a path that may be odd. A path with an empty segment has a rule
+    /// only if every router reading gives that rule.
     #[cold]
     fn doubt(&self, method: &str, place: usize, path: &str) -> (usize, bool) {
         if has_empty_segment(path) && !self.is_certain(method, place, path) {
@@ -196,8 +198,8 @@ impl RuleSet {
         (place, is_odd(path))
     }
 
-    /// Returns whether a path with empty segments lies below a `{*rest}`, and is no other rule's where a router takes an
-    /// empty segment for a `{name}`, or leaves it out.
+    /// Returns true if a path with empty segments matches a `{*rest}`, and has the same rule if a router matches an
+    /// empty segment with a `{name}` or leaves it out.
     fn is_certain(&self, method: &str, place: usize, path: &str) -> bool {
         let is_rest = |ruled: &Arc<Ruled>| ruled.rule.pattern().contains("{*");
         let has_place = |read: String| self.of_method(method).at(&read) == Some(place);
@@ -215,56 +217,57 @@ impl RuleSet {
         named.map_or(&self.any_method, |(_, rules)| rules)
     }
 
-    /// The place of what holds for requests that no rule matches, where they are not denied.
+    /// Returns the index of the rule for requests that no rule matches, used if they are not denied.
     #[cfg(feature = "openapi")]
     pub(crate) fn otherwise(&self) -> usize {
         self.named
     }
 
-    /// The scopes that rules name.
+    /// Returns the scopes that rules name.
     #[cfg(feature = "keygen")]
     pub(crate) fn scopes(&self) -> impl Iterator<Item = &crate::name::Scope> {
         self.rules.iter().flat_map(|ruled| ruled.rule.scopes.named())
     }
 
-    /// The agreements that rules name.
+    /// Returns the agreements that rules name.
     #[cfg(feature = "keygen")]
     pub(crate) fn agreements(&self) -> impl Iterator<Item = &crate::name::Agreement> {
         self.rules.iter().flat_map(|ruled| &ruled.rule.agreements)
     }
 
-    /// The rules, without what holds where none matches.
+    /// Returns the named rules, without the rule for requests that none matches.
     pub(crate) fn named(&self) -> &[Arc<Ruled>] {
         &self.rules[..self.named]
     }
 
-    /// The methods whose requests have rules of their own, and one that stands for all others.
+    /// Returns the methods whose requests have rules of their own, and an empty text for all other methods.
     #[cfg(feature = "testing")]
     pub(crate) fn methods(&self) -> impl Iterator<Item = &str> {
         ["GET", ""].into_iter().chain(self.by_method.iter().map(|(method, _)| method.as_str()))
     }
 
-    /// The place of the rule that names a request's path, if one does.
+    /// Returns the index of the rule that names a request's path, if there is one.
     #[cfg(feature = "testing")]
     pub(crate) fn naming(&self, method: &str, path: &str) -> Option<usize> {
         Some(self.find(method, path).0).filter(|place| *place < self.named)
     }
 
-    /// The rule at a place that this set has told.
+    /// Returns the rule at an index that this set has returned.
     #[inline]
     pub(crate) fn at(&self, place: usize) -> &Arc<Ruled> {
         &self.rules[place]
     }
 }
 
-/// A rule as errors name it.
+/// Returns the name of a rule in errors.
 fn member(place: usize) -> String {
     format!("rules[{place}]")
 }
 
-/// The rules for one method: those that name it, for HEAD then those that name GET, then those that name none. Paths that a
-/// router may take for those of a rule, and that no rule names, have that rule's place behind the place `refused`; where
-/// they may be those of several rules that ask for different things, they are at `refused`.
+/// Creates the matcher for one method. It contains the rules that name the method, then for HEAD those that name GET,
+/// then those that name no method. A path that no rule names, but that a router may match with a rule, gets the index
+/// `refused + 1` plus that rule's index. If several rules with different requirements may be meant, it gets the index
+/// `refused`.
 fn matcher<'r>(rules: &'r [Rule], method: Option<&str>, refused: usize) -> Result<Matcher, ConfigError> {
     let named = |name: Option<&str>| {
         let name = name.map(str::to_owned);
@@ -283,7 +286,7 @@ fn matcher<'r>(rules: &'r [Rule], method: Option<&str>, refused: usize) -> Resul
     for (rank, of_rank) in ranks.iter().enumerate() {
         for (place, rule) in rules.iter().enumerate().filter(|(_, rule)| of_rank(rule)) {
             match shapes.insert(shape(rule.pattern()), (rank, place)) {
-                // One that names the method better is there already.
+                // A rule that names the method more closely is already present.
                 Some((better, _)) if better < rank => {}
                 Some((_, other)) => {
                     return Err(said_twice(rule).in_member(member(place)).beside(member(other) + ".route"));
@@ -334,7 +337,8 @@ fn matcher<'r>(rules: &'r [Rule], method: Option<&str>, refused: usize) -> Resul
     Ok(matcher)
 }
 
-/// The path with something in the place of each empty segment but the last, or without them.
+/// Returns the path with `value` in place of each empty segment except the last, or without these segments if `value`
+/// is `None`.
 fn with_empty_segments(path: &str, value: Option<&str>) -> String {
     let segments: Vec<_> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     let before_last = segments.len().saturating_sub(1);
@@ -347,7 +351,7 @@ fn with_empty_segments(path: &str, value: Option<&str>) -> String {
         .fold(String::new(), |path, segment| path + "/" + segment)
 }
 
-/// The pattern without the names of its parameters: two rules of one shape match the same paths.
+/// Returns the pattern without the names of its parameters. Two rules of one shape match the same paths.
 fn shape(pattern: &str) -> String {
     let nameless = |segment: &str| match segment.strip_prefix('{') {
         Some(name) if name.starts_with('*') && name.ends_with('}') => "{*}".to_owned(),

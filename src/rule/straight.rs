@@ -1,25 +1,25 @@
-//! Patterns with no gap before their last segment, by what they say: most are such, and are found by one look-up of what
-//! stands before a path's last segment.
+//! Patterns with no parameter before their last segment, by their text. Most patterns are of this kind. They are found
+//! with one look-up of the part of the path before its last segment.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Such patterns, with the places of their rules. What is not found here may match another pattern all the same.
+/// Such patterns, with the indexes of their rules. A path that is not found here may still match another pattern.
 #[derive(Debug, Default)]
 pub(super) struct Straight(HashMap<Box<str>, Level, BuildHasherDefault<ByText>>);
 
-/// The patterns that say the same up to the last segment.
+/// The patterns that have the same text up to the last segment.
 #[derive(Debug, Default)]
 struct Level {
-    /// Those that say it too.
+    /// The patterns whose last segment is text.
     said: Vec<(Box<str>, usize)>,
-    /// That for which any other will do, unless one says a part of it.
+    /// The pattern whose last segment is a parameter. It matches any other last segment, unless `in_part` is set.
     gap: Option<usize>,
     in_part: bool,
 }
 
 impl Straight {
-    /// Takes a pattern in that a tree of patterns has taken in.
+    /// Adds a pattern that the pattern tree has accepted.
     pub(super) fn insert(&mut self, pattern: &str, place: usize) {
         let Some((above, last)) = split(pattern).filter(|(above, _)| !above.contains(['{', '}'])) else {
             return;
@@ -27,7 +27,7 @@ impl Straight {
         let level = self.0.entry(above.into()).or_default();
         let name = last.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         match name {
-            // What lies below comes behind all others.
+            // A `{*rest}` has the lowest priority, so the tree handles it.
             Some(name) if name.starts_with('*') => {}
             Some(name) if !name.contains(['{', '}']) => level.gap = Some(place),
             None if !last.contains(['{', '}']) => level.said.push((last.into(), place)),
@@ -35,7 +35,7 @@ impl Straight {
         }
     }
 
-    /// The place of the rule for a path.
+    /// Returns the index of the rule for a path.
     #[inline]
     pub(super) fn at(&self, path: &str) -> Option<usize> {
         let (above, last) = split(path)?;
@@ -47,14 +47,15 @@ impl Straight {
     }
 }
 
-/// A path up to its last slash, and its last segment.
+/// Splits a path after its last slash, into the part before and the last segment.
 #[inline]
 fn split(path: &str) -> Option<(&str, &str)> {
     let slash = path.bytes().rposition(|byte| byte == b'/')?;
     path.split_at_checked(slash + 1)
 }
 
-/// Hashes what the configuration says, eight bytes at a time: whoever asks for a path puts nothing in.
+/// A hasher for text of the configuration, eight bytes at a time. It needs no protection against collisions, because
+/// requests insert nothing.
 #[derive(Debug, Default)]
 struct ByText(u64);
 
@@ -68,7 +69,7 @@ impl ByText {
 impl Hasher for ByText {
     #[inline]
     fn finish(&self) -> u64 {
-        // A map goes by the lowest bits, and a product's best are its highest.
+        // The map uses the lowest bits, and the highest bits of a product are the best mixed.
         self.0.rotate_left(32)
     }
 
@@ -78,11 +79,11 @@ impl Hasher for ByText {
             return bytes.iter().for_each(|byte| self.add(u64::from(*byte)));
         };
         bytes.as_chunks().0.iter().for_each(|eight| self.add(u64::from_ne_bytes(*eight)));
-        // The last eight are those that are left, and some before them.
+        // The last eight bytes are the remaining ones and some before them.
         self.add(u64::from_ne_bytes(*last));
     }
 
-    /// What ends a text: there is but one.
+    /// Ignores the byte that ends a text, because only one text is hashed.
     #[inline]
     fn write_u8(&mut self, _: u8) {}
 }

@@ -1,14 +1,15 @@
-//! Paths that some routers take for one that a pattern matches, and others do not.
+//! Twins: patterns of paths that some routers match with a given pattern, and others do not.
 
 use std::borrow::Cow;
 
-/// The most segments that can hold a parameter beside text: a pattern has a twin for each set of them.
+/// The maximum number of segments that can contain a parameter beside text. A pattern has a twin for each subset of
+/// them.
 const MOST: usize = 4;
 
-/// Returns the patterns of the paths that a router may take for one of this pattern's.
+/// Returns the patterns of the paths that a router may match with this pattern.
 pub(super) fn of(pattern: &str) -> Vec<String> {
     let mut shapes = vec![pattern.to_owned()];
-    // matchit 0.8, and axum with it, lets a parameter be empty unless it ends the path.
+    // matchit 0.8, and therefore axum, lets a parameter be empty unless it ends the path.
     for place in beside_text(pattern) {
         let emptied: Vec<_> = shapes.iter().map(|shape| without_parameter(shape, place)).collect();
         shapes.extend(emptied);
@@ -22,17 +23,17 @@ pub(super) fn of(pattern: &str) -> Vec<String> {
     shapes
 }
 
-/// Returns whether a pattern has more twins than are kept.
+/// Returns true if a pattern has more twins than are allowed.
 pub(super) fn too_many(pattern: &str) -> bool {
     beside_text(pattern).len() > MOST
 }
 
-/// Returns whether a path may be one of both patterns, and the second is not found before this twin.
+/// Returns true if a path may match both patterns, and the second is not found before this twin.
 pub(super) fn compete(twin: &str, pattern: &str) -> bool {
     meet(twin, pattern) && (!covers(twin, pattern) || covers(pattern, twin))
 }
 
-/// Returns whether one path may match both patterns.
+/// Returns true if one path may match both patterns.
 fn meet(one: &str, other: &str) -> bool {
     let (mut ones, mut others) = (one.split('/'), other.split('/'));
     loop {
@@ -45,7 +46,8 @@ fn meet(one: &str, other: &str) -> bool {
     }
 }
 
-/// Returns what a pattern says before its first brace. Of two that match one path, one's text begins with the other's.
+/// Returns the text of a pattern before its first brace. If two patterns match one path, the text of one starts with the
+/// text of the other.
 pub(super) fn text(pattern: &str) -> &str {
     pattern.find('{').map_or(pattern, |brace| &pattern[..brace])
 }
@@ -64,13 +66,14 @@ fn segments_meet(one: &str, other: &str) -> bool {
     }
 }
 
-/// Returns whether a segment with a parameter matches a text. A whole segment is not empty.
+/// Returns true if a segment with a parameter matches a text. A whole segment is not empty.
 fn is_filled(segment: &str, (from, to): (usize, usize), text: &str) -> bool {
     let (before, behind) = (&segment[..from], &segment[to..]);
     !text.is_empty() && text.strip_prefix(before).is_some_and(|rest| rest.ends_with(behind))
 }
 
-/// Returns whether the first pattern matches all that the second does, as far as can be told segment by segment.
+/// Returns true if the first pattern matches every path that the second matches, as far as a comparison by segments can
+/// decide.
 fn covers(wide: &str, narrow: &str) -> bool {
     let (mut wides, mut narrows) = (wide.split('/'), narrow.split('/'));
     loop {
@@ -98,7 +101,7 @@ fn is_rest(segment: &str) -> bool {
     segment.starts_with("{*")
 }
 
-/// Returns the places of the segments, but for the last, that hold a parameter beside text.
+/// Returns the indexes of the segments, except for the last, that contain a parameter beside text.
 fn beside_text(pattern: &str) -> Vec<usize> {
     let segments: Vec<_> = pattern.split('/').collect();
     let is_beside = |segment: &str| gap(segment).is_some_and(|(from, to)| (from, to) != (0, segment.len()));
@@ -106,7 +109,7 @@ fn beside_text(pattern: &str) -> Vec<usize> {
     (0..before_last).filter(|place| is_beside(segments[*place])).collect()
 }
 
-/// Returns where a segment's parameter begins and ends. Braces that are doubled are text.
+/// Returns the start and the end of a segment's parameter. Doubled braces are text.
 fn gap(segment: &str) -> Option<(usize, usize)> {
     let bytes = segment.as_bytes();
     let mut from = 0;
@@ -128,7 +131,8 @@ fn without_parameter(pattern: &str, place: usize) -> String {
     pattern.split('/').enumerate().map(emptied).collect::<Vec<_>>().join("/")
 }
 
-/// Returns what differs by a slash at the end: a nested service answers both, and actix-web's `{rest:.*}` may be empty.
+/// Returns the patterns that differ by a slash at the end. A nested service answers both, and actix-web's `{rest:.*}`
+/// may be empty.
 fn at_the_end(pattern: &str) -> Vec<String> {
     let bare = match pattern.split_once("{*") {
         Some((above, _)) if above.ends_with('/') => above.trim_end_matches('/'),
@@ -139,13 +143,13 @@ fn at_the_end(pattern: &str) -> Vec<String> {
     if bare.is_empty() { vec![slashed] } else { vec![bare.to_owned(), slashed] }
 }
 
-/// Returns the pattern as actix-web's paths read: decoded once, but for `%25`, `%2B` and `%2F`.
+/// Returns the pattern in the form of actix-web's paths: decoded once, except for `%25`, `%2B` and `%2F`.
 fn decoded(pattern: &str) -> Option<String> {
     let mut read = Vec::with_capacity(pattern.len());
     let mut rest = pattern.as_bytes();
     while let Some((&byte, behind)) = rest.split_first() {
         if let Some(escaped) = escaped(rest).filter(|byte| !matches!(byte, b'%' | b'+' | b'/')) {
-            // A brace that was sent is text.
+            // A decoded brace is text, so it is doubled.
             let times = if matches!(escaped, b'{' | b'}') { 2 } else { 1 };
             read.extend(std::iter::repeat_n(escaped, times));
             rest = &rest[3..];
@@ -158,7 +162,7 @@ fn decoded(pattern: &str) -> Option<String> {
     (read != pattern).then_some(read)
 }
 
-/// Returns the byte that a text begins with percent-encoded.
+/// Returns the decoded byte if a text begins with a percent-encoded byte.
 fn escaped(text: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = text else { return None };
     let digit = |byte: &u8| char::from(*byte).to_digit(16);

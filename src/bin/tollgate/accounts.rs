@@ -1,4 +1,4 @@
-//! What the commands do with accounts.
+//! The `accounts` commands.
 
 use serde_json::{Value, json};
 use tollgate::account::Subscription;
@@ -9,7 +9,7 @@ use crate::arguments::{Arguments, Usage};
 use crate::print::Answer;
 use crate::{Fault, limits};
 
-/// Runs a command on accounts.
+/// Runs an `accounts` command.
 pub(crate) async fn run(
     verb: &str,
     arguments: &mut Arguments,
@@ -43,7 +43,7 @@ pub(crate) async fn run(
     }))
 }
 
-/// An account, as JSON.
+/// Returns an account as JSON.
 pub(crate) fn json(account: &Account) -> Value {
     json!({
         "id": account.id.as_str(),
@@ -57,7 +57,7 @@ pub(crate) fn json(account: &Account) -> Value {
     })
 }
 
-/// A line for people. What an operator wrote is escaped: it reaches a terminal.
+/// Returns a line of text for an account. Text from an operator is escaped, because the line is printed to a terminal.
 pub(crate) fn line(account: &Account) -> String {
     let agreements: Vec<_> = account.agreements.iter().map(ToString::to_string).collect();
     let signed = if agreements.is_empty() { "nothing".to_owned() } else { agreements.join(", ") };

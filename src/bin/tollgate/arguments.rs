@@ -50,10 +50,10 @@ A hash is 64 hexadecimal digits (SHA-256, or an HMAC under the gate's pepper) or
 by one, those that will not do are reported, and the exit code is 1 if there were any. A key may have expired already.
 The start may show as much of a key as its format does."#;
 
-/// Options without a value.
+/// The options without a value.
 const FLAGS: [&str; 1] = ["with-issued"];
 
-/// A command that cannot be read.
+/// A command that cannot be parsed.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
@@ -65,7 +65,7 @@ impl fmt::Display for Usage {
 
 impl error::Error for Usage {}
 
-/// What is left to be read of a command line: whoever reads a word or an option takes it out.
+/// The words and options of a command line that are not read yet. Reading a word or an option removes it.
 #[derive(Debug, Default)]
 pub(crate) struct Arguments {
     words: Vec<String>,
@@ -74,7 +74,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// The arguments, and whether one of them is `--json`.
+    /// Returns the arguments, and true if one of them is `--json`.
     pub(crate) fn of(arguments: impl Iterator<Item = String>) -> (Self, bool) {
         let (mut read, mut json, mut rest) = (Self::default(), false, arguments);
         while let Some(argument) = rest.next() {
@@ -106,7 +106,7 @@ impl Arguments {
         }
     }
 
-    /// The next word.
+    /// Takes the next word.
     pub(crate) fn word(&mut self, what: &str) -> Result<String, Usage> {
         if let Some(wrong) = self.wrong.take() {
             return Err(wrong);
@@ -114,12 +114,12 @@ impl Arguments {
         self.words.pop().ok_or_else(|| Usage(format!("{what} is missing")))
     }
 
-    /// An option's value.
+    /// Takes the value of an option.
     pub(crate) fn option(&mut self, name: &str) -> Option<String> {
         self.options.remove(name)
     }
 
-    /// Whether an option without a value is given.
+    /// Takes an option without a value. Returns true if it is given.
     pub(crate) fn flag(&mut self, name: &str) -> Result<bool, Usage> {
         match self.option(name) {
             Some(value) if !value.is_empty() => Err(Usage(format!("`--{name}` takes no value"))),
@@ -127,17 +127,17 @@ impl Arguments {
         }
     }
 
-    /// The value of an option that must be given.
+    /// Takes the value of a required option.
     pub(crate) fn required(&mut self, name: &str) -> Result<String, Usage> {
         self.option(name).ok_or_else(|| Usage(format!("`--{name}` is missing")))
     }
 
-    /// An option's value, read.
+    /// Takes and parses the value of an option.
     pub(crate) fn read<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Result<Option<T>, Usage> {
         self.option(name).map(|text| read(name, &text)).transpose()
     }
 
-    /// An option's values, separated by commas, read.
+    /// Takes and parses the values of an option, which are separated by commas.
     pub(crate) fn list<T>(
         &mut self,
         name: &str,
@@ -147,7 +147,7 @@ impl Arguments {
         values.map(|text| text.split(',').filter(|text| !text.is_empty()).map(&one).collect()).transpose()
     }
 
-    /// Whether all has been read.
+    /// Returns an error if a word or an option is left.
     pub(crate) fn end(&mut self) -> Result<(), Usage> {
         let option = self.options.keys().next().map(|name| format!("`--{name}`"));
         match option.or(self.words.pop().map(|word| format!("`{word}`"))) {
@@ -157,7 +157,7 @@ impl Arguments {
     }
 }
 
-/// Reads a value.
+/// Parses a value.
 pub(crate) fn read<T: FromStr<Err: fmt::Display>>(name: &str, text: &str) -> Result<T, Usage> {
     text.parse().map_err(|error| Usage(format!("`{name}`: {error}")))
 }

@@ -1,4 +1,4 @@
-//! Who did what, kept in a file: a JSON object a line.
+//! An audit log in a file: one JSON object per line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use tollgate::audit::{AuditEvent, AuditSink};
 
 use crate::Fault;
 
-/// A file that audit events are added to, for its owner's eyes alone.
+/// A file to which audit events are appended. Only its owner can read it.
 #[derive(Debug, Clone)]
 pub(crate) struct AuditFile(Arc<Mutex<Lines>>);
 
@@ -18,14 +18,14 @@ pub(crate) struct AuditFile(Arc<Mutex<Lines>>);
 struct Lines {
     path: PathBuf,
     file: File,
-    /// What is not written yet.
+    /// Lines that are not written yet.
     held: Vec<u8>,
     at_once: bool,
     fault: Option<io::Error>,
 }
 
 impl AuditFile {
-    /// Opens the file before anything is done: what cannot be audited is not begun.
+    /// Opens the file. This precedes any change, so that no change is made that cannot be audited.
     pub(crate) fn open(path: &Path) -> Result<Self, Fault> {
         let mut options = OpenOptions::new();
         options.create(true).append(true);
@@ -36,13 +36,13 @@ impl AuditFile {
         Ok(Self(Arc::new(Mutex::new(lines))))
     }
 
-    /// Writes each event as it comes: for a store that keeps a change at once. Otherwise they are held until the end, since a
-    /// command that fails before has changed nothing.
+    /// Writes each event at once, for a store that persists a change at once. For other stores the events are written
+    /// at the end, because a command that fails earlier has changed nothing.
     pub(crate) fn write_at_once(&self) {
         self.lines().at_once = true;
     }
 
-    /// Writes what is held, and says whether all is written.
+    /// Writes the pending events. Returns an error if an event could not be written.
     pub(crate) fn finish(&self) -> Result<(), String> {
         let mut lines = self.lines();
         lines.write();
@@ -68,7 +68,7 @@ impl Lines {
 }
 
 impl AuditSink for AuditFile {
-    /// It may wait for the disk: nobody else waits for this process.
+    /// Records an event. It may wait for the disk, because this process serves no other requests.
     fn record(&self, event: &AuditEvent) {
         let actor = &event.actor;
         let line = json!({

@@ -1,4 +1,4 @@
-//! What the commands do.
+//! The commands.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::print::Answer;
 use crate::store::Store;
 use crate::{Fault, accounts, import, limits, store};
 
-/// A command that was done.
+/// The result of a successful command.
 pub(crate) struct Done {
     pub(crate) answer: Answer,
-    /// What is to be known of the other nodes, if anything is.
+    /// A note on the other nodes, if one is necessary.
     pub(crate) note: Option<&'static str>,
-    /// What the audit has missed.
+    /// The error if the audit log is incomplete.
     pub(crate) unaudited: Option<String>,
 }
 
-/// Who works, on what, and who is told of it.
+/// The store, the gate, the actor and the audit file of a command.
 pub(crate) struct Desk {
     pub(crate) store: Store,
     pub(crate) gate: Gate,
@@ -33,7 +33,7 @@ pub(crate) struct Desk {
     pub(crate) audit: Option<AuditFile>,
 }
 
-/// Runs a command: what is to be said of it is said when the change is kept.
+/// Runs a command. The result is returned, and then printed, only after the change is persisted.
 pub(crate) async fn run(arguments: &mut Arguments) -> Result<Done, Fault> {
     let noun = arguments.word("a command")?;
     let verb = arguments.word("what to do")?;
@@ -57,7 +57,7 @@ impl Desk {
         if name.trim().is_empty() {
             return Err(Usage("`--as` names nobody".into()).into());
         }
-        // Without a server, a prefix belongs to no command.
+        // Without `--redis`, no command accepts `--redis-prefix`.
         let channel = match arguments.option("redis") {
             Some(url) => Some(Channel { url, prefix: arguments.required("redis-prefix")? }),
             None => None,
@@ -94,7 +94,7 @@ impl Desk {
     }
 }
 
-/// Whether a command changes what other nodes may have in their caches.
+/// Returns true if a command changes records that other nodes may have in their caches.
 fn concerns_nodes(noun: &str, verb: &str) -> bool {
     match noun {
         "keys" => matches!(verb, "update" | "pause" | "resume" | "revoke" | "rotate" | "erase"),
@@ -198,7 +198,7 @@ async fn update(id: KeyId, arguments: &mut Arguments, manager: &KeyManager) -> R
     Ok(manager.update(id, &change).await?)
 }
 
-/// A list, or the word that takes the restriction away.
+/// Parses a list, or the word that removes the restriction.
 #[expect(clippy::option_option, reason = "leaving a restriction and taking it away are two things")]
 fn unless<T>(
     free: &str,

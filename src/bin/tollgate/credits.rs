@@ -1,4 +1,4 @@
-//! What the commands do with credits, which a database keeps.
+//! The `credits` commands, which need a database.
 
 use serde_json::{Value, json};
 use tollgate::credit::{AdjustmentId, Disagreement, Entry, SqlLedger};
@@ -11,7 +11,7 @@ use crate::arguments::{Arguments, Usage, read};
 use crate::commands::Desk;
 use crate::print::Answer;
 
-/// Runs a command on credits.
+/// Runs a `credits` command.
 pub(crate) async fn run(verb: &str, arguments: &mut Arguments, desk: &Desk) -> Result<Answer, Fault> {
     let Some(ledger) = desk.store.ledger() else {
         return Err("this store keeps no credits: `sqlite:PATH` and `postgres://…` do".into());
@@ -69,7 +69,7 @@ fn adjustment(arguments: &mut Arguments) -> Result<AdjustmentId, Usage> {
     read("id", &arguments.required("id")?)
 }
 
-/// A page of entries, as JSON.
+/// Returns a page of entries as JSON.
 pub(crate) fn entries_json(page: &EntryPage) -> Value {
     let entry = |entry: &Entry| {
         json!({
@@ -84,7 +84,7 @@ pub(crate) fn entries_json(page: &EntryPage) -> Value {
     json!({ "entries": page.entries.iter().map(entry).collect::<Vec<_>>(), "next": page.next })
 }
 
-/// A line for people.
+/// Returns a line of text for an entry.
 pub(crate) fn entry_line(entry: &Entry) -> String {
     let id = entry.kind.adjustment().map_or("", AdjustmentId::as_str);
     format!(
@@ -97,7 +97,7 @@ pub(crate) fn entry_line(entry: &Entry) -> String {
     )
 }
 
-/// What does not agree, as JSON.
+/// Returns the accounts whose balances and entries disagree, as JSON.
 pub(crate) fn check_json(found: &[Disagreement]) -> Value {
     let one = |wrong: &Disagreement| {
         json!({
@@ -112,7 +112,7 @@ pub(crate) fn check_json(found: &[Disagreement]) -> Value {
     json!({ "disagreements": found.iter().map(one).collect::<Vec<_>>() })
 }
 
-/// A line for people.
+/// Returns a line of text for an account whose balance and entries disagree.
 pub(crate) fn check_line(wrong: &Disagreement) -> String {
     format!(
         "{}: balance {}, entries come to {}; {} held, {} open; {} entries broken",

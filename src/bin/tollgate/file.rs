@@ -1,4 +1,4 @@
-//! A store in memory, kept in a JSON file between two commands: hashes, never secrets.
+//! A store in memory that is saved to a JSON file between two commands. The file has hashes, never secrets.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -62,7 +62,7 @@ struct KeyLine {
     metadata: BTreeMap<String, String>,
 }
 
-/// The store that a file holds; an empty one, if there is no file yet.
+/// Loads a store from a file. Returns an empty store if the file does not exist.
 pub(crate) fn load(path: &Path) -> Result<MemoryStore, Fault> {
     let store = MemoryStore::new();
     let contents: Contents = match fs::read(path) {
@@ -81,7 +81,7 @@ pub(crate) fn load(path: &Path) -> Result<MemoryStore, Fault> {
     Ok(store)
 }
 
-/// Writes a store to its file: to a new one beside it, for its owner's eyes alone, which then takes its place.
+/// Writes a store to its file. It writes a new file beside it, which only its owner can read, and then renames that.
 pub(crate) async fn save(path: &Path, store: &MemoryStore) -> Result<(), Fault> {
     let records = store.list(&KeyQuery::first(usize::MAX)).await?;
     let contents = Contents {
@@ -98,7 +98,7 @@ pub(crate) async fn save(path: &Path, store: &MemoryStore) -> Result<(), Fault> 
     written.inspect_err(|_| drop(fs::remove_file(&beside)))
 }
 
-/// Waits until no other command works on the file.
+/// Locks the file. Waits until no other command uses it.
 pub(crate) fn lock(path: &Path) -> Result<File, Fault> {
     let beside = path.with_extension("lock");
     let refuse = |error: std::io::Error| -> Fault { format!("{}: {error}", beside.display()).into() };

@@ -1,4 +1,4 @@
-//! The other nodes over the same database: they are told of changes through Redis.
+//! Notification of the other nodes that use the same database, through Redis.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use tollgate::store::{
 
 use crate::Fault;
 
-/// How many changes the other nodes have not been told of, although they should have been.
+/// The number of changes of which the other nodes should have been notified but were not.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Untold(Arc<AtomicUsize>);
 
@@ -30,18 +30,19 @@ impl Untold {
     }
 }
 
-/// The Redis server that the nodes hear of changes from. Its address may hold a password.
+/// The Redis server through which the nodes are notified of changes. Its URL may contain a password.
 pub(crate) struct Channel {
     pub(crate) url: String,
-    /// The prefix that the nodes were given.
+    /// The prefix that the nodes are configured with.
     pub(crate) prefix: String,
 }
 
-/// For how long a change makes void what lies in the nodes' second tier: more than any of them keeps it.
+/// The time for which a change invalidates records in the nodes' second tier. It is longer than any node keeps a
+/// record.
 const LONGER_THAN_ANY_KEEPS: Duration = Duration::from_hours(1);
 
-/// The same store, whose changes are told to the other nodes. The server must be there: a revocation of which nobody can
-/// be told is better refused, and made again without it.
+/// Returns the same store, with changes announced to the other nodes. Returns an error if the server cannot be reached.
+/// A revocation that cannot be announced is better rejected, so that the operator can repeat it without the server.
 pub(crate) async fn telling(
     keys: Arc<dyn AccountAdmin>,
     channel: &Channel,
@@ -53,7 +54,7 @@ pub(crate) async fn telling(
         format!("--redis: failed to reach {server} since {error}; nothing was done, and can be without it")
     })?;
     let telling = Telling { channel: RedisAnnouncements::new(server.clone()), untold: untold.clone() };
-    // Nothing is read through it: managers ask the authority.
+    // Nothing is read through this cache: managers read from the authority.
     let store = CachedStore::builder(keys)
         .stale_for_at_most(LONGER_THAN_ANY_KEEPS)
         .second_tier(RedisRecords::new(server))
@@ -61,7 +62,7 @@ pub(crate) async fn telling(
     Ok(Arc::new(store.build()?))
 }
 
-/// Announcements of which it is noted whether they were made.
+/// An announcement channel that counts failed announcements.
 #[derive(Debug)]
 struct Telling {
     channel: RedisAnnouncements,
@@ -71,12 +72,12 @@ struct Telling {
 impl Announcements for Telling {
     fn announce(&self, change: &Change) -> StoreFuture<()> {
         let (told, untold) = (self.channel.announce(change), self.untold.clone());
-        // Noted beforehand: who waits may give up before it is made.
+        // Count the change first: the caller may stop waiting before the announcement is made.
         untold.add();
         StoreFuture::boxed(async move { told.await.inspect(|()| untold.take_back()) })
     }
 
-    /// A command keeps nothing that somebody else could make void.
+    /// Never ends: a command has no cache that another node could invalidate.
     fn listen(&self, _: Ear) -> StoreFuture<()> {
         StoreFuture::boxed(std::future::pending())
     }

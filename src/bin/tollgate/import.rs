@@ -1,4 +1,4 @@
-//! Keys that were made elsewhere: one from the command line, or as many as a file has.
+//! The import of keys that another system created: one from the command line, or those of a file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::arguments::{Arguments, Usage, read};
 use crate::commands::network;
 use crate::print::{Answer, unhex};
 
-/// Imports the key that the options are of, or those that a file has.
+/// Imports the key that the options describe, or the keys of a file.
 pub(crate) async fn run(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer, Fault> {
     if let Some(path) = arguments.option("file") {
         arguments.end()?;
@@ -44,17 +44,17 @@ pub(crate) async fn run(arguments: &mut Arguments, manager: &KeyManager) -> Resu
     Ok(Answer::Key(manager.view(manager.get(id).await?)))
 }
 
-/// What became of a file of keys.
+/// The result of an import from a file.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     imported: u64,
-    /// The lines that were refused, counted from 1, and why.
+    /// The rejected lines: the line number, counted from 1, and the reason.
     refused: Vec<(u64, String)>,
-    /// Why nothing behind a line was read any more.
+    /// The line at which the import stopped, and the reason.
     stopped: Option<(u64, String)>,
 }
 
-/// Imports line by line: the file may be larger than what fits into memory.
+/// Imports line by line, because the file may be larger than the memory.
 async fn all(mut lines: Box<dyn BufRead>, manager: &KeyManager) -> Report {
     let (mut report, mut line) = (Report::default(), Vec::new());
     for number in 1.. {
@@ -78,7 +78,7 @@ async fn all(mut lines: Box<dyn BufRead>, manager: &KeyManager) -> Report {
         match imported {
             Ok(_) => report.imported += 1,
             Err(Ok(problem)) => report.refused.push((number, problem)),
-            // What comes next would fail in the same way.
+            // The following lines would fail in the same way.
             Err(Err(failure)) => {
                 report.stopped = Some((number, failure));
                 break;
@@ -88,7 +88,7 @@ async fn all(mut lines: Box<dyn BufRead>, manager: &KeyManager) -> Report {
     report
 }
 
-/// A key as a line has it.
+/// The JSON members of a key in a line.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Line {
@@ -108,11 +108,12 @@ struct Line {
     metadata: BTreeMap<String, String>,
 }
 
-/// The key of a line, or what is wrong with it. A hash is never repeated: a secret may stand in its place.
+/// Returns the key of a line, or the problem with it. An error never repeats a hash, because the line may have a secret
+/// in its place.
 fn foreign(line: &[u8], manager: &KeyManager) -> Result<ForeignKey, String> {
     let line: Line = serde_json::from_slice(line).map_err(|error| {
         let said = error.to_string();
-        // The line is the file's, not the only one of what was read.
+        // Remove the position: it is relative to the line, not to the file.
         said.split_once(" at line ").map_or(said.as_str(), |(problem, _)| problem).to_owned()
     })?;
     let mut key = ForeignKey::new(line.account, line.name, hash(&line.hash, manager)?);
@@ -157,7 +158,7 @@ fn each<T, E: std::fmt::Display>(
 }
 
 impl Report {
-    /// Whether all keys of the file are in.
+    /// Returns true if all keys of the file were imported.
     pub(crate) fn is_whole(&self) -> bool {
         self.refused.is_empty() && self.stopped.is_none()
     }
@@ -171,7 +172,7 @@ impl Report {
         })
     }
 
-    /// Lines for people. What stands in the file is escaped: it reaches a terminal.
+    /// Returns lines of text. Text from the file is escaped, because the lines are printed to a terminal.
     pub(crate) fn lines(&self) -> Vec<String> {
         let refused = self.refused.iter();
         let mut lines: Vec<_> =

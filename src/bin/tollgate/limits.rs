@@ -1,4 +1,4 @@
-//! Quotas and caps that a key or an account has of its own: as options, as the file keeps them, and as they are shown.
+//! Quotas and limits on parameters of a key or an account: as options, in the store's file, and as output.
 
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use tollgate::account::{Cap, Caps, Counts, OwnQuota, QuotaPolicy};
 use crate::Fault;
 use crate::arguments::{Usage, read};
 
-/// Reads the quotas of an option: `plan` for those of the plan, `none` for no limit, or a list.
+/// Parses the quotas of an option: `plan` for those of the plan, `none` for no limit, or a list.
 pub(crate) fn quotas(text: &str) -> Result<Option<Vec<OwnQuota>>, Usage> {
     own("quotas", text, |one| read("--quotas", one))
 }
 
-/// Reads the caps of an option: `plan` for those of the plan, `none` for no cap, or a list as in `limit=100,cursor=forbidden`.
+/// Parses the limits on parameters of an option: `plan` for those of the plan, `none` for no limit, or a list as in
+/// `limit=100,cursor=forbidden`.
 pub(crate) fn caps(text: &str) -> Result<Option<Caps>, Usage> {
     let cap = |one: &str| {
         let refused =
@@ -29,7 +30,8 @@ pub(crate) fn caps(text: &str) -> Result<Option<Caps>, Usage> {
     Ok(own("caps", text, cap)?.map(Caps::from))
 }
 
-/// A list of limits. An empty text would take every limit away: that must be asked for by a word.
+/// Parses a list of limits. An empty text is rejected: it would remove every limit, which requires the explicit word
+/// `none`.
 fn own<T>(option: &str, text: &str, one: impl Fn(&str) -> Result<T, Usage>) -> Result<Option<Vec<T>>, Usage> {
     match text.trim() {
         "plan" => Ok(None),
@@ -39,7 +41,7 @@ fn own<T>(option: &str, text: &str, one: impl Fn(&str) -> Result<T, Usage>) -> R
     }
 }
 
-/// A quota as the file keeps it.
+/// A quota in the store's file.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum QuotaLine {
@@ -47,7 +49,7 @@ pub(crate) enum QuotaLine {
     Policy(PolicyLine),
 }
 
-/// A quota that is spelt out.
+/// A quota that is given in full, not by name.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PolicyLine {
@@ -65,7 +67,7 @@ impl QuotaLine {
             OwnQuota::Policy(policy) => Self::Policy(PolicyLine {
                 name: policy.name().to_owned(),
                 quota: policy.quota(),
-                // A window lasts at most 366 days.
+                // The conversion cannot overflow: a window lasts at most 366 days.
                 window_nanos: u64::try_from(policy.window().as_nanos()).unwrap_or(u64::MAX),
                 counts: counted(policy.counts()),
                 strict: policy.is_strict(),
@@ -85,7 +87,7 @@ impl QuotaLine {
     }
 }
 
-/// Whom a quota counts, as a configuration writes it.
+/// Returns the scope that a quota counts, as it is written in a configuration.
 fn counted(counts: &Counts) -> String {
     match counts {
         Counts::Key => "key".to_owned(),
@@ -94,7 +96,7 @@ fn counted(counts: &Counts) -> String {
     }
 }
 
-/// Caps as the file keeps them, in their order: a parameter without a number is forbidden.
+/// Limits on parameters in the store's file, in their order. A parameter without a number is forbidden.
 pub(crate) type CapLines = Vec<(String, Option<u64>)>;
 
 pub(crate) fn cap_lines(caps: &Caps) -> CapLines {
@@ -112,7 +114,7 @@ pub(crate) fn caps_of(lines: &CapLines) -> Caps {
     lines.iter().map(cap).into()
 }
 
-/// Quotas as JSON: `null` for those of the plan.
+/// Returns quotas as JSON; `null` for those of the plan.
 pub(crate) fn quotas_json(quotas: Option<&Vec<OwnQuota>>) -> Value {
     let quota = |quota: &OwnQuota| match quota {
         OwnQuota::Named(name) => json!(name),
@@ -127,7 +129,7 @@ pub(crate) fn quotas_json(quotas: Option<&Vec<OwnQuota>>) -> Value {
     quotas.map(|quotas| quotas.iter().map(quota).collect()).unwrap_or_default()
 }
 
-/// Caps as JSON: `null` for those of the plan.
+/// Returns limits on parameters as JSON; `null` for those of the plan.
 pub(crate) fn caps_json(caps: Option<&Caps>) -> Value {
     let cap = |(parameter, cap): (&str, Cap)| match cap {
         Cap::AtMost(most) => (parameter.to_owned(), json!(most)),
@@ -136,7 +138,8 @@ pub(crate) fn caps_json(caps: Option<&Caps>) -> Value {
     caps.map(|caps| caps.iter().map(cap).collect::<Map<_, _>>().into()).unwrap_or_default()
 }
 
-/// Words for people on quotas and caps of one's own, each with two spaces in front; nothing where all are the plan's.
+/// Returns text for quotas and limits on parameters, each with two leading spaces. The text is empty if all are the
+/// plan's.
 pub(crate) fn words(quotas: Option<&Vec<OwnQuota>>, caps: Option<&Caps>) -> String {
     let all = |list: Vec<String>| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
     let quota = |quota: &OwnQuota| match quota {

@@ -1,4 +1,4 @@
-//! The operator's command: keys, accounts and credits over a file or a database.
+//! The operator's command line: manages keys, accounts and credits in a file or a database.
 //!
 //! ```text
 //! tollgate --config gate.toml --store memory:keys.json accounts create ada --plan pro
@@ -6,10 +6,11 @@
 //! tollgate --config gate.toml --store sqlite:keys.db credits top-up ada 500 --id invoice-2026-0417
 //! ```
 //!
-//! A new key's secret goes to standard output alone, once. All else goes to standard error, or with `--json` to standard
-//! output as one document, and faults to standard error as another. The exit code is 2 for a command that cannot be read, 1
-//! for one that is refused, for an import of which a part is, for an answer or an audit that could not be written, and for a
-//! check of the credits that finds something wrong.
+//! A new key's secret is written to standard output, once, and other text to standard error. With `--json`, the result
+//! is written to standard output as one document, and errors are written to standard error as another. The exit code is
+//! 2 for a command that cannot be parsed. It is 1 for a command that is rejected, for an import of which a part is
+//! rejected, for a result or an audit log that could not be written, and for a check of the credits that finds a
+//! problem.
 
 mod accounts;
 mod arguments;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use arguments::{Arguments, Usage};
 use commands::Done;
 
-/// Anything that may go wrong.
+/// Any error of a command.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main(flavor = "current_thread")]
@@ -51,7 +52,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Says what was done, and whether it was all that was asked for.
+/// Prints the result of a command. Returns the exit code for a success only if everything requested was done and
+/// written.
 fn tell(done: &Done, json: bool) -> ExitCode {
     let printed = done.answer.print(json);
     if let Err(error) = &printed {

@@ -1,4 +1,4 @@
-//! What is said of keys and accounts: to people, or as JSON.
+//! The output for keys and accounts: as text or as JSON.
 
 use std::io;
 use std::sync::Arc;
@@ -11,32 +11,32 @@ use tollgate::{Account, KeyId, KeyRecord};
 use crate::import::Report;
 use crate::{accounts, limits, say};
 
-/// What came of a command.
+/// The output of a command.
 pub(crate) enum Answer {
-    /// A key that was made, or has a new secret.
+    /// A new or rotated key, with its secret.
     Secret(KeyView, RevealedKey),
     /// A key.
     Key(KeyView),
-    /// Keys that were revoked together.
+    /// Keys that one command revoked.
     Revoked(Vec<KeyView>),
     /// A page of keys.
     Keys(KeyPage),
-    /// A key or an account that is gone.
+    /// A key or an account that was erased.
     Erased(String),
     /// An account.
     Account(Arc<Account>),
-    /// What became of a file of keys.
+    /// The result of an import from a file.
     Imported(Report),
-    /// What an account has to spend.
+    /// The balance of an account.
     Balance(tollgate::name::AccountId, tollgate::credit::Balance),
-    /// A page of entries.
+    /// A page of balance entries.
     Entries(tollgate::manage::EntryPage),
-    /// The accounts whose balances are not what their entries come to.
+    /// The accounts whose balances differ from the sums of their entries.
     Checked(Vec<tollgate::credit::Disagreement>),
 }
 
 impl Answer {
-    /// Whether it says that something is wrong with what is kept, or was not done.
+    /// Returns true if the output reports a problem with stored data, or something that was not done.
     pub(crate) fn is_alarming(&self) -> bool {
         match self {
             Self::Imported(report) => !report.is_whole(),
@@ -45,7 +45,7 @@ impl Answer {
         }
     }
 
-    /// The key whose secret it shows: it is shown this once.
+    /// Returns the id of the key whose secret the output contains. The secret is shown only this once.
     pub(crate) fn secret_of(&self) -> Option<KeyId> {
         match self {
             Self::Secret(key, _) => Some(key.id),
@@ -53,8 +53,8 @@ impl Answer {
         }
     }
 
-    /// Says it: the secret on standard output alone, and all else, to people, on standard error. It fails where standard
-    /// output does not take it.
+    /// Prints the output. As text, a secret goes to standard output and everything else to standard error. Returns an
+    /// error if standard output cannot be written.
     pub(crate) fn print(&self, json: bool) -> io::Result<()> {
         if json {
             return say::out(format_args!("{:#}", self.document()));
@@ -66,7 +66,7 @@ impl Answer {
         }
     }
 
-    /// What is said to people.
+    /// Returns the output as lines of text.
     fn lines(&self) -> Vec<String> {
         let page = |mut lines: Vec<String>, next: Option<String>| {
             lines.extend(next.map(|next| format!("more: --cursor {next}")));
@@ -119,12 +119,12 @@ impl Answer {
     }
 }
 
-/// A hash, in hexadecimal digits.
+/// Returns a hash as hexadecimal digits.
 pub(crate) fn hex(hash: &KeyHash) -> String {
     hash.as_bytes().iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
 }
 
-/// The bytes that hexadecimal digits say, if they say so many.
+/// Parses hexadecimal digits. Returns `None` if the text does not have exactly `2 * LENGTH` of them.
 pub(crate) fn unhex<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
     let mut bytes = [0; LENGTH];
     if text.len() != 2 * LENGTH || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -136,7 +136,7 @@ pub(crate) fn unhex<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
     Some(bytes)
 }
 
-/// Names, as texts.
+/// Returns names as strings.
 pub(crate) fn texts<T: ToString>(list: Option<&Vec<T>>) -> Option<Vec<String>> {
     list.map(|list| list.iter().map(ToString::to_string).collect())
 }
@@ -168,7 +168,7 @@ fn key_json(key: &KeyView) -> Value {
     })
 }
 
-/// A line for people. What an owner wrote is escaped: it reaches a terminal.
+/// Returns a line of text for a key. Text from an owner is escaped, because the line is printed to a terminal.
 fn key_line(key: &KeyView) -> String {
     let end = key.expires_at.map_or_else(|| "never".to_owned(), |end| end.to_string());
     let (status, name) = (key.status.name(), key.name.escape_debug());

@@ -1,4 +1,4 @@
-//! Standard output and standard error. Neither need take what it is told: no command may end in the midst of that.
+//! Writing to standard output and standard error. Either may fail, and a failure must not end a command half-way.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -9,24 +9,24 @@ use tollgate::manage::ManageError;
 
 use crate::Fault;
 
-/// Says something that was asked for.
+/// Writes requested output to standard output.
 pub(crate) fn out(text: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()
 }
 
-/// Says something to people: who does not listen misses it.
+/// Writes a message to standard error. A failed write is ignored.
 pub(crate) fn err(text: impl Display) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
-/// Says what is to be known of a change that was made.
+/// Writes a note on a change that was made.
 pub(crate) fn note(text: &str, json: bool) {
     if json { err(json!({ "note": text })) } else { err(text) }
 }
 
-/// Says why nothing was done.
+/// Writes the error of a rejected command.
 pub(crate) fn refused(fault: &Fault, json: bool) {
     if json {
         let member = match fault.downcast_ref::<ManageError>() {
@@ -39,7 +39,7 @@ pub(crate) fn refused(fault: &Fault, json: bool) {
     }
 }
 
-/// Says that a command cannot be read, and how one is written.
+/// Writes the error of a command that cannot be parsed, and the usage.
 pub(crate) fn misread(fault: &Fault, usage: &str, json: bool) {
     if json {
         err(json!({ "error": fault.to_string() }));
@@ -48,7 +48,8 @@ pub(crate) fn misread(fault: &Fault, usage: &str, json: bool) {
     }
 }
 
-/// Says that nobody was shown the answer to a command that was done. A secret is then lost, since it is kept nowhere.
+/// Writes that the result of a successful command could not be printed. A secret is then lost, because it is not
+/// stored.
 pub(crate) fn unheard(error: &io::Error, key: Option<KeyId>, json: bool) {
     let lost = key.map_or_else(String::new, |id| {
         format!("; nobody has the secret of the key {id}: revoke that, or rotate it")

@@ -1,4 +1,4 @@
-//! Stores, by URL.
+//! Stores, opened by URL.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -15,23 +15,23 @@ use crate::fleet;
 use crate::fleet::{Channel, Untold};
 use crate::{Fault, file};
 
-/// An open store, and where it is kept.
+/// An open store, and the location of its data.
 pub(crate) struct Store {
     pub(crate) keys: Arc<dyn AccountAdmin>,
-    /// What the other nodes should have been told of.
+    /// The changes of which the other nodes were not notified.
     pub(crate) untold: Untold,
     is_telling: bool,
     kept: Kept,
 }
 
 enum Kept {
-    /// In a file that is written anew when a command ends; the lock is held until then.
+    /// A file that is written when a command ends. The lock is released after that.
     File { path: PathBuf, store: Arc<MemoryStore>, _lock: File },
-    /// In a database, which keeps a change at once.
+    /// A database, which persists each change at once.
     Database { database: Database, ledger: SqlLedger },
 }
 
-/// Opens the store that a URL names; what is changed in it is told on a channel, if there is one.
+/// Opens the store with this URL. Changes are announced on the channel, if there is one.
 pub(crate) async fn open(url: &str, channel: Option<Channel>) -> Result<Store, Fault> {
     match url.split_once(':') {
         Some(("memory", path)) if !path.is_empty() => {
@@ -46,7 +46,7 @@ pub(crate) async fn open(url: &str, channel: Option<Channel>) -> Result<Store, F
             Ok(Store { keys, untold: Untold::default(), is_telling: false, kept })
         }
         Some(("sqlite" | "postgres" | "postgresql", _)) => in_database(url, channel).await,
-        // What is no URL of a store may be one of something else, with a password.
+        // The error does not repeat the URL: it may be that of another service, and contain a password.
         _ => Err(Usage(
             "no store has this URL: write it as in `memory:keys.json`, `sqlite:keys.db` or \
              `postgres://…`"
@@ -68,7 +68,7 @@ async fn in_database(url: &str, channel: Option<Channel>) -> Result<Store, Fault
 }
 
 impl Store {
-    /// Keeps what was changed.
+    /// Saves the changes and closes the store.
     pub(crate) async fn close(self) -> Result<(), Fault> {
         match self.kept {
             Kept::File { path, store, .. } => file::save(&path, &store).await?,
@@ -77,12 +77,12 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a change is kept as soon as it is made, or at the end with all others.
+    /// Returns true if a change is persisted at once, and false if all changes are persisted at the end.
     pub(crate) fn keeps_at_once(&self) -> bool {
         !matches!(self.kept, Kept::File { .. })
     }
 
-    /// What is to be known of the other nodes, once something was changed that they may have in their caches.
+    /// Returns a note on the other nodes, after a change to records that they may have in their caches.
     pub(crate) fn note_on_nodes(&self) -> Option<&'static str> {
         if !self.keeps_at_once() {
             None
@@ -97,7 +97,7 @@ impl Store {
         }
     }
 
-    /// The credits, where the store keeps some.
+    /// Returns the ledger, if the store has one.
     pub(crate) fn ledger(&self) -> Option<&SqlLedger> {
         match &self.kept {
             Kept::File { .. } => None,

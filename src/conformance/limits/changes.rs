@@ -1,4 +1,4 @@
-//! Windows whose quota is changed, as when an account goes to another plan.
+//! Checks of windows whose quota changes, as when an account changes its plan.
 
 use super::{Caller, DAY, HOUR, Limiter};
 use crate::account::Quotas;

@@ -1,4 +1,4 @@
-//! Draws from the windows of one key.
+//! Checks of draws from the windows of one key.
 
 use super::{Caller, DAY, HOUR, Limiter};
 use crate::conformance::fresh::{RACERS, race};
@@ -93,7 +93,7 @@ async fn an_unused_key_has_full_windows(limiter: Limiter) -> Verdict {
 }
 
 async fn standings_come_in_the_order_of_the_policies(limiter: Limiter) -> Verdict {
-    // They are told from each other by their quotas; the order is the shortest window first.
+    // The windows differ in their quotas. The order is the shortest window first.
     let caller = Caller::new(limiter, &[(7, DAY), (5, HOUR)])?;
     same("how many of 2 are admitted", caller.admitted(2).await?, 2)?;
     same("what each window has left", caller.left().await?, vec![3, 5])
@@ -122,7 +122,7 @@ async fn racing(caller: &Caller) -> Result<usize, Fault> {
 async fn another_copy_of_a_record_meets_the_same_windows(limiter: Limiter) -> Verdict {
     let caller = Caller::new(limiter, &[(5, DAY)])?;
     same("how many of 3 are admitted", caller.admitted(3).await?, 3)?;
-    // A record that was read anew has none of the pointers that a limiter may keep on it.
+    // A record that was read again has none of the state that a limiter may attach to it.
     let copy = Caller { key: crate::key::KeyRecord::clone(&caller.key).into(), ..caller };
     same("how many of 3 are admitted by a copy, of 2", copy.admitted(3).await?, 2)
 }

@@ -1,4 +1,4 @@
-//! What is asked of a rate limiter.
+//! The conformance checks for rate limiters.
 
 mod changes;
 mod draw;
@@ -34,7 +34,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// A key that nobody else has, the quotas that it is on, and the time of its calls.
+/// A key that no other check uses, its quotas, and the time of its calls.
 #[derive(Debug, Clone)]
 struct Caller {
     limiter: Limiter,
@@ -44,7 +44,7 @@ struct Caller {
 }
 
 impl Caller {
-    /// A key with windows of its own: so many requests in which time.
+    /// Creates a key with its own windows. Each window is a number of requests and a length.
     fn new(limiter: Limiter, windows: &[(u32, Duration)]) -> Result<Self, Fault> {
         let policies = windows.iter().map(|(quota, window)| policy(*quota, *window, Counts::Key));
         Ok(Self::with(limiter, policies.collect::<Result<Vec<_>, _>>()?))
@@ -56,19 +56,19 @@ impl Caller {
         Self { limiter, key, quotas: Arc::new(Quotas::new(policies)), now }
     }
 
-    /// Another key, on the same quotas.
+    /// Returns another key with the same quotas.
     fn other(&self, account: &Arc<Account>) -> Self {
         Self { key: Arc::new(fresh::key(account)), ..self.clone() }
     }
 
-    /// The same key, on other quotas.
+    /// Returns the same key with other quotas.
     fn on(&self, windows: &[(u32, Duration)]) -> Result<Self, Fault> {
         let policies = windows.iter().map(|(quota, window)| policy(*quota, *window, Counts::Key));
         let quotas = Arc::new(Quotas::new(policies.collect::<Result<Vec<_>, _>>()?));
         Ok(Self { quotas, ..self.clone() })
     }
 
-    /// The same, so much later.
+    /// Returns the same caller, later by `time`.
     fn after(&self, time: Duration) -> Self {
         let now = Now::new(self.now.wall().saturating_add(time), self.now.elapsed() + time);
         Self { now, ..self.clone() }
@@ -82,7 +82,7 @@ impl Caller {
         self.limiter.peek(&Draw::new(&self.key, &self.quotas, self.now))
     }
 
-    /// How many requests are admitted of so many.
+    /// Returns the number of admitted requests out of `draws`.
     async fn admitted(&self, draws: usize) -> Result<usize, Fault> {
         let mut admitted = 0;
         for _ in 0..draws {
@@ -91,7 +91,7 @@ impl Caller {
         Ok(admitted)
     }
 
-    /// How many requests each window has left.
+    /// Returns the number of requests that each window has left.
     async fn left(&self) -> Result<Vec<u32>, Fault> {
         Ok(self.peek().await?.iter().map(|standing| standing.remaining).collect())
     }

@@ -1,4 +1,4 @@
-//! Whom a window counts: a key, an account, a pool.
+//! Checks of the owner that a window counts: a key, an account or a pool.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ async fn two_accounts_share_no_window(limiter: Limiter) -> Verdict {
 async fn keys_of_a_pool_share_its_window(limiter: Limiter) -> Verdict {
     let pool = pool();
     let one = caller(&limiter, &[(3, &pool)])?;
-    // Another account, and quotas of its own that name the same pool.
+    // Another account, with its own quotas that name the same pool.
     let other = caller(&limiter, &[(3, &pool)])?;
     same("how many of 2 the one is admitted, of 3", one.admitted(2).await?, 2)?;
     same("how many of 2 the other is admitted, of 1", other.admitted(2).await?, 1)

@@ -1,4 +1,4 @@
-//! Windows that are strict: no time of their length sees more than the quota.
+//! Checks of strict windows: no period as long as the window sees more than the quota.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ async fn what_another_window_refuses_no_strict_window_counts(limiter: Limiter) -
 }
 
 async fn a_strict_window_counts_for_itself(limiter: Limiter) -> Verdict {
-    // The same key, first on the one and then on the other: neither can read what the other has kept.
+    // The same key uses a policy of each kind in turn. Neither policy can read the state that the other has stored.
     let caller = caller(limiter, 2, DAY)?;
     same("how many of 3 are admitted, with 2 in any day", caller.admitted(3).await?, 2)?;
     let bucket = Caller::with(caller.limiter.clone(), vec![super::policy(2, DAY, Counts::Key)?]);
@@ -93,7 +93,7 @@ async fn places_come_back_a_window_after_they_were_taken(limiter: Limiter) -> Ve
 
 async fn any_time_of_a_windows_length_sees_no_more_than_the_quota(limiter: Limiter) -> Verdict {
     let (caller, mut admitted) = (caller(limiter, 30, MINUTE)?, Vec::new());
-    // Bursts of ten, at times that fall together with no stretch of the window.
+    // Bursts of ten, at times that do not align with any stretch of the window.
     for second in (0..300).step_by(7) {
         let burst = caller.after(Duration::from_secs(second)).admitted(10).await?;
         admitted.extend(std::iter::repeat_n(second, burst));
@@ -102,7 +102,7 @@ async fn any_time_of_a_windows_length_sees_no_more_than_the_quota(limiter: Limit
             return Err(Fault::new(format!("{lately} in the minute up to second {second}, with 30 in any")));
         }
     }
-    // 17 sixteenths of a minute for each thirty at the most, and a burst comes only every seven seconds.
+    // Thirty requests take at most 17 sixteenths of a minute, and a burst comes only every seven seconds.
     holds(&format!("{} were admitted in 5 minutes", admitted.len()), admitted.len() >= 120)
 }
 
@@ -134,7 +134,7 @@ async fn a_strict_window_admits_again_after_the_wait(limiter: Limiter) -> Verdic
     let caller = caller(limiter, 5, window)?;
     let wait = exhaust(&caller).await?;
     holds(&format!("the wait {wait:?} is no longer than the window"), wait <= window)?;
-    // Its own clock may be read a little before or after ours.
+    // The limiter's own clock may differ slightly from ours.
     tokio::time::sleep(wait + Duration::from_millis(2)).await;
     same("whether one is admitted after the wait", caller.admitted(1).await?, 1)
 }

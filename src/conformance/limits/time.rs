@@ -1,4 +1,4 @@
-//! Windows as time goes by.
+//! Checks of windows over time.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
 
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
-/// Draws until it is refused; says how long to wait.
+/// Draws until a draw is refused. Returns the time to wait.
 pub(super) async fn exhaust(caller: &Caller) -> Result<Duration, Fault> {
     for _ in 0..100 {
         if let Quota::Exceeded { retry_after, .. } = caller.draw().await? {
@@ -122,7 +122,7 @@ async fn a_refused_request_is_admitted_after_the_wait(limiter: Limiter) -> Verdi
     let caller = Caller::new(limiter, &[(5, Duration::from_secs(1))])?;
     let wait = exhaust(&caller).await?;
     holds(&format!("the wait {wait:?} is no longer than a refill"), wait <= Duration::from_millis(200))?;
-    // Its own clock may be read a little before or after ours.
+    // The limiter's own clock may differ slightly from ours.
     tokio::time::sleep(wait + Duration::from_millis(2)).await;
     same("after the wait", is_admitted(&caller).await?, true)
 }
@@ -135,7 +135,7 @@ async fn a_window_refills_as_time_goes_by(limiter: Limiter) -> Verdict {
     while start.elapsed() < Duration::from_millis(500) {
         admitted += caller.admitted(1).await?;
     }
-    // One is refilled every 100 ms; the draws before the first refusal took some of the time.
+    // One cell is refilled every 100 ms. The draws before the first refusal took some of the time.
     let most = 20 + start.elapsed().as_millis() / 100 + 1;
     holds(&format!("{admitted} were admitted in half a second, at most {most}"), admitted as u128 <= most)?;
     holds(&format!("{admitted} were admitted, some of them refilled"), admitted >= 23)

@@ -1,4 +1,4 @@
-//! A shared limiter, and the node's own share while that fails.
+//! A rate limiter that uses a shared limiter, and the node's own share while the shared limiter fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,30 +10,32 @@ use crate::key::KeyRecord;
 use crate::limit::{Draw, LocalShare, Quota, RateLimiter, Standing};
 use crate::trace::Mode;
 
-/// Asks a limiter that all nodes share, and while it fails limits by this node's share alone: the policy `local`, where
-/// without it a request is refused by 503.
+/// A rate limiter that asks a limiter shared by all nodes. While the shared limiter fails, it limits by this node's
+/// share alone. This is the policy `local`; without it, a request is refused with 503.
 ///
-/// Put the limiter that is asked behind a guard, so that a dead server costs no time. A draw that was not answered in
-/// time may be spent there, and is drawn from the share as well: it is asked for once.
+/// Wrap the shared limiter in a guard, so that a dead server costs no time. A draw that was not answered in time may
+/// still be taken on the server, and is taken from the share as well. The server is asked only once.
 ///
-/// With the feature `tracing`, one event says when draws begin to be taken from the share (a warning) and one when the shared
-/// limiter answers again. Both name the type of that limiter; the text of its error is in an event at debug level. Of a limiter
-/// that fails now and then they come at most ten times a second.
+/// With the feature `tracing`, one event reports that draws begin to be taken from the share (a warning), and another
+/// that the shared limiter answers again. Both contain the type of the shared limiter. The text of its error is in an
+/// event at debug level. If the limiter fails intermittently, these events are emitted at most ten times a second.
 ///
 /// # Excess
 ///
-/// What the fleet admits is at most what the shared limiter admits and what the shares admit, together. Of a quota *q* per
+/// The fleet admits at most the sum of what the shared limiter admits and what the shares admit. For a quota *q* per
 /// window *W*, over *n* nodes, in any time *t*:
 ///
-/// - the shared limiter alone: `q + q·t/W`, a full bucket and what it is refilled by;
-/// - the shares: `n × (s + s·t/W)` with the share `s = max(1, ⌊q/n⌋)`, which for *q ≥ n* is at most as much again.
+/// - the shared limiter alone admits `q + q·t/W`: a full bucket and its refill;
+/// - the shares admit `n × (s + s·t/W)` with the share `s = max(1, ⌊q/n⌋)`. For *q ≥ n* this is at most the same amount
+///   again.
 ///
-/// So with *q ≥ n* it is at most **twice what the quota alone would admit** in the same time, `2q + 2q·t/W`, however often the
-/// server goes and comes back: 2*q* at one moment, and 4*q* within a window, of which the quota alone would admit 2*q*. It
-/// comes to more than the quota alone only where the server was lost or came back within that time. A server that comes
-/// back without its windows, as one that keeps nothing on disk, begins with full ones: *q* more each time.
+/// With *q ≥ n* the sum is thus at most **twice what the quota alone would admit** in the same time, `2q + 2q·t/W`,
+/// however often the server fails and returns: 2*q* at one moment, and 4*q* within a window, of which the quota alone
+/// would admit 2*q*. The sum exceeds the quota alone only if the server failed or returned within that time. A server
+/// that returns without its windows, as one that stores nothing on disk, starts with full windows: *q* more each time.
 ///
-/// A strict quota has no refill: in any window the shared limiter admits *q* at the most, and the shares as much again.
+/// A strict quota has no refill: in any window the shared limiter admits *q* at the most, and the shares admit at most
+/// the same amount again.
 ///
 /// # Example
 ///
@@ -52,15 +54,15 @@ use crate::trace::Mode;
 pub struct LocalFallback<T> {
     shared: T,
     local: Arc<LocalShare>,
-    /// Tells the log when the share is drawn from.
+    /// Logs the start and the end of the use of the share.
     told: Arc<Mode>,
 }
 
-/// How far apart the log is told of a limiter that fails now and then.
+/// The minimum time between log events of a limiter that fails intermittently.
 const APART: Duration = Duration::from_millis(100);
 
 impl<T: RateLimiter> LocalFallback<T> {
-    /// Asks `shared`, and while that fails `local`.
+    /// Creates a limiter that asks `shared`, and `local` while `shared` fails.
     pub fn new(shared: T, local: LocalShare) -> Self {
         let begins = "a shared limiter fails: this node's share of the quotas is drawn from";
         let told =
@@ -68,9 +70,9 @@ impl<T: RateLimiter> LocalFallback<T> {
         Self { shared, local: Arc::new(local), told: Arc::new(told) }
     }
 
-    /// What the share needs, should the server not answer.
+    /// Returns the data that the share needs if the server does not answer.
     fn aside(&self, draw: &Draw<'_>) -> Aside {
-        // The record may be gone by then: the share goes by the ids, and by the account itself.
+        // The record may be dropped by then. The share needs only the ids and the account itself.
         let key = KeyRecord::new(draw.key.id, draw.key.hash, Arc::clone(&draw.key.account));
         let (local, shares) = (Arc::clone(&self.local), self.local.shares_of(draw.quotas));
         let (now, every_window) = (draw.now, draw.every_window);
@@ -88,7 +90,7 @@ struct Aside {
 }
 
 impl Aside {
-    /// The draw from this node's share.
+    /// Returns the draw from this node's share.
     fn draw(&self) -> Draw<'_> {
         Draw::new(&self.key, &self.shares, self.now).telling_every_window(self.every_window)
     }
@@ -124,7 +126,7 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
         }
     }
 
-    // Of what is only looked at the log is not told: the next draw will be.
+    // A peek logs nothing, because the next draw does.
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
         let mut asked = self.shared.peek(draw);
         match asked.take_ready() {

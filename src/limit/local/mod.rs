@@ -1,4 +1,4 @@
-//! Limits that each node of a fleet keeps by itself.
+//! Rate limits that each node of a fleet applies by itself.
 
 mod fallback;
 mod share;

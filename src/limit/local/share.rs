@@ -1,4 +1,4 @@
-//! This node's share of every quota, in memory.
+//! A rate limiter in memory for this node's share of every quota.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use crate::future::StoreFuture;
 use crate::limit::{Draw, MemoryLimiter, Quota, RateLimiter, Standing};
 use crate::state::StateOwner;
 
-/// Rate limits without a server: of a fleet of *n* nodes each admits its share of every quota, by itself.
+/// A rate limiter without a server: each of the *n* nodes of a fleet admits its share of every quota by itself.
 ///
-/// The share of a quota *q* is *q/n* rounded down, and at least 1. The fleet admits up to `n × max(1, ⌊q/n⌋)` at once, and
-/// as many again per window: never more than *q* where *q ≥ n*, and *n* where *q < n*, an excess of *n − q*. What a node
-/// does not use of its share, no other node can; and a node more than was configured adds its share on top. A standing
-/// tells of the node's share, not of the fleet's quota.
+/// The share of a quota *q* is *q/n* rounded down, and at least 1. The fleet admits up to `n × max(1, ⌊q/n⌋)` at once,
+/// and the same amount again per window. This is at most *q* if *q ≥ n*. If *q < n*, it is *n*, an excess of *n − q*.
+/// No other node can use what a node leaves of its share. A node beyond the configured number adds its share on top.
+/// The reported state of a window is that of the node's share, not of the fleet's quota.
 ///
 /// # Example
 ///
@@ -37,17 +37,17 @@ pub struct LocalShare {
 }
 
 impl LocalShare {
-    /// The share of one of so many nodes, for up to a million keys.
+    /// Creates a limiter for one of `nodes` nodes, for up to a million keys.
     pub fn new(nodes: NonZeroU32) -> Self {
         Self::over(MemoryLimiter::new(), nodes)
     }
 
-    /// The same with a limiter of another capacity.
+    /// Creates a limiter over a [`MemoryLimiter`], which may have another capacity.
     pub fn over(limiter: MemoryLimiter, nodes: NonZeroU32) -> Self {
         Self { limiter, nodes, owner: StateOwner::new() }
     }
 
-    /// Runs `with` on this node's share of quotas: worked out once, and kept with them.
+    /// Runs `with` on this node's share of quotas. The share is computed once and attached to the quotas.
     fn shared<R>(&self, quotas: &Quotas, with: impl FnOnce(&Quotas) -> R) -> R {
         match quotas.state().get::<Quotas>(self.owner) {
             Some(shares) => with(shares),
@@ -55,7 +55,7 @@ impl LocalShare {
         }
     }
 
-    /// This node's share of quotas, to be kept while a server is asked.
+    /// Returns this node's share of quotas, in a form that can be kept while a server is asked.
     pub(super) fn shares_of(&self, quotas: &Quotas) -> Arc<Quotas> {
         quotas.state().share(self.owner).unwrap_or_else(|| {
             let shares = quotas.policies().map(|policy| policy.shared_by(self.nodes));
@@ -65,12 +65,12 @@ impl LocalShare {
         })
     }
 
-    /// Draws from shares that were worked out before.
+    /// Draws from shares that were computed before.
     pub(super) fn draw_share(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
         self.limiter.draw(draw)
     }
 
-    /// Returns how shares stand that were worked out before.
+    /// Returns the state of shares that were computed before.
     pub(super) fn peek_share(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
         self.limiter.peek(draw)
     }

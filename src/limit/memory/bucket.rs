@@ -18,11 +18,12 @@ pub(crate) struct Bucket(Mutex<Windows>);
 pub(super) struct Windows {
     policies: Arc<[QuotaPolicy]>,
     cells: SmallVec<[Window; 2]>,
-    /// Windows that these policies do not name, and that are not full: another key of the account or pool may.
+    /// Windows that are not full and not in these policies. Another key of the account or pool may use them.
     aside: Vec<(QuotaPolicy, Window)>,
 }
 
-/// When a window is full again, in monotonic nanoseconds, and when it would be if the draw in hand is taken.
+/// A window: the time at which it is full again, and that time if the current draw is taken, both in monotonic
+/// nanoseconds.
 #[derive(Debug)]
 struct Window {
     full_at: u64,
@@ -30,22 +31,22 @@ struct Window {
     count: Count,
 }
 
-/// How a window counts.
+/// The counting method of a window.
 #[derive(Debug)]
 enum Count {
     Cells(Cells),
-    /// It is strict.
+    /// For a strict window.
     Log(Box<Log>),
 }
 
-/// What one window says to a draw, in nanoseconds.
+/// The result of a draw for one window, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Told {
-    /// How long to wait; zero where it admits.
+    /// The time to wait, or zero if the window admits the request.
     pub(super) wait: u64,
-    /// How many more it admits, after this one.
+    /// The number of further requests that it admits after this one.
     pub(super) remaining: u32,
-    /// How far it is from full.
+    /// The time until it is full.
     pub(super) ahead: u64,
 }
 
@@ -60,7 +61,7 @@ impl Bucket {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether all windows are full, so that nothing is lost with them.
+    /// Returns true if all windows are full, so that dropping them loses nothing.
     pub(super) fn is_idle(&self, now: u64) -> bool {
         let windows = self.lock();
         let aside = windows.aside.iter().map(|(_, window)| window);
@@ -80,7 +81,7 @@ impl Windows {
         }
     }
 
-    /// Takes what was tested.
+    /// Takes the cells of the preceding test.
     #[inline]
     pub(super) fn take(&mut self, now: u64) {
         for (policy, window) in self.policies.iter().zip(&mut self.cells) {
@@ -102,8 +103,9 @@ impl Windows {
         }
     }
 
-    /// Takes over other policies, as when a key changes its plan or another key of the account has quotas of its own: a
-    /// window of the same name and length keeps its state, and so does one that is not asked for until it is full.
+    /// Switches to other policies, as when a key changes its plan or another key of the account has its own quotas. A
+    /// window of the same name, length and kind keeps its state. A window that is not in the new policies keeps its
+    /// state until it is full.
     fn follow(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64) {
         let kind = |policy: &QuotaPolicy| (policy.window(), policy.is_strict());
         let same = |a: &QuotaPolicy, b: &QuotaPolicy| a.name() == b.name() && kind(a) == kind(b);
@@ -130,7 +132,7 @@ impl Window {
         Self { full_at: 0, tested: 0, count }
     }
 
-    /// The same window under a policy of the same name, length and kind, and maybe of another quota.
+    /// Returns the same window under a policy of the same name, length and kind, possibly with another quota.
     fn under(mut self, policy: &QuotaPolicy) -> Self {
         if let Count::Cells(cells) = &mut self.count {
             *cells = cells.under(policy);
@@ -138,7 +140,7 @@ impl Window {
         self
     }
 
-    /// What a draw comes to, without taking it.
+    /// Returns the result of a draw, without taking it.
     #[inline]
     fn test(&mut self, policy: &QuotaPolicy, now: u64) -> Told {
         let told = match &mut self.count {
@@ -149,7 +151,7 @@ impl Window {
         told
     }
 
-    /// How many more it admits, and how far it is from full.
+    /// Returns the number of further requests that it admits, and the time until it is full.
     fn peek(&self, policy: &QuotaPolicy, now: u64) -> (u32, u64) {
         match &self.count {
             Count::Cells(cells) => {
@@ -161,11 +163,11 @@ impl Window {
     }
 }
 
-/// What all windows of a draw come to.
+/// The combined result of a draw for all windows.
 #[derive(Debug)]
 pub(super) struct Verdict {
     seen: usize,
-    /// The place of the window that takes the longest, or else of the one with the least left, and what it says.
+    /// The index of the window with the longest wait, or, if all admit, of the one with the least left; and its result.
     place: usize,
     told: Told,
 }

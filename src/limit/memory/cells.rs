@@ -1,4 +1,4 @@
-//! A bucket that refills, as governor draws from it.
+//! A bucket that refills, implemented with governor.
 
 use std::cell::Cell;
 use std::hash::{Hash, Hasher};
@@ -12,33 +12,34 @@ use governor::state::StateStore;
 use super::bucket::Told;
 use crate::account::QuotaPolicy;
 
-/// What a policy comes to, worked out once, and the policy under which a cell was last taken.
+/// The precomputed governor limiter of a policy, and the refill time at which cells were last taken.
 ///
-/// governor reads a clock and keeps a state by key. Both stand still here: its clock shows zero, and its key is the state,
-/// counted from now, so that time is the caller's and nothing is kept before all windows have agreed.
+/// governor normally reads a clock and stores state by key. Here its clock always shows zero, and its key is the state
+/// itself, relative to now. The caller thus supplies the time, and nothing is stored before all windows have admitted
+/// the draw.
 #[derive(Debug)]
 pub(super) struct Cells {
     governor: governor::RateLimiter<Ahead, Stateless, Standstill, NoOpMiddleware<Nanos>>,
-    /// In how many nanoseconds a cell is refilled that was taken; other than the policy's own, where the quota was changed
-    /// and none was taken since.
+    /// The nanoseconds after which a taken cell is refilled. It differs from the policy's own if the quota was changed
+    /// and no cell was taken since.
     unit: u64,
 }
 
 impl Cells {
     pub(super) fn of(policy: &QuotaPolicy) -> Self {
-        // What refills in no time has no period: no policy does.
+        // governor has no period for a refill time of zero. No policy has one.
         let quota = governor::Quota::with_period(policy.refill());
         let quota = quota.unwrap_or_else(|| governor::Quota::per_second(policy.burst()));
         let governor = governor::RateLimiter::new(quota.allow_burst(policy.burst()), Stateless, Standstill);
         Self { governor, unit: policy.refill_nanos() }
     }
 
-    /// The same cells under another quota: what was taken stays taken.
+    /// Returns the same cells under another quota. Taken cells stay taken.
     pub(super) fn under(&self, policy: &QuotaPolicy) -> Self {
         Self { unit: self.unit, ..Self::of(policy) }
     }
 
-    /// What a draw comes to, where the bucket is full again in `ahead` nanoseconds.
+    /// Returns the result of a draw if the bucket is full again in `ahead` nanoseconds.
     #[inline]
     pub(super) fn test(&self, policy: &QuotaPolicy, ahead: u64) -> Told {
         if self.unit != policy.refill_nanos() {
@@ -50,8 +51,8 @@ impl Cells {
         Told { wait, remaining: left(policy, ahead), ahead }
     }
 
-    /// The first draws after a change of the quota: what was taken counts by the cell. Until one is admitted, cells come
-    /// back at the pace at which they were taken, so that none is waited for longer than the window.
+    /// Tests a draw after a change of the quota: what was taken is converted cell by cell. Until a draw is admitted,
+    /// cells are refilled at the pace at which they were taken, so that no wait is longer than the window.
     #[cold]
     fn test_changed(&self, policy: &QuotaPolicy, ahead: u64) -> Told {
         let most = self.unit.saturating_mul(u64::from(policy.quota() - 1));
@@ -60,39 +61,39 @@ impl Cells {
         }
         let refill = policy.refill_nanos();
         let taken = (u128::from(ahead) * u128::from(refill)).div_ceil(u128::from(self.unit));
-        // Microseconds are what a limiter in Redis counts in: both round up to the same.
+        // A limiter in Redis counts in microseconds: both round up to the same value.
         let taken = u64::try_from(taken.next_multiple_of(1_000)).unwrap_or(u64::MAX);
         let room = refill.saturating_mul(u64::from(policy.quota() - 1));
         let ahead = taken.min(room).saturating_add(refill);
         Told { wait: 0, remaining: left(policy, ahead), ahead }
     }
 
-    /// Notes that a cell was taken under this policy.
+    /// Records that a cell was taken under this policy.
     #[inline]
     pub(super) fn take(&mut self, policy: &QuotaPolicy) {
         self.unit = policy.refill_nanos();
     }
 
-    /// How many more requests are admitted, where the bucket is full again in `ahead` nanoseconds.
+    /// Returns the number of further requests that are admitted if the bucket is full again in `ahead` nanoseconds.
     pub(super) fn left(&self, policy: &QuotaPolicy, ahead: u64) -> u32 {
         policy.quota().saturating_sub(u32::try_from(ahead.div_ceil(self.unit)).unwrap_or(u32::MAX))
     }
 }
 
-/// How many more requests a bucket admits that is `ahead` nanoseconds from being full.
+/// Returns the number of further requests that a bucket admits if it is full again in `ahead` nanoseconds.
 #[inline]
 fn left(policy: &QuotaPolicy, ahead: u64) -> u32 {
     let room = policy.refill_nanos().saturating_mul(u64::from(policy.quota())).saturating_sub(ahead);
     u32::try_from(room / policy.refill_nanos()).unwrap_or(u32::MAX)
 }
 
-/// How long a refusal is to be waited for, in nanoseconds: never none.
+/// Returns the time to wait after a refusal, in nanoseconds. Never zero.
 #[cold]
 fn wait_of(refusal: &NotUntil<Nanos>) -> u64 {
     u64::try_from(refusal.wait_time_from(Nanos::default()).as_nanos()).unwrap_or(u64::MAX).max(1)
 }
 
-/// In how many nanoseconds a bucket is full again.
+/// The nanoseconds until a bucket is full again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Ahead(Cell<u64>);
 

@@ -1,4 +1,4 @@
-//! What a strict window has admitted, and when.
+//! The log of the requests that a strict window has admitted.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,16 +6,17 @@ use std::time::Duration;
 use super::bucket::Told;
 use crate::account::QuotaPolicy;
 
-/// The requests that take a place in a window until it has passed since, in stretches: of a stretch all leave together,
-/// when the last of it does. What a time as long as the window sees is therefore never more than what is counted.
+/// The requests that take a place in a window until the window has passed since their admission. Requests of one
+/// stretch are counted together, and all leave one window after the last of them. A period as long as the window
+/// therefore never sees more requests than are counted.
 #[derive(Debug)]
 pub(super) struct Log {
-    /// In monotonic nanoseconds, as all times here.
+    /// The length of the window in nanoseconds. All times in this file are monotonic nanoseconds.
     window: u64,
     stretches: VecDeque<Stretch>,
 }
 
-/// In how many stretches a window is counted.
+/// The number of stretches into which a window is divided.
 const STRETCHES: u32 = 16;
 
 #[derive(Debug)]
@@ -26,12 +27,12 @@ struct Stretch {
 
 impl Log {
     pub(super) fn new(policy: &QuotaPolicy) -> Self {
-        // A window touches one stretch more than it is long.
+        // A window overlaps one stretch more than its length.
         let most = policy.quota().min(STRETCHES + 1) as usize;
         Self { window: nanos(policy.window()), stretches: VecDeque::with_capacity(most) }
     }
 
-    /// What a draw comes to, without taking it.
+    /// Returns the result of a draw, without taking it.
     pub(super) fn test(&mut self, policy: &QuotaPolicy, now: u64) -> Told {
         while self.stretches.front().is_some_and(|stretch| stretch.last.saturating_add(self.window) <= now) {
             self.stretches.pop_front();
@@ -57,7 +58,7 @@ impl Log {
     /// Takes a place at this time.
     pub(super) fn take(&mut self, policy: &QuotaPolicy, now: u64) {
         let stretch = stretch(policy);
-        // Clocks that are read before the lock may come in another order than the lock is taken.
+        // Clocks are read before the lock is taken, so that times may arrive out of order.
         let now = self.newest().unwrap_or(now).max(now);
         match self.stretches.back_mut() {
             Some(newest) if newest.last / stretch == now / stretch => {
@@ -68,7 +69,7 @@ impl Log {
         }
     }
 
-    /// How the window stands.
+    /// Returns the number of further requests that the window admits, and the time until it is full.
     pub(super) fn peek(&self, policy: &QuotaPolicy, now: u64) -> (u32, u64) {
         let held = self.stretches.iter().filter(|stretch| stretch.last.saturating_add(self.window) > now);
         (left(policy, held.map(|stretch| u64::from(stretch.count)).sum()), self.ahead(now))
@@ -82,14 +83,14 @@ impl Log {
         self.stretches.back().map(|stretch| stretch.last)
     }
 
-    /// How far the window is from full.
+    /// Returns the time until the window is full.
     fn ahead(&self, now: u64) -> u64 {
         self.newest().map_or(0, |newest| newest.saturating_add(self.window).saturating_sub(now))
     }
 }
 
-/// The longest stretch whose requests are counted together: a single instant, where the quota is so small that each can be
-/// told by itself.
+/// Returns the longest stretch whose requests are counted together. It is a single instant if the quota is small enough
+/// to record each request separately.
 fn stretch(policy: &QuotaPolicy) -> u64 {
     if policy.quota() <= STRETCHES { 1 } else { nanos(policy.window() / STRETCHES).max(1) }
 }
@@ -98,7 +99,7 @@ fn left(policy: &QuotaPolicy, used: u64) -> u32 {
     u32::try_from(u64::from(policy.quota()).saturating_sub(used)).unwrap_or(u32::MAX)
 }
 
-/// A window lasts at most 366 days, which is far below the end of 64 bits.
+/// Converts a time to nanoseconds. A window lasts at most 366 days, which fits in 64 bits.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

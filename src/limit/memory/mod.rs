@@ -1,4 +1,4 @@
-//! Windows in this process's memory.
+//! A rate limiter in this process's memory.
 
 mod bucket;
 mod cells;
@@ -20,7 +20,7 @@ use crate::limit::{Draw, Quota, RateLimiter, Standing};
 use crate::name::{AccountId, PoolName};
 use crate::state::{AttachedState, StateOwner};
 
-/// Whose windows a bucket holds.
+/// The owner of the windows in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Subject {
     Key(KeyId),
@@ -28,11 +28,11 @@ enum Subject {
     Pool(PoolName),
 }
 
-/// Rate limits in memory: [`governor`]'s GCRA over all windows of a key at once, and a log for those that are strict.
+/// A rate limiter in memory: [`governor`]'s GCRA over all windows of a key at once, and a log for strict windows.
 ///
-/// State is kept only for keys, accounts and pools that exist, at most for as many as the capacity says; what is idle
-/// (all windows full) is dropped when room is needed, what is not is never dropped: at the capacity a new key is
-/// answered 503 until a window fills.
+/// State is kept only for keys, accounts and pools that exist, up to the capacity. Idle state (all windows full) is
+/// dropped when room is needed. State that is not idle is never dropped: at the capacity, a new key is answered with
+/// 503 until a window is full.
 ///
 /// # Example
 ///
@@ -46,11 +46,11 @@ pub struct MemoryLimiter {
     owner: StateOwner,
     buckets: papaya::HashMap<Subject, Arc<Bucket>>,
     capacity: usize,
-    /// How many buckets there may be before idle ones are looked for.
+    /// The number of buckets from which on idle ones are dropped.
     sweep_at: AtomicUsize,
 }
 
-/// A bucket by the pointer that its record keeps, or by look-up.
+/// A bucket, by the pointer that its record stores or by look-up.
 enum Held<'a> {
     Pointer(&'a Bucket),
     Shared(Arc<Bucket>),
@@ -68,33 +68,33 @@ impl Held<'_> {
 
 type PerGroup<T> = SmallVec<[T; 3]>;
 
-/// Buckets below which idle ones are left alone.
+/// The number of buckets below which idle ones are not dropped.
 const FEW: usize = 1024;
 
 impl MemoryLimiter {
-    /// A limiter for up to a million keys.
+    /// Creates a limiter for up to a million keys.
     pub fn new() -> Self {
         Self::with_capacity(1_000_000)
     }
 
-    /// A limiter for up to so many keys, accounts and pools together.
+    /// Creates a limiter for up to `capacity` keys, accounts and pools together.
     pub fn with_capacity(capacity: usize) -> Self {
         let (owner, buckets) = (StateOwner::new(), papaya::HashMap::new());
         Self { owner, buckets, capacity, sweep_at: AtomicUsize::new(FEW.min(capacity)) }
     }
 
-    /// How many keys, accounts and pools have windows.
+    /// Returns the number of keys, accounts and pools that have windows.
     pub fn len(&self) -> usize {
         self.buckets.len()
     }
 
-    /// Whether none has.
+    /// Returns true if there are no windows.
     pub fn is_empty(&self) -> bool {
         self.buckets.is_empty()
     }
 
-    /// Drops the windows that are full and that no record points to. It is done as room is needed; there is no need to
-    /// call it.
+    /// Drops windows that are full and that no record points to. The limiter does this itself when room is needed;
+    /// calling it is optional.
     pub fn drop_idle(&self, now: crate::clock::Now) {
         self.buckets.pin().retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle(now.ticks()));
     }
@@ -126,7 +126,8 @@ impl MemoryLimiter {
         };
         loop {
             let bucket = self.look_up(&subject, draw, group)?;
-            // A sweep may have dropped it between the look-up and the clone; from the clone on it does not.
+            // A sweep may have dropped the bucket between the look-up and the clone. After the clone, a sweep does not
+            // drop it.
             if self.buckets.pin().get(&subject).is_some_and(|kept| Arc::ptr_eq(kept, &bucket)) {
                 return Ok(bucket);
             }
@@ -184,7 +185,7 @@ fn standings(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Vec<Sta
 
 impl RateLimiter for MemoryLimiter {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
-        // One group is what most keys have: it needs no lists.
+        // Most keys have one group, which needs no lists.
         if let [group] = draw.quotas.groups() {
             return match self.find(draw, group) {
                 Ok(held) => draw_from(&mut [held.bucket().lock()], draw),
@@ -195,7 +196,7 @@ impl RateLimiter for MemoryLimiter {
             Ok(held) => held,
             Err(error) => return StoreFuture::failed(error),
         };
-        // Groups are in one order everywhere, so that two draws cannot wait for each other.
+        // Groups have the same order everywhere, so that two draws cannot wait for each other.
         let mut locked: PerGroup<_> = held.iter().map(|held| held.bucket().lock()).collect();
         draw_from(&mut locked, draw)
     }

@@ -1,9 +1,9 @@
--- A window is kept as the time at which it is full again, for as long as it is not, and the time in which a cell is refilled
--- that was taken: `FULL:UNIT`, in microseconds. Nanoseconds follow as three digits, where there are some: `FULL.NNN:UNIT.NNN`.
--- Times from now and units are counted in nanoseconds. A window of more than 30 days has a refill of whole microseconds, as
--- doubles hold multiples of 1000 up to 2^56.
+-- A window that is not full is stored as `FULL:UNIT`, in microseconds: the time at which it is full again, and the
+-- refill time of a taken cell. If there are nanoseconds, they follow as three digits: `FULL.NNN:UNIT.NNN`. Units, and
+-- times relative to now, are counted in nanoseconds. A window of more than 30 days has a refill of whole microseconds,
+-- because doubles represent multiples of 1000 exactly up to 2^56.
 
--- Whole microseconds and the nanoseconds beyond them. A number of more than 16 digits is no time.
+-- Returns whole microseconds and the remaining nanoseconds. A number of more than 16 digits is not a time.
 local function time_of(text)
   local micros, nanos = text:match('^(%d+)%.(%d%d%d)$')
   if not micros then micros, nanos = text:match('^%d+$'), 0 end
@@ -16,12 +16,12 @@ local function text_of_time(micros, nanos)
   return ('%.0f.%03d'):format(micros, nanos)
 end
 
--- How far a window is from full, and its unit. What else may stand under its name is an error: it must not read as a full
--- one.
+-- Returns the time until a window is full, and its unit. Any other value under the window's key is an error: it must
+-- not be read as a full window.
 local function ahead_of(key, now, refill)
   local kept = redis.call('GET', key)
   if not kept then return 0, refill end
-  -- One that was written before units were noted has its quota's.
+  -- A window that was written before units were stored has the unit of its quota.
   local full, unit = kept:match('^([^:]*):([^:]*)$')
   local micros, nanos = time_of(full or kept)
   if unit then
@@ -36,7 +36,7 @@ local function in_micros(nanos)
   return math.ceil(nanos / 1000)
 end
 
--- Keeps a text until the window is full, `ahead` microseconds from now.
+-- Stores a text until the window is full, `ahead` microseconds from now.
 local function keep(key, text, ahead)
   redis.call('SET', key, text, 'PX', math.ceil(ahead / 1000) + 1)
 end
@@ -46,7 +46,8 @@ local function text_of_bucket(now, ahead, unit)
   return full .. ':' .. text_of_time(math.floor(unit / 1000), unit % 1000)
 end
 
--- `a * b / c`, rounded up, of whole numbers of which `a` is below `c`: bit by bit, as the product may be too large for a double.
+-- Returns `a * b / c`, rounded up. All are whole numbers, and `a` is less than `c`. It computes bit by bit, because the
+-- product may be too large for a double.
 local function share(a, b, c)
   local bit, result, rest = 1, 0, 0
   while bit * 2 <= b do bit = bit * 2 end
@@ -60,11 +61,12 @@ local function share(a, b, c)
   return rest > 0 and result + 1 or result
 end
 
--- What a draw comes to: how long to wait, how many more are admitted after it, how far the window is from full then, both
--- times in microseconds, and the text to be kept if it is taken. The clock shows whole microseconds: waits are rounded up.
+-- Returns the result of a draw: the time to wait, the number of further requests that are admitted after it, the time
+-- until the window is then full, and the text to store if the draw is taken. Both times are in microseconds. The clock
+-- shows whole microseconds, so that waits are rounded up.
 local function test_bucket(key, now, refill, quota)
   local full, ahead, unit = refill * quota, ahead_of(key, now, refill)
-  -- The clock was set back, or somebody else wrote this: it must not be waited for longer than for an empty window.
+  -- The clock was set back, or another program wrote this value. The wait must not be longer than for an empty window.
   if ahead > 2 * full then
     ahead = full
     keep(key, text_of_bucket(now, ahead, unit), in_micros(ahead))
@@ -74,7 +76,7 @@ local function test_bucket(key, now, refill, quota)
     return in_micros(ahead - most), math.max(quota - math.ceil(ahead / unit), 0), in_micros(ahead)
   end
   if unit ~= refill then
-    -- The quota was changed: what was taken counts by the cell, rounded up to the microsecond.
+    -- The quota was changed: what was taken is converted cell by cell, rounded up to the microsecond.
     local cells = math.floor(ahead / unit)
     local rest = ahead - cells * unit
     local step = (rest % 1000 + refill % 1000 + unit % 1000 == 0) and 1000 or 1

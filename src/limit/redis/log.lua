@@ -1,7 +1,9 @@
--- A strict window is kept as what it has admitted: `TIME:COUNT TIME:COUNT ...`, the oldest first. What was admitted within
--- one stretch is counted together, under the time of the last of it, and takes its places until the window has passed.
+-- A strict window is stored as a log of its admissions: `TIME:COUNT TIME:COUNT ...`, the oldest first. Requests
+-- admitted within one stretch are counted together, under the time of the last of them. They take their places until
+-- the window has passed since that time.
 
--- The longest text that is one of ours: so many stretches, and as many single requests of a quota that was smaller once.
+-- The longest text that this script writes: the maximum number of stretches, and as many single requests of a formerly
+-- smaller quota.
 local LONGEST = 40 * 28
 
 local function log_of(key, now, window)
@@ -17,7 +19,7 @@ local function log_of(key, now, window)
       log[#log + 1], used = { time, count }, used + count
     end
   end
-  -- The clock was set back: times stay in order.
+  -- The clock was set back: times must stay in ascending order.
   if strayed then
     for _, stretch in ipairs(log) do stretch[1] = math.min(stretch[1], now) end
   end
@@ -30,7 +32,7 @@ local function text_of(log)
   return table.concat(parts, ' ')
 end
 
--- In how long places enough are free for one more request.
+-- Returns the time until enough places are free for one more request.
 local function wait_for(log, used, now, window, quota)
   for _, stretch in ipairs(log) do
     used = used - stretch[2]
@@ -38,10 +40,11 @@ local function wait_for(log, used, now, window, quota)
   end
 end
 
--- What `test_bucket` tells, and the text to be kept if the draw is taken.
+-- Returns the same values as `test_bucket`, including the text to store if the draw is taken.
 local function test_log(key, now, window, quota)
   local log, used, strayed = log_of(key, now, window)
-  -- Nobody waits for what was admitted before the clock was set back longer than for what is admitted now.
+  -- The wait for a request that was admitted before the clock was set back is no longer than for one that is admitted
+  -- now.
   if strayed then keep(key, text_of(log), window) end
   local newest = log[#log]
   if used >= quota then

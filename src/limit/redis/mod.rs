@@ -1,4 +1,4 @@
-//! Windows that a fleet shares, in Redis.
+//! A rate limiter in Redis, with windows that all nodes share.
 
 #[cfg(all(test, feature = "memory"))]
 #[path = "../../../tests/services/mod.rs"]
@@ -19,28 +19,30 @@ use crate::limit::{Draw, Quota, RateLimiter, Standing};
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
 
-/// Rate limits in Redis: all windows of a draw are judged and drawn by one script, in one round trip, on the server's own
-/// time, whatever the clocks of the machines that ask say.
+/// A rate limiter in Redis. One script tests and draws all windows of a draw in one round trip. It uses the server's
+/// time, so that the clocks of the calling machines do not matter.
 ///
-/// Limit headers for a key with several windows take a second round trip
+/// Limit headers for a key with several windows need a second round trip
 /// ([`GateBuilder::limit_headers`](crate::gate::GateBuilder::limit_headers)).
 ///
-/// A window's state ends by itself once the window is full; that of a strict one is a log of up to 17 times. The server's clock
-/// shows microseconds, and refills are counted in nanoseconds. The refill of a window of more than 30 days, and the length of
-/// a strict window, are rounded up to a microsecond: this withholds less than a five-hundredth of the quota.
+/// The state of a window expires once the window is full. The state of a strict window is a log of up to 17 times. The
+/// server's clock shows microseconds, and refills are counted in nanoseconds. The refill of a window of more than 30
+/// days, and the length of a strict window, are rounded up to a microsecond. This withholds less than a five-hundredth
+/// of the quota.
 ///
-/// A server whose clock is set back delays a request by one window at most, and admits none more for it. One whose clock leaps
-/// forward refills what the leap is worth.
+/// If the server's clock is set back, a request is delayed by one window at most, and no additional request is
+/// admitted. If the clock jumps forward, windows are refilled for the length of the jump.
 ///
-/// A server that runs out of memory answers an error (503); one
-/// that is set to evict (`maxmemory-policy`), or that fails over to a replica that lags, may lose windows: what they had
-/// counted is then admitted once more.
+/// A server that runs out of memory answers with an error (503). A server that is configured to evict
+/// (`maxmemory-policy`), or that fails over to a replica that lags, may lose windows. The requests that a lost window
+/// had counted are then admitted once more.
 ///
 /// # In a cluster
 ///
-/// What counts a key or an account is kept in the account's slot, what counts a pool in the pool's. A draw from both at
-/// once takes them from one slot: give [`RedisOptions::prefix`](crate::redis::RedisOptions::prefix) a hash tag where a plan has
-/// both. Otherwise a cluster refuses such a draw, and nothing is spent.
+/// Windows that count a key or an account are stored in the account's slot. Windows that count a pool are stored in the
+/// pool's slot. A draw from both at once needs them in one slot: if a plan has both, put a hash tag into
+/// [`RedisOptions::prefix`](crate::redis::RedisOptions::prefix). Otherwise a cluster refuses such a draw, and nothing
+/// is taken.
 ///
 /// # Example
 ///
@@ -75,17 +77,17 @@ impl Scripts {
     }
 }
 
-/// What a script answers to a draw: how long to wait; the place of the window that decides, how many more it admits, and
-/// in how many microseconds it is full.
+/// A script's answer to a draw: the time to wait; then, for the window that decides, its index, the number of further
+/// requests that it admits, and the microseconds until it is full.
 pub(crate) type Drawn = (u64, usize, u32, u64);
 
 impl RedisLimiter {
-    /// Limits on this server.
+    /// Creates a limiter on this server.
     pub fn new(server: RedisServer) -> Self {
         Self { server, scripts: Arc::new(Scripts::going_by(CLOCK)) }
     }
 
-    /// The names of a draw's windows, in the order of its policies.
+    /// Returns the Redis keys of a draw's windows, in the order of its policies.
     pub(crate) fn names(&self, draw: &Draw<'_>) -> Vec<String> {
         let of_group = |group: &QuotaGroup| {
             let subject = self.subject(draw, group);
@@ -108,11 +110,11 @@ impl RedisLimiter {
     }
 }
 
-/// The longest window whose times the script holds in nanoseconds: sums of three are exact below 2^53.
+/// The longest window for which the script counts in nanoseconds: sums of three such times are exact below 2^53.
 const LONGEST_IN_NANOS: Duration = Duration::from_hours(30 * 24);
 
-/// The nanoseconds in which one request's place is refilled, or less the microseconds of a strict window. Both are rounded up:
-/// rounding down would admit more than the quota.
+/// Returns the nanoseconds after which one request's cell is refilled, or for a strict window its length in
+/// microseconds, negated. Both are rounded up, because rounding down would admit more than the quota.
 fn pace(policy: &QuotaPolicy) -> String {
     if policy.is_strict() {
         return format!("-{}", policy.window().as_nanos().div_ceil(1_000));
@@ -123,7 +125,7 @@ fn pace(policy: &QuotaPolicy) -> String {
     (if longer { refill.next_multiple_of(1_000) } else { refill }).to_string()
 }
 
-/// A pace and a quota for each window.
+/// Returns the pace and the quota of each window.
 pub(crate) fn terms(draw: &Draw<'_>) -> Vec<String> {
     draw.quotas.policies().flat_map(|policy| [pace(policy), policy.quota().to_string()]).collect()
 }
@@ -149,7 +151,7 @@ impl RateLimiter for RedisLimiter {
             if !every_window {
                 return Ok(drawn);
             }
-            // What was drawn stays drawn: windows that cannot be read are not told.
+            // The draw has been taken and stays valid: if the windows cannot be read, they are left out of the result.
             let all = standings(&server, &scripts, &names, &terms).await.unwrap_or_default();
             Ok(drawn.with_all(all))
         })

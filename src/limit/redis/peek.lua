@@ -1,4 +1,4 @@
--- How many requests each window admits, and how far it is from full. Nothing is taken.
+-- Returns, for each window, the number of requests that it admits and the time until it is full. It takes nothing.
 local now, windows = clock(), {}
 for i, key in ipairs(KEYS) do
   local pace, quota = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])

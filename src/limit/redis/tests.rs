@@ -1,4 +1,4 @@
-//! The script against the limiter in memory, on a time of the test's own. Needs `redis-server`.
+//! Compares the script with the limiter in memory, on a time that the test sets. Needs `redis-server`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../../tests/support/leaps.rs"]
@@ -19,7 +19,7 @@ use crate::key::{KeyHasher, KeyId, KeyRecord};
 use crate::limit::{Draw, MemoryLimiter, Quota, RateLimiter, Standing};
 use crate::redis::RedisServer;
 
-/// The time that the test has written. What is kept has no end, as the server would count it by its own time.
+/// The time that the test has set. Keys do not expire, because the server would use its own time for that.
 const CLOCK: &str = "
 local server = redis
 local redis = { call = function(name, key, text)
@@ -29,7 +29,7 @@ end }
 local function clock() return tonumber(server.call('GET', 'time')) end
 ";
 
-/// Both limiters, and the time that both go by.
+/// Both limiters, and the time that both use.
 struct Pair {
     server: RedisServer,
     shared: RedisLimiter,
@@ -44,7 +44,7 @@ impl Pair {
         let () = server.ask(&cmd("FLUSHALL")).await.unwrap();
         let shared = RedisLimiter { server: server.clone(), scripts: Arc::new(Scripts::going_by(CLOCK)) };
         let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
-        // Three keys, of which two are of one account.
+        // Three keys, two of which belong to one account.
         let record = |key: u128| {
             let hash = KeyHasher::sha256().hash(&key.to_be_bytes());
             let account = Account::new(format!("a{}", key / 2), "plain");
@@ -53,12 +53,12 @@ impl Pair {
         Self { server, shared, memory: MemoryLimiter::new(), clock, records: (0..3).map(record).collect() }
     }
 
-    /// Lets Redis see a time, in microseconds, as its clock would tell it.
+    /// Sets the time for Redis, in microseconds, as its clock would return it.
     async fn show(&self, micros: u64) {
         let () = self.server.ask(cmd("SET").arg("time").arg(micros)).await.unwrap();
     }
 
-    /// Lets both see the time.
+    /// Sets the time for both.
     async fn wait(&self, by: Duration) {
         self.clock.advance(by);
         self.show(1_777_550_400_000_000 + u64::try_from(self.clock.now().elapsed().as_micros()).unwrap())
@@ -77,13 +77,14 @@ impl Pair {
     }
 }
 
-/// A quota that both limiters hold exactly: of a window of more than 30 days, one that refills in whole microseconds.
+/// Creates a quota that both limiters represent exactly. For a window of more than 30 days, the refill is a whole
+/// number of microseconds.
 fn policy() -> impl Strategy<Value = QuotaPolicy> {
     let counts = prop::sample::select(vec![Counts::Key, Counts::Account, Counts::Pool("demo".into())]);
     let window = prop::sample::select(vec![6, 60, 366 * 86_400_u64]);
     let quota = prop_oneof![4 => 1_u32..8, 1 => prop::sample::select(vec![999_999, 59_999_999])];
     (quota, window, counts, any::<bool>()).prop_filter_map("exact", |(quota, window, counts, strict)| {
-        // Requests of a wide quota are counted together, in stretches that begin alike for both limiters.
+        // Requests of a large quota are counted together, in stretches that begin at the same time for both limiters.
         let quota = if strict && window < 86_400 && quota < 8 { quota * 5 } else { quota };
         let policy = QuotaPolicy::new(quota, Duration::from_secs(window)).unwrap().counting(counts);
         let policy = if strict { policy.in_any_window() } else { policy };
@@ -92,7 +93,7 @@ fn policy() -> impl Strategy<Value = QuotaPolicy> {
     })
 }
 
-/// What the limiter in memory tells, in times that the server's clock can show: microseconds, rounded up.
+/// Rounds times of the limiter in memory up to microseconds, which the server's clock can show.
 fn rounded(quota: Quota) -> Quota {
     match quota {
         Quota::Within(standing) => Quota::Within(rounded_standing(&standing)),
@@ -110,7 +111,7 @@ fn micros(time: Duration) -> Duration {
     Duration::from_micros(u64::try_from(time.as_nanos().div_ceil(1_000)).unwrap())
 }
 
-/// One quota per window and subject, as a plan may have them.
+/// One quota per window and counted owner, as a plan may have them.
 fn quotas() -> impl Strategy<Value = Quotas> {
     prop::collection::vec(policy(), 1..6).prop_map(|mut policies| {
         policies.sort_by_key(|policy| (format!("{:?}", policy.counts()), policy.window()));
@@ -151,7 +152,7 @@ fn a_request_is_denied_until_exactly_the_promised_instant() {
     let Some(redis) = Redis::start() else { return };
     runtime().block_on(async {
         let pair = Pair::over(&redis).await;
-        // Three in a second refill in thirds that no microsecond can hold.
+        // The refill of three per second is a third of a second, which is not a whole number of microseconds.
         let quotas = Quotas::new(
             ["3 per second", "100 per 366s", "7 per 31622400s"].map(|quota| quota.parse().unwrap()),
         );
@@ -244,7 +245,7 @@ fn a_long_window_is_exact_to_the_microsecond() {
     });
 }
 
-/// A window that an earlier version kept, in whole microseconds and without a unit.
+/// A window as an earlier version stored it, in whole microseconds and without a unit.
 #[test]
 fn an_older_text_of_a_window_is_read() {
     let Some(redis) = Redis::start() else { return };
@@ -295,7 +296,7 @@ async fn leap(redis: &Redis, window: &Window, asks: Vec<Ask>) -> Result<(), Test
         match pair.shared.draw(&draw).await.unwrap() {
             Quota::Within(standing) => watch.admitted(standing.remaining)?,
             Quota::Exceeded { retry_after, .. } => {
-                // The server's clock is set back: nobody waits for longer than two windows.
+                // The server's clock is set back: no wait is longer than two windows.
                 prop_assert!(retry_after <= 2 * window.length + window.slack(), "{:?}", retry_after);
                 watch.refused(retry_after)?;
             }

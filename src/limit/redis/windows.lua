@@ -1,8 +1,9 @@
--- A draw: KEYS are windows, and ARGV has two terms for each, a refill in nanoseconds, or less the length of a window that is
--- strict in microseconds; and a quota.
+-- A draw. KEYS are the windows. ARGV has two values for each window: a pace and a quota. The pace is the refill in
+-- nanoseconds, or for a strict window its length in microseconds, negated.
 
--- Takes a cell from every window, or from none. Answers how long to wait, zero where the cells were taken, and the window
--- that decides: its place, how many more it admits, and how far it is from full. Times are in microseconds.
+-- Takes a cell from every window, or from none. Returns the time to wait, which is zero if the cells were taken, and
+-- the window that decides: its index, the number of further requests that it admits, and the time until it is full.
+-- Times are in microseconds.
 local function draw(count)
   local now, aheads, texts, longest, decides = clock(), {}, {}, 0, nil
   for i = 1, count do

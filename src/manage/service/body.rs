@@ -1,4 +1,4 @@
-//! Request bodies, read strictly: each member once, of its type, and no other.
+//! Strict reading of request bodies: each member occurs at most once and has its type, and there are no other members.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,11 +10,11 @@ use serde_json::value::RawValue;
 use crate::error::ConfigError;
 use crate::manage::ManageError;
 
-/// The members of a JSON object that are not yet taken.
+/// The members of a JSON object that no reader has taken yet.
 #[derive(Debug)]
 pub(super) struct Members(BTreeMap<String, Value>);
 
-/// A member that may be absent, taken away, or given.
+/// A member of a request: absent, `null` or a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Given<T> {
     Absent,
@@ -26,7 +26,7 @@ impl Members {
     /// Reads an object.
     pub(super) fn read(body: &[u8]) -> Result<Self, ManageError> {
         let refuse = |problem: String| ManageError::invalid("body", problem);
-        // The reader's own words say again what was sent.
+        // The reader's own message would repeat the input.
         let unreadable = |error: serde_json::Error| {
             refuse(format!("is no JSON object: see line {}, column {}", error.line(), error.column()))
         };
@@ -42,7 +42,7 @@ impl Members {
         Ok(Self(members))
     }
 
-    /// Says which member nobody has taken.
+    /// Returns an error that names a member that no reader has taken, if there is one.
     pub(super) fn end(self) -> Result<(), ManageError> {
         match self.0.into_keys().next() {
             Some(unknown) => Err(ManageError::invalid(shown(&unknown), "is no member that can be set")),
@@ -66,7 +66,7 @@ impl Members {
         }
     }
 
-    /// A whole number, up to a bound.
+    /// Takes an integer from 0 to `most`.
     pub(super) fn number(&mut self, name: &str, most: u64) -> Result<Option<u64>, ManageError> {
         match self.take(name) {
             Given::Absent => Ok(None),
@@ -77,7 +77,7 @@ impl Members {
         }
     }
 
-    /// Text that stands for a value.
+    /// Takes a string and parses it.
     pub(super) fn parsed<T: FromStr>(&mut self, name: &str, form: &str) -> Result<Given<T>, ManageError> {
         let refuse = || ManageError::invalid(name, format!("must be {form}"));
         match self.take(name) {
@@ -88,7 +88,7 @@ impl Members {
         }
     }
 
-    /// A list of texts that each stand for a value.
+    /// Takes a list of strings and parses each.
     pub(super) fn list<T>(
         &mut self,
         name: &str,
@@ -102,7 +102,7 @@ impl Members {
             Given::Value(_) => return Err(refuse("must be a list of strings".into())),
         };
         let item = |item: &Value| match item {
-            // What was sent is not said again: it may be long, or a key.
+            // Do not repeat the input: it may be long, or a key.
             Value::String(text) => parse(text)
                 .map_err(|error| refuse(format!("will not do: {}: {}", error.problem(), error.expected()))),
             _ => Err(refuse("must be a list of strings".into())),
@@ -125,7 +125,7 @@ impl Members {
     }
 }
 
-/// The members of an object in their order, also those that come twice.
+/// The members of an object in their order, including duplicates.
 struct Pairs(Vec<(String, Box<RawValue>)>);
 
 impl<'de> serde::Deserialize<'de> for Pairs {
@@ -152,20 +152,20 @@ impl<'de> serde::Deserialize<'de> for Pairs {
     }
 }
 
-/// How deep objects may stand within a member: metadata is one, and no member is deeper.
+/// The maximum depth of objects within a member. Metadata has depth 1, and no member is deeper.
 const DEEPEST: usize = 1;
 
-/// A member's value, in which no object gives a member twice.
+/// Returns a member's value, and rejects duplicate members in its objects.
 fn strict(name: &str, raw: &RawValue, deepest: usize) -> Result<Value, ManageError> {
     if raw.get().starts_with('{') {
-        // Each level is read by a reader of its own, none of which would see how deep it is.
+        // Each level has a parser of its own, and none of these parsers knows its depth.
         let Some(deeper) = deepest.checked_sub(1) else {
             return Err(ManageError::invalid(shown(name), "holds objects within objects"));
         };
         let pairs: Pairs = serde_json::from_str(raw.get()).map_err(|_| unreadable(name))?;
         let mut members = serde_json::Map::new();
         for (inner, value) in pairs.0 {
-            // What is wrong within a member is told by the name of the member.
+            // Report an error within a member with the name of that member.
             let value = strict(name, &value, deeper)?;
             if members.insert(inner, value).is_some() {
                 return Err(ManageError::invalid(shown(name), "gives a member twice"));
@@ -180,7 +180,7 @@ fn unreadable(name: &str) -> ManageError {
     ManageError::invalid(shown(name), "cannot be read")
 }
 
-/// A name from outside, short enough to be said again.
+/// Returns a client's member name, shortened for an error message.
 fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }

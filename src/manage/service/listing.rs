@@ -1,4 +1,4 @@
-//! What a list is asked for in its query.
+//! Reading of query parameters of the key management endpoints.
 
 use std::collections::HashSet;
 
@@ -6,10 +6,10 @@ use crate::key::KeySource;
 use crate::manage::{ListKeys, ManageError};
 use crate::query;
 
-/// The most keys of a page, and as many as are given where nobody says how many.
+/// The maximum number of keys on a page, and the default.
 const PAGE: usize = 1_000;
 
-/// Reads the query of a list: each parameter once, and what it does not know is let be.
+/// Reads the query of a list. Each parameter may occur once; unknown parameters are ignored.
 pub(super) fn asked(query: &str) -> Result<ListKeys, ManageError> {
     let mut asked = ListKeys { limit: PAGE, ..ListKeys::default() };
     let mut seen = HashSet::new();
@@ -45,8 +45,8 @@ pub(super) fn asked(query: &str) -> Result<ListKeys, ManageError> {
     Ok(asked)
 }
 
-/// Reads the query of a revocation: whether what the key has issued is revoked with it. What it does not know is refused, since
-/// it would not be done, unless the caller's key stands there.
+/// Reads the query of a revocation. Returns true if the keys that the key issued are to be revoked too. Unknown
+/// parameters are rejected, because they would have no effect, except for one that carries the caller's key.
 pub(super) fn with_issued(query: &str, sources: &[KeySource]) -> Result<bool, ManageError> {
     let mut asked = None;
     for pair in query::pairs(query) {

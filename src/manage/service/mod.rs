@@ -1,4 +1,4 @@
-//! Key management over HTTP, in the shape of `QuantConomy`'s document.
+//! Key management over HTTP, as in the specification of `QuantConomy`.
 
 mod body;
 mod listing;
@@ -27,7 +27,7 @@ use crate::respond::Occasion;
 
 type Outcome = Result<Response<Bytes>, Refusal>;
 
-/// Why a request was not answered with what it asked for.
+/// The reason why a request failed.
 enum Refusal {
     Denied(Denial),
     Managed(ManageError),
@@ -45,11 +45,11 @@ impl From<DenialKind> for Refusal {
     }
 }
 
-/// How a moment is written.
+/// The expected form of a time, for error messages.
 const MOMENT: &str = "a moment with a zone, as in `2026-12-31T23:59:59Z`";
 
-/// The endpoints under a path: `POST` and `GET` on it, `GET`, `PATCH` and `DELETE` on `/{id}`, `POST` on `/{id}/rotate`,
-/// and `GET` on `/me`.
+/// The endpoints below a path: `POST` and `GET` on the path, `GET`, `PATCH` and `DELETE` on `/{id}`, `POST` on
+/// `/{id}/rotate`, and `GET` on `/me`.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     path: String,
@@ -117,7 +117,7 @@ impl Mounted for Endpoints {
     }
 }
 
-/// The same error, in which nothing is said again that looks like a key.
+/// Returns the same error, with text that resembles a key removed.
 fn without_keys(error: ManageError, gate: &Gate) -> ManageError {
     let hints = |text: &str| gate.0.looks_like_key(text);
     match error {
@@ -140,12 +140,12 @@ fn segments(below: &str) -> Vec<&str> {
     below.split('/').skip(1).collect()
 }
 
-/// The methods of an endpoint.
+/// Returns the methods that an endpoint allows.
 fn allowed(segments: &[&str]) -> Option<&'static str> {
     Some(match segments {
         [] => "GET, HEAD, POST",
         ["me"] => "GET, HEAD",
-        // The list with a slash behind it is nothing.
+        // There is no endpoint at the path of the list with a trailing slash.
         [""] => return None,
         [_] => "GET, HEAD, PATCH, DELETE",
         [_, "rotate"] => "POST",
@@ -153,7 +153,7 @@ fn allowed(segments: &[&str]) -> Option<&'static str> {
     })
 }
 
-/// The refusal of a request that no endpoint takes: by its method, or by its path.
+/// Returns the refusal of a request that matches no endpoint by its path or by its method.
 fn not_there(segments: &[&str]) -> Refusal {
     match allowed(segments) {
         Some(allowed) => Refusal::Denied(Denial::method(Some(allowed))),
@@ -161,7 +161,7 @@ fn not_there(segments: &[&str]) -> Refusal {
     }
 }
 
-/// One caller's request.
+/// The handling of one request of a caller.
 struct Session<'c> {
     manager: KeyManager,
     call: &'c Call,
@@ -233,7 +233,8 @@ impl Session<'_> {
         Ok(render::answer(StatusCode::OK, render::whole(&self.manager.view(key)), None))
     }
 
-    /// The body may say for how many seconds the old secret stays valid: `{"overlapSeconds": 3600}`; none, if it does not.
+    /// Rotates a key. The body may set the number of seconds for which the old secret stays valid: `{"overlapSeconds":
+    /// 3600}`. Defaults to 0.
     async fn rotate(&self, id: KeyId) -> Outcome {
         let mut overlap = Duration::ZERO;
         if !self.body()?.is_empty() {
@@ -245,8 +246,8 @@ impl Session<'_> {
         Ok(with_secret(StatusCode::OK, &self.manager.view(rotated.key), &rotated.secret.reveal()))
     }
 
-    /// The query may ask for what the key has issued to be revoked with it: `?withIssued=true`. A body is refused, since nothing
-    /// in it would be done.
+    /// Revokes a key. The query `?withIssued=true` revokes the keys that it issued too. A body is rejected, because it
+    /// would have no effect.
     async fn revoke(&self, id: KeyId) -> Outcome {
         if !self.body()?.is_empty() {
             return Err(ManageError::invalid("body", "is not read here: send none").into());
@@ -266,7 +267,7 @@ impl Session<'_> {
     }
 
     async fn standing(&self) -> Outcome {
-        // What is told is the caller's as the authority has it. A key needs no grant to see what is left for it.
+        // Report the caller's key as the authority stores it. A key needs no grant to see its own limits and balance.
         let key = self.manager.issuer().await?.ok_or(ManageError::Issuer)?;
         let key = self.manager.view(key);
         let standing = self.manager.gate().standing(&key.record).await?;
@@ -277,7 +278,7 @@ impl Session<'_> {
 /// The longest overlap of a rotation: 90 days.
 const LONGEST_OVERLAP: u64 = 90 * 86_400;
 
-/// An id that is none names no key: 400 says so, as for any value that cannot be read.
+/// Parses an id. An invalid id is answered with 400, as is any value that cannot be read.
 fn key_id(text: &str) -> Result<KeyId, ManageError> {
     text.parse().map_err(|_| ManageError::invalid("id", "must be a UUID"))
 }
@@ -294,7 +295,7 @@ fn allowlist(members: &mut Members) -> Result<Given<Vec<ipnet::IpNet>>, ManageEr
     members.list("allowIps", crate::network::parse_network)
 }
 
-/// A member of a new key: there is nothing to be taken away.
+/// Returns a member of a new key. `null` is rejected, because there is nothing to remove.
 fn required<T>(given: Given<T>, member: &str, form: &str) -> Result<Option<T>, ManageError> {
     match given {
         Given::Absent => Ok(None),
@@ -303,7 +304,7 @@ fn required<T>(given: Given<T>, member: &str, form: &str) -> Result<Option<T>, M
     }
 }
 
-/// A member of a change: `null` takes it away.
+/// Returns a member of a change. `null` removes the restriction.
 #[expect(clippy::option_option, reason = "leaving a restriction and taking it away are two things")]
 fn changed<T>(given: Given<T>) -> Option<Option<T>> {
     match given {
@@ -313,7 +314,7 @@ fn changed<T>(given: Given<T>) -> Option<Option<T>> {
     }
 }
 
-/// The one answer that bears the secret.
+/// Returns a response that contains the secret. No other response does.
 fn with_secret(status: StatusCode, key: &KeyView, secret: &str) -> Response<Bytes> {
     let mut data = render::whole(key);
     data["apiKey"] = secret.into();
@@ -321,13 +322,14 @@ fn with_secret(status: StatusCode, key: &KeyView, secret: &str) -> Response<Byte
 }
 
 impl crate::gate::GateBuilder {
-    /// Answers requests for key management under this path, behind the gate's own checks: free of charge, rate limited,
-    /// closed to plans that do not manage keys. No rule may stand at this path or below it.
+    /// Serves the key management endpoints under this path, behind the gate's own checks. Requests are free of charge
+    /// and rate limited, and they are denied for plans that do not include the management of keys. No rule may match
+    /// this path or a path below it.
     ///
-    /// A key that is restricted to scopes or paths manages keys only if that is granted to it: see
-    /// [`management_scope`](Self::management_scope). `GET` on `/me` below the path, which tells a key what is left for it,
-    /// is for every key. A key is revoked by another key of its account also where a window of the account has no room left:
-    /// see [`KeyManager`](crate::manage::KeyManager).
+    /// A key that is restricted to scopes or paths can manage keys only if that is granted to it: see
+    /// [`management_scope`](Self::management_scope). `GET` on `/me` below the path returns the current limits and
+    /// balance of the calling key, and is allowed for every key. A key can be revoked by another key of its account
+    /// even if a window of the account is exhausted: see [`KeyManager`](crate::manage::KeyManager).
     pub fn management(mut self, path: impl Into<String>) -> Self {
         let path = path.into();
         self.mounted = Some(Arc::new(Endpoints::under(&path)));

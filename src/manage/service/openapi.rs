@@ -1,4 +1,4 @@
-//! The answers and query parameters of the endpoints, as `OpenAPI` describes them.
+//! `OpenAPI` descriptions of the responses and the query parameters of the endpoints.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::gate::Described;
 /// The name of the schema of a key.
 const KEY: &str = "ManagedKey";
 
-/// Describes the endpoint of these segments below the path of the key management.
+/// Returns the description of the endpoint with these segments below the path of the key management.
 pub(super) fn described(segments: &[&str], method: &str) -> Described {
     let one = |description: &str| answer(description, &key_reference());
     let (parameters, responses) = match (segments, method) {
@@ -33,7 +33,7 @@ pub(super) fn described(segments: &[&str], method: &str) -> Described {
 
 const JSON: &str = "application/json";
 
-/// An answer whose `data` is of this schema.
+/// Returns a response whose `data` has this schema.
 fn answer(description: &str, data: &Value) -> Value {
     let schema = json!({ "type": "object", "properties": { "data": data }, "required": ["data"] });
     json!({ "description": description, "content": { JSON: { "schema": schema } } })
@@ -71,7 +71,7 @@ fn with_issued() -> Value {
     parameter("withIssued", description, &json!({ "type": "boolean", "default": false }))
 }
 
-/// What a list can be asked for.
+/// Returns the query parameters of a list.
 fn of_list() -> Vec<Value> {
     let status = json!({ "type": "string", "enum": ["active", "paused", "revoked"] });
     let limit = json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 1000 });
@@ -97,7 +97,8 @@ fn key_reference() -> Value {
 }
 
 fn key() -> Value {
-    // OpenAPI 3.0 and 3.1 write in two ways what may be `null`: the type of such a member is said in words.
+    // OpenAPI 3.0 and 3.1 have different syntax for types that include `null`. The type of such a member is therefore
+    // described in words.
     let moment = |what: &str| json!({ "description": format!("{what}: a moment as text, or `null`.") });
     let texts = || json!({ "type": "array", "items": text() });
     json!({

@@ -1,4 +1,4 @@
-//! Keys as JSON, in the members of `QuantConomy`'s document.
+//! Keys as JSON, with the members of the specification of `QuantConomy`.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::credit::Balance;
 use crate::manage::{KeyPage, KeyStanding, KeyView, Revoked, WindowStanding};
 
-/// An answer with `data`, and whatever stands beside it. No cache keeps it.
+/// Returns a response with `data` and an optional second member. Caches do not store it.
 pub(super) fn answer(status: StatusCode, data: Value, beside: Option<(&str, Value)>) -> Response<Bytes> {
     let mut body = Map::new();
     body.insert("data".into(), data);
@@ -24,16 +24,17 @@ pub(super) fn answer(status: StatusCode, data: Value, beside: Option<(&str, Valu
     response
 }
 
-/// The keys that were revoked, and whether the other nodes were told.
+/// Returns a response with the ids of the revoked keys. `announced` is true if the other nodes were notified of all of
+/// them.
 pub(super) fn revoked(all: &[Revoked]) -> Response<Bytes> {
     let announced = all.iter().all(|revoked| revoked.announced);
     let ids: Vec<Value> = all.iter().map(|revoked| revoked.key.id.to_string().into()).collect();
-    // Where they were not, the keys are on their way out: the other nodes refuse them later.
+    // 202 if the other nodes were not notified: they deny the keys only later.
     let status = if announced { StatusCode::OK } else { StatusCode::ACCEPTED };
     answer(status, json!({ "revoked": ids, "announced": announced }), None)
 }
 
-/// An answer without a body.
+/// Returns a response without a body.
 pub(super) fn nothing() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -41,7 +42,7 @@ pub(super) fn nothing() -> Response<Bytes> {
     response
 }
 
-/// The seven members of a key in a list.
+/// Returns the seven members of a key in a list.
 pub(super) fn listed(key: &KeyView) -> Value {
     let moment = |moment: Option<Timestamp>| moment.map(Timestamp::to_millis_text);
     json!({
@@ -55,7 +56,7 @@ pub(super) fn listed(key: &KeyView) -> Value {
     })
 }
 
-/// A key by itself: what restricts it too, where something does.
+/// Returns the members of a single key: those of a list, and its restrictions and metadata if it has any.
 pub(super) fn whole(key: &KeyView) -> Value {
     let mut value = listed(key);
     let record = &key.record;
@@ -79,7 +80,7 @@ pub(super) fn whole(key: &KeyView) -> Value {
     value
 }
 
-/// What is left of a key: its windows and its balance, beside the key itself.
+/// Returns a response with a key and its windows, its balance and its limits on parameters.
 pub(super) fn left(key: &KeyView, standing: &KeyStanding) -> Response<Bytes> {
     let window = |window: &WindowStanding| {
         json!({
@@ -118,7 +119,7 @@ pub(super) fn left(key: &KeyView, standing: &KeyStanding) -> Response<Bytes> {
     answer(StatusCode::OK, data, None)
 }
 
-/// A page of keys, if asked for with the key that issued each.
+/// Returns a response with a page of keys, with the issuer of each key if requested.
 pub(super) fn page(page: &KeyPage, issuers: bool) -> Response<Bytes> {
     let item = |key: &KeyView| {
         let mut value = listed(key);
