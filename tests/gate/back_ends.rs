@@ -115,7 +115,7 @@ async fn case_98_a_known_key_and_an_unknown_one_are_asked_for_alike() {
     let world = World::new();
     world.key("kwery_live_revoked", |record, _| record.status = KeyStatus::Revoked);
     world.key("kwery_live_expired", |record, _| {
-        record.expires_at = Some(tollgate::clock::Timestamp::from_millis(0))
+        record.expires_at = Some(tollgate::clock::Timestamp::from_millis(0));
     });
     world.key(KEY, |record, _| record.allowlist = Some(vec![]));
     let (store, limiter) = (Failing::new(Arc::clone(&world.store)), Failing::new(Arc::clone(&world.limiter)));

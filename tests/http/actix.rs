@@ -159,7 +159,7 @@ async fn case_44_the_path_that_is_routed_is_the_path_that_is_judged() {
 async fn handlers_are_told_who_was_let_in() {
     let world = World::new();
     world.key(KEY, |record, _| {
-        record.caps = Some([("limit".to_owned(), tollgate::account::Cap::AtMost(3))].into())
+        record.caps = Some([("limit".to_owned(), tollgate::account::Cap::AtMost(3))].into());
     });
     let gate = world.kwery().rule(support::providers::public("GET /open")).build().unwrap();
     let capped = async |caps: Caps| caps.at_most("limit").unwrap_or(0).to_string();

@@ -110,7 +110,7 @@ async fn a_path_that_was_rewritten_on_the_way_into_a_nested_router_is_refused() 
 async fn handlers_are_told_who_was_let_in() {
     let world = World::new();
     world.key(KEY, |record, _| {
-        record.caps = Some([("limit".to_owned(), tollgate::account::Cap::AtMost(3))].into())
+        record.caps = Some([("limit".to_owned(), tollgate::account::Cap::AtMost(3))].into());
     });
     let gate = world.kwery().rule(public("GET /open")).build().unwrap();
     let who = async |who: Principal| who.account().id.to_string();
