@@ -2,7 +2,8 @@
 //!
 //! A request is a gRPC call if its method is `POST` and its content type is `application/grpc`, `application/grpc-web`
 //! or `application/grpc-web-text`, alone or followed by `+` or `;` and more. The user agent and the path do not matter.
-//! One port may therefore serve both REST and gRPC, and each client gets denials in its own form.
+//! One port may therefore serve both REST and gRPC, and each client gets denials in its own form. The errors of key
+//! management are an exception: they are JSON for every client.
 //!
 //! # Rules and keys
 //!

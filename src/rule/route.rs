@@ -8,6 +8,7 @@ use crate::error::ConfigError;
 use crate::error::shortened;
 use crate::name::{Agreement, PlanName, Scope};
 use crate::rule::{foreign, twins};
+use crate::words;
 
 /// The longest path that a request can have, which is the limit of `http`.
 const LONGEST: usize = 65_534;
@@ -185,6 +186,20 @@ pub(crate) enum Purpose {
     Revocation,
 }
 
+/// The methods of RFC 9110 and RFC 5789.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+
+/// Parses the method of a route. A misspelt one would leave its route without a rule. The error is the remedy, if there is a
+/// similar method.
+fn parse_method(method: &str) -> Result<http::Method, Option<String>> {
+    if !METHODS.contains(&method)
+        && let Some(meant) = words::nearest(method, METHODS)
+    {
+        return Err(Some(format!("did you mean `{meant}`? methods are written in capital letters")));
+    }
+    method.parse().ok().filter(|_| method.bytes().all(|byte| byte.is_ascii_uppercase())).ok_or(None)
+}
+
 impl Rule {
     /// Creates a rule for a route such as `GET /v1/candles`, or `/v1/candles` for any method. The rule requires a key
     /// and costs nothing.
@@ -205,12 +220,16 @@ impl Rule {
             Some((method, pattern)) => (Some(method), pattern),
             None => (None, route),
         };
-        let known =
-            |method: &str| method.parse().ok().filter(|_| method.bytes().all(|b| b.is_ascii_uppercase()));
         let method = match method {
-            Some(method) => Some(known(method).ok_or_else(|| refuse("the route names no method"))?),
+            Some(method) => Some(parse_method(method).map_err(|expected| {
+                let problem = "the route names no method";
+                expected.map_or_else(|| refuse(problem), |expected| refuse_for(problem, &expected))
+            })?),
             None => None,
         };
+        if pattern.starts_with(' ') {
+            return Err(refuse("more than one space stands between the method and the path"));
+        }
         if let Some((spelling, right)) = foreign::segment(pattern) {
             let problem =
                 format!("other routers write `{spelling}` for a parameter, and here it is plain text");

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use crate::gate::Gate;
 
 /// Returns the routes that no rule of the gate names, such as `GET /v1/quotes`. These routes need a key, and are free
-/// and open to every plan. With [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched), the gate denies them.
+/// and open to every plan, unless a rule [beside them](crate::rule::Rule#paths-that-routers-read-differently) applies.
+/// With [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched), the gate denies them.
 ///
 /// Routes are written as the router writes them: axum's `{name}` and `{*rest}`, or actix-web's `{name:regex}`. A route
 /// without a method is named if its requests have a rule whatever their method. A wider rule also names a route:

@@ -152,7 +152,7 @@ async fn case_208_a_refusal_is_told_by_few_words_however_many_ask() {
     let expected = refused.map(|kind| {
         let key =
             if kind == "address_not_allowed" { " key=00000000-0000-0000-0000-000000000000" } else { "" };
-        format!("DEBUG event message=a request was refused kind={kind:?}{key} target=tollgate::trace")
+        format!("DEBUG event message=a request was refused kind={kind:?}{key} target=tollgate::denial")
     });
     assert_eq!(lines.into_iter().collect::<Vec<_>>(), expected);
 }

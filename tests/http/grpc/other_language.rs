@@ -31,7 +31,7 @@ async fn a_client_of_another_language_understands_every_answer() {
     });
     let address = serve(&world, gate.build().unwrap()).await;
 
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/grpc/client.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/grpc/client.py");
     let client = Command::new("python3")
         .args([script, &address.to_string(), KEY, LIMITED, POOR])
         .kill_on_drop(true)

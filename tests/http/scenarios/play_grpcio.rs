@@ -30,7 +30,7 @@ async fn a_client_of_another_language_reads_every_refusal_of_the_table() {
         kinds.push(kind);
     }
 
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios/client.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/scenarios/client.py");
     let mut client = Command::new("python3");
     client.args([script, &address.to_string()]).kill_on_drop(true);
     client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
