@@ -148,18 +148,10 @@ pub(crate) enum Cause {
     Plan(Arc<Ruled>),
     Agreement(Agreement),
     Parameter(Breach),
-    #[cfg_attr(
-        not(any(feature = "keygen", feature = "openapi")),
-        expect(dead_code, reason = "said of key management alone")
-    )]
     Member {
         member: String,
         problem: String,
     },
-    #[cfg_attr(
-        not(any(feature = "keygen", feature = "openapi")),
-        expect(dead_code, reason = "said of key management alone")
-    )]
     MaxKeys(u32),
     /// The methods that the path supports, in the form of an `Allow` header.
     Allowed(&'static str),
@@ -178,7 +170,6 @@ pub(crate) enum Cause {
 pub(crate) enum Problem {
     Unknown(Unknown),
     NoKeyYet,
-    #[cfg(feature = "keygen")]
     Managed(String),
 }
 
@@ -186,7 +177,6 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(unknown) => unknown.fmt(f),
-            #[cfg(feature = "keygen")]
             Self::Managed(problem) => f.write_str(problem),
             Self::NoKeyYet => f.write_str("a check was made before the key was found"),
         }

@@ -79,7 +79,6 @@
 //! # Crate features
 //!
 //! - `memory` (default): [`MemoryStore`], [`MemoryLedger`], [`MemoryLimiter`].
-//! - `keygen` (default): creation and management of keys.
 //! - `config` (default): [`Config`], the TOML configuration file.
 //! - `tracing` (default): log events for denials and for the operator's faults.
 //! - `quanta`: a [`SystemClock`](clock::SystemClock) that reads the processor's counter.
@@ -102,7 +101,6 @@
 pub mod account;
 pub mod adapter;
 mod amount;
-#[cfg(feature = "keygen")]
 pub mod audit;
 pub mod clock;
 #[cfg(feature = "config")]
@@ -120,7 +118,6 @@ pub mod grpc;
 pub mod guard;
 pub mod key;
 pub mod limit;
-#[cfg(feature = "keygen")]
 pub mod manage;
 pub mod meter;
 pub mod name;
@@ -163,7 +160,6 @@ pub use key::{KeyFormat, KeyId, KeyRecord, KeySource};
 #[cfg(feature = "memory")]
 pub use limit::MemoryLimiter;
 pub use limit::RateLimiter;
-#[cfg(feature = "keygen")]
 pub use manage::{AccountManager, CreditManager, KeyManager, NewKey};
 pub use request::RequestView;
 pub use rule::Rule;

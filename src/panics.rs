@@ -23,7 +23,6 @@ pub(crate) fn guard<T>(what: &'static str, work: impl FnOnce() -> T) -> Result<T
 }
 
 /// Runs a future that may panic.
-#[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "key management alone answers by a future"))]
 pub(crate) async fn guard_future<F: Future>(what: &'static str, work: F) -> Result<F::Output, Panicked> {
     let mut work = pin!(work);
     poll_fn(|cx| match guard(what, || work.as_mut().poll(cx)) {

@@ -15,13 +15,11 @@ pub(crate) struct Pair<'q> {
 
 impl<'q> Pair<'q> {
     /// Returns the decoded name.
-    #[cfg(feature = "keygen")]
     pub(crate) fn name(&self) -> Cow<'q, [u8]> {
         decode(self.parts().0)
     }
 
     /// Returns the decoded value. Empty if there is no value.
-    #[cfg(feature = "keygen")]
     pub(crate) fn value(&self) -> Cow<'q, [u8]> {
         decode(self.parts().1)
     }

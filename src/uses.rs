@@ -48,19 +48,16 @@ impl Uses {
     }
 
     /// Returns the last use of a key that has not been written to the store.
-    #[cfg(feature = "keygen")]
     pub(crate) fn of(&self, key: KeyId) -> Option<Timestamp> {
         self.noted().get(&key).copied()
     }
 
     /// Returns all uses that have not been written to the store.
-    #[cfg(feature = "keygen")]
     pub(crate) fn pending(&self) -> Vec<(KeyId, Timestamp)> {
         self.noted().iter().map(|(key, used)| (*key, *used)).collect()
     }
 
     /// Removes uses that were written to the store, except those of keys that were used again since.
-    #[cfg(feature = "keygen")]
     pub(crate) fn written(&self, uses: &[(KeyId, Timestamp)]) {
         let mut noted = self.noted();
         for (key, used) in uses {

@@ -25,7 +25,6 @@ pub use actix::{MiddlewareFuture, TollgateMiddleware, TollgateTransform};
 pub use extract::NoPrincipal;
 #[cfg(feature = "tracing")]
 pub use span::redacted_span;
-#[cfg(feature = "keygen")]
 pub use tower::KeyService;
 pub use tower::{ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
 pub use view::Peer;

@@ -86,7 +86,6 @@ impl Timestamp {
     }
 
     /// Returns RFC 3339 in UTC with whole milliseconds, as JavaScript writes it: `2026-04-30T12:00:00.000Z`.
-    #[cfg(feature = "keygen")]
     pub(crate) fn to_millis_text(self) -> String {
         self.to_civil().map_or_else(|| self.to_string(), |civil| format!("{civil:.3}Z"))
     }

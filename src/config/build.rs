@@ -149,32 +149,18 @@ fn with_management(mut builder: GateBuilder, config: &Config) -> Result<GateBuil
     if let Some(resolution) = &settings.note_uses {
         builder = builder.note_uses(resolution.0.0);
     }
-    with_endpoints(builder, settings)
+    Ok(with_endpoints(builder, settings))
 }
 
-fn with_endpoints(builder: GateBuilder, settings: &ManagementConfig) -> Result<GateBuilder, ConfigError> {
+fn with_endpoints(builder: GateBuilder, settings: &ManagementConfig) -> GateBuilder {
     let (path, feature) = (settings.path.as_ref(), settings.expiry_feature.as_ref());
     let scope = settings.scope.as_ref();
-    if cfg!(not(feature = "keygen"))
-        && let Some(value) = path.or(feature).or(scope)
-    {
-        let problem = "keys cannot be managed without the feature `keygen`";
-        let expected = "turn the feature on, or leave this out";
-        return Err(ConfigError::new(value, problem, expected).in_member("management"));
-    }
-    #[cfg(feature = "keygen")]
     let builder = feature.into_iter().fold(builder, GateBuilder::expiry_feature);
-    #[cfg(feature = "keygen")]
     let builder = path.into_iter().fold(builder, GateBuilder::management);
-    #[cfg(feature = "keygen")]
     let builder = scope.into_iter().fold(builder, |builder, scope| builder.management_scope(scope.as_str()));
-    #[cfg(feature = "keygen")]
     let time = settings.body_time.as_ref().map(|time| time.0.0);
-    #[cfg(feature = "keygen")]
     let builder = time.into_iter().fold(builder, GateBuilder::management_body_time);
-    #[cfg(feature = "keygen")]
-    let builder = if settings.list_issuers { builder.list_issuers() } else { builder };
-    Ok(builder)
+    if settings.list_issuers { builder.list_issuers() } else { builder }
 }
 
 pub(super) fn hasher(config: &Config) -> Result<KeyHasher, ConfigError> {

@@ -134,13 +134,11 @@ pub struct Principal {
     /// The amount charged for this request, by this gate or by an outer one.
     charged: Option<Credits>,
     drawn: bool,
-    #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
     shown: Shown,
 }
 
 impl Principal {
     /// Returns the hashes of the presented secret: under the scheme by which it was found, and under the newest.
-    #[cfg(feature = "keygen")]
     pub(crate) fn presented(&self) -> impl Iterator<Item = crate::key::KeyHash> {
         let retiring = self.record.retiring.filter(|_| self.shown.retiring).map(|old| old.hash);
         let found_by = retiring.unwrap_or(self.record.hash);

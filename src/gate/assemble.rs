@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::account::Plan;
 use crate::amount::ChargeIds;
 use crate::error::ConfigError;
-#[cfg(feature = "keygen")]
 use crate::gate::Mounted;
 use crate::gate::back_ends::{ledgers, missing};
 use crate::gate::revocation::Revocations;
@@ -48,10 +47,7 @@ impl GateBuilder {
         validate::all(&self)?;
         validate::warn_of_unreachable(&self);
         let (plan_data, rules) = (by_name(&self.plans), self.all_rules()?);
-        #[cfg(feature = "keygen")]
         let mounted = self.mounted()?;
-        #[cfg(not(feature = "keygen"))]
-        let mounted = None;
         let environments = self.served();
         let (ledger, credit_authority) = ledgers(self.ledger, self.credit_authority)?;
         // Uses are recorded only if keys can be written.
@@ -88,11 +84,8 @@ impl GateBuilder {
             revocations: Revocations::default(),
             mounted,
             uses: Uses::every(uses),
-            #[cfg(feature = "keygen")]
             expiry_feature: self.expiry_feature,
-            #[cfg(feature = "keygen")]
             randomness: self.randomness,
-            #[cfg(feature = "keygen")]
             audit: self.audit,
             sources: self.sources,
         })))
@@ -141,7 +134,6 @@ impl GateBuilder {
         ])
     }
 
-    #[cfg(feature = "keygen")]
     fn mounted(&self) -> Result<Option<Arc<dyn Mounted>>, ConfigError> {
         let Some(path) = &self.management.path else { return Ok(None) };
         if self.authority.is_none() {

@@ -54,14 +54,10 @@ pub struct GateBuilder {
     pub(super) observer: Option<Observer>,
     pub(super) authority: Option<Arc<dyn KeyAdmin>>,
     pub(super) uses: Option<Duration>,
-    #[cfg(feature = "keygen")]
     pub(super) expiry_feature: Option<String>,
-    #[cfg(feature = "keygen")]
     pub(super) randomness: Arc<dyn crate::key::Randomness>,
-    #[cfg(feature = "keygen")]
     pub(super) audit: Arc<dyn crate::audit::AuditSink>,
     pub(crate) management: Management,
-    #[cfg(feature = "keygen")]
     pub(crate) mounted: Option<Arc<dyn crate::gate::Mounted>>,
 }
 
@@ -105,14 +101,10 @@ impl GateBuilder {
             observer: None,
             authority: None,
             uses: None,
-            #[cfg(feature = "keygen")]
             expiry_feature: None,
-            #[cfg(feature = "keygen")]
             randomness: Arc::new(crate::key::OsRandomness),
-            #[cfg(feature = "keygen")]
             audit: Arc::new(crate::audit::TracingAudit),
             management: Management::default(),
-            #[cfg(feature = "keygen")]
             mounted: None,
         }
     }

@@ -39,7 +39,6 @@ pub(crate) struct Found {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shown {
     /// True if it is the previous secret of a rotated key.
-    #[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
     pub(super) retiring: bool,
     /// The secret's hash under the newest scheme, if the key was found under an older one.
     pub(super) renewed: Option<Box<KeyHash>>,

@@ -10,8 +10,7 @@ mod decide;
 mod detach;
 mod entry;
 mod guarded;
-#[cfg(feature = "keygen")]
-mod keygen;
+mod management;
 mod mounted;
 mod order;
 mod outer;
@@ -40,7 +39,6 @@ use crate::clock::Clock;
 use crate::credit::{CreditAdmin, CreditLedger};
 use crate::denial::Denial;
 pub(crate) use crate::gate::detach::detach;
-#[cfg(feature = "keygen")]
 pub(crate) use crate::gate::detach::surviving;
 pub(crate) use crate::gate::guarded::{bare_failure, decide};
 use crate::gate::revocation::Revocations;
@@ -112,12 +110,9 @@ pub(crate) struct Core {
     pub(crate) strip_headers: bool,
     observer: Option<Observer>,
     /// The feature that a plan must include before a caller may choose an expiry.
-    #[cfg(feature = "keygen")]
     pub(crate) expiry_feature: Option<String>,
-    #[cfg(feature = "keygen")]
     randomness: Arc<dyn crate::key::Randomness>,
     /// The audit sink of the gate's key managers.
-    #[cfg(feature = "keygen")]
     pub(crate) audit: Arc<dyn crate::audit::AuditSink>,
     pub(crate) uses: Uses,
     /// The store in which a key found under an older hash is rewritten under the newest.
@@ -184,25 +179,21 @@ impl Gate {
 
 impl Core {
     /// The scopes that rules or the key management name.
-    #[cfg(feature = "keygen")]
     pub(crate) fn known_scopes(&self) -> std::collections::HashSet<&crate::name::Scope> {
         self.rules.scopes().chain(&self.management.scope).collect()
     }
 
     /// The agreements that rules name.
-    #[cfg(feature = "keygen")]
     pub(crate) fn known_agreements(&self) -> std::collections::HashSet<&crate::name::Agreement> {
         self.rules.agreements().collect()
     }
 
     /// Checks that the plan and the quotas that a record names are configured.
-    #[cfg(feature = "keygen")]
     pub(crate) fn check_terms(&self, record: &crate::key::KeyRecord) -> Result<(), String> {
         self.plans.terms_of(record).map(drop).map_err(|unknown| unknown.to_string())
     }
 
     /// Rejects quotas of a key or an account that are not configured, that share a name, or that can never be reached.
-    #[cfg(feature = "keygen")]
     pub(crate) fn check_quotas(&self, own: &[crate::account::OwnQuota]) -> Result<(), String> {
         let quotas = self.plans.resolve(own).map_err(|unknown| unknown.to_string())?;
         let policies: Vec<_> = quotas.policies().collect();
@@ -219,7 +210,6 @@ impl Core {
     }
 
     /// Rejects limits on parameters of a key or an account that a plan could not have.
-    #[cfg(feature = "keygen")]
     pub(crate) fn check_caps(&self, own: &crate::account::Caps) -> Result<(), crate::error::ConfigError> {
         validate::caps(own, &self.sources)
     }
@@ -237,7 +227,6 @@ impl Core {
     }
 
     /// Returns true if the gate serves keys of this environment.
-    #[cfg(feature = "keygen")]
     pub(crate) fn serves(&self, environment: &Environment) -> bool {
         self.environments.contains(environment)
     }
@@ -266,14 +255,12 @@ impl Core {
 
     /// Returns true if a text contains a literal key or a part that resembles a key. Such a part is a prefix followed
     /// by eight characters that may follow it. Where a format has no prefix, it is as many characters as a key has.
-    #[cfg(feature = "keygen")]
     pub(crate) fn looks_like_key(&self, text: &str) -> bool {
         let literal = self.literals.iter().any(|literal| text.contains(literal.as_str()));
         literal || self.formats.iter().any(|format| format.is_hinted_in(text))
     }
 
     /// Returns true if this is the hash of a literal key.
-    #[cfg(feature = "keygen")]
     pub(crate) fn is_hash_of_literal(&self, hash: &crate::key::KeyHash) -> bool {
         let hashes =
             |literal: &String| self.hashers.iter().any(|hasher| hasher.hash(literal.as_bytes()) == *hash);

@@ -27,7 +27,6 @@ pub(crate) struct Management {
     /// The scope that lets a key manage keys whose scopes are restricted.
     pub(crate) scope: Option<Scope>,
     /// True if a list of keys over HTTP contains the id of the key that issued each.
-    #[cfg(feature = "keygen")]
     pub(crate) lists_issuers: bool,
     /// The time within which a request's body must arrive.
     pub(crate) body_time: Duration,
@@ -35,18 +34,11 @@ pub(crate) struct Management {
 
 impl Default for Management {
     fn default() -> Self {
-        Self {
-            path: None,
-            scope: None,
-            #[cfg(feature = "keygen")]
-            lists_issuers: false,
-            body_time: BODY_TIME,
-        }
+        Self { path: None, scope: None, lists_issuers: false, body_time: BODY_TIME }
     }
 }
 
 /// A request to a mounted service, with its body.
-#[cfg_attr(not(feature = "keygen"), expect(dead_code, reason = "read by key management alone"))]
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) method: http::Method,

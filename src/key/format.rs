@@ -192,7 +192,6 @@ impl KeyFormat {
 
     /// Returns true if a text contains what looks like a key of this format or most of one. It looks for the prefix and
     /// eight characters of the alphabet after it. If there is no prefix, it looks for as many characters as a key has.
-    #[cfg(feature = "keygen")]
     pub(crate) fn is_hinted_in(&self, text: &str) -> bool {
         let least = if self.prefix.is_empty() { self.body.least } else { self.body.least.min(8) };
         let runs = |bytes: &[u8]| {
@@ -219,13 +218,11 @@ impl KeyFormat {
     }
 
     /// Returns the number of a key's first characters that may be shown, the prefix included.
-    #[cfg(feature = "keygen")]
     pub(crate) fn start_length(&self) -> usize {
         self.start
     }
 
     /// Returns the alphabet as a character class of a regular expression, without the brackets.
-    #[cfg(feature = "keygen")]
     pub(crate) fn alphabet_class(&self, escape: impl Fn(u8) -> String) -> String {
         let mut sorted = self.alphabet.letters().to_vec();
         sorted.sort_unstable();
@@ -238,7 +235,6 @@ impl KeyFormat {
     }
 
     /// Returns the number of characters after the prefix, as a repetition of a regular expression.
-    #[cfg(feature = "keygen")]
     pub(crate) fn body_repetition(&self) -> String {
         let Length { least, most } = self.body;
         if least == most { most.to_string() } else { format!("{least},{most}") }
@@ -281,7 +277,6 @@ impl KeyFormat {
     /// assert!(format.accepts(key.reveal().as_bytes()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[cfg(feature = "keygen")]
     pub fn generate(&self) -> Result<crate::key::IssuedKey, crate::key::RandomnessError> {
         self.generate_from(&crate::key::OsRandomness)
     }
@@ -291,7 +286,6 @@ impl KeyFormat {
     /// # Errors
     ///
     /// Returns an error if no randomness is available, or if the format has no room for 128 bits of it.
-    #[cfg(feature = "keygen")]
     pub fn generate_from(
         &self,
         source: &dyn crate::key::Randomness,

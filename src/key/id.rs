@@ -35,7 +35,6 @@ impl KeyId {
     /// Generates a new id: a UUID of version 7 (RFC 9562, section 5.7). Later ids of a process sort after earlier ones.
     ///
     /// The id is unique and is not a secret.
-    #[cfg(feature = "keygen")]
     pub fn generate() -> Self {
         use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -38,7 +38,6 @@ impl IssuedKey {
         RevealedKey(self.secret)
     }
 
-    #[cfg(feature = "keygen")]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.secret.as_bytes()
     }

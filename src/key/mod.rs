@@ -8,9 +8,7 @@ mod presented;
 mod record;
 mod source;
 
-#[cfg(feature = "keygen")]
 mod issued;
-#[cfg(feature = "keygen")]
 mod randomness;
 
 pub use crate::network::parse_network;
@@ -19,10 +17,8 @@ pub(crate) use format::LONGEST;
 pub use format::{KeyFormat, Length};
 pub use hash::{KeyHash, KeyHasher};
 pub use id::KeyId;
-#[cfg(feature = "keygen")]
 pub use issued::{IssuedKey, RevealedKey};
 pub use presented::PresentedKey;
-#[cfg(feature = "keygen")]
 pub use randomness::{OsRandomness, Randomness, RandomnessError};
 pub use record::{KeyRecord, KeyStatus, PathPattern, Retiring};
 pub use source::KeySource;

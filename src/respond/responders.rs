@@ -56,7 +56,6 @@ impl Responders {
     }
 
     /// Returns the responder for HTTP, for any request.
-    #[cfg(any(feature = "keygen", feature = "openapi"))]
     pub(crate) fn http(&self) -> &dyn ResponseForDenial {
         &*self.http
     }

@@ -59,7 +59,6 @@ impl ScopeRule {
     }
 
     /// Returns the scopes that it names.
-    #[cfg(feature = "keygen")]
     pub(crate) fn named(&self) -> &[Scope] {
         match self {
             Self::Unnamed | Self::Everyone => &[],

@@ -224,13 +224,11 @@ impl RuleSet {
     }
 
     /// Returns the scopes that rules name.
-    #[cfg(feature = "keygen")]
     pub(crate) fn scopes(&self) -> impl Iterator<Item = &crate::name::Scope> {
         self.rules.iter().flat_map(|ruled| ruled.rule.scopes.named())
     }
 
     /// Returns the agreements that rules name.
-    #[cfg(feature = "keygen")]
     pub(crate) fn agreements(&self) -> impl Iterator<Item = &crate::name::Agreement> {
         self.rules.iter().flat_map(|ruled| &ruled.rule.agreements)
     }

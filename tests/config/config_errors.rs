@@ -23,7 +23,6 @@ const FAULTS: &[&str] = &[
     include_str!("config_errors/shapes.txt"),
     include_str!("config_errors/formats.txt"),
     include_str!("config_errors/headers.txt"),
-    #[cfg(feature = "keygen")]
     include_str!("config_errors/management.txt"),
     include_str!("config_errors/plans.txt"),
 ];

@@ -1,6 +1,6 @@
 //! Servers that die, hang, come back, are slow, or act and lose the answer: through a whole gate, nobody is told that his
 //! key is unknown, nobody is served unpaid, nobody pays twice, and service goes on by itself.
-#![cfg(all(feature = "config", feature = "keygen", feature = "postgres", feature = "redis"))]
+#![cfg(all(feature = "config", feature = "postgres", feature = "redis"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[cfg(feature = "memory")]

@@ -1,5 +1,5 @@
 //! Accounts changed by hand: the very next request meets what was done.
-#![cfg(all(feature = "memory", feature = "keygen"))]
+#![cfg(feature = "memory")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod endings;

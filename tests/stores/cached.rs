@@ -1,5 +1,5 @@
 //! The cache in front of a key store: what it may answer with, for how long, and how seldom it asks.
-#![cfg(all(feature = "fleet", feature = "memory", feature = "keygen"))]
+#![cfg(all(feature = "fleet", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod changes;

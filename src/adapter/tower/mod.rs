@@ -3,7 +3,6 @@
 mod body;
 mod collect;
 mod future;
-#[cfg(feature = "keygen")]
 mod keys;
 mod layer;
 mod managed;
@@ -13,7 +12,6 @@ mod service;
 
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
-#[cfg(feature = "keygen")]
 pub use keys::KeyService;
 pub use layer::TollgateLayer;
 pub use service::TollgateService;

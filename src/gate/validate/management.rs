@@ -5,7 +5,6 @@ use crate::gate::validate::{Verdict, refuse};
 use crate::rule::Rule;
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
-    #[cfg(feature = "keygen")]
     expiry_feature(builder)?;
     scope(builder)?;
     if builder.management.body_time.is_zero() {
@@ -55,7 +54,6 @@ fn plain(path: &str) -> Verdict {
 }
 
 /// Rejects a feature that no plan includes. No caller could choose an expiry then, so the name is probably misspelt.
-#[cfg(feature = "keygen")]
 fn expiry_feature(builder: &GateBuilder) -> Verdict {
     let Some(feature) = &builder.expiry_feature else { return Ok(()) };
     if !feature.is_empty() && builder.plans.iter().any(|plan| plan.features.contains(feature)) {

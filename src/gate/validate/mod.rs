@@ -12,7 +12,6 @@ use crate::error::ConfigError;
 use crate::gate::GateBuilder;
 use crate::key::KeySource;
 
-#[cfg(feature = "keygen")]
 pub(super) use plans::caps;
 pub(super) use plans::warn_of_unreachable;
 

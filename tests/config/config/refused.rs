@@ -120,7 +120,6 @@ fn an_agreement_without_a_name_is_refused_in_code_too() {
     assert_eq!(fault(|builder| builder.rule(rule)), named("rules[0].agreements", ""));
 }
 
-#[cfg(feature = "keygen")]
 #[test]
 fn what_manages_keys_is_checked_before_there_are_back_ends() {
     let found = fault(|builder| builder.management("/a/{b}"));
@@ -151,9 +150,6 @@ fn what_only_looks_like_a_contradiction_is_taken() {
         "agreements.terms = {}",
     ];
     for toml in taken {
-        if toml.contains("management") && !cfg!(feature = "keygen") {
-            continue;
-        }
         read(toml).unwrap_or_else(|error| panic!("{error}"));
     }
 }
