@@ -29,7 +29,6 @@ pub(super) struct Facts<'d> {
     pub(super) record: &'d KeyRecord,
     /// The hash of the presented key.
     pub(super) hash: Option<&'d KeyHash>,
-    pub(super) terms: &'d Terms,
     pub(super) ruled: &'d Arc<Ruled>,
     pub(super) odd: bool,
     pub(super) now: Timestamp,
@@ -40,27 +39,39 @@ impl Facts<'_> {
     /// Returns true if all these checks pass. If `cleared`, skips the checks that depend only on the record, its
     /// account and the rule. These never change, and the record has passed them before.
     #[inline]
-    pub(super) fn hold(&self, cleared: bool) -> bool {
+    pub(super) fn hold(&self, terms: &Terms, cleared: bool) -> bool {
         self.key_status().is_ok()
-            && (cleared || self.standing_holds())
+            && (cleared || self.standing_holds(terms))
             && self.addresses().is_ok()
-            && self.caps().is_ok()
+            && self.caps(terms).is_ok()
     }
 
     #[inline(never)]
-    fn standing_holds(&self) -> bool {
+    fn standing_holds(&self, terms: &Terms) -> bool {
         self.account_status().is_ok()
             && self.subscription().is_ok()
             && self.agreements().is_ok()
             && self.scopes().is_ok()
-            && self.plan().is_ok()
+            && self.plan(terms).is_ok()
     }
 
     /// Makes one check. Called in the gate's order after a check has failed, so that the first failing check determines
     /// the denial.
     #[cold]
-    pub(super) fn make(&self, check: Check) -> Verdict {
-        match check {
+    pub(super) fn make(&self, terms: &Terms, check: Check) -> Verdict {
+        self.make_without_terms(check).unwrap_or_else(|| match check {
+            Check::Plan => self.plan(terms),
+            Check::Caps => self.caps(terms),
+            _ => Ok(()),
+        })
+    }
+
+    /// Makes one check that needs only the request, the record and the rule. Returns `None` for a check that needs the
+    /// key's terms.
+    #[cold]
+    pub(super) fn make_without_terms(&self, check: Check) -> Option<Verdict> {
+        Some(match check {
+            Check::Format | Check::LookUp => Ok(()),
             Check::KeyStatus => self.key_status(),
             Check::AccountStatus => self.account_status(),
             Check::Subscription => self.subscription(),
@@ -72,10 +83,8 @@ impl Facts<'_> {
                 self.addresses()
             }
             Check::Scopes => self.scopes(),
-            Check::Plan => self.plan(),
-            Check::Caps => self.caps(),
-            Check::Format | Check::LookUp | Check::RateLimits | Check::Credits => Ok(()),
-        }
+            Check::Plan | Check::Caps | Check::RateLimits | Check::Credits => return None,
+        })
     }
 
     #[inline]
@@ -148,8 +157,8 @@ impl Facts<'_> {
         }
     }
 
-    fn plan(&self) -> Verdict {
-        let (ruled, plan) = (self.ruled, &self.terms.plan);
+    fn plan(&self, terms: &Terms) -> Verdict {
+        let (ruled, plan) = (self.ruled, &terms.plan);
         let high_enough = ruled.min_rank.is_none_or(|least| plan.rank.is_some_and(|rank| rank >= least));
         let open = high_enough || ruled.rule.open_to.contains(&plan.name);
         if open && !ruled.rule.closed_to.contains(&plan.name) {
@@ -160,11 +169,11 @@ impl Facts<'_> {
     }
 
     #[inline]
-    fn caps(&self) -> Verdict {
-        if self.terms.caps.is_empty() {
+    fn caps(&self, terms: &Terms) -> Verdict {
+        if terms.caps.is_empty() {
             return Ok(());
         }
-        self.terms.caps.breach(self.view.query()).map_or(Ok(()), |breach| Err(Denial::parameter(breach)))
+        terms.caps.breach(self.view.query()).map_or(Ok(()), |breach| Err(Denial::parameter(breach)))
     }
 }
 

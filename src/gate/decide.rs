@@ -140,7 +140,7 @@ impl Decision {
             };
             match ready!(answer(&mut self.calls.find, cx, || core.store.find(&hash)))? {
                 Some(record) if record.has_hash(&hash) => {
-                    return Poll::Ready(self.found(record, &hash, core));
+                    return Poll::Ready(self.found(record, &hash, core, view, route));
                 }
                 Some(_) => return Poll::Ready(Err(not_asked_for())),
                 None if self.misses + 1 >= core.tries() => {
@@ -184,13 +184,29 @@ impl Decision {
     }
 
     #[inline]
-    fn found(&mut self, record: Arc<KeyRecord>, hash: &KeyHash, core: &Arc<Core>) -> Result<(), Denial> {
+    fn found(
+        &mut self,
+        record: Arc<KeyRecord>,
+        hash: &KeyHash,
+        core: &Arc<Core>,
+        view: &RequestView<'_>,
+        route: &Route<'_>,
+    ) -> Result<(), Denial> {
         record.prefetch();
+        let now = core.clock.now();
         let own = match core.plans.kept(&record) {
             Some(_) => None,
-            None => first_terms(&record, core)?,
+            None => first_terms(core, &record, || Facts {
+                core,
+                record: &record,
+                hash: Some(hash),
+                ruled: route.ruled,
+                odd: route.odd,
+                now: now.wall(),
+                view,
+            })?,
         };
-        self.now = Some(core.clock.now());
+        self.now = Some(now);
         let shown = Shown { retiring: record.is_retiring(hash), renewed: None };
         let found = Found { core: Arc::clone(core), record, own, shown };
         self.admission = Admission(Some(Entry { found, tab: Tab::default(), source: self.source }));
@@ -221,13 +237,12 @@ impl Decision {
             core,
             record,
             hash: hash.as_ref(),
-            terms,
             ruled: route.ruled,
             odd: route.odd,
             now: now.wall(),
             view,
         };
-        let passed = facts.hold(route.is_passed_by(found));
+        let passed = facts.hold(terms, route.is_passed_by(found));
         let checks = if passed { &core.checks.taking } else { &core.checks.every };
         while let Some(&check) = checks.get(*checked) {
             match check {
@@ -283,7 +298,7 @@ impl Decision {
                         posted(tab, cost, &ready!(answer(&mut calls.charge, cx, charge))?)?;
                     }
                 }
-                looking => facts.make(looking)?,
+                looking => facts.make(terms, looking)?,
             }
             *checked += 1;
         }
@@ -460,13 +475,24 @@ fn posted(tab: &mut Tab, cost: Credits, charged: &Charged) -> Result<(), Denial>
 }
 
 /// Resolves the terms of a record and stores them on the record. Returns the terms only if they cannot be stored there.
+///
+/// A record whose terms are unknown is the operator's fault. A check that precedes the first check of the terms, such as
+/// that of the client's address, determines the denial instead.
 #[cold]
-fn first_terms(record: &Arc<KeyRecord>, core: &Core) -> Result<Option<Arc<Terms>>, Denial> {
+fn first_terms<'d>(
+    core: &Core,
+    record: &Arc<KeyRecord>,
+    facts: impl FnOnce() -> Facts<'d>,
+) -> Result<Option<Arc<Terms>>, Denial> {
     if !core.environments.contains(&record.environment) {
         return Err(Denial::of(DenialKind::Unknown));
     }
-    let unknown = |unknown| Denial::operator(Problem::Unknown(unknown)).of_key(record);
-    core.plans.keep(record).map_err(unknown)
+    core.plans.keep(record).map_err(|unknown| {
+        let facts = facts();
+        let mut verdicts = core.checks.every.iter().map_while(|&check| facts.make_without_terms(check));
+        let denial = verdicts.find_map(Result::err);
+        denial.unwrap_or_else(|| Denial::operator(Problem::Unknown(unknown))).of_key(record)
+    })
 }
 
 /// Returns true if the request has the form of a CORS preflight. A browser sends no key with it.

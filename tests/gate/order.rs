@@ -177,6 +177,47 @@ async fn the_order_is_data_another_one_decides_otherwise() {
     }
 }
 
+#[tokio::test]
+async fn unknown_plan_is_told_after_record_checks() {
+    use tollgate::gate::Check::{Addresses, Caps, Format, KeyStatus, LookUp, Plan, RateLimits};
+    type Change = fn(&mut tollgate::KeyRecord, &mut tollgate::Account);
+    let fine: Change = |_, _| {};
+    let denied: Change = |record, _| record.allowlist = Some(vec![]);
+    let revoked: Change = |record, _| record.status = tollgate::key::KeyStatus::Revoked;
+    let expired: Change = |record, _| record.expires_at = Some(tollgate::clock::Timestamp::from_millis(0));
+    let suspended: Change = |_, account| account.status = tollgate::account::AccountStatus::Suspended;
+    let no_path: Change = |record, _| record.paths = Some(vec!["/other".parse().unwrap()]);
+    let rows: [(&str, Change, &[tollgate::gate::Check], u16, &str); 9] = [
+        ("nothing else", fine, &[], 500, "misconfigured"),
+        ("address", denied, &[], 401, "unknown"),
+        ("revoked", revoked, &[], 401, "revoked"),
+        ("expired", expired, &[], 401, "expired"),
+        ("suspended", suspended, &[], 403, "account_suspended"),
+        ("path", no_path, &[], 403, "not_granted"),
+        ("plan before addresses", denied, &[Plan, Addresses], 500, "misconfigured"),
+        ("caps before status", revoked, &[Addresses, Caps, KeyStatus], 500, "misconfigured"),
+        ("limits before addresses", denied, &[RateLimits, Addresses], 500, "misconfigured"),
+    ];
+    let unknown: [(&str, Change); 2] = [
+        ("plan", |_, account| account.plan = "nowhere".into()),
+        ("quota", |record, _| record.quotas = Some(vec![tollgate::account::OwnQuota::Named("none".into())])),
+    ];
+    for ((name, change, order, status, code), (what, unknown)) in
+        rows.into_iter().flat_map(|row| unknown.map(|unknown| (row, unknown)))
+    {
+        let world = World::new();
+        world.key(GOOD, |record, account| {
+            unknown(record, account);
+            change(record, account);
+        });
+        let shape = tollgate::respond::Presentation::json(r#"{"error": "{code}"}"#).unwrap();
+        let gate = world.kwery().order([&[Format, LookUp], order].concat()).presentation(shape);
+        let answer = world.send(&gate.build().unwrap(), with_key("GET /", GOOD)).await;
+        let told = (answer.status, answer.member("/error"));
+        assert_eq!(told, (status, code.to_owned()), "{name}, unknown {what}");
+    }
+}
+
 /// A key that every rule of [`two_rules`] lets in, but for its paths.
 const GOOD: &str = "kwery_live_0123456789";
 
