@@ -6,16 +6,16 @@
 #![allow(missing_docs, reason = "criterion's macro makes a public function")]
 #![allow(clippy::expect_used, reason = "what is constant here cannot fail")]
 
-mod rig;
+mod harness;
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use axum::extract::Request;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use harness::drive::{call, poll_now};
+use harness::{gate, world};
 use http::HeaderValue;
-use rig::drive::{call, poll_now};
-use rig::{gate, world};
 use tollgate::account::{Allowance, QuotaPolicy, Quotas};
 use tollgate::clock::SystemClock;
 use tollgate::credit::{Charge, ChargeId};
@@ -87,7 +87,7 @@ fn decisions(criterion: &mut Criterion) {
     }
 }
 
-/// What is done with the key itself.
+/// Benches of the steps that handle the key.
 fn key(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("key");
     let (key, hasher) = (world::key(0), KeyHasher::sha256());
@@ -104,7 +104,7 @@ fn key(criterion: &mut Criterion) {
     group.bench_function("look-up", |bencher| bencher.iter(|| poll_now(store.find(black_box(&hash)))));
 }
 
-/// What is drawn and charged.
+/// Benches of the limiter and the ledger.
 fn back_ends(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("back end");
     let (clock, record) = (SystemClock::new(), gate::record(0, gate::account(0)));

@@ -1,4 +1,4 @@
-//! What a gate costs whose authority is elsewhere, beside one in memory, in one run: records cached, credits leased and
+//! The cost of a gate whose authority is remote, beside one in memory, in one run: records cached, credits leased and
 //! limits shared out, over a PostgreSQL that this starts. Requests bear one of 64 keys, each of an account of its own.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //! background does on the machine meanwhile, the database included, is in the figures.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "what is constant here cannot fail")]
 
-mod rig;
+mod harness;
 #[path = "../tests/services/mod.rs"]
 mod services;
 
@@ -21,8 +21,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
-use rig::gate;
-use rig::world::{self, HOT, Traffic};
+use harness::gate;
+use harness::world::{self, HOT, Traffic};
 use services::postgres::Postgres;
 use tokio::runtime::Runtime;
 use tollgate::account::Allowance;

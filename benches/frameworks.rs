@@ -1,4 +1,4 @@
-//! What the gate adds to a request on each framework: the same gate with all checks on, the same keys, around a service
+//! The cost that the gate adds on each framework: the same gate with all checks on, the same keys, around a service
 //! that does as little as the framework lets it, and the same service without a gate.
 //!
 //! ```text
@@ -18,7 +18,7 @@ mod tonic;
 #[path = "frameworks/tower.rs"]
 mod tower;
 
-mod rig;
+mod harness;
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What key management costs over the store in memory: issue, rotate, revoke, and a page of 1,000 out of 1,000,000 keys.
+//! The cost of key management over the store in memory: issue, rotate, revoke, and a page of 1,000 out of 1,000,000 keys.
 #![allow(
     clippy::expect_used,
     missing_docs,

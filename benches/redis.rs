@@ -1,4 +1,4 @@
-//! What the limiter and the ledger over Redis leave of Redis's own speed.
+//! Throughput of the limiter and the ledger over Redis, compared with Redis alone.
 //!
 //! ```text
 //! cargo bench --features redis --bench redis
@@ -34,7 +34,7 @@ const CALLS: u64 = 100_000;
 const SAMPLES: u32 = 5_000;
 const ROUNDS: usize = 7;
 
-/// How many connections `redis-benchmark` has, and how many calls under way on each: as many as there are tasks.
+/// Numbers of connections of `redis-benchmark` and of calls in flight on each: their product is the number of tasks.
 const SHAPES: [(u32, u32); 3] = [(1, 256), (4, 64), (8, 32)];
 
 /// The limiter's script, as it teaches it to the server.
@@ -120,7 +120,7 @@ async fn draws(limiter: &Arc<RedisLimiter>, calls: u64) {
     }
 }
 
-/// What `redis-benchmark` reaches with so many connections, each with so many calls under way.
+/// Measures the rate of `redis-benchmark` with this many connections and this many calls in flight on each.
 fn benchmark(redis: &Redis, sha: &str, (connections, pipeline): (u32, u32)) -> f64 {
     let key = "acme:{a:acme}:limit:07070707-0707-0707-0707-070707070707:86400000000000:day";
     let said = Command::new("redis-benchmark")

@@ -18,10 +18,10 @@ use tollgate::name::AccountId;
 use tollgate::sql::{DatabaseOptions, Durability};
 use tollgate::{Account, Clock, CreditLedger, Credits};
 
-/// How long each measurement lasts.
+/// The duration of each measurement.
 const LASTS: Duration = Duration::from_secs(3);
 
-/// How many accounts the tasks spend from.
+/// The number of accounts that the tasks spend from.
 const ACCOUNTS: u64 = 16;
 
 #[tokio::main]

@@ -1,4 +1,4 @@
-//! What the gate costs beside what one would use in its place, all around the same trivial service, in one run:
+//! The cost of the gate compared with its alternatives, all around the same trivial service, in one run:
 //! nothing; tower-http and `tower_governor` (which check far less); a middleware as a competent user writes it today; the
 //! gate with all checks on, without and with the principal handed over. Requests bear one of 64 hot keys of 10,000, or
 //! any of 10,000.
@@ -15,16 +15,16 @@
 #![allow(missing_docs, reason = "criterion's macro makes a public function")]
 #![allow(clippy::expect_used, reason = "what is constant here cannot fail")]
 
-mod rig;
+mod harness;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use criterion::{BenchmarkId, Criterion};
-use rig::drive::call;
-use rig::world::{self, HOT, KEYS, Traffic};
-use rig::{gate, handwritten, shelf};
+use harness::drive::call;
+use harness::world::{self, HOT, KEYS, Traffic};
+use harness::{gate, handwritten, off_the_shelf};
 use tollgate::TollgateLayer;
 use tower::{Layer, service_fn};
 
@@ -44,7 +44,7 @@ impl Stack {
 
     fn all() -> [Self; 5] {
         let mut nothing = service_fn(world::handler);
-        let mut shelf = shelf::service();
+        let mut shelf = off_the_shelf::service();
         let mut handwritten = handwritten::service();
         let behind = |gate| TollgateLayer::new(gate).layer(service_fn(world::handler));
         let mut gate =
@@ -131,7 +131,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// What is refused, beside what is admitted, by the same gate; the last by one whose quota is used up.
+/// The refused requests, beside the admitted ones, by the same gate; the last by a gate whose quota is used up.
 const REFUSALS: [&str; 4] = ["admitted", "missing", "malformed", "unknown"];
 
 /// Alternating rounds of what is admitted and what is refused: per kind the median time of a request, with the making of

@@ -47,7 +47,7 @@ impl Inside {
         Some(Arc::new(record))
     }
 
-    /// Whether another key has one of this record's hashes.
+    /// Returns true if another key has one of this record's hashes.
     fn is_taken(&self, record: &KeyRecord) -> bool {
         let hashes = [Some(record.hash), record.retiring.map(|old| old.hash)];
         let others = self.keys.values().filter(|other| other.id != record.id);

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_in_a_network_as_the_network_says_itself() {
+    fn network_contains_what_its_prefix_covers() {
         let networks =
             ["0.0.0.0/0", "10.0.0.0/8", "192.0.2.128/25", "192.0.2.7/32", "::/0", "2001:db8::/33", "::1/128"];
         let addresses = [

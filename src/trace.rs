@@ -129,7 +129,7 @@ mod mode {
         use super::without_paths;
 
         #[test]
-        fn names_of_types_lose_their_paths() {
+        fn type_names_lose_their_paths() {
             assert_eq!(without_paths("tollgate::credit::sql::SqlLedger"), "SqlLedger");
             let nested = "tollgate::guard::Guarded<alloc::sync::Arc<dyn tollgate::limit::RateLimiter>>";
             assert_eq!(without_paths(nested), "Guarded<Arc<dyn RateLimiter>>");

@@ -52,7 +52,7 @@ mod tests {
     use super::nearest;
 
     #[test]
-    fn near_words_are_suggested() {
+    fn similar_words_are_suggested() {
         let known = ["look_up", "rate_limits", "scopes", "plan"];
         for (written, meant) in [
             ("look-up", Some("look_up")),

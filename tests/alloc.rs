@@ -2,16 +2,16 @@
 #![cfg(feature = "memory")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is constant here cannot fail")]
 
-#[path = "../benches/rig/mod.rs"]
-mod rig;
+#[path = "../benches/harness/mod.rs"]
+mod harness;
 
 use std::sync::{Arc, Mutex};
 
 use allocation_counter::measure;
 use axum::extract::Request;
+use harness::drive::call;
+use harness::{gate, world};
 use http::{HeaderValue, Method};
-use rig::drive::call;
-use rig::{gate, world};
 use tollgate::account::AccountStatus;
 use tollgate::clock::SystemClock;
 use tollgate::gate::TrustedProxies;
@@ -44,7 +44,7 @@ fn admitted() -> Request {
 }
 
 #[test]
-fn a_request_that_is_let_in_allocates_nothing_without_a_principal_and_one_extension_with_it() {
+fn admission_allocates_only_the_principal() {
     let bare = allocations(service_fn(world::handler), admitted);
     assert_eq!(allocations(behind(gate::with_keys(4).without_principal()), admitted), bare);
     // The request has extensions already, so that the principal's box is all that an insert allocates.
@@ -52,7 +52,7 @@ fn a_request_that_is_let_in_allocates_nothing_without_a_principal_and_one_extens
 }
 
 #[test]
-fn a_request_with_as_many_headers_as_its_map_has_room_for_allocates_nothing_either() {
+fn full_header_map_allocates_nothing() {
     let full = || {
         let mut request = admitted();
         while request.headers().len() < request.headers().capacity() {
@@ -201,7 +201,7 @@ fn measure_refusal(case: &Refused) -> (Option<Kind>, u64) {
 }
 
 #[test]
-fn a_refusal_allocates_three_times_at_the_most() {
+fn refusal_allocates_at_most_three_times() {
     let mut above = Vec::new();
     for case in of_request().into_iter().chain(of_key()) {
         let (kind, allocated) = measure_refusal(&case);
@@ -215,7 +215,7 @@ fn a_refusal_allocates_three_times_at_the_most() {
 }
 
 #[test]
-fn a_second_challenge_is_a_line_of_its_own_and_one_allocation_more() {
+fn second_challenge_costs_one_allocation() {
     let missing =
         Refused { gate: |gate| gate.source(bearer()), ..asking(Kind::Missing, || world::keyless("/")) };
     assert_eq!(measure_refusal(&missing), (Some(Kind::Missing), REFUSAL + 1));

@@ -8,10 +8,10 @@ mod data;
 mod driver;
 #[path = "conformance_runner/expect.rs"]
 mod expect;
+#[path = "conformance_runner/fixture.rs"]
+mod fixture;
 #[path = "conformance_runner/run.rs"]
 mod run;
-#[path = "conformance_runner/stage.rs"]
-mod stage;
 #[path = "conformance_runner/steps.rs"]
 mod steps;
 

@@ -2,21 +2,21 @@
 #![cfg(feature = "memory")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is constant here cannot fail")]
 
-#[path = "../benches/rig/mod.rs"]
-mod rig;
+#[path = "../benches/harness/mod.rs"]
+mod harness;
 
 use allocation_counter::measure;
+use harness::drive::{call, poll_now};
+use harness::{gate, world};
 use http::HeaderValue;
-use rig::drive::{call, poll_now};
-use rig::{gate, world};
 use tollgate::{DenialKind, RequestView, TollgateLayer};
 use tower::{Layer, service_fn};
 
-/// How much more may be allocated after the flood than before it.
+/// The greatest growth of allocated memory during the flood.
 const BOUND: i64 = 32 << 20;
 
 #[test]
-fn a_million_unknown_keys_leave_nothing_behind() {
+fn million_unknown_keys_do_not_grow_memory() {
     const KNOWN: usize = 64;
     let gate = gate::with_keys(KNOWN).build().expect("the gate is complete");
     let mut service = TollgateLayer::new(gate.clone()).layer(service_fn(world::handler));

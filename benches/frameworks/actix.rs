@@ -12,9 +12,9 @@ use actix_web::test::{TestRequest, init_service};
 use actix_web::{App, HttpResponse, web};
 use tollgate::TollgateTransform;
 
-use crate::rig::drive::poll_now;
-use crate::rig::gate;
-use crate::rig::world::{HOT, KEYS, ROUTE, Traffic};
+use crate::harness::drive::poll_now;
+use crate::harness::gate;
+use crate::harness::world::{HOT, KEYS, ROUTE, Traffic};
 use crate::{Framework, service};
 
 pub(crate) fn framework() -> Framework {

@@ -14,9 +14,9 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::{Layer, Service};
 
-use crate::rig::drive::poll_now;
-use crate::rig::gate;
-use crate::rig::world::{HOT, KEYS, Traffic};
+use crate::harness::drive::poll_now;
+use crate::harness::gate;
+use crate::harness::world::{HOT, KEYS, Traffic};
 use crate::{Framework, service};
 
 /// Answers at once.

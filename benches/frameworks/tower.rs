@@ -10,9 +10,9 @@ use http_body::Body;
 use tollgate::TollgateLayer;
 use tower::{Layer, Service, service_fn};
 
-use crate::rig::drive;
-use crate::rig::gate;
-use crate::rig::world::{self, HOT, KEYS, Traffic};
+use crate::harness::drive;
+use crate::harness::gate;
+use crate::harness::world::{self, HOT, KEYS, Traffic};
 use crate::{Framework, service};
 
 pub(crate) fn framework() -> Framework {

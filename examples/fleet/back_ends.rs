@@ -1,4 +1,4 @@
-//! What stands behind a node's gate: each remote server behind a guard of its own, and before each guard what can do without
+//! The back ends of a node's gate: a guard before each remote server, and before each guard a part that can work without
 //! the server for a while.
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How old what a node knows of a key may be.
+/// The greatest age of a node's cached key record.
 pub(crate) const STALE_FOR_AT_MOST: Duration = Duration::from_secs(2);
 
 /// For how much longer a known key is served while the database fails.

@@ -1,4 +1,4 @@
-//! What a node does from time to time, beside the requests. Any number of nodes may do it.
+//! The periodic work of a node, beside the requests. Any number of nodes may do it.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use crate::back_ends::BackEnds;
 use crate::options::Options;
 use crate::{Fault, housekeeping, interruption};
 
-/// How long requests may still take when the node is told to stop.
+/// The time that running requests have after the node is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(options: &Options) -> Result<(), Fault> {

@@ -9,14 +9,14 @@ use tokio::process::{Child, Command};
 
 use crate::Fault;
 
-/// How long a node may take to listen.
+/// The time within which a node must listen.
 const START: Duration = Duration::from_secs(30);
 
 /// A running node. It ends with the value.
 #[derive(Debug)]
 pub(crate) struct Node {
     child: Child,
-    /// Where it listens, as in `http://127.0.0.1:4000`.
+    /// The address of the node, as in `http://127.0.0.1:4000`.
     pub(crate) address: String,
 }
 

@@ -10,20 +10,20 @@ usage: fleet --postgres URL --redis URL [--nodes 3]
        fleet node --postgres URL --redis URL [--nodes 3] [--listen 127.0.0.1:0]
                   [--leases yes|no] [--patience SECONDS]";
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// Whether this process is one of the nodes.
+    /// True if this process is one of the nodes.
     pub(crate) is_node: bool,
     pub(crate) postgres: String,
     pub(crate) redis: String,
-    /// How many nodes there are: each leases and limits by its share.
+    /// The number of nodes: each leases and limits by its share.
     pub(crate) nodes: NonZeroU32,
-    /// Where a node listens.
+    /// The address that a node listens at.
     pub(crate) listen: String,
-    /// Whether a node leases credits; each charge goes to the database, if not.
+    /// True if a node leases credits; otherwise each charge goes to the database.
     pub(crate) leases: bool,
-    /// How long a node waits for a server: one second, if nothing is said.
+    /// The time that a node waits for a server; one second by default.
     pub(crate) patience: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What the nodes share, shown.
+//! A demonstration of the state that the nodes share.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use crate::nodes::Node;
 use crate::options::Options;
 use crate::{Fault, interruption};
 
-/// How long anything is waited for before it is said to be wrong.
+/// The time after which a wait counts as failed.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How many keys are revoked, to see how long it takes.
+/// The number of keys that are revoked to measure the delay.
 const REVOKED: usize = 100;
 
 pub(crate) async fn run(options: &Options) -> Result<(), Fault> {

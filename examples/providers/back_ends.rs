@@ -1,4 +1,4 @@
-//! Where keys, credits and limits are kept: in this process, or where the command line says.
+//! The stores of keys, credits and limits: in this process, or as the command line says.
 
 #[cfg(all(feature = "redis", any(feature = "sqlite", feature = "postgres")))]
 #[path = "back_ends/fleet.rs"]
@@ -25,14 +25,14 @@ use tollgate::{CreditLedger, MemoryLedger, MemoryStore, RateLimiter};
 use crate::data::Fault;
 use crate::options::Options;
 
-/// What stands behind one provider's gate.
+/// The back ends of one provider's gate.
 #[derive(Clone)]
 pub(crate) struct BackEnds {
     pub(crate) keys: Arc<dyn AccountAdmin>,
     pub(crate) credits: Arc<dyn CreditAdmin>,
-    /// Where requests spend credits, if not where they are kept.
+    /// The ledger that requests spend from, if it is not the administered one.
     pub(crate) ledger: Option<Arc<dyn CreditLedger>>,
-    /// What limits rates, if not the gate's own.
+    /// The rate limiter, if it is not the gate's own.
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
     kept: Option<sql::Kept>,
 }
@@ -57,7 +57,7 @@ impl BackEnds {
         }
     }
 
-    /// What is to be done from time to time.
+    /// Does the periodic work.
     pub(crate) async fn tend(&self) -> Result<(), Fault> {
         match &self.kept {
             Some(kept) => kept.tend().await,

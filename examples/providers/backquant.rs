@@ -1,4 +1,4 @@
-//! What `backquant` serves: levels of dealers' gamma exposure.
+//! The routes of `backquant`: levels of dealers' gamma exposure.
 
 use std::convert::Infallible;
 

@@ -15,17 +15,17 @@ use tollgate::{Account, Gate, KeyRecord};
 /// Anything that may go wrong with a data file.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a data file holds; what is for its reader or for a test is passed over.
+/// The contents of a data file; members for its reader or for a test are ignored.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Data {
-    /// Whose data this is.
+    /// The provider that this data belongs to.
     pub(crate) provider: String,
     #[serde(rename = "document")]
     _document: Option<IgnoredAny>,
     #[serde(rename = "policy")]
     _policy: Option<IgnoredAny>,
-    /// Where a test's clock starts.
+    /// The start time of a test's clock.
     pub(crate) now: Option<String>,
     #[serde(default)]
     plans: BTreeMap<String, PlanData>,
@@ -72,7 +72,7 @@ pub(crate) struct KeyData {
     pub(crate) id: String,
     /// The key itself.
     pub(crate) secret: String,
-    /// Whose it is.
+    /// The account that the key belongs to.
     pub(crate) account: String,
     /// `active`, `revoked` or `paused`.
     pub(crate) status: String,

@@ -1,4 +1,4 @@
-//! What `kwery` serves: candles and trades.
+//! The routes of `kwery`: candles and trades.
 
 use axum::extract::{OriginalUri, Path, Query};
 use axum::http::StatusCode;

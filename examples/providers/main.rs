@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 /// The command line asks for what cannot be.
 const USAGE: u8 = 2;
 
-/// How long requests may still take when the servers are told to stop.
+/// The time that running requests have after the servers are told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
@@ -68,7 +68,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// What a provider's gate asks of its callers.
+/// Returns the OpenAPI document of a provider's gate.
 #[cfg(feature = "openapi")]
 fn document(provider: &Provider) -> Result<String, Fault> {
     let gate = tollgate::Config::from_toml(provider.config, provider.name)?.builder()?.build()?;

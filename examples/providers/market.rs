@@ -1,4 +1,4 @@
-//! What the five have in common: figures that look like a market's, and lists in pages.
+//! Parts that the five providers share: figures that look like a market's, and lists in pages.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
@@ -9,10 +9,10 @@ use tollgate::account::Cap;
 use tollgate::clock::{SystemClock, Timestamp};
 use tollgate::{Clock, Principal};
 
-/// How many items a page has, if nothing is said.
+/// The default number of items in a page.
 const PAGE: usize = 20;
 
-/// How many items a page has at the most.
+/// The greatest number of items in a page.
 const LARGEST_PAGE: usize = 100;
 
 /// A figure of `0.0..1.0` that is the same every time.
@@ -42,7 +42,7 @@ pub(crate) fn count(name: &str, step: u64, below: u32) -> u32 {
     count
 }
 
-/// What a symbol costs at a step: within 5 % of a level of its own.
+/// Returns the price of a symbol at a step: within 5 % of a level of its own.
 pub(crate) fn price(symbol: &str, step: u64) -> f64 {
     let level = match symbol.get(..3) {
         Some("BTC") => 64_000.0,
@@ -68,12 +68,12 @@ pub(crate) fn whole_seconds() -> String {
     Timestamp::from_millis(millis - millis.rem_euclid(1_000)).to_string()
 }
 
-/// What is left of the caller's credits; nothing, where the request costs none.
+/// Returns the caller's remaining credits; `None` if the request is free.
 pub(crate) fn credits_left(caller: Option<&Principal>) -> Option<u64> {
     caller?.balance().map(tollgate::Credits::get)
 }
 
-/// Which part of a list is asked for, the caller's caps heeded.
+/// The requested part of a list, within the caller's caps.
 #[derive(Debug)]
 pub(crate) struct Listing {
     limit: usize,

@@ -31,7 +31,7 @@ usage: providers [OPTION]...
 They listen on 127.0.0.1, ports 4101 to 4105. Ctrl-C ends them.
 ";
 
-/// What was asked for.
+/// The options of the command line.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) help: bool,

@@ -8,7 +8,7 @@ use crate::{backquant, kwery, quantconomy, quantdata, vectrade};
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) name: &'static str,
-    /// Where it listens on 127.0.0.1, if nothing else is said.
+    /// The default port on 127.0.0.1.
     pub(crate) port: u16,
     /// Its configuration file.
     pub(crate) config: &'static str,

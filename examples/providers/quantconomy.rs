@@ -1,4 +1,4 @@
-//! What `quantconomy` serves: entries of an economic calendar, and filings with the SEC.
+//! The routes of `quantconomy`: entries of an economic calendar, and filings with the SEC.
 
 use axum::http::StatusCode;
 use axum::routing::get;

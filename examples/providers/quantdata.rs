@@ -1,4 +1,4 @@
-//! What `quantdata` serves: a tool on options.
+//! The routes of `quantdata`: a tool on options.
 
 use axum::extract::OriginalUri;
 use axum::http::StatusCode;

@@ -15,7 +15,7 @@ pub(crate) struct Samples {
     plans: Value,
     accounts: Value,
     keys: Vec<SampleKey>,
-    /// What `curl` is given to show a key, for the keys of a data file.
+    /// The arguments of `curl` that send a key, for the keys of a data file.
     request: String,
     requests: Vec<SampleRequest>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Samples {
 #[derive(Debug, Deserialize)]
 struct SampleKey {
     name: String,
-    /// Which of the provider's formats it has; the first, if nothing is said.
+    /// The prefix of the key's format; the first format's by default.
     #[serde(default)]
     prefix: String,
     #[serde(flatten)]
@@ -36,13 +36,13 @@ struct SampleKey {
 struct SampleRequest {
     /// The status of the answer, or of each answer.
     status: String,
-    /// What it shows.
+    /// The description of the sample.
     shows: String,
-    /// What `curl` is given: `{base}` is the server, `{name}` the key of that name.
+    /// The arguments of `curl`: `{base}` is the server, `{name}` the key of that name.
     curl: String,
 }
 
-/// What a server is started with, and what is printed of it.
+/// The data that a server starts with, and its printed guide.
 #[derive(Debug)]
 pub(crate) struct Seed {
     pub(crate) data: Data,
@@ -56,7 +56,7 @@ pub(crate) struct Seed {
 struct ShownKey {
     name: String,
     secret: String,
-    /// How the key starts that was there before under the same id, and has another secret.
+    /// The start of an earlier key under the same id with another secret.
     in_place: Option<String>,
 }
 
@@ -116,7 +116,7 @@ impl Seed {
         }
     }
 
-    /// What to try, once the server is reached at this address.
+    /// Returns the commands to try, for a server at this address.
     pub(crate) fn guide(&self, base: &str) -> String {
         let width = self.keys.iter().map(|key| key.name.len()).max().unwrap_or_default();
         let clock = |now| format!("  # the file's clock starts at {now}; here the real one holds");

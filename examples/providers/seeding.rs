@@ -10,7 +10,7 @@ use tollgate::{Credits, Gate, KeyRecord};
 use crate::back_ends::BackEnds;
 use crate::data::{AccountData, Data, Fault};
 
-/// What balances are set under: a start that was broken off does not set them twice.
+/// The adjustment id of opening balances: a start that was interrupted does not set them twice.
 const OPENING: &str = "opening";
 
 /// Puts a data file's accounts, balances and keys in. What is there stays as it is: of each of the file's keys it is said

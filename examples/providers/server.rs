@@ -31,10 +31,10 @@ pub(crate) struct Server {
     seed: Seed,
 }
 
-/// How often what is not done with a request is done.
+/// The interval of the periodic work.
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
-/// What is to be brought to its end when a server has stopped.
+/// The work that is finished after a server has stopped.
 pub(crate) struct Ending {
     manager: KeyManager,
     back_ends: BackEnds,

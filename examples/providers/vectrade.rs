@@ -1,4 +1,4 @@
-//! What `vectrade` serves: eleven families of data on a stock.
+//! The routes of `vectrade`: eleven families of data on a stock.
 
 use axum::extract::Path;
 use axum::http::StatusCode;

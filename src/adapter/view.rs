@@ -116,7 +116,7 @@ mod tests {
     use super::unnested;
 
     #[test]
-    fn the_rest_that_a_nested_router_shows_belongs_to_the_original_path() {
+    fn nested_rest_belongs_to_the_original_path() {
         let rows = [
             ("/v1/admin", "/v1", "/admin", true),
             ("/v1", "/v1", "/", true),

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn monotonic_time_goes_at_the_pace_of_the_systems() {
+    fn monotonic_time_keeps_the_system_pace() {
         let clock = SystemClock::new();
         let read = || (Instant::now(), clock.now().elapsed(), Instant::now());
         let (before, start, begun) = read();

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_the_members_of_the_model() {
+    fn reference_page_lists_every_member() {
         for (heading, (_, members)) in HEADINGS.into_iter().zip(tables()) {
             let mut named = rows(heading);
             let mut members = members.to_vec();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_the_words_of_the_model() {
+    fn reference_page_lists_every_word() {
         let kinds: Vec<_> = DenialKind::ALL.iter().map(|kind| kind.name()).collect();
         assert_eq!(rows("### Kinds"), kinds);
         let checks: Vec<_> = Check::ALL.iter().map(|check| check.name()).collect();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_each_kinds_status_and_parent() {
+    fn reference_page_lists_every_denial_kind() {
         for kind in DenialKind::ALL {
             let parent = kind.parent().map(|parent| format!("`{}`", parent.name())).unwrap_or_default();
             let row = format!("\n| `{}` | {} | {parent} | ", kind.name(), kind.status().as_u16());

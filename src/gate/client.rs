@@ -138,7 +138,7 @@ mod tests {
     use super::address;
 
     #[test]
-    fn addresses_are_read_as_proxies_write_them_and_no_other_way() {
+    fn only_proxy_address_forms_are_parsed() {
         let read = |text: &str| address(text.as_bytes()).map(|address| address.to_string());
         assert_eq!(read(" 1.2.3.4 ").as_deref(), Some("1.2.3.4"));
         assert_eq!(read("1.2.3.4:80").as_deref(), Some("1.2.3.4"));

@@ -187,7 +187,7 @@ mod tests {
 
     /// The comparison reads all of both hashes before its one barrier. This test shows that it ignores no part of them.
     #[test]
-    fn case_98_a_hash_that_differs_in_one_bit_is_another() {
+    fn hash_with_one_bit_changed_is_not_equal() {
         let hash = KeyHasher::sha256().hash(b"mtk_demo");
         for bit in 0..256 {
             let mut bytes = *hash.as_bytes();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn one_block_is_hashed_as_any_number_is() {
+    fn one_block_input_hashes_like_any_other() {
         let text: Vec<u8> = (0..=255).collect();
         for length in 0..=56 {
             let whole: [u8; 32] = Sha256::digest(&text[..length]).into();

@@ -47,7 +47,7 @@ mod tests {
     use super::{LONGEST, reference_to};
 
     #[test]
-    fn a_path_becomes_a_plain_reference() {
+    fn path_becomes_a_uri_reference() {
         let rows = [
             ("/v1/candles", "/v1/candles"),
             ("/v1/a%20b;c=d:e@f", "/v1/a%20b;c=d:e@f"),

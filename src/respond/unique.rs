@@ -44,7 +44,7 @@ mod tests {
     use super::repeated;
 
     #[test]
-    fn a_name_is_repeated_within_its_object_alone() {
+    fn duplicate_names_count_per_object() {
         let rows = [
             (r#"{"a": 1, "b": 2}"#, None),
             (r#"{"a": {"a": 1}, "b": {"a": 1}}"#, None),

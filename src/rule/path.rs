@@ -54,7 +54,7 @@ mod tests {
     use super::is_odd;
 
     #[test]
-    fn paths_that_may_be_read_as_another_are_odd() {
+    fn ambiguous_paths_are_odd() {
         let odd = [
             "//v1",
             "/v1//x",

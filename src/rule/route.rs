@@ -361,7 +361,7 @@ mod tests {
     use super::Rule;
 
     #[test]
-    fn a_star_at_the_end_is_for_all_that_lies_below() {
+    fn trailing_star_covers_everything_below() {
         let pattern = |route: &str| Rule::new(route).unwrap().pattern().to_owned();
         assert_eq!(pattern("/acme.quotes.v1.Quotes/*"), "/acme.quotes.v1.Quotes/{*rest}");
         assert_eq!(pattern("POST /*"), "/{*rest}");
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn other_routers_parameters_are_refused() {
+    fn foreign_parameter_syntax_is_refused() {
         let rows = [
             ("GET /v1/history/:city", "`{city}`"),
             ("/:id?/x", "`{id}`"),

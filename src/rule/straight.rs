@@ -95,7 +95,7 @@ mod tests {
     use super::Straight;
 
     #[test]
-    fn what_is_found_is_what_the_tree_finds() {
+    fn linear_search_agrees_with_the_tree() {
         let sets: [&[&str]; 9] = [
             &["/a/{x}", "/a/{*rest}", "/{*rest}"],
             &["/{*rest}", "/a/{x}", "/a/{x}/c"],

@@ -172,7 +172,7 @@ fn escaped(text: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_pattern_has_twins_that_routers_confuse_with_it() {
+    fn confusable_patterns_are_twins() {
         let rows: [(&str, &[&str]); 10] = [
             ("/", &[]),
             ("/a", &["/a/"]),
@@ -197,7 +197,7 @@ mod tests {
         assert!(!super::too_many("/a{a}/b{b}/c{c}/d{d}/e{e}"));
     }
     #[test]
-    fn twins_compete_with_what_may_be_meant_too() {
+    fn twins_compete_with_ambiguous_patterns() {
         let rows = [
             ("/a/", "/a/", true),
             ("/a/", "/{*rest}", true),

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_and_rows_come_in_few_sizes() {
+    fn list_and_row_counts_are_rounded_up() {
         let statement = Statement::new("a = ").push_value("", 1).push(" AND b IN ").push_list([1, 2, 3]);
         assert_eq!(statement.text, "a = $1 AND b IN ($2,$3,$4,$5)");
         assert_eq!(statement.values.len(), 5);
@@ -202,7 +202,7 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[test]
-    fn values_in_their_order_have_no_numbers() {
+    fn values_in_order_have_no_numbers() {
         let statement = Statement::new("a = ").push_value("", 1).push(" AND b IN ").push_list([1, 2]);
         assert_eq!(statement.into_unnumbered().text, "a = ? AND b IN (?,?)");
         let statement = Statement::new("a = $1 OR a > $1 AND b = ").push_value("", 1);

@@ -1,14 +1,14 @@
-//! What the file says reaches the gate's behaviour, and the builder can say it too.
+//! Tests that the file's settings reach the gate's behaviour, and that the builder offers the same.
 #![cfg(all(feature = "config", feature = "memory", feature = "tracing"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "shared with another test")]
+mod fixture;
 mod limits;
 mod refused;
 mod rules;
-#[allow(dead_code, reason = "shared with another test")]
-mod stage;
-mod strangers;
 mod switches;
+mod unknown_references;
 
 use tollgate::key::Length;
 use tollgate::{ConfigError, GateBuilder, KeyFormat, KeySource, Plan};

@@ -27,7 +27,7 @@ const FAULTS: &[&str] = &[
     include_str!("config_errors/plans.txt"),
 ];
 
-/// What stands before every fault that names no source of its own.
+/// The beginning of every faulty file that has no source of its own.
 const HEAD: &str = "sources = [{ header = \"X-API-Key\" }]\nformats = [{ prefix = \"acme_\", body = 32 }]\n";
 
 struct Row<'f> {
@@ -57,7 +57,7 @@ fn line_of(row: &Row<'_>) -> usize {
     1 + row.toml[..mark].matches('\n').count()
 }
 
-/// What is wrong with what the error says.
+/// Returns the defects of an error's text.
 fn faults_of(row: &Row<'_>, error: &ConfigError) -> Vec<String> {
     let (said, line) = (error.to_string(), line_of(row));
     let mut demands = vec![
@@ -73,7 +73,7 @@ fn faults_of(row: &Row<'_>, error: &ConfigError) -> Vec<String> {
 }
 
 #[test]
-fn every_fault_names_file_line_member_value_and_remedy() {
+fn error_names_place_value_and_remedy() {
     let (mut wrong, mut rows_seen) = (Vec::new(), 0);
     for row in rows() {
         rows_seen += 1;
@@ -88,7 +88,7 @@ fn every_fault_names_file_line_member_value_and_remedy() {
 
 const SECRET: &str = "correct-horse-battery-staple";
 
-/// What the error says of a pepper: nothing of the secret, whatever else.
+/// Returns the error of a pepper, and checks that it does not contain the secret.
 fn pepper_error(toml: &str) -> String {
     let error = Config::from_toml(&format!("{HEAD}{toml}"), "acme.toml").unwrap_err();
     let told = format!("{error} {error:?}");
@@ -100,7 +100,7 @@ fn pepper_error(toml: &str) -> String {
 }
 
 #[test]
-fn a_secret_in_the_file_is_refused_and_not_said_again() {
+fn secret_in_the_file_is_not_repeated() {
     let ways = [
         format!("hash = {{ pepper = '{SECRET}' }}"),
         format!("[hash]\npepper = '{SECRET}'"),
@@ -121,7 +121,7 @@ fn a_secret_in_the_file_is_refused_and_not_said_again() {
 }
 
 #[test]
-fn a_pepper_that_does_not_resolve_stops_the_start() {
+fn unresolved_pepper_stops_the_start() {
     let folder = std::env::temp_dir().join(format!("tollgate-pepper-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let written = |name: &str, text: &[u8]| {
@@ -148,7 +148,7 @@ fn a_pepper_that_does_not_resolve_stops_the_start() {
 }
 
 #[test]
-fn what_a_caller_changed_is_checked_again() {
+fn changes_by_the_caller_are_checked() {
     let mut config = Config::from_toml(HEAD, "acme.toml").unwrap();
     let other =
         Config::from_toml(&format!("{HEAD}[plans.pro]\nquotas = ['1 per second']"), "other.toml").unwrap();
@@ -159,7 +159,7 @@ fn what_a_caller_changed_is_checked_again() {
     assert_eq!((error.member(), error.value()), ("plans.pro.quotas[1]", "burst"));
 }
 
-/// What is said of a file that cannot be read, or that holds these bytes.
+/// Returns the error of a file that cannot be read, or that holds these bytes.
 fn read_error(name: &str, bytes: Option<&[u8]>) -> ConfigError {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("config_errors");
     std::fs::create_dir_all(&folder).unwrap();
@@ -171,7 +171,7 @@ fn read_error(name: &str, bytes: Option<&[u8]>) -> ConfigError {
 }
 
 #[test]
-fn unreadable_files_say_what_to_do() {
+fn unreadable_file_error_has_a_remedy() {
     let error = Config::read("no/such/acme.toml").unwrap_err();
     assert_eq!(error.file(), Some("no/such/acme.toml"));
     let told = error.to_string();
@@ -185,7 +185,7 @@ fn unreadable_files_say_what_to_do() {
 }
 
 #[test]
-fn other_encodings_name_line_and_byte() {
+fn wrong_encoding_error_names_line_and_byte() {
     let latin = b"sources = [{ query = 'k' }]\n# caf\xe9\n";
     let utf16 = b"\xff\xfes\0o\0";
     let cut = b"a = '\xe2\x82";
@@ -206,7 +206,7 @@ fn debug_output_is_display_output() {
 }
 
 #[test]
-fn faults_have_a_line_and_a_column() {
+fn errors_have_line_and_column() {
     let rows = [
         ("sources = [{ query = 'k' }]\nformats = [ { body = 32 }, { bodi = 32 } ]", (2, 30)),
         ("a = ", (1, 5)),

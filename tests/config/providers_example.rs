@@ -27,7 +27,7 @@ const CANDLES_ONLY: &str = "kwery_live_7Zq9ly5PnnDusgZf2mDRbgek5pIGB4WJ";
 const SLOW: &str = "kwery_live_x1wAkSytzY5URVqe7YwRKE4lVDAofz5L";
 
 #[test]
-fn each_refusal_has_the_status_and_the_envelope_of_the_document() {
+fn refusals_match_the_provider_documents() {
     let kwery = start(&KWERY);
     let refusals = [
         ("no key", "/v1/candles", None, 401, "invalid_api_key"),
@@ -65,7 +65,7 @@ fn a_rate_limit_says_when_to_come_back() {
 }
 
 #[test]
-fn the_handler_serves_and_does_not_see_the_key_in_the_query() {
+fn handler_does_not_see_the_query_key() {
     let kwery = start(&KWERY);
     let answer = kwery.get(&format!("/v1/candles?symbol=ETH&api-key={GOOD}&limit=3"), &[]);
     let body = answer.json();
@@ -78,7 +78,7 @@ fn the_handler_serves_and_does_not_see_the_key_in_the_query() {
 }
 
 #[test]
-fn a_failure_gives_the_credits_back() {
+fn failure_refunds_the_credits() {
     let kwery = start(&KWERY);
     let left = || kwery.with_key("/v1/trades?limit=1", GOOD).json()["meta"]["credits_left"].as_u64();
     assert_eq!(left(), Some(998));
@@ -87,7 +87,7 @@ fn a_failure_gives_the_credits_back() {
 }
 
 #[test]
-fn a_forwarded_address_is_believed_from_a_trusted_proxy_alone() {
+fn forwarded_address_needs_a_trusted_proxy() {
     let forwarded = [("X-API-Key", ALLOWLISTED), ("X-Forwarded-For", "192.0.2.7")];
     let kwery = start(&KWERY);
     assert_eq!(kwery.get("/v1/candles", &forwarded).status, 401);
@@ -99,7 +99,7 @@ fn a_forwarded_address_is_believed_from_a_trusted_proxy_alone() {
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_to_those_who_know() {
+async fn http2_with_prior_knowledge_is_served() {
     let kwery = start(&KWERY);
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Empty<Bytes>>();
     let request =
@@ -111,7 +111,7 @@ async fn http_2_is_spoken_to_those_who_know() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_code_2_and_a_message() {
+fn invalid_arguments_exit_with_code_2() {
     let refused: [(&[&str], &str); 13] = [
         (&["--lissen"], "--lissen"),
         (&["kwery"], "no option `kwery`"),
@@ -138,7 +138,7 @@ fn what_cannot_be_is_refused_with_code_2_and_a_message() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_said() {
+fn occupied_address_is_reported() {
     let kwery = start(&KWERY);
     let output =
         example().args(["--only", "vectrade", "--listen", &kwery.address]).output().expect("it runs");

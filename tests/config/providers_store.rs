@@ -73,7 +73,7 @@ fn keys_and_balances_survive(words: &[&str]) {
 }
 
 #[test]
-fn keys_and_balances_survive_a_restart_in_a_file() {
+fn data_in_a_file_survives_a_restart() {
     let folder = scratch("providers");
     keys_and_balances_survive(&["--store", &format!("sqlite:{}", folder.join("keys.db").display())]);
     drop(std::fs::remove_dir_all(folder));
@@ -81,7 +81,7 @@ fn keys_and_balances_survive_a_restart_in_a_file() {
 
 #[cfg(all(feature = "postgres", feature = "redis"))]
 #[test]
-fn keys_and_balances_survive_a_restart_in_postgres_behind_redis() {
+fn data_in_postgres_survives_a_restart() {
     use services::{postgres::Postgres, redis::Redis};
     let (Some(postgres), Some(redis)) = (Postgres::start(), Redis::start()) else { return };
     keys_and_balances_survive(&["--store", &postgres.database(), "--redis", &redis.url()]);
@@ -90,7 +90,7 @@ fn keys_and_balances_survive_a_restart_in_postgres_behind_redis() {
 }
 
 #[test]
-fn a_store_that_cannot_be_opened_is_said() {
+fn unopenable_store_is_reported() {
     let refused: [(&[&str], &str); 4] = [
         (&["--store", "sqlite:keys.db"], "name it with --only"),
         (&["--only", "kwery", "--store", "sqlite:/nowhere/at/all.db"], "/nowhere/at/all.db"),

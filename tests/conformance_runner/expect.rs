@@ -1,4 +1,4 @@
-//! Whether an answer is the one that is expected.
+//! Comparison of an answer with the expected one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use tollgate::Credits;
 
 use crate::data::Fault;
-use crate::stage::fill;
+use crate::fixture::fill;
 use crate::steps::Expect;
 
 /// An answer, and what happened behind it.
@@ -124,7 +124,7 @@ fn filled(value: &Value, saved: &BTreeMap<String, String>) -> Value {
     }
 }
 
-/// Whether a value holds at least these members, recursively.
+/// Returns true if a value holds at least these members, recursively.
 fn holds(value: &Value, wanted: &Value) -> bool {
     match (value, wanted) {
         (Value::Object(value), Value::Object(wanted)) => {

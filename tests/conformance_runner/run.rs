@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use serde::Deserialize;
 
 use crate::data::{Data, Fault};
-use crate::stage::Stage;
+use crate::fixture::Stage;
 use crate::steps::Case;
 
-/// What this crate can do and a case may need.
+/// The capabilities of this crate that a case may need.
 const CAPABILITIES: &[&str] = &["key management"];
 
 #[derive(Deserialize)]

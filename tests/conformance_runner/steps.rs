@@ -9,11 +9,11 @@ use serde_json::Value;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
-    /// What it shows.
+    /// The name of the case.
     pub(crate) name: String,
     /// The capability without which it cannot pass.
     pub(crate) needs: Option<String>,
-    /// What happens.
+    /// The steps of the case.
     pub(crate) steps: Vec<Step>,
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Signature {
     pub(crate) agreement: String,
 }
 
-/// What must hold of the answer.
+/// The required properties of the answer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Expect {

@@ -10,7 +10,7 @@ use tollgate::{Gate, TollgateService};
 use tower::ServiceExt;
 
 use crate::data::Fault;
-use crate::stage::{Seen, wrapped};
+use crate::fixture::{Seen, wrapped};
 
 /// Status, headers and body of the answer.
 pub(crate) async fn exchange(

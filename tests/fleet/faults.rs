@@ -6,29 +6,29 @@
 #[cfg(feature = "memory")]
 mod limits;
 use crate::services;
-mod stage;
+mod fixture;
 
 use std::time::Duration;
 
+use fixture::Stage;
 use services::proxy::Fault;
-use stage::Stage;
 
 const LONG: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_that_is_killed_and_started_again() {
+async fn service_resumes_after_postgres_is_killed() {
     let Some(mut stage) = Stage::new().await else { return };
     stage.under_load(|stage| stage.postgres.kill(), |stage| stage.postgres.restart()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_that_hangs_and_goes_on() {
+async fn service_resumes_after_postgres_is_paused() {
     let Some(mut stage) = Stage::new().await else { return };
     stage.under_load(|stage| stage.postgres.pause(), |stage| stage.postgres.resume()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_behind_a_bad_network() {
+async fn service_survives_postgres_network_faults() {
     for fault in [Fault::Cut, Fault::Slow(LONG), Fault::Slow(Duration::from_millis(100)), Fault::LosesAnswers]
     {
         let Some(mut stage) = Stage::new().await else { return };
@@ -39,19 +39,19 @@ async fn postgres_behind_a_bad_network() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_that_is_killed_and_started_again() {
+async fn service_resumes_after_redis_is_killed() {
     let Some(mut stage) = Stage::new().await else { return };
     stage.under_load(|stage| stage.redis.kill(), |stage| stage.redis.restart()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_that_hangs_and_goes_on() {
+async fn service_resumes_after_redis_is_paused() {
     let Some(mut stage) = Stage::new().await else { return };
     stage.under_load(|stage| stage.redis.pause(), |stage| stage.redis.resume()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_behind_a_bad_network() {
+async fn service_survives_redis_network_faults() {
     for fault in [Fault::Cut, Fault::Slow(LONG), Fault::Slow(Duration::from_millis(100)), Fault::LosesAnswers]
     {
         let Some(mut stage) = Stage::new().await else { return };

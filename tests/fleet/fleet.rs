@@ -11,10 +11,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod credits;
+mod fixture;
 mod limits;
 mod outages;
 mod revocations;
-mod stage;
 mod starts;
 
 /// Anything that may go wrong.

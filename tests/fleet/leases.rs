@@ -4,9 +4,9 @@
 
 mod authorities;
 mod cost;
-mod deaths;
 mod fleet;
 mod grants;
+mod node_crash;
 #[cfg(feature = "postgres")]
 mod processes;
 mod properties;

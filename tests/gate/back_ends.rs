@@ -6,7 +6,7 @@ use crate::support;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use support::slow::{Failing, Later};
+use support::faulty_back_ends::{Failing, Later};
 use support::{Answer, World, with_key, without_key};
 use tollgate::key::KeyStatus;
 use tollgate::rule::Cost;
@@ -51,7 +51,7 @@ async fn story(world: &World, gate: &Gate) -> Vec<(u16, String, u64)> {
 }
 
 #[tokio::test]
-async fn back_ends_that_answer_later_decide_as_those_that_answer_at_once() {
+async fn late_back_ends_decide_like_ready_ones() {
     let world = World::new();
     let expected = story(&world, &rules(world.kwery())).await;
     let statuses: Vec<u16> = expected.iter().map(|(status, ..)| *status).collect();
@@ -80,7 +80,7 @@ fn unavailable(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn case_94_a_store_that_fails_is_not_a_store_without_the_key() {
+async fn failing_store_is_not_an_unknown_key() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let store = Failing::new(Arc::clone(&world.store));
@@ -94,7 +94,7 @@ async fn case_94_a_store_that_fails_is_not_a_store_without_the_key() {
 }
 
 #[tokio::test]
-async fn case_94_a_limiter_or_a_ledger_that_fails_lets_nobody_in() {
+async fn failing_limiter_or_ledger_admits_nobody() {
     let world = World::new();
     let id = world.key(KEY, |_, account| account.plan = "slow".into());
     let (limiter, ledger) =
@@ -111,7 +111,7 @@ async fn case_94_a_limiter_or_a_ledger_that_fails_lets_nobody_in() {
 
 /// By construction, not by the clock: whatever is wrong with a key of the right shape, the same is done for it.
 #[tokio::test]
-async fn case_98_a_known_key_and_an_unknown_one_are_asked_for_alike() {
+async fn known_and_unknown_keys_take_equal_calls() {
     let world = World::new();
     world.key("kwery_live_revoked", |record, _| record.status = KeyStatus::Revoked);
     world.key("kwery_live_expired", |record, _| {
@@ -135,7 +135,7 @@ async fn case_98_a_known_key_and_an_unknown_one_are_asked_for_alike() {
 }
 
 #[tokio::test]
-async fn a_charge_whose_answer_is_lost_is_given_back() {
+async fn charge_with_lost_answer_is_refunded() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let mut ledger = Failing::new(Arc::clone(&world.ledger));
@@ -146,7 +146,7 @@ async fn a_charge_whose_answer_is_lost_is_given_back() {
 }
 
 #[tokio::test]
-async fn case_95_the_record_of_another_key_is_not_taken_for_this_ones() {
+async fn record_with_another_hash_is_refused() {
     #[derive(Debug)]
     struct Confused(Arc<tollgate::KeyRecord>);
 
@@ -168,7 +168,7 @@ async fn case_95_the_record_of_another_key_is_not_taken_for_this_ones() {
 }
 
 #[tokio::test]
-async fn a_record_that_names_what_is_not_configured_is_the_operators_fault_and_no_licence() {
+async fn unknown_name_in_record_admits_nobody() {
     let world = World::new();
     world.key("kwery_live_no_plan", |_, account| account.plan = "forgotten".into());
     world.key("kwery_live_no_quota", |record, _| record.quotas = Some(vec!["forgotten".parse().unwrap()]));
@@ -182,7 +182,7 @@ async fn a_record_that_names_what_is_not_configured_is_the_operators_fault_and_n
 }
 
 #[test]
-fn case_38_a_key_that_changed_hands_does_not_go_back_with_its_old_account() {
+fn moved_key_stays_with_its_new_account() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let mut record = tollgate::KeyRecord::clone(&world.store.key(id).unwrap());

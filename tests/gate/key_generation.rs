@@ -10,7 +10,7 @@ type Fault = Box<dyn std::error::Error>;
 
 const KEYS: usize = 1_000_000;
 
-/// How many standard deviations a chi-square may lie above its mean: a fair generator exceeds it once in 10^9 runs.
+/// The number of standard deviations that a chi-square may lie above its mean: a fair generator exceeds it once in 10^9 runs.
 const DEVIATIONS: f64 = 9.0;
 
 /// The formats that the providers' files describe for new keys: one without a prefix is for keys made elsewhere.
@@ -30,7 +30,7 @@ fn formats() -> Result<Vec<KeyFormat>, Fault> {
     Ok(formats)
 }
 
-/// What is remembered of a key: sixteen bytes of its random part, of at least 95 bits of randomness.
+/// Returns the remembered part of a key: sixteen bytes of its random part, of at least 95 bits of randomness.
 fn mark(body: &[u8]) -> u128 {
     body.first_chunk().map_or(0, |chunk| u128::from_le_bytes(*chunk))
 }
@@ -67,7 +67,7 @@ fn check_evenness(format: &KeyFormat, counts: &[u64; 256]) {
     assert!(bits >= 4 && format.bits() >= 128.0);
 }
 
-/// How many letters the alphabet has, by the character class that secret scanners are given.
+/// Returns the number of letters in the alphabet, by the character class that secret scanners are given.
 fn letters_of(format: &KeyFormat) -> usize {
     let pattern = format.scanner_pattern();
     let class = &pattern[format.prefix().len()..pattern.rfind('{').unwrap()];
@@ -76,7 +76,7 @@ fn letters_of(format: &KeyFormat) -> usize {
 }
 
 #[test]
-fn a_million_keys_of_every_format_are_valid_distinct_and_even() -> Result<(), Fault> {
+fn million_generated_keys_are_distinct() -> Result<(), Fault> {
     let waiting = Mutex::new(formats()?);
     let next = || waiting.lock().unwrap().pop();
     let work = || {

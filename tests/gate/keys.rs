@@ -27,7 +27,7 @@ fn formats() -> Vec<(&'static str, KeyFormat)> {
 }
 
 #[test]
-fn case_169_every_generated_key_is_accepted_and_none_comes_twice() {
+fn generated_keys_are_accepted_and_unique() {
     for (name, format) in formats() {
         let mut seen = HashSet::new();
         for _ in 0..=100_000 / formats().len() {
@@ -42,7 +42,7 @@ fn case_169_every_generated_key_is_accepted_and_none_comes_twice() {
 }
 
 #[test]
-fn case_169_every_character_is_as_likely_as_any_other() {
+fn generated_characters_are_equally_likely() {
     // 36 and 62 do not divide 256: folding a random byte would show.
     let odd: Alphabet = "abcdefghijklmnopqrstuvwxyz0123456789".parse().unwrap();
     for (letters, body) in
@@ -67,7 +67,7 @@ fn case_169_every_character_is_as_likely_as_any_other() {
 }
 
 #[test]
-fn a_format_without_room_for_128_bits_issues_nothing() {
+fn format_below_128_bits_issues_nothing() {
     let short = KeyFormat::new("k_", Length::exactly(21)).unwrap();
     assert!(!short.can_issue());
     assert!(short.generate().is_err());
@@ -78,7 +78,7 @@ fn a_format_without_room_for_128_bits_issues_nothing() {
 }
 
 #[test]
-fn every_corruption_of_one_character_is_seen_by_the_checksum() {
+fn checksum_detects_any_changed_character() {
     let format = KeyFormat::new("acme_", Length::exactly(38)).unwrap().with_checksum().unwrap();
     let letters: Vec<u8> = (0..=255).filter(|byte| Alphabet::base62().holds(*byte)).collect();
     for _ in 0..20 {
@@ -102,7 +102,7 @@ fn every_corruption_of_one_character_is_seen_by_the_checksum() {
 }
 
 #[test]
-fn a_checksum_is_the_crc_32_of_all_before_it_in_base_62() {
+fn checksum_is_crc32_in_base62() {
     let format = KeyFormat::new("ghp_", Length::exactly(36)).unwrap().with_checksum().unwrap();
     let body = "ghp_zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ";
     let sum = crc32(body.as_bytes());
@@ -127,7 +127,7 @@ fn base62(mut number: u32) -> String {
 }
 
 #[test]
-fn case_206_debug_of_a_secret_type_shows_nothing_of_the_secret() {
+fn debug_of_secret_types_hides_the_secret() {
     let format = KeyFormat::new("acme_", Length::exactly(38)).unwrap().with_checksum().unwrap();
     let issued = format.generate().unwrap();
     let shown = format!("{issued:?}");
@@ -153,7 +153,7 @@ fn case_206_debug_of_a_secret_type_shows_nothing_of_the_secret() {
 }
 
 #[tokio::test]
-async fn case_206_debug_of_what_a_request_passes_through_shows_no_key() {
+async fn debug_of_request_types_hides_the_key() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().literal("the_demo_literal").build().unwrap();
@@ -179,7 +179,7 @@ async fn case_206_debug_of_what_a_request_passes_through_shows_no_key() {
 }
 
 #[test]
-fn case_35_a_start_is_never_more_than_the_key_and_never_panics() {
+fn start_is_within_the_key_and_never_panics() {
     let format = KeyFormat::new("mtk_", Length::exactly(44)).unwrap().with_start(12).unwrap();
     let rows = [
         ("mtk_demo", "mtk_"),
@@ -197,7 +197,7 @@ fn case_35_a_start_is_never_more_than_the_key_and_never_panics() {
 }
 
 #[test]
-fn the_start_of_a_short_key_gives_away_half_of_it_at_the_most() {
+fn start_of_a_short_key_is_at_most_half() {
     for (body, shown) in [(1, 0), (5, 2), (8, 4), (32, 4)] {
         let format = KeyFormat::new("acme_", Length::exactly(body)).unwrap();
         let key = format!("acme_{}", "x".repeat(body));

@@ -119,7 +119,7 @@ fn request(row: Row) -> Builder {
 }
 
 #[tokio::test]
-async fn case_100_every_subset_of_failing_conditions_is_decided_by_the_first() {
+async fn first_failing_check_decides() {
     let world = World::new();
     let gate = gate(&world);
     for row in (0..1 << FAILING.len()).map(Row) {
@@ -142,7 +142,7 @@ async fn case_100_every_subset_of_failing_conditions_is_decided_by_the_first() {
 }
 
 #[tokio::test]
-async fn the_wait_that_a_refusal_tells_is_that_of_the_window_that_takes_longest() {
+async fn refusal_wait_is_the_longest_window() {
     for (condition, seconds) in [("over per second", 1), ("over per minute", 60)] {
         let world = World::new();
         let row = Row(1 << FAILING.iter().position(|(name, ..)| *name == condition).unwrap());
@@ -155,7 +155,7 @@ async fn the_wait_that_a_refusal_tells_is_that_of_the_window_that_takes_longest(
 }
 
 #[tokio::test]
-async fn the_order_is_data_another_one_decides_otherwise() {
+async fn another_check_order_decides_differently() {
     use tollgate::gate::Check::{AccountStatus, Addresses, Format, KeyStatus, LookUp};
     let rows = [
         ([KeyStatus, AccountStatus, Addresses], 401, "revoked"),
@@ -255,7 +255,7 @@ fn with_paths(world: &World, paths: &[&str]) -> tollgate::KeyId {
 }
 
 #[tokio::test]
-async fn a_key_that_was_let_in_once_is_let_in_nowhere_else_for_it() {
+async fn admission_on_one_path_excuses_no_other() {
     let cases = [
         (&["/v1/quotes/*", "/v1/news"][..], "GET /v1/quotes/BTC", 200),
         (&["/v1/quotes/*", "/v1/news"], "GET /v1/quotes/ETH", 200),
@@ -279,7 +279,7 @@ async fn a_key_that_was_let_in_once_is_let_in_nowhere_else_for_it() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_let_in_is_judged_anew_when_its_account_has_changed() {
+async fn changed_account_is_checked_again() {
     type Change = fn(&mut tollgate::Account);
     let changes: [(Change, &str); 5] = [
         (|account| account.status = tollgate::account::AccountStatus::Suspended, "suspended"),
@@ -302,7 +302,7 @@ async fn a_key_that_was_let_in_is_judged_anew_when_its_account_has_changed() {
 
 /// A record points to what it comes to at one gate. Whichever gate that is, another judges the record by its own rules.
 #[tokio::test]
-async fn what_a_key_passed_at_one_gate_excuses_nothing_at_another() {
+async fn admission_at_one_gate_excuses_no_other() {
     type Ask = fn(&mut Rule);
     let asks: [(Ask, &str); 3] = [
         (|rule| rule.scopes = tollgate::rule::ScopeRule::AnyOf(vec!["news".into()]), "a scope"),

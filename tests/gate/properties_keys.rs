@@ -30,7 +30,7 @@ proptest! {
     #![proptest_config(settings())]
 
     #[test]
-    fn a_format_accepts_what_its_regular_expression_does(
+    fn format_accepts_what_its_regex_accepts(
         key in key(),
         prefix in prop::sample::select(vec!["qd_", "", "kwery_live_", "a.b"]),
         (name, class) in prop::sample::select(ALPHABETS.to_vec()),
@@ -44,7 +44,7 @@ proptest! {
     }
 
     #[test]
-    fn a_start_is_a_prefix_of_the_key_and_hides_at_least_half_of_what_is_behind_the_prefix(
+    fn start_is_a_prefix_and_hides_half(
         body in "[0-9a-z]{1,40}",
         least in 8_usize..20,
     ) {
@@ -58,7 +58,7 @@ proptest! {
     }
 
     #[test]
-    fn a_path_of_a_key_covers_what_it_says_byte_for_byte(
+    fn key_path_covers_exact_bytes_only(
         stem in "(/[ab]{1,2}){1,3}",
         below in any::<bool>(),
         path in "(/[ab]{0,2}){1,4}",

@@ -124,7 +124,7 @@ proptest! {
     #![proptest_config(settings())]
 
     #[test]
-    fn the_key_is_the_one_value_of_its_parameter_decoded_once(query in query()) {
+    fn query_key_is_single_and_decoded_once(query in query()) {
         let world = World::new();
         world.plain_key(KEY);
         let expected = match values(&query, "api-key").as_slice() {
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn a_header_that_is_present_decides_whatever_the_query_says(
+    fn present_header_decides_over_the_query(
         query in query(),
         header in prop::sample::select(vec!["", KEY, "key_wrong123", "no key"]),
     ) {
@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn the_handler_sees_all_parameters_but_the_key_byte_for_byte(query in query()) {
+    fn handler_sees_all_parameters_but_the_key(query in query()) {
         let world = World::new();
         world.plain_key(KEY);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn a_capped_parameter_is_one_plain_number_up_to_the_cap_and_a_forbidden_one_is_absent(query in query()) {
+    fn capped_parameter_is_one_plain_number(query in query()) {
         let world = World::new();
         world.key(KEY, |_, account| account.plan = "demo".into());
         let plain = |value: &Vec<u8>| !value.is_empty() && value.iter().all(u8::is_ascii_digit);

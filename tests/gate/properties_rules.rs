@@ -1,4 +1,4 @@
-//! Which rule a request has, against a matcher that tries every pattern segment by segment.
+//! The rule of a request, compared with a matcher that tries every pattern segment by segment.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support;
@@ -36,7 +36,7 @@ fn written((method, segments): &Route) -> String {
     if method.is_empty() { path } else { format!("{method} {path}") }
 }
 
-/// How specific a match is, segment by segment (less is more so); `None` where the pattern does not match.
+/// Returns the rank of a match, segment by segment (less is more specific); `None` if the pattern does not match.
 fn matched(segments: &[&str], path: &str) -> Option<Vec<u8>> {
     let mut rest = path.strip_prefix('/')?;
     let mut ranks = Vec::new();
@@ -62,7 +62,7 @@ fn matched(segments: &[&str], path: &str) -> Option<Vec<u8>> {
     rest.is_empty().then_some(ranks)
 }
 
-/// Whether a rule is for the method, and how well it names it: a rule for GET covers HEAD.
+/// Returns the rank of a rule for the method; `None` if the rule is for others: a rule for GET covers HEAD.
 fn names(rule: &str, method: &str) -> Option<u8> {
     match rule {
         "" => Some(2),
@@ -83,7 +83,7 @@ fn twins(segments: &[&'static str]) -> Vec<Vec<&'static str>> {
     is_rest.then(|| bare.to_vec()).into_iter().chain(slashed).collect()
 }
 
-/// What may hold for a request.
+/// The expected rule of a request.
 #[derive(Debug, PartialEq)]
 enum Expected {
     /// This rule, or none.
@@ -94,7 +94,7 @@ enum Expected {
     Refused,
 }
 
-/// Which rule is the request's.
+/// Returns the expected rule of the request.
 fn expected(routes: &[Route], method: &str, path: &str) -> Expected {
     let for_method = || routes.iter().enumerate().filter(|(_, route)| names(route.0, method).is_some());
     let fits =
@@ -120,7 +120,7 @@ fn expected(routes: &[Route], method: &str, path: &str) -> Expected {
     }
 }
 
-/// Whether one has `{name}` where the other has `{*rest}`: refused at start-up.
+/// Returns true if one has `{name}` where the other has `{*rest}`: refused at start-up.
 fn clash((_, one): &Route, (_, other): &Route) -> bool {
     let parting = one.iter().zip(other).find(|(a, b)| a != b);
     parting.is_some_and(|(a, b)| (*a, *b) == ("{x}", "{*rest}"))
@@ -140,7 +140,7 @@ proptest! {
     #![proptest_config(settings())]
 
     #[test]
-    fn the_most_specific_rule_for_the_method_sets_the_cost(
+    fn most_specific_rule_sets_the_cost(
         routes in prop::collection::vec(route(), 1..8).prop_map(distinct),
         requests in prop::collection::vec(
             (prop::sample::select(vec!["GET", "HEAD", "POST", "PUT"]), "(/(a|b|ab|c)){0,4}/?"),

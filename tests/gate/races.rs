@@ -26,7 +26,7 @@ fn costly(world: &World) -> Gate {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_hundred_tasks_racing_for_the_last_fifty_credits_are_served_fifty_times() {
+async fn racing_tasks_spend_fifty_credits_once() {
     let world = World::new();
     let gate = costly(&world);
     let id = world.plain_key(KEY);
@@ -62,9 +62,9 @@ async fn two_hundred_tasks_racing_for_the_last_fifty_credits_are_served_fifty_ti
     }
 }
 
-/// Case 130 without an executor in between: threads that do nothing else.
+/// Threads that do nothing else, without an executor in between.
 #[test]
-fn case_130_a_hundred_threads_race_for_one_credit() {
+fn hundred_threads_spend_one_credit_once() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let account = Arc::clone(&world.store.key(id).unwrap().account);
@@ -90,7 +90,7 @@ fn case_130_a_hundred_threads_race_for_one_credit() {
 }
 
 #[test]
-fn charges_settlements_and_refunds_that_race_conserve_credits() {
+fn racing_charges_and_endings_keep_the_sum() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let account = Arc::clone(&world.store.key(id).unwrap().account);
@@ -127,7 +127,7 @@ fn charges_settlements_and_refunds_that_race_conserve_credits() {
 }
 
 #[test]
-fn case_142_a_grant_that_many_race_for_is_given_once() {
+fn racing_requests_receive_one_grant() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let account = Arc::clone(&world.store.key(id).unwrap().account);
@@ -156,7 +156,7 @@ fn case_142_a_grant_that_many_race_for_is_given_once() {
 }
 
 #[test]
-fn draws_that_race_never_exceed_a_quota_and_spend_all_windows_or_none() {
+fn racing_draws_take_all_windows_or_none() {
     let world = World::new();
     let policy = |text: &str, counts| text.parse::<QuotaPolicy>().unwrap().counting(counts);
     let quotas = Quotas::new([
@@ -199,7 +199,7 @@ fn draws_that_race_never_exceed_a_quota_and_spend_all_windows_or_none() {
 }
 
 #[test]
-fn a_key_that_is_put_in_again_is_never_missing_meanwhile() {
+fn replaced_key_is_never_missing() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let record = world.store.key(id).unwrap();

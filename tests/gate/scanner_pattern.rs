@@ -21,7 +21,7 @@ fn formats() -> Result<Vec<KeyFormat>, ConfigError> {
 }
 
 #[test]
-fn it_finds_keys_in_any_text() -> Result<(), Fault> {
+fn pattern_finds_keys_in_any_text() -> Result<(), Fault> {
     for format in formats()? {
         let pattern = Regex::new(&format.scanner_pattern())?;
         for _ in 0..200 {
@@ -45,7 +45,7 @@ fn it_finds_keys_in_any_text() -> Result<(), Fault> {
 }
 
 #[test]
-fn it_finds_no_near_misses() -> Result<(), Fault> {
+fn pattern_ignores_near_misses() -> Result<(), Fault> {
     for format in formats()?.into_iter().filter(|format| format.prefix() != "long+") {
         let pattern = Regex::new(&format.scanner_pattern())?;
         for _ in 0..50 {
@@ -71,7 +71,7 @@ fn it_finds_no_near_misses() -> Result<(), Fault> {
 }
 
 #[test]
-fn a_checksum_tells_keys_from_what_only_looks_like_one() -> Result<(), Fault> {
+fn checksum_separates_keys_from_lookalikes() -> Result<(), Fault> {
     let format = KeyFormat::new("acme_", Length::exactly(38))?.with_checksum()?;
     let pattern = Regex::new(&format.scanner_pattern())?;
     let key = format.generate()?.reveal();

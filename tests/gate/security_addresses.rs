@@ -28,7 +28,7 @@ fn gate(world: &World) -> Gate {
     world.kwery().trusted_proxies(proxies).rule(costly).build().unwrap()
 }
 
-/// What a request from a peer with these lines of `X-Forwarded-For` comes to.
+/// Returns the status of a request from a peer with these lines of `X-Forwarded-For`.
 async fn status(peer: &str, lines: &[&str]) -> u16 {
     let world = World::new();
     let gate = gate(&world);
@@ -38,7 +38,7 @@ async fn status(peer: &str, lines: &[&str]) -> u16 {
 }
 
 #[tokio::test]
-async fn case_69_a_peer_that_nobody_trusts_speaks_for_itself_alone() {
+async fn untrusted_peer_is_the_client_address() {
     let rows: [(&str, &[&str], u16); 4] = [
         (ALLOWED, &[], 200),
         (ALLOWED, &[ATTACKER], 200),
@@ -62,7 +62,7 @@ async fn case_69_a_peer_that_nobody_trusts_speaks_for_itself_alone() {
 }
 
 #[tokio::test]
-async fn case_71_the_walk_goes_from_the_right() {
+async fn client_address_is_read_from_the_right() {
     let rows: [(&[&str], u16); 7] = [
         (&["198.51.100.7, 192.0.2.66"], 401),
         (&["192.0.2.66, 198.51.100.7"], 200),
@@ -77,9 +77,9 @@ async fn case_71_the_walk_goes_from_the_right() {
     }
 }
 
-/// In the gap: another header than the configured one, and one that is read as configured.
+/// Headers other than the configured one are not read.
 #[tokio::test]
-async fn case_72_one_header_alone_is_read() {
+async fn only_the_configured_header_is_read() {
     let world = World::new();
     world.key(KWERY, |record, _| record.allowlist = Some(vec!["198.51.100.0/24".parse().unwrap()]));
     let proxies = TrustedProxies::new(["10.0.0.0/8".parse().unwrap()]);
@@ -93,7 +93,7 @@ async fn case_72_one_header_alone_is_read() {
 }
 
 #[tokio::test]
-async fn case_73_garbage_in_the_chain_ends_the_walk() {
+async fn unparsable_hop_ends_the_address_walk() {
     for hop in [
         "unknown",
         "",
@@ -116,7 +116,7 @@ async fn case_73_garbage_in_the_chain_ends_the_walk() {
 }
 
 #[tokio::test]
-async fn case_26_and_74_no_entry_and_none_but_proxies() {
+async fn chain_of_proxies_alone_is_refused() {
     // The chain was stripped, or names proxies alone: the client is the peer, which is not allowed.
     for lines in [&[][..], &["10.0.0.2"], &["10.0.0.2, 10.0.0.3"], &["10.0.0.2", "fd00::2"]] {
         assert_eq!(status(PROXY, lines).await, 401, "{lines:?}");
@@ -142,7 +142,7 @@ async fn through_a_proxy(server: Server, lines: &[&str]) -> Answer {
 }
 
 #[tokio::test]
-async fn case_26_what_a_proxy_takes_out_at_the_clients_word_is_missing() {
+async fn header_removed_via_connection_is_absent() {
     let world = World::new();
     world.key(KWERY, |record, _| record.allowlist = Some(vec!["198.51.100.0/24".parse().unwrap()]));
     let proxies = TrustedProxies::new(["127.0.0.0/8".parse().unwrap()]);
@@ -164,9 +164,9 @@ async fn case_26_what_a_proxy_takes_out_at_the_clients_word_is_missing() {
     assert_eq!(server.http1(&lines).await.status, 200);
 }
 
-/// In the gap: an IPv4 address that comes as IPv6.
+/// An IPv4 address in its mapped IPv6 form.
 #[tokio::test]
-async fn case_75_mapped_addresses() {
+async fn mapped_ipv4_address_is_ipv4() {
     assert_eq!(status("::ffff:198.51.100.7", &[]).await, 200);
     assert_eq!(status("::ffff:192.0.2.66", &[ALLOWED]).await, 401);
     assert_eq!(status("::ffff:10.0.0.1", &["::ffff:198.51.100.7"]).await, 200);
@@ -176,7 +176,7 @@ async fn case_75_mapped_addresses() {
 }
 
 #[tokio::test]
-async fn case_76_networks_that_seem_to_say_more_than_they_match() {
+async fn misleading_networks_are_refused() {
     for (text, told) in [
         ("::ffff:0:0/96", "IPv4"),
         ("::ffff:10.0.0.1", "IPv4"),
@@ -210,7 +210,7 @@ async fn case_76_networks_that_seem_to_say_more_than_they_match() {
 }
 
 #[tokio::test]
-async fn case_77_addresses_as_proxies_write_them() {
+async fn proxy_address_forms_are_parsed() {
     for (hop, expected) in [
         ("198.51.100.7:80", 200),
         ("[2001:db8::1]:443", 200),
@@ -225,9 +225,9 @@ async fn case_77_addresses_as_proxies_write_them() {
     }
 }
 
-/// In the gap: an IPv6 network holds what lies in it, and nothing else.
+/// An IPv6 network holds its own addresses, and nothing else.
 #[tokio::test]
-async fn case_78_ipv6_networks() {
+async fn ipv6_network_matches_its_addresses_only() {
     for (peer, expected) in
         [("2001:db8::1", 200), ("2001:db8:ffff::1", 200), ("2001:db9::1", 401), ("::1", 401)]
     {
@@ -236,7 +236,7 @@ async fn case_78_ipv6_networks() {
 }
 
 #[tokio::test]
-async fn case_79_no_peer_address() {
+async fn allowlist_without_peer_address_refuses() {
     let world = World::new();
     let gate = gate(&world);
     let bare = || http::Request::get("/v1/x").header("x-api-key", KWERY);
@@ -245,7 +245,7 @@ async fn case_79_no_peer_address() {
 }
 
 #[tokio::test]
-async fn case_80_an_address_that_is_not_allowed_reads_as_an_unknown_key() {
+async fn address_denial_equals_unknown_key() {
     let world = World::new();
     let gate = gate(&world);
     let send = |key: &str, early: bool| {
@@ -266,7 +266,7 @@ async fn case_80_an_address_that_is_not_allowed_reads_as_an_unknown_key() {
 }
 
 #[tokio::test]
-async fn case_80_the_true_reason_is_the_observers_alone() {
+async fn only_observers_see_the_address_reason() {
     let world = World::new();
     world.key(KWERY, |record, _| record.allowlist = Some(vec![]));
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -290,9 +290,9 @@ async fn case_80_the_true_reason_is_the_observers_alone() {
     assert!(!answers[0].body.contains(DenialKind::AddressNotAllowed.name()));
 }
 
-/// In the gap: the same in the crate's own words, where each kind has a code of its own.
+/// The same in the crate's own words, where each kind has a code of its own.
 #[tokio::test]
-async fn case_81_the_default_wording_tells_no_more() {
+async fn default_wording_hides_the_address_reason() {
     let world = World::new();
     world.key(KWERY, |record, _| record.allowlist = Some(vec![]));
     let gate = world.kwery().presentation(tollgate::respond::Presentation::problem()).build().unwrap();
@@ -301,7 +301,7 @@ async fn case_81_the_default_wording_tells_no_more() {
 }
 
 #[tokio::test]
-async fn case_82_an_empty_allowlist_is_no_address_and_none_is_any() {
+async fn empty_allowlist_denies_and_absent_allows() {
     for (allowlist, expected) in [
         (None, 200),
         (Some(vec![]), 401),
@@ -316,7 +316,7 @@ async fn case_82_an_empty_allowlist_is_no_address_and_none_is_any() {
 }
 
 #[tokio::test]
-async fn case_83_early_data() {
+async fn early_data_is_425_unless_safe_and_free() {
     let world = World::new();
     let restricted = gate(&world);
     world.plain_key("kwery_live_free_key");
@@ -335,7 +335,7 @@ async fn case_83_early_data() {
 }
 
 #[tokio::test]
-async fn a_wrong_address_learns_nothing_of_a_key() {
+async fn wrong_address_reveals_no_key_status() {
     use tollgate::KeyFormat;
     use tollgate::account::AccountStatus;
     use tollgate::key::{KeyStatus, Length};

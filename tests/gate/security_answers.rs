@@ -25,7 +25,7 @@ fn problem(kind: &str, title: &str, status: u16, detail: &str, more: &str) -> St
 }
 
 #[tokio::test]
-async fn case_172_and_173_the_six_problems_of_quantdata_byte_for_byte() {
+async fn quantdata_problems_are_byte_exact() {
     let url = "https://v3.quantdata.us/legal/agreement";
     let agree = format!("You must sign the OPRA market-data agreement before using this API. Sign at: {url}");
     let member = format!(r#","agreementUrl":"{url}""#);
@@ -69,7 +69,7 @@ async fn case_172_and_173_the_six_problems_of_quantdata_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn case_173_the_status_is_told_alike_in_front_of_a_layer_that_rewrites_it() {
+async fn status_member_equals_the_status_line() {
     let world = World::new();
     world.plain_key(KWERY);
     let hidden = Wording { status: Some(http::StatusCode::NOT_FOUND), ..Wording::default() };
@@ -98,9 +98,9 @@ async fn case_173_the_status_is_told_alike_in_front_of_a_layer_that_rewrites_it(
     }
 }
 
-/// In the gap: text from outside that a template must escape.
+/// Text from outside that a template must escape.
 #[tokio::test]
-async fn case_174_the_path_in_a_problem_is_escaped_and_not_decoded() {
+async fn problem_path_is_escaped_and_not_decoded() {
     let world = World::new();
     let gate = world.quantdata().build().unwrap();
     for (path, told) in [
@@ -119,7 +119,7 @@ async fn case_174_the_path_in_a_problem_is_escaped_and_not_decoded() {
 }
 
 #[tokio::test]
-async fn case_175_a_request_id_is_taken_if_it_is_short_and_plain() {
+async fn only_short_plain_request_ids_are_kept() {
     let world = World::new();
     let gate = world.backquant().build().unwrap();
     let long = "a".repeat(65);
@@ -158,9 +158,9 @@ async fn case_175_a_request_id_is_taken_if_it_is_short_and_plain() {
     );
 }
 
-/// In the gap: the id in every answer, where that is configured; the handler's own does not win.
+/// The id is in every answer, if configured; the handler's own id does not win.
 #[tokio::test]
-async fn case_177_the_id_of_a_served_request() {
+async fn served_answer_has_the_request_id() {
     let world = World::new();
     world.plain_key(BACKQUANT);
     world.inner.answer(Response::builder().header("x-request-id", "another").body("").unwrap());
@@ -173,7 +173,7 @@ async fn case_177_the_id_of_a_served_request() {
 }
 
 #[tokio::test]
-async fn case_176_the_time_in_an_envelope() {
+async fn envelope_timestamp_is_utc_in_seconds() {
     let world = World::new();
     let gate = world.backquant().build().unwrap();
     let rows = [
@@ -193,7 +193,7 @@ async fn case_176_the_time_in_an_envelope() {
 }
 
 #[tokio::test]
-async fn case_178_the_envelope_of_kwery() {
+async fn kwery_envelope_is_byte_exact() {
     let world = World::new();
     let mut slow = Plan::new("slow");
     slow.quotas.push("1 per 10s".parse().unwrap());
@@ -210,12 +210,12 @@ async fn case_178_the_envelope_of_kwery() {
         limited.body,
         r#"{"error":"rate_limit_exceeded","message":"The rate limit is exceeded. Retry in 10 s.","retry_after":10}"#
     );
-    // Case 180, in the gap: a refusal says how long its body is.
+    // A refusal says how long its body is.
     assert_eq!(limited.header("content-length"), Some(limited.body.len().to_string().as_str()));
 }
 
 #[tokio::test]
-async fn case_179_accept_changes_nothing() {
+async fn accept_header_changes_nothing() {
     let world = World::new();
     let gate = world.kwery().build().unwrap();
     let plain = world.send(&gate, without_key("GET /v1/x").header("x-request-id", "one")).await;
@@ -226,7 +226,7 @@ async fn case_179_accept_changes_nothing() {
 }
 
 #[tokio::test]
-async fn case_185_the_services_own_refusals_pass_unchanged_and_are_no_denials() {
+async fn service_refusals_pass_unchanged() {
     let world = World::new();
     world.plain_key(QUANTDATA);
     let denials = Arc::new(AtomicUsize::new(0));

@@ -21,7 +21,7 @@ fn grant(amount: u64, unit: CalendarUnit, zone: &str) -> Allowance {
 }
 
 #[tokio::test]
-async fn case_129_a_balance_below_the_cost_is_not_touched() {
+async fn balance_below_the_cost_is_kept() {
     let world = World::new();
     let id = world.plain_key(KWERY);
     let gate = world.kwery().rule(costing("/v1/x", Cost::Fixed(Credits::new(40)))).build().unwrap();
@@ -39,7 +39,7 @@ async fn case_129_a_balance_below_the_cost_is_not_touched() {
 }
 
 #[tokio::test]
-async fn case_139_costs_of_zero_and_far_too_much() {
+async fn zero_cost_is_free_and_huge_cost_refused() {
     let world = World::new();
     let id = world.plain_key(KWERY);
     let per_unit =
@@ -72,7 +72,7 @@ async fn case_139_costs_of_zero_and_far_too_much() {
 }
 
 #[tokio::test]
-async fn case_140_a_cost_that_the_caller_chooses() {
+async fn cost_parameter_is_capped_and_parsed() {
     let world = World::new();
     let id = world.plain_key(KWERY);
     let cost = |least| Cost::PerUnit {
@@ -121,7 +121,7 @@ async fn case_140_a_cost_that_the_caller_chooses() {
 }
 
 #[tokio::test]
-async fn case_143_a_month_turns_once_in_the_billing_zone() {
+async fn monthly_grant_is_given_at_zone_midnight() {
     let world = World::new();
     let mut monthly = Plan::new("monthly");
     monthly.credits = grant(1, CalendarUnit::Month, "Europe/Berlin");
@@ -149,9 +149,9 @@ async fn case_143_a_month_turns_once_in_the_billing_zone() {
     }
 }
 
-/// In the gap: a plan without limit is not charged, and one with nothing spends what was put in.
+/// A plan without limit is not charged, and a plan without credits spends its adjustments only.
 #[tokio::test]
-async fn case_144_nothing_zero_and_no_limit_are_three_things() {
+async fn no_zero_and_unlimited_credits_differ() {
     let rows =
         [(Allowance::None, 402), (grant(0, CalendarUnit::Day, "UTC"), 402), (Allowance::Unlimited, 200)];
     for (allowance, status) in rows {
@@ -168,7 +168,7 @@ async fn case_144_nothing_zero_and_no_limit_are_three_things() {
 }
 
 #[tokio::test]
-async fn case_145_the_shape_of_a_402() {
+async fn denial_402_names_the_balance_and_cost() {
     let world = World::new();
     let id = world.plain_key(KWERY);
     world.set_balance(id, 3);

@@ -35,7 +35,7 @@ async fn bearer(world: &World, gate: &Gate, route: &str, key: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn case_142_a_demo_budget_refills_to_its_amount() {
+async fn demo_budget_refills_to_its_amount() {
     let world = World::new();
     let gate = quantconomy(&world);
     let demo = || bearer(&world, &gate, "GET /api/v1/entries", "mtk_demo");
@@ -56,7 +56,7 @@ async fn case_142_a_demo_budget_refills_to_its_amount() {
     assert_eq!(demo().await.status, 200);
 }
 
-/// What the demo key is refused for its query: in the provider's words, not served, and paid for with nothing.
+/// Checks that the demo key is refused for its query: in the provider's words, not served, and not charged.
 async fn refused_to_the_demo_key(queries: &[&str]) {
     let world = World::new();
     let gate = quantconomy(&world);
@@ -69,7 +69,7 @@ async fn refused_to_the_demo_key(queries: &[&str]) {
 }
 
 #[tokio::test]
-async fn case_146_a_limit_above_the_cap_is_refused_and_not_trimmed() {
+async fn limit_above_the_cap_is_refused() {
     refused_to_the_demo_key(&["limit=4", "limit=1000", "limit=99999999999999999999"]).await;
     // A real key has no caps.
     let world = World::new();
@@ -78,21 +78,21 @@ async fn case_146_a_limit_above_the_cap_is_refused_and_not_trimmed() {
     assert_eq!(answer.status, 200);
 }
 
-/// In the gap: what is no plain number.
+/// Values that are not plain numbers.
 #[tokio::test]
-async fn case_147_a_limit_that_is_no_plain_number() {
+async fn limit_that_is_no_plain_number_is_refused() {
     let queries = ["limit=+2", "limit=", "limit", "limit=-1", "limit=2.0", "limit=0x3", "limit=%EF%BC%93"];
     refused_to_the_demo_key(&queries).await;
 }
 
 #[tokio::test]
-async fn case_148_a_limit_that_is_given_twice() {
+async fn repeated_limit_is_refused() {
     let queries = ["limit=3&limit=1000", "limit=1000&limit=3", "limit=3&limit=3", "limit=3&li%6dit=3"];
     refused_to_the_demo_key(&queries).await;
 }
 
 #[tokio::test]
-async fn case_149_encoded_spellings_of_a_limit() {
+async fn encoded_limit_spellings_are_refused() {
     refused_to_the_demo_key(&[
         "li%6dit=1000",
         "%6C%69mit=1000",
@@ -106,7 +106,7 @@ async fn case_149_encoded_spellings_of_a_limit() {
 }
 
 #[tokio::test]
-async fn case_151_other_names_are_the_handlers_to_ignore() {
+async fn parameters_of_other_names_are_ignored() {
     refused_to_the_demo_key(&["limit=3;limit=1000"]).await;
     let queries = [
         "",
@@ -128,13 +128,13 @@ async fn case_151_other_names_are_the_handlers_to_ignore() {
 }
 
 #[tokio::test]
-async fn case_152_a_parameter_that_is_forbidden_altogether() {
+async fn forbidden_parameters_are_refused() {
     let queries = ["cursor=", "cursor", "offset=0", "page=1", "c%75rsor=x", "a=1&page", "limit=3&cursor=abc"];
     refused_to_the_demo_key(&queries).await;
 }
 
 #[tokio::test]
-async fn case_154_a_demo_key_manages_no_keys() {
+async fn demo_key_cannot_manage_keys() {
     let world = World::new();
     let gate = quantconomy(&world);
     for route in [
@@ -150,7 +150,7 @@ async fn case_154_a_demo_key_manages_no_keys() {
 }
 
 #[tokio::test]
-async fn case_155_a_demo_literal_is_no_bypass() {
+async fn demo_key_must_be_active_in_the_store() {
     let world = World::new();
     let gate = world.quantconomy().build().unwrap();
     assert_eq!(bearer(&world, &gate, "GET /api", "mtk_demo").await.status, 401);

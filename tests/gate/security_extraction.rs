@@ -1,4 +1,4 @@
-//! Where a key may stand, and what a client may try there: section A of the security cases.
+//! The places of a key in a request, and the attempts of a client to misuse them.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support;
@@ -9,7 +9,7 @@ use tollgate::KeySource;
 use tollgate::respond::Presentation;
 
 #[tokio::test]
-async fn case_01_no_credential() {
+async fn missing_key_is_401() {
     let world = World::new();
     let gate = world.backquant().build().unwrap();
     let answer = world.send(&gate, without_key("GET /v2/gex/levels")).await;
@@ -30,7 +30,7 @@ async fn case_01_no_credential() {
 }
 
 #[tokio::test]
-async fn case_02_duplicate_header() {
+async fn two_key_headers_are_refused() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -42,7 +42,7 @@ async fn case_02_duplicate_header() {
 }
 
 #[tokio::test]
-async fn case_03_another_spelling_of_the_header_is_another_header() {
+async fn only_the_exact_header_name_is_read() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -59,7 +59,7 @@ async fn case_03_another_spelling_of_the_header_is_another_header() {
 }
 
 #[tokio::test]
-async fn case_04_comma_joined_keys() {
+async fn comma_joined_keys_are_refused() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -75,7 +75,7 @@ async fn case_04_comma_joined_keys() {
 }
 
 #[tokio::test]
-async fn case_13_two_headers_with_different_keys() {
+async fn header_source_wins_over_bearer() {
     let world = World::new();
     let id = world.plain_key(VECTRADE);
     let other = format!("vq_{}", "b".repeat(43));
@@ -94,7 +94,7 @@ async fn case_13_two_headers_with_different_keys() {
 }
 
 #[tokio::test]
-async fn case_14_bearer_where_it_is_not_enabled() {
+async fn bearer_needs_to_be_enabled() {
     let world = World::new();
     world.plain_key(VECTRADE);
     let request =
@@ -105,7 +105,7 @@ async fn case_14_bearer_where_it_is_not_enabled() {
 }
 
 #[tokio::test]
-async fn case_15_another_scheme_and_another_case() {
+async fn other_schemes_are_refused() {
     let world = World::new();
     world.plain_key(QUANTDATA);
     world.plain_key(VECTRADE);
@@ -131,7 +131,7 @@ async fn case_15_another_scheme_and_another_case() {
 }
 
 #[tokio::test]
-async fn case_16_bearer_with_nothing_behind_it() {
+async fn bearer_without_token_is_missing() {
     let world = World::new();
     let gate = world.quantdata().build().unwrap();
     for value in ["Bearer", "Bearer ", ""] {
@@ -145,7 +145,7 @@ async fn case_16_bearer_with_nothing_behind_it() {
 }
 
 #[tokio::test]
-async fn case_17_spaces_tabs_and_commas_behind_bearer() {
+async fn only_spaces_may_follow_bearer() {
     let world = World::new();
     world.plain_key(QUANTDATA);
     world.plain_key(VECTRADE);
@@ -170,7 +170,7 @@ async fn case_17_spaces_tabs_and_commas_behind_bearer() {
 }
 
 #[tokio::test]
-async fn case_18_the_key_as_a_parameter_of_the_scheme() {
+async fn key_as_scheme_parameter_is_refused() {
     let world = World::new();
     world.plain_key(VECTRADE);
     let gate = world.vectrade(true).build().unwrap();
@@ -190,7 +190,7 @@ async fn case_18_the_key_as_a_parameter_of_the_scheme() {
 }
 
 #[tokio::test]
-async fn case_19_two_authorization_lines() {
+async fn two_authorization_headers_are_refused() {
     let world = World::new();
     world.plain_key(QUANTDATA);
     let gate = world.quantdata().build().unwrap();
@@ -205,7 +205,7 @@ async fn case_19_two_authorization_lines() {
 }
 
 #[tokio::test]
-async fn case_22_obs_text_in_the_value() {
+async fn non_ascii_bytes_in_the_key_are_401() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -218,7 +218,7 @@ async fn case_22_obs_text_in_the_value() {
 }
 
 #[tokio::test]
-async fn case_24_an_enormous_key() {
+async fn enormous_key_is_401() {
     let world = World::new();
     let gate = world.kwery().build().unwrap();
     let answer = world.send(&gate, with_key("GET /v1/x", &"k".repeat(60_000))).await;
@@ -228,7 +228,7 @@ async fn case_24_an_enormous_key() {
 }
 
 #[tokio::test]
-async fn case_25_identity_headers_from_the_client() {
+async fn client_identity_headers_are_ignored() {
     let world = World::new();
     let id = world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -245,7 +245,7 @@ async fn case_25_identity_headers_from_the_client() {
 }
 
 #[test]
-fn sources_that_no_request_can_have_are_refused_at_start_up() {
+fn impossible_sources_are_refused_at_start() {
     for name in ["", "X API Key", "X-API-Key\r\n", "Authorization", "authorization", "\u{fc}"] {
         assert!(KeySource::header(name).is_err(), "{name:?}");
     }

@@ -6,15 +6,15 @@ use crate::support;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use support::faulty_back_ends::Failing;
 use support::providers::{QUANTCONOMY, QUANTDATA, VECTRADE};
-use support::slow::Failing;
 use support::{World, with_key, without_key};
 use tollgate::KeyFormat;
 use tollgate::key::{KeyHasher, Length};
 use tollgate::name::Environment;
 
 #[test]
-fn case_29_the_exact_shape() {
+fn key_shape_is_exact() {
     let format = KeyFormat::new("qd_", Length::exactly(32)).unwrap();
     let body = |count: usize| format!("qd_{}", "a1".repeat(20).chars().take(count).collect::<String>());
     let with = |text: &str| format!("qd_{}{text}", "a".repeat(32 - text.len()));
@@ -47,9 +47,9 @@ fn case_29_the_exact_shape() {
     }
 }
 
-/// In the gap: two prefixes where one begins with the other, and keys of another environment.
+/// Two prefixes where one begins with the other, and keys of another environment.
 #[tokio::test]
-async fn case_30_prefixes_side_by_side_and_environments() {
+async fn prefixes_and_environments_are_distinct() {
     let world = World::new();
     let format = |prefix: &str| KeyFormat::new(prefix, Length::between(8, 32)).unwrap();
     let two = |environment: &str| {
@@ -78,7 +78,7 @@ async fn case_30_prefixes_side_by_side_and_environments() {
 }
 
 #[tokio::test]
-async fn case_31_an_alphabet_with_an_underscore() {
+async fn underscore_in_the_alphabet_is_accepted() {
     let world = World::new();
     world.plain_key(VECTRADE);
     let gate = world.vectrade(false).build().unwrap();
@@ -88,7 +88,7 @@ async fn case_31_an_alphabet_with_an_underscore() {
 }
 
 #[tokio::test]
-async fn case_32_length_bounds_and_no_look_up_outside_them() {
+async fn length_out_of_bounds_costs_no_look_up() {
     let world = World::new();
     let store = Failing::new(Arc::clone(&world.store));
     store.down.store(false, Ordering::SeqCst);
@@ -107,9 +107,9 @@ async fn case_32_length_bounds_and_no_look_up_outside_them() {
     assert_eq!(store.asked(), before);
 }
 
-/// In the gap: formats that could not hold their own keys.
+/// Formats that could not hold their own keys.
 #[test]
-fn case_33_impossible_formats_are_refused_at_start_up() {
+fn impossible_formats_are_refused_at_start() {
     let refused = [
         ("k_", 0, 0),
         ("k_", 9, 8),
@@ -129,7 +129,7 @@ fn case_33_impossible_formats_are_refused_at_start_up() {
 }
 
 #[tokio::test]
-async fn case_34_a_demo_key_that_breaks_its_own_format() {
+async fn demo_key_may_break_its_own_format() {
     let world = World::new();
     world.plain_key("mtk_demo");
     world.plain_key(QUANTCONOMY);
@@ -150,9 +150,9 @@ async fn case_34_a_demo_key_that_breaks_its_own_format() {
     }
 }
 
-/// In the gap: the shape is right and the checksum is not. It is refused before anything is looked up.
+/// The shape is right and the checksum is not. The key is refused before any look-up.
 #[tokio::test]
-async fn case_36_a_wrong_checksum_costs_no_look_up() {
+async fn wrong_checksum_costs_no_look_up() {
     let world = World::new();
     let format = KeyFormat::new("acme_", Length::exactly(38)).unwrap().with_checksum().unwrap();
     let store = Failing::new(Arc::clone(&world.store));
@@ -168,7 +168,7 @@ async fn case_36_a_wrong_checksum_costs_no_look_up() {
 }
 
 #[tokio::test]
-async fn case_37_keys_that_differ_only_in_case() {
+async fn key_in_other_case_is_unknown() {
     let world = World::new();
     world.plain_key(QUANTDATA);
     let gate = world.quantdata().build().unwrap();
@@ -179,7 +179,7 @@ async fn case_37_keys_that_differ_only_in_case() {
 }
 
 #[tokio::test]
-async fn case_38_two_accounts_with_the_same_start() {
+async fn accounts_with_equal_starts_stay_separate() {
     let world = World::new();
     let secrets = ["A", "B"].map(|last| format!("mtk_a1b2c3d4{}{last}", "0".repeat(35)));
     let ids = [world.plain_key(&secrets[0]), world.plain_key(&secrets[1])];
@@ -191,9 +191,9 @@ async fn case_38_two_accounts_with_the_same_start() {
     }
 }
 
-/// In the gap: a pepper. The store's hashes are of no use without it, and one gate's keys are not another's.
+/// A pepper: the store's hashes are of no use without it, and one gate's keys are not another's.
 #[tokio::test]
-async fn case_39_a_key_that_is_stored_under_another_hash_is_unknown() {
+async fn key_under_another_hash_is_unknown() {
     let world = World::new();
     world.plain_key(QUANTDATA);
     let peppered = KeyHasher::hmac_sha256(b"a pepper of sixteen bytes").unwrap();

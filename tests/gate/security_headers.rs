@@ -1,4 +1,4 @@
-//! What caches may keep of an answer, and what a refusal asks for: cases 181 to 184 of section K of the security cases.
+//! Caching headers of answers, and challenges of refusals.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support;
@@ -26,7 +26,7 @@ fn all(answer: &Answer, name: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn case_181_answers_to_a_header_key_are_private() {
+async fn header_key_answers_are_private() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -80,7 +80,7 @@ async fn case_181_answers_to_a_header_key_are_private() {
 
 /// RFC 9111, section 3.5: what allows a shared cache to keep an answer to `Authorization`.
 #[tokio::test]
-async fn case_181_answers_to_a_bearer_key_that_caches_may_share_are_kept_per_key() {
+async fn shared_bearer_answers_vary_by_key() {
     let world = World::new();
     world.plain_key(QUANTDATA);
     let mut rule = Rule::new("/v1/x").unwrap();
@@ -111,7 +111,7 @@ async fn case_181_answers_to_a_bearer_key_that_caches_may_share_are_kept_per_key
 }
 
 #[tokio::test]
-async fn case_182_answers_to_a_query_key_are_private_and_pass_no_address_on() {
+async fn query_key_answers_are_private() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -133,7 +133,7 @@ async fn case_182_answers_to_a_query_key_are_private_and_pass_no_address_on() {
 }
 
 #[tokio::test]
-async fn case_184_challenges() {
+async fn each_scheme_has_one_valid_challenge() {
     for realm in ["", "a\"b", "a\\b", "a\r\nb", "\u{e9}", "a\0"] {
         assert!(Presentation::problem().realm(realm).is_err(), "{realm:?}");
     }
@@ -158,7 +158,7 @@ async fn case_184_challenges() {
 
 /// RFC 6750, section 3.1.
 #[tokio::test]
-async fn case_184_a_bearer_challenge_says_what_is_wrong_with_the_token() {
+async fn bearer_challenge_names_the_token_error() {
     let world = World::new();
     let unknown = format!("vq_{}", "u".repeat(43));
     let revoked = format!("vq_{}", "r".repeat(43));
@@ -172,7 +172,7 @@ async fn case_184_a_bearer_challenge_says_what_is_wrong_with_the_token() {
         (format!("bearer {revoked}"), true),
         (format!("Bearer {away}"), true),
         ("Bearer vq_short".to_owned(), true),
-        // What holds no key is told how to bear one, and no more: case 1.
+        // A request without a key gets the plain challenge, and no error code.
         ("Bearer ".to_owned(), false),
         ("Basic eDp5".to_owned(), false),
     ];
@@ -197,7 +197,7 @@ async fn case_184_a_bearer_challenge_says_what_is_wrong_with_the_token() {
 
 /// RFC 6750, section 3.1.
 #[tokio::test]
-async fn case_184_a_bearer_key_without_a_scope_is_told_which() {
+async fn bearer_challenge_names_the_missing_scope() {
     let world = World::new();
     world.key(VECTRADE, |record, _| record.scopes = Some(vec!["quotes:read".into()]));
     let (one, two) = (|| vec!["ai:read".into()], || vec!["ai:read".into(), "ai:write".into()]);
@@ -227,7 +227,7 @@ async fn case_184_a_bearer_key_without_a_scope_is_told_which() {
 }
 
 #[test]
-fn no_key_is_read_from_a_protocol_header() {
+fn protocol_headers_are_no_key_source() {
     for name in [
         "Host",
         "Cookie",
@@ -260,7 +260,7 @@ fn no_key_is_read_from_a_protocol_header() {
 }
 
 #[test]
-fn a_scope_is_one_that_a_challenge_can_name() {
+fn scope_must_fit_a_challenge() {
     use tollgate::Rule;
     use tollgate::rule::ScopeRule;
 

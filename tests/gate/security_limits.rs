@@ -30,7 +30,7 @@ async fn status(world: &World, gate: &Gate, key: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn case_110_both_windows_apply_and_a_refusal_by_one_spends_none() {
+async fn refused_window_spends_no_other_window() {
     let world = World::new();
     limited_key(&world, KWERY);
     let gate = gate(&world, &["2 per second", "3 per minute"].map(|text| text.parse().unwrap()));
@@ -47,9 +47,9 @@ async fn case_110_both_windows_apply_and_a_refusal_by_one_spends_none() {
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("19")));
 }
 
-/// In the gap: a wait is told in whole seconds, rounded up, at least one; and waiting that long is enough.
+/// A wait is told in whole seconds, rounded up, at least one; and waiting that long is enough.
 #[tokio::test]
-async fn case_111_the_wait_is_enough() {
+async fn waiting_as_told_is_enough() {
     for (quota, told) in
         [("10 per second", 1), ("1 per second", 1), ("7 per 10s", 2), ("1 per minute", 60), ("3 per 10s", 4)]
     {
@@ -70,7 +70,7 @@ async fn case_111_the_wait_is_enough() {
 }
 
 #[tokio::test]
-async fn case_112_limit_fields() {
+async fn limit_fields_have_policy_and_remainder() {
     let world = World::new();
     limited_key(&world, KWERY);
     let policies = [("10 per second", "sec"), ("100 per minute", "min")];
@@ -90,7 +90,7 @@ async fn case_112_limit_fields() {
 }
 
 #[tokio::test]
-async fn limit_fields_tell_whom_a_window_counts() {
+async fn limit_fields_name_whom_a_window_counts() {
     let world = World::new();
     limited_key(&world, KWERY);
     let account = "3 per minute".parse::<QuotaPolicy>().unwrap().counting(Counts::Account);
@@ -106,7 +106,7 @@ async fn limit_fields_tell_whom_a_window_counts() {
 }
 
 #[tokio::test]
-async fn limit_fields_tell_pools_apart() {
+async fn limit_fields_name_each_pool() {
     let world = World::new();
     limited_key(&world, KWERY);
     let pool =
@@ -174,7 +174,7 @@ async fn a_defined_quota_keeps_its_name() {
 }
 
 #[tokio::test]
-async fn two_quotas_of_one_name_serve_nobody() {
+async fn two_quotas_of_one_name_are_an_error() {
     let world = World::new();
     let id = world.key(KWERY, |_, account| account.plan = "limited".into());
     let gate = gate(&world, &["2 per minute".parse().unwrap()]);
@@ -185,7 +185,7 @@ async fn two_quotas_of_one_name_serve_nobody() {
 }
 
 #[test]
-fn a_quota_that_is_never_reached_is_warned_of() {
+fn unreachable_quota_is_warned_of() {
     let world = World::new();
     let account = |text: &str| text.parse::<QuotaPolicy>().unwrap().counting(Counts::Account);
     let built = |quotas: [QuotaPolicy; 2]| {
@@ -223,7 +223,7 @@ fn a_quota_that_is_never_reached_is_warned_of() {
 }
 
 #[tokio::test]
-async fn case_112_limit_fields_are_never_in_trailers() {
+async fn limit_fields_are_never_in_trailers() {
     use bytes::Bytes;
     use http_body_util::{BodyExt, Empty, Full};
     use tower::{Layer, ServiceExt};
@@ -247,7 +247,7 @@ async fn case_112_limit_fields_are_never_in_trailers() {
 }
 
 #[tokio::test]
-async fn case_113_failed_attempts_do_not_spend_the_victims_bucket() {
+async fn failed_attempts_spend_no_bucket() {
     let world = World::new();
     limited_key(&world, KWERY);
     let gate = gate(&world, &["2 per minute".parse().unwrap()]);
@@ -260,9 +260,9 @@ async fn case_113_failed_attempts_do_not_spend_the_victims_bucket() {
     assert_eq!(status(&world, &gate, KWERY).await, 200);
 }
 
-/// In the gap: one key's limit is not another's; an account's is all its keys'.
+/// A quota per key counts each key alone; a quota per account counts all keys of the account.
 #[tokio::test]
-async fn case_114_whom_a_quota_counts() {
+async fn quota_counts_key_account_or_pool() {
     for (counts, second) in [(Counts::Key, 200), (Counts::Account, 429), (Counts::Pool("demo".into()), 429)] {
         let world = World::new();
         for key in ["kwery_live_one", "kwery_live_two"] {
@@ -279,7 +279,7 @@ async fn case_114_whom_a_quota_counts() {
 }
 
 #[tokio::test]
-async fn case_115_the_bucket_map_is_bounded_and_drops_no_window_that_is_not_full() {
+async fn full_bucket_map_evicts_no_used_window() {
     let mut world = World::new();
     world.limiter = Arc::new(MemoryLimiter::with_capacity(2));
     for key in ["kwery_live_one", "kwery_live_two", "kwery_live_three"] {
@@ -293,9 +293,9 @@ async fn case_115_the_bucket_map_is_bounded_and_drops_no_window_that_is_not_full
     assert_eq!(world.limiter.len(), 2);
 }
 
-/// In the gap: a record that is read anew, or changed, finds its windows as they were; a raised quota helps at once.
+/// A record that is read again, or changed, keeps its windows; a raised quota helps at once.
 #[tokio::test]
-async fn case_117_a_change_of_the_record_is_no_fresh_bucket() {
+async fn changed_record_keeps_its_windows() {
     let world = World::new();
     let id = world.key(KWERY, |_, account| account.plan = "limited".into());
     let gate = gate(&world, &["1 per minute".parse().unwrap()]);
@@ -314,7 +314,7 @@ async fn case_117_a_change_of_the_record_is_no_fresh_bucket() {
 }
 
 #[test]
-fn case_118_quotas_that_cannot_be_are_refused_at_start_up() {
+fn impossible_quotas_are_refused_at_start() {
     let refused = [
         "0 per minute",
         "1 per 0s",
@@ -336,7 +336,7 @@ fn case_118_quotas_that_cannot_be_are_refused_at_start_up() {
 }
 
 #[tokio::test]
-async fn case_116_and_118_the_largest_quota_does_not_overflow() {
+async fn largest_quota_does_not_overflow() {
     let world = World::new();
     limited_key(&world, KWERY);
     let gate =
@@ -347,7 +347,7 @@ async fn case_116_and_118_the_largest_quota_does_not_overflow() {
 }
 
 #[tokio::test]
-async fn case_119_a_demo_bucket_is_shared_by_all_callers_and_by_no_real_key() {
+async fn demo_bucket_is_shared_by_demo_only() {
     let world = World::new();
     world.key("mtk_demo", |_, account| account.plan = "demo".into());
     world.plain_key("mtk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH");
@@ -367,7 +367,7 @@ async fn case_119_a_demo_bucket_is_shared_by_all_callers_and_by_no_real_key() {
 }
 
 #[tokio::test]
-async fn case_127_the_wait_that_is_told_is_bounded() {
+async fn wait_is_capped() {
     let world = World::new();
     limited_key(&world, KWERY);
     let mut limited = Plan::new("limited");
@@ -386,9 +386,9 @@ async fn case_127_the_wait_that_is_told_is_bounded() {
     assert!(Presentation::problem().longest_wait(Duration::from_millis(999)).is_err());
 }
 
-/// In the gap: wall time that is set back or forth changes no window.
+/// Wall time that is set back or forth changes no window.
 #[tokio::test]
-async fn case_120_limits_follow_the_monotonic_clock() {
+async fn limits_follow_the_monotonic_clock() {
     let world = World::new();
     limited_key(&world, KWERY);
     let gate = gate(&world, &["1 per minute".parse().unwrap()]);
@@ -400,7 +400,7 @@ async fn case_120_limits_follow_the_monotonic_clock() {
 }
 
 #[tokio::test]
-async fn every_refusal_behind_a_draw_tells_limits() {
+async fn refusal_after_a_draw_has_limit_fields() {
     use tollgate::gate::Check;
     use tollgate::rule::{Cost, ScopeRule};
     use tollgate::{Credits, Rule};

@@ -7,7 +7,7 @@ use support::providers::{BACKQUANT, KWERY, QUANTDATA, VECTRADE};
 use support::{World, with_key, without_key};
 
 #[tokio::test]
-async fn case_05_header_good_and_query_bad() {
+async fn good_header_wins_over_bad_query() {
     let world = World::new();
     let id = world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -18,7 +18,7 @@ async fn case_05_header_good_and_query_bad() {
 }
 
 #[tokio::test]
-async fn case_06_header_bad_and_query_good() {
+async fn bad_header_wins_over_good_query() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -33,7 +33,7 @@ async fn case_06_header_bad_and_query_good() {
 }
 
 #[tokio::test]
-async fn case_07_header_empty_and_query_good() {
+async fn empty_header_wins_over_good_query() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -42,7 +42,7 @@ async fn case_07_header_empty_and_query_good() {
 }
 
 #[tokio::test]
-async fn case_08_two_query_keys() {
+async fn two_query_keys_are_refused() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -61,7 +61,7 @@ async fn case_08_two_query_keys() {
 }
 
 #[tokio::test]
-async fn case_09_query_key_encoded() {
+async fn query_key_is_decoded_once() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -91,7 +91,7 @@ async fn case_09_query_key_encoded() {
 }
 
 #[tokio::test]
-async fn case_10_query_name_in_another_case() {
+async fn query_name_is_case_sensitive() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -106,7 +106,7 @@ async fn case_10_query_name_in_another_case() {
 }
 
 #[tokio::test]
-async fn case_11_query_key_where_none_is_configured() {
+async fn unconfigured_query_key_is_ignored() {
     let world = World::new();
     world.plain_key(BACKQUANT);
     world.plain_key(QUANTDATA);
@@ -129,7 +129,7 @@ async fn case_11_query_key_where_none_is_configured() {
 }
 
 #[tokio::test]
-async fn case_12_a_key_in_a_body_or_a_foreign_parameter_is_none() {
+async fn body_and_other_parameters_hold_no_key() {
     let world = World::new();
     world.plain_key(BACKQUANT);
     let gate = world.backquant().build().unwrap();
@@ -140,7 +140,7 @@ async fn case_12_a_key_in_a_body_or_a_foreign_parameter_is_none() {
 }
 
 #[tokio::test]
-async fn case_27_what_the_handler_sees_of_the_key() {
+async fn key_is_sensitive_or_stripped_for_handler() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();

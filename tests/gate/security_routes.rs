@@ -35,7 +35,7 @@ async fn need_a_key(paths: &[&str]) {
 }
 
 #[tokio::test]
-async fn case_40_exact_not_prefix() {
+async fn public_path_is_exact() {
     let open = ["/v2/openapi.json", "/v2/docs", "/v2/redoc", "/v2/health", "/v2/health?x=1", "/v2/docs?"];
     assert!(statuses(&open).await.iter().all(|(_, status)| *status == 200));
     need_a_key(&[
@@ -52,7 +52,7 @@ async fn case_40_exact_not_prefix() {
 }
 
 #[tokio::test]
-async fn case_41_trailing_slash() {
+async fn trailing_slash_is_another_path() {
     need_a_key(&["/v2/health/", "/v2/docs/", "/v2/health//"]).await;
     // A layer that trims the slash outside the gate: the gate judges what is routed.
     let world = World::new();
@@ -71,7 +71,7 @@ async fn case_41_trailing_slash() {
 }
 
 #[tokio::test]
-async fn case_42_dot_and_empty_segments() {
+async fn dot_and_empty_segments_need_a_key() {
     need_a_key(&[
         "//v2/health",
         "/v2//health",
@@ -101,7 +101,7 @@ async fn case_42_dot_and_empty_segments() {
 }
 
 #[tokio::test]
-async fn case_43_percent_encoded_letter() {
+async fn percent_encoded_letter_needs_a_key() {
     need_a_key(&["/v2/%68ealth", "/%762/health", "/v2/healt%68", "/v2%2fhealth", "/v2/%2568ealth"]).await;
     // axum's router does not decode either: what the gate leaves public is what is served there.
     let app =
@@ -116,7 +116,7 @@ async fn case_43_percent_encoded_letter() {
 }
 
 #[tokio::test]
-async fn case_45_a_restricted_key_and_other_spellings_of_its_path() {
+async fn restricted_key_gets_no_other_spelling() {
     let world = World::new();
     world.key(BACKQUANT, |record, _| {
         record.paths = Some(["/v2/gex", "/v2/data/*"].map(|path| path.parse().unwrap()).into());
@@ -152,7 +152,7 @@ async fn case_45_a_restricted_key_and_other_spellings_of_its_path() {
 }
 
 #[tokio::test]
-async fn case_46_parameters_backslashes_and_spaces() {
+async fn parameters_and_backslashes_need_a_key() {
     need_a_key(&[
         "/v2/health;x=1",
         "/v2/health%00",
@@ -173,12 +173,12 @@ async fn case_46_parameters_backslashes_and_spaces() {
 }
 
 #[tokio::test]
-async fn case_47_case_of_the_path() {
+async fn path_is_case_sensitive() {
     need_a_key(&["/V2/HEALTH", "/v2/Health", "/V2/docs"]).await;
 }
 
 #[tokio::test]
-async fn case_53_original_path_headers() {
+async fn original_path_headers_are_ignored() {
     let world = World::new();
     let gate = world.backquant().build().unwrap();
     for name in ["X-Forwarded-Uri", "X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Prefix", "X-Original-URI"]
@@ -191,7 +191,7 @@ async fn case_53_original_path_headers() {
 /// The decision: a route is not hidden by a 404 of the gate's, which could not be told from one of the service's in all its
 /// headers. What a caller is refused reads the same whether there is a route or not.
 #[tokio::test]
-async fn case_109_a_refusal_does_not_tell_whether_a_route_is_there() {
+async fn refusal_does_not_reveal_a_route() {
     let world = World::new();
     world.key(KWERY, |record, _| record.scopes = Some(vec!["data".into()]));
     let mut admin = Rule::new("GET /v1/admin").unwrap();
@@ -232,7 +232,7 @@ fn priced(route: &str, cost: u64) -> Rule {
     rule
 }
 
-/// What requests with each of the keys come to: the status, and what was paid.
+/// Checks requests with each of the keys: the status, and the charged amount.
 async fn judge(change: impl FnOnce(GateBuilder) -> GateBuilder, rows: &[(&str, [(u16, u64); 2])]) {
     let world = World::new();
     let free = world.plain_key(KEYS[0]);
@@ -315,7 +315,7 @@ async fn paths_beside_two_rules_are_refused() {
 }
 
 #[tokio::test]
-async fn what_holds_without_a_rule_is_no_way_round() {
+async fn default_rule_gives_no_bypass() {
     let with = |cost: u64, scopes: ScopeRule| {
         let mut otherwise = priced("/", cost);
         otherwise.scopes = scopes;
@@ -327,7 +327,7 @@ async fn what_holds_without_a_rule_is_no_way_round() {
 }
 
 #[tokio::test]
-async fn empty_segments_below_a_catch_all() {
+async fn empty_segments_never_bypass_a_rule() {
     let rules = ["/proxy/{*rest}", "/v1/{*rest}", "/v1/candles", "/v2/{id}/export/{*rest}", "/{x}/b/{*rest}"];
     let rules =
         |builder| (1..).zip(rules).map(|(cost, route)| priced(route, cost)).fold(builder, GateBuilder::rule);

@@ -14,7 +14,7 @@ use tollgate::rule::{Cost, ScopeRule};
 use tollgate::{Clock, Credits, Plan, Rule};
 
 #[tokio::test]
-async fn case_101_expired_reads_as_revoked() {
+async fn expired_key_reads_as_revoked() {
     use AccountStatus as Account;
     let rows = [
         (KeyStatus::Active, Account::Active, None, 200, ""),
@@ -42,9 +42,9 @@ async fn case_101_expired_reads_as_revoked() {
     }
 }
 
-/// In the gap: what is judged is the moment, not the record as it was first read.
+/// The status and the expiry are judged at the time of the request, not when the record was first read.
 #[tokio::test]
-async fn case_88_and_102_status_is_judged_on_every_request() {
+async fn status_is_checked_on_every_request() {
     let world = World::new();
     let end = world.clock.now().wall().saturating_add(Duration::from_secs(5));
     let id = world.key(KWERY, |record, _| record.expires_at = Some(end));
@@ -66,7 +66,7 @@ async fn case_88_and_102_status_is_judged_on_every_request() {
 }
 
 #[tokio::test]
-async fn case_103_an_agreement_is_asked_for_after_the_subscription() {
+async fn agreement_is_checked_after_subscription() {
     let rows = [
         (None, false, 403, "authorization"),
         (Some(Subscription::Lapsed), true, 403, "authorization"),
@@ -102,7 +102,7 @@ fn scoped(route: &str, scopes: ScopeRule) -> Rule {
 }
 
 #[tokio::test]
-async fn case_104_a_scope_that_is_lacking_is_named() {
+async fn missing_scope_is_named() {
     let world = World::new();
     world.key(VECTRADE, |record, _| {
         record.scopes = Some(vec!["quotes:read".into(), "ai:rea".into(), "ai:*".into()]);
@@ -118,9 +118,9 @@ async fn case_104_a_scope_that_is_lacking_is_named() {
     assert!(answer.json().pointer("/error/docs_url").is_none());
 }
 
-/// In the gap: what a restricted key holds against what a rule asks for, one, any or all of several.
+/// The scopes of a restricted key are compared with a rule that asks for one, any or all of several.
 #[tokio::test]
-async fn case_105_scopes_any_all_none_and_everyone() {
+async fn scopes_any_all_unnamed_and_everyone() {
     let any = || ScopeRule::AnyOf(vec!["a".into(), "b".into()]);
     let all = || ScopeRule::AllOf(vec!["a".into(), "b".into()]);
     let rows: [(&str, Option<&[&str]>, ScopeRule, u16); 12] = [
@@ -152,7 +152,7 @@ async fn case_105_scopes_any_all_none_and_everyone() {
 }
 
 #[tokio::test]
-async fn case_106_a_route_without_a_rule() {
+async fn restricted_key_needs_a_rule() {
     let world = World::new();
     world.key(KWERY, |record, _| record.scopes = Some(vec!["a".into()]));
     world.plain_key("kwery_live_unrestricted");
@@ -173,7 +173,7 @@ async fn case_106_a_route_without_a_rule() {
 }
 
 #[tokio::test]
-async fn case_107_a_denied_scope_costs_no_credits_and_keeps_the_cell() {
+async fn denied_scope_costs_no_credits() {
     let world = World::new();
     let mut limited = Plan::new("limited");
     limited.quotas.push("2 per minute".parse().unwrap());
@@ -190,9 +190,9 @@ async fn case_107_a_denied_scope_costs_no_credits_and_keeps_the_cell() {
     }
 }
 
-/// In the gap: plans by rank, by name, and a plan that stands outside the order.
+/// Plans are compared by rank, by name, and a plan may have no rank.
 #[tokio::test]
-async fn case_108_plans() {
+async fn plans_are_compared_by_rank_and_name() {
     let plan = |name: &str, rank| {
         let mut plan = Plan::new(name);
         plan.rank = rank;

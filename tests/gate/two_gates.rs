@@ -1,4 +1,4 @@
-//! Security case 202: a request that passes two gates is judged by both, and drawn and charged once.
+//! Tests of a request that passes two gates: it is judged by both, and drawn and charged once.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support;
@@ -50,7 +50,7 @@ async fn send(gates: [&Gate; 2], world: &World, request: Builder) -> Answer {
 }
 
 #[tokio::test]
-async fn both_judge_and_one_draws_and_charges() {
+async fn both_gates_judge_and_one_charges() {
     let (world, id) = world();
     let mut admin = Rule::new("/v1/admin").unwrap();
     admin.scopes = ScopeRule::AnyOf(vec!["admin".into()]);
@@ -77,7 +77,7 @@ async fn both_judge_and_one_draws_and_charges() {
 }
 
 #[tokio::test]
-async fn a_third_gate_charges_no_more_than_the_second() {
+async fn third_gate_adds_no_charge() {
     let (world, id) = world();
     let gate = gate(&world).rule(costing("/v1/data", 10)).build().unwrap();
     let layer = || TollgateLayer::new(gate.clone());
@@ -88,7 +88,7 @@ async fn a_third_gate_charges_no_more_than_the_second() {
 }
 
 #[tokio::test]
-async fn a_lower_cost_reaches_the_gate_that_holds_the_charge() {
+async fn lower_cost_reaches_the_charging_gate() {
     let (world, id) = world();
     let gate = gate(&world).rule(costing("/v1/data", 10)).build().unwrap();
     let inner = service_fn(|_: Request<Empty<Bytes>>| async {
@@ -103,7 +103,7 @@ async fn a_lower_cost_reaches_the_gate_that_holds_the_charge() {
 }
 
 #[tokio::test]
-async fn the_inner_gate_finds_a_key_that_the_outer_has_taken_out() {
+async fn inner_gate_finds_the_removed_key() {
     let (world, id) = world();
     let stripping = gate(&world).strip_headers().build().unwrap();
     let plain = gate(&world).build().unwrap();
@@ -138,7 +138,7 @@ async fn the_inner_gate_finds_a_key_that_the_outer_has_taken_out() {
 }
 
 #[tokio::test]
-async fn a_key_that_stands_in_the_request_decides_before_one_that_was_taken_out() {
+async fn present_key_wins_over_a_removed_key() {
     let (world, _) = world();
     let bad = Gate::builder().source(KeySource::header("X-Other").unwrap()).plan(Plan::new("limited"));
     let format = tollgate::KeyFormat::new("", tollgate::key::Length::between(10, 256)).unwrap();
@@ -151,7 +151,7 @@ async fn a_key_that_stands_in_the_request_decides_before_one_that_was_taken_out(
 
 /// The same id in another store is another key: it excuses no charge.
 #[tokio::test]
-async fn a_key_of_another_store_excuses_nothing() {
+async fn principal_of_another_store_is_charged() {
     let (world, id) = world();
     let other = World::new();
     other.key("kwery_live_of_another_store", |_, account| account.plan = "limited".into());
@@ -170,7 +170,7 @@ async fn a_key_of_another_store_excuses_nothing() {
 
 #[cfg(feature = "actix-web")]
 #[actix_web::test]
-async fn in_actix_web_too() {
+async fn two_actix_gates_charge_once() {
     use actix_web::test::{TestRequest, call_service, init_service};
     use actix_web::{App, web};
     use tollgate::TollgateTransform;

@@ -4,10 +4,10 @@
 
 use crate::support;
 
-mod endings;
 mod errors;
 mod management;
 mod order;
+mod unfinished_handlers;
 mod wire;
 
 use std::future::ready;
@@ -21,7 +21,7 @@ use actix_web::http::header::HeaderValue;
 use actix_web::test::{TestRequest, init_service, read_body};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use support::World;
-use support::slow::Later;
+use support::faulty_back_ends::Later;
 use tollgate::account::Caps;
 use tollgate::gate::FinalCost;
 use tollgate::rule::{Cost, ScopeRule};
@@ -71,7 +71,7 @@ async fn who(principal: Principal) -> String {
 }
 
 #[tokio::test]
-async fn it_stands_around_an_app_a_scope_or_a_resource() {
+async fn middleware_wraps_app_scope_and_resource() {
     let (_, gate, _) = world();
     let around = || TollgateTransform::new(gate.clone());
     let app = init_service(App::new().route("/v1/candles", web::get().to(who)).wrap(around())).await;
@@ -95,7 +95,7 @@ async fn it_stands_around_an_app_a_scope_or_a_resource() {
 }
 
 #[tokio::test]
-async fn within_a_scope_the_whole_path_is_judged() {
+async fn scope_is_judged_by_the_full_path() {
     let (world, gate, id) = world();
     let scope = web::scope("/v1").service(
         web::scope("/{kind}").wrap(TollgateTransform::new(gate)).default_service(web::to(async || "served")),
@@ -113,7 +113,7 @@ async fn within_a_scope_the_whole_path_is_judged() {
 }
 
 #[tokio::test]
-async fn case_44_the_path_that_is_routed_is_the_path_that_is_judged() {
+async fn routed_path_is_the_judged_path() {
     let world = World::new();
     let id = world.key(KEY, |record, _| record.scopes = Some(vec!["read".into()]));
     let of_scope = |route: &str, scope: &str| {
@@ -156,7 +156,7 @@ async fn case_44_the_path_that_is_routed_is_the_path_that_is_judged() {
 }
 
 #[tokio::test]
-async fn handlers_are_told_who_was_let_in() {
+async fn handler_gets_the_principal() {
     let world = World::new();
     world.key(KEY, |record, _| {
         record.caps = Some([("limit".to_owned(), tollgate::account::Cap::AtMost(3))].into());
@@ -224,7 +224,7 @@ async fn handlers_are_not_shown_the_key() {
 }
 
 #[tokio::test]
-async fn case_70_the_peer_is_the_sockets() {
+async fn peer_is_the_socket_address() {
     let world = World::new();
     world.key(KEY, |record, _| record.allowlist = Some(vec!["7.7.7.7/32".parse().unwrap()]));
     let app = App::new().default_service(web::to(async || "served"));
@@ -237,13 +237,13 @@ async fn case_70_the_peer_is_the_sockets() {
     let from = |peer: &str| keyed("/").peer_addr(peer.parse().unwrap()).to_request();
     assert_eq!(send(&app, from("7.7.7.7:1")).await.0, 200);
     assert_eq!(send(&app, from("[::ffff:7.7.7.7]:1")).await.0, 200);
-    // Case 79: no peer at all.
+    // No peer at all.
     let nowhere = TestRequest::with_uri("/").insert_header(("X-API-Key", KEY)).to_request();
     assert_eq!(send(&app, nowhere).await.0, 401);
 }
 
 #[tokio::test]
-async fn case_185_what_a_handler_answers_decides_what_is_paid() {
+async fn handler_status_decides_the_charge() {
     let rows = [
         (200, None, 90),
         (404, None, 90),

@@ -39,7 +39,7 @@ async fn answer(app: &Router, request: http::request::Builder) -> Answer {
 }
 
 #[tokio::test]
-async fn case_68_within_a_nested_router_the_whole_path_is_judged() {
+async fn nested_router_is_judged_by_the_full_path() {
     let rules = [
         costly("/v1/data"),
         costly("/v1"),
@@ -94,7 +94,7 @@ async fn case_68_within_a_nested_router_the_whole_path_is_judged() {
 }
 
 #[tokio::test]
-async fn a_path_that_was_rewritten_on_the_way_into_a_nested_router_is_refused() {
+async fn path_rewritten_before_nesting_is_refused() {
     let (world, gate, _) = world([public("/v1/open"), public("/open")]);
     let inner = TollgateLayer::new(gate).layer(world.inner.clone());
     // The slash is trimmed between the outermost router and the gate: what the gate is shown is not what was asked for.
@@ -107,7 +107,7 @@ async fn a_path_that_was_rewritten_on_the_way_into_a_nested_router_is_refused() 
 }
 
 #[tokio::test]
-async fn handlers_are_told_who_was_let_in() {
+async fn handler_gets_the_principal() {
     let world = World::new();
     world.key(KEY, |record, _| {
         record.caps = Some([("limit".to_owned(), tollgate::account::Cap::AtMost(3))].into());

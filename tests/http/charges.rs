@@ -6,7 +6,7 @@ use crate::log;
 use crate::support;
 
 mod actix;
-mod broken;
+mod panics;
 mod servers;
 mod tower;
 
@@ -20,7 +20,7 @@ use tollgate::{Account, CreditLedger, Credits, Gate, KeyFormat, KeySource, Rule,
 
 const KEY: &str = "acme_0123456789abcdef0123456789abcdef";
 
-/// What a request says of its own content; none of it may matter.
+/// The claims of a request about its own content; none of them may matter.
 const CLAIMS: [Option<&str>; 8] = [
     None,
     Some("text/plain"),
@@ -34,7 +34,7 @@ const CLAIMS: [Option<&str>; 8] = [
 
 const METHODS: [&str; 3] = ["GET", "POST", "HEAD"];
 
-/// How a ledger was asked to close a charge.
+/// The call that closed a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Closed {
     Settled(u64),
@@ -68,7 +68,7 @@ impl Book {
         self.answer(())
     }
 
-    /// How the one charge was closed since this was asked last; nothing is open any more.
+    /// Returns the calls that closed the one charge since the last call; checks that no charge is open.
     fn take(&self) -> Vec<Closed> {
         assert_eq!(*self.open.lock().unwrap(), 0, "a charge stays open");
         std::mem::take(&mut *self.closed.lock().unwrap())

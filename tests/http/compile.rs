@@ -1,14 +1,14 @@
-//! What compiles with the gate, and what must not. More of the latter is in `src/adapter/tower/refused.rs`, as doctests.
+//! Code that compiles with the gate, and code that must not. More of the latter: doctests in `src/adapter/tower/refused.rs`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[cfg(feature = "actix-web")]
 mod actix;
-mod shapes;
+mod trait_bounds;
 
-/// What is left out of a build leaves a gate that is whole or none: each feature alone, and none, compiles without a warning
+/// A build without some features leaves a gate that is whole or none: each feature alone, and none, compiles without a warning
 /// before a change lands.
 #[test]
-fn case_212_each_feature_is_built_alone() {
+fn each_feature_is_built_alone() {
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run");
     // The published crate has no scripts.
     let Ok(script) = std::fs::read_to_string(script) else { return };

@@ -5,6 +5,9 @@ mod actix;
 mod axum;
 mod charges;
 mod compile;
+#[allow(dead_code, reason = "shared with another test")]
+#[path = "../config/config/fixture.rs"]
+mod fixture;
 mod grpc;
 #[path = "../support/log.rs"]
 mod log;
@@ -16,9 +19,6 @@ mod scenarios;
 mod security_wire;
 #[path = "../services/mod.rs"]
 mod services;
-#[allow(dead_code, reason = "shared with another test")]
-#[path = "../config/config/stage.rs"]
-mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 mod testing;

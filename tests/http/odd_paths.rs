@@ -152,7 +152,7 @@ fn gate(world: &World) -> Gate {
     rules.fold(world.kwery().rule(open), tollgate::GateBuilder::rule).build().unwrap()
 }
 
-/// What a route costs, by the name that its handler answers with; `None` for one that is public.
+/// Returns the cost of a route, by the name that its handler answers with; `None` for a public route.
 fn price(name: &str) -> Option<u64> {
     match name {
         "open" => None,
@@ -162,7 +162,7 @@ fn price(name: &str) -> Option<u64> {
     }
 }
 
-/// What is owed where no route is: nothing, or what the rule says that the path is beside.
+/// Returns the cost of a path without a route: zero, or the cost of the rule that the path is beside.
 fn price_beside(target: &[u8]) -> u64 {
     let path = String::from_utf8_lossy(target);
     let is_beside = |(_, pattern): &&(&str, &str)| {
@@ -192,7 +192,7 @@ impl Site {
         Self { world, server, reached, full, restricted }
     }
 
-    /// Which handler was reached, and what was paid by whom.
+    /// Returns the handler that was reached, and the amount paid by each account.
     fn told(&self, answer: &Answer) -> (Option<String>, u64, u64) {
         let paid = |id| {
             let paid = BALANCE - self.world.balance(id);
@@ -225,7 +225,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn over_http1_every_handler_is_judged_under_its_own_rule() {
+async fn http1_handlers_match_their_own_rules() {
     for &framework in Framework::ALL {
         let site = Site::of(framework).await;
         for (case, target) in TARGETS {
@@ -288,7 +288,7 @@ async fn exchange(server: Server, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn case_52_over_http2_every_handler_is_judged_under_its_own_rule() {
+async fn http2_handlers_match_their_own_rules() {
     for &framework in Framework::ALL {
         let site = Site::of(framework).await;
         let frames = |target: &[u8], key: Option<&str>| frames(framework.has_calls(), target, key);

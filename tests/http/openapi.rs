@@ -1,4 +1,4 @@
-//! What a gate says of itself in an OpenAPI document: that it is valid, that it is true, and that it takes nothing away.
+//! The OpenAPI document of a gate: that it is valid, that it is true, and that it takes nothing away.
 #![cfg(all(feature = "openapi", feature = "config", feature = "testing"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! How refusals look: templates, problem details, and the headers that every refusal bears.
+//! The form of refusals: templates, problem details, and the headers that every refusal has.
 #![cfg(all(feature = "config", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -24,7 +24,7 @@ fn share(of: usize) -> usize {
 }
 
 #[test]
-fn axum_reaches_no_handler_under_another_rule() {
+fn axum_handlers_match_their_own_rules() {
     let shapes = on_axum::Shape::ALL;
     for shape in shapes {
         let mut tally = Tally::of(&format!("axum, {shape:?}"));
@@ -34,7 +34,7 @@ fn axum_reaches_no_handler_under_another_rule() {
 }
 
 #[test]
-fn actix_reaches_no_handler_under_another_rule() {
+fn actix_handlers_match_their_own_rules() {
     for place in on_actix::Place::ALL {
         let mut tally = Tally::of(&format!("actix-web, {place:?}"));
         tally.run(share(12), |seed, paths| on_actix::site(*place, seed, paths));
@@ -43,14 +43,14 @@ fn actix_reaches_no_handler_under_another_rule() {
 }
 
 #[test]
-fn tonic_reaches_no_method_under_another_rule() {
+fn tonic_methods_match_their_own_rules() {
     let mut tally = Tally::of("tonic");
     tally.run(share(12), on_plain::tonic);
     tally.check();
 }
 
 #[test]
-fn hyper_reaches_no_handler_under_another_rule() {
+fn hyper_handlers_match_their_own_rules() {
     let mut tally = Tally::of("hyper");
     tally.run(share(12), on_plain::hyper);
     tally.check();

@@ -20,7 +20,7 @@ mod serve_hyper;
 #[cfg(feature = "tonic")]
 mod serve_tonic;
 use crate::services;
-mod stage;
+mod fixture;
 use crate::support;
 
 use std::collections::BTreeMap;
@@ -29,14 +29,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fixture::{Stage, key};
 use http::{HeaderName, HeaderValue, Request, Version};
 use http_body_util::{BodyExt, Full};
 use rows::{BALANCE, Expect, Row, rows};
-use stage::{Stage, key};
 use support::Answer;
 use tollgate::{DenialKind, KeyId};
 
-/// Who serves.
+/// The server's framework.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framework {
     Axum,
@@ -54,7 +54,7 @@ struct Run {
 }
 
 #[tokio::test]
-async fn the_table_reads_the_same_everywhere() {
+async fn all_frameworks_answer_the_table_alike() {
     let mut first: BTreeMap<&str, (Run, Answer)> = BTreeMap::new();
     for framework in [Framework::Axum, Framework::Actix, Framework::Hyper] {
         for (version, later) in [

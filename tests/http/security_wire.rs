@@ -1,4 +1,4 @@
-//! What a parser makes of a request before the gate sees it: real sockets, HTTP/1.1 and HTTP/2.
+//! The effect of a parser on a request before the gate sees it: real sockets, HTTP/1.1 and HTTP/2.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support;
@@ -30,7 +30,7 @@ fn refused(world: &World, answer: &Answer, status: u16, why: &str) {
 }
 
 #[tokio::test]
-async fn case_02_and_19_duplicate_headers_on_the_wire() {
+async fn two_key_headers_are_refused() {
     let world = World::new();
     let server = kwery(&world).await;
     let (key, other) = (key_line("X-API-Key: ", b""), b"x-api-key: kwery_live_other_key".to_vec());
@@ -50,7 +50,7 @@ async fn case_02_and_19_duplicate_headers_on_the_wire() {
 }
 
 #[tokio::test]
-async fn case_16_bearer_with_nothing_behind_it_in_both_wire_forms() {
+async fn bearer_without_token_is_missing() {
     let world = World::new();
     let gate = world.quantdata().build().unwrap();
     let server = Server::gated(&gate, world.inner.clone()).await;
@@ -72,7 +72,7 @@ async fn case_16_bearer_with_nothing_behind_it_in_both_wire_forms() {
 }
 
 #[tokio::test]
-async fn case_20_spaces_around_the_key() {
+async fn http1_trims_spaces_around_the_key() {
     let world = World::new();
     let server = kwery(&world).await;
     // The parser takes them away before anybody can see them (RFC 9112, section 5.1) ...
@@ -88,7 +88,7 @@ async fn case_20_spaces_around_the_key() {
 }
 
 #[tokio::test]
-async fn case_21_over_http2_a_demo_key_with_a_space_is_no_demo_key() {
+async fn http2_demo_key_with_a_space_is_refused() {
     let world = World::new();
     world.plain_key("mtk_demo");
     world.plain_key(QUANTCONOMY);
@@ -105,7 +105,7 @@ async fn case_21_over_http2_a_demo_key_with_a_space_is_no_demo_key() {
 }
 
 #[tokio::test]
-async fn case_22_and_23_obs_text_and_control_bytes() {
+async fn non_ascii_and_control_bytes_are_refused() {
     let world = World::new();
     let server = kwery(&world).await;
     let rows: [(Vec<u8>, u16, &str); 7] = [
@@ -129,7 +129,7 @@ async fn case_22_and_23_obs_text_and_control_bytes() {
 }
 
 #[tokio::test]
-async fn case_24_a_header_of_60_kilobytes() {
+async fn key_of_60_kilobytes_is_401() {
     let world = World::new();
     let server = kwery(&world).await;
     let line = [&b"X-API-Key: "[..], &vec![b'k'; 60_000]].concat();
@@ -137,7 +137,7 @@ async fn case_24_a_header_of_60_kilobytes() {
 }
 
 #[tokio::test]
-async fn case_28_a_key_in_a_trailer() {
+async fn key_in_a_trailer_is_ignored() {
     let world = World::new();
     let server = kwery(&world).await;
     let trailer = String::from_utf8(key_line("X-API-Key: ", b"")).unwrap();
@@ -149,7 +149,7 @@ async fn case_28_a_key_in_a_trailer() {
 }
 
 #[tokio::test]
-async fn case_49_a_fragment_on_the_wire() {
+async fn fragment_is_not_part_of_the_path() {
     let world = World::new();
     let server = kwery(&world).await;
     for target in ["/v1/admin#/v2/health", "/v1/admin#?x=/v2/health", "/v1/admin?a=1#/v2/health"] {
@@ -162,7 +162,7 @@ async fn case_49_a_fragment_on_the_wire() {
 }
 
 #[tokio::test]
-async fn case_50_absolute_form() {
+async fn absolute_form_is_judged_by_its_path() {
     let world = World::new();
     let server = kwery(&world).await;
     for target in [
@@ -182,9 +182,9 @@ async fn case_50_absolute_form() {
     assert_eq!(world.inner.seen().uri.path_and_query().unwrap(), "/v1?a=1");
 }
 
-/// In the gap: targets that are no path at all.
+/// Targets that are not paths.
 #[tokio::test]
-async fn case_51_asterisk_and_authority_form() {
+async fn asterisk_and_authority_form_are_refused() {
     let world = World::new();
     let server = kwery(&world).await;
     let key = key_line("X-API-Key: ", b"");
@@ -215,7 +215,7 @@ fn frames(path: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn case_52_a_missing_slash_over_http2() {
+async fn http2_path_without_slash_is_never_served() {
     let world = World::new();
     let server = kwery(&world).await;
     for path in ["v2/health", "v1/admin", "pkg.Svc/Method", "*", "http://x/v2/health"] {
@@ -228,7 +228,7 @@ async fn case_52_a_missing_slash_over_http2() {
 }
 
 #[tokio::test]
-async fn case_56_head_without_a_key() {
+async fn head_without_key_equals_get() {
     let world = World::new();
     let server = kwery(&world).await;
     let id = &b"X-Request-ID: one"[..];
@@ -246,7 +246,7 @@ async fn case_56_head_without_a_key() {
 }
 
 #[tokio::test]
-async fn case_64_a_websocket_over_http2() {
+async fn http2_websocket_without_key_is_401() {
     let world = World::new();
     let server = kwery(&world).await;
     let connect = |key: Option<&str>| {
@@ -263,7 +263,7 @@ async fn case_64_a_websocket_over_http2() {
 }
 
 #[tokio::test]
-async fn case_128_streams_that_are_reset_at_once() {
+async fn reset_streams_leave_no_charge_open() {
     let world = World::new();
     let id = world.plain_key(KWERY);
     world.set_balance(id, 10_000);

@@ -57,7 +57,7 @@ async fn a_walk_finds_what_answers_without_a_key() {
 }
 
 #[tokio::test]
-async fn a_walk_goes_along_a_document() {
+async fn walk_covers_an_openapi_document() {
     let test = TestGate::from_toml(GATE).unwrap();
     let document = json!({ "paths": {
         "/health": { "summary": "up", "get": {} },
@@ -71,7 +71,7 @@ async fn a_walk_goes_along_a_document() {
 }
 
 #[tokio::test]
-async fn routes_added_after_around_are_open() {
+async fn routes_added_after_the_gate_are_open() {
     let test = TestGate::from_toml(GATE).unwrap();
     let late = || get(|| async { "late" });
     let app = test.layer().around(routes()).route("/late", late());
@@ -85,7 +85,7 @@ async fn routes_added_after_around_are_open() {
 }
 
 #[tokio::test]
-async fn a_walk_fills_parameters_beside_text() {
+async fn walk_fills_parameters_within_segments() {
     let test = TestGate::from_toml(GATE).unwrap();
     let app = test.layer().around(Router::new()).route("/img-{id}", get(|| async { "" }));
     assert_eq!(open_routes::<Body, _, _>(&app, ["GET /img-{id}"]).await.unwrap(), ["GET /img-{id}"]);
@@ -129,7 +129,7 @@ fn routes_and_rules_are_compared() {
 }
 
 #[tokio::test]
-async fn what_no_rule_matches_is_denied_on_demand() {
+async fn unmatched_routes_can_be_denied() {
     let denying = GATE.replace("[[demo]]", "default = { deny = true, cost = 2 }\n[[demo]]");
     let test = TestGate::from_toml(&denying).unwrap();
     let app = test.layer().layer(routes());
@@ -168,7 +168,7 @@ impl tollgate::meter::Meter for Theirs {
 }
 
 #[tokio::test]
-async fn a_test_gate_leaves_the_builders_back_ends_alone() {
+async fn test_gate_keeps_the_builder_back_ends() {
     let theirs = Arc::new(MemoryLedger::new());
     let builder = Config::from_toml(GATE, "test.toml").unwrap().builder().unwrap();
     let builder = builder.meter(Theirs).credit_authority(Arc::clone(&theirs));
@@ -188,7 +188,7 @@ async fn status(test: &TestGate, key: &str) -> StatusCode {
 }
 
 #[tokio::test]
-async fn keys_are_good_until_they_are_changed_and_time_is_moved_by_hand() {
+async fn test_keys_and_clock_are_controllable() {
     let test = TestGate::from_toml(GATE).unwrap();
     let key = test.key("pro").unwrap();
     let first = test.credits(&key).unwrap();

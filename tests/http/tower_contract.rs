@@ -1,4 +1,4 @@
-//! What tower asks of a middleware, and what becomes of a charge however a request ends.
+//! The requirements of tower for a middleware, and the charge after every ending of a request.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support;
@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{Empty, Full};
-use support::slow::Later;
+use support::faulty_back_ends::Later;
 use support::{World, with_key};
 use tollgate::gate::FinalCost;
 use tollgate::rule::Cost;
@@ -89,7 +89,7 @@ impl Service<Request<Empty<Bytes>>> for Strict {
 }
 
 #[tokio::test]
-async fn case_197_the_service_that_was_ready_is_the_one_that_is_called() {
+async fn ready_service_is_the_called_one() {
     let (world, ready, _) = world();
     let later = world.kwery().store(Later(Arc::clone(&world.store))).build().unwrap();
     for gate in [ready, later] {
@@ -105,7 +105,7 @@ async fn case_197_the_service_that_was_ready_is_the_one_that_is_called() {
 }
 
 #[tokio::test]
-async fn a_service_that_fails_to_become_ready_or_to_answer_keeps_its_error_and_costs_nothing() {
+async fn inner_error_is_kept_and_free() {
     let (world, gate, id) = world();
     let failing = service_fn(|_: Request<Empty<Bytes>>| async {
         Err::<Response<Full<Bytes>>, _>("a fault of its own")
@@ -116,7 +116,7 @@ async fn a_service_that_fails_to_become_ready_or_to_answer_keeps_its_error_and_c
 }
 
 #[tokio::test]
-async fn case_199_a_response_future_that_is_dropped_unpolled_gives_the_charge_back() {
+async fn dropped_unpolled_future_is_refunded() {
     let (world, gate, id) = world();
     let mut service = TollgateLayer::new(gate)
         .layer(service_fn(|_: Request<Empty<Bytes>>| pending::<Result<Response<Full<Bytes>>, Infallible>>()));
@@ -129,7 +129,7 @@ async fn case_199_a_response_future_that_is_dropped_unpolled_gives_the_charge_ba
 }
 
 #[tokio::test]
-async fn case_134_a_client_that_leaves_mid_handler_has_been_served() {
+async fn client_leaving_mid_handler_is_charged() {
     let (world, gate, id) = world();
     let inner = service_fn(|_: Request<Empty<Bytes>>| pending::<Result<Response<Full<Bytes>>, Infallible>>());
     let mut future = Box::pin(TollgateLayer::new(gate).layer(inner).oneshot(request()));
@@ -140,7 +140,7 @@ async fn case_134_a_client_that_leaves_mid_handler_has_been_served() {
 }
 
 #[tokio::test]
-async fn case_134_a_client_that_leaves_while_the_ledger_is_asked_leaves_no_charge_open() {
+async fn leaving_mid_charge_leaves_no_open_charge() {
     let (world, _, id) = world();
     let gate = world.kwery().rule(costly()).ledger(Later(Arc::clone(&world.ledger))).build().unwrap();
     let mut service = TollgateLayer::new(gate).layer(world.inner.clone());
@@ -173,7 +173,7 @@ fn panicking(
 }
 
 #[tokio::test]
-async fn case_137_a_handler_that_panics_costs_nothing() {
+async fn panicking_handler_costs_nothing() {
     for polls in [1, 2, 3] {
         let (world, gate, id) = world();
         // In a task, as a server runs it: the task ends.
@@ -202,7 +202,7 @@ async fn case_137_a_handler_that_panics_costs_nothing() {
 }
 
 #[tokio::test]
-async fn case_137_a_handler_that_panics_as_it_is_called_costs_nothing() {
+async fn panic_in_call_costs_nothing() {
     let (world, gate, id) = world();
     let inner = service_fn(
         |_: Request<Empty<Bytes>>| -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>> {
@@ -215,7 +215,7 @@ async fn case_137_a_handler_that_panics_as_it_is_called_costs_nothing() {
 }
 
 #[tokio::test]
-async fn case_185_what_a_handler_answers_decides_what_is_paid() {
+async fn handler_status_decides_the_charge() {
     let rows = [
         (StatusCode::OK, None, 90),
         (StatusCode::NOT_FOUND, None, 90),
@@ -250,7 +250,7 @@ async fn case_185_what_a_handler_answers_decides_what_is_paid() {
 }
 
 #[tokio::test]
-async fn case_202_a_request_that_passes_two_gates_is_judged_twice_and_charged_once() {
+async fn two_gates_judge_twice_and_charge_once() {
     let (world, outer, id) = world();
     let mut restricted = Rule::new("/v1/admin").unwrap();
     restricted.closed_to = vec!["plain".into()];
@@ -265,7 +265,7 @@ async fn case_202_a_request_that_passes_two_gates_is_judged_twice_and_charged_on
 }
 
 #[tokio::test]
-async fn case_202_a_principal_of_another_key_excuses_no_charge() {
+async fn principal_of_another_key_is_charged() {
     let (world, gate, id) = world();
     let other = world.plain_key("kwery_live_another_key");
     let principal = {
@@ -295,7 +295,7 @@ async fn settled(holds: impl Fn() -> bool) {
 }
 
 #[test]
-fn without_a_runtime_a_decision_in_memory_is_made_all_the_same() {
+fn memory_decision_needs_no_runtime() {
     let (world, gate, id) = world();
     let served = Arc::new(AtomicBool::new(false));
     let future = pin!(TollgateLayer::new(gate).layer(world.inner.clone()).oneshot(request()));

@@ -1,4 +1,4 @@
-//! Cases 11 and 205: what tower-http's `TraceLayer` writes to the log shows no key, wherever it stands.
+//! The log of tower-http's `TraceLayer` shows no key, wherever the layer stands.
 #![cfg(all(feature = "tracing", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,7 +21,7 @@ use tollgate::adapter::{Peer, redacted_span};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_http::trace::{DefaultMakeSpan, MakeSpan, TraceLayer};
 
-/// What is logged while the service answers a request for this address.
+/// Returns the log of a service that answers a request for this address.
 async fn logged<S, R>(service: S, uri: &str) -> String
 where
     S: Service<Request<Empty<Bytes>>, Response = http::Response<R>, Error: Debug>,
@@ -50,7 +50,7 @@ fn addresses() -> Vec<(String, &'static str)> {
 }
 
 #[tokio::test]
-async fn case_205_no_key_is_logged_outside_the_gate_nor_inside() {
+async fn key_is_logged_neither_outside_nor_inside() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
@@ -71,7 +71,7 @@ async fn case_205_no_key_is_logged_outside_the_gate_nor_inside() {
     }
 }
 
-/// What is shown of a query, by a gate that takes no key from it.
+/// Returns the logged form of a query, for a gate that takes no key from it.
 async fn shown(gate: &tollgate::Gate, world: &World, query: &str) -> String {
     let service = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http().make_span_with(redacted_span(gate)))
@@ -83,7 +83,7 @@ async fn shown(gate: &tollgate::Gate, world: &World, query: &str) -> String {
 }
 
 #[tokio::test]
-async fn case_11_a_key_in_the_query_is_not_logged_where_none_is_read_from_it() {
+async fn unconfigured_query_key_is_not_logged() {
     let world = World::new();
     let gate = world.backquant().build().unwrap();
     for name in ["api-key", "api_key", "apikey", "key", "token", "access_token", "API-KEY", "a%70i_Key"] {
@@ -108,7 +108,7 @@ async fn case_11_a_key_in_the_query_is_not_logged_where_none_is_read_from_it() {
 }
 
 #[tokio::test]
-async fn case_205_the_key_in_another_parameter_is_not_logged() {
+async fn key_in_another_parameter_is_not_logged() {
     let world = World::new();
     let gate = world.quantconomy().build().unwrap();
     assert_eq!(shown(&gate, &world, "q=mtk_demo&a=1").await, "?a=1", "a literal");
@@ -121,7 +121,7 @@ async fn case_205_the_key_in_another_parameter_is_not_logged() {
 }
 
 #[tokio::test]
-async fn case_208_a_refusal_is_told_by_few_words_however_many_ask() {
+async fn denial_labels_have_few_distinct_values() {
     let world = World::new();
     world.key(KWERY, |record, _| record.allowlist = Some(vec![]));
     let told = Arc::new(Mutex::new(BTreeSet::new()));
@@ -158,7 +158,7 @@ async fn case_208_a_refusal_is_told_by_few_words_however_many_ask() {
 }
 
 #[tokio::test]
-async fn case_205_the_layers_own_span_would_show_it() {
+async fn default_trace_span_would_show_the_key() {
     let world = World::new();
     let gate = world.kwery().build().unwrap();
     let service = ServiceBuilder::new()
@@ -170,7 +170,7 @@ async fn case_205_the_layers_own_span_would_show_it() {
 
 /// The operator is told, once a request; the client learns nothing of the key.
 #[tokio::test]
-async fn an_allowlist_and_no_peers_address_is_logged_with_the_keys_id() {
+async fn missing_peer_address_logs_the_key_id() {
     let world = World::new();
     let key = world.key(KWERY, |record, _| record.allowlist = Some(vec!["203.0.113.0/24".parse().unwrap()]));
     let gate = world.kwery().build().unwrap();
@@ -191,7 +191,7 @@ async fn an_allowlist_and_no_peers_address_is_logged_with_the_keys_id() {
 }
 
 #[test]
-fn spans_pass_the_filters_of_the_layers_own() {
+fn gate_spans_pass_trace_layer_filters() {
     let gate = World::new().kwery().build().unwrap();
     let _guard = tracing::subscriber::set_default(Log::default());
     let request = Request::get("/v1/quotes").body(()).unwrap();

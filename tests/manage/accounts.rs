@@ -2,10 +2,10 @@
 #![cfg(feature = "memory")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod endings;
+mod deletion;
 #[cfg(all(feature = "sqlite", feature = "postgres"))]
 #[allow(dead_code, unused_imports, reason = "not all of it is used here")]
-use crate::place;
+use crate::database;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -138,7 +138,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_suspension_holds_from_the_next_request_on_until_the_account_is_resumed() {
+async fn suspension_holds_until_resumed() {
     let world = World::with_ada().await;
     assert_eq!(world.get("/x").await, 200);
     let suspended = world.accounts.suspend(&world.ada).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_suspension_holds_from_the_next_request_on_until_the_account_is_resume
 }
 
 #[tokio::test]
-async fn another_plan_an_agreement_and_a_subscription_open_their_routes_at_once() {
+async fn account_changes_open_routes_at_once() {
     let world = World::with_ada().await;
     for path in ["/pro", "/options", "/paid"] {
         assert!(world.get(path).await >= 400, "{path}");
@@ -174,7 +174,7 @@ async fn another_plan_an_agreement_and_a_subscription_open_their_routes_at_once(
 }
 
 #[tokio::test]
-async fn what_the_gate_does_not_know_is_refused_and_changes_nothing() {
+async fn unknown_names_are_refused_unchanged() {
     let world = World::with_ada().await;
     let member = |result: Result<_, ManageError>| match result {
         Err(ManageError::Invalid { member, .. }) => member,
@@ -236,7 +236,7 @@ async fn own_quotas_and_caps_hold_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn changes_at_the_same_time_are_all_made() {
+async fn concurrent_changes_are_all_made() {
     let world = World::with_ada().await;
     let (plans, statuses) = (world.accounts.clone(), world.accounts.clone());
     let (first, second) = (world.ada.clone(), world.ada.clone());
@@ -290,7 +290,7 @@ async fn credits_by_hand_show_on_the_next_request() {
 }
 
 #[tokio::test]
-async fn a_look_at_what_is_left_takes_nothing() {
+async fn looking_at_limits_draws_nothing() {
     let world = World::with_ada().await;
     world.credits.top_up(&world.ada, Credits::new(50), &"a".parse().unwrap()).await.unwrap();
     let pooled: QuotaPolicy = "3 per hour".parse().unwrap();
@@ -319,7 +319,7 @@ async fn a_look_at_what_is_left_takes_nothing() {
 }
 
 #[tokio::test]
-async fn a_look_says_what_the_key_is_restricted_to_and_judges_nothing() {
+async fn look_shows_restrictions_without_judging() {
     let world = World::with_ada().await;
     let mut record = KeyRecord::clone(&world.key());
     record.scopes = Some(vec!["quotes:read".into()]);

@@ -1,4 +1,4 @@
-//! What is done to keys, accounts and credits stands in the log, if nothing else is said, and no secret with it.
+//! Log events of changes to keys, accounts and credits: on by default, and without secrets.
 #![cfg(feature = "tracing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -13,7 +13,7 @@ use tollgate::audit::Actor;
 use tollgate::{AccountManager, KeyManager, NewKey};
 
 #[tokio::test]
-async fn changes_are_events_with_who_made_them_and_from_where() -> Result<(), Fault> {
+async fn changes_are_logged_with_their_actor() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let alice = Actor::operator("alice").at("203.0.113.9".parse()?);
     let manager = KeyManager::new(stage.gate.clone(), stage.store.clone()).by(alice.clone());

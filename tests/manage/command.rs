@@ -55,7 +55,7 @@ impl Desk {
         command
     }
 
-    /// What a command that must succeed says on standard output and standard error.
+    /// Returns the standard output and standard error of a command that must succeed.
     fn done(&self, arguments: &[&str]) -> Result<(String, String), Fault> {
         let output = self.keys(arguments)?;
         let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
@@ -82,7 +82,7 @@ impl Desk {
 }
 
 #[test]
-fn a_key_is_issued_listed_rotated_and_revoked_and_its_secret_shown_once() -> Result<(), Fault> {
+fn key_lifecycle_shows_the_secret_once() -> Result<(), Fault> {
     let desk = Desk::new("command_life")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     let issue = ["keys", "issue", "--account", "ada", "--name", "My Bot", "--scopes", "quotes:read"];
@@ -114,7 +114,7 @@ fn a_key_is_issued_listed_rotated_and_revoked_and_its_secret_shown_once() -> Res
 }
 
 #[test]
-fn help_is_no_fault() -> Result<(), Fault> {
+fn help_exits_with_success() -> Result<(), Fault> {
     let output = Desk::new("command_help")?.keys(&["--help"])?;
     assert!(output.status.success());
     let help = String::from_utf8(output.stdout)?;
@@ -132,7 +132,7 @@ fn help_is_no_fault() -> Result<(), Fault> {
 }
 
 #[test]
-fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
+fn refused_command_changes_nothing() -> Result<(), Fault> {
     let desk = Desk::new("command_refusals")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     let hash = "ab".repeat(32);
@@ -181,7 +181,7 @@ fn what_is_refused_says_why_and_changes_nothing() -> Result<(), Fault> {
 }
 
 #[test]
-fn the_file_keeps_all_of_a_key_and_an_account() -> Result<(), Fault> {
+fn file_keeps_every_field() -> Result<(), Fault> {
     let desk = Desk::new("command_kept")?;
     desk.done(&["accounts", "create", "ada", "--plan", "pro"])?;
     let caps = ["--caps", "limit=5,cursor=forbidden"];
@@ -244,7 +244,7 @@ fn the_file_keeps_all_of_a_key_and_an_account() -> Result<(), Fault> {
 }
 
 #[test]
-fn what_a_key_issued_is_listed_and_revoked() -> Result<(), Fault> {
+fn issued_keys_are_listed_and_revoked() -> Result<(), Fault> {
     let desk = Desk::new("command_issued")?;
     desk.done(&["accounts", "create", "ada", "--plan", "pro"])?;
     let ids: Vec<String> =

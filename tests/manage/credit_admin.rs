@@ -52,14 +52,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a ledger must come to. `None` is no limit.
+/// The expected state of a ledger. `None` is no limit.
 #[derive(Debug, Default)]
 struct Model {
     balance: Option<u64>,
     open: HashMap<u64, u64>,
     made: HashMap<u64, (AdjustmentKind, Option<u64>)>,
     due: Option<i64>,
-    /// What was put in by grants and by hand, less what was taken out by hand.
+    /// The sum of grants and manual additions, less manual removals.
     put_in: i128,
     spent: i128,
 }
@@ -188,7 +188,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_sequence_of_charges_and_adjustments_comes_to_the_same_sums(
+    fn charges_and_adjustments_match_the_model(
         steps in prop::collection::vec(step(), 1..100),
         grant in prop::option::of(prop_oneof![9 => 0_u64..150, 1 => Just(MAX)]),
         shared in any::<bool>(),
@@ -255,7 +255,7 @@ fn adjust(ledger: &MemoryLedger, account: &AccountId, number: &str, kind: Adjust
 }
 
 #[test]
-fn the_last_32_entries_and_1024_adjustments_are_kept() {
+fn old_entries_and_adjustments_are_dropped() {
     let (ledger, ada) = (MemoryLedger::new(), AccountId::from("ada"));
     let one = AdjustmentKind::TopUp(Credits::new(1));
     for number in 0..1_024 {
@@ -277,7 +277,7 @@ fn the_last_32_entries_and_1024_adjustments_are_kept() {
 }
 
 #[test]
-fn a_charge_from_before_an_account_had_no_limit_gives_nothing_back_meanwhile() {
+fn refund_while_unlimited_adds_nothing() {
     let (ledger, account) = (MemoryLedger::new(), Account::new("ada", "pro"));
     let clock = ManualClock::starting_at(START);
     let charge = |number: u64| {
@@ -302,7 +302,7 @@ fn a_charge_from_before_an_account_had_no_limit_gives_nothing_back_meanwhile() {
 }
 
 #[test]
-fn a_plan_without_limit_shows_none_and_keeps_the_balance() {
+fn unlimited_plan_keeps_the_balance() {
     let (ledger, ada) = (MemoryLedger::new(), AccountId::from("ada"));
     let _ = adjust(&ledger, &ada, "a", AdjustmentKind::TopUp(Credits::new(20)));
     assert_eq!(ready(ledger.balance_of(&ada, &Allowance::Unlimited, START)), Balance::Unlimited);
@@ -313,7 +313,7 @@ fn a_plan_without_limit_shows_none_and_keeps_the_balance() {
 }
 
 #[test]
-fn adjustments_and_charges_at_the_same_time_are_conserved() {
+fn concurrent_adjustments_keep_the_sum() {
     let ledger = Arc::new(MemoryLedger::with_entries(100_000));
     let account = Arc::new(Account::new("ada", "pro"));
     let clock = ManualClock::starting_at(START);
@@ -357,7 +357,7 @@ fn adjustments_and_charges_at_the_same_time_are_conserved() {
 }
 
 #[test]
-fn one_adjustment_sent_by_many_at_once_is_made_once() {
+fn repeated_adjustment_is_made_once() {
     let ledger = Arc::new(MemoryLedger::new());
     for round in 0..200 {
         let ada = AccountId::from("ada");
@@ -378,7 +378,7 @@ fn one_adjustment_sent_by_many_at_once_is_made_once() {
 
 /// The trait is used behind pointers.
 #[test]
-fn it_is_dyn_safe_and_forwarded() {
+fn credit_admin_is_dyn_safe_and_forwarded() {
     let shared: Arc<dyn CreditAdmin> = Arc::new(MemoryLedger::new());
     let boxed: Box<dyn CreditAdmin> = Box::new(Arc::clone(&shared));
     let ada = AccountId::from("ada");

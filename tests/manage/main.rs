@@ -5,29 +5,29 @@ mod accounts;
 mod audit_log;
 #[cfg(feature = "cli")]
 mod command;
+#[path = "../management/concurrent_writer.rs"]
+mod concurrent_writer;
 mod credit_admin;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+#[allow(dead_code, unused_imports, reason = "not all of it is used here")]
+#[path = "../support/database.rs"]
+mod database;
 #[path = "../support/log.rs"]
 mod log;
 #[path = "../management/mod.rs"]
 mod management;
 mod management_http;
 mod manager;
+mod manager_cancellation;
 mod manager_import;
 mod manager_issuer;
 mod manager_leaks;
-mod manager_leaves;
 mod manager_properties;
 mod manager_races;
 mod manager_rotation;
 mod manager_uses;
-#[path = "../management/meddling.rs"]
-mod meddling;
 #[path = "../management/model.rs"]
 mod model;
-#[cfg(all(feature = "sqlite", feature = "postgres"))]
-#[allow(dead_code, unused_imports, reason = "not all of it is used here")]
-#[path = "../support/place.rs"]
-mod place;
 mod schemes;
 #[path = "../services/mod.rs"]
 mod services;

@@ -4,12 +4,12 @@
 mod answers;
 mod bodies;
 mod callers;
-mod stage;
+mod fixture;
 
-use stage::{KEYS, Stage};
+use fixture::{KEYS, Stage};
 
 #[tokio::test]
-async fn what_cannot_be_read_is_400_names_the_member_and_changes_nothing() {
+async fn invalid_body_is_400_and_names_the_member() {
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
     let long = format!(r#"{{"name": "{}"}}"#, "x".repeat(10_000));
@@ -49,7 +49,7 @@ async fn what_cannot_be_read_is_400_names_the_member_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn case_161_an_expiry_is_a_moment_with_a_zone_in_the_future() {
+async fn expiry_needs_a_zone_and_the_future() {
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
     let rows = [
@@ -71,7 +71,7 @@ async fn case_161_an_expiry_is_a_moment_with_a_zone_in_the_future() {
         let answer = stage.send(&key, &format!("POST {KEYS}"), body).await;
         assert_eq!(answer.status, status, "{expiry}: {}", answer.text);
     }
-    // Case 160: the plan does not include it, and it is not dropped in silence.
+    // The plan does not include it, and it is not dropped in silence.
     let (starter, _) = stage.key("eve").await;
     let body = r#"{"name": "x", "expiresAt": "2099-12-31T23:59:59Z"}"#;
     let answer = stage.send(&starter, &format!("POST {KEYS}"), body).await;
@@ -79,7 +79,7 @@ async fn case_161_an_expiry_is_a_moment_with_a_zone_in_the_future() {
 }
 
 #[tokio::test]
-async fn case_157_the_secret_is_in_one_answer_that_no_cache_keeps() {
+async fn secret_is_in_one_uncached_answer() {
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
     let made = stage.send(&key, &format!("POST {KEYS}"), r#"{"name": "bot"}"#).await;
@@ -99,7 +99,7 @@ async fn case_157_the_secret_is_in_one_answer_that_no_cache_keeps() {
 }
 
 #[tokio::test]
-async fn case_163_another_accounts_key_is_missing() {
+async fn key_of_another_account_is_404() {
     let stage = Stage::new();
     let ((ada, _), (bob, id)) = (stage.key("ada").await, stage.key("bob").await);
     let missing = "00000000-0000-4000-8000-00000000ffff";
@@ -119,7 +119,7 @@ async fn case_163_another_accounts_key_is_missing() {
 }
 
 #[tokio::test]
-async fn case_164_a_key_may_revoke_itself() {
+async fn key_may_revoke_itself() {
     let stage = Stage::new();
     let (key, id) = stage.key("ada").await;
     assert_eq!(stage.send(&key, &format!("DELETE {KEYS}/{id}"), "").await.status, 204);
@@ -127,7 +127,7 @@ async fn case_164_a_key_may_revoke_itself() {
 }
 
 #[tokio::test]
-async fn case_154_the_demo_key_manages_nothing() {
+async fn demo_key_cannot_manage_keys() {
     let stage = Stage::new();
     for route in ["POST", "GET", "HEAD"]
         .map(|method| format!("{method} {KEYS}"))
@@ -142,7 +142,7 @@ async fn case_154_the_demo_key_manages_nothing() {
 }
 
 #[tokio::test]
-async fn case_166_a_restricted_key_makes_no_wider_one_and_learns_no_wider_secret() {
+async fn restricted_key_issues_no_wider_key() {
     let stage = Stage::new();
     let (ada, wide) = stage.key("ada").await;
     let body = r#"{"name": "narrow", "paths": ["/api/v1/account/*", "/api/v1/account/api-keys"]}"#;
@@ -161,7 +161,7 @@ async fn case_166_a_restricted_key_makes_no_wider_one_and_learns_no_wider_secret
 }
 
 #[tokio::test]
-async fn a_rotation_keeps_the_id_and_the_old_secret_for_its_overlap() {
+async fn rotation_keeps_id_and_old_secret() {
     let stage = Stage::new();
     let (key, id) = stage.key("ada").await;
     let rotated = stage.send(&key, &format!("POST {KEYS}/{id}/rotate"), r#"{"overlapSeconds": 60}"#).await;
@@ -176,7 +176,7 @@ async fn a_rotation_keeps_the_id_and_the_old_secret_for_its_overlap() {
 }
 
 #[tokio::test]
-async fn management_is_free_bounded_and_shows_what_is_left() {
+async fn management_is_free_and_shows_limits() {
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
     assert_eq!(stage.send(&key, "GET /api/v1/sec/filings", "").await.status, 200);
@@ -215,7 +215,7 @@ async fn a_list_goes_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_router_mounts_the_same_service_behind_the_gate() {
+async fn router_mounts_management_behind_the_gate() {
     use axum::Router;
     use http::Request;
     use http_body_util::{BodyExt, Empty};
@@ -262,7 +262,7 @@ impl tollgate::key::Randomness for RunsDry {
 }
 
 #[tokio::test]
-async fn case_169_without_randomness_there_is_no_key_and_the_answer_is_503() {
+async fn failed_randomness_is_503_without_a_key() {
     // One key is made while there is some.
     let stage = Stage::with(|builder| builder.randomness(RunsDry(1.into())));
     let (key, id) = stage.key("ada").await;

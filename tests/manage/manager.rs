@@ -1,4 +1,4 @@
-//! What a manager does, and what it refuses: every operation and its errors.
+//! The operations of a manager, and their errors.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use crate::management;
@@ -13,7 +13,7 @@ use tollgate::key::{KeyHash, KeyHasher, KeyStatus};
 use tollgate::manage::{ForeignKey, KeyChange, ListKeys, ManageError};
 use tollgate::{Account, KeyId, NewKey};
 
-/// What an error says, and that there is one.
+/// Returns the text of the error, which must be there.
 fn said<T: std::fmt::Debug>(result: Result<T, ManageError>) -> String {
     result.unwrap_err().to_string()
 }
@@ -25,7 +25,7 @@ fn new(account: &str, change: impl FnOnce(&mut NewKey)) -> NewKey {
 }
 
 #[tokio::test]
-async fn a_new_key_that_will_not_do_is_refused_and_nothing_is_stored() -> Result<(), Fault> {
+async fn invalid_new_key_is_not_stored() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let now = stage.gate.clock().now().wall();
     let many = |count: usize| (0..count).map(|n| (n.to_string(), String::new())).collect::<BTreeMap<_, _>>();
@@ -120,7 +120,7 @@ async fn quotas_and_caps_are_changed_after_issue() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn a_new_key_is_what_was_asked_for() -> Result<(), Fault> {
+async fn new_key_has_the_requested_fields() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let mut key = NewKey::new("ada", "x".repeat(200));
     key.scopes = Some(vec!["quotes:read".into()]);
@@ -142,7 +142,7 @@ async fn a_new_key_is_what_was_asked_for() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn a_plan_says_how_long_its_keys_live() -> Result<(), Fault> {
+async fn plan_sets_the_key_lifetime() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let now = stage.gate.clock().now().wall();
     let after = |days: u32| Some(now.saturating_add(days * DAY));
@@ -173,7 +173,7 @@ async fn a_plan_says_how_long_its_keys_live() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn what_is_dead_is_not_changed() -> Result<(), Fault> {
+async fn dead_key_is_not_changed() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let now = stage.gate.clock().now().wall();
     let revoked = stage.issue("ada").await?.key.id;
@@ -232,7 +232,7 @@ async fn another_accounts_key_is_missing() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn the_cap_counts_what_lives() -> Result<(), Fault> {
+async fn cap_ignores_revoked_and_erased_keys() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let (first, second) = (stage.issue("bob").await?.key.id, stage.issue("bob").await?.key.id);
     let full = || async { matches!(stage.issue("bob").await, Err(ManageError::KeyLimitReached { most: 2 })) };
@@ -252,7 +252,7 @@ async fn the_cap_counts_what_lives() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn a_deleted_account_is_missing_and_an_unknown_plan_is_the_operators_fault() -> Result<(), Fault> {
+async fn unknown_plan_is_an_operator_error() -> Result<(), Fault> {
     let stage = Stage::set()?;
     stage.store.change_account("ada", |ada| ada.status = AccountStatus::Deleted);
     assert_eq!(said(stage.issue("ada").await), "there is no such account");
@@ -262,7 +262,7 @@ async fn a_deleted_account_is_missing_and_an_unknown_plan_is_the_operators_fault
 }
 
 #[tokio::test]
-async fn the_audit_says_who_did_what_to_which_key_from_where() -> Result<(), Fault> {
+async fn audit_names_actor_action_key_and_address() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let actor = Actor::operator("alice").at("203.0.113.9".parse()?);
     let manager = stage.manager.clone().by(actor.clone());
@@ -332,7 +332,7 @@ async fn a_shown_key_is_serialised_as_served() -> Result<(), Fault> {
 }
 
 #[test]
-fn statuses_are_read_as_they_are_written() {
+fn statuses_parse_as_written() {
     for status in KeyStatus::ALL {
         assert_eq!(status.to_string().parse(), Ok(*status));
     }
@@ -353,7 +353,7 @@ async fn a_signed_in_user_is_an_actor() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn an_error_is_answered_as_a_refusal() -> Result<(), Fault> {
+async fn manager_error_becomes_a_refusal() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let request = http::Request::get("/account/keys/1").body(())?;
     let view = tollgate::RequestView::of(&request);

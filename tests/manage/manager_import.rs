@@ -21,7 +21,7 @@ fn foreign(secret: &str, change: impl FnOnce(&mut ForeignKey)) -> ForeignKey {
 }
 
 #[tokio::test]
-async fn an_imported_key_works_as_it_did() -> Result<(), Fault> {
+async fn imported_key_works() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let id = KeyId::from_bytes([7; 16]);
     let key = foreign(SECRET, |key| {
@@ -41,7 +41,7 @@ async fn an_imported_key_works_as_it_did() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn an_import_reports_what_was_refused_and_why() -> Result<(), Fault> {
+async fn import_reports_refusals_with_reasons() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let issued = stage.issue("ada").await?;
     let (old, id) = (issued.key.hash, issued.key.id);
@@ -88,9 +88,9 @@ async fn an_import_reports_what_was_refused_and_why() -> Result<(), Fault> {
     Ok(())
 }
 
-/// What is stored of a key that was made elsewhere shows no more of it than what is stored of one that was made here.
+/// The stored start of a key that was made elsewhere shows no more of it than the start of a key that was made here.
 #[tokio::test]
-async fn the_start_of_an_imported_key_is_held_to_what_its_format_shows() -> Result<(), Fault> {
+async fn imported_start_is_bounded_by_the_format() -> Result<(), Fault> {
     let stage = Stage::set_with(|builder, _| {
         let wide =
             KeyFormat::new("acme_live_x_", Length::exactly(40)).and_then(|format| format.with_start(32));
@@ -128,7 +128,7 @@ async fn the_start_of_an_imported_key_is_held_to_what_its_format_shows() -> Resu
 }
 
 #[tokio::test]
-async fn a_key_that_has_expired_elsewhere_is_imported_and_refused_as_expired() -> Result<(), Fault> {
+async fn expired_key_is_imported_and_refused() -> Result<(), Fault> {
     let stage = Stage::set()?;
     stage.manager.import(foreign(SECRET, |key| key.expires_at = "2020-01-01T00:00:00Z".parse().ok())).await?;
     assert_eq!(stage.refusal(SECRET).await, Some(DenialKind::Expired));
@@ -136,7 +136,7 @@ async fn a_key_that_has_expired_elsewhere_is_imported_and_refused_as_expired() -
 }
 
 #[tokio::test]
-async fn a_leaked_key_is_revoked_and_nothing_else_is_told() -> Result<(), Fault> {
+async fn leaked_key_is_revoked_without_disclosure() -> Result<(), Fault> {
     let stage = Stage::set_with(|builder, _| {
         // A format that the demo key has, too.
         let any = tollgate::KeyFormat::new("acme_", tollgate::key::Length::between(1, 64));
@@ -178,7 +178,7 @@ async fn a_leaked_key_is_revoked_and_nothing_else_is_told() -> Result<(), Fault>
 }
 
 #[tokio::test]
-async fn a_list_shows_every_key_once_and_by_what_is_asked_for() -> Result<(), Fault> {
+async fn list_shows_each_key_once_and_filters() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let mut all = BTreeSet::new();
     for n in 0..25_u8 {

@@ -1,14 +1,14 @@
 //! A key issues, changes and rotates nothing that is wider than itself, by the authority's word and not a cache's.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+use crate::concurrent_writer;
 use crate::management;
-use crate::meddling;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use concurrent_writer::ConcurrentWriter;
 use management::{DAY, Fault, Stage};
-use meddling::Meddling;
 use tollgate::account::{AccountStatus, Cap, Caps, Counts, OwnQuota, QuotaPolicy};
 use tollgate::audit::Actor;
 use tollgate::clock::Timestamp;
@@ -35,7 +35,7 @@ async fn issuer(stage: &Stage) -> Result<(Arc<KeyRecord>, KeyManager), Fault> {
 }
 
 #[tokio::test]
-async fn a_new_key_is_the_issuers_or_narrower() -> Result<(), Fault> {
+async fn new_key_is_within_its_issuer() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let (issuer, manager) = issuer(&stage).await?;
     let table: [(Narrow, Option<&str>); 17] = [
@@ -77,7 +77,7 @@ async fn a_new_key_is_the_issuers_or_narrower() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn an_issuer_that_ends_before_the_plans_default_shortens_it() -> Result<(), Fault> {
+async fn issuer_expiry_shortens_the_plan_default() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let issuer = stage.issue("cyd").await?.key;
     stage.clock.advance(DAY);
@@ -87,7 +87,7 @@ async fn an_issuer_that_ends_before_the_plans_default_shortens_it() -> Result<()
 }
 
 #[tokio::test]
-async fn a_change_gives_no_more_than_the_issuer_has_and_leaves_the_rest() -> Result<(), Fault> {
+async fn change_stays_within_the_issuer() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let (issuer, manager) = issuer(&stage).await?;
     let wide = stage.issue("ada").await?.key;
@@ -130,7 +130,7 @@ async fn a_change_gives_no_more_than_the_issuer_has_and_leaves_the_rest() -> Res
 }
 
 #[tokio::test]
-async fn a_key_rotates_itself_and_what_is_narrower() -> Result<(), Fault> {
+async fn key_rotates_itself_and_narrower_keys() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let (issuer, manager) = issuer(&stage).await?;
     let (wide, narrow) =
@@ -144,7 +144,7 @@ async fn a_key_rotates_itself_and_what_is_narrower() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn a_key_that_may_not_be_used_asks_for_nothing_even_if_it_is_still_cached() -> Result<(), Fault> {
+async fn inactive_cached_key_cannot_manage() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let rename = KeyChange { name: Some("renamed".into()), ..KeyChange::default() };
     for how in ["revoked", "paused", "expired", "erased", "suspended"] {
@@ -174,7 +174,7 @@ async fn a_key_that_may_not_be_used_asks_for_nothing_even_if_it_is_still_cached(
 }
 
 #[tokio::test]
-async fn a_key_issues_for_its_own_account_and_only_if_its_plan_says_so() -> Result<(), Fault> {
+async fn key_issues_for_own_account_if_allowed() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let (ada, dan) = (stage.issue("ada").await?.key, stage.issue("dan").await?.key);
     let by = |id: KeyId| stage.manager.clone().by(Actor::key(id));
@@ -226,7 +226,7 @@ async fn restricted_key_manages_by_grant_alone() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn key_that_everybody_knows_manages_none() -> Result<(), Fault> {
+async fn demo_key_cannot_manage_keys() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let hash = stage.gate.hasher().hash(b"acme_demo");
     let demo = KeyRecord::new(KeyId::generate(), hash, stage.store.account("ada").unwrap());
@@ -248,7 +248,7 @@ async fn key_that_everybody_knows_manages_none() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn key_without_a_scope_reaches_no_other_account() -> Result<(), Fault> {
+async fn key_without_scope_stays_in_its_account() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let (ada, bob) = (stage.issue("ada").await?.key, stage.issue("bob").await?.key);
     let manager = stage.manager.clone().by(Actor::key(ada.id));
@@ -272,7 +272,7 @@ async fn key_without_a_scope_reaches_no_other_account() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn revoking_takes_along_what_was_issued() -> Result<(), Fault> {
+async fn revocation_includes_issued_keys() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let by = |id: KeyId| stage.manager.clone().by(Actor::key(id));
     let leaked = stage.issue("ada").await?.key;
@@ -303,7 +303,7 @@ async fn revoking_takes_along_what_was_issued() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn key_of_a_dying_issuer_is_revoked_too() -> Result<(), Fault> {
+async fn key_issued_during_revocation_is_revoked() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let parent = stage.issue("ada").await?.key.id;
     // The issuer has just been found active; whoever revokes it lists what it has issued before the new key is in.
@@ -312,7 +312,7 @@ async fn key_of_a_dying_issuer_is_revoked_too() -> Result<(), Fault> {
         (record.status, record.version) = (KeyStatus::Revoked, record.version + 1);
         store.put_key(record);
     };
-    let manager = KeyManager::new(stage.gate.clone(), Meddling::after(1, &stage.store, revoke));
+    let manager = KeyManager::new(stage.gate.clone(), ConcurrentWriter::after(1, &stage.store, revoke));
     let issued = manager.by(Actor::key(parent)).issue(NewKey::new("ada", "late")).await;
     assert!(matches!(issued, Err(ManageError::Issuer)), "{issued:?}");
     let mut asked = ListKeys::default();
@@ -472,7 +472,7 @@ async fn no_key_widens_itself_or_a_sibling() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn narrowed_meanwhile_it_stays_narrow() -> Result<(), Fault> {
+async fn concurrent_narrowing_is_kept() -> Result<(), Fault> {
     let set = KeyChange::default;
     let quotas = |text: &str| Some(Some(vec![text.parse().unwrap()]));
     let asked = [
@@ -491,7 +491,7 @@ async fn narrowed_meanwhile_it_stays_narrow() -> Result<(), Fault> {
             record.version += 1;
             store.put_key(record);
         };
-        let manager = KeyManager::new(stage.gate.clone(), Meddling::after(1, &stage.store, narrow));
+        let manager = KeyManager::new(stage.gate.clone(), ConcurrentWriter::after(1, &stage.store, narrow));
         let changed = manager.by(Actor::key(id)).update(id, &change).await;
         assert!(matches!(changed, Err(ManageError::TooWide { .. })), "{changed:?}");
         assert_eq!(stage.manager.get(id).await?.version, key.version + 1);
@@ -500,7 +500,7 @@ async fn narrowed_meanwhile_it_stays_narrow() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn two_halves_of_a_network_are_the_network() -> Result<(), Fault> {
+async fn two_half_networks_cover_the_network() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let networks =
         |texts: &[&str]| -> Vec<ipnet::IpNet> { texts.iter().map(|text| text.parse().unwrap()).collect() };

@@ -1,11 +1,11 @@
 //! Reports of leaks that meet other changes: the right key is revoked, and no other.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+use crate::concurrent_writer;
 use crate::management;
-use crate::meddling;
 
+use concurrent_writer::ConcurrentWriter;
 use management::{Fault, Stage};
-use meddling::Meddling;
 use tollgate::clock::Timestamp;
 use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Retiring};
 use tollgate::manage::ForeignKey;
@@ -23,7 +23,7 @@ fn put_under(store: &MemoryStore, id: KeyId, hash: KeyHash, until: Option<Timest
 }
 
 #[tokio::test]
-async fn a_key_that_is_rotated_meanwhile_is_not_revoked_for_a_dead_secret() -> Result<(), Fault> {
+async fn leak_of_a_rotated_secret_revokes_nothing() -> Result<(), Fault> {
     let later = "2999-01-01T00:00:00Z".parse()?;
     // Between the look-up and the reading before the write, and between that and the write.
     for (looks, until) in [(1, None), (2, None), (1, Some(later)), (2, Some(later))] {
@@ -31,7 +31,8 @@ async fn a_key_that_is_rotated_meanwhile_is_not_revoked_for_a_dead_secret() -> R
         let issued = stage.issue("ada").await?;
         let (id, other) = (issued.key.id, KeyHasher::sha256().hash(b"the new secret"));
         let rotate = move |store: &MemoryStore| put_under(store, id, other, until);
-        let manager = KeyManager::new(stage.gate.clone(), Meddling::after(looks, &stage.store, rotate));
+        let manager =
+            KeyManager::new(stage.gate.clone(), ConcurrentWriter::after(looks, &stage.store, rotate));
         let found = manager.report_leak(&issued.secret.reveal()).await?;
         let status = stage.store.key(id).unwrap().status;
         let expected =
@@ -42,13 +43,13 @@ async fn a_key_that_is_rotated_meanwhile_is_not_revoked_for_a_dead_secret() -> R
 }
 
 #[tokio::test]
-async fn a_key_that_is_put_under_the_newest_scheme_between_two_look_ups_is_found() -> Result<(), Fault> {
+async fn key_rehashed_between_look_ups_is_found() -> Result<(), Fault> {
     let (new, old) = (KeyHasher::sha512(), KeyHasher::sha256());
     let [newest, older] = [&new, &old].map(|hasher| hasher.hash(SECRET.as_bytes()));
     let stage = Stage::set_with(|builder, _| builder.hasher(new).older_hasher(old))?;
     let id = stage.manager.import(ForeignKey::new("ada", "from elsewhere", older)).await?;
     let renew = move |store: &MemoryStore| put_under(store, id, newest, None);
-    let manager = KeyManager::new(stage.gate.clone(), Meddling::after(1, &stage.store, renew));
+    let manager = KeyManager::new(stage.gate.clone(), ConcurrentWriter::after(1, &stage.store, renew));
     assert_eq!(manager.report_leak(SECRET).await?, Some(id));
     assert_eq!(stage.store.key(id).unwrap().status, KeyStatus::Revoked);
     Ok(())

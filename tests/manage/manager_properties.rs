@@ -48,7 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What an operation came to, as far as the model foresees it.
+/// Returns the outcome of an operation, as far as the model predicts it.
 fn foreseen<T>(done: Result<T, ManageError>) -> Result<Option<T>, Dead> {
     match done {
         Ok(done) => Ok(Some(done)),
@@ -129,7 +129,7 @@ async fn play(stage: &Stage, model: &mut Model, step: &Step) {
     }
 }
 
-/// Whether lists, look-ups and the gate say what the model does.
+/// Checks that lists, look-ups and the gate agree with the model.
 async fn compare(stage: &Stage, model: &Model) {
     for account in [None, Some("ada"), Some("bob")] {
         let mut asked = ListKeys::default();
@@ -162,7 +162,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn any_sequence_of_operations_is_as_the_model_has_it(steps in proptest::collection::vec(step(), 1..60)) {
+    fn any_operation_sequence_matches_the_model(steps in proptest::collection::vec(step(), 1..60)) {
         run(&steps).unwrap();
     }
 }

@@ -32,7 +32,7 @@ fn creator(manager: &KeyManager, rounds: usize, start: &Barrier) -> Vec<bool> {
 }
 
 #[tokio::test]
-async fn twenty_parallel_creates_at_a_cap_of_two_with_one_key_make_one() -> Result<(), Fault> {
+async fn parallel_creates_at_the_cap_make_one() -> Result<(), Fault> {
     const ROUNDS: usize = 1_000;
     let stage = Stage::set()?;
     for round in 0..ROUNDS {
@@ -58,7 +58,7 @@ async fn twenty_parallel_creates_at_a_cap_of_two_with_one_key_make_one() -> Resu
 }
 
 #[tokio::test]
-async fn the_cap_holds_whatever_comes_between_reading_and_writing() -> Result<(), Fault> {
+async fn cap_holds_between_read_and_write() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let manager = KeyManager::new(stage.gate.clone(), Yielding(Arc::clone(&stage.store)));
     stage.issue("bob").await?;
@@ -120,7 +120,7 @@ async fn changes_at_the_same_time_lose_nothing() -> Result<(), Fault> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn rotations_at_the_same_time_leave_one_current_secret() -> Result<(), Fault> {
+async fn concurrent_rotations_leave_one_secret() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let manager = KeyManager::new(stage.gate.clone(), Yielding(Arc::clone(&stage.store)));
     for (overlap, valid) in [(DAY, 2), (Duration::ZERO, 1)] {
@@ -150,7 +150,7 @@ async fn rotations_at_the_same_time_leave_one_current_secret() -> Result<(), Fau
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_revocation_wins_over_whatever_happens_at_the_same_time() -> Result<(), Fault> {
+async fn revocation_wins_over_concurrent_changes() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let manager = KeyManager::new(stage.gate.clone(), Yielding(Arc::clone(&stage.store)));
     for _ in 0..100 {

@@ -57,8 +57,7 @@ async fn refused_after(stage: &Stage, secret: &str, at_most: u32) -> Option<u32>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_switches_in_time_is_never_refused_and_who_does_not_is_from_the_millisecond_on()
--> Result<(), Fault> {
+async fn old_secret_works_until_the_overlap_ends() -> Result<(), Fault> {
     const OVERLAP: u32 = 50;
     let stage = Stage::set()?;
     let issued = stage.issue("ada").await?;
@@ -89,7 +88,7 @@ async fn who_switches_in_time_is_never_refused_and_who_does_not_is_from_the_mill
 }
 
 #[tokio::test]
-async fn there_are_one_or_two_valid_secrets_and_never_none_or_three() -> Result<(), Fault> {
+async fn one_or_two_secrets_are_valid() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let first = stage.issue("ada").await?;
     let id = first.key.id;
@@ -113,7 +112,7 @@ async fn there_are_one_or_two_valid_secrets_and_never_none_or_three() -> Result<
 }
 
 #[tokio::test]
-async fn a_revocation_during_the_overlap_ends_both_secrets() -> Result<(), Fault> {
+async fn revocation_ends_both_secrets() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let old = stage.issue("ada").await?;
     let new = stage.manager.rotate(old.key.id, DAY).await?;
@@ -131,7 +130,7 @@ async fn a_revocation_during_the_overlap_ends_both_secrets() -> Result<(), Fault
 }
 
 #[tokio::test]
-async fn an_overlap_outlives_neither_the_key_nor_time() -> Result<(), Fault> {
+async fn overlap_ends_with_the_key() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let old = stage.issue("cyd").await?;
     let new = stage.manager.rotate(old.key.id, Duration::MAX).await?;
@@ -146,7 +145,7 @@ async fn an_overlap_outlives_neither_the_key_nor_time() -> Result<(), Fault> {
     Ok(())
 }
 
-/// What the gate says of a key, asked for something that costs a credit.
+/// Returns the gate's denial of a key, for a request that costs a credit.
 async fn pay(stage: &Stage, secret: &str) -> Option<DenialKind> {
     let request = Request::get("/paid").header("X-API-Key", secret).body(()).unwrap();
     match stage.gate.admit(&RequestView::of(&request)).await {
@@ -159,7 +158,7 @@ async fn pay(stage: &Stage, secret: &str) -> Option<DenialKind> {
 }
 
 #[tokio::test]
-async fn limits_and_credits_and_the_id_stay() -> Result<(), Fault> {
+async fn rotation_keeps_limits_credits_and_id() -> Result<(), Fault> {
     let (mut limited, mut paying) = (Plan::new("limited"), Plan::new("paying"));
     limited.quotas.push("5 per hour".parse()?);
     paying.credits = Allowance::Grant(Grant::new(Credits::new(5), GrantPeriod::every(DAY)?));

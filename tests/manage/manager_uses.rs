@@ -1,4 +1,4 @@
-//! When keys were last used: noted once per resolution, shown at once, written back, and never set back.
+//! Times of last use: noted once per resolution, shown at once, written back, and never set back.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use crate::management;
@@ -94,9 +94,8 @@ async fn shown(manager: &KeyManager) -> Option<Timestamp> {
     manager.list(&ListKeys::default()).await.unwrap().keys[0].last_used_at
 }
 
-/// Case 170.
 #[tokio::test]
-async fn uses_are_noted_once_per_resolution_and_shown_before_they_are_written() -> Result<(), Fault> {
+async fn uses_are_noted_once_per_resolution() -> Result<(), Fault> {
     let (stage, counted, manager) = noting()?;
     let issued = stage.issue("ada").await?;
     let secret = issued.secret.reveal();
@@ -122,7 +121,7 @@ async fn uses_are_noted_once_per_resolution_and_shown_before_they_are_written() 
 }
 
 #[tokio::test]
-async fn a_refused_request_is_no_use() -> Result<(), Fault> {
+async fn refused_request_is_not_a_use() -> Result<(), Fault> {
     let (stage, counted, manager) = noting()?;
     let issued = stage.issue("ada").await?;
     let secret = issued.secret.reveal();
@@ -134,7 +133,7 @@ async fn a_refused_request_is_no_use() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_loses_no_use() -> Result<(), Fault> {
+async fn failing_store_loses_no_use() -> Result<(), Fault> {
     let (stage, counted, manager) = noting()?;
     let issued = stage.issue("ada").await?;
     let secret = issued.secret.reveal();
@@ -150,7 +149,7 @@ async fn a_store_that_fails_loses_no_use() -> Result<(), Fault> {
 }
 
 #[tokio::test]
-async fn the_later_time_stays_through_changes_and_clocks_that_are_set_back() -> Result<(), Fault> {
+async fn latest_use_time_is_kept() -> Result<(), Fault> {
     let (stage, _, manager) = noting()?;
     let issued = stage.issue("ada").await?;
     let secret = issued.secret.reveal();
@@ -170,7 +169,7 @@ async fn the_later_time_stays_through_changes_and_clocks_that_are_set_back() -> 
 }
 
 #[tokio::test]
-async fn a_gate_that_knows_who_writes_keys_notes_uses_once_a_minute() -> Result<(), Fault> {
+async fn gate_notes_uses_once_a_minute() -> Result<(), Fault> {
     let stage = Stage::set_with(|builder, store| builder.managed_store(Arc::clone(store)))?;
     let issued = stage.issue("ada").await?;
     let secret = issued.secret.reveal();

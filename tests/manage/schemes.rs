@@ -43,7 +43,7 @@ async fn imported(stage: &Stage, hash: KeyHash) -> Result<KeyId, Fault> {
 }
 
 #[tokio::test]
-async fn a_key_under_an_older_scheme_is_found_and_put_under_the_newest() -> Result<(), Fault> {
+async fn older_scheme_key_is_rehashed() -> Result<(), Fault> {
     let sha256 = KeyHash::from_bytes(Sha256::digest(SECRET).into());
     let sha512 = KeyHash::from_sha512(&Sha512::digest(SECRET).into());
     let table = [
@@ -70,7 +70,7 @@ async fn a_key_under_an_older_scheme_is_found_and_put_under_the_newest() -> Resu
 }
 
 #[tokio::test]
-async fn a_key_that_is_refused_or_has_no_authority_stays_where_it_is() -> Result<(), Fault> {
+async fn refused_key_is_not_rehashed() -> Result<(), Fault> {
     let hash = KeyHasher::sha256().hash(SECRET.as_bytes());
     let stage = renewing()?;
     let id = imported(&stage, hash).await?;
@@ -85,7 +85,7 @@ async fn a_key_that_is_refused_or_has_no_authority_stays_where_it_is() -> Result
 }
 
 #[tokio::test]
-async fn a_secret_on_its_way_out_stays_under_its_old_hash_to_its_end() -> Result<(), Fault> {
+async fn expiring_secret_keeps_its_old_hash() -> Result<(), Fault> {
     let stage = renewing()?;
     let hash = KeyHasher::sha256().hash(SECRET.as_bytes());
     let id = imported(&stage, hash).await?;
@@ -140,7 +140,7 @@ impl KeyStore for Overtaken {
 }
 
 #[tokio::test]
-async fn a_key_that_is_renewed_between_two_look_ups_is_found() -> Result<(), Fault> {
+async fn key_rehashed_between_look_ups_is_found() -> Result<(), Fault> {
     for hasher in [old_pepper(), KeyHasher::sha256(), KeyHasher::sha512()] {
         let stage = renewing()?;
         let id = imported(&stage, hasher.hash(SECRET.as_bytes())).await?;
@@ -154,7 +154,7 @@ async fn a_key_that_is_renewed_between_two_look_ups_is_found() -> Result<(), Fau
 }
 
 #[test]
-fn a_key_is_found_by_all_who_use_it_first_at_the_same_time() -> Result<(), Fault> {
+fn concurrent_first_uses_find_the_key() -> Result<(), Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     for _ in 0..300 {
         let stage = renewing()?;

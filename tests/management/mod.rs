@@ -17,7 +17,7 @@ use tollgate::{
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 
-/// What may go wrong with a test's own set-up.
+/// An error in a test's own set-up.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// Keeps what the audit is told.
@@ -36,7 +36,7 @@ impl Recorder {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What was done so far, which is forgotten.
+    /// Returns the actions since the last call, and forgets them.
     pub(crate) fn actions(&self) -> Vec<Action> {
         self.take().iter().map(|event| event.action).collect()
     }
@@ -96,7 +96,7 @@ impl Stage {
         self.manager.issue(NewKey::new(account, "a key")).await
     }
 
-    /// What the gate says of a key, asked for something free; `None` if it lets it in.
+    /// Returns the gate's denial of a key, for a free request; `None` if the key is admitted.
     pub(crate) async fn refusal(&self, secret: &str) -> Option<DenialKind> {
         refusal(&self.gate, secret).await
     }

@@ -27,7 +27,7 @@ pub(crate) struct Secret {
     pub(crate) text: String,
     key: KeyId,
     until: Option<Timestamp>,
-    /// Whether it is not even found any more.
+    /// True if the key cannot even be found any more.
     forgotten: bool,
 }
 
@@ -53,7 +53,7 @@ impl Model {
         !key.gone && key.status != KeyStatus::Revoked && !self.has_expired(key)
     }
 
-    /// Whether a key is there, and can be changed.
+    /// Returns true if a key exists and can be changed.
     pub(crate) fn alive(&self, key: usize) -> Result<bool, Dead> {
         match self.keys.get(key).filter(|key| !key.gone) {
             None => Ok(false),
@@ -168,7 +168,7 @@ impl Model {
         found.iter().filter(|&&key| self.erase(key)).count() as u64
     }
 
-    /// What the gate is to say of a secret.
+    /// Returns the expected denial of a secret.
     pub(crate) fn refusal(&self, secret: &str) -> Option<DenialKind> {
         let Some(known) = self.secrets.iter().find(|known| known.text == secret && !known.forgotten) else {
             return Some(DenialKind::Unknown);
@@ -183,7 +183,7 @@ impl Model {
         (key.status == KeyStatus::Paused).then_some(DenialKind::Paused)
     }
 
-    /// What a list is to show.
+    /// Returns the expected content of a list.
     pub(crate) fn listed(&self, account: Option<&str>) -> Vec<Line> {
         let there =
             self.keys.iter().filter(|key| !key.gone && account.is_none_or(|name| name == key.account));

@@ -36,7 +36,7 @@ pub(crate) fn skipped(program: &str) {
     std::io::stderr().write_all(format!("SKIPPED: `{program}` is not on the PATH\n").as_bytes()).unwrap();
 }
 
-/// Whether there is a Python that can import this.
+/// Returns true if there is a Python that can import this module.
 pub(crate) fn has_python_module(name: &str) -> bool {
     let found = Command::new("python3").args(["-c", &format!("import {name}")]).output();
     found.is_ok_and(|output| output.status.success())

@@ -130,7 +130,7 @@ impl Drop for Postgres {
     }
 }
 
-/// Where the server's programs are: on the PATH, or where Debian keeps them, the newest.
+/// Returns the folder of the server's programs: on the PATH, or where Debian keeps them, the newest.
 fn programs() -> Option<PathBuf> {
     let mut folders: Vec<PathBuf> = std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect();
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok().into_iter().flatten().flatten();

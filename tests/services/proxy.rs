@@ -35,14 +35,14 @@ pub(crate) enum Fault {
     Refuses(&'static str),
 }
 
-/// What every connection goes by.
+/// The settings of every connection.
 #[derive(Debug, Clone, Copy)]
 struct Network {
     fault: Fault,
     /// The port that new connections are passed on to.
     server: u16,
     epoch: u64,
-    /// What connections that were begun in an earlier epoch suffer from, for ever.
+    /// The permanent fault of connections that began in an earlier epoch.
     kept: Fault,
 }
 
@@ -114,12 +114,12 @@ impl Proxy {
         self.network.send_modify(|network| network.server = server);
     }
 
-    /// How many connections were ever accepted.
+    /// Returns the number of connections ever accepted.
     pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
@@ -175,7 +175,7 @@ async fn until_broken(network: &mut watch::Receiver<Network>, epoch: u64) -> &'s
     ""
 }
 
-/// Where bytes are passed to.
+/// The target of forwarded bytes.
 enum Side {
     /// To the server; the client is answered in its place.
     Server(OwnedWriteHalf, Arc<Mutex<OwnedWriteHalf>>),
@@ -217,7 +217,7 @@ fn greets(bytes: &[u8]) -> bool {
     name.is_some_and(|name| ["HELLO", "AUTH", "CLIENT", "SELECT"].contains(&&*name))
 }
 
-/// How many commands of a Redis client these bytes are: arrays of strings, each with its length before it.
+/// Returns the number of a Redis client's commands in these bytes: arrays of strings, each with its length before it.
 fn commands(mut bytes: &[u8]) -> usize {
     let mut commands = 0;
     while let Some(words) = number(&mut bytes, b'*') {

@@ -8,13 +8,13 @@ mod failures;
 mod floods;
 mod model;
 mod readings;
+#[cfg(feature = "redis")]
+mod redis_invalidation;
 mod remote;
 #[cfg(feature = "redis")]
-mod second;
+mod second_tier;
 #[cfg(all(feature = "redis", feature = "conformance"))]
 mod suites;
-#[cfg(feature = "redis")]
-mod told;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -55,7 +55,7 @@ async fn status(gate: &Gate, path: &str) -> u16 {
     TollgateService::new(inner, gate.clone()).oneshot(request).await.unwrap().status().as_u16()
 }
 
-/// How many scripts were run since the last time.
+/// Returns the number of scripts run since the last call.
 fn scripts(redis: &Redis) -> u64 {
     let stats = redis.say(&["INFO", "commandstats"]);
     redis.say(&["CONFIG", "RESETSTAT"]);
@@ -69,7 +69,7 @@ async fn balance(meter: &RedisMeter, gate: &Gate) -> Balance {
 }
 
 #[tokio::test]
-async fn both_are_asked_in_one_round_trip_and_decide_as_two_calls_do() {
+async fn one_round_trip_decides_like_two_calls() {
     let Some(redis) = Redis::start() else { return };
     let meter = RedisMeter::new(RedisServer::open(&redis.url(), "acme").unwrap());
     for (order, at_admission) in [(SIDE_BY_SIDE, 1), (APART, 2)] {
@@ -98,7 +98,7 @@ async fn both_are_asked_in_one_round_trip_and_decide_as_two_calls_do() {
 }
 
 #[tokio::test]
-async fn an_uncountable_cost_is_refused_behind_the_draw_and_a_dead_server_is_a_503() {
+async fn uncountable_cost_is_refused_after_draw() {
     let Some(mut redis) = Redis::start() else { return };
     let meter = RedisMeter::new(RedisServer::open(&redis.url(), "acme").unwrap());
     let gate = gate(&meter, SIDE_BY_SIDE);

@@ -2,18 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod cached;
+#[path = "../support/clock_jumps.rs"]
+mod clock_jumps;
 #[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
 #[path = "../../examples/custom_store.rs"]
 mod custom_store;
+#[allow(dead_code, unused_imports, reason = "not all of it is used here")]
+#[path = "../support/database.rs"]
+mod database;
 mod gate_meter;
-#[path = "../support/leaps.rs"]
-mod leaps;
 #[path = "../support/log.rs"]
 mod log;
 mod memory_store;
-#[allow(dead_code, unused_imports, reason = "not all of it is used here")]
-#[path = "../support/place.rs"]
-mod place;
 mod properties_ledger;
 mod properties_limiter;
 mod redis_batches;

@@ -8,7 +8,7 @@ use tollgate::{Account, KeyId, KeyRecord, KeyStore, MemoryStore};
 
 /// A map that crowds grows without end: this would not come to its end.
 #[tokio::test]
-async fn hashes_that_differ_in_a_few_bytes_are_kept_and_found() {
+async fn similar_hashes_are_kept_apart() {
     for place in [0, 4, 8, 16, 28] {
         let store = MemoryStore::new();
         let hash = |number: u32| {

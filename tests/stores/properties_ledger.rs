@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a ledger must come to: each charge under a number, its amount while it is open.
+/// The expected state of a ledger: each charge under a number, its amount while it is open.
 struct Model {
     balance: u64,
     open: HashMap<u64, u64>,
@@ -103,7 +103,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_sequence_of_charges_and_endings_comes_to_the_same_sums(
+    fn charges_and_endings_match_the_model(
         steps in prop::collection::vec(step(), 1..80),
         opening in 0_u64..200,
         grant in prop::option::of(0_u64..150),
@@ -173,7 +173,7 @@ fn zones() -> Vec<(String, TimeZone, Vec<i64>)> {
 }
 
 #[test]
-fn turns_are_later_in_every_zone() {
+fn grants_advance_in_every_zone() {
     const MINUTE: i64 = 60_000;
     let around = [-61, -31, -1, 0, 1, 29, 31, 59, 61, 119];
     let zones = zones();
@@ -216,7 +216,7 @@ fn turns_are_later_in_every_zone() {
 }
 
 #[test]
-fn turns_end_where_time_does() {
+fn grants_end_with_the_time_range() {
     for unit in [CalendarUnit::Hour, CalendarUnit::Day, CalendarUnit::Month] {
         let calendar = Grant::new(Credits::new(1), GrantPeriod::calendar(unit, "Asia/Kathmandu").unwrap());
         let plain = Grant::new(Credits::new(1), GrantPeriod::every(Duration::from_hours(1)).unwrap());
@@ -282,7 +282,7 @@ proptest! {
     /// An account that spends all it has at every step is given a plan's amount at most once for each time that a turn of
     /// the plan passes, and within three periods on one plan, at clocks that go right, whatever they did before.
     #[test]
-    fn plans_and_clocks_mint_nothing(
+    fn plan_and_clock_changes_add_no_credits(
         start in prop::sample::select(vec!["2026-01-10T10:00:00Z", "2026-04-04T14:20:00Z", "2026-10-31T20:00:00Z"]),
         steps in prop::collection::vec(
             (0_usize..6, prop_oneof![6 => 0_i64..90, 2 => -90_i64..0, 1 => -600_000_i64..600_000]),

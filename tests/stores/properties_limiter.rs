@@ -1,14 +1,14 @@
 //! The limiter in memory, against GCRA written out once per window.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use crate::leaps;
+use crate::clock_jumps;
 use crate::support;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leaps::Window;
+use clock_jumps::Window;
 use proptest::prelude::*;
 use support::World;
 use tollgate::account::{Counts, QuotaPolicy, Quotas};
@@ -57,7 +57,7 @@ fn mixed_policies() -> impl Strategy<Value = Vec<QuotaPolicy>> {
     })
 }
 
-/// When each window is full again, and in what time a cell of it is refilled, in nanoseconds, by whom it counts and its
+/// The times at which each window is full again, and the refill time of a cell, in nanoseconds, by counted owner and
 /// length.
 #[derive(Default)]
 struct Model(HashMap<(String, Duration), (u64, u64)>);
@@ -115,7 +115,7 @@ proptest! {
     #![proptest_config(settings())]
 
     #[test]
-    fn draws_over_several_windows_come_to_the_same_as_gcra_by_hand(
+    fn several_windows_match_a_gcra_model(
         // Keys of one account or pool may have quotas of their own: a window that only one of them has is kept.
         policies in prop::collection::vec(policies(), 3),
         draws in prop::collection::vec((0_usize..3, prop_oneof![3 => Just(0_u64), 2 => 0_u64..900, 1 => 0_u64..20_000], any::<bool>()), 1..80),
@@ -146,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn a_request_is_denied_until_exactly_the_promised_instant(
+    fn request_is_denied_until_the_exact_wait(
         policies in mixed_policies(),
         waits in prop::collection::vec(0_u64..300, 1..60),
     ) {
@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn no_window_admits_more_than_its_quota_and_what_refills_meanwhile(
+    fn window_admits_its_quota_and_refill_only(
         quota in 1_u32..20,
         waits in prop::collection::vec(0_u64..200, 1..200),
     ) {
@@ -190,7 +190,7 @@ proptest! {
     }
 
     #[test]
-    fn a_strict_window_sees_no_more_than_its_quota_and_refuses_little_that_it_could_admit(
+    fn strict_window_is_exact_within_its_bound(
         quota in 1_u32..60,
         waits in prop::collection::vec(prop_oneof![2 => Just(0_u64), 4 => 0_u64..40, 1 => 0_u64..2_000], 1..300),
     ) {
@@ -223,12 +223,12 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: leaps::cases(1_000), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: clock_jumps::cases(1_000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn leaps_and_changes_mint_and_withhold_nothing(window in leaps::window(), asks in leaps::asks()) {
+    fn clock_jumps_neither_add_nor_lose_cells(window in clock_jumps::window(), asks in clock_jumps::asks()) {
         let (limiter, world) = (MemoryLimiter::new(), World::new());
-        let (record, mut watch) = (Arc::clone(&records(&world)[0]), leaps::Watch::new(&window));
+        let (record, mut watch) = (Arc::clone(&records(&world)[0]), clock_jumps::Watch::new(&window));
         let quotas: Vec<_> = window.quotas.iter().map(|quota| Quotas::new([policy_of(&window, *quota)])).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for ask in asks {

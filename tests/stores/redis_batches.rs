@@ -1,4 +1,4 @@
-//! What many tasks ask Redis at the same time is sent together, and each is answered for itself.
+//! Batches: calls that many tasks make to Redis at the same time are sent together, and each gets its own answer.
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -53,7 +53,7 @@ fn remaining(drawn: &Result<Quota, StoreError>) -> u32 {
     }
 }
 
-/// How often the server has read from a client.
+/// Returns the number of times that the server has read from a client.
 fn reads(redis: &Redis) -> usize {
     let told = redis.say(&["INFO", "stats"]);
     let line = told.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
@@ -61,7 +61,7 @@ fn reads(redis: &Redis) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn calls_of_many_tasks_reach_the_server_in_few_reads() {
+async fn concurrent_calls_share_few_reads() {
     let Some(redis) = Redis::start() else { return };
     let limiter = limiter(&redis, Duration::from_secs(5));
     let _ = draw(&limiter, "acme").await.unwrap();
@@ -75,7 +75,7 @@ async fn calls_of_many_tasks_reach_the_server_in_few_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_task_is_answered_for_its_own_window() {
+async fn every_task_gets_its_own_answer() {
     let Some(redis) = Redis::start() else { return };
     let limiter = limiter(&redis, Duration::from_secs(5));
     // More than one batch holds, from a server that knows no script yet.
@@ -87,7 +87,7 @@ async fn every_task_is_answered_for_its_own_window() {
 }
 
 #[tokio::test]
-async fn a_call_that_fails_spoils_none_of_those_sent_with_it() {
+async fn failed_call_spoils_no_other_in_its_batch() {
     let Some(redis) = Redis::start() else { return };
     let limiter = limiter(&redis, Duration::from_secs(5));
     let _ = draw(&limiter, "spoilt").await.unwrap();
@@ -107,7 +107,7 @@ async fn a_call_that_fails_spoils_none_of_those_sent_with_it() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_takes_nobody_along() {
+async fn cancelled_task_cancels_no_other() {
     let Some(redis) = Redis::start() else { return };
     let limiter = limiter(&redis, Duration::from_secs(5));
     // The server knows the script from here on, and does what it is asked at once.
@@ -147,7 +147,7 @@ async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
 }
 
 #[tokio::test]
-async fn a_batch_that_a_paused_server_holds_ends_with_the_time_out_and_leaves_nothing_behind() {
+async fn paused_batch_ends_at_the_timeout() {
     let Some(redis) = Redis::start() else { return };
     let hasty = limiter(&redis, Duration::from_secs(1));
     let _ = draw(&hasty, "acme").await.unwrap();
@@ -163,7 +163,7 @@ async fn a_batch_that_a_paused_server_holds_ends_with_the_time_out_and_leaves_no
 }
 
 #[test]
-fn a_runtime_that_ends_before_it_has_sent_anything_keeps_no_other_from_asking() {
+fn ended_runtime_blocks_no_other() {
     let Some(redis) = Redis::start() else { return };
     let limiter = limiter(&redis, Duration::from_secs(5));
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -175,7 +175,7 @@ fn a_runtime_that_ends_before_it_has_sent_anything_keeps_no_other_from_asking() 
 }
 
 #[test]
-fn a_draw_outside_a_runtime_is_an_error_and_no_panic() {
+fn draw_outside_a_runtime_is_an_error() {
     let limiter = RedisLimiter::new(RedisServer::open("redis://127.0.0.1:1", "acme").unwrap());
     let drawn = std::pin::pin!(draw(&limiter, "acme"));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());

@@ -4,7 +4,7 @@
 
 use crate::services;
 
-mod ends;
+mod closed_charges;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -194,7 +194,7 @@ fn other_plans() -> Vec<Allowance> {
 }
 
 #[test]
-fn both_ledgers_answer_alike_whatever_is_asked_of_them() {
+fn redis_and_memory_ledgers_agree() {
     let Some(redis) = Redis::start() else { return };
     let settings = ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() };
     let grant =
@@ -236,7 +236,7 @@ fn both_ledgers_answer_alike_whatever_is_asked_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn case_130_of_two_hundred_tasks_on_four_nodes_fifty_are_served() {
+async fn four_nodes_spend_fifty_credits_once() {
     let Some(redis) = Redis::start() else { return };
     let nodes: Vec<_> = (0..4).map(|_| Purse::new(node(&redis), Allowance::None)).collect();
     nodes[0].put_in(50).await;
@@ -257,7 +257,7 @@ async fn case_130_of_two_hundred_tasks_on_four_nodes_fifty_are_served() {
 }
 
 #[tokio::test]
-async fn case_133_a_refund_is_made_once_and_also_before_its_charge() {
+async fn refund_counts_once_even_before_charge() {
     let Some(redis) = Redis::start() else { return };
     let (purse, other) = (Purse::new(node(&redis), hourly(100)), Purse::new(node(&redis), hourly(100)));
     assert!(purse.takes(1, 30).await);
@@ -280,7 +280,7 @@ async fn case_133_a_refund_is_made_once_and_also_before_its_charge() {
 }
 
 #[tokio::test]
-async fn case_124_a_charge_whose_answer_was_lost_is_undone_by_its_refund() {
+async fn charge_with_lost_answer_is_refunded() {
     let Some(redis) = Redis::start() else { return };
     let (hasty, patient) =
         (Purse::new(node_with(&redis, 150), hourly(100)), Purse::new(node(&redis), hourly(100)));
@@ -302,7 +302,7 @@ async fn case_124_a_charge_whose_answer_was_lost_is_undone_by_its_refund() {
 }
 
 #[tokio::test]
-async fn case_125_a_ledger_whose_scripts_were_forgotten_goes_on() {
+async fn ledger_reloads_flushed_scripts() {
     let Some(redis) = Redis::start_cluster() else { return };
     let purse = Purse::new(node(&redis), Allowance::None);
     purse.put_in(10).await;
@@ -332,7 +332,7 @@ async fn race(nodes: &[Purse<RedisLedger>; 2], now: i64, first: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn case_142_a_demo_budget_is_refilled_once_an_hour_whoever_asks() {
+async fn demo_budget_refills_once_an_hour() {
     let Some(redis) = Redis::start() else { return };
     let nodes = [Purse::new(node(&redis), hourly(100)), Purse::new(node(&redis), hourly(100))];
     assert_eq!(race(&nodes, NOON, 0).await, 100);
@@ -345,7 +345,7 @@ async fn case_142_a_demo_budget_is_refilled_once_an_hour_whoever_asks() {
 }
 
 #[tokio::test]
-async fn case_143_a_month_turns_once_at_midnight_in_its_zone() {
+async fn monthly_grant_is_given_at_zone_midnight() {
     let Some(redis) = Redis::start() else { return };
     let period = GrantPeriod::calendar(CalendarUnit::Month, "Europe/Berlin").unwrap();
     let monthly = Allowance::Grant(Grant::new(Credits::new(50), period));
@@ -361,7 +361,7 @@ async fn case_143_a_month_turns_once_at_midnight_in_its_zone() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_wrote_is_an_error_and_serves_nobody() {
+async fn foreign_value_is_an_error() {
     let Some(redis) = Redis::start() else { return };
     let purse = Purse::new(node(&redis), hourly(100));
     assert!(purse.takes(1, 10).await);
@@ -401,7 +401,7 @@ async fn what_somebody_else_wrote_is_an_error_and_serves_nobody() {
 }
 
 #[tokio::test]
-async fn a_turn_of_no_noted_period_holds() {
+async fn grant_without_a_noted_period_waits() {
     let Some(redis) = Redis::start() else { return };
     let mut purse = Purse::new(node(&redis), hourly(100));
     redis.say(&["SET", "acme:{a:acme}:credits", &format!("3 0 7 {NOON} {} 0 0", NOON + HOUR)]);
@@ -414,7 +414,7 @@ async fn a_turn_of_no_noted_period_holds() {
 }
 
 #[tokio::test]
-async fn of_an_account_the_last_entries_and_adjustments_are_kept() {
+async fn last_entries_and_adjustments_are_kept() {
     let Some(redis) = Redis::start() else { return };
     let purse = Purse::new(node(&redis), Allowance::None);
     let one = AdjustmentKind::TopUp(Credits::new(1));

@@ -56,7 +56,7 @@ fn names(redis: &Redis) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_full_load_no_more_than_the_quota_is_admitted() {
+async fn full_load_admits_at_most_the_quota() {
     let Some(redis) = Redis::start() else { return };
     let quotas = Arc::new(Quotas::new([per_hour(300, Counts::Key), per_hour(500, Counts::Account)]));
     let tasks = (0..4_u128).flat_map(|node_number| {
@@ -87,7 +87,7 @@ async fn at_full_load_no_more_than_the_quota_is_admitted() {
 }
 
 #[tokio::test]
-async fn case_110_what_one_window_refuses_no_window_counts() {
+async fn refused_window_spends_no_other_window() {
     let Some(redis) = Redis::start() else { return };
     let limiter = node(&redis);
     let wide = per_hour(5, Counts::Key);
@@ -114,7 +114,7 @@ async fn case_110_what_one_window_refuses_no_window_counts() {
 }
 
 #[tokio::test]
-async fn case_119_a_pool_is_one_window_for_all_its_keys() {
+async fn pool_is_one_window_for_all_its_keys() {
     let Some(redis) = Redis::start() else { return };
     let (limiter, quotas) = (node(&redis), Quotas::new([per_hour(3, Counts::Pool("demo".into()))]));
     let mut admitted = 0;
@@ -128,7 +128,7 @@ async fn case_119_a_pool_is_one_window_for_all_its_keys() {
 }
 
 #[tokio::test]
-async fn case_121_no_state_is_without_an_end() {
+async fn every_redis_key_expires() {
     let Some(redis) = Redis::start() else { return };
     let limiter = node(&redis);
     let short = QuotaPolicy::new(4, Duration::from_millis(400)).unwrap();
@@ -147,7 +147,7 @@ async fn case_121_no_state_is_without_an_end() {
 }
 
 #[tokio::test]
-async fn case_122_clocks_that_disagree_decide_alike() {
+async fn nodes_with_different_clocks_agree() {
     let Some(redis) = Redis::start() else { return };
     let (ahead, behind) = (node(&redis), node(&redis));
     let (key, quotas) =
@@ -169,7 +169,7 @@ async fn case_122_clocks_that_disagree_decide_alike() {
 }
 
 #[tokio::test]
-async fn case_124_a_reply_after_the_time_out_spends_once_and_nothing_is_sent_twice() {
+async fn timed_out_draw_spends_once() {
     let Some(redis) = Redis::start() else { return };
     let (limiter, patient) = (hasty_node(&redis), node(&redis));
     let (key, quotas) = (record(1, "acme"), Quotas::new([per_hour(10, Counts::Key)]));
@@ -188,7 +188,7 @@ async fn case_124_a_reply_after_the_time_out_spends_once_and_nothing_is_sent_twi
 }
 
 #[tokio::test]
-async fn case_125_scripts_that_were_forgotten_are_taught_again() {
+async fn limiter_reloads_flushed_scripts() {
     let Some(mut redis) = Redis::start() else { return };
     let (limiter, key) = (node(&redis), record(1, "acme"));
     let quotas = Quotas::new([per_hour(4, Counts::Key)]);
@@ -209,7 +209,7 @@ async fn case_125_scripts_that_were_forgotten_are_taught_again() {
 }
 
 #[tokio::test]
-async fn case_125_what_belongs_to_an_account_is_drawn_in_one_slot_of_a_cluster() {
+async fn account_windows_share_one_cluster_slot() {
     let Some(redis) = Redis::start_cluster() else { return };
     let limiter = node(&redis);
     let own = [per_hour(4, Counts::Key), per_hour(9, Counts::Account)];
@@ -239,7 +239,7 @@ async fn case_125_what_belongs_to_an_account_is_drawn_in_one_slot_of_a_cluster()
 }
 
 #[tokio::test]
-async fn case_127_the_wait_is_within_the_window() {
+async fn wait_is_within_the_window() {
     let Some(redis) = Redis::start() else { return };
     let (limiter, key, month) = (node(&redis), record(1, "acme"), Duration::from_hours(30 * 24));
     let quotas = Quotas::new([QuotaPolicy::new(1, month).unwrap()]);
@@ -266,7 +266,7 @@ async fn is_refused_for_an_hour_at_most(
 }
 
 #[tokio::test]
-async fn what_somebody_else_wrote_is_an_error_and_admits_nobody() {
+async fn foreign_value_is_an_error() {
     let Some(redis) = Redis::start() else { return };
     let (limiter, key, quotas) = (node(&redis), record(1, "acme"), Quotas::new([per_hour(4, Counts::Key)]));
     assert!(admits(&limiter, &key, &quotas).await);
@@ -285,7 +285,7 @@ async fn what_somebody_else_wrote_is_an_error_and_admits_nobody() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_wrote_in_a_strict_windows_place_admits_nobody() {
+async fn foreign_strict_window_is_an_error() {
     let Some(redis) = Redis::start() else { return };
     let (limiter, key) = (node(&redis), record(1, "acme"));
     let quotas = Quotas::new([per_hour(4, Counts::Key).in_any_window()]);
@@ -306,7 +306,7 @@ async fn what_somebody_else_wrote_in_a_strict_windows_place_admits_nobody() {
 }
 
 #[tokio::test]
-async fn a_server_without_memory_admits_nobody() {
+async fn full_redis_admits_nobody() {
     let Some(redis) = Redis::start() else { return };
     let (limiter, key) = (node(&redis), record(1, "acme"));
     let quotas = Quotas::new([per_hour(4, Counts::Key), per_hour(9, Counts::Account)]);

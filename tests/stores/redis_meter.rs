@@ -80,7 +80,7 @@ impl Caller {
     }
 }
 
-/// What it came to, without the times that pass meanwhile.
+/// Returns the outcome, without the times that pass meanwhile.
 fn told(metered: &Metered) -> (bool, usize, u32, Option<Charged>) {
     match metered {
         Metered::Exceeded { standing, .. } => (false, standing.policy, standing.remaining, None),
@@ -89,7 +89,7 @@ fn told(metered: &Metered) -> (bool, usize, u32, Option<Charged>) {
 }
 
 #[tokio::test]
-async fn one_call_comes_to_the_same_as_two() {
+async fn one_call_decides_like_two() {
     let Some(redis) = Redis::start() else { return };
     let (one, two) = (meter(&redis, "one"), meter(&redis, "two"));
     let pool = Counts::Pool("demo".into());
@@ -120,7 +120,7 @@ async fn one_call_comes_to_the_same_as_two() {
 }
 
 #[tokio::test]
-async fn a_cell_stays_drawn_where_the_credits_do_not_suffice_and_a_refused_draw_charges_nothing() {
+async fn failed_charge_keeps_its_draw() {
     let Some(redis) = Redis::start() else { return };
     let (meter, caller) = (meter(&redis, "tollgate"), Caller::new(&[(2, Counts::Key)], 5));
     let answer = caller.at_once(&meter, 1, 6).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_cell_stays_drawn_where_the_credits_do_not_suffice_and_a_refused_draw_
 }
 
 #[tokio::test]
-async fn both_take_one_round_trip() {
+async fn draw_and_charge_take_one_round_trip() {
     let Some(redis) = Redis::start() else { return };
     let (meter, caller) =
         (meter(&redis, "tollgate"), Caller::new(&[(2_000, Counts::Key), (3_000, Counts::Account)], 500));
@@ -172,7 +172,7 @@ async fn the_ledger_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn both_keep_the_contract_in_one_slot_of_a_cluster() {
+async fn meter_keeps_the_contract_in_one_slot() {
     let Some(redis) = Redis::start_cluster() else { return };
     let meter = meter(&redis, "{gate}");
     limits(meter.limiter()).run().await.assert();

@@ -13,7 +13,7 @@ use services::redis::Redis;
 use tollgate::StoreError;
 use tollgate::redis::{RedisOptions, RedisServer};
 
-/// How long an answer is waited for, where it is waited for.
+/// The time limit of a call to the server.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 fn options(patience: Duration) -> RedisOptions {
@@ -29,7 +29,7 @@ async fn timed(server: &RedisServer) -> (Result<(), StoreError>, Duration) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_told_at_once_and_found_again_when_it_is_back() {
+async fn dead_server_is_an_error_and_found_again() {
     let Some(mut redis) = Redis::start() else { return };
     let patience = Duration::from_secs(30);
     let server = RedisServer::with_options(&redis.url(), options(patience)).unwrap();
@@ -50,7 +50,7 @@ async fn a_server_that_is_down_is_told_at_once_and_found_again_when_it_is_back()
 }
 
 #[tokio::test]
-async fn a_server_that_is_paused_is_waited_for_no_longer_than_the_time_out() {
+async fn paused_server_is_left_at_the_timeout() {
     let Some(redis) = Redis::start() else { return };
     let server = RedisServer::with_options(&redis.url(), options(PATIENCE)).unwrap();
     server.ping().await.unwrap();
@@ -71,7 +71,7 @@ async fn a_server_that_is_paused_is_waited_for_no_longer_than_the_time_out() {
 }
 
 #[tokio::test]
-async fn a_server_that_starts_after_the_service_is_found() {
+async fn server_started_later_is_found() {
     let Some(mut redis) = Redis::start() else { return };
     redis.kill();
     let server = RedisServer::with_options(&redis.url(), options(PATIENCE)).unwrap();
@@ -83,7 +83,7 @@ async fn a_server_that_starts_after_the_service_is_found() {
 }
 
 #[tokio::test]
-async fn neither_debug_nor_an_error_shows_the_password() {
+async fn debug_and_errors_hide_the_password() {
     let Some(redis) = Redis::start() else { return };
     redis.say(&["CONFIG", "SET", "requirepass", "right-horse"]);
     let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}", redis.port());
@@ -96,7 +96,7 @@ async fn neither_debug_nor_an_error_shows_the_password() {
 }
 
 #[test]
-fn outside_a_runtime_it_is_an_error_and_no_panic() {
+fn call_outside_a_runtime_is_an_error() {
     let server = RedisServer::open("redis://127.0.0.1:1", "acme").unwrap();
     let ping = std::pin::pin!(server.ping());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -104,7 +104,7 @@ fn outside_a_runtime_it_is_an_error_and_no_panic() {
 }
 
 #[test]
-fn options_that_cannot_be_meant_are_refused() {
+fn invalid_options_are_refused() {
     type Change = (&'static str, fn(&mut RedisOptions));
     let changes: [Change; 6] = [
         ("prefix", |options| options.prefix.clear()),
@@ -121,14 +121,11 @@ fn options_that_cannot_be_meant_are_refused() {
     }
 }
 
-/// Whoever runs the tests sees what was skipped, though the tests pass and nothing that they print is shown.
+/// The output of a test run names each skipped service, though the tests pass and their own output is hidden.
 #[test]
-fn a_server_that_is_not_installed_is_said_aloud() {
+fn skipped_service_tests_are_reported() {
     let mut run = Command::new(std::env::current_exe().unwrap());
-    run.args([
-        "--exact",
-        "redis_server::a_server_that_is_down_is_told_at_once_and_found_again_when_it_is_back",
-    ]);
+    run.args(["--exact", "redis_server::dead_server_is_an_error_and_found_again"]);
     let run = run.env("PATH", "").env_remove("TOLLGATE_REQUIRE_SERVICES").output().unwrap();
     assert!(run.status.success());
     let told = String::from_utf8_lossy(&run.stderr);

@@ -2,18 +2,18 @@
 #![cfg(all(feature = "sqlite", feature = "postgres", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod corrupt_rows;
+mod erasure;
 mod file;
 mod housekeeping;
+mod last_used;
 mod ledger;
 mod lists;
 mod model;
 mod network;
 mod outage;
 mod pooler;
-mod spoilt;
 mod start;
 mod store;
 #[cfg(feature = "conformance")]
 mod suites;
-mod touches;
-mod traces;

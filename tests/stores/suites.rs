@@ -6,7 +6,7 @@
 /// The rules that a back end may break, one at a time.
 macro_rules! rules {
     ($($(#[$doc:meta])* $rule:ident,)+) => {
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Rule { $($(#[$doc])* $rule),+ }
 
@@ -57,7 +57,7 @@ async fn the_limiter_in_memory_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn the_example_of_a_store_of_ones_own_keeps_the_contract() {
+async fn example_store_keeps_the_contract() {
     conformance::keys(custom_store::Shelf::default()).run().await.assert();
 }
 
@@ -78,7 +78,7 @@ async fn suites_run_at_the_same_time_on_one_store() {
 }
 
 #[tokio::test]
-async fn look_ups_are_checked_where_there_is_no_write_side() {
+async fn look_ups_are_checked_without_writes() {
     let store = MemoryStore::new();
     let hash = KeyHasher::sha256().hash(b"acme_secret");
     let record = KeyRecord::new(KeyId::generate(), hash, Arc::new(Account::new("acme", "pro")));
@@ -89,7 +89,7 @@ async fn look_ups_are_checked_where_there_is_no_write_side() {
 }
 
 #[tokio::test]
-async fn what_is_left_out_is_told() {
+async fn left_out_checks_are_reported() {
     let report = credits(MemoryLedger::new()).run().await;
     assert_eq!(report.left_out().len(), 4, "{report}");
     assert!(report.left_out().iter().all(|(_, lack)| *lack == Capability::LateCharges));
@@ -114,26 +114,26 @@ async fn every_rule_is_found<R: Debug + Copy>(rules: &[R], suite: impl Fn(R) -> 
 }
 
 #[tokio::test]
-async fn every_rule_that_a_store_can_break_is_found() {
+async fn every_broken_store_rule_is_found() {
     use broken_store::{Broken, RULES};
     every_rule_is_found(RULES, |rule| conformance::keys(Broken::new(rule))).await;
 }
 
 #[tokio::test]
-async fn every_rule_that_a_ledger_can_break_is_found() {
+async fn every_broken_ledger_rule_is_found() {
     use broken_ledger::{Broken, RULES};
     every_rule_is_found(RULES, |rule| credits(Broken::new(rule))).await;
 }
 
 #[tokio::test]
-async fn every_rule_that_a_limiter_can_break_is_found() {
+async fn every_broken_limiter_rule_is_found() {
     use broken_limiter::{Broken, RULES};
     every_rule_is_found(RULES, |rule| conformance::limits(Broken::new(rule))).await;
 }
 
 /// A limiter on its own time: what waits a moment stands in for what needs the time of the calls.
 #[tokio::test]
-async fn a_limiter_on_its_own_time_is_checked_by_waiting() {
+async fn real_time_limiter_is_checked_by_waiting() {
     use broken_limiter::{Broken, Rule};
     let on_its_own_time =
         |rule| Suite::without(conformance::limits(Broken::on_its_own_time(rule)), Capability::InjectedTime);

@@ -9,13 +9,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[allow(dead_code, unused_imports, reason = "not all of it is used here")]
-use crate::place;
+use crate::database;
 use crate::services;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use place::{Place, both};
+use database::{Place, both};
 use tollgate::MemoryLedger;
 use tollgate::conformance::{self, Capability};
 use tollgate::credit::{CreditLeasing, LeaseTerms, LeasedLedger, RedisLedger, SqlLedger};
@@ -25,30 +25,30 @@ use tollgate::redis::RedisServer;
 use tollgate::store::{CachedStore, SqlStore};
 
 both![
-    a_cached_and_guarded_database_keeps_the_contract_of_keys,
-    a_guarded_database_keeps_the_contract_of_credits,
-    credits_leased_from_a_database_keep_the_contract_of_charges,
+    cached_guarded_database_keeps_contract,
+    guarded_database_ledger_keeps_contract,
+    leased_sql_credits_keep_the_contract,
 ];
 
-async fn a_cached_and_guarded_database_keeps_the_contract_of_keys(place: Place) {
+async fn cached_guarded_database_keeps_contract(place: Place) {
     let store = Guarded::new(SqlStore::new(&place.open().await));
     conformance::keys(CachedStore::builder(store).build().unwrap()).run().await.assert();
 }
 
-async fn a_guarded_database_keeps_the_contract_of_credits(place: Place) {
+async fn guarded_database_ledger_keeps_contract(place: Place) {
     let ledger = Guarded::new(SqlLedger::new(&place.open().await));
     conformance::credits(ledger).run().await.assert();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_guarded_limiter_in_redis_keeps_the_contract() {
+async fn guarded_redis_limiter_keeps_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
     let limiter = Guarded::new(RedisLimiter::new(RedisServer::open(&redis.url(), "acme").unwrap()));
     conformance::limits(limiter).without(Capability::InjectedTime).run().await.assert();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_guarded_ledger_in_redis_keeps_the_contract() {
+async fn guarded_redis_ledger_keeps_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
     let ledger = Guarded::new(RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap()));
     conformance::credits(ledger).run().await.assert();
@@ -64,18 +64,18 @@ async fn leased_keep_the_contract_of_charges(authority: impl CreditLeasing) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn leased_credits_keep_the_contract_of_charges() {
+async fn leased_memory_credits_keep_the_contract() {
     leased_keep_the_contract_of_charges(MemoryLedger::new()).await;
 }
 
-async fn credits_leased_from_a_database_keep_the_contract_of_charges(place: Place) {
+async fn leased_sql_credits_keep_the_contract(place: Place) {
     let ledger = SqlLedger::new(&place.open().await);
     leased_keep_the_contract_of_charges(Guarded::new(ledger.clone())).await;
     leased_keep_the_contract_of_charges(Arc::new(ledger) as Arc<dyn CreditLeasing>).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credits_leased_from_redis_keep_the_contract_of_charges() {
+async fn leased_redis_credits_keep_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
     let ledger = RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap());
     leased_keep_the_contract_of_charges(Guarded::new(ledger.clone())).await;

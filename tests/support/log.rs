@@ -1,4 +1,4 @@
-//! What is logged, kept as text.
+//! Log events, kept as text.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};

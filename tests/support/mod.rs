@@ -1,11 +1,11 @@
-//! What the tests share: a gate over back ends in memory whose time stands still, in front of a service that counts.
+//! The fixture of the tests: a gate over back ends in memory whose time stands still, in front of a service that counts.
 #![allow(dead_code, unused_imports, reason = "no test uses all of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod faulty_back_ends;
 pub(crate) mod providers;
 pub(crate) mod remote;
 pub(crate) mod service;
-pub(crate) mod slow;
 pub(crate) mod wire;
 
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl World {
         self.ledger.set_balance(&self.account_of(id), Credits::new(credits), now);
     }
 
-    /// How often the service behind the gate was called.
+    /// Returns the number of calls to the service behind the gate.
     pub(crate) fn calls(&self) -> usize {
         self.inner.calls()
     }
@@ -116,7 +116,7 @@ impl World {
     }
 }
 
-/// What the request shows that may be a key: nothing of it may come back.
+/// Returns the parts of the request that may be a key: none of them may come back.
 fn presented<B>(request: &Request<B>) -> Vec<String> {
     let headers = ["x-api-key", "authorization"].into_iter().flat_map(|name| request.headers().get_all(name));
     let in_headers = headers.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -178,7 +178,7 @@ impl Answer {
         }
     }
 
-    /// What holds of every answer of the gate, whatever was asked.
+    /// Checks the properties that every answer of the gate must have.
     pub(crate) fn check(&self, secrets: &[String]) {
         if self.status == 401 {
             assert!(self.headers.contains_key(WWW_AUTHENTICATE), "a 401 without a challenge: {self:?}");

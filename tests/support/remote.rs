@@ -14,7 +14,7 @@ use tollgate::{
     Account, Clock, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreError, StoreFuture,
 };
 
-/// How a back end fares.
+/// The faults of a back end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// It answers, after its delay.
@@ -27,7 +27,7 @@ pub(crate) enum Fault {
     Lost,
     /// It is asked, and neither acts nor answers.
     Hung,
-    /// What it answers cannot be right.
+    /// Answers that cannot be right.
     Corrupt,
     /// It will not do what it is asked.
     Unwilling,
@@ -63,32 +63,32 @@ impl<T> Remote<T> {
         Self(Arc::new(Wire { back_end, fault, asked, closed, local }))
     }
 
-    /// How it fares from now on.
+    /// Sets the fault from now on.
     pub(crate) fn set(&self, fault: Fault) {
         self.0.fault.lock().unwrap().0 = fault;
     }
 
-    /// How it fares.
+    /// Returns the current fault.
     pub(crate) fn fault(&self) -> Fault {
         self.0.fault.lock().unwrap().0
     }
 
-    /// How long its answers take from now on.
+    /// Sets the delay of answers from now on.
     pub(crate) fn delay(&self, delay: Duration) {
         self.0.fault.lock().unwrap().1 = delay;
     }
 
-    /// Whether it answers at once, as one in this process does.
+    /// Sets if it answers at once, as a back end in this process does.
     pub(crate) fn answer_at_once(&self, local: bool) {
         self.0.local.store(local, Ordering::SeqCst);
     }
 
-    /// How often it was asked for a look-up, a draw or a charge.
+    /// Returns the number of look-ups, draws and charges.
     pub(crate) fn asked(&self) -> usize {
         self.0.asked.load(Ordering::SeqCst)
     }
 
-    /// How often it was asked to settle or to refund.
+    /// Returns the number of settlements and refunds.
     pub(crate) fn closed(&self) -> usize {
         self.0.closed.load(Ordering::SeqCst)
     }

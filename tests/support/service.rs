@@ -38,12 +38,12 @@ impl Inner {
         self.0.seen.lock().unwrap().clone().unwrap()
     }
 
-    /// Who it was called by last.
+    /// Returns the principal of the last call.
     pub(crate) fn principal(&self) -> Option<Principal> {
         self.seen().extensions.get().cloned()
     }
 
-    /// What it answers from now on.
+    /// Sets the answer from now on.
     pub(crate) fn answer(&self, response: Response<&'static str>) {
         *self.0.answer.lock().unwrap() = Some(response);
     }

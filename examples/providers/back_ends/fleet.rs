@@ -11,7 +11,7 @@ use tollgate::store::{CachedStore, RedisAnnouncements, RedisRecords, SqlStore};
 
 use crate::data::Fault;
 
-/// How old what is known of a key may be, also where messages are lost.
+/// The greatest age of a cached key record, also if messages are lost.
 const STALE_FOR_AT_MOST: Duration = Duration::from_secs(10);
 
 /// For how much longer a known key is served while the database fails.

@@ -21,12 +21,12 @@ const ABANDONED_AFTER: Duration = Duration::from_mins(5);
 /// For how long a charge that is closed is told from a new one of the same id.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 
-/// What is looked after while the back ends are in use, and closed with them.
+/// The parts that are maintained while the back ends are in use, and closed with them.
 #[derive(Clone)]
 pub(super) struct Kept {
     database: Database,
     credits: SqlLedger,
-    /// What requests are charged through: a settlement that fails, as on a full disk, is tried again until it is done.
+    /// The ledger for requests: a settlement that fails, as on a full disk, is retried until it succeeds.
     #[cfg(feature = "fleet")]
     guarded: Guarded<SqlLedger>,
     #[cfg(feature = "redis")]

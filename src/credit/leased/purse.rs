@@ -332,7 +332,7 @@ mod tests {
     use crate::clock::Timestamp;
 
     #[test]
-    fn a_charge_that_is_repeated_at_the_authority_is_forgotten_with_its_first() {
+    fn repeated_authority_charge_is_dropped() {
         let account = Account::new("acme", "pro");
         let (id, now) = (ChargeId::from_bytes([7; 16]), Now::new(Timestamp::from_millis(0), Duration::ZERO));
         let charge = Charge::new(id, &account, Credits::new(3), &Allowance::None, now);

@@ -1,13 +1,13 @@
 //! Compares the script with the limiter in memory, on a time that the test sets. Needs `redis-server`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../../../tests/support/leaps.rs"]
-mod leaps;
+#[path = "../../../tests/support/clock_jumps.rs"]
+mod clock_jumps;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use leaps::{Ask, Window};
+use clock_jumps::{Ask, Window};
 use proptest::prelude::*;
 use redis::cmd;
 
@@ -125,7 +125,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-fn the_script_decides_as_the_limiter_in_memory_does() {
+fn script_decides_like_the_memory_limiter() {
     let Some(redis) = Redis::start() else { return };
     let settings = ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() };
     let wait = prop_oneof![3 => Just(0_u64), 2 => 0_u64..900_000, 1 => 0_u64..20_000_000, 1 => 0_u64..90_000_000_000_000];
@@ -148,7 +148,7 @@ fn the_script_decides_as_the_limiter_in_memory_does() {
 }
 
 #[test]
-fn a_request_is_denied_until_exactly_the_promised_instant() {
+fn request_is_denied_until_the_exact_wait() {
     let Some(redis) = Redis::start() else { return };
     runtime().block_on(async {
         let pair = Pair::over(&redis).await;
@@ -171,7 +171,7 @@ fn a_request_is_denied_until_exactly_the_promised_instant() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_holds_nobody_up_for_longer_than_two_windows() {
+fn clock_set_back_waits_at_most_two_windows() {
     let Some(redis) = Redis::start() else { return };
     runtime().block_on(set_back(&redis, "2 per 10s"));
     runtime().block_on(set_back(&redis, "1 in any 10s"));
@@ -190,7 +190,7 @@ async fn set_back(redis: &Redis, quota: &str) {
 }
 
 #[test]
-fn a_quick_quota_is_not_halved() {
+fn short_quota_is_not_halved() {
     let Some(redis) = Redis::start() else { return };
     runtime().block_on(async {
         // 999999, 1500000 and 3000000 a second.
@@ -223,7 +223,7 @@ fn a_quick_quota_is_not_halved() {
 }
 
 #[test]
-fn a_long_window_is_exact_to_the_microsecond() {
+fn long_window_is_exact_to_the_microsecond() {
     let Some(redis) = Redis::start() else { return };
     runtime().block_on(async {
         for days in [29, 30, 31, 366] {
@@ -247,7 +247,7 @@ fn a_long_window_is_exact_to_the_microsecond() {
 
 /// A window as an earlier version stored it, in whole microseconds and without a unit.
 #[test]
-fn an_older_text_of_a_window_is_read() {
+fn older_window_encoding_is_read() {
     let Some(redis) = Redis::start() else { return };
     runtime().block_on(async {
         let pair = Pair::over(&redis).await;
@@ -274,11 +274,14 @@ fn an_older_text_of_a_window_is_read() {
 }
 
 #[test]
-fn leaps_and_changes_mint_and_withhold_nothing() {
+fn clock_jumps_neither_add_nor_lose_cells() {
     let Some(redis) = Redis::start() else { return };
-    let settings =
-        ProptestConfig { cases: leaps::cases(60), failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(settings, |(window in leaps::window(), asks in leaps::asks())| {
+    let settings = ProptestConfig {
+        cases: clock_jumps::cases(60),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    proptest!(settings, |(window in clock_jumps::window(), asks in clock_jumps::asks())| {
         runtime().block_on(leap(&redis, &window, asks))?;
     });
 }
@@ -287,7 +290,7 @@ async fn leap(redis: &Redis, window: &Window, asks: Vec<Ask>) -> Result<(), Test
     let (pair, policies) =
         (Pair::over(redis).await, window.quotas.iter().map(|quota| policy_of(window, *quota)));
     let quotas: Vec<_> = policies.map(|policy| Quotas::new([policy])).collect();
-    let mut watch = leaps::Watch::new(window);
+    let mut watch = clock_jumps::Watch::new(window);
     for ask in asks {
         let told = watch.told(&ask);
         pair.show(told.now).await;

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back_and_an_empty_allowlist_stays_one() {
+    fn record_with_empty_allowlist_round_trips() {
         let record = record(1);
         let text = write(&record.hash, Some(&record));
         let read_back = read(&record.hash, &kept(&text, Some(filing(&record)))).unwrap().unwrap();
@@ -76,9 +76,8 @@ mod tests {
         assert_eq!(read(&record.hash, &kept(&absent, None)), Some(None));
     }
 
-    /// Case 95.
     #[test]
-    fn what_was_not_written_here_for_this_key_says_nothing() {
+    fn foreign_or_damaged_text_is_a_miss() {
         let (record, other) = (record(1), record(2));
         let (hash, filed) = (record.hash, Some(filing(&record)));
         let text = write(&hash, Some(&record));

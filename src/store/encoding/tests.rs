@@ -39,7 +39,7 @@ fn full() -> KeyRecord {
 }
 
 #[test]
-fn what_is_written_reads_back() {
+fn written_record_round_trips() {
     let bare =
         KeyRecord::new(KeyId::generate(), KeyHash::from_bytes([0; 32]), Arc::new(Account::new("a", "free")));
     for key in [full(), bare] {
@@ -61,7 +61,7 @@ fn record_without_an_issuer_reads_back() {
 }
 
 #[test]
-fn what_was_not_written_here_is_an_error() {
+fn foreign_or_damaged_bytes_are_an_error() {
     let key = full();
     let (text, other) = (encode_key(&key), Arc::new(Account::new("other", "pro")));
     assert!(decode_key(&text, other).unwrap_err().is_corrupt());

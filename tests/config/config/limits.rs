@@ -10,7 +10,7 @@ use tollgate::gate::Outcome;
 use tollgate::{Config, Credits, DenialKind, Gate, Plan, Principal, RequestView, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt};
 
-use crate::config::stage::{HEAD, Stage, both, kinds, statuses};
+use crate::config::fixture::{HEAD, Stage, both, kinds, statuses};
 use crate::config::{head, plan};
 
 fn policy(text: &str) -> QuotaPolicy {
@@ -61,7 +61,7 @@ async fn quotas_count_keys_accounts_and_pools() {
 }
 
 #[tokio::test]
-async fn own_quotas_absent_empty_and_given_are_three_things() {
+async fn own_quotas_may_be_absent_empty_or_given() {
     let toml = "quotas.two = '2 per hour'\nplans.free = { quotas = ['1 per hour'] }";
     let free = |builder| {
         let free = plan("free", |plan| plan.quotas.push(OwnQuota::Policy(policy("1 per hour"))));
@@ -89,7 +89,7 @@ async fn own_quotas_absent_empty_and_given_are_three_things() {
 }
 
 #[tokio::test]
-async fn own_caps_absent_empty_and_given_are_three_things() {
+async fn own_caps_may_be_absent_empty_or_given() {
     let toml = "plans.free = { caps = { limit = 3, cursor = 'forbidden', depth = 0 } }";
     let caps = [("limit", Cap::AtMost(3)), ("cursor", Cap::Forbidden), ("depth", Cap::AtMost(0))];
     let free = |builder| {
@@ -125,7 +125,7 @@ fn at_a_price(route: &str, cost: u64) -> Rule {
 }
 
 #[tokio::test]
-async fn no_credits_zero_credits_and_unlimited_credits() {
+async fn no_zero_and_unlimited_credits_differ() {
     let toml = r#"
         plans.absent = {}
         plans.zero = { credits = { amount = 0, every = "1h" } }
@@ -165,7 +165,7 @@ async fn no_credits_zero_credits_and_unlimited_credits() {
 }
 
 #[tokio::test]
-async fn a_calendar_grant_comes_at_the_zone_s_midnight_also_when_the_clocks_change() {
+async fn calendar_grant_is_due_at_zone_midnight() {
     let toml = r#"
         plans.day = { credits = { amount = 1, calendar = "day", zone = "Europe/Berlin" } }
         rules = [{ route = "/a", cost = 1 }]
@@ -186,7 +186,7 @@ async fn a_calendar_grant_comes_at_the_zone_s_midnight_also_when_the_clocks_chan
 }
 
 #[tokio::test]
-async fn grants_refill_to_their_amount_hour_day_and_month() {
+async fn grant_refills_each_hour_day_and_month() {
     for (unit, until) in [("hour", 1_800), ("day", 5_400), ("month", 264_600)] {
         let toml = format!(
             "plans.p = {{ credits = {{ amount = 2, calendar = '{unit}', zone = 'UTC' }} }}\nrules = [{{ route = '/a', cost = 2 }}]"
@@ -201,7 +201,7 @@ async fn grants_refill_to_their_amount_hour_day_and_month() {
 }
 
 #[test]
-fn plans_hold_what_the_file_says_of_them() {
+fn plans_are_read_from_the_file() {
     let toml = r#"
         [plans.number]
         max_keys = 2
@@ -227,7 +227,7 @@ fn plans_hold_what_the_file_says_of_them() {
 
 /// Four at once, and four again a minute later: a bucket would admit one more every quarter of a minute.
 #[tokio::test]
-async fn a_strict_quota_admits_no_more_in_any_window() {
+async fn strict_quota_holds_in_any_window() {
     let toml = r#"
         [plans.free]
         quotas = ["4 in any minute"]

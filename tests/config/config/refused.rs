@@ -1,4 +1,4 @@
-//! What the builder refuses as the file's reader does, and what neither of them does.
+//! Errors that the builder shares with the file's reader, and settings that both accept.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tollgate::gate::TrustedProxies;
 use tollgate::key::{KeyHasher, Length};
 use tollgate::{Config, ConfigError, Gate, GateBuilder, KeyFormat, Rule};
 
-use crate::config::stage::HEAD;
+use crate::config::fixture::HEAD;
 use crate::config::{head, plan};
 
 /// The member and the value that a builder's fault names, found by `check` alone as the file's reader does.
@@ -26,7 +26,7 @@ fn read(toml: &str) -> Result<Config, ConfigError> {
 }
 
 #[test]
-fn networks_that_match_nothing_are_refused_in_code_too() {
+fn builder_refuses_networks_without_match() {
     for (text, told) in [("10.0.0.5/8", "10.0.0.5/8"), ("::ffff:0:0/96", "::ffff:0.0.0.0/96")] {
         let networks = ["192.0.2.0/24", text].map(|network| network.parse().unwrap());
         let found = fault(|builder| builder.trusted_proxies(TrustedProxies::new(networks)));
@@ -35,7 +35,7 @@ fn networks_that_match_nothing_are_refused_in_code_too() {
 }
 
 #[test]
-fn lifetimes_that_contradict_each_other_are_refused_in_code_too() {
+fn builder_refuses_conflicting_lifetimes() {
     let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
     let rows = [
         (Lifetime { longest: hours(0), ..Lifetime::default() }, "longest", "0s"),
@@ -53,7 +53,7 @@ fn lifetimes_that_contradict_each_other_are_refused_in_code_too() {
 }
 
 #[test]
-fn formats_environments_and_hashes_are_compared_in_code_too() {
+fn builder_compares_formats_and_hashes() {
     let format = |environment: &str| {
         KeyFormat::new("acme_", Length::exactly(8))
             .unwrap()
@@ -71,7 +71,7 @@ fn formats_environments_and_hashes_are_compared_in_code_too() {
 }
 
 #[test]
-fn a_narrower_format_stands_first_or_issues_keys_of_its_own() {
+fn narrower_format_must_come_first() {
     let toml = |formats: &str| {
         format!("sources = [{{ query = 'k' }}]\nenvironments = ['live', 'test']\nformats = [{formats}]")
     };
@@ -91,7 +91,7 @@ fn a_narrower_format_stands_first_or_issues_keys_of_its_own() {
 }
 
 #[test]
-fn a_path_that_is_too_long_to_be_sent_is_refused_and_not_said_whole() {
+fn overlong_path_is_refused_and_shortened() {
     let path = |length: usize| format!("GET /{}", "a".repeat(length - 1));
     Rule::new(&path(65_534)).unwrap();
     let error = Rule::new(&path(65_535)).unwrap_err();
@@ -100,7 +100,7 @@ fn a_path_that_is_too_long_to_be_sent_is_refused_and_not_said_whole() {
 }
 
 #[test]
-fn a_demo_key_is_no_longer_than_a_key() {
+fn demo_key_longer_than_a_key_is_refused() {
     let demo = |length: usize| {
         let key = "d".repeat(length);
         read(&format!(
@@ -114,14 +114,14 @@ fn a_demo_key_is_no_longer_than_a_key() {
 }
 
 #[test]
-fn an_agreement_without_a_name_is_refused_in_code_too() {
+fn builder_refuses_an_unnamed_agreement() {
     let mut rule = Rule::new("/a").unwrap();
     rule.agreements = vec!["terms".into(), "".into()];
     assert_eq!(fault(|builder| builder.rule(rule)), named("rules[0].agreements", ""));
 }
 
 #[test]
-fn what_manages_keys_is_checked_before_there_are_back_ends() {
+fn management_is_checked_before_back_ends() {
     let found = fault(|builder| builder.management("/a/{b}"));
     assert_eq!(found, named("management.path", "/a/{b}"));
     let rule = || Rule::new("GET /keys/me").unwrap();
@@ -132,7 +132,7 @@ fn what_manages_keys_is_checked_before_there_are_back_ends() {
 }
 
 #[test]
-fn what_only_looks_like_a_contradiction_is_taken() {
+fn apparent_conflicts_are_accepted() {
     let taken = [
         // Beside what is managed, not under it; and wider than it.
         "management.path = '/keys'\nrules = [{ route = ['/keys2', 'GET /{*rest}', '/a/keys'], cost = 1 }]",

@@ -4,7 +4,7 @@ use tollgate::account::Subscription;
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::{Credits, Plan, Rule};
 
-use crate::config::stage::{Stage, both, kinds};
+use crate::config::fixture::{Stage, both, kinds};
 use crate::config::{head, plan};
 
 const DEFAULTS: &str = r#"
@@ -54,7 +54,7 @@ fn defaults(builder: tollgate::GateBuilder) -> Result<tollgate::GateBuilder, tol
 }
 
 #[tokio::test]
-async fn a_rule_says_what_it_says_and_takes_the_rest_from_the_default() {
+async fn rule_inherits_from_the_default_rule() {
     let good = |account: &mut tollgate::Account| {
         account.subscription = Some(Subscription::Active);
         account.agreements.insert("terms".into());
@@ -225,7 +225,7 @@ async fn scopes_any_all_everyone_and_unnamed() {
 }
 
 #[tokio::test]
-async fn a_cost_by_the_number_asked_for() {
+async fn cost_follows_the_requested_number() {
     let toml = r#"
         plans.free = {}
         [[rules]]

@@ -7,8 +7,8 @@ use tollgate::key::{Alphabet, KeyHasher, Length};
 use tollgate::respond::{Presentation, RequestIds};
 use tollgate::{Config, Gate, KeyFormat, KeySource, Plan};
 
+use crate::config::fixture::{HEAD, Stage, both, kinds, statuses};
 use crate::config::head;
-use crate::config::stage::{HEAD, Stage, both, kinds, statuses};
 
 const SOURCES: &str = r#"
 sources = [{ header = "X-API-Key" }, { authorization = "Bearer" }, { query = "api-key" }]
@@ -48,7 +48,7 @@ async fn the_first_source_that_is_present_decides() {
 }
 
 #[tokio::test]
-async fn two_keys_in_two_sources_are_refused_where_that_is_asked() {
+async fn keys_in_two_sources_are_refused_if_set() {
     let script = ["GET /a?api-key=acme_free0000; x-api-key: acme_free0000", "GET /a?api-key=acme_free0000"];
     let toml = format!("on_conflict = \"reject\"\n{SOURCES}");
     let answers =
@@ -57,7 +57,7 @@ async fn two_keys_in_two_sources_are_refused_where_that_is_asked() {
 }
 
 #[tokio::test]
-async fn a_literal_scheme_is_compared_as_it_is_written() {
+async fn literal_scheme_is_case_sensitive() {
     let toml = "sources = [{ authorization = 'Bearer', literal = true }]\nformats = [{ prefix = 'acme_', body = 8, issue = false }]\nplans.free = {}";
     let literal = |builder: tollgate::GateBuilder| {
         let format = KeyFormat::new("acme_", Length::exactly(8))?.accepted_only();
@@ -69,7 +69,7 @@ async fn a_literal_scheme_is_compared_as_it_is_written() {
 }
 
 #[tokio::test]
-async fn preflights_pass_or_are_asked_for_a_key() {
+async fn preflights_pass_or_need_a_key_as_set() {
     let script = ["OPTIONS /a; origin: https://a.example; access-control-request-method: GET", "OPTIONS /a"];
     assert_eq!(statuses(&both("", head, |_| {}, &script).await), [200, 401]);
     let answers =
@@ -79,7 +79,7 @@ async fn preflights_pass_or_are_asked_for_a_key() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_environment_reads_as_unknown_to_the_byte() {
+async fn foreign_environment_reads_as_unknown() {
     let seed = |stage: &Stage| {
         stage.put("acme_free0000", "free", |_, _| {});
         stage.put("acme_test0000", "free", |_, key| key.environment = "test".into());
@@ -111,7 +111,7 @@ async fn a_key_of_another_environment_reads_as_unknown_to_the_byte() {
 }
 
 #[tokio::test]
-async fn formats_are_as_the_file_says() {
+async fn formats_are_read_from_the_file() {
     let toml = r#"
         sources = [{ header = "X-API-Key" }]
         environments = ["live", "test"]
@@ -137,7 +137,7 @@ async fn formats_are_as_the_file_says() {
 }
 
 #[tokio::test]
-async fn the_order_decides_which_fault_is_told() {
+async fn configured_order_selects_the_denial() {
     let seed = |stage: &Stage| {
         stage.put("acme_free0000", "free", |account, key| {
             account.status = tollgate::account::AccountStatus::Suspended;
@@ -153,7 +153,7 @@ async fn the_order_decides_which_fault_is_told() {
 }
 
 #[tokio::test]
-async fn proxies_are_believed_as_far_as_they_are_named() {
+async fn only_named_proxies_are_trusted() {
     let seed = |stage: &Stage| {
         stage.put("acme_free0000", "free", |_, key| {
             key.allowlist = Some(vec!["192.0.2.0/24".parse().unwrap()]);
@@ -180,7 +180,7 @@ async fn proxies_are_believed_as_far_as_they_are_named() {
 }
 
 #[tokio::test]
-async fn request_ids_are_named_as_the_file_says() {
+async fn request_ids_follow_the_file() {
     let toml = "request_id = { header = 'X-Trace', prefix = 'tr-', every_answer = true }\nplans.free = {}";
     let traced = |builder| {
         let ids = RequestIds::default().with_header("X-Trace")?.with_prefix("tr-")?.in_every_answer();
@@ -198,7 +198,7 @@ async fn request_ids_are_named_as_the_file_says() {
 }
 
 #[tokio::test]
-async fn headers_that_hold_keys_are_marked_or_stripped() {
+async fn key_headers_are_marked_or_stripped() {
     let script = ["GET /a; x-api-key: acme_free0000"];
     let free = |builder| Ok(head(builder)?.plan(Plan::new("free")));
     let answers = both("plans.free = {}", free, one_free_key, &script).await;
@@ -209,7 +209,7 @@ async fn headers_that_hold_keys_are_marked_or_stripped() {
 }
 
 #[tokio::test]
-async fn the_handler_is_told_who_was_let_in_unless_that_is_off() {
+async fn handler_gets_principal_unless_disabled() {
     let script = ["GET /a; x-api-key: acme_free0000"];
     let free = |builder| Ok(head(builder)?.plan(Plan::new("free")));
     let answers = both("plans.free = {}", free, one_free_key, &script).await;
@@ -220,7 +220,7 @@ async fn the_handler_is_told_who_was_let_in_unless_that_is_off() {
 }
 
 #[tokio::test]
-async fn the_longest_wait_is_as_long_as_the_file_says() {
+async fn longest_wait_follows_the_file() {
     let toml = "plans.free = { quotas = ['1 per hour'] }\npresentation = { longest_wait = '90s' }";
     let waiting = |builder| {
         let free = crate::config::plan("free", |plan| plan.quotas.push("1 per hour".parse().unwrap()));
@@ -233,7 +233,7 @@ async fn the_longest_wait_is_as_long_as_the_file_says() {
 }
 
 #[test]
-fn peppers_come_from_the_environment_or_from_a_file() {
+fn peppers_come_from_environment_or_file() {
     // A test cannot set a variable of its own process without `unsafe`: cargo sets this one for it.
     let (name, value) = ("CARGO_PKG_DESCRIPTION", env!("CARGO_PKG_DESCRIPTION"));
     let path = std::env::temp_dir().join(format!("tollgate-config-{}", std::process::id()));

@@ -22,7 +22,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 type Limiter = LocalFallback<Guarded<RedisLimiter>>;
 
-/// When it was asked for what was admitted, and when it was known.
+/// The times of admitted requests: when each was sent, and when its answer was known.
 type Admitted = Vec<(Instant, Instant)>;
 
 /// A node with its own connections and its own view of the account.
@@ -52,13 +52,13 @@ async fn draw(node: Arc<(Limiter, KeyRecord, Quotas)>, until: Instant) -> Admitt
     admitted
 }
 
-/// What a full bucket admits in a time, and what it is refilled by.
+/// Returns the amount that a full bucket and its refill admit in a time.
 fn of_the_quota(time: Duration) -> u128 {
     u128::from(QUOTA) + u128::from(QUOTA) * time.as_millis() / WINDOW.as_millis() + 1
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_whose_redis_is_killed_admit_their_shares_and_no_more_than_the_documented_excess() {
+async fn killed_redis_excess_is_within_the_bound() {
     let Some(mut redis) = Redis::start() else { return };
     let start = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();

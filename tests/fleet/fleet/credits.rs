@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tollgate::credit::Abandoned;
 
 use crate::client::Client;
-use crate::fleet::stage::{NODES, Stage, a_moment};
+use crate::fleet::fixture::{NODES, Stage, a_moment};
 
 const CREDITS: u64 = 10_000;
 
@@ -15,7 +15,7 @@ const CREDITS: u64 = 10_000;
 /// a second, and so does what was charged for a request that could not be decided on.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// What a task has seen.
+/// The observations of a task.
 #[derive(Debug, Default, Clone, Copy)]
 struct Seen {
     served: u64,
@@ -90,7 +90,7 @@ async fn is_sound(stage: &Stage) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_nodes_serve_exactly_what_the_credits_pay_for() {
+async fn four_nodes_serve_exactly_the_credits() {
     let Some(stage) = Stage::new("metered", false).await.map(Arc::new) else { return };
     stage.top_up(CREDITS).await;
     let seen = spend_to_the_end(&stage).await;
@@ -100,13 +100,13 @@ async fn four_nodes_serve_exactly_what_the_credits_pay_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_are_killed_serve_no_more_than_the_credits_pay_for() {
+async fn killed_nodes_never_serve_beyond_credits() {
     let Some(stage) = Stage::new("metered", false).await.map(Arc::new) else { return };
     killed_while_spending(&stage).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_nodes_serve_exactly_what_they_lease() {
+async fn four_nodes_serve_exactly_their_leases() {
     let Some(stage) = Stage::new("metered", true).await.map(Arc::new) else { return };
     stage.top_up(CREDITS).await;
     let seen = spend_to_the_end(&stage).await;
@@ -116,7 +116,7 @@ async fn four_nodes_serve_exactly_what_they_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_are_killed_serve_no_more_than_they_lease() {
+async fn killed_nodes_never_serve_beyond_leases() {
     let Some(stage) = Stage::new("metered", true).await.map(Arc::new) else { return };
     killed_while_spending(&stage).await;
 }

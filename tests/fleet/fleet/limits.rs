@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::fleet::stage::Stage;
+use crate::fleet::fixture::Stage;
 
-/// When a request was asked that was admitted, and when that was known.
+/// The times of an admitted request: when it was sent, and when its answer was known.
 type Admitted = (Instant, Instant);
 
 /// Asks at every node, as fast as they answer; all that was admitted, in the order in which it was asked.
@@ -39,7 +39,7 @@ async fn admitted_on(plan: &str, time: Duration) -> Option<Vec<Admitted>> {
 
 /// The plan `strict` admits 100 in any two seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_nodes_together_admit_no_more_than_the_quota_in_any_window() {
+async fn four_nodes_keep_the_quota_in_any_window() {
     let window = Duration::from_secs(2);
     let Some(admitted) = admitted_on("strict", 4 * window).await else { return };
     for (place, (start, _)) in admitted.iter().enumerate() {
@@ -53,7 +53,7 @@ async fn four_nodes_together_admit_no_more_than_the_quota_in_any_window() {
 
 /// The plan `limited` admits 100 in ten seconds: a hundred at once, and one more every tenth of a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_nodes_together_admit_no_more_than_the_quota_and_its_refill() {
+async fn four_nodes_keep_the_quota_and_its_refill() {
     let Some(admitted) = admitted_on("limited", Duration::from_secs(5)).await else { return };
     let (first, last) = (admitted[0].0, admitted.iter().map(|(_, answered)| *answered).max().unwrap());
     // However a stretch of time is chosen, it holds the bucket's hundred and what is refilled meanwhile.

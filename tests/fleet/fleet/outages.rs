@@ -1,4 +1,4 @@
-//! What the README's table says of a fleet that is put together as it recommends, when a server fails.
+//! The README's table of server failures, for a fleet that is set up as the README recommends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use futures_util::future::join_all;
 use tollgate::NewKey;
 
 use crate::client::Client;
-use crate::fleet::stage::{NODES, Stage, a_moment};
+use crate::fleet::fixture::{NODES, Stage, a_moment};
 use crate::gate::STALE_FOR_AT_MOST;
 
 const CREDITS: u64 = 10_000;
 
-/// What is answered without waiting for anybody, on a machine that is busy with other tests.
+/// The longest time of an answer that waits for no server, on a machine that is busy with other tests.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// The longest that anybody waits: for a node's blocks, for a charge, for its refund, one second each.
@@ -59,7 +59,7 @@ async fn is_served(client: &Client, node: &str, known: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_postgres_hangs_known_keys_are_served_and_all_else_is_told_at_once() {
+async fn paused_postgres_serves_known_keys_only() {
     let Some(stage) = Stage::as_recommended("metered").await.map(Arc::new) else { return };
     stage.top_up(CREDITS).await;
     let (client, mut served) = (Client::new(), 0);
@@ -105,13 +105,13 @@ async fn while_postgres_hangs_known_keys_are_served_and_all_else_is_told_at_once
     assert_eq!((stage.balance().await, stage.open_charges()), (CREDITS - served, 0), "each is paid once");
 }
 
-/// What the quota admits in a time.
+/// Returns the amount that the quota admits in a time.
 fn of_the_quota(time: Duration) -> u128 {
     QUOTA + time.as_millis() / 100 + 1
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_redis_is_dead_each_node_admits_its_share_and_nobody_is_told_that_it_is() {
+async fn dead_redis_limits_each_node_to_its_share() {
     let Some(stage) = Stage::as_recommended("limited").await.map(Arc::new) else { return };
     let key: Arc<str> = (*stage.issue().await.secret.reveal()).into();
     let (start, killing) = (Instant::now(), Arc::clone(&stage));

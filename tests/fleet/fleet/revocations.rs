@@ -1,4 +1,4 @@
-//! How soon the other nodes know.
+//! The delay until the other nodes know of a revocation.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use crate::client::Client;
-use crate::fleet::stage::{NODES, Stage};
+use crate::fleet::fixture::{NODES, Stage};
 use crate::gate::STALE_FOR_AT_MOST;
 
 const KEYS: usize = 100;
 
-/// What the other nodes may take in the middle.
+/// The median delay that the other nodes may have.
 const MEDIAN: Duration = Duration::from_millis(25);
 
-/// What they may take at the most, but for one revocation in a hundred, on a machine that has nothing else to do.
+/// The greatest delay, except for one revocation in a hundred, on a machine that has no other load.
 const MOST: Duration = Duration::from_millis(50);
 
 /// The time that so many in a hundred stay below.
@@ -24,7 +24,7 @@ fn at(times: &mut [Duration], percent: usize) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revocation_at_one_node_is_seen_by_the_others() {
+async fn revocation_reaches_the_other_nodes() {
     let Some(stage) = Stage::new("metered", false).await.map(Arc::new) else { return };
     stage.top_up(1_000_000).await;
     let (client, manages) = (Client::new(), stage.issue().await.secret.reveal());

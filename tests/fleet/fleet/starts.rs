@@ -1,11 +1,11 @@
-//! How nodes begin and end.
+//! The start and the end of nodes.
 
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::fleet::stage::{Stage, a_moment, program};
+use crate::fleet::fixture::{Stage, a_moment, program};
 use crate::services::free_port;
 use crate::services::postgres::Postgres;
 use crate::services::redis::Redis;
@@ -13,7 +13,7 @@ use crate::services::redis::Redis;
 const CREDITS: u64 = 10_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_is_told_to_end_brings_home_what_it_owes() {
+async fn stopped_node_settles_open_charges() {
     let Some(stage) = Stage::new("metered", true).await.map(Arc::new) else { return };
     stage.top_up(CREDITS).await;
     let (client, issued) = (Client::new(), stage.issue().await);
@@ -34,7 +34,7 @@ async fn a_node_that_is_told_to_end_brings_home_what_it_owes() {
 
 /// Nothing is begun, and nothing is waited for for ever, where one of the servers is missing.
 #[test]
-fn a_server_that_is_missing_is_said_at_once() {
+fn missing_server_is_reported_at_once() {
     let (Some(postgres), Some(redis)) = (Postgres::shared(), Redis::start()) else { return };
     let nobody = format!("127.0.0.1:{}", free_port());
     let missing = [

@@ -13,7 +13,7 @@ use crate::support::{World, with_key};
 const KNOWN: &str = "kwery_live_0123456789";
 
 #[tokio::test(start_paused = true)]
-async fn after_some_failures_an_unknown_key_is_a_503_at_once() {
+async fn open_circuit_makes_unknown_key_503() {
     for time in [Duration::from_secs(1), Duration::from_secs(5)] {
         let (world, clock) = (World::new(), TokioClock::new());
         world.plain_key(KNOWN);

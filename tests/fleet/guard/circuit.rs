@@ -22,7 +22,7 @@ async fn find(store: &Store) -> Result<(), StoreError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_takes_as_long_as_the_limit_and_no_longer() {
+async fn call_ends_at_the_time_limit() {
     let store = guarded(|limits| limits.time = Duration::from_millis(250));
     store.back_end().set(Fault::Hung);
     let asked = Instant::now();
@@ -32,7 +32,7 @@ async fn a_call_takes_as_long_as_the_limit_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_wait_and_the_next_is_told_at_once_that_there_is_no_room() {
+async fn call_beyond_the_waiting_limit_is_refused() {
     let store = guarded(|limits| limits.waiting = 8);
     store.back_end().set(Fault::Hung);
     let mut waiting: Vec<_> = (0..8).map(|_| Box::pin(find(&store))).collect();
@@ -51,7 +51,7 @@ async fn so_many_wait_and_the_next_is_told_at_once_that_there_is_no_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_failures_in_a_row_it_is_left_alone_and_found_again_by_one_call() {
+async fn circuit_opens_and_one_probe_closes_it() {
     let store = guarded(|_| {});
     store.back_end().set(Fault::Down);
     for _ in 0..5 {
@@ -83,7 +83,7 @@ async fn after_failures_in_a_row_it_is_left_alone_and_found_again_by_one_call() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_was_to_find_out_and_was_dropped_keeps_the_next_from_nothing() {
+async fn dropped_probe_does_not_block_the_next() {
     let store = guarded(|limits| limits.failures = 1);
     store.back_end().set(Fault::Down);
     find(&store).await.unwrap_err();
@@ -95,9 +95,9 @@ async fn a_call_that_was_to_find_out_and_was_dropped_keeps_the_next_from_nothing
     find(&store).await.unwrap();
 }
 
-/// Whoever waits for less time than the guard does still tells it something.
+/// A caller that waits for less time than the guard still counts as a failure.
 #[tokio::test(start_paused = true)]
-async fn calls_that_their_callers_give_up_after_a_while_open_it() {
+async fn calls_abandoned_late_open_the_circuit() {
     let store = guarded(|_| {});
     store.back_end().set(Fault::Hung);
     for _ in 0..5 {
@@ -117,7 +117,7 @@ async fn calls_that_their_callers_give_up_after_a_while_open_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_are_given_up_soon_say_nothing_of_it() {
+async fn calls_abandoned_early_count_as_nothing() {
     let store = guarded(|_| {});
     store.back_end().set(Fault::Hung);
     for _ in 0..50 {
@@ -135,7 +135,7 @@ async fn calls_that_are_given_up_soon_say_nothing_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_that_are_not_in_a_row_and_answers_that_cannot_be_right_open_nothing() {
+async fn scattered_failures_open_no_circuit() {
     let store = guarded(|_| {});
     for place in 0..40 {
         store.back_end().set(if place % 5 == 4 { Fault::None } else { Fault::Down });
@@ -153,7 +153,7 @@ async fn failures_that_are_not_in_a_row_and_answers_that_cannot_be_right_open_no
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_answered_at_once_passes_as_it_is() {
+async fn ready_answer_passes_unchanged() {
     let store = guarded(|limits| limits.waiting = 0);
     store.back_end().answer_at_once(true);
     assert!(store.find(&KeyHasher::sha256().hash(b"unknown")).is_ready());

@@ -1,4 +1,4 @@
-//! What the log is told when a back end fails and when it is back: one event each, and no more.
+//! The log events of a back end that fails and returns: one event each, and no more.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ fn record() -> (KeyRecord, KeyHash) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn circuit_tells_when_it_opens_and_closes() {
+async fn circuit_logs_open_and_close() {
     let log = Log::default();
     let _telling = tracing::subscriber::set_default(log.clone());
     let store =
@@ -76,7 +76,7 @@ async fn circuit_tells_when_it_opens_and_closes() {
 
 /// A wrong password or a missing right fails at once, and so does a server that is away; either may be behind a guard or not.
 #[tokio::test(start_paused = true)]
-async fn fallback_tells_when_it_begins_and_ends() {
+async fn fallback_logs_start_and_end() {
     let log = Log::default();
     let _telling = tracing::subscriber::set_default(log.clone());
     let (clock, remote) = (TokioClock::new(), Remote::new(MemoryLimiter::new()));
@@ -108,7 +108,7 @@ async fn fallback_tells_when_it_begins_and_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stale_answers_tell_when_they_begin_and_end() {
+async fn stale_answers_log_start_and_end() {
     let log = Log::default();
     let _telling = tracing::subscriber::set_default(log.clone());
     let (store, (record, hash)) = (MemoryStore::new(), record());
@@ -183,7 +183,7 @@ impl Announcements for Side {
 }
 
 #[tokio::test(start_paused = true)]
-async fn second_tier_and_channel_tell_once() {
+async fn second_tier_and_channel_log_once() {
     let log = Log::default();
     let _telling = tracing::subscriber::set_default(log.clone());
     let (there, hash) = (Arc::new(std::sync::Mutex::new(true)), record().1);
@@ -222,7 +222,7 @@ async fn second_tier_and_channel_tell_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leases_tell_when_the_authority_fails() {
+async fn leases_log_authority_failure() {
     let log = Log::default();
     let _telling = tracing::subscriber::set_default(log.clone());
     let (clock, authority) = (TokioClock::new(), MemoryLedger::new());

@@ -23,7 +23,7 @@ struct Far {
 }
 
 impl Far {
-    /// How one of the three fares from now on.
+    /// Sets the fault of one of the three.
     fn set(&self, place: usize, fault: Fault) {
         match place {
             0 => self.store.back_end().set(fault),
@@ -32,7 +32,7 @@ impl Far {
         }
     }
 
-    /// How many calls wait for each of the three, and how many closings are kept.
+    /// Returns the number of calls that wait for each of the three, and the number of kept closings.
     fn waiting(&self) -> ([usize; 3], usize) {
         let (store, ledger, limiter) = (self.store.health(), self.ledger.health(), self.limiter.health());
         ([store.waiting, ledger.waiting, limiter.waiting], ledger.closings)
@@ -59,9 +59,9 @@ fn far(limits: &GuardLimits) -> Far {
     Far { gate: gate.build().unwrap(), world, store, ledger, limiter }
 }
 
-/// Security cases 94 and 97: down, hung, or mute, for each back end.
+/// Each back end is down, hung, or mute in turn.
 #[tokio::test(start_paused = true)]
-async fn a_back_end_that_fails_is_a_503_and_costs_nothing_and_service_resumes() {
+async fn failed_back_end_is_503_and_free() {
     for fault in [Fault::Down, Fault::Hung, Fault::Mute] {
         for place in 0..3 {
             let far = far(&GuardLimits::default());
@@ -83,9 +83,9 @@ async fn a_back_end_that_fails_is_a_503_and_costs_nothing_and_service_resumes() 
     }
 }
 
-/// Security case 200: so many wait, and whoever comes beyond is refused at once and queued nowhere.
+/// A call beyond the waiting limit is refused at once and queued nowhere.
 #[tokio::test(start_paused = true)]
-async fn under_overload_it_is_a_503_at_once_and_nothing_queues() {
+async fn overload_is_503_without_queueing() {
     const ROOM: usize = 8;
     let mut limits = GuardLimits::default();
     (limits.waiting, limits.closings) = (ROOM, 2 * ROOM);

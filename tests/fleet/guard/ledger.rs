@@ -53,9 +53,9 @@ fn id(number: u8) -> ChargeId {
     ChargeId::from_bytes([number; 16])
 }
 
-/// Security case 124, for charges: the answer is lost after the server has acted.
+/// The answer of a charge is lost after the server has acted.
 #[tokio::test(start_paused = true)]
-async fn a_charge_whose_answer_was_lost_is_made_once_and_its_refund_comes_home_later() {
+async fn lost_charge_is_made_once_and_refunded() {
     let books = Books::open(|_| {});
     books.ledger.back_end().set(Fault::Mute);
     assert!(books.charge(1).await.unwrap_err().is_timeout());
@@ -71,7 +71,7 @@ async fn a_charge_whose_answer_was_lost_is_made_once_and_its_refund_comes_home_l
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_closed_while_the_ledger_is_left_alone_is_closed_when_it_is_back() {
+async fn open_circuit_closings_are_sent_later() {
     let books = Books::open(|_| {});
     for number in 1..=8 {
         assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
@@ -92,9 +92,9 @@ async fn what_is_closed_while_the_ledger_is_left_alone_is_closed_when_it_is_back
     assert_eq!(books.ledger.back_end().asked(), 13, "no charge is made twice");
 }
 
-/// Security case 133: a refund is brought home twice, as its first answer was lost.
+/// A refund is sent twice because its first answer was lost.
 #[tokio::test(start_paused = true)]
-async fn a_refund_whose_answer_is_lost_again_and_again_gives_back_once() {
+async fn repeated_refund_gives_back_once() {
     let books = Books::open(|_| {});
     for number in 1..=2 {
         assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
@@ -109,9 +109,9 @@ async fn a_refund_whose_answer_is_lost_again_and_again_gives_back_once() {
     assert_eq!(books.balance(), 90);
 }
 
-/// Security case 134: nobody waits for the refund any more.
+/// Nobody waits for the refund any more.
 #[tokio::test(start_paused = true)]
-async fn a_closing_that_is_dropped_midway_is_brought_home() {
+async fn dropped_closing_is_sent_later() {
     let books = Books::open(|_| {});
     assert!(matches!(books.charge(1).await, Ok(Charged::Posted { .. })));
     books.ledger.back_end().set(Fault::Hung);
@@ -123,7 +123,7 @@ async fn a_closing_that_is_dropped_midway_is_brought_home() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_is_bounded_and_flushed_at_shutdown() {
+async fn kept_closings_are_bounded_and_flushed() {
     let books = Books::open(|limits| limits.closings = 3);
     for number in 1..=5 {
         assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
@@ -142,7 +142,7 @@ async fn what_is_kept_is_bounded_and_flushed_at_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closing_that_cannot_be_right_is_not_asked_for_again() {
+async fn invalid_closing_is_not_retried() {
     let books = Books::open(|_| {});
     books.ledger.back_end().set(Fault::Corrupt);
     assert!(books.ledger.refund(&books.account, id(1)).await.unwrap_err().is_corrupt());
@@ -198,7 +198,7 @@ async fn charge_without_room_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn settlement_takes_the_place_of_a_refund() {
+async fn settlement_replaces_a_refund() {
     let books = Books::open(|limits| limits.closings = 4);
     for number in 1..=8 {
         assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
@@ -244,7 +244,7 @@ async fn settlements_are_sent_before_refunds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_is_kept_once_however_often_asked() {
+async fn repeated_closing_is_kept_once() {
     let books = Books::open(|_| {});
     assert!(matches!(books.charge(1).await, Ok(Charged::Posted { .. })));
     books.ledger.back_end().set(Fault::Down);
@@ -259,7 +259,7 @@ async fn closing_is_kept_once_however_often_asked() {
 
 /// 6,000 closings over a link of 20 ms: one after the other they would take two minutes.
 #[tokio::test(start_paused = true)]
-async fn many_closings_come_home_in_seconds() {
+async fn many_closings_are_sent_in_seconds() {
     let books = Books::open(|_| {});
     books.ledger.back_end().set(Fault::Down);
     for number in 0..6_000_u128 {

@@ -31,7 +31,7 @@ fn ready<T>(future: StoreFuture<T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future).unwrap()
 }
 
-/// How many requests are admitted at one moment, of many more than there is room for.
+/// Returns the number of requests admitted at one moment, of many more than the quota.
 fn admitted(limiter: &impl RateLimiter, quotas: &Quotas, clock: &ManualClock) -> u64 {
     let record = record();
     let draw = || ready(limiter.draw(&Draw::new(&record, quotas, clock.now())));
@@ -43,7 +43,7 @@ proptest! {
 
     /// The formula of the documentation, at once and after a window.
     #[test]
-    fn a_fleet_admits_its_shares_and_no_more(quota in 1_u32..400, nodes in 1_u32..12) {
+    fn fleet_admits_its_shares_only(quota in 1_u32..400, nodes in 1_u32..12) {
         let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
         let (limiters, quotas) = (
             (0..nodes).map(|_| LocalShare::new(of(nodes))).collect::<Vec<_>>(),
@@ -60,7 +60,7 @@ proptest! {
 }
 
 #[test]
-fn a_share_has_the_windows_names_and_places_of_the_whole() {
+fn share_keeps_window_names_and_order() {
     let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
     let per_account = |text: &str| text.parse::<QuotaPolicy>().unwrap().counting(Counts::Account);
     let named = "9 per minute".parse::<QuotaPolicy>().unwrap().with_name("burst").unwrap();
@@ -99,7 +99,7 @@ impl Fleet {
         Self { quotas: nodes.iter().map(|_| quotas(&[quota])).collect(), server, nodes, clock }
     }
 
-    /// How many of as many requests per node are admitted.
+    /// Returns the number of admitted requests, if each node sends this many.
     async fn admitted(&self, requests: usize) -> usize {
         let (mut admitted, record) = (0, record());
         for _ in 0..requests {
@@ -113,7 +113,7 @@ impl Fleet {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_shared_limiter_fails_each_node_limits_by_its_share() {
+async fn failed_limiter_falls_back_to_shares() {
     let fleet = Fleet::of_nodes(4, "20 per day");
     assert_eq!(fleet.admitted(20).await, 20, "the quota, whichever node is asked");
     fleet.server.set(Fault::Down);
@@ -135,7 +135,7 @@ async fn while_the_shared_limiter_fails_each_node_limits_by_its_share() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_draw_tells_every_window() {
+async fn lost_draw_reports_every_window() {
     let (server, clock, record) = (Remote::new(Arc::new(MemoryLimiter::new())), TokioClock::new(), record());
     let quotas = quotas(&["10 per minute", "40 per hour"]);
     for fault in [Fault::Down, Fault::Hung] {
@@ -149,9 +149,9 @@ async fn a_lost_draw_tells_every_window() {
     }
 }
 
-/// Security case 124: the limiter's script has run, and its answer is lost.
+/// The limiter's script has run, and its answer is lost.
 #[tokio::test(start_paused = true)]
-async fn a_draw_that_was_not_answered_in_time_is_denied_and_not_drawn_again() {
+async fn timed_out_draw_is_denied_and_not_retried() {
     let server = Remote::new(Arc::new(MemoryLimiter::new()));
     let limiter = Guarded::with_clock(server.clone(), GuardLimits::default(), TokioClock::new());
     let (quotas, record, clock) = (quotas(&["3 per day"]), record(), TokioClock::new());

@@ -11,7 +11,7 @@ use tollgate::{MemoryLedger, MemoryLimiter, MemoryStore};
 use crate::support::remote::{Fault, Remote};
 
 #[tokio::test]
-async fn a_guarded_back_end_keeps_its_contract() {
+async fn guarded_back_ends_keep_the_contract() {
     conformance::keys(Guarded::new(MemoryStore::new())).run().await.assert();
     let credits = conformance::credits(Guarded::new(MemoryLedger::new()));
     credits.without(Capability::LateCharges).run().await.assert();
@@ -19,7 +19,7 @@ async fn a_guarded_back_end_keeps_its_contract() {
 }
 
 #[tokio::test]
-async fn the_same_far_away() {
+async fn guarded_remote_back_ends_keep_contract() {
     let charges = conformance::charges(Guarded::new(Remote::new(MemoryLedger::new())));
     charges.without(Capability::LateCharges).run().await.assert();
     conformance::limits(Guarded::new(Remote::new(MemoryLimiter::new()))).run().await.assert();
@@ -27,7 +27,7 @@ async fn the_same_far_away() {
 
 /// The share of one node is the whole quota.
 #[tokio::test]
-async fn a_limiter_of_ones_own_keeps_the_contract() {
+async fn custom_limiter_keeps_the_contract() {
     conformance::limits(LocalShare::new(NonZeroU32::MIN)).run().await.assert();
     let shared = Guarded::new(Remote::new(Arc::new(MemoryLimiter::new())));
     shared.back_end().set(Fault::Down);

@@ -180,7 +180,7 @@ fn posted(balance: u64) -> Charged {
 }
 
 #[tokio::test]
-async fn memory_lends() {
+async fn memory_ledger_lends_credits() {
     // In memory it goes by the time of the calls.
     let sweep = async |ledger: &MemoryLedger, open_for: Duration| {
         let age = i64::try_from(open_for.as_millis()).unwrap();
@@ -191,7 +191,7 @@ async fn memory_lends() {
 
 #[cfg(feature = "redis")]
 #[tokio::test]
-async fn redis_lends() {
+async fn redis_ledger_lends_credits() {
     use tollgate::credit::{Abandoned, RedisLedger};
     use tollgate::redis::RedisServer;
     let Some(redis) = crate::services::redis::Redis::start() else { return };
@@ -216,14 +216,14 @@ async fn a_database_lends(url: &str) {
 
 #[cfg(feature = "sqlite")]
 #[tokio::test]
-async fn sqlite_lends() {
+async fn sqlite_ledger_lends_credits() {
     let folder = crate::services::scratch("leases");
     a_database_lends(&format!("sqlite:{}", folder.join("ledger.db").display())).await;
 }
 
 #[cfg(feature = "postgres")]
 #[tokio::test]
-async fn postgres_lends() {
+async fn postgres_ledger_lends_credits() {
     let Some(postgres) = crate::services::postgres::Postgres::start() else { return };
     a_database_lends(&postgres.database()).await;
 }

@@ -1,4 +1,4 @@
-//! What a request costs that a block covers, and many at once.
+//! The cost of a request that a block covers, and of many at once.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn ready<T>(future: StoreFuture<T>) -> T {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_a_block_covers_allocates_nothing() {
+async fn block_covered_request_allocates_nothing() {
     let fleet = Fleet::of_nodes(1, 1_000_000);
     let node = fleet.node();
     for _ in 0..20 {
@@ -53,7 +53,7 @@ fn a_draw_from_a_share_allocates_nothing() {
 
 /// Four nodes with 64 tasks each, and an account with 10,000 credits: 10,000 requests are served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn four_nodes_at_full_load_serve_as_many_requests_as_there_are_credits() {
+async fn four_busy_nodes_serve_all_credits() {
     for _ in 0..5 {
         let fleet = Arc::new(Fleet::of_nodes(4, 10_000));
         let nodes: Vec<_> = (0..4).map(|_| Arc::new(fleet.node())).collect();

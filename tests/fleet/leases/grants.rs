@@ -13,10 +13,10 @@ fn hourly(fleet: &mut Fleet, amount: u64) {
     fleet.allowance = Allowance::Grant(Grant::new(Credits::new(amount), hour));
 }
 
-/// Security case 142: a balance is refilled to the amount, what is out in blocks counted in. What was committed there and
+/// A balance is refilled to the amount, counting the leased blocks. The part that was committed there and
 /// not spent comes on top: the documented excess, a headroom for each node.
 #[tokio::test(start_paused = true)]
-async fn a_grant_refills_to_its_amount_what_is_out_counted_in() {
+async fn grant_refill_counts_leased_blocks() {
     let mut fleet = Fleet::of_nodes(2, 10_000);
     hourly(&mut fleet, 10_000);
     let (first, second) = (fleet.node(), fleet.node());
@@ -43,7 +43,7 @@ async fn a_grant_refills_to_its_amount_what_is_out_counted_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_spends_over_the_hour_gets_the_grant_by_its_next_block() {
+async fn node_gets_the_new_grant_with_next_block() {
     let mut fleet = Fleet::of_nodes(1, 400);
     hourly(&mut fleet, 400);
     let node = fleet.node();
@@ -63,7 +63,7 @@ async fn a_node_that_spends_over_the_hour_gets_the_grant_by_its_next_block() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_block_is_taken_on_the_present_plan() {
+async fn block_is_taken_on_the_current_plan() {
     let mut fleet = Fleet::of_nodes(1, 100_000);
     hourly(&mut fleet, 10);
     let node = fleet.node();

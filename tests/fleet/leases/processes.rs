@@ -25,7 +25,7 @@ const CREDITS: u64 = 10_000;
 const NODES: u32 = 4;
 const HEADROOM: u64 = 64;
 
-/// Where the database is, for a process that is a node.
+/// The variable that holds the database's URL, for a process that is a node.
 const NODE: &str = "TOLLGATE_TEST_LEASE_NODE";
 
 /// One node: not a test, but what the tests start as processes. It says a line for every request that it has served.
@@ -105,7 +105,7 @@ struct Run {
     ledger: SqlLedger,
     url: String,
     nodes: Vec<Process>,
-    /// What those had served that were killed.
+    /// The requests that killed processes had served.
     served: u64,
     deaths: u64,
 }
@@ -154,15 +154,15 @@ impl Run {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_processes_serve_as_many_requests_as_there_are_credits() {
+async fn four_processes_serve_exactly_the_credits() {
     let Some(postgres) = Postgres::start() else { return };
     let (served, balance, _) = Run::start(&postgres).await.end().await;
     assert_eq!((served, balance), (CREDITS, 0));
 }
 
-/// Security cases 131 and 136: killed nodes neither overspend nor keep what they held.
+/// Killed nodes neither overspend nor keep the credits that they held.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_that_are_killed_serve_no_more_than_there_is_and_keep_no_more_than_their_headroom() {
+async fn killed_processes_lose_only_headroom() {
     let Some(postgres) = Postgres::start() else { return };
     let mut run = Run::start(&postgres).await;
     for round in 0..6 {

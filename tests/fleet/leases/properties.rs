@@ -58,14 +58,14 @@ struct Run {
     fleet: Fleet,
     nodes: Vec<Node>,
     open: Vec<Open>,
-    /// What was served and settled, and what was open when its node died.
+    /// The amount that was served and settled, and that was open when its node died.
     spent: u64,
     /// Blocks that the sweep has closed, each of which may be lost with its headroom: of the dead, and of those that could
     /// not reach the authority for too long.
     swept: u64,
-    /// What went back to a node of charges that came to less: it was committed, and may be lost with the headroom.
+    /// The amount that charges gave back to a node: it was committed, and may be lost with the headroom.
     returned: u64,
-    /// Whether the authority has ever left a question without an answer.
+    /// True if the authority has ever left a question without an answer.
     hung: bool,
 }
 
@@ -185,14 +185,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn never_more_is_spent_than_there_is_and_all_but_the_headrooms_comes_back(
+    fn only_headroom_can_be_lost(
         steps in prop::collection::vec(step(true), 1..60),
     ) {
         on_a_still_clock(run(steps, true));
     }
 
     #[test]
-    fn what_went_back_to_a_node_may_be_lost_with_its_headroom_and_nothing_else(
+    fn only_headroom_and_returns_can_be_lost(
         steps in prop::collection::vec(step(false), 1..60),
     ) {
         on_a_still_clock(run(steps, false));

@@ -1,4 +1,4 @@
-//! What a node holds goes back: when it is idle, when it is old, at shutdown; and the last credits are not stuck.
+//! Returns of leased blocks: when idle, when old, at shutdown; and the last credits are usable on every node.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn most_requests_need_no_round_trip() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_account_that_is_used_now_and_then_is_charged_at_the_authority_and_nothing_is_held() {
+async fn rarely_used_account_leases_nothing() {
     let fleet = Fleet::of_nodes(2, 1_000_000);
     let node = fleet.node();
     for _ in 0..20 {
@@ -36,7 +36,7 @@ async fn an_account_that_is_used_now_and_then_is_charged_at_the_authority_and_no
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_goes_back_when_the_account_is_idle() {
+async fn idle_account_returns_its_block() {
     let fleet = Fleet::of_nodes(2, 100_000);
     let node = fleet.node();
     fleet.serve_many(&node, 10).await;
@@ -47,7 +47,7 @@ async fn what_is_held_goes_back_when_the_account_is_idle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_block_goes_back_when_it_is_old_though_requests_keep_coming() {
+async fn old_block_returns_under_load() {
     let mut fleet = Fleet::of_nodes(2, 1_000_000);
     fleet.terms.longest = Duration::from_secs(3);
     let node = fleet.node();
@@ -64,7 +64,7 @@ async fn a_block_goes_back_when_it_is_old_though_requests_keep_coming() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_block_with_open_charges_goes_back_when_they_are_closed() {
+async fn block_returns_when_its_charges_close() {
     let fleet = Fleet::of_nodes(2, 100_000);
     let node = fleet.node();
     fleet.serve_many(&node, 10).await;
@@ -82,7 +82,7 @@ async fn a_block_with_open_charges_goes_back_when_they_are_closed() {
 
 /// A block that was asked for and has not arrived is given back as well.
 #[tokio::test(start_paused = true)]
-async fn closing_waits_for_a_block_that_is_on_its_way() {
+async fn close_waits_for_a_block_in_flight() {
     let fleet = Fleet::of_nodes(1, 100_000);
     let (node, id) = (fleet.node(), fleet.next_id());
     fleet.serve_many(&node, 1).await;
@@ -103,7 +103,7 @@ async fn closing_waits_for_a_block_that_is_on_its_way() {
 
 /// Four nodes hold blocks and sleep; a fifth is asked for what is left, to the last credit.
 #[tokio::test(start_paused = true)]
-async fn the_last_credits_are_not_stuck_on_other_nodes() {
+async fn last_credits_are_usable_on_every_node() {
     let fleet = Fleet::of_nodes(5, 1_000);
     let others: Vec<_> = (0..4).map(|_| fleet.node()).collect();
     for node in &others {
@@ -128,9 +128,9 @@ async fn the_last_credits_are_not_stuck_on_other_nodes() {
     assert_eq!(fleet.checked_balance().await, 0);
 }
 
-/// Security case 131: what a node believes of the balance admits nobody.
+/// A node's cached balance admits nobody.
 #[tokio::test(start_paused = true)]
-async fn what_a_node_believes_of_the_balance_admits_nobody() {
+async fn cached_balance_admits_nobody() {
     let fleet = Fleet::of_nodes(2, 1_000);
     let (first, second) = (fleet.node(), fleet.node());
     fleet.serve_many(&first, 5).await;
@@ -149,7 +149,7 @@ async fn what_a_node_believes_of_the_balance_admits_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_spends_what_it_holds_itself_before_it_refuses() {
+async fn node_spends_its_own_block_before_denying() {
     let fleet = Fleet::of_nodes(1, 400);
     let node = fleet.node();
     fleet.serve_many(&node, 3).await;
@@ -164,7 +164,7 @@ async fn a_node_spends_what_it_holds_itself_before_it_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_charge_and_its_end_are_made_once_however_often_they_are_repeated() {
+async fn repeated_charge_and_ending_count_once() {
     let fleet = Fleet::of_nodes(1, 100_000);
     let node = fleet.node();
     fleet.serve_many(&node, 10).await;
@@ -190,7 +190,7 @@ async fn a_charge_and_its_end_are_made_once_however_often_they_are_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_without_its_authority_serves_what_it_has_committed_and_then_could_not_decide() {
+async fn node_alone_serves_only_its_commitment() {
     let fleet = Fleet::of_nodes(1, 1_000_000);
     let node = fleet.node();
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! What a node holds of an account, and what another is refused for it.
+//! The amount that a node holds of an account, and the refusals that this causes elsewhere.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn node_holds_no_more_than_its_share() {
+async fn node_holds_at_most_its_share() {
     for (count, credits) in [(3, 100), (1, 100), (4, 5_000), (10, 1_000)] {
         let fleet = Fleet::of_nodes(count, credits);
         let (nodes, mut number, mut held_most) = (nodes(&fleet, count), numbers(credits), 0);
@@ -82,10 +82,10 @@ async fn burst_on(fleet: &Fleet, nodes: &[Node], places: &[usize]) -> u64 {
     served
 }
 
-/// What a refusal leaves out: less than half of what was left when the other nodes took it, and it comes within one and a half
+/// The remainder after a refusal: less than half of the amount left when the other nodes took it; it comes within one and a half
 /// times `longest`.
 #[tokio::test(start_paused = true)]
-async fn refusal_leaves_a_stated_remainder() {
+async fn refusal_leaves_a_bounded_remainder() {
     for seed in 1..40 {
         let count = u32::try_from(2 + seed % 4).unwrap();
         let credits = 50 + 40 * (seed % 7);
@@ -119,7 +119,7 @@ async fn refusal_leaves_a_stated_remainder() {
 
 /// One node is in use all the time, and still another gets what it holds, if it asks often enough.
 #[tokio::test(start_paused = true)]
-async fn busy_node_gives_back_what_another_needs() {
+async fn busy_node_returns_what_another_needs() {
     let fleet = Fleet::of_nodes(2, 1_000);
     let nodes = nodes(&fleet, 2);
     fleet.serve_many(&nodes[0], 5).await;
@@ -145,7 +145,7 @@ async fn busy_node_gives_back_what_another_needs() {
 
 /// A node that dies takes no more with it than its headroom, whatever a request costs.
 #[tokio::test(start_paused = true)]
-async fn dead_node_loses_no_more_than_its_headroom() {
+async fn dead_node_loses_at_most_its_headroom() {
     for cost in [1, 7, 12, 60, 100, 240] {
         for death in 0..12_u64 {
             let fleet = Fleet::of_nodes(2, 1_000_000);
@@ -205,7 +205,7 @@ async fn close_ends_within_its_time() {
 
 /// A balance that is set by hand: what a node holds is taken back, but for what it has committed; and nothing comes on top.
 #[tokio::test(start_paused = true)]
-async fn set_balance_recalls_what_nodes_hold() {
+async fn set_balance_recalls_leased_blocks() {
     for (seed, open) in (1..20).zip([false, true].into_iter().cycle()) {
         let fleet = Fleet::of_nodes(2, 100_000);
         let (nodes, mut number) = (nodes(&fleet, 2), numbers(seed));

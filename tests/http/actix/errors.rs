@@ -8,7 +8,7 @@ use super::*;
 type Fault = fn() -> actix_web::Error;
 
 #[tokio::test]
-async fn errors_keep_their_meaning() {
+async fn errors_keep_their_status() {
     let rows: [(Fault, u16, u64); 2] =
         [(|| ErrorConflict("a conflict"), 409, 90), (|| ErrorBadGateway("a gateway"), 502, 100)];
     for (fault, status, balance) in rows {
@@ -31,7 +31,7 @@ async fn errors_keep_their_meaning() {
 }
 
 #[tokio::test]
-async fn the_response_of_an_error_bears_what_an_answer_bears() {
+async fn error_response_has_the_gate_headers() {
     // What the error's own response says stands: it forbids more.
     let strict: Fault = || {
         let response = HttpResponse::Conflict().insert_header(("Cache-Control", "no-store")).body("strict");

@@ -10,7 +10,7 @@ use super::{KEY, request};
 use crate::support::World;
 
 #[actix_web::test]
-async fn case_182_management_answers_to_a_query_key_pass_no_address_on_and_say_what_they_drew() {
+async fn query_key_management_sends_no_referrer() {
     let world = World::new();
     let mut plan = tollgate::Plan::new("limited");
     plan.quotas.push("9 per minute".parse().unwrap());

@@ -24,13 +24,13 @@ fn routes() -> App<
     App::new().route("/v1/candles", web::get().to(who)).route("/open", web::get().to(async || "open"))
 }
 
-/// What stands for CORS: scripts of any origin may read what they are answered.
+/// Returns a stand-in for CORS: scripts of any origin may read the answers.
 fn readable() -> DefaultHeaders {
     DefaultHeaders::new().add((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
 }
 
 #[tokio::test]
-async fn in_the_documented_order_the_path_that_is_routed_is_judged_and_refusals_can_be_read() {
+async fn documented_order_judges_the_routed_path() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let app = routes().wrap(gate(&world)).wrap(readable()).wrap(NormalizePath::trim());
@@ -48,7 +48,7 @@ async fn in_the_documented_order_the_path_that_is_routed_is_judged_and_refusals_
 }
 
 #[tokio::test]
-async fn in_the_other_order_what_is_routed_is_not_what_was_judged() {
+async fn reversed_order_judges_another_path() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let app = routes().wrap(NormalizePath::trim()).wrap(readable()).wrap(gate(&world));

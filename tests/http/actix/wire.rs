@@ -29,7 +29,7 @@ async fn serve(gate: Gate, routes: fn(&mut web::ServiceConfig)) -> Server {
 }
 
 #[tokio::test]
-async fn case_22_obs_text_in_a_key_is_no_key_and_never_a_failure() {
+async fn non_ascii_bytes_in_the_key_are_401() {
     let world = World::new();
     world.plain_key(KEY);
     let denials = Arc::new(Mutex::new(Vec::new()));
@@ -64,7 +64,7 @@ async fn echo(request: HttpRequest) -> HttpResponse {
 }
 
 #[tokio::test]
-async fn other_headers_pass_byte_for_byte_both_ways() {
+async fn other_headers_pass_byte_for_byte() {
     let world = World::new();
     world.plain_key(KEY);
     let gate = world
@@ -97,7 +97,7 @@ fn some_with_head(app: &mut web::ServiceConfig) {
 }
 
 #[tokio::test]
-async fn case_55_head_is_what_the_routes_make_of_it() {
+async fn head_follows_the_routes() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let rules = ["GET /v1/candles", "GET /v1/both", "GET /v1/resource"].map(costly);

@@ -77,7 +77,7 @@ fn stacked(order: &[Around], gate: &Gate, inner: Router) -> Router {
 }
 
 #[tokio::test]
-async fn the_gate_does_its_work_in_every_order_of_layers() {
+async fn gate_works_in_every_layer_order() {
     let (world, gate, id) = world([costly("GET /v1/data")]);
     let text = "a".repeat(4_000);
     let inner = Router::new().route("/v1/data", get(move || std::future::ready(text.clone())));
@@ -116,7 +116,7 @@ async fn the_gate_does_its_work_in_every_order_of_layers() {
 }
 
 #[tokio::test]
-async fn case_41_a_path_that_is_rewritten_is_judged_as_it_is_routed_where_that_stands_outside() {
+async fn outer_path_rewrite_is_judged_as_routed() {
     let (world, gate, id) = world([costly("GET /v1/data"), public("GET /open")]);
     let inner = Router::new().route("/v1/data", get(async || "data")).route("/open", get(async || "open"));
     let others: Vec<Around> = DOCUMENTED.into_iter().filter(|layer| *layer != Around::Normalize).collect();
@@ -143,7 +143,7 @@ fn body(request: http::request::Builder) -> Request {
 }
 
 #[tokio::test]
-async fn a_time_out_within_the_gate_costs_nothing_and_one_around_it_lets_the_charge_stand() {
+async fn inner_timeout_is_free_outer_is_charged() {
     let (world, gate, id) = world([costly("GET /slow")]);
     let inner = Router::new().route("/slow", get(async || std::future::pending::<()>().await));
     for (order, balance) in [([Around::Gate, Around::Timeout], 100), ([Around::Timeout, Around::Gate], 99)] {
@@ -155,7 +155,7 @@ async fn a_time_out_within_the_gate_costs_nothing_and_one_around_it_lets_the_cha
 }
 
 #[tokio::test]
-async fn case_58_true_preflights_pass_to_the_cors_layer_and_nothing_else_does() {
+async fn only_preflights_reach_the_cors_layer() {
     let (world, gate, id) = world([costly("/v1/data")]);
     let counted = world.inner.clone();
     let inner = Router::new().route("/v1/data", axum::routing::any_service(counted));

@@ -1,4 +1,4 @@
-//! What stays open: judged when it begins, and not again.
+//! Long-lived connections: judged when they begin, and not again.
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -30,7 +30,7 @@ async fn echo(gate: Gate) -> Server {
 }
 
 #[tokio::test]
-async fn case_63_a_websocket_is_judged_before_it_is_opened() {
+async fn websocket_is_judged_before_it_opens() {
     let (world, gate, id) = world([costly("GET /echo")]);
     let server = echo(gate).await;
     let request = |query: &str| format!("ws://{}/echo{query}", server.0).into_client_request().unwrap();
@@ -65,7 +65,7 @@ async fn case_63_a_websocket_is_judged_before_it_is_opened() {
 }
 
 #[tokio::test]
-async fn case_65_a_socket_that_is_open_outlives_its_key_and_none_is_opened_after() {
+async fn open_socket_outlives_its_revoked_key() {
     let (world, gate, id) = world([costly("GET /echo")]);
     let server = echo(gate).await;
     let request = || format!("ws://{}/echo?api-key={KEY}", server.0).into_client_request().unwrap();
@@ -82,7 +82,7 @@ async fn case_65_a_socket_that_is_open_outlives_its_key_and_none_is_opened_after
 }
 
 #[tokio::test]
-async fn case_65_a_stream_that_has_begun_outlives_its_key_and_none_begins_after() {
+async fn open_stream_outlives_its_revoked_key() {
     let (world, gate, id) = world([costly("GET /events")]);
     let events = || stream::iter(["data: one\n\n", "data: two\n\n"]).map(Ok::<_, std::io::Error>);
     let routes = Router::new().route("/events", get(async move || Body::from_stream(events())));

@@ -220,7 +220,7 @@ async fn every_ending_closes_the_charge_once() {
 }
 
 #[tokio::test]
-async fn no_claim_of_the_client_decides() {
+async fn client_headers_do_not_affect_the_charge() {
     let (gate, book) = gate(false);
     for claim in CLAIMS {
         for method in METHODS {

@@ -61,7 +61,7 @@ impl Body for Script {
     }
 }
 
-/// How the service behind the gate works.
+/// The behaviour of the service behind the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Handler {
     Answers,
@@ -142,7 +142,7 @@ impl Service<Request<Empty<Bytes>>> for Scripted {
     }
 }
 
-/// What becomes of the response on its way to the client.
+/// The behaviour of the client that reads the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {
     /// The client leaves before the handler has been polled.
@@ -331,7 +331,7 @@ async fn every_ending_closes_the_charge_once() {
 }
 
 #[tokio::test]
-async fn no_claim_of_the_client_decides() {
+async fn client_headers_do_not_affect_the_charge() {
     let kept = gate(false);
     let posted = CLAIMS.map(|claim| (claim, "POST"));
     let others = METHODS.map(|method| (Some("application/grpc"), method));
@@ -346,7 +346,7 @@ async fn no_claim_of_the_client_decides() {
 }
 
 #[tokio::test]
-async fn a_handler_without_response_is_judged() {
+async fn handler_without_response_is_judged() {
     for claim in CLAIMS {
         let kept = gate(false);
         for handler in

@@ -59,7 +59,7 @@ where
 }
 
 #[tokio::test]
-async fn it_stands_around_answers_with_a_body_of_their_own() {
+async fn middleware_accepts_custom_body_types() {
     let world = World::new();
     world.plain_key(KEY);
     let around = TollgateTransform::new(world.kwery().build().unwrap());

@@ -6,7 +6,7 @@ use tollgate::KeyId;
 use tonic::Code;
 use tonic::codegen::tokio_stream::StreamExt;
 
-use crate::grpc::stage::{KEY, ask, builder, client, serve};
+use crate::grpc::fixture::{KEY, ask, builder, client, serve};
 use crate::support::World;
 
 const PAID: &[(&str, &str)] = &[("x-api-key", KEY)];
@@ -29,14 +29,14 @@ async fn settled(world: &World, id: KeyId) -> u64 {
     panic!("a charge stays open");
 }
 
-/// What is left of 100 credits where a handler ends with this code, having cost 2.
+/// Returns the rest of 100 credits after a handler ends with this code, at a cost of 2.
 fn left(code: i32) -> u64 {
     let server_failed = [2, 12, 13, 14, 15].contains(&code);
     if server_failed { 100 } else { 98 }
 }
 
 #[tokio::test]
-async fn a_unary_call_is_charged_unless_the_server_failed() {
+async fn unary_call_is_free_only_on_server_error() {
     for code in 1..=16 {
         let (world, id, address) = world().await;
         let failed = client(address).await.check(ask(&format!("code:{code}"), PAID)).await.unwrap_err();
@@ -49,7 +49,7 @@ async fn a_unary_call_is_charged_unless_the_server_failed() {
 }
 
 #[tokio::test]
-async fn a_stream_is_judged_once_and_charged_by_its_last_status() {
+async fn stream_is_charged_by_its_final_status() {
     for code in 0..=16 {
         let (world, id, address) = world().await;
         let call = ask(&format!("after:3:{code}"), PAID);
@@ -69,7 +69,7 @@ async fn a_stream_is_judged_once_and_charged_by_its_last_status() {
 }
 
 #[tokio::test]
-async fn a_stream_that_the_client_leaves_has_been_served() {
+async fn stream_left_by_the_client_is_charged() {
     let (world, id, address) = world().await;
     let mut stream = client(address).await.watch(ask("stay", PAID)).await.unwrap().into_inner();
     assert!(stream.next().await.unwrap().is_ok());
@@ -87,7 +87,7 @@ async fn a_stream_that_panics_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_handler_may_say_that_a_call_cost_less() {
+async fn handler_may_lower_the_cost() {
     let (world, id, address) = world().await;
     assert!(client(address).await.check(ask("cost:1", PAID)).await.is_ok());
     assert_eq!(settled(&world, id).await, 99);

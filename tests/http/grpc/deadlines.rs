@@ -8,7 +8,7 @@ use tollgate::key::KeyHash;
 use tollgate::{Account, CreditLedger, Credits, KeyRecord, KeyStore, MemoryLedger, StoreFuture};
 use tonic::Code;
 
-use crate::grpc::stage::{CHECK, KEY, ask, builder, client, post, raw, service};
+use crate::grpc::fixture::{CHECK, KEY, ask, builder, client, post, raw, service};
 use crate::support::World;
 use crate::support::wire::Server;
 
@@ -46,7 +46,7 @@ async fn heedless(world: &World, silent_store: bool) -> Server {
 }
 
 #[tokio::test]
-async fn case_196_a_slow_store_is_not_waited_for_beyond_the_deadline() {
+async fn slow_store_is_left_at_the_deadline() {
     let world = World::new();
     let address = heedless(&world, true).await.0;
     let asked = Instant::now();
@@ -59,7 +59,7 @@ async fn case_196_a_slow_store_is_not_waited_for_beyond_the_deadline() {
 }
 
 #[tokio::test]
-async fn case_196_a_deadline_leaves_no_charge_open() {
+async fn deadline_leaves_no_charge_open() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let address = heedless(&world, false).await.0;
@@ -79,7 +79,7 @@ async fn case_196_a_deadline_leaves_no_charge_open() {
 }
 
 #[tokio::test]
-async fn what_is_no_timeout_is_none() {
+async fn invalid_timeout_is_ignored() {
     let world = World::new();
     let address = heedless(&world, true).await.0;
     for timeout in ["", "m", "123456789m", "1", "-1m", "+1m", "1x"] {

@@ -1,4 +1,4 @@
-//! Which status a refused call has, and that it is one.
+//! The gRPC statuses of refused calls.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use tollgate::rule::Cost;
 use tollgate::{Account, Credits, Gate, KeyRecord, Plan, Rule};
 use tonic::Code;
 
-use crate::grpc::stage::{CHECK, KEY, ask, builder, client, post, raw, serve};
+use crate::grpc::fixture::{CHECK, KEY, ask, builder, client, post, raw, serve};
 use crate::support::World;
-use crate::support::slow::Failing;
+use crate::support::faulty_back_ends::Failing;
 
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
 
 #[tokio::test]
-async fn case_187_a_refused_call_is_a_status_without_a_body() {
+async fn refused_call_is_a_status_without_body() {
     let world = World::new();
     let address = serve(&world, builder(&world).build().unwrap()).await;
     let head = raw(address, post(address, CHECK, &[GRPC, ("te", "trailers")])).await;
@@ -147,7 +147,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn case_188_each_kind_of_refusal_has_its_code() {
+async fn each_denial_kind_has_its_grpc_code() {
     for case in cases() {
         let world = World::new();
         world.key(KEY, case.change);
@@ -181,7 +181,7 @@ async fn case_188_each_kind_of_refusal_has_its_code() {
 }
 
 #[tokio::test]
-async fn case_188_what_is_exhausted_does_not_read_as_forbidden() {
+async fn exhaustion_is_not_permission_denied() {
     let world = World::new();
     let id = world.plain_key(KEY);
     world.set_balance(id, 1);
@@ -200,7 +200,7 @@ async fn case_188_what_is_exhausted_does_not_read_as_forbidden() {
 }
 
 #[tokio::test]
-async fn case_191_keys_are_read_from_metadata_once() {
+async fn metadata_key_is_read_once() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let address = serve(&world, builder(&world).build().unwrap()).await;
@@ -226,7 +226,7 @@ async fn case_191_keys_are_read_from_metadata_once() {
 }
 
 #[tokio::test]
-async fn case_194_health_and_reflection_are_public_only_by_their_full_name() {
+async fn health_is_public_only_by_full_name() {
     let world = World::new();
     let mut public = Rule::new(&format!("POST {CHECK}")).unwrap();
     public.public = true;
@@ -249,7 +249,7 @@ async fn case_194_health_and_reflection_are_public_only_by_their_full_name() {
 }
 
 #[tokio::test]
-async fn a_service_wide_rule_is_for_all_its_methods_and_no_others() {
+async fn service_rule_covers_all_its_methods_only() {
     let world = World::new();
     world.key(KEY, |record, _| record.scopes = Some(vec!["health:read".into()]));
     let address = serve(&world, builder(&world).build().unwrap()).await;

@@ -1,4 +1,4 @@
-//! What a refusal says to programs: when to come back, and why it was refused.
+//! The details of a refusal for programs: the wait, and the reason.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tollgate::rule::ScopeRule;
 use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt};
 
-use crate::grpc::stage::{CHECK, KEY, ask, builder, client, serve};
+use crate::grpc::fixture::{CHECK, KEY, ask, builder, client, serve};
 use crate::support::World;
 
 /// Calls once, on a key changed so.
@@ -33,7 +33,7 @@ fn rate_limited(world: &World, quota: &str) {
 }
 
 #[tokio::test]
-async fn case_190_over_the_limit_says_when_to_come_back() {
+async fn rate_limit_status_has_retry_pushback() {
     let world = World::new();
     rate_limited(&world, "1 per minute");
     let address = serve(&world, builder(&world).build().unwrap()).await;
@@ -52,7 +52,7 @@ async fn case_190_over_the_limit_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn case_190_the_wait_is_bounded_as_it_is_over_http() {
+async fn retry_pushback_is_capped() {
     let world = World::new();
     rate_limited(&world, "1 per day");
     let bounded = Presentation::problem().longest_wait(Duration::from_mins(1)).unwrap();
@@ -63,7 +63,7 @@ async fn case_190_the_wait_is_bounded_as_it_is_over_http() {
 }
 
 #[tokio::test]
-async fn case_190_who_has_no_credits_left_is_told_not_to_retry() {
+async fn exhausted_credits_forbid_a_retry() {
     let world = World::new();
     let id = world.plain_key(KEY);
     world.set_balance(id, 1);
@@ -77,7 +77,7 @@ async fn case_190_who_has_no_credits_left_is_told_not_to_retry() {
 }
 
 #[tokio::test]
-async fn a_reason_is_the_providers_code_in_its_realm() {
+async fn error_info_has_code_and_realm() {
     let world = World::new();
     world.key(KEY, |record, _| record.scopes = Some(Vec::new()));
     let mut rule = Rule::new(&format!("POST {CHECK}")).unwrap();
@@ -103,7 +103,7 @@ async fn a_reason_is_the_providers_code_in_its_realm() {
 }
 
 #[tokio::test]
-async fn details_of_any_length_read_back() {
+async fn details_of_any_length_round_trip() {
     // Around the lengths that take one more byte to write.
     for length in [1, 100, 126, 127, 128, 3_000] {
         let world = World::new();

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::{get, post as on_post};
 
-use crate::grpc::stage::{CHECK, KEY, builder, client, post, raw, service};
+use crate::grpc::fixture::{CHECK, KEY, builder, client, post, raw, service};
 use crate::support::World;
 use crate::support::wire::Server;
 
@@ -16,7 +16,7 @@ async fn serve(world: &World) -> Server {
 }
 
 #[tokio::test]
-async fn case_193_the_form_of_a_refusal_goes_by_the_content_type_alone() {
+async fn content_type_alone_selects_the_form() {
     let world = World::new();
     let address = serve(&world).await.0;
     let grpc = [
@@ -60,26 +60,26 @@ async fn case_193_the_form_of_a_refusal_goes_by_the_content_type_alone() {
 }
 
 #[tokio::test]
-async fn case_193_both_are_served_on_one_port_and_charged_alike() {
+async fn rest_and_grpc_share_port_and_charges() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let server = serve(&world).await;
     let key = format!("X-API-Key: {KEY}");
     let rest = server.http1(&[b"GET /v1/quotes HTTP/1.1", key.as_bytes()]).await;
     assert_eq!((rest.status, rest.body.as_str()), (200, "[]"));
-    let call = crate::grpc::stage::ask("", &[("x-api-key", KEY)]);
+    let call = crate::grpc::fixture::ask("", &[("x-api-key", KEY)]);
     assert!(client(server.0).await.check(call).await.is_ok());
-    let failing = crate::grpc::stage::ask("code:13", &[("x-api-key", KEY)]);
+    let failing = crate::grpc::fixture::ask("code:13", &[("x-api-key", KEY)]);
     assert!(client(server.0).await.check(failing).await.is_err());
     assert_eq!(world.balance(id), 98);
 }
 
 #[tokio::test]
-async fn the_peer_of_a_tonic_server_is_known() {
+async fn tonic_peer_address_is_known() {
     let world = World::new();
     let localhost = tollgate::key::parse_network("127.0.0.1").unwrap();
     world.key(KEY, |record, _| record.allowlist = Some([localhost].into()));
-    let address = crate::grpc::stage::serve(&world, builder(&world).build().unwrap()).await;
-    let call = crate::grpc::stage::ask("", &[("x-api-key", KEY)]);
+    let address = crate::grpc::fixture::serve(&world, builder(&world).build().unwrap()).await;
+    let call = crate::grpc::fixture::ask("", &[("x-api-key", KEY)]);
     assert!(client(address).await.check(call).await.is_ok());
 }

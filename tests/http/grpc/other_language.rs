@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::process::Command;
 use tollgate::account::OwnQuota;
 
-use crate::grpc::stage::{KEY, builder, serve};
+use crate::grpc::fixture::{KEY, builder, serve};
 use crate::services::{has_python_module, skipped};
 use crate::support::World;
 
@@ -14,7 +14,7 @@ const LIMITED: &str = "acme_limited0limited0limited0limited0";
 const POOR: &str = "acme_poor0poor0poor0poor0poor0poor0po";
 
 #[tokio::test]
-async fn a_client_of_another_language_understands_every_answer() {
+async fn grpcio_client_reads_every_answer() {
     if !has_python_module("grpc") {
         return skipped("python3 with grpcio");
     }

@@ -52,7 +52,7 @@ impl Framework {
         Self::Tonic,
     ];
 
-    /// Whether what it serves are gRPC calls.
+    /// Returns true if the server serves gRPC calls.
     pub(crate) fn has_calls(self) -> bool {
         #[cfg(feature = "tonic")]
         return self == Self::Tonic;
@@ -76,7 +76,7 @@ impl Reached {
         *self.0.lock().unwrap() = Some(name);
     }
 
-    /// What its answer said, if one was reached since this was asked for last.
+    /// Returns the headers of the last answer, if a handler was reached since the last call.
     pub(crate) fn take(&self) -> HeaderMap {
         let name = self.0.lock().unwrap().take();
         name.map(|name| ("x-handler".parse().unwrap(), HeaderValue::from_static(name))).into_iter().collect()
@@ -112,7 +112,7 @@ fn router(reached: &Reached) -> Router {
     app.fallback(handler("fallback", reached))
 }
 
-/// What the nested router would show of `/v1` is `/`, which another rule is for.
+/// The nested router would show `/v1` as `/`, which has another rule.
 fn nested(gate: &Gate, reached: &Reached) -> Router {
     let below = Framework::Nest.routes().fold(Router::new(), |below, (name, path)| {
         below.route(path.strip_prefix("/v1").unwrap_or_default(), handler(name, reached))

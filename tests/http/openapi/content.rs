@@ -1,4 +1,4 @@
-//! What is said of each route.
+//! The documentation of each route.
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -21,7 +21,7 @@ fn statuses(operation: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn keys_stand_where_the_sources_are() {
+fn security_schemes_match_the_sources() {
     let document = gate("").gate().openapi();
     let schemes = &document["components"]["securitySchemes"];
     let place = |name: &str| {
@@ -46,7 +46,7 @@ fn a_public_route_asks_for_nothing() {
 }
 
 #[test]
-fn each_route_says_what_it_asks_for() {
+fn route_documents_its_requirements() {
     let document = gate("").gate().openapi();
     let quotes = operation(&document, "get", "/v1/quotes/{symbol}");
     assert_eq!(
@@ -69,7 +69,7 @@ fn each_route_says_what_it_asks_for() {
 }
 
 #[test]
-fn what_stands_for_all_that_lies_below_says_so() {
+fn wildcard_route_documents_its_extent() {
     let document = gate("").gate().openapi();
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.keys().all(|path| !path.contains('*')), "no path of OpenAPI's");
@@ -84,7 +84,7 @@ fn what_stands_for_all_that_lies_below_says_so() {
 }
 
 #[test]
-fn what_no_rule_names_is_documented_last() {
+fn default_rule_is_documented_last() {
     let document = gate("").gate().openapi();
     let last = document["paths"].as_object().unwrap().keys().next_back();
     assert_eq!(last.unwrap(), "/{rest}");
@@ -113,7 +113,7 @@ fn what_no_rule_names_is_documented_last() {
 }
 
 #[test]
-fn sources_that_differ_have_schemes_that_differ() {
+fn different_sources_have_own_schemes() {
     let document = TestGate::from_toml(
         "sources = [{ query = \"Key\" }, { query = \"key\" }, { query = \"k(y\" }, { query = \"k)y\" }]\n\
          formats = [{ prefix = \"acme_\", body = 32 }]\n",
@@ -129,7 +129,7 @@ fn sources_that_differ_have_schemes_that_differ() {
 }
 
 #[test]
-fn each_route_says_how_it_can_be_refused_and_no_more() {
+fn route_documents_exactly_its_refusals() {
     let document = gate("").gate().openapi();
     let of = |method, path| statuses(operation(&document, method, path));
     assert_eq!(
@@ -214,7 +214,7 @@ async fn refusal(test: &TestGate, request: Request<Body>, status: u16) -> (Strin
     (media_type, parts.headers, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
 }
 
-/// Whether a value is what a schema of ours says: types, members and which of them must be there.
+/// Returns true if a value fits one of our schemas: types, members and required members.
 fn fits(document: &Value, schema: &Value, value: &Value) -> bool {
     let fits = |schema: &Value, value: &Value| fits(document, schema, value);
     if let Some(reference) = schema["$ref"].as_str() {
@@ -247,7 +247,7 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn what_is_said_of_a_refusal_is_what_is_answered() {
+async fn documented_refusals_match_the_answers() {
     for template in [
         "",
         r#"[presentation]

@@ -41,7 +41,7 @@ fn written_by_hand() -> Value {
 }
 
 #[test]
-fn what_a_document_says_stays_and_what_the_gate_asks_stands_beside_it() {
+fn merge_keeps_the_existing_document() {
     let mut document = written_by_hand();
     gate("").gate().add_to_openapi(&mut document);
     let quote = &document["paths"]["/quotes/{id}"]["get"];
@@ -79,7 +79,7 @@ fn adding_twice_changes_nothing() {
 }
 
 #[test]
-fn what_is_no_document_stays_as_it_is() {
+fn invalid_document_is_left_unchanged() {
     for odd in
         [json!(null), json!([]), json!({ "paths": [] }), json!({ "paths": { "/v1": 1 } }), json!("openapi")]
     {
@@ -102,7 +102,7 @@ fn health() {}
 struct Documented;
 
 #[test]
-fn a_document_of_utoipas_takes_it_up() {
+fn utoipa_document_can_be_merged() {
     let mut document = serde_json::to_value(Documented::openapi()).unwrap();
     gate("").gate().add_to_openapi(&mut document);
     let merged: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).unwrap();

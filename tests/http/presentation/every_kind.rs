@@ -8,7 +8,7 @@ use tollgate::config::Config;
 use tollgate::key::KeyStatus;
 use tollgate::{Credits, DenialKind};
 
-use crate::stage::{Answer, Stage};
+use crate::fixture::{Answer, Stage};
 
 /// Rules, plans and sources on which every kind of refusal can come about.
 const GROUND: &str = r#"
@@ -117,7 +117,7 @@ async fn refusals(stage: &Stage) -> Vec<(&'static str, u16, Answer)> {
     answers
 }
 
-/// What key management alone refuses: its own tests meet it.
+/// The kinds that only key management refuses with: its own tests cover them.
 const OF_MANAGEMENT: [&str; 8] = [
     "feature_required",
     "too_wide",
@@ -130,7 +130,7 @@ const OF_MANAGEMENT: [&str; 8] = [
 ];
 
 #[test]
-fn the_requests_meet_every_kind_but_those_that_are_only_parents() {
+fn requests_cover_every_denial_kind() {
     let met: BTreeSet<_> =
         REQUESTS.iter().map(|(_, kind, _)| *kind).chain(["rate_limited"]).chain(OF_MANAGEMENT).collect();
     let left: Vec<_> =
@@ -139,7 +139,7 @@ fn the_requests_meet_every_kind_but_those_that_are_only_parents() {
 }
 
 #[tokio::test]
-async fn every_refusal_is_json_and_bears_what_every_refusal_bears() {
+async fn every_refusal_is_json_with_its_headers() {
     for provider in PROVIDERS {
         let stage = stage(provider);
         for (kind, status, answer) in refusals(&stage).await {
@@ -186,7 +186,7 @@ async fn every_refusal_is_json_and_bears_what_every_refusal_bears() {
 
 /// RFC 9457, sections 3.1.3 and 4.2.1: without a type a problem says no more than its status does, and its details the rest.
 #[tokio::test]
-async fn case_172_a_problem_without_a_type_has_the_title_of_its_status() {
+async fn untyped_problem_has_the_status_title() {
     let refusals = refusals(&stage(None)).await;
     let (mut details, mut codes) = (BTreeSet::new(), BTreeSet::new());
     for (kind, status, answer) in &refusals {
@@ -204,7 +204,7 @@ async fn case_172_a_problem_without_a_type_has_the_title_of_its_status() {
     assert_eq!(details.len(), others, "{details:?}");
 }
 
-/// Whether a text in it still has a placeholder.
+/// Returns true if a text in it still has a placeholder.
 fn unfilled(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::String(text) => text.contains(['{', '}']),
@@ -215,7 +215,7 @@ fn unfilled(value: &serde_json::Value) -> bool {
 }
 
 #[tokio::test]
-async fn a_key_from_a_wrong_address_looks_like_an_unknown_one() {
+async fn address_denial_equals_unknown_key() {
     for provider in PROVIDERS {
         let answers = stage(provider)
             .play(&[
@@ -232,7 +232,7 @@ async fn a_key_from_a_wrong_address_looks_like_an_unknown_one() {
 }
 
 #[tokio::test]
-async fn head_is_refused_with_the_same_head_and_no_body() {
+async fn head_refusal_equals_get_without_body() {
     for provider in PROVIDERS {
         let stage = stage(provider);
         for (line, kind, _) in REQUESTS.iter().filter(|(line, ..)| line.starts_with("GET ")) {

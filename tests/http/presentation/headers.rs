@@ -7,7 +7,7 @@ use tollgate::key::Length;
 use tollgate::respond::{Presentation, RequestIds};
 use tollgate::{GateBuilder, KeyFormat, KeySource, Plan};
 
-use crate::stage::{Answer, Stage};
+use crate::fixture::{Answer, Stage};
 
 fn gate(presentation: Presentation, sources: &[KeySource]) -> GateBuilder {
     let builder = tollgate::Gate::builder().presentation(presentation);
@@ -28,7 +28,7 @@ fn challenges(answer: &Answer) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn one_challenge_per_scheme_each_in_a_line_of_its_own() {
+async fn one_challenge_per_scheme_and_line() {
     let (bearer, query) = (KeySource::authorization("Bearer").unwrap(), KeySource::query("key").unwrap());
     let other = KeySource::header("X-Other").unwrap();
     let realm = || Presentation::problem().realm("Acme, API").unwrap();
@@ -48,7 +48,7 @@ async fn one_challenge_per_scheme_each_in_a_line_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_a_status_demands_is_there_whatever_kind_it_is_given_to() {
+async fn headers_follow_the_configured_status() {
     let toml = "sources = [{ header = 'X-API-Key' }]\nformats = [{ prefix = 'acme_', body = 8, issue = false }]\n\
         plans.free = { quotas = ['1 per minute'] }\n\
         errors = { missing.status = 405, unknown.status = 503, rate_limited.status = 401 }";
@@ -64,7 +64,7 @@ async fn what_a_status_demands_is_there_whatever_kind_it_is_given_to() {
     assert_eq!(told, [(405, true, false), (503, false, false), (200, false, false), (401, false, true)]);
 }
 
-/// How long is to be waited after as many requests as the quota admits, and after some time more.
+/// Returns the told wait after as many requests as the quota admits, and after some more time.
 async fn wait(quota: &str, longest: Option<Duration>, after: &str) -> String {
     let policy: QuotaPolicy = quota.parse().unwrap();
     let mut plan = Plan::new("free");
@@ -85,7 +85,7 @@ async fn wait(quota: &str, longest: Option<Duration>, after: &str) -> String {
 }
 
 #[tokio::test]
-async fn waits_are_whole_seconds_rounded_up_at_least_one_and_capped() {
+async fn wait_is_whole_seconds_rounded_up() {
     let day = Some(Duration::from_hours(30 * 24));
     let rows = [
         ("10 per second", None, "+0s", "1"),
@@ -105,7 +105,7 @@ async fn waits_are_whole_seconds_rounded_up_at_least_one_and_capped() {
 }
 
 #[tokio::test]
-async fn a_client_s_request_id_is_taken_if_it_is_short_plain_and_single() {
+async fn only_short_plain_request_ids_are_kept() {
     let (longest, too_long) = ("a".repeat(64), "a".repeat(65));
     let rows = [
         ("abc-DEF_123", true),
@@ -149,7 +149,7 @@ async fn new_ids_are_unlike_each_other() {
 }
 
 #[test]
-fn a_request_is_not_named_in_a_header_that_a_refusal_needs() {
+fn request_id_header_may_not_be_reserved() {
     for header in ["Cache-Control", "www-authenticate", "Retry-After", "Content-Type", "no header"] {
         assert!(RequestIds::default().with_header(header).is_err(), "{header}");
     }

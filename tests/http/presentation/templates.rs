@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tollgate::DenialKind;
 use tollgate::respond::{Presentation, Wording};
 
-use crate::stage::{Answer, Stage};
+use crate::fixture::{Answer, Stage};
 
 /// A file of its own, on a ground with a plan, a dear route and a capped parameter.
 async fn play(toml: &str, script: &[&str]) -> Vec<Answer> {
@@ -24,7 +24,7 @@ fn bodies(answers: &[Answer]) -> Vec<Value> {
 const FREE: &str = "x-api-key: acme_free0000";
 
 #[tokio::test]
-async fn placeholders_keep_their_types_and_absent_members_are_left_out() {
+async fn placeholders_keep_types_or_are_omitted() {
     let toml = r#"
         [presentation]
         template = '''
@@ -65,7 +65,7 @@ async fn placeholders_keep_their_types_and_absent_members_are_left_out() {
 }
 
 #[tokio::test]
-async fn braces_are_written_twice() {
+async fn doubled_braces_are_literal() {
     let toml = r#"
         presentation.template = '{ "{literal}": "{{code}} is {code}, {{{{, {{{code}}}", "message": "{message}" }'
         errors.missing.message = "{{}} }} {{"
@@ -75,7 +75,7 @@ async fn braces_are_written_twice() {
 }
 
 #[tokio::test]
-async fn a_problem_has_its_further_members_with_their_types() {
+async fn problem_has_extra_members_with_types() {
     let toml = r#"
         [errors.credits_exhausted]
         type = "https://acme.example/credits"
@@ -111,7 +111,7 @@ async fn a_problem_has_its_further_members_with_their_types() {
 }
 
 #[tokio::test]
-async fn the_path_is_told_as_a_plain_reference() {
+async fn path_is_a_uri_reference() {
     let template = r#"presentation.template = '{ "instance": "{instance}", "said": "at {instance}" }'"#;
     let long = format!("/{}", "a".repeat(8_000));
     let paths = [
@@ -142,7 +142,7 @@ async fn the_path_is_told_as_a_plain_reference() {
 }
 
 #[tokio::test]
-async fn what_is_not_said_of_a_kind_is_said_of_its_parent() {
+async fn wording_is_inherited_from_parent_kind() {
     let toml = r#"
         presentation.template = '{ "code": "{code}", "type": "{type}", "title": "{title}", "message": "{message}", "docs": "{docs}" }'
         [errors.unauthorized]
@@ -181,7 +181,7 @@ async fn what_is_not_said_of_a_kind_is_said_of_its_parent() {
 }
 
 #[tokio::test]
-async fn the_builder_says_what_the_file_says() {
+async fn builder_and_file_agree() {
     let toml = r#"
         presentation = { template = '{ "e": "{code}", "m": "{message}", "d": "{docs}" }', realm = "Acme" }
         [errors.missing]
@@ -206,13 +206,13 @@ async fn the_builder_says_what_the_file_says() {
             .format(format)
             .presentation(presentation))
     };
-    let answers = crate::stage::both(toml, coded, |_| {}, &["GET /a", "GET /a; x-api-key: x"]).await;
+    let answers = crate::fixture::both(toml, coded, |_| {}, &["GET /a", "GET /a; x-api-key: x"]).await;
     assert_eq!((answers[0].status, answers[1].status), (418, 401));
     assert_eq!(answers[0].json(), json!({ "e": "NONE", "m": "\"None\" at all\n", "d": "x" }));
 }
 
 #[tokio::test]
-async fn a_401_has_one_text_and_a_code() {
+async fn every_401_has_one_text_and_a_code() {
     let toml = "sources = [{ authorization = 'Bearer' }]\nformats = [{ prefix = 'acme_', body = 8, issue = false }]\n\
         plans.free = {}";
     let stage = Stage::of_file(toml).unwrap();

@@ -98,7 +98,7 @@ pub(crate) fn site(place: Place, seed: u64, paths: usize) -> Option<Counts> {
     })
 }
 
-/// How general a pattern is, segment by segment.
+/// Returns the generality of a pattern, segment by segment.
 fn rank(pattern: &str) -> Vec<u8> {
     let of = |segment: &str| match segment.find('{') {
         None => 0,

@@ -61,18 +61,18 @@ impl Shape {
         matches!(self, Self::GateInNest | Self::GateAroundNest)
     }
 
-    /// Whether what is nested answers all that lies below by itself.
+    /// Returns true if the nested router answers all paths below by itself.
     fn has_own_fallback(self) -> bool {
         matches!(self, Self::NestService | Self::NestServiceBelow | Self::GateAroundNest)
     }
 
-    /// Whether the router can have the route beside the others.
+    /// Returns true if the router can have the route beside the others.
     fn fits(self, pattern: &str) -> bool {
         // Within a nested router `/` is the prefix itself, with a slash or without.
         self.prefix().is_none_or(|prefix| pattern.strip_suffix('/') != Some(prefix))
     }
 
-    /// Whether a route would hold for what only the fallback of what is nested answers.
+    /// Returns true if a route would match paths that only the nested router's fallback answers.
     fn is_wider(self, pattern: &str) -> bool {
         pattern.starts_with("/{x}") || (self == Self::NestServiceBelow && pattern == "/c/{*rest}")
     }

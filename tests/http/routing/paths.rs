@@ -25,7 +25,7 @@ impl Rng {
     }
 }
 
-/// What stands for a parameter, or is put in the place of a segment.
+/// The values of a parameter, or of a replaced segment.
 const VALUES: &[&str] = &[
     "x",
     "a",

@@ -11,11 +11,11 @@ use crate::support::providers::KWERY;
 
 const BALANCE: u64 = 1_000_000;
 
-/// What stands where no route is.
+/// The handler's name for paths without a route.
 pub(crate) const FALLBACK: &str = "fallback";
-/// What a gate does not stand in front of.
+/// The name of the handler that has no gate in front.
 pub(crate) const OUTSIDE: &str = "outside";
-/// What is asked for where no rule is, in some sets.
+/// The cost of paths without a rule, in some sets.
 const OTHERWISE: u64 = 7_777;
 
 /// The methods that are asked for.
@@ -58,7 +58,7 @@ const ROUTES: &[&str] = &[
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) pattern: String,
-    /// Whether it is for `GET` alone.
+    /// True if the route is for `GET` only.
     pub(crate) get: bool,
     pub(crate) public: bool,
 }
@@ -191,7 +191,7 @@ pub(crate) struct Counts {
     unsendable: usize,
 }
 
-/// How many requests came to what, on one router.
+/// The counts of requests by outcome, on one router.
 #[derive(Debug)]
 pub(crate) struct Tally {
     name: String,

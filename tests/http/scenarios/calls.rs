@@ -73,7 +73,7 @@ fn refusals() -> impl Iterator<Item = (Row, Kind)> {
 }
 
 #[tokio::test]
-async fn a_refused_call_is_refused_for_the_same_reason() {
+async fn refused_call_has_the_same_reason() {
     for (framework, later) in [(Framework::Axum, false), (Framework::Axum, true), (Framework::Hyper, false)] {
         let run = Run { framework, version: Version::HTTP_2, later };
         let stage = Stage::new(later);

@@ -12,7 +12,7 @@ use super::services::{has_python_module, skipped};
 use super::{BALANCE, Expect, Stage, serve_tonic};
 
 #[tokio::test]
-async fn a_client_of_another_language_reads_every_refusal_of_the_table() {
+async fn grpcio_client_reads_every_refusal() {
     if !has_python_module("grpc") {
         return skipped("python3 with grpcio");
     }

@@ -50,7 +50,7 @@ async fn paid(stage: &Stage, place: &str, id: KeyId, price: u64) {
 }
 
 #[tokio::test]
-async fn the_table_reads_the_same_for_a_tonic_client_of_a_tonic_server() {
+async fn tonic_client_reads_the_same_table() {
     for later in [false, true] {
         let stage = Stage::of_calls(later);
         let address = serve_tonic::serve(&stage).await;
@@ -104,7 +104,7 @@ fn judge(
     price
 }
 
-/// What a handler says by a code, where it would say this status elsewhere.
+/// Returns the gRPC code of a handler that would answer with this status elsewhere.
 fn of_handler(status: u16) -> Code {
     match status {
         200 => Code::Ok,

@@ -4,7 +4,7 @@ use tollgate::account::{AccountStatus, Subscription};
 use tollgate::key::KeyStatus;
 use tollgate::{Account, DenialKind, KeyRecord};
 
-/// What an account has before a row, and where requests cost something, what they cost.
+/// The balance of an account before a row, and the cost of requests that are not free.
 pub(crate) const BALANCE: u64 = 100;
 pub(crate) const COST: u64 = 10;
 
@@ -16,18 +16,18 @@ pub(crate) struct Row {
     /// `{key}` stands for the row's key, here and in the route.
     pub(crate) headers: Vec<(&'static str, &'static str)>,
     pub(crate) body: String,
-    /// Whether the key is stored.
+    /// True if the key is stored.
     pub(crate) stored: bool,
-    /// How the key and its account differ from plain ones.
+    /// Changes the key and its account.
     pub(crate) prepare: fn(&mut KeyRecord, &mut Account),
-    /// How often the same is sent before.
+    /// The number of identical requests that are sent before.
     pub(crate) before: usize,
-    /// Whether it can be asked over HTTP/1.1 alone.
+    /// True if the request can be sent over HTTP/1.1 only.
     pub(crate) http1_alone: bool,
     pub(crate) expect: Expect,
 }
 
-/// What becomes of a row.
+/// The expected outcome of a row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Expect {
     /// The handler answers, and this is what has been paid.

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use tollgate::gate::FinalCost;
 use tollgate::{Credits, TollgateTransform};
 
-use crate::scenarios::stage::{Notes, Stage};
+use crate::scenarios::fixture::{Notes, Stage};
 
 /// Serves from a thread of its own, for as long as the test runs.
 pub(crate) async fn serve(stage: &Stage) -> SocketAddr {

@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 use tollgate::gate::FinalCost;
 use tollgate::{Credits, TollgateLayer};
 
-use crate::scenarios::stage::{Notes, Stage};
+use crate::scenarios::fixture::{Notes, Stage};
 
 pub(crate) async fn serve(stage: &Stage) -> SocketAddr {
     let data = || get(async || "data").post(async || "data").options(async || StatusCode::NO_CONTENT);

@@ -11,7 +11,7 @@ use tollgate::Credits;
 use tollgate::gate::FinalCost;
 use tower::service_fn;
 
-use crate::scenarios::stage::{Notes, Stage};
+use crate::scenarios::fixture::{Notes, Stage};
 use crate::support::wire::Server;
 
 pub(crate) async fn serve(stage: &Stage) -> SocketAddr {

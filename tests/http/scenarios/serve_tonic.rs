@@ -19,7 +19,7 @@ use tonic::{Response, Status};
 use tower::{Service, service_fn};
 
 use crate::scenarios::codec::Text;
-use crate::scenarios::stage::{Notes, Stage};
+use crate::scenarios::fixture::{Notes, Stage};
 
 type Messages = Pin<Box<dyn Stream<Item = Result<String, Status>> + Send>>;
 
@@ -36,7 +36,7 @@ pub(crate) async fn serve(stage: &Stage) -> SocketAddr {
     address
 }
 
-/// What code that is made from a service's description does: it finds the method by the path, and leaves the rest to tonic.
+/// A stand-in for code generated from a service's description: it finds the method by the path, and leaves the rest to tonic.
 #[derive(Debug, Clone)]
 struct Methods(Notes);
 

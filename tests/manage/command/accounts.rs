@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::command::{Desk, Fault};
 
 #[test]
-fn an_account_shows_what_was_done_to_it() -> Result<(), Fault> {
+fn account_shows_its_changes() -> Result<(), Fault> {
     let desk = Desk::new("command_accounts")?;
     let account =
         |plan: &str, status: &str, subscription: Option<&str>, agreements: &[&str], version: u64| {
@@ -39,7 +39,7 @@ fn an_account_shows_what_was_done_to_it() -> Result<(), Fault> {
 }
 
 #[test]
-fn a_deleted_account_has_no_key_that_is_active() -> Result<(), Fault> {
+fn deleted_account_has_no_active_key() -> Result<(), Fault> {
     let desk = Desk::new("command_delete")?;
     desk.done(&["accounts", "create", "ada", "--plan", "pro"])?;
     let (first, second) = (desk.issue("ada")?.0, desk.issue("ada")?.0);

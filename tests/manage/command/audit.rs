@@ -1,4 +1,4 @@
-//! Who did what, in a file.
+//! The audit file of the command.
 
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ fn told(events: &[Value]) -> Vec<String> {
 }
 
 #[test]
-fn every_change_is_added_to_the_audit_and_nothing_of_a_secret() -> Result<(), Fault> {
+fn audit_has_every_change_and_no_secret() -> Result<(), Fault> {
     let desk = Desk::new("command_audit")?;
     audited(&desk, "alice", &["accounts", "create", "ada", "--plan", "pro"])?;
     let issued = audited(&desk, "alice", &["keys", "issue", "--account", "ada", "--name", "bot"])?;
@@ -61,7 +61,7 @@ fn every_change_is_added_to_the_audit_and_nothing_of_a_secret() -> Result<(), Fa
 }
 
 #[test]
-fn what_was_refused_is_in_no_audit() -> Result<(), Fault> {
+fn refused_change_is_not_audited() -> Result<(), Fault> {
     let desk = Desk::new("command_audit_refused")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     for arguments in
@@ -81,7 +81,7 @@ fn what_was_refused_is_in_no_audit() -> Result<(), Fault> {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_audit_that_cannot_be_written_is_said() -> Result<(), Fault> {
+fn unwritable_audit_is_reported() -> Result<(), Fault> {
     let desk = Desk::new("command_audit_full")?;
     let output = desk.keys(&["accounts", "create", "ada", "--plan", "free", "--audit", "/dev/full"])?;
     assert_eq!(output.status.code(), Some(1));
@@ -102,7 +102,7 @@ fn the_audit_is_for_its_owners_eyes_alone() -> Result<(), Fault> {
 }
 
 #[test]
-fn credits_are_audited_in_the_name_of_who_changed_them() -> Result<(), Fault> {
+fn credit_changes_are_audited_with_actor() -> Result<(), Fault> {
     let desk = Desk::with_store("keys-audit-credits", "sqlite:keys.db")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     for _ in 0..2 {

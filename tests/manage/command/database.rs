@@ -3,7 +3,7 @@
 use crate::command::{Desk, Fault};
 
 #[test]
-fn keys_and_credits_last_in_a_database() -> Result<(), Fault> {
+fn keys_and_credits_persist_in_a_database() -> Result<(), Fault> {
     let desk = Desk::with_store("keys-sqlite", "sqlite:keys.db")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     let (secret, _) = desk.done(&["keys", "issue", "--account", "ada", "--name", "bot"])?;
@@ -64,7 +64,7 @@ fn an_erased_account_leaves_nothing_behind() -> Result<(), Fault> {
 
 /// Other nodes may have a key in their caches: whoever revokes it is told that they were not.
 #[test]
-fn a_change_says_that_other_nodes_follow_later() -> Result<(), Fault> {
+fn change_reports_the_delay_of_other_nodes() -> Result<(), Fault> {
     let desk = Desk::with_store("keys-nodes", "sqlite:keys.db")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     let (id, _) = desk.issue("ada")?;

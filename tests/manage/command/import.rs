@@ -30,7 +30,7 @@ fn all_members() -> Value {
 }
 
 #[test]
-fn a_file_is_imported_line_by_line_and_what_is_refused_is_said() -> Result<(), Fault> {
+fn import_reports_refused_lines() -> Result<(), Fault> {
     let desk = Desk::new("command_import")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     let secret = "acme_0123456789abcdefghijABCDEFGHIJ01";
@@ -115,7 +115,7 @@ fn a_file_may_come_from_standard_input() -> Result<(), Fault> {
 }
 
 #[test]
-fn a_hash_of_another_scheme_is_imported_where_the_gate_looks_for_it() -> Result<(), Fault> {
+fn hash_of_an_older_scheme_is_imported() -> Result<(), Fault> {
     let desk = Desk::new("command_import_sha512")?;
     let config = format!("{}\n[hash]\nolder = [{{ scheme = \"sha512\" }}]\n", crate::command::CONFIG);
     std::fs::write(desk.0.join("gate.toml"), config)?;
@@ -127,7 +127,7 @@ fn a_hash_of_another_scheme_is_imported_where_the_gate_looks_for_it() -> Result<
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_said() -> Result<(), Fault> {
+fn unreadable_import_file_is_reported() -> Result<(), Fault> {
     let desk = Desk::new("command_import_none")?;
     let missing = desk.keys(&["keys", "import", "--file", "none.jsonl"])?;
     assert_eq!(missing.status.code(), Some(1));

@@ -1,11 +1,11 @@
-//! What goes to standard output and standard error, also where they take nothing.
+//! Standard output and standard error of the command, also when they are closed.
 
 use serde_json::Value;
 
 use crate::command::{Desk, Fault};
 
 #[test]
-fn with_json_a_fault_is_an_object_on_standard_error() -> Result<(), Fault> {
+fn json_fault_is_an_object_on_stderr() -> Result<(), Fault> {
     let desk = Desk::new("command_json")?;
     let table: [(&[&str], i32, &str, Option<&str>); 6] = [
         (&["keys"], 2, "what to do is missing", None),
@@ -33,7 +33,7 @@ fn full() -> Result<std::fs::File, Fault> {
 /// A secret is shown once: where that fails, somebody must know which key to revoke.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_secret_that_could_not_be_shown_is_said_with_its_key() -> Result<(), Fault> {
+fn unshown_secret_is_reported_with_its_key() -> Result<(), Fault> {
     let desk = Desk::new("command_full")?;
     desk.done(&["accounts", "create", "ada", "--plan", "pro"])?;
     for json in [false, true] {
@@ -55,7 +55,7 @@ fn a_secret_that_could_not_be_shown_is_said_with_its_key() -> Result<(), Fault> 
 
 #[cfg(target_os = "linux")]
 #[test]
-fn who_takes_no_output_makes_nothing_panic() -> Result<(), Fault> {
+fn closed_output_does_not_panic() -> Result<(), Fault> {
     let desk = Desk::new("command_full_all")?;
     let create = |account: &str| desk.command(&["accounts", "create", account, "--plan", "pro"]);
     let output = create("ada").stderr(full()?).output()?;

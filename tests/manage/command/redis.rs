@@ -41,7 +41,7 @@ async fn until(node: &Node, hash: &KeyHash, holds: impl Fn(&KeyRecord) -> bool) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_hears_of_a_change_at_once() -> Result<(), Fault> {
+async fn change_reaches_a_node_at_once() -> Result<(), Fault> {
     let Some(redis) = Redis::start() else { return Ok(()) };
     let desk = Desk::with_store("keys-redis", "sqlite:keys.db")?;
     let url = redis.url();
@@ -66,7 +66,7 @@ async fn a_node_hears_of_a_change_at_once() -> Result<(), Fault> {
 }
 
 #[test]
-fn it_is_said_where_nobody_could_be_told() -> Result<(), Fault> {
+fn unannounced_change_is_reported() -> Result<(), Fault> {
     let Some(mut redis) = Redis::start() else { return Ok(()) };
     let desk = Desk::with_store("keys-redis-gone", "sqlite:keys.db")?;
     let url = redis.url();

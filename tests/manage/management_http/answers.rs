@@ -1,4 +1,4 @@
-//! What the gate adds to its own answers, and how they are sent.
+//! The headers that the gate adds to its own answers, and the way they are sent.
 
 use axum::Router;
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use http_body_util::Empty;
 use tollgate::{GateBuilder, KeySource, TollgateLayer};
 use tower::ServiceExt;
 
-use crate::management_http::stage::{KEYS, Stage};
+use crate::management_http::fixture::{KEYS, Stage};
 use crate::support::service::Inner;
 use crate::support::wire::Server;
 
@@ -23,7 +23,7 @@ async fn over_http2(stage: &Stage, key: &str, method: &str, path: &str) -> crate
 }
 
 #[tokio::test]
-async fn case_182_management_answers_to_a_query_key_pass_no_address_on_and_say_what_they_drew() {
+async fn query_key_management_sends_no_referrer() {
     let stage = Stage::with(by_query);
     let (key, id) = stage.key("ada").await;
     let missing = "00000000-0000-4000-8000-00000000ffff";
@@ -46,7 +46,7 @@ async fn case_182_management_answers_to_a_query_key_pass_no_address_on_and_say_w
 }
 
 #[tokio::test]
-async fn case_56_head_is_answered_over_http2_with_the_head_of_get_and_no_body() {
+async fn http2_head_equals_get_without_body() {
     let stage = Stage::with(by_query);
     let (key, _) = stage.key("ada").await;
     let missing = "00000000-0000-4000-8000-00000000ffff";
@@ -62,7 +62,7 @@ async fn case_56_head_is_answered_over_http2_with_the_head_of_get_and_no_body() 
 }
 
 #[tokio::test]
-async fn case_68_management_within_a_nested_router_is_at_its_whole_path() {
+async fn nested_management_uses_its_full_path() {
     let stage = Stage::with(|builder| builder.management("/v1/account/keys"));
     let (key, id) = stage.key("ada").await;
     let layer = TollgateLayer::new(stage.manager.gate().clone());
@@ -83,7 +83,7 @@ async fn case_68_management_within_a_nested_router_is_at_its_whole_path() {
 
 /// RFC 9110, section 15.5.6.
 #[tokio::test]
-async fn case_62_a_method_that_is_not_there_is_told_those_that_are() {
+async fn wrong_method_answers_with_allow() {
     let stage = Stage::new();
     let (key, id) = stage.key("ada").await;
     let rows = [

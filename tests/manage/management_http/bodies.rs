@@ -1,9 +1,9 @@
 //! Bodies and queries that are meant to hurt.
 
-use crate::management_http::stage::{KEYS, Stage};
+use crate::management_http::fixture::{KEYS, Stage};
 
 #[tokio::test]
-async fn objects_within_objects_are_refused_however_deep_they_are() {
+async fn nested_objects_are_refused() {
     let stage = Stage::new();
     let (key, id) = stage.key("ada").await;
     for (member, open, close) in
@@ -28,9 +28,9 @@ async fn objects_within_objects_are_refused_however_deep_they_are() {
     assert!(answer.text.contains("`metadata`"), "{}", answer.text);
 }
 
-/// Whatever a record has besides is nobody's to set from outside.
+/// Other members of a record cannot be set from outside.
 #[tokio::test]
-async fn case_167_members_that_are_not_the_callers_to_set_are_refused_and_change_nothing() {
+async fn unknown_members_are_refused_unchanged() {
     let stage = Stage::new();
     let (key, id) = stage.key("ada").await;
     let mine = format!("GET {KEYS}/{id}");
@@ -53,7 +53,7 @@ async fn case_167_members_that_are_not_the_callers_to_set_are_refused_and_change
 }
 
 #[tokio::test]
-async fn a_long_name_of_a_member_is_not_said_again() {
+async fn long_member_name_is_not_repeated() {
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
     let long = "n".repeat(20_000);
@@ -65,7 +65,7 @@ async fn a_long_name_of_a_member_is_not_said_again() {
 }
 
 #[tokio::test]
-async fn lists_of_restrictions_are_short_and_name_each_once() {
+async fn restriction_lists_are_bounded_and_unique() {
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
     let many: Vec<_> = (0..101).map(|number| format!(r#""/v1/{number}""#)).collect();
@@ -86,7 +86,7 @@ async fn lists_of_restrictions_are_short_and_name_each_once() {
 }
 
 #[tokio::test]
-async fn names_that_are_not_what_they_seem_are_refused() {
+async fn deceptive_names_are_refused() {
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
     for name in [
@@ -112,7 +112,7 @@ async fn names_that_are_not_what_they_seem_are_refused() {
 }
 
 #[tokio::test]
-async fn a_list_is_asked_for_without_doubt() {
+async fn ambiguous_list_query_is_refused() {
     let stage = Stage::new();
     let (key, id) = stage.key("ada").await;
     let strange = "ffffffff-ffff-4fff-8fff-ffffffffffff";
@@ -143,7 +143,7 @@ async fn a_list_is_asked_for_without_doubt() {
 }
 
 #[tokio::test]
-async fn a_list_that_nobody_limits_is_whole() {
+async fn unbounded_list_is_complete() {
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
     for number in 0..120 {
@@ -160,7 +160,7 @@ async fn a_list_that_nobody_limits_is_whole() {
 }
 
 #[tokio::test]
-async fn moments_that_cannot_be_written_as_they_are_read_are_none() {
+async fn unrepresentable_timestamps_are_400() {
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
     for moment in ["9999-12-31T23:59:59-14:00", "2099-12-31T23:59:60Z", "2099-06-30T23:59:60Z"] {
@@ -203,7 +203,7 @@ async fn a_body_that_does_not_come_is_408() {
 }
 
 #[tokio::test]
-async fn errors_are_short_and_say_no_key_again() {
+async fn errors_are_short_and_hide_the_key() {
     let stage = Stage::new();
     let (key, id) = stage.key("ada").await;
     let (other, _) = stage.key("ada").await;

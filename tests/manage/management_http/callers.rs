@@ -1,4 +1,4 @@
-//! Who may do what through the endpoints: by the secret that is shown, as the authority has it.
+//! The permissions of callers at the endpoints: by the secret that is sent, as the authority has it.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::json;
 use tollgate::audit::{AuditEvent, AuditSink};
 
-use crate::management_http::stage::{KEYS, Stage};
+use crate::management_http::fixture::{KEYS, Stage};
 
 #[tokio::test]
-async fn a_secret_on_its_way_out_gives_nothing_that_outlasts_it() {
+async fn expiring_secret_issues_nothing_longer() {
     let stage = Stage::new();
     let (old, id) = stage.key("ada").await;
     let rotated = stage.send(&old, &format!("POST {KEYS}/{id}/rotate"), r#"{"overlapSeconds": 3600}"#).await;
@@ -29,7 +29,7 @@ async fn a_secret_on_its_way_out_gives_nothing_that_outlasts_it() {
 
 #[cfg(feature = "fleet")]
 #[tokio::test]
-async fn a_secret_that_is_cached_and_rotated_away_manages_nothing() {
+async fn rotated_cached_secret_cannot_manage() {
     let stage = Stage::behind_a_cache();
     let (old, id) = stage.key("ada").await;
     assert_eq!(stage.send(&old, &format!("GET {KEYS}"), "").await.status, 200);
@@ -51,7 +51,7 @@ async fn a_secret_that_is_cached_and_rotated_away_manages_nothing() {
 }
 
 #[tokio::test]
-async fn case_166_a_restricted_key_changes_and_ends_no_wider_one() {
+async fn restricted_key_changes_no_wider_key() {
     let stage = Stage::new();
     let (ada, wide) = stage.key("ada").await;
     let body = r#"{"name": "narrow", "paths": ["/api/v1/account/*", "/api/v1/account/api-keys"], "expiresAt": "2026-05-01T00:00:00Z"}"#;
@@ -72,7 +72,7 @@ async fn case_166_a_restricted_key_changes_and_ends_no_wider_one() {
 }
 
 #[tokio::test]
-async fn a_key_that_expires_revokes_the_one_that_it_replaces() {
+async fn expiring_key_can_revoke_its_predecessor() {
     let stage = Stage::new();
     let (ada, old) = stage.key("ada").await;
     let body = r#"{"name": "next", "expiresAt": "2026-12-31T23:59:59Z"}"#;
@@ -82,7 +82,7 @@ async fn a_key_that_expires_revokes_the_one_that_it_replaces() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_wider_than_its_caller_in_its_networks_is_named_as_it_was_sent() {
+async fn wider_network_is_named_as_sent() {
     let stage = Stage::new();
     let (ada, _) = stage.key("ada").await;
     let body = r#"{"name": "narrow", "allowIps": ["203.0.113.0/24"]}"#;
@@ -104,7 +104,7 @@ impl AuditSink for Told {
 }
 
 #[tokio::test]
-async fn every_change_through_the_endpoints_is_told_with_who_made_it_and_from_where() {
+async fn every_http_change_is_audited_with_actor() {
     let told = Told::default();
     let stage = Stage::with(|builder| builder.audit(told.clone()));
     let (key, id) = stage.key("ada").await;
@@ -175,7 +175,7 @@ async fn restricted_key_manages_by_grant_alone() {
 }
 
 #[tokio::test]
-async fn no_scope_grants_where_none_is_configured() {
+async fn unconfigured_scope_grants_nothing() {
     let stage = Stage::with(|builder| {
         let mut rule = tollgate::Rule::new("GET /quotes").unwrap();
         rule.scopes = tollgate::rule::ScopeRule::AnyOf(vec!["keys:manage".into()]);
@@ -188,7 +188,7 @@ async fn no_scope_grants_where_none_is_configured() {
 }
 
 #[tokio::test]
-async fn a_leaked_key_is_revoked_with_what_it_issued() {
+async fn leaked_key_is_revoked_with_its_children() {
     let stage = Stage::with(tollgate::GateBuilder::list_issuers);
     let ((owner, _), (leaked, id)) = (stage.key("ada").await, stage.key("ada").await);
     let child = stage.send(&leaked, &format!("POST {KEYS}"), r#"{"name": "child"}"#).await;
@@ -232,7 +232,7 @@ impl tollgate::store::Announcements for NobodyHears {
 
 #[cfg(feature = "fleet")]
 #[tokio::test]
-async fn a_revocation_that_is_not_announced_is_202() {
+async fn unannounced_revocation_is_202() {
     let stage = Stage::behind(|cached| cached.announcements(NobodyHears));
     let ((owner, _), (_, id)) = (stage.key("ada").await, stage.key("ada").await);
     let answer = stage.send(&owner, &format!("DELETE {KEYS}/{id}"), "").await;
@@ -243,7 +243,7 @@ async fn a_revocation_that_is_not_announced_is_202() {
 }
 
 #[tokio::test]
-async fn success_is_not_told_of_what_was_not_done() {
+async fn request_without_effect_is_not_a_success() {
     let stage = Stage::new();
     let (ada, id) = stage.key("ada").await;
     let empty = stage.send(&ada, &format!("PATCH {KEYS}/{id}"), "{}").await;
@@ -271,7 +271,7 @@ async fn success_is_not_told_of_what_was_not_done() {
 }
 
 #[tokio::test]
-async fn a_flood_does_not_keep_a_key_from_being_revoked() {
+async fn flood_does_not_block_a_revocation() {
     let shared = || {
         let policy = tollgate::account::QuotaPolicy::new(5, Duration::from_mins(1)).unwrap();
         vec![tollgate::account::OwnQuota::Policy(policy.counting(tollgate::account::Counts::Account))]

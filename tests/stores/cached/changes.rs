@@ -16,9 +16,8 @@ use crate::cached::remote::{Remote, hash};
 use crate::cached::{BOUND, cache, clock, set_status, status_of};
 use crate::support::{World, with_key};
 
-/// Case 85.
 #[tokio::test(start_paused = true)]
-async fn a_revocation_wins_over_a_reading_that_began_before_it() {
+async fn revocation_wins_over_an_earlier_read() {
     let remote = Remote::new();
     let (id, hash) = remote.key(1);
     let store = cache(&remote, &clock()).build().unwrap();
@@ -34,9 +33,9 @@ async fn a_revocation_wins_over_a_reading_that_began_before_it() {
     assert_eq!(remote.reads(), 2);
 }
 
-/// Case 85, with real threads: readers all the time, each round one revocation.
+/// Readers run on real threads all the time, and each round makes one revocation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn after_a_revocation_nobody_ever_finds_the_key_active() {
+async fn revoked_key_is_never_active_again() {
     let remote = Remote::new();
     let store = cache(&remote, &clock()).build().unwrap();
     for round in 0..1000_u32 {
@@ -71,7 +70,7 @@ async fn after_a_revocation_nobody_ever_finds_the_key_active() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_is_not_found_by_its_old_secret_either() {
+async fn revoked_key_is_not_found_by_old_secret() {
     let (remote, clock) = (Remote::new(), clock());
     let (id, old) = remote.key(1);
     let store = cache(&remote, &clock).build().unwrap();
@@ -93,9 +92,8 @@ async fn a_revoked_key_is_not_found_by_its_old_secret_either() {
     assert_eq!(status_of(&store, &hash(77)).await, Some(KeyStatus::Revoked));
 }
 
-/// Case 89.
 #[tokio::test]
-async fn a_suspended_account_is_seen_on_all_its_keys_at_once() {
+async fn suspension_covers_all_keys_at_once() {
     let (remote, clock) = (Remote::new(), clock());
     let account = remote.store.put_account(Account::new("ada", "plain"));
     let keys: Vec<_> =
@@ -122,7 +120,7 @@ async fn a_suspended_account_is_seen_on_all_its_keys_at_once() {
 }
 
 #[tokio::test]
-async fn a_new_key_works_at_once_although_it_was_tried_before() {
+async fn new_key_works_after_an_earlier_miss() {
     let (remote, clock) = (Remote::new(), clock());
     let store = cache(&remote, &clock).build().unwrap();
     let account = Account::new("ada", "plain");
@@ -150,7 +148,7 @@ async fn keys_that_were_swept_are_found_no_more() {
 }
 
 #[tokio::test]
-async fn a_change_made_elsewhere_is_seen_within_the_bound() {
+async fn remote_change_is_seen_within_the_bound() {
     let (remote, clock) = (Remote::new(), clock());
     let (id, hash) = remote.key(1);
     let store = cache(&remote, &clock).build().unwrap();
@@ -162,7 +160,7 @@ async fn a_change_made_elsewhere_is_seen_within_the_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_goes_to_its_end_although_nobody_waits_for_it() {
+async fn change_completes_without_its_caller() {
     let remote = Remote::new();
     let (id, hash) = remote.key(1);
     let store = cache(&remote, &clock()).build().unwrap();
@@ -178,7 +176,7 @@ async fn a_change_goes_to_its_end_although_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_change_whose_answer_was_lost_is_seen_at_once_too() {
+async fn change_with_lost_answer_is_seen_at_once() {
     let remote = Remote::new();
     let (id, hash) = remote.key(1);
     let store = cache(&remote, &clock()).build().unwrap();
@@ -190,9 +188,9 @@ async fn a_change_whose_answer_was_lost_is_seen_at_once_too() {
     assert_eq!(status_of(&store, &hash).await, Some(KeyStatus::Revoked));
 }
 
-/// Case 88, and what limiter and ledger keep of a key: it stays when the record is read again.
+/// The state that limiter and ledger keep of a key stays when the record is read again.
 #[tokio::test]
-async fn a_gate_judges_what_is_kept_anew_on_every_request() {
+async fn cached_record_is_judged_on_every_request() {
     const KEY: &str = "kwery_live_0123456789";
     let world = World::new();
     let id = world.key(KEY, |record, account| {
@@ -244,9 +242,9 @@ async fn a_manager_over_the_cache_revokes_at_once() {
     assert_eq!(ask().await, 401);
 }
 
-/// What the cache knows, also that there is no such key, is no answer to a report of a leak.
+/// A cached record, or a cached miss, does not answer a report of a leak.
 #[tokio::test]
-async fn a_leaked_key_is_revoked_although_the_cache_knew_of_none() {
+async fn leaked_key_is_revoked_despite_a_miss() {
     const KEY: &str = "kwery_live_0123456789";
     let world = World::new();
     let store = tollgate::store::CachedStore::builder(Arc::clone(&world.store))

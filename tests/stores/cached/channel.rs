@@ -102,9 +102,8 @@ async fn two_nodes(clock: &tollgate::ManualClock) -> (Arc<Remote>, Arc<Local>, N
     (remote, channel, one, other)
 }
 
-/// Case 86.
 #[tokio::test(start_paused = true)]
-async fn a_change_made_on_one_node_is_heard_on_the_others() {
+async fn change_reaches_the_other_nodes() {
     let (remote, _channel, one, other) = two_nodes(&clock()).await;
     let (id, hash) = remote.key(1);
     assert_eq!(status_of(&other, &hash).await, Some(KeyStatus::Active));
@@ -121,7 +120,7 @@ async fn a_change_made_on_one_node_is_heard_on_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_channel_is_lost_records_are_good_for_a_shorter_time_and_the_revoker_is_told() {
+async fn lost_channel_shortens_record_lifetime() {
     let clock = clock();
     let (remote, channel, one, other) = two_nodes(&clock).await;
     let (id, hash) = remote.key(1);
@@ -140,7 +139,7 @@ async fn while_the_channel_is_lost_records_are_good_for_a_shorter_time_and_the_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_channel_is_back_what_was_read_before_is_checked() {
+async fn restored_channel_rechecks_old_records() {
     let clock = clock();
     let (remote, channel, _one, other) = two_nodes(&clock).await;
     let (id, hash) = remote.key(1);
@@ -166,9 +165,8 @@ async fn when_the_channel_is_back_what_was_read_before_is_checked() {
     assert!(other.find(&untouched).await.unwrap().is_some());
 }
 
-/// Case 203.
 #[tokio::test(start_paused = true)]
-async fn listening_that_panics_is_begun_again_and_ends_with_the_store() {
+async fn panicked_listener_restarts() {
     let (_remote, channel, one, other) = two_nodes(&clock()).await;
     channel.panics.store(true, Ordering::SeqCst);
     let _ = channel.cut.send(());
@@ -184,13 +182,13 @@ async fn listening_that_panics_is_begun_again_and_ends_with_the_store() {
 }
 
 #[test]
-fn announcements_need_a_runtime_to_be_heard_in() {
+fn listening_needs_a_runtime() {
     let built = cache(&Remote::new(), &clock()).announcements(Local::new()).build();
     assert_eq!(built.unwrap_err().member(), "announcements");
 }
 
 #[test]
-fn changes_read_back_as_they_were_written_and_nothing_else_does() {
+fn announcements_round_trip() {
     let key = Change::Key(tollgate::KeyId::from_bytes([7; 16]));
     let hash = Change::Hash([0, 1, 2, 0xfd, 0xfe, 0xff, 7, 8]);
     for change in [key, hash, Change::Account("two words, ünd more".into()), Change::Everything] {
@@ -201,9 +199,9 @@ fn changes_read_back_as_they_were_written_and_nothing_else_does() {
     }
 }
 
-/// Whoever tried a secret elsewhere before it was one does not keep it from working there.
+/// A secret that was tried elsewhere before it was issued works there at once.
 #[tokio::test(start_paused = true)]
-async fn a_new_secret_works_at_once_on_nodes_that_knew_of_none() {
+async fn new_secret_works_despite_remote_misses() {
     let (remote, _channel, one, other) = two_nodes(&clock()).await;
     let (id, first) = remote.key(1);
     assert!(other.find(&hash(5)).await.unwrap().is_none());

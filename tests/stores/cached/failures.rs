@@ -13,9 +13,8 @@ use crate::support::{World, with_key};
 
 const PAST: Duration = Duration::from_secs(30);
 
-/// Case 94: the first half.
 #[tokio::test]
-async fn a_failure_is_neither_an_answer_nor_kept() {
+async fn failure_is_an_error_and_not_cached() {
     let remote = Remote::new();
     let (_, hash) = remote.key(1);
     let store = cache(&remote, &clock()).build().unwrap();
@@ -27,9 +26,8 @@ async fn a_failure_is_neither_an_answer_nor_kept() {
     assert!(!store.health().is_degraded());
 }
 
-/// Case 94: the second half.
 #[tokio::test]
-async fn known_records_are_answered_with_for_the_stated_time_and_no_longer() {
+async fn stale_records_serve_for_the_stated_time() {
     let (remote, clock) = (Remote::new(), clock());
     let (_, known) = remote.key(1);
     let store = cache(&remote, &clock).stale_if_error(PAST).build().unwrap();
@@ -47,7 +45,7 @@ async fn known_records_are_answered_with_for_the_stated_time_and_no_longer() {
 }
 
 #[tokio::test]
-async fn nothing_is_answered_with_past_its_time_where_that_was_not_asked_for() {
+async fn stale_records_need_an_explicit_option() {
     let (remote, clock) = (Remote::new(), clock());
     let (_, known) = remote.key(1);
     let store = cache(&remote, &clock).build().unwrap();
@@ -60,7 +58,7 @@ async fn nothing_is_answered_with_past_its_time_where_that_was_not_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_known_to_have_changed_is_not_answered_with_while_the_authority_fails() {
+async fn changed_record_is_never_served_stale() {
     let (remote, clock) = (Remote::new(), clock());
     let (id, hash) = remote.key(1);
     let (other, revoked) = remote.key(2);
@@ -78,7 +76,7 @@ async fn what_is_known_to_have_changed_is_not_answered_with_while_the_authority_
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_no_outage() {
+async fn unreadable_record_is_no_outage() {
     let (remote, clock) = (Remote::new(), clock());
     let (_, hash) = remote.key(1);
     let store = cache(&remote, &clock).stale_if_error(PAST).build().unwrap();
@@ -90,7 +88,7 @@ async fn a_record_that_cannot_be_read_is_no_outage() {
 }
 
 #[tokio::test]
-async fn an_authority_that_fails_is_asked_once_in_a_while() {
+async fn failing_authority_is_probed_rarely() {
     let (remote, clock) = (Remote::new(), clock());
     let (_, hash) = remote.key(1);
     let store = cache(&remote, &clock).stale_if_error(PAST).build().unwrap();
@@ -106,9 +104,8 @@ async fn an_authority_that_fails_is_asked_once_in_a_while() {
     assert_eq!(remote.reads(), 3);
 }
 
-/// Case 97.
 #[tokio::test(start_paused = true)]
-async fn a_reading_that_hangs_is_given_up_and_holds_up_no_other_key() {
+async fn hanging_read_blocks_no_other_key() {
     let remote = Remote::new();
     let (_, kept) = remote.key(1);
     let store =
@@ -130,7 +127,7 @@ async fn a_reading_that_hangs_is_given_up_and_holds_up_no_other_key() {
 
 /// While it hangs, one reading at a time finds out whether it is back: nobody else waits for it.
 #[tokio::test(start_paused = true)]
-async fn an_authority_that_hangs_keeps_nobody_waiting_but_who_finds_out() {
+async fn hanging_authority_delays_one_probe_only() {
     let remote = Remote::new();
     let store = cache(&remote, &clock()).wait_at_most(Duration::from_secs(1)).build().unwrap();
     remote.answers_after(Duration::from_secs(30));
@@ -150,7 +147,7 @@ async fn an_authority_that_hangs_keeps_nobody_waiting_but_who_finds_out() {
 
 /// A reading that did not get its turn in time says nothing of an authority that answers others meanwhile.
 #[tokio::test(start_paused = true)]
-async fn an_authority_that_is_busy_does_not_hang() {
+async fn busy_authority_is_not_a_hanging_one() {
     let remote = Remote::new();
     let store = cache(&remote, &clock()).wait_at_most(Duration::from_secs(1)).reads_at_once(8);
     let store = store.build().unwrap();
@@ -186,7 +183,7 @@ impl KeyStore for Confused {
 }
 
 #[tokio::test]
-async fn an_authority_that_panics_or_answers_with_another_key_could_not_decide() {
+async fn wrong_or_panicking_authority_is_an_error() {
     let store = tollgate::store::CachedStore::builder(Panicking).build().unwrap();
     for _ in 0..2 {
         let error: StoreError = store.find(&hash(1)).await.unwrap_err();
@@ -199,9 +196,8 @@ async fn an_authority_that_panics_or_answers_with_another_key_could_not_decide()
     assert!(store.find(&hash(1)).await.unwrap().is_some());
 }
 
-/// Case 94, as a client sees it.
 #[tokio::test]
-async fn a_gate_answers_503_and_never_401_while_the_authority_fails() {
+async fn failing_authority_is_503_and_never_401() {
     const KEY: &str = "kwery_live_0123456789";
     let (world, remote) = (World::new(), Remote::new());
     let id = world.plain_key(KEY);

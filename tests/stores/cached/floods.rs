@@ -8,9 +8,8 @@ use crate::cached::{cache, clock};
 /// Without optimisation a million take minutes.
 const UNKNOWN: u64 = if cfg!(debug_assertions) { 50_000 } else { 1_000_000 };
 
-/// Cases 91 and 92.
 #[tokio::test]
-async fn a_flood_of_unknown_keys_neither_grows_nor_drops_what_is_known() {
+async fn flood_evicts_no_known_record() {
     let remote = Remote::new();
     let known: Vec<_> = (0..200).map(|number| remote.key(number).1).collect();
     let store = cache(&remote, &clock()).capacity(1000).absent_capacity(500).build().unwrap();
@@ -29,7 +28,7 @@ async fn a_flood_of_unknown_keys_neither_grows_nor_drops_what_is_known() {
 }
 
 #[tokio::test]
-async fn no_more_records_are_kept_than_there_is_room_for_and_those_that_are_used_stay() {
+async fn capacity_holds_and_used_records_stay() {
     let remote = Remote::new();
     let account = remote.store.put_account(tollgate::Account::new("ada", "plain"));
     for number in 0..20_000_u64 {

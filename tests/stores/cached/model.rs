@@ -41,7 +41,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// What a key was, since when (milliseconds), and the least that may still be answered because of changes made here.
+/// The states of a key, with their times (milliseconds), and the oldest that may still be answered after changes made here.
 #[derive(Default)]
 struct Past {
     versions: VecDeque<(u64, u64)>,

@@ -10,7 +10,7 @@ use crate::cached::remote::{Remote, hash};
 use crate::cached::{BOUND, cache, clock, just_before};
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_who_ask_for_a_cold_key_cost_one_reading() {
+async fn thousand_cold_requests_make_one_read() {
     let remote = Remote::new();
     let (_, hash) = remote.key(1);
     remote.answers_after(Duration::from_millis(50));
@@ -26,7 +26,7 @@ async fn a_thousand_who_ask_for_a_cold_key_cost_one_reading() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_gives_up_waiting_leaves_the_others_their_answer() {
+async fn abandoned_wait_does_not_cancel_the_read() {
     let remote = Remote::new();
     let (_, hash) = remote.key(1);
     remote.answers_after(Duration::from_millis(50));
@@ -50,7 +50,7 @@ async fn whoever_gives_up_waiting_leaves_the_others_their_answer() {
 }
 
 #[tokio::test]
-async fn a_record_is_read_again_when_its_time_is_over_and_not_before() {
+async fn record_is_read_again_after_its_lifetime() {
     let (remote, clock) = (Remote::new(), clock());
     let (_, hash) = remote.key(1);
     let store = cache(&remote, &clock).build().unwrap();
@@ -65,7 +65,7 @@ async fn a_record_is_read_again_when_its_time_is_over_and_not_before() {
 }
 
 #[tokio::test]
-async fn jitter_takes_time_off_and_adds_none() {
+async fn jitter_only_shortens_the_lifetime() {
     let (remote, clock) = (Remote::new(), clock());
     let store = cache(&remote, &clock).jitter(50).build().unwrap();
     let hashes: Vec<_> = (0..200).map(|number| remote.key(number).1).collect();
@@ -83,7 +83,7 @@ async fn jitter_takes_time_off_and_adds_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bound_of_zero_puts_every_question_to_the_authority() {
+async fn zero_lifetime_always_asks_the_authority() {
     let remote = Remote::new();
     let (id, hash) = remote.key(1);
     let store = CachedStore::builder(Arc::clone(&remote)).stale_for_at_most(Duration::ZERO).build().unwrap();
@@ -101,7 +101,7 @@ async fn a_bound_of_zero_puts_every_question_to_the_authority() {
 }
 
 #[tokio::test]
-async fn that_there_is_no_such_key_is_kept_for_a_shorter_time() {
+async fn misses_are_kept_for_a_shorter_time() {
     let (remote, clock) = (Remote::new(), clock());
     let store = cache(&remote, &clock).absent_for(Duration::from_secs(2)).build().unwrap();
     assert!(store.find(&hash(1)).await.unwrap().is_none());
@@ -130,7 +130,7 @@ fn a_hit_allocates_nothing() {
 }
 
 #[tokio::test]
-async fn the_bounds_show_in_debug_output_and_a_cache_that_cannot_work_is_not_built() {
+async fn invalid_cache_bounds_are_refused() {
     let store = cache(&Remote::new(), &clock()).stale_if_error(Duration::from_mins(1)).build().unwrap();
     let shown = format!("{store:?}");
     assert!(shown.contains("stale_for_at_most: 10s, stale_if_error: 60s, hearing: Alone"), "{shown}");

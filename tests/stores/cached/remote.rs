@@ -16,9 +16,9 @@ pub(crate) struct Remote {
     /// Milliseconds from the reading of a record until its answer is there.
     latency: AtomicU64,
     pub(crate) down: AtomicBool,
-    /// Whether a change is made whose answer is lost.
+    /// True if a change is made and its answer is lost.
     pub(crate) loses_answers: AtomicBool,
-    /// Whether a record is torn up on its way.
+    /// True if a record is corrupted on its way.
     pub(crate) corrupt: AtomicBool,
     reads: AtomicUsize,
 }
@@ -32,7 +32,7 @@ impl Remote {
         self.latency.store(u64::try_from(latency.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
-    /// How often it was asked for a key.
+    /// Returns the number of reads of a key.
     pub(crate) fn reads(&self) -> usize {
         self.reads.load(Ordering::SeqCst)
     }

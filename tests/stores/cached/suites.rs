@@ -24,7 +24,7 @@ async fn stack<S: AccountAdmin>(authority: S, redis: &Redis) -> CachedStore<S> {
 }
 
 #[tokio::test]
-async fn a_cached_store_keeps_the_contract_of_its_authority() {
+async fn cached_store_keeps_the_contract() {
     let builder: CachedStoreBuilder<_> = CachedStore::builder(Guarded::new(MemoryStore::new()));
     let store = builder.build().unwrap();
     conformance::keys(store.clone()).run().await.assert();
@@ -33,14 +33,14 @@ async fn a_cached_store_keeps_the_contract_of_its_authority() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_tiers_together_keep_it_too() {
+async fn all_tiers_keep_the_contract() {
     let Some(redis) = Redis::start() else { return };
     conformance::keys(stack(MemoryStore::new(), &redis).await).run().await.assert();
 }
 
 #[cfg(feature = "sqlite")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn so_do_they_in_front_of_sqlite() {
+async fn all_tiers_over_sqlite_keep_contract() {
     let Some(redis) = Redis::start() else { return };
     let folder = crate::services::scratch("cached");
     let url = format!("sqlite:{}", folder.join("keys.db").display());
@@ -51,7 +51,7 @@ async fn so_do_they_in_front_of_sqlite() {
 
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn and_in_front_of_postgresql() {
+async fn all_tiers_over_postgres_keep_contract() {
     let (Some(redis), Some(postgres)) = (Redis::start(), crate::services::postgres::Postgres::shared())
     else {
         return;
@@ -63,7 +63,7 @@ async fn and_in_front_of_postgresql() {
 /// With the authority dead: known keys for the stated time and no longer, unknown keys are errors, and service resumes.
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_postgresql_that_dies_and_comes_back_is_lived_through() {
+async fn restarted_postgres_is_found_again() {
     use std::time::Instant;
 
     use tollgate::clock::Timestamp;

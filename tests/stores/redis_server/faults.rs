@@ -24,7 +24,7 @@ use crate::services::redis::Redis;
 /// Within this time after the fault everything is in service.
 const SOON: Duration = Duration::from_secs(10);
 
-/// How long a fault lasts.
+/// The duration of a fault.
 const WHILE: Duration = Duration::from_millis(1500);
 
 /// Everything that asks one server.
@@ -147,7 +147,7 @@ fn now() -> Now {
     Now::new(Timestamp::from_millis(1_777_550_400_000), Duration::ZERO)
 }
 
-/// How long a fault lasts, and whom it concerns.
+/// The duration of a fault, and the connections that it affects.
 #[derive(Debug, Clone, Copy)]
 enum Lasts {
     /// Every connection, for a while.
@@ -187,7 +187,7 @@ async fn tried(number: usize, redis: u16, fault: Fault, lasts: Lasts) -> Result<
     if accepted > 120 && !is_refusing { Err(told("attempts", accepted.to_string())) } else { Ok(()) }
 }
 
-/// What a server may say instead of an answer.
+/// The error replies that a server may send instead of an answer.
 const REPLIES: [&str; 25] = [
     "-READONLY You can't write against a read only replica.\r\n",
     "-READONLY You can't write against a read only replica. script: 4e, on @user_script:5.\r\n",
@@ -249,7 +249,7 @@ async fn service_resumes_after_any_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fail_over_behind_a_forwarder_is_noticed() {
+async fn failover_behind_a_forwarder_is_found() {
     let (Some(old), Some(new)) = (Redis::start(), Redis::start()) else { return };
     let proxy = Proxy::to(old.port()).await;
     let parts = Parts::new(proxy.port, "acme");
@@ -262,7 +262,7 @@ async fn fail_over_behind_a_forwarder_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fail_over_is_noticed_by_who_only_listens() {
+async fn failover_is_found_by_a_listener() {
     let (Some(old), Some(new)) = (Redis::start(), Redis::start()) else { return };
     let proxy = Proxy::to(old.port()).await;
     let parts = Parts::new(proxy.port, "acme");
@@ -280,7 +280,7 @@ async fn fail_over_is_noticed_by_who_only_listens() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn password_set_for_a_while_is_survived() {
+async fn temporary_password_is_survived() {
     let Some(redis) = Redis::start() else { return };
     let parts = Parts::new(redis.port(), "acme");
     parts.in_service(SOON).await.unwrap();

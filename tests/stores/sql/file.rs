@@ -8,8 +8,8 @@ use tollgate::sql::Database;
 use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
 use tollgate::{Account, KeyStore};
 
+use crate::database::Place;
 use crate::log::Log;
-use crate::place::Place;
 use crate::services::postgres::{is_root, unprivileged};
 use crate::sql::ledger::{balance, charge, posted, top_up};
 use crate::sql::store::{insert, record, store};
@@ -19,7 +19,7 @@ fn path(place: &Place) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_deleted_file_is_noticed_at_once() {
+async fn deleted_file_is_found_at_once() {
     let log = Log::default();
     let _logging = tracing::subscriber::set_default(log.clone());
     let place = Place::sqlite();
@@ -48,7 +48,7 @@ async fn a_deleted_file_is_noticed_at_once() {
 }
 
 #[tokio::test]
-async fn a_replaced_file_is_noticed_at_once() {
+async fn replaced_file_is_found_at_once() {
     let place = Place::sqlite();
     let old = store(&place, &["ada"]).await;
     std::fs::remove_file(path(&place)).unwrap();
@@ -61,7 +61,7 @@ async fn a_replaced_file_is_noticed_at_once() {
 }
 
 #[tokio::test]
-async fn connections_come_late_to_the_same_file() {
+async fn late_connections_open_the_same_file() {
     let place = Place::sqlite();
     let ledger = SqlLedger::new(&place.open().await);
     let _ = top_up(&ledger, "ada", "a", 500).await;
@@ -74,14 +74,14 @@ async fn connections_come_late_to_the_same_file() {
 }
 
 #[tokio::test]
-async fn a_url_that_only_reads_is_told_at_start() {
+async fn read_only_url_is_an_error_at_start() {
     let place = Place::sqlite();
     place.open().await.close().await;
     let error = Database::connect(&format!("{}?mode=ro", place.url)).await.unwrap_err().to_string();
     assert!(error.contains("readonly") && error.contains("may this process write"), "{error}");
 }
 
-/// Where a process that is no administrator finds a file that it may only read.
+/// The variable that names a read-only file for a process without administrator rights.
 const READER: &str = "TOLLGATE_TEST_READER";
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn reader() {
 }
 
 #[tokio::test]
-async fn a_file_that_may_only_be_read_is_told_at_start() {
+async fn read_only_file_is_an_error_at_start() {
     let place = Place::sqlite();
     store(&place, &["ada"]).await.database().close().await;
     let mut read_only = std::fs::metadata(path(&place)).unwrap().permissions();

@@ -7,23 +7,23 @@ use tollgate::account::Allowance;
 use tollgate::credit::{Abandoned, Adjusted, Charge, Charged, CreditAdmin, EntryQuery, SqlLedger};
 use tollgate::{Account, CreditLedger, Credits};
 
-use crate::place::{Place, both};
+use crate::database::{Place, both};
 use crate::sql::ledger::{HOUR as HOUR_MILLIS, at, balance, charge, nodes, now, number, posted, top_up};
 
 const HOUR: Duration = Duration::from_hours(1);
 
 both!(
-    case_136_what_a_dead_node_left_open_is_closed_once,
-    an_audit_finds_what_was_tampered_with,
-    what_was_closed_long_ago_is_forgotten,
+    charges_of_a_dead_node_are_closed_once,
+    audit_finds_changed_rows,
+    old_closed_charges_are_forgotten,
     old_entries_are_folded_in_small_steps,
-    nodes_that_fold_at_once_count_each_entry_once,
-    an_audit_finds_folded_entries_tampered_with,
-    an_erased_balance_begins_anew,
-    no_clock_of_a_node_closes_a_charge_that_is_still_served,
+    concurrent_folds_count_each_entry_once,
+    audit_finds_changed_folded_entries,
+    erased_balance_starts_anew,
+    node_clock_closes_no_running_charge,
 );
 
-async fn case_136_what_a_dead_node_left_open_is_closed_once(place: Place) {
+async fn charges_of_a_dead_node_are_closed_once(place: Place) {
     let [dead, alive] = nodes(&place).await;
     let (ada, bob) = (Account::new("ada", "pro"), Account::new("bob", "pro"));
     for account in ["ada", "bob"] {
@@ -55,7 +55,7 @@ async fn case_136_what_a_dead_node_left_open_is_closed_once(place: Place) {
     assert_eq!(alive.audit().await.unwrap(), []);
 }
 
-async fn an_audit_finds_what_was_tampered_with(place: Place) {
+async fn audit_finds_changed_rows(place: Place) {
     let [ledger, _] = nodes(&place).await;
     for account in 0..150 {
         let _ = top_up(&ledger, &format!("{account:03}"), "a", 10).await;
@@ -84,7 +84,7 @@ async fn an_audit_finds_what_was_tampered_with(place: Place) {
     assert_eq!(found(&charge("amount = 5"), &charge("amount = 4")).await, (6, 6, 4, 5, 0));
 }
 
-async fn what_was_closed_long_ago_is_forgotten(place: Place) {
+async fn old_closed_charges_are_forgotten(place: Place) {
     let [ledger, _] = nodes(&place).await;
     let ada = Account::new("ada", "pro");
     let _ = top_up(&ledger, "ada", "a", 1_000).await;
@@ -131,7 +131,7 @@ async fn old_entries_are_folded_in_small_steps(place: Place) {
     assert_eq!(ledger.audit().await.unwrap(), []);
 }
 
-async fn nodes_that_fold_at_once_count_each_entry_once(place: Place) {
+async fn concurrent_folds_count_each_entry_once(place: Place) {
     let [one, two] = nodes(&place).await;
     for account in 0..300_u64 {
         for id in 0..account % 4 {
@@ -157,7 +157,7 @@ async fn nodes_that_fold_at_once_count_each_entry_once(place: Place) {
     assert_eq!(one.audit().await.unwrap(), []);
 }
 
-async fn an_audit_finds_folded_entries_tampered_with(place: Place) {
+async fn audit_finds_changed_folded_entries(place: Place) {
     let [ledger, _] = nodes(&place).await;
     for id in 0..5 {
         let _ = top_up(&ledger, "ada", &id.to_string(), 10).await;
@@ -178,7 +178,7 @@ async fn an_audit_finds_folded_entries_tampered_with(place: Place) {
     }
 }
 
-async fn an_erased_balance_begins_anew(place: Place) {
+async fn erased_balance_starts_anew(place: Place) {
     let [one, two] = nodes(&place).await;
     let ada = Arc::new(Account::new("ada", "pro"));
     let _ = top_up(&one, "ada", "a", 100).await;
@@ -209,7 +209,7 @@ async fn an_erased_balance_begins_anew(place: Place) {
 }
 
 /// A charge bears the time of the node that takes it, and that says nothing of how long it has been open.
-async fn no_clock_of_a_node_closes_a_charge_that_is_still_served(place: Place) {
+async fn node_clock_closes_no_running_charge(place: Place) {
     let [ledger, _] = nodes(&place).await;
     let ada = Account::new("ada", "pro");
     let _ = top_up(&ledger, "ada", "a", 100).await;

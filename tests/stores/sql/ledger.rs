@@ -11,17 +11,17 @@ use tollgate::credit::{
 use tollgate::name::AccountId;
 use tollgate::{Account, CreditLedger, Credits, StoreError};
 
-use crate::place::{Place, both};
+use crate::database::{Place, both};
 
 both!(
-    case_130_two_hundred_tasks_for_fifty_credits,
-    case_133_a_charge_ends_once_on_whatever_node,
-    case_134_a_charge_whose_caller_left_before_it_was_posted_never_is,
-    case_139_the_largest_amounts_do_not_wrap,
-    case_142_nodes_that_grant_at_once_grant_once,
-    case_143_a_clock_that_steps_back_grants_nothing_twice,
-    one_adjustment_sent_by_many_nodes_is_made_once,
-    balances_outlive_the_process_that_made_them,
+    two_hundred_tasks_spend_fifty_credits,
+    charge_ends_once_on_any_node,
+    charge_left_before_posting_is_not_posted,
+    largest_amounts_do_not_wrap,
+    concurrent_nodes_give_one_grant,
+    clock_set_back_gives_no_second_grant,
+    repeated_adjustment_is_made_once,
+    balances_survive_a_restart,
 );
 
 pub(crate) const HOUR: i64 = 3_600_000;
@@ -72,7 +72,7 @@ pub(crate) async fn nodes(place: &Place) -> [SqlLedger; 2] {
     [SqlLedger::new(&place.open().await), SqlLedger::new(&place.open().await)]
 }
 
-async fn case_130_two_hundred_tasks_for_fifty_credits(place: Place) {
+async fn two_hundred_tasks_spend_fifty_credits(place: Place) {
     let ledgers = nodes(&place).await;
     let _ = top_up(&ledgers[0], "ada", "a", 50).await;
     let task = |id: u64| {
@@ -91,7 +91,7 @@ async fn case_130_two_hundred_tasks_for_fifty_credits(place: Place) {
     assert_eq!(ledgers[1].audit().await.unwrap(), []);
 }
 
-async fn case_133_a_charge_ends_once_on_whatever_node(place: Place) {
+async fn charge_ends_once_on_any_node(place: Place) {
     let [one, two] = nodes(&place).await;
     let ada = Account::new("ada", "pro");
     let _ = top_up(&one, "ada", "a", 100).await;
@@ -130,7 +130,7 @@ async fn case_133_a_charge_ends_once_on_whatever_node(place: Place) {
     assert_eq!(one.audit().await.unwrap(), []);
 }
 
-async fn case_134_a_charge_whose_caller_left_before_it_was_posted_never_is(place: Place) {
+async fn charge_left_before_posting_is_not_posted(place: Place) {
     let [one, two] = nodes(&place).await;
     let ada = Account::new("ada", "pro");
     // Nothing is known of the account yet, and the end comes first.
@@ -157,7 +157,7 @@ async fn case_134_a_charge_whose_caller_left_before_it_was_posted_never_is(place
     assert_eq!(one.audit().await.unwrap(), []);
 }
 
-async fn case_139_the_largest_amounts_do_not_wrap(place: Place) {
+async fn largest_amounts_do_not_wrap(place: Place) {
     let [ledger, _] = nodes(&place).await;
     let (ada, max) = (Account::new("ada", "pro"), Credits::MAX.get());
     assert_eq!(
@@ -173,7 +173,7 @@ async fn case_139_the_largest_amounts_do_not_wrap(place: Place) {
     assert_eq!(ledger.audit().await.unwrap(), []);
 }
 
-async fn case_142_nodes_that_grant_at_once_grant_once(place: Place) {
+async fn concurrent_nodes_give_one_grant(place: Place) {
     let ledgers = nodes(&place).await;
     let allowance = hourly(100);
     for turn in 0..3_i64 {
@@ -194,7 +194,7 @@ async fn case_142_nodes_that_grant_at_once_grant_once(place: Place) {
     assert_eq!(ledgers[0].audit().await.unwrap(), []);
 }
 
-async fn case_143_a_clock_that_steps_back_grants_nothing_twice(place: Place) {
+async fn clock_set_back_gives_no_second_grant(place: Place) {
     let [one, two] = nodes(&place).await;
     let (account, allowance) = (Account::new("ada", "pro"), hourly(10));
     let times =
@@ -212,7 +212,7 @@ async fn case_143_a_clock_that_steps_back_grants_nothing_twice(place: Place) {
     }
 }
 
-async fn one_adjustment_sent_by_many_nodes_is_made_once(place: Place) {
+async fn repeated_adjustment_is_made_once(place: Place) {
     let ledgers = nodes(&place).await;
     let mut tasks = tokio::task::JoinSet::new();
     for sender in 0..40_usize {
@@ -227,7 +227,7 @@ async fn one_adjustment_sent_by_many_nodes_is_made_once(place: Place) {
     assert_eq!(top_up(&ledgers[0], "ada", "invoice", 4).await, Adjusted::Conflict { made });
 }
 
-async fn balances_outlive_the_process_that_made_them(place: Place) {
+async fn balances_survive_a_restart(place: Place) {
     let database = place.open().await;
     let ledger = SqlLedger::new(&database);
     let _ = top_up(&ledger, "ada", "a", 100).await;

@@ -7,12 +7,12 @@ use tollgate::key::KeyStatus;
 use tollgate::store::{Inserted, KeyAdmin, KeyQuery};
 use tollgate::{Account, KeyId, KeyRecord, KeyStore};
 
-use crate::place::{Place, both};
+use crate::database::{Place, both};
 use crate::sql::store::{NOW, insert, later, record, store};
 
-both!(keys_are_listed_by_id_a_page_at_a_time, a_list_walks_an_index, dead_keys_are_swept);
+both!(keys_are_listed_by_id_in_pages, list_uses_an_index, dead_keys_are_swept);
 
-async fn keys_are_listed_by_id_a_page_at_a_time(place: Place) {
+async fn keys_are_listed_by_id_in_pages(place: Place) {
     let store = store(&place, &["ada", "bob"]).await;
     for number in (1..=30).rev() {
         let mut key = record(number, if number % 2 == 0 { "ada" } else { "bob" });
@@ -46,8 +46,8 @@ async fn keys_are_listed_by_id_a_page_at_a_time(place: Place) {
     assert!(store.list(&KeyQuery::first(0)).await.unwrap().is_empty());
 }
 
-/// However many keys there are, a page costs what its own keys cost.
-async fn a_list_walks_an_index(place: Place) {
+/// A page costs the same for any number of keys.
+async fn list_uses_an_index(place: Place) {
     let store = store(&place, &["ada", "bob"]).await;
     assert_eq!(insert(&store, &record(1, "ada")).await, Inserted::Done);
     let text = place.say("SELECT record FROM tollgate_keys").await.replace('\'', "''");

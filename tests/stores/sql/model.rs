@@ -12,7 +12,7 @@ use tollgate::credit::{
 };
 use tollgate::{Account, CreditLedger, Credits, MemoryLedger};
 
-use crate::place::{Place, both};
+use crate::database::{Place, both};
 use crate::sql::ledger::{HOUR, at, hourly, nodes, now, number};
 
 both!(every_sequence_is_answered_as_in_memory);

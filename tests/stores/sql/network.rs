@@ -19,7 +19,7 @@ use crate::sql::ledger::{at, balance, charge, top_up};
 
 const CONNECTIONS: u32 = 16;
 
-/// How long service may take to come back.
+/// The time within which service must return.
 const HEALED: Duration = Duration::from_secs(10);
 
 fn key() -> KeyRecord {
@@ -135,7 +135,7 @@ async fn again<T>(after: &str, begun: Instant, mut ask: impl AsyncFnMut() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_connections_cost_no_place() {
+async fn silent_connections_occupy_no_slot() {
     let Some(stage) = Stage::new().await else { return };
     let load = stage.load();
     for round in 0..3 {
@@ -149,7 +149,7 @@ async fn silent_connections_cost_no_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_that_fell_silent_fail_no_call() {
+async fn silent_idle_connections_fail_no_call() {
     let Some(stage) = Stage::new().await else { return };
     stage.is_whole("the start").await;
     // Longer than a connection is trusted without a sign of life.
@@ -280,7 +280,7 @@ async fn failed_statements_heal_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ended_backends_cost_no_place() {
+async fn ended_backends_occupy_no_slot() {
     let Some(stage) = Stage::new().await else { return };
     stage.is_whole("the start").await;
     for _ in 0..3 {
@@ -297,7 +297,7 @@ async fn ended_backends_cost_no_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_became_read_only_is_left() {
+async fn server_turned_read_only_is_left() {
     let Some(stage) = Stage::new().await else { return };
     let Some(primary) = Postgres::start() else { return };
     let name = primary.database();
@@ -324,7 +324,7 @@ async fn a_server_that_became_read_only_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_write_finds_the_new_primary() {
+async fn first_write_finds_the_new_primary() {
     let Some(stage) = Stage::new().await else { return };
     let Some(primary) = Postgres::start() else { return };
     let promoted = SqlStore::connect(&primary.database()).await.unwrap();

@@ -11,13 +11,13 @@ use tollgate::sql::{Database, DatabaseOptions};
 use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, SqlStore};
 use tollgate::{Account, CreditLedger, KeyId, KeyRecord, KeyStore, StoreError};
 
-use crate::place::{Place, both};
+use crate::database::{Place, both};
 use crate::services::postgres::Postgres;
 use crate::sql::ledger::{at, balance, charge, number, posted, top_up};
 
-both!(case_136_a_node_killed_between_charge_and_end_leaves_everything_in_order);
+both!(killed_node_leaves_the_ledger_consistent);
 
-/// How long a server may take to be found again.
+/// The time within which a server must be found again.
 const LONG: Duration = Duration::from_mins(1);
 
 fn key() -> KeyRecord {
@@ -37,7 +37,7 @@ async fn open(server: &Postgres) -> (SqlStore, SqlLedger) {
     (store, ledger)
 }
 
-/// What is asked fails, in bounded time: nothing is said to be absent.
+/// Checks that calls fail in bounded time, and that no key is reported absent.
 async fn all_fails(store: &SqlStore, ledger: &SqlLedger) {
     let begun = Instant::now();
     let mut asked = tokio::task::JoinSet::new();
@@ -70,7 +70,7 @@ async fn again<T>(mut ask: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn case_94_a_dead_server_is_an_error_and_is_found_again() {
+async fn dead_server_is_an_error_and_found_again() {
     let Some(mut server) = Postgres::start() else { return };
     let (store, ledger) = open(&server).await;
     for _ in 0..2 {
@@ -87,7 +87,7 @@ async fn case_94_a_dead_server_is_an_error_and_is_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn case_97_a_server_that_hangs_is_an_error_at_the_deadline() {
+async fn hanging_server_is_an_error_at_deadline() {
     let Some(server) = Postgres::start() else { return };
     let (store, ledger) = open(&server).await;
     server.pause();
@@ -104,7 +104,7 @@ async fn case_97_a_server_that_hangs_is_an_error_at_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_killed_under_load_takes_nothing_twice_and_loses_nothing_that_it_answered() {
+async fn killed_server_charges_nothing_twice() {
     let Some(mut server) = Postgres::start() else { return };
     let (_, ledger) = open(&server).await;
     let mut tasks = tokio::task::JoinSet::new();
@@ -140,7 +140,7 @@ async fn a_server_killed_under_load_takes_nothing_twice_and_loses_nothing_that_i
     assert_eq!(ledger.audit().await.unwrap(), []);
 }
 
-/// Where a node that is to be killed finds its database.
+/// The variable that names the database for a node that is to be killed.
 const NODE: &str = "TOLLGATE_TEST_NODE";
 
 /// A node that charges until it is killed, and says which charges were answered.
@@ -163,7 +163,7 @@ async fn node() {
     tasks.join_all().await;
 }
 
-async fn case_136_a_node_killed_between_charge_and_end_leaves_everything_in_order(place: Place) {
+async fn killed_node_leaves_the_ledger_consistent(place: Place) {
     let ledger = SqlLedger::new(&place.open().await);
     let _ = top_up(&ledger, "ada", "a", 1_000_000).await;
     let mut node = Command::new(std::env::current_exe().unwrap())
@@ -200,7 +200,7 @@ async fn case_136_a_node_killed_between_charge_and_end_leaves_everything_in_orde
 /// sweep that comes in between gives nothing back of it.
 #[cfg(feature = "fleet")]
 #[tokio::test]
-async fn failed_settlement_in_a_file_is_made_later() {
+async fn failed_file_settlement_is_made_later() {
     use sqlx::ConnectOptions as _;
     use tollgate::Credits;
     use tollgate::guard::Guarded;

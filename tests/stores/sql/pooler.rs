@@ -77,13 +77,13 @@ async fn session_mode_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn transaction_mode_works_by_option() {
+async fn transaction_mode_works_with_the_option() {
     let Some(stage) = stage("transaction", SERVER) else { return };
     all_succeeds(stage.options.with_transaction_pooling()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_option_works_without_a_pooler() {
+async fn option_works_without_a_pooler() {
     let Some(server) = Postgres::start() else { return };
     all_succeeds(DatabaseOptions::new(&server.database()).unwrap().with_transaction_pooling()).await;
 }
@@ -120,7 +120,7 @@ async fn time_limits_hold_in_transaction_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn transaction_mode_without_the_option_is_told() {
+async fn transaction_mode_needs_the_option() {
     let Some(stage) = stage("transaction", SERVER) else { return };
     let store = SqlStore::new(&stage.options.open().await.unwrap());
     let mut told = String::new();

@@ -7,18 +7,18 @@ use tollgate::sql::{Database, DatabaseOptions, OpenError};
 use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, Replaced, SqlStore};
 use tollgate::{Account, KeyStore as _};
 
-use crate::place::{Place, both};
+use crate::database::{Place, both};
 use crate::sql::ledger::{balance, charge, top_up};
 use crate::sql::store::{NOW, insert, record};
 
 both!(
-    eight_nodes_that_start_at_once_make_the_tables_once,
+    eight_starting_nodes_create_tables_once,
     a_newer_schema_is_refused_and_left_alone,
-    a_step_that_fails_leaves_nothing,
-    reopening_finds_what_was_written,
+    failed_migration_leaves_nothing,
+    reopened_database_has_its_data,
 );
 
-async fn eight_nodes_that_start_at_once_make_the_tables_once(place: Place) {
+async fn eight_starting_nodes_create_tables_once(place: Place) {
     let nodes: Vec<_> = (0..8)
         .map(|_| {
             let url = place.url.clone();
@@ -41,7 +41,7 @@ async fn a_newer_schema_is_refused_and_left_alone(place: Place) {
     assert_eq!(place.say("SELECT count(*) FROM tollgate_schema").await, "5");
 }
 
-async fn a_step_that_fails_leaves_nothing(place: Place) {
+async fn failed_migration_leaves_nothing(place: Place) {
     place.say("CREATE TABLE tollgate_balances (mine INTEGER)").await;
     let error = Database::connect(&place.url).await.unwrap_err();
     assert!(matches!(error, OpenError::Unavailable { .. }), "{error}");
@@ -51,7 +51,7 @@ async fn a_step_that_fails_leaves_nothing(place: Place) {
     assert_eq!(place.say("SELECT count(*) FROM tollgate_schema").await, "4");
 }
 
-async fn reopening_finds_what_was_written(place: Place) {
+async fn reopened_database_has_its_data(place: Place) {
     let first = SqlStore::new(&place.open().await);
     assert!(first.create_account(&Account::new("acme", "pro")).await.unwrap());
     first.database().close().await;
@@ -61,7 +61,7 @@ async fn reopening_finds_what_was_written(place: Place) {
 }
 
 #[tokio::test]
-async fn what_names_no_database_is_told_without_its_password() {
+async fn invalid_url_error_hides_the_password() {
     for url in [
         "",
         "keys.db",
@@ -129,7 +129,7 @@ async fn the_minimal_role_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_role_without_rights_is_told_what_it_needs() {
+async fn missing_rights_error_names_the_rights() {
     let Some(place) = Place::postgres() else { return };
     place.say("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
     let url = role(&place, "gate_nothing", "");
@@ -144,7 +144,7 @@ async fn a_role_without_rights_is_told_what_it_needs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_only_server_is_told_at_start() {
+async fn read_only_server_is_an_error_at_start() {
     let Some(place) = Place::postgres() else { return };
     place.open().await.close().await;
     let name = place.url.rsplit('/').next().unwrap();
@@ -153,9 +153,9 @@ async fn a_read_only_server_is_told_at_start() {
     assert!(error.contains("takes no writes"), "{error}");
 }
 
-/// Whatever a database's own defaults are, locks and caps hold, and nothing fails for others' sake.
+/// Locks and caps hold with any session defaults of the database, and no call fails because of another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stricter_defaults_of_a_session_change_nothing() {
+async fn stricter_session_defaults_change_nothing() {
     for level in ["repeatable read", "serializable"] {
         let Some(place) = Place::postgres() else { return };
         let name = place.url.rsplit('/').next().unwrap().to_owned();

@@ -8,18 +8,18 @@ use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Retiring};
 use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced, SqlStore};
 use tollgate::{Account, KeyId, KeyRecord, KeyStore};
 
-use crate::place::{Place, both};
+use crate::database::{Place, both};
 
 both!(
     a_key_is_found_by_either_of_its_secrets,
-    case_37_a_hash_is_compared_as_bytes,
-    case_89_a_changed_account_shows_on_all_its_keys,
-    case_94_a_record_that_cannot_be_read_is_an_error,
-    case_158_twenty_creates_at_a_cap_of_two,
-    of_two_changes_to_one_version_one_is_made,
-    a_use_never_goes_back,
-    what_is_erased_is_gone_with_all_that_hung_on_it,
-    a_caller_that_leaves_cuts_nothing_short,
+    hash_is_compared_as_bytes,
+    changed_account_shows_on_all_its_keys,
+    unreadable_record_is_an_error,
+    parallel_creates_respect_the_cap,
+    one_of_two_changes_to_a_version_is_made,
+    last_used_time_never_goes_back,
+    erasure_removes_all_dependent_rows,
+    leaving_caller_interrupts_nothing,
 );
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_777_550_400_000);
@@ -92,7 +92,7 @@ async fn a_key_is_found_by_either_of_its_secrets(place: Place) {
     assert_eq!(store.replace(&record(9, "ada")).await.unwrap(), Replaced::Gone);
 }
 
-async fn case_37_a_hash_is_compared_as_bytes(place: Place) {
+async fn hash_is_compared_as_bytes(place: Place) {
     let store = store(&place, &["ada"]).await;
     // Bytes that are letters, which differ in case alone, and bytes that are no text at all.
     let letters = [b'A'; 32];
@@ -112,7 +112,7 @@ async fn case_37_a_hash_is_compared_as_bytes(place: Place) {
     assert_eq!(store.find(&key.hash).await.unwrap().unwrap().id, key.id);
 }
 
-async fn case_89_a_changed_account_shows_on_all_its_keys(place: Place) {
+async fn changed_account_shows_on_all_its_keys(place: Place) {
     let store = store(&place, &["ada", "bob"]).await;
     for number in 1..=3 {
         assert_eq!(insert(&store, &record(number, "ada")).await, Inserted::Done);
@@ -134,7 +134,7 @@ async fn case_89_a_changed_account_shows_on_all_its_keys(place: Place) {
     assert!(!store.create_account(&Account::new("ada", "free")).await.unwrap());
 }
 
-async fn case_94_a_record_that_cannot_be_read_is_an_error(place: Place) {
+async fn unreadable_record_is_an_error(place: Place) {
     let store = store(&place, &["ada"]).await;
     let key = record(1, "ada");
     assert_eq!(insert(&store, &key).await, Inserted::Done);
@@ -149,7 +149,7 @@ async fn case_94_a_record_that_cannot_be_read_is_an_error(place: Place) {
     assert!(store.find(&key.hash).await.unwrap_err().is_corrupt());
 }
 
-async fn case_158_twenty_creates_at_a_cap_of_two(place: Place) {
+async fn parallel_creates_respect_the_cap(place: Place) {
     let (one, two) = (store(&place, &["ada", "bob"]).await, SqlStore::new(&place.open().await));
     let mut expired = record(100, "ada");
     expired.expires_at = Some(NOW);
@@ -182,7 +182,7 @@ async fn case_158_twenty_creates_at_a_cap_of_two(place: Place) {
     assert_eq!(one.insert(&full).await.unwrap(), Inserted::Taken, "that it is taken is told first");
 }
 
-async fn of_two_changes_to_one_version_one_is_made(place: Place) {
+async fn one_of_two_changes_to_a_version_is_made(place: Place) {
     let (one, two) = (store(&place, &["ada"]).await, SqlStore::new(&place.open().await));
     let key = record(1, "ada");
     assert_eq!(insert(&one, &key).await, Inserted::Done);
@@ -207,7 +207,7 @@ async fn of_two_changes_to_one_version_one_is_made(place: Place) {
     assert_eq!(one.get(key.id).await.unwrap().unwrap().account.id.as_str(), "ada");
 }
 
-async fn a_use_never_goes_back(place: Place) {
+async fn last_used_time_never_goes_back(place: Place) {
     let store = store(&place, &["ada"]).await;
     let (first, second) = (record(1, "ada"), record(2, "ada"));
     assert_eq!(insert(&store, &first).await, Inserted::Done);
@@ -235,7 +235,7 @@ async fn a_use_never_goes_back(place: Place) {
     assert_eq!((used(&first).await, used(&second).await), (Some(later(59)), Some(later(59))));
 }
 
-async fn what_is_erased_is_gone_with_all_that_hung_on_it(place: Place) {
+async fn erasure_removes_all_dependent_rows(place: Place) {
     let store = store(&place, &["ada", "bob"]).await;
     for (number, account) in [(1, "ada"), (2, "ada"), (3, "bob")] {
         assert_eq!(insert(&store, &record(number, account)).await, Inserted::Done);
@@ -252,7 +252,7 @@ async fn what_is_erased_is_gone_with_all_that_hung_on_it(place: Place) {
     assert_eq!(place.say("SELECT count(*) FROM tollgate_hashes").await, "1");
 }
 
-async fn a_caller_that_leaves_cuts_nothing_short(place: Place) {
+async fn leaving_caller_interrupts_nothing(place: Place) {
     let store = store(&place, &["ada"]).await;
     for number in 1..=40 {
         let insert = InsertKey::new(record(number, "ada"), NOW).with_max_active(Some(100));

@@ -6,20 +6,20 @@ use tollgate::conformance;
 use tollgate::credit::{CreditAdmin, SqlLedger};
 use tollgate::store::{AccountAdmin, SqlStore};
 
-use crate::place::{Place, both};
+use crate::database::{Place, both};
 
 both!(
     the_store_keeps_the_contract,
-    a_store_behind_a_pointer_keeps_the_contract,
+    boxed_store_keeps_the_contract,
     the_ledger_keeps_the_contract,
-    a_ledger_behind_a_pointer_keeps_the_contract,
+    boxed_ledger_keeps_the_contract,
 );
 
 async fn the_store_keeps_the_contract(place: Place) {
     conformance::keys(SqlStore::new(&place.open().await)).run().await.assert();
 }
 
-async fn a_store_behind_a_pointer_keeps_the_contract(place: Place) {
+async fn boxed_store_keeps_the_contract(place: Place) {
     let store = SqlStore::new(&place.open().await);
     conformance::keys(Arc::new(store.clone()) as Arc<dyn AccountAdmin>).run().await.assert();
     conformance::keys(Box::new(store) as Box<dyn AccountAdmin>).run().await.assert();
@@ -29,7 +29,7 @@ async fn the_ledger_keeps_the_contract(place: Place) {
     conformance::credits(SqlLedger::new(&place.open().await)).run().await.assert();
 }
 
-async fn a_ledger_behind_a_pointer_keeps_the_contract(place: Place) {
+async fn boxed_ledger_keeps_the_contract(place: Place) {
     let ledger = SqlLedger::new(&place.open().await);
     conformance::credits(Arc::new(ledger.clone()) as Arc<dyn CreditAdmin>).run().await.assert();
     conformance::credits(Box::new(ledger) as Box<dyn CreditAdmin>).run().await.assert();

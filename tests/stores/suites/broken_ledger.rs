@@ -78,10 +78,10 @@ rules! {
 pub(crate) struct Broken {
     inner: MemoryLedger,
     rule: Rule,
-    /// What was posted: whose, and how much.
+    /// The posted charges: the account and the amount.
     posted: Mutex<HashMap<ChargeId, (AccountId, Credits)>>,
     closed: Mutex<Vec<ChargeId>>,
-    /// When an account was opened, and when a grant was last due.
+    /// The times at which an account was opened and at which a grant was last due.
     grants: Mutex<HashMap<AccountId, (Timestamp, i64)>>,
     refused: Mutex<HashMap<AdjustmentId, Adjusted>>,
     made: Mutex<Vec<AdjustmentId>>,

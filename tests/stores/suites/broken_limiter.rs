@@ -38,7 +38,7 @@ rules! {
 pub(crate) struct Broken {
     inner: MemoryLimiter,
     rule: Option<Rule>,
-    /// Where its own time is counted from.
+    /// The origin of its own time.
     origin: Option<Instant>,
 }
 

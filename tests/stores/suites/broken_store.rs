@@ -75,9 +75,9 @@ rules! {
 pub(crate) struct Broken {
     inner: MemoryStore,
     rule: Rule,
-    /// What was found before, by hash.
+    /// The earlier results of look-ups, by hash.
     cache: Mutex<HashMap<KeyHash, Option<Arc<KeyRecord>>>>,
-    /// What was ever put in, the newest last.
+    /// All inserted hashes, the newest last.
     history: Mutex<Vec<(KeyHash, KeyId)>>,
 }
 
@@ -154,7 +154,7 @@ fn every() -> KeyQuery {
     KeyQuery::first(usize::MAX)
 }
 
-/// What a store in memory has answered already.
+/// Returns the answer of a store in memory, which is ready at once.
 pub(crate) fn ready<T>(future: StoreFuture<T>) -> T {
     use std::task::{Context, Poll, Waker};
     let mut future = std::pin::pin!(future);

@@ -7,17 +7,17 @@ use tollgate::guard::Guarded;
 use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
 use tollgate::{Account, CreditLedger};
 
-use crate::place::{Place, both};
+use crate::database::{Place, both};
 use crate::sql::ledger::{at, balance, charge, nodes, number, posted, top_up};
 
 both!(
-    a_balance_that_cannot_be_read_fails_its_own_account_alone,
-    a_charge_that_cannot_be_read_keeps_no_other_from_being_swept,
-    what_was_closed_before_it_came_opens_no_circuit,
-    a_text_that_the_database_cannot_hold_opens_no_circuit,
+    unreadable_balance_fails_one_account,
+    unreadable_charge_does_not_stop_a_sweep,
+    charge_closed_early_opens_no_circuit,
+    unstorable_text_opens_no_circuit,
 );
 
-async fn a_balance_that_cannot_be_read_fails_its_own_account_alone(place: Place) {
+async fn unreadable_balance_fails_one_account(place: Place) {
     let [ledger, _] = nodes(&place).await;
     let (ada, bob) = (Account::new("ada", "pro"), Account::new("bob", "pro"));
     for account in ["ada", "bob"] {
@@ -70,7 +70,7 @@ async fn a_balance_that_cannot_be_read_fails_its_own_account_alone(place: Place)
     assert_eq!(ledger.entries(&EntryQuery::newest("ada", 9)).await.unwrap().len(), 3);
 }
 
-async fn a_charge_that_cannot_be_read_keeps_no_other_from_being_swept(place: Place) {
+async fn unreadable_charge_does_not_stop_a_sweep(place: Place) {
     let [ledger, _] = nodes(&place).await;
     let _ = top_up(&ledger, "ada", "a", 1_000).await;
     let _ = top_up(&ledger, "bob", "a", 1_000).await;
@@ -94,7 +94,7 @@ async fn a_charge_that_cannot_be_read_keeps_no_other_from_being_swept(place: Pla
     assert_eq!(ledger.audit().await.unwrap(), []);
 }
 
-async fn what_was_closed_before_it_came_opens_no_circuit(place: Place) {
+async fn charge_closed_early_opens_no_circuit(place: Place) {
     let ledger = SqlLedger::new(&place.open().await);
     let _ = top_up(&ledger, "ada", "a", 100).await;
     let (guarded, ada) = (Guarded::new(ledger), Account::new("ada", "pro"));
@@ -108,7 +108,7 @@ async fn what_was_closed_before_it_came_opens_no_circuit(place: Place) {
     assert_eq!(charge(&guarded, &ada, 100, 1).await.unwrap(), posted(99));
 }
 
-async fn a_text_that_the_database_cannot_hold_opens_no_circuit(place: Place) {
+async fn unstorable_text_opens_no_circuit(place: Place) {
     let database = place.open().await;
     let (store, ledger) = (Guarded::new(SqlStore::new(&database)), Guarded::new(SqlLedger::new(&database)));
     let nobody = Account::new("no\0body", "pro");

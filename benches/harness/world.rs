@@ -8,10 +8,10 @@ use axum::response::Response;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use tollgate::adapter::Peer;
 
-/// How many keys there are.
+/// The number of keys.
 pub(crate) const KEYS: usize = 10_000;
 
-/// How many of them are used where traffic is hot.
+/// The number of keys that are in use when traffic is hot.
 pub(crate) const HOT: usize = 64;
 
 /// The prefix of all keys; 32 characters of base 62 follow.
@@ -52,7 +52,7 @@ pub(crate) async fn handler(_: Request) -> Result<Response, Infallible> {
     Ok(response)
 }
 
-/// Which keys the requests bear: those below `spread`, one as likely as another, the same sequence in every run.
+/// The keys of the requests: those below `spread`, all equally likely, in the same sequence in every run.
 pub(crate) struct Traffic {
     keys: Vec<String>,
     state: u64,

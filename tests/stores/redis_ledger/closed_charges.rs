@@ -13,7 +13,7 @@ use tollgate::redis::{RedisOptions, RedisServer};
 use crate::redis_ledger::{HOUR, NOON, Purse, node};
 use crate::services::redis::Redis;
 
-/// Where an account's open charges are.
+/// The Redis key of an account's open charges.
 const OPEN: &str = "acme:{a:acme}:credits:open";
 
 /// Makes an open charge so much older than it is.
@@ -24,7 +24,7 @@ fn age(redis: &Redis, open: &str, id: &str, amount: &str, by: Duration) {
 }
 
 #[tokio::test]
-async fn case_136_charges_of_a_dead_node_are_closed_by_a_sweep() {
+async fn sweep_closes_charges_of_a_dead_node() {
     let Some(redis) = Redis::start() else { return };
     let mut purse = Purse::new(node(&redis), Allowance::None);
     purse.put_in(100).await;
@@ -69,7 +69,7 @@ async fn case_136_charges_of_a_dead_node_are_closed_by_a_sweep() {
 }
 
 #[tokio::test]
-async fn a_charge_that_has_ended_is_not_taken_again_and_leaves_nothing_open() {
+async fn ended_charge_is_not_taken_again() {
     let Some(redis) = Redis::start() else { return };
     let purse = Purse::new(node(&redis), Allowance::None);
     purse.put_in(100).await;
@@ -135,7 +135,7 @@ async fn old_entries_are_folded_into_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sweep_that_races_settlements_counts_what_it_has_closed_and_bars_nothing() {
+async fn sweep_racing_settlements_counts_its_own() {
     let Some(redis) = Redis::start() else { return };
     let purse = Purse::new(node(&redis), Allowance::None);
     purse.put_in(10_000).await;
@@ -163,7 +163,7 @@ async fn a_sweep_that_races_settlements_counts_what_it_has_closed_and_bars_nothi
 }
 
 #[tokio::test]
-async fn a_charge_that_cannot_be_read_keeps_no_other_from_being_swept() {
+async fn unreadable_charge_does_not_stop_a_sweep() {
     let Some(redis) = Redis::start() else { return };
     let purse = Purse::new(node(&redis), Allowance::None);
     purse.put_in(100).await;
@@ -183,9 +183,9 @@ async fn a_charge_that_cannot_be_read_keeps_no_other_from_being_swept() {
     assert_eq!((purse.left().await, other.left().await), (90, 100), "all others are closed");
 }
 
-/// What is asked for in vain says nothing of the server.
+/// A rejected call says nothing about the health of the server.
 #[tokio::test]
-async fn a_charge_that_was_closed_before_it_came_opens_no_circuit() {
+async fn charge_closed_early_opens_no_circuit() {
     let Some(redis) = Redis::start() else { return };
     let guarded = Arc::new(Guarded::new(RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap())));
     let purse = Purse::new(Arc::clone(&guarded), Allowance::None);

@@ -15,10 +15,10 @@ use tollgate::{
 
 use crate::scenarios::rows::{BALANCE, COST, OUTAGE, PANIC, Row};
 use crate::support::World;
+use crate::support::faulty_back_ends::Later;
 use crate::support::providers::public;
-use crate::support::slow::Later;
 
-/// What the handlers and the gate note.
+/// The records of the handlers and the gate.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Notes(Arc<Noted>);
 
@@ -169,7 +169,7 @@ fn priced(route: &str, cost: u64) -> Rule {
     rule(route, &|rule| rule.cost = Cost::Fixed(Credits::new(cost)))
 }
 
-/// What the table's routes ask for when they are asked by this method.
+/// Returns the rules of the table's routes for this method.
 fn rules(method: &str) -> Vec<Rule> {
     let named = |path: &str| format!("{method} {path}");
     let costly = ["data", "stream", "fails", "lost", "final", "slow", "endless", "echo"];

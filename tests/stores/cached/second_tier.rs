@@ -51,7 +51,7 @@ async fn kept(redis: &Redis, hash: &tollgate::key::KeyHash) {
 }
 
 #[tokio::test]
-async fn what_one_node_has_read_the_others_find_in_redis() {
+async fn redis_shares_reads_between_nodes() {
     let Some(redis) = Redis::start() else { return };
     let remote = Remote::new();
     let (id, known) = remote.key(1);
@@ -78,9 +78,8 @@ async fn what_one_node_has_read_the_others_find_in_redis() {
     assert!(redis.say(&["PTTL", &entry(&known)]).trim_start_matches(':').parse::<u64>().unwrap() <= 3000);
 }
 
-/// Case 85, across nodes.
 #[tokio::test]
-async fn a_revocation_wins_over_a_reading_that_another_node_began_before_it() {
+async fn revocation_wins_over_a_remote_read() {
     let Some(redis) = Redis::start() else { return };
     let remote = Remote::new();
     for number in 0..20 {
@@ -101,7 +100,7 @@ async fn a_revocation_wins_over_a_reading_that_another_node_began_before_it() {
 }
 
 #[tokio::test]
-async fn a_mark_makes_void_what_came_before_it_whichever_arrives_first() {
+async fn change_mark_voids_older_entries() {
     let Some(redis) = Redis::start() else { return };
     let (tier, remote) = (records(&redis), Remote::new());
     let (id, hash) = remote.key(1);
@@ -142,7 +141,7 @@ async fn a_mark_makes_void_what_came_before_it_whichever_arrives_first() {
 }
 
 #[tokio::test]
-async fn a_new_key_works_at_once_although_redis_knew_that_there_was_none() {
+async fn new_key_works_despite_a_redis_miss() {
     let Some(redis) = Redis::start() else { return };
     let remote = Remote::new();
     remote.key(1);
@@ -157,9 +156,8 @@ async fn a_new_key_works_at_once_although_redis_knew_that_there_was_none() {
     assert!(other.find(&hash(5)).await.unwrap().is_some());
 }
 
-/// Case 95.
 #[tokio::test]
-async fn what_others_have_written_to_redis_is_a_miss_and_is_overwritten() {
+async fn foreign_redis_entry_is_overwritten() {
     let Some(redis) = Redis::start() else { return };
     let remote = Remote::new();
     let (id, hash) = remote.key(1);
@@ -216,7 +214,7 @@ async fn what_others_have_written_to_redis_is_a_miss_and_is_overwritten() {
 }
 
 #[tokio::test]
-async fn without_redis_the_authority_is_asked_and_the_revoker_is_told() {
+async fn lost_redis_falls_back_to_the_authority() {
     let Some(mut redis) = Redis::start() else { return };
     let remote = Remote::new();
     let (id, hash) = remote.key(1);
@@ -252,7 +250,7 @@ async fn without_redis_the_authority_is_asked_and_the_revoker_is_told() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_kept_in_redis_serves_while_the_authority_is_down() {
+async fn redis_record_serves_during_an_outage() {
     let Some(redis) = Redis::start() else { return };
     let remote = Remote::new();
     let (_, known) = remote.key(1);
@@ -267,7 +265,7 @@ async fn a_record_that_is_kept_in_redis_serves_while_the_authority_is_down() {
 }
 
 #[tokio::test]
-async fn a_cluster_keeps_all_of_it_in_one_slot() {
+async fn cluster_keeps_all_entries_in_one_slot() {
     let Some(redis) = Redis::start_cluster() else { return };
     let remote = Remote::new();
     let (id, hash) = remote.key(1);
@@ -282,7 +280,7 @@ async fn a_cluster_keeps_all_of_it_in_one_slot() {
 
 /// Nodes go by bounds of their own: what one has kept for longer than another's is gone with the change.
 #[tokio::test]
-async fn an_entry_that_lives_longer_than_the_mark_of_its_change_is_gone_too() {
+async fn entry_outliving_its_change_mark_is_void() {
     let Some(redis) = Redis::start() else { return };
     let (tier, remote) = (records(&redis), Remote::new());
     let (id, hash) = remote.key(1);

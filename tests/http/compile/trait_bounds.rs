@@ -51,7 +51,7 @@ where
 }
 
 #[tokio::test]
-async fn requests_and_answers_have_any_bodies_and_errors() {
+async fn any_body_and_error_types_compile() {
     let text = || "read".to_owned();
     serves(layer().layer(service_fn(answer::<_, String, Infallible>)), Empty::<Bytes>::new).await;
     serves(layer().layer(service_fn(answer::<_, Full<Bytes>, BoxError>)), text).await;
@@ -69,7 +69,7 @@ async fn requests_and_answers_have_any_bodies_and_errors() {
 }
 
 #[tokio::test]
-async fn a_service_is_boxed_before_and_after_built_in_a_stack_or_kept_to_one_thread() {
+async fn service_can_be_boxed_stacked_or_local() {
     type Text = Request<String>;
     type Answer<B> = Response<B>;
     let (text, inner) = (|| "read".to_owned(), service_fn(answer::<String, String, BoxError>));
@@ -106,7 +106,7 @@ fn is_sent<T: Send + Debug + 'static>() {}
 fn is_body<T: Body<Data = Bytes, Error = BoxError> + Send + Unpin + Default>() {}
 
 #[test]
-fn what_a_server_asks_of_its_parts_holds() {
+fn server_trait_bounds_are_met() {
     is_shared::<Gate>();
     is_shared::<TollgateLayer>();
     is_shared::<TollgateService<Inner>>();

@@ -1,4 +1,4 @@
-//! What is erased leaves no trace in a SQLite file, and nobody else may read the file.
+//! Erased data leaves no trace in a SQLite file, and nobody else may read the file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tollgate::credit::{CreditAdmin, SqlLedger};
 use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
 use tollgate::{Account, KeyRecord};
 
-use crate::place::Place;
+use crate::database::Place;
 use crate::sql::ledger::{charge, top_up};
 use crate::sql::store::{insert, later, record, store};
 
@@ -33,7 +33,7 @@ fn named(number: u8, account: &str) -> KeyRecord {
     key
 }
 
-/// Whether anything of a key is there: its name, its hash as bytes or as text.
+/// Returns true if any part of a key is there: its name, its hash as bytes or as text.
 fn shows(place: &Place, key: &KeyRecord) -> bool {
     let hash = key.hash.as_bytes();
     let half = |half: &[u8]| format!("{:032x}", u128::from_be_bytes(half.try_into().unwrap()));
@@ -102,7 +102,7 @@ async fn what_is_swept_leaves_no_trace() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_file_is_its_owners_alone() {
+async fn file_is_readable_by_its_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let place = Place::sqlite();
     let _store = filled(&place).await;

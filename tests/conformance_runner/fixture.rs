@@ -34,7 +34,7 @@ impl KeyStore for Counted {
     }
 }
 
-/// What the wrapped service saw: the URIs of its calls.
+/// The URIs of the calls that the wrapped service has received.
 pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
 
 pub(crate) struct Stage {

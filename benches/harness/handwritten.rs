@@ -1,4 +1,4 @@
-//! What a competent user writes today: axum's `from_fn`, sha2, moka in front of the database, governor, and the same
+//! A hand-written gate of a competent user: axum's `from_fn`, sha2, moka in front of the database, governor, and the same
 //! checks in the same order as the gate's.
 
 use std::collections::{BTreeSet, HashMap};
@@ -55,7 +55,7 @@ struct Account {
     plan_rank: u32,
 }
 
-/// What a route asks.
+/// The requirements of a route.
 struct Route {
     public: bool,
     scope: &'static str,

@@ -27,7 +27,7 @@ use tower::{Layer, ServiceExt};
 use super::support::World;
 use super::{KEY, log, panics};
 
-/// What panics.
+/// The part that panics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Find,
@@ -216,7 +216,7 @@ const PLACES: [Place; 10] = [
 ];
 
 #[tokio::test]
-async fn a_panic_is_answered_500_and_costs_nothing() {
+async fn panic_is_500_and_free() {
     let log = log::Log::default();
     let _logging = tracing::subscriber::set_default(log.clone());
     // A test of another thread may have met the events first, where nobody listens.
@@ -248,7 +248,7 @@ async fn a_panic_is_answered_500_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_panic_refuses_a_call_by_its_status() {
+async fn panic_in_a_grpc_call_is_a_status() {
     let (_, _, gate) = broken(Place::Find, false);
     let request = Request::post("/paid").header("x-api-key", KEY).header("content-type", "application/grpc");
     let service = TollgateLayer::new(gate).layer(super::support::Inner::default());
@@ -257,7 +257,7 @@ async fn a_panic_refuses_a_call_by_its_status() {
 }
 
 #[tokio::test]
-async fn a_panic_refuses_where_the_gate_is_asked() {
+async fn panic_in_admit_is_an_internal_denial() {
     for place in [Place::Find, Place::Draw, Place::Charge, Place::Observer] {
         let (world, id, gate) = broken(place, false);
         let request = Request::get("/paid").header("x-api-key", asked(place).2).body(()).unwrap();

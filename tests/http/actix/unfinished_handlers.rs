@@ -1,4 +1,4 @@
-//! What becomes of a charge where a handler does not come to its end.
+//! Charges of handlers that do not finish.
 
 use std::future::{Future, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +28,7 @@ async fn later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_137_a_handler_that_panics_costs_nothing_and_is_paid_back_once() {
+async fn panicking_handler_is_refunded_once() {
     for at_once in [true, false] {
         for polls in [1, 2, 3] {
             let (world, _, id) = world();
@@ -64,7 +64,7 @@ async fn case_137_a_handler_that_panics_costs_nothing_and_is_paid_back_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_199_a_response_future_that_is_dropped_unpolled_costs_nothing_and_keeps_nothing() {
+async fn dropped_unpolled_future_costs_nothing() {
     for at_once in [true, false] {
         let (world, _, id) = world();
         let (gate, ledger) = counting(&world, at_once);
@@ -84,7 +84,7 @@ async fn case_199_a_response_future_that_is_dropped_unpolled_costs_nothing_and_k
 }
 
 #[tokio::test]
-async fn case_134_a_client_that_leaves_mid_handler_has_been_served() {
+async fn client_leaving_mid_handler_is_charged() {
     let (world, gate, id) = world();
     let app = App::new().route("/v1/candles", web::get().to(pending::<HttpResponse>));
     let app = init_service(app.wrap(TollgateTransform::new(gate))).await;

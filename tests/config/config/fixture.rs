@@ -15,14 +15,14 @@ use tollgate::{
 };
 use tower::{ServiceExt, service_fn};
 
-/// What every file begins with that says nothing else.
+/// The beginning of every file that sets nothing else.
 pub(crate) const HEAD: &str =
     "sources = [{ header = \"X-API-Key\" }]\nformats = [{ prefix = \"acme_\", body = 8, issue = false }]\n";
 
-/// When the clock starts.
+/// The start time of the clock.
 pub(crate) const START: &str = "2026-03-28T22:30:00Z";
 
-/// What is sent: `GET /path; header: value; peer 192.0.2.1`, or `+90s` to let time pass. With `; store down` at the end the store
+/// Requests: `GET /path; header: value; peer 192.0.2.1`, or `+90s` to let time pass. With `; store down` at the end the store
 /// does not answer.
 pub(crate) type Script<'s> = &'s [&'s str];
 
@@ -34,7 +34,7 @@ pub(crate) struct Refusal {
     pub(crate) problem: Option<String>,
 }
 
-/// What the service saw of a request.
+/// The service's view of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) uri: String,

@@ -1,4 +1,4 @@
-//! What there is on the shelf: tower-http looks whether the key is one, `tower_governor` limits its rate. No record,
+//! A stack of published middleware: tower-http checks that the key is known, `tower_governor` limits its rate. No record,
 //! no account, no scope, no credits.
 #![allow(clippy::result_large_err, reason = "tower-http takes the whole response as the error")]
 

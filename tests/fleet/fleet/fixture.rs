@@ -30,7 +30,7 @@ pub(crate) struct Stage {
     pub(crate) ledger: SqlLedger,
     pub(crate) manager: KeyManager,
     pub(crate) account: AccountId,
-    /// What the nodes are started with besides.
+    /// Additional arguments of the nodes.
     more: &'static [&'static str],
     /// A node's place is kept while it is killed and started again.
     nodes: Vec<RwLock<Option<Node>>>,
@@ -118,7 +118,7 @@ impl Stage {
         credits.get()
     }
 
-    /// How many charges and blocks are open.
+    /// Returns the number of open charges and blocks.
     pub(crate) fn open_charges(&self) -> u64 {
         let name = self.url.rsplit('/').next().unwrap();
         let open = "SELECT count(*) FROM tollgate_charges WHERE closed_at IS NULL";
@@ -135,7 +135,7 @@ impl Stage {
         }
     }
 
-    /// Where a node listens; nothing while it is down.
+    /// Returns the address of a node; `None` while it is down.
     pub(crate) async fn address(&self, place: usize) -> Option<String> {
         self.nodes[place].read().await.as_ref().map(|node| node.address.clone())
     }

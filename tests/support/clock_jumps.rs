@@ -13,13 +13,13 @@ pub(crate) struct Window {
     pub(crate) quotas: Vec<u32>,
 }
 
-/// What comes before a draw.
+/// The events before a draw.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask {
     leap: Leap,
     /// Wall time in milliseconds. No limiter goes by it.
     wall: i64,
-    /// Which of the quotas is in force from now on.
+    /// The quota that is in force from now on.
     change: Option<prop::sample::Index>,
 }
 
@@ -35,7 +35,7 @@ enum Leap {
     Rest,
 }
 
-/// How many cases a run has: `TOLLGATE_LIMIT_CASES`, or as many as take a few seconds.
+/// Returns the number of cases of a run: `TOLLGATE_LIMIT_CASES`, or as many as take a few seconds.
 pub(crate) fn cases(few: u32) -> u32 {
     std::env::var("TOLLGATE_LIMIT_CASES").map_or(few, |number| number.parse().unwrap())
 }
@@ -76,7 +76,7 @@ pub(crate) struct Told {
     pub(crate) quota: usize,
 }
 
-/// What a full cell counts in fractions of cells.
+/// The fractions that a full cell has.
 const CELL: u128 = 1 << 40;
 
 /// The bounds of what is admitted.
@@ -87,7 +87,7 @@ pub(crate) struct Watch {
     now: u64,
     /// The latest time that was shown.
     latest: u64,
-    /// How much time went forward: a way that was gone twice counts twice.
+    /// The sum of forward time: an interval that was passed twice counts twice.
     passed: u64,
     /// Cells that are surely taken from a bucket, if all time that passed refilled it.
     least: u128,
@@ -95,10 +95,10 @@ pub(crate) struct Watch {
     most: u128,
     /// The nanoseconds in which a cell is refilled that was taken.
     refill: u128,
-    /// When requests were admitted: by `passed` and by `latest`.
+    /// The times of admitted requests: by `passed` and by `latest`.
     admitted: Vec<(u64, u64)>,
     wait: Option<u64>,
-    /// What the draw in hand must come to.
+    /// The expected outcome of the current draw.
     expected: Option<Expected>,
 }
 
@@ -229,7 +229,7 @@ impl Window {
         u64::try_from(self.length.as_micros()).unwrap()
     }
 
-    /// What the rounding of a refill to the microsecond adds to a window.
+    /// Returns the time that the rounding of a refill to the microsecond adds to a window.
     pub(crate) fn slack(&self) -> Duration {
         Duration::from_micros(self.quotas.iter().copied().max().unwrap().into())
     }

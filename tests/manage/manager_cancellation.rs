@@ -27,7 +27,7 @@ fn leave_after(polls: u8, work: impl Future) {
     }
 }
 
-/// What goes on by itself is done within a few turns.
+/// Lets background tasks finish within a few turns.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -35,7 +35,7 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn what_is_changed_is_told_of_whenever_its_caller_leaves() -> Result<(), Fault> {
+async fn change_is_announced_if_its_caller_leaves() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let store = Yielding(Arc::clone(&stage.store));
     let manager = KeyManager::new(stage.gate.clone(), store).with_audit(stage.audit.clone());
@@ -63,7 +63,7 @@ async fn what_is_changed_is_told_of_whenever_its_caller_leaves() -> Result<(), F
 }
 
 #[tokio::test]
-async fn a_change_of_an_account_is_told_of_whenever_its_caller_leaves() -> Result<(), Fault> {
+async fn account_change_outlives_its_caller() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let store = Yielding(Arc::clone(&stage.store));
     let accounts = AccountManager::new(stage.gate.clone(), store).with_audit(stage.audit.clone());

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use tollgate::account::OwnQuota;
 use tollgate::{KeyId, Plan};
 
+use crate::config::fixture::{Refusal, Stage, both, kinds, statuses};
 use crate::config::head;
-use crate::config::stage::{Refusal, Stage, both, kinds, statuses};
 
 fn burst() -> Vec<OwnQuota> {
     vec![OwnQuota::Named("burst".into())]
@@ -27,7 +27,7 @@ const SCRIPT: [&str; 4] = [
 ];
 
 #[tokio::test]
-async fn a_record_that_names_what_is_not_configured_is_the_operator_s_error() {
+async fn unknown_name_in_record_is_operator_error() {
     let free = |builder| Ok(head(builder)?.plan(Plan::new("free")));
     let answers = both("plans.free = {}", free, strangers, &SCRIPT).await;
     assert_eq!(statuses(&answers), [500, 500, 500, 200]);
@@ -78,7 +78,7 @@ impl tracing::Subscriber for Log {
 }
 
 #[tokio::test]
-async fn the_log_names_the_key_by_its_id_and_never_by_its_secret() {
+async fn log_names_the_key_by_id_not_secret() {
     let stage = Stage::of_file("plans.free = {}").unwrap();
     strangers(&stage);
     let lines = Arc::new(Mutex::new(Vec::new()));
@@ -96,7 +96,7 @@ async fn the_log_names_the_key_by_its_id_and_never_by_its_secret() {
 }
 
 #[tokio::test]
-async fn a_demo_key_is_a_key_whose_shape_is_its_own() {
+async fn demo_key_may_have_its_own_shape() {
     let toml = r#"
         [plans.demo]
         quotas = [{ quota = "2 per hour", counts = "pool:demo" }]

@@ -1,4 +1,4 @@
-//! Where the tests' tables are: in a file, or in a server.
+//! The databases of the tests: a SQLite file, or a PostgreSQL server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,13 +87,13 @@ macro_rules! both {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                super::$name(crate::place::Place::sqlite()).await;
+                super::$name(crate::database::Place::sqlite()).await;
             })*
         }
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                if let Some(place) = crate::place::Place::postgres() {
+                if let Some(place) = crate::database::Place::postgres() {
                     super::$name(place).await;
                 }
             })*

@@ -12,15 +12,15 @@ use tollgate::{Account, KeyId, KeyRecord, KeyStore, MemoryStore, StoreFuture};
 
 type Change = Box<dyn FnOnce(&MemoryStore) + Send>;
 
-pub(crate) struct Meddling {
+pub(crate) struct ConcurrentWriter {
     store: Arc<MemoryStore>,
-    /// How many look-ups there were.
+    /// The number of look-ups.
     looks: AtomicUsize,
-    /// What is changed once so many were answered.
+    /// The change that is made after this many look-ups.
     change: Mutex<Option<(usize, Change)>>,
 }
 
-impl Meddling {
+impl ConcurrentWriter {
     pub(crate) fn after(
         looks: usize,
         store: &Arc<MemoryStore>,
@@ -42,19 +42,19 @@ impl Meddling {
     }
 }
 
-impl fmt::Debug for Meddling {
+impl fmt::Debug for ConcurrentWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Meddling")
+        f.write_str("ConcurrentWriter")
     }
 }
 
-impl KeyStore for Meddling {
+impl KeyStore for ConcurrentWriter {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         self.look(|store| store.find(hash))
     }
 }
 
-impl KeyAdmin for Meddling {
+impl KeyAdmin for ConcurrentWriter {
     fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted> {
         self.store.insert(insert)
     }

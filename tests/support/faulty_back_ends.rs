@@ -73,7 +73,7 @@ pub(crate) struct Failing<T> {
     pub(crate) back_end: T,
     pub(crate) down: Arc<AtomicBool>,
     pub(crate) asked: Arc<AtomicUsize>,
-    /// Whether a charge is posted all the same: its answer is lost on the way.
+    /// True if a charge is posted although its answer is lost.
     pub(crate) after_the_fact: bool,
 }
 

@@ -13,9 +13,9 @@ fn kill(node: &Node) {
     node.wire.set(Fault::Down);
 }
 
-/// Security case 136: what a dead node held comes back with the sweep, but for its headroom; nothing is spent twice.
+/// The sweep returns a dead node's block, except for its headroom; nothing is spent twice.
 #[tokio::test(start_paused = true)]
-async fn what_a_dead_node_held_comes_back_when_its_lease_ends() {
+async fn dead_node_credits_return_at_lease_end() {
     let fleet = Fleet::of_nodes(2, 1_000_000);
     let node = fleet.node();
     for _ in 0..20 {
@@ -35,7 +35,7 @@ async fn what_a_dead_node_held_comes_back_when_its_lease_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nodes_that_die_all_the_time_serve_no_more_than_there_is() {
+async fn dying_nodes_never_overspend() {
     let mut fleet = Fleet::of_nodes(4, 10_000);
     fleet.terms.headroom = Credits::new(32);
     let (mut served, mut deaths) = (0_u64, 0_u64);
@@ -68,7 +68,7 @@ async fn nodes_that_die_all_the_time_serve_no_more_than_there_is() {
 
 /// A node that stood still for longer than its lease goes on: what it has committed is its own, and no more.
 #[tokio::test(start_paused = true)]
-async fn a_node_that_was_thought_dead_spends_no_more_than_it_had_committed() {
+async fn expired_node_spends_only_its_commitment() {
     let mut fleet = Fleet::of_nodes(1, 100_000);
     fleet.terms.longest = Duration::from_hours(1);
     fleet.terms.idle = Duration::from_hours(1);
@@ -92,7 +92,7 @@ async fn a_node_that_was_thought_dead_spends_no_more_than_it_had_committed() {
 
 /// A block whose answer is lost is given back, as often as it takes: the node lives, and nothing is lost.
 #[tokio::test(start_paused = true)]
-async fn a_block_that_was_taken_and_never_heard_of_comes_back_whole() {
+async fn block_with_lost_answer_returns_whole() {
     let fleet = Fleet::of_nodes(1, 100_000);
     let (node, id) = (fleet.node(), fleet.next_id());
     fleet.serve_many(&node, 1).await;
@@ -116,7 +116,7 @@ async fn a_block_that_was_taken_and_never_heard_of_comes_back_whole() {
 
 /// The same at shutdown: what is not confirmed is given back then, or said to be left to the sweep.
 #[tokio::test(start_paused = true)]
-async fn a_block_that_was_never_heard_of_comes_back_at_shutdown() {
+async fn unreceived_block_returns_at_shutdown() {
     let fleet = Fleet::of_nodes(1, 100_000);
     let (node, id) = (fleet.node(), fleet.next_id());
     fleet.serve_many(&node, 1).await;

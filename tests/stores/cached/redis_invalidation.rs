@@ -45,9 +45,8 @@ async fn revoked(node: &Node, hash: &tollgate::key::KeyHash) -> Duration {
     }
 }
 
-/// Cases 86 and 164.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revocation_is_seen_by_other_nodes_within_milliseconds() {
+async fn revocation_reaches_nodes_in_milliseconds() {
     let Some(redis) = Redis::start() else { return };
     let remote = Remote::new();
     let (one, other) = (node(&remote, &redis).await, node(&remote, &redis).await);
@@ -77,7 +76,7 @@ async fn a_revocation_is_seen_by_other_nodes_within_milliseconds() {
 }
 
 #[tokio::test]
-async fn a_message_that_was_dropped_is_missed_by_its_number_and_a_change_never_told_by_time() {
+async fn lost_message_is_detected() {
     let Some(redis) = Redis::start() else { return };
     let remote = Remote::new();
     let other = node(&remote, &redis).await;
@@ -107,7 +106,7 @@ async fn a_message_that_was_dropped_is_missed_by_its_number_and_a_change_never_t
 }
 
 #[tokio::test]
-async fn nodes_that_lose_redis_look_more_often_and_find_it_again_by_themselves() {
+async fn nodes_reconnect_to_redis() {
     let Some(mut redis) = Redis::start() else { return };
     let remote = Remote::new();
     let (one, other) = (node(&remote, &redis).await, node(&remote, &redis).await);
@@ -131,9 +130,8 @@ async fn nodes_that_lose_redis_look_more_often_and_find_it_again_by_themselves()
     assert!(revoked(&other, &hash).await < UNANNOUNCED);
 }
 
-/// Case 203.
 #[tokio::test]
-async fn a_server_that_hangs_and_a_connection_that_is_cut_are_noticed() {
+async fn hung_server_and_cut_connection_are_found() {
     let Some(redis) = Redis::start() else { return };
     let remote = Remote::new();
     let node = node(&remote, &redis).await;
@@ -159,7 +157,7 @@ async fn a_server_that_hangs_and_a_connection_that_is_cut_are_noticed() {
 }
 
 #[tokio::test]
-async fn with_redis_and_the_authority_gone_known_keys_serve_for_the_stated_time() {
+async fn known_keys_serve_without_redis_and_sql() {
     let Some(mut redis) = Redis::start() else { return };
     let remote = Remote::new();
     let server = RedisServer::open(&redis.url(), "acme").unwrap();
@@ -191,7 +189,7 @@ async fn with_redis_and_the_authority_gone_known_keys_serve_for_the_stated_time(
 
 /// A second tier is there for other nodes: without a channel they are not told.
 #[tokio::test]
-async fn who_shares_a_second_tier_and_has_no_channel_is_told_that_others_may_not_know() {
+async fn second_tier_without_channel_is_warned_of() {
     let Some(redis) = Redis::start() else { return };
     let remote = Remote::new();
     let (id, _) = remote.key(1);

@@ -7,7 +7,7 @@ use tollgate::KeyId;
 use tollgate::clock::Timestamp;
 use tollgate::store::{KeyAdmin, SqlStore};
 
-use crate::place::Place;
+use crate::database::Place;
 use crate::sql::store::{insert, later, record, store};
 
 /// So many keys that PostgreSQL reads the table as it lies, not by its index.
@@ -34,7 +34,7 @@ async fn lock(connection: &mut PgConnection, number: u8) -> Result<(), sqlx::Err
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_are_locked_in_the_order_of_their_ids() {
+async fn rows_are_locked_in_id_order() {
     let Some(place) = Place::postgres() else { return };
     let store = backwards(&place).await;
     let mut other = PgConnection::connect(&place.url).await.unwrap();
@@ -51,7 +51,7 @@ async fn rows_are_locked_in_the_order_of_their_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_note_the_same_keys_in_opposite_orders_do_not_fail() {
+async fn opposite_write_orders_do_not_deadlock() {
     let Some(place) = Place::postgres() else { return };
     let one = backwards(&place).await;
     let other = SqlStore::new(&place.open().await);

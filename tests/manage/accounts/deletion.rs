@@ -14,7 +14,7 @@ use tollgate::{Account, AccountManager, Credits, KeyId, KeyRecord, MemoryStore};
 use crate::accounts::{Noted, World, world};
 
 #[tokio::test]
-async fn a_deleted_account_is_refused_with_every_key_and_stays_deleted() {
+async fn deleted_account_is_refused_for_good() {
     let world = World::with_ada().await;
     world.accounts.delete(&world.ada).await.unwrap();
     world.accounts.delete(&world.ada).await.unwrap();
@@ -34,7 +34,7 @@ async fn a_deleted_account_is_refused_with_every_key_and_stays_deleted() {
 }
 
 #[tokio::test]
-async fn an_erased_account_takes_its_keys_and_its_balance_with_it() {
+async fn erasure_removes_keys_and_balance() {
     let world = World::with_ada().await;
     world.credits.top_up(&world.ada, Credits::new(50), &"first".parse().unwrap()).await.unwrap();
     assert_eq!(world.get("/costly").await, 200);
@@ -52,7 +52,7 @@ async fn an_erased_account_takes_its_keys_and_its_balance_with_it() {
 
 const NOW: Timestamp = Timestamp::from_millis(1_777_550_400_000);
 
-/// How many keys the account of the tests below has: more than are read at once.
+/// The number of keys of the account in the tests below: more than are read at once.
 const KEYS: u64 = 250;
 
 fn record(number: u64, account: &Arc<Account>) -> KeyRecord {
@@ -117,7 +117,7 @@ async fn deletion_revokes_every_key(store: Arc<dyn AccountAdmin>) {
 }
 
 /// A deletion that ended before it had come to the keys, and to the second half of them.
-async fn a_deletion_that_was_interrupted_is_finished_by_another(store: Arc<dyn AccountAdmin>) {
+async fn interrupted_deletion_can_be_finished(store: Arc<dyn AccountAdmin>) {
     let ada = Arc::new(Account::new("ada", "free"));
     assert!(store.create_account(&ada).await.unwrap());
     put_keys(&*store, &ada).await;
@@ -143,36 +143,36 @@ mod memory {
     }
 
     #[tokio::test]
-    async fn a_deletion_that_was_interrupted_is_finished_by_another() {
+    async fn interrupted_deletion_can_be_finished() {
         let store = Arc::new(MemoryStore::new());
-        super::a_deletion_that_was_interrupted_is_finished_by_another(store).await;
+        super::interrupted_deletion_can_be_finished(store).await;
     }
 }
 
 #[cfg(all(feature = "sqlite", feature = "postgres"))]
 mod databases {
     use super::Arc;
-    use crate::place::{Place, both};
+    use crate::database::{Place, both};
     use tollgate::guard::Guarded;
     use tollgate::store::{CachedStore, SqlStore};
 
     both![
         deletion_revokes_every_key,
-        deletion_through_a_cache_revokes_every_key,
-        a_deletion_that_was_interrupted_is_finished_by_another,
+        cached_deletion_revokes_every_key,
+        interrupted_deletion_can_be_finished,
     ];
 
     async fn deletion_revokes_every_key(place: Place) {
         super::deletion_revokes_every_key(Arc::new(SqlStore::new(&place.open().await))).await;
     }
 
-    async fn deletion_through_a_cache_revokes_every_key(place: Place) {
+    async fn cached_deletion_revokes_every_key(place: Place) {
         let store = CachedStore::builder(Guarded::new(SqlStore::new(&place.open().await))).build().unwrap();
         super::deletion_revokes_every_key(Arc::new(store)).await;
     }
 
-    async fn a_deletion_that_was_interrupted_is_finished_by_another(place: Place) {
+    async fn interrupted_deletion_can_be_finished(place: Place) {
         let store = Arc::new(SqlStore::new(&place.open().await));
-        super::a_deletion_that_was_interrupted_is_finished_by_another(store).await;
+        super::interrupted_deletion_can_be_finished(store).await;
     }
 }
