@@ -28,7 +28,7 @@ use tokio::runtime::Runtime;
 use tollgate::account::Allowance;
 use tollgate::clock::SystemClock;
 use tollgate::credit::{Adjustment, AdjustmentKind, CreditAdmin, LeaseTerms, LeasedLedger, SqlLedger};
-use tollgate::guard::Guarded;
+use tollgate::guard::Resilient;
 use tollgate::limit::LocalShare;
 use tollgate::sql::Database;
 use tollgate::store::{AccountAdmin, CachedStore, InsertKey, KeyAdmin, SqlStore};
@@ -120,8 +120,8 @@ async fn fleet(url: &str, headroom: u64) -> GateBuilder {
     let mut terms = LeaseTerms::of_nodes(nodes);
     terms.headroom = Credits::new(headroom);
     terms.block = Credits::new(headroom * 100);
-    let store = CachedStore::builder(Guarded::new(SqlStore::new(&database))).build().expect("a cache");
-    let ledger = LeasedLedger::new(Guarded::new(SqlLedger::new(&database)), terms);
+    let store = CachedStore::builder(Resilient::new(SqlStore::new(&database))).build().expect("a cache");
+    let ledger = LeasedLedger::new(Resilient::new(SqlLedger::new(&database)), terms);
     gate::builder(store, ledger).limiter(LocalShare::new(nodes)).source(gate::header())
 }
 

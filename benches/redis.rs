@@ -24,7 +24,7 @@ use tollgate::account::{Allowance, QuotaPolicy, Quotas};
 use tollgate::clock::SystemClock;
 use tollgate::credit::{Charge, ChargeId, Charged, CreditAdmin};
 use tollgate::key::KeyHasher;
-use tollgate::limit::{Draw, Quota, RedisLimiter};
+use tollgate::limit::{Draw, LimitDecision, RedisLimiter};
 use tollgate::meter::{Meter, Metered, RedisMeter};
 use tollgate::redis::{RedisOptions, RedisServer};
 use tollgate::{Account, Clock, Credits, KeyId, KeyRecord, RateLimiter};
@@ -111,7 +111,7 @@ async fn draws(limiter: &Arc<RedisLimiter>, calls: u64) {
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
             {
                 let drawn = limiter.draw(&Draw::new(&record, &quotas, now)).await.unwrap();
-                assert!(matches!(drawn, Quota::Within(_)));
+                assert!(matches!(drawn, LimitDecision::Within(_)));
             }
         })
     };
@@ -155,7 +155,7 @@ async fn latency(redis: &Redis) {
             let start = Instant::now();
             let drawn = limiter.draw(&draw).await.unwrap();
             lone.push(start.elapsed().as_secs_f64());
-            assert!(matches!(drawn, Quota::Within(_)));
+            assert!(matches!(drawn, LimitDecision::Within(_)));
             number += 1;
             let id = ChargeId::from_bytes(number.to_be_bytes());
             let charge = Charge::new(id, &record.account, Credits::new(1), &Allowance::None, now);

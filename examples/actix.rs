@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use actix_web::{App, HttpServer, middleware::NormalizePath, web};
-use tollgate::account::Caps;
+use tollgate::account::ParamLimits;
 use tollgate::{Config, Gate, MemoryStore, Principal, TollgateTransform};
 
 const GATE: &str = r#"
@@ -50,7 +50,7 @@ async fn whoami(caller: Principal) -> String {
 }
 
 /// As many as the caller's plan allows.
-async fn list(caps: Caps) -> String {
+async fn list(caps: ParamLimits) -> String {
     let most = caps.at_most("limit").unwrap_or(100);
     (1..=most).map(|number| number.to_string()).collect::<Vec<_>>().join("\n")
 }

@@ -5,7 +5,7 @@ use std::{error::Error, net::SocketAddr, time::Duration};
 use axum::{Json, Router, routing::get};
 use http::StatusCode;
 use tokio::net::TcpListener;
-use tollgate::account::Caps;
+use tollgate::account::ParamLimits;
 use tollgate::{Config, MemoryStore, Principal, TollgateLayer};
 use tower::ServiceBuilder;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -54,6 +54,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// As many as the caller's plan allows.
-async fn list(caps: Caps) -> Json<Vec<u64>> {
+async fn list(caps: ParamLimits) -> Json<Vec<u64>> {
     Json((1..=caps.at_most("limit").unwrap_or(100)).collect())
 }

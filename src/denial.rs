@@ -7,11 +7,11 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::account::Quotas;
-use crate::account::{Breach, BreachKind, Standing, Terms, Unknown};
+use crate::account::{Breach, BreachKind, Terms, TermsError, WindowStatus};
 use crate::amount::Credits;
 use crate::error::StoreError;
 use crate::key::{KeyId, KeyRecord, KeySource};
-use crate::rule::Ruled;
+use crate::rule::CompiledRule;
 
 use crate::name::{AccountId, Agreement, PlanName};
 use crate::rule::Rule;
@@ -141,11 +141,11 @@ pub(crate) enum Cause {
     None,
     Wait {
         retry_after: Duration,
-        standing: Standing,
+        window_status: WindowStatus,
         terms: Arc<Terms>,
     },
-    Scopes(Arc<Ruled>),
-    Plan(Arc<Ruled>),
+    Scopes(Arc<CompiledRule>),
+    Plan(Arc<CompiledRule>),
     Agreement(Agreement),
     Parameter(Breach),
     Member {
@@ -168,7 +168,7 @@ pub(crate) enum Cause {
 /// A problem that the operator must correct. Its text is made only when the log needs it.
 #[derive(Debug, Clone)]
 pub(crate) enum Problem {
-    Unknown(Unknown),
+    Unknown(TermsError),
     NoKeyYet,
     Managed(String),
 }
@@ -199,7 +199,7 @@ pub struct Denial {
     kind: DenialKind,
     pub(crate) cause: Cause,
     record: Option<Arc<KeyRecord>>,
-    rule: Option<Arc<Ruled>>,
+    rule: Option<Arc<CompiledRule>>,
     /// True if the key was in a Bearer credential. Its challenge then contains the reason for the denial.
     pub(crate) bearer: bool,
 }
@@ -261,7 +261,7 @@ impl Denial {
 
     /// Sets the rule that applied to the request.
     #[must_use]
-    pub(crate) fn by_rule(mut self, rule: &Arc<Ruled>) -> Self {
+    pub(crate) fn by_rule(mut self, rule: &Arc<CompiledRule>) -> Self {
         self.rule = Some(Arc::clone(rule));
         self
     }
@@ -296,7 +296,7 @@ impl Denial {
     /// The rule that applied to the request. `None` if no rule matches, or if the request was denied before the search
     /// for a rule.
     pub fn rule(&self) -> Option<&Rule> {
-        self.rule.as_ref().map(|ruled| &ruled.rule).filter(|rule| !rule.pattern().is_empty())
+        self.rule.as_ref().map(|compiled| &compiled.rule).filter(|rule| !rule.pattern().is_empty())
     }
 
     /// The time after which a rate limit would admit the request, if it is known.
@@ -305,9 +305,9 @@ impl Denial {
     }
 
     /// The quotas in force and the status of the exceeded one.
-    pub(crate) fn windows(&self) -> Option<(&Quotas, &Standing)> {
-        if let Cause::Wait { terms, standing, .. } = &self.cause {
-            Some((&terms.quotas, standing))
+    pub(crate) fn windows(&self) -> Option<(&Quotas, &WindowStatus)> {
+        if let Cause::Wait { terms, window_status, .. } = &self.cause {
+            Some((&terms.quotas, window_status))
         } else {
             None
         }

@@ -48,7 +48,7 @@
 //! Otherwise the first [`KeySource`] that is present supplies the key, a [`KeyFormat`] accepts it, and its
 //! [`KeyHash`](key::KeyHash) finds the [`KeyRecord`] in the [`KeyStore`]. The [`Check`](gate::Check)s follow in the
 //! configured order, including the [`RateLimiter`] and the [`CreditLedger`]. The result is an [`Admission`], or a
-//! [`Denial`] that a [`Presentation`](respond::Presentation) turns into the response.
+//! [`Denial`] that a [`ErrorFormat`](respond::ErrorFormat) turns into the response.
 //!
 //! # Routers
 //!
@@ -82,14 +82,14 @@
 //! - `config` (default): [`Config`], the TOML configuration file.
 //! - `tracing` (default): log events for denials and for the operator's faults.
 //! - `quanta`: a [`SystemClock`](clock::SystemClock) that reads the processor's counter.
-//! - `axum`: [`Principal`] and [`Caps`](account::Caps) as extractors; the peer's address from `ConnectInfo`; whole
+//! - `axum`: [`Principal`] and [`ParamLimits`](account::ParamLimits) as extractors; the peer's address from `ConnectInfo`; whole
 //!   paths in nested routers.
 //! - `actix-web`: `TollgateTransform` for an `App`, a `Scope` or a `Resource`, and the same extractors.
 //! - `tonic`: denials of gRPC calls as gRPC statuses: see `grpc`.
 //! - `sqlite`, `postgres`: `SqlStore` and `SqlLedger` over a `Database`, for one machine and for a fleet.
 //! - `redis`: `RedisLimiter`, `RedisLedger`, and `RedisMeter`, which combines both; `RedisRecords` and
-//!   `RedisAnnouncements`.
-//! - `fleet`: wrappers around a remote back end: `CachedStore`, `LeasedLedger`, `Guarded`, `LocalShare`.
+//!   `RedisInvalidationBus`.
+//! - `fleet`: wrappers around a remote back end: `CachedStore`, `LeasedLedger`, `Resilient`, `LocalShare`.
 //! - `testing`: a gate with a manual clock, keys for it, and lists of open routes and of routes without a rule: see
 //!   `testing`.
 //! - `openapi`: `Gate::openapi`, which adds the gate's requirements to an OpenAPI document.

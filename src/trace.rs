@@ -62,18 +62,18 @@ mod mode {
         apart: u64,
         on: AtomicBool,
         /// The time of the last logged beginning.
-        told: AtomicU64,
+        reported: AtomicU64,
     }
 
-    /// The value of `told` before the first event.
+    /// The value of `reported` before the first event.
     const NEVER: u64 = u64::MAX;
 
     impl Mode {
         /// Creates a state of a wrapper around a back end of the type `T`.
         pub(crate) fn before<T: ?Sized>(begins: &'static str, ends: &'static str) -> Self {
             let back_end = without_paths(type_name::<T>());
-            let (on, told) = (AtomicBool::new(false), AtomicU64::new(NEVER));
-            Self { back_end, begins, ends, apart: 0, on, told }
+            let (on, reported) = (AtomicBool::new(false), AtomicU64::new(NEVER));
+            Self { back_end, begins, ends, apart: 0, on, reported }
         }
 
         /// Sets the minimum time between two logged beginnings.
@@ -88,12 +88,12 @@ mod mode {
             if self.on.load(Ordering::Relaxed) {
                 return;
             }
-            let told = self.told.load(Ordering::Relaxed);
-            if told != NEVER && now.saturating_sub(told) < self.apart {
+            let reported = self.reported.load(Ordering::Relaxed);
+            if reported != NEVER && now.saturating_sub(reported) < self.apart {
                 return;
             }
             if !self.on.swap(true, Ordering::Relaxed) {
-                self.told.store(now, Ordering::Relaxed);
+                self.reported.store(now, Ordering::Relaxed);
                 tracing::warn!(back_end = self.back_end, %error, "{}", self.begins);
                 tracing::debug!(back_end = self.back_end, ?error, "what the back end failed with");
             }

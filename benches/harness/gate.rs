@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tollgate::account::{Allowance, Cap, Subscription};
+use tollgate::account::{Allowance, ParamLimit, Subscription};
 use tollgate::clock::SystemClock;
 use tollgate::key::{KeyHasher, Length};
 use tollgate::rule::{Cost, ScopeRule};
@@ -83,7 +83,9 @@ fn plan(name: &str, rank: u32, quotas: [&str; 2]) -> Plan {
     plan.rank = Some(rank);
     plan.quotas = quotas.map(|quota| quota.parse().expect("a quota")).into();
     plan.credits = Allowance::None;
-    plan.caps = [("limit".to_owned(), Cap::AtMost(1_000)), ("cursor".to_owned(), Cap::Forbidden)].into();
+    plan.caps =
+        [("limit".to_owned(), ParamLimit::AtMost(1_000)), ("cursor".to_owned(), ParamLimit::Forbidden)]
+            .into();
     plan
 }
 

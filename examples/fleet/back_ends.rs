@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::credit::{LeaseTerms, LeasedLedger, SqlLedger};
-use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::limit::{LocalFallback, LocalShare, RedisLimiter};
 use tollgate::redis::RedisServer;
 use tollgate::sql::Database;
-use tollgate::store::{CachedStore, RedisAnnouncements, RedisRecords, SqlStore};
+use tollgate::store::{CachedStore, RedisInvalidationBus, RedisRecords, SqlStore};
 use tollgate::{Config, CreditLedger, Gate};
 
 use crate::Fault;
@@ -19,14 +19,14 @@ use crate::options::Options;
 /// The back ends of one node.
 pub(crate) struct BackEnds {
     /// Keys: served from this process, from Redis, from the database; known ones for a time also without it.
-    pub(crate) store: CachedStore<Guarded<SqlStore>>,
+    pub(crate) store: CachedStore<Resilient<SqlStore>>,
     /// Balances, past guard and leases: for changes by hand, and for what runs beside the requests.
     pub(crate) credits: SqlLedger,
-    guarded: Guarded<SqlLedger>,
+    guarded: Resilient<SqlLedger>,
     /// Spends credits in process; nothing, where every charge goes to the database.
-    leased: Option<LeasedLedger<Guarded<SqlLedger>>>,
+    leased: Option<LeasedLedger<Resilient<SqlLedger>>>,
     /// The fleet's limits; while Redis is away, this node's share of them.
-    limiter: Arc<LocalFallback<Guarded<RedisLimiter>>>,
+    limiter: Arc<LocalFallback<Resilient<RedisLimiter>>>,
     database: Database,
 }
 
@@ -41,7 +41,7 @@ impl BackEnds {
             .stale_for_at_most(STALE_FOR_AT_MOST)
             .stale_if_error(STALE_IF_ERROR)
             .second_tier(RedisRecords::new(redis.clone()))
-            .announcements(RedisAnnouncements::new(redis.clone()))
+            .invalidation_bus(RedisInvalidationBus::new(redis.clone()))
             .build()?;
         let credits = SqlLedger::new(&database);
         let guarded_credits = guarded(credits.clone(), patience);
@@ -76,8 +76,8 @@ impl BackEnds {
     }
 }
 
-fn guarded<T>(back_end: T, patience: Duration) -> Guarded<T> {
+fn guarded<T>(back_end: T, patience: Duration) -> Resilient<T> {
     let mut limits = GuardLimits::default();
     limits.time = patience;
-    Guarded::with_limits(back_end, limits)
+    Resilient::with_limits(back_end, limits)
 }

@@ -58,9 +58,9 @@ impl BackEnds {
     }
 
     /// Does the periodic work.
-    pub(crate) async fn tend(&self) -> Result<(), Fault> {
+    pub(crate) async fn maintain(&self) -> Result<(), Fault> {
         match &self.kept {
-            Some(kept) => kept.tend().await,
+            Some(kept) => kept.maintain().await,
             None => Ok(()),
         }
     }

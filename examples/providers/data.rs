@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tollgate::account::{AccountStatus, OwnQuota, QuotaPolicy, Subscription};
+use tollgate::account::{AccountStatus, QuotaPolicy, QuotaRef, Subscription};
 use tollgate::clock::Timestamp;
 use tollgate::config::{Config, OneOf, PlanConfig, QuotaConfig};
 use tollgate::key::KeyStatus;
@@ -112,7 +112,7 @@ fn set_quota(plan: &mut PlanConfig, policy: QuotaPolicy) {
         |old: &QuotaPolicy| if old.is_strict() { policy.clone().in_any_window() } else { policy.clone() };
     for quota in &mut plan.quotas {
         match quota {
-            QuotaConfig::Text(OwnQuota::Policy(old)) if old.window() == policy.window() => {
+            QuotaConfig::Text(QuotaRef::Policy(old)) if old.window() == policy.window() => {
                 *old = as_strict_as(old);
                 return;
             }
@@ -123,7 +123,7 @@ fn set_quota(plan: &mut PlanConfig, policy: QuotaPolicy) {
             _ => {}
         }
     }
-    plan.quotas.push(QuotaConfig::Text(OwnQuota::Policy(policy)));
+    plan.quotas.push(QuotaConfig::Text(QuotaRef::Policy(policy)));
 }
 
 impl AccountData {

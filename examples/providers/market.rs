@@ -5,7 +5,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde_json::Value;
-use tollgate::account::Cap;
+use tollgate::account::ParamLimit;
 use tollgate::clock::{SystemClock, Timestamp};
 use tollgate::{Clock, Principal};
 
@@ -96,7 +96,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
         let caps = caller.map(Principal::caps);
         let most = caps.and_then(|caps| caps.at_most("limit")).and_then(|most| usize::try_from(most).ok());
         let limit = asked.limit.unwrap_or(PAGE).min(most.unwrap_or(LARGEST_PAGE));
-        let fixed = |(name, cap): (&str, Cap)| name == "cursor" && cap == Cap::Forbidden;
+        let fixed = |(name, cap): (&str, ParamLimit)| name == "cursor" && cap == ParamLimit::Forbidden;
         Ok(Self { limit, cursor: asked.cursor, pages: !caps.is_some_and(|caps| caps.iter().any(fixed)) })
     }
 }

@@ -38,7 +38,7 @@ const HOUSEKEEPING: Duration = Duration::from_mins(1);
 pub(crate) struct Ending {
     manager: KeyManager,
     back_ends: BackEnds,
-    tending: JoinHandle<()>,
+    maintenance: JoinHandle<()>,
 }
 
 impl Server {
@@ -63,8 +63,8 @@ impl Server {
         let routes = (provider.routes)().layer(middleware::from_fn(fail_on_demand));
         // The gate stands in front of the whole router: unknown paths need a key too.
         let app = Router::new().fallback_service(TollgateLayer::new(gate).layer(routes));
-        let tending = tokio::spawn(tend(manager.clone(), back_ends.clone()));
-        Ok((Self { name: provider.name, app, seed }, Ending { manager, back_ends, tending }))
+        let maintenance = tokio::spawn(maintain(manager.clone(), back_ends.clone()));
+        Ok((Self { name: provider.name, app, seed }, Ending { manager, back_ends, maintenance }))
     }
 
     /// The line that says that it is ready, what to try, and an empty line.
@@ -88,7 +88,7 @@ impl Server {
 impl Ending {
     /// Writes down when keys were used last, and closes what is open.
     pub(crate) async fn come(self) -> Result<(), Fault> {
-        self.tending.abort();
+        self.maintenance.abort();
         let flushed = self.manager.flush_uses().await;
         self.back_ends.close().await?;
         Ok(flushed?)
@@ -96,11 +96,11 @@ impl Ending {
 }
 
 /// Writes down when keys were used last, and looks after the charges, from time to time.
-async fn tend(manager: KeyManager, back_ends: BackEnds) {
+async fn maintain(manager: KeyManager, back_ends: BackEnds) {
     loop {
         tokio::time::sleep(HOUSEKEEPING).await;
         let flushed = manager.flush_uses().await.map_err(Fault::from);
-        for fault in [flushed, back_ends.tend().await].into_iter().filter_map(Result::err) {
+        for fault in [flushed, back_ends.maintain().await].into_iter().filter_map(Result::err) {
             eprintln!("providers: {fault}");
         }
     }

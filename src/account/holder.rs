@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::account::Caps;
-use crate::account::OwnQuota;
+use crate::account::ParamLimits;
+use crate::account::QuotaRef;
 use crate::error::ConfigError;
 use crate::name::{AccountId, Agreement, PlanName};
 use crate::state::AttachedState;
@@ -124,9 +124,9 @@ pub struct Account {
     /// The agreements that the account has signed.
     pub agreements: BTreeSet<Agreement>,
     /// Quotas that replace the plan's. An empty list means no limit.
-    pub quotas: Option<Vec<OwnQuota>>,
+    pub quotas: Option<Vec<QuotaRef>>,
     /// Limits on parameters that replace the plan's.
-    pub caps: Option<Caps>,
+    pub caps: Option<ParamLimits>,
 }
 
 impl Account {

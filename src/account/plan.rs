@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::account::OwnQuota;
-use crate::account::{Caps, Grant};
+use crate::account::QuotaRef;
+use crate::account::{Grant, ParamLimits};
 use crate::error::ConfigError;
 use crate::name::PlanName;
 
@@ -92,11 +92,11 @@ pub struct Plan {
     /// outside this order, as a demo plan is: such a rule then admits it only if the rule names it.
     pub rank: Option<u32>,
     /// The quotas of the plan. An empty list means no limit.
-    pub quotas: Vec<OwnQuota>,
+    pub quotas: Vec<QuotaRef>,
     /// The credits that the plan grants.
     pub credits: Allowance,
     /// The limits on query parameters.
-    pub caps: Caps,
+    pub caps: ParamLimits,
     /// The names of the other features that the plan includes.
     pub features: BTreeSet<String>,
     /// The maximum number of active keys per account, or `None` for no maximum.
@@ -115,7 +115,7 @@ impl Plan {
             rank: None,
             quotas: Vec::new(),
             credits: Allowance::None,
-            caps: Caps::default(),
+            caps: ParamLimits::default(),
             features: BTreeSet::new(),
             max_keys: None,
             manages_keys: true,
@@ -124,7 +124,7 @@ impl Plan {
     }
 }
 
-impl std::str::FromStr for OwnQuota {
+impl std::str::FromStr for QuotaRef {
     type Err = crate::error::ConfigError;
 
     /// Parses a quota. A text without a space is the name of a quota.

@@ -13,7 +13,7 @@ use crate::words;
 
 /// The owner whose requests a quota counts together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub enum Counts {
+pub enum QuotaScope {
     /// Each key separately.
     #[default]
     Key,
@@ -23,7 +23,7 @@ pub enum Counts {
     Pool(PoolName),
 }
 
-impl Counts {
+impl QuotaScope {
     /// Returns the rank in the lock order of groups. The order is the same everywhere.
     fn rank(&self) -> (u8, &str) {
         match self {
@@ -60,7 +60,7 @@ pub struct QuotaPolicy {
     window: Duration,
     /// The nanoseconds after which one request's cell is refilled.
     refill: u64,
-    counts: Counts,
+    counts: QuotaScope,
     strict: bool,
 }
 
@@ -99,7 +99,7 @@ impl QuotaPolicy {
         }
         let refill = u64::try_from(refill).unwrap_or(u64::MAX);
         let name = name_of(window);
-        Ok(Self { name: name.into(), quota: some, window, refill, counts: Counts::Key, strict: false })
+        Ok(Self { name: name.into(), quota: some, window, refill, counts: QuotaScope::Key, strict: false })
     }
 
     /// Replaces the name, which defaults to the window's. The name appears in `RateLimit` headers and in errors.
@@ -126,7 +126,7 @@ impl QuotaPolicy {
     /// refuse.
     pub(crate) fn is_never_reached_beside(&self, other: &Self) -> bool {
         let wider = match (&self.counts, &other.counts) {
-            (Counts::Pool(one), Counts::Pool(another)) => one == another,
+            (QuotaScope::Pool(one), QuotaScope::Pool(another)) => one == another,
             (one, another) => one.rank().0 <= another.rank().0,
         };
         if !wider || self.quota < other.quota {
@@ -153,7 +153,7 @@ impl QuotaPolicy {
 
     /// Sets the owner whose requests are counted together. Defaults to each key separately.
     #[must_use]
-    pub fn counting(mut self, counts: Counts) -> Self {
+    pub fn counting(mut self, counts: QuotaScope) -> Self {
         self.counts = counts;
         self
     }
@@ -203,7 +203,7 @@ impl QuotaPolicy {
     }
 
     /// Returns the owner whose requests are counted together.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &QuotaScope {
         &self.counts
     }
 
@@ -301,7 +301,7 @@ impl FromStr for QuotaPolicy {
 /// Among the quotas of one key, account or plan, two that count the same owner must have different names, because
 /// windows are identified by their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OwnQuota {
+pub enum QuotaRef {
     /// A full policy.
     Policy(QuotaPolicy),
     /// The name of a quota in the configuration. An unknown name is a configuration error: the gate answers 500.
@@ -309,7 +309,7 @@ pub enum OwnQuota {
 }
 
 /// Writes the text form that [`FromStr`] reads: the name or the policy.
-impl fmt::Display for OwnQuota {
+impl fmt::Display for QuotaRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Policy(policy) => policy.fmt(f),
@@ -328,7 +328,7 @@ pub struct Quotas {
 /// Quotas that count the same requests together. One draw takes from all of them or from none.
 #[derive(Debug)]
 pub struct QuotaGroup {
-    counts: Counts,
+    counts: QuotaScope,
     policies: Arc<[QuotaPolicy]>,
     state: AttachedState,
 }
@@ -370,7 +370,7 @@ impl Quotas {
 
 impl QuotaGroup {
     /// Returns the owner whose requests the group counts.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &QuotaScope {
         &self.counts
     }
 
@@ -388,7 +388,7 @@ impl QuotaGroup {
 /// The current state of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Standing {
+pub struct WindowStatus {
     /// The index of the window in [`Quotas::policies`].
     pub policy: usize,
     /// The number of further requests that the window admits immediately.
@@ -397,10 +397,10 @@ pub struct Standing {
     pub reset: Duration,
     /// The state of every window of the draw, including this one, in the order of [`Quotas::policies`]. Empty if
     /// [`Draw::every_window`](crate::limit::Draw::every_window) does not request it or the limiter cannot provide it.
-    pub all: Vec<Standing>,
+    pub all: Vec<WindowStatus>,
 }
 
-impl Standing {
+impl WindowStatus {
     /// Creates the state of a window that admits `remaining` more requests and is full again after `reset`.
     pub fn new(policy: usize, remaining: u32, reset: Duration) -> Self {
         Self { policy, remaining, reset, all: Vec::new() }

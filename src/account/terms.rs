@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::account::{Caps, Plan, Quotas};
+use crate::account::{ParamLimits, Plan, Quotas};
 use crate::name::PlanName;
 
 /// The effective plan, quotas and limits on parameters of a key.
@@ -10,19 +10,19 @@ use crate::name::PlanName;
 pub(crate) struct Terms {
     pub(crate) plan: Arc<Plan>,
     pub(crate) quotas: Quotas,
-    pub(crate) caps: Caps,
+    pub(crate) caps: ParamLimits,
 }
 
 /// A name in a record that the configuration does not define, or a contradiction within a record.
 #[derive(Debug, Clone)]
-pub(crate) enum Unknown {
+pub(crate) enum TermsError {
     Plan(PlanName),
     Quota(String),
     /// Two quotas of a record have this name and count the same owner.
     Twice(String),
 }
 
-impl std::fmt::Display for Unknown {
+impl std::fmt::Display for TermsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Plan(name) => write!(f, "the account names the plan `{name}`, which is not configured"),

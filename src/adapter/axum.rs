@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::request::Parts;
 use tower::Layer;
 
-use crate::account::Caps;
+use crate::account::ParamLimits;
 use crate::adapter::NoPrincipal;
 use crate::adapter::TollgateLayer;
 use crate::gate::Principal;
@@ -69,7 +69,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
 }
 
 /// The limits on parameters that apply to the request, for handlers that return lists.
-impl<S: Send + Sync> FromRequestParts<S> for Caps {
+impl<S: Send + Sync> FromRequestParts<S> for ParamLimits {
     type Rejection = NoPrincipal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
@@ -77,7 +77,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caps {
     }
 }
 
-impl<S: Send + Sync> OptionalFromRequestParts<S> for Caps {
+impl<S: Send + Sync> OptionalFromRequestParts<S> for ParamLimits {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {

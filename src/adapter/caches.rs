@@ -30,7 +30,7 @@ pub(super) fn keep_private(headers: &mut impl AnswerHeaders, source: &KeySource)
 /// stores a response to a request with `Authorization` (RFC 9111, section 3.5). With the handler's permission and this
 /// header, a stored response serves only the same key.
 fn keep_per_key(headers: &mut impl AnswerHeaders) {
-    let said = Said::of(headers);
+    let said = CacheDirectives::of(headers);
     if said.shared || (said.revalidated && !said.private) {
         headers.add(VARY, HeaderValue::from_static("authorization"));
     }
@@ -41,7 +41,7 @@ fn keep_per_key(headers: &mut impl AnswerHeaders) {
 /// `no-cache`, are kept.
 #[cold]
 fn narrow(headers: &mut impl AnswerHeaders) {
-    let said = Said::of(headers);
+    let said = CacheDirectives::of(headers);
     if !said.shared {
         if !said.private {
             headers.add(CACHE_CONTROL, PRIVATE);
@@ -63,7 +63,7 @@ fn narrow(headers: &mut impl AnswerHeaders) {
 
 /// The handler's directives for caches (RFC 9111, section 5.2.2).
 #[derive(Debug, Default)]
-struct Said {
+struct CacheDirectives {
     /// True if no shared cache may store the response.
     private: bool,
     /// True if shared caches may store the response.
@@ -73,7 +73,7 @@ struct Said {
     revalidated: bool,
 }
 
-impl Said {
+impl CacheDirectives {
     fn of(headers: &impl AnswerHeaders) -> Self {
         let mut said = Self::default();
         headers.any(&CACHE_CONTROL, |value| {

@@ -6,9 +6,9 @@ mod actix;
 mod axum;
 mod caches;
 mod call;
-mod dress;
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 mod extract;
+mod headers;
 mod refusal;
 #[cfg(feature = "tracing")]
 mod span;

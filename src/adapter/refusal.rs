@@ -7,7 +7,7 @@ use crate::denial::Denial;
 use crate::gate::Gate;
 use crate::gate::{Admission, Core};
 use crate::request::RequestView;
-use crate::respond::{Occasion, limit_headers};
+use crate::respond::{DenialContext, limit_headers};
 
 /// Returns the whole response to a denied request. For a `HEAD` request, the adapter sends only the head. `instance` is
 /// the path as it was sent, and `drawn` contains what the request drew before it was denied.
@@ -20,17 +20,17 @@ pub(super) fn refuse(
 ) -> Response<Bytes> {
     let id = core.request_ids.of(view);
     let header = core.request_ids.header();
-    let occasion = Occasion::new(instance, &id, header, &*core.clock);
-    let mut response = core.refuse(denial, |responders, denial| responders.respond(view, denial, &occasion));
+    let context = DenialContext::new(instance, &id, header, &*core.clock);
+    let mut response = core.refuse(denial, |responders, denial| responders.respond(view, denial, &context));
     if !response.headers().contains_key(header)
         && let Some(id) = id.to_header()
     {
         response.headers_mut().insert(header, id);
     }
     if core.limit_headers
-        && let Some((quotas, standing)) = denial.windows().or_else(|| drawn.entry()?.windows())
+        && let Some((quotas, window_status)) = denial.windows().or_else(|| drawn.entry()?.windows())
     {
-        limit_headers(response.headers_mut(), quotas, standing, denial.retry_after());
+        limit_headers(response.headers_mut(), quotas, window_status, denial.retry_after());
     }
     response
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{Extensions, HeaderMap, HeaderName, Request};
 
 use crate::gate::Principal;
-use crate::request::{Admitted, Fields, RequestView, TakenKey};
+use crate::request::{Admitted, RequestParts, RequestView, TakenKey};
 
 /// The address of the peer on the socket, for services without axum's `ConnectInfo`. Insert it into the request's
 /// extensions before the gate receives the request.
@@ -28,7 +28,7 @@ impl From<SocketAddr> for Peer {
     }
 }
 
-impl<B> Fields for Request<B> {
+impl<B> RequestParts for Request<B> {
     fn each<'s>(&'s self, name: &HeaderName, visit: &mut dyn FnMut(&'s [u8])) {
         each_value(self.headers(), name, visit);
     }

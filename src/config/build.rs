@@ -15,7 +15,7 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
         .order(config.order.iter().map(|check| check.0))
         .trusted_proxies(proxies(config)?)
         .request_ids(request_ids(config)?)
-        .presentation(errors::presentation(config)?);
+        .error_format(errors::error_format(config)?);
     for (place, source) in config.sources.iter().enumerate() {
         builder =
             builder.source(source.source().map_err(|error| error.in_member(format!("sources[{place}]")))?);

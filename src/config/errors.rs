@@ -1,13 +1,13 @@
-//! Conversion of `[presentation]`, `[agreements]` and `[errors]` into a [`Presentation`].
+//! Conversion of `[error_format]`, `[agreements]` and `[errors]` into a [`ErrorFormat`].
 
 use std::str::FromStr;
 
 use http::StatusCode;
 
-use crate::config::{Config, WordingConfig};
+use crate::config::{Config, ErrorTextConfig};
 use crate::denial::DenialKind;
 use crate::error::ConfigError;
-use crate::respond::{Presentation, Wording};
+use crate::respond::{ErrorFormat, ErrorText};
 use crate::words;
 
 impl FromStr for DenialKind {
@@ -33,18 +33,18 @@ impl Ord for DenialKind {
     }
 }
 
-pub(super) fn presentation(config: &Config) -> Result<Presentation, ConfigError> {
+pub(super) fn error_format(config: &Config) -> Result<ErrorFormat, ConfigError> {
     let settings = &config.presentation;
     let within = |error: ConfigError| error.in_member("presentation");
-    let mut presentation = match &settings.template {
-        Some(template) => Presentation::json(template).map_err(within)?,
-        None => Presentation::problem(),
+    let mut error_format = match &settings.template {
+        Some(template) => ErrorFormat::json(template).map_err(within)?,
+        None => ErrorFormat::problem(),
     };
     if let Some(realm) = &settings.realm {
-        presentation = presentation.realm(realm).map_err(within)?;
+        error_format = error_format.realm(realm).map_err(within)?;
     }
     if let Some(wait) = &settings.longest_wait {
-        presentation = presentation.longest_wait(wait.0.0).map_err(within)?;
+        error_format = error_format.longest_wait(wait.0.0).map_err(within)?;
     }
     for (name, agreement) in &config.agreements {
         if name.is_empty() {
@@ -55,18 +55,18 @@ pub(super) fn presentation(config: &Config) -> Result<Presentation, ConfigError>
             let (problem, expected) = ("nothing can be signed there", "write a URL, or leave it out");
             return Err(ConfigError::new("", problem, expected).in_member(format!("agreements.{name}.url")));
         }
-        presentation = presentation.agreement_url(name.as_str(), agreement.url.clone().unwrap_or_default());
+        error_format = error_format.agreement_url(name.as_str(), agreement.url.clone().unwrap_or_default());
     }
-    for (kind, wording) in &config.errors {
-        let wording =
-            wording.wording().map_err(|error| error.in_member(format!("errors.{}", kind.0.name())))?;
-        presentation = presentation.wording(kind.0, wording);
+    for (kind, error_text) in &config.errors {
+        let error_text =
+            error_text.error_text().map_err(|error| error.in_member(format!("errors.{}", kind.0.name())))?;
+        error_format = error_format.error_text(kind.0, error_text);
     }
-    Ok(presentation)
+    Ok(error_format)
 }
 
-impl WordingConfig {
-    fn wording(&self) -> Result<Wording, ConfigError> {
+impl ErrorTextConfig {
+    fn error_text(&self) -> Result<ErrorText, ConfigError> {
         let error = |code: u16| {
             StatusCode::from_u16(code).ok().filter(|code| code.is_client_error() || code.is_server_error())
         };
@@ -77,7 +77,7 @@ impl WordingConfig {
                 ConfigError::new(code.to_string(), problem, "write one from 400 to 599").in_member("status")
             })?),
         };
-        Ok(Wording {
+        Ok(ErrorText {
             status,
             code: self.code.clone(),
             type_uri: self.r#type.clone(),

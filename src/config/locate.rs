@@ -14,7 +14,7 @@ pub(super) fn syntax(text: &str, file: &str, member: &str, error: &toml::de::Err
     let (line, column) = position(text, span.start);
     let earlier = if error.message() == "duplicate key" { first_of(text, &span) } else { None };
     let found = text.get(span).map(str::trim).filter(|found| !found.contains('\n')).unwrap_or_default();
-    let (value, problem, expected) = match text::told(error.message()) {
+    let (value, problem, expected) = match text::parts_of_fault(error.message()) {
         Some((value, problem, expected)) => (value, problem, expected.to_owned()),
         None => explain(error.message(), found.trim_matches(['"', '\''])),
     };

@@ -5,9 +5,9 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::config::{
-    AgreementConfig, Config, DefaultConfig, DemoConfig, FormatConfig, GrantConfig, HashConfig,
-    LifetimeConfig, ManagementConfig, OlderHash, PerUnitConfig, PlanConfig, PresentationConfig, ProxyConfig,
-    QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig, WordingConfig,
+    AgreementConfig, Config, DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig,
+    GrantConfig, HashConfig, LifetimeConfig, ManagementConfig, OlderHash, PerUnitConfig, PlanConfig,
+    ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig,
 };
 
 /// The place of a table in the file, in words, and the members of the table.
@@ -34,8 +34,8 @@ pub(super) fn tables() -> [Table; 20] {
         ("under `[management]`", of::<ManagementConfig>()),
         ("under `[proxies]`", of::<ProxyConfig>()),
         ("under `[request_id]`", of::<RequestIdConfig>()),
-        ("under `[presentation]`", of::<PresentationConfig>()),
-        ("under `[errors.KIND]`", of::<WordingConfig>()),
+        ("under `[presentation]`", of::<ErrorFormatConfig>()),
+        ("under `[errors.KIND]`", of::<ErrorTextConfig>()),
     ]
 }
 
@@ -50,14 +50,14 @@ pub(super) fn elsewhere(member: &str) -> String {
 /// Returns the members of one table.
 fn of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut members: &'static [&'static str] = &[];
-    // `Asked` records the member names that it is asked for, and always returns an error.
-    drop(T::deserialize(Asked(&mut members)));
+    // `MemberNames` records the member names that it is asked for, and always returns an error.
+    drop(T::deserialize(MemberNames(&mut members)));
     members
 }
 
-struct Asked<'a>(&'a mut &'static [&'static str]);
+struct MemberNames<'a>(&'a mut &'static [&'static str]);
 
-impl<'de> Deserializer<'de> for Asked<'_> {
+impl<'de> Deserializer<'de> for MemberNames<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {

@@ -17,13 +17,13 @@ use std::path::Path;
 use std::string::FromUtf8Error;
 
 pub use model::{
-    AgreementConfig, Body, Config, DefaultConfig, DemoConfig, FormatConfig, HashConfig, ManagementConfig,
-    OlderHash, OnConflict, Preflights, PresentationConfig, ProxyConfig, Range, RequestIdConfig, SourceConfig,
-    WordingConfig,
+    AgreementConfig, Body, Config, DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig,
+    FormatConfig, HashConfig, ManagementConfig, OlderHash, OnConflict, Preflights, ProxyConfig, Range,
+    RequestIdConfig, SourceConfig,
 };
 pub use plan::{
-    CapConfig, CreditsConfig, Forbidden, GrantConfig, LifetimeConfig, MaxKeys, PlanConfig, QuotaConfig,
-    QuotaTable, Unlimited,
+    CreditsConfig, Forbidden, GrantConfig, LifetimeConfig, MaxKeys, ParamLimitConfig, PlanConfig,
+    QuotaConfig, QuotaTable, Unlimited,
 };
 pub use rule::{CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig};
 pub use secret::Reference;

@@ -53,9 +53,9 @@ pub struct Config {
     /// The settings of request ids.
     pub request_id: RequestIdConfig,
     /// The format of denials.
-    pub presentation: PresentationConfig,
+    pub presentation: ErrorFormatConfig,
     /// The status and texts of each kind of denial.
-    pub errors: BTreeMap<Text<DenialKind>, WordingConfig>,
+    pub errors: BTreeMap<Text<DenialKind>, ErrorTextConfig>,
     /// True if responses have `RateLimit` headers.
     pub limit_headers: bool,
     /// True if the headers that are key sources are removed from the request before the handler sees it.
@@ -278,7 +278,7 @@ pub struct RequestIdConfig {
 /// The format of denials.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct PresentationConfig {
+pub struct ErrorFormatConfig {
     /// The JSON template of a denial's body. Without a template, the body is problem details.
     pub template: Option<String>,
     /// The realm in the challenge of a 401.
@@ -290,7 +290,7 @@ pub struct PresentationConfig {
 /// The status and texts of a kind of denial.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct WordingConfig {
+pub struct ErrorTextConfig {
     /// The HTTP status.
     pub status: Option<u16>,
     /// The error code.

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::account::as_written;
 use crate::account::{
-    Allowance, CalendarUnit, Cap, Caps, Counts, Grant, GrantPeriod, Lifetime, OwnQuota, Plan, QuotaPolicy,
+    Allowance, CalendarUnit, Grant, GrantPeriod, Lifetime, ParamLimit, ParamLimits, Plan, QuotaPolicy,
+    QuotaRef, QuotaScope,
 };
 use crate::amount::Credits;
 use crate::config::text::{Never, OneOf, Span, Text, Written};
@@ -24,7 +25,7 @@ pub struct PlanConfig {
     /// The credits that the plan grants. Defaults to none.
     pub credits: Option<CreditsConfig>,
     /// The limits on query parameters, by parameter name.
-    pub caps: BTreeMap<String, CapConfig>,
+    pub caps: BTreeMap<String, ParamLimitConfig>,
     /// The names of the features that the plan includes.
     pub features: BTreeSet<String>,
     /// The highest number of active keys of an account. Defaults to unlimited.
@@ -59,7 +60,7 @@ impl LifetimeConfig {
 }
 
 /// A quota: `"60 per minute"`, the name of a quota under `[quotas]`, or a table that also names what the quota counts.
-pub type QuotaConfig = OneOf<Never, OwnQuota, QuotaTable>;
+pub type QuotaConfig = OneOf<Never, QuotaRef, QuotaTable>;
 
 /// A quota with the key, account or pool whose requests it counts.
 #[derive(Debug, Clone, Deserialize)]
@@ -69,13 +70,13 @@ pub struct QuotaTable {
     pub quota: Text<QuotaPolicy>,
     /// The key, account or pool whose requests the quota counts: `key`, `account` or `pool:NAME`. Defaults to `key`.
     #[serde(default)]
-    pub counts: Option<Text<Counts>>,
+    pub counts: Option<Text<QuotaScope>>,
     /// The name of the quota. Defaults to the name of its window.
     #[serde(default)]
     pub name: Option<String>,
 }
 
-impl Written for OwnQuota {
+impl Written for QuotaRef {
     const HOW: &'static str = "a quota as in `\"60 per minute\"`";
 }
 
@@ -83,7 +84,7 @@ impl Written for QuotaTable {
     const HOW: &'static str = "a table as in `{ quota = \"60 per minute\", counts = \"account\" }`";
 }
 
-impl FromStr for Counts {
+impl FromStr for QuotaScope {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -148,7 +149,7 @@ impl FromStr for Unlimited {
 }
 
 /// A limit on a query parameter: a highest number, or `"forbidden"`.
-pub type CapConfig = OneOf<u64, Forbidden, Never>;
+pub type ParamLimitConfig = OneOf<u64, Forbidden, Never>;
 
 /// The word `forbidden`.
 #[derive(Debug, Clone, Copy)]
@@ -173,7 +174,7 @@ impl FromStr for Forbidden {
 pub type MaxKeys = OneOf<u32, Unlimited, Never>;
 
 impl QuotaConfig {
-    pub(super) fn quota(&self) -> Result<OwnQuota, ConfigError> {
+    pub(super) fn quota(&self) -> Result<QuotaRef, ConfigError> {
         let table = match self {
             Self::Number(never) => match *never {},
             Self::Text(quota) => return Ok(quota.clone()),
@@ -182,14 +183,14 @@ impl QuotaConfig {
         let counts = table.counts.as_ref().map(|counts| counts.0.clone()).unwrap_or_default();
         let policy = table.quota.0.clone().counting(counts);
         let named = table.name.as_deref().map_or(Ok(policy.clone()), |name| policy.with_name(name));
-        named.map(OwnQuota::Policy)
+        named.map(QuotaRef::Policy)
     }
 
     /// Returns the policy that is defined under `[quotas]` with this name.
     pub(super) fn policy(&self, name: &str) -> Result<QuotaPolicy, ConfigError> {
         match self.quota().map_err(|error| error.in_member(format!("quotas.{name}")))? {
-            OwnQuota::Policy(policy) => Ok(policy),
-            OwnQuota::Named(other) => {
+            QuotaRef::Policy(policy) => Ok(policy),
+            QuotaRef::Named(other) => {
                 let problem = "a named quota cannot be another name";
                 Err(ConfigError::new(other, problem, "write for example `60 per minute`")
                     .in_member(format!("quotas.{name}")))
@@ -214,10 +215,10 @@ impl PlanConfig {
                 Allowance::Grant(grant.grant().map_err(|error| error.in_member("credits"))?)
             }
         };
-        plan.caps = Caps::from(self.caps.iter().map(|(parameter, cap)| {
+        plan.caps = ParamLimits::from(self.caps.iter().map(|(parameter, cap)| {
             let cap = match cap {
-                OneOf::Number(most) => Cap::AtMost(*most),
-                OneOf::Text(Forbidden) => Cap::Forbidden,
+                OneOf::Number(most) => ParamLimit::AtMost(*most),
+                OneOf::Text(Forbidden) => ParamLimit::Forbidden,
                 OneOf::Table(never) => match *never {},
             };
             (parameter.clone(), cap)

@@ -14,14 +14,14 @@ use crate::error::ConfigError;
 /// text.
 const PART: char = '\u{1f}';
 
-/// Returns the value, the problem and the remedy in a message that [`tell`] wrote, and `None` for any other message.
-pub(super) fn told(message: &str) -> Option<(&str, &str, &str)> {
+/// Returns the value, the problem and the remedy in a message that [`fault_error`] wrote, and `None` for any other message.
+pub(super) fn parts_of_fault(message: &str) -> Option<(&str, &str, &str)> {
     let (value, rest) = message.split_once(PART)?;
     let (problem, expected) = rest.split_once(PART)?;
     Some((value, problem, expected))
 }
 
-fn tell<E: Error>(fault: &ConfigError) -> E {
+fn fault_error<E: Error>(fault: &ConfigError) -> E {
     E::custom(format_args!("{}{PART}{}{PART}{}", fault.value(), fault.problem(), fault.expected()))
 }
 
@@ -41,7 +41,7 @@ impl<'de, T: FromStr<Err = ConfigError>> Deserialize<'de> for Text<T> {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                text.parse().map(Text).map_err(|fault| tell(&fault))
+                text.parse().map(Text).map_err(|fault| fault_error(&fault))
             }
         }
 
@@ -158,7 +158,7 @@ where
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
         text.parse().map(OneOf::Text).map_err(|refusal: T::Err| match refusal.fault() {
-            Some(fault) => tell(&fault),
+            Some(fault) => fault_error(&fault),
             None => E::invalid_type(Unexpected::Str(text), &self),
         })
     }

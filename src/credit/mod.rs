@@ -3,6 +3,8 @@
 #[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
 mod abandoned;
 mod admin;
+#[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
+mod balance_state;
 #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
 mod due;
 mod entry;
@@ -18,8 +20,6 @@ mod open;
 pub(crate) mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
-#[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
-mod standing;
 
 use std::fmt::Debug;
 use std::sync::Arc;

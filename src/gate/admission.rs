@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::account::Standing;
 use crate::account::Terms;
-use crate::account::{Account, Caps, Plan, Quotas};
+use crate::account::WindowStatus;
+use crate::account::{Account, ParamLimits, Plan, Quotas};
 use crate::amount::Credits;
 use crate::future::StoreFuture;
-use crate::gate::entry::{Entry, Shown};
+use crate::gate::entry::{AdmittedKey, PresentedSecret};
 use crate::key::{KeyId, KeyRecord};
 use crate::name::Scope;
 use crate::request::Admitted;
@@ -16,10 +16,10 @@ use crate::request::Admitted;
 /// An admitted request and its open charge.
 ///
 /// Call [`finish`](Admission::finish) when the handler has answered. An admission that is dropped before
-/// [`begin`](Admission::begin), or in a panic, refunds the charge. An admission that is dropped after `begin`, as when
+/// [`mark_served`](Admission::mark_served), or in a panic, refunds the charge. An admission that is dropped after `mark_served`, as when
 /// the client leaves, settles it.
 #[derive(Debug, Default)]
-pub struct Admission(pub(super) Option<Entry>);
+pub struct Admission(pub(super) Option<AdmittedKey>);
 
 /// The outcome of an admitted request, which decides what happens to its charge.
 ///
@@ -57,13 +57,13 @@ impl Admission {
     }
 
     #[inline]
-    pub(crate) fn entry(&self) -> Option<&Entry> {
+    pub(crate) fn entry(&self) -> Option<&AdmittedKey> {
         self.0.as_ref()
     }
 
     /// Returns true if the request has an open charge.
     pub(crate) fn is_charged(&self) -> bool {
-        self.0.as_ref().is_some_and(Entry::owes)
+        self.0.as_ref().is_some_and(AdmittedKey::owes)
     }
 
     /// The id of the key. `None` for a public request.
@@ -74,28 +74,36 @@ impl Admission {
     pub(crate) fn principal(&self) -> Option<Principal> {
         let entry = self.0.as_ref()?;
         let (record, terms) = (Arc::clone(entry.record()), entry.found.share_terms()?);
-        let (balance, standing) = (entry.tab.balance, entry.tab.standing.clone());
-        let (charged, drawn) = (entry.tab.hold.as_ref().map(|hold| hold.amount), standing.is_some());
-        Some(Principal { record, terms, balance, standing, charged, drawn, shown: entry.found.shown.clone() })
+        let (balance, window_status) = (entry.spent.balance, entry.spent.window_status.clone());
+        let (charged, drawn) = (entry.spent.open.as_ref().map(|open| open.amount), window_status.is_some());
+        Some(Principal {
+            record,
+            terms,
+            balance,
+            window_status,
+            charged,
+            drawn,
+            presented: entry.found.presented.clone(),
+        })
     }
 
     /// Marks the handler as started. From then on, an admission that is dropped settles its charge.
     #[inline]
-    pub fn begin(&mut self) {
+    pub fn mark_served(&mut self) {
         self.set_served(true);
     }
 
     /// Marks the request as unserved before the handler is polled. A panic in the handler then refunds the charge,
     /// whatever code catches the panic.
     #[inline]
-    pub(crate) fn risk(&mut self) {
+    pub(crate) fn mark_unserved(&mut self) {
         self.set_served(false);
     }
 
     #[inline]
     fn set_served(&mut self, served: bool) {
-        if let Some(hold) = self.0.as_mut().and_then(|entry| entry.tab.hold.as_mut()) {
-            hold.served = served;
+        if let Some(open) = self.0.as_mut().and_then(|entry| entry.spent.open.as_mut()) {
+            open.served = served;
         }
     }
 
@@ -130,19 +138,19 @@ pub struct Principal {
     record: Arc<KeyRecord>,
     terms: Arc<Terms>,
     balance: Option<Credits>,
-    standing: Option<Standing>,
+    window_status: Option<WindowStatus>,
     /// The amount charged for this request, by this gate or by an outer one.
     charged: Option<Credits>,
     drawn: bool,
-    shown: Shown,
+    presented: PresentedSecret,
 }
 
 impl Principal {
     /// Returns the hashes of the presented secret: under the scheme by which it was found, and under the newest.
     pub(crate) fn presented(&self) -> impl Iterator<Item = crate::key::KeyHash> {
-        let retiring = self.record.retiring.filter(|_| self.shown.retiring).map(|old| old.hash);
+        let retiring = self.record.retiring.filter(|_| self.presented.retiring).map(|old| old.hash);
         let found_by = retiring.unwrap_or(self.record.hash);
-        [Some(found_by), self.shown.renewed.as_deref().copied()].into_iter().flatten()
+        [Some(found_by), self.presented.renewed.as_deref().copied()].into_iter().flatten()
     }
 
     /// Returns the draw and the charge that an inner gate must not repeat.
@@ -164,8 +172,8 @@ impl Principal {
         self.drawn |= outer.drawn;
         self.balance = self.balance.or(outer.balance);
         // A window status refers to a policy by its index, which is valid only in the same list of policies.
-        if self.standing.is_none() && self.terms.quotas.policies().eq(outer.terms.quotas.policies()) {
-            self.standing = outer.standing;
+        if self.window_status.is_none() && self.terms.quotas.policies().eq(outer.terms.quotas.policies()) {
+            self.window_status = outer.window_status;
         }
     }
 
@@ -195,7 +203,7 @@ impl Principal {
     }
 
     /// The limits on parameters that are in force.
-    pub fn caps(&self) -> &Caps {
+    pub fn caps(&self) -> &ParamLimits {
         &self.terms.caps
     }
 
@@ -215,8 +223,8 @@ impl Principal {
     }
 
     /// The status of the rate limit with the least remaining. `None` if there is no rate limit.
-    pub fn standing(&self) -> Option<&Standing> {
-        self.standing.as_ref()
+    pub fn window_status(&self) -> Option<&WindowStatus> {
+        self.window_status.as_ref()
     }
 }
 

@@ -34,7 +34,7 @@ impl GateBuilder {
         RuleSet::new(self.all_rules()?, self.otherwise.clone(), self.denies_unmatched, &plans)?;
         Plans::new(&plans, self.quotas.clone())?;
         Check::in_order(&self.order)?;
-        Responders::new(None, &self.presentation, &self.sources, self.request_ids.header()).map(drop)
+        Responders::new(None, &self.error_format, &self.sources, self.request_ids.header()).map(drop)
     }
 
     /// Checks that the parts fit together, and builds the gate.
@@ -53,7 +53,7 @@ impl GateBuilder {
         // Uses are recorded only if keys can be written.
         let uses = self.uses.or(self.authority.as_ref().map(|_| USES));
         let request_id = self.request_ids.header();
-        let responders = Responders::new(self.responder, &self.presentation, &self.sources, request_id)?;
+        let responders = Responders::new(self.responder, &self.error_format, &self.sources, request_id)?;
         Ok(Gate(Arc::new(Core {
             refuse_conflicts: self.refuse_conflicts,
             formats: self.formats,
@@ -123,14 +123,14 @@ impl GateBuilder {
             rule.purpose = purpose;
             Ok(rule)
         };
-        let mut standing = Rule::new(&format!("GET {path}/me"))?;
-        standing.purpose = Purpose::Standing;
+        let mut usage = Rule::new(&format!("GET {path}/me"))?;
+        usage.purpose = Purpose::Usage;
         Ok(vec![
             managing(path.to_owned(), Purpose::Service)?,
             managing(format!("{path}/"), Purpose::Service)?,
             managing(format!("{path}/{{*rest}}"), Purpose::Service)?,
             managing(format!("DELETE {path}/{{*rest}}"), Purpose::Revocation)?,
-            standing,
+            usage,
         ])
     }
 

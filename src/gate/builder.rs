@@ -13,7 +13,7 @@ use crate::gate::{Check, Management, Observer, TrustedProxies};
 use crate::key::{KeyFormat, KeyHasher, KeySource};
 use crate::limit::RateLimiter;
 use crate::name::Environment;
-use crate::respond::{Presentation, RequestIds, ResponseForDenial};
+use crate::respond::{ErrorFormat, RequestIds, ResponseForDenial};
 use crate::rule::Rule;
 use crate::store::{KeyAdmin, KeyStore};
 
@@ -45,7 +45,7 @@ pub struct GateBuilder {
     pub(super) limiter: Option<Arc<dyn RateLimiter>>,
     pub(crate) meter: Option<Arc<dyn crate::meter::Meter>>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) presentation: Presentation,
+    pub(super) error_format: ErrorFormat,
     pub(super) responder: Option<Arc<dyn ResponseForDenial>>,
     pub(super) request_ids: RequestIds,
     pub(super) principal: bool,
@@ -92,7 +92,7 @@ impl GateBuilder {
             limiter: None,
             meter: None,
             clock: Arc::new(SystemClock::new()),
-            presentation: Presentation::problem(),
+            error_format: ErrorFormat::problem(),
             responder: None,
             request_ids: RequestIds::default(),
             principal: true,
@@ -259,12 +259,12 @@ impl GateBuilder {
     }
 
     /// Sets the format of denial responses.
-    pub fn presentation(mut self, presentation: Presentation) -> Self {
-        self.presentation = presentation;
+    pub fn error_format(mut self, error_format: ErrorFormat) -> Self {
+        self.error_format = error_format;
         self
     }
 
-    /// Sets code that answers denials, instead of a [`Presentation`].
+    /// Sets code that answers denials, instead of a [`ErrorFormat`].
     pub fn responder(mut self, responder: impl ResponseForDenial) -> Self {
         self.responder = Some(Arc::new(responder));
         self

@@ -13,7 +13,7 @@ use crate::gate::{Check, Core};
 use crate::key::{KeyHash, KeyRecord, KeyStatus};
 use crate::network::contains;
 use crate::request::RequestView;
-use crate::rule::{Purpose, Ruled, ScopeRule};
+use crate::rule::{CompiledRule, Purpose, ScopeRule};
 use crate::trace;
 
 type Verdict = Result<(), Denial>;
@@ -24,30 +24,30 @@ fn require(holds: bool, kind: DenialKind) -> Verdict {
 }
 
 /// The inputs of the checks on a request and its key.
-pub(super) struct Facts<'d> {
+pub(super) struct CheckContext<'d> {
     pub(super) core: &'d Core,
     pub(super) record: &'d KeyRecord,
     /// The hash of the presented key.
     pub(super) hash: Option<&'d KeyHash>,
-    pub(super) ruled: &'d Arc<Ruled>,
+    pub(super) compiled: &'d Arc<CompiledRule>,
     pub(super) odd: bool,
     pub(super) now: Timestamp,
     pub(super) view: &'d RequestView<'d>,
 }
 
-impl Facts<'_> {
-    /// Returns true if all these checks pass. If `cleared`, skips the checks that depend only on the record, its
+impl CheckContext<'_> {
+    /// Returns true if all these checks pass. If `passed_rules`, skips the checks that depend only on the record, its
     /// account and the rule. These never change, and the record has passed them before.
     #[inline]
-    pub(super) fn hold(&self, terms: &Terms, cleared: bool) -> bool {
+    pub(super) fn all_pass(&self, terms: &Terms, passed_rules: bool) -> bool {
         self.key_status().is_ok()
-            && (cleared || self.standing_holds(terms))
+            && (passed_rules || self.account_and_rule_pass(terms))
             && self.addresses().is_ok()
             && self.caps(terms).is_ok()
     }
 
     #[inline(never)]
-    fn standing_holds(&self, terms: &Terms) -> bool {
+    fn account_and_rule_pass(&self, terms: &Terms) -> bool {
         self.account_status().is_ok()
             && self.subscription().is_ok()
             && self.agreements().is_ok()
@@ -61,7 +61,7 @@ impl Facts<'_> {
     pub(super) fn make(&self, terms: &Terms, check: Check) -> Verdict {
         self.make_without_terms(check).unwrap_or_else(|| match check {
             Check::Plan => self.plan(terms),
-            Check::Caps => self.caps(terms),
+            Check::ParamLimits => self.caps(terms),
             _ => Ok(()),
         })
     }
@@ -83,7 +83,7 @@ impl Facts<'_> {
                 self.addresses()
             }
             Check::Scopes => self.scopes(),
-            Check::Plan | Check::Caps | Check::RateLimits | Check::Credits => return None,
+            Check::Plan | Check::ParamLimits | Check::RateLimits | Check::Credits => return None,
         })
     }
 
@@ -112,12 +112,12 @@ impl Facts<'_> {
 
     fn subscription(&self) -> Verdict {
         let paid = self.record.account.subscription == Some(Subscription::Active);
-        require(paid || !self.ruled.rule.subscription, DenialKind::SubscriptionRequired)
+        require(paid || !self.compiled.rule.subscription, DenialKind::SubscriptionRequired)
     }
 
     fn agreements(&self) -> Verdict {
         let signed = &self.record.account.agreements;
-        let unsigned = self.ruled.rule.agreements.iter().find(|agreement| !signed.contains(*agreement));
+        let unsigned = self.compiled.rule.agreements.iter().find(|agreement| !signed.contains(*agreement));
         match unsigned {
             None => Ok(()),
             Some(agreement) => {
@@ -140,9 +140,9 @@ impl Facts<'_> {
     /// scopes that the rule names. An odd path is never covered and has no scope rule. A rule that denies every key
     /// admits none.
     fn scopes(&self) -> Verdict {
-        let Self { record, ruled, .. } = self;
-        require(!ruled.refuses, DenialKind::RouteDenied)?;
-        if !record.is_restricted() || ruled.rule.purpose == Purpose::Standing {
+        let Self { record, compiled, .. } = self;
+        require(!compiled.refuses, DenialKind::RouteDenied)?;
+        if !record.is_restricted() || compiled.rule.purpose == Purpose::Usage {
             return Ok(());
         }
         let path = self.view.path();
@@ -151,20 +151,20 @@ impl Facts<'_> {
         require(covered && !self.odd, DenialKind::NotGranted)?;
         match &record.scopes {
             None => Ok(()),
-            Some(held) if ruled.rule.scopes.admits(held) => Ok(()),
-            Some(_) if ruled.rule.scopes == ScopeRule::Unnamed => Err(Denial::of(DenialKind::NotGranted)),
-            Some(_) => Err(Denial::because(DenialKind::ScopeRequired, Cause::Scopes(Arc::clone(ruled)))),
+            Some(held) if compiled.rule.scopes.admits(held) => Ok(()),
+            Some(_) if compiled.rule.scopes == ScopeRule::Unnamed => Err(Denial::of(DenialKind::NotGranted)),
+            Some(_) => Err(Denial::because(DenialKind::ScopeRequired, Cause::Scopes(Arc::clone(compiled)))),
         }
     }
 
     fn plan(&self, terms: &Terms) -> Verdict {
-        let (ruled, plan) = (self.ruled, &terms.plan);
-        let high_enough = ruled.min_rank.is_none_or(|least| plan.rank.is_some_and(|rank| rank >= least));
-        let open = high_enough || ruled.rule.open_to.contains(&plan.name);
-        if open && !ruled.rule.closed_to.contains(&plan.name) {
+        let (compiled, plan) = (self.compiled, &terms.plan);
+        let high_enough = compiled.min_rank.is_none_or(|least| plan.rank.is_some_and(|rank| rank >= least));
+        let open = high_enough || compiled.rule.open_to.contains(&plan.name);
+        if open && !compiled.rule.closed_to.contains(&plan.name) {
             Ok(())
         } else {
-            Err(Denial::because(DenialKind::PlanRequired, Cause::Plan(Arc::clone(ruled))))
+            Err(Denial::because(DenialKind::PlanRequired, Cause::Plan(Arc::clone(compiled))))
         }
     }
 
@@ -189,5 +189,5 @@ pub(super) fn early_data(core: &Core, view: &RequestView<'_>, free: bool) -> Ver
 #[inline]
 fn is_early(core: &Core, view: &RequestView<'_>) -> bool {
     static EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
-    core.proxies.trusts_peer(view) && view.field(&EARLY_DATA) != crate::request::Occurs::Never
+    core.proxies.trusts_peer(view) && view.field(&EARLY_DATA) != crate::request::HeaderCount::Never
 }

@@ -19,18 +19,18 @@ use crate::denial::{Denial, DenialKind};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::gate::admission::{Admission, Outcome};
-use crate::gate::checks::{self, Facts};
+use crate::gate::checks::{self, CheckContext};
 use crate::gate::detach::detach;
-use crate::gate::entry::{Entry, Found, Hold, Shown, Tab};
+use crate::gate::entry::{AdmittedKey, FoundKey, OpenCharge, PresentedSecret, RequestCharges};
 use crate::gate::revocation;
 use crate::gate::{Check, Core};
 use crate::key::{KeyHash, KeyRecord};
-use crate::limit::Standing;
-use crate::limit::{Draw, Quota};
+use crate::limit::WindowStatus;
+use crate::limit::{Draw, LimitDecision};
 use crate::meter::{Meter, Metered};
 use crate::request::RequestView;
-use crate::request::{Finding, Occurs, find_key};
-use crate::rule::{Ruled, Uncountable};
+use crate::request::{HeaderCount, KeySearch, find_key};
+use crate::rule::{CompiledRule, CostError};
 
 /// The decision on one request, with the state that is kept while a back end is waited for.
 ///
@@ -65,7 +65,7 @@ pub(crate) struct Decision {
 #[derive(Debug, Default)]
 struct Calls {
     find: Option<Box<StoreFuture<Option<Arc<KeyRecord>>>>>,
-    draw: Option<Box<StoreFuture<Quota>>>,
+    draw: Option<Box<StoreFuture<LimitDecision>>>,
     charge: Option<Box<StoreFuture<Charged>>>,
     draw_and_charge: Option<Box<StoreFuture<Metered>>>,
 }
@@ -91,8 +91,8 @@ impl Decision {
             return Poll::Ready(Err(Denial::method(mounted)));
         }
         let (rule, odd) = core.rules.find(view.method(), view.path());
-        let route = Route { ruled: core.rules.at(rule), rule, odd };
-        if (route.ruled.rule.public && !odd) || (core.preflights && is_preflight(view)) {
+        let route = Route { compiled: core.rules.at(rule), rule, odd };
+        if (route.compiled.rule.public && !odd) || (core.preflights && is_preflight(view)) {
             return Poll::Ready(Ok(()));
         }
         let judged = match ready!(self.find_record(core, cx, view, &route)) {
@@ -103,7 +103,7 @@ impl Decision {
             Ok(()) => Poll::Ready(self.admit(core, view, &route)),
             Err(denial) => {
                 let denial = denial.in_source(core.sources.get(self.source));
-                self.refuse(denial.by_rule(route.ruled), cx).map(Err)
+                self.refuse(denial.by_rule(route.compiled), cx).map(Err)
             }
         }
     }
@@ -162,24 +162,24 @@ impl Decision {
         let (finding, source) = find_key(&core.sources, view, core.refuse_conflicts);
         let hasher = core.hasher_of_try(self.misses);
         let hash = match &finding {
-            Finding::Key(key) => {
+            KeySearch::Key(key) => {
                 self.source = source;
                 if !core.is_key(key.as_bytes()) {
                     return Err(Denial::of(DenialKind::InvalidFormat));
                 }
                 hasher.hash(key.as_bytes())
             }
-            Finding::Absent => {
+            KeySearch::Absent => {
                 // An outer gate may have removed the key from the request, so that no source contains it.
                 let taken = view.taken().and_then(|taken| core.hash_of_taken(&taken, hasher));
                 self.source = usize::MAX;
                 taken.ok_or_else(|| Denial::of(DenialKind::Missing))?
             }
-            Finding::Malformed | Finding::Foreign => return Err(Denial::of(DenialKind::Malformed)),
-            Finding::Twice => return Err(Denial::of(DenialKind::Duplicate)),
+            KeySearch::Malformed | KeySearch::Foreign => return Err(Denial::of(DenialKind::Malformed)),
+            KeySearch::Twice => return Err(Denial::of(DenialKind::Duplicate)),
         };
         self.hash = Some(hash);
-        checks::early_data(core, view, route.ruled.rule.cost.is_free())?;
+        checks::early_data(core, view, route.compiled.rule.cost.is_free())?;
         Ok(hash)
     }
 
@@ -196,20 +196,21 @@ impl Decision {
         let now = core.clock.now();
         let own = match core.plans.kept(&record) {
             Some(_) => None,
-            None => first_terms(core, &record, || Facts {
+            None => first_terms(core, &record, || CheckContext {
                 core,
                 record: &record,
                 hash: Some(hash),
-                ruled: route.ruled,
+                compiled: route.compiled,
                 odd: route.odd,
                 now: now.wall(),
                 view,
             })?,
         };
         self.now = Some(now);
-        let shown = Shown { retiring: record.is_retiring(hash), renewed: None };
-        let found = Found { core: Arc::clone(core), record, own, shown };
-        self.admission = Admission(Some(Entry { found, tab: Tab::default(), source: self.source }));
+        let presented = PresentedSecret { retiring: record.is_retiring(hash), renewed: None };
+        let found = FoundKey { core: Arc::clone(core), record, own, presented };
+        self.admission =
+            Admission(Some(AdmittedKey { found, spent: RequestCharges::default(), source: self.source }));
         Ok(())
     }
 
@@ -226,24 +227,24 @@ impl Decision {
         route: &Route<'_>,
     ) -> Poll<Result<(), Denial>> {
         let Self { admission, now, hash, checked, calls, .. } = self;
-        let (Some(Entry { found, tab, .. }), Some(now)) = (&mut admission.0, *now) else {
+        let (Some(AdmittedKey { found, spent, .. }), Some(now)) = (&mut admission.0, *now) else {
             return Poll::Ready(Err(no_key_yet()));
         };
         let Some(terms) = found.terms() else { return Poll::Ready(Err(no_key_yet())) };
         let (record, core) = (&*found.record, &*found.core);
         let outer = view.admitted().filter(|outer| outer.is_for(record));
         let (drawn, charged) = outer.map_or((false, false), |outer| (outer.drawn, outer.charged));
-        let facts = Facts {
+        let context = CheckContext {
             core,
             record,
             hash: hash.as_ref(),
-            ruled: route.ruled,
+            compiled: route.compiled,
             odd: route.odd,
             now: now.wall(),
             view,
         };
-        let passed = facts.hold(terms, route.is_passed_by(found));
-        let checks = if passed { &core.checks.taking } else { &core.checks.every };
+        let passed = context.all_pass(terms, route.is_passed_by(found));
+        let checks = if passed { &core.checks.spending } else { &core.checks.every };
         while let Some(&check) = checks.get(*checked) {
             match check {
                 // An outer gate's draw and charge for the same key are not repeated.
@@ -251,21 +252,21 @@ impl Decision {
                 Check::Credits if charged => {}
                 Check::RateLimits => {
                     let next = checks.get(*checked + 1).filter(|_| !charged);
-                    if let Some((meter, cost)) = metered(core, next, || price(route.ruled, terms, view)) {
-                        let id = hold(tab, core, cost);
+                    if let Some((meter, cost)) = metered(core, next, || price(route.compiled, terms, view)) {
+                        let id = reserve(spent, core, cost);
                         let both = || {
                             let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
                             let draw = Draw::new(record, &terms.quotas, now);
                             meter.draw_and_charge(&draw.telling_every_window(core.limit_headers), &charge)
                         };
                         match ready!(answer(&mut calls.draw_and_charge, cx, both))? {
-                            Metered::Drawn { standing, charged } => {
-                                within(tab, core, standing);
-                                posted(tab, cost, &charged)?;
+                            Metered::Drawn { window_status, charged } => {
+                                within(spent, core, window_status);
+                                posted(spent, cost, &charged)?;
                             }
-                            Metered::Exceeded { retry_after, standing } => {
-                                tab.hold = None;
-                                return Poll::Ready(Err(exceeded(found, retry_after, standing)));
+                            Metered::Exceeded { retry_after, window_status } => {
+                                spent.open = None;
+                                return Poll::Ready(Err(exceeded(found, retry_after, window_status)));
                             }
                         }
                         *checked += 1;
@@ -275,30 +276,30 @@ impl Decision {
                             core.limiter.draw(&draw.telling_every_window(core.limit_headers))
                         };
                         match ready!(answer(&mut calls.draw, cx, draw))? {
-                            Quota::Within(standing) => within(tab, core, standing),
-                            Quota::Exceeded { standing, .. }
-                                if revocation::passes(core, route.ruled, view, record.id, now) =>
+                            LimitDecision::Within(window_status) => within(spent, core, window_status),
+                            LimitDecision::Exceeded { window_status, .. }
+                                if revocation::passes(core, route.compiled, view, record.id, now) =>
                             {
-                                within(tab, core, standing);
+                                within(spent, core, window_status);
                             }
-                            Quota::Exceeded { retry_after, standing } => {
-                                return Poll::Ready(Err(exceeded(found, retry_after, standing)));
+                            LimitDecision::Exceeded { retry_after, window_status } => {
+                                return Poll::Ready(Err(exceeded(found, retry_after, window_status)));
                             }
                         }
                     }
                 }
                 Check::Credits => {
-                    let cost = price(route.ruled, terms, view)?;
+                    let cost = price(route.compiled, terms, view)?;
                     if !cost.is_zero() {
-                        let id = hold(tab, core, cost);
+                        let id = reserve(spent, core, cost);
                         let charge = || {
                             let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
                             core.ledger.charge(&charge)
                         };
-                        posted(tab, cost, &ready!(answer(&mut calls.charge, cx, charge))?)?;
+                        posted(spent, cost, &ready!(answer(&mut calls.charge, cx, charge))?)?;
                     }
                 }
-                looking => facts.make(terms, looking)?,
+                looking => context.make(terms, looking)?,
             }
             *checked += 1;
         }
@@ -311,17 +312,17 @@ impl Decision {
         let (Some(entry), Some(now)) = (&mut self.admission.0, self.now) else { return Err(no_key_yet()) };
         // The look-up after the last scheme used the newest scheme again.
         if self.misses != 0 && self.misses != core.hashers.len() {
-            entry.found.shown.renewed = renew_hash(&entry.found.record, core, view);
+            entry.found.presented.renewed = renew_hash(&entry.found.record, core, view);
         }
         let found = &entry.found;
         core.uses.note(&found.record, now.wall());
         if !route.odd
             && let Some(pass) = found.pass()
-            && !pass.cleared.holds(route.rule)
-            && !route.ruled.beside
-            && found.record.covers_all_of(route.ruled.rule.pattern())
+            && !pass.passed_rules.contains(route.rule)
+            && !route.compiled.beside
+            && found.record.covers_all_of(route.compiled.rule.pattern())
         {
-            pass.cleared.add(route.rule);
+            pass.passed_rules.add(route.rule);
         }
         Ok(())
     }
@@ -349,7 +350,7 @@ impl Decision {
 
 /// The rule that applies to a request.
 struct Route<'r> {
-    ruled: &'r Arc<Ruled>,
+    compiled: &'r Arc<CompiledRule>,
     /// The index of the rule.
     rule: usize,
     /// True if the path has a form that no public rule and no scope rule matches.
@@ -360,8 +361,8 @@ impl Route<'_> {
     /// Returns true if the record has already passed those checks at this rule that depend only on the record and the
     /// rule.
     #[inline]
-    fn is_passed_by(&self, found: &Found) -> bool {
-        !self.odd && found.pass().is_some_and(|pass| pass.cleared.holds(self.rule))
+    fn is_passed_by(&self, found: &FoundKey) -> bool {
+        !self.odd && found.pass().is_some_and(|pass| pass.passed_rules.contains(self.rule))
     }
 }
 
@@ -395,7 +396,7 @@ fn wait<T>(waiting: &mut Option<Box<StoreFuture<T>>>, cx: &mut Context<'_>) -> P
 /// fails, the next use of the key tries again.
 fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option<Box<KeyHash>> {
     let authority = core.authority.as_ref()?;
-    let Finding::Key(key) = find_key(&core.sources, view, core.refuse_conflicts).0 else { return None };
+    let KeySearch::Key(key) = find_key(&core.sources, view, core.refuse_conflicts).0 else { return None };
     // The previous secret of a rotated key keeps its old hash until it ends.
     if core.hashers.iter().any(|hasher| record.is_retiring(&hasher.hash(key.as_bytes()))) {
         return None;
@@ -408,16 +409,16 @@ fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option
 
 /// Stores the window status if it is reported to the handler or in headers.
 #[inline]
-fn within(tab: &mut Tab, core: &Core, least: Standing) {
+fn within(spent: &mut RequestCharges, core: &Core, least: WindowStatus) {
     if core.tells_standing() {
-        tab.standing = Some(least);
+        spent.window_status = Some(least);
     }
 }
 
 #[cold]
-fn exceeded(found: &Found, retry_after: Duration, standing: Standing) -> Denial {
+fn exceeded(found: &FoundKey, retry_after: Duration, window_status: WindowStatus) -> Denial {
     let cause = match found.share_terms() {
-        Some(terms) => Cause::Wait { retry_after, standing, terms },
+        Some(terms) => Cause::Wait { retry_after, window_status, terms },
         None => Cause::None,
     };
     Denial::because(DenialKind::RateLimited, cause)
@@ -425,15 +426,15 @@ fn exceeded(found: &Found, retry_after: Duration, standing: Standing) -> Denial 
 
 /// Returns the cost of the request. The cost is zero if the plan's credits are unlimited.
 #[inline]
-fn price(ruled: &Ruled, terms: &Terms, view: &RequestView<'_>) -> Result<Credits, Denial> {
-    match ruled.rule.cost.of(view.query()) {
+fn price(compiled: &CompiledRule, terms: &Terms, view: &RequestView<'_>) -> Result<Credits, Denial> {
+    match compiled.rule.cost.of(view.query()) {
         Ok(_) if terms.plan.credits == Allowance::Unlimited => Ok(Credits::ZERO),
         Ok(cost) => Ok(cost),
-        Err(Uncountable::Asked(problem)) => {
-            let parameter = ruled.unit.clone().unwrap_or_default();
+        Err(CostError::Asked(problem)) => {
+            let parameter = compiled.unit.clone().unwrap_or_default();
             Err(Denial::parameter(Breach { parameter, problem }))
         }
-        Err(Uncountable::TooMuch) => Err(Denial::of(DenialKind::BadRequest)),
+        Err(CostError::TooMuch) => Err(Denial::of(DenialKind::BadRequest)),
     }
 }
 
@@ -454,21 +455,21 @@ fn metered<'c>(
 /// Records an open charge and returns its id. The charge is recorded before the ledger is called, so that it is
 /// refunded if the wait is interrupted.
 #[inline]
-fn hold(tab: &mut Tab, core: &Core, cost: Credits) -> ChargeId {
-    let make = || Hold { id: core.charge_ids.next(), amount: cost, served: false };
-    tab.hold.get_or_insert_with(make).id
+fn reserve(spent: &mut RequestCharges, core: &Core, cost: Credits) -> ChargeId {
+    let make = || OpenCharge { id: core.charge_ids.next(), amount: cost, served: false };
+    spent.open.get_or_insert_with(make).id
 }
 
 #[inline]
-fn posted(tab: &mut Tab, cost: Credits, charged: &Charged) -> Result<(), Denial> {
+fn posted(spent: &mut RequestCharges, cost: Credits, charged: &Charged) -> Result<(), Denial> {
     match *charged {
         Charged::Posted { balance } => {
-            tab.balance = balance;
+            spent.balance = balance;
             Ok(())
         }
         Charged::Insufficient { balance } => {
             // Nothing was posted, so there is no charge to settle or refund.
-            tab.hold = None;
+            spent.open = None;
             Err(Denial::because(DenialKind::CreditsExhausted, Cause::Balance { balance, cost }))
         }
     }
@@ -482,14 +483,14 @@ fn posted(tab: &mut Tab, cost: Credits, charged: &Charged) -> Result<(), Denial>
 fn first_terms<'d>(
     core: &Core,
     record: &Arc<KeyRecord>,
-    facts: impl FnOnce() -> Facts<'d>,
+    context: impl FnOnce() -> CheckContext<'d>,
 ) -> Result<Option<Arc<Terms>>, Denial> {
     if !core.environments.contains(&record.environment) {
         return Err(Denial::of(DenialKind::Unknown));
     }
     core.plans.keep(record).map_err(|unknown| {
-        let facts = facts();
-        let mut verdicts = core.checks.every.iter().map_while(|&check| facts.make_without_terms(check));
+        let context = context();
+        let mut verdicts = core.checks.every.iter().map_while(|&check| context.make_without_terms(check));
         let denial = verdicts.find_map(Result::err);
         denial.unwrap_or_else(|| Denial::operator(Problem::Unknown(unknown))).of_key(record)
     })
@@ -498,8 +499,8 @@ fn first_terms<'d>(
 /// Returns true if the request has the form of a CORS preflight. A browser sends no key with it.
 fn is_preflight(view: &RequestView<'_>) -> bool {
     view.method() == "OPTIONS"
-        && matches!(view.field(&ORIGIN), Occurs::Once(_))
-        && matches!(view.field(&ACCESS_CONTROL_REQUEST_METHOD), Occurs::Once(_))
+        && matches!(view.field(&ORIGIN), HeaderCount::Once(_))
+        && matches!(view.field(&ACCESS_CONTROL_REQUEST_METHOD), HeaderCount::Once(_))
 }
 
 #[cold]

@@ -14,13 +14,13 @@ pub(crate) fn surviving<T: Send + 'static>(work: StoreFuture<T>) -> StoreFuture<
     if work.is_ready() {
         return work;
     }
-    let mut work = Surviving(Some(work));
+    let mut work = DetachOnDrop(Some(work));
     StoreFuture::boxed(poll_fn(move |cx| work.poll(cx)))
 }
 
-struct Surviving<T: Send + 'static>(Option<StoreFuture<T>>);
+struct DetachOnDrop<T: Send + 'static>(Option<StoreFuture<T>>);
 
-impl<T: Send + 'static> Surviving<T> {
+impl<T: Send + 'static> DetachOnDrop<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, StoreError>> {
         // Polling a finished future is an error of the caller. It stays pending instead of panicking.
         let Some(work) = &mut self.0 else { return Poll::Pending };
@@ -30,7 +30,7 @@ impl<T: Send + 'static> Surviving<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Surviving<T> {
+impl<T: Send + 'static> Drop for DetachOnDrop<T> {
     fn drop(&mut self) {
         if let Some(work) = self.0.take() {
             detach(work);

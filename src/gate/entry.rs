@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::account::Quotas;
-use crate::account::Standing;
 use crate::account::Terms;
+use crate::account::WindowStatus;
 use crate::amount::{ChargeId, Credits};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::gate::detach::{detach, surviving};
-use crate::gate::terms::Pass;
+use crate::gate::terms::ResolvedTerms;
 use crate::gate::{Core, Outcome};
 use crate::key::{KeyHash, KeyRecord};
 use crate::panics::{Panicked, guard};
@@ -18,26 +18,26 @@ use crate::trace;
 /// The result of a key's look-up, and the request's open charge. The charge is settled or refunded exactly once,
 /// however the request ends.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(super) found: Found,
-    pub(super) tab: Tab,
+pub(crate) struct AdmittedKey {
+    pub(super) found: FoundKey,
+    pub(super) spent: RequestCharges,
     /// The index of the source that contained the key.
     pub(crate) source: usize,
 }
 
 /// A key's record and its terms.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundKey {
     pub(super) core: Arc<Core>,
     pub(super) record: Arc<KeyRecord>,
     /// The key's terms, if they are not stored on the record.
     pub(super) own: Option<Arc<Terms>>,
-    pub(super) shown: Shown,
+    pub(super) presented: PresentedSecret,
 }
 
 /// The secret of the key that was presented.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shown {
+pub(crate) struct PresentedSecret {
     /// True if it is the previous secret of a rotated key.
     pub(super) retiring: bool,
     /// The secret's hash under the newest scheme, if the key was found under an older one.
@@ -46,25 +46,25 @@ pub(crate) struct Shown {
 
 /// The draw and the charge of a request.
 #[derive(Debug, Default)]
-pub(super) struct Tab {
-    pub(super) hold: Option<Hold>,
+pub(super) struct RequestCharges {
+    pub(super) open: Option<OpenCharge>,
     pub(super) balance: Option<Credits>,
-    pub(super) standing: Option<Standing>,
+    pub(super) window_status: Option<WindowStatus>,
 }
 
 /// An open charge.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(super) struct OpenCharge {
     pub(super) id: ChargeId,
     pub(super) amount: Credits,
     /// True if the charge is settled when the client leaves now.
     pub(super) served: bool,
 }
 
-impl Found {
+impl FoundKey {
     /// The terms and cleared rules that are stored on the record, if they belong to this gate.
     #[inline]
-    pub(super) fn pass(&self) -> Option<&Pass> {
+    pub(super) fn pass(&self) -> Option<&ResolvedTerms> {
         self.core.plans.kept(&self.record)
     }
 
@@ -81,7 +81,7 @@ impl Found {
     }
 }
 
-impl Entry {
+impl AdmittedKey {
     pub(crate) fn core(&self) -> &Core {
         &self.found.core
     }
@@ -91,45 +91,45 @@ impl Entry {
     }
 
     /// The quotas in force and the status of the one with the least remaining.
-    pub(crate) fn windows(&self) -> Option<(&Quotas, &Standing)> {
-        Some((&self.found.terms()?.quotas, self.tab.standing.as_ref()?))
+    pub(crate) fn windows(&self) -> Option<(&Quotas, &WindowStatus)> {
+        Some((&self.found.terms()?.quotas, self.spent.window_status.as_ref()?))
     }
 
     /// Returns true if a charge is open.
     pub(super) fn owes(&self) -> bool {
-        self.tab.hold.is_some()
+        self.spent.open.is_some()
     }
 
     /// Ends the open charge, if there is one. Returns `None` if there is nothing to wait for.
     #[inline]
     pub(super) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
-        let hold = self.tab.hold.take()?;
-        let mut ending = self.end(&hold, outcome);
+        let open = self.spent.open.take()?;
+        let mut ending = self.end(&open, outcome);
         if ending.answer_mut().is_some() {
             None
         } else {
-            Some(surviving(self.or_refund(ending, &hold, outcome)))
+            Some(surviving(self.or_refund(ending, &open, outcome)))
         }
     }
 
     #[inline]
-    fn end(&self, hold: &Hold, outcome: Outcome) -> StoreFuture<()> {
+    fn end(&self, open: &OpenCharge, outcome: Outcome) -> StoreFuture<()> {
         let (ledger, account) = (&self.found.core.ledger, &self.found.record.account);
         let ending = guard("a ledger", || match outcome {
-            Outcome::Served => ledger.settle(account, hold.id, hold.amount),
-            Outcome::ServedAt(cost) => ledger.settle(account, hold.id, cost.min(hold.amount)),
-            Outcome::Failed => ledger.refund(account, hold.id),
+            Outcome::Served => ledger.settle(account, open.id, open.amount),
+            Outcome::ServedAt(cost) => ledger.settle(account, open.id, cost.min(open.amount)),
+            Outcome::Failed => ledger.refund(account, open.id),
         });
         ending.unwrap_or_else(|Panicked| StoreFuture::failed(StoreError::panicked()))
     }
 
     /// Refunds the charge if its settlement panics. A refund after a settlement changes nothing.
     #[cold]
-    fn or_refund(&self, ending: StoreFuture<()>, hold: &Hold, outcome: Outcome) -> StoreFuture<()> {
+    fn or_refund(&self, ending: StoreFuture<()>, open: &OpenCharge, outcome: Outcome) -> StoreFuture<()> {
         if outcome == Outcome::Failed {
             return ending;
         }
-        let (core, record, id) = (Arc::clone(&self.found.core), Arc::clone(&self.found.record), hold.id);
+        let (core, record, id) = (Arc::clone(&self.found.core), Arc::clone(&self.found.record), open.id);
         StoreFuture::boxed(async move {
             let ended = ending.await;
             if ended.as_ref().is_err_and(StoreError::is_panic)
@@ -143,21 +143,21 @@ impl Entry {
     }
 
     #[cold]
-    fn abandon(&self, hold: &Hold) {
-        let served = hold.served && !std::thread::panicking();
+    fn abandon(&self, open: &OpenCharge) {
+        let served = open.served && !std::thread::panicking();
         let outcome = if served { Outcome::Served } else { Outcome::Failed };
-        let mut ending = self.end(hold, outcome);
+        let mut ending = self.end(open, outcome);
         if ending.answer_mut().is_none() {
-            detach(self.or_refund(ending, hold, outcome));
+            detach(self.or_refund(ending, open, outcome));
         }
     }
 }
 
-impl Drop for Entry {
+impl Drop for AdmittedKey {
     #[inline]
     fn drop(&mut self) {
-        if let Some(hold) = self.tab.hold.take() {
-            self.abandon(&hold);
+        if let Some(open) = self.spent.open.take() {
+            self.abandon(&open);
         }
     }
 }

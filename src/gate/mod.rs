@@ -28,8 +28,8 @@ pub use builder::GateBuilder;
 pub use client::TrustedProxies;
 pub(crate) use decide::Decision;
 #[cfg(feature = "openapi")]
-pub(crate) use mounted::Described;
-pub(crate) use mounted::{Answering, BodyFault, Call, LARGEST_BODY, Management, Mounted};
+pub(crate) use mounted::RouteDescription;
+pub(crate) use mounted::{Answering, BodyFault, LARGEST_BODY, Management, Mounted, MountedRequest};
 pub use order::Check;
 use order::Checks;
 
@@ -194,7 +194,7 @@ impl Core {
     }
 
     /// Rejects quotas of a key or an account that are not configured, that share a name, or that can never be reached.
-    pub(crate) fn check_quotas(&self, own: &[crate::account::OwnQuota]) -> Result<(), String> {
+    pub(crate) fn check_quotas(&self, own: &[crate::account::QuotaRef]) -> Result<(), String> {
         let quotas = self.plans.resolve(own).map_err(|unknown| unknown.to_string())?;
         let policies: Vec<_> = quotas.policies().collect();
         match crate::account::QuotaPolicy::never_reached(&policies) {
@@ -210,7 +210,10 @@ impl Core {
     }
 
     /// Rejects limits on parameters of a key or an account that a plan could not have.
-    pub(crate) fn check_caps(&self, own: &crate::account::Caps) -> Result<(), crate::error::ConfigError> {
+    pub(crate) fn check_caps(
+        &self,
+        own: &crate::account::ParamLimits,
+    ) -> Result<(), crate::error::ConfigError> {
         validate::caps(own, &self.sources)
     }
 

@@ -40,7 +40,7 @@ impl Default for Management {
 
 /// A request to a mounted service, with its body.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct MountedRequest {
     pub(crate) method: http::Method,
     pub(crate) path: String,
     pub(crate) query: Option<String>,
@@ -68,7 +68,7 @@ pub(crate) type Answering = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>
 /// The `OpenAPI` description of a mounted route: its query parameters and its responses, without denials.
 #[cfg(feature = "openapi")]
 #[derive(Debug, Default)]
-pub(crate) struct Described {
+pub(crate) struct RouteDescription {
     /// The query parameters.
     pub(crate) parameters: Vec<serde_json::Value>,
     /// The responses, by status.
@@ -92,8 +92,8 @@ pub(crate) trait Mounted: Debug + Send + Sync {
 
     /// Returns the description of the route with this method and path.
     #[cfg(feature = "openapi")]
-    fn described(&self, method: &str, path: &str) -> Described;
+    fn described(&self, method: &str, path: &str) -> RouteDescription;
 
     /// Answers a request.
-    fn answer(&self, gate: Gate, call: Call) -> Answering;
+    fn answer(&self, gate: Gate, call: MountedRequest) -> Answering;
 }

@@ -32,7 +32,7 @@ pub enum Check {
     /// Requires that the rule is open to the plan.
     Plan,
     /// Requires that the query respects the limits on parameters.
-    Caps,
+    ParamLimits,
 }
 
 impl Check {
@@ -48,7 +48,7 @@ impl Check {
         Self::Agreements,
         Self::Scopes,
         Self::Plan,
-        Self::Caps,
+        Self::ParamLimits,
         Self::RateLimits,
         Self::Credits,
     ];
@@ -67,7 +67,7 @@ impl Check {
             Self::Credits => "credits",
             Self::Scopes => "scopes",
             Self::Plan => "plan",
-            Self::Caps => "caps",
+            Self::ParamLimits => "caps",
         }
     }
 
@@ -100,7 +100,7 @@ pub(super) struct Checks {
     pub(super) every: Vec<Check>,
     /// The checks that draw or charge. The others have no side effects, so their order does not matter if all of them
     /// pass.
-    pub(super) taking: Vec<Check>,
+    pub(super) spending: Vec<Check>,
 }
 
 impl Checks {
@@ -108,8 +108,8 @@ impl Checks {
         let every: Vec<Check> =
             order.into_iter().filter(|check| !matches!(check, Check::Format | Check::LookUp)).collect();
         let takes = |check: &Check| matches!(check, Check::RateLimits | Check::Credits);
-        let taking = every.iter().copied().filter(takes).collect();
-        Self { every, taking }
+        let spending = every.iter().copied().filter(takes).collect();
+        Self { every, spending }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::gate::Core;
 use crate::key::{KeyHash, KeyHasher};
 use crate::request::RequestView;
-use crate::request::{Finding, TakenKey, find_key};
+use crate::request::{KeySearch, TakenKey, find_key};
 
 impl Core {
     /// Returns the key of a request that this gate is about to remove. Returns `None` if the key stays in the request
@@ -24,7 +24,7 @@ impl Core {
     /// Cold, because most requests keep their key.
     #[cold]
     fn hashes_of_key(&self, view: &RequestView<'_>) -> Option<TakenKey> {
-        let Finding::Key(key) = find_key(&self.sources, view, false).0 else { return None };
+        let KeySearch::Key(key) = find_key(&self.sources, view, false).0 else { return None };
         let format = self.formats.iter().find(|format| format.accepts(key.as_bytes())).cloned();
         let hashes = self.hashers.iter().map(|hasher| (hasher.clone(), hasher.hash(key.as_bytes())));
         Some(TakenKey { hashes: hashes.collect(), format })

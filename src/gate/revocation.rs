@@ -5,7 +5,7 @@ use crate::clock::Now;
 use crate::gate::Core;
 use crate::key::KeyId;
 use crate::request::RequestView;
-use crate::rule::{Purpose, Ruled};
+use crate::rule::{CompiledRule, Purpose};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -43,7 +43,13 @@ impl Revocations {
 /// itself, because that is its last request. It can revoke other keys within its own bucket, whatever others have drawn
 /// from a shared window.
 #[cold]
-pub(super) fn passes(core: &Core, ruled: &Ruled, view: &RequestView<'_>, key: KeyId, now: Now) -> bool {
+pub(super) fn passes(
+    core: &Core,
+    compiled: &CompiledRule,
+    view: &RequestView<'_>,
+    key: KeyId,
+    now: Now,
+) -> bool {
     let own = || view.path().rsplit('/').next().is_some_and(|id| id.parse() == Ok(key));
-    ruled.rule.purpose == Purpose::Revocation && (own() || core.revocations.take(key, now.ticks()))
+    compiled.rule.purpose == Purpose::Revocation && (own() || core.revocations.take(key, now.ticks()))
 }

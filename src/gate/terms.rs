@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::account::{OwnQuota, Plan, QuotaPolicy, Quotas};
-use crate::account::{Terms, Unknown};
+use crate::account::{Plan, QuotaPolicy, QuotaRef, Quotas};
+use crate::account::{Terms, TermsError};
 use crate::error::ConfigError;
 use crate::key::KeyRecord;
 use crate::name::PlanName;
@@ -13,18 +13,18 @@ use crate::state::StateOwner;
 
 /// The terms and the cleared rules of a record at a gate. They are stored on the record.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub(crate) struct ResolvedTerms {
     pub(crate) terms: Arc<Terms>,
-    pub(super) cleared: Cleared,
+    pub(super) passed_rules: PassedRules,
 }
 
 /// The rules that a record has passed before. Neither the record nor the rule changes, so the checks that depend only
 /// on them need not be repeated. Only the first 256 rules are tracked. The checks of other rules are made every time.
 #[derive(Debug, Default)]
-pub(super) struct Cleared([AtomicU64; 4]);
+pub(super) struct PassedRules([AtomicU64; 4]);
 
-impl Cleared {
-    pub(super) fn holds(&self, rule: usize) -> bool {
+impl PassedRules {
+    pub(super) fn contains(&self, rule: usize) -> bool {
         self.0.get(rule / 64).is_some_and(|rules| rules.load(Ordering::Relaxed) >> (rule % 64) & 1 == 1)
     }
 
@@ -62,9 +62,9 @@ impl Plans {
     }
 
     /// Resolves the terms of a key.
-    pub(crate) fn terms_of(&self, record: &KeyRecord) -> Result<Arc<Terms>, Unknown> {
+    pub(crate) fn terms_of(&self, record: &KeyRecord) -> Result<Arc<Terms>, TermsError> {
         let account = &record.account;
-        let plan = self.terms.get(&account.plan).ok_or_else(|| Unknown::Plan(account.plan.clone()))?;
+        let plan = self.terms.get(&account.plan).ok_or_else(|| TermsError::Plan(account.plan.clone()))?;
         let quotas = record.quotas.as_ref().or(account.quotas.as_ref());
         let caps = record.caps.as_ref().or(account.caps.as_ref());
         if quotas.is_none() && caps.is_none() {
@@ -77,16 +77,16 @@ impl Plans {
 
     /// Stores the terms of a record on the record. If another gate has already stored its own there, returns the terms,
     /// for this request only.
-    pub(super) fn keep(&self, record: &KeyRecord) -> Result<Option<Arc<Terms>>, Unknown> {
+    pub(super) fn keep(&self, record: &KeyRecord) -> Result<Option<Arc<Terms>>, TermsError> {
         let terms = self.terms_of(record)?;
-        let pass = Pass { terms: Arc::clone(&terms), cleared: Cleared::default() };
+        let pass = ResolvedTerms { terms: Arc::clone(&terms), passed_rules: PassedRules::default() };
         record.state().attach(self.owner, Arc::new(pass));
         Ok(if self.kept(record).is_some() { None } else { Some(terms) })
     }
 
     /// Returns the terms stored on a record, if they belong to this gate.
     #[inline]
-    pub(crate) fn kept<'r>(&self, record: &'r KeyRecord) -> Option<&'r Pass> {
+    pub(crate) fn kept<'r>(&self, record: &'r KeyRecord) -> Option<&'r ResolvedTerms> {
         record.state().get(self.owner)
     }
 
@@ -98,17 +98,17 @@ impl Plans {
         terms.first().map(|terms| Arc::clone(terms))
     }
 
-    pub(crate) fn resolve(&self, own: &[OwnQuota]) -> Result<Quotas, Unknown> {
-        let policy = |quota: &OwnQuota| match quota {
-            OwnQuota::Policy(policy) => Ok(policy.clone()),
-            OwnQuota::Named(name) => {
-                self.quotas.get(name).cloned().ok_or_else(|| Unknown::Quota(name.clone()))
+    pub(crate) fn resolve(&self, own: &[QuotaRef]) -> Result<Quotas, TermsError> {
+        let policy = |quota: &QuotaRef| match quota {
+            QuotaRef::Policy(policy) => Ok(policy.clone()),
+            QuotaRef::Named(name) => {
+                self.quotas.get(name).cloned().ok_or_else(|| TermsError::Quota(name.clone()))
             }
         };
         let policies = own.iter().map(policy).collect::<Result<Vec<_>, _>>()?;
         let mut known = HashSet::new();
         match policies.iter().find(|policy| !known.insert((policy.name(), policy.counts()))) {
-            Some(twice) => Err(Unknown::Twice(twice.name().to_owned())),
+            Some(twice) => Err(TermsError::Twice(twice.name().to_owned())),
             None => Ok(Quotas::new(policies)),
         }
     }

@@ -16,7 +16,7 @@ use crate::trace::Mode;
 pub(super) struct Circuit {
     clock: Arc<dyn Clock>,
     most: u32,
-    rest: u64,
+    cooldown: u64,
     /// The time after which another probe call is admitted if the last one got no answer: the longer of the rest period
     /// and the time limit of a call.
     probe: u64,
@@ -34,12 +34,12 @@ const CLOSED: u64 = 0;
 impl Circuit {
     /// Creates a circuit for a back end of the type `T`.
     pub(super) fn before<T>(limits: &GuardLimits, clock: Arc<dyn Clock>) -> Self {
-        let (rest, time) = (nanos(limits.rest), nanos(limits.time));
-        let (probe, given_up) = (rest.max(time), nanos(limits.given_up));
+        let (cooldown, time) = (nanos(limits.cooldown), nanos(limits.time));
+        let (probe, given_up) = (cooldown.max(time), nanos(limits.given_up));
         let (failures, ask_at) = (AtomicU32::new(0), AtomicU64::new(CLOSED));
         let opens = "a back end failed repeatedly and is left alone: the circuit is open";
         let told = Mode::before::<T>(opens, "a back end answers again: the circuit is closed");
-        Self { clock, most: limits.failures.max(1), rest, probe, given_up, failures, ask_at, told }
+        Self { clock, most: limits.failures.max(1), cooldown, probe, given_up, failures, ask_at, told }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -78,7 +78,7 @@ impl Circuit {
             .unwrap_or_default();
         if before.saturating_add(1) >= self.most {
             let now = self.now();
-            self.ask_at.store(now.saturating_add(self.rest).max(CLOSED + 1), Ordering::Release);
+            self.ask_at.store(now.saturating_add(self.cooldown).max(CLOSED + 1), Ordering::Release);
             self.told.begin(now, error);
         }
     }

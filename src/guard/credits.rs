@@ -1,7 +1,7 @@
-//! The ledger traits of [`Guarded`].
+//! The ledger traits of [`Resilient`].
 
-use super::Guarded;
-use super::closings::Closing;
+use super::Resilient;
+use super::pending_settlements::Settlement;
 use crate::account::{Account, Allowance};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
@@ -12,24 +12,24 @@ use crate::credit::{
 use crate::future::StoreFuture;
 use crate::name::AccountId;
 
-impl<T: CreditLedger> CreditLedger for Guarded<T> {
+impl<T: CreditLedger> CreditLedger for Resilient<T> {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
         self.ask_once(charge.id, |ledger| ledger.charge(charge))
     }
 
     fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.close(Closing::new(account, id, Some(cost)))
+        self.close(Settlement::new(account, id, Some(cost)))
     }
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
         if self.0.unsent.take(id) {
             return StoreFuture::ready(());
         }
-        self.close(Closing::new(account, id, None))
+        self.close(Settlement::new(account, id, None))
     }
 }
 
-impl<T: CreditLedger> Guarded<T> {
+impl<T: CreditLedger> Resilient<T> {
     /// Sends a charge or a block, and records the id if it was not sent.
     fn ask_once(&self, id: ChargeId, ask: impl FnOnce(&T) -> StoreFuture<Charged>) -> StoreFuture<Charged> {
         self.0.unsent.take(id);
@@ -40,7 +40,7 @@ impl<T: CreditLedger> Guarded<T> {
     }
 }
 
-impl<T: CreditAdmin> CreditAdmin for Guarded<T> {
+impl<T: CreditAdmin> CreditAdmin for Resilient<T> {
     fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
         self.ask(|ledger| ledger.balance_of(account, allowance, now))
     }
@@ -62,7 +62,7 @@ impl<T: CreditAdmin> CreditAdmin for Guarded<T> {
     }
 }
 
-impl<T: CreditLeasing> CreditLeasing for Guarded<T> {
+impl<T: CreditLeasing> CreditLeasing for Resilient<T> {
     fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
         self.ask_once(block.id, |ledger| ledger.lease(block, committed))
     }

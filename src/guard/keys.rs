@@ -1,8 +1,8 @@
-//! The key store traits of [`Guarded`].
+//! The key store traits of [`Resilient`].
 
 use std::sync::Arc;
 
-use super::Guarded;
+use super::Resilient;
 use crate::account::Account;
 use crate::clock::Timestamp;
 use crate::future::StoreFuture;
@@ -10,13 +10,13 @@ use crate::key::{KeyHash, KeyId, KeyRecord};
 use crate::name::AccountId;
 use crate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, KeyStore, Replaced};
 
-impl<T: KeyStore> KeyStore for Guarded<T> {
+impl<T: KeyStore> KeyStore for Resilient<T> {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         self.ask(|store| store.find(hash))
     }
 }
 
-impl<T: KeyAdmin> KeyAdmin for Guarded<T> {
+impl<T: KeyAdmin> KeyAdmin for Resilient<T> {
     fn insert(&self, insert: &InsertKey) -> StoreFuture<Inserted> {
         self.ask(|store| store.insert(insert))
     }
@@ -54,7 +54,7 @@ impl<T: KeyAdmin> KeyAdmin for Guarded<T> {
     }
 }
 
-impl<T: AccountAdmin> AccountAdmin for Guarded<T> {
+impl<T: AccountAdmin> AccountAdmin for Resilient<T> {
     fn create_account(&self, account: &Account) -> StoreFuture<bool> {
         self.ask(|store| store.create_account(account))
     }

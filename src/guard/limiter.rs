@@ -1,15 +1,15 @@
-//! The rate limiter trait of [`Guarded`].
+//! The rate limiter trait of [`Resilient`].
 
-use super::Guarded;
+use super::Resilient;
 use crate::future::StoreFuture;
-use crate::limit::{Draw, Quota, RateLimiter, Standing};
+use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
 
-impl<T: RateLimiter> RateLimiter for Guarded<T> {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+impl<T: RateLimiter> RateLimiter for Resilient<T> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         self.ask(|limiter| limiter.draw(draw))
     }
 
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.ask(|limiter| limiter.peek(draw))
     }
 }

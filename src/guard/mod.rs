@@ -2,10 +2,10 @@
 //! and refunds.
 
 mod circuit;
-mod closings;
 mod credits;
 mod keys;
 mod limiter;
+mod pending_settlements;
 mod unsent;
 
 use std::fmt;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use circuit::Circuit;
-use closings::Closings;
+use pending_settlements::PendingSettlements;
 use unsent::Unsent;
 
 use crate::clock::{Clock, SystemClock};
@@ -51,14 +51,14 @@ pub struct GuardLimits {
     /// The number of consecutive failures that open the circuit. Defaults to five.
     pub failures: u32,
     /// The time for which the circuit stays open before one call probes the back end. Defaults to half a second.
-    pub rest: Duration,
+    pub cooldown: Duration,
     /// The maximum number of failed settlements and refunds that are kept for a retry. Defaults to 65,536.
     ///
     /// If there is no room, a settlement replaces a refund.
-    pub closings: usize,
+    pub pending_settlements: usize,
     /// The number of kept settlements and refunds that are sent at once. Defaults to 256.
-    pub closings_at_once: usize,
-    /// The maximum duration of [`flush`](Guarded::flush). Defaults to ten seconds.
+    pub settlements_at_once: usize,
+    /// The maximum duration of [`flush`](Resilient::flush). Defaults to ten seconds.
     pub flush: Duration,
 }
 
@@ -69,9 +69,9 @@ impl Default for GuardLimits {
             given_up: Duration::from_millis(250),
             waiting: 1_024,
             failures: 5,
-            rest: Duration::from_millis(500),
-            closings: 65_536,
-            closings_at_once: 256,
+            cooldown: Duration::from_millis(500),
+            pending_settlements: 65_536,
+            settlements_at_once: 256,
             flush: Duration::from_secs(10),
         }
     }
@@ -86,7 +86,7 @@ pub struct GuardHealth {
     /// The number of calls that wait for the back end.
     pub waiting: usize,
     /// The number of settlements and refunds that are kept for a retry.
-    pub closings: usize,
+    pub pending_settlements: usize,
 }
 
 /// A remote back end with a time limit for each call, a bound on the number of waiting calls, and a circuit breaker.
@@ -119,7 +119,7 @@ pub struct GuardHealth {
 ///   replaces the oldest refund. The ledger's sweep then refunds that charge.
 /// - A charge that was **never sent**, because the circuit is open or there is no room, leaves no trace: its refund
 ///   succeeds at once.
-/// - [`flush`](Guarded::flush), for shutdown, ends within [`GuardLimits::flush`].
+/// - [`flush`](Resilient::flush), for shutdown, ends within [`GuardLimits::flush`].
 ///
 /// With the feature `tracing`, one event (a warning) is logged when the circuit opens, and one when it closes. Both
 /// name the type of the back end. The text of the back end's error is logged in an event at debug level.
@@ -129,26 +129,26 @@ pub struct GuardHealth {
 /// # Example
 ///
 /// ```
-/// use tollgate::guard::Guarded;
+/// use tollgate::guard::Resilient;
 /// use tollgate::MemoryLimiter;
 ///
-/// let limiter = Guarded::new(MemoryLimiter::new());
+/// let limiter = Resilient::new(MemoryLimiter::new());
 /// assert!(!limiter.health().open);
 /// ```
-pub struct Guarded<T>(Arc<Shared<T>>);
+pub struct Resilient<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
     back_end: T,
     limits: GuardLimits,
     circuit: Circuit,
     waiting: AtomicUsize,
-    closings: Closings,
+    pending_settlements: PendingSettlements,
     unsent: Unsent,
     /// The error returned while the circuit is open, created once.
     left_alone: StoreError,
 }
 
-impl<T> Guarded<T> {
+impl<T> Resilient<T> {
     /// Guards a back end with the default limits.
     pub fn new(back_end: T) -> Self {
         Self::with_limits(back_end, GuardLimits::default())
@@ -165,8 +165,8 @@ impl<T> Guarded<T> {
             back_end,
             circuit: Circuit::before::<T>(&limits, Arc::new(clock)),
             waiting: AtomicUsize::new(0),
-            closings: Closings::keeping(limits.closings),
-            unsent: Unsent::keeping(limits.closings),
+            pending_settlements: PendingSettlements::keeping(limits.pending_settlements),
+            unsent: Unsent::keeping(limits.pending_settlements),
             limits,
             left_alone: StoreError::unavailable("it has failed repeatedly and is left alone for a while"),
         }))
@@ -182,7 +182,7 @@ impl<T> Guarded<T> {
         GuardHealth {
             open: self.0.circuit.is_open(),
             waiting: self.0.waiting.load(Ordering::Relaxed),
-            closings: self.0.closings.len(),
+            pending_settlements: self.0.pending_settlements.len(),
         }
     }
 
@@ -241,7 +241,7 @@ impl<T> Guarded<T> {
 ///
 /// It is freed when it is dropped, also if the caller stops waiting.
 struct Place<T> {
-    guard: Guarded<T>,
+    guard: Resilient<T>,
     /// The time when the call was made.
     since: u64,
     /// True if the call was answered or timed out.
@@ -249,7 +249,7 @@ struct Place<T> {
 }
 
 impl<T> Place<T> {
-    fn take(guard: &Guarded<T>, most: usize) -> Option<Self> {
+    fn take(guard: &Resilient<T>, most: usize) -> Option<Self> {
         let room = |waiting| (waiting < most).then_some(waiting + 1);
         guard.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
         Some(Self { guard: guard.clone(), since: guard.0.circuit.now(), heard: false })
@@ -266,13 +266,13 @@ impl<T> Drop for Place<T> {
     }
 }
 
-impl<T> Clone for Guarded<T> {
+impl<T> Clone for Resilient<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Guarded<T> {
+impl<T: fmt::Debug> fmt::Debug for Resilient<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guarded")
             .field("back_end", &self.0.back_end)

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::account::OwnQuota;
-use crate::account::{Account, Caps};
+use crate::account::QuotaRef;
+use crate::account::{Account, ParamLimits};
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
 use crate::key::{KeyHash, KeyId};
@@ -125,7 +125,7 @@ impl FromStr for PathPattern {
 
 /// The previous secret of a rotated key, which remains valid for an overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retiring {
+pub struct PreviousSecret {
     /// The hash of the previous secret.
     pub hash: KeyHash,
     /// The time from which the previous secret is no longer valid.
@@ -169,7 +169,7 @@ pub struct KeyRecord {
     /// The networks from which the key may be used; `None` for all.
     pub allowlist: Option<Vec<IpNet>>,
     /// The secret that the key had before its last rotation.
-    pub retiring: Option<Retiring>,
+    pub retiring: Option<PreviousSecret>,
     /// The key's id, the same through every rotation.
     pub id: KeyId,
     /// The environment that the key belongs to.
@@ -193,9 +193,9 @@ pub struct KeyRecord {
     /// The paths that the key may call; `None` for all.
     pub paths: Option<Vec<PathPattern>>,
     /// The quotas that replace those of the account and the plan; an empty list is no limit.
-    pub quotas: Option<Vec<OwnQuota>>,
+    pub quotas: Option<Vec<QuotaRef>>,
     /// The limits on parameters that replace those of the account and the plan.
-    pub caps: Option<Caps>,
+    pub caps: Option<ParamLimits>,
     /// Additional data that the service stores with the key.
     pub metadata: BTreeMap<String, String>,
 }

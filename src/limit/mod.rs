@@ -19,7 +19,7 @@ pub use local::{LocalFallback, LocalShare};
 pub use memory::MemoryLimiter;
 
 use crate::account::Quotas;
-pub use crate::account::Standing;
+pub use crate::account::WindowStatus;
 use crate::clock::Now;
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
@@ -55,24 +55,24 @@ impl<'a> Draw<'a> {
 /// The result of a draw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an exceeded quota must refuse the request"]
-pub enum Quota {
+pub enum LimitDecision {
     /// Every window admitted the request and gave a cell. The state is that of the window with the least left.
-    Within(Standing),
+    Within(WindowStatus),
     /// At least one window did not admit the request, and no window gave a cell.
     Exceeded {
         /// The time until all windows admit a request, if no other is admitted first.
         retry_after: Duration,
         /// The window with the longest wait.
-        standing: Standing,
+        window_status: WindowStatus,
     },
 }
 
-impl Quota {
+impl LimitDecision {
     /// Adds the state of every window.
     #[cfg(any(feature = "memory", feature = "redis"))]
-    pub(crate) fn with_all(mut self, all: Vec<Standing>) -> Self {
-        let (Self::Within(standing) | Self::Exceeded { standing, .. }) = &mut self;
-        standing.all = all;
+    pub(crate) fn with_all(mut self, all: Vec<WindowStatus>) -> Self {
+        let (Self::Within(window_status) | Self::Exceeded { window_status, .. }) = &mut self;
+        window_status.all = all;
         self
     }
 }
@@ -94,28 +94,28 @@ impl Quota {
 /// - **Loss only admits more.** State may be lost in a crash; a quota is then admitted once more.
 pub trait RateLimiter: Debug + Send + Sync + 'static {
     /// Takes a cell from every window, if all have one.
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota>;
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision>;
 
     /// Returns the state of every window, in the order of [`Quotas::policies`], without taking anything.
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>>;
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>>;
 }
 
 impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         (**self).draw(draw)
     }
 
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         (**self).peek(draw)
     }
 }
 
 impl<T: RateLimiter + ?Sized> RateLimiter for Box<T> {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         (**self).draw(draw)
     }
 
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         (**self).peek(draw)
     }
 }

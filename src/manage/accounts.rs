@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::account::{Account, AccountStatus, Cap, Caps, OwnQuota, Subscription};
+use crate::account::{Account, AccountStatus, ParamLimit, ParamLimits, QuotaRef, Subscription};
 use crate::audit::{Action, Actor, AuditSink};
 use crate::future::StoreFuture;
 use crate::gate::Gate;
 use crate::key::KeyStatus;
-use crate::manage::desk::{Changed, Desk, change};
+use crate::manage::context::{ChangeOutcome, ManagerContext, change};
 use crate::manage::{KeyManager, ManageError, limits};
 use crate::name::{AccountId, Agreement, PlanName};
 use crate::store::{AccountAdmin, KeyAdmin, KeyQuery, Replaced};
@@ -50,27 +50,27 @@ const PAGE: usize = 100;
 /// ```
 #[derive(Clone)]
 pub struct AccountManager {
-    desk: Desk,
+    context: ManagerContext,
     store: Arc<dyn AccountAdmin>,
 }
 
 impl AccountManager {
     /// Creates a manager of the accounts of this gate. The store is their authority.
     pub fn new(gate: Gate, store: impl AccountAdmin) -> Self {
-        Self { desk: Desk::new(gate), store: Arc::new(store) }
+        Self { context: ManagerContext::new(gate), store: Arc::new(store) }
     }
 
     /// Reports changes to this sink instead of the log.
     #[must_use]
     pub fn with_audit(mut self, audit: impl AuditSink) -> Self {
-        self.desk.audit = Arc::new(audit);
+        self.context.audit = Arc::new(audit);
         self
     }
 
     /// Returns the same manager, acting in the name of an actor.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
-        self.desk.actor = actor;
+        self.context.actor = actor;
         self
     }
 
@@ -93,14 +93,14 @@ impl AccountManager {
     /// the store fails.
     pub async fn create(&self, account: Account) -> Result<Arc<Account>, ManageError> {
         limits::name(account.id.as_str()).map_err(|error| error.in_member("id"))?;
-        self.desk.gate.check_plan(&account.plan)?;
-        self.desk.gate.check_quotas(account.quotas.as_deref().unwrap_or_default())?;
-        self.desk.gate.check_caps(account.caps.as_ref())?;
-        account.agreements.iter().try_for_each(|agreement| self.desk.gate.check_agreement(agreement))?;
+        self.context.gate.check_plan(&account.plan)?;
+        self.context.gate.check_quotas(account.quotas.as_deref().unwrap_or_default())?;
+        self.context.gate.check_caps(account.caps.as_ref())?;
+        account.agreements.iter().try_for_each(|agreement| self.context.gate.check_agreement(agreement))?;
         let (id, detail) = (account.id.clone(), format!("plan {}", account.plan));
-        let created = self.desk.carry(self.store.create_account(&account), move |desk, created| {
+        let created = self.context.carry(self.store.create_account(&account), move |context, created| {
             if *created {
-                desk.tell(Action::AccountCreated, None, Some(&id), Some(detail));
+                context.record_audit(Action::AccountCreated, None, Some(&id), Some(detail));
             }
         });
         if !created.await? {
@@ -123,7 +123,7 @@ impl AccountManager {
     ///
     /// Returns an error if the account is unknown or deleted, if the plan is not configured, or if the store fails.
     pub async fn change_plan(&self, id: &AccountId, plan: PlanName) -> Result<Arc<Account>, ManageError> {
-        self.desk.gate.check_plan(&plan)?;
+        self.context.gate.check_plan(&plan)?;
         self.change(id, &format!("plan {plan}"), |account| account.plan.clone_from(&plan)).await
     }
 
@@ -150,9 +150,9 @@ impl AccountManager {
     pub async fn change_quotas(
         &self,
         id: &AccountId,
-        quotas: Option<Vec<OwnQuota>>,
+        quotas: Option<Vec<QuotaRef>>,
     ) -> Result<Arc<Account>, ManageError> {
-        self.desk.gate.check_quotas(quotas.as_deref().unwrap_or_default())?;
+        self.context.gate.check_quotas(quotas.as_deref().unwrap_or_default())?;
         let said: Option<Vec<_>> = quotas.as_ref().map(|own| own.iter().map(ToString::to_string).collect());
         self.change(id, &own("quotas", said), |account| account.quotas.clone_from(&quotas)).await
     }
@@ -169,18 +169,22 @@ impl AccountManager {
     ///
     /// ```
     /// # async fn widen(accounts: &tollgate::AccountManager) -> Result<(), tollgate::manage::ManageError> {
-    /// use tollgate::account::Cap;
+    /// use tollgate::account::ParamLimit;
     ///
-    /// let caps = [("limit".to_owned(), Cap::AtMost(1_000))].into();
+    /// let caps = [("limit".to_owned(), ParamLimit::AtMost(1_000))].into();
     /// accounts.change_caps(&"ada".into(), Some(caps)).await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn change_caps(&self, id: &AccountId, caps: Option<Caps>) -> Result<Arc<Account>, ManageError> {
-        self.desk.gate.check_caps(caps.as_ref())?;
-        let cap = |(parameter, cap): (&str, Cap)| match cap {
-            Cap::AtMost(most) => format!("{parameter}={most}"),
-            Cap::Forbidden => format!("{parameter}=forbidden"),
+    pub async fn change_caps(
+        &self,
+        id: &AccountId,
+        caps: Option<ParamLimits>,
+    ) -> Result<Arc<Account>, ManageError> {
+        self.context.gate.check_caps(caps.as_ref())?;
+        let cap = |(parameter, cap): (&str, ParamLimit)| match cap {
+            ParamLimit::AtMost(most) => format!("{parameter}={most}"),
+            ParamLimit::Forbidden => format!("{parameter}=forbidden"),
         };
         let said: Option<Vec<_>> = caps.as_ref().map(|caps| caps.iter().map(cap).collect());
         self.change(id, &own("caps", said), |account| account.caps.clone_from(&caps)).await
@@ -211,7 +215,7 @@ impl AccountManager {
     /// Returns an error if the account is unknown or deleted, if no rule knows the agreement although rules name some,
     /// or if the store fails.
     pub async fn sign(&self, id: &AccountId, agreement: Agreement) -> Result<Arc<Account>, ManageError> {
-        self.desk.gate.check_agreement(&agreement)?;
+        self.context.gate.check_agreement(&agreement)?;
         self.change(id, &format!("signed {agreement}"), |account| {
             account.agreements.insert(agreement.clone());
         })
@@ -264,7 +268,7 @@ impl AccountManager {
     /// Revokes all keys of an account, page by page, because an account may have any number of keys.
     async fn revoke_keys(&self, id: &AccountId) -> Result<(), ManageError> {
         let store: Arc<dyn KeyAdmin> = Arc::clone(&self.store) as _;
-        let keys = KeyManager::at(self.desk.clone(), store);
+        let keys = KeyManager::at(self.context.clone(), store);
         let mut query = KeyQuery::first(PAGE);
         query.account = Some(id.clone());
         loop {
@@ -292,18 +296,18 @@ impl AccountManager {
     /// Returns an error if the account is unknown, or if the store or the ledger fails.
     pub async fn erase(&self, id: &AccountId) -> Result<(), ManageError> {
         // Erase the keys first: a request that arrives after the balance is erased would create a new balance.
-        let told = |erased: StoreFuture<bool>| {
+        let recorded = |erased: StoreFuture<bool>| {
             let id = id.clone();
-            self.desk.carry(erased, move |desk, erased| {
+            self.context.carry(erased, move |context, erased| {
                 if *erased {
-                    desk.tell(Action::AccountErased, None, Some(&id), None);
+                    context.record_audit(Action::AccountErased, None, Some(&id), None);
                 }
             })
         };
-        let known = told(self.store.erase_account(id)).await?;
-        let balance = match self.desk.gate.credit_authority() {
+        let known = recorded(self.store.erase_account(id)).await?;
+        let balance = match self.context.gate.credit_authority() {
             Some(credits) if known => credits.erase_balance(id).await?,
-            Some(credits) => told(credits.erase_balance(id)).await?,
+            Some(credits) => recorded(credits.erase_balance(id)).await?,
             None => false,
         };
         if known || balance { Ok(()) } else { Err(ManageError::NotFound("account")) }
@@ -335,15 +339,15 @@ impl AccountManager {
         let read = || self.store.account_of(id);
         let write = |account: &Account| {
             let (id, detail) = (account.id.clone(), detail.to_owned());
-            self.desk.carry(self.store.replace_account(account), move |desk, replaced| {
+            self.context.carry(self.store.replace_account(account), move |context, replaced| {
                 if matches!(replaced, Replaced::Done | Replaced::Unannounced) {
-                    desk.tell(Action::AccountChanged, None, Some(&id), Some(detail));
+                    context.record_audit(Action::AccountChanged, None, Some(&id), Some(detail));
                 }
             })
         };
         match change("account", read, decide, write).await? {
-            Changed::Not(account) => Ok(account),
-            Changed::To { changed: mut account, .. } => {
+            ChangeOutcome::Not(account) => Ok(account),
+            ChangeOutcome::To { changed: mut account, .. } => {
                 account.version += 1;
                 Ok(Arc::new(account))
             }
@@ -364,7 +368,7 @@ impl fmt::Debug for AccountManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccountManager")
             .field("store", &self.store)
-            .field("actor", &self.desk.actor)
+            .field("actor", &self.context.actor)
             .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::account::Terms;
-use crate::account::{AccountStatus, Caps};
+use crate::account::{AccountStatus, ParamLimits};
 use crate::clock::Timestamp;
 use crate::gate::Gate;
 use crate::key::{KeyHash, KeyRecord, KeyStatus, PathPattern};
@@ -34,7 +34,7 @@ impl KeyManager {
     pub(super) async fn bounds(&self) -> Result<Bounds, ManageError> {
         let Some(record) = self.issuer().await? else { return Ok(Bounds(None)) };
         self.must_be_granted(&record)?;
-        let gate = self.desk.gate.clone();
+        let gate = self.context.gate.clone();
         let terms = gate.0.plans.terms_of(&record);
         let terms = terms.map_err(|unknown| ManageError::Misconfigured(unknown.to_string()))?;
         Ok(Bounds(Some(Issuer { record, terms, gate })))
@@ -43,7 +43,7 @@ impl KeyManager {
     /// Returns the key in whose name this manager acts, as the authority stores it. A key that may no longer be used is
     /// rejected, even if a cache still has it as usable.
     pub(super) async fn issuer(&self) -> Result<Option<Arc<KeyRecord>>, ManageError> {
-        let Some(id) = self.desk.actor.key_id() else { return Ok(None) };
+        let Some(id) = self.context.actor.key_id() else { return Ok(None) };
         let usable = |issuer: &Arc<KeyRecord>| {
             issuer.status == KeyStatus::Active
                 && !issuer.has_expired(self.now())
@@ -57,7 +57,7 @@ impl KeyManager {
     /// Rejects a literal key, a key whose plan does not include the management of keys, and a restricted key that was
     /// not granted the management of keys.
     fn must_be_granted(&self, issuer: &KeyRecord) -> Result<(), ManageError> {
-        let (core, management) = (&self.desk.gate.0, &self.desk.gate.0.management);
+        let (core, management) = (&self.context.gate.0, &self.context.gate.0.management);
         if !self.plan_of(&issuer.account)?.manages_keys {
             return Err(ManageError::NotInPlan("the management of keys"));
         }
@@ -158,7 +158,7 @@ impl Bounds {
         if frees(record.quotas.as_ref().map(Vec::is_empty), issuer.record.quotas.is_some()) {
             return Err(wide("quotas"));
         }
-        if frees(record.caps.as_ref().map(Caps::is_empty), issuer.record.caps.is_some()) {
+        if frees(record.caps.as_ref().map(ParamLimits::is_empty), issuer.record.caps.is_some()) {
             return Err(wide("caps"));
         }
         // The terms cannot be compared if the configuration lacks the plan or a quota: it could later define any limit

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::account::{Caps, OwnQuota};
+use crate::account::{ParamLimits, QuotaRef};
 use crate::audit::Action;
 use crate::clock::Timestamp;
-use crate::key::{KeyId, KeyRecord, KeyStatus, PathPattern, Retiring};
+use crate::key::{KeyId, KeyRecord, KeyStatus, PathPattern, PreviousSecret};
 use crate::manage::bounds::Bounds;
-use crate::manage::desk::{self, Changed};
+use crate::manage::context::{self, ChangeOutcome};
 use crate::manage::{Issued, KeyManager, ManageError, limits};
 use crate::name::Scope;
 use crate::store::{KeyQuery, Replaced};
@@ -42,10 +42,10 @@ pub struct KeyChange {
     pub expires_at: Option<Option<Timestamp>>,
     /// The key's own quotas, which replace those of its account or its plan. An empty list is no limit. `Some(None)`
     /// returns the key to the quotas of its account, or else of its plan.
-    pub quotas: Option<Option<Vec<OwnQuota>>>,
+    pub quotas: Option<Option<Vec<QuotaRef>>>,
     /// The key's own limits on parameters, which replace those of its account or its plan. `Some(None)` returns the key
     /// to those.
-    pub caps: Option<Option<Caps>>,
+    pub caps: Option<Option<ParamLimits>>,
     /// The additional data that the service stores with the key. It replaces all existing data.
     pub metadata: Option<BTreeMap<String, String>>,
 }
@@ -216,16 +216,16 @@ impl KeyManager {
         bounds.must_own(&old)?;
         let fits =
             |format: &&crate::key::KeyFormat| *format.environment() == old.environment && format.can_issue();
-        let format = self.desk.gate.formats().iter().find(fits);
+        let format = self.context.gate.formats().iter().find(fits);
         let format =
             format.ok_or_else(|| ManageError::Misconfigured("no format issues keys like this one".into()))?;
-        let secret = format.generate_from(self.desk.gate.randomness())?;
-        let hash = self.desk.gate.hasher().hash(secret.as_bytes());
+        let secret = format.generate_from(self.context.gate.randomness())?;
+        let hash = self.context.gate.hasher().hash(secret.as_bytes());
         let rotated = self.change(id, Action::Rotated, |record| {
             self.must_live(record)?;
             bounds.must_cover(record)?;
             let until = self.now().saturating_add(overlap);
-            record.retiring = (!overlap.is_zero()).then_some(Retiring { hash: record.hash, until });
+            record.retiring = (!overlap.is_zero()).then_some(PreviousSecret { hash: record.hash, until });
             record.hash = hash;
             secret.start().clone_into(&mut record.start);
             Ok(())
@@ -243,9 +243,9 @@ impl KeyManager {
         let (bounds, record) = (self.bounds().await?, self.managed(id).await?);
         bounds.must_reach(&record)?;
         let account = record.account.id.clone();
-        let erased = self.desk.carry(self.store.erase(id), move |desk, erased| {
+        let erased = self.context.carry(self.store.erase(id), move |context, erased| {
             if *erased {
-                desk.tell(Action::Erased, Some(id), Some(&account), None);
+                context.record_audit(Action::Erased, Some(id), Some(&account), None);
             }
         });
         if erased.await? { Ok(()) } else { Err(ManageError::NotFound("key")) }
@@ -258,16 +258,16 @@ impl KeyManager {
     ///
     /// Returns an error if the manager is for one account or acts in the name of a key, or if the store fails.
     pub async fn sweep(&self, dead_for: Duration) -> Result<u64, ManageError> {
-        if self.scope.is_some() || self.desk.actor.key_id().is_some() {
+        if self.scope.is_some() || self.context.actor.key_id().is_some() {
             return Err(ManageError::Misconfigured(
                 "only the operator's manager sweeps: it is of all accounts".into(),
             ));
         }
         let millis = i64::try_from(dead_for.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp::from_millis(self.now().as_millis().saturating_sub(millis));
-        let swept = self.desk.carry(self.store.sweep(before), move |desk, swept| {
+        let swept = self.context.carry(self.store.sweep(before), move |context, swept| {
             if *swept > 0 {
-                desk.tell(
+                context.record_audit(
                     Action::Swept,
                     None,
                     None,
@@ -365,15 +365,15 @@ impl KeyManager {
         let decide = |record: &mut KeyRecord| self.must_manage(record).and_then(|()| decide(record));
         let write = |changed: &KeyRecord| {
             let account = changed.account.id.clone();
-            self.desk.carry(self.store.replace(changed), move |desk, replaced| {
+            self.context.carry(self.store.replace(changed), move |context, replaced| {
                 if matches!(replaced, Replaced::Done | Replaced::Unannounced) {
-                    desk.tell(action, Some(id), Some(&account), None);
+                    context.record_audit(action, Some(id), Some(&account), None);
                 }
             })
         };
-        match desk::change("key", || self.store.get(id), decide, write).await? {
-            Changed::Not(stored) => Ok((stored, None)),
-            Changed::To { mut changed, announced } => {
+        match context::change("key", || self.store.get(id), decide, write).await? {
+            ChangeOutcome::Not(stored) => Ok((stored, None)),
+            ChangeOutcome::To { mut changed, announced } => {
                 changed.version += 1;
                 Ok((Arc::new(changed), Some(announced)))
             }

@@ -1,6 +1,6 @@
 //! Comparison of quotas and limits on parameters by what they admit.
 
-use crate::account::{Cap, Caps, Counts, QuotaPolicy, Quotas};
+use crate::account::{ParamLimit, ParamLimits, QuotaPolicy, QuotaScope, Quotas};
 
 /// Returns true if all requests that comply with the windows of `asked` also comply with every window of `held`.
 pub(super) fn quotas(held: &Quotas, asked: &Quotas) -> bool {
@@ -10,7 +10,7 @@ pub(super) fn quotas(held: &Quotas, asked: &Quotas) -> bool {
 /// Returns true if requests that comply with `asked` always comply with `held`. A quota that counts more requests
 /// together admits fewer.
 fn keeps(held: &QuotaPolicy, asked: &QuotaPolicy) -> bool {
-    let counted = held.counts() == asked.counts() || *held.counts() == Counts::Key;
+    let counted = held.counts() == asked.counts() || *held.counts() == QuotaScope::Key;
     let (most, window) = (u128::from(held.quota()), held.window().as_nanos());
     let (quota, every) = (u128::from(asked.quota()), asked.window().as_nanos());
     // Compare the requests that `asked` admits in any period of the length `window`. In such a period, one strict
@@ -26,14 +26,14 @@ fn keeps(held: &QuotaPolicy, asked: &QuotaPolicy) -> bool {
 
 /// Returns true if parameters that comply with `asked` always comply with `held`. If one parameter has two limits, the
 /// first applies.
-pub(super) fn caps(held: &Caps, asked: &Caps) -> bool {
+pub(super) fn caps(held: &ParamLimits, asked: &ParamLimits) -> bool {
     held.iter().all(|(parameter, _)| match (first(held, parameter), first(asked, parameter)) {
-        (_, Some(Cap::Forbidden)) | (None, _) => true,
-        (Some(Cap::AtMost(most)), Some(Cap::AtMost(asked))) => asked <= most,
+        (_, Some(ParamLimit::Forbidden)) | (None, _) => true,
+        (Some(ParamLimit::AtMost(most)), Some(ParamLimit::AtMost(asked))) => asked <= most,
         (Some(_), _) => false,
     })
 }
 
-fn first(caps: &Caps, parameter: &str) -> Option<Cap> {
+fn first(caps: &ParamLimits, parameter: &str) -> Option<ParamLimit> {
     caps.iter().find_map(|(name, cap)| (name == parameter).then_some(cap))
 }

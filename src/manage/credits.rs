@@ -11,7 +11,7 @@ use crate::credit::{
 };
 use crate::gate::Gate;
 use crate::manage::ManageError;
-use crate::manage::desk::{Desk, plan_of};
+use crate::manage::context::{ManagerContext, plan_of};
 use crate::name::AccountId;
 use crate::store::KeyAdmin;
 
@@ -54,7 +54,7 @@ use crate::store::KeyAdmin;
 /// ```
 #[derive(Clone)]
 pub struct CreditManager {
-    desk: Desk,
+    context: ManagerContext,
     accounts: Arc<dyn KeyAdmin>,
     credits: Arc<dyn CreditAdmin>,
 }
@@ -90,20 +90,20 @@ pub struct EntryPage {
 impl CreditManager {
     /// Creates a manager of the credits of the accounts in this store. The ledger is their authority.
     pub fn new(gate: Gate, accounts: impl KeyAdmin, credits: impl CreditAdmin) -> Self {
-        Self { desk: Desk::new(gate), accounts: Arc::new(accounts), credits: Arc::new(credits) }
+        Self { context: ManagerContext::new(gate), accounts: Arc::new(accounts), credits: Arc::new(credits) }
     }
 
     /// Reports changes to this sink instead of the log.
     #[must_use]
     pub fn with_audit(mut self, audit: impl AuditSink) -> Self {
-        self.desk.audit = Arc::new(audit);
+        self.context.audit = Arc::new(audit);
         self
     }
 
     /// Returns the same manager, acting in the name of an actor.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
-        self.desk.actor = actor;
+        self.context.actor = actor;
         self
     }
 
@@ -114,7 +114,7 @@ impl CreditManager {
     /// Returns an error if the account is unknown, if its plan is not configured, or if the store or the ledger fails.
     pub async fn balance(&self, account: &AccountId) -> Result<Balance, ManageError> {
         let allowance = self.allowance(account).await?;
-        Ok(self.credits.balance_of(account, &allowance, self.desk.now()).await?)
+        Ok(self.credits.balance_of(account, &allowance, self.context.now()).await?)
     }
 
     /// Lists the entries of an account's balance, newest first, page by page, as far back as the ledger keeps them.
@@ -223,14 +223,14 @@ impl CreditManager {
             return Err(ManageError::invalid("amount", "must be at least 1"));
         }
         let allowance = self.allowance(account).await?;
-        let adjustment = Adjustment::new(id.clone(), account, kind, &allowance, self.desk.now());
+        let adjustment = Adjustment::new(id.clone(), account, kind, &allowance, self.context.now());
         let (holder, by) = (account.clone(), id.clone());
-        let adjusted = self.desk.carry(self.credits.adjust(&adjustment), move |desk, adjusted| {
+        let adjusted = self.context.carry(self.credits.adjust(&adjustment), move |context, adjusted| {
             if let Adjusted::Done { before, balance } = adjusted
                 && before != balance
             {
                 let detail = format!("{kind}: from {before} to {balance}, by `{by}`");
-                desk.tell(Action::CreditsAdjusted, None, Some(&holder), Some(detail));
+                context.record_audit(Action::CreditsAdjusted, None, Some(&holder), Some(detail));
             }
         });
         match adjusted.await? {
@@ -248,7 +248,7 @@ impl CreditManager {
     /// Returns the credits that the account's plan grants.
     async fn allowance(&self, id: &AccountId) -> Result<Allowance, ManageError> {
         let account = self.accounts.account_of(id).await?.ok_or(ManageError::NotFound("account"))?;
-        plan_of(&self.desk.gate, &account).map(|plan| plan.credits.clone())
+        plan_of(&self.context.gate, &account).map(|plan| plan.credits.clone())
     }
 }
 
@@ -256,7 +256,7 @@ impl fmt::Debug for CreditManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreditManager")
             .field("credits", &self.credits)
-            .field("actor", &self.desk.actor)
+            .field("actor", &self.context.actor)
             .finish_non_exhaustive()
     }
 }

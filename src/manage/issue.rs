@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::account::{Account, AccountStatus, Caps, OwnQuota};
+use crate::account::{Account, AccountStatus, ParamLimits, QuotaRef};
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::future::StoreFuture;
 use crate::key::{IssuedKey, KeyFormat, KeyId, KeyRecord, PathPattern};
 use crate::manage::bounds::Bounds;
-use crate::manage::{KeyManager, ManageError, desk, limits};
+use crate::manage::{KeyManager, ManageError, context, limits};
 use crate::name::{AccountId, Environment, Scope};
 use crate::store::{InsertKey, Inserted};
 
@@ -44,9 +44,9 @@ pub struct NewKey {
     /// The networks from which the key may be used; `None` for all.
     pub allowlist: Option<Vec<IpNet>>,
     /// The key's own quotas.
-    pub quotas: Option<Vec<OwnQuota>>,
+    pub quotas: Option<Vec<QuotaRef>>,
     /// The key's own limits on parameters.
-    pub caps: Option<Caps>,
+    pub caps: Option<ParamLimits>,
     /// Additional data that the service stores with the key.
     pub metadata: BTreeMap<String, String>,
 }
@@ -101,7 +101,7 @@ impl KeyManager {
             return Err(ManageError::NotFound("account"));
         }
         let format = self.format_for(&new, &bounds)?;
-        let secret = format.generate_from(self.desk.gate.randomness())?;
+        let secret = format.generate_from(self.context.gate.randomness())?;
         let record = self.record(&new, account, format, &secret, &bounds)?;
         let insert = InsertKey::new(record.clone(), self.now()).with_max_active(cap);
         match self.insert(&insert, Action::Issued).await? {
@@ -131,9 +131,9 @@ impl KeyManager {
     /// Inserts a key and reports it to the audit sink.
     pub(super) fn insert(&self, insert: &InsertKey, action: Action) -> StoreFuture<Inserted> {
         let (id, holder) = (insert.record.id, insert.record.account.id.clone());
-        self.desk.carry(self.store.insert(insert), move |desk, inserted| {
+        self.context.carry(self.store.insert(insert), move |context, inserted| {
             if matches!(inserted, Inserted::Done) {
-                desk.tell(action, Some(id), Some(&holder), None);
+                context.record_audit(action, Some(id), Some(&holder), None);
             }
         })
     }
@@ -152,13 +152,13 @@ impl KeyManager {
 
     /// Returns the plan of an account.
     pub(super) fn plan_of(&self, account: &Account) -> Result<&crate::account::Plan, ManageError> {
-        desk::plan_of(&self.desk.gate, account)
+        context::plan_of(&self.context.gate, account)
     }
 
     fn format_for(&self, new: &NewKey, bounds: &Bounds) -> Result<&KeyFormat, ManageError> {
         let wanted = new.environment.as_ref().or(bounds.issuer().map(|issuer| &issuer.environment));
         let fits = |format: &&KeyFormat| wanted.is_none_or(|wanted| wanted == format.environment());
-        let mut formats = self.desk.gate.formats().iter().filter(|format| format.can_issue());
+        let mut formats = self.context.gate.formats().iter().filter(|format| format.can_issue());
         formats.find(fits).ok_or_else(|| match wanted {
             Some(unknown) => {
                 let shown = self.shown_value(unknown.as_str());
@@ -181,7 +181,7 @@ impl KeyManager {
             self.check_expiry(plan, end, now)?;
         }
         let expires_at = new.expires_at.or(Self::default_expiry(plan, bounds, now));
-        let hash = self.desk.gate.hasher().hash(secret.as_bytes());
+        let hash = self.context.gate.hasher().hash(secret.as_bytes());
         let mut record = KeyRecord::new(KeyId::generate(), hash, account);
         secret.start().clone_into(&mut record.start);
         record.name.clone_from(&new.name);

@@ -1,6 +1,6 @@
 //! Checks of names in an account against the gate's configuration.
 
-use crate::account::{Caps, OwnQuota};
+use crate::account::{ParamLimits, QuotaRef};
 use crate::error::ConfigError;
 use crate::gate::Gate;
 use crate::manage::ManageError;
@@ -15,13 +15,13 @@ impl Gate {
     }
 
     /// Rejects quotas of a key or an account that are not configured, that share a name, or that can never be reached.
-    pub(super) fn check_quotas(&self, quotas: &[OwnQuota]) -> Result<(), ManageError> {
+    pub(super) fn check_quotas(&self, quotas: &[QuotaRef]) -> Result<(), ManageError> {
         let refused = |problem| ManageError::invalid("quotas", format!("will not do: {problem}"));
         self.0.check_quotas(quotas).map_err(refused)
     }
 
     /// Rejects limits on parameters of a key or an account that a plan could not have.
-    pub(super) fn check_caps(&self, caps: Option<&Caps>) -> Result<(), ManageError> {
+    pub(super) fn check_caps(&self, caps: Option<&ParamLimits>) -> Result<(), ManageError> {
         let refused = |error: ConfigError| {
             ManageError::invalid("caps", format!("will not do: {}; {}", error.problem(), error.expected()))
         };

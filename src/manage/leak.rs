@@ -1,7 +1,7 @@
 //! Handling of leaked keys.
 
 use crate::audit::Action;
-use crate::key::{KeyFormat, KeyHash, KeyId, KeyRecord, Retiring};
+use crate::key::{KeyFormat, KeyHash, KeyId, KeyRecord, PreviousSecret};
 use crate::manage::{KeyManager, ManageError};
 
 impl KeyManager {
@@ -16,11 +16,11 @@ impl KeyManager {
     /// Returns an error if the store fails.
     pub async fn report_leak(&self, secret: &str) -> Result<Option<KeyId>, ManageError> {
         let secret = secret.as_bytes();
-        let shaped = self.desk.gate.formats().iter().any(|format| format.accepts(secret));
-        if !shaped || self.desk.gate.0.is_literal(secret) {
+        let shaped = self.context.gate.formats().iter().any(|format| format.accepts(secret));
+        if !shaped || self.context.gate.0.is_literal(secret) {
             return Ok(None);
         }
-        let schemes = self.desk.gate.hashers();
+        let schemes = self.context.gate.hashers();
         let hashes: Vec<KeyHash> = schemes.iter().map(|scheme| scheme.hash(secret)).collect();
         // A key may be rehashed with the newest scheme between two look-ups. Therefore look up the newest hash again.
         let again = hashes.first().filter(|_| hashes.len() > 1);
@@ -37,7 +37,7 @@ impl KeyManager {
     /// meantime.
     async fn end_leaked(&self, id: KeyId, hashes: &[KeyHash]) -> Result<Option<KeyId>, ManageError> {
         let is_its = |record: &KeyRecord| {
-            let retires = |old: &Retiring| hashes.contains(&old.hash) && self.now() < old.until;
+            let retires = |old: &PreviousSecret| hashes.contains(&old.hash) && self.now() < old.until;
             let held = hashes.contains(&record.hash) || record.retiring.as_ref().is_some_and(retires);
             if held { Ok(()) } else { Err(ManageError::NotFound("key")) }
         };

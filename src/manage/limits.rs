@@ -100,7 +100,7 @@ impl KeyManager {
     /// Returns a value for an error message: short, without control characters, and without anything that resembles a
     /// key.
     pub(super) fn shown_value(&self, value: &str) -> String {
-        if self.desk.gate.0.looks_like_key(value) {
+        if self.context.gate.0.looks_like_key(value) {
             return "a value that looks like a key".into();
         }
         if value.chars().count() > LONGEST_SHOWN {
@@ -112,7 +112,7 @@ impl KeyManager {
     /// Rejects a scope that no rule knows: it would grant nothing, so it is a mistake.
     pub(super) fn check_scopes(&self, scopes: Option<&[Scope]>) -> Verdict {
         list("scopes", scopes)?;
-        let known = self.desk.gate.0.known_scopes();
+        let known = self.context.gate.0.known_scopes();
         match scopes.into_iter().flatten().find(|scope| !known.contains(*scope)) {
             Some(unknown) => {
                 let shown = self.shown_value(unknown.as_str());
@@ -125,7 +125,7 @@ impl KeyManager {
     /// Rejects invalid quotas and limits on parameters, including those that a key inherits from its account: a quota
     /// that is not configured would make the key useless.
     pub(super) fn check_terms(&self, record: &KeyRecord) -> Verdict {
-        let gate = &self.desk.gate;
+        let gate = &self.context.gate;
         let known = gate.0.check_terms(record);
         known.map_err(|unknown| ManageError::invalid("quotas", format!("will not do: {unknown}")))?;
         gate.check_quotas(record.quotas.as_deref().unwrap_or_default())?;
@@ -169,7 +169,7 @@ impl KeyManager {
 
     fn check_expiry_feature(&self, plan: &Plan) -> Verdict {
         let included = |feature: &String| plan.features.contains(feature);
-        if self.desk.gate.0.expiry_feature.as_ref().is_none_or(included) {
+        if self.context.gate.0.expiry_feature.as_ref().is_none_or(included) {
             Ok(())
         } else {
             Err(ManageError::NotInPlan("an expiry of one's own"))

@@ -201,7 +201,7 @@ impl KeyManager {
             issued_by: record.issued_by,
             created_at: record.created_at,
             expires_at: record.expires_at,
-            last_used_at: record.last_used_at.max(self.desk.gate.0.uses.of(record.id)),
+            last_used_at: record.last_used_at.max(self.context.gate.0.uses.of(record.id)),
             record,
         }
     }

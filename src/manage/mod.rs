@@ -3,18 +3,18 @@
 mod accounts;
 mod bounds;
 mod change;
+mod context;
 mod cover;
 mod credits;
-mod desk;
 mod error;
 mod import;
 mod issue;
+mod key_usage;
 mod known;
 mod leak;
 mod limits;
 mod list;
 mod service;
-mod standing;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -26,15 +26,15 @@ pub use credits::{CreditManager, EntryPage, ListEntries};
 pub use error::ManageError;
 pub use import::{ForeignKey, ImportReport};
 pub use issue::{Issued, NewKey};
+pub use key_usage::{KeyUsage, WindowUsage};
 pub use list::{KeyPage, KeyView, ListKeys};
 pub(crate) use service::Endpoints;
-pub use standing::{KeyStanding, WindowStanding};
 
 use crate::audit::{Actor, AuditSink};
 use crate::clock::Timestamp;
 use crate::gate::{Gate, Principal};
 use crate::key::KeyHash;
-use crate::manage::desk::Desk;
+use crate::manage::context::ManagerContext;
 use crate::name::AccountId;
 use crate::store::KeyAdmin;
 
@@ -73,7 +73,7 @@ use crate::store::KeyAdmin;
 /// ```
 #[derive(Clone)]
 pub struct KeyManager {
-    desk: Desk,
+    context: ManagerContext,
     store: Arc<dyn KeyAdmin>,
     /// The account to which this manager is limited; `None` for all accounts.
     scope: Option<AccountId>,
@@ -88,17 +88,17 @@ impl KeyManager {
     }
 
     pub(crate) fn over(gate: Gate, store: Arc<dyn KeyAdmin>) -> Self {
-        Self::at(Desk::new(gate), store)
+        Self::at(ManagerContext::new(gate), store)
     }
 
-    fn at(desk: Desk, store: Arc<dyn KeyAdmin>) -> Self {
-        Self { desk, store, scope: None, shown: Vec::new() }
+    fn at(context: ManagerContext, store: Arc<dyn KeyAdmin>) -> Self {
+        Self { context, store, scope: None, shown: Vec::new() }
     }
 
     /// Reports changes to this sink instead of the log.
     #[must_use]
     pub fn with_audit(mut self, audit: impl AuditSink) -> Self {
-        self.desk.audit = Arc::new(audit);
+        self.context.audit = Arc::new(audit);
         self
     }
 
@@ -111,7 +111,7 @@ impl KeyManager {
     /// knowledge, cannot manage keys.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
-        self.desk.actor = actor;
+        self.context.actor = actor;
         self.shown.clear();
         self
     }
@@ -139,7 +139,7 @@ impl KeyManager {
 
     /// Returns the gate whose keys are managed.
     pub fn gate(&self) -> &Gate {
-        &self.desk.gate
+        &self.context.gate
     }
 
     /// Writes the recorded uses of keys back to the store. Call it periodically and at shutdown.
@@ -148,17 +148,17 @@ impl KeyManager {
     ///
     /// Returns an error if the store fails. The uses are then kept for the next call.
     pub async fn flush_uses(&self) -> Result<(), ManageError> {
-        let pending = self.desk.gate.0.uses.pending();
+        let pending = self.context.gate.0.uses.pending();
         if !pending.is_empty() {
             // The uses stay recorded until they are written: lists include them, and a cancelled call loses none.
             self.store.touch(&pending).await?;
-            self.desk.gate.0.uses.written(&pending);
+            self.context.gate.0.uses.written(&pending);
         }
         Ok(())
     }
 
     fn now(&self) -> Timestamp {
-        self.desk.now()
+        self.context.now()
     }
 }
 
@@ -166,7 +166,7 @@ impl fmt::Debug for KeyManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyManager")
             .field("store", &self.store)
-            .field("actor", &self.desk.actor)
+            .field("actor", &self.context.actor)
             .field("scope", &self.scope)
             .finish_non_exhaustive()
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use self::redis::RedisMeter;
 use crate::credit::{Charge, Charged};
 use crate::future::StoreFuture;
-use crate::limit::{Draw, Standing};
+use crate::limit::{Draw, WindowStatus};
 
 /// The outcome of a draw and the charge that follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +22,12 @@ pub enum Metered {
         /// The time until all windows will admit a request, if no other request is admitted first.
         retry_after: Duration,
         /// The status of the window that takes the longest to admit a request.
-        standing: Standing,
+        window_status: WindowStatus,
     },
     /// Every window admitted the request and gave a cell. The cells stay drawn, whatever the outcome of the charge is.
     Drawn {
         /// The status of the window with the least left.
-        standing: Standing,
+        window_status: WindowStatus,
         /// The outcome of the charge.
         charged: Charged,
     },

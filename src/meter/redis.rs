@@ -10,7 +10,7 @@ use crate::credit::{Charge, RedisLedger};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::limit::redis as limits;
-use crate::limit::{Draw, Quota, RateLimiter, RedisLimiter};
+use crate::limit::{Draw, LimitDecision, RateLimiter, RedisLimiter};
 use crate::meter::{Meter, Metered};
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
@@ -49,7 +49,7 @@ const BOTH: &str = "
 impl RedisMeter {
     /// Creates a meter on this server.
     pub fn new(server: RedisServer) -> Self {
-        let script = [CLOCK, limits::WINDOWS, credits::PURSE, credits::CHARGE, BOTH].join("\n");
+        let script = [CLOCK, limits::WINDOWS, credits::BALANCE_SCRIPT, credits::CHARGE, BOTH].join("\n");
         let (limiter, ledger) = (RedisLimiter::new(server.clone()), RedisLedger::new(server.clone()));
         Self { server, script: Arc::new(Script::new(&script)), limiter, ledger }
     }
@@ -65,13 +65,15 @@ impl RedisMeter {
     }
 }
 
-fn metered((drawn, answer): (limits::Drawn, Option<credits::Answer>)) -> Result<Metered, StoreError> {
+fn metered((drawn, answer): (limits::DrawReply, Option<credits::Answer>)) -> Result<Metered, StoreError> {
     match (limits::quota(drawn), answer) {
-        (Quota::Exceeded { retry_after, standing }, _) => Ok(Metered::Exceeded { retry_after, standing }),
-        (Quota::Within(standing), Some(answer)) => {
-            Ok(Metered::Drawn { standing, charged: credits::charged(answer)? })
+        (LimitDecision::Exceeded { retry_after, window_status }, _) => {
+            Ok(Metered::Exceeded { retry_after, window_status })
         }
-        (Quota::Within(_), None) => Err(StoreError::corrupt("Redis drew and did not charge")),
+        (LimitDecision::Within(window_status), Some(answer)) => {
+            Ok(Metered::Drawn { window_status, charged: credits::charged(answer)? })
+        }
+        (LimitDecision::Within(_), None) => Err(StoreError::corrupt("Redis drew and did not charge")),
     }
 }
 
@@ -88,9 +90,10 @@ impl Meter for RedisMeter {
         StoreFuture::boxed(async move {
             let mut metered = server.run(&script, &keys, &arguments).await.and_then(metered)?;
             if let Some(peeked) = peeked {
-                let (Metered::Exceeded { standing, .. } | Metered::Drawn { standing, .. }) = &mut metered;
+                let (Metered::Exceeded { window_status, .. } | Metered::Drawn { window_status, .. }) =
+                    &mut metered;
                 // The draw cannot be undone: leave out the windows that cannot be read.
-                standing.all = peeked.await.unwrap_or_default();
+                window_status.all = peeked.await.unwrap_or_default();
             }
             Ok(metered)
         })

@@ -12,7 +12,7 @@ use crate::clock::{ManualClock, Timestamp};
 use crate::denial::{Denial, DenialKind};
 use crate::gate::Core;
 use crate::openapi::schema;
-use crate::respond::Occasion;
+use crate::respond::DenialContext;
 
 /// The time of the examples: 2026-04-30T12:00:00Z.
 const EXAMPLE: Timestamp = Timestamp::from_millis(1_777_550_400_000);
@@ -52,8 +52,8 @@ pub(super) fn of(
 
 fn answer(core: &Core, denial: &Denial, path: &str) -> Response<Bytes> {
     let (id, clock) = (core.request_ids.example(), ManualClock::starting_at(EXAMPLE));
-    let occasion = Occasion::new(path, &id, core.request_ids.header(), &clock);
-    core.responders.http().respond(denial, &occasion)
+    let context = DenialContext::new(path, &id, core.request_ids.header(), &clock);
+    core.responders.http().respond(denial, &context)
 }
 
 impl Status {
@@ -61,10 +61,10 @@ impl Status {
         let id = core.request_ids.header();
         let limits = ["ratelimit", "ratelimit-policy"].map(HeaderName::from_static);
         let limited = limits.iter().filter(|_| core.limit_headers && kind == DenialKind::RateLimited);
-        let told = [&WWW_AUTHENTICATE, &RETRY_AFTER]
+        let denial_headers = [&WWW_AUTHENTICATE, &RETRY_AFTER]
             .into_iter()
             .filter(|name| response.headers().contains_key(*name));
-        for name in told.chain([id]).chain(limited) {
+        for name in denial_headers.chain([id]).chain(limited) {
             self.headers.insert(canonical(name), header(name));
         }
         let description = kind.name().replace('_', " ");

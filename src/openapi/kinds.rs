@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Allowance, Cap, Plan};
+use crate::account::{Allowance, ParamLimit, Plan};
 use crate::account::{Breach, BreachKind};
 use crate::amount::Credits;
 use crate::denial::Cause;
 use crate::denial::{Denial, DenialKind};
 use crate::gate::Core;
 use crate::key::KeySource;
-use crate::limit::Standing;
-use crate::rule::Ruled;
+use crate::limit::WindowStatus;
+use crate::rule::CompiledRule;
 use crate::rule::{Cost, ScopeRule};
 
 /// Returns one denial of each kind that a route that needs a key can have.
-pub(super) fn of(core: &Core, ruled: &Arc<Ruled>, is_mounted: bool) -> Vec<Denial> {
+pub(super) fn of(core: &Core, compiled: &Arc<CompiledRule>, is_mounted: bool) -> Vec<Denial> {
     let mut denials = of_any_route(core);
-    denials.extend(of_rule(core, ruled));
-    denials.extend(of_parameters(core, ruled));
+    denials.extend(of_rule(core, compiled));
+    denials.extend(of_parameters(core, compiled));
     if is_mounted {
         denials.extend(of_management());
     }
@@ -43,7 +43,7 @@ fn of_any_route(core: &Core) -> Vec<Denial> {
     denials.extend(core.some_quotas().map(|terms| {
         let cause = Cause::Wait {
             retry_after: Duration::from_secs(30),
-            standing: Standing::new(0, 0, Duration::from_mins(1)),
+            window_status: WindowStatus::new(0, 0, Duration::from_mins(1)),
             terms,
         };
         Denial::because(Kind::RateLimited, cause)
@@ -51,8 +51,8 @@ fn of_any_route(core: &Core) -> Vec<Denial> {
     denials
 }
 
-fn of_rule(core: &Core, ruled: &Arc<Ruled>) -> Vec<Denial> {
-    let (rule, mut denials) = (&ruled.rule, Vec::new());
+fn of_rule(core: &Core, compiled: &Arc<CompiledRule>) -> Vec<Denial> {
+    let (rule, mut denials) = (&compiled.rule, Vec::new());
     if rule.subscription {
         denials.push(Denial::of(DenialKind::SubscriptionRequired));
     }
@@ -60,10 +60,10 @@ fn of_rule(core: &Core, ruled: &Arc<Ruled>) -> Vec<Denial> {
         denials.push(Denial::because(DenialKind::AgreementRequired, Cause::Agreement(agreement.clone())));
     }
     if rule.min_plan.is_some() || !rule.closed_to.is_empty() {
-        denials.push(Denial::because(DenialKind::PlanRequired, Cause::Plan(Arc::clone(ruled))));
+        denials.push(Denial::because(DenialKind::PlanRequired, Cause::Plan(Arc::clone(compiled))));
     }
     if matches!(rule.scopes, ScopeRule::AnyOf(_) | ScopeRule::AllOf(_)) {
-        denials.push(Denial::because(DenialKind::ScopeRequired, Cause::Scopes(Arc::clone(ruled))));
+        denials.push(Denial::because(DenialKind::ScopeRequired, Cause::Scopes(Arc::clone(compiled))));
     }
     let limited = |plan: &Plan| plan.credits != Allowance::Unlimited;
     if !rule.cost.is_free() && core.plan_data.values().any(limited) {
@@ -78,9 +78,9 @@ fn of_rule(core: &Core, ruled: &Arc<Ruled>) -> Vec<Denial> {
 }
 
 /// Returns the denials for query parameters that a plan limits or that the cost depends on.
-fn of_parameters(core: &Core, ruled: &Ruled) -> Vec<Denial> {
+fn of_parameters(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
     let mut breaches = Vec::new();
-    if let Cost::PerUnit { parameter, most, .. } = &ruled.rule.cost {
+    if let Cost::PerUnit { parameter, most, .. } = &compiled.rule.cost {
         breaches
             .extend([(parameter.as_str(), BreachKind::Above(*most)), (parameter, BreachKind::Unreadable)]);
     }
@@ -88,8 +88,8 @@ fn of_parameters(core: &Core, ruled: &Ruled) -> Vec<Denial> {
     plans.sort_unstable_by_key(|plan| &plan.name);
     for (parameter, cap) in plans.into_iter().flat_map(|plan| plan.caps.iter()) {
         match cap {
-            Cap::Forbidden => breaches.push((parameter, BreachKind::Forbidden)),
-            Cap::AtMost(most) => {
+            ParamLimit::Forbidden => breaches.push((parameter, BreachKind::Forbidden)),
+            ParamLimit::AtMost(most) => {
                 breaches.extend([(parameter, BreachKind::Above(most)), (parameter, BreachKind::Unreadable)]);
             }
         }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::gate::{Core, Described};
+use crate::gate::{Core, RouteDescription};
 use crate::openapi::{answers, kinds, merge, schemes};
-use crate::rule::Ruled;
+use crate::rule::CompiledRule;
 use crate::rule::{Cost, Rule, ScopeRule};
 
 /// An operation with its rule.
 pub(super) struct Operation<'a> {
     core: &'a Core,
-    ruled: &'a Arc<Ruled>,
+    compiled: &'a Arc<CompiledRule>,
     method: &'a str,
     path: &'a str,
 }
@@ -20,11 +20,11 @@ pub(super) struct Operation<'a> {
 impl<'a> Operation<'a> {
     pub(super) fn new(core: &'a Core, method: &'a str, path: &'a str) -> Self {
         let (place, _) = core.rules.find(method, path);
-        Self { core, ruled: core.rules.at(place), method, path }
+        Self { core, compiled: core.rules.at(place), method, path }
     }
 
     pub(super) fn add_to(&self, operation: &mut Map<String, Value>, schemas: &mut Map<String, Value>) {
-        let rule = &self.ruled.rule;
+        let rule = &self.compiled.rule;
         if rule.public {
             operation.insert("security".to_owned(), json!([]));
             return;
@@ -39,7 +39,7 @@ impl<'a> Operation<'a> {
         if let Some(own) = mounted {
             add_described(operation, own.described(self.method, self.path), schemas);
         }
-        let denials = kinds::of(self.core, self.ruled, mounted.is_some());
+        let denials = kinds::of(self.core, self.compiled, mounted.is_some());
         let responses = operation.entry("responses").or_insert_with(|| json!({}));
         let Some(responses) = responses.as_object_mut() else { return };
         for (status, response) in answers::of(self.core, &denials, self.path, self.method != "HEAD", schemas)
@@ -51,7 +51,11 @@ impl<'a> Operation<'a> {
 
 /// Adds the parameters and responses of one of the gate's own routes. Keeps the operation's own description of the same
 /// parameter or status.
-fn add_described(operation: &mut Map<String, Value>, described: Described, schemas: &mut Map<String, Value>) {
+fn add_described(
+    operation: &mut Map<String, Value>,
+    described: RouteDescription,
+    schemas: &mut Map<String, Value>,
+) {
     let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
     for ours in described.parameters {
         let Some(all) = parameters.as_array_mut() else { break };
@@ -114,7 +118,7 @@ fn in_words(rule: &Rule) -> String {
             "Costs {each} credits for each that `{parameter}` asks for: {default} without it, {most} at the most."
         )),
     }
-    if let Some(scopes) = rule.scopes.wording() {
+    if let Some(scopes) = rule.scopes.error_text() {
         words.push(format!("A restricted key needs the scope {scopes}."));
     }
     if let Some(plan) = &rule.min_plan {

@@ -32,8 +32,8 @@ pub(super) fn paths(core: &Core) -> Map<String, Value> {
 fn named(core: &Core) -> Vec<(&'static str, String)> {
     let mounted = core.mounted.as_ref();
     let mut routes = Vec::new();
-    for ruled in core.rules.named() {
-        let (rule, pattern) = (&ruled.rule, ruled.rule.pattern());
+    for compiled in core.rules.named() {
+        let (rule, pattern) = (&compiled.rule, compiled.rule.pattern());
         if pattern.contains("{{") || mounted.is_some_and(|own| own.takes(pattern)) {
             continue;
         }

@@ -87,7 +87,7 @@ impl Connections {
 
 impl Connection {
     fn begin(server: RedisServer, generation: u64, pause: Duration) -> Self {
-        let (told, made) = watch::channel(None);
+        let (sender, made) = watch::channel(None);
         let state = Arc::<State>::default();
         let closing = Arc::clone(&state);
         // A separate task: a caller may have a shorter time limit than the attempt.
@@ -95,7 +95,7 @@ impl Connection {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            told.send_replace(Some(connect(&server, closing).await));
+            sender.send_replace(Some(connect(&server, closing).await));
         });
         Self { generation, began: Instant::now(), state, made }
     }

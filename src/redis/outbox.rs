@@ -12,9 +12,9 @@ use crate::error::StoreError;
 
 /// The calls that wait to be sent. The caller that adds the first one starts the sending of all.
 #[derive(Default)]
-pub(super) struct Outbox(Mutex<Vec<Call>>);
+pub(super) struct Outbox(Mutex<Vec<QueuedCall>>);
 
-struct Call {
+struct QueuedCall {
     command: Cmd,
     answer: oneshot::Sender<Result<Value, StoreError>>,
 }
@@ -24,22 +24,22 @@ const MOST: usize = 64;
 
 impl Outbox {
     /// Adds a call. Returns true if it is the first.
-    fn put(&self, call: Call) -> bool {
+    fn put(&self, call: QueuedCall) -> bool {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         calls.push(call);
         calls.len() == 1
     }
 
-    fn take(&self) -> Vec<Call> {
+    fn take(&self) -> Vec<QueuedCall> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// The task that sends the waiting calls. If its runtime ends first, the calls are dropped, since no other task would
 /// send them.
-struct Errand(Option<RedisServer>);
+struct SendTask(Option<RedisServer>);
 
-impl Errand {
+impl SendTask {
     /// Waits until every task that is ready has added its call, then sends all calls: one write for all costs hardly
     /// more than one for each.
     async fn run(mut self) {
@@ -55,7 +55,7 @@ impl Errand {
     }
 }
 
-impl Drop for Errand {
+impl Drop for SendTask {
     fn drop(&mut self) {
         if let Some(server) = &self.0 {
             drop(server.0.outbox.take());
@@ -89,13 +89,13 @@ impl RedisServer {
     /// Returns the server's answer to a command, including an error reply.
     async fn sent(&self, command: Cmd) -> Result<Value, StoreError> {
         let (answer, answered) = oneshot::channel();
-        if self.0.outbox.put(Call { command, answer }) {
-            tokio::spawn(Errand(Some(self.clone())).run());
+        if self.0.outbox.put(QueuedCall { command, answer }) {
+            tokio::spawn(SendTask(Some(self.clone())).run());
         }
         answered.await.unwrap_or_else(|_| Err(StoreError::unavailable("the call was given up")))
     }
 
-    async fn send(self, calls: Vec<Call>) {
+    async fn send(self, calls: Vec<QueuedCall>) {
         let (mut pipeline, mut answers) = (Pipeline::new(), Vec::with_capacity(calls.len()));
         // Calls whose caller stopped waiting are dropped, since they have not been sent.
         for call in calls.into_iter().filter(|call| !call.answer.is_closed()) {

@@ -7,12 +7,12 @@ use http::header::AUTHORIZATION;
 use crate::key::{KeySource, PresentedKey};
 use crate::key::{Place, is_token};
 use crate::query;
-use crate::request::Occurs;
+use crate::request::HeaderCount;
 use crate::request::RequestView;
 
 /// The result of a search in one key source.
 #[derive(Debug)]
-pub(crate) enum Finding<'a> {
+pub(crate) enum KeySearch<'a> {
     /// The source is not present.
     Absent,
     /// A credential of another scheme.
@@ -32,25 +32,25 @@ pub(crate) fn find_key<'a>(
     sources: &[KeySource],
     view: &RequestView<'a>,
     refuse_conflict: bool,
-) -> (Finding<'a>, usize) {
-    let mut missing = Finding::Absent;
+) -> (KeySearch<'a>, usize) {
+    let mut missing = KeySearch::Absent;
     for (place, source) in sources.iter().enumerate() {
         let conflicts = || refuse_conflict && sources[place + 1..].iter().any(|source| is_in(source, view));
         let found = match source.place() {
             Place::Header { name, .. } => match view.field(name) {
-                Occurs::Never => continue,
-                Occurs::Once(value) if !conflicts() => {
-                    return (Finding::Key(PresentedKey::borrowed(value)), place);
+                HeaderCount::Never => continue,
+                HeaderCount::Once(value) if !conflicts() => {
+                    return (KeySearch::Key(PresentedKey::borrowed(value)), place);
                 }
-                Occurs::Once(_) | Occurs::Often => return (Finding::Twice, place),
+                HeaderCount::Once(_) | HeaderCount::Often => return (KeySearch::Twice, place),
             },
             Place::Authorization { scheme, literal } => authorization(view, scheme, *literal),
             Place::Query(name) => parameter(view, name),
         };
         match found {
-            Finding::Absent => {}
-            Finding::Foreign => missing = Finding::Malformed,
-            _ if conflicts() => return (Finding::Twice, place),
+            KeySearch::Absent => {}
+            KeySearch::Foreign => missing = KeySearch::Malformed,
+            _ if conflicts() => return (KeySearch::Twice, place),
             found => return (found, place),
         }
     }
@@ -58,36 +58,36 @@ pub(crate) fn find_key<'a>(
 }
 
 #[inline(never)]
-fn authorization<'a>(view: &RequestView<'a>, scheme: &str, literal: bool) -> Finding<'a> {
+fn authorization<'a>(view: &RequestView<'a>, scheme: &str, literal: bool) -> KeySearch<'a> {
     match view.field(&AUTHORIZATION) {
-        Occurs::Never => Finding::Absent,
-        Occurs::Once(value) => credential(value, scheme.as_bytes(), literal),
-        Occurs::Often => Finding::Twice,
+        HeaderCount::Never => KeySearch::Absent,
+        HeaderCount::Once(value) => credential(value, scheme.as_bytes(), literal),
+        HeaderCount::Often => KeySearch::Twice,
     }
 }
 
-fn credential<'a>(value: &'a [u8], scheme: &[u8], literal: bool) -> Finding<'a> {
-    let Some((named, rest)) = value.split_at_checked(scheme.len()) else { return Finding::Foreign };
+fn credential<'a>(value: &'a [u8], scheme: &[u8], literal: bool) -> KeySearch<'a> {
+    let Some((named, rest)) = value.split_at_checked(scheme.len()) else { return KeySearch::Foreign };
     let same = if literal { named == scheme } else { named.eq_ignore_ascii_case(scheme) };
     let key = match rest {
-        _ if !same => return Finding::Foreign,
+        _ if !same => return KeySearch::Foreign,
         [b' ', key @ ..] if literal => key,
         [b' ', ..] => &rest[rest.iter().take_while(|&&byte| byte == b' ').count()..],
-        [byte, ..] if is_token(*byte) => return Finding::Foreign,
-        _ => return Finding::Malformed,
+        [byte, ..] if is_token(*byte) => return KeySearch::Foreign,
+        _ => return KeySearch::Malformed,
     };
-    if key.is_empty() { Finding::Malformed } else { Finding::Key(PresentedKey::borrowed(key)) }
+    if key.is_empty() { KeySearch::Malformed } else { KeySearch::Key(PresentedKey::borrowed(key)) }
 }
 
 #[inline(never)]
-fn parameter<'a>(view: &RequestView<'a>, name: &str) -> Finding<'a> {
-    let mut found = Finding::Absent;
+fn parameter<'a>(view: &RequestView<'a>, name: &str) -> KeySearch<'a> {
+    let mut found = KeySearch::Absent;
     let Some(query) = view.query() else { return found };
     for value in query::pairs(query).filter_map(|pair| pair.value_of(name)) {
-        if !matches!(found, Finding::Absent) {
-            return Finding::Twice;
+        if !matches!(found, KeySearch::Absent) {
+            return KeySearch::Twice;
         }
-        found = Finding::Key(match value {
+        found = KeySearch::Key(match value {
             Cow::Borrowed(key) => PresentedKey::borrowed(key),
             Cow::Owned(key) => PresentedKey::decoded(key),
         });
@@ -99,10 +99,10 @@ fn parameter<'a>(view: &RequestView<'a>, name: &str) -> Finding<'a> {
 #[cold]
 fn is_in(source: &KeySource, view: &RequestView<'_>) -> bool {
     match source.place() {
-        Place::Header { name, .. } => view.field(name) != Occurs::Never,
+        Place::Header { name, .. } => view.field(name) != HeaderCount::Never,
         Place::Authorization { scheme, literal } => {
-            !matches!(authorization(view, scheme, *literal), Finding::Absent | Finding::Foreign)
+            !matches!(authorization(view, scheme, *literal), KeySearch::Absent | KeySearch::Foreign)
         }
-        Place::Query(name) => !matches!(parameter(view, name), Finding::Absent),
+        Place::Query(name) => !matches!(parameter(view, name), KeySearch::Absent),
     }
 }

@@ -8,11 +8,11 @@ use std::net::IpAddr;
 
 use http::HeaderName;
 
-pub(crate) use find_key::{Finding, find_key};
+pub(crate) use find_key::{KeySearch, find_key};
 pub use outer::{Admitted, TakenKey};
 
 /// The header fields and connection data of a request, as provided by an adapter.
-pub trait Fields {
+pub trait RequestParts {
     /// Calls `visit` with the exact bytes of each value of a header, in the order of arrival.
     fn each<'s>(&'s self, name: &HeaderName, visit: &mut dyn FnMut(&'s [u8]));
 
@@ -29,7 +29,7 @@ pub trait Fields {
 
 /// The number of occurrences of a header, and its value if there is only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Occurs<'a> {
+pub(crate) enum HeaderCount<'a> {
     Never,
     Once(&'a [u8]),
     Often,
@@ -53,13 +53,13 @@ pub struct RequestView<'a> {
     method: &'a str,
     path: &'a str,
     query: Option<&'a str>,
-    fields: &'a dyn Fields,
+    fields: &'a dyn RequestParts,
 }
 
 impl<'a> RequestView<'a> {
     /// Creates a view of a request with this method, this path as the router compares it, and this query.
     #[inline]
-    pub fn new(method: &'a str, path: &'a str, query: Option<&'a str>, fields: &'a dyn Fields) -> Self {
+    pub fn new(method: &'a str, path: &'a str, query: Option<&'a str>, fields: &'a dyn RequestParts) -> Self {
         Self { method, path, query, fields }
     }
 
@@ -106,10 +106,10 @@ impl<'a> RequestView<'a> {
 
     /// Returns the value of a header that must occur at most once.
     #[inline]
-    pub(crate) fn field(&self, name: &HeaderName) -> Occurs<'a> {
-        let mut occurs = Occurs::Never;
+    pub(crate) fn field(&self, name: &HeaderName) -> HeaderCount<'a> {
+        let mut occurs = HeaderCount::Never;
         self.fields.each(name, &mut |value| {
-            occurs = if occurs == Occurs::Never { Occurs::Once(value) } else { Occurs::Often };
+            occurs = if occurs == HeaderCount::Never { HeaderCount::Once(value) } else { HeaderCount::Often };
         });
         occurs
     }

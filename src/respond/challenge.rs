@@ -6,7 +6,7 @@ use crate::denial::DenialKind;
 use crate::error::ConfigError;
 use crate::key::KeySource;
 use crate::name::Scope;
-use crate::rule::Ruled;
+use crate::rule::CompiledRule;
 use crate::rule::ScopeRule;
 
 /// The challenges of a gate: one per scheme of its sources, in their order.
@@ -85,8 +85,8 @@ fn is_bad_token(kind: DenialKind) -> bool {
 }
 
 /// Returns the scopes that would admit a key. If one of several is enough, returns only the first.
-pub(super) fn sufficient_scopes(ruled: &Ruled) -> &[Scope] {
-    match &ruled.rule.scopes {
+pub(super) fn sufficient_scopes(compiled: &CompiledRule) -> &[Scope] {
+    match &compiled.rule.scopes {
         ScopeRule::Unnamed | ScopeRule::Everyone => &[],
         ScopeRule::AnyOf(named) => named.get(..1).unwrap_or_default(),
         ScopeRule::AllOf(named) => named.as_slice(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::account::Standing;
-use crate::account::{Counts, QuotaPolicy, Quotas};
+use crate::account::WindowStatus;
+use crate::account::{QuotaPolicy, QuotaScope, Quotas};
 use crate::respond::AnswerHeaders;
 
 /// Adds `RateLimit-Policy` and `RateLimit` for all windows (draft-ietf-httpapi-ratelimit-headers-11). If the limiter
@@ -16,7 +16,7 @@ use crate::respond::AnswerHeaders;
 pub(crate) fn limit_headers(
     headers: &mut impl AnswerHeaders,
     quotas: &Quotas,
-    least: &Standing,
+    least: &WindowStatus,
     retry_after: Option<Duration>,
 ) {
     const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -29,11 +29,11 @@ pub(crate) fn limit_headers(
     }
     insert(headers, POLICY, &text);
     let mut text = String::new();
-    for standing in if least.all.is_empty() { std::slice::from_ref(least) } else { &least.all } {
-        let Some(policy) = quotas.policies().nth(standing.policy) else { continue };
-        let decides = retry_after.filter(|_| standing.policy == least.policy);
-        let more = seconds(decides.unwrap_or_else(|| next_cell(policy, standing)));
-        item(&mut text, policy, format_args!("r={};t={more}", standing.remaining));
+    for window_status in if least.all.is_empty() { std::slice::from_ref(least) } else { &least.all } {
+        let Some(policy) = quotas.policies().nth(window_status.policy) else { continue };
+        let decides = retry_after.filter(|_| window_status.policy == least.policy);
+        let more = seconds(decides.unwrap_or_else(|| next_cell(policy, window_status)));
+        item(&mut text, policy, format_args!("r={};t={more}", window_status.remaining));
     }
     insert(headers, STANDING, &text);
 }
@@ -44,20 +44,20 @@ fn item(text: &mut String, policy: &QuotaPolicy, parameters: fmt::Arguments<'_>)
     // Writing to a string cannot fail.
     let _ = write!(text, "{comma}\"{}\";{parameters}", policy.name());
     match policy.counts() {
-        Counts::Key => {}
-        Counts::Account => partition(text, "account"),
-        Counts::Pool(name) => partition(text, &format!("pool:{}", name.as_str())),
+        QuotaScope::Key => {}
+        QuotaScope::Account => partition(text, "account"),
+        QuotaScope::Pool(name) => partition(text, &format!("pool:{}", name.as_str())),
     }
 }
 
 /// Returns the time until a window admits one more request than it does now. If the window's state does not determine
 /// this time, as for a strict window or a node's share, returns the time until the window is full.
-fn next_cell(policy: &QuotaPolicy, standing: &Standing) -> Duration {
-    let taken = policy.quota().saturating_sub(standing.remaining);
+fn next_cell(policy: &QuotaPolicy, window_status: &WindowStatus) -> Duration {
+    let taken = policy.quota().saturating_sub(window_status.remaining);
     let behind = policy.refill().saturating_mul(taken.saturating_sub(1));
-    match standing.reset.checked_sub(behind) {
+    match window_status.reset.checked_sub(behind) {
         Some(next) if !next.is_zero() && !policy.is_strict() => next,
-        _ => standing.reset,
+        _ => window_status.reset,
     }
 }
 

@@ -1,18 +1,18 @@
 //! Responses to denied requests.
 
 mod challenge;
-mod face;
+mod error_format;
+mod error_template;
+mod error_text;
 #[cfg(feature = "tonic")]
 mod grpc;
 mod headers;
 mod instance;
 mod limits;
-mod presentation;
 mod request_id;
 mod responders;
 mod template;
 mod unique;
-mod wording;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,30 +20,30 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderName, Response};
 
+pub use error_format::ErrorFormat;
+pub use error_text::ErrorText;
 #[cfg(feature = "tonic")]
 pub(crate) use grpc::Protocol;
 pub(crate) use headers::AnswerHeaders;
 pub(crate) use limits::limit_headers;
-pub use presentation::Presentation;
 pub use request_id::{RequestId, RequestIds};
 pub(crate) use responders::Responders;
 #[cfg(all(test, feature = "config"))]
 pub(crate) use template::placeholders;
-pub use wording::Wording;
 
 use crate::clock::{Clock, Timestamp};
 use crate::denial::Denial;
 
 /// The data of a denied request that its response may contain: path, request id and time.
 #[derive(Debug, Clone, Copy)]
-pub struct Occasion<'a> {
+pub struct DenialContext<'a> {
     instance: &'a str,
     request_id: &'a RequestId,
     request_id_header: &'a HeaderName,
     clock: &'a dyn Clock,
 }
 
-impl<'a> Occasion<'a> {
+impl<'a> DenialContext<'a> {
     pub(crate) fn new(
         instance: &'a str,
         request_id: &'a RequestId,
@@ -89,14 +89,14 @@ impl<'a> Occasion<'a> {
 /// ```
 /// use bytes::Bytes;
 /// use http::{Response, StatusCode};
-/// use tollgate::respond::{Occasion, ResponseForDenial};
+/// use tollgate::respond::{DenialContext, ResponseForDenial};
 /// use tollgate::Denial;
 ///
 /// #[derive(Debug)]
 /// struct Teapot;
 ///
 /// impl ResponseForDenial for Teapot {
-///     fn respond(&self, _: &Denial, _: &Occasion<'_>) -> Response<Bytes> {
+///     fn respond(&self, _: &Denial, _: &DenialContext<'_>) -> Response<Bytes> {
 ///         let mut response = Response::new(Bytes::from_static(b"no"));
 ///         *response.status_mut() = StatusCode::IM_A_TEAPOT;
 ///         response
@@ -105,5 +105,5 @@ impl<'a> Occasion<'a> {
 /// ```
 pub trait ResponseForDenial: fmt::Debug + Send + Sync + 'static {
     /// Returns the response to a denied request. For a `HEAD` request, only the head of the response is sent.
-    fn respond(&self, denial: &Denial, occasion: &Occasion<'_>) -> Response<Bytes>;
+    fn respond(&self, denial: &Denial, context: &DenialContext<'_>) -> Response<Bytes>;
 }

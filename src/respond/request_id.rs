@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::amount::random;
 use crate::error::ConfigError;
-use crate::request::Occurs;
+use crate::request::HeaderCount;
 use crate::request::RequestView;
 
 /// The maximum length of an id that is accepted from a client.
@@ -166,7 +166,9 @@ impl RequestIds {
     /// Returns the id of a request.
     pub(crate) fn of(&self, view: &RequestView<'_>) -> RequestId {
         match view.field(&self.header) {
-            Occurs::Once(id) if (1..=LONGEST).contains(&id.len()) && id.iter().copied().all(is_plain) => {
+            HeaderCount::Once(id)
+                if (1..=LONGEST).contains(&id.len()) && id.iter().copied().all(is_plain) =>
+            {
                 RequestId(SmallVec::from_slice(id))
             }
             _ => self.generate(),

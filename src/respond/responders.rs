@@ -11,7 +11,7 @@ use crate::key::KeySource;
 use crate::request::RequestView;
 #[cfg(feature = "tonic")]
 use crate::respond::grpc::{Calls, Protocol};
-use crate::respond::{Occasion, Presentation, ResponseForDenial};
+use crate::respond::{DenialContext, ErrorFormat, ResponseForDenial};
 
 /// The responders of a gate: one for HTTP requests, and one for gRPC calls.
 #[derive(Debug)]
@@ -25,18 +25,18 @@ impl Responders {
     /// Compiles a presentation. `own`, if given, is used for HTTP requests in its place.
     pub(crate) fn new(
         own: Option<Arc<dyn ResponseForDenial>>,
-        presentation: &Presentation,
+        error_format: &ErrorFormat,
         sources: &[KeySource],
         request_id: &HeaderName,
     ) -> Result<Self, ConfigError> {
         let http = match own {
             Some(responder) => responder,
-            None => Arc::new(presentation.compile(sources, request_id)?),
+            None => Arc::new(error_format.compile(sources, request_id)?),
         };
         Ok(Self {
             http,
             #[cfg(feature = "tonic")]
-            calls: Calls::new(presentation, sources, request_id)?,
+            calls: Calls::new(error_format, sources, request_id)?,
         })
     }
 
@@ -45,14 +45,14 @@ impl Responders {
         &self,
         view: &RequestView<'_>,
         denial: &Denial,
-        occasion: &Occasion<'_>,
+        context: &DenialContext<'_>,
     ) -> Response<Bytes> {
         #[cfg(feature = "tonic")]
         if let Some(protocol) = Protocol::of(view) {
-            return self.calls.respond(protocol, denial, occasion);
+            return self.calls.respond(protocol, denial, context);
         }
         let _ = view;
-        self.http.respond(denial, occasion)
+        self.http.respond(denial, context)
     }
 
     /// Returns the responder for HTTP, for any request.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::denial::DenialKind;
-use crate::respond::wording::{Resolved, waits};
+use crate::respond::error_text::{Resolved, waits};
 use crate::words;
 
 /// A value that is known only when a request is denied.
@@ -109,7 +109,7 @@ pub(super) enum Piece {
 
 /// A placeholder that cannot be filled.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unfillable {
+pub(super) struct PlaceholderError {
     pub(super) text: String,
     pub(super) problem: String,
     pub(super) expected: String,
@@ -118,7 +118,7 @@ pub(super) struct Unfillable {
 /// A compiler of one template for one kind.
 pub(super) struct Compiler<'a> {
     pub(super) kind: DenialKind,
-    pub(super) wording: &'a Resolved,
+    pub(super) error_text: &'a Resolved,
     /// The names of further members of all kinds. A name that is known here and that this kind lacks is absent, not
     /// unknown.
     pub(super) known: &'a [String],
@@ -133,16 +133,16 @@ enum Filling<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    pub(super) fn new(kind: DenialKind, wording: &'a Resolved, known: &'a [String]) -> Self {
-        Self { kind, wording, known, pieces: Vec::new() }
+    pub(super) fn new(kind: DenialKind, error_text: &'a Resolved, known: &'a [String]) -> Self {
+        Self { kind, error_text, known, pieces: Vec::new() }
     }
 
-    pub(super) fn compile(mut self, template: &Value) -> Result<Vec<Piece>, Unfillable> {
+    pub(super) fn compile(mut self, template: &Value) -> Result<Vec<Piece>, PlaceholderError> {
         self.value(template)?;
         Ok(self.pieces)
     }
 
-    fn value(&mut self, value: &Value) -> Result<(), Unfillable> {
+    fn value(&mut self, value: &Value) -> Result<(), PlaceholderError> {
         match value {
             Value::Object(members) => {
                 self.text("{");
@@ -184,7 +184,7 @@ impl<'a> Compiler<'a> {
     /// Compiles a string that may contain placeholders. The value of a placeholder may contain placeholders too. A
     /// further member's value does not refer to that member again: there, its name means the variable of the same name.
     /// `within` is the name of the placeholder whose value `text` is.
-    fn string(&mut self, text: &str, within: &str, depth: usize) -> Result<(), Unfillable> {
+    fn string(&mut self, text: &str, within: &str, depth: usize) -> Result<(), PlaceholderError> {
         for part in parts(text)? {
             match part {
                 Part::Text(text) => self.text(&escaped(text)),
@@ -197,7 +197,7 @@ impl<'a> Compiler<'a> {
                         let problem =
                             format!("a refusal of the kind `{}` has no `{{{name}}}`", self.kind.name());
                         let expected = format!("write one that it has: {}", self.has(name));
-                        return Err(Unfillable { text: text.to_owned(), problem, expected });
+                        return Err(PlaceholderError { text: text.to_owned(), problem, expected });
                     }
                 },
             }
@@ -207,7 +207,7 @@ impl<'a> Compiler<'a> {
 
     /// Returns the value of a string that is one placeholder and nothing else. If the placeholder names a further
     /// member that is itself one placeholder, the result has that placeholder's type, and is absent if that is absent.
-    fn whole(&self, text: &str, within: &str) -> Result<Option<Filling<'a>>, Unfillable> {
+    fn whole(&self, text: &str, within: &str) -> Result<Option<Filling<'a>>, PlaceholderError> {
         let parts = parts(text)?;
         let [Part::Name(name)] = parts.as_slice() else { return Ok(None) };
         if within.is_empty()
@@ -220,23 +220,23 @@ impl<'a> Compiler<'a> {
     }
 
     fn member(&self, name: &str) -> Option<&'a str> {
-        self.wording.members.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.error_text.members.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    fn is_absent(&self, value: &Value) -> Result<bool, Unfillable> {
+    fn is_absent(&self, value: &Value) -> Result<bool, PlaceholderError> {
         let Value::String(text) = value else { return Ok(false) };
         Ok(matches!(self.whole(text, "")?, Some(Filling::Absent)))
     }
 
-    fn filling(&self, name: &str, text: &str, within: &str) -> Result<Filling<'a>, Unfillable> {
-        let wording = self.wording;
+    fn filling(&self, name: &str, text: &str, within: &str) -> Result<Filling<'a>, PlaceholderError> {
+        let error_text = self.error_text;
         let optional = |value: &'a Option<String>| value.as_deref().map_or(Filling::Absent, Filling::Fixed);
         Ok(match name {
-            "status" => Filling::Number(wording.status.as_u16()),
-            "code" => Filling::Fixed(&wording.code),
-            "type" => optional(&wording.type_uri),
-            "title" => Filling::Fixed(&wording.title),
-            "message" | "detail" => Filling::Fixed(&wording.message),
+            "status" => Filling::Number(error_text.status.as_u16()),
+            "code" => Filling::Fixed(&error_text.code),
+            "type" => optional(&error_text.type_uri),
+            "title" => Filling::Fixed(&error_text.title),
+            "message" | "detail" => Filling::Fixed(&error_text.message),
             _ => match (self.member(name).filter(|_| name != within), Variable::named(name, self.kind)) {
                 (Some(value), _) => Filling::Fixed(value),
                 (None, Some((variable, true))) => Filling::Variable(variable),
@@ -247,7 +247,7 @@ impl<'a> Compiler<'a> {
                     let known = placeholders().chain(self.known.iter().map(String::as_str));
                     let expected =
                         format!("{}, or `{{{{` and `}}}}` for a brace itself", words::one_of(name, known));
-                    return Err(Unfillable { text: text.to_owned(), problem, expected });
+                    return Err(PlaceholderError { text: text.to_owned(), problem, expected });
                 }
             },
         })
@@ -255,7 +255,7 @@ impl<'a> Compiler<'a> {
 
     /// Returns the placeholders that denials of this kind have, except one.
     fn has(&self, without: &str) -> String {
-        let own = self.wording.members.iter().map(|(name, _)| name.as_str());
+        let own = self.error_text.members.iter().map(|(name, _)| name.as_str());
         let variables = VARIABLES.into_iter().filter(|(_, variable)| variable.is_known_of(self.kind));
         let names = WORDED.into_iter().chain(own).chain(variables.map(|(name, _)| name));
         let names: Vec<_> =
@@ -278,7 +278,7 @@ enum Part<'t> {
 }
 
 /// Splits a text at its placeholders, `{name}`. `{{` and `}}` are braces.
-fn parts(text: &str) -> Result<Vec<Part<'_>>, Unfillable> {
+fn parts(text: &str) -> Result<Vec<Part<'_>>, PlaceholderError> {
     let (mut parts, mut rest) = (Vec::new(), text);
     while let Some(place) = rest.find(['{', '}']) {
         if place > 0 {
@@ -295,7 +295,7 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, Unfillable> {
             let name = rest.strip_prefix('{').and_then(|name| name.split_once('}'));
             let Some((name, behind)) = name.filter(|(name, _)| !name.contains('{')) else {
                 let (problem, expected) = ("a brace stands alone", "write `{{` or `}}` for a brace itself");
-                return Err(Unfillable {
+                return Err(PlaceholderError {
                     text: text.to_owned(),
                     problem: problem.to_owned(),
                     expected: expected.to_owned(),

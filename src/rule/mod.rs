@@ -1,13 +1,13 @@
 //! Rules: the requirements and the cost of requests to a route.
 
 mod foreign;
+mod literal_routes;
 mod path;
 mod route;
 mod set;
-mod straight;
 mod twins;
 
 pub(crate) use path::is_odd;
 pub use route::{Cost, Rule, ScopeRule};
-pub(crate) use route::{Purpose, Uncountable};
-pub(crate) use set::{RuleSet, Ruled};
+pub(crate) use route::{CostError, Purpose};
+pub(crate) use set::{CompiledRule, RuleSet};

@@ -67,7 +67,7 @@ impl ScopeRule {
     }
 
     /// Returns the scopes that it names, in the wording of an error.
-    pub(crate) fn wording(&self) -> Option<String> {
+    pub(crate) fn error_text(&self) -> Option<String> {
         let join =
             |named: &[Scope], word| Some(named.iter().map(Scope::as_str).collect::<Vec<_>>().join(word));
         match self {
@@ -180,7 +180,7 @@ pub(crate) enum Purpose {
     #[default]
     Service,
     /// Reports the remaining limits and credits of a key. The key's restrictions are not checked.
-    Standing,
+    Usage,
     /// Revokes a key. An exceeded quota does not refuse the request.
     Revocation,
 }
@@ -320,7 +320,7 @@ fn unmatched(pattern: &str) -> Option<&'static str> {
 
 /// The reason that a cost could not be determined.
 #[derive(Debug)]
-pub(crate) enum Uncountable {
+pub(crate) enum CostError {
     /// The number of units is too high, or is not a number.
     Asked(crate::account::BreachKind),
     /// The product does not fit.
@@ -335,7 +335,7 @@ impl Cost {
 
     /// Returns the cost of a request with this query.
     #[inline]
-    pub(crate) fn of(&self, query: Option<&str>) -> Result<Credits, Uncountable> {
+    pub(crate) fn of(&self, query: Option<&str>) -> Result<Credits, CostError> {
         use crate::account::BreachKind;
 
         let (parameter, each, least, default, most) = match self {
@@ -344,15 +344,15 @@ impl Cost {
                 (parameter, each, least, default, most)
             }
         };
-        let asked = query.map_or(Ok(None), |query| number(query, parameter)).map_err(Uncountable::Asked)?;
+        let asked = query.map_or(Ok(None), |query| number(query, parameter)).map_err(CostError::Asked)?;
         let units = asked.unwrap_or(*default);
         if units > *most {
-            return Err(Uncountable::Asked(BreachKind::Above(*most)));
+            return Err(CostError::Asked(BreachKind::Above(*most)));
         }
         if asked.is_some_and(|asked| asked < *least) {
-            return Err(Uncountable::Asked(BreachKind::Unreadable));
+            return Err(CostError::Asked(BreachKind::Unreadable));
         }
-        each.checked_mul(units).ok_or(Uncountable::TooMuch)
+        each.checked_mul(units).ok_or(CostError::TooMuch)
     }
 }
 

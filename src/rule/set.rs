@@ -9,14 +9,14 @@ use matchit::Router;
 use crate::account::Plan;
 use crate::error::ConfigError;
 use crate::name::PlanName;
+use crate::rule::literal_routes::LiteralRouteIndex;
 use crate::rule::path::{has_empty_segment, is_doubtful, is_odd};
-use crate::rule::straight::Straight;
 use crate::rule::{Cost, Purpose, Rule, ScopeRule, twins};
 use crate::words;
 
 /// A rule, with values computed from it and from its plans.
 #[derive(Debug)]
-pub(crate) struct Ruled {
+pub(crate) struct CompiledRule {
     pub(crate) rule: Rule,
     /// The length of the pattern's text before the first segment with a parameter.
     said: usize,
@@ -32,7 +32,7 @@ pub(crate) struct Ruled {
     pub(crate) beside: bool,
 }
 
-impl Ruled {
+impl CompiledRule {
     fn new(rule: Rule, plans: &HashMap<PlanName, Plan>) -> Result<Self, ConfigError> {
         for plan in rule.open_to.iter().chain(&rule.closed_to) {
             let member = if rule.open_to.contains(plan) { "open_to" } else { "closed_to" };
@@ -46,7 +46,7 @@ impl Ruled {
                 within(ConfigError::new(name.as_str(), problem, "give the plan a `rank`"))
             })?),
         };
-        let required_scope = rule.scopes.wording();
+        let required_scope = rule.scopes.error_text();
         let unit = if let Cost::PerUnit { parameter, .. } = &rule.cost {
             Some(parameter.as_str().into())
         } else {
@@ -101,7 +101,7 @@ fn find_plan<'p>(name: &PlanName, plans: &'p HashMap<PlanName, Plan>) -> Result<
 pub(crate) struct RuleSet {
     /// The named rules; then the rule for requests that no rule matches; then the rule that refuses every key; then,
     /// for each named rule, the rule for the paths beside its own.
-    rules: Vec<Arc<Ruled>>,
+    rules: Vec<Arc<CompiledRule>>,
     /// The number of named rules.
     named: usize,
     /// The index of the rule for requests that no rule matches. If they are denied, it is the index of the refusing
@@ -119,7 +119,7 @@ pub(crate) struct RuleSet {
 #[derive(Debug, Default)]
 struct Matcher {
     tree: Router<usize>,
-    straight: Straight,
+    straight: LiteralRouteIndex,
 }
 
 impl Matcher {
@@ -158,15 +158,17 @@ impl RuleSet {
             methods.into_iter().map(|method| Ok((method.clone(), matcher(&rules, Some(&method), refused)?)));
         let by_method = by_method.collect::<Result<_, ConfigError>>()?;
         let any_method = matcher(&rules, None, refused)?;
-        let otherwise = Ruled::new(otherwise, plans).map_err(|error| error.in_member("default"))?;
+        let otherwise = CompiledRule::new(otherwise, plans).map_err(|error| error.in_member("default"))?;
         let named = rules.len();
         let mut compiled = Vec::with_capacity(2 * named + 2);
         for (place, rule) in rules.into_iter().enumerate() {
-            compiled.push(Arc::new(Ruled::new(rule, plans).map_err(|error| error.in_member(member(place)))?));
+            compiled.push(Arc::new(
+                CompiledRule::new(rule, plans).map_err(|error| error.in_member(member(place)))?,
+            ));
         }
-        let refusing = Arc::new(Ruled::refusing());
-        let beside = |ruled: &Arc<Ruled>| {
-            let beside = if denies_unmatched { None } else { ruled.beside(&otherwise.rule, plans)? };
+        let refusing = Arc::new(CompiledRule::refusing());
+        let beside = |compiled: &Arc<CompiledRule>| {
+            let beside = if denies_unmatched { None } else { compiled.beside(&otherwise.rule, plans)? };
             Ok(beside.map_or_else(|| Arc::clone(&refusing), Arc::new))
         };
         let beside = compiled.iter().map(beside).collect::<Result<Vec<_>, ConfigError>>()?;
@@ -201,7 +203,7 @@ impl RuleSet {
     /// Returns true if a path with empty segments matches a `{*rest}`, and has the same rule if a router matches an
     /// empty segment with a `{name}` or leaves it out.
     fn is_certain(&self, method: &str, place: usize, path: &str) -> bool {
-        let is_rest = |ruled: &Arc<Ruled>| ruled.rule.pattern().contains("{*");
+        let is_rest = |compiled: &Arc<CompiledRule>| compiled.rule.pattern().contains("{*");
         let has_place = |read: String| self.of_method(method).at(&read) == Some(place);
         self.named().get(place).is_some_and(is_rest)
             && has_place(with_empty_segments(path, Some("\0")))
@@ -225,16 +227,16 @@ impl RuleSet {
 
     /// Returns the scopes that rules name.
     pub(crate) fn scopes(&self) -> impl Iterator<Item = &crate::name::Scope> {
-        self.rules.iter().flat_map(|ruled| ruled.rule.scopes.named())
+        self.rules.iter().flat_map(|compiled| compiled.rule.scopes.named())
     }
 
     /// Returns the agreements that rules name.
     pub(crate) fn agreements(&self) -> impl Iterator<Item = &crate::name::Agreement> {
-        self.rules.iter().flat_map(|ruled| &ruled.rule.agreements)
+        self.rules.iter().flat_map(|compiled| &compiled.rule.agreements)
     }
 
     /// Returns the named rules, without the rule for requests that none matches.
-    pub(crate) fn named(&self) -> &[Arc<Ruled>] {
+    pub(crate) fn named(&self) -> &[Arc<CompiledRule>] {
         &self.rules[..self.named]
     }
 
@@ -252,7 +254,7 @@ impl RuleSet {
 
     /// Returns the rule at an index that this set has returned.
     #[inline]
-    pub(crate) fn at(&self, place: usize) -> &Arc<Ruled> {
+    pub(crate) fn at(&self, place: usize) -> &Arc<CompiledRule> {
         &self.rules[place]
     }
 }

@@ -48,18 +48,22 @@ pub(crate) fn is_rolled_back(error: &StoreError) -> bool {
 pub(super) fn fault(error: &sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::corrupt(error.to_string()),
-        sqlx::Error::Database(told) => match told.code().as_deref() {
+        sqlx::Error::Database(database_error) => match database_error.code().as_deref() {
             // Cancelled by `statement_timeout` or `lock_timeout`; the codes of SQLite's busy timeout.
             Some("57014" | "55P03" | "5" | "261" | "517" | "773") => StoreError::timed_out(),
             // A serialization failure or a deadlock: the whole transaction is rolled back.
             Some("40001" | "40P01") => StoreError::overloaded_by(RolledBack),
             // A prepared statement is unknown or already exists: it was prepared on another of the server's
             // connections.
-            Some("26000" | "42P05") => StoreError::unavailable(format!("{}; {POOLER}", told.message())),
+            Some("26000" | "42P05") => {
+                StoreError::unavailable(format!("{}; {POOLER}", database_error.message()))
+            }
             // Too many connections.
             Some("53300") => StoreError::overloaded(),
-            Some(code) if is_about_what_was_asked(code) => StoreError::rejected(told.message().to_owned()),
-            _ => StoreError::unavailable(told.message().to_owned()),
+            Some(code) if is_about_what_was_asked(code) => {
+                StoreError::rejected(database_error.message().to_owned())
+            }
+            _ => StoreError::unavailable(database_error.message().to_owned()),
         },
         _ => StoreError::unavailable(error.to_string()),
     }
@@ -86,20 +90,20 @@ pub(super) enum Loss {
 }
 
 pub(super) fn loss(error: &sqlx::Error) -> Loss {
-    let sqlx::Error::Database(told) = error else { return Loss::Server };
+    let sqlx::Error::Database(database_error) = error else { return Loss::Server };
     #[cfg(feature = "postgres")]
-    if let Some(told) = told.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+    if let Some(database_error) = database_error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
         use sqlx::postgres::PgSeverity;
-        return match told.code() {
+        return match database_error.code() {
             // A read-only transaction; a function that is not allowed during recovery.
             "25006" => Loss::Writes,
             // Failed connections, shutdowns, and other errors that end a session.
             code if code.starts_with("08") || code.starts_with("57P") => Loss::Server,
-            _ if matches!(told.severity(), PgSeverity::Fatal | PgSeverity::Panic) => Loss::Server,
+            _ if matches!(database_error.severity(), PgSeverity::Fatal | PgSeverity::Panic) => Loss::Server,
             _ => Loss::Nothing,
         };
     }
-    let _ = told;
+    let _ = database_error;
     Loss::Nothing
 }
 
@@ -108,7 +112,9 @@ pub(super) fn loss(error: &sqlx::Error) -> Loss {
 pub(super) fn will_pass(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
-        sqlx::Error::Database(told) => matches!(told.code().as_deref(), Some("53300" | "57P01" | "57P03")),
+        sqlx::Error::Database(database_error) => {
+            matches!(database_error.code().as_deref(), Some("53300" | "57P01" | "57P03"))
+        }
         _ => false,
     }
 }

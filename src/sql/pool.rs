@@ -57,20 +57,20 @@ pub(super) struct Pool {
     /// The target, with all settings of a connection.
     target: Target,
     places: Arc<Semaphore>,
-    kept: Mutex<Kept>,
+    connections: Mutex<Connections>,
     closed: AtomicBool,
     #[cfg(feature = "sqlite")]
     file: Option<DatabaseFile>,
 }
 
-struct Kept {
+struct Connections {
     /// Idle connections, in order of last use; the most recent is last.
-    idle: Vec<Idle>,
+    idle: Vec<IdleConnection>,
     /// The time of the last replacement. Connections that are older are not lent again.
     replaced: Instant,
 }
 
-struct Idle {
+struct IdleConnection {
     connection: Connection,
     born: Instant,
     /// The time at which its server was last known to take writes.
@@ -79,7 +79,7 @@ struct Idle {
 }
 
 /// A connection in use.
-pub(super) struct Lent {
+pub(super) struct PooledConnection {
     pub(super) connection: Connection,
     born: Instant,
     checked: Instant,
@@ -97,20 +97,20 @@ impl Pool {
             Target::Postgres(target) => Target::Postgres(Box::new(postgres(target))),
         };
         let places = Arc::new(Semaphore::new(usize::try_from(options.connections).unwrap_or(usize::MAX)));
-        let kept = Mutex::new(Kept { idle: Vec::new(), replaced: Instant::now() });
+        let connections = Mutex::new(Connections { idle: Vec::new(), replaced: Instant::now() });
         Self {
             #[cfg(feature = "sqlite")]
             file: DatabaseFile::of(&target),
             options,
             target,
             places,
-            kept,
+            connections,
             closed: AtomicBool::new(false),
         }
     }
 
     /// Lends a connection within the pool's time limit.
-    pub(super) async fn lend(self: &Arc<Self>) -> Result<Lent, StoreError> {
+    pub(super) async fn lend(self: &Arc<Self>) -> Result<PooledConnection, StoreError> {
         let deadline = Instant::now() + self.options.acquire;
         let place = timeout_at(deadline, Arc::clone(&self.places).acquire_owned()).await;
         let place = place.map_err(|_| StoreError::overloaded())?.map_err(|_| closed())?;
@@ -120,39 +120,39 @@ impl Pool {
         #[cfg(feature = "sqlite")]
         self.file.as_ref().map_or(Ok(()), DatabaseFile::look)?;
         let idle = match self.kept_connection().await {
-            Some(kept) => kept,
+            Some(connections) => connections,
             None => self.connect(deadline).await?,
         };
-        Ok(Lent::new(idle, self, Some(place)))
+        Ok(PooledConnection::new(idle, self, Some(place)))
     }
 
     /// Opens a connection outside the pool, which is closed after use. Work that takes minutes must not occupy a place
     /// in the pool.
-    pub(super) async fn lend_beside(self: &Arc<Self>) -> Result<Lent, StoreError> {
+    pub(super) async fn lend_beside(self: &Arc<Self>) -> Result<PooledConnection, StoreError> {
         if self.is_closed() {
             return Err(closed());
         }
         #[cfg(feature = "sqlite")]
         self.file.as_ref().map_or(Ok(()), DatabaseFile::look)?;
         let idle = self.connect(Instant::now() + self.options.acquire).await?;
-        Ok(Lent::new(idle, self, None))
+        Ok(PooledConnection::new(idle, self, None))
     }
 
     /// Closes all idle connections: one connection failed, and the others lead to the same server.
     pub(super) fn distrust(&self) {
-        let idle = std::mem::take(&mut self.kept().idle);
+        let idle = std::mem::take(&mut self.connections().idle);
         drop(idle);
     }
 
     /// Replaces all connections, since they lead to a server that takes no writes. Connections in use are replaced when
     /// they are returned. Returns false if they were already replaced within [`BETWEEN_REPLACEMENTS`].
     pub(super) fn replace(&self) -> bool {
-        let mut kept = self.kept();
-        let replaces = kept.replaced.elapsed() >= BETWEEN_REPLACEMENTS;
+        let mut connections = self.connections();
+        let replaces = connections.replaced.elapsed() >= BETWEEN_REPLACEMENTS;
         if replaces {
-            kept.replaced = Instant::now();
-            let idle = std::mem::take(&mut kept.idle);
-            drop(kept);
+            connections.replaced = Instant::now();
+            let idle = std::mem::take(&mut connections.idle);
+            drop(connections);
             drop(idle);
         }
         replaces
@@ -163,7 +163,7 @@ impl Pool {
         self.closed.store(true, Ordering::Release);
         let _places = self.places.acquire_many(self.options.connections).await;
         self.places.close();
-        let idle = std::mem::take(&mut self.kept().idle);
+        let idle = std::mem::take(&mut self.connections().idle);
         for idle in idle {
             let farewell =
                 async { either!(Connection, idle.connection, connection => connection.close().await) };
@@ -177,7 +177,7 @@ impl Pool {
         not(feature = "postgres"),
         expect(clippy::unused_async, reason = "a file needs no sign of life")
     )]
-    async fn kept_connection(&self) -> Option<Idle> {
+    async fn kept_connection(&self) -> Option<IdleConnection> {
         let mut idle = self.pop()?;
         match &mut idle.connection {
             #[cfg(feature = "postgres")]
@@ -201,37 +201,37 @@ impl Pool {
     }
 
     /// Returns the connection that was used last, if it may be used again.
-    fn pop(&self) -> Option<Idle> {
-        let mut kept = self.kept();
+    fn pop(&self) -> Option<IdleConnection> {
+        let mut connections = self.connections();
         // Connections that were idle for too long are first.
         let is_server = !self.options.target.is_file();
-        let stale = kept.idle.partition_point(|idle| is_server && idle.used.elapsed() > IDLE);
-        let stale: Vec<Idle> = kept.idle.drain(..stale).collect();
-        let idle = kept.idle.pop();
-        drop(kept);
+        let stale = connections.idle.partition_point(|idle| is_server && idle.used.elapsed() > IDLE);
+        let stale: Vec<IdleConnection> = connections.idle.drain(..stale).collect();
+        let idle = connections.idle.pop();
+        drop(connections);
         drop(stale);
         idle.filter(|idle| !is_server || idle.born.elapsed() <= LIFETIME)
     }
 
-    async fn connect(&self, deadline: Instant) -> Result<Idle, StoreError> {
+    async fn connect(&self, deadline: Instant) -> Result<IdleConnection, StoreError> {
         let mut pause = Duration::from_millis(10);
-        let mut told = StoreError::timed_out();
+        let mut failure = StoreError::timed_out();
         loop {
             let born = Instant::now();
             match timeout_at(deadline, self.connect_once()).await {
                 Ok(Ok(connection)) => {
-                    return Ok(Idle { connection, born, checked: born, used: born });
+                    return Ok(IdleConnection { connection, born, checked: born, used: born });
                 }
                 Ok(Err(error)) => {
-                    told = fault(&error);
+                    failure = fault(&error);
                     if !will_pass(&error) {
-                        return Err(told);
+                        return Err(failure);
                     }
                 }
-                Err(_) => return Err(told),
+                Err(_) => return Err(failure),
             }
             if timeout_at(deadline, sleep(pause)).await.is_err() {
-                return Err(told);
+                return Err(failure);
             }
             pause = (pause * 2).min(Duration::from_millis(200));
         }
@@ -257,14 +257,14 @@ impl Pool {
         self.closed.load(Ordering::Acquire)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lent {
-    fn new(idle: Idle, pool: &Arc<Pool>, place: Option<OwnedSemaphorePermit>) -> Self {
-        let Idle { connection, born, checked, .. } = idle;
+impl PooledConnection {
+    fn new(idle: IdleConnection, pool: &Arc<Pool>, place: Option<OwnedSemaphorePermit>) -> Self {
+        let IdleConnection { connection, born, checked, .. } = idle;
         Self { connection, born, checked, pool: Arc::clone(pool), place }
     }
 
@@ -275,11 +275,11 @@ impl Lent {
     /// Returns the connection to the pool for the next session.
     pub(super) fn give_back(self) {
         let Self { connection, born, checked, pool, place } = self;
-        let mut kept = pool.kept();
-        if place.is_some() && born >= kept.replaced {
-            kept.idle.push(Idle { connection, born, checked, used: Instant::now() });
+        let mut connections = pool.connections();
+        if place.is_some() && born >= connections.replaced {
+            connections.idle.push(IdleConnection { connection, born, checked, used: Instant::now() });
         }
-        drop(kept);
+        drop(connections);
         // Release the place last, so that the next session finds the connection.
         drop(place);
     }
@@ -314,8 +314,8 @@ fn sqlite(
 #[cfg(feature = "postgres")]
 async fn takes_writes(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
     use sqlx::{Executor as _, Row as _};
-    let told = connection.fetch_one(sqlx::raw_sql("SHOW transaction_read_only")).await?;
-    told.try_get::<&str, _>(0).map(|read_only| read_only == "off")
+    let failure = connection.fetch_one(sqlx::raw_sql("SHOW transaction_read_only")).await?;
+    failure.try_get::<&str, _>(0).map(|read_only| read_only == "off")
 }
 
 #[cfg(feature = "postgres")]

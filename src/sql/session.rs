@@ -8,13 +8,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::error::{Loss, fault, loss};
-use super::pool::{Connection, Lent};
+use super::pool::{Connection, PooledConnection};
 use super::statement::{Statement, Value};
 use super::{Row, either};
 use crate::error::StoreError;
 
 pub(crate) struct Session {
-    lent: Option<Lent>,
+    lent: Option<PooledConnection>,
     /// True if a pooler may send each transaction to another connection of the server.
     pooled: bool,
     /// The turn of this writer, if the database is a SQLite file.
@@ -43,7 +43,7 @@ macro_rules! query {
 }
 
 impl Session {
-    pub(super) fn new(lent: Lent, turn: Option<OwnedSemaphorePermit>, limit: Duration) -> Self {
+    pub(super) fn new(lent: PooledConnection, turn: Option<OwnedSemaphorePermit>, limit: Duration) -> Self {
         let pooled = lent.pool().options.pooled;
         Self { lent: Some(lent), pooled, _turn: turn, limit, waiting: false, open: false }
     }

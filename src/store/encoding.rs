@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, AccountStatus, Cap, Caps, Counts, OwnQuota, QuotaPolicy, Subscription};
+use crate::account::{
+    Account, AccountStatus, ParamLimit, ParamLimits, QuotaPolicy, QuotaRef, QuotaScope, Subscription,
+};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
-use crate::key::Retiring;
+use crate::key::PreviousSecret;
 use crate::key::{KeyHash, KeyId, KeyRecord, KeyStatus};
 
 /// The version that is written, and the only version that is read.
@@ -81,7 +83,7 @@ enum QuotaText {
         name: String,
         quota: u32,
         nanos: u64,
-        counts: CountsText,
+        counts: QuotaScopeText,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         strict: bool,
     },
@@ -89,7 +91,7 @@ enum QuotaText {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum CountsText {
+enum QuotaScopeText {
     Key,
     Account,
     Pool(String),
@@ -170,7 +172,8 @@ fn read_key(text: &str, account: Arc<Account>) -> Fallible<KeyRecord> {
     let at = |moment: Option<i64>| moment.map(Timestamp::from_millis);
     let mut record = KeyRecord::new(key.id.parse::<KeyId>()?, hash_of(&key.hash)?, account);
     if let Some((hash, until)) = key.retiring {
-        record.retiring = Some(Retiring { hash: hash_of(&hash)?, until: Timestamp::from_millis(until) });
+        record.retiring =
+            Some(PreviousSecret { hash: hash_of(&hash)?, until: Timestamp::from_millis(until) });
     }
     record.version = key.version;
     record.start = key.start;
@@ -197,38 +200,38 @@ fn read_key(text: &str, account: Arc<Account>) -> Fallible<KeyRecord> {
 }
 
 fn read_account(text: &str) -> Fallible<Account> {
-    let told: AccountText = serde_json::from_str(text)?;
-    if told.v != VERSION {
+    let decoded: AccountText = serde_json::from_str(text)?;
+    if decoded.v != VERSION {
         return Err("the account's text is of another version".into());
     }
-    let mut account = Account::new(told.id, told.plan);
-    account.status = match told.status {
+    let mut account = Account::new(decoded.id, decoded.plan);
+    account.status = match decoded.status {
         StatusText::Active => AccountStatus::Active,
         StatusText::Suspended => AccountStatus::Suspended,
         StatusText::Deleted => AccountStatus::Deleted,
         StatusText::Paused | StatusText::Revoked => return Err("an account has no such status".into()),
     };
     account.subscription =
-        told.subscribed.map(|active| if active { Subscription::Active } else { Subscription::Lapsed });
-    account.version = told.version;
-    account.agreements = told.agreements.into_iter().map(Into::into).collect();
-    account.quotas = told.quotas.map(quotas_of).transpose()?;
-    account.caps = told.caps.map(caps_of);
+        decoded.subscribed.map(|active| if active { Subscription::Active } else { Subscription::Lapsed });
+    account.version = decoded.version;
+    account.agreements = decoded.agreements.into_iter().map(Into::into).collect();
+    account.quotas = decoded.quotas.map(quotas_of).transpose()?;
+    account.caps = decoded.caps.map(caps_of);
     Ok(account)
 }
 
-fn quota_texts(quotas: &[OwnQuota]) -> Vec<QuotaText> {
-    let text = |quota: &OwnQuota| match quota {
-        OwnQuota::Named(name) => QuotaText::Named(name.clone()),
-        OwnQuota::Policy(policy) => QuotaText::Policy {
+fn quota_texts(quotas: &[QuotaRef]) -> Vec<QuotaText> {
+    let text = |quota: &QuotaRef| match quota {
+        QuotaRef::Named(name) => QuotaText::Named(name.clone()),
+        QuotaRef::Policy(policy) => QuotaText::Policy {
             name: policy.name().to_owned(),
             quota: policy.quota(),
             // A window lasts at most 366 days, which in nanoseconds is far below the limit of 64 bits.
             nanos: u64::try_from(policy.window().as_nanos()).unwrap_or(u64::MAX),
             counts: match policy.counts() {
-                Counts::Key => CountsText::Key,
-                Counts::Account => CountsText::Account,
-                Counts::Pool(name) => CountsText::Pool(name.to_string()),
+                QuotaScope::Key => QuotaScopeText::Key,
+                QuotaScope::Account => QuotaScopeText::Account,
+                QuotaScope::Pool(name) => QuotaScopeText::Pool(name.to_string()),
             },
             strict: policy.is_strict(),
         },
@@ -236,33 +239,36 @@ fn quota_texts(quotas: &[OwnQuota]) -> Vec<QuotaText> {
     quotas.iter().map(text).collect()
 }
 
-fn quotas_of(texts: Vec<QuotaText>) -> Fallible<Vec<OwnQuota>> {
+fn quotas_of(texts: Vec<QuotaText>) -> Fallible<Vec<QuotaRef>> {
     let quota = |text| match text {
-        QuotaText::Named(name) => Ok(OwnQuota::Named(name)),
+        QuotaText::Named(name) => Ok(QuotaRef::Named(name)),
         QuotaText::Policy { name, quota, nanos, counts, strict } => {
             let counts = match counts {
-                CountsText::Key => Counts::Key,
-                CountsText::Account => Counts::Account,
-                CountsText::Pool(name) => Counts::Pool(name.into()),
+                QuotaScopeText::Key => QuotaScope::Key,
+                QuotaScopeText::Account => QuotaScope::Account,
+                QuotaScopeText::Pool(name) => QuotaScope::Pool(name.into()),
             };
             let policy = QuotaPolicy::new(quota, Duration::from_nanos(nanos))?.with_name(&name)?;
             let policy = policy.counting(counts);
-            Ok(OwnQuota::Policy(if strict { policy.in_any_window() } else { policy }))
+            Ok(QuotaRef::Policy(if strict { policy.in_any_window() } else { policy }))
         }
     };
     texts.into_iter().map(quota).collect()
 }
 
-fn cap_texts(caps: &Caps) -> Vec<(String, Option<u64>)> {
+fn cap_texts(caps: &ParamLimits) -> Vec<(String, Option<u64>)> {
     let most = |cap| match cap {
-        Cap::AtMost(most) => Some(most),
-        Cap::Forbidden => None,
+        ParamLimit::AtMost(most) => Some(most),
+        ParamLimit::Forbidden => None,
     };
     caps.iter().map(|(parameter, cap)| (parameter.to_owned(), most(cap))).collect()
 }
 
-fn caps_of(texts: Vec<(String, Option<u64>)>) -> Caps {
-    texts.into_iter().map(|(parameter, most)| (parameter, most.map_or(Cap::Forbidden, Cap::AtMost))).into()
+fn caps_of(texts: Vec<(String, Option<u64>)>) -> ParamLimits {
+    texts
+        .into_iter()
+        .map(|(parameter, most)| (parameter, most.map_or(ParamLimit::Forbidden, ParamLimit::AtMost)))
+        .into()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -22,13 +22,13 @@ use std::sync::Arc;
 pub use admin::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
 #[cfg(feature = "fleet")]
 pub use cached::{
-    Announcements, CacheHealth, CachedStore, CachedStoreBuilder, Change, Ear, Filing, Hearing, KeptText,
-    Looked, RecordCache, Ticket,
+    CacheHealth, CacheLookup, CacheVersion, CachedStore, CachedStoreBuilder, CachedSubject, CachedText,
+    Change, ChannelState, InvalidationBus, InvalidationSink, RecordCache,
 };
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
-pub use redis::{RedisAnnouncements, RedisRecords};
+pub use redis::{RedisInvalidationBus, RedisRecords};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::SqlStore;
 

@@ -66,7 +66,7 @@ pub fn unrouted_rules(gate: &Gate, routes: impl IntoIterator<Item = impl AsRef<s
         landed.extend(asked(gate, method).chain(head).filter_map(|method| core.rules.naming(method, &path)));
     }
     let is_own = |pattern: &str| core.mounted.as_ref().is_some_and(|mounted| mounted.takes(pattern));
-    let rules = core.rules.named().iter().map(|ruled| &ruled.rule).enumerate();
+    let rules = core.rules.named().iter().map(|compiled| &compiled.rule).enumerate();
     let unrouted = rules.filter(|(place, rule)| !landed.contains(place) && !is_own(rule.pattern()));
     unrouted.map(|(_, rule)| rule.route()).collect()
 }

@@ -7,7 +7,7 @@ use http::request::Builder;
 use support::{World, with_key};
 use tollgate::account::{QuotaPolicy, Quotas};
 use tollgate::key::KeyStatus;
-use tollgate::limit::{Draw, Standing};
+use tollgate::limit::{Draw, WindowStatus};
 use tollgate::rule::Cost;
 use tollgate::{Clock, Credits, Gate, Plan, RateLimiter, Rule};
 use tower::{Layer, ServiceExt};
@@ -68,14 +68,14 @@ fn gate(world: &World) -> Gate {
     rule.cost = Cost::Fixed(Credits::new(1));
     let plans = (0..4).map(|place| Row(place << 6)).map(|row| {
         let mut plan = Plan::new(row.plan());
-        plan.quotas.extend(row.quotas().map(tollgate::account::OwnQuota::Policy));
+        plan.quotas.extend(row.quotas().map(tollgate::account::QuotaRef::Policy));
         plan
     });
     plans.fold(world.kwery().rule(rule), tollgate::GateBuilder::plan).build().unwrap()
 }
 
 /// Makes the row's conditions true; says how the windows stand when the request comes.
-async fn arrange(world: &World, row: Row) -> (tollgate::KeyId, Vec<Standing>) {
+async fn arrange(world: &World, row: Row) -> (tollgate::KeyId, Vec<WindowStatus>) {
     // A key that does not exist has a record all the same, under another secret: its windows and balance can be told.
     let secret = if row.fails("unknown") { format!("elsewhere-{}", row.0) } else { row.secret() };
     let id = world.key(&secret, |record, account| {
@@ -109,7 +109,7 @@ fn quotas(row: Row) -> Quotas {
     Quotas::new(row.quotas())
 }
 
-async fn windows(world: &World, row: Row, id: tollgate::KeyId) -> Vec<Standing> {
+async fn windows(world: &World, row: Row, id: tollgate::KeyId) -> Vec<WindowStatus> {
     let record = world.store.key(id).unwrap();
     world.limiter.peek(&Draw::new(&record, &quotas(row), world.clock.now())).await.unwrap()
 }
@@ -170,8 +170,8 @@ async fn another_check_order_decides_differently() {
             account.status = tollgate::account::AccountStatus::Suspended;
         });
         let gate = world.kwery().order([&[Format, LookUp], &order[..]].concat());
-        let shape = tollgate::respond::Presentation::json(r#"{"error": "{code}"}"#).unwrap();
-        let gate = gate.presentation(shape).build().unwrap();
+        let shape = tollgate::respond::ErrorFormat::json(r#"{"error": "{code}"}"#).unwrap();
+        let gate = gate.error_format(shape).build().unwrap();
         let answer = world.send(&gate, with_key("GET /", "kwery_live_0123456789")).await;
         assert_eq!((answer.status, answer.member("/error").as_str()), (status, code), "{order:?}");
     }
@@ -179,7 +179,7 @@ async fn another_check_order_decides_differently() {
 
 #[tokio::test]
 async fn unknown_plan_is_told_after_record_checks() {
-    use tollgate::gate::Check::{Addresses, Caps, Format, KeyStatus, LookUp, Plan, RateLimits};
+    use tollgate::gate::Check::{Addresses, Format, KeyStatus, LookUp, ParamLimits, Plan, RateLimits};
     type Change = fn(&mut tollgate::KeyRecord, &mut tollgate::Account);
     let fine: Change = |_, _| {};
     let denied: Change = |record, _| record.allowlist = Some(vec![]);
@@ -195,12 +195,12 @@ async fn unknown_plan_is_told_after_record_checks() {
         ("suspended", suspended, &[], 403, "account_suspended"),
         ("path", no_path, &[], 403, "not_granted"),
         ("plan before addresses", denied, &[Plan, Addresses], 500, "misconfigured"),
-        ("caps before status", revoked, &[Addresses, Caps, KeyStatus], 500, "misconfigured"),
+        ("caps before status", revoked, &[Addresses, ParamLimits, KeyStatus], 500, "misconfigured"),
         ("limits before addresses", denied, &[RateLimits, Addresses], 500, "misconfigured"),
     ];
     let unknown: [(&str, Change); 2] = [
         ("plan", |_, account| account.plan = "nowhere".into()),
-        ("quota", |record, _| record.quotas = Some(vec![tollgate::account::OwnQuota::Named("none".into())])),
+        ("quota", |record, _| record.quotas = Some(vec![tollgate::account::QuotaRef::Named("none".into())])),
     ];
     for ((name, change, order, status, code), (what, unknown)) in
         rows.into_iter().flat_map(|row| unknown.map(|unknown| (row, unknown)))
@@ -210,8 +210,8 @@ async fn unknown_plan_is_told_after_record_checks() {
             unknown(record, account);
             change(record, account);
         });
-        let shape = tollgate::respond::Presentation::json(r#"{"error": "{code}"}"#).unwrap();
-        let gate = world.kwery().order([&[Format, LookUp], order].concat()).presentation(shape);
+        let shape = tollgate::respond::ErrorFormat::json(r#"{"error": "{code}"}"#).unwrap();
+        let gate = world.kwery().order([&[Format, LookUp], order].concat()).error_format(shape);
         let answer = world.send(&gate.build().unwrap(), with_key("GET /", GOOD)).await;
         let told = (answer.status, answer.member("/error"));
         assert_eq!(told, (status, code.to_owned()), "{name}, unknown {what}");

@@ -8,7 +8,7 @@ use http::Request;
 use http_body_util::Empty;
 use proptest::prelude::*;
 use support::World;
-use tollgate::account::Cap;
+use tollgate::account::ParamLimit;
 use tollgate::key::Length;
 use tollgate::{DenialKind, Gate, KeyFormat, KeySource, Plan, RequestView};
 
@@ -98,7 +98,8 @@ fn values(query: &str, name: &str) -> Vec<Vec<u8>> {
 
 fn gate(world: &World) -> Gate {
     let mut demo = Plan::new("demo");
-    demo.caps = [("limit".to_owned(), Cap::AtMost(3)), ("cursor".to_owned(), Cap::Forbidden)].into();
+    demo.caps =
+        [("limit".to_owned(), ParamLimit::AtMost(3)), ("cursor".to_owned(), ParamLimit::Forbidden)].into();
     world
         .bare()
         .plan(demo)

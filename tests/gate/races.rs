@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use support::{World, with_key};
 use tokio::sync::Barrier;
-use tollgate::account::{Allowance, CalendarUnit, Counts, Grant, GrantPeriod, QuotaPolicy, Quotas};
+use tollgate::account::{Allowance, CalendarUnit, Grant, GrantPeriod, QuotaPolicy, QuotaScope, Quotas};
 use tollgate::credit::{Charge, ChargeId, Charged};
-use tollgate::limit::{Draw, Quota};
+use tollgate::limit::{Draw, LimitDecision};
 use tollgate::rule::Cost;
 use tollgate::{Clock, CreditLedger, Credits, Gate, RateLimiter, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt};
@@ -160,9 +160,9 @@ fn racing_draws_take_all_windows_or_none() {
     let world = World::new();
     let policy = |text: &str, counts| text.parse::<QuotaPolicy>().unwrap().counting(counts);
     let quotas = Quotas::new([
-        policy("30 per minute", Counts::Key),
-        policy("40 per minute", Counts::Account),
-        policy("90 per hour", Counts::Pool("demo".into())),
+        policy("30 per minute", QuotaScope::Key),
+        policy("40 per minute", QuotaScope::Account),
+        policy("90 per hour", QuotaScope::Pool("demo".into())),
     ]);
     for round in 0..50 {
         let keys: Vec<_> = (0..4)
@@ -181,7 +181,10 @@ fn racing_draws_take_all_windows_or_none() {
                 let (limiter, quotas, at) = (&limiter, &quotas, world.clock.now());
                 scope.spawn(move || {
                     for _ in 0..50 {
-                        if matches!(now(limiter.draw(&Draw::new(&record, quotas, at))), Quota::Within(_)) {
+                        if matches!(
+                            now(limiter.draw(&Draw::new(&record, quotas, at))),
+                            LimitDecision::Within(_)
+                        ) {
                             admitted.fetch_add(1, Ordering::SeqCst);
                         }
                     }

@@ -295,7 +295,7 @@ async fn only_observers_see_the_address_reason() {
 async fn default_wording_hides_the_address_reason() {
     let world = World::new();
     world.key(KWERY, |record, _| record.allowlist = Some(vec![]));
-    let gate = world.kwery().presentation(tollgate::respond::Presentation::problem()).build().unwrap();
+    let gate = world.kwery().error_format(tollgate::respond::ErrorFormat::problem()).build().unwrap();
     let send = |key: &str| world.send(&gate, with_key("GET /v1/x", key).header("x-request-id", "one"));
     assert_eq!(send(KWERY).await, send("kwery_live_unknown").await);
 }

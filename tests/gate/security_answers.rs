@@ -13,7 +13,7 @@ use support::providers::{BACKQUANT, KWERY, QUANTDATA};
 use support::{Answer, World, with_key, without_key};
 use tollgate::account::Subscription;
 use tollgate::key::KeyStatus;
-use tollgate::respond::{Presentation, RequestIds, Wording};
+use tollgate::respond::{ErrorFormat, ErrorText, RequestIds};
 use tollgate::{DenialKind, Plan, Rule};
 
 const TOOL: &str = "POST /v1/options/tool/gainers-losers";
@@ -72,14 +72,14 @@ async fn quantdata_problems_are_byte_exact() {
 async fn status_member_equals_the_status_line() {
     let world = World::new();
     world.plain_key(KWERY);
-    let hidden = Wording { status: Some(http::StatusCode::NOT_FOUND), ..Wording::default() };
+    let hidden = ErrorText { status: Some(http::StatusCode::NOT_FOUND), ..ErrorText::default() };
     let rows = [
-        (Presentation::problem(), 401),
+        (ErrorFormat::problem(), 401),
         // What is to be told under another status is told so by the presentation, in the line and in the body.
-        (Presentation::problem().wording(DenialKind::Unauthorized, hidden), 404),
+        (ErrorFormat::problem().error_text(DenialKind::Unauthorized, hidden), 404),
     ];
-    for (presentation, status) in rows {
-        let gate = world.kwery().presentation(presentation).build().unwrap();
+    for (error_format, status) in rows {
+        let gate = world.kwery().error_format(error_format).build().unwrap();
         let rewriting = tower::ServiceBuilder::new()
             .layer(tollgate::TollgateLayer::new(gate))
             .map_response(|mut response: Response<_>| {

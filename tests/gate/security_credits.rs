@@ -6,7 +6,7 @@ use crate::support;
 use support::providers::KWERY;
 use support::{World, with_key};
 use tollgate::account::{Allowance, CalendarUnit, Grant, GrantPeriod};
-use tollgate::respond::Presentation;
+use tollgate::respond::ErrorFormat;
 use tollgate::rule::Cost;
 use tollgate::{Credits, Plan, Rule};
 
@@ -174,7 +174,7 @@ async fn denial_402_names_the_balance_and_cost() {
     world.set_balance(id, 3);
     let shape = r#"{"code": "{code}", "balance": "{balance}", "cost": "{cost}"}"#;
     let gate = world.kwery().rule(costing("/v1/x", Cost::Fixed(Credits::new(5))));
-    let gate = gate.presentation(Presentation::json(shape).unwrap()).build().unwrap();
+    let gate = gate.error_format(ErrorFormat::json(shape).unwrap()).build().unwrap();
     let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
     assert_eq!(answer.body, r#"{"code":"credits_exhausted","balance":3,"cost":5}"#);
     assert_eq!(answer.header("retry-after"), None);

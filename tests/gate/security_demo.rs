@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use support::providers::QUANTCONOMY;
 use support::{Answer, World, without_key};
-use tollgate::account::{Allowance, CalendarUnit, Cap, Grant, GrantPeriod};
+use tollgate::account::{Allowance, CalendarUnit, Grant, GrantPeriod, ParamLimit};
 use tollgate::key::KeyStatus;
 use tollgate::rule::Cost;
 use tollgate::{Credits, Gate, Plan, Rule};
@@ -15,8 +15,8 @@ use tollgate::{Credits, Gate, Plan, Rule};
 /// `QuantConomy`'s gate: entries cost 10, the demo plan is capped and draws from 100 credits an hour.
 fn quantconomy(world: &World) -> Gate {
     let mut demo = Plan::new("demo");
-    let forbidden = ["cursor", "offset", "page"].map(|name| (name.to_owned(), Cap::Forbidden));
-    demo.caps = forbidden.into_iter().chain([("limit".to_owned(), Cap::AtMost(3))]).into();
+    let forbidden = ["cursor", "offset", "page"].map(|name| (name.to_owned(), ParamLimit::Forbidden));
+    demo.caps = forbidden.into_iter().chain([("limit".to_owned(), ParamLimit::AtMost(3))]).into();
     let hourly = GrantPeriod::calendar(CalendarUnit::Hour, "UTC").unwrap();
     demo.credits = Allowance::Grant(Grant::new(Credits::new(100), hourly));
     world.key("mtk_demo", |_, account| account.plan = "demo".into());

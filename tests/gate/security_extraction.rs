@@ -6,7 +6,7 @@ use crate::support;
 use support::providers::{KWERY, QUANTDATA, VECTRADE};
 use support::{World, with_key, without_key};
 use tollgate::KeySource;
-use tollgate::respond::Presentation;
+use tollgate::respond::ErrorFormat;
 
 #[tokio::test]
 async fn missing_key_is_401() {
@@ -259,5 +259,5 @@ fn impossible_sources_are_refused_at_start() {
     }
     let twice = || KeySource::header("X-API-Key").unwrap();
     assert!(World::new().kwery().source(twice()).build().is_err());
-    assert!(Presentation::problem().realm("a\"b").is_err());
+    assert!(ErrorFormat::problem().realm("a\"b").is_err());
 }

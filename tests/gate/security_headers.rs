@@ -7,7 +7,7 @@ use http::Response;
 use support::providers::{KWERY, QUANTDATA, VECTRADE};
 use support::{Answer, World, with_key, without_key};
 use tollgate::key::KeyStatus;
-use tollgate::respond::Presentation;
+use tollgate::respond::ErrorFormat;
 use tollgate::rule::ScopeRule;
 use tollgate::{Gate, KeySource, Rule};
 
@@ -19,7 +19,7 @@ async fn cached(gate: &Gate, world: &World, own: &[(&str, &str)], request: http:
     world.send(gate, request).await
 }
 
-type Fields = &'static [(&'static str, &'static str)];
+type RequestParts = &'static [(&'static str, &'static str)];
 
 fn all(answer: &Answer, name: &str) -> Vec<String> {
     answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
@@ -30,7 +30,7 @@ async fn header_key_answers_are_private() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
-    let rows: [(Fields, &[&str], &[&str]); 11] = [
+    let rows: [(RequestParts, &[&str], &[&str]); 11] = [
         (&[], &["private"], &["x-api-key"]),
         (&[("cache-control", "max-age=9")], &["max-age=9", "private"], &["x-api-key"]),
         (
@@ -115,7 +115,7 @@ async fn query_key_answers_are_private() {
     let world = World::new();
     world.plain_key(KWERY);
     let gate = world.kwery().build().unwrap();
-    let rows: [(Fields, &str); 8] = [
+    let rows: [(RequestParts, &str); 8] = [
         (&[], "private"),
         (&[("cache-control", "private=\"x\", max-age=9")], "private=\"x\", max-age=9|private"),
         (&[("cache-control", "no-cache")], "no-cache|private"),
@@ -135,11 +135,11 @@ async fn query_key_answers_are_private() {
 #[tokio::test]
 async fn each_scheme_has_one_valid_challenge() {
     for realm in ["", "a\"b", "a\\b", "a\r\nb", "\u{e9}", "a\0"] {
-        assert!(Presentation::problem().realm(realm).is_err(), "{realm:?}");
+        assert!(ErrorFormat::problem().realm(realm).is_err(), "{realm:?}");
     }
     let world = World::new();
-    let shape = Presentation::problem().realm("VecTrade API").unwrap();
-    let gate = world.vectrade(true).presentation(shape).build().unwrap();
+    let shape = ErrorFormat::problem().realm("VecTrade API").unwrap();
+    let gate = world.vectrade(true).error_format(shape).build().unwrap();
     let answer = world.send(&gate, without_key("GET /v1/x")).await;
     assert_eq!(
         all(&answer, "www-authenticate"),
@@ -166,7 +166,7 @@ async fn bearer_challenge_names_the_token_error() {
     let away = format!("vq_{}", "a".repeat(43));
     world.key(&away, |record, _| record.allowlist = Some(vec![]));
     let plain = || world.vectrade(true).build().unwrap();
-    let realm = || world.vectrade(true).presentation(Presentation::problem().realm("Acme").unwrap());
+    let realm = || world.vectrade(true).error_format(ErrorFormat::problem().realm("Acme").unwrap());
     let rows = [
         (format!("Bearer {unknown}"), true),
         (format!("bearer {revoked}"), true),

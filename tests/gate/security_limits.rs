@@ -10,14 +10,14 @@ use std::time::Duration;
 use log::Log;
 use support::providers::KWERY;
 use support::{World, with_key};
-use tollgate::account::{Counts, OwnQuota, QuotaPolicy};
-use tollgate::respond::Presentation;
+use tollgate::account::{QuotaPolicy, QuotaRef, QuotaScope};
+use tollgate::respond::ErrorFormat;
 use tollgate::{Gate, MemoryLimiter, Plan};
 
 /// A gate whose plan `limited` has these quotas.
 fn gate(world: &World, quotas: &[QuotaPolicy]) -> Gate {
     let mut limited = Plan::new("limited");
-    limited.quotas = quotas.iter().cloned().map(OwnQuota::Policy).collect();
+    limited.quotas = quotas.iter().cloned().map(QuotaRef::Policy).collect();
     world.kwery().plan(limited).limit_headers().build().unwrap()
 }
 
@@ -93,24 +93,25 @@ async fn limit_fields_have_policy_and_remainder() {
 async fn limit_fields_name_whom_a_window_counts() {
     let world = World::new();
     limited_key(&world, KWERY);
-    let account = "3 per minute".parse::<QuotaPolicy>().unwrap().counting(Counts::Account);
-    let pool = "9 per minute".parse::<QuotaPolicy>().unwrap().counting(Counts::Pool("demo".into()));
+    let account = "3 per minute".parse::<QuotaPolicy>().unwrap().counting(QuotaScope::Account);
+    let pool = "9 per minute".parse::<QuotaPolicy>().unwrap().counting(QuotaScope::Pool("demo".into()));
     let gate = gate(&world, &["2 per minute".parse().unwrap(), account, pool]);
     let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
     let policies =
         "\"minute\";q=2;w=60, \"minute\";q=3;w=60;pk=:YWNjb3VudA==:, \"minute\";q=9;w=60;pk=:cG9vbDpkZW1v:";
     assert_eq!(answer.header("ratelimit-policy"), Some(policies));
-    let standings =
+    let window_statuses =
         "\"minute\";r=1;t=30, \"minute\";r=2;t=20;pk=:YWNjb3VudA==:, \"minute\";r=8;t=7;pk=:cG9vbDpkZW1v:";
-    assert_eq!(answer.header("ratelimit"), Some(standings));
+    assert_eq!(answer.header("ratelimit"), Some(window_statuses));
 }
 
 #[tokio::test]
 async fn limit_fields_name_each_pool() {
     let world = World::new();
     limited_key(&world, KWERY);
-    let pool =
-        |name: &str, quota: &str| quota.parse::<QuotaPolicy>().unwrap().counting(Counts::Pool(name.into()));
+    let pool = |name: &str, quota: &str| {
+        quota.parse::<QuotaPolicy>().unwrap().counting(QuotaScope::Pool(name.into()))
+    };
     let gate = gate(
         &world,
         &[pool("a", "4 per minute"), pool("bc", "5 per minute"), pool("account", "6 per minute")],
@@ -124,8 +125,8 @@ async fn limit_fields_name_each_pool() {
     };
     let policies = list(["q=4;w=60", "q=6;w=60", "q=5;w=60"]);
     assert_eq!(answer.header("ratelimit-policy"), Some(policies.as_str()));
-    let standings = list(["r=3;t=15", "r=5;t=10", "r=4;t=12"]);
-    assert_eq!(answer.header("ratelimit"), Some(standings.as_str()));
+    let window_statuses = list(["r=3;t=15", "r=5;t=10", "r=4;t=12"]);
+    assert_eq!(answer.header("ratelimit"), Some(window_statuses.as_str()));
 }
 
 #[tokio::test]
@@ -142,8 +143,8 @@ async fn limit_fields_agree_with_retry_after() {
             world.clock.advance(Duration::from_millis(700));
         };
         let wait = answer.header("retry-after").unwrap();
-        let standing = format!("\"minute\";r=0;t={wait}");
-        assert_eq!(answer.header("ratelimit"), Some(standing.as_str()), "{quota}");
+        let window_status = format!("\"minute\";r=0;t={wait}");
+        assert_eq!(answer.header("ratelimit"), Some(window_status.as_str()), "{quota}");
     }
 }
 
@@ -163,7 +164,7 @@ async fn a_defined_quota_keeps_its_name() {
     limited_key(&world, KWERY);
     let quota = |text: &str| text.parse::<QuotaPolicy>().unwrap();
     let mut limited = Plan::new("limited");
-    limited.quotas = ["a", "b"].map(|name| OwnQuota::Named(name.into())).into();
+    limited.quotas = ["a", "b"].map(|name| QuotaRef::Named(name.into())).into();
     let builder = world.kwery().quota("a", quota("2 per minute")).quota("b", quota("6 per hour"));
     let gate = builder.plan(limited).limit_headers().build().unwrap();
     let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
@@ -187,10 +188,10 @@ async fn two_quotas_of_one_name_are_an_error() {
 #[test]
 fn unreachable_quota_is_warned_of() {
     let world = World::new();
-    let account = |text: &str| text.parse::<QuotaPolicy>().unwrap().counting(Counts::Account);
+    let account = |text: &str| text.parse::<QuotaPolicy>().unwrap().counting(QuotaScope::Account);
     let built = |quotas: [QuotaPolicy; 2]| {
         let mut plan = Plan::new("p");
-        plan.quotas = quotas.into_iter().map(OwnQuota::Policy).collect();
+        plan.quotas = quotas.into_iter().map(QuotaRef::Policy).collect();
         let log = Log::default();
         tracing::subscriber::with_default(log.clone(), || world.kwery().plan(plan).build().unwrap());
         log.0.lock().unwrap().clone()
@@ -263,7 +264,9 @@ async fn failed_attempts_spend_no_bucket() {
 /// A quota per key counts each key alone; a quota per account counts all keys of the account.
 #[tokio::test]
 async fn quota_counts_key_account_or_pool() {
-    for (counts, second) in [(Counts::Key, 200), (Counts::Account, 429), (Counts::Pool("demo".into()), 429)] {
+    for (counts, second) in
+        [(QuotaScope::Key, 200), (QuotaScope::Account, 429), (QuotaScope::Pool("demo".into()), 429)]
+    {
         let world = World::new();
         for key in ["kwery_live_one", "kwery_live_two"] {
             world.key(key, |_, account| (account.plan, account.id) = ("limited".into(), "shared".into()));
@@ -273,7 +276,7 @@ async fn quota_counts_key_account_or_pool() {
         let gate = gate(&world, &[policy]);
         assert_eq!(status(&world, &gate, "kwery_live_one").await, 200);
         assert_eq!(status(&world, &gate, "kwery_live_two").await, second, "{counts:?}");
-        let stranger = if matches!(counts, Counts::Pool(_)) { 429 } else { 200 };
+        let stranger = if matches!(counts, QuotaScope::Pool(_)) { 429 } else { 200 };
         assert_eq!(status(&world, &gate, "kwery_live_stranger").await, stranger, "{counts:?}");
     }
 }
@@ -373,8 +376,8 @@ async fn wait_is_capped() {
     let mut limited = Plan::new("limited");
     limited.quotas.push("1 per 2592000s".parse().unwrap());
     for (longest, told) in [(86_400, "86400"), (60, "60"), (10_000_000, "2592000")] {
-        let presentation = Presentation::problem().longest_wait(Duration::from_secs(longest)).unwrap();
-        let gate = world.kwery().plan(limited.clone()).presentation(presentation).build().unwrap();
+        let error_format = ErrorFormat::problem().longest_wait(Duration::from_secs(longest)).unwrap();
+        let gate = world.kwery().plan(limited.clone()).error_format(error_format).build().unwrap();
         let answer = loop {
             let answer = world.send(&gate, with_key("GET /v1/x", KWERY)).await;
             if answer.status == 429 {
@@ -383,7 +386,7 @@ async fn wait_is_capped() {
         };
         assert_eq!(answer.header("retry-after"), Some(told));
     }
-    assert!(Presentation::problem().longest_wait(Duration::from_millis(999)).is_err());
+    assert!(ErrorFormat::problem().longest_wait(Duration::from_millis(999)).is_err());
 }
 
 /// Wall time that is set back or forth changes no window.
@@ -413,7 +416,7 @@ async fn refusal_after_a_draw_has_limit_fields() {
     world.set_balance(id, 0);
     let mut limited = Plan::new("limited");
     limited.quotas =
-        ["2 per second", "9 per minute"].map(|text| OwnQuota::Policy(text.parse().unwrap())).into();
+        ["2 per second", "9 per minute"].map(|text| QuotaRef::Policy(text.parse().unwrap())).into();
     let (mut costly, mut scoped) = (Rule::new("/costly").unwrap(), Rule::new("/scoped").unwrap());
     costly.cost = Cost::Fixed(Credits::new(1));
     costly.scopes = ScopeRule::Everyone;

@@ -57,7 +57,7 @@ async fn head_costs_as_much_as_get() {
     }
 }
 
-type Fields = &'static [(&'static str, &'static str)];
+type RequestParts = &'static [(&'static str, &'static str)];
 
 #[tokio::test]
 async fn only_true_preflights_pass() {
@@ -67,7 +67,7 @@ async fn only_true_preflights_pass() {
         (world.backquant().build().unwrap(), world.backquant().refuse_preflights().build().unwrap());
     let origin = ("origin", "https://app.example");
     let method = ("access-control-request-method", "GET");
-    let rows: [(&str, &str, Fields, u16); 6] = [
+    let rows: [(&str, &str, RequestParts, u16); 6] = [
         (
             "true preflight",
             "OPTIONS /v2/x",

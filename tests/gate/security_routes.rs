@@ -11,7 +11,7 @@ use support::providers::{BACKQUANT, KWERY, code, public};
 use support::wire::Server;
 use support::{World, with_key, without_key};
 use tollgate::gate::GateBuilder;
-use tollgate::respond::{Presentation, Wording};
+use tollgate::respond::{ErrorFormat, ErrorText};
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::{Credits, DenialKind, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt};
@@ -197,13 +197,13 @@ async fn refusal_does_not_reveal_a_route() {
     let mut admin = Rule::new("GET /v1/admin").unwrap();
     admin.scopes = ScopeRule::AnyOf(vec!["admin".into()]);
     // As Kwery's file has it: one wording for all that is forbidden.
-    let one = Wording {
+    let one = ErrorText {
         message: Some("This endpoint or feature requires a higher plan.".into()),
         ..code("plan_required")
     };
-    let shape = Presentation::json(r#"{"error": "{code}", "message": "{message}"}"#).unwrap();
-    let shape = shape.wording(DenialKind::Forbidden, one);
-    let gate = world.kwery().presentation(shape).rule(admin).build().unwrap();
+    let shape = ErrorFormat::json(r#"{"error": "{code}", "message": "{message}"}"#).unwrap();
+    let shape = shape.error_text(DenialKind::Forbidden, one);
+    let gate = world.kwery().error_format(shape).rule(admin).build().unwrap();
     let routes = Router::new().route("/v1/admin", get(async || "admin"));
     let server = Server::gated(&gate, routes).await;
     let (known, unknown) = (format!("X-API-Key: {KWERY}"), "X-API-Key: kwery_live_unknown");

@@ -70,7 +70,7 @@ async fn both_gates_judge_and_one_charges() {
         let served = send(gates, &world, with_key("GET /v1/data", KEY)).await;
         assert_eq!((served.status, world.balance(id)), (200, left));
         let principal = world.inner.principal().unwrap();
-        assert_eq!(principal.standing().unwrap().remaining, 2);
+        assert_eq!(principal.window_status().unwrap().remaining, 2);
         assert_eq!(principal.balance().map(Credits::get), Some(left), "the handler is told what is left");
     }
     assert_eq!(world.ledger.open_charges(&world.account_of(id)), 0);
@@ -84,7 +84,10 @@ async fn third_gate_adds_no_charge() {
     let service = layer().layer(layer().layer(layer().layer(world.inner.clone())));
     let request = with_key("GET /v1/data", KEY).body(Empty::<Bytes>::new()).unwrap();
     assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
-    assert_eq!((world.balance(id), world.inner.principal().unwrap().standing().unwrap().remaining), (90, 2));
+    assert_eq!(
+        (world.balance(id), world.inner.principal().unwrap().window_status().unwrap().remaining),
+        (90, 2)
+    );
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use actix_web::test::{TestRequest, init_service, read_body};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use support::World;
 use support::faulty_back_ends::Later;
-use tollgate::account::Caps;
+use tollgate::account::ParamLimits;
 use tollgate::gate::FinalCost;
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::{Credits, Gate, KeyId, Principal, Rule, TollgateTransform};
@@ -159,10 +159,10 @@ async fn routed_path_is_the_judged_path() {
 async fn handler_gets_the_principal() {
     let world = World::new();
     world.key(KEY, |record, _| {
-        record.caps = Some([("limit".to_owned(), tollgate::account::Cap::AtMost(3))].into());
+        record.caps = Some([("limit".to_owned(), tollgate::account::ParamLimit::AtMost(3))].into());
     });
     let gate = world.kwery().rule(support::providers::public("GET /open")).build().unwrap();
-    let capped = async |caps: Caps| caps.at_most("limit").unwrap_or(0).to_string();
+    let capped = async |caps: ParamLimits| caps.at_most("limit").unwrap_or(0).to_string();
     let maybe =
         async |who: Option<Principal>| who.map_or("nobody".into(), |who| who.account().id.to_string());
     let routes = move |app: &mut web::ServiceConfig| {

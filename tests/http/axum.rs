@@ -12,7 +12,7 @@ use axum::extract::OriginalUri;
 use axum::routing::get;
 use support::providers::public;
 use support::{Answer, World, with_key, without_key};
-use tollgate::account::Caps;
+use tollgate::account::ParamLimits;
 use tollgate::rule::Cost;
 use tollgate::{Credits, Gate, KeyId, Principal, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt};
@@ -110,16 +110,16 @@ async fn path_rewritten_before_nesting_is_refused() {
 async fn handler_gets_the_principal() {
     let world = World::new();
     world.key(KEY, |record, _| {
-        record.caps = Some([("limit".to_owned(), tollgate::account::Cap::AtMost(3))].into());
+        record.caps = Some([("limit".to_owned(), tollgate::account::ParamLimit::AtMost(3))].into());
     });
     let gate = world.kwery().rule(public("GET /open")).build().unwrap();
     let who = async |who: Principal| who.account().id.to_string();
-    let maybe = async |who: Option<Principal>, caps: Option<Caps>| match (who, caps) {
+    let maybe = async |who: Option<Principal>, caps: Option<ParamLimits>| match (who, caps) {
         (Some(who), Some(caps)) => format!("{} {:?}", who.account().id, caps.at_most("limit")),
         (None, None) => "nobody".into(),
         _ => "one without the other".into(),
     };
-    let list = async |caps: Caps| caps.at_most("limit").unwrap_or(100).to_string();
+    let list = async |caps: ParamLimits| caps.at_most("limit").unwrap_or(100).to_string();
     let bare = Router::new().route("/who", get(who)).route("/list", get(list));
     let bare = bare.route("/open", get(maybe)).route("/maybe", get(maybe));
     let app = TollgateLayer::new(gate).around(bare.clone());

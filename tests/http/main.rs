@@ -5,6 +5,7 @@ mod actix;
 mod axum;
 mod charges;
 mod compile;
+mod error_format;
 #[allow(dead_code, reason = "shared with another test")]
 #[path = "../config/config/fixture.rs"]
 mod fixture;
@@ -13,7 +14,6 @@ mod grpc;
 mod log;
 mod odd_paths;
 mod openapi;
-mod presentation;
 mod routing;
 mod scenarios;
 mod security_wire;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
-use tollgate::account::{AccountStatus, Cap, Counts, OwnQuota, QuotaPolicy, Subscription};
+use tollgate::account::{AccountStatus, ParamLimit, QuotaPolicy, QuotaRef, QuotaScope, Subscription};
 use tollgate::audit::{Action, Actor, AuditEvent, AuditSink};
 use tollgate::credit::Balance;
 use tollgate::key::{KeyHasher, KeyStatus, Length};
@@ -70,7 +70,7 @@ fn plan(name: &str, rank: u32) -> Plan {
     let mut plan = Plan::new(name);
     plan.rank = Some(rank);
     plan.quotas = vec!["100 per minute".parse().unwrap()];
-    plan.caps = [("limit".to_owned(), Cap::AtMost(3))].into();
+    plan.caps = [("limit".to_owned(), ParamLimit::AtMost(3))].into();
     plan
 }
 
@@ -187,7 +187,7 @@ async fn unknown_names_are_refused_unchanged() {
         assert_eq!(member(world.accounts.create(Account::new(id, "free")).await), "id");
     }
     let mut named = Account::new("bob", "free");
-    named.quotas = Some(vec![OwnQuota::Named("burst".into())]);
+    named.quotas = Some(vec![QuotaRef::Named("burst".into())]);
     assert_eq!(member(world.accounts.create(named).await), "quotas");
     let mut twice = Account::new("bob", "free");
     twice.quotas = Some(["4 per minute", "10 per minute"].map(|text| text.parse().unwrap()).into());
@@ -205,7 +205,8 @@ async fn own_quotas_and_caps_hold_at_once() {
     assert_eq!(world.get("/x?limit=3").await, 200);
     assert!(world.get("/x?limit=9").await >= 400);
     world.accounts.change_quotas(&world.ada, quotas(&["2 per hour"])).await.unwrap();
-    let caps = [("limit".to_owned(), Cap::AtMost(9)), ("page".to_owned(), Cap::Forbidden)].into();
+    let caps =
+        [("limit".to_owned(), ParamLimit::AtMost(9)), ("page".to_owned(), ParamLimit::Forbidden)].into();
     let changed = world.accounts.change_caps(&world.ada, Some(caps)).await.unwrap();
     assert_eq!((&changed.quotas, changed.version), (&quotas(&["2 per hour"]), 2));
     for expected in [200, 200, 429] {
@@ -217,7 +218,7 @@ async fn own_quotas_and_caps_hold_at_once() {
     }
     let unknown = world.accounts.change_quotas(&world.ada, quotas(&["burst"])).await;
     assert!(matches!(unknown, Err(ManageError::Invalid { member, .. }) if member == "quotas"));
-    let twice = ["limit", "limit"].map(|name| (name.to_owned(), Cap::AtMost(1))).into();
+    let twice = ["limit", "limit"].map(|name| (name.to_owned(), ParamLimit::AtMost(1))).into();
     let refused = world.accounts.change_caps(&world.ada, Some(twice)).await;
     assert!(matches!(refused, Err(ManageError::Invalid { member, .. }) if member == "caps"));
     world.accounts.change_quotas(&world.ada, Some(Vec::new())).await.unwrap();
@@ -296,12 +297,13 @@ async fn looking_at_limits_draws_nothing() {
     let pooled: QuotaPolicy = "3 per hour".parse().unwrap();
     world.store.change_account("ada", |ada| {
         let own = "10 per second".parse().unwrap();
-        ada.quotas = Some(vec![OwnQuota::Policy(pooled.counting(Counts::Account)), OwnQuota::Policy(own)]);
+        ada.quotas =
+            Some(vec![QuotaRef::Policy(pooled.counting(QuotaScope::Account)), QuotaRef::Policy(own)]);
     });
     assert_eq!(world.get("/costly").await, 200);
-    let first = world.gate.standing(&world.key()).await.unwrap();
+    let first = world.gate.key_usage(&world.key()).await.unwrap();
     for _ in 0..50 {
-        assert_eq!(world.gate.standing(&world.key()).await.unwrap(), first);
+        assert_eq!(world.gate.key_usage(&world.key()).await.unwrap(), first);
     }
     let windows: Vec<_> =
         first.windows.iter().map(|window| (&*window.policy, window.quota, window.remaining)).collect();
@@ -314,7 +316,7 @@ async fn looking_at_limits_draws_nothing() {
     assert_eq!(world.get("/costly").await, 429, "and no more");
     world.clock.advance(Duration::from_mins(20));
     assert_eq!(world.get("/costly").await, 200);
-    let last = world.gate.standing(&world.key()).await.unwrap();
+    let last = world.gate.key_usage(&world.key()).await.unwrap();
     assert_eq!((last.windows[1].remaining, last.balance), (0, Some(Balance::Limited(Credits::new(30)))));
 }
 
@@ -327,10 +329,10 @@ async fn look_shows_restrictions_without_judging() {
     record.quotas = Some(Vec::new());
     record.expires_at = Some(world.clock.now().wall());
     record.status = KeyStatus::Revoked;
-    let standing = world.gate.standing(&record).await.unwrap();
-    assert_eq!((standing.scopes, standing.paths), (record.scopes.clone(), record.paths.clone()));
-    assert_eq!((standing.expires_at, standing.windows.len()), (record.expires_at, 0));
+    let key_usage = world.gate.key_usage(&record).await.unwrap();
+    assert_eq!((key_usage.scopes, key_usage.paths), (record.scopes.clone(), record.paths.clone()));
+    assert_eq!((key_usage.expires_at, key_usage.windows.len()), (record.expires_at, 0));
     record.account = Arc::new(Account::new("ada", "gold"));
-    let unknown = world.gate.standing(&KeyRecord::clone(&record)).await;
+    let unknown = world.gate.key_usage(&KeyRecord::clone(&record)).await;
     assert!(matches!(unknown, Err(ManageError::Misconfigured(_))));
 }

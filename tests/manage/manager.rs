@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use management::{DAY, Fault, Stage};
-use tollgate::account::{AccountStatus, Cap, Caps, OwnQuota};
+use tollgate::account::{AccountStatus, ParamLimit, ParamLimits, QuotaRef};
 use tollgate::audit::{Action, Actor};
 use tollgate::key::{KeyHash, KeyHasher, KeyStatus};
 use tollgate::manage::{ForeignKey, KeyChange, ListKeys, ManageError};
@@ -48,7 +48,7 @@ async fn invalid_new_key_is_not_stored() -> Result<(), Fault> {
         ),
         (new("ada", |key| key.allowlist = Some(vec!["10.0.0.5/8".parse().unwrap()])), "`allowlist`"),
         (new("ada", |key| key.allowlist = Some(vec!["::ffff:10.0.0.0/104".parse().unwrap()])), "`allowlist`"),
-        (new("ada", |key| key.quotas = Some(vec![OwnQuota::Named("burst".into())])), "`quotas`"),
+        (new("ada", |key| key.quotas = Some(vec![QuotaRef::Named("burst".into())])), "`quotas`"),
         (
             new("ada", |key| {
                 key.quotas = Some(["4 per minute", "10 per minute"].map(|text| text.parse().unwrap()).into());
@@ -81,12 +81,12 @@ async fn invalid_new_key_is_not_stored() -> Result<(), Fault> {
     Ok(())
 }
 
-fn own(quotas: &[&str]) -> Vec<OwnQuota> {
+fn own(quotas: &[&str]) -> Vec<QuotaRef> {
     quotas.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn cap((parameter, most): (&str, u64)) -> (String, Cap) {
-    (parameter.to_owned(), Cap::AtMost(most))
+fn cap((parameter, most): (&str, u64)) -> (String, ParamLimit) {
+    (parameter.to_owned(), ParamLimit::AtMost(most))
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn quotas_and_caps_are_changed_after_issue() -> Result<(), Fault> {
     let caps = |caps| KeyChange { caps: Some(caps), ..KeyChange::default() };
     let given = stage.manager.update(id, &quotas(Some(own(&["slow", "20 per hour"])))).await?;
     assert_eq!((&given.quotas, &given.caps), (&Some(own(&["slow", "20 per hour"])), &None));
-    let limit = Caps::from([("limit", 3)].map(cap));
+    let limit = ParamLimits::from([("limit", 3)].map(cap));
     let given = stage.manager.update(id, &caps(Some(limit.clone()))).await?;
     assert_eq!((&given.quotas, &given.caps), (&Some(own(&["slow", "20 per hour"])), &Some(limit)));
     let refused = [

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use concurrent_writer::ConcurrentWriter;
 use management::{DAY, Fault, Stage};
-use tollgate::account::{AccountStatus, Cap, Caps, Counts, OwnQuota, QuotaPolicy};
+use tollgate::account::{AccountStatus, ParamLimit, ParamLimits, QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::audit::Actor;
 use tollgate::clock::Timestamp;
 use tollgate::key::{KeyStatus, PathPattern};
@@ -55,7 +55,7 @@ async fn new_key_is_within_its_issuer() -> Result<(), Fault> {
         (|key, now| key.expires_at = Some(now.saturating_add(11 * DAY)), Some("expiresAt")),
         (|key, _| key.environment = Some("test".into()), Some("environment")),
         (|key, _| key.quotas = Some(Vec::new()), Some("quotas")),
-        (|key, _| key.caps = Some(Caps::default()), Some("caps")),
+        (|key, _| key.caps = Some(ParamLimits::default()), Some("caps")),
     ];
     for (row, (narrow, wide)) in table.into_iter().enumerate() {
         let mut key = NewKey::new("ada", "a key");
@@ -330,7 +330,7 @@ type Terms = (Option<&'static [&'static str]>, Option<&'static [&'static str]>, 
 async fn quotas_are_compared_by_what_they_admit() -> Result<(), Fault> {
     let mut pro = Plan::new("pro");
     pro.quotas = vec!["60 per minute".parse()?];
-    let account = QuotaPolicy::new(60, Duration::from_mins(1))?.counting(Counts::Account);
+    let account = QuotaPolicy::new(60, Duration::from_mins(1))?.counting(QuotaScope::Account);
     let stage = Stage::set_with(|builder, store| {
         store.put_account(Account::new("eve", "metered"));
         pro.name = "metered".into();
@@ -355,8 +355,8 @@ async fn quotas_are_compared_by_what_they_admit() -> Result<(), Fault> {
         (Some(&["60 in any minute"]), Some(&["60 per minute"]), false),
         (Some(&["60 in any minute"]), Some(&["30 per minute"]), true),
     ];
-    let own = |quotas: &[&str]| -> Vec<OwnQuota> {
-        let named = |text: &&str| text.parse().map_or(OwnQuota::Named((*text).to_owned()), OwnQuota::Policy);
+    let own = |quotas: &[&str]| -> Vec<QuotaRef> {
+        let named = |text: &&str| text.parse().map_or(QuotaRef::Named((*text).to_owned()), QuotaRef::Policy);
         quotas.iter().map(named).collect()
     };
     for (issuers, others, covered) in rows {
@@ -377,19 +377,20 @@ async fn quotas_are_compared_by_what_they_admit() -> Result<(), Fault> {
 #[tokio::test]
 async fn caps_are_compared_by_what_they_allow() -> Result<(), Fault> {
     let mut capped = Plan::new("capped");
-    capped.caps = [("limit".to_owned(), Cap::AtMost(10)), ("cursor".to_owned(), Cap::Forbidden)].into();
+    capped.caps =
+        [("limit".to_owned(), ParamLimit::AtMost(10)), ("cursor".to_owned(), ParamLimit::Forbidden)].into();
     let stage = Stage::set_with(|builder, store| {
         store.put_account(Account::new("eve", "capped"));
         builder.plan(capped)
     })?;
-    let cursor = ("cursor", Cap::Forbidden);
-    let rows: [(&[(&str, Cap)], bool); 6] = [
+    let cursor = ("cursor", ParamLimit::Forbidden);
+    let rows: [(&[(&str, ParamLimit)], bool); 6] = [
         (&[], false),
-        (&[("limit", Cap::AtMost(10)), cursor], true),
-        (&[cursor, ("limit", Cap::AtMost(3))], true),
-        (&[("limit", Cap::Forbidden), cursor, ("page", Cap::Forbidden)], true),
-        (&[("limit", Cap::AtMost(11)), cursor], false),
-        (&[("limit", Cap::AtMost(3)), ("cursor", Cap::AtMost(1))], false),
+        (&[("limit", ParamLimit::AtMost(10)), cursor], true),
+        (&[cursor, ("limit", ParamLimit::AtMost(3))], true),
+        (&[("limit", ParamLimit::Forbidden), cursor, ("page", ParamLimit::Forbidden)], true),
+        (&[("limit", ParamLimit::AtMost(11)), cursor], false),
+        (&[("limit", ParamLimit::AtMost(3)), ("cursor", ParamLimit::AtMost(1))], false),
     ];
     let issuer = stage.issue("eve").await?.key;
     let manager = stage.manager.clone().by(Actor::key(issuer.id));
@@ -409,7 +410,7 @@ async fn caps_are_compared_by_what_they_allow() -> Result<(), Fault> {
 async fn no_key_widens_itself_or_a_sibling() -> Result<(), Fault> {
     let mut metered = Plan::new("metered");
     metered.quotas = vec!["60 per minute".parse()?];
-    metered.caps = [("limit".to_owned(), Cap::AtMost(10))].into();
+    metered.caps = [("limit".to_owned(), ParamLimit::AtMost(10))].into();
     let stage = Stage::set_with(|builder, store| {
         store.put_account(Account::new("eve", "metered"));
         builder.plan(metered)
@@ -419,10 +420,10 @@ async fn no_key_widens_itself_or_a_sibling() -> Result<(), Fault> {
         KeyChange { quotas: Some(own), ..KeyChange::default() }
     };
     let caps = |most: Option<u64>| {
-        let own = most.map(|most| [("limit".to_owned(), Cap::AtMost(most))].into());
+        let own = most.map(|most| [("limit".to_owned(), ParamLimit::AtMost(most))].into());
         KeyChange { caps: Some(own), ..KeyChange::default() }
     };
-    let none = || KeyChange { caps: Some(Some(Caps::default())), ..KeyChange::default() };
+    let none = || KeyChange { caps: Some(Some(ParamLimits::default())), ..KeyChange::default() };
     // What the caller and its sibling have of their own, the change, and the member in which it is too wide.
     let by_plan = (None, None);
     let own: (Option<&[&str]>, Option<u64>) = (Some(&["30 per minute"]), Some(5));

@@ -7,7 +7,7 @@ use crate::management;
 use concurrent_writer::ConcurrentWriter;
 use management::{Fault, Stage};
 use tollgate::clock::Timestamp;
-use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Retiring};
+use tollgate::key::{KeyHash, KeyHasher, KeyStatus, PreviousSecret};
 use tollgate::manage::ForeignKey;
 use tollgate::{KeyId, KeyManager, KeyRecord, MemoryStore};
 
@@ -16,7 +16,7 @@ const SECRET: &str = "acme_live_aaaaaaaabbbbbbbbccccccccdddddddd";
 /// Puts a key under another hash, as a rotation does; its old secret is on its way out, or dead at once.
 fn put_under(store: &MemoryStore, id: KeyId, hash: KeyHash, until: Option<Timestamp>) {
     let mut record = KeyRecord::clone(&store.key(id).unwrap());
-    record.retiring = until.map(|until| Retiring { hash: record.hash, until });
+    record.retiring = until.map(|until| PreviousSecret { hash: record.hash, until });
     record.hash = hash;
     record.version += 1;
     store.put_key(record);

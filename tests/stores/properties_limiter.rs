@@ -11,9 +11,9 @@ use std::time::Duration;
 use clock_jumps::Window;
 use proptest::prelude::*;
 use support::World;
-use tollgate::account::{Counts, QuotaPolicy, Quotas};
+use tollgate::account::{QuotaPolicy, QuotaScope, Quotas};
 use tollgate::clock::{Now, Timestamp};
-use tollgate::limit::{Draw, Quota};
+use tollgate::limit::{Draw, LimitDecision};
 use tollgate::{Clock, KeyRecord, MemoryLimiter, RateLimiter};
 
 fn settings() -> ProptestConfig {
@@ -21,7 +21,8 @@ fn settings() -> ProptestConfig {
 }
 
 fn policy() -> impl Strategy<Value = QuotaPolicy> {
-    let counts = prop::sample::select(vec![Counts::Key, Counts::Account, Counts::Pool("demo".into())]);
+    let counts =
+        prop::sample::select(vec![QuotaScope::Key, QuotaScope::Account, QuotaScope::Pool("demo".into())]);
     let window = prop::sample::select(vec![1_000_u64, 7_000, 60_000]);
     (1_u32..6, window, counts).prop_map(|(quota, window, counts)| {
         QuotaPolicy::new(quota, Duration::from_millis(window)).unwrap().counting(counts)
@@ -69,9 +70,9 @@ impl Model {
         let mut wait = 0;
         for policy in policies {
             let subject = match policy.counts() {
-                Counts::Key => format!("key {}", record.id),
-                Counts::Account => format!("account {}", record.account.id),
-                Counts::Pool(name) => format!("pool {name}"),
+                QuotaScope::Key => format!("key {}", record.id),
+                QuotaScope::Account => format!("account {}", record.account.id),
+                QuotaScope::Pool(name) => format!("pool {name}"),
             };
             let refill = u64::try_from(policy.refill().as_nanos()).unwrap();
             let most = u64::from(policy.quota() - 1);
@@ -96,7 +97,7 @@ impl Model {
     }
 }
 
-fn draw(limiter: &MemoryLimiter, record: &KeyRecord, quotas: &Quotas, world: &World) -> Quota {
+fn draw(limiter: &MemoryLimiter, record: &KeyRecord, quotas: &Quotas, world: &World) -> LimitDecision {
     let drawn = limiter.draw(&Draw::new(record, quotas, world.clock.now()));
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(drawn).unwrap()
 }
@@ -137,8 +138,8 @@ proptest! {
             };
             let expected = model.draw(record, &policies[key], now);
             match draw(&limiter, record, quotas, &world) {
-                Quota::Within(_) => prop_assert_eq!(expected, Ok(())),
-                Quota::Exceeded { retry_after, .. } => {
+                LimitDecision::Within(_) => prop_assert_eq!(expected, Ok(())),
+                LimitDecision::Exceeded { retry_after, .. } => {
                     prop_assert_eq!(Err(u64::try_from(retry_after.as_nanos()).unwrap()), expected);
                 }
             }
@@ -155,13 +156,13 @@ proptest! {
         let quotas = Quotas::new(policies);
         for wait in waits {
             world.clock.advance(Duration::from_millis(wait));
-            let Quota::Exceeded { retry_after, .. } = draw(&limiter, &record, &quotas, &world) else { continue };
+            let LimitDecision::Exceeded { retry_after, .. } = draw(&limiter, &record, &quotas, &world) else { continue };
             world.clock.advance(retry_after.saturating_sub(Duration::from_nanos(1)));
             let early = draw(&limiter, &record, &quotas, &world);
-            let nanosecond = matches!(early, Quota::Exceeded { retry_after, .. } if retry_after == Duration::from_nanos(1));
+            let nanosecond = matches!(early, LimitDecision::Exceeded { retry_after, .. } if retry_after == Duration::from_nanos(1));
             prop_assert!(nanosecond, "{:?}", early);
             world.clock.advance(Duration::from_nanos(1));
-            prop_assert!(matches!(draw(&limiter, &record, &quotas, &world), Quota::Within(_)));
+            prop_assert!(matches!(draw(&limiter, &record, &quotas, &world), LimitDecision::Within(_)));
         }
     }
 
@@ -177,7 +178,7 @@ proptest! {
         let mut admitted: Vec<Duration> = Vec::new();
         for wait in waits {
             world.clock.advance(Duration::from_millis(wait));
-            if matches!(draw(&limiter, &record, &quotas, &world), Quota::Within(_)) {
+            if matches!(draw(&limiter, &record, &quotas, &world), LimitDecision::Within(_)) {
                 admitted.push(world.clock.now().elapsed());
             }
         }
@@ -208,12 +209,12 @@ proptest! {
                 u32::try_from(admitted.iter().filter(|at| **at + time > now).count()).unwrap()
             };
             match draw(&limiter, &record, &quotas, &world) {
-                Quota::Within(standing) => {
+                LimitDecision::Within(window_status) => {
                     prop_assert!(within(window) < quota);
-                    prop_assert!(standing.remaining < quota - within(window));
+                    prop_assert!(window_status.remaining < quota - within(window));
                     admitted.push(now);
                 }
-                Quota::Exceeded { retry_after, .. } => {
+                LimitDecision::Exceeded { retry_after, .. } => {
                     prop_assert!(within(window + late) >= quota, "it had room");
                     prop_assert!(retry_after <= window);
                 }
@@ -236,8 +237,8 @@ proptest! {
             let now = Now::new(Timestamp::from_millis(told.wall), Duration::from_micros(told.now));
             let drawn = limiter.draw(&Draw::new(&record, &quotas[told.quota], now));
             match runtime.block_on(drawn).unwrap() {
-                Quota::Within(standing) => watch.admitted(standing.remaining)?,
-                Quota::Exceeded { retry_after, .. } => watch.refused(retry_after)?,
+                LimitDecision::Within(window_status) => watch.admitted(window_status.remaining)?,
+                LimitDecision::Exceeded { retry_after, .. } => watch.refused(retry_after)?,
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tollgate::account::{QuotaPolicy, Quotas};
 use tollgate::clock::{Now, Timestamp};
 use tollgate::key::KeyHasher;
-use tollgate::limit::{Draw, Quota, RedisLimiter};
+use tollgate::limit::{Draw, LimitDecision, RedisLimiter};
 use tollgate::redis::{RedisOptions, RedisServer};
 use tollgate::{Account, KeyId, KeyRecord, RateLimiter, StoreError};
 
@@ -27,7 +27,7 @@ fn limiter(redis: &Redis, response_timeout: Duration) -> RedisLimiter {
     RedisLimiter::new(RedisServer::with_options(&redis.url(), options).unwrap())
 }
 
-async fn draw(limiter: &RedisLimiter, account: &str) -> Result<Quota, StoreError> {
+async fn draw(limiter: &RedisLimiter, account: &str) -> Result<LimitDecision, StoreError> {
     let hash = KeyHasher::sha256().hash(account.as_bytes());
     let key = KeyRecord::new(KeyId::from_bytes([7; 16]), hash, Arc::new(Account::new(account, "plain")));
     let quotas = Quotas::new([QuotaPolicy::new(QUOTA, Duration::from_hours(1)).unwrap()]);
@@ -35,7 +35,11 @@ async fn draw(limiter: &RedisLimiter, account: &str) -> Result<Quota, StoreError
 }
 
 /// A task that draws from an account's window, so many times one after the other.
-fn task(limiter: &RedisLimiter, account: String, times: usize) -> JoinHandle<Vec<Result<Quota, StoreError>>> {
+fn task(
+    limiter: &RedisLimiter,
+    account: String,
+    times: usize,
+) -> JoinHandle<Vec<Result<LimitDecision, StoreError>>> {
     let limiter = limiter.clone();
     tokio::spawn(async move {
         let mut drawn = Vec::new();
@@ -46,9 +50,9 @@ fn task(limiter: &RedisLimiter, account: String, times: usize) -> JoinHandle<Vec
     })
 }
 
-fn remaining(drawn: &Result<Quota, StoreError>) -> u32 {
+fn remaining(drawn: &Result<LimitDecision, StoreError>) -> u32 {
     match drawn {
-        Ok(Quota::Within(standing)) => standing.remaining,
+        Ok(LimitDecision::Within(window_status)) => window_status.remaining,
         other => panic!("not admitted: {other:?}"),
     }
 }

@@ -149,32 +149,34 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Makes a step with one ledger; says what it answered. A charge that was ended is not charged again under its id.
-async fn make<L: CreditAdmin>(purse: &mut Purse<L>, step: &Step, lives: &HashMap<u64, u64>) -> String {
+async fn make<L: CreditAdmin>(balance_key: &mut Purse<L>, step: &Step, lives: &HashMap<u64, u64>) -> String {
     let life = |id: &u64| id + 1_000 * lives.get(id).copied().unwrap_or(0);
     match step {
-        Step::Charge(id, amount) => format!("{:?}", purse.charge(life(id), *amount).await.unwrap()),
-        Step::Settle(id, cost) => format!("{:?}", purse.settle(life(id), *cost).await),
-        Step::Refund(id) => format!("{:?}", purse.refund(life(id)).await),
-        Step::Adjust(id, kind) => format!("{:?}", purse.adjust(&format!("a{id}"), *kind).await.unwrap()),
+        Step::Charge(id, amount) => format!("{:?}", balance_key.charge(life(id), *amount).await.unwrap()),
+        Step::Settle(id, cost) => format!("{:?}", balance_key.settle(life(id), *cost).await),
+        Step::Refund(id) => format!("{:?}", balance_key.refund(life(id)).await),
+        Step::Adjust(id, kind) => {
+            format!("{:?}", balance_key.adjust(&format!("a{id}"), *kind).await.unwrap())
+        }
         Step::Wait(seconds) => {
-            purse.now += i64::try_from(*seconds).unwrap() * 1_000;
+            balance_key.now += i64::try_from(*seconds).unwrap() * 1_000;
             String::new()
         }
         Step::TurnBack(millis) => {
-            purse.now -= millis;
+            balance_key.now -= millis;
             String::new()
         }
         Step::Leap(hours) => {
-            purse.now += hours * HOUR;
+            balance_key.now += hours * HOUR;
             String::new()
         }
         Step::Change(plan) => {
-            purse.allowance = purse.plans[*plan % purse.plans.len()].clone();
+            balance_key.allowance = balance_key.plans[*plan % balance_key.plans.len()].clone();
             String::new()
         }
         Step::Erase => {
             // Whether an account that was merely asked for counts as one is each ledger's own affair.
-            let _ = purse.ledger.erase_balance(&purse.account.id).await.unwrap();
+            let _ = balance_key.ledger.erase_balance(&balance_key.account.id).await.unwrap();
             String::new()
         }
     }
@@ -242,8 +244,8 @@ async fn four_nodes_spend_fifty_credits_once() {
     nodes[0].put_in(50).await;
     let tasks: Vec<_> = (0..200_u64)
         .map(|task| {
-            let purse = nodes[usize::try_from(task % 4).unwrap()].clone();
-            tokio::spawn(async move { purse.takes(task, 1).await })
+            let balance_key = nodes[usize::try_from(task % 4).unwrap()].clone();
+            tokio::spawn(async move { balance_key.takes(task, 1).await })
         })
         .collect();
     let mut served = 0;
@@ -259,23 +261,23 @@ async fn four_nodes_spend_fifty_credits_once() {
 #[tokio::test]
 async fn refund_counts_once_even_before_charge() {
     let Some(redis) = Redis::start() else { return };
-    let (purse, other) = (Purse::new(node(&redis), hourly(100)), Purse::new(node(&redis), hourly(100)));
-    assert!(purse.takes(1, 30).await);
-    for purse in [&purse, &other, &purse] {
-        purse.refund(1).await;
-        purse.settle(1, 10).await;
+    let (balance_key, other) = (Purse::new(node(&redis), hourly(100)), Purse::new(node(&redis), hourly(100)));
+    assert!(balance_key.takes(1, 30).await);
+    for balance_key in [&balance_key, &other, &balance_key] {
+        balance_key.refund(1).await;
+        balance_key.settle(1, 10).await;
     }
-    assert_eq!(purse.left().await, 100);
-    assert!(purse.takes(2, 30).await);
-    purse.settle(2, 10).await;
+    assert_eq!(balance_key.left().await, 100);
+    assert!(balance_key.takes(2, 30).await);
+    balance_key.settle(2, 10).await;
     other.refund(2).await;
-    assert_eq!(purse.left().await, 90, "a refund after a settlement");
+    assert_eq!(balance_key.left().await, 90, "a refund after a settlement");
     other.refund(3).await;
-    assert!(purse.charge(3, 30).await.is_err(), "a charge that was given back before it came");
-    assert_eq!(purse.left().await, 90);
+    assert!(balance_key.charge(3, 30).await.is_err(), "a charge that was given back before it came");
+    assert_eq!(balance_key.left().await, 90);
     let open = "acme:{a:acme}:credits:open";
     assert_ne!(redis.say(&["HLEN", open]), ":0", "it is remembered");
-    assert_eq!(purse.ledger.sweep(Duration::ZERO, Abandoned::Refund).await.unwrap(), 0);
+    assert_eq!(balance_key.ledger.sweep(Duration::ZERO, Abandoned::Refund).await.unwrap(), 0);
     assert_eq!(redis.say(&["HLEN", open]), ":0", "until it is swept");
 }
 
@@ -304,25 +306,28 @@ async fn charge_with_lost_answer_is_refunded() {
 #[tokio::test]
 async fn ledger_reloads_flushed_scripts() {
     let Some(redis) = Redis::start_cluster() else { return };
-    let purse = Purse::new(node(&redis), Allowance::None);
-    purse.put_in(10).await;
+    let balance_key = Purse::new(node(&redis), Allowance::None);
+    balance_key.put_in(10).await;
     for number in 0..3 {
         redis.say(&["SCRIPT", "FLUSH"]);
-        assert!(purse.takes(number, 2).await);
+        assert!(balance_key.takes(number, 2).await);
         redis.say(&["SCRIPT", "FLUSH"]);
-        purse.settle(number, 1).await;
+        balance_key.settle(number, 1).await;
     }
-    assert_eq!(purse.left().await, 7);
-    assert!(purse.ledger.erase_balance(&purse.account.id).await.unwrap(), "all of an account is in one slot");
+    assert_eq!(balance_key.left().await, 7);
+    assert!(
+        balance_key.ledger.erase_balance(&balance_key.account.id).await.unwrap(),
+        "all of an account is in one slot"
+    );
 }
 
 /// Charges from two nodes at the same moment until both are refused; says how much was taken.
 async fn race(nodes: &[Purse<RedisLedger>; 2], now: i64, first: u64) -> u64 {
-    let drain = |mut purse: Purse<RedisLedger>, first: u64| async move {
-        purse.now = now;
+    let drain = |mut balance_key: Purse<RedisLedger>, first: u64| async move {
+        balance_key.now = now;
         let mut taken = 0;
         for number in first..first + 200 {
-            taken += u64::from(purse.takes(number, 1).await);
+            taken += u64::from(balance_key.takes(number, 1).await);
         }
         taken
     };
@@ -363,8 +368,8 @@ async fn monthly_grant_is_given_at_zone_midnight() {
 #[tokio::test]
 async fn foreign_value_is_an_error() {
     let Some(redis) = Redis::start() else { return };
-    let purse = Purse::new(node(&redis), hourly(100));
-    assert!(purse.takes(1, 10).await);
+    let balance_key = Purse::new(node(&redis), hourly(100));
+    assert!(balance_key.takes(1, 10).await);
     let name = "acme:{a:acme}:credits";
     let good = redis.say(&["GET", name]).lines().last().unwrap().to_owned();
     for (place, garbage) in [
@@ -388,46 +393,49 @@ async fn foreign_value_is_an_error() {
         let mut words: Vec<&str> = good.split(' ').collect();
         words[place] = garbage;
         redis.say(&["SET", name, &words.join(" ")]);
-        let error = purse.charge(2, 10).await.unwrap_err();
+        let error = balance_key.charge(2, 10).await.unwrap_err();
         assert!(error.is_corrupt(), "{words:?}: {error:?}");
     }
     redis.say(&["SET", name, &good]);
-    assert_eq!(purse.left().await, 90, "nothing was taken");
+    assert_eq!(balance_key.left().await, 90, "nothing was taken");
     redis.say(&["DEL", name]);
     redis.say(&["RPUSH", name, "plenty"]);
-    assert!(purse.charge(3, 10).await.unwrap_err().is_corrupt());
+    assert!(balance_key.charge(3, 10).await.unwrap_err().is_corrupt());
     let now = Timestamp::from_millis(NOON);
-    assert!(purse.ledger.balance_of(&AccountId::from("acme"), &Allowance::None, now).await.is_err());
+    assert!(balance_key.ledger.balance_of(&AccountId::from("acme"), &Allowance::None, now).await.is_err());
 }
 
 #[tokio::test]
 async fn grant_without_a_noted_period_waits() {
     let Some(redis) = Redis::start() else { return };
-    let mut purse = Purse::new(node(&redis), hourly(100));
+    let mut balance_key = Purse::new(node(&redis), hourly(100));
     redis.say(&["SET", "acme:{a:acme}:credits", &format!("3 0 7 {NOON} {} 0 0", NOON + HOUR)]);
-    purse.now = NOON + HOUR - 1;
-    assert_eq!((purse.left().await, purse.takes(1, 4).await), (3, false));
-    purse.now = NOON + HOUR;
-    assert_eq!((purse.left().await, purse.takes(2, 100).await, purse.left().await), (100, true, 0));
-    purse.now = NOON + 2 * HOUR;
-    assert_eq!(purse.left().await, 100);
+    balance_key.now = NOON + HOUR - 1;
+    assert_eq!((balance_key.left().await, balance_key.takes(1, 4).await), (3, false));
+    balance_key.now = NOON + HOUR;
+    assert_eq!(
+        (balance_key.left().await, balance_key.takes(2, 100).await, balance_key.left().await),
+        (100, true, 0)
+    );
+    balance_key.now = NOON + 2 * HOUR;
+    assert_eq!(balance_key.left().await, 100);
 }
 
 #[tokio::test]
 async fn last_entries_and_adjustments_are_kept() {
     let Some(redis) = Redis::start() else { return };
-    let purse = Purse::new(node(&redis), Allowance::None);
+    let balance_key = Purse::new(node(&redis), Allowance::None);
     let one = AdjustmentKind::TopUp(Credits::new(1));
     for number in 0..1_300 {
-        let made = purse.adjust(&format!("a{number}"), one).await.unwrap();
+        let made = balance_key.adjust(&format!("a{number}"), one).await.unwrap();
         assert!(matches!(made, Adjusted::Done { .. }), "{made:?}");
     }
     for number in [1_300 - 1_024, 1_299] {
-        let again = purse.adjust(&format!("a{number}"), one).await.unwrap();
+        let again = balance_key.adjust(&format!("a{number}"), one).await.unwrap();
         assert_eq!(again, Adjusted::Repeated { balance: Balance::Limited(Credits::new(number + 1)) });
     }
     assert_eq!(redis.say(&["HLEN", "acme:{a:acme}:credits:made"]), ":1024");
-    let entries = purse.entries().await;
+    let entries = balance_key.entries().await;
     assert!((1_000..1_200).contains(&entries.len()), "{} are kept", entries.len());
     assert_eq!((entries[0].number, entries[999].number), (1_300, 301));
 }

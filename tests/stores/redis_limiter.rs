@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use services::redis::Redis;
-use tollgate::account::{Counts, QuotaPolicy, Quotas};
+use tollgate::account::{QuotaPolicy, QuotaScope, Quotas};
 use tollgate::clock::{Now, Timestamp};
 use tollgate::key::KeyHasher;
-use tollgate::limit::{Draw, Quota, RedisLimiter};
+use tollgate::limit::{Draw, LimitDecision, RedisLimiter};
 use tollgate::redis::{RedisOptions, RedisServer};
 use tollgate::{Account, KeyId, KeyRecord, RateLimiter, StoreError};
 
@@ -37,16 +37,20 @@ fn now() -> Now {
     Now::new(Timestamp::from_millis(0), Duration::ZERO)
 }
 
-fn per_hour(quota: u32, counts: Counts) -> QuotaPolicy {
+fn per_hour(quota: u32, counts: QuotaScope) -> QuotaPolicy {
     QuotaPolicy::new(quota, Duration::from_hours(1)).unwrap().counting(counts)
 }
 
-async fn draw(limiter: &RedisLimiter, record: &KeyRecord, quotas: &Quotas) -> Result<Quota, StoreError> {
+async fn draw(
+    limiter: &RedisLimiter,
+    record: &KeyRecord,
+    quotas: &Quotas,
+) -> Result<LimitDecision, StoreError> {
     limiter.draw(&Draw::new(record, quotas, now())).await
 }
 
 async fn admits(limiter: &RedisLimiter, record: &KeyRecord, quotas: &Quotas) -> bool {
-    matches!(draw(limiter, record, quotas).await.unwrap(), Quota::Within(_))
+    matches!(draw(limiter, record, quotas).await.unwrap(), LimitDecision::Within(_))
 }
 
 /// The names of all that is kept.
@@ -58,7 +62,7 @@ fn names(redis: &Redis) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_load_admits_at_most_the_quota() {
     let Some(redis) = Redis::start() else { return };
-    let quotas = Arc::new(Quotas::new([per_hour(300, Counts::Key), per_hour(500, Counts::Account)]));
+    let quotas = Arc::new(Quotas::new([per_hour(300, QuotaScope::Key), per_hour(500, QuotaScope::Account)]));
     let tasks = (0..4_u128).flat_map(|node_number| {
         let limiter = Arc::new(node(&redis));
         let tasks =
@@ -90,21 +94,27 @@ async fn full_load_admits_at_most_the_quota() {
 async fn refused_window_spends_no_other_window() {
     let Some(redis) = Redis::start() else { return };
     let limiter = node(&redis);
-    let wide = per_hour(5, Counts::Key);
-    let both =
-        Quotas::new([wide.clone(), per_hour(2, Counts::Account), per_hour(9, Counts::Pool("demo".into()))]);
+    let wide = per_hour(5, QuotaScope::Key);
+    let both = Quotas::new([
+        wide.clone(),
+        per_hour(2, QuotaScope::Account),
+        per_hour(9, QuotaScope::Pool("demo".into())),
+    ]);
     let key = record(1, "acme");
     for _ in 0..2 {
         assert!(admits(&limiter, &key, &both).await);
     }
     for _ in 0..6 {
-        let Quota::Exceeded { standing, .. } = draw(&limiter, &key, &both).await.unwrap() else {
+        let LimitDecision::Exceeded { window_status, .. } = draw(&limiter, &key, &both).await.unwrap() else {
             panic!("admitted")
         };
-        assert_eq!(standing.policy, 1, "it is the account's window that refuses");
+        assert_eq!(window_status.policy, 1, "it is the account's window that refuses");
     }
-    let standings = limiter.peek(&Draw::new(&key, &both, now())).await.unwrap();
-    assert_eq!(standings.iter().map(|standing| standing.remaining).collect::<Vec<_>>(), [3, 0, 7]);
+    let window_statuses = limiter.peek(&Draw::new(&key, &both, now())).await.unwrap();
+    assert_eq!(
+        window_statuses.iter().map(|window_status| window_status.remaining).collect::<Vec<_>>(),
+        [3, 0, 7]
+    );
     // Three of the key's five cells are there.
     let alone = Quotas::new([wide]);
     for _ in 0..3 {
@@ -116,14 +126,14 @@ async fn refused_window_spends_no_other_window() {
 #[tokio::test]
 async fn pool_is_one_window_for_all_its_keys() {
     let Some(redis) = Redis::start() else { return };
-    let (limiter, quotas) = (node(&redis), Quotas::new([per_hour(3, Counts::Pool("demo".into()))]));
+    let (limiter, quotas) = (node(&redis), Quotas::new([per_hour(3, QuotaScope::Pool("demo".into()))]));
     let mut admitted = 0;
     for key in 0..6 {
         admitted += u32::from(admits(&limiter, &record(key, &format!("account-{key}")), &quotas).await);
     }
     assert_eq!(admitted, 3);
     // A pool is no account, whatever their names.
-    let own = Quotas::new([per_hour(3, Counts::Account)]);
+    let own = Quotas::new([per_hour(3, QuotaScope::Account)]);
     assert!(admits(&limiter, &record(9, "demo"), &own).await);
 }
 
@@ -132,7 +142,8 @@ async fn every_redis_key_expires() {
     let Some(redis) = Redis::start() else { return };
     let limiter = node(&redis);
     let short = QuotaPolicy::new(4, Duration::from_millis(400)).unwrap();
-    let quotas = Quotas::new([short, per_hour(4, Counts::Account), per_hour(4, Counts::Pool("demo".into()))]);
+    let quotas =
+        Quotas::new([short, per_hour(4, QuotaScope::Account), per_hour(4, QuotaScope::Pool("demo".into()))]);
     for _ in 0..8 {
         let _ = draw(&limiter, &record(1, "acme"), &quotas).await.unwrap();
     }
@@ -162,7 +173,7 @@ async fn nodes_with_different_clocks_agree() {
     for _ in 0..4 {
         for (limiter, now) in [(&ahead, at(30)), (&behind, at(0))] {
             let drawn = limiter.draw(&Draw::new(&key, &quotas, now)).await.unwrap();
-            admitted += u32::from(matches!(drawn, Quota::Within(_)));
+            admitted += u32::from(matches!(drawn, LimitDecision::Within(_)));
         }
     }
     assert_eq!(admitted, 4, "a clock that is 30 s ahead refills nothing");
@@ -172,7 +183,7 @@ async fn nodes_with_different_clocks_agree() {
 async fn timed_out_draw_spends_once() {
     let Some(redis) = Redis::start() else { return };
     let (limiter, patient) = (hasty_node(&redis), node(&redis));
-    let (key, quotas) = (record(1, "acme"), Quotas::new([per_hour(10, Counts::Key)]));
+    let (key, quotas) = (record(1, "acme"), Quotas::new([per_hour(10, QuotaScope::Key)]));
     assert!(admits(&limiter, &key, &quotas).await);
     assert!(admits(&limiter, &key, &quotas).await);
     redis.pause();
@@ -182,8 +193,11 @@ async fn timed_out_draw_spends_once() {
     redis.resume();
     assert!(admits(&patient, &key, &quotas).await);
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let standing = patient.peek(&Draw::new(&key, &quotas, now())).await.unwrap().remove(0);
-    assert!((4..=7).contains(&standing.remaining), "three were admitted, three more were sent: {standing:?}");
+    let window_status = patient.peek(&Draw::new(&key, &quotas, now())).await.unwrap().remove(0);
+    assert!(
+        (4..=7).contains(&window_status.remaining),
+        "three were admitted, three more were sent: {window_status:?}"
+    );
     assert!(admits(&limiter, &key, &quotas).await, "service resumes");
 }
 
@@ -191,12 +205,12 @@ async fn timed_out_draw_spends_once() {
 async fn limiter_reloads_flushed_scripts() {
     let Some(mut redis) = Redis::start() else { return };
     let (limiter, key) = (node(&redis), record(1, "acme"));
-    let quotas = Quotas::new([per_hour(4, Counts::Key)]);
+    let quotas = Quotas::new([per_hour(4, QuotaScope::Key)]);
     assert!(admits(&limiter, &key, &quotas).await);
     redis.say(&["SCRIPT", "FLUSH"]);
     assert!(admits(&limiter, &key, &quotas).await);
-    let standing = limiter.peek(&Draw::new(&key, &quotas, now())).await.unwrap().remove(0);
-    assert_eq!(standing.remaining, 2, "the call that found no script has spent nothing");
+    let window_status = limiter.peek(&Draw::new(&key, &quotas, now())).await.unwrap().remove(0);
+    assert_eq!(window_status.remaining, 2, "the call that found no script has spent nothing");
     // A server that has lost everything admits the window once more, and no more than that.
     redis.kill();
     assert!(draw(&limiter, &key, &quotas).await.is_err());
@@ -212,12 +226,13 @@ async fn limiter_reloads_flushed_scripts() {
 async fn account_windows_share_one_cluster_slot() {
     let Some(redis) = Redis::start_cluster() else { return };
     let limiter = node(&redis);
-    let own = [per_hour(4, Counts::Key), per_hour(9, Counts::Account)];
+    let own = [per_hour(4, QuotaScope::Key), per_hour(9, QuotaScope::Account)];
     let quotas = Quotas::new(own.clone());
     // Names that would end the tag early, or leave it empty, or begin another.
     for account in ["acme", "", "}", "{x}", "a}:limit:1{", "50%7D", "\u{7d}\r\n\u{e9}"] {
         for left in (0..4).rev() {
-            let Quota::Within(least) = draw(&limiter, &record(1, account), &quotas).await.unwrap() else {
+            let LimitDecision::Within(least) = draw(&limiter, &record(1, account), &quotas).await.unwrap()
+            else {
                 panic!("{account:?} is refused");
             };
             assert_eq!(least.remaining, left, "{account:?}");
@@ -225,7 +240,7 @@ async fn account_windows_share_one_cluster_slot() {
         assert!(!admits(&limiter, &record(1, account), &quotas).await);
     }
     let [key, account] = own;
-    let across = Quotas::new([key, account, per_hour(9, Counts::Pool("demo".into()))]);
+    let across = Quotas::new([key, account, per_hour(9, QuotaScope::Pool("demo".into()))]);
     let stranger = record(2, "stranger");
     assert!(draw(&limiter, &stranger, &across).await.is_err(), "a pool is in another slot");
     assert!(
@@ -244,7 +259,7 @@ async fn wait_is_within_the_window() {
     let (limiter, key, month) = (node(&redis), record(1, "acme"), Duration::from_hours(30 * 24));
     let quotas = Quotas::new([QuotaPolicy::new(1, month).unwrap()]);
     assert!(admits(&limiter, &key, &quotas).await);
-    let Quota::Exceeded { retry_after, .. } = draw(&limiter, &key, &quotas).await.unwrap() else {
+    let LimitDecision::Exceeded { retry_after, .. } = draw(&limiter, &key, &quotas).await.unwrap() else {
         panic!("admitted")
     };
     assert!(retry_after <= month && retry_after + Duration::from_mins(1) > month, "{retry_after:?}");
@@ -257,7 +272,7 @@ async fn is_refused_for_an_hour_at_most(
     key: &KeyRecord,
     quotas: &Quotas,
 ) {
-    let Quota::Exceeded { retry_after, .. } = draw(limiter, key, quotas).await.unwrap() else {
+    let LimitDecision::Exceeded { retry_after, .. } = draw(limiter, key, quotas).await.unwrap() else {
         panic!("admitted")
     };
     assert!(retry_after <= Duration::from_hours(1), "{retry_after:?}");
@@ -268,7 +283,8 @@ async fn is_refused_for_an_hour_at_most(
 #[tokio::test]
 async fn foreign_value_is_an_error() {
     let Some(redis) = Redis::start() else { return };
-    let (limiter, key, quotas) = (node(&redis), record(1, "acme"), Quotas::new([per_hour(4, Counts::Key)]));
+    let (limiter, key, quotas) =
+        (node(&redis), record(1, "acme"), Quotas::new([per_hour(4, QuotaScope::Key)]));
     assert!(admits(&limiter, &key, &quotas).await);
     let name = &names(&redis)[0];
     for garbage in ["", "nan", "inf", "-1", "1e300", "0x10", "99999999999999999999", "17.5", " 5", "full\r\n"]
@@ -288,7 +304,7 @@ async fn foreign_value_is_an_error() {
 async fn foreign_strict_window_is_an_error() {
     let Some(redis) = Redis::start() else { return };
     let (limiter, key) = (node(&redis), record(1, "acme"));
-    let quotas = Quotas::new([per_hour(4, Counts::Key).in_any_window()]);
+    let quotas = Quotas::new([per_hour(4, QuotaScope::Key).in_any_window()]);
     assert!(admits(&limiter, &key, &quotas).await);
     let name = &names(&redis)[0];
     let left: i64 = redis.say(&["PTTL", name]).trim_start_matches(':').parse().unwrap();
@@ -309,13 +325,16 @@ async fn foreign_strict_window_is_an_error() {
 async fn full_redis_admits_nobody() {
     let Some(redis) = Redis::start() else { return };
     let (limiter, key) = (node(&redis), record(1, "acme"));
-    let quotas = Quotas::new([per_hour(4, Counts::Key), per_hour(9, Counts::Account)]);
+    let quotas = Quotas::new([per_hour(4, QuotaScope::Key), per_hour(9, QuotaScope::Account)]);
     assert!(admits(&limiter, &key, &quotas).await);
     redis.say(&["CONFIG", "SET", "maxmemory", "1"]);
     for _ in 0..3 {
         assert!(draw(&limiter, &key, &quotas).await.is_err());
     }
     redis.say(&["CONFIG", "SET", "maxmemory", "0"]);
-    let standings = limiter.peek(&Draw::new(&key, &quotas, now())).await.unwrap();
-    assert_eq!(standings.iter().map(|standing| standing.remaining).collect::<Vec<_>>(), [3, 8]);
+    let window_statuses = limiter.peek(&Draw::new(&key, &quotas, now())).await.unwrap();
+    assert_eq!(
+        window_statuses.iter().map(|window_status| window_status.remaining).collect::<Vec<_>>(),
+        [3, 8]
+    );
 }

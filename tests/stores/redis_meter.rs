@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use services::redis::Redis;
-use tollgate::account::{Allowance, Counts, Grant, GrantPeriod, QuotaPolicy, Quotas};
+use tollgate::account::{Allowance, Grant, GrantPeriod, QuotaPolicy, QuotaScope, Quotas};
 use tollgate::clock::{Now, Timestamp};
 use tollgate::conformance::{self, Capability, Suite};
 use tollgate::credit::{Charge, ChargeId, Charged, CreditAdmin};
 use tollgate::key::KeyHasher;
-use tollgate::limit::{Draw, Quota};
+use tollgate::limit::{Draw, LimitDecision};
 use tollgate::meter::{Meter, Metered, RedisMeter};
 use tollgate::redis::{RedisOptions, RedisServer};
 use tollgate::{Account, CreditLedger, Credits, KeyId, KeyRecord, RateLimiter, StoreError};
@@ -32,10 +32,10 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(quotas: &[(u32, Counts)], grant: u64) -> Self {
+    fn new(quotas: &[(u32, QuotaScope)], grant: u64) -> Self {
         let account = Arc::new(Account::new("acme", "plain"));
         let record = KeyRecord::new(KeyId::from_bytes([7; 16]), KeyHasher::sha256().hash(b"secret"), account);
-        let policy = |(quota, counts): &(u32, Counts)| {
+        let policy = |(quota, counts): &(u32, QuotaScope)| {
             QuotaPolicy::new(*quota, Duration::from_hours(24)).unwrap().counting(counts.clone())
         };
         let period = GrantPeriod::every(Duration::from_hours(1)).unwrap();
@@ -63,19 +63,21 @@ impl Caller {
     /// The same in two calls, one after the other.
     async fn in_two(&self, meter: &RedisMeter, number: u128, amount: u64) -> Result<Metered, StoreError> {
         match meter.limiter().draw(&self.draw()).await? {
-            Quota::Exceeded { retry_after, standing } => Ok(Metered::Exceeded { retry_after, standing }),
-            Quota::Within(standing) => {
+            LimitDecision::Exceeded { retry_after, window_status } => {
+                Ok(Metered::Exceeded { retry_after, window_status })
+            }
+            LimitDecision::Within(window_status) => {
                 let charged = meter.ledger().charge(&self.charge(number, amount)).await?;
-                Ok(Metered::Drawn { standing, charged })
+                Ok(Metered::Drawn { window_status, charged })
             }
         }
     }
 
     async fn left(&self, meter: &RedisMeter) -> (Vec<u32>, u64) {
-        let standings = meter.limiter().peek(&self.draw()).await.unwrap();
+        let window_statuses = meter.limiter().peek(&self.draw()).await.unwrap();
         let now = Self::now().wall();
         let balance = meter.ledger().balance_of(&self.record.account.id, &self.allowance, now).await.unwrap();
-        let left = standings.iter().map(|standing| standing.remaining).collect();
+        let left = window_statuses.iter().map(|window_status| window_status.remaining).collect();
         (left, balance.credits().unwrap().get())
     }
 }
@@ -83,8 +85,12 @@ impl Caller {
 /// Returns the outcome, without the times that pass meanwhile.
 fn told(metered: &Metered) -> (bool, usize, u32, Option<Charged>) {
     match metered {
-        Metered::Exceeded { standing, .. } => (false, standing.policy, standing.remaining, None),
-        Metered::Drawn { standing, charged } => (true, standing.policy, standing.remaining, Some(*charged)),
+        Metered::Exceeded { window_status, .. } => {
+            (false, window_status.policy, window_status.remaining, None)
+        }
+        Metered::Drawn { window_status, charged } => {
+            (true, window_status.policy, window_status.remaining, Some(*charged))
+        }
     }
 }
 
@@ -92,12 +98,12 @@ fn told(metered: &Metered) -> (bool, usize, u32, Option<Charged>) {
 async fn one_call_decides_like_two() {
     let Some(redis) = Redis::start() else { return };
     let (one, two) = (meter(&redis, "one"), meter(&redis, "two"));
-    let pool = Counts::Pool("demo".into());
+    let pool = QuotaScope::Pool("demo".into());
     let callers = [
-        Caller::new(&[(5, Counts::Key)], 100),
-        Caller::new(&[(3, Counts::Key), (5, Counts::Account), (9, pool)], 100),
-        Caller::new(&[(9, Counts::Account)], 20),
-        Caller::new(&[(9, Counts::Key)], 0),
+        Caller::new(&[(5, QuotaScope::Key)], 100),
+        Caller::new(&[(3, QuotaScope::Key), (5, QuotaScope::Account), (9, pool)], 100),
+        Caller::new(&[(9, QuotaScope::Account)], 20),
+        Caller::new(&[(9, QuotaScope::Key)], 0),
     ];
     for caller in callers {
         redis.say(&["FLUSHALL"]);
@@ -122,7 +128,7 @@ async fn one_call_decides_like_two() {
 #[tokio::test]
 async fn failed_charge_keeps_its_draw() {
     let Some(redis) = Redis::start() else { return };
-    let (meter, caller) = (meter(&redis, "tollgate"), Caller::new(&[(2, Counts::Key)], 5));
+    let (meter, caller) = (meter(&redis, "tollgate"), Caller::new(&[(2, QuotaScope::Key)], 5));
     let answer = caller.at_once(&meter, 1, 6).await.unwrap();
     assert_eq!(told(&answer), (true, 0, 1, Some(Charged::Insufficient { balance: Credits::new(5) })));
     let answer = caller.at_once(&meter, 2, 2).await.unwrap();
@@ -134,8 +140,10 @@ async fn failed_charge_keeps_its_draw() {
 #[tokio::test]
 async fn draw_and_charge_take_one_round_trip() {
     let Some(redis) = Redis::start() else { return };
-    let (meter, caller) =
-        (meter(&redis, "tollgate"), Caller::new(&[(2_000, Counts::Key), (3_000, Counts::Account)], 500));
+    let (meter, caller) = (
+        meter(&redis, "tollgate"),
+        Caller::new(&[(2_000, QuotaScope::Key), (3_000, QuotaScope::Account)], 500),
+    );
     assert!(caller.at_once(&meter, 0, 1).await.is_ok());
     redis.say(&["CONFIG", "RESETSTAT"]);
     for number in 1..=100 {
@@ -177,5 +185,5 @@ async fn meter_keeps_the_contract_in_one_slot() {
     let meter = meter(&redis, "{gate}");
     limits(meter.limiter()).run().await.assert();
     conformance::credits(meter.ledger()).run().await.assert();
-    assert!(Caller::new(&[(2, Counts::Pool("demo".into()))], 5).at_once(&meter, 1, 1).await.is_ok());
+    assert!(Caller::new(&[(2, QuotaScope::Pool("demo".into()))], 5).at_once(&meter, 1, 1).await.is_ok());
 }

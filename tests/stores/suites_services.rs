@@ -19,7 +19,7 @@ use database::{Place, both};
 use tollgate::MemoryLedger;
 use tollgate::conformance::{self, Capability};
 use tollgate::credit::{CreditLeasing, LeaseTerms, LeasedLedger, RedisLedger, SqlLedger};
-use tollgate::guard::Guarded;
+use tollgate::guard::Resilient;
 use tollgate::limit::RedisLimiter;
 use tollgate::redis::RedisServer;
 use tollgate::store::{CachedStore, SqlStore};
@@ -31,26 +31,26 @@ both![
 ];
 
 async fn cached_guarded_database_keeps_contract(place: Place) {
-    let store = Guarded::new(SqlStore::new(&place.open().await));
+    let store = Resilient::new(SqlStore::new(&place.open().await));
     conformance::keys(CachedStore::builder(store).build().unwrap()).run().await.assert();
 }
 
 async fn guarded_database_ledger_keeps_contract(place: Place) {
-    let ledger = Guarded::new(SqlLedger::new(&place.open().await));
+    let ledger = Resilient::new(SqlLedger::new(&place.open().await));
     conformance::credits(ledger).run().await.assert();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guarded_redis_limiter_keeps_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
-    let limiter = Guarded::new(RedisLimiter::new(RedisServer::open(&redis.url(), "acme").unwrap()));
+    let limiter = Resilient::new(RedisLimiter::new(RedisServer::open(&redis.url(), "acme").unwrap()));
     conformance::limits(limiter).without(Capability::InjectedTime).run().await.assert();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guarded_redis_ledger_keeps_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
-    let ledger = Guarded::new(RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap()));
+    let ledger = Resilient::new(RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap()));
     conformance::credits(ledger).run().await.assert();
 }
 
@@ -70,7 +70,7 @@ async fn leased_memory_credits_keep_the_contract() {
 
 async fn leased_sql_credits_keep_the_contract(place: Place) {
     let ledger = SqlLedger::new(&place.open().await);
-    leased_keep_the_contract_of_charges(Guarded::new(ledger.clone())).await;
+    leased_keep_the_contract_of_charges(Resilient::new(ledger.clone())).await;
     leased_keep_the_contract_of_charges(Arc::new(ledger) as Arc<dyn CreditLeasing>).await;
 }
 
@@ -78,6 +78,6 @@ async fn leased_sql_credits_keep_the_contract(place: Place) {
 async fn leased_redis_credits_keep_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
     let ledger = RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap());
-    leased_keep_the_contract_of_charges(Guarded::new(ledger.clone())).await;
+    leased_keep_the_contract_of_charges(Resilient::new(ledger.clone())).await;
     leased_keep_the_contract_of_charges(Box::new(ledger) as Box<dyn CreditLeasing>).await;
 }

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::KeyHash;
-use tollgate::limit::{Draw, Quota, Standing};
+use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::{Account, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreError, StoreFuture};
 
 /// A back end whose futures are pending once: what is asked of a remote one.
@@ -38,13 +38,13 @@ impl<T: KeyStore + Clone> KeyStore for Later<T> {
 }
 
 impl<T: RateLimiter + Clone> RateLimiter for Later<T> {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         // The draw borrows: it is made now, and told later.
         let answer = self.0.draw(draw);
         later(move || answer)
     }
 
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         let answer = self.0.peek(draw);
         later(move || answer)
     }
@@ -99,11 +99,11 @@ impl<T: KeyStore> KeyStore for Failing<T> {
 }
 
 impl<T: RateLimiter> RateLimiter for Failing<T> {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         self.failure().map_or_else(|| self.back_end.draw(draw), StoreFuture::failed)
     }
 
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.back_end.peek(draw)
     }
 }

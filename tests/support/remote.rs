@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tollgate::clock::{Now, Timestamp};
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::KeyHash;
-use tollgate::limit::{Draw, Quota, Standing};
+use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::{
     Account, Clock, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreError, StoreFuture,
 };
@@ -137,11 +137,11 @@ impl<T: KeyStore> KeyStore for Remote<T> {
 }
 
 impl<T: RateLimiter> RateLimiter for Remote<T> {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         self.ask(|limiter| limiter.draw(draw))
     }
 
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.ask(|limiter| limiter.peek(draw))
     }
 }

@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tollgate::credit::{LeaseTerms, LeasedLedger, SqlLedger};
-use tollgate::guard::Guarded;
+use tollgate::guard::Resilient;
 use tollgate::redis::RedisServer;
-use tollgate::store::{CachedStore, RedisAnnouncements, RedisRecords, SqlStore};
+use tollgate::store::{CachedStore, RedisInvalidationBus, RedisRecords, SqlStore};
 
 use crate::data::Fault;
 
@@ -18,18 +18,21 @@ const STALE_FOR_AT_MOST: Duration = Duration::from_secs(10);
 const STALE_IF_ERROR: Duration = Duration::from_mins(5);
 
 /// Keys: from this process, from Redis, from the database. A guard waits for one second, and the cache before it for two.
-pub(super) fn cached(store: SqlStore, server: &RedisServer) -> Result<CachedStore<Guarded<SqlStore>>, Fault> {
-    let cached = CachedStore::builder(Guarded::new(store))
+pub(super) fn cached(
+    store: SqlStore,
+    server: &RedisServer,
+) -> Result<CachedStore<Resilient<SqlStore>>, Fault> {
+    let cached = CachedStore::builder(Resilient::new(store))
         .stale_for_at_most(STALE_FOR_AT_MOST)
         .stale_if_error(STALE_IF_ERROR)
         .second_tier(RedisRecords::new(server.clone()))
-        .announcements(RedisAnnouncements::new(server.clone()));
+        .invalidation_bus(RedisInvalidationBus::new(server.clone()));
     Ok(cached.build()?)
 }
 
 /// Credits that are spent in process.
-pub(super) type Leased = LeasedLedger<Guarded<SqlLedger>>;
+pub(super) type Leased = LeasedLedger<Resilient<SqlLedger>>;
 
-pub(super) fn leased(guarded: &Guarded<SqlLedger>, nodes: NonZeroU32) -> Leased {
+pub(super) fn leased(guarded: &Resilient<SqlLedger>, nodes: NonZeroU32) -> Leased {
     LeasedLedger::new(guarded.clone(), LeaseTerms::of_nodes(nodes))
 }

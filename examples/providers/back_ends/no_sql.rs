@@ -16,7 +16,7 @@ pub(super) fn open(_: &str, _: Option<&redis::Server>, _: NonZeroU32) -> Ready<R
 }
 
 impl Kept {
-    pub(super) fn tend(&self) -> Ready<Result<(), Fault>> {
+    pub(super) fn maintain(&self) -> Ready<Result<(), Fault>> {
         match self.0 {}
     }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tollgate::RateLimiter;
-use tollgate::guard::Guarded;
+use tollgate::guard::Resilient;
 use tollgate::limit::{LocalFallback, LocalShare, RedisLimiter};
 pub(super) use tollgate::redis::RedisServer as Server;
 
@@ -20,6 +20,6 @@ pub(super) async fn open(url: &str, provider: &str) -> Result<Server, Fault> {
 
 /// While the server is away, each process admits its share of every quota.
 pub(super) fn limiter(server: &Server, nodes: NonZeroU32) -> Arc<dyn RateLimiter> {
-    let shared = Guarded::new(RedisLimiter::new(server.clone()));
+    let shared = Resilient::new(RedisLimiter::new(server.clone()));
     Arc::new(LocalFallback::new(shared, LocalShare::new(nodes)))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tollgate::credit::{Abandoned, SqlLedger};
 #[cfg(feature = "fleet")]
-use tollgate::guard::Guarded;
+use tollgate::guard::Resilient;
 use tollgate::sql::Database;
 use tollgate::store::SqlStore;
 
@@ -28,7 +28,7 @@ pub(super) struct Kept {
     credits: SqlLedger,
     /// The ledger for requests: a settlement that fails, as on a full disk, is retried until it succeeds.
     #[cfg(feature = "fleet")]
-    guarded: Guarded<SqlLedger>,
+    guarded: Resilient<SqlLedger>,
     #[cfg(feature = "redis")]
     leased: Option<fleet::Leased>,
 }
@@ -45,7 +45,7 @@ pub(super) async fn open(
         database,
         credits: credits.clone(),
         #[cfg(feature = "fleet")]
-        guarded: Guarded::new(credits.clone()),
+        guarded: Resilient::new(credits.clone()),
         #[cfg(feature = "redis")]
         leased: None,
     };
@@ -84,7 +84,7 @@ fn before(server: &redis::Server, _: NonZeroU32, _: SqlStore, _: Kept) -> Result
 
 impl Kept {
     /// Gives back the charges of processes that have died, and forgets those that were closed long ago.
-    pub(super) async fn tend(&self) -> Result<(), Fault> {
+    pub(super) async fn maintain(&self) -> Result<(), Fault> {
         self.credits.close_abandoned(ABANDONED_AFTER, Abandoned::Refund).await?;
         self.credits.forget_closed(FORGOTTEN_AFTER).await?;
         Ok(())

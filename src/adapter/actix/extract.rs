@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
 
-use crate::account::Caps;
+use crate::account::ParamLimits;
 use crate::adapter::NoPrincipal;
 use crate::gate::Principal;
 
@@ -22,7 +22,7 @@ impl FromRequest for Principal {
 }
 
 /// The limits on parameters that apply to the request.
-impl FromRequest for Caps {
+impl FromRequest for ParamLimits {
     type Error = NoPrincipal;
     type Future = Ready<Result<Self, NoPrincipal>>;
 

@@ -11,12 +11,12 @@ use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use pin_project_lite::pin_project;
 
-use crate::adapter::actix::hand_over::hand_over;
-use crate::adapter::actix::names::Front;
-use crate::adapter::actix::view::Seen;
+use crate::adapter::actix::gate_headers::GateHeaders;
+use crate::adapter::actix::prepare_request::prepare_request;
+use crate::adapter::actix::view::RequestWithGate;
 use crate::adapter::actix::{convert, managed};
-use crate::adapter::dress::Named;
-use crate::adapter::{call, closed, dress, refusal};
+use crate::adapter::headers::RequestIdHeader;
+use crate::adapter::{call, closed, headers, refusal};
 use crate::denial::Denial;
 use crate::future::StoreFuture;
 use crate::gate::{Admission, Decision, FinalCost, Outcome, bare_failure, decide};
@@ -47,7 +47,7 @@ pin_project! {
 
 /// A request that waits for a remote back end's decision.
 struct Waiting<S> {
-    front: Arc<Front>,
+    front: Arc<GateHeaders>,
     decision: Decision,
     service: Rc<S>,
     request: ServiceRequest,
@@ -56,7 +56,7 @@ struct Waiting<S> {
 /// An admitted request that the service is handling.
 struct Serving {
     admission: Admission,
-    request_id: Named,
+    request_id: RequestIdHeader,
 }
 
 impl<S, B> MiddlewareFuture<S, B>
@@ -64,7 +64,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
 {
     pub(super) fn decide(
-        front: Arc<Front>,
+        front: Arc<GateHeaders>,
         decision: Decision,
         service: Rc<S>,
         request: ServiceRequest,
@@ -74,7 +74,7 @@ where
     }
 
     pub(super) fn serve(
-        front: &Arc<Front>,
+        front: &Arc<GateHeaders>,
         service: &S,
         request: ServiceRequest,
         admission: Admission,
@@ -82,13 +82,18 @@ where
         Self { state: serve(front, service, request, admission) }
     }
 
-    pub(super) fn refuse(front: &Front, request: ServiceRequest, denial: &Denial, drawn: &Admission) -> Self {
+    pub(super) fn refuse(
+        front: &GateHeaders,
+        request: ServiceRequest,
+        denial: &Denial,
+        drawn: &Admission,
+    ) -> Self {
         Self { state: State::Refused { response: Some(refuse(front, request, denial, drawn)) } }
     }
 }
 
 fn serve<S, B>(
-    front: &Arc<Front>,
+    front: &Arc<GateHeaders>,
     service: &S,
     mut request: ServiceRequest,
     admission: Admission,
@@ -105,30 +110,36 @@ where
         return State::Managing { answering };
     }
     let request_id = {
-        let seen = Seen { request: &request, front };
-        dress::name(|| seen.view(), core)
+        let request_with_gate = RequestWithGate { request: &request, front };
+        headers::name(|| request_with_gate.view(), core)
     };
     if let Some(named) = &request_id
         && let (Some(name), Some(id)) = (convert::name(&named.0), convert::value(&named.1))
     {
         request.headers_mut().insert(name, id);
     }
-    hand_over(&mut request, &admission, front);
+    prepare_request(&mut request, &admission, front);
     let serving = Serving { admission, request_id };
     State::Serving { future: service.call(request), serving }
 }
 
-fn refuse(front: &Front, request: ServiceRequest, denial: &Denial, drawn: &Admission) -> ServiceResponse {
+fn refuse(
+    front: &GateHeaders,
+    request: ServiceRequest,
+    denial: &Denial,
+    drawn: &Admission,
+) -> ServiceResponse {
     // For a `HEAD` request, actix-web itself sends only the head, with the length of the body.
-    let seen = Seen { request: &request, front };
-    let answer = refusal::refuse(&front.gate.0, &seen.view(), request.uri().path(), denial, drawn);
+    let request_with_gate = RequestWithGate { request: &request, front };
+    let answer =
+        refusal::refuse(&front.gate.0, &request_with_gate.view(), request.uri().path(), denial, drawn);
     request.into_response(convert::response(answer))
 }
 
 impl Serving {
     /// Adds the gate's headers to the response, and returns the request's outcome.
-    fn dress<B>(&mut self, response: &mut ServiceResponse<B>) -> Outcome {
-        dress::answer(response.headers_mut(), &self.admission, &mut self.request_id);
+    fn headers<B>(&mut self, response: &mut ServiceResponse<B>) -> Outcome {
+        headers::answer(response.headers_mut(), &self.admission, &mut self.request_id);
         // A gate around this one closes its own charge.
         if !self.admission.is_charged() {
             return Outcome::Served;
@@ -140,7 +151,7 @@ impl Serving {
             None => Outcome::Served,
         };
         // actix-web sends no trailers, so a status that is not in the head never comes.
-        call::told(response.headers(), outcome).unwrap_or(outcome)
+        call::grpc_outcome(response.headers(), outcome).unwrap_or(outcome)
     }
 
     /// Adds the gate's headers to the response of an error once that response is created, because some errors can
@@ -149,7 +160,7 @@ impl Serving {
         let admission = std::mem::take(&mut self.admission);
         let request_id = self.request_id.take();
         error.add_response_mapper(move |mut response| {
-            dress::answer(response.headers_mut(), &admission, &mut request_id.clone());
+            headers::answer(response.headers_mut(), &admission, &mut request_id.clone());
             response
         });
     }
@@ -160,7 +171,7 @@ impl Serving {
         mut result: Result<ServiceResponse<B>, actix_web::Error>,
     ) -> (Option<StoreFuture<()>>, Answer<B>) {
         let outcome = match &mut result {
-            Ok(response) => self.dress(response),
+            Ok(response) => self.headers(response),
             Err(error) if error.as_response_error().status_code().is_server_error() => Outcome::Failed,
             Err(_) => Outcome::Served,
         };
@@ -185,9 +196,9 @@ where
             let next = match state.as_mut().project() {
                 Projected::Deciding { waiting } => ready!(decided(waiting, cx)),
                 Projected::Serving { future, serving } => {
-                    serving.admission.risk();
+                    serving.admission.mark_unserved();
                     let Poll::Ready(result) = future.poll(cx) else {
-                        serving.admission.begin();
+                        serving.admission.mark_served();
                         return Poll::Pending;
                     };
                     let (closing, answer) = serving.end(result);
@@ -224,8 +235,8 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
 {
     let Some(asked) = waiting else { return Poll::Pending };
-    let seen = Seen { request: &asked.request, front: &asked.front };
-    let decided = ready!(decide(&mut asked.decision, &asked.front.gate.0, cx, &seen.view()));
+    let request_with_gate = RequestWithGate { request: &asked.request, front: &asked.front };
+    let decided = ready!(decide(&mut asked.decision, &asked.front.gate.0, cx, &request_with_gate.view()));
     let Some(waiting) = waiting.take() else { return Poll::Pending };
     let Waiting { front, mut decision, service, request } = *waiting;
     Poll::Ready(match decided {

@@ -7,15 +7,15 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use bytes::Bytes;
 
 use crate::adapter::actix::convert;
-use crate::adapter::actix::names::Front;
-use crate::adapter::actix::view::Seen;
-use crate::adapter::dress;
+use crate::adapter::actix::gate_headers::GateHeaders;
+use crate::adapter::actix::view::RequestWithGate;
+use crate::adapter::headers;
 use crate::gate::Principal;
-use crate::gate::{Admission, BodyFault, Call, LARGEST_BODY, Mounted};
+use crate::gate::{Admission, BodyFault, LARGEST_BODY, Mounted, MountedRequest};
 
 /// Reads the request's body and responds in place of the service.
 pub(super) async fn answer(
-    front: Arc<Front>,
+    front: Arc<GateHeaders>,
     mounted: Arc<dyn Mounted>,
     request: ServiceRequest,
     principal: Principal,
@@ -31,7 +31,7 @@ pub(super) async fn answer(
     };
     let mut response = request.into_response(convert::response(answer));
     // The response already has the request's id.
-    dress::answer(response.headers_mut(), &admission, &mut None);
+    headers::answer(response.headers_mut(), &admission, &mut None);
     response
 }
 
@@ -43,15 +43,15 @@ async fn read(payload: Payload) -> Result<Bytes, BodyFault> {
 }
 
 fn call(
-    front: &Front,
+    front: &GateHeaders,
     request: &ServiceRequest,
     body: Result<Bytes, BodyFault>,
     principal: Principal,
-) -> Option<Call> {
-    let (seen, core) = (Seen { request, front }, &front.gate.0);
-    let view = seen.view();
+) -> Option<MountedRequest> {
+    let (request_with_gate, core) = (RequestWithGate { request, front }, &front.gate.0);
+    let view = request_with_gate.view();
     let media_type = request.headers().get(actix_web::http::header::CONTENT_TYPE);
-    Some(Call {
+    Some(MountedRequest {
         method: view.method().parse().ok()?,
         path: view.path().to_owned(),
         query: view.query().map(str::to_owned),

@@ -9,8 +9,8 @@ use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 
 use crate::adapter::actix::MiddlewareFuture;
-use crate::adapter::actix::names::Front;
-use crate::adapter::actix::view::Seen;
+use crate::adapter::actix::gate_headers::GateHeaders;
+use crate::adapter::actix::view::RequestWithGate;
 use crate::gate::{Decision, decide};
 
 /// An actix-web service behind a [`Gate`](crate::gate::Gate), created by a
@@ -19,11 +19,11 @@ use crate::gate::{Decision, decide};
 /// If the gate's back ends are in memory, the whole decision is made within `call`.
 pub struct TollgateMiddleware<S> {
     service: Rc<S>,
-    front: Arc<Front>,
+    front: Arc<GateHeaders>,
 }
 
 impl<S> TollgateMiddleware<S> {
-    pub(super) fn new(service: Rc<S>, front: Arc<Front>) -> Self {
+    pub(super) fn new(service: Rc<S>, front: Arc<GateHeaders>) -> Self {
         Self { service, front }
     }
 }
@@ -45,9 +45,9 @@ where
         let mut decision = Decision::default();
         // In-memory back ends are ready at once. For other back ends, the future polls again, with a waker.
         let polled = {
-            let seen = Seen { request: &request, front: &self.front };
+            let request_with_gate = RequestWithGate { request: &request, front: &self.front };
             let cx = &mut Context::from_waker(Waker::noop());
-            decide(&mut decision, &self.front.gate.0, cx, &seen.view())
+            decide(&mut decision, &self.front.gate.0, cx, &request_with_gate.view())
         };
         match polled {
             Poll::Ready(Ok(())) => {

@@ -3,10 +3,10 @@
 mod convert;
 mod extract;
 mod future;
-mod hand_over;
+mod gate_headers;
 mod managed;
 mod middleware;
-mod names;
+mod prepare_request;
 mod transform;
 mod view;
 

@@ -8,7 +8,7 @@ use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 
 use crate::adapter::TollgateMiddleware;
-use crate::adapter::actix::names::Front;
+use crate::adapter::actix::gate_headers::GateHeaders;
 use crate::gate::Gate;
 
 /// A transform that puts a [`Gate`] in front of an actix-web `App`, `Scope` or `Resource`.
@@ -73,13 +73,13 @@ use crate::gate::Gate;
 /// `ResponseError::status_code`. [`Outcome`](crate::gate::Outcome) has the whole table.
 #[derive(Debug, Clone)]
 pub struct TollgateTransform {
-    front: Arc<Front>,
+    front: Arc<GateHeaders>,
 }
 
 impl TollgateTransform {
     /// Creates a transform that puts this gate in front of a service.
     pub fn new(gate: Gate) -> Self {
-        Self { front: Arc::new(Front::new(gate)) }
+        Self { front: Arc::new(GateHeaders::new(gate)) }
     }
 }
 

@@ -6,17 +6,17 @@ use actix_web::HttpMessage;
 use actix_web::dev::ServiceRequest;
 use http::HeaderName;
 
-use crate::adapter::actix::names::Front;
+use crate::adapter::actix::gate_headers::GateHeaders;
 use crate::gate::Principal;
-use crate::request::{Admitted, Fields, RequestView, TakenKey};
+use crate::request::{Admitted, RequestParts, RequestView, TakenKey};
 
 /// A request and the gate that checks it.
-pub(super) struct Seen<'r> {
+pub(super) struct RequestWithGate<'r> {
     pub(super) request: &'r ServiceRequest,
-    pub(super) front: &'r Front,
+    pub(super) front: &'r GateHeaders,
 }
 
-impl Seen<'_> {
+impl RequestWithGate<'_> {
     /// Returns the gate's view of the request. Its path is the whole path as actix-web routes it, also within a scope.
     pub(super) fn view(&self) -> RequestView<'_> {
         let path = self.request.match_info().as_str();
@@ -24,7 +24,7 @@ impl Seen<'_> {
     }
 }
 
-impl Fields for Seen<'_> {
+impl RequestParts for RequestWithGate<'_> {
     fn each<'s>(&'s self, name: &HeaderName, visit: &mut dyn FnMut(&'s [u8])) {
         let headers = self.request.headers();
         let values = match self.front.known(name) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use tokio::time::{Sleep, sleep};
 
-use crate::request::Occurs;
+use crate::request::HeaderCount;
 use crate::request::RequestView;
 use crate::respond::Protocol;
 
@@ -31,7 +31,7 @@ impl Deadline {
 /// Returns the value of `grpc-timeout`: at most eight digits and a unit.
 fn timeout(view: &RequestView<'_>) -> Option<Duration> {
     static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-    let Occurs::Once([digits @ .., unit]) = view.field(&GRPC_TIMEOUT) else { return None };
+    let HeaderCount::Once([digits @ .., unit]) = view.field(&GRPC_TIMEOUT) else { return None };
     if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

@@ -14,7 +14,7 @@ use crate::respond::{AnswerHeaders, Protocol};
 /// that the server failed. Returns `None` for a gRPC response whose status is not in its head.
 ///
 /// The function does not read the request: a client that claims to speak gRPC must not decide about its charge.
-pub(crate) fn told(headers: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
+pub(crate) fn grpc_outcome(headers: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
     if served == Outcome::Failed || !speaks_grpc(headers) {
         return Some(served);
     }
@@ -28,12 +28,12 @@ fn speaks_grpc(headers: &impl AnswerHeaders) -> bool {
 /// Returns the outcome according to the status among these headers or trailers. Returns `None` if there is no status.
 fn by_status(headers: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
     const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-    let mut told = None;
+    let mut grpc_outcome = None;
     headers.any(&GRPC_STATUS, |code| {
-        told = Some(if has_failed(Code::from_bytes(code)) { Outcome::Failed } else { served });
+        grpc_outcome = Some(if has_failed(Code::from_bytes(code)) { Outcome::Failed } else { served });
         true
     });
-    told
+    grpc_outcome
 }
 
 /// Returns true if a code means that the server failed, like a 5xx in HTTP. A deadline and a cancellation are caused by
@@ -67,7 +67,7 @@ impl CallEnd {
     }
 
     /// Marks the body as about to be polled. Until [`look`](Self::look) is called, the body counts as panicked.
-    pub(crate) fn risk(&mut self) {
+    pub(crate) fn mark_unserved(&mut self) {
         if let Some(open) = &mut self.0 {
             open.polling = true;
         }

@@ -11,6 +11,6 @@ mod none;
 #[cfg(feature = "tonic")]
 pub(super) use deadline::Deadline;
 #[cfg(feature = "tonic")]
-pub(super) use ending::{CallEnd, told};
+pub(super) use ending::{CallEnd, grpc_outcome};
 #[cfg(not(feature = "tonic"))]
-pub(super) use none::{CallEnd, Deadline, told};
+pub(super) use none::{CallEnd, Deadline, grpc_outcome};

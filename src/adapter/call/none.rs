@@ -22,7 +22,7 @@ impl Deadline {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of the feature's own")]
-pub(crate) fn told(_: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
+pub(crate) fn grpc_outcome(_: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
     Some(served)
 }
 
@@ -39,7 +39,7 @@ impl CallEnd {
     }
 
     #[expect(clippy::unused_self, reason = "the feature's own has what to look at")]
-    pub(crate) fn risk(&mut self) {}
+    pub(crate) fn mark_unserved(&mut self) {}
 
     #[expect(clippy::unused_self, reason = "the feature's own has what to look at")]
     pub(crate) fn look<D, E>(&mut self, _: &Poll<Option<Result<Frame<D>, E>>>) {}

@@ -54,7 +54,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().content.project() {
             Projected::Served { body, end } => {
-                end.risk();
+                end.mark_unserved();
                 let polled = body.poll_frame(cx);
                 end.look(&polled);
                 polled

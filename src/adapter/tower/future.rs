@@ -13,11 +13,11 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::adapter::call::{self, CallEnd, Deadline};
-use crate::adapter::dress::Named;
+use crate::adapter::headers::RequestIdHeader;
 use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
-use crate::adapter::tower::managed::{Finish, Managed, Target, keep_head};
-use crate::adapter::{closed, dress, refusal};
+use crate::adapter::tower::managed::{Managed, ManagedResponse, Target, keep_head};
+use crate::adapter::{closed, headers, refusal};
 use crate::denial::Denial;
 use crate::future::StoreFuture;
 use crate::gate::Gate;
@@ -42,8 +42,8 @@ pin_project! {
         Deciding { waiting: Option<Box<Waiting<S, B>>> },
         Serving { #[pin] future: F, serving: Serving },
         Closing { closing: StoreFuture<()>, response: Option<R> },
-        Reading { #[pin] body: Collecting<B>, managed: Option<Box<(Managed, Finish)>> },
-        Answering { answering: Answering, finish: Finish },
+        Reading { #[pin] body: Collecting<B>, managed: Option<Box<(Managed, ManagedResponse)>> },
+        Answering { answering: Answering, finish: ManagedResponse },
         Refused { response: Option<Response<Bytes>> },
     }
 }
@@ -60,7 +60,7 @@ struct Waiting<S, B> {
 /// An admitted request that the service is handling.
 pub(super) struct Serving {
     admission: Admission,
-    request_id: Named,
+    request_id: RequestIdHeader,
 }
 
 impl<S, B, R> ResponseFuture<S, B>
@@ -127,11 +127,11 @@ impl Serving {
     /// Removes from a request what the service must not see, and inserts what the service must know.
     #[inline]
     pub(super) fn of<B>(core: &Core, request: &mut Request<B>, admission: Admission) -> Self {
-        let request_id = dress::name(|| RequestView::of(request), core);
+        let request_id = headers::name(|| RequestView::of(request), core);
         if let Some(named) = &request_id {
             request.headers_mut().insert(&named.0, named.1.clone());
         }
-        dress::hand_over(request, &admission, core);
+        headers::prepare_request(request, &admission, core);
         Self { admission, request_id }
     }
 
@@ -139,7 +139,7 @@ impl Serving {
     /// gRPC response whose status is still to come.
     #[inline]
     fn finish<R>(&mut self, response: &mut Response<R>) -> (Option<StoreFuture<()>>, CallEnd) {
-        dress::answer(response.headers_mut(), &self.admission, &mut self.request_id);
+        headers::answer(response.headers_mut(), &self.admission, &mut self.request_id);
         // A gate around this one closes its own charge.
         if !self.admission.is_charged() {
             return (None, CallEnd::none());
@@ -149,7 +149,7 @@ impl Serving {
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
             None => Outcome::Served,
         };
-        match call::told(response.headers(), outcome) {
+        match call::grpc_outcome(response.headers(), outcome) {
             Some(outcome) => (self.admission.close(outcome), CallEnd::none()),
             None => (None, CallEnd::awaited(std::mem::take(&mut self.admission), outcome)),
         }
@@ -169,9 +169,9 @@ where
             let next = match state.as_mut().project() {
                 Projected::Deciding { waiting } => ready!(decided(waiting, cx)),
                 Projected::Serving { future, serving } => {
-                    serving.admission.risk();
+                    serving.admission.mark_unserved();
                     let Poll::Ready(result) = future.poll(cx) else {
-                        serving.admission.begin();
+                        serving.admission.mark_served();
                         return Poll::Pending;
                     };
                     let mut response = match result {
@@ -206,7 +206,7 @@ where
                 }
                 Projected::Answering { answering, finish } => {
                     let mut response = ready!(answering.as_mut().poll(cx));
-                    finish.dress(&mut response);
+                    finish.headers(&mut response);
                     State::Refused { response: Some(response) }
                 }
                 Projected::Refused { response } => {

@@ -20,7 +20,7 @@ use crate::gate::Mounted;
 use crate::gate::{Gate, Principal};
 use crate::manage::Endpoints;
 use crate::request::RequestView;
-use crate::respond::Occasion;
+use crate::respond::DenialContext;
 
 /// A key management service that a router mounts behind the gate, for gates that do not mount it themselves.
 ///
@@ -78,8 +78,8 @@ impl KeyService {
         let (core, denial) = (&self.gate.0, Denial::of(kind));
         let view = RequestView::of(request);
         let id = core.request_ids.of(&view);
-        let occasion = Occasion::new(request.uri().path(), &id, core.request_ids.header(), &*core.clock);
-        core.refuse(&denial, |responders, denial| responders.respond(&view, denial, &occasion))
+        let context = DenialContext::new(request.uri().path(), &id, core.request_ids.header(), &*core.clock);
+        core.refuse(&denial, |responders, denial| responders.respond(&view, denial, &context))
     }
 }
 

@@ -8,8 +8,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 
-use crate::adapter::dress;
-use crate::gate::{Admission, Answering, BodyFault, Call, Core, Mounted};
+use crate::adapter::headers;
+use crate::gate::{Admission, Answering, BodyFault, Core, Mounted, MountedRequest};
 use crate::gate::{Gate, Principal};
 use crate::request::RequestView;
 use crate::respond::RequestId;
@@ -55,13 +55,13 @@ impl Managed {
     }
 
     /// Returns the remaining work on the response.
-    pub(super) fn finish(&self, admission: Admission) -> Finish {
-        Finish { admission, head_only: self.head.method == Method::HEAD }
+    pub(super) fn finish(&self, admission: Admission) -> ManagedResponse {
+        ManagedResponse { admission, head_only: self.head.method == Method::HEAD }
     }
 
     pub(super) fn answer(self, body: Result<Bytes, BodyFault>) -> Answering {
         let media_type = self.head.headers.get(CONTENT_TYPE);
-        let call = Call {
+        let call = MountedRequest {
             method: self.head.method,
             path: self.target.path,
             query: self.head.uri.query().map(str::to_owned),
@@ -76,15 +76,15 @@ impl Managed {
 }
 
 /// The remaining work on a response of the gate's own.
-pub(super) struct Finish {
+pub(super) struct ManagedResponse {
     admission: Admission,
     head_only: bool,
 }
 
-impl Finish {
+impl ManagedResponse {
     /// Adds the headers that every response to an admitted key has, except the request's id, which is already there.
-    pub(super) fn dress(&self, response: &mut Response<Bytes>) {
-        dress::answer(response.headers_mut(), &self.admission, &mut None);
+    pub(super) fn headers(&self, response: &mut Response<Bytes>) {
+        headers::answer(response.headers_mut(), &self.admission, &mut None);
         if self.head_only {
             keep_head(response);
         }

@@ -17,7 +17,7 @@ use crate::store::Store;
 use crate::{Fault, accounts, import, limits, store};
 
 /// The result of a successful command.
-pub(crate) struct Done {
+pub(crate) struct CommandResult {
     pub(crate) answer: Answer,
     /// A note on the other nodes, if one is necessary.
     pub(crate) note: Option<&'static str>,
@@ -26,7 +26,7 @@ pub(crate) struct Done {
 }
 
 /// The store, the gate, the actor and the audit file of a command.
-pub(crate) struct Desk {
+pub(crate) struct Operator {
     pub(crate) store: Store,
     pub(crate) gate: Gate,
     pub(crate) actor: Actor,
@@ -34,23 +34,23 @@ pub(crate) struct Desk {
 }
 
 /// Runs a command. The result is returned, and then printed, only after the change is persisted.
-pub(crate) async fn run(arguments: &mut Arguments) -> Result<Done, Fault> {
+pub(crate) async fn run(arguments: &mut Arguments) -> Result<CommandResult, Fault> {
     let noun = arguments.word("a command")?;
     let verb = arguments.word("what to do")?;
-    let desk = Desk::set(arguments).await?;
+    let operator = Operator::set(arguments).await?;
     let answer = match noun.as_str() {
-        "keys" => keys(&verb, arguments, &desk).await?,
-        "accounts" => accounts::run(&verb, arguments, &desk.accounts()).await?,
-        "credits" => crate::credits::run(&verb, arguments, &desk).await?,
+        "keys" => keys(&verb, arguments, &operator).await?,
+        "accounts" => accounts::run(&verb, arguments, &operator.accounts()).await?,
+        "credits" => crate::credits::run(&verb, arguments, &operator).await?,
         other => return Err(Usage(format!("`{other}` is no command")).into()),
     };
-    let note = if concerns_nodes(&noun, &verb) { desk.store.note_on_nodes() } else { None };
-    desk.store.close().await?;
-    let unaudited = desk.audit.and_then(|audit| audit.finish().err());
-    Ok(Done { answer, note, unaudited })
+    let note = if concerns_nodes(&noun, &verb) { operator.store.note_on_nodes() } else { None };
+    operator.store.close().await?;
+    let unaudited = operator.audit.and_then(|audit| audit.finish().err());
+    Ok(CommandResult { answer, note, unaudited })
 }
 
-impl Desk {
+impl Operator {
     async fn set(arguments: &mut Arguments) -> Result<Self, Fault> {
         let (config, url) = (arguments.required("config")?, arguments.required("store")?);
         let name = arguments.option("as").unwrap_or_else(|| "operator".into());
@@ -103,8 +103,8 @@ fn concerns_nodes(noun: &str, verb: &str) -> bool {
     }
 }
 
-async fn keys(verb: &str, arguments: &mut Arguments, desk: &Desk) -> Result<Answer, Fault> {
-    let manager = &desk.keys();
+async fn keys(verb: &str, arguments: &mut Arguments, operator: &Operator) -> Result<Answer, Fault> {
+    let manager = &operator.keys();
     match verb {
         "issue" => return issue(arguments, manager).await,
         "list" => return list(arguments, manager).await,
@@ -123,13 +123,13 @@ async fn keys(verb: &str, arguments: &mut Arguments, desk: &Desk) -> Result<Answ
         "resume" => manager.resume(id).await?,
         "revoke" if with_issued => {
             let revoked = manager.revoke_with_issued(id).await?;
-            revoked.iter().filter(|one| !one.announced).for_each(|_| desk.store.untold.add());
+            revoked.iter().filter(|one| !one.announced).for_each(|_| operator.store.failed.add());
             return Ok(Answer::Revoked(revoked.into_iter().map(|one| manager.view(one.key)).collect()));
         }
         "revoke" => {
             let revoked = manager.revoke(id).await?;
             if !revoked.announced {
-                desk.store.untold.add();
+                operator.store.failed.add();
             }
             revoked.key
         }

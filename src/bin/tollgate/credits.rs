@@ -8,19 +8,19 @@ use tollgate::{CreditManager, Credits};
 
 use crate::Fault;
 use crate::arguments::{Arguments, Usage, read};
-use crate::commands::Desk;
+use crate::commands::Operator;
 use crate::print::Answer;
 
 /// Runs a `credits` command.
-pub(crate) async fn run(verb: &str, arguments: &mut Arguments, desk: &Desk) -> Result<Answer, Fault> {
-    let Some(ledger) = desk.store.ledger() else {
+pub(crate) async fn run(verb: &str, arguments: &mut Arguments, operator: &Operator) -> Result<Answer, Fault> {
+    let Some(ledger) = operator.store.ledger() else {
         return Err("this store keeps no credits: `sqlite:PATH` and `postgres://…` do".into());
     };
     if verb == "check" {
         arguments.end()?;
         return Ok(Answer::Checked(ledger.audit().await?));
     }
-    let manager = desk.credits(ledger);
+    let manager = operator.credits(ledger);
     let account = AccountId::from(arguments.word("the account's id")?);
     if verb == "entries" {
         let mut asked = ListEntries::of(account);
@@ -54,7 +54,7 @@ pub(crate) async fn run(verb: &str, arguments: &mut Arguments, desk: &Desk) -> R
     Ok(Answer::Balance(account, balance))
 }
 
-impl Desk {
+impl Operator {
     fn credits(&self, ledger: &SqlLedger) -> CreditManager {
         let manager = CreditManager::new(self.gate.clone(), self.store.keys.clone(), ledger.clone());
         let manager = manager.by(self.actor.clone());

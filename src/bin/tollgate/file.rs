@@ -7,14 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tollgate::account::OwnQuota;
+use tollgate::account::QuotaRef;
 use tollgate::clock::Timestamp;
-use tollgate::key::{KeyHash, Retiring};
+use tollgate::key::{KeyHash, PreviousSecret};
 use tollgate::store::{KeyAdmin, KeyQuery};
 use tollgate::{Account, KeyRecord, MemoryStore};
 
 use crate::Fault;
-use crate::limits::{self, CapLines, QuotaLine};
+use crate::limits::{self, ParamLimitLines, QuotaLine};
 use crate::print::{hex, texts, unhex};
 
 #[derive(Default, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ struct AccountLine {
     agreements: Vec<String>,
     version: u64,
     quotas: Option<Vec<QuotaLine>>,
-    caps: Option<CapLines>,
+    caps: Option<ParamLimitLines>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,7 +58,7 @@ struct KeyLine {
     allowlist: Option<Vec<String>>,
     issued_by: Option<String>,
     quotas: Option<Vec<QuotaLine>>,
-    caps: Option<CapLines>,
+    caps: Option<ParamLimitLines>,
     metadata: BTreeMap<String, String>,
 }
 
@@ -150,7 +150,7 @@ fn each<T, E: Into<Fault>>(
     list.map(|list| list.iter().map(|text| read(text).map_err(Into::into)).collect()).transpose()
 }
 
-fn quotas(lines: Option<&Vec<QuotaLine>>) -> Result<Option<Vec<OwnQuota>>, Fault> {
+fn quotas(lines: Option<&Vec<QuotaLine>>) -> Result<Option<Vec<QuotaRef>>, Fault> {
     lines.map(|lines| lines.iter().map(QuotaLine::quota).collect()).transpose()
 }
 
@@ -186,7 +186,8 @@ impl KeyLine {
         let moment = |millis: Option<i64>| millis.map(Timestamp::from_millis);
         let mut record = KeyRecord::new(self.id.parse()?, hash(&self.hash)?, account);
         if let Some((old, until)) = &self.retiring {
-            record.retiring = Some(Retiring { hash: hash(old)?, until: Timestamp::from_millis(*until) });
+            record.retiring =
+                Some(PreviousSecret { hash: hash(old)?, until: Timestamp::from_millis(*until) });
         }
         record.version = self.version;
         record.start.clone_from(&self.start);

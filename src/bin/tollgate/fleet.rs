@@ -7,16 +7,16 @@ use std::time::Duration;
 use tollgate::StoreFuture;
 use tollgate::redis::RedisServer;
 use tollgate::store::{
-    AccountAdmin, Announcements, CachedStore, Change, Ear, RedisAnnouncements, RedisRecords,
+    AccountAdmin, CachedStore, Change, InvalidationBus, InvalidationSink, RedisInvalidationBus, RedisRecords,
 };
 
 use crate::Fault;
 
 /// The number of changes of which the other nodes should have been notified but were not.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Untold(Arc<AtomicUsize>);
+pub(crate) struct FailedAnnouncements(Arc<AtomicUsize>);
 
-impl Untold {
+impl FailedAnnouncements {
     pub(crate) fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -46,39 +46,39 @@ const LONGER_THAN_ANY_KEEPS: Duration = Duration::from_hours(1);
 pub(crate) async fn telling(
     keys: Arc<dyn AccountAdmin>,
     channel: &Channel,
-    untold: &Untold,
+    failed: &FailedAnnouncements,
 ) -> Result<Arc<dyn AccountAdmin>, Fault> {
     let server =
         RedisServer::open(&channel.url, &channel.prefix).map_err(|error| format!("--redis: {error}"))?;
     server.ping().await.map_err(|error| {
         format!("--redis: failed to reach {server} since {error}; nothing was done, and can be without it")
     })?;
-    let telling = Telling { channel: RedisAnnouncements::new(server.clone()), untold: untold.clone() };
+    let telling = CountingBus { channel: RedisInvalidationBus::new(server.clone()), failed: failed.clone() };
     // Nothing is read through this cache: managers read from the authority.
     let store = CachedStore::builder(keys)
         .stale_for_at_most(LONGER_THAN_ANY_KEEPS)
         .second_tier(RedisRecords::new(server))
-        .announcements(telling);
+        .invalidation_bus(telling);
     Ok(Arc::new(store.build()?))
 }
 
 /// An announcement channel that counts failed announcements.
 #[derive(Debug)]
-struct Telling {
-    channel: RedisAnnouncements,
-    untold: Untold,
+struct CountingBus {
+    channel: RedisInvalidationBus,
+    failed: FailedAnnouncements,
 }
 
-impl Announcements for Telling {
+impl InvalidationBus for CountingBus {
     fn announce(&self, change: &Change) -> StoreFuture<()> {
-        let (told, untold) = (self.channel.announce(change), self.untold.clone());
+        let (told, failed) = (self.channel.announce(change), self.failed.clone());
         // Count the change first: the caller may stop waiting before the announcement is made.
-        untold.add();
-        StoreFuture::boxed(async move { told.await.inspect(|()| untold.take_back()) })
+        failed.add();
+        StoreFuture::boxed(async move { told.await.inspect(|()| failed.take_back()) })
     }
 
     /// Never ends: a command has no cache that another node could invalidate.
-    fn listen(&self, _: Ear) -> StoreFuture<()> {
+    fn listen(&self, _: InvalidationSink) -> StoreFuture<()> {
         StoreFuture::boxed(std::future::pending())
     }
 }

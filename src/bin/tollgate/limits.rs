@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tollgate::account::{Cap, Caps, Counts, OwnQuota, QuotaPolicy};
+use tollgate::account::{ParamLimit, ParamLimits, QuotaPolicy, QuotaRef, QuotaScope};
 
 use crate::Fault;
 use crate::arguments::{Usage, read};
 
 /// Parses the quotas of an option: `plan` for those of the plan, `none` for no limit, or a list.
-pub(crate) fn quotas(text: &str) -> Result<Option<Vec<OwnQuota>>, Usage> {
+pub(crate) fn quotas(text: &str) -> Result<Option<Vec<QuotaRef>>, Usage> {
     own("quotas", text, |one| read("--quotas", one))
 }
 
 /// Parses the limits on parameters of an option: `plan` for those of the plan, `none` for no limit, or a list as in
 /// `limit=100,cursor=forbidden`.
-pub(crate) fn caps(text: &str) -> Result<Option<Caps>, Usage> {
+pub(crate) fn caps(text: &str) -> Result<Option<ParamLimits>, Usage> {
     let cap = |one: &str| {
         let refused =
             || Usage(format!("`--caps`: `{one}` is no cap; write `limit=100` or `cursor=forbidden`"));
         let (parameter, most) = one.split_once('=').ok_or_else(refused)?;
         let cap = match most {
-            "forbidden" => Cap::Forbidden,
-            most => Cap::AtMost(most.parse().map_err(|_| refused())?),
+            "forbidden" => ParamLimit::Forbidden,
+            most => ParamLimit::AtMost(most.parse().map_err(|_| refused())?),
         };
         Ok((parameter.to_owned(), cap))
     };
-    Ok(own("caps", text, cap)?.map(Caps::from))
+    Ok(own("caps", text, cap)?.map(ParamLimits::from))
 }
 
 /// Parses a list of limits. An empty text is rejected: it would remove every limit, which requires the explicit word
@@ -61,10 +61,10 @@ pub(crate) struct PolicyLine {
 }
 
 impl QuotaLine {
-    pub(crate) fn of(quota: &OwnQuota) -> Self {
+    pub(crate) fn of(quota: &QuotaRef) -> Self {
         match quota {
-            OwnQuota::Named(name) => Self::Named(name.clone()),
-            OwnQuota::Policy(policy) => Self::Policy(PolicyLine {
+            QuotaRef::Named(name) => Self::Named(name.clone()),
+            QuotaRef::Policy(policy) => Self::Policy(PolicyLine {
                 name: policy.name().to_owned(),
                 quota: policy.quota(),
                 // The conversion cannot overflow: a window lasts at most 366 days.
@@ -75,50 +75,50 @@ impl QuotaLine {
         }
     }
 
-    pub(crate) fn quota(&self) -> Result<OwnQuota, Fault> {
+    pub(crate) fn quota(&self) -> Result<QuotaRef, Fault> {
         match self {
-            Self::Named(name) => Ok(OwnQuota::Named(name.clone())),
+            Self::Named(name) => Ok(QuotaRef::Named(name.clone())),
             Self::Policy(line) => {
                 let policy = QuotaPolicy::new(line.quota, Duration::from_nanos(line.window_nanos))?;
                 let policy = policy.with_name(&line.name)?.counting(line.counts.parse()?);
-                Ok(OwnQuota::Policy(if line.strict { policy.in_any_window() } else { policy }))
+                Ok(QuotaRef::Policy(if line.strict { policy.in_any_window() } else { policy }))
             }
         }
     }
 }
 
 /// Returns the scope that a quota counts, as it is written in a configuration.
-fn counted(counts: &Counts) -> String {
+fn counted(counts: &QuotaScope) -> String {
     match counts {
-        Counts::Key => "key".to_owned(),
-        Counts::Account => "account".to_owned(),
-        Counts::Pool(name) => format!("pool:{name}"),
+        QuotaScope::Key => "key".to_owned(),
+        QuotaScope::Account => "account".to_owned(),
+        QuotaScope::Pool(name) => format!("pool:{name}"),
     }
 }
 
 /// Limits on parameters in the store's file, in their order. A parameter without a number is forbidden.
-pub(crate) type CapLines = Vec<(String, Option<u64>)>;
+pub(crate) type ParamLimitLines = Vec<(String, Option<u64>)>;
 
-pub(crate) fn cap_lines(caps: &Caps) -> CapLines {
-    let line = |(parameter, cap): (&str, Cap)| match cap {
-        Cap::AtMost(most) => (parameter.to_owned(), Some(most)),
-        Cap::Forbidden => (parameter.to_owned(), None),
+pub(crate) fn cap_lines(caps: &ParamLimits) -> ParamLimitLines {
+    let line = |(parameter, cap): (&str, ParamLimit)| match cap {
+        ParamLimit::AtMost(most) => (parameter.to_owned(), Some(most)),
+        ParamLimit::Forbidden => (parameter.to_owned(), None),
     };
     caps.iter().map(line).collect()
 }
 
-pub(crate) fn caps_of(lines: &CapLines) -> Caps {
+pub(crate) fn caps_of(lines: &ParamLimitLines) -> ParamLimits {
     let cap = |(parameter, most): &(String, Option<u64>)| {
-        (parameter.clone(), most.map_or(Cap::Forbidden, Cap::AtMost))
+        (parameter.clone(), most.map_or(ParamLimit::Forbidden, ParamLimit::AtMost))
     };
     lines.iter().map(cap).into()
 }
 
 /// Returns quotas as JSON; `null` for those of the plan.
-pub(crate) fn quotas_json(quotas: Option<&Vec<OwnQuota>>) -> Value {
-    let quota = |quota: &OwnQuota| match quota {
-        OwnQuota::Named(name) => json!(name),
-        OwnQuota::Policy(policy) => json!({
+pub(crate) fn quotas_json(quotas: Option<&Vec<QuotaRef>>) -> Value {
+    let quota = |quota: &QuotaRef| match quota {
+        QuotaRef::Named(name) => json!(name),
+        QuotaRef::Policy(policy) => json!({
             "name": policy.name(),
             "quota": policy.quota(),
             "windowSeconds": policy.window().as_secs_f64(),
@@ -130,20 +130,20 @@ pub(crate) fn quotas_json(quotas: Option<&Vec<OwnQuota>>) -> Value {
 }
 
 /// Returns limits on parameters as JSON; `null` for those of the plan.
-pub(crate) fn caps_json(caps: Option<&Caps>) -> Value {
-    let cap = |(parameter, cap): (&str, Cap)| match cap {
-        Cap::AtMost(most) => (parameter.to_owned(), json!(most)),
-        Cap::Forbidden => (parameter.to_owned(), json!("forbidden")),
+pub(crate) fn caps_json(caps: Option<&ParamLimits>) -> Value {
+    let cap = |(parameter, cap): (&str, ParamLimit)| match cap {
+        ParamLimit::AtMost(most) => (parameter.to_owned(), json!(most)),
+        ParamLimit::Forbidden => (parameter.to_owned(), json!("forbidden")),
     };
     caps.map(|caps| caps.iter().map(cap).collect::<Map<_, _>>().into()).unwrap_or_default()
 }
 
 /// Returns text for quotas and limits on parameters, each with two leading spaces. The text is empty if all are the
 /// plan's.
-pub(crate) fn words(quotas: Option<&Vec<OwnQuota>>, caps: Option<&Caps>) -> String {
+pub(crate) fn words(quotas: Option<&Vec<QuotaRef>>, caps: Option<&ParamLimits>) -> String {
     let all = |list: Vec<String>| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
-    let quota = |quota: &OwnQuota| match quota {
-        OwnQuota::Policy(policy) if *policy.counts() != Counts::Key => {
+    let quota = |quota: &QuotaRef| match quota {
+        QuotaRef::Policy(policy) if *policy.counts() != QuotaScope::Key => {
             format!("{quota} ({})", counted(policy.counts()))
         }
         _ => quota.to_string(),

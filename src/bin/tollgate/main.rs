@@ -28,7 +28,7 @@ mod store;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Usage};
-use commands::Done;
+use commands::CommandResult;
 
 /// Any error of a command.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
@@ -54,7 +54,7 @@ async fn main() -> ExitCode {
 
 /// Prints the result of a command. Returns the exit code for a success only if everything requested was done and
 /// written.
-fn tell(done: &Done, json: bool) -> ExitCode {
+fn tell(done: &CommandResult, json: bool) -> ExitCode {
     let printed = done.answer.print(json);
     if let Err(error) = &printed {
         say::unheard(error, done.answer.secret_of(), json);

@@ -12,19 +12,19 @@ use tollgate::store::SqlStore;
 
 use crate::arguments::Usage;
 use crate::fleet;
-use crate::fleet::{Channel, Untold};
+use crate::fleet::{Channel, FailedAnnouncements};
 use crate::{Fault, file};
 
 /// An open store, and the location of its data.
 pub(crate) struct Store {
     pub(crate) keys: Arc<dyn AccountAdmin>,
     /// The changes of which the other nodes were not notified.
-    pub(crate) untold: Untold,
+    pub(crate) failed: FailedAnnouncements,
     is_telling: bool,
-    kept: Kept,
+    kept: Target,
 }
 
-enum Kept {
+enum Target {
     /// A file that is written when a command ends. The lock is released after that.
     File { path: PathBuf, store: Arc<MemoryStore>, _lock: File },
     /// A database, which persists each change at once.
@@ -42,8 +42,8 @@ pub(crate) async fn open(url: &str, channel: Option<Channel>) -> Result<Store, F
             let lock = file::lock(&path)?;
             let store = Arc::new(file::load(&path)?);
             let keys = Arc::clone(&store) as _;
-            let kept = Kept::File { path, store, _lock: lock };
-            Ok(Store { keys, untold: Untold::default(), is_telling: false, kept })
+            let kept = Target::File { path, store, _lock: lock };
+            Ok(Store { keys, failed: FailedAnnouncements::default(), is_telling: false, kept })
         }
         Some(("sqlite" | "postgres" | "postgresql", _)) => in_database(url, channel).await,
         // The error does not repeat the URL: it may be that of another service, and contain a password.
@@ -59,27 +59,27 @@ pub(crate) async fn open(url: &str, channel: Option<Channel>) -> Result<Store, F
 async fn in_database(url: &str, channel: Option<Channel>) -> Result<Store, Fault> {
     let database = Database::connect(url).await?;
     let (keys, ledger) = (Arc::new(SqlStore::new(&database)), SqlLedger::new(&database));
-    let (untold, is_telling) = (Untold::default(), channel.is_some());
+    let (failed, is_telling) = (FailedAnnouncements::default(), channel.is_some());
     let keys: Arc<dyn AccountAdmin> = match channel {
-        Some(channel) => fleet::telling(keys, &channel, &untold).await?,
+        Some(channel) => fleet::telling(keys, &channel, &failed).await?,
         None => keys,
     };
-    Ok(Store { keys, untold, is_telling, kept: Kept::Database { database, ledger } })
+    Ok(Store { keys, failed, is_telling, kept: Target::Database { database, ledger } })
 }
 
 impl Store {
     /// Saves the changes and closes the store.
     pub(crate) async fn close(self) -> Result<(), Fault> {
         match self.kept {
-            Kept::File { path, store, .. } => file::save(&path, &store).await?,
-            Kept::Database { database, .. } => database.close().await,
+            Target::File { path, store, .. } => file::save(&path, &store).await?,
+            Target::Database { database, .. } => database.close().await,
         }
         Ok(())
     }
 
     /// Returns true if a change is persisted at once, and false if all changes are persisted at the end.
     pub(crate) fn keeps_at_once(&self) -> bool {
-        !matches!(self.kept, Kept::File { .. })
+        !matches!(self.kept, Target::File { .. })
     }
 
     /// Returns a note on the other nodes, after a change to records that they may have in their caches.
@@ -90,7 +90,7 @@ impl Store {
             Some(
                 "other nodes follow within their bound on staleness; with `--redis URL` they are told at once",
             )
-        } else if self.untold.is_any() {
+        } else if self.failed.is_any() {
             Some("the other nodes could not be told: they follow within their bound on staleness")
         } else {
             None
@@ -100,8 +100,8 @@ impl Store {
     /// Returns the ledger, if the store has one.
     pub(crate) fn ledger(&self) -> Option<&SqlLedger> {
         match &self.kept {
-            Kept::File { .. } => None,
-            Kept::Database { ledger, .. } => Some(ledger),
+            Target::File { .. } => None,
+            Target::Database { ledger, .. } => Some(ledger),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Checks of reading and adjusting balances.
 
-use super::{Admin, NEARLY, PERIOD, Purse, count_posted, limited};
+use super::{Admin, NEARLY, PERIOD, TestAccount, count_posted, limited};
 use crate::account::Allowance;
 use crate::amount::Credits;
 use crate::conformance::fresh::{self, RACERS, race};
@@ -54,104 +54,112 @@ fn done(before: u64, after: u64) -> Adjusted {
 const MAX: u64 = Credits::MAX.get();
 
 async fn an_unknown_account_has_what_its_first_charge_would_find(ledger: Admin) -> Verdict {
-    let (bare, granted) = (Purse::bare(ledger.clone()), Purse::granted(ledger, 100)?);
+    let (bare, granted) = (TestAccount::bare(ledger.clone()), TestAccount::granted(ledger, 100)?);
     same("without a grant", bare.read().await?, limited(0))?;
     same("with a grant of 100", granted.read().await?, limited(100))?;
-    let free = Purse { allowance: Allowance::Unlimited, ..bare };
+    let free = TestAccount { allowance: Allowance::Unlimited, ..bare };
     same("under a plan without limit", free.read().await?, Balance::Unlimited)
 }
 
 async fn reading_a_balance_writes_nothing(ledger: Admin) -> Verdict {
-    let purse = Purse::granted(ledger.clone(), 100)?;
-    purse.read().await?;
-    same("the entries", ledger.entries(&EntryQuery::newest(purse.account.id.clone(), 9)).await?, Vec::new())?;
-    same("whether there is a balance", ledger.erase_balance(&purse.account.id).await?, false)
+    let test_account = TestAccount::granted(ledger.clone(), 100)?;
+    test_account.read().await?;
+    same(
+        "the entries",
+        ledger.entries(&EntryQuery::newest(test_account.account.id.clone(), 9)).await?,
+        Vec::new(),
+    )?;
+    same("whether there is a balance", ledger.erase_balance(&test_account.account.id).await?, false)
 }
 
 async fn reading_counts_a_grant_that_is_due_and_does_not_give_it(ledger: Admin) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    purse.take(60).await?;
-    purse.after(NEARLY).expect("before the grant is due", 40).await?;
-    purse.after(PERIOD).expect("when it is due", 100).await?;
-    purse.expect("before it is due, after it was read", 40).await?;
-    purse.expect_balance("before it is due, after it was read", 40).await
+    let test_account = TestAccount::granted(ledger, 100)?;
+    test_account.take(60).await?;
+    test_account.after(NEARLY).expect("before the grant is due", 40).await?;
+    test_account.after(PERIOD).expect("when it is due", 100).await?;
+    test_account.expect("before it is due, after it was read", 40).await?;
+    test_account.expect_balance("before it is due, after it was read", 40).await
 }
 
 async fn an_open_charge_is_taken_from_the_balance(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger, 100).await?;
-    let id = purse.take(30).await?;
-    purse.expect("with a charge open", 70).await?;
-    purse.settle(id, 10).await?;
-    purse.expect("after its settlement at 10", 90).await
+    let test_account = TestAccount::holding(ledger, 100).await?;
+    let id = test_account.take(30).await?;
+    test_account.expect("with a charge open", 70).await?;
+    test_account.settle(id, 10).await?;
+    test_account.expect("after its settlement at 10", 90).await
 }
 
 async fn a_top_up_adds(ledger: Admin) -> Verdict {
-    let purse = Purse::bare(ledger);
-    same("the first", purse.adjust(&fresh::adjustment()?, top_up(40)).await?, done(0, 40))?;
-    same("the second", purse.adjust(&fresh::adjustment()?, top_up(2)).await?, done(40, 42))?;
-    purse.expect("after both", 42).await
+    let test_account = TestAccount::bare(ledger);
+    same("the first", test_account.adjust(&fresh::adjustment()?, top_up(40)).await?, done(0, 40))?;
+    same("the second", test_account.adjust(&fresh::adjustment()?, top_up(2)).await?, done(40, 42))?;
+    test_account.expect("after both", 42).await
 }
 
 async fn a_deduction_takes(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger, 100).await?;
-    same("a part", purse.adjust(&fresh::adjustment()?, deduct(30)).await?, done(100, 70))?;
-    same("the rest", purse.adjust(&fresh::adjustment()?, deduct(70)).await?, done(70, 0))?;
-    purse.expect("after both", 0).await
+    let test_account = TestAccount::holding(ledger, 100).await?;
+    same("a part", test_account.adjust(&fresh::adjustment()?, deduct(30)).await?, done(100, 70))?;
+    same("the rest", test_account.adjust(&fresh::adjustment()?, deduct(70)).await?, done(70, 0))?;
+    test_account.expect("after both", 0).await
 }
 
 async fn a_deduction_of_more_than_there_is_is_refused(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger, 100).await?;
-    purse.take(30).await?;
+    let test_account = TestAccount::holding(ledger, 100).await?;
+    test_account.take(30).await?;
     let refused = Adjusted::Insufficient { balance: Credits::new(70) };
-    same("71 of 70", purse.adjust(&fresh::adjustment()?, deduct(71)).await?, refused)?;
-    purse.expect("after it", 70).await
+    same("71 of 70", test_account.adjust(&fresh::adjustment()?, deduct(71)).await?, refused)?;
+    test_account.expect("after it", 70).await
 }
 
 async fn a_set_balance_replaces_what_there_was(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger, 100).await?;
-    same("to less", purse.adjust(&fresh::adjustment()?, set(7)).await?, done(100, 7))?;
-    same("to more", purse.adjust(&fresh::adjustment()?, set(700)).await?, done(7, 700))?;
-    same("to the same", purse.adjust(&fresh::adjustment()?, set(700)).await?, done(700, 700))?;
-    same("to nothing", purse.adjust(&fresh::adjustment()?, set(0)).await?, done(700, 0))?;
-    purse.expect("after all", 0).await
+    let test_account = TestAccount::holding(ledger, 100).await?;
+    same("to less", test_account.adjust(&fresh::adjustment()?, set(7)).await?, done(100, 7))?;
+    same("to more", test_account.adjust(&fresh::adjustment()?, set(700)).await?, done(7, 700))?;
+    same("to the same", test_account.adjust(&fresh::adjustment()?, set(700)).await?, done(700, 700))?;
+    same("to nothing", test_account.adjust(&fresh::adjustment()?, set(0)).await?, done(700, 0))?;
+    test_account.expect("after all", 0).await
 }
 
 async fn an_adjustment_is_met_by_the_next_charge(ledger: Admin) -> Verdict {
-    let purse = Purse::bare(ledger);
-    same("a charge with nothing there", purse.charge(fresh::charge(), 5).await?, super::insufficient(0))?;
-    purse.make(top_up(5)).await?;
-    purse.take(5).await?;
-    purse.make(top_up(5)).await?;
-    purse.make(deduct(1)).await?;
-    same("a charge of 5 of 4", purse.charge(fresh::charge(), 5).await?, super::insufficient(4))
+    let test_account = TestAccount::bare(ledger);
+    same(
+        "a charge with nothing there",
+        test_account.charge(fresh::charge(), 5).await?,
+        super::insufficient(0),
+    )?;
+    test_account.make(top_up(5)).await?;
+    test_account.take(5).await?;
+    test_account.make(top_up(5)).await?;
+    test_account.make(deduct(1)).await?;
+    same("a charge of 5 of 4", test_account.charge(fresh::charge(), 5).await?, super::insufficient(4))
 }
 
 async fn an_adjustment_is_given_the_grant_first(ledger: Admin) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    same("a new account", purse.adjust(&fresh::adjustment()?, top_up(5)).await?, done(100, 105))?;
-    purse.take(55).await?;
-    let due = purse.after(PERIOD);
+    let test_account = TestAccount::granted(ledger, 100)?;
+    same("a new account", test_account.adjust(&fresh::adjustment()?, top_up(5)).await?, done(100, 105))?;
+    test_account.take(55).await?;
+    let due = test_account.after(PERIOD);
     same("when the grant is due", due.adjust(&fresh::adjustment()?, deduct(30)).await?, done(100, 70))?;
     due.expect("after it", 70).await
 }
 
 async fn an_adjusted_balance_is_not_opened_again(ledger: Admin) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    purse.make(set(5)).await?;
-    purse.expect_balance("that was set to 5, with a grant of 100", 5).await?;
-    purse.after(PERIOD).expect_balance("when the grant is due", 100).await
+    let test_account = TestAccount::granted(ledger, 100)?;
+    test_account.make(set(5)).await?;
+    test_account.expect_balance("that was set to 5, with a grant of 100", 5).await?;
+    test_account.after(PERIOD).expect_balance("when the grant is due", 100).await
 }
 
 async fn an_adjustment_under_the_same_id_is_made_once(ledger: Admin) -> Verdict {
-    let (purse, id) = (Purse::bare(ledger), fresh::adjustment()?);
+    let (test_account, id) = (TestAccount::bare(ledger), fresh::adjustment()?);
     for kind in [top_up(5), top_up(5)] {
-        let _done_or_repeated = purse.adjust(&id, kind).await?;
+        let _done_or_repeated = test_account.adjust(&id, kind).await?;
     }
-    purse.expect("after the same top-up twice", 5).await
+    test_account.expect("after the same top-up twice", 5).await
 }
 
 async fn a_repeated_adjustment_is_answered_by_the_balance_it_came_to(ledger: Admin) -> Verdict {
-    let purse = Purse::bare(ledger);
+    let test_account = TestAccount::bare(ledger);
     for (kind, balance) in [
         (top_up(5), limited(5)),
         (deduct(2), limited(3)),
@@ -159,11 +167,11 @@ async fn a_repeated_adjustment_is_answered_by_the_balance_it_came_to(ledger: Adm
         (AdjustmentKind::MakeUnlimited, Balance::Unlimited),
     ] {
         let id = fresh::adjustment()?;
-        same("made", balance_of(purse.adjust(&id, kind).await?), Some(balance))?;
+        same("made", balance_of(test_account.adjust(&id, kind).await?), Some(balance))?;
         let later = fresh::adjustment()?;
-        let _meanwhile = purse.adjust(&later, top_up(1)).await?;
-        same("made again", purse.adjust(&id, kind).await?, Adjusted::Repeated { balance })?;
-        let _back = purse.adjust(&fresh::adjustment()?, deduct(1)).await?;
+        let _meanwhile = test_account.adjust(&later, top_up(1)).await?;
+        same("made again", test_account.adjust(&id, kind).await?, Adjusted::Repeated { balance })?;
+        let _back = test_account.adjust(&fresh::adjustment()?, deduct(1)).await?;
     }
     Ok(())
 }
@@ -173,45 +181,46 @@ fn balance_of(adjusted: Adjusted) -> Option<Balance> {
 }
 
 async fn another_adjustment_under_the_same_id_is_refused(ledger: Admin) -> Verdict {
-    let (purse, id) = (Purse::bare(ledger), fresh::adjustment()?);
-    same("the first", purse.adjust(&id, top_up(5)).await?, done(0, 5))?;
+    let (test_account, id) = (TestAccount::bare(ledger), fresh::adjustment()?);
+    same("the first", test_account.adjust(&id, top_up(5)).await?, done(0, 5))?;
     for other in [top_up(6), deduct(5), set(5), AdjustmentKind::MakeUnlimited] {
         let conflict = Adjusted::Conflict { made: top_up(5) };
-        same(&format!("{other} under its id"), purse.adjust(&id, other).await?, conflict)?;
+        same(&format!("{other} under its id"), test_account.adjust(&id, other).await?, conflict)?;
     }
-    purse.expect("after them", 5).await
+    test_account.expect("after them", 5).await
 }
 
 async fn a_refused_adjustment_may_be_tried_again(ledger: Admin) -> Verdict {
-    let (purse, id) = (Purse::bare(ledger), fresh::adjustment()?);
+    let (test_account, id) = (TestAccount::bare(ledger), fresh::adjustment()?);
     let refused = Adjusted::Insufficient { balance: Credits::ZERO };
-    same("with nothing there", purse.adjust(&id, deduct(5)).await?, refused)?;
-    purse.make(top_up(5)).await?;
-    same("with enough", purse.adjust(&id, deduct(5)).await?, done(5, 0))
+    same("with nothing there", test_account.adjust(&id, deduct(5)).await?, refused)?;
+    test_account.make(top_up(5)).await?;
+    same("with enough", test_account.adjust(&id, deduct(5)).await?, done(5, 0))
 }
 
 async fn ids_of_adjustments_are_an_accounts_own(ledger: Admin) -> Verdict {
-    let (one, other, id) = (Purse::bare(ledger.clone()), Purse::bare(ledger), fresh::adjustment()?);
+    let (one, other, id) =
+        (TestAccount::bare(ledger.clone()), TestAccount::bare(ledger), fresh::adjustment()?);
     same("of the one", one.adjust(&id, top_up(5)).await?, done(0, 5))?;
     same("of the other", other.adjust(&id, top_up(7)).await?, done(0, 7))
 }
 
 async fn a_thousand_adjustments_are_remembered(ledger: Admin) -> Verdict {
-    let (purse, first) = (Purse::bare(ledger), fresh::adjustment()?);
-    same("the first", purse.adjust(&first, top_up(1)).await?, done(0, 1))?;
+    let (test_account, first) = (TestAccount::bare(ledger), fresh::adjustment()?);
+    same("the first", test_account.adjust(&first, top_up(1)).await?, done(0, 1))?;
     for _ in 1..1024 {
-        purse.make(top_up(1)).await?;
+        test_account.make(top_up(1)).await?;
     }
     let repeated = Adjusted::Repeated { balance: limited(1) };
-    same("the first of 1,024 again", purse.adjust(&first, top_up(1)).await?, repeated)?;
-    purse.expect("after 1,024 top-ups", 1024).await
+    same("the first of 1,024 again", test_account.adjust(&first, top_up(1)).await?, repeated)?;
+    test_account.expect("after 1,024 top-ups", 1024).await
 }
 
 async fn racing_adjustments_of_one_id_are_made_once(ledger: Admin) -> Verdict {
-    let (purse, id) = (Purse::bare(ledger), fresh::adjustment()?);
+    let (test_account, id) = (TestAccount::bare(ledger), fresh::adjustment()?);
     let adjustments = (0..RACERS).map(|_| {
-        let (purse, id) = (purse.clone(), id.clone());
-        move || purse.adjust(&id, top_up(5))
+        let (test_account, id) = (test_account.clone(), id.clone());
+        move || test_account.adjust(&id, top_up(5))
     });
     let answers = race(adjustments).await?;
     let repeated = Adjusted::Repeated { balance: limited(5) };
@@ -221,74 +230,78 @@ async fn racing_adjustments_of_one_id_are_made_once(ledger: Admin) -> Verdict {
         (times(done(0, 5)), times(repeated)),
         (1, RACERS - 1),
     )?;
-    purse.expect("after one top-up", 5).await
+    test_account.expect("after one top-up", 5).await
 }
 
 async fn racing_deductions_take_what_there_is(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger, 10).await?;
+    let test_account = TestAccount::holding(ledger, 10).await?;
     let ids = (0..RACERS).map(|_| fresh::adjustment()).collect::<Result<Vec<_>, _>>()?;
     let deductions = ids.into_iter().map(|id| {
-        let purse = purse.clone();
-        move || purse.adjust(&id, deduct(1))
+        let test_account = test_account.clone();
+        move || test_account.adjust(&id, deduct(1))
     });
     let answers = race(deductions).await?;
     let made = answers.iter().filter(|answer| matches!(answer, Adjusted::Done { .. })).count();
     same("how many of 16 deductions of 1 were made, of 10", made, 10)?;
-    purse.expect("after them", 0).await
+    test_account.expect("after them", 0).await
 }
 
 async fn racing_charges_and_top_ups_are_conserved(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger, 1_000).await?;
+    let test_account = TestAccount::holding(ledger, 1_000).await?;
     let id = fresh::adjustment()?;
     let calls = (0..RACERS).map(|racer| {
-        let (purse, name) = (purse.clone(), format!("{id}-{racer}"));
+        let (test_account, name) = (test_account.clone(), format!("{id}-{racer}"));
         move || {
-            let call = purse.clone();
+            let call = test_account.clone();
             StoreFuture::boxed(async move { one_of_three(&call, racer, &name).await })
         }
     });
     race(calls).await?;
     // Six charges of 10 remain, five charges of 10 were refunded, and there were five top-ups of 7.
-    purse.expect("after 6 charges of 10 and 5 top-ups of 7", 1_000 - 60 + 35).await
+    test_account.expect("after 6 charges of 10 and 5 top-ups of 7", 1_000 - 60 + 35).await
 }
 
 /// Makes the call of one racer: a charge, a charge that is refunded, or a top-up.
 async fn one_of_three(
-    purse: &Purse<dyn CreditAdmin>,
+    test_account: &TestAccount<dyn CreditAdmin>,
     racer: usize,
     name: &str,
 ) -> Result<(), crate::error::StoreError> {
     let id = fresh::charge();
     match racer % 3 {
-        0 => drop(purse.charge(id, 10).await?),
+        0 => drop(test_account.charge(id, 10).await?),
         1 => {
-            let _posted = purse.charge(id, 10).await?;
-            purse.refund(id).await?;
+            let _posted = test_account.charge(id, 10).await?;
+            test_account.refund(id).await?;
         }
         _ => {
             let Ok(id) = name.parse() else { return Ok(()) };
-            let _made = purse.adjust(&id, top_up(7)).await?;
+            let _made = test_account.adjust(&id, top_up(7)).await?;
         }
     }
     Ok(())
 }
 
 async fn a_balance_is_never_above_the_largest_amount(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger, MAX).await?;
+    let test_account = TestAccount::holding(ledger, MAX).await?;
     let full = Adjusted::TooMuch { balance: Credits::MAX };
-    same("one more", purse.adjust(&fresh::adjustment()?, top_up(1)).await?, full)?;
-    let id = purse.take(MAX).await?;
+    same("one more", test_account.adjust(&fresh::adjustment()?, top_up(1)).await?, full)?;
+    let id = test_account.take(MAX).await?;
     let held = Adjusted::TooMuch { balance: Credits::ZERO };
-    same("one more, with all of it open", purse.adjust(&fresh::adjustment()?, top_up(1)).await?, held)?;
-    same("set to one, with all of it open", purse.adjust(&fresh::adjustment()?, set(1)).await?, held)?;
-    purse.refund(id).await?;
-    purse.expect("given back", MAX).await
+    same(
+        "one more, with all of it open",
+        test_account.adjust(&fresh::adjustment()?, top_up(1)).await?,
+        held,
+    )?;
+    same("set to one, with all of it open", test_account.adjust(&fresh::adjustment()?, set(1)).await?, held)?;
+    test_account.refund(id).await?;
+    test_account.expect("given back", MAX).await
 }
 
 async fn a_grant_leaves_room_for_what_is_open(ledger: Admin) -> Verdict {
-    let purse = Purse::granted(ledger, MAX)?;
-    let id = purse.take(MAX - 5).await?;
-    let due = purse.after(PERIOD);
+    let test_account = TestAccount::granted(ledger, MAX)?;
+    let id = test_account.take(MAX - 5).await?;
+    let due = test_account.after(PERIOD);
     same("a charge when the grant is due", count_posted(&[due.charge(fresh::charge(), 5).await?]), 1)?;
     due.expect("after it", 0).await?;
     due.refund(id).await?;

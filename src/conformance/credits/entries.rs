@@ -1,6 +1,6 @@
 //! Checks of the entries of a balance.
 
-use super::{Admin, PERIOD, Purse, limited};
+use super::{Admin, PERIOD, TestAccount, limited};
 use crate::amount::Credits;
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
@@ -23,28 +23,28 @@ pub(super) fn checks(ledger: &Admin) -> Vec<Check> {
 }
 
 /// Returns the newest entries of the account, the oldest of them first.
-async fn entries(purse: &Purse<dyn CreditAdmin>) -> Result<Vec<Entry>, Fault> {
-    let query = EntryQuery::newest(purse.account.id.clone(), 30);
-    let mut entries = purse.ledger.entries(&query).await?;
+async fn entries(test_account: &TestAccount<dyn CreditAdmin>) -> Result<Vec<Entry>, Fault> {
+    let query = EntryQuery::newest(test_account.account.id.clone(), 30);
+    let mut entries = test_account.ledger.entries(&query).await?;
     entries.reverse();
     Ok(entries)
 }
 
 /// Returns the kind and the amount of each entry.
-async fn movements(purse: &Purse<dyn CreditAdmin>) -> Result<Vec<(EntryKind, i64)>, Fault> {
-    Ok(entries(purse).await?.into_iter().map(|entry| (entry.kind, entry.amount)).collect())
+async fn movements(test_account: &TestAccount<dyn CreditAdmin>) -> Result<Vec<(EntryKind, i64)>, Fault> {
+    Ok(entries(test_account).await?.into_iter().map(|entry| (entry.kind, entry.amount)).collect())
 }
 
 async fn an_unknown_account_has_no_entries(ledger: Admin) -> Verdict {
-    same("the entries", entries(&Purse::bare(ledger)).await?, Vec::new())
+    same("the entries", entries(&TestAccount::bare(ledger)).await?, Vec::new())
 }
 
 async fn every_movement_writes_an_entry(ledger: Admin) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    let (settled, refunded) = (purse.take(30).await?, purse.take(20).await?);
-    purse.settle(settled, 10).await?;
-    purse.refund(refunded).await?;
-    let granted = purse.after(PERIOD).take(5).await?;
+    let test_account = TestAccount::granted(ledger, 100)?;
+    let (settled, refunded) = (test_account.take(30).await?, test_account.take(20).await?);
+    test_account.settle(settled, 10).await?;
+    test_account.refund(refunded).await?;
+    let granted = test_account.after(PERIOD).take(5).await?;
     let expected = vec![
         (EntryKind::Grant, 100),
         (EntryKind::Charge(settled), -30),
@@ -54,11 +54,11 @@ async fn every_movement_writes_an_entry(ledger: Admin) -> Verdict {
         (EntryKind::Grant, 10),
         (EntryKind::Charge(granted), -5),
     ];
-    same("what moved", movements(&purse).await?, expected)
+    same("what moved", movements(&test_account).await?, expected)
 }
 
 async fn every_adjustment_writes_an_entry(ledger: Admin) -> Verdict {
-    let purse = Purse::bare(ledger);
+    let test_account = TestAccount::bare(ledger);
     let [up, down, set, same_again] =
         [fresh::adjustment()?, fresh::adjustment()?, fresh::adjustment()?, fresh::adjustment()?];
     for (id, kind) in [
@@ -67,7 +67,7 @@ async fn every_adjustment_writes_an_entry(ledger: Admin) -> Verdict {
         (&set, AdjustmentKind::Set(Credits::new(4))),
         (&same_again, AdjustmentKind::Set(Credits::new(4))),
     ] {
-        let _made = purse.adjust(id, kind).await?;
+        let _made = test_account.adjust(id, kind).await?;
     }
     let expected = vec![
         (EntryKind::TopUp(up), 9),
@@ -75,65 +75,65 @@ async fn every_adjustment_writes_an_entry(ledger: Admin) -> Verdict {
         (EntryKind::Set(set), -3),
         (EntryKind::Set(same_again), 0),
     ];
-    same("what moved", movements(&purse).await?, expected)
+    same("what moved", movements(&test_account).await?, expected)
 }
 
 async fn what_is_refused_or_repeated_writes_none(ledger: Admin) -> Verdict {
-    let (purse, made) = (Purse::bare(ledger), fresh::adjustment()?);
+    let (test_account, made) = (TestAccount::bare(ledger), fresh::adjustment()?);
     for _ in 0..2 {
-        let _made = purse.adjust(&made, AdjustmentKind::TopUp(Credits::new(9))).await?;
+        let _made = test_account.adjust(&made, AdjustmentKind::TopUp(Credits::new(9))).await?;
     }
     let refused = [AdjustmentKind::Deduct(Credits::new(10)), AdjustmentKind::TopUp(Credits::MAX)];
     for kind in refused {
-        let _refused = purse.adjust(&fresh::adjustment()?, kind).await?;
+        let _refused = test_account.adjust(&fresh::adjustment()?, kind).await?;
     }
-    let _insufficient = purse.charge(fresh::charge(), 10).await?;
-    let taken = purse.take(9).await?;
-    let _repeated = purse.charge(taken, 9).await?;
-    purse.refund(taken).await?;
-    purse.refund(taken).await?;
-    purse.settle(taken, 1).await?;
-    purse.refund(fresh::charge()).await?;
+    let _insufficient = test_account.charge(fresh::charge(), 10).await?;
+    let taken = test_account.take(9).await?;
+    let _repeated = test_account.charge(taken, 9).await?;
+    test_account.refund(taken).await?;
+    test_account.refund(taken).await?;
+    test_account.settle(taken, 1).await?;
+    test_account.refund(fresh::charge()).await?;
     let expected =
         vec![(EntryKind::TopUp(made), 9), (EntryKind::Charge(taken), -9), (EntryKind::Refund(taken), 9)];
-    same("what moved", movements(&purse).await?, expected)
+    same("what moved", movements(&test_account).await?, expected)
 }
 
 async fn entries_are_numbered_from_one_without_a_gap(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger, 100).await?;
+    let test_account = TestAccount::holding(ledger, 100).await?;
     for _ in 0..4 {
-        purse.take(1).await?;
-        let _insufficient = purse.charge(fresh::charge(), 1_000).await?;
+        test_account.take(1).await?;
+        let _insufficient = test_account.charge(fresh::charge(), 1_000).await?;
     }
-    let numbers: Vec<u64> = entries(&purse).await?.iter().map(|entry| entry.number).collect();
+    let numbers: Vec<u64> = entries(&test_account).await?.iter().map(|entry| entry.number).collect();
     same("the numbers", numbers, vec![1, 2, 3, 4, 5])
 }
 
 async fn entries_come_newest_first_and_in_pages(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger.clone(), 100).await?;
+    let test_account = TestAccount::holding(ledger.clone(), 100).await?;
     for _ in 0..6 {
-        purse.take(1).await?;
+        test_account.take(1).await?;
     }
     let (mut numbers, mut before) = (Vec::new(), None);
     for _ in 0..4 {
-        let query = EntryQuery { before, ..EntryQuery::newest(purse.account.id.clone(), 3) };
+        let query = EntryQuery { before, ..EntryQuery::newest(test_account.account.id.clone(), 3) };
         let page: Vec<u64> = ledger.entries(&query).await?.iter().map(|entry| entry.number).collect();
         holds("a page ends at its limit", page.len() <= 3)?;
         before = page.last().copied().or(before);
         numbers.extend(page);
     }
     same("the numbers, page by page", numbers, vec![7, 6, 5, 4, 3, 2, 1])?;
-    let none = EntryQuery::newest(purse.account.id.clone(), 0);
+    let none = EntryQuery::newest(test_account.account.id.clone(), 0);
     same("a page of nothing", ledger.entries(&none).await?, Vec::new())
 }
 
 async fn each_entry_carries_on_from_the_one_before(ledger: Admin) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    let id = purse.take(30).await?;
-    purse.settle(id, 10).await?;
-    purse.make(AdjustmentKind::Set(Credits::new(7))).await?;
-    purse.take(7).await?;
-    sums(&entries(&purse).await?, 0)
+    let test_account = TestAccount::granted(ledger, 100)?;
+    let id = test_account.take(30).await?;
+    test_account.settle(id, 10).await?;
+    test_account.make(AdjustmentKind::Set(Credits::new(7))).await?;
+    test_account.take(7).await?;
+    sums(&entries(&test_account).await?, 0)
 }
 
 /// Checks that each entry's balance is the previous balance plus the entry's amount.
@@ -148,46 +148,53 @@ fn sums(entries: &[Entry], expected: u64) -> Verdict {
 }
 
 async fn entries_sum_to_the_balance_after_a_race(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger, 1_000).await?;
+    let test_account = TestAccount::holding(ledger, 1_000).await?;
     let calls = (0..12).map(|racer: u64| {
-        let purse = purse.clone();
+        let test_account = test_account.clone();
         move || {
             crate::future::StoreFuture::boxed(async move {
                 let id = fresh::charge();
-                let _posted = purse.charge(id, 10 + racer).await?;
-                if racer.is_multiple_of(3) { purse.refund(id).await } else { purse.settle(id, racer).await }
+                let _posted = test_account.charge(id, 10 + racer).await?;
+                if racer.is_multiple_of(3) {
+                    test_account.refund(id).await
+                } else {
+                    test_account.settle(id, racer).await
+                }
             })
         }
     });
     fresh::race(calls).await?;
     let spent: u64 = (0..12).filter(|racer| racer % 3 != 0).sum();
-    purse.expect("after the race", 1_000 - spent).await?;
-    let entries = entries(&purse).await?;
+    test_account.expect("after the race", 1_000 - spent).await?;
+    let entries = entries(&test_account).await?;
     same("how many entries there are", entries.len(), 25)?;
     sums(&entries, 1_000 - spent)
 }
 
 async fn an_entry_bears_the_time_of_its_call(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger, 100).await?;
-    let later = purse.after(PERIOD);
+    let test_account = TestAccount::holding(ledger, 100).await?;
+    let later = test_account.after(PERIOD);
     later.take(1).await?;
-    let times: Vec<_> = entries(&purse).await?.iter().map(|entry| entry.at).collect();
-    same("when", times, vec![purse.now, later.now])
+    let times: Vec<_> = entries(&test_account).await?.iter().map(|entry| entry.at).collect();
+    same("when", times, vec![test_account.now, later.now])
 }
 
 async fn an_account_without_limit_counts_as_zero(ledger: Admin) -> Verdict {
-    let purse = Purse::holding(ledger, 100).await?;
-    purse.make(AdjustmentKind::MakeUnlimited).await?;
-    let _posted = purse.charge(fresh::charge(), 30).await?;
-    purse.make(AdjustmentKind::Set(Credits::new(5))).await?;
-    let found: Vec<_> = entries(&purse).await?.iter().map(|entry| (entry.amount, entry.balance)).collect();
+    let test_account = TestAccount::holding(ledger, 100).await?;
+    test_account.make(AdjustmentKind::MakeUnlimited).await?;
+    let _posted = test_account.charge(fresh::charge(), 30).await?;
+    test_account.make(AdjustmentKind::Set(Credits::new(5))).await?;
+    let found: Vec<_> =
+        entries(&test_account).await?.iter().map(|entry| (entry.amount, entry.balance)).collect();
     same("what moved", found, vec![(100, limited(100)), (-100, Balance::Unlimited), (5, limited(5))])
 }
 
 async fn accounts_have_entries_of_their_own(ledger: Admin) -> Verdict {
-    let (one, other) = (Purse::holding(ledger.clone(), 1).await?, Purse::holding(ledger, 2).await?);
-    for (purse, amount) in [(&one, 1), (&other, 2)] {
-        let amounts: Vec<i64> = movements(purse).await?.into_iter().map(|(_, amount)| amount).collect();
+    let (one, other) =
+        (TestAccount::holding(ledger.clone(), 1).await?, TestAccount::holding(ledger, 2).await?);
+    for (test_account, amount) in [(&one, 1), (&other, 2)] {
+        let amounts: Vec<i64> =
+            movements(test_account).await?.into_iter().map(|(_, amount)| amount).collect();
         same("what moved", amounts, vec![amount])?;
     }
     Ok(())

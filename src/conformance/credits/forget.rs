@@ -1,7 +1,7 @@
 //! Checks of folding old entries into one. The entries of these checks are decades old, so the entries of others are
 //! not changed. Other checks may fold at the same time, so an entry that is already folded may be folded again.
 
-use super::{Admin, Purse, limited};
+use super::{Admin, TestAccount, limited};
 use crate::amount::Credits;
 use crate::clock::Timestamp;
 use crate::conformance::fresh;
@@ -26,34 +26,34 @@ const LONG_AGO: Timestamp = Timestamp::from_millis(1_000_000);
 const FOLDED: Timestamp = Timestamp::from_millis(2_000_000);
 
 /// Creates an account with 100 credits and one old entry.
-async fn old(ledger: &Admin) -> Result<Purse<dyn CreditAdmin>, Fault> {
-    let purse = Purse { now: LONG_AGO, ..Purse::bare(ledger.clone()) };
-    purse.make(AdjustmentKind::TopUp(Credits::new(100))).await?;
-    Ok(purse)
+async fn old(ledger: &Admin) -> Result<TestAccount<dyn CreditAdmin>, Fault> {
+    let test_account = TestAccount { now: LONG_AGO, ..TestAccount::bare(ledger.clone()) };
+    test_account.make(AdjustmentKind::TopUp(Credits::new(100))).await?;
+    Ok(test_account)
 }
 
 /// Returns the entries, the oldest first.
-async fn entries(purse: &Purse<dyn CreditAdmin>) -> Result<Vec<Entry>, Fault> {
-    let query = EntryQuery::newest(purse.account.id.clone(), 30);
-    let mut entries = purse.ledger.entries(&query).await?;
+async fn entries(test_account: &TestAccount<dyn CreditAdmin>) -> Result<Vec<Entry>, Fault> {
+    let query = EntryQuery::newest(test_account.account.id.clone(), 30);
+    let mut entries = test_account.ledger.entries(&query).await?;
     entries.reverse();
     Ok(entries)
 }
 
 async fn old_entries_are_folded_into_one(ledger: Admin) -> Verdict {
-    let purse = old(&ledger).await?;
-    purse.take(30).await?;
-    purse.take(20).await?;
+    let test_account = old(&ledger).await?;
+    test_account.take(30).await?;
+    test_account.take(20).await?;
     ledger.forget_entries(FOLDED).await?;
     let folded = Entry::new(3, LONG_AGO, EntryKind::Folded, 50, limited(50));
-    same("the entries", entries(&purse).await?, vec![folded])?;
-    purse.expect("after its entries were folded", 50).await
+    same("the entries", entries(&test_account).await?, vec![folded])?;
+    test_account.expect("after its entries were folded", 50).await
 }
 
 async fn newer_entries_are_not_folded(ledger: Admin) -> Verdict {
-    let purse = old(&ledger).await?;
-    purse.take(30).await?;
-    let newer = Purse { now: fresh::now(), ..purse.clone() };
+    let test_account = old(&ledger).await?;
+    test_account.take(30).await?;
+    let newer = TestAccount { now: fresh::now(), ..test_account.clone() };
     let (one, other) = (newer.take(5).await?, newer.take(6).await?);
     ledger.forget_entries(FOLDED).await?;
     let expected = vec![
@@ -61,7 +61,7 @@ async fn newer_entries_are_not_folded(ledger: Admin) -> Verdict {
         Entry::new(3, newer.now, EntryKind::Charge(one), -5, limited(65)),
         Entry::new(4, newer.now, EntryKind::Charge(other), -6, limited(59)),
     ];
-    same("the entries", entries(&purse).await?, expected)?;
+    same("the entries", entries(&test_account).await?, expected)?;
     // A single old entry has no other entry to be folded with.
     let single = old(&ledger).await?;
     let before = entries(&single).await?;
@@ -70,12 +70,12 @@ async fn newer_entries_are_not_folded(ledger: Admin) -> Verdict {
 }
 
 async fn folded_entries_still_sum_to_the_balance(ledger: Admin) -> Verdict {
-    let purse = old(&ledger).await?;
+    let test_account = old(&ledger).await?;
     for _ in 0..3 {
-        purse.take(7).await?;
+        test_account.take(7).await?;
     }
     ledger.forget_entries(FOLDED).await?;
-    let newer = Purse { now: fresh::now(), ..purse };
+    let newer = TestAccount { now: fresh::now(), ..test_account };
     for _ in 0..4 {
         newer.take(9).await?;
     }
@@ -88,35 +88,35 @@ async fn folded_entries_still_sum_to_the_balance(ledger: Admin) -> Verdict {
 }
 
 async fn folding_again_changes_nothing(ledger: Admin) -> Verdict {
-    let purse = old(&ledger).await?;
+    let test_account = old(&ledger).await?;
     for _ in 0..6 {
-        purse.take(1).await?;
+        test_account.take(1).await?;
     }
     ledger.forget_entries(FOLDED).await?;
-    let left = entries(&purse).await?;
+    let left = entries(&test_account).await?;
     same("how many entries are left", left.len(), 1)?;
     ledger.forget_entries(FOLDED).await?;
-    same("the entries, folded again", entries(&purse).await?, left)
+    same("the entries, folded again", entries(&test_account).await?, left)
 }
 
 async fn folding_leaves_open_charges_and_ids(ledger: Admin) -> Verdict {
-    let (purse, id) = (old(&ledger).await?, fresh::adjustment()?);
+    let (test_account, id) = (old(&ledger).await?, fresh::adjustment()?);
     let kind = AdjustmentKind::TopUp(Credits::new(10));
-    let _made = purse.adjust(&id, kind).await?;
-    let (settled, refunded) = (purse.take(30).await?, purse.take(40).await?);
+    let _made = test_account.adjust(&id, kind).await?;
+    let (settled, refunded) = (test_account.take(30).await?, test_account.take(40).await?);
     ledger.forget_entries(FOLDED).await?;
-    purse.settle(settled, 10).await?;
-    purse.refund(refunded).await?;
-    purse.expect("after the charges were closed", 100).await?;
-    let again = purse.adjust(&id, kind).await?;
+    test_account.settle(settled, 10).await?;
+    test_account.refund(refunded).await?;
+    test_account.expect("after the charges were closed", 100).await?;
+    let again = test_account.adjust(&id, kind).await?;
     same("the same adjustment", again, Adjusted::Repeated { balance: limited(110) })
 }
 
 async fn an_account_without_limit_is_folded(ledger: Admin) -> Verdict {
-    let purse = old(&ledger).await?;
-    purse.make(AdjustmentKind::MakeUnlimited).await?;
+    let test_account = old(&ledger).await?;
+    test_account.make(AdjustmentKind::MakeUnlimited).await?;
     ledger.forget_entries(FOLDED).await?;
     let folded = Entry::new(2, LONG_AGO, EntryKind::Folded, 0, Balance::Unlimited);
-    same("the entries", entries(&purse).await?, vec![folded])?;
-    same("the balance", purse.read().await?, Balance::Unlimited)
+    same("the entries", entries(&test_account).await?, vec![folded])?;
+    same("the balance", test_account.read().await?, Balance::Unlimited)
 }

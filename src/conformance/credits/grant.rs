@@ -1,6 +1,6 @@
 //! Checks of a plan's grants and their periods.
 
-use super::{Ledger, NEARLY, PERIOD, Purse, count_posted, insufficient};
+use super::{Ledger, NEARLY, PERIOD, TestAccount, count_posted, insufficient};
 use crate::account::Allowance;
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Verdict, same};
@@ -26,106 +26,106 @@ pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
 }
 
 async fn the_first_charge_opens_the_balance_with_the_grant(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger.clone(), 100)?;
-    purse.expect_balance("of a new account", 100).await?;
-    let poor = Purse::granted(ledger, 0)?;
+    let test_account = TestAccount::granted(ledger.clone(), 100)?;
+    test_account.expect_balance("of a new account", 100).await?;
+    let poor = TestAccount::granted(ledger, 0)?;
     same("a charge with a grant of nothing", poor.charge(fresh::charge(), 1).await?, insufficient(0))
 }
 
 async fn a_grant_is_given_at_its_period_and_not_before(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    purse.take(100).await?;
-    purse.after(NEARLY).expect_balance("a millisecond before the grant is due", 0).await?;
-    purse.after(PERIOD).expect_balance("when it is due", 100).await
+    let test_account = TestAccount::granted(ledger, 100)?;
+    test_account.take(100).await?;
+    test_account.after(NEARLY).expect_balance("a millisecond before the grant is due", 0).await?;
+    test_account.after(PERIOD).expect_balance("when it is due", 100).await
 }
 
 async fn a_grant_refills_to_its_amount(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    let id = purse.take(30).await?;
-    purse.settle(id, 30).await?;
-    purse.after(PERIOD).expect_balance("of 70, refilled to 100", 100).await
+    let test_account = TestAccount::granted(ledger, 100)?;
+    let id = test_account.take(30).await?;
+    test_account.settle(id, 30).await?;
+    test_account.after(PERIOD).expect_balance("of 70, refilled to 100", 100).await
 }
 
 async fn a_grant_never_lowers_a_balance(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    let id = purse.take(60).await?;
-    purse.after(PERIOD).expect_balance("after the second grant", 100).await?;
-    purse.refund(id).await?;
-    purse.after(PERIOD).expect_balance("after a refund from before it", 160).await?;
-    purse.after(PERIOD * 2).expect_balance("after the third grant", 160).await
+    let test_account = TestAccount::granted(ledger, 100)?;
+    let id = test_account.take(60).await?;
+    test_account.after(PERIOD).expect_balance("after the second grant", 100).await?;
+    test_account.refund(id).await?;
+    test_account.after(PERIOD).expect_balance("after a refund from before it", 160).await?;
+    test_account.after(PERIOD * 2).expect_balance("after the third grant", 160).await
 }
 
 async fn a_grant_does_not_pile_up(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    purse.take(100).await?;
-    purse.after(PERIOD * 5).expect_balance("after five periods", 100).await?;
-    let later = purse.after(PERIOD * 5);
+    let test_account = TestAccount::granted(ledger, 100)?;
+    test_account.take(100).await?;
+    test_account.after(PERIOD * 5).expect_balance("after five periods", 100).await?;
+    let later = test_account.after(PERIOD * 5);
     later.take(100).await?;
     later.expect_balance("spent after five periods", 0).await
 }
 
 async fn the_next_grant_counts_from_the_last_turn(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    purse.take(100).await?;
+    let test_account = TestAccount::granted(ledger, 100)?;
+    test_account.take(100).await?;
     // The call is late, in the middle of the third period. The next grant is at the end of that period, not one period
     // after the call.
-    purse.after(PERIOD * 2 + PERIOD / 2).take(100).await?;
-    purse.after(PERIOD * 2 + NEARLY).expect_balance("before the next turn", 0).await?;
-    purse.after(PERIOD * 3).expect_balance("at the next turn", 100).await
+    test_account.after(PERIOD * 2 + PERIOD / 2).take(100).await?;
+    test_account.after(PERIOD * 2 + NEARLY).expect_balance("before the next turn", 0).await?;
+    test_account.after(PERIOD * 3).expect_balance("at the next turn", 100).await
 }
 
 async fn a_grant_is_given_once_when_time_steps_back(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    purse.take(100).await?;
-    purse.after(PERIOD).take(100).await?;
-    purse.after(PERIOD / 2).expect_balance("after time stepped back", 0).await?;
-    purse.after(PERIOD).expect_balance("at the same turn again", 0).await?;
-    purse.after(PERIOD * 2).expect_balance("at the next turn", 100).await
+    let test_account = TestAccount::granted(ledger, 100)?;
+    test_account.take(100).await?;
+    test_account.after(PERIOD).take(100).await?;
+    test_account.after(PERIOD / 2).expect_balance("after time stepped back", 0).await?;
+    test_account.after(PERIOD).expect_balance("at the same turn again", 0).await?;
+    test_account.after(PERIOD * 2).expect_balance("at the next turn", 100).await
 }
 
 async fn racing_charges_open_the_balance_once(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    spend_all(&purse).await?;
-    purse.expect_balance("after all of it was spent", 0).await
+    let test_account = TestAccount::granted(ledger, 100)?;
+    spend_all(&test_account).await?;
+    test_account.expect_balance("after all of it was spent", 0).await
 }
 
 async fn racing_charges_are_given_a_grant_once(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    purse.take(100).await?;
-    let due = purse.after(PERIOD);
+    let test_account = TestAccount::granted(ledger, 100)?;
+    test_account.take(100).await?;
+    let due = test_account.after(PERIOD);
     spend_all(&due).await?;
     due.expect_balance("after all of it was spent", 0).await
 }
 
 /// Makes concurrent charges of 10 against a balance of 100.
-async fn spend_all(purse: &Purse<dyn crate::credit::CreditLedger>) -> Verdict {
+async fn spend_all(test_account: &TestAccount<dyn crate::credit::CreditLedger>) -> Verdict {
     let charges = (0..RACERS).map(|_| {
-        let purse = purse.clone();
-        move || purse.charge(fresh::charge(), 10)
+        let test_account = test_account.clone();
+        move || test_account.charge(fresh::charge(), 10)
     });
     let answers = race(charges).await?;
     same("how many charges of 10 were posted, of a grant of 100", count_posted(&answers), 10)
 }
 
 async fn a_plan_without_a_grant_leaves_the_balance(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    purse.take(60).await?;
-    let other_plan = Purse { allowance: Allowance::None, ..purse.after(PERIOD) };
+    let test_account = TestAccount::granted(ledger, 100)?;
+    test_account.take(60).await?;
+    let other_plan = TestAccount { allowance: Allowance::None, ..test_account.after(PERIOD) };
     other_plan.expect_balance("on a plan without a grant", 40).await
 }
 
 async fn a_grant_that_was_away_comes_at_its_own_turn(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    purse.take(100).await?;
+    let test_account = TestAccount::granted(ledger, 100)?;
+    test_account.take(100).await?;
     for nothing in [Allowance::None, Allowance::Unlimited] {
-        Purse { allowance: nothing, ..purse.after(PERIOD / 3) }.balance().await?;
-        purse.after(PERIOD / 2).expect_balance("when the grant is back before its turn", 0).await?;
+        TestAccount { allowance: nothing, ..test_account.after(PERIOD / 3) }.balance().await?;
+        test_account.after(PERIOD / 2).expect_balance("when the grant is back before its turn", 0).await?;
     }
-    purse.after(PERIOD).expect_balance("at its turn", 100).await
+    test_account.after(PERIOD).expect_balance("at its turn", 100).await
 }
 
 async fn a_change_of_period_gives_nothing_at_once(ledger: Ledger) -> Verdict {
-    let rare = Purse::granted(ledger, 0)?.on(100, PERIOD * 24)?;
+    let rare = TestAccount::granted(ledger, 0)?.on(100, PERIOD * 24)?;
     rare.take(100).await?;
     let later = rare.after(PERIOD * 2);
     let frequent = later.on(2, PERIOD)?;
@@ -137,7 +137,7 @@ async fn a_change_of_period_gives_nothing_at_once(ledger: Ledger) -> Verdict {
 }
 
 async fn a_grant_comes_by_the_present_period(ledger: Ledger) -> Verdict {
-    let rare = Purse::granted(ledger, 0)?.on(100, PERIOD * 24)?;
+    let rare = TestAccount::granted(ledger, 0)?.on(100, PERIOD * 24)?;
     rare.take(100).await?;
     let frequent = rare.on(2, PERIOD)?;
     frequent.expect_balance("on a plan of a shorter period", 0).await?;
@@ -147,7 +147,7 @@ async fn a_grant_comes_by_the_present_period(ledger: Ledger) -> Verdict {
 }
 
 async fn going_between_periods_gives_nothing(ledger: Ledger) -> Verdict {
-    let rare = Purse::granted(ledger, 0)?.on(100, PERIOD * 24)?;
+    let rare = TestAccount::granted(ledger, 0)?.on(100, PERIOD * 24)?;
     rare.take(100).await?;
     let frequent = rare.on(2, PERIOD)?;
     for hour in 0..6 {
@@ -160,11 +160,11 @@ async fn going_between_periods_gives_nothing(ledger: Ledger) -> Verdict {
 }
 
 async fn a_clock_that_was_ahead_costs_one_period(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    purse.take(100).await?;
-    let ahead = purse.after(PERIOD * 1_000);
+    let test_account = TestAccount::granted(ledger, 100)?;
+    test_account.take(100).await?;
+    let ahead = test_account.after(PERIOD * 1_000);
     ahead.take(100).await?;
-    let back = purse.after(PERIOD / 2);
+    let back = test_account.after(PERIOD / 2);
     back.expect_balance("when the clock is set back", 0).await?;
     ahead.expect_balance("at the same time ahead again", 0).await?;
     back.expect_balance("when the clock is set back again", 0).await?;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use super::{Ledger, Purse};
+use super::{Ledger, TestAccount};
 use crate::conformance::fresh::{self, race};
 use crate::conformance::suite::{Check, Verdict, holds};
 use crate::credit::Charged;
@@ -21,60 +21,60 @@ pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
 }
 
 async fn a_charge_that_arrives_after_its_refund_takes_nothing(ledger: Ledger) -> Verdict {
-    let (purse, id) = (Purse::granted(ledger, 100)?, fresh::charge());
-    purse.expect_balance("of a new account", 100).await?;
-    purse.refund(id).await?;
-    let late = purse.charge(id, 30).await;
+    let (test_account, id) = (TestAccount::granted(ledger, 100)?, fresh::charge());
+    test_account.expect_balance("of a new account", 100).await?;
+    test_account.refund(id).await?;
+    let late = test_account.charge(id, 30).await;
     holds(&format!("the late charge is not posted ({late:?})"), !matches!(late, Ok(Charged::Posted { .. })))?;
-    purse.expect_balance("after a charge that came after its refund", 100).await
+    test_account.expect_balance("after a charge that came after its refund", 100).await
 }
 
 async fn a_charge_and_its_refund_that_race_leave_the_balance(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
-    purse.expect_balance("of a new account", 100).await?;
+    let test_account = TestAccount::granted(ledger, 100)?;
+    test_account.expect_balance("of a new account", 100).await?;
     for _ in 0..4 {
         let id = fresh::charge();
-        let call = |refunds: bool, purse: Purse<dyn CreditLedger>| {
+        let call = |refunds: bool, test_account: TestAccount<dyn CreditLedger>| {
             move || {
                 if refunds {
-                    return purse.refund(id);
+                    return test_account.refund(id);
                 }
                 // The charge may be posted before the refund or rejected after it. Both are correct.
-                let charge = purse.charge(id, 30);
+                let charge = test_account.charge(id, 30);
                 StoreFuture::boxed(async move {
                     let _posted_or_not = charge.await;
                     Ok(())
                 })
             }
         };
-        race([call(false, purse.clone()), call(true, purse.clone())]).await?;
+        race([call(false, test_account.clone()), call(true, test_account.clone())]).await?;
     }
-    purse.expect_balance("after charges that raced their refunds", 100).await
+    test_account.expect_balance("after charges that raced their refunds", 100).await
 }
 
 async fn a_charge_whose_caller_left_is_undone_by_its_refund(ledger: Ledger) -> Verdict {
-    let (purse, id) = (Purse::granted(ledger, 100)?, fresh::charge());
-    purse.expect_balance("of a new account", 100).await?;
+    let (test_account, id) = (TestAccount::granted(ledger, 100)?, fresh::charge());
+    test_account.expect_balance("of a new account", 100).await?;
     {
-        let mut charge = pin!(purse.charge(id, 30));
+        let mut charge = pin!(test_account.charge(id, 30));
         let _under_way = charge.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
-    purse.refund(id).await?;
-    purse.expect_balance("after a charge that was dropped on its way, and its refund", 100).await
+    test_account.refund(id).await?;
+    test_account.expect_balance("after a charge that was dropped on its way, and its refund", 100).await
 }
 
 async fn a_charge_that_comes_again_after_its_end_takes_nothing(ledger: Ledger) -> Verdict {
-    let purse = Purse::granted(ledger, 100)?;
+    let test_account = TestAccount::granted(ledger, 100)?;
     for cost in [None, Some(0), Some(10), Some(30)] {
-        let id = purse.take(30).await?;
+        let id = test_account.take(30).await?;
         match cost {
-            None => purse.refund(id).await?,
-            Some(cost) => purse.settle(id, cost).await?,
+            None => test_account.refund(id).await?,
+            Some(cost) => test_account.settle(id, cost).await?,
         }
-        let again = purse.charge(id, 30).await;
+        let again = test_account.charge(id, 30).await;
         let what = format!("a charge that is closed is not posted again ({again:?})");
         holds(&what, !matches!(again, Ok(Charged::Posted { .. })))?;
-        purse.refund(id).await?;
+        test_account.refund(id).await?;
     }
-    purse.expect_balance("after settlements at 10 and at 30", 60).await
+    test_account.expect_balance("after settlements at 10 and at 30", 60).await
 }

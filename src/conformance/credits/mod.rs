@@ -54,14 +54,14 @@ const NEARLY: Duration = Duration::from_millis(3_599_999);
 
 /// A new account for one check, with its terms and the time of its calls.
 #[derive(Debug)]
-struct Purse<L: ?Sized> {
+struct TestAccount<L: ?Sized> {
     ledger: Arc<L>,
     account: Arc<Account>,
     allowance: Allowance,
     now: Timestamp,
 }
 
-impl<L: ?Sized> Purse<L> {
+impl<L: ?Sized> TestAccount<L> {
     /// Creates an account whose plan grants the amount at every [`PERIOD`].
     fn granted(ledger: Arc<L>, amount: u64) -> Result<Self, Fault> {
         Self::bare(ledger).on(amount, PERIOD)
@@ -85,14 +85,14 @@ impl<L: ?Sized> Purse<L> {
     }
 }
 
-impl<L: ?Sized> Clone for Purse<L> {
+impl<L: ?Sized> Clone for TestAccount<L> {
     fn clone(&self) -> Self {
         let (ledger, account) = (Arc::clone(&self.ledger), Arc::clone(&self.account));
         Self { ledger, account, allowance: self.allowance.clone(), now: self.now }
     }
 }
 
-impl<L: CreditLedger + ?Sized> Purse<L> {
+impl<L: CreditLedger + ?Sized> TestAccount<L> {
     fn charge(&self, id: ChargeId, amount: u64) -> StoreFuture<Charged> {
         let now = Now::new(self.now, Duration::ZERO);
         self.ledger.charge(&Charge::new(id, &self.account, Credits::new(amount), &self.allowance, now))
@@ -131,12 +131,12 @@ impl<L: CreditLedger + ?Sized> Purse<L> {
     }
 }
 
-impl Purse<dyn CreditAdmin> {
+impl TestAccount<dyn CreditAdmin> {
     /// Creates an account that was topped up with the amount.
     async fn holding(ledger: Admin, amount: u64) -> Result<Self, Fault> {
-        let purse = Self::bare(ledger);
-        purse.make(AdjustmentKind::TopUp(Credits::new(amount))).await?;
-        Ok(purse)
+        let test_account = Self::bare(ledger);
+        test_account.make(AdjustmentKind::TopUp(Credits::new(amount))).await?;
+        Ok(test_account)
     }
 
     fn adjust(&self, id: &AdjustmentId, kind: AdjustmentKind) -> StoreFuture<Adjusted> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Store, account, change_account, insert, key, put, put_account, stored};
-use crate::account::{Account, AccountStatus, Cap, OwnQuota, QuotaPolicy, Subscription};
+use crate::account::{Account, AccountStatus, ParamLimit, QuotaPolicy, QuotaRef, Subscription};
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
 use crate::key::KeyRecord;
@@ -51,8 +51,10 @@ async fn an_account_comes_back_as_it_was_put_in(store: Store) -> Verdict {
     account.version = 7;
     account.agreements = BTreeSet::from(["opra".into(), "nasdaq".into()]);
     let minutely = QuotaPolicy::new(60, Duration::from_mins(1)).map_err(wrong)?;
-    account.quotas = Some(vec![OwnQuota::Policy(minutely), "bulk".parse().map_err(wrong)?]);
-    account.caps = Some([("limit".to_owned(), Cap::AtMost(3)), ("cursor".to_owned(), Cap::Forbidden)].into());
+    account.quotas = Some(vec![QuotaRef::Policy(minutely), "bulk".parse().map_err(wrong)?]);
+    account.caps = Some(
+        [("limit".to_owned(), ParamLimit::AtMost(3)), ("cursor".to_owned(), ParamLimit::Forbidden)].into(),
+    );
     let account = put_account(&store, account).await?;
     same("the account", got(&store, &account).await?, Account::clone(&account))?;
     let record = put(&store, fresh::key(&account)).await?;
@@ -61,7 +63,7 @@ async fn an_account_comes_back_as_it_was_put_in(store: Store) -> Verdict {
 
 async fn an_accounts_empty_lists_are_kept(store: Store) -> Verdict {
     let mut account = fresh::account();
-    (account.quotas, account.caps) = (Some(Vec::new()), Some(crate::account::Caps::default()));
+    (account.quotas, account.caps) = (Some(Vec::new()), Some(crate::account::ParamLimits::default()));
     let account = put_account(&store, account).await?;
     same("an account with empty lists", got(&store, &account).await?, Account::clone(&account))?;
     let open = put_account(&store, fresh::account()).await?;

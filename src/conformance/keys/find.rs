@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Store, account, change, key, put};
-use crate::account::{Cap, OwnQuota, QuotaPolicy};
+use crate::account::{ParamLimit, QuotaPolicy, QuotaRef};
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::key::{KeyHash, KeyRecord, KeyStatus, Retiring};
+use crate::key::{KeyHash, KeyRecord, KeyStatus, PreviousSecret};
 use crate::store::KeyStore;
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
@@ -77,7 +77,7 @@ async fn full(store: &Store) -> Result<KeyRecord, Fault> {
     let (mut record, now) = (fresh::key(&account(store).await?), fresh::now());
     let wrong = |error: crate::error::ConfigError| Fault::new(error.to_string());
     record.retiring =
-        Some(Retiring { hash: fresh::hash(), until: now.saturating_add(Duration::from_hours(1)) });
+        Some(PreviousSecret { hash: fresh::hash(), until: now.saturating_add(Duration::from_hours(1)) });
     record.version = 7;
     record.start = "acme_live_0123".into();
     record.name = "My Trading Bot".into();
@@ -91,10 +91,12 @@ async fn full(store: &Store) -> Result<KeyRecord, Fault> {
     record.allowlist = Some(networks.collect());
     let daily = QuotaPolicy::new(1_000, Duration::from_hours(24)).map_err(wrong)?;
     record.quotas = Some(vec![
-        OwnQuota::Policy(daily.with_name("daily").map_err(wrong)?),
+        QuotaRef::Policy(daily.with_name("daily").map_err(wrong)?),
         "bulk".parse().map_err(wrong)?,
     ]);
-    record.caps = Some([("limit".to_owned(), Cap::AtMost(3)), ("cursor".to_owned(), Cap::Forbidden)].into());
+    record.caps = Some(
+        [("limit".to_owned(), ParamLimit::AtMost(3)), ("cursor".to_owned(), ParamLimit::Forbidden)].into(),
+    );
     record.metadata = BTreeMap::from([("team".to_owned(), "desk 7".to_owned())]);
     Ok(record)
 }
@@ -107,7 +109,7 @@ async fn no_restriction_and_an_empty_list_are_two_things(store: Store) -> Verdic
     closed.paths = Some(Vec::new());
     closed.allowlist = Some(Vec::new());
     closed.quotas = Some(Vec::new());
-    closed.caps = Some(crate::account::Caps::default());
+    closed.caps = Some(crate::account::ParamLimits::default());
     let closed = put(&store, closed).await?;
     same("a record without restrictions", found(&store, &open.hash).await?, open)?;
     same("a record with empty lists", found(&store, &closed.hash).await?, closed)
@@ -159,7 +161,8 @@ async fn times_come_back_to_the_millisecond(store: Store) -> Verdict {
 async fn what_is_found_now_is_what_there_is(store: Store) -> Verdict {
     let (mut record, until) = (fresh::key(&account(&store).await?), fresh::now());
     let old = fresh::hash();
-    record.retiring = Some(Retiring { hash: old, until: until.saturating_add(Duration::from_hours(1)) });
+    record.retiring =
+        Some(PreviousSecret { hash: old, until: until.saturating_add(Duration::from_hours(1)) });
     for hash in [record.hash, old] {
         // An earlier look-up may fill a cache, even with the result that there is no key.
         same("before it is put in", (store.find(&hash).await?, store.find_now(&hash).await?), (None, None))?;

@@ -7,7 +7,7 @@ use super::{Store, account, change_account, insert, key, put, stored};
 use crate::account::AccountStatus;
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Verdict, same};
-use crate::key::{KeyRecord, KeyStatus, Retiring};
+use crate::key::{KeyRecord, KeyStatus, PreviousSecret};
 use crate::store::{InsertKey, Inserted, KeyQuery};
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
@@ -58,14 +58,14 @@ async fn a_key_whose_hash_is_retiring_elsewhere_is_refused(store: Store) -> Verd
 async fn a_key_whose_retiring_hash_is_taken_is_refused(store: Store) -> Verdict {
     let there = key(&store).await?;
     let mut other = retiring(fresh::key(&there.account));
-    other.retiring = other.retiring.map(|old| Retiring { hash: there.hash, ..old });
+    other.retiring = other.retiring.map(|old| PreviousSecret { hash: there.hash, ..old });
     same("a hash that is another's", insert(&store, &other, None).await?, Inserted::Taken)?;
     same("the key of the hash", store.find(&there.hash).await?.map(|found| found.id), Some(there.id))
 }
 
 fn retiring(mut record: KeyRecord) -> KeyRecord {
     let until = fresh::now().saturating_add(Duration::from_hours(1));
-    record.retiring = Some(Retiring { hash: fresh::hash(), until });
+    record.retiring = Some(PreviousSecret { hash: fresh::hash(), until });
     record
 }
 

@@ -7,7 +7,7 @@ use super::{Store, account, insert, key, put, stored};
 use crate::clock::Timestamp;
 use crate::conformance::fresh::{self, RACERS, race};
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::key::{KeyRecord, KeyStatus, Retiring};
+use crate::key::{KeyRecord, KeyStatus, PreviousSecret};
 use crate::store::{Inserted, KeyQuery};
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
@@ -26,7 +26,8 @@ pub(super) fn checks(store: &Store) -> Vec<Check> {
 
 async fn an_erased_key_is_gone(store: Store) -> Verdict {
     let mut record = fresh::key(&account(&store).await?);
-    let old = Retiring { hash: fresh::hash(), until: fresh::now().saturating_add(Duration::from_hours(1)) };
+    let old =
+        PreviousSecret { hash: fresh::hash(), until: fresh::now().saturating_add(Duration::from_hours(1)) };
     record.retiring = Some(old);
     let record = put(&store, record).await?;
     store.find(&record.hash).await?;

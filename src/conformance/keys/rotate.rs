@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Store, change, key, put};
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Verdict, same};
-use crate::key::{KeyHash, KeyRecord, Retiring};
+use crate::key::{KeyHash, KeyRecord, PreviousSecret};
 use crate::store::Replaced;
 
 pub(super) fn checks(store: &Store) -> Vec<Check> {
@@ -23,7 +23,7 @@ async fn rotate(store: &Store, record: &KeyRecord) -> Result<KeyHash, crate::con
     let hash = fresh::hash();
     change(store, record.id, |record| {
         let until = fresh::now().saturating_add(Duration::from_hours(1));
-        record.retiring = Some(Retiring { hash: record.hash, until });
+        record.retiring = Some(PreviousSecret { hash: record.hash, until });
         record.hash = hash;
     })
     .await?;
@@ -72,7 +72,8 @@ async fn a_change_to_a_hash_that_is_retiring_elsewhere_is_refused(store: Store) 
 
 async fn a_key_that_is_put_in_with_two_secrets_is_found_by_both(store: Store) -> Verdict {
     let mut record = fresh::key(&super::account(&store).await?);
-    let old = Retiring { hash: fresh::hash(), until: fresh::now().saturating_add(Duration::from_hours(1)) };
+    let old =
+        PreviousSecret { hash: fresh::hash(), until: fresh::now().saturating_add(Duration::from_hours(1)) };
     record.retiring = Some(old);
     let record = put(&store, record).await?;
     for hash in [record.hash, old.hash] {

@@ -1,9 +1,9 @@
 //! Checks of windows whose quota changes, as when an account changes its plan.
 
-use super::{Caller, DAY, HOUR, Limiter};
+use super::{DAY, HOUR, Limiter, TestKey};
 use crate::account::Quotas;
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::limit::Quota;
+use crate::limit::LimitDecision;
 
 pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
     checks![limiter:
@@ -17,7 +17,7 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
 }
 
 async fn a_raised_quota_helps_at_once(limiter: Limiter) -> Verdict {
-    let caller = Caller::new(limiter, &[(10, DAY)])?;
+    let caller = TestKey::new(limiter, &[(10, DAY)])?;
     same("how many of 12 are admitted, with 10 per day", caller.admitted(12).await?, 10)?;
     let raised = caller.on(&[(20, DAY)])?;
     same("what is left of 20 per day", raised.left().await?, vec![10])?;
@@ -25,7 +25,7 @@ async fn a_raised_quota_helps_at_once(limiter: Limiter) -> Verdict {
 }
 
 async fn a_lowered_quota_counts_what_was_used(limiter: Limiter) -> Verdict {
-    let caller = Caller::new(limiter, &[(20, DAY)])?;
+    let caller = TestKey::new(limiter, &[(20, DAY)])?;
     same("how many of 15 are admitted, with 20 per day", caller.admitted(15).await?, 15)?;
     let lowered = caller.on(&[(16, DAY)])?;
     same("what is left of 16 per day", lowered.left().await?, vec![1])?;
@@ -36,7 +36,7 @@ async fn a_lowered_quota_counts_what_was_used(limiter: Limiter) -> Verdict {
 }
 
 async fn going_between_quotas_gives_nothing(limiter: Limiter) -> Verdict {
-    let caller = Caller::new(limiter, &[(20, DAY)])?;
+    let caller = TestKey::new(limiter, &[(20, DAY)])?;
     let quotas = [caller.on(&[(10, DAY)])?, caller.on(&[(20, DAY)])?, caller.on(&[(5, DAY)])?];
     let mut admitted = 0;
     for place in 0..60 {
@@ -46,21 +46,21 @@ async fn going_between_quotas_gives_nothing(limiter: Limiter) -> Verdict {
 }
 
 async fn a_raised_strict_quota_helps_at_once(limiter: Limiter) -> Verdict {
-    let strict = |caller: &Caller| {
+    let strict = |caller: &TestKey| {
         let policies = caller.quotas.policies().map(|policy| policy.clone().in_any_window());
-        Caller { quotas: Quotas::new(policies).into(), ..caller.clone() }
+        TestKey { quotas: Quotas::new(policies).into(), ..caller.clone() }
     };
-    let caller = strict(&Caller::new(limiter, &[(10, DAY)])?);
+    let caller = strict(&TestKey::new(limiter, &[(10, DAY)])?);
     same("how many of 12 are admitted, with 10 in any day", caller.admitted(12).await?, 10)?;
     let raised = strict(&caller.on(&[(20, DAY)])?);
     same("how many of 12 are admitted, with 20 in any day", raised.admitted(12).await?, 10)
 }
 
 async fn a_lowered_quota_waits_no_longer_than_its_window(limiter: Limiter) -> Verdict {
-    let caller = Caller::new(limiter, &[(50, HOUR)])?;
+    let caller = TestKey::new(limiter, &[(50, HOUR)])?;
     same("how many of 50 are admitted, with 50 per hour", caller.admitted(50).await?, 50)?;
     let lowered = caller.on(&[(1, HOUR)])?;
-    let Quota::Exceeded { retry_after, .. } = lowered.draw().await? else {
+    let LimitDecision::Exceeded { retry_after, .. } = lowered.draw().await? else {
         return Err(Fault::new("one more is admitted, with 1 per hour"));
     };
     holds(&format!("the wait {retry_after:?} is no longer than an hour"), retry_after <= HOUR)
@@ -68,10 +68,10 @@ async fn a_lowered_quota_waits_no_longer_than_its_window(limiter: Limiter) -> Ve
 
 async fn a_changed_quota_admits_when_it_was_told(limiter: Limiter) -> Verdict {
     for (before, after) in [(20, 6), (7, 3)] {
-        let caller = Caller::new(limiter.clone(), &[(before, HOUR)])?;
+        let caller = TestKey::new(limiter.clone(), &[(before, HOUR)])?;
         same("how many are admitted", caller.admitted(before as usize).await?, before as usize)?;
         let changed = caller.on(&[(after, HOUR)])?;
-        let Quota::Exceeded { retry_after, .. } = changed.draw().await? else {
+        let LimitDecision::Exceeded { retry_after, .. } = changed.draw().await? else {
             return Err(Fault::new("a lowered quota admits more"));
         };
         let early = changed.after(retry_after.saturating_sub(std::time::Duration::from_nanos(1)));

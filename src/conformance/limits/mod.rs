@@ -9,13 +9,13 @@ mod time;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Account, Counts, QuotaPolicy, Quotas};
+use crate::account::{Account, QuotaPolicy, QuotaScope, Quotas};
 use crate::clock::Now;
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Suite};
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
-use crate::limit::{Draw, Quota, RateLimiter, Standing};
+use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
 
 type Limiter = Arc<dyn RateLimiter>;
 
@@ -36,17 +36,17 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// A key that no other check uses, its quotas, and the time of its calls.
 #[derive(Debug, Clone)]
-struct Caller {
+struct TestKey {
     limiter: Limiter,
     key: Arc<KeyRecord>,
     quotas: Arc<Quotas>,
     now: Now,
 }
 
-impl Caller {
+impl TestKey {
     /// Creates a key with its own windows. Each window is a number of requests and a length.
     fn new(limiter: Limiter, windows: &[(u32, Duration)]) -> Result<Self, Fault> {
-        let policies = windows.iter().map(|(quota, window)| policy(*quota, *window, Counts::Key));
+        let policies = windows.iter().map(|(quota, window)| policy(*quota, *window, QuotaScope::Key));
         Ok(Self::with(limiter, policies.collect::<Result<Vec<_>, _>>()?))
     }
 
@@ -63,7 +63,7 @@ impl Caller {
 
     /// Returns the same key with other quotas.
     fn on(&self, windows: &[(u32, Duration)]) -> Result<Self, Fault> {
-        let policies = windows.iter().map(|(quota, window)| policy(*quota, *window, Counts::Key));
+        let policies = windows.iter().map(|(quota, window)| policy(*quota, *window, QuotaScope::Key));
         let quotas = Arc::new(Quotas::new(policies.collect::<Result<Vec<_>, _>>()?));
         Ok(Self { quotas, ..self.clone() })
     }
@@ -74,11 +74,11 @@ impl Caller {
         Self { now, ..self.clone() }
     }
 
-    fn draw(&self) -> StoreFuture<Quota> {
+    fn draw(&self) -> StoreFuture<LimitDecision> {
         self.limiter.draw(&Draw::new(&self.key, &self.quotas, self.now))
     }
 
-    fn peek(&self) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self) -> StoreFuture<Vec<WindowStatus>> {
         self.limiter.peek(&Draw::new(&self.key, &self.quotas, self.now))
     }
 
@@ -86,18 +86,18 @@ impl Caller {
     async fn admitted(&self, draws: usize) -> Result<usize, Fault> {
         let mut admitted = 0;
         for _ in 0..draws {
-            admitted += usize::from(matches!(self.draw().await?, Quota::Within(_)));
+            admitted += usize::from(matches!(self.draw().await?, LimitDecision::Within(_)));
         }
         Ok(admitted)
     }
 
     /// Returns the number of requests that each window has left.
     async fn left(&self) -> Result<Vec<u32>, Fault> {
-        Ok(self.peek().await?.iter().map(|standing| standing.remaining).collect())
+        Ok(self.peek().await?.iter().map(|window_status| window_status.remaining).collect())
     }
 }
 
-fn policy(quota: u32, window: Duration, counts: Counts) -> Result<QuotaPolicy, Fault> {
+fn policy(quota: u32, window: Duration, counts: QuotaScope) -> Result<QuotaPolicy, Fault> {
     let policy = QuotaPolicy::new(quota, window).map_err(|error| Fault::new(error.to_string()))?;
     Ok(policy.counting(counts))
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Caller, DAY, HOUR, Limiter, policy};
-use crate::account::{Counts, QuotaPolicy};
+use super::{DAY, HOUR, Limiter, TestKey, policy};
+use crate::account::{QuotaPolicy, QuotaScope};
 use crate::conformance::fresh::{self, race};
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::limit::Quota;
+use crate::limit::LimitDecision;
 use crate::name::PoolName;
 
 pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
@@ -23,31 +23,31 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
     ]
 }
 
-fn pool() -> Counts {
-    Counts::Pool(PoolName::from(fresh::name()))
+fn pool() -> QuotaScope {
+    QuotaScope::Pool(PoolName::from(fresh::name()))
 }
 
-fn caller(limiter: &Limiter, policies: &[(u32, &Counts)]) -> Result<Caller, Fault> {
+fn caller(limiter: &Limiter, policies: &[(u32, &QuotaScope)]) -> Result<TestKey, Fault> {
     let policies = policies.iter().map(|(quota, counts)| policy(*quota, DAY, (*counts).clone()));
-    Ok(Caller::with(limiter.clone(), policies.collect::<Result<Vec<QuotaPolicy>, _>>()?))
+    Ok(TestKey::with(limiter.clone(), policies.collect::<Result<Vec<QuotaPolicy>, _>>()?))
 }
 
 async fn two_keys_share_no_window(limiter: Limiter) -> Verdict {
-    let one = caller(&limiter, &[(2, &Counts::Key)])?;
+    let one = caller(&limiter, &[(2, &QuotaScope::Key)])?;
     let other = one.other(&one.key.account);
     same("how many of 3 the one is admitted", one.admitted(3).await?, 2)?;
     same("how many of 3 the other is admitted", other.admitted(3).await?, 2)
 }
 
 async fn keys_of_an_account_share_its_window(limiter: Limiter) -> Verdict {
-    let one = caller(&limiter, &[(3, &Counts::Account)])?;
+    let one = caller(&limiter, &[(3, &QuotaScope::Account)])?;
     let other = one.other(&one.key.account);
     same("how many of 2 the one is admitted, of 3", one.admitted(2).await?, 2)?;
     same("how many of 2 the other is admitted, of 1", other.admitted(2).await?, 1)
 }
 
 async fn two_accounts_share_no_window(limiter: Limiter) -> Verdict {
-    let one = caller(&limiter, &[(2, &Counts::Account)])?;
+    let one = caller(&limiter, &[(2, &QuotaScope::Account)])?;
     let other = one.other(&Arc::new(fresh::account()));
     same("how many of 3 the one is admitted", one.admitted(3).await?, 2)?;
     same("how many of 3 the other is admitted", other.admitted(3).await?, 2)
@@ -74,7 +74,7 @@ async fn a_refusal_by_one_owners_window_takes_from_no_other(limiter: Limiter) ->
     for (quotas, expected) in
         [([2, 5, 9], vec![0, 3, 7]), ([9, 2, 5], vec![7, 0, 3]), ([5, 9, 2], vec![3, 7, 0])]
     {
-        let owners = [&Counts::Key, &Counts::Account, &pool];
+        let owners = [&QuotaScope::Key, &QuotaScope::Account, &pool];
         let fresh_pool = self::pool();
         let owners = [owners[0], owners[1], &fresh_pool];
         let policies: Vec<_> = quotas.into_iter().zip(owners).collect();
@@ -89,11 +89,11 @@ async fn standings_of_several_owners_come_in_order(limiter: Limiter) -> Verdict 
     let pool = pool();
     let policies = vec![
         policy(9, HOUR, pool.clone())?,
-        policy(7, DAY, Counts::Key)?,
-        policy(5, HOUR, Counts::Account)?,
-        policy(6, HOUR, Counts::Key)?,
+        policy(7, DAY, QuotaScope::Key)?,
+        policy(5, HOUR, QuotaScope::Account)?,
+        policy(6, HOUR, QuotaScope::Key)?,
     ];
-    let caller = Caller::with(limiter, policies);
+    let caller = TestKey::with(limiter, policies);
     let expected: Vec<u32> = caller.quotas.policies().map(QuotaPolicy::quota).collect();
     same("what each window has left, in the order of the policies", caller.left().await?, expected.clone())?;
     same("how many of 1 are admitted", caller.admitted(1).await?, 1)?;
@@ -102,14 +102,14 @@ async fn standings_of_several_owners_come_in_order(limiter: Limiter) -> Verdict 
 }
 
 async fn racing_keys_of_an_account_take_what_it_has(limiter: Limiter) -> Verdict {
-    let one = caller(&limiter, &[(6, &Counts::Key), (8, &Counts::Account)])?;
+    let one = caller(&limiter, &[(6, &QuotaScope::Key), (8, &QuotaScope::Account)])?;
     let callers = [one.clone(), one.other(&one.key.account)];
     let draws = (0..16).map(|racer: usize| {
         let caller = callers[racer % 2].clone();
         move || caller.draw()
     });
     let answers = race(draws).await?;
-    let admitted = answers.iter().filter(|answer| matches!(answer, Quota::Within(_))).count();
+    let admitted = answers.iter().filter(|answer| matches!(answer, LimitDecision::Within(_))).count();
     same("how many of 16 are admitted, with 8 for the account", admitted, 8)?;
     let left = [callers[0].left().await?, callers[1].left().await?];
     let of_keys = left[0][0] + left[1][0];
@@ -118,12 +118,12 @@ async fn racing_keys_of_an_account_take_what_it_has(limiter: Limiter) -> Verdict
 
 async fn draws_from_windows_of_several_owners_do_not_block_each_other(limiter: Limiter) -> Verdict {
     let (one_pool, other_pool) = (pool(), pool());
-    let one = caller(&limiter, &[(99, &Counts::Account), (99, &one_pool), (99, &other_pool)])?;
-    let other = caller(&limiter, &[(99, &other_pool), (99, &Counts::Account), (99, &one_pool)])?;
+    let one = caller(&limiter, &[(99, &QuotaScope::Account), (99, &one_pool), (99, &other_pool)])?;
+    let other = caller(&limiter, &[(99, &other_pool), (99, &QuotaScope::Account), (99, &one_pool)])?;
     let draws = (0..16).map(|racer: usize| {
         let caller = if racer.is_multiple_of(2) { one.clone() } else { other.clone() };
         move || caller.draw()
     });
     let answers = race(draws).await?;
-    holds("all are admitted", answers.iter().all(|answer| matches!(answer, Quota::Within(_))))
+    holds("all are admitted", answers.iter().all(|answer| matches!(answer, LimitDecision::Within(_))))
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::time::exhaust;
-use super::{Caller, DAY, HOUR, Limiter, MINUTE};
-use crate::account::{Counts, QuotaPolicy};
+use super::{DAY, HOUR, Limiter, MINUTE, TestKey};
+use crate::account::{QuotaPolicy, QuotaScope};
 use crate::conformance::fresh::{RACERS, race};
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::limit::Quota;
+use crate::limit::LimitDecision;
 
 pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
     checks![limiter:
@@ -24,21 +24,21 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
 }
 
 fn strict(quota: u32, window: Duration) -> Result<QuotaPolicy, Fault> {
-    Ok(super::policy(quota, window, Counts::Key)?.in_any_window())
+    Ok(super::policy(quota, window, QuotaScope::Key)?.in_any_window())
 }
 
-fn caller(limiter: Limiter, quota: u32, window: Duration) -> Result<Caller, Fault> {
-    Ok(Caller::with(limiter, vec![strict(quota, window)?]))
+fn caller(limiter: Limiter, quota: u32, window: Duration) -> Result<TestKey, Fault> {
+    Ok(TestKey::with(limiter, vec![strict(quota, window)?]))
 }
 
 async fn a_strict_window_admits_its_quota_and_no_more(limiter: Limiter) -> Verdict {
     let caller = caller(limiter, 5, DAY)?;
     same("what an unused key has left", caller.left().await?, vec![5])?;
     for left in (0..5).rev() {
-        let Quota::Within(standing) = caller.draw().await? else {
+        let LimitDecision::Within(window_status) = caller.draw().await? else {
             return Err(Fault::new(format!("the draw that leaves {left} of 5 is refused")));
         };
-        same("what is left", standing.remaining, left)?;
+        same("what is left", window_status.remaining, left)?;
     }
     same("how many of 3 more are admitted", caller.admitted(3).await?, 0)?;
     same("what is left", caller.left().await?, vec![0])
@@ -51,17 +51,17 @@ async fn racing_draws_take_what_a_strict_window_has(limiter: Limiter) -> Verdict
         move || caller.draw()
     });
     let answers = race(draws).await?;
-    let admitted = answers.iter().filter(|answer| matches!(answer, Quota::Within(_))).count();
+    let admitted = answers.iter().filter(|answer| matches!(answer, LimitDecision::Within(_))).count();
     same("how many of 16 are admitted, with 5 in any day", admitted, 5)
 }
 
 async fn what_another_window_refuses_no_strict_window_counts(limiter: Limiter) -> Verdict {
-    let policies = vec![super::policy(2, HOUR, Counts::Key)?, strict(5, DAY)?];
-    let caller = Caller::with(limiter.clone(), policies);
+    let policies = vec![super::policy(2, HOUR, QuotaScope::Key)?, strict(5, DAY)?];
+    let caller = TestKey::with(limiter.clone(), policies);
     same("how many of 4 are admitted, with 2 per hour", caller.admitted(4).await?, 2)?;
     same("what each window has left", caller.left().await?, vec![0, 3])?;
-    let policies = vec![strict(2, HOUR)?, super::policy(5, DAY, Counts::Key)?];
-    let caller = Caller::with(limiter, policies);
+    let policies = vec![strict(2, HOUR)?, super::policy(5, DAY, QuotaScope::Key)?];
+    let caller = TestKey::with(limiter, policies);
     same("how many of 4 are admitted, with 2 in any hour", caller.admitted(4).await?, 2)?;
     same("what each window has left", caller.left().await?, vec![0, 3])
 }
@@ -70,8 +70,8 @@ async fn a_strict_window_counts_for_itself(limiter: Limiter) -> Verdict {
     // The same key uses a policy of each kind in turn. Neither policy can read the state that the other has stored.
     let caller = caller(limiter, 2, DAY)?;
     same("how many of 3 are admitted, with 2 in any day", caller.admitted(3).await?, 2)?;
-    let bucket = Caller::with(caller.limiter.clone(), vec![super::policy(2, DAY, Counts::Key)?]);
-    let bucket = Caller { key: caller.key.clone(), ..bucket };
+    let bucket = TestKey::with(caller.limiter.clone(), vec![super::policy(2, DAY, QuotaScope::Key)?]);
+    let bucket = TestKey { key: caller.key.clone(), ..bucket };
     same("how many of 3 are admitted, with 2 per day", bucket.admitted(3).await?, 2)?;
     same("how many of 1 are admitted, with 2 in any day", caller.admitted(1).await?, 0)
 }
@@ -82,7 +82,7 @@ async fn places_come_back_a_window_after_they_were_taken(limiter: Limiter) -> Ve
         |seconds: u64, early: u64| caller.after(Duration::from_nanos(seconds * 1_000_000_000 - early));
     same("how many of 1 are admitted", caller.admitted(1).await?, 1)?;
     same("how many of 2 are admitted after 50 s", later(50, 0).admitted(2).await?, 1)?;
-    let Quota::Exceeded { retry_after, .. } = later(55, 0).draw().await? else {
+    let LimitDecision::Exceeded { retry_after, .. } = later(55, 0).draw().await? else {
         return Err(Fault::new("a third of 2 in any minute is admitted"));
     };
     same("the wait after 55 s", retry_after, Duration::from_secs(5))?;
@@ -120,7 +120,7 @@ async fn a_strict_window_is_full_again_after_its_reset(limiter: Limiter) -> Verd
 async fn what_is_counted_together_comes_back_with_the_last_of_it(limiter: Limiter) -> Verdict {
     let caller = caller(limiter, 32, Duration::from_secs(16))?;
     same("how many of 40 are admitted", caller.admitted(40).await?, 32)?;
-    let Quota::Exceeded { retry_after, .. } = caller.draw().await? else {
+    let LimitDecision::Exceeded { retry_after, .. } = caller.draw().await? else {
         return Err(Fault::new("a 33rd of 32 is admitted"));
     };
     same("the wait", retry_after, Duration::from_secs(16))?;

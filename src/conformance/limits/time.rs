@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Caller, DAY, HOUR, Limiter, MINUTE};
+use super::{DAY, HOUR, Limiter, MINUTE, TestKey};
 use crate::clock::Now;
 use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
-use crate::limit::Quota;
+use crate::limit::LimitDecision;
 
 pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
     checks![limiter:
@@ -25,30 +25,30 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
 /// Draws until a draw is refused. Returns the time to wait.
-pub(super) async fn exhaust(caller: &Caller) -> Result<Duration, Fault> {
+pub(super) async fn exhaust(caller: &TestKey) -> Result<Duration, Fault> {
     for _ in 0..100 {
-        if let Quota::Exceeded { retry_after, .. } = caller.draw().await? {
+        if let LimitDecision::Exceeded { retry_after, .. } = caller.draw().await? {
             return Ok(retry_after);
         }
     }
     Err(Fault::new("a hundred draws are admitted of a small quota"))
 }
 
-async fn is_admitted(caller: &Caller) -> Result<bool, Fault> {
-    Ok(matches!(caller.draw().await?, Quota::Within(_)))
+async fn is_admitted(caller: &TestKey) -> Result<bool, Fault> {
+    Ok(matches!(caller.draw().await?, LimitDecision::Within(_)))
 }
 
 async fn a_refused_request_is_told_about_how_long_to_wait(limiter: Limiter) -> Verdict {
-    let wait = exhaust(&Caller::new(limiter, &[(4, DAY)])?).await?;
+    let wait = exhaust(&TestKey::new(limiter, &[(4, DAY)])?).await?;
     holds(&format!("the wait {wait:?} is about six hours"), wait <= HOUR * 6 && wait + MINUTE * 2 > HOUR * 6)
 }
 
 async fn wall_time_moves_no_window(limiter: Limiter) -> Verdict {
-    let caller = Caller::new(limiter, &[(2, DAY)])?;
+    let caller = TestKey::new(limiter, &[(2, DAY)])?;
     same("how many of 3 are admitted", caller.admitted(3).await?, 2)?;
     for wall in [0, caller.now.wall().as_millis() * 2] {
         let stepped = Now::new(crate::clock::Timestamp::from_millis(wall), caller.now.elapsed());
-        let caller = Caller { now: stepped, ..caller.clone() };
+        let caller = TestKey { now: stepped, ..caller.clone() };
         same("whether a request is admitted after wall time stepped", is_admitted(&caller).await?, false)?;
     }
     Ok(())
@@ -56,7 +56,7 @@ async fn wall_time_moves_no_window(limiter: Limiter) -> Verdict {
 
 async fn a_refused_request_is_admitted_when_it_was_told_and_not_before(limiter: Limiter) -> Verdict {
     for windows in [[(3, MINUTE)], [(7, HOUR)], [(1, DAY)]] {
-        let caller = Caller::new(limiter.clone(), &windows)?;
+        let caller = TestKey::new(limiter.clone(), &windows)?;
         let wait = exhaust(&caller).await?;
         same(
             "a nanosecond early",
@@ -70,7 +70,7 @@ async fn a_refused_request_is_admitted_when_it_was_told_and_not_before(limiter: 
 }
 
 async fn the_wait_is_that_of_all_windows(limiter: Limiter) -> Verdict {
-    let caller = Caller::new(limiter, &[(2, MINUTE), (3, HOUR)])?;
+    let caller = TestKey::new(limiter, &[(2, MINUTE), (3, HOUR)])?;
     let first = exhaust(&caller).await?;
     same("the wait for the minute", first, MINUTE / 2)?;
     let later = caller.after(first);
@@ -82,7 +82,7 @@ async fn the_wait_is_that_of_all_windows(limiter: Limiter) -> Verdict {
 }
 
 async fn a_window_refills_evenly(limiter: Limiter) -> Verdict {
-    let caller = Caller::new(limiter, &[(6, MINUTE)])?;
+    let caller = TestKey::new(limiter, &[(6, MINUTE)])?;
     exhaust(&caller).await?;
     for (seconds, left) in [(9, 0), (10, 1), (35, 3), (59, 5), (60, 6)] {
         let later = caller.after(Duration::from_secs(seconds));
@@ -92,7 +92,7 @@ async fn a_window_refills_evenly(limiter: Limiter) -> Verdict {
 }
 
 async fn a_window_holds_no_more_than_its_quota(limiter: Limiter) -> Verdict {
-    let caller = Caller::new(limiter, &[(6, MINUTE)])?;
+    let caller = TestKey::new(limiter, &[(6, MINUTE)])?;
     same("how many of 2 are admitted", caller.admitted(2).await?, 2)?;
     let much_later = caller.after(HOUR);
     same("what is left an hour later", much_later.left().await?, vec![6])?;
@@ -100,7 +100,7 @@ async fn a_window_holds_no_more_than_its_quota(limiter: Limiter) -> Verdict {
 }
 
 async fn a_window_is_full_again_after_its_reset(limiter: Limiter) -> Verdict {
-    let caller = Caller::new(limiter, &[(6, MINUTE), (60, HOUR)])?;
+    let caller = TestKey::new(limiter, &[(6, MINUTE), (60, HOUR)])?;
     same("how many of 4 are admitted", caller.admitted(4).await?, 4)?;
     let resets: Vec<Duration> = caller.peek().await?.iter().map(|window| window.reset).collect();
     same("in what time each window is full", resets, vec![Duration::from_secs(40), MINUTE * 4])?;
@@ -109,8 +109,8 @@ async fn a_window_is_full_again_after_its_reset(limiter: Limiter) -> Verdict {
 }
 
 async fn idle_windows_of_an_account_come_back_full(limiter: Limiter) -> Verdict {
-    let shared = super::policy(3, MINUTE, crate::account::Counts::Account)?;
-    let caller = Caller::with(limiter, vec![shared]);
+    let shared = super::policy(3, MINUTE, crate::account::QuotaScope::Account)?;
+    let caller = TestKey::with(limiter, vec![shared]);
     for minutes in [0, 10, 20] {
         let later = caller.after(MINUTE * minutes).other(&caller.key.account);
         same("how many of 5 are admitted", later.admitted(5).await?, 3)?;
@@ -119,7 +119,7 @@ async fn idle_windows_of_an_account_come_back_full(limiter: Limiter) -> Verdict 
 }
 
 async fn a_refused_request_is_admitted_after_the_wait(limiter: Limiter) -> Verdict {
-    let caller = Caller::new(limiter, &[(5, Duration::from_secs(1))])?;
+    let caller = TestKey::new(limiter, &[(5, Duration::from_secs(1))])?;
     let wait = exhaust(&caller).await?;
     holds(&format!("the wait {wait:?} is no longer than a refill"), wait <= Duration::from_millis(200))?;
     // The limiter's own clock may differ slightly from ours.
@@ -128,7 +128,7 @@ async fn a_refused_request_is_admitted_after_the_wait(limiter: Limiter) -> Verdi
 }
 
 async fn a_window_refills_as_time_goes_by(limiter: Limiter) -> Verdict {
-    let caller = Caller::new(limiter, &[(20, Duration::from_secs(2))])?;
+    let caller = TestKey::new(limiter, &[(20, Duration::from_secs(2))])?;
     let start = std::time::Instant::now();
     exhaust(&caller).await?;
     let mut admitted = 20;

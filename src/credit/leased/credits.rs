@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::purse::{Closed, Purse, Spent};
-use super::resort::Resort;
+use super::fallback::Fallback;
+use super::leased_balance::{Closed, LeasedBalance, Spent};
 use super::{LeasedLedger, Shared};
 use crate::account::{Account, Allowance};
 use crate::amount::{ChargeId, Credits};
@@ -14,13 +14,13 @@ use crate::future::StoreFuture;
 
 impl<T: CreditLeasing> CreditLedger for LeasedLedger<T> {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
-        if let Some(purse) = charge.account.state().get::<Purse>(self.0.owner)
+        if let Some(leased_balance) = charge.account.state().get::<LeasedBalance>(self.0.owner)
             && let Spent::Here { balance, low: false } =
-                purse.lock().spend(charge.id, charge.amount, charge.now)
+                leased_balance.lock().spend(charge.id, charge.amount, charge.now)
         {
             return StoreFuture::ready(Charged::Posted { balance: Some(balance) });
         }
-        self.0.with_purse(charge.account, |purse| self.charge_with(purse, charge))
+        self.0.with_purse(charge.account, |leased_balance| self.charge_with(leased_balance, charge))
     }
 
     fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
@@ -39,8 +39,8 @@ impl<T: CreditLeasing> CreditLedger for LeasedLedger<T> {
 }
 
 impl<T: CreditLeasing> LeasedLedger<T> {
-    fn charge_with(&self, purse: &Arc<Purse>, charge: &Charge<'_>) -> StoreFuture<Charged> {
-        let mut state = purse.lock();
+    fn charge_with(&self, leased_balance: &Arc<LeasedBalance>, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        let mut state = leased_balance.lock();
         if let Spent::Here { balance, low } = state.spend(charge.id, charge.amount, charge.now) {
             if low {
                 // The next block is requested under the current allowance of the account's plan.
@@ -48,13 +48,13 @@ impl<T: CreditLeasing> LeasedLedger<T> {
             }
             drop(state);
             if low {
-                self.0.kick(purse);
+                self.0.wake(leased_balance);
             }
             return StoreFuture::ready(Charged::Posted { balance: Some(balance) });
         }
-        let mut direct = Direct {
+        let mut direct = DirectCharge {
             shared: Arc::clone(&self.0),
-            purse: Arc::clone(purse),
+            leased_balance: Arc::clone(leased_balance),
             id: charge.id,
             amount: charge.amount,
             allowance: charge.allowance.clone(),
@@ -62,7 +62,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
             returned: state.returned,
             frequent: false,
         };
-        if let Some(trip) = state.trip_under_way(purse) {
+        if let Some(trip) = state.trip_under_way(leased_balance) {
             drop(state);
             // Wait for the round trip that is in progress: its credits may suffice, and concurrent requests must not
             // each ask the authority for the same thing.
@@ -74,23 +74,25 @@ impl<T: CreditLeasing> LeasedLedger<T> {
         direct.frequent = state.pass(charge, &self.0.terms);
         drop(state);
         let asked = self.0.authority.charge(charge);
-        StoreFuture::boxed(async move { direct.hear(asked.await).await })
+        StoreFuture::boxed(async move { direct.handle_answer(asked.await).await })
     }
 
     fn close_here(&self, account: &Account, id: ChargeId, cost: Credits) -> Closed {
-        if let Some(purse) = account.state().get::<Purse>(self.0.owner) {
-            let closed = purse.lock().close(id, cost);
+        if let Some(leased_balance) = account.state().get::<LeasedBalance>(self.0.owner) {
+            let closed = leased_balance.lock().close(id, cost);
             if closed != (Closed::Here { last: true }) {
                 return closed;
             }
             // The block is finished: return it in the background.
-            self.0.with_purse(account, |purse| self.0.kick(purse));
+            self.0.with_purse(account, |leased_balance| self.0.wake(leased_balance));
             return closed;
         }
-        let Some(purse) = self.0.purses().get(&account.id).map(Arc::clone) else { return Closed::Elsewhere };
-        let closed = purse.lock().close(id, cost);
+        let Some(leased_balance) = self.0.leased_balances().get(&account.id).map(Arc::clone) else {
+            return Closed::Elsewhere;
+        };
+        let closed = leased_balance.lock().close(id, cost);
         if closed == (Closed::Here { last: true }) {
-            self.0.kick(&purse);
+            self.0.wake(&leased_balance);
         }
         closed
     }
@@ -101,9 +103,9 @@ impl<T: CreditLeasing> LeasedLedger<T> {
 const ASKED_AGAIN: u32 = 3;
 
 /// A charge that no block covered, to be made at the authority.
-struct Direct<T> {
+struct DirectCharge<T> {
     shared: Arc<Shared<T>>,
-    purse: Arc<Purse>,
+    leased_balance: Arc<LeasedBalance>,
     id: ChargeId,
     amount: Credits,
     allowance: Allowance,
@@ -114,13 +116,13 @@ struct Direct<T> {
     frequent: bool,
 }
 
-impl<T: CreditLeasing> Direct<T> {
+impl<T: CreditLeasing> DirectCharge<T> {
     /// Charges out of the credits that have just arrived, or asks the authority.
     async fn make(mut self) -> Result<Charged, StoreError> {
-        let purse = Arc::clone(&self.purse);
-        let charge = Charge::new(self.id, &purse.account, self.amount, &self.allowance, self.now);
+        let leased_balance = Arc::clone(&self.leased_balance);
+        let charge = Charge::new(self.id, &leased_balance.account, self.amount, &self.allowance, self.now);
         let spent = {
-            let mut state = purse.lock();
+            let mut state = leased_balance.lock();
             let spent = state.spend(self.id, self.amount, self.now);
             self.returned = state.returned;
             if spent == Spent::Elsewhere {
@@ -131,38 +133,38 @@ impl<T: CreditLeasing> Direct<T> {
         match spent {
             Spent::Here { balance, low } => {
                 if low {
-                    self.shared.kick(&purse);
+                    self.shared.wake(&leased_balance);
                 }
                 Ok(Charged::Posted { balance: Some(balance) })
             }
             Spent::Elsewhere => {
                 let asked = self.shared.authority.charge(&charge);
-                self.hear(asked.await).await
+                self.handle_answer(asked.await).await
             }
         }
     }
 
-    async fn hear(mut self, answer: Result<Charged, StoreError>) -> Result<Charged, StoreError> {
-        self.shared.heard(&answer);
+    async fn handle_answer(mut self, answer: Result<Charged, StoreError>) -> Result<Charged, StoreError> {
+        self.shared.note_answer(&answer);
         match answer? {
             Charged::Posted { balance: Some(balance) } => {
-                let mut state = self.purse.lock();
+                let mut state = self.leased_balance.lock();
                 let surplus = state.learn(balance, &self.shared.terms);
                 let balance = Credits::new(balance.get().saturating_add(state.rest()));
                 drop(state);
                 if self.frequent || surplus {
-                    self.shared.kick(&self.purse);
+                    self.shared.wake(&self.leased_balance);
                 }
                 Ok(Charged::Posted { balance: Some(balance) })
             }
             Charged::Posted { balance: None } => Ok(Charged::Posted { balance: None }),
             Charged::Insufficient { balance } => {
                 {
-                    let mut state = self.purse.lock();
+                    let mut state = self.leased_balance.lock();
                     state.balance = balance.get();
                     state.forget(self.id);
                 }
-                self.scrape(balance).await
+                self.spend_remainder(balance).await
             }
         }
     }
@@ -170,26 +172,26 @@ impl<T: CreditLeasing> Direct<T> {
     /// Spends the credits that this node has, or is about to receive, before the request is refused.
     ///
     /// The authority has too few credits at this point.
-    async fn scrape(&mut self, mut balance: Credits) -> Result<Charged, StoreError> {
+    async fn spend_remainder(&mut self, mut balance: Credits) -> Result<Charged, StoreError> {
         let mut asked = 0;
         loop {
-            let from = (&*self.purse, self.returned);
-            let next = self.purse.lock().last_resort(self.id, self.amount, self.now, from);
+            let from = (&*self.leased_balance, self.returned);
+            let next = self.leased_balance.lock().fallback(self.id, self.amount, self.now, from);
             match next {
-                Resort::Spent(balance) => return Ok(Charged::Posted { balance: Some(balance) }),
-                Resort::Wait(trip) => trip.await,
-                Resort::Commit(id, upto) => drop(self.shared.commit(&self.purse, id, upto).await?),
-                Resort::GiveBack if asked < ASKED_AGAIN => {
+                Fallback::Spent(balance) => return Ok(Charged::Posted { balance: Some(balance) }),
+                Fallback::Wait(trip) => trip.await,
+                Fallback::Commit(id, upto) => drop(self.shared.commit(&self.leased_balance, id, upto).await?),
+                Fallback::GiveBack if asked < ASKED_AGAIN => {
                     asked += 1;
                     match self.ask_again().await? {
                         Charged::Insufficient { balance: less } => balance = less,
                         posted @ Charged::Posted { .. } => return Ok(posted),
                     }
                 }
-                Resort::GiveBack | Resort::Refuse => {
+                Fallback::GiveBack | Fallback::Refuse => {
                     // The blocks left here are too small for this request, but another node may need their credits.
-                    if self.purse.lock().learn(balance, &self.shared.terms) {
-                        self.shared.kick(&self.purse);
+                    if self.leased_balance.lock().learn(balance, &self.shared.terms) {
+                        self.shared.wake(&self.leased_balance);
                     }
                     return Ok(Charged::Insufficient { balance });
                 }
@@ -202,13 +204,13 @@ impl<T: CreditLeasing> Direct<T> {
     /// The credits were spread over several blocks, or were returned in the meantime, so their sum at the authority may
     /// suffice.
     async fn ask_again(&mut self) -> Result<Charged, StoreError> {
-        self.shared.give_back_ended(&self.purse).await?;
-        self.returned = self.purse.lock().returned;
-        let account = &self.purse.account;
+        self.shared.give_back_ended(&self.leased_balance).await?;
+        self.returned = self.leased_balance.lock().returned;
+        let account = &self.leased_balance.account;
         let again = Charge::new(self.id, account, self.amount, &self.allowance, self.now);
         let answer = self.shared.authority.charge(&again).await?;
         if let Charged::Posted { .. } = answer {
-            self.purse.lock().pass(&again, &self.shared.terms);
+            self.leased_balance.lock().pass(&again, &self.shared.terms);
         }
         Ok(answer)
     }

@@ -1,9 +1,9 @@
 //! A ledger that spends leased credits without a round trip.
 
 mod credits;
-mod purse;
-mod resort;
-mod tend;
+mod fallback;
+mod leased_balance;
+mod maintenance;
 mod terms;
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(crate) use purse::Purse;
+pub(crate) use leased_balance::LeasedBalance;
 pub use terms::LeaseTerms;
 
 use crate::account::Account;
@@ -112,12 +112,12 @@ struct Shared<T> {
     clock: Arc<dyn Clock>,
     owner: StateOwner,
     ids: ChargeIds,
-    purses: Mutex<HashMap<AccountId, Arc<Purse>>>,
+    leased_balances: Mutex<HashMap<AccountId, Arc<LeasedBalance>>>,
     closed: AtomicBool,
     /// True if a task returns the blocks of idle accounts.
     watched: AtomicBool,
     /// Logs when the authority fails and when it recovers.
-    told: Mode,
+    log: Mode,
 }
 
 /// The minimum interval between log events of an authority that fails intermittently.
@@ -137,10 +137,10 @@ impl<T: CreditLeasing> LeasedLedger<T> {
             clock: Arc::new(clock),
             owner: StateOwner::new(),
             ids: ChargeIds::new(),
-            purses: Mutex::default(),
+            leased_balances: Mutex::default(),
             closed: AtomicBool::new(false),
             watched: AtomicBool::new(false),
-            told: Mode::before::<T>(
+            log: Mode::before::<T>(
                 "the authority of leased credits fails: a node spends what it has committed, and nothing else",
                 "the authority of leased credits answers again",
             )
@@ -155,8 +155,8 @@ impl<T: CreditLeasing> LeasedLedger<T> {
 
     /// Returns the number of an account's credits that this node has leased in blocks and not spent.
     pub fn held(&self, account: &str) -> crate::amount::Credits {
-        let purse = self.0.purses().get(account).map(Arc::clone);
-        crate::amount::Credits::new(purse.map_or(0, |purse| purse.lock().rest()))
+        let leased_balance = self.0.leased_balances().get(account).map(Arc::clone);
+        crate::amount::Credits::new(leased_balance.map_or(0, |leased_balance| leased_balance.lock().rest()))
     }
 
     /// Gives back the blocks that are idle or too old.
@@ -166,7 +166,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
     /// # Errors
     ///
     /// The error of the first block that could not be returned. It is tried again the next time.
-    pub async fn tend(&self) -> Result<(), StoreError> {
+    pub async fn maintain(&self) -> Result<(), StoreError> {
         self.0.give_back_idle().await
     }
 
@@ -188,27 +188,27 @@ impl<T: CreditLeasing> LeasedLedger<T> {
 
 impl<T> Shared<T> {
     /// Reports an answer or a failure of the authority to the log.
-    fn heard<R>(&self, answer: &Result<R, StoreError>) {
+    fn note_answer<R>(&self, answer: &Result<R, StoreError>) {
         match answer {
-            Err(error) if !error.is_answer() => self.told.begin(self.clock.now().ticks(), error),
-            _ => self.told.end(),
+            Err(error) if !error.is_answer() => self.log.begin(self.clock.now().ticks(), error),
+            _ => self.log.end(),
         }
     }
 
-    fn purses(&self) -> MutexGuard<'_, HashMap<AccountId, Arc<Purse>>> {
-        self.purses.lock().unwrap_or_else(PoisonError::into_inner)
+    fn leased_balances(&self) -> MutexGuard<'_, HashMap<AccountId, Arc<LeasedBalance>>> {
+        self.leased_balances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `with` on the account's leased state, which is created if there is none.
-    fn with_purse<R>(&self, account: &Account, with: impl FnOnce(&Arc<Purse>) -> R) -> R {
-        let purse = account.state().share::<Purse>(self.owner).unwrap_or_else(|| {
-            let mut purses = self.purses();
-            let make = || Arc::new(Purse::of(account));
-            let purse = Arc::clone(purses.entry(account.id.clone()).or_insert_with(make));
-            account.state().attach(self.owner, Arc::clone(&purse));
-            purse
+    fn with_purse<R>(&self, account: &Account, with: impl FnOnce(&Arc<LeasedBalance>) -> R) -> R {
+        let leased_balance = account.state().share::<LeasedBalance>(self.owner).unwrap_or_else(|| {
+            let mut leased_balances = self.leased_balances();
+            let make = || Arc::new(LeasedBalance::of(account));
+            let leased_balance = Arc::clone(leased_balances.entry(account.id.clone()).or_insert_with(make));
+            account.state().attach(self.owner, Arc::clone(&leased_balance));
+            leased_balance
         });
-        with(&purse)
+        with(&leased_balance)
     }
 }
 
@@ -223,7 +223,7 @@ impl<T: fmt::Debug> fmt::Debug for LeasedLedger<T> {
         f.debug_struct("LeasedLedger")
             .field("authority", &self.0.authority)
             .field("terms", &self.0.terms)
-            .field("accounts", &self.0.purses().len())
+            .field("accounts", &self.0.leased_balances().len())
             .finish_non_exhaustive()
     }
 }

@@ -27,21 +27,29 @@ impl CreditAdmin for MemoryLedger {
     }
 
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
-        let purses = self.purses.pin();
-        let Some(purse) = purses.get(account).map(Arc::clone) else { return StoreFuture::ready(false) };
+        let account_balances = self.account_balances.pin();
+        let Some(account_balance) = account_balances.get(account).map(Arc::clone) else {
+            return StoreFuture::ready(false);
+        };
         // The account's lock is held here: a caller that waits for it finds the `erased` mark and looks the account up
         // again.
-        let mut state = lock(&purse);
+        let mut state = lock(&account_balance);
         let was_there = !state.erased;
         if was_there {
             *state = State::keeping(0);
             state.erased = true;
-            purses.remove(account);
+            account_balances.remove(account);
         }
         StoreFuture::ready(was_there)
     }
 
     fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64> {
-        StoreFuture::ready(self.purses.pin().values().map(|purse| lock(purse).history.fold(before)).sum())
+        StoreFuture::ready(
+            self.account_balances
+                .pin()
+                .values()
+                .map(|account_balance| lock(account_balance).history.fold(before))
+                .sum(),
+        )
     }
 }

@@ -11,7 +11,7 @@ use crate::credit::{AdjustmentId, AdjustmentKind, Balance, Entry, EntryKind};
 /// Its number follows from its position. While an account has no limit, its only entries are those that removed the
 /// limit, so `balance` needs no value for "no limit".
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct HistoryEntry {
     pub(super) at: Timestamp,
     pub(super) kind: EntryKind,
     pub(super) amount: i64,
@@ -27,7 +27,7 @@ pub(super) struct History {
     last: u64,
     /// The index of the next entry.
     place: usize,
-    ring: Vec<Written>,
+    ring: Vec<HistoryEntry>,
 }
 
 impl History {
@@ -36,7 +36,7 @@ impl History {
     }
 
     #[inline]
-    pub(super) fn write(&mut self, written: Written) {
+    pub(super) fn write(&mut self, written: HistoryEntry) {
         self.last += 1;
         if self.place >= self.most {
             self.place = 0;
@@ -79,7 +79,7 @@ impl History {
     }
 }
 
-impl Written {
+impl HistoryEntry {
     /// Makes the entry represent all earlier entries.
     ///
     /// Its amount becomes the balance, or a negative number if the account has no limit.

@@ -34,16 +34,16 @@ impl State {
         let Some(amount) = self.open.take(asked.id) else { return posted };
         let committed = committed.min(amount);
         let block = Block { id: asked.id, amount, committed, since: asked.now.wall() };
-        self.standing.lend(block.uncommitted());
+        self.amounts.lend(block.uncommitted());
         self.blocks.push(block);
         posted
     }
 
     fn commit(&mut self, id: ChargeId, committed: Credits) -> bool {
         let Some(block) = self.blocks.iter_mut().find(|block| block.id == id) else { return false };
-        self.standing.take_in(block.uncommitted());
+        self.amounts.take_in(block.uncommitted());
         block.committed = block.committed.max(committed).min(block.amount);
-        self.standing.lend(block.uncommitted());
+        self.amounts.lend(block.uncommitted());
         true
     }
 
@@ -53,7 +53,7 @@ impl State {
     pub(super) fn take_block(&mut self, id: ChargeId) -> Option<Credits> {
         let place = self.blocks.iter().position(|block| block.id == id)?;
         let block = self.blocks.swap_remove(place);
-        self.standing.take_in(block.uncommitted());
+        self.amounts.take_in(block.uncommitted());
         Some(block.amount)
     }
 
@@ -82,7 +82,11 @@ impl MemoryLedger {
     /// Returns the number of closed blocks. An authority that leases blocks calls it: the nodes of such old blocks have
     /// crashed, or can no longer reach the authority.
     pub fn close_abandoned(&self, before: Timestamp) -> u64 {
-        self.purses.pin().values().map(|purse| lock(purse).close_blocks(|block| block.since < before)).sum()
+        self.account_balances
+            .pin()
+            .values()
+            .map(|account_balance| lock(account_balance).close_blocks(|block| block.since < before))
+            .sum()
     }
 }
 
@@ -92,7 +96,9 @@ impl CreditLeasing for MemoryLedger {
     }
 
     fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
-        let purse = self.purses.pin().get(&account.id).map(Arc::clone);
-        StoreFuture::ready(purse.is_some_and(|purse| lock(&purse).commit(id, committed)))
+        let account_balance = self.account_balances.pin().get(&account.id).map(Arc::clone);
+        StoreFuture::ready(
+            account_balance.is_some_and(|account_balance| lock(&account_balance).commit(id, committed)),
+        )
     }
 }

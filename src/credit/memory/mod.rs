@@ -43,12 +43,12 @@ const ENTRIES: usize = 32;
 /// ```
 pub struct MemoryLedger {
     owner: StateOwner,
-    purses: papaya::HashMap<AccountId, Arc<Purse>>,
+    account_balances: papaya::HashMap<AccountId, Arc<AccountBalance>>,
     entries: usize,
 }
 
 /// The state of an account, behind its lock.
-pub(crate) type Purse = Mutex<State>;
+pub(crate) type AccountBalance = Mutex<State>;
 
 impl MemoryLedger {
     /// Creates a ledger without balances.
@@ -60,7 +60,7 @@ impl MemoryLedger {
     ///
     /// An entry takes 48 bytes.
     pub fn with_entries(entries: usize) -> Self {
-        Self { owner: StateOwner::new(), purses: papaya::HashMap::new(), entries }
+        Self { owner: StateOwner::new(), account_balances: papaya::HashMap::new(), entries }
     }
 
     /// Sets an account's balance at a given time.
@@ -86,44 +86,44 @@ impl MemoryLedger {
 
     /// Reads an account's state, if there is one.
     fn look<R>(&self, account: &str, read: impl FnOnce(&State) -> R) -> Option<R> {
-        self.purses.pin().get(account).map(|purse| read(&lock(purse)))
+        self.account_balances.pin().get(account).map(|account_balance| read(&lock(account_balance)))
     }
 
     /// Runs `work` on an account's state, which is created if there is none.
     ///
     /// Returns the result and a pointer to the state.
-    fn work<R>(&self, account: &str, work: impl FnOnce(&mut State) -> R) -> (R, Arc<Purse>) {
+    fn work<R>(&self, account: &str, work: impl FnOnce(&mut State) -> R) -> (R, Arc<AccountBalance>) {
         loop {
-            let purse = self.purse(account);
-            let mut state = lock(&purse);
+            let account_balance = self.account_balance(account);
+            let mut state = lock(&account_balance);
             if !state.erased {
                 let done = work(&mut state);
                 drop(state);
-                return (done, purse);
+                return (done, account_balance);
             }
         }
     }
 
-    fn purse(&self, account: &str) -> Arc<Purse> {
-        let purses = self.purses.pin();
+    fn account_balance(&self, account: &str) -> Arc<AccountBalance> {
+        let account_balances = self.account_balances.pin();
         let make = || Arc::new(Mutex::new(State::keeping(self.entries)));
-        match purses.get(account) {
-            Some(purse) => Arc::clone(purse),
-            None => Arc::clone(purses.get_or_insert_with(account.into(), make)),
+        match account_balances.get(account) {
+            Some(account_balance) => Arc::clone(account_balance),
+            None => Arc::clone(account_balances.get_or_insert_with(account.into(), make)),
         }
     }
 
     /// Runs `work` on an account's state, through the pointer cached in the account if there is one.
     #[inline]
     fn with<R>(&self, account: &Account, work: impl FnOnce(&mut State) -> R) -> R {
-        if let Some(purse) = account.state().get::<Purse>(self.owner) {
-            let mut state = lock(purse);
+        if let Some(account_balance) = account.state().get::<AccountBalance>(self.owner) {
+            let mut state = lock(account_balance);
             if !state.erased {
                 return work(&mut state);
             }
         }
-        let (done, purse) = self.work(account.id.as_str(), work);
-        account.state().attach(self.owner, purse);
+        let (done, account_balance) = self.work(account.id.as_str(), work);
+        account.state().attach(self.owner, account_balance);
         done
     }
 
@@ -136,23 +136,23 @@ impl MemoryLedger {
         cost: Credits,
         kind: fn(ChargeId) -> EntryKind,
     ) -> StoreFuture<()> {
-        if let Some(purse) = account.state().get::<Purse>(self.owner) {
-            let mut state = lock(purse);
+        if let Some(account_balance) = account.state().get::<AccountBalance>(self.owner) {
+            let mut state = lock(account_balance);
             if !state.erased {
                 state.close(id, cost, kind);
                 return StoreFuture::ready(());
             }
         }
-        if let Some(purse) = self.purses.pin().get(account.id.as_str()) {
-            lock(purse).close(id, cost, kind);
+        if let Some(account_balance) = self.account_balances.pin().get(account.id.as_str()) {
+            lock(account_balance).close(id, cost, kind);
         }
         StoreFuture::ready(())
     }
 }
 
 #[inline]
-fn lock(purse: &Purse) -> MutexGuard<'_, State> {
-    purse.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(account_balance: &AccountBalance) -> MutexGuard<'_, State> {
+    account_balance.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl CreditLedger for MemoryLedger {
@@ -177,6 +177,6 @@ impl Default for MemoryLedger {
 
 impl fmt::Debug for MemoryLedger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryLedger").field("accounts", &self.purses.len()).finish_non_exhaustive()
+        f.debug_struct("MemoryLedger").field("accounts", &self.account_balances.len()).finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each call runs under the account's lock.
 
-use super::history::{Adjustments, History, Written};
+use super::history::{Adjustments, History, HistoryEntry};
 #[cfg(feature = "fleet")]
 use super::lease::Block;
 use crate::account::Allowance;
@@ -10,15 +10,15 @@ use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
 #[cfg(feature = "fleet")]
 use crate::credit::AdjustmentKind;
+use crate::credit::balance_state::BalanceState;
 use crate::credit::open::OpenCharges;
-use crate::credit::standing::Standing;
 use crate::credit::{Adjusted, Adjustment, Balance, Charge, Charged, EntryKind};
 
 #[derive(Debug)]
 // The fields that every request reads come first, next to each other in memory.
 #[repr(C)]
 pub(crate) struct State {
-    pub(super) standing: Standing,
+    pub(super) amounts: BalanceState,
     /// True if the balance was removed permanently: a caller that still points here must look the account up again.
     pub(super) erased: bool,
     pub(super) history: History,
@@ -33,7 +33,7 @@ pub(crate) struct State {
 impl State {
     pub(super) fn keeping(entries: usize) -> Self {
         Self {
-            standing: Standing::new(),
+            amounts: BalanceState::new(),
             erased: false,
             open: OpenCharges::default(),
             #[cfg(feature = "fleet")]
@@ -44,7 +44,7 @@ impl State {
     }
 
     pub(super) fn balance(&self) -> Balance {
-        self.standing.balance()
+        self.amounts.balance()
     }
 
     pub(super) fn open_charges(&self) -> usize {
@@ -53,17 +53,17 @@ impl State {
 
     /// Returns the balance at a given time, including a grant that is due.
     pub(super) fn balance_at(&self, allowance: &Allowance, now: Timestamp) -> Balance {
-        self.standing.balance_at(allowance, now)
+        self.amounts.balance_at(allowance, now)
     }
 
     /// Sets the balance as of a given time.
     pub(super) fn open_with(&mut self, balance: Credits, now: Timestamp) {
         #[cfg(feature = "fleet")]
         self.recall();
-        self.standing.due = None;
-        self.standing.opened = Some(now);
-        self.standing.seen = now;
-        self.standing.unlimited = false;
+        self.amounts.due = None;
+        self.amounts.opened = Some(now);
+        self.amounts.seen = now;
+        self.amounts.unlimited = false;
         self.move_to(balance, EntryKind::Opening);
     }
 
@@ -71,10 +71,10 @@ impl State {
     #[expect(clippy::inline_always, reason = "its answer would be copied, and the copy wait for it")]
     pub(super) fn charge(&mut self, charge: &Charge<'_>) -> Charged {
         self.call(charge.allowance, charge.now.wall());
-        if self.standing.unlimited {
+        if self.amounts.unlimited {
             return Charged::Posted { balance: None };
         }
-        let balance = self.standing.balance;
+        let balance = self.amounts.balance;
         #[cfg(feature = "fleet")]
         if self.blocks.iter().any(|block| block.id == charge.id) {
             return Charged::Posted { balance: Some(balance) };
@@ -86,7 +86,7 @@ impl State {
             return Charged::Insufficient { balance };
         };
         self.open.add(charge.id, charge.amount);
-        self.standing.hold(charge.amount);
+        self.amounts.hold(charge.amount);
         self.move_to(rest, EntryKind::Charge(charge.id));
         Charged::Posted { balance: Some(rest) }
     }
@@ -98,8 +98,8 @@ impl State {
         #[cfg(feature = "fleet")]
         let taken = taken.or_else(|| self.take_block(id));
         let Some(taken) = taken else { return };
-        let balance = self.standing.release(taken, cost);
-        if balance != self.standing.balance {
+        let balance = self.amounts.release(taken, cost);
+        if balance != self.amounts.balance {
             self.move_to(balance, kind(id));
         }
     }
@@ -116,11 +116,11 @@ impl State {
             self.recall();
         }
         let before = self.balance();
-        let balance = match self.standing.decide(asked.kind) {
+        let balance = match self.amounts.decide(asked.kind) {
             Err(refused) => return refused,
             Ok(balance) => balance,
         };
-        self.standing.unlimited = balance == Balance::Unlimited;
+        self.amounts.unlimited = balance == Balance::Unlimited;
         self.move_to(balance.credits().unwrap_or_default(), EntryKind::of(asked.kind, asked.id.clone()));
         self.adjustments.get_or_insert_default().remember(&asked.id, asked.kind, balance);
         Adjusted::Done { before, balance }
@@ -129,7 +129,7 @@ impl State {
     /// Records the time of a call, and applies the grant that is due.
     #[inline]
     fn call(&mut self, allowance: &Allowance, now: Timestamp) {
-        if let Some(granted) = self.standing.call(allowance, now) {
+        if let Some(granted) = self.amounts.call(allowance, now) {
             self.move_to(granted, EntryKind::Grant);
         }
     }
@@ -137,7 +137,7 @@ impl State {
     /// Changes the balance, and writes an entry for the change.
     #[inline]
     fn move_to(&mut self, balance: Credits, kind: EntryKind) {
-        let amount = self.standing.move_to(balance);
-        self.history.write(Written { at: self.standing.seen, kind, amount, balance });
+        let amount = self.amounts.move_to(balance);
+        self.history.write(HistoryEntry { at: self.amounts.seen, kind, amount, balance });
     }
 }

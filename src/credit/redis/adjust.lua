@@ -10,8 +10,8 @@ if made then
   return { 'conflict', kind_made, amount_made }
 end
 
-local purse = open_purse(KEYS[1], KEYS[2])
-call(purse, 4)
+local account = open_balance(KEYS[1], KEYS[2])
+call(account, 4)
 if kind == 'set' then
   -- Leased blocks are closed at their committed amounts.
   local open = redis.call('HGETALL', KEYS[5])
@@ -20,38 +20,38 @@ if kind == 'set' then
     local committed = committed_of(kept)
     if committed then
       local taken = big(kept:match('^%d+'))
-      lend(purse, plus(taken, committed, -1), 0)
-      end_charge(purse, KEYS[5], KEYS[6], block, taken, committed, end_of(committed))
+      lend(account, plus(taken, committed, -1), 0)
+      end_charge(account, KEYS[5], KEYS[6], block, taken, committed, end_of(committed))
     end
   end
 end
-local function shown() return purse.unlimited and 'unlimited' or text(purse.balance) end
+local function shown() return account.unlimited and 'unlimited' or text(account.balance) end
 local before, after, refused = shown(), 0, nil
 if kind == 'top-up' or kind == 'deduction' then
-  if purse.unlimited then
+  if account.unlimited then
     refused = 'unlimited'
   elseif kind == 'top-up' then
-    after = plus(purse.balance, amount)
-  elseif less(purse.balance, amount) then
+    after = plus(account.balance, amount)
+  elseif less(account.balance, amount) then
     refused = 'insufficient'
   else
-    after = plus(purse.balance, amount, -1)
+    after = plus(account.balance, amount, -1)
   end
 elseif kind == 'set' then
   after = amount
 end
 -- Open charges may be returned, so they need room below the maximum too. A deduction needs no room, and an account
 -- without limit always has room.
-if not refused and (kind == 'top-up' or kind == 'set') and less(MAX, plus(after, purse.held)) then
+if not refused and (kind == 'top-up' or kind == 'set') and less(MAX, plus(after, account.held)) then
   refused = 'too much'
 end
 if not refused then
-  purse.unlimited = kind == 'unlimited'
-  move(purse, after, kind, id)
+  account.unlimited = kind == 'unlimited'
+  move(account, after, kind, id)
   redis.call('HSET', KEYS[3], id, table.concat({ kind, ARGV[3], shown() }, ' '))
   if redis.call('RPUSH', KEYS[4], id) > REMEMBERED then
     redis.call('HDEL', KEYS[3], redis.call('LPOP', KEYS[4]))
   end
 end
-save(purse)
+save(account)
 return { refused or 'done', before, shown() }

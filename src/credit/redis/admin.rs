@@ -24,10 +24,10 @@ const MOST: usize = 10_000;
 
 impl CreditAdmin for RedisLedger {
     fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
-        let (server, purse, allowance) =
-            (self.server.clone(), self.purse(account.as_str()), allowance.clone());
+        let (server, balance_key, allowance) =
+            (self.server.clone(), self.balance_key(account.as_str()), allowance.clone());
         StoreFuture::boxed(async move {
-            let kept: Option<String> = server.ask(cmd("GET").arg(purse)).await?;
+            let kept: Option<String> = server.ask(cmd("GET").arg(balance_key)).await?;
             let unknown = "0 0 0 0 none 0 0 0 none".to_owned();
             balance_at(&kept.unwrap_or(unknown), &allowance, now)
                 .ok_or_else(|| StoreError::corrupt("a balance in Redis cannot be read"))
@@ -39,7 +39,7 @@ impl CreditAdmin for RedisLedger {
             return StoreFuture::ready(Vec::new());
         }
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let names = [format!("{}:entries", self.purse(query.account.as_str()))];
+        let names = [format!("{}:entries", self.balance_key(query.account.as_str()))];
         let before = query.before.map(|before| before.to_string()).unwrap_or_default();
         let arguments = [before, query.limit.min(MOST).to_string()];
         StoreFuture::boxed(async move {
@@ -53,9 +53,9 @@ impl CreditAdmin for RedisLedger {
 
     fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let purse = self.purse(adjustment.account.as_str());
-        let keys =
-            ["", ":entries", ":made", ":made:order", ":open", ":closed"].map(|rest| format!("{purse}{rest}"));
+        let balance_key = self.balance_key(adjustment.account.as_str());
+        let keys = ["", ":entries", ":made", ":made:order", ":open", ":closed"]
+            .map(|rest| format!("{balance_key}{rest}"));
         let (kind, amount) = written(adjustment.kind);
         let mut arguments = vec![adjustment.id.to_string(), kind.to_owned(), amount.to_string()];
         arguments.extend(terms(adjustment.allowance, adjustment.now));
@@ -67,10 +67,10 @@ impl CreditAdmin for RedisLedger {
     }
 
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
-        let (server, purse) = (self.server.clone(), self.purse(account.as_str()));
+        let (server, balance_key) = (self.server.clone(), self.balance_key(account.as_str()));
         let mut erase = cmd("DEL");
         for rest in ["", ":made", ":made:order"].into_iter().chain(BESIDE) {
-            erase.arg(format!("{purse}{rest}"));
+            erase.arg(format!("{balance_key}{rest}"));
         }
         StoreFuture::boxed(async move { server.ask::<u64>(&erase).await.map(|erased| erased > 0) })
     }
@@ -82,8 +82,8 @@ impl CreditAdmin for RedisLedger {
 }
 
 /// Returns the balance at a given time, including a grant that is due.
-fn balance_at(purse: &str, allowance: &Allowance, now: Timestamp) -> Option<Balance> {
-    let words: Vec<&str> = purse.split(' ').collect();
+fn balance_at(balance_key: &str, allowance: &Allowance, now: Timestamp) -> Option<Balance> {
+    let words: Vec<&str> = balance_key.split(' ').collect();
     let (balance, held, due, unlimited, lent, period, again) = match *words.as_slice() {
         [balance, held, _, _, due, unlimited, lent, period, again] => {
             (balance, held, due, unlimited, lent, period, again)

@@ -7,8 +7,8 @@ local function committed_of(kept)
 end
 
 -- Replaces the uncommitted amount of a block, `before`, by `now` in the balance.
-local function lend(purse, before, now)
-  purse.lent, purse.changed = plus(plus(purse.lent, now), before, -1), true
+local function lend(account, before, now)
+  account.lent, account.changed = plus(plus(account.lent, now), before, -1), true
 end
 
 -- Returns the kind of entry that closes a block at its committed amount.
@@ -21,13 +21,13 @@ end
 local KNOWN = 300000
 
 -- Removes a charge from the open charges. The difference between the charge and its cost is returned to the balance.
-local function end_charge(purse, open, closed, id, taken, cost, kind)
+local function end_charge(account, open, closed, id, taken, cost, kind)
   redis.call('HDEL', open, id)
   redis.call('ZADD', closed, server_time(), id)
   redis.call('ZREMRANGEBYSCORE', closed, '-inf', server_time() - KNOWN)
   redis.call('PEXPIRE', closed, KNOWN)
-  purse.held, purse.changed = plus(purse.held, taken, -1), true
-  if not purse.unlimited and less(cost, taken) then
-    move(purse, plus(purse.balance, plus(taken, cost, -1)), kind, id)
+  account.held, account.changed = plus(account.held, taken, -1), true
+  if not account.unlimited and less(cost, taken) then
+    move(account, plus(account.balance, plus(taken, cost, -1)), kind, id)
   end
 end

@@ -2,22 +2,22 @@
 -- on: the id, the amount, and the arguments of `call`. Returns a code and the balance. The code is 0 if the balance is
 -- too small, 1 if the charge is taken, 2 if there is no limit and 3 if the charge was closed before.
 local function charge(key, at)
-  local purse, open = open_purse(KEYS[key], KEYS[key + 2]), KEYS[key + 1]
+  local account, open = open_balance(KEYS[key], KEYS[key + 2]), KEYS[key + 1]
   local id, amount = ARGV[at], big(ARGV[at + 1])
-  call(purse, at + 2)
+  call(account, at + 2)
   local answer = 1
-  if purse.unlimited then
+  if account.unlimited then
     answer = 2
   elseif has_ended(key, id) then
     answer = 3
-  elseif less(purse.balance, amount)
+  elseif less(account.balance, amount)
     or redis.call('HSETNX', open, id, ARGV[at + 1] .. ' ' .. server_time()) == 0 then
     local kept = redis.call('HGET', open, id)
     if not kept then answer = 0 elseif kept:find('^void') then answer = 3 end
   else
-    purse.held = plus(purse.held, amount)
-    move(purse, plus(purse.balance, amount, -1), 'charge', id)
+    account.held = plus(account.held, amount)
+    move(account, plus(account.balance, amount, -1), 'charge', id)
   end
-  save(purse)
-  return { answer, text(purse.balance) }
+  save(account)
+  return { answer, text(account.balance) }
 end

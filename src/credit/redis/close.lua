@@ -8,12 +8,12 @@ if not kept and kind == 'refund' and ARGV[4] == 'alive' and not has_ended(1, id)
   redis.call('HSET', KEYS[2], id, 'void ' .. server_time())
 end
 if not kept or kept:find('^void') then return 0 end
-local purse, taken = open_purse(KEYS[1], KEYS[3]), big(kept:match('^%d+') or '')
+local account, taken = open_balance(KEYS[1], KEYS[3]), big(kept:match('^%d+') or '')
 local committed = committed_of(kept)
 if committed then
-  lend(purse, plus(taken, committed, -1), 0)
+  lend(account, plus(taken, committed, -1), 0)
   if ARGV[4] == 'abandoned' then cost, kind = committed, end_of(committed) end
 end
-end_charge(purse, KEYS[2], KEYS[4], id, taken, cost, kind)
-save(purse)
+end_charge(account, KEYS[2], KEYS[4], id, taken, cost, kind)
+save(account)
 return 1

@@ -6,9 +6,9 @@ if not committed then return 0 end
 local amount, asked = big(kept:match('^%d+')), big(ARGV[2])
 if less(amount, asked) then asked = amount end
 if less(committed, asked) then
-  local purse = open_purse(KEYS[1], KEYS[3])
+  local account = open_balance(KEYS[1], KEYS[3])
   redis.call('HSET', KEYS[2], ARGV[1], kept:match('^%d+ %S+ ') .. text(asked))
-  lend(purse, plus(amount, committed, -1), plus(amount, asked, -1))
-  save(purse)
+  lend(account, plus(amount, committed, -1), plus(amount, asked, -1))
+  save(account)
 end
 return 1

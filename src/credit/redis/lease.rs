@@ -25,7 +25,7 @@ impl CreditLeasing for RedisLedger {
 
     fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let keys = keys_of(&self.purse(account.id.as_str()));
+        let keys = keys_of(&self.balance_key(account.id.as_str()));
         let arguments = [shown(id), committed.to_string()];
         StoreFuture::boxed(async move {
             server.run::<u8>(&scripts.commit, &keys, &arguments).await.map(|open| open == 1)

@@ -54,8 +54,8 @@ struct Scripts {
     fold: Script,
 }
 
-pub(crate) const PURSE: &str =
-    concat!(include_str!("numbers.lua"), "\n", include_str!("purse.lua"), "\n", include_str!("closed.lua"));
+pub(crate) const BALANCE_SCRIPT: &str =
+    concat!(include_str!("numbers.lua"), "\n", include_str!("balance.lua"), "\n", include_str!("closed.lua"));
 const BLOCKS: &str = include_str!("blocks.lua");
 pub(crate) const CHARGE: &str = include_str!("charge.lua");
 const CLOSE: &str = include_str!("close.lua");
@@ -85,7 +85,7 @@ pub(crate) type Answer = (u8, String);
 impl RedisLedger {
     /// Creates a ledger that keeps its balances on this server.
     pub fn new(server: RedisServer) -> Self {
-        let script = |bodies: &[&str]| Script::new(&[&[CLOCK, PURSE], bodies].concat().join("\n"));
+        let script = |bodies: &[&str]| Script::new(&[&[CLOCK, BALANCE_SCRIPT], bodies].concat().join("\n"));
         let scripts = Scripts {
             charge: script(&[CHARGE, "return charge(1, 1)"]),
             close: script(&[BLOCKS, CLOSE]),
@@ -99,13 +99,13 @@ impl RedisLedger {
     }
 
     /// Returns the key of an account's balance, which is also the prefix of the account's other keys.
-    fn purse(&self, account: &str) -> String {
+    fn balance_key(&self, account: &str) -> String {
         format!("{}:credits", self.server.of_account(account))
     }
 
     /// Returns the keys that the charge script reads and writes.
     pub(crate) fn charge_keys(&self, charge: &Charge<'_>) -> [String; 4] {
-        keys_of(&self.purse(charge.account.id.as_str()))
+        keys_of(&self.balance_key(charge.account.id.as_str()))
     }
 
     /// Closes a charge.
@@ -113,14 +113,14 @@ impl RedisLedger {
     /// The answer is true if the charge was open.
     fn close<T: FromRedisValue + Send + 'static>(
         &self,
-        purse: &str,
+        balance_key: &str,
         id: ChargeId,
         cost: Credits,
         kind: &EntryKind,
         holder: Holder,
     ) -> StoreFuture<T> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let keys = keys_of(purse);
+        let keys = keys_of(balance_key);
         let arguments = [shown(id), cost.to_string(), kind.name().to_owned(), holder.name().to_owned()];
         StoreFuture::boxed(async move { server.run(&scripts.close, &keys, &arguments).await })
     }
@@ -131,9 +131,9 @@ impl RedisLedger {
 const BESIDE: [&str; 3] = [":open", ":entries", ":closed"];
 
 /// Returns the key of the balance and the keys beside it.
-fn keys_of(purse: &str) -> [String; 4] {
-    let [open, entries, closed] = BESIDE.map(|rest| format!("{purse}{rest}"));
-    [purse.to_owned(), open, entries, closed]
+fn keys_of(balance_key: &str) -> [String; 4] {
+    let [open, entries, closed] = BESIDE.map(|rest| format!("{balance_key}{rest}"));
+    [balance_key.to_owned(), open, entries, closed]
 }
 
 pub(crate) fn charge_arguments(charge: &Charge<'_>) -> Vec<String> {
@@ -196,11 +196,23 @@ impl CreditLedger for RedisLedger {
     }
 
     fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.close(&self.purse(account.id.as_str()), id, cost, &EntryKind::Settlement(id), Holder::Alive)
+        self.close(
+            &self.balance_key(account.id.as_str()),
+            id,
+            cost,
+            &EntryKind::Settlement(id),
+            Holder::Alive,
+        )
     }
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.close(&self.purse(account.id.as_str()), id, Credits::ZERO, &EntryKind::Refund(id), Holder::Alive)
+        self.close(
+            &self.balance_key(account.id.as_str()),
+            id,
+            Credits::ZERO,
+            &EntryKind::Refund(id),
+            Holder::Alive,
+        )
     }
 }
 

@@ -136,8 +136,8 @@ impl Sweep<'_> {
             Abandoned::Refund => (Credits::ZERO, EntryKind::Refund(id)),
             Abandoned::Settle => (taken, EntryKind::Settlement(id)),
         };
-        let purse = open.strip_suffix(":open").unwrap_or(open);
-        self.ledger.close(purse, id, cost, &kind, Holder::Gone).await
+        let balance_key = open.strip_suffix(":open").unwrap_or(open);
+        self.ledger.close(balance_key, id, cost, &kind, Holder::Gone).await
     }
 }
 

@@ -69,7 +69,7 @@ fn page(after: &str) -> Statement {
 }
 
 fn judged(row: &Row) -> Result<Option<Disagreement>, StoreError> {
-    let told = Disagreement {
+    let sums = Disagreement {
         account: row.text(0)?.into(),
         balance: row.int(1)?,
         entries: row.int(2)?,
@@ -77,6 +77,6 @@ fn judged(row: &Row) -> Result<Option<Disagreement>, StoreError> {
         open: row.int(4)?,
         broken: row.int(5)?,
     };
-    let right = told.balance == told.entries && told.held == told.open && told.broken == 0;
-    Ok((!right).then_some(told))
+    let right = sums.balance == sums.entries && sums.held == sums.open && sums.broken == 0;
+    Ok((!right).then_some(sums))
 }

@@ -6,15 +6,15 @@ use super::ask::{Answer, Ask, Close};
 use crate::account::Allowance;
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
-use crate::credit::standing::Standing;
+use crate::credit::balance_state::BalanceState;
 use crate::credit::{Adjusted, AdjustmentId, AdjustmentKind, Balance, Charged, Entry, EntryKind};
 use crate::error::StoreError;
 use crate::name::AccountId;
 
 /// The balance of an account, read from the database and then changed by the batch.
 #[derive(Debug)]
-pub(super) struct Purse {
-    pub(super) standing: Standing,
+pub(super) struct AccountState {
+    pub(super) balance_state: BalanceState,
     /// The version that was read, or `None` for a balance that does not exist.
     pub(super) version: Option<i64>,
     /// The number of the last entry.
@@ -24,7 +24,7 @@ pub(super) struct Purse {
 
 /// A charge, read from the database and then changed by the batch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Taken {
+pub(super) struct ChargeRow {
     /// The charged amount; zero for a charge that was closed before it arrived.
     pub(super) amount: Credits,
     pub(super) closed: bool,
@@ -37,28 +37,28 @@ pub(super) struct Taken {
 pub(super) type AdjustmentKey = (AccountId, AdjustmentId);
 
 /// An adjustment, and the balance after it.
-pub(super) type Made = (AdjustmentKind, Balance);
+pub(super) type MadeAdjustment = (AdjustmentKind, Balance);
 
 /// The state that a batch works on: the rows that its calls are about, as read from the database.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) purses: BTreeMap<AccountId, Purse>,
-    pub(super) charges: HashMap<(AccountId, ChargeId), Taken>,
-    pub(super) adjustments: HashMap<AdjustmentKey, Made>,
+    pub(super) account_states: BTreeMap<AccountId, AccountState>,
+    pub(super) charges: HashMap<(AccountId, ChargeId), ChargeRow>,
+    pub(super) adjustments: HashMap<AdjustmentKey, MadeAdjustment>,
     pub(super) entries: Vec<(AccountId, Entry)>,
     pub(super) adjusted: Vec<AdjustmentKey>,
     /// The accounts with a row that cannot be read: no call about them is decided.
     pub(super) unreadable: HashMap<AccountId, StoreError>,
 }
 
-impl Purse {
+impl AccountState {
     /// Creates the balance of an unknown account.
     pub(super) fn new() -> Self {
-        Self { standing: Standing::new(), version: None, number: 0, changed: false }
+        Self { balance_state: BalanceState::new(), version: None, number: 0, changed: false }
     }
 }
 
-impl Taken {
+impl ChargeRow {
     /// Returns the part of a block that may not be spent yet.
     fn uncommitted(&self) -> Credits {
         let open = self.committed.and_then(|committed| self.amount.checked_sub(committed));
@@ -106,13 +106,13 @@ impl Batch {
         amount: Credits,
         committed: Option<Credits>,
     ) -> Result<Charged, StoreError> {
-        let standing = &mut self.purse(account).standing;
-        if standing.unlimited {
+        let balance_state = &mut self.account_state(account).balance_state;
+        if balance_state.unlimited {
             return Ok(Charged::Posted { balance: None });
         }
-        let balance = standing.balance;
+        let balance = balance_state.balance;
         match self.charges.get(&(account.clone(), id)) {
-            Some(Taken { closed: true, .. }) => {
+            Some(ChargeRow { closed: true, .. }) => {
                 return Err(StoreError::rejected("the charge was closed before it was taken"));
             }
             Some(_) => return Ok(Charged::Posted { balance: Some(balance) }),
@@ -122,11 +122,11 @@ impl Batch {
             return Ok(Charged::Insufficient { balance });
         };
         let committed = committed.map(|committed| committed.min(amount));
-        let taken = Taken { amount, closed: false, committed, changed: true };
+        let taken = ChargeRow { amount, closed: false, committed, changed: true };
         self.charges.insert((account.clone(), id), taken);
-        let standing = &mut self.purse(account).standing;
-        standing.hold(amount);
-        standing.lend(taken.uncommitted());
+        let balance_state = &mut self.account_state(account).balance_state;
+        balance_state.hold(amount);
+        balance_state.lend(taken.uncommitted());
         self.move_to(account, Balance::Limited(rest), EntryKind::Charge(id));
         Ok(Charged::Posted { balance: Some(rest) })
     }
@@ -137,15 +137,15 @@ impl Batch {
     #[cfg(feature = "fleet")]
     fn commit(&mut self, account: &AccountId, id: ChargeId, committed: Credits) -> bool {
         let Some(taken) = self.charges.get_mut(&(account.clone(), id)) else { return false };
-        let Taken { amount, closed: false, committed: Some(before), .. } = *taken else { return false };
+        let ChargeRow { amount, closed: false, committed: Some(before), .. } = *taken else { return false };
         let out = taken.uncommitted();
         taken.committed = Some(before.max(committed).min(amount));
         taken.changed = true;
         let rest = taken.uncommitted();
-        let purse = self.purse(account);
-        purse.standing.take_in(out);
-        purse.standing.lend(rest);
-        purse.changed = true;
+        let account_state = self.account_state(account);
+        account_state.balance_state.take_in(out);
+        account_state.balance_state.lend(rest);
+        account_state.changed = true;
         true
     }
 
@@ -164,18 +164,18 @@ impl Batch {
             None => {
                 if close.bars {
                     let amount = Credits::ZERO;
-                    let barred = Taken { amount, closed: true, committed: None, changed: true };
+                    let barred = ChargeRow { amount, closed: true, committed: None, changed: true };
                     self.charges.insert(key, barred);
-                    self.purse(&close.account).changed = true;
+                    self.account_state(&close.account).changed = true;
                 }
                 return false;
             }
         };
-        let standing = &mut self.purse(&close.account).standing;
+        let balance_state = &mut self.account_state(&close.account).balance_state;
         let cost = taken.committed.filter(|_| close.abandoned).unwrap_or(close.cost);
-        let balance = standing.release(taken.amount, cost);
-        standing.take_in(taken.uncommitted());
-        let after = if standing.unlimited { Balance::Unlimited } else { Balance::Limited(balance) };
+        let balance = balance_state.release(taken.amount, cost);
+        balance_state.take_in(taken.uncommitted());
+        let after = if balance_state.unlimited { Balance::Unlimited } else { Balance::Limited(balance) };
         let kind = if close.abandoned && !cost.is_zero() { EntryKind::Settlement } else { close.kind };
         self.move_to(&close.account, after, kind(close.id));
         true
@@ -196,13 +196,13 @@ impl Batch {
     }
 
     fn adjust(&mut self, key: AdjustmentKey, kind: AdjustmentKind) -> Adjusted {
-        let standing = &mut self.purse(&key.0).standing;
-        let before = standing.balance();
-        let balance = match standing.decide(kind) {
+        let balance_state = &mut self.account_state(&key.0).balance_state;
+        let before = balance_state.balance();
+        let balance = match balance_state.decide(kind) {
             Err(refused) => return refused,
             Ok(balance) => balance,
         };
-        standing.unlimited = balance == Balance::Unlimited;
+        balance_state.unlimited = balance == Balance::Unlimited;
         self.move_to(&key.0, balance, EntryKind::of(kind, key.1.clone()));
         self.adjusted.push(key.clone());
         self.adjustments.insert(key, (kind, balance));
@@ -211,10 +211,10 @@ impl Batch {
 
     /// Records the time of a call, and applies the grant that is due.
     fn call(&mut self, account: &AccountId, allowance: &Allowance, now: Timestamp) {
-        let purse = self.purse(account);
-        let due = purse.standing.due;
-        let granted = purse.standing.call(allowance, now);
-        purse.changed |= purse.standing.due != due;
+        let account_state = self.account_state(account);
+        let due = account_state.balance_state.due;
+        let granted = account_state.balance_state.call(allowance, now);
+        account_state.changed |= account_state.balance_state.due != due;
         if let Some(granted) = granted {
             self.move_to(account, Balance::Limited(granted), EntryKind::Grant);
         }
@@ -222,15 +222,15 @@ impl Batch {
 
     /// Changes a balance, and adds an entry for the change.
     fn move_to(&mut self, account: &AccountId, balance: Balance, kind: EntryKind) {
-        let purse = self.purse(account);
-        let amount = purse.standing.move_to(balance.credits().unwrap_or_default());
-        purse.number += 1;
-        purse.changed = true;
-        let entry = Entry::new(purse.number, purse.standing.seen, kind, amount, balance);
+        let account_state = self.account_state(account);
+        let amount = account_state.balance_state.move_to(balance.credits().unwrap_or_default());
+        account_state.number += 1;
+        account_state.changed = true;
+        let entry = Entry::new(account_state.number, account_state.balance_state.seen, kind, amount, balance);
         self.entries.push((account.clone(), entry));
     }
 
-    fn purse(&mut self, account: &AccountId) -> &mut Purse {
-        self.purses.entry(account.clone()).or_insert_with(Purse::new)
+    fn account_state(&mut self, account: &AccountId) -> &mut AccountState {
+        self.account_states.entry(account.clone()).or_insert_with(AccountState::new)
     }
 }

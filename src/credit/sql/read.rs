@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::ask::Ask;
-use super::batch::{Batch, Purse};
+use super::batch::{AccountState, Batch};
 use super::rows;
 use crate::account::Allowance;
 use crate::clock::Timestamp;
@@ -16,13 +16,14 @@ use crate::sql::{Database, Row, Session, Statement, Value};
 pub(super) async fn batch(session: &mut Session, asks: &[&Ask]) -> Result<Batch, StoreError> {
     let mut batch = Batch::default();
     let accounts: BTreeSet<&str> = asks.iter().map(|ask| ask.account().as_str()).collect();
-    let statement =
-        Statement::new("SELECT ").push(rows::PURSE).push(" FROM tollgate_balances WHERE account IN ");
+    let statement = Statement::new("SELECT ")
+        .push(rows::BALANCE_SCRIPT)
+        .push(" FROM tollgate_balances WHERE account IN ");
     // All nodes take the locks in the same order, which prevents deadlocks.
     let statement = statement.push_list(accounts).push(" ORDER BY account").push(session.lock());
     for row in session.rows(statement).await? {
-        if let Some((account, purse)) = batch.readable(&row, rows::purse)? {
-            batch.purses.insert(account, purse);
+        if let Some((account, account_state)) = batch.readable(&row, rows::account_state)? {
+            batch.account_states.insert(account, account_state);
         }
     }
     let charges: Vec<_> = asks
@@ -81,7 +82,7 @@ impl Batch {
     ) -> Result<Option<(AccountId, T)>, StoreError> {
         let account = AccountId::from(row.text(0)?);
         Ok(match read(row) {
-            Ok(told) => Some((account, told)),
+            Ok(state) => Some((account, state)),
             Err(error) => {
                 self.unreadable.insert(account, error);
                 None
@@ -105,11 +106,11 @@ pub(super) async fn balance_of(
     allowance: &Allowance,
     now: Timestamp,
 ) -> Result<Balance, StoreError> {
-    let statement = Statement::new("SELECT ").push(rows::PURSE).push(" FROM tollgate_balances");
+    let statement = Statement::new("SELECT ").push(rows::BALANCE_SCRIPT).push(" FROM tollgate_balances");
     let statement = statement.push_value(" WHERE account = ", account);
     let row = database.reader().await?.row(statement).await?;
-    let purse = row.map_or_else(|| Ok(Purse::new()), |row| rows::purse(&row))?;
-    Ok(purse.standing.balance_at(allowance, now))
+    let account_state = row.map_or_else(|| Ok(AccountState::new()), |row| rows::account_state(&row))?;
+    Ok(account_state.balance_state.balance_at(allowance, now))
 }
 
 pub(super) async fn entries(database: &Database, query: &EntryQuery) -> Result<Vec<Entry>, StoreError> {

@@ -1,17 +1,17 @@
 //! The mapping of balances, charges, entries and adjustments to and from database rows.
 
-use super::batch::{Made, Purse, Taken};
+use super::batch::{AccountState, ChargeRow, MadeAdjustment};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
+use crate::credit::balance_state::BalanceState;
 use crate::credit::due::Due;
-use crate::credit::standing::Standing;
 use crate::credit::{AdjustmentId, AdjustmentKind, Balance, Entry, EntryKind};
 use crate::error::StoreError;
 use crate::name::AccountId;
 use crate::sql::{Row, Value};
 
 /// The columns of a balance, starting with its account.
-pub(super) const PURSE: &str =
+pub(super) const BALANCE_SCRIPT: &str =
     "account, version, balance, held, unlimited, due, seen, entries, lent, period, again";
 
 /// The columns of a charge, starting with its account.
@@ -20,12 +20,12 @@ pub(super) const TAKEN: &str = "c.account, c.id, c.amount, c.closed_at, c.commit
 /// The columns of an adjustment, starting with its account.
 pub(super) const MADE: &str = "a.account, a.id, a.kind, a.amount, a.balance";
 
-/// Reads a balance from the columns of [`PURSE`].
-pub(super) fn purse(row: &Row) -> Result<Purse, StoreError> {
+/// Reads a balance from the columns of [`BALANCE_SCRIPT`].
+pub(super) fn account_state(row: &Row) -> Result<AccountState, StoreError> {
     let at = |column| row.maybe_int(column).map(|moment| moment.map(Timestamp::from_millis));
     let (period, again) = (row.int(9)?, at(10)?);
     let due = at(5)?.map(|at| Due { at, period, again });
-    let standing = Standing {
+    let balance_state = BalanceState {
         balance: credits(row.int(2)?)?,
         held: credits(row.int(3)?)?,
         unlimited: row.int(4)? != 0,
@@ -35,12 +35,12 @@ pub(super) fn purse(row: &Row) -> Result<Purse, StoreError> {
         seen: at(6)?.unwrap_or(Timestamp::from_millis(0)),
     };
     let number = u64::try_from(row.int(7)?).map_err(StoreError::corrupt)?;
-    Ok(Purse { standing, version: Some(row.int(1)?), number, changed: false })
+    Ok(AccountState { balance_state, version: Some(row.int(1)?), number, changed: false })
 }
 
 /// Reads a charge from the columns of [`TAKEN`].
-pub(super) fn taken(row: &Row) -> Result<(ChargeId, Taken), StoreError> {
-    let taken = Taken {
+pub(super) fn taken(row: &Row) -> Result<(ChargeId, ChargeRow), StoreError> {
+    let taken = ChargeRow {
         amount: credits(row.int(2)?)?,
         closed: row.maybe_int(3)?.is_some(),
         committed: row.maybe_int(4)?.map(credits).transpose()?,
@@ -50,7 +50,7 @@ pub(super) fn taken(row: &Row) -> Result<(ChargeId, Taken), StoreError> {
 }
 
 /// Reads an adjustment from the columns of [`MADE`].
-pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentId, Made), StoreError> {
+pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentId, MadeAdjustment), StoreError> {
     let amount = credits(row.int(3)?)?;
     let kind = match row.text(2)? {
         "top-up" => AdjustmentKind::TopUp(amount),

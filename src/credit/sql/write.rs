@@ -84,26 +84,26 @@ async fn adjustments(session: &mut Session, batch: &Batch) -> Result<(), StoreEr
 /// The update changes only balances whose version is the one that was read. Returns true if all of them were changed:
 /// only then are the decisions valid.
 async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreError> {
-    let changed = batch.purses.iter().filter(|(_, purse)| purse.changed);
+    let changed = batch.account_states.iter().filter(|(_, account_state)| account_state.changed);
     let (mut there, mut new) = (Vec::new(), Vec::new());
-    for (account, purse) in changed {
-        let (standing, number) = (&purse.standing, purse.number.cast_signed());
+    for (account, account_state) in changed {
+        let (balance_state, number) = (&account_state.balance_state, account_state.number.cast_signed());
         let row = |version: i64| {
             [
                 Value::from(account),
                 version.into(),
-                standing.balance.into(),
-                standing.held.into(),
-                i64::from(standing.unlimited).into(),
-                standing.due.map(|due| due.at).into(),
-                standing.seen.into(),
+                balance_state.balance.into(),
+                balance_state.held.into(),
+                i64::from(balance_state.unlimited).into(),
+                balance_state.due.map(|due| due.at).into(),
+                balance_state.seen.into(),
                 number.into(),
-                standing.lent.into(),
-                standing.due.map_or(0, |due| due.period).into(),
-                standing.due.and_then(|due| due.again).into(),
+                balance_state.lent.into(),
+                balance_state.due.map_or(0, |due| due.period).into(),
+                balance_state.due.and_then(|due| due.again).into(),
             ]
         };
-        match purse.version {
+        match account_state.version {
             Some(version) => there.push(row(version)),
             // A balance that is created anew must not start at a version that it had before.
             None => new.push(row((crate::amount::random() >> 2).cast_signed())),

@@ -63,7 +63,7 @@ impl Writer {
             queue.jobs.push_back(Job { ask, answer });
             if !queue.served {
                 queue.served = true;
-                let shift = Shift { writer: Arc::clone(writer), over: false };
+                let shift = WriterTask { writer: Arc::clone(writer), over: false };
                 runtime.spawn(async move { shift.serve().await });
             }
         }
@@ -111,12 +111,12 @@ impl Writer {
 /// The task that processes the queue.
 ///
 /// However it ends, also together with its runtime, the next call starts a new task.
-struct Shift {
+struct WriterTask {
     writer: Arc<Writer>,
     over: bool,
 }
 
-impl Shift {
+impl WriterTask {
     /// Takes the waiting calls off the queue, as many as fit into one transaction.
     ///
     /// If there are none, the task ends.
@@ -135,14 +135,14 @@ impl Shift {
                 return;
             }
             match self.writer.work(&jobs).await {
-                Ok(answers) => jobs.into_iter().zip(answers).for_each(|(job, answer)| tell(job, answer)),
-                Err(error) => jobs.into_iter().for_each(|job| tell(job, Err(error.clone()))),
+                Ok(answers) => jobs.into_iter().zip(answers).for_each(|(job, answer)| reply(job, answer)),
+                Err(error) => jobs.into_iter().for_each(|job| reply(job, Err(error.clone()))),
             }
         }
     }
 }
 
-impl Drop for Shift {
+impl Drop for WriterTask {
     fn drop(&mut self) {
         if !self.over {
             let mut queue = self.writer.queue();
@@ -152,7 +152,7 @@ impl Drop for Shift {
     }
 }
 
-fn tell(job: Job, answer: Result<Answer, StoreError>) {
+fn reply(job: Job, answer: Result<Answer, StoreError>) {
     // The caller may have stopped waiting: it needs no answer.
     let _ = job.answer.send(answer);
 }

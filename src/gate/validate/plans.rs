@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::account::{Cap, Caps, OwnQuota, Plan, QuotaPolicy};
+use crate::account::{ParamLimit, ParamLimits, Plan, QuotaPolicy, QuotaRef};
 use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, parameter, refuse};
 use crate::key::KeySource;
@@ -38,8 +38,8 @@ fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
     for (place, quota) in plan.quotas.iter().enumerate() {
         let member = format!("quotas[{place}]");
         let (written, policy) = match quota {
-            OwnQuota::Policy(policy) => (policy.name(), Some(policy)),
-            OwnQuota::Named(name) => (name.as_str(), builder.quotas.get(name)),
+            QuotaRef::Policy(policy) => (policy.name(), Some(policy)),
+            QuotaRef::Named(name) => (name.as_str(), builder.quotas.get(name)),
         };
         let Some(policy) = policy else {
             let meant = words::meant(written, builder.quotas.keys().map(String::as_str));
@@ -63,8 +63,8 @@ fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
 pub(in crate::gate) fn warn_of_unreachable(builder: &GateBuilder) {
     for plan in &builder.plans {
         let policies = plan.quotas.iter().filter_map(|quota| match quota {
-            OwnQuota::Policy(policy) => Some(policy),
-            OwnQuota::Named(name) => builder.quotas.get(name),
+            QuotaRef::Policy(policy) => Some(policy),
+            QuotaRef::Named(name) => builder.quotas.get(name),
         });
         let policies: Vec<&QuotaPolicy> = policies.collect();
         if let Some((place, other)) = QuotaPolicy::never_reached(&policies) {
@@ -83,12 +83,12 @@ fn named(builder: &GateBuilder) -> Verdict {
 }
 
 /// Checks the limits on parameters of a plan, a key or an account.
-pub(in crate::gate) fn caps(caps: &Caps, sources: &[KeySource]) -> Verdict {
+pub(in crate::gate) fn caps(caps: &ParamLimits, sources: &[KeySource]) -> Verdict {
     let mut names = HashSet::new();
     for (name, cap) in caps.iter() {
         parameter(name, sources).map_err(|error| error.in_member(format!("caps.{name}")))?;
         if !names.insert(name) {
-            let value = if matches!(cap, Cap::Forbidden) { "forbidden" } else { "capped" };
+            let value = if matches!(cap, ParamLimit::Forbidden) { "forbidden" } else { "capped" };
             return refuse("caps", value, &format!("the parameter `{name}` has two caps"), "give it one");
         }
     }

@@ -7,7 +7,7 @@ use crate::account::Quotas;
 use crate::clock::Now;
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
-use crate::limit::{Draw, LocalShare, Quota, RateLimiter, Standing};
+use crate::limit::{Draw, LimitDecision, LocalShare, RateLimiter, WindowStatus};
 use crate::trace::Mode;
 
 /// A rate limiter that asks a limiter shared by all nodes. While the shared limiter fails, it limits by this node's
@@ -41,11 +41,11 @@ use crate::trace::Mode;
 ///
 /// ```
 /// use std::num::NonZeroU32;
-/// use tollgate::guard::Guarded;
+/// use tollgate::guard::Resilient;
 /// use tollgate::limit::{LocalFallback, LocalShare};
 /// use tollgate::MemoryLimiter;
 ///
-/// let shared = Guarded::new(MemoryLimiter::new()); // one behind a network, elsewhere
+/// let shared = Resilient::new(MemoryLimiter::new()); // one behind a network, elsewhere
 /// let nodes = NonZeroU32::new(4).unwrap();
 /// let limiter = LocalFallback::new(shared, LocalShare::new(nodes));
 /// # drop(limiter);
@@ -71,16 +71,16 @@ impl<T: RateLimiter> LocalFallback<T> {
     }
 
     /// Returns the data that the share needs if the server does not answer.
-    fn aside(&self, draw: &Draw<'_>) -> Aside {
+    fn aside(&self, draw: &Draw<'_>) -> LocalDraw {
         // The record may be dropped by then. The share needs only the ids and the account itself.
         let key = KeyRecord::new(draw.key.id, draw.key.hash, Arc::clone(&draw.key.account));
         let (local, shares) = (Arc::clone(&self.local), self.local.shares_of(draw.quotas));
         let (now, every_window) = (draw.now, draw.every_window);
-        Aside { local, key, shares, now, every_window, told: Arc::clone(&self.told) }
+        LocalDraw { local, key, shares, now, every_window, told: Arc::clone(&self.told) }
     }
 }
 
-struct Aside {
+struct LocalDraw {
     local: Arc<LocalShare>,
     key: KeyRecord,
     shares: Arc<Quotas>,
@@ -89,7 +89,7 @@ struct Aside {
     told: Arc<Mode>,
 }
 
-impl Aside {
+impl LocalDraw {
     /// Returns the draw from this node's share.
     fn draw(&self) -> Draw<'_> {
         Draw::new(&self.key, &self.shares, self.now).telling_every_window(self.every_window)
@@ -97,7 +97,7 @@ impl Aside {
 }
 
 impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         let mut asked = self.shared.draw(draw);
         match asked.take_ready() {
             Some(Err(error)) => {
@@ -127,7 +127,7 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
     }
 
     // A peek logs nothing, because the next draw does.
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         let mut asked = self.shared.peek(draw);
         match asked.take_ready() {
             Some(Err(_)) => self.local.peek(draw),

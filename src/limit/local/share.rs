@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::account::Quotas;
 use crate::future::StoreFuture;
-use crate::limit::{Draw, MemoryLimiter, Quota, RateLimiter, Standing};
+use crate::limit::{Draw, LimitDecision, MemoryLimiter, RateLimiter, WindowStatus};
 use crate::state::StateOwner;
 
 /// A rate limiter without a server: each of the *n* nodes of a fleet admits its share of every quota by itself.
@@ -66,25 +66,25 @@ impl LocalShare {
     }
 
     /// Draws from shares that were computed before.
-    pub(super) fn draw_share(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    pub(super) fn draw_share(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         self.limiter.draw(draw)
     }
 
     /// Returns the state of shares that were computed before.
-    pub(super) fn peek_share(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    pub(super) fn peek_share(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.limiter.peek(draw)
     }
 }
 
 impl RateLimiter for LocalShare {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         self.shared(draw.quotas, |shares| {
             let own = Draw::new(draw.key, shares, draw.now).telling_every_window(draw.every_window);
             self.limiter.draw(&own)
         })
     }
 
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.shared(draw.quotas, |shares| self.limiter.peek(&Draw::new(draw.key, shares, draw.now)))
     }
 }

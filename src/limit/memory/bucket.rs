@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::cells::Cells;
 use super::log::Log;
 use crate::account::QuotaPolicy;
-use crate::limit::{Quota, Standing};
+use crate::limit::{LimitDecision, WindowStatus};
 
 /// The windows that count the same requests.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ enum Count {
 
 /// The result of a draw for one window, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Told {
+pub(super) struct WindowVerdict {
     /// The time to wait, or zero if the window admits the request.
     pub(super) wait: u64,
     /// The number of further requests that it admits after this one.
@@ -93,13 +93,22 @@ impl Windows {
         }
     }
 
-    pub(super) fn peek(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64, standings: &mut Vec<Standing>) {
+    pub(super) fn peek(
+        &mut self,
+        policies: &Arc<[QuotaPolicy]>,
+        now: u64,
+        window_statuses: &mut Vec<WindowStatus>,
+    ) {
         if !Arc::ptr_eq(&self.policies, policies) {
             self.follow(policies, now);
         }
         for (policy, window) in policies.iter().zip(&self.cells) {
             let (remaining, ahead) = window.peek(policy, now);
-            standings.push(Standing::new(standings.len(), remaining, Duration::from_nanos(ahead)));
+            window_statuses.push(WindowStatus::new(
+                window_statuses.len(),
+                remaining,
+                Duration::from_nanos(ahead),
+            ));
         }
     }
 
@@ -142,7 +151,7 @@ impl Window {
 
     /// Returns the result of a draw, without taking it.
     #[inline]
-    fn test(&mut self, policy: &QuotaPolicy, now: u64) -> Told {
+    fn test(&mut self, policy: &QuotaPolicy, now: u64) -> WindowVerdict {
         let told = match &mut self.count {
             Count::Cells(cells) => cells.test(policy, self.full_at.saturating_sub(now)),
             Count::Log(log) => log.test(policy, now),
@@ -169,18 +178,18 @@ pub(super) struct Verdict {
     seen: usize,
     /// The index of the window with the longest wait, or, if all admit, of the one with the least left; and its result.
     place: usize,
-    told: Told,
+    told: WindowVerdict,
 }
 
 impl Default for Verdict {
     fn default() -> Self {
-        Self { seen: 0, place: 0, told: Told { wait: 0, remaining: u32::MAX, ahead: 0 } }
+        Self { seen: 0, place: 0, told: WindowVerdict { wait: 0, remaining: u32::MAX, ahead: 0 } }
     }
 }
 
 impl Verdict {
     #[inline]
-    fn count(&mut self, told: Told) {
+    fn count(&mut self, told: WindowVerdict) {
         let fewer =
             self.admits() && told.wait == 0 && (self.seen == 0 || told.remaining < self.told.remaining);
         if told.wait > self.told.wait || fewer {
@@ -195,13 +204,13 @@ impl Verdict {
     }
 
     #[inline]
-    pub(super) fn to_quota(&self) -> Quota {
-        let Told { wait, remaining, ahead } = self.told;
-        let standing = Standing::new(self.place, remaining, Duration::from_nanos(ahead));
+    pub(super) fn to_quota(&self) -> LimitDecision {
+        let WindowVerdict { wait, remaining, ahead } = self.told;
+        let window_status = WindowStatus::new(self.place, remaining, Duration::from_nanos(ahead));
         if self.admits() {
-            Quota::Within(standing)
+            LimitDecision::Within(window_status)
         } else {
-            Quota::Exceeded { retry_after: Duration::from_nanos(wait), standing }
+            LimitDecision::Exceeded { retry_after: Duration::from_nanos(wait), window_status }
         }
     }
 }

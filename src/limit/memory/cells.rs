@@ -9,7 +9,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 
-use super::bucket::Told;
+use super::bucket::WindowVerdict;
 use crate::account::QuotaPolicy;
 
 /// The precomputed governor limiter of a policy, and the refill time at which cells were last taken.
@@ -19,7 +19,7 @@ use crate::account::QuotaPolicy;
 /// the draw.
 #[derive(Debug)]
 pub(super) struct Cells {
-    governor: governor::RateLimiter<Ahead, Stateless, Standstill, NoOpMiddleware<Nanos>>,
+    governor: governor::RateLimiter<TimeToFull, CallerState, StoppedClock, NoOpMiddleware<Nanos>>,
     /// The nanoseconds after which a taken cell is refilled. It differs from the policy's own if the quota was changed
     /// and no cell was taken since.
     unit: u64,
@@ -30,7 +30,8 @@ impl Cells {
         // governor has no period for a refill time of zero. No policy has one.
         let quota = governor::Quota::with_period(policy.refill());
         let quota = quota.unwrap_or_else(|| governor::Quota::per_second(policy.burst()));
-        let governor = governor::RateLimiter::new(quota.allow_burst(policy.burst()), Stateless, Standstill);
+        let governor =
+            governor::RateLimiter::new(quota.allow_burst(policy.burst()), CallerState, StoppedClock);
         Self { governor, unit: policy.refill_nanos() }
     }
 
@@ -41,23 +42,23 @@ impl Cells {
 
     /// Returns the result of a draw if the bucket is full again in `ahead` nanoseconds.
     #[inline]
-    pub(super) fn test(&self, policy: &QuotaPolicy, ahead: u64) -> Told {
+    pub(super) fn test(&self, policy: &QuotaPolicy, ahead: u64) -> WindowVerdict {
         if self.unit != policy.refill_nanos() {
             return self.test_changed(policy, ahead);
         }
-        let ahead = Ahead(Cell::new(ahead));
+        let ahead = TimeToFull(Cell::new(ahead));
         let wait = self.governor.check_key(&ahead).map_or_else(|refusal| wait_of(&refusal), |()| 0);
         let ahead = ahead.0.get();
-        Told { wait, remaining: left(policy, ahead), ahead }
+        WindowVerdict { wait, remaining: left(policy, ahead), ahead }
     }
 
     /// Tests a draw after a change of the quota: what was taken is converted cell by cell. Until a draw is admitted,
     /// cells are refilled at the pace at which they were taken, so that no wait is longer than the window.
     #[cold]
-    fn test_changed(&self, policy: &QuotaPolicy, ahead: u64) -> Told {
+    fn test_changed(&self, policy: &QuotaPolicy, ahead: u64) -> WindowVerdict {
         let most = self.unit.saturating_mul(u64::from(policy.quota() - 1));
         if ahead > most {
-            return Told { wait: ahead - most, remaining: self.left(policy, ahead), ahead };
+            return WindowVerdict { wait: ahead - most, remaining: self.left(policy, ahead), ahead };
         }
         let refill = policy.refill_nanos();
         let taken = (u128::from(ahead) * u128::from(refill)).div_ceil(u128::from(self.unit));
@@ -65,7 +66,7 @@ impl Cells {
         let taken = u64::try_from(taken.next_multiple_of(1_000)).unwrap_or(u64::MAX);
         let room = refill.saturating_mul(u64::from(policy.quota() - 1));
         let ahead = taken.min(room).saturating_add(refill);
-        Told { wait: 0, remaining: left(policy, ahead), ahead }
+        WindowVerdict { wait: 0, remaining: left(policy, ahead), ahead }
     }
 
     /// Records that a cell was taken under this policy.
@@ -95,21 +96,21 @@ fn wait_of(refusal: &NotUntil<Nanos>) -> u64 {
 
 /// The nanoseconds until a bucket is full again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Ahead(Cell<u64>);
+struct TimeToFull(Cell<u64>);
 
-impl Hash for Ahead {
+impl Hash for TimeToFull {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.get().hash(state);
     }
 }
 
 #[derive(Debug)]
-struct Stateless;
+struct CallerState;
 
-impl StateStore for Stateless {
-    type Key = Ahead;
+impl StateStore for CallerState {
+    type Key = TimeToFull;
 
-    fn measure_and_replace<T, F, E>(&self, ahead: &Ahead, decide: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, ahead: &TimeToFull, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
@@ -120,9 +121,9 @@ impl StateStore for Stateless {
 }
 
 #[derive(Debug)]
-struct Standstill;
+struct StoppedClock;
 
-impl Clock for Standstill {
+impl Clock for StoppedClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::bucket::Told;
+use super::bucket::WindowVerdict;
 use crate::account::QuotaPolicy;
 
 /// The requests that take a place in a window until the window has passed since their admission. Requests of one
@@ -13,14 +13,14 @@ use crate::account::QuotaPolicy;
 pub(super) struct Log {
     /// The length of the window in nanoseconds. All times in this file are monotonic nanoseconds.
     window: u64,
-    stretches: VecDeque<Stretch>,
+    intervals: VecDeque<Interval>,
 }
 
 /// The number of stretches into which a window is divided.
-const STRETCHES: u32 = 16;
+const INTERVALS: u32 = 16;
 
 #[derive(Debug)]
-struct Stretch {
+struct Interval {
     last: u64,
     count: u32,
 }
@@ -28,59 +28,64 @@ struct Stretch {
 impl Log {
     pub(super) fn new(policy: &QuotaPolicy) -> Self {
         // A window overlaps one stretch more than its length.
-        let most = policy.quota().min(STRETCHES + 1) as usize;
-        Self { window: nanos(policy.window()), stretches: VecDeque::with_capacity(most) }
+        let most = policy.quota().min(INTERVALS + 1) as usize;
+        Self { window: nanos(policy.window()), intervals: VecDeque::with_capacity(most) }
     }
 
     /// Returns the result of a draw, without taking it.
-    pub(super) fn test(&mut self, policy: &QuotaPolicy, now: u64) -> Told {
-        while self.stretches.front().is_some_and(|stretch| stretch.last.saturating_add(self.window) <= now) {
-            self.stretches.pop_front();
+    pub(super) fn test(&mut self, policy: &QuotaPolicy, now: u64) -> WindowVerdict {
+        while self.intervals.front().is_some_and(|interval| interval.last.saturating_add(self.window) <= now)
+        {
+            self.intervals.pop_front();
         }
         let places = u64::from(policy.quota());
         let used = self.used();
         if used < places {
             let newest = self.newest().unwrap_or(now).max(now);
-            return Told { wait: 0, remaining: left(policy, used + 1), ahead: newest - now + self.window };
+            return WindowVerdict {
+                wait: 0,
+                remaining: left(policy, used + 1),
+                ahead: newest - now + self.window,
+            };
         }
         let (mut gone, mut freed) = (0, now);
-        for stretch in &self.stretches {
-            gone += u64::from(stretch.count);
-            freed = stretch.last;
+        for interval in &self.intervals {
+            gone += u64::from(interval.count);
+            freed = interval.last;
             if used - gone < places {
                 break;
             }
         }
         let wait = (freed + self.window).saturating_sub(now);
-        Told { wait, remaining: 0, ahead: self.ahead(now) }
+        WindowVerdict { wait, remaining: 0, ahead: self.ahead(now) }
     }
 
     /// Takes a place at this time.
     pub(super) fn take(&mut self, policy: &QuotaPolicy, now: u64) {
-        let stretch = stretch(policy);
+        let interval = interval(policy);
         // Clocks are read before the lock is taken, so that times may arrive out of order.
         let now = self.newest().unwrap_or(now).max(now);
-        match self.stretches.back_mut() {
-            Some(newest) if newest.last / stretch == now / stretch => {
+        match self.intervals.back_mut() {
+            Some(newest) if newest.last / interval == now / interval => {
                 newest.last = now;
                 newest.count += 1;
             }
-            _ => self.stretches.push_back(Stretch { last: now, count: 1 }),
+            _ => self.intervals.push_back(Interval { last: now, count: 1 }),
         }
     }
 
     /// Returns the number of further requests that the window admits, and the time until it is full.
     pub(super) fn peek(&self, policy: &QuotaPolicy, now: u64) -> (u32, u64) {
-        let held = self.stretches.iter().filter(|stretch| stretch.last.saturating_add(self.window) > now);
-        (left(policy, held.map(|stretch| u64::from(stretch.count)).sum()), self.ahead(now))
+        let held = self.intervals.iter().filter(|interval| interval.last.saturating_add(self.window) > now);
+        (left(policy, held.map(|interval| u64::from(interval.count)).sum()), self.ahead(now))
     }
 
     fn used(&self) -> u64 {
-        self.stretches.iter().map(|stretch| u64::from(stretch.count)).sum()
+        self.intervals.iter().map(|interval| u64::from(interval.count)).sum()
     }
 
     fn newest(&self) -> Option<u64> {
-        self.stretches.back().map(|stretch| stretch.last)
+        self.intervals.back().map(|interval| interval.last)
     }
 
     /// Returns the time until the window is full.
@@ -91,8 +96,8 @@ impl Log {
 
 /// Returns the longest stretch whose requests are counted together. It is a single instant if the quota is small enough
 /// to record each request separately.
-fn stretch(policy: &QuotaPolicy) -> u64 {
-    if policy.quota() <= STRETCHES { 1 } else { nanos(policy.window() / STRETCHES).max(1) }
+fn interval(policy: &QuotaPolicy) -> u64 {
+    if policy.quota() <= INTERVALS { 1 } else { nanos(policy.window() / INTERVALS).max(1) }
 }
 
 fn left(policy: &QuotaPolicy, used: u64) -> u32 {

@@ -12,11 +12,11 @@ pub(crate) use bucket::Bucket;
 use bucket::{Verdict, Windows};
 use smallvec::SmallVec;
 
-use crate::account::{Counts, QuotaGroup};
+use crate::account::{QuotaGroup, QuotaScope};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::key::KeyId;
-use crate::limit::{Draw, Quota, RateLimiter, Standing};
+use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
 use crate::name::{AccountId, PoolName};
 use crate::state::{AttachedState, StateOwner};
 
@@ -51,12 +51,12 @@ pub struct MemoryLimiter {
 }
 
 /// A bucket, by the pointer that its record stores or by look-up.
-enum Held<'a> {
+enum BucketRef<'a> {
     Pointer(&'a Bucket),
     Shared(Arc<Bucket>),
 }
 
-impl Held<'_> {
+impl BucketRef<'_> {
     #[inline]
     fn bucket(&self) -> &Bucket {
         match self {
@@ -99,30 +99,30 @@ impl MemoryLimiter {
         self.buckets.pin().retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle(now.ticks()));
     }
 
-    fn held<'a>(&self, draw: &Draw<'a>) -> Result<PerGroup<Held<'a>>, StoreError> {
+    fn held<'a>(&self, draw: &Draw<'a>) -> Result<PerGroup<BucketRef<'a>>, StoreError> {
         draw.quotas.groups().iter().map(|group| self.find(draw, group)).collect()
     }
 
     #[inline]
-    fn find<'a>(&self, draw: &Draw<'a>, group: &'a QuotaGroup) -> Result<Held<'a>, StoreError> {
+    fn find<'a>(&self, draw: &Draw<'a>, group: &'a QuotaGroup) -> Result<BucketRef<'a>, StoreError> {
         let state: &'a AttachedState = match group.counts() {
-            Counts::Key => draw.key.state(),
-            Counts::Account => draw.key.account.state(),
-            Counts::Pool(_) => group.state(),
+            QuotaScope::Key => draw.key.state(),
+            QuotaScope::Account => draw.key.account.state(),
+            QuotaScope::Pool(_) => group.state(),
         };
         if let Some(bucket) = state.get::<Bucket>(self.owner) {
-            return Ok(Held::Pointer(bucket));
+            return Ok(BucketRef::Pointer(bucket));
         }
         let bucket = self.find_or_make(draw, group)?;
         state.attach(self.owner, Arc::clone(&bucket));
-        Ok(Held::Shared(bucket))
+        Ok(BucketRef::Shared(bucket))
     }
 
     fn find_or_make(&self, draw: &Draw<'_>, group: &QuotaGroup) -> Result<Arc<Bucket>, StoreError> {
         let subject = match group.counts() {
-            Counts::Key => Subject::Key(draw.key.id),
-            Counts::Account => Subject::Account(draw.key.account.id.clone()),
-            Counts::Pool(name) => Subject::Pool(name.clone()),
+            QuotaScope::Key => Subject::Key(draw.key.id),
+            QuotaScope::Account => Subject::Account(draw.key.account.id.clone()),
+            QuotaScope::Pool(name) => Subject::Pool(name.clone()),
         };
         loop {
             let bucket = self.look_up(&subject, draw, group)?;
@@ -160,7 +160,7 @@ impl MemoryLimiter {
 
 /// Takes a cell from every window of these groups, if all have one.
 #[inline]
-fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> StoreFuture<Quota> {
+fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
     let mut verdict = Verdict::default();
     for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
         windows.test(group.policies(), draw.now.ticks(), &mut verdict);
@@ -171,20 +171,20 @@ fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> StoreFu
         }
     }
     let quota = verdict.to_quota();
-    StoreFuture::ready(if draw.every_window { quota.with_all(standings(locked, draw)) } else { quota })
+    StoreFuture::ready(if draw.every_window { quota.with_all(window_statuses(locked, draw)) } else { quota })
 }
 
 #[cold]
-fn standings(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Vec<Standing> {
-    let mut standings = Vec::new();
+fn window_statuses(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Vec<WindowStatus> {
+    let mut window_statuses = Vec::new();
     for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
-        windows.peek(group.policies(), draw.now.ticks(), &mut standings);
+        windows.peek(group.policies(), draw.now.ticks(), &mut window_statuses);
     }
-    standings
+    window_statuses
 }
 
 impl RateLimiter for MemoryLimiter {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         // Most keys have one group, which needs no lists.
         if let [group] = draw.quotas.groups() {
             return match self.find(draw, group) {
@@ -201,16 +201,16 @@ impl RateLimiter for MemoryLimiter {
         draw_from(&mut locked, draw)
     }
 
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         let held = match self.held(draw) {
             Ok(held) => held,
             Err(error) => return StoreFuture::failed(error),
         };
-        let mut standings = Vec::new();
+        let mut window_statuses = Vec::new();
         for (held, group) in held.iter().zip(draw.quotas.groups()) {
-            held.bucket().lock().peek(group.policies(), draw.now.ticks(), &mut standings);
+            held.bucket().lock().peek(group.policies(), draw.now.ticks(), &mut window_statuses);
         }
-        StoreFuture::ready(standings)
+        StoreFuture::ready(window_statuses)
     }
 }
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use redis::Script;
 
-use crate::account::{Counts, QuotaGroup, QuotaPolicy};
+use crate::account::{QuotaGroup, QuotaPolicy, QuotaScope};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
-use crate::limit::{Draw, Quota, RateLimiter, Standing};
+use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
 
@@ -79,7 +79,7 @@ impl Scripts {
 
 /// A script's answer to a draw: the time to wait; then, for the window that decides, its index, the number of further
 /// requests that it admits, and the microseconds until it is full.
-pub(crate) type Drawn = (u64, usize, u32, u64);
+pub(crate) type DrawReply = (u64, usize, u32, u64);
 
 impl RedisLimiter {
     /// Creates a limiter on this server.
@@ -103,9 +103,9 @@ impl RedisLimiter {
     fn subject(&self, draw: &Draw<'_>, group: &QuotaGroup) -> String {
         let account = || self.server.of_account(draw.key.account.id.as_str());
         match group.counts() {
-            Counts::Key => format!("{}:limit:{}", account(), draw.key.id),
-            Counts::Account => format!("{}:limit", account()),
-            Counts::Pool(name) => format!("{}:limit", self.server.of_pool(name.as_str())),
+            QuotaScope::Key => format!("{}:limit:{}", account(), draw.key.id),
+            QuotaScope::Account => format!("{}:limit", account()),
+            QuotaScope::Pool(name) => format!("{}:limit", self.server.of_pool(name.as_str())),
         }
     }
 }
@@ -130,20 +130,20 @@ pub(crate) fn terms(draw: &Draw<'_>) -> Vec<String> {
     draw.quotas.policies().flat_map(|policy| [pace(policy), policy.quota().to_string()]).collect()
 }
 
-pub(crate) fn quota((wait, place, remaining, ahead): Drawn) -> Quota {
-    let standing = Standing::new(place, remaining, Duration::from_micros(ahead));
+pub(crate) fn quota((wait, place, remaining, ahead): DrawReply) -> LimitDecision {
+    let window_status = WindowStatus::new(place, remaining, Duration::from_micros(ahead));
     match wait {
-        0 => Quota::Within(standing),
-        _ => Quota::Exceeded { retry_after: Duration::from_micros(wait), standing },
+        0 => LimitDecision::Within(window_status),
+        _ => LimitDecision::Exceeded { retry_after: Duration::from_micros(wait), window_status },
     }
 }
 
 impl RateLimiter for RedisLimiter {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let (names, terms) = (self.names(draw), terms(draw));
         if names.is_empty() {
-            return StoreFuture::ready(Quota::Within(Standing::new(0, u32::MAX, Duration::ZERO)));
+            return StoreFuture::ready(LimitDecision::Within(WindowStatus::new(0, u32::MAX, Duration::ZERO)));
         }
         let every_window = draw.every_window;
         StoreFuture::boxed(async move {
@@ -152,27 +152,27 @@ impl RateLimiter for RedisLimiter {
                 return Ok(drawn);
             }
             // The draw has been taken and stays valid: if the windows cannot be read, they are left out of the result.
-            let all = standings(&server, &scripts, &names, &terms).await.unwrap_or_default();
+            let all = window_statuses(&server, &scripts, &names, &terms).await.unwrap_or_default();
             Ok(drawn.with_all(all))
         })
     }
 
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let (names, terms) = (self.names(draw), terms(draw));
-        StoreFuture::boxed(async move { standings(&server, &scripts, &names, &terms).await })
+        StoreFuture::boxed(async move { window_statuses(&server, &scripts, &names, &terms).await })
     }
 }
 
-async fn standings(
+async fn window_statuses(
     server: &RedisServer,
     scripts: &Scripts,
     names: &[String],
     terms: &[String],
-) -> Result<Vec<Standing>, StoreError> {
+) -> Result<Vec<WindowStatus>, StoreError> {
     let windows: Vec<(u32, u64)> = server.run(&scripts.peek, names, terms).await?;
-    let standing = |(place, (left, ahead))| Standing::new(place, left, Duration::from_micros(ahead));
-    Ok(windows.into_iter().enumerate().map(standing).collect())
+    let window_status = |(place, (left, ahead))| WindowStatus::new(place, left, Duration::from_micros(ahead));
+    Ok(windows.into_iter().enumerate().map(window_status).collect())
 }
 
 impl fmt::Debug for RedisLimiter {

@@ -13,10 +13,10 @@ use redis::cmd;
 
 use super::services::redis::Redis;
 use super::{RedisLimiter, Scripts};
-use crate::account::{Account, Counts, QuotaPolicy, Quotas};
+use crate::account::{Account, QuotaPolicy, QuotaScope, Quotas};
 use crate::clock::{Clock, ManualClock, Now, Timestamp};
 use crate::key::{KeyHasher, KeyId, KeyRecord};
-use crate::limit::{Draw, MemoryLimiter, Quota, RateLimiter, Standing};
+use crate::limit::{Draw, LimitDecision, MemoryLimiter, RateLimiter, WindowStatus};
 use crate::redis::RedisServer;
 
 /// The time that the test has set. Keys do not expire, because the server would use its own time for that.
@@ -65,12 +65,12 @@ impl Pair {
             .await;
     }
 
-    async fn draw(&self, key: usize, quotas: &Quotas) -> (Quota, Quota) {
+    async fn draw(&self, key: usize, quotas: &Quotas) -> (LimitDecision, LimitDecision) {
         let draw = Draw::new(&self.records[key], quotas, self.clock.now());
         (self.shared.draw(&draw).await.unwrap(), rounded(self.memory.draw(&draw).await.unwrap()))
     }
 
-    async fn peek(&self, key: usize, quotas: &Quotas) -> (Vec<Standing>, Vec<Standing>) {
+    async fn peek(&self, key: usize, quotas: &Quotas) -> (Vec<WindowStatus>, Vec<WindowStatus>) {
         let draw = Draw::new(&self.records[key], quotas, self.clock.now());
         let memory = self.memory.peek(&draw).await.unwrap();
         (self.shared.peek(&draw).await.unwrap(), memory.iter().map(rounded_standing).collect())
@@ -80,7 +80,8 @@ impl Pair {
 /// Creates a quota that both limiters represent exactly. For a window of more than 30 days, the refill is a whole
 /// number of microseconds.
 fn policy() -> impl Strategy<Value = QuotaPolicy> {
-    let counts = prop::sample::select(vec![Counts::Key, Counts::Account, Counts::Pool("demo".into())]);
+    let counts =
+        prop::sample::select(vec![QuotaScope::Key, QuotaScope::Account, QuotaScope::Pool("demo".into())]);
     let window = prop::sample::select(vec![6, 60, 366 * 86_400_u64]);
     let quota = prop_oneof![4 => 1_u32..8, 1 => prop::sample::select(vec![999_999, 59_999_999])];
     (quota, window, counts, any::<bool>()).prop_filter_map("exact", |(quota, window, counts, strict)| {
@@ -94,17 +95,18 @@ fn policy() -> impl Strategy<Value = QuotaPolicy> {
 }
 
 /// Rounds times of the limiter in memory up to microseconds, which the server's clock can show.
-fn rounded(quota: Quota) -> Quota {
+fn rounded(quota: LimitDecision) -> LimitDecision {
     match quota {
-        Quota::Within(standing) => Quota::Within(rounded_standing(&standing)),
-        Quota::Exceeded { retry_after, standing } => {
-            Quota::Exceeded { retry_after: micros(retry_after), standing: rounded_standing(&standing) }
-        }
+        LimitDecision::Within(window_status) => LimitDecision::Within(rounded_standing(&window_status)),
+        LimitDecision::Exceeded { retry_after, window_status } => LimitDecision::Exceeded {
+            retry_after: micros(retry_after),
+            window_status: rounded_standing(&window_status),
+        },
     }
 }
 
-fn rounded_standing(standing: &Standing) -> Standing {
-    Standing::new(standing.policy, standing.remaining, micros(standing.reset))
+fn rounded_standing(window_status: &WindowStatus) -> WindowStatus {
+    WindowStatus::new(window_status.policy, window_status.remaining, micros(window_status.reset))
 }
 
 fn micros(time: Duration) -> Duration {
@@ -160,12 +162,12 @@ fn request_is_denied_until_the_exact_wait() {
             async || pair.shared.draw(&Draw::new(&pair.records[0], &quotas, pair.clock.now())).await.unwrap();
         for _ in 0..40 {
             pair.wait(Duration::from_micros(17)).await;
-            let Quota::Exceeded { retry_after, .. } = draw().await else { continue };
+            let LimitDecision::Exceeded { retry_after, .. } = draw().await else { continue };
             pair.wait(retry_after.saturating_sub(Duration::from_micros(1))).await;
-            let Quota::Exceeded { retry_after, .. } = draw().await else { panic!("admitted early") };
+            let LimitDecision::Exceeded { retry_after, .. } = draw().await else { panic!("admitted early") };
             assert_eq!(retry_after, Duration::from_micros(1));
             pair.wait(retry_after).await;
-            assert!(matches!(draw().await, Quota::Within(_)));
+            assert!(matches!(draw().await, LimitDecision::Within(_)));
         }
     });
 }
@@ -181,12 +183,14 @@ async fn set_back(redis: &Redis, quota: &str) {
     let pair = Pair::over(redis).await;
     let quotas = Quotas::new([quota.parse().unwrap()]);
     pair.wait(Duration::from_hours(24)).await;
-    assert!(matches!(pair.draw(0, &quotas).await.0, Quota::Within(_)));
+    assert!(matches!(pair.draw(0, &quotas).await.0, LimitDecision::Within(_)));
     let () = pair.server.ask(cmd("SET").arg("time").arg("1777550400000000")).await.unwrap();
-    let Quota::Exceeded { retry_after, .. } = pair.draw(0, &quotas).await.0 else { panic!("admitted") };
+    let LimitDecision::Exceeded { retry_after, .. } = pair.draw(0, &quotas).await.0 else {
+        panic!("admitted")
+    };
     assert!(retry_after <= Duration::from_secs(20), "{retry_after:?}");
     let () = pair.server.ask(cmd("SET").arg("time").arg("1777550411000000")).await.unwrap();
-    assert!(matches!(pair.draw(0, &quotas).await.0, Quota::Within(_)));
+    assert!(matches!(pair.draw(0, &quotas).await.0, LimitDecision::Within(_)));
 }
 
 #[test]
@@ -209,7 +213,7 @@ fn short_quota_is_not_halved() {
             let mut admitted = 0;
             for _ in 0..50 {
                 pair.wait(Duration::from_micros(10)).await;
-                while matches!(pair.shared.draw(&draw).await.unwrap(), Quota::Within(_)) {
+                while matches!(pair.shared.draw(&draw).await.unwrap(), LimitDecision::Within(_)) {
                     admitted += 1;
                 }
             }
@@ -232,15 +236,17 @@ fn long_window_is_exact_to_the_microsecond() {
             let quotas = Quotas::new([QuotaPolicy::new(7, window).unwrap()]);
             let mut admitted = 0;
             pair.wait(window).await;
-            while matches!(pair.draw(0, &quotas).await.0, Quota::Within(_)) {
+            while matches!(pair.draw(0, &quotas).await.0, LimitDecision::Within(_)) {
                 admitted += 1;
             }
             assert_eq!(admitted, 7, "{days} days");
-            let Quota::Exceeded { retry_after, standing } = pair.draw(0, &quotas).await.0 else {
+            let LimitDecision::Exceeded { retry_after, window_status } = pair.draw(0, &quotas).await.0 else {
                 panic!("admitted")
             };
             assert_eq!(retry_after, micros(window / 7), "{days} days");
-            assert!(standing.reset >= window && standing.reset <= window + Duration::from_micros(7));
+            assert!(
+                window_status.reset >= window && window_status.reset <= window + Duration::from_micros(7)
+            );
         }
     });
 }
@@ -259,10 +265,10 @@ fn older_window_encoding_is_read() {
             [("1777550400000000", 1), ("1777550405000000", 0), ("1777550405000000:5000000", 0)]
         {
             let () = pair.server.ask(cmd("SET").arg(&name).arg(text)).await.unwrap();
-            let Quota::Within(standing) = pair.shared.draw(&draw).await.unwrap() else {
+            let LimitDecision::Within(window_status) = pair.shared.draw(&draw).await.unwrap() else {
                 panic!("refused: {text}")
             };
-            assert_eq!(standing.remaining, left, "{text}");
+            assert_eq!(window_status.remaining, left, "{text}");
         }
         for text in
             ["", ":", "1:0", "1:0.000", "1.5", "1.5000:1", "-1:1", "1:1:1", "1e3:1", "12345678901234567:1"]
@@ -297,8 +303,8 @@ async fn leap(redis: &Redis, window: &Window, asks: Vec<Ask>) -> Result<(), Test
         let now = Now::new(Timestamp::from_millis(told.wall), Duration::ZERO);
         let draw = Draw::new(&pair.records[0], &quotas[told.quota], now);
         match pair.shared.draw(&draw).await.unwrap() {
-            Quota::Within(standing) => watch.admitted(standing.remaining)?,
-            Quota::Exceeded { retry_after, .. } => {
+            LimitDecision::Within(window_status) => watch.admitted(window_status.remaining)?,
+            LimitDecision::Exceeded { retry_after, .. } => {
                 // The server's clock is set back: no wait is longer than two windows.
                 prop_assert!(retry_after <= 2 * window.length + window.slack(), "{:?}", retry_after);
                 watch.refused(retry_after)?;

@@ -16,7 +16,7 @@ pub(super) struct Members(BTreeMap<String, Value>);
 
 /// A member of a request: absent, `null` or a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Given<T> {
+pub(super) enum MemberValue<T> {
     Absent,
     Null,
     Value(T),
@@ -50,18 +50,18 @@ impl Members {
         }
     }
 
-    fn take(&mut self, name: &str) -> Given<Value> {
+    fn take(&mut self, name: &str) -> MemberValue<Value> {
         match self.0.remove(name) {
-            None => Given::Absent,
-            Some(Value::Null) => Given::Null,
-            Some(value) => Given::Value(value),
+            None => MemberValue::Absent,
+            Some(Value::Null) => MemberValue::Null,
+            Some(value) => MemberValue::Value(value),
         }
     }
 
     pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, ManageError> {
         match self.take(name) {
-            Given::Absent => Ok(None),
-            Given::Value(Value::String(text)) => Ok(Some(text)),
+            MemberValue::Absent => Ok(None),
+            MemberValue::Value(Value::String(text)) => Ok(Some(text)),
             _ => Err(ManageError::invalid(name, "must be a string")),
         }
     }
@@ -69,8 +69,10 @@ impl Members {
     /// Takes an integer from 0 to `most`.
     pub(super) fn number(&mut self, name: &str, most: u64) -> Result<Option<u64>, ManageError> {
         match self.take(name) {
-            Given::Absent => Ok(None),
-            Given::Value(Value::Number(number)) if number.as_u64().is_some_and(|number| number <= most) => {
+            MemberValue::Absent => Ok(None),
+            MemberValue::Value(Value::Number(number))
+                if number.as_u64().is_some_and(|number| number <= most) =>
+            {
                 Ok(number.as_u64())
             }
             _ => Err(ManageError::invalid(name, format!("must be a whole number from 0 to {most}"))),
@@ -78,13 +80,19 @@ impl Members {
     }
 
     /// Takes a string and parses it.
-    pub(super) fn parsed<T: FromStr>(&mut self, name: &str, form: &str) -> Result<Given<T>, ManageError> {
+    pub(super) fn parsed<T: FromStr>(
+        &mut self,
+        name: &str,
+        form: &str,
+    ) -> Result<MemberValue<T>, ManageError> {
         let refuse = || ManageError::invalid(name, format!("must be {form}"));
         match self.take(name) {
-            Given::Absent => Ok(Given::Absent),
-            Given::Null => Ok(Given::Null),
-            Given::Value(Value::String(text)) => text.parse().map(Given::Value).map_err(|_| refuse()),
-            Given::Value(_) => Err(refuse()),
+            MemberValue::Absent => Ok(MemberValue::Absent),
+            MemberValue::Null => Ok(MemberValue::Null),
+            MemberValue::Value(Value::String(text)) => {
+                text.parse().map(MemberValue::Value).map_err(|_| refuse())
+            }
+            MemberValue::Value(_) => Err(refuse()),
         }
     }
 
@@ -93,13 +101,13 @@ impl Members {
         &mut self,
         name: &str,
         parse: impl Fn(&str) -> Result<T, ConfigError>,
-    ) -> Result<Given<Vec<T>>, ManageError> {
+    ) -> Result<MemberValue<Vec<T>>, ManageError> {
         let refuse = |problem: String| ManageError::invalid(name, problem);
         let items = match self.take(name) {
-            Given::Absent => return Ok(Given::Absent),
-            Given::Null => return Ok(Given::Null),
-            Given::Value(Value::Array(items)) => items,
-            Given::Value(_) => return Err(refuse("must be a list of strings".into())),
+            MemberValue::Absent => return Ok(MemberValue::Absent),
+            MemberValue::Null => return Ok(MemberValue::Null),
+            MemberValue::Value(Value::Array(items)) => items,
+            MemberValue::Value(_) => return Err(refuse("must be a list of strings".into())),
         };
         let item = |item: &Value| match item {
             // Do not repeat the input: it may be long, or a key.
@@ -107,14 +115,14 @@ impl Members {
                 .map_err(|error| refuse(format!("will not do: {}: {}", error.problem(), error.expected()))),
             _ => Err(refuse("must be a list of strings".into())),
         };
-        items.iter().map(item).collect::<Result<_, _>>().map(Given::Value)
+        items.iter().map(item).collect::<Result<_, _>>().map(MemberValue::Value)
     }
 
     pub(super) fn table(&mut self, name: &str) -> Result<Option<BTreeMap<String, String>>, ManageError> {
         let refuse = || ManageError::invalid(name, "must be an object whose members are strings");
         let members = match self.take(name) {
-            Given::Absent => return Ok(None),
-            Given::Value(Value::Object(members)) => members,
+            MemberValue::Absent => return Ok(None),
+            MemberValue::Value(Value::Object(members)) => members,
             _ => return Err(refuse()),
         };
         let text = |(name, value)| match value {

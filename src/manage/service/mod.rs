@@ -9,21 +9,21 @@ mod render;
 use std::sync::Arc;
 use std::time::Duration;
 
-use body::{Given, Members};
+use body::{MemberValue, Members};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 
 use crate::clock::Timestamp;
 use crate::denial::{Denial, DenialKind};
-#[cfg(feature = "openapi")]
-use crate::gate::Described;
 use crate::gate::Gate;
-use crate::gate::{Answering, BodyFault, Call, Mounted};
+#[cfg(feature = "openapi")]
+use crate::gate::RouteDescription;
+use crate::gate::{Answering, BodyFault, Mounted, MountedRequest};
 use crate::key::{KeyId, PathPattern};
 use crate::manage::{KeyChange, KeyManager, KeyView, ManageError, NewKey};
 use crate::name::Scope;
 use crate::panics::{Panicked, guard_future};
-use crate::respond::Occasion;
+use crate::respond::DenialContext;
 
 type Outcome = Result<Response<Bytes>, Refusal>;
 
@@ -85,12 +85,12 @@ impl Mounted for Endpoints {
     }
 
     #[cfg(feature = "openapi")]
-    fn described(&self, method: &str, path: &str) -> Described {
+    fn described(&self, method: &str, path: &str) -> RouteDescription {
         let below = path.strip_prefix(&self.path).map(segments).unwrap_or_default();
         openapi::described(&below, method)
     }
 
-    fn answer(&self, gate: Gate, call: Call) -> Answering {
+    fn answer(&self, gate: Gate, call: MountedRequest) -> Answering {
         let below = call.path.strip_prefix(&self.path).map(str::to_owned);
         Box::pin(async move {
             let outcome = match (gate.0.authority.clone(), below) {
@@ -111,8 +111,8 @@ impl Mounted for Endpoints {
             };
             let denial = denial.of_key(call.principal.record());
             let header = gate.0.request_ids.header();
-            let occasion = Occasion::new(&call.path, &call.request_id, header, &*gate.0.clock);
-            gate.0.refuse(&denial, |responders, denial| responders.http().respond(denial, &occasion))
+            let context = DenialContext::new(&call.path, &call.request_id, header, &*gate.0.clock);
+            gate.0.refuse(&denial, |responders, denial| responders.http().respond(denial, &context))
         })
     }
 }
@@ -129,7 +129,7 @@ fn without_keys(error: ManageError, gate: &Gate) -> ManageError {
     }
 }
 
-fn with_request_id(mut response: Response<Bytes>, gate: &Gate, call: &Call) -> Response<Bytes> {
+fn with_request_id(mut response: Response<Bytes>, gate: &Gate, call: &MountedRequest) -> Response<Bytes> {
     if let Some(id) = call.request_id.to_header() {
         response.headers_mut().insert(gate.0.request_ids.header(), id);
     }
@@ -164,7 +164,7 @@ fn not_there(segments: &[&str]) -> Refusal {
 /// The handling of one request of a caller.
 struct Session<'c> {
     manager: KeyManager,
-    call: &'c Call,
+    call: &'c MountedRequest,
 }
 
 impl Session<'_> {
@@ -174,7 +174,7 @@ impl Session<'_> {
         match (segments.as_slice(), method) {
             ([], &Method::GET) => self.list().await,
             ([], &Method::POST) => self.create().await,
-            (["me"], &Method::GET) => self.standing().await,
+            (["me"], &Method::GET) => self.key_usage().await,
             (["me" | ""], _) => Err(not_there(&segments)),
             ([id], &Method::GET) => {
                 let key = self.manager.get(key_id(id)?).await?;
@@ -266,12 +266,12 @@ impl Session<'_> {
         Ok(render::page(&self.manager.list(&asked).await?, issuers))
     }
 
-    async fn standing(&self) -> Outcome {
+    async fn key_usage(&self) -> Outcome {
         // Report the caller's key as the authority stores it. A key needs no grant to see its own limits and balance.
         let key = self.manager.issuer().await?.ok_or(ManageError::Issuer)?;
         let key = self.manager.view(key);
-        let standing = self.manager.gate().standing(&key.record).await?;
-        Ok(render::left(&key, &standing))
+        let key_usage = self.manager.gate().key_usage(&key.record).await?;
+        Ok(render::left(&key, &key_usage))
     }
 }
 
@@ -283,34 +283,34 @@ fn key_id(text: &str) -> Result<KeyId, ManageError> {
     text.parse().map_err(|_| ManageError::invalid("id", "must be a UUID"))
 }
 
-fn scopes(members: &mut Members) -> Result<Given<Vec<Scope>>, ManageError> {
+fn scopes(members: &mut Members) -> Result<MemberValue<Vec<Scope>>, ManageError> {
     members.list("scopes", |text| Ok(Scope::from(text)))
 }
 
-fn paths(members: &mut Members) -> Result<Given<Vec<PathPattern>>, ManageError> {
+fn paths(members: &mut Members) -> Result<MemberValue<Vec<PathPattern>>, ManageError> {
     members.list("paths", str::parse)
 }
 
-fn allowlist(members: &mut Members) -> Result<Given<Vec<ipnet::IpNet>>, ManageError> {
+fn allowlist(members: &mut Members) -> Result<MemberValue<Vec<ipnet::IpNet>>, ManageError> {
     members.list("allowIps", crate::network::parse_network)
 }
 
 /// Returns a member of a new key. `null` is rejected, because there is nothing to remove.
-fn required<T>(given: Given<T>, member: &str, form: &str) -> Result<Option<T>, ManageError> {
+fn required<T>(given: MemberValue<T>, member: &str, form: &str) -> Result<Option<T>, ManageError> {
     match given {
-        Given::Absent => Ok(None),
-        Given::Value(value) => Ok(Some(value)),
-        Given::Null => Err(ManageError::invalid(member, format!("must be {form}"))),
+        MemberValue::Absent => Ok(None),
+        MemberValue::Value(value) => Ok(Some(value)),
+        MemberValue::Null => Err(ManageError::invalid(member, format!("must be {form}"))),
     }
 }
 
 /// Returns a member of a change. `null` removes the restriction.
 #[expect(clippy::option_option, reason = "leaving a restriction and taking it away are two things")]
-fn changed<T>(given: Given<T>) -> Option<Option<T>> {
+fn changed<T>(given: MemberValue<T>) -> Option<Option<T>> {
     match given {
-        Given::Absent => None,
-        Given::Null => Some(None),
-        Given::Value(value) => Some(Some(value)),
+        MemberValue::Absent => None,
+        MemberValue::Null => Some(None),
+        MemberValue::Value(value) => Some(Some(value)),
     }
 }
 

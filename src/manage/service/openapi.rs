@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::gate::Described;
+use crate::gate::RouteDescription;
 
 /// The name of the schema of a key.
 const KEY: &str = "ManagedKey";
 
 /// Returns the description of the endpoint with these segments below the path of the key management.
-pub(super) fn described(segments: &[&str], method: &str) -> Described {
+pub(super) fn described(segments: &[&str], method: &str) -> RouteDescription {
     let one = |description: &str| answer(description, &key_reference());
     let (parameters, responses) = match (segments, method) {
         ([], "GET") => {
@@ -26,9 +26,9 @@ pub(super) fn described(segments: &[&str], method: &str) -> Described {
         ([_, "rotate"], "POST") => {
             (Vec::new(), vec![("200", with_secret("The key, and its new secret in `apiKey`."))])
         }
-        _ => return Described::default(),
+        _ => return RouteDescription::default(),
     };
-    Described { parameters, responses, schemas: vec![(KEY, key())] }
+    RouteDescription { parameters, responses, schemas: vec![(KEY, key())] }
 }
 
 const JSON: &str = "application/json";

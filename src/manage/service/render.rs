@@ -5,10 +5,10 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::account::Cap;
+use crate::account::ParamLimit;
 use crate::clock::Timestamp;
 use crate::credit::Balance;
-use crate::manage::{KeyPage, KeyStanding, KeyView, Revoked, WindowStanding};
+use crate::manage::{KeyPage, KeyUsage, KeyView, Revoked, WindowUsage};
 
 /// Returns a response with `data` and an optional second member. Caches do not store it.
 pub(super) fn answer(status: StatusCode, data: Value, beside: Option<(&str, Value)>) -> Response<Bytes> {
@@ -81,8 +81,8 @@ pub(super) fn whole(key: &KeyView) -> Value {
 }
 
 /// Returns a response with a key and its windows, its balance and its limits on parameters.
-pub(super) fn left(key: &KeyView, standing: &KeyStanding) -> Response<Bytes> {
-    let window = |window: &WindowStanding| {
+pub(super) fn left(key: &KeyView, key_usage: &KeyUsage) -> Response<Bytes> {
+    let window = |window: &WindowUsage| {
         json!({
             "policy": window.policy,
             "quota": window.quota,
@@ -91,29 +91,29 @@ pub(super) fn left(key: &KeyView, standing: &KeyStanding) -> Response<Bytes> {
             "resetSeconds": window.reset.as_secs_f64().ceil(),
         })
     };
-    let credits = match standing.balance {
+    let credits = match key_usage.balance {
         Some(Balance::Limited(left)) => json!(left.get()),
         Some(Balance::Unlimited) => json!("unlimited"),
         None => Value::Null,
     };
-    let caps: Map<String, Value> = standing
+    let caps: Map<String, Value> = key_usage
         .caps
         .iter()
         .map(|(name, cap)| {
             (
                 name.to_owned(),
                 match cap {
-                    Cap::AtMost(most) => json!(most),
-                    Cap::Forbidden => json!("forbidden"),
+                    ParamLimit::AtMost(most) => json!(most),
+                    ParamLimit::Forbidden => json!("forbidden"),
                 },
             )
         })
         .collect();
     let mut data = whole(key);
     if let Value::Object(members) = &mut data {
-        members.insert("plan".into(), standing.plan.as_str().into());
+        members.insert("plan".into(), key_usage.plan.as_str().into());
         members.insert("credits".into(), credits);
-        members.insert("windows".into(), standing.windows.iter().map(window).collect());
+        members.insert("windows".into(), key_usage.windows.iter().map(window).collect());
         members.insert("caps".into(), Value::Object(caps));
     }
     answer(StatusCode::OK, data, None)

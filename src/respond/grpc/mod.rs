@@ -17,10 +17,10 @@ use crate::denial::default_status;
 use crate::denial::{Denial, DenialKind};
 use crate::error::ConfigError;
 use crate::key::KeySource;
-use crate::respond::face::Faces;
+use crate::respond::error_template::ErrorTemplates;
 use crate::respond::grpc::details::{Details, Reason};
 pub(crate) use crate::respond::grpc::protocol::Protocol;
-use crate::respond::{Occasion, Presentation, ResponseForDenial};
+use crate::respond::{DenialContext, ErrorFormat, ResponseForDenial};
 
 /// The wait of a call whose denial names no wait of its own.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
@@ -44,36 +44,36 @@ const TOLD: [&str; 11] = [
 #[derive(Debug)]
 pub(crate) struct Calls {
     /// The templates of this crate for gRPC, filled with the presentation's texts.
-    faces: Faces,
+    error_templates: ErrorTemplates,
     domain: String,
 }
 
 impl Calls {
     pub(crate) fn new(
-        presentation: &Presentation,
+        error_format: &ErrorFormat,
         sources: &[KeySource],
         request_id: &HeaderName,
     ) -> Result<Self, ConfigError> {
         let told = TOLD.map(|name| (name.to_owned(), Value::from(format!("{{{name}}}"))));
         let template = json!({ "code": "{code}", "message": "{message}", "told": Value::Object(told.into_iter().collect()) });
-        let domain = presentation.realm_or("tollgate").to_owned();
-        Ok(Self { faces: presentation.in_shape(template).compile(sources, request_id)?, domain })
+        let domain = error_format.realm_or("tollgate").to_owned();
+        Ok(Self { error_templates: error_format.in_shape(template).compile(sources, request_id)?, domain })
     }
 
     pub(crate) fn respond(
         &self,
         protocol: Protocol,
         denial: &Denial,
-        occasion: &Occasion<'_>,
+        context: &DenialContext<'_>,
     ) -> Response<Bytes> {
         // The template is filled as JSON, so parsing the result returns the values that were filled in.
         let said: Value =
-            serde_json::from_slice(self.faces.respond(denial, occasion).body()).unwrap_or_default();
+            serde_json::from_slice(self.error_templates.respond(denial, context).body()).unwrap_or_default();
         let text = |member: &str| said.get(member).and_then(Value::as_str).unwrap_or_default();
         let pushback = self.pushback(denial);
         let reason = Reason { code: text("code"), domain: &self.domain, told: said.get("told") };
         let wait = pushback.and_then(|pushback| u64::try_from(pushback).ok()).map(Duration::from_millis);
-        let code = code(denial, self.faces.by_kind[denial.kind() as usize].status);
+        let code = code(denial, self.error_templates.by_kind[denial.kind() as usize].status);
         let details = Details { code: code as i32, message: text("message"), reason, wait }.encode();
 
         let mut headers = HeaderMap::with_capacity(6);
@@ -97,7 +97,7 @@ impl Calls {
             DenialKind::RateLimited => denial.retry_after().unwrap_or(SHORTEST_WAIT),
             _ => return None,
         };
-        let exact = exact.min(self.faces.longest_wait);
+        let exact = exact.min(self.error_templates.longest_wait);
         i64::try_from(exact.as_nanos().div_ceil(1_000_000).max(1)).ok()
     }
 }

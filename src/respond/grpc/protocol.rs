@@ -2,7 +2,7 @@
 
 use http::header::CONTENT_TYPE;
 
-use crate::request::Occurs;
+use crate::request::HeaderCount;
 use crate::request::RequestView;
 
 /// The protocol of a gRPC call.
@@ -23,7 +23,7 @@ impl Protocol {
         if view.method() != "POST" {
             return None;
         }
-        let Occurs::Once(media_type) = view.field(&CONTENT_TYPE) else { return None };
+        let HeaderCount::Once(media_type) = view.field(&CONTENT_TYPE) else { return None };
         Self::named(media_type)
     }
 

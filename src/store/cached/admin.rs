@@ -8,7 +8,7 @@ use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::key::{KeyHash, KeyId, KeyRecord};
 use crate::name::AccountId;
-use crate::store::cached::front::start_of;
+use crate::store::cached::state::start_of;
 use crate::store::cached::{CachedStore, Change, Inner};
 use crate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, KeyStore, Replaced};
 
@@ -32,35 +32,35 @@ impl<S: KeyStore> Inner<S> {
     /// Invalidates what was read of a subject, here and on the other nodes, and cached answers that these hashes are
     /// unknown. Returns true if all nodes were informed. It runs whatever the outcome of the change: a change that
     /// failed may have been made nevertheless.
-    async fn void(&self, change: &Change, hashes: &[KeyHash]) -> bool {
-        let voided = self.void_tiers(change, hashes).await;
+    async fn invalidate(&self, change: &Change, hashes: &[KeyHash]) -> bool {
+        let voided = self.invalidate_tiers(change, hashes).await;
         self.announce(change).await && voided
     }
 
-    async fn void_tiers(&self, change: &Change, hashes: &[KeyHash]) -> bool {
-        let voided = match &self.behind {
-            Some(behind) => behind.void(change, hashes, &self.front).await,
+    async fn invalidate_tiers(&self, change: &Change, hashes: &[KeyHash]) -> bool {
+        let voided = match &self.second_tier {
+            Some(second_tier) => second_tier.invalidate(change, hashes, &self.state).await,
             None => true,
         };
         // The cache comes last: a read that starts from here on finds the second tier already invalidated.
         for hash in hashes {
-            self.front.void(&Change::Hash(start_of(hash)));
+            self.state.invalidate(&Change::Hash(start_of(hash)));
         }
-        self.front.void(change);
+        self.state.invalidate(change);
         voided
     }
 
     /// Announces a change. Returns true if the other nodes were informed. Without a channel it assumes that there are
     /// no other nodes, unless there is a second tier.
     async fn announce(&self, change: &Change) -> bool {
-        let Some(announcements) = &self.announcements else { return self.behind.is_none() };
-        let told = tokio::time::timeout(self.side_patience, announcements.announce(change)).await;
+        let Some(invalidation_bus) = &self.invalidation_bus else { return self.second_tier.is_none() };
+        let told = tokio::time::timeout(self.side_patience, invalidation_bus.announce(change)).await;
         told.is_ok_and(|told| told.is_ok())
     }
 
     /// Announces the hashes of a key that this node has not cached: other nodes may have cached them as unknown.
     async fn announce_hashes(&self, key: KeyId, hashes: &[KeyHash]) -> bool {
-        for hash in hashes.iter().filter(|hash| !self.front.knows(hash, key)) {
+        for hash in hashes.iter().filter(|hash| !self.state.knows(hash, key)) {
             if !self.announce(&Change::Hash(start_of(hash))).await {
                 return false;
             }
@@ -80,7 +80,7 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
             let inserted = inner.authority.insert(&insert).await;
             let (key, hashes) = (insert.record.id, hashes_of(&insert.record));
             // Nodes can have cached only that the hashes are unknown, so the key itself is not announced.
-            inner.void_tiers(&Change::Key(key), &hashes).await;
+            inner.invalidate_tiers(&Change::Key(key), &hashes).await;
             if matches!(inserted, Ok(Inserted::Done) | Err(_)) {
                 inner.announce_hashes(key, &hashes).await;
             }
@@ -105,7 +105,7 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
         self.work(async move |inner| {
             let replaced = inner.authority.replace(&record).await;
             let hashes = hashes_of(&record);
-            let announced = inner.void(&Change::Key(record.id), &hashes).await
+            let announced = inner.invalidate(&Change::Key(record.id), &hashes).await
                 && inner.announce_hashes(record.id, &hashes).await;
             replaced.map(|replaced| replaced.announced(announced))
         })
@@ -122,7 +122,7 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
     fn erase(&self, id: KeyId) -> StoreFuture<bool> {
         self.work(async move |inner| {
             let erased = inner.authority.erase(id).await;
-            inner.void(&Change::Key(id), &[]).await;
+            inner.invalidate(&Change::Key(id), &[]).await;
             erased
         })
     }
@@ -131,7 +131,7 @@ impl<S: KeyAdmin> KeyAdmin for CachedStore<S> {
         self.work(async move |inner| {
             let swept = inner.authority.sweep(before).await;
             if !matches!(swept, Ok(0)) {
-                inner.void(&Change::Everything, &[]).await;
+                inner.invalidate(&Change::Everything, &[]).await;
             }
             swept
         })
@@ -148,7 +148,7 @@ impl<S: AccountAdmin> AccountAdmin for CachedStore<S> {
         let account = account.clone();
         self.work(async move |inner| {
             let replaced = inner.authority.replace_account(&account).await;
-            let announced = inner.void(&Change::Account(account.id), &[]).await;
+            let announced = inner.invalidate(&Change::Account(account.id), &[]).await;
             replaced.map(|replaced| replaced.announced(announced))
         })
     }
@@ -157,7 +157,7 @@ impl<S: AccountAdmin> AccountAdmin for CachedStore<S> {
         let id = id.clone();
         self.work(async move |inner| {
             let erased = inner.authority.erase_account(&id).await;
-            inner.void(&Change::Account(id), &[]).await;
+            inner.invalidate(&Change::Account(id), &[]).await;
             erased
         })
     }

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use crate::store::cached::shelf::Entry;
+use crate::store::cached::local::CacheEntry;
 
 /// Time limits, in nanoseconds.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ impl Bounds {
     }
 
     /// Returns true if a record that is not fresh may be served while the authority fails.
-    pub(super) fn may_serve(&self, entry: &Entry, now: i64) -> bool {
+    pub(super) fn may_serve(&self, entry: &CacheEntry, now: i64) -> bool {
         now < entry.fresh_until.saturating_add(self.past)
     }
 

@@ -8,14 +8,14 @@ use tokio::runtime::Handle;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::ConfigError;
-use crate::store::cached::behind::Behind;
 use crate::store::cached::bounds::Bounds;
-use crate::store::cached::front::{Front, Told};
 use crate::store::cached::listener::Listener;
-use crate::store::cached::reading::Readings;
-use crate::store::cached::shelf::Shelf;
+use crate::store::cached::local::LocalCache;
+use crate::store::cached::reading::ReadsInFlight;
+use crate::store::cached::second_tier::SecondTier;
+use crate::store::cached::state::{CacheLog, CacheState};
 use crate::store::cached::{CachedStore, Inner};
-use crate::store::{Announcements, KeyStore, RecordCache};
+use crate::store::{InvalidationBus, KeyStore, RecordCache};
 
 /// The time limit for calls of a second tier or a channel. It is short, since both are optional.
 const SIDE_PATIENCE: Duration = Duration::from_millis(500);
@@ -52,12 +52,12 @@ pub struct CachedStoreBuilder<S> {
     past: Duration,
     unannounced: Duration,
     second: Option<Arc<dyn RecordCache>>,
-    announcements: Option<Arc<dyn Announcements>>,
+    invalidation_bus: Option<Arc<dyn InvalidationBus>>,
     jitter: u8,
     at_once: usize,
     patience: Duration,
     clock: Arc<dyn Clock>,
-    told: Told,
+    log: CacheLog,
 }
 
 impl<S: KeyStore> CachedStoreBuilder<S> {
@@ -71,15 +71,15 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
             past: Duration::ZERO,
             unannounced: Duration::from_secs(1),
             second: None,
-            announcements: None,
+            invalidation_bus: None,
             jitter: 10,
             at_once: 64,
             patience: Duration::from_secs(2),
             clock: Arc::new(SystemClock::new()),
-            told: Told {
-                stale: Told::stale::<S>(),
-                second: Told::second::<dyn RecordCache>(),
-                deaf: Told::deaf::<dyn Announcements>(),
+            log: CacheLog {
+                stale: CacheLog::stale::<S>(),
+                second: CacheLog::second::<dyn RecordCache>(),
+                disconnected: CacheLog::disconnected::<dyn InvalidationBus>(),
             },
         }
     }
@@ -124,7 +124,7 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
     /// Adds a second tier, in which the store looks before it reads the authority, and in which it stores what the
     /// authority returned.
     pub fn second_tier<T: RecordCache>(mut self, tier: T) -> Self {
-        self.told.second = Told::second::<T>();
+        self.log.second = CacheLog::second::<T>();
         self.second = Some(Arc::new(tier));
         self
     }
@@ -132,9 +132,9 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
     /// Adds a channel between nodes, on which the store announces its changes and receives those of other nodes. Other
     /// nodes see a change as fast as the channel delivers it, or within the bound on staleness if a message is lost. A
     /// store without announcements assumes that it is the only node, unless it has a second tier.
-    pub fn announcements<T: Announcements>(mut self, announcements: T) -> Self {
-        self.told.deaf = Told::deaf::<T>();
-        self.announcements = Some(Arc::new(announcements));
+    pub fn invalidation_bus<T: InvalidationBus>(mut self, invalidation_bus: T) -> Self {
+        self.log.disconnected = CacheLog::disconnected::<T>();
+        self.invalidation_bus = Some(Arc::new(invalidation_bus));
         self
     }
 
@@ -204,24 +204,24 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
             jitter: self.jitter,
             dice: RandomState::new(),
         };
-        let kept = Shelf::new(self.capacity, self.absent_capacity);
-        let front = Arc::new(Front::new(bounds, kept, self.clock, self.told));
-        let listener = match &self.announcements {
+        let kept = LocalCache::new(self.capacity, self.absent_capacity);
+        let state = Arc::new(CacheState::new(bounds, kept, self.clock, self.log));
+        let listener = match &self.invalidation_bus {
             Some(channel) => {
                 let runtime = Handle::try_current().map_err(|_| {
                     let problem = "nothing can be listened to outside a tokio runtime";
                     ConfigError::new("", problem, "build the store inside one").in_member("announcements")
                 })?;
-                Some(Listener::start(&runtime, Arc::clone(channel), Arc::clone(&front)))
+                Some(Listener::start(&runtime, Arc::clone(channel), Arc::clone(&state)))
             }
             None => None,
         };
         Ok(CachedStore(Arc::new(Inner {
             authority: self.authority,
-            front,
-            behind: self.second.map(|tier| Behind::new(tier, SIDE_PATIENCE)),
-            readings: Readings::new(self.at_once, self.patience),
-            announcements: self.announcements,
+            state,
+            second_tier: self.second.map(|tier| SecondTier::new(tier, SIDE_PATIENCE)),
+            reads: ReadsInFlight::new(self.at_once, self.patience),
+            invalidation_bus: self.invalidation_bus,
             side_patience: SIDE_PATIENCE,
             listener,
         })))

@@ -6,7 +6,7 @@ use crate::store::cached::listener::Listener;
 /// The state of the channel from other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Hearing {
+pub enum ChannelState {
     /// The store has no channel. It sees changes on other nodes within the bound on staleness.
     Alone,
     /// The store receives every change that other nodes announce.
@@ -20,7 +20,7 @@ pub enum Hearing {
 #[non_exhaustive]
 pub struct CacheHealth {
     /// The state of the channel from other nodes.
-    pub hearing: Hearing,
+    pub channel_state: ChannelState,
     /// The number of times that the listening task ended, by a fault or a panic, and was restarted.
     pub restarts: u64,
     /// True if the last read of the authority failed, within the past second.
@@ -30,23 +30,27 @@ pub struct CacheHealth {
 impl CacheHealth {
     /// Returns true if the channel is lost or the authority fails.
     pub fn is_degraded(&self) -> bool {
-        self.hearing == Hearing::Lost || self.authority_fails
+        self.channel_state == ChannelState::Lost || self.authority_fails
     }
 }
 
 impl<S> CachedStore<S> {
     /// Returns the health of the store.
     pub fn health(&self) -> CacheHealth {
-        let front = &self.0.front;
+        let state = &self.0.state;
         let restarts = self.0.listener.as_ref().map_or(0, Listener::restarts);
-        CacheHealth { hearing: self.hearing(), restarts, authority_fails: front.is_failing(front.now()) }
+        CacheHealth {
+            channel_state: self.channel_state(),
+            restarts,
+            authority_fails: state.is_failing(state.now()),
+        }
     }
 
-    pub(super) fn hearing(&self) -> Hearing {
+    pub(super) fn channel_state(&self) -> ChannelState {
         match &self.0.listener {
-            None => Hearing::Alone,
-            Some(_) if self.0.front.is_deaf() => Hearing::Lost,
-            Some(_) => Hearing::Open,
+            None => ChannelState::Alone,
+            Some(_) if self.0.state.is_disconnected() => ChannelState::Lost,
+            Some(_) => ChannelState::Open,
         }
     }
 }

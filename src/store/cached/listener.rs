@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::error::StoreError;
-use crate::store::Announcements;
-use crate::store::cached::Ear;
-use crate::store::cached::front::Front;
+use crate::store::InvalidationBus;
+use crate::store::cached::InvalidationSink;
+use crate::store::cached::state::CacheState;
 
 /// The first and the longest pause before listening again. The pause doubles each time.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
@@ -22,10 +22,14 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn start(runtime: &Handle, announcements: Arc<dyn Announcements>, front: Arc<Front>) -> Self {
+    pub(super) fn start(
+        runtime: &Handle,
+        invalidation_bus: Arc<dyn InvalidationBus>,
+        state: Arc<CacheState>,
+    ) -> Self {
         let restarts = Arc::<AtomicU64>::default();
-        front.lose();
-        let task = runtime.spawn(listen(announcements, front, Arc::clone(&restarts)));
+        state.disconnect();
+        let task = runtime.spawn(listen(invalidation_bus, state, Arc::clone(&restarts)));
         Self { task: task.abort_handle(), restarts }
     }
 
@@ -41,23 +45,27 @@ impl Drop for Listener {
     }
 }
 
-async fn listen(announcements: Arc<dyn Announcements>, front: Arc<Front>, restarts: Arc<AtomicU64>) {
+async fn listen(
+    invalidation_bus: Arc<dyn InvalidationBus>,
+    state: Arc<CacheState>,
+    restarts: Arc<AtomicU64>,
+) {
     let [first, last] = PAUSES;
     let mut pause = first;
     loop {
-        let (channel, ear) = (Arc::clone(&announcements), Ear(Arc::clone(&front)));
+        let (channel, sink) = (Arc::clone(&invalidation_bus), InvalidationSink(Arc::clone(&state)));
         // A separate task, so that a panic ends only the task. The task ends with the set.
         let mut listening = JoinSet::new();
-        listening.spawn(async move { channel.listen(ear).await });
+        listening.spawn(async move { channel.listen(sink).await });
         let ended = match listening.join_next().await {
             Some(Ok(Err(error))) => error,
             Some(Err(panic)) => StoreError::unavailable(panic),
             Some(Ok(Ok(()))) | None => StoreError::unavailable("the channel was closed"),
         };
-        pause = if front.is_deaf() { (pause * 2).min(last) } else { first };
-        front.lose();
+        pause = if state.is_disconnected() { (pause * 2).min(last) } else { first };
+        state.disconnect();
         restarts.fetch_add(1, Ordering::Relaxed);
-        front.note_unheard(&ended);
+        state.note_unheard(&ended);
         tokio::time::sleep(pause).await;
     }
 }

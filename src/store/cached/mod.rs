@@ -1,33 +1,33 @@
 //! A cache of records in this process, in front of the store that is their authority.
 
 mod admin;
-mod announce;
-mod behind;
 mod bounds;
 mod builder;
-mod fence;
-mod front;
-mod hang;
+mod epochs;
+mod hang_detector;
 mod health;
+mod invalidation;
 mod listener;
+mod local;
 mod reading;
-mod second;
-mod shelf;
+mod record_cache;
+mod second_tier;
+mod state;
 mod text;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use announce::{Announcements, Change, Ear};
-use behind::Behind;
 use bounds::Bounds;
 pub use builder::CachedStoreBuilder;
-use front::{Front, Kept};
-pub use health::{CacheHealth, Hearing};
+pub use health::{CacheHealth, ChannelState};
+pub use invalidation::{Change, InvalidationBus, InvalidationSink};
 use listener::Listener;
-use reading::Readings;
-pub use second::{Filing, KeptText, Looked, RecordCache, Ticket};
+use reading::ReadsInFlight;
+pub use record_cache::{CacheLookup, CacheVersion, CachedSubject, CachedText, RecordCache};
+use second_tier::SecondTier;
+use state::{CacheState, Cached};
 
 use crate::future::StoreFuture;
 use crate::key::{KeyHash, KeyRecord};
@@ -53,7 +53,7 @@ use crate::store::KeyStore;
 ///
 /// The second tier and the announcements are optional. All nodes share a [second
 /// tier](CachedStoreBuilder::second_tier); a node looks there before it reads from the authority. With
-/// [announcements](CachedStoreBuilder::announcements) a node informs the others of its changes. The age of a record
+/// [announcements](CachedStoreBuilder::invalidation_bus) a node informs the others of its changes. The age of a record
 /// counts from its read of the authority, whatever tiers it came through. Without announcements, and for a change that
 /// nobody announced, only the bound on staleness applies. It also holds if messages are lost.
 ///
@@ -109,10 +109,10 @@ pub struct CachedStore<S>(Arc<Inner<S>>);
 
 struct Inner<S> {
     authority: S,
-    front: Arc<Front>,
-    behind: Option<Behind>,
-    readings: Readings,
-    announcements: Option<Arc<dyn Announcements>>,
+    state: Arc<CacheState>,
+    second_tier: Option<SecondTier>,
+    reads: ReadsInFlight,
+    invalidation_bus: Option<Arc<dyn InvalidationBus>>,
     side_patience: Duration,
     listener: Option<Listener>,
 }
@@ -130,7 +130,7 @@ impl<S: KeyStore> CachedStore<S> {
 
     /// Returns the number of cached records, and the number of cached hashes that no key has.
     pub fn len(&self) -> (usize, usize) {
-        self.0.front.len()
+        self.0.state.len()
     }
 
     /// Returns true if nothing is cached.
@@ -141,15 +141,15 @@ impl<S: KeyStore> CachedStore<S> {
 
 impl<S: KeyStore> KeyStore for CachedStore<S> {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
-        let now = self.0.front.now();
-        match self.0.front.look(hash, now) {
-            Kept::Fresh(found) => StoreFuture::ready(found),
+        let now = self.0.state.now();
+        match self.0.state.look(hash, now) {
+            Cached::Fresh(found) => StoreFuture::ready(found),
             // One read a second checks if the authority is back. Until then no caller waits for it.
-            Kept::Stale(record) if self.0.front.is_failing(now) => {
-                self.0.front.note_stale_again();
+            Cached::Stale(record) if self.0.state.is_failing(now) => {
+                self.0.state.note_stale_again();
                 StoreFuture::ready(Some(record))
             }
-            Kept::Stale(_) | Kept::Nothing => StoreFuture::boxed(Arc::clone(&self.0).read(*hash, now)),
+            Cached::Stale(_) | Cached::Nothing => StoreFuture::boxed(Arc::clone(&self.0).read(*hash, now)),
         }
     }
 }
@@ -162,11 +162,11 @@ impl<S> Clone for CachedStore<S> {
 
 impl<S: fmt::Debug> fmt::Debug for CachedStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (bounds, (records, absent)) = (&self.0.front.bounds, self.0.front.len());
+        let (bounds, (records, absent)) = (&self.0.state.bounds, self.0.state.len());
         f.debug_struct("CachedStore")
             .field("stale_for_at_most", &Bounds::time(bounds.stale))
             .field("stale_if_error", &Bounds::time(bounds.past))
-            .field("hearing", &self.hearing())
+            .field("hearing", &self.channel_state())
             .field("records", &records)
             .field("absent", &absent)
             .field("authority", &self.0.authority)

@@ -10,10 +10,10 @@ use tokio::time::timeout;
 use crate::error::StoreError;
 use crate::key::{KeyHash, KeyRecord};
 use crate::store::cached::Inner;
-use crate::store::cached::front::Kept;
-use crate::store::cached::hang::Hang;
-use crate::store::cached::shelf::Entry;
-use crate::store::{KeyStore, Ticket};
+use crate::store::cached::hang_detector::HangDetector;
+use crate::store::cached::local::CacheEntry;
+use crate::store::cached::state::Cached;
+use crate::store::{CacheVersion, KeyStore};
 
 /// The maximum number of reads for one look-up. A look-up is repeated if a change came during the read.
 const TRIES: usize = 16;
@@ -21,19 +21,24 @@ const TRIES: usize = 16;
 /// The maximum number of reads that are under way or wait for their turn.
 const MOST: usize = 10_000;
 
-type Outcome = Result<Entry, StoreError>;
+type Outcome = Result<CacheEntry, StoreError>;
 
 /// The reads under way, and the limits on them.
-pub(super) struct Readings {
+pub(super) struct ReadsInFlight {
     under_way: Mutex<HashMap<KeyHash, watch::Receiver<Option<Outcome>>>>,
     turns: Semaphore,
-    hang: Hang,
+    hang_detector: HangDetector,
     patience: Duration,
 }
 
-impl Readings {
+impl ReadsInFlight {
     pub(super) fn new(at_once: usize, patience: Duration) -> Self {
-        Self { under_way: Mutex::default(), turns: Semaphore::new(at_once), hang: Hang::new(), patience }
+        Self {
+            under_way: Mutex::default(),
+            turns: Semaphore::new(at_once),
+            hang_detector: HangDetector::new(),
+            patience,
+        }
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashMap<KeyHash, watch::Receiver<Option<Outcome>>>> {
@@ -43,16 +48,16 @@ impl Readings {
 
 /// A cached answer, or a read to wait for.
 enum Found {
-    Kept(Option<Arc<KeyRecord>>),
+    Cached(Option<Arc<KeyRecord>>),
     Reading(watch::Receiver<Option<Outcome>>),
 }
 
 /// A guard that removes a read from the list when it ends, also by a panic.
-struct Landing<'i, S>(&'i Inner<S>, KeyHash);
+struct RemoveOnDrop<'i, S>(&'i Inner<S>, KeyHash);
 
-impl<S> Drop for Landing<'_, S> {
+impl<S> Drop for RemoveOnDrop<'_, S> {
     fn drop(&mut self) {
-        self.0.readings.under_way().remove(&self.1);
+        self.0.reads.under_way().remove(&self.1);
     }
 }
 
@@ -65,11 +70,11 @@ impl<S: KeyStore> Inner<S> {
     ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         for _ in 0..TRIES {
             let reading = match self.join(hash)? {
-                Found::Kept(found) => return Ok(found),
+                Found::Cached(found) => return Ok(found),
                 Found::Reading(reading) => reading,
             };
             match self.outcome_of(reading, &hash).await {
-                Ok(entry) if self.front.answers(&entry, asked) => return Ok(entry.found),
+                Ok(entry) if self.state.answers(&entry, asked) => return Ok(entry.found),
                 // A change came after the read began, or the read began before the look-up: read again.
                 Ok(_) => {}
                 Err(error) => return self.do_without(&hash, error),
@@ -83,22 +88,23 @@ impl<S: KeyStore> Inner<S> {
         &self,
         mut reading: watch::Receiver<Option<Outcome>>,
         hash: &KeyHash,
-    ) -> Result<Entry, StoreError> {
-        let told = async { reading.wait_for(Option::is_some).await.ok().and_then(|told| told.clone()) };
-        if let Ok(told) = timeout(self.patience_for(hash), told).await {
+    ) -> Result<CacheEntry, StoreError> {
+        let outcome =
+            async { reading.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone()) };
+        if let Ok(outcome) = timeout(self.patience_for(hash), outcome).await {
             let ended = || Err(StoreError::unavailable("the reading of the key's record ended early"));
-            return told.unwrap_or_else(ended);
+            return outcome.unwrap_or_else(ended);
         }
-        self.front.note_failing(true);
+        self.state.note_failing(true);
         Err(StoreError::timed_out())
     }
 
     /// Returns the time to wait for a read: a quarter of its time limit if a stale record can be served, else longer
     /// than the limit, since the read ends by itself.
     fn patience_for(&self, hash: &KeyHash) -> Duration {
-        match self.front.look(hash, self.front.now()) {
-            Kept::Stale(_) => self.readings.patience / 4,
-            Kept::Fresh(_) | Kept::Nothing => 2 * self.readings.patience + self.side_patience,
+        match self.state.look(hash, self.state.now()) {
+            Cached::Stale(_) => self.reads.patience / 4,
+            Cached::Fresh(_) | Cached::Nothing => 2 * self.reads.patience + self.side_patience,
         }
     }
 
@@ -106,44 +112,44 @@ impl<S: KeyStore> Inner<S> {
     /// if one stops waiting.
     fn join(self: &Arc<Self>, hash: KeyHash) -> Result<Found, StoreError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(StoreError::unavailable)?;
-        let mut under_way = self.readings.under_way();
+        let mut under_way = self.reads.under_way();
         if let Some(reading) = under_way.get(&hash) {
             return Ok(Found::Reading(reading.clone()));
         }
         // A read that ended since the look-up began has left its answer in the cache.
-        if let Kept::Fresh(found) = self.front.look(&hash, self.front.now()) {
-            return Ok(Found::Kept(found));
+        if let Cached::Fresh(found) = self.state.look(&hash, self.state.now()) {
+            return Ok(Found::Cached(found));
         }
         if under_way.len() >= MOST {
-            return self.do_without(&hash, StoreError::overloaded()).map(Found::Kept);
+            return self.do_without(&hash, StoreError::overloaded()).map(Found::Cached);
         }
-        let (tell, reading) = watch::channel(None);
+        let (publish, reading) = watch::channel(None);
         under_way.insert(hash, reading.clone());
-        runtime.spawn(Arc::clone(self).tell(hash, tell));
+        runtime.spawn(Arc::clone(self).publish(hash, publish));
         Ok(Found::Reading(reading))
     }
 
-    async fn tell(self: Arc<Self>, hash: KeyHash, tell: watch::Sender<Option<Outcome>>) {
-        let landing = Landing(&self, hash);
+    async fn publish(self: Arc<Self>, hash: KeyHash, publish: watch::Sender<Option<Outcome>>) {
+        let remove = RemoveOnDrop(&self, hash);
         let (outcome, ticket) = self.ask(&hash).await;
-        let outcome = outcome.map(|entry| self.front.keep(hash, entry));
-        drop(landing);
-        tell.send_replace(Some(outcome.clone()));
+        let outcome = outcome.map(|entry| self.state.keep(hash, entry));
+        drop(remove);
+        publish.send_replace(Some(outcome.clone()));
         // The answer is sent first, so that no caller waits for the write to the second tier.
-        if let (Some(behind), Some(ticket), Ok(entry)) = (&self.behind, ticket, &outcome) {
-            behind.keep(&hash, ticket, entry, &self.front).await;
+        if let (Some(second_tier), Some(ticket), Ok(entry)) = (&self.second_tier, ticket, &outcome) {
+            second_tier.keep(&hash, ticket, entry, &self.state).await;
         }
     }
 
     /// Looks in the second tier, then reads the authority. Also returns the ticket under which to store the answer in
     /// the second tier.
-    async fn ask(&self, hash: &KeyHash) -> (Outcome, Option<Ticket>) {
-        let (mark, asked) = (self.front.fence.mark(), self.front.now());
-        let looked = match &self.behind {
-            Some(behind) => behind.look(hash, &self.front).await,
+    async fn ask(&self, hash: &KeyHash) -> (Outcome, Option<CacheVersion>) {
+        let (mark, asked) = (self.state.epochs.mark(), self.state.now());
+        let looked = match &self.second_tier {
+            Some(second_tier) => second_tier.look(hash, &self.state).await,
             None => None,
         };
-        let entry = looked.as_ref().and_then(|looked| self.front.entry_of(hash, looked, asked, mark));
+        let entry = looked.as_ref().and_then(|looked| self.state.entry_of(hash, looked, asked, mark));
         match entry {
             Some(entry) => (Ok(entry), None),
             None => (self.ask_authority(hash).await, looked.map(|looked| looked.ticket)),
@@ -153,32 +159,32 @@ impl<S: KeyStore> Inner<S> {
     /// Reads the authority, in turn and within the time limit. Fails at once if the authority hangs and another read is
     /// checking it.
     async fn ask_authority(&self, hash: &KeyHash) -> Outcome {
-        let admitted = self.readings.hang.admit()?;
+        let admitted = self.reads.hang_detector.admit()?;
         let asking = async {
-            let _turn = self.readings.turns.acquire().await.map_err(StoreError::unavailable)?;
+            let _turn = self.reads.turns.acquire().await.map_err(StoreError::unavailable)?;
             // Take both before the read starts: the answer may not include a change that comes later.
-            let (mark, began) = (self.front.fence.mark(), self.front.now());
+            let (mark, began) = (self.state.epochs.mark(), self.state.now());
             let found = self.authority.find(hash).await?;
             if found.as_ref().is_some_and(|record| !record.has_hash(hash)) {
                 return Err(StoreError::corrupt("the authority answered with another key's record"));
             }
-            Ok(self.front.entry(hash, found, began, mark))
+            Ok(self.state.entry(hash, found, began, mark))
         };
-        let outcome = timeout(self.readings.patience, asking).await.unwrap_or(Err(StoreError::timed_out()));
-        self.readings.hang.note(&admitted, outcome.as_ref().is_err_and(StoreError::is_timeout));
-        self.front.note_failing(outcome.as_ref().is_err_and(|error| !error.is_answer()));
+        let outcome = timeout(self.reads.patience, asking).await.unwrap_or(Err(StoreError::timed_out()));
+        self.reads.hang_detector.note(&admitted, outcome.as_ref().is_err_and(StoreError::is_timeout));
+        self.state.note_failing(outcome.as_ref().is_err_and(|error| !error.is_answer()));
         outcome
     }
 
     /// Returns what may be served although the authority failed: a known record, for a limited time.
     fn do_without(&self, hash: &KeyHash, error: StoreError) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        match self.front.look(hash, self.front.now()) {
-            Kept::Fresh(found) => Ok(found),
-            Kept::Stale(record) if !error.is_answer() => {
-                self.front.note_stale(&error);
+        match self.state.look(hash, self.state.now()) {
+            Cached::Fresh(found) => Ok(found),
+            Cached::Stale(record) if !error.is_answer() => {
+                self.state.note_stale(&error);
                 Ok(Some(record))
             }
-            Kept::Stale(_) | Kept::Nothing => Err(error),
+            Cached::Stale(_) | Cached::Nothing => Err(error),
         }
     }
 }

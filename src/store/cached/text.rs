@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::key::{KeyHash, KeyRecord};
-use crate::store::cached::second::{Filing, KeptText};
+use crate::store::cached::record_cache::{CachedSubject, CachedText};
 use crate::store::encoding::{decode_account, decode_key, encode_account, encode_key, hash_of, hex, text_of};
 
 const VERSION: u8 = 1;
@@ -24,13 +24,13 @@ pub(super) fn write(hash: &KeyHash, found: Option<&KeyRecord>) -> String {
     text_of(&Text { v: VERSION, hash: hex(hash.as_bytes()), record })
 }
 
-pub(super) fn filing(record: &KeyRecord) -> Filing {
-    Filing { key: record.id, account: record.account.id.clone() }
+pub(super) fn filing(record: &KeyRecord) -> CachedSubject {
+    CachedSubject { key: record.id, account: record.account.id.clone() }
 }
 
 /// Reads a text that is stored for a hash; `None` if the text cannot be right.
 #[expect(clippy::option_option, reason = "no text, and a text that says that there is no such key")]
-pub(super) fn read(hash: &KeyHash, kept: &KeptText) -> Option<Option<Arc<KeyRecord>>> {
+pub(super) fn read(hash: &KeyHash, kept: &CachedText) -> Option<Option<Arc<KeyRecord>>> {
     let text: Text = serde_json::from_str(&kept.text).ok()?;
     if text.v != VERSION || hash_of(&text.hash).ok()? != *hash {
         return None;
@@ -61,8 +61,8 @@ mod tests {
         record
     }
 
-    fn kept(text: &str, filing: Option<Filing>) -> KeptText {
-        KeptText::new(text.to_owned(), filing, Duration::from_secs(1))
+    fn kept(text: &str, filing: Option<CachedSubject>) -> CachedText {
+        CachedText::new(text.to_owned(), filing, Duration::from_secs(1))
     }
 
     #[test]

@@ -11,12 +11,13 @@ fn full() -> KeyRecord {
     account.quotas = Some(vec![
         "60 per minute".parse().unwrap(),
         "600 in any hour".parse().unwrap(),
-        OwnQuota::Named("burst".to_owned()),
-        OwnQuota::Policy(QuotaPolicy::new(5, Duration::from_secs(10)).unwrap().counting(Counts::Account)),
+        QuotaRef::Named("burst".to_owned()),
+        QuotaRef::Policy(QuotaPolicy::new(5, Duration::from_secs(10)).unwrap().counting(QuotaScope::Account)),
     ]);
-    account.caps = Some([("limit".to_owned(), Cap::AtMost(u64::MAX))].into());
+    account.caps = Some([("limit".to_owned(), ParamLimit::AtMost(u64::MAX))].into());
     let mut key = KeyRecord::new(KeyId::generate(), KeyHash::from_bytes([0xa7; 32]), Arc::new(account));
-    key.retiring = Some(Retiring { hash: KeyHash::from_bytes([1; 32]), until: Timestamp::from_millis(-5) });
+    key.retiring =
+        Some(PreviousSecret { hash: KeyHash::from_bytes([1; 32]), until: Timestamp::from_millis(-5) });
     key.version = 3;
     key.start = "acme_12".to_owned();
     key.name = "näme\n".to_owned();
@@ -32,8 +33,8 @@ fn full() -> KeyRecord {
     key.allowlist = Some(vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
     let pool = QuotaPolicy::new(u32::MAX, Duration::from_hours(366 * 24)).unwrap();
     key.quotas =
-        Some(vec![OwnQuota::Policy(pool.with_name("p").unwrap().counting(Counts::Pool("x".into())))]);
-    key.caps = Some([("cursor".to_owned(), Cap::Forbidden)].into());
+        Some(vec![QuotaRef::Policy(pool.with_name("p").unwrap().counting(QuotaScope::Pool("x".into())))]);
+    key.caps = Some([("cursor".to_owned(), ParamLimit::Forbidden)].into());
     key.metadata = [("a".to_owned(), "b".to_owned())].into();
     key
 }

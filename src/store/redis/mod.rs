@@ -1,7 +1,7 @@
 //! The parts of a fleet's caches that are shared in Redis.
 
-mod announcements;
+mod invalidation_bus;
 mod records;
 
-pub use announcements::RedisAnnouncements;
+pub use invalidation_bus::RedisInvalidationBus;
 pub use records::RedisRecords;

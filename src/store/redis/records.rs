@@ -12,7 +12,7 @@ use crate::key::KeyHash;
 use crate::name::AccountId;
 use crate::redis::RedisServer;
 use crate::store::encoding::hex;
-use crate::store::{Change, Filing, KeptText, Looked, RecordCache, Ticket};
+use crate::store::{CacheLookup, CacheVersion, CachedSubject, CachedText, Change, RecordCache};
 
 /// A second tier of a [`CachedStore`](crate::store::CachedStore) in Redis, in which each node stores records for all
 /// nodes.
@@ -48,7 +48,7 @@ pub struct RedisRecords {
 struct Scripts {
     look: Script,
     keep: Script,
-    void: Script,
+    invalidate: Script,
 }
 
 /// The maximum length of a text that is read. A record is a fraction of it.
@@ -63,7 +63,7 @@ impl RedisRecords {
         let scripts = Scripts {
             look: Script::new(include_str!("look.lua")),
             keep: Script::new(include_str!("keep.lua")),
-            void: Script::new(include_str!("void.lua")),
+            invalidate: Script::new(include_str!("void.lua")),
         };
         Self { server, scripts: Arc::new(scripts) }
     }
@@ -99,20 +99,20 @@ impl RedisRecords {
 }
 
 /// Reads a reply. An invalid entry counts as missing: it will be overwritten.
-fn looked(reply: &[String]) -> Result<Looked, StoreError> {
+fn looked(reply: &[String]) -> Result<CacheLookup, StoreError> {
     let now = reply.first().and_then(|now| now.parse().ok());
     let now: u64 = now.ok_or_else(|| StoreError::corrupt("a look that tells no moment"))?;
-    Ok(Looked::new(Ticket(now), kept(now, reply.get(1..).unwrap_or_default())))
+    Ok(CacheLookup::new(CacheVersion(now), kept(now, reply.get(1..).unwrap_or_default())))
 }
 
-fn kept(now: u64, entry: &[String]) -> Option<(KeptText, Duration)> {
+fn kept(now: u64, entry: &[String]) -> Option<(CachedText, Duration)> {
     let [moment, life, text, key, account] = entry else { return None };
     let age = Duration::from_micros(now.checked_sub(moment.parse().ok()?)?);
     let filing = match key.as_str() {
         "" => None,
-        key => Some(Filing { key: key.parse().ok()?, account: AccountId::from(account.as_str()) }),
+        key => Some(CachedSubject { key: key.parse().ok()?, account: AccountId::from(account.as_str()) }),
     };
-    Some((KeptText::new(text.clone(), filing, Duration::from_micros(life.parse().ok()?)), age))
+    Some((CachedText::new(text.clone(), filing, Duration::from_micros(life.parse().ok()?)), age))
 }
 
 fn micros(time: Duration) -> String {
@@ -120,7 +120,7 @@ fn micros(time: Duration) -> String {
 }
 
 impl RecordCache for RedisRecords {
-    fn look(&self, hash: &KeyHash) -> StoreFuture<Looked> {
+    fn look(&self, hash: &KeyHash) -> StoreFuture<CacheLookup> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let names = [self.entry(hash), self.mark_of_hash(hash), self.mark(&Change::Everything)];
         let terms = [self.mark_of_key(""), self.mark_of_account(""), LONGEST.to_string()];
@@ -130,10 +130,10 @@ impl RecordCache for RedisRecords {
         })
     }
 
-    fn keep(&self, hash: &KeyHash, Ticket(moment): Ticket, kept: &KeptText) -> StoreFuture<()> {
+    fn keep(&self, hash: &KeyHash, CacheVersion(moment): CacheVersion, kept: &CachedText) -> StoreFuture<()> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let names = [self.entry(hash)];
-        let filing = |part: fn(&Filing) -> String| kept.filing.as_ref().map(part).unwrap_or_default();
+        let filing = |part: fn(&CachedSubject) -> String| kept.filing.as_ref().map(part).unwrap_or_default();
         let terms = [
             moment.to_string(),
             micros(kept.life),
@@ -144,13 +144,13 @@ impl RecordCache for RedisRecords {
         StoreFuture::boxed(async move { server.run(&scripts.keep, &names, &terms).await })
     }
 
-    fn void(&self, change: &Change, hashes: &[KeyHash], life: Duration) -> StoreFuture<()> {
+    fn invalidate(&self, change: &Change, hashes: &[KeyHash], life: Duration) -> StoreFuture<()> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let mut names = vec![self.mark(change)];
         names.extend(hashes.iter().map(|hash| self.mark_of_hash(hash)));
         let terms = [life.as_millis().saturating_add(1).to_string(), names.len().to_string()];
         names.extend(hashes.iter().map(|hash| self.entry(hash)));
-        StoreFuture::boxed(async move { server.run(&scripts.void, &names, &terms).await })
+        StoreFuture::boxed(async move { server.run(&scripts.invalidate, &names, &terms).await })
     }
 }
 

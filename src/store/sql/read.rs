@@ -85,12 +85,12 @@ pub(super) async fn account_of(
 
 /// Reads the key in a row. Keys of one answer share their account objects.
 fn key(row: &Row, accounts: &mut HashMap<String, Arc<Account>>) -> Result<Arc<KeyRecord>, StoreError> {
-    let (text, told) = (row.text(0)?, row.text(2)?);
-    let account = match accounts.get(told).map(Arc::clone) {
+    let (text, account_text) = (row.text(0)?, row.text(2)?);
+    let account = match accounts.get(account_text).map(Arc::clone) {
         Some(account) => account,
-        None => Arc::new(encoding::decode_account(told)?),
+        None => Arc::new(encoding::decode_account(account_text)?),
     };
-    accounts.entry(told.to_owned()).or_insert_with(|| Arc::clone(&account));
+    accounts.entry(account_text.to_owned()).or_insert_with(|| Arc::clone(&account));
     let mut record = encoding::decode_key(text, account)?;
     // The time of last use is stored in its own column, not in the record.
     record.last_used_at = row.maybe_int(1)?.map(Timestamp::from_millis);

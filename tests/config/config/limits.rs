@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Empty, Full};
-use tollgate::account::{Allowance, CalendarUnit, Cap, Counts, Grant, GrantPeriod, OwnQuota, QuotaPolicy};
+use tollgate::account::{
+    Allowance, CalendarUnit, Grant, GrantPeriod, ParamLimit, QuotaPolicy, QuotaRef, QuotaScope,
+};
 use tollgate::gate::Outcome;
 use tollgate::{Config, Credits, DenialKind, Gate, Plan, Principal, RequestView, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt};
@@ -29,14 +31,14 @@ async fn quotas_count_keys_accounts_and_pools() {
         quotas = [{ quota = "3 per hour", counts = "pool:all", name = "shared" }]
     "#;
     let counted = |builder| {
-        let pooled = policy("3 per hour").counting(Counts::Pool("all".into())).with_name("shared")?;
+        let pooled = policy("3 per hour").counting(QuotaScope::Pool("all".into())).with_name("shared")?;
         Ok(head(builder)?
             .quota("trickle", policy("1 per hour"))
-            .plan(plan("key", |plan| plan.quotas.push(OwnQuota::Named("trickle".into()))))
+            .plan(plan("key", |plan| plan.quotas.push(QuotaRef::Named("trickle".into()))))
             .plan(plan("account", |plan| {
-                plan.quotas.push(OwnQuota::Policy(policy("2 per hour").counting(Counts::Account)));
+                plan.quotas.push(QuotaRef::Policy(policy("2 per hour").counting(QuotaScope::Account)));
             }))
-            .plan(plan("pool", |plan| plan.quotas.push(OwnQuota::Policy(pooled)))))
+            .plan(plan("pool", |plan| plan.quotas.push(QuotaRef::Policy(pooled)))))
     };
     let seed = |stage: &Stage| {
         for plan in ["key", "account", "pool"] {
@@ -64,10 +66,10 @@ async fn quotas_count_keys_accounts_and_pools() {
 async fn own_quotas_may_be_absent_empty_or_given() {
     let toml = "quotas.two = '2 per hour'\nplans.free = { quotas = ['1 per hour'] }";
     let free = |builder| {
-        let free = plan("free", |plan| plan.quotas.push(OwnQuota::Policy(policy("1 per hour"))));
+        let free = plan("free", |plan| plan.quotas.push(QuotaRef::Policy(policy("1 per hour"))));
         Ok(head(builder)?.quota("two", policy("2 per hour")).plan(free))
     };
-    let named = || Some(vec![OwnQuota::Named("two".into())]);
+    let named = || Some(vec![QuotaRef::Named("two".into())]);
     let seed = |stage: &Stage| {
         stage.put("acme_plan0000", "free", |_, _| {});
         stage.put("acme_none0000", "free", |_, key| key.quotas = Some(vec![]));
@@ -91,12 +93,16 @@ async fn own_quotas_may_be_absent_empty_or_given() {
 #[tokio::test]
 async fn own_caps_may_be_absent_empty_or_given() {
     let toml = "plans.free = { caps = { limit = 3, cursor = 'forbidden', depth = 0 } }";
-    let caps = [("limit", Cap::AtMost(3)), ("cursor", Cap::Forbidden), ("depth", Cap::AtMost(0))];
+    let caps = [
+        ("limit", ParamLimit::AtMost(3)),
+        ("cursor", ParamLimit::Forbidden),
+        ("depth", ParamLimit::AtMost(0)),
+    ];
     let free = |builder| {
         let caps = caps.map(|(name, cap)| (name.to_owned(), cap));
         Ok(head(builder)?.plan(plan("free", |plan| plan.caps = caps.into())))
     };
-    let ten = || Some([("limit".to_owned(), Cap::AtMost(10))].into());
+    let ten = || Some([("limit".to_owned(), ParamLimit::AtMost(10))].into());
     let seed = |stage: &Stage| {
         stage.put("acme_plan0000", "free", |_, _| {});
         stage.put("acme_none0000", "free", |_, key| key.caps = Some([].into()));
@@ -234,7 +240,7 @@ async fn strict_quota_holds_in_any_window() {
     "#;
     let strict = |builder| {
         Ok(head(builder)?.plan(plan("free", |plan| {
-            plan.quotas.push(OwnQuota::Policy(policy("4 per minute").in_any_window()));
+            plan.quotas.push(QuotaRef::Policy(policy("4 per minute").in_any_window()));
         })))
     };
     let seed = |stage: &Stage| {
@@ -258,8 +264,8 @@ async fn limit_headers_read_as_the_draft_says() {
     "#;
     let limited = |builder| {
         let free = plan("free", |plan| {
-            plan.quotas.push(OwnQuota::Policy(policy("2 per minute").with_name("min").unwrap()));
-            plan.quotas.push(OwnQuota::Policy(policy("10 per hour").with_name("hour").unwrap()));
+            plan.quotas.push(QuotaRef::Policy(policy("2 per minute").with_name("min").unwrap()));
+            plan.quotas.push(QuotaRef::Policy(policy("10 per hour").with_name("hour").unwrap()));
         });
         Ok(head(builder)?.limit_headers().plan(free).plan(Plan::new("open")))
     };
@@ -274,14 +280,14 @@ async fn limit_headers_read_as_the_draft_says() {
     for answer in &answers[..3] {
         assert_eq!(answer.header("ratelimit-policy"), Some("\"min\";q=2;w=60, \"hour\";q=10;w=3600"));
     }
-    let standings = [
+    let window_statuses = [
         "\"min\";r=1;t=30, \"hour\";r=9;t=360",
         "\"min\";r=0;t=30, \"hour\";r=8;t=360",
         "\"min\";r=0;t=12, \"hour\";r=8;t=342",
     ];
     assert_eq!(
         answers[..3].iter().map(|answer| answer.header("ratelimit").unwrap()).collect::<Vec<_>>(),
-        standings
+        window_statuses
     );
     assert_eq!(answers[2].header("retry-after"), Some("12"));
     for answer in &answers[3..] {
@@ -289,7 +295,7 @@ async fn limit_headers_read_as_the_draft_says() {
     }
 
     let quiet = Stage::of(head(Gate::builder()).unwrap().plan(plan("free", |plan| {
-        plan.quotas.push(OwnQuota::Policy(policy("2 per minute")));
+        plan.quotas.push(QuotaRef::Policy(policy("2 per minute")));
     })))
     .unwrap();
     seed(&quiet);
@@ -297,7 +303,11 @@ async fn limit_headers_read_as_the_draft_says() {
 
     let untold = Stage::of(limited(Gate::builder()).unwrap().without_principal()).unwrap();
     seed(&untold);
-    assert_eq!(untold.play(&[ask]).await[0].header("ratelimit"), Some(standings[0]), "whoever else is told");
+    assert_eq!(
+        untold.play(&[ask]).await[0].header("ratelimit"),
+        Some(window_statuses[0]),
+        "whoever else is told"
+    );
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tollgate::gate::{Check, TrustedProxies};
 use tollgate::key::{Alphabet, KeyHasher, Length};
-use tollgate::respond::{Presentation, RequestIds};
+use tollgate::respond::{ErrorFormat, RequestIds};
 use tollgate::{Config, Gate, KeyFormat, KeySource, Plan};
 
 use crate::config::fixture::{HEAD, Stage, both, kinds, statuses};
@@ -224,8 +224,8 @@ async fn longest_wait_follows_the_file() {
     let toml = "plans.free = { quotas = ['1 per hour'] }\npresentation = { longest_wait = '90s' }";
     let waiting = |builder| {
         let free = crate::config::plan("free", |plan| plan.quotas.push("1 per hour".parse().unwrap()));
-        let presentation = Presentation::problem().longest_wait(Duration::from_secs(90))?;
-        Ok(head(builder)?.plan(free).presentation(presentation))
+        let error_format = ErrorFormat::problem().longest_wait(Duration::from_secs(90))?;
+        Ok(head(builder)?.plan(free).error_format(error_format))
     };
     let script = ["GET /a; x-api-key: acme_free0000", "GET /a; x-api-key: acme_free0000"];
     let answers = both(toml, waiting, one_free_key, &script).await;

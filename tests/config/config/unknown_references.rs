@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use tollgate::account::OwnQuota;
+use tollgate::account::QuotaRef;
 use tollgate::{KeyId, Plan};
 
 use crate::config::fixture::{Refusal, Stage, both, kinds, statuses};
 use crate::config::head;
 
-fn burst() -> Vec<OwnQuota> {
-    vec![OwnQuota::Named("burst".into())]
+fn burst() -> Vec<QuotaRef> {
+    vec![QuotaRef::Named("burst".into())]
 }
 
 fn strangers(stage: &Stage) {

@@ -11,7 +11,7 @@ use http_body_util::Empty;
 use tollgate::account::Allowance;
 use tollgate::clock::{SystemClock, Timestamp};
 use tollgate::credit::{Adjustment, AdjustmentKind, Balance, CreditAdmin, SqlLedger};
-use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::limit::RedisLimiter;
 use tollgate::name::AccountId;
 use tollgate::redis::RedisServer;
@@ -42,7 +42,7 @@ pub(crate) struct Stage {
     /// The database's name.
     name: String,
     gate: Gate,
-    ledger: Guarded<SqlLedger>,
+    ledger: Resilient<SqlLedger>,
     /// The same balances, past the network.
     beside: SqlLedger,
     account: AccountId,
@@ -52,7 +52,7 @@ pub(crate) struct Stage {
 
 fn limits() -> GuardLimits {
     let mut limits = GuardLimits::default();
-    (limits.time, limits.rest) = (Duration::from_millis(500), Duration::from_millis(100));
+    (limits.time, limits.cooldown) = (Duration::from_millis(500), Duration::from_millis(100));
     limits
 }
 
@@ -69,9 +69,9 @@ impl Stage {
         let database = options.with_statement_timeout(limits().time).open().await.unwrap();
         let server = RedisServer::open(&format!("redis://127.0.0.1:{}", to_redis.port), "acme").unwrap();
 
-        let ledger = Guarded::with_limits(SqlLedger::new(&database), limits());
-        let store = Guarded::with_limits(SqlStore::new(&database), limits());
-        let limiter = Guarded::with_limits(RedisLimiter::new(server), limits());
+        let ledger = Resilient::with_limits(SqlLedger::new(&database), limits());
+        let store = Resilient::with_limits(SqlStore::new(&database), limits());
+        let limiter = Resilient::with_limits(RedisLimiter::new(server), limits());
         let config = Config::from_toml(GATE, "gate.toml").unwrap();
         let builder = config.builder().unwrap().managed_store(store.clone());
         let gate = builder.limiter(limiter).ledger(ledger.clone()).build().unwrap();

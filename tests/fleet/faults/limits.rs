@@ -5,11 +5,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate::account::{Counts, QuotaPolicy, Quotas};
+use tollgate::account::{QuotaPolicy, QuotaScope, Quotas};
 use tollgate::clock::SystemClock;
-use tollgate::guard::Guarded;
+use tollgate::guard::Resilient;
 use tollgate::key::KeyHasher;
-use tollgate::limit::{Draw, LocalFallback, LocalShare, Quota, RedisLimiter};
+use tollgate::limit::{Draw, LimitDecision, LocalFallback, LocalShare, RedisLimiter};
 use tollgate::redis::RedisServer;
 use tollgate::{Account, Clock, KeyId, KeyRecord, RateLimiter};
 
@@ -20,7 +20,7 @@ const TASKS: usize = 16;
 const QUOTA: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(10);
 
-type Limiter = LocalFallback<Guarded<RedisLimiter>>;
+type Limiter = LocalFallback<Resilient<RedisLimiter>>;
 
 /// The times of admitted requests: when each was sent, and when its answer was known.
 type Admitted = Vec<(Instant, Instant)>;
@@ -29,10 +29,10 @@ type Admitted = Vec<(Instant, Instant)>;
 fn node(redis: &Redis) -> Arc<(Limiter, KeyRecord, Quotas)> {
     let server = RedisServer::open(&redis.url(), "acme").unwrap();
     let share = LocalShare::new(NonZeroU32::new(NODES).unwrap());
-    let limiter = LocalFallback::new(Guarded::new(RedisLimiter::new(server)), share);
+    let limiter = LocalFallback::new(Resilient::new(RedisLimiter::new(server)), share);
     let account = Arc::new(Account::new("acme", "pro"));
     let record = KeyRecord::new(KeyId::from_bytes([7; 16]), KeyHasher::sha256().hash(b"key"), account);
-    let quota = QuotaPolicy::new(QUOTA, WINDOW).unwrap().counting(Counts::Account);
+    let quota = QuotaPolicy::new(QUOTA, WINDOW).unwrap().counting(QuotaScope::Account);
     Arc::new((limiter, record, Quotas::new([quota])))
 }
 
@@ -44,7 +44,7 @@ async fn draw(node: Arc<(Limiter, KeyRecord, Quotas)>, until: Instant) -> Admitt
         let asked = Instant::now();
         let drawn = limiter.draw(&Draw::new(record, quotas, clock.now())).await;
         // It is decided, whatever becomes of the server.
-        if let Quota::Within(_) = drawn.unwrap() {
+        if let LimitDecision::Within(_) = drawn.unwrap() {
             admitted.push((asked, Instant::now()));
         }
         tokio::task::yield_now().await;

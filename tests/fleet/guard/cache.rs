@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::store::CachedStore;
 
 use crate::support::remote::{Fault, Remote, TokioClock};
@@ -19,7 +19,7 @@ async fn open_circuit_makes_unknown_key_503() {
         world.plain_key(KNOWN);
         let mut limits = GuardLimits::default();
         limits.time = time;
-        let guarded = Guarded::with_clock(Remote::new(Arc::clone(&world.store)), limits, clock);
+        let guarded = Resilient::with_clock(Remote::new(Arc::clone(&world.store)), limits, clock);
         let cache = CachedStore::builder(guarded.clone()).wait_at_most(Duration::from_secs(2)).clock(clock);
         let cache = cache.stale_if_error(Duration::from_mins(1)).build().unwrap();
         let gate = world.kwery().store(cache).clock(clock).build().unwrap();

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::key::KeyHasher;
 use tollgate::{KeyStore, MemoryStore, StoreError};
 
 use crate::support::remote::{Fault, Remote, TokioClock};
 
-type Store = Guarded<Remote<MemoryStore>>;
+type Store = Resilient<Remote<MemoryStore>>;
 
 fn guarded(change: impl FnOnce(&mut GuardLimits)) -> Store {
     let mut limits = GuardLimits::default();
     change(&mut limits);
-    Guarded::with_clock(Remote::new(MemoryStore::new()), limits, TokioClock::new())
+    Resilient::with_clock(Remote::new(MemoryStore::new()), limits, TokioClock::new())
 }
 
 async fn find(store: &Store) -> Result<(), StoreError> {

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use tollgate::account::{Allowance, QuotaPolicy, Quotas};
 use tollgate::credit::{Charge, ChargeId, LeaseTerms, LeasedLedger};
-use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::key::{KeyHash, KeyHasher};
 use tollgate::limit::{Draw, LocalFallback, LocalShare};
-use tollgate::store::{Announcements, CachedStore, Change, Ear, KeptText, Looked, RecordCache, Ticket};
+use tollgate::store::{
+    CacheLookup, CacheVersion, CachedStore, CachedText, Change, InvalidationBus, InvalidationSink,
+    RecordCache,
+};
 use tollgate::{
     Account, Clock, CreditLedger, Credits, KeyId, KeyRecord, KeyStore, MemoryLedger, MemoryLimiter,
     MemoryStore, RateLimiter, StoreError, StoreFuture,
@@ -53,7 +56,7 @@ async fn circuit_logs_open_and_close() {
     let log = Log::default();
     let _telling = tracing::subscriber::set_default(log.clone());
     let store =
-        Guarded::with_clock(Remote::new(MemoryStore::new()), GuardLimits::default(), TokioClock::new());
+        Resilient::with_clock(Remote::new(MemoryStore::new()), GuardLimits::default(), TokioClock::new());
     let (_, hash) = record();
     for round in 0..3 {
         store.back_end().set(Fault::Down);
@@ -151,25 +154,25 @@ impl Side {
 }
 
 impl RecordCache for Side {
-    fn look(&self, _: &KeyHash) -> StoreFuture<Looked> {
-        self.there().map(|()| Looked::new(Ticket(1), None)).into()
+    fn look(&self, _: &KeyHash) -> StoreFuture<CacheLookup> {
+        self.there().map(|()| CacheLookup::new(CacheVersion(1), None)).into()
     }
 
-    fn keep(&self, _: &KeyHash, _: Ticket, _: &KeptText) -> StoreFuture<()> {
+    fn keep(&self, _: &KeyHash, _: CacheVersion, _: &CachedText) -> StoreFuture<()> {
         self.there().into()
     }
 
-    fn void(&self, _: &Change, _: &[KeyHash], _: Duration) -> StoreFuture<()> {
+    fn invalidate(&self, _: &Change, _: &[KeyHash], _: Duration) -> StoreFuture<()> {
         self.there().into()
     }
 }
 
-impl Announcements for Side {
+impl InvalidationBus for Side {
     fn announce(&self, _: &Change) -> StoreFuture<()> {
         self.there().into()
     }
 
-    fn listen(&self, ear: Ear) -> StoreFuture<()> {
+    fn listen(&self, ear: InvalidationSink) -> StoreFuture<()> {
         let side = self.clone();
         StoreFuture::boxed(async move {
             side.there()?;
@@ -207,7 +210,7 @@ async fn second_tier_and_channel_log_once() {
     drop(tier);
     let channel = CachedStore::builder(MemoryStore::new())
         .clock(TokioClock::new())
-        .announcements(Side(Arc::clone(&there)))
+        .invalidation_bus(Side(Arc::clone(&there)))
         .build()
         .unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;

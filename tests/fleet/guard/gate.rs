@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
-use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::rule::Cost;
 use tollgate::{Credits, Gate, MemoryLedger, MemoryLimiter, MemoryStore, Plan, Rule};
 
@@ -17,9 +17,9 @@ const KEY: &str = "kwery_live_0123456789";
 struct Far {
     world: World,
     gate: Gate,
-    store: Guarded<Remote<Arc<MemoryStore>>>,
-    ledger: Guarded<Remote<Arc<MemoryLedger>>>,
-    limiter: Guarded<Remote<Arc<MemoryLimiter>>>,
+    store: Resilient<Remote<Arc<MemoryStore>>>,
+    ledger: Resilient<Remote<Arc<MemoryLedger>>>,
+    limiter: Resilient<Remote<Arc<MemoryLimiter>>>,
 }
 
 impl Far {
@@ -32,18 +32,18 @@ impl Far {
         }
     }
 
-    /// Returns the number of calls that wait for each of the three, and the number of kept closings.
+    /// Returns the number of calls that wait for each of the three, and the number of kept settlements.
     fn waiting(&self) -> ([usize; 3], usize) {
         let (store, ledger, limiter) = (self.store.health(), self.ledger.health(), self.limiter.health());
-        ([store.waiting, ledger.waiting, limiter.waiting], ledger.closings)
+        ([store.waiting, ledger.waiting, limiter.waiting], ledger.pending_settlements)
     }
 }
 
 fn far(limits: &GuardLimits) -> Far {
     let (world, clock) = (World::new(), TokioClock::new());
-    let store = Guarded::with_clock(Remote::new(Arc::clone(&world.store)), limits.clone(), clock);
-    let ledger = Guarded::with_clock(Remote::new(Arc::clone(&world.ledger)), limits.clone(), clock);
-    let limiter = Guarded::with_clock(Remote::new(Arc::clone(&world.limiter)), limits.clone(), clock);
+    let store = Resilient::with_clock(Remote::new(Arc::clone(&world.store)), limits.clone(), clock);
+    let ledger = Resilient::with_clock(Remote::new(Arc::clone(&world.ledger)), limits.clone(), clock);
+    let limiter = Resilient::with_clock(Remote::new(Arc::clone(&world.limiter)), limits.clone(), clock);
     let mut rule = Rule::new("/v1/candles").unwrap();
     rule.cost = Cost::Fixed(Credits::new(10));
     let mut plan = Plan::new("limited");
@@ -88,7 +88,7 @@ async fn failed_back_end_is_503_and_free() {
 async fn overload_is_503_without_queueing() {
     const ROOM: usize = 8;
     let mut limits = GuardLimits::default();
-    (limits.waiting, limits.closings) = (ROOM, 2 * ROOM);
+    (limits.waiting, limits.pending_settlements) = (ROOM, 2 * ROOM);
     for place in 0..3 {
         let far = far(&limits);
         far.store.back_end().answer_at_once(true);
@@ -108,10 +108,13 @@ async fn overload_is_503_without_queueing() {
         for _ in 0..500 {
             let refused = send().now_or_never().unwrap();
             assert_eq!(refused.status, 503, "{place}");
-            let (waiting, closings) = far.waiting();
+            let (waiting, pending_settlements) = far.waiting();
             // Whether a charge was posted is not known: it is paid back once the ledger answers, within a bound.
-            let most = if place == 1 { limits.closings } else { 0 };
-            assert!(waiting == full && closings <= most, "{place}: {waiting:?}, {closings}");
+            let most = if place == 1 { limits.pending_settlements } else { 0 };
+            assert!(
+                waiting == full && pending_settlements <= most,
+                "{place}: {waiting:?}, {pending_settlements}"
+            );
         }
         assert!(began.elapsed().is_zero());
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tollgate::account::Allowance;
 use tollgate::credit::{Charge, ChargeId, Charged};
-use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::{Account, Clock, CreditLedger, Credits, MemoryLedger, StoreError};
 
 use crate::support::remote::{Fault, Remote, TokioClock};
@@ -13,7 +13,7 @@ use crate::support::remote::{Fault, Remote, TokioClock};
 struct Books {
     clock: TokioClock,
     authority: Arc<MemoryLedger>,
-    ledger: Guarded<Remote<Arc<MemoryLedger>>>,
+    ledger: Resilient<Remote<Arc<MemoryLedger>>>,
     account: Account,
 }
 
@@ -23,7 +23,7 @@ impl Books {
         authority.set_balance("acme", Credits::new(100), clock.now().wall());
         let mut limits = GuardLimits::default();
         change(&mut limits);
-        let ledger = Guarded::with_clock(Remote::new(Arc::clone(&authority)), limits, clock);
+        let ledger = Resilient::with_clock(Remote::new(Arc::clone(&authority)), limits, clock);
         Self { clock, authority, ledger, account: Account::new("acme", "pro") }
     }
 
@@ -40,7 +40,7 @@ impl Books {
     /// Waits until all that is owed has been brought home.
     async fn until_home(&self) {
         for _ in 0..1_000 {
-            if self.ledger.health().closings == 0 {
+            if self.ledger.health().pending_settlements == 0 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -62,7 +62,7 @@ async fn lost_charge_is_made_once_and_refunded() {
     assert_eq!((books.ledger.back_end().asked(), books.balance()), (1, 90), "it happened, once");
     books.ledger.back_end().set(Fault::Down);
     books.ledger.refund(&books.account, id(1)).await.unwrap_err();
-    assert_eq!(books.ledger.health().closings, 1);
+    assert_eq!(books.ledger.health().pending_settlements, 1);
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(books.balance(), 90, "the server is away all the time");
     books.ledger.back_end().set(Fault::None);
@@ -116,7 +116,7 @@ async fn dropped_closing_is_sent_later() {
     assert!(matches!(books.charge(1).await, Ok(Charged::Posted { .. })));
     books.ledger.back_end().set(Fault::Hung);
     drop(books.ledger.refund(&books.account, id(1)));
-    assert_eq!(books.ledger.health().closings, 1);
+    assert_eq!(books.ledger.health().pending_settlements, 1);
     books.ledger.back_end().set(Fault::None);
     books.until_home().await;
     assert_eq!(books.balance(), 100);
@@ -124,7 +124,7 @@ async fn dropped_closing_is_sent_later() {
 
 #[tokio::test(start_paused = true)]
 async fn kept_closings_are_bounded_and_flushed() {
-    let books = Books::open(|limits| limits.closings = 3);
+    let books = Books::open(|limits| limits.pending_settlements = 3);
     for number in 1..=5 {
         assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
     }
@@ -132,9 +132,9 @@ async fn kept_closings_are_bounded_and_flushed() {
     for number in 1..=5 {
         books.ledger.refund(&books.account, id(number)).await.unwrap_err();
     }
-    assert_eq!(books.ledger.health().closings, 3);
+    assert_eq!(books.ledger.health().pending_settlements, 3);
     books.ledger.flush().await.unwrap_err();
-    assert_eq!(books.ledger.health().closings, 3);
+    assert_eq!(books.ledger.health().pending_settlements, 3);
     books.ledger.back_end().set(Fault::None);
     tokio::time::sleep(Duration::from_millis(500)).await;
     books.ledger.flush().await.unwrap();
@@ -148,7 +148,7 @@ async fn invalid_closing_is_not_retried() {
     assert!(books.ledger.refund(&books.account, id(1)).await.unwrap_err().is_corrupt());
     books.ledger.back_end().set(Fault::Unwilling);
     assert!(books.ledger.refund(&books.account, id(1)).await.unwrap_err().is_rejected());
-    assert_eq!(books.ledger.health().closings, 0);
+    assert_eq!(books.ledger.health().pending_settlements, 0);
 }
 
 /// A charge that the guard refuses itself was never sent: its refund is done, and nothing is kept or sent for it.
@@ -162,14 +162,14 @@ async fn charge_never_sent_leaves_nothing() {
     for number in 1..=5 {
         books.ledger.refund(&books.account, id(number)).await.unwrap_err();
     }
-    let kept = books.ledger.health().closings;
+    let kept = books.ledger.health().pending_settlements;
     assert!(books.ledger.health().open && kept == 5, "those were sent, and may have been made");
     let asked = (books.ledger.back_end().asked(), books.ledger.back_end().closed());
     for number in 100..200 {
         books.charge(number).await.unwrap_err();
         books.ledger.refund(&books.account, id(number)).await.unwrap();
     }
-    assert_eq!(books.ledger.health().closings, kept);
+    assert_eq!(books.ledger.health().pending_settlements, kept);
     assert_eq!((books.ledger.back_end().asked(), books.ledger.back_end().closed()), asked);
     // The same id may be charged later, and is then given back like any other.
     books.charge(100).await.unwrap_err();
@@ -190,7 +190,7 @@ async fn charge_without_room_leaves_nothing() {
     let asked = books.ledger.back_end().asked();
     books.charge(3).await.unwrap_err();
     books.ledger.refund(&books.account, id(3)).await.unwrap();
-    assert_eq!((books.ledger.back_end().asked(), books.ledger.health().closings), (asked, 0));
+    assert_eq!((books.ledger.back_end().asked(), books.ledger.health().pending_settlements), (asked, 0));
     // Charges that wait take no room from the settlement of a request that was served.
     books.ledger.back_end().set(Fault::None);
     books.ledger.settle(&books.account, id(1), Credits::new(4)).await.unwrap();
@@ -199,7 +199,7 @@ async fn charge_without_room_leaves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn settlement_replaces_a_refund() {
-    let books = Books::open(|limits| limits.closings = 4);
+    let books = Books::open(|limits| limits.pending_settlements = 4);
     for number in 1..=8 {
         assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
     }
@@ -210,10 +210,10 @@ async fn settlement_replaces_a_refund() {
     for number in 5..=8 {
         books.ledger.settle(&books.account, id(number), Credits::new(10)).await.unwrap_err();
     }
-    assert_eq!(books.ledger.health().closings, 4);
+    assert_eq!(books.ledger.health().pending_settlements, 4);
     // A refund finds no room among settlements.
     books.ledger.refund(&books.account, id(1)).await.unwrap_err();
-    assert_eq!(books.ledger.health().closings, 4);
+    assert_eq!(books.ledger.health().pending_settlements, 4);
     books.ledger.back_end().set(Fault::None);
     books.until_home().await;
     assert_eq!(books.authority.open_charges("acme"), 4, "the refunds are for the sweep");
@@ -225,7 +225,7 @@ async fn settlement_replaces_a_refund() {
 
 #[tokio::test(start_paused = true)]
 async fn settlements_are_sent_before_refunds() {
-    let books = Books::open(|limits| (limits.closings_at_once, limits.failures) = (1, 100));
+    let books = Books::open(|limits| (limits.settlements_at_once, limits.failures) = (1, 100));
     for number in 1..=4 {
         assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
     }
@@ -251,13 +251,13 @@ async fn repeated_closing_is_kept_once() {
     for _ in 0..100 {
         books.ledger.settle(&books.account, id(1), Credits::new(4)).await.unwrap_err();
     }
-    assert_eq!(books.ledger.health().closings, 1);
+    assert_eq!(books.ledger.health().pending_settlements, 1);
     books.ledger.back_end().set(Fault::None);
     books.until_home().await;
     assert_eq!(books.balance(), 96);
 }
 
-/// 6,000 closings over a link of 20 ms: one after the other they would take two minutes.
+/// 6,000 settlements over a link of 20 ms: one after the other they would take two minutes.
 #[tokio::test(start_paused = true)]
 async fn many_closings_are_sent_in_seconds() {
     let books = Books::open(|_| {});
@@ -266,7 +266,7 @@ async fn many_closings_are_sent_in_seconds() {
         let id = ChargeId::from_bytes(number.to_be_bytes());
         books.ledger.settle(&books.account, id, Credits::new(1)).await.unwrap_err();
     }
-    assert_eq!(books.ledger.health().closings, 6_000);
+    assert_eq!(books.ledger.health().pending_settlements, 6_000);
     books.ledger.back_end().set(Fault::None);
     books.ledger.back_end().delay(Duration::from_millis(20));
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -289,5 +289,5 @@ async fn flush_ends_within_its_time() {
     let began = tokio::time::Instant::now();
     assert!(books.ledger.flush().await.unwrap_err().is_timeout());
     assert_eq!(began.elapsed(), Duration::from_secs(3));
-    assert!(books.ledger.health().closings > 0, "what was under way is kept as well");
+    assert!(books.ledger.health().pending_settlements > 0, "what was under way is kept as well");
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::account::{Counts, QuotaPolicy, Quotas};
-use tollgate::guard::{GuardLimits, Guarded};
+use tollgate::account::{QuotaPolicy, QuotaScope, Quotas};
+use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::key::KeyHasher;
-use tollgate::limit::{Draw, LocalFallback, LocalShare, Quota};
+use tollgate::limit::{Draw, LimitDecision, LocalFallback, LocalShare};
 use tollgate::{Account, Clock, KeyId, KeyRecord, ManualClock, MemoryLimiter, RateLimiter, StoreFuture};
 
 use crate::support::remote::{Fault, Remote, TokioClock};
@@ -35,7 +35,7 @@ fn ready<T>(future: StoreFuture<T>) -> T {
 fn admitted(limiter: &impl RateLimiter, quotas: &Quotas, clock: &ManualClock) -> u64 {
     let record = record();
     let draw = || ready(limiter.draw(&Draw::new(&record, quotas, clock.now())));
-    (0..500).filter(|_| matches!(draw(), Quota::Within(_))).count() as u64
+    (0..500).filter(|_| matches!(draw(), LimitDecision::Within(_))).count() as u64
 }
 
 proptest! {
@@ -62,19 +62,24 @@ proptest! {
 #[test]
 fn share_keeps_window_names_and_order() {
     let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
-    let per_account = |text: &str| text.parse::<QuotaPolicy>().unwrap().counting(Counts::Account);
+    let per_account = |text: &str| text.parse::<QuotaPolicy>().unwrap().counting(QuotaScope::Account);
     let named = "9 per minute".parse::<QuotaPolicy>().unwrap().with_name("burst").unwrap();
     let whole = Quotas::new([per_account("40 per hour"), named, per_account("2 per second")]);
     let (share, record) = (LocalShare::new(of(4)), record());
     let draw = Draw::new(&record, &whole, clock.now());
-    let standings = ready(share.peek(&draw));
-    assert_eq!(standings.iter().map(|standing| standing.remaining).collect::<Vec<_>>(), [2, 1, 10]);
+    let window_statuses = ready(share.peek(&draw));
+    assert_eq!(
+        window_statuses.iter().map(|window_status| window_status.remaining).collect::<Vec<_>>(),
+        [2, 1, 10]
+    );
     let policies: Vec<_> = whole.policies().map(|policy| policy.shared_by(of(4))).collect();
     assert_eq!(policies.iter().map(QuotaPolicy::name).collect::<Vec<_>>(), ["burst", "second", "hour"]);
     assert_eq!(policies[0].refill(), Duration::from_secs(30));
-    assert!(matches!(ready(share.draw(&draw)), Quota::Within(_)));
-    let Quota::Exceeded { standing, .. } = ready(share.draw(&draw)) else { panic!("the second is spent") };
-    assert_eq!(standing.policy, 1);
+    assert!(matches!(ready(share.draw(&draw)), LimitDecision::Within(_)));
+    let LimitDecision::Exceeded { window_status, .. } = ready(share.draw(&draw)) else {
+        panic!("the second is spent")
+    };
+    assert_eq!(window_status.policy, 1);
     assert_eq!("1 per nanosecond".parse::<QuotaPolicy>().ok(), None);
     let quick = QuotaPolicy::new(u32::MAX, Duration::from_nanos(u64::from(u32::MAX))).unwrap();
     assert_eq!(quick.shared_by(of(u32::MAX)).quota(), 1);
@@ -83,7 +88,7 @@ fn share_keeps_window_names_and_order() {
 /// Nodes over one shared limiter that may be lost.
 struct Fleet {
     server: Remote<Arc<MemoryLimiter>>,
-    nodes: Vec<LocalFallback<Guarded<Remote<Arc<MemoryLimiter>>>>>,
+    nodes: Vec<LocalFallback<Resilient<Remote<Arc<MemoryLimiter>>>>>,
     quotas: Vec<Quotas>,
     clock: TokioClock,
 }
@@ -92,7 +97,7 @@ impl Fleet {
     fn of_nodes(nodes: u32, quota: &str) -> Self {
         let (server, clock) = (Remote::new(Arc::new(MemoryLimiter::new())), TokioClock::new());
         let node = |_| {
-            let guarded = Guarded::with_clock(server.clone(), GuardLimits::default(), clock);
+            let guarded = Resilient::with_clock(server.clone(), GuardLimits::default(), clock);
             LocalFallback::new(guarded, LocalShare::new(of(nodes)))
         };
         let nodes: Vec<_> = (0..nodes).map(node).collect();
@@ -105,7 +110,7 @@ impl Fleet {
         for _ in 0..requests {
             for (node, quotas) in self.nodes.iter().zip(&self.quotas) {
                 let drawn = node.draw(&Draw::new(&record, quotas, self.clock.now())).await.unwrap();
-                admitted += usize::from(matches!(drawn, Quota::Within(_)));
+                admitted += usize::from(matches!(drawn, LimitDecision::Within(_)));
             }
         }
         admitted
@@ -141,10 +146,12 @@ async fn lost_draw_reports_every_window() {
     for fault in [Fault::Down, Fault::Hung] {
         server.set(fault);
         let draw = Draw::new(&record, &quotas, clock.now()).telling_every_window(true);
-        let limiter = Guarded::with_clock(server.clone(), GuardLimits::default(), clock);
+        let limiter = Resilient::with_clock(server.clone(), GuardLimits::default(), clock);
         let limiter = LocalFallback::new(limiter, LocalShare::new(of(2)));
-        let Quota::Within(standing) = limiter.draw(&draw).await.unwrap() else { panic!("refused") };
-        let remaining: Vec<_> = standing.all.iter().map(|window| window.remaining).collect();
+        let LimitDecision::Within(window_status) = limiter.draw(&draw).await.unwrap() else {
+            panic!("refused")
+        };
+        let remaining: Vec<_> = window_status.all.iter().map(|window| window.remaining).collect();
         assert_eq!(remaining, [4, 19], "{fault:?}");
     }
 }
@@ -153,12 +160,12 @@ async fn lost_draw_reports_every_window() {
 #[tokio::test(start_paused = true)]
 async fn timed_out_draw_is_denied_and_not_retried() {
     let server = Remote::new(Arc::new(MemoryLimiter::new()));
-    let limiter = Guarded::with_clock(server.clone(), GuardLimits::default(), TokioClock::new());
+    let limiter = Resilient::with_clock(server.clone(), GuardLimits::default(), TokioClock::new());
     let (quotas, record, clock) = (quotas(&["3 per day"]), record(), TokioClock::new());
     server.set(Fault::Mute);
     assert!(limiter.draw(&Draw::new(&record, &quotas, clock.now())).await.unwrap_err().is_timeout());
     assert_eq!(server.asked(), 1);
     server.set(Fault::None);
-    let standings = limiter.peek(&Draw::new(&record, &quotas, clock.now())).await.unwrap();
-    assert_eq!(standings[0].remaining, 2, "one cell is spent, not two");
+    let window_statuses = limiter.peek(&Draw::new(&record, &quotas, clock.now())).await.unwrap();
+    assert_eq!(window_statuses[0].remaining, 2, "one cell is spent, not two");
 }

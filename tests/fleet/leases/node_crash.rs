@@ -105,7 +105,7 @@ async fn block_with_lost_answer_returns_whole() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(fleet.balance() < 99_998, "a block is out: {}", fleet.balance());
     assert_eq!(node.ledger.held("acme"), Credits::ZERO);
-    node.ledger.tend().await.unwrap_err();
+    node.ledger.maintain().await.unwrap_err();
     node.wire.set(Fault::None);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(fleet.checked_balance().await, 99_998);

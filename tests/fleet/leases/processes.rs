@@ -15,7 +15,7 @@ use tollgate::credit::{
     Abandoned, Adjustment, AdjustmentKind, Charge, ChargeId, Charged, CreditAdmin, EntryQuery, LeaseTerms,
     LeasedLedger, SqlLedger,
 };
-use tollgate::guard::Guarded;
+use tollgate::guard::Resilient;
 use tollgate::sql::Database;
 use tollgate::{Account, Clock, CreditLedger, Credits};
 
@@ -35,7 +35,7 @@ async fn node() {
     let ledger = SqlLedger::new(&Database::connect(&url).await.unwrap());
     let mut terms = LeaseTerms::of_nodes(NonZeroU32::new(NODES).unwrap());
     terms.headroom = Credits::new(HEADROOM);
-    let ledger = LeasedLedger::new(Guarded::new(ledger), terms);
+    let ledger = LeasedLedger::new(Resilient::new(ledger), terms);
     let (served, account) = (Arc::new(AtomicU64::new(0)), Arc::new(Account::new("acme", "pro")));
     let tasks: Vec<_> = (0..64)
         .map(|_| tokio::spawn(spend(ledger.clone(), Arc::clone(&account), Arc::clone(&served))))
@@ -48,7 +48,7 @@ async fn node() {
 }
 
 /// Spends until there is nothing left, for a while.
-async fn spend(ledger: LeasedLedger<Guarded<SqlLedger>>, account: Arc<Account>, served: Arc<AtomicU64>) {
+async fn spend(ledger: LeasedLedger<Resilient<SqlLedger>>, account: Arc<Account>, served: Arc<AtomicU64>) {
     let (clock, mut refused) = (SystemClock::new(), 0);
     while refused < 5 {
         let random = u128::from(random()) << 64 | u128::from(random());

@@ -13,9 +13,9 @@ use tollgate::audit::{AuditEvent, AuditSink};
 use tollgate::clock::Now;
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::{KeyHash, Length, Randomness, RandomnessError};
-use tollgate::limit::{Draw, Quota, Standing};
+use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::meter::{Meter, Metered};
-use tollgate::respond::{Occasion, ResponseForDenial};
+use tollgate::respond::{DenialContext, ResponseForDenial};
 use tollgate::rule::Cost;
 use tollgate::{
     Account, Clock, CreditLedger, Credits, Denial, Gate, KeyFormat, KeyId, KeyRecord, KeySource, KeyStore,
@@ -69,11 +69,11 @@ impl KeyStore for Broken<Arc<MemoryStore>> {
 }
 
 impl RateLimiter for Broken<Arc<MemoryLimiter>> {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         self.at(Place::Draw, self.0.draw(draw))
     }
 
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.0.peek(draw)
     }
 }
@@ -101,13 +101,13 @@ impl Meter for Broken<Arc<MemoryLedger>> {
         let mut charged = Box::pin(self.0.charge(charge));
         let polled = charged.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
         let std::task::Poll::Ready(Ok(charged)) = polled else { panic!("the ledger is in memory") };
-        let standing = Standing::new(0, 1, std::time::Duration::ZERO);
-        self.at(Place::Meter, StoreFuture::ready(Metered::Drawn { standing, charged }))
+        let window_status = WindowStatus::new(0, 1, std::time::Duration::ZERO);
+        self.at(Place::Meter, StoreFuture::ready(Metered::Drawn { window_status, charged }))
     }
 }
 
 impl ResponseForDenial for Broken<()> {
-    fn respond(&self, _: &Denial, _: &Occasion<'_>) -> Response<Bytes> {
+    fn respond(&self, _: &Denial, _: &DenialContext<'_>) -> Response<Bytes> {
         panics()
     }
 }

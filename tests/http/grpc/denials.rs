@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::Request;
-use tollgate::account::{AccountStatus, Cap, OwnQuota, QuotaPolicy};
+use tollgate::account::{AccountStatus, ParamLimit, QuotaPolicy, QuotaRef};
 use tollgate::gate::TrustedProxies;
 use tollgate::key::KeyStatus;
 use tollgate::rule::Cost;
@@ -126,17 +126,17 @@ fn cases() -> Vec<Case> {
         Case::by("plan", 7, ranked),
         Case::of("over the limit", 8, |record, _| {
             let never: QuotaPolicy = "1 per day".parse().unwrap();
-            record.quotas = Some(vec![OwnQuota::Policy(never)]);
+            record.quotas = Some(vec![QuotaRef::Policy(never)]);
         }),
         Case::of("parameter", 3, |record, _| {
-            record.caps = Some([("limit".to_owned(), Cap::AtMost(10))].into());
+            record.caps = Some([("limit".to_owned(), ParamLimit::AtMost(10))].into());
         }),
         Case::by("a number of units above the highest", 3, counted),
         Case::of("forbidden parameter", 3, |record, _| {
-            record.caps = Some([("limit".to_owned(), Cap::Forbidden)].into());
+            record.caps = Some([("limit".to_owned(), ParamLimit::Forbidden)].into());
         }),
         Case::of("unreadable parameter", 3, |record, _| {
-            record.caps = Some([("limit".to_owned(), Cap::AtMost(10))].into());
+            record.caps = Some([("limit".to_owned(), ParamLimit::AtMost(10))].into());
         })
         .asked(|request| with_query(request, "limit=%2B5")),
         Case::by("too early", 14, behind_a_proxy)
@@ -186,13 +186,13 @@ async fn exhaustion_is_not_permission_denied() {
     let id = world.plain_key(KEY);
     world.set_balance(id, 1);
     // A provider may well answer 403 over HTTP.
-    let wording = tollgate::respond::Wording {
+    let error_text = tollgate::respond::ErrorText {
         status: Some(http::StatusCode::FORBIDDEN),
-        ..tollgate::respond::Wording::default()
+        ..tollgate::respond::ErrorText::default()
     };
-    let presentation =
-        tollgate::respond::Presentation::problem().wording(tollgate::DenialKind::CreditsExhausted, wording);
-    let address = serve(&world, builder(&world).presentation(presentation).build().unwrap()).await;
+    let error_format = tollgate::respond::ErrorFormat::problem()
+        .error_text(tollgate::DenialKind::CreditsExhausted, error_text);
+    let address = serve(&world, builder(&world).error_format(error_format).build().unwrap()).await;
     let refused = client(address).await.check(ask("", &[("x-api-key", KEY)])).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert_eq!(refused.message(), "There are 1 credits left, and 2 are needed.");
@@ -264,7 +264,7 @@ async fn service_rule_covers_all_its_methods_only() {
 #[tokio::test]
 async fn a_code_follows_the_configured_status() {
     use tollgate::DenialKind;
-    use tollgate::respond::{Presentation, Wording};
+    use tollgate::respond::{ErrorFormat, ErrorText};
 
     let elsewhere = "192.0.2.0/24".parse::<ipnet::IpNet>().unwrap();
     for (status, code) in [
@@ -279,9 +279,9 @@ async fn a_code_follows_the_configured_status() {
     ] {
         let world = World::new();
         world.key(KEY, |record, _| record.allowlist = Some(vec![elsewhere]));
-        let wording = Wording { status: Some(status.try_into().unwrap()), ..Wording::default() };
-        let presentation = Presentation::problem().wording(DenialKind::AddressNotAllowed, wording);
-        let address = serve(&world, builder(&world).presentation(presentation).build().unwrap()).await;
+        let error_text = ErrorText { status: Some(status.try_into().unwrap()), ..ErrorText::default() };
+        let error_format = ErrorFormat::problem().error_text(DenialKind::AddressNotAllowed, error_text);
+        let address = serve(&world, builder(&world).error_format(error_format).build().unwrap()).await;
         let refused = client(address).await.check(ask("", &[("x-api-key", KEY)])).await.unwrap_err();
         assert_eq!(refused.code(), code, "{status}");
     }

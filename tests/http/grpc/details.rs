@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tollgate::Rule;
-use tollgate::account::{OwnQuota, QuotaPolicy};
-use tollgate::respond::Presentation;
+use tollgate::account::{QuotaPolicy, QuotaRef};
+use tollgate::respond::ErrorFormat;
 use tollgate::rule::ScopeRule;
 use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt};
@@ -29,7 +29,7 @@ fn pushback(status: &Status) -> Option<&str> {
 
 fn rate_limited(world: &World, quota: &str) {
     let quota: QuotaPolicy = quota.parse().unwrap();
-    world.key(KEY, |record, _| record.quotas = Some(vec![OwnQuota::Policy(quota)]));
+    world.key(KEY, |record, _| record.quotas = Some(vec![QuotaRef::Policy(quota)]));
 }
 
 #[tokio::test]
@@ -55,8 +55,8 @@ async fn rate_limit_status_has_retry_pushback() {
 async fn retry_pushback_is_capped() {
     let world = World::new();
     rate_limited(&world, "1 per day");
-    let bounded = Presentation::problem().longest_wait(Duration::from_mins(1)).unwrap();
-    let address = serve(&world, builder(&world).presentation(bounded).build().unwrap()).await;
+    let bounded = ErrorFormat::problem().longest_wait(Duration::from_mins(1)).unwrap();
+    let address = serve(&world, builder(&world).error_format(bounded).build().unwrap()).await;
     let call = async || client(address).await.check(ask("", &[("x-api-key", KEY)])).await;
     assert!(call().await.is_ok());
     assert_eq!(pushback(&call().await.unwrap_err()), Some("60000"));
@@ -82,17 +82,17 @@ async fn error_info_has_code_and_realm() {
     world.key(KEY, |record, _| record.scopes = Some(Vec::new()));
     let mut rule = Rule::new(&format!("POST {CHECK}")).unwrap();
     rule.scopes = ScopeRule::AnyOf(vec!["health:read".into(), "all".into()]);
-    let wording = tollgate::respond::Wording {
+    let error_text = tollgate::respond::ErrorText {
         code: Some("scope-lacking".into()),
         message: Some("ß \"{required_scope}\" %\n is needed".into()),
-        ..tollgate::respond::Wording::default()
+        ..tollgate::respond::ErrorText::default()
     };
-    let presentation = Presentation::json(r#"{"error": "{code}"}"#)
+    let error_format = ErrorFormat::json(r#"{"error": "{code}"}"#)
         .unwrap()
         .realm("Acme API")
         .unwrap()
-        .wording(tollgate::DenialKind::ScopeRequired, wording);
-    let status = refusal(&world, builder(&world).rule(rule).presentation(presentation)).await;
+        .error_text(tollgate::DenialKind::ScopeRequired, error_text);
+    let status = refusal(&world, builder(&world).rule(rule).error_format(error_format)).await;
     assert_eq!(status.code(), Code::PermissionDenied);
     assert_eq!(status.message(), "ß \"health:read or all\" %\n is needed");
     let info = info(&status);
@@ -108,12 +108,12 @@ async fn details_of_any_length_round_trip() {
     for length in [1, 100, 126, 127, 128, 3_000] {
         let world = World::new();
         let message = "m".repeat(length);
-        let wording = tollgate::respond::Wording {
+        let error_text = tollgate::respond::ErrorText {
             message: Some(message.clone()),
-            ..tollgate::respond::Wording::default()
+            ..tollgate::respond::ErrorText::default()
         };
-        let said = Presentation::problem().wording(tollgate::DenialKind::Unknown, wording);
-        let status = refusal(&world, builder(&world).presentation(said)).await;
+        let said = ErrorFormat::problem().error_text(tollgate::DenialKind::Unknown, error_text);
+        let status = refusal(&world, builder(&world).error_format(said)).await;
         assert_eq!((status.message(), info(&status).reason.as_str()), (message.as_str(), "UNKNOWN"));
     }
 }

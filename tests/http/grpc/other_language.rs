@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::process::Command;
-use tollgate::account::OwnQuota;
+use tollgate::account::QuotaRef;
 
 use crate::grpc::fixture::{KEY, builder, serve};
 use crate::services::{has_python_module, skipped};
@@ -20,7 +20,7 @@ async fn grpcio_client_reads_every_answer() {
     }
     let world = World::new();
     let id = world.plain_key(KEY);
-    let limited: Vec<OwnQuota> = vec![OwnQuota::Policy("1 per minute".parse().unwrap())];
+    let limited: Vec<QuotaRef> = vec![QuotaRef::Policy("1 per minute".parse().unwrap())];
     world.key(LIMITED, |record, _| record.quotas = Some(limited));
     let poor = world.plain_key(POOR);
     world.set_balance(poor, 1);

@@ -10,7 +10,9 @@ use tollgate::TollgateTransform;
 
 use crate::routing::on_axum::{hex, read};
 use crate::routing::paths::Rng;
-use crate::routing::site::{Counts, FALLBACK, OUTSIDE, Reached, Route, Site, routes, with_fallback_below};
+use crate::routing::site::{
+    FALLBACK, OUTSIDE, QuotaScope, Reached, Route, Site, routes, with_fallback_below,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -35,7 +37,7 @@ impl Place {
 }
 
 /// Asks an application with routes of its own.
-pub(crate) fn site(place: Place, seed: u64, paths: usize) -> Option<Counts> {
+pub(crate) fn site(place: Place, seed: u64, paths: usize) -> Option<QuotaScope> {
     let mut rng = Rng::new(seed);
     let mut all = routes(&mut rng, |pattern| place.fits(pattern));
     // What a scope does not know goes to its own default service, and to no wider route beside it.

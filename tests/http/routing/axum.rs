@@ -14,7 +14,9 @@ use tollgate::TollgateLayer;
 use tower::Service;
 
 use crate::routing::paths::Rng;
-use crate::routing::site::{Counts, FALLBACK, OUTSIDE, Reached, Route, Site, routes, with_fallback_below};
+use crate::routing::site::{
+    FALLBACK, OUTSIDE, QuotaScope, Reached, Route, Site, routes, with_fallback_below,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -79,7 +81,7 @@ impl Shape {
 }
 
 /// Asks a router with routes of its own; `None` for routes that it cannot have.
-pub(crate) fn site(shape: Shape, seed: u64, paths: usize) -> Option<Counts> {
+pub(crate) fn site(shape: Shape, seed: u64, paths: usize) -> Option<QuotaScope> {
     let mut rng = Rng::new(seed);
     let mut all = routes(&mut rng, |pattern| shape.fits(pattern));
     let mut below = FALLBACK.to_owned();

@@ -14,7 +14,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::routing::on_axum::{hex, read, request};
 use crate::routing::paths::Rng;
-use crate::routing::site::{Counts, FALLBACK, Reached, Route, Site};
+use crate::routing::site::{FALLBACK, QuotaScope, Reached, Route, Site};
 
 fn route(pattern: &str) -> Route {
     Route { pattern: pattern.to_owned(), get: false, public: false }
@@ -63,7 +63,7 @@ macro_rules! serves {
 serves!(Quotes, "acme.v1.Quotes", QUOTES);
 serves!(News, "acme.v1.News", NEWS);
 
-pub(crate) fn tonic(seed: u64, paths: usize) -> Option<Counts> {
+pub(crate) fn tonic(seed: u64, paths: usize) -> Option<QuotaScope> {
     let routes: Vec<Route> = QUOTES.iter().chain(NEWS).map(|path| route(path)).collect();
     let site = Site::of(&routes)?;
     let mut server = TollgateLayer::new(site.gate.clone()).layer(Routes::new(Quotes).add_service(News));
@@ -77,7 +77,7 @@ pub(crate) fn tonic(seed: u64, paths: usize) -> Option<Counts> {
 
 const PLAIN: &[&str] = &["/", "/health", "/v1/candles", "/v1/candles/", "/v1/symbols", "/v1/caf%C3%A9"];
 
-pub(crate) fn hyper(seed: u64, paths: usize) -> Option<Counts> {
+pub(crate) fn hyper(seed: u64, paths: usize) -> Option<QuotaScope> {
     let mut rng = Rng::new(seed);
     let names: Vec<&'static str> = PLAIN.iter().copied().filter(|_| !rng.one_in(4)).collect();
     if names.len() < 2 {

@@ -140,8 +140,8 @@ impl Site {
         rng: &mut Rng,
         paths: usize,
         mut send: impl FnMut(&str, &str, Option<&str>) -> Option<Reached>,
-    ) -> Counts {
-        let mut counts = Counts::default();
+    ) -> QuotaScope {
+        let mut counts = QuotaScope::default();
         for _ in 0..paths {
             let (method, target) = (*rng.pick(&METHODS), target(&self.patterns, rng));
             let key = (!rng.one_in(8)).then_some(KWERY);
@@ -183,7 +183,7 @@ impl Site {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct QuotaScope {
     reached: usize,
     refused: usize,
     /// Those that reached the fallback under the rule that their path is beside.
@@ -197,16 +197,16 @@ pub(crate) struct Tally {
     name: String,
     asked: usize,
     sites: usize,
-    counts: Counts,
+    counts: QuotaScope,
 }
 
 impl Tally {
     pub(crate) fn of(name: &str) -> Self {
-        Self { name: name.to_owned(), asked: 0, sites: 0, counts: Counts::default() }
+        Self { name: name.to_owned(), asked: 0, sites: 0, counts: QuotaScope::default() }
     }
 
     /// Asks sites of different routes, a hundred paths or more each; a site that cannot be is left out.
-    pub(crate) fn run(&mut self, paths: usize, mut site: impl FnMut(u64, usize) -> Option<Counts>) {
+    pub(crate) fn run(&mut self, paths: usize, mut site: impl FnMut(u64, usize) -> Option<QuotaScope>) {
         let first = std::env::var("TOLLGATE_ROUTING_SEED").map_or(1, |seed| seed.parse::<u64>().unwrap());
         let each = (paths / 100).clamp(100, 1_000);
         let mut seed = first * 1_000_000;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tollgate::account::{Allowance, Cap};
+use tollgate::account::{Allowance, ParamLimit};
 use tollgate::gate::TrustedProxies;
 use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Length};
 use tollgate::rule::{Cost, ScopeRule};
@@ -136,7 +136,9 @@ fn plans(world: &World) -> GateBuilder {
         let mut plan = Plan::new(name);
         plan.rank = Some(rank);
         plan.credits = Allowance::None;
-        plan.caps = [("limit".to_owned(), Cap::AtMost(50)), ("cursor".to_owned(), Cap::Forbidden)].into();
+        plan.caps =
+            [("limit".to_owned(), ParamLimit::AtMost(50)), ("cursor".to_owned(), ParamLimit::Forbidden)]
+                .into();
         change(&mut plan);
         plan
     };

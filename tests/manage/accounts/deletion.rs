@@ -6,7 +6,7 @@ use tollgate::account::AccountStatus;
 use tollgate::audit::{Action, Actor};
 use tollgate::clock::Timestamp;
 use tollgate::credit::Balance;
-use tollgate::key::{KeyHasher, KeyStatus, Retiring};
+use tollgate::key::{KeyHasher, KeyStatus, PreviousSecret};
 use tollgate::manage::ManageError;
 use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyQuery};
 use tollgate::{Account, AccountManager, Credits, KeyId, KeyRecord, MemoryStore};
@@ -68,7 +68,9 @@ async fn put_keys(store: &dyn AccountAdmin, account: &Arc<Account>) {
             1 => key.status = KeyStatus::Paused,
             2 => key.expires_at = Some(NOW),
             3 => (key.status, key.revoked_at) = (KeyStatus::Revoked, Some(NOW)),
-            4 => key.retiring = Some(Retiring { hash: record(KEYS + number, account).hash, until: NOW }),
+            4 => {
+                key.retiring = Some(PreviousSecret { hash: record(KEYS + number, account).hash, until: NOW });
+            }
             _ => {}
         }
         assert_eq!(store.insert(&InsertKey::new(key, NOW)).await.unwrap(), Inserted::Done);
@@ -153,7 +155,7 @@ mod memory {
 mod databases {
     use super::Arc;
     use crate::database::{Place, both};
-    use tollgate::guard::Guarded;
+    use tollgate::guard::Resilient;
     use tollgate::store::{CachedStore, SqlStore};
 
     both![
@@ -167,7 +169,7 @@ mod databases {
     }
 
     async fn cached_deletion_revokes_every_key(place: Place) {
-        let store = CachedStore::builder(Guarded::new(SqlStore::new(&place.open().await))).build().unwrap();
+        let store = CachedStore::builder(Resilient::new(SqlStore::new(&place.open().await))).build().unwrap();
         super::deletion_revokes_every_key(Arc::new(store)).await;
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tollgate::account::AccountStatus;
 use tollgate::key::{KeyHash, KeyHasher, KeyStatus};
 use tollgate::redis::RedisServer;
-use tollgate::store::{CachedStore, RedisAnnouncements, RedisRecords, SqlStore};
+use tollgate::store::{CachedStore, RedisInvalidationBus, RedisRecords, SqlStore};
 use tollgate::{KeyRecord, KeyStore};
 
 use crate::command::{Desk, Fault};
@@ -22,7 +22,7 @@ async fn node(folder: &Path, redis: &Redis) -> Result<Node, Fault> {
     let minute = Duration::from_mins(1);
     let store = CachedStore::builder(authority).stale_for_at_most(minute).unannounced_for_at_most(minute);
     let store = store.second_tier(RedisRecords::new(server.clone()));
-    Ok(store.announcements(RedisAnnouncements::new(server)).build()?)
+    Ok(store.invalidation_bus(RedisInvalidationBus::new(server)).build()?)
 }
 
 /// Waits until a node finds a key as it should be, for far less time than it keeps what it has.

@@ -220,12 +220,12 @@ async fn leaked_key_is_revoked_with_its_children() {
 struct NobodyHears;
 
 #[cfg(feature = "fleet")]
-impl tollgate::store::Announcements for NobodyHears {
+impl tollgate::store::InvalidationBus for NobodyHears {
     fn announce(&self, _: &tollgate::store::Change) -> tollgate::StoreFuture<()> {
         tollgate::StoreFuture::failed(tollgate::StoreError::unavailable("the channel is down"))
     }
 
-    fn listen(&self, _: tollgate::store::Ear) -> tollgate::StoreFuture<()> {
+    fn listen(&self, _: tollgate::store::InvalidationSink) -> tollgate::StoreFuture<()> {
         tollgate::StoreFuture::boxed(std::future::pending())
     }
 }
@@ -233,7 +233,7 @@ impl tollgate::store::Announcements for NobodyHears {
 #[cfg(feature = "fleet")]
 #[tokio::test]
 async fn unannounced_revocation_is_202() {
-    let stage = Stage::behind(|cached| cached.announcements(NobodyHears));
+    let stage = Stage::behind(|cached| cached.invalidation_bus(NobodyHears));
     let ((owner, _), (_, id)) = (stage.key("ada").await, stage.key("ada").await);
     let answer = stage.send(&owner, &format!("DELETE {KEYS}/{id}"), "").await;
     let told = json!({ "revoked": [id], "announced": false });
@@ -274,7 +274,7 @@ async fn request_without_effect_is_not_a_success() {
 async fn flood_does_not_block_a_revocation() {
     let shared = || {
         let policy = tollgate::account::QuotaPolicy::new(5, Duration::from_mins(1)).unwrap();
-        vec![tollgate::account::OwnQuota::Policy(policy.counting(tollgate::account::Counts::Account))]
+        vec![tollgate::account::QuotaRef::Policy(policy.counting(tollgate::account::QuotaScope::Account))]
     };
     let stage = Stage::new();
     let mut ids = Vec::new();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tollgate::account::AccountStatus;
 use tollgate::clock::Timestamp;
-use tollgate::key::{KeyStatus, Retiring};
+use tollgate::key::{KeyStatus, PreviousSecret};
 use tollgate::name::AccountId;
 use tollgate::rule::Cost;
 use tollgate::store::{AccountAdmin, InsertKey, KeyAdmin};
@@ -76,7 +76,7 @@ async fn revoked_key_is_not_found_by_old_secret() {
     let store = cache(&remote, &clock).build().unwrap();
     let mut rotated = KeyRecord::clone(&store.get(id).await.unwrap().unwrap());
     rotated.hash = hash(77);
-    rotated.retiring = Some(Retiring { hash: old, until: Timestamp::from_millis(i64::MAX) });
+    rotated.retiring = Some(PreviousSecret { hash: old, until: Timestamp::from_millis(i64::MAX) });
     // The new secret was tried before it was valid.
     assert!(store.find(&hash(77)).await.unwrap().is_none());
     assert_eq!(store.replace(&rotated).await.unwrap(), tollgate::store::Replaced::Done);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tollgate::key::KeyStatus;
-use tollgate::store::{Announcements, CachedStore, Change, Ear, Hearing, InsertKey, KeyAdmin, Replaced};
+use tollgate::store::{
+    CachedStore, Change, ChannelState, InsertKey, InvalidationBus, InvalidationSink, KeyAdmin, Replaced,
+};
 use tollgate::{KeyRecord, KeyStore, StoreError, StoreFuture};
 
 use crate::cached::remote::{Remote, hash};
@@ -58,7 +60,7 @@ fn closed() -> StoreError {
     StoreError::unavailable("the channel is closed")
 }
 
-impl Announcements for Local {
+impl InvalidationBus for Local {
     fn announce(&self, change: &Change) -> StoreFuture<()> {
         if self.closed.load(Ordering::SeqCst) {
             return StoreFuture::failed(closed());
@@ -67,7 +69,7 @@ impl Announcements for Local {
         StoreFuture::ready(())
     }
 
-    fn listen(&self, ear: Ear) -> StoreFuture<()> {
+    fn listen(&self, ear: InvalidationSink) -> StoreFuture<()> {
         assert!(!self.panics.load(Ordering::SeqCst), "a fault in the channel");
         if self.closed.load(Ordering::SeqCst) {
             return StoreFuture::failed(closed());
@@ -80,7 +82,7 @@ impl Announcements for Local {
             ear.open();
             loop {
                 tokio::select! {
-                    change = changes.recv() => ear.hear(&change.map_err(StoreError::unavailable)?),
+                    change = changes.recv() => ear.invalidate(&change.map_err(StoreError::unavailable)?),
                     _ = cut.recv() => return Err(closed()),
                 }
             }
@@ -94,11 +96,14 @@ async fn two_nodes(clock: &tollgate::ManualClock) -> (Arc<Remote>, Arc<Local>, N
     let (remote, channel) = (Remote::new(), Local::new());
     let node = || {
         let builder = cache(&remote, clock).unannounced_for_at_most(UNANNOUNCED).stale_if_error(3 * BOUND);
-        builder.announcements(Arc::clone(&channel)).build().unwrap()
+        builder.invalidation_bus(Arc::clone(&channel)).build().unwrap()
     };
     let (one, other) = (node(), node());
     until(|| channel.listening() == 2).await;
-    until(|| one.health().hearing == Hearing::Open && other.health().hearing == Hearing::Open).await;
+    until(|| {
+        one.health().channel_state == ChannelState::Open && other.health().channel_state == ChannelState::Open
+    })
+    .await;
     (remote, channel, one, other)
 }
 
@@ -126,7 +131,7 @@ async fn lost_channel_shortens_record_lifetime() {
     let (id, hash) = remote.key(1);
     status_of(&other, &hash).await;
     channel.close();
-    until(|| other.health().hearing == Hearing::Lost).await;
+    until(|| other.health().channel_state == ChannelState::Lost).await;
     assert!(other.health().is_degraded());
     let mut revoked = KeyRecord::clone(&one.get(id).await.unwrap().unwrap());
     revoked.status = KeyStatus::Revoked;
@@ -147,21 +152,21 @@ async fn restored_channel_rechecks_old_records() {
     status_of(&other, &hash).await;
     let kept = other.find(&untouched).await.unwrap().unwrap();
     channel.close();
-    until(|| other.health().hearing == Hearing::Lost).await;
+    until(|| other.health().channel_state == ChannelState::Lost).await;
     remote.store.set_status(id, KeyStatus::Revoked);
     clock.advance(Duration::from_millis(1));
     channel.closed.store(false, Ordering::SeqCst);
-    until(|| other.health().hearing == Hearing::Open).await;
+    until(|| other.health().channel_state == ChannelState::Open).await;
     assert_eq!(status_of(&other, &hash).await, Some(KeyStatus::Revoked));
     assert!(Arc::ptr_eq(&kept, &other.find(&untouched).await.unwrap().unwrap()));
     assert!(other.health().restarts > 0);
     // With the authority gone at the same time, what is known still serves.
     channel.close();
-    until(|| other.health().hearing == Hearing::Lost).await;
+    until(|| other.health().channel_state == ChannelState::Lost).await;
     remote.down.store(true, Ordering::SeqCst);
     clock.advance(UNANNOUNCED);
     channel.closed.store(false, Ordering::SeqCst);
-    until(|| other.health().hearing == Hearing::Open).await;
+    until(|| other.health().channel_state == ChannelState::Open).await;
     assert!(other.find(&untouched).await.unwrap().is_some());
 }
 
@@ -170,9 +175,12 @@ async fn panicked_listener_restarts() {
     let (_remote, channel, one, other) = two_nodes(&clock()).await;
     channel.panics.store(true, Ordering::SeqCst);
     let _ = channel.cut.send(());
-    until(|| one.health().restarts >= 3 && one.health().hearing == Hearing::Lost).await;
+    until(|| one.health().restarts >= 3 && one.health().channel_state == ChannelState::Lost).await;
     channel.panics.store(false, Ordering::SeqCst);
-    until(|| one.health().hearing == Hearing::Open && other.health().hearing == Hearing::Open).await;
+    until(|| {
+        one.health().channel_state == ChannelState::Open && other.health().channel_state == ChannelState::Open
+    })
+    .await;
     assert_eq!(channel.listening(), 2);
     drop(one.clone());
     drop(one);
@@ -183,7 +191,7 @@ async fn panicked_listener_restarts() {
 
 #[test]
 fn listening_needs_a_runtime() {
-    let built = cache(&Remote::new(), &clock()).announcements(Local::new()).build();
+    let built = cache(&Remote::new(), &clock()).invalidation_bus(Local::new()).build();
     assert_eq!(built.unwrap_err().member(), "announcements");
 }
 

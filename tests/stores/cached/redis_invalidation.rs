@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tollgate::key::KeyStatus;
 use tollgate::redis::RedisServer;
-use tollgate::store::{CachedStore, Hearing, KeyAdmin, RedisAnnouncements, RedisRecords, Replaced};
+use tollgate::store::{CachedStore, ChannelState, KeyAdmin, RedisInvalidationBus, RedisRecords, Replaced};
 use tollgate::{KeyRecord, KeyStore};
 
 use crate::cached::remote::{Remote, hash};
@@ -25,8 +25,8 @@ async fn node(remote: &Arc<Remote>, redis: &Redis) -> Node {
     let server = RedisServer::open(&redis.url(), "acme").unwrap();
     let builder = CachedStore::builder(Arc::clone(remote)).stale_for_at_most(BOUND).jitter(0);
     let builder = builder.unannounced_for_at_most(UNANNOUNCED).second_tier(RedisRecords::new(server.clone()));
-    let node = builder.announcements(RedisAnnouncements::new(server)).build().unwrap();
-    until(|| node.health().hearing == Hearing::Open).await;
+    let node = builder.invalidation_bus(RedisInvalidationBus::new(server)).build().unwrap();
+    until(|| node.health().channel_state == ChannelState::Open).await;
     node
 }
 
@@ -94,7 +94,7 @@ async fn lost_message_is_detected() {
     let seen = revoked(&other, &hash).await;
     assert!(seen < Duration::from_millis(1500), "{seen:?}");
     assert!(other.health().restarts == 1);
-    until(|| other.health().hearing == Hearing::Open).await;
+    until(|| other.health().channel_state == ChannelState::Open).await;
 
     // Neither counted nor told, as by a node that was killed after its change.
     let (id, hash) = remote.key(2);
@@ -113,7 +113,10 @@ async fn nodes_reconnect_to_redis() {
     let (id, hash) = remote.key(1);
     status_of(&other, &hash).await;
     redis.kill();
-    until(|| other.health().hearing == Hearing::Lost && one.health().hearing == Hearing::Lost).await;
+    until(|| {
+        other.health().channel_state == ChannelState::Lost && one.health().channel_state == ChannelState::Lost
+    })
+    .await;
     let mut record = KeyRecord::clone(&one.get(id).await.unwrap().unwrap());
     record.status = KeyStatus::Revoked;
     let asked = Instant::now();
@@ -123,7 +126,10 @@ async fn nodes_reconnect_to_redis() {
     let seen = revoked(&other, &hash).await;
     assert!(seen <= UNANNOUNCED + ROUNDING, "{seen:?}");
     redis.restart();
-    until(|| other.health().hearing == Hearing::Open && one.health().hearing == Hearing::Open).await;
+    until(|| {
+        other.health().channel_state == ChannelState::Open && one.health().channel_state == ChannelState::Open
+    })
+    .await;
     let (id, hash) = remote.key(2);
     status_of(&other, &hash).await;
     set_status(&one, id, KeyStatus::Revoked).await;
@@ -139,7 +145,7 @@ async fn hung_server_and_cut_connection_are_found() {
     node.find(&kept).await.unwrap();
     redis.pause();
     let since = Instant::now();
-    until(|| node.health().hearing == Hearing::Lost).await;
+    until(|| node.health().channel_state == ChannelState::Lost).await;
     assert!(since.elapsed() < Duration::from_millis(2500), "{:?}", since.elapsed());
     assert!(node.health().is_degraded());
     // Nothing that the authority knows is refused for it.
@@ -148,12 +154,12 @@ async fn hung_server_and_cut_connection_are_found() {
     }
     assert!(node.find(&kept).await.unwrap().is_some());
     redis.resume();
-    until(|| node.health().hearing == Hearing::Open).await;
+    until(|| node.health().channel_state == ChannelState::Open).await;
 
     let restarts = node.health().restarts;
     redis.say(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     until(|| node.health().restarts > restarts).await;
-    until(|| node.health().hearing == Hearing::Open).await;
+    until(|| node.health().channel_state == ChannelState::Open).await;
 }
 
 #[tokio::test]
@@ -164,8 +170,8 @@ async fn known_keys_serve_without_redis_and_sql() {
     let past = Duration::from_secs(1);
     let builder =
         CachedStore::builder(Arc::clone(&remote)).stale_for_at_most(past).stale_if_error(past).jitter(0);
-    let node = builder.announcements(RedisAnnouncements::new(server)).build().unwrap();
-    until(|| node.health().hearing == Hearing::Open).await;
+    let node = builder.invalidation_bus(RedisInvalidationBus::new(server)).build().unwrap();
+    until(|| node.health().channel_state == ChannelState::Open).await;
     let (_, known) = remote.key(1);
     let since = Instant::now();
     node.find(&known).await.unwrap();

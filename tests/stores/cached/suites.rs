@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::guard::Guarded;
+use tollgate::guard::Resilient;
 use tollgate::redis::RedisServer;
 use tollgate::store::{
-    AccountAdmin, CachedStore, CachedStoreBuilder, Hearing, RedisAnnouncements, RedisRecords,
+    AccountAdmin, CachedStore, CachedStoreBuilder, ChannelState, RedisInvalidationBus, RedisRecords,
 };
 use tollgate::{MemoryStore, conformance};
 
@@ -18,14 +18,14 @@ async fn stack<S: AccountAdmin>(authority: S, redis: &Redis) -> CachedStore<S> {
     let server = RedisServer::open(&redis.url(), "acme").unwrap();
     let builder = CachedStore::builder(authority).stale_for_at_most(Duration::from_mins(1));
     let builder = builder.second_tier(RedisRecords::new(server.clone()));
-    let store = builder.announcements(RedisAnnouncements::new(server)).build().unwrap();
-    until(|| store.health().hearing == Hearing::Open).await;
+    let store = builder.invalidation_bus(RedisInvalidationBus::new(server)).build().unwrap();
+    until(|| store.health().channel_state == ChannelState::Open).await;
     store
 }
 
 #[tokio::test]
 async fn cached_store_keeps_the_contract() {
-    let builder: CachedStoreBuilder<_> = CachedStore::builder(Guarded::new(MemoryStore::new()));
+    let builder: CachedStoreBuilder<_> = CachedStore::builder(Resilient::new(MemoryStore::new()));
     let store = builder.build().unwrap();
     conformance::keys(store.clone()).run().await.assert();
     conformance::keys(Arc::new(store.clone()) as Arc<dyn AccountAdmin>).run().await.assert();

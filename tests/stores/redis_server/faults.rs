@@ -14,7 +14,8 @@ use tollgate::limit::{Draw, RedisLimiter};
 use tollgate::meter::{Meter, RedisMeter};
 use tollgate::redis::{RedisOptions, RedisServer};
 use tollgate::store::{
-    Announcements, CachedStore, Change, Hearing, KeptText, RecordCache, RedisAnnouncements, RedisRecords,
+    CachedStore, CachedText, Change, ChannelState, InvalidationBus, RecordCache, RedisInvalidationBus,
+    RedisRecords,
 };
 use tollgate::{Account, CreditLedger, Credits, KeyId, KeyRecord, MemoryStore, RateLimiter, StoreError};
 
@@ -33,7 +34,7 @@ struct Parts {
     ledger: RedisLedger,
     meter: RedisMeter,
     records: RedisRecords,
-    announcements: RedisAnnouncements,
+    invalidation_bus: RedisInvalidationBus,
     node: CachedStore<MemoryStore>,
     record: KeyRecord,
     quotas: Quotas,
@@ -50,7 +51,7 @@ impl Parts {
     fn with_options(port: u16, options: RedisOptions) -> Self {
         let server = RedisServer::with_options(&format!("redis://127.0.0.1:{port}"), options).unwrap();
         let builder = CachedStore::builder(MemoryStore::new()).second_tier(RedisRecords::new(server.clone()));
-        let node = builder.announcements(RedisAnnouncements::new(server.clone())).build().unwrap();
+        let node = builder.invalidation_bus(RedisInvalidationBus::new(server.clone())).build().unwrap();
         let hash = KeyHasher::sha256().hash(b"key");
         let record = KeyRecord::new(KeyId::from_bytes([7; 16]), hash, Arc::new(Account::new("acme", "pro")));
         let quota = QuotaPolicy::new(1_000_000, Duration::from_secs(1)).unwrap();
@@ -59,7 +60,7 @@ impl Parts {
             ledger: RedisLedger::new(server.clone()),
             meter: RedisMeter::new(server.clone()),
             records: RedisRecords::new(server.clone()),
-            announcements: RedisAnnouncements::new(server),
+            invalidation_bus: RedisInvalidationBus::new(server),
             node,
             record,
             quotas: Quotas::new([quota]),
@@ -95,12 +96,12 @@ impl Parts {
     }
 
     async fn announce(&self) -> Asked {
-        self.announcements.announce(&Change::Everything).await
+        self.invalidation_bus.announce(&Change::Everything).await
     }
 
     fn hear(&self) -> Ready<Asked> {
-        ready(match self.node.health().hearing {
-            Hearing::Open => Ok(()),
+        ready(match self.node.health().channel_state {
+            ChannelState::Open => Ok(()),
             hearing => Err(StoreError::unavailable(format!("{hearing:?}"))),
         })
     }
@@ -338,7 +339,7 @@ async fn services_of_two_prefixes_share_nothing() {
     other.in_service(SOON).await.unwrap();
     let record = &one.record;
     let ticket = one.records.look(&record.hash).await.unwrap().ticket;
-    let kept = KeptText::new("a record".to_owned(), None, Duration::from_mins(1));
+    let kept = CachedText::new("a record".to_owned(), None, Duration::from_mins(1));
     one.records.keep(&record.hash, ticket, &kept).await.unwrap();
     assert!(one.records.look(&record.hash).await.unwrap().found.is_some());
     assert!(other.records.look(&record.hash).await.unwrap().found.is_none());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollgate::credit::{Abandoned, CreditAdmin, EntryQuery, SqlLedger};
-use tollgate::guard::Guarded;
+use tollgate::guard::Resilient;
 use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
 use tollgate::{Account, CreditLedger};
 
@@ -97,7 +97,7 @@ async fn unreadable_charge_does_not_stop_a_sweep(place: Place) {
 async fn charge_closed_early_opens_no_circuit(place: Place) {
     let ledger = SqlLedger::new(&place.open().await);
     let _ = top_up(&ledger, "ada", "a", 100).await;
-    let (guarded, ada) = (Guarded::new(ledger), Account::new("ada", "pro"));
+    let (guarded, ada) = (Resilient::new(ledger), Account::new("ada", "pro"));
     for id in 0..20 {
         guarded.refund(&ada, number(id)).await.unwrap();
     }
@@ -110,7 +110,8 @@ async fn charge_closed_early_opens_no_circuit(place: Place) {
 
 async fn unstorable_text_opens_no_circuit(place: Place) {
     let database = place.open().await;
-    let (store, ledger) = (Guarded::new(SqlStore::new(&database)), Guarded::new(SqlLedger::new(&database)));
+    let (store, ledger) =
+        (Resilient::new(SqlStore::new(&database)), Resilient::new(SqlLedger::new(&database)));
     let nobody = Account::new("no\0body", "pro");
     for id in 0..20 {
         assert!(charge(&ledger, &nobody, id, 1).await.unwrap_err().is_rejected());

@@ -203,7 +203,7 @@ async fn killed_node_leaves_the_ledger_consistent(place: Place) {
 async fn failed_file_settlement_is_made_later() {
     use sqlx::ConnectOptions as _;
     use tollgate::Credits;
-    use tollgate::guard::Guarded;
+    use tollgate::guard::Resilient;
 
     let place = Place::sqlite();
     let options = DatabaseOptions::new(&place.url).unwrap();
@@ -211,17 +211,17 @@ async fn failed_file_settlement_is_made_later() {
     let database = options.with_acquire_timeout(short).with_statement_timeout(short).open().await.unwrap();
     let credits = SqlLedger::new(&database);
     let _ = top_up(&credits, "ada", "a", 100).await;
-    let (ledger, account) = (Guarded::new(credits.clone()), Account::new("ada", "pro"));
+    let (ledger, account) = (Resilient::new(credits.clone()), Account::new("ada", "pro"));
     assert_eq!(charge(&ledger, &account, 1, 30).await.unwrap(), posted(70));
     // Nobody can write: as on a full disk, but that it can be made good at once.
     let file: sqlx::sqlite::SqliteConnectOptions = place.url.parse().unwrap();
     let mut lock = file.connect().await.unwrap();
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
     ledger.settle(&account, number(1), Credits::new(30)).await.unwrap_err();
-    assert_eq!(ledger.health().closings, 1);
+    assert_eq!(ledger.health().pending_settlements, 1);
     sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap();
     let began = Instant::now();
-    while ledger.health().closings > 0 {
+    while ledger.health().pending_settlements > 0 {
         assert!(began.elapsed() < LONG, "it is never made");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tollgate::account::AccountStatus;
 use tollgate::clock::Timestamp;
-use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Retiring};
+use tollgate::key::{KeyHash, KeyHasher, KeyStatus, PreviousSecret};
 use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced, SqlStore};
 use tollgate::{Account, KeyId, KeyRecord, KeyStore};
 
@@ -63,13 +63,13 @@ async fn a_key_is_found_by_either_of_its_secrets(place: Place) {
     assert_eq!(insert(&store, &key).await, Inserted::Taken);
     // The same secret under another id, as its own or as a retiring one.
     let mut twin = record(2, "ada");
-    twin.retiring = Some(Retiring { hash: key.hash, until: NOW });
+    twin.retiring = Some(PreviousSecret { hash: key.hash, until: NOW });
     assert_eq!(insert(&store, &twin).await, Inserted::Taken);
     assert_eq!(store.get(twin.id).await.unwrap(), None, "nothing of it stayed");
     assert_eq!(store.find(&twin.hash).await.unwrap(), None);
 
     let old = key.hash;
-    key.retiring = Some(Retiring { hash: old, until: NOW });
+    key.retiring = Some(PreviousSecret { hash: old, until: NOW });
     key.hash = hash("new");
     assert_eq!(store.replace(&key).await.unwrap(), Replaced::Done);
     key.version += 1;
@@ -77,7 +77,7 @@ async fn a_key_is_found_by_either_of_its_secrets(place: Place) {
         assert_eq!(*store.find(&found).await.unwrap().unwrap(), key);
     }
     let middle = key.hash;
-    key.retiring = Some(Retiring { hash: middle, until: NOW });
+    key.retiring = Some(PreviousSecret { hash: middle, until: NOW });
     key.hash = hash("newest");
     assert_eq!(store.replace(&key).await.unwrap(), Replaced::Done);
     assert_eq!(store.find(&old).await.unwrap(), None, "an older one no more");

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate::account::{Counts, QuotaPolicy, Quotas};
+use tollgate::account::{QuotaPolicy, QuotaScope, Quotas};
 use tollgate::clock::Now;
-use tollgate::limit::{Draw, Quota, Standing};
+use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::{Account, KeyId, KeyRecord, MemoryLimiter, RateLimiter, StoreFuture};
 
 use super::broken_store::ready;
@@ -87,8 +87,10 @@ impl Broken {
     fn quotas(&self, quotas: &Quotas) -> Quotas {
         let policies = quotas.policies().cloned();
         Quotas::new(policies.map(|policy| match (self.rule, policy.counts()) {
-            (Some(Rule::TakesPoolsForOne), Counts::Pool(_)) => policy.counting(Counts::Pool("one".into())),
-            (Some(Rule::CountsKeysAlone), _) => policy.counting(Counts::Key),
+            (Some(Rule::TakesPoolsForOne), QuotaScope::Pool(_)) => {
+                policy.counting(QuotaScope::Pool("one".into()))
+            }
+            (Some(Rule::CountsKeysAlone), _) => policy.counting(QuotaScope::Key),
             (Some(Rule::TakesLogsForBuckets), counts) => {
                 QuotaPolicy::new(policy.quota(), policy.window()).unwrap().counting(counts.clone())
             }
@@ -97,19 +99,19 @@ impl Broken {
     }
 
     /// Draws from one window after the other.
-    fn draw_each(&self, draw: &Draw<'_>) -> Quota {
+    fn draw_each(&self, draw: &Draw<'_>) -> LimitDecision {
         let each = |policy: &QuotaPolicy| {
             let alone = Quotas::new([policy.clone()]);
             ready(self.inner.draw(&Draw::new(draw.key, &alone, draw.now)))
         };
-        let answers: Vec<Quota> = draw.quotas.policies().map(each).collect();
-        let refused = answers.iter().find(|answer| matches!(answer, Quota::Exceeded { .. }));
+        let answers: Vec<LimitDecision> = draw.quotas.policies().map(each).collect();
+        let refused = answers.iter().find(|answer| matches!(answer, LimitDecision::Exceeded { .. }));
         refused.or(answers.first()).cloned().unwrap()
     }
 }
 
 impl RateLimiter for Broken {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<Quota> {
+    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         let (key, quotas) = (self.key(draw.key, draw.quotas), self.quotas(draw.quotas));
         let draw = Draw::new(&key, &quotas, self.now(draw.now));
         let room = || ready(self.inner.peek(&draw)).iter().all(|window| window.remaining > 0);
@@ -119,26 +121,33 @@ impl RateLimiter for Broken {
                 let had_room = room();
                 std::thread::sleep(Duration::from_millis(3));
                 match ready(self.inner.draw(&draw)) {
-                    Quota::Exceeded { standing, .. } if had_room => Quota::Within(standing),
+                    LimitDecision::Exceeded { window_status, .. } if had_room => {
+                        LimitDecision::Within(window_status)
+                    }
                     quota => quota,
                 }
             }
             _ => ready(self.inner.draw(&draw)),
         };
-        let any = Standing::new(0, 0, Duration::ZERO);
+        let any = WindowStatus::new(0, 0, Duration::ZERO);
         match (self.rule, &mut quota) {
-            (Some(Rule::AdmitsAll), Quota::Exceeded { standing, .. }) => {
-                quota = Quota::Within(standing.clone());
+            (Some(Rule::AdmitsAll), LimitDecision::Exceeded { window_status, .. }) => {
+                quota = LimitDecision::Within(window_status.clone());
             }
             (Some(Rule::RefusesAll), _) => {
-                quota = Quota::Exceeded { retry_after: Duration::ZERO, standing: any }
+                quota = LimitDecision::Exceeded { retry_after: Duration::ZERO, window_status: any }
             }
-            (Some(Rule::TellsOneMore), Quota::Within(standing)) => standing.remaining += 1,
-            (Some(Rule::NamesTheFirst), Quota::Within(standing) | Quota::Exceeded { standing, .. }) => {
-                standing.policy = 0;
+            (Some(Rule::TellsOneMore), LimitDecision::Within(window_status)) => window_status.remaining += 1,
+            (
+                Some(Rule::NamesTheFirst),
+                LimitDecision::Within(window_status) | LimitDecision::Exceeded { window_status, .. },
+            ) => {
+                window_status.policy = 0;
             }
-            (Some(Rule::SaysNoWait), Quota::Exceeded { retry_after, .. }) => *retry_after = Duration::ZERO,
-            (Some(Rule::SaysTooLong), Quota::Exceeded { retry_after, .. }) => {
+            (Some(Rule::SaysNoWait), LimitDecision::Exceeded { retry_after, .. }) => {
+                *retry_after = Duration::ZERO;
+            }
+            (Some(Rule::SaysTooLong), LimitDecision::Exceeded { retry_after, .. }) => {
                 *retry_after += Duration::from_nanos(1);
             }
             _ => {}
@@ -146,20 +155,20 @@ impl RateLimiter for Broken {
         StoreFuture::ready(quota)
     }
 
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<Standing>> {
+    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         let (key, quotas) = (self.key(draw.key, draw.quotas), self.quotas(draw.quotas));
         let draw = Draw::new(&key, &quotas, self.now(draw.now));
-        let mut standings = ready(self.inner.peek(&draw));
+        let mut window_statuses = ready(self.inner.peek(&draw));
         match self.rule {
             Some(Rule::TakesWhenPeeked) => drop(self.inner.draw(&draw)),
-            Some(Rule::PeeksBackwards) => standings.reverse(),
+            Some(Rule::PeeksBackwards) => window_statuses.reverse(),
             Some(Rule::TellsALateReset) => {
-                for window in &mut standings {
+                for window in &mut window_statuses {
                     window.reset += Duration::from_secs(1);
                 }
             }
             _ => {}
         }
-        StoreFuture::ready(standings)
+        StoreFuture::ready(window_statuses)
     }
 }

@@ -9,7 +9,7 @@ use crate::error::StoreError;
 
 /// A detector of an authority that hangs: a read timed out and no other read was answered meanwhile. If other reads
 /// were answered, the authority is only busy, and the read may have timed out while waiting for its turn.
-pub(super) struct Hang {
+pub(super) struct HangDetector {
     hangs: AtomicBool,
     answers: AtomicU64,
     finds_out: Semaphore,
@@ -22,7 +22,7 @@ pub(super) struct Admitted<'h> {
     _finds_out: Option<SemaphorePermit<'h>>,
 }
 
-impl Hang {
+impl HangDetector {
     pub(super) fn new() -> Self {
         Self { hangs: AtomicBool::new(false), answers: AtomicU64::new(0), finds_out: Semaphore::new(1) }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tollgate::DenialKind;
-use tollgate::respond::{Presentation, Wording};
+use tollgate::respond::{ErrorFormat, ErrorText};
 
 use crate::fixture::{Answer, Stage};
 
@@ -190,21 +190,22 @@ async fn builder_and_file_agree() {
         message = "\"None\" at all\n"
         members = { docs = "x" }
     "#;
-    let wording = Wording {
+    let error_text = ErrorText {
         status: Some(http::StatusCode::IM_A_TEAPOT),
         code: Some("NONE".into()),
         message: Some("\"None\" at all\n".into()),
         members: vec![("docs".into(), "x".into())],
-        ..Wording::default()
+        ..ErrorText::default()
     };
     let coded = |builder: tollgate::GateBuilder| {
         let template = r#"{ "e": "{code}", "m": "{message}", "d": "{docs}" }"#;
-        let presentation = Presentation::json(template)?.realm("Acme")?.wording(DenialKind::Missing, wording);
+        let error_format =
+            ErrorFormat::json(template)?.realm("Acme")?.error_text(DenialKind::Missing, error_text);
         let format = tollgate::KeyFormat::new("acme_", tollgate::key::Length::exactly(8))?.accepted_only();
         Ok(builder
             .source(tollgate::KeySource::header("X-API-Key")?)
             .format(format)
-            .presentation(presentation))
+            .error_format(error_format))
     };
     let answers = crate::fixture::both(toml, coded, |_| {}, &["GET /a", "GET /a; x-api-key: x"]).await;
     assert_eq!((answers[0].status, answers[1].status), (418, 401));

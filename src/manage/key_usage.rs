@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Caps, Counts, Quotas};
+use crate::account::{ParamLimits, QuotaScope, Quotas};
 use crate::clock::{Now, Timestamp};
 use crate::credit::Balance;
 use crate::gate::Gate;
@@ -15,7 +15,7 @@ use crate::name::{AccountId, PlanName, Scope};
 /// The current limits and balance of a key, which result from its plan, its account and the key itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct KeyStanding {
+pub struct KeyUsage {
     /// The key's id.
     pub key: KeyId,
     /// The account that owns the key.
@@ -23,7 +23,7 @@ pub struct KeyStanding {
     /// The account's plan.
     pub plan: PlanName,
     /// The status of each window; empty if there is no limit.
-    pub windows: Vec<WindowStanding>,
+    pub windows: Vec<WindowUsage>,
     /// The credits that the account can spend, including a grant that is due. `None` if the gate has no
     /// [`credit_authority`](crate::gate::GateBuilder::credit_authority).
     pub balance: Option<Balance>,
@@ -32,7 +32,7 @@ pub struct KeyStanding {
     /// The paths that the key may call; `None` for all.
     pub paths: Option<Vec<PathPattern>>,
     /// The limits on parameters that apply.
-    pub caps: Caps,
+    pub caps: ParamLimits,
     /// The time from which the key may not be used.
     pub expires_at: Option<Timestamp>,
 }
@@ -40,7 +40,7 @@ pub struct KeyStanding {
 /// The status of a window of a quota.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct WindowStanding {
+pub struct WindowUsage {
     /// The quota's name.
     pub policy: String,
     /// The number of requests that the quota admits in a window.
@@ -48,7 +48,7 @@ pub struct WindowStanding {
     /// The length of the window.
     pub window: Duration,
     /// The scope of the count: the requests that are counted together.
-    pub counts: Counts,
+    pub counts: QuotaScope,
     /// The number of further requests that the quota admits at once.
     pub remaining: u32,
     /// The time until the full quota is available again.
@@ -69,14 +69,14 @@ impl Gate {
     ///
     /// ```
     /// # async fn show(gate: &tollgate::Gate, principal: &tollgate::Principal) -> Result<(), tollgate::manage::ManageError> {
-    /// let standing = gate.standing(principal.record()).await?;
-    /// for window in &standing.windows {
+    /// let key_usage = gate.key_usage(principal.record()).await?;
+    /// for window in &key_usage.windows {
     ///     println!("{} of {} per {}", window.remaining, window.quota, window.policy);
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn standing(&self, record: &KeyRecord) -> Result<KeyStanding, ManageError> {
+    pub async fn key_usage(&self, record: &KeyRecord) -> Result<KeyUsage, ManageError> {
         let (plans, now) = (&self.0.plans, self.0.clock.now());
         let terms = match plans.kept(record) {
             Some(pass) => Arc::clone(&pass.terms),
@@ -89,7 +89,7 @@ impl Gate {
             Some(credits) => Some(credits.balance_of(&account.id, &terms.plan.credits, now.wall()).await?),
             None => None,
         };
-        Ok(KeyStanding {
+        Ok(KeyUsage {
             key: record.id,
             account: account.id.clone(),
             plan: account.plan.clone(),
@@ -107,20 +107,20 @@ impl Gate {
         record: &KeyRecord,
         quotas: &Quotas,
         now: Now,
-    ) -> Result<Vec<WindowStanding>, ManageError> {
+    ) -> Result<Vec<WindowUsage>, ManageError> {
         if quotas.is_empty() {
             return Ok(Vec::new());
         }
-        let standings = self.0.limiter.peek(&Draw::new(record, quotas, now)).await?;
-        let windows = standings.iter().filter_map(|standing| {
-            let policy = quotas.policies().nth(standing.policy)?;
-            Some(WindowStanding {
+        let window_statuses = self.0.limiter.peek(&Draw::new(record, quotas, now)).await?;
+        let windows = window_statuses.iter().filter_map(|key_usage| {
+            let policy = quotas.policies().nth(key_usage.policy)?;
+            Some(WindowUsage {
                 policy: policy.name().to_owned(),
                 quota: policy.quota(),
                 window: policy.window(),
                 counts: policy.counts().clone(),
-                remaining: standing.remaining,
-                reset: standing.reset,
+                remaining: key_usage.remaining,
+                reset: key_usage.reset,
             })
         });
         Ok(windows.collect())

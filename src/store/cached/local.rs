@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use moka::sync::Cache;
 
 use crate::key::{KeyHash, KeyRecord};
-use crate::store::cached::fence::{Mark, Slots};
+use crate::store::cached::epochs::{Mark, Slots};
 use crate::store::spread::ByHash;
 
 /// The number of reads of a record after which moka, which chooses the records to evict, is informed.
@@ -14,7 +14,7 @@ const TOLD_EVERY: u32 = 16;
 
 /// The result of one read, with its times. Times are monotonic, in nanoseconds.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct CacheEntry {
     /// The record; `None` if there is no such key.
     pub(super) found: Option<Arc<KeyRecord>>,
     /// The time at which the read of the authority began.
@@ -25,8 +25,8 @@ pub(super) struct Entry {
     pub(super) slots: Slots,
 }
 
-struct Kept {
-    entry: Entry,
+struct StampedEntry {
+    entry: CacheEntry,
     /// A number that distinguishes this entry from others of the same key.
     stamp: u64,
     reads: AtomicU32,
@@ -36,16 +36,16 @@ struct Kept {
 ///
 /// [`moka`] bounds both and chooses what to evict. Records are read from a separate map, at a fraction of the cost of a
 /// read from moka. Hashes of no key are read from moka: the cost affects only clients that send unknown keys.
-pub(super) struct Shelf {
-    records: Arc<ByHash<Kept>>,
+pub(super) struct LocalCache {
+    records: Arc<ByHash<StampedEntry>>,
     bound: Cache<KeyHash, u64>,
-    absent: Cache<KeyHash, Entry>,
+    absent: Cache<KeyHash, CacheEntry>,
     stamps: AtomicU64,
 }
 
-impl Shelf {
+impl LocalCache {
     pub(super) fn new(records: u64, absent: u64) -> Self {
-        let map = Arc::new(ByHash::<Kept>::default());
+        let map = Arc::new(ByHash::<StampedEntry>::default());
         let dropping = Arc::clone(&map);
         let bound = Cache::builder()
             .max_capacity(records)
@@ -58,7 +58,7 @@ impl Shelf {
     }
 
     /// Passes the entry of this hash to `judge`.
-    pub(super) fn look<T>(&self, hash: &KeyHash, judge: impl FnOnce(&Entry) -> T) -> Option<T> {
+    pub(super) fn look<T>(&self, hash: &KeyHash, judge: impl FnOnce(&CacheEntry) -> T) -> Option<T> {
         let records = self.records.pin();
         if let Some(kept) = records.get(hash) {
             // The count may be inexact: an update that is lost between two threads does no harm.
@@ -74,7 +74,7 @@ impl Shelf {
 
     /// Stores the result of a read. If the record has not changed, the old object stays, with the state that back ends
     /// attached to it.
-    pub(super) fn put(&self, hash: KeyHash, mut entry: Entry) -> Entry {
+    pub(super) fn put(&self, hash: KeyHash, mut entry: CacheEntry) -> CacheEntry {
         let records = self.records.pin();
         let before = records.get(&hash).and_then(|kept| kept.entry.found.clone());
         if before.is_some() && before == entry.found {
@@ -87,7 +87,7 @@ impl Shelf {
         }
         let stamp = self.next();
         // Insert into the map first: moka may evict the entry at once, and must then find it in the map.
-        records.insert(hash, Kept { entry: entry.clone(), stamp, reads: AtomicU32::new(0) });
+        records.insert(hash, StampedEntry { entry: entry.clone(), stamp, reads: AtomicU32::new(0) });
         self.bound.insert(hash, stamp);
         self.absent.invalidate(&hash);
         entry

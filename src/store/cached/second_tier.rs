@@ -11,38 +11,38 @@ use crate::future::StoreFuture;
 use crate::key::KeyHash;
 use crate::store::Change;
 use crate::store::cached::bounds::Bounds;
-use crate::store::cached::fence::Mark;
-use crate::store::cached::front::{Front, PAUSE};
-use crate::store::cached::second::{KeptText, Looked, RecordCache, Ticket};
-use crate::store::cached::shelf::Entry;
+use crate::store::cached::epochs::Mark;
+use crate::store::cached::local::CacheEntry;
+use crate::store::cached::record_cache::{CacheLookup, CacheVersion, CachedText, RecordCache};
+use crate::store::cached::state::{CacheState, PAUSE};
 use crate::store::cached::text;
 
-pub(super) struct Behind {
+pub(super) struct SecondTier {
     tier: Arc<dyn RecordCache>,
     patience: Duration,
     /// The time until which the tier is not used.
     rests_until: AtomicI64,
 }
 
-impl Behind {
+impl SecondTier {
     pub(super) fn new(tier: Arc<dyn RecordCache>, patience: Duration) -> Self {
         Self { tier, patience, rests_until: AtomicI64::new(i64::MIN) }
     }
 
     /// Returns what the tier has for a hash; `None` if it fails.
-    pub(super) async fn look(&self, hash: &KeyHash, front: &Front) -> Option<Looked> {
-        if front.now() < self.rests_until.load(Ordering::Relaxed) {
+    pub(super) async fn look(&self, hash: &KeyHash, state: &CacheState) -> Option<CacheLookup> {
+        if state.now() < self.rests_until.load(Ordering::Relaxed) {
             return None;
         }
         match self.within(self.tier.look(hash)).await {
             Ok(looked) => {
-                front.note_second(Ok(()));
+                state.note_second(Ok(()));
                 Some(looked)
             }
             Err(error) => {
                 // An unreadable entry causes no pause: an answer of the authority overwrites it.
                 if !error.is_answer() {
-                    self.rest(front, PAUSE, &error);
+                    self.rest(state, PAUSE, &error);
                 }
                 None
             }
@@ -50,31 +50,37 @@ impl Behind {
     }
 
     /// Stores an answer of the authority for the rest of its life.
-    pub(super) async fn keep(&self, hash: &KeyHash, ticket: Ticket, entry: &Entry, front: &Front) {
+    pub(super) async fn keep(
+        &self,
+        hash: &KeyHash,
+        ticket: CacheVersion,
+        entry: &CacheEntry,
+        state: &CacheState,
+    ) {
         let found = entry.found.as_deref();
         let life = Bounds::time(entry.fresh_until.saturating_sub(entry.began));
-        let kept = KeptText::new(text::write(hash, found), found.map(text::filing), life);
+        let kept = CachedText::new(text::write(hash, found), found.map(text::filing), life);
         if !life.is_zero()
             && let Err(error) = self.within(self.tier.keep(hash, ticket, &kept)).await
         {
-            self.rest(front, PAUSE, &error);
+            self.rest(state, PAUSE, &error);
         }
     }
 
     /// Invalidates what the tier has of a subject. Returns true if it succeeded. If not, the tier is not used for as
     /// long as it may have invalid entries.
-    pub(super) async fn void(&self, change: &Change, hashes: &[KeyHash], front: &Front) -> bool {
-        let life = Bounds::time(front.bounds.stale);
-        let voided = self.within(self.tier.void(change, hashes, life)).await;
+    pub(super) async fn invalidate(&self, change: &Change, hashes: &[KeyHash], state: &CacheState) -> bool {
+        let life = Bounds::time(state.bounds.stale);
+        let voided = self.within(self.tier.invalidate(change, hashes, life)).await;
         if let Err(error) = &voided {
-            self.rest(front, front.bounds.stale, error);
+            self.rest(state, state.bounds.stale, error);
         }
         voided.is_ok()
     }
 
-    fn rest(&self, front: &Front, time: i64, error: &StoreError) {
-        front.note_second(Err(error));
-        self.rests_until.fetch_max(front.now().saturating_add(time), Ordering::Relaxed);
+    fn rest(&self, state: &CacheState, time: i64, error: &StoreError) {
+        state.note_second(Err(error));
+        self.rests_until.fetch_max(state.now().saturating_add(time), Ordering::Relaxed);
     }
 
     async fn within<T>(&self, asked: StoreFuture<T>) -> Result<T, StoreError> {
@@ -82,16 +88,22 @@ impl Behind {
     }
 }
 
-impl Front {
+impl CacheState {
     /// Returns an entry from the second tier, if it may be served. The look began at `asked`, with this mark.
-    pub(super) fn entry_of(&self, hash: &KeyHash, looked: &Looked, asked: i64, mark: Mark) -> Option<Entry> {
+    pub(super) fn entry_of(
+        &self,
+        hash: &KeyHash,
+        looked: &CacheLookup,
+        asked: i64,
+        mark: Mark,
+    ) -> Option<CacheEntry> {
         let (kept, age) = looked.found.as_ref()?;
         let found = text::read(hash, kept)?;
         let most = if found.is_some() { self.bounds.stale } else { self.bounds.absent };
         let began = asked.saturating_sub(Bounds::nanos(*age));
         let fresh_until = began.saturating_add(Bounds::nanos(kept.life).min(most));
         let slots = self.slots_of(hash, found.as_deref());
-        let entry = Entry { found, began, fresh_until, mark, slots };
+        let entry = CacheEntry { found, began, fresh_until, mark, slots };
         (self.is_fresh(&entry, self.now()) && !self.knows_newer(hash, &entry)).then_some(entry)
     }
 }

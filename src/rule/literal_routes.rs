@@ -6,19 +6,19 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 /// Such patterns, with the indexes of their rules. A path that is not found here may still match another pattern.
 #[derive(Debug, Default)]
-pub(super) struct Straight(HashMap<Box<str>, Level, BuildHasherDefault<ByText>>);
+pub(super) struct LiteralRouteIndex(HashMap<Box<str>, LastSegments, BuildHasherDefault<ByText>>);
 
 /// The patterns that have the same text up to the last segment.
 #[derive(Debug, Default)]
-struct Level {
+struct LastSegments {
     /// The patterns whose last segment is text.
-    said: Vec<(Box<str>, usize)>,
+    literals: Vec<(Box<str>, usize)>,
     /// The pattern whose last segment is a parameter. It matches any other last segment, unless `in_part` is set.
     gap: Option<usize>,
     in_part: bool,
 }
 
-impl Straight {
+impl LiteralRouteIndex {
     /// Adds a pattern that the pattern tree has accepted.
     pub(super) fn insert(&mut self, pattern: &str, place: usize) {
         let Some((above, last)) = split(pattern).filter(|(above, _)| !above.contains(['{', '}'])) else {
@@ -30,7 +30,7 @@ impl Straight {
             // A `{*rest}` has the lowest priority, so the tree handles it.
             Some(name) if name.starts_with('*') => {}
             Some(name) if !name.contains(['{', '}']) => level.gap = Some(place),
-            None if !last.contains(['{', '}']) => level.said.push((last.into(), place)),
+            None if !last.contains(['{', '}']) => level.literals.push((last.into(), place)),
             _ => level.in_part = true,
         }
     }
@@ -40,7 +40,7 @@ impl Straight {
     pub(super) fn at(&self, path: &str) -> Option<usize> {
         let (above, last) = split(path)?;
         let level = self.0.get(above)?;
-        if let Some((_, place)) = level.said.iter().find(|(said, _)| **said == *last) {
+        if let Some((_, place)) = level.literals.iter().find(|(literals, _)| **literals == *last) {
             return Some(*place);
         }
         level.gap.filter(|_| !level.in_part && !last.is_empty())
@@ -92,7 +92,7 @@ impl Hasher for ByText {
 mod tests {
     use matchit::Router;
 
-    use super::Straight;
+    use super::LiteralRouteIndex;
 
     #[test]
     fn linear_search_agrees_with_the_tree() {
@@ -130,7 +130,7 @@ mod tests {
         ];
         let mut straight_on = 0;
         for patterns in sets {
-            let (mut tree, mut straight) = (Router::new(), Straight::default());
+            let (mut tree, mut straight) = (Router::new(), LiteralRouteIndex::default());
             for (place, pattern) in patterns.iter().enumerate() {
                 if tree.insert(*pattern, place).is_ok() {
                     straight.insert(pattern, place);

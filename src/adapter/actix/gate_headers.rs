@@ -8,12 +8,12 @@ use crate::gate::Gate;
 /// A gate, and the names of the headers that it reads on every request. The names are created once, because each
 /// creation allocates.
 #[derive(Debug)]
-pub(super) struct Front {
+pub(super) struct GateHeaders {
     pub(super) gate: Gate,
     names: Vec<(http::HeaderName, HeaderName)>,
 }
 
-impl Front {
+impl GateHeaders {
     pub(super) fn new(gate: Gate) -> Self {
         let core = &gate.0;
         let sources = core.sources.iter().filter_map(crate::key::KeySource::header_name);

@@ -22,13 +22,13 @@ pub(super) type Slots = [u16; 2];
 /// A read takes its mark before it begins. It is valid while no change to its key or its account came after the mark.
 /// This one rule has two effects. A read that began before a revocation is not cached after it. Older cached reads are
 /// invalid under every hash, without a search for them.
-pub(super) struct Fence {
+pub(super) struct Epochs {
     changes: AtomicU64,
     last: Box<[AtomicU64]>,
     state: RandomState,
 }
 
-impl Fence {
+impl Epochs {
     pub(super) fn new() -> Self {
         let last = (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
         Self { changes: AtomicU64::new(0), last, state: RandomState::new() }
@@ -40,13 +40,13 @@ impl Fence {
     }
 
     /// Invalidates what was read of the subjects in this slot before now.
-    pub(super) fn void(&self, slot: u16) {
+    pub(super) fn invalidate(&self, slot: u16) {
         let change = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
         self.last[usize::from(slot)].fetch_max(change, Ordering::SeqCst);
     }
 
     /// Invalidates everything that was read before now.
-    pub(super) fn void_all(&self) {
+    pub(super) fn invalidate_all(&self) {
         let change = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
         for last in &self.last {
             last.fetch_max(change, Ordering::SeqCst);

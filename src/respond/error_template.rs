@@ -15,9 +15,9 @@ use crate::denial::Cause;
 use crate::denial::{Denial, DenialKind};
 use crate::name::Agreement;
 use crate::respond::challenge::{Challenges, sufficient_scopes};
+use crate::respond::error_text::waits;
 use crate::respond::template::{Piece, Variable};
-use crate::respond::wording::waits;
-use crate::respond::{Occasion, ResponseForDenial};
+use crate::respond::{DenialContext, ResponseForDenial};
 
 /// The number of seconds after which a request that could not be checked may be sent again.
 const UNAVAILABLE_WAIT: u64 = 1;
@@ -27,7 +27,7 @@ const NEVER_REFUSED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The compiled response of one kind. The parts that are the same in every response are built once.
 #[derive(Debug)]
-pub(super) struct Face {
+pub(super) struct ErrorTemplate {
     pub(super) status: StatusCode,
     headers: HeaderMap,
     /// The headers of a denial of a Bearer key, if their challenge contains an error code.
@@ -35,7 +35,7 @@ pub(super) struct Face {
     pieces: Vec<Piece>,
 }
 
-impl Face {
+impl ErrorTemplate {
     pub(super) fn new(
         kind: DenialKind,
         status: StatusCode,
@@ -77,36 +77,36 @@ impl Face {
 
 /// The compiled responses of all kinds.
 #[derive(Debug)]
-pub(crate) struct Faces {
+pub(crate) struct ErrorTemplates {
     /// The responses, indexed by the kind's place in [`DenialKind::ALL`].
-    pub(super) by_kind: Vec<Face>,
+    pub(super) by_kind: Vec<ErrorTemplate>,
     pub(super) agreement_urls: HashMap<Agreement, String>,
     pub(super) longest_wait: Duration,
 }
 
-impl ResponseForDenial for Faces {
-    fn respond(&self, denial: &Denial, occasion: &Occasion<'_>) -> Response<Bytes> {
-        let face = &self.by_kind[denial.kind() as usize];
-        let mut sheet = Sheet::default();
+impl ResponseForDenial for ErrorTemplates {
+    fn respond(&self, denial: &Denial, context: &DenialContext<'_>) -> Response<Bytes> {
+        let error_template = &self.by_kind[denial.kind() as usize];
+        let mut buffer = ResponseBuffer::default();
         let wait = self.wait(denial);
-        for piece in &face.pieces {
+        for piece in &error_template.pieces {
             match piece {
-                Piece::Text(text) => sheet.push(text),
+                Piece::Text(text) => buffer.push(text),
                 Piece::Whole(variable) | Piece::Within(variable) => {
-                    self.fill(*variable, denial, occasion, wait, &mut sheet);
+                    self.fill(*variable, denial, context, wait, &mut buffer);
                 }
             }
         }
-        let body = sheet.mark(0);
-        let length = sheet.write_number(body.len() as u64);
-        let retry_after = sheet.write_number(wait);
-        let id = sheet.write(occasion.request_id().as_str());
-        let headers = face.headers(denial);
-        let lacking = sheet.write_lacking(face, denial);
-        let sheet = sheet.into_bytes();
+        let body = buffer.mark(0);
+        let length = buffer.write_number(body.len() as u64);
+        let retry_after = buffer.write_number(wait);
+        let id = buffer.write(context.request_id().as_str());
+        let headers = error_template.headers(denial);
+        let lacking = buffer.write_lacking(error_template, denial);
+        let buffer = buffer.into_bytes();
 
-        let mut response = Response::new(sheet.slice(body));
-        *response.status_mut() = face.status;
+        let mut response = Response::new(buffer.slice(body));
+        *response.status_mut() = error_template.status;
         *response.headers_mut() = headers.clone();
         // The headers that vary are already present. Iterating over a few headers costs less than hashing their names.
         for (name, value) in response.headers_mut().iter_mut() {
@@ -120,10 +120,10 @@ impl ResponseForDenial for Faces {
                     }
                     continue;
                 }
-                name if name == occasion.request_id_header() => id.clone(),
+                name if name == context.request_id_header() => id.clone(),
                 _ => continue,
             };
-            if let Ok(filled) = HeaderValue::from_maybe_shared(sheet.slice(text)) {
+            if let Ok(filled) = HeaderValue::from_maybe_shared(buffer.slice(text)) {
                 *value = filled;
             }
         }
@@ -131,7 +131,7 @@ impl ResponseForDenial for Faces {
     }
 }
 
-impl Faces {
+impl ErrorTemplates {
     /// Returns the whole seconds to wait: rounded up, at least 1, and at most the configured maximum.
     fn wait(&self, denial: &Denial) -> u64 {
         let exact = denial
@@ -144,45 +144,46 @@ impl Faces {
         &self,
         variable: Variable,
         denial: &Denial,
-        occasion: &Occasion<'_>,
+        context: &DenialContext<'_>,
         wait: u64,
-        sheet: &mut Sheet,
+        buffer: &mut ResponseBuffer,
     ) {
         match (variable, &denial.cause) {
-            (Variable::RequestId, _) => sheet.push(occasion.request_id().as_str()),
-            (Variable::Instance, _) => sheet.push_escaped(&occasion.instance()),
-            (Variable::RetryAfter, _) => sheet.push_number(wait),
+            (Variable::RequestId, _) => buffer.push(context.request_id().as_str()),
+            (Variable::Instance, _) => buffer.push_escaped(&context.instance()),
+            (Variable::RetryAfter, _) => buffer.push_number(wait),
             (Variable::Timestamp, _) => {
-                let second = occasion.now().as_millis().div_euclid(1_000).saturating_mul(1_000);
-                sheet.push_shown(crate::clock::Timestamp::from_millis(second));
+                let second = context.now().as_millis().div_euclid(1_000).saturating_mul(1_000);
+                buffer.push_shown(crate::clock::Timestamp::from_millis(second));
             }
-            (Variable::Policy, Cause::Wait { terms, standing, .. }) => {
-                let policy = terms.quotas.policies().nth(standing.policy);
-                sheet.push_escaped(policy.map_or("", crate::account::QuotaPolicy::name));
+            (Variable::Policy, Cause::Wait { terms, window_status, .. }) => {
+                let policy = terms.quotas.policies().nth(window_status.policy);
+                buffer.push_escaped(policy.map_or("", crate::account::QuotaPolicy::name));
             }
-            (Variable::RequiredScope, Cause::Scopes(ruled)) => {
-                sheet.push_escaped(ruled.required_scope.as_deref().unwrap_or_default());
+            (Variable::RequiredScope, Cause::Scopes(compiled)) => {
+                buffer.push_escaped(compiled.required_scope.as_deref().unwrap_or_default());
             }
-            (Variable::RequiredPlan, Cause::Plan(ruled)) => {
-                sheet.push_escaped(ruled.rule.min_plan.as_ref().map_or("", crate::name::PlanName::as_str));
+            (Variable::RequiredPlan, Cause::Plan(compiled)) => {
+                buffer
+                    .push_escaped(compiled.rule.min_plan.as_ref().map_or("", crate::name::PlanName::as_str));
             }
-            (Variable::Agreement, Cause::Agreement(agreement)) => sheet.push_escaped(agreement.as_str()),
+            (Variable::Agreement, Cause::Agreement(agreement)) => buffer.push_escaped(agreement.as_str()),
             (Variable::AgreementUrl, Cause::Agreement(agreement)) => {
-                sheet.push_escaped(self.agreement_urls.get(agreement).map_or("", String::as_str));
+                buffer.push_escaped(self.agreement_urls.get(agreement).map_or("", String::as_str));
             }
-            (Variable::Parameter, Cause::Parameter(breach)) => sheet.push_escaped(&breach.parameter),
+            (Variable::Parameter, Cause::Parameter(breach)) => buffer.push_escaped(&breach.parameter),
             (Variable::Cap, Cause::Parameter(breach)) => {
                 let BreachKind::Above(cap) = breach.problem else { return };
-                sheet.push_shown(cap);
+                buffer.push_shown(cap);
             }
-            (Variable::Member, Cause::Member { member, .. }) => sheet.push_escaped(member),
-            (Variable::Problem, Cause::Member { problem, .. }) => sheet.push_escaped(problem),
-            (Variable::MaxKeys, Cause::MaxKeys(most)) => sheet.push_shown(most),
-            (Variable::Balance, Cause::Balance { balance, .. }) => sheet.push_shown(balance),
-            (Variable::Cost, Cause::Balance { cost, .. }) => sheet.push_shown(cost),
+            (Variable::Member, Cause::Member { member, .. }) => buffer.push_escaped(member),
+            (Variable::Problem, Cause::Member { problem, .. }) => buffer.push_escaped(problem),
+            (Variable::MaxKeys, Cause::MaxKeys(most)) => buffer.push_shown(most),
+            (Variable::Balance, Cause::Balance { balance, .. }) => buffer.push_shown(balance),
+            (Variable::Cost, Cause::Balance { cost, .. }) => buffer.push_shown(cost),
             // A denial that was constructed by hand may lack values of its kind. A missing number is zero, and a
             // missing text is empty.
-            _ if variable.is_number() => sheet.push("0"),
+            _ if variable.is_number() => buffer.push("0"),
             _ => {}
         }
     }
@@ -190,9 +191,9 @@ impl Faces {
 
 /// The buffer of one response, in one allocation. The body and the header values are slices of it.
 #[derive(Default)]
-struct Sheet(SmallVec<[u8; 512]>);
+struct ResponseBuffer(SmallVec<[u8; 512]>);
 
-impl Sheet {
+impl ResponseBuffer {
     fn push(&mut self, text: &str) {
         self.0.extend_from_slice(text.as_bytes());
     }
@@ -245,12 +246,12 @@ impl Sheet {
 
     /// Appends the challenge of a Bearer key that lacks a scope, with the scopes that are sufficient. Appends nothing
     /// if there are none.
-    fn write_lacking(&mut self, face: &Face, denial: &Denial) -> Range<usize> {
+    fn write_lacking(&mut self, error_template: &ErrorTemplate, denial: &Denial) -> Range<usize> {
         let from = self.0.len();
-        if face.status == StatusCode::FORBIDDEN
-            && let Cause::Scopes(ruled) = &denial.cause
-            && let Some(challenge) = face.headers(denial).get(WWW_AUTHENTICATE)
-            && let [first, others @ ..] = sufficient_scopes(ruled)
+        if error_template.status == StatusCode::FORBIDDEN
+            && let Cause::Scopes(compiled) = &denial.cause
+            && let Some(challenge) = error_template.headers(denial).get(WWW_AUTHENTICATE)
+            && let [first, others @ ..] = sufficient_scopes(compiled)
         {
             self.0.extend_from_slice(challenge.as_bytes());
             self.push(", scope=\"");
@@ -268,7 +269,7 @@ impl Sheet {
     }
 }
 
-impl Write for Sheet {
+impl Write for ResponseBuffer {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         self.push(text);
         Ok(())

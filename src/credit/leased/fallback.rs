@@ -3,13 +3,13 @@
 
 use tokio::sync::futures::OwnedNotified;
 
-use super::purse::{Block, Purse, Spent, State};
+use super::leased_balance::{Block, LeasedBalance, Spent, State};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
 
 /// The next action for a request that the authority has too few credits for.
 #[derive(Debug)]
-pub(super) enum Resort {
+pub(super) enum Fallback {
     /// The request is charged; the value is the remaining balance.
     Spent(Credits),
     /// A round trip is in progress and may bring credits.
@@ -26,18 +26,18 @@ impl State {
     /// Returns the next action for a request that the authority has too few credits for.
     ///
     /// `returned` is the number of returned blocks at the time when the authority was asked.
-    pub(super) fn last_resort(
+    pub(super) fn fallback(
         &mut self,
         id: ChargeId,
         amount: Credits,
         now: Now,
-        (purse, returned): (&Purse, u64),
-    ) -> Resort {
+        (leased_balance, returned): (&LeasedBalance, u64),
+    ) -> Fallback {
         if let Spent::Here { balance, .. } = self.spend(id, amount, now) {
-            return Resort::Spent(balance);
+            return Fallback::Spent(balance);
         }
-        if let Some(trip) = self.trip_under_way(purse) {
-            return Resort::Wait(trip);
+        if let Some(trip) = self.trip_under_way(leased_balance) {
+            return Fallback::Wait(trip);
         }
         // An ended block that waits for its open charges may be spent from until they are closed.
         let covers = |block: &&mut Block| {
@@ -47,7 +47,7 @@ impl State {
         };
         if let Some(block) = self.blocks.iter_mut().find(covers) {
             block.ended = false;
-            return Resort::Commit(block.id, block.used + amount.get());
+            return Fallback::Commit(block.id, block.used + amount.get());
         }
         let free = |block: &&mut Block| block.open == 0;
         let in_pieces = self.blocks.iter_mut().filter(free).fold(false, |some, block| {
@@ -55,6 +55,6 @@ impl State {
             some || block.amount > block.used
         });
         // Blocks that were returned since the authority was asked may suffice as well.
-        if in_pieces || self.returned != returned { Resort::GiveBack } else { Resort::Refuse }
+        if in_pieces || self.returned != returned { Fallback::GiveBack } else { Fallback::Refuse }
     }
 }

@@ -6,19 +6,19 @@ use actix_web::http::Uri;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
 
-use crate::adapter::actix::names::Front;
-use crate::adapter::actix::view::Seen;
-use crate::adapter::dress::without_parameter;
+use crate::adapter::actix::gate_headers::GateHeaders;
+use crate::adapter::actix::view::RequestWithGate;
+use crate::adapter::headers::without_parameter;
 use crate::gate::Admission;
 use crate::gate::Principal;
 
 /// Removes or hides the key in a request, and inserts the principal.
-pub(super) fn hand_over(request: &mut ServiceRequest, admission: &Admission, front: &Front) {
+pub(super) fn prepare_request(request: &mut ServiceRequest, admission: &Admission, front: &GateHeaders) {
     let core = &front.gate.0;
     let source = admission.entry().map(|entry| entry.source);
     let taken = source.and_then(|at| {
-        let seen = Seen { request, front };
-        core.take_key(|| seen.view(), at)
+        let request_with_gate = RequestWithGate { request, front };
+        core.take_key(|| request_with_gate.view(), at)
     });
     for (place, listed) in core.sources.iter().enumerate() {
         if let Some(parameter) = listed.parameter() {

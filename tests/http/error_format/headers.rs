@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use tollgate::account::{OwnQuota, QuotaPolicy};
+use tollgate::account::{QuotaPolicy, QuotaRef};
 use tollgate::key::Length;
-use tollgate::respond::{Presentation, RequestIds};
+use tollgate::respond::{ErrorFormat, RequestIds};
 use tollgate::{GateBuilder, KeyFormat, KeySource, Plan};
 
 use crate::fixture::{Answer, Stage};
 
-fn gate(presentation: Presentation, sources: &[KeySource]) -> GateBuilder {
-    let builder = tollgate::Gate::builder().presentation(presentation);
+fn gate(error_format: ErrorFormat, sources: &[KeySource]) -> GateBuilder {
+    let builder = tollgate::Gate::builder().error_format(error_format);
     let builder = builder.format(KeyFormat::new("acme_", Length::exactly(8)).unwrap().accepted_only());
     sources.iter().cloned().fold(builder, GateBuilder::source)
 }
@@ -31,7 +31,7 @@ fn challenges(answer: &Answer) -> Vec<&str> {
 async fn one_challenge_per_scheme_and_line() {
     let (bearer, query) = (KeySource::authorization("Bearer").unwrap(), KeySource::query("key").unwrap());
     let other = KeySource::header("X-Other").unwrap();
-    let realm = || Presentation::problem().realm("Acme, API").unwrap();
+    let realm = || ErrorFormat::problem().realm("Acme, API").unwrap();
     let rows = [
         (vec![header()], vec!["ApiKey realm=\"Acme, API\""]),
         (vec![header(), other, query.clone()], vec!["ApiKey realm=\"Acme, API\""]),
@@ -42,7 +42,7 @@ async fn one_challenge_per_scheme_and_line() {
         assert_eq!(challenges(&refused(gate(realm(), &sources)).await), expected);
     }
     assert_eq!(
-        challenges(&refused(gate(Presentation::problem(), &[header(), bearer])).await),
+        challenges(&refused(gate(ErrorFormat::problem(), &[header(), bearer])).await),
         ["ApiKey", "Bearer"]
     );
 }
@@ -68,11 +68,11 @@ async fn headers_follow_the_configured_status() {
 async fn wait(quota: &str, longest: Option<Duration>, after: &str) -> String {
     let policy: QuotaPolicy = quota.parse().unwrap();
     let mut plan = Plan::new("free");
-    plan.quotas.push(OwnQuota::Policy(policy.clone()));
-    let presentation = Presentation::json(r#"{ "wait": "{retry_after}" }"#).unwrap();
-    let presentation =
-        longest.map_or(presentation.clone(), |longest| presentation.longest_wait(longest).unwrap());
-    let stage = Stage::of(gate(presentation, &[header()]).plan(plan)).unwrap();
+    plan.quotas.push(QuotaRef::Policy(policy.clone()));
+    let error_format = ErrorFormat::json(r#"{ "wait": "{retry_after}" }"#).unwrap();
+    let error_format =
+        longest.map_or(error_format.clone(), |longest| error_format.longest_wait(longest).unwrap());
+    let stage = Stage::of(gate(error_format, &[header()]).plan(plan)).unwrap();
     stage.put("acme_free0000", "free", |_, _| {});
     let ask = "GET /a; x-api-key: acme_free0000";
     for _ in 0..policy.quota() {
@@ -124,7 +124,7 @@ async fn only_short_plain_request_ids_are_kept() {
     for every_answer in [false, true] {
         let ids = RequestIds::default().with_prefix("acme-").unwrap();
         let ids = if every_answer { ids.in_every_answer() } else { ids };
-        let template = Presentation::json(r#"{ "id": "{request_id}" }"#).unwrap();
+        let template = ErrorFormat::json(r#"{ "id": "{request_id}" }"#).unwrap();
         let stage = Stage::of(gate(template, &[header()]).request_ids(ids)).unwrap();
         for (sent, taken) in rows {
             let answer = stage.play(&[&format!("GET /a; x-request-id: {sent}")]).await.remove(0);

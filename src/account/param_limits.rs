@@ -6,7 +6,7 @@ use crate::query::{self, Pair, Pairs};
 
 /// The limit on one query parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cap {
+pub enum ParamLimit {
     /// The parameter may occur at most once, as a plain decimal number up to this maximum.
     AtMost(u64),
     /// The parameter may not occur.
@@ -18,22 +18,22 @@ pub enum Cap {
 /// # Example
 ///
 /// ```
-/// use tollgate::account::{Cap, Caps};
+/// use tollgate::account::{ParamLimit, ParamLimits};
 ///
-/// let caps: Caps = [("limit".to_owned(), Cap::AtMost(3)), ("cursor".to_owned(), Cap::Forbidden)].into();
+/// let caps: ParamLimits = [("limit".to_owned(), ParamLimit::AtMost(3)), ("cursor".to_owned(), ParamLimit::Forbidden)].into();
 /// assert_eq!(caps.at_most("limit"), Some(3));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Caps(Vec<Capped>);
+pub struct ParamLimits(Vec<Capped>);
 
 /// A parameter and its limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Capped {
     parameter: Arc<str>,
-    cap: Cap,
+    cap: ParamLimit,
 }
 
-impl<I: IntoIterator<Item = (String, Cap)>> From<I> for Caps {
+impl<I: IntoIterator<Item = (String, ParamLimit)>> From<I> for ParamLimits {
     fn from(caps: I) -> Self {
         Self(caps.into_iter().map(|(parameter, cap)| Capped { parameter: parameter.into(), cap }).collect())
     }
@@ -54,17 +54,17 @@ pub(crate) enum BreachKind {
     Repeated,
 }
 
-impl Caps {
+impl ParamLimits {
     /// Returns the maximum value of this parameter, if it has one.
     pub fn at_most(&self, parameter: &str) -> Option<u64> {
         self.iter().find_map(|(name, cap)| match cap {
-            Cap::AtMost(most) if name == parameter => Some(most),
+            ParamLimit::AtMost(most) if name == parameter => Some(most),
             _ => None,
         })
     }
 
     /// Returns the parameters and their limits.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Cap)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, ParamLimit)> {
         self.0.iter().map(|capped| (&*capped.parameter, capped.cap))
     }
 
@@ -77,7 +77,7 @@ impl Caps {
     #[inline]
     pub(crate) fn breach(&self, query: Option<&str>) -> Option<Breach> {
         let query = query?;
-        if self.are_plainly_kept(query) { None } else { self.told(query) }
+        if self.are_plainly_kept(query) { None } else { self.first_breach(query) }
     }
 
     /// Returns true if the query obviously keeps the limits: no limited parameter is percent-encoded and all values are
@@ -112,7 +112,7 @@ impl Caps {
     /// Returns the violation to report. The order of the limits in the configuration decides, not the order in the
     /// query. For one limit, it is the first violation in the query.
     #[cold]
-    fn told(&self, query: &str) -> Option<Breach> {
+    fn first_breach(&self, query: &str) -> Option<Breach> {
         let mut pairs = query::pairs(query);
         let broken = std::iter::from_fn(|| {
             let pair = pairs.next()?;
@@ -129,7 +129,7 @@ impl Capped {
     /// Returns the problem with a value of this parameter, if any.
     #[inline]
     fn problem(&self, value: &[u8], later: &Pairs<'_>) -> Option<BreachKind> {
-        let Cap::AtMost(most) = self.cap else { return Some(BreachKind::Forbidden) };
+        let ParamLimit::AtMost(most) = self.cap else { return Some(BreachKind::Forbidden) };
         if !later.is_empty() && later.hold(&self.parameter) {
             return Some(BreachKind::Repeated);
         }

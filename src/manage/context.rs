@@ -15,13 +15,13 @@ use crate::name::AccountId;
 use crate::store::Replaced;
 
 #[derive(Clone)]
-pub(super) struct Desk {
+pub(super) struct ManagerContext {
     pub(super) gate: Gate,
     pub(super) audit: Arc<dyn AuditSink>,
     pub(super) actor: Actor,
 }
 
-impl Desk {
+impl ManagerContext {
     pub(super) fn new(gate: Gate) -> Self {
         Self { audit: Arc::clone(&gate.0.audit), gate, actor: Actor::default() }
     }
@@ -30,7 +30,7 @@ impl Desk {
         self.gate.clock().now().wall()
     }
 
-    pub(super) fn tell(
+    pub(super) fn record_audit(
         &self,
         action: Action,
         key: Option<KeyId>,
@@ -48,23 +48,23 @@ impl Desk {
     }
 }
 
-impl Desk {
+impl ManagerContext {
     /// Makes a change and then reports it. Both continue if the caller cancels the request in the meantime.
     pub(super) fn carry<T: Send + 'static>(
         &self,
         made: StoreFuture<T>,
-        tell: impl FnOnce(&Self, &T) + Send + 'static,
+        record_audit: impl FnOnce(&Self, &T) + Send + 'static,
     ) -> StoreFuture<T> {
-        let desk = self.clone();
+        let context = self.clone();
         surviving(StoreFuture::boxed(async move {
             let answer = made.await?;
-            tell(&desk, &answer);
+            record_audit(&context, &answer);
             Ok(answer)
         }))
     }
 }
 
-impl fmt::Debug for Desk {
+impl fmt::Debug for ManagerContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Desk").field("actor", &self.actor).finish_non_exhaustive()
     }
@@ -82,7 +82,7 @@ pub(super) fn plan_of<'g>(gate: &'g Gate, account: &Account) -> Result<&'g Plan,
 const TRIES: usize = 32;
 
 /// The result of an attempt to change an object.
-pub(super) enum Changed<T> {
+pub(super) enum ChangeOutcome<T> {
     /// The object is unchanged.
     Not(Arc<T>),
     To {
@@ -99,17 +99,17 @@ pub(super) async fn change<T: Clone + PartialEq>(
     read: impl Fn() -> StoreFuture<Option<Arc<T>>>,
     decide: impl Fn(&mut T) -> Result<(), ManageError>,
     write: impl Fn(&T) -> StoreFuture<Replaced>,
-) -> Result<Changed<T>, ManageError> {
+) -> Result<ChangeOutcome<T>, ManageError> {
     for _ in 0..TRIES {
         let stored = read().await?.ok_or(ManageError::NotFound(what))?;
         let mut changed = T::clone(&stored);
         decide(&mut changed)?;
         if changed == *stored {
-            return Ok(Changed::Not(stored));
+            return Ok(ChangeOutcome::Not(stored));
         }
         match write(&changed).await? {
-            Replaced::Done => return Ok(Changed::To { changed, announced: true }),
-            Replaced::Unannounced => return Ok(Changed::To { changed, announced: false }),
+            Replaced::Done => return Ok(ChangeOutcome::To { changed, announced: true }),
+            Replaced::Unannounced => return Ok(ChangeOutcome::To { changed, announced: false }),
             Replaced::Stale => {}
             Replaced::Gone => return Err(ManageError::NotFound(what)),
             Replaced::Taken => {

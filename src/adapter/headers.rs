@@ -13,7 +13,7 @@ use crate::respond::{AnswerHeaders, limit_headers};
 
 /// Removes or hides the key in a request, and inserts the principal.
 #[inline]
-pub(super) fn hand_over<B>(request: &mut Request<B>, admission: &Admission, core: &Core) {
+pub(super) fn prepare_request<B>(request: &mut Request<B>, admission: &Admission, core: &Core) {
     let source = admission.entry().map(|entry| entry.source);
     let taken = source.and_then(|at| core.take_key(|| RequestView::of(request), at));
     for source in &core.sources {
@@ -80,11 +80,11 @@ pub(super) fn without_parameter(path: &str, query: Option<&str>, parameter: &str
 }
 
 /// The header and value of the request's id, if every response has it.
-pub(super) type Named = Option<Box<(HeaderName, HeaderValue)>>;
+pub(super) type RequestIdHeader = Option<Box<(HeaderName, HeaderValue)>>;
 
 /// Returns the header and value of the request's id, if every response must have it.
 #[inline]
-pub(super) fn name<'v>(view: impl FnOnce() -> RequestView<'v>, core: &Core) -> Named {
+pub(super) fn name<'v>(view: impl FnOnce() -> RequestView<'v>, core: &Core) -> RequestIdHeader {
     if !core.request_ids.everywhere() {
         return None;
     }
@@ -94,16 +94,20 @@ pub(super) fn name<'v>(view: impl FnOnce() -> RequestView<'v>, core: &Core) -> N
 
 /// Adds caching, limit and request-id headers to the response of an admitted request.
 #[inline]
-pub(super) fn answer(headers: &mut impl AnswerHeaders, admission: &Admission, request_id: &mut Named) {
+pub(super) fn answer(
+    headers: &mut impl AnswerHeaders,
+    admission: &Admission,
+    request_id: &mut RequestIdHeader,
+) {
     if let Some(entry) = admission.entry() {
         let core = entry.core();
         if let Some(source) = core.sources.get(entry.source) {
             keep_private(headers, source);
         }
         if core.limit_headers
-            && let Some((quotas, standing)) = entry.windows()
+            && let Some((quotas, window_status)) = entry.windows()
         {
-            limit_headers(headers, quotas, standing, None);
+            limit_headers(headers, quotas, window_status, None);
         }
     }
     if let Some(named) = request_id.take() {

@@ -9,15 +9,15 @@ use crate::error::StoreError;
 use crate::key::{KeyHash, KeyId, KeyRecord};
 use crate::store::cached::Change;
 use crate::store::cached::bounds::Bounds;
-use crate::store::cached::fence::{Fence, Mark, Slots};
-use crate::store::cached::shelf::{Entry, Shelf};
+use crate::store::cached::epochs::{Epochs, Mark, Slots};
+use crate::store::cached::local::{CacheEntry, LocalCache};
 use crate::trace::Mode;
 
 /// The time for which a failed optional part is not used, in nanoseconds.
 pub(super) const PAUSE: i64 = 1_000_000_000;
 
 /// The cached state of a hash.
-pub(super) enum Kept {
+pub(super) enum Cached {
     /// A valid answer.
     Fresh(Option<Arc<KeyRecord>>),
     /// An answer that is valid only while the authority fails.
@@ -25,18 +25,18 @@ pub(super) enum Kept {
     Nothing,
 }
 
-pub(super) struct Front {
+pub(super) struct CacheState {
     pub(super) bounds: Bounds,
-    pub(super) fence: Fence,
-    shelf: Shelf,
+    pub(super) epochs: Epochs,
+    local: LocalCache,
     clock: Arc<dyn Clock>,
     /// True if changes on other nodes may be missed.
-    deaf: AtomicBool,
+    disconnected: AtomicBool,
     /// The time since which every change on other nodes is received. Older records are read again.
-    hearing_since: AtomicI64,
+    connected_since: AtomicI64,
     /// The time until which the authority is assumed to fail.
     failing_until: AtomicI64,
-    told: Told,
+    log: CacheLog,
 }
 
 /// The minimum time between two log events about an intermittent failure.
@@ -44,16 +44,16 @@ const APART: Duration = Duration::from_millis(100);
 
 /// The states that are logged.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct CacheLog {
     /// Expired records are served while the authority fails.
     pub(super) stale: Mode,
     /// A second tier is not used after a failure.
     pub(super) second: Mode,
     /// Changes on other nodes may be missed.
-    pub(super) deaf: Mode,
+    pub(super) disconnected: Mode,
 }
 
-impl Told {
+impl CacheLog {
     pub(super) fn stale<S>() -> Mode {
         let begins = "a key store fails: records past their time are answered with";
         Mode::before::<S>(begins, "a key store answers again: no stale records are answered with")
@@ -65,23 +65,23 @@ impl Told {
         Mode::before::<T>(begins, "a second tier of key records answers again").apart(APART)
     }
 
-    pub(super) fn deaf<T: ?Sized>() -> Mode {
+    pub(super) fn disconnected<T: ?Sized>() -> Mode {
         let begins = "a channel is lost: changes on other nodes may go unheard";
         Mode::before::<T>(begins, "a channel is open again: changes on other nodes are heard").apart(APART)
     }
 }
 
-impl Front {
-    pub(super) fn new(bounds: Bounds, shelf: Shelf, clock: Arc<dyn Clock>, told: Told) -> Self {
+impl CacheState {
+    pub(super) fn new(bounds: Bounds, local: LocalCache, clock: Arc<dyn Clock>, log: CacheLog) -> Self {
         Self {
             bounds,
-            fence: Fence::new(),
-            shelf,
+            epochs: Epochs::new(),
+            local,
             clock,
-            deaf: AtomicBool::new(false),
-            hearing_since: AtomicI64::new(i64::MIN),
+            disconnected: AtomicBool::new(false),
+            connected_since: AtomicI64::new(i64::MIN),
             failing_until: AtomicI64::new(i64::MIN),
-            told,
+            log,
         }
     }
 
@@ -90,44 +90,44 @@ impl Front {
         i64::try_from(self.clock.now().ticks()).unwrap_or(i64::MAX)
     }
 
-    pub(super) fn look(&self, hash: &KeyHash, now: i64) -> Kept {
-        let kept = self.shelf.look(hash, |entry| {
-            if !self.fence.holds(entry.mark, entry.slots) {
-                Kept::Nothing
+    pub(super) fn look(&self, hash: &KeyHash, now: i64) -> Cached {
+        let kept = self.local.look(hash, |entry| {
+            if !self.epochs.holds(entry.mark, entry.slots) {
+                Cached::Nothing
             } else if self.is_fresh(entry, now) {
-                Kept::Fresh(entry.found.clone())
+                Cached::Fresh(entry.found.clone())
             } else if let Some(record) = entry.found.as_ref().filter(|_| self.bounds.may_serve(entry, now)) {
-                Kept::Stale(Arc::clone(record))
+                Cached::Stale(Arc::clone(record))
             } else {
-                Kept::Nothing
+                Cached::Nothing
             }
         });
-        kept.unwrap_or(Kept::Nothing)
+        kept.unwrap_or(Cached::Nothing)
     }
 
     /// Returns true if a read answers a look-up that began at `asked`: the read began later, or is fresh.
-    pub(super) fn answers(&self, entry: &Entry, asked: i64) -> bool {
-        self.fence.holds(entry.mark, entry.slots)
+    pub(super) fn answers(&self, entry: &CacheEntry, asked: i64) -> bool {
+        self.epochs.holds(entry.mark, entry.slots)
             && (entry.began >= asked || self.is_fresh(entry, self.now()))
     }
 
-    pub(super) fn is_fresh(&self, entry: &Entry, now: i64) -> bool {
-        // `hear` writes `deaf` last and this reads it first: a reader that sees `deaf` cleared also sees the new
-        // `hearing_since`.
-        let deaf = self.deaf.load(Ordering::Acquire);
+    pub(super) fn is_fresh(&self, entry: &CacheEntry, now: i64) -> bool {
+        // `hear` writes `disconnected` last and this reads it first: a reader that sees `disconnected` cleared also sees the new
+        // `connected_since`.
+        let disconnected = self.disconnected.load(Ordering::Acquire);
         now < entry.fresh_until
-            && entry.began >= self.hearing_since.load(Ordering::Acquire)
-            && (!deaf || now - entry.began < self.bounds.unannounced)
+            && entry.began >= self.connected_since.load(Ordering::Acquire)
+            && (!disconnected || now - entry.began < self.bounds.unannounced)
     }
 
     /// Returns true if the cache has a newer version of a record or of its account.
-    pub(super) fn knows_newer(&self, hash: &KeyHash, told: &Entry) -> bool {
-        let newer = |known: &Entry| {
-            let (Some(known), Some(told)) = (&known.found, &told.found) else { return false };
-            known.id == told.id
-                && (known.version > told.version || known.account.version > told.account.version)
+    pub(super) fn knows_newer(&self, hash: &KeyHash, read: &CacheEntry) -> bool {
+        let newer = |known: &CacheEntry| {
+            let (Some(known), Some(read)) = (&known.found, &read.found) else { return false };
+            known.id == read.id
+                && (known.version > read.version || known.account.version > read.account.version)
         };
-        self.shelf.look(hash, newer).unwrap_or(false)
+        self.local.look(hash, newer).unwrap_or(false)
     }
 
     /// Creates an entry from an answer of the authority to a read that began at `began`.
@@ -137,18 +137,18 @@ impl Front {
         found: Option<Arc<KeyRecord>>,
         began: i64,
         mark: Mark,
-    ) -> Entry {
+    ) -> CacheEntry {
         let slots = self.slots_of(hash, found.as_deref());
-        let life = self.bounds.life(found.is_some(), self.shelf.next());
-        Entry { found, began, fresh_until: began.saturating_add(life), mark, slots }
+        let life = self.bounds.life(found.is_some(), self.local.next());
+        CacheEntry { found, began, fresh_until: began.saturating_add(life), mark, slots }
     }
 
     pub(super) fn slots_of(&self, hash: &KeyHash, found: Option<&KeyRecord>) -> Slots {
-        found.map_or([self.fence.hash_slot(start_of(hash)); 2], |record| self.fence.slots_of(record))
+        found.map_or([self.epochs.hash_slot(start_of(hash)); 2], |record| self.epochs.slots_of(record))
     }
 
-    pub(super) fn keep(&self, hash: KeyHash, entry: Entry) -> Entry {
-        self.shelf.put(hash, entry)
+    pub(super) fn keep(&self, hash: KeyHash, entry: CacheEntry) -> CacheEntry {
+        self.local.put(hash, entry)
     }
 
     /// Returns true if the authority failed within the last second.
@@ -160,18 +160,18 @@ impl Front {
         let until = if failing { self.now().saturating_add(PAUSE) } else { i64::MIN };
         self.failing_until.store(until, Ordering::Relaxed);
         if !failing {
-            self.told.stale.end();
+            self.log.stale.end();
         }
     }
 
     /// Logs that an expired record is served, since the authority failed with this error.
     pub(super) fn note_stale(&self, error: &StoreError) {
-        self.told.stale.begin(self.ticks(), error);
+        self.log.stale.begin(self.ticks(), error);
     }
 
     /// Logs the same if an earlier read failed.
     pub(super) fn note_stale_again(&self) {
-        if !self.told.stale.is_on() {
+        if !self.log.stale.is_on() {
             self.note_stale(&StoreError::unavailable("the authority failed a moment ago"));
         }
     }
@@ -179,14 +179,14 @@ impl Front {
     /// Logs that the second tier answered, or that it failed with this error and is not used for a while.
     pub(super) fn note_second(&self, answer: Result<(), &StoreError>) {
         match answer {
-            Ok(()) => self.told.second.end(),
-            Err(error) => self.told.second.begin(self.ticks(), error),
+            Ok(()) => self.log.second.end(),
+            Err(error) => self.log.second.begin(self.ticks(), error),
         }
     }
 
     /// Logs that listening to the other nodes ended with this error.
     pub(super) fn note_unheard(&self, error: &StoreError) {
-        self.told.deaf.begin(self.ticks(), error);
+        self.log.disconnected.begin(self.ticks(), error);
     }
 
     fn ticks(&self) -> u64 {
@@ -194,41 +194,41 @@ impl Front {
     }
 
     /// Invalidates everything that was read of a subject before now, under any hash.
-    pub(super) fn void(&self, change: &Change) {
+    pub(super) fn invalidate(&self, change: &Change) {
         match change {
-            Change::Key(id) => self.fence.void(self.fence.key_slot(*id)),
-            Change::Account(id) => self.fence.void(self.fence.account_slot(id)),
-            Change::Hash(start) => self.fence.void(self.fence.hash_slot(*start)),
-            Change::Everything => self.fence.void_all(),
+            Change::Key(id) => self.epochs.invalidate(self.epochs.key_slot(*id)),
+            Change::Account(id) => self.epochs.invalidate(self.epochs.account_slot(id)),
+            Change::Hash(start) => self.epochs.invalidate(self.epochs.hash_slot(*start)),
+            Change::Everything => self.epochs.invalidate_all(),
         }
     }
 
     /// Returns true if the cache has this key under this hash.
     pub(super) fn knows(&self, hash: &KeyHash, key: KeyId) -> bool {
-        let known = self.shelf.look(hash, |entry| entry.found.as_ref().is_some_and(|found| found.id == key));
+        let known = self.local.look(hash, |entry| entry.found.as_ref().is_some_and(|found| found.id == key));
         known.unwrap_or(false)
     }
 
     /// Records that changes on other nodes may be missed from now on.
-    pub(super) fn lose(&self) {
-        self.deaf.store(true, Ordering::Release);
+    pub(super) fn disconnect(&self) {
+        self.disconnected.store(true, Ordering::Release);
     }
 
     /// Records that every change on other nodes is received from now on. Older records are read again before they are
     /// served.
-    pub(super) fn hear(&self) {
-        self.hearing_since.store(self.now(), Ordering::Release);
-        self.deaf.store(false, Ordering::Release);
-        self.told.deaf.end();
+    pub(super) fn connect(&self) {
+        self.connected_since.store(self.now(), Ordering::Release);
+        self.disconnected.store(false, Ordering::Release);
+        self.log.disconnected.end();
     }
 
-    pub(super) fn is_deaf(&self) -> bool {
-        self.deaf.load(Ordering::Acquire)
+    pub(super) fn is_disconnected(&self) -> bool {
+        self.disconnected.load(Ordering::Acquire)
     }
 
     /// Returns the number of cached records, and of cached hashes of no key.
     pub(super) fn len(&self) -> (usize, usize) {
-        self.shelf.len()
+        self.local.len()
     }
 }
 

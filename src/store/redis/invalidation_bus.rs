@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::redis::RedisServer;
 use crate::redis::fault;
-use crate::store::{Announcements, Change, Ear};
+use crate::store::{Change, InvalidationBus, InvalidationSink};
 
 /// A channel for announcements over a Redis server, for a [`CachedStore`](crate::store::CachedStore).
 ///
@@ -27,17 +27,17 @@ use crate::store::{Announcements, Change, Ear};
 ///
 /// ```no_run
 /// use tollgate::redis::RedisServer;
-/// use tollgate::store::{CachedStore, RedisAnnouncements};
+/// use tollgate::store::{CachedStore, RedisInvalidationBus};
 /// use tollgate::MemoryStore;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tollgate::ConfigError> {
 /// let redis = RedisServer::open("redis://127.0.0.1:6379", "acme")?;
-/// let store = CachedStore::builder(MemoryStore::new()).announcements(RedisAnnouncements::new(redis)).build()?;
+/// let store = CachedStore::builder(MemoryStore::new()).invalidation_bus(RedisInvalidationBus::new(redis)).build()?;
 /// # Ok(())
 /// # }
 /// ```
-pub struct RedisAnnouncements {
+pub struct RedisInvalidationBus {
     server: RedisServer,
     scripts: Arc<Scripts>,
 }
@@ -50,7 +50,7 @@ struct Scripts {
 /// The interval between comparisons with the count.
 const BEAT: Duration = Duration::from_millis(250);
 
-impl RedisAnnouncements {
+impl RedisInvalidationBus {
     /// Creates a channel on this server.
     pub fn new(server: RedisServer) -> Self {
         let announce = Script::new(include_str!("announce.lua"));
@@ -67,20 +67,20 @@ fn count(server: &RedisServer) -> String {
     server.name("{changes}:count")
 }
 
-impl Announcements for RedisAnnouncements {
+impl InvalidationBus for RedisInvalidationBus {
     fn announce(&self, change: &Change) -> StoreFuture<()> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let terms = [channel(&server), change.to_string()];
         StoreFuture::boxed(async move { server.run(&scripts.announce, &[count(&server)], &terms).await })
     }
 
-    fn listen(&self, ear: Ear) -> StoreFuture<()> {
+    fn listen(&self, sink: InvalidationSink) -> StoreFuture<()> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         StoreFuture::boxed(async move {
             let mut listening = Listening::begin(server, scripts).await?;
-            ear.open();
+            sink.open();
             loop {
-                listening.listen(&ear).await?;
+                listening.listen(&sink).await?;
                 listening.compare().await?;
             }
         })
@@ -96,7 +96,7 @@ struct Listening {
     messages: UnboundedReceiver<PushInfo>,
     channel: String,
     /// The number of the last change that was received.
-    heard: u64,
+    received: u64,
     /// The count at the last comparison. All changes up to it must have been received by the next one.
     counted: u64,
 }
@@ -115,16 +115,16 @@ impl Listening {
         connection.subscribe(&channel).await.map_err(|error| fault(&error))?;
         // Read the count after subscribing, so that every later change is received.
         let counted = counted(&server, &scripts).await?;
-        Ok(Self { server, scripts, _connection: connection, messages, channel, heard: counted, counted })
+        Ok(Self { server, scripts, _connection: connection, messages, channel, received: counted, counted })
     }
 
     /// Receives changes until the next comparison.
-    async fn listen(&mut self, ear: &Ear) -> Result<(), StoreError> {
+    async fn listen(&mut self, sink: &InvalidationSink) -> Result<(), StoreError> {
         let beat = Instant::now() + BEAT;
         while let Ok(message) = timeout_at(beat, self.messages.recv()).await {
             let message = message.ok_or_else(|| StoreError::unavailable("the connection was closed"))?;
             match message.kind {
-                PushKind::Message => self.hear(&message, ear)?,
+                PushKind::Message => self.receive(&message, sink)?,
                 PushKind::Disconnection => {
                     return Err(StoreError::unavailable("the connection to Redis was lost"));
                 }
@@ -134,7 +134,7 @@ impl Listening {
         Ok(())
     }
 
-    fn hear(&mut self, message: &PushInfo, ear: &Ear) -> Result<(), StoreError> {
+    fn receive(&mut self, message: &PushInfo, sink: &InvalidationSink) -> Result<(), StoreError> {
         let [from, text] = message.data.as_slice() else { return Ok(()) };
         if String::from_redis_value_ref(from).map_err(StoreError::corrupt)? != self.channel {
             return Ok(());
@@ -142,19 +142,19 @@ impl Listening {
         let text = String::from_redis_value_ref(text).map_err(StoreError::corrupt)?;
         let (number, change) = text.split_once(' ').unwrap_or_default();
         let number: u64 = number.parse().map_err(StoreError::corrupt)?;
-        if number > self.heard + 1 {
+        if number > self.received + 1 {
             return Err(StoreError::unavailable("a change was missed"));
         }
-        self.heard = self.heard.max(number);
+        self.received = self.received.max(number);
         // A change that cannot be read may concern any record.
-        ear.hear(&change.parse().unwrap_or(Change::Everything));
+        sink.invalidate(&change.parse().unwrap_or(Change::Everything));
         Ok(())
     }
 
     /// Checks that all changes up to the last count were received, and reads the count again.
     async fn compare(&mut self) -> Result<(), StoreError> {
         let before = std::mem::replace(&mut self.counted, counted(&self.server, &self.scripts).await?);
-        if self.heard < before || self.counted < self.heard {
+        if self.received < before || self.counted < self.received {
             return Err(StoreError::unavailable("a change was missed, or the count was lost"));
         }
         Ok(())
@@ -167,7 +167,7 @@ async fn counted(server: &RedisServer, scripts: &Scripts) -> Result<u64, StoreEr
     Ok(count.unwrap_or(0))
 }
 
-impl fmt::Debug for RedisAnnouncements {
+impl fmt::Debug for RedisInvalidationBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisAnnouncements").field("server", &self.server).finish_non_exhaustive()
     }

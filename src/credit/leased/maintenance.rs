@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 
-use super::purse::{Block, Purse, State};
+use super::leased_balance::{Block, LeasedBalance, State};
 use super::{LeaseTerms, Shared};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
@@ -41,7 +41,7 @@ impl State {
                 return Some(Step::Close { id: block.id, used: block.used });
             }
         }
-        if let Some(&(id, _)) = self.unheard.first() {
+        if let Some(&(id, _)) = self.unanswered.first() {
             return Some(Step::Undo { id });
         }
         if !more || elapsed < self.rests_until {
@@ -54,8 +54,8 @@ impl State {
             return None;
         }
         // The commit whose answer was lost may have succeeded: a repetition puts no more credits at stake.
-        let unheard = |block: &&Block| !block.ended && block.committed < block.asked;
-        if let Some(block) = self.blocks.iter().find(unheard) {
+        let unanswered = |block: &&Block| !block.ended && block.committed < block.asked;
+        if let Some(block) = self.blocks.iter().find(unanswered) {
             return Some(Step::Commit { id: block.id, upto: block.asked });
         }
         if more < self.cost {
@@ -75,16 +75,16 @@ impl State {
 
 impl<T: CreditLeasing> Shared<T> {
     /// Starts background work on an account's blocks, unless it is already in progress.
-    pub(super) fn kick(self: &Arc<Self>, purse: &Arc<Purse>) {
+    pub(super) fn wake(self: &Arc<Self>, leased_balance: &Arc<LeasedBalance>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if std::mem::replace(&mut purse.lock().tended, true) {
+        if std::mem::replace(&mut leased_balance.lock().maintained, true) {
             return;
         }
         self.watch(&runtime);
-        let tended = Tended { shared: Arc::clone(self), purse: Arc::clone(purse) };
+        let maintained = Maintained { shared: Arc::clone(self), leased_balance: Arc::clone(leased_balance) };
         drop(runtime.spawn(async move {
             // A failed step is tried again with the next request, or when idle accounts are checked.
-            let _ = tended.shared.work(&tended.purse, true).await;
+            let _ = maintained.shared.work(&maintained.leased_balance, true).await;
         }));
     }
 
@@ -108,79 +108,86 @@ impl<T: CreditLeasing> Shared<T> {
         arrived: bool,
         end: impl Fn(&mut State) + Copy + Send + 'static,
     ) -> Result<(), StoreError> {
-        let purses: Vec<_> = self.purses().values().map(Arc::clone).collect();
+        let leased_balances: Vec<_> = self.leased_balances().values().map(Arc::clone).collect();
         let (mut work, mut done) = (JoinSet::new(), Ok(()));
-        let mut hear = |told: Result<Result<(), StoreError>, JoinError>| {
-            let answer = told.unwrap_or_else(|ended| Err(StoreError::unavailable(ended)));
+        let mut handle_answer = |joined: Result<Result<(), StoreError>, JoinError>| {
+            let answer = joined.unwrap_or_else(|ended| Err(StoreError::unavailable(ended)));
             done = std::mem::replace(&mut done, Ok(())).and(answer);
         };
-        for purse in purses {
+        for leased_balance in leased_balances {
             // Most accounts have nothing to give back: a task for each would cost more than this check.
-            if !arrived && !self.has_work(&purse, end) {
+            if !arrived && !self.has_work(&leased_balance, end) {
                 continue;
             }
             if work.len() >= AT_ONCE
-                && let Some(told) = work.join_next().await
+                && let Some(joined) = work.join_next().await
             {
-                hear(told);
+                handle_answer(joined);
             }
             let shared = Arc::clone(self);
             work.spawn(async move {
                 // A block that is still being taken could not be given back before it arrives.
-                while arrived && let Some(trip) = purse.next_trip() {
+                while arrived && let Some(trip) = leased_balance.next_trip() {
                     trip.await;
                 }
-                end(&mut purse.lock());
-                shared.work(&purse, false).await
+                end(&mut leased_balance.lock());
+                shared.work(&leased_balance, false).await
             });
         }
-        while let Some(told) = work.join_next().await {
-            hear(told);
+        while let Some(joined) = work.join_next().await {
+            handle_answer(joined);
         }
         // Keep the state that a record points to: two states of one account would together lease more than one is
         // allowed to.
-        self.purses().retain(|_, purse| Arc::strong_count(purse) > 1 || !purse.lock().is_empty());
+        self.leased_balances().retain(|_, leased_balance| {
+            Arc::strong_count(leased_balance) > 1 || !leased_balance.lock().is_empty()
+        });
         done
     }
 
     /// Marks the blocks that are to be given back.
     ///
     /// Returns true if there is any step to do.
-    fn has_work(&self, purse: &Purse, end: impl Fn(&mut State)) -> bool {
-        let mut state = purse.lock();
+    fn has_work(&self, leased_balance: &LeasedBalance, end: impl Fn(&mut State)) -> bool {
+        let mut state = leased_balance.lock();
         end(&mut state);
         state.next_step(self.clock.now(), &self.terms, false).is_some()
     }
 
-    async fn work(&self, purse: &Purse, more: bool) -> Result<(), StoreError> {
+    async fn work(&self, leased_balance: &LeasedBalance, more: bool) -> Result<(), StoreError> {
         loop {
             let now = self.clock.now();
             let more = more && !self.closed.load(Ordering::Acquire);
-            let Some(step) = purse.lock().next_step(now, &self.terms, more) else { return Ok(()) };
+            let Some(step) = leased_balance.lock().next_step(now, &self.terms, more) else { return Ok(()) };
             let done = match step {
-                Step::Commit { id, upto } => self.commit(purse, id, upto).await.map(|_| ()),
-                Step::Close { id, used } => self.give_back(purse, id, used).await,
-                Step::Undo { id } => self.undo(purse, id).await,
-                Step::Take { amount, committed } => self.take(purse, amount, committed, now).await,
+                Step::Commit { id, upto } => self.commit(leased_balance, id, upto).await.map(|_| ()),
+                Step::Close { id, used } => self.give_back(leased_balance, id, used).await,
+                Step::Undo { id } => self.undo(leased_balance, id).await,
+                Step::Take { amount, committed } => self.take(leased_balance, amount, committed, now).await,
             };
-            self.heard(&done);
+            self.note_answer(&done);
             if more {
-                purse.lock().grow(now, &self.terms);
+                leased_balance.lock().grow(now, &self.terms);
             }
             if done.is_err() {
-                purse.lock().rests_until = now.elapsed().saturating_add(REST);
+                leased_balance.lock().rests_until = now.elapsed().saturating_add(REST);
                 return done;
             }
-            purse.trips.notify_waiters();
+            leased_balance.trips.notify_waiters();
         }
     }
 
-    pub(super) async fn commit(&self, purse: &Purse, id: ChargeId, upto: u64) -> Result<bool, StoreError> {
-        if let Some(block) = purse.lock().blocks.iter_mut().find(|block| block.id == id) {
+    pub(super) async fn commit(
+        &self,
+        leased_balance: &LeasedBalance,
+        id: ChargeId,
+        upto: u64,
+    ) -> Result<bool, StoreError> {
+        if let Some(block) = leased_balance.lock().blocks.iter_mut().find(|block| block.id == id) {
             block.asked = block.asked.max(upto.min(block.amount));
         }
-        let open = self.authority.commit(&purse.account, id, Credits::new(upto)).await?;
-        let mut state = purse.lock();
+        let open = self.authority.commit(&leased_balance.account, id, Credits::new(upto)).await?;
+        let mut state = leased_balance.lock();
         if open {
             if let Some(block) = state.blocks.iter_mut().find(|block| block.id == id) {
                 block.committed = block.committed.max(upto.min(block.amount));
@@ -193,35 +200,46 @@ impl<T: CreditLeasing> Shared<T> {
     }
 
     /// Gives back the blocks that are already ended.
-    pub(super) async fn give_back_ended(&self, purse: &Purse) -> Result<(), StoreError> {
-        self.work(purse, false).await
+    pub(super) async fn give_back_ended(&self, leased_balance: &LeasedBalance) -> Result<(), StoreError> {
+        self.work(leased_balance, false).await
     }
 
-    async fn give_back(&self, purse: &Purse, id: ChargeId, used: u64) -> Result<(), StoreError> {
-        self.authority.settle(&purse.account, id, Credits::new(used)).await?;
-        purse.lock().let_go(id);
+    async fn give_back(
+        &self,
+        leased_balance: &LeasedBalance,
+        id: ChargeId,
+        used: u64,
+    ) -> Result<(), StoreError> {
+        self.authority.settle(&leased_balance.account, id, Credits::new(used)).await?;
+        leased_balance.lock().let_go(id);
         Ok(())
     }
 
     /// Gives back a block that may have been taken.
     ///
     /// The refund also bars the block if its request is still on the way.
-    async fn undo(&self, purse: &Purse, id: ChargeId) -> Result<(), StoreError> {
-        match self.authority.refund(&purse.account, id).await {
+    async fn undo(&self, leased_balance: &LeasedBalance, id: ChargeId) -> Result<(), StoreError> {
+        match self.authority.refund(&leased_balance.account, id).await {
             // An invalid answer stays invalid if the call is repeated: leave the block to the authority's sweep.
             Err(error) if !error.is_corrupt() => Err(error),
             _ => {
-                purse.lock().unheard.retain(|(unheard, _)| *unheard != id);
+                leased_balance.lock().unanswered.retain(|(unanswered, _)| *unanswered != id);
                 Ok(())
             }
         }
     }
 
-    async fn take(&self, purse: &Purse, amount: u64, committed: u64, now: Now) -> Result<(), StoreError> {
-        let (id, allowance) = (self.ids.next(), purse.lock().allowance.clone());
-        let block = Charge::new(id, &purse.account, Credits::new(amount), &allowance, now);
+    async fn take(
+        &self,
+        leased_balance: &LeasedBalance,
+        amount: u64,
+        committed: u64,
+        now: Now,
+    ) -> Result<(), StoreError> {
+        let (id, allowance) = (self.ids.next(), leased_balance.lock().allowance.clone());
+        let block = Charge::new(id, &leased_balance.account, Credits::new(amount), &allowance, now);
         let leased = self.authority.lease(&block, Credits::new(committed)).await;
-        let mut state = purse.lock();
+        let mut state = leased_balance.lock();
         let ends_at = now.elapsed().saturating_add(self.terms.longest);
         match leased {
             Ok(Charged::Posted { balance: Some(balance) }) => {
@@ -239,7 +257,7 @@ impl<T: CreditLeasing> Shared<T> {
             Err(error) => {
                 // The block may have been taken although the call failed: it is given back as soon as the authority
                 // answers.
-                state.unheard.push((id, committed));
+                state.unanswered.push((id, committed));
                 return Err(error);
             }
         }
@@ -263,15 +281,15 @@ impl<T: CreditLeasing> Shared<T> {
 }
 
 /// Marks an account as worked on until it is dropped.
-struct Tended<T> {
+struct Maintained<T> {
     shared: Arc<Shared<T>>,
-    purse: Arc<Purse>,
+    leased_balance: Arc<LeasedBalance>,
 }
 
-impl<T> Drop for Tended<T> {
+impl<T> Drop for Maintained<T> {
     fn drop(&mut self) {
-        self.purse.lock().tended = false;
-        self.purse.trips.notify_waiters();
+        self.leased_balance.lock().maintained = false;
+        self.leased_balance.trips.notify_waiters();
     }
 }
 

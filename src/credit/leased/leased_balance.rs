@@ -17,7 +17,7 @@ use crate::credit::open::OpenCharges;
 
 /// The blocks of one account, and the charges that are open in them.
 #[derive(Debug)]
-pub(crate) struct Purse {
+pub(crate) struct LeasedBalance {
     /// A copy of the account for calls to the authority, which uses only its id.
     pub(super) account: Account,
     state: Mutex<State>,
@@ -30,7 +30,7 @@ pub(super) struct State {
     pub(super) blocks: Vec<Block>,
     /// Blocks that were requested and whose answer was lost, with the amount that was to be committed of each. They may
     /// have been taken and must be returned.
-    pub(super) unheard: Vec<(ChargeId, u64)>,
+    pub(super) unanswered: Vec<(ChargeId, u64)>,
     open: OpenCharges<Open>,
     /// The allowance of the account's plan, as of the last charge.
     pub(super) allowance: Allowance,
@@ -42,13 +42,13 @@ pub(super) struct State {
     pub(super) cost: u64,
     demand: Demand,
     /// True if a request that no block covered has come since the last round trip.
-    dry: bool,
+    starved: bool,
     /// The number of returned blocks.
     pub(super) returned: u64,
     used_at: Option<Duration>,
     trip_at: Option<Duration>,
     /// True if background work for this account is in progress.
-    pub(super) tended: bool,
+    pub(super) maintained: bool,
     /// The time until which nothing more is leased, because the authority has just failed.
     pub(super) rests_until: Duration,
 }
@@ -112,22 +112,22 @@ pub(super) enum Closed {
     Elsewhere,
 }
 
-impl Purse {
+impl LeasedBalance {
     pub(super) fn of(account: &Account) -> Self {
         let state = State {
             blocks: Vec::new(),
-            unheard: Vec::new(),
+            unanswered: Vec::new(),
             open: OpenCharges::default(),
             allowance: Allowance::None,
             balance: 0,
             share: 0,
             cost: 1,
             demand: Demand::FIRST,
-            dry: false,
+            starved: false,
             returned: 0,
             used_at: None,
             trip_at: None,
-            tended: false,
+            maintained: false,
             rests_until: Duration::ZERO,
         };
         let account = Account::new(account.id.clone(), account.plan.clone());
@@ -141,7 +141,7 @@ impl Purse {
     /// Returns a future that resolves at the end of the next round trip, or `None` if no work is in progress.
     pub(super) fn next_trip(&self) -> Option<OwnedNotified> {
         let state = self.lock();
-        state.tended.then(|| Arc::clone(&self.trips).notified_owned())
+        state.maintained.then(|| Arc::clone(&self.trips).notified_owned())
     }
 }
 
@@ -170,8 +170,8 @@ impl State {
     /// Returns the amount that would be lost if the node crashed now: the amount that the authority may count as spent
     /// and that is not spent.
     pub(super) fn at_stake(&self) -> u64 {
-        let unheard: u64 = self.unheard.iter().map(|(_, asked)| asked).sum();
-        self.blocks.iter().map(|block| block.asked - block.used).sum::<u64>() + unheard
+        let unanswered: u64 = self.unanswered.iter().map(|(_, asked)| asked).sum();
+        self.blocks.iter().map(|block| block.asked - block.used).sum::<u64>() + unanswered
     }
 
     /// Records the balance at the authority, and ends blocks until the rest fits this node's share of it.
@@ -210,7 +210,7 @@ impl State {
 
     fn spent(&self) -> Spent {
         let balance = Credits::new(self.balance.saturating_add(self.rest()));
-        Spent::Here { balance, low: !self.tended && self.is_low() }
+        Spent::Here { balance, low: !self.maintained && self.is_low() }
     }
 
     /// Returns the amount to commit ahead, limited to this node's share.
@@ -241,7 +241,7 @@ impl State {
             self.limit(terms);
         }
         self.follow(allowance);
-        self.dry = true;
+        self.starved = true;
         let before = self.used_at.replace(now.elapsed());
         before.is_some_and(|before| now.elapsed().saturating_sub(before) < terms.idle)
     }
@@ -256,7 +256,7 @@ impl State {
     /// Increases the demand after a round trip that came too late or too soon after the previous one.
     pub(super) fn grow(&mut self, now: Now, terms: &LeaseTerms) {
         let soon = now.elapsed() < self.trip_at.replace(now.elapsed()).map_or(Duration::ZERO, |at| at + SOON);
-        if std::mem::take(&mut self.dry) || soon {
+        if std::mem::take(&mut self.starved) || soon {
             self.demand.ahead = self.demand.ahead.saturating_mul(2);
             self.demand.block = self.demand.block.saturating_mul(2);
             self.limit(terms);
@@ -272,12 +272,12 @@ impl State {
 
     /// Returns a future for the round trip in progress, if there is one, since it may bring the credits that a request
     /// needs.
-    pub(super) fn trip_under_way(&mut self, purse: &Purse) -> Option<OwnedNotified> {
-        if !self.tended {
+    pub(super) fn trip_under_way(&mut self, leased_balance: &LeasedBalance) -> Option<OwnedNotified> {
+        if !self.maintained {
             return None;
         }
-        self.dry = true;
-        Some(Arc::clone(&purse.trips).notified_owned())
+        self.starved = true;
+        Some(Arc::clone(&leased_balance.trips).notified_owned())
     }
 
     /// Removes a charge that the authority has refused.
@@ -296,7 +296,9 @@ impl State {
         };
         block.used -= amount - amount.min(cost.get());
         block.open -= 1;
-        Closed::Here { last: block.open == 0 && (block.ended || block.used == block.amount) && !self.tended }
+        Closed::Here {
+            last: block.open == 0 && (block.ended || block.used == block.amount) && !self.maintained,
+        }
     }
 
     /// Removes a block that was returned to the authority.
@@ -322,7 +324,7 @@ impl State {
 
     /// Returns true if there is no state to keep.
     pub(super) fn is_empty(&self) -> bool {
-        self.blocks.is_empty() && self.unheard.is_empty() && self.open.len() == 0
+        self.blocks.is_empty() && self.unanswered.is_empty() && self.open.len() == 0
     }
 }
 
@@ -336,8 +338,8 @@ mod tests {
         let account = Account::new("acme", "pro");
         let (id, now) = (ChargeId::from_bytes([7; 16]), Now::new(Timestamp::from_millis(0), Duration::ZERO));
         let charge = Charge::new(id, &account, Credits::new(3), &Allowance::None, now);
-        let purse = Purse::of(&account);
-        let mut state = purse.lock();
+        let leased_balance = LeasedBalance::of(&account);
+        let mut state = leased_balance.lock();
         for _ in 0..2 {
             assert_eq!(state.spend(id, charge.amount, now), Spent::Elsewhere);
             state.pass(&charge, &LeaseTerms::of_nodes(std::num::NonZeroU32::MIN));

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::Guarded;
+use super::Resilient;
 use crate::account::Account;
 use crate::amount::{ChargeId, Credits};
 use crate::credit::CreditLedger;
@@ -16,13 +16,13 @@ use crate::trace;
 
 /// The closing of a charge: a settlement at a cost, or a refund.
 #[derive(Debug, Clone)]
-pub(super) struct Closing {
+pub(super) struct Settlement {
     account: Account,
     id: ChargeId,
     cost: Option<Credits>,
 }
 
-impl Closing {
+impl Settlement {
     pub(super) fn new(account: &Account, id: ChargeId, cost: Option<Credits>) -> Self {
         // A ledger uses only the account's id, so the other fields are not copied.
         Self { account: Account::new(account.id.clone(), account.plan.clone()), id, cost }
@@ -40,22 +40,22 @@ impl Closing {
 ///
 /// Settlements come before refunds, and the oldest of each kind comes first.
 #[derive(Debug)]
-pub(super) struct Closings {
+pub(super) struct PendingSettlements {
     most: usize,
-    kept: Mutex<Kept>,
+    kept: Mutex<Queue>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    settlements: VecDeque<Closing>,
-    refunds: VecDeque<Closing>,
+struct Queue {
+    settlements: VecDeque<Settlement>,
+    refunds: VecDeque<Settlement>,
     /// The ids of the charges that wait to be closed. They prevent a repeated closing from being kept twice.
     ids: HashSet<ChargeId>,
     /// True if a task is sending the closings.
     carried: bool,
 }
 
-impl Closings {
+impl PendingSettlements {
     pub(super) fn keeping(most: usize) -> Self {
         Self { most, kept: Mutex::default() }
     }
@@ -64,48 +64,48 @@ impl Closings {
         self.lock().ids.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl Queue {
     /// Adds a closing.
     ///
     /// Returns an error if there was no room, so that this closing or an older refund is left to the sweep.
-    fn add(&mut self, closing: Closing, most: usize) -> Result<(), StoreError> {
-        if self.ids.contains(&closing.id) {
+    fn add(&mut self, settlement: Settlement, most: usize) -> Result<(), StoreError> {
+        if self.ids.contains(&settlement.id) {
             return Ok(());
         }
         let mut added = Ok(());
         if self.ids.len() >= most {
             // Drop a refund, since the sweep does what the refund would have done. A settlement is worth more.
-            let refund = if closing.cost.is_some() { self.refunds.pop_front() } else { None };
+            let refund = if settlement.cost.is_some() { self.refunds.pop_front() } else { None };
             let Some(refund) = refund else { return Err(StoreError::overloaded()) };
             self.ids.remove(&refund.id);
             added = Err(StoreError::overloaded());
         }
-        self.ids.insert(closing.id);
-        if closing.cost.is_some() {
-            self.settlements.push_back(closing);
+        self.ids.insert(settlement.id);
+        if settlement.cost.is_some() {
+            self.settlements.push_back(settlement);
         } else {
-            self.refunds.push_back(closing);
+            self.refunds.push_back(settlement);
         }
         added
     }
 
-    fn next(&mut self) -> Option<Closing> {
-        let closing = self.settlements.pop_front().or_else(|| self.refunds.pop_front())?;
-        self.ids.remove(&closing.id);
-        Some(closing)
+    fn next(&mut self) -> Option<Settlement> {
+        let settlement = self.settlements.pop_front().or_else(|| self.refunds.pop_front())?;
+        self.ids.remove(&settlement.id);
+        Some(settlement)
     }
 }
 
-impl<T: CreditLedger> Guarded<T> {
+impl<T: CreditLedger> Resilient<T> {
     /// Closes a charge, now or as soon as the ledger answers.
-    pub(super) fn close(&self, closing: Closing) -> StoreFuture<()> {
-        let mut asked = self.ask_to_close(&closing);
-        let mut unsettled = Unsettled { guard: self.clone(), closing: Some(closing) };
+    pub(super) fn close(&self, settlement: Settlement) -> StoreFuture<()> {
+        let mut asked = self.ask_to_close(&settlement);
+        let mut unsettled = OpenSettlement { guard: self.clone(), settlement: Some(settlement) };
         if let Some(answer) = asked.take_ready() {
             return unsettled.hear(answer).into();
         }
@@ -118,13 +118,13 @@ impl<T: CreditLedger> Guarded<T> {
     /// Sends a closing.
     ///
     /// The bound on waiting calls does not apply to it.
-    fn ask_to_close(&self, closing: &Closing) -> StoreFuture<()> {
-        self.send(usize::MAX, |ledger| closing.ask(ledger)).unwrap_or_else(StoreFuture::failed)
+    fn ask_to_close(&self, settlement: &Settlement) -> StoreFuture<()> {
+        self.send(usize::MAX, |ledger| settlement.ask(ledger)).unwrap_or_else(StoreFuture::failed)
     }
 
     /// Tries every failed settlement and refund once more, at once. Call it at shutdown.
     ///
-    /// Settlements are sent first. Up to [`closings_at_once`](crate::guard::GuardLimits::closings_at_once) closings are
+    /// Settlements are sent first. Up to [`settlements_at_once`](crate::guard::GuardLimits::settlements_at_once) closings are
     /// sent at a time.
     ///
     /// It ends within [`GuardLimits::flush`](crate::guard::GuardLimits::flush), and as soon as the ledger fails.
@@ -137,28 +137,28 @@ impl<T: CreditLedger> Guarded<T> {
     /// # Example
     ///
     /// ```
-    /// use tollgate::guard::Guarded;
+    /// use tollgate::guard::Resilient;
     /// use tollgate::MemoryLedger;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), tollgate::StoreError> {
-    /// let ledger = Guarded::new(MemoryLedger::new());
+    /// let ledger = Resilient::new(MemoryLedger::new());
     /// ledger.flush().await?;
-    /// assert_eq!(ledger.health().closings, 0);
+    /// assert_eq!(ledger.health().pending_settlements, 0);
     /// # Ok(())
     /// # }
     /// ```
     pub async fn flush(&self) -> Result<(), StoreError> {
-        timeout(self.0.limits.flush, self.bring_home()).await.unwrap_or(Err(StoreError::timed_out()))
+        timeout(self.0.limits.flush, self.send_all()).await.unwrap_or(Err(StoreError::timed_out()))
     }
 
     /// Sends the kept closings, a bounded number at a time, until the ledger fails.
-    async fn bring_home(&self) -> Result<(), StoreError> {
+    async fn send_all(&self) -> Result<(), StoreError> {
         let (mut asked, mut done, mut failed) = (JoinSet::new(), Ok(()), false);
         loop {
             // While the circuit is open, a single call probes whether the ledger is back.
             let open = self.0.circuit.is_open();
-            let most = if open { 1 } else { self.0.limits.closings_at_once.max(1) };
+            let most = if open { 1 } else { self.0.limits.settlements_at_once.max(1) };
             while !failed
                 && asked.len() < most
                 && let Some(unsettled) = self.next_unsettled()
@@ -176,17 +176,17 @@ impl<T: CreditLedger> Guarded<T> {
         }
     }
 
-    fn next_unsettled(&self) -> Option<Unsettled<T>> {
-        let closing = self.0.closings.lock().next()?;
-        Some(Unsettled { guard: self.clone(), closing: Some(closing) })
+    fn next_unsettled(&self) -> Option<OpenSettlement<T>> {
+        let settlement = self.0.pending_settlements.lock().next()?;
+        Some(OpenSettlement { guard: self.clone(), settlement: Some(settlement) })
     }
 
     /// Keeps a closing, and starts the task that sends it unless one is running.
     ///
     /// Outside a tokio runtime, the next closing that is kept inside one starts the task.
-    fn keep(&self, closing: Closing) {
-        let mut kept = self.0.closings.lock();
-        if let Err(error) = kept.add(closing, self.0.closings.most) {
+    fn keep(&self, settlement: Settlement) {
+        let mut kept = self.0.pending_settlements.lock();
+        if let Err(error) = kept.add(settlement, self.0.pending_settlements.most) {
             trace::unsettled(&error);
         }
         if kept.carried {
@@ -195,58 +195,58 @@ impl<T: CreditLedger> Guarded<T> {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             kept.carried = true;
             drop(kept);
-            let carrier = Carrier(self.clone());
-            drop(runtime.spawn(async move { carrier.carry().await }));
+            let carrier = RetryTask(self.clone());
+            drop(runtime.spawn(async move { carrier.run().await }));
         }
     }
 }
 
 /// A closing that is kept if it is dropped before it succeeds, because it failed or because its caller stopped waiting.
-struct Unsettled<T: CreditLedger> {
-    guard: Guarded<T>,
-    closing: Option<Closing>,
+struct OpenSettlement<T: CreditLedger> {
+    guard: Resilient<T>,
+    settlement: Option<Settlement>,
 }
 
-impl<T: CreditLedger> Unsettled<T> {
+impl<T: CreditLedger> OpenSettlement<T> {
     /// Sends the closing.
     async fn ask(mut self) -> Result<(), StoreError> {
-        let Some(closing) = &self.closing else { return Ok(()) };
-        let answer = self.guard.ask_to_close(closing).await;
+        let Some(settlement) = &self.settlement else { return Ok(()) };
+        let answer = self.guard.ask_to_close(settlement).await;
         self.hear(answer)
     }
 
     fn hear(&mut self, answer: Result<(), StoreError>) -> Result<(), StoreError> {
         // An invalid answer stays invalid if the call is repeated: leave the charge to the ledger's sweep.
         if answer.as_ref().map_or_else(StoreError::is_answer, |()| true) {
-            self.closing = None;
+            self.settlement = None;
         }
         answer
     }
 }
 
-impl<T: CreditLedger> Drop for Unsettled<T> {
+impl<T: CreditLedger> Drop for OpenSettlement<T> {
     fn drop(&mut self) {
-        if let Some(closing) = self.closing.take() {
-            self.guard.keep(closing);
+        if let Some(settlement) = self.settlement.take() {
+            self.guard.keep(settlement);
         }
     }
 }
 
 /// The task that sends the kept closings until none are left.
-struct Carrier<T: CreditLedger>(Guarded<T>);
+struct RetryTask<T: CreditLedger>(Resilient<T>);
 
-impl<T: CreditLedger> Carrier<T> {
-    async fn carry(self) {
+impl<T: CreditLedger> RetryTask<T> {
+    async fn run(self) {
         let Self(guard) = &self;
-        while !guard.0.closings.is_done() {
-            if guard.bring_home().await.is_err() {
-                sleep(guard.0.limits.rest).await;
+        while !guard.0.pending_settlements.is_done() {
+            if guard.send_all().await.is_err() {
+                sleep(guard.0.limits.cooldown).await;
             }
         }
     }
 }
 
-impl Closings {
+impl PendingSettlements {
     /// Returns true if no closing is left, and clears the task flag in the same step.
     fn is_done(&self) -> bool {
         let mut kept = self.lock();
@@ -255,9 +255,9 @@ impl Closings {
     }
 }
 
-impl<T: CreditLedger> Drop for Carrier<T> {
+impl<T: CreditLedger> Drop for RetryTask<T> {
     fn drop(&mut self) {
         // A runtime that ends also ends the task: the next closing starts another.
-        self.0.0.closings.lock().carried = false;
+        self.0.0.pending_settlements.lock().carried = false;
     }
 }

@@ -11,21 +11,21 @@ use crate::denial::ancestry;
 use crate::error::ConfigError;
 use crate::key::KeySource;
 use crate::name::Agreement;
-use crate::respond::Wording;
+use crate::respond::ErrorText;
 use crate::respond::challenge::Challenges;
-use crate::respond::face::{Face, Faces};
-use crate::respond::template::{Compiler, Unfillable};
+use crate::respond::error_template::{ErrorTemplate, ErrorTemplates};
+use crate::respond::error_text::{Resolved, resolve};
+use crate::respond::template::{Compiler, PlaceholderError};
 use crate::respond::unique;
-use crate::respond::wording::{Resolved, resolve};
 
 /// The format of denial responses: a JSON template, the texts for each [`DenialKind`], and the challenge of a 401.
 ///
 /// A template is JSON whose strings may contain placeholders:
 ///
 /// - `{status}`, `{code}`, `{type}`, `{title}`, `{message}` (or `{detail}`) and the names of further members take their
-///   values from the [`Wording`] of the kind.
+///   values from the [`ErrorText`] of the kind.
 /// - `{request_id}`, `{timestamp}` (UTC, whole seconds) and `{instance}` (the path, see
-///   [`Occasion::instance`](crate::respond::Occasion::instance)) are values of the request.
+///   [`DenialContext::instance`](crate::respond::DenialContext::instance)) are values of the request.
 /// - `{retry_after}` and `{policy}` are values of a rate limit.
 /// - `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}`
 ///   and `{cost}` are values of the denials that they describe.
@@ -37,38 +37,44 @@ use crate::respond::wording::{Resolved, resolve};
 /// # Example
 ///
 /// ```
-/// use tollgate::respond::{Presentation, Wording};
+/// use tollgate::respond::{ErrorFormat, ErrorText};
 /// use tollgate::DenialKind;
 ///
-/// let flat = Presentation::json(r#"{"error": "{code}", "message": "{message}", "retry_after": "{retry_after}"}"#)?
-///     .wording(DenialKind::Unauthorized, Wording { code: Some("invalid_api_key".into()), ..Wording::default() });
+/// let flat = ErrorFormat::json(r#"{"error": "{code}", "message": "{message}", "retry_after": "{retry_after}"}"#)?
+///     .error_text(DenialKind::Unauthorized, ErrorText { code: Some("invalid_api_key".into()), ..ErrorText::default() });
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Presentation {
+pub struct ErrorFormat {
     template: Option<Value>,
-    wordings: HashMap<DenialKind, Wording>,
+    error_texts: HashMap<DenialKind, ErrorText>,
     agreement_urls: HashMap<Agreement, String>,
     realm: Option<String>,
     longest_wait: Duration,
 }
 
-impl Presentation {
+impl ErrorFormat {
     /// Returns the format of problem details (RFC 9457), with the kind's further members as extension members.
     ///
-    /// Programs distinguish problems by the extension member `code`. Its value comes from the [`Wording`], or else it
-    /// is the name of the kind. If a [`Wording`] gives a type and no code, the type identifies the problem, and there
+    /// Programs distinguish problems by the extension member `code`. Its value comes from the [`ErrorText`], or else it
+    /// is the name of the kind. If a [`ErrorText`] gives a type and no code, the type identifies the problem, and there
     /// is no `code`.
     ///
-    /// If no [`Wording`] gives a type or a title, the title is the phrase of the status (section 4.2.1), and the detail
+    /// If no [`ErrorText`] gives a type or a title, the title is the phrase of the status (section 4.2.1), and the detail
     /// contains the rest. All kinds of 401 have the same texts and differ only by their code, unless they have wordings
     /// of their own.
     ///
     /// The member `status` is the status of the gate's response. A layer around the gate that rewrites statuses does
-    /// not change the member: set the status in the [`Wording`] instead.
+    /// not change the member: set the status in the [`ErrorText`] instead.
     pub fn problem() -> Self {
-        let (wordings, agreement_urls) = (HashMap::new(), HashMap::new());
-        Self { template: None, wordings, agreement_urls, realm: None, longest_wait: Duration::from_hours(24) }
+        let (error_texts, agreement_urls) = (HashMap::new(), HashMap::new());
+        Self {
+            template: None,
+            error_texts,
+            agreement_urls,
+            realm: None,
+            longest_wait: Duration::from_hours(24),
+        }
     }
 
     /// Creates a format from a JSON template.
@@ -92,8 +98,8 @@ impl Presentation {
 
     /// Sets the texts of denials of a kind and of all kinds below it.
     #[must_use]
-    pub fn wording(mut self, kind: DenialKind, wording: Wording) -> Self {
-        self.wordings.insert(kind, wording);
+    pub fn error_text(mut self, kind: DenialKind, error_text: ErrorText) -> Self {
+        self.error_texts.insert(kind, error_text);
         self
     }
 
@@ -151,42 +157,46 @@ impl Presentation {
         &self,
         sources: &[KeySource],
         request_id: &HeaderName,
-    ) -> Result<Faces, ConfigError> {
+    ) -> Result<ErrorTemplates, ConfigError> {
         let known: Vec<String> = self
-            .wordings
+            .error_texts
             .values()
-            .flat_map(|wording| wording.members.iter().map(|(name, _)| name.clone()))
+            .flat_map(|error_text| error_text.members.iter().map(|(name, _)| name.clone()))
             .collect();
         self.check_wordings()?;
         let challenges = Challenges::new(sources, self.realm.as_deref())?;
-        let face = |kind: &DenialKind| {
-            let wording = resolve(*kind, &self.wordings, self.template.is_none());
-            let template = self.template.clone().unwrap_or_else(|| problem_template(&wording));
-            let pieces = Compiler::new(*kind, &wording, &known)
+        let error_template = |kind: &DenialKind| {
+            let error_text = resolve(*kind, &self.error_texts, self.template.is_none());
+            let template = self.template.clone().unwrap_or_else(|| problem_template(&error_text));
+            let pieces = Compiler::new(*kind, &error_text, &known)
                 .compile(&template)
                 .map_err(|fault| self.unfillable(*kind, fault))?;
             let media_type =
                 if self.template.is_some() { "application/json" } else { "application/problem+json" };
-            Ok(Face::new(*kind, wording.status, media_type, &challenges, request_id, pieces))
+            Ok(ErrorTemplate::new(*kind, error_text.status, media_type, &challenges, request_id, pieces))
         };
-        let by_kind = DenialKind::ALL.iter().map(face).collect::<Result<_, ConfigError>>()?;
-        Ok(Faces { by_kind, agreement_urls: self.agreement_urls.clone(), longest_wait: self.longest_wait })
+        let by_kind = DenialKind::ALL.iter().map(error_template).collect::<Result<_, ConfigError>>()?;
+        Ok(ErrorTemplates {
+            by_kind,
+            agreement_urls: self.agreement_urls.clone(),
+            longest_wait: self.longest_wait,
+        })
     }
 
     fn check_wordings(&self) -> Result<(), ConfigError> {
-        let mut wordings: Vec<_> = self.wordings.iter().collect();
-        wordings.sort_unstable_by_key(|(kind, _)| **kind as usize);
-        for (kind, wording) in wordings {
-            wording.check(*kind).map_err(|error| error.in_member(format!("errors.{}", kind.name())))?;
+        let mut error_texts: Vec<_> = self.error_texts.iter().collect();
+        error_texts.sort_unstable_by_key(|(kind, _)| **kind as usize);
+        for (kind, error_text) in error_texts {
+            error_text.check(*kind).map_err(|error| error.in_member(format!("errors.{}", kind.name())))?;
         }
         Ok(())
     }
 
     /// Returns the error for a text that cannot be filled. It names the text's place: the wording of the kind or of an
     /// ancestor, or else the template.
-    fn unfillable(&self, kind: DenialKind, fault: Unfillable) -> ConfigError {
+    fn unfillable(&self, kind: DenialKind, fault: PlaceholderError) -> ConfigError {
         let said = ancestry(kind).find_map(|kind| {
-            let member = self.wordings.get(&kind)?.member_with(&fault.text)?;
+            let member = self.error_texts.get(&kind)?.member_with(&fault.text)?;
             Some(format!("errors.{}.{member}", kind.name()))
         });
         let member = said.unwrap_or_else(|| "presentation.template".to_owned());
@@ -195,9 +205,9 @@ impl Presentation {
 }
 
 /// Returns a template with the members of a problem (RFC 9457, section 3) and the further members of the kind.
-fn problem_template(wording: &Resolved) -> Value {
-    let code = wording.is_told_by_code.then_some("code");
+fn problem_template(error_text: &Resolved) -> Value {
+    let code = error_text.is_told_by_code.then_some("code");
     let names = ["type", "title", "status"].into_iter().chain(code).chain(["detail", "instance"]);
-    let names = names.chain(wording.members.iter().map(|(name, _)| name.as_str()));
+    let names = names.chain(error_text.members.iter().map(|(name, _)| name.as_str()));
     Value::Object(names.map(|name| (name.to_owned(), Value::from(format!("{{{name}}}")))).collect())
 }

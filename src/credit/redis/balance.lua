@@ -7,7 +7,7 @@
 -- entries exist between two trims.
 local ENTRIES, CUT = 1000, 64
 
-local function open_purse(key, entries)
+local function open_balance(key, entries)
   local kept = redis.call('GET', key)
   if not kept then
     return { key = key, entries = entries, balance = 0, held = 0, last = 0, seen = '0', due = 'none', lent = 0,
@@ -26,25 +26,25 @@ local function open_purse(key, entries)
   }
 end
 
-local function save(purse)
-  if not purse.changed then return end
-  redis.call('SET', purse.key, text(purse.balance) .. ' ' .. text(purse.held) .. ' ' .. text(purse.last) .. ' ' ..
-    purse.seen .. ' ' .. purse.due .. ' ' .. (purse.unlimited and '1 ' or '0 ') .. text(purse.lent) ..
-    ' ' .. purse.period .. ' ' .. purse.again)
+local function save(account)
+  if not account.changed then return end
+  redis.call('SET', account.key, text(account.balance) .. ' ' .. text(account.held) .. ' ' .. text(account.last) .. ' ' ..
+    account.seen .. ' ' .. account.due .. ' ' .. (account.unlimited and '1 ' or '0 ') .. text(account.lent) ..
+    ' ' .. account.period .. ' ' .. account.again)
 end
 
 -- Changes the balance, and writes an entry for the change.
-local function move(purse, balance, kind, id)
+local function move(account, balance, kind, id)
   local amount
-  if less(balance, purse.balance) then
-    amount = '-' .. text(plus(purse.balance, balance, -1))
+  if less(balance, account.balance) then
+    amount = '-' .. text(plus(account.balance, balance, -1))
   else
-    amount = text(plus(balance, purse.balance, -1))
+    amount = text(plus(balance, account.balance, -1))
   end
-  purse.balance, purse.last, purse.changed = balance, purse.last + 1, true
-  redis.call('LPUSH', purse.entries, text(purse.last) .. ' ' .. kind .. ' ' .. id .. ' ' .. amount .. ' ' ..
-    (purse.unlimited and 'unlimited' or text(balance)) .. ' ' .. purse.seen)
-  if purse.last % CUT == 0 then redis.call('LTRIM', purse.entries, 0, ENTRIES - 1) end
+  account.balance, account.last, account.changed = balance, account.last + 1, true
+  redis.call('LPUSH', account.entries, text(account.last) .. ' ' .. kind .. ' ' .. id .. ' ' .. amount .. ' ' ..
+    (account.unlimited and 'unlimited' or text(balance)) .. ' ' .. account.seen)
+  if account.last % CUT == 0 then redis.call('LTRIM', account.entries, 0, ENTRIES - 1) end
 end
 
 -- Returns the first due time after `now`, in whole periods from `due`.
@@ -53,47 +53,47 @@ local function turn_of(due, now, period)
 end
 
 -- Returns true if the grant is applied now, and records the next due time. From ARGV[at] on: the arguments of `call`.
-local function turns(purse, at)
+local function turns(account, at)
   local now, turn, every, code = tonumber(ARGV[at]), ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4]
-  local due, again = tonumber(purse.due), tonumber(purse.again)
+  local due, again = tonumber(account.due), tonumber(account.again)
   local next = again or due
-  if due and purse.period ~= code and purse.period ~= '0' then
-    purse.due, purse.again, purse.period, purse.changed = turn, 'none', code, true
+  if due and account.period ~= code and account.period ~= '0' then
+    account.due, account.again, account.period, account.changed = turn, 'none', code, true
     return false
   end
   if due and now < next then
     -- Use the due time after the next one: if two clocks differ by more than a period, only the clock that is ahead may
     -- cause grants.
     if next > tonumber(ARGV[at + 5]) then
-      purse.again, purse.period, purse.changed = ARGV[at + 5], code, true
+      account.again, account.period, account.changed = ARGV[at + 5], code, true
     end
     return false
   end
   if due and now < due and tonumber(turn) >= due then
     -- The clock is in the period before `due`: its grant was applied while the clock was ahead.
-    purse.again, purse.changed = 'none', true
+    account.again, account.changed = 'none', true
     return false
   end
   if due and every > 0 then turn = turn_of(next, now, every) end
   if due and now < due then
-    purse.again = tonumber(turn) < due and turn or 'none'
+    account.again = tonumber(turn) < due and turn or 'none'
   else
-    purse.due, purse.again = turn, 'none'
+    account.due, account.again = turn, 'none'
   end
-  purse.period, purse.changed = code, true
+  account.period, account.changed = code, true
   return true
 end
 
 -- Records the time of a call, and applies the grant that is due. From ARGV[at] on: the time; the grant's amount, empty
 -- if there is none; its next due time if it is applied now; its period, or zero if the calendar defines it; the code of
 -- the period; and the due time after the next one.
-local function call(purse, at)
+local function call(account, at)
   local amount = ARGV[at + 1]
-  purse.seen = ARGV[at]
-  if amount == '' or not turns(purse, at) then return end
-  local granted, room = big(amount), plus(MAX, purse.held, -1)
+  account.seen = ARGV[at]
+  if amount == '' or not turns(account, at) then return end
+  local granted, room = big(amount), plus(MAX, account.held, -1)
   -- Uncommitted credits may be returned, so they count as part of the grant: the sum must not exceed it.
-  granted = less(granted, purse.lent) and 0 or plus(granted, purse.lent, -1)
+  granted = less(granted, account.lent) and 0 or plus(granted, account.lent, -1)
   if less(room, granted) then granted = room end
-  if not purse.unlimited and less(purse.balance, granted) then move(purse, granted, 'grant', '-') end
+  if not account.unlimited and less(account.balance, granted) then move(account, granted, 'grant', '-') end
 end

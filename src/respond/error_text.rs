@@ -12,17 +12,17 @@ use crate::respond::template::may_name_a_member;
 /// The texts and the status of denials of one kind. A field that is `None` takes the value of the kind's parent, and
 /// finally this crate's default.
 ///
-/// `message` and the members may contain placeholders: see [`Presentation`](crate::respond::Presentation).
+/// `message` and the members may contain placeholders: see [`ErrorFormat`](crate::respond::ErrorFormat).
 ///
 /// # Example
 ///
 /// ```
-/// use tollgate::respond::Wording;
+/// use tollgate::respond::ErrorText;
 ///
-/// let wording = Wording { code: Some("UNAUTHORIZED".into()), ..Wording::default() };
+/// let error_text = ErrorText { code: Some("UNAUTHORIZED".into()), ..ErrorText::default() };
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wording {
+pub struct ErrorText {
     /// The HTTP status.
     pub status: Option<StatusCode>,
     /// The error's code, for programs.
@@ -37,7 +37,7 @@ pub struct Wording {
     pub members: Vec<(String, String)>,
 }
 
-impl Wording {
+impl ErrorText {
     /// Returns an error if denials of the kind cannot have these values. It names the member, its value, the problem
     /// and the remedy.
     pub(super) fn check(&self, kind: DenialKind) -> Result<(), ConfigError> {
@@ -105,31 +105,31 @@ pub(super) struct Resolved {
 
 /// Returns the wording of a kind. A problem without a type takes its title from the status, unless the configuration
 /// sets a title.
-pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, Wording>, problem: bool) -> Resolved {
-    let said = |member: fn(&Wording) -> &Option<String>| {
-        ancestry(kind).find_map(|kind| given.get(&kind).and_then(|wording| member(wording).clone()))
+pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, ErrorText>, problem: bool) -> Resolved {
+    let said = |member: fn(&ErrorText) -> &Option<String>| {
+        ancestry(kind).find_map(|kind| given.get(&kind).and_then(|error_text| member(error_text).clone()))
     };
     let default = ancestry(kind).find_map(spoken).unwrap_or(("", ""));
     let status =
         ancestry(kind).find_map(|kind| given.get(&kind)?.status).unwrap_or_else(|| default_status(kind));
     let mut members: Vec<(String, String)> = Vec::new();
     for (name, value) in
-        ancestry(kind).filter_map(|kind| given.get(&kind)).flat_map(|wording| &wording.members)
+        ancestry(kind).filter_map(|kind| given.get(&kind)).flat_map(|error_text| &error_text.members)
     {
         if !members.iter().any(|(known, _)| known == name) {
             members.push((name.clone(), value.clone()));
         }
     }
-    let type_uri = said(|wording| &wording.type_uri);
-    let code = said(|wording| &wording.code);
+    let type_uri = said(|error_text| &error_text.type_uri);
+    let code = said(|error_text| &error_text.code);
     let title = if problem && type_uri.is_none() { phrase(status).unwrap_or(default.0) } else { default.0 };
     Resolved {
         status,
         is_told_by_code: type_uri.is_none() || code.is_some(),
         code: code.unwrap_or_else(|| default_code(kind)),
         type_uri,
-        title: said(|wording| &wording.title).unwrap_or_else(|| title.to_owned()),
-        message: said(|wording| &wording.message).unwrap_or_else(|| default.1.to_owned()),
+        title: said(|error_text| &error_text.title).unwrap_or_else(|| title.to_owned()),
+        message: said(|error_text| &error_text.message).unwrap_or_else(|| default.1.to_owned()),
         members,
     }
 }

@@ -8,7 +8,7 @@ use crate::error::ConfigError;
 use crate::future::StoreFuture;
 use crate::key::KeyId;
 use crate::name::AccountId;
-use crate::store::cached::front::Front;
+use crate::store::cached::state::CacheState;
 
 /// A change that the other nodes must receive. It invalidates everything that was read of its subject before. It
 /// contains no secret of a key, and only a quarter of a hash.
@@ -62,15 +62,15 @@ impl FromStr for Change {
             {
                 u64::from_str_radix(start, 16)
                     .map(|start| Self::Hash(start.to_be_bytes()))
-                    .map_err(|_| untold(text))
+                    .map_err(|_| unknown_change(text))
             }
             None if text == "everything" => Ok(Self::Everything),
-            _ => Err(untold(text)),
+            _ => Err(unknown_change(text)),
         }
     }
 }
 
-fn untold(text: &str) -> ConfigError {
+fn unknown_change(text: &str) -> ConfigError {
     ConfigError::new(text, "this tells of no change", "write `key`, `account`, `hash` or `everything`")
 }
 
@@ -79,9 +79,9 @@ fn untold(text: &str) -> ConfigError {
 ///
 /// # Contract
 ///
-/// - **Acknowledged.** [`announce`](Announcements::announce) completes when the channel has accepted the change. An
+/// - **Acknowledged.** [`announce`](InvalidationBus::announce) completes when the channel has accepted the change. An
 ///   `Err` means that other nodes may miss the change; the caller that made the change gets this result.
-/// - **No gaps.** [`listen`](Announcements::listen) calls [`Ear::open`] when it will receive every change that is
+/// - **No gaps.** [`listen`](InvalidationBus::listen) calls [`InvalidationSink::open`] when it will receive every change that is
 ///   announced from then on. It ends as soon as it may have missed a change. The store then serves cached records for a
 ///   shorter time until the channel is open again, and then reads them again. A channel that can lose messages silently
 ///   counts them.
@@ -96,62 +96,62 @@ fn untold(text: &str) -> ConfigError {
 /// ```
 /// use std::sync::Arc;
 /// use tokio::sync::broadcast;
-/// use tollgate::store::{Announcements, Change, Ear};
+/// use tollgate::store::{InvalidationBus, Change, InvalidationSink};
 /// use tollgate::{StoreError, StoreFuture};
 ///
 /// #[derive(Debug)]
 /// struct Local(broadcast::Sender<Change>);
 ///
-/// impl Announcements for Local {
+/// impl InvalidationBus for Local {
 ///     fn announce(&self, change: &Change) -> StoreFuture<()> {
 ///         StoreFuture::from(self.0.send(change.clone()).map(drop).map_err(StoreError::unavailable))
 ///     }
 ///
-///     fn listen(&self, ear: Ear) -> StoreFuture<()> {
+///     fn listen(&self, sink: InvalidationSink) -> StoreFuture<()> {
 ///         let mut channel = self.0.subscribe();
 ///         StoreFuture::boxed(async move {
-///             ear.open();
+///             sink.open();
 ///             loop {
-///                 ear.hear(&channel.recv().await.map_err(StoreError::unavailable)?);
+///                 sink.invalidate(&channel.recv().await.map_err(StoreError::unavailable)?);
 ///             }
 ///         })
 ///     }
 /// }
 /// ```
-pub trait Announcements: fmt::Debug + Send + Sync + 'static {
+pub trait InvalidationBus: fmt::Debug + Send + Sync + 'static {
     /// Announces a change to the other nodes.
     fn announce(&self, change: &Change) -> StoreFuture<()>;
 
     /// Listens for changes until one may have been missed.
-    fn listen(&self, ear: Ear) -> StoreFuture<()>;
+    fn listen(&self, sink: InvalidationSink) -> StoreFuture<()>;
 }
 
-impl<T: Announcements + ?Sized> Announcements for Arc<T> {
+impl<T: InvalidationBus + ?Sized> InvalidationBus for Arc<T> {
     fn announce(&self, change: &Change) -> StoreFuture<()> {
         (**self).announce(change)
     }
 
-    fn listen(&self, ear: Ear) -> StoreFuture<()> {
-        (**self).listen(ear)
+    fn listen(&self, sink: InvalidationSink) -> StoreFuture<()> {
+        (**self).listen(sink)
     }
 }
 
 /// The receiver of announced changes for a [`CachedStore`](crate::store::CachedStore).
-pub struct Ear(pub(super) Arc<Front>);
+pub struct InvalidationSink(pub(super) Arc<CacheState>);
 
-impl Ear {
+impl InvalidationSink {
     /// Records that every change that is announced from now on will be received.
     pub fn open(&self) {
-        self.0.hear();
+        self.0.connect();
     }
 
     /// Receives a change.
-    pub fn hear(&self, change: &Change) {
-        self.0.void(change);
+    pub fn invalidate(&self, change: &Change) {
+        self.0.invalidate(change);
     }
 }
 
-impl fmt::Debug for Ear {
+impl fmt::Debug for InvalidationSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ear(..)")
     }

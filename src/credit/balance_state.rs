@@ -9,7 +9,7 @@ use crate::credit::{Adjusted, AdjustmentKind, Balance};
 
 /// One account's balance, without its charges and entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct BalanceState {
     /// The remaining amount; zero if there is no limit.
     pub(super) balance: Credits,
     pub(super) unlimited: bool,
@@ -25,7 +25,7 @@ pub(super) struct Standing {
     pub(super) seen: Timestamp,
 }
 
-impl Standing {
+impl BalanceState {
     /// Creates the balance of an unknown account: zero.
     pub(super) const fn new() -> Self {
         Self {
