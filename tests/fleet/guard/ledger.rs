@@ -252,9 +252,11 @@ async fn repeated_closing_is_kept_once() {
         books.ledger.settle(&books.account, id(1), Credits::new(4)).await.unwrap_err();
     }
     assert_eq!(books.ledger.health().pending_settlements, 1);
+    let asked = books.ledger.back_end().closed();
     books.ledger.back_end().set(Fault::None);
     books.until_home().await;
-    assert_eq!(books.balance(), 96);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((books.balance(), books.ledger.back_end().closed() - asked), (96, 1));
 }
 
 /// 6,000 settlements over a link of 20 ms: one after the other they would take two minutes.

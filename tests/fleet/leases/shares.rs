@@ -5,7 +5,7 @@ use std::time::Duration;
 use tollgate::credit::{Charge, LeasedLedger};
 use tollgate::{Account, CreditLedger, Credits};
 
-use crate::leases::fleet::{Fleet, Node, a_moment};
+use crate::leases::fleet::{Fleet, Node, Wire, a_moment};
 use crate::support::remote::{Fault, Remote};
 
 /// All that is left: at the authority and on the nodes.
@@ -143,6 +143,25 @@ async fn busy_node_returns_what_another_needs() {
     assert!(got > 40 && out < got / 2, "{got} came, {out} are out after {served}");
 }
 
+/// Other nodes have spent most of the balance: with the authority's next answer, a node gives back what is above its share.
+#[tokio::test(start_paused = true)]
+async fn surplus_is_returned_at_once() {
+    let fleet = Fleet::of_nodes(2, 1_000);
+    let nodes = nodes(&fleet, 2);
+    fleet.serve_many(&nodes[0], 5).await;
+    a_moment().await;
+    while fleet.balance() > 60 {
+        assert!(fleet.serve(&nodes[1], 20).await.unwrap());
+    }
+    let held = nodes[0].ledger.held("acme");
+    assert!(held > Credits::new(50), "{held} held");
+    // More than the node has committed: the authority is asked.
+    assert!(fleet.serve(&nodes[0], 20).await.unwrap());
+    a_moment().await;
+    let (held, share) = (nodes[0].ledger.held("acme"), fleet.terms.share_of(Credits::new(fleet.balance())));
+    assert!(held <= share, "{held} held of {}", fleet.balance());
+}
+
 /// A node that dies takes no more with it than its headroom, whatever a request costs.
 #[tokio::test(start_paused = true)]
 async fn dead_node_loses_at_most_its_headroom() {
@@ -177,11 +196,8 @@ async fn dead_node_loses_at_most_its_headroom() {
     }
 }
 
-/// A thousand accounts go back together, and a hanging authority does not hold the shutdown up.
-#[tokio::test(start_paused = true)]
-async fn close_ends_within_its_time() {
-    let fleet = Fleet::of_nodes(1, 1);
-    let wire = Remote::new(std::sync::Arc::clone(&fleet.authority));
+/// Creates a ledger that holds a block of each of a thousand accounts.
+async fn of_a_thousand(fleet: &Fleet, wire: &Wire) -> LeasedLedger<Wire> {
     let ledger = LeasedLedger::with_clock(wire.clone(), fleet.terms.clone(), fleet.clock);
     for number in 0..1_000 {
         let name = format!("account-{number}");
@@ -196,11 +212,27 @@ async fn close_ends_within_its_time() {
     }
     a_moment().await;
     assert!(ledger.held("account-999") > Credits::ZERO);
-    wire.delay(Duration::from_millis(100));
+    ledger
+}
+
+/// A thousand accounts go back together, and an authority that does not answer is waited for until `closing` has passed.
+#[tokio::test(start_paused = true)]
+async fn close_ends_within_its_time() {
+    let fleet = Fleet::of_nodes(1, 1);
+    let wires = [(); 2].map(|()| Remote::new(std::sync::Arc::clone(&fleet.authority)));
+    let [slow, hung] = &wires;
+    let ledger = of_a_thousand(&fleet, slow).await;
+    slow.delay(Duration::from_millis(100));
     let began = tokio::time::Instant::now();
     ledger.close().await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(ledger.held("account-999"), Credits::ZERO);
+
+    let ledger = of_a_thousand(&fleet, hung).await;
+    hung.set(Fault::Hung);
+    let began = tokio::time::Instant::now();
+    assert!(ledger.close().await.unwrap_err().is_timeout());
+    assert_eq!(began.elapsed(), fleet.terms.closing);
 }
 
 /// A balance that is set by hand: what a node holds is taken back, but for what it has committed; and nothing comes on top.
