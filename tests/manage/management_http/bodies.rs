@@ -1,5 +1,9 @@
 //! Bodies and queries that are meant to hurt.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::management_http::fixture::{KEYS, Stage};
 
 #[tokio::test]
@@ -170,6 +174,9 @@ async fn unrepresentable_timestamps_are_400() {
     }
 }
 
+/// A time above every time limit of a body.
+const LONG: Duration = Duration::from_mins(1);
+
 /// A body that never ends and never comes.
 struct Stalled;
 
@@ -187,18 +194,19 @@ impl http_body::Body for Stalled {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_408() {
-    let stage = Stage::with(|builder| builder.management_body_time(std::time::Duration::from_secs(3)));
+    let stage = Stage::with(|builder| builder.management_body_time(Duration::from_secs(3)));
     let (key, id) = stage.key("ada").await;
     for route in [format!("POST {KEYS}"), format!("PATCH {KEYS}/{id}"), format!("POST {KEYS}/{id}/rotate")] {
         let begun = tokio::time::Instant::now();
-        let answer = stage.send_body(&key, &route, Stalled).await;
+        let answer = timeout(LONG, stage.send_body(&key, &route, Stalled)).await.unwrap();
         assert_eq!((answer.status, begun.elapsed().as_secs()), (408, 3), "{route}: {}", answer.text);
         assert_eq!(answer.json["error"]["code"], "BAD_REQUEST", "{}", answer.text);
     }
     let default = Stage::new();
     let (key, _) = default.key("ada").await;
     let begun = tokio::time::Instant::now();
-    assert_eq!(default.send_body(&key, &format!("POST {KEYS}"), Stalled).await.status, 408);
+    let answer = timeout(LONG, default.send_body(&key, &format!("POST {KEYS}"), Stalled)).await;
+    assert_eq!(answer.unwrap().status, 408);
     assert_eq!(begun.elapsed().as_secs(), 10);
 }
 
