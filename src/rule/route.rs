@@ -90,8 +90,8 @@ impl ScopeRule {
 /// Among the rules for a request's method, the most specific pattern wins, segment by segment: text before `{name}`
 /// before `{*rest}`. A rule without a method applies to all methods. If two rules have the same pattern, the one that
 /// names the method wins. A rule for `GET` covers `HEAD`, including the cost, unless a rule names `HEAD`. These are
-/// refused at start-up: two rules for the same requests, a `{name}` beside a `{*rest}` in the same place, and a rule
-/// that no path can match.
+/// refused at start-up: two rules for the same requests, a `{name}` beside a `{*rest}` in the same place, a `{*rest}` with
+/// text in its segment, a rule for `TRACE`, and a rule that no path can match.
 ///
 /// # Requests without a rule
 ///
@@ -226,6 +226,9 @@ impl Rule {
             })?),
             None => None,
         };
+        if method == Some(http::Method::TRACE) {
+            return Err(refuse_for("no TRACE request is served", "leave the rule out"));
+        }
         if pattern.starts_with(' ') {
             return Err(refuse("more than one space stands between the method and the path"));
         }
@@ -233,6 +236,14 @@ impl Rule {
             let problem =
                 format!("other routers write `{spelling}` for a parameter, and here it is plain text");
             return Err(refuse_for(&problem, &format!("write `{right}`")));
+        }
+        if let Some(segment) = twins::partial_rest(pattern) {
+            // Routers differ in the paths that they match with it, so that the gate could not tell which are meant.
+            let problem = format!("`{segment}` holds text and a parameter for all that follows");
+            return Err(refuse_for(
+                &problem,
+                "write `{*rest}` as a segment of its own, as in `/files/{*rest}`",
+            ));
         }
         // This is the form in which the paths of a key are written.
         let below = pattern.strip_suffix("/*").map(|service| format!("{service}/{{*rest}}"));

@@ -28,6 +28,14 @@ pub(super) fn too_many(pattern: &str) -> bool {
     beside_text(pattern).len() > MOST
 }
 
+/// Returns the first segment that contains a `{*rest}` beside text.
+pub(super) fn partial_rest(pattern: &str) -> Option<&str> {
+    pattern.split('/').find(|segment| {
+        let parameter = gap(segment).map(|(from, _)| segment.split_at(from));
+        parameter.is_some_and(|(text, rest)| !text.is_empty() && rest.starts_with("{*"))
+    })
+}
+
 /// Returns true if a path may match both patterns, and the second is not found before this twin.
 pub(super) fn compete(twin: &str, pattern: &str) -> bool {
     meet(twin, pattern) && (!covers(twin, pattern) || covers(pattern, twin))
