@@ -112,6 +112,12 @@ impl ScopeConfig {
             Self::Text(scope) => return Ok(ScopeRule::AnyOf(vec![scope.as_str().into()])),
             Self::Table(table) => table,
         };
+        let named = table.any.iter().chain(&table.all).flatten();
+        if let Some(every) = named.into_iter().find(|name| *name == "*") {
+            let problem = "this is no scope: it stands for every restricted key";
+            let expected = "write `scope = \"*\"`, or leave it out of the list";
+            return Err(ConfigError::new(every, problem, expected).in_member("scope"));
+        }
         match (&table.any, &table.all) {
             (Some(any), None) => Ok(ScopeRule::AnyOf(scopes(any))),
             (None, Some(all)) => Ok(ScopeRule::AllOf(scopes(all))),
@@ -145,11 +151,6 @@ impl CostConfig {
             Self::Table(table) => table,
         };
         let each = credits("cost.each", table.each)?;
-        if table.least > table.most {
-            let problem = format!("the lowest number is above the highest, which is {}", table.most);
-            return Err(ConfigError::new(table.least.to_string(), problem, "write a least up to `most`")
-                .in_member("cost.least"));
-        }
         let PerUnitConfig { parameter, least, default, most, .. } = table.clone();
         Ok(Cost::PerUnit { parameter, each, least, default, most })
     }

@@ -131,16 +131,29 @@ fn is_all_paths(pattern: &str) -> bool {
 }
 
 fn cost(cost: &Cost, builder: &GateBuilder) -> Verdict {
-    let Cost::PerUnit { parameter: name, each, default, most, .. } = cost else { return Ok(()) };
+    let Cost::PerUnit { parameter: name, each, least, default, most } = cost else { return Ok(()) };
     parameter(name, &builder.sources).map_err(|error| error.in_member("cost.parameter"))?;
     if each.checked_mul(*most).is_none() {
         let problem = "the highest number costs more than a ledger can hold";
         let expected = "write a smaller `most`, or a smaller `each`";
         return refuse("cost.most", &most.to_string(), problem, expected);
     }
+    if least > most {
+        let problem = format!("the lowest number is above the highest, which is {most}");
+        return refuse("cost.least", &least.to_string(), &problem, "write a least up to `most`");
+    }
     if default > most {
         let problem = format!("the default is above the highest number, which is {most}");
         return refuse("cost.default", &default.to_string(), &problem, "write a default up to `most`");
+    }
+    if default < least {
+        let problem = format!("the default is below the lowest number, which is {least}");
+        let expected = if *default == 0 {
+            "write a default from `least` on, or `least = 0` if a request may cost nothing"
+        } else {
+            "write a default from `least` on"
+        };
+        return refuse("cost.default", &default.to_string(), &problem, expected);
     }
     Ok(())
 }
