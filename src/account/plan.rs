@@ -8,6 +8,9 @@ use crate::account::{Grant, ParamLimits};
 use crate::error::ConfigError;
 use crate::name::PlanName;
 
+/// The longest lifetime of a key: a hundred years. The expiry of a key can then be written with a four-digit year.
+const LONGEST: Duration = Duration::from_hours(100 * 366 * 24);
+
 /// The credits that a plan grants. No credits, a grant of zero and no limit are three different cases.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Allowance {
@@ -32,8 +35,8 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    /// Checks that shortest, default and longest are in ascending order, and that no key has expired when it is
-    /// created.
+    /// Checks that shortest, default and longest are in ascending order and at most a hundred years, and that no key has
+    /// expired when it is created.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let refuse = |member: &str, value, problem: &str| {
             let expected = "write times so that shortest, default and longest rise, or leave it out";
@@ -43,6 +46,9 @@ impl Lifetime {
         let said: Vec<_> = named.into_iter().filter_map(|(name, time)| Some((name, time?))).collect();
         if let Some((name, time)) = said.iter().find(|(name, time)| time.is_zero() && *name != "shortest") {
             return refuse(name, *time, "a key would have expired when it is made");
+        }
+        if let Some((name, time)) = said.iter().find(|(_, time)| *time > LONGEST) {
+            return refuse(name, *time, "this is longer than a hundred years");
         }
         for pair in said.windows(2) {
             if let [(name, time), (next, most)] = pair
