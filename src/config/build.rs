@@ -126,19 +126,30 @@ fn with_switches(mut builder: GateBuilder, config: &Config) -> GateBuilder {
 
 /// Returns the hashers under `hash.older`, for keys that were hashed before or elsewhere.
 fn older_hashers(config: &Config) -> Result<Vec<KeyHasher>, ConfigError> {
-    let hasher = |older: &OlderHash| match (&older.pepper, older.scheme.as_deref()) {
+    let within =
+        |(place, older)| older_hasher(older).map_err(|error| error.in_member(format!("hash.older[{place}]")));
+    config.hash.older.iter().enumerate().map(within).collect()
+}
+
+fn older_hasher(older: &OlderHash) -> Result<KeyHasher, ConfigError> {
+    let scheme = older.scheme.as_deref();
+    // A text that is long enough for a pepper may be a pepper in the wrong place.
+    let shown = scheme.filter(|scheme| scheme.len() < 16).unwrap_or_default();
+    match (&older.pepper, scheme) {
         (Some(reference), None) => KeyHasher::hmac_sha256(&reference.0.resolve()?),
         (None, Some("sha256")) => Ok(KeyHasher::sha256()),
         (None, Some("sha512")) => Ok(KeyHasher::sha512()),
-        (_, scheme) => {
-            let meant = words::meant(scheme.unwrap_or_default(), ["sha256", "sha512"]);
-            let expected = format!("{meant}write a `pepper`, or the `scheme` `sha256` or `sha512`");
-            Err(ConfigError::new(scheme.unwrap_or_default(), "keys are not hashed so", expected))
+        (Some(_), Some(_)) => {
+            let problem = "this hash has a pepper, which determines its scheme";
+            Err(ConfigError::new(shown, problem, "leave one of them out").in_member("scheme"))
         }
-    };
-    let within =
-        |(place, older)| hasher(older).map_err(|error| error.in_member(format!("hash.older[{place}]")));
-    config.hash.older.iter().enumerate().map(within).collect()
+        (None, _) => {
+            let meant = words::meant(shown, ["sha256", "sha512"]);
+            let expected = format!("{meant}write a `pepper`, or the `scheme` `sha256` or `sha512`");
+            let error = ConfigError::new(shown, "keys are not hashed so", expected);
+            Err(if scheme.is_some() { error.in_member("scheme") } else { error })
+        }
+    }
 }
 
 fn with_management(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, ConfigError> {
