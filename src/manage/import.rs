@@ -92,6 +92,7 @@ impl KeyManager {
         }
         limits::name(&key.name)?;
         limits::metadata(&key.metadata)?;
+        limits::list("paths", key.paths.as_deref())?;
         limits::allowlist(key.allowlist.as_deref())?;
         self.check_scopes(key.scopes.as_deref())?;
         self.check_foreign(&key)?;

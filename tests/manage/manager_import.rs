@@ -64,6 +64,7 @@ async fn import_reports_refusals_with_reasons() -> Result<(), Fault> {
         foreign("", |key| (key.hash, key.allowlist) = (other(9), Some(vec!["10.0.0.5/8".parse().unwrap()]))),
         foreign("", |key| (key.hash, key.account) = (other(10), "gus".into())),
         foreign("", |key| key.hash = other(11)),
+        foreign("", |key| (key.hash, key.paths) = (other(12), Some(vec!["/a".parse().unwrap(); 2]))),
     ];
     let report = stage.manager.import_all(keys).await.map_err(|(_, error)| error)?;
     let expected = [
@@ -78,6 +79,7 @@ async fn import_reports_refusals_with_reasons() -> Result<(), Fault> {
         (9, "`start`"),
         (10, "`allowlist`"),
         (11, "the account is deleted"),
+        (13, "`paths`"),
     ];
     assert_eq!(report.imported.len(), 2);
     assert_eq!(report.refused.len(), expected.len());

@@ -1,6 +1,7 @@
 //! The command line: words, and options with a value.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::str::FromStr;
 use std::{error, fmt};
 
@@ -64,6 +65,14 @@ impl fmt::Display for Usage {
 }
 
 impl error::Error for Usage {}
+
+/// Returns the arguments of a process as text.
+pub(crate) fn words(arguments: impl Iterator<Item = OsString>) -> Result<Vec<String>, Usage> {
+    let text = |argument: OsString| {
+        argument.into_string().map_err(|other| Usage(format!("`{}` is not UTF-8", other.to_string_lossy())))
+    };
+    arguments.map(text).collect()
+}
 
 /// The words and options of a command line that are not read yet. Reading a word or an option removes it.
 #[derive(Debug, Default)]
@@ -155,6 +164,13 @@ impl Arguments {
             None => self.wrong.take().map_or(Ok(()), Err),
         }
     }
+}
+
+/// Parses a whole number up to the largest amount of credits.
+pub(crate) fn number(name: &str, text: &str) -> Result<u64, Usage> {
+    let most = tollgate::Credits::MAX.get();
+    let number = text.parse().ok().filter(|number| *number <= most && !text.starts_with('+'));
+    number.ok_or_else(|| Usage(format!("`{name}`: write a whole number from 0 to {most}")))
 }
 
 /// Parses a value.

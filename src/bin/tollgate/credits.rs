@@ -7,7 +7,7 @@ use tollgate::name::AccountId;
 use tollgate::{CreditManager, Credits};
 
 use crate::Fault;
-use crate::arguments::{Arguments, Usage, read};
+use crate::arguments::{Arguments, Usage, number, read};
 use crate::commands::Operator;
 use crate::print::Answer;
 
@@ -40,7 +40,7 @@ pub(crate) async fn run(verb: &str, arguments: &mut Arguments, operator: &Operat
             manager.make_unlimited(&account, &id).await?
         }
         "top-up" | "deduct" | "set" => {
-            let amount = Credits::new(read("amount", &arguments.word("the amount")?)?);
+            let amount = Credits::new(number("amount", &arguments.word("the amount")?)?);
             let id = adjustment(arguments)?;
             arguments.end()?;
             match verb {

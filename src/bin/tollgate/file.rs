@@ -66,7 +66,8 @@ struct KeyLine {
 pub(crate) fn load(path: &Path) -> Result<MemoryStore, Fault> {
     let store = MemoryStore::new();
     let contents: Contents = match fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text)?,
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(|error| format!("{}: this is no store of keys: {error}", path.display()))?,
         Err(error) if error.kind() == ErrorKind::NotFound => Contents::default(),
         Err(error) => return Err(format!("{}: {error}", path.display()).into()),
     };

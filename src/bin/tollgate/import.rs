@@ -108,13 +108,18 @@ struct Line {
     metadata: BTreeMap<String, String>,
 }
 
-/// Returns the key of a line, or the problem with it. An error never repeats a hash, because the line may have a secret
-/// in its place.
+/// Returns the key of a line, or the problem with it. An error never repeats a value, because the line may have a
+/// secret in its place.
 fn foreign(line: &[u8], manager: &KeyManager) -> Result<ForeignKey, String> {
     let line: Line = serde_json::from_slice(line).map_err(|error| {
         let said = error.to_string();
         // Remove the position: it is relative to the line, not to the file.
-        said.split_once(" at line ").map_or(said.as_str(), |(problem, _)| problem).to_owned()
+        let problem = said.split_once(" at line ").map_or(said.as_str(), |(problem, _)| problem);
+        // Such an error repeats a value of the line.
+        match problem.strip_prefix("invalid ").and_then(|problem| problem.rsplit_once(", expected ")) {
+            Some((_, expected)) => format!("expected {}", expected.replace("struct Line", "an object")),
+            None => problem.to_owned(),
+        }
     })?;
     let mut key = ForeignKey::new(line.account, line.name, hash(&line.hash, manager)?);
     key.id = line.id.map(|text| one("id", &text, str::parse)).transpose()?;

@@ -35,10 +35,17 @@ pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    if std::env::args().skip(1).any(|word| word == "--help" || word == "-h") {
+    let words = match arguments::words(std::env::args_os().skip(1)) {
+        Ok(words) => words,
+        Err(fault) => {
+            say::misread(&fault.into(), arguments::USAGE, false);
+            return ExitCode::from(2);
+        }
+    };
+    if words.iter().any(|word| word == "--help" || word == "-h") {
         return if say::out(arguments::USAGE).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let (mut arguments, json) = Arguments::of(std::env::args().skip(1));
+    let (mut arguments, json) = Arguments::of(words.into_iter());
     match commands::run(&mut arguments).await {
         Ok(done) => tell(&done, json),
         Err(fault) if fault.is::<Usage>() => {

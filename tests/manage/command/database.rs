@@ -40,6 +40,13 @@ fn keys_and_credits_persist_in_a_database() -> Result<(), Fault> {
     assert_eq!((out.as_str(), err.trim()), ("", "every balance is what its entries come to"));
     assert_eq!(desk.keys(&["credits", "top-up", "ada", "50"])?.status.code(), Some(2), "an id is needed");
 
+    for amount in ["9223372036854775808", "18446744073709551615", "+5", "1e3", ""] {
+        let refused = desk.keys(&["credits", "set", "ada", amount, "--id", "typing-error"])?;
+        let said = String::from_utf8(refused.stderr)?;
+        assert_eq!(refused.status.code(), Some(2), "{amount}: {said}");
+        assert!(said.contains("`amount`: write a whole number from 0 to 9223372036854775807"), "{said}");
+    }
+
     let file = Desk::new("keys-without-credits")?;
     let refused = file.keys(&["credits", "balance", "ada"])?;
     assert!(String::from_utf8(refused.stderr)?.contains("keeps no credits"));

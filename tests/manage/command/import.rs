@@ -44,6 +44,8 @@ fn import_reports_refused_lines() -> Result<(), Fault> {
         (line(3, &json!({ "hash": digits(3, 64) })).to_string(), Some("no SHA-512")),
         (line(3, &json!({ "id": "17" })).to_string(), Some("`id`: ")),
         (line(3, &json!({ "apiKey": secret })).to_string(), Some("unknown field `apiKey`")),
+        (line(3, &json!({ "scopes": secret })).to_string(), Some("expected a sequence")),
+        (json!(secret).to_string(), Some("expected an object")),
         (line(3, &json!({ "account": "eve" })).to_string(), Some("no such account")),
         (line(3, &json!({ "name": "" })).to_string(), Some("`name`")),
         (line(3, &json!({ "start": &secret[..20] })).to_string(), Some("`start`")),

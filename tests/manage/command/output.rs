@@ -25,6 +25,19 @@ fn json_fault_is_an_object_on_stderr() -> Result<(), Fault> {
     Ok(())
 }
 
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_text_is_refused() -> Result<(), Fault> {
+    use std::os::unix::ffi::OsStrExt;
+
+    let desk = Desk::new("command_no_text")?;
+    let output = desk.command(&["keys", "list"]).arg(std::ffi::OsStr::from_bytes(b"\xff")).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("`\u{fffd}` is not UTF-8") && !said.contains("panicked"), "{said}");
+    Ok(())
+}
+
 #[cfg(target_os = "linux")]
 fn full() -> Result<std::fs::File, Fault> {
     Ok(std::fs::OpenOptions::new().write(true).open("/dev/full")?)
