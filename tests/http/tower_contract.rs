@@ -306,6 +306,25 @@ fn memory_decision_needs_no_runtime() {
     assert_eq!(account(&world, id), (90, 0));
 }
 
+/// The deadline of a gRPC call needs a timer. What a caller sends must not make the gate panic where there is none.
+#[cfg(feature = "tonic")]
+#[test]
+fn without_a_runtime_no_deadline_is_kept() {
+    let world = World::new();
+    world.plain_key(KEY);
+    let gate = world.kwery().store(Later(Arc::clone(&world.store))).build().unwrap();
+    let call = with_key("POST /v1/candles", KEY)
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "1S")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let mut future = pin!(TollgateLayer::new(gate).layer(world.inner.clone()).oneshot(call));
+    assert!(poll_once(future.as_mut()).is_pending());
+    let Poll::Ready(Ok(response)) = poll_once(future.as_mut()) else { panic!("no answer") };
+    assert_eq!(response.status(), 200);
+    assert_eq!(world.calls(), 1);
+}
+
 /// A service that one caller at a time may reserve: from `poll_ready` on, until it is called or dropped.
 #[derive(Debug, Default)]
 struct Single {

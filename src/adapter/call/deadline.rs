@@ -6,6 +6,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use http::HeaderName;
+use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep};
 
 use crate::request::HeaderCount;
@@ -16,9 +17,11 @@ use crate::respond::Protocol;
 pub(crate) struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
-    /// Returns the deadline of a request that starts to wait now.
+    /// Returns the deadline of a request that starts to wait now. Outside a runtime there are no timers, so there is no
+    /// deadline.
     pub(crate) fn of(view: &RequestView<'_>) -> Self {
         let timeout = Protocol::of(view).and_then(|_| timeout(view));
+        let timeout = timeout.filter(|_| Handle::try_current().is_ok());
         Self(timeout.map(|timeout| Box::pin(sleep(timeout))))
     }
 
