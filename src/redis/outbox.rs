@@ -102,6 +102,9 @@ impl RedisServer {
             pipeline.add_command(call.command);
             answers.push(call.answer);
         }
+        if answers.is_empty() {
+            return;
+        }
         let (pipeline, count) = (&pipeline, answers.len());
         let ask = |mut connection: MultiplexedConnection| async move {
             connection.send_packed_commands(pipeline, 0, count).await

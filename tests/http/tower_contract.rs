@@ -318,9 +318,8 @@ fn without_a_runtime_no_deadline_is_kept() {
         .header("grpc-timeout", "1S")
         .body(Empty::<Bytes>::new())
         .unwrap();
-    let mut future = pin!(TollgateLayer::new(gate).layer(world.inner.clone()).oneshot(call));
-    assert!(poll_once(future.as_mut()).is_pending());
-    let Poll::Ready(Ok(response)) = poll_once(future.as_mut()) else { panic!("no answer") };
+    let future = pin!(TollgateLayer::new(gate).layer(world.inner.clone()).oneshot(call));
+    let Poll::Ready(Ok(response)) = poll_once(future) else { panic!("no answer") };
     assert_eq!(response.status(), 200);
     assert_eq!(world.calls(), 1);
 }

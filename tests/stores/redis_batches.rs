@@ -7,6 +7,7 @@ use crate::services;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use services::redis::Redis;
 use tokio::task::JoinHandle;
 use tollgate::account::{QuotaPolicy, Quotas};
@@ -184,4 +185,30 @@ fn draw_outside_a_runtime_is_an_error() {
     let drawn = std::pin::pin!(draw(&limiter, "acme"));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(matches!(drawn.poll(&mut context), std::task::Poll::Ready(Err(_))));
+}
+
+/// How many connections the server has accepted, the one that asks this included.
+fn connections(redis: &Redis) -> usize {
+    let told = redis.say(&["INFO", "stats"]);
+    let line = told.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_batch_whose_callers_left_is_not_sent() {
+    let Some(redis) = Redis::start() else { return };
+    let limiter = limiter(&redis, Duration::from_secs(30));
+    for _ in 0..4 {
+        let _drawn = draw(&limiter, "acme").await.unwrap();
+    }
+    let before = connections(&redis);
+    // As a client that resets its request at once.
+    assert!(draw(&limiter, "gone").now_or_never().is_none());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..4 {
+        let _drawn = draw(&limiter, "acme").await.unwrap();
+    }
+    assert_eq!(connections(&redis), before + 1, "no connection was replaced");
 }
