@@ -89,11 +89,9 @@ impl ChargeId {
 }
 
 /// A hasher that hashes a charge id by its number alone: the ids of one process differ in nothing else.
-#[cfg(any(feature = "memory", feature = "fleet"))]
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct ByNumber(u64);
 
-#[cfg(any(feature = "memory", feature = "fleet"))]
 impl std::hash::Hasher for ByNumber {
     fn finish(&self) -> u64 {
         self.0

@@ -90,13 +90,11 @@ impl ConfigError {
     }
 
     /// The other member of a conflict.
-    #[cfg(feature = "config")]
     pub(crate) fn other(&self) -> Option<&str> {
         self.0.other.as_ref().map(|(other, _)| other.as_str())
     }
 
     /// Sets the line of the other member.
-    #[cfg(feature = "config")]
     pub(crate) fn other_at_line(mut self, line: usize) -> Self {
         if let Some((_, at)) = &mut self.0.other {
             *at = Some(line);
@@ -240,7 +238,6 @@ impl StoreError {
     }
 
     /// Creates an error for an overloaded back end, with its source.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn overloaded_by(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::of(FaultKind::Overloaded, Some(source.into()))
     }
@@ -284,7 +281,6 @@ impl StoreError {
 
     /// Returns true if the back end answered, even if the answer is unusable. It is reachable, and a retry changes
     /// nothing.
-    #[cfg(feature = "fleet")]
     pub(crate) fn is_answer(&self) -> bool {
         self.is_corrupt() || self.is_rejected()
     }

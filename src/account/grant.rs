@@ -130,7 +130,6 @@ impl GrantPeriod {
 
     /// Returns a number that identifies the period. It is the same on every machine and in every build. It is the
     /// length in milliseconds for a fixed period, negative for a calendar period, and never zero.
-    #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     pub(crate) fn code(&self) -> i64 {
         match self.0 {
@@ -140,7 +139,6 @@ impl GrantPeriod {
     }
 
     /// Returns the longest time between two grants, in milliseconds.
-    #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     fn longest(&self) -> i64 {
         const HOUR: i64 = 3_600_000;
@@ -165,7 +163,6 @@ impl Grant {
     }
 
     /// Returns the fixed period in milliseconds, or `None` for a calendar period.
-    #[cfg(feature = "redis")]
     pub(crate) fn every(&self) -> Option<i64> {
         match self.period.0 {
             Period::Every(millis) => Some(millis),
@@ -174,7 +171,6 @@ impl Grant {
     }
 
     /// Returns the [`GrantPeriod::code`] of the period.
-    #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     pub(crate) fn code(&self) -> i64 {
         self.period.code()
@@ -182,7 +178,6 @@ impl Grant {
 
     /// Returns true if `due` is later than the grant time after the next one. This means that the clock was ahead when
     /// the last grant was given.
-    #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     #[inline]
     pub(crate) fn is_beyond(&self, due: Timestamp, now: Timestamp) -> bool {
         // This cheap comparison is false for almost all grants. Only the others need a calendar computation.
@@ -191,7 +186,6 @@ impl Grant {
     }
 
     /// Returns the grant time after the next one.
-    #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
     pub(crate) fn second_after(&self, now: Timestamp) -> Timestamp {
         self.next_after(self.next_after(now))
     }

@@ -11,10 +11,9 @@ pub use grant::{CalendarUnit, Grant, GrantPeriod};
 pub use holder::{Account, AccountStatus, Subscription};
 pub(crate) use param_limits::{Breach, BreachKind, number};
 pub use param_limits::{ParamLimit, ParamLimits};
-#[cfg(feature = "config")]
 pub(crate) use plan::as_written;
 pub use plan::{Allowance, Lifetime, Plan};
-#[cfg(all(test, feature = "config"))]
+#[cfg(test)]
 pub(crate) use quota::UNITS;
 pub use quota::{QuotaGroup, QuotaPolicy, QuotaRef, QuotaScope, Quotas, WindowStatus};
 pub(crate) use terms::{Terms, TermsError};

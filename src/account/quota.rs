@@ -228,12 +228,10 @@ impl QuotaPolicy {
     }
 
     /// Returns the capacity of the bucket, in requests.
-    #[cfg(feature = "memory")]
     pub(crate) fn burst(&self) -> NonZeroU32 {
         self.quota
     }
 
-    #[cfg(feature = "memory")]
     pub(crate) fn refill_nanos(&self) -> u64 {
         self.refill
     }

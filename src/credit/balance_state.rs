@@ -95,13 +95,11 @@ impl BalanceState {
     }
 
     /// Adds the uncommitted amount of a block.
-    #[cfg(any(feature = "fleet", feature = "sqlite"))]
     pub(super) fn lend(&mut self, uncommitted: Credits) {
         self.lent = self.lent.checked_add(uncommitted).unwrap_or(Credits::MAX);
     }
 
     /// Subtracts the uncommitted amount of a block.
-    #[cfg(any(feature = "fleet", feature = "sqlite"))]
     pub(super) fn take_in(&mut self, uncommitted: Credits) {
         self.lent = self.lent.checked_sub(uncommitted).unwrap_or_default();
     }

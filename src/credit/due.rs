@@ -28,7 +28,6 @@ impl Due {
     }
 
     /// Returns true if a call at this time changes nothing, which is the case for nearly all calls.
-    #[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
     #[inline]
     pub(super) fn is_to_come(&self, grant: &Grant, now: Timestamp) -> bool {
         self.period == grant.code() && now < self.next() && !grant.is_beyond(self.next(), now)

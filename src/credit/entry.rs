@@ -2,7 +2,6 @@
 
 use crate::amount::ChargeId;
 use crate::clock::Timestamp;
-#[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
 use crate::credit::AdjustmentKind;
 use crate::credit::{AdjustmentId, Balance};
 use crate::name::AccountId;
@@ -35,7 +34,6 @@ pub enum EntryKind {
 
 impl EntryKind {
     /// Returns the entry kind of an adjustment.
-    #[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
     pub(super) fn of(kind: AdjustmentKind, id: AdjustmentId) -> Self {
         match kind {
             AdjustmentKind::TopUp(_) => Self::TopUp(id),

@@ -1,20 +1,15 @@
 //! Credit ledgers: charging, settling and refunding credits.
 
-#[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
 mod abandoned;
 mod admin;
-#[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres"))]
 mod balance_state;
-#[cfg(any(feature = "memory", feature = "redis", feature = "sqlite", feature = "postgres"))]
 mod due;
 mod entry;
-#[cfg(feature = "fleet")]
 mod lease;
 #[cfg(feature = "fleet")]
 mod leased;
 #[cfg(feature = "memory")]
 mod memory;
-#[cfg(any(feature = "memory", feature = "fleet"))]
 mod open;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
@@ -27,11 +22,9 @@ use std::sync::Arc;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisLedger;
 pub use crate::amount::{ChargeId, Credits};
-#[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
 pub use abandoned::Abandoned;
 pub use admin::{Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin};
 pub use entry::{Entry, EntryKind, EntryQuery};
-#[cfg(feature = "fleet")]
 pub use lease::CreditLeasing;
 #[cfg(feature = "fleet")]
 pub use leased::{LeaseTerms, LeasedLedger};

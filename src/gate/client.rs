@@ -64,7 +64,6 @@ impl TrustedProxies {
     }
 
     /// Returns true if any proxy is trusted.
-    #[cfg(feature = "openapi")]
     pub(crate) fn trusts_anyone(&self) -> bool {
         !self.networks.is_empty()
     }

@@ -27,7 +27,6 @@ pub use admission::{Admission, FinalCost, Outcome, Principal};
 pub use builder::GateBuilder;
 pub use client::TrustedProxies;
 pub(crate) use decide::Decision;
-#[cfg(feature = "openapi")]
 pub(crate) use mounted::RouteDescription;
 pub(crate) use mounted::{Answering, BodyFault, LARGEST_BODY, Management, Mounted, MountedRequest};
 pub use order::Check;
@@ -218,13 +217,11 @@ impl Core {
     }
 
     /// The prefixes of keys, without empty ones.
-    #[cfg(feature = "openapi")]
     pub(crate) fn key_prefixes(&self) -> Vec<&str> {
         self.formats.iter().map(KeyFormat::prefix).filter(|prefix| !prefix.is_empty()).collect()
     }
 
     /// The terms of a plan that has quotas.
-    #[cfg(feature = "openapi")]
     pub(crate) fn some_quotas(&self) -> Option<Arc<crate::account::Terms>> {
         self.plans.some_quotas()
     }

@@ -66,7 +66,6 @@ pub(crate) enum BodyFault {
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 
 /// The `OpenAPI` description of a mounted route: its query parameters and its responses, without denials.
-#[cfg(feature = "openapi")]
 #[derive(Debug, Default)]
 pub(crate) struct RouteDescription {
     /// The query parameters.
@@ -87,11 +86,9 @@ pub(crate) trait Mounted: Debug + Send + Sync {
     fn allowed(&self, path: &str) -> Option<&'static str>;
 
     /// Returns the routes of the service, as methods and OpenAPI paths.
-    #[cfg(feature = "openapi")]
     fn routes(&self) -> Vec<(&'static str, String)>;
 
     /// Returns the description of the route with this method and path.
-    #[cfg(feature = "openapi")]
     fn described(&self, method: &str, path: &str) -> RouteDescription;
 
     /// Answers a request.

@@ -91,7 +91,6 @@ impl Plans {
     }
 
     /// Returns the terms of the first plan, by name, that has quotas.
-    #[cfg(feature = "openapi")]
     pub(crate) fn some_quotas(&self) -> Option<Arc<Terms>> {
         let mut terms: Vec<_> = self.terms.values().filter(|terms| !terms.quotas.is_empty()).collect();
         terms.sort_unstable_by_key(|terms| &terms.plan.name);

@@ -69,7 +69,6 @@ pub enum LimitDecision {
 
 impl LimitDecision {
     /// Adds the state of every window.
-    #[cfg(any(feature = "memory", feature = "redis"))]
     pub(crate) fn with_all(mut self, all: Vec<WindowStatus>) -> Self {
         let (Self::Within(window_status) | Self::Exceeded { window_status, .. }) = &mut self;
         window_status.all = all;

@@ -141,13 +141,11 @@ impl ErrorFormat {
     }
 
     /// Returns the same texts with another JSON template.
-    #[cfg(feature = "tonic")]
     pub(super) fn in_shape(&self, template: Value) -> Self {
         Self { template: Some(template), ..self.clone() }
     }
 
     /// Returns the realm, or `other` if there is none.
-    #[cfg(feature = "tonic")]
     pub(super) fn realm_or<'a>(&'a self, other: &'a str) -> &'a str {
         self.realm.as_deref().unwrap_or(other)
     }

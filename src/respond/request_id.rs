@@ -176,7 +176,6 @@ impl RequestIds {
     }
 
     /// Returns an example of an id, which is the same each time.
-    #[cfg(feature = "openapi")]
     pub(crate) fn example(&self) -> RequestId {
         let letters = b"0123456789abcdefghjkmnpqrs".iter().copied();
         RequestId(self.prefix.bytes().chain(letters.take(LETTERS)).collect())

@@ -220,7 +220,6 @@ impl RuleSet {
     }
 
     /// Returns the index of the rule for requests that no rule matches, used if they are not denied.
-    #[cfg(feature = "openapi")]
     pub(crate) fn otherwise(&self) -> usize {
         self.named
     }
@@ -241,13 +240,11 @@ impl RuleSet {
     }
 
     /// Returns the methods whose requests have rules of their own, and an empty text for all other methods.
-    #[cfg(feature = "testing")]
     pub(crate) fn methods(&self) -> impl Iterator<Item = &str> {
         ["GET", ""].into_iter().chain(self.by_method.iter().map(|(method, _)| method.as_str()))
     }
 
     /// Returns the index of the rule that names a request's path, if there is one.
-    #[cfg(feature = "testing")]
     pub(crate) fn naming(&self, method: &str, path: &str) -> Option<usize> {
         Some(self.find(method, path).0).filter(|place| *place < self.named)
     }

@@ -67,7 +67,6 @@ pub enum Replaced {
     Taken,
 }
 
-#[cfg(feature = "fleet")]
 impl Replaced {
     /// Returns the outcome with `Unannounced` in place of `Done` if the other nodes could not be informed.
     pub(super) fn announced(self, announced: bool) -> Self {

@@ -3,7 +3,6 @@
 mod admin;
 #[cfg(feature = "fleet")]
 mod cached;
-#[cfg(any(feature = "sqlite", feature = "fleet"))]
 #[allow(dead_code, reason = "each store uses a part of it")]
 mod encoding;
 mod forward;

@@ -35,13 +35,13 @@ pub struct TestGate {
     ledger: Arc<MemoryLedger>,
 }
 
+#[cfg(feature = "config")]
 impl TestGate {
     /// Creates a gate from the text of a configuration file. Its keys include the demo keys.
     ///
     /// # Errors
     ///
     /// Returns the errors of [`Config::from_toml`](crate::config::Config::from_toml).
-    #[cfg(feature = "config")]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         Self::from_config(&crate::config::Config::from_toml(text, "test.toml")?)
     }
@@ -51,7 +51,6 @@ impl TestGate {
     /// # Errors
     ///
     /// Returns the errors of [`Config::builder`](crate::config::Config::builder).
-    #[cfg(feature = "config")]
     pub fn from_config(config: &crate::config::Config) -> Result<Self, ConfigError> {
         let test = Self::from_builder(config.builder()?)?;
         for record in config.demo_keys()? {
@@ -59,7 +58,9 @@ impl TestGate {
         }
         Ok(test)
     }
+}
 
+impl TestGate {
     /// Creates a gate from a builder. The test gate's back ends and clock replace those of the builder.
     ///
     /// # Errors

@@ -2,7 +2,6 @@
 
 mod admin;
 mod history;
-#[cfg(feature = "fleet")]
 mod lease;
 mod state;
 

@@ -3,12 +3,10 @@
 //! Each call runs under the account's lock.
 
 use super::history::{Adjustments, History, HistoryEntry};
-#[cfg(feature = "fleet")]
 use super::lease::Block;
 use crate::account::Allowance;
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
-#[cfg(feature = "fleet")]
 use crate::credit::AdjustmentKind;
 use crate::credit::balance_state::BalanceState;
 use crate::credit::open::OpenCharges;
@@ -23,7 +21,6 @@ pub(crate) struct State {
     pub(super) erased: bool,
     pub(super) history: History,
     /// The blocks that are leased to nodes.
-    #[cfg(feature = "fleet")]
     pub(super) blocks: Vec<Block>,
     /// Boxed and optional, because few accounts are adjusted manually.
     adjustments: Option<Box<Adjustments>>,
@@ -36,7 +33,6 @@ impl State {
             amounts: BalanceState::new(),
             erased: false,
             open: OpenCharges::default(),
-            #[cfg(feature = "fleet")]
             blocks: Vec::new(),
             history: History::keeping(entries),
             adjustments: None,
@@ -58,7 +54,6 @@ impl State {
 
     /// Sets the balance as of a given time.
     pub(super) fn open_with(&mut self, balance: Credits, now: Timestamp) {
-        #[cfg(feature = "fleet")]
         self.recall();
         self.amounts.due = None;
         self.amounts.opened = Some(now);
@@ -75,7 +70,6 @@ impl State {
             return Charged::Posted { balance: None };
         }
         let balance = self.amounts.balance;
-        #[cfg(feature = "fleet")]
         if self.blocks.iter().any(|block| block.id == charge.id) {
             return Charged::Posted { balance: Some(balance) };
         }
@@ -95,7 +89,6 @@ impl State {
     #[inline]
     pub(super) fn close(&mut self, id: ChargeId, cost: Credits, kind: fn(ChargeId) -> EntryKind) {
         let taken = self.open.take(id);
-        #[cfg(feature = "fleet")]
         let taken = taken.or_else(|| self.take_block(id));
         let Some(taken) = taken else { return };
         let balance = self.amounts.release(taken, cost);
@@ -111,7 +104,6 @@ impl State {
             None => {}
         }
         self.call(asked.allowance, asked.now);
-        #[cfg(feature = "fleet")]
         if matches!(asked.kind, AdjustmentKind::Set(_)) {
             self.recall();
         }

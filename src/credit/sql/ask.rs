@@ -16,7 +16,6 @@ pub(super) enum Ask {
         /// The amount of a block that is committed from the start; `None` for a charge that is not a block.
         committed: Option<Credits>,
     },
-    #[cfg(feature = "fleet")]
     Commit {
         id: ChargeId,
         account: AccountId,
@@ -50,7 +49,6 @@ pub(super) enum Answer {
     /// True if there was an open charge.
     Closed(bool),
     /// True if the block is open.
-    #[cfg(feature = "fleet")]
     Committed(bool),
     Adjusted(Adjusted),
 }
@@ -67,9 +65,8 @@ impl Ask {
 
     pub(super) fn account(&self) -> &AccountId {
         match self {
-            #[cfg(feature = "fleet")]
-            Self::Commit { account, .. } => account,
-            Self::Charge { account, .. }
+            Self::Commit { account, .. }
+            | Self::Charge { account, .. }
             | Self::Close(Close { account, .. })
             | Self::Adjust { account, .. } => account,
         }
@@ -78,9 +75,7 @@ impl Ask {
     /// Returns the id of the charge that the call is about.
     pub(super) fn charge(&self) -> Option<ChargeId> {
         match self {
-            #[cfg(feature = "fleet")]
-            Self::Commit { id, .. } => Some(*id),
-            Self::Charge { id, .. } | Self::Close(Close { id, .. }) => Some(*id),
+            Self::Commit { id, .. } | Self::Charge { id, .. } | Self::Close(Close { id, .. }) => Some(*id),
             Self::Adjust { .. } => None,
         }
     }

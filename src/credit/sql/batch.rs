@@ -77,7 +77,6 @@ impl Batch {
                 self.call(account, allowance, *now);
                 self.charge(account, *id, *amount, *committed).map(Answer::Charged)
             }
-            #[cfg(feature = "fleet")]
             Ask::Commit { id, account, committed } => {
                 Ok(Answer::Committed(self.commit(account, *id, *committed)))
             }
@@ -134,7 +133,6 @@ impl Batch {
     /// Commits an amount of a block.
     ///
     /// Returns true if the block is open.
-    #[cfg(feature = "fleet")]
     fn commit(&mut self, account: &AccountId, id: ChargeId, committed: Credits) -> bool {
         let Some(taken) = self.charges.get_mut(&(account.clone(), id)) else { return false };
         let ChargeRow { amount, closed: false, committed: Some(before), .. } = *taken else { return false };

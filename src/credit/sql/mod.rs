@@ -4,7 +4,6 @@ mod ask;
 mod audit;
 mod batch;
 mod fold;
-#[cfg(feature = "fleet")]
 mod lease;
 mod read;
 mod rows;
@@ -51,9 +50,11 @@ use crate::sql::{Database, carried_through};
 /// # Example
 ///
 /// ```
-/// # #[cfg(feature = "sqlite")]
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # if !cfg!(feature = "sqlite") {
+/// #     return Ok(());
+/// # }
 /// use tollgate::account::Allowance;
 /// use tollgate::clock::SystemClock;
 /// use tollgate::credit::{Adjustment, AdjustmentKind, Balance, CreditAdmin, SqlLedger};
@@ -73,8 +74,6 @@ use crate::sql::{Database, carried_through};
 /// # }
 /// # Ok(())
 /// # }
-/// # #[cfg(not(feature = "sqlite"))]
-/// # fn main() {}
 /// ```
 #[derive(Clone)]
 pub struct SqlLedger {

@@ -1,9 +1,6 @@
 //! A rate limiter in Redis, with windows that all nodes share.
 
 #[cfg(all(test, feature = "memory"))]
-#[path = "../../../tests/services/mod.rs"]
-mod services;
-#[cfg(all(test, feature = "memory"))]
 mod tests;
 
 use std::fmt;

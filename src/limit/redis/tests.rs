@@ -3,6 +3,8 @@
 
 #[path = "../../../tests/support/clock_jumps.rs"]
 mod clock_jumps;
+#[path = "../../../tests/services/mod.rs"]
+mod services;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +12,8 @@ use std::time::Duration;
 use clock_jumps::{Ask, Window};
 use proptest::prelude::*;
 use redis::cmd;
+use services::redis::Redis;
 
-use super::services::redis::Redis;
 use super::{RedisLimiter, Scripts};
 use crate::account::{Account, QuotaPolicy, QuotaScope, Quotas};
 use crate::clock::{Clock, ManualClock, Now, Timestamp};

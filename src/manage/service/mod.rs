@@ -2,7 +2,6 @@
 
 mod body;
 mod listing;
-#[cfg(feature = "openapi")]
 mod openapi;
 mod render;
 
@@ -16,7 +15,6 @@ use http::{Method, Response, StatusCode};
 use crate::clock::Timestamp;
 use crate::denial::{Denial, DenialKind};
 use crate::gate::Gate;
-#[cfg(feature = "openapi")]
 use crate::gate::RouteDescription;
 use crate::gate::{Answering, BodyFault, Mounted, MountedRequest};
 use crate::key::{KeyId, PathPattern};
@@ -70,7 +68,6 @@ impl Mounted for Endpoints {
         allowed(&segments(path.strip_prefix(&self.path)?))
     }
 
-    #[cfg(feature = "openapi")]
     fn routes(&self) -> Vec<(&'static str, String)> {
         let below = [
             ("get", ""),
@@ -84,7 +81,6 @@ impl Mounted for Endpoints {
         below.map(|(method, rest)| (method, format!("{}{rest}", self.path))).into()
     }
 
-    #[cfg(feature = "openapi")]
     fn described(&self, method: &str, path: &str) -> RouteDescription {
         let below = path.strip_prefix(&self.path).map(segments).unwrap_or_default();
         openapi::described(&below, method)

@@ -25,9 +25,11 @@ use crate::store::KeyStore;
 /// # Example
 ///
 /// ```
-/// # #[cfg(feature = "sqlite")]
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # if !cfg!(feature = "sqlite") {
+/// #     return Ok(());
+/// # }
 /// use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
 /// use tollgate::Account;
 ///
@@ -42,8 +44,6 @@ use crate::store::KeyStore;
 /// # }
 /// # Ok(())
 /// # }
-/// # #[cfg(not(feature = "sqlite"))]
-/// # fn main() {}
 /// ```
 #[derive(Clone)]
 pub struct SqlStore {
