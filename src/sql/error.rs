@@ -85,7 +85,6 @@ pub(super) enum Loss {
     /// The connection is lost, and other connections to the same server may be lost too.
     Server,
     /// The connection leads to a server that takes no writes, for example after a fail-over.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "PostgreSQL alone has servers"))]
     Writes,
 }
 
@@ -93,15 +92,7 @@ pub(super) fn loss(error: &sqlx::Error) -> Loss {
     let sqlx::Error::Database(database_error) = error else { return Loss::Server };
     #[cfg(feature = "postgres")]
     if let Some(database_error) = database_error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-        use sqlx::postgres::PgSeverity;
-        return match database_error.code() {
-            // A read-only transaction; a function that is not allowed during recovery.
-            "25006" => Loss::Writes,
-            // Failed connections, shutdowns, and other errors that end a session.
-            code if code.starts_with("08") || code.starts_with("57P") => Loss::Server,
-            _ if matches!(database_error.severity(), PgSeverity::Fatal | PgSeverity::Panic) => Loss::Server,
-            _ => Loss::Nothing,
-        };
+        return super::postgres::loss(database_error);
     }
     let _ = database_error;
     Loss::Nothing

@@ -4,7 +4,6 @@ use std::fs::{Metadata, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Target;
 use crate::error::StoreError;
 use crate::trace;
 
@@ -26,17 +25,10 @@ type Identity = (u64, u64);
 type Identity = Option<std::time::SystemTime>;
 
 impl DatabaseFile {
-    #[cfg_attr(not(feature = "postgres"), expect(clippy::unnecessary_wraps, reason = "a server has no file"))]
-    pub(super) fn of(target: &Target) -> Option<Self> {
-        match target {
-            Target::Sqlite(target) => {
-                let path = target.get_filename().to_owned();
-                let identity = path.metadata().ok().map(|found| identity(&found));
-                Some(Self { path, identity, gone: AtomicBool::new(false) })
-            }
-            #[cfg(feature = "postgres")]
-            Target::Postgres(_) => None,
-        }
+    /// Remembers the file at this path.
+    pub(super) fn at(path: &Path) -> Self {
+        let identity = path.metadata().ok().map(|found| identity(&found));
+        Self { path: path.to_owned(), identity, gone: AtomicBool::new(false) }
     }
 
     /// Checks that the file is still in its place. Data that is written to a deleted file is lost.

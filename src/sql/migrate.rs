@@ -3,8 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Target;
-use super::{Database, OpenError, Session, Statement};
+use super::{Database, OpenError, Session, Statement, Target, either};
 use crate::error::StoreError;
 
 /// The steps from each version of the schema to the next; the first step starts from an empty database. A published
@@ -141,16 +140,17 @@ async fn take(session: &mut Session, step: &str, version: i64) -> Result<(), Sto
 
 fn unavailable(database: &Database, work: Work, error: &StoreError) -> OpenError {
     let said = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    let hint = match (&database.options().target, work) {
-        _ if error.is_timeout() => "",
-        #[cfg(feature = "sqlite")]
-        (Target::Sqlite(_), _) => " (may this process write to the file and to its folder?)",
-        #[cfg(feature = "postgres")]
-        (Target::Postgres(_), Work::Changing) => {
-            " (its tables are made, or brought up to date: open it once as a role that may create tables)"
-        }
-        #[cfg(feature = "postgres")]
-        (Target::Postgres(_), Work::Looking) => " (is the server running, and is this its address?)",
+    let hint = if error.is_timeout() {
+        ""
+    } else {
+        either!(Target, &database.options().target,
+        sqlite _ => " (may this process write to the file and to its folder?)",
+        postgres _ => match work {
+            Work::Changing => {
+                " (its tables are made, or brought up to date: open it once as a role that may create tables)"
+            }
+            Work::Looking => " (is the server running, and is this its address?)",
+        })
     };
     OpenError::Unavailable { database: database.name(), problem: format!("{error}{said}{hint}") }
 }

@@ -2,13 +2,16 @@
 //! statements for both.
 
 mod error;
-#[cfg(feature = "sqlite")]
 mod file;
 mod migrate;
 mod options;
 mod pool;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod row;
 mod session;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod statement;
 
 use std::fmt;
@@ -33,14 +36,18 @@ use crate::future::StoreFuture;
 /// The extra time that a caller waits after the database's own statement timeout, so that the database gives up first.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// Runs the same code on either database.
+/// Runs the same code on either database, or code of its own for each. A database that this build does not include has no
+/// variant.
 macro_rules! either {
     ($enum:ident, $on:expr, $it:ident => $work:expr) => {
+        either!($enum, $on, sqlite $it => $work, postgres $it => $work)
+    };
+    ($enum:ident, $on:expr, sqlite $file:pat => $on_file:expr, postgres $server:pat => $on_server:expr) => {
         match $on {
             #[cfg(feature = "sqlite")]
-            $enum::Sqlite($it) => $work,
+            $enum::Sqlite($file) => $on_file,
             #[cfg(feature = "postgres")]
-            $enum::Postgres($it) => $work,
+            $enum::Postgres($server) => $on_server,
         }
     };
 }
@@ -81,9 +88,11 @@ use either;
 /// # Example
 ///
 /// ```
-/// # #[cfg(feature = "sqlite")]
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # if !cfg!(feature = "sqlite") {
+/// #     return Ok(());
+/// # }
 /// use tollgate::credit::SqlLedger;
 /// use tollgate::sql::Database;
 /// use tollgate::store::SqlStore;
@@ -98,8 +107,6 @@ use either;
 /// # }
 /// # Ok(())
 /// # }
-/// # #[cfg(not(feature = "sqlite"))]
-/// # fn main() {}
 /// ```
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
@@ -184,9 +191,7 @@ impl Database {
 
     /// Removes deleted data from a SQLite file's log, which contains old versions of pages. While a reader uses old
     /// versions, the data stays. The next deletion removes it, or the close of the last connection.
-    #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "a file is wiped with I/O"))]
     pub(crate) async fn wipe(&self) {
-        #[cfg(feature = "sqlite")]
         if self.options().target.is_file()
             && let Ok(mut session) = self.writer().await
         {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Database, OpenError};
+use super::{Database, OpenError, either};
 use crate::error::ConfigError;
 
 /// The durability of a commit to a SQLite file.
@@ -43,7 +43,6 @@ pub struct DatabaseOptions {
     pub(super) statement: Duration,
     /// True if a pooler lends a server's connection for one transaction at a time.
     pub(super) pooled: bool,
-    #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "a setting of SQLite alone"))]
     pub(super) durability: Durability,
 }
 
@@ -58,12 +57,7 @@ pub(super) enum Target {
 impl Target {
     /// Returns true if the database is a file on this machine.
     pub(super) fn is_file(&self) -> bool {
-        match self {
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(_) => true,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => false,
-        }
+        either!(Self, self, sqlite _ => true, postgres _ => false)
     }
 }
 
@@ -76,12 +70,7 @@ impl DatabaseOptions {
     /// Fails if the URL cannot be read, or if this build has no feature for its database.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
         let target = Target::from_str(url)?;
-        let connections = match &target {
-            #[cfg(feature = "sqlite")]
-            Target::Sqlite(_) => 4,
-            #[cfg(feature = "postgres")]
-            Target::Postgres(_) => 10,
-        };
+        let connections = if target.is_file() { 4 } else { 10 };
         let (acquire, statement) = (Duration::from_secs(2), Duration::from_secs(5));
         Ok(Self { target, connections, acquire, statement, pooled: false, durability: Durability::default() })
     }
@@ -150,7 +139,10 @@ impl FromStr for Target {
         };
         match scheme {
             #[cfg(feature = "sqlite")]
-            "sqlite" => sqlite(url).or_else(|problem| wrong(problem, "write a path as in `sqlite:keys.db`")),
+            "sqlite" => match super::sqlite::target(url) {
+                Ok(options) => Ok(Self::Sqlite(Box::new(options))),
+                Err(problem) => wrong(problem, "write a path as in `sqlite:keys.db`"),
+            },
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => match url.parse() {
                 Ok(options) => Ok(Self::Postgres(Box::new(options))),
@@ -170,31 +162,15 @@ impl FromStr for Target {
     }
 }
 
-#[cfg(feature = "sqlite")]
-fn sqlite(url: &str) -> Result<Target, &'static str> {
-    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
-    if path.is_empty() || path.starts_with(":memory:") || path.contains("mode=memory") {
-        return Err("keys that last need a file (for those that do not, there is `MemoryStore`)");
-    }
-    let options =
-        url.parse::<sqlx::sqlite::SqliteConnectOptions>().map_err(|_| "this is no path of a file")?;
-    // Only the first connection may create the file.
-    let path = std::path::absolute(options.get_filename()).map_err(|_| "this is no path of a file")?;
-    Ok(Target::Sqlite(Box::new(options.filename(path).create_if_missing(false))))
-}
-
 impl std::fmt::Display for Target {
     /// Writes the database without user and password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(options) => write!(f, "sqlite:{}", options.get_filename().display()),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(options) => {
-                let (host, name) = (options.get_host(), options.get_database().unwrap_or_default());
-                write!(f, "postgres://{host}:{}/{name}", options.get_port())
-            }
-        }
+        either!(Self, self,
+        sqlite options => write!(f, "sqlite:{}", options.get_filename().display()),
+        postgres options => {
+            let (host, name) = (options.get_host(), options.get_database().unwrap_or_default());
+            write!(f, "postgres://{host}:{}/{name}", options.get_port())
+        })
     }
 }
 

@@ -13,24 +13,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::{fault, will_pass};
-#[cfg(feature = "sqlite")]
-use super::file::{DatabaseFile, make_private};
+use super::file::DatabaseFile;
 use super::options::DatabaseOptions;
-#[cfg(feature = "sqlite")]
-use super::options::Durability;
 use super::{Target, either};
 use crate::error::StoreError;
 
 /// The idle time after which a connection to a server is checked before it is lent.
-#[cfg(feature = "postgres")]
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The time after which a connection is checked even if it was not idle: its server may have stopped taking writes.
-#[cfg(feature = "postgres")]
 const CHECKED: Duration = Duration::from_secs(5);
 
 /// The time limit of that check.
-#[cfg(feature = "postgres")]
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
 /// The idle time after which a connection to a server is closed: firewalls drop such connections silently.
@@ -59,7 +53,7 @@ pub(super) struct Pool {
     places: Arc<Semaphore>,
     connections: Mutex<Connections>,
     closed: AtomicBool,
-    #[cfg(feature = "sqlite")]
+    /// The file, if the database is one.
     file: Option<DatabaseFile>,
 }
 
@@ -90,23 +84,15 @@ pub(super) struct PooledConnection {
 
 impl Pool {
     pub(super) fn new(options: DatabaseOptions) -> Self {
-        let target = match &options.target {
-            #[cfg(feature = "sqlite")]
-            Target::Sqlite(target) => Target::Sqlite(Box::new(sqlite(target, &options))),
-            #[cfg(feature = "postgres")]
-            Target::Postgres(target) => Target::Postgres(Box::new(postgres(target))),
-        };
+        let target = either!(Target, &options.target,
+            sqlite target => Target::Sqlite(Box::new(super::sqlite::prepared(target, &options))),
+            postgres target => Target::Postgres(Box::new(super::postgres::prepared(target))));
+        let file = either!(Target, &target,
+            sqlite target => Some(DatabaseFile::at(target.get_filename())),
+            postgres _ => None);
         let places = Arc::new(Semaphore::new(usize::try_from(options.connections).unwrap_or(usize::MAX)));
         let connections = Mutex::new(Connections { idle: Vec::new(), replaced: Instant::now() });
-        Self {
-            #[cfg(feature = "sqlite")]
-            file: DatabaseFile::of(&target),
-            options,
-            target,
-            places,
-            connections,
-            closed: AtomicBool::new(false),
-        }
+        Self { file, options, target, places, connections, closed: AtomicBool::new(false) }
     }
 
     /// Lends a connection within the pool's time limit.
@@ -117,10 +103,9 @@ impl Pool {
         if self.is_closed() {
             return Err(closed());
         }
-        #[cfg(feature = "sqlite")]
         self.file.as_ref().map_or(Ok(()), DatabaseFile::look)?;
         let idle = match self.kept_connection().await {
-            Some(connections) => connections,
+            Some(idle) => idle,
             None => self.connect(deadline).await?,
         };
         Ok(PooledConnection::new(idle, self, Some(place)))
@@ -132,7 +117,6 @@ impl Pool {
         if self.is_closed() {
             return Err(closed());
         }
-        #[cfg(feature = "sqlite")]
         self.file.as_ref().map_or(Ok(()), DatabaseFile::look)?;
         let idle = self.connect(Instant::now() + self.options.acquire).await?;
         Ok(PooledConnection::new(idle, self, None))
@@ -173,29 +157,27 @@ impl Pool {
     }
 
     /// Returns an idle connection that is alive.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(clippy::unused_async, reason = "a file needs no sign of life")
-    )]
     async fn kept_connection(&self) -> Option<IdleConnection> {
         let mut idle = self.pop()?;
-        match &mut idle.connection {
-            #[cfg(feature = "postgres")]
-            Connection::Postgres(connection)
-                if idle.used.elapsed() > FRESH || idle.checked.elapsed() > CHECKED =>
-            {
-                let most = SIGN_OF_LIFE.min(self.options.acquire / 4);
-                match timeout(most, takes_writes(connection)).await {
-                    Ok(Ok(true)) => idle.checked = Instant::now(),
-                    Ok(Ok(false)) if self.replace() => return None,
-                    Ok(Ok(false)) => {}
-                    Ok(Err(_)) | Err(_) => {
-                        self.distrust();
-                        return None;
-                    }
-                }
+        let is_fresh = || idle.used.elapsed() <= FRESH && idle.checked.elapsed() <= CHECKED;
+        if self.target.is_file() || is_fresh() {
+            return Some(idle);
+        }
+        let most = SIGN_OF_LIFE.min(self.options.acquire / 4);
+        let check = async {
+            either!(Connection, &mut idle.connection,
+                sqlite _ => Ok::<_, sqlx::Error>(true),
+                postgres connection => super::postgres::takes_writes(connection).await)
+        };
+        let takes_writes = timeout(most, check).await;
+        match takes_writes {
+            Ok(Ok(true)) => idle.checked = Instant::now(),
+            Ok(Ok(false)) if self.replace() => return None,
+            Ok(Ok(false)) => {}
+            Ok(Err(_)) | Err(_) => {
+                self.distrust();
+                return None;
             }
-            _ => {}
         }
         Some(idle)
     }
@@ -238,19 +220,16 @@ impl Pool {
     }
 
     async fn connect_once(&self) -> Result<Connection, sqlx::Error> {
-        match &self.target {
-            #[cfg(feature = "sqlite")]
-            Target::Sqlite(target) => target.connect().await.map(Connection::Sqlite),
-            #[cfg(feature = "postgres")]
-            Target::Postgres(target) => {
-                let mut connection = target.connect().await?;
-                if !self.options.pooled {
-                    let settings = super::session::settings(self.options.statement, "SET");
-                    sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(&mut connection).await?;
-                }
-                Ok(Connection::Postgres(connection))
+        either!(Target, &self.target,
+        sqlite target => target.connect().await.map(Connection::Sqlite),
+        postgres target => {
+            let mut connection = target.connect().await?;
+            if !self.options.pooled {
+                let settings = super::session::settings(self.options.statement, "SET");
+                sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(&mut connection).await?;
             }
-        }
+            Ok(Connection::Postgres(connection))
+        })
     }
 
     fn is_closed(&self) -> bool {
@@ -287,39 +266,4 @@ impl PooledConnection {
 
 fn closed() -> StoreError {
     StoreError::unavailable("the database was closed")
-}
-
-#[cfg(feature = "sqlite")]
-fn sqlite(
-    target: &sqlx::sqlite::SqliteConnectOptions,
-    options: &DatabaseOptions,
-) -> sqlx::sqlite::SqliteConnectOptions {
-    use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-    let synchronous = match options.durability {
-        Durability::PowerLoss => SqliteSynchronous::Full,
-        Durability::ProcessCrash => SqliteSynchronous::Normal,
-    };
-    let target = target.clone().journal_mode(SqliteJournalMode::Wal).synchronous(synchronous);
-    // Overwrite deleted data in the file.
-    let target = target.pragma("secure_delete", "ON");
-    // The page cache is up to 32 MiB, and the log up to half as many pages before a checkpoint. Temporary data stays in
-    // memory: the pages that a statement may have to undo are few.
-    let target = target.pragma("cache_size", "-32768").pragma("wal_autocheckpoint", "4096");
-    let target = target.pragma("temp_store", "MEMORY");
-    make_private(target.get_filename());
-    target.busy_timeout(options.statement).foreign_keys(true).disable_statement_logging()
-}
-
-/// Checks a connection. Returns true if its server takes writes.
-#[cfg(feature = "postgres")]
-async fn takes_writes(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
-    use sqlx::{Executor as _, Row as _};
-    let failure = connection.fetch_one(sqlx::raw_sql("SHOW transaction_read_only")).await?;
-    failure.try_get::<&str, _>(0).map(|read_only| read_only == "off")
-}
-
-#[cfg(feature = "postgres")]
-fn postgres(target: &sqlx::postgres::PgConnectOptions) -> sqlx::postgres::PgConnectOptions {
-    // PgBouncer rejects parameters that it does not know. No column here is a float.
-    target.clone().extra_float_digits(None).disable_statement_logging()
 }

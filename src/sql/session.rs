@@ -64,18 +64,15 @@ impl Session {
         let connection = &mut self.lent.as_mut().ok_or_else(gone)?.connection;
         self.waiting = true;
         let work = async {
-            match connection {
-                #[cfg(feature = "sqlite")]
-                Connection::Sqlite(connection) => {
-                    let rows = query!(statement, prepared).fetch_all(&mut *connection).await?;
-                    Ok(rows.into_iter().map(Row::Sqlite).collect())
-                }
-                #[cfg(feature = "postgres")]
-                Connection::Postgres(connection) => {
-                    let rows = query!(statement, prepared).fetch_all(&mut *connection).await?;
-                    Ok(rows.into_iter().map(Row::Postgres).collect())
-                }
-            }
+            either!(Connection, connection,
+            sqlite connection => {
+                let rows = query!(statement, prepared).fetch_all(&mut *connection).await?;
+                Ok(rows.into_iter().map(Row::Sqlite).collect())
+            },
+            postgres connection => {
+                let rows = query!(statement, prepared).fetch_all(&mut *connection).await?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            })
         };
         let done = timeout(self.limit, work).await;
         self.judge(done)
@@ -144,17 +141,9 @@ impl Session {
 
     /// Returns the statement that begins a transaction in PostgreSQL. Behind a pooler it includes the session's
     /// settings.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(clippy::unused_self, reason = "only PostgreSQL has poolers")
-    )]
     fn beginning(&self, limit: Duration) -> String {
-        #[cfg(feature = "postgres")]
-        if self.pooled {
-            return format!("{BEGIN}{}", settings(limit, "SET LOCAL"));
-        }
-        let _ = limit;
-        BEGIN.to_owned()
+        let settings = if self.pooled { settings(limit, "SET LOCAL") } else { String::new() };
+        format!("{BEGIN}{settings}")
     }
 
     /// Returns true if a statement needs its own transaction: else a pooler may send its parts to different
@@ -171,11 +160,7 @@ impl Session {
 
     /// Returns a statement in this database's dialect.
     fn spelled(&self, statement: Statement) -> Statement {
-        match self.connection() {
-            #[cfg(feature = "sqlite")]
-            Some(Connection::Sqlite(_)) => statement.into_unnumbered(),
-            _ => statement,
-        }
+        if self.is_postgres() { statement } else { statement.into_unnumbered() }
     }
 
     /// Commits the transaction.
@@ -189,7 +174,6 @@ impl Session {
     }
 
     /// Copies SQLite's log into the file, and truncates the log. Waits for readers at most 250 ms.
-    #[cfg(feature = "sqlite")]
     pub(super) async fn cut_log(&mut self, patience: Duration) -> Result<(), StoreError> {
         let cut = self.script("PRAGMA busy_timeout = 250; PRAGMA wal_checkpoint(TRUNCATE)".to_owned()).await;
         self.script(format!("PRAGMA busy_timeout = {}", patience.as_millis())).await?;
@@ -198,11 +182,9 @@ impl Session {
 
     /// Returns true if the database is PostgreSQL.
     pub(crate) fn is_postgres(&self) -> bool {
-        match self.connection() {
-            #[cfg(feature = "postgres")]
-            Some(Connection::Postgres(_)) => true,
-            _ => false,
-        }
+        let connection = self.lent.as_ref().map(|lent| &lent.connection);
+        connection
+            .is_some_and(|connection| either!(Connection, connection, sqlite _ => false, postgres _ => true))
     }
 
     /// Returns an SQL expression for the database's own time, in milliseconds. For a SQLite file it is the time of this
@@ -223,10 +205,6 @@ impl Session {
     /// Returns the clause that prevents the deletion of the rows that a `SELECT` reads, and nothing else.
     pub(crate) fn keep(&self) -> &'static str {
         if self.is_postgres() { " FOR KEY SHARE" } else { "" }
-    }
-
-    fn connection(&self) -> Option<&Connection> {
-        self.lent.as_ref().map(|lent| &lent.connection)
     }
 
     /// Converts the result of a statement, and decides if the connection can be used for the next one.
@@ -266,7 +244,6 @@ impl Drop for Session {
 
 /// Returns the settings of each session, or with `SET LOCAL` of each transaction. They override the server's and the
 /// role's defaults.
-#[cfg(feature = "postgres")]
 pub(super) fn settings(limit: Duration, set: &str) -> String {
     // A node that stops during a transaction must not keep its rows locked.
     let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];

@@ -69,7 +69,6 @@ pub(crate) struct Statement {
     pub(super) text: String,
     pub(super) values: Vec<Value>,
     /// True if the text numbers its values itself: a value may then be used more than once.
-    #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "SQLite alone takes them without"))]
     numbered: bool,
 }
 
@@ -143,7 +142,6 @@ impl Statement {
 
     /// Returns the statement for SQLite, without the numbers of values that are used in order. SQLite searches a list
     /// of all values for each number.
-    #[cfg(feature = "sqlite")]
     pub(super) fn into_unnumbered(mut self) -> Self {
         if !self.numbered {
             let mut text = String::with_capacity(self.text.len());
@@ -200,7 +198,6 @@ mod tests {
         assert_eq!(sizes, [32, 32, 8, 4, 1]);
     }
 
-    #[cfg(feature = "sqlite")]
     #[test]
     fn values_in_order_have_no_numbers() {
         let statement = Statement::new("a = ").push_value("", 1).push(" AND b IN ").push_list([1, 2]);
