@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::key::KeyId;
 use crate::name::AccountId;
+use crate::trace;
 
 /// The author of a change: the operator, a user who is signed in to the service, or the holder of a key.
 ///
@@ -165,26 +166,18 @@ pub struct TracingAudit;
 
 impl AuditSink for TracingAudit {
     fn record(&self, event: &AuditEvent) {
-        log(event);
+        trace::event!(
+            info,
+            target: "tollgate::audit",
+            action = event.action.name(),
+            key = event.key.map(tracing::field::display),
+            account = event.account.as_ref().map(tracing::field::display),
+            actor = event.actor.name(),
+            actor_user = event.actor.user_id(),
+            actor_key = event.actor.key_id().map(tracing::field::display),
+            address = event.actor.address().map(tracing::field::display),
+            detail = event.detail,
+            "keys were managed"
+        );
     }
 }
-
-/// Writes an audit event to the log.
-#[cfg(feature = "tracing")]
-fn log(event: &AuditEvent) {
-    tracing::info!(
-        target: "tollgate::audit",
-        action = event.action.name(),
-        key = event.key.map(tracing::field::display),
-        account = event.account.as_ref().map(tracing::field::display),
-        actor = event.actor.name(),
-        actor_user = event.actor.user_id(),
-        actor_key = event.actor.key_id().map(tracing::field::display),
-        address = event.actor.address().map(tracing::field::display),
-        detail = event.detail,
-        "keys were managed"
-    );
-}
-
-#[cfg(not(feature = "tracing"))]
-fn log(_: &AuditEvent) {}

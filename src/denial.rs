@@ -15,6 +15,7 @@ use crate::rule::CompiledRule;
 
 use crate::name::{AccountId, Agreement, PlanName};
 use crate::rule::Rule;
+use crate::trace;
 
 /// Declares the kinds with their configuration names, parents and default statuses, in one table.
 macro_rules! denial_kinds {
@@ -373,41 +374,37 @@ pub(crate) fn ancestry(kind: DenialKind) -> impl Iterator<Item = DenialKind> {
 
 /// Writes a denial to the log. An operator's fault and a panic are errors, a back end that could not decide is a
 /// warning, and other denials are at debug level.
-#[cfg(feature = "tracing")]
 pub(crate) fn log(denial: &Denial) {
     let kind = denial.kind().name();
-    let key = denial.key().map(tracing::field::display);
     match denial.kind() {
-        DenialKind::Misconfigured => {
-            tracing::error!(
-                kind,
-                key,
-                rule = denial.rule().map(crate::rule::Rule::route),
-                problem = denial.operator_problem(),
-                "a record contradicts the configuration"
-            );
-        }
-        DenialKind::Internal => tracing::error!(kind, key, "a request could not be judged"),
-        DenialKind::Unavailable => {
-            let error = denial.store_error().map(tracing::field::debug);
-            tracing::warn!(
-                kind,
-                key,
-                rule = denial.rule().map(crate::rule::Rule::route),
-                error,
-                "a back end could not decide"
-            );
-        }
-        _ => {
-            tracing::debug!(
-                kind,
-                key,
-                rule = denial.rule().map(crate::rule::Rule::route),
-                "a request was refused"
-            );
-        }
+        DenialKind::Misconfigured => trace::event!(
+            error,
+            kind,
+            key = denial.key().map(tracing::field::display),
+            rule = denial.rule().map(crate::rule::Rule::route),
+            problem = denial.operator_problem(),
+            "a record contradicts the configuration"
+        ),
+        DenialKind::Internal => trace::event!(
+            error,
+            kind,
+            key = denial.key().map(tracing::field::display),
+            "a request could not be judged"
+        ),
+        DenialKind::Unavailable => trace::event!(
+            warn,
+            kind,
+            key = denial.key().map(tracing::field::display),
+            rule = denial.rule().map(crate::rule::Rule::route),
+            error = denial.store_error().map(tracing::field::debug),
+            "a back end could not decide"
+        ),
+        _ => trace::event!(
+            debug,
+            kind,
+            key = denial.key().map(tracing::field::display),
+            rule = denial.rule().map(crate::rule::Rule::route),
+            "a request was refused"
+        ),
     }
 }
-
-#[cfg(not(feature = "tracing"))]
-pub(crate) fn log(_: &Denial) {}

@@ -1,47 +1,46 @@
-//! Log events. Only this module depends on the feature `tracing`.
+//! Log events. Without the feature `tracing`, nothing is logged. Only this module and the span of a request depend on it.
+
+/// Logs an event of a level, in the syntax of `tracing`.
+#[cfg(feature = "tracing")]
+macro_rules! event {
+    ($level:ident, $($event:tt)*) => {
+        tracing::$level!($($event)*)
+    };
+}
+
+/// Logs nothing.
+#[cfg(not(feature = "tracing"))]
+macro_rules! event {
+    ($($event:tt)*) => {
+        ()
+    };
+}
+
+pub(crate) use event;
+pub(crate) use mode::Mode;
 
 use crate::error::StoreError;
 
 /// Logs a panic in code that the service's author supplies.
-#[cfg(feature = "tracing")]
 pub(crate) fn panicked(what: &'static str) {
-    tracing::error!(what, "code that the gate calls panicked");
+    event!(error, what, "code that the gate calls panicked");
 }
-
-#[cfg(not(feature = "tracing"))]
-pub(crate) fn panicked(_: &'static str) {}
 
 /// Logs a charge that could be neither settled nor refunded.
-#[cfg(feature = "tracing")]
 pub(crate) fn unsettled(error: &StoreError) {
-    tracing::warn!(?error, "a charge stays open");
+    event!(warn, ?error, "a charge stays open");
 }
-
-#[cfg(not(feature = "tracing"))]
-pub(crate) fn unsettled(_: &StoreError) {}
 
 /// Logs that a key has an allowlist and the client's address is unknown.
-#[cfg(feature = "tracing")]
 pub(crate) fn address_unknown(key: impl std::fmt::Display) {
-    tracing::warn!(%key, "a key has an allowlist and the client's address is unknown: is the peer's address passed on?");
+    event!(warn, %key, "a key has an allowlist and the client's address is unknown: is the peer's address passed on?");
 }
-
-#[cfg(not(feature = "tracing"))]
-pub(crate) fn address_unknown(_: impl std::fmt::Display) {}
 
 /// Logs a quota of a plan that can never be reached because another one always denies first.
-#[cfg(feature = "tracing")]
 pub(crate) fn unreachable_quota(plan: impl std::fmt::Display, quota: &str, other: &str) {
-    tracing::warn!(%plan, quota, other, "a quota of a plan can never be reached: the other one always refuses first");
+    event!(warn, %plan, quota, other, "a quota of a plan can never be reached: the other one always refuses first");
 }
 
-#[cfg(not(feature = "tracing"))]
-pub(crate) fn unreachable_quota(_: impl std::fmt::Display, _: &str, _: &str) {}
-
-#[cfg(feature = "fleet")]
-pub(crate) use mode::Mode;
-
-#[cfg(all(feature = "tracing", feature = "fleet"))]
 mod mode {
     use std::any::type_name;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -94,8 +93,8 @@ mod mode {
             }
             if !self.on.swap(true, Ordering::Relaxed) {
                 self.reported.store(now, Ordering::Relaxed);
-                tracing::warn!(back_end = self.back_end, %error, "{}", self.begins);
-                tracing::debug!(back_end = self.back_end, ?error, "what the back end failed with");
+                event!(warn, back_end = self.back_end, %error, "{}", self.begins);
+                event!(debug, back_end = self.back_end, ?error, "what the back end failed with");
             }
         }
 
@@ -109,7 +108,7 @@ mod mode {
         pub(crate) fn end(&self) {
             // The load avoids a write in the usual case, so that the cache line stays shared.
             if self.on.load(Ordering::Relaxed) && self.on.swap(false, Ordering::Relaxed) {
-                tracing::info!(back_end = self.back_end, "{}", self.ends);
+                event!(info, back_end = self.back_end, "{}", self.ends);
             }
         }
     }
@@ -137,49 +136,12 @@ mod mode {
     }
 }
 
-#[cfg(all(not(feature = "tracing"), feature = "fleet"))]
-mod mode {
-    use std::time::Duration;
-
-    use crate::error::StoreError;
-
-    /// A state that is not logged, for builds without `tracing`.
-    #[derive(Debug)]
-    pub(crate) struct Mode;
-
-    impl Mode {
-        #[expect(clippy::extra_unused_type_parameters, reason = "the signature of the feature's own")]
-        pub(crate) fn before<T: ?Sized>(_: &'static str, _: &'static str) -> Self {
-            Self
-        }
-
-        pub(crate) fn apart(self, _: Duration) -> Self {
-            self
-        }
-
-        #[expect(clippy::unused_self, reason = "the same call as with the feature")]
-        pub(crate) fn begin(&self, _: u64, _: &StoreError) {}
-
-        #[expect(clippy::unused_self, reason = "the same call as with the feature")]
-        pub(crate) fn is_on(&self) -> bool {
-            true
-        }
-
-        #[expect(clippy::unused_self, reason = "the same call as with the feature")]
-        pub(crate) fn end(&self) {}
-    }
-}
-
 /// Logs that a SQLite file was removed from its path, or that it is back.
-#[cfg(all(feature = "tracing", feature = "sqlite"))]
 pub(crate) fn database_file(path: &std::path::Path, gone: bool) {
     let file = path.display();
     if gone {
-        tracing::error!(%file, "the database file was deleted or replaced: put it back, or restart to open the new one");
+        event!(error, %file, "the database file was deleted or replaced: put it back, or restart to open the new one");
     } else {
-        tracing::warn!(%file, "the database file is back in its place");
+        event!(warn, %file, "the database file is back in its place");
     }
 }
-
-#[cfg(all(not(feature = "tracing"), feature = "sqlite"))]
-pub(crate) fn database_file(_: &std::path::Path, _: bool) {}
