@@ -1,10 +1,12 @@
 //! The support for axum: the gate around a router, and extractors for handlers.
 
+use std::net::{IpAddr, SocketAddr};
+
 use axum::Router;
-use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
-use axum_core::response::{IntoResponse, Response};
-use http::StatusCode;
+use axum::extract::{ConnectInfo, FromRequestParts, NestedPath, OptionalFromRequestParts, OriginalUri};
+use axum::response::{IntoResponse, Response};
 use http::request::Parts;
+use http::{Extensions, Request, StatusCode, Uri};
 use tower::Layer;
 
 use crate::account::ParamLimits;
@@ -82,5 +84,60 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for ParamLimits {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
         Ok(parts.extensions.get().map(|principal: &Principal| principal.caps().clone()))
+    }
+}
+
+/// Returns the peer's address from axum's `ConnectInfo`.
+#[inline]
+pub(super) fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get().map(|ConnectInfo(socket): &ConnectInfo<SocketAddr>| socket.ip())
+}
+
+/// Returns the original URI, which an axum router in front of the gate has stored for handlers.
+pub(super) fn original_uri(extensions: &mut Extensions) -> Option<&mut Uri> {
+    extensions.get_mut().map(|OriginalUri(uri)| uri)
+}
+
+/// Returns the whole path of a request within a nested router, in which axum shows only the rest of it. If a layer has
+/// rewritten the path in between, the original is unknown. The path is then empty, and the gate denies it.
+#[inline]
+pub(super) fn nested_path<B>(request: &Request<B>) -> Option<&str> {
+    let nested = request.extensions().get::<NestedPath>()?;
+    let original = request.extensions().get::<OriginalUri>();
+    let shown = request.uri().path();
+    Some(original.and_then(|original| unnested(original.path(), nested.as_str(), shown)).unwrap_or(""))
+}
+
+/// Returns the original path if `shown` is its rest after the prefix at which the router is nested.
+fn unnested<'a>(original: &'a str, nested_at: &str, shown: &str) -> Option<&'a str> {
+    // A segment of the prefix may be a parameter, which still matches exactly one segment of the path.
+    let segments = nested_at.trim_end_matches('/').matches('/').count();
+    let end = original.match_indices('/').nth(segments).map_or(original.len(), |(place, _)| place);
+    let rest = &original[end..];
+    (rest == shown || (rest.is_empty() && shown == "/")).then_some(original)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unnested;
+
+    #[test]
+    fn nested_rest_belongs_to_the_original_path() {
+        let rows = [
+            ("/v1/admin", "/v1", "/admin", true),
+            ("/v1", "/v1", "/", true),
+            ("/v1/", "/v1", "/", true),
+            ("/v1/", "/v1/", "/", true),
+            ("/acme/v1/a/b", "/{tenant}/v1", "/a/b", true),
+            ("/acme/v1//b", "/{tenant}/v1", "//b", true),
+            ("/v1/admin/", "/v1", "/admin", false),
+            ("/v1/admin", "/v1", "/other", false),
+            ("/v1", "/v1/v2", "/admin", false),
+            ("/x/v1/admin", "/v1", "/admin", false),
+        ];
+        for (original, nested_at, shown, same) in rows {
+            let whole = unnested(original, nested_at, shown);
+            assert_eq!(whole, same.then_some(original), "{original} {nested_at} {shown}");
+        }
     }
 }

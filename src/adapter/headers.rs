@@ -21,7 +21,7 @@ pub(super) fn prepare_request<B>(request: &mut Request<B>, admission: &Admission
             strip_parameter(request.uri_mut(), parameter);
             // An axum router in front of the gate has stored the original URI for handlers.
             #[cfg(feature = "axum")]
-            if let Some(axum::extract::OriginalUri(uri)) = request.extensions_mut().get_mut() {
+            if let Some(uri) = super::axum::original_uri(request.extensions_mut()) {
                 strip_parameter(uri, parameter);
             }
         }

@@ -6,7 +6,6 @@ mod actix;
 mod axum;
 mod caches;
 mod call;
-#[cfg(any(feature = "actix-web", feature = "axum"))]
 mod extract;
 mod headers;
 mod refusal;
@@ -21,7 +20,6 @@ use std::task::{Context, Poll, ready};
 
 #[cfg(feature = "actix-web")]
 pub use actix::{MiddlewareFuture, TollgateMiddleware, TollgateTransform};
-#[cfg(any(feature = "actix-web", feature = "axum"))]
 pub use extract::NoPrincipal;
 #[cfg(feature = "tracing")]
 pub use span::redacted_span;

@@ -64,10 +64,8 @@ fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
         return Some(*address);
     }
     #[cfg(feature = "axum")]
-    if let Some(axum::extract::ConnectInfo(socket)) =
-        extensions.get::<axum::extract::ConnectInfo<SocketAddr>>()
-    {
-        return Some(socket.ip());
+    if let Some(address) = super::axum::peer_of(extensions) {
+        return Some(address);
     }
     #[cfg(feature = "tonic")]
     if let Some(info) = extensions.get::<tonic::transport::server::TcpConnectInfo>() {
@@ -76,28 +74,13 @@ fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
     None
 }
 
-/// Returns the whole path that was routed. Within a nested router, axum shows only the rest of it.
+/// Returns the whole path that was routed.
 fn whole_path(request: &Request<impl Sized>) -> &str {
-    let shown = request.uri().path();
     #[cfg(feature = "axum")]
-    if let Some(nested) = request.extensions().get::<axum::extract::NestedPath>() {
-        let original = request.extensions().get::<axum::extract::OriginalUri>();
-        // If a layer has rewritten the path in between, the original is unknown. The path is then empty, and the gate
-        // denies it.
-        return original
-            .map_or("", |original| unnested(original.path(), nested.as_str(), shown).unwrap_or(""));
+    if let Some(path) = super::axum::nested_path(request) {
+        return path;
     }
-    shown
-}
-
-/// Returns the original path if `shown` is its rest after the prefix at which the router is nested.
-#[cfg(feature = "axum")]
-fn unnested<'a>(original: &'a str, nested_at: &str, shown: &str) -> Option<&'a str> {
-    // A segment of the prefix may be a parameter, which still matches exactly one segment of the path.
-    let segments = nested_at.trim_end_matches('/').matches('/').count();
-    let end = original.match_indices('/').nth(segments).map_or(original.len(), |(place, _)| place);
-    let rest = &original[end..];
-    (rest == shown || (rest.is_empty() && shown == "/")).then_some(original)
+    request.uri().path()
 }
 
 impl<'a> RequestView<'a> {
@@ -108,30 +91,5 @@ impl<'a> RequestView<'a> {
     /// the gate responds with 400.
     pub fn of<B>(request: &'a Request<B>) -> Self {
         Self::new(request.method().as_str(), whole_path(request), request.uri().query(), request)
-    }
-}
-
-#[cfg(all(test, feature = "axum"))]
-mod tests {
-    use super::unnested;
-
-    #[test]
-    fn nested_rest_belongs_to_the_original_path() {
-        let rows = [
-            ("/v1/admin", "/v1", "/admin", true),
-            ("/v1", "/v1", "/", true),
-            ("/v1/", "/v1", "/", true),
-            ("/v1/", "/v1/", "/", true),
-            ("/acme/v1/a/b", "/{tenant}/v1", "/a/b", true),
-            ("/acme/v1//b", "/{tenant}/v1", "//b", true),
-            ("/v1/admin/", "/v1", "/admin", false),
-            ("/v1/admin", "/v1", "/other", false),
-            ("/v1", "/v1/v2", "/admin", false),
-            ("/x/v1/admin", "/v1", "/admin", false),
-        ];
-        for (original, nested_at, shown, same) in rows {
-            let whole = unnested(original, nested_at, shown);
-            assert_eq!(whole, same.then_some(original), "{original} {nested_at} {shown}");
-        }
     }
 }

@@ -9,6 +9,7 @@ mod grpc;
 mod headers;
 mod instance;
 mod limits;
+mod protocol;
 mod request_id;
 mod responders;
 mod template;
@@ -22,13 +23,12 @@ use http::{HeaderName, Response};
 
 pub use error_format::ErrorFormat;
 pub use error_text::ErrorText;
-#[cfg(feature = "tonic")]
-pub(crate) use grpc::Protocol;
 pub(crate) use headers::AnswerHeaders;
 pub(crate) use limits::limit_headers;
+pub(crate) use protocol::Protocol;
 pub use request_id::{RequestId, RequestIds};
 pub(crate) use responders::Responders;
-#[cfg(all(test, feature = "config"))]
+#[cfg(test)]
 pub(crate) use template::placeholders;
 
 use crate::clock::{Clock, Timestamp};

@@ -9,16 +9,14 @@ use crate::denial::Denial;
 use crate::error::ConfigError;
 use crate::key::KeySource;
 use crate::request::RequestView;
-#[cfg(feature = "tonic")]
-use crate::respond::grpc::{Calls, Protocol};
-use crate::respond::{DenialContext, ErrorFormat, ResponseForDenial};
+use crate::respond::{DenialContext, ErrorFormat, Protocol, ResponseForDenial};
 
 /// The responders of a gate: one for HTTP requests, and one for gRPC calls.
 #[derive(Debug)]
 pub(crate) struct Responders {
     http: Arc<dyn ResponseForDenial>,
     #[cfg(feature = "tonic")]
-    calls: Calls,
+    calls: crate::respond::grpc::Calls,
 }
 
 impl Responders {
@@ -36,7 +34,7 @@ impl Responders {
         Ok(Self {
             http,
             #[cfg(feature = "tonic")]
-            calls: Calls::new(error_format, sources, request_id)?,
+            calls: crate::respond::grpc::Calls::new(error_format, sources, request_id)?,
         })
     }
 
@@ -51,7 +49,6 @@ impl Responders {
         if let Some(protocol) = Protocol::of(view) {
             return self.calls.respond(protocol, denial, context);
         }
-        let _ = view;
         self.http.respond(denial, context)
     }
 

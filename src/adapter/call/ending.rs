@@ -5,7 +5,6 @@ use std::task::Poll;
 use http::HeaderName;
 use http::header::CONTENT_TYPE;
 use http_body::Frame;
-use tonic::Code;
 
 use crate::gate::{Admission, Outcome, detach};
 use crate::respond::{AnswerHeaders, Protocol};
@@ -30,16 +29,17 @@ fn by_status(headers: &impl AnswerHeaders, served: Outcome) -> Option<Outcome> {
     const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
     let mut grpc_outcome = None;
     headers.any(&GRPC_STATUS, |code| {
-        grpc_outcome = Some(if has_failed(Code::from_bytes(code)) { Outcome::Failed } else { served });
+        grpc_outcome = Some(if has_failed(code) { Outcome::Failed } else { served });
         true
     });
     grpc_outcome
 }
 
-/// Returns true if a code means that the server failed, like a 5xx in HTTP. A deadline and a cancellation are caused by
-/// the caller.
-fn has_failed(code: Code) -> bool {
-    matches!(code, Code::Unknown | Code::Unimplemented | Code::Internal | Code::Unavailable | Code::DataLoss)
+/// Returns true if a code means that the server failed, like a 5xx in HTTP: unknown (2, and all unknown codes),
+/// unimplemented (12), internal (13), unavailable (14) and data loss (15). A deadline and a cancellation are caused by the
+/// caller.
+fn has_failed(code: &[u8]) -> bool {
+    !matches!(code, b"0" | b"1" | b"3" | b"4" | b"5" | b"6" | b"7" | b"8" | b"9" | b"10" | b"11" | b"16")
 }
 
 /// The open charge of a gRPC response, if it has one. If this is dropped before the body's end, the charge is kept,

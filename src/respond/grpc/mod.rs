@@ -1,7 +1,6 @@
 //! Responses to denied gRPC calls: a gRPC status for each denial kind, without a body.
 
 mod details;
-mod protocol;
 
 use std::time::Duration;
 
@@ -19,8 +18,7 @@ use crate::error::ConfigError;
 use crate::key::KeySource;
 use crate::respond::error_template::ErrorTemplates;
 use crate::respond::grpc::details::{Details, Reason};
-pub(crate) use crate::respond::grpc::protocol::Protocol;
-use crate::respond::{DenialContext, ErrorFormat, ResponseForDenial};
+use crate::respond::{DenialContext, ErrorFormat, Protocol, ResponseForDenial};
 
 /// The wait of a call whose denial names no wait of its own.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);

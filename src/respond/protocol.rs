@@ -1,4 +1,4 @@
-//! The recognition of gRPC calls by method and content type.
+//! The recognition of gRPC calls by method and content type. Without the feature `tonic`, no request is a gRPC call.
 
 use http::header::CONTENT_TYPE;
 
@@ -29,6 +29,9 @@ impl Protocol {
 
     /// Returns the protocol that a content type names.
     pub(crate) fn named(media_type: &[u8]) -> Option<Self> {
+        if !cfg!(feature = "tonic") {
+            return None;
+        }
         let known = [
             (&b"application/grpc-web-text"[..], Self::WebText),
             (b"application/grpc-web", Self::Web),
