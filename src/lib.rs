@@ -129,7 +129,6 @@ mod openapi;
 mod panics;
 mod query;
 #[cfg(feature = "redis")]
-#[allow(dead_code, reason = "each back end uses a part of it")]
 pub mod redis;
 pub mod request;
 pub mod respond;

@@ -159,11 +159,6 @@ pub(crate) fn decode_account(text: &str) -> Result<Account, StoreError> {
     read_account(text).map_err(StoreError::corrupt)
 }
 
-/// Returns the id of the account in a key's text.
-pub(crate) fn account_of(text: &str) -> Result<String, StoreError> {
-    serde_json::from_str(text).map(|key: KeyText| key.account).map_err(StoreError::corrupt)
-}
-
 fn read_key(text: &str, account: Arc<Account>) -> Fallible<KeyRecord> {
     let key: KeyText = serde_json::from_str(text)?;
     if key.v != VERSION || key.account != account.id.as_str() {

@@ -3,7 +3,6 @@
 mod admin;
 #[cfg(feature = "fleet")]
 mod cached;
-#[allow(dead_code, reason = "each store uses a part of it")]
 mod encoding;
 mod forward;
 #[cfg(feature = "memory")]
