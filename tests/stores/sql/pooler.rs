@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 use tollgate::credit::{Abandoned, Charged, SqlLedger};
 use tollgate::sql::DatabaseOptions;
-use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, SqlStore};
 use tollgate::{Account, KeyStore};
 
 use crate::services::pgbouncer::PgBouncer;
@@ -42,6 +42,15 @@ async fn all_succeeds(options: DatabaseOptions) {
     for id in 0..20 {
         let _ = insert(&store, &record(id, "ada")).await;
     }
+    // A row stays locked to the end of a transaction of several statements.
+    let mut inserts = tokio::task::JoinSet::new();
+    for id in 20..40 {
+        let store = store.clone();
+        let insert = InsertKey::new(record(id, "ada"), NOW).with_max_active(Some(22));
+        inserts.spawn(async move { store.insert(&insert).await.unwrap() });
+    }
+    let inserted = inserts.join_all().await;
+    assert_eq!(inserted.iter().filter(|inserted| **inserted == Inserted::Done).count(), 2);
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..20 {
         let (store, ledger) = (store.clone(), ledger.clone());
