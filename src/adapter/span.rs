@@ -19,8 +19,8 @@ use crate::query;
 ///
 /// - those that are key sources of this gate;
 /// - those that usually contain keys, in any case: `api-key`, `api_key`, `apikey`, `key`, `token`, `access_token`;
-/// - those whose value has the format of one of this gate's keys, because a key that is sent in the wrong place is
-///   still a key.
+/// - those whose name or value has the format of one of this gate's keys, because a key that is sent in the wrong place
+///   is still a key.
 ///
 /// The layer may therefore be outside the gate, where requests still contain their keys.
 ///
@@ -87,14 +87,19 @@ impl fmt::Display for Redacted<'_> {
 }
 
 impl Redacted<'_> {
-    /// Returns true if a parameter may contain a key. A name without a value counts as a value too.
+    /// Returns true if a parameter may contain a key. A name may be a key too.
     fn is_secret(&self, piece: &str) -> bool {
-        let (name, value) = piece.split_once('=').unwrap_or((piece, piece));
+        let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
         let (name, value) = (query::decode(name.as_bytes()), query::decode(value.as_bytes()));
         let mut sources = self.core.sources.iter().filter_map(KeySource::parameter);
         sources.any(|source| *name == *source.as_bytes())
             || USUAL.iter().any(|usual| name.eq_ignore_ascii_case(usual.as_bytes()))
-            || self.core.is_key(&value)
-            || value.split(|byte| BETWEEN.contains(byte)).any(|part| self.core.is_key(part))
+            || self.contains_key(&name)
+            || self.contains_key(&value)
+    }
+
+    fn contains_key(&self, text: &[u8]) -> bool {
+        let mut parts = text.split(|byte| BETWEEN.contains(byte));
+        self.core.is_key(text) || parts.any(|part| self.core.is_key(part))
     }
 }

@@ -114,6 +114,7 @@ async fn key_in_another_parameter_is_not_logged() {
     assert_eq!(shown(&gate, &world, "q=mtk_demo&a=1").await, "?a=1", "a literal");
     let gate = world.quantdata().build().unwrap();
     assert_eq!(shown(&gate, &world, &format!("a=1&callback={QUANTDATA}")).await, "?a=1");
+    assert_eq!(shown(&gate, &world, &format!("a=1&{QUANTDATA}=&b=2")).await, "?a=1&b=2", "as a name");
     assert_eq!(
         shown(&gate, &world, &format!("a=1&callback={QUANTDATA}0")).await,
         format!("?a=1&callback={QUANTDATA}0")
