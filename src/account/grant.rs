@@ -94,6 +94,9 @@ impl FromStr for CalendarUnit {
     }
 }
 
+/// The names of the machine's own settings in its time zone database.
+const OF_THE_MACHINE: [&str; 2] = ["localtime", "posixrules"];
+
 impl GrantPeriod {
     /// Creates a period of a fixed length. It is counted from the time at which the balance was opened or changed to
     /// this period.
@@ -116,7 +119,7 @@ impl GrantPeriod {
     ///
     /// # Errors
     ///
-    /// Returns an error if the database does not contain the zone.
+    /// Returns an error if the database does not contain the zone, or if the zone is that of the machine (`localtime`).
     pub fn calendar(unit: CalendarUnit, zone: &str) -> Result<Self, ConfigError> {
         let Ok(found) = TimeZone::get(zone) else {
             let (problem, expected) =
@@ -124,6 +127,12 @@ impl GrantPeriod {
             return Err(ConfigError::new(zone, problem, expected).in_member("zone"));
         };
         let name = found.iana_name().unwrap_or(zone);
+        if OF_THE_MACHINE.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+            // Two nodes would grant at different times.
+            let problem = "this zone is that of the machine, which may be another on each";
+            let expected = "write one as in `UTC` or `Europe/Berlin`";
+            return Err(ConfigError::new(zone, problem, expected).in_member("zone"));
+        }
         let code = code_of(&format!("{} {name}", unit.name()));
         Ok(Self(Period::Calendar(unit, found, code)))
     }
