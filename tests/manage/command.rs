@@ -139,7 +139,7 @@ fn refused_command_changes_nothing() -> Result<(), Fault> {
     desk.done(&["keys", "import", "--account", "ada", "--name", "old", "--sha256", &hash])?;
     let before = desk.stored()?;
     let missing = "00000000-0000-4000-8000-000000000001";
-    let table: [(&[&str], i32, &str); 29] = [
+    let table: [(&[&str], i32, &str); 32] = [
         (&["keys"], 2, "what to do is missing"),
         (&["keys", "mint"], 2, "the key's id is missing"),
         (&["keys", "issue", "--account", "ada"], 2, "`--name` is missing"),
@@ -159,6 +159,9 @@ fn refused_command_changes_nothing() -> Result<(), Fault> {
         (&["keys", "list", "--issued-by", "17"], 2, "failed to read a key id"),
         (&["keys", "update", missing], 2, "needs an option that says what to change"),
         (&["keys", "update", missing, "--nmae", "x"], 2, "`--nmae` does not belong"),
+        (&["keys", "update", missing, "--scopes", ""], 2, "`--scopes` is empty"),
+        (&["keys", "issue", "--account", "ada", "--name", "x", "--allow", ","], 2, "`--allow` is empty"),
+        (&["keys", "list", "--limit", "many"], 2, "`limit`: write a whole number"),
         (&["keys", "update", missing, "--quotas", ""], 2, "`--quotas` is empty"),
         (&["keys", "update", missing, "--quotas", "60 per fortnight"], 2, "no unit of time"),
         (&["keys", "update", missing, "--caps", "limit"], 2, "`limit` is no cap"),

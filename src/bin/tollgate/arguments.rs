@@ -146,14 +146,26 @@ impl Arguments {
         self.option(name).map(|text| read(name, &text)).transpose()
     }
 
-    /// Takes and parses the values of an option, which are separated by commas.
+    /// Takes and parses `--limit`.
+    pub(crate) fn limit(&mut self) -> Result<Option<usize>, Usage> {
+        let limit = self.option("limit").map(|text| number("limit", &text)).transpose()?;
+        Ok(limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)))
+    }
+
+    /// Takes and parses the values of an option, which are separated by commas. The list must not be empty.
     pub(crate) fn list<T>(
         &mut self,
         name: &str,
         one: impl Fn(&str) -> Result<T, Usage>,
     ) -> Result<Option<Vec<T>>, Usage> {
-        let values = self.option(name);
-        values.map(|text| text.split(',').filter(|text| !text.is_empty()).map(&one).collect()).transpose()
+        let Some(text) = self.option(name) else { return Ok(None) };
+        let values: Vec<_> =
+            text.split(',').filter(|text| !text.is_empty()).map(&one).collect::<Result<_, _>>()?;
+        // An empty list would grant nothing, and is probably an empty variable of a shell.
+        if values.is_empty() {
+            return Err(Usage(format!("`--{name}` is empty; write a list, or leave it out")));
+        }
+        Ok(Some(values))
     }
 
     /// Returns an error if a word or an option is left.

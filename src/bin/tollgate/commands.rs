@@ -164,7 +164,7 @@ async fn list(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer,
     asked.status = arguments.read("status")?;
     asked.issued_by = arguments.read("issued-by")?;
     asked.cursor = arguments.read("cursor")?;
-    asked.limit = arguments.read("limit")?.unwrap_or(asked.limit);
+    asked.limit = arguments.limit()?.unwrap_or(asked.limit);
     arguments.end()?;
     Ok(Answer::Keys(manager.list(&asked).await?))
 }

@@ -24,8 +24,8 @@ pub(crate) async fn run(verb: &str, arguments: &mut Arguments, operator: &Operat
     let account = AccountId::from(arguments.word("the account's id")?);
     if verb == "entries" {
         let mut asked = ListEntries::of(account);
-        (asked.cursor, asked.limit) =
-            (arguments.read("cursor")?, arguments.read("limit")?.unwrap_or(asked.limit));
+        asked.cursor = arguments.option("cursor").map(|text| number("cursor", &text)).transpose()?;
+        asked.limit = arguments.limit()?.unwrap_or(asked.limit);
         arguments.end()?;
         return Ok(Answer::Entries(manager.entries(&asked).await?));
     }
