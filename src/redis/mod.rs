@@ -96,7 +96,11 @@ impl RedisServer {
     pub fn with_options(url: &str, options: RedisOptions) -> Result<Self, ConfigError> {
         options.check()?;
         let client = client(url).map_err(|_| {
-            let problem = "this is no address of a Redis server";
+            let problem = if url.starts_with("rediss:") {
+                "Redis is not asked over TLS"
+            } else {
+                "this is no address of a Redis server"
+            };
             ConfigError::new("", problem, "write one as in `redis://user:password@host:6379/0`")
         })?;
         let (connections, outbox) = (Connections::new(options.connections), Outbox::default());

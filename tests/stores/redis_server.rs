@@ -91,6 +91,8 @@ async fn debug_and_errors_hide_the_password() {
     let error = stranger.ping().await.unwrap_err();
     assert!(!format!("{error:?} {stranger:?} {stranger}").contains("horse"), "{error:?}");
     RedisServer::with_options(&url("right-horse"), options(PATIENCE)).unwrap().ping().await.unwrap();
+    let error = RedisServer::open("rediss://:right-horse@127.0.0.1", "acme").unwrap_err();
+    assert!(error.to_string().contains("TLS") && !format!("{error:?}").contains("horse"), "{error:?}");
     let error = RedisServer::open("redis//:right-horse@127.0.0.1", "acme").unwrap_err();
     assert!(!format!("{error:?}").contains("horse"), "{error:?}");
 }
