@@ -90,8 +90,8 @@ impl ScopeRule {
 /// Among the rules for a request's method, the most specific pattern wins, segment by segment: text before `{name}`
 /// before `{*rest}`. A rule without a method applies to all methods. If two rules have the same pattern, the one that
 /// names the method wins. A rule for `GET` covers `HEAD`, including the cost, unless a rule names `HEAD`. These are
-/// refused at start-up: two rules for the same requests, a `{name}` beside a `{*rest}` in the same place, a `{*rest}` with
-/// text in its segment, a rule for `TRACE`, and a rule that no path can match.
+/// refused at start-up: two rules for the same requests, a `{name}` beside a `{*rest}` in the same place, a `{*rest}`
+/// with text in its segment, a rule for `TRACE`, and a rule that no path can match.
 ///
 /// # Requests without a rule
 ///
@@ -137,6 +137,10 @@ impl ScopeRule {
 /// It answers unknown paths with its own fallback. A wider rule beside the service applies to these paths as well: with
 /// a rule for `/{page}/{part}` and a service nested at `/shop`, `/shop/nothing` has that rule and reaches the fallback
 /// of the shop. If a fallback does more than answer 404, give it a rule of its own: `/shop/*`.
+///
+/// A nested service may read paths in another way than the router. tower-http's `ServeDir` decodes them: it serves
+/// `/files/%73ecret` as `/files/secret`, but axum and the gate compare the path as it was sent. A rule for a part of
+/// such a service can be circumvented. Give the whole service one rule: `/files/*`.
 ///
 /// # Example
 ///
