@@ -15,6 +15,8 @@ mod open;
 pub(crate) mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
+#[cfg(any(feature = "fleet", feature = "sqlite", feature = "postgres"))]
+mod unsent;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -32,6 +34,9 @@ pub use leased::{LeaseTerms, LeasedLedger};
 pub use memory::MemoryLedger;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::{Disagreement, SqlLedger};
+
+#[cfg(any(feature = "fleet", feature = "sqlite", feature = "postgres"))]
+pub(crate) use unsent::Unsent;
 
 use crate::account::{Account, Allowance};
 use crate::clock::Now;

@@ -6,7 +6,6 @@ mod credits;
 mod keys;
 mod limiter;
 mod pending_settlements;
-mod unsent;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +14,9 @@ use std::time::Duration;
 
 use circuit::Circuit;
 use pending_settlements::PendingSettlements;
-use unsent::Unsent;
 
 use crate::clock::{Clock, SystemClock};
+use crate::credit::Unsent;
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 

@@ -41,8 +41,9 @@ use crate::sql::{Database, carried_through};
 ///
 /// A charge is stored before it is answered, and so are its settlement and its refund. A repeated charge, also from
 /// another node, is recognised by its id. A refund or a settlement that arrives before its charge is remembered. This
-/// happens if a client disconnects while the charge is on its way. That charge is then never taken, and fails. Charges
-/// of a crashed node stay open until [`close_abandoned`](SqlLedger::close_abandoned) closes them.
+/// happens if a client disconnects while the charge is on its way. That charge is then never taken, and fails. A charge
+/// that is refused because 16,384 calls already wait is not sent, and its refund stores nothing. Charges of a crashed
+/// node stay open until [`close_abandoned`](SqlLedger::close_abandoned) closes them.
 ///
 /// All entries are kept until [`forget_entries`](CreditAdmin::forget_entries) folds old ones. The ids of all
 /// adjustments are kept permanently. [`audit`](SqlLedger::audit) recomputes the balances from the entries.
@@ -165,6 +166,9 @@ impl CreditLedger for SqlLedger {
     }
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        if self.writer.take_unsent(id) {
+            return StoreFuture::ready(());
+        }
         let ask = Ask::close(&account.id, id, Credits::ZERO, EntryKind::Refund);
         self.ask(ask, |answer| matches!(answer, Answer::Closed(_)).then_some(()))
     }

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 use super::ask::{Answer, Ask};
 use super::{read, write};
+use crate::amount::ChargeId;
+use crate::credit::Unsent;
 use crate::error::StoreError;
 use crate::sql::{Database, is_rolled_back};
 
@@ -27,6 +29,8 @@ pub(super) struct Writer {
     database: Database,
     patience: Duration,
     queue: Mutex<Queue>,
+    /// The charges that found no room in the queue.
+    unsent: Unsent,
 }
 
 #[derive(Default)]
@@ -43,7 +47,17 @@ struct Job {
 
 impl Writer {
     pub(super) fn new(database: &Database) -> Self {
-        Self { database: database.clone(), patience: database.patience(), queue: Mutex::default() }
+        Self {
+            database: database.clone(),
+            patience: database.patience(),
+            queue: Mutex::default(),
+            unsent: Unsent::keeping(WAITING),
+        }
+    }
+
+    /// Returns true if the charge found no room in the queue and was not refunded since.
+    pub(super) fn take_unsent(&self, id: ChargeId) -> bool {
+        self.unsent.take(id)
     }
 
     /// Submits a call, and waits until it is decided and committed.
@@ -53,11 +67,18 @@ impl Writer {
         if ask.account().as_str().contains('\0') {
             return Err(StoreError::rejected("a database keeps no account with a zero byte in its id"));
         }
+        let charge = if let Ask::Charge { id, .. } = &ask { Some(*id) } else { None };
+        if let Some(id) = charge {
+            writer.unsent.take(id);
+        }
         let runtime = Handle::try_current().map_err(|error| StoreError::unavailable(error.to_string()))?;
         let (answer, decided) = oneshot::channel();
         {
             let mut queue = writer.queue();
             if queue.jobs.len() >= WAITING {
+                if let Some(id) = charge {
+                    writer.unsent.add(id);
+                }
                 return Err(StoreError::overloaded());
             }
             queue.jobs.push_back(Job { ask, answer });

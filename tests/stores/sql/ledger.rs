@@ -157,6 +157,39 @@ async fn charge_left_before_posting_is_not_posted(place: Place) {
     assert_eq!(one.audit().await.unwrap(), []);
 }
 
+/// A charge that finds the writer's queue full is never sent. Its refund would otherwise leave a row that bars it.
+#[tokio::test]
+async fn charge_without_room_leaves_nothing() {
+    let place = Place::sqlite();
+    let ledger = SqlLedger::new(&place.open().await);
+    let ada = Account::new("ada", "pro");
+    let _ = top_up(&ledger, "ada", "a", 10).await;
+    // On this runtime of one thread, the writer's task does not run before this task waits.
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let (mut waiting, mut refused) = (Vec::new(), 0);
+    for id in 1_000.. {
+        let mut asked = Box::pin(charge(&ledger, &ada, id, 11));
+        match asked.as_mut().poll(&mut context) {
+            std::task::Poll::Pending => waiting.push(asked),
+            std::task::Poll::Ready(answer) => {
+                answer.unwrap_err();
+                refused = id;
+                break;
+            }
+        }
+    }
+    for asked in waiting {
+        assert_eq!(asked.await.unwrap(), Charged::Insufficient { balance: Credits::new(10) });
+    }
+    ledger.refund(&ada, number(refused)).await.unwrap();
+    assert_eq!(ledger.forget_closed(Duration::ZERO).await.unwrap(), 0, "no row");
+    // The same id may be charged later, and is then refunded like any other.
+    assert_eq!(charge(&ledger, &ada, refused, 4).await.unwrap(), posted(6));
+    ledger.refund(&ada, number(refused)).await.unwrap();
+    assert_eq!(balance(&ledger, "ada").await, 10);
+    assert_eq!(ledger.forget_closed(Duration::ZERO).await.unwrap(), 1);
+}
+
 async fn largest_amounts_do_not_wrap(place: Place) {
     let [ledger, _] = nodes(&place).await;
     let (ada, max) = (Account::new("ada", "pro"), Credits::MAX.get());

@@ -1,4 +1,4 @@
-//! Charges that the guard refused without asking the ledger.
+//! Charges that were refused before they were sent to the ledger.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use crate::amount::ChargeId;
 /// The refund of such a charge has nothing to do. If it were sent to the ledger, it would create a row that bars a
 /// charge which cannot arrive.
 #[derive(Debug)]
-pub(super) struct Unsent {
+pub(crate) struct Unsent {
     most: usize,
     /// The number of ids, so that no lock is needed while the ledger is healthy.
     count: AtomicUsize,
@@ -19,12 +19,12 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
-    pub(super) fn keeping(most: usize) -> Self {
+    pub(crate) fn keeping(most: usize) -> Self {
         Self { most, count: AtomicUsize::new(0), ids: Mutex::default() }
     }
 
     /// Records a charge that was not sent.
-    pub(super) fn add(&self, id: ChargeId) {
+    pub(crate) fn add(&self, id: ChargeId) {
         let mut ids = self.lock();
         if ids.len() >= self.most {
             // The callers do not refund these charges. If one does, its refund is sent to the ledger and is harmless.
@@ -37,7 +37,7 @@ impl Unsent {
     /// Removes a charge.
     ///
     /// Returns true if it was recorded.
-    pub(super) fn take(&self, id: ChargeId) -> bool {
+    pub(crate) fn take(&self, id: ChargeId) -> bool {
         if self.count.load(Ordering::Relaxed) == 0 {
             return false;
         }
