@@ -5,6 +5,7 @@ mod holder;
 mod param_limits;
 mod plan;
 mod quota;
+mod spelling;
 mod terms;
 
 pub use grant::{CalendarUnit, Grant, GrantPeriod};

@@ -272,7 +272,9 @@ impl FromStr for QuotaPolicy {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = |problem: &str| {
-            ConfigError::new(text, problem, "write for example `60 per minute` or `5 per 10s`")
+            let meant = Self::meant(text);
+            let expected = format!("{meant}write for example `60 per minute` or `5 per 10s`");
+            ConfigError::new(text, problem, expected)
         };
         let (strict, parts) = match text.split_once(" in any ") {
             Some(parts) => (true, Some(parts)),
@@ -284,7 +286,10 @@ impl FromStr for QuotaPolicy {
         let seconds = named.or_else(|| window.strip_suffix('s').and_then(digits));
         let seconds = seconds.ok_or_else(|| {
             let units = UNITS.iter().map(|(unit, _)| *unit);
-            let expected = format!("{}, or seconds as in `10s`", words::one_of(window, units));
+            let meant = Self::meant(text);
+            let misspelt = if meant.is_empty() { window } else { "" };
+            let units = words::one_of(misspelt, units);
+            let expected = format!("{meant}{units}, or seconds as in `10s`: for example `60 per minute`");
             ConfigError::new(text, format!("`{window}` is no unit of time"), expected)
         })?;
         let policy = Self::new(quota, Duration::from_secs(seconds))

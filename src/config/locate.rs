@@ -16,7 +16,7 @@ pub(super) fn syntax(text: &str, file: &str, member: &str, error: &toml::de::Err
     let found = text.get(span).map(str::trim).filter(|found| !found.contains('\n')).unwrap_or_default();
     let (value, problem, expected) = match text::parts_of_fault(error.message()) {
         Some((value, problem, expected)) => (value, problem, expected.to_owned()),
-        None => explain(error.message(), found.trim_matches(['"', '\''])),
+        None => explain(error.message(), member, found.trim_matches(['"', '\''])),
     };
     let named = match member.strip_suffix('?') {
         Some(table) => format!("{table}{value}"),
@@ -74,7 +74,7 @@ fn may_be_secret(text: &str, member: &str, message: &str) -> bool {
 }
 
 /// Converts a message of the parser into a value, a problem and a remedy.
-fn explain<'t>(message: &'t str, found: &'t str) -> (&'t str, &'t str, String) {
+fn explain<'t>(message: &'t str, member: &str, found: &'t str) -> (&'t str, &'t str, String) {
     let quoted = || message.split('`').nth(1).unwrap_or(found);
     if message.starts_with("missing field") {
         return ("", message, format!("add `{}`", quoted()));
@@ -86,6 +86,14 @@ fn explain<'t>(message: &'t str, found: &'t str) -> (&'t str, &'t str, String) {
     let Some((problem, wanted)) = message.split_once(", expected ") else {
         return (value, message, "write TOML as https://toml.io describes it".into());
     };
+    if wanted == "a sequence" {
+        return (value, problem, list_of(message, member, found));
+    }
+    if message.starts_with("unknown field `deny`") && member.starts_with("rules[") {
+        let expected = "`deny` belongs under `[default]`, and denies the requests that no rule matches: \
+            set it there, and leave this rule out";
+        return (value, problem, expected.to_owned());
+    }
     let mut meant = String::new();
     if message.starts_with("unknown") {
         meant = words::meant(value, wanted.split('`').skip(1).step_by(2));
@@ -96,6 +104,17 @@ fn explain<'t>(message: &'t str, found: &'t str) -> (&'t str, &'t str, String) {
     (value, problem, format!("{meant}write {}", in_words(wanted)))
 }
 
+/// Returns the remedy for another value in place of a list, with an example. The items of such a list are no tables.
+fn list_of(message: &str, member: &str, found: &str) -> String {
+    if message.starts_with("invalid type: string") {
+        format!("write a list, as in `[{found:?}]`")
+    } else if member.ends_with("quotas") {
+        "write a list, as in `[\"60 per minute\"]`".to_owned()
+    } else {
+        "write a list".to_owned()
+    }
+}
+
 /// Returns the name that the file's author knows for a Rust type.
 fn in_words(wanted: &str) -> &str {
     match wanted {
@@ -103,9 +122,6 @@ fn in_words(wanted: &str) -> &str {
         "u32" => "a whole number from 0 to 4294967295",
         "u64" | "usize" => "a whole number from 0 to 9223372036854775807",
         "a boolean" => "`true` or `false`",
-        "a sequence" => "a list",
-        "a map" => "a table",
-        table if table.starts_with("struct ") => "a table",
         plain => plain,
     }
 }

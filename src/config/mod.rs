@@ -10,6 +10,7 @@ mod model;
 mod plan;
 mod rule;
 mod secret;
+mod shape;
 mod text;
 
 use std::io;
@@ -66,6 +67,7 @@ impl Config {
     pub fn from_toml(text: &str, file: &str) -> Result<Self, ConfigError> {
         let deserializer =
             toml::Deserializer::parse(text).map_err(|error| locate::syntax(text, file, "", &error))?;
+        shape::check(text, file)?;
         let mut config: Self = serde_path_to_error::deserialize(deserializer)
             .map_err(|error| locate::syntax(text, file, &error.path().to_string(), error.inner()))?;
         config.text = text.into();

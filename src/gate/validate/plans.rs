@@ -42,7 +42,10 @@ fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
             QuotaRef::Named(name) => (name.as_str(), builder.quotas.get(name)),
         };
         let Some(policy) = policy else {
-            let meant = words::meant(written, builder.quotas.keys().map(String::as_str));
+            let mut meant = words::meant(written, builder.quotas.keys().map(String::as_str));
+            if meant.is_empty() {
+                meant = QuotaPolicy::meant(written);
+            }
             let expected =
                 format!("{meant}define it under `[quotas]`, or spell it out as in `60 per minute`");
             return refuse(&member, written, "the quota is not defined", &expected);
@@ -50,9 +53,10 @@ fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
         let same = |(_, known): &&(&str, &QuotaPolicy)| {
             (known.name(), known.counts()) == (policy.name(), policy.counts())
         };
-        if windows.iter().any(|known| same(&known)) {
+        if let Some(other) = windows.iter().position(|known| same(&known)) {
             let expected = "keep the smaller one, or give them names of their own";
-            return refuse(&member, written, "two quotas of the plan have the same window", expected);
+            let verdict = refuse(&member, written, "two quotas of the plan have the same window", expected);
+            return verdict.map_err(|error| error.beside(format!("quotas[{other}]")));
         }
         windows.push((written, policy));
     }

@@ -1,0 +1,157 @@
+//! The members of the file that are tables, lists of tables or tables by name.
+//!
+//! A derived `Deserialize` also reads a list as a table, by position, and its errors have no example. The shapes are
+//! therefore checked before the file is deserialized.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::locate;
+use crate::error::ConfigError;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// One table.
+    Table,
+    /// A list of tables.
+    List,
+    /// A table of tables, by name.
+    Named,
+    /// A table of other values, by name.
+    Values,
+}
+
+/// The path of each member, its shape, and an example of one table. `*` stands for any name.
+const SHAPES: [(&str, Shape, &str); 18] = [
+    ("sources", Shape::List, r#"{ header = "X-API-Key" }"#),
+    ("formats", Shape::List, r#"{ prefix = "acme_", body = 32 }"#),
+    ("hash", Shape::Table, r#"{ pepper = "env:PEPPER" }"#),
+    ("hash.older", Shape::List, r#"{ scheme = "sha256" }"#),
+    ("default", Shape::Table, "{ deny = true }"),
+    ("rules", Shape::List, r#"{ route = "GET /v1/candles" }"#),
+    ("quotas", Shape::Values, r#"{ burst = "10 per second" }"#),
+    ("plans", Shape::Named, r#"{ quotas = ["60 per minute"] }"#),
+    ("plans.*.caps", Shape::Values, "{ limit = 100 }"),
+    ("plans.*.key_lifetime", Shape::Table, r#"{ default = "90days" }"#),
+    ("agreements", Shape::Named, r#"{ url = "https://acme.example/terms" }"#),
+    (
+        "demo",
+        Shape::List,
+        r#"{ key = "acme_demo", id = "00000000-0000-4000-8000-000000000001", account = "demo", plan = "free" }"#,
+    ),
+    ("management", Shape::Table, r#"{ path = "/account/api-keys" }"#),
+    ("proxies", Shape::Table, r#"{ trusted = ["10.0.0.0/8"] }"#),
+    ("request_id", Shape::Table, r#"{ header = "X-Request-Id" }"#),
+    ("presentation", Shape::Table, r#"{ realm = "acme" }"#),
+    ("errors", Shape::Named, "{ status = 404 }"),
+    ("errors.*.members", Shape::Values, r#"{ docs = "https://acme.example/docs" }"#),
+];
+
+/// Checks the shapes of a file that is valid TOML.
+pub(super) fn check(text: &str, file: &str) -> Result<(), ConfigError> {
+    // The caller has parsed the text and reported its errors.
+    let Ok(top) = DeTable::parse(text) else { return Ok(()) };
+    for (path, shape, example) in SHAPES {
+        for (member, value) in members(top.get_ref(), path, "") {
+            shape.check(&member, value, example, text).map_err(|error| error.in_file(file))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the members with this path, each with its name. A value that is not a table has no members.
+fn members<'t>(table: &'t DeTable<'t>, path: &str, within: &str) -> Vec<(String, &'t Spanned<DeValue<'t>>)> {
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    let named = table.iter().filter(|(name, _)| first == "*" || name.get_ref() == first);
+    let named = named.map(|(name, value)| (format!("{within}{}", name.get_ref()), value));
+    if rest.is_empty() {
+        return named.collect();
+    }
+    let below = |(name, value): (String, &'t Spanned<DeValue<'t>>)| match value.get_ref() {
+        DeValue::Table(table) => members(table, rest, &format!("{name}.")),
+        _ => Vec::new(),
+    };
+    named.flat_map(below).collect()
+}
+
+impl Shape {
+    fn check(
+        self,
+        member: &str,
+        value: &Spanned<DeValue<'_>>,
+        example: &str,
+        text: &str,
+    ) -> Result<(), ConfigError> {
+        let one = |(member, value): (String, &Spanned<DeValue<'_>>)| match value.get_ref() {
+            DeValue::Table(_) => Ok(()),
+            _ => Err(refuse(&member, value, text, "a table is due", format!("a table, as in `{example}`"))),
+        };
+        match (self, value.get_ref()) {
+            (Self::List, DeValue::Array(items)) => {
+                let items = items.iter().enumerate();
+                items.map(|(place, item)| (format!("{member}[{place}]"), item)).try_for_each(one)
+            }
+            (Self::Named, DeValue::Table(items)) => items
+                .iter()
+                .map(|(name, item)| (format!("{member}.{}", name.get_ref()), item))
+                .try_for_each(one),
+            (Self::Table | Self::Values, DeValue::Table(_)) => Ok(()),
+            (Self::List, _) => {
+                let expected = format!("a list, as in `[{example}]`, or `[[{member}]]` for each table");
+                Err(refuse(member, value, text, "a list of tables is due", expected))
+            }
+            (Self::Named, _) => {
+                let expected = format!("`[{member}.NAME]` for each, with members as in `{example}`");
+                Err(refuse(member, value, text, "tables by name are due", expected))
+            }
+            (Self::Table | Self::Values, _) => {
+                let expected = format!("a table, as in `{example}`, or `[{member}]` once");
+                Err(refuse(member, value, text, "one table is due", expected))
+            }
+        }
+    }
+}
+
+fn refuse(
+    member: &str,
+    value: &Spanned<DeValue<'_>>,
+    text: &str,
+    problem: &str,
+    expected: String,
+) -> ConfigError {
+    // What stands under `hash` may be a pepper.
+    let secret = member.starts_with("hash");
+    let written = text.get(value.span()).filter(|written| !secret && !written.contains('\n'));
+    let written = written.unwrap_or_default().trim_matches(['"', '\'']);
+    let (line, column) = locate::position(text, value.span().start);
+    let error = ConfigError::new(written, problem, format!("write {expected}"));
+    error.in_member(member).at_line(line).at_column(column)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::{SHAPES, Shape};
+    use crate::config::Config;
+
+    /// Returns a file with a member in the form of its example.
+    fn file(path: &str, shape: Shape, example: &str) -> String {
+        let name = if path.starts_with("errors") { "unknown" } else { "name" };
+        let path = path.replace('*', name);
+        match shape {
+            Shape::List => format!("{path} = [{example}]"),
+            Shape::Named => format!("{path}.{name} = {example}"),
+            Shape::Table | Shape::Values => format!("{path} = {example}"),
+        }
+    }
+
+    #[test]
+    fn examples_are_valid() {
+        for (path, shape, example) in SHAPES {
+            let text = file(path, shape, example);
+            super::check(&text, "acme.toml").unwrap();
+            Config::deserialize(toml::Deserializer::parse(&text).unwrap()).unwrap();
+        }
+    }
+}
