@@ -61,6 +61,12 @@ impl Plans {
         Ok(all)
     }
 
+    /// Returns the names of the plans.
+    #[cfg(feature = "testing")]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.terms.keys().map(PlanName::as_str)
+    }
+
     /// Resolves the terms of a key.
     pub(crate) fn terms_of(&self, record: &KeyRecord) -> Result<Arc<Terms>, TermsError> {
         let account = &record.account;

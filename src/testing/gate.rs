@@ -15,6 +15,7 @@ use crate::gate::{Gate, GateBuilder};
 use crate::key::{KeyId, KeyRecord, RevealedKey};
 use crate::limit::MemoryLimiter;
 use crate::store::{KeyStore, MemoryStore};
+use crate::words;
 
 /// The time at which a test begins: the first second of 2026, UTC.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -117,7 +118,8 @@ impl TestGate {
         change: impl FnOnce(&mut KeyRecord, &mut Account),
     ) -> Result<RevealedKey, ConfigError> {
         if self.gate.plan(plan).is_none() {
-            let expected = "define it under `[plans]`, or write one that is";
+            let meant = words::meant(plan, self.gate.0.plans.names());
+            let expected = format!("{meant}define it under `[plans]`, or name a plan that is defined");
             return Err(ConfigError::new(
                 plan,
                 "a test asks for a key on a plan that is not defined",

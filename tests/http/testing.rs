@@ -210,3 +210,12 @@ async fn test_keys_and_clock_are_controllable() {
     let error = test.key("gold").unwrap_err();
     assert_eq!(error.value(), "gold");
 }
+
+#[test]
+fn misspelt_plan_of_a_key_is_suggested() {
+    let test = TestGate::from_toml(GATE).unwrap();
+    let error = test.key("prro").unwrap_err();
+    assert_eq!(error.value(), "prro");
+    assert!(error.to_string().contains("did you mean `pro`?"), "{error}");
+    assert!(!test.key("platinum").unwrap_err().to_string().contains("did you mean"));
+}
