@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use crate::error::ConfigError;
@@ -26,9 +27,13 @@ impl Members {
     /// Reads an object.
     pub(super) fn read(body: &[u8]) -> Result<Self, ManageError> {
         let refuse = |problem: String| ManageError::invalid("body", problem);
+        if body.is_empty() {
+            return Err(refuse(r#"is empty: send a JSON object, as in `{"name": "backend"}`"#.into()));
+        }
         // The reader's own message would repeat the input.
-        let unreadable = |error: serde_json::Error| {
-            refuse(format!("is no JSON object: see line {}, column {}", error.line(), error.column()))
+        let unreadable = |error: serde_json::Error| match error.classify() {
+            Category::Data => refuse(r#"must be a JSON object, as in `{"name": "backend"}`"#.into()),
+            _ => refuse(format!("is no JSON: see line {}, column {}", error.line(), error.column())),
         };
         let pairs: Pairs = serde_json::from_slice(body).map_err(unreadable)?;
         let mut members = BTreeMap::new();

@@ -57,6 +57,33 @@ async fn unknown_members_are_refused_unchanged() {
 }
 
 #[tokio::test]
+async fn body_that_is_no_object_says_what_is_due() {
+    let stage = Stage::new();
+    let (key, id) = stage.key("ada").await;
+    let object = r#"a JSON object, as in `{\"name\": \"backend\"}`"#;
+    let rows = [
+        ("", "is empty"),
+        ("", object),
+        ("[1]", object),
+        ("\"backend\"", object),
+        ("5", object),
+        ("{", "is no JSON: see line 1, column 1"),
+        ("{\"name\": 1,\n x}", "is no JSON: see line 2, column 2"),
+    ];
+    for (body, told) in rows {
+        for route in [format!("POST {KEYS}"), format!("PATCH {KEYS}/{id}")] {
+            let answer = stage.send(&key, &route, body).await;
+            assert_eq!(answer.status, 400, "{route} {body}: {}", answer.text);
+            assert!(
+                answer.text.contains("`body`") && answer.text.contains(told),
+                "{route} {body}: {}",
+                answer.text
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn long_member_name_is_not_repeated() {
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
