@@ -74,11 +74,11 @@ pub struct KeyView {
 }
 
 /// Serialises the members that the key management endpoints show, and `account`, `status` and `environment`. Times are
-/// text, as in `2026-04-30T12:00:00.000Z`.
+/// text, as in `2026-04-30T12:00:00.000Z`. `issuedBy` is `null` for a key that no key issued.
 impl Serialize for KeyView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let moment = |moment: Option<Timestamp>| moment.map(Timestamp::to_millis_text);
-        let mut members = serializer.serialize_struct("KeyView", 10)?;
+        let mut members = serializer.serialize_struct("KeyView", 11)?;
         members.serialize_field("id", &self.id.to_string())?;
         members.serialize_field("name", &self.name)?;
         members.serialize_field("keyPrefix", &self.start)?;
@@ -86,6 +86,7 @@ impl Serialize for KeyView {
         members.serialize_field("isActive", &self.is_active)?;
         members.serialize_field("status", self.status.name())?;
         members.serialize_field("environment", self.environment.as_str())?;
+        members.serialize_field("issuedBy", &self.issued_by.map(|issuer| issuer.to_string()))?;
         members.serialize_field("createdAt", &moment(self.created_at))?;
         members.serialize_field("expiresAt", &moment(self.expires_at))?;
         members.serialize_field("lastUsedAt", &moment(self.last_used_at))?;

@@ -310,12 +310,18 @@ async fn audit_names_actor_action_key_and_address() -> Result<(), Fault> {
 async fn a_shown_key_is_serialised_as_served() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let issued = stage.manager.issue(new("ada", |_| ())).await?;
-    let secret = issued.secret.reveal();
+    let (secret, issued_id) = (issued.secret.reveal(), issued.key.id);
     let shown = serde_json::to_value(stage.manager.view(issued.key))?;
     let members: Vec<_> = shown.as_object().unwrap().keys().map(String::as_str).collect();
     let served = ["id", "name", "keyPrefix", "account", "isActive", "status", "environment"];
     assert_eq!(members[..7], served);
-    assert_eq!(members[7..], ["createdAt", "expiresAt", "lastUsedAt"]);
+    assert_eq!(members[7..], ["issuedBy", "createdAt", "expiresAt", "lastUsedAt"]);
+    assert!(shown["issuedBy"].is_null());
+    let issuer = KeyId::from_bytes([7; 16]);
+    let mut record = (*stage.manager.get(issued_id).await?).clone();
+    record.issued_by = Some(issuer);
+    let by_a_key = serde_json::to_value(stage.manager.view(record.into()))?;
+    assert_eq!(by_a_key["issuedBy"], issuer.to_string());
     assert_eq!((&shown["status"], &shown["account"]), (&"active".into(), &"ada".into()));
     assert!(shown["createdAt"].as_str().unwrap().ends_with('Z'), "{shown}");
     assert!(!shown.to_string().contains(&*secret));
