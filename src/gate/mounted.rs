@@ -65,14 +65,16 @@ pub(crate) enum BodyFault {
 /// A future response of a mounted service.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 
-/// The `OpenAPI` description of a mounted route: its query parameters and its responses, without denials.
+/// The `OpenAPI` description of a mounted route: its query parameters, its body and its responses, without denials.
 #[derive(Debug, Default)]
 pub(crate) struct RouteDescription {
     /// The query parameters.
     pub(crate) parameters: Vec<serde_json::Value>,
+    /// The body, if the route reads one.
+    pub(crate) body: Option<serde_json::Value>,
     /// The responses, by status.
     pub(crate) responses: Vec<(&'static str, serde_json::Value)>,
-    /// The schemas that the parameters and responses refer to, by name.
+    /// The schemas that the body and the responses refer to, by name.
     pub(crate) schemas: Vec<(&'static str, serde_json::Value)>,
 }
 

@@ -16,15 +16,15 @@ use crate::network;
 type Verdict = Result<(), ManageError>;
 
 /// The maximum length of a name, in characters.
-const LONGEST_NAME: usize = 200;
+pub(super) const LONGEST_NAME: usize = 200;
 
 /// The maximum number each of scopes, paths and networks of a key.
-const MOST_LISTED: usize = 100;
+pub(super) const MOST_LISTED: usize = 100;
 
 /// The maximum number of entries in a key's metadata.
-const MOST_METADATA: usize = 32;
+pub(super) const MOST_METADATA: usize = 32;
 /// The maximum length of each name and value in a key's metadata, in bytes.
-const LONGEST_METADATA: usize = 500;
+pub(super) const LONGEST_METADATA: usize = 500;
 
 pub(super) fn name(name: &str) -> Verdict {
     let refuse = |problem| Err(ManageError::invalid("name", problem));

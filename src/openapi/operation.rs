@@ -49,8 +49,8 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// Adds the parameters and responses of one of the gate's own routes. Keeps the operation's own description of the same
-/// parameter or status.
+/// Adds the parameters, the body and the responses of one of the gate's own routes. Keeps the operation's own description of
+/// the same parameter or status, and of the body.
 fn add_described(
     operation: &mut Map<String, Value>,
     described: RouteDescription,
@@ -63,6 +63,9 @@ fn add_described(
         if !all.iter().any(same) {
             all.push(ours);
         }
+    }
+    if let Some(ours) = described.body {
+        operation.entry("requestBody").or_insert(ours);
     }
     let responses = operation.entry("responses").or_insert_with(|| json!({}));
     for (status, ours) in described.responses {

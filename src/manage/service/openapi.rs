@@ -1,11 +1,16 @@
-//! `OpenAPI` descriptions of the responses and the query parameters of the endpoints.
+//! `OpenAPI` descriptions of the query parameters, the bodies and the responses of the endpoints.
 
 use serde_json::{Value, json};
 
+use super::LONGEST_OVERLAP;
 use crate::gate::RouteDescription;
+use crate::manage::limits;
 
-/// The name of the schema of a key.
+/// The names of the schemas of a key and of the bodies.
 const KEY: &str = "ManagedKey";
+const NEW: &str = "NewManagedKey";
+const CHANGE: &str = "ManagedKeyChange";
+const ROTATION: &str = "ManagedKeyRotation";
 
 /// Returns the description of the endpoint with these segments below the path of the key management.
 pub(super) fn described(segments: &[&str], method: &str) -> RouteDescription {
@@ -28,7 +33,22 @@ pub(super) fn described(segments: &[&str], method: &str) -> RouteDescription {
         }
         _ => return RouteDescription::default(),
     };
-    RouteDescription { parameters, responses, schemas: vec![(KEY, key())] }
+    let mut schemas = vec![(KEY, key())];
+    let body = body(segments, method).map(|(name, schema, required)| {
+        schemas.push((name, schema));
+        json!({ "required": required, "content": { JSON: { "schema": reference(name) } } })
+    });
+    RouteDescription { parameters, body, responses, schemas }
+}
+
+/// Returns the name and the schema of an endpoint's body, and true if the body is required.
+fn body(segments: &[&str], method: &str) -> Option<(&'static str, Value, bool)> {
+    Some(match (segments, method) {
+        ([], "POST") => (NEW, new_key(), true),
+        ([_], "PATCH") => (CHANGE, change(), true),
+        ([_, "rotate"], "POST") => (ROTATION, rotation(), false),
+        _ => return None,
+    })
 }
 
 const JSON: &str = "application/json";
@@ -93,7 +113,81 @@ fn parameter(name: &str, description: &str, schema: &Value) -> Value {
 }
 
 fn key_reference() -> Value {
-    json!({ "$ref": format!("#/components/schemas/{KEY}") })
+    reference(KEY)
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn new_key() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "name": name(),
+            "expiresAt": moment(),
+            "environment": { "type": "string", "description": "Defaults to the environment of the caller's key." },
+            "scopes": list(),
+            "paths": list(),
+            "allowIps": list(),
+            "metadata": metadata(),
+        },
+        "required": ["name"],
+        "additionalProperties": false,
+    })
+}
+
+fn change() -> Value {
+    let removed = "`null` removes it.";
+    // This form of a schema that allows `null` is valid in OpenAPI 3.0 and 3.1.
+    let or_null = |schema: Value| json!({ "description": removed, "anyOf": [schema, { "enum": [null] }] });
+    json!({
+        "type": "object",
+        "properties": {
+            "name": name(),
+            "expiresAt": or_null(moment()),
+            "scopes": or_null(list()),
+            "paths": or_null(list()),
+            "allowIps": or_null(list()),
+            "metadata": metadata(),
+        },
+        "minProperties": 1,
+        "additionalProperties": false,
+    })
+}
+
+fn rotation() -> Value {
+    let overlap = json!({
+        "type": "integer",
+        "minimum": 0,
+        "maximum": LONGEST_OVERLAP,
+        "default": 0,
+        "description": "The number of seconds for which the old secret stays valid.",
+    });
+    json!({
+        "type": "object",
+        "properties": { "overlapSeconds": overlap },
+        "additionalProperties": false,
+    })
+}
+
+fn name() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": limits::LONGEST_NAME })
+}
+
+fn moment() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+/// Returns the schema of a list of restrictions.
+fn list() -> Value {
+    json!({ "type": "array", "items": text(), "maxItems": limits::MOST_LISTED, "uniqueItems": true })
+}
+
+fn metadata() -> Value {
+    // A length of text counts characters, and the limit on an entry counts bytes.
+    let entry = json!({ "type": "string", "maxLength": limits::LONGEST_METADATA });
+    json!({ "type": "object", "additionalProperties": entry, "maxProperties": limits::MOST_METADATA })
 }
 
 fn key() -> Value {

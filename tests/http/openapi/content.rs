@@ -202,6 +202,35 @@ fn a_revocation_says_its_three_answers() {
     assert!(delete["responses"]["202"].is_object());
 }
 
+#[test]
+fn bodies_of_key_management_are_described() {
+    let test = gate("");
+    let document = test.gate().openapi();
+    let body = |method: &str, path: &str| operation(&document, method, path).get("requestBody").cloned();
+    let (all, one) = ("/account/api-keys", "/account/api-keys/{id}");
+    let members = |method: &str, path: &str, required: bool| -> Vec<String> {
+        let body = body(method, path).unwrap();
+        assert_eq!(body["required"], required, "{method} {path}");
+        let reference = body["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
+        let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
+        assert_eq!(schema["additionalProperties"], false, "{method} {path}");
+        schema["properties"].as_object().unwrap().keys().cloned().collect()
+    };
+    let new = ["name", "expiresAt", "environment", "scopes", "paths", "allowIps", "metadata"];
+    assert_eq!(members("post", all, true), new);
+    let change = ["name", "expiresAt", "scopes", "paths", "allowIps", "metadata"];
+    assert_eq!(members("patch", one, true), change);
+    assert_eq!(members("post", "/account/api-keys/{id}/rotate", false), ["overlapSeconds"]);
+    for (method, path) in [("get", all), ("get", one), ("delete", one), ("get", "/account/api-keys/me")] {
+        assert_eq!(body(method, path), None, "{method} {path}");
+    }
+    // What a service says itself of the body stays.
+    let own = json!({ "requestBody": { "content": {} }, "responses": {} });
+    let mut document = json!({ "openapi": "3.0.3", "paths": { "/account/api-keys": { "post": own } } });
+    test.gate().add_to_openapi(&mut document);
+    assert_eq!(operation(&document, "post", all)["requestBody"], own["requestBody"]);
+}
+
 /// A request, and the status it is refused with.
 async fn refusal(test: &TestGate, request: Request<Body>, status: u16) -> (String, http::HeaderMap, Value) {
     let service = service_fn(async |_: Request<Body>| {
