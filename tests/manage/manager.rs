@@ -317,11 +317,11 @@ async fn a_shown_key_is_serialised_as_served() -> Result<(), Fault> {
     assert_eq!(members[..7], served);
     assert_eq!(members[7..], ["issuedBy", "createdAt", "expiresAt", "lastUsedAt"]);
     assert!(shown["issuedBy"].is_null());
-    let issuer = KeyId::from_bytes([7; 16]);
+    let by = KeyId::from_bytes([7; 16]);
     let mut record = (*stage.manager.get(issued_id).await?).clone();
-    record.issued_by = Some(issuer);
+    record.issued_by = Some(by);
     let by_a_key = serde_json::to_value(stage.manager.view(record.into()))?;
-    assert_eq!(by_a_key["issuedBy"], issuer.to_string());
+    assert_eq!(by_a_key["issuedBy"], by.to_string());
     assert_eq!((&shown["status"], &shown["account"]), (&"active".into(), &"ada".into()));
     assert!(shown["createdAt"].as_str().unwrap().ends_with('Z'), "{shown}");
     assert!(!shown.to_string().contains(&*secret));
