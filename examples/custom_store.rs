@@ -61,6 +61,10 @@ impl KeyStore for Shelf {
         let found = inside.keys.values().find(|record| record.has_hash(hash));
         StoreFuture::ready(found.and_then(|record| inside.shown(record)))
     }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Some(self)
+    }
 }
 
 impl KeyAdmin for Shelf {

@@ -234,37 +234,24 @@ pub trait CreditAdmin: CreditLedger {
     fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64>;
 }
 
-/// Implements [`CreditAdmin`] for a pointer type by forwarding to its target.
-macro_rules! forward {
-    ($pointer:ident) => {
-        impl<T: CreditAdmin + ?Sized> CreditAdmin for $pointer<T> {
-            fn balance_of(
-                &self,
-                account: &AccountId,
-                allowance: &Allowance,
-                now: Timestamp,
-            ) -> StoreFuture<Balance> {
-                (**self).balance_of(account, allowance, now)
-            }
+impl<T: CreditAdmin + ?Sized> CreditAdmin for Arc<T> {
+    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
+        (**self).balance_of(account, allowance, now)
+    }
 
-            fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
-                (**self).entries(query)
-            }
+    fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
+        (**self).entries(query)
+    }
 
-            fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
-                (**self).adjust(adjustment)
-            }
+    fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
+        (**self).adjust(adjustment)
+    }
 
-            fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
-                (**self).erase_balance(account)
-            }
+    fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
+        (**self).erase_balance(account)
+    }
 
-            fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64> {
-                (**self).forget_entries(before)
-            }
-        }
-    };
+    fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64> {
+        (**self).forget_entries(before)
+    }
 }
-
-forward!(Arc);
-forward!(Box);

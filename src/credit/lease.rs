@@ -37,20 +37,12 @@ pub trait CreditLeasing: CreditLedger {
     fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool>;
 }
 
-/// Implements [`CreditLeasing`] for a pointer type by forwarding to its target.
-macro_rules! forward {
-    ($pointer:ident) => {
-        impl<T: CreditLeasing + ?Sized> CreditLeasing for $pointer<T> {
-            fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
-                (**self).lease(block, committed)
-            }
+impl<T: CreditLeasing + ?Sized> CreditLeasing for Arc<T> {
+    fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
+        (**self).lease(block, committed)
+    }
 
-            fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
-                (**self).commit(account, id, committed)
-            }
-        }
-    };
+    fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {
+        (**self).commit(account, id, committed)
+    }
 }
-
-forward!(Arc);
-forward!(Box);

@@ -121,6 +121,14 @@ pub trait CreditLedger: Debug + Send + Sync + 'static {
 
     /// Closes a charge and returns its full amount to the balance.
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()>;
+
+    /// Returns the write side of the ledger, if it has one. Without it, a gate reads and changes no balances.
+    ///
+    /// A ledger that implements [`CreditAdmin`] returns `Some(self)`. A ledger that spends leased credits returns the
+    /// write side of its authority, never a lease. Defaults to `None`.
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
+        None
+    }
 }
 
 impl<T: CreditLedger + ?Sized> CreditLedger for Arc<T> {
@@ -135,18 +143,7 @@ impl<T: CreditLedger + ?Sized> CreditLedger for Arc<T> {
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
         (**self).refund(account, id)
     }
-}
-
-impl<T: CreditLedger + ?Sized> CreditLedger for Box<T> {
-    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
-        (**self).charge(charge)
-    }
-
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        (**self).settle(account, id, cost)
-    }
-
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        (**self).refund(account, id)
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
+        Arc::clone(&*self).admin()
     }
 }

@@ -1,5 +1,7 @@
 //! The ledger traits of [`Resilient`].
 
+use std::sync::Arc;
+
 use super::Resilient;
 use super::pending_settlements::Settlement;
 use crate::account::{Account, Allowance};
@@ -22,19 +24,24 @@ impl<T: CreditLedger> CreditLedger for Resilient<T> {
     }
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        if self.0.unsent.take(id) {
+        if self.shared.unsent.take(id) {
             return StoreFuture::ready(());
         }
         self.close(Settlement::new(account, id, None))
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
+        let back_end = Arc::clone(&self.back_end).admin()?;
+        Some(Arc::new(self.in_front_of(back_end)))
     }
 }
 
 impl<T: CreditLedger> Resilient<T> {
     /// Sends a charge or a block, and records the id if it was not sent.
     fn ask_once(&self, id: ChargeId, ask: impl FnOnce(&T) -> StoreFuture<Charged>) -> StoreFuture<Charged> {
-        self.0.unsent.take(id);
-        self.send(self.0.limits.waiting, ask).unwrap_or_else(|error| {
-            self.0.unsent.add(id);
+        self.shared.unsent.take(id);
+        self.send(self.shared.limits.waiting, ask).unwrap_or_else(|error| {
+            self.shared.unsent.add(id);
             StoreFuture::failed(error)
         })
     }

@@ -14,6 +14,11 @@ impl<T: KeyStore> KeyStore for Resilient<T> {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         self.ask(|store| store.find(hash))
     }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        let back_end = Arc::clone(&self.back_end).admin()?;
+        Some(Arc::new(self.in_front_of(back_end)))
+    }
 }
 
 impl<T: KeyAdmin> KeyAdmin for Resilient<T> {

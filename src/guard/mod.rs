@@ -134,10 +134,13 @@ pub struct GuardHealth {
 /// let limiter = Resilient::new(MemoryLimiter::new());
 /// assert!(!limiter.health().open);
 /// ```
-pub struct Resilient<T>(Arc<Shared<T>>);
+pub struct Resilient<T> {
+    back_end: Arc<T>,
+    shared: Arc<Shared>,
+}
 
-struct Shared<T> {
-    back_end: T,
+/// The state of a guard, without the type of the back end.
+struct Shared {
     limits: GuardLimits,
     circuit: Circuit,
     waiting: AtomicUsize,
@@ -160,28 +163,33 @@ impl<T> Resilient<T> {
 
     /// Guards a back end with the given limits and a clock that measures how long the circuit has been open.
     pub fn with_clock(back_end: T, limits: GuardLimits, clock: impl Clock) -> Self {
-        Self(Arc::new(Shared {
-            back_end,
+        let shared = Shared {
             circuit: Circuit::before::<T>(&limits, Arc::new(clock)),
             waiting: AtomicUsize::new(0),
             pending_settlements: PendingSettlements::keeping(limits.pending_settlements),
             unsent: Unsent::keeping(limits.pending_settlements),
             limits,
             left_alone: StoreError::unavailable("it has failed repeatedly and is left alone for a while"),
-        }))
+        };
+        Self { back_end: Arc::new(back_end), shared: Arc::new(shared) }
+    }
+
+    /// Returns the same guard, with the same state, in front of another handle of its back end.
+    fn in_front_of<B>(&self, back_end: B) -> Resilient<B> {
+        Resilient { back_end: Arc::new(back_end), shared: Arc::clone(&self.shared) }
     }
 
     /// Returns the back end, without the guard.
     pub fn back_end(&self) -> &T {
-        &self.0.back_end
+        &self.back_end
     }
 
     /// Returns the state of the back end.
     pub fn health(&self) -> GuardHealth {
         GuardHealth {
-            open: self.0.circuit.is_open(),
-            waiting: self.0.waiting.load(Ordering::Relaxed),
-            pending_settlements: self.0.pending_settlements.len(),
+            open: self.shared.circuit.is_open(),
+            waiting: self.shared.waiting.load(Ordering::Relaxed),
+            pending_settlements: self.shared.pending_settlements.len(),
         }
     }
 
@@ -190,7 +198,7 @@ impl<T> Resilient<T> {
     where
         T: Send + Sync + 'static,
     {
-        self.send(self.0.limits.waiting, ask).unwrap_or_else(StoreFuture::failed)
+        self.send(self.shared.limits.waiting, ask).unwrap_or_else(StoreFuture::failed)
     }
 
     /// Calls the back end if fewer than `most` calls wait.
@@ -204,33 +212,35 @@ impl<T> Resilient<T> {
     where
         T: Send + Sync + 'static,
     {
-        if !self.0.circuit.admits() {
-            return Err(self.0.left_alone.clone());
+        if !self.shared.circuit.admits() {
+            return Err(self.shared.left_alone.clone());
         }
         // Take the place before the call: a call without a place must never be made.
-        let mut place = Place::take(self, most).ok_or_else(StoreError::overloaded)?;
-        let mut asked = ask(&self.0.back_end);
+        let mut place = Place::take(&self.shared, most).ok_or_else(StoreError::overloaded)?;
+        let mut asked = ask(&self.back_end);
         if let Some(answer) = asked.take_ready() {
             place.heard = true;
-            return Ok(self.heard(answer).into());
+            return Ok(self.shared.heard(answer).into());
         }
         Ok(StoreFuture::boxed(async move {
-            let answer = match tokio::time::timeout(place.guard.0.limits.time, asked).await {
+            let answer = match tokio::time::timeout(place.shared.limits.time, asked).await {
                 Ok(answer) => answer,
                 Err(_) => Err(StoreError::timed_out()),
             };
             place.heard = true;
-            place.guard.heard(answer)
+            place.shared.heard(answer)
         }))
     }
+}
 
+impl Shared {
     /// Reports an answer to the circuit.
     ///
     /// A corrupt answer and a rejected question count as answers too: the back end is reachable.
     fn heard<R>(&self, answer: Result<R, StoreError>) -> Result<R, StoreError> {
         match &answer {
-            Err(error) if !error.is_answer() => self.0.circuit.failed(error),
-            _ => self.0.circuit.answered(),
+            Err(error) if !error.is_answer() => self.circuit.failed(error),
+            _ => self.circuit.answered(),
         }
         answer
     }
@@ -239,43 +249,42 @@ impl<T> Resilient<T> {
 /// The place of a call among the waiting calls.
 ///
 /// It is freed when it is dropped, also if the caller stops waiting.
-struct Place<T> {
-    guard: Resilient<T>,
+struct Place {
+    shared: Arc<Shared>,
     /// The time when the call was made.
     since: u64,
     /// True if the call was answered or timed out.
     heard: bool,
 }
 
-impl<T> Place<T> {
-    fn take(guard: &Resilient<T>, most: usize) -> Option<Self> {
+impl Place {
+    fn take(shared: &Arc<Shared>, most: usize) -> Option<Self> {
         let room = |waiting| (waiting < most).then_some(waiting + 1);
-        guard.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
-        Some(Self { guard: guard.clone(), since: guard.0.circuit.now(), heard: false })
+        shared.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(Self { shared: Arc::clone(shared), since: shared.circuit.now(), heard: false })
     }
 }
 
-impl<T> Drop for Place<T> {
+impl Drop for Place {
     fn drop(&mut self) {
-        let shared = &self.guard.0;
-        shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         if !self.heard {
-            shared.circuit.given_up(self.since);
+            self.shared.circuit.given_up(self.since);
         }
     }
 }
 
 impl<T> Clone for Resilient<T> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { back_end: Arc::clone(&self.back_end), shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<T: fmt::Debug> fmt::Debug for Resilient<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guarded")
-            .field("back_end", &self.0.back_end)
-            .field("limits", &self.0.limits)
+            .field("back_end", &self.back_end)
+            .field("limits", &self.shared.limits)
             .field("health", &self.health())
             .finish_non_exhaustive()
     }

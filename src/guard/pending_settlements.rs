@@ -149,7 +149,7 @@ impl<T: CreditLedger> Resilient<T> {
     /// # }
     /// ```
     pub async fn flush(&self) -> Result<(), StoreError> {
-        timeout(self.0.limits.flush, self.send_all()).await.unwrap_or(Err(StoreError::timed_out()))
+        timeout(self.shared.limits.flush, self.send_all()).await.unwrap_or(Err(StoreError::timed_out()))
     }
 
     /// Sends the kept closings, a bounded number at a time, until the ledger fails.
@@ -157,8 +157,8 @@ impl<T: CreditLedger> Resilient<T> {
         let (mut asked, mut done, mut failed) = (JoinSet::new(), Ok(()), false);
         loop {
             // While the circuit is open, a single call probes whether the ledger is back.
-            let open = self.0.circuit.is_open();
-            let most = if open { 1 } else { self.0.limits.settlements_at_once.max(1) };
+            let open = self.shared.circuit.is_open();
+            let most = if open { 1 } else { self.shared.limits.settlements_at_once.max(1) };
             while !failed
                 && asked.len() < most
                 && let Some(unsettled) = self.next_unsettled()
@@ -177,7 +177,7 @@ impl<T: CreditLedger> Resilient<T> {
     }
 
     fn next_unsettled(&self) -> Option<OpenSettlement<T>> {
-        let settlement = self.0.pending_settlements.lock().next()?;
+        let settlement = self.shared.pending_settlements.lock().next()?;
         Some(OpenSettlement { guard: self.clone(), settlement: Some(settlement) })
     }
 
@@ -185,8 +185,8 @@ impl<T: CreditLedger> Resilient<T> {
     ///
     /// Outside a tokio runtime, the next closing that is kept inside one starts the task.
     fn keep(&self, settlement: Settlement) {
-        let mut kept = self.0.pending_settlements.lock();
-        if let Err(error) = kept.add(settlement, self.0.pending_settlements.most) {
+        let mut kept = self.shared.pending_settlements.lock();
+        if let Err(error) = kept.add(settlement, self.shared.pending_settlements.most) {
             trace::unsettled(&error);
         }
         if kept.carried {
@@ -238,9 +238,9 @@ struct RetryTask<T: CreditLedger>(Resilient<T>);
 impl<T: CreditLedger> RetryTask<T> {
     async fn run(self) {
         let Self(guard) = &self;
-        while !guard.0.pending_settlements.is_done() {
+        while !guard.shared.pending_settlements.is_done() {
             if guard.send_all().await.is_err() {
-                sleep(guard.0.limits.cooldown).await;
+                sleep(guard.shared.limits.cooldown).await;
             }
         }
     }
@@ -258,6 +258,6 @@ impl PendingSettlements {
 impl<T: CreditLedger> Drop for RetryTask<T> {
     fn drop(&mut self) {
         // A runtime that ends also ends the task: the next closing starts another.
-        self.0.0.pending_settlements.lock().carried = false;
+        self.0.shared.pending_settlements.lock().carried = false;
     }
 }

@@ -108,13 +108,3 @@ impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
         (**self).peek(draw)
     }
 }
-
-impl<T: RateLimiter + ?Sized> RateLimiter for Box<T> {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
-        (**self).draw(draw)
-    }
-
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
-        (**self).peek(draw)
-    }
-}

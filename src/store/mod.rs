@@ -51,7 +51,7 @@ use crate::key::{KeyHash, KeyRecord};
 ///
 /// # Example
 ///
-/// A store over a constant list:
+/// A store over a constant list, which has no write side:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -70,16 +70,22 @@ use crate::key::{KeyHash, KeyRecord};
 pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Finds the record of the key with this hash.
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>>;
+
+    /// Returns the write side of the store, if it has one. Without it, a gate manages no keys and records no uses.
+    ///
+    /// A store that implements [`KeyAdmin`] returns `Some(self)`. A wrapper returns a write side whose changes its own
+    /// look-ups find at once. Defaults to `None`.
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        None
+    }
 }
 
 impl<T: KeyStore + ?Sized> KeyStore for Arc<T> {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         (**self).find(hash)
     }
-}
 
-impl<T: KeyStore + ?Sized> KeyStore for Box<T> {
-    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
-        (**self).find(hash)
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Arc::clone(&*self).admin()
     }
 }

@@ -39,6 +39,10 @@ impl KeyStore for Counted {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         self.store.find(hash)
     }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Some(self)
+    }
 }
 
 impl KeyAdmin for Counted {

@@ -52,6 +52,10 @@ impl KeyStore for ConcurrentWriter {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         self.look(|store| store.find(hash))
     }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Some(self)
+    }
 }
 
 impl KeyAdmin for ConcurrentWriter {

@@ -32,6 +32,10 @@ impl KeyStore for Yielding {
         let hash = *hash;
         self.slowly(move |store| store.find(&hash))
     }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Some(self)
+    }
 }
 
 impl KeyAdmin for Yielding {

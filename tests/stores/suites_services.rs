@@ -79,5 +79,4 @@ async fn leased_redis_credits_keep_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
     let ledger = RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap());
     leased_keep_the_contract_of_charges(Resilient::new(ledger.clone())).await;
-    leased_keep_the_contract_of_charges(Box::new(ledger) as Box<dyn CreditLeasing>).await;
 }

@@ -1,10 +1,12 @@
 //! Checks of reading and adjusting balances.
 
+use std::sync::Arc;
+
 use super::{Admin, NEARLY, PERIOD, TestAccount, count_posted, limited};
 use crate::account::Allowance;
 use crate::amount::Credits;
 use crate::conformance::fresh::{self, RACERS, race};
-use crate::conformance::suite::{Check, Verdict, same};
+use crate::conformance::suite::{Check, Fault, Verdict, same};
 use crate::credit::{Adjusted, AdjustmentKind, Balance, CreditAdmin, EntryQuery};
 use crate::future::StoreFuture;
 
@@ -32,6 +34,7 @@ pub(super) fn checks(ledger: &Admin) -> Vec<Check> {
         racing_charges_and_top_ups_are_conserved,
         a_balance_is_never_above_the_largest_amount,
         a_grant_leaves_room_for_what_is_open,
+        the_write_side_is_offered,
     ]
 }
 
@@ -306,4 +309,13 @@ async fn a_grant_leaves_room_for_what_is_open(ledger: Admin) -> Verdict {
     due.expect("after it", 0).await?;
     due.refund(id).await?;
     due.expect("with the open charge given back", MAX - 5).await
+}
+
+async fn the_write_side_is_offered(ledger: Admin) -> Verdict {
+    let admin = Arc::clone(&ledger).admin();
+    let admin = admin.ok_or_else(|| Fault::new("`CreditLedger::admin` returns no write side"))?;
+    let test_account = TestAccount::bare(ledger);
+    let same_account = TestAccount { ledger: admin, ..test_account.clone() };
+    same_account.make(set(7)).await?;
+    test_account.expect("what was set through the write side", 7).await
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Store, account, change, change_account, key, put, stored};
 use crate::account::AccountStatus;
 use crate::conformance::fresh::{self, RACERS, race};
-use crate::conformance::suite::{Check, Verdict, holds, same};
+use crate::conformance::suite::{Check, Fault, Verdict, holds, same};
 use crate::key::KeyStatus;
 use crate::store::Replaced;
 
@@ -23,6 +23,7 @@ pub(super) fn checks(store: &Store) -> Vec<Check> {
         a_change_to_a_key_leaves_its_account,
         a_change_to_a_key_leaves_later_uses,
         a_revocation_is_seen_by_every_look_up_that_follows,
+        the_write_side_is_offered,
     ]
 }
 
@@ -147,4 +148,16 @@ async fn a_revocation_is_seen_by_every_look_up_that_follows(store: Store) -> Ver
     };
     let later = store.find(&record.hash).await?;
     holds("all that follow find it revoked", after.iter().chain([&later]).all(is_revoked))
+}
+
+async fn the_write_side_is_offered(store: Store) -> Verdict {
+    let mut record = key(&store).await?;
+    // An earlier look-up may fill a cache.
+    store.find(&record.hash).await?;
+    let admin = Arc::clone(&store).admin();
+    let admin = admin.ok_or_else(|| Fault::new("`KeyStore::admin` returns no write side"))?;
+    record.status = KeyStatus::Paused;
+    same("a change through the write side", admin.replace(&record).await?, Replaced::Done)?;
+    let found = store.find(&record.hash).await?.map(|found| found.status);
+    same("the status that is found", found, Some(KeyStatus::Paused))
 }

@@ -8,7 +8,7 @@ use super::{LeasedLedger, Shared};
 use crate::account::{Account, Allowance};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
-use crate::credit::{Charge, Charged, CreditLeasing, CreditLedger};
+use crate::credit::{Charge, Charged, CreditAdmin, CreditLeasing, CreditLedger};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 
@@ -35,6 +35,10 @@ impl<T: CreditLeasing> CreditLedger for LeasedLedger<T> {
             Closed::Here { .. } => StoreFuture::ready(()),
             Closed::Elsewhere => self.0.authority.refund(account, id),
         }
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
+        Arc::clone(&self.0.authority).admin()
     }
 }
 

@@ -107,7 +107,7 @@ use crate::trace::Mode;
 pub struct LeasedLedger<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
-    authority: T,
+    authority: Arc<T>,
     terms: LeaseTerms,
     clock: Arc<dyn Clock>,
     owner: StateOwner,
@@ -132,7 +132,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
     /// Creates a ledger like [`new`](Self::new), with the gate's clock.
     pub fn with_clock(authority: T, terms: LeaseTerms, clock: impl Clock) -> Self {
         Self(Arc::new(Shared {
-            authority,
+            authority: Arc::new(authority),
             terms,
             clock: Arc::new(clock),
             owner: StateOwner::new(),

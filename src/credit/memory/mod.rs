@@ -13,7 +13,7 @@ use state::State;
 use crate::account::Account;
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
-use crate::credit::{Balance, Charge, Charged, CreditLedger, EntryKind};
+use crate::credit::{Balance, Charge, Charged, CreditAdmin, CreditLedger, EntryKind};
 use crate::future::StoreFuture;
 use crate::name::AccountId;
 use crate::state::StateOwner;
@@ -165,6 +165,10 @@ impl CreditLedger for MemoryLedger {
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
         self.close(account, id, Credits::ZERO, EntryKind::Refund)
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
+        Some(self)
     }
 }
 

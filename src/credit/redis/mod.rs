@@ -12,7 +12,7 @@ use redis::{FromRedisValue, Script};
 use crate::account::{Account, Allowance};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
-use crate::credit::{Charge, Charged, CreditLedger, EntryKind};
+use crate::credit::{Charge, Charged, CreditAdmin, CreditLedger, EntryKind};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::redis::CLOCK;
@@ -213,6 +213,10 @@ impl CreditLedger for RedisLedger {
             &EntryKind::Refund(id),
             Holder::Alive,
         )
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
+        Some(self)
     }
 }
 

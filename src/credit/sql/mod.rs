@@ -172,6 +172,10 @@ impl CreditLedger for SqlLedger {
         let ask = Ask::close(&account.id, id, Credits::ZERO, EntryKind::Refund);
         self.ask(ask, |answer| matches!(answer, Answer::Closed(_)).then_some(()))
     }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
+        Some(self)
+    }
 }
 
 impl CreditAdmin for SqlLedger {

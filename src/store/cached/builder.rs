@@ -212,15 +212,15 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
                     let problem = "nothing can be listened to outside a tokio runtime";
                     ConfigError::new("", problem, "build the store inside one").in_member("announcements")
                 })?;
-                Some(Listener::start(&runtime, Arc::clone(channel), Arc::clone(&state)))
+                Some(Arc::new(Listener::start(&runtime, Arc::clone(channel), Arc::clone(&state))))
             }
             None => None,
         };
         Ok(CachedStore(Arc::new(Inner {
-            authority: self.authority,
+            authority: Arc::new(self.authority),
             state,
-            second_tier: self.second.map(|tier| SecondTier::new(tier, SIDE_PATIENCE)),
-            reads: ReadsInFlight::new(self.at_once, self.patience),
+            second_tier: self.second.map(|tier| Arc::new(SecondTier::new(tier, SIDE_PATIENCE))),
+            reads: Arc::new(ReadsInFlight::new(self.at_once, self.patience)),
             invalidation_bus: self.invalidation_bus,
             side_patience: SIDE_PATIENCE,
             listener,

@@ -1,7 +1,6 @@
 //! The health of a cached store.
 
 use crate::store::cached::CachedStore;
-use crate::store::cached::listener::Listener;
 
 /// The state of the channel from other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +37,7 @@ impl<S> CachedStore<S> {
     /// Returns the health of the store.
     pub fn health(&self) -> CacheHealth {
         let state = &self.0.state;
-        let restarts = self.0.listener.as_ref().map_or(0, Listener::restarts);
+        let restarts = self.0.listener.as_ref().map_or(0, |listener| listener.restarts());
         CacheHealth {
             channel_state: self.channel_state(),
             restarts,

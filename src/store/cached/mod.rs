@@ -31,7 +31,7 @@ use state::{CacheState, Cached};
 
 use crate::future::StoreFuture;
 use crate::key::{KeyHash, KeyRecord};
-use crate::store::KeyStore;
+use crate::store::{KeyAdmin, KeyStore};
 
 /// A cache in front of any key store, its *authority*. The cache is a key store itself. It also has the write side if
 /// the authority has it.
@@ -108,13 +108,13 @@ use crate::store::KeyStore;
 pub struct CachedStore<S>(Arc<Inner<S>>);
 
 struct Inner<S> {
-    authority: S,
+    authority: Arc<S>,
     state: Arc<CacheState>,
-    second_tier: Option<SecondTier>,
-    reads: ReadsInFlight,
+    second_tier: Option<Arc<SecondTier>>,
+    reads: Arc<ReadsInFlight>,
     invalidation_bus: Option<Arc<dyn InvalidationBus>>,
     side_patience: Duration,
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
 }
 
 impl<S: KeyStore> CachedStore<S> {
@@ -126,6 +126,19 @@ impl<S: KeyStore> CachedStore<S> {
     /// Returns the store that this cache is in front of.
     pub fn authority(&self) -> &S {
         &self.0.authority
+    }
+
+    /// Returns the same cache, with the same state, in front of another handle of its authority.
+    fn in_front_of<A>(&self, authority: A) -> CachedStore<A> {
+        CachedStore(Arc::new(Inner {
+            authority: Arc::new(authority),
+            state: Arc::clone(&self.0.state),
+            second_tier: self.0.second_tier.clone(),
+            reads: Arc::clone(&self.0.reads),
+            invalidation_bus: self.0.invalidation_bus.clone(),
+            side_patience: self.0.side_patience,
+            listener: self.0.listener.clone(),
+        }))
     }
 
     /// Returns the number of cached records, and the number of cached hashes that no key has.
@@ -151,6 +164,11 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
             }
             Cached::Stale(_) | Cached::Nothing => StoreFuture::boxed(Arc::clone(&self.0).read(*hash, now)),
         }
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        let authority = Arc::clone(&self.0.authority).admin()?;
+        Some(Arc::new(self.in_front_of(authority)))
     }
 }
 

@@ -11,8 +11,8 @@ use crate::account::Account;
 use crate::future::StoreFuture;
 use crate::key::{KeyHash, KeyId, KeyRecord, KeyStatus};
 use crate::name::AccountId;
-use crate::store::KeyStore;
 use crate::store::spread::ByHash;
+use crate::store::{KeyAdmin, KeyStore};
 
 /// A store of keys and accounts in memory: the default store, also suitable for tests.
 ///
@@ -186,6 +186,10 @@ fn hashes(record: &KeyRecord) -> impl Iterator<Item = KeyHash> {
 impl KeyStore for MemoryStore {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         StoreFuture::ready(self.records.pin().get(hash).cloned())
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Some(self)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::key::{KeyHash, KeyRecord};
 use crate::sql::{Database, OpenError, carried_through};
-use crate::store::KeyStore;
+use crate::store::{KeyAdmin, KeyStore};
 
 /// A store of keys and accounts in SQLite or PostgreSQL: the authority of one machine or of a fleet.
 ///
@@ -84,6 +84,10 @@ impl KeyStore for SqlStore {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         let hash = *hash;
         self.ask(async move |database| read::find(&database, hash).await)
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Some(self)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Time-outs, the bound on who waits, and the circuit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::key::KeyHasher;
-use tollgate::{KeyStore, MemoryStore, StoreError};
+use tollgate::{CreditLedger, KeyId, KeyStore, MemoryLedger, MemoryStore, StoreError};
 
 use crate::support::remote::{Fault, Remote, TokioClock};
 
@@ -157,4 +158,17 @@ async fn ready_answer_passes_unchanged() {
     let store = guarded(|limits| limits.waiting = 0);
     store.back_end().answer_at_once(true);
     assert!(store.find(&KeyHasher::sha256().hash(b"unknown")).is_ready());
+}
+
+#[tokio::test]
+async fn write_side_is_behind_the_same_guard() {
+    let mut limits = GuardLimits::default();
+    limits.waiting = 0;
+    let store = Arc::new(Resilient::with_limits(MemoryStore::new(), limits.clone()));
+    let admin = Arc::clone(&store).admin().unwrap();
+    assert!(admin.get(KeyId::from_bytes([7; 16])).await.is_err(), "no call may wait");
+    assert!(Arc::new(Resilient::with_limits(MemoryLedger::new(), limits)).admin().is_some());
+    // A back end without a write side has none behind the guard either.
+    assert!(Arc::new(guarded(|_| {})).admin().is_none());
+    assert!(Arc::new(Resilient::new(Remote::new(MemoryLedger::new()))).admin().is_none());
 }

@@ -1,12 +1,14 @@
 //! Every ledger that lends blocks keeps to what it promises of them.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::account::{Allowance, Grant, GrantPeriod};
 use tollgate::clock::{Now, Timestamp};
 use tollgate::credit::{
     Adjusted, Adjustment, AdjustmentKind, Balance, Charge, ChargeId, Charged, CreditAdmin, CreditLeasing,
-    EntryQuery,
+    CreditLedger, EntryQuery, LeaseTerms, LeasedLedger,
 };
 use tollgate::{Account, Credits, MemoryLedger, StoreError};
 
@@ -226,4 +228,16 @@ async fn sqlite_ledger_lends_credits() {
 async fn postgres_ledger_lends_credits() {
     let Some(postgres) = crate::services::postgres::Postgres::start() else { return };
     a_database_lends(&postgres.database()).await;
+}
+
+#[tokio::test]
+async fn leased_ledger_has_its_authoritys_write_side() {
+    let authority = Arc::new(MemoryLedger::new());
+    let node = LeasedLedger::new(Arc::clone(&authority), LeaseTerms::of_nodes(NonZeroU32::MIN));
+    let admin = Arc::new(node).admin().unwrap();
+    let (acme, kind) = ("acme".into(), AdjustmentKind::Set(Credits::new(9)));
+    let set =
+        Adjustment::new("a".parse().unwrap(), &acme, kind, &Allowance::None, Timestamp::from_millis(NOON));
+    assert!(matches!(admin.adjust(&set).await.unwrap(), Adjusted::Done { .. }));
+    assert_eq!(authority.balance("acme"), Some(Credits::new(9)));
 }

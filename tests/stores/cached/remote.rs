@@ -85,6 +85,10 @@ impl KeyStore for Remote {
             answer.await
         })
     }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Some(self)
+    }
 }
 
 impl KeyAdmin for Remote {

@@ -1,7 +1,7 @@
 //! A ledger that breaks one rule of its contract.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tollgate::account::{Allowance, Grant};
@@ -72,6 +72,7 @@ rules! {
     FoldsNothing,
     FoldsAll,
     DropsWhatIsFolded,
+    OffersNoWriteSide,
 }
 
 #[derive(Debug)]
@@ -310,6 +311,10 @@ impl CreditLedger for Broken {
             others.for_each(|(other, _)| drop(self.inner.refund(&account, *other)));
         }
         self.inner.refund(&account, id)
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
+        if self.breaks(Rule::OffersNoWriteSide) { None } else { Some(self) }
     }
 }
 

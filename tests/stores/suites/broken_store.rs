@@ -69,6 +69,7 @@ rules! {
     CreatesWhatItReplaces,
     ErasesNoAccount,
     ErasesAllAccounts,
+    OffersNoWriteSide,
 }
 
 #[derive(Debug)]
@@ -167,6 +168,10 @@ pub(crate) fn ready<T>(future: StoreFuture<T>) -> T {
 impl KeyStore for Broken {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         StoreFuture::ready(self.found(hash))
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        if self.breaks(Rule::OffersNoWriteSide) { None } else { Some(self) }
     }
 }
 
