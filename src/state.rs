@@ -52,19 +52,25 @@ impl StateOwner {
 ///
 /// # Contract
 ///
-/// - Three owners can attach state. State that a fourth owner attaches is dropped, so a back end must also be able to
+/// - Four owners can attach state. State that a fifth owner attaches is dropped, so a back end must also be able to
 ///   find its state by the record's id.
 /// - An owner attaches once. A second attachment changes nothing.
 /// - Attached state is not part of the record's value. A clone starts empty, and two records that differ only in
 ///   attached state are equal. A store must not write it.
 #[derive(Default)]
-pub struct AttachedState([OnceLock<(StateOwner, State)>; 3]);
+pub struct AttachedState {
+    first: [Place; 1],
+    /// Places for a record that several owners use.
+    more: OnceLock<Box<[Place; 3]>>,
+}
+
+type Place = OnceLock<(StateOwner, State)>;
 
 type State = Arc<dyn Any + Send + Sync>;
 
 impl AttachedState {
     pub(crate) const fn new() -> Self {
-        Self([const { OnceLock::new() }; 3])
+        Self { first: [OnceLock::new()], more: OnceLock::new() }
     }
 
     /// Returns the state that `owner` has attached.
@@ -81,30 +87,44 @@ impl AttachedState {
 
     /// Attaches `state`, if a place is free and `owner` has attached nothing yet.
     pub fn attach<T: Any + Send + Sync>(&self, owner: StateOwner, state: Arc<T>) {
-        let mut attached: (StateOwner, State) = (owner, state);
-        for cell in &self.0 {
-            match cell.set(attached) {
-                Ok(()) => return,
-                Err(refused) => attached = refused,
-            }
-            if cell.get().is_some_and(|(holder, _)| *holder == owner) {
-                return;
-            }
+        let attached = (owner, state as State);
+        if let Some(attached) = attach_in(&self.first, attached) {
+            attach_in(&**self.more.get_or_init(Box::default), attached);
         }
     }
 
     #[inline]
     fn find(&self, owner: StateOwner) -> Option<&State> {
-        self.0.iter().map_while(OnceLock::get).find(|(holder, _)| *holder == owner).map(|(_, state)| state)
+        find_in(&self.first, owner).or_else(|| self.more.get().and_then(|more| find_in(&**more, owner)))
     }
 
     /// Prefetches the attached state into the processor's cache.
     #[inline]
     pub(crate) fn prefetch(&self) {
-        for (_, state) in self.0.iter().map_while(OnceLock::get) {
+        for (_, state) in self.first.iter().map_while(OnceLock::get) {
             black_box(Arc::strong_count(state));
         }
     }
+}
+
+/// Attaches state at the first free place. Returns it if no place is free.
+fn attach_in(places: &[Place], mut attached: (StateOwner, State)) -> Option<(StateOwner, State)> {
+    let owner = attached.0;
+    for place in places {
+        match place.set(attached) {
+            Ok(()) => return None,
+            Err(refused) => attached = refused,
+        }
+        if place.get().is_some_and(|(holder, _)| *holder == owner) {
+            return None;
+        }
+    }
+    Some(attached)
+}
+
+#[inline]
+fn find_in(places: &[Place], owner: StateOwner) -> Option<&State> {
+    places.iter().map_while(OnceLock::get).find(|(holder, _)| *holder == owner).map(|(_, state)| state)
 }
 
 impl Clone for AttachedState {
@@ -123,7 +143,8 @@ impl Eq for AttachedState {}
 
 impl fmt::Debug for AttachedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let attached = self.0.iter().filter(|cell| cell.get().is_some()).count();
+        let places = self.first.iter().chain(self.more.get().into_iter().flat_map(|more| more.iter()));
+        let attached = places.filter(|place| place.get().is_some()).count();
         write!(f, "AttachedState({attached})")
     }
 }

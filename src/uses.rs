@@ -2,18 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeyRecord};
-use crate::state::StateOwner;
 
 /// A collector of times of last use. It records each key at most once per resolution, so that a request usually costs
 /// one comparison.
 #[derive(Debug)]
 pub(crate) struct Uses {
-    owner: StateOwner,
     /// The minimum time between two records for one key, in milliseconds; `None` if uses are not recorded.
     resolution: Option<i64>,
     noted: Mutex<HashMap<KeyId, Timestamp>>,
@@ -22,29 +20,27 @@ pub(crate) struct Uses {
 impl Uses {
     pub(crate) fn every(resolution: Option<Duration>) -> Self {
         let millis = |resolution: Duration| i64::try_from(resolution.as_millis()).unwrap_or(i64::MAX);
-        Self { owner: StateOwner::new(), resolution: resolution.map(millis), noted: Mutex::default() }
+        Self { resolution: resolution.map(millis), noted: Mutex::default() }
     }
 
-    /// Records a use, unless one was recorded within the resolution.
+    /// Records a use, unless one was recorded within the resolution. `last_used` is the gate's own note of the last
+    /// record; without it, the use is compared with the time that the store knows.
     #[inline]
-    pub(crate) fn note(&self, record: &KeyRecord, now: Timestamp) {
-        if let Some(resolution) = self.resolution {
-            self.note_each(record, now, resolution);
+    pub(crate) fn note(&self, record: &KeyRecord, last_used: Option<&AtomicI64>, now: Timestamp) {
+        let Some(resolution) = self.resolution else { return };
+        let stored = || record.last_used_at.map_or(i64::MIN, Timestamp::as_millis);
+        let before = last_used.map_or_else(stored, |last| last.load(Ordering::Relaxed));
+        if now.as_millis().saturating_sub(before) >= resolution {
+            if let Some(last) = last_used {
+                last.store(now.as_millis(), Ordering::Relaxed);
+            }
+            self.add(record.id, now);
         }
     }
 
-    fn note_each(&self, record: &KeyRecord, now: Timestamp, resolution: i64) {
-        let last = record.state().get::<AtomicI64>(self.owner);
-        let written = || record.last_used_at.map_or(i64::MIN, Timestamp::as_millis);
-        let before = last.map_or_else(written, |last| last.load(Ordering::Relaxed));
-        if now.as_millis().saturating_sub(before) < resolution {
-            return;
-        }
-        match last {
-            Some(last) => last.store(now.as_millis(), Ordering::Relaxed),
-            None => record.state().attach(self.owner, Arc::new(AtomicI64::new(now.as_millis()))),
-        }
-        keep_latest(&mut self.noted(), record.id, now);
+    #[cold]
+    fn add(&self, key: KeyId, now: Timestamp) {
+        keep_latest(&mut self.noted(), key, now);
     }
 
     /// Returns the last use of a key that has not been written to the store.

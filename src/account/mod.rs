@@ -9,7 +9,7 @@ mod spelling;
 mod terms;
 
 pub use grant::{CalendarUnit, Grant, GrantPeriod};
-pub use holder::{Account, AccountStatus, Subscription};
+pub use holder::{Account, AccountDetails, AccountStatus, Subscription};
 pub(crate) use param_limits::{Breach, BreachKind, number};
 pub use param_limits::{ParamLimit, ParamLimits};
 pub(crate) use plan::as_written;
@@ -17,4 +17,4 @@ pub use plan::{Allowance, Lifetime, Plan};
 #[cfg(test)]
 pub(crate) use quota::UNITS;
 pub use quota::{QuotaGroup, QuotaPolicy, QuotaRef, QuotaScope, Quotas, WindowStatus};
-pub(crate) use terms::{Terms, TermsError};
+pub(crate) use terms::{FirstGate, ResolvedTerms, Terms, TermsError};

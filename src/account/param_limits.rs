@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::query::{self, Pair, Pairs};
 
 /// The limit on one query parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ParamLimit {
     /// The parameter may occur at most once, as a plain decimal number up to this maximum.
     AtMost(u64),
@@ -23,11 +23,11 @@ pub enum ParamLimit {
 /// let caps: ParamLimits = [("limit".to_owned(), ParamLimit::AtMost(3)), ("cursor".to_owned(), ParamLimit::Forbidden)].into();
 /// assert_eq!(caps.at_most("limit"), Some(3));
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ParamLimits(Vec<Capped>);
 
 /// A parameter and its limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Capped {
     parameter: Arc<str>,
     cap: ParamLimit,

@@ -53,7 +53,7 @@ impl QuotaScope {
 /// assert!("60/minute".parse::<QuotaPolicy>().is_err());
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct QuotaPolicy {
     name: Arc<str>,
     quota: NonZeroU32,
@@ -303,7 +303,7 @@ impl FromStr for QuotaPolicy {
 ///
 /// Among the quotas of one key, account or plan, two that count the same owner must have different names, because
 /// windows are identified by their names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum QuotaRef {
     /// A full policy.
     Policy(QuotaPolicy),

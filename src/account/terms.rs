@@ -1,9 +1,12 @@
 //! The effective terms of a key: its plan, combined with the key's and the account's own limits.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::account::{ParamLimits, Plan, Quotas};
+use crate::clock::Timestamp;
 use crate::name::PlanName;
+use crate::state::StateOwner;
 
 /// The effective plan, quotas and limits on parameters of a key.
 #[derive(Debug)]
@@ -11,6 +14,76 @@ pub(crate) struct Terms {
     pub(crate) plan: Arc<Plan>,
     pub(crate) quotas: Quotas,
     pub(crate) caps: ParamLimits,
+}
+
+/// The terms of a key at one gate, and the run-time state that the gate keeps for the key.
+#[derive(Debug)]
+pub(crate) struct ResolvedTerms {
+    owner: StateOwner,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) passed_rules: PassedRules,
+    /// The time of the last use that was recorded, in milliseconds since the epoch.
+    pub(crate) last_used: AtomicI64,
+}
+
+/// The rules that a record has passed before. Neither the record nor the rule changes, so the checks that depend only
+/// on them need not be repeated. Only the first 128 rules are tracked. The checks of other rules are made every time.
+#[derive(Debug, Default)]
+pub(crate) struct PassedRules([AtomicU64; 2]);
+
+impl PassedRules {
+    #[inline]
+    pub(crate) fn contains(&self, rule: usize) -> bool {
+        self.0.get(rule / 64).is_some_and(|rules| rules.load(Ordering::Relaxed) >> (rule % 64) & 1 == 1)
+    }
+
+    pub(crate) fn add(&self, rule: usize) {
+        if let Some(rules) = self.0.get(rule / 64) {
+            rules.fetch_or(1 << (rule % 64), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The place on a record for the resolved terms of the first gate that uses the record. It is part of the record's own
+/// memory, so that a request reads no further cache line for them. Like
+/// [`AttachedState`](crate::state::AttachedState), it is not part of the record's value.
+#[derive(Debug, Default)]
+pub(crate) struct FirstGate(OnceLock<ResolvedTerms>);
+
+impl FirstGate {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// Returns the terms, if a gate with this owner has set them.
+    #[inline]
+    pub(crate) fn get(&self, owner: StateOwner) -> Option<&ResolvedTerms> {
+        self.0.get().filter(|resolved| resolved.owner == owner)
+    }
+
+    /// Sets the terms. Returns them if another gate was first.
+    pub(crate) fn set(&self, resolved: ResolvedTerms) -> Result<(), ResolvedTerms> {
+        self.0.set(resolved)
+    }
+}
+
+impl Clone for FirstGate {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl PartialEq for FirstGate {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl ResolvedTerms {
+    pub(crate) fn new(owner: StateOwner, terms: Arc<Terms>, last_used: Option<Timestamp>) -> Self {
+        let last_used = AtomicI64::new(last_used.map_or(i64::MIN, Timestamp::as_millis));
+        Self { owner, terms, passed_rules: PassedRules::default(), last_used }
+    }
 }
 
 /// A name in a record that the configuration does not define, or a contradiction within a record.

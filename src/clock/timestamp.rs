@@ -1,6 +1,7 @@
 //! Timestamps of wall time, with their parsing and formatting.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in wall time, in whole milliseconds since the Unix epoch, UTC.
@@ -15,43 +16,68 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// assert_eq!(moment.to_string(), "2026-04-30T12:00:00Z");
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(i64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+// The milliseconds with the sign bit inverted. Their order is the order of time, and `Option<Timestamp>` takes eight
+// bytes.
+pub struct Timestamp(NonZeroU64);
+
+const SIGN: u64 = 1 << 63;
 
 impl Timestamp {
-    /// Creates the timestamp this many milliseconds after the Unix epoch, or before it if negative.
+    /// Creates the timestamp this many milliseconds after the Unix epoch, or before it if negative. `i64::MIN` is read
+    /// as the next number.
+    #[inline]
     pub const fn from_millis(millis: i64) -> Self {
-        Self(millis)
+        match NonZeroU64::new(millis.cast_unsigned() ^ SIGN) {
+            Some(number) => Self(number),
+            None => Self(NonZeroU64::MIN),
+        }
     }
 
     /// The number of milliseconds since the Unix epoch.
+    #[inline]
     pub const fn as_millis(self) -> i64 {
-        self.0
+        (self.0.get() ^ SIGN).cast_signed()
     }
 
     /// Adds a duration. Returns the latest timestamp if the sum does not fit.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(self.as_millis().saturating_add(millis_of(duration)))
     }
 
     /// Subtracts a duration. Returns the earliest timestamp if the difference does not fit.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(self.as_millis().saturating_sub(millis_of(duration)))
     }
 
     /// Converts the timestamp to [`jiff`]'s type, clamped to the range of that type.
     pub(crate) fn to_jiff(self) -> jiff::Timestamp {
         let (least, most) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
-        jiff::Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 { least } else { most })
+        jiff::Timestamp::from_millisecond(self.as_millis()).unwrap_or(if self.as_millis() < 0 {
+            least
+        } else {
+            most
+        })
+    }
+}
+
+/// Returns the milliseconds of a duration, or the most that fit.
+fn millis_of(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timestamp").field(&self.as_millis()).finish()
     }
 }
 
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
-        let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
-        Self(time.duration_since(UNIX_EPOCH).map_or_else(|before| -millis(before.duration()), millis))
+        let after = time.duration_since(UNIX_EPOCH);
+        Self::from_millis(after.map_or_else(|before| -millis_of(before.duration()), millis_of))
     }
 }
 
@@ -72,7 +98,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.to_civil() {
             Some(civil) => write!(f, "{civil}Z"),
-            None => write!(f, "{} ms since the epoch", self.0),
+            None => write!(f, "{} ms since the epoch", self.as_millis()),
         }
     }
 }
@@ -82,7 +108,7 @@ const EPOCH: jiff::civil::DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0
 
 impl Timestamp {
     fn to_civil(self) -> Option<jiff::civil::DateTime> {
-        EPOCH.checked_add(jiff::SignedDuration::from_millis(self.0)).ok()
+        EPOCH.checked_add(jiff::SignedDuration::from_millis(self.as_millis())).ok()
     }
 
     /// Returns RFC 3339 in UTC with whole milliseconds, as JavaScript writes it: `2026-04-30T12:00:00.000Z`.
@@ -111,7 +137,7 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
     let civil: jiff::civil::DateTime = text.get(..19 + fraction.min(10))?.parse().ok()?;
     let millis = i64::try_from(civil.duration_since(EPOCH).as_millis()).ok()?;
     // A timestamp that cannot be written in the format in which it is read, with a four-digit year in UTC, is rejected.
-    Some(millis - offset * 60_000).filter(|millis| WRITABLE.contains(millis)).map(Timestamp)
+    Some(millis - offset * 60_000).filter(|millis| WRITABLE.contains(millis)).map(Timestamp::from_millis)
 }
 
 /// The milliseconds of the years 0 to 9999.

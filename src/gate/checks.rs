@@ -92,7 +92,7 @@ impl CheckContext<'_> {
         // The secret from before a rotation is valid until the end of the overlap, to the millisecond.
         let Self { record, now, .. } = self;
         let outlived =
-            |hash: &KeyHash| record.retiring.is_some_and(|old| old.hash == *hash && *now >= old.until);
+            |hash: &KeyHash| record.is_retiring(hash) && record.retiring.is_some_and(|old| *now >= old.until);
         match record.status {
             _ if self.hash.is_some_and(outlived) => Err(Denial::of(DenialKind::Revoked)),
             KeyStatus::Revoked => Err(Denial::of(DenialKind::Revoked)),

@@ -315,14 +315,15 @@ impl Decision {
             entry.found.presented.renewed = renew_hash(&entry.found.record, core, view);
         }
         let found = &entry.found;
-        core.uses.note(&found.record, now.wall());
+        let resolved = found.resolved();
+        core.uses.note(&found.record, resolved.map(|resolved| &resolved.last_used), now.wall());
         if !route.odd
-            && let Some(pass) = found.pass()
-            && !pass.passed_rules.contains(route.rule)
+            && let Some(resolved) = resolved
+            && !resolved.passed_rules.contains(route.rule)
             && !route.compiled.beside
             && found.record.covers_all_of(route.compiled.rule.pattern())
         {
-            pass.passed_rules.add(route.rule);
+            resolved.passed_rules.add(route.rule);
         }
         Ok(())
     }
@@ -362,7 +363,7 @@ impl Route<'_> {
     /// rule.
     #[inline]
     fn is_passed_by(&self, found: &FoundKey) -> bool {
-        !self.odd && found.pass().is_some_and(|pass| pass.passed_rules.contains(self.rule))
+        !self.odd && found.resolved().is_some_and(|resolved| resolved.passed_rules.contains(self.rule))
     }
 }
 

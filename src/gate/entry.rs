@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::account::Quotas;
+use crate::account::ResolvedTerms;
 use crate::account::Terms;
 use crate::account::WindowStatus;
 use crate::amount::{ChargeId, Credits};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::gate::detach::{detach, surviving};
-use crate::gate::terms::ResolvedTerms;
 use crate::gate::{Core, Outcome};
 use crate::key::{KeyHash, KeyRecord};
 use crate::panics::{Panicked, guard};
@@ -64,7 +64,7 @@ pub(super) struct OpenCharge {
 impl FoundKey {
     /// The terms and cleared rules that are stored on the record, if they belong to this gate.
     #[inline]
-    pub(super) fn pass(&self) -> Option<&ResolvedTerms> {
+    pub(super) fn resolved(&self) -> Option<&ResolvedTerms> {
         self.core.plans.kept(&self.record)
     }
 
@@ -72,12 +72,12 @@ impl FoundKey {
     pub(super) fn terms(&self) -> Option<&Terms> {
         match &self.own {
             Some(own) => Some(own),
-            None => self.pass().map(|pass| &*pass.terms),
+            None => self.resolved().map(|resolved| &*resolved.terms),
         }
     }
 
     pub(super) fn share_terms(&self) -> Option<Arc<Terms>> {
-        self.own.clone().or_else(|| self.pass().map(|pass| Arc::clone(&pass.terms)))
+        self.own.clone().or_else(|| self.resolved().map(|resolved| Arc::clone(&resolved.terms)))
     }
 }
 

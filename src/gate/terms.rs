@@ -2,38 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::account::{Plan, QuotaPolicy, QuotaRef, Quotas};
-use crate::account::{Terms, TermsError};
+use crate::account::{ResolvedTerms, Terms, TermsError};
 use crate::error::ConfigError;
 use crate::key::KeyRecord;
 use crate::name::PlanName;
 use crate::state::StateOwner;
-
-/// The terms and the cleared rules of a record at a gate. They are stored on the record.
-#[derive(Debug)]
-pub(crate) struct ResolvedTerms {
-    pub(crate) terms: Arc<Terms>,
-    pub(super) passed_rules: PassedRules,
-}
-
-/// The rules that a record has passed before. Neither the record nor the rule changes, so the checks that depend only
-/// on them need not be repeated. Only the first 256 rules are tracked. The checks of other rules are made every time.
-#[derive(Debug, Default)]
-pub(super) struct PassedRules([AtomicU64; 4]);
-
-impl PassedRules {
-    pub(super) fn contains(&self, rule: usize) -> bool {
-        self.0.get(rule / 64).is_some_and(|rules| rules.load(Ordering::Relaxed) >> (rule % 64) & 1 == 1)
-    }
-
-    pub(super) fn add(&self, rule: usize) {
-        if let Some(rules) = self.0.get(rule / 64) {
-            rules.fetch_or(1 << (rule % 64), Ordering::Relaxed);
-        }
-    }
-}
 
 /// The plans of a gate, with their quotas resolved.
 #[derive(Debug)]
@@ -81,19 +56,23 @@ impl Plans {
         Ok(Arc::new(Terms { plan: Arc::clone(&plan.plan), quotas: self.resolve(quotas)?, caps }))
     }
 
-    /// Stores the terms of a record on the record. If another gate has already stored its own there, returns the terms,
-    /// for this request only.
+    /// Stores the terms of a record on the record. If there is no place for them, returns the terms, for this request
+    /// only.
     pub(super) fn keep(&self, record: &KeyRecord) -> Result<Option<Arc<Terms>>, TermsError> {
         let terms = self.terms_of(record)?;
-        let pass = ResolvedTerms { terms: Arc::clone(&terms), passed_rules: PassedRules::default() };
-        record.state().attach(self.owner, Arc::new(pass));
+        let resolved = ResolvedTerms::new(self.owner, Arc::clone(&terms), record.last_used_at);
+        if let Err(resolved) = record.first_gate.set(resolved)
+            && record.first_gate.get(self.owner).is_none()
+        {
+            record.state().attach(self.owner, Arc::new(resolved));
+        }
         Ok(if self.kept(record).is_some() { None } else { Some(terms) })
     }
 
     /// Returns the terms stored on a record, if they belong to this gate.
     #[inline]
     pub(crate) fn kept<'r>(&self, record: &'r KeyRecord) -> Option<&'r ResolvedTerms> {
-        record.state().get(self.owner)
+        record.first_gate.get(self.owner).or_else(|| record.state().get(self.owner))
     }
 
     /// Returns the terms of the first plan, by name, that has quotas.

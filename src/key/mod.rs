@@ -20,6 +20,6 @@ pub use id::KeyId;
 pub use issued::{IssuedKey, RevealedKey};
 pub use presented::PresentedKey;
 pub use randomness::{OsRandomness, Randomness, RandomnessError};
-pub use record::{KeyRecord, KeyStatus, PathPattern, PreviousSecret};
+pub use record::{KeyDetails, KeyRecord, KeyStatus, PathPattern, PreviousSecret};
 pub use source::KeySource;
 pub(crate) use source::{Place, is_token};

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hint::black_box;
+use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ipnet::IpNet;
 
-use crate::account::QuotaRef;
-use crate::account::{Account, ParamLimits};
+use crate::account::{Account, FirstGate, ParamLimits, QuotaRef};
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
+use crate::intern::Interner;
 use crate::key::{KeyHash, KeyId};
 use crate::name::{Environment, Scope};
 use crate::state::AttachedState;
@@ -124,7 +125,7 @@ impl FromStr for PathPattern {
 }
 
 /// The previous secret of a rotated key, which remains valid for an overlap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PreviousSecret {
     /// The hash of the previous secret.
     pub hash: KeyHash,
@@ -159,19 +160,19 @@ pub struct PreviousSecret {
 pub struct KeyRecord {
     /// The hash of the key's secret.
     pub hash: KeyHash,
-    /// The lifecycle status of the key.
-    pub status: KeyStatus,
     /// The time from which the key may not be used; `None` for no expiry.
     pub expires_at: Option<Timestamp>,
     /// The account that owns the key, as of the time at which the record was read.
     pub account: Arc<Account>,
-    pub(crate) state: AttachedState,
+    /// The lifecycle status of the key.
+    pub status: KeyStatus,
+    pub(crate) first_gate: FirstGate,
     /// The networks from which the key may be used; `None` for all.
     pub allowlist: Option<Vec<IpNet>>,
-    /// The secret that the key had before its last rotation.
-    pub retiring: Option<PreviousSecret>,
+    pub(crate) state: AttachedState,
     /// The key's id, the same through every rotation.
     pub id: KeyId,
+    pub(crate) details: Arc<KeyDetails>,
     /// The environment that the key belongs to.
     pub environment: Environment,
     /// The number of changes to the record. A store refuses a change that was made to an older version.
@@ -180,14 +181,30 @@ pub struct KeyRecord {
     pub start: String,
     /// The name that the owner gave to the key.
     pub name: String,
-    /// The id of the key that issued this one; `None` for a key that no key issued. It never changes.
-    pub issued_by: Option<KeyId>,
     /// The time at which the key was created.
     pub created_at: Option<Timestamp>,
-    /// The time at which the key was revoked.
-    pub revoked_at: Option<Timestamp>,
     /// The time at which the key was last used, as of the last time that uses were written back.
     pub last_used_at: Option<Timestamp>,
+}
+
+/// The fields of a [`KeyRecord`] that few requests read and that most keys of a service have in common. They are read and
+/// written as fields of the record, which dereferences to them. Records share equal details where their store can tell:
+/// a million keys with the same scopes store the scopes once.
+///
+/// # Example
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use tollgate::key::KeyHasher;
+/// # use tollgate::{Account, KeyId, KeyRecord};
+/// # let account = Arc::new(Account::new("acme", "pro"));
+/// # let mut record = KeyRecord::new(KeyId::from_bytes([7; 16]), KeyHasher::sha256().hash(b"acme_secret"), account);
+/// record.scopes = Some(vec!["candles:read".into()]);
+/// assert!(record.is_restricted());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub struct KeyDetails {
     /// The scopes that the key grants; `None` for everything.
     pub scopes: Option<Vec<Scope>>,
     /// The paths that the key may call; `None` for all.
@@ -196,35 +213,58 @@ pub struct KeyRecord {
     pub quotas: Option<Vec<QuotaRef>>,
     /// The limits on parameters that replace those of the account and the plan.
     pub caps: Option<ParamLimits>,
+    /// The secret that the key had before its last rotation.
+    pub retiring: Option<PreviousSecret>,
+    /// The id of the key that issued this one; `None` for a key that no key issued. It never changes.
+    pub issued_by: Option<KeyId>,
+    /// The time at which the key was revoked.
+    pub revoked_at: Option<Timestamp>,
     /// Additional data that the service stores with the key.
     pub metadata: BTreeMap<String, String>,
+}
+
+impl Deref for KeyRecord {
+    type Target = KeyDetails;
+
+    fn deref(&self) -> &KeyDetails {
+        &self.details
+    }
+}
+
+impl DerefMut for KeyRecord {
+    fn deref_mut(&mut self) -> &mut KeyDetails {
+        Arc::make_mut(&mut self.details)
+    }
 }
 
 impl KeyRecord {
     /// Creates an active key of the environment `live`, without restrictions.
     pub fn new(id: KeyId, hash: KeyHash, account: Arc<Account>) -> Self {
+        static UNRESTRICTED: LazyLock<Arc<KeyDetails>> = LazyLock::new(Arc::default);
         Self {
-            id,
             hash,
-            retiring: None,
+            expires_at: None,
+            account,
+            status: KeyStatus::Active,
+            first_gate: FirstGate::new(),
+            allowlist: None,
+            state: AttachedState::new(),
+            id,
+            details: Arc::clone(&UNRESTRICTED),
+            environment: Environment::live(),
             version: 0,
             start: String::new(),
             name: String::new(),
-            account,
-            status: KeyStatus::Active,
-            environment: Environment::live(),
-            issued_by: None,
             created_at: None,
-            expires_at: None,
-            revoked_at: None,
             last_used_at: None,
-            scopes: None,
-            paths: None,
-            allowlist: None,
-            quotas: None,
-            caps: None,
-            metadata: BTreeMap::new(),
-            state: AttachedState::new(),
+        }
+    }
+
+    /// Replaces the details by equal ones that other records share. Details that are likely the only ones of their kind
+    /// are left as they are.
+    pub(crate) fn share_details(&mut self, interner: &mut Interner<KeyDetails>) {
+        if self.metadata.is_empty() && self.retiring.is_none() && self.revoked_at.is_none() {
+            interner.share(&mut self.details);
         }
     }
 
@@ -259,10 +299,10 @@ impl KeyRecord {
         self.hash == *hash || self.is_retiring(hash)
     }
 
-    /// Returns true if this is the hash of the previous secret.
+    /// Returns true if this is the hash of the previous secret, and not of the current one.
     #[inline]
     pub fn is_retiring(&self, hash: &KeyHash) -> bool {
-        self.retiring.is_some_and(|old| old.hash == *hash)
+        self.hash != *hash && self.retiring.is_some_and(|old| old.hash == *hash)
     }
 
     /// Returns true if the key counts as active under a plan's limit on keys: it is neither revoked nor expired. A

@@ -130,7 +130,9 @@ async fn a_list_can_be_of_one_issuer(store: Store) -> Verdict {
     let (issuer, other) = (put(&store, fresh::key(&account)).await?.id, KeyId::generate());
     let mut made = Vec::new();
     for issued_by in [Some(issuer), None, Some(other), Some(issuer)] {
-        made.push(put(&store, KeyRecord { issued_by, ..fresh::key(&account) }).await?);
+        let mut record = fresh::key(&account);
+        record.issued_by = issued_by;
+        made.push(put(&store, record).await?);
     }
     made.sort_by_key(|record| record.id);
     for issuer in [issuer, other, KeyId::generate()] {

@@ -1,11 +1,13 @@
 //! A bounded map of what was read.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use moka::sync::Cache;
 
-use crate::key::{KeyHash, KeyRecord};
+use crate::account::AccountDetails;
+use crate::intern::Interner;
+use crate::key::{KeyDetails, KeyHash, KeyRecord};
 use crate::store::cached::epochs::{Mark, Slots};
 use crate::store::spread::ByHash;
 
@@ -41,6 +43,7 @@ pub(super) struct LocalCache {
     bound: Cache<KeyHash, u64>,
     absent: Cache<KeyHash, CacheEntry>,
     stamps: AtomicU64,
+    details: Mutex<(Interner<KeyDetails>, Interner<AccountDetails>)>,
 }
 
 impl LocalCache {
@@ -54,7 +57,13 @@ impl LocalCache {
                 let _ = dropping.pin().remove_if(&*hash, |_, kept| kept.stamp == stamp);
             })
             .build();
-        Self { records: map, bound, absent: Cache::new(absent), stamps: AtomicU64::new(0) }
+        Self {
+            records: map,
+            bound,
+            absent: Cache::new(absent),
+            stamps: AtomicU64::new(0),
+            details: Mutex::default(),
+        }
     }
 
     /// Passes the entry of this hash to `judge`.
@@ -85,12 +94,23 @@ impl LocalCache {
             self.absent.insert(hash, entry.clone());
             return entry;
         }
+        self.share_details(&mut entry);
         let stamp = self.next();
         // Insert into the map first: moka may evict the entry at once, and must then find it in the map.
         records.insert(hash, StampedEntry { entry: entry.clone(), stamp, reads: AtomicU32::new(0) });
         self.bound.insert(hash, stamp);
         self.absent.invalidate(&hash);
         entry
+    }
+
+    /// Replaces the details of a new record and of its account by equal ones that are cached already.
+    fn share_details(&self, entry: &mut CacheEntry) {
+        let Some(record) = entry.found.as_mut().and_then(Arc::get_mut) else { return };
+        let (keys, accounts) = &mut *self.details.lock().unwrap_or_else(PoisonError::into_inner);
+        record.share_details(keys);
+        if let Some(account) = Arc::get_mut(&mut record.account) {
+            account.share_details(accounts);
+        }
     }
 
     /// Returns the number of records, and of hashes of no key.

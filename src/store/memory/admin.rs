@@ -18,7 +18,7 @@ impl KeyAdmin for MemoryStore {
             let mut record = insert.record.clone();
             if let Some((account, keys)) = index.accounts.get_mut(&record.account.id) {
                 record.account = Arc::clone(account);
-                keys.insert(record.id);
+                keys.add(record.id);
             }
             self.set_key(&mut index, record);
         }
@@ -62,7 +62,7 @@ impl KeyAdmin for MemoryStore {
         let admitted = |record: &&Arc<KeyRecord>| query.admits(record);
         let records = if let Some(account) = &query.account {
             // An account has few keys: read only those.
-            let ids = index.accounts.get(account).map(|(_, keys)| keys.range::<KeyId, _>(range));
+            let ids = index.accounts.get(account).map(|(_, keys)| keys.after(query.after));
             let records = ids.into_iter().flatten().filter_map(|id| index.keys.get(id));
             records.filter(admitted).take(query.limit).cloned().collect()
         } else {
@@ -110,7 +110,7 @@ impl Index {
             |held: &&KeyId| self.keys.get(held).is_some_and(|held| held.counts_as_active(insert.now));
         match insert.max_active {
             // The account's keys are counted only if there is a maximum.
-            Some(most) if keys.iter().filter(active).count() >= most as usize => Inserted::Full,
+            Some(most) if keys.0.iter().filter(active).count() >= most as usize => Inserted::Full,
             _ => Inserted::Done,
         }
     }
@@ -121,7 +121,7 @@ impl AccountAdmin for MemoryStore {
         let mut index = self.index();
         let free = !index.accounts.contains_key(&account.id);
         if free {
-            self.set_account(&mut index, &Arc::new(account.clone()));
+            self.set_account(&mut index, account.clone());
         }
         StoreFuture::ready(free)
     }
@@ -134,7 +134,7 @@ impl AccountAdmin for MemoryStore {
             Some(_) => {
                 let mut changed = account.clone();
                 changed.version += 1;
-                self.set_account(&mut index, &Arc::new(changed));
+                self.set_account(&mut index, changed);
                 Replaced::Done
             }
         })
@@ -143,7 +143,7 @@ impl AccountAdmin for MemoryStore {
     fn erase_account(&self, id: &AccountId) -> StoreFuture<bool> {
         let mut index = self.index();
         let Some((_, keys)) = index.accounts.get(id) else { return StoreFuture::ready(false) };
-        for key in keys.clone() {
+        for key in keys.0.clone() {
             self.remove_key(&mut index, key);
         }
         StoreFuture::ready(index.accounts.remove(id).is_some())

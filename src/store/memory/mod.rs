@@ -2,14 +2,17 @@
 
 mod admin;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::account::Account;
+use smallvec::SmallVec;
+
+use crate::account::{Account, AccountDetails};
 use crate::future::StoreFuture;
-use crate::key::{KeyHash, KeyId, KeyRecord, KeyStatus};
+use crate::intern::Interner;
+use crate::key::{KeyDetails, KeyHash, KeyId, KeyRecord, KeyStatus};
 use crate::name::AccountId;
 use crate::store::spread::ByHash;
 use crate::store::{KeyAdmin, KeyStore};
@@ -45,8 +48,34 @@ pub struct MemoryStore {
 /// The data that only changes need. Changes run one at a time.
 #[derive(Default)]
 struct Index {
-    accounts: HashMap<AccountId, (Arc<Account>, BTreeSet<KeyId>)>,
+    accounts: HashMap<AccountId, (Arc<Account>, KeyIds)>,
     keys: BTreeMap<KeyId, Arc<KeyRecord>>,
+    key_details: Interner<KeyDetails>,
+    account_details: Interner<AccountDetails>,
+}
+
+/// The keys of an account, in the order of their ids. Most accounts have one.
+#[derive(Default)]
+struct KeyIds(SmallVec<[KeyId; 1]>);
+
+impl KeyIds {
+    fn add(&mut self, id: KeyId) {
+        if let Err(place) = self.0.binary_search(&id) {
+            self.0.insert(place, id);
+        }
+    }
+
+    fn remove(&mut self, id: KeyId) {
+        if let Ok(place) = self.0.binary_search(&id) {
+            self.0.remove(place);
+        }
+    }
+
+    /// Returns the ids after this one, or all.
+    fn after(&self, id: Option<KeyId>) -> &[KeyId] {
+        let from = id.map_or(0, |id| self.0.partition_point(|one| *one <= id));
+        &self.0[from..]
+    }
 }
 
 impl MemoryStore {
@@ -60,9 +89,7 @@ impl MemoryStore {
 
     /// Inserts an account, or replaces the account with the same id, on all its keys too.
     pub fn put_account(&self, account: Account) -> Arc<Account> {
-        let account = Arc::new(account);
-        self.set_account(&mut self.index(), &account);
-        account
+        self.set_account(&mut self.index(), account)
     }
 
     /// Returns the account with this id.
@@ -86,7 +113,7 @@ impl MemoryStore {
         change(&mut changed);
         changed.id.clone_from(&account.id);
         changed.version += 1;
-        self.set_account(&mut index, &Arc::new(changed));
+        self.set_account(&mut index, changed);
         true
     }
 
@@ -94,12 +121,14 @@ impl MemoryStore {
     /// that the store does not have is inserted with the key. No maximum of active keys is checked: this method loads
     /// records that were decided elsewhere.
     pub fn put_key(&self, mut record: KeyRecord) {
-        let mut index = self.index();
-        let entry = index.accounts.entry(record.account.id.clone());
-        let (account, keys) = entry.or_insert_with(|| (Arc::clone(&record.account), BTreeSet::new()));
-        keys.insert(record.id);
+        let index = &mut *self.index();
+        if !index.accounts.contains_key(&record.account.id) {
+            self.set_account(index, Account::clone(&record.account));
+        }
+        let Some((account, keys)) = index.accounts.get_mut(&record.account.id) else { return };
+        keys.add(record.id);
         record.account = Arc::clone(account);
-        self.set_key(&mut index, record);
+        self.set_key(index, record);
     }
 
     /// Returns the key with this id.
@@ -131,20 +160,24 @@ impl MemoryStore {
     }
 
     /// Stores an account, on all its keys too.
-    fn set_account(&self, index: &mut Index, account: &Arc<Account>) {
+    fn set_account(&self, index: &mut Index, mut account: Account) -> Arc<Account> {
+        account.share_details(&mut index.account_details);
+        let account = Arc::new(account);
         let entry = index.accounts.entry(account.id.clone());
-        let (stored, keys) = entry.or_insert_with(|| (Arc::clone(account), BTreeSet::new()));
-        *stored = Arc::clone(account);
-        let held: Vec<_> = keys.iter().filter_map(|id| index.keys.get(id).cloned()).collect();
+        let (stored, keys) = entry.or_insert_with(|| (Arc::clone(&account), KeyIds::default()));
+        *stored = Arc::clone(&account);
+        let held: Vec<_> = keys.0.iter().filter_map(|id| index.keys.get(id).cloned()).collect();
         for record in held {
             let mut changed = KeyRecord::clone(&record);
-            changed.account = Arc::clone(account);
+            changed.account = Arc::clone(&account);
             self.set_key(index, changed);
         }
+        account
     }
 
     /// Stores a record. The new hashes are added before the old ones are removed, so that the key can always be found.
-    fn set_key(&self, index: &mut Index, record: KeyRecord) {
+    fn set_key(&self, index: &mut Index, mut record: KeyRecord) {
+        record.share_details(&mut index.key_details);
         let (record, records) = (Arc::new(record), self.records.pin());
         for hash in hashes(&record) {
             records.insert(hash, Arc::clone(&record));
@@ -156,7 +189,7 @@ impl MemoryStore {
             if old.account.id != record.account.id
                 && let Some((_, keys)) = index.accounts.get_mut(&old.account.id)
             {
-                keys.remove(&record.id);
+                keys.remove(record.id);
             }
         }
     }
@@ -164,7 +197,7 @@ impl MemoryStore {
     fn remove_key(&self, index: &mut Index, id: KeyId) -> bool {
         let Some(record) = index.keys.remove(&id) else { return false };
         if let Some((_, keys)) = index.accounts.get_mut(&record.account.id) {
-            keys.remove(&id);
+            keys.remove(id);
         }
         let records = self.records.pin();
         for hash in hashes(&record) {

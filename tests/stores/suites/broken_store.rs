@@ -128,7 +128,9 @@ impl Broken {
         let mut record = record.clone();
         match self.rule {
             Rule::LosesMetadata => record.metadata.clear(),
-            Rule::TakesEmptyForNone => record.scopes = record.scopes.filter(|scopes| !scopes.is_empty()),
+            Rule::TakesEmptyForNone => {
+                record.scopes = record.scopes.take().filter(|scopes| !scopes.is_empty())
+            }
             Rule::TrimsNames => record.name = record.name.trim().to_owned(),
             Rule::KeepsWholeSeconds => {
                 let whole = |at: Timestamp| Timestamp::from_millis(at.as_millis() / 1_000 * 1_000);
@@ -352,7 +354,9 @@ impl AccountAdmin for Broken {
         let mut account = account.clone();
         match self.rule {
             Rule::LosesAgreements => account.agreements.clear(),
-            Rule::TakesEmptyForNone => account.quotas = account.quotas.filter(|quotas| !quotas.is_empty()),
+            Rule::TakesEmptyForNone => {
+                account.quotas = account.quotas.take().filter(|quotas| !quotas.is_empty())
+            }
             Rule::FoldsAccounts => account.id = account.id.as_str().to_lowercase().into(),
             Rule::OverwritesAccounts => {
                 self.inner.put_account(account);
