@@ -101,6 +101,20 @@ async fn close_waits_for_a_block_in_flight() {
     assert!(hung.ledger.close().await.unwrap_err().is_timeout());
 }
 
+/// The authority alone has too little for a request, and with the node's own block, which is on its way, it has enough.
+#[tokio::test(start_paused = true)]
+async fn block_on_its_way_is_waited_for() {
+    let fleet = Fleet::of_nodes(1, 100);
+    let (node, id) = (fleet.node(), fleet.next_id());
+    fleet.serve_many(&node, 1).await;
+    assert!(matches!(fleet.charge_as(&node, id, 1).await, Ok(Charged::Posted { .. })));
+    node.wire.delay(Duration::from_millis(500));
+    a_moment().await;
+    assert!(fleet.balance() < 98 && node.ledger.held("acme") == Credits::ZERO, "it is on its way");
+    node.wire.delay(Duration::from_millis(1));
+    assert!(fleet.serve(&node, fleet.balance() + 1).await.unwrap());
+}
+
 /// Four nodes hold blocks and sleep; a fifth is asked for what is left, to the last credit.
 #[tokio::test(start_paused = true)]
 async fn last_credits_are_usable_on_every_node() {

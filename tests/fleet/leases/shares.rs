@@ -36,10 +36,9 @@ async fn node_holds_at_most_its_share() {
         while fleet.balance() > credits / 10 {
             fleet.serve_many(&nodes[0], 1).await;
             tokio::time::sleep(Duration::from_millis(2 + number(9))).await;
-            let (held, share) =
-                (nodes[0].ledger.held("acme"), fleet.terms.share_of(Credits::new(fleet.balance())));
-            assert!(held <= share, "{held} held of {} by one of {count}", fleet.balance());
-            held_most = held_most.max(held.get());
+            let (held, balance) = (nodes[0].ledger.held("acme").get(), fleet.balance());
+            assert!(held <= balance / 2 / u64::from(count), "{held} held of {balance} by one of {count}");
+            held_most = held_most.max(held);
         }
         assert!(held_most > 2, "something is leased: {held_most}");
     }
@@ -150,7 +149,7 @@ async fn surplus_is_returned_at_once() {
     let nodes = nodes(&fleet, 2);
     fleet.serve_many(&nodes[0], 5).await;
     a_moment().await;
-    while fleet.balance() > 60 {
+    while fleet.balance() > 200 {
         assert!(fleet.serve(&nodes[1], 20).await.unwrap());
     }
     let held = nodes[0].ledger.held("acme");
@@ -158,8 +157,8 @@ async fn surplus_is_returned_at_once() {
     // More than the node has committed: the authority is asked.
     assert!(fleet.serve(&nodes[0], 20).await.unwrap());
     a_moment().await;
-    let (held, share) = (nodes[0].ledger.held("acme"), fleet.terms.share_of(Credits::new(fleet.balance())));
-    assert!(held <= share, "{held} held of {}", fleet.balance());
+    let (held, balance) = (nodes[0].ledger.held("acme").get(), fleet.balance());
+    assert!(held <= balance / 4, "{held} held of {balance}");
 }
 
 /// A node that dies takes no more with it than its headroom, whatever a request costs.
