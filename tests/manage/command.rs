@@ -200,7 +200,7 @@ fn file_keeps_every_field() -> Result<(), Fault> {
     let keys = file["keys"].as_array_mut().ok_or("no keys")?;
     let key = keys.iter_mut().find(|key| key["id"] == *id).ok_or("no key")?;
     key["issued_by"] = parent.as_str().into();
-    key["quotas"][0]["counts"] = "pool:shared".into();
+    key["quotas"][0]["policy"]["counts"] = json!({ "pool": "shared" });
     std::fs::write(desk.0.join("keys.json"), file.to_string())?;
 
     let key = desk.json(&["keys", "show", &id])?;

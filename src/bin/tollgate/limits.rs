@@ -1,12 +1,8 @@
-//! Quotas and limits on parameters of a key or an account: as options, in the store's file, and as output.
+//! Quotas and limits on parameters of a key or an account: as options and as output.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tollgate::account::{ParamLimit, ParamLimits, QuotaPolicy, QuotaRef, QuotaScope};
+use tollgate::account::{ParamLimit, ParamLimits, QuotaRef, QuotaScope};
 
-use crate::Fault;
 use crate::arguments::{Usage, read};
 
 /// Parses the quotas of an option: `plan` for those of the plan, `none` for no limit, or a list.
@@ -41,52 +37,6 @@ fn own<T>(option: &str, text: &str, one: impl Fn(&str) -> Result<T, Usage>) -> R
     }
 }
 
-/// A quota in the store's file.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum QuotaLine {
-    Named(String),
-    Policy(PolicyLine),
-}
-
-/// A quota that is given in full, not by name.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PolicyLine {
-    name: String,
-    quota: u32,
-    window_nanos: u64,
-    counts: String,
-    strict: bool,
-}
-
-impl QuotaLine {
-    pub(crate) fn of(quota: &QuotaRef) -> Self {
-        match quota {
-            QuotaRef::Named(name) => Self::Named(name.clone()),
-            QuotaRef::Policy(policy) => Self::Policy(PolicyLine {
-                name: policy.name().to_owned(),
-                quota: policy.quota(),
-                // The conversion cannot overflow: a window lasts at most 366 days.
-                window_nanos: u64::try_from(policy.window().as_nanos()).unwrap_or(u64::MAX),
-                counts: counted(policy.counts()),
-                strict: policy.is_strict(),
-            }),
-        }
-    }
-
-    pub(crate) fn quota(&self) -> Result<QuotaRef, Fault> {
-        match self {
-            Self::Named(name) => Ok(QuotaRef::Named(name.clone())),
-            Self::Policy(line) => {
-                let policy = QuotaPolicy::new(line.quota, Duration::from_nanos(line.window_nanos))?;
-                let policy = policy.with_name(&line.name)?.counting(line.counts.parse()?);
-                Ok(QuotaRef::Policy(if line.strict { policy.in_any_window() } else { policy }))
-            }
-        }
-    }
-}
-
 /// Returns the scope that a quota counts, as it is written in a configuration.
 fn counted(counts: &QuotaScope) -> String {
     match counts {
@@ -94,24 +44,6 @@ fn counted(counts: &QuotaScope) -> String {
         QuotaScope::Account => "account".to_owned(),
         QuotaScope::Pool(name) => format!("pool:{name}"),
     }
-}
-
-/// Limits on parameters in the store's file, in their order. A parameter without a number is forbidden.
-pub(crate) type ParamLimitLines = Vec<(String, Option<u64>)>;
-
-pub(crate) fn cap_lines(caps: &ParamLimits) -> ParamLimitLines {
-    let line = |(parameter, cap): (&str, ParamLimit)| match cap {
-        ParamLimit::AtMost(most) => (parameter.to_owned(), Some(most)),
-        ParamLimit::Forbidden => (parameter.to_owned(), None),
-    };
-    caps.iter().map(line).collect()
-}
-
-pub(crate) fn caps_of(lines: &ParamLimitLines) -> ParamLimits {
-    let cap = |(parameter, most): &(String, Option<u64>)| {
-        (parameter.clone(), most.map_or(ParamLimit::Forbidden, ParamLimit::AtMost))
-    };
-    lines.iter().map(cap).into()
 }
 
 /// Returns quotas as JSON; `null` for those of the plan.
@@ -148,11 +80,12 @@ pub(crate) fn words(quotas: Option<&Vec<QuotaRef>>, caps: Option<&ParamLimits>) 
         }
         _ => quota.to_string(),
     };
-    let cap = |(parameter, most): (String, Option<u64>)| {
-        most.map_or_else(|| format!("{parameter}=forbidden"), |most| format!("{parameter}={most}"))
+    let cap = |(parameter, cap): (&str, ParamLimit)| match cap {
+        ParamLimit::AtMost(most) => format!("{parameter}={most}"),
+        ParamLimit::Forbidden => format!("{parameter}=forbidden"),
     };
     let quotas = quotas.map(|own| format!("  quotas {}", all(own.iter().map(quota).collect())));
-    let caps = caps.map(|own| format!("  caps {}", all(cap_lines(own).into_iter().map(cap).collect())));
+    let caps = caps.map(|own| format!("  caps {}", all(own.iter().map(cap).collect())));
     let words: String = quotas.into_iter().chain(caps).collect();
     words.escape_debug().to_string()
 }

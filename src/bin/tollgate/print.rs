@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tollgate::key::{KeyHash, PathPattern, RevealedKey};
+use tollgate::key::{PathPattern, RevealedKey};
 use tollgate::manage::{KeyPage, KeyView};
 use tollgate::{Account, KeyId, KeyRecord};
 
@@ -117,11 +117,6 @@ impl Answer {
             Self::Checked(found) => crate::credits::check_json(found),
         }
     }
-}
-
-/// Returns a hash as hexadecimal digits.
-pub(crate) fn hex(hash: &KeyHash) -> String {
-    hash.as_bytes().iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
 }
 
 /// Parses hexadecimal digits. Returns `None` if the text does not have exactly `2 * LENGTH` of them.

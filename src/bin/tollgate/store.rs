@@ -71,7 +71,7 @@ impl Store {
     /// Saves the changes and closes the store.
     pub(crate) async fn close(self) -> Result<(), Fault> {
         match self.kept {
-            Target::File { path, store, .. } => file::save(&path, &store).await?,
+            Target::File { path, store, .. } => file::save(&path, &store)?,
             Target::Database { database, .. } => database.close().await,
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! Keys and accounts in this process's memory.
 
 mod admin;
+#[cfg(feature = "cli")]
+mod json;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
