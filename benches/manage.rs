@@ -33,7 +33,7 @@ fn manager(keys: u32) -> KeyManager {
         .source(KeySource::header("X-API-Key").expect("a header"))
         .format(KeyFormat::new("acme_", Length::exactly(32)).expect("a format"))
         .plan(Plan::new("pro"))
-        .managed_store(Arc::clone(&store))
+        .store(Arc::clone(&store))
         .build()
         .expect("a gate");
     KeyManager::new(gate, store)

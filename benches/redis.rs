@@ -5,7 +5,7 @@
 //! ```
 //!
 //! - throughput: draws by 256 tasks, beside `redis-benchmark` with the same script and as many calls under way, in turns;
-//! - latency: one task's lone draw, beside a draw and a charge in one call, in turns.
+//! - latency: one task's admissions that only draw, beside admissions that draw and charge in one call, in turns.
 //!
 //! It starts a `redis-server` of its own, and says so where there is none.
 #![allow(clippy::unwrap_used, reason = "a bench ends where it fails")]
@@ -19,15 +19,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use http::Request;
 use services::redis::Redis;
-use tollgate::account::{Allowance, QuotaPolicy, Quotas};
+use tollgate::account::{Allowance, Grant, GrantPeriod, QuotaPolicy, Quotas};
 use tollgate::clock::SystemClock;
-use tollgate::credit::{Charge, ChargeId, Charged, CreditAdmin};
-use tollgate::key::KeyHasher;
+use tollgate::credit::RedisLedger;
+use tollgate::key::{KeyHasher, Length};
 use tollgate::limit::{Draw, LimitDecision, RedisLimiter};
-use tollgate::meter::{Meter, Metered, RedisMeter};
 use tollgate::redis::{RedisOptions, RedisServer};
-use tollgate::{Account, Clock, Credits, KeyId, KeyRecord, RateLimiter};
+use tollgate::rule::Cost;
+use tollgate::{
+    Account, Clock, Credits, Gate, KeyFormat, KeyId, KeyRecord, KeySource, MemoryStore, Plan, RateLimiter,
+    RequestView, Rule,
+};
 
 const TASKS: u64 = 256;
 const CALLS: u64 = 100_000;
@@ -137,33 +141,52 @@ fn benchmark(redis: &Redis, sha: &str, (connections, pipeline): (u32, u32)) -> f
     words[place - 1].parse().unwrap()
 }
 
+/// A gate whose limits and credits are on this server. A request for `/paid` costs one credit.
+fn gate(server: &RedisServer) -> Gate {
+    let store = MemoryStore::new();
+    store.put_key(record("acme"));
+    let (mut paid, mut plan) = (Rule::new("/paid").unwrap(), Plan::new("plain"));
+    paid.cost = Cost::Fixed(Credits::new(1));
+    plan.quotas.push("4000000000 per day".parse().unwrap());
+    plan.credits = Allowance::Grant(Grant::new(
+        Credits::new(1 << 40),
+        GrantPeriod::every(Duration::from_hours(1)).unwrap(),
+    ));
+    Gate::builder()
+        .source(KeySource::header("x-api-key").unwrap())
+        .format(KeyFormat::new("", Length::exactly(6)).unwrap().accepted_only())
+        .plan(plan)
+        .rule(paid)
+        .store(store)
+        .limiter(RedisLimiter::new(server.clone()))
+        .ledger(RedisLedger::new(server.clone()))
+        .build()
+        .unwrap()
+}
+
+/// Returns the time in which the gate admits a request for this path. Its charge is closed later.
+async fn admission(gate: &Gate, server: &RedisServer, path: &str) -> f64 {
+    let request = Request::get(path).header("x-api-key", "secret").body(()).unwrap();
+    let view = RequestView::of(&request);
+    let start = Instant::now();
+    let admitted = gate.admit(&view).await.unwrap();
+    let took = start.elapsed().as_secs_f64();
+    drop(admitted);
+    tokio::task::yield_now().await;
+    server.ping().await.unwrap();
+    took
+}
+
 async fn latency(redis: &Redis) {
-    let meter = RedisMeter::new(server(redis));
-    let (limiter, ledger) = (meter.limiter(), meter.ledger());
-    let (record, quotas, now) = (record("acme"), quotas(), SystemClock::new().now());
-    let (id, much) =
-        ("put-in".parse().unwrap(), tollgate::credit::AdjustmentKind::TopUp(Credits::new(1 << 40)));
-    let put_in =
-        tollgate::credit::Adjustment::new(id, &record.account.id, much, &Allowance::None, now.wall());
-    let _ = ledger.adjust(&put_in).await.unwrap();
-    println!("p50 at one task: a lone draw, and a draw with a charge in one call");
-    let (mut number, mut ratios) = (0_u128, Vec::new());
+    let server = server(redis);
+    let gate = gate(&server);
+    println!("p50 at one task: an admission that only draws, and one that draws and charges in one call");
+    let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
         let (mut lone, mut both) = (Vec::new(), Vec::new());
         for _ in 0..SAMPLES {
-            let draw = Draw::new(&record, &quotas, now);
-            let start = Instant::now();
-            let drawn = limiter.draw(&draw).await.unwrap();
-            lone.push(start.elapsed().as_secs_f64());
-            assert!(matches!(drawn, LimitDecision::Within(_)));
-            number += 1;
-            let id = ChargeId::from_bytes(number.to_be_bytes());
-            let charge = Charge::new(id, &record.account, Credits::new(1), &Allowance::None, now);
-            let start = Instant::now();
-            let metered = meter.draw_and_charge(&draw, &charge).await.unwrap();
-            both.push(start.elapsed().as_secs_f64());
-            assert!(matches!(metered, Metered::Drawn { charged: Charged::Posted { .. }, .. }));
-            tollgate::CreditLedger::settle(&ledger, &record.account, id, Credits::new(1)).await.unwrap();
+            lone.push(admission(&gate, &server, "/free").await);
+            both.push(admission(&gate, &server, "/paid").await);
         }
         let (lone, both) = (median(&mut lone), median(&mut both));
         println!("  lone {:>6.1} us   both {:>6.1} us   ratio {:.3}", lone * 1e6, both * 1e6, both / lone);

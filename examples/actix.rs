@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 fn gate() -> Result<Gate, Box<dyn Error>> {
     let (config, store) = (Config::from_toml(GATE, "actix.toml")?, MemoryStore::new());
     config.demo_keys()?.into_iter().for_each(|demo| store.put_key(demo));
-    Ok(config.builder()?.managed_store(store).build()?)
+    Ok(config.builder()?.store(store).build()?)
 }
 
 async fn whoami(caller: Principal) -> String {

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::from_toml(GATE, "axum.toml")?;
     let store = MemoryStore::new();
     config.demo_keys()?.into_iter().for_each(|demo| store.put_key(demo));
-    let gate = config.builder()?.managed_store(store).build()?;
+    let gate = config.builder()?.store(store).build()?;
 
     let routes = Router::new()
         .route("/health", get(async || "up\n"))

@@ -55,5 +55,5 @@ async fn answer(request: Request<Incoming>) -> Result<Response<String>, Infallib
 fn gate() -> Result<Gate, Box<dyn Error>> {
     let (config, store) = (Config::from_toml(GATE, "hyper.toml")?, MemoryStore::new());
     config.demo_keys()?.into_iter().for_each(|demo| store.put_key(demo));
-    Ok(config.builder()?.managed_store(store).build()?)
+    Ok(config.builder()?.store(store).build()?)
 }

@@ -16,8 +16,7 @@ plans = { free = { quotas = ["60 per minute"] } }
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let store = Arc::new(MemoryStore::new());
-    let gate =
-        Config::from_toml(GATE, "quickstart.toml")?.builder()?.managed_store(Arc::clone(&store)).build()?;
+    let gate = Config::from_toml(GATE, "quickstart.toml")?.builder()?.store(Arc::clone(&store)).build()?;
 
     store.put_account(Account::new("wile", "free"));
     let issued = KeyManager::new(gate.clone(), store).issue(NewKey::new("wile", "my first key")).await?;

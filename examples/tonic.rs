@@ -18,7 +18,7 @@ rules = [{ route = "/grpc.health.v1.Health/*", scope = "*" }]
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let store = Arc::new(MemoryStore::new());
-    let gate = Config::from_toml(GATE, "gate.toml")?.builder()?.managed_store(Arc::clone(&store)).build()?;
+    let gate = Config::from_toml(GATE, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
 
     let key = gate.formats()[0].generate()?.reveal();
     let hash = gate.hasher().hash(key.as_bytes());

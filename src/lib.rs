@@ -26,7 +26,7 @@
 //! "#;
 //! let store = Arc::new(MemoryStore::new());
 //! store.put_account(Account::new("acme", "pro"));
-//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.managed_store(Arc::clone(&store)).build()?;
+//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
 //!
 //! // A new key: its hash is stored, the key itself is shown to its owner, once.
 //! let issued = KeyManager::new(gate.clone(), store).issue(NewKey::new("acme", "my first key")).await?;
@@ -87,7 +87,7 @@
 //! - `actix-web`: `TollgateTransform` for an `App`, a `Scope` or a `Resource`, and the same extractors.
 //! - `tonic`: denials of gRPC calls as gRPC statuses: see `grpc`.
 //! - `sqlite`, `postgres`: `SqlStore` and `SqlLedger` over a `Database`, for one machine and for a fleet.
-//! - `redis`: `RedisLimiter`, `RedisLedger`, and `RedisMeter`, which combines both; `RedisRecords` and
+//! - `redis`: `RedisLimiter` and `RedisLedger`, in one round trip where both are on one server; `RedisRecords` and
 //!   `RedisInvalidationBus`.
 //! - `fleet`: wrappers around a remote back end: `CachedStore`, `LeasedLedger`, `Resilient`, `LocalShare`.
 //! - `testing`: a gate with a manual clock, keys for it, and lists of open routes and of routes without a rule: see
@@ -122,7 +122,7 @@ mod intern;
 pub mod key;
 pub mod limit;
 pub mod manage;
-pub mod meter;
+mod meter;
 pub mod name;
 mod network;
 #[cfg(feature = "openapi")]

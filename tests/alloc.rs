@@ -75,6 +75,8 @@ struct Refused {
     record: fn(&mut KeyRecord),
     gate: fn(GateBuilder) -> GateBuilder,
     balance: u64,
+    /// True if the store fails.
+    down: bool,
 }
 
 /// One that would be let in, to be changed in what it is refused for.
@@ -86,6 +88,7 @@ fn refused(kind: Kind) -> Refused {
         record: |_| {},
         gate: |gate| gate,
         balance: 1_000,
+        down: false,
     }
 }
 
@@ -179,7 +182,7 @@ fn of_key() -> Vec<Refused> {
             gate: |gate| gate.trusted_proxies(TrustedProxies::new(["203.0.113.0/24".parse().unwrap()])),
             ..refused(Kind::TooEarly)
         },
-        Refused { gate: |gate| gate.store(Down(StoreError::timed_out())), ..refused(Kind::Unavailable) },
+        Refused { down: true, ..refused(Kind::Unavailable) },
     ]
 }
 
@@ -193,6 +196,8 @@ fn measure_refusal(case: &Refused) -> (Option<Kind>, u64) {
     store.put_key(record);
     let seen = Arc::new(Mutex::new(None));
     let kind = Arc::clone(&seen);
+    let store: Arc<dyn KeyStore> =
+        if case.down { Arc::new(Down(StoreError::timed_out())) } else { Arc::new(store) };
     let builder = gate::builder(store, ledger)
         .source((case.source)())
         .on_denial(move |denial| *kind.lock().unwrap() = Some(denial.kind()));

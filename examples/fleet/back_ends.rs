@@ -58,9 +58,8 @@ impl BackEnds {
             Some(leased) => Arc::new(leased.clone()),
             None => Arc::new(self.guarded.clone()),
         };
-        let builder = Config::from_toml(GATE, "fleet.toml")?.builder()?.managed_store(self.store.clone());
-        let builder = builder.limiter(Arc::clone(&self.limiter)).credit_authority(self.credits.clone());
-        Ok(builder.ledger(ledger).build()?)
+        let builder = Config::from_toml(GATE, "fleet.toml")?.builder()?.store(self.store.clone());
+        Ok(builder.limiter(Arc::clone(&self.limiter)).ledger(ledger).build()?)
     }
 
     /// Brings home what this node owes: what it has leased of the accounts' credits, and the charges that it could not close

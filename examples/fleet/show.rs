@@ -67,7 +67,7 @@ type Key = (KeyId, RevealedKey);
 /// So many keys of a new account on a plan.
 async fn issue(database: &Database, plan: &str, count: usize) -> Result<Vec<Key>, Fault> {
     let store = SqlStore::new(database);
-    let gate = Config::from_toml(GATE, "fleet.toml")?.builder()?.managed_store(store.clone()).build()?;
+    let gate = Config::from_toml(GATE, "fleet.toml")?.builder()?.store(store.clone()).build()?;
     let account = format!("show-{}", KeyId::generate());
     store.create_account(&Account::new(account.as_str(), plan)).await?;
     let (manager, mut issued) = (KeyManager::new(gate, store), Vec::new());

@@ -109,11 +109,10 @@ async fn maintain(manager: KeyManager, back_ends: BackEnds) {
 /// A gate as the configuration says, with the data's plans, in front of the back ends.
 fn gate(config: &mut Config, data: &Data, back_ends: &BackEnds) -> Result<Gate, Fault> {
     data.merge_plans(config)?;
-    let builder = config.builder()?.managed_store(Arc::clone(&back_ends.keys));
-    let builder = builder.credit_authority(Arc::clone(&back_ends.credits));
+    let builder = config.builder()?.store(Arc::clone(&back_ends.keys));
     let builder = match &back_ends.ledger {
         Some(ledger) => builder.ledger(Arc::clone(ledger)),
-        None => builder,
+        None => builder.ledger(Arc::clone(&back_ends.credits)),
     };
     let builder = match &back_ends.limiter {
         Some(limiter) => builder.limiter(Arc::clone(limiter)),

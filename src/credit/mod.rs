@@ -129,6 +129,14 @@ pub trait CreditLedger: Debug + Send + Sync + 'static {
     fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
         None
     }
+
+    /// Returns the ledger in Redis that this is, without a wrapper. A gate draws and charges in one call if its limiter
+    /// is on the same server.
+    #[cfg(feature = "redis")]
+    #[doc(hidden)]
+    fn as_redis(&self) -> Option<&RedisLedger> {
+        None
+    }
 }
 
 impl<T: CreditLedger + ?Sized> CreditLedger for Arc<T> {
@@ -145,5 +153,9 @@ impl<T: CreditLedger + ?Sized> CreditLedger for Arc<T> {
     }
     fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
         Arc::clone(&*self).admin()
+    }
+    #[cfg(feature = "redis")]
+    fn as_redis(&self) -> Option<&RedisLedger> {
+        (**self).as_redis()
     }
 }

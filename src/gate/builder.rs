@@ -1,21 +1,46 @@
-//! The builder of a gate.
+//! The builder of a gate: its back ends and settings, and the assembly of the gate.
 
+use std::any::type_name;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::{Plan, QuotaPolicy};
+use crate::amount::ChargeIds;
+use crate::audit::{AuditSink, TracingAudit};
 use crate::clock::{Clock, SystemClock};
-use crate::credit::{CreditAdmin, CreditLedger};
+use crate::credit::CreditLedger;
 use crate::denial::Denial;
-use crate::gate::{Check, Management, Observer, TrustedProxies};
-use crate::key::{KeyFormat, KeyHasher, KeySource};
+use crate::error::ConfigError;
+use crate::gate::revocation::Revocations;
+use crate::gate::terms::Plans;
+use crate::gate::{Check, Checks, Core, Gate, Management, Mounted, Observer, TrustedProxies, validate};
+use crate::key::{KeyFormat, KeyHasher, KeySource, OsRandomness, Randomness};
 use crate::limit::RateLimiter;
-use crate::name::Environment;
-use crate::respond::{ErrorFormat, RequestIds, ResponseForDenial};
-use crate::rule::Rule;
-use crate::store::{KeyAdmin, KeyStore};
+use crate::meter::meter_of;
+use crate::name::{Environment, PlanName, Scope};
+use crate::respond::{ErrorFormat, RequestIds, Responders, ResponseForDenial};
+use crate::rule::{Purpose, Rule, RuleSet, ScopeRule};
+use crate::store::KeyStore;
+use crate::uses::Uses;
+
+/// The default interval at which a key's use is recorded.
+const USES: Duration = Duration::from_mins(1);
+
+/// The back end in memory, for one that was not given.
+#[cfg(feature = "memory")]
+macro_rules! in_memory {
+    ($back_end:expr) => {
+        Some(Arc::new($back_end))
+    };
+}
+#[cfg(not(feature = "memory"))]
+macro_rules! in_memory {
+    ($back_end:expr) => {
+        None
+    };
+}
 
 /// A builder for a [`Gate`](crate::gate::Gate) that checks that the parts fit together.
 ///
@@ -23,6 +48,9 @@ use crate::store::{KeyAdmin, KeyStore};
 /// SHA-256; no plans and no rules, so that every route needs a key and is free; the order of [`Check::ALL`]; no trusted
 /// proxy; CORS preflights admitted without a key (see [`refuse_preflights`](GateBuilder::refuse_preflights)); denials
 /// as problem details (RFC 9457); back ends in memory.
+///
+/// The methods may be called in any order. [`store`](GateBuilder::store), [`limiter`](GateBuilder::limiter) and
+/// [`ledger`](GateBuilder::ledger) may be called once each.
 #[must_use]
 pub struct GateBuilder {
     pub(super) sources: Vec<KeySource>,
@@ -39,11 +67,9 @@ pub struct GateBuilder {
     pub(super) order: Vec<Check>,
     pub(super) proxies: TrustedProxies,
     pub(super) preflights: bool,
-    pub(super) store: Option<Arc<dyn KeyStore>>,
-    pub(super) ledger: Option<Arc<dyn CreditLedger>>,
-    pub(super) credit_authority: Option<Arc<dyn CreditAdmin>>,
-    pub(super) limiter: Option<Arc<dyn RateLimiter>>,
-    pub(crate) meter: Option<Arc<dyn crate::meter::Meter>>,
+    stores: Vec<Given<dyn KeyStore>>,
+    limiters: Vec<Given<dyn RateLimiter>>,
+    ledgers: Vec<Given<dyn CreditLedger>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) error_format: ErrorFormat,
     pub(super) responder: Option<Arc<dyn ResponseForDenial>>,
@@ -52,25 +78,16 @@ pub struct GateBuilder {
     pub(super) limit_headers: bool,
     pub(super) strip_headers: bool,
     pub(super) observer: Option<Observer>,
-    pub(super) authority: Option<Arc<dyn KeyAdmin>>,
     pub(super) uses: Option<Duration>,
     pub(super) expiry_feature: Option<String>,
-    pub(super) randomness: Arc<dyn crate::key::Randomness>,
-    pub(super) audit: Arc<dyn crate::audit::AuditSink>,
+    pub(super) randomness: Arc<dyn Randomness>,
+    pub(super) audit: Arc<dyn AuditSink>,
     pub(crate) management: Management,
-    pub(crate) mounted: Option<Arc<dyn crate::gate::Mounted>>,
+    pub(crate) mounted: Option<Arc<dyn Mounted>>,
 }
 
 impl GateBuilder {
     pub(super) fn new() -> Self {
-        let bare = Self::without_back_ends();
-        #[cfg(feature = "memory")]
-        let bare =
-            bare.managed_store(crate::store::MemoryStore::new()).limiter(crate::limit::MemoryLimiter::new());
-        bare
-    }
-
-    fn without_back_ends() -> Self {
         Self {
             sources: Vec::new(),
             formats: Vec::new(),
@@ -86,11 +103,9 @@ impl GateBuilder {
             order: Vec::new(),
             proxies: TrustedProxies::default(),
             preflights: true,
-            store: None,
-            ledger: None,
-            credit_authority: None,
-            limiter: None,
-            meter: None,
+            stores: Vec::new(),
+            limiters: Vec::new(),
+            ledgers: Vec::new(),
             clock: Arc::new(SystemClock::new()),
             error_format: ErrorFormat::problem(),
             responder: None,
@@ -99,14 +114,48 @@ impl GateBuilder {
             limit_headers: false,
             strip_headers: false,
             observer: None,
-            authority: None,
             uses: None,
             expiry_feature: None,
-            randomness: Arc::new(crate::key::OsRandomness),
-            audit: Arc::new(crate::audit::TracingAudit),
+            randomness: Arc::new(OsRandomness),
+            audit: Arc::new(TracingAudit),
             management: Management::default(),
             mounted: None,
         }
+    }
+
+    /// Sets the store in which keys are looked up.
+    ///
+    /// If the store has a write side ([`KeyStore::admin`]), the gate manages keys in it, records uses, and rehashes keys
+    /// of [older hashers](GateBuilder::older_hasher). [`MemoryStore`](crate::store::MemoryStore),
+    /// [`SqlStore`](crate::store::SqlStore), and a [`CachedStore`](crate::store::CachedStore) or a
+    /// [`Resilient`](crate::guard::Resilient) over one of them have a write side. Defaults to a store in memory.
+    pub fn store<S: KeyStore>(mut self, store: S) -> Self {
+        self.stores.push(Given { back_end: Arc::new(store), type_name: type_name::<S>() });
+        self
+    }
+
+    /// Sets the rate limiter. Defaults to a limiter in memory.
+    pub fn limiter<L: RateLimiter>(mut self, limiter: L) -> Self {
+        self.limiters.push(Given { back_end: Arc::new(limiter), type_name: type_name::<L>() });
+        self
+    }
+
+    /// Sets the ledger that charges credits.
+    ///
+    /// If the ledger has a write side ([`CreditLedger::admin`]), the gate reads and erases balances through it. All
+    /// ledgers of this crate have one. Defaults to a ledger in memory.
+    pub fn ledger<L: CreditLedger>(mut self, ledger: L) -> Self {
+        self.ledgers.push(Given { back_end: Arc::new(ledger), type_name: type_name::<L>() });
+        self
+    }
+
+    /// Removes the back ends that were given, so that others take their places.
+    #[cfg(feature = "testing")]
+    pub(crate) fn without_back_ends(mut self) -> Self {
+        self.stores.clear();
+        self.limiters.clear();
+        self.ledgers.clear();
+        self
     }
 
     /// Adds a key source after those added before. The first source that is present in a request decides.
@@ -141,22 +190,16 @@ impl GateBuilder {
     }
 
     /// Adds an older hasher, such as one that another system used. A key that is not found under the newest scheme is
-    /// looked up under this one. If the gate has an [`authority`](GateBuilder::authority), a key in use is then
-    /// rehashed under the newest scheme.
+    /// looked up under this one. If the [`store`](GateBuilder::store) has a write side, a key in use is then rehashed
+    /// under the newest scheme.
     pub fn older_hasher(mut self, hasher: KeyHasher) -> Self {
         self.hashers.push(hasher);
         self
     }
 
-    /// Sets the store to which keys are written. It must be the store's write side, never a cache.
-    pub fn authority(mut self, store: impl KeyAdmin) -> Self {
-        self.authority = Some(Arc::new(store));
-        self
-    }
-
     /// Records when keys are used, each key at most once in this time. A [`KeyManager`](crate::manage::KeyManager)
-    /// writes the times to the store. Defaults to one minute for a gate with an [`authority`](GateBuilder::authority),
-    /// and to no recording for a gate without one.
+    /// writes the times to the store. Defaults to one minute if the [`store`](GateBuilder::store) has a write side, and
+    /// to no recording otherwise.
     pub fn note_uses(mut self, resolution: Duration) -> Self {
         self.uses = Some(resolution);
         self
@@ -306,6 +349,221 @@ impl GateBuilder {
         self.observer = Some(Box::new(observer));
         self
     }
+    /// Sets the source of randomness for new keys, in place of the operating system.
+    pub fn randomness(mut self, source: impl Randomness) -> Self {
+        self.randomness = Arc::new(source);
+        self
+    }
+
+    /// Sets the feature that a plan must include before a caller may choose an expiry. Defaults to none.
+    pub fn expiry_feature(mut self, feature: impl Into<String>) -> Self {
+        self.expiry_feature = Some(feature.into());
+        self
+    }
+
+    /// Sets the scope, such as `keys:manage`, that lets a key with restricted scopes manage keys. Defaults to none: no
+    /// key with restricted scopes can then manage keys.
+    ///
+    /// A key with restricted paths can manage keys if its paths cover those of the key management. A key with both
+    /// restrictions needs both. A key without restrictions needs neither.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::key::Length;
+    /// use tollgate::{Gate, KeyFormat, KeySource};
+    ///
+    /// let gate = Gate::builder()
+    ///     .source(KeySource::header("X-API-Key")?)
+    ///     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+    ///     .management("/account/api-keys")
+    ///     .management_scope("keys:manage")
+    ///     .build()?;
+    /// # let _ = gate;
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    pub fn management_scope(mut self, scope: impl Into<Scope>) -> Self {
+        self.management.scope = Some(scope.into());
+        self
+    }
+
+    /// Adds the member `issuedBy` to each key in a list over HTTP: the id of the key that issued it, or `null`. The
+    /// response for a single key always contains this member if another key issued it.
+    pub fn list_issuers(mut self) -> Self {
+        self.management.lists_issuers = true;
+        self
+    }
+
+    /// Sets the time within which the body of a key management request must arrive. Defaults to 10 seconds. A later
+    /// body is answered with 408. The time is measured by tokio's timers, which the runtime must provide.
+    pub fn management_body_time(mut self, time: Duration) -> Self {
+        self.management.body_time = time;
+        self
+    }
+
+    /// Sets the audit sink for changes to keys, accounts and credits. It receives the changes made through the
+    /// endpoints that the gate mounts, and those of the managers of this gate that have no sink of their own. Defaults
+    /// to the log.
+    pub fn audit(mut self, sink: impl AuditSink) -> Self {
+        self.audit = Arc::new(sink);
+        self
+    }
+}
+
+impl GateBuilder {
+    /// Checks that the parts fit together, except the back ends.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first contradiction, as [`build`](GateBuilder::build) does.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        validate::all(self)?;
+        let plans = by_name(&self.plans);
+        RuleSet::new(self.all_rules()?, self.otherwise.clone(), self.denies_unmatched, &plans)?;
+        Plans::new(&plans, self.quotas.clone())?;
+        Check::in_order(&self.order)?;
+        Responders::new(None, &self.error_format, &self.sources, self.request_ids.header()).map(drop)
+    }
+
+    /// Checks that the parts fit together, and builds the gate.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first contradiction, such as no key source, a rule that names an unknown plan, or a public rule with
+    /// a cost.
+    pub fn build(self) -> Result<Gate, ConfigError> {
+        validate::all(&self)?;
+        validate::warn_of_unreachable(&self);
+        let (plan_data, rules) = (by_name(&self.plans), self.all_rules()?);
+        let environments = self.served();
+        let store = only("store", self.stores, || in_memory!(crate::store::MemoryStore::new()))?;
+        let limiter = only("limiter", self.limiters, || in_memory!(crate::limit::MemoryLimiter::new()))?;
+        let ledger = only("ledger", self.ledgers, || in_memory!(crate::credit::MemoryLedger::new()))?;
+        let (key_admin, credit_admin) = (Arc::clone(&store).admin(), Arc::clone(&ledger).admin());
+        if let (Some(path), None) = (&self.management.path, &key_admin) {
+            return Err(no_write_side(path).in_member("management.path"));
+        }
+        // Uses are recorded only if keys can be written.
+        let uses = self.uses.or(key_admin.as_ref().map(|_| USES));
+        let request_id = self.request_ids.header();
+        let responders = Responders::new(self.responder, &self.error_format, &self.sources, request_id)?;
+        Ok(Gate(Arc::new(Core {
+            refuse_conflicts: self.refuse_conflicts,
+            formats: self.formats,
+            literals: self.literals,
+            hashers: self.hashers,
+            environments,
+            rules: RuleSet::new(rules, self.otherwise, self.denies_unmatched, &plan_data)?,
+            plans: Plans::new(&plan_data, self.quotas)?,
+            plan_data,
+            checks: Checks::new(Check::in_order(&self.order)?),
+            proxies: self.proxies,
+            preflights: self.preflights,
+            meter: meter_of(&*limiter, &*ledger),
+            store,
+            key_admin,
+            limiter,
+            ledger,
+            credit_admin,
+            clock: self.clock,
+            charge_ids: ChargeIds::new(),
+            responders,
+            request_ids: self.request_ids,
+            principal: self.principal,
+            limit_headers: self.limit_headers,
+            strip_headers: self.strip_headers,
+            observer: self.observer,
+            management: self.management,
+            revocations: Revocations::default(),
+            mounted: self.mounted,
+            uses: Uses::every(uses),
+            expiry_feature: self.expiry_feature,
+            randomness: self.randomness,
+            audit: self.audit,
+            sources: self.sources,
+        })))
+    }
+
+    /// Returns the environments that are served. Defaults to `live`.
+    fn served(&self) -> Vec<Environment> {
+        if self.environments.is_empty() { vec![Environment::live()] } else { self.environments.clone() }
+    }
+
+    /// Returns true if the gate serves keys of this environment.
+    pub(super) fn serves(&self, environment: &Environment) -> bool {
+        self.served().contains(environment)
+    }
+
+    /// Returns the configured rules and the rules for the gate's own key management.
+    fn all_rules(&self) -> Result<Vec<Rule>, ConfigError> {
+        let mut rules = self.rules.clone();
+        if let Some(path) = &self.management.path {
+            rules.extend(self.management_rules(path).map_err(|error| error.in_member("management.path"))?);
+        }
+        Ok(rules)
+    }
+
+    /// Returns the rules for key management under a path.
+    fn management_rules(&self, path: &str) -> Result<Vec<Rule>, ConfigError> {
+        let closed = self.plans.iter().filter(|plan| !plan.manages_keys).map(|plan| plan.name.clone());
+        let closed: Vec<PlanName> = closed.collect();
+        let scopes = self.management.scope.iter().cloned().collect::<Vec<_>>();
+        let scopes = if scopes.is_empty() { ScopeRule::Unnamed } else { ScopeRule::AnyOf(scopes) };
+        let managing = |route: String, purpose| {
+            let mut rule = Rule::new(&route)?;
+            rule.scopes.clone_from(&scopes);
+            rule.closed_to.clone_from(&closed);
+            rule.purpose = purpose;
+            Ok(rule)
+        };
+        let mut usage = Rule::new(&format!("GET {path}/me"))?;
+        usage.purpose = Purpose::Usage;
+        Ok(vec![
+            managing(path.to_owned(), Purpose::Service)?,
+            managing(format!("{path}/"), Purpose::Service)?,
+            managing(format!("{path}/{{*rest}}"), Purpose::Service)?,
+            managing(format!("DELETE {path}/{{*rest}}"), Purpose::Revocation)?,
+            usage,
+        ])
+    }
+}
+
+fn by_name(plans: &[Plan]) -> HashMap<PlanName, Plan> {
+    plans.iter().map(|plan| (plan.name.clone(), plan.clone())).collect()
+}
+
+/// A back end as the builder was given it.
+struct Given<T: ?Sized> {
+    back_end: Arc<T>,
+    type_name: &'static str,
+}
+
+/// Returns the back end that was given, or the one in memory if none was given.
+fn only<T: ?Sized>(
+    member: &str,
+    given: Vec<Given<T>>,
+    in_memory: impl FnOnce() -> Option<Arc<T>>,
+) -> Result<Arc<T>, ConfigError> {
+    let mut given = given.into_iter();
+    match (given.next(), given.next()) {
+        (None, _) => in_memory().ok_or_else(|| {
+            let problem = "the gate has no such back end, and the feature `memory`, which has one, is off";
+            ConfigError::new("", problem, format!("hand one to the builder by `{member}`")).in_member(member)
+        }),
+        (Some(one), None) => Ok(one.back_end),
+        (Some(one), Some(other)) => {
+            let problem = format!("the builder already has a {member}, of the type `{}`", one.type_name);
+            let expected = format!("call `{member}` once");
+            Err(ConfigError::new(other.type_name, problem, expected).in_member(member))
+        }
+    }
+}
+
+/// The error for key management over a store that cannot be written.
+pub(crate) fn no_write_side(value: &str) -> ConfigError {
+    let problem = "keys are to be managed, and the store of the gate has no write side";
+    let expected = "give `store` a store whose `KeyStore::admin` returns one, as that of `SqlStore` does";
+    ConfigError::new(value, problem, expected)
 }
 
 impl fmt::Debug for GateBuilder {

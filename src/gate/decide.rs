@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
-use crate::account::Allowance;
-use crate::account::Breach;
-use crate::account::Terms;
+use crate::account::{Allowance, Breach, Quotas, Terms};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
 use crate::credit::{Charge, Charged};
@@ -252,7 +250,9 @@ impl Decision {
                 Check::Credits if charged => {}
                 Check::RateLimits => {
                     let next = checks.get(*checked + 1).filter(|_| !charged);
-                    if let Some((meter, cost)) = metered(core, next, || price(route.compiled, terms, view)) {
+                    if let Some((meter, cost)) =
+                        metered(core, next, &terms.quotas, || price(route.compiled, terms, view))
+                    {
                         let id = reserve(spent, core, cost);
                         let both = || {
                             let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
@@ -396,7 +396,7 @@ fn wait<T>(waiting: &mut Option<Box<StoreFuture<T>>>, cx: &mut Context<'_>) -> P
 /// Rehashes a key that was found under an older hash under the newest scheme, and returns the new hash. If the write
 /// fails, the next use of the key tries again.
 fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option<Box<KeyHash>> {
-    let authority = core.authority.as_ref()?;
+    let key_admin = core.key_admin.as_ref()?;
     let KeySearch::Key(key) = find_key(&core.sources, view, core.refuse_conflicts).0 else { return None };
     // The previous secret of a rotated key keeps its old hash until it ends.
     if core.hashers.iter().any(|hasher| record.is_retiring(&hasher.hash(key.as_bytes()))) {
@@ -404,7 +404,7 @@ fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option
     }
     let mut renewed = record.clone();
     renewed.hash = core.hashers[0].hash(key.as_bytes());
-    detach(authority.replace(&renewed));
+    detach(key_admin.replace(&renewed));
     Some(Box::new(renewed.hash))
 }
 
@@ -440,16 +440,17 @@ fn price(compiled: &CompiledRule, terms: &Terms, view: &RequestView<'_>) -> Resu
 }
 
 /// Returns the meter, which draws and charges in one call, and the cost. Returns `None` unless the credits check is
-/// next and the cost is above zero. Also returns `None` for a cost that cannot be determined: the credits check denies
+/// next, the meter takes the windows, and the cost is above zero. Also returns `None` for a cost that cannot be determined: the credits check denies
 /// that request after the draw.
 #[inline]
 fn metered<'c>(
     core: &'c Core,
     next: Option<&Check>,
+    quotas: &Quotas,
     price: impl FnOnce() -> Result<Credits, Denial>,
 ) -> Option<(&'c dyn Meter, Credits)> {
     let meter = core.meter.as_deref()?;
-    next.filter(|check| **check == Check::Credits)?;
+    next.filter(|check| **check == Check::Credits && meter.takes(quotas))?;
     price().ok().filter(|cost| !cost.is_zero()).map(|cost| (meter, cost))
 }
 

@@ -1,8 +1,6 @@
 //! The gate, which admits or denies each request.
 
 mod admission;
-mod assemble;
-mod back_ends;
 mod builder;
 mod checks;
 mod client;
@@ -10,7 +8,6 @@ mod decide;
 mod detach;
 mod entry;
 mod guarded;
-mod management;
 mod mounted;
 mod order;
 mod outer;
@@ -25,6 +22,7 @@ use std::sync::Arc;
 
 pub use admission::{Admission, FinalCost, Outcome, Principal};
 pub use builder::GateBuilder;
+pub(crate) use builder::no_write_side;
 pub use client::TrustedProxies;
 pub(crate) use decide::Decision;
 pub(crate) use mounted::RouteDescription;
@@ -42,7 +40,7 @@ pub(crate) use crate::gate::detach::surviving;
 pub(crate) use crate::gate::guarded::{bare_failure, decide};
 use crate::gate::revocation::Revocations;
 use crate::gate::terms::Plans;
-use crate::key::{KeyFormat, KeyHasher, KeySource};
+use crate::key::{KeyFormat, KeyHasher, KeySource, Randomness};
 use crate::limit::RateLimiter;
 use crate::name::{Environment, PlanName};
 use crate::request::RequestView;
@@ -95,9 +93,12 @@ pub(crate) struct Core {
     pub(crate) proxies: TrustedProxies,
     preflights: bool,
     pub(crate) store: Arc<dyn KeyStore>,
-    pub(crate) ledger: Arc<dyn CreditLedger>,
-    credit_authority: Option<Arc<dyn CreditAdmin>>,
+    /// The write side of the store.
+    pub(crate) key_admin: Option<Arc<dyn KeyAdmin>>,
     pub(crate) limiter: Arc<dyn RateLimiter>,
+    pub(crate) ledger: Arc<dyn CreditLedger>,
+    /// The write side of the ledger.
+    credit_admin: Option<Arc<dyn CreditAdmin>>,
     /// A back end that draws and charges in one call.
     meter: Option<Arc<dyn crate::meter::Meter>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -110,12 +111,10 @@ pub(crate) struct Core {
     observer: Option<Observer>,
     /// The feature that a plan must include before a caller may choose an expiry.
     pub(crate) expiry_feature: Option<String>,
-    randomness: Arc<dyn crate::key::Randomness>,
+    randomness: Arc<dyn Randomness>,
     /// The audit sink of the gate's key managers.
     pub(crate) audit: Arc<dyn crate::audit::AuditSink>,
     pub(crate) uses: Uses,
-    /// The store in which a key found under an older hash is rewritten under the newest.
-    pub(crate) authority: Option<Arc<dyn KeyAdmin>>,
     pub(crate) management: Management,
     revocations: Revocations,
     pub(crate) mounted: Option<Arc<dyn Mounted>>,
@@ -165,14 +164,18 @@ impl Gate {
         self.0.plan_data.get(name)
     }
 
-    /// The back end that reads and changes balances by hand. `None` if the builder received only a ledger.
-    pub fn credit_authority(&self) -> Option<&Arc<dyn CreditAdmin>> {
-        self.0.credit_authority.as_ref()
+    /// The write side of the ledger, if it has one.
+    pub fn credit_admin(&self) -> Option<&Arc<dyn CreditAdmin>> {
+        self.0.credit_admin.as_ref()
     }
 
     /// The clock of the gate.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
+    }
+
+    pub(crate) fn randomness(&self) -> &dyn Randomness {
+        &*self.0.randomness
     }
 }
 
@@ -235,7 +238,7 @@ impl Core {
     /// newest scheme, there is one more under that scheme, because the key may have been rehashed between two look-ups.
     fn tries(&self) -> usize {
         let schemes = self.hashers.len();
-        if schemes > 1 && self.authority.is_some() { schemes + 1 } else { schemes }
+        if schemes > 1 && self.key_admin.is_some() { schemes + 1 } else { schemes }
     }
 
     fn hasher_of_try(&self, tries: usize) -> &KeyHasher {

@@ -97,6 +97,14 @@ pub trait RateLimiter: Debug + Send + Sync + 'static {
 
     /// Returns the state of every window, in the order of [`Quotas::policies`], without taking anything.
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>>;
+
+    /// Returns the limiter in Redis that this is, without a wrapper. A gate draws and charges in one call if its ledger
+    /// is on the same server.
+    #[cfg(feature = "redis")]
+    #[doc(hidden)]
+    fn as_redis(&self) -> Option<&RedisLimiter> {
+        None
+    }
 }
 
 impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
@@ -106,5 +114,9 @@ impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         (**self).peek(draw)
+    }
+    #[cfg(feature = "redis")]
+    fn as_redis(&self) -> Option<&RedisLimiter> {
+        (**self).as_redis()
     }
 }

@@ -287,8 +287,8 @@ impl AccountManager {
         }
     }
 
-    /// Erases an account with all its keys, and its balance if the gate has a
-    /// [`credit_authority`](crate::gate::GateBuilder::credit_authority). Nothing of the account stays stored. To
+    /// Erases an account with all its keys, and its balance if the gate's
+    /// [`ledger`](crate::gate::GateBuilder::ledger) has a write side. Nothing of the account stays stored. To
     /// complete a partial failure, call this method again.
     ///
     /// # Errors
@@ -305,7 +305,7 @@ impl AccountManager {
             })
         };
         let known = recorded(self.store.erase_account(id)).await?;
-        let balance = match self.context.gate.credit_authority() {
+        let balance = match self.context.gate.credit_admin() {
             Some(credits) if known => credits.erase_balance(id).await?,
             Some(credits) => recorded(credits.erase_balance(id)).await?,
             None => false,

@@ -40,7 +40,7 @@ use crate::store::KeyAdmin;
 /// let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
 /// let ada = store.put_account(Account::new("ada", "free")).id.clone();
 /// let builder = Config::from_toml(config, "gate.toml")?.builder()?;
-/// let gate = builder.store(Arc::clone(&store)).credit_authority(Arc::clone(&ledger)).build()?;
+/// let gate = builder.store(Arc::clone(&store)).ledger(Arc::clone(&ledger)).build()?;
 /// let credits = CreditManager::new(gate, store, ledger);
 ///
 /// let invoice = "invoice-2026-0417".parse()?;

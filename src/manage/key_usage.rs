@@ -24,8 +24,8 @@ pub struct KeyUsage {
     pub plan: PlanName,
     /// The status of each window; empty if there is no limit.
     pub windows: Vec<WindowUsage>,
-    /// The credits that the account can spend, including a grant that is due. `None` if the gate has no
-    /// [`credit_authority`](crate::gate::GateBuilder::credit_authority).
+    /// The credits that the account can spend, including a grant that is due. `None` if the gate's
+    /// [`ledger`](crate::gate::GateBuilder::ledger) has no write side.
     pub balance: Option<Balance>,
     /// The scopes that the key grants; `None` for everything.
     pub scopes: Option<Vec<Scope>>,
@@ -85,7 +85,7 @@ impl Gate {
             }
         };
         let account = &record.account;
-        let balance = match self.credit_authority() {
+        let balance = match self.credit_admin() {
             Some(credits) => Some(credits.balance_of(&account.id, &terms.plan.credits, now.wall()).await?),
             None => None,
         };

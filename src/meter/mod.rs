@@ -1,4 +1,4 @@
-//! A draw and a charge in one step, for servers that keep both windows and balances.
+//! A draw and a charge in one call, for a limiter and a ledger on one server.
 
 #[cfg(feature = "redis")]
 mod redis;
@@ -7,16 +7,15 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "redis")]
-pub use self::redis::RedisMeter;
-use crate::credit::{Charge, Charged};
+use crate::account::Quotas;
+use crate::credit::{Charge, Charged, CreditLedger};
 use crate::future::StoreFuture;
-use crate::limit::{Draw, WindowStatus};
+use crate::limit::{Draw, RateLimiter, WindowStatus};
 
 /// The outcome of a draw and the charge that follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an exceeded quota and an insufficient balance must refuse the request"]
-pub enum Metered {
+pub(crate) enum Metered {
     /// A window did not admit the request. No cell was taken from any window, and nothing was charged.
     Exceeded {
         /// The time until all windows will admit a request, if no other request is admitted first.
@@ -33,27 +32,27 @@ pub enum Metered {
     },
 }
 
-/// Draws and charges in one call, on a server that keeps both the windows and the balances.
+/// Draws and charges in one call.
 ///
-/// # Contract
-///
-/// A call has the effect and the result of [`RateLimiter::draw`](crate::limit::RateLimiter::draw), followed by
-/// [`CreditLedger::charge`](crate::credit::CreditLedger::charge) if all windows have admitted the request. It works on
-/// the same windows and balances, under the contracts of both. A gate calls it if its order places the credits directly
-/// after the rate limits. Otherwise it calls the limiter and the ledger.
-pub trait Meter: Debug + Send + Sync + 'static {
+/// A call has the effect and the result of [`RateLimiter::draw`], followed by [`CreditLedger::charge`] if all windows
+/// have admitted the request. It works on the windows and balances of a limiter and a ledger, under their contracts.
+pub(crate) trait Meter: Debug + Send + Sync {
+    /// Returns true if these windows can be drawn in one call with a charge.
+    fn takes(&self, quotas: &Quotas) -> bool;
+
     /// Takes a cell from every window, if all have one. Then takes the charge, if the balance covers it.
     fn draw_and_charge(&self, draw: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered>;
 }
 
-impl<T: Meter + ?Sized> Meter for Arc<T> {
-    fn draw_and_charge(&self, draw: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered> {
-        (**self).draw_and_charge(draw, charge)
-    }
+/// Returns the meter of a limiter and a ledger, if they are on one server.
+#[cfg(feature = "redis")]
+pub(crate) fn meter_of(limiter: &dyn RateLimiter, ledger: &dyn CreditLedger) -> Option<Arc<dyn Meter>> {
+    let meter = redis::RedisMeter::of(limiter.as_redis()?, ledger.as_redis()?)?;
+    Some(Arc::new(meter))
 }
 
-impl<T: Meter + ?Sized> Meter for Box<T> {
-    fn draw_and_charge(&self, draw: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered> {
-        (**self).draw_and_charge(draw, charge)
-    }
+/// Returns no meter: only Redis keeps both windows and balances.
+#[cfg(not(feature = "redis"))]
+pub(crate) fn meter_of(_: &dyn RateLimiter, _: &dyn CreditLedger) -> Option<Arc<dyn Meter>> {
+    None
 }

@@ -141,6 +141,17 @@ impl RedisServer {
         })
     }
 
+    /// Returns true if this is a clone of that server.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Returns true if a cluster stores all keys of this prefix in one slot.
+    pub(crate) fn has_one_slot(&self) -> bool {
+        let tag = self.0.options.prefix.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+        tag.is_some_and(|(tag, _)| !tag.is_empty())
+    }
+
     /// Returns the name of something that belongs to the whole service.
     pub(crate) fn name(&self, rest: &str) -> String {
         format!("{}:{rest}", self.0.options.prefix)

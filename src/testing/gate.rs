@@ -67,14 +67,13 @@ impl TestGate {
     /// # Errors
     ///
     /// Returns the errors of [`GateBuilder::build`].
-    pub fn from_builder(mut builder: GateBuilder) -> Result<Self, ConfigError> {
-        builder.meter = None;
+    pub fn from_builder(builder: GateBuilder) -> Result<Self, ConfigError> {
         let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
         let clock = ManualClock::starting_at(BEGINNING);
         let gate = builder
-            .managed_store(Arc::clone(&store))
+            .without_back_ends()
+            .store(Arc::clone(&store))
             .ledger(Arc::clone(&ledger))
-            .credit_authority(Arc::clone(&ledger))
             .limiter(MemoryLimiter::new())
             .clock(clock.clone())
             .build()?;

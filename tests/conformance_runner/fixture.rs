@@ -10,6 +10,7 @@ use http::{HeaderValue, Request};
 use serde_json::Value;
 use tollgate::adapter::Peer;
 use tollgate::key::KeyHash;
+use tollgate::store::KeyAdmin;
 use tollgate::{
     Config, Credits, Gate, KeyManager, KeyRecord, KeyStore, ManualClock, MemoryLedger, MemoryStore,
     StoreFuture,
@@ -31,6 +32,10 @@ impl KeyStore for Counted {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.store.find(hash)
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Arc::clone(&self.store).admin()
     }
 }
 
@@ -76,12 +81,7 @@ impl Stage {
             store.put_key(record);
         }
         let counted = Counted { store: Arc::clone(&store), asked: Arc::clone(&asked) };
-        let builder = config
-            .builder()?
-            .store(counted)
-            .authority(Arc::clone(&store))
-            .ledger(Arc::clone(&ledger))
-            .clock(clock.clone());
+        let builder = config.builder()?.store(counted).ledger(Arc::clone(&ledger)).clock(clock.clone());
         let gate = builder.build()?;
         seed(data, &gate, &store, &ledger)?;
         Ok(Self { gate, clock, store, ledger, asked, seen: Seen::default(), saved: BTreeMap::new() })

@@ -58,17 +58,17 @@ async fn late_back_ends_decide_like_ready_ones() {
     assert_eq!(statuses, [401, 401, 401, 401, 403, 200, 200, 429, 200]);
     for which in 1..8 {
         let world = World::new();
-        let mut builder = world.kwery();
+        let mut late = world.clone();
         if which & 1 != 0 {
-            builder = builder.store(Later(Arc::clone(&world.store)));
+            late = late.with_store(Later(Arc::clone(&world.store)));
         }
         if which & 2 != 0 {
-            builder = builder.limiter(Later(Arc::clone(&world.limiter)));
+            late = late.with_limiter(Later(Arc::clone(&world.limiter)));
         }
         if which & 4 != 0 {
-            builder = builder.ledger(Later(Arc::clone(&world.ledger)));
+            late = late.with_ledger(Later(Arc::clone(&world.ledger)));
         }
-        assert_eq!(story(&world, &rules(builder)).await, expected, "{which}");
+        assert_eq!(story(&world, &rules(late.kwery())).await, expected, "{which}");
     }
 }
 
@@ -84,7 +84,7 @@ async fn failing_store_is_not_an_unknown_key() {
     let world = World::new();
     let id = world.plain_key(KEY);
     let store = Failing::new(Arc::clone(&world.store));
-    let gate = rules(world.kwery().store(store.clone()));
+    let gate = rules(world.with_store(store.clone()).kwery());
     unavailable(&world.send(&gate, with_key("GET /v1/candles", KEY)).await);
     unavailable(&world.send(&gate, with_key("GET /v1/candles", "kwery_live_unknown")).await);
     assert_eq!((world.calls(), world.balance(id), store.asked()), (0, 100, 2));
@@ -99,7 +99,7 @@ async fn failing_limiter_or_ledger_admits_nobody() {
     let id = world.key(KEY, |_, account| account.plan = "slow".into());
     let (limiter, ledger) =
         (Failing::new(Arc::clone(&world.limiter)), Failing::new(Arc::clone(&world.ledger)));
-    let gate = rules(world.kwery().limiter(limiter.clone()).ledger(ledger.clone()));
+    let gate = rules(world.with_limiter(limiter.clone()).with_ledger(ledger.clone()).kwery());
     unavailable(&world.send(&gate, with_key("GET /v1/candles", KEY)).await);
     assert_eq!((limiter.asked(), ledger.asked()), (1, 0));
     limiter.down.store(false, Ordering::SeqCst);
@@ -123,7 +123,9 @@ async fn known_and_unknown_keys_take_equal_calls() {
     for down in [&store.down, &limiter.down, &ledger.down] {
         down.store(false, Ordering::SeqCst);
     }
-    let gate = rules(world.kwery().store(store.clone()).limiter(limiter.clone()).ledger(ledger.clone()));
+    let gate = rules(
+        world.with_store(store.clone()).with_limiter(limiter.clone()).with_ledger(ledger.clone()).kwery(),
+    );
     let near = format!("{}x", &KEY[..KEY.len() - 1]);
     for (place, key) in
         ["kwery_live_unknown", &near, KEY, "kwery_live_revoked", "kwery_live_expired"].into_iter().enumerate()
@@ -140,7 +142,7 @@ async fn charge_with_lost_answer_is_refunded() {
     let id = world.plain_key(KEY);
     let mut ledger = Failing::new(Arc::clone(&world.ledger));
     ledger.after_the_fact = true;
-    let gate = rules(world.kwery().ledger(ledger));
+    let gate = rules(world.with_ledger(ledger).kwery());
     unavailable(&world.send(&gate, with_key("GET /v1/candles", KEY)).await);
     assert_eq!((world.balance(id), world.ledger.open_charges(&world.account_of(id))), (100, 0));
 }
@@ -161,7 +163,7 @@ async fn record_with_another_hash_is_refused() {
 
     let world = World::new();
     let id = world.plain_key(KEY);
-    let gate = rules(world.kwery().store(Confused(world.store.key(id).unwrap())));
+    let gate = rules(world.with_store(Confused(world.store.key(id).unwrap())).kwery());
     assert_eq!(world.send(&gate, with_key("GET /v1/trades", KEY)).await.status, 200);
     unavailable(&world.send(&gate, with_key("GET /v1/trades", "kwery_live_another")).await);
     assert_eq!(world.calls(), 1);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod back_ends;
+mod builder;
 mod key_generation;
 mod keys;
 #[path = "../support/log.rs"]

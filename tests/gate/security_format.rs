@@ -92,7 +92,7 @@ async fn length_out_of_bounds_costs_no_look_up() {
     let world = World::new();
     let store = Failing::new(Arc::clone(&world.store));
     store.down.store(false, Ordering::SeqCst);
-    let gate = world.kwery().store(store.clone()).build().unwrap();
+    let gate = world.with_store(store.clone()).kwery().build().unwrap();
     let rows = [(0, false), (1, false), (9, false), (10, true), (256, true), (257, false), (5_000, false)];
     for (length, looked_up) in rows {
         let before = store.asked();
@@ -158,7 +158,7 @@ async fn wrong_checksum_costs_no_look_up() {
     let store = Failing::new(Arc::clone(&world.store));
     store.down.store(false, Ordering::SeqCst);
     let source = tollgate::KeySource::header("X-API-Key").unwrap();
-    let gate = world.bare().source(source).format(format.clone()).store(store.clone()).build().unwrap();
+    let gate = world.with_store(store.clone()).bare().source(source).format(format.clone()).build().unwrap();
     let key = format.generate().unwrap().reveal();
     world.plain_key(&key);
     let mistyped = key.replace("acme_", "acme_0").chars().take(43).collect::<String>();

@@ -283,8 +283,8 @@ async fn quota_counts_key_account_or_pool() {
 
 #[tokio::test]
 async fn full_bucket_map_evicts_no_used_window() {
-    let mut world = World::new();
-    world.limiter = Arc::new(MemoryLimiter::with_capacity(2));
+    let limiter = Arc::new(MemoryLimiter::with_capacity(2));
+    let world = World::new().with_limiter(Arc::clone(&limiter));
     for key in ["kwery_live_one", "kwery_live_two", "kwery_live_three"] {
         limited_key(&world, key);
     }
@@ -293,7 +293,7 @@ async fn full_bucket_map_evicts_no_used_window() {
     assert_eq!(status(&world, &gate, "kwery_live_two").await, 200);
     assert_eq!(status(&world, &gate, "kwery_live_three").await, 503);
     assert_eq!(status(&world, &gate, "kwery_live_one").await, 429, "an exhausted bucket is never evicted");
-    assert_eq!(world.limiter.len(), 2);
+    assert_eq!(limiter.len(), 2);
 }
 
 /// A record that is read again, or changed, keeps its windows; a raised quota helps at once.

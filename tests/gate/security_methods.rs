@@ -25,7 +25,7 @@ async fn other_methods_on_public_path_need_a_key() {
 async fn bad_key_on_a_public_route_is_ignored() {
     let world = World::new();
     let store = support::faulty_back_ends::Failing::new(std::sync::Arc::clone(&world.store));
-    let gate = world.backquant().store(store.clone()).build().unwrap();
+    let gate = world.with_store(store.clone()).backquant().build().unwrap();
     for key in ["", "bad", BACKQUANT] {
         let request = with_key("GET /v2/health", key).header("x-api-key", "another");
         assert_eq!(world.send(&gate, request).await.status, 200, "{key}");

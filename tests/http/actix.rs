@@ -259,8 +259,10 @@ async fn handler_status_decides_the_charge() {
     for (status, cost, balance) in rows {
         for later in [false, true] {
             let (world, gate, id) = world();
-            let slow = world.kwery().rule(costly("/v1/candles")).ledger(Later(Arc::clone(&world.ledger)));
-            let slow = slow.store(Later(Arc::clone(&world.store))).build().unwrap();
+            let slow = world
+                .with_ledger(Later(Arc::clone(&world.ledger)))
+                .with_store(Later(Arc::clone(&world.store)));
+            let slow = slow.kwery().rule(costly("/v1/candles")).build().unwrap();
             let handler = move || {
                 let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap()).finish();
                 if let Some(cost) = cost {

@@ -99,11 +99,11 @@ fn gate(remote: bool) -> (Gate, Book) {
     let mut rule = Rule::new("/*").unwrap();
     rule.cost = Cost::Fixed(Credits::new(10));
     let gate = world
+        .with_ledger(book.clone())
         .bare()
         .source(KeySource::header("x-api-key").unwrap())
         .format(KeyFormat::new("acme_", Length::exactly(32)).unwrap())
-        .rule(rule)
-        .ledger(book.clone());
+        .rule(rule);
     (gate.build().unwrap(), book)
 }
 

@@ -10,9 +10,12 @@ use axum::body::Body;
 use axum::routing::{get, post};
 use http::{Request, StatusCode};
 use serde_json::json;
-use tollgate::account::AccountStatus;
+use tollgate::account::{AccountStatus, Allowance};
+use tollgate::credit::{Balance, Charge, ChargeId, Charged};
+use tollgate::key::KeyHash;
+use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::testing::{TestGate, documented_routes, open_routes, unrouted_rules, unruled_routes};
-use tollgate::{Config, Credits, MemoryLedger};
+use tollgate::{Account, Config, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreFuture};
 use tower::{Layer, ServiceExt};
 
 const GATE: &str = r#"
@@ -153,33 +156,53 @@ async fn unmatched_routes_can_be_denied() {
     assert_eq!(answer("HEAD /health", None).await, StatusCode::OK);
 }
 
-/// The meter of a service, which a test must leave alone.
+/// The back ends of a service, which a test must leave alone.
 #[derive(Debug)]
 struct Theirs;
 
-impl tollgate::meter::Meter for Theirs {
-    fn draw_and_charge(
-        &self,
-        _: &tollgate::limit::Draw<'_>,
-        _: &tollgate::credit::Charge<'_>,
-    ) -> tollgate::StoreFuture<tollgate::meter::Metered> {
-        panic!("a test gate asked the meter of the service");
+impl KeyStore for Theirs {
+    fn find(&self, _: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        panic!("a test gate asked the store of the service");
+    }
+}
+
+impl RateLimiter for Theirs {
+    fn draw(&self, _: &Draw<'_>) -> StoreFuture<LimitDecision> {
+        panic!("a test gate asked the limiter of the service");
+    }
+
+    fn peek(&self, _: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
+        panic!("a test gate asked the limiter of the service");
+    }
+}
+
+impl CreditLedger for Theirs {
+    fn charge(&self, _: &Charge<'_>) -> StoreFuture<Charged> {
+        panic!("a test gate asked the ledger of the service");
+    }
+
+    fn settle(&self, _: &Account, _: ChargeId, _: Credits) -> StoreFuture<()> {
+        panic!("a test gate asked the ledger of the service");
+    }
+
+    fn refund(&self, _: &Account, _: ChargeId) -> StoreFuture<()> {
+        panic!("a test gate asked the ledger of the service");
     }
 }
 
 #[tokio::test]
-async fn test_gate_keeps_the_builder_back_ends() {
-    let theirs = Arc::new(MemoryLedger::new());
+async fn test_gate_replaces_the_back_ends() {
     let builder = Config::from_toml(GATE, "test.toml").unwrap().builder().unwrap();
-    let builder = builder.meter(Theirs).credit_authority(Arc::clone(&theirs));
+    let builder = builder.store(Theirs).limiter(Theirs).ledger(Theirs);
     let test = TestGate::from_builder(builder).unwrap();
     let key = test.key("pro").unwrap();
     let first = test.credits(&key).unwrap();
     assert_eq!(status(&test, &key).await, StatusCode::OK);
     assert_eq!(test.credits(&key).unwrap().get(), first.get() - 3);
     // Credits that are changed by hand are the test's too.
-    let authority = test.gate().credit_authority().unwrap();
-    assert!(!std::ptr::addr_eq(Arc::as_ptr(authority), Arc::as_ptr(&theirs)));
+    let (account, now) = ("any".into(), test.gate().clock().now().wall());
+    let read = test.gate().credit_admin().unwrap().balance_of(&account, &Allowance::None, now).await;
+    assert_eq!(read.unwrap(), Balance::Limited(Credits::ZERO));
 }
 
 async fn status(test: &TestGate, key: &str) -> StatusCode {

@@ -91,7 +91,7 @@ impl Service<Request<Empty<Bytes>>> for Strict {
 #[tokio::test]
 async fn ready_service_is_the_called_one() {
     let (world, ready, _) = world();
-    let later = world.kwery().store(Later(Arc::clone(&world.store))).build().unwrap();
+    let later = world.with_store(Later(Arc::clone(&world.store))).kwery().build().unwrap();
     for gate in [ready, later] {
         let mut service = TollgateLayer::new(gate).layer(Strict { ready: false, polled: 0 });
         for _ in 0..3 {
@@ -123,7 +123,7 @@ async fn dropped_unpolled_future_is_refunded() {
     drop(service.ready().await.unwrap().call(request()));
     assert_eq!(account(&world, id), (100, 0));
     // With back ends that answer later, nothing has been asked by then.
-    let gate = world.kwery().rule(costly()).store(Later(Arc::clone(&world.store))).build().unwrap();
+    let gate = world.with_store(Later(Arc::clone(&world.store))).kwery().rule(costly()).build().unwrap();
     drop(TollgateLayer::new(gate).layer(world.inner.clone()).call(request()));
     assert_eq!((account(&world, id), world.calls()), ((100, 0), 0));
 }
@@ -142,7 +142,7 @@ async fn client_leaving_mid_handler_is_charged() {
 #[tokio::test]
 async fn leaving_mid_charge_leaves_no_open_charge() {
     let (world, _, id) = world();
-    let gate = world.kwery().rule(costly()).ledger(Later(Arc::clone(&world.ledger))).build().unwrap();
+    let gate = world.with_ledger(Later(Arc::clone(&world.ledger))).kwery().rule(costly()).build().unwrap();
     let mut service = TollgateLayer::new(gate).layer(world.inner.clone());
     // Asked for the charge: the handler has not begun.
     drop(service.call(request()));
@@ -231,7 +231,8 @@ async fn handler_status_decides_the_charge() {
     for (status, cost, balance) in rows {
         for later in [false, true] {
             let (world, gate, id) = world();
-            let slow = world.kwery().rule(costly()).ledger(Later(Arc::clone(&world.ledger))).build().unwrap();
+            let slow =
+                world.with_ledger(Later(Arc::clone(&world.ledger))).kwery().rule(costly()).build().unwrap();
             let inner = service_fn(move |_: Request<Empty<Bytes>>| async move {
                 let mut response = answer(status);
                 if let Some(cost) = cost {
@@ -312,7 +313,7 @@ fn memory_decision_needs_no_runtime() {
 fn without_a_runtime_no_deadline_is_kept() {
     let world = World::new();
     world.plain_key(KEY);
-    let gate = world.kwery().store(Later(Arc::clone(&world.store))).build().unwrap();
+    let gate = world.with_store(Later(Arc::clone(&world.store))).kwery().build().unwrap();
     let call = with_key("POST /v1/candles", KEY)
         .header("content-type", "application/grpc")
         .header("grpc-timeout", "1S")
@@ -373,9 +374,9 @@ impl Service<Request<Empty<Bytes>>> for Single {
 #[tokio::test]
 async fn a_refusal_releases_the_inner_service() {
     let (world, _, _) = world();
-    let gate = || world.kwery().managed_store(Arc::clone(&world.store)).management("/account/keys");
-    let later = || gate().limiter(Later(Arc::clone(&world.limiter))).ledger(Later(Arc::clone(&world.ledger)));
-    for gate in [gate().build().unwrap(), later().build().unwrap()] {
+    let later =
+        world.with_limiter(Later(Arc::clone(&world.limiter))).with_ledger(Later(Arc::clone(&world.ledger)));
+    for gate in [&world, &later].map(|world| world.kwery().management("/account/keys").build().unwrap()) {
         let mut service = TollgateLayer::new(gate).layer(Single::default());
         let mut other = service.clone();
         // One is refused, and the gate answers the other itself.

@@ -81,7 +81,7 @@ fn world() -> World {
         .source(KeySource::header("X-API-Key").unwrap())
         .format(KeyFormat::new("acme_", Length::exactly(10)).unwrap().accepted_only())
         .store(Arc::clone(&store))
-        .credit_authority(Arc::clone(&ledger))
+        .ledger(Arc::clone(&ledger))
         .limiter(MemoryLimiter::new())
         .clock(clock.clone())
         .plan(plan("free", 0))

@@ -186,9 +186,7 @@ async fn key_issues_for_own_account_if_allowed() -> Result<(), Fault> {
 
 #[tokio::test]
 async fn restricted_key_manages_by_grant_alone() -> Result<(), Fault> {
-    let stage = Stage::set_with(|builder, store| {
-        builder.managed_store(Arc::clone(store)).management("/account/keys")
-    })?;
+    let stage = Stage::set_with(|builder, _| builder.management("/account/keys"))?;
     let rows: [(&[&str], &[&str], bool); 9] = [
         (&["quotes:read"], &[], false),
         (&["-"], &[], false),

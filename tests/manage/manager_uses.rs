@@ -174,7 +174,7 @@ async fn latest_use_time_is_kept() -> Result<(), Fault> {
 
 #[tokio::test]
 async fn gate_notes_uses_once_a_minute() -> Result<(), Fault> {
-    let stage = Stage::set_with(|builder, store| builder.managed_store(Arc::clone(store)))?;
+    let stage = Stage::set()?;
     let issued = stage.issue("ada").await?;
     let secret = issued.secret.reveal();
     let first = stage.gate.clock().now().wall();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use crate::management;
+use crate::support::faulty_back_ends::ReadOnly;
 
 use std::sync::Arc;
 
@@ -29,12 +30,12 @@ fn older(builder: GateBuilder) -> GateBuilder {
 
 /// A gate that knows the older schemes, and puts keys under the newest.
 fn renewing() -> Result<Stage, Fault> {
-    Stage::set_with(|builder, store| older(builder).authority(Arc::clone(store)))
+    Stage::set_with(|builder, _| older(builder))
 }
 
 /// A gate over the same store that knows one scheme alone.
 fn knowing(stage: &Stage, hasher: KeyHasher) -> Result<Gate, Fault> {
-    let other = Stage::set_with(|builder, _| builder.hasher(hasher).store(Arc::clone(&stage.store)))?;
+    let other = Stage::set_over(|_| Arc::clone(&stage.store) as _, |builder, _| builder.hasher(hasher))?;
     Ok(other.gate)
 }
 
@@ -77,7 +78,8 @@ async fn refused_key_is_not_rehashed() -> Result<(), Fault> {
     stage.manager.pause(id).await?;
     assert_eq!(stage.refusal(SECRET).await, Some(DenialKind::Paused));
     assert_eq!(stage.manager.get(id).await?.hash, hash);
-    let reading = Stage::set_with(|builder, _| older(builder))?;
+    let read_only = |store: &Arc<MemoryStore>| Arc::new(ReadOnly(Arc::clone(store))) as _;
+    let reading = Stage::set_over(read_only, |builder, _| older(builder))?;
     let id = imported(&reading, hash).await?;
     assert_eq!(reading.refusal(SECRET).await, None);
     assert_eq!(reading.manager.get(id).await?.hash, hash);
@@ -102,11 +104,15 @@ async fn expiring_secret_keeps_its_old_hash() -> Result<(), Fault> {
 
 /// A cache that still has a record as it was.
 #[derive(Debug)]
-struct Stale(Arc<KeyRecord>);
+struct Stale(Arc<KeyRecord>, Arc<MemoryStore>);
 
 impl KeyStore for Stale {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         StoreFuture::ready(self.0.has_hash(hash).then(|| Arc::clone(&self.0)))
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Arc::clone(&self.1).admin()
     }
 }
 
@@ -114,9 +120,8 @@ impl KeyStore for Stale {
 async fn a_stale_record_undoes_no_rotation() -> Result<(), Fault> {
     let stage = renewing()?;
     let id = imported(&stage, KeyHasher::sha256().hash(SECRET.as_bytes())).await?;
-    let cache = Stale(stage.manager.get(id).await?);
-    let cached =
-        Stage::set_with(|builder, _| older(builder).store(cache).authority(Arc::clone(&stage.store)))?;
+    let cache = Stale(stage.manager.get(id).await?, Arc::clone(&stage.store));
+    let cached = Stage::set_over(|_| Arc::new(cache), |builder, _| older(builder))?;
     stage.manager.rotate(id, std::time::Duration::ZERO).await?;
     let rotated = stage.manager.get(id).await?;
     assert_eq!(cached.refusal(SECRET).await, None);
@@ -137,6 +142,10 @@ impl KeyStore for Overtaken {
         drop(self.0.replace(&renewed));
         found
     }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Arc::clone(&self.0).admin()
+    }
 }
 
 #[tokio::test]
@@ -145,9 +154,7 @@ async fn key_rehashed_between_look_ups_is_found() -> Result<(), Fault> {
         let stage = renewing()?;
         let id = imported(&stage, hasher.hash(SECRET.as_bytes())).await?;
         let overtaken = Overtaken(Arc::clone(&stage.store), id);
-        let gate = Stage::set_with(|builder, _| {
-            older(builder).store(overtaken).authority(Arc::clone(&stage.store))
-        })?;
+        let gate = Stage::set_over(|_| Arc::new(overtaken), |builder, _| older(builder))?;
         assert_eq!(gate.refusal(SECRET).await, None);
     }
     Ok(())

@@ -11,8 +11,8 @@ use tollgate::key::Length;
 use tollgate::manage::ManageError;
 use tollgate::rule::ScopeRule;
 use tollgate::{
-    Account, DenialKind, Gate, GateBuilder, KeyFormat, KeyManager, KeySource, ManualClock, MemoryStore,
-    NewKey, Plan, RequestView, Rule,
+    Account, DenialKind, Gate, GateBuilder, KeyFormat, KeyManager, KeySource, KeyStore, ManualClock,
+    MemoryStore, NewKey, Plan, RequestView, Rule,
 };
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);
@@ -60,6 +60,14 @@ impl Stage {
     pub(crate) fn set_with(
         more: impl FnOnce(GateBuilder, &Arc<MemoryStore>) -> GateBuilder,
     ) -> Result<Self, Fault> {
+        Self::set_over(|store| Arc::clone(store) as _, more)
+    }
+
+    /// The same, where the gate looks its keys up in a store that may be in front of the manager's.
+    pub(crate) fn set_over(
+        front: impl FnOnce(&Arc<MemoryStore>) -> Arc<dyn KeyStore>,
+        more: impl FnOnce(GateBuilder, &Arc<MemoryStore>) -> GateBuilder,
+    ) -> Result<Self, Fault> {
         let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse()?);
         let store = Arc::new(MemoryStore::new());
         for (account, plan) in [("ada", "pro"), ("bob", "free"), ("cyd", "brief"), ("dan", "demo")] {
@@ -76,7 +84,7 @@ impl Stage {
             .expiry_feature("key_expiration")
             .management_scope("keys:manage")
             .clock(clock.clone())
-            .store(Arc::clone(&store));
+            .store(front(&store));
         for plan in plans() {
             builder = builder.plan(plan);
         }

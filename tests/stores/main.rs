@@ -19,8 +19,8 @@ mod properties_limiter;
 mod redis_batches;
 mod redis_ledger;
 mod redis_limiter;
-mod redis_meter;
 mod redis_server;
+mod redis_suites;
 #[path = "../services/mod.rs"]
 mod services;
 mod sql;

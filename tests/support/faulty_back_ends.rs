@@ -8,6 +8,7 @@ use std::task::Poll;
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::KeyHash;
 use tollgate::limit::{Draw, LimitDecision, WindowStatus};
+use tollgate::store::KeyAdmin;
 use tollgate::{Account, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreError, StoreFuture};
 
 /// A back end whose futures are pending once: what is asked of a remote one.
@@ -34,6 +35,20 @@ impl<T: KeyStore + Clone> KeyStore for Later<T> {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         let (store, hash) = (self.0.clone(), *hash);
         later(move || store.find(&hash))
+    }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Arc::new(self.0.clone()).admin()
+    }
+}
+
+/// A store without a write side.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadOnly<T>(pub(crate) T);
+
+impl<T: KeyStore> KeyStore for ReadOnly<T> {
+    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+        self.0.find(hash)
     }
 }
 

@@ -20,8 +20,8 @@ use http_body_util::{BodyExt, Empty};
 use tollgate::adapter::Peer;
 use tollgate::key::KeyHasher;
 use tollgate::{
-    Account, Credits, Gate, GateBuilder, KeyId, KeyRecord, ManualClock, MemoryLedger, MemoryLimiter,
-    MemoryStore, Plan, TollgateLayer,
+    Account, CreditLedger, Credits, Gate, GateBuilder, KeyId, KeyRecord, KeyStore, ManualClock, MemoryLedger,
+    MemoryLimiter, MemoryStore, Plan, RateLimiter, TollgateLayer,
 };
 use tower::{Layer, ServiceExt};
 
@@ -36,26 +36,56 @@ pub(crate) struct World {
     pub(crate) limiter: Arc<MemoryLimiter>,
     pub(crate) inner: Inner,
     next_id: Arc<AtomicU64>,
+    back_ends: BackEnds,
+}
+
+/// The back ends that a world's gates are given.
+#[derive(Debug, Clone)]
+struct BackEnds {
+    store: Arc<dyn KeyStore>,
+    ledger: Arc<dyn CreditLedger>,
+    limiter: Arc<dyn RateLimiter>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        let (store, ledger, limiter) =
+            (Arc::<MemoryStore>::default(), Arc::<MemoryLedger>::default(), Arc::<MemoryLimiter>::default());
         Self {
             clock: ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap()),
-            store: Arc::default(),
-            ledger: Arc::default(),
-            limiter: Arc::default(),
+            back_ends: BackEnds { store: store.clone(), ledger: ledger.clone(), limiter: limiter.clone() },
+            store,
+            ledger,
+            limiter,
             inner: Inner::default(),
             next_id: Arc::default(),
         }
     }
 
+    /// The same world, whose gates have this store.
+    pub(crate) fn with_store(&self, store: impl KeyStore) -> Self {
+        let back_ends = BackEnds { store: Arc::new(store), ..self.back_ends.clone() };
+        Self { back_ends, ..self.clone() }
+    }
+
+    /// The same world, whose gates have this ledger.
+    pub(crate) fn with_ledger(&self, ledger: impl CreditLedger) -> Self {
+        let back_ends = BackEnds { ledger: Arc::new(ledger), ..self.back_ends.clone() };
+        Self { back_ends, ..self.clone() }
+    }
+
+    /// The same world, whose gates have this limiter.
+    pub(crate) fn with_limiter(&self, limiter: impl RateLimiter) -> Self {
+        let back_ends = BackEnds { limiter: Arc::new(limiter), ..self.back_ends.clone() };
+        Self { back_ends, ..self.clone() }
+    }
+
     /// A builder with this world's back ends and nothing else.
     pub(crate) fn bare(&self) -> GateBuilder {
         Gate::builder()
-            .store(Arc::clone(&self.store))
-            .ledger(Arc::clone(&self.ledger))
-            .limiter(Arc::clone(&self.limiter))
+            .store(Arc::clone(&self.back_ends.store))
+            .ledger(Arc::clone(&self.back_ends.ledger))
+            .limiter(Arc::clone(&self.back_ends.limiter))
             .clock(self.clock.clone())
             .plan(Plan::new("plain"))
     }

@@ -16,8 +16,7 @@ use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::{Managed, Target};
 use crate::denial::{Denial, DenialKind};
 use crate::error::ConfigError;
-use crate::gate::Mounted;
-use crate::gate::{Gate, Principal};
+use crate::gate::{Gate, Mounted, Principal, no_write_side};
 use crate::manage::Endpoints;
 use crate::request::RequestView;
 use crate::respond::DenialContext;
@@ -57,8 +56,8 @@ impl KeyService {
     ///
     /// # Errors
     ///
-    /// Returns an error if the path does not begin with `/` or ends with it, or if the gate has no
-    /// [`authority`](crate::gate::GateBuilder::authority).
+    /// Returns an error if the path does not begin with `/` or ends with it, or if the gate's store
+    /// has no write side ([`KeyStore::admin`](crate::store::KeyStore::admin)).
     pub fn new(gate: Gate, path: &str) -> Result<Self, ConfigError> {
         if !path.starts_with('/') || path.ends_with('/') {
             let expected = "write it as in `/account/api-keys`";
@@ -66,9 +65,8 @@ impl KeyService {
                 ConfigError::new(path, "keys are managed under a plain path", expected).in_member("path")
             );
         }
-        if gate.0.authority.is_none() {
-            let problem = "the gate has no back end that keys could be written to";
-            return Err(ConfigError::new("", problem, "hand one to the builder").in_member("authority"));
+        if gate.0.key_admin.is_none() {
+            return Err(no_write_side("").in_member("store"));
         }
         Ok(Self { gate, endpoints: Arc::new(Endpoints::under(path)) })
     }

@@ -68,9 +68,9 @@ impl Operator {
         if let Some(audit) = audit.as_ref().filter(|_| store.keeps_at_once()) {
             audit.write_at_once();
         }
-        let gate = Config::read(&config)?.builder()?.managed_store(Arc::clone(&store.keys));
+        let gate = Config::read(&config)?.builder()?.store(Arc::clone(&store.keys));
         let gate = match store.ledger() {
-            Some(ledger) => gate.credit_authority(ledger.clone()),
+            Some(ledger) => gate.ledger(ledger.clone()),
             None => gate,
         };
         Ok(Self { gate: gate.build()?, store, actor: Actor::operator(&name), audit })

@@ -23,7 +23,8 @@ use crate::redis::RedisServer;
 /// Configure Redis to write to disk (`appendonly yes`) and never to evict balances (`maxmemory-policy noeviction`, or
 /// `volatile-…`, because a balance does not expire).
 ///
-/// Every call is one script, in one round trip. Of each account, the last 1,000 entries are kept, or slightly more, and
+/// Every call is one script, in one round trip. A draw can be a part of the round trip of a charge: see
+/// [`RedisLimiter`](crate::limit::RedisLimiter). Of each account, the last 1,000 entries are kept, or slightly more, and
 /// the ids of its last 1,024 adjustments. A charge that is repeated within five minutes of its end is not taken again.
 /// A refund that arrives before its charge is remembered, and the charge is then not taken. The charges of a crashed
 /// node stay open, and such refunds stay remembered, until [`sweep`](RedisLedger::sweep) closes them.
@@ -124,6 +125,11 @@ impl RedisLedger {
         let arguments = [shown(id), cost.to_string(), kind.name().to_owned(), holder.name().to_owned()];
         StoreFuture::boxed(async move { server.run(&scripts.close, &keys, &arguments).await })
     }
+
+    /// The server.
+    pub(crate) fn server(&self) -> &RedisServer {
+        &self.server
+    }
 }
 
 /// The suffixes of the keys beside an account's balance: its open charges, its entries, and its recently closed
@@ -216,6 +222,10 @@ impl CreditLedger for RedisLedger {
     }
 
     fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
+        Some(self)
+    }
+
+    fn as_redis(&self) -> Option<&RedisLedger> {
         Some(self)
     }
 }

@@ -1,7 +1,7 @@
 //! A rate limiter in Redis, with windows that all nodes share.
 
 #[cfg(all(test, feature = "memory"))]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +18,10 @@ use crate::redis::RedisServer;
 
 /// A rate limiter in Redis. One script tests and draws all windows of a draw in one round trip. It uses the server's
 /// time, so that the clocks of the calling machines do not matter.
+///
+/// A gate whose limiter and [`RedisLedger`](crate::credit::RedisLedger) use clones of one [`RedisServer`] draws and
+/// charges in one round trip, where the credits check directly follows the rate limits. In a wrapper such as
+/// [`Resilient`](crate::guard::Resilient), each makes its own round trip.
 ///
 /// Limit headers for a key with several windows need a second round trip
 /// ([`GateBuilder::limit_headers`](crate::gate::GateBuilder::limit_headers)).
@@ -40,6 +44,8 @@ use crate::redis::RedisServer;
 /// pool's slot. A draw from both at once needs them in one slot: if a plan has both, put a hash tag into
 /// [`RedisOptions::prefix`](crate::redis::RedisOptions::prefix). Otherwise a cluster refuses such a draw, and nothing
 /// is taken.
+///
+/// Without such a hash tag, a request whose windows all count pools is drawn and charged in two round trips.
 ///
 /// # Example
 ///
@@ -105,6 +111,11 @@ impl RedisLimiter {
             QuotaScope::Pool(name) => format!("{}:limit", self.server.of_pool(name.as_str())),
         }
     }
+
+    /// The server.
+    pub(crate) fn server(&self) -> &RedisServer {
+        &self.server
+    }
 }
 
 /// The longest window for which the script counts in nanoseconds: sums of three such times are exact below 2^53.
@@ -158,6 +169,10 @@ impl RateLimiter for RedisLimiter {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let (names, terms) = (self.names(draw), terms(draw));
         StoreFuture::boxed(async move { window_statuses(&server, &scripts, &names, &terms).await })
+    }
+
+    fn as_redis(&self) -> Option<&RedisLimiter> {
+        Some(self)
     }
 }
 

@@ -4,7 +4,7 @@
 #[path = "../../../tests/support/clock_jumps.rs"]
 mod clock_jumps;
 #[path = "../../../tests/services/mod.rs"]
-mod services;
+pub(crate) mod services;
 
 use std::sync::Arc;
 use std::time::Duration;

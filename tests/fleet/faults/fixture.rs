@@ -73,7 +73,7 @@ impl Stage {
         let store = Resilient::with_limits(SqlStore::new(&database), limits());
         let limiter = Resilient::with_limits(RedisLimiter::new(server), limits());
         let config = Config::from_toml(GATE, "gate.toml").unwrap();
-        let builder = config.builder().unwrap().managed_store(store.clone());
+        let builder = config.builder().unwrap().store(store.clone());
         let gate = builder.limiter(limiter).ledger(ledger.clone()).build().unwrap();
 
         store.create_account(&Account::new("acme", "metered")).await.unwrap();

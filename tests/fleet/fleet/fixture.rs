@@ -56,7 +56,7 @@ impl Stage {
         let database = Database::connect(&url).await.unwrap();
         let store = SqlStore::new(&database);
         let config = Config::from_toml(GATE, "fleet.toml").unwrap();
-        let gate = config.builder().unwrap().managed_store(store.clone()).build().unwrap();
+        let gate = config.builder().unwrap().store(store.clone()).build().unwrap();
         let account = Account::new(format!("fleet-{}", KeyId::generate()), plan);
         assert!(store.create_account(&account).await.unwrap());
         let mut stage = Self {
@@ -92,7 +92,7 @@ impl Stage {
         let store = Arc::new(MemoryStore::new());
         store.put_account(Account::new("nobody", "limited"));
         let config = Config::from_toml(GATE, "fleet.toml").unwrap();
-        let gate = config.builder().unwrap().managed_store(Arc::clone(&store)).build().unwrap();
+        let gate = config.builder().unwrap().store(Arc::clone(&store)).build().unwrap();
         let (manager, mut keys) = (KeyManager::new(gate, store), Vec::new());
         for _ in 0..count {
             let issued = manager.issue(NewKey::new("nobody", "unknown")).await.unwrap();

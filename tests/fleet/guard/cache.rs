@@ -22,7 +22,7 @@ async fn open_circuit_makes_unknown_key_503() {
         let guarded = Resilient::with_clock(Remote::new(Arc::clone(&world.store)), limits, clock);
         let cache = CachedStore::builder(guarded.clone()).wait_at_most(Duration::from_secs(2)).clock(clock);
         let cache = cache.stale_if_error(Duration::from_mins(1)).build().unwrap();
-        let gate = world.kwery().store(cache).clock(clock).build().unwrap();
+        let gate = world.with_store(cache).kwery().clock(clock).build().unwrap();
         let ask = async |key: &str| world.send(&gate, with_key("GET /v1/candles", key)).await.status;
         let unknown = |number| format!("kwery_live_unknown{number}");
         assert_eq!(ask(KNOWN).await, 200);

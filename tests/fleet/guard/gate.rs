@@ -48,14 +48,8 @@ fn far(limits: &GuardLimits) -> Far {
     rule.cost = Cost::Fixed(Credits::new(10));
     let mut plan = Plan::new("limited");
     plan.quotas = vec!["1000 per day".parse().unwrap()];
-    let gate = world
-        .kwery()
-        .plan(plan)
-        .rule(rule)
-        .store(store.clone())
-        .ledger(ledger.clone())
-        .limiter(limiter.clone())
-        .clock(clock);
+    let guarded = world.with_store(store.clone()).with_ledger(ledger.clone()).with_limiter(limiter.clone());
+    let gate = guarded.kwery().plan(plan).rule(rule).clock(clock);
     Far { gate: gate.build().unwrap(), world, store, ledger, limiter }
 }
 

@@ -45,8 +45,8 @@ async fn error_response_has_the_gate_headers() {
     for (fault, status, cache, body) in rows {
         for later in [false, true] {
             let (world, _, _) = world();
+            let world = if later { world.with_store(Later(Arc::clone(&world.store))) } else { world };
             let gate = world.kwery().request_ids(RequestIds::default().in_every_answer()).limit_headers();
-            let gate = if later { gate.store(Later(Arc::clone(&world.store))) } else { gate };
             let app = App::new().wrap_fn(move |_, _| async move { Err::<ServiceResponse, _>(fault()) });
             let app = init_service(app.wrap(TollgateTransform::new(gate.build().unwrap()))).await;
             let asked = keyed("/v1/candles").insert_header(("X-Request-ID", "mine"));

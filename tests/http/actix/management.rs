@@ -1,6 +1,5 @@
 //! Key management that the gate mounts.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::App;
@@ -18,7 +17,7 @@ async fn query_key_management_sends_no_referrer() {
     let mut plan = tollgate::Plan::new("limited");
     plan.quotas.push("9 per minute".parse().unwrap());
     world.key(KEY, |_, account| account.plan = "limited".into());
-    let gate = world.kwery().managed_store(Arc::clone(&world.store)).plan(plan);
+    let gate = world.kwery().plan(plan);
     let gate = gate.management("/account/keys").limit_headers().build().unwrap();
     let app = init_service(App::new().wrap(TollgateTransform::new(gate))).await;
     let send = |asked: TestRequest| call_service(&app, asked.to_request());
@@ -40,7 +39,7 @@ async fn query_key_management_sends_no_referrer() {
 async fn a_body_that_does_not_come_is_408() {
     let world = World::new();
     world.key(KEY, |_, _| {});
-    let gate = world.kwery().managed_store(Arc::clone(&world.store)).management("/account/keys");
+    let gate = world.kwery().management("/account/keys");
     let gate = gate.management_body_time(Duration::from_secs(3)).build().unwrap();
     let app = init_service(App::new().wrap(TollgateTransform::new(gate))).await;
     let asked = request("/account/keys").method(actix_web::http::Method::POST);

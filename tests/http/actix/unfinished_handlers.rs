@@ -15,7 +15,7 @@ use crate::support::remote::Remote;
 fn counting(world: &World, at_once: bool) -> (Gate, Remote<Arc<tollgate::MemoryLedger>>) {
     let ledger = Remote::new(Arc::clone(&world.ledger));
     ledger.answer_at_once(at_once);
-    (world.kwery().rule(costly("/v1/candles")).ledger(ledger.clone()).build().unwrap(), ledger)
+    (world.with_ledger(ledger.clone()).kwery().rule(costly("/v1/candles")).build().unwrap(), ledger)
 }
 
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {

@@ -1,6 +1,5 @@
 //! Panics of code that the service's author supplies: answered 500, at no cost, and told to the log.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use actix_web::dev::Service as _;
@@ -14,9 +13,9 @@ use tollgate::clock::Now;
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::{KeyHash, Length, Randomness, RandomnessError};
 use tollgate::limit::{Draw, LimitDecision, WindowStatus};
-use tollgate::meter::{Meter, Metered};
 use tollgate::respond::{DenialContext, ResponseForDenial};
 use tollgate::rule::Cost;
+use tollgate::store::KeyAdmin;
 use tollgate::{
     Account, Clock, CreditLedger, Credits, Denial, Gate, KeyFormat, KeyId, KeyRecord, KeySource, KeyStore,
     ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, Plan, RateLimiter, RequestView, Rule, StoreFuture,
@@ -33,7 +32,6 @@ enum Place {
     Find,
     Draw,
     Charge,
-    Meter,
     Settle,
     Observer,
     Responder,
@@ -66,6 +64,10 @@ impl KeyStore for Broken<Arc<MemoryStore>> {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         self.at(Place::Find, self.0.find(hash))
     }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Arc::clone(&self.0).admin()
+    }
 }
 
 impl RateLimiter for Broken<Arc<MemoryLimiter>> {
@@ -93,16 +95,6 @@ impl CreditLedger for Broken<Arc<MemoryLedger>> {
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
         self.0.refund(account, id)
-    }
-}
-
-impl Meter for Broken<Arc<MemoryLedger>> {
-    fn draw_and_charge(&self, _: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered> {
-        let mut charged = Box::pin(self.0.charge(charge));
-        let polled = charged.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
-        let std::task::Poll::Ready(Ok(charged)) = polled else { panic!("the ledger is in memory") };
-        let window_status = WindowStatus::new(0, 1, std::time::Duration::ZERO);
-        self.at(Place::Meter, StoreFuture::ready(Metered::Drawn { window_status, charged }))
     }
 }
 
@@ -144,28 +136,22 @@ fn broken(place: Place, later: bool) -> (World, KeyId, Gate) {
     rule.cost = Cost::Fixed(Credits::new(10));
     let mut plan = Plan::new("metered");
     plan.quotas.push("9 per minute".parse().unwrap());
-    let ledger = Broken(Arc::clone(&world.ledger), place, later);
     let mut builder = world
+        .with_limiter(Broken(Arc::clone(&world.limiter), place, later))
+        .with_ledger(Broken(Arc::clone(&world.ledger), place, later))
+        .with_store(Broken(Arc::clone(&world.store), place, later))
         .bare()
         .source(KeySource::header("x-api-key").unwrap())
         .format(KeyFormat::new("acme_", Length::exactly(32)).unwrap())
         .rule(rule)
         .plan(plan)
-        .limiter(Broken(Arc::clone(&world.limiter), place, later))
-        .ledger(ledger.clone())
         .clock(Broken(world.clock.clone(), place, later))
         .audit(Broken((), place, later))
         .randomness(Broken((), place, later));
     builder = match place {
-        Place::Audit | Place::Randomness => {
-            builder.managed_store(Arc::clone(&world.store)).management("/account/keys")
-        }
-        _ => builder.store(Broken(Arc::clone(&world.store), place, later)),
-    };
-    builder = match place {
+        Place::Audit | Place::Randomness => builder.management("/account/keys"),
         Place::Observer => builder.on_denial(|_| panics()),
         Place::Responder => builder.responder(Broken((), place, later)),
-        Place::Meter => builder.meter(ledger),
         _ => builder,
     };
     let gate = builder.build().unwrap();
@@ -202,11 +188,10 @@ async fn through_actix(gate: Gate, place: Place) -> u16 {
     app.call(request.to_request()).await.unwrap().status().as_u16()
 }
 
-const PLACES: [Place; 10] = [
+const PLACES: [Place; 9] = [
     Place::Find,
     Place::Draw,
     Place::Charge,
-    Place::Meter,
     Place::Settle,
     Place::Observer,
     Place::Responder,

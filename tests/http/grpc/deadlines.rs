@@ -40,9 +40,8 @@ impl CreditLedger for Silent {
 /// A server that leaves deadlines to what it serves, as axum and hyper do.
 async fn heedless(world: &World, silent_store: bool) -> Server {
     let silent = Silent(Arc::clone(&world.ledger));
-    let builder = builder(world);
-    let builder = if silent_store { builder.store(silent) } else { builder.ledger(silent) };
-    Server::gated(&builder.build().unwrap(), service(world)).await
+    let silent = if silent_store { world.with_store(silent) } else { world.with_ledger(silent) };
+    Server::gated(&builder(&silent).build().unwrap(), service(world)).await
 }
 
 #[tokio::test]

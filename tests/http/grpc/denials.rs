@@ -104,7 +104,7 @@ fn ranked(world: &World) -> Gate {
 }
 
 fn failing_store(world: &World) -> Gate {
-    builder(world).store(Failing::new(Arc::clone(&world.store))).build().unwrap()
+    builder(&world.with_store(Failing::new(Arc::clone(&world.store)))).build().unwrap()
 }
 
 fn cases() -> Vec<Case> {

@@ -8,6 +8,7 @@ use tollgate::account::{Allowance, ParamLimit};
 use tollgate::gate::TrustedProxies;
 use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Length};
 use tollgate::rule::{Cost, ScopeRule};
+use tollgate::store::KeyAdmin;
 use tollgate::{
     Credits, DenialKind, Gate, GateBuilder, KeyFormat, KeyId, KeyRecord, KeySource, KeyStore, MemoryStore,
     Plan, Rule, StoreError, StoreFuture,
@@ -74,6 +75,10 @@ impl KeyStore for Partial {
         assert_ne!(*hash, self.panics, "the store panics for this key");
         self.store.find(hash)
     }
+
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+        Arc::clone(&self.store).admin()
+    }
 }
 
 /// The key of a row.
@@ -102,15 +107,16 @@ impl Stage {
         let [fails, panics] = [OUTAGE, PANIC].map(|name| KeyHasher::sha256().hash(key(name).as_bytes()));
         let store = Partial { store: Arc::clone(&world.store), fails, panics };
         let denials = notes.clone();
-        let builder = rules.into_iter().fold(plans(&world), GateBuilder::rule);
-        let builder = builder.on_denial(move |denial| denials.0.denials.lock().unwrap().push(denial.kind()));
         let builder = if later {
             let (ledger, limiter) = (Later(Arc::clone(&world.ledger)), Later(Arc::clone(&world.limiter)));
-            builder.store(Later(store)).ledger(ledger).limiter(limiter)
+            Gate::builder().store(Later(store)).ledger(ledger).limiter(limiter)
         } else {
-            builder.store(store)
+            let (ledger, limiter) = (Arc::clone(&world.ledger), Arc::clone(&world.limiter));
+            Gate::builder().store(store).ledger(ledger).limiter(limiter)
         };
-        let builder = builder.authority(Arc::clone(&world.store)).management("/account/keys");
+        let builder = rules.into_iter().fold(plans(builder, &world), GateBuilder::rule);
+        let builder = builder.on_denial(move |denial| denials.0.denials.lock().unwrap().push(denial.kind()));
+        let builder = builder.management("/account/keys");
         let gate = builder.management_scope("keys:manage").build().unwrap();
         Self { world, gate, notes }
     }
@@ -131,7 +137,7 @@ impl Stage {
     }
 }
 
-fn plans(world: &World) -> GateBuilder {
+fn plans(builder: GateBuilder, world: &World) -> GateBuilder {
     let plan = |name: &str, rank, change: fn(&mut Plan)| {
         let mut plan = Plan::new(name);
         plan.rank = Some(rank);
@@ -143,10 +149,7 @@ fn plans(world: &World) -> GateBuilder {
         plan
     };
     let proxies = TrustedProxies::new(["127.0.0.0/8".parse().unwrap()]);
-    Gate::builder()
-        .store(Arc::clone(&world.store))
-        .ledger(Arc::clone(&world.ledger))
-        .limiter(Arc::clone(&world.limiter))
+    builder
         .clock(world.clock.clone())
         .source(KeySource::header("X-API-Key").unwrap())
         .source(KeySource::authorization("Bearer").unwrap())

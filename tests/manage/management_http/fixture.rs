@@ -49,12 +49,12 @@ impl Stage {
         Self::over(|builder, store| {
             let cached = tollgate::store::CachedStore::builder(store)
                 .stale_for_at_most(std::time::Duration::from_hours(1));
-            builder.managed_store(change(cached).build().unwrap())
+            builder.store(change(cached).build().unwrap())
         })
     }
 
     pub(crate) fn with(change: impl FnOnce(GateBuilder) -> GateBuilder) -> Self {
-        Self::over(|builder, store| change(builder.managed_store(store)))
+        Self::over(|builder, store| change(builder.store(store)))
     }
 
     fn over(change: impl FnOnce(GateBuilder, Arc<MemoryStore>) -> GateBuilder) -> Self {
@@ -67,7 +67,7 @@ impl Stage {
             store.put_account(Account::new(account, plan));
         }
         let builder = change(config.builder().unwrap(), Arc::clone(&store));
-        let gate = builder.credit_authority(Arc::clone(&ledger)).clock(clock.clone()).build().unwrap();
+        let gate = builder.ledger(Arc::clone(&ledger)).clock(clock.clone()).build().unwrap();
         Self { manager: KeyManager::new(gate, store), clock, ledger }
     }
 

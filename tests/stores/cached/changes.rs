@@ -206,7 +206,7 @@ async fn cached_record_is_judged_on_every_request() {
     rule.cost = Cost::Fixed(Credits::new(40));
     let mut plan = tollgate::Plan::new("slow");
     plan.quotas = vec!["2 per minute".parse().unwrap()];
-    let gate = world.kwery().rule(rule).plan(plan).managed_store(store.clone()).build().unwrap();
+    let gate = world.with_store(store.clone()).kwery().rule(rule).plan(plan).build().unwrap();
     let ask = async || world.send(&gate, with_key("GET /v1/candles", KEY)).await.status;
 
     assert_eq!((ask().await, world.balance(id)), (200, 60));
@@ -233,7 +233,7 @@ async fn a_manager_over_the_cache_revokes_at_once() {
         .clock(world.clock.clone())
         .build()
         .unwrap();
-    let gate = world.kwery().managed_store(store.clone()).build().unwrap();
+    let gate = world.with_store(store.clone()).kwery().build().unwrap();
     let ask = async || world.send(&gate, with_key("GET /v1/candles", KEY)).await.status;
     assert_eq!(ask().await, 200);
     let manager = KeyManager::new(gate.clone(), store);
@@ -251,7 +251,7 @@ async fn leaked_key_is_revoked_despite_a_miss() {
         .clock(world.clock.clone())
         .build()
         .unwrap();
-    let gate = world.kwery().managed_store(store.clone()).build().unwrap();
+    let gate = world.with_store(store.clone()).kwery().build().unwrap();
     let ask = async || world.send(&gate, with_key("GET /v1/candles", KEY)).await.status;
     assert_eq!(ask().await, 401, "it is remembered that there is no such key");
     let id = world.plain_key(KEY);

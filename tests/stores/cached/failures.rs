@@ -207,7 +207,7 @@ async fn failing_authority_is_503_and_never_401() {
         .jitter(0)
         .build()
         .unwrap();
-    let gate = world.kwery().store(store).build().unwrap();
+    let gate = world.with_store(store).kwery().build().unwrap();
     let ask = async |key| world.send(&gate, with_key("GET /v1/candles", key)).await.status;
     assert_eq!(ask(KEY).await, 200);
     remote.down.store(true, Ordering::SeqCst);

@@ -1,23 +1,29 @@
 //! A server that answers by errors, by nonsense or not at all: everything that is kept there is in service soon after, by
 //! whichever connections.
 
+use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use tollgate::account::{Allowance, QuotaPolicy, Quotas};
+use http::{Request, Response};
+use tollgate::account::{Allowance, Grant, GrantPeriod, QuotaPolicy, Quotas};
 use tollgate::clock::{Now, Timestamp};
 use tollgate::credit::{Charge, ChargeId, RedisLedger};
-use tollgate::key::KeyHasher;
+use tollgate::key::{KeyHasher, Length};
 use tollgate::limit::{Draw, RedisLimiter};
-use tollgate::meter::{Meter, RedisMeter};
 use tollgate::redis::{RedisOptions, RedisServer};
+use tollgate::rule::Cost;
 use tollgate::store::{
     CachedStore, CachedText, Change, ChannelState, InvalidationBus, RecordCache, RedisInvalidationBus,
     RedisRecords,
 };
-use tollgate::{Account, CreditLedger, Credits, KeyId, KeyRecord, MemoryStore, RateLimiter, StoreError};
+use tollgate::{
+    Account, CreditLedger, Credits, Gate, KeyFormat, KeyId, KeyRecord, KeySource, MemoryStore, Plan,
+    RateLimiter, Rule, StoreError, TollgateService,
+};
+use tower::{ServiceExt, service_fn};
 
 use crate::services::proxy::{Fault, Proxy};
 use crate::services::redis::Redis;
@@ -28,11 +34,35 @@ const SOON: Duration = Duration::from_secs(10);
 /// The duration of a fault.
 const WHILE: Duration = Duration::from_millis(1500);
 
+const SECRET: &str = "acme_0123456789012345678901";
+
+/// A gate whose limits and credits are on this server, with one key.
+fn gate(server: &RedisServer, record: KeyRecord) -> Gate {
+    let (mut rule, mut plan) = (Rule::new("/").unwrap(), Plan::new("pro"));
+    rule.cost = Cost::Fixed(Credits::new(1));
+    plan.quotas.push("1000000 per second".parse().unwrap());
+    let hourly = GrantPeriod::every(Duration::from_hours(1)).unwrap();
+    plan.credits = Allowance::Grant(Grant::new(Credits::new(1_000_000), hourly));
+    let store = MemoryStore::new();
+    store.put_key(record);
+    Gate::builder()
+        .source(KeySource::header("x-api-key").unwrap())
+        .format(KeyFormat::new("acme_", Length::exactly(22)).unwrap())
+        .plan(plan)
+        .rule(rule)
+        .store(store)
+        .limiter(RedisLimiter::new(server.clone()))
+        .ledger(RedisLedger::new(server.clone()))
+        .build()
+        .unwrap()
+}
+
 /// Everything that asks one server.
 struct Parts {
     limiter: RedisLimiter,
     ledger: RedisLedger,
-    meter: RedisMeter,
+    /// A gate that draws and charges in one round trip.
+    gate: Gate,
     records: RedisRecords,
     invalidation_bus: RedisInvalidationBus,
     node: CachedStore<MemoryStore>,
@@ -52,13 +82,13 @@ impl Parts {
         let server = RedisServer::with_options(&format!("redis://127.0.0.1:{port}"), options).unwrap();
         let builder = CachedStore::builder(MemoryStore::new()).second_tier(RedisRecords::new(server.clone()));
         let node = builder.invalidation_bus(RedisInvalidationBus::new(server.clone())).build().unwrap();
-        let hash = KeyHasher::sha256().hash(b"key");
+        let hash = KeyHasher::sha256().hash(SECRET.as_bytes());
         let record = KeyRecord::new(KeyId::from_bytes([7; 16]), hash, Arc::new(Account::new("acme", "pro")));
         let quota = QuotaPolicy::new(1_000_000, Duration::from_secs(1)).unwrap();
         Self {
             limiter: RedisLimiter::new(server.clone()),
             ledger: RedisLedger::new(server.clone()),
-            meter: RedisMeter::new(server.clone()),
+            gate: gate(&server, record.clone()),
             records: RedisRecords::new(server.clone()),
             invalidation_bus: RedisInvalidationBus::new(server),
             node,
@@ -88,7 +118,13 @@ impl Parts {
     }
 
     async fn meter(&self) -> Asked {
-        self.meter.draw_and_charge(&self.draw(), &self.charge()).await.map(drop)
+        let request = Request::get("/").header("x-api-key", SECRET).body(String::new()).unwrap();
+        let inner = service_fn(|_| ready(Ok::<_, Infallible>(Response::new(String::new()))));
+        let answer = TollgateService::new(inner, self.gate.clone()).oneshot(request).await.unwrap();
+        match answer.status().as_u16() {
+            200 => Ok(()),
+            status => Err(StoreError::unavailable(status.to_string())),
+        }
     }
 
     async fn look(&self) -> Asked {

@@ -1,10 +1,14 @@
 //! A meter in Redis: one script for the windows and the balance.
 
+#[cfg(all(test, feature = "memory"))]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
 use redis::Script;
 
+use crate::account::{QuotaGroup, QuotaScope, Quotas};
 use crate::credit::redis as credits;
 use crate::credit::{Charge, RedisLedger};
 use crate::error::StoreError;
@@ -16,23 +20,8 @@ use crate::redis::CLOCK;
 use crate::redis::RedisServer;
 
 /// A meter that keeps rate limits and credits on one Redis server, and draws and charges in one round trip.
-///
-/// The meter's limiter and ledger use the same windows and balances. A gate needs them too, for calls that need only
-/// one of the two.
-///
-/// # Example
-///
-/// ```
-/// use tollgate::meter::RedisMeter;
-/// use tollgate::redis::RedisServer;
-/// use tollgate::Gate;
-///
-/// let meter = RedisMeter::new(RedisServer::open("redis://127.0.0.1:6379", "acme")?);
-/// let builder = Gate::builder().limiter(meter.limiter()).ledger(meter.ledger()).meter(meter);
-/// # Ok::<(), tollgate::ConfigError>(())
-/// ```
 #[derive(Clone)]
-pub struct RedisMeter {
+pub(super) struct RedisMeter {
     server: RedisServer,
     script: Arc<Script>,
     limiter: RedisLimiter,
@@ -47,21 +36,15 @@ const BOTH: &str = "
 ";
 
 impl RedisMeter {
-    /// Creates a meter on this server.
-    pub fn new(server: RedisServer) -> Self {
+    /// Returns the meter of a limiter and a ledger, if they share a server.
+    pub(super) fn of(limiter: &RedisLimiter, ledger: &RedisLedger) -> Option<Self> {
+        let server = limiter.server().clone();
+        if !server.is_same(ledger.server()) {
+            return None;
+        }
         let script = [CLOCK, limits::WINDOWS, credits::BALANCE_SCRIPT, credits::CHARGE, BOTH].join("\n");
-        let (limiter, ledger) = (RedisLimiter::new(server.clone()), RedisLedger::new(server.clone()));
-        Self { server, script: Arc::new(Script::new(&script)), limiter, ledger }
-    }
-
-    /// Returns the limiter over the same windows.
-    pub fn limiter(&self) -> RedisLimiter {
-        self.limiter.clone()
-    }
-
-    /// Returns the ledger over the same balances.
-    pub fn ledger(&self) -> RedisLedger {
-        self.ledger.clone()
+        let (limiter, ledger) = (limiter.clone(), ledger.clone());
+        Some(Self { server, script: Arc::new(Script::new(&script)), limiter, ledger })
     }
 }
 
@@ -78,6 +61,12 @@ fn metered((drawn, answer): (limits::DrawReply, Option<credits::Answer>)) -> Res
 }
 
 impl Meter for RedisMeter {
+    fn takes(&self, quotas: &Quotas) -> bool {
+        // The balance is in the account's slot. A cluster refuses a script over several slots.
+        let in_a_pool = |group: &QuotaGroup| matches!(group.counts(), QuotaScope::Pool(_));
+        self.server.has_one_slot() || !quotas.groups().iter().all(in_a_pool)
+    }
+
     fn draw_and_charge(&self, draw: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered> {
         let (server, script) = (self.server.clone(), Arc::clone(&self.script));
         let (mut keys, mut arguments) = (self.limiter.names(draw), limits::terms(draw));

@@ -1,27 +1,30 @@
-//! Limits and credits on one Redis: in one round trip, and by the published suites.
-#![cfg(all(feature = "redis", feature = "conformance"))]
+//! Compares a draw and a charge in one call with two calls. Needs `redis-server`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-use crate::services;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use services::redis::Redis;
-use tollgate::account::{Allowance, Grant, GrantPeriod, QuotaPolicy, QuotaScope, Quotas};
-use tollgate::clock::{Now, Timestamp};
-use tollgate::conformance::{self, Capability, Suite};
-use tollgate::credit::{Charge, ChargeId, Charged, CreditAdmin};
-use tollgate::key::KeyHasher;
-use tollgate::limit::{Draw, LimitDecision};
-use tollgate::meter::{Meter, Metered, RedisMeter};
-use tollgate::redis::{RedisOptions, RedisServer};
-use tollgate::{Account, CreditLedger, Credits, KeyId, KeyRecord, RateLimiter, StoreError};
+use super::RedisMeter;
+use crate::account::{Account, Allowance, Grant, GrantPeriod, QuotaPolicy, QuotaScope, Quotas};
+use crate::amount::{ChargeId, Credits};
+use crate::clock::{Now, Timestamp};
+use crate::credit::{Charge, Charged, CreditAdmin, CreditLedger, RedisLedger};
+use crate::error::StoreError;
+use crate::key::{KeyHasher, KeyId, KeyRecord};
+use crate::limit::redis::tests::services::redis::Redis;
+use crate::limit::{Draw, LimitDecision, RateLimiter, RedisLimiter};
+use crate::meter::{Meter, Metered};
+use crate::redis::{RedisOptions, RedisServer};
 
-fn meter(redis: &Redis, prefix: &str) -> RedisMeter {
+fn server(redis: &Redis, prefix: &str) -> RedisServer {
     let mut options = RedisOptions::new(prefix);
     options.response_timeout = Duration::from_secs(5);
-    RedisMeter::new(RedisServer::with_options(&redis.url(), options).unwrap())
+    RedisServer::with_options(&redis.url(), options).unwrap()
+}
+
+fn meter(redis: &Redis, prefix: &str) -> RedisMeter {
+    let server = server(redis, prefix);
+    RedisMeter::of(&RedisLimiter::new(server.clone()), &RedisLedger::new(server)).unwrap()
 }
 
 /// A key, its windows, and its account's terms.
@@ -62,21 +65,21 @@ impl Caller {
 
     /// The same in two calls, one after the other.
     async fn in_two(&self, meter: &RedisMeter, number: u128, amount: u64) -> Result<Metered, StoreError> {
-        match meter.limiter().draw(&self.draw()).await? {
+        match meter.limiter.draw(&self.draw()).await? {
             LimitDecision::Exceeded { retry_after, window_status } => {
                 Ok(Metered::Exceeded { retry_after, window_status })
             }
             LimitDecision::Within(window_status) => {
-                let charged = meter.ledger().charge(&self.charge(number, amount)).await?;
+                let charged = meter.ledger.charge(&self.charge(number, amount)).await?;
                 Ok(Metered::Drawn { window_status, charged })
             }
         }
     }
 
     async fn left(&self, meter: &RedisMeter) -> (Vec<u32>, u64) {
-        let window_statuses = meter.limiter().peek(&self.draw()).await.unwrap();
+        let window_statuses = meter.limiter.peek(&self.draw()).await.unwrap();
         let now = Self::now().wall();
-        let balance = meter.ledger().balance_of(&self.record.account.id, &self.allowance, now).await.unwrap();
+        let balance = meter.ledger.balance_of(&self.record.account.id, &self.allowance, now).await.unwrap();
         let left = window_statuses.iter().map(|window_status| window_status.remaining).collect();
         (left, balance.credits().unwrap().get())
     }
@@ -108,14 +111,8 @@ async fn one_call_decides_like_two() {
     for caller in callers {
         redis.say(&["FLUSHALL"]);
         // The second charge comes twice, the third was given back before, the fourth is too much.
-        one.ledger()
-            .refund(&caller.record.account, ChargeId::from_bytes(3_u128.to_be_bytes()))
-            .await
-            .unwrap();
-        two.ledger()
-            .refund(&caller.record.account, ChargeId::from_bytes(3_u128.to_be_bytes()))
-            .await
-            .unwrap();
+        one.ledger.refund(&caller.record.account, ChargeId::from_bytes(3_u128.to_be_bytes())).await.unwrap();
+        two.ledger.refund(&caller.record.account, ChargeId::from_bytes(3_u128.to_be_bytes())).await.unwrap();
         for (number, amount) in [(1, 10), (2, 10), (2, 10), (3, 10), (4, 1_000), (5, 1), (6, 1), (7, 1)] {
             let (at_once, in_two) =
                 (caller.at_once(&one, number, amount).await, caller.in_two(&two, number, amount).await);
@@ -156,32 +153,19 @@ async fn draw_and_charge_take_one_round_trip() {
     assert_eq!(caller.left(&meter).await, (vec![1_899, 2_899], 399));
 }
 
-/// Its time is the server's own.
-fn limits(limiter: impl RateLimiter) -> Suite {
-    conformance::limits(limiter).without(Capability::InjectedTime)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_limiter_keeps_the_contract() {
-    let Some(redis) = Redis::start() else { return };
-    let limiter = meter(&redis, "tollgate").limiter();
-    limits(limiter.clone()).run().await.assert();
-    limits(Arc::new(limiter) as Arc<dyn RateLimiter>).run().await.assert();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ledger_keeps_the_contract() {
-    let Some(redis) = Redis::start() else { return };
-    let ledger = meter(&redis, "tollgate").ledger();
-    conformance::credits(ledger.clone()).run().await.assert();
-    conformance::credits(Arc::new(ledger) as Arc<dyn CreditAdmin>).run().await.assert();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn meter_keeps_the_contract_in_one_slot() {
+#[tokio::test]
+async fn pool_draws_are_taken_in_one_slot() {
     let Some(redis) = Redis::start_cluster() else { return };
-    let meter = meter(&redis, "{gate}");
-    limits(meter.limiter()).run().await.assert();
-    conformance::credits(meter.ledger()).run().await.assert();
-    assert!(Caller::new(&[(2, QuotaScope::Pool("demo".into()))], 5).at_once(&meter, 1, 1).await.is_ok());
+    let pool = |name: &str| (2, QuotaScope::Pool(name.into()));
+    let of_pools = Caller::new(&[pool("demo")], 5);
+    let one_slot = meter(&redis, "{gate}");
+    assert!(one_slot.takes(&of_pools.quotas));
+    assert!(of_pools.at_once(&one_slot, 1, 1).await.is_ok());
+    let many_slots = meter(&redis, "gate");
+    assert!(!many_slots.takes(&of_pools.quotas));
+    assert!(of_pools.at_once(&many_slots, 1, 1).await.is_err(), "the cluster refuses it");
+    assert!(of_pools.in_two(&many_slots, 1, 1).await.is_ok());
+    let of_account = Caller::new(&[(2, QuotaScope::Key), (2, QuotaScope::Account)], 5);
+    assert!(many_slots.takes(&of_account.quotas));
+    assert!(of_account.at_once(&many_slots, 2, 1).await.is_ok());
 }
