@@ -88,27 +88,6 @@ impl ChargeId {
     }
 }
 
-/// A hasher that hashes a charge id by its number alone: the ids of one process differ in nothing else.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct ByNumber(u64);
-
-impl std::hash::Hasher for ByNumber {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // An odd multiplier spreads consecutive numbers over the upper bits, which the map uses to choose a slot.
-        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
-
 /// A generator of charge ids that no other process makes.
 ///
 /// An id consists of the process's random number and a counter.

@@ -2,11 +2,12 @@
 //! with one look-up of the part of the path before its last segment.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+
+use foldhash::fast::FixedState;
 
 /// Such patterns, with the indexes of their rules. A path that is not found here may still match another pattern.
 #[derive(Debug, Default)]
-pub(super) struct LiteralRouteIndex(HashMap<Box<str>, LastSegments, BuildHasherDefault<ByText>>);
+pub(super) struct LiteralRouteIndex(HashMap<Box<str>, LastSegments, FixedState>);
 
 /// The patterns that have the same text up to the last segment.
 #[derive(Debug, Default)]
@@ -52,40 +53,6 @@ impl LiteralRouteIndex {
 fn split(path: &str) -> Option<(&str, &str)> {
     let slash = path.bytes().rposition(|byte| byte == b'/')?;
     path.split_at_checked(slash + 1)
-}
-
-/// A hasher for text of the configuration, eight bytes at a time. It needs no protection against collisions, because
-/// requests insert nothing.
-#[derive(Debug, Default)]
-struct ByText(u64);
-
-impl ByText {
-    #[inline]
-    fn add(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
-
-impl Hasher for ByText {
-    #[inline]
-    fn finish(&self) -> u64 {
-        // The map uses the lowest bits, and the highest bits of a product are the best mixed.
-        self.0.rotate_left(32)
-    }
-
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        let Some(last) = bytes.last_chunk() else {
-            return bytes.iter().for_each(|byte| self.add(u64::from(*byte)));
-        };
-        bytes.as_chunks().0.iter().for_each(|eight| self.add(u64::from_ne_bytes(*eight)));
-        // The last eight bytes are the remaining ones and some before them.
-        self.add(u64::from_ne_bytes(*last));
-    }
-
-    /// Ignores the byte that ends a text, because only one text is hashed.
-    #[inline]
-    fn write_u8(&mut self, _: u8) {}
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::state::State;
 use super::{MemoryLedger, lock};
 use crate::account::Allowance;
 use crate::clock::Timestamp;
+use crate::credit::balance_state::BalanceState;
 use crate::credit::{Adjusted, Adjustment, Balance, CreditAdmin, Entry, EntryQuery};
 use crate::future::StoreFuture;
 use crate::name::AccountId;
@@ -13,12 +13,11 @@ use crate::name::AccountId;
 impl CreditAdmin for MemoryLedger {
     fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
         let known = self.look(account.as_str(), |state| state.balance_at(allowance, now));
-        StoreFuture::ready(known.unwrap_or_else(|| State::keeping(0).balance_at(allowance, now)))
+        StoreFuture::ready(known.unwrap_or_else(|| BalanceState::new().balance_at(allowance, now)))
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
-        let entries =
-            self.look(query.account.as_str(), |state| state.history.newest(query.before, query.limit));
+        let entries = self.look(query.account.as_str(), |state| state.newest(query.before, query.limit));
         StoreFuture::ready(entries.unwrap_or_default())
     }
 
@@ -36,20 +35,13 @@ impl CreditAdmin for MemoryLedger {
         let mut state = lock(&account_balance);
         let was_there = !state.erased;
         if was_there {
-            *state = State::keeping(0);
-            state.erased = true;
+            state.erase();
             account_balances.remove(account);
         }
         StoreFuture::ready(was_there)
     }
 
     fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64> {
-        StoreFuture::ready(
-            self.account_balances
-                .pin()
-                .values()
-                .map(|account_balance| lock(account_balance).history.fold(before))
-                .sum(),
-        )
+        StoreFuture::ready(self.history.fold(before))
     }
 }

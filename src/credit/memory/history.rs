@@ -1,81 +1,144 @@
-//! The history of an account: its last entries, and the ids of its last adjustments.
+//! The history of accounts: their last entries, and the ids of their last adjustments.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::amount::Credits;
 use crate::clock::Timestamp;
 use crate::credit::{AdjustmentId, AdjustmentKind, Balance, Entry, EntryKind};
 
-/// A stored entry.
+/// A stored entry of an account.
 ///
-/// Its number follows from its position. While an account has no limit, its only entries are those that removed the
-/// limit, so `balance` needs no value for "no limit".
+/// While an account has no limit, its only entries are those that removed the limit, so `balance` needs no value for "no
+/// limit".
 #[derive(Debug)]
 pub(super) struct HistoryEntry {
+    /// The number of the account in this ledger.
+    pub(super) account: u64,
+    /// The number of the entry in its account.
+    pub(super) number: u64,
     pub(super) at: Timestamp,
     pub(super) kind: EntryKind,
     pub(super) amount: i64,
     pub(super) balance: Credits,
 }
 
-/// The last entries of an account, in a ring buffer.
+/// The number of entries of one ring, unless the whole history is smaller.
+const RING: usize = 1024;
+
+/// The last entries of a ledger, in rings that accounts share. All entries of an account are in one ring.
 ///
-/// Once it is full, an entry overwrites the oldest one and allocates nothing.
+/// Once a ring is full, an entry overwrites the oldest one and allocates nothing. A million accounts that are rarely used
+/// thus take no more memory than the bound.
 #[derive(Debug)]
 pub(super) struct History {
+    rings: Box<[Mutex<Ring>]>,
+    /// The number of entries of each ring.
     most: usize,
-    last: u64,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
     /// The index of the next entry.
     place: usize,
-    ring: Vec<HistoryEntry>,
+    entries: Vec<HistoryEntry>,
 }
 
 impl History {
+    /// Creates a history of at most this many entries.
     pub(super) fn keeping(most: usize) -> Self {
-        Self { most, last: 0, place: 0, ring: Vec::new() }
+        let rings = (most / RING).max(1);
+        Self { rings: (0..rings).map(|_| Mutex::default()).collect(), most: most / rings }
     }
 
     #[inline]
-    pub(super) fn write(&mut self, written: HistoryEntry) {
-        self.last += 1;
-        if self.place >= self.most {
+    fn ring_of(&self, account: u64) -> MutexGuard<'_, Ring> {
+        #[expect(clippy::cast_possible_truncation, reason = "the lower bits spread accounts as well")]
+        let ring = account as usize % self.rings.len();
+        self.rings[ring].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[inline]
+    pub(super) fn write(&self, entry: HistoryEntry) {
+        self.ring_of(entry.account).write(entry, self.most);
+    }
+
+    /// Returns the entries of an account, newest first.
+    pub(super) fn newest(&self, account: u64, before: Option<u64>, limit: usize) -> Vec<Entry> {
+        let ring = self.ring_of(account);
+        let (older, newer) = (&ring.entries[ring.place..], &ring.entries[..ring.place]);
+        let own = newer.iter().rev().chain(older.iter().rev()).filter(|entry| entry.account == account);
+        let asked = own.filter(|entry| before.is_none_or(|before| entry.number < before));
+        asked.take(limit).map(HistoryEntry::to_entry).collect()
+    }
+
+    /// Removes the entries of an account.
+    pub(super) fn erase(&self, account: u64) {
+        let mut ring = self.ring_of(account);
+        ring.straighten();
+        ring.entries.retain(|entry| entry.account != account);
+        ring.place = ring.entries.len();
+    }
+
+    /// Folds the oldest entries of each account into one.
+    ///
+    /// It folds all entries of the account before the first one that is not older than `before`. Returns the number of
+    /// removed entries.
+    pub(super) fn fold(&self, before: Timestamp) -> u64 {
+        let fold = |ring: &Mutex<Ring>| ring.lock().unwrap_or_else(PoisonError::into_inner).fold(before);
+        self.rings.iter().map(fold).sum()
+    }
+}
+
+impl Ring {
+    #[inline]
+    fn write(&mut self, entry: HistoryEntry, most: usize) {
+        if self.place >= most {
             self.place = 0;
         }
-        match self.ring.get_mut(self.place) {
-            Some(oldest) => *oldest = written,
-            None if self.most == 0 => return,
+        match self.entries.get_mut(self.place) {
+            Some(oldest) => *oldest = entry,
+            None if most == 0 => return,
             None => {
                 // Reserve all entries at once: later writes are on the path of a request.
-                self.ring.reserve_exact(self.most - self.ring.len());
-                self.ring.push(written);
+                self.entries.reserve_exact(most - self.entries.len());
+                self.entries.push(entry);
             }
         }
         self.place += 1;
     }
 
-    /// Folds the oldest entries into one.
-    ///
-    /// It folds all entries before the first one that is not older than `before`. Returns the number of removed
-    /// entries.
-    pub(super) fn fold(&mut self, before: Timestamp) -> u64 {
-        let oldest = self.place % self.ring.len().max(1);
-        self.ring.rotate_left(oldest);
-        self.place = self.ring.len();
-        let old = self.ring.iter().take_while(|entry| entry.at < before).count();
-        let Some(last) = old.checked_sub(1).filter(|last| *last > 0) else { return 0 };
-        self.ring[last].fold();
-        self.ring.drain(..last);
-        self.place = self.ring.len();
-        last as u64
+    /// Moves the oldest entry to the front.
+    fn straighten(&mut self) {
+        let oldest = self.place % self.entries.len().max(1);
+        self.entries.rotate_left(oldest);
+        self.place = self.entries.len();
     }
 
-    /// Returns the entries, newest first.
-    pub(super) fn newest(&self, before: Option<u64>, limit: usize) -> Vec<Entry> {
-        let (older, newer) = (&self.ring[self.place..], &self.ring[..self.place]);
-        let kept = newer.iter().rev().chain(older.iter().rev());
-        let numbered = (1..=self.last).rev().zip(kept);
-        let asked = numbered.filter(|(number, _)| before.is_none_or(|before| *number < before));
-        asked.take(limit).map(|(number, written)| written.numbered(number)).collect()
+    fn fold(&mut self, before: Timestamp) -> u64 {
+        self.straighten();
+        // For each account: the index of its last entry to fold, the number of those entries, and true while no entry
+        // that is not older was found.
+        let mut accounts: HashMap<u64, (usize, usize, bool)> = HashMap::new();
+        for (place, entry) in self.entries.iter().enumerate() {
+            let (last, count, open) = accounts.entry(entry.account).or_insert((place, 0, true));
+            *open &= entry.at < before;
+            if *open {
+                (*last, *count) = (place, *count + 1);
+            }
+        }
+        accounts.retain(|_, (_, count, _)| *count > 1);
+        for (last, _, _) in accounts.values() {
+            self.entries[*last].fold();
+        }
+        let (before, mut place) = (self.entries.len(), 0);
+        self.entries.retain(|entry| {
+            let kept = accounts.get(&entry.account).is_none_or(|(last, _, _)| place >= *last);
+            place += 1;
+            kept
+        });
+        self.place = self.entries.len();
+        (before - self.place) as u64
     }
 }
 
@@ -92,13 +155,13 @@ impl HistoryEntry {
         self.kind = EntryKind::Folded;
     }
 
-    fn numbered(&self, number: u64) -> Entry {
+    fn to_entry(&self) -> Entry {
         let (amount, balance) = match self.kind {
             EntryKind::Unlimited(_) => (self.amount, Balance::Unlimited),
             EntryKind::Folded if self.amount < 0 => (0, Balance::Unlimited),
             _ => (self.amount, Balance::Limited(self.balance)),
         };
-        Entry::new(number, self.at, self.kind.clone(), amount, balance)
+        Entry::new(self.number, self.at, self.kind.clone(), amount, balance)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Each call runs under the account's lock.
 
+use std::sync::Arc;
+
 use super::history::{Adjustments, History, HistoryEntry};
 use super::lease::Block;
 use crate::account::Allowance;
@@ -10,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::credit::AdjustmentKind;
 use crate::credit::balance_state::BalanceState;
 use crate::credit::open::OpenCharges;
-use crate::credit::{Adjusted, Adjustment, Balance, Charge, Charged, EntryKind};
+use crate::credit::{Adjusted, Adjustment, Balance, Charge, Charged, Entry, EntryKind};
 
 #[derive(Debug)]
 // The fields that every request reads come first, next to each other in memory.
@@ -19,24 +21,41 @@ pub(crate) struct State {
     pub(super) amounts: BalanceState,
     /// True if the balance was removed permanently: a caller that still points here must look the account up again.
     pub(super) erased: bool,
-    pub(super) history: History,
+    pub(super) open: OpenCharges<Credits>,
+    /// The number of the account in its ledger.
+    account: u64,
+    /// The number of the account's last entry.
+    last: u64,
+    history: Arc<History>,
     /// The blocks that are leased to nodes.
     pub(super) blocks: Vec<Block>,
     /// Boxed and optional, because few accounts are adjusted manually.
     adjustments: Option<Box<Adjustments>>,
-    pub(super) open: OpenCharges<Credits>,
 }
 
 impl State {
-    pub(super) fn keeping(entries: usize) -> Self {
+    pub(super) fn new(account: u64, history: Arc<History>) -> Self {
         Self {
             amounts: BalanceState::new(),
             erased: false,
             open: OpenCharges::default(),
+            account,
+            last: 0,
+            history,
             blocks: Vec::new(),
-            history: History::keeping(entries),
             adjustments: None,
         }
+    }
+
+    /// Removes the balance and the entries permanently.
+    pub(super) fn erase(&mut self) {
+        self.history.erase(self.account);
+        *self = Self { erased: true, ..Self::new(self.account, Arc::clone(&self.history)) };
+    }
+
+    /// Returns the account's entries, newest first.
+    pub(super) fn newest(&self, before: Option<u64>, limit: usize) -> Vec<Entry> {
+        self.history.newest(self.account, before, limit)
     }
 
     pub(super) fn balance(&self) -> Balance {
@@ -130,6 +149,8 @@ impl State {
     #[inline]
     fn move_to(&mut self, balance: Credits, kind: EntryKind) {
         let amount = self.amounts.move_to(balance);
-        self.history.write(HistoryEntry { at: self.amounts.seen, kind, amount, balance });
+        self.last += 1;
+        let (account, number, at) = (self.account, self.last, self.amounts.seen);
+        self.history.write(HistoryEntry { account, number, at, kind, amount, balance });
     }
 }

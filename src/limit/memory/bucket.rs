@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::cells::Cells;
+use super::cells::{Cells, Gcra};
 use super::log::Log;
-use crate::account::QuotaPolicy;
+use crate::account::{QuotaGroup, QuotaPolicy};
 use crate::limit::{LimitDecision, WindowStatus};
 
 /// The windows that count the same requests.
@@ -16,10 +16,24 @@ pub(crate) struct Bucket(Mutex<Windows>);
 
 #[derive(Debug)]
 pub(super) struct Windows {
-    policies: Arc<[QuotaPolicy]>,
+    group: Arc<CompiledGroup>,
     cells: SmallVec<[Window; 2]>,
-    /// Windows that are not full and not in these policies. Another key of the account or pool may use them.
-    aside: Vec<(QuotaPolicy, Window)>,
+    /// Windows that are not full and not in this group. Another key of the account or pool may use them.
+    aside: Box<[(QuotaPolicy, Window)]>,
+}
+
+/// The policies of a group of quotas, with the values that are the same for all buckets of the group.
+#[derive(Debug)]
+pub(super) struct CompiledGroup {
+    policies: Arc<[QuotaPolicy]>,
+    /// The limiter of each policy; a strict policy does not use it.
+    gcras: Box<[Gcra]>,
+}
+
+impl CompiledGroup {
+    pub(super) fn new(policies: &Arc<[QuotaPolicy]>) -> Self {
+        Self { policies: Arc::clone(policies), gcras: policies.iter().map(Gcra::of).collect() }
+    }
 }
 
 /// A window: the time at which it is full again, and that time if the current draw is taken, both in monotonic
@@ -51,9 +65,9 @@ pub(super) struct WindowVerdict {
 }
 
 impl Bucket {
-    pub(super) fn new(policies: &Arc<[QuotaPolicy]>) -> Self {
-        let cells = policies.iter().map(Window::full).collect();
-        Self(Mutex::new(Windows { policies: Arc::clone(policies), cells, aside: Vec::new() }))
+    pub(super) fn new(group: Arc<CompiledGroup>) -> Self {
+        let cells = group.policies.iter().map(Window::full).collect();
+        Self(Mutex::new(Windows { group, cells, aside: Box::default() }))
     }
 
     #[inline]
@@ -72,19 +86,26 @@ impl Bucket {
 impl Windows {
     /// Tests every window, without taking from any.
     #[inline]
-    pub(super) fn test(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64, verdict: &mut Verdict) {
-        if !Arc::ptr_eq(&self.policies, policies) {
-            self.follow(policies, now);
+    pub(super) fn test(
+        &mut self,
+        quotas: &QuotaGroup,
+        compile: impl FnOnce() -> Arc<CompiledGroup>,
+        now: u64,
+        verdict: &mut Verdict,
+    ) {
+        if !Arc::ptr_eq(&self.group.policies, quotas.policies()) {
+            self.follow(compile(), now);
         }
-        for (policy, window) in policies.iter().zip(&mut self.cells) {
-            verdict.count(window.test(policy, now));
+        let policies = self.group.policies.iter().zip(&self.group.gcras);
+        for ((policy, gcra), window) in policies.zip(&mut self.cells) {
+            verdict.count(window.test(policy, gcra, now));
         }
     }
 
     /// Takes the cells of the preceding test.
     #[inline]
     pub(super) fn take(&mut self, now: u64) {
-        for (policy, window) in self.policies.iter().zip(&mut self.cells) {
+        for (policy, window) in self.group.policies.iter().zip(&mut self.cells) {
             window.full_at = window.tested;
             match &mut window.count {
                 Count::Cells(cells) => cells.take(policy),
@@ -95,14 +116,15 @@ impl Windows {
 
     pub(super) fn peek(
         &mut self,
-        policies: &Arc<[QuotaPolicy]>,
+        quotas: &QuotaGroup,
+        compile: impl FnOnce() -> Arc<CompiledGroup>,
         now: u64,
         window_statuses: &mut Vec<WindowStatus>,
     ) {
-        if !Arc::ptr_eq(&self.policies, policies) {
-            self.follow(policies, now);
+        if !Arc::ptr_eq(&self.group.policies, quotas.policies()) {
+            self.follow(compile(), now);
         }
-        for (policy, window) in policies.iter().zip(&self.cells) {
+        for (policy, window) in self.group.policies.iter().zip(&self.cells) {
             let (remaining, ahead) = window.peek(policy, now);
             window_statuses.push(WindowStatus::new(
                 window_statuses.len(),
@@ -115,19 +137,19 @@ impl Windows {
     /// Switches to other policies, as when a key changes its plan or another key of the account has its own quotas. A
     /// window of the same name, length and kind keeps its state. A window that is not in the new policies keeps its
     /// state until it is full.
-    fn follow(&mut self, policies: &Arc<[QuotaPolicy]>, now: u64) {
+    fn follow(&mut self, group: Arc<CompiledGroup>, now: u64) {
         let kind = |policy: &QuotaPolicy| (policy.window(), policy.is_strict());
         let same = |a: &QuotaPolicy, b: &QuotaPolicy| a.name() == b.name() && kind(a) == kind(b);
-        let mut known = std::mem::take(&mut self.aside);
-        known.extend(self.policies.iter().cloned().zip(self.cells.drain(..)));
+        let mut known = std::mem::take(&mut self.aside).into_vec();
+        known.extend(self.group.policies.iter().cloned().zip(self.cells.drain(..)));
         known.retain(|(_, window)| window.full_at > now);
-        for policy in policies.iter() {
+        for policy in group.policies.iter() {
             let place = known.iter().position(|(old, _)| same(old, policy));
             let window = place.map(|place| known.swap_remove(place).1);
-            self.cells.push(window.map_or_else(|| Window::full(policy), |window| window.under(policy)));
+            self.cells.push(window.unwrap_or_else(|| Window::full(policy)));
         }
-        self.aside = known;
-        self.policies = Arc::clone(policies);
+        self.aside = known.into_boxed_slice();
+        self.group = group;
     }
 }
 
@@ -141,19 +163,11 @@ impl Window {
         Self { full_at: 0, tested: 0, count }
     }
 
-    /// Returns the same window under a policy of the same name, length and kind, possibly with another quota.
-    fn under(mut self, policy: &QuotaPolicy) -> Self {
-        if let Count::Cells(cells) = &mut self.count {
-            *cells = cells.under(policy);
-        }
-        self
-    }
-
     /// Returns the result of a draw, without taking it.
     #[inline]
-    fn test(&mut self, policy: &QuotaPolicy, now: u64) -> WindowVerdict {
+    fn test(&mut self, policy: &QuotaPolicy, gcra: &Gcra, now: u64) -> WindowVerdict {
         let told = match &mut self.count {
-            Count::Cells(cells) => cells.test(policy, self.full_at.saturating_sub(now)),
+            Count::Cells(cells) => cells.test(policy, gcra, self.full_at.saturating_sub(now)),
             Count::Log(log) => log.test(policy, now),
         };
         self.tested = now.saturating_add(told.ahead);

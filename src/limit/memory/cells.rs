@@ -12,14 +12,26 @@ use governor::state::StateStore;
 use super::bucket::WindowVerdict;
 use crate::account::QuotaPolicy;
 
-/// The precomputed governor limiter of a policy, and the refill time at which cells were last taken.
+/// The precomputed governor limiter of a policy. All windows of the policy share it.
 ///
 /// governor normally reads a clock and stores state by key. Here its clock always shows zero, and its key is the state
 /// itself, relative to now. The caller thus supplies the time, and nothing is stored before all windows have admitted
 /// the draw.
 #[derive(Debug)]
+pub(super) struct Gcra(governor::RateLimiter<TimeToFull, CallerState, StoppedClock, NoOpMiddleware<Nanos>>);
+
+impl Gcra {
+    pub(super) fn of(policy: &QuotaPolicy) -> Self {
+        // governor has no period for a refill time of zero. No policy has one.
+        let quota = governor::Quota::with_period(policy.refill());
+        let quota = quota.unwrap_or_else(|| governor::Quota::per_second(policy.burst()));
+        Self(governor::RateLimiter::new(quota.allow_burst(policy.burst()), CallerState, StoppedClock))
+    }
+}
+
+/// The taken cells of a bucket that refills.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Cells {
-    governor: governor::RateLimiter<TimeToFull, CallerState, StoppedClock, NoOpMiddleware<Nanos>>,
     /// The nanoseconds after which a taken cell is refilled. It differs from the policy's own if the quota was changed
     /// and no cell was taken since.
     unit: u64,
@@ -27,27 +39,17 @@ pub(super) struct Cells {
 
 impl Cells {
     pub(super) fn of(policy: &QuotaPolicy) -> Self {
-        // governor has no period for a refill time of zero. No policy has one.
-        let quota = governor::Quota::with_period(policy.refill());
-        let quota = quota.unwrap_or_else(|| governor::Quota::per_second(policy.burst()));
-        let governor =
-            governor::RateLimiter::new(quota.allow_burst(policy.burst()), CallerState, StoppedClock);
-        Self { governor, unit: policy.refill_nanos() }
-    }
-
-    /// Returns the same cells under another quota. Taken cells stay taken.
-    pub(super) fn under(&self, policy: &QuotaPolicy) -> Self {
-        Self { unit: self.unit, ..Self::of(policy) }
+        Self { unit: policy.refill_nanos() }
     }
 
     /// Returns the result of a draw if the bucket is full again in `ahead` nanoseconds.
     #[inline]
-    pub(super) fn test(&self, policy: &QuotaPolicy, ahead: u64) -> WindowVerdict {
+    pub(super) fn test(self, policy: &QuotaPolicy, gcra: &Gcra, ahead: u64) -> WindowVerdict {
         if self.unit != policy.refill_nanos() {
             return self.test_changed(policy, ahead);
         }
         let ahead = TimeToFull(Cell::new(ahead));
-        let wait = self.governor.check_key(&ahead).map_or_else(|refusal| wait_of(&refusal), |()| 0);
+        let wait = gcra.0.check_key(&ahead).map_or_else(|refusal| wait_of(&refusal), |()| 0);
         let ahead = ahead.0.get();
         WindowVerdict { wait, remaining: left(policy, ahead), ahead }
     }
@@ -55,7 +57,7 @@ impl Cells {
     /// Tests a draw after a change of the quota: what was taken is converted cell by cell. Until a draw is admitted,
     /// cells are refilled at the pace at which they were taken, so that no wait is longer than the window.
     #[cold]
-    fn test_changed(&self, policy: &QuotaPolicy, ahead: u64) -> WindowVerdict {
+    fn test_changed(self, policy: &QuotaPolicy, ahead: u64) -> WindowVerdict {
         let most = self.unit.saturating_mul(u64::from(policy.quota() - 1));
         if ahead > most {
             return WindowVerdict { wait: ahead - most, remaining: self.left(policy, ahead), ahead };
@@ -76,7 +78,7 @@ impl Cells {
     }
 
     /// Returns the number of further requests that are admitted if the bucket is full again in `ahead` nanoseconds.
-    pub(super) fn left(&self, policy: &QuotaPolicy, ahead: u64) -> u32 {
+    pub(super) fn left(self, policy: &QuotaPolicy, ahead: u64) -> u32 {
         policy.quota().saturating_sub(u32::try_from(ahead.div_ceil(self.unit)).unwrap_or(u32::MAX))
     }
 }

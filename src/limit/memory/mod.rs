@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard};
 
 pub(crate) use bucket::Bucket;
-use bucket::{Verdict, Windows};
+use bucket::{CompiledGroup, Verdict, Windows};
 use smallvec::SmallVec;
 
 use crate::account::{QuotaGroup, QuotaScope};
@@ -44,6 +44,8 @@ enum Subject {
 /// ```
 pub struct MemoryLimiter {
     owner: StateOwner,
+    /// The owner of the compiled policies of groups.
+    compiled: StateOwner,
     buckets: papaya::HashMap<Subject, Arc<Bucket>>,
     capacity: usize,
     /// The number of buckets from which on idle ones are dropped.
@@ -79,8 +81,8 @@ impl MemoryLimiter {
 
     /// Creates a limiter for up to `capacity` keys, accounts and pools together.
     pub fn with_capacity(capacity: usize) -> Self {
-        let (owner, buckets) = (StateOwner::new(), papaya::HashMap::new());
-        Self { owner, buckets, capacity, sweep_at: AtomicUsize::new(FEW.min(capacity)) }
+        let (owner, compiled, buckets) = (StateOwner::new(), StateOwner::new(), papaya::HashMap::new());
+        Self { owner, compiled, buckets, capacity, sweep_at: AtomicUsize::new(FEW.min(capacity)) }
     }
 
     /// Returns the number of keys, accounts and pools that have windows.
@@ -97,6 +99,16 @@ impl MemoryLimiter {
     /// calling it is optional.
     pub fn drop_idle(&self, now: crate::clock::Now) {
         self.buckets.pin().retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle(now.ticks()));
+    }
+
+    /// Returns the compiled policies of a group. They are attached to the group, so that all its buckets share them.
+    #[cold]
+    fn compiled(&self, group: &QuotaGroup) -> Arc<CompiledGroup> {
+        group.state().share(self.compiled).unwrap_or_else(|| {
+            let compiled = Arc::new(CompiledGroup::new(group.policies()));
+            group.state().attach(self.compiled, Arc::clone(&compiled));
+            group.state().share(self.compiled).unwrap_or(compiled)
+        })
     }
 
     fn held<'a>(&self, draw: &Draw<'a>) -> Result<PerGroup<BucketRef<'a>>, StoreError> {
@@ -153,17 +165,21 @@ impl MemoryLimiter {
             }
         }
         Ok(Arc::clone(
-            buckets.get_or_insert_with(subject.clone(), || Arc::new(Bucket::new(group.policies()))),
+            buckets.get_or_insert_with(subject.clone(), || Arc::new(Bucket::new(self.compiled(group)))),
         ))
     }
 }
 
 /// Takes a cell from every window of these groups, if all have one.
 #[inline]
-fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
+fn draw_from(
+    limiter: &MemoryLimiter,
+    locked: &mut [MutexGuard<'_, Windows>],
+    draw: &Draw<'_>,
+) -> StoreFuture<LimitDecision> {
     let mut verdict = Verdict::default();
     for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
-        windows.test(group.policies(), draw.now.ticks(), &mut verdict);
+        windows.test(group, || limiter.compiled(group), draw.now.ticks(), &mut verdict);
     }
     if verdict.admits() {
         for windows in locked.iter_mut() {
@@ -171,14 +187,22 @@ fn draw_from(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> StoreFu
         }
     }
     let quota = verdict.to_quota();
-    StoreFuture::ready(if draw.every_window { quota.with_all(window_statuses(locked, draw)) } else { quota })
+    StoreFuture::ready(if draw.every_window {
+        quota.with_all(window_statuses(limiter, locked, draw))
+    } else {
+        quota
+    })
 }
 
 #[cold]
-fn window_statuses(locked: &mut [MutexGuard<'_, Windows>], draw: &Draw<'_>) -> Vec<WindowStatus> {
+fn window_statuses(
+    limiter: &MemoryLimiter,
+    locked: &mut [MutexGuard<'_, Windows>],
+    draw: &Draw<'_>,
+) -> Vec<WindowStatus> {
     let mut window_statuses = Vec::new();
     for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
-        windows.peek(group.policies(), draw.now.ticks(), &mut window_statuses);
+        windows.peek(group, || limiter.compiled(group), draw.now.ticks(), &mut window_statuses);
     }
     window_statuses
 }
@@ -188,7 +212,7 @@ impl RateLimiter for MemoryLimiter {
         // Most keys have one group, which needs no lists.
         if let [group] = draw.quotas.groups() {
             return match self.find(draw, group) {
-                Ok(held) => draw_from(&mut [held.bucket().lock()], draw),
+                Ok(held) => draw_from(self, &mut [held.bucket().lock()], draw),
                 Err(error) => StoreFuture::failed(error),
             };
         }
@@ -198,7 +222,7 @@ impl RateLimiter for MemoryLimiter {
         };
         // Groups have the same order everywhere, so that two draws cannot wait for each other.
         let mut locked: PerGroup<_> = held.iter().map(|held| held.bucket().lock()).collect();
-        draw_from(&mut locked, draw)
+        draw_from(self, &mut locked, draw)
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
@@ -208,7 +232,7 @@ impl RateLimiter for MemoryLimiter {
         };
         let mut window_statuses = Vec::new();
         for (held, group) in held.iter().zip(draw.quotas.groups()) {
-            held.bucket().lock().peek(group.policies(), draw.now.ticks(), &mut window_statuses);
+            held.bucket().lock().peek(group, || self.compiled(group), draw.now.ticks(), &mut window_statuses);
         }
         StoreFuture::ready(window_statuses)
     }

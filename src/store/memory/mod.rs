@@ -6,9 +6,9 @@ mod json;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
 use crate::account::{Account, AccountDetails};
@@ -84,7 +84,7 @@ impl MemoryStore {
     /// Creates an empty store.
     pub fn new() -> Self {
         // Resize the table in one step: during an incremental resize, readers search two tables.
-        let records = papaya::HashMap::builder().hasher(BuildHasherDefault::default());
+        let records = papaya::HashMap::builder().hasher(FixedState::default());
         let records = records.resize_mode(papaya::ResizeMode::Blocking).build();
         Self { records, index: Mutex::default() }
     }
