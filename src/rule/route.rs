@@ -112,6 +112,7 @@ impl ScopeRule {
 /// | the path before a `{*rest}`, with and without a slash | `/files`, `/files/` | `/files/*` | axum's `nest_service` and actix-web's `{rest:.*}` match it |
 /// | an empty `{name}` beside text | `/img-/full` | `/img-{id}/full` | axum lets the parameter be empty |
 /// | the decoded form of a percent-encoded pattern | `/café` | `/caf%C3%A9` | actix-web compares decoded paths |
+/// | a percent-encoded form of a path | `/v1/%71uotes` | `/v1/quotes` | tower-http's `ServeDir` decodes paths |
 ///
 /// Such a path has the rule's cost, and requires its plan, agreements and subscription. This also applies if the
 /// service has a separate route for the path or answers 404. The path is never public. A key that is restricted to
@@ -122,7 +123,9 @@ impl ScopeRule {
 /// - `otherwise` requires credits, a plan, an agreement or a subscription, and not the same ones as the rule;
 /// - [`deny_unmatched`](crate::gate::GateBuilder::deny_unmatched) is set.
 ///
-/// A rule for the path itself always takes precedence.
+/// A rule for the path itself always takes precedence, except over the rule for a decoded path: with the rules
+/// `/files/secret` and `/files/*`, the path `/files/%73ecret` is refused, unless the two rules have the same
+/// requirements. Paths are decoded once, without `%2F`, `%25` and `%2B`.
 ///
 /// A path with an empty segment, such as `/reports//export`, is refused, unless all of these find the same rule with a
 /// `{*rest}`: the path as it is, the path with a text in the empty segment, and the path without the empty segment. For
@@ -138,9 +141,10 @@ impl ScopeRule {
 /// a rule for `/{page}/{part}` and a service nested at `/shop`, `/shop/nothing` has that rule and reaches the fallback
 /// of the shop. If a fallback does more than answer 404, give it a rule of its own: `/shop/*`.
 ///
-/// A nested service may read paths in another way than the router. tower-http's `ServeDir` decodes them: it serves
-/// `/files/%73ecret` as `/files/secret`, but axum and the gate compare the path as it was sent. A rule for a part of
-/// such a service can be circumvented. Give the whole service one rule: `/files/*`.
+/// A nested service may read paths in another way than the router. tower-http's `ServeDir` decodes an encoded slash
+/// too, and leaves dot segments out: it serves `/files/a%2Fsecret` and `/files/a/./secret` as `/files/a/secret`. The
+/// gate requires an unrestricted key for such a path, and otherwise the rule of the path as it was sent. A key can
+/// therefore circumvent the cost or the plan of a part of such a service. Give the whole service one rule: `/files/*`.
 ///
 /// # Example
 ///

@@ -190,14 +190,46 @@ impl RuleSet {
         }
     }
 
-    /// Returns the same as [`find`](Self::find) for a path that may be odd. A path with an empty segment has a rule
-    /// only if every router reading gives that rule.
+    /// Returns the same as [`find`](Self::find) for a path that may be odd.
     #[cold]
     fn doubt(&self, method: &str, place: usize, path: &str) -> (usize, bool) {
-        if has_empty_segment(path) && !self.is_certain(method, place, path) {
-            return (self.named + 1, true);
+        let place = self.of_every_reading(method, place, path);
+        // A file server, for example, decodes the path that the router matched as it was sent.
+        let decoded = twins::decoded(path).and_then(|decoded| {
+            let place = self.of_method(method).at(&decoded)?;
+            Some(self.of_every_reading(method, place, &decoded))
+        });
+        (decoded.map_or(place, |decoded| self.of_both(place, decoded)), is_odd(path))
+    }
+
+    /// Returns the index of the rule for a path that matches the rule at `place`. A path with an empty segment has a
+    /// rule only if every router reading gives that rule.
+    fn of_every_reading(&self, method: &str, place: usize, path: &str) -> usize {
+        if has_empty_segment(path) && !self.is_certain(method, place, path) { self.named + 1 } else { place }
+    }
+
+    /// Returns the index of the rule for a path that matches one rule as it was sent and another rule decoded. If no
+    /// rule names the path as it was sent, it is beside the other rule. If the two rules have different requirements,
+    /// the path is refused.
+    fn of_both(&self, sent: usize, decoded: usize) -> usize {
+        let refused = self.named + 1;
+        if sent == refused || decoded == refused {
+            return refused;
         }
-        (place, is_odd(path))
+        // The rule for the paths beside a rule stands for that rule.
+        let named = |place: usize| {
+            let place = if place > refused { place - refused - 1 } else { place };
+            (place < self.named).then_some(place)
+        };
+        match (named(sent), named(decoded)) {
+            (None, Some(other)) => refused + 1 + other,
+            (Some(one), Some(other))
+                if one != other && !self.rules[one].rule.asks_as(&self.rules[other].rule) =>
+            {
+                refused
+            }
+            _ => sent,
+        }
     }
 
     /// Returns true if a path with empty segments matches a `{*rest}`, and has the same rule if a router matches an

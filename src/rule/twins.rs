@@ -17,7 +17,7 @@ pub(super) fn of(pattern: &str) -> Vec<String> {
     for shape in shapes.clone() {
         shapes.extend(at_the_end(&shape));
     }
-    let decoded: Vec<_> = shapes.iter().filter_map(|shape| decoded(shape)).collect();
+    let decoded: Vec<_> = shapes.iter().filter_map(|shape| decoded_pattern(shape)).collect();
     shapes.extend(decoded);
     shapes.retain(|shape| shape != pattern);
     shapes
@@ -151,15 +151,26 @@ fn at_the_end(pattern: &str) -> Vec<String> {
     if bare.is_empty() { vec![slashed] } else { vec![bare.to_owned(), slashed] }
 }
 
-/// Returns the pattern in the form of actix-web's paths: decoded once, except for `%25`, `%2B` and `%2F`.
-fn decoded(pattern: &str) -> Option<String> {
-    let mut read = Vec::with_capacity(pattern.len());
-    let mut rest = pattern.as_bytes();
+/// Returns the decoded form of a pattern.
+fn decoded_pattern(pattern: &str) -> Option<String> {
+    // A decoded brace is text, so it is doubled.
+    let times = |byte| if matches!(byte, b'{' | b'}') { 2 } else { 1 };
+    decode_with(pattern, |byte| std::iter::repeat_n(byte, times(byte)))
+}
+
+/// Returns the decoded form of a path, or `None` if it has no other form.
+pub(super) fn decoded(path: &str) -> Option<String> {
+    decode_with(path, std::iter::once)
+}
+
+/// Returns a text in the form of actix-web's paths: decoded once, except for `%25`, `%2B` and `%2F`. `write` returns the
+/// text of a decoded byte.
+fn decode_with<I: IntoIterator<Item = u8>>(text: &str, write: impl Fn(u8) -> I) -> Option<String> {
+    let mut read = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
     while let Some((&byte, behind)) = rest.split_first() {
         if let Some(escaped) = escaped(rest).filter(|byte| !matches!(byte, b'%' | b'+' | b'/')) {
-            // A decoded brace is text, so it is doubled.
-            let times = if matches!(escaped, b'{' | b'}') { 2 } else { 1 };
-            read.extend(std::iter::repeat_n(escaped, times));
+            read.extend(write(escaped));
             rest = &rest[3..];
         } else {
             read.push(byte);
@@ -167,7 +178,7 @@ fn decoded(pattern: &str) -> Option<String> {
         }
     }
     let read = String::from_utf8_lossy(&read).into_owned();
-    (read != pattern).then_some(read)
+    (read != text).then_some(read)
 }
 
 /// Returns the decoded byte if a text begins with a percent-encoded byte.

@@ -315,6 +315,48 @@ async fn paths_beside_two_rules_are_refused() {
 }
 
 #[tokio::test]
+async fn encoded_path_never_bypasses_a_rule() {
+    let rules = |builder: GateBuilder| {
+        let priced = [
+            priced("GET /files/secret", 2),
+            priced("/v1/data/{id}", 3),
+            priced("/v1/data/all", 4),
+            priced("/v1/same/{id}", 5),
+            priced("/v1/same/me", 5),
+            priced("/caf%C3%A9/{id}", 6),
+        ];
+        priced.into_iter().chain([public("GET /files/{*rest}")]).fold(builder, GateBuilder::rule)
+    };
+    let rows = [
+        // A nested service that decodes paths serves all of them as `/files/secret`.
+        ("GET /files/%73ecret", REFUSED),
+        ("HEAD /files/secre%74", REFUSED),
+        ("GET /files/%73ecret/", REFUSED),
+        ("GET /files//%73ecret", REFUSED),
+        ("GET /v1/data/%61ll", REFUSED),
+        // Decoded, they have the same rule, or one that asks for the same.
+        ("GET /v1/data/a%20b", paid(3)),
+        ("GET /v1/data/%C3%A9", paid(3)),
+        ("GET /v1/data/%ff", paid(3)),
+        ("GET /v1/data/%7Bid%7D", paid(3)),
+        ("GET /v1/same/%6De", paid(5)),
+        ("GET /caf%C3%A9/%61", paid(6)),
+        // These three are not decoded.
+        ("GET /v1/data/%2561ll", paid(3)),
+        ("GET /v1/data/a%2Bb", paid(3)),
+        ("GET /v1/data/a%2Fb", beside(3)),
+        // No rule names the path as it was sent.
+        ("GET /v1/d%61ta/all", beside(4)),
+        ("GET /caf%c3%a9/a", beside(6)),
+        ("GET /v1/n%6Fwhere", beside(0)),
+    ];
+    judge(rules, &rows).await;
+    let open = World::new();
+    let gate = rules(open.kwery()).build().unwrap();
+    assert_eq!(open.send(&gate, without_key("GET /files/a%20b.css")).await.status, 200);
+}
+
+#[tokio::test]
 async fn default_rule_gives_no_bypass() {
     let with = |cost: u64, scopes: ScopeRule| {
         let mut otherwise = priced("/", cost);

