@@ -118,6 +118,7 @@ pub mod gate;
 pub mod grpc;
 #[cfg(feature = "fleet")]
 pub mod guard;
+mod header;
 mod intern;
 pub mod key;
 pub mod limit;

@@ -6,6 +6,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::error::ConfigError;
+use crate::header;
 use crate::network::contains;
 use crate::request::RequestView;
 
@@ -48,18 +49,21 @@ impl TrustedProxies {
     ///
     /// # Errors
     ///
-    /// Returns an error if the name is not a valid header name. `Forwarded` is an error too, because its syntax is not
-    /// supported.
-    pub fn reading(mut self, header: &str) -> Result<Self, ConfigError> {
+    /// Returns an error if the name is not a valid header name, or if the header has another meaning to clients, proxies
+    /// and servers, such as `Host`. `Forwarded` is an error too, because its syntax is not supported.
+    pub fn reading(mut self, name: &str) -> Result<Self, ConfigError> {
         let refuse = |problem: &str| {
             let expected = "write a header of plain addresses, as in `X-Forwarded-For`";
-            ConfigError::new(header, problem, expected).in_member("header")
+            ConfigError::new(name, problem, expected).in_member("header")
         };
-        self.header = header.parse().map_err(|_| refuse("no header has this name"))?;
+        self.header = name.parse().map_err(|_| refuse("no header has this name"))?;
         if self.header == http::header::FORWARDED {
             return Err(refuse("the syntax of this header is not read"));
         }
-        self.named = Some(header.to_owned());
+        if header::is_reserved(&self.header) {
+            return Err(refuse(header::MEANS_SOMETHING_ELSE));
+        }
+        self.named = Some(name.to_owned());
         Ok(self)
     }
 

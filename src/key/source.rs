@@ -2,58 +2,20 @@
 
 use std::fmt;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderName, HeaderValue};
 
 use crate::error::ConfigError;
+use crate::header;
 
 /// The name of the header that most services use. It is a constant, so copies of it need no reference count.
 const USUAL: HeaderValue = HeaderValue::from_static("x-api-key");
 
-/// The headers that clients, browsers, proxies and servers write and interpret themselves. A key cannot be sent in
-/// them, and the gate must not hide or remove them.
-const UNFIT: [&str; 40] = [
-    "accept",
-    "accept-encoding",
-    "accept-language",
-    "access-control-request-headers",
-    "access-control-request-method",
-    "cache-control",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "cookie",
-    "date",
-    "early-data",
-    "expect",
-    "forwarded",
-    "grpc-timeout",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "max-forwards",
-    "origin",
-    "pragma",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "range",
-    "referer",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-    "via",
-    "www-authenticate",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-real-ip",
-];
+/// Returns true if clients, browsers, proxies and servers write and interpret a header themselves. A key cannot be sent in
+/// it, and the gate must not hide or remove it. Browsers can send a key with a WebSocket in its protocol alone.
+fn is_unfit(name: &HeaderName) -> bool {
+    (header::is_reserved(name) && *name != SEC_WEBSOCKET_PROTOCOL) || header::is_of_proxies(name)
+}
 
 /// A place in a request from which a gate reads a key. A gate has an ordered list of them, and the first source that is
 /// present decides.
@@ -100,10 +62,9 @@ impl KeySource {
             Ok(AUTHORIZATION) => {
                 refuse("this header names a scheme".into(), "write `authorization = \"Bearer\"`")
             }
-            Ok(name) if UNFIT.contains(&name.as_str()) => refuse(
-                "this header means something else to clients, proxies and servers".into(),
-                "write one as in `X-API-Key`",
-            ),
+            Ok(name) if is_unfit(&name) => {
+                refuse(header::MEANS_SOMETHING_ELSE.into(), "write one as in `X-API-Key`")
+            }
             Ok(name) => {
                 let unusual = Some(HeaderValue::from(name.clone())).filter(|name| *name != USUAL);
                 Ok(Self(Place::Header { name, unusual }))

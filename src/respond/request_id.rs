@@ -3,16 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, str};
 
-use http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE, VARY, WWW_AUTHENTICATE,
-};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::amount::random;
 use crate::error::ConfigError;
+use crate::header;
 use crate::request::HeaderCount;
 use crate::request::RequestView;
 
@@ -30,24 +27,6 @@ const TAKEN: [HeaderName; 9] = [
     WWW_AUTHENTICATE,
     HeaderName::from_static("ratelimit"),
     HeaderName::from_static("ratelimit-policy"),
-];
-
-/// The headers that contain what must not be logged, or that servers and proxies interpret: the headers of one hop (RFC
-/// 9110, section 7.6.1), and those that name the target of a request.
-const UNFIT: [HeaderName; 13] = [
-    AUTHORIZATION,
-    CONNECTION,
-    COOKIE,
-    HOST,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    SET_COOKIE,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
 ];
 
 /// The number of characters after the prefix of a new id: 130 bits in base 32.
@@ -127,18 +106,18 @@ impl RequestIds {
     /// # Errors
     ///
     /// Returns an error for a name that no header can have. Also returns an error for a header that has another meaning
-    /// in a denial's response, to a proxy, or as a credential.
-    pub fn with_header(mut self, header: &str) -> Result<Self, ConfigError> {
+    /// in a denial's response, or to clients, proxies and servers, such as `Location` and `Authorization`.
+    pub fn with_header(mut self, name: &str) -> Result<Self, ConfigError> {
         let expected = "write one as in `X-Request-ID`";
-        let refuse = |problem| ConfigError::new(header, problem, expected).in_member("header");
-        self.header = header.parse().map_err(|_| refuse("no header has this name"))?;
+        let refuse = |problem| ConfigError::new(name, problem, expected).in_member("header");
+        self.header = name.parse().map_err(|_| refuse("no header has this name"))?;
         if TAKEN.contains(&self.header) {
             return Err(refuse("this header says something else in a refusal"));
         }
-        if UNFIT.contains(&self.header) {
-            return Err(refuse("this header means something else to servers and proxies"));
+        if header::is_reserved(&self.header) {
+            return Err(refuse(header::MEANS_SOMETHING_ELSE));
         }
-        self.named = Some(header.to_owned());
+        self.named = Some(name.to_owned());
         Ok(self)
     }
 
