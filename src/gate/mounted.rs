@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::gate::{Gate, Principal};
+use crate::key::{KeyId, KeySource};
 use crate::name::Scope;
 use crate::respond::RequestId;
 
@@ -92,6 +93,10 @@ pub(crate) trait Mounted: Debug + Send + Sync {
 
     /// Returns the description of the route with this method and path.
     fn described(&self, method: &str, path: &str) -> RouteDescription;
+
+    /// Returns the key that a `DELETE` request for this path with this query revokes. `None` if the service would
+    /// reject the request.
+    fn revoked(&self, path: &str, query: &str, sources: &[KeySource]) -> Option<KeyId>;
 
     /// Answers a request.
     fn answer(&self, gate: Gate, call: MountedRequest) -> Answering;

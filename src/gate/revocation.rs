@@ -1,13 +1,16 @@
 //! Revocations for keys whose windows are exhausted. A client that floods with one key cannot prevent its revocation by
 //! another key.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+
 use crate::clock::Now;
 use crate::gate::Core;
 use crate::key::KeyId;
-use crate::request::RequestView;
+use crate::request::{HeaderCount, RequestView};
 use crate::rule::{CompiledRule, Purpose};
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 /// The number of revocations that a key may make at once while its windows are exhausted.
 const AT_ONCE: u64 = 10;
@@ -41,7 +44,7 @@ impl Revocations {
 
 /// Returns true if a request revokes a key and is admitted although a window is exhausted. A key can always revoke
 /// itself, because that is its last request. It can revoke other keys within its own bucket, whatever others have drawn
-/// from a shared window.
+/// from a shared window. A request that the key management rejects without a revocation is not admitted.
 #[cold]
 pub(super) fn passes(
     core: &Core,
@@ -50,6 +53,18 @@ pub(super) fn passes(
     key: KeyId,
     now: Now,
 ) -> bool {
-    let own = || view.path().rsplit('/').next().is_some_and(|id| id.parse() == Ok(key));
-    compiled.rule.purpose == Purpose::Revocation && (own() || core.revocations.take(key, now.ticks()))
+    if compiled.rule.purpose != Purpose::Revocation || announces_body(view) {
+        return false;
+    }
+    let query = view.query().unwrap_or_default();
+    let mounted = core.mounted.as_ref();
+    let revoked = mounted.and_then(|mounted| mounted.revoked(view.path(), query, &core.sources));
+    revoked.is_some_and(|revoked| revoked == key || core.revocations.take(key, now.ticks()))
+}
+
+/// Returns true if the header section of a request announces a body. A revocation has none.
+fn announces_body(view: &RequestView<'_>) -> bool {
+    let length = view.field(&CONTENT_LENGTH);
+    !matches!(length, HeaderCount::Never | HeaderCount::Once(b"0"))
+        || !matches!(view.field(&TRANSFER_ENCODING), HeaderCount::Never)
 }

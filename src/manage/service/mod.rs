@@ -17,7 +17,7 @@ use crate::denial::{Denial, DenialKind};
 use crate::gate::Gate;
 use crate::gate::RouteDescription;
 use crate::gate::{Answering, BodyFault, Mounted, MountedRequest};
-use crate::key::{KeyId, PathPattern};
+use crate::key::{KeyId, KeySource, PathPattern};
 use crate::manage::{KeyChange, KeyManager, KeyView, ManageError, NewKey};
 use crate::name::Scope;
 use crate::panics::{Panicked, guard_future};
@@ -85,6 +85,13 @@ impl Mounted for Endpoints {
         let below = path.strip_prefix(&self.path).map(segments).unwrap_or_default();
         openapi::described(&below, method)
     }
+    fn revoked(&self, path: &str, query: &str, sources: &[KeySource]) -> Option<KeyId> {
+        let below = segments(path.strip_prefix(&self.path)?);
+        let [id] = below.as_slice() else { return None };
+        listing::with_issued(query, sources).ok()?;
+        key_id(id).ok()
+    }
+
 
     fn answer(&self, gate: Gate, call: MountedRequest) -> Answering {
         let below = call.path.strip_prefix(&self.path).map(str::to_owned);
