@@ -201,6 +201,23 @@ impl KeyFormat {
         places.map(|(place, prefix)| place + prefix.len()).any(|body| runs(&text.as_bytes()[body..]))
     }
 
+    /// Returns true if a text contains a whole key of this format as a word. A word ends at a character that no key of
+    /// the format contains.
+    ///
+    /// A format without a prefix is not looked for if its keys may be short, because it also accepts ordinary words.
+    pub(crate) fn is_word_in(&self, text: &[u8]) -> bool {
+        let is_letter = |byte: &u8| self.alphabet.holds(*byte);
+        if self.prefix.is_empty() {
+            let mut words = text.split(|byte| !is_letter(byte));
+            return words.any(|word| self.accepts(word)) && self.body.least >= self.least_issued();
+        }
+        let prefixed = (0..text.len()).map(|from| &text[from..]);
+        prefixed.filter(|rest| rest.starts_with(self.prefix.as_bytes())).any(|rest| {
+            let body = rest[self.prefix.len()..].iter().take_while(|byte| is_letter(byte)).count();
+            self.accepts(&rest[..self.prefix.len() + body])
+        })
+    }
+
     /// Returns true if every key of the other format also has this format.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let Some(rest) = other.prefix.strip_prefix(&self.prefix) else { return false };

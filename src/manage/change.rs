@@ -73,12 +73,7 @@ impl KeyManager {
     /// wider than the [actor's](KeyManager::by), if the change removes a restriction that the actor has, or if the
     /// store fails. Quotas are invalid if one is not configured, if two share a name, or if one can never be reached.
     pub async fn update(&self, id: KeyId, change: &KeyChange) -> Result<Arc<KeyRecord>, ManageError> {
-        if let Some(name) = &change.name {
-            limits::name(name)?;
-        }
-        if let Some(metadata) = &change.metadata {
-            limits::metadata(metadata)?;
-        }
+        self.check_texts(change.name.as_deref(), change.metadata.as_ref())?;
         limits::list("paths", change.paths.as_ref().and_then(|paths| paths.as_deref()))?;
         limits::allowlist(change.allowlist.as_ref().and_then(|allowlist| allowlist.as_deref()))?;
         self.check_scopes(change.scopes.as_ref().and_then(|scopes| scopes.as_deref()))?;

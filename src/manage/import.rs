@@ -90,8 +90,7 @@ impl KeyManager {
         if self.context.actor.key_id().is_some() {
             return Err(ManageError::Misconfigured("only the operator's manager imports keys".into()));
         }
-        limits::name(&key.name)?;
-        limits::metadata(&key.metadata)?;
+        self.check_texts(Some(&key.name), Some(&key.metadata))?;
         limits::list("paths", key.paths.as_deref())?;
         limits::allowlist(key.allowlist.as_deref())?;
         self.check_scopes(key.scopes.as_deref())?;

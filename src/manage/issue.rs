@@ -30,7 +30,7 @@ use crate::store::{InsertKey, Inserted};
 pub struct NewKey {
     /// The account that is to own the key.
     pub account: AccountId,
-    /// The name of the key: 1 to 200 characters.
+    /// The name of the key: 1 to 200 characters, without a key in them.
     pub name: String,
     /// The environment that the key belongs to. Defaults to the issuing key's environment, or else to that of the first
     /// format that can issue keys.
@@ -47,7 +47,7 @@ pub struct NewKey {
     pub quotas: Option<Vec<QuotaRef>>,
     /// The key's own limits on parameters.
     pub caps: Option<ParamLimits>,
-    /// Additional data that the service stores with the key.
+    /// Additional data that the service stores with the key, without a key in it.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -90,8 +90,7 @@ impl KeyManager {
     /// include an expiry, if the key is wider than the [actor's](KeyManager::by), if no randomness is available, or if
     /// the store fails.
     pub async fn issue(&self, new: NewKey) -> Result<Issued, ManageError> {
-        limits::name(&new.name)?;
-        limits::metadata(&new.metadata)?;
+        self.check_texts(Some(&new.name), Some(&new.metadata))?;
         limits::list("paths", new.paths.as_deref())?;
         limits::allowlist(new.allowlist.as_deref())?;
         self.check_scopes(new.scopes.as_deref())?;

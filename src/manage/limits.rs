@@ -71,7 +71,7 @@ pub(super) fn list<T: PartialEq>(member: &'static str, list: Option<&[T]>) -> Ve
     Ok(())
 }
 
-pub(super) fn metadata(metadata: &BTreeMap<String, String>) -> Verdict {
+fn metadata(metadata: &BTreeMap<String, String>) -> Verdict {
     let long = |text: &String| text.is_empty() || text.len() > LONGEST_METADATA;
     if metadata.len() > MOST_METADATA
         || metadata.iter().any(|(name, value)| long(name) || value.len() > LONGEST_METADATA)
@@ -93,10 +93,36 @@ pub(super) fn allowlist(allowlist: Option<&[IpNet]>) -> Verdict {
     }
 }
 
+/// The problem with a text that contains a key. It does not repeat the text.
+const HOLDS_A_KEY: &str =
+    "holds a key, and a key is a secret: leave the key out, and revoke it if others have seen it";
+
 /// The maximum length of a value that an error message repeats, in characters.
 const LONGEST_SHOWN: usize = 64;
 
 impl KeyManager {
+    /// Checks the name and the metadata that a key is to have. Neither may contain a key, because both are stored and
+    /// shown as they are.
+    pub(super) fn check_texts(
+        &self,
+        given_name: Option<&str>,
+        given_metadata: Option<&BTreeMap<String, String>>,
+    ) -> Verdict {
+        given_name.map_or(Ok(()), name)?;
+        given_metadata.map_or(Ok(()), metadata)?;
+        let holds_key = |text: &str| {
+            let mut formats = self.context.gate.formats().iter();
+            formats.any(|format| format.is_word_in(text.as_bytes()))
+        };
+        if given_name.is_some_and(holds_key) {
+            return Err(ManageError::invalid("name", HOLDS_A_KEY));
+        }
+        if given_metadata.into_iter().flatten().any(|(name, value)| holds_key(name) || holds_key(value)) {
+            return Err(ManageError::invalid("metadata", HOLDS_A_KEY));
+        }
+        Ok(())
+    }
+
     /// Returns a value for an error message: short, without control characters, and without anything that resembles a
     /// key.
     pub(super) fn shown_value(&self, value: &str) -> String {

@@ -25,6 +25,47 @@ fn new(account: &str, change: impl FnOnce(&mut NewKey)) -> NewKey {
 }
 
 #[tokio::test]
+async fn key_in_a_name_or_in_metadata_is_refused() -> Result<(), Fault> {
+    let stage = Stage::set()?;
+    let issued = stage.issue("ada").await?;
+    let (id, secret) = (issued.key.id, issued.secret.reveal().to_owned());
+    let retired = "acme_test_aaaaaaaabbbbbbbbccccccccdddddddd";
+    let texts =
+        [secret.clone(), retired.to_owned(), format!("bot ({secret}), old"), format!("key:{secret}\u{e9}")];
+    for text in texts {
+        let entry = BTreeMap::from([("note".to_owned(), text.clone())]);
+        let name = BTreeMap::from([(text.clone(), "note".to_owned())]);
+        let named = KeyChange { name: Some(text.clone()), ..KeyChange::default() };
+        let noted = KeyChange { metadata: Some(entry.clone()), ..KeyChange::default() };
+        let mut foreign = ForeignKey::new("ada", text.clone(), KeyHash::from_bytes([9; 32]));
+        let imported = [stage.manager.import(foreign.clone()).await, {
+            (foreign.name, foreign.metadata) = ("old".to_owned(), entry.clone());
+            stage.manager.import(foreign).await
+        }];
+        let [by_name, by_entry] = imported.map(said);
+        let told = [
+            ("name", said(stage.manager.issue(new("ada", |key| key.name.clone_from(&text))).await)),
+            ("metadata", said(stage.manager.issue(new("ada", |key| key.metadata = entry)).await)),
+            ("metadata", said(stage.manager.issue(new("ada", |key| key.metadata = name)).await)),
+            ("name", said(stage.manager.update(id, &named).await)),
+            ("metadata", said(stage.manager.update(id, &noted).await)),
+            ("name", by_name),
+            ("metadata", by_entry),
+        ];
+        for (member, told) in told {
+            assert!(told.contains(&format!("`{member}` holds a key")), "{text}: {told}");
+            assert!(!told.contains(&secret[..15]) && !told.contains(&retired[..15]), "{told}");
+        }
+    }
+    // Less than a key, more than one, and a literal are none.
+    for text in [&secret[..20], &format!("{secret}0"), "acme_demo", "acme_live_ keys"] {
+        let named = KeyChange { name: Some(text.to_owned()), ..KeyChange::default() };
+        assert_eq!(stage.manager.update(id, &named).await?.name, text);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn invalid_new_key_is_not_stored() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let now = stage.gate.clock().now().wall();

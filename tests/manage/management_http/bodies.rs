@@ -143,6 +143,37 @@ async fn deceptive_names_are_refused() {
 }
 
 #[tokio::test]
+async fn key_as_a_name_is_neither_stored_nor_shown() {
+    let stage = Stage::new();
+    let (key, id) = stage.key("ada").await;
+    for route in [format!("POST {KEYS}"), format!("PATCH {KEYS}/{id}")] {
+        for body in
+            [format!(r#"{{"name": "{key}"}}"#), format!(r#"{{"name": "a", "metadata": {{"b": "{key}"}}}}"#)]
+        {
+            let answer = stage.send(&key, &route, body).await;
+            assert_eq!(answer.status, 400, "{route}: {}", answer.text);
+            assert!(answer.text.contains("holds a key") && !answer.text.contains(&key), "{}", answer.text);
+        }
+    }
+    let list = stage.send(&key, &format!("GET {KEYS}"), "").await;
+    assert_eq!((list.json["data"].as_array().map(Vec::len), list.text.contains(&key)), (Some(1), false));
+}
+
+#[test]
+fn body_is_read_where_there_are_no_timers() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let stage = Stage::new();
+        let (key, _) = stage.key("ada").await;
+        let route = format!("POST {KEYS}");
+        let mut answer = std::pin::pin!(stage.send_body(&key, &route, Stalled));
+        // Without timers it waits for as long as it takes.
+        let waits = std::future::poll_fn(|cx| std::task::Poll::Ready(answer.as_mut().poll(cx).is_pending()));
+        assert!(waits.await);
+    });
+}
+
+#[tokio::test]
 async fn ambiguous_list_query_is_refused() {
     let stage = Stage::new();
     let (key, id) = stage.key("ada").await;
