@@ -7,7 +7,7 @@ use crate::denial::Denial;
 use crate::gate::Gate;
 use crate::gate::{Admission, Core};
 use crate::request::RequestView;
-use crate::respond::{DenialContext, limit_headers};
+use crate::respond::limit_headers;
 
 /// Returns the whole response to a denied request. For a `HEAD` request, the adapter sends only the head. `instance` is
 /// the path as it was sent, and `drawn` contains what the request drew before it was denied.
@@ -20,7 +20,7 @@ pub(super) fn refuse(
 ) -> Response<Bytes> {
     let id = core.request_ids.of(view);
     let header = core.request_ids.header();
-    let context = DenialContext::new(instance, &id, header, &*core.clock);
+    let context = core.denial_context(instance, &id);
     let mut response = core.refuse(denial, |responders, denial| responders.respond(view, denial, &context));
     if !response.headers().contains_key(header)
         && let Some(id) = id.to_header()

@@ -7,7 +7,7 @@ use tracing::Span;
 
 use crate::gate::Core;
 use crate::gate::Gate;
-use crate::key::KeySource;
+use crate::key::{KeySource, without_keys};
 use crate::query;
 
 /// Creates spans for tower-http's `TraceLayer` that show a request without its key.
@@ -21,6 +21,8 @@ use crate::query;
 /// - those that usually contain keys, in any case: `api-key`, `api_key`, `apikey`, `key`, `token`, `access_token`;
 /// - those whose name or value has the format of one of this gate's keys, because a key that is sent in the wrong place
 ///   is still a key.
+///
+/// A segment of the path that contains a whole key is written `***`.
 ///
 /// The layer may therefore be outside the gate, where requests still contain their keys.
 ///
@@ -60,7 +62,7 @@ pub fn redacted_span<B>(
 /// The target of tower-http's own spans. A filter such as `tower_http=debug` also enables the spans with this target.
 const TARGET: &str = "tower_http::trace::make_span";
 
-/// A path, and a query without keys.
+/// A path and a query, both without keys.
 struct Redacted<'a> {
     path: &'a str,
     query: Option<&'a str>,
@@ -75,7 +77,7 @@ const BETWEEN: &[u8] = b" \t,;=\"'";
 
 impl fmt::Display for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.path)?;
+        f.write_str(&without_keys(self.path, self.core.formats()))?;
         let Some(query) = self.query else { return Ok(()) };
         let mut mark = '?';
         for piece in query.split('&').filter(|piece| !self.is_secret(piece)) {

@@ -44,7 +44,7 @@ use crate::key::{KeyFormat, KeyHasher, KeySource, Randomness};
 use crate::limit::RateLimiter;
 use crate::name::{Environment, PlanName};
 use crate::request::RequestView;
-use crate::respond::{RequestIds, Responders};
+use crate::respond::{DenialContext, RequestId, RequestIds, Responders};
 use crate::rule::RuleSet;
 use crate::store::{KeyAdmin, KeyStore};
 use crate::uses::Uses;
@@ -219,6 +219,11 @@ impl Core {
         validate::caps(own, &self.sources)
     }
 
+    /// The formats of the gate's keys.
+    pub(crate) fn formats(&self) -> &[KeyFormat] {
+        &self.formats
+    }
+
     /// The prefixes of keys, without empty ones.
     pub(crate) fn key_prefixes(&self) -> Vec<&str> {
         self.formats.iter().map(KeyFormat::prefix).filter(|prefix| !prefix.is_empty()).collect()
@@ -279,6 +284,11 @@ impl Core {
     /// Returns the mounted service that answers requests for this path in place of the service behind the gate.
     pub(crate) fn mounted_at(&self, path: &str) -> Option<Arc<dyn Mounted>> {
         self.mounted.as_ref().filter(|mounted| mounted.takes(path)).cloned()
+    }
+
+    /// Returns the data of a denied request for its response. `path` is the path as it was sent.
+    pub(crate) fn denial_context<'c>(&'c self, path: &'c str, id: &'c RequestId) -> DenialContext<'c> {
+        DenialContext::new(path, id, self.request_ids.header(), &*self.clock, &self.formats)
     }
 
     /// Passes a denial to the log and to the configured observer.

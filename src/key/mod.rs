@@ -6,6 +6,7 @@ mod hash;
 mod id;
 mod presented;
 mod record;
+mod redact;
 mod source;
 
 mod issued;
@@ -21,5 +22,6 @@ pub use issued::{IssuedKey, RevealedKey};
 pub use presented::PresentedKey;
 pub use randomness::{OsRandomness, Randomness, RandomnessError};
 pub use record::{KeyDetails, KeyRecord, KeyStatus, PathPattern, PreviousSecret};
+pub(crate) use redact::without_keys;
 pub use source::KeySource;
 pub(crate) use source::{Place, is_token};

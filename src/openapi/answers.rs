@@ -52,7 +52,7 @@ pub(super) fn of(
 
 fn answer(core: &Core, denial: &Denial, path: &str) -> Response<Bytes> {
     let (id, clock) = (core.request_ids.example(), ManualClock::starting_at(EXAMPLE));
-    let context = DenialContext::new(path, &id, core.request_ids.header(), &clock);
+    let context = DenialContext::new(path, &id, core.request_ids.header(), &clock, &[]);
     core.responders.http().respond(denial, &context)
 }
 

@@ -3,12 +3,21 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::key::{KeyFormat, without_keys};
+
 /// The maximum number of bytes of a path in a denial's response.
 const LONGEST: usize = 256;
 
-/// Returns a path as a relative reference (RFC 3986, section 4.2). Its length is bounded, and it names no scheme and no
-/// authority.
-pub(super) fn reference_to(path: &str) -> Cow<'_, str> {
+/// Returns a path without keys as a relative reference (RFC 3986, section 4.2). Its length is bounded, and it names no
+/// scheme and no authority.
+pub(super) fn reference_to<'p>(path: &'p str, formats: &[KeyFormat]) -> Cow<'p, str> {
+    match without_keys(path, formats) {
+        Cow::Borrowed(path) => encoded(path),
+        Cow::Owned(path) => Cow::Owned(encoded(&path).into_owned()),
+    }
+}
+
+fn encoded(path: &str) -> Cow<'_, str> {
     if path.len() <= LONGEST && (0..path.len()).all(|at| is_fit(path.as_bytes(), at)) {
         return Cow::Borrowed(path);
     }
@@ -64,7 +73,7 @@ mod tests {
             ("", ""),
         ];
         for (path, reference) in rows {
-            assert_eq!(reference_to(path), reference, "{path}");
+            assert_eq!(reference_to(path, &[]), reference, "{path}");
         }
     }
 
@@ -76,7 +85,7 @@ mod tests {
             "/\u{20ac}".repeat(4_000),
             format!("/{}", "%".repeat(300)),
         ] {
-            let reference = reference_to(&path);
+            let reference = reference_to(&path, &[]);
             assert!((LONGEST - 2..=LONGEST).contains(&reference.len()), "{reference}");
             let tail = reference.rsplit_once('%').map_or("00", |(_, tail)| tail);
             assert!(tail.len() >= 2, "{reference}");

@@ -33,6 +33,7 @@ pub(crate) use template::placeholders;
 
 use crate::clock::{Clock, Timestamp};
 use crate::denial::Denial;
+use crate::key::KeyFormat;
 
 /// The data of a denied request that its response may contain: path, request id and time.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,8 @@ pub struct DenialContext<'a> {
     request_id: &'a RequestId,
     request_id_header: &'a HeaderName,
     clock: &'a dyn Clock,
+    /// The formats of the keys that the response must not repeat.
+    formats: &'a [KeyFormat],
 }
 
 impl<'a> DenialContext<'a> {
@@ -49,15 +52,17 @@ impl<'a> DenialContext<'a> {
         request_id: &'a RequestId,
         request_id_header: &'a HeaderName,
         clock: &'a dyn Clock,
+        formats: &'a [KeyFormat],
     ) -> Self {
-        Self { instance, request_id, request_id_header, clock }
+        Self { instance, request_id, request_id_header, clock, formats }
     }
 
     /// Returns the path without the query, as a URI reference (RFC 3986, section 4.1). The path is as sent, not
     /// decoded. Characters that a URI cannot contain are percent-encoded. A `//` at the beginning would name an
-    /// authority and is written `/%2F`. The result is cut off after 256 bytes.
+    /// authority and is written `/%2F`. A segment that contains a whole key is written `***`. The result is cut off
+    /// after 256 bytes.
     pub fn instance(&self) -> Cow<'a, str> {
-        instance::reference_to(self.instance)
+        instance::reference_to(self.instance, self.formats)
     }
 
     /// Returns the request's id.

@@ -108,6 +108,15 @@ async fn unconfigured_query_key_is_not_logged() {
 }
 
 #[tokio::test]
+async fn key_in_the_path_is_not_logged() {
+    let world = World::new();
+    let gate = world.backquant().build().unwrap();
+    let trace = TraceLayer::new_for_http().make_span_with(redacted_span(&gate));
+    let text = logged(trace.layer(world.inner.clone()), &format!("/v1/{BACKQUANT}/x?a=1")).await;
+    assert!(text.contains("uri=/v1/***/x?a=1 version") && !text.contains(BACKQUANT), "{text}");
+}
+
+#[tokio::test]
 async fn key_in_another_parameter_is_not_logged() {
     let world = World::new();
     let gate = world.quantconomy().build().unwrap();

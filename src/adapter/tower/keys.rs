@@ -19,7 +19,6 @@ use crate::error::ConfigError;
 use crate::gate::{Gate, Mounted, Principal, no_write_side};
 use crate::manage::Endpoints;
 use crate::request::RequestView;
-use crate::respond::DenialContext;
 
 /// A key management service that a router mounts behind the gate, for gates that do not mount it themselves.
 ///
@@ -76,7 +75,7 @@ impl KeyService {
         let (core, denial) = (&self.gate.0, Denial::of(kind));
         let view = RequestView::of(request);
         let id = core.request_ids.of(&view);
-        let context = DenialContext::new(request.uri().path(), &id, core.request_ids.header(), &*core.clock);
+        let context = core.denial_context(request.uri().path(), &id);
         core.refuse(&denial, |responders, denial| responders.respond(&view, denial, &context))
     }
 }

@@ -21,7 +21,6 @@ use crate::key::{KeyId, KeySource, PathPattern};
 use crate::manage::{KeyChange, KeyManager, KeyView, ManageError, NewKey};
 use crate::name::Scope;
 use crate::panics::{Panicked, guard_future};
-use crate::respond::DenialContext;
 
 type Outcome = Result<Response<Bytes>, Refusal>;
 
@@ -85,13 +84,13 @@ impl Mounted for Endpoints {
         let below = path.strip_prefix(&self.path).map(segments).unwrap_or_default();
         openapi::described(&below, method)
     }
+
     fn revoked(&self, path: &str, query: &str, sources: &[KeySource]) -> Option<KeyId> {
         let below = segments(path.strip_prefix(&self.path)?);
         let [id] = below.as_slice() else { return None };
         listing::with_issued(query, sources).ok()?;
         key_id(id).ok()
     }
-
 
     fn answer(&self, gate: Gate, call: MountedRequest) -> Answering {
         let below = call.path.strip_prefix(&self.path).map(str::to_owned);
@@ -113,8 +112,7 @@ impl Mounted for Endpoints {
                 Err(Refusal::Managed(error)) => without_keys(error, &gate).into(),
             };
             let denial = denial.of_key(call.principal.record());
-            let header = gate.0.request_ids.header();
-            let context = DenialContext::new(&call.path, &call.request_id, header, &*gate.0.clock);
+            let context = gate.0.denial_context(&call.path, &call.request_id);
             gate.0.refuse(&denial, |responders, denial| responders.http().respond(denial, &context))
         })
     }

@@ -142,6 +142,26 @@ async fn path_is_a_uri_reference() {
 }
 
 #[tokio::test]
+async fn key_in_the_path_is_not_repeated() {
+    let template = r#"presentation.template = '{ "instance": "{instance}" }'"#;
+    let rows = [
+        ("/v1/acme_free0000/x", "/v1/***/x"),
+        ("/acme%5Ffree0000", "/***"),
+        ("/k=acme_free0000;a", "/***"),
+        ("/acme_free", "/acme_free"),
+    ];
+    for toml in ["", template] {
+        for (path, told) in rows {
+            let answer = play(toml, &[&format!("GET {path}")]).await.remove(0);
+            assert_eq!((answer.status, &answer.json()["instance"]), (401, &json!(told)));
+        }
+        // Nor is one that is cut off.
+        let long = format!("GET /{}/acme_free0000", "a".repeat(245));
+        assert!(!play(toml, &[&long]).await[0].body.contains("acme"));
+    }
+}
+
+#[tokio::test]
 async fn wording_is_inherited_from_parent_kind() {
     let toml = r#"
         presentation.template = '{ "code": "{code}", "type": "{type}", "title": "{title}", "message": "{message}", "docs": "{docs}" }'
