@@ -1,6 +1,9 @@
 //! A request to which the gate itself responds.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use actix_web::body::{BodyStream, to_bytes_limited};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -9,6 +12,7 @@ use bytes::Bytes;
 use crate::adapter::actix::convert;
 use crate::adapter::actix::gate_headers::GateHeaders;
 use crate::adapter::actix::view::RequestWithGate;
+use crate::adapter::call::Deadline;
 use crate::adapter::headers;
 use crate::gate::Principal;
 use crate::gate::{Admission, BodyFault, LARGEST_BODY, Mounted, MountedRequest};
@@ -23,7 +27,13 @@ pub(super) async fn answer(
 ) -> ServiceResponse {
     let (head, payload) = request.into_parts();
     let time = front.gate.0.management.body_time;
-    let body = tokio::time::timeout(time, read(payload)).await.unwrap_or(Err(BodyFault::Late));
+    let mut read = pin!(read(payload));
+    let mut deadline = Deadline::after(time);
+    let body = poll_fn(|cx| match read.as_mut().poll(cx) {
+        Poll::Pending if deadline.has_passed(cx) => Poll::Ready(Err(BodyFault::Late)),
+        read => read,
+    });
+    let body = body.await;
     let request = ServiceRequest::from_request(head);
     let answer = match call(&front, &request, body, principal) {
         Some(call) => mounted.answer(front.gate.clone(), call).await,

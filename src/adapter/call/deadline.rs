@@ -1,33 +1,57 @@
-//! The deadline of a gRPC call.
+//! Deadlines: of a gRPC call, and of a request's body.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::Context;
 use std::time::Duration;
 
 use http::HeaderName;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
 use tokio::time::{Sleep, sleep};
 
+use crate::panics::guard;
 use crate::request::HeaderCount;
 use crate::request::RequestView;
 use crate::respond::Protocol;
 
-/// The time after which the caller of a gRPC call no longer waits for it. A decision after that time is useless.
+/// A time after which the gate no longer waits. Where there are no timers, there is no such time.
 pub(crate) struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
-    /// Returns the deadline of a request that starts to wait now. Outside a runtime there are no timers, so there is no
-    /// deadline.
+    /// Returns the deadline of a gRPC call that starts to wait now. After it, the caller no longer waits for the call,
+    /// and a decision is useless.
     pub(crate) fn of(view: &RequestView<'_>) -> Self {
         let timeout = Protocol::of(view).and_then(|_| timeout(view));
-        let timeout = timeout.filter(|_| Handle::try_current().is_ok());
-        Self(timeout.map(|timeout| Box::pin(sleep(timeout))))
+        timeout.map_or(Self(None), Self::after)
+    }
+
+    /// Returns the deadline that passes after this time.
+    pub(crate) fn after(time: Duration) -> Self {
+        Self(has_timers().then(|| Box::pin(sleep(time))))
     }
 
     /// Returns true if the deadline has passed. Otherwise, the task is woken when it passes.
     pub(crate) fn has_passed(&mut self, cx: &mut Context<'_>) -> bool {
         self.0.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
+    }
+}
+
+/// Returns true if this code runs in a tokio runtime whose timers are enabled. tokio tells this only by a panic, so it is
+/// asked once for each runtime and thread.
+fn has_timers() -> bool {
+    thread_local! {
+        static KNOWN: Cell<Option<(Id, bool)>> = const { Cell::new(None) };
+    }
+    let Ok(runtime) = Handle::try_current() else { return false };
+    match KNOWN.get() {
+        Some((known, has_timers)) if known == runtime.id() => has_timers,
+        _ => {
+            let has_timers =
+                guard("a timer, since the runtime's timers are disabled", || sleep(Duration::ZERO));
+            KNOWN.set(Some((runtime.id(), has_timers.is_ok())));
+            has_timers.is_ok()
+        }
     }
 }
 

@@ -1,16 +1,14 @@
 //! A reader of a request's body, with a limit on its size and a time limit.
 
-use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::runtime::Handle;
-use tokio::time::{Sleep, sleep};
 
+use crate::adapter::call::Deadline;
 use crate::gate::{BodyFault, LARGEST_BODY};
 
 pin_project! {
@@ -21,22 +19,26 @@ pin_project! {
         read: Vec<u8>,
         time: Duration,
         // Created when the body is first waited for, because most bodies are there at once.
-        timer: Option<Pin<Box<Sleep>>>,
+        deadline: Option<Deadline>,
     }
 }
 
 impl<B: Body> Collecting<B> {
     /// Creates a reader of this body. The time limit starts when the body is first waited for.
     pub(super) fn new(body: B, time: Duration) -> Self {
-        Self { body, read: Vec::new(), time, timer: None }
+        Self { body, read: Vec::new(), time, deadline: None }
     }
 
     pub(super) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes, BodyFault>> {
         let mut this = self.project();
         loop {
             let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
-                ready!(run_out(this.timer, *this.time, cx));
-                return Poll::Ready(Err(BodyFault::Late));
+                let deadline = this.deadline.get_or_insert_with(|| Deadline::after(*this.time));
+                return if deadline.has_passed(cx) {
+                    Poll::Ready(Err(BodyFault::Late))
+                } else {
+                    Poll::Pending
+                };
             };
             let Some(frame) = frame else {
                 return Poll::Ready(Ok(std::mem::take(this.read).into()));
@@ -54,12 +56,4 @@ impl<B: Body> Collecting<B> {
             }
         }
     }
-}
-
-/// Waits until the time limit is over. Outside a runtime there are no timers, so it never is.
-fn run_out(timer: &mut Option<Pin<Box<Sleep>>>, time: Duration, cx: &mut Context<'_>) -> Poll<()> {
-    if timer.is_none() && Handle::try_current().is_ok() {
-        *timer = Some(Box::pin(sleep(time)));
-    }
-    timer.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
 }

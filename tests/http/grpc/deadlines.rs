@@ -1,12 +1,18 @@
 //! A caller's deadline is the gate's too.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::KeyHash;
-use tollgate::{Account, CreditLedger, Credits, KeyRecord, KeyStore, MemoryLedger, StoreFuture};
+use tollgate::{
+    Account, CreditLedger, Credits, KeyRecord, KeyStore, MemoryLedger, StoreFuture, TollgateLayer,
+};
 use tonic::Code;
+use tower::{Layer, ServiceExt};
 
 use crate::grpc::fixture::{CHECK, KEY, ask, builder, client, post, raw, service};
 use crate::support::World;
@@ -55,6 +61,25 @@ async fn slow_store_is_left_at_the_deadline() {
     assert!(head.is_all);
     assert_eq!(head.header("grpc-retry-pushback-ms"), None);
     assert!((Duration::from_millis(80)..Duration::from_secs(5)).contains(&asked.elapsed()));
+}
+
+#[test]
+fn deadline_without_timers_is_ignored() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let world = World::new();
+        let gate = builder(&world).store(Silent(Arc::clone(&world.ledger))).build().unwrap();
+        for _ in 0..2 {
+            let request = http::Request::post(CHECK)
+                .header("content-type", "application/grpc")
+                .header("grpc-timeout", "80m")
+                .header("x-api-key", KEY)
+                .body(http_body_util::Empty::<bytes::Bytes>::new())
+                .unwrap();
+            let mut call = pin!(TollgateLayer::new(gate.clone()).layer(world.inner.clone()).oneshot(request));
+            assert!(poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await);
+        }
+    });
 }
 
 #[tokio::test]
