@@ -139,11 +139,24 @@ fn refused_command_changes_nothing() -> Result<(), Fault> {
     desk.done(&["keys", "import", "--account", "ada", "--name", "old", "--sha256", &hash])?;
     let before = desk.stored()?;
     let missing = "00000000-0000-4000-8000-000000000001";
-    let table: [(&[&str], i32, &str); 32] = [
+    let secret = "acme_0123456789abcdefghijABCDEFGHIJ01";
+    let table: [(&[&str], i32, &str); 40] = [
         (&["keys"], 2, "what to do is missing"),
         (&["keys", "mint"], 2, "the key's id is missing"),
         (&["keys", "issue", "--account", "ada"], 2, "`--name` is missing"),
         (&["keys", "show", "17"], 2, "failed to read a key id"),
+        (&["keys", "show", secret], 2, "`id`: failed to read a key id"),
+        (&["keys", "show", "\u{1b}"], 2, "`id`: failed to read a key id"),
+        (&["keys", "show", missing, secret], 2, "a further word does not belong"),
+        (&["keys", "rotate", missing, "--overlap", secret], 2, "`overlap`: failed to read a time"),
+        (&["keys", "list", "--cursor", secret], 2, "`cursor`: failed to read a key id"),
+        (&["keys", "issue", "--account", "ada", "--name", secret], 1, "`name` holds a key"),
+        (&["keys", "update", missing, "--name", secret], 1, "`name` holds a key"),
+        (
+            &["keys", "import", "--account", "ada", "--name", secret, "--sha256", &hash],
+            1,
+            "`name` holds a key",
+        ),
         (&["keys", "list", "--limt", "3"], 2, "`--limt` does not belong"),
         (&["keys", "list", "--account"], 2, "`--account` has no value"),
         (&["keys", "issue", "--account", "ada", "--name", "x", "--allow", "10.0.0.5/8"], 2, "host bits"),
@@ -178,6 +191,7 @@ fn refused_command_changes_nothing() -> Result<(), Fault> {
         let said = String::from_utf8(output.stderr)?;
         assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{arguments:?}: {said}");
         assert!(said.contains(problem), "{arguments:?}: {said}");
+        assert!(!said.contains(secret) && !said.contains('\u{1b}'), "{arguments:?}: {said}");
     }
     assert_eq!(desk.stored()?, before);
     Ok(())

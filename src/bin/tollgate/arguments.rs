@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::str::FromStr;
 use std::{error, fmt};
 
+use tollgate::ConfigError;
+
 pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPTION]... COMMAND
 
   keys issue --account ID --name NAME [--environment ENV] [--expires MOMENT] [--scopes A,B] [--paths A,B] [--allow A,B]
@@ -142,7 +144,7 @@ impl Arguments {
     }
 
     /// Takes and parses the value of an option.
-    pub(crate) fn read<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Result<Option<T>, Usage> {
+    pub(crate) fn read<T: FromStr<Err = ConfigError>>(&mut self, name: &str) -> Result<Option<T>, Usage> {
         self.option(name).map(|text| read(name, &text)).transpose()
     }
 
@@ -171,7 +173,8 @@ impl Arguments {
     /// Returns an error if a word or an option is left.
     pub(crate) fn end(&mut self) -> Result<(), Usage> {
         let option = self.options.keys().next().map(|name| format!("`--{name}`"));
-        match option.or(self.words.pop().map(|word| format!("`{word}`"))) {
+        // A word is not repeated: it may be a secret.
+        match option.or(self.words.pop().map(|_| "a further word".to_owned())) {
             Some(left) => Err(Usage(format!("{left} does not belong to this command"))),
             None => self.wrong.take().map_or(Ok(()), Err),
         }
@@ -186,6 +189,11 @@ pub(crate) fn number(name: &str, text: &str) -> Result<u64, Usage> {
 }
 
 /// Parses a value.
-pub(crate) fn read<T: FromStr<Err: fmt::Display>>(name: &str, text: &str) -> Result<T, Usage> {
-    text.parse().map_err(|error| Usage(format!("`{name}`: {error}")))
+pub(crate) fn read<T: FromStr<Err = ConfigError>>(name: &str, text: &str) -> Result<T, Usage> {
+    text.parse().map_err(|error| Usage(problem_with(name, &error)))
+}
+
+/// Returns the text of an error without the value, because a secret may stand in its place.
+pub(crate) fn problem_with(name: &str, error: &ConfigError) -> String {
+    format!("`{name}`: {}", ConfigError::new("", error.problem(), error.expected()))
 }

@@ -9,7 +9,7 @@ use tollgate::key::PathPattern;
 use tollgate::manage::{KeyChange, ListKeys};
 use tollgate::{AccountManager, Config, Gate, KeyId, KeyManager, KeyRecord, NewKey};
 
-use crate::arguments::{Arguments, Usage, read};
+use crate::arguments::{Arguments, Usage, problem_with, read};
 use crate::audit::AuditFile;
 use crate::fleet::Channel;
 use crate::print::Answer;
@@ -213,5 +213,5 @@ fn unless<T>(
 }
 
 pub(crate) fn network(text: &str) -> Result<ipnet::IpNet, Usage> {
-    tollgate::key::parse_network(text).map_err(|error| Usage(format!("`--allow`: {error}")))
+    tollgate::key::parse_network(text).map_err(|error| Usage(problem_with("--allow", &error)))
 }

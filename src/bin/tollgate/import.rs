@@ -7,12 +7,12 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tollgate::KeyManager;
 use tollgate::key::{KeyHash, KeyHasher, PathPattern};
 use tollgate::manage::{ForeignKey, ManageError};
+use tollgate::{ConfigError, KeyManager};
 
 use crate::Fault;
-use crate::arguments::{Arguments, Usage, read};
+use crate::arguments::{Arguments, Usage, problem_with, read};
 use crate::commands::network;
 use crate::print::{Answer, unhex};
 
@@ -146,18 +146,14 @@ fn hash(text: &str, manager: &KeyManager) -> Result<KeyHash, String> {
     Ok(KeyHash::from_sha512(&digest))
 }
 
-fn one<T, E: std::fmt::Display>(
-    member: &str,
-    text: &str,
-    read: impl Fn(&str) -> Result<T, E>,
-) -> Result<T, String> {
-    read(text).map_err(|error| format!("`{member}`: {error}"))
+fn one<T>(member: &str, text: &str, read: impl Fn(&str) -> Result<T, ConfigError>) -> Result<T, String> {
+    read(text).map_err(|error| problem_with(member, &error))
 }
 
-fn each<T, E: std::fmt::Display>(
+fn each<T>(
     member: &str,
     list: Option<Vec<String>>,
-    read: impl Fn(&str) -> Result<T, E>,
+    read: impl Fn(&str) -> Result<T, ConfigError>,
 ) -> Result<Option<Vec<T>>, String> {
     list.map(|list| list.iter().map(|text| one(member, text, &read)).collect()).transpose()
 }
