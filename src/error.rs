@@ -138,8 +138,31 @@ impl ConfigError {
     }
 }
 
+/// A writer that escapes control characters. The values of a file could otherwise control the terminal that an error is
+/// printed to.
+struct Escaping<'w, W>(&'w mut W);
+
+impl<W: fmt::Write> fmt::Write for Escaping<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.split_inclusive(char::is_control).try_for_each(|piece| match piece.chars().next_back() {
+            Some(last) if last.is_control() => {
+                self.0.write_str(piece.strip_suffix(last).unwrap_or_default())?;
+                write!(self.0, "{}", last.escape_debug())
+            }
+            _ => self.0.write_str(piece),
+        })
+    }
+}
+
+/// Writes the error in one line. Control characters are escaped.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(&mut Escaping(f))
+    }
+}
+
+impl ConfigError {
+    fn write_to(&self, f: &mut impl fmt::Write) -> fmt::Result {
         match (&self.0.file, self.0.line) {
             (Some(file), Some(line)) => write!(f, "{file}:{line}:")?,
             (Some(file), None) => write!(f, "{file}:")?,

@@ -22,7 +22,8 @@ pub(super) fn parts_of_fault(message: &str) -> Option<(&str, &str, &str)> {
 }
 
 fn fault_error<E: Error>(fault: &ConfigError) -> E {
-    E::custom(format_args!("{}{PART}{}{PART}{}", fault.value(), fault.problem(), fault.expected()))
+    let value = fault.value().replace(PART, "\u{fffd}");
+    E::custom(format_args!("{value}{PART}{}{PART}{}", fault.problem(), fault.expected()))
 }
 
 /// A value that is written as text, such as a quota or a network.

@@ -199,6 +199,28 @@ fn wrong_encoding_error_names_line_and_byte() {
 }
 
 #[test]
+fn control_characters_are_escaped() {
+    let rows = [
+        (r#"request_id.prefix = "\u001b[31m\u0000""#, "found `\\u{1b}[31m\\0`"),
+        (r#"plans."a\u001b".rank = "x""#, "`plans.a\\u{1b}.rank`"),
+        (r#"proxies.trusted = ["\u009b\u007f"]"#, "found `\\u{9b}\\u{7f}`"),
+        (r#"plans.p.credits = { amount = 1, every = "a\u001fb\tc" }"#, "\\tc`"),
+        (r#"presentation.template = "{ \"a\": \"{\u001b}\" }""#, "\\u{1b}"),
+    ];
+    for (toml, shown) in rows {
+        let error = Config::from_toml(&format!("{HEAD}{toml}"), "acme.toml").unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains(shown) && !told.contains(char::is_control), "{toml}: {told:?}");
+    }
+    // What it says otherwise stands as it was written.
+    let error = ConfigError::new("\u{e9}\"\\\n", "it is 'odd'", "write \u{1f511}");
+    assert_eq!(
+        (error.to_string().as_str(), error.value()),
+        ("found `\u{e9}\"\\\\n`: it is 'odd'; write \u{1f511}", "\u{e9}\"\\\n")
+    );
+}
+
+#[test]
 fn debug_output_is_display_output() {
     let error = Config::from_toml("sources = 'x'", "acme.toml").unwrap_err();
     assert_eq!(format!("{error:?}"), error.to_string());
