@@ -203,6 +203,11 @@ impl FromStr for Span {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // The parser takes `M` for a month, and `m` for a minute.
+        if text.split(|letter: char| !letter.is_alphabetic()).any(|unit| unit == "M") {
+            let problem = "`M` may mean a month or a minute";
+            return Err(ConfigError::new(text, problem, "write `m` for minutes, or days as in `30days`"));
+        }
         humantime::parse_duration(text).map(Self).map_err(|error| {
             let problem = format!("failed to read a time since {error}");
             ConfigError::new(text, problem, "write it as in `90s`, `1h` or `30days`")
