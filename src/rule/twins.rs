@@ -166,6 +166,9 @@ pub(super) fn decoded(path: &str) -> Option<String> {
 /// Returns a text in the form of actix-web's paths: decoded once, except for `%25`, `%2B` and `%2F`. `write` returns the
 /// text of a decoded byte.
 fn decode_with<I: IntoIterator<Item = u8>>(text: &str, write: impl Fn(u8) -> I) -> Option<String> {
+    if !text.contains('%') {
+        return None;
+    }
     let mut read = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, behind)) = rest.split_first() {
