@@ -1,11 +1,7 @@
 //! The back ends of a gate: given in any order, each once, with or without a write side.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use tollgate::credit::{LeaseTerms, LeasedLedger};
-use tollgate::guard::Resilient;
-use tollgate::store::CachedStore;
 use tollgate::{
     ConfigError, Credits, Gate, GateBuilder, KeyFormat, KeySource, MemoryLedger, MemoryLimiter, MemoryStore,
     Plan, Rule,
@@ -97,8 +93,12 @@ fn back_end_is_given_once() {
     }
 }
 
+#[cfg(feature = "fleet")]
 #[test]
 fn management_needs_a_write_side() {
+    use tollgate::guard::Resilient;
+    use tollgate::store::CachedStore;
+
     let read_only = || ReadOnly(MemoryStore::new());
     let cached = CachedStore::builder(read_only()).build().unwrap();
     let builders = [
@@ -117,10 +117,14 @@ fn management_needs_a_write_side() {
     assert!(settings(Gate::builder().store(cached)).build().is_ok());
 }
 
+#[cfg(feature = "fleet")]
 #[tokio::test]
 async fn credits_are_read_from_the_ledgers_authority() {
+    use std::num::NonZeroU32;
+
     use tollgate::account::Allowance;
-    use tollgate::credit::Balance;
+    use tollgate::credit::{Balance, LeaseTerms, LeasedLedger};
+    use tollgate::guard::Resilient;
 
     let world = World::new();
     let id = world.plain_key(KEY);
