@@ -1,4 +1,51 @@
 //! Audit events: changes to keys and accounts, and the actors who made them.
+//!
+//! The managers report each change to an audit sink. The default sink writes to the log.
+//!
+//! # Example
+//!
+//! A sink that keeps a line for each change:
+//!
+//! ```
+//! use std::sync::{Arc, Mutex};
+//!
+//! use tollgate::audit::{Actor, AuditEvent, AuditSink};
+//! use tollgate::{Account, AccountManager, Config, MemoryStore};
+//!
+//! #[derive(Debug, Clone, Default)]
+//! struct Lines(Arc<Mutex<Vec<String>>>);
+//!
+//! impl AuditSink for Lines {
+//!     fn record(&self, event: &AuditEvent) {
+//!         let actor = event.actor.name().unwrap_or("unknown");
+//!         self.0.lock().unwrap().push(format!("{actor}: {}", event.action.name()));
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let config = r#"
+//! #     sources = [{ header = "X-API-Key" }]
+//! #     formats = [{ prefix = "acme_", body = 32 }]
+//! #     [plans.free]
+//! # "#;
+//! let store = Arc::new(MemoryStore::new());
+//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
+//! let lines = Lines::default();
+//! let accounts = AccountManager::new(gate, store).with_audit(lines.clone()).by(Actor::operator("alice"));
+//! accounts.create(Account::new("ada", "free")).await?;
+//! assert_eq!(*lines.0.lock().unwrap(), ["alice: account created"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Overview
+//!
+//! - [`AuditSink`]: the trait of a receiver of events. [`GateBuilder::audit`](crate::GateBuilder::audit) sets the sink
+//!   of a gate's managers, and `with_audit` sets the sink of one manager.
+//! - [`AuditEvent`]: the time, the [`Action`], the key, the account and the [`Actor`] of a change. It contains no part
+//!   of a secret.
+//! - [`TracingAudit`]: the default sink.
 
 use std::fmt::Debug;
 use std::net::IpAddr;

@@ -1,4 +1,47 @@
 //! Denials: the kinds of denial, their causes, and their log events.
+//!
+//! A gate returns a denial for each request that it does not admit. The kind is for programs: it selects the response
+//! and names a metric.
+//!
+//! # Example
+//!
+//! A gate that counts its denials by kind:
+//!
+//! ```
+//! use std::collections::HashMap;
+//! use std::sync::{Arc, Mutex};
+//!
+//! use http::{Request, StatusCode};
+//! use tollgate::key::Length;
+//! use tollgate::{DenialKind, Gate, KeyFormat, KeySource, RequestView};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let counts: Arc<Mutex<HashMap<DenialKind, u64>>> = Arc::default();
+//! let counted = Arc::clone(&counts);
+//! let gate = Gate::builder()
+//!     .source(KeySource::header("X-API-Key")?)
+//!     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+//!     .on_denial(move |denial| *counted.lock().unwrap().entry(denial.kind()).or_default() += 1)
+//!     .build()?;
+//!
+//! let request = Request::get("/v1/candles").header("X-API-Key", "acme_tooshort").body(())?;
+//! let denial = gate.admit(&RequestView::of(&request)).await.unwrap_err();
+//! assert_eq!(denial.kind(), DenialKind::InvalidFormat);
+//! assert_eq!(denial.kind().parent(), Some(DenialKind::Unauthorized));
+//! assert_eq!(denial.kind().status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(counts.lock().unwrap()[&DenialKind::InvalidFormat], 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Overview
+//!
+//! - [`DenialKind`]: the reason. Most kinds have a parent, which supplies the status and the texts that a configuration
+//!   does not set for the kind.
+//! - [`Denial`]: the kind, and the key, the account, the rule and the back end's error as far as they are known.
+//!
+//! The module [`respond`](crate::respond) makes a response from a denial.
 
 use std::fmt;
 use std::sync::Arc;

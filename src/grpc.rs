@@ -1,5 +1,34 @@
 //! The gate's behaviour for gRPC calls. This module contains only documentation.
 //!
+//! # Example
+//!
+//! ```
+//! use http::Request;
+//! use tollgate::{Config, RequestView, TollgateLayer};
+//! use tonic::transport::Server;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = r#"
+//!     sources = [{ header = "x-api-key" }]
+//!     formats = [{ prefix = "acme_", body = 32 }]
+//!     rules = [{ route = "/grpc.health.v1.Health/*", scope = "health:read" }]
+//! "#;
+//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.build()?;
+//! let call = Request::post("/grpc.health.v1.Health/Check").header("content-type", "application/grpc").body(())?;
+//! let denial = gate.admit(&RequestView::of(&call)).await.unwrap_err();
+//! // 16 is `UNAUTHENTICATED`.
+//! assert_eq!(gate.response(&RequestView::of(&call), &denial).headers()["grpc-status"], "16");
+//!
+//! let (_reporter, health) = tonic_health::server::health_reporter();
+//! let server = Server::builder().layer(TollgateLayer::new(gate)).add_service(health);
+//! # drop(server);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Calls
+//!
 //! A request is a gRPC call if its method is `POST` and its content type is `application/grpc`, `application/grpc-web`
 //! or `application/grpc-web-text`, alone or followed by `+` or `;` and more. The user agent and the path do not matter.
 //! One port may therefore serve both REST and gRPC, and each client gets denials in its own form. The errors of key
@@ -29,25 +58,6 @@
 //! [`FinalCost`](crate::gate::FinalCost) into the extensions of their `tonic::Response`. A tonic server without TLS
 //! knows the peer's address. With TLS, insert a [`Peer`](crate::adapter::Peer) into the request's extensions in a layer
 //! outside the gate.
-//!
-//! ```
-//! use tollgate::{Config, TollgateLayer};
-//! use tonic::transport::Server;
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let config = r#"
-//!     sources = [{ header = "x-api-key" }]
-//!     formats = [{ prefix = "acme_", body = 32 }]
-//!     rules = [{ route = "/grpc.health.v1.Health/*", scope = "health:read" }]
-//! "#;
-//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.build()?;
-//! let (_reporter, health) = tonic_health::server::health_reporter();
-//! let server = Server::builder().layer(TollgateLayer::new(gate)).add_service(health);
-//! # drop(server);
-//! # Ok(())
-//! # }
-//! ```
 //!
 //! # Denials
 //!

@@ -1,4 +1,34 @@
 //! Name types: shared strings that are cheap to clone and that the compiler keeps apart.
+//!
+//! Each type is made from text by `From`. A map with such a key is searched by `&str`.
+//!
+//! # Example
+//!
+//! ```
+//! use std::collections::HashMap;
+//!
+//! use tollgate::Account;
+//! use tollgate::name::{AccountId, Environment, Scope};
+//!
+//! let account = Account::new("acme", "pro");
+//! assert_eq!((account.id.as_str(), account.plan.as_str()), ("acme", "pro"));
+//!
+//! let mut seats: HashMap<AccountId, u32> = HashMap::new();
+//! seats.insert(account.id.clone(), 3);
+//! assert_eq!(seats.get("acme"), Some(&3));
+//!
+//! let scope: Scope = "candles:read".into();
+//! assert_eq!(scope.to_string(), "candles:read");
+//! assert_eq!(Environment::live(), Environment::from("live"));
+//! ```
+//!
+//! # Overview
+//!
+//! - [`AccountId`] and [`PlanName`]: identify an account and its plan.
+//! - [`Scope`]: a permission of a key.
+//! - [`Environment`]: separates keys such as `live` and `test`.
+//! - [`Agreement`]: an agreement that an account may have to sign.
+//! - [`PoolName`]: a pool from which several keys draw.
 
 use std::sync::LazyLock;
 

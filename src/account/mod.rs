@@ -1,4 +1,38 @@
-//! Accounts, and what their plans grant.
+//! Accounts, and the plans that set their limits.
+//!
+//! An account owns keys and is on one plan. The plan sets rate limits, credits, limits on query parameters and features
+//! for its accounts.
+//!
+//! # Example
+//!
+//! A plan with rate limits, 1,000 credits per day and a maximum page size, and an account with a higher rate limit:
+//!
+//! ```
+//! use tollgate::account::{Allowance, CalendarUnit, Grant, GrantPeriod, ParamLimit};
+//! use tollgate::{Account, Credits, Plan};
+//!
+//! let mut pro = Plan::new("pro");
+//! pro.quotas = vec!["600 per minute".parse()?, "10 per second".parse()?];
+//! pro.credits = Allowance::Grant(Grant::new(Credits::new(1_000), GrantPeriod::calendar(CalendarUnit::Day, "UTC")?));
+//! pro.caps = [("limit".to_owned(), ParamLimit::AtMost(50))].into();
+//! assert_eq!(pro.caps.at_most("limit"), Some(50));
+//!
+//! let mut acme = Account::new("acme", "pro");
+//! acme.quotas = Some(vec!["1200 per minute".parse()?]);
+//! assert_eq!(acme.plan, pro.name);
+//! # Ok::<(), tollgate::ConfigError>(())
+//! ```
+//!
+//! # Overview
+//!
+//! - [`Account`]: the plan, the status, the subscription and the signed agreements of an owner of keys.
+//! - [`Plan`]: the terms of all accounts on it. [`GateBuilder::plan`](crate::GateBuilder::plan) adds a plan to a gate.
+//! - [`QuotaPolicy`]: a number of requests per window, counted per key, per account or per pool ([`QuotaScope`]).
+//! - [`Allowance`]: the credits of a plan, such as a [`Grant`] that is repeated.
+//! - [`ParamLimits`]: the maximum values of query parameters.
+//!
+//! Quotas and parameter limits of a key replace those of its account, and those of an account replace those of its
+//! plan.
 
 mod grant;
 mod holder;

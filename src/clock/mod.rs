@@ -1,4 +1,36 @@
 //! Injected clocks: wall time for expiry and grants, monotonic time for rate limits.
+//!
+//! A gate reads its clock once for each decision. A test uses a clock that it moves itself, so it does not have to
+//! sleep.
+//!
+//! # Example
+//!
+//! A key expires when the clock of the test has advanced by a day:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use tollgate::key::KeyHasher;
+//! use tollgate::{Account, Clock, KeyId, KeyRecord, ManualClock};
+//!
+//! let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse()?);
+//! let account = Arc::new(Account::new("acme", "pro"));
+//! let mut key = KeyRecord::new(KeyId::generate(), KeyHasher::sha256().hash(b"acme_secret"), account);
+//! key.expires_at = Some("2026-05-01T12:00:00Z".parse()?);
+//!
+//! assert!(!key.has_expired(clock.now().wall()));
+//! clock.advance(Duration::from_hours(24));
+//! assert!(key.has_expired(clock.now().wall()));
+//! # Ok::<(), tollgate::ConfigError>(())
+//! ```
+//!
+//! # Overview
+//!
+//! - [`Clock`]: the trait. [`GateBuilder::clock`](crate::GateBuilder::clock) sets the clock of a gate.
+//! - [`SystemClock`]: the machine's clock, the default.
+//! - [`ManualClock`]: a clock for tests.
+//! - [`Now`]: one reading of both times, and [`Timestamp`]: a point in wall time.
 
 mod system;
 mod timestamp;

@@ -1,4 +1,34 @@
 //! The configuration file: the types of its members, and a reference of all of them.
+//!
+//! [`Config`] reads the file and checks it. An error names the file, the line, the member, the value and the remedy.
+//! [`Config::builder`] returns a gate builder with all settings, to which a service adds its back ends.
+//!
+//! # Example
+//!
+//! ```
+//! use tollgate::{Config, MemoryStore};
+//!
+//! let text = r#"
+//!     sources = [{ header = "X-API-Key" }, { authorization = "Bearer" }]
+//!     formats = [{ prefix = "acme_", body = 32 }]
+//!     rules = [
+//!         { route = "GET /health", public = true },
+//!         { route = "GET /v1/candles/{symbol}", scope = "candles:read" },
+//!     ]
+//!     [default]
+//!     deny = true
+//!     [plans.pro]
+//!     quotas = ["600 per minute"]
+//! "#;
+//! // A service reads a file instead: `Config::read("gate.toml")`.
+//! let gate = Config::from_toml(text, "gate.toml")?.builder()?.store(MemoryStore::new()).build()?;
+//! assert_eq!(gate.plan("pro").unwrap().quotas.len(), 1);
+//!
+//! let error = Config::from_toml(&text.replace("public", "pubic"), "gate.toml").unwrap_err();
+//! assert_eq!((error.file(), error.line()), (Some("gate.toml"), Some(5)));
+//! # Ok::<(), tollgate::ConfigError>(())
+//! ```
+//!
 #![doc = include_str!("reference.md")]
 
 mod build;

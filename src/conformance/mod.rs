@@ -1,11 +1,5 @@
 //! Published checks that a key store, a credit ledger or a rate limiter keeps its trait's contract.
 //!
-//! Each check is short and tests one fact. The [`Report`] has the name and the result of each check. A suite runs
-//! against one store, which may be in use by others: every check uses new accounts and keys of its own. The time is an
-//! argument of each call, so no check waits. A store may lack a [`Capability`], for example because it uses its
-//! server's own time. The store's owner declares the capability as lacking, and the report lists the checks that need
-//! it as left out.
-//!
 //! # Example
 //!
 //! ```
@@ -19,6 +13,14 @@
 //! conformance::limits(MemoryLimiter::new()).run().await.assert();
 //! # }
 //! ```
+//!
+//! # Overview
+//!
+//! Each check is short and tests one fact. The [`Report`] has the name and the result of each check. A suite runs
+//! against one store, which may be in use by others: every check uses new accounts and keys of its own. The time is an
+//! argument of each call, so no check waits. A store may lack a [`Capability`], for example because it uses its
+//! server's own time. The store's owner declares the capability as lacking, and the report lists the checks that need
+//! it as left out.
 //!
 //! The checks need a tokio runtime with its time enabled. Any flavour of runtime will do, since concurrent calls are
 //! made from threads of their own.

@@ -1,4 +1,47 @@
 //! Credit ledgers: charging, settling and refunding credits.
+//!
+//! A rule gives a request a cost. The gate charges the cost to the account before the service is called. It settles the
+//! charge if the request was served, and refunds the charge if the request failed.
+//!
+//! # Example
+//!
+//! A charge of 8 credits, of which the request used 3:
+//!
+//! ```
+//! use tollgate::account::Allowance;
+//! use tollgate::clock::SystemClock;
+//! use tollgate::credit::{Charge, ChargeId, Charged};
+//! use tollgate::{Account, Clock, CreditLedger, Credits, MemoryLedger};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tollgate::StoreError> {
+//! let (ledger, now) = (MemoryLedger::new(), SystemClock::new().now());
+//! ledger.set_balance("acme", Credits::new(10), now.wall());
+//!
+//! let (acme, allowance) = (Account::new("acme", "pro"), Allowance::None);
+//! let id = ChargeId::from_bytes([7; 16]);
+//! let charged = ledger.charge(&Charge::new(id, &acme, Credits::new(8), &allowance, now)).await?;
+//! assert_eq!(charged, Charged::Posted { balance: Some(Credits::new(2)) });
+//!
+//! ledger.settle(&acme, id, Credits::new(3)).await?;
+//! assert_eq!(ledger.balance("acme"), Some(Credits::new(7)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Overview
+//!
+//! - [`CreditLedger`]: the trait with which a gate charges. [`GateBuilder::ledger`](crate::GateBuilder::ledger) sets
+//!   the ledger of a gate.
+//! - [`CreditAdmin`]: the trait with which balances are read and changed by hand. A
+//!   [`CreditManager`](crate::CreditManager) uses it.
+//! - [`MemoryLedger`]: balances in this process.
+//! - `SqlLedger`: balances in SQLite or PostgreSQL (features `sqlite`, `postgres`).
+//! - `RedisLedger`: balances in Redis (feature `redis`).
+//! - `LeasedLedger`: blocks of credits that a node leases from another ledger, so that most charges need no round trip
+//!   (feature `fleet`).
+//!
+//! A cost is set by [`Rule::cost`](crate::Rule::cost). Credits that a plan grants are its [`Allowance`].
 
 mod abandoned;
 mod admin;

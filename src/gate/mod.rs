@@ -1,4 +1,50 @@
 //! The gate, which admits or denies each request.
+//!
+//! A gate is built once, from a [`GateBuilder`] or from a [configuration file](crate::Config), and shared by all
+//! requests. An [adapter](crate::adapter) normally calls it. Code without an adapter calls [`Gate::admit`].
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use http::Request;
+//! use tollgate::gate::Outcome;
+//! use tollgate::key::Length;
+//! use tollgate::{Account, Gate, KeyFormat, KeyManager, KeySource, MemoryStore, NewKey, Plan, RequestView};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Arc::new(MemoryStore::new());
+//! store.put_account(Account::new("acme", "pro"));
+//! let gate = Gate::builder()
+//!     .source(KeySource::header("X-API-Key")?)
+//!     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+//!     .plan(Plan::new("pro"))
+//!     .store(Arc::clone(&store))
+//!     .build()?;
+//! let issued = KeyManager::new(gate.clone(), store).issue(NewKey::new("acme", "my first key")).await?;
+//!
+//! let request = Request::get("/v1/candles").header("X-API-Key", &*issued.secret.reveal()).body(())?;
+//! let admission = gate.admit(&RequestView::of(&request)).await?;
+//! let caller = gate.principal(&admission).unwrap();
+//! assert_eq!(caller.account().id.as_str(), "acme");
+//! // The service handles the request here.
+//! admission.finish(Outcome::Served).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Overview
+//!
+//! - [`GateBuilder`]: the settings and the back ends. [`build`](GateBuilder::build) checks that they fit together.
+//! - [`Gate::admit`]: the decision, an [`Admission`] or a [`Denial`].
+//! - [`Admission`]: an admitted request with its open charge. [`finish`](Admission::finish) closes the charge as the
+//!   [`Outcome`] requires.
+//! - [`Principal`]: the caller, for the handler.
+//! - [`FinalCost`]: the cost that a handler reports, if it is less than the charge.
+//! - [`Check`]: the checks, whose order can be configured.
+//! - [`TrustedProxies`]: the proxies that may report the client's address.
 
 mod admission;
 mod builder;

@@ -1,5 +1,49 @@
 //! A guard for a remote back end: time limits, a bound on waiting calls, a circuit breaker, and retries of settlements
 //! and refunds.
+//!
+//! A back end that does not answer would hold up every request. Behind a guard, a call fails within its time limit.
+//! After repeated failures, calls fail at once, until the back end answers again.
+//!
+//! # Example
+//!
+//! A store that cannot be reached opens the circuit:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use tollgate::guard::{GuardLimits, Resilient};
+//! use tollgate::key::{KeyHash, KeyHasher};
+//! use tollgate::{KeyRecord, KeyStore, StoreError, StoreFuture};
+//!
+//! #[derive(Debug)]
+//! struct Unreachable;
+//!
+//! impl KeyStore for Unreachable {
+//!     fn find(&self, _: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
+//!         StoreFuture::failed(StoreError::unavailable("connection refused"))
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let mut limits = GuardLimits::default();
+//! limits.time = Duration::from_millis(250);
+//! limits.failures = 2;
+//! let store = Resilient::with_limits(Unreachable, limits);
+//!
+//! let hash = KeyHasher::sha256().hash(b"acme_secret");
+//! assert!(store.find(&hash).await.is_err() && !store.health().open);
+//! assert!(store.find(&hash).await.is_err() && store.health().open);
+//! # }
+//! ```
+//!
+//! # Overview
+//!
+//! - [`Resilient`]: the guard. It implements the traits of the back end behind it, so a gate takes it as a store, a
+//!   ledger or a limiter.
+//! - [`GuardLimits`]: the time limit, the bound on waiting calls, and the terms of the circuit breaker.
+//! - [`GuardHealth`]: the state of the circuit and the number of waiting calls, for a health check or a metric.
 
 mod circuit;
 mod credits;

@@ -1,4 +1,49 @@
 //! Rate limiters, which limit the number of requests per window.
+//!
+//! A gate draws one cell from every window of a key for each request. A request for which a window has no cell is
+//! denied with 429 and `Retry-After`.
+//!
+//! # Example
+//!
+//! Two requests per minute are admitted. The third is admitted half a minute later:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use tollgate::account::{QuotaPolicy, Quotas};
+//! use tollgate::key::KeyHasher;
+//! use tollgate::limit::{Draw, LimitDecision};
+//! use tollgate::{Account, Clock, KeyId, KeyRecord, ManualClock, MemoryLimiter, RateLimiter};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let account = Arc::new(Account::new("acme", "pro"));
+//! let key = KeyRecord::new(KeyId::generate(), KeyHasher::sha256().hash(b"acme_secret"), account);
+//! let quotas = Quotas::new(["2 per minute".parse::<QuotaPolicy>()?]);
+//! let (limiter, clock) = (MemoryLimiter::new(), ManualClock::starting_at("2026-04-30T12:00:00Z".parse()?));
+//!
+//! for _ in 0..2 {
+//!     let decision = limiter.draw(&Draw::new(&key, &quotas, clock.now())).await?;
+//!     assert!(matches!(decision, LimitDecision::Within(_)));
+//! }
+//! let LimitDecision::Exceeded { retry_after, .. } = limiter.draw(&Draw::new(&key, &quotas, clock.now())).await? else {
+//!     panic!("the third request is admitted");
+//! };
+//! assert_eq!(retry_after, Duration::from_secs(30));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Overview
+//!
+//! - [`RateLimiter`]: the trait. [`GateBuilder::limiter`](crate::GateBuilder::limiter) sets the limiter of a gate.
+//! - [`MemoryLimiter`]: windows in this process.
+//! - `RedisLimiter`: windows in Redis, which all nodes share (feature `redis`).
+//! - `LocalShare`: each node enforces its share of a quota by itself (feature `fleet`).
+//! - `LocalFallback`: each node enforces its share while another limiter fails (feature `fleet`).
+//!
+//! The quotas themselves are set by plans, accounts and keys: see [`QuotaPolicy`](crate::account::QuotaPolicy).
 
 #[cfg(all(feature = "fleet", feature = "memory"))]
 mod local;

@@ -1,4 +1,51 @@
 //! Management of keys, accounts and credits, and the current limits of a key.
+//!
+//! The managers check each change against the gate's configuration and report it to the [audit sink](crate::audit). An
+//! operator's tool or a page for customers calls them. `[management]` in the configuration file serves the management
+//! of keys over HTTP.
+//!
+//! # Example
+//!
+//! An operator creates an account, issues a key for it and revokes the key:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use tollgate::audit::Actor;
+//! use tollgate::key::KeyStatus;
+//! use tollgate::{Account, AccountManager, Config, KeyManager, MemoryStore, NewKey};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let config = r#"
+//! #     sources = [{ header = "X-API-Key" }]
+//! #     formats = [{ prefix = "acme_", body = 32 }]
+//! #     [plans.pro]
+//! # "#;
+//! let store = Arc::new(MemoryStore::new());
+//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
+//! let accounts = AccountManager::new(gate.clone(), Arc::clone(&store)).by(Actor::operator("alice"));
+//! let keys = KeyManager::new(gate, store).by(Actor::operator("alice"));
+//!
+//! accounts.create(Account::new("acme", "pro")).await?;
+//! let issued = keys.issue(NewKey::new("acme", "my first key")).await?;
+//! let shown_once = issued.secret.reveal();
+//! assert!(shown_once.starts_with("acme_"));
+//!
+//! keys.revoke(issued.key.id).await?;
+//! assert_eq!(keys.get(issued.key.id).await?.status, KeyStatus::Revoked);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Overview
+//!
+//! - [`KeyManager`]: issues, lists, changes, pauses, rotates, revokes, imports and erases keys.
+//! - [`AccountManager`]: creates, changes, suspends and erases accounts.
+//! - [`CreditManager`]: reads and changes balances, and lists their entries.
+//! - [`KeyUsage`]: the remaining limits and credits of a key.
+//! - [`ManageError`]: the error of all managers. It converts into a [`Denial`](crate::Denial), which
+//!   [`Gate::response`] answers in the gate's own form.
 
 mod accounts;
 mod bounds;

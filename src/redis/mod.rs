@@ -1,4 +1,44 @@
 //! A Redis server, for limits, credits, a cache's second tier and announcements.
+//!
+//! The nodes of a fleet share rate limits and balances in Redis. All back ends of a service use one [`RedisServer`],
+//! which holds the connections.
+//!
+//! # Example
+//!
+//! A gate with its rate limits and its credits in Redis. The first request opens the connection:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use tollgate::credit::RedisLedger;
+//! use tollgate::key::Length;
+//! use tollgate::limit::RedisLimiter;
+//! use tollgate::redis::{RedisOptions, RedisServer};
+//! use tollgate::{Gate, KeyFormat, KeySource};
+//!
+//! let mut options = RedisOptions::new("acme");
+//! options.response_timeout = Duration::from_millis(100);
+//! let server = RedisServer::with_options("redis://gate:secret@127.0.0.1:6379", options)?;
+//! let gate = Gate::builder()
+//!     .source(KeySource::header("X-API-Key")?)
+//!     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+//!     .limiter(RedisLimiter::new(server.clone()))
+//!     .ledger(RedisLedger::new(server.clone()))
+//!     .build()?;
+//! assert_eq!(server.to_string(), "127.0.0.1:6379");
+//! # drop(gate);
+//! # Ok::<(), tollgate::ConfigError>(())
+//! ```
+//!
+//! # Overview
+//!
+//! - [`RedisServer`]: the address and the connections. [`ping`](RedisServer::ping) checks that the server answers.
+//! - [`RedisOptions`]: the prefix of all keys, the time limits and the number of connections.
+//! - [`RedisLimiter`](crate::limit::RedisLimiter) and [`RedisLedger`](crate::credit::RedisLedger): rate limits and
+//!   credits.
+//! - [`RedisRecords`](crate::store::RedisRecords): the second tier of a [`CachedStore`](crate::store::CachedStore).
+//! - [`RedisInvalidationBus`](crate::store::RedisInvalidationBus): announcements of changes between the caches of
+//!   nodes.
 
 mod connections;
 mod fault;

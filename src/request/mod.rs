@@ -1,4 +1,60 @@
 //! The view that the gate has of a request, independent of any framework.
+//!
+//! For a request of the `http` crate, [`RequestView::of`] creates the view. An adapter for another framework implements
+//! [`RequestParts`] for that framework's requests.
+//!
+//! # Example
+//!
+//! ```
+//! use std::net::{IpAddr, Ipv4Addr};
+//!
+//! use http::HeaderName;
+//! use tollgate::key::Length;
+//! use tollgate::request::{Admitted, RequestParts, TakenKey};
+//! use tollgate::{DenialKind, Gate, KeyFormat, KeySource, RequestView};
+//!
+//! struct Call {
+//!     headers: Vec<(String, String)>,
+//!     peer: IpAddr,
+//! }
+//!
+//! impl RequestParts for Call {
+//!     fn each<'s>(&'s self, name: &HeaderName, visit: &mut dyn FnMut(&'s [u8])) {
+//!         let named = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name.as_str()));
+//!         named.for_each(|(_, value)| visit(value.as_bytes()));
+//!     }
+//!
+//!     fn peer(&self) -> Option<IpAddr> {
+//!         Some(self.peer)
+//!     }
+//!
+//!     fn admitted(&self) -> Option<Admitted> {
+//!         None
+//!     }
+//!
+//!     fn taken(&self) -> Option<TakenKey> {
+//!         None
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tollgate::ConfigError> {
+//! # let gate = Gate::builder()
+//! #     .source(KeySource::header("X-API-Key")?)
+//! #     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+//! #     .build()?;
+//! let call = Call { headers: vec![("X-API-Key".into(), "other_key".into())], peer: Ipv4Addr::LOCALHOST.into() };
+//! let view = RequestView::new("GET", "/v1/candles", Some("limit=3"), &call);
+//! assert_eq!(gate.admit(&view).await.unwrap_err().kind(), DenialKind::InvalidFormat);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Overview
+//!
+//! - [`RequestView`]: the method, the path, the query and the parts of a request.
+//! - [`RequestParts`]: the headers and the peer's address, as the adapter provides them.
+//! - [`Admitted`] and [`TakenKey`]: what an outer gate leaves for an inner gate, if a request passes two gates.
 
 mod find_key;
 mod outer;

@@ -1,4 +1,47 @@
 //! Responses to denied requests.
+//!
+//! By default, a denial is answered with problem details (RFC 9457). A service that has an error format of its own
+//! describes it by an [`ErrorFormat`], so that its clients see one format.
+//!
+//! # Example
+//!
+//! ```
+//! use http::{Request, StatusCode};
+//! use tollgate::key::Length;
+//! use tollgate::respond::{ErrorFormat, ErrorText};
+//! use tollgate::{Denial, DenialKind, Gate, KeyFormat, KeySource, RequestView};
+//!
+//! let text = ErrorText {
+//!     code: Some("invalid_api_key".into()),
+//!     message: Some("Send a valid key in X-API-Key.".into()),
+//!     ..ErrorText::default()
+//! };
+//! let format = ErrorFormat::json(r#"{"error": {"code": "{code}", "message": "{message}"}}"#)?
+//!     .error_text(DenialKind::Unauthorized, text);
+//! let gate = Gate::builder()
+//!     .source(KeySource::header("X-API-Key")?)
+//!     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+//!     .error_format(format)
+//!     .build()?;
+//!
+//! let request = Request::get("/v1/candles").body(())?;
+//! let response = gate.response(&RequestView::of(&request), &Denial::of(DenialKind::Missing));
+//! assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(
+//!     response.body(),
+//!     r#"{"error":{"code":"invalid_api_key","message":"Send a valid key in X-API-Key."}}"#,
+//! );
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Overview
+//!
+//! - [`ErrorFormat`]: the format as data: problem details, or a JSON template with placeholders.
+//! - [`ErrorText`]: the status, the code and the texts of denials of one kind and of all kinds below it.
+//! - [`ResponseForDenial`]: code that makes the response, where a template is not enough.
+//! - [`RequestIds`]: the header that a request's id is read from and written to.
+//!
+//! A denied gRPC call is answered with a gRPC status (feature `tonic`): see `grpc`.
 
 mod challenge;
 mod error_format;

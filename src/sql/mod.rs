@@ -1,5 +1,55 @@
 //! A SQLite or PostgreSQL database: connections, statements and schema versions. The stores and the ledger use the same
 //! statements for both.
+//!
+//! A SQLite file serves one machine, and PostgreSQL serves a fleet. Keys, accounts and credits survive a restart in
+//! both.
+//!
+//! # Example
+//!
+//! A gate whose keys, accounts and credits are in one database:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # if !cfg!(feature = "sqlite") {
+//! #     return Ok(());
+//! # }
+//! use tollgate::credit::SqlLedger;
+//! use tollgate::key::Length;
+//! use tollgate::sql::Database;
+//! use tollgate::store::{AccountAdmin, KeyAdmin, SqlStore};
+//! use tollgate::{Account, Gate, KeyFormat, KeySource, Plan};
+//!
+//! # let path = std::env::temp_dir().join(format!("tollgate-sql-{}.db", std::process::id()));
+//! # let url = format!("sqlite:{}", path.display());
+//! // Such as `sqlite:/var/lib/acme/keys.db` or `postgres://gate@db.example/acme`.
+//! let database = Database::connect(&url).await?;
+//! let (store, ledger) = (SqlStore::new(&database), SqlLedger::new(&database));
+//! let gate = Gate::builder()
+//!     .source(KeySource::header("X-API-Key")?)
+//!     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+//!     .plan(Plan::new("pro"))
+//!     .store(store.clone())
+//!     .ledger(ledger)
+//!     .build()?;
+//!
+//! store.create_account(&Account::new("acme", "pro")).await?;
+//! assert!(store.account_of(&"acme".into()).await?.is_some());
+//! # drop(gate);
+//! # database.close().await;
+//! # for ending in ["", "-wal", "-shm"] {
+//! #     let _ = std::fs::remove_file(format!("{}{ending}", path.display()));
+//! # }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Overview
+//!
+//! - [`Database`]: the database and its connections. Opening it brings its tables up to date.
+//! - [`DatabaseOptions`]: the number of connections, the time limits and the [`Durability`] of a commit.
+//! - [`SqlStore`](crate::store::SqlStore) and [`SqlLedger`](crate::credit::SqlLedger): the back ends in a database.
+//! - [`OpenError`]: the reason that a database cannot be opened.
 
 mod error;
 mod file;

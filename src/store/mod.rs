@@ -1,4 +1,44 @@
 //! Stores of keys and accounts: the traits, the in-memory and SQL stores, and the cache.
+//!
+//! A gate looks a key up by the hash of its secret. A store never sees the secret.
+//!
+//! # Example
+//!
+//! ```
+//! use tollgate::clock::SystemClock;
+//! use tollgate::key::KeyHasher;
+//! use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin};
+//! use tollgate::{Account, Clock, KeyId, KeyRecord, KeyStore, MemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tollgate::StoreError> {
+//! let store = MemoryStore::new();
+//! store.create_account(&Account::new("acme", "pro")).await?;
+//! let account = store.account_of(&"acme".into()).await?.unwrap();
+//!
+//! let hash = KeyHasher::sha256().hash(b"acme_secret");
+//! let record = KeyRecord::new(KeyId::generate(), hash, account);
+//! let insert = InsertKey::new(record, SystemClock::new().now().wall());
+//! assert_eq!(store.insert(&insert).await?, Inserted::Done);
+//!
+//! let found = store.find(&hash).await?.unwrap();
+//! assert_eq!(found.account.id.as_str(), "acme");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`KeyManager`](crate::KeyManager) and an [`AccountManager`](crate::AccountManager) make these calls for a service.
+//!
+//! # Overview
+//!
+//! - [`KeyStore`]: the trait with which a gate finds keys. [`GateBuilder::store`](crate::GateBuilder::store) sets the
+//!   store of a gate.
+//! - [`KeyAdmin`] and [`AccountAdmin`]: the traits with which keys and accounts are written.
+//! - [`MemoryStore`]: keys and accounts in this process.
+//! - `SqlStore`: keys and accounts in SQLite or PostgreSQL (features `sqlite`, `postgres`).
+//! - `CachedStore`: a cache in front of another store, with a bound on staleness (feature `fleet`).
+//! - `RedisRecords` and `RedisInvalidationBus`: a second tier of the cache, and announcements between the caches of
+//!   nodes (feature `redis`).
 
 mod admin;
 #[cfg(feature = "fleet")]
