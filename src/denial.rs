@@ -56,7 +56,7 @@ use crate::error::StoreError;
 use crate::key::{KeyId, KeyRecord, KeySource};
 use crate::rule::CompiledRule;
 
-use crate::name::{AccountId, Agreement, PlanName};
+use crate::name::{AccountId, Agreement, Environment, PlanName};
 use crate::rule::Rule;
 use crate::trace;
 
@@ -330,6 +330,11 @@ impl Denial {
     /// The account that owns the key, if a key was found.
     pub fn account(&self) -> Option<&AccountId> {
         self.record.as_ref().map(|record| &record.account.id)
+    }
+
+    /// The environment of the key that was presented, if its record was found.
+    pub(crate) fn environment(&self) -> Option<&Environment> {
+        self.record.as_ref().map(|record| &record.environment)
     }
 
     /// The plan of that account, if a key was found.

@@ -139,6 +139,7 @@ pub mod rule;
 pub mod sql;
 pub mod state;
 pub mod store;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod trace;

@@ -50,6 +50,18 @@ pub enum Outcome {
     Failed,
 }
 
+impl Outcome {
+    /// Returns the part of a charged amount that is settled.
+    #[inline]
+    pub(super) fn cost(self, charged: Credits) -> Credits {
+        match self {
+            Self::Served => charged,
+            Self::ServedAt(cost) => cost.min(charged),
+            Self::Failed => Credits::ZERO,
+        }
+    }
+}
+
 impl Admission {
     /// Returns true if the request needs no key. Then no account was identified.
     pub fn is_public(&self) -> bool {
@@ -85,6 +97,14 @@ impl Admission {
             drawn,
             presented: entry.found.presented.clone(),
         })
+    }
+
+    /// Stores the status of the response, for the event about the decision.
+    #[inline]
+    pub(crate) fn set_status(&mut self, status: u16) {
+        if let Some(entry) = &mut self.0 {
+            entry.status = http::StatusCode::from_u16(status).ok();
+        }
     }
 
     /// Marks the handler as started. From then on, an admission that is dropped settles its charge.

@@ -23,6 +23,7 @@ use crate::name::{Environment, PlanName, Scope};
 use crate::respond::{ErrorFormat, RequestIds, Responders, ResponseForDenial};
 use crate::rule::{Purpose, Rule, RuleSet, ScopeRule};
 use crate::store::KeyStore;
+use crate::telemetry::DecisionSink;
 use crate::uses::Uses;
 
 /// The default interval at which a key's use is recorded.
@@ -78,6 +79,7 @@ pub struct GateBuilder {
     pub(super) limit_headers: bool,
     pub(super) strip_headers: bool,
     pub(super) observer: Option<Observer>,
+    sinks: Vec<Arc<dyn DecisionSink>>,
     pub(super) uses: Option<Duration>,
     pub(super) expiry_feature: Option<String>,
     pub(super) randomness: Arc<dyn Randomness>,
@@ -114,6 +116,7 @@ impl GateBuilder {
             limit_headers: false,
             strip_headers: false,
             observer: None,
+            sinks: Vec::new(),
             uses: None,
             expiry_feature: None,
             randomness: Arc::new(OsRandomness),
@@ -349,6 +352,13 @@ impl GateBuilder {
         self.observer = Some(Box::new(observer));
         self
     }
+
+    /// Adds a receiver of an event about each decision, admitted or denied, once its outcome is final.
+    pub fn decision_sink(mut self, sink: impl DecisionSink) -> Self {
+        self.sinks.push(Arc::new(sink));
+        self
+    }
+
     /// Sets the source of randomness for new keys, in place of the operating system.
     pub fn randomness(mut self, source: impl Randomness) -> Self {
         self.randomness = Arc::new(source);
@@ -473,6 +483,7 @@ impl GateBuilder {
             limit_headers: self.limit_headers,
             strip_headers: self.strip_headers,
             observer: self.observer,
+            sinks: self.sinks,
             management: self.management,
             revocations: Revocations::default(),
             mounted: self.mounted,

@@ -207,8 +207,13 @@ impl Decision {
         self.now = Some(now);
         let presented = PresentedSecret { retiring: record.is_retiring(hash), renewed: None };
         let found = FoundKey { core: Arc::clone(core), record, own, presented };
-        self.admission =
-            Admission(Some(AdmittedKey { found, spent: RequestCharges::default(), source: self.source }));
+        self.admission = Admission(Some(AdmittedKey {
+            found,
+            spent: RequestCharges::default(),
+            source: self.source,
+            admitted_by: None,
+            status: None,
+        }));
         Ok(())
     }
 
@@ -310,6 +315,7 @@ impl Decision {
     #[inline]
     fn admit(&mut self, core: &Arc<Core>, view: &RequestView<'_>, route: &Route<'_>) -> Result<(), Denial> {
         let (Some(entry), Some(now)) = (&mut self.admission.0, self.now) else { return Err(no_key_yet()) };
+        entry.admitted_by = Some(route.rule);
         // The look-up after the last scheme used the newest scheme again.
         if self.misses != 0 && self.misses != core.hashers.len() {
             entry.found.presented.renewed = renew_hash(&entry.found.record, core, view);

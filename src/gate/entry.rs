@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
+
 use crate::account::Quotas;
 use crate::account::ResolvedTerms;
 use crate::account::Terms;
@@ -13,6 +15,7 @@ use crate::gate::detach::{detach, surviving};
 use crate::gate::{Core, Outcome};
 use crate::key::{KeyHash, KeyRecord};
 use crate::panics::{Panicked, guard};
+use crate::telemetry::{DecisionEvent, DecisionOutcome};
 use crate::trace;
 
 /// The result of a key's look-up, and the request's open charge. The charge is settled or refunded exactly once,
@@ -23,6 +26,10 @@ pub(crate) struct AdmittedKey {
     pub(super) spent: RequestCharges,
     /// The index of the source that contained the key.
     pub(crate) source: usize,
+    /// The rule by which the request was admitted, until it ends.
+    pub(super) admitted_by: Option<usize>,
+    /// The status of the response, once there is one.
+    pub(super) status: Option<StatusCode>,
 }
 
 /// A key's record and its terms.
@@ -48,6 +55,8 @@ pub(crate) struct PresentedSecret {
 #[derive(Debug, Default)]
 pub(super) struct RequestCharges {
     pub(super) open: Option<OpenCharge>,
+    /// The amounts of the charge that was closed: charged and settled.
+    closed: (Credits, Credits),
     pub(super) balance: Option<Credits>,
     pub(super) window_status: Option<WindowStatus>,
 }
@@ -105,6 +114,7 @@ impl AdmittedKey {
     pub(super) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
         let open = self.spent.open.take()?;
         let mut ending = self.end(&open, outcome);
+        self.spent.closed = (open.amount, outcome.cost(open.amount));
         if ending.answer_mut().is_some() {
             None
         } else {
@@ -117,7 +127,7 @@ impl AdmittedKey {
         let (ledger, account) = (&self.found.core.ledger, &self.found.record.account);
         let ending = guard("a ledger", || match outcome {
             Outcome::Served => ledger.settle(account, open.id, open.amount),
-            Outcome::ServedAt(cost) => ledger.settle(account, open.id, cost.min(open.amount)),
+            Outcome::ServedAt(_) => ledger.settle(account, open.id, outcome.cost(open.amount)),
             Outcome::Failed => ledger.refund(account, open.id),
         });
         ending.unwrap_or_else(|Panicked| StoreFuture::failed(StoreError::panicked()))
@@ -142,10 +152,30 @@ impl AdmittedKey {
         })
     }
 
+    /// Tells the sinks of the admitted request.
     #[cold]
-    fn abandon(&self, open: &OpenCharge) {
+    fn report(&self, rule: usize) {
+        let FoundKey { core, record, .. } = &self.found;
+        let (charged, settled) = self.spent.closed;
+        core.record(&DecisionEvent {
+            time: core.clock.now().wall(),
+            key: Some(record.id),
+            account: Some(&record.account.id),
+            plan: Some(&record.account.plan),
+            environment: Some(&record.environment),
+            rule: Some(&core.rules.at(rule).rule).filter(|rule| !rule.pattern().is_empty()),
+            outcome: DecisionOutcome::Admitted,
+            status: self.status,
+            charged,
+            settled,
+        });
+    }
+
+    #[cold]
+    fn abandon(&mut self, open: &OpenCharge) {
         let served = open.served && !std::thread::panicking();
         let outcome = if served { Outcome::Served } else { Outcome::Failed };
+        self.spent.closed = (open.amount, outcome.cost(open.amount));
         let mut ending = self.end(open, outcome);
         if ending.answer_mut().is_none() {
             detach(self.or_refund(ending, open, outcome));
@@ -158,6 +188,11 @@ impl Drop for AdmittedKey {
     fn drop(&mut self) {
         if let Some(open) = self.spent.open.take() {
             self.abandon(&open);
+        }
+        if let Some(rule) = self.admitted_by.take()
+            && !self.found.core.sinks.is_empty()
+        {
+            self.report(rule);
         }
     }
 }

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::amount::Credits;
 use crate::denial::Denial;
 use crate::gate::{Core, Decision};
 use crate::panics::{Panicked, guard};
 use crate::request::RequestView;
 use crate::respond::Responders;
+use crate::telemetry::{DecisionEvent, DecisionOutcome};
 
 /// Decides on a request as [`Decision::poll`] does. If a back end panics, the request is denied and its charge
 /// refunded.
@@ -31,7 +33,10 @@ pub(crate) fn decide(
 #[cold]
 fn abandoned(decision: &mut Decision) -> Denial {
     // An admission that is dropped before its handler begins refunds its charge.
-    let admission = decision.admission();
+    let mut admission = decision.admission();
+    if let Some(entry) = &mut admission.0 {
+        entry.admitted_by = None;
+    }
     let denial = Denial::panicked();
     match admission.entry() {
         Some(entry) => denial.of_key(entry.record()),
@@ -58,6 +63,36 @@ impl Core {
             Ok(()) => std::borrow::Cow::Borrowed(denial),
             Err(Panicked) => std::borrow::Cow::Owned(Denial::panicked().in_place_of(denial)),
         }
+    }
+}
+
+impl Core {
+    /// Passes an event to every sink. A panic of a sink is caught.
+    #[cold]
+    pub(super) fn record(&self, event: &DecisionEvent<'_>) {
+        for sink in &self.sinks {
+            // The panic has been logged, and the other sinks still receive the event.
+            let _ = guard("a decision sink", || sink.record(event));
+        }
+    }
+
+    /// Tells the sinks of a denied request, with the status of its response.
+    pub(crate) fn record_denial(&self, denial: &Denial, status: Option<StatusCode>) {
+        if self.sinks.is_empty() {
+            return;
+        }
+        self.record(&DecisionEvent {
+            time: self.clock.now().wall(),
+            key: denial.key(),
+            account: denial.account(),
+            plan: denial.plan(),
+            environment: denial.environment(),
+            rule: denial.rule(),
+            outcome: DecisionOutcome::Denied(denial.kind()),
+            status,
+            charged: Credits::ZERO,
+            settled: Credits::ZERO,
+        });
     }
 }
 

@@ -93,6 +93,7 @@ use crate::request::RequestView;
 use crate::respond::{DenialContext, RequestId, RequestIds, Responders};
 use crate::rule::RuleSet;
 use crate::store::{KeyAdmin, KeyStore};
+use crate::telemetry::DecisionSink;
 use crate::uses::Uses;
 
 type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
@@ -155,6 +156,7 @@ pub(crate) struct Core {
     pub(crate) limit_headers: bool,
     pub(crate) strip_headers: bool,
     observer: Option<Observer>,
+    pub(crate) sinks: Vec<Arc<dyn DecisionSink>>,
     /// The feature that a plan must include before a caller may choose an expiry.
     pub(crate) expiry_feature: Option<String>,
     randomness: Arc<dyn Randomness>,
@@ -181,7 +183,11 @@ impl Gate {
         let mut decision = Decision::default();
         match poll_fn(|cx| decide(&mut decision, &self.0, cx, view)).await {
             Ok(()) => Ok(decision.admission()),
-            Err(denial) => Err(self.0.observed(&denial).into_owned()),
+            Err(denial) => {
+                let denial = self.0.observed(&denial).into_owned();
+                self.0.record_denial(&denial, None);
+                Err(denial)
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod back_ends;
 mod builder;
+mod decision_events;
 mod key_generation;
 mod keys;
 #[path = "../support/log.rs"]

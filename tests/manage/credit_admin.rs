@@ -256,7 +256,7 @@ fn adjust(ledger: &MemoryLedger, account: &AccountId, number: &str, kind: Adjust
 
 #[test]
 fn old_entries_and_adjustments_are_dropped() {
-    let (ledger, ada) = (MemoryLedger::new(), AccountId::from("ada"));
+    let (ledger, ada) = (MemoryLedger::with_entries(32), AccountId::from("ada"));
     let one = AdjustmentKind::TopUp(Credits::new(1));
     for number in 0..1_024 {
         assert!(matches!(adjust(&ledger, &ada, &number.to_string(), one), Adjusted::Done { .. }));
@@ -274,6 +274,27 @@ fn old_entries_and_adjustments_are_dropped() {
     let none = MemoryLedger::with_entries(0);
     assert!(matches!(adjust(&none, &ada, "0", one), Adjusted::Done { .. }));
     assert!(entries(&none, &ada).is_empty());
+}
+
+#[test]
+fn accounts_share_the_room_for_entries() {
+    let ledger = MemoryLedger::with_entries(8);
+    let one = AdjustmentKind::TopUp(Credits::new(1));
+    let [ada, bob] = ["ada", "bob"].map(AccountId::from);
+    for number in 0..5 {
+        for account in [&ada, &bob] {
+            assert!(matches!(adjust(&ledger, account, &number.to_string(), one), Adjusted::Done { .. }));
+        }
+    }
+    for account in [&ada, &bob] {
+        let numbers: Vec<u64> = entries(&ledger, account).iter().map(|entry| entry.number).collect();
+        assert_eq!(numbers, [5, 4, 3, 2], "the last four of each, newest first");
+    }
+    assert!(ready(ledger.erase_balance(&ada)));
+    assert!(entries(&ledger, &ada).is_empty());
+    assert_eq!(entries(&ledger, &bob).len(), 4);
+    assert_eq!(ready(ledger.forget_entries(Timestamp::from_millis(i64::MAX))), 3);
+    assert_eq!(entries(&ledger, &bob).len(), 1);
 }
 
 #[test]
@@ -314,7 +335,7 @@ fn unlimited_plan_keeps_the_balance() {
 
 #[test]
 fn concurrent_adjustments_keep_the_sum() {
-    let ledger = Arc::new(MemoryLedger::with_entries(100_000));
+    let ledger = Arc::new(MemoryLedger::with_entries(1_600_000));
     let account = Arc::new(Account::new("ada", "pro"));
     let clock = ManualClock::starting_at(START);
     let worker = |worker: u64| {

@@ -133,6 +133,7 @@ fn refuse(
     let request_with_gate = RequestWithGate { request: &request, front };
     let answer =
         refusal::refuse(&front.gate.0, &request_with_gate.view(), request.uri().path(), denial, drawn);
+    front.gate.0.record_denial(denial, Some(answer.status()));
     request.into_response(convert::response(answer))
 }
 
@@ -140,6 +141,7 @@ impl Serving {
     /// Adds the gate's headers to the response, and returns the request's outcome.
     fn headers<B>(&mut self, response: &mut ServiceResponse<B>) -> Outcome {
         headers::answer(response.headers_mut(), &self.admission, &mut self.request_id);
+        self.admission.set_status(response.status().as_u16());
         // A gate around this one closes its own charge.
         if !self.admission.is_charged() {
             return Outcome::Served;
@@ -170,6 +172,9 @@ impl Serving {
         &mut self,
         mut result: Result<ServiceResponse<B>, actix_web::Error>,
     ) -> (Option<StoreFuture<()>>, Answer<B>) {
+        if let Err(error) = &result {
+            self.admission.set_status(error.as_response_error().status_code().as_u16());
+        }
         let outcome = match &mut result {
             Ok(response) => self.headers(response),
             Err(error) if error.as_response_error().status_code().is_server_error() => Outcome::Failed,

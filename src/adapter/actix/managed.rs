@@ -23,7 +23,7 @@ pub(super) async fn answer(
     mounted: Arc<dyn Mounted>,
     request: ServiceRequest,
     principal: Principal,
-    admission: Admission,
+    mut admission: Admission,
 ) -> ServiceResponse {
     let (head, payload) = request.into_parts();
     let time = front.gate.0.management.body_time;
@@ -40,6 +40,7 @@ pub(super) async fn answer(
         None => return request.into_response(actix_web::HttpResponse::MethodNotAllowed()),
     };
     let mut response = request.into_response(convert::response(answer));
+    admission.set_status(response.status().as_u16());
     // The response already has the request's id.
     headers::answer(response.headers_mut(), &admission, &mut None);
     response

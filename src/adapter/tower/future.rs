@@ -120,6 +120,7 @@ fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial, drawn: &Admissi
     if request.method() == Method::HEAD {
         keep_head(&mut response);
     }
+    core.record_denial(denial, Some(response.status()));
     response
 }
 
@@ -140,6 +141,7 @@ impl Serving {
     #[inline]
     fn finish<R>(&mut self, response: &mut Response<R>) -> (Option<StoreFuture<()>>, CallEnd) {
         headers::answer(response.headers_mut(), &self.admission, &mut self.request_id);
+        self.admission.set_status(response.status().as_u16());
         // A gate around this one closes its own charge.
         if !self.admission.is_charged() {
             return (None, CallEnd::none());

@@ -83,7 +83,8 @@ pub(super) struct ManagedResponse {
 
 impl ManagedResponse {
     /// Adds the headers that every response to an admitted key has, except the request's id, which is already there.
-    pub(super) fn headers(&self, response: &mut Response<Bytes>) {
+    pub(super) fn headers(&mut self, response: &mut Response<Bytes>) {
+        self.admission.set_status(response.status().as_u16());
         headers::answer(response.headers_mut(), &self.admission, &mut None);
         if self.head_only {
             keep_head(response);

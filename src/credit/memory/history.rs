@@ -23,7 +23,10 @@ pub(super) struct HistoryEntry {
     pub(super) balance: Credits,
 }
 
-/// The number of entries of one ring, unless the whole history is smaller.
+/// The most rings of a ledger. More rings let more threads write at once, and leave less room to each account.
+const RINGS: usize = 16;
+
+/// The fewest entries of a ring, unless the whole history is smaller.
 const RING: usize = 1024;
 
 /// The last entries of a ledger, in rings that accounts share. All entries of an account are in one ring.
@@ -47,7 +50,7 @@ struct Ring {
 impl History {
     /// Creates a history of at most this many entries.
     pub(super) fn keeping(most: usize) -> Self {
-        let rings = (most / RING).max(1);
+        let rings = (most / RING).clamp(1, RINGS);
         Self { rings: (0..rings).map(|_| Mutex::default()).collect(), most: most / rings }
     }
 

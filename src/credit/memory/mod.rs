@@ -62,8 +62,8 @@ impl MemoryLedger {
 
     /// Creates a ledger without balances that keeps at most `entries` entries in all, and about the last of them.
     ///
-    /// An entry takes 72 bytes. Above 1,024 entries, they are kept in rings of this length, and an account writes to one
-    /// of them.
+    /// An entry takes 72 bytes. They are kept in up to 16 rings, each of at least 1,024 entries, and each account writes
+    /// to one of the rings.
     pub fn with_entries(entries: usize) -> Self {
         Self {
             owner: StateOwner::new(),

@@ -1,0 +1,138 @@
+//! Tests of the events about decisions: one for each decision, with its final cost.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::request::Builder;
+use http::{Request, Response};
+use http_body_util::Empty;
+use tollgate::gate::FinalCost;
+use tollgate::rule::{Cost, ScopeRule};
+use tollgate::telemetry::{DecisionEvent, DecisionOutcome, DecisionSink};
+use tollgate::{Credits, DenialKind, Gate, Rule, TollgateLayer};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::support::{World, with_key, without_key};
+
+const KEY: &str = "kwery_live_0123456789";
+
+/// The parts of an event: rule, outcome, status, charged and settled credits, account.
+type Seen = (Option<String>, DecisionOutcome, Option<u16>, u64, u64, Option<String>);
+
+#[derive(Debug, Default, Clone)]
+struct Recorder(Arc<Mutex<Vec<Seen>>>);
+
+impl Recorder {
+    fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl DecisionSink for Recorder {
+    fn record(&self, event: &DecisionEvent<'_>) {
+        let rule = event.rule.map(|rule| rule.pattern().to_owned());
+        let account = event.account.map(|account| account.as_str().to_owned());
+        let status = event.status.map(|status| status.as_u16());
+        let seen = (rule, event.outcome, status, event.charged.get(), event.settled.get(), account);
+        assert!(!format!("{event:?}").contains(KEY));
+        self.0.lock().unwrap().push(seen);
+    }
+}
+
+/// A sink that panics.
+#[derive(Debug)]
+struct Broken;
+
+impl DecisionSink for Broken {
+    fn record(&self, _: &DecisionEvent<'_>) {
+        panic!("a sink is broken");
+    }
+}
+
+fn gate(world: &World, recorder: &Recorder) -> Gate {
+    let mut rule = Rule::new("GET /v1/data").unwrap();
+    rule.cost = Cost::Fixed(Credits::new(10));
+    rule.scopes = ScopeRule::Everyone;
+    world.kwery().rule(rule).decision_sink(Broken).decision_sink(recorder.clone()).build().unwrap()
+}
+
+/// Sends a request to a service that answers in this way; `None` is a service that fails.
+async fn send(gate: &Gate, request: Builder, answer: impl Fn() -> Option<Response<String>> + Clone) {
+    let service = service_fn(move |_: Request<Empty<Bytes>>| {
+        let answer = answer();
+        async move { answer.ok_or("the service failed") }
+    });
+    let _ =
+        TollgateLayer::new(gate.clone()).layer(service).oneshot(request.body(Empty::new()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn event_has_charged_and_settled_cost() {
+    let (world, recorder) = (World::new(), Recorder::default());
+    let id = world.plain_key(KEY);
+    world.set_balance(id, 100);
+    let (gate, account) = (gate(&world, &recorder), Some(world.account_of(id)));
+    let rule = || Some("/v1/data".to_owned());
+    let admitted = DecisionOutcome::Admitted;
+    let request = || with_key("GET /v1/data", KEY);
+
+    send(&gate, request(), || Some(Response::new(String::new()))).await;
+    assert_eq!(recorder.take(), [(rule(), admitted, Some(200), 10, 10, account.clone())]);
+    let cheaper = || {
+        let mut response = Response::new(String::new());
+        response.extensions_mut().insert(FinalCost(Credits::new(3)));
+        Some(response)
+    };
+    send(&gate, request(), cheaper).await;
+    assert_eq!(recorder.take(), [(rule(), admitted, Some(200), 10, 3, account.clone())]);
+    let failed = || Some(Response::builder().status(503).body(String::new()).unwrap());
+    send(&gate, request(), failed).await;
+    assert_eq!(recorder.take(), [(rule(), admitted, Some(503), 10, 0, account.clone())]);
+    send(&gate, request(), || None).await;
+    assert_eq!(recorder.take(), [(rule(), admitted, None, 10, 0, account.clone())]);
+    assert_eq!(world.balance(id), 100 - 10 - 3);
+}
+
+#[tokio::test]
+async fn client_that_leaves_is_recorded_once() {
+    let (world, recorder) = (World::new(), Recorder::default());
+    let id = world.plain_key(KEY);
+    world.set_balance(id, 100);
+    let gate = gate(&world, &recorder);
+    let never =
+        service_fn(|_: Request<Empty<Bytes>>| std::future::pending::<Result<Response<()>, Infallible>>());
+    let service = TollgateLayer::new(gate.clone()).layer(never);
+    let mut answer = Box::pin(service.oneshot(with_key("GET /v1/data", KEY).body(Empty::new()).unwrap()));
+    let pending = std::future::poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await;
+    assert!(pending);
+    assert_eq!(recorder.take(), []);
+    drop(answer);
+    let events = recorder.take();
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].2, events[0].3, events[0].4), (None, 10, 10));
+}
+
+#[tokio::test]
+async fn denial_is_recorded_with_its_reason() {
+    let (world, recorder) = (World::new(), Recorder::default());
+    let id = world.plain_key(KEY);
+    world.set_balance(id, 5);
+    let (gate, account) = (gate(&world, &recorder), Some(world.account_of(id)));
+    let answer = || Some(Response::new(String::new()));
+    send(&gate, with_key("GET /v1/data", KEY), answer).await;
+    let events = recorder.take();
+    let rule = Some("/v1/data".to_owned());
+    let exhausted = DecisionOutcome::Denied(DenialKind::CreditsExhausted);
+    assert_eq!(events.len(), 1);
+    assert_eq!((&events[0].0, events[0].1, events[0].3, events[0].4), (&rule, exhausted, 0, 0));
+    assert_eq!(events[0].5, account);
+    send(&gate, without_key("GET /v1/data"), answer).await;
+    let events = recorder.take();
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].1, events[0].2), (DecisionOutcome::Denied(DenialKind::Missing), Some(401)));
+    assert_eq!(events[0].5, None);
+}
