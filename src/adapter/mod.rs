@@ -57,6 +57,7 @@ mod call;
 mod extract;
 mod headers;
 mod refusal;
+mod serving;
 #[cfg(feature = "tracing")]
 mod span;
 mod tower;

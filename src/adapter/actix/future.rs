@@ -15,11 +15,11 @@ use crate::adapter::actix::gate_headers::GateHeaders;
 use crate::adapter::actix::prepare_request::prepare_request;
 use crate::adapter::actix::view::RequestWithGate;
 use crate::adapter::actix::{convert, managed};
-use crate::adapter::headers::RequestIdHeader;
+use crate::adapter::serving::Serving;
 use crate::adapter::{call, closed, headers, refusal};
 use crate::denial::Denial;
 use crate::future::StoreFuture;
-use crate::gate::{Admission, Decision, FinalCost, Outcome, bare_failure, decide};
+use crate::gate::{Admission, Decision, bare_failure, decide};
 
 pin_project! {
     /// The future of a response through a [`TollgateMiddleware`](crate::adapter::TollgateMiddleware).
@@ -51,12 +51,6 @@ struct Waiting<S> {
     decision: Decision,
     service: Rc<S>,
     request: ServiceRequest,
-}
-
-/// An admitted request that the service is handling.
-struct Serving {
-    admission: Admission,
-    request_id: RequestIdHeader,
 }
 
 impl<S, B> MiddlewareFuture<S, B>
@@ -119,7 +113,7 @@ where
         request.headers_mut().insert(name, id);
     }
     prepare_request(&mut request, &admission, front);
-    let serving = Serving { admission, request_id };
+    let serving = Serving::new(admission, request_id);
     State::Serving { future: service.call(request), serving }
 }
 
@@ -137,55 +131,40 @@ fn refuse(
     request.into_response(convert::response(answer))
 }
 
-impl Serving {
-    /// Adds the gate's headers to the response, and returns the request's outcome.
-    fn headers<B>(&mut self, response: &mut ServiceResponse<B>) -> Outcome {
-        headers::answer(response.headers_mut(), &self.admission, &mut self.request_id);
-        self.admission.set_status(response.status().as_u16());
-        // A gate around this one closes its own charge.
-        if !self.admission.is_charged() {
-            return Outcome::Served;
+/// Adds the gate's headers to the response, and closes the charge. An error counts as the response with its status.
+fn finish<B>(
+    serving: &mut Serving,
+    mut result: Result<ServiceResponse<B>, actix_web::Error>,
+) -> (Option<StoreFuture<()>>, Answer<B>) {
+    let closing = match &mut result {
+        Ok(response) => {
+            let status = response.status().as_u16();
+            serving.answer(status, response.headers_mut());
+            let outcome = serving.outcome(status, || response.response_mut().extensions_mut().remove());
+            outcome.and_then(|outcome| {
+                // actix-web sends no trailers, so a status that is not in the head never comes.
+                serving.close(call::grpc_outcome(response.headers(), outcome).unwrap_or(outcome))
+            })
         }
-        let reported = response.response_mut().extensions_mut().remove();
-        let outcome = match reported {
-            _ if response.status().is_server_error() => Outcome::Failed,
-            Some(FinalCost(cost)) => Outcome::ServedAt(cost),
-            None => Outcome::Served,
-        };
-        // actix-web sends no trailers, so a status that is not in the head never comes.
-        call::grpc_outcome(response.headers(), outcome).unwrap_or(outcome)
-    }
+        Err(error) => {
+            let status = error.as_response_error().status_code().as_u16();
+            let closing = serving.outcome(status, || None).and_then(|outcome| serving.close(outcome));
+            answer_later(serving, status, error);
+            closing
+        }
+    };
+    (closing, result.map(ServiceResponse::map_into_left_body))
+}
 
-    /// Adds the gate's headers to the response of an error once that response is created, because some errors can
-    /// create only one. The error keeps its type, also for middleware that looks for it.
-    fn dress_later(&mut self, error: &mut actix_web::Error) {
-        let admission = std::mem::take(&mut self.admission);
-        let request_id = self.request_id.take();
-        error.add_response_mapper(move |mut response| {
-            headers::answer(response.headers_mut(), &admission, &mut request_id.clone());
-            response
-        });
-    }
-
-    /// Closes the charge after the service has responded or failed. An error counts as the response with its status.
-    fn end<B>(
-        &mut self,
-        mut result: Result<ServiceResponse<B>, actix_web::Error>,
-    ) -> (Option<StoreFuture<()>>, Answer<B>) {
-        if let Err(error) = &result {
-            self.admission.set_status(error.as_response_error().status_code().as_u16());
-        }
-        let outcome = match &mut result {
-            Ok(response) => self.headers(response),
-            Err(error) if error.as_response_error().status_code().is_server_error() => Outcome::Failed,
-            Err(_) => Outcome::Served,
-        };
-        let closing = self.admission.close(outcome);
-        if let Err(error) = &mut result {
-            self.dress_later(error);
-        }
-        (closing, result.map(ServiceResponse::map_into_left_body))
-    }
+/// Adds the gate's headers to the response of an error once that response is created, because some errors can create only
+/// one. The error keeps its type, also for middleware that looks for it.
+fn answer_later(serving: &mut Serving, status: u16, error: &mut actix_web::Error) {
+    let (mut admission, request_id) = serving.take();
+    admission.set_status(status);
+    error.add_response_mapper(move |mut response| {
+        headers::answer(response.headers_mut(), &admission, &mut request_id.clone());
+        response
+    });
 }
 
 impl<S, B> Future for MiddlewareFuture<S, B>
@@ -201,12 +180,8 @@ where
             let next = match state.as_mut().project() {
                 Projected::Deciding { waiting } => ready!(decided(waiting, cx)),
                 Projected::Serving { future, serving } => {
-                    serving.admission.mark_unserved();
-                    let Poll::Ready(result) = future.poll(cx) else {
-                        serving.admission.mark_served();
-                        return Poll::Pending;
-                    };
-                    let (closing, answer) = serving.end(result);
+                    let result = ready!(serving.poll(|| future.poll(cx)));
+                    let (closing, answer) = finish(serving, result);
                     let Some(closing) = closing else { return Poll::Ready(answer) };
                     State::Closing { closing, answer: Some(answer) }
                 }

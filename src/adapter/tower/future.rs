@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::adapter::call::{self, CallEnd, Deadline};
-use crate::adapter::headers::RequestIdHeader;
+use crate::adapter::serving::Serving;
 use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::{Managed, ManagedResponse, Target, keep_head};
@@ -21,7 +21,7 @@ use crate::adapter::{closed, headers, refusal};
 use crate::denial::Denial;
 use crate::future::StoreFuture;
 use crate::gate::Gate;
-use crate::gate::{Admission, Answering, Core, Decision, FinalCost, Outcome, bare_failure, decide, detach};
+use crate::gate::{Admission, Answering, Core, Decision, Outcome, bare_failure, decide, detach};
 use crate::request::RequestView;
 
 pin_project! {
@@ -55,12 +55,6 @@ struct Waiting<S, B> {
     service: S,
     request: Request<B>,
     deadline: Deadline,
-}
-
-/// An admitted request that the service is handling.
-pub(super) struct Serving {
-    admission: Admission,
-    request_id: RequestIdHeader,
 }
 
 impl<S, B, R> ResponseFuture<S, B>
@@ -124,37 +118,29 @@ fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial, drawn: &Admissi
     response
 }
 
-impl Serving {
-    /// Removes from a request what the service must not see, and inserts what the service must know.
-    #[inline]
-    pub(super) fn of<B>(core: &Core, request: &mut Request<B>, admission: Admission) -> Self {
-        let request_id = headers::name(|| RequestView::of(request), core);
-        if let Some(named) = &request_id {
-            request.headers_mut().insert(&named.0, named.1.clone());
-        }
-        headers::prepare_request(request, &admission, core);
-        Self { admission, request_id }
+/// Removes from a request what the service must not see, and inserts what the service must know.
+#[inline]
+pub(super) fn serving<B>(core: &Core, request: &mut Request<B>, admission: Admission) -> Serving {
+    let request_id = headers::name(|| RequestView::of(request), core);
+    if let Some(named) = &request_id {
+        request.headers_mut().insert(&named.0, named.1.clone());
     }
+    headers::prepare_request(request, &admission, core);
+    Serving::new(admission, request_id)
+}
 
-    /// Adds the gate's headers to the response and closes the charge. Returns the work to wait for, and the charge of a
-    /// gRPC response whose status is still to come.
-    #[inline]
-    fn finish<R>(&mut self, response: &mut Response<R>) -> (Option<StoreFuture<()>>, CallEnd) {
-        headers::answer(response.headers_mut(), &self.admission, &mut self.request_id);
-        self.admission.set_status(response.status().as_u16());
-        // A gate around this one closes its own charge.
-        if !self.admission.is_charged() {
-            return (None, CallEnd::none());
-        }
-        let outcome = match response.extensions_mut().remove() {
-            _ if response.status().is_server_error() => Outcome::Failed,
-            Some(FinalCost(cost)) => Outcome::ServedAt(cost),
-            None => Outcome::Served,
-        };
-        match call::grpc_outcome(response.headers(), outcome) {
-            Some(outcome) => (self.admission.close(outcome), CallEnd::none()),
-            None => (None, CallEnd::awaited(std::mem::take(&mut self.admission), outcome)),
-        }
+/// Adds the gate's headers to the response and closes the charge. Returns the work to wait for, and the charge of a gRPC
+/// response whose status is still to come.
+#[inline]
+fn finish<R>(serving: &mut Serving, response: &mut Response<R>) -> (Option<StoreFuture<()>>, CallEnd) {
+    let status = response.status().as_u16();
+    serving.answer(status, response.headers_mut());
+    let Some(outcome) = serving.outcome(status, || response.extensions_mut().remove()) else {
+        return (None, CallEnd::none());
+    };
+    match call::grpc_outcome(response.headers(), outcome) {
+        Some(outcome) => (serving.close(outcome), CallEnd::none()),
+        None => (None, CallEnd::awaited(serving.take().0, outcome)),
     }
 }
 
@@ -171,21 +157,16 @@ where
             let next = match state.as_mut().project() {
                 Projected::Deciding { waiting } => ready!(decided(waiting, cx)),
                 Projected::Serving { future, serving } => {
-                    serving.admission.mark_unserved();
-                    let Poll::Ready(result) = future.poll(cx) else {
-                        serving.admission.mark_served();
-                        return Poll::Pending;
-                    };
-                    let mut response = match result {
+                    let mut response = match ready!(serving.poll(|| future.poll(cx))) {
                         Ok(response) => response,
                         Err(error) => {
-                            if let Some(closing) = serving.admission.close(Outcome::Failed) {
+                            if let Some(closing) = serving.close(Outcome::Failed) {
                                 detach(closing);
                             }
                             return Poll::Ready(Err(error));
                         }
                     };
-                    let (closing, end) = serving.finish(&mut response);
+                    let (closing, end) = finish(serving, &mut response);
                     let Some(closing) = closing else {
                         let (head, body) = response.into_parts();
                         return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::served(body, end))));
@@ -247,7 +228,7 @@ where
     if let Some(target) = Managed::target(core, &request, &admission) {
         return Poll::Ready(manage(core, target, request, admission));
     }
-    let serving = Serving::of(core, &mut request, admission);
+    let serving = serving(core, &mut request, admission);
     Poll::Ready(State::Serving { future: service.call(request), serving })
 }
 

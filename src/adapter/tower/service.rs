@@ -6,7 +6,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
-use crate::adapter::tower::future::Serving;
+use crate::adapter::tower::future::serving;
 use crate::adapter::tower::managed::Managed;
 use crate::adapter::tower::{ResponseBody, ResponseFuture};
 use crate::gate::Gate;
@@ -76,7 +76,7 @@ where
                     self.release();
                     return managed;
                 }
-                let serving = Serving::of(core, &mut request, decision.admission());
+                let serving = serving(core, &mut request, decision.admission());
                 ResponseFuture::serve(self.inner.call(request), serving)
             }
             Poll::Ready(Err(denial)) => {

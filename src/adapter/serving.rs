@@ -1,0 +1,70 @@
+//! A request that the service handles, for every framework.
+
+use std::task::Poll;
+
+use crate::adapter::headers::{self, RequestIdHeader};
+use crate::future::StoreFuture;
+use crate::gate::{Admission, FinalCost, Outcome};
+use crate::respond::AnswerHeaders;
+
+/// An admitted request that the service is handling, with its open charge.
+pub(super) struct Serving {
+    admission: Admission,
+    request_id: RequestIdHeader,
+}
+
+impl Serving {
+    #[inline]
+    pub(super) fn new(admission: Admission, request_id: RequestIdHeader) -> Self {
+        Self { admission, request_id }
+    }
+
+    /// Polls the service. A panic of the service refunds the charge. A client that leaves while the service works is
+    /// charged.
+    #[inline]
+    pub(super) fn poll<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        self.admission.mark_unserved();
+        let polled = poll();
+        if polled.is_pending() {
+            self.admission.mark_served();
+        }
+        polled
+    }
+
+    /// Adds the gate's headers to a response, and stores its status.
+    #[inline]
+    pub(super) fn answer(&mut self, status: u16, headers: &mut impl AnswerHeaders) {
+        headers::answer(headers, &self.admission, &mut self.request_id);
+        self.admission.set_status(status);
+    }
+
+    /// Returns the outcome of a response by its status and the final cost that the handler reported. `None` if there is no
+    /// charge, as when a gate around this one closes its own.
+    #[inline]
+    pub(super) fn outcome(
+        &self,
+        status: u16,
+        reported: impl FnOnce() -> Option<FinalCost>,
+    ) -> Option<Outcome> {
+        if !self.admission.is_charged() {
+            return None;
+        }
+        Some(match reported() {
+            _ if status >= 500 => Outcome::Failed,
+            Some(FinalCost(cost)) => Outcome::ServedAt(cost),
+            None => Outcome::Served,
+        })
+    }
+
+    /// Closes the charge. Returns `None` if there is nothing to wait for.
+    #[inline]
+    pub(super) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
+        self.admission.close(outcome)
+    }
+
+    /// Takes the admission and the header of the request's id, for a response that is still to come.
+    #[inline]
+    pub(super) fn take(&mut self) -> (Admission, RequestIdHeader) {
+        (std::mem::take(&mut self.admission), self.request_id.take())
+    }
+}
