@@ -64,6 +64,9 @@ impl<const N: usize> From<Option<[u8; N]>> for Value {
 }
 
 /// A statement. Its text consists only of this crate's own words. Every value from outside is bound.
+///
+/// `sqlx::QueryBuilder` writes for one database that is known at compile time. A statement here is written once and sent
+/// to the database that was opened, and its lists are padded so that few different statements are prepared.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Statement {
     pub(super) text: String,

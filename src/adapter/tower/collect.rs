@@ -13,6 +13,9 @@ use crate::gate::{BodyFault, LARGEST_BODY};
 
 pin_project! {
     /// The body of a request to which the gate itself responds.
+    ///
+    /// `http_body_util::Limited` needs a body whose errors convert into a boxed error. That bound would have to stand on
+    /// every service that the layer wraps, so the body is read here.
     pub(super) struct Collecting<B> {
         #[pin]
         body: B,
