@@ -61,7 +61,7 @@ pub struct Revoked {
     pub announced: bool,
 }
 
-/// A rotated key and its new secret. [`KeyRecord::retiring`] has the end of the old secret's validity.
+/// A rotated key and its new secret. [`retiring`](crate::key::KeyDetails::retiring) has the end of the old secret's validity.
 pub type Rotated = Issued;
 
 impl KeyManager {

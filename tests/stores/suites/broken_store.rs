@@ -129,7 +129,7 @@ impl Broken {
         match self.rule {
             Rule::LosesMetadata => record.metadata.clear(),
             Rule::TakesEmptyForNone => {
-                record.scopes = record.scopes.take().filter(|scopes| !scopes.is_empty())
+                record.scopes = record.scopes.take().filter(|scopes| !scopes.is_empty());
             }
             Rule::TrimsNames => record.name = record.name.trim().to_owned(),
             Rule::KeepsWholeSeconds => {
@@ -355,7 +355,7 @@ impl AccountAdmin for Broken {
         match self.rule {
             Rule::LosesAgreements => account.agreements.clear(),
             Rule::TakesEmptyForNone => {
-                account.quotas = account.quotas.take().filter(|quotas| !quotas.is_empty())
+                account.quotas = account.quotas.take().filter(|quotas| !quotas.is_empty());
             }
             Rule::FoldsAccounts => account.id = account.id.as_str().to_lowercase().into(),
             Rule::OverwritesAccounts => {
