@@ -131,28 +131,28 @@ impl<S: KeyStore> Inner<S> {
 
     async fn publish(self: Arc<Self>, hash: KeyHash, publish: watch::Sender<Option<Outcome>>) {
         let remove = RemoveOnDrop(&self, hash);
-        let (outcome, ticket) = self.ask(&hash).await;
+        let (outcome, version) = self.ask(&hash).await;
         let outcome = outcome.map(|entry| self.state.keep(hash, entry));
         drop(remove);
         publish.send_replace(Some(outcome.clone()));
         // The answer is sent first, so that no caller waits for the write to the second tier.
-        if let (Some(second_tier), Some(ticket), Ok(entry)) = (&self.second_tier, ticket, &outcome) {
-            second_tier.keep(&hash, ticket, entry, &self.state).await;
+        if let (Some(second_tier), Some(version), Ok(entry)) = (&self.second_tier, version, &outcome) {
+            second_tier.put(&hash, version, entry, &self.state).await;
         }
     }
 
-    /// Looks in the second tier, then reads the authority. Also returns the ticket under which to store the answer in
+    /// Looks in the second tier, then reads the authority. Also returns the version under which to store the answer in
     /// the second tier.
     async fn ask(&self, hash: &KeyHash) -> (Outcome, Option<CacheVersion>) {
         let (mark, asked) = (self.state.epochs.mark(), self.state.now());
         let looked = match &self.second_tier {
-            Some(second_tier) => second_tier.look(hash, &self.state).await,
+            Some(second_tier) => second_tier.get(hash, &self.state).await,
             None => None,
         };
         let entry = looked.as_ref().and_then(|looked| self.state.entry_of(hash, looked, asked, mark));
         match entry {
             Some(entry) => (Ok(entry), None),
-            None => (self.ask_authority(hash).await, looked.map(|looked| looked.ticket)),
+            None => (self.ask_authority(hash).await, looked.map(|looked| looked.version)),
         }
     }
 

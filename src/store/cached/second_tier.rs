@@ -30,11 +30,11 @@ impl SecondTier {
     }
 
     /// Returns what the tier has for a hash; `None` if it fails.
-    pub(super) async fn look(&self, hash: &KeyHash, state: &CacheState) -> Option<CacheLookup> {
+    pub(super) async fn get(&self, hash: &KeyHash, state: &CacheState) -> Option<CacheLookup> {
         if state.now() < self.rests_until.load(Ordering::Relaxed) {
             return None;
         }
-        match self.within(self.tier.look(hash)).await {
+        match self.within(self.tier.get(hash)).await {
             Ok(looked) => {
                 state.note_second(Ok(()));
                 Some(looked)
@@ -50,18 +50,18 @@ impl SecondTier {
     }
 
     /// Stores an answer of the authority for the rest of its life.
-    pub(super) async fn keep(
+    pub(super) async fn put(
         &self,
         hash: &KeyHash,
-        ticket: CacheVersion,
+        version: CacheVersion,
         entry: &CacheEntry,
         state: &CacheState,
     ) {
         let found = entry.found.as_deref();
         let life = Bounds::time(entry.fresh_until.saturating_sub(entry.began));
-        let kept = CachedText::new(text::write(hash, found), found.map(text::filing), life);
+        let kept = CachedText::new(text::write(hash, found), found.map(text::subject), life);
         if !life.is_zero()
-            && let Err(error) = self.within(self.tier.keep(hash, ticket, &kept)).await
+            && let Err(error) = self.within(self.tier.put(hash, version, &kept)).await
         {
             self.rest(state, PAUSE, &error);
         }

@@ -24,7 +24,7 @@ pub(super) fn write(hash: &KeyHash, found: Option<&KeyRecord>) -> String {
     text_of(&Text { v: VERSION, hash: hex(hash.as_bytes()), record })
 }
 
-pub(super) fn filing(record: &KeyRecord) -> CachedSubject {
+pub(super) fn subject(record: &KeyRecord) -> CachedSubject {
     CachedSubject { key: record.id, account: record.account.id.clone() }
 }
 
@@ -36,11 +36,11 @@ pub(super) fn read(hash: &KeyHash, kept: &CachedText) -> Option<Option<Arc<KeyRe
         return None;
     }
     let Some((account, key)) = text.record else {
-        return kept.filing.is_none().then_some(None);
+        return kept.subject.is_none().then_some(None);
     };
     let record = decode_key(&key, Arc::new(decode_account(&account).ok()?)).ok()?;
-    // Under another key's filing, a change of this key would not invalidate the text.
-    let its_own = record.has_hash(hash) && kept.filing.as_ref() == Some(&filing(&record));
+    // Under another key's subject, a change of this key would not invalidate the text.
+    let its_own = record.has_hash(hash) && kept.subject.as_ref() == Some(&subject(&record));
     its_own.then(|| Some(Arc::new(record)))
 }
 
@@ -61,15 +61,15 @@ mod tests {
         record
     }
 
-    fn kept(text: &str, filing: Option<CachedSubject>) -> CachedText {
-        CachedText::new(text.to_owned(), filing, Duration::from_secs(1))
+    fn kept(text: &str, subject: Option<CachedSubject>) -> CachedText {
+        CachedText::new(text.to_owned(), subject, Duration::from_secs(1))
     }
 
     #[test]
     fn record_with_empty_allowlist_round_trips() {
         let record = record(1);
         let text = write(&record.hash, Some(&record));
-        let read_back = read(&record.hash, &kept(&text, Some(filing(&record)))).unwrap().unwrap();
+        let read_back = read(&record.hash, &kept(&text, Some(subject(&record)))).unwrap().unwrap();
         assert_eq!(*read_back, record);
         assert!(read_back.allowlist.is_some());
         let absent = write(&record.hash, None);
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn foreign_or_damaged_text_is_a_miss() {
         let (record, other) = (record(1), record(2));
-        let (hash, filed) = (record.hash, Some(filing(&record)));
+        let (hash, filed) = (record.hash, Some(subject(&record)));
         let text = write(&hash, Some(&record));
         let spoilt = [
             write(&other.hash, Some(&other)),
@@ -97,8 +97,8 @@ mod tests {
         for text in spoilt {
             assert_eq!(read(&hash, &kept(&text, filed.clone())), None, "{text:.80}");
         }
-        // The filing of another key, or none.
-        assert_eq!(read(&hash, &kept(&text, Some(filing(&other)))), None);
+        // The subject of another key, or none.
+        assert_eq!(read(&hash, &kept(&text, Some(subject(&other)))), None);
         assert_eq!(read(&hash, &kept(&text, None)), None);
         assert_eq!(read(&hash, &kept(&write(&hash, None), filed)), None);
     }

@@ -108,11 +108,11 @@ fn looked(reply: &[String]) -> Result<CacheLookup, StoreError> {
 fn kept(now: u64, entry: &[String]) -> Option<(CachedText, Duration)> {
     let [moment, life, text, key, account] = entry else { return None };
     let age = Duration::from_micros(now.checked_sub(moment.parse().ok()?)?);
-    let filing = match key.as_str() {
+    let subject = match key.as_str() {
         "" => None,
         key => Some(CachedSubject { key: key.parse().ok()?, account: AccountId::from(account.as_str()) }),
     };
-    Some((CachedText::new(text.clone(), filing, Duration::from_micros(life.parse().ok()?)), age))
+    Some((CachedText::new(text.clone(), subject, Duration::from_micros(life.parse().ok()?)), age))
 }
 
 fn micros(time: Duration) -> String {
@@ -120,7 +120,7 @@ fn micros(time: Duration) -> String {
 }
 
 impl RecordCache for RedisRecords {
-    fn look(&self, hash: &KeyHash) -> StoreFuture<CacheLookup> {
+    fn get(&self, hash: &KeyHash) -> StoreFuture<CacheLookup> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let names = [self.entry(hash), self.mark_of_hash(hash), self.mark(&Change::Everything)];
         let terms = [self.mark_of_key(""), self.mark_of_account(""), LONGEST.to_string()];
@@ -130,16 +130,17 @@ impl RecordCache for RedisRecords {
         })
     }
 
-    fn keep(&self, hash: &KeyHash, CacheVersion(moment): CacheVersion, kept: &CachedText) -> StoreFuture<()> {
+    fn put(&self, hash: &KeyHash, CacheVersion(moment): CacheVersion, kept: &CachedText) -> StoreFuture<()> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let names = [self.entry(hash)];
-        let filing = |part: fn(&CachedSubject) -> String| kept.filing.as_ref().map(part).unwrap_or_default();
+        let subject =
+            |part: fn(&CachedSubject) -> String| kept.subject.as_ref().map(part).unwrap_or_default();
         let terms = [
             moment.to_string(),
             micros(kept.life),
             kept.text.clone(),
-            filing(|filing| filing.key.to_string()),
-            filing(|filing| filing.account.to_string()),
+            subject(|subject| subject.key.to_string()),
+            subject(|subject| subject.account.to_string()),
         ];
         StoreFuture::boxed(async move { server.run(&scripts.keep, &names, &terms).await })
     }

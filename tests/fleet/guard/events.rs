@@ -154,11 +154,11 @@ impl Side {
 }
 
 impl RecordCache for Side {
-    fn look(&self, _: &KeyHash) -> StoreFuture<CacheLookup> {
+    fn get(&self, _: &KeyHash) -> StoreFuture<CacheLookup> {
         self.there().map(|()| CacheLookup::new(CacheVersion(1), None)).into()
     }
 
-    fn keep(&self, _: &KeyHash, _: CacheVersion, _: &CachedText) -> StoreFuture<()> {
+    fn put(&self, _: &KeyHash, _: CacheVersion, _: &CachedText) -> StoreFuture<()> {
         self.there().into()
     }
 

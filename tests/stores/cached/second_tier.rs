@@ -105,37 +105,37 @@ async fn change_mark_voids_older_entries() {
     let (tier, remote) = (records(&redis), Remote::new());
     let (id, hash) = remote.key(1);
     let record = remote.store.key(id).unwrap();
-    let filing = tollgate::store::CachedSubject { key: id, account: record.account.id.clone() };
-    let text = CachedText::new("text".to_owned(), Some(filing), BOUND);
+    let subject = tollgate::store::CachedSubject { key: id, account: record.account.id.clone() };
+    let text = CachedText::new("text".to_owned(), Some(subject), BOUND);
     let changes = [Change::Key(id), Change::Account(record.account.id.clone()), Change::Everything];
     for change in &changes {
-        let before = tier.look(&hash).await.unwrap();
+        let before = tier.get(&hash).await.unwrap();
         assert_eq!(before.found, None);
-        tier.keep(&hash, before.ticket, &text).await.unwrap();
-        assert_eq!(tier.look(&hash).await.unwrap().found.unwrap().0, text);
+        tier.put(&hash, before.version, &text).await.unwrap();
+        assert_eq!(tier.get(&hash).await.unwrap().found.unwrap().0, text);
         tier.invalidate(change, &[], BOUND).await.unwrap();
-        assert_eq!(tier.look(&hash).await.unwrap().found, None, "void after it was kept");
-        tier.keep(&hash, before.ticket, &text).await.unwrap();
-        assert_eq!(tier.look(&hash).await.unwrap().found, None, "void before it was kept");
-        let after = tier.look(&hash).await.unwrap();
-        tier.keep(&hash, after.ticket, &text).await.unwrap();
-        assert!(tier.look(&hash).await.unwrap().found.is_some(), "read after the change");
+        assert_eq!(tier.get(&hash).await.unwrap().found, None, "void after it was kept");
+        tier.put(&hash, before.version, &text).await.unwrap();
+        assert_eq!(tier.get(&hash).await.unwrap().found, None, "void before it was kept");
+        let after = tier.get(&hash).await.unwrap();
+        tier.put(&hash, after.version, &text).await.unwrap();
+        assert!(tier.get(&hash).await.unwrap().found.is_some(), "read after the change");
         // One that was read earlier does not come in its place.
-        let old = CachedText::new("old".to_owned(), text.filing.clone(), BOUND);
-        tier.keep(&hash, before.ticket, &old).await.unwrap();
-        assert_eq!(tier.look(&hash).await.unwrap().found.unwrap().0.text, "text");
+        let old = CachedText::new("old".to_owned(), text.subject.clone(), BOUND);
+        tier.put(&hash, before.version, &old).await.unwrap();
+        assert_eq!(tier.get(&hash).await.unwrap().found.unwrap().0.text, "text");
         tier.invalidate(&Change::Everything, &[], BOUND).await.unwrap();
     }
     // Another's change makes nothing of it void.
-    let ticket = tier.look(&hash).await.unwrap().ticket;
-    tier.keep(&hash, ticket, &text).await.unwrap();
+    let version = tier.get(&hash).await.unwrap().version;
+    tier.put(&hash, version, &text).await.unwrap();
     tier.invalidate(&Change::Key(tollgate::KeyId::from_bytes([9; 16])), &[], BOUND).await.unwrap();
-    assert!(tier.look(&hash).await.unwrap().found.is_some());
+    assert!(tier.get(&hash).await.unwrap().found.is_some());
     // Nothing outlives its life, and nothing stays behind.
     tokio::time::sleep(BOUND).await;
-    assert_eq!(tier.look(&hash).await.unwrap().found, None);
-    tier.keep(&hash, ticket, &text).await.unwrap();
-    assert_eq!(tier.look(&hash).await.unwrap().found, None);
+    assert_eq!(tier.get(&hash).await.unwrap().found, None);
+    tier.put(&hash, version, &text).await.unwrap();
+    assert_eq!(tier.get(&hash).await.unwrap().found, None);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(redis.say(&["KEYS", "*"]), "*0");
 }
@@ -284,12 +284,12 @@ async fn entry_outliving_its_change_mark_is_void() {
     let Some(redis) = Redis::start() else { return };
     let (tier, remote) = (records(&redis), Remote::new());
     let (id, hash) = remote.key(1);
-    let filing = tollgate::store::CachedSubject { key: id, account: "account-1".into() };
-    let text = CachedText::new("text".to_owned(), Some(filing), Duration::from_mins(1));
-    let ticket = tier.look(&hash).await.unwrap().ticket;
-    tier.keep(&hash, ticket, &text).await.unwrap();
+    let subject = tollgate::store::CachedSubject { key: id, account: "account-1".into() };
+    let text = CachedText::new("text".to_owned(), Some(subject), Duration::from_mins(1));
+    let version = tier.get(&hash).await.unwrap().version;
+    tier.put(&hash, version, &text).await.unwrap();
     tier.invalidate(&Change::Key(id), &[hash], Duration::from_millis(20)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(60)).await;
-    assert_eq!(tier.look(&hash).await.unwrap().found, None);
+    assert_eq!(tier.get(&hash).await.unwrap().found, None);
     assert_eq!(redis.say(&["KEYS", "*"]), "*0");
 }

@@ -128,7 +128,7 @@ impl Parts {
     }
 
     async fn look(&self) -> Asked {
-        self.records.look(&self.record.hash).await.map(drop)
+        self.records.get(&self.record.hash).await.map(drop)
     }
 
     async fn announce(&self) -> Asked {
@@ -374,11 +374,11 @@ async fn services_of_two_prefixes_share_nothing() {
     one.in_service(SOON).await.unwrap();
     other.in_service(SOON).await.unwrap();
     let record = &one.record;
-    let ticket = one.records.look(&record.hash).await.unwrap().ticket;
+    let version = one.records.get(&record.hash).await.unwrap().version;
     let kept = CachedText::new("a record".to_owned(), None, Duration::from_mins(1));
-    one.records.keep(&record.hash, ticket, &kept).await.unwrap();
-    assert!(one.records.look(&record.hash).await.unwrap().found.is_some());
-    assert!(other.records.look(&record.hash).await.unwrap().found.is_none());
+    one.records.put(&record.hash, version, &kept).await.unwrap();
+    assert!(one.records.get(&record.hash).await.unwrap().found.is_some());
+    assert!(other.records.get(&record.hash).await.unwrap().found.is_none());
     for name in redis.say(&["KEYS", "*"]).lines().filter(|line| line.contains(':')) {
         assert!(name.starts_with("one:") || name.starts_with("other:"), "{name}");
     }
