@@ -68,7 +68,8 @@ fn deadline_without_timers_is_ignored() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let world = World::new();
-        let gate = builder(&world).store(Silent(Arc::clone(&world.ledger))).build().unwrap();
+        let silent = world.with_store(Silent(Arc::clone(&world.ledger)));
+        let gate = builder(&silent).build().unwrap();
         for _ in 0..2 {
             let request = http::Request::post(CHECK)
                 .header("content-type", "application/grpc")

@@ -190,11 +190,17 @@ pub(crate) fn is_odd(target: &str) -> bool {
     marks.iter().any(|mark| path.contains(mark))
 }
 
-/// Returns whether a target's path reads as a pattern's, where parameters may be empty and a slash at the end is nothing.
+/// Returns true if a target's decoded path reads as a pattern's, as written or decoded, where parameters may be empty and
+/// a slash at the end is nothing. actix-web decodes a path before the gate reads it, and the gate decodes it once more.
 pub(crate) fn is_beside(pattern: &str, target: &str) -> bool {
-    let path = decoded(path_of(target));
-    let pattern = decoded(pattern.trim_end_matches('/'));
-    let (above, has_rest) = pattern.split_once("/{*").map_or((&*pattern, false), |(above, _)| (above, true));
+    let once = decoded(path_of(target));
+    let twice = decoded(&once);
+    let (written, read) = (pattern.trim_end_matches('/'), decoded(pattern.trim_end_matches('/')));
+    [&once, &twice].into_iter().any(|path| reads_as(written, path) || reads_as(&read, path))
+}
+
+fn reads_as(pattern: &str, path: &str) -> bool {
+    let (above, has_rest) = pattern.split_once("/{*").map_or((pattern, false), |(above, _)| (above, true));
     let (mut path, mut segments) = (path.trim_end_matches('/').split('/'), above.split('/'));
     let fits = segments.all(|segment| {
         let here = path.next();
