@@ -5,7 +5,7 @@
 //! cargo bench --features postgres --bench fleet
 //! ```
 //!
-//! Only ratios within one run mean anything: rounds of all stacks alternate, and the medians are compared. All that the
+//! Only ratios within one run are comparable: rounds of all stacks alternate, and the medians are compared. All that the
 //! background does on the machine meanwhile, the database included, is in the figures.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "what is constant here cannot fail")]
 
@@ -18,10 +18,10 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use harness::gate;
+use harness::rounds::{self, Stack};
 use harness::world::{self, HOT, Traffic};
 use services::postgres::Postgres;
 use tokio::runtime::Runtime;
@@ -35,56 +35,34 @@ use tollgate::store::{AccountAdmin, CachedStore, InsertKey, KeyAdmin, SqlStore};
 use tollgate::{Clock, Credits, GateBuilder, TollgateLayer};
 use tower::{Layer, Service, service_fn};
 
-const BATCH: u32 = 64;
 const ROUNDS: usize = 41;
 const REQUESTS: u32 = 20_000;
 
-/// A stack: what answers a request is dropped within it.
-struct Stack {
-    name: &'static str,
-    answer: Box<dyn FnMut(Request)>,
+fn behind(name: &'static str, runtime: &Runtime, gate: GateBuilder) -> Stack {
+    let gate = gate.without_principal().build().expect("the gate is complete");
+    stack(name, runtime, TollgateLayer::new(gate).layer(service_fn(world::handler)))
 }
 
-impl Stack {
-    fn behind(name: &'static str, runtime: &Runtime, gate: GateBuilder) -> Self {
-        let gate = gate.without_principal().build().expect("the gate is complete");
-        Self::new(name, runtime, TollgateLayer::new(gate).layer(service_fn(world::handler)))
-    }
-
-    fn new<S>(name: &'static str, runtime: &Runtime, mut service: S) -> Self
-    where
-        S: Service<Request> + 'static,
-        S::Response: Answer,
-    {
-        let runtime = runtime.handle().clone();
-        let answer = move |request| {
-            let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
-            assert!(matches!(ready, Poll::Ready(Ok(()))), "the service is always ready");
-            let mut future = pin!(service.call(request));
-            // Mostly there is nothing to wait for; where there is, the wait is in the figures.
-            let answer = match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(answer) => answer,
-                Poll::Pending => runtime.block_on(future),
-            };
-            let answer = answer.unwrap_or_else(|_| panic!("the service never fails"));
-            assert_eq!(answer.status(), 200, "all requests are served");
-            drop(black_box(answer));
+fn stack<S>(name: &'static str, runtime: &Runtime, mut service: S) -> Stack
+where
+    S: Service<Request> + 'static,
+    S::Response: Answer,
+{
+    let (runtime, mut traffic) = (runtime.handle().clone(), Traffic::uniform(HOT));
+    let answer = move |request| {
+        let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(ready, Poll::Ready(Ok(()))), "the service is always ready");
+        let mut future = pin!(service.call(request));
+        // Mostly there is nothing to wait for; where there is, the wait is in the figures.
+        let answer = match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => runtime.block_on(future),
         };
-        Self { name, answer: Box::new(answer) }
-    }
-
-    /// Nanoseconds a request.
-    fn pace(&mut self, traffic: &mut Traffic, requests: u32) -> f64 {
-        let mut batch: Vec<Request> = Vec::with_capacity(BATCH as usize);
-        let (batches, mut taken) = (requests.div_ceil(BATCH), Duration::ZERO);
-        for _ in 0..batches {
-            batch.extend((0..BATCH).map(|_| traffic.request()));
-            let start = Instant::now();
-            batch.drain(..).for_each(&mut self.answer);
-            taken += start.elapsed();
-        }
-        taken.as_secs_f64() * 1e9 / f64::from(batches * BATCH)
-    }
+        let answer = answer.unwrap_or_else(|_| panic!("the service never fails"));
+        assert_eq!(answer.status(), 200, "all requests are served");
+        drop(black_box(answer));
+    };
+    Stack::new(name, move || traffic.request(), answer)
 }
 
 /// An answer with a status.
@@ -125,13 +103,8 @@ async fn fleet(url: &str, headroom: u64) -> GateBuilder {
     gate::builder(store, ledger).limiter(LocalShare::new(nodes)).source(gate::header())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() {
-    if std::env::args().any(|arg| arg == "--test" || arg == "--list") {
+    if rounds::is_trial() {
         return;
     }
     let Some(postgres) = Postgres::start() else { return };
@@ -140,21 +113,12 @@ fn main() {
     let usual = runtime.block_on(fleet(&postgres.database(), 250));
     let roomy = runtime.block_on(fleet(&postgres.database(), 10_000));
     let mut stacks = [
-        Stack::new("nothing", &runtime, service_fn(world::handler)),
-        Stack::behind("in memory", &runtime, gate::with_keys(HOT)),
-        Stack::behind("fleet, headroom 250", &runtime, usual),
-        Stack::behind("fleet, headroom 10,000", &runtime, roomy),
+        stack("nothing", &runtime, service_fn(world::handler)),
+        behind("in memory", &runtime, gate::with_keys(HOT)),
+        behind("fleet, headroom 250", &runtime, usual),
+        behind("fleet, headroom 10,000", &runtime, roomy),
     ];
-    let (mut traffic, mut paces) = (Traffic::over(HOT), vec![Vec::with_capacity(ROUNDS); stacks.len()]);
-    for stack in &mut stacks {
-        stack.pace(&mut traffic, 10 * REQUESTS);
-    }
-    for _ in 0..ROUNDS {
-        for (stack, paces) in stacks.iter_mut().zip(&mut paces) {
-            paces.push(stack.pace(&mut traffic, REQUESTS));
-        }
-    }
-    let medians: Vec<f64> = paces.into_iter().map(median).collect();
+    let medians = rounds::medians(&mut stacks, ROUNDS, REQUESTS);
     println!("\n{:<26} ns/request      added   of in memory", "64 keys");
     for (stack, &pace) in stacks.iter().zip(&medians) {
         let (added, in_memory) = (pace - medians[0], medians[1] - medians[0]);

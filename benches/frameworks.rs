@@ -5,8 +5,7 @@
 //! cargo bench --bench frameworks --all-features
 //! ```
 //!
-//! Only ratios within one run mean anything: rounds of all services alternate, and the medians are compared. What counts is
-//! what is added: the frameworks themselves cost what they cost.
+//! Only ratios within one run are comparable: rounds of all services alternate, and the medians are compared.
 #![allow(clippy::expect_used, reason = "what is constant here cannot fail")]
 
 #[cfg(feature = "actix-web")]
@@ -20,75 +19,32 @@ mod tower;
 
 mod harness;
 
-use std::time::{Duration, Instant};
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Requests that are made before the clock is started: few enough to stay in the cache, as requests just read are.
-const BATCH: u32 = 64;
+use harness::rounds::{self, Stack};
 
-/// A service, bare or behind a gate: the time that so many batches of requests take.
-type Service = Box<dyn FnMut(u32) -> Duration>;
-
-/// One framework.
-struct Framework {
-    name: &'static str,
-    bare: Service,
-    gated: Service,
-}
-
-/// A service from what makes its requests and what answers them.
-fn service<R>(mut make: impl FnMut() -> R + 'static, mut answer: impl FnMut(R) + 'static) -> Service {
-    Box::new(move |batches| {
-        let (mut batch, mut taken) = (Vec::with_capacity(BATCH as usize), Duration::ZERO);
-        for _ in 0..batches {
-            batch.extend((0..BATCH).map(|_| make()));
-            let start = Instant::now();
-            batch.drain(..).for_each(&mut answer);
-            taken += start.elapsed();
-        }
-        taken
-    })
-}
-
-/// Nanoseconds a request.
-fn pace(service: &mut Service, batches: u32) -> f64 {
-    service(batches).as_secs_f64() * 1e9 / f64::from(batches * BATCH)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
+/// A service of a framework, bare and behind a gate.
+type Pair = [Stack; 2];
 
 fn main() {
-    const ROUNDS: usize = 41;
-    const BATCHES: u32 = 150;
-    let mut frameworks = [
-        tower::framework(),
-        #[cfg(feature = "actix-web")]
-        actix::framework(),
-        #[cfg(feature = "tonic")]
-        tonic::framework(),
-    ];
-    if std::env::args().any(|arg| arg == "--test" || arg == "--list") {
+    if rounds::is_trial() {
         return;
     }
-    let mut paces = vec![(Vec::new(), Vec::new()); frameworks.len()];
-    for round in 0..=ROUNDS {
-        for (framework, (bare, gated)) in frameworks.iter_mut().zip(&mut paces) {
-            let measured = (pace(&mut framework.bare, BATCHES), pace(&mut framework.gated, BATCHES));
-            // The first round warms up.
-            if round > 0 {
-                bare.push(measured.0);
-                gated.push(measured.1);
-            }
-        }
-    }
+    let pairs: Vec<Pair> = vec![
+        tower::pair(),
+        #[cfg(feature = "actix-web")]
+        actix::pair(),
+        #[cfg(feature = "tonic")]
+        tonic::pair(),
+    ];
+    let mut stacks: Vec<Stack> = pairs.into_iter().flatten().collect();
+    let medians = rounds::medians(&mut stacks, 41, 10_000);
     println!("{:<12} {:>10} {:>10} {:>10} {:>10}", "ns/request", "bare", "gated", "added", "of tower");
-    let mut tower = None;
-    for (framework, (bare, gated)) in frameworks.iter().zip(paces) {
-        let (bare, gated) = (median(bare), median(gated));
-        let added = gated - bare;
-        let of_tower = added / *tower.get_or_insert(added);
-        println!("{:<12} {bare:10.1} {gated:10.1} {added:10.1} {of_tower:10.2}", framework.name);
+    let tower = medians[1] - medians[0];
+    for (stacks, pair) in stacks.chunks_exact(2).zip(medians.chunks_exact(2)) {
+        let (bare, gated) = (pair[0], pair[1]);
+        let (added, of_tower) = (gated - bare, (gated - bare) / tower);
+        println!("{:<12} {bare:10.1} {gated:10.1} {added:10.1} {of_tower:10.2}", stacks[0].name);
     }
 }

@@ -179,7 +179,7 @@ fn of_key() -> Vec<Refused> {
                 request.headers_mut().insert("early-data", HeaderValue::from_static("1"));
                 request
             },
-            gate: |gate| gate.trusted_proxies(TrustedProxies::new(["203.0.113.0/24".parse().unwrap()])),
+            gate: |gate| gate.trusted_proxies(TrustedProxies::new(["127.0.0.0/8".parse().unwrap()])),
             ..refused(Kind::TooEarly)
         },
         Refused { down: true, ..refused(Kind::Unavailable) },

@@ -12,22 +12,30 @@ use actix_web::test::{TestRequest, init_service};
 use actix_web::{App, HttpResponse, web};
 use tollgate::TollgateTransform;
 
+use crate::Pair;
 use crate::harness::drive::poll_now;
 use crate::harness::gate;
-use crate::harness::world::{HOT, KEYS, ROUTE, Traffic};
-use crate::{Framework, service};
+use crate::harness::rounds::Stack;
+use crate::harness::world::{HOT, KEYS, PEER, ROUTE, Traffic};
 
-pub(crate) fn framework() -> Framework {
-    let (mut first, mut second) = (Traffic::over(HOT), Traffic::over(HOT));
+pub(crate) fn pair() -> Pair {
+    let (mut first, mut second) = (Traffic::uniform(HOT), Traffic::uniform(HOT));
     let gate = gate::with_keys(KEYS).build().expect("the gate is complete");
     let bare = poll_now(init_service(App::new().default_service(web::to(handler))));
     let gated = App::new().default_service(web::to(handler)).wrap(TollgateTransform::new(gate));
     let gated = poll_now(init_service(gated));
-    Framework {
-        name: "actix-web",
-        bare: service(move || request(first.key()).to_request(), move |request| answer(&bare, request)),
-        gated: service(move || request(second.key()).to_request(), move |request| answer(&gated, request)),
-    }
+    [
+        Stack::new(
+            "actix-web",
+            move || request(&mut first).to_request(),
+            move |request| answer(&bare, request),
+        ),
+        Stack::new(
+            "actix-web",
+            move || request(&mut second).to_request(),
+            move |request| answer(&gated, request),
+        ),
+    ]
 }
 
 async fn handler() -> HttpResponse {
@@ -35,14 +43,15 @@ async fn handler() -> HttpResponse {
 }
 
 /// The same request as the other frameworks answer.
-fn request(key: &str) -> TestRequest {
+fn request(traffic: &mut Traffic) -> TestRequest {
+    let key = traffic.next().expect("every request has a key");
     TestRequest::with_uri(ROUTE)
         .insert_header(("host", "api.example.com"))
         .insert_header(("user-agent", "acme-client/1.4"))
         .insert_header(("accept", "application/json"))
         .insert_header(("accept-encoding", "gzip, br"))
         .insert_header(("x-api-key", key))
-        .peer_addr(SocketAddr::from(([203, 0, 113, 9], 443)))
+        .peer_addr(SocketAddr::from((PEER, 443)))
 }
 
 /// Calls, and reads the answer to its end.

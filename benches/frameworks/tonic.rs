@@ -10,59 +10,36 @@ use http_body::Body;
 use http_body_util::Full;
 use tollgate::TollgateLayer;
 use tollgate::adapter::Peer;
-use tonic_health::pb::health_server::{Health, HealthServer};
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_health::pb::health_server::HealthServer;
 use tower::{Layer, Service};
 
+use crate::Pair;
 use crate::harness::drive::poll_now;
 use crate::harness::gate;
-use crate::harness::world::{HOT, KEYS, Traffic};
-use crate::{Framework, service};
+use crate::harness::health::Up;
+use crate::harness::rounds::Stack;
+use crate::harness::world::{HOT, KEYS, PEER, Traffic};
 
-/// Answers at once.
-struct Up;
-
-type Messages = tonic::codegen::tokio_stream::Empty<Result<HealthCheckResponse, tonic::Status>>;
-
-#[tonic::async_trait]
-impl Health for Up {
-    async fn check(
-        &self,
-        _: tonic::Request<HealthCheckRequest>,
-    ) -> Result<tonic::Response<HealthCheckResponse>, tonic::Status> {
-        Ok(tonic::Response::new(HealthCheckResponse { status: 1 }))
-    }
-
-    type WatchStream = Messages;
-
-    async fn watch(
-        &self,
-        _: tonic::Request<HealthCheckRequest>,
-    ) -> Result<tonic::Response<Messages>, tonic::Status> {
-        Ok(tonic::Response::new(tonic::codegen::tokio_stream::empty()))
-    }
-}
-
-pub(crate) fn framework() -> Framework {
-    let (mut first, mut second) = (Traffic::over(HOT), Traffic::over(HOT));
+pub(crate) fn pair() -> Pair {
+    let (mut first, mut second) = (Traffic::uniform(HOT), Traffic::uniform(HOT));
     let gate = gate::with_keys(KEYS).build().expect("the gate is complete");
     let (mut bare, mut gated) =
         (HealthServer::new(Up), TollgateLayer::new(gate).layer(HealthServer::new(Up)));
-    Framework {
-        name: "tonic",
-        bare: service(move || call(first.key()), move |request| answer(&mut bare, request)),
-        gated: service(move || call(second.key()), move |request| answer(&mut gated, request)),
-    }
+    [
+        Stack::new("tonic", move || call(&mut first), move |request| answer(&mut bare, request)),
+        Stack::new("tonic", move || call(&mut second), move |request| answer(&mut gated, request)),
+    ]
 }
 
 /// A call with an empty message.
-fn call(key: &str) -> Request<Full<Bytes>> {
+fn call(traffic: &mut Traffic) -> Request<Full<Bytes>> {
+    let key = traffic.next().expect("every call has a key");
     Request::post("http://api.example.com/grpc.health.v1.Health/Check")
         .header("te", "trailers")
         .header("content-type", "application/grpc")
         .header("user-agent", "acme-client/1.4 tonic/0.14")
         .header("x-api-key", key)
-        .extension(Peer([203, 0, 113, 9].into()))
+        .extension(Peer(PEER.into()))
         .body(Full::new(Bytes::from_static(&[0; 5])))
         .expect("the call is well-formed")
 }

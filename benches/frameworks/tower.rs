@@ -10,21 +10,21 @@ use http_body::Body;
 use tollgate::TollgateLayer;
 use tower::{Layer, Service, service_fn};
 
+use crate::Pair;
 use crate::harness::drive;
 use crate::harness::gate;
+use crate::harness::rounds::Stack;
 use crate::harness::world::{self, HOT, KEYS, Traffic};
-use crate::{Framework, service};
 
-pub(crate) fn framework() -> Framework {
-    let (mut first, mut second) = (Traffic::over(HOT), Traffic::over(HOT));
+pub(crate) fn pair() -> Pair {
+    let (mut first, mut second) = (Traffic::uniform(HOT), Traffic::uniform(HOT));
     let mut bare = service_fn(world::handler);
     let gate = gate::with_keys(KEYS).build().expect("the gate is complete");
     let mut gated = TollgateLayer::new(gate).layer(service_fn(world::handler));
-    Framework {
-        name: "tower",
-        bare: service(move || first.request(), move |request| answer(&mut bare, request)),
-        gated: service(move || second.request(), move |request| answer(&mut gated, request)),
-    }
+    [
+        Stack::new("tower", move || first.request(), move |request| answer(&mut bare, request)),
+        Stack::new("tower", move || second.request(), move |request| answer(&mut gated, request)),
+    ]
 }
 
 /// Calls, and reads the answer to its end.

@@ -73,8 +73,7 @@ pub(crate) fn record(number: usize, account: Account) -> KeyRecord {
     record.scopes = Some(vec!["quotes:read".into(), "candles:read".into()]);
     let paths = ["/v1/quotes/*", "/v1/candles/*", "/grpc.health.v1.Health/*"];
     record.paths = Some(paths.map(|path| path.parse().expect("a path")).into());
-    record.allowlist =
-        Some(["198.51.100.0/24", "203.0.113.0/24"].map(|net| net.parse().expect("a network")).into());
+    record.allowlist = Some(world::NETWORKS.map(|net| net.parse().expect("a network")).into());
     record
 }
 

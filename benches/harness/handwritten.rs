@@ -2,12 +2,13 @@
 //! checks in the same order as the gate's.
 
 use std::collections::{BTreeSet, HashMap};
-use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use axum::extract::{Request, State};
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use dashmap::DashMap;
@@ -70,9 +71,25 @@ struct Admitted {
     cost: u64,
 }
 
-/// The stack around the bench's service.
-pub(crate) fn service() -> impl Service<Request, Response = Response, Error = Infallible> {
-    from_fn_with_state(Arc::new(App::new()), gate).layer(service_fn(world::handler))
+/// A service that can be cloned.
+pub(crate) trait Answers: Service<Request> + Clone + 'static {}
+
+impl<S: Service<Request> + Clone + 'static> Answers for S {}
+
+/// The number of requests per day that no bench uses up.
+pub(crate) const UNLIMITED: NonZeroU32 = NonZeroU32::MAX;
+
+/// One request per day.
+pub(crate) const ONCE: NonZeroU32 = NonZeroU32::MIN;
+
+/// The middleware around the bench's service, with this number of keys, each with this number of requests per day.
+pub(crate) fn service(keys: usize, per_day: NonZeroU32) -> impl Answers {
+    from_fn_with_state(Arc::new(App::new(keys, per_day)), gate).layer(service_fn(world::handler))
+}
+
+/// The middleware around all routes of a router.
+pub(crate) fn around(router: Router, keys: usize) -> Router {
+    router.layer(from_fn_with_state(Arc::new(App::new(keys, UNLIMITED)), gate))
 }
 
 async fn gate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
@@ -185,7 +202,11 @@ fn check_account(account: &Account, route: &Route) -> Result<(), Refusal> {
 }
 
 fn check_address(key: &Key, request: &Request) -> Result<(), Refusal> {
-    let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+    let extensions = request.extensions();
+    let peer = extensions
+        .get::<Peer>()
+        .map(|Peer(address)| *address)
+        .or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(socket)| socket.ip()));
     let allowed = peer.is_some_and(|peer| key.allowlist.iter().any(|network| network.contains(&peer)));
     if allowed { Ok(()) } else { Err(Refusal::of(StatusCode::UNAUTHORIZED, "the API key is unknown")) }
 }
@@ -226,19 +247,24 @@ impl IntoResponse for Refusal {
 }
 
 impl App {
-    fn new() -> Self {
-        let day =
-            Quota::with_period(Duration::from_nanos(21_600)).expect("a period").allow_burst(NonZeroU32::MAX);
-        let keys = (0..world::KEYS)
+    fn new(keys: usize, per_day: NonZeroU32) -> Self {
+        let day = Duration::from_hours(24) / per_day.get();
+        let day = Quota::with_period(day).expect("a period").allow_burst(per_day);
+        let numbers = 0..keys;
+        let database = numbers
+            .clone()
             .map(|number| (Sha256::digest(world::key(number)).into(), Arc::new(Key::new(number))));
         Self {
-            database: keys.collect(),
-            cache: Cache::builder().max_capacity(100_000).time_to_live(Duration::from_hours(1)).build(),
+            database: database.collect(),
+            cache: Cache::builder()
+                .max_capacity(keys.max(100_000) as u64)
+                .time_to_live(Duration::from_hours(1))
+                .build(),
             routes: routes(),
             caps: vec![("limit", 1_000), ("cursor", 0)],
             per_minute: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MAX)),
             per_day: RateLimiter::keyed(day),
-            balances: (0..world::KEYS as u64).map(|account| (account, u64::MAX)).collect(),
+            balances: numbers.map(|account| (account as u64, u64::MAX)).collect(),
         }
     }
 }
@@ -248,8 +274,7 @@ impl Key {
         let id = number as u64;
         let agreements = ["terms", "market-data"].map(str::to_owned).into();
         let account = Arc::new(Account { id, active: true, subscribed: true, agreements, plan_rank: 3 });
-        let networks =
-            ["198.51.100.0/24", "203.0.113.0/24"].map(|network| network.parse().expect("a network"));
+        let networks = world::NETWORKS.map(|network| network.parse().expect("a network"));
         Self {
             id,
             active: true,

@@ -5,5 +5,7 @@
 pub(crate) mod drive;
 pub(crate) mod gate;
 pub(crate) mod handwritten;
+pub(crate) mod health;
 pub(crate) mod off_the_shelf;
+pub(crate) mod rounds;
 pub(crate) mod world;

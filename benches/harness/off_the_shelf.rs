@@ -4,20 +4,22 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use governor::clock::QuantaInstant;
+use governor::middleware::NoOpMiddleware;
 use http::StatusCode;
 use sha2::{Digest, Sha256};
 use tower::{Layer, Service, service_fn};
 use tower_governor::governor::GovernorConfigBuilder;
 use tower_governor::key_extractor::KeyExtractor;
 use tower_governor::{GovernorError, GovernorLayer};
-use tower_http::validate_request::ValidateRequestHeaderLayer;
+use tower_http::validate_request::{ValidateRequest, ValidateRequestHeaderLayer};
 
 use super::world;
 
@@ -34,26 +36,39 @@ impl KeyExtractor for ByKey {
     }
 }
 
-/// The stack around the bench's service.
-pub(crate) fn service() -> impl Service<Request, Response = Response, Error = Infallible> {
+/// The middleware around the bench's service.
+pub(crate) fn service(keys: usize) -> impl Service<Request, Response = Response, Error = Infallible> {
+    validate(keys).layer(limit().layer(service_fn(world::handler)))
+}
+
+/// The middleware around all routes of a router.
+pub(crate) fn around(router: Router, keys: usize) -> Router {
+    router.layer(limit()).layer(validate(keys))
+}
+
+/// Refuses a key that is not one of so many.
+fn validate(
+    keys: usize,
+) -> ValidateRequestHeaderLayer<impl ValidateRequest<Body, ResponseBody = Body> + Clone> {
     let known: HashSet<[u8; 32]> =
-        (0..world::KEYS).map(|number| Sha256::digest(world::key(number)).into()).collect();
+        (0..keys).map(|number| Sha256::digest(world::key(number)).into()).collect();
     let known = Arc::new(known);
-    let validate = ValidateRequestHeaderLayer::custom(move |request: &mut Request| {
+    ValidateRequestHeaderLayer::custom(move |request: &mut Request| {
         let hash =
             request.headers().get("x-api-key").map(|key| <[u8; 32]>::from(Sha256::digest(key.as_bytes())));
         if hash.is_some_and(|hash| known.contains(&hash)) { Ok(()) } else { Err(unauthorized()) }
-    });
-    let burst = NonZeroU32::MAX;
+    })
+}
+
+fn limit() -> GovernorLayer<ByKey, NoOpMiddleware<QuantaInstant>, Body> {
     let quota = GovernorConfigBuilder::default()
         .period(Duration::from_nanos(1))
-        .burst_size(burst.get())
+        .burst_size(u32::MAX)
         .key_extractor(ByKey)
         .finish()
         .expect("the quota is possible");
-    validate.layer(GovernorLayer::new(quota).layer(service_fn(world::handler)))
+    GovernorLayer::new(quota)
 }
-
 fn unauthorized() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::UNAUTHORIZED;

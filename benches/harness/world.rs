@@ -1,6 +1,7 @@
 //! Keys, requests, and the service behind every gate: the same for all stacks.
 
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -13,6 +14,12 @@ pub(crate) const KEYS: usize = 10_000;
 
 /// The number of keys that are in use when traffic is hot.
 pub(crate) const HOT: usize = 64;
+
+/// The address of the client.
+pub(crate) const PEER: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// The networks that each key may be used from.
+pub(crate) const NETWORKS: [&str; 2] = ["198.51.100.0/24", "127.0.0.0/8"];
 
 /// The prefix of all keys; 32 characters of base 62 follow.
 pub(crate) const PREFIX: &str = "acme_";
@@ -40,7 +47,7 @@ pub(crate) fn keyless(route: &str) -> Request {
         .header(USER_AGENT, "acme-client/1.4")
         .header(ACCEPT, "application/json")
         .header(ACCEPT_ENCODING, "gzip, br")
-        .extension(Peer([203, 0, 113, 9].into()))
+        .extension(Peer(PEER.into()))
         .body(Body::empty())
         .expect("the request is well-formed")
 }
@@ -52,41 +59,72 @@ pub(crate) async fn handler(_: Request) -> Result<Response, Infallible> {
     Ok(response)
 }
 
-/// The keys of the requests: those below `spread`, all equally likely, in the same sequence in every run.
+/// The sequence of requests that a stack is sent. It is the same in every run.
 pub(crate) struct Traffic {
-    keys: Vec<String>,
+    /// The key of a request, from a random number.
+    key: Box<dyn Fn(u64) -> Option<String>>,
     state: u64,
 }
 
 impl Traffic {
-    pub(crate) fn over(spread: usize) -> Self {
-        Self { keys: (0..spread).map(key).collect(), state: 0 }
+    fn new(key: impl Fn(u64) -> Option<String> + 'static) -> Self {
+        Self { key: Box::new(key), state: 0 }
     }
 
-    /// One of the hot keys, or what is refused: `missing`, `malformed`, `unknown`.
-    pub(crate) fn of(kind: &str) -> Self {
-        let keys = match kind {
-            "missing" => Vec::new(),
-            "malformed" => vec![format!("{PREFIX}too-short")],
-            "unknown" => vec![key(KEYS)],
-            _ => return Self::over(HOT),
-        };
-        Self { keys, state: 0 }
+    /// Requests with the first `spread` keys, all equally likely.
+    pub(crate) fn uniform(spread: usize) -> Self {
+        Self::new(move |random| Some(key(below(spread, random))))
+    }
+
+    /// Requests with the first `spread` keys by Zipf's law: the key of rank k is drawn with a probability of about 1/k.
+    /// Neighbours in rank are no neighbours in number.
+    pub(crate) fn zipf(spread: usize) -> Self {
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let rank =
+            move |random: u64| ((spread as f64 + 1.0).powf(random as f64 / 2_f64.powi(64))) as usize - 1;
+        Self::new(move |random| Some(key(rank(random).min(spread - 1) * 7_368_787 % spread)))
+    }
+
+    /// Requests with each of the first `spread` keys in turn.
+    pub(crate) fn each(spread: usize) -> Self {
+        let next = std::cell::Cell::new(0);
+        Self::new(move |_| Some(key(next.replace(next.get() + 1) % spread)))
+    }
+
+    /// Requests without a key.
+    pub(crate) fn missing() -> Self {
+        Self::new(|_| None)
+    }
+
+    /// Requests with a key that is too short.
+    pub(crate) fn malformed() -> Self {
+        Self::new(|_| Some(format!("{PREFIX}too-short")))
+    }
+
+    /// Requests with `spread` well-formed keys that no store has, all equally likely.
+    pub(crate) fn unknown(spread: usize) -> Self {
+        Self::new(move |random| Some(key(UNKNOWN + below(spread, random))))
     }
 
     pub(crate) fn request(&mut self) -> Request {
-        if self.keys.is_empty() {
-            return keyless(ROUTE);
+        match self.next() {
+            Some(key) => request(&key),
+            None => keyless(ROUTE),
         }
-        request(self.key())
     }
 
-    /// The key of the next request.
-    pub(crate) fn key(&mut self) -> &str {
+    /// The key of the next request, where it has one.
+    pub(crate) fn next(&mut self) -> Option<String> {
         self.state += 1;
-        let place = mixed(self.state) % self.keys.len() as u64;
-        &self.keys[usize::try_from(place).expect("a place is small")]
+        (self.key)(mixed(self.state))
     }
+}
+
+/// The number of the first unknown key.
+const UNKNOWN: usize = 1 << 40;
+
+fn below(spread: usize, random: u64) -> usize {
+    usize::try_from(random % spread as u64).expect("a number of a key is small")
 }
 
 /// Spreads a number over all bits (splitmix64).
