@@ -234,7 +234,9 @@ impl Counts {
             line("events:").zip(line("totals:").map(|count| count.parse().expect("a count"))).collect();
         // Callgrind leaves out zeros at the end of a line.
         let count = |event: &&str| counts.get(event).copied().unwrap_or(0.0);
-        let per_request = |events: &[&str]| events.iter().map(count).sum::<f64>() / REQUESTS as f64;
+        #[expect(clippy::cast_precision_loss, reason = "the number is small")]
+        let requests = REQUESTS as f64;
+        let per_request = |events: &[&str]| events.iter().map(count).sum::<f64>() / requests;
         Self {
             instructions: per_request(&["Ir"]),
             l1_misses: per_request(&["D1mr", "D1mw"]),

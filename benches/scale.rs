@@ -48,7 +48,9 @@ fn load(keys: usize) -> (MemoryStore, MemoryLedger, Duration) {
         let numbers = first..keys.min(first + 1_000);
         let records: Vec<_> = numbers.map(|number| gate::record(number, gate::account(number))).collect();
         let start = Instant::now();
-        records.into_iter().for_each(|record| gate::add(&store, &ledger, record));
+        for record in records {
+            gate::add(&store, &ledger, record);
+        }
         taken += start.elapsed();
     }
     (store, ledger, taken)
@@ -89,17 +91,14 @@ fn measure(keys: usize) -> f64 {
 
 /// Prints the bytes per key and the seconds to load, in a process of its own.
 fn print_memory(stack: &str, keys: usize) {
-    match stack {
-        "tollgate" => {
-            let before = resident_bytes();
-            let (store, ledger, taken) = load(keys);
-            report_memory(keys, before, gated(store, ledger), taken);
-        }
-        _ => {
-            let (before, start) = (resident_bytes(), Instant::now());
-            let service = handwritten::service(keys, UNLIMITED);
-            report_memory(keys, before, service, start.elapsed());
-        }
+    if stack == "tollgate" {
+        let before = resident_bytes();
+        let (store, ledger, taken) = load(keys);
+        report_memory(keys, before, gated(store, ledger), taken);
+    } else {
+        let (before, start) = (resident_bytes(), Instant::now());
+        let service = handwritten::service(keys, UNLIMITED);
+        report_memory(keys, before, service, start.elapsed());
     }
 }
 

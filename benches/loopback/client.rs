@@ -35,7 +35,7 @@ pub(crate) fn drive(server: &Server, protocol: Protocol, spread: usize) -> (f64,
         sleep(UNMEASURED).await;
         let before = (answered.get(), server.processor_time());
         sleep(MEASURED).await;
-        (f64::from(answered.get() - before.0), server.processor_time() - before.1)
+        (f64::from(answered.get() - before.0), server.processor_time().saturating_sub(before.1))
     })
 }
 
