@@ -1,7 +1,8 @@
 //! Events about decisions: which key did what, and what it cost.
 //!
-//! A gate tells each of its [`DecisionSink`]s of every request that it judged by a key, once, when the outcome is final:
-//! after the handler has answered and its charge was settled or refunded, or when the request was denied.
+//! A gate sends one event to each of its [`DecisionSink`]s for every request that needs a key. It sends the event when the
+//! outcome is final: the handler has answered and the charge is settled or refunded, or the request is denied. A
+//! settlement at a remote ledger may still be on its way then. A public request and a CORS preflight cause no event.
 //!
 //! # Example
 //!
@@ -59,7 +60,8 @@ pub struct DecisionEvent<'a> {
     pub rule: Option<&'a Rule>,
     /// The outcome of the decision.
     pub outcome: DecisionOutcome,
-    /// The status of the response. `None` if there was no response, as when the client left or the service failed.
+    /// The status of the response. `None` if there was no response, as when the client left or the service failed, and
+    /// for a request that was decided by [`Gate::admit`](crate::Gate::admit).
     pub status: Option<StatusCode>,
     /// The credits that were charged before the handler ran.
     pub charged: Credits,

@@ -121,7 +121,7 @@ fn in_words(rule: &Rule) -> String {
             "Costs {each} credits for each that `{parameter}` asks for: {default} without it, {most} at the most."
         )),
     }
-    if let Some(scopes) = rule.scopes.error_text() {
+    if let Some(scopes) = rule.scopes.as_text() {
         words.push(format!("A restricted key needs the scope {scopes}."));
     }
     if let Some(plan) = &rule.min_plan {

@@ -41,7 +41,7 @@ impl LiteralRouteIndex {
     pub(super) fn at(&self, path: &str) -> Option<usize> {
         let (above, last) = split(path)?;
         let level = self.0.get(above)?;
-        if let Some((_, place)) = level.literals.iter().find(|(literals, _)| **literals == *last) {
+        if let Some((_, place)) = level.literals.iter().find(|(literal, _)| **literal == *last) {
             return Some(*place);
         }
         level.gap.filter(|_| !level.in_part && !last.is_empty())

@@ -67,7 +67,7 @@ impl ScopeRule {
     }
 
     /// Returns the scopes that it names, in the wording of an error.
-    pub(crate) fn error_text(&self) -> Option<String> {
+    pub(crate) fn as_text(&self) -> Option<String> {
         let join =
             |named: &[Scope], word| Some(named.iter().map(Scope::as_str).collect::<Vec<_>>().join(word));
         match self {

@@ -46,7 +46,7 @@ impl CompiledRule {
                 within(ConfigError::new(name.as_str(), problem, "give the plan a `rank`"))
             })?),
         };
-        let required_scope = rule.scopes.error_text();
+        let required_scope = rule.scopes.as_text();
         let unit = if let Cost::PerUnit { parameter, .. } = &rule.cost {
             Some(parameter.as_str().into())
         } else {

@@ -13,7 +13,7 @@ use http_body_util::Empty;
 use tollgate::gate::FinalCost;
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::telemetry::{DecisionEvent, DecisionOutcome, DecisionSink};
-use tollgate::{Credits, DenialKind, Gate, Rule, TollgateLayer};
+use tollgate::{Credits, DenialKind, Gate, KeyId, Rule, TollgateLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{World, with_key, without_key};
@@ -53,11 +53,29 @@ impl DecisionSink for Broken {
     }
 }
 
-fn gate(world: &World, recorder: &Recorder) -> Gate {
-    let mut rule = Rule::new("GET /v1/data").unwrap();
-    rule.cost = Cost::Fixed(Credits::new(10));
-    rule.scopes = ScopeRule::Everyone;
-    world.kwery().rule(rule).decision_sink(Broken).decision_sink(recorder.clone()).build().unwrap()
+/// A gate in front of a route that costs 10 credits, with a broken sink before the recorder, and one key.
+struct Stage {
+    world: World,
+    recorder: Recorder,
+    gate: Gate,
+    key: KeyId,
+}
+
+impl Stage {
+    fn with_balance(credits: u64) -> Self {
+        let (world, recorder) = (World::new(), Recorder::default());
+        let key = world.plain_key(KEY);
+        world.set_balance(key, credits);
+        let mut rule = Rule::new("GET /v1/data").unwrap();
+        rule.cost = Cost::Fixed(Credits::new(10));
+        rule.scopes = ScopeRule::Everyone;
+        let gate = world.kwery().rule(rule).decision_sink(Broken).decision_sink(recorder.clone());
+        Self { gate: gate.build().unwrap(), world, recorder, key }
+    }
+
+    fn account(&self) -> Option<String> {
+        Some(self.world.account_of(self.key))
+    }
 }
 
 /// Sends a request to a service that answers in this way; `None` is a service that fails.
@@ -72,37 +90,32 @@ async fn send(gate: &Gate, request: Builder, answer: impl Fn() -> Option<Respons
 
 #[tokio::test]
 async fn event_has_charged_and_settled_cost() {
-    let (world, recorder) = (World::new(), Recorder::default());
-    let id = world.plain_key(KEY);
-    world.set_balance(id, 100);
-    let (gate, account) = (gate(&world, &recorder), Some(world.account_of(id)));
+    let stage = Stage::with_balance(100);
+    let (Stage { world, recorder, gate, key }, account) = (&stage, stage.account());
     let rule = || Some("/v1/data".to_owned());
     let admitted = DecisionOutcome::Admitted;
     let request = || with_key("GET /v1/data", KEY);
 
-    send(&gate, request(), || Some(Response::new(String::new()))).await;
+    send(gate, request(), || Some(Response::new(String::new()))).await;
     assert_eq!(recorder.take(), [(rule(), admitted, Some(200), 10, 10, account.clone())]);
     let cheaper = || {
         let mut response = Response::new(String::new());
         response.extensions_mut().insert(FinalCost(Credits::new(3)));
         Some(response)
     };
-    send(&gate, request(), cheaper).await;
+    send(gate, request(), cheaper).await;
     assert_eq!(recorder.take(), [(rule(), admitted, Some(200), 10, 3, account.clone())]);
     let failed = || Some(Response::builder().status(503).body(String::new()).unwrap());
-    send(&gate, request(), failed).await;
+    send(gate, request(), failed).await;
     assert_eq!(recorder.take(), [(rule(), admitted, Some(503), 10, 0, account.clone())]);
-    send(&gate, request(), || None).await;
+    send(gate, request(), || None).await;
     assert_eq!(recorder.take(), [(rule(), admitted, None, 10, 0, account.clone())]);
-    assert_eq!(world.balance(id), 100 - 10 - 3);
+    assert_eq!(world.balance(*key), 100 - 10 - 3);
 }
 
 #[tokio::test]
 async fn client_that_leaves_is_recorded_once() {
-    let (world, recorder) = (World::new(), Recorder::default());
-    let id = world.plain_key(KEY);
-    world.set_balance(id, 100);
-    let gate = gate(&world, &recorder);
+    let Stage { recorder, gate, .. } = Stage::with_balance(100);
     let never =
         service_fn(|_: Request<Empty<Bytes>>| std::future::pending::<Result<Response<()>, Infallible>>());
     let service = TollgateLayer::new(gate.clone()).layer(never);
@@ -117,20 +130,30 @@ async fn client_that_leaves_is_recorded_once() {
 }
 
 #[tokio::test]
+async fn handler_that_panics_is_recorded_once() {
+    let Stage { world, recorder, gate, key } = Stage::with_balance(100);
+    let request = with_key("GET /v1/data", KEY);
+    let call = async move { send(&gate, request, || panic!("the handler is broken")).await };
+    assert!(tokio::spawn(call).await.unwrap_err().is_panic());
+    let events = recorder.take();
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].2, events[0].3, events[0].4), (None, 10, 0));
+    assert_eq!(world.balance(key), 100);
+}
+
+#[tokio::test]
 async fn denial_is_recorded_with_its_reason() {
-    let (world, recorder) = (World::new(), Recorder::default());
-    let id = world.plain_key(KEY);
-    world.set_balance(id, 5);
-    let (gate, account) = (gate(&world, &recorder), Some(world.account_of(id)));
+    let stage = Stage::with_balance(5);
+    let (Stage { recorder, gate, .. }, account) = (&stage, stage.account());
     let answer = || Some(Response::new(String::new()));
-    send(&gate, with_key("GET /v1/data", KEY), answer).await;
+    send(gate, with_key("GET /v1/data", KEY), answer).await;
     let events = recorder.take();
     let rule = Some("/v1/data".to_owned());
     let exhausted = DecisionOutcome::Denied(DenialKind::CreditsExhausted);
     assert_eq!(events.len(), 1);
     assert_eq!((&events[0].0, events[0].1, events[0].3, events[0].4), (&rule, exhausted, 0, 0));
     assert_eq!(events[0].5, account);
-    send(&gate, without_key("GET /v1/data"), answer).await;
+    send(gate, without_key("GET /v1/data"), answer).await;
     let events = recorder.take();
     assert_eq!(events.len(), 1);
     assert_eq!((events[0].1, events[0].2), (DecisionOutcome::Denied(DenialKind::Missing), Some(401)));

@@ -48,7 +48,7 @@ pub(super) struct State {
     used_at: Option<Duration>,
     trip_at: Option<Duration>,
     /// True if background work for this account is in progress.
-    pub(super) maintained: bool,
+    pub(super) under_maintenance: bool,
     /// The time until which nothing more is leased, because the authority has just failed.
     pub(super) rests_until: Duration,
 }
@@ -127,7 +127,7 @@ impl LeasedBalance {
             returned: 0,
             used_at: None,
             trip_at: None,
-            maintained: false,
+            under_maintenance: false,
             rests_until: Duration::ZERO,
         };
         let account = Account::new(account.id.clone(), account.plan.clone());
@@ -141,7 +141,7 @@ impl LeasedBalance {
     /// Returns a future that resolves at the end of the next round trip, or `None` if no work is in progress.
     pub(super) fn next_trip(&self) -> Option<OwnedNotified> {
         let state = self.lock();
-        state.maintained.then(|| Arc::clone(&self.trips).notified_owned())
+        state.under_maintenance.then(|| Arc::clone(&self.trips).notified_owned())
     }
 }
 
@@ -210,7 +210,7 @@ impl State {
 
     fn spent(&self) -> Spent {
         let balance = Credits::new(self.balance.saturating_add(self.rest()));
-        Spent::Here { balance, low: !self.maintained && self.is_low() }
+        Spent::Here { balance, low: !self.under_maintenance && self.is_low() }
     }
 
     /// Returns the amount to commit ahead, limited to this node's share.
@@ -273,7 +273,7 @@ impl State {
     /// Returns a future for the round trip in progress, if there is one, since it may bring the credits that a request
     /// needs.
     pub(super) fn trip_under_way(&mut self, leased_balance: &LeasedBalance) -> Option<OwnedNotified> {
-        if !self.maintained {
+        if !self.under_maintenance {
             return None;
         }
         self.starved = true;
@@ -297,7 +297,7 @@ impl State {
         block.used -= amount - amount.min(cost.get());
         block.open -= 1;
         Closed::Here {
-            last: block.open == 0 && (block.ended || block.used == block.amount) && !self.maintained,
+            last: block.open == 0 && (block.ended || block.used == block.amount) && !self.under_maintenance,
         }
     }
 

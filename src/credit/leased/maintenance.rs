@@ -77,14 +77,14 @@ impl<T: CreditLeasing> Shared<T> {
     /// Starts background work on an account's blocks, unless it is already in progress.
     pub(super) fn wake(self: &Arc<Self>, leased_balance: &Arc<LeasedBalance>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if std::mem::replace(&mut leased_balance.lock().maintained, true) {
+        if std::mem::replace(&mut leased_balance.lock().under_maintenance, true) {
             return;
         }
         self.watch(&runtime);
-        let maintained = Maintained { shared: Arc::clone(self), leased_balance: Arc::clone(leased_balance) };
+        let guard = MaintenanceGuard { shared: Arc::clone(self), leased_balance: Arc::clone(leased_balance) };
         drop(runtime.spawn(async move {
             // A failed step is tried again with the next request, or when idle accounts are checked.
-            let _ = maintained.shared.work(&maintained.leased_balance, true).await;
+            let _ = guard.shared.work(&guard.leased_balance, true).await;
         }));
     }
 
@@ -281,14 +281,14 @@ impl<T: CreditLeasing> Shared<T> {
 }
 
 /// Marks an account as worked on until it is dropped.
-struct Maintained<T> {
+struct MaintenanceGuard<T> {
     shared: Arc<Shared<T>>,
     leased_balance: Arc<LeasedBalance>,
 }
 
-impl<T> Drop for Maintained<T> {
+impl<T> Drop for MaintenanceGuard<T> {
     fn drop(&mut self) {
-        self.leased_balance.lock().maintained = false;
+        self.leased_balance.lock().under_maintenance = false;
         self.leased_balance.trips.notify_waiters();
     }
 }

@@ -60,7 +60,7 @@ impl MemoryLedger {
         Self::with_entries(ENTRIES)
     }
 
-    /// Creates a ledger without balances that keeps at most `entries` entries in all, and about the last of them.
+    /// Creates a ledger without balances that keeps about the last `entries` entries of all accounts, and never more.
     ///
     /// An entry takes 72 bytes. They are kept in up to 16 rings, each of at least 1,024 entries, and each account writes
     /// to one of the rings.

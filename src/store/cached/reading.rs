@@ -130,10 +130,10 @@ impl<S: KeyStore> Inner<S> {
     }
 
     async fn publish(self: Arc<Self>, hash: KeyHash, publish: watch::Sender<Option<Outcome>>) {
-        let remove = RemoveOnDrop(&self, hash);
+        let remove_on_drop = RemoveOnDrop(&self, hash);
         let (outcome, version) = self.ask(&hash).await;
         let outcome = outcome.map(|entry| self.state.keep(hash, entry));
-        drop(remove);
+        drop(remove_on_drop);
         publish.send_replace(Some(outcome.clone()));
         // The answer is sent first, so that no caller waits for the write to the second tier.
         if let (Some(second_tier), Some(version), Ok(entry)) = (&self.second_tier, version, &outcome) {
