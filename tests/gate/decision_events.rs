@@ -73,8 +73,8 @@ impl Stage {
         Self { gate: gate.build().unwrap(), world, recorder, key }
     }
 
-    fn account(&self) -> Option<String> {
-        Some(self.world.account_of(self.key))
+    fn account(&self) -> String {
+        self.world.account_of(self.key)
     }
 }
 
@@ -91,7 +91,7 @@ async fn send(gate: &Gate, request: Builder, answer: impl Fn() -> Option<Respons
 #[tokio::test]
 async fn event_has_charged_and_settled_cost() {
     let stage = Stage::with_balance(100);
-    let (Stage { world, recorder, gate, key }, account) = (&stage, stage.account());
+    let (Stage { world, recorder, gate, key }, account) = (&stage, Some(stage.account()));
     let rule = || Some("/v1/data".to_owned());
     let admitted = DecisionOutcome::Admitted;
     let request = || with_key("GET /v1/data", KEY);
@@ -144,7 +144,7 @@ async fn handler_that_panics_is_recorded_once() {
 #[tokio::test]
 async fn denial_is_recorded_with_its_reason() {
     let stage = Stage::with_balance(5);
-    let (Stage { recorder, gate, .. }, account) = (&stage, stage.account());
+    let (Stage { recorder, gate, .. }, account) = (&stage, Some(stage.account()));
     let answer = || Some(Response::new(String::new()));
     send(gate, with_key("GET /v1/data", KEY), answer).await;
     let events = recorder.take();
