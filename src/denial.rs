@@ -388,7 +388,7 @@ impl fmt::Debug for Denial {
 
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the request was refused: {}", self.kind.name())
+        write!(f, "the request was denied: {}", self.kind.name())
     }
 }
 
@@ -431,13 +431,13 @@ pub(crate) fn log(denial: &Denial) {
             key = denial.key().map(tracing::field::display),
             rule = denial.rule().map(crate::rule::Rule::route),
             problem = denial.operator_problem(),
-            "a record contradicts the configuration"
+            "a stored record contradicts the configuration"
         ),
         DenialKind::Internal => trace::event!(
             error,
             kind,
             key = denial.key().map(tracing::field::display),
-            "a request could not be judged"
+            "a request could not be checked"
         ),
         DenialKind::Unavailable => trace::event!(
             warn,
@@ -445,14 +445,14 @@ pub(crate) fn log(denial: &Denial) {
             key = denial.key().map(tracing::field::display),
             rule = denial.rule().map(crate::rule::Rule::route),
             error = denial.store_error().map(tracing::field::debug),
-            "a back end could not decide"
+            "a back end failed"
         ),
         _ => trace::event!(
             debug,
             kind,
             key = denial.key().map(tracing::field::display),
             rule = denial.rule().map(crate::rule::Rule::route),
-            "a request was refused"
+            "a request was denied"
         ),
     }
 }

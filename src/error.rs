@@ -318,8 +318,8 @@ impl fmt::Display for StoreError {
         f.write_str(match self.0.kind {
             FaultKind::Unavailable => "the back end is unavailable",
             FaultKind::TimedOut => "the back end did not answer in time",
-            FaultKind::Overloaded => "the back end has no room",
-            FaultKind::Corrupt => "the back end gave an answer that cannot be right",
+            FaultKind::Overloaded => "the back end is overloaded",
+            FaultKind::Corrupt => "the back end returned an invalid answer",
             FaultKind::Rejected => "the back end rejected the call",
             FaultKind::Panicked => "the back end panicked",
         })

@@ -89,7 +89,7 @@ const RESERVED: [&str; 77] = [
 
 /// The problem with a reserved header, for error messages.
 pub(crate) const MEANS_SOMETHING_ELSE: &str =
-    "this header means something else to clients, proxies and servers";
+    "this header has a standard meaning to clients, proxies and servers";
 
 /// Returns true if a header has a meaning of its own, so that a gate can use it for nothing else.
 pub(crate) fn is_reserved(name: &HeaderName) -> bool {

@@ -23,7 +23,7 @@ use crate::error::ConfigError;
 pub fn parse_network(text: &str) -> Result<IpNet, ConfigError> {
     let Ok(network) = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) else {
         let expected = "write one as in `192.0.2.0/24` or `2001:db8::/32`";
-        return Err(ConfigError::new(text, "this is no network", expected));
+        return Err(ConfigError::new(text, "invalid network", expected));
     };
     // The error contains the text as it was written, not as it was parsed.
     refusal(network)
@@ -55,7 +55,7 @@ pub(crate) fn refusal(network: IpNet) -> Option<ConfigError> {
     }
     match network {
         IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() => {
-            refuse("an IPv4 address is never compared in this form", "write it as an IPv4 network")
+            refuse("IPv4-mapped IPv6 networks are not supported", "write an IPv4 network")
         }
         _ => None,
     }

@@ -19,7 +19,7 @@ impl<'q> Pair<'q> {
         decode(self.parts().0)
     }
 
-    /// Returns the decoded value. Empty if there is no value.
+    /// Returns the decoded value. Empty if the value is missing.
     pub(crate) fn value(&self) -> Cow<'q, [u8]> {
         decode(self.parts().1)
     }

@@ -23,22 +23,22 @@ use crate::error::StoreError;
 
 /// Logs a panic in code that the service's author supplies.
 pub(crate) fn panicked(what: &'static str) {
-    event!(error, what, "code that the gate calls panicked");
+    event!(error, what, "code that the gate called panicked");
 }
 
 /// Logs a charge that could be neither settled nor refunded.
 pub(crate) fn unsettled(error: &StoreError) {
-    event!(warn, ?error, "a charge stays open");
+    event!(warn, ?error, "a charge could not be settled or refunded, and remains open");
 }
 
 /// Logs that a key has an allowlist and the client's address is unknown.
 pub(crate) fn address_unknown(key: impl std::fmt::Display) {
-    event!(warn, %key, "a key has an allowlist and the client's address is unknown: is the peer's address passed on?");
+    event!(warn, %key, "a key has an allowlist, and the client's address is unknown: check that the peer's address is passed on");
 }
 
 /// Logs a quota of a plan that can never be reached because another one always denies first.
 pub(crate) fn unreachable_quota(plan: impl std::fmt::Display, quota: &str, other: &str) {
-    event!(warn, %plan, quota, other, "a quota of a plan can never be reached: the other one always refuses first");
+    event!(warn, %plan, quota, other, "a quota of a plan can never be reached: the other quota always denies first");
 }
 
 mod mode {
@@ -94,7 +94,7 @@ mod mode {
             if !self.on.swap(true, Ordering::Relaxed) {
                 self.reported.store(now, Ordering::Relaxed);
                 event!(warn, back_end = self.back_end, %error, "{}", self.begins);
-                event!(debug, back_end = self.back_end, ?error, "what the back end failed with");
+                event!(debug, back_end = self.back_end, ?error, "details of the back end's failure");
             }
         }
 
@@ -142,6 +142,6 @@ pub(crate) fn database_file(path: &std::path::Path, gone: bool) {
     if gone {
         event!(error, %file, "the database file was deleted or replaced: put it back, or restart to open the new one");
     } else {
-        event!(warn, %file, "the database file is back in its place");
+        event!(warn, %file, "the database file was restored");
     }
 }

@@ -89,7 +89,7 @@ impl FromStr for CalendarUnit {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         [Self::Hour, Self::Day, Self::Month].into_iter().find(|unit| unit.name() == text).ok_or_else(|| {
-            ConfigError::new(text, "the calendar has no such period", "write `hour`, `day` or `month`")
+            ConfigError::new(text, "unknown calendar period", "write `hour`, `day` or `month`")
         })
     }
 }
@@ -108,7 +108,7 @@ impl GrantPeriod {
         match i64::try_from(period.as_millis()) {
             Ok(millis) if (1..=100 * 366 * 86_400_000).contains(&millis) => Ok(Self(Period::Every(millis))),
             _ => {
-                let problem = "a grant cannot come at this period";
+                let problem = "the grant period is out of range";
                 let expected = "write a period from a millisecond to a hundred years, as in `1h`";
                 Err(ConfigError::new(format!("{period:?}"), problem, expected))
             }
@@ -122,14 +122,13 @@ impl GrantPeriod {
     /// Returns an error if the database does not contain the zone, or if the zone is that of the machine (`localtime`).
     pub fn calendar(unit: CalendarUnit, zone: &str) -> Result<Self, ConfigError> {
         let Ok(found) = TimeZone::get(zone) else {
-            let (problem, expected) =
-                ("the time zone database knows no such zone", "write one as in `UTC` or `Europe/Berlin`");
+            let (problem, expected) = ("unknown time zone", "write one as in `UTC` or `Europe/Berlin`");
             return Err(ConfigError::new(zone, problem, expected).in_member("zone"));
         };
         let name = found.iana_name().unwrap_or(zone);
         if OF_THE_MACHINE.iter().any(|own| name.eq_ignore_ascii_case(own)) {
             // Two nodes would grant at different times.
-            let problem = "this zone is that of the machine, which may be another on each";
+            let problem = "this zone depends on the machine's settings, which can differ between nodes";
             let expected = "write one as in `UTC` or `Europe/Berlin`";
             return Err(ConfigError::new(zone, problem, expected).in_member("zone"));
         }

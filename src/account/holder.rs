@@ -51,7 +51,7 @@ impl FromStr for AccountStatus {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let names = Self::ALL.iter().map(|one| one.name());
-        let unknown = || ConfigError::new(text, "an account has no such status", words::one_of(text, names));
+        let unknown = || ConfigError::new(text, "unknown account status", words::one_of(text, names));
         Self::ALL.iter().copied().find(|one| one.name() == text).ok_or_else(unknown)
     }
 }
@@ -89,7 +89,7 @@ impl FromStr for Subscription {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let names = Self::ALL.iter().map(|one| one.name());
-        let unknown = || ConfigError::new(text, "there is no such subscription", words::one_of(text, names));
+        let unknown = || ConfigError::new(text, "unknown subscription status", words::one_of(text, names));
         Self::ALL.iter().copied().find(|one| one.name() == text).ok_or_else(unknown)
     }
 }

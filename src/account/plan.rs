@@ -39,22 +39,22 @@ impl Lifetime {
     /// expired when it is created.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let refuse = |member: &str, value, problem: &str| {
-            let expected = "write times so that shortest, default and longest rise, or leave it out";
+            let expected = "use times with `shortest` ≤ `default` ≤ `longest`, or leave it out";
             Err(ConfigError::new(as_written(value), problem, expected).in_member(member))
         };
         let named = [("shortest", self.shortest), ("default", self.default), ("longest", self.longest)];
         let said: Vec<_> = named.into_iter().filter_map(|(name, time)| Some((name, time?))).collect();
         if let Some((name, time)) = said.iter().find(|(name, time)| time.is_zero() && *name != "shortest") {
-            return refuse(name, *time, "a key would have expired when it is made");
+            return refuse(name, *time, "the key lifetime is zero");
         }
         if let Some((name, time)) = said.iter().find(|(_, time)| *time > LONGEST) {
-            return refuse(name, *time, "this is longer than a hundred years");
+            return refuse(name, *time, "the time is longer than a hundred years");
         }
         for pair in said.windows(2) {
             if let [(name, time), (next, most)] = pair
                 && time > most
             {
-                let problem = format!("this is more than the {next}, which is `{}`", as_written(*most));
+                let problem = format!("the time is longer than `{next}`, which is `{}`", as_written(*most));
                 return refuse(name, *time, &problem);
             }
         }

@@ -84,16 +84,18 @@ impl QuotaPolicy {
     pub fn new(quota: u32, window: Duration) -> Result<Self, ConfigError> {
         let value = || format!("{quota} per {window:?}");
         let refuse = |problem| Err(ConfigError::new(value(), problem, "write for example `60 per minute`"));
-        let Some(some) = NonZeroU32::new(quota) else { return refuse("a quota admits at least one request") };
+        let Some(some) = NonZeroU32::new(quota) else {
+            return refuse("a quota must admit at least one request");
+        };
         if window < SHORTEST || window > LONGEST {
-            return refuse("a window lasts from a millisecond to 366 days");
+            return refuse("the window is out of range: it must last from a millisecond to 366 days");
         }
         // Rounded up, because rounding down would admit more than the quota.
         let refill = window.as_nanos().div_ceil(u128::from(quota));
         if (refill * u128::from(quota) - window.as_nanos()) * 100 > window.as_nanos() {
             let refilled = window.as_nanos() / refill;
             let problem = format!(
-                "refills are counted in whole nanoseconds, so that only {refilled} requests would be admitted per window"
+                "the refill interval is rounded to whole nanoseconds, so that only {refilled} requests would be admitted per window"
             );
             return Err(ConfigError::new(value(), problem, format!("lower the quota to {refilled}")));
         }
@@ -290,7 +292,7 @@ impl FromStr for QuotaPolicy {
             let misspelt = if meant.is_empty() { window } else { "" };
             let units = words::one_of(misspelt, units);
             let expected = format!("{meant}{units}, or seconds as in `10s`: for example `60 per minute`");
-            ConfigError::new(text, format!("`{window}` is no unit of time"), expected)
+            ConfigError::new(text, format!("unknown unit of time `{window}`"), expected)
         })?;
         let policy = Self::new(quota, Duration::from_secs(seconds))
             .map_err(|error| ConfigError::new(text, error.problem(), error.expected()))?;

@@ -103,7 +103,7 @@ impl std::fmt::Display for TermsError {
             Self::Twice(name) => {
                 write!(
                     f,
-                    "two quotas have the name `{name}` and count the same; keep the smaller one, or name them apart"
+                    "two quotas have the name `{name}` and count the same; remove the larger one, or give them different names"
                 )
             }
         }

@@ -4,6 +4,6 @@
 /// inserts no principal, or the route is public. The response is a 500 with this message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no principal: no gate stands before the handler, the gate hands no principal over, or the route is public"
+    "no principal in the request: the handler is not behind a gate, the gate does not pass the principal on, or the route is public"
 )]
 pub struct NoPrincipal;

@@ -87,8 +87,8 @@ impl std::str::FromStr for Timestamp {
     /// Parses the format of RFC 3339, section 5.6: a date, a time and a zone. No other format is accepted.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         rfc3339(text).ok_or_else(|| {
-            let expected = "write it as in `2026-04-30T12:00:00Z`";
-            crate::error::ConfigError::new(text, "this is no moment with a date, a time and a zone", expected)
+            let expected = "expected an RFC 3339 timestamp such as `2026-04-30T12:00:00Z`";
+            crate::error::ConfigError::new(text, "invalid timestamp", expected)
         })
     }
 }

@@ -140,13 +140,13 @@ fn older_hasher(older: &OlderHash) -> Result<KeyHasher, ConfigError> {
         (None, Some("sha256")) => Ok(KeyHasher::sha256()),
         (None, Some("sha512")) => Ok(KeyHasher::sha512()),
         (Some(_), Some(_)) => {
-            let problem = "this hash has a pepper, which determines its scheme";
+            let problem = "`scheme` and `pepper` cannot be combined: a pepper determines the scheme";
             Err(ConfigError::new(shown, problem, "leave one of them out").in_member("scheme"))
         }
         (None, _) => {
             let meant = words::meant(shown, ["sha256", "sha512"]);
             let expected = format!("{meant}write a `pepper`, or the `scheme` `sha256` or `sha512`");
-            let error = ConfigError::new(shown, "keys are not hashed so", expected);
+            let error = ConfigError::new(shown, "unknown hash scheme", expected);
             Err(if scheme.is_some() { error.in_member("scheme") } else { error })
         }
     }
@@ -191,7 +191,7 @@ fn proxies(config: &Config) -> Result<TrustedProxies, ConfigError> {
     let Some(header) = &settings.header else { return Ok(proxies) };
     let proxies = proxies.reading(header).map_err(|error| error.in_member("proxies"))?;
     if settings.trusted.is_empty() {
-        let problem = "no proxy is trusted, so that the header is never read";
+        let problem = "the header is never read, because no proxy is trusted";
         let expected = "name the proxies' networks in `trusted`, or leave the header out";
         return Err(ConfigError::new(header, problem, expected).in_member("proxies.header"));
     }
@@ -213,18 +213,21 @@ fn request_ids(config: &Config) -> Result<RequestIds, ConfigError> {
 
 impl SourceConfig {
     fn source(&self) -> Result<KeySource, ConfigError> {
-        let problem = "a source is one place";
-        let expected = "write one of `header`, `authorization` and `query`, each in braces of its own";
+        let problem = "a source must name exactly one place";
+        let expected =
+            "write one of `header`, `authorization` and `query`, and use a separate table for each source";
         match (&self.header, &self.authorization, &self.query) {
             (None, Some(scheme), None) if self.literal => KeySource::authorization_literal(scheme),
             (None, Some(scheme), None) => KeySource::authorization(scheme),
             (Some(_), None, None) | (None, None, Some(_)) if self.literal => {
-                let problem = "only the scheme of an `authorization` can be literal";
+                let problem = "`literal` is only valid with `authorization`";
                 Err(ConfigError::new("true", problem, "leave `literal` out").in_member("literal"))
             }
             (Some(header), None, None) => KeySource::header(header),
             (None, None, Some(parameter)) => KeySource::query(parameter),
-            (None, None, None) => Err(ConfigError::new("{}", "the source names no place", expected)),
+            (None, None, None) => {
+                Err(ConfigError::new("{}", "the source has no place to read a key from", expected))
+            }
             (_, _, Some(parameter)) => Err(ConfigError::new(parameter, problem, expected).in_member("query")),
             (_, Some(scheme), _) => {
                 Err(ConfigError::new(scheme, problem, expected).in_member("authorization"))

@@ -19,18 +19,19 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             return refuse("plan", &demo.plan, "the demo key's plan is not defined", &expected);
         };
         if config.management.path.is_some() && plan.manages_keys.unwrap_or(true) {
-            let problem = "everybody who knows the demo key could issue and revoke keys by it";
+            let problem =
+                "the plan manages keys, so that everybody who knows the demo key could issue and revoke keys";
             let expected =
                 format!("set `manages_keys = false` in `[plans.{}]`, or write another plan", demo.plan);
             return refuse("plan", &demo.plan, problem, &expected);
         }
         if demo.account.is_empty() {
-            return refuse("account", "", "an account has a name", "write one as in `demo`");
+            return refuse("account", "", "the account name is empty", "write one as in `demo`");
         }
         let served = config.environments.contains(&demo.environment)
             || config.environments.is_empty() && demo.environment == Environment::live().as_str();
         if !served {
-            let problem = "the demo key belongs to an environment that is not served";
+            let problem = "the demo key's environment is not configured";
             return refuse(
                 "environment",
                 &demo.environment,
@@ -43,18 +44,18 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             move |error: ConfigError| error.beside(format!("demo[{other}].{member}"))
         };
         if let Some(other) = earlier.iter().position(|other| other.key == demo.key) {
-            let verdict = refuse("key", &demo.key, "two demo keys are the same", "write each once");
+            let verdict = refuse("key", &demo.key, "duplicate demo key", "write each once");
             return verdict.map_err(beside(other, "key"));
         }
         if let Some(other) = earlier.iter().position(|other| other.id == demo.id) {
             let id = demo.id.0.to_string();
-            let verdict = refuse("id", &id, "two demo keys have this id", "give each its own");
+            let verdict = refuse("id", &id, "duplicate id of demo keys", "give each its own");
             return verdict.map_err(beside(other, "id"));
         }
         let clashes = |other: &DemoConfig| other.account == demo.account && other.plan != demo.plan;
         if let Some(other) = earlier.iter().position(clashes) {
-            let problem = format!("the account `{}` is on another plan already", demo.account);
-            let expected = "write one plan for both, or give each its account";
+            let problem = format!("the account `{}` is already defined with another plan", demo.account);
+            let expected = "use the same plan for both, or give each key its own account";
             return refuse("plan", &demo.plan, &problem, expected).map_err(beside(other, "plan"));
         }
     }

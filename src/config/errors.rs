@@ -16,7 +16,7 @@ impl FromStr for DenialKind {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.iter().copied().find(|kind| kind.name() == text).ok_or_else(|| {
             let names = Self::ALL.iter().map(|kind| kind.name());
-            ConfigError::new(text, "there is no such kind of refusal", words::one_of(text, names))
+            ConfigError::new(text, "unknown denial kind", words::one_of(text, names))
         })
     }
 }
@@ -48,11 +48,11 @@ pub(super) fn error_format(config: &Config) -> Result<ErrorFormat, ConfigError> 
     }
     for (name, agreement) in &config.agreements {
         if name.is_empty() {
-            let (problem, expected) = ("an agreement has a name", "write one as in `[agreements.terms]`");
+            let (problem, expected) = ("the agreement name is empty", "write one as in `[agreements.terms]`");
             return Err(ConfigError::new("", problem, expected).in_member("agreements"));
         }
         if agreement.url.as_deref() == Some("") {
-            let (problem, expected) = ("nothing can be signed there", "write a URL, or leave it out");
+            let (problem, expected) = ("the URL of the agreement is empty", "write a URL, or leave it out");
             return Err(ConfigError::new("", problem, expected).in_member(format!("agreements.{name}.url")));
         }
         error_format = error_format.agreement_url(name.as_str(), agreement.url.clone().unwrap_or_default());
@@ -73,7 +73,7 @@ impl ErrorTextConfig {
         let status = match self.status {
             None => None,
             Some(code) => Some(error(code).ok_or_else(|| {
-                let problem = "a refusal cannot have this status";
+                let problem = "invalid status for a denial";
                 ConfigError::new(code.to_string(), problem, "write one from 400 to 599").in_member("status")
             })?),
         };

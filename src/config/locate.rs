@@ -80,7 +80,7 @@ fn explain<'t>(message: &'t str, member: &str, found: &'t str) -> (&'t str, &'t 
         return ("", message, format!("add `{}`", quoted()));
     }
     if message == "duplicate key" {
-        return (found, "this is said twice", "say it once".to_owned());
+        return (found, "duplicate key", "write it once".to_owned());
     }
     let value = if message.starts_with("unknown") { quoted() } else { found };
     let Some((problem, wanted)) = message.split_once(", expected ") else {

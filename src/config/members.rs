@@ -23,12 +23,12 @@ pub(super) fn tables() -> [Table; 20] {
         ("in `hash.older`", of::<OlderHash>()),
         ("under `[default]`", of::<DefaultConfig>()),
         ("under `[[rules]]`", of::<RuleConfig>()),
-        ("in a rule's `cost`", of::<PerUnitConfig>()),
-        ("in a rule's `scope`", of::<ScopesConfig>()),
+        ("in the `cost` of a rule", of::<PerUnitConfig>()),
+        ("in the `scope` of a rule", of::<ScopesConfig>()),
         ("under `[plans.NAME]`", of::<PlanConfig>()),
         ("in a quota", of::<QuotaTable>()),
-        ("in a plan's `credits`", of::<GrantConfig>()),
-        ("in a plan's `key_lifetime`", of::<LifetimeConfig>()),
+        ("in the `credits` of a plan", of::<GrantConfig>()),
+        ("in the `key_lifetime` of a plan", of::<LifetimeConfig>()),
         ("under `[agreements.NAME]`", of::<AgreementConfig>()),
         ("under `[[demo]]`", of::<DemoConfig>()),
         ("under `[management]`", of::<ManagementConfig>()),
@@ -61,7 +61,7 @@ impl<'de> Deserializer<'de> for MemberNames<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
-        Err(Error::custom("there is no value"))
+        Err(Error::custom("the value is missing"))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(

@@ -153,8 +153,9 @@ fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
     let (problem, expected) = match error.kind() {
         io::ErrorKind::NotFound => {
             let from = std::env::current_dir().ok().filter(|_| path.is_relative());
-            let from = from.map(|folder| format!("; a relative path begins at `{}`", folder.display()));
-            ("there is no such file", format!("create it, or name another{}", from.unwrap_or_default()))
+            let from =
+                from.map(|folder| format!("; a relative path is resolved from `{}`", folder.display()));
+            ("the file does not exist", format!("create it, or name another{}", from.unwrap_or_default()))
         }
         io::ErrorKind::PermissionDenied => {
             ("permission is denied", "let the user of this process read it, or name another".to_owned())
@@ -177,6 +178,6 @@ fn not_utf8(error: &FromUtf8Error) -> ConfigError {
     let before = String::from_utf8_lossy(&bytes[..offset]);
     let (line, column) = locate::position(&before, before.len());
     let byte = bytes.get(offset).copied().unwrap_or_default();
-    let problem = format!("byte {offset} of the file is 0x{byte:02X}, which is no UTF-8");
+    let problem = format!("byte {offset} of the file is 0x{byte:02X}, which is not valid UTF-8");
     ConfigError::new("", problem, "save the file as UTF-8").at_line(line).at_column(column)
 }

@@ -150,7 +150,7 @@ impl FromStr for Range {
         let ends =
             text.split_once("..=").and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?)));
         ends.map(|(least, most)| Self(Length::between(least, most)))
-            .ok_or_else(|| ConfigError::new(text, "this is no range of lengths", "write it as in `10..=256`"))
+            .ok_or_else(|| ConfigError::new(text, "invalid range of lengths", "write it as in `10..=256`"))
     }
 }
 

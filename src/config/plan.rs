@@ -94,7 +94,7 @@ impl FromStr for QuotaScope {
             (_, Some(name)) if !name.is_empty() => Ok(Self::Pool(name.into())),
             _ => Err(ConfigError::new(
                 text,
-                "a quota cannot count this",
+                "unknown value for `counts`",
                 "write `key`, `account` or `pool:NAME`",
             )),
         }
@@ -140,11 +140,7 @@ impl FromStr for Unlimited {
         if text == "unlimited" {
             return Ok(Self);
         }
-        Err(ConfigError::new(
-            text,
-            "there is no such word here",
-            "write `unlimited`, or what the member's limit is",
-        ))
+        Err(ConfigError::new(text, "invalid value", "write `unlimited`, or a limit"))
     }
 }
 
@@ -166,7 +162,7 @@ impl FromStr for Forbidden {
         if text == "forbidden" {
             return Ok(Self);
         }
-        Err(ConfigError::new(text, "this is no cap", "write a highest number or `forbidden`"))
+        Err(ConfigError::new(text, "invalid cap", "write the largest allowed number, or `forbidden`"))
     }
 }
 
@@ -191,7 +187,7 @@ impl QuotaConfig {
         match self.quota().map_err(|error| error.in_member(format!("quotas.{name}")))? {
             QuotaRef::Policy(policy) => Ok(policy),
             QuotaRef::Named(other) => {
-                let problem = "a named quota cannot be another name";
+                let problem = "a named quota cannot refer to another named quota";
                 Err(ConfigError::new(other, problem, "write for example `60 per minute`")
                     .in_member(format!("quotas.{name}")))
             }
@@ -242,26 +238,30 @@ impl GrantConfig {
             Err(ConfigError::new(value, problem, expected).in_member(member))
         };
         if self.amount > Credits::MAX.get() {
-            let problem = "the amount is larger than a ledger can hold";
+            let problem = "the amount is larger than the maximum of a ledger";
             let expected = format!("write {} at the most", Credits::MAX);
             return Err(ConfigError::new(self.amount.to_string(), problem, expected).in_member("amount"));
         }
         let period = match (&self.every, &self.calendar) {
             (Some(every), Some(_)) => {
-                return refuse("every", as_written(every.0.0), "the grant has two periods");
+                return refuse("every", as_written(every.0.0), "the grant has both `every` and `calendar`");
             }
             (None, None) => {
-                return refuse("", format!("{{ amount = {} }}", self.amount), "the grant has no period");
+                return refuse(
+                    "",
+                    format!("{{ amount = {} }}", self.amount),
+                    "the grant has neither `every` nor `calendar`",
+                );
             }
             (Some(every), None) => match &self.zone {
-                Some(zone) => return refuse("zone", zone.clone(), "only the calendar has a zone"),
+                Some(zone) => return refuse("zone", zone.clone(), "`zone` is only valid with `calendar`"),
                 None => GrantPeriod::every(every.0.0).map_err(|error| error.in_member("every"))?,
             },
             (None, Some(unit)) => {
                 // The zone has no default: a wrong guess of the zone whose midnight counts would only show on the first
                 // bill.
                 let Some(zone) = &self.zone else {
-                    return refuse("calendar", unit.0.name().to_owned(), "the grant names no time zone");
+                    return refuse("calendar", unit.0.name().to_owned(), "the grant has no `zone`");
                 };
                 GrantPeriod::calendar(unit.0, zone)?
             }

@@ -42,10 +42,7 @@ pub struct RuleConfig {
 
 /// One route or several.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "this is no route, expected one as in `\"GET /v1/candles\"`, or a list of them"
-)]
+#[serde(untagged, expecting = "invalid route, expected one as in `\"GET /v1/candles\"`, or a list of routes")]
 pub enum Routes {
     /// One route.
     One(String),
@@ -114,7 +111,7 @@ impl ScopeConfig {
         };
         let named = table.any.iter().chain(&table.all).flatten();
         if let Some(every) = named.into_iter().find(|name| *name == "*") {
-            let problem = "this is no scope: it stands for every restricted key";
+            let problem = "`*` is not a scope: it stands for every restricted key";
             let expected = "write `scope = \"*\"`, or leave it out of the list";
             return Err(ConfigError::new(every, problem, expected).in_member("scope"));
         }
@@ -128,7 +125,7 @@ impl ScopeConfig {
                 let written: Vec<_> = list("any", any).into_iter().chain(list("all", all)).collect();
                 let value =
                     if written.is_empty() { "{}".into() } else { format!("{{ {} }}", written.join(", ")) };
-                let problem = "a rule asks for any of several scopes, or for all of them";
+                let problem = "the scope must have exactly one of `any` and `all`";
                 Err(ConfigError::new(value, problem, "write one of `any` and `all`").in_member("scope"))
             }
         }
@@ -140,7 +137,7 @@ impl CostConfig {
         let credits = |member: &str, amount: u64| match amount {
             amount if amount <= Credits::MAX.get() => Ok(Credits::new(amount)),
             amount => {
-                let problem = "the cost is larger than a ledger can hold";
+                let problem = "the cost is larger than the maximum of a ledger";
                 let expected = format!("write {} at the most", Credits::MAX);
                 Err(ConfigError::new(amount.to_string(), problem, expected).in_member(member))
             }
@@ -161,12 +158,12 @@ impl RuleConfig {
     pub(super) fn rules(&self, default: &DefaultConfig) -> Result<Vec<Rule>, ConfigError> {
         if self.routes().is_empty() {
             let expected = "write at least one, as in `GET /v1/candles`";
-            return Err(ConfigError::new("[]", "the rule is for no route", expected).in_member("route"));
+            return Err(ConfigError::new("[]", "the rule has no route", expected).in_member("route"));
         }
         if self.open_to.is_some() && self.min_plan.is_none() && default.min_plan.is_none() {
-            let problem = "a rule that asks for no plan is open to all of them";
+            let problem = "`open_to` has no effect without `min_plan`: the rule is open to all plans";
             let expected =
-                "add the `min_plan` that these plans need not have, or close the rule with `closed_to`";
+                "add the `min_plan` from which these plans are exempt, or restrict the rule with `closed_to`";
             let named = self.open_to.iter().flatten().next().cloned().unwrap_or_default();
             return Err(ConfigError::new(named, problem, expected).in_member("open_to"));
         }

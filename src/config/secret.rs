@@ -27,7 +27,11 @@ impl FromStr for Reference {
             Some(("env", name)) if !name.is_empty() => Ok(Self(Place::Environment(name.to_owned()))),
             Some(("file", path)) if !path.is_empty() => Ok(Self(Place::File(path.to_owned()))),
             // The text may be the secret itself, so the error does not quote it.
-            _ => Err(ConfigError::new("", "a secret is not written here", "write `env:NAME` or `file:PATH`")),
+            _ => Err(ConfigError::new(
+                "",
+                "a secret must not be written in the configuration",
+                "write `env:NAME` or `file:PATH`",
+            )),
         }
     }
 }
@@ -53,7 +57,7 @@ impl Reference {
             Place::File(path) => std::fs::read(path).map_err(|error| error.to_string()),
         };
         let refuse = |problem: String| {
-            ConfigError::new(self.to_string(), problem, "name a place that holds the secret")
+            ConfigError::new(self.to_string(), problem, "set the secret, or name another place")
         };
         let mut secret =
             Zeroizing::new(secret.map_err(|error| refuse(format!("the secret cannot be read: {error}")))?);

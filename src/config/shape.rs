@@ -84,7 +84,9 @@ impl Shape {
     ) -> Result<(), ConfigError> {
         let one = |(member, value): (String, &Spanned<DeValue<'_>>)| match value.get_ref() {
             DeValue::Table(_) => Ok(()),
-            _ => Err(refuse(&member, value, text, "a table is due", &format!("a table, as in `{example}`"))),
+            _ => {
+                Err(refuse(&member, value, text, "expected a table", &format!("a table, as in `{example}`")))
+            }
         };
         match (self, value.get_ref()) {
             (Self::List, DeValue::Array(items)) => {
@@ -98,15 +100,15 @@ impl Shape {
             (Self::Table | Self::Values, DeValue::Table(_)) => Ok(()),
             (Self::List, _) => {
                 let expected = format!("a list, as in `[{example}]`, or `[[{member}]]` for each table");
-                Err(refuse(member, value, text, "a list of tables is due", &expected))
+                Err(refuse(member, value, text, "expected a list of tables", &expected))
             }
             (Self::Named, _) => {
                 let expected = format!("`[{member}.NAME]` for each, with members as in `{example}`");
-                Err(refuse(member, value, text, "tables by name are due", &expected))
+                Err(refuse(member, value, text, "expected tables by name", &expected))
             }
             (Self::Table | Self::Values, _) => {
                 let expected = format!("a table, as in `{example}`, or `[{member}]` once");
-                Err(refuse(member, value, text, "one table is due", &expected))
+                Err(refuse(member, value, text, "expected one table", &expected))
             }
         }
     }

@@ -133,7 +133,7 @@ impl FromStr for Never {
 
 impl<'de> Deserialize<'de> for Never {
     fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(D::Error::custom("this way of writing is not taken"))
+        Err(D::Error::custom("invalid value"))
     }
 }
 
@@ -205,7 +205,7 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // The parser takes `M` for a month, and `m` for a minute.
         if text.split(|letter: char| !letter.is_alphabetic()).any(|unit| unit == "M") {
-            let problem = "`M` may mean a month or a minute";
+            let problem = "the unit `M` is ambiguous: month or minute";
             return Err(ConfigError::new(text, problem, "write `m` for minutes, or days as in `30days`"));
         }
         humantime::parse_duration(text).map(Self).map_err(|error| {

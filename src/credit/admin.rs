@@ -74,7 +74,7 @@ impl FromStr for AdjustmentId {
         if !(1..=LONGEST_ID).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             // Show only the first 40 characters: the id may be hostile input of any length.
             let shown: String = text.chars().take(40).filter(|character| !character.is_control()).collect();
-            let problem = "no adjustment can have this id";
+            let problem = "invalid adjustment id";
             let expected = "write 1 to 128 visible ASCII characters, as in `invoice-2026-0417`";
             return Err(ConfigError::new(shown, problem, expected).in_member("id"));
         }
@@ -144,7 +144,7 @@ impl<'a> Adjustment<'a> {
 
 /// The outcome of an adjustment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "an adjustment may have been refused"]
+#[must_use = "an adjustment may have been rejected"]
 pub enum Adjusted {
     /// The adjustment was applied.
     Done {

@@ -116,7 +116,7 @@ impl<'a> Charge<'a> {
 
 /// The outcome of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "an insufficient balance must refuse the request"]
+#[must_use = "an insufficient balance must deny the request"]
 pub enum Charged {
     /// The charge was taken.
     Posted {

@@ -558,8 +558,13 @@ fn only<T: ?Sized>(
     let mut given = given.into_iter();
     match (given.next(), given.next()) {
         (None, _) => in_memory().ok_or_else(|| {
-            let problem = "the gate has no such back end, and the feature `memory`, which has one, is off";
-            ConfigError::new("", problem, format!("hand one to the builder by `{member}`")).in_member(member)
+            let problem = "the back end is missing, and there is no default without the feature `memory`";
+            ConfigError::new(
+                "",
+                problem,
+                format!("pass one to `GateBuilder::{member}`, or enable the feature"),
+            )
+            .in_member(member)
         }),
         (Some(one), None) => Ok(one.back_end),
         (Some(one), Some(other)) => {
@@ -572,8 +577,8 @@ fn only<T: ?Sized>(
 
 /// The error for key management over a store that cannot be written.
 pub(crate) fn no_write_side(value: &str) -> ConfigError {
-    let problem = "keys are to be managed, and the store of the gate has no write side";
-    let expected = "give `store` a store whose `KeyStore::admin` returns one, as that of `SqlStore` does";
+    let problem = "key management requires a store that can be written";
+    let expected = "use a store whose `KeyStore::admin` returns `Some`, such as `SqlStore`";
     ConfigError::new(value, problem, expected)
 }
 

@@ -53,12 +53,12 @@ impl TrustedProxies {
     /// and servers, such as `Host`. `Forwarded` is an error too, because its syntax is not supported.
     pub fn reading(mut self, name: &str) -> Result<Self, ConfigError> {
         let refuse = |problem: &str| {
-            let expected = "write a header of plain addresses, as in `X-Forwarded-For`";
+            let expected = "write a header that contains plain addresses, as in `X-Forwarded-For`";
             ConfigError::new(name, problem, expected).in_member("header")
         };
-        self.header = name.parse().map_err(|_| refuse("no header has this name"))?;
+        self.header = name.parse().map_err(|_| refuse("invalid header name"))?;
         if self.header == http::header::FORWARDED {
-            return Err(refuse("the syntax of this header is not read"));
+            return Err(refuse("the syntax of this header is not supported"));
         }
         if header::is_reserved(&self.header) {
             return Err(refuse(header::MEANS_SOMETHING_ELSE));

@@ -513,7 +513,7 @@ fn is_preflight(view: &RequestView<'_>) -> bool {
 
 #[cold]
 fn not_asked_for() -> Denial {
-    Denial::store(StoreError::corrupt("the store found the record of another key"))
+    Denial::store(StoreError::corrupt("the store returned the record of another key"))
 }
 
 #[cold]

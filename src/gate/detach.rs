@@ -53,6 +53,6 @@ pub(crate) fn detach<T: Send + 'static>(mut work: StoreFuture<T>) {
                 trace::unsettled(&error);
             }
         })),
-        Err(_) => trace::unsettled(&StoreError::unavailable("no runtime to finish the charge on")),
+        Err(_) => trace::unsettled(&StoreError::unavailable("no tokio runtime to finish the charge")),
     }
 }

@@ -254,7 +254,7 @@ impl Core {
         match crate::account::QuotaPolicy::never_reached(&policies) {
             None => Ok(()),
             Some((place, other)) => Err(format!(
-                "the quota `{}`, of {} requests, can never be reached: `{}`, of {}, always refuses first; leave it out",
+                "the quota `{}`, of {} requests, can never be reached: `{}`, of {}, always denies first; remove the quota",
                 policies[place].name(),
                 policies[place].quota(),
                 other.name(),

@@ -81,11 +81,11 @@ impl Check {
             let place = usize::from(named[0] == Self::Format);
             let found = named.get(place).map_or("", |check| check.name());
             let expected = "begin with `format`, `look_up`";
-            return refuse(place, found, "nothing can be checked before the key is found", expected);
+            return refuse(place, found, "`format` and `look_up` must be the first checks", expected);
         }
         for (place, check) in named.iter().enumerate() {
             if let Some(other) = named[..place].iter().position(|earlier| earlier == check) {
-                let verdict = refuse(place, check.name(), "the order names this check twice", "name it once");
+                let verdict = refuse(place, check.name(), "duplicate check in the order", "list it once");
                 return verdict.map_err(|error| error.beside(format!("order[{other}]")));
             }
         }
@@ -119,7 +119,7 @@ impl FromStr for Check {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.iter().copied().find(|check| check.name() == text).ok_or_else(|| {
             let names = Self::ALL.iter().map(|check| check.name());
-            ConfigError::new(text, "there is no such check", words::one_of(text, names))
+            ConfigError::new(text, "unknown check", words::one_of(text, names))
         })
     }
 }

@@ -27,8 +27,12 @@ impl Plans {
         for (name, plan) in plans {
             let quotas = all.resolve(&plan.quotas).map_err(|unknown| {
                 let member = format!("plans.{name}.quotas");
-                ConfigError::new("", unknown.to_string(), "define it under `[quotas]`, or spell it out")
-                    .in_member(member)
+                ConfigError::new(
+                    "",
+                    unknown.to_string(),
+                    "define it under `[quotas]`, or write the quota itself",
+                )
+                .in_member(member)
             })?;
             let terms = Terms { plan: Arc::new(plan.clone()), quotas, caps: plan.caps.clone() };
             all.terms.insert(name.clone(), Arc::new(terms));

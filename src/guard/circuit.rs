@@ -37,8 +37,8 @@ impl Circuit {
         let (cooldown, time) = (nanos(limits.cooldown), nanos(limits.time));
         let (probe, given_up) = (cooldown.max(time), nanos(limits.given_up));
         let (failures, ask_at) = (AtomicU32::new(0), AtomicU64::new(CLOSED));
-        let opens = "a back end failed repeatedly and is left alone: the circuit is open";
-        let told = Mode::before::<T>(opens, "a back end answers again: the circuit is closed");
+        let opens = "a back end failed repeatedly: the circuit breaker is open, and calls are paused";
+        let told = Mode::before::<T>(opens, "a back end has recovered: the circuit breaker is closed");
         Self { clock, most: limits.failures.max(1), cooldown, probe, given_up, failures, ask_at, told }
     }
 

@@ -213,7 +213,7 @@ impl<T> Resilient<T> {
             pending_settlements: PendingSettlements::keeping(limits.pending_settlements),
             unsent: Unsent::keeping(limits.pending_settlements),
             limits,
-            left_alone: StoreError::unavailable("it has failed repeatedly and is left alone for a while"),
+            left_alone: StoreError::unavailable("the circuit breaker is open after repeated failures"),
         };
         Self { back_end: Arc::new(back_end), shared: Arc::new(shared) }
     }

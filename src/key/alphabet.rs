@@ -102,7 +102,9 @@ impl FromStr for Alphabet {
             Err(ConfigError::new(text, problem, expected))
         };
         if let Some(name) = words::nearest(text, NAMES).filter(|name| *name != text) {
-            return refuse(&format!("this is nearly the name `{name}`, and would be a set of characters"));
+            return refuse(&format!(
+                "this resembles the name `{name}`, but would be read as a set of characters"
+            ));
         }
         match text {
             "base62" => return Ok(Self::base62()),
@@ -112,12 +114,14 @@ impl FromStr for Alphabet {
             _ => {}
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return refuse("an alphabet is made of visible ASCII");
+            return refuse("an alphabet must be visible ASCII");
         }
         let alphabet = Self::of(text.bytes().collect());
         match alphabet.member.iter().filter(|&&member| member).count() {
-            0 | 1 => refuse("an alphabet has at least two characters"),
-            distinct if distinct != alphabet.len() => refuse("an alphabet names each character once"),
+            0 | 1 => refuse("an alphabet must have at least two characters"),
+            distinct if distinct != alphabet.len() => {
+                refuse("an alphabet must not contain a character twice")
+            }
             _ => Ok(alphabet),
         }
     }

@@ -75,13 +75,14 @@ impl KeyFormat {
     pub fn new(prefix: impl Into<String>, body: Length) -> Result<Self, ConfigError> {
         let prefix = prefix.into();
         if !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let problem = "a prefix is made of visible ASCII";
+            let problem = "a prefix must be visible ASCII";
             return Err(ConfigError::new(prefix, problem, "write it as in `acme_live_`").in_member("prefix"));
         }
         if body.least == 0 || body.least > body.most || prefix.len().saturating_add(body.most) > LONGEST {
-            let (value, problem) = (format!("{}..={}", body.least, body.most), "no key can have this length");
-            let expected =
-                format!("write at least 1, least before most, and {LONGEST} with the prefix at the most");
+            let (value, problem) = (format!("{}..={}", body.least, body.most), "invalid key length");
+            let expected = format!(
+                "write at least 1, the minimum first, and at most {LONGEST} together with the prefix"
+            );
             return Err(ConfigError::new(value, problem, expected).in_member("body"));
         }
         let start = prefix.len() + (body.least / 2).min(4);
@@ -105,8 +106,8 @@ impl KeyFormat {
     pub fn with_checksum(mut self) -> Result<Self, ConfigError> {
         let lacks = !Alphabet::base62().letters().iter().all(|&letter| self.alphabet.holds(letter));
         if self.body.least <= CHECKSUM || lacks {
-            let problem = "there is no room for a checksum of six characters of base 62";
-            let expected = "give the key more than six characters of an alphabet that holds base 62";
+            let problem = "the format does not fit a checksum of six base 62 characters";
+            let expected = "use a body of more than six characters, and an alphabet that includes base 62";
             return Err(ConfigError::new("true", problem, expected).in_member("checksum"));
         }
         self.checksum = true;
@@ -121,7 +122,7 @@ impl KeyFormat {
     /// Returns an error if the start contains more than half of the characters after the prefix.
     pub fn with_start(mut self, characters: usize) -> Result<Self, ConfigError> {
         if characters.saturating_sub(self.prefix.len()) > self.body.least / 2 {
-            let problem = "the start would give away more than half of the secret";
+            let problem = "the start would reveal more than half of the secret";
             let expected = "write fewer characters";
             return Err(ConfigError::new(characters.to_string(), problem, expected).in_member("start"));
         }

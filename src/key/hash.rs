@@ -119,11 +119,9 @@ impl KeyHasher {
         let refuse =
             |problem| ConfigError::new("", problem, "use at least 16 random bytes").in_member("pepper");
         if pepper.len() < 16 {
-            return Err(refuse("the pepper is too short to be a secret"));
+            return Err(refuse("the pepper is too short"));
         }
-        Hmac::new_from_slice(pepper)
-            .map(|mac| Self(Scheme::Hmac(mac)))
-            .map_err(|_| refuse("the pepper does not serve"))
+        Hmac::new_from_slice(pepper).map(|mac| Self(Scheme::Hmac(mac))).map_err(|_| refuse("invalid pepper"))
     }
 
     /// Returns true if both hashers compute the same hash of every key.

@@ -51,23 +51,23 @@ pub struct OsRandomness;
 impl Randomness for OsRandomness {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessError> {
         getrandom::fill(bytes).map_err(|error| {
-            RandomnessError::new(format_args!("the operating system gave no randomness: {error}"))
+            RandomnessError::new(format_args!("the operating system provided no randomness: {error}"))
         })
     }
 }
 
 /// The error of a failure to create a key: no randomness was available, or the format has no room for enough of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("failed to make a key since {0}")]
+#[error("failed to generate a key since {0}")]
 pub struct RandomnessError(String);
 
 impl RandomnessError {
-    /// Creates an error with this reason. Its message is "failed to make a key since …".
+    /// Creates an error with this reason. Its message is "failed to generate a key since …".
     pub fn new(reason: impl fmt::Display) -> Self {
         Self(reason.to_string())
     }
 
     pub(crate) fn too_little(bits: f64) -> Self {
-        Self::new(format_args!("its format has room for {bits:.0} bits of randomness, and 128 are needed"))
+        Self::new(format_args!("its format provides {bits:.0} bits of randomness, and 128 are required"))
     }
 }

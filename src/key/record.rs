@@ -64,7 +64,7 @@ impl FromStr for KeyStatus {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let names = Self::ALL.iter().map(|one| one.name());
-        let unknown = || ConfigError::new(text, "a key has no such status", words::one_of(text, names));
+        let unknown = || ConfigError::new(text, "unknown key status", words::one_of(text, names));
         Self::ALL.iter().copied().find(|one| one.name() == text).ok_or_else(unknown)
     }
 }
@@ -113,7 +113,7 @@ impl FromStr for PathPattern {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let stem = text.strip_suffix("/*").unwrap_or(text);
         if !text.starts_with('/') || stem.contains(['*', '?', '#']) {
-            let problem = "no path of a request can match this";
+            let problem = "no request path can match this";
             return Err(ConfigError::new(
                 text,
                 problem,

@@ -59,9 +59,10 @@ impl KeySource {
         let refuse =
             |problem: String, expected| Err(ConfigError::new(name, problem, expected).in_member("header"));
         match HeaderName::try_from(name) {
-            Ok(AUTHORIZATION) => {
-                refuse("this header names a scheme".into(), "write `authorization = \"Bearer\"`")
-            }
+            Ok(AUTHORIZATION) => refuse(
+                "the `Authorization` header contains a scheme".into(),
+                "write `authorization = \"Bearer\"`",
+            ),
             Ok(name) if is_unfit(&name) => {
                 refuse(header::MEANS_SOMETHING_ELSE.into(), "write one as in `X-API-Key`")
             }
@@ -69,7 +70,7 @@ impl KeySource {
                 let unusual = Some(HeaderValue::from(name.clone())).filter(|name| *name != USUAL);
                 Ok(Self(Place::Header { name, unusual }))
             }
-            Err(error) => refuse(format!("no header has this name: {error}"), "write one as in `X-API-Key`"),
+            Err(error) => refuse(format!("invalid header name: {error}"), "write one as in `X-API-Key`"),
         }
     }
 
@@ -94,7 +95,7 @@ impl KeySource {
 
     fn with_scheme(scheme: &str, literal: bool) -> Result<Self, ConfigError> {
         if scheme.is_empty() || !scheme.bytes().all(is_token) {
-            let problem = "no authorization scheme has this name";
+            let problem = "invalid authorization scheme";
             return Err(
                 ConfigError::new(scheme, problem, "write one as in `Bearer`").in_member("authorization")
             );
@@ -110,7 +111,7 @@ impl KeySource {
     /// `=`, `#`, `%` and `+`.
     pub fn query(name: &str) -> Result<Self, ConfigError> {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#%+".contains(&byte)) {
-            let problem = "no query parameter for a key has this name";
+            let problem = "invalid name of a query parameter for a key";
             return Err(ConfigError::new(name, problem, "write one as in `api-key`").in_member("query"));
         }
         Ok(Self(Place::Query(name.to_owned())))

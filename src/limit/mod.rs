@@ -99,7 +99,7 @@ impl<'a> Draw<'a> {
 
 /// The result of a draw.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "an exceeded quota must refuse the request"]
+#[must_use = "an exceeded quota must deny the request"]
 pub enum LimitDecision {
     /// Every window admitted the request and gave a cell. The state is that of the window with the least left.
     Within(WindowStatus),

@@ -212,8 +212,8 @@ impl KeyManager {
         let fits =
             |format: &&crate::key::KeyFormat| *format.environment() == old.environment && format.can_issue();
         let format = self.context.gate.formats().iter().find(fits);
-        let format =
-            format.ok_or_else(|| ManageError::Misconfigured("no format issues keys like this one".into()))?;
+        let format = format
+            .ok_or_else(|| ManageError::Misconfigured("no key format issues keys such as this one".into()))?;
         let secret = format.generate_from(self.context.gate.randomness())?;
         let hash = self.context.gate.hasher().hash(secret.as_bytes());
         let rotated = self.change(id, Action::Rotated, |record| {
@@ -255,7 +255,7 @@ impl KeyManager {
     pub async fn sweep(&self, dead_for: Duration) -> Result<u64, ManageError> {
         if self.scope.is_some() || self.context.actor.key_id().is_some() {
             return Err(ManageError::Misconfigured(
-                "only the operator's manager sweeps: it is of all accounts".into(),
+                "sweeping requires the operator's manager, because it covers all accounts".into(),
             ));
         }
         let millis = i64::try_from(dead_for.as_millis()).unwrap_or(i64::MAX);
@@ -277,7 +277,7 @@ impl KeyManager {
     fn apply(&self, record: &mut KeyRecord, change: &KeyChange, bounds: &Bounds) -> Result<(), ManageError> {
         self.must_live(record)?;
         if *change == KeyChange::default() {
-            return Err(ManageError::invalid("change", "names nothing to change"));
+            return Err(ManageError::invalid("change", "must contain at least one change"));
         }
         if let Some(name) = &change.name {
             record.name.clone_from(name);

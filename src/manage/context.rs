@@ -113,7 +113,7 @@ pub(super) async fn change<T: Clone + PartialEq>(
             Replaced::Stale => {}
             Replaced::Gone => return Err(ManageError::NotFound(what)),
             Replaced::Taken => {
-                return Err(ManageError::Misconfigured("a new secret was there already".into()));
+                return Err(ManageError::Misconfigured("a newly generated secret already exists".into()));
             }
         }
     }

@@ -238,7 +238,7 @@ impl CreditManager {
             Adjusted::Conflict { made } => Err(ManageError::AdjustmentTaken { made }),
             Adjusted::Insufficient { balance } => Err(ManageError::InsufficientCredits { balance }),
             Adjusted::TooMuch { .. } => {
-                let problem = format!("makes the balance larger than {}", Credits::MAX);
+                let problem = format!("would make the balance larger than {}", Credits::MAX);
                 Err(ManageError::invalid("amount", problem))
             }
             Adjusted::Unlimited => Err(ManageError::UnlimitedCredits),

@@ -12,10 +12,10 @@ use crate::key::RandomnessError;
 #[non_exhaustive]
 pub enum ManageError {
     /// Caller error: there is no such key or account, or it belongs to another account.
-    #[error("there is no such {0}")]
+    #[error("the {0} does not exist")]
     NotFound(&'static str),
     /// Caller error: an object with this id already exists.
-    #[error("there is such an {0} already")]
+    #[error("an {0} with this id already exists")]
     Exists(&'static str),
     /// Caller error: a value is invalid.
     #[error("`{member}` {problem}")]
@@ -26,7 +26,7 @@ pub enum ManageError {
         problem: String,
     },
     /// Caller error: the account has as many active keys as its plan allows.
-    #[error("the plan allows {most} active keys, and there are as many")]
+    #[error("the limit of the plan, {most} active keys, is reached")]
     KeyLimitReached {
         /// The number of active keys that the plan allows.
         most: u32,
@@ -36,40 +36,40 @@ pub enum ManageError {
     NotInPlan(&'static str),
     /// Caller error: the acting key is a literal key, which is public knowledge, or it is restricted and was not
     /// granted the management of keys.
-    #[error("the key that asks was not granted the management of keys")]
+    #[error("the acting key does not have permission to manage keys")]
     NotGranted,
     /// Caller error: a key cannot issue or manage a key that is wider than itself.
-    #[error("`{member}` is wider than the issuing key's")]
+    #[error("`{member}` is wider than that of the acting key")]
     TooWide {
         /// The name of the member that is wider.
         member: &'static str,
     },
     /// Caller error: the acting key may no longer be used, even if a cache still has it as usable.
-    #[error("the key that asks for it may not be used any more")]
+    #[error("the acting key can no longer be used")]
     Issuer,
     /// Caller error: the key is revoked or has expired, permanently.
-    #[error("the key is revoked or has expired: that cannot be undone")]
+    #[error("the key is revoked or has expired, which is permanent")]
     Dead,
     /// Caller error: the account is deleted, permanently.
-    #[error("the account is deleted: that cannot be undone")]
+    #[error("the account is deleted, which is permanent")]
     AccountDeleted,
     /// Caller error: the balance is smaller than the amount to deduct.
-    #[error("there are {balance} credits, which is less than is to be deducted")]
+    #[error("the balance of {balance} credits is less than the amount to deduct")]
     InsufficientCredits {
         /// The current balance.
         balance: Credits,
     },
     /// Caller error: an account without a limit has no balance to add to or to deduct from.
-    #[error("the account has no limit: set its balance first")]
+    #[error("the account has unlimited credits: set a balance first")]
     UnlimitedCredits,
     /// Caller error: another adjustment was made with this id.
-    #[error("another adjustment was made under this id: {made}")]
+    #[error("this id was already used for another adjustment: {made}")]
     AdjustmentTaken {
         /// The adjustment that was made.
         made: AdjustmentKind,
     },
     /// Caller error: concurrent changes to the same object prevented this one, after repeated attempts.
-    #[error("it was changed by others at the same time")]
+    #[error("the object was changed concurrently; try again")]
     Contended,
     /// Operator error: the configuration does not allow the operation.
     #[error("{0}")]

@@ -88,7 +88,7 @@ impl KeyManager {
     /// environment, if the id or the hash exists already (a retiring secret counts too), or if the store fails.
     pub async fn import(&self, key: ForeignKey) -> Result<KeyId, ManageError> {
         if self.context.actor.key_id().is_some() {
-            return Err(ManageError::Misconfigured("only the operator's manager imports keys".into()));
+            return Err(ManageError::Misconfigured("importing keys requires the operator's manager".into()));
         }
         self.check_texts(Some(&key.name), Some(&key.metadata))?;
         limits::list("paths", key.paths.as_deref())?;
@@ -115,14 +115,14 @@ impl KeyManager {
         record.metadata = key.metadata;
         match self.insert(&InsertKey::new(record, self.now()), Action::Imported).await? {
             Inserted::Done => Ok(id),
-            Inserted::Taken => Err(ManageError::invalid("hash", "is there already, or the id is")),
+            Inserted::Taken => Err(ManageError::invalid("hash", "already exists, or the id does")),
             Inserted::NoAccount | Inserted::Full => Err(ManageError::NotFound("account")),
         }
     }
 
     fn check_foreign(&self, key: &ForeignKey) -> Result<(), ManageError> {
         if !self.context.gate.0.serves(&key.environment) {
-            let problem = format!("`{}` is none that the gate serves", key.environment);
+            let problem = format!("is `{}`, which is not configured", key.environment);
             return Err(ManageError::invalid("environment", problem));
         }
         self.check_start(key)

@@ -108,7 +108,9 @@ impl KeyManager {
             Inserted::Full => return Err(ManageError::KeyLimitReached { most: cap.unwrap_or_default() }),
             Inserted::NoAccount => return Err(ManageError::NotFound("account")),
             // Two random keys are equal: the machine's randomness is broken.
-            Inserted::Taken => return Err(ManageError::Misconfigured("a new key was there already".into())),
+            Inserted::Taken => {
+                return Err(ManageError::Misconfigured("a newly generated key already exists".into()));
+            }
         }
         self.must_outlive(&record).await?;
         Ok(Issued { secret, key: Arc::new(record) })
@@ -161,9 +163,9 @@ impl KeyManager {
         formats.find(fits).ok_or_else(|| match wanted {
             Some(unknown) => {
                 let shown = self.shown_value(unknown.as_str());
-                ManageError::invalid("environment", format!("names {shown}, which no keys are issued for"))
+                ManageError::invalid("environment", format!("is {shown}, for which no format issues keys"))
             }
-            None => ManageError::Misconfigured("no key format has room for enough randomness".into()),
+            None => ManageError::Misconfigured("no key format provides enough randomness".into()),
         })
     }
 

@@ -10,20 +10,20 @@ impl Gate {
     pub(super) fn check_plan(&self, plan: &PlanName) -> Result<(), ManageError> {
         match self.plan(plan.as_str()) {
             Some(_) => Ok(()),
-            None => Err(ManageError::invalid("plan", format!("names `{plan}`, which is not configured"))),
+            None => Err(ManageError::invalid("plan", format!("is `{plan}`, which is not configured"))),
         }
     }
 
     /// Rejects quotas of a key or an account that are not configured, that share a name, or that can never be reached.
     pub(super) fn check_quotas(&self, quotas: &[QuotaRef]) -> Result<(), ManageError> {
-        let refused = |problem| ManageError::invalid("quotas", format!("will not do: {problem}"));
+        let refused = |problem| ManageError::invalid("quotas", format!("is invalid: {problem}"));
         self.0.check_quotas(quotas).map_err(refused)
     }
 
     /// Rejects limits on parameters of a key or an account that a plan could not have.
     pub(super) fn check_caps(&self, caps: Option<&ParamLimits>) -> Result<(), ManageError> {
         let refused = |error: ConfigError| {
-            ManageError::invalid("caps", format!("will not do: {}; {}", error.problem(), error.expected()))
+            ManageError::invalid("caps", format!("is invalid: {}; {}", error.problem(), error.expected()))
         };
         caps.map_or(Ok(()), |caps| self.0.check_caps(caps).map_err(refused))
     }
@@ -35,6 +35,6 @@ impl Gate {
         if known.is_empty() || known.contains(agreement) {
             return Ok(());
         }
-        Err(ManageError::invalid("agreements", format!("names `{agreement}`, which no rule knows")))
+        Err(ManageError::invalid("agreements", format!("contains `{agreement}`, which no rule requires")))
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn name(name: &str) -> Verdict {
         return refuse(format!("must have at most {LONGEST_NAME} characters"));
     }
     if name.chars().any(|letter| letter.is_control() || is_invisible(letter)) {
-        return refuse("must not hold control characters, nor any that are not seen".into());
+        return refuse("must not contain control characters or invisible characters".into());
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ pub(super) fn list<T: PartialEq>(member: &'static str, list: Option<&[T]>) -> Ve
         return refuse(format!("must have at most {MOST_LISTED} entries"));
     }
     if list.iter().enumerate().any(|(place, one)| list[..place].contains(one)) {
-        return refuse("names one of its entries twice".into());
+        return refuse("must not contain an entry twice".into());
     }
     Ok(())
 }
@@ -95,7 +95,7 @@ pub(super) fn allowlist(allowlist: Option<&[IpNet]>) -> Verdict {
 
 /// The problem with a text that contains a key. It does not repeat the text.
 const HOLDS_A_KEY: &str =
-    "holds a key, and a key is a secret: leave the key out, and revoke it if others have seen it";
+    "must not contain a key, which is a secret: remove the key, and revoke it if it was disclosed";
 
 /// The maximum length of a value that an error message repeats, in characters.
 const LONGEST_SHOWN: usize = 64;
@@ -142,7 +142,7 @@ impl KeyManager {
         match scopes.into_iter().flatten().find(|scope| !known.contains(*scope)) {
             Some(unknown) => {
                 let shown = self.shown_value(unknown.as_str());
-                Err(ManageError::invalid("scopes", format!("names {shown}, which no rule knows")))
+                Err(ManageError::invalid("scopes", format!("contains {shown}, which no rule requires")))
             }
             None => Ok(()),
         }
@@ -153,7 +153,7 @@ impl KeyManager {
     pub(super) fn check_terms(&self, record: &KeyRecord) -> Verdict {
         let gate = &self.context.gate;
         let known = gate.0.check_terms(record);
-        known.map_err(|unknown| ManageError::invalid("quotas", format!("will not do: {unknown}")))?;
+        known.map_err(|unknown| ManageError::invalid("quotas", format!("is invalid: {unknown}")))?;
         gate.check_quotas(record.quotas.as_deref().unwrap_or_default())?;
         gate.check_caps(record.caps.as_ref())
     }
@@ -187,7 +187,7 @@ impl KeyManager {
     pub(super) fn check_no_expiry(&self, plan: &Plan) -> Verdict {
         self.check_expiry_feature(plan)?;
         if plan.lifetime.longest.is_some() {
-            let problem = "cannot be taken away: the plan has a longest lifetime";
+            let problem = "cannot be removed: the plan has a maximum key lifetime";
             return Err(ManageError::invalid("expiresAt", problem));
         }
         Ok(())
@@ -198,7 +198,7 @@ impl KeyManager {
         if self.context.gate.0.expiry_feature.as_ref().is_none_or(included) {
             Ok(())
         } else {
-            Err(ManageError::NotInPlan("an expiry of one's own"))
+            Err(ManageError::NotInPlan("a custom expiry"))
         }
     }
 }

@@ -166,7 +166,7 @@ impl KeyManager {
         if let Some(cursor) = asked.cursor {
             let place = self.managed(cursor).await.and_then(|record| bounds.must_own(&record));
             place.map_err(|error| match error {
-                ManageError::NotFound(_) => ManageError::invalid("cursor", "is where no page has ended"),
+                ManageError::NotFound(_) => ManageError::invalid("cursor", "is not the cursor of a page"),
                 error => error,
             })?;
         }

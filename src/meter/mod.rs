@@ -14,7 +14,7 @@ use crate::limit::{Draw, RateLimiter, WindowStatus};
 
 /// The outcome of a draw and the charge that follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "an exceeded quota and an insufficient balance must refuse the request"]
+#[must_use = "an exceeded quota and an insufficient balance must deny the request"]
 pub(crate) enum Metered {
     /// A window did not admit the request. No cell was taken from any window, and nothing was charged.
     Exceeded {

@@ -104,7 +104,10 @@ impl Connection {
     pub(super) async fn made(&mut self) -> RedisResult<MultiplexedConnection> {
         match self.made.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(made)) => made.clone(),
-            _ => Err(RedisError::from((ErrorKind::Io, "the attempt to connect ended with its runtime"))),
+            _ => Err(RedisError::from((
+                ErrorKind::Io,
+                "the connection attempt was cancelled because its runtime ended",
+            ))),
         }
     }
 

@@ -137,9 +137,9 @@ impl RedisServer {
         options.check()?;
         let client = client(url).map_err(|_| {
             let problem = if url.starts_with("rediss:") {
-                "Redis is not asked over TLS"
+                "connections to Redis over TLS are not supported"
             } else {
-                "this is no address of a Redis server"
+                "invalid address of a Redis server"
             };
             ConfigError::new("", problem, "write one as in `redis://user:password@host:6379/0`")
         })?;
@@ -232,7 +232,7 @@ impl RedisServer {
         let (connections, time) = (&self.0.connections, self.0.options.response_timeout);
         let until = Instant::now() + time;
         let connection = connections.next(self);
-        let mut connection = connection.ok_or_else(|| StoreError::unavailable("there is no connection"))?;
+        let mut connection = connection.ok_or_else(|| StoreError::unavailable("not connected"))?;
         let made = timeout_at(until, connection.made()).await.map_err(|_| StoreError::timed_out())?;
         let made = made.map_err(|error| fault(&error))?;
 
@@ -260,7 +260,7 @@ impl RedisServer {
 /// Fails outside a tokio runtime, which timers and connections need.
 fn check_runtime() -> Result<(), StoreError> {
     let runtime = tokio::runtime::Handle::try_current();
-    runtime.map(drop).map_err(|_| StoreError::unavailable("Redis is asked from outside a tokio runtime"))
+    runtime.map(drop).map_err(|_| StoreError::unavailable("the Redis client requires a tokio runtime"))
 }
 
 fn client(url: &str) -> RedisResult<Client> {

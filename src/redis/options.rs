@@ -58,7 +58,7 @@ impl RedisOptions {
             Err(ConfigError::new(value, problem, expected).in_member(member))
         };
         if self.prefix.is_empty() || !self.prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let problem = "no key can begin with this";
+            let problem = "invalid key prefix";
             return refuse(
                 "prefix",
                 self.prefix.clone(),
@@ -67,8 +67,8 @@ impl RedisOptions {
             );
         }
         if self.authority.as_deref() == Some("") {
-            let problem = "an empty text identifies no authority";
-            return refuse("authority", String::new(), problem, "write an identity, as a UUID");
+            let problem = "the identity is empty";
+            return refuse("authority", String::new(), problem, "write an identity, such as a UUID");
         }
         for (member, timeout) in
             [("response_timeout", self.response_timeout), ("connect_timeout", self.connect_timeout)]
@@ -77,13 +77,13 @@ impl RedisOptions {
                 return refuse(
                     member,
                     "0s".to_owned(),
-                    "nothing is answered in no time",
+                    "the time must not be zero",
                     "write one as in `500ms`",
                 );
             }
         }
         if !(1..=MOST_CONNECTIONS).contains(&self.connections) {
-            let problem = "a server is asked over a few connections";
+            let problem = "the number of connections is out of range";
             return refuse(
                 "connections",
                 self.connections.to_string(),

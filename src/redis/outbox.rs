@@ -92,7 +92,7 @@ impl RedisServer {
         if self.0.outbox.put(QueuedCall { command, answer }) {
             tokio::spawn(SendTask(Some(self.clone())).run());
         }
-        answered.await.unwrap_or_else(|_| Err(StoreError::unavailable("the call was given up")))
+        answered.await.unwrap_or_else(|_| Err(StoreError::unavailable("the call was cancelled")))
     }
 
     async fn send(self, calls: Vec<QueuedCall>) {

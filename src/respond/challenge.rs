@@ -72,8 +72,12 @@ fn challenge(scheme: &str, realm: Option<&str>, error: Option<&str>) -> Result<H
         parameters.into_iter().filter_map(|(name, value)| Some(format!("{name}=\"{}\"", value?)));
     let text = format!("{scheme} {}", parameters.collect::<Vec<_>>().join(", "));
     HeaderValue::try_from(text.trim_end()).map_err(|_| {
-        ConfigError::new(&text, "no header can hold this challenge", "write a plain realm")
-            .in_member("presentation.realm")
+        ConfigError::new(
+            &text,
+            "the challenge is not a valid header value",
+            "write a realm of printable ASCII",
+        )
+        .in_member("presentation.realm")
     })
 }
 

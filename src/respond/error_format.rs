@@ -86,11 +86,11 @@ impl ErrorFormat {
         let value = serde_json::from_str(template).map_err(|error| {
             let expected = "write a JSON value, as in `{\"error\": \"{code}\"}`";
             let line = template.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
-            ConfigError::new(line, format!("the template is no JSON: {error}"), expected)
+            ConfigError::new(line, format!("the template is not valid JSON: {error}"), expected)
                 .in_member("template")
         })?;
         if let Some(name) = unique::repeated(template) {
-            let (problem, expected) = ("an object has this member twice", "write each member once");
+            let (problem, expected) = ("duplicate member in an object", "write each member once");
             return Err(ConfigError::new(name, problem, expected).in_member("template"));
         }
         Ok(Self { template: Some(value), ..Self::problem() })

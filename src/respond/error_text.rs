@@ -47,27 +47,22 @@ impl ErrorText {
         let status = self.status.map(|status| status.as_u16());
         match status {
             Some(status @ 429) if !waits(kind) => {
-                let problem = "a 429 says when to come back, and refusals of this kind cannot know that";
+                let problem = "status 429 requires a time to retry, which denials of this kind do not have";
                 return refuse(&status.to_string(), problem, "write another status, as in 403", "status");
             }
             Some(status @ (407 | 426)) => {
-                let problem = "this status needs a header that refusals do not bear";
+                let problem = "this status requires a header that denials do not have";
                 return refuse(&status.to_string(), problem, "write another status, as in 403", "status");
             }
             _ => {}
         }
         if self.code.as_deref() == Some("") {
-            return refuse(
-                "",
-                "a code is what programs tell errors by",
-                "write one, or leave it out",
-                "code",
-            );
+            return refuse("", "the code is empty", "write one, or leave it out", "code");
         }
         match self.members.iter().find(|(name, _)| !may_name_a_member(name)) {
             None => Ok(()),
             Some((name, _)) => {
-                let problem = "no further member can have this name";
+                let problem = "invalid name of a further member";
                 refuse(name, problem, "write another name, without braces", &format!("members.{name}"))
             }
         }
@@ -159,51 +154,51 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         // All kinds below this one share its text, so that somebody who guesses keys learns nothing from the
         // difference.
         DenialKind::Unauthorized => ("Unauthorized", "The API key is missing or not valid."),
-        DenialKind::Forbidden => ("Forbidden", "The API key does not allow this."),
+        DenialKind::Forbidden => ("Forbidden", "The API key does not allow this request."),
         DenialKind::AccountSuspended => ("Account Suspended", "The account is suspended."),
         DenialKind::AccountDeleted => ("Account Deleted", "The account was deleted."),
         DenialKind::SubscriptionRequired => ("Subscription Required", "An active subscription is required."),
         DenialKind::AgreementRequired => {
-            ("Agreement Required", "An agreement has to be signed first: {agreement}.")
+            ("Agreement Required", "The account must sign an agreement first: {agreement}.")
         }
-        DenialKind::PlanRequired => ("Plan Required", "The plan does not include this."),
-        DenialKind::RouteDenied => ("Forbidden", "No API key is allowed to request this path."),
+        DenialKind::PlanRequired => ("Plan Required", "The plan does not include this request."),
+        DenialKind::RouteDenied => ("Forbidden", "No API key can access this path."),
         DenialKind::NotGranted => {
-            ("Permission Required", "The API key is restricted and does not allow this.")
+            ("Permission Required", "The API key does not have permission for this request.")
         }
         DenialKind::ScopeRequired => ("Permission Required", "The API key lacks the scope {required_scope}."),
         DenialKind::CreditsExhausted => {
-            ("Credits Exhausted", "There are {balance} credits left, and {cost} are needed.")
+            ("Credits Exhausted", "The request costs {cost} credits, and the balance is {balance}.")
         }
         DenialKind::FeatureRequired => ("Plan Required", "The plan does not include this feature."),
         DenialKind::TooWide => {
-            ("Forbidden", "A key cannot issue or change a key that is wider than itself: `{member}`.")
+            ("Forbidden", "A key cannot issue or change a key with wider access than its own: `{member}`.")
         }
-        DenialKind::NotFound => ("Not Found", "There is nothing here."),
+        DenialKind::NotFound => ("Not Found", "The resource does not exist."),
         DenialKind::Conflict => {
-            ("Conflict", "The key is revoked or has expired, or was changed at the same time.")
+            ("Conflict", "The key is revoked or has expired, or was changed concurrently.")
         }
         DenialKind::KeyLimitReached => {
-            ("Key Limit Reached", "The plan allows {max_keys} active keys, and there are as many.")
+            ("Key Limit Reached", "The limit of the plan, {max_keys} active keys, is reached.")
         }
         DenialKind::InvalidMember => ("Invalid Member", "`{member}` {problem}."),
-        DenialKind::BodyTooLarge => ("Content Too Large", "The body is too large."),
-        DenialKind::BodyTimeout => ("Request Timeout", "The body did not come in time."),
+        DenialKind::BodyTooLarge => ("Content Too Large", "The request body is too large."),
+        DenialKind::BodyTimeout => ("Request Timeout", "The request body was not received in time."),
         DenialKind::RateLimited => {
             ("Too Many Requests", "The rate limit is exceeded. Retry in {retry_after} s.")
         }
-        DenialKind::BadRequest => ("Bad Request", "The request cannot be read."),
+        DenialKind::BadRequest => ("Bad Request", "The request is malformed."),
         DenialKind::ParameterForbidden => {
             ("Parameter Not Allowed", "The parameter `{parameter}` is not allowed.")
         }
         DenialKind::ParameterAboveCap => {
-            ("Parameter Too Large", "The parameter `{parameter}` is {cap} at the most.")
+            ("Parameter Too Large", "The parameter `{parameter}` must be at most {cap}.")
         }
         DenialKind::ParameterUnreadable => (
             "Invalid Parameter",
-            "The parameter `{parameter}` must be given once, as a plain number that is large enough.",
+            "The parameter `{parameter}` must be given once, as a whole number that is not below the minimum.",
         ),
-        DenialKind::MethodNotAllowed => ("Method Not Allowed", "The method is not allowed."),
+        DenialKind::MethodNotAllowed => ("Method Not Allowed", "The request method is not allowed."),
         DenialKind::TooEarly => ("Too Early", "The request could be a replay. Send it again."),
         DenialKind::Unavailable => {
             ("Service Unavailable", "The request could not be checked. Retry in {retry_after} s.")

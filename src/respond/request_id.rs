@@ -95,7 +95,7 @@ impl RequestIds {
     pub fn with_prefix(mut self, prefix: &str) -> Result<Self, ConfigError> {
         if prefix.len() > 32 || !prefix.bytes().all(is_plain) {
             let expected = "write at most 32 letters, digits, `_` or `-`, as in `req_`";
-            return Err(ConfigError::new(prefix, "the prefix is not plain", expected).in_member("prefix"));
+            return Err(ConfigError::new(prefix, "invalid prefix", expected).in_member("prefix"));
         }
         prefix.clone_into(&mut self.prefix);
         Ok(self)
@@ -110,9 +110,9 @@ impl RequestIds {
     pub fn with_header(mut self, name: &str) -> Result<Self, ConfigError> {
         let expected = "write one as in `X-Request-ID`";
         let refuse = |problem| ConfigError::new(name, problem, expected).in_member("header");
-        self.header = name.parse().map_err(|_| refuse("no header has this name"))?;
+        self.header = name.parse().map_err(|_| refuse("invalid header name"))?;
         if TAKEN.contains(&self.header) {
-            return Err(refuse("this header says something else in a refusal"));
+            return Err(refuse("this header has another meaning in a denial"));
         }
         if header::is_reserved(&self.header) {
             return Err(refuse(header::MEANS_SOMETHING_ELSE));

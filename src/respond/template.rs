@@ -195,8 +195,8 @@ impl<'a> Compiler<'a> {
                     Filling::Variable(variable) => self.pieces.push(Piece::Within(variable)),
                     Filling::Fixed(_) | Filling::Absent => {
                         let problem =
-                            format!("a refusal of the kind `{}` has no `{{{name}}}`", self.kind.name());
-                        let expected = format!("write one that it has: {}", self.has(name));
+                            format!("a denial of the kind `{}` has no `{{{name}}}`", self.kind.name());
+                        let expected = format!("use one of its placeholders: {}", self.has(name));
                         return Err(PlaceholderError { text: text.to_owned(), problem, expected });
                     }
                 },
@@ -243,10 +243,10 @@ impl<'a> Compiler<'a> {
                 (None, Some((_, false))) => Filling::Absent,
                 (None, None) if self.known.iter().any(|known| known == name) => Filling::Absent,
                 (None, None) => {
-                    let problem = format!("nothing is called `{{{name}}}`");
+                    let problem = format!("unknown placeholder `{{{name}}}`");
                     let known = placeholders().chain(self.known.iter().map(String::as_str));
                     let expected =
-                        format!("{}, or `{{{{` and `}}}}` for a brace itself", words::one_of(name, known));
+                        format!("{}, or `{{{{` and `}}}}` for a literal brace", words::one_of(name, known));
                     return Err(PlaceholderError { text: text.to_owned(), problem, expected });
                 }
             },
@@ -294,7 +294,7 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, PlaceholderError> {
         } else {
             let name = rest.strip_prefix('{').and_then(|name| name.split_once('}'));
             let Some((name, behind)) = name.filter(|(name, _)| !name.contains('{')) else {
-                let (problem, expected) = ("a brace stands alone", "write `{{` or `}}` for a brace itself");
+                let (problem, expected) = ("unmatched brace", "write `{{` or `}}` for a literal brace");
                 return Err(PlaceholderError {
                     text: text.to_owned(),
                     problem: problem.to_owned(),

@@ -229,28 +229,27 @@ impl Rule {
         };
         let method = match method {
             Some(method) => Some(parse_method(method).map_err(|expected| {
-                let problem = "the route names no method";
+                let problem = "unknown method";
                 expected.map_or_else(|| refuse(problem), |expected| refuse_for(problem, &expected))
             })?),
             None => None,
         };
         if method == Some(http::Method::TRACE) {
-            return Err(refuse_for("no TRACE request is served", "leave the rule out"));
+            return Err(refuse_for("TRACE requests are not supported", "leave the rule out"));
         }
         if pattern.starts_with(' ') {
-            return Err(refuse("more than one space stands between the method and the path"));
+            return Err(refuse("more than one space between the method and the path"));
         }
         if let Some((spelling, right)) = foreign::segment(pattern) {
-            let problem =
-                format!("other routers write `{spelling}` for a parameter, and here it is plain text");
+            let problem = format!("`{spelling}` is not the syntax of a parameter");
             return Err(refuse_for(&problem, &format!("write `{right}`")));
         }
         if let Some(segment) = twins::partial_rest(pattern) {
             // Routers differ in the paths that they match with it, so that the gate could not tell which are meant.
-            let problem = format!("`{segment}` holds text and a parameter for all that follows");
+            let problem = format!("`{segment}` combines text with a parameter for the rest of the path");
             return Err(refuse_for(
                 &problem,
-                "write `{*rest}` as a segment of its own, as in `/files/{*rest}`",
+                "write `{*rest}` as a separate segment, as in `/files/{*rest}`",
             ));
         }
         // This is the form in which the paths of a key are written.
@@ -320,21 +319,21 @@ fn unmatched(pattern: &str) -> Option<&'static str> {
     // Few clients send letters beyond ASCII unencoded, but actix-web compares decoded paths.
     let is_sent = |byte: u8| !byte.is_ascii() || (byte.is_ascii_graphic() && byte != b'?' && byte != b'#');
     if !pattern.starts_with('/') {
-        return Some("a path begins with `/`");
+        return Some("a path must begin with `/`");
     }
     if pattern.len() > LONGEST {
-        return Some("no request can have so long a path");
+        return Some("the path is too long");
     }
     if !pattern.bytes().all(is_sent) || pattern.parse::<PathAndQuery>().is_err() {
-        return Some("no path of a request can match this");
+        return Some("no request path can match this");
     }
     if super::is_odd(pattern) {
         return Some("a path with dot segments, empty segments or an encoded slash matches no rule");
     }
     if pattern.split('/').any(|segment| segment == "*") {
-        return Some("`*` stands at the end alone, for all that lies below: one segment is `{name}`");
+        return Some("`*` is only valid at the end, for the rest of the path; use `{name}` for one segment");
     }
-    twins::too_many(pattern).then_some("at most four segments can hold a parameter beside text")
+    twins::too_many(pattern).then_some("at most four segments can combine a parameter with text")
 }
 
 /// The reason that a cost could not be determined.

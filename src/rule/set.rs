@@ -42,7 +42,7 @@ impl CompiledRule {
         let min_rank = match &rule.min_plan {
             None => None,
             Some(name) => Some(find_plan(name, plans).map_err(within)?.rank.ok_or_else(|| {
-                let problem = "a rule asks for this plan or a higher one, and the plan has no rank";
+                let problem = "the plan is the `min_plan` of a rule, and has no `rank`";
                 within(ConfigError::new(name.as_str(), problem, "give the plan a `rank`"))
             })?),
         };
@@ -92,7 +92,7 @@ fn find_plan<'p>(name: &PlanName, plans: &'p HashMap<PlanName, Plan>) -> Result<
                 format!("{known}, or define it under `[plans]`")
             }
         };
-        ConfigError::new(name.as_str(), "a rule names a plan that is not defined", expected)
+        ConfigError::new(name.as_str(), "the plan is not defined", expected)
     })
 }
 
@@ -391,8 +391,8 @@ fn shape(pattern: &str) -> String {
 }
 
 fn said_twice(rule: &Rule) -> ConfigError {
-    let expected = "leave one of them out, or name different methods";
-    ConfigError::new(rule.route(), "two rules are for the same method and path", expected).in_member("route")
+    let expected = "remove one of them, or use different methods";
+    ConfigError::new(rule.route(), "two rules have the same method and path", expected).in_member("route")
 }
 
 fn unusable(rule: &Rule, error: &matchit::InsertError) -> ConfigError {

@@ -19,7 +19,7 @@ pub enum OpenError {
     },
     /// A newer version of this crate has set up the database. Only that version can use it correctly.
     #[error(
-        "failed to open {database} since its schema has version {found} and this build knows {known} at the most: use a newer tollgate"
+        "failed to open {database} since its schema has version {found} and this build supports at most {known}: use a newer tollgate"
     )]
     Newer {
         /// The database, without user and password.
@@ -36,7 +36,7 @@ const POOLER: &str = "behind a pooler in transaction mode, set `DatabaseOptions:
 
 /// The source of an error: the database rolled back the transaction in favour of others.
 #[derive(Debug, thiserror::Error)]
-#[error("the transaction was rolled back in favour of others")]
+#[error("the transaction was rolled back because of a conflict with others")]
 struct RolledBack;
 
 /// Returns true if the database rolled back a transaction in favour of others, so that it may be tried again.

@@ -82,7 +82,7 @@ async fn current(database: &Database) -> Result<Option<i64>, StoreError> {
         && row.text(0)? != "off"
     {
         return Err(StoreError::unavailable(
-            "the server takes no writes: it is a standby, or set to read-only",
+            "the server is read-only: it is a standby, or configured as read-only",
         ));
     }
     version(&mut session).await
@@ -144,12 +144,12 @@ fn unavailable(database: &Database, work: Work, error: &StoreError) -> OpenError
         ""
     } else {
         either!(Target, &database.options().target,
-        sqlite _ => " (may this process write to the file and to its folder?)",
+        sqlite _ => " (check that this process has permission to write to the file and its folder)",
         postgres _ => match work {
             Work::Changing => {
-                " (its tables are made, or brought up to date: open it once as a role that may create tables)"
+                " (its tables must be created or migrated: open it once as a role with permission to create tables)"
             }
-            Work::Looking => " (is the server running, and is this its address?)",
+            Work::Looking => " (check that the server is running at this address)",
         })
     };
     OpenError::Unavailable { database: database.name(), problem: format!("{error}{said}{hint}") }

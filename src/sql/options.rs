@@ -147,17 +147,17 @@ impl FromStr for Target {
             "postgres" | "postgresql" => match url.parse() {
                 Ok(options) => Ok(Self::Postgres(Box::new(options))),
                 Err(_) => wrong(
-                    "this is no URL of a PostgreSQL database",
+                    "invalid URL of a PostgreSQL database",
                     "write it as in `postgres://user@host/name`",
                 ),
             },
             #[cfg(not(feature = "sqlite"))]
-            "sqlite" => wrong("this build cannot use SQLite", "enable tollgate's feature `sqlite`"),
+            "sqlite" => wrong("this build does not support SQLite", "enable tollgate's feature `sqlite`"),
             #[cfg(not(feature = "postgres"))]
             "postgres" | "postgresql" => {
-                wrong("this build cannot use PostgreSQL", "enable tollgate's feature `postgres`")
+                wrong("this build does not support PostgreSQL", "enable tollgate's feature `postgres`")
             }
-            _ => wrong("this is no database that tollgate knows", "write `sqlite:PATH` or `postgres://…`"),
+            _ => wrong("unknown kind of database", "write `sqlite:PATH` or `postgres://…`"),
         }
     }
 }

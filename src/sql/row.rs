@@ -39,7 +39,7 @@ impl Row {
         let bytes: Option<&[u8]> =
             either!(Row, self, row => row.try_get(column)).map_err(|error| unreadable(&error))?;
         let exact =
-            |bytes: &[u8]| bytes.try_into().map_err(|_| StoreError::corrupt("an id has another length"));
+            |bytes: &[u8]| bytes.try_into().map_err(|_| StoreError::corrupt("an id has an invalid length"));
         bytes.map(exact).transpose()
     }
 }

@@ -10,11 +10,11 @@ use super::options::{DatabaseOptions, Durability};
 pub(super) fn target(url: &str) -> Result<SqliteConnectOptions, &'static str> {
     let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
     if path.is_empty() || path.starts_with(":memory:") || path.contains("mode=memory") {
-        return Err("keys that last need a file (for those that do not, there is `MemoryStore`)");
+        return Err("a SQLite database must be a file (use `MemoryStore` for keys in memory)");
     }
-    let options = url.parse::<SqliteConnectOptions>().map_err(|_| "this is no path of a file")?;
+    let options = url.parse::<SqliteConnectOptions>().map_err(|_| "invalid file path")?;
     // Only the first connection may create the file.
-    let path = std::path::absolute(options.get_filename()).map_err(|_| "this is no path of a file")?;
+    let path = std::path::absolute(options.get_filename()).map_err(|_| "invalid file path")?;
     Ok(options.filename(path).create_if_missing(false))
 }
 

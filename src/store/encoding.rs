@@ -162,7 +162,7 @@ pub(crate) fn decode_account(text: &str) -> Result<Account, StoreError> {
 fn read_key(text: &str, account: Arc<Account>) -> Fallible<KeyRecord> {
     let key: KeyText = serde_json::from_str(text)?;
     if key.v != VERSION || key.account != account.id.as_str() {
-        return Err("the key's text is of another version or account".into());
+        return Err("the stored key has another version or account".into());
     }
     let at = |moment: Option<i64>| moment.map(Timestamp::from_millis);
     let mut record = KeyRecord::new(key.id.parse::<KeyId>()?, hash_of(&key.hash)?, account);
@@ -177,7 +177,7 @@ fn read_key(text: &str, account: Arc<Account>) -> Fallible<KeyRecord> {
         StatusText::Active => KeyStatus::Active,
         StatusText::Paused => KeyStatus::Paused,
         StatusText::Revoked => KeyStatus::Revoked,
-        StatusText::Suspended | StatusText::Deleted => return Err("a key has no such status".into()),
+        StatusText::Suspended | StatusText::Deleted => return Err("unknown key status".into()),
     };
     record.environment = key.environment.into();
     record.issued_by = key.issued_by.map(|issuer| issuer.parse()).transpose()?;
@@ -197,14 +197,14 @@ fn read_key(text: &str, account: Arc<Account>) -> Fallible<KeyRecord> {
 fn read_account(text: &str) -> Fallible<Account> {
     let decoded: AccountText = serde_json::from_str(text)?;
     if decoded.v != VERSION {
-        return Err("the account's text is of another version".into());
+        return Err("the stored account has another version".into());
     }
     let mut account = Account::new(decoded.id, decoded.plan);
     account.status = match decoded.status {
         StatusText::Active => AccountStatus::Active,
         StatusText::Suspended => AccountStatus::Suspended,
         StatusText::Deleted => AccountStatus::Deleted,
-        StatusText::Paused | StatusText::Revoked => return Err("an account has no such status".into()),
+        StatusText::Paused | StatusText::Revoked => return Err("unknown account status".into()),
     };
     account.subscription =
         decoded.subscribed.map(|active| if active { Subscription::Active } else { Subscription::Lapsed });
@@ -278,7 +278,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 pub(crate) fn hash_of(text: &str) -> Fallible<KeyHash> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
-        return Err("a hash is 64 hexadecimal digits".into());
+        return Err("a hash must be 64 hexadecimal digits".into());
     }
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         *byte = u8::from_str_radix(std::str::from_utf8(pair)?, 16)?;

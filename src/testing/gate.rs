@@ -119,17 +119,13 @@ impl TestGate {
         if self.gate.plan(plan).is_none() {
             let meant = words::meant(plan, self.gate.0.plans.names());
             let expected = format!("{meant}define it under `[plans]`, or name a plan that is defined");
-            return Err(ConfigError::new(
-                plan,
-                "a test asks for a key on a plan that is not defined",
-                expected,
-            ));
+            return Err(ConfigError::new(plan, "the plan of the test key is not defined", expected));
         }
         let format = self.gate.formats().first().ok_or_else(|| {
             ConfigError::new("", "the gate has no format for new keys", "define one, or use a demo key")
         })?;
         let key = format.generate().map_err(|error| {
-            ConfigError::new("", format!("failed to make a key since {error}"), "try again")
+            ConfigError::new("", format!("failed to generate a key since {error}"), "try again")
         })?;
         let id = KeyId::generate();
         let mut account = Account::new(format!("test-{id}"), plan);

@@ -110,7 +110,7 @@ fn management_needs_a_write_side() {
     for builder in builders {
         let error = settings(builder).build().unwrap_err();
         assert_eq!((error.member(), error.value()), ("management.path", "/account/keys"));
-        assert!(error.problem().contains("no write side"), "{error}");
+        assert!(error.problem().contains("a store that can be written"), "{error}");
         assert!(error.expected().contains("`KeyStore::admin`"), "{error}");
     }
     let cached = CachedStore::builder(Resilient::new(MemoryStore::new())).build().unwrap();

@@ -180,8 +180,8 @@ async fn misleading_networks_are_refused() {
     for (text, told) in [
         ("::ffff:0:0/96", "IPv4"),
         ("::ffff:10.0.0.1", "IPv4"),
-        ("10.0.0.1/33", "no network"),
-        ("2001:db8::/129", "no network"),
+        ("10.0.0.1/33", "invalid network"),
+        ("2001:db8::/129", "invalid network"),
         ("10.0.0.5/8", "10.0.0.0/8"),
         ("2001:db8::1/32", "2001:db8::/32"),
     ] {

@@ -180,7 +180,7 @@ async fn handler_gets_the_principal() {
     let bare = init_service(App::new().configure(routes)).await;
     let (status, text) = send(&bare, keyed("/who").to_request()).await;
     assert_eq!(status, 500);
-    assert!(text.contains("no gate stands before the handler"), "{text}");
+    assert!(text.contains("the handler is not behind a gate"), "{text}");
     assert_eq!(send(&bare, keyed("/caps").to_request()).await.0, 500);
     assert_eq!(send(&bare, keyed("/maybe").to_request()).await, (200, "nobody".into()));
 }

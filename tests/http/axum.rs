@@ -130,7 +130,7 @@ async fn handler_gets_the_principal() {
     for path in ["/who", "/list"] {
         let lacking = answer(&bare, with_key(&format!("GET {path}"), KEY)).await;
         assert_eq!(lacking.status, 500);
-        assert!(lacking.body.contains("no gate stands before the handler"), "{lacking:?}");
+        assert!(lacking.body.contains("the handler is not behind a gate"), "{lacking:?}");
     }
     assert_eq!(answer(&bare, with_key("GET /maybe", KEY)).await.body, "nobody");
 }

@@ -162,7 +162,7 @@ async fn denial_labels_have_few_distinct_values() {
     let expected = refused.map(|kind| {
         let key =
             if kind == "address_not_allowed" { " key=00000000-0000-0000-0000-000000000000" } else { "" };
-        format!("DEBUG event message=a request was refused kind={kind:?}{key} target=tollgate::denial")
+        format!("DEBUG event message=a request was denied kind={kind:?}{key} target=tollgate::denial")
     });
     assert_eq!(lines.into_iter().collect::<Vec<_>>(), expected);
 }

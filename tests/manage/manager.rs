@@ -53,7 +53,7 @@ async fn key_in_a_name_or_in_metadata_is_refused() -> Result<(), Fault> {
             ("metadata", by_entry),
         ];
         for (member, told) in told {
-            assert!(told.contains(&format!("`{member}` holds a key")), "{text}: {told}");
+            assert!(told.contains(&format!("`{member}` must not contain a key")), "{text}: {told}");
             assert!(!told.contains(&secret[..15]) && !told.contains(&retired[..15]), "{told}");
         }
     }
@@ -75,17 +75,20 @@ async fn invalid_new_key_is_not_stored() -> Result<(), Fault> {
         (new("ada", |key| key.name = String::new()), "`name` must not be empty"),
         (new("ada", |key| key.name = " \u{a0} ".into()), "`name` must not be empty"),
         (new("ada", |key| key.name = "x".repeat(10_240)), "`name` must have at most 200"),
-        (new("ada", |key| key.name = "a\r\nb".into()), "`name` must not hold control"),
-        (new("ada", |key| key.name = "a\0b".into()), "`name` must not hold control"),
-        (new("ada", |key| key.name = "a\u{9b}b".into()), "`name` must not hold control"),
-        (new("ada", |key| key.scopes = Some(vec!["quotes:wirte".into()])), "`scopes` names `quotes:wirte`"),
+        (new("ada", |key| key.name = "a\r\nb".into()), "`name` must not contain control"),
+        (new("ada", |key| key.name = "a\0b".into()), "`name` must not contain control"),
+        (new("ada", |key| key.name = "a\u{9b}b".into()), "`name` must not contain control"),
+        (
+            new("ada", |key| key.scopes = Some(vec!["quotes:wirte".into()])),
+            "`scopes` contains `quotes:wirte`",
+        ),
         (new("ada", |key| key.metadata = many(33)), "`metadata` must have at most 32"),
         (new("ada", |key| key.metadata = one("", "x".into())), "`metadata`"),
         (new("ada", |key| key.metadata = one("a", "x".repeat(501))), "`metadata`"),
         (new("ada", |key| key.metadata = one(&"a".repeat(501), String::new())), "`metadata`"),
         (
             new("ada", |key| key.environment = Some("staging".into())),
-            "`environment` names `staging`, which no keys are issued for",
+            "`environment` is `staging`, for which no format issues keys",
         ),
         (new("ada", |key| key.allowlist = Some(vec!["10.0.0.5/8".parse().unwrap()])), "`allowlist`"),
         (new("ada", |key| key.allowlist = Some(vec!["::ffff:10.0.0.0/104".parse().unwrap()])), "`allowlist`"),
@@ -102,17 +105,17 @@ async fn invalid_new_key_is_not_stored() -> Result<(), Fault> {
         ),
         (
             new("ada", |key| key.caps = Some([("limit", 3), ("limit", 4)].map(cap).into())),
-            "the parameter `limit` has two caps",
+            "duplicate cap of the parameter `limit`",
         ),
-        (new("ada", |key| key.caps = Some([("", 3)].map(cap).into())), "`caps` will not do"),
+        (new("ada", |key| key.caps = Some([("", 3)].map(cap).into())), "`caps` is invalid"),
         (new("ada", |key| key.expires_at = Some(now)), "`expiresAt` must be in the future"),
         (
             new("bob", |key| key.expires_at = Some(now.saturating_add(DAY))),
-            "the plan does not include an expiry",
+            "the plan does not include a custom expiry",
         ),
         (new("cyd", |key| key.expires_at = Some(now.saturating_add(DAY / 2))), "`expiresAt` is earlier"),
         (new("cyd", |key| key.expires_at = Some(now.saturating_add(31 * DAY))), "`expiresAt` is later"),
-        (new("eve", |_| ()), "there is no such account"),
+        (new("eve", |_| ()), "the account does not exist"),
     ];
     for (key, expected) in table {
         let error = said(stage.manager.issue(key.clone()).await);
@@ -145,8 +148,8 @@ async fn quotas_and_caps_are_changed_after_issue() -> Result<(), Fault> {
         (quotas(Some(own(&["burst"]))), "the quota `burst`, which is not configured"),
         (quotas(Some(own(&["4 per minute", "10 per minute"]))), "two quotas have the name `minute`"),
         (quotas(Some(own(&["60 per minute", "100 per second"]))), "can never be reached"),
-        (caps(Some([("limit", 3), ("limit", 4)].map(cap).into())), "the parameter `limit` has two caps"),
-        (caps(Some([("a&b", 3)].map(cap).into())), "no query parameter can have this name"),
+        (caps(Some([("limit", 3), ("limit", 4)].map(cap).into())), "duplicate cap of the parameter `limit`"),
+        (caps(Some([("a&b", 3)].map(cap).into())), "invalid name of a query parameter"),
     ];
     for (change, expected) in refused {
         let error = said(stage.manager.update(id, &change).await);
@@ -196,7 +199,7 @@ async fn plan_sets_the_key_lifetime() -> Result<(), Fault> {
         (after(30), None),
         (after(31), Some("`expiresAt` is later than the plan allows")),
         (after(6), Some("`expiresAt` must be in the future")),
-        (None, Some("`expiresAt` cannot be taken away")),
+        (None, Some("`expiresAt` cannot be removed")),
     ];
     for (end, refused) in table {
         let changed = stage.manager.update(key.id, &expiry(end)).await;
@@ -257,11 +260,11 @@ async fn another_accounts_key_is_missing() -> Result<(), Fault> {
             said(ada.revoke(id).await),
             said(ada.erase(id).await),
         ];
-        assert!(refused.iter().all(|error| error == "there is no such key"), "{refused:?}");
+        assert!(refused.iter().all(|error| error == "the key does not exist"), "{refused:?}");
     }
-    assert_eq!(said(ada.issue(NewKey::new("bob", "mine")).await), "there is no such account");
+    assert_eq!(said(ada.issue(NewKey::new("bob", "mine")).await), "the account does not exist");
     let foreign = ForeignKey::new("bob", "mine", KeyHash::from_bytes([7; 32]));
-    assert_eq!(said(ada.import(foreign).await), "there is no such account");
+    assert_eq!(said(ada.import(foreign).await), "the account does not exist");
     assert!(said(ada.sweep(Duration::ZERO).await).contains("operator"));
     let mut asked = ListKeys::default();
     assert!(ada.list(&asked).await?.keys.is_empty());
@@ -296,7 +299,7 @@ async fn cap_ignores_revoked_and_erased_keys() -> Result<(), Fault> {
 async fn unknown_plan_is_an_operator_error() -> Result<(), Fault> {
     let stage = Stage::set()?;
     stage.store.change_account("ada", |ada| ada.status = AccountStatus::Deleted);
-    assert_eq!(said(stage.issue("ada").await), "there is no such account");
+    assert_eq!(said(stage.issue("ada").await), "the account does not exist");
     stage.store.put_account(Account::new("eve", "gone"));
     assert!(matches!(stage.issue("eve").await, Err(ManageError::Misconfigured(_))));
     Ok(())

@@ -68,11 +68,11 @@ async fn import_reports_refusals_with_reasons() -> Result<(), Fault> {
     ];
     let report = stage.manager.import_all(keys).await.map_err(|(_, error)| error)?;
     let expected = [
-        (1, "`hash` is there already"),
-        (2, "`hash` is there already, or the id is"),
-        (3, "`hash` is there already"),
+        (1, "`hash` already exists"),
+        (2, "`hash` already exists, or the id does"),
+        (3, "`hash` already exists"),
         (4, "`name`"),
-        (5, "no such account"),
+        (5, "the account does not exist"),
         (6, "`environment`"),
         (7, "`scopes`"),
         (8, "`start`"),

@@ -60,9 +60,7 @@ impl KeyService {
     pub fn new(gate: Gate, path: &str) -> Result<Self, ConfigError> {
         if !path.starts_with('/') || path.ends_with('/') {
             let expected = "write it as in `/account/api-keys`";
-            return Err(
-                ConfigError::new(path, "keys are managed under a plain path", expected).in_member("path")
-            );
+            return Err(ConfigError::new(path, "invalid path for key management", expected).in_member("path"));
         }
         if gate.0.key_admin.is_none() {
             return Err(no_write_side("").in_member("store"));

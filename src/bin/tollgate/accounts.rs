@@ -39,7 +39,7 @@ pub(crate) async fn run(
             manager.erase(&id).await?;
             return Ok(Answer::Erased(id.to_string()));
         }
-        other => return Err(Usage(format!("`accounts {other}` is no command")).into()),
+        other => return Err(Usage(format!("unknown command `accounts {other}`")).into()),
     }))
 }
 

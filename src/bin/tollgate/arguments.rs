@@ -165,7 +165,7 @@ impl Arguments {
             text.split(',').filter(|text| !text.is_empty()).map(&one).collect::<Result<_, _>>()?;
         // An empty list would grant nothing, and is probably an empty variable of a shell.
         if values.is_empty() {
-            return Err(Usage(format!("`--{name}` is empty; write a list, or leave it out")));
+            return Err(Usage(format!("`--{name}` is empty; write a list, or leave the option out")));
         }
         Ok(Some(values))
     }
@@ -174,8 +174,8 @@ impl Arguments {
     pub(crate) fn end(&mut self) -> Result<(), Usage> {
         let option = self.options.keys().next().map(|name| format!("`--{name}`"));
         // A word is not repeated: it may be a secret.
-        match option.or(self.words.pop().map(|_| "a further word".to_owned())) {
-            Some(left) => Err(Usage(format!("{left} does not belong to this command"))),
+        match option.or(self.words.pop().map(|_| "an additional argument".to_owned())) {
+            Some(left) => Err(Usage(format!("{left} is not accepted by this command"))),
             None => self.wrong.take().map_or(Ok(()), Err),
         }
     }

@@ -48,7 +48,10 @@ impl AuditFile {
         lines.write();
         let written = lines.fault.take().map_or_else(|| lines.file.sync_all(), Err);
         written.map_err(|error| {
-            format!("it was done, but the audit could not be written to {}: {error}", lines.path.display())
+            format!(
+                "the change was made, but the audit log could not be written to {}: {error}",
+                lines.path.display()
+            )
         })
     }
 

@@ -42,7 +42,7 @@ pub(crate) async fn run(arguments: &mut Arguments) -> Result<CommandResult, Faul
         "keys" => keys(&verb, arguments, &operator).await?,
         "accounts" => accounts::run(&verb, arguments, &operator.accounts()).await?,
         "credits" => crate::credits::run(&verb, arguments, &operator).await?,
-        other => return Err(Usage(format!("`{other}` is no command")).into()),
+        other => return Err(Usage(format!("unknown command `{other}`")).into()),
     };
     let note = if concerns_nodes(&noun, &verb) { operator.store.note_on_nodes() } else { None };
     operator.store.close().await?;
@@ -55,7 +55,7 @@ impl Operator {
         let (config, url) = (arguments.required("config")?, arguments.required("store")?);
         let name = arguments.option("as").unwrap_or_else(|| "operator".into());
         if name.trim().is_empty() {
-            return Err(Usage("`--as` names nobody".into()).into());
+            return Err(Usage("`--as` is empty; write the name of the operator".into()).into());
         }
         // Without `--redis`, no command accepts `--redis-prefix`.
         let channel = match arguments.option("redis") {
@@ -138,7 +138,7 @@ async fn keys(verb: &str, arguments: &mut Arguments, operator: &Operator) -> Res
             manager.erase(id).await?;
             return Ok(Answer::Erased(id.to_string()));
         }
-        other => return Err(Usage(format!("`keys {other}` is no command")).into()),
+        other => return Err(Usage(format!("unknown command `keys {other}`")).into()),
     };
     Ok(Answer::Key(manager.view(key)))
 }
@@ -193,7 +193,7 @@ async fn update(id: KeyId, arguments: &mut Arguments, manager: &KeyManager) -> R
     change.caps = arguments.option("caps").map(|text| limits::caps(&text)).transpose()?;
     arguments.end()?;
     if change == KeyChange::default() {
-        return Err(Usage("`keys update` needs an option that says what to change".into()).into());
+        return Err(Usage("`keys update` requires an option with a change".into()).into());
     }
     Ok(manager.update(id, &change).await?)
 }

@@ -14,7 +14,7 @@ use crate::print::Answer;
 /// Runs a `credits` command.
 pub(crate) async fn run(verb: &str, arguments: &mut Arguments, operator: &Operator) -> Result<Answer, Fault> {
     let Some(ledger) = operator.store.ledger() else {
-        return Err("this store keeps no credits: `sqlite:PATH` and `postgres://…` do".into());
+        return Err("this store does not support credits; use `sqlite:PATH` or `postgres://…`".into());
     };
     if verb == "check" {
         arguments.end()?;
@@ -49,7 +49,7 @@ pub(crate) async fn run(verb: &str, arguments: &mut Arguments, operator: &Operat
                 _ => manager.set(&account, amount, &id).await?,
             }
         }
-        other => return Err(Usage(format!("`credits {other}` is no command")).into()),
+        other => return Err(Usage(format!("unknown command `credits {other}`")).into()),
     };
     Ok(Answer::Balance(account, balance))
 }
@@ -115,7 +115,7 @@ pub(crate) fn check_json(found: &[Disagreement]) -> Value {
 /// Returns a line of text for an account whose balance and entries disagree.
 pub(crate) fn check_line(wrong: &Disagreement) -> String {
     format!(
-        "{}: balance {}, entries come to {}; {} held, {} open; {} entries broken",
+        "{}: balance {}, sum of entries {}; {} held, {} open; {} invalid entries",
         wrong.account.as_str().escape_debug(),
         wrong.balance,
         wrong.entries,

@@ -51,7 +51,7 @@ pub(crate) async fn telling(
     let server =
         RedisServer::open(&channel.url, &channel.prefix).map_err(|error| format!("--redis: {error}"))?;
     server.ping().await.map_err(|error| {
-        format!("--redis: failed to reach {server} since {error}; nothing was done, and can be without it")
+        format!("--redis: failed to connect to {server} since {error}; nothing was changed; the command also works without `--redis`")
     })?;
     let telling = CountingBus { channel: RedisInvalidationBus::new(server.clone()), failed: failed.clone() };
     // Nothing is read through this cache: managers read from the authority.

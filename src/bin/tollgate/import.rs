@@ -141,7 +141,10 @@ fn hash(text: &str, manager: &KeyManager) -> Result<KeyHash, String> {
     let digest = unhex(text).ok_or("`hash`: write 64 hexadecimal digits of SHA-256, or 128 of SHA-512")?;
     let sha512 = KeyHasher::sha512();
     if !manager.gate().hashers().iter().any(|hasher| hasher.hash(b"") == sha512.hash(b"")) {
-        return Err("`hash`: the gate looks for no SHA-512: add the scheme `sha512` to `hash.older`".into());
+        return Err(
+            "`hash`: the gate does not look up SHA-512 hashes; add the scheme `sha512` to `hash.older`"
+                .into(),
+        );
     }
     Ok(KeyHash::from_sha512(&digest))
 }
@@ -178,7 +181,7 @@ impl Report {
         let refused = self.refused.iter();
         let mut lines: Vec<_> =
             refused.map(|(line, why)| format!("line {line}: {}", why.escape_debug())).collect();
-        lines.push(format!("imported {}; refused {}", self.imported, self.refused.len()));
+        lines.push(format!("imported {}; rejected {}", self.imported, self.refused.len()));
         if let Some((line, why)) = &self.stopped {
             lines.push(format!("stopped at line {line}: {}", why.escape_debug()));
         }

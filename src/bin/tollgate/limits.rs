@@ -15,7 +15,7 @@ pub(crate) fn quotas(text: &str) -> Result<Option<Vec<QuotaRef>>, Usage> {
 pub(crate) fn caps(text: &str) -> Result<Option<ParamLimits>, Usage> {
     let cap = |one: &str| {
         let refused =
-            || Usage(format!("`--caps`: `{one}` is no cap; write `limit=100` or `cursor=forbidden`"));
+            || Usage(format!("`--caps`: invalid cap `{one}`; write `limit=100` or `cursor=forbidden`"));
         let (parameter, most) = one.split_once('=').ok_or_else(refused)?;
         let cap = match most {
             "forbidden" => ParamLimit::Forbidden,

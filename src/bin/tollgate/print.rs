@@ -73,7 +73,7 @@ impl Answer {
             lines
         };
         match self {
-            Self::Secret(key, _) => vec![key_line(key), "the secret, shown this once:".to_owned()],
+            Self::Secret(key, _) => vec![key_line(key), "the secret (it is not shown again):".to_owned()],
             Self::Key(key) => vec![key_line(key)],
             Self::Revoked(keys) => keys.iter().map(key_line).collect(),
             Self::Keys(keys) => {
@@ -90,7 +90,7 @@ impl Answer {
                 page(lines, entries.next.map(|next| next.to_string()))
             }
             Self::Checked(found) if found.is_empty() => {
-                vec!["every balance is what its entries come to".to_owned()]
+                vec!["every balance equals the sum of its entries".to_owned()]
             }
             Self::Checked(found) => found.iter().map(crate::credits::check_line).collect(),
         }

@@ -52,9 +52,9 @@ pub(crate) fn misread(fault: &Fault, usage: &str, json: bool) {
 /// stored.
 pub(crate) fn unheard(error: &io::Error, key: Option<KeyId>, json: bool) {
     let lost = key.map_or_else(String::new, |id| {
-        format!("; nobody has the secret of the key {id}: revoke that, or rotate it")
+        format!("; the secret of the key {id} is lost: revoke or rotate the key")
     });
-    let problem = format!("it was done, but the answer could not be written since {error}{lost}");
+    let problem = format!("the change was made, but the result could not be written since {error}{lost}");
     if json {
         err(json!({ "error": problem, "key": key.map(|id| id.to_string()) }));
     } else {

@@ -36,7 +36,7 @@ pub(crate) async fn open(url: &str, channel: Option<Channel>) -> Result<Store, F
     match url.split_once(':') {
         Some(("memory", path)) if !path.is_empty() => {
             if channel.is_some() {
-                return Err(Usage("`--redis` is for a store that nodes share: a database".into()).into());
+                return Err(Usage("`--redis` requires a database as the store".into()).into());
             }
             let path = PathBuf::from(path);
             let lock = file::lock(&path)?;
@@ -48,8 +48,7 @@ pub(crate) async fn open(url: &str, channel: Option<Channel>) -> Result<Store, F
         Some(("sqlite" | "postgres" | "postgresql", _)) => in_database(url, channel).await,
         // The error does not repeat the URL: it may be that of another service, and contain a password.
         _ => Err(Usage(
-            "no store has this URL: write it as in `memory:keys.json`, `sqlite:keys.db` or \
-             `postgres://…`"
+            "invalid store URL; expected one such as `memory:keys.json`, `sqlite:keys.db` or `postgres://…`"
                 .into(),
         )
         .into()),
@@ -88,10 +87,12 @@ impl Store {
             None
         } else if !self.is_telling {
             Some(
-                "other nodes follow within their bound on staleness; with `--redis URL` they are told at once",
+                "other nodes apply the change within their bound on staleness; with `--redis URL` they are notified at once",
             )
         } else if self.failed.is_any() {
-            Some("the other nodes could not be told: they follow within their bound on staleness")
+            Some(
+                "the other nodes could not be notified; they apply the change within their bound on staleness",
+            )
         } else {
             None
         }

@@ -141,8 +141,8 @@ impl<T: CreditLeasing> LeasedLedger<T> {
             closed: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             log: Mode::before::<T>(
-                "the authority of leased credits fails: a node spends what it has committed, and nothing else",
-                "the authority of leased credits answers again",
+                "the authority of leased credits fails: nodes spend only the credits of blocks that they have committed",
+                "the authority of leased credits has recovered",
             )
             .apart(APART),
         }))

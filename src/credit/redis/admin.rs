@@ -30,7 +30,7 @@ impl CreditAdmin for RedisLedger {
             let kept: Option<String> = server.ask(cmd("GET").arg(balance_key)).await?;
             let unknown = "0 0 0 0 none 0 0 0 none".to_owned();
             balance_at(&kept.unwrap_or(unknown), &allowance, now)
-                .ok_or_else(|| StoreError::corrupt("a balance in Redis cannot be read"))
+                .ok_or_else(|| StoreError::corrupt("invalid balance in Redis"))
         })
     }
 
@@ -45,9 +45,7 @@ impl CreditAdmin for RedisLedger {
         StoreFuture::boxed(async move {
             let kept: Vec<String> = server.run(&scripts.entries, &names, &arguments).await?;
             let entries = kept.iter().map(|entry| read_entry(entry));
-            entries
-                .collect::<Option<_>>()
-                .ok_or_else(|| StoreError::corrupt("an entry in Redis cannot be read"))
+            entries.collect::<Option<_>>().ok_or_else(|| StoreError::corrupt("invalid entry in Redis"))
         })
     }
 
@@ -129,7 +127,7 @@ fn read_kind(kind: &str, amount: &str) -> Result<AdjustmentKind, StoreError> {
         "deduction" => Ok(AdjustmentKind::Deduct(amount)),
         "set" => Ok(AdjustmentKind::Set(amount)),
         UNLIMITED => Ok(AdjustmentKind::MakeUnlimited),
-        _ => Err(StoreError::corrupt("an adjustment in Redis is of no known kind")),
+        _ => Err(StoreError::corrupt("unknown kind of adjustment in Redis")),
     }
 }
 
@@ -145,7 +143,7 @@ fn adjusted(became: &str, before: &str, after: &str) -> Result<Adjusted, StoreEr
             balance(after).map(|there| Adjusted::TooMuch { balance: there.credits().unwrap_or_default() })
         }
         UNLIMITED => Ok(Adjusted::Unlimited),
-        _ => Err(StoreError::corrupt("an adjustment in Redis came to nothing known")),
+        _ => Err(StoreError::corrupt("unknown result of an adjustment in Redis")),
     }
 }
 

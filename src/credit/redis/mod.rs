@@ -173,13 +173,15 @@ pub(crate) fn charged((became, balance): Answer) -> Result<Charged, StoreError> 
         0 => Ok(Charged::Insufficient { balance }),
         1 => Ok(Charged::Posted { balance: Some(balance) }),
         2 => Ok(Charged::Posted { balance: None }),
-        _ => Err(StoreError::rejected("the charge was closed before it came")),
+        _ => Err(StoreError::rejected("the charge was closed before it was opened")),
     }
 }
 
 fn credits(text: &str) -> Result<Credits, StoreError> {
     let amount = text.parse::<u64>().ok().filter(|amount| *amount <= Credits::MAX.get());
-    amount.map(Credits::new).ok_or_else(|| StoreError::corrupt("a balance in Redis is no amount of credits"))
+    amount
+        .map(Credits::new)
+        .ok_or_else(|| StoreError::corrupt("a balance in Redis is not a valid amount of credits"))
 }
 
 /// Formats a charge's id as stored in Redis.

@@ -152,7 +152,7 @@ fn read_charge(kept: &str) -> Result<(Option<Credits>, Timestamp), StoreError> {
 }
 
 fn unreadable() -> StoreError {
-    StoreError::corrupt("an open charge in Redis cannot be read")
+    StoreError::corrupt("invalid open charge in Redis")
 }
 
 /// Escapes the characters of a name that are wildcards in a Redis pattern.

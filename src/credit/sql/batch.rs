@@ -112,7 +112,7 @@ impl Batch {
         let balance = balance_state.balance;
         match self.charges.get(&(account.clone(), id)) {
             Some(ChargeRow { closed: true, .. }) => {
-                return Err(StoreError::rejected("the charge was closed before it was taken"));
+                return Err(StoreError::rejected("the charge was closed before it was opened"));
             }
             Some(_) => return Ok(Charged::Posted { balance: Some(balance) }),
             None => {}

@@ -142,7 +142,7 @@ impl SqlLedger {
         let writer = Arc::clone(&self.writer);
         StoreFuture::boxed(async move {
             let answer = Writer::submit(&writer, ask).await?;
-            read(answer).ok_or_else(|| StoreError::corrupt("the writer answered something else"))
+            read(answer).ok_or_else(|| StoreError::corrupt("the writer returned a result of another type"))
         })
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentId, MadeAdjustment), St
         "deduct" => AdjustmentKind::Deduct(amount),
         "set" => AdjustmentKind::Set(amount),
         "unlimited" => AdjustmentKind::MakeUnlimited,
-        _ => return Err(StoreError::corrupt("there is no such adjustment")),
+        _ => return Err(StoreError::corrupt("unknown kind of adjustment in the database")),
     };
     let id = row.text(1)?.parse().map_err(StoreError::corrupt)?;
     Ok((id, (kind, balance(row, 4)?)))
@@ -66,7 +66,9 @@ pub(super) fn adjustment(row: &Row) -> Result<(AdjustmentId, MadeAdjustment), St
 /// Reads an entry from its number, time, kind, charge, adjustment, amount and balance.
 pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
     let adjustment = || -> Result<AdjustmentId, StoreError> {
-        let id = row.maybe_text(4)?.ok_or_else(|| StoreError::corrupt("an adjustment has no id"))?;
+        let id = row
+            .maybe_text(4)?
+            .ok_or_else(|| StoreError::corrupt("an adjustment in the database has no id"))?;
         id.parse().map_err(StoreError::corrupt)
     };
     let kind = match row.text(2)? {
@@ -80,7 +82,7 @@ pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
         "deduction" => EntryKind::Deduction(adjustment()?),
         "set" => EntryKind::Set(adjustment()?),
         "unlimited" => EntryKind::Unlimited(adjustment()?),
-        _ => return Err(StoreError::corrupt("there is no such entry")),
+        _ => return Err(StoreError::corrupt("unknown kind of entry in the database")),
     };
     let number = u64::try_from(row.int(0)?).map_err(StoreError::corrupt)?;
     Ok(Entry::new(number, Timestamp::from_millis(row.int(1)?), kind, row.int(5)?, balance(row, 6)?))
@@ -148,6 +150,7 @@ fn balance(row: &Row, column: usize) -> Result<Balance, StoreError> {
 }
 
 pub(super) fn charge_id(row: &Row, column: usize) -> Result<ChargeId, StoreError> {
-    let bytes = row.maybe_bytes(column)?.ok_or_else(|| StoreError::corrupt("a charge has no id"))?;
+    let bytes =
+        row.maybe_bytes(column)?.ok_or_else(|| StoreError::corrupt("a charge in the database has no id"))?;
     Ok(ChargeId::from_bytes(bytes))
 }

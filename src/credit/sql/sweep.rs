@@ -55,7 +55,7 @@ pub(super) async fn close_abandoned(
 async fn long_ago(database: &Database, time: Duration) -> Result<i64, StoreError> {
     let mut session = database.reader().await?;
     let now = session.row(Statement::new("SELECT ").push(session.now())).await?;
-    let now = now.ok_or_else(|| StoreError::corrupt("a database that tells no time"))?.int(0)?;
+    let now = now.ok_or_else(|| StoreError::corrupt("the database returned no time"))?.int(0)?;
     Ok(now.saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX)))
 }
 

@@ -65,7 +65,7 @@ impl Writer {
     /// A caller that stops waiting does not cancel the call.
     pub(super) async fn submit(writer: &Arc<Self>, ask: Ask) -> Result<Answer, StoreError> {
         if ask.account().as_str().contains('\0') {
-            return Err(StoreError::rejected("a database keeps no account with a zero byte in its id"));
+            return Err(StoreError::rejected("an account id must not contain a zero byte in a database"));
         }
         let charge = if let Ask::Charge { id, .. } = &ask { Some(*id) } else { None };
         if let Some(id) = charge {

@@ -14,7 +14,7 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     }
     let source = |name| builder.sources.iter().position(|source| source.header_name() == Some(name));
     if let Some(place) = source(ids.header()) {
-        let problem = "a key is read from the header that requests are named in, and a name is no secret";
+        let problem = "a key source and `request_id` use the same header, and a request id is not secret";
         let expected = "name another header in `request_id.header`";
         return clash("request_id.header", ids.named(), (place, &builder.sources[place]), problem, expected);
     }
@@ -22,12 +22,12 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
         return Ok(());
     }
     if let Some(place) = source(proxies.header()) {
-        let problem = "a key is read from the header that proxies write addresses into";
+        let problem = "a key source and `proxies` use the same header";
         let expected = "name another header in `proxies.header`";
         return clash("proxies.header", proxies.named(), (place, &builder.sources[place]), problem, expected);
     }
     if ids.header() == proxies.header() {
-        let problem = "proxies write addresses into the header that requests are named in";
+        let problem = "`proxies` and `request_id` use the same header";
         let value = ids.named().unwrap_or(ids.header().as_str());
         return refuse("request_id.header", value, problem, "name another header in `request_id.header`");
     }

@@ -23,7 +23,7 @@ fn sources(builder: &GateBuilder) -> Verdict {
     for (place, source) in builder.sources.iter().enumerate() {
         if let Some(other) = builder.sources[..place].iter().position(|earlier| earlier.reads_as(source)) {
             let member = format!("sources[{place}]");
-            let verdict = refuse(&member, &source.to_string(), "two sources are the same", "name each once");
+            let verdict = refuse(&member, &source.to_string(), "duplicate source", "list each once");
             return verdict.map_err(|error| error.beside(format!("sources[{other}]")));
         }
     }
@@ -34,11 +34,11 @@ fn environments(named: &[Environment]) -> Verdict {
     for (place, environment) in named.iter().enumerate() {
         let member = format!("environments[{place}]");
         if environment.as_str().is_empty() {
-            return refuse(&member, "", "an environment has a name", "write one as in `live`");
+            return refuse(&member, "", "the environment name is empty", "write one as in `live`");
         }
         if let Some(other) = named[..place].iter().position(|earlier| earlier == environment) {
             let value = environment.as_str();
-            let verdict = refuse(&member, value, "the environment is named twice", "name each once");
+            let verdict = refuse(&member, value, "duplicate environment", "list each once");
             return verdict.map_err(|error| error.beside(format!("environments[{other}]")));
         }
     }
@@ -48,25 +48,25 @@ fn environments(named: &[Environment]) -> Verdict {
 fn formats(builder: &GateBuilder) -> Verdict {
     if builder.formats.is_empty() && builder.literals.is_empty() {
         let expected = "define a format, as in `formats = [{ prefix = \"acme_\", body = 32 }]`";
-        return refuse("formats", "", "no key has a shape that the gate accepts", expected);
+        return refuse("formats", "", "there is no key format", expected);
     }
     for (place, format) in builder.formats.iter().enumerate() {
         let environment = format.environment();
         if !builder.serves(environment) {
             let member = format!("formats[{place}].environment");
-            let problem = "keys of this format are issued for an environment that is not served";
-            let expected = "name it in `environments`, or give the format one that is named there";
+            let problem = "the environment of this format is not configured";
+            let expected = "add it to `environments`, or use one that is listed there";
             return refuse(&member, environment.as_str(), problem, expected);
         }
         if let Some(earlier) = builder.formats[..place].iter().position(|earlier| is_idle(format, earlier)) {
-            let problem = format!("`formats[{earlier}]` accepts all keys of this format");
-            let expected = "leave one of them out, or write the narrower first";
+            let problem = format!("`formats[{earlier}]` already accepts all keys of this format");
+            let expected = "remove one of them, or list the more specific format first";
             let verdict = refuse(&format!("formats[{place}]"), format.prefix(), &problem, expected);
             return verdict.map_err(|error| error.beside(format!("formats[{earlier}]")));
         }
         if format.is_issued() && !format.can_issue() {
             let problem = format!(
-                "a new key would have {:.0} bits of randomness, and an issued key has 128 or more",
+                "an issued key would have {:.0} bits of randomness, and 128 are required",
                 format.bits().floor()
             );
             let expected = format!(
@@ -93,7 +93,7 @@ fn literals(builder: &GateBuilder) -> Verdict {
         let member = format!("demo[{place}].key");
         if literal.is_empty() || !literal.bytes().all(|byte| byte.is_ascii_graphic()) {
             let expected = "write visible ASCII, as in `acme_demo`";
-            return refuse(&member, literal, "this cannot be a key", expected);
+            return refuse(&member, literal, "invalid literal key", expected);
         }
         if literal.len() > LONGEST {
             let expected = format!("write {LONGEST} characters at the most");
@@ -107,8 +107,8 @@ fn hashers(builder: &GateBuilder) -> Verdict {
     for (place, hasher) in builder.hashers.iter().enumerate().skip(1) {
         if builder.hashers[..place].iter().any(|newer| newer.is_same(hasher)) {
             let member = format!("hash.older[{}]", place - 1);
-            let expected = "leave it out: a key would be looked for twice under one hash";
-            return refuse(&member, hasher.name(), "keys are hashed in this way already", expected);
+            let expected = "remove it: the same hash would be looked up twice";
+            return refuse(&member, hasher.name(), "duplicate hash scheme", expected);
         }
     }
     Ok(())

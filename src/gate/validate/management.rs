@@ -8,7 +8,7 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     expiry_feature(builder)?;
     scope(builder)?;
     if builder.management.body_time.is_zero() {
-        let problem = "no body could be read in no time";
+        let problem = "the time must not be zero";
         return refuse("management.body_time", "0s", problem, "write a time as in `10s`");
     }
     let Some(path) = &builder.management.path else { return Ok(()) };
@@ -21,8 +21,8 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
         Some(place) => {
             // A rule with a method would take precedence over the gate's own rules, whose restrictions would then be
             // lost.
-            let problem = format!("keys are managed under `{path}`, by rules of the gate's own");
-            let expected = "leave the rule out, or write another `management.path`";
+            let problem = format!("the path is reserved: keys are managed under `{path}`");
+            let expected = "remove the rule, or use another `management.path`";
             let member = format!("rules[{place}].route");
             refuse(&member, &builder.rules[place].route(), &problem, expected)
         }
@@ -35,17 +35,17 @@ fn scope(builder: &GateBuilder) -> Verdict {
     if scope.is_token() {
         return Ok(());
     }
-    let problem = "a scope is visible ASCII without quotes and backslashes";
+    let problem = "invalid scope: expected visible ASCII without quotes and backslashes";
     refuse("management.scope", scope.as_str(), problem, "write one as in `keys:manage`")
 }
 
 fn plain(path: &str) -> Verdict {
     let expected = "write it as in `/account/api-keys`";
     if path.ends_with('/') || path.contains(['{', '}', '*']) {
-        return refuse("management.path", path, "keys are managed under a plain path", expected);
+        return refuse("management.path", path, "invalid path for key management", expected);
     }
     if !path.starts_with('/') {
-        return refuse("management.path", path, "a path begins with `/`", expected);
+        return refuse("management.path", path, "a path must begin with `/`", expected);
     }
     match Rule::new(path) {
         Ok(_) => Ok(()),
@@ -59,7 +59,8 @@ fn expiry_feature(builder: &GateBuilder) -> Verdict {
     if !feature.is_empty() && builder.plans.iter().any(|plan| plan.features.contains(feature)) {
         return Ok(());
     }
-    let problem = if feature.is_empty() { "a feature has a name" } else { "no plan includes this feature" };
+    let problem =
+        if feature.is_empty() { "the feature name is empty" } else { "no plan includes this feature" };
     let expected = "write one of a plan's `features`, or leave it out";
     refuse("management.expiry_feature", feature, problem, expected)
 }

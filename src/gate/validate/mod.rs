@@ -33,12 +33,12 @@ fn refuse(member: &str, value: &str, problem: &str, expected: &str) -> Verdict {
 /// be a key source, because the handler would not see it.
 fn parameter(name: &str, sources: &[KeySource]) -> Verdict {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=#%+".contains(&byte)) {
-        let expected = "write the name as it reads decoded, as in `limit`";
-        return Err(ConfigError::new(name, "no query parameter can have this name", expected));
+        let expected = "write the decoded name, as in `limit`";
+        return Err(ConfigError::new(name, "invalid name of a query parameter", expected));
     }
     if sources.iter().filter_map(KeySource::parameter).any(|source| source == name) {
-        let problem = "a key is read from this query parameter: it is no number";
-        return Err(ConfigError::new(name, problem, "write another, or leave that source out"));
+        let problem = "a key is read from this query parameter, which cannot be a number as well";
+        return Err(ConfigError::new(name, problem, "use another parameter, or remove that source"));
     }
     Ok(())
 }

@@ -14,10 +14,10 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     for one in &builder.plans {
         let member = format!("plans.{}", one.name);
         if !names.insert(&one.name) {
-            return refuse(&member, one.name.as_str(), "two plans have this name", "name each plan once");
+            return refuse(&member, one.name.as_str(), "duplicate plan name", "define each plan once");
         }
         if one.name.as_str().is_empty() {
-            return refuse("plans", "", "a plan has a name", "write one as in `[plans.pro]`");
+            return refuse("plans", "", "the plan name is empty", "write one as in `[plans.pro]`");
         }
         plan(one, builder).map_err(|error| error.in_member(member))?;
     }
@@ -28,7 +28,7 @@ fn plan(plan: &Plan, builder: &GateBuilder) -> Verdict {
     quotas(plan, builder)?;
     caps(&plan.caps, &builder.sources)?;
     if plan.features.contains("") {
-        return refuse("features", "", "a feature has a name", "write one as in `export`");
+        return refuse("features", "", "the feature name is empty", "write one as in `export`");
     }
     plan.lifetime.check().map_err(|error| error.in_member("key_lifetime"))
 }
@@ -46,15 +46,16 @@ fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
             if meant.is_empty() {
                 meant = QuotaPolicy::meant(written);
             }
-            let expected =
-                format!("{meant}define it under `[quotas]`, or spell it out as in `60 per minute`");
+            let expected = format!(
+                "{meant}define it under `[quotas]`, or write the quota itself, as in `60 per minute`"
+            );
             return refuse(&member, written, "the quota is not defined", &expected);
         };
         let same = |(_, known): &&(&str, &QuotaPolicy)| {
             (known.name(), known.counts()) == (policy.name(), policy.counts())
         };
         if let Some(other) = windows.iter().position(|known| same(&known)) {
-            let expected = "keep the smaller one, or give them names of their own";
+            let expected = "remove the larger one, or give each its own name";
             let verdict = refuse(&member, written, "two quotas of the plan have the same window", expected);
             return verdict.map_err(|error| error.beside(format!("quotas[{other}]")));
         }
@@ -93,7 +94,12 @@ pub(in crate::gate) fn caps(caps: &ParamLimits, sources: &[KeySource]) -> Verdic
         parameter(name, sources).map_err(|error| error.in_member(format!("caps.{name}")))?;
         if !names.insert(name) {
             let value = if matches!(cap, ParamLimit::Forbidden) { "forbidden" } else { "capped" };
-            return refuse("caps", value, &format!("the parameter `{name}` has two caps"), "give it one");
+            return refuse(
+                "caps",
+                value,
+                &format!("duplicate cap of the parameter `{name}`"),
+                "remove one of them",
+            );
         }
     }
     Ok(())

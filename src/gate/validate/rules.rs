@@ -22,8 +22,8 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
 }
 
 fn everything_public(member: &str, value: &str) -> Verdict {
-    let expected = "make single routes public by rules of their own";
-    refuse(member, value, "everything would be public", expected)
+    let expected = "write a rule with a narrower route for each public path";
+    refuse(member, value, "the rule would make every path public", expected)
 }
 
 fn rule(rule: &Rule, builder: &GateBuilder) -> Verdict {
@@ -35,14 +35,14 @@ fn rule(rule: &Rule, builder: &GateBuilder) -> Verdict {
         let expected =
             "name at least one, without spaces: visible ASCII but `\"` and `\\`, as in `quotes:read`";
         if named.is_empty() {
-            return refuse("scope", "[]", "the rule names no scope", expected);
+            return refuse("scope", "[]", "the rule has an empty list of scopes", expected);
         }
         if let Some(scope) = named.iter().find(|scope| !scope.is_token()) {
-            return refuse("scope", scope.as_str(), "this cannot be a scope", expected);
+            return refuse("scope", scope.as_str(), "invalid scope", expected);
         }
     }
     if rule.agreements.iter().any(|agreement| agreement.as_str().is_empty()) {
-        return refuse("agreements", "", "an agreement has a name", "write one as in `terms`");
+        return refuse("agreements", "", "the agreement name is empty", "write one as in `terms`");
     }
     match rule.open_to.iter().find(|plan| rule.closed_to.contains(plan)) {
         None => Ok(()),
@@ -81,8 +81,10 @@ fn affordable(rule: &Rule, builder: &GateBuilder) -> Verdict {
         let Allowance::Grant(grant) = &plan.credits else { continue };
         let granted = grant.amount();
         if granted < least && !granted.is_zero() {
-            let problem =
-                format!("the plan `{}` grants {granted} credits, and a request costs more", plan.name);
+            let problem = format!(
+                "the plan `{}` grants {granted} credits, which is less than the cost of one request",
+                plan.name
+            );
             let expected = "write a smaller cost or a larger grant, or close the rule to that plan by `closed_to` or \
                             `min_plan`";
             return refuse(member, &least.to_string(), &problem, expected);
@@ -113,7 +115,7 @@ fn public(rule: &Rule) -> Verdict {
         ("subscription", rule.subscription),
     ];
     if let Some((member, _)) = asked.iter().find(|(_, asks)| *asks) {
-        let problem = format!("a public route asks for nothing, and this one names `{member}`");
+        let problem = format!("`public` and `{member}` cannot be combined");
         return refuse("public", "true", &problem, &format!("leave out either `public` or `{member}`"));
     }
     // An OPTIONS request asks only for the options of a resource and reveals none of its contents.
@@ -134,24 +136,24 @@ fn cost(cost: &Cost, builder: &GateBuilder) -> Verdict {
     let Cost::PerUnit { parameter: name, each, least, default, most } = cost else { return Ok(()) };
     parameter(name, &builder.sources).map_err(|error| error.in_member("cost.parameter"))?;
     if each.checked_mul(*most).is_none() {
-        let problem = "the highest number costs more than a ledger can hold";
+        let problem = "the cost of `most` is larger than the maximum of a ledger";
         let expected = "write a smaller `most`, or a smaller `each`";
         return refuse("cost.most", &most.to_string(), problem, expected);
     }
     if least > most {
-        let problem = format!("the lowest number is above the highest, which is {most}");
-        return refuse("cost.least", &least.to_string(), &problem, "write a least up to `most`");
+        let problem = format!("`least` is greater than `most`, which is {most}");
+        return refuse("cost.least", &least.to_string(), &problem, "write a number up to `most`");
     }
     if default > most {
-        let problem = format!("the default is above the highest number, which is {most}");
-        return refuse("cost.default", &default.to_string(), &problem, "write a default up to `most`");
+        let problem = format!("`default` is greater than `most`, which is {most}");
+        return refuse("cost.default", &default.to_string(), &problem, "write a number up to `most`");
     }
     if default < least {
-        let problem = format!("the default is below the lowest number, which is {least}");
+        let problem = format!("`default` is less than `least`, which is {least}");
         let expected = if *default == 0 {
-            "write a default from `least` on, or `least = 0` if a request may cost nothing"
+            "write a number that is not less than `least`, or `least = 0` if a request may be free"
         } else {
-            "write a default from `least` on"
+            "write a number that is not less than `least`"
         };
         return refuse("cost.default", &default.to_string(), &problem, expected);
     }

@@ -64,9 +64,9 @@ const APART: Duration = Duration::from_millis(100);
 impl<T: RateLimiter> LocalFallback<T> {
     /// Creates a limiter that asks `shared`, and `local` while `shared` fails.
     pub fn new(shared: T, local: LocalShare) -> Self {
-        let begins = "a shared limiter fails: this node's share of the quotas is drawn from";
-        let told =
-            Mode::before::<T>(begins, "a shared limiter answers again: the shares are left").apart(APART);
+        let begins = "a shared limiter fails: this node applies its own share of the quotas";
+        let told = Mode::before::<T>(begins, "a shared limiter has recovered: the shared quotas apply again")
+            .apart(APART);
         Self { shared, local: Arc::new(local), told: Arc::new(told) }
     }
 

@@ -33,7 +33,7 @@ impl Members {
         // The reader's own message would repeat the input.
         let unreadable = |error: serde_json::Error| match error.classify() {
             Category::Data => refuse(r#"must be a JSON object, as in `{"name": "backend"}`"#.into()),
-            _ => refuse(format!("is no JSON: see line {}, column {}", error.line(), error.column())),
+            _ => refuse(format!("is not valid JSON: see line {}, column {}", error.line(), error.column())),
         };
         let pairs: Pairs = serde_json::from_slice(body).map_err(unreadable)?;
         let mut members = BTreeMap::new();
@@ -50,7 +50,7 @@ impl Members {
     /// Returns an error that names a member that no reader has taken, if there is one.
     pub(super) fn end(self) -> Result<(), ManageError> {
         match self.0.into_keys().next() {
-            Some(unknown) => Err(ManageError::invalid(shown(&unknown), "is no member that can be set")),
+            Some(unknown) => Err(ManageError::invalid(shown(&unknown), "is not a member that can be set")),
             None => Ok(()),
         }
     }
@@ -117,7 +117,7 @@ impl Members {
         let item = |item: &Value| match item {
             // Do not repeat the input: it may be long, or a key.
             Value::String(text) => parse(text)
-                .map_err(|error| refuse(format!("will not do: {}: {}", error.problem(), error.expected()))),
+                .map_err(|error| refuse(format!("is invalid: {}; {}", error.problem(), error.expected()))),
             _ => Err(refuse("must be a list of strings".into())),
         };
         items.iter().map(item).collect::<Result<_, _>>().map(MemberValue::Value)
@@ -173,7 +173,7 @@ fn strict(name: &str, raw: &RawValue, deepest: usize) -> Result<Value, ManageErr
     if raw.get().starts_with('{') {
         // Each level has a parser of its own, and none of these parsers knows its depth.
         let Some(deeper) = deepest.checked_sub(1) else {
-            return Err(ManageError::invalid(shown(name), "holds objects within objects"));
+            return Err(ManageError::invalid(shown(name), "must not contain nested objects"));
         };
         let pairs: Pairs = serde_json::from_str(raw.get()).map_err(|_| unreadable(name))?;
         let mut members = serde_json::Map::new();
@@ -181,7 +181,7 @@ fn strict(name: &str, raw: &RawValue, deepest: usize) -> Result<Value, ManageErr
             // Report an error within a member with the name of that member.
             let value = strict(name, &value, deeper)?;
             if members.insert(inner, value).is_some() {
-                return Err(ManageError::invalid(shown(name), "gives a member twice"));
+                return Err(ManageError::invalid(shown(name), "must not contain a member twice"));
             }
         }
         return Ok(Value::Object(members));

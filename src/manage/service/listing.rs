@@ -25,11 +25,12 @@ pub(super) fn asked(query: &str) -> Result<ListKeys, ManageError> {
         if !seen.insert(*member) {
             return Err(refuse("is given twice"));
         }
-        let value = std::str::from_utf8(&value).map_err(|_| refuse("is no text"))?;
+        let value = std::str::from_utf8(&value).map_err(|_| refuse("must be valid UTF-8"))?;
         match *member {
             "limit" => asked.limit = limit(value).ok_or_else(|| refuse("must be from 1 to 1000"))?,
             "cursor" => {
-                asked.cursor = Some(value.parse().map_err(|_| refuse("must be the `nextCursor` of a page"))?);
+                asked.cursor =
+                    Some(value.parse().map_err(|_| refuse("must be the `nextCursor` of an earlier page"))?);
             }
             "status" => {
                 let status = value.parse().map_err(|_| refuse("must be `active`, `paused` or `revoked`"))?;
@@ -59,7 +60,12 @@ pub(super) fn with_issued(query: &str, sources: &[KeySource]) -> Result<bool, Ma
             (b"withIssued", b"false") => asked = Some(false),
             (b"withIssued", _) => return refuse("must be `true` or `false`"),
             _ if sources.iter().any(is_source) => {}
-            _ => return Err(ManageError::invalid("query", "holds a parameter other than `withIssued`")),
+            _ => {
+                return Err(ManageError::invalid(
+                    "query",
+                    "must not contain a parameter other than `withIssued`",
+                ));
+            }
         }
     }
     Ok(asked.unwrap_or_default())

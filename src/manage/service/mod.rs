@@ -43,7 +43,7 @@ impl From<DenialKind> for Refusal {
 }
 
 /// The expected form of a time, for error messages.
-const MOMENT: &str = "a moment with a zone, as in `2026-12-31T23:59:59Z`";
+const MOMENT: &str = "an RFC 3339 timestamp such as `2026-12-31T23:59:59Z`";
 
 /// The endpoints below a path: `POST` and `GET` on the path, `GET`, `PATCH` and `DELETE` on `/{id}`, `POST` on
 /// `/{id}/rotate`, and `GET` on `/me`.
@@ -124,7 +124,7 @@ fn without_keys(error: ManageError, gate: &Gate) -> ManageError {
     match error {
         ManageError::Invalid { member, problem } if hints(&member) || hints(&problem) => {
             let member = if hints(&member) { "body".to_owned() } else { member };
-            ManageError::invalid(member, "will not do, and holds what looks like a key")
+            ManageError::invalid(member, "is invalid, and contains what looks like a key")
         }
         error => error,
     }
@@ -251,7 +251,7 @@ impl Session<'_> {
     /// would have no effect.
     async fn revoke(&self, id: KeyId) -> Outcome {
         if !self.body()?.is_empty() {
-            return Err(ManageError::invalid("body", "is not read here: send none").into());
+            return Err(ManageError::invalid("body", "must be empty").into());
         }
         let sources = &self.manager.gate().0.sources;
         if listing::with_issued(self.call.query.as_deref().unwrap_or_default(), sources)? {

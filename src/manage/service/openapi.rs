@@ -69,17 +69,20 @@ fn of_revocation() -> Vec<(&'static str, Value)> {
         "type": "object",
         "properties": {
             "revoked": { "type": "array", "items": uuid(), "description": "The ids of the revoked keys." },
-            "announced": { "type": "boolean", "description": "Whether the other nodes were told." },
+            "announced": { "type": "boolean", "description": "Whether the other nodes were notified." },
         },
         "required": ["revoked", "announced"],
     });
-    let untold = "The keys are revoked. Other nodes could not be told: they refuse the keys within the bound on staleness \
-        of their caches. The same request again tells them again.";
-    let gone = "The key is revoked, and the other nodes were told.";
+    let untold = "The keys are revoked. Other nodes could not be notified: they deny the keys within the bound on staleness \
+        of their caches. Repeat the request to notify them again.";
+    let gone = "The key is revoked, and the other nodes were notified.";
     vec![
         (
             "200",
-            answer("With `withIssued=true`: the keys are revoked, and the other nodes were told.", &revoked),
+            answer(
+                "With `withIssued=true`: the keys are revoked, and the other nodes were notified.",
+                &revoked,
+            ),
         ),
         ("202", answer(untold, &revoked)),
         ("204", json!({ "description": gone })),

@@ -56,7 +56,9 @@ fn metered((drawn, answer): (limits::DrawReply, Option<credits::Answer>)) -> Res
         (LimitDecision::Within(window_status), Some(answer)) => {
             Ok(Metered::Drawn { window_status, charged: credits::charged(answer)? })
         }
-        (LimitDecision::Within(_), None) => Err(StoreError::corrupt("Redis drew and did not charge")),
+        (LimitDecision::Within(_), None) => {
+            Err(StoreError::corrupt("Redis drew from the quotas but did not charge"))
+        }
     }
 }
 
@@ -71,7 +73,7 @@ impl Meter for RedisMeter {
         let (server, script) = (self.server.clone(), Arc::clone(&self.script));
         let (mut keys, mut arguments) = (self.limiter.names(draw), limits::terms(draw));
         if keys.is_empty() {
-            return StoreFuture::failed(StoreError::corrupt("there is no window to draw from"));
+            return StoreFuture::failed(StoreError::corrupt("the request has no quota to draw from"));
         }
         keys.extend(self.ledger.charge_keys(charge));
         arguments.extend(credits::charge_arguments(charge));

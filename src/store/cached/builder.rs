@@ -186,15 +186,20 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
             return refuse(
                 "capacity",
                 0,
-                "a cache without room reads every time",
-                "use the authority itself",
+                "the capacity must not be zero",
+                "write 1 or more, or use the authority without a cache",
             );
         }
         if self.at_once == 0 {
-            return refuse("reads_at_once", 0, "nothing could be read", "write 1 or more");
+            return refuse("reads_at_once", 0, "the number must not be zero", "write 1 or more");
         }
         if self.jitter > 100 {
-            return refuse("jitter", self.jitter.into(), "this is more than all", "write 0 to 100");
+            return refuse(
+                "jitter",
+                self.jitter.into(),
+                "the percentage is greater than 100",
+                "write 0 to 100",
+            );
         }
         let bounds = Bounds {
             stale: Bounds::nanos(self.stale),
@@ -209,8 +214,9 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
         let listener = match &self.invalidation_bus {
             Some(channel) => {
                 let runtime = Handle::try_current().map_err(|_| {
-                    let problem = "nothing can be listened to outside a tokio runtime";
-                    ConfigError::new("", problem, "build the store inside one").in_member("announcements")
+                    let problem = "the cache requires a tokio runtime to receive invalidations";
+                    ConfigError::new("", problem, "build the store inside a runtime")
+                        .in_member("announcements")
                 })?;
                 Some(Arc::new(Listener::start(&runtime, Arc::clone(channel), Arc::clone(&state))))
             }

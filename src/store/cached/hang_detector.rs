@@ -30,8 +30,9 @@ impl HangDetector {
     /// Admits a read, or fails at once if the authority hangs and another read is checking it.
     pub(super) fn admit(&self) -> Result<Admitted<'_>, StoreError> {
         let finds_out = if self.hangs.load(Ordering::Relaxed) {
-            let hangs =
-                |_| StoreError::unavailable("it hangs, and another reading finds out whether it is back");
+            let hangs = |_| {
+                StoreError::unavailable("the authority does not answer; another call checks for its recovery")
+            };
             Some(self.finds_out.try_acquire().map_err(hangs)?)
         } else {
             None

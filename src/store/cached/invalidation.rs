@@ -71,7 +71,7 @@ impl FromStr for Change {
 }
 
 fn unknown_change(text: &str) -> ConfigError {
-    ConfigError::new(text, "this tells of no change", "write `key`, `account`, `hash` or `everything`")
+    ConfigError::new(text, "invalid invalidation message", "write `key`, `account`, `hash` or `everything`")
 }
 
 /// A channel between the nodes of a fleet, on which a [`CachedStore`](crate::store::CachedStore) announces its changes

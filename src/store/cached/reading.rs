@@ -92,7 +92,7 @@ impl<S: KeyStore> Inner<S> {
         let outcome =
             async { reading.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone()) };
         if let Ok(outcome) = timeout(self.patience_for(hash), outcome).await {
-            let ended = || Err(StoreError::unavailable("the reading of the key's record ended early"));
+            let ended = || Err(StoreError::unavailable("the read of the key's record was cancelled"));
             return outcome.unwrap_or_else(ended);
         }
         self.state.note_failing(true);
@@ -166,7 +166,7 @@ impl<S: KeyStore> Inner<S> {
             let (mark, began) = (self.state.epochs.mark(), self.state.now());
             let found = self.authority.find(hash).await?;
             if found.as_ref().is_some_and(|record| !record.has_hash(hash)) {
-                return Err(StoreError::corrupt("the authority answered with another key's record"));
+                return Err(StoreError::corrupt("the authority returned the record of another key"));
             }
             Ok(self.state.entry(hash, found, began, mark))
         };

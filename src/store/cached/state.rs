@@ -55,19 +55,22 @@ pub(super) struct CacheLog {
 
 impl CacheLog {
     pub(super) fn stale<S>() -> Mode {
-        let begins = "a key store fails: records past their time are answered with";
-        Mode::before::<S>(begins, "a key store answers again: no stale records are answered with")
-            .apart(APART)
+        let begins = "a key store fails: stale records are served";
+        Mode::before::<S>(begins, "a key store has recovered: no stale records are served").apart(APART)
     }
 
     pub(super) fn second<T: ?Sized>() -> Mode {
-        let begins = "a second tier of key records fails and is left alone";
-        Mode::before::<T>(begins, "a second tier of key records answers again").apart(APART)
+        let begins = "the second tier of a key cache fails: it is bypassed";
+        Mode::before::<T>(begins, "the second tier of a key cache has recovered").apart(APART)
     }
 
     pub(super) fn disconnected<T: ?Sized>() -> Mode {
-        let begins = "a channel is lost: changes on other nodes may go unheard";
-        Mode::before::<T>(begins, "a channel is open again: changes on other nodes are heard").apart(APART)
+        let begins = "an invalidation channel is disconnected: changes on other nodes may not be received";
+        Mode::before::<T>(
+            begins,
+            "an invalidation channel is reconnected: changes on other nodes are received",
+        )
+        .apart(APART)
     }
 }
 
@@ -172,7 +175,7 @@ impl CacheState {
     /// Logs the same if an earlier read failed.
     pub(super) fn note_stale_again(&self) {
         if !self.log.stale.is_on() {
-            self.note_stale(&StoreError::unavailable("the authority failed a moment ago"));
+            self.note_stale(&StoreError::unavailable("the authority failed recently"));
         }
     }
 

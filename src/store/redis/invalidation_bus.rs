@@ -143,7 +143,7 @@ impl Listening {
         let (number, change) = text.split_once(' ').unwrap_or_default();
         let number: u64 = number.parse().map_err(StoreError::corrupt)?;
         if number > self.received + 1 {
-            return Err(StoreError::unavailable("a change was missed"));
+            return Err(StoreError::unavailable("an invalidation was missed"));
         }
         self.received = self.received.max(number);
         // A change that cannot be read may concern any record.
@@ -155,7 +155,7 @@ impl Listening {
     async fn compare(&mut self) -> Result<(), StoreError> {
         let before = std::mem::replace(&mut self.counted, counted(&self.server, &self.scripts).await?);
         if self.received < before || self.counted < self.received {
-            return Err(StoreError::unavailable("a change was missed, or the count was lost"));
+            return Err(StoreError::unavailable("an invalidation was missed, or the counter was lost"));
         }
         Ok(())
     }

@@ -101,7 +101,7 @@ impl RedisRecords {
 /// Reads a reply. An invalid entry counts as missing: it will be overwritten.
 fn looked(reply: &[String]) -> Result<CacheLookup, StoreError> {
     let now = reply.first().and_then(|now| now.parse().ok());
-    let now: u64 = now.ok_or_else(|| StoreError::corrupt("a look that tells no moment"))?;
+    let now: u64 = now.ok_or_else(|| StoreError::corrupt("the cache lookup returned no time"))?;
     Ok(CacheLookup::new(CacheVersion(now), kept(now, reply.get(1..).unwrap_or_default())))
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn find(database: &Database, hash: KeyHash) -> Result<Option<Ar
     let record = row.map(|row| key(&row, &mut HashMap::new())).transpose()?;
     match record {
         Some(record) if !record.has_hash(&hash) => {
-            Err(StoreError::corrupt("a key was found by another's hash"))
+            Err(StoreError::corrupt("a key was found by the hash of another key"))
         }
         record => Ok(record),
     }

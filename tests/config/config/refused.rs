@@ -96,7 +96,7 @@ fn overlong_path_is_refused_and_shortened() {
     Rule::new(&path(65_534)).unwrap();
     let error = Rule::new(&path(65_535)).unwrap_err();
     assert!(error.value().starts_with("GET /aaa") && error.value().len() < 80, "{}", error.value());
-    assert!(error.problem().contains("so long"), "{error}");
+    assert!(error.problem().contains("too long"), "{error}");
 }
 
 #[test]

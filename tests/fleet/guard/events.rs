@@ -63,7 +63,7 @@ async fn circuit_logs_open_and_close() {
         for _ in 0..100 {
             store.find(&hash).await.unwrap_err();
         }
-        last(&log, round * 2 + 1, "WARN", "circuit is open", "Remote<MemoryStore>");
+        last(&log, round * 2 + 1, "WARN", "circuit breaker is open", "Remote<MemoryStore>");
         tokio::time::sleep(Duration::from_secs(1)).await;
         // The call that finds out fails as well: nothing new.
         store.find(&hash).await.unwrap_err();
@@ -72,7 +72,7 @@ async fn circuit_logs_open_and_close() {
         for _ in 0..100 {
             store.find(&hash).await.unwrap();
         }
-        last(&log, round * 2 + 2, "INFO", "circuit is closed", "Remote<MemoryStore>");
+        last(&log, round * 2 + 2, "INFO", "circuit breaker is closed", "Remote<MemoryStore>");
     }
     assert!(log.0.lock().unwrap().contains("connection refused"), "at debug level");
 }
@@ -92,13 +92,13 @@ async fn fallback_logs_start_and_end() {
         for _ in 0..20 {
             draw().await;
         }
-        last(&log, round * 2 + 1, "WARN", "this node's share", "Remote<MemoryLimiter>");
+        last(&log, round * 2 + 1, "WARN", "its own share", "Remote<MemoryLimiter>");
         tokio::time::sleep(Duration::from_mins(1)).await;
         remote.set(Fault::None);
         for _ in 0..20 {
             draw().await;
         }
-        last(&log, round * 2 + 2, "INFO", "answers again", "Remote<MemoryLimiter>");
+        last(&log, round * 2 + 2, "INFO", "has recovered", "Remote<MemoryLimiter>");
     }
     // One that fails every other time floods no log.
     let before = told(&log).len();
@@ -133,7 +133,7 @@ async fn stale_answers_log_start_and_end() {
             tokio::time::sleep(Duration::from_millis(300)).await;
             assert!(cached.find(&hash).await.unwrap().is_some());
         }
-        last(&log, round * 2 + 1, "WARN", "past their time", "Remote<MemoryStore>");
+        last(&log, round * 2 + 1, "WARN", "stale records are served", "Remote<MemoryStore>");
         remote.set(Fault::None);
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -217,10 +217,10 @@ async fn second_tier_and_channel_log_once() {
     assert_eq!(told(&log).len(), 4, "it was open from the start");
     *there.lock().unwrap() = false;
     tokio::time::sleep(Duration::from_mins(1)).await;
-    last(&log, 5, "WARN", "go unheard", "Side");
+    last(&log, 5, "WARN", "is disconnected", "Side");
     *there.lock().unwrap() = true;
     tokio::time::sleep(Duration::from_mins(1)).await;
-    last(&log, 6, "INFO", "are heard", "Side");
+    last(&log, 6, "INFO", "is reconnected", "Side");
     drop(channel);
 }
 
@@ -255,6 +255,6 @@ async fn leases_log_authority_failure() {
         remote.set(Fault::None);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(serve().await);
-        last(&log, round * 2 + 2, "INFO", "answers again", "Remote<MemoryLedger>");
+        last(&log, round * 2 + 2, "INFO", "has recovered", "Remote<MemoryLedger>");
     }
 }

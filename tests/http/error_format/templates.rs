@@ -91,12 +91,12 @@ async fn problem_has_extra_members_with_types() {
         [
             json!({
                 "type": "https://acme.example/credits", "title": "Credits Exhausted", "status": 402,
-                "detail": "There are 0 credits left, and 7 are needed.", "instance": "/dear",
+                "detail": "The request costs 7 credits, and the balance is 0.", "instance": "/dear",
                 "cost": 7, "short": "0 of 7", "help": "https://acme.example/\"help\"",
                 "again": "https://acme.example/\"help\"",
             }),
             json!({
-                "title": "Forbidden", "status": 403, "code": "plan_required", "detail": "The plan does not include this.",
+                "title": "Forbidden", "status": 403, "code": "plan_required", "detail": "The plan does not include this request.",
                 "instance": "/higher", "plan": "pro",
             }),
             json!({
@@ -192,7 +192,7 @@ async fn wording_is_inherited_from_parent_kind() {
             said("Key needed", "No."),
             said("Key needed", "In https://acme.example/auth it says how."),
             said("Unauthorized", "No."),
-            json!({ "code": "method_not_allowed", "title": "Method Not Allowed", "message": "The method is not allowed." }),
+            json!({ "code": "method_not_allowed", "title": "Method Not Allowed", "message": "The request method is not allowed." }),
         ]
     );
     assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [401, 401, 403, 405]);

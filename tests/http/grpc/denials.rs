@@ -195,7 +195,7 @@ async fn exhaustion_is_not_permission_denied() {
     let address = serve(&world, builder(&world).error_format(error_format).build().unwrap()).await;
     let refused = client(address).await.check(ask("", &[("x-api-key", KEY)])).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert_eq!(refused.message(), "There are 1 credits left, and 2 are needed.");
+    assert_eq!(refused.message(), "The request costs 2 credits, and the balance is 1.");
     assert_eq!(world.balance(id), 1);
 }
 

@@ -152,7 +152,7 @@ fn route_documents_exactly_its_refusals() {
     assert!(examples("post", "/v1/orders", "403").contains(&"agreement_required".to_owned()));
     let credits = &operation(&document, "get", "/v1/quotes/{symbol}")["responses"]["402"]["content"];
     let told = &credits["application/problem+json"]["examples"]["credits_exhausted"]["value"];
-    assert_eq!(told["detail"], "There are 0 credits left, and 2 are needed.");
+    assert_eq!(told["detail"], "The request costs 2 credits, and the balance is 0.");
     assert_eq!(told["instance"], "/v1/quotes/%7Bsymbol%7D");
 }
 

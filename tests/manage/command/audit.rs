@@ -85,7 +85,10 @@ fn unwritable_audit_is_reported() -> Result<(), Fault> {
     let desk = Desk::new("command_audit_full")?;
     let output = desk.keys(&["accounts", "create", "ada", "--plan", "free", "--audit", "/dev/full"])?;
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8(output.stderr)?.contains("it was done, but the audit could not be written"));
+    assert!(
+        String::from_utf8(output.stderr)?
+            .contains("the change was made, but the audit log could not be written")
+    );
     desk.done(&["accounts", "show", "ada"])?;
     Ok(())
 }

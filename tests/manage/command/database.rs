@@ -37,7 +37,7 @@ fn keys_and_credits_persist_in_a_database() -> Result<(), Fault> {
     assert_eq!(desk.json(&["credits", "balance", "ada"])?["unlimited"], true);
     assert_eq!(desk.json(&["credits", "check"])?["disagreements"], serde_json::json!([]));
     let (out, err) = desk.done(&["credits", "check"])?;
-    assert_eq!((out.as_str(), err.trim()), ("", "every balance is what its entries come to"));
+    assert_eq!((out.as_str(), err.trim()), ("", "every balance equals the sum of its entries"));
     assert_eq!(desk.keys(&["credits", "top-up", "ada", "50"])?.status.code(), Some(2), "an id is needed");
 
     for amount in ["9223372036854775808", "18446744073709551615", "+5", "1e3", ""] {
@@ -49,7 +49,7 @@ fn keys_and_credits_persist_in_a_database() -> Result<(), Fault> {
 
     let file = Desk::new("keys-without-credits")?;
     let refused = file.keys(&["credits", "balance", "ada"])?;
-    assert!(String::from_utf8(refused.stderr)?.contains("keeps no credits"));
+    assert!(String::from_utf8(refused.stderr)?.contains("does not support credits"));
     Ok(())
 }
 
@@ -75,7 +75,8 @@ fn change_reports_the_delay_of_other_nodes() -> Result<(), Fault> {
     let desk = Desk::with_store("keys-nodes", "sqlite:keys.db")?;
     desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
     let (id, _) = desk.issue("ada")?;
-    let said = |arguments: &[&str]| Ok::<_, Fault>(desk.done(arguments)?.1.contains("other nodes follow"));
+    let said =
+        |arguments: &[&str]| Ok::<_, Fault>(desk.done(arguments)?.1.contains("other nodes apply the change"));
     for quiet in [&["keys", "show", &id][..], &["keys", "list"], &["accounts", "show", "ada"]] {
         assert!(!said(quiet)?, "{quiet:?}");
     }

@@ -37,21 +37,24 @@ fn import_reports_refused_lines() -> Result<(), Fault> {
     let table = [
         (line(1, &all_members()).to_string(), None),
         (line(2, &json!({})).to_string(), None),
-        (line(2, &json!({})).to_string(), Some("`hash` is there already")),
+        (line(2, &json!({})).to_string(), Some("`hash` already exists")),
         ("  \r".to_owned(), None),
         ("no json".to_owned(), Some("expected ident")),
         (line(3, &json!({ "hash": secret })).to_string(), Some("`hash`: write 64 hexadecimal digits")),
-        (line(3, &json!({ "hash": digits(3, 64) })).to_string(), Some("no SHA-512")),
+        (line(3, &json!({ "hash": digits(3, 64) })).to_string(), Some("does not look up SHA-512")),
         (line(3, &json!({ "id": "17" })).to_string(), Some("`id`: ")),
         (line(3, &json!({ "id": secret })).to_string(), Some("`id`: ")),
         (line(3, &json!({ "createdAt": secret })).to_string(), Some("`createdAt`: ")),
         (line(3, &json!({ "paths": [secret] })).to_string(), Some("`paths`: ")),
-        (line(3, &json!({ "name": secret })).to_string(), Some("`name` holds a key")),
-        (line(3, &json!({ "metadata": { "a": secret } })).to_string(), Some("`metadata` holds a key")),
+        (line(3, &json!({ "name": secret })).to_string(), Some("`name` must not contain a key")),
+        (
+            line(3, &json!({ "metadata": { "a": secret } })).to_string(),
+            Some("`metadata` must not contain a key"),
+        ),
         (line(3, &json!({ "apiKey": secret })).to_string(), Some("unknown field `apiKey`")),
         (line(3, &json!({ "scopes": secret })).to_string(), Some("expected a sequence")),
         (json!(secret).to_string(), Some("expected an object")),
-        (line(3, &json!({ "account": "eve" })).to_string(), Some("no such account")),
+        (line(3, &json!({ "account": "eve" })).to_string(), Some("the account does not exist")),
         (line(3, &json!({ "name": "" })).to_string(), Some("`name`")),
         (line(3, &json!({ "start": &secret[..20] })).to_string(), Some("`start`")),
         (line(3, &json!({ "environment": "test" })).to_string(), Some("`environment`")),
@@ -112,12 +115,12 @@ fn a_file_may_come_from_standard_input() -> Result<(), Fault> {
         Ok((output.status.code(), String::from_utf8(output.stderr)?))
     };
     let lines: Vec<_> = (0..100).map(|byte| line(byte, &json!({})).to_string()).collect();
-    assert_eq!(import(&lines.join("\n"))?, (Some(0), "imported 100; refused 0\n".to_owned()));
+    assert_eq!(import(&lines.join("\n"))?, (Some(0), "imported 100; rejected 0\n".to_owned()));
     assert_eq!(desk.json(&["keys", "list"])?["keys"].as_array().map(Vec::len), Some(100));
-    assert_eq!(import("")?, (Some(0), "imported 0; refused 0\n".to_owned()));
+    assert_eq!(import("")?, (Some(0), "imported 0; rejected 0\n".to_owned()));
     let (code, said) = import("{}\n")?;
     assert_eq!(code, Some(1));
-    assert_eq!(said, "line 1: missing field `hash`\nimported 0; refused 1\n");
+    assert_eq!(said, "line 1: missing field `hash`\nimported 0; rejected 1\n");
     Ok(())
 }
 

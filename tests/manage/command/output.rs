@@ -10,8 +10,8 @@ fn json_fault_is_an_object_on_stderr() -> Result<(), Fault> {
     let table: [(&[&str], i32, &str, Option<&str>); 6] = [
         (&["keys"], 2, "what to do is missing", None),
         (&["keys", "show", "17"], 2, "failed to read a key id", None),
-        (&["keys", "list", "--as", " "], 2, "`--as` names nobody", None),
-        (&["accounts", "show", "ada"], 1, "there is no such account", None),
+        (&["keys", "list", "--as", " "], 2, "`--as` is empty; write the name of the operator", None),
+        (&["accounts", "show", "ada"], 1, "the account does not exist", None),
         (&["accounts", "create", "ada", "--plan", "gold"], 1, "not configured", Some("plan")),
         (&["keys", "import", "--file", "none"], 1, "--file: none: ", None),
     ];
@@ -56,7 +56,7 @@ fn unshown_secret_is_reported_with_its_key() -> Result<(), Fault> {
         assert_eq!(output.status.code(), Some(1), "{said}");
         let keys = desk.json(&["keys", "list", "--status", "active"])?;
         let id = keys["keys"][0]["id"].as_str().ok_or("no key")?;
-        assert!(said.contains(&format!("nobody has the secret of the key {id}: revoke that")), "{said}");
+        assert!(said.contains(&format!("the secret of the key {id} is lost: revoke")), "{said}");
         assert!(!said.contains("panicked"), "{said}");
         if json {
             assert_eq!(serde_json::from_str::<Value>(&said)?["key"], id);

@@ -77,13 +77,13 @@ fn unannounced_change_is_reported() -> Result<(), Fault> {
     assert_eq!(redis.say(&["ACL", "SETUSER", "default", "-publish"]), "+OK");
     for change in [&["keys", "pause", &id][..], &["keys", "revoke", &id], &["accounts", "suspend", "ada"]] {
         let (_, err) = desk.done(&[change, &["--redis", &url, "--redis-prefix", "acme"]].concat())?;
-        assert!(err.contains("the other nodes could not be told"), "{change:?}: {err}");
+        assert!(err.contains("the other nodes could not be notified"), "{change:?}: {err}");
     }
 
     redis.kill();
     let refused = desk.keys(&["accounts", "resume", "ada", "--redis", &url, "--redis-prefix", "acme"])?;
     assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8(refused.stderr)?.contains("nothing was done"));
+    assert!(String::from_utf8(refused.stderr)?.contains("nothing was changed"));
     assert_eq!(desk.json(&["accounts", "show", "ada"])?["status"], "suspended");
 
     let unreadable = desk.keys(&["keys", "list", "--redis", "nowhere:secret@", "--redis-prefix", "acme"])?;

@@ -67,8 +67,8 @@ async fn body_that_is_no_object_says_what_is_due() {
         ("[1]", object),
         ("\"backend\"", object),
         ("5", object),
-        ("{", "is no JSON: see line 1, column 1"),
-        ("{\"name\": 1,\n x}", "is no JSON: see line 2, column 2"),
+        ("{", "is not valid JSON: see line 1, column 1"),
+        ("{\"name\": 1,\n x}", "is not valid JSON: see line 2, column 2"),
     ];
     for (body, told) in rows {
         for route in [format!("POST {KEYS}"), format!("PATCH {KEYS}/{id}")] {
@@ -152,7 +152,11 @@ async fn key_as_a_name_is_neither_stored_nor_shown() {
         {
             let answer = stage.send(&key, &route, body).await;
             assert_eq!(answer.status, 400, "{route}: {}", answer.text);
-            assert!(answer.text.contains("holds a key") && !answer.text.contains(&key), "{}", answer.text);
+            assert!(
+                answer.text.contains("must not contain a key") && !answer.text.contains(&key),
+                "{}",
+                answer.text
+            );
         }
     }
     let list = stage.send(&key, &format!("GET {KEYS}"), "").await;

@@ -44,7 +44,7 @@ async fn deleted_file_is_found_at_once() {
     assert_eq!(charge(&ledger, &record(1, "ada").account, 1, 1).await.unwrap(), posted(9));
     let log = log.0.lock().unwrap().clone();
     assert_eq!(log.matches("the database file was deleted or replaced: put it back").count(), 2, "{log}");
-    assert_eq!(log.matches("the database file is back").count(), 2, "{log}");
+    assert_eq!(log.matches("the database file was restored").count(), 2, "{log}");
 }
 
 #[tokio::test]
@@ -78,7 +78,10 @@ async fn read_only_url_is_an_error_at_start() {
     let place = Place::sqlite();
     place.open().await.close().await;
     let error = Database::connect(&format!("{}?mode=ro", place.url)).await.unwrap_err().to_string();
-    assert!(error.contains("readonly") && error.contains("may this process write"), "{error}");
+    assert!(
+        error.contains("readonly") && error.contains("check that this process has permission"),
+        "{error}"
+    );
 }
 
 /// The variable that names a read-only file for a process without administrator rights.
@@ -89,7 +92,10 @@ const READER: &str = "TOLLGATE_TEST_READER";
 async fn reader() {
     let Ok(url) = std::env::var(READER) else { return };
     let error = SqlStore::connect(&url).await.unwrap_err().to_string();
-    assert!(error.contains("readonly") && error.contains("may this process write"), "{error}");
+    assert!(
+        error.contains("readonly") && error.contains("check that this process has permission"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
