@@ -236,7 +236,7 @@ impl fmt::Display for Problem {
 ///
 /// let denial = Denial::of(DenialKind::Revoked);
 /// assert_eq!(denial.kind().parent(), Some(DenialKind::Unauthorized));
-/// assert_eq!(denial.to_string(), "the request was refused: revoked");
+/// assert_eq!(denial.to_string(), "the request was denied: revoked");
 /// ```
 #[derive(Clone)]
 pub struct Denial {
