@@ -28,8 +28,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     println!("needs no key:  curl -i http://127.0.0.1:3000/health");
     println!("needs a key:   curl -i http://127.0.0.1:3000/whoami");
-    let key = issued.secret.reveal();
-    println!("shows it:      curl -i -H 'X-API-Key: {}' http://127.0.0.1:3000/whoami", &*key);
+    let key = issued.secret.expose_secret();
+    println!("shows it:      curl -i -H 'X-API-Key: {key}' http://127.0.0.1:3000/whoami");
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(interrupt()).await?;
     Ok(())

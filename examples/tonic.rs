@@ -20,8 +20,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = Arc::new(MemoryStore::new());
     let gate = Config::from_toml(GATE, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
 
-    let key = gate.formats()[0].generate()?.reveal();
-    let hash = gate.hasher().hash(key.as_bytes());
+    let key = gate.formats()[0].generate()?;
+    let hash = gate.hasher().hash(key.expose_secret().as_bytes());
     store.put_key(KeyRecord::new(KeyId::generate(), hash, Account::new("wile", "free").into()));
 
     // The gate stands in front of all services, and of the paths that none of them has.
@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Err(refused) => println!("without a key: {:?}, {}", refused.code(), refused.message()),
     }
     let mut call = tonic::Request::new(HealthCheckRequest::default());
-    call.metadata_mut().insert("x-api-key", key.parse()?);
+    call.metadata_mut().insert("x-api-key", key.expose_secret().parse()?);
     println!("with a key:    {:?}", client.check(call).await?.into_inner());
     Ok(())
 }

@@ -36,7 +36,7 @@
 //!
 //! let refused = app.clone().oneshot(Request::get("/v1/candles").body(Body::empty())?).await?;
 //! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-//! let request = Request::get("/v1/candles").header("X-API-Key", &*issued.secret.reveal()).body(Body::empty())?;
+//! let request = Request::get("/v1/candles").header("X-API-Key", issued.secret.expose_secret()).body(Body::empty())?;
 //! assert_eq!(app.oneshot(request).await?.status(), StatusCode::OK);
 //! # Ok(())
 //! # }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use tollgate::key::RevealedKey;
+use tollgate::key::IssuedKey;
 use tollgate::redis::RedisServer;
 use tollgate::sql::Database;
 use tollgate::store::{AccountAdmin, SqlStore};
@@ -62,7 +62,7 @@ async fn start(options: &Options) -> Result<Node, Fault> {
 }
 
 /// A key's id, and its secret.
-type Key = (KeyId, RevealedKey);
+type Key = (KeyId, IssuedKey);
 
 /// So many keys of a new account on a plan.
 async fn issue(database: &Database, plan: &str, count: usize) -> Result<Vec<Key>, Fault> {
@@ -73,7 +73,7 @@ async fn issue(database: &Database, plan: &str, count: usize) -> Result<Vec<Key>
     let (manager, mut issued) = (KeyManager::new(gate, store), Vec::new());
     for number in 0..count {
         let key = manager.issue(NewKey::new(account.as_str(), format!("number {number}"))).await?;
-        issued.push((key.key.id, key.secret.reveal()));
+        issued.push((key.key.id, key.secret));
     }
     Ok(issued)
 }
@@ -84,7 +84,7 @@ async fn share_a_limit(client: &Client, nodes: &[Node], keys: &[Key]) -> Result<
     let (start, mut admitted) = (Instant::now(), vec![0; nodes.len()]);
     for request in 0..200 {
         let (place, key) = (request % nodes.len(), &keys[request % keys.len()].1);
-        if client.get(&nodes[place].address, "/free", key).await? == 200 {
+        if client.get(&nodes[place].address, "/free", key.expose_secret()).await? == 200 {
             admitted[place] += 1;
         }
     }
@@ -100,10 +100,11 @@ async fn revoke(client: &Client, nodes: &[Node], keys: &[Key]) -> Result<(), Fau
     println!("\none key of an account revokes {} others at node 1:", revoked.len());
     let mut times = Vec::new();
     for (id, key) in revoked {
+        let key = key.expose_secret();
         // The last node knows the key from here on.
         until(client, last, key, 200, PATIENCE).await?;
         let path = format!("/keys/{id}");
-        let (status, answer) = client.ask(Method::DELETE, first, &path, manages).await?;
+        let (status, answer) = client.ask(Method::DELETE, first, &path, manages.expose_secret()).await?;
         if !(200..300).contains(&status) {
             return Err(format!("node 1 answered {status} to a revocation: {answer}").into());
         }

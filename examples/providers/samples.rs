@@ -71,7 +71,7 @@ impl Samples {
         for (place, mut key) in self.keys.into_iter().enumerate() {
             let format = formats.iter().find(|format| format.prefix().starts_with(&key.prefix));
             let format = format.ok_or_else(|| format!("no format has the prefix {}", key.prefix))?;
-            let secret = format.generate()?.reveal().to_owned();
+            let secret = format.generate()?.expose_secret().to_owned();
             key.members.insert("id".into(), sample_id(place).into());
             key.members.insert("secret".into(), secret.as_str().into());
             records.push(Value::Object(key.members));

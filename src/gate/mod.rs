@@ -25,7 +25,7 @@
 //!     .build()?;
 //! let issued = KeyManager::new(gate.clone(), store).issue(NewKey::new("acme", "my first key")).await?;
 //!
-//! let request = Request::get("/v1/candles").header("X-API-Key", &*issued.secret.reveal()).body(())?;
+//! let request = Request::get("/v1/candles").header("X-API-Key", issued.secret.expose_secret()).body(())?;
 //! let admission = gate.admit(&RequestView::of(&request)).await?;
 //! let caller = gate.principal(&admission).unwrap();
 //! assert_eq!(caller.account().id.as_str(), "acme");

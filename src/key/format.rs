@@ -292,7 +292,7 @@ impl KeyFormat {
     ///
     /// let format = KeyFormat::new("acme_", Length::exactly(38))?.with_checksum()?;
     /// let key = format.generate()?;
-    /// assert!(format.accepts(key.reveal().as_bytes()));
+    /// assert!(format.accepts(key.expose_secret().as_bytes()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn generate(&self) -> Result<crate::key::IssuedKey, crate::key::RandomnessError> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::key::{Randomness, RandomnessError};
@@ -18,64 +19,35 @@ use crate::key::{Randomness, RandomnessError};
 ///
 /// let key = KeyFormat::new("acme_", Length::exactly(32))?.generate()?;
 /// let shown = format!("{key:?}");
-/// let secret = key.reveal();
-/// assert!(secret.starts_with("acme_") && !shown.contains(&*secret));
+/// let secret = key.expose_secret();
+/// assert!(secret.starts_with("acme_") && !shown.contains(secret));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct IssuedKey {
-    secret: Zeroizing<String>,
+    secret: SecretString,
     start: usize,
 }
 
 impl IssuedKey {
     /// Creates a key from ASCII bytes, of which the first `start` may be shown.
     pub(crate) fn new(key: &[u8], start: usize) -> Self {
-        Self { secret: Zeroizing::new(String::from_utf8_lossy(key).into_owned()), start }
+        Self { secret: String::from_utf8_lossy(key).into_owned().into(), start }
     }
 
     /// Returns the whole key, to be shown once to its owner.
-    pub fn reveal(self) -> RevealedKey {
-        RevealedKey(self.secret)
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.secret.as_bytes()
+    pub fn expose_secret(&self) -> &str {
+        self.secret.expose_secret()
     }
 
     /// Returns the first characters, which may be shown and stored.
     pub fn start(&self) -> &str {
-        self.secret.get(..self.start).unwrap_or_default()
+        self.expose_secret().get(..self.start).unwrap_or_default()
     }
 }
 
 impl fmt::Debug for IssuedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IssuedKey({}..)", self.start())
-    }
-}
-
-/// A new key as text, to be shown. Its memory is wiped when it is dropped.
-///
-/// `Debug` shows nothing of the key. The type does not implement `Clone`.
-pub struct RevealedKey(Zeroizing<String>);
-
-impl std::ops::Deref for RevealedKey {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RevealedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self)
-    }
-}
-
-impl fmt::Debug for RevealedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RevealedKey(..)")
     }
 }
 

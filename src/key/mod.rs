@@ -12,7 +12,8 @@
 //! use tollgate::{Account, KeyFormat, KeyId, KeyRecord};
 //!
 //! let format = KeyFormat::new("acme_", Length::exactly(32))?.with_checksum()?;
-//! let secret = format.generate()?.reveal();
+//! let issued = format.generate()?;
+//! let secret = issued.expose_secret();
 //! assert!(format.accepts(secret.as_bytes()));
 //! assert!(!format.accepts(b"acme_0123456789"));
 //!
@@ -53,7 +54,7 @@ pub(crate) use format::LONGEST;
 pub use format::{KeyFormat, Length};
 pub use hash::{KeyHash, KeyHasher};
 pub use id::KeyId;
-pub use issued::{IssuedKey, RevealedKey};
+pub use issued::IssuedKey;
 pub use presented::PresentedKey;
 pub use randomness::{OsRandomness, Randomness, RandomnessError};
 pub use record::{KeyDetails, KeyRecord, KeyStatus, PathPattern, PreviousSecret};

@@ -215,7 +215,7 @@ impl KeyManager {
         let format = format
             .ok_or_else(|| ManageError::Misconfigured("no key format issues keys such as this one".into()))?;
         let secret = format.generate_from(self.context.gate.randomness())?;
-        let hash = self.context.gate.hasher().hash(secret.as_bytes());
+        let hash = self.context.gate.hasher().hash(secret.expose_secret().as_bytes());
         let rotated = self.change(id, Action::Rotated, |record| {
             self.must_live(record)?;
             bounds.must_cover(record)?;

@@ -182,7 +182,7 @@ impl KeyManager {
             self.check_expiry(plan, end, now)?;
         }
         let expires_at = new.expires_at.or(Self::default_expiry(plan, bounds, now));
-        let hash = self.context.gate.hasher().hash(secret.as_bytes());
+        let hash = self.context.gate.hasher().hash(secret.expose_secret().as_bytes());
         let mut record = KeyRecord::new(KeyId::generate(), hash, account);
         secret.start().clone_into(&mut record.start);
         record.name.clone_from(&new.name);

@@ -29,7 +29,7 @@
 //!
 //! accounts.create(Account::new("acme", "pro")).await?;
 //! let issued = keys.issue(NewKey::new("acme", "my first key")).await?;
-//! let shown_once = issued.secret.reveal();
+//! let shown_once = issued.secret.expose_secret();
 //! assert!(shown_once.starts_with("acme_"));
 //!
 //! keys.revoke(issued.key.id).await?;
@@ -111,7 +111,7 @@ use crate::store::KeyAdmin;
 /// let manager = KeyManager::new(gate, store);
 ///
 /// let issued = manager.issue(NewKey::new("ada", "My Trading Bot")).await?;
-/// println!("shown once: {}", issued.secret.reveal());
+/// println!("shown once: {}", issued.secret.expose_secret());
 /// let full = manager.issue(NewKey::new("ada", "another")).await;
 /// assert!(matches!(full, Err(ManageError::KeyLimitReached { most: 1 })));
 /// manager.revoke(issued.key.id).await?;

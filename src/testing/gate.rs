@@ -12,7 +12,7 @@ use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::credit::MemoryLedger;
 use crate::error::ConfigError;
 use crate::gate::{Gate, GateBuilder};
-use crate::key::{KeyId, KeyRecord, RevealedKey};
+use crate::key::{IssuedKey, KeyId, KeyRecord};
 use crate::limit::MemoryLimiter;
 use crate::store::{KeyStore, MemoryStore};
 use crate::words;
@@ -101,7 +101,7 @@ impl TestGate {
     /// # Errors
     ///
     /// Returns an error if the plan is not configured, or if the gate has no format for keys.
-    pub fn key(&self, plan: &str) -> Result<RevealedKey, ConfigError> {
+    pub fn key(&self, plan: &str) -> Result<IssuedKey, ConfigError> {
         self.key_with(plan, |_, _| {})
     }
 
@@ -115,7 +115,7 @@ impl TestGate {
         &self,
         plan: &str,
         change: impl FnOnce(&mut KeyRecord, &mut Account),
-    ) -> Result<RevealedKey, ConfigError> {
+    ) -> Result<IssuedKey, ConfigError> {
         if self.gate.plan(plan).is_none() {
             let meant = words::meant(plan, self.gate.0.plans.names());
             let expected = format!("{meant}define it under `[plans]`, or name a plan that is defined");
@@ -131,12 +131,12 @@ impl TestGate {
         let mut account = Account::new(format!("test-{id}"), plan);
         account.subscription = Some(Subscription::Active);
         account.agreements = self.gate.0.known_agreements().into_iter().cloned().collect();
-        let hash = self.gate.hasher().hash(key.as_bytes());
+        let hash = self.gate.hasher().hash(key.expose_secret().as_bytes());
         let mut record = KeyRecord::new(id, hash, Arc::new(account.clone()));
         change(&mut record, &mut account);
         record.account = Arc::new(account);
         self.put(record);
-        Ok(key.reveal())
+        Ok(key)
     }
 
     /// Returns the remaining credits of a key's account, or `None` for a key that this gate does not know.

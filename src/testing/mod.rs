@@ -33,7 +33,7 @@
 //!
 //! // The key is admitted once a minute. The next window begins when the clock has advanced by a minute.
 //! let key = test.key("pro")?;
-//! let call = || Request::get("/v1/quotes").header("X-API-Key", &*key).body(Body::empty());
+//! let call = || Request::get("/v1/quotes").header("X-API-Key", key.expose_secret()).body(Body::empty());
 //! assert_eq!(app.clone().oneshot(call()?).await?.status(), StatusCode::OK);
 //! assert_eq!(app.clone().oneshot(call()?).await?.status(), StatusCode::TOO_MANY_REQUESTS);
 //! test.clock().advance(Duration::from_secs(60));

@@ -38,8 +38,8 @@ fn mark(body: &[u8]) -> u128 {
 fn check(format: &KeyFormat) {
     let (mut marks, mut counts) = (Vec::with_capacity(KEYS), [0_u64; 256]);
     for _ in 0..KEYS {
-        let key = format.generate().unwrap().reveal();
-        let key = key.as_bytes();
+        let key = format.generate().unwrap();
+        let key = key.expose_secret().as_bytes();
         assert!(format.accepts(key), "a new key has not its format's shape: {format:?}");
         let body = &key[format.prefix().len()..];
         for &letter in body {

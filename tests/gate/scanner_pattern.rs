@@ -26,7 +26,7 @@ fn pattern_finds_keys_in_any_text() -> Result<(), Fault> {
         let pattern = Regex::new(&format.scanner_pattern())?;
         for _ in 0..200 {
             let key = format.generate()?;
-            let key = key.reveal();
+            let key = key.expose_secret();
             let texts = [
                 key.to_owned(),
                 format!("export API_KEY=\"{key}\"\n"),
@@ -37,7 +37,7 @@ fn pattern_finds_keys_in_any_text() -> Result<(), Fault> {
             ];
             for text in texts {
                 let found: Vec<_> = pattern.find_iter(&text).map(|found| found.as_str()).collect();
-                assert_eq!(found, [&*key], "{} in {text}", format.scanner_pattern());
+                assert_eq!(found, [key], "{} in {text}", format.scanner_pattern());
             }
         }
     }
@@ -50,7 +50,7 @@ fn pattern_ignores_near_misses() -> Result<(), Fault> {
         let pattern = Regex::new(&format.scanner_pattern())?;
         for _ in 0..50 {
             let key = format.generate()?;
-            let (key, prefix) = (key.reveal(), format.prefix());
+            let (key, prefix) = (key.expose_secret(), format.prefix());
             let (short, body) = (&key[..key.len() - 1], &key[prefix.len()..]);
             let middle = key.len() - body.len() / 2;
             let misses = [
@@ -74,10 +74,11 @@ fn pattern_ignores_near_misses() -> Result<(), Fault> {
 fn checksum_separates_keys_from_lookalikes() -> Result<(), Fault> {
     let format = KeyFormat::new("acme_", Length::exactly(38))?.with_checksum()?;
     let pattern = Regex::new(&format.scanner_pattern())?;
-    let key = format.generate()?.reveal();
+    let key = format.generate()?;
+    let key = key.expose_secret();
     let flip = if key.ends_with('a') { 'b' } else { 'a' };
     let forged = format!("{}{flip}", &key[..42]);
-    assert!(pattern.is_match(&key) && format.accepts(key.as_bytes()));
+    assert!(pattern.is_match(key) && format.accepts(key.as_bytes()));
     assert!(pattern.is_match(&forged) && !format.accepts(forged.as_bytes()));
     Ok(())
 }

@@ -143,15 +143,16 @@ async fn unmatched_routes_can_be_denied() {
         app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status()
     };
     let key = test.key("free").unwrap();
-    let first = test.credits(&key).unwrap();
+    let key = key.expose_secret();
+    let first = test.credits(key).unwrap();
     for route in
         ["POST /v1/orders", "GET /nowhere", "GET /v1/quotes", "GET /v1/quotes/BTC/", "GET /", "POST /health"]
     {
-        assert_eq!(answer(route, Some(&key)).await, StatusCode::FORBIDDEN, "{route}");
+        assert_eq!(answer(route, Some(key)).await, StatusCode::FORBIDDEN, "{route}");
         assert_eq!(answer(route, None).await, StatusCode::UNAUTHORIZED, "{route}");
     }
-    assert_eq!(test.credits(&key).unwrap(), first);
-    assert_eq!(answer("GET /v1/quotes/BTC", Some(&key)).await, StatusCode::OK);
+    assert_eq!(test.credits(key).unwrap(), first);
+    assert_eq!(answer("GET /v1/quotes/BTC", Some(key)).await, StatusCode::OK);
     assert_eq!(answer("GET /health", None).await, StatusCode::OK);
     assert_eq!(answer("HEAD /health", None).await, StatusCode::OK);
 }
@@ -196,9 +197,10 @@ async fn test_gate_replaces_the_back_ends() {
     let builder = builder.store(Theirs).limiter(Theirs).ledger(Theirs);
     let test = TestGate::from_builder(builder).unwrap();
     let key = test.key("pro").unwrap();
-    let first = test.credits(&key).unwrap();
-    assert_eq!(status(&test, &key).await, StatusCode::OK);
-    assert_eq!(test.credits(&key).unwrap().get(), first.get() - 3);
+    let key = key.expose_secret();
+    let first = test.credits(key).unwrap();
+    assert_eq!(status(&test, key).await, StatusCode::OK);
+    assert_eq!(test.credits(key).unwrap().get(), first.get() - 3);
     // Credits that are changed by hand are the test's too.
     let (account, now) = ("any".into(), test.gate().clock().now().wall());
     let read = test.gate().credit_admin().unwrap().balance_of(&account, &Allowance::None, now).await;
@@ -214,19 +216,20 @@ async fn status(test: &TestGate, key: &str) -> StatusCode {
 async fn test_keys_and_clock_are_controllable() {
     let test = TestGate::from_toml(GATE).unwrap();
     let key = test.key("pro").unwrap();
-    let first = test.credits(&key).unwrap();
-    assert_eq!(status(&test, &key).await, StatusCode::OK);
-    assert_eq!(test.credits(&key).unwrap().get(), first.get() - 3);
-    assert_eq!(status(&test, &key).await, StatusCode::OK);
-    assert_eq!(status(&test, &key).await, StatusCode::TOO_MANY_REQUESTS);
+    let key = key.expose_secret();
+    let first = test.credits(key).unwrap();
+    assert_eq!(status(&test, key).await, StatusCode::OK);
+    assert_eq!(test.credits(key).unwrap().get(), first.get() - 3);
+    assert_eq!(status(&test, key).await, StatusCode::OK);
+    assert_eq!(status(&test, key).await, StatusCode::TOO_MANY_REQUESTS);
     test.clock().advance(Duration::from_mins(1));
-    test.set_credits(&key, Credits::new(2));
-    assert_eq!(status(&test, &key).await, StatusCode::PAYMENT_REQUIRED);
+    test.set_credits(key, Credits::new(2));
+    assert_eq!(status(&test, key).await, StatusCode::PAYMENT_REQUIRED);
 
     let suspended = test.key_with("pro", |_, account| account.status = AccountStatus::Suspended).unwrap();
-    assert_eq!(status(&test, &suspended).await, StatusCode::FORBIDDEN);
+    assert_eq!(status(&test, suspended.expose_secret()).await, StatusCode::FORBIDDEN);
     let restricted = test.key_with("pro", |record, _| record.scopes = Some(Vec::new())).unwrap();
-    assert_eq!(status(&test, &restricted).await, StatusCode::FORBIDDEN);
+    assert_eq!(status(&test, restricted.expose_secret()).await, StatusCode::FORBIDDEN);
     // The demo key is known, and its account has no subscription.
     assert_eq!(status(&test, "acme_demo").await, StatusCode::FORBIDDEN);
     assert_eq!(test.credits("acme_unknown"), None);

@@ -28,7 +28,7 @@ fn new(account: &str, change: impl FnOnce(&mut NewKey)) -> NewKey {
 async fn key_in_a_name_or_in_metadata_is_refused() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let issued = stage.issue("ada").await?;
-    let (id, secret) = (issued.key.id, issued.secret.reveal().to_owned());
+    let (id, secret) = (issued.key.id, issued.secret.expose_secret().to_owned());
     let retired = "acme_test_aaaaaaaabbbbbbbbccccccccdddddddd";
     let texts =
         [secret.clone(), retired.to_owned(), format!("bot ({secret}), old"), format!("key:{secret}\u{e9}")];
@@ -176,12 +176,12 @@ async fn new_key_has_the_requested_fields() -> Result<(), Fault> {
     let stored = stage.manager.get(issued.key.id).await?;
     assert_eq!(stored, issued.key);
     let shown = format!("{stored:?}{issued:?}");
-    let secret = issued.secret.reveal();
+    let secret = issued.secret.expose_secret();
     assert!(secret.starts_with("acme_test_") && stored.start.starts_with("acme_test_"));
     assert_eq!((&stored.scopes, &stored.paths, &stored.allowlist), (&key.scopes, &key.paths, &key.allowlist));
     assert_eq!(stored.metadata, key.metadata);
     assert_eq!(stored.hash, KeyHasher::sha256().hash(secret.as_bytes()));
-    assert!(!shown.contains(&*secret));
+    assert!(!shown.contains(secret));
     Ok(())
 }
 
@@ -319,8 +319,8 @@ async fn audit_names_actor_action_key_and_address() -> Result<(), Fault> {
         manager.pause(id).await?;
     }
     manager.resume(id).await?;
-    let rotated = manager.rotate(id, DAY).await?.secret.reveal();
-    assert_eq!(manager.report_leak(&rotated).await?, Some(id));
+    let rotated = manager.rotate(id, DAY).await?.secret;
+    assert_eq!(manager.report_leak(rotated.expose_secret()).await?, Some(id));
     manager.revoke(id).await?;
     manager.erase(id).await?;
     let other = manager.import(ForeignKey::new("ada", "a key", KeyHash::from_bytes([7; 32]))).await?;
@@ -346,7 +346,7 @@ async fn audit_names_actor_action_key_and_address() -> Result<(), Fault> {
     assert!(told.iter().all(|event| event.actor == actor));
     assert!(told.iter().all(|event| event.account == event.key.map(|_| "ada".into())));
     let told = format!("{told:?}");
-    assert!([issued.secret.reveal(), rotated].iter().all(|secret| !told.contains(&**secret)));
+    assert!([issued.secret, rotated].iter().all(|secret| !told.contains(secret.expose_secret())));
     Ok(())
 }
 
@@ -354,7 +354,7 @@ async fn audit_names_actor_action_key_and_address() -> Result<(), Fault> {
 async fn a_shown_key_is_serialised_as_served() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let issued = stage.manager.issue(new("ada", |_| ())).await?;
-    let (secret, issued_id) = (issued.secret.reveal(), issued.key.id);
+    let (secret, issued_id) = (issued.secret.expose_secret(), issued.key.id);
     let shown = serde_json::to_value(stage.manager.view(issued.key))?;
     let members: Vec<_> = shown.as_object().unwrap().keys().map(String::as_str).collect();
     let served = ["id", "name", "keyPrefix", "account", "isActive", "status", "environment"];
@@ -368,7 +368,7 @@ async fn a_shown_key_is_serialised_as_served() -> Result<(), Fault> {
     assert_eq!(by_a_key["issuedBy"], by.to_string());
     assert_eq!((&shown["status"], &shown["account"]), (&"active".into(), &"ada".into()));
     assert!(shown["createdAt"].as_str().unwrap().ends_with('Z'), "{shown}");
-    assert!(!shown.to_string().contains(&*secret));
+    assert!(!shown.to_string().contains(secret));
 
     stage.manager.issue(new("ada", |_| ())).await?;
     let mut asked = ListKeys::default();

@@ -153,14 +153,14 @@ async fn leaked_key_is_revoked_without_disclosure() -> Result<(), Fault> {
     let renewed = stage.manager.rotate(over.key.id, DAY).await?;
     stage.clock.advance(DAY);
     stage.audit.take();
-    let (kept, renewed) = (kept.secret.reveal(), renewed.secret.reveal());
+    let (kept, renewed) = (kept.secret.expose_secret(), renewed.secret.expose_secret());
     let (secret, overlaps, outlived) =
-        (leaked.secret.reveal(), overlapping.secret.reveal(), over.secret.reveal());
+        (leaked.secret.expose_secret(), overlapping.secret.expose_secret(), over.secret.expose_secret());
     let table: [(&str, _, _); 8] = [
-        (&secret, Some(leaked.key.id), vec![Action::Leaked]),
-        (&secret, Some(leaked.key.id), vec![]),
-        (&overlaps, Some(overlapping.key.id), vec![Action::Leaked]),
-        (&outlived, None, vec![]),
+        (secret, Some(leaked.key.id), vec![Action::Leaked]),
+        (secret, Some(leaked.key.id), vec![]),
+        (overlaps, Some(overlapping.key.id), vec![Action::Leaked]),
+        (outlived, None, vec![]),
         ("acme_demo", None, vec![]),
         (SECRET, None, vec![]),
         ("", None, vec![]),
@@ -171,11 +171,11 @@ async fn leaked_key_is_revoked_without_disclosure() -> Result<(), Fault> {
         assert_eq!(stage.audit.actions(), told, "{reported}");
     }
     let bob = stage.manager.clone().for_account("bob");
-    assert_eq!(bob.report_leak(&kept).await?, None);
-    for good in [&*kept, &*renewed, "acme_demo"] {
+    assert_eq!(bob.report_leak(kept).await?, None);
+    for good in [kept, renewed, "acme_demo"] {
         assert_eq!(stage.refusal(good).await, None);
     }
-    assert_eq!(stage.refusal(&secret).await, Some(DenialKind::Revoked));
+    assert_eq!(stage.refusal(secret).await, Some(DenialKind::Revoked));
     Ok(())
 }
 

@@ -33,7 +33,7 @@ async fn leak_of_a_rotated_secret_revokes_nothing() -> Result<(), Fault> {
         let rotate = move |store: &MemoryStore| put_under(store, id, other, until);
         let manager =
             KeyManager::new(stage.gate.clone(), ConcurrentWriter::after(looks, &stage.store, rotate));
-        let found = manager.report_leak(&issued.secret.reveal()).await?;
+        let found = manager.report_leak(issued.secret.expose_secret()).await?;
         let status = stage.store.key(id).unwrap().status;
         let expected =
             if until.is_some() { (Some(id), KeyStatus::Revoked) } else { (None, KeyStatus::Active) };

@@ -71,7 +71,7 @@ async fn play(stage: &Stage, model: &mut Model, step: &Step) {
             new.expires_at = lives.map(|lives| model.now.saturating_add(Duration::from_millis(lives)));
             let expires_at = new.expires_at;
             let issued = foreseen(manager.issue(new).await).unwrap_or_else(|_| panic!("a new key is dead"));
-            let secret = issued.map(|issued| (issued.key.id, issued.secret.reveal().to_owned()));
+            let secret = issued.map(|issued| (issued.key.id, issued.secret.expose_secret().to_owned()));
             assert_eq!(secret.is_some(), model.may_issue(ACCOUNTS[account], expires_at));
             if let Some((id, secret)) = secret {
                 model.issue(ACCOUNTS[account], id, secret, expires_at);
@@ -92,7 +92,7 @@ async fn play(stage: &Stage, model: &mut Model, step: &Step) {
         Step::Rotate { key, overlap } => {
             let overlap = Duration::from_millis(overlap);
             let rotated = foreseen(manager.rotate(id(model, key), overlap).await);
-            let secret = rotated.map(|done| done.map(|done| done.secret.reveal().to_owned()));
+            let secret = rotated.map(|done| done.map(|done| done.secret.expose_secret().to_owned()));
             assert_eq!(secret.as_ref().map(Option::is_some).map_err(|dead| *dead), model.alive(key));
             if let Ok(Some(secret)) = secret {
                 model.rotate(key, secret, overlap);

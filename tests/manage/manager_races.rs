@@ -138,10 +138,10 @@ async fn concurrent_rotations_leave_one_secret() -> Result<(), Fault> {
             let (mut admitted, mut current) = (0, 0);
             let stored = stage.manager.get(id).await?;
             for issued in secrets {
-                let secret = issued.secret.reveal();
+                let secret = issued.secret.expose_secret();
                 let hash = stage.gate.hasher().hash(secret.as_bytes());
                 current += usize::from(stored.hash == hash);
-                admitted += usize::from(stage.refusal(&secret).await.is_none());
+                admitted += usize::from(stage.refusal(secret).await.is_none());
             }
             assert_eq!((current, admitted), (1, valid), "round {round}");
         }
@@ -166,7 +166,7 @@ async fn revocation_wins_over_concurrent_changes() -> Result<(), Fault> {
         assert_eq!(stage.manager.get(id).await?.status, KeyStatus::Revoked);
         let new = rotated?.ok();
         for issued in new.into_iter().chain([issued]) {
-            assert!(stage.refusal(&issued.secret.reveal()).await.is_some());
+            assert!(stage.refusal(issued.secret.expose_secret()).await.is_some());
         }
     }
     Ok(())

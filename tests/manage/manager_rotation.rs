@@ -61,7 +61,7 @@ async fn old_secret_works_until_the_overlap_ends() -> Result<(), Fault> {
     const OVERLAP: u32 = 50;
     let stage = Stage::set()?;
     let issued = stage.issue("ada").await?;
-    let mut old = issued.secret.reveal().to_owned();
+    let mut old = issued.secret.expose_secret().to_owned();
     let (secret, stop) = (Arc::new(RwLock::new(old.clone())), Arc::new(AtomicBool::new(false)));
     let served = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..3)
@@ -69,7 +69,7 @@ async fn old_secret_works_until_the_overlap_ends() -> Result<(), Fault> {
         .collect();
     for _ in 0..40 {
         let rotated = stage.manager.rotate(issued.key.id, OVERLAP * STEP).await?;
-        let new = rotated.secret.reveal().to_owned();
+        let new = rotated.secret.expose_secret().to_owned();
         served_more(&served, &clients).await;
         assert_eq!(refused_after(&stage, &old, OVERLAP / 2).await, None);
         secret.write().unwrap_or_else(PoisonError::into_inner).clone_from(&new);
@@ -92,13 +92,13 @@ async fn one_or_two_secrets_are_valid() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let first = stage.issue("ada").await?;
     let id = first.key.id;
-    let mut secrets = vec![first.secret.reveal()];
+    let mut secrets = vec![first.secret];
     for overlap in [10, 10, 0, 10, 1, 10] {
-        secrets.push(stage.manager.rotate(id, overlap * STEP).await?.secret.reveal());
+        secrets.push(stage.manager.rotate(id, overlap * STEP).await?.secret);
         for millis in 0..3 {
             let mut valid = Vec::new();
             for (place, secret) in secrets.iter().enumerate() {
-                if stage.refusal(secret).await.is_none() {
+                if stage.refusal(secret.expose_secret()).await.is_none() {
                     valid.push(place);
                 }
             }
@@ -116,7 +116,7 @@ async fn revocation_ends_both_secrets() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let old = stage.issue("ada").await?;
     let new = stage.manager.rotate(old.key.id, DAY).await?;
-    let (old_secret, new_secret) = (old.secret.reveal(), new.secret.reveal());
+    let (old_secret, new_secret) = (old.secret.expose_secret(), new.secret.expose_secret());
     stage.manager.pause(old.key.id).await?;
     for secret in [&old_secret, &new_secret] {
         assert_eq!(stage.refusal(secret).await, Some(DenialKind::Paused));
@@ -134,10 +134,10 @@ async fn overlap_ends_with_the_key() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let old = stage.issue("cyd").await?;
     let new = stage.manager.rotate(old.key.id, Duration::MAX).await?;
-    let (old_secret, new_secret) = (old.secret.reveal(), new.secret.reveal());
+    let (old_secret, new_secret) = (old.secret.expose_secret(), new.secret.expose_secret());
     assert_eq!((new.key.id, new.key.expires_at), (old.key.id, old.key.expires_at));
     stage.clock.advance((7 * DAY).saturating_sub(STEP));
-    assert_eq!(stage.refusal(&old_secret).await, None);
+    assert_eq!(stage.refusal(old_secret).await, None);
     stage.clock.advance(STEP);
     for secret in [&old_secret, &new_secret] {
         assert_eq!(stage.refusal(secret).await, Some(DenialKind::Expired));
@@ -170,19 +170,19 @@ async fn rotation_keeps_limits_credits_and_id() -> Result<(), Fault> {
     let table = [("eve", DenialKind::RateLimited), ("fay", DenialKind::CreditsExhausted)];
     for (account, exhausted) in table {
         let old = stage.issue(account).await?;
-        let old_secret = old.secret.reveal();
+        let old_secret = old.secret.expose_secret();
         let ask = async |secret: &str| match exhausted {
             DenialKind::RateLimited => stage.refusal(secret).await,
             _ => pay(&stage, secret).await,
         };
         for _ in 0..3 {
-            assert_eq!(ask(&old_secret).await, None);
+            assert_eq!(ask(old_secret).await, None);
         }
         let new = stage.manager.rotate(old.key.id, DAY).await?;
-        let new_secret = new.secret.reveal();
+        let new_secret = new.secret.expose_secret();
         assert_eq!(new.key.id, old.key.id);
-        assert_eq!(ask(&new_secret).await, None);
-        assert_eq!(ask(&old_secret).await, None);
+        assert_eq!(ask(new_secret).await, None);
+        assert_eq!(ask(old_secret).await, None);
         for secret in [&old_secret, &new_secret] {
             assert_eq!(ask(secret).await, Some(exhausted), "{account}");
         }

@@ -102,13 +102,13 @@ async fn shown(manager: &KeyManager) -> Option<Timestamp> {
 async fn uses_are_noted_once_per_resolution() -> Result<(), Fault> {
     let (stage, counted, manager) = noting()?;
     let issued = stage.issue("ada").await?;
-    let secret = issued.secret.reveal();
+    let secret = issued.secret.expose_secret();
     let now = || stage.gate.clock().now().wall();
     assert_eq!(shown(&manager).await, None);
     let first = now();
     let mut later = first;
     for second in 0..150 {
-        assert_eq!(stage.refusal(&secret).await, None);
+        assert_eq!(stage.refusal(secret).await, None);
         if second % 60 == 0 {
             later = now();
         }
@@ -128,9 +128,9 @@ async fn uses_are_noted_once_per_resolution() -> Result<(), Fault> {
 async fn refused_request_is_not_a_use() -> Result<(), Fault> {
     let (stage, counted, manager) = noting()?;
     let issued = stage.issue("ada").await?;
-    let secret = issued.secret.reveal();
+    let secret = issued.secret.expose_secret();
     manager.pause(issued.key.id).await?;
-    assert!(stage.refusal(&secret).await.is_some());
+    assert!(stage.refusal(secret).await.is_some());
     manager.flush_uses().await?;
     assert_eq!((shown(&manager).await, counted.writes()), (None, 0));
     Ok(())
@@ -140,9 +140,9 @@ async fn refused_request_is_not_a_use() -> Result<(), Fault> {
 async fn failing_store_loses_no_use() -> Result<(), Fault> {
     let (stage, counted, manager) = noting()?;
     let issued = stage.issue("ada").await?;
-    let secret = issued.secret.reveal();
+    let secret = issued.secret.expose_secret();
     let used = stage.gate.clock().now().wall();
-    assert_eq!(stage.refusal(&secret).await, None);
+    assert_eq!(stage.refusal(secret).await, None);
     counted.fails.store(true, Ordering::SeqCst);
     assert!(manager.flush_uses().await.is_err());
     assert_eq!(shown(&manager).await, Some(used));
@@ -156,14 +156,14 @@ async fn failing_store_loses_no_use() -> Result<(), Fault> {
 async fn latest_use_time_is_kept() -> Result<(), Fault> {
     let (stage, _, manager) = noting()?;
     let issued = stage.issue("ada").await?;
-    let secret = issued.secret.reveal();
+    let secret = issued.secret.expose_secret();
     let used = stage.gate.clock().now().wall();
-    assert_eq!(stage.refusal(&secret).await, None);
+    assert_eq!(stage.refusal(secret).await, None);
     manager.flush_uses().await?;
     let earlier = Timestamp::from_millis(used.as_millis() - 3_600_000);
     stage.store.touch(&[(issued.key.id, earlier)]).await?;
     stage.clock.set_wall(earlier);
-    assert_eq!(stage.refusal(&secret).await, None);
+    assert_eq!(stage.refusal(secret).await, None);
     manager.flush_uses().await?;
     assert_eq!(shown(&manager).await, Some(used));
     // A change that was decided on an older reading of the record does not set it back either.
@@ -176,10 +176,10 @@ async fn latest_use_time_is_kept() -> Result<(), Fault> {
 async fn gate_notes_uses_once_a_minute() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let issued = stage.issue("ada").await?;
-    let secret = issued.secret.reveal();
+    let secret = issued.secret.expose_secret();
     let first = stage.gate.clock().now().wall();
     for second in 0..=60 {
-        assert_eq!(stage.refusal(&secret).await, None);
+        assert_eq!(stage.refusal(secret).await, None);
         stage.manager.flush_uses().await?;
         let used = if second < 60 { first } else { stage.gate.clock().now().wall() };
         assert_eq!(stage.store.key(issued.key.id).unwrap().last_used_at, Some(used), "second {second}");

@@ -91,14 +91,14 @@ async fn expiring_secret_keeps_its_old_hash() -> Result<(), Fault> {
     let stage = renewing()?;
     let hash = KeyHasher::sha256().hash(SECRET.as_bytes());
     let id = imported(&stage, hash).await?;
-    let rotated = stage.manager.rotate(id, DAY).await?.secret.reveal();
+    let rotated = stage.manager.rotate(id, DAY).await?.secret;
     assert_eq!(stage.refusal(SECRET).await, None);
     let stored = stage.manager.get(id).await?;
-    assert_eq!(stored.hash, new_pepper().hash(rotated.as_bytes()));
+    assert_eq!(stored.hash, new_pepper().hash(rotated.expose_secret().as_bytes()));
     assert_eq!(stored.retiring.map(|old| old.hash), Some(hash));
     stage.clock.advance(DAY);
     assert_eq!(stage.refusal(SECRET).await, Some(DenialKind::Revoked));
-    assert_eq!(stage.refusal(&rotated).await, None);
+    assert_eq!(stage.refusal(rotated.expose_secret()).await, None);
     Ok(())
 }
 

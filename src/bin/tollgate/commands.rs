@@ -154,7 +154,7 @@ async fn issue(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer
     new.caps = arguments.option("caps").map_or(Ok(None), |text| limits::caps(&text))?;
     arguments.end()?;
     let issued = manager.issue(new).await?;
-    Ok(Answer::Secret(manager.view(issued.key), issued.secret.reveal()))
+    Ok(Answer::Secret(manager.view(issued.key), issued.secret))
 }
 
 async fn list(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer, Fault> {
@@ -174,7 +174,7 @@ async fn rotate(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answe
     let overlap = arguments.read::<tollgate::config::Span>("overlap")?.map_or(Duration::ZERO, |span| span.0);
     arguments.end()?;
     let rotated = manager.rotate(id, overlap).await?;
-    Ok(Answer::Secret(manager.view(rotated.key), rotated.secret.reveal()))
+    Ok(Answer::Secret(manager.view(rotated.key), rotated.secret))
 }
 
 async fn update(id: KeyId, arguments: &mut Arguments, manager: &KeyManager) -> Result<Arc<KeyRecord>, Fault> {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tollgate::key::{PathPattern, RevealedKey};
+use tollgate::key::{IssuedKey, PathPattern};
 use tollgate::manage::{KeyPage, KeyView};
 use tollgate::{Account, KeyId, KeyRecord};
 
@@ -14,7 +14,7 @@ use crate::{accounts, limits, say};
 /// The output of a command.
 pub(crate) enum Answer {
     /// A new or rotated key, with its secret.
-    Secret(KeyView, RevealedKey),
+    Secret(KeyView, IssuedKey),
     /// A key.
     Key(KeyView),
     /// Keys that one command revoked.
@@ -61,7 +61,7 @@ impl Answer {
         }
         self.lines().iter().for_each(say::err);
         match self {
-            Self::Secret(_, secret) => say::out(secret),
+            Self::Secret(_, secret) => say::out(secret.expose_secret()),
             _ => Ok(()),
         }
     }
@@ -98,7 +98,7 @@ impl Answer {
 
     fn document(&self) -> Value {
         match self {
-            Self::Secret(key, secret) => json!({ "key": key_json(key), "apiKey": &**secret }),
+            Self::Secret(key, secret) => json!({ "key": key_json(key), "apiKey": secret.expose_secret() }),
             Self::Key(key) => key_json(key),
             Self::Revoked(keys) => json!({ "revoked": keys.iter().map(key_json).collect::<Vec<_>>() }),
             Self::Keys(page) => {

@@ -218,7 +218,7 @@ impl Session<'_> {
         new.metadata = members.table("metadata")?.unwrap_or_default();
         members.end()?;
         let issued = self.manager.issue(new).await?;
-        Ok(with_secret(StatusCode::CREATED, &self.manager.view(issued.key), &issued.secret.reveal()))
+        Ok(with_secret(StatusCode::CREATED, &self.manager.view(issued.key), issued.secret.expose_secret()))
     }
 
     async fn update(&self, id: KeyId) -> Outcome {
@@ -244,7 +244,7 @@ impl Session<'_> {
             members.end()?;
         }
         let rotated = self.manager.rotate(id, overlap).await?;
-        Ok(with_secret(StatusCode::OK, &self.manager.view(rotated.key), &rotated.secret.reveal()))
+        Ok(with_secret(StatusCode::OK, &self.manager.view(rotated.key), rotated.secret.expose_secret()))
     }
 
     /// Revokes a key. The query `?withIssued=true` revokes the keys that it issued too. A body is rejected, because it

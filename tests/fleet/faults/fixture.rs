@@ -89,7 +89,7 @@ impl Stage {
             ledger,
             beside: SqlLedger::new(&beside),
             account: "acme".into(),
-            key: (*issued.secret.reveal()).into(),
+            key: issued.secret.expose_secret().into(),
             served: Arc::default(),
         };
         let (kind, none) = (AdjustmentKind::TopUp(Credits::new(CREDITS)), Allowance::None);

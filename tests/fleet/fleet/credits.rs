@@ -55,7 +55,7 @@ async fn spend(stage: Arc<Stage>, client: Client, place: usize, key: Arc<str>, p
 }
 
 async fn spend_all(stage: &Arc<Stage>, patience: Duration) -> Seen {
-    let key: Arc<str> = (*stage.issue().await.secret.reveal()).into();
+    let key: Arc<str> = stage.issue().await.secret.expose_secret().into();
     let start = Instant::now();
     let seen = stage
         .at_full_load(|stage, client, place| spend(stage, client, place, Arc::clone(&key), patience))

@@ -96,7 +96,7 @@ impl Stage {
         let (manager, mut keys) = (KeyManager::new(gate, store), Vec::new());
         for _ in 0..count {
             let issued = manager.issue(NewKey::new("nobody", "unknown")).await.unwrap();
-            keys.push(issued.secret.reveal().to_owned());
+            keys.push(issued.secret.expose_secret().to_owned());
         }
         keys
     }

@@ -11,7 +11,7 @@ type Admitted = (Instant, Instant);
 /// Asks at every node, as fast as they answer; all that was admitted, in the order in which it was asked.
 async fn admitted_on(plan: &str, time: Duration) -> Option<Vec<Admitted>> {
     let stage = Stage::new(plan, false).await.map(Arc::new)?;
-    let key: Arc<str> = (*stage.issue().await.secret.reveal()).into();
+    let key: Arc<str> = stage.issue().await.secret.expose_secret().into();
     let until = Instant::now() + time;
     let admitted = stage
         .at_full_load(|stage, client, place| {

@@ -63,7 +63,8 @@ async fn paused_postgres_serves_known_keys_only() {
     let Some(stage) = Stage::as_recommended("metered").await.map(Arc::new) else { return };
     stage.top_up(CREDITS).await;
     let (client, mut served) = (Client::new(), 0);
-    let (known, unknown) = (stage.issue().await.secret.reveal().to_owned(), stage.unknown_keys(1_000).await);
+    let (known, unknown) =
+        (stage.issue().await.secret.expose_secret().to_owned(), stage.unknown_keys(1_000).await);
     let mut nodes = Vec::new();
     for place in 0..NODES {
         nodes.push(stage.address(place).await.unwrap());
@@ -113,7 +114,7 @@ fn of_the_quota(time: Duration) -> u128 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_redis_limits_each_node_to_its_share() {
     let Some(stage) = Stage::as_recommended("limited").await.map(Arc::new) else { return };
-    let key: Arc<str> = (*stage.issue().await.secret.reveal()).into();
+    let key: Arc<str> = stage.issue().await.secret.expose_secret().into();
     let (start, killing) = (Instant::now(), Arc::clone(&stage));
     let killed = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -155,7 +156,7 @@ async fn dead_redis_limits_each_node_to_its_share() {
     // A key that was made after it died is known at every node: the database has it.
     let late = stage.manager.issue(NewKey::new(stage.account.clone(), "late")).await.unwrap();
     let (client, address) = (Client::new(), stage.address(0).await.unwrap());
-    let status = client.get(&address, "/free", &late.secret.reveal()).await.unwrap();
+    let status = client.get(&address, "/free", late.secret.expose_secret()).await.unwrap();
     assert!(matches!(status, 200 | 429), "{status}");
     stage.stop().await;
 }

@@ -27,27 +27,28 @@ fn at(times: &mut [Duration], percent: usize) -> Duration {
 async fn revocation_reaches_the_other_nodes() {
     let Some(stage) = Stage::new("metered", false).await.map(Arc::new) else { return };
     stage.top_up(1_000_000).await;
-    let (client, manages) = (Client::new(), stage.issue().await.secret.reveal());
+    let (client, manages) = (Client::new(), stage.issue().await.secret);
     let first = stage.address(0).await.unwrap();
     let (mut times, mut plain) = (Vec::new(), Vec::new());
     for _ in 0..KEYS {
         let issued = stage.issue().await;
-        let (key, path) = (issued.secret.reveal(), format!("/keys/{}", issued.key.id));
+        let (key, path) = (issued.secret.expose_secret(), format!("/keys/{}", issued.key.id));
         for place in 0..NODES {
             let address = stage.address(place).await.unwrap();
             let asked = Instant::now();
-            assert_eq!(client.get(&address, "/free", &key).await.unwrap(), 200);
+            assert_eq!(client.get(&address, "/free", key).await.unwrap(), 200);
             plain.push(asked.elapsed());
         }
-        let (status, answer) = client.ask(Method::DELETE, &first, &path, &manages).await.unwrap();
+        let (status, answer) =
+            client.ask(Method::DELETE, &first, &path, manages.expose_secret()).await.unwrap();
         assert!((200..300).contains(&status), "{status}: {answer}");
         let revoked = Instant::now();
-        assert_eq!(client.get(&first, "/free", &key).await.unwrap(), 401, "the node itself knows at once");
+        assert_eq!(client.get(&first, "/free", key).await.unwrap(), 401, "the node itself knows at once");
         for place in 1..NODES {
             let address = stage.address(place).await.unwrap();
             loop {
                 let asked = Instant::now();
-                match client.get(&address, "/free", &key).await.unwrap() {
+                match client.get(&address, "/free", key).await.unwrap() {
                     401 => break times.push(asked - revoked),
                     200 => assert!(asked - revoked <= STALE_FOR_AT_MOST + Duration::from_millis(100)),
                     status => panic!("a node answered {status}"),

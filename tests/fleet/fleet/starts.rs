@@ -17,10 +17,10 @@ async fn stopped_node_settles_open_charges() {
     let Some(stage) = Stage::new("metered", true).await.map(Arc::new) else { return };
     stage.top_up(CREDITS).await;
     let (client, issued) = (Client::new(), stage.issue().await);
-    let secret = issued.secret.reveal();
+    let secret = issued.secret.expose_secret();
     let address = stage.address(0).await.unwrap();
     for _ in 0..100 {
-        assert_eq!(client.get(&address, "/report", &secret).await.unwrap(), 200);
+        assert_eq!(client.get(&address, "/report", secret).await.unwrap(), 200);
     }
     // What is taken in the background for the next requests is there.
     a_moment().await;

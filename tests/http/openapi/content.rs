@@ -286,16 +286,17 @@ template = '{ "ok": false, "error": { "code": "{code}", "status": "{status}", "w
         let document = test.gate().openapi();
         let request =
             |key: &str| Request::get("/v1/quotes/BTC").header("X-API-Key", key).body(Body::empty()).unwrap();
-        let (poor, busy) = (test.key("pro").unwrap(), test.key("free").unwrap());
+        let [poor, busy] = ["pro", "free"].map(|plan| test.key(plan).unwrap());
         let narrow = test.key_with("pro", |record, _| record.scopes = Some(vec!["other".into()])).unwrap();
-        test.set_credits(&poor, Credits::new(1));
+        let [poor, busy, narrow] = [&poor, &busy, &narrow].map(tollgate::key::IssuedKey::expose_secret);
+        test.set_credits(poor, Credits::new(1));
         for _ in 0..5 {
             let served = test.layer().layer(service_fn(async |_: Request<Body>| {
                 Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
             }));
-            assert!(served.oneshot(request(&busy)).await.unwrap().status().is_success());
+            assert!(served.oneshot(request(busy)).await.unwrap().status().is_success());
         }
-        for (key, status) in [("", 401), (&*poor, 402), (&*narrow, 403), (&*busy, 429)] {
+        for (key, status) in [("", 401), (poor, 402), (narrow, 403), (busy, 429)] {
             let (media_type, headers, body) = refusal(&test, request(key), status).await;
             let said = &operation(&document, "get", "/v1/quotes/{symbol}")["responses"][status.to_string()];
             let reference = said["content"][&media_type]["schema"]["$ref"].as_str().unwrap();
@@ -316,7 +317,8 @@ async fn key_management_answers_as_described() {
     let send = async |method: &str, path: &str, below: &str, body: Value| {
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         let request = Request::builder().method(method).uri(format!("/account/api-keys{below}"));
-        let request = request.header("X-API-Key", &*key).header("content-type", "application/json");
+        let request =
+            request.header("X-API-Key", key.expose_secret()).header("content-type", "application/json");
         let service = service_fn(async |_: Request<Body>| {
             Ok::<_, std::convert::Infallible>(Response::new(Full::<bytes::Bytes>::default()))
         });

@@ -135,7 +135,7 @@ async fn restricted(stage: &Stage, scopes: Named<'_>, paths: Named<'_>) -> (Stri
     key.scopes = scopes.map(|scopes| scopes.iter().map(|scope| (*scope).into()).collect());
     key.paths = paths.map(|paths| paths.iter().map(|path| path.parse().unwrap()).collect());
     let issued = stage.manager.issue(key).await.unwrap();
-    (issued.secret.reveal().to_owned(), issued.key.id.to_string())
+    (issued.secret.expose_secret().to_owned(), issued.key.id.to_string())
 }
 
 #[tokio::test]
@@ -282,7 +282,7 @@ async fn flood_does_not_block_a_revocation() {
         let mut key = tollgate::NewKey::new("ada", name);
         key.quotas = Some(shared());
         let issued = stage.manager.issue(key).await.unwrap();
-        ids.push((issued.secret.reveal().to_owned(), issued.key.id.to_string()));
+        ids.push((issued.secret.expose_secret().to_owned(), issued.key.id.to_string()));
     }
     let [(owner, _), (leaked, id), (_, other)] = &ids[..] else { panic!("{ids:?}") };
     while stage.send(leaked, "GET /api/v1/entries", "").await.status != 429 {}

@@ -74,7 +74,7 @@ impl Stage {
     /// A new key of an account, and its id.
     pub(crate) async fn key(&self, account: &str) -> (String, String) {
         let issued = self.manager.issue(NewKey::new(account, "first")).await.unwrap();
-        (issued.secret.reveal().to_owned(), issued.key.id.to_string())
+        (issued.secret.expose_secret().to_owned(), issued.key.id.to_string())
     }
 
     pub(crate) async fn send(&self, key: &str, route: &str, body: impl Into<Bytes>) -> Answer {
