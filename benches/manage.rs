@@ -33,10 +33,10 @@ fn manager(keys: u32) -> KeyManager {
         .source(KeySource::header("X-API-Key").expect("a header"))
         .format(KeyFormat::new("acme_", Length::exactly(32)).expect("a format"))
         .plan(Plan::new("pro"))
-        .store(Arc::clone(&store))
+        .store(store)
         .build()
         .expect("a gate");
-    KeyManager::new(gate, store)
+    KeyManager::new(gate).expect("a manager")
 }
 
 fn manage(criterion: &mut Criterion) {

@@ -62,7 +62,7 @@ impl KeyStore for Shelf {
         StoreFuture::ready(found.and_then(|record| inside.shown(record)))
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Some(self)
     }
 }

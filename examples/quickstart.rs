@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let gate = Config::from_toml(GATE, "quickstart.toml")?.builder()?.store(Arc::clone(&store)).build()?;
 
     store.put_account(Account::new("wile", "free"));
-    let issued = KeyManager::new(gate.clone(), store).issue(NewKey::new("wile", "my first key")).await?;
+    let issued = KeyManager::new(gate.clone())?.issue(NewKey::new("wile", "my first key")).await?;
 
     let routes = Router::new().route("/health", get(async || "up\n")).route("/whoami", get(whoami));
     // The gate stands in front of the whole router, unknown paths included, not in front of single routes.

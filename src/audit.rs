@@ -29,10 +29,9 @@
 //! #     formats = [{ prefix = "acme_", body = 32 }]
 //! #     [plans.free]
 //! # "#;
-//! let store = Arc::new(MemoryStore::new());
-//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
+//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(MemoryStore::new()).build()?;
 //! let lines = Lines::default();
-//! let accounts = AccountManager::new(gate, store).with_audit(lines.clone()).by(Actor::operator("alice"));
+//! let accounts = AccountManager::new(gate)?.with_audit(lines.clone()).by(Actor::operator("alice"));
 //! accounts.create(Account::new("ada", "free")).await?;
 //! assert_eq!(*lines.0.lock().unwrap(), ["alice: account created"]);
 //! # Ok(())

@@ -24,12 +24,12 @@
 //!     [plans.pro]
 //!     quotas = ["600 per minute"]
 //! "#;
-//! let store = Arc::new(MemoryStore::new());
+//! let store = MemoryStore::new();
 //! store.put_account(Account::new("acme", "pro"));
-//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
+//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(store).build()?;
 //!
 //! // A new key: its hash is stored, the key itself is shown to its owner, once.
-//! let issued = KeyManager::new(gate.clone(), store).issue(NewKey::new("acme", "my first key")).await?;
+//! let issued = KeyManager::new(gate.clone())?.issue(NewKey::new("acme", "my first key")).await?;
 //!
 //! let routes = Router::new().route("/v1/candles", get(async |who: Principal| who.account().id.to_string()));
 //! let app = TollgateLayer::new(gate).around(routes);

@@ -19,7 +19,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Fault> {
     let told = told_to_stop()?;
     let back_ends = BackEnds::open(options).await?;
     let gate = back_ends.gate()?;
-    let manager = KeyManager::new(gate.clone(), back_ends.store.clone());
+    let manager = KeyManager::new(gate.clone())?;
     let routes = Router::new()
         .route("/health", get(async || "up\n"))
         .route("/report", get(async || "a report\n"))

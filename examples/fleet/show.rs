@@ -70,7 +70,7 @@ async fn issue(database: &Database, plan: &str, count: usize) -> Result<Vec<Key>
     let gate = Config::from_toml(GATE, "fleet.toml")?.builder()?.store(store.clone()).build()?;
     let account = format!("show-{}", KeyId::generate());
     store.create_account(&Account::new(account.as_str(), plan)).await?;
-    let (manager, mut issued) = (KeyManager::new(gate, store), Vec::new());
+    let (manager, mut issued) = (KeyManager::new(gate)?, Vec::new());
     for number in 0..count {
         let key = manager.issue(NewKey::new(account.as_str(), format!("number {number}"))).await?;
         issued.push((key.key.id, key.secret));

@@ -59,7 +59,7 @@ impl Server {
         let gate = gate(&mut config, &seed.data, &back_ends)?;
         seeding::put_demo_keys(config.demo_keys()?, &gate, &back_ends).await?;
         seed.note_kept(seeding::put_in(&seed.data, &gate, &back_ends).await?);
-        let manager = KeyManager::new(gate.clone(), Arc::clone(&back_ends.keys));
+        let manager = KeyManager::new(gate.clone())?;
         let routes = (provider.routes)().layer(middleware::from_fn(fail_on_demand));
         // The gate stands in front of the whole router: unknown paths need a key too.
         let app = Router::new().fallback_service(TollgateLayer::new(gate).layer(routes));

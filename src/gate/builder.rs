@@ -449,12 +449,12 @@ impl GateBuilder {
         let store = only("store", self.stores, || in_memory!(crate::store::MemoryStore::new()))?;
         let limiter = only("limiter", self.limiters, || in_memory!(crate::limit::MemoryLimiter::new()))?;
         let ledger = only("ledger", self.ledgers, || in_memory!(crate::credit::MemoryLedger::new()))?;
-        let (key_admin, credit_admin) = (Arc::clone(&store).admin(), Arc::clone(&ledger).admin());
-        if let (Some(path), None) = (&self.management.path, &key_admin) {
-            return Err(no_write_side(path).in_member("management.path"));
+        let (store_admin, credit_admin) = (Arc::clone(&store).admin(), Arc::clone(&ledger).admin());
+        if let (Some(path), None) = (&self.management.path, &store_admin) {
+            return Err(read_only_store(path).in_member("management.path"));
         }
         // Uses are recorded only if keys can be written.
-        let uses = self.uses.or(key_admin.as_ref().map(|_| USES));
+        let uses = self.uses.or(store_admin.as_ref().map(|_| USES));
         let request_id = self.request_ids.header();
         let responders = Responders::new(self.responder, &self.error_format, &self.sources, request_id)?;
         Ok(Gate(Arc::new(Core {
@@ -471,7 +471,7 @@ impl GateBuilder {
             preflights: self.preflights,
             meter: meter_of(&*limiter, &*ledger),
             store,
-            key_admin,
+            store_admin,
             limiter,
             ledger,
             credit_admin,
@@ -575,11 +575,18 @@ fn only<T: ?Sized>(
     }
 }
 
-/// The error for key management over a store that cannot be written.
-pub(crate) fn no_write_side(value: &str) -> ConfigError {
-    let problem = "key management requires a store that can be written";
+/// The error for the management of keys and accounts over a store that cannot be written.
+pub(super) fn read_only_store(value: &str) -> ConfigError {
+    let problem = "the management of keys and accounts requires a store that can be written";
     let expected = "use a store whose `KeyStore::admin` returns `Some`, such as `SqlStore`";
     ConfigError::new(value, problem, expected)
+}
+
+/// The error for the management of credits over a ledger that cannot be written.
+pub(super) fn read_only_ledger() -> ConfigError {
+    let problem = "the management of credits requires a ledger that can be written";
+    let expected = "use a ledger whose `CreditLedger::admin` returns `Some`, such as `SqlLedger`";
+    ConfigError::new("", problem, expected)
 }
 
 impl fmt::Debug for GateBuilder {

@@ -402,7 +402,7 @@ fn wait<T>(waiting: &mut Option<Box<StoreFuture<T>>>, cx: &mut Context<'_>) -> P
 /// Rehashes a key that was found under an older hash under the newest scheme, and returns the new hash. If the write
 /// fails, the next use of the key tries again.
 fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option<Box<KeyHash>> {
-    let key_admin = core.key_admin.as_ref()?;
+    let store_admin = core.store_admin.as_ref()?;
     let KeySearch::Key(key) = find_key(&core.sources, view, core.refuse_conflicts).0 else { return None };
     // The previous secret of a rotated key keeps its old hash until it ends.
     if core.hashers.iter().any(|hasher| record.is_retiring(&hasher.hash(key.as_bytes()))) {
@@ -410,7 +410,7 @@ fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option
     }
     let mut renewed = record.clone();
     renewed.hash = core.hashers[0].hash(key.as_bytes());
-    detach(key_admin.replace(&renewed));
+    detach(store_admin.replace(&renewed));
     Some(Box::new(renewed.hash))
 }
 

@@ -15,15 +15,15 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let store = Arc::new(MemoryStore::new());
+//! let store = MemoryStore::new();
 //! store.put_account(Account::new("acme", "pro"));
 //! let gate = Gate::builder()
 //!     .source(KeySource::header("X-API-Key")?)
 //!     .format(KeyFormat::new("acme_", Length::exactly(32))?)
 //!     .plan(Plan::new("pro"))
-//!     .store(Arc::clone(&store))
+//!     .store(store)
 //!     .build()?;
-//! let issued = KeyManager::new(gate.clone(), store).issue(NewKey::new("acme", "my first key")).await?;
+//! let issued = KeyManager::new(gate.clone())?.issue(NewKey::new("acme", "my first key")).await?;
 //!
 //! let request = Request::get("/v1/candles").header("X-API-Key", issued.secret.expose_secret()).body(())?;
 //! let admission = gate.admit(&RequestView::of(&request)).await?;
@@ -68,7 +68,6 @@ use std::sync::Arc;
 
 pub use admission::{Admission, FinalCost, Outcome, Principal};
 pub use builder::GateBuilder;
-pub(crate) use builder::no_write_side;
 pub use client::TrustedProxies;
 pub(crate) use decide::Decision;
 pub(crate) use mounted::RouteDescription;
@@ -81,6 +80,7 @@ use crate::amount::ChargeIds;
 use crate::clock::Clock;
 use crate::credit::{CreditAdmin, CreditLedger};
 use crate::denial::Denial;
+use crate::error::ConfigError;
 pub(crate) use crate::gate::detach::detach;
 pub(crate) use crate::gate::detach::surviving;
 pub(crate) use crate::gate::guarded::{bare_failure, decide};
@@ -92,7 +92,7 @@ use crate::name::{Environment, PlanName};
 use crate::request::RequestView;
 use crate::respond::{DenialContext, RequestId, RequestIds, Responders};
 use crate::rule::RuleSet;
-use crate::store::{KeyAdmin, KeyStore};
+use crate::store::{AccountAdmin, KeyStore};
 use crate::telemetry::DecisionSink;
 use crate::uses::Uses;
 
@@ -141,7 +141,7 @@ pub(crate) struct Core {
     preflights: bool,
     pub(crate) store: Arc<dyn KeyStore>,
     /// The write side of the store.
-    pub(crate) key_admin: Option<Arc<dyn KeyAdmin>>,
+    pub(crate) store_admin: Option<Arc<dyn AccountAdmin>>,
     pub(crate) limiter: Arc<dyn RateLimiter>,
     pub(crate) ledger: Arc<dyn CreditLedger>,
     /// The write side of the ledger.
@@ -221,6 +221,16 @@ impl Gate {
         self.0.credit_admin.as_ref()
     }
 
+    /// Returns the write side of the store, or the error for a store without one.
+    pub(crate) fn writable_store(&self) -> Result<Arc<dyn AccountAdmin>, ConfigError> {
+        self.0.store_admin.clone().ok_or_else(|| builder::read_only_store("").in_member("store"))
+    }
+
+    /// Returns the write side of the ledger, or the error for a ledger without one.
+    pub(crate) fn writable_ledger(&self) -> Result<Arc<dyn CreditAdmin>, ConfigError> {
+        self.0.credit_admin.clone().ok_or_else(|| builder::read_only_ledger().in_member("ledger"))
+    }
+
     /// The clock of the gate.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
@@ -295,7 +305,7 @@ impl Core {
     /// newest scheme, there is one more under that scheme, because the key may have been rehashed between two look-ups.
     fn tries(&self) -> usize {
         let schemes = self.hashers.len();
-        if schemes > 1 && self.key_admin.is_some() { schemes + 1 } else { schemes }
+        if schemes > 1 && self.store_admin.is_some() { schemes + 1 } else { schemes }
     }
 
     fn hasher_of_try(&self, tries: usize) -> &KeyHasher {

@@ -15,7 +15,7 @@ impl<T: KeyStore> KeyStore for Resilient<T> {
         self.ask(|store| store.find(hash))
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         let back_end = Arc::clone(&self.back_end).admin()?;
         Some(Arc::new(self.in_front_of(back_end)))
     }

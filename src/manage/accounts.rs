@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::account::{Account, AccountStatus, ParamLimit, ParamLimits, QuotaRef, Subscription};
 use crate::audit::{Action, Actor, AuditSink};
+use crate::error::ConfigError;
 use crate::future::StoreFuture;
 use crate::gate::Gate;
 use crate::key::KeyStatus;
@@ -25,7 +26,6 @@ const PAGE: usize = 100;
 /// # Example
 ///
 /// ```
-/// use std::sync::Arc;
 /// use tollgate::account::AccountStatus;
 /// use tollgate::{Account, AccountManager, Config, MemoryStore};
 ///
@@ -37,9 +37,8 @@ const PAGE: usize = 100;
 ///     [plans.free]
 ///     [plans.pro]
 /// "#;
-/// let store = Arc::new(MemoryStore::new());
-/// let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
-/// let accounts = AccountManager::new(gate, store);
+/// let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(MemoryStore::new()).build()?;
+/// let accounts = AccountManager::new(gate)?;
 ///
 /// let ada = accounts.create(Account::new("ada", "free")).await?;
 /// accounts.change_plan(&ada.id, "pro".into()).await?;
@@ -55,9 +54,15 @@ pub struct AccountManager {
 }
 
 impl AccountManager {
-    /// Creates a manager of the accounts of this gate. The store is their authority.
-    pub fn new(gate: Gate, store: impl AccountAdmin) -> Self {
-        Self { context: ManagerContext::new(gate), store: Arc::new(store) }
+    /// Creates a manager of the accounts in the gate's store.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the gate's store has no write side
+    /// ([`KeyStore::admin`](crate::store::KeyStore::admin)).
+    pub fn new(gate: Gate) -> Result<Self, ConfigError> {
+        let store = gate.writable_store()?;
+        Ok(Self { context: ManagerContext::new(gate), store })
     }
 
     /// Reports changes to this sink instead of the log.

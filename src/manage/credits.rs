@@ -9,6 +9,7 @@ use crate::audit::{Action, Actor, AuditSink};
 use crate::credit::{
     Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin, Entry, EntryQuery,
 };
+use crate::error::ConfigError;
 use crate::gate::Gate;
 use crate::manage::ManageError;
 use crate::manage::context::{ManagerContext, plan_of};
@@ -25,7 +26,6 @@ use crate::store::KeyAdmin;
 /// # Example
 ///
 /// ```
-/// use std::sync::Arc;
 /// use tollgate::credit::Balance;
 /// use tollgate::manage::ManageError;
 /// use tollgate::{Account, Config, CreditManager, Credits, MemoryLedger, MemoryStore};
@@ -37,11 +37,11 @@ use crate::store::KeyAdmin;
 ///     formats = [{ prefix = "acme_", body = 32 }]
 ///     [plans.free]
 /// "#;
-/// let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
+/// let store = MemoryStore::new();
 /// let ada = store.put_account(Account::new("ada", "free")).id.clone();
 /// let builder = Config::from_toml(config, "gate.toml")?.builder()?;
-/// let gate = builder.store(Arc::clone(&store)).ledger(Arc::clone(&ledger)).build()?;
-/// let credits = CreditManager::new(gate, store, ledger);
+/// let gate = builder.store(store).ledger(MemoryLedger::new()).build()?;
+/// let credits = CreditManager::new(gate)?;
 ///
 /// let invoice = "invoice-2026-0417".parse()?;
 /// let fifty = Balance::Limited(Credits::new(50));
@@ -88,9 +88,15 @@ pub struct EntryPage {
 }
 
 impl CreditManager {
-    /// Creates a manager of the credits of the accounts in this store. The ledger is their authority.
-    pub fn new(gate: Gate, accounts: impl KeyAdmin, credits: impl CreditAdmin) -> Self {
-        Self { context: ManagerContext::new(gate), accounts: Arc::new(accounts), credits: Arc::new(credits) }
+    /// Creates a manager of the balances in the gate's ledger. It reads the accounts from the gate's store.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the gate's store or its ledger has no write side
+    /// ([`KeyStore::admin`](crate::store::KeyStore::admin), [`CreditLedger::admin`](crate::credit::CreditLedger::admin)).
+    pub fn new(gate: Gate) -> Result<Self, ConfigError> {
+        let (accounts, credits) = (gate.writable_store()?, gate.writable_ledger()?);
+        Ok(Self { context: ManagerContext::new(gate), accounts, credits })
     }
 
     /// Reports changes to this sink instead of the log.

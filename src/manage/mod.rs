@@ -9,8 +9,6 @@
 //! An operator creates an account, issues a key for it and revokes the key:
 //!
 //! ```
-//! use std::sync::Arc;
-//!
 //! use tollgate::audit::Actor;
 //! use tollgate::key::KeyStatus;
 //! use tollgate::{Account, AccountManager, Config, KeyManager, MemoryStore, NewKey};
@@ -22,10 +20,9 @@
 //! #     formats = [{ prefix = "acme_", body = 32 }]
 //! #     [plans.pro]
 //! # "#;
-//! let store = Arc::new(MemoryStore::new());
-//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
-//! let accounts = AccountManager::new(gate.clone(), Arc::clone(&store)).by(Actor::operator("alice"));
-//! let keys = KeyManager::new(gate, store).by(Actor::operator("alice"));
+//! let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(MemoryStore::new()).build()?;
+//! let accounts = AccountManager::new(gate.clone())?.by(Actor::operator("alice"));
+//! let keys = KeyManager::new(gate)?.by(Actor::operator("alice"));
 //!
 //! accounts.create(Account::new("acme", "pro")).await?;
 //! let issued = keys.issue(NewKey::new("acme", "my first key")).await?;
@@ -79,6 +76,7 @@ pub(crate) use service::Endpoints;
 
 use crate::audit::{Actor, AuditSink};
 use crate::clock::Timestamp;
+use crate::error::ConfigError;
 use crate::gate::{Gate, Principal};
 use crate::key::KeyHash;
 use crate::manage::context::ManagerContext;
@@ -93,7 +91,6 @@ use crate::store::KeyAdmin;
 /// # Example
 ///
 /// ```
-/// use std::sync::Arc;
 /// use tollgate::manage::ManageError;
 /// use tollgate::{Account, Config, KeyManager, MemoryStore, NewKey};
 ///
@@ -105,10 +102,10 @@ use crate::store::KeyAdmin;
 ///     [plans.free]
 ///     max_keys = 1
 /// "#;
-/// let store = Arc::new(MemoryStore::new());
+/// let store = MemoryStore::new();
 /// store.put_account(Account::new("ada", "free"));
-/// let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(Arc::clone(&store)).build()?;
-/// let manager = KeyManager::new(gate, store);
+/// let gate = Config::from_toml(config, "gate.toml")?.builder()?.store(store).build()?;
+/// let manager = KeyManager::new(gate)?;
 ///
 /// let issued = manager.issue(NewKey::new("ada", "My Trading Bot")).await?;
 /// println!("shown once: {}", issued.secret.expose_secret());
@@ -129,13 +126,15 @@ pub struct KeyManager {
 }
 
 impl KeyManager {
-    /// Creates a manager of the keys of this gate. The store is their authority.
-    pub fn new(gate: Gate, store: impl KeyAdmin) -> Self {
-        Self::over(gate, Arc::new(store))
-    }
-
-    pub(crate) fn over(gate: Gate, store: Arc<dyn KeyAdmin>) -> Self {
-        Self::at(ManagerContext::new(gate), store)
+    /// Creates a manager of the keys in the gate's store.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the gate's store has no write side
+    /// ([`KeyStore::admin`](crate::store::KeyStore::admin)).
+    pub fn new(gate: Gate) -> Result<Self, ConfigError> {
+        let store = gate.writable_store()?;
+        Ok(Self::at(ManagerContext::new(gate), store))
     }
 
     fn at(context: ManagerContext, store: Arc<dyn KeyAdmin>) -> Self {

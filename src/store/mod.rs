@@ -111,11 +111,12 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Finds the record of the key with this hash.
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>>;
 
-    /// Returns the write side of the store, if it has one. Without it, a gate manages no keys and records no uses.
+    /// Returns the write side of the store, if it has one. Without it, keys and accounts cannot be managed,
+    /// and no uses are recorded.
     ///
-    /// A store that implements [`KeyAdmin`] returns `Some(self)`. A wrapper returns a write side whose changes its own
+    /// A store that implements [`AccountAdmin`] returns `Some(self)`. A wrapper returns a write side whose changes its own
     /// look-ups find at once. Defaults to `None`.
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         None
     }
 }
@@ -125,7 +126,7 @@ impl<T: KeyStore + ?Sized> KeyStore for Arc<T> {
         (**self).find(hash)
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Arc::clone(&*self).admin()
     }
 }

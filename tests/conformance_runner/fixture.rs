@@ -10,7 +10,7 @@ use http::{HeaderValue, Request};
 use serde_json::Value;
 use tollgate::adapter::Peer;
 use tollgate::key::KeyHash;
-use tollgate::store::KeyAdmin;
+use tollgate::store::AccountAdmin;
 use tollgate::{
     Config, Credits, Gate, KeyManager, KeyRecord, KeyStore, ManualClock, MemoryLedger, MemoryStore,
     StoreFuture,
@@ -34,7 +34,7 @@ impl KeyStore for Counted {
         self.store.find(hash)
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Arc::clone(&self.store).admin()
     }
 }
@@ -116,7 +116,7 @@ impl Stage {
     async fn revoke(&self, secret: &str) -> Result<(), Fault> {
         let hash = self.gate.hasher().hash(secret.as_bytes());
         let record = self.store.find(&hash).await?.ok_or("no such key to revoke")?;
-        KeyManager::new(self.gate.clone(), Arc::clone(&self.store)).revoke(record.id).await?;
+        KeyManager::new(self.gate.clone())?.revoke(record.id).await?;
         Ok(())
     }
 

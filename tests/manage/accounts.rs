@@ -23,7 +23,7 @@ use tollgate::name::AccountId;
 use tollgate::rule::Cost;
 use tollgate::{
     Account, AccountManager, Clock, CreditManager, Credits, Gate, KeyFormat, KeyId, KeyRecord, KeySource,
-    ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, Plan, Rule, TollgateService,
+    KeyStore, ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, Plan, Rule, TollgateService,
 };
 use tower::ServiceExt;
 
@@ -74,16 +74,18 @@ fn plan(name: &str, rank: u32) -> Plan {
     plan
 }
 
-fn world() -> World {
-    let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
-    let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
-    let gate = Gate::builder()
+fn clock() -> ManualClock {
+    ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap())
+}
+
+fn gate(store: impl KeyStore, clock: ManualClock) -> Gate {
+    Gate::builder()
         .source(KeySource::header("X-API-Key").unwrap())
         .format(KeyFormat::new("acme_", Length::exactly(10)).unwrap().accepted_only())
-        .store(Arc::clone(&store))
-        .ledger(Arc::clone(&ledger))
+        .store(store)
+        .ledger(MemoryLedger::new())
         .limiter(MemoryLimiter::new())
-        .clock(clock.clone())
+        .clock(clock)
         .plan(plan("free", 0))
         .plan(plan("pro", 1))
         .rule(rule("/pro", |rule| rule.min_plan = Some("pro".into())))
@@ -93,10 +95,15 @@ fn world() -> World {
         .rule(rule("/paid", |rule| rule.subscription = true))
         .rule(rule("/costly", |rule| rule.cost = Cost::Fixed(Credits::new(5))))
         .build()
-        .unwrap();
+        .unwrap()
+}
+
+fn world() -> World {
+    let (store, clock) = (Arc::new(MemoryStore::new()), clock());
+    let gate = gate(Arc::clone(&store), clock.clone());
     let (noted, alice) = (Noted::default(), Actor::operator("alice"));
-    let manager = AccountManager::new(gate.clone(), Arc::clone(&store));
-    let credits = CreditManager::new(gate.clone(), Arc::clone(&store), ledger);
+    let manager = AccountManager::new(gate.clone()).unwrap();
+    let credits = CreditManager::new(gate.clone()).unwrap();
     World {
         accounts: manager.by(alice.clone()).with_audit(noted.clone()),
         credits: credits.by(alice).with_audit(noted.clone()),

@@ -16,8 +16,8 @@ use tollgate::{AccountManager, KeyManager, NewKey};
 async fn changes_are_logged_with_their_actor() -> Result<(), Fault> {
     let stage = Stage::set()?;
     let alice = Actor::operator("alice").at("203.0.113.9".parse()?);
-    let manager = KeyManager::new(stage.gate.clone(), stage.store.clone()).by(alice.clone());
-    let accounts = AccountManager::new(stage.gate.clone(), stage.store.clone()).by(alice);
+    let manager = KeyManager::new(stage.gate.clone())?.by(alice.clone());
+    let accounts = AccountManager::new(stage.gate.clone())?.by(alice);
     let log = Log::default();
     let _logging = tracing::subscriber::set_default(log.clone());
     let issued = manager.issue(NewKey::new("ada", "a key")).await?;

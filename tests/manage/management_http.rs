@@ -225,7 +225,7 @@ async fn router_mounts_management_behind_the_gate() {
 
     let stage = Stage::new();
     let (key, _) = stage.key("ada").await;
-    let gate = stage.manager.gate().clone();
+    let gate = stage.gate.clone();
     let service = KeyService::new(gate.clone(), "/my/keys").unwrap();
     let routes = Router::new()
         .route_service("/my/keys", service.clone())

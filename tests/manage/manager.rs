@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use crate::management;
+use crate::support::faulty_back_ends::{Later, ReadOnly};
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use management::{DAY, Fault, Stage};
@@ -11,7 +13,9 @@ use tollgate::account::{AccountStatus, ParamLimit, ParamLimits, QuotaRef};
 use tollgate::audit::{Action, Actor};
 use tollgate::key::{KeyHash, KeyHasher, KeyStatus};
 use tollgate::manage::{ForeignKey, KeyChange, ListKeys, ManageError};
-use tollgate::{Account, KeyId, NewKey};
+use tollgate::{
+    Account, AccountManager, CreditManager, KeyId, KeyManager, ManualClock, MemoryLedger, MemoryStore, NewKey,
+};
 
 /// Returns the text of the error, which must be there.
 fn said<T: std::fmt::Debug>(result: Result<T, ManageError>) -> String {
@@ -421,5 +425,27 @@ async fn manager_error_becomes_a_refusal() -> Result<(), Fault> {
         assert_eq!(response.status().as_u16(), status);
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{kind}");
     }
+    Ok(())
+}
+
+#[test]
+fn managers_require_a_write_side() -> Result<(), Fault> {
+    let builder = || management::builder(&ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap()));
+    let read_only = builder()?.store(ReadOnly(MemoryStore::new())).build()?;
+    let ledger = Later(Arc::new(MemoryLedger::new()));
+    let no_balances = builder()?.store(MemoryStore::new()).ledger(ledger).build()?;
+    let table = [
+        ("keys", KeyManager::new(read_only.clone()).err(), "store", "KeyStore::admin"),
+        ("accounts", AccountManager::new(read_only.clone()).err(), "store", "KeyStore::admin"),
+        ("accounts of credits", CreditManager::new(read_only).err(), "store", "KeyStore::admin"),
+        ("credits", CreditManager::new(no_balances.clone()).err(), "ledger", "CreditLedger::admin"),
+    ];
+    for (name, error, member, remedy) in table {
+        let error = error.ok_or(name)?;
+        assert_eq!(error.member(), member, "{name}");
+        assert!(error.problem().contains("that can be written"), "{name}: {error}");
+        assert!(error.expected().contains(remedy), "{name}: {error}");
+    }
+    assert!(KeyManager::new(no_balances).is_ok());
     Ok(())
 }

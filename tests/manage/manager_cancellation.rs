@@ -5,17 +5,15 @@ use crate::management;
 use crate::yielding;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use management::{Fault, Stage};
+use management::Fault;
 use tollgate::account::AccountStatus;
 use tollgate::audit::Action;
 use tollgate::key::{KeyHash, KeyStatus};
 use tollgate::manage::ForeignKey;
-use tollgate::{Account, AccountManager, KeyManager, KeyStore, NewKey};
-use yielding::Yielding;
+use tollgate::{Account, AccountManager, KeyStore, NewKey};
 
 /// Polls so often, and leaves.
 fn leave_after(polls: u8, work: impl Future) {
@@ -36,9 +34,8 @@ async fn settle() {
 
 #[tokio::test]
 async fn change_is_announced_if_its_caller_leaves() -> Result<(), Fault> {
-    let stage = Stage::set()?;
-    let store = Yielding(Arc::clone(&stage.store));
-    let manager = KeyManager::new(stage.gate.clone(), store).with_audit(stage.audit.clone());
+    let stage = yielding::stage()?;
+    let manager = stage.manager.clone();
     let mut left_midway = false;
     for polls in 1..=8 {
         let key = stage.manager.issue(NewKey::new("ada", "a key")).await?.key;
@@ -64,9 +61,8 @@ async fn change_is_announced_if_its_caller_leaves() -> Result<(), Fault> {
 
 #[tokio::test]
 async fn account_change_outlives_its_caller() -> Result<(), Fault> {
-    let stage = Stage::set()?;
-    let store = Yielding(Arc::clone(&stage.store));
-    let accounts = AccountManager::new(stage.gate.clone(), store).with_audit(stage.audit.clone());
+    let stage = yielding::stage()?;
+    let accounts = AccountManager::new(stage.gate.clone())?.with_audit(stage.audit.clone());
     let mut changes = 0;
     for polls in 1..=8 {
         let (old, new) = (format!("old-{polls}"), format!("new-{polls}"));

@@ -7,7 +7,6 @@ use crate::management;
 use std::sync::Arc;
 use std::time::Duration;
 
-use concurrent_writer::ConcurrentWriter;
 use management::{DAY, Fault, Stage};
 use tollgate::account::{AccountStatus, ParamLimit, ParamLimits, QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::audit::Actor;
@@ -302,7 +301,7 @@ async fn revocation_includes_issued_keys() -> Result<(), Fault> {
 
 #[tokio::test]
 async fn key_issued_during_revocation_is_revoked() -> Result<(), Fault> {
-    let stage = Stage::set()?;
+    let (stage, writer) = concurrent_writer::stage(|builder, _| builder)?;
     let parent = stage.issue("ada").await?.key.id;
     // The issuer has just been found active; whoever revokes it lists what it has issued before the new key is in.
     let revoke = move |store: &MemoryStore| {
@@ -310,8 +309,8 @@ async fn key_issued_during_revocation_is_revoked() -> Result<(), Fault> {
         (record.status, record.version) = (KeyStatus::Revoked, record.version + 1);
         store.put_key(record);
     };
-    let manager = KeyManager::new(stage.gate.clone(), ConcurrentWriter::after(1, &stage.store, revoke));
-    let issued = manager.by(Actor::key(parent)).issue(NewKey::new("ada", "late")).await;
+    writer.change_after(1, revoke);
+    let issued = stage.manager.clone().by(Actor::key(parent)).issue(NewKey::new("ada", "late")).await;
     assert!(matches!(issued, Err(ManageError::Issuer)), "{issued:?}");
     let mut asked = ListKeys::default();
     asked.issued_by = Some(parent);
@@ -479,7 +478,7 @@ async fn concurrent_narrowing_is_kept() -> Result<(), Fault> {
         KeyChange { quotas: quotas("60 per minute"), ..set() },
     ];
     for change in asked {
-        let stage = Stage::set()?;
+        let (stage, writer) = concurrent_writer::stage(|builder, _| builder)?;
         let key = stage.issue("ada").await?.key;
         // Between the look at the key that asks and the reading before the write, the operator narrows it.
         let id = key.id;
@@ -490,8 +489,8 @@ async fn concurrent_narrowing_is_kept() -> Result<(), Fault> {
             record.version += 1;
             store.put_key(record);
         };
-        let manager = KeyManager::new(stage.gate.clone(), ConcurrentWriter::after(1, &stage.store, narrow));
-        let changed = manager.by(Actor::key(id)).update(id, &change).await;
+        writer.change_after(1, narrow);
+        let changed = stage.manager.clone().by(Actor::key(id)).update(id, &change).await;
         assert!(matches!(changed, Err(ManageError::TooWide { .. })), "{changed:?}");
         assert_eq!(stage.manager.get(id).await?.version, key.version + 1);
     }

@@ -12,7 +12,6 @@ use tokio::task::JoinSet;
 use tollgate::key::KeyStatus;
 use tollgate::manage::{Issued, KeyChange, ListKeys, ManageError};
 use tollgate::{Account, KeyId, KeyManager, KeyRecord, NewKey};
-use yielding::Yielding;
 
 const PARALLEL: usize = 20;
 
@@ -59,8 +58,8 @@ async fn parallel_creates_at_the_cap_make_one() -> Result<(), Fault> {
 
 #[tokio::test]
 async fn cap_holds_between_read_and_write() -> Result<(), Fault> {
-    let stage = Stage::set()?;
-    let manager = KeyManager::new(stage.gate.clone(), Yielding(Arc::clone(&stage.store)));
+    let stage = yielding::stage()?;
+    let manager = stage.manager.clone();
     stage.issue("bob").await?;
     let mut creates = JoinSet::new();
     for _ in 0..PARALLEL {
@@ -100,8 +99,8 @@ async fn change_at_once(manager: &KeyManager, id: KeyId) -> Result<(), Fault> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_at_the_same_time_lose_nothing() -> Result<(), Fault> {
-    let stage = Stage::set()?;
-    let manager = KeyManager::new(stage.gate.clone(), Yielding(Arc::clone(&stage.store)));
+    let stage = yielding::stage()?;
+    let manager = stage.manager.clone();
     for round in 0..200 {
         let before = stage.issue("ada").await?.key;
         change_at_once(&manager, before.id).await?;
@@ -121,8 +120,8 @@ async fn changes_at_the_same_time_lose_nothing() -> Result<(), Fault> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_rotations_leave_one_secret() -> Result<(), Fault> {
-    let stage = Stage::set()?;
-    let manager = KeyManager::new(stage.gate.clone(), Yielding(Arc::clone(&stage.store)));
+    let stage = yielding::stage()?;
+    let manager = stage.manager.clone();
     for (overlap, valid) in [(DAY, 2), (Duration::ZERO, 1)] {
         for round in 0..50 {
             let first = stage.issue("ada").await?;
@@ -151,8 +150,8 @@ async fn concurrent_rotations_leave_one_secret() -> Result<(), Fault> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn revocation_wins_over_concurrent_changes() -> Result<(), Fault> {
-    let stage = Stage::set()?;
-    let manager = KeyManager::new(stage.gate.clone(), Yielding(Arc::clone(&stage.store)));
+    let stage = yielding::stage()?;
+    let manager = stage.manager.clone();
     for _ in 0..100 {
         let issued = stage.issue("ada").await?;
         let id = issued.key.id;

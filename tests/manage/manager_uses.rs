@@ -12,7 +12,7 @@ use tollgate::clock::Timestamp;
 use tollgate::key::KeyHash;
 use tollgate::manage::ListKeys;
 use tollgate::name::AccountId;
-use tollgate::store::{InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
 use tollgate::{Account, KeyId, KeyManager, KeyRecord, KeyStore, MemoryStore, StoreError, StoreFuture};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ impl KeyStore for Counted {
         self.store.find(hash)
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Some(self)
     }
 }
@@ -87,11 +87,28 @@ impl KeyAdmin for Counted {
     }
 }
 
+impl AccountAdmin for Counted {
+    fn create_account(&self, account: &Account) -> StoreFuture<bool> {
+        self.store.create_account(account)
+    }
+
+    fn replace_account(&self, account: &Account) -> StoreFuture<Replaced> {
+        self.store.replace_account(account)
+    }
+
+    fn erase_account(&self, id: &AccountId) -> StoreFuture<bool> {
+        self.store.erase_account(id)
+    }
+}
+
 fn noting() -> Result<(Stage, Counted, KeyManager), Fault> {
-    let stage = Stage::set_with(|builder, _| builder.note_uses(60 * SECOND))?;
-    let counted = Counted::over(&stage.store);
-    let manager = KeyManager::new(stage.gate.clone(), counted.clone());
-    Ok((stage, counted, manager))
+    let mut counted = None;
+    let stage = Stage::set_over(
+        |store| Arc::new(counted.insert(Counted::over(store)).clone()),
+        |builder, _| builder.note_uses(60 * SECOND),
+    )?;
+    let manager = stage.manager.clone();
+    Ok((stage, counted.ok_or("no store")?, manager))
 }
 
 async fn shown(manager: &KeyManager) -> Option<Timestamp> {

@@ -10,7 +10,7 @@ use management::{DAY, Fault, Stage, refusal};
 use sha2::{Digest, Sha256, Sha512};
 use tollgate::key::{KeyHash, KeyHasher};
 use tollgate::manage::ForeignKey;
-use tollgate::store::KeyAdmin;
+use tollgate::store::{AccountAdmin, KeyAdmin};
 use tollgate::{DenialKind, Gate, GateBuilder, KeyId, KeyRecord, KeyStore, MemoryStore, StoreFuture};
 
 const SECRET: &str = "acme_live_aaaaaaaabbbbbbbbccccccccdddddddd";
@@ -78,11 +78,12 @@ async fn refused_key_is_not_rehashed() -> Result<(), Fault> {
     stage.manager.pause(id).await?;
     assert_eq!(stage.refusal(SECRET).await, Some(DenialKind::Paused));
     assert_eq!(stage.manager.get(id).await?.hash, hash);
-    let read_only = |store: &Arc<MemoryStore>| Arc::new(ReadOnly(Arc::clone(store))) as _;
-    let reading = Stage::set_over(read_only, |builder, _| older(builder))?;
-    let id = imported(&reading, hash).await?;
-    assert_eq!(reading.refusal(SECRET).await, None);
-    assert_eq!(reading.manager.get(id).await?.hash, hash);
+    let stage = renewing()?;
+    let id = imported(&stage, hash).await?;
+    let store = ReadOnly(Arc::clone(&stage.store));
+    let reading = older(management::builder(&stage.clock)?).store(store).build()?;
+    assert_eq!(refusal(&reading, SECRET).await, None);
+    assert_eq!(stage.manager.get(id).await?.hash, hash);
     Ok(())
 }
 
@@ -111,7 +112,7 @@ impl KeyStore for Stale {
         StoreFuture::ready(self.0.has_hash(hash).then(|| Arc::clone(&self.0)))
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Arc::clone(&self.1).admin()
     }
 }
@@ -143,7 +144,7 @@ impl KeyStore for Overtaken {
         found
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Arc::clone(&self.0).admin()
     }
 }

@@ -1,42 +1,52 @@
-//! A store in which somebody else makes a change between two steps of whoever uses it.
+//! A store in which another writer makes a change between two look-ups.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tollgate::clock::Timestamp;
 use tollgate::key::KeyHash;
 use tollgate::name::AccountId;
-use tollgate::store::{InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
-use tollgate::{Account, KeyId, KeyRecord, KeyStore, MemoryStore, StoreFuture};
+use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
+use tollgate::{Account, GateBuilder, KeyId, KeyRecord, KeyStore, MemoryStore, StoreFuture};
+
+use crate::management::{Fault, Stage};
 
 type Change = Box<dyn FnOnce(&MemoryStore) + Send>;
 
 pub(crate) struct ConcurrentWriter {
     store: Arc<MemoryStore>,
-    /// The number of look-ups.
-    looks: AtomicUsize,
-    /// The change that is made after this many look-ups.
+    /// The change that is made after this many more look-ups.
     change: Mutex<Option<(usize, Change)>>,
 }
 
+/// Returns a stage whose gate and manager use a store with a concurrent writer.
+pub(crate) fn stage(
+    more: impl FnOnce(GateBuilder, &Arc<MemoryStore>) -> GateBuilder,
+) -> Result<(Stage, Arc<ConcurrentWriter>), Fault> {
+    let mut writer = None;
+    let front = |store: &Arc<MemoryStore>| {
+        let store = Arc::clone(store);
+        Arc::clone(writer.insert(Arc::new(ConcurrentWriter { store, change: Mutex::default() }))) as _
+    };
+    let stage = Stage::set_over(front, more)?;
+    Ok((stage, writer.ok_or("no store")?))
+}
+
 impl ConcurrentWriter {
-    pub(crate) fn after(
-        looks: usize,
-        store: &Arc<MemoryStore>,
-        change: impl FnOnce(&MemoryStore) + Send + 'static,
-    ) -> Self {
-        let change = Mutex::new(Some((looks, Box::new(change) as Change)));
-        Self { store: Arc::clone(store), looks: AtomicUsize::new(0), change }
+    /// Makes the change after this many more look-ups, once.
+    pub(crate) fn change_after(&self, looks: usize, change: impl FnOnce(&MemoryStore) + Send + 'static) {
+        *self.change.lock().unwrap() = Some((looks, Box::new(change)));
     }
 
     fn look<T>(&self, look: impl FnOnce(&MemoryStore) -> StoreFuture<T>) -> StoreFuture<T> {
-        let (found, looks) = (look(&self.store), self.looks.fetch_add(1, Ordering::SeqCst) + 1);
-        let mut change = self.change.lock().unwrap();
-        if change.as_ref().is_some_and(|(after, _)| *after == looks)
-            && let Some((_, change)) = change.take()
-        {
-            change(&self.store);
+        let found = look(&self.store);
+        let mut pending = self.change.lock().unwrap();
+        if let Some((looks, change)) = pending.take() {
+            if looks == 1 {
+                change(&self.store);
+            } else {
+                *pending = Some((looks - 1, change));
+            }
         }
         found
     }
@@ -53,7 +63,7 @@ impl KeyStore for ConcurrentWriter {
         self.look(|store| store.find(hash))
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Some(self)
     }
 }
@@ -93,5 +103,19 @@ impl KeyAdmin for ConcurrentWriter {
 
     fn sweep(&self, before: Timestamp) -> StoreFuture<u64> {
         self.store.sweep(before)
+    }
+}
+
+impl AccountAdmin for ConcurrentWriter {
+    fn create_account(&self, account: &Account) -> StoreFuture<bool> {
+        self.store.create_account(account)
+    }
+
+    fn replace_account(&self, account: &Account) -> StoreFuture<Replaced> {
+        self.store.replace_account(account)
+    }
+
+    fn erase_account(&self, id: &AccountId) -> StoreFuture<bool> {
+        self.store.erase_account(id)
     }
 }

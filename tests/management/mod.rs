@@ -63,39 +63,20 @@ impl Stage {
         Self::set_over(|store| Arc::clone(store) as _, more)
     }
 
-    /// The same, where the gate looks its keys up in a store that may be in front of the manager's.
+    /// The same, with the gate and the manager over a store that wraps the memory store.
     pub(crate) fn set_over(
         front: impl FnOnce(&Arc<MemoryStore>) -> Arc<dyn KeyStore>,
         more: impl FnOnce(GateBuilder, &Arc<MemoryStore>) -> GateBuilder,
     ) -> Result<Self, Fault> {
         let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse()?);
+        let builder = builder(&clock)?;
         let store = Arc::new(MemoryStore::new());
         for (account, plan) in [("ada", "pro"), ("bob", "free"), ("cyd", "brief"), ("dan", "demo")] {
             store.put_account(Account::new(account, plan));
         }
-        let test = KeyFormat::new("acme_test_", Length::exactly(32))?.with_environment("test".into());
-        let mut builder = Gate::builder()
-            .source(KeySource::header("X-API-Key")?)
-            .format(KeyFormat::new("acme_live_", Length::exactly(32))?)
-            .format(test)
-            .environment("live")
-            .environment("test")
-            .literal("acme_demo")
-            .expiry_feature("key_expiration")
-            .management_scope("keys:manage")
-            .clock(clock.clone())
-            .store(front(&store));
-        for plan in plans() {
-            builder = builder.plan(plan);
-        }
-        for (route, scope) in [("GET /quotes", "quotes:read"), ("GET /news", "news:read")] {
-            let mut rule = Rule::new(route)?;
-            rule.scopes = ScopeRule::AnyOf(vec![scope.into()]);
-            builder = builder.rule(rule);
-        }
-        let gate = more(builder, &store).build()?;
+        let gate = more(builder.store(front(&store)), &store).build()?;
         let audit = Recorder::default();
-        let manager = KeyManager::new(gate.clone(), Arc::clone(&store)).with_audit(audit.clone());
+        let manager = KeyManager::new(gate.clone())?.with_audit(audit.clone());
         Ok(Self { clock, store, gate, manager, audit })
     }
 
@@ -108,6 +89,30 @@ impl Stage {
     pub(crate) async fn refusal(&self, secret: &str) -> Option<DenialKind> {
         refusal(&self.gate, secret).await
     }
+}
+
+/// Returns the builder of a stage's gate, without a store.
+pub(crate) fn builder(clock: &ManualClock) -> Result<GateBuilder, Fault> {
+    let test = KeyFormat::new("acme_test_", Length::exactly(32))?.with_environment("test".into());
+    let mut builder = Gate::builder()
+        .source(KeySource::header("X-API-Key")?)
+        .format(KeyFormat::new("acme_live_", Length::exactly(32))?)
+        .format(test)
+        .environment("live")
+        .environment("test")
+        .literal("acme_demo")
+        .expiry_feature("key_expiration")
+        .management_scope("keys:manage")
+        .clock(clock.clone());
+    for plan in plans() {
+        builder = builder.plan(plan);
+    }
+    for (route, scope) in [("GET /quotes", "quotes:read"), ("GET /news", "news:read")] {
+        let mut rule = Rule::new(route)?;
+        rule.scopes = ScopeRule::AnyOf(vec![scope.into()]);
+        builder = builder.rule(rule);
+    }
+    Ok(builder)
 }
 
 pub(crate) async fn refusal(gate: &Gate, secret: &str) -> Option<DenialKind> {

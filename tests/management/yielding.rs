@@ -1,4 +1,4 @@
-//! A store that lets others go first, before and behind each of its steps: whatever can come between two of them does.
+//! A store that yields to other tasks before and after each call, so that calls of concurrent tasks interleave.
 
 use std::sync::Arc;
 
@@ -9,8 +9,15 @@ use tollgate::name::AccountId;
 use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, KeyQuery, Replaced};
 use tollgate::{Account, KeyId, KeyRecord, KeyStore, MemoryStore, StoreFuture};
 
+use crate::management::{Fault, Stage};
+
 #[derive(Debug, Clone)]
-pub(crate) struct Yielding(pub(crate) Arc<MemoryStore>);
+struct Yielding(Arc<MemoryStore>);
+
+/// Returns a stage whose gate and manager use a store that yields.
+pub(crate) fn stage() -> Result<Stage, Fault> {
+    Stage::set_over(|store| Arc::new(Yielding(Arc::clone(store))), |builder, _| builder)
+}
 
 impl Yielding {
     fn slowly<T: Send + 'static>(
@@ -33,7 +40,7 @@ impl KeyStore for Yielding {
         self.slowly(move |store| store.find(&hash))
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Some(self)
     }
 }

@@ -8,7 +8,7 @@ use std::task::Poll;
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::KeyHash;
 use tollgate::limit::{Draw, LimitDecision, WindowStatus};
-use tollgate::store::KeyAdmin;
+use tollgate::store::AccountAdmin;
 use tollgate::{Account, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreError, StoreFuture};
 
 /// A back end whose futures are pending once: what is asked of a remote one.
@@ -37,7 +37,7 @@ impl<T: KeyStore + Clone> KeyStore for Later<T> {
         later(move || store.find(&hash))
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Arc::new(self.0.clone()).admin()
     }
 }

@@ -16,7 +16,7 @@ use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::{Managed, Target};
 use crate::denial::{Denial, DenialKind};
 use crate::error::ConfigError;
-use crate::gate::{Gate, Mounted, Principal, no_write_side};
+use crate::gate::{Gate, Mounted, Principal};
 use crate::manage::Endpoints;
 use crate::request::RequestView;
 
@@ -62,9 +62,7 @@ impl KeyService {
             let expected = "write it as in `/account/api-keys`";
             return Err(ConfigError::new(path, "invalid path for key management", expected).in_member("path"));
         }
-        if gate.0.key_admin.is_none() {
-            return Err(no_write_side("").in_member("store"));
-        }
+        gate.writable_store()?;
         Ok(Self { gate, endpoints: Arc::new(Endpoints::under(path)) })
     }
 

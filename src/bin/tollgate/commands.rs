@@ -40,7 +40,7 @@ pub(crate) async fn run(arguments: &mut Arguments) -> Result<CommandResult, Faul
     let operator = Operator::set(arguments).await?;
     let answer = match noun.as_str() {
         "keys" => keys(&verb, arguments, &operator).await?,
-        "accounts" => accounts::run(&verb, arguments, &operator.accounts()).await?,
+        "accounts" => accounts::run(&verb, arguments, &operator.accounts()?).await?,
         "credits" => crate::credits::run(&verb, arguments, &operator).await?,
         other => return Err(Usage(format!("unknown command `{other}`")).into()),
     };
@@ -76,21 +76,20 @@ impl Operator {
         Ok(Self { gate: gate.build()?, store, actor: Actor::operator(&name), audit })
     }
 
-    fn keys(&self) -> KeyManager {
-        let manager = KeyManager::new(self.gate.clone(), Arc::clone(&self.store.keys)).by(self.actor.clone());
-        match &self.audit {
+    fn keys(&self) -> Result<KeyManager, Fault> {
+        let manager = KeyManager::new(self.gate.clone())?.by(self.actor.clone());
+        Ok(match &self.audit {
             Some(audit) => manager.with_audit(audit.clone()),
             None => manager,
-        }
+        })
     }
 
-    fn accounts(&self) -> AccountManager {
-        let manager = AccountManager::new(self.gate.clone(), Arc::clone(&self.store.keys));
-        let manager = manager.by(self.actor.clone());
-        match &self.audit {
+    fn accounts(&self) -> Result<AccountManager, Fault> {
+        let manager = AccountManager::new(self.gate.clone())?.by(self.actor.clone());
+        Ok(match &self.audit {
             Some(audit) => manager.with_audit(audit.clone()),
             None => manager,
-        }
+        })
     }
 }
 
@@ -104,7 +103,7 @@ fn concerns_nodes(noun: &str, verb: &str) -> bool {
 }
 
 async fn keys(verb: &str, arguments: &mut Arguments, operator: &Operator) -> Result<Answer, Fault> {
-    let manager = &operator.keys();
+    let manager = &operator.keys()?;
     match verb {
         "issue" => return issue(arguments, manager).await,
         "list" => return list(arguments, manager).await,

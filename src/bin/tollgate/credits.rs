@@ -1,7 +1,7 @@
 //! The `credits` commands, which need a database.
 
 use serde_json::{Value, json};
-use tollgate::credit::{AdjustmentId, Disagreement, Entry, SqlLedger};
+use tollgate::credit::{AdjustmentId, Disagreement, Entry};
 use tollgate::manage::{EntryPage, ListEntries};
 use tollgate::name::AccountId;
 use tollgate::{CreditManager, Credits};
@@ -20,7 +20,7 @@ pub(crate) async fn run(verb: &str, arguments: &mut Arguments, operator: &Operat
         arguments.end()?;
         return Ok(Answer::Checked(ledger.audit().await?));
     }
-    let manager = operator.credits(ledger);
+    let manager = operator.credits()?;
     let account = AccountId::from(arguments.word("the account's id")?);
     if verb == "entries" {
         let mut asked = ListEntries::of(account);
@@ -55,13 +55,12 @@ pub(crate) async fn run(verb: &str, arguments: &mut Arguments, operator: &Operat
 }
 
 impl Operator {
-    fn credits(&self, ledger: &SqlLedger) -> CreditManager {
-        let manager = CreditManager::new(self.gate.clone(), self.store.keys.clone(), ledger.clone());
-        let manager = manager.by(self.actor.clone());
-        match &self.audit {
+    fn credits(&self) -> Result<CreditManager, Fault> {
+        let manager = CreditManager::new(self.gate.clone())?.by(self.actor.clone());
+        Ok(match &self.audit {
             Some(audit) => manager.with_audit(audit.clone()),
             None => manager,
-        }
+        })
     }
 }
 

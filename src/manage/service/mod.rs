@@ -95,10 +95,9 @@ impl Mounted for Endpoints {
     fn answer(&self, gate: Gate, call: MountedRequest) -> Answering {
         let below = call.path.strip_prefix(&self.path).map(str::to_owned);
         Box::pin(async move {
-            let outcome = match (gate.0.key_admin.clone(), below) {
-                (Some(store), Some(below)) => {
-                    let manager =
-                        KeyManager::over(gate.clone(), store).for_caller(&call.principal, call.client);
+            let outcome = match (KeyManager::new(gate.clone()), below) {
+                (Ok(manager), Some(below)) => {
+                    let manager = manager.for_caller(&call.principal, call.client);
                     let routed = guard_future("key management", async {
                         Session { manager, call: &call }.route(&below).await
                     });

@@ -31,7 +31,7 @@ use state::{CacheState, Cached};
 
 use crate::future::StoreFuture;
 use crate::key::{KeyHash, KeyRecord};
-use crate::store::{KeyAdmin, KeyStore};
+use crate::store::{AccountAdmin, KeyStore};
 
 /// A cache in front of any key store, its *authority*. The cache is a key store itself. It also has the write side if
 /// the authority has it.
@@ -166,7 +166,7 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         }
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         let authority = Arc::clone(&self.0.authority).admin()?;
         Some(Arc::new(self.in_front_of(authority)))
     }

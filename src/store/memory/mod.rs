@@ -17,7 +17,7 @@ use crate::intern::Interner;
 use crate::key::{KeyDetails, KeyHash, KeyId, KeyRecord, KeyStatus};
 use crate::name::AccountId;
 use crate::store::spread::ByHash;
-use crate::store::{KeyAdmin, KeyStore};
+use crate::store::{AccountAdmin, KeyStore};
 
 /// A store of keys and accounts in memory: the default store, also suitable for tests.
 ///
@@ -223,7 +223,7 @@ impl KeyStore for MemoryStore {
         StoreFuture::ready(self.records.pin().get(hash).cloned())
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Some(self)
     }
 }

@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::key::{KeyHash, KeyRecord};
 use crate::sql::{Database, OpenError, carried_through};
-use crate::store::{KeyAdmin, KeyStore};
+use crate::store::{AccountAdmin, KeyStore};
 
 /// A store of keys and accounts in SQLite or PostgreSQL: the authority of one machine or of a fleet.
 ///
@@ -86,7 +86,7 @@ impl KeyStore for SqlStore {
         self.ask(async move |database| read::find(&database, hash).await)
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Some(self)
     }
 }

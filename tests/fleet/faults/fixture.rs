@@ -78,7 +78,7 @@ impl Stage {
 
         store.create_account(&Account::new("acme", "metered")).await.unwrap();
         let issued =
-            KeyManager::new(gate.clone(), store).issue(NewKey::new("acme", "a test's")).await.unwrap();
+            KeyManager::new(gate.clone()).unwrap().issue(NewKey::new("acme", "a test's")).await.unwrap();
         let stage = Self {
             postgres,
             redis,

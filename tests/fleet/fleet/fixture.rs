@@ -64,7 +64,7 @@ impl Stage {
             redis: Mutex::new(redis),
             postgres,
             ledger: SqlLedger::new(&database),
-            manager: KeyManager::new(gate, store),
+            manager: KeyManager::new(gate).unwrap(),
             account: account.id,
             more,
             nodes: Vec::new(),
@@ -92,8 +92,8 @@ impl Stage {
         let store = Arc::new(MemoryStore::new());
         store.put_account(Account::new("nobody", "limited"));
         let config = Config::from_toml(GATE, "fleet.toml").unwrap();
-        let gate = config.builder().unwrap().store(Arc::clone(&store)).build().unwrap();
-        let (manager, mut keys) = (KeyManager::new(gate, store), Vec::new());
+        let gate = config.builder().unwrap().store(store).build().unwrap();
+        let (manager, mut keys) = (KeyManager::new(gate).unwrap(), Vec::new());
         for _ in 0..count {
             let issued = manager.issue(NewKey::new("nobody", "unknown")).await.unwrap();
             keys.push(issued.secret.expose_secret().to_owned());

@@ -15,7 +15,7 @@ use tollgate::key::{KeyHash, Length, Randomness, RandomnessError};
 use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::respond::{DenialContext, ResponseForDenial};
 use tollgate::rule::Cost;
-use tollgate::store::KeyAdmin;
+use tollgate::store::AccountAdmin;
 use tollgate::{
     Account, Clock, CreditLedger, Credits, Denial, Gate, KeyFormat, KeyId, KeyRecord, KeySource, KeyStore,
     ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, Plan, RateLimiter, RequestView, Rule, StoreFuture,
@@ -65,7 +65,7 @@ impl KeyStore for Broken<Arc<MemoryStore>> {
         self.at(Place::Find, self.0.find(hash))
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Arc::clone(&self.0).admin()
     }
 }

@@ -8,7 +8,7 @@ use tollgate::account::{Allowance, ParamLimit};
 use tollgate::gate::TrustedProxies;
 use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Length};
 use tollgate::rule::{Cost, ScopeRule};
-use tollgate::store::KeyAdmin;
+use tollgate::store::AccountAdmin;
 use tollgate::{
     Credits, DenialKind, Gate, GateBuilder, KeyFormat, KeyId, KeyRecord, KeySource, KeyStore, MemoryStore,
     Plan, Rule, StoreError, StoreFuture,
@@ -76,7 +76,7 @@ impl KeyStore for Partial {
         self.store.find(hash)
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Arc::clone(&self.store).admin()
     }
 }

@@ -11,7 +11,7 @@ use tollgate::manage::ManageError;
 use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyQuery};
 use tollgate::{Account, AccountManager, Credits, KeyId, KeyRecord, MemoryStore};
 
-use crate::accounts::{Noted, World, world};
+use crate::accounts::{Noted, World, clock, gate};
 
 #[tokio::test]
 async fn deleted_account_is_refused_for_good() {
@@ -94,7 +94,7 @@ async fn deletion_revokes_every_key(store: Arc<dyn AccountAdmin>) {
     assert_eq!(store.insert(&InsertKey::new(kept.clone(), NOW)).await.unwrap(), Inserted::Done);
 
     let noted = Noted::default();
-    let accounts = AccountManager::new(world().gate, Arc::clone(&store));
+    let accounts = AccountManager::new(gate(Arc::clone(&store), clock())).unwrap();
     let accounts = accounts.by(Actor::operator("alice")).with_audit(noted.clone());
     assert_eq!(accounts.delete(&ada.id).await.unwrap().status, AccountStatus::Deleted);
 
@@ -131,7 +131,7 @@ async fn interrupted_deletion_can_be_finished(store: Arc<dyn AccountAdmin>) {
         (revoked.status, revoked.revoked_at, revoked.retiring) = (KeyStatus::Revoked, Some(NOW), None);
         assert_eq!(store.replace(&revoked).await.unwrap(), tollgate::store::Replaced::Done);
     }
-    let accounts = AccountManager::new(world().gate, Arc::clone(&store));
+    let accounts = AccountManager::new(gate(Arc::clone(&store), clock())).unwrap();
     accounts.delete(&ada.id).await.unwrap();
     assert!(list(&*store, &ada).await.iter().all(|key| key.status == KeyStatus::Revoked));
 }

@@ -17,7 +17,7 @@ fn by_query(builder: GateBuilder) -> GateBuilder {
 
 /// Sends a request over HTTP/2, with the key in the query.
 async fn over_http2(stage: &Stage, key: &str, method: &str, path: &str) -> crate::support::Answer {
-    let server = Server::gated(stage.manager.gate(), Inner::default()).await;
+    let server = Server::gated(&stage.gate, Inner::default()).await;
     let request = Request::builder().method(method).uri(format!("http://{}{path}?api-key={key}", server.0));
     server.http2(request.body(Empty::<Bytes>::new()).unwrap()).await
 }
@@ -65,7 +65,7 @@ async fn http2_head_equals_get_without_body() {
 async fn nested_management_uses_its_full_path() {
     let stage = Stage::with(|builder| builder.management("/v1/account/keys"));
     let (key, id) = stage.key("ada").await;
-    let layer = TollgateLayer::new(stage.manager.gate().clone());
+    let layer = TollgateLayer::new(stage.gate.clone());
     let app = Router::new().nest("/v1", layer.around(Router::new()));
     let rows = [
         ("/v1/account/keys".to_owned(), 200),

@@ -9,14 +9,17 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tollgate::adapter::Peer;
 use tollgate::{
-    Account, Config, GateBuilder, KeyManager, ManualClock, MemoryLedger, MemoryStore, NewKey, TollgateService,
+    Account, Config, Gate, GateBuilder, KeyManager, ManualClock, MemoryLedger, MemoryStore, NewKey,
+    TollgateService,
 };
 use tower::{ServiceExt, service_fn};
 
 pub(crate) const KEYS: &str = "/api/v1/account/api-keys";
 
 pub(crate) struct Stage {
+    pub(crate) gate: Gate,
     pub(crate) manager: KeyManager,
+    store: Arc<MemoryStore>,
     pub(crate) clock: ManualClock,
     pub(crate) ledger: Arc<MemoryLedger>,
 }
@@ -28,12 +31,32 @@ pub(crate) struct Answer {
     pub(crate) json: Value,
 }
 
+fn config() -> Config {
+    Config::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers/quantconomy.toml")).unwrap()
+}
+
+/// Returns the builder of the provider's gate, without a store.
+fn builder(clock: &ManualClock, ledger: &Arc<MemoryLedger>) -> GateBuilder {
+    config().builder().unwrap().ledger(Arc::clone(ledger)).clock(clock.clone())
+}
+
 impl Stage {
     pub(crate) fn new() -> Self {
         Self::with(|builder| builder)
     }
 
-    /// The gate of a node that keeps what it has read for an hour; the manager is another node's.
+    pub(crate) fn with(change: impl FnOnce(GateBuilder) -> GateBuilder) -> Self {
+        let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
+        let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
+        config().demo_keys().unwrap().into_iter().for_each(|demo| store.put_key(demo));
+        for (account, plan) in [("ada", "professional"), ("bob", "professional"), ("eve", "starter")] {
+            store.put_account(Account::new(account, plan));
+        }
+        let gate = change(builder(&clock, &ledger).store(Arc::clone(&store))).build().unwrap();
+        Self { manager: KeyManager::new(gate.clone()).unwrap(), gate, store, clock, ledger }
+    }
+
+    /// A gate that caches records for an hour. The manager is that of another node, and does not use the cache.
     #[cfg(feature = "fleet")]
     pub(crate) fn behind_a_cache() -> Self {
         Self::behind(|cached| cached)
@@ -46,29 +69,12 @@ impl Stage {
             tollgate::store::CachedStoreBuilder<Arc<MemoryStore>>,
         ) -> tollgate::store::CachedStoreBuilder<Arc<MemoryStore>>,
     ) -> Self {
-        Self::over(|builder, store| {
-            let cached = tollgate::store::CachedStore::builder(store)
-                .stale_for_at_most(std::time::Duration::from_hours(1));
-            builder.store(change(cached).build().unwrap())
-        })
-    }
-
-    pub(crate) fn with(change: impl FnOnce(GateBuilder) -> GateBuilder) -> Self {
-        Self::over(|builder, store| change(builder.store(store)))
-    }
-
-    fn over(change: impl FnOnce(GateBuilder, Arc<MemoryStore>) -> GateBuilder) -> Self {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers/quantconomy.toml");
-        let config = Config::read(file).unwrap();
-        let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
-        let (store, ledger) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLedger::new()));
-        config.demo_keys().unwrap().into_iter().for_each(|demo| store.put_key(demo));
-        for (account, plan) in [("ada", "professional"), ("bob", "professional"), ("eve", "starter")] {
-            store.put_account(Account::new(account, plan));
-        }
-        let builder = change(config.builder().unwrap(), Arc::clone(&store));
-        let gate = builder.ledger(Arc::clone(&ledger)).clock(clock.clone()).build().unwrap();
-        Self { manager: KeyManager::new(gate, store), clock, ledger }
+        let stage = Self::new();
+        let cached = tollgate::store::CachedStore::builder(Arc::clone(&stage.store))
+            .stale_for_at_most(std::time::Duration::from_hours(1));
+        let cached = change(cached).build().unwrap();
+        let gate = builder(&stage.clock, &stage.ledger).store(cached).build().unwrap();
+        Self { gate, ..stage }
     }
 
     /// A new key of an account, and its id.
@@ -96,7 +102,7 @@ impl Stage {
         let inner = service_fn(async |_: Request<B>| {
             Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
         });
-        let service = TollgateService::new(inner, self.manager.gate().clone());
+        let service = TollgateService::new(inner, self.gate.clone());
         let (head, body) = service.oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let json = serde_json::from_slice(&body).unwrap_or(Value::Null);

@@ -233,10 +233,10 @@ async fn a_manager_over_the_cache_revokes_at_once() {
         .clock(world.clock.clone())
         .build()
         .unwrap();
-    let gate = world.with_store(store.clone()).kwery().build().unwrap();
+    let gate = world.with_store(store).kwery().build().unwrap();
     let ask = async || world.send(&gate, with_key("GET /v1/candles", KEY)).await.status;
     assert_eq!(ask().await, 200);
-    let manager = KeyManager::new(gate.clone(), store);
+    let manager = KeyManager::new(gate.clone()).unwrap();
     let revoked = manager.revoke(id).await.unwrap();
     assert!(revoked.announced && revoked.key.status == KeyStatus::Revoked);
     assert_eq!(ask().await, 401);
@@ -251,11 +251,11 @@ async fn leaked_key_is_revoked_despite_a_miss() {
         .clock(world.clock.clone())
         .build()
         .unwrap();
-    let gate = world.with_store(store.clone()).kwery().build().unwrap();
+    let gate = world.with_store(store).kwery().build().unwrap();
     let ask = async || world.send(&gate, with_key("GET /v1/candles", KEY)).await.status;
     assert_eq!(ask().await, 401, "it is remembered that there is no such key");
     let id = world.plain_key(KEY);
-    let manager = KeyManager::new(gate.clone(), store);
+    let manager = KeyManager::new(gate.clone()).unwrap();
     assert_eq!(manager.report_leak(KEY).await.unwrap(), Some(id));
     assert_eq!(world.store.key(id).unwrap().status, KeyStatus::Revoked);
 }

@@ -172,7 +172,7 @@ impl KeyStore for Broken {
         StoreFuture::ready(self.found(hash))
     }
 
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn KeyAdmin>> {
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         if self.breaks(Rule::OffersNoWriteSide) { None } else { Some(self) }
     }
 }
