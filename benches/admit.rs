@@ -1,4 +1,4 @@
-//! The parts of a decision, one by one: what is refused beside what is let in, and the steps that cost the most.
+//! The time of the parts of a decision: admitted and denied requests, and the steps that take the most time.
 //!
 //! ```text
 //! cargo bench --bench admit
@@ -47,7 +47,7 @@ fn malformed() -> Request {
     request
 }
 
-/// Whole requests, answer included: what each outcome costs, beside the bare service.
+/// The time of a request with its response, by outcome, compared with the service without a gate.
 fn outcomes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("request");
     let mut measure = |name: &str, service: &mut dyn FnMut(Request), request: &dyn Fn() -> Request| {
@@ -69,7 +69,7 @@ fn outcomes(criterion: &mut Criterion) {
     measure("limited", &mut |request| drop(call(&mut limited, request)), &admitted);
 }
 
-/// The decision alone, without the answer.
+/// The time of the decision, without the response.
 fn decisions(criterion: &mut Criterion) {
     let gate: Gate = with_record(|_| {}).build().expect("the gate is complete");
     let mut group = criterion.benchmark_group("decision");

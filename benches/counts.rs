@@ -1,5 +1,5 @@
 //! Instructions and cache misses per request that the gate adds to a trivial service, over 10,000 keys, counted by
-//! callgrind: of an admitted request and of refusals, beside those of the hand-written middleware.
+//! callgrind: for admitted and for denied requests, compared with the hand-written middleware.
 //!
 //! ```text
 //! cargo bench --bench counts -- --parallel=2
@@ -8,9 +8,9 @@
 //! It needs valgrind and `gungraun-runner` in the version of `gungraun` in Cargo.lock. `.ci/run` installs both.
 //!
 //! A figure is the count of a stack less the count of the bare service that is sent the same requests. Where a request's key
-//! is hashed, the instructions of SHA-256's compression function are taken off too: valgrind knows no SHA extensions, and
-//! counts the implementation in software. Misses are those of data, reads and writes. Counts do not depend on what else the
-//! machine does.
+//! is hashed, the instructions of SHA-256's compression function are subtracted too: valgrind does not support the SHA
+//! extensions, and counts the implementation in software. Misses are those of reads and writes of data. Counts do not
+//! depend on the load of the machine.
 //!
 //! The L1 cache has 32 KiB, and the last level 1 MiB in 16 ways. The L1 cache of the table has 64 ways, so that its misses
 //! hardly depend on addresses. `l1_misses_added` is of a cache with 8 ways. There it also counts which addresses compete
@@ -54,7 +54,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The number of requests that are counted.
 const REQUESTS: usize = 10_000;
 
-/// A kind of request, by its answer.
+/// A kind of request, by its outcome.
 #[derive(Clone, Copy)]
 pub enum Kind {
     Admitted,
@@ -65,7 +65,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The number of keys. A request that is refused before its key is looked up does not depend on it.
+    /// The number of keys. A request that is denied before the look-up of its key does not depend on it.
     fn keys(self) -> usize {
         match self {
             Self::Missing | Self::Malformed => 1,
@@ -81,7 +81,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// Before a case is counted, each key is used once, where keys are found; else some requests are sent.
+    /// The warm-up before a case is counted: one request with each known key, or some requests without a known key.
     fn new(kind: Kind, mut service: impl Service<Request> + 'static) -> Self {
         let answer = Box::new(move |request| drop(black_box(call(&mut service, request))));
         let traffic = match kind {
@@ -127,7 +127,7 @@ fn handwritten_case(kind: Kind) -> Case {
     Case::new(kind, handwritten::service(kind.keys(), per_day))
 }
 
-// A case is returned, so that its end is not counted.
+// The case is returned, so that dropping it is not counted.
 
 #[library_benchmark(setup = bare_case)]
 #[bench::admitted(Kind::Admitted)]
@@ -222,7 +222,7 @@ struct Counts {
 }
 
 impl Counts {
-    /// Reads a profile of callgrind's.
+    /// Parses a profile of callgrind.
     fn read(function: &str, id: &str) -> Self {
         let path = profiles().join(format!("runner/stacks/{function}.{id}/callgrind.{function}.{id}.out"));
         let profile = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -341,7 +341,7 @@ fn main() -> ExitCode {
     });
     let grown = grown(&figures, &committed);
     for figure in &grown {
-        println!("grown: {figure}");
+        println!("increased: {figure}");
     }
     let admitted = gate[0].1;
     let in_8_ways =

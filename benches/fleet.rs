@@ -1,12 +1,13 @@
-//! The cost of a gate whose authority is remote, beside one in memory, in one run: records cached, credits leased and
-//! limits shared out, over a PostgreSQL that this starts. Requests bear one of 64 keys, each of an account of its own.
+//! The time of a gate with a remote database, compared with a gate in memory, in one run. The gate uses a cache, leased
+//! credits and local shares of quotas, over a PostgreSQL server that the bench starts. Requests have one of 64 keys, each of
+//! its own account.
 //!
 //! ```text
 //! cargo bench --features postgres --bench fleet
 //! ```
 //!
-//! Only ratios within one run are comparable: rounds of all stacks alternate, and the medians are compared. All that the
-//! background does on the machine meanwhile, the database included, is in the figures.
+//! Only ratios within one run are comparable: rounds of all stacks alternate, and the medians are compared. The figures
+//! include the background work on the machine, including that of the database.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "what is constant here cannot fail")]
 
 mod harness;
@@ -53,7 +54,7 @@ where
         let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(ready, Poll::Ready(Ok(()))), "the service is always ready");
         let mut future = pin!(service.call(request));
-        // Mostly there is nothing to wait for; where there is, the wait is in the figures.
+        // Most requests do not wait. The figures include the time of those that wait.
         let answer = match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => answer,
             Poll::Pending => runtime.block_on(future),
@@ -65,7 +66,7 @@ where
     Stack::new(name, move || traffic.request(), answer)
 }
 
-/// An answer with a status.
+/// A response with a status.
 trait Answer {
     fn status(&self) -> u16;
 }

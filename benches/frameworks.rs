@@ -1,5 +1,5 @@
-//! The cost that the gate adds on each framework: the same gate with all checks on, the same keys, around a service
-//! that does as little as the framework lets it, and the same service without a gate.
+//! The time that the gate adds in each framework: the same gate with all checks enabled and the same keys around a minimal
+//! service of the framework, compared with that service without a gate.
 //!
 //! ```text
 //! cargo bench --bench frameworks --all-features
@@ -24,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use harness::rounds::{self, Stack};
 
-/// A service of a framework, bare and behind a gate.
+/// A service of a framework, without and with a gate.
 type Pair = [Stack; 2];
 
 fn main() {

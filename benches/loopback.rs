@@ -7,11 +7,11 @@
 //!
 //! The servers: axum with ten routes, bare, behind a tower layer that does nothing, behind the hand-written middleware,
 //! behind tower-http and `tower_governor`, and behind the gate (`around`); actix-web and tonic, bare and behind the gate. All
-//! hold 10,000 keys. Requests bear one of 64 of them, or any.
+//! have 10,000 keys. Requests have one of 64 of them, or any of them.
 //!
 //! The figure is the requests per second of processor time of the server, relative to the bare server of the same framework:
-//! the throughput of a core that has nothing else to do. Rounds of all servers alternate, and the medians are compared.
-//! `busy` is the share of the time in which the server ran: where it is below 0.95, something else had its core.
+//! the throughput of a core that runs only the server. Rounds of all servers alternate, and the medians are compared.
+//! `busy` is the share of the time in which the server ran: if it is below 0.95, another process used the core.
 //!
 //! It needs Linux, two cores and `taskset`.
 #![allow(clippy::expect_used, reason = "what is constant here cannot fail")]
@@ -47,7 +47,7 @@ enum Protocol {
     Grpc,
 }
 
-/// The servers, each after the bare one that it is compared with.
+/// The servers, in groups that start with the bare server of the comparison.
 const SERVERS: [(&str, &str, Protocol); 9] = [
     ("bare", "bare", Protocol::Http),
     ("layer", "bare", Protocol::Http),
@@ -60,7 +60,7 @@ const SERVERS: [(&str, &str, Protocol); 9] = [
     ("tonic", "tonic_bare", Protocol::Grpc),
 ];
 
-/// A server in a process of its own. It ends with its standard input.
+/// A server in its own process. It ends at the end of its standard input.
 struct Server {
     process: Child,
     address: SocketAddr,
@@ -78,8 +78,8 @@ impl Server {
             .spawn()
             .expect("`taskset` starts the server: install util-linux");
         let mut address = String::new();
-        let output = process.stdout.take().expect("it is piped");
-        BufReader::new(output).read_line(&mut address).expect("the server tells its address");
+        let output = process.stdout.take().expect("standard output is piped");
+        BufReader::new(output).read_line(&mut address).expect("the server prints its address");
         Self { process, address: address.trim().parse().expect("an address") }
     }
 

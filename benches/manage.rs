@@ -1,4 +1,4 @@
-//! The cost of key management over the store in memory: issue, rotate, revoke, and a page of 1,000 out of 1,000,000 keys.
+//! The time of key management over the store in memory: issue, rotate, revoke, and a page of 1,000 of 1,000,000 keys.
 #![allow(
     clippy::expect_used,
     missing_docs,
@@ -17,7 +17,7 @@ use tollgate::{
     Account, Gate, KeyFormat, KeyId, KeyManager, KeyRecord, KeySource, MemoryStore, NewKey, Plan,
 };
 
-/// A manager over a store with so many keys, a thousand to an account.
+/// Returns a manager over a store with this number of keys. Each account has a thousand of them.
 fn manager(keys: u32) -> KeyManager {
     let store = Arc::new(MemoryStore::new());
     store.put_account(Account::new("ada", "pro"));

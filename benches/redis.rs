@@ -4,10 +4,12 @@
 //! cargo bench --features redis --bench redis
 //! ```
 //!
-//! - throughput: draws by 256 tasks, beside `redis-benchmark` with the same script and as many calls under way, in turns;
-//! - latency: one task's admissions that only draw, beside admissions that draw and charge in one call, in turns.
+//! - throughput: draws by 256 tasks, compared in alternate rounds with `redis-benchmark`, with the same script and the same
+//!   number of calls in flight;
+//! - latency: admissions by one task that only draw, compared in alternate rounds with admissions that draw and charge in one
+//!   call.
 //!
-//! It starts a `redis-server` of its own, and says so where there is none.
+//! It starts its own `redis-server`, and prints a message if none is installed.
 #![allow(clippy::unwrap_used, reason = "a bench ends where it fails")]
 #![allow(clippy::cast_precision_loss, reason = "figures are shown to three places")]
 
@@ -41,7 +43,7 @@ const ROUNDS: usize = 7;
 /// Numbers of connections of `redis-benchmark` and of calls in flight on each: their product is the number of tasks.
 const SHAPES: [(u32, u32); 3] = [(1, 256), (4, 64), (8, 32)];
 
-/// The limiter's script, as it teaches it to the server.
+/// The limiter's script, as the limiter loads it.
 const SCRIPT: &str = concat!(
     include_str!("../src/redis/clock.lua"),
     "\n",
@@ -54,7 +56,7 @@ const SCRIPT: &str = concat!(
 );
 
 fn main() {
-    // Cargo's test runner asks for nothing to be measured.
+    // Cargo's test runner does not measure.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
@@ -75,7 +77,7 @@ fn record(account: &str) -> KeyRecord {
     KeyRecord::new(KeyId::from_bytes([7; 16]), KeyHasher::sha256().hash(b"secret"), account)
 }
 
-/// A window that admits whatever is asked here.
+/// A window that admits all requests of this bench.
 fn quotas() -> Quotas {
     Quotas::new([QuotaPolicy::new(4_000_000_000, Duration::from_hours(24)).unwrap()])
 }
@@ -86,7 +88,7 @@ fn throughput(redis: &Redis, runtime: &tokio::runtime::Runtime) {
     redis.say(&["SCRIPT", "FLUSH"]);
     runtime.block_on(draws(&limiter, TASKS));
     assert_eq!(redis.say(&["SCRIPT", "EXISTS", &sha]), "*1\r\n:1", "the limiter runs this script");
-    println!("draws per second, {TASKS} under way; redis-benchmark with the same script, in three shapes");
+    println!("draws per second, {TASKS} in flight; redis-benchmark with the same script, in three shapes");
     let (mut ours, mut theirs) = (Vec::new(), SHAPES.map(|_| Vec::new()));
     for _ in 0..ROUNDS {
         for (shape, reached) in SHAPES.iter().zip(&mut theirs) {
@@ -192,7 +194,7 @@ async fn latency(redis: &Redis) {
         println!("  lone {:>6.1} us   both {:>6.1} us   ratio {:.3}", lone * 1e6, both * 1e6, both / lone);
         ratios.push(both / lone);
     }
-    println!("  median ratio {:.3} (at most 1.3 is wanted)", median(&mut ratios));
+    println!("  median ratio {:.3} (the target is at most 1.3)", median(&mut ratios));
 }
 
 fn median(values: &mut [f64]) -> f64 {

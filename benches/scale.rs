@@ -1,18 +1,18 @@
-//! Time and memory by the number of keys: the bare service, the hand-written middleware and the gate with every check on,
-//! over 64, 10,000 and 1,000,000 keys, which requests bear uniformly or by Zipf's law.
+//! Time and memory by the number of keys: the bare service, the hand-written middleware and the gate with all checks enabled,
+//! over 64, 10,000 and 1,000,000 keys. The keys of requests are distributed uniformly or by Zipf's law.
 //!
 //! ```text
 //! cargo bench --bench scale
-//! cargo bench --bench scale -- --keys 10000000        this number of keys alone
+//! cargo bench --bench scale -- --keys 10000000        only this number of keys
 //! ```
 //!
-//! Each key has an account of its own, with a balance in the ledger and two windows in the limiter. The hand-written
-//! middleware holds the same: each key in a map that stands for its database, and in its cache.
+//! Each key has its own account, with a balance in the ledger and two windows in the limiter. The hand-written
+//! middleware stores the same: each key in a map in place of a database, and in its cache.
 //!
-//! Bytes per key are what the resident memory of a process grows by, with mimalloc as the allocator, from before the first
-//! key is loaded to after one request with each key. So everything is in: records, accounts, balances, windows, history,
-//! tables with their spare room, and what the allocator keeps. The time to load is that of the calls that put keys,
-//! accounts and balances in, without the making of records and hashes; for the hand-written middleware it is with it.
+//! Bytes per key are the increase of the resident memory of a process, with mimalloc as the allocator, between the start of
+//! the load and one request with each key. They include records, accounts, balances, windows, history, the free space of
+//! tables, and the overhead of the allocator. The time to load is the time of the calls that store keys, accounts and
+//! balances. For the hand-written middleware it includes the creation of records and hashes.
 #![allow(clippy::expect_used, reason = "what is constant here cannot fail")]
 #![allow(clippy::cast_precision_loss, reason = "figures are shown to three places")]
 

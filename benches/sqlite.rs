@@ -1,9 +1,8 @@
-//! Credits in SQLite: charges and refunds per second by many tasks at once, at both settings of what a commit survives, and
-//! the same over PostgreSQL where there is one.
+//! Credits in SQLite: charges and refunds per second by concurrent tasks, at both settings of durability, and the same over
+//! PostgreSQL if a server is installed.
 //!
-//! The file is in WAL mode. `PowerLoss` waits for the disk at every commit (`synchronous = FULL`); `ProcessCrash` leaves
-//! that to the operating system (`synchronous = NORMAL`): every answer survives the end of the process, and perhaps not
-//! that of the machine.
+//! The file is in WAL mode. `PowerLoss` waits for the disk at every commit (`synchronous = FULL`). `ProcessCrash` does not
+//! (`synchronous = NORMAL`): every commit survives a crash of the process, but a crash of the machine may lose it.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench that cannot be set up is a bug")]
 
 #[path = "../tests/services/mod.rs"]
@@ -69,7 +68,7 @@ async fn measure(name: &str, url: &str, durability: Durability, tasks: u64) {
     assert!(ledger.audit().await.unwrap().is_empty(), "the entries sum to the balances");
 }
 
-/// Charges and refunds until the time is over; says how often.
+/// Charges and refunds until the time is over, and returns the number of both.
 async fn spend(ledger: &SqlLedger, task: u64, until: Instant) -> u64 {
     let (account, clock) = (Account::new((task % ACCOUNTS).to_string(), "pro"), SystemClock::new());
     let mut pairs = 0;

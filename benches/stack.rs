@@ -1,6 +1,6 @@
-//! The time that the gate adds to a trivial service, compared with its alternatives in one run: nothing; tower-http and
-//! `tower_governor`, which check far less; a hand-written middleware with the same checks; the gate with all checks on,
-//! without and with the principal for the handler. Then the time of refusals.
+//! The time that the gate adds to a trivial service, compared with its alternatives in one run: no middleware; tower-http and
+//! `tower_governor`, which check far less; a hand-written middleware with the same checks; the gate with all checks enabled,
+//! without and with the principal for the handler. Then the time of denials.
 //!
 //! ```text
 //! cargo bench --bench stack
@@ -51,8 +51,8 @@ fn print_stacks() {
     }
 }
 
-/// Prints the median time of refusals by kind, with the making of the response, and its ratio to an admitted request's:
-/// the gate's and the hand-written middleware's.
+/// Prints the median time of denials by kind, including the response, and its ratio to the time of an admitted request, for
+/// the gate and for the hand-written middleware.
 fn print_refusals() {
     let plain = behind(gate::with_keys(HOT).without_principal());
     let limited = behind(gate::limited(HOT).without_principal());

@@ -21,7 +21,7 @@ plan = "free"
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Clones are one gate: made once, it is shared by all workers.
+    // The clones share one gate, so all workers use the same one.
     let gate = gate()?;
     let server = HttpServer::new(move || {
         App::new()
@@ -29,12 +29,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .route("/whoami", web::get().to(whoami))
             .route("/list", web::get().to(list))
             .wrap(TollgateTransform::new(gate.clone()))
-            // What is wrapped later runs earlier: the gate judges the path as it is routed.
+            // The transform that is added last runs first. The gate checks the path that is routed.
             .wrap(NormalizePath::trim())
     });
-    println!("needs no key:  curl -i http://127.0.0.1:3000/health");
-    println!("needs a key:   curl -i -H 'X-API-Key: acme_demo' http://127.0.0.1:3000/whoami");
-    println!("in the query:  curl -i 'http://127.0.0.1:3000/list?api-key=acme_demo'");
+    println!("without a key:  curl -i http://127.0.0.1:3000/health");
+    println!("with a key:     curl -i -H 'X-API-Key: acme_demo' http://127.0.0.1:3000/whoami");
+    println!("in the query:   curl -i 'http://127.0.0.1:3000/list?api-key=acme_demo'");
     server.bind("127.0.0.1:3000")?.run().await?;
     Ok(())
 }
@@ -49,7 +49,7 @@ async fn whoami(caller: Principal) -> String {
     format!("you are {}\n", caller.account().id)
 }
 
-/// As many as the caller's plan allows.
+/// Returns as many items as the caller's plan allows.
 async fn list(caps: ParamLimits) -> String {
     let most = caps.at_most("limit").unwrap_or(100);
     (1..=most).map(|number| number.to_string()).collect::<Vec<_>>().join("\n")

@@ -1,4 +1,4 @@
-//! The layers of a service in their order, and what handlers are told: `cargo run --example axum --features axum`.
+//! The order of the layers of a service, and the data for its handlers: `cargo run --example axum --features axum`.
 
 use std::{error::Error, net::SocketAddr, time::Duration};
 
@@ -35,8 +35,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/health", get(async || "up\n"))
         .route("/whoami", get(async |caller: Principal| caller.account().id.to_string()))
         .route("/list", get(list));
-    // From the outside to the inside. Refusals have a request id, are traced, and can be read by scripts of other origins;
-    // a handler that is too late costs nothing.
+    // From the outermost to the innermost layer. Denials have a request id, are traced, and have CORS headers. A request
+    // that times out is not charged.
     let layers = ServiceBuilder::new()
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .layer(PropagateRequestIdLayer::x_request_id())
@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// As many as the caller's plan allows.
+/// Returns as many items as the caller's plan allows.
 async fn list(caps: ParamLimits) -> Json<Vec<u64>> {
     Json((1..=caps.at_most("limit").unwrap_or(100)).collect())
 }

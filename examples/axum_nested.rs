@@ -1,7 +1,7 @@
 //! Gates within nested routers: `cargo run --example axum_nested --features axum`.
 //!
-//! A gate within a nested router judges the whole path, so that one configuration is for all of them; what lies beside the
-//! nested routers is open.
+//! A gate in a nested router checks the whole path, so one configuration is sufficient for all of them. Routes outside the
+//! nested routers need no key.
 
 use std::{error::Error, net::SocketAddr};
 
@@ -29,16 +29,16 @@ plan = "free"
 async fn main() -> Result<(), Box<dyn Error>> {
     let layer = TollgateLayer::new(gate()?);
     let v1 = Router::new().route("/health", get(async || "up\n")).route("/whoami", get(whoami));
-    let admin = Router::new().route("/report", get(async || "all is well\n"));
-    // `around` gates what a nested router does not know too; with `route_layer` that would be a 404 without a key.
+    let admin = Router::new().route("/report", get(async || "the report\n"));
+    // `around` also checks unknown paths of the nested router. With `route_layer`, they are answered 404 without a key.
     let app = Router::new()
-        .route("/", get(async || "open to everybody\n"))
+        .route("/", get(async || "public\n"))
         .nest("/v1", layer.around(v1))
         .nest("/admin", layer.around(admin));
 
-    println!("needs no key:     curl -i http://127.0.0.1:3000/");
-    println!("needs no key:     curl -i http://127.0.0.1:3000/v1/health");
-    println!("needs a key:      curl -i -H 'X-API-Key: acme_demo' http://127.0.0.1:3000/v1/whoami");
+    println!("without a key:    curl -i http://127.0.0.1:3000/");
+    println!("without a key:    curl -i http://127.0.0.1:3000/v1/health");
+    println!("with a key:       curl -i -H 'X-API-Key: acme_demo' http://127.0.0.1:3000/v1/whoami");
     println!("a higher plan:    curl -i -H 'X-API-Key: acme_demo' http://127.0.0.1:3000/admin/report");
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;

@@ -1,7 +1,7 @@
-//! A key store of one's own, and the suite that says whether it keeps the contract:
+//! A custom key store, and the test suite of its contract:
 //! `cargo run --example custom_store --features conformance`.
 //!
-//! All is behind one lock, so that every call is one step. A store over a database takes a transaction in its place.
+//! One lock makes every call atomic. A store over a database uses a transaction instead.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -40,7 +40,7 @@ impl Shelf {
 }
 
 impl Inside {
-    /// The record with its account as it is now.
+    /// Returns the record with its stored account.
     fn shown(&self, record: &KeyRecord) -> Option<Arc<KeyRecord>> {
         let mut record = record.clone();
         record.account = Arc::clone(self.accounts.get(&record.account.id)?);

@@ -1,12 +1,11 @@
-//! Several nodes of one service over one PostgreSQL and one Redis: a revocation and a shared limit go from node to node.
+//! Several nodes of one service with one PostgreSQL and one Redis server. A revocation and a rate limit apply to all nodes.
 //!
 //! ```text
 //! fleet --postgres postgres://gate@127.0.0.1/gate --redis redis://127.0.0.1:6379
 //! ```
 //!
-//! It starts itself once more for each node (`fleet node …`), so that nothing is shared but the two servers. What stands
-//! behind a node's gate is in `fleet/back_ends.rs`: it is what the README recommends for a fleet. Ctrl-C ends it, and its
-//! nodes with it.
+//! It starts one process for each node (`fleet node …`), so the nodes share only the two servers. `fleet/back_ends.rs`
+//! contains the back ends of a node, as the README recommends them for several nodes. Ctrl-C stops the example and its nodes.
 
 #[path = "fleet/back_ends.rs"]
 mod back_ends;
@@ -31,7 +30,7 @@ use std::process::ExitCode;
 
 use options::{Options, USAGE};
 
-/// Anything that may go wrong.
+/// An error of the example.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]

@@ -1,4 +1,4 @@
-//! The gate in front of a service that no router stands before: `cargo run --example hyper`.
+//! The gate in front of a service without a router: `cargo run --example hyper`.
 
 use std::{convert::Infallible, error::Error};
 
@@ -23,11 +23,11 @@ demo = [{ key = "acme_demo", id = "00000000-0000-4000-8000-000000000001", accoun
 async fn main() -> Result<(), Box<dyn Error>> {
     let service = TollgateLayer::new(gate()?).layer(service_fn(answer));
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
-    println!("needs no key:  curl -i http://127.0.0.1:3000/health");
-    println!("needs a key:   curl -i -H 'X-API-Key: acme_demo' http://127.0.0.1:3000/whoami");
+    println!("without a key:  curl -i http://127.0.0.1:3000/health");
+    println!("with a key:     curl -i -H 'X-API-Key: acme_demo' http://127.0.0.1:3000/whoami");
     loop {
         let (stream, peer) = listener.accept().await?;
-        // The gate knows the client's address by what stands among the request's extensions.
+        // The gate reads the address of the client from the extensions of the request.
         let service = service.clone().map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer::from(peer));
             request
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<String>, Infallible> {
-    // A CORS preflight comes without a key: it is told nothing, and so no browser sends what it asks for.
+    // A CORS preflight request has no key. The response has no CORS headers, so browsers do not send the actual request.
     if request.method() == Method::OPTIONS {
         return Ok(Response::new(String::new()));
     }

@@ -22,14 +22,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let issued = KeyManager::new(gate.clone())?.issue(NewKey::new("wile", "my first key")).await?;
 
     let routes = Router::new().route("/health", get(async || "up\n")).route("/whoami", get(whoami));
-    // The gate stands in front of the whole router, unknown paths included, not in front of single routes.
+    // The gate is in front of the whole router, including unknown paths.
     let app = TollgateLayer::new(gate).around(routes);
 
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
-    println!("needs no key:  curl -i http://127.0.0.1:3000/health");
-    println!("needs a key:   curl -i http://127.0.0.1:3000/whoami");
+    println!("public:         curl -i http://127.0.0.1:3000/health");
+    println!("without a key:  curl -i http://127.0.0.1:3000/whoami");
     let key = issued.secret.expose_secret();
-    println!("shows it:      curl -i -H 'X-API-Key: {key}' http://127.0.0.1:3000/whoami");
+    println!("with a key:     curl -i -H 'X-API-Key: {key}' http://127.0.0.1:3000/whoami");
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(interrupt()).await?;
     Ok(())
@@ -40,7 +40,7 @@ async fn whoami(caller: Principal) -> String {
 }
 
 async fn interrupt() {
-    // Without a signal handler there is nothing to wait for: the process is then ended from outside.
+    // If the signal handler cannot be installed, the process runs until it is killed.
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }

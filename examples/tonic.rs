@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let hash = gate.hasher().hash(key.expose_secret().as_bytes());
     store.put_key(KeyRecord::new(KeyId::generate(), hash, Account::new("wile", "free").into()));
 
-    // The gate stands in front of all services, and of the paths that none of them has.
+    // The gate is in front of all services, including unknown paths.
     let (_reporter, health) = tonic_health::server::health_reporter();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

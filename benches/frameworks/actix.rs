@@ -42,7 +42,7 @@ async fn handler() -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).body("[]")
 }
 
-/// The same request as the other frameworks answer.
+/// The request, equal to that of the other frameworks.
 fn request(traffic: &mut Traffic) -> TestRequest {
     let key = traffic.next().expect("every request has a key");
     TestRequest::with_uri(ROUTE)
@@ -54,7 +54,7 @@ fn request(traffic: &mut Traffic) -> TestRequest {
         .peer_addr(SocketAddr::from((PEER, 443)))
 }
 
-/// Calls, and reads the answer to its end.
+/// Calls the service, and reads the whole response.
 fn answer<R, B: MessageBody>(
     service: &impl Service<R, Response = ServiceResponse<B>, Error = actix_web::Error>,
     request: R,

@@ -1,4 +1,4 @@
-//! A unary call to a service of tonic's, its answer read to the status at its end.
+//! A unary call to a tonic service. The response is read up to the status in its trailers.
 
 use std::hint::black_box;
 use std::pin::pin;
@@ -44,7 +44,7 @@ fn call(traffic: &mut Traffic) -> Request<Full<Bytes>> {
         .expect("the call is well-formed")
 }
 
-/// Calls, and reads the answer to its end, where its status is.
+/// Calls the service, and reads the response up to the status in its trailers.
 fn answer<S, R>(service: &mut S, request: Request<Full<Bytes>>)
 where
     S: Service<Request<Full<Bytes>>, Response = Response<R>>,

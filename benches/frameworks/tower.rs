@@ -1,4 +1,4 @@
-//! A plain service.
+//! A tower service without a framework.
 
 use std::hint::black_box;
 use std::pin::pin;
@@ -27,7 +27,7 @@ pub(crate) fn pair() -> Pair {
     ]
 }
 
-/// Calls, and reads the answer to its end.
+/// Calls the service, and reads the whole response.
 fn answer<S, R>(service: &mut S, request: Request)
 where
     S: Service<Request, Response = Response<R>>,

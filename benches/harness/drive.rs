@@ -1,4 +1,4 @@
-//! Drives a service without a runtime: a plain poll, the same for all stacks.
+//! Polls a service without a runtime. All stacks use this.
 
 use std::future::Future;
 use std::pin::pin;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use axum::extract::Request;
 use tower::Service;
 
-/// The output of a future that never has to wait.
+/// Returns the output of a future that is ready at the first poll.
 pub(crate) fn poll_now<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -15,7 +15,7 @@ pub(crate) fn poll_now<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// The answer of a service that is always ready.
+/// Returns the response of a service that is always ready.
 pub(crate) fn call<S: Service<Request>>(service: &mut S, request: Request) -> S::Response {
     let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(ready, Poll::Ready(Ok(()))), "the service is always ready");

@@ -1,4 +1,4 @@
-//! The gate of this crate, with every check at work.
+//! The gate of this crate with all checks enabled.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tollgate::{
 
 use super::world;
 
-/// A gate with these back ends: the plans, rules and formats of the bench. It lacks a source.
+/// Returns a gate with these back ends, and with the plans, rules and formats of the bench, but without a source.
 pub(crate) fn builder(store: impl KeyStore, ledger: impl CreditLedger) -> GateBuilder {
     let builder = Gate::builder()
         .format(KeyFormat::new(world::PREFIX, Length::exactly(32)).expect("a format"))
@@ -25,12 +25,12 @@ pub(crate) fn builder(store: impl KeyStore, ledger: impl CreditLedger) -> GateBu
     rules().into_iter().fold(builder, GateBuilder::rule)
 }
 
-/// The source of the bench.
+/// Returns the key source of the bench.
 pub(crate) fn header() -> KeySource {
     KeySource::header("X-API-Key").expect("a header")
 }
 
-/// The same with a source, and as many keys as this, each of an account of its own.
+/// Returns the same with a source and this number of keys, each of its own account.
 pub(crate) fn with_keys(count: usize) -> GateBuilder {
     let (store, ledger) = (MemoryStore::new(), MemoryLedger::new());
     for number in 0..count {
@@ -39,7 +39,7 @@ pub(crate) fn with_keys(count: usize) -> GateBuilder {
     builder(store, ledger).source(header())
 }
 
-/// The same, of keys that may be used once a day.
+/// Returns the same with keys that have a quota of one request per day.
 pub(crate) fn limited(count: usize) -> GateBuilder {
     let (store, ledger) = (MemoryStore::new(), MemoryLedger::new());
     for number in 0..count {
@@ -50,13 +50,13 @@ pub(crate) fn limited(count: usize) -> GateBuilder {
     builder(store, ledger).source(header())
 }
 
-/// Puts a key in, with a balance that no bench uses up.
+/// Adds a key, with a balance that no bench exhausts.
 pub(crate) fn add(store: &MemoryStore, ledger: &MemoryLedger, record: KeyRecord) {
     ledger.set_balance(record.account.id.as_str(), Credits::MAX, SystemClock::new().now().wall());
     store.put_key(record);
 }
 
-/// An account that meets every rule.
+/// Returns an account that satisfies every rule.
 pub(crate) fn account(number: usize) -> Account {
     let mut account = Account::new(format!("acct_{number}"), "pro");
     account.subscription = Some(Subscription::Active);
@@ -64,7 +64,7 @@ pub(crate) fn account(number: usize) -> Account {
     account
 }
 
-/// A restricted key that meets every rule.
+/// Returns a restricted key that satisfies every rule.
 pub(crate) fn record(number: usize, account: Account) -> KeyRecord {
     let id = KeyId::from_bytes((number as u128).to_be_bytes());
     let hash = KeyHasher::sha256().hash(world::key(number).as_bytes());

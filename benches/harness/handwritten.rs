@@ -1,5 +1,5 @@
-//! A hand-written gate of a competent user: axum's `from_fn`, sha2, moka in front of the database, governor, and the same
-//! checks in the same order as the gate's.
+//! A hand-written middleware with the same checks in the same order as the gate. It uses axum's `from_fn`, sha2, moka in front
+//! of the database, and governor.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ type KeyHash = [u8; 32];
 
 /// The application's state.
 struct App {
-    /// Stands for the database.
+    /// The keys, in place of a database.
     database: HashMap<KeyHash, Arc<Key>>,
     cache: Cache<KeyHash, Arc<Key>>,
     routes: HashMap<Method, matchit::Router<Route>>,
@@ -65,29 +65,29 @@ struct Route {
     cost: u64,
 }
 
-/// A request that was let in, and what it was charged.
+/// An admitted request with its charge.
 struct Admitted {
     account: u64,
     cost: u64,
 }
 
-/// A service that can be cloned.
+/// A boxed service that can be cloned.
 pub(crate) trait Answers: Service<Request> + Clone + 'static {}
 
 impl<S: Service<Request> + Clone + 'static> Answers for S {}
 
-/// The number of requests per day that no bench uses up.
+/// A quota per day that no bench exhausts.
 pub(crate) const UNLIMITED: NonZeroU32 = NonZeroU32::MAX;
 
 /// One request per day.
 pub(crate) const ONCE: NonZeroU32 = NonZeroU32::MIN;
 
-/// The middleware around the bench's service, with this number of keys, each with this number of requests per day.
+/// Returns the middleware around the service of the bench, with this number of keys, each with this quota per day.
 pub(crate) fn service(keys: usize, per_day: NonZeroU32) -> impl Answers {
     from_fn_with_state(Arc::new(App::new(keys, per_day)), gate).layer(service_fn(world::handler))
 }
 
-/// The middleware around all routes of a router.
+/// Adds the middleware around all routes of a router.
 pub(crate) fn around(router: Router, keys: usize) -> Router {
     router.layer(from_fn_with_state(Arc::new(App::new(keys, UNLIMITED)), gate))
 }
@@ -217,7 +217,7 @@ fn check_scopes(key: &Key, route: &Route, path: &str) -> Result<(), Refusal> {
     if granted { Ok(()) } else { Err(Refusal::of(StatusCode::FORBIDDEN, "the API key lacks the scope")) }
 }
 
-/// A refusal, as problem details.
+/// A denial as problem details.
 struct Refusal {
     status: StatusCode,
     detail: &'static str,

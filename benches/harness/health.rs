@@ -3,7 +3,7 @@
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-/// Answers at once.
+/// A service whose response is ready at once.
 pub(crate) struct Up;
 
 type Messages = tonic::codegen::tokio_stream::Empty<Result<HealthCheckResponse, tonic::Status>>;

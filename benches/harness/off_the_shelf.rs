@@ -1,5 +1,5 @@
-//! A stack of published middleware: tower-http checks that the key is known, `tower_governor` limits its rate. No record,
-//! no account, no scope, no credits.
+//! A stack of published middleware: tower-http checks that the key is known, and `tower_governor` limits its rate. It has no
+//! records, accounts, scopes or credits.
 #![allow(clippy::result_large_err, reason = "tower-http takes the whole response as the error")]
 
 use std::collections::HashSet;
@@ -23,7 +23,7 @@ use tower_http::validate_request::{ValidateRequest, ValidateRequestHeaderLayer};
 
 use super::world;
 
-/// Counts by the key as it was sent.
+/// Extracts the key of the rate limit: the presented API key.
 #[derive(Clone)]
 struct ByKey;
 
@@ -36,17 +36,17 @@ impl KeyExtractor for ByKey {
     }
 }
 
-/// The middleware around the bench's service.
+/// Returns the middleware around the service of the bench.
 pub(crate) fn service(keys: usize) -> impl Service<Request, Response = Response, Error = Infallible> {
     validate(keys).layer(limit().layer(service_fn(world::handler)))
 }
 
-/// The middleware around all routes of a router.
+/// Adds the middleware around all routes of a router.
 pub(crate) fn around(router: Router, keys: usize) -> Router {
     router.layer(limit()).layer(validate(keys))
 }
 
-/// Refuses a key that is not one of so many.
+/// Rejects a key that is not one of this number of keys.
 fn validate(
     keys: usize,
 ) -> ValidateRequestHeaderLayer<impl ValidateRequest<Body, ResponseBody = Body> + Clone> {

@@ -1,4 +1,5 @@
-//! Measures several stacks in turns: each round gives every stack the same number of requests, and the medians are compared.
+//! Measures several stacks in alternate rounds. Each round sends the same number of requests to every stack, and the medians
+//! are compared.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -9,19 +10,19 @@ use tower::Service;
 use super::drive::call;
 use super::world::Traffic;
 
-/// The number of requests that are made before the clock starts. Few enough to stay in the processor's cache, as requests
-/// that were just read do.
+/// The number of requests that are created before each measurement. It is small, so that they stay in the processor's cache,
+/// as requests that were just received do.
 const BATCH: u32 = 64;
 
-/// A stack with the requests that it is sent.
+/// A stack with its requests.
 pub(crate) struct Stack {
     pub(crate) name: &'static str,
-    /// Makes and answers this number of batches. Returns the time that the answers took.
+    /// Creates and answers this number of batches. Returns the time that the stack took to answer.
     run: Box<dyn FnMut(u32) -> Duration>,
 }
 
 impl Stack {
-    /// A stack of a function that makes requests and a function that answers them and drops the answer.
+    /// Creates a stack from a function that creates requests and a function that answers them and drops the response.
     pub(crate) fn new<R>(
         name: &'static str,
         mut make: impl FnMut() -> R + 'static,
@@ -40,7 +41,7 @@ impl Stack {
         Self { name, run: Box::new(run) }
     }
 
-    /// A stack of a service that is always ready.
+    /// Creates a stack from a service that is always ready.
     pub(crate) fn of<S>(name: &'static str, mut service: S, mut traffic: Traffic) -> Self
     where
         S: Service<Request> + 'static,
@@ -49,15 +50,15 @@ impl Stack {
         Self::new(name, move || traffic.request(), answer)
     }
 
-    /// The nanoseconds that a request takes, over at least this number of requests.
+    /// Returns the nanoseconds per request, over at least this number of requests.
     fn pace(&mut self, requests: u32) -> f64 {
         let batches = requests.div_ceil(BATCH);
         (self.run)(batches).as_secs_f64() * 1e9 / f64::from(batches * BATCH)
     }
 }
 
-/// The median nanoseconds per request of each stack, over rounds of at least this number of requests. A first round is
-/// not counted.
+/// Returns the median nanoseconds per request of each stack, over rounds of at least this number of requests. The first
+/// round is not counted.
 pub(crate) fn medians(stacks: &mut [Stack], rounds: usize, requests: u32) -> Vec<f64> {
     let mut paces = vec![Vec::with_capacity(rounds); stacks.len()];
     for round in 0..=rounds {
@@ -71,13 +72,13 @@ pub(crate) fn medians(stacks: &mut [Stack], rounds: usize, requests: u32) -> Vec
     paces.into_iter().map(median).collect()
 }
 
-/// The value in the middle.
+/// Returns the median.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// True if a test runner asks for a list or a trial run, in which nothing is measured.
+/// Returns true if a test runner requests a list or a trial run, without measurements.
 pub(crate) fn is_trial() -> bool {
     std::env::args().any(|arg| arg == "--test" || arg == "--list")
 }

@@ -1,4 +1,4 @@
-//! Keys, requests, and the service behind every gate: the same for all stacks.
+//! The keys, the requests and the service behind the gate. They are the same for all stacks.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -12,35 +12,35 @@ use tollgate::adapter::Peer;
 /// The number of keys.
 pub(crate) const KEYS: usize = 10_000;
 
-/// The number of keys that are in use when traffic is hot.
+/// The number of keys that the requests of hot traffic use.
 pub(crate) const HOT: usize = 64;
 
 /// The address of the client.
 pub(crate) const PEER: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// The networks that each key may be used from.
+/// The allowed networks of each key.
 pub(crate) const NETWORKS: [&str; 2] = ["198.51.100.0/24", "127.0.0.0/8"];
 
-/// The prefix of all keys; 32 characters of base 62 follow.
+/// The prefix of all keys. It is followed by 32 characters of base 62.
 pub(crate) const PREFIX: &str = "acme_";
 
-/// The route that the requests of a bench ask for.
+/// The path of the requests of a bench.
 pub(crate) const ROUTE: &str = "/v1/candles/BTC?interval=1h&limit=100";
 
-/// The key of this number.
+/// Returns the key with this number.
 pub(crate) fn key(number: usize) -> String {
     let (upper, lower) = (mixed(number as u64), mixed(!(number as u64)));
     format!("{PREFIX}{upper:016x}{lower:016x}")
 }
 
-/// A request as clients send it, with this key.
+/// Returns a request with this key.
 pub(crate) fn request(key: &str) -> Request {
     let mut request = keyless(ROUTE);
     request.headers_mut().insert("x-api-key", HeaderValue::from_str(key).expect("keys are ASCII"));
     request
 }
 
-/// The same without a key.
+/// Returns a request without a key.
 pub(crate) fn keyless(route: &str) -> Request {
     Request::get(route)
         .header(HOST, "api.example.com")
@@ -52,14 +52,14 @@ pub(crate) fn keyless(route: &str) -> Request {
         .expect("the request is well-formed")
 }
 
-/// The service behind every gate.
+/// The handler of the service behind the gate.
 pub(crate) async fn handler(_: Request) -> Result<Response, Infallible> {
     let mut response = Response::new(Body::from("[]"));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
-/// The sequence of requests that a stack is sent. It is the same in every run.
+/// The sequence of requests to a stack. It is the same in every run.
 pub(crate) struct Traffic {
     /// The key of a request, from a random number.
     key: Box<dyn Fn(u64) -> Option<String>>,
@@ -77,7 +77,7 @@ impl Traffic {
     }
 
     /// Requests with the first `spread` keys by Zipf's law: the key of rank k is drawn with a probability of about 1/k.
-    /// Neighbours in rank are no neighbours in number.
+    /// Keys of adjacent ranks do not have adjacent numbers.
     pub(crate) fn zipf(spread: usize) -> Self {
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let rank =
@@ -113,7 +113,7 @@ impl Traffic {
         }
     }
 
-    /// The key of the next request, where it has one.
+    /// Returns the key of the next request, if it has one.
     pub(crate) fn next(&mut self) -> Option<String> {
         self.state += 1;
         (self.key)(mixed(self.state))
@@ -127,7 +127,7 @@ fn below(spread: usize, random: u64) -> usize {
     usize::try_from(random % spread as u64).expect("a number of a key is small")
 }
 
-/// Spreads a number over all bits (splitmix64).
+/// Mixes the bits of a number (splitmix64).
 fn mixed(number: u64) -> u64 {
     let number = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

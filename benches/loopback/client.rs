@@ -1,4 +1,4 @@
-//! The client: 64 connections, each with one request under way.
+//! The client: 64 connections, each with one request in flight.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ const CONNECTIONS: usize = 64;
 /// The time before a measurement, in which the connections are opened and the caches are filled.
 const UNMEASURED: Duration = Duration::from_millis(100);
 
-/// The number of requests that a server answered while it was measured, and its processor time.
+/// Returns the number of requests that a server answered during the measurement, and its processor time.
 pub(crate) fn drive(server: &Server, protocol: Protocol, spread: usize) -> (f64, Duration) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let answered = Rc::new(Cell::new(0_u32));
@@ -39,7 +39,7 @@ pub(crate) fn drive(server: &Server, protocol: Protocol, spread: usize) -> (f64,
     })
 }
 
-/// A connection's share in the traffic.
+/// The requests of one connection.
 struct Connection {
     traffic: Rc<RefCell<Traffic>>,
     answered: Rc<Cell<u32>>,
@@ -97,7 +97,7 @@ impl Connection {
             let mut body = response.await.expect("the server answers").into_body();
             while let Some(data) = body.data().await {
                 let length = data.expect("the server answers").len();
-                body.flow_control().release_capacity(length).expect("it was taken");
+                body.flow_control().release_capacity(length).expect("the capacity was used");
             }
             let trailers = body.trailers().await.expect("the server answers").expect("the call has a status");
             assert_eq!(trailers["grpc-status"], "0", "the call is served");

@@ -20,7 +20,7 @@ use crate::harness::health::Up;
 use crate::harness::world::{self, KEYS};
 use crate::harness::{self, handwritten, off_the_shelf};
 
-/// Serves a stack on a free port, prints the address, and ends with the standard input.
+/// Serves a stack on a free port, prints the address, and ends at the end of standard input.
 pub(crate) fn serve(name: &str) {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);

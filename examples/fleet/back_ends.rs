@@ -1,5 +1,5 @@
-//! The back ends of a node's gate: a guard before each remote server, and before each guard a part that can work without
-//! the server for a while.
+//! The back ends of a node's gate. Each remote server is behind a `Resilient`. In front of it is a part that can work for a
+//! time without the server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,15 @@ use crate::options::Options;
 
 /// The back ends of one node.
 pub(crate) struct BackEnds {
-    /// Keys: served from this process, from Redis, from the database; known ones for a time also without it.
+    /// The key store: a cache in this process, then Redis, then the database. Cached keys are accepted for a time while the
+    /// database fails.
     pub(crate) store: CachedStore<Resilient<SqlStore>>,
-    /// Balances, past guard and leases: for changes by hand, and for what runs beside the requests.
+    /// The ledger in the database, for maintenance and for changes by an operator.
     pub(crate) credits: SqlLedger,
     guarded: Resilient<SqlLedger>,
-    /// Spends credits in process; nothing, where every charge goes to the database.
+    /// The ledger that spends leased credits; `None` if every charge goes to the database.
     leased: Option<LeasedLedger<Resilient<SqlLedger>>>,
-    /// The fleet's limits; while Redis is away, this node's share of them.
+    /// The shared rate limiter. While Redis fails, the node admits its share of every quota.
     limiter: Arc<LocalFallback<Resilient<RedisLimiter>>>,
     database: Database,
 }
@@ -35,7 +36,7 @@ impl BackEnds {
         let (database, redis) =
             (Database::connect(&options.postgres).await?, RedisServer::open(&options.redis, "acme")?);
         let patience = options.patience;
-        // A guard is less patient than the cache before it, so that it hears of all that fails.
+        // `Resilient` has a shorter time limit than the cache in front of it, so that it counts all failures.
         let store = CachedStore::builder(guarded(SqlStore::new(&database), patience))
             .wait_at_most(patience * 2)
             .stale_for_at_most(STALE_FOR_AT_MOST)
@@ -52,7 +53,7 @@ impl BackEnds {
         Ok(Self { store, credits, guarded: guarded_credits, leased, limiter: Arc::new(limiter), database })
     }
 
-    /// The gate before them.
+    /// Builds the gate over these back ends.
     pub(crate) fn gate(&self) -> Result<Gate, Fault> {
         let ledger: Arc<dyn CreditLedger> = match &self.leased {
             Some(leased) => Arc::new(leased.clone()),
@@ -62,8 +63,7 @@ impl BackEnds {
         Ok(builder.limiter(Arc::clone(&self.limiter)).ledger(ledger).build()?)
     }
 
-    /// Brings home what this node owes: what it has leased of the accounts' credits, and the charges that it could not close
-    /// when their requests ended.
+    /// Returns the leased credits, and closes the charges that are still open after their requests.
     pub(crate) async fn close(&self) -> Result<(), Fault> {
         let returned = match &self.leased {
             Some(leased) => leased.close().await,

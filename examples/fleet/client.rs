@@ -1,4 +1,4 @@
-//! A client of the nodes.
+//! An HTTP client of the nodes.
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -8,7 +8,7 @@ use hyper_util::rt::TokioExecutor;
 
 use crate::Fault;
 
-/// Asks nodes, with connections that it keeps.
+/// An HTTP client with persistent connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Client(Hyper<HttpConnector, Empty<Bytes>>);
 
@@ -17,7 +17,7 @@ impl Client {
         Self(Hyper::builder(TokioExecutor::new()).build_http())
     }
 
-    /// The status and the text that a node answers with.
+    /// Sends a request, and returns the status and the body of the response.
     pub(crate) async fn ask(
         &self,
         method: Method,
@@ -32,7 +32,7 @@ impl Client {
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    /// The status that a node answers a `GET` with.
+    /// Sends a `GET`, and returns the status of the response.
     pub(crate) async fn get(&self, node: &str, path: &str, key: &str) -> Result<u16, Fault> {
         Ok(self.ask(Method::GET, node, path, key).await?.0)
     }

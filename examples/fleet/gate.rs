@@ -1,12 +1,12 @@
-//! The gate that all nodes have.
+//! The configuration of the gate of all nodes.
 
 use std::time::Duration;
 
-/// The greatest age of a node's cached key record.
+/// The maximum age of a node's cached key record.
 pub(crate) const STALE_FOR_AT_MOST: Duration = Duration::from_secs(2);
 
-/// For how much longer a known key is served while the database fails.
-#[allow(dead_code, reason = "the nodes use it, and no test")]
+/// The additional time for which a cached key is accepted while the database fails.
+#[allow(dead_code, reason = "only the nodes use it")]
 pub(crate) const STALE_IF_ERROR: Duration = Duration::from_mins(5);
 
 pub(crate) const GATE: &str = r#"

@@ -1,4 +1,4 @@
-//! The periodic work of a node, beside the requests. Any number of nodes may do it.
+//! The periodic maintenance of a node. Any number of nodes may do it concurrently.
 
 use std::time::Duration;
 
@@ -8,29 +8,29 @@ use tollgate::{Clock as _, KeyManager, StoreError};
 
 const EVERY: Duration = Duration::from_mins(1);
 
-/// For how long a charge may be open before it is given back: longer than any request takes, and than a lease lasts.
+/// The time after which an open charge is refunded. It is longer than any request takes, and longer than a lease lasts.
 const ABANDONED_AFTER: Duration = Duration::from_mins(1);
 
-/// For how long a charge that is closed is told from a new one of the same id.
+/// The time for which the ids of closed charges are stored.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 
-/// For how long the entries of an account are listed one by one.
+/// The time for which the single entries of an account are stored.
 const LISTED_FOR: Duration = Duration::from_hours(24 * 90);
 
 pub(crate) async fn keep(manager: KeyManager, credits: SqlLedger) {
     loop {
         tokio::time::sleep(EVERY).await;
         if let Err(error) = manager.flush_uses().await {
-            eprintln!("when keys were used was not written down: {error}");
+            eprintln!("failed to store the uses of keys since {error}");
         }
         if let Err(error) = sweep(&credits).await {
-            eprintln!("open and closed charges were not looked at: {error}");
+            eprintln!("failed to maintain the charges since {error}");
         }
     }
 }
 
-/// Gives back the charges of nodes that have died, and forgets those that were closed long ago: there is one for each request
-/// that went to the database. Entries of long ago are folded into one per account.
+/// Refunds the charges of stopped nodes, and deletes charges that were closed long ago. Merges old entries into one per
+/// account.
 async fn sweep(credits: &SqlLedger) -> Result<(), StoreError> {
     credits.close_abandoned(ABANDONED_AFTER, Abandoned::Refund).await?;
     credits.forget_closed(FORGOTTEN_AFTER).await?;

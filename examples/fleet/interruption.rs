@@ -1,6 +1,6 @@
-//! The request to end.
+//! Signals that stop the process.
 
-/// Ctrl-C, or a polite request from the system; both are heeded from the call on.
+/// Waits for Ctrl-C or SIGTERM. The handlers are installed when this function is called.
 #[cfg(unix)]
 pub(crate) fn interruption() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +13,7 @@ pub(crate) fn interruption() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ctrl-C.
+/// Waits for Ctrl-C.
 #[cfg(not(unix))]
 pub(crate) fn interruption() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async { drop(tokio::signal::ctrl_c().await) })

@@ -1,4 +1,4 @@
-//! One node: its own process, with its own connections and its own cache.
+//! One node: a process with its own connections and its own cache.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::back_ends::BackEnds;
 use crate::options::Options;
 use crate::{Fault, housekeeping, interruption};
 
-/// The time that running requests have after the node is told to stop.
+/// The time limit for the requests in progress when the node stops.
 const GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(options: &Options) -> Result<(), Fault> {
@@ -34,8 +34,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), Fault> {
     Ok(written?)
 }
 
-/// Serves until it is told to stop, and until what it is at by then is answered: a client that holds a request open does not
-/// hold up the end.
+/// Serves until the node is stopped, and completes the requests in progress. A client that keeps a request open does not
+/// delay the end.
 async fn serve(
     listener: TcpListener,
     app: Router,
@@ -46,7 +46,7 @@ async fn serve(
     tokio::spawn(async move {
         told.await;
         stop.send_replace(true);
-        // Who waits for it is told by its value, and not by its end.
+        // The receivers wait for the value, not for the end of the channel.
         stop.closed().await;
     });
     let stopping = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
@@ -60,8 +60,8 @@ async fn serve(
     }
 }
 
-/// A node ends by Ctrl-C, by a polite request from the system, or when whoever started it closes its standard input, also by
-/// dying.
+/// Waits for Ctrl-C, for SIGTERM, or for the end of standard input, which the parent process closes or which closes when
+/// the parent ends.
 fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let interrupted = interruption::interruption()?;
     let (tell, told) = tokio::sync::oneshot::channel::<()>();

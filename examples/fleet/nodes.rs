@@ -1,4 +1,4 @@
-//! Nodes as processes.
+//! The processes of nodes.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -9,10 +9,10 @@ use tokio::process::{Child, Command};
 
 use crate::Fault;
 
-/// The time within which a node must listen.
+/// The time limit for the start of a node.
 const START: Duration = Duration::from_secs(30);
 
-/// A running node. It ends with the value.
+/// A running node. It is killed when the value is dropped.
 #[derive(Debug)]
 pub(crate) struct Node {
     child: Child,
@@ -30,25 +30,28 @@ impl Node {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let output = child.stdout.take().ok_or("a node without an output")?;
+        let output = child.stdout.take().ok_or("the node has no standard output")?;
         let first = tokio::time::timeout(START, BufReader::new(output).lines().next_line()).await??;
-        let first = first.ok_or("a node ended at once")?;
-        let address = first.strip_prefix("listening ").ok_or("a node said something else")?.to_owned();
+        let first = first.ok_or("the node ended at its start")?;
+        let address = first
+            .strip_prefix("listening ")
+            .ok_or("the first line of the node is not its address")?
+            .to_owned();
         Ok(Self { child, address })
     }
 
-    /// Lets it answer what it is at, and end.
+    /// Stops the node after the requests in progress.
     pub(crate) async fn stop(mut self) -> Result<(), Fault> {
         drop(self.child.stdin.take());
         self.ended().await
     }
 
-    /// Asks it to end, as whoever runs it may.
-    #[allow(dead_code, reason = "the tests do it")]
+    /// Sends SIGTERM to the node, and waits for its end.
+    #[allow(dead_code, reason = "only the tests use it")]
     pub(crate) async fn terminate(mut self) -> Result<(), Fault> {
-        let id = self.child.id().ok_or("a node ended before it was told to")?;
-        let told = Command::new("kill").arg(id.to_string()).status().await?;
-        if told.success() { self.ended().await } else { Err("a node was not told to end".into()) }
+        let id = self.child.id().ok_or("the node ended before the signal")?;
+        let sent = Command::new("kill").arg(id.to_string()).status().await?;
+        if sent.success() { self.ended().await } else { Err("failed to send a signal to the node".into()) }
     }
 
     async fn ended(&mut self) -> Result<(), Fault> {
@@ -56,8 +59,8 @@ impl Node {
         if ended.success() { Ok(()) } else { Err(format!("a node ended with {ended}").into()) }
     }
 
-    /// Ends it in the midst of whatever it does.
-    #[allow(dead_code, reason = "the tests do it")]
+    /// Kills the node.
+    #[allow(dead_code, reason = "only the tests use it")]
     pub(crate) async fn kill(mut self) -> Result<(), Fault> {
         Ok(self.child.kill().await?)
     }

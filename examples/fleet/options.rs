@@ -17,13 +17,13 @@ pub(crate) struct Options {
     pub(crate) is_node: bool,
     pub(crate) postgres: String,
     pub(crate) redis: String,
-    /// The number of nodes: each leases and limits by its share.
+    /// The number of nodes. Leases and local rate limits are divided by it.
     pub(crate) nodes: NonZeroU32,
-    /// The address that a node listens at.
+    /// The address on which a node listens.
     pub(crate) listen: String,
     /// True if a node leases credits; otherwise each charge goes to the database.
     pub(crate) leases: bool,
-    /// The time that a node waits for a server; one second by default.
+    /// The time limit of a node for calls to a server. Defaults to one second.
     pub(crate) patience: Duration,
 }
 
@@ -35,7 +35,7 @@ impl Options {
         let (mut nodes, mut listen) = (NonZeroU32::MIN.saturating_add(2), "127.0.0.1:0".to_owned());
         let (mut leases, mut patience) = (true, Duration::from_secs(1));
         while let Some(word) = words.next() {
-            let value = words.next().ok_or_else(|| format!("`{word}` asks for a value"))?;
+            let value = words.next().ok_or_else(|| format!("`{word}` requires a value"))?;
             match word.as_str() {
                 "--postgres" => postgres = Some(value),
                 "--redis" => redis = Some(value),
@@ -43,7 +43,7 @@ impl Options {
                 "--listen" if is_node => listen = value,
                 "--leases" if is_node => leases = yes_or_no(&value)?,
                 "--patience" if is_node => patience = Duration::from_secs(value.parse()?),
-                _ => return Err(format!("there is no option `{word}`").into()),
+                _ => return Err(format!("unknown option `{word}`").into()),
             }
         }
         let missing = |name: &str| format!("`{name}` is missing");

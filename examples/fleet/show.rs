@@ -47,7 +47,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Fault> {
     shown
 }
 
-/// Both servers must be there before anything is begun.
+/// Checks that both servers are reachable, and connects to the database.
 async fn reach(options: &Options) -> Result<Database, Fault> {
     let redis = RedisServer::open(&options.redis, "acme")?;
     redis.ping().await.map_err(|error| format!("failed to reach Redis at {redis} since {error}"))?;
@@ -64,7 +64,7 @@ async fn start(options: &Options) -> Result<Node, Fault> {
 /// A key's id, and its secret.
 type Key = (KeyId, IssuedKey);
 
-/// So many keys of a new account on a plan.
+/// Issues this number of keys of a new account on a plan.
 async fn issue(database: &Database, plan: &str, count: usize) -> Result<Vec<Key>, Fault> {
     let store = SqlStore::new(database);
     let gate = Config::from_toml(GATE, "fleet.toml")?.builder()?.store(store.clone()).build()?;
@@ -78,9 +78,9 @@ async fn issue(database: &Database, plan: &str, count: usize) -> Result<Vec<Key>
     Ok(issued)
 }
 
-/// Asks the nodes in turn for more than the account may have.
+/// Sends more requests to the nodes in turn than the quota of the account.
 async fn share_a_limit(client: &Client, nodes: &[Node], keys: &[Key]) -> Result<(), Fault> {
-    println!("\nthe account may ask 100 times in 10 s, whichever node it asks:");
+    println!("\nthe quota of the account is 100 requests in 10 s on all nodes together:");
     let (start, mut admitted) = (Instant::now(), vec![0; nodes.len()]);
     for request in 0..200 {
         let (place, key) = (request % nodes.len(), &keys[request % keys.len()].1);
@@ -89,11 +89,11 @@ async fn share_a_limit(client: &Client, nodes: &[Node], keys: &[Key]) -> Result<
         }
     }
     let (sum, time) = (admitted.iter().sum::<u32>(), start.elapsed());
-    println!("of 200 requests in {time:.1?} the nodes admitted {admitted:?}, together {sum}");
+    println!("of 200 requests in {time:.1?} the nodes admitted {admitted:?}, {sum} in total");
     Ok(())
 }
 
-/// Revokes keys at one node, and asks the last one until it knows.
+/// Revokes keys at one node, and sends requests to the last node until it denies them.
 async fn revoke(client: &Client, nodes: &[Node], keys: &[Key]) -> Result<(), Fault> {
     let Some(((_, manages), revoked)) = keys.split_first() else { return Ok(()) };
     let (first, last) = (&nodes[0].address, &nodes[nodes.len() - 1].address);
@@ -101,7 +101,7 @@ async fn revoke(client: &Client, nodes: &[Node], keys: &[Key]) -> Result<(), Fau
     let mut times = Vec::new();
     for (id, key) in revoked {
         let key = key.expose_secret();
-        // The last node knows the key from here on.
+        // The last node now has the key in its cache.
         until(client, last, key, 200, PATIENCE).await?;
         let path = format!("/keys/{id}");
         let (status, answer) = client.ask(Method::DELETE, first, &path, manages.expose_secret()).await?;
@@ -114,12 +114,12 @@ async fn revoke(client: &Client, nodes: &[Node], keys: &[Key]) -> Result<(), Fau
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];
     let (median, most_of_them, longest) = (at(50), at(99), at(100));
     println!(
-        "the last node refused them after {median:.1?} (median), {most_of_them:.1?} (p99), {longest:.1?} (most)"
+        "the last node denied them after {median:.1?} (median), {most_of_them:.1?} (p99), {longest:.1?} (maximum)"
     );
     Ok(())
 }
 
-/// Asks a node until it answers with this status; says how long that took, the answer included.
+/// Sends requests to a node until it answers with this status, and returns the time that passed.
 async fn until(
     client: &Client,
     node: &str,
@@ -135,7 +135,7 @@ async fn until(
             return Ok(took);
         }
         if took > patience {
-            return Err(format!("the last node still answers {answered}, and not {status}").into());
+            return Err(format!("the last node still answers {answered} instead of {status}").into());
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

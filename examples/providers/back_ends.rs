@@ -1,4 +1,4 @@
-//! The stores of keys, credits and limits: in this process, or as the command line says.
+//! The stores of keys, credits and limits: in memory, or in the servers that the options name.
 
 #[cfg(all(feature = "redis", any(feature = "sqlite", feature = "postgres")))]
 #[path = "back_ends/fleet.rs"]
@@ -32,13 +32,13 @@ pub(crate) struct BackEnds {
     pub(crate) credits: Arc<dyn CreditAdmin>,
     /// The ledger that requests spend from, if it is not the administered one.
     pub(crate) ledger: Option<Arc<dyn CreditLedger>>,
-    /// The rate limiter, if it is not the gate's own.
+    /// The rate limiter, if it is not the gate's default.
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
     kept: Option<sql::Kept>,
 }
 
 impl BackEnds {
-    /// Opens what the options name, for the provider of this name.
+    /// Opens the back ends that the options name, for the provider of this name.
     pub(crate) async fn open(options: &Options, provider: &str) -> Result<Self, Fault> {
         let redis = match &options.redis {
             Some(url) => Some(redis::open(url, provider).await?),
@@ -57,7 +57,7 @@ impl BackEnds {
         }
     }
 
-    /// Does the periodic work.
+    /// Does the periodic maintenance.
     pub(crate) async fn maintain(&self) -> Result<(), Fault> {
         match &self.kept {
             Some(kept) => kept.maintain().await,
@@ -65,7 +65,7 @@ impl BackEnds {
         }
     }
 
-    /// Lets what was begun end.
+    /// Completes the pending work and closes the back ends.
     pub(crate) async fn close(&self) -> Result<(), Fault> {
         match &self.kept {
             Some(kept) => kept.close().await,

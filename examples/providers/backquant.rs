@@ -49,7 +49,7 @@ async fn levels(id: RequestId, Query(asked): Query<Asked>) -> Json<Value> {
     envelope(&levels, &id)
 }
 
-/// The name of the request, as the gate has put it among its headers.
+/// The request id, from the header that the gate adds to the request.
 struct RequestId(String);
 
 impl<S: Send + Sync> FromRequestParts<S> for RequestId {

@@ -12,10 +12,10 @@ use tollgate::config::{Config, OneOf, PlanConfig, QuotaConfig};
 use tollgate::key::KeyStatus;
 use tollgate::{Account, Gate, KeyRecord};
 
-/// Anything that may go wrong with a data file.
+/// An error of the example.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// The contents of a data file; members for its reader or for a test are ignored.
+/// The contents of a data file. Members that only its reader or a test uses are ignored.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Data {
@@ -83,7 +83,7 @@ pub(crate) struct KeyData {
 }
 
 impl Data {
-    /// Says in a configuration what the file's plans say, member by member.
+    /// Overwrites members of the configuration's plans with those of the file's plans.
     pub(crate) fn merge_plans(&self, config: &mut Config) -> Result<(), Fault> {
         for (name, data) in &self.plans {
             let plan = config.plans.entry(name.clone()).or_default();
@@ -106,7 +106,7 @@ impl Data {
     }
 }
 
-/// Puts a quota in place of the plan's one for the same window, which keeps whom it counts, and how.
+/// Replaces the plan's quota of the same window. The scope and the strictness of the old quota are kept.
 fn set_quota(plan: &mut PlanConfig, policy: QuotaPolicy) {
     let as_strict_as =
         |old: &QuotaPolicy| if old.is_strict() { policy.clone().in_any_window() } else { policy.clone() };
@@ -133,13 +133,13 @@ impl AccountData {
             "active" => AccountStatus::Active,
             "suspended" => AccountStatus::Suspended,
             "deleted" => AccountStatus::Deleted,
-            other => return Err(format!("account {}: no such status: {other}", self.id).into()),
+            other => return Err(format!("account {}: unknown status `{other}`", self.id).into()),
         };
         account.subscription = match self.subscription.as_deref() {
             None => None,
             Some("active") => Some(Subscription::Active),
             Some("lapsed") => Some(Subscription::Lapsed),
-            Some(other) => return Err(format!("account {}: no such subscription: {other}", self.id).into()),
+            Some(other) => return Err(format!("account {}: unknown subscription `{other}`", self.id).into()),
         };
         account.agreements = self.agreements.iter().map(|name| name.as_str().into()).collect();
         Ok(account)
@@ -158,7 +158,7 @@ impl KeyData {
             "active" => KeyStatus::Active,
             "revoked" => KeyStatus::Revoked,
             "paused" => KeyStatus::Paused,
-            other => return Err(format!("key {}: no such status: {other}", self.id).into()),
+            other => return Err(format!("key {}: unknown status `{other}`", self.id).into()),
         };
         record.expires_at = self.expires_at.as_deref().map(str::parse::<Timestamp>).transpose()?;
         record.scopes =

@@ -39,7 +39,7 @@ impl Asked {
     }
 }
 
-/// The address that the handler sees is part of the answer: a key in the query is not in it.
+/// The response contains the URI that the handler received. The gate has removed a key from its query.
 async fn candles(
     Query(asked): Query<Asked>,
     OriginalUri(uri): OriginalUri,

@@ -1,4 +1,4 @@
-//! Five providers of market data, each from one configuration file, each a real HTTP server:
+//! HTTP servers of five providers of market data. One configuration file defines the gate of each:
 //! `cargo run --example providers --features axum`. Options: `--help`.
 
 mod back_ends;
@@ -28,10 +28,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// The command line asks for what cannot be.
+/// The exit status for an invalid command line.
 const USAGE: u8 = 2;
 
-/// The time that running requests have after the servers are told to stop.
+/// The time limit for the requests in progress when the servers stop.
 const GRACE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
@@ -80,10 +80,10 @@ fn document(_: &Provider) -> Result<String, Fault> {
     Err("--openapi: this example was built without the feature `openapi`".into())
 }
 
-/// A server, where it listens, and what its end asks for.
+/// A server with its address and its shutdown.
 type Ready = (SocketAddr, Server, Ending);
 
-/// The servers that were asked for.
+/// Returns the servers that the options select.
 async fn servers(options: &Options) -> Result<Vec<Ready>, Fault> {
     let mut data = options.data.as_deref().map(|file| read_data(file, options.only)).transpose()?;
     let mut servers = Vec::new();
@@ -97,18 +97,21 @@ async fn servers(options: &Options) -> Result<Vec<Ready>, Fault> {
     Ok(servers)
 }
 
-/// A data file, which must be for a provider that is served.
+/// Reads a data file. Its provider must be one of the selected.
 fn read_data(file: &Path, only: Option<&Provider>) -> Result<Data, Fault> {
-    let told = |fault: Fault| format!("--data: failed to read {} since {fault}", file.display());
+    let unread = |fault: Fault| format!("--data: failed to read {} since {fault}", file.display());
     let read = || Ok(serde_json::from_str::<Data>(&std::fs::read_to_string(file)?)?);
-    let data = read().map_err(told)?;
+    let data = read().map_err(unread)?;
     if provider::named(&data.provider).is_none() {
         let (name, names) = (&data.provider, provider::names());
-        return Err(told(format!("it is for `{name}`, and there are {names}").into()).into());
+        return Err(unread(
+            format!("it is for the unknown provider `{name}`; expected one of {names}").into(),
+        )
+        .into());
     }
     match only {
         Some(only) if only.name != data.provider => Err(format!(
-            "--data: {} is for {}, and --only names {}",
+            "--data: {} is for {}, but --only names {}",
             file.display(),
             data.provider,
             only.name
@@ -118,7 +121,7 @@ fn read_data(file: &Path, only: Option<&Provider>) -> Result<Data, Fault> {
     }
 }
 
-/// Serves until Ctrl-C, and brings everything to its end.
+/// Serves until Ctrl-C, then shuts the servers down.
 async fn serve(servers: Vec<Ready>) -> Result<(), Fault> {
     let (mut bound, mut endings) = (Vec::new(), Vec::new());
     for (address, server, ending) in servers {
@@ -142,7 +145,7 @@ async fn serve(servers: Vec<Ready>) -> Result<(), Fault> {
         Some(ended) = running.join_next() => ended.map_err(Fault::from).and_then(|ended| Ok(ended?)),
     };
     stop.send_replace(true);
-    // A client that holds a request open does not hold up the end.
+    // A client that keeps a request open does not delay the shutdown.
     drop(tokio::time::timeout(GRACE, running.join_all()).await);
     for ending in endings {
         ending.come().await?;
@@ -150,7 +153,7 @@ async fn serve(servers: Vec<Ready>) -> Result<(), Fault> {
     served
 }
 
-/// Ctrl-C, or a polite request from the system; both are heeded from the call on.
+/// Waits for Ctrl-C or SIGTERM. The handlers are installed when this function is called.
 #[cfg(unix)]
 fn interruption() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -163,7 +166,7 @@ fn interruption() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ctrl-C.
+/// Waits for Ctrl-C.
 #[cfg(not(unix))]
 fn interruption() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async { drop(tokio::signal::ctrl_c().await) })

@@ -1,4 +1,4 @@
-//! Parts that the five providers share: figures that look like a market's, and lists in pages.
+//! Parts that the five providers share: generated market data, and lists in pages.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
@@ -12,12 +12,12 @@ use tollgate::{Clock, Principal};
 /// The default number of items in a page.
 const PAGE: usize = 20;
 
-/// The greatest number of items in a page.
+/// The maximum number of items in a page.
 const LARGEST_PAGE: usize = 100;
 
-/// A figure of `0.0..1.0` that is the same every time.
+/// Returns a pseudo-random number in `0.0..1.0`. Equal arguments give equal numbers.
 pub(crate) fn noise(name: &str, step: u64) -> f64 {
-    // FNV-1a, and the finisher of MurmurHash3, which spreads small differences over all bits.
+    // FNV-1a and the finalizer of MurmurHash3, so that similar inputs give very different numbers.
     let bytes = name.bytes().chain(step.to_le_bytes());
     let mut hash = bytes.fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
@@ -26,23 +26,23 @@ pub(crate) fn noise(name: &str, step: u64) -> f64 {
     f64::from(u32::try_from(hash >> 32).unwrap_or_default()) / 4_294_967_296.0
 }
 
-/// With two decimals.
+/// Rounds to two decimal places.
 pub(crate) fn cents(figure: f64) -> f64 {
     (figure * 100.0).round() / 100.0
 }
 
-/// A whole number below this one that is the same every time.
+/// Returns a pseudo-random integer below a bound. Equal arguments give equal integers.
 pub(crate) fn count(name: &str, step: u64, below: u32) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "it lies between 0 and `below`"
+        reason = "it is between 0 and `below`"
     )]
     let count = (noise(name, step) * f64::from(below)) as u32;
     count
 }
 
-/// Returns the price of a symbol at a step: within 5 % of a level of its own.
+/// Returns the price of a symbol at a step: within 5 % of a level that depends on the symbol.
 pub(crate) fn price(symbol: &str, step: u64) -> f64 {
     let level = match symbol.get(..3) {
         Some("BTC") => 64_000.0,
@@ -52,17 +52,17 @@ pub(crate) fn price(symbol: &str, step: u64) -> f64 {
     cents(level * (0.95 + 0.1 * noise(symbol, step)))
 }
 
-/// Milliseconds since 1970.
+/// Returns the milliseconds since 1970.
 pub(crate) fn now() -> u64 {
     u64::try_from(SystemClock::new().now().wall().as_millis()).unwrap_or_default()
 }
 
-/// The time as RFC 3339 writes it.
+/// Returns the time in the format of RFC 3339.
 pub(crate) fn today() -> String {
     SystemClock::new().now().wall().to_string()
 }
 
-/// The same, to the second.
+/// Returns the same without fractions of a second.
 pub(crate) fn whole_seconds() -> String {
     let millis = SystemClock::new().now().wall().as_millis();
     Timestamp::from_millis(millis - millis.rem_euclid(1_000)).to_string()
@@ -73,7 +73,7 @@ pub(crate) fn credits_left(caller: Option<&Principal>) -> Option<u64> {
     caller?.balance().map(tollgate::Credits::get)
 }
 
-/// The requested part of a list, within the caller's caps.
+/// The requested page of a list, within the limits of the caller.
 #[derive(Debug)]
 pub(crate) struct Listing {
     limit: usize,
@@ -102,8 +102,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
 }
 
 impl Listing {
-    /// The items of the page, and the cursor of the next one: the id of the page's last item. Items come in the order of
-    /// their ids.
+    /// Returns the items of the page, and the cursor of the next page: the id of the last item. The items are in the
+    /// order of their ids.
     pub(crate) fn of(self, items: impl IntoIterator<Item = Value>) -> (Vec<Value>, Option<String>) {
         let id = |item: &Value| item["id"].as_str().unwrap_or_default().to_owned();
         let behind = |item: &Value| self.cursor.as_ref().is_none_or(|cursor| id(item) > *cursor);

@@ -9,26 +9,27 @@ use tollgate::config::Network;
 use crate::provider::{self, Provider};
 
 pub(crate) const HELP: &str = "\
-Five providers of market data, each behind its own gate, each a real HTTP server.
+HTTP servers of five providers of market data, each behind its own gate.
 
 usage: providers [OPTION]...
 
   --only NAME           serve one of backquant, quantconomy, vectrade, quantdata and kwery
-  --listen ADDR         where it listens, as in 127.0.0.1:8080, port 0 for any; with --only
-  --data FILE           accounts, keys and plans of one provider, in the format of the
-                        conformance files, in place of its samples
-  --trusted-proxy CIDR  believe X-Forwarded-For from this network, as in 10.0.0.0/8;
-                        may be given more than once
-  --store URL           keep accounts, keys and credits in sqlite:PATH or postgres://HOST/NAME,
-                        where a restart finds them; with --only
-  --redis URL           count limits in redis://HOST, for all processes together; with --store,
-                        keys are cached there too, and credits are leased
-  --nodes N             how many processes share --store and --redis: each leases by its share, and
-                        while Redis is away limits by it; 1, if nothing is said
-  --openapi NAME        print the OpenAPI document of one provider's gate, and end
-  --help                print this
+  --listen ADDR         the address of the server, as in 127.0.0.1:8080; with port 0, any free
+                        port; with --only
+  --data FILE           accounts, keys and plans of one provider instead of its samples, in
+                        the format of the conformance files
+  --trusted-proxy CIDR  trust X-Forwarded-For from this network, as in 10.0.0.0/8; can be
+                        repeated
+  --store URL           store accounts, keys and credits in sqlite:PATH or
+                        postgres://HOST/NAME; with --only
+  --redis URL           share the rate limits of all processes in redis://HOST; with --store,
+                        also cache keys there, and lease credits
+  --nodes N             the number of processes that share --store and --redis (default: 1);
+                        leases, and rate limits while Redis fails, are divided by it
+  --openapi NAME        print the OpenAPI document of one provider's gate
+  --help                print this text
 
-They listen on 127.0.0.1, ports 4101 to 4105. Ctrl-C ends them.
+The servers listen on 127.0.0.1, ports 4101 to 4105. Ctrl-C stops them.
 ";
 
 /// The options of the command line.
@@ -62,7 +63,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads `--name value` and `--name=value`; an error is a message for the user.
+    /// Parses `--name value` and `--name=value`. The error is a message for the user.
     pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let (mut options, mut words) = (Self::default(), words.into_iter());
         while let Some(word) = words.next() {
@@ -86,22 +87,22 @@ impl Options {
                     let network = value()?.parse().map_err(|error| format!("--trusted-proxy: {error}"))?;
                     options.trusted_proxies.push(network);
                 }
-                _ => return Err(format!("there is no option `{word}`; --help lists them")),
+                _ => return Err(format!("unknown option `{word}`; see --help")),
             }
         }
         if options.listen.is_some() && options.only.is_none() {
-            return Err("--listen is for one provider: name it with --only".into());
+            return Err("--listen requires --only".into());
         }
         if options.store.is_some() && options.only.is_none() {
-            // The providers have accounts of the same names.
-            return Err("--store is for one provider: name it with --only".into());
+            // The accounts of the providers have the same names.
+            return Err("--store requires --only".into());
         }
         Ok(options)
     }
 }
 
 fn set<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
-    if place.replace(value).is_some() { Err(format!("{name} is given twice")) } else { Ok(()) }
+    if place.replace(value).is_some() { Err(format!("{name} is repeated")) } else { Ok(()) }
 }
 
 fn named(option: &str, name: &str) -> Result<&'static Provider, String> {

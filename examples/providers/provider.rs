@@ -4,7 +4,7 @@ use axum::Router;
 
 use crate::{backquant, kwery, quantconomy, quantdata, vectrade};
 
-/// A provider: what its gate does is its configuration file's matter alone; its routes know nothing of keys.
+/// A provider. Its configuration file defines the gate. Its routes do not handle keys.
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) name: &'static str,
@@ -14,7 +14,7 @@ pub(crate) struct Provider {
     pub(crate) config: &'static str,
     /// Accounts, keys and requests to try, as JSON.
     pub(crate) samples: &'static str,
-    /// The service behind the gate.
+    /// Returns the service behind the gate.
     pub(crate) routes: fn() -> Router,
 }
 

@@ -1,4 +1,4 @@
-//! The routes of `quantconomy`: entries of an economic calendar, and filings with the SEC.
+//! The routes of `quantconomy`: entries of an economic calendar, and SEC filings.
 
 use axum::http::StatusCode;
 use axum::routing::get;

@@ -14,7 +14,7 @@ pub(crate) fn routes() -> Router {
     Router::new().route("/v1/options/tool/gainers-losers", post(gainers_losers)).fallback(not_found)
 }
 
-/// The body asks for filters; all of them may be left out, and here none is heeded.
+/// The body may contain filters. This example ignores them.
 async fn gainers_losers(listing: Listing) -> Json<Value> {
     const TICKERS: [&str; 8] = ["AAPL", "AMD", "AMZN", "META", "MSFT", "NVDA", "SPY", "TSLA"];
     let mover = |(place, ticker): (u64, &&str)| {

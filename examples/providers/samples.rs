@@ -1,4 +1,4 @@
-//! Accounts, keys and requests to try: those that are built in, or those of a data file.
+//! Sample accounts, keys and requests: the built-in ones, or those of a data file.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use tollgate::KeyFormat;
 
 use crate::data::{Data, Fault, KeyData};
 
-/// The built-in samples of a provider, its keys yet without secrets.
+/// The built-in samples of a provider. Their keys have no secrets yet.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Samples {
@@ -20,11 +20,11 @@ pub(crate) struct Samples {
     requests: Vec<SampleRequest>,
 }
 
-/// A key, and what it is for; the rest is as in a data file.
+/// A sample key. Its other members are those of a data file.
 #[derive(Debug, Deserialize)]
 struct SampleKey {
     name: String,
-    /// The prefix of the key's format; the first format's by default.
+    /// The prefix of the key's format. Defaults to that of the first format.
     #[serde(default)]
     prefix: String,
     #[serde(flatten)]
@@ -34,7 +34,7 @@ struct SampleKey {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SampleRequest {
-    /// The status of the answer, or of each answer.
+    /// The status of the response, or of each response.
     status: String,
     /// The description of the sample.
     shows: String,
@@ -47,11 +47,11 @@ struct SampleRequest {
 pub(crate) struct Seed {
     pub(crate) data: Data,
     keys: Vec<ShownKey>,
-    /// Requests, each with what it shows.
+    /// The sample requests, each with its description.
     requests: Vec<(String, String)>,
 }
 
-/// A key that is printed, and what it is for.
+/// A key that is printed, with its description.
 #[derive(Debug)]
 struct ShownKey {
     name: String,
@@ -65,7 +65,7 @@ impl Samples {
         serde_json::from_str(text).map_err(Into::into)
     }
 
-    /// The built-in samples, with keys that have never been seen before.
+    /// Returns the built-in samples with new keys.
     pub(crate) fn seed(self, formats: &[KeyFormat]) -> Result<Seed, Fault> {
         let (mut keys, mut records) = (Vec::new(), Vec::new());
         for (place, mut key) in self.keys.into_iter().enumerate() {
@@ -85,7 +85,7 @@ impl Samples {
         Ok(Seed { data: serde_json::from_value(data)?, keys, requests })
     }
 
-    /// A data file, with the sample request for the first of its keys that is active.
+    /// Returns the data of a file, with a sample request for its first active key.
     pub(crate) fn seed_from(self, data: Data) -> Seed {
         let name = |(place, key): (usize, &KeyData)| format!("{}-{}", key.account, place + 1);
         let shown = |key: (usize, &KeyData)| ShownKey {
@@ -103,13 +103,13 @@ impl Samples {
     }
 }
 
-/// A sample key has the same id at every start: a store that keeps it is given no second one.
+/// Returns the id of a sample key. It is the same at every start, so a persistent store gets only one such key.
 fn sample_id(place: usize) -> String {
     format!("00000000-0000-4000-8000-{:012}", 1001 + place)
 }
 
 impl Seed {
-    /// Notes which of the keys were there before with other secrets, by how they start.
+    /// Records the starts of earlier keys that are stored under the same ids with other secrets.
     pub(crate) fn note_kept(&mut self, in_place: Vec<Option<String>>) {
         for (key, start) in self.keys.iter_mut().zip(in_place) {
             key.in_place = start;
@@ -119,11 +119,13 @@ impl Seed {
     /// Returns the commands to try, for a server at this address.
     pub(crate) fn guide(&self, base: &str) -> String {
         let width = self.keys.iter().map(|key| key.name.len()).max().unwrap_or_default();
-        let clock = |now| format!("  # the file's clock starts at {now}; here the real one holds");
+        let clock = |now| {
+            format!("  # the clock of the data file starts at {now}; this server uses the system clock")
+        };
         let shown = |key: &ShownKey| match &key.in_place {
             None => format!("  key {:width$}  {}", key.name, key.secret),
             Some(start) => {
-                format!("  key {:width$}  {start}…, kept: its secret was shown when it was made", key.name)
+                format!("  key {:width$}  {start}…, kept: its secret was shown when it was created", key.name)
             }
         };
         let place = |key: &ShownKey| format!("{{{}}}", key.name);

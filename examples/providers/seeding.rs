@@ -1,4 +1,4 @@
-//! Puts accounts, balances and keys into a gate's back ends, where they are missing.
+//! Adds missing accounts, balances and keys to a gate's back ends.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use tollgate::{Credits, Gate, KeyRecord};
 use crate::back_ends::BackEnds;
 use crate::data::{AccountData, Data, Fault};
 
-/// The adjustment id of opening balances: a start that was interrupted does not set them twice.
+/// The adjustment id of opening balances. With one id, a repeated start does not set them twice.
 const OPENING: &str = "opening";
 
-/// Puts a data file's accounts, balances and keys in. What is there stays as it is: of each of the file's keys it is said
-/// which one, if any, stands in its place, by the start that is shown of it.
+/// Adds the accounts, balances and keys of a data file. Stored ones are not changed. For each key of the file, returns the
+/// start of a stored key that has the same id and another secret.
 pub(crate) async fn put_in(
     data: &Data,
     gate: &Gate,
@@ -33,7 +33,7 @@ pub(crate) async fn put_in(
     Ok(in_place)
 }
 
-/// Puts the keys in that the configuration tells everybody, with their accounts.
+/// Adds the demo keys of the configuration, with their accounts.
 pub(crate) async fn put_demo_keys(
     keys: Vec<KeyRecord>,
     gate: &Gate,
@@ -57,22 +57,26 @@ async fn put_account(
     if back_ends.keys.account_of(&account.id).await?.is_some() {
         return Ok(());
     }
-    // The balance goes first: an account that is there has one.
+    // The balance is set before the account is created, so that each stored account has one.
     if let Some(credits) = data.credits {
         let plan = gate.plan(account.plan.as_str());
-        let plan = plan.ok_or_else(|| format!("account {}: no such plan: {}", account.id, account.plan))?;
+        let plan = plan.ok_or_else(|| format!("account {}: unknown plan `{}`", account.id, account.plan))?;
         let set = AdjustmentKind::Set(Credits::new(credits));
         let adjustment = Adjustment::new(OPENING.parse()?, &account.id, set, &plan.credits, now);
         match back_ends.credits.adjust(&adjustment).await? {
             Adjusted::Done { .. } | Adjusted::Repeated { .. } | Adjusted::Conflict { .. } => {}
-            refused => return Err(format!("account {}: its credits: {refused:?}", account.id).into()),
+            refused => {
+                return Err(
+                    format!("account {}: failed to set its credits since {refused:?}", account.id).into()
+                );
+            }
         }
     }
     back_ends.keys.create_account(&account).await?;
     Ok(())
 }
 
-/// Puts a key in; if there is another of its id, says how that one starts.
+/// Adds a key. If another key is stored under its id, returns the start of that key.
 async fn put_key(record: KeyRecord, back_ends: &BackEnds, now: Timestamp) -> Result<Option<String>, Fault> {
     let insert = InsertKey::new(record, now);
     match back_ends.keys.insert(&insert).await? {
@@ -82,6 +86,6 @@ async fn put_key(record: KeyRecord, back_ends: &BackEnds, now: Timestamp) -> Res
             let other = there.filter(|there| !there.has_hash(&insert.record.hash));
             Ok(other.map(|other| Arc::unwrap_or_clone(other).start))
         }
-        refused => Err(format!("key {}: it was not put in: {refused:?}", insert.record.id).into()),
+        refused => Err(format!("failed to store the key {} since {refused:?}", insert.record.id).into()),
     }
 }

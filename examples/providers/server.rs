@@ -1,4 +1,4 @@
-//! One provider's server: a gate from its configuration file, in front of its routes.
+//! The server of one provider: its routes behind the gate of its configuration file.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -31,10 +31,10 @@ pub(crate) struct Server {
     seed: Seed,
 }
 
-/// The interval of the periodic work.
+/// The interval of the periodic maintenance.
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
-/// The work that is finished after a server has stopped.
+/// The work to complete after a server has stopped.
 pub(crate) struct Ending {
     manager: KeyManager,
     back_ends: BackEnds,
@@ -42,7 +42,7 @@ pub(crate) struct Ending {
 }
 
 impl Server {
-    /// A server with the accounts and keys of a data file, or else with the samples; with what its end asks for.
+    /// Returns a server with the accounts and keys of a data file, or with the samples, and its shutdown.
     pub(crate) async fn new(
         provider: &Provider,
         data: Option<Data>,
@@ -61,19 +61,19 @@ impl Server {
         seed.note_kept(seeding::put_in(&seed.data, &gate, &back_ends).await?);
         let manager = KeyManager::new(gate.clone())?;
         let routes = (provider.routes)().layer(middleware::from_fn(fail_on_demand));
-        // The gate stands in front of the whole router: unknown paths need a key too.
+        // The gate is in front of the whole router, so unknown paths require a key too.
         let app = Router::new().fallback_service(TollgateLayer::new(gate).layer(routes));
         let maintenance = tokio::spawn(maintain(manager.clone(), back_ends.clone()));
         Ok((Self { name: provider.name, app, seed }, Ending { manager, back_ends, maintenance }))
     }
 
-    /// The line that says that it is ready, what to try, and an empty line.
+    /// Returns the line with the address, the sample commands and an empty line.
     pub(crate) fn greeting(&self, address: SocketAddr) -> String {
         let base = format!("http://{address}");
         format!("listening {} {base}\n{}\n\n", self.name, self.seed.guide(&base))
     }
 
-    /// Serves until it is told to stop, and until what it is at by then is answered.
+    /// Serves until `stop` is true, and completes the requests in progress.
     pub(crate) async fn run(
         self,
         listener: TcpListener,
@@ -86,7 +86,7 @@ impl Server {
 }
 
 impl Ending {
-    /// Writes down when keys were used last, and closes what is open.
+    /// Stores the last uses of keys, and closes the back ends.
     pub(crate) async fn come(self) -> Result<(), Fault> {
         self.maintenance.abort();
         let flushed = self.manager.flush_uses().await;
@@ -95,7 +95,7 @@ impl Ending {
     }
 }
 
-/// Writes down when keys were used last, and looks after the charges, from time to time.
+/// Periodically stores the last uses of keys, and maintains the back ends.
 async fn maintain(manager: KeyManager, back_ends: BackEnds) {
     loop {
         tokio::time::sleep(HOUSEKEEPING).await;
@@ -106,7 +106,7 @@ async fn maintain(manager: KeyManager, back_ends: BackEnds) {
     }
 }
 
-/// A gate as the configuration says, with the data's plans, in front of the back ends.
+/// Builds the gate from the configuration, with the plans of the data and the back ends.
 fn gate(config: &mut Config, data: &Data, back_ends: &BackEnds) -> Result<Gate, Fault> {
     data.merge_plans(config)?;
     let builder = config.builder()?.store(Arc::clone(&back_ends.keys));
@@ -121,15 +121,15 @@ fn gate(config: &mut Config, data: &Data, back_ends: &BackEnds) -> Result<Gate, 
     Ok(builder.build()?)
 }
 
-/// Fails where the query says `fail=500`, so that it can be seen what a failure costs.
+/// Answers 500 to a request with the query `fail=500`, to demonstrate that a failure is not charged.
 async fn fail_on_demand(request: Request, next: Next) -> Response {
     if request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "fail=500")) {
-        return (StatusCode::INTERNAL_SERVER_ERROR, "failed, as the query asks\n").into_response();
+        return (StatusCode::INTERNAL_SERVER_ERROR, "failed on request\n").into_response();
     }
     next.run(request).await
 }
 
-/// Prints at once and as a whole; nobody may be reading, which is no reason to stop.
+/// Prints a text and flushes it. Errors are ignored: standard output may be closed.
 pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));

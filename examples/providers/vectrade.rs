@@ -1,4 +1,4 @@
-//! The routes of `vectrade`: eleven families of data on a stock.
+//! The routes of `vectrade`: eleven kinds of data about a stock.
 
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -10,7 +10,7 @@ use crate::market::{Listing, cents, count, noise, now, price, today};
 
 type Family = fn(&str) -> Value;
 
-/// The families that are one object for each symbol.
+/// The kinds of data that are one object for each symbol.
 const FAMILIES: [(&str, Family); 8] = [
     ("quotes", quote),
     ("fundamentals", fundamentals),

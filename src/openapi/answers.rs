@@ -78,7 +78,7 @@ impl Status {
 
     fn describe(self, status: u16, has_body: bool, schemas: &mut Map<String, Value>) -> Value {
         let mut response = json!({
-            "description": format!("Refused: {}.", self.descriptions.join(", ")),
+            "description": format!("Denied: {}.", self.descriptions.join(", ")),
             "headers": self.headers,
         });
         if !has_body {
@@ -86,8 +86,7 @@ impl Status {
         }
         let mut content = Map::new();
         for (place, (media_type, said)) in self.contents.into_iter().enumerate() {
-            let name =
-                if place == 0 { format!("Refusal{status}") } else { format!("Refusal{status}-{place}") };
+            let name = if place == 0 { format!("Denial{status}") } else { format!("Denial{status}-{place}") };
             let known = schemas.get(&name);
             let schema = said.schema.unwrap_or_else(|| json!({ "type": "string" }));
             // Routes may differ in the kinds of denial that have one status, so the schema covers all of them.
@@ -118,15 +117,15 @@ impl Content {
 fn header(name: &HeaderName) -> Value {
     if *name == RETRY_AFTER {
         return json!({
-            "description": "Seconds after which the request may be made again.",
+            "description": "The number of seconds after which the request can be repeated.",
             "schema": { "type": "integer", "minimum": 1 },
         });
     }
     let description = match name.as_str() {
-        "www-authenticate" => "How to present a key.",
-        "ratelimit" => "The quota that has the least left.",
-        "ratelimit-policy" => "The quotas in force.",
-        _ => "The request's id.",
+        "www-authenticate" => "The authentication schemes with which a key can be sent.",
+        "ratelimit" => "The quota with the fewest remaining requests.",
+        "ratelimit-policy" => "The quotas that apply to the request.",
+        _ => "The id of the request.",
     };
     json!({ "description": description, "schema": { "type": "string" } })
 }

@@ -118,14 +118,14 @@ fn in_words(rule: &Rule) -> String {
         cost if cost.is_free() => {}
         Cost::Fixed(cost) => words.push(format!("Costs {cost} credit{}.", if cost.get() == 1 { "" } else { "s" })),
         Cost::PerUnit { parameter, each, default, most, .. } => words.push(format!(
-            "Costs {each} credits for each that `{parameter}` asks for: {default} without it, {most} at the most."
+            "Costs {each} credits for each unit of `{parameter}`. Its default is {default}, and its maximum is {most}."
         )),
     }
     if let Some(scopes) = rule.scopes.as_text() {
         words.push(format!("A restricted key needs the scope {scopes}."));
     }
     if let Some(plan) = &rule.min_plan {
-        words.push(format!("For the plan {plan} and higher ones."));
+        words.push(format!("Requires the plan {plan} or a higher plan."));
     }
     if !rule.agreements.is_empty() {
         let names: Vec<&str> = rule.agreements.iter().map(crate::name::Agreement::as_str).collect();

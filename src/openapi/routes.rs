@@ -22,7 +22,12 @@ pub(super) fn paths(core: &Core) -> Map<String, Value> {
         let asked = method.to_ascii_uppercase();
         let is_free = |pattern: &&str| core.rules.find(&asked, &written(pattern)).0 == core.rules.otherwise();
         if let Some(pattern) = OTHERWISE.iter().find(|pattern| is_free(pattern)) {
-            add(&mut paths, method, pattern, "What no other operation of this document names. ");
+            add(
+                &mut paths,
+                method,
+                pattern,
+                "All routes that no other operation of this document describes. ",
+            );
         }
     }
     paths
@@ -58,13 +63,14 @@ fn add(paths: &mut Map<String, Value>, method: &str, pattern: &str, words: &str)
     let parameters: Vec<Value> = parameters(&path).map(parameter).collect();
     let mut operation = json!({
         "parameters": parameters,
-        "responses": { "default": { "description": "The service's own answer." } },
+        "responses": { "default": { "description": "The response of the service." } },
     });
     if pattern.contains("{*") {
         let rest = &path[path.rfind('{').unwrap_or_default()..];
-        let stands =
-            format!("{words}`{rest}` stands for all that lies below, the slashes in it as they are.");
-        operation["description"] = stands.into();
+        let description = format!(
+            "{words}`{rest}` matches all remaining segments of the path. The slashes in it are not encoded."
+        );
+        operation["description"] = description.into();
     }
     let item = paths.entry(path).or_insert_with(|| json!({}));
     if item.get(method).is_none() {

@@ -58,7 +58,7 @@ fn keys_and_balances_survive(words: &[&str]) {
         let start = sample.get(..12).expect("it is longer");
         assert_eq!(
             shown(&again, "professional"),
-            format!("{start}…, kept: its secret was shown when it was made")
+            format!("{start}…, kept: its secret was shown when it was created")
         );
         let guide = again.guide.join("\n");
         assert!(guide.contains("Bearer mtk_demo'") && !guide.contains(&sample), "{guide}");
@@ -92,7 +92,7 @@ fn data_in_postgres_survives_a_restart() {
 #[test]
 fn unopenable_store_is_reported() {
     let refused: [(&[&str], &str); 4] = [
-        (&["--store", "sqlite:keys.db"], "name it with --only"),
+        (&["--store", "sqlite:keys.db"], "--store requires --only"),
         (&["--only", "kwery", "--store", "sqlite:/nowhere/at/all.db"], "/nowhere/at/all.db"),
         (&["--only", "kwery", "--store", "mysql://host/name"], "write `sqlite:PATH`"),
         (&["--redis", if cfg!(feature = "redis") { "redis://127.0.0.1:1" } else { "" }], "--redis: "),

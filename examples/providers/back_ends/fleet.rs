@@ -1,5 +1,5 @@
-//! A database and a Redis behind one of several processes, as the README recommends it: each server behind a guard of its
-//! own, and before each guard what can do without the server for a while.
+//! A database and Redis for several processes, as the README recommends. Each server is behind a `Resilient`. In front of it
+//! is a part that can work for a time without the server.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -11,13 +11,14 @@ use tollgate::store::{CachedStore, RedisInvalidationBus, RedisRecords, SqlStore}
 
 use crate::data::Fault;
 
-/// The greatest age of a cached key record, also if messages are lost.
+/// The maximum age of a cached key record, even if messages are lost.
 const STALE_FOR_AT_MOST: Duration = Duration::from_secs(10);
 
-/// For how much longer a known key is served while the database fails.
+/// The additional time for which a cached key is accepted while the database fails.
 const STALE_IF_ERROR: Duration = Duration::from_mins(5);
 
-/// Keys: from this process, from Redis, from the database. A guard waits for one second, and the cache before it for two.
+/// Returns the key store: a cache in this process, then Redis, then the database. `Resilient` waits for one second, and the
+/// cache in front of it for two.
 pub(super) fn cached(
     store: SqlStore,
     server: &RedisServer,
@@ -30,7 +31,7 @@ pub(super) fn cached(
     Ok(cached.build()?)
 }
 
-/// Credits that are spent in process.
+/// Returns a ledger that spends leased credits in this process.
 pub(super) type Leased = LeasedLedger<Resilient<SqlLedger>>;
 
 pub(super) fn leased(guarded: &Resilient<SqlLedger>, nodes: NonZeroU32) -> Leased {

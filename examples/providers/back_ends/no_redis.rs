@@ -1,5 +1,5 @@
-//! No Redis: this build has none.
-#![allow(clippy::trivially_copy_pass_by_ref, reason = "the same calls as with the feature")]
+//! The replacement for Redis in a build without the feature `redis`.
+#![allow(clippy::trivially_copy_pass_by_ref, reason = "the signatures are those with the feature")]
 
 pub(super) use std::convert::Infallible as Server;
 use std::future::{Ready, ready};

@@ -1,5 +1,5 @@
-//! No database: this build has none.
-#![allow(clippy::trivially_copy_pass_by_ref, reason = "the same calls as with the feature")]
+//! The replacement for databases in a build without the features `sqlite` and `postgres`.
+#![allow(clippy::trivially_copy_pass_by_ref, reason = "the signatures are those with the feature")]
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

@@ -1,4 +1,4 @@
-//! Limits in Redis, for all processes together.
+//! Rate limits in Redis, shared by all processes.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ pub(super) use tollgate::redis::RedisServer as Server;
 
 use crate::data::Fault;
 
-/// The server, which must be there; each provider has names of its own on it.
+/// Connects to the server, which must be reachable. The keys of each provider have their own prefix.
 pub(super) async fn open(url: &str, provider: &str) -> Result<Server, Fault> {
     let server =
         Server::open(url, &format!("providers:{provider}")).map_err(|error| format!("--redis: {error}"))?;
@@ -18,7 +18,7 @@ pub(super) async fn open(url: &str, provider: &str) -> Result<Server, Fault> {
     Ok(server)
 }
 
-/// While the server is away, each process admits its share of every quota.
+/// Returns a limiter. While the server fails, each process admits its share of every quota.
 pub(super) fn limiter(server: &Server, nodes: NonZeroU32) -> Arc<dyn RateLimiter> {
     let shared = Resilient::new(RedisLimiter::new(server.clone()));
     Arc::new(LocalFallback::new(shared, LocalShare::new(nodes)))

@@ -15,25 +15,25 @@ use super::fleet;
 use super::{BackEnds, redis};
 use crate::data::Fault;
 
-/// For how long a charge may be open before it is given back: longer than any request takes.
+/// The time after which an open charge is refunded. It is longer than any request takes.
 const ABANDONED_AFTER: Duration = Duration::from_mins(5);
 
-/// For how long a charge that is closed is told from a new one of the same id.
+/// The time for which the ids of closed charges are stored.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 
-/// The parts that are maintained while the back ends are in use, and closed with them.
+/// The parts that need maintenance and must be closed.
 #[derive(Clone)]
 pub(super) struct Kept {
     database: Database,
     credits: SqlLedger,
-    /// The ledger for requests: a settlement that fails, as on a full disk, is retried until it succeeds.
+    /// The ledger for requests. A settlement that fails, for example on a full disk, is retried until it succeeds.
     #[cfg(feature = "fleet")]
     guarded: Resilient<SqlLedger>,
     #[cfg(feature = "redis")]
     leased: Option<fleet::Leased>,
 }
 
-/// The back ends in the database at this URL: by themselves, or before a Redis as one of so many nodes.
+/// Returns the back ends in the database at this URL. With Redis, this process is one of several nodes.
 pub(super) async fn open(
     url: &str,
     redis: Option<&redis::Server>,
@@ -77,20 +77,20 @@ fn before(server: &redis::Server, nodes: NonZeroU32, store: SqlStore, kept: Kept
 }
 
 #[cfg(not(feature = "redis"))]
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the same call as with the feature")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is that with the feature")]
 fn before(server: &redis::Server, _: NonZeroU32, _: SqlStore, _: Kept) -> Result<BackEnds, Fault> {
     match *server {}
 }
 
 impl Kept {
-    /// Gives back the charges of processes that have died, and forgets those that were closed long ago.
+    /// Refunds the charges of stopped processes, and deletes charges that were closed long ago.
     pub(super) async fn maintain(&self) -> Result<(), Fault> {
         self.credits.close_abandoned(ABANDONED_AFTER, Abandoned::Refund).await?;
         self.credits.forget_closed(FORGOTTEN_AFTER).await?;
         Ok(())
     }
 
-    /// Gives back what is leased, and closes the charges that could not be closed when their requests ended.
+    /// Returns leased credits, and closes the charges that are still open after their requests.
     pub(super) async fn close(&self) -> Result<(), Fault> {
         #[cfg(feature = "redis")]
         let returned = match &self.leased {

@@ -18,15 +18,16 @@ pub(super) fn described(segments: &[&str], method: &str) -> RouteDescription {
     let (parameters, responses) = match (segments, method) {
         ([], "GET") => {
             let keys = json!({ "type": "array", "items": key_reference() });
-            let mut page =
-                answer("A page of keys. Further ones follow where there is a `nextCursor`.", &keys);
+            let mut page = answer("A page of keys. If there are more keys, `nextCursor` is present.", &keys);
             page["content"][JSON]["schema"]["properties"]["nextCursor"] = uuid();
             (of_list(), vec![("200", page)])
         }
         ([], "POST") => (Vec::new(), vec![("201", with_secret("The new key, and its secret in `apiKey`."))]),
-        (["me"], "GET") => (Vec::new(), vec![("200", one("The key that asks, and what is left for it."))]),
+        (["me"], "GET") => {
+            (Vec::new(), vec![("200", one("The calling key, with its remaining limits and credits."))])
+        }
         ([_], "GET") => (Vec::new(), vec![("200", one("The key."))]),
-        ([_], "PATCH") => (Vec::new(), vec![("200", one("The key as it is now."))]),
+        ([_], "PATCH") => (Vec::new(), vec![("200", one("The changed key."))]),
         ([_], "DELETE") => (vec![with_issued()], of_revocation()),
         ([_, "rotate"], "POST") => {
             (Vec::new(), vec![("200", with_secret("The key, and its new secret in `apiKey`."))])
@@ -69,11 +70,11 @@ fn of_revocation() -> Vec<(&'static str, Value)> {
         "type": "object",
         "properties": {
             "revoked": { "type": "array", "items": uuid(), "description": "The ids of the revoked keys." },
-            "announced": { "type": "boolean", "description": "Whether the other nodes were notified." },
+            "announced": { "type": "boolean", "description": "True if the other nodes were notified." },
         },
         "required": ["revoked", "announced"],
     });
-    let untold = "The keys are revoked. Other nodes could not be notified: they deny the keys within the bound on staleness \
+    let unannounced = "The keys are revoked. Other nodes could not be notified: they deny the keys within the bound on staleness \
         of their caches. Repeat the request to notify them again.";
     let gone = "The key is revoked, and the other nodes were notified.";
     vec![
@@ -84,13 +85,13 @@ fn of_revocation() -> Vec<(&'static str, Value)> {
                 &revoked,
             ),
         ),
-        ("202", answer(untold, &revoked)),
+        ("202", answer(unannounced, &revoked)),
         ("204", json!({ "description": gone })),
     ]
 }
 
 fn with_issued() -> Value {
-    let description = "Whether what the key has issued is revoked with it, and what those keys have issued.";
+    let description = "If true, also revokes the keys that this key issued, and the keys that those issued.";
     parameter("withIssued", description, &json!({ "type": "boolean", "default": false }))
 }
 
@@ -99,15 +100,15 @@ fn of_list() -> Vec<Value> {
     let status = json!({ "type": "string", "enum": ["active", "paused", "revoked"] });
     let limit = json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 1000 });
     vec![
-        parameter("limit", "How many keys a page has at most.", &limit),
-        parameter("cursor", "The `nextCursor` of the page before.", &uuid()),
-        parameter("status", "Keys of this status alone.", &status),
+        parameter("limit", "The maximum number of keys on a page.", &limit),
+        parameter("cursor", "The `nextCursor` of the previous page.", &uuid()),
+        parameter("status", "Returns only keys with this status.", &status),
         parameter(
             "environment",
-            "Keys of this environment alone.",
+            "Returns only keys of this environment.",
             &json!({ "type": "string", "minLength": 1 }),
         ),
-        parameter("issuedBy", "Keys alone that the key of this id has issued.", &uuid()),
+        parameter("issuedBy", "Returns only keys that the key with this id issued.", &uuid()),
     ]
 }
 
@@ -196,7 +197,8 @@ fn metadata() -> Value {
 fn key() -> Value {
     // OpenAPI 3.0 and 3.1 have different syntax for types that include `null`. The type of such a member is therefore
     // described in words.
-    let moment = |what: &str| json!({ "description": format!("{what}: a moment as text, or `null`.") });
+    let moment =
+        |what: &str| json!({ "description": format!("{what}. A date and time (RFC 3339), or `null`.") });
     let texts = || json!({ "type": "array", "items": text() });
     json!({
         "type": "object",
@@ -205,15 +207,15 @@ fn key() -> Value {
             "name": text(),
             "keyPrefix": text(),
             "isActive": { "type": "boolean" },
-            "expiresAt": moment("From when on it may not be used"),
-            "lastUsedAt": moment("When it was last used"),
-            "createdAt": moment("When it was made"),
+            "expiresAt": moment("The time at which the key expires"),
+            "lastUsedAt": moment("The time of the last use"),
+            "createdAt": moment("The time of creation"),
             "scopes": texts(),
             "paths": texts(),
             "allowIps": texts(),
             "issuedBy": {
-                "description": "The id of the key that issued it. In a list it stands only where the gate lists issuers, and is \
-                    `null` for a key that no key issued.",
+                "description": "The id of the key that issued this key. `null` if no key issued it. Lists contain it only \
+                    if the gate is configured to list issuers.",
             },
             "metadata": { "type": "object", "additionalProperties": text() },
         },

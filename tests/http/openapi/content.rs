@@ -76,8 +76,7 @@ fn wildcard_route_documents_its_extent() {
     for method in ["get", "put", "post", "delete", "patch"] {
         let files = operation(&document, method, "/v1/files/{rest}");
         assert_eq!(files["x-tollgate"]["cost"], 7);
-        let words =
-            "`{rest}` stands for all that lies below, the slashes in it as they are.\n\nCosts 7 credits.";
+        let words = "`{rest}` matches all remaining segments of the path. The slashes in it are not encoded.\n\nCosts 7 credits.";
         assert_eq!(files["description"], words);
         assert_eq!(files["parameters"][0]["name"], "rest");
     }
@@ -91,7 +90,10 @@ fn default_rule_is_documented_last() {
     for method in ["get", "put", "post", "delete", "patch"] {
         let others = operation(&document, method, "/{rest}");
         assert_eq!(statuses(others), ["default", "400", "401", "403", "429", "500", "503"]);
-        assert!(others["description"].as_str().unwrap().starts_with("What no other operation"), "{others}");
+        assert!(
+            others["description"].as_str().unwrap().starts_with("All routes that no other operation"),
+            "{others}"
+        );
     }
     // What it asks for is what the configuration says of it.
     let paid = TestGate::from_toml(

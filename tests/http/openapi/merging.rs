@@ -54,10 +54,8 @@ fn merge_keeps_the_existing_document() {
     assert_eq!(responses["403"]["description"], "Not for you.");
     let content = &responses["403"]["content"];
     assert_eq!(content["text/plain"], json!({ "schema": { "type": "string" } }));
-    let either = [
-        json!({ "$ref": "#/components/schemas/Mine" }),
-        json!({ "$ref": "#/components/schemas/Refusal403" }),
-    ];
+    let either =
+        [json!({ "$ref": "#/components/schemas/Mine" }), json!({ "$ref": "#/components/schemas/Denial403" })];
     assert_eq!(content["application/problem+json"]["schema"], json!({ "anyOf": either }));
     assert!(responses["401"].is_object());
     // A pattern for all that lies below covers the paths that the document names.

@@ -136,7 +136,7 @@ fn schemathesis_confirms_the_documents() {
 #[test]
 fn schemathesis_detects_a_wrong_document() {
     let (running, mut document) = (start("kwery"), document("kwery"));
-    document["components"]["schemas"]["Refusal401"]["properties"]["error"]["type"] = json!("integer");
+    document["components"]["schemas"]["Denial401"]["properties"]["error"]["type"] = json!("integer");
     let Some(output) = drive(&running, &document, &[]) else { return };
     assert!(!output.status.success(), "{}", text(&output.stdout));
 }
