@@ -57,7 +57,7 @@
 //!
 //! The gate finds a request's rule by its path, compared in the same way as by these routers. Tests with generated
 //! paths verify this: for every handler that a request reaches, the handler's own rule was applied. Paths that these
-//! routers read differently are judged under that rule too, or [denied](Rule#paths-that-routers-read-differently).
+//! routers read differently are checked under that rule too, or [denied](Rule#paths-that-routers-read-differently).
 //!
 //! A route that no rule matches needs a key and is free. [`GateBuilder::deny_unmatched`], or `[default] deny = true` in
 //! the configuration file, denies such a route instead. `testing::unruled_routes` lists these routes.

@@ -121,7 +121,7 @@ pub struct Account {
     /// The id of the account.
     pub id: AccountId,
     details: Arc<AccountDetails>,
-    /// The number of changes to the account. A store refuses a change that was made to an older version.
+    /// The number of changes to the account. A store rejects a change that was made to an older version.
     pub version: u64,
 }
 

@@ -124,8 +124,8 @@ impl QuotaPolicy {
         if *self.name == *name_of(self.window) { self.with_name(name) } else { Ok(self) }
     }
 
-    /// Returns true if `other`, which counts at least the same requests, refuses every request that this policy would
-    /// refuse.
+    /// Returns true if `other`, which counts at least the same requests, denies every request that this policy would
+    /// deny.
     pub(crate) fn is_never_reached_beside(&self, other: &Self) -> bool {
         let wider = match (&self.counts, &other.counts) {
             (QuotaScope::Pool(one), QuotaScope::Pool(another)) => one == another,
@@ -144,7 +144,7 @@ impl QuotaPolicy {
         }
     }
 
-    /// Returns the index of the first policy that can never be reached, and the policy that always refuses before it.
+    /// Returns the index of the first policy that can never be reached, and the policy that always denies before it.
     pub(crate) fn never_reached<'p>(policies: &[&'p Self]) -> Option<(usize, &'p Self)> {
         policies.iter().enumerate().find_map(|(place, policy)| {
             let mut others = policies.iter().enumerate().filter(|(other, _)| *other != place);

@@ -36,7 +36,7 @@ fn keep_per_key(headers: &mut impl AnswerHeaders) {
     }
 }
 
-/// Makes a response private that already has a `Cache-Control` of the handler. RFC 6750, section 2.3, asks for this if
+/// Makes a response private that already has a `Cache-Control` of the handler. RFC 6750, section 2.3, requires this if
 /// the key was in the query, even if the handler allows caches more. Other directives of the handler, such as
 /// `no-cache`, are kept.
 #[cold]

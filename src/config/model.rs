@@ -185,11 +185,11 @@ pub struct DefaultConfig {
     pub cost: Option<CostConfig>,
     /// The scopes that a restricted key needs.
     pub scope: Option<ScopeConfig>,
-    /// The lowest plan that is let in.
+    /// The lowest plan that is admitted.
     pub min_plan: Option<String>,
-    /// The plans that are let in whatever their rank.
+    /// The plans that are admitted regardless of their rank.
     pub open_to: Option<Vec<String>>,
-    /// The plans that are not let in.
+    /// The plans that are not admitted.
     pub closed_to: Option<Vec<String>>,
     /// The agreements that the account must have signed.
     pub agreements: Option<Vec<String>>,

@@ -23,13 +23,13 @@ pub struct RuleConfig {
     /// The scopes that a restricted key needs.
     #[serde(default)]
     pub scope: Option<ScopeConfig>,
-    /// The lowest plan that is let in.
+    /// The lowest plan that is admitted.
     #[serde(default)]
     pub min_plan: Option<String>,
-    /// The plans that are let in whatever their rank.
+    /// The plans that are admitted regardless of their rank.
     #[serde(default)]
     pub open_to: Option<Vec<String>>,
-    /// The plans that are not let in.
+    /// The plans that are not admitted.
     #[serde(default)]
     pub closed_to: Option<Vec<String>>,
     /// The agreements that the account must have signed.

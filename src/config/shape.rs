@@ -21,7 +21,7 @@ enum Shape {
     Values,
 }
 
-/// The path of each member, its shape, and an example of one table. `*` stands for any name.
+/// The path of each member, its shape, and an example of one table. `*` matches any name.
 const SHAPES: [(&str, Shape, &str); 18] = [
     ("sources", Shape::List, r#"{ header = "X-API-Key" }"#),
     ("formats", Shape::List, r#"{ prefix = "acme_", body = 32 }"#),
@@ -121,7 +121,7 @@ fn refuse(
     problem: &str,
     expected: &str,
 ) -> ConfigError {
-    // What stands under `hash` may be a pepper.
+    // A value under `hash` may be a pepper.
     let secret = member.starts_with("hash");
     let written = text.get(value.span()).filter(|written| !secret && !written.contains('\n'));
     let written = written.unwrap_or_default().trim_matches(['"', '\'']);

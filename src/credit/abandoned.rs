@@ -1,4 +1,4 @@
-//! The policy for charges that nobody will close.
+//! The policy for charges whose nodes crashed before they closed them.
 
 /// The outcome of a charge whose node crashed before it reported how the request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

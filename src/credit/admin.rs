@@ -186,11 +186,11 @@ pub enum Adjusted {
 /// - **Atomic.** [`adjust`](CreditAdmin::adjust) is one read-decide-write with respect to charges, settlements and
 ///   other adjustments. It first applies a [`Grant`](crate::account::Grant) that is due, as a charge does, and then the
 ///   change. A balance is never negative. A balance plus its open charges is never above [`Credits::MAX`]. A change
-///   that would break either bound is refused, and the refusal is a value, not an `Err`.
+///   that would break either bound is rejected, and the rejection is a value, not an `Err`.
 /// - **Idempotent by id.** The same adjustment under the same id is applied once. A repetition is answered with the
-///   balance after the first application. A different kind or amount under that id is refused. A refused adjustment is
-///   not remembered and may be tried again. A ledger remembers at least the last 1,024 adjustments of an account and
-///   documents how many.
+///   balance after the first application. A different kind or amount under that id is rejected. A rejected adjustment is
+///   not recorded and may be tried again. A ledger records at least the last 1,024 adjustments of an account and
+///   documents their number.
 /// - **Conserved.** The conservation rule of [`CreditLedger`] also holds with adjustments included. Every change of a
 ///   balance writes an entry in the same step, and so does every adjustment. A call that changes nothing need not write
 ///   one. The sum of the entries up to any number equals the balance at that entry.

@@ -1,4 +1,4 @@
-//! Charges that were refused before they were sent to the ledger.
+//! Charges that were rejected before they were sent to the ledger.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -333,8 +333,8 @@ impl GateBuilder {
     ///
     /// A window's `t` is the time in seconds, rounded up, until it admits one more request. For a strict window, and for a
     /// node's share ([`LocalShare`](crate::limit::LocalShare)), it is the time until the window is full. The window that
-    /// refused a request has the `t` of `Retry-After`. `pk` is `account` or `pool:NAME` where a window counts more than
-    /// the key.
+    /// denied a request has the `t` of `Retry-After`. `pk` is `account` or `pool:NAME` if a window counts more than the
+    /// key.
     pub fn limit_headers(mut self) -> Self {
         self.limit_headers = true;
         self

@@ -18,7 +18,7 @@ const AT_ONCE: u64 = 10;
 /// The time in nanoseconds after which it may make one more.
 const ONE_MORE: u64 = 1_000_000_000;
 
-/// The maximum number of counted keys. If more keys ask for revocations within ten seconds, the rest are not counted.
+/// The maximum number of counted keys. If more keys request revocations within ten seconds, the rest are not counted.
 const MOST: usize = 65_536;
 
 /// The revocations that keys have made beyond their windows, on this node.

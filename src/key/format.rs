@@ -138,7 +138,7 @@ impl KeyFormat {
     }
 
     /// Makes the format accept keys and issue none, as for keys that were created elsewhere. Only such a format may
-    /// have less than 128 bits of randomness. A gate refuses any other such format when it is built.
+    /// have less than 128 bits of randomness. The builder of a gate rejects any other such format.
     ///
     /// # Example
     ///

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 
 use crate::error::ConfigError;
 
-/// The SHA-256 of a key, plain or keyed with a pepper. A store knows nothing else of the secret.
+/// The SHA-256 of a key, plain or keyed with a pepper. A store contains nothing else of the secret.
 ///
 /// `Debug` shows only the first bytes. A comparison takes the same time for all values.
 ///

@@ -175,7 +175,7 @@ pub struct KeyRecord {
     pub(crate) details: Arc<KeyDetails>,
     /// The environment that the key belongs to.
     pub environment: Environment,
-    /// The number of changes to the record. A store refuses a change that was made to an older version.
+    /// The number of changes to the record. A store rejects a change that was made to an older version.
     pub version: u64,
     /// The first characters of the key, which may be shown.
     pub start: String,

@@ -1,4 +1,4 @@
-//! Paths without the keys that stand in them.
+//! Removal of keys from paths.
 
 use std::borrow::Cow;
 

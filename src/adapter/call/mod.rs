@@ -1,4 +1,4 @@
-//! The peculiarities of gRPC calls: a deadline that the caller sets, and a status that comes last. Without the feature
+//! The special properties of gRPC calls: a deadline of the caller, and a status in the trailers. Without the feature
 //! `tonic`, a gRPC call is handled like any other request.
 
 mod deadline;

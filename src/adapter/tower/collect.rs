@@ -14,7 +14,7 @@ use crate::gate::{BodyFault, LARGEST_BODY};
 pin_project! {
     /// The body of a request to which the gate itself responds.
     ///
-    /// `http_body_util::Limited` needs a body whose errors convert into a boxed error. That bound would have to stand on
+    /// `http_body_util::Limited` needs a body whose errors convert into a boxed error. That bound would be required of
     /// every service that the layer wraps, so the body is read here.
     pub(super) struct Collecting<B> {
         #[pin]

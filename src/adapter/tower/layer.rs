@@ -84,7 +84,7 @@ use crate::gate::Gate;
 ///
 /// # Two gates
 ///
-/// A request that passes two gates is checked by both. The first gate that asks for credits charges them, and the first
+/// A request that passes two gates is checked by both. The first gate whose rule has a cost charges it, and the first
 /// gate that has quotas draws from them. The other gate does neither again for the same key, unless the outer gate was
 /// built [`without_principal`](crate::gate::GateBuilder::without_principal). A key that the outer gate removed from the
 /// request is passed on as its hash, if both gates hash and accept keys alike.

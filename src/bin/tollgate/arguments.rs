@@ -16,7 +16,7 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   keys update ID [--name NAME] [--expires MOMENT|never] [--scopes A,B|all] [--paths A,B|all] [--allow A,B|any]
               [--quotas A,B|none|plan] [--caps A,B|none|plan]
   keys pause ID | resume ID | erase ID
-  keys revoke ID [--with-issued]     with it, every key that it issued, and those that they issued
+  keys revoke ID [--with-issued]     also revokes the keys that it issued, and the keys that those issued
   keys rotate ID [--overlap 24h]
   keys import --account ID --name NAME --sha256 HEX [--start TEXT] [--environment ENV] [--expires MOMENT]
               [--scopes A,B] [--paths A,B] [--allow A,B]
@@ -24,34 +24,34 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   accounts create ID --plan PLAN | plan ID --plan PLAN | sign ID --agreement NAME
   accounts quotas ID --quotas A,B|none|plan | caps ID --caps A,B|none|plan
   accounts show ID | suspend ID | resume ID | subscribe ID | unsubscribe ID
-  accounts delete ID     revokes all its keys, and keeps what is known of it
-  accounts erase ID      forgets it, with its keys and its balance
+  accounts delete ID     revokes all its keys, and keeps their records
+  accounts erase ID      removes its records, its keys and its balance
   credits balance ACCOUNT | entries ACCOUNT [--cursor NUMBER] [--limit N]
   credits top-up ACCOUNT AMOUNT --id ID | deduct ACCOUNT AMOUNT --id ID | set ACCOUNT AMOUNT --id ID
   credits unlimited ACCOUNT --id ID
   credits check
 
   --config FILE          the gate's configuration
-  --store URL            memory:FILE (a JSON file; it holds hashes, never secrets, and no credits), sqlite:PATH or
+  --store URL            memory:FILE (a JSON file with hashes, without secrets and without credits), sqlite:PATH or
                          postgres://USER@HOST/NAME
-  --redis URL            tell the other nodes over a database of each change at once, as in redis://HOST; without it
-                         they follow within their bound on staleness
-  --redis-prefix NAME    the prefix of the nodes' keys in that Redis; needed with --redis
-  --as NAME              who does it, for the audit: `operator`, if nothing is said
-  --audit FILE           add what was done to a file, a JSON object a line: at, action, key, account, actor, detail
-  --json                 answer as one JSON document; faults and notes are JSON objects on standard error
-  --help                 print this
+  --redis URL            announce each change to the other nodes of a database, as in redis://HOST; without it, they
+                         apply the change within the bound on staleness of their caches
+  --redis-prefix NAME    the prefix of the nodes' keys in that Redis; required with --redis
+  --as NAME              the name of the actor in audit events (default: operator)
+  --audit FILE           append audit events to a file, one JSON object per line: at, action, key, account, actor, detail
+  --json                 print one JSON document; errors and notes are JSON objects on standard error
+  --help                 print this text
 
-A MOMENT is written as in 2026-04-30T12:00:00Z, ENV as in live, and --allow has networks as in 192.0.2.0/24.
---quotas has quotas as in `60 per minute`, or names of the configuration's; --caps has parameters as in limit=100 or
-cursor=forbidden. They replace those of the plan: `none` is no limit, `plan` gives a key its account's or its plan's back.
+Examples: MOMENT 2026-04-30T12:00:00Z, ENV live, --allow 192.0.2.0/24. --quotas lists quotas such as `60 per minute`, or
+names of quotas in the configuration. --caps lists parameters such as limit=100 or cursor=forbidden. They replace those of
+the plan: `none` removes all limits, `plan` restores those of the account or the plan.
 
-A file to import has a JSON object a line, with hash, account and name, and what is known of id, start, environment,
+A file to import has one JSON object per line, with hash, account and name, and optionally id, start, environment,
 createdAt, expiresAt, scopes, paths, allowIps and metadata:
   {"hash": "9f86d0…", "account": "ada", "name": "bot", "expiresAt": "2027-01-01T00:00:00Z", "allowIps": ["192.0.2.0/24"]}
-A hash is 64 hexadecimal digits (SHA-256, or an HMAC under the gate's pepper) or 128 (SHA-512). Lines are imported one
-by one, those that will not do are reported, and the exit code is 1 if there were any. A key may have expired already.
-The start may show as much of a key as its format does."#;
+A hash is 64 hexadecimal digits (SHA-256, or an HMAC under the gate's pepper) or 128 (SHA-512). Each line is
+imported on its own. Invalid lines are reported, and the exit code is then 1. An expired key can be imported. The start
+can contain as many characters of a key as its format shows."#;
 
 /// The options without a value.
 const FLAGS: [&str; 1] = ["with-issued"];

@@ -173,7 +173,7 @@ impl<T: CreditLeasing> DirectCharge<T> {
         }
     }
 
-    /// Spends the credits that this node has, or is about to receive, before the request is refused.
+    /// Spends the credits that this node has, or is about to receive, before the request is denied.
     ///
     /// The authority has too few credits at this point.
     async fn spend_remainder(&mut self, mut balance: Credits) -> Result<Charged, StoreError> {

@@ -34,7 +34,7 @@ use crate::trace::Mode;
 /// A request that the node's blocks cover is charged, settled and refunded in process, without waiting and without an
 /// allocation. Any other request goes straight to the authority, as it would without this ledger. A block for the
 /// following requests is then taken in the background. An account that is used only now and then therefore costs no
-/// more than before, and no account is refused that the authority would serve. Entries are written per block: the
+/// more than before, and no request is denied that the authority would charge. Entries are written per block: the
 /// authority lists a node's blocks, not its requests.
 ///
 /// A block is at most a quarter of the balance divided by the number of nodes, and at most the block size of the terms.
@@ -49,7 +49,7 @@ use crate::trace::Mode;
 /// is returned when its age reaches [`longest`](LeaseTerms::longest), and at the latest after 1.5 times `longest`. The
 /// next block is then sized by the balance at that time.
 ///
-/// A node refuses a request with 402 when the authority and the node's own blocks have too few credits. Only credits
+/// A node denies a request with 402 when the authority and the node's own blocks have too few credits. Only credits
 /// leased to other nodes can remain then: **less than half of the balance of 1.5 times `longest` ago** (1.5 s by
 /// default). After that time these credits are returned, whether those nodes are in use or not, and a repeated request
 /// gets them. Only a block with open requests waits for those requests to end.
@@ -57,7 +57,7 @@ use crate::trace::Mode;
 /// # Guarantees
 ///
 /// - **Never overspends**, whichever process crashes. A node spends only credits that it has *committed*: the authority
-///   counts them as spent even if it never hears from the node again. No clocks are compared for this.
+///   counts them as spent even if the node never contacts it again. No clocks are compared for this.
 /// - **Credits of a crashed node are returned** when the authority's sweep closes its blocks. Committed credits that
 ///   were not spent are lost. Per account and node, over all its blocks, these are at most the terms'
 ///   [`headroom`](LeaseTerms::headroom), plus the credits that have since been returned to the node by refunds and by
@@ -66,7 +66,7 @@ use crate::trace::Mode;
 /// - **No credits are stuck.** A node returns its blocks when the account has been unused for
 ///   [`idle`](LeaseTerms::idle), at the latest when a block's age reaches [`longest`](LeaseTerms::longest), and at
 ///   [`close`](LeasedLedger::close). A block with open charges waits for them, at most until the authority's sweep. A
-///   node spends its own credits before it refuses a request.
+///   node spends its own credits before it denies a request.
 /// - **Setting a balance manually** ([`AdjustmentKind::Set`](crate::credit::AdjustmentKind::Set)) reclaims the
 ///   uncommitted credits of all nodes at once. None of them are spent, and none are added to the balance that was set.
 ///   A node continues with its committed credits, at most its headroom, until its next round trip, at most for

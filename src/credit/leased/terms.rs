@@ -38,7 +38,7 @@ pub struct LeaseTerms {
     pub idle: Duration,
     /// The maximum time for which a block is kept. Defaults to one second.
     ///
-    /// It bounds the time for which other nodes are refused credits that this node has leased. It also bounds the time
+    /// It bounds the time for which other nodes cannot spend the credits that this node has leased. It also bounds the time
     /// for which a node continues after a balance was set manually.
     pub longest: Duration,
     /// The maximum duration of [`close`](crate::credit::LeasedLedger::close). Defaults to ten seconds.

@@ -168,7 +168,7 @@ impl HistoryEntry {
     }
 }
 
-/// The number of adjustments of an account whose ids are remembered.
+/// The number of adjustments of an account whose ids are kept.
 const REMEMBERED: usize = 1024;
 
 /// The last adjustments of an account, each with the balance after it.

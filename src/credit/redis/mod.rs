@@ -26,8 +26,8 @@ use crate::redis::RedisServer;
 /// Every call is one script, in one round trip. A draw can be a part of the round trip of a charge: see
 /// [`RedisLimiter`](crate::limit::RedisLimiter). Of each account, the last 1,000 entries are kept, or slightly more, and
 /// the ids of its last 1,024 adjustments. A charge that is repeated within five minutes of its end is not taken again.
-/// A refund that arrives before its charge is remembered, and the charge is then not taken. The charges of a crashed
-/// node stay open, and such refunds stay remembered, until [`sweep`](RedisLedger::sweep) closes them.
+/// A refund that arrives before its charge is stored, and the charge is then not taken. The charges of a crashed
+/// node stay open, and such refunds stay stored, until [`sweep`](RedisLedger::sweep) closes them.
 ///
 /// # Example
 ///

@@ -1,4 +1,4 @@
-//! The sweep of charges that nobody will close, because their nodes crashed.
+//! The sweep of charges that stay open because their nodes crashed.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const STEP: usize = 500;
 impl RedisLedger {
     /// Closes the charges that have been open for at least `open_for`, and returns their number.
     ///
-    /// It also forgets the refunds that have waited that long for charges that never arrived. `open_for` must be longer
+    /// It also deletes the refunds that have waited that long for charges that never arrived. `open_for` must be longer
     /// than any request lasts and longer than any lease. Call it every few minutes, on any node or on all of them: a
     /// charge is closed once. Ages are measured by the server's own clock, whatever the clocks of the nodes show.
     ///

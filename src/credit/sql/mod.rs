@@ -40,9 +40,9 @@ use crate::sql::{Database, carried_through};
 /// the balance that the decision was based on. If another node was faster, the decision is made again.
 ///
 /// A charge is stored before it is answered, and so are its settlement and its refund. A repeated charge, also from
-/// another node, is recognised by its id. A refund or a settlement that arrives before its charge is remembered. This
+/// another node, is recognised by its id. A refund or a settlement that arrives before its charge is stored. This
 /// happens if a client disconnects while the charge is on its way. That charge is then never taken, and fails. A charge
-/// that is refused because 16,384 calls already wait is not sent, and its refund stores nothing. Charges of a crashed
+/// that is rejected because 16,384 calls already wait is not sent, and its refund stores nothing. Charges of a crashed
 /// node stay open until [`close_abandoned`](SqlLedger::close_abandoned) closes them.
 ///
 /// All entries are kept until [`forget_entries`](CreditAdmin::forget_entries) folds old ones. The ids of all

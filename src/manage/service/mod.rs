@@ -153,7 +153,7 @@ fn allowed(segments: &[&str]) -> Option<&'static str> {
     })
 }
 
-/// Returns the refusal of a request that matches no endpoint by its path or by its method.
+/// Returns the error for a request that matches no endpoint by its path or by its method.
 fn not_there(segments: &[&str]) -> Refusal {
     match allowed(segments) {
         Some(allowed) => Refusal::Denied(Denial::method(Some(allowed))),
