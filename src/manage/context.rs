@@ -66,7 +66,7 @@ impl ManagerContext {
 
 impl fmt::Debug for ManagerContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Desk").field("actor", &self.actor).finish_non_exhaustive()
+        f.debug_struct("ManagerContext").field("actor", &self.actor).finish_non_exhaustive()
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) struct State {
     pub(super) cost: u64,
     demand: Demand,
     /// True if a request that no block covered has come since the last round trip.
-    starved: bool,
+    uncovered: bool,
     /// The number of returned blocks.
     pub(super) returned: u64,
     used_at: Option<Duration>,
@@ -50,7 +50,7 @@ pub(super) struct State {
     /// True if background work for this account is in progress.
     pub(super) under_maintenance: bool,
     /// The time until which nothing more is leased, because the authority has just failed.
-    pub(super) rests_until: Duration,
+    pub(super) paused_until: Duration,
 }
 
 /// The amounts to take at once and to commit ahead, as learned from the demand so far.
@@ -123,12 +123,12 @@ impl LeasedBalance {
             share: 0,
             cost: 1,
             demand: Demand::FIRST,
-            starved: false,
+            uncovered: false,
             returned: 0,
             used_at: None,
             trip_at: None,
             under_maintenance: false,
-            rests_until: Duration::ZERO,
+            paused_until: Duration::ZERO,
         };
         let account = Account::new(account.id.clone(), account.plan.clone());
         Self { account, state: Mutex::new(state), trips: Arc::default() }
@@ -146,7 +146,7 @@ impl LeasedBalance {
 }
 
 impl Block {
-    pub(super) fn rest(&self) -> u64 {
+    pub(super) fn unspent(&self) -> u64 {
         if self.ended { 0 } else { self.amount - self.used }
     }
 
@@ -158,18 +158,18 @@ impl Block {
 
 impl State {
     /// Returns the unspent amount of all blocks that are in use.
-    pub(super) fn rest(&self) -> u64 {
-        self.blocks.iter().map(Block::rest).sum()
+    pub(super) fn unspent(&self) -> u64 {
+        self.blocks.iter().map(Block::unspent).sum()
     }
 
     /// Returns the unspent amount of all blocks, including those that are being returned.
-    pub(super) fn held(&self) -> u64 {
+    pub(super) fn unreturned(&self) -> u64 {
         self.blocks.iter().map(|block| block.amount - block.used).sum()
     }
 
     /// Returns the amount that would be lost if the node crashed now: the amount that the authority may count as spent
     /// and that is not spent.
-    pub(super) fn at_stake(&self) -> u64 {
+    pub(super) fn lost_on_crash(&self) -> u64 {
         let unanswered: u64 = self.unanswered.iter().map(|(_, asked)| asked).sum();
         self.blocks.iter().map(|block| block.asked - block.used).sum::<u64>() + unanswered
     }
@@ -177,13 +177,13 @@ impl State {
     /// Records the balance at the authority, and ends blocks until the rest fits this node's share of it.
     ///
     /// Blocks without open charges are ended first. Returns true if any block was ended.
-    pub(super) fn learn(&mut self, balance: Credits, terms: &LeaseTerms) -> bool {
+    pub(super) fn record_balance(&mut self, balance: Credits, terms: &LeaseTerms) -> bool {
         (self.balance, self.share) = (balance.get(), terms.share_of(balance).get());
-        let (share, mut rest, mut ended) = (self.share, self.rest(), false);
+        let (share, mut rest, mut ended) = (self.share, self.unspent(), false);
         for with_open in [false, true] {
             for block in &mut self.blocks {
                 if rest > share && !block.ended && with_open == (block.open > 0) {
-                    rest -= block.rest();
+                    rest -= block.unspent();
                     block.ended = true;
                     ended = true;
                 }
@@ -209,61 +209,61 @@ impl State {
     }
 
     fn spent(&self) -> Spent {
-        let balance = Credits::new(self.balance.saturating_add(self.rest()));
+        let balance = Credits::new(self.balance.saturating_add(self.unspent()));
         Spent::Here { balance, low: !self.under_maintenance && self.is_low() }
     }
 
     /// Returns the amount to commit ahead, limited to this node's share.
-    pub(super) fn ahead(&self) -> u64 {
+    pub(super) fn amount_to_commit(&self) -> u64 {
         self.demand.ahead.saturating_mul(self.cost).min(self.share.max(self.cost))
     }
 
     /// Returns the amount to take at once.
-    pub(super) fn wanted(&self) -> u64 {
+    pub(super) fn amount_to_take(&self) -> u64 {
         self.demand.block.saturating_mul(self.cost)
     }
 
     /// Returns true if it is time to commit or to take more.
     pub(super) fn is_low(&self) -> bool {
         let ready: u64 = self.blocks.iter().map(Block::ready).sum();
-        ready < self.ahead().div_ceil(2)
+        ready < self.amount_to_commit().div_ceil(2)
     }
 
     /// Records a charge that goes to the authority.
     ///
     /// Returns true if the account was used shortly before, within the terms' `idle`.
-    pub(super) fn pass(&mut self, charge: &Charge<'_>, terms: &LeaseTerms) -> bool {
+    pub(super) fn record_direct_charge(&mut self, charge: &Charge<'_>, terms: &LeaseTerms) -> bool {
         let Charge { id, amount, allowance, now, .. } = *charge;
         self.open.take(id);
         self.open.add(id, Open { amount: amount.get(), block: None });
         if self.cost != amount.get() {
             self.cost = amount.get().max(1);
-            self.limit(terms);
+            self.limit_demand(terms);
         }
-        self.follow(allowance);
-        self.starved = true;
+        self.record_allowance(allowance);
+        self.uncovered = true;
         let before = self.used_at.replace(now.elapsed());
         before.is_some_and(|before| now.elapsed().saturating_sub(before) < terms.idle)
     }
 
     /// Records the current allowance of the account's plan.
-    pub(super) fn follow(&mut self, allowance: &Allowance) {
+    pub(super) fn record_allowance(&mut self, allowance: &Allowance) {
         if self.allowance != *allowance {
             self.allowance = allowance.clone();
         }
     }
 
     /// Increases the demand after a round trip that came too late or too soon after the previous one.
-    pub(super) fn grow(&mut self, now: Now, terms: &LeaseTerms) {
+    pub(super) fn raise_demand(&mut self, now: Now, terms: &LeaseTerms) {
         let soon = now.elapsed() < self.trip_at.replace(now.elapsed()).map_or(Duration::ZERO, |at| at + SOON);
-        if std::mem::take(&mut self.starved) || soon {
+        if std::mem::take(&mut self.uncovered) || soon {
             self.demand.ahead = self.demand.ahead.saturating_mul(2);
             self.demand.block = self.demand.block.saturating_mul(2);
-            self.limit(terms);
+            self.limit_demand(terms);
         }
     }
 
-    fn limit(&mut self, terms: &LeaseTerms) {
+    fn limit_demand(&mut self, terms: &LeaseTerms) {
         // Reserve the cost of one request: the last resort of a request commits that much in addition.
         let most = (terms.headroom.get() / self.cost).saturating_sub(1);
         self.demand.ahead = self.demand.ahead.min(most).max(1);
@@ -272,16 +272,16 @@ impl State {
 
     /// Returns a future for the round trip in progress, if there is one, since it may bring the credits that a request
     /// needs.
-    pub(super) fn trip_under_way(&mut self, leased_balance: &LeasedBalance) -> Option<OwnedNotified> {
+    pub(super) fn trip_in_progress(&mut self, leased_balance: &LeasedBalance) -> Option<OwnedNotified> {
         if !self.under_maintenance {
             return None;
         }
-        self.starved = true;
+        self.uncovered = true;
         Some(Arc::clone(&leased_balance.trips).notified_owned())
     }
 
-    /// Removes a charge that the authority has refused.
-    pub(super) fn forget(&mut self, id: ChargeId) {
+    /// Removes a charge that the authority has rejected.
+    pub(super) fn remove_charge(&mut self, id: ChargeId) {
         self.open.take(id);
     }
 
@@ -302,7 +302,7 @@ impl State {
     }
 
     /// Removes a block that was returned to the authority.
-    pub(super) fn let_go(&mut self, id: ChargeId) {
+    pub(super) fn remove_block(&mut self, id: ChargeId) {
         self.blocks.retain(|block| block.id != id);
         self.returned += 1;
     }
@@ -342,10 +342,10 @@ mod tests {
         let mut state = leased_balance.lock();
         for _ in 0..2 {
             assert_eq!(state.spend(id, charge.amount, now), Spent::Elsewhere);
-            state.pass(&charge, &LeaseTerms::of_nodes(std::num::NonZeroU32::MIN));
+            state.record_direct_charge(&charge, &LeaseTerms::of_nodes(std::num::NonZeroU32::MIN));
         }
         assert!(!state.is_empty());
-        state.forget(id);
+        state.remove_charge(id);
         assert!(state.is_empty());
     }
 }

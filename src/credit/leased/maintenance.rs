@@ -1,4 +1,4 @@
-//! Background work on leased credits: committing ahead, taking blocks and giving them back.
+//! Background work on leased credits: committing ahead, taking blocks and returning them.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -15,7 +15,7 @@ use crate::credit::{Charge, Charged, CreditLeasing};
 use crate::error::StoreError;
 
 /// The time for which nothing is leased after a failure of the authority.
-const REST: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The maximum number of accounts that are worked on at once.
 const AT_ONCE: usize = 256;
@@ -32,7 +32,7 @@ enum Step {
 impl State {
     /// Returns the next step, if there is any.
     ///
-    /// If `more` is false, only steps that give blocks back are returned, and none that commit or take.
+    /// If `more` is false, the step is never to commit or to take a block.
     fn next_step(&mut self, now: Now, terms: &LeaseTerms, more: bool) -> Option<Step> {
         let elapsed = now.elapsed();
         for block in &mut self.blocks {
@@ -44,12 +44,12 @@ impl State {
         if let Some(&(id, _)) = self.unanswered.first() {
             return Some(Step::Undo { id });
         }
-        if !more || elapsed < self.rests_until {
+        if !more || elapsed < self.paused_until {
             return None;
         }
         // The amount that would be lost if the node crashed is bounded over all blocks, including those that wait for
         // their open charges.
-        let more = self.ahead().saturating_sub(self.at_stake());
+        let more = self.amount_to_commit().saturating_sub(self.lost_on_crash());
         if !self.is_low() {
             return None;
         }
@@ -65,7 +65,7 @@ impl State {
         if let Some(block) = self.blocks.iter().find(rest) {
             return Some(Step::Commit { id: block.id, upto: block.amount.min(block.asked + more) });
         }
-        let amount = terms.room_for(self.balance, self.held()).min(self.wanted());
+        let amount = terms.room_for(self.balance, self.unreturned()).min(self.amount_to_take());
         // Take a multiple of one request's cost: a remainder that pays for no request is of no use.
         let amount = amount - amount % self.cost;
         // A block of one request would save no round trip.
@@ -75,35 +75,35 @@ impl State {
 
 impl<T: CreditLeasing> Shared<T> {
     /// Starts background work on an account's blocks, unless it is already in progress.
-    pub(super) fn wake(self: &Arc<Self>, leased_balance: &Arc<LeasedBalance>) {
+    pub(super) fn start_work(self: &Arc<Self>, leased_balance: &Arc<LeasedBalance>) {
         let Ok(runtime) = Handle::try_current() else { return };
         if std::mem::replace(&mut leased_balance.lock().under_maintenance, true) {
             return;
         }
-        self.watch(&runtime);
+        self.start_idle_check(&runtime);
         let guard = MaintenanceGuard { shared: Arc::clone(self), leased_balance: Arc::clone(leased_balance) };
         drop(runtime.spawn(async move {
             // A failed step is tried again with the next request, or when idle accounts are checked.
-            let _ = guard.shared.work(&guard.leased_balance, true).await;
+            let _ = guard.shared.run_steps(&guard.leased_balance, true).await;
         }));
     }
 
-    /// Gives back the blocks that are idle or too old.
-    pub(super) async fn give_back_idle(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Returns the blocks that are idle or too old to the authority.
+    pub(super) async fn return_idle(self: &Arc<Self>) -> Result<(), StoreError> {
         let (now, idle) = (self.clock.now(), self.terms.idle);
-        self.work_on_all(false, move |state| state.end_idle(now, idle)).await
+        self.run_steps_of_all(false, move |state| state.end_idle(now, idle)).await
     }
 
-    /// Gives back all blocks, including those that are still being taken, once they have arrived.
-    pub(super) async fn give_back_all(self: &Arc<Self>) -> Result<(), StoreError> {
-        self.work_on_all(true, State::end_all).await
+    /// Returns all blocks to the authority, including those that are still being taken, once they have arrived.
+    pub(super) async fn return_all(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.run_steps_of_all(true, State::end_all).await
     }
 
     /// Works on all accounts, up to `AT_ONCE` at a time, and removes the accounts without state.
     ///
-    /// `end` marks the blocks that are to be given back. If `arrived` is true, round trips in progress are awaited
+    /// `end` marks the blocks that are to be returned. If `arrived` is true, round trips in progress are awaited
     /// first.
-    async fn work_on_all(
+    async fn run_steps_of_all(
         self: &Arc<Self>,
         arrived: bool,
         end: impl Fn(&mut State) + Copy + Send + 'static,
@@ -115,8 +115,8 @@ impl<T: CreditLeasing> Shared<T> {
             done = std::mem::replace(&mut done, Ok(())).and(answer);
         };
         for leased_balance in leased_balances {
-            // Most accounts have nothing to give back: a task for each would cost more than this check.
-            if !arrived && !self.has_work(&leased_balance, end) {
+            // Most accounts have nothing to return: a task for each would cost more than this check.
+            if !arrived && !self.has_step(&leased_balance, end) {
                 continue;
             }
             if work.len() >= AT_ONCE
@@ -126,12 +126,12 @@ impl<T: CreditLeasing> Shared<T> {
             }
             let shared = Arc::clone(self);
             work.spawn(async move {
-                // A block that is still being taken could not be given back before it arrives.
+                // A block that is still being taken could not be returned before it arrives.
                 while arrived && let Some(trip) = leased_balance.next_trip() {
                     trip.await;
                 }
                 end(&mut leased_balance.lock());
-                shared.work(&leased_balance, false).await
+                shared.run_steps(&leased_balance, false).await
             });
         }
         while let Some(joined) = work.join_next().await {
@@ -145,32 +145,34 @@ impl<T: CreditLeasing> Shared<T> {
         done
     }
 
-    /// Marks the blocks that are to be given back.
+    /// Marks the blocks that are to be returned.
     ///
     /// Returns true if there is any step to do.
-    fn has_work(&self, leased_balance: &LeasedBalance, end: impl Fn(&mut State)) -> bool {
+    fn has_step(&self, leased_balance: &LeasedBalance, end: impl Fn(&mut State)) -> bool {
         let mut state = leased_balance.lock();
         end(&mut state);
         state.next_step(self.clock.now(), &self.terms, false).is_some()
     }
 
-    async fn work(&self, leased_balance: &LeasedBalance, more: bool) -> Result<(), StoreError> {
+    async fn run_steps(&self, leased_balance: &LeasedBalance, more: bool) -> Result<(), StoreError> {
         loop {
             let now = self.clock.now();
             let more = more && !self.closed.load(Ordering::Acquire);
             let Some(step) = leased_balance.lock().next_step(now, &self.terms, more) else { return Ok(()) };
             let done = match step {
                 Step::Commit { id, upto } => self.commit(leased_balance, id, upto).await.map(|_| ()),
-                Step::Close { id, used } => self.give_back(leased_balance, id, used).await,
-                Step::Undo { id } => self.undo(leased_balance, id).await,
-                Step::Take { amount, committed } => self.take(leased_balance, amount, committed, now).await,
+                Step::Close { id, used } => self.return_block(leased_balance, id, used).await,
+                Step::Undo { id } => self.refund_block(leased_balance, id).await,
+                Step::Take { amount, committed } => {
+                    self.take_block(leased_balance, amount, committed, now).await
+                }
             };
             self.note_answer(&done);
             if more {
-                leased_balance.lock().grow(now, &self.terms);
+                leased_balance.lock().raise_demand(now, &self.terms);
             }
             if done.is_err() {
-                leased_balance.lock().rests_until = now.elapsed().saturating_add(REST);
+                leased_balance.lock().paused_until = now.elapsed().saturating_add(PAUSE);
                 return done;
             }
             leased_balance.trips.notify_waiters();
@@ -194,31 +196,31 @@ impl<T: CreditLeasing> Shared<T> {
             }
         } else {
             // The authority has closed the block as abandoned: its committed amount is spent, and the rest is returned.
-            state.let_go(id);
+            state.remove_block(id);
         }
         Ok(open)
     }
 
-    /// Gives back the blocks that are already ended.
-    pub(super) async fn give_back_ended(&self, leased_balance: &LeasedBalance) -> Result<(), StoreError> {
-        self.work(leased_balance, false).await
+    /// Returns the ended blocks to the authority.
+    pub(super) async fn return_ended(&self, leased_balance: &LeasedBalance) -> Result<(), StoreError> {
+        self.run_steps(leased_balance, false).await
     }
 
-    async fn give_back(
+    async fn return_block(
         &self,
         leased_balance: &LeasedBalance,
         id: ChargeId,
         used: u64,
     ) -> Result<(), StoreError> {
         self.authority.settle(&leased_balance.account, id, Credits::new(used)).await?;
-        leased_balance.lock().let_go(id);
+        leased_balance.lock().remove_block(id);
         Ok(())
     }
 
-    /// Gives back a block that may have been taken.
+    /// Returns a block that may have been taken to the authority.
     ///
     /// The refund also bars the block if its request is still on the way.
-    async fn undo(&self, leased_balance: &LeasedBalance, id: ChargeId) -> Result<(), StoreError> {
+    async fn refund_block(&self, leased_balance: &LeasedBalance, id: ChargeId) -> Result<(), StoreError> {
         match self.authority.refund(&leased_balance.account, id).await {
             // An invalid answer stays invalid if the call is repeated: leave the block to the authority's sweep.
             Err(error) if !error.is_corrupt() => Err(error),
@@ -229,7 +231,7 @@ impl<T: CreditLeasing> Shared<T> {
         }
     }
 
-    async fn take(
+    async fn take_block(
         &self,
         leased_balance: &LeasedBalance,
         amount: u64,
@@ -246,16 +248,16 @@ impl<T: CreditLeasing> Shared<T> {
                 let ended = self.closed.load(Ordering::Acquire);
                 let (asked, used, open) = (committed, 0, 0);
                 state.blocks.push(Block { id, amount, committed, asked, used, open, ends_at, ended });
-                state.learn(balance, &self.terms);
+                state.record_balance(balance, &self.terms);
             }
             // An account without limit needs no block.
-            Ok(Charged::Posted { balance: None }) => state.rests_until = ends_at,
+            Ok(Charged::Posted { balance: None }) => state.paused_until = ends_at,
             Ok(Charged::Insufficient { balance }) => {
-                state.learn(balance, &self.terms);
-                state.rests_until = now.elapsed().saturating_add(REST);
+                state.record_balance(balance, &self.terms);
+                state.paused_until = now.elapsed().saturating_add(PAUSE);
             }
             Err(error) => {
-                // The block may have been taken although the call failed: it is given back as soon as the authority
+                // The block may have been taken although the call failed: it is returned as soon as the authority
                 // answers.
                 state.unanswered.push((id, committed));
                 return Err(error);
@@ -264,17 +266,17 @@ impl<T: CreditLeasing> Shared<T> {
         Ok(())
     }
 
-    /// Starts the task that gives back the blocks of idle accounts, for as long as the ledger exists.
-    fn watch(self: &Arc<Self>, runtime: &Handle) {
-        if self.watched.swap(true, Ordering::AcqRel) {
+    /// Starts the task that returns the blocks of idle accounts, for as long as the ledger exists.
+    fn start_idle_check(self: &Arc<Self>, runtime: &Handle) {
+        if self.checks_idle.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (watcher, idle) = (Watcher(Arc::downgrade(self)), self.terms.idle.min(self.terms.longest));
+        let (check, idle) = (IdleCheck(Arc::downgrade(self)), self.terms.idle.min(self.terms.longest));
         drop(runtime.spawn(async move {
             loop {
                 tokio::time::sleep((idle / 2).max(Duration::from_millis(10))).await;
-                let Some(shared) = watcher.0.upgrade() else { return };
-                let _ = shared.give_back_idle().await;
+                let Some(shared) = check.0.upgrade() else { return };
+                let _ = shared.return_idle().await;
             }
         }));
     }
@@ -293,13 +295,13 @@ impl<T> Drop for MaintenanceGuard<T> {
     }
 }
 
-/// Clears the `watched` flag when its runtime ends, so that another runtime can start the task.
-struct Watcher<T>(Weak<Shared<T>>);
+/// Clears the `checks_idle` flag when its runtime ends, so that another runtime can start the task.
+struct IdleCheck<T>(Weak<Shared<T>>);
 
-impl<T> Drop for Watcher<T> {
+impl<T> Drop for IdleCheck<T> {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
-            shared.watched.store(false, Ordering::Release);
+            shared.checks_idle.store(false, Ordering::Release);
         }
     }
 }

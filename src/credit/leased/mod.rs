@@ -1,7 +1,7 @@
 //! A ledger that spends leased credits without a round trip.
 
 mod credits;
-mod fallback;
+mod direct_charge;
 mod leased_balance;
 mod maintenance;
 mod terms;
@@ -115,7 +115,7 @@ struct Shared<T> {
     leased_balances: Mutex<HashMap<AccountId, Arc<LeasedBalance>>>,
     closed: AtomicBool,
     /// True if a task returns the blocks of idle accounts.
-    watched: AtomicBool,
+    checks_idle: AtomicBool,
     /// Logs when the authority fails and when it recovers.
     log: Mode,
 }
@@ -139,7 +139,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
             ids: ChargeIds::new(),
             leased_balances: Mutex::default(),
             closed: AtomicBool::new(false),
-            watched: AtomicBool::new(false),
+            checks_idle: AtomicBool::new(false),
             log: Mode::before::<T>(
                 "the authority of leased credits fails: nodes spend only the credits of blocks that they have committed",
                 "the authority of leased credits has recovered",
@@ -156,10 +156,12 @@ impl<T: CreditLeasing> LeasedLedger<T> {
     /// Returns the number of an account's credits that this node has leased in blocks and not spent.
     pub fn held(&self, account: &str) -> crate::amount::Credits {
         let leased_balance = self.0.leased_balances().get(account).map(Arc::clone);
-        crate::amount::Credits::new(leased_balance.map_or(0, |leased_balance| leased_balance.lock().rest()))
+        crate::amount::Credits::new(
+            leased_balance.map_or(0, |leased_balance| leased_balance.lock().unspent()),
+        )
     }
 
-    /// Gives back the blocks that are idle or too old.
+    /// Returns the blocks that are idle or too old to the authority.
     ///
     /// The background task does this continuously. Only tests need to call it.
     ///
@@ -167,12 +169,12 @@ impl<T: CreditLeasing> LeasedLedger<T> {
     ///
     /// The error of the first block that could not be returned. It is tried again the next time.
     pub async fn maintain(&self) -> Result<(), StoreError> {
-        self.0.give_back_idle().await
+        self.0.return_idle().await
     }
 
-    /// Gives back all blocks, including blocks that are still being taken, and leases nothing from then on.
+    /// Returns all blocks to the authority, including blocks that are still being taken, and leases nothing from then on.
     ///
-    /// Call it at shutdown, after the last request has been answered. A block with open charges is given back when
+    /// Call it at shutdown, after the last request has been answered. A block with open charges is returned when
     /// those charges are closed. The call ends within the terms' [`closing`](LeaseTerms::closing).
     ///
     /// # Errors
@@ -181,7 +183,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
     /// remaining blocks.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.0.closed.store(true, Ordering::Release);
-        let returned = tokio::time::timeout(self.0.terms.closing, self.0.give_back_all()).await;
+        let returned = tokio::time::timeout(self.0.terms.closing, self.0.return_all()).await;
         returned.unwrap_or(Err(StoreError::timed_out()))
     }
 }
@@ -200,7 +202,7 @@ impl<T> Shared<T> {
     }
 
     /// Runs `with` on the account's leased state, which is created if there is none.
-    fn with_purse<R>(&self, account: &Account, with: impl FnOnce(&Arc<LeasedBalance>) -> R) -> R {
+    fn with_leased_balance<R>(&self, account: &Account, with: impl FnOnce(&Arc<LeasedBalance>) -> R) -> R {
         let leased_balance = account.state().share::<LeasedBalance>(self.owner).unwrap_or_else(|| {
             let mut leased_balances = self.leased_balances();
             let make = || Arc::new(LeasedBalance::of(account));

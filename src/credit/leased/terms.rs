@@ -34,7 +34,7 @@ pub struct LeaseTerms {
     /// credits are also spent between two round trips in the background. The amount starts small and grows with the
     /// demand.
     pub headroom: Credits,
-    /// The time without a request after which an account's blocks are given back. Defaults to one second.
+    /// The time without a request after which an account's blocks are returned. Defaults to one second.
     pub idle: Duration,
     /// The maximum time for which a block is kept. Defaults to one second.
     ///
