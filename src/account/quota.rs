@@ -40,6 +40,15 @@ impl QuotaScope {
 /// emptied, so that one minute may see up to 119 requests under `60 per minute`. `60 in any minute` is strict: no
 /// period of one minute sees more than 60 requests, wherever it begins. See [`Self::in_any_window`].
 ///
+/// # Several quotas for one owner
+///
+/// Two keys of an account, or two plans that name a pool, may have different quotas with the same name and length, such
+/// as `10 per minute` and `1000 per minute`. Each quota has its own bucket, which refills at its own pace. A request
+/// waits until all buckets have counted fewer requests than its quota. Its own bucket takes over what the others have
+/// counted. The same applies to a quota that is changed. Beyond sixteen such buckets, two are joined to one that is as
+/// strict as both. A change of the name, of the length, or between `per` and
+/// `in any`, starts with a full window.
+///
 /// # Example
 ///
 /// ```

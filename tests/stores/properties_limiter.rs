@@ -58,10 +58,9 @@ fn mixed_policies() -> impl Strategy<Value = Vec<QuotaPolicy>> {
     })
 }
 
-/// The times at which each window is full again, and the refill time of a cell, in nanoseconds, by counted owner and
-/// length.
+/// The times at which each window is full again, in nanoseconds, by counted owner, length and refill time of a cell.
 #[derive(Default)]
-struct Model(HashMap<(String, Duration), (u64, u64)>);
+struct Model(HashMap<(String, Duration), HashMap<u64, u64>>);
 
 impl Model {
     /// Admits a request if all windows do; else says how long the slowest takes.
@@ -76,23 +75,23 @@ impl Model {
             };
             let refill = u64::try_from(policy.refill().as_nanos()).unwrap();
             let most = u64::from(policy.quota() - 1);
-            let (full_at, unit) =
-                self.0.get(&(subject.clone(), policy.window())).copied().unwrap_or((0, refill));
-            let (ahead, unit) = if full_at > now { (full_at - now, unit) } else { (0, refill) };
-            wait = wait.max(ahead.saturating_sub(unit * most));
-            // What was taken under another quota counts by the cell.
-            let taken = if unit == refill {
-                ahead
-            } else {
-                let taken = (u128::from(ahead) * u128::from(refill)).div_ceil(u128::from(unit));
-                u64::try_from(taken).unwrap().next_multiple_of(1_000).min(refill * most)
-            };
-            drawn.push(((subject, policy.window()), (now + taken + refill, refill)));
+            let place = (subject, policy.window());
+            let mut taken = 0;
+            for (unit, full_at) in self.0.get(&place).into_iter().flatten() {
+                let ahead = full_at.saturating_sub(now);
+                wait = wait.max(ahead.saturating_sub(unit * most));
+                // What was taken under another quota counts by the cell.
+                let cells = (u128::from(ahead) * u128::from(refill)).div_ceil(u128::from(*unit));
+                taken = taken.max(u64::try_from(cells).unwrap().min(refill * most));
+            }
+            drawn.push((place, refill, now + taken + refill));
         }
         if wait > 0 {
             return Err(wait);
         }
-        self.0.extend(drawn);
+        for (place, refill, full_at) in drawn {
+            self.0.entry(place).or_default().insert(refill, full_at);
+        }
         Ok(())
     }
 }

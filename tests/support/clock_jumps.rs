@@ -91,8 +91,8 @@ pub(crate) struct Watch {
     passed: u64,
     /// Cells that are surely taken from a bucket, if all time that passed refilled it.
     least: u128,
-    /// Cells that are taken at most, if only what `latest` gained refilled it.
-    most: u128,
+    /// Cells that are taken at most under each quota, if only what `latest` gained refilled them.
+    most: Vec<u128>,
     /// The nanoseconds in which a cell is refilled that was taken.
     refill: u128,
     /// The times of admitted requests: by `passed` and by `latest`.
@@ -120,7 +120,7 @@ impl Watch {
             latest: now,
             passed: 0,
             least: 0,
-            most: 0,
+            most: vec![0; window.quotas.len()],
             refill,
             admitted: Vec::new(),
             wait: None,
@@ -155,8 +155,6 @@ impl Watch {
             && self.expected != Some(Expected::Admitted)
         {
             self.quota = place.index(self.window.quotas.len());
-            // What was taken is rounded up to the microsecond.
-            self.most += (1_000 * CELL).div_ceil(self.refill);
         }
         self.wait = None;
         Told { now: self.now, wall: ask.wall, quota: self.quota }
@@ -168,8 +166,10 @@ impl Watch {
         let (passed, gained) = (to - self.now, to.saturating_sub(self.latest));
         let cells = |micros: u64| u128::from(micros) * 1_000 * CELL;
         self.least = self.least.saturating_sub(cells(passed).div_ceil(self.refill));
-        // A long window refills in whole microseconds.
-        self.most = self.most.saturating_sub(cells(gained) / self.refill.next_multiple_of(1_000));
+        for (most, quota) in self.most.iter_mut().zip(&self.window.quotas) {
+            // A long window refills in whole microseconds.
+            *most = most.saturating_sub(cells(gained) / refill(&self.window, *quota).next_multiple_of(1_000));
+        }
         (self.now, self.latest, self.passed) = (to, to.max(self.latest), self.passed + passed);
     }
 
@@ -192,14 +192,26 @@ impl Watch {
         if self.expected == Some(Expected::First) {
             prop_assert_eq!(remaining, quota - 1, "a window that is full: {:?}", self);
         }
-        let refill = std::mem::replace(&mut self.refill, refill(&self.window, quota));
-        if refill != self.refill && self.now < self.latest {
-            // What a clock that is behind says to be taken is counted by the cell of the new quota: at most a whole window.
-            self.most = self.most.max(u128::from(quota) * CELL);
+        self.refill = refill(&self.window, quota);
+        // What was taken under another quota is rounded up to the nanosecond.
+        let mut most = self.most_taken() + CELL.div_ceil(self.refill);
+        if self.window.quotas.len() > 1 && self.now < self.latest {
+            // What a clock that is behind says to be taken is counted by the cell of the quota: at most a whole window.
+            most = most.max(u128::from(quota) * CELL);
         }
-        (self.least, self.most) = (self.least + CELL, self.most + CELL);
+        self.least += CELL;
+        for (taken, other) in self.most.iter_mut().zip(&self.window.quotas) {
+            if *other == quota {
+                *taken = most + CELL;
+            }
+        }
         self.admitted.push((self.passed, self.latest));
         Ok(())
+    }
+
+    /// Returns the cells that are taken at most under any quota.
+    fn most_taken(&self) -> u128 {
+        self.most.iter().copied().max().unwrap_or_default()
     }
 
     /// A draw was refused, and told to wait.
@@ -215,7 +227,7 @@ impl Watch {
                 let held = self.admitted.iter().filter(|(_, latest)| latest + reach > self.latest);
                 held.count() < self.in_force() as usize
             } else {
-                self.most <= u128::from(self.in_force() - 1) * CELL
+                self.most_taken() <= u128::from(self.in_force() - 1) * CELL
             };
             prop_assert!(!had_room, "it had room: {:?}", self);
         }

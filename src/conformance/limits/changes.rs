@@ -10,9 +10,12 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
         a_raised_quota_helps_at_once,
         a_lowered_quota_counts_what_was_used,
         going_between_quotas_gives_nothing,
+        going_between_quotas_loses_nothing,
         a_raised_strict_quota_helps_at_once,
         a_lowered_quota_waits_no_longer_than_its_window needs InjectedTime,
         a_changed_quota_admits_when_it_was_told needs InjectedTime,
+        a_higher_quota_refills_no_lower_one needs InjectedTime,
+        many_quotas_refill_no_lower_one needs InjectedTime,
     ]
 }
 
@@ -43,6 +46,16 @@ async fn going_between_quotas_gives_nothing(limiter: Limiter) -> Verdict {
         admitted += quotas[place % 3].admitted(1).await?;
     }
     same("how many are admitted, with 20, 10 and 5 per day in turn", admitted, 20)
+}
+
+async fn going_between_quotas_loses_nothing(limiter: Limiter) -> Verdict {
+    let caller = TestKey::new(limiter, &[(7, DAY)])?;
+    let quotas = [caller.on(&[(11, DAY)])?, caller];
+    let mut admitted = 0;
+    for place in 0..24 {
+        admitted += quotas[place % 2].admitted(1).await?;
+    }
+    same("how many are admitted, with 11 and 7 per day in turn", admitted, 11)
 }
 
 async fn a_raised_strict_quota_helps_at_once(limiter: Limiter) -> Verdict {
@@ -79,4 +92,28 @@ async fn a_changed_quota_admits_when_it_was_told(limiter: Limiter) -> Verdict {
         same("how many are admitted when it was told", changed.after(retry_after).admitted(2).await?, 1)?;
     }
     Ok(())
+}
+
+/// Both quotas are in use: two keys of an account count the account, each with its own quota.
+async fn a_higher_quota_refills_no_lower_one(limiter: Limiter) -> Verdict {
+    let low = TestKey::new(limiter, &[(10, HOUR)])?;
+    let high = low.on(&[(1_000, HOUR)])?;
+    let mut admitted = low.admitted(20).await?;
+    for step in 1..=60 {
+        let after = std::time::Duration::from_mins(step);
+        same("how many are admitted with 1000 per hour", high.after(after).admitted(1).await?, 1)?;
+        admitted += low.after(after).admitted(20).await?;
+    }
+    holds(&format!("{admitted} are admitted within an hour, with 10 per hour"), admitted < 20)
+}
+
+async fn many_quotas_refill_no_lower_one(limiter: Limiter) -> Verdict {
+    let low = TestKey::new(limiter, &[(10, HOUR)])?;
+    let mut admitted = low.admitted(20).await?;
+    for step in 1..=60 {
+        let after = std::time::Duration::from_mins(step.into());
+        low.on(&[(1_000 + step, HOUR)])?.after(after).admitted(1).await?;
+        admitted += low.after(after).admitted(20).await?;
+    }
+    holds(&format!("{admitted} are admitted within an hour, with 10 per hour"), admitted < 20)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::cells::{Cells, Gcra};
+use super::cells::{self, Gcra};
 use super::log::Log;
 use crate::account::{QuotaGroup, QuotaPolicy};
 use crate::limit::{LimitDecision, WindowStatus};
@@ -18,7 +18,8 @@ pub(crate) struct Bucket(Mutex<Windows>);
 pub(super) struct Windows {
     group: Arc<CompiledGroup>,
     cells: SmallVec<[Window; 2]>,
-    /// Windows that are not full and not in this group. Another key of the account or pool may use them.
+    /// Windows that were not full and not in this group when the group changed. Another key of the account or pool may
+    /// use them.
     aside: Box<[(QuotaPolicy, Window)]>,
 }
 
@@ -48,7 +49,8 @@ struct Window {
 /// The counting method of a window.
 #[derive(Debug)]
 enum Count {
-    Cells(Cells),
+    /// The time until the window is full is the count.
+    Cells,
     /// For a strict window.
     Log(Box<Log>),
 }
@@ -96,9 +98,25 @@ impl Windows {
         if !Arc::ptr_eq(&self.group.policies, quotas.policies()) {
             self.follow(compile(), now);
         }
+        if !self.aside.is_empty() {
+            return self.test_beside_others(now, verdict);
+        }
         let policies = self.group.policies.iter().zip(&self.group.gcras);
         for ((policy, gcra), window) in policies.zip(&mut self.cells) {
             verdict.count(window.test(policy, gcra, now));
+        }
+    }
+
+    /// Tests every window, and the windows of other quotas that count the same requests.
+    #[cold]
+    fn test_beside_others(&mut self, now: u64, verdict: &mut Verdict) {
+        if self.aside.iter().all(|(_, window)| window.full_at <= now) {
+            self.aside = Box::default();
+        }
+        let policies = self.group.policies.iter().zip(&self.group.gcras);
+        for ((policy, gcra), window) in policies.zip(&mut self.cells) {
+            let told = window.test(policy, gcra, now);
+            verdict.count(window.test_beside(told, policy, &self.aside, now));
         }
     }
 
@@ -108,7 +126,7 @@ impl Windows {
         for (policy, window) in self.group.policies.iter().zip(&mut self.cells) {
             window.full_at = window.tested;
             match &mut window.count {
-                Count::Cells(cells) => cells.take(policy),
+                Count::Cells => {}
                 Count::Log(log) => log.take(policy, now),
             }
         }
@@ -125,7 +143,11 @@ impl Windows {
             self.follow(compile(), now);
         }
         for (policy, window) in self.group.policies.iter().zip(&self.cells) {
-            let (remaining, ahead) = window.peek(policy, now);
+            let (mut remaining, mut ahead) = window.peek(policy, now);
+            for (unit, other) in others(policy, &self.aside, now) {
+                remaining = remaining.min(cells::left(policy, unit, other));
+                ahead = ahead.max(other);
+            }
             window_statuses.push(WindowStatus::new(
                 window_statuses.len(),
                 remaining,
@@ -134,32 +156,73 @@ impl Windows {
         }
     }
 
-    /// Switches to other policies, as when a key changes its plan or another key of the account has its own quotas. A
-    /// window of the same name, length and kind keeps its state. A window that is not in the new policies keeps its
-    /// state until it is full.
+    /// Switches to other policies, as when a key changes its plan or another key of the account has its own quotas.
+    ///
+    /// A window that is not in the new policies keeps its state until it is full. A window whose quota alone changed is
+    /// thus known by both quotas: otherwise a key with a high quota would refill the window of a key with a low one.
     fn follow(&mut self, group: Arc<CompiledGroup>, now: u64) {
-        let kind = |policy: &QuotaPolicy| (policy.window(), policy.is_strict());
-        let same = |a: &QuotaPolicy, b: &QuotaPolicy| a.name() == b.name() && kind(a) == kind(b);
         let mut known = std::mem::take(&mut self.aside).into_vec();
         known.extend(self.group.policies.iter().cloned().zip(self.cells.drain(..)));
         known.retain(|(_, window)| window.full_at > now);
         for policy in group.policies.iter() {
-            let place = known.iter().position(|(old, _)| same(old, policy));
+            let place = known.iter().position(|(old, _)| is_one_window(old, policy));
             let window = place.map(|place| known.swap_remove(place).1);
             self.cells.push(window.unwrap_or_else(|| Window::full(policy)));
         }
+        join_most(&mut known);
         self.aside = known.into_boxed_slice();
         self.group = group;
     }
 }
 
+/// The number of quotas for which the windows that count the same requests are kept apart.
+const QUOTAS: usize = 16;
+
+fn is_one_window(a: &QuotaPolicy, b: &QuotaPolicy) -> bool {
+    let pace = |policy: &QuotaPolicy| if policy.is_strict() { 0 } else { policy.refill_nanos() };
+    count_the_same(a, b) && pace(a) == pace(b)
+}
+
+/// Returns true if two policies have windows that count the same requests.
+fn count_the_same(a: &QuotaPolicy, b: &QuotaPolicy) -> bool {
+    a.name() == b.name() && a.window() == b.window() && a.is_strict() == b.is_strict()
+}
+
+/// Joins windows that count the same requests, where there are more than [`QUOTAS`] of them. The joined window is as
+/// strict as both: the later time, at the faster pace.
+fn join_most(known: &mut Vec<(QuotaPolicy, Window)>) {
+    let mut place = QUOTAS;
+    while place < known.len() {
+        let mut earlier = (0..place).filter(|earlier| count_the_same(&known[*earlier].0, &known[place].0));
+        let (first, most) = (earlier.next(), earlier.nth(QUOTAS - 2));
+        let Some(first) = first.filter(|_| most.is_some()) else {
+            place += 1;
+            continue;
+        };
+        let (policy, window) = known.swap_remove(place);
+        let (kept_policy, kept) = &mut known[first];
+        kept.full_at = kept.full_at.max(window.full_at);
+        if policy.refill_nanos() < kept_policy.refill_nanos() {
+            *kept_policy = policy;
+        }
+    }
+}
+
+/// Returns the windows of other quotas that count the same requests as a policy's window and are not full: the refill
+/// time of a cell, and the time until the window is full.
+fn others<'a>(
+    policy: &'a QuotaPolicy,
+    aside: &'a [(QuotaPolicy, Window)],
+    now: u64,
+) -> impl Iterator<Item = (u64, u64)> + 'a {
+    let same = aside.iter().filter(|(other, _)| !other.is_strict() && count_the_same(other, policy));
+    same.map(move |(other, window)| (other.refill_nanos(), window.full_at.saturating_sub(now)))
+        .filter(|(_, ahead)| *ahead > 0)
+}
+
 impl Window {
     fn full(policy: &QuotaPolicy) -> Self {
-        let count = if policy.is_strict() {
-            Count::Log(Box::new(Log::new(policy)))
-        } else {
-            Count::Cells(Cells::of(policy))
-        };
+        let count = if policy.is_strict() { Count::Log(Box::new(Log::new(policy))) } else { Count::Cells };
         Self { full_at: 0, tested: 0, count }
     }
 
@@ -167,19 +230,54 @@ impl Window {
     #[inline]
     fn test(&mut self, policy: &QuotaPolicy, gcra: &Gcra, now: u64) -> WindowVerdict {
         let told = match &mut self.count {
-            Count::Cells(cells) => cells.test(policy, gcra, self.full_at.saturating_sub(now)),
+            Count::Cells => gcra.test(policy, self.full_at.saturating_sub(now)),
             Count::Log(log) => log.test(policy, now),
         };
         self.tested = now.saturating_add(told.ahead);
         told
     }
 
+    /// Returns the result of a draw, where `told` is the result without the windows of other quotas.
+    ///
+    /// The draw waits for each of these windows too. What a window has counted is taken over cell by cell. It is
+    /// refilled at the pace of the quota under which it was taken, so that no wait is longer than the window.
+    fn test_beside(
+        &mut self,
+        told: WindowVerdict,
+        policy: &QuotaPolicy,
+        aside: &[(QuotaPolicy, Window)],
+        now: u64,
+    ) -> WindowVerdict {
+        let refill = policy.refill_nanos();
+        let most = u64::from(policy.quota() - 1);
+        let own = self.full_at.saturating_sub(now);
+        let (mut wait, mut taken, mut longest) = (told.wait, own, own);
+        let mut remaining = cells::left(policy, refill, own);
+        let mut is_alone = true;
+        for (unit, ahead) in others(policy, aside, now) {
+            is_alone = false;
+            wait = wait.max(ahead.saturating_sub(unit.saturating_mul(most)));
+            taken = taken.max(cells::converted(ahead, unit, refill).min(refill.saturating_mul(most)));
+            remaining = remaining.min(cells::left(policy, unit, ahead));
+            longest = longest.max(ahead);
+        }
+        if is_alone {
+            return told;
+        }
+        if wait > 0 {
+            return WindowVerdict { wait, remaining, ahead: longest };
+        }
+        let ahead = taken.saturating_add(refill);
+        self.tested = now.saturating_add(ahead);
+        WindowVerdict { wait, remaining: cells::left_after(policy, ahead), ahead: longest.max(ahead) }
+    }
+
     /// Returns the number of further requests that it admits, and the time until it is full.
     fn peek(&self, policy: &QuotaPolicy, now: u64) -> (u32, u64) {
         match &self.count {
-            Count::Cells(cells) => {
+            Count::Cells => {
                 let ahead = self.full_at.saturating_sub(now);
-                (cells.left(policy, ahead), ahead)
+                (cells::left(policy, policy.refill_nanos(), ahead), ahead)
             }
             Count::Log(log) => log.peek(policy, now),
         }

@@ -27,65 +27,33 @@ impl Gcra {
         let quota = quota.unwrap_or_else(|| governor::Quota::per_second(policy.burst()));
         Self(governor::RateLimiter::new(quota.allow_burst(policy.burst()), CallerState, StoppedClock))
     }
-}
-
-/// The taken cells of a bucket that refills.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Cells {
-    /// The nanoseconds after which a taken cell is refilled. It differs from the policy's own if the quota was changed
-    /// and no cell was taken since.
-    unit: u64,
-}
-
-impl Cells {
-    pub(super) fn of(policy: &QuotaPolicy) -> Self {
-        Self { unit: policy.refill_nanos() }
-    }
 
     /// Returns the result of a draw if the bucket is full again in `ahead` nanoseconds.
     #[inline]
-    pub(super) fn test(self, policy: &QuotaPolicy, gcra: &Gcra, ahead: u64) -> WindowVerdict {
-        if self.unit != policy.refill_nanos() {
-            return self.test_changed(policy, ahead);
-        }
+    pub(super) fn test(&self, policy: &QuotaPolicy, ahead: u64) -> WindowVerdict {
         let ahead = TimeToFull(Cell::new(ahead));
-        let wait = gcra.0.check_key(&ahead).map_or_else(|refusal| wait_of(&refusal), |()| 0);
+        let wait = self.0.check_key(&ahead).map_or_else(|refusal| wait_of(&refusal), |()| 0);
         let ahead = ahead.0.get();
-        WindowVerdict { wait, remaining: left(policy, ahead), ahead }
+        WindowVerdict { wait, remaining: left_after(policy, ahead), ahead }
     }
+}
 
-    /// Tests a draw after a change of the quota: what was taken is converted cell by cell. Until a draw is admitted,
-    /// cells are refilled at the pace at which they were taken, so that no wait is longer than the window.
-    #[cold]
-    fn test_changed(self, policy: &QuotaPolicy, ahead: u64) -> WindowVerdict {
-        let most = self.unit.saturating_mul(u64::from(policy.quota() - 1));
-        if ahead > most {
-            return WindowVerdict { wait: ahead - most, remaining: self.left(policy, ahead), ahead };
-        }
-        let refill = policy.refill_nanos();
-        let taken = (u128::from(ahead) * u128::from(refill)).div_ceil(u128::from(self.unit));
-        // A limiter in Redis counts in microseconds: both round up to the same value.
-        let taken = u64::try_from(taken.next_multiple_of(1_000)).unwrap_or(u64::MAX);
-        let room = refill.saturating_mul(u64::from(policy.quota() - 1));
-        let ahead = taken.min(room).saturating_add(refill);
-        WindowVerdict { wait: 0, remaining: left(policy, ahead), ahead }
-    }
+/// Returns the time until a bucket is full if its taken cells are refilled in `refill` and not in `unit` nanoseconds each,
+/// rounded up.
+pub(super) fn converted(ahead: u64, unit: u64, refill: u64) -> u64 {
+    let taken = (u128::from(ahead) * u128::from(refill)).div_ceil(u128::from(unit));
+    u64::try_from(taken).unwrap_or(u64::MAX)
+}
 
-    /// Records that a cell was taken under this policy.
-    #[inline]
-    pub(super) fn take(&mut self, policy: &QuotaPolicy) {
-        self.unit = policy.refill_nanos();
-    }
-
-    /// Returns the number of further requests that are admitted if the bucket is full again in `ahead` nanoseconds.
-    pub(super) fn left(self, policy: &QuotaPolicy, ahead: u64) -> u32 {
-        policy.quota().saturating_sub(u32::try_from(ahead.div_ceil(self.unit)).unwrap_or(u32::MAX))
-    }
+/// Returns the number of requests that a bucket admits if it is full again in `ahead` nanoseconds, and a taken cell is
+/// refilled in `unit` nanoseconds.
+pub(super) fn left(policy: &QuotaPolicy, unit: u64, ahead: u64) -> u32 {
+    policy.quota().saturating_sub(u32::try_from(ahead.div_ceil(unit)).unwrap_or(u32::MAX))
 }
 
 /// Returns the number of further requests that a bucket admits if it is full again in `ahead` nanoseconds.
 #[inline]
-fn left(policy: &QuotaPolicy, ahead: u64) -> u32 {
+pub(super) fn left_after(policy: &QuotaPolicy, ahead: u64) -> u32 {
     let room = policy.refill_nanos().saturating_mul(u64::from(policy.quota())).saturating_sub(ahead);
     u32::try_from(room / policy.refill_nanos()).unwrap_or(u32::MAX)
 }

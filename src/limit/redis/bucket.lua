@@ -1,7 +1,11 @@
 -- A window that is not full is stored as `FULL:UNIT`, in microseconds: the time at which it is full again, and the
--- refill time of a taken cell. If there are nanoseconds, they follow as three digits: `FULL.NNN:UNIT.NNN`. Units, and
--- times relative to now, are counted in nanoseconds. A window of more than 30 days has a refill of whole microseconds,
--- because doubles represent multiples of 1000 exactly up to 2^56.
+-- refill time of a taken cell. If there are nanoseconds, they follow as three digits: `FULL.NNN:UNIT.NNN`. If several
+-- quotas count the same requests, a window for each of them is stored, with a space between two. Units, and times
+-- relative to now, are counted in nanoseconds. A window of more than 30 days has a refill of whole microseconds, because
+-- doubles represent multiples of 1000 exactly up to 2^56.
+
+-- The number of quotas for which the windows that count the same requests are kept apart.
+local QUOTAS = 16
 
 -- Returns whole microseconds and the remaining nanoseconds. A number of more than 16 digits is not a time.
 local function time_of(text)
@@ -16,20 +20,31 @@ local function text_of_time(micros, nanos)
   return ('%.0f.%03d'):format(micros, nanos)
 end
 
--- Returns the time until a window is full, and its unit. Any other value under the window's key is an error: it must
--- not be read as a full window.
-local function ahead_of(key, now, refill)
-  local kept = redis.call('GET', key)
-  if not kept then return 0, refill end
+-- Returns the time until a window is full, and its unit.
+local function ahead_of(text, now, refill)
   -- A window that was written before units were stored has the unit of its quota.
-  local full, unit = kept:match('^([^:]*):([^:]*)$')
-  local micros, nanos = time_of(full or kept)
+  local full, unit = text:match('^([^:]*):([^:]*)$')
+  local micros, nanos = time_of(full or text)
   if unit then
     local whole, rest = time_of(unit)
     unit = whole * 1000 + rest
     if unit == 0 then error('a window holds no time') end
   end
   return math.max((micros - now) * 1000 + nanos, 0), unit or refill
+end
+
+-- Returns the windows under a key that are not full, one for each quota: pairs of the time until it is full and its
+-- unit. Any other value under the key is an error: it must not be read as a full window.
+local function aheads_of(key, now, refill)
+  local kept, windows, place = redis.call('GET', key), {}, 1
+  if not kept then return windows end
+  repeat
+    local space = kept:find(' ', place, true)
+    local ahead, unit = ahead_of(kept:sub(place, (space or 0) - 1), now, refill)
+    if ahead > 0 then windows[#windows + 1] = { ahead, unit } end
+    place = space and space + 1
+  until not place
+  return windows
 end
 
 local function in_micros(nanos)
@@ -41,9 +56,22 @@ local function keep(key, text, ahead)
   redis.call('SET', key, text, 'PX', math.ceil(ahead / 1000) + 1)
 end
 
-local function text_of_bucket(now, ahead, unit)
-  local full = text_of_time(now + math.floor(ahead / 1000), ahead % 1000)
-  return full .. ':' .. text_of_time(math.floor(unit / 1000), unit % 1000)
+local function text_of_buckets(windows, now)
+  local parts = {}
+  for i, window in ipairs(windows) do
+    local full = text_of_time(now + math.floor(window[1] / 1000), window[1] % 1000)
+    parts[i] = full .. ':' .. text_of_time(math.floor(window[2] / 1000), window[2] % 1000)
+  end
+  return table.concat(parts, ' ')
+end
+
+-- Joins the last two windows, if there are too many. The joined window is as strict as both: the later time, at the
+-- faster pace.
+local function join_most(windows)
+  if #windows <= QUOTAS then return end
+  local last = table.remove(windows)
+  local kept = windows[#windows]
+  kept[1], kept[2] = math.max(kept[1], last[1]), math.min(kept[2], last[2])
 end
 
 -- Returns `a * b / c`, rounded up. All are whole numbers, and `a` is less than `c`. It computes bit by bit, because the
@@ -61,28 +89,51 @@ local function share(a, b, c)
   return rest > 0 and result + 1 or result
 end
 
+-- Returns the time until a window is full if its taken cells are refilled in `refill` and not in `unit` each, rounded up,
+-- but at most `most`.
+local function converted(ahead, unit, refill, most)
+  if unit == refill then return ahead end
+  local cells = math.floor(ahead / unit)
+  if cells * refill >= most then return most end
+  local rest = ahead - cells * unit
+  local step = (rest % 1000 + refill % 1000 + unit % 1000 == 0) and 1000 or 1
+  return math.min(cells * refill + share(rest / step, refill / step, unit / step) * step, most)
+end
+
+-- Returns the number of further requests that the windows admit, and the time until all are full.
+local function left_of(windows, quota)
+  local used, longest = 0, 0
+  for _, window in ipairs(windows) do
+    used, longest = math.max(used, math.ceil(window[1] / window[2])), math.max(longest, window[1])
+  end
+  return math.max(quota - used, 0), in_micros(longest)
+end
+
 -- Returns the result of a draw: the time to wait, the number of further requests that are admitted after it, the time
 -- until the window is then full, and the text to store if the draw is taken. Both times are in microseconds. The clock
 -- shows whole microseconds, so that waits are rounded up.
+--
+-- A draw waits for the window of each quota that counts the same requests. What these windows have counted is taken over
+-- cell by cell. It is refilled at the pace of the quota under which it was taken, so that no wait is longer than the
+-- window.
 local function test_bucket(key, now, refill, quota)
-  local full, ahead, unit = refill * quota, ahead_of(key, now, refill)
-  -- The clock was set back, or another program wrote this value. The wait must not be longer than for an empty window.
-  if ahead > 2 * full then
-    ahead = full
-    keep(key, text_of_bucket(now, ahead, unit), in_micros(ahead))
+  local full, windows, wait, taken, strayed = refill * quota, aheads_of(key, now, refill), 0, 0, false
+  for _, window in ipairs(windows) do
+    -- The clock was set back, or another program wrote this value. The wait must not be longer than for an empty window.
+    if window[1] > 2 * full then window[1], strayed = full, true end
+    wait = math.max(wait, window[1] - window[2] * (quota - 1))
+    taken = math.max(taken, converted(window[1], window[2], refill, full - refill))
   end
-  local most = unit * (quota - 1)
-  if ahead > most then
-    return in_micros(ahead - most), math.max(quota - math.ceil(ahead / unit), 0), in_micros(ahead)
+  if strayed then
+    local _, longest = left_of(windows, quota)
+    keep(key, text_of_buckets(windows, now), longest)
   end
-  if unit ~= refill then
-    -- The quota was changed: what was taken is converted cell by cell, rounded up to the microsecond.
-    local cells = math.floor(ahead / unit)
-    local rest = ahead - cells * unit
-    local step = (rest % 1000 + refill % 1000 + unit % 1000 == 0) and 1000 or 1
-    local taken = cells * refill + share(rest / step, refill / step, unit / step) * step
-    ahead = math.min(in_micros(taken) * 1000, full - refill)
+  if wait > 0 then return in_micros(wait), left_of(windows, quota) end
+  local after = { { taken + refill, refill } }
+  for _, window in ipairs(windows) do
+    if window[2] ~= refill then after[#after + 1] = window end
   end
-  ahead = ahead + refill
-  return 0, math.floor((full - ahead) / refill), in_micros(ahead), text_of_bucket(now, ahead, refill)
+  join_most(after)
+  local _, longest = left_of(after, quota)
+  return 0, math.floor((full - taken - refill) / refill), longest, text_of_buckets(after, now)
 end

@@ -3,8 +3,7 @@ local now, windows = clock(), {}
 for i, key in ipairs(KEYS) do
   local pace, quota = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
   if pace > 0 then
-    local ahead, unit = ahead_of(key, now, pace)
-    windows[i] = { math.max(quota - math.ceil(ahead / unit), 0), in_micros(ahead) }
+    windows[i] = { left_of(aheads_of(key, now, pace), quota) }
   else
     local log, used = log_of(key, now, -pace)
     local newest = log[#log]
