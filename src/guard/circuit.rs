@@ -26,7 +26,7 @@ pub(super) struct Circuit {
     /// The time when the next call is admitted, in monotonic nanoseconds; zero while the circuit is closed.
     ask_at: AtomicU64,
     /// Logs when the circuit opens and when it closes.
-    told: Mode,
+    log: Mode,
 }
 
 const CLOSED: u64 = 0;
@@ -38,8 +38,8 @@ impl Circuit {
         let (probe, given_up) = (cooldown.max(time), nanos(limits.given_up));
         let (failures, ask_at) = (AtomicU32::new(0), AtomicU64::new(CLOSED));
         let opens = "a back end failed repeatedly: the circuit breaker is open, and calls are paused";
-        let told = Mode::before::<T>(opens, "a back end has recovered: the circuit breaker is closed");
-        Self { clock, most: limits.failures.max(1), cooldown, probe, given_up, failures, ask_at, told }
+        let log = Mode::before::<T>(opens, "a back end has recovered: the circuit breaker is closed");
+        Self { clock, most: limits.failures.max(1), cooldown, probe, given_up, failures, ask_at, log }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -68,7 +68,7 @@ impl Circuit {
         if self.is_open() {
             self.ask_at.store(CLOSED, Ordering::Release);
         }
-        self.told.end();
+        self.log.end();
     }
 
     pub(super) fn failed(&self, error: &StoreError) {
@@ -79,7 +79,7 @@ impl Circuit {
         if before.saturating_add(1) >= self.most {
             let now = self.now();
             self.ask_at.store(now.saturating_add(self.cooldown).max(CLOSED + 1), Ordering::Release);
-            self.told.begin(now, error);
+            self.log.begin(now, error);
         }
     }
 

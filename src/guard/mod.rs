@@ -326,7 +326,7 @@ impl<T> Clone for Resilient<T> {
 
 impl<T: fmt::Debug> fmt::Debug for Resilient<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded")
+        f.debug_struct("Resilient")
             .field("back_end", &self.back_end)
             .field("limits", &self.shared.limits)
             .field("health", &self.health())

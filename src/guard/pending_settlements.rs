@@ -167,8 +167,8 @@ impl<T: CreditLedger> Resilient<T> {
             }
             match asked.join_next().await {
                 None => return done,
-                Some(told) => {
-                    let answer = told.unwrap_or_else(|ended| Err(StoreError::unavailable(ended)));
+                Some(joined) => {
+                    let answer = joined.unwrap_or_else(|ended| Err(StoreError::unavailable(ended)));
                     failed |= answer.as_ref().is_err_and(|error| !error.is_answer());
                     done = done.and(answer);
                 }

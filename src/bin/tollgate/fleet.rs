@@ -71,10 +71,10 @@ struct CountingBus {
 
 impl InvalidationBus for CountingBus {
     fn announce(&self, change: &Change) -> StoreFuture<()> {
-        let (told, failed) = (self.channel.announce(change), self.failed.clone());
+        let (announced, failed) = (self.channel.announce(change), self.failed.clone());
         // Count the change first: the caller may stop waiting before the announcement is made.
         failed.add();
-        StoreFuture::boxed(async move { told.await.inspect(|()| failed.take_back()) })
+        StoreFuture::boxed(async move { announced.await.inspect(|()| failed.take_back()) })
     }
 
     /// Never ends: a command has no cache that another node could invalidate.

@@ -107,7 +107,7 @@ async fn racing_repeats_of_a_charge_are_posted_once(ledger: Ledger) -> Verdict {
         move || test_account.charge(id, 10)
     });
     let answers = race(repeats).await?;
-    same("how many were told that it is posted", count_posted(&answers), RACERS)?;
+    same("how many answers are that it is posted", count_posted(&answers), RACERS)?;
     test_account.expect_balance("after one charge of 10", 90).await
 }
 

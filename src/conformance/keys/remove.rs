@@ -107,7 +107,7 @@ async fn a_sweep_says_how_many_it_removed(store: Store) -> Verdict {
         }
         // Another suite on the same store may have swept in between, so try again.
     }
-    Err(Fault::new(format!("two keys were dead at each sweep; they told of {swept:?}")))
+    Err(Fault::new(format!("two keys had ended at each sweep; the sweeps returned {swept:?}")))
 }
 
 async fn a_sweep_keeps_what_is_alive(store: Store) -> Verdict {

@@ -89,7 +89,11 @@ async fn a_changed_quota_admits_when_it_was_told(limiter: Limiter) -> Verdict {
         };
         let early = changed.after(retry_after.saturating_sub(std::time::Duration::from_nanos(1)));
         same("how many are admitted a nanosecond early", early.admitted(1).await?, 0)?;
-        same("how many are admitted when it was told", changed.after(retry_after).admitted(2).await?, 1)?;
+        same(
+            "how many are admitted after the announced wait",
+            changed.after(retry_after).admitted(2).await?,
+            1,
+        )?;
     }
     Ok(())
 }

@@ -63,7 +63,7 @@ async fn a_refused_request_is_admitted_when_it_was_told_and_not_before(limiter: 
             is_admitted(&caller.after(wait.saturating_sub(NANOSECOND))).await?,
             false,
         )?;
-        same("when it was told", is_admitted(&caller.after(wait)).await?, true)?;
+        same("after the announced wait", is_admitted(&caller.after(wait)).await?, true)?;
         same("at once after that", is_admitted(&caller.after(wait)).await?, false)?;
     }
     Ok(())
@@ -78,7 +78,7 @@ async fn the_wait_is_that_of_all_windows(limiter: Limiter) -> Verdict {
     let second = exhaust(&later).await?;
     same("the wait for the hour", second, Duration::from_secs(1_170))?;
     same("a nanosecond early", is_admitted(&later.after(second.saturating_sub(NANOSECOND))).await?, false)?;
-    same("when it was told", is_admitted(&later.after(second)).await?, true)
+    same("after the announced wait", is_admitted(&later.after(second)).await?, true)
 }
 
 async fn a_window_refills_evenly(limiter: Limiter) -> Verdict {

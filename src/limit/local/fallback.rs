@@ -55,7 +55,7 @@ pub struct LocalFallback<T> {
     shared: T,
     local: Arc<LocalShare>,
     /// Logs the start and the end of the use of the share.
-    told: Arc<Mode>,
+    log: Arc<Mode>,
 }
 
 /// The minimum time between log events of a limiter that fails intermittently.
@@ -65,9 +65,9 @@ impl<T: RateLimiter> LocalFallback<T> {
     /// Creates a limiter that asks `shared`, and `local` while `shared` fails.
     pub fn new(shared: T, local: LocalShare) -> Self {
         let begins = "a shared limiter fails: this node applies its own share of the quotas";
-        let told = Mode::before::<T>(begins, "a shared limiter has recovered: the shared quotas apply again")
+        let log = Mode::before::<T>(begins, "a shared limiter has recovered: the shared quotas apply again")
             .apart(APART);
-        Self { shared, local: Arc::new(local), told: Arc::new(told) }
+        Self { shared, local: Arc::new(local), log: Arc::new(log) }
     }
 
     /// Returns the data that the share needs if the server does not answer.
@@ -76,7 +76,7 @@ impl<T: RateLimiter> LocalFallback<T> {
         let key = KeyRecord::new(draw.key.id, draw.key.hash, Arc::clone(&draw.key.account));
         let (local, shares) = (Arc::clone(&self.local), self.local.shares_of(draw.quotas));
         let (now, every_window) = (draw.now, draw.every_window);
-        LocalDraw { local, key, shares, now, every_window, told: Arc::clone(&self.told) }
+        LocalDraw { local, key, shares, now, every_window, log: Arc::clone(&self.log) }
     }
 }
 
@@ -86,7 +86,7 @@ struct LocalDraw {
     shares: Arc<Quotas>,
     now: Now,
     every_window: bool,
-    told: Arc<Mode>,
+    log: Arc<Mode>,
 }
 
 impl LocalDraw {
@@ -101,11 +101,11 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
         let mut asked = self.shared.draw(draw);
         match asked.take_ready() {
             Some(Err(error)) => {
-                self.told.begin(draw.now.ticks(), &error);
+                self.log.begin(draw.now.ticks(), &error);
                 self.local.draw(draw)
             }
             Some(answer) => {
-                self.told.end();
+                self.log.end();
                 answer.into()
             }
             None => {
@@ -113,11 +113,11 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
                 StoreFuture::boxed(async move {
                     match asked.await {
                         Err(error) => {
-                            aside.told.begin(aside.now.ticks(), &error);
+                            aside.log.begin(aside.now.ticks(), &error);
                             aside.local.draw_share(&aside.draw()).await
                         }
                         answer => {
-                            aside.told.end();
+                            aside.log.end();
                             answer
                         }
                     }

@@ -11,7 +11,7 @@ pub(super) struct Reason<'a> {
     pub(super) code: &'a str,
     pub(super) domain: &'a str,
     /// A JSON object of texts and numbers.
-    pub(super) told: Option<&'a Value>,
+    pub(super) metadata: Option<&'a Value>,
 }
 
 /// A `google.rpc.Status`.
@@ -44,7 +44,7 @@ impl Reason<'_> {
         let mut info = Message::default();
         info.text(1, &upper_snake(self.code));
         info.text(2, self.domain);
-        for (name, value) in self.told.and_then(Value::as_object).into_iter().flatten() {
+        for (name, value) in self.metadata.and_then(Value::as_object).into_iter().flatten() {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             if !value.is_empty() {
                 let mut entry = Message::default();

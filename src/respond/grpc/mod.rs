@@ -24,7 +24,7 @@ use crate::respond::{DenialContext, ErrorFormat, Protocol, ResponseForDenial};
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The variables of a denial that its error details repeat beside code and message, if the kind has them.
-const TOLD: [&str; 11] = [
+const METADATA: [&str; 11] = [
     "request_id",
     "policy",
     "required_scope",
@@ -52,8 +52,8 @@ impl Calls {
         sources: &[KeySource],
         request_id: &HeaderName,
     ) -> Result<Self, ConfigError> {
-        let told = TOLD.map(|name| (name.to_owned(), Value::from(format!("{{{name}}}"))));
-        let template = json!({ "code": "{code}", "message": "{message}", "told": Value::Object(told.into_iter().collect()) });
+        let metadata = METADATA.map(|name| (name.to_owned(), Value::from(format!("{{{name}}}"))));
+        let template = json!({ "code": "{code}", "message": "{message}", "metadata": Value::Object(metadata.into_iter().collect()) });
         let domain = error_format.realm_or("tollgate").to_owned();
         Ok(Self { error_templates: error_format.in_shape(template).compile(sources, request_id)?, domain })
     }
@@ -65,11 +65,11 @@ impl Calls {
         context: &DenialContext<'_>,
     ) -> Response<Bytes> {
         // The template is filled as JSON, so parsing the result returns the values that were filled in.
-        let said: Value =
+        let filled: Value =
             serde_json::from_slice(self.error_templates.respond(denial, context).body()).unwrap_or_default();
-        let text = |member: &str| said.get(member).and_then(Value::as_str).unwrap_or_default();
+        let text = |member: &str| filled.get(member).and_then(Value::as_str).unwrap_or_default();
         let pushback = self.pushback(denial);
-        let reason = Reason { code: text("code"), domain: &self.domain, told: said.get("told") };
+        let reason = Reason { code: text("code"), domain: &self.domain, metadata: filled.get("metadata") };
         let wait = pushback.and_then(|pushback| u64::try_from(pushback).ok()).map(Duration::from_millis);
         let code = code(denial, self.error_templates.by_kind[denial.kind() as usize].status);
         let details = Details { code: code as i32, message: text("message"), reason, wait }.encode();

@@ -54,8 +54,8 @@ impl<S: KeyStore> Inner<S> {
     /// no other nodes, unless there is a second tier.
     async fn announce(&self, change: &Change) -> bool {
         let Some(invalidation_bus) = &self.invalidation_bus else { return self.second_tier.is_none() };
-        let told = tokio::time::timeout(self.side_patience, invalidation_bus.announce(change)).await;
-        told.is_ok_and(|told| told.is_ok())
+        let announced = tokio::time::timeout(self.side_patience, invalidation_bus.announce(change)).await;
+        announced.is_ok_and(|announced| announced.is_ok())
     }
 
     /// Announces the hashes of a key that this node has not cached: other nodes may have cached them as unknown.

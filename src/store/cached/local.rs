@@ -12,7 +12,7 @@ use crate::store::cached::epochs::{Mark, Slots};
 use crate::store::spread::ByHash;
 
 /// The number of reads of a record after which moka, which chooses the records to evict, is informed.
-const TOLD_EVERY: u32 = 16;
+const REPORT_EVERY: u32 = 16;
 
 /// The result of one read, with its times. Times are monotonic, in nanoseconds.
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ impl LocalCache {
             // The count may be inexact: an update that is lost between two threads does no harm.
             let reads = kept.reads.load(Ordering::Relaxed);
             kept.reads.store(reads.wrapping_add(1), Ordering::Relaxed);
-            if reads.is_multiple_of(TOLD_EVERY) {
+            if reads.is_multiple_of(REPORT_EVERY) {
                 self.bound.get(hash);
             }
             return Some(judge(&kept.entry));

@@ -169,6 +169,6 @@ async fn counted(server: &RedisServer, scripts: &Scripts) -> Result<u64, StoreEr
 
 impl fmt::Debug for RedisInvalidationBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisAnnouncements").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("RedisInvalidationBus").field("server", &self.server).finish_non_exhaustive()
     }
 }
