@@ -4,17 +4,23 @@
 use crate::support;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::Empty;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use support::{World, with_key};
 use tokio::sync::Barrier;
 use tollgate::account::{Allowance, CalendarUnit, Grant, GrantPeriod, QuotaPolicy, QuotaScope, Quotas};
 use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::key::KeyHasher;
 use tollgate::limit::{Draw, LimitDecision};
 use tollgate::rule::Cost;
-use tollgate::{Clock, CreditLedger, Credits, Gate, RateLimiter, Rule, TollgateLayer};
+use tollgate::{
+    Account, Clock, CreditLedger, Credits, Gate, KeyId, KeyRecord, ManualClock, MemoryLimiter, RateLimiter,
+    Rule, TollgateLayer,
+};
 use tower::{Layer, ServiceExt};
 
 const KEY: &str = "kwery_live_0123456789";
@@ -235,4 +241,57 @@ fn now<T>(future: tollgate::StoreFuture<T>) -> T {
         std::task::Poll::Ready(answer) => answer.unwrap(),
         std::task::Poll::Pending => unreachable!("a back end in memory answers at once"),
     }
+}
+
+/// Threads draw from windows that are full, while other threads need the room.
+#[test]
+fn dropped_windows_count_every_draw_once() {
+    const QUOTA: usize = 5;
+    let (limiter, clock) =
+        (MemoryLimiter::with_capacity(1), ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap()));
+    let record = |key: u8| {
+        let account = Arc::new(Account::new(format!("a{key}"), "plain"));
+        KeyRecord::new(KeyId::from_bytes([key; 16]), KeyHasher::sha256().hash(&[key]), account)
+    };
+    let (quotas, records) = (Quotas::new(["5 per second".parse().unwrap()]), [record(1), record(2)]);
+    let draw = |record: &KeyRecord| {
+        let drawn = limiter.draw(&Draw::new(record, &quotas, clock.now())).now_or_never().unwrap();
+        drawn.ok().map(|decision| matches!(decision, LimitDecision::Within(_)))
+    };
+    let mut full = [0; 2];
+    for round in 0..2_000 {
+        clock.advance(Duration::from_secs(1));
+        let admitted = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (records, admitted, draw) = (&records, &admitted, &draw);
+                scope.spawn(move || {
+                    let key = (thread + round) % 2;
+                    // A record that was read anew points to no window yet.
+                    let fresh = records[key].clone();
+                    let record = if thread < 2 { &records[key] } else { &fresh };
+                    for _ in 0..3 {
+                        if draw(record) == Some(true) {
+                            admitted[key].fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        for (key, record) in records.iter().enumerate() {
+            let mut admitted = admitted[key].load(Ordering::Relaxed);
+            let mut has_room = true;
+            for _ in 0..=QUOTA {
+                let drawn = draw(record);
+                has_room = drawn.is_some();
+                admitted += usize::from(drawn == Some(true));
+            }
+            assert!(admitted <= QUOTA, "{admitted} of {QUOTA} were admitted");
+            if has_room {
+                assert_eq!(admitted, QUOTA, "a draw was lost");
+                full[key] += 1;
+            }
+        }
+    }
+    assert!(full.iter().all(|rounds| *rounds > 0), "a key never had room: {full:?}");
 }

@@ -296,6 +296,37 @@ async fn full_bucket_map_evicts_no_used_window() {
     assert_eq!(limiter.len(), 2);
 }
 
+#[tokio::test]
+async fn full_windows_make_room_for_others() {
+    let limiter = Arc::new(MemoryLimiter::with_capacity(2));
+    let world = World::new().with_limiter(Arc::clone(&limiter));
+    let keys = ["kwery_live_one", "kwery_live_two", "kwery_live_three"];
+    for key in keys {
+        limited_key(&world, key);
+    }
+    let account = "2 per minute".parse::<QuotaPolicy>().unwrap().counting(QuotaScope::Account);
+    for quotas in [vec!["1 per minute".parse().unwrap()], vec![account]] {
+        let gate = gate(&world, &quotas);
+        for round in 0..3 {
+            world.clock.advance(Duration::from_mins(2));
+            // Each round drops the windows of other keys, to which records point.
+            for place in [0, 1] {
+                let key = keys[(round + place) % 3];
+                assert_eq!(status(&world, &gate, key).await, 200, "{quotas:?}");
+            }
+            let third = keys[(round + 2) % 3];
+            assert_eq!(status(&world, &gate, third).await, 503, "{quotas:?}");
+            world.clock.advance(Duration::from_mins(1));
+            for key in [third, keys[round % 3]] {
+                let told = [status(&world, &gate, key).await, status(&world, &gate, key).await];
+                let second = if quotas[0].quota() == 1 { 429 } else { 200 };
+                assert_eq!(told, [200, second], "{quotas:?}");
+            }
+            assert_eq!(limiter.len(), 2);
+        }
+    }
+}
+
 /// A record that is read again, or changed, keeps its windows; a raised quota helps at once.
 #[tokio::test]
 async fn changed_record_keeps_its_windows() {

@@ -16,6 +16,8 @@ pub(crate) struct Bucket(Mutex<Windows>);
 
 #[derive(Debug)]
 pub(super) struct Windows {
+    /// True if the limiter has dropped the bucket: a record that still points here must look its bucket up again.
+    pub(super) dropped: bool,
     group: Arc<CompiledGroup>,
     cells: SmallVec<[Window; 2]>,
     /// Windows that were not full and not in this group when the group changed. Another key of the account or pool may
@@ -69,23 +71,22 @@ pub(super) struct WindowVerdict {
 impl Bucket {
     pub(super) fn new(group: Arc<CompiledGroup>) -> Self {
         let cells = group.policies.iter().map(Window::full).collect();
-        Self(Mutex::new(Windows { group, cells, aside: Box::default() }))
+        Self(Mutex::new(Windows { dropped: false, group, cells, aside: Box::default() }))
     }
 
     #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, Windows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Returns true if all windows are full, so that dropping them loses nothing.
-    pub(super) fn is_idle(&self, now: u64) -> bool {
-        let windows = self.lock();
-        let aside = windows.aside.iter().map(|(_, window)| window);
-        windows.cells.iter().chain(aside).all(|window| window.full_at <= now)
-    }
 }
 
 impl Windows {
+    /// Returns true if all windows are full, so that dropping them loses nothing.
+    pub(super) fn is_idle(&self, now: u64) -> bool {
+        let aside = self.aside.iter().map(|(_, window)| window);
+        self.cells.iter().chain(aside).all(|window| window.full_at <= now)
+    }
+
     /// Tests every window, without taking from any.
     #[inline]
     pub(super) fn test(

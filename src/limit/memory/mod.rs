@@ -98,7 +98,21 @@ impl MemoryLimiter {
     /// Drops windows that are full and that no record points to. The limiter does this itself when room is needed;
     /// calling it is optional.
     pub fn drop_idle(&self, now: crate::clock::Now) {
-        self.buckets.pin().retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_idle(now.ticks()));
+        self.drop_where(now.ticks(), |bucket| Arc::strong_count(bucket) == 1);
+    }
+
+    /// Drops the buckets that fulfil a condition and whose windows are all full.
+    ///
+    /// A bucket is marked and leaves the map under its lock, so that no draw is taken from a bucket outside the map.
+    fn drop_where(&self, now: u64, condition: impl Fn(&Arc<Bucket>) -> bool) {
+        let buckets = self.buckets.pin();
+        for (subject, bucket) in buckets.iter().filter(|(_, bucket)| condition(bucket)) {
+            let mut windows = bucket.lock();
+            if !windows.dropped && windows.is_idle(now) {
+                windows.dropped = true;
+                buckets.remove(subject);
+            }
+        }
     }
 
     /// Returns the compiled policies of a group. They are attached to the group, so that all its buckets share them.
@@ -111,62 +125,94 @@ impl MemoryLimiter {
         })
     }
 
+    /// Finds the buckets of a draw, without a check that they are not dropped.
     fn held<'a>(&self, draw: &Draw<'a>) -> Result<PerGroup<BucketRef<'a>>, StoreError> {
         draw.quotas.groups().iter().map(|group| self.find(draw, group)).collect()
     }
 
     #[inline]
     fn find<'a>(&self, draw: &Draw<'a>, group: &'a QuotaGroup) -> Result<BucketRef<'a>, StoreError> {
-        let state: &'a AttachedState = match group.counts() {
-            QuotaScope::Key => draw.key.state(),
-            QuotaScope::Account => draw.key.account.state(),
-            QuotaScope::Pool(_) => group.state(),
-        };
-        if let Some(bucket) = state.get::<Bucket>(self.owner) {
-            return Ok(BucketRef::Pointer(bucket));
+        match state_of(draw, group).get::<Bucket>(self.owner) {
+            Some(bucket) => Ok(BucketRef::Pointer(bucket)),
+            None => self.look_up(draw, group).map(BucketRef::Shared),
         }
-        let bucket = self.find_or_make(draw, group)?;
-        state.attach(self.owner, Arc::clone(&bucket));
-        Ok(BucketRef::Shared(bucket))
     }
 
-    fn find_or_make(&self, draw: &Draw<'_>, group: &QuotaGroup) -> Result<Arc<Bucket>, StoreError> {
+    /// Runs `work` on the locked windows of a draw, whose buckets are in the map.
+    fn work<R>(
+        &self,
+        draw: &Draw<'_>,
+        work: impl FnOnce(&mut [MutexGuard<'_, Windows>]) -> R,
+    ) -> Result<R, StoreError> {
+        let mut held = self.held(draw)?;
+        loop {
+            // Groups have the same order everywhere, so that two draws cannot wait for each other.
+            let mut locked: PerGroup<_> = held.iter().map(|held| held.bucket().lock()).collect();
+            if locked.iter().all(|windows| !windows.dropped) {
+                return Ok(work(&mut locked));
+            }
+            drop(locked);
+            let groups = draw.quotas.groups().iter();
+            held = groups
+                .map(|group| self.look_up(draw, group).map(BucketRef::Shared))
+                .collect::<Result<_, _>>()?;
+        }
+    }
+
+    /// Returns the bucket of a group in the map. A bucket to which the record points is put back into the map if it was
+    /// dropped, so that the pointer can be used again.
+    #[cold]
+    fn look_up(&self, draw: &Draw<'_>, group: &QuotaGroup) -> Result<Arc<Bucket>, StoreError> {
         let subject = match group.counts() {
             QuotaScope::Key => Subject::Key(draw.key.id),
             QuotaScope::Account => Subject::Account(draw.key.account.id.clone()),
             QuotaScope::Pool(name) => Subject::Pool(name.clone()),
         };
-        loop {
-            let bucket = self.look_up(&subject, draw, group)?;
-            // A sweep may have dropped the bucket between the look-up and the clone. After the clone, a sweep does not
-            // drop it.
-            if self.buckets.pin().get(&subject).is_some_and(|kept| Arc::ptr_eq(kept, &bucket)) {
-                return Ok(bucket);
-            }
-        }
-    }
-
-    fn look_up(
-        &self,
-        subject: &Subject,
-        draw: &Draw<'_>,
-        group: &QuotaGroup,
-    ) -> Result<Arc<Bucket>, StoreError> {
         let buckets = self.buckets.pin();
-        if let Some(bucket) = buckets.get(subject) {
+        if let Some(bucket) = buckets.get(&subject) {
+            state_of(draw, group).attach(self.owner, Arc::clone(bucket));
             return Ok(Arc::clone(bucket));
         }
-        if buckets.len() >= self.sweep_at.load(Ordering::Relaxed) {
-            self.drop_idle(draw.now);
-            let next = (buckets.len() * 2).clamp(FEW.min(self.capacity), self.capacity);
-            self.sweep_at.store(next, Ordering::Relaxed);
-            if buckets.len() >= self.capacity {
-                return Err(StoreError::overloaded());
+        self.make_room(draw.now.ticks())?;
+        let state = state_of(draw, group);
+        if let Some(own) = state.share::<Bucket>(self.owner) {
+            let mut windows = own.lock();
+            if !windows.dropped {
+                drop(windows);
+                return Ok(own);
             }
+            let kept = Arc::clone(buckets.get_or_insert(subject, Arc::clone(&own)));
+            windows.dropped = !Arc::ptr_eq(&kept, &own);
+            return Ok(kept);
         }
-        Ok(Arc::clone(
-            buckets.get_or_insert_with(subject.clone(), || Arc::new(Bucket::new(self.compiled(group)))),
-        ))
+        let kept = buckets.get_or_insert_with(subject, || Arc::new(Bucket::new(self.compiled(group))));
+        state.attach(self.owner, Arc::clone(kept));
+        Ok(Arc::clone(kept))
+    }
+
+    /// Drops idle buckets if there may be no room for one more. At the capacity, these include the buckets to which
+    /// records point.
+    fn make_room(&self, now: u64) -> Result<(), StoreError> {
+        if self.buckets.len() < self.sweep_at.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.drop_where(now, |bucket| Arc::strong_count(bucket) == 1);
+        if self.buckets.len() >= self.capacity {
+            self.drop_where(now, |_| true);
+        }
+        let next = (self.buckets.len() * 2).clamp(FEW.min(self.capacity), self.capacity);
+        self.sweep_at.store(next, Ordering::Relaxed);
+        if self.buckets.len() >= self.capacity { Err(StoreError::overloaded()) } else { Ok(()) }
+    }
+}
+
+/// Returns the state of the owner that a group counts.
+#[inline]
+fn state_of<'a>(draw: &Draw<'a>, group: &'a QuotaGroup) -> &'a AttachedState {
+    match group.counts() {
+        QuotaScope::Key => draw.key.state(),
+        QuotaScope::Account => draw.key.account.state(),
+        QuotaScope::Pool(_) => group.state(),
     }
 }
 
@@ -210,31 +256,20 @@ fn window_statuses(
 impl RateLimiter for MemoryLimiter {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         // Most keys have one group, which needs no lists.
-        if let [group] = draw.quotas.groups() {
-            return match self.find(draw, group) {
-                Ok(held) => draw_from(self, &mut [held.bucket().lock()], draw),
-                Err(error) => StoreFuture::failed(error),
-            };
+        if let [group] = draw.quotas.groups()
+            && let Some(bucket) = state_of(draw, group).get::<Bucket>(self.owner)
+        {
+            let windows = bucket.lock();
+            if !windows.dropped {
+                return draw_from(self, &mut [windows], draw);
+            }
         }
-        let held = match self.held(draw) {
-            Ok(held) => held,
-            Err(error) => return StoreFuture::failed(error),
-        };
-        // Groups have the same order everywhere, so that two draws cannot wait for each other.
-        let mut locked: PerGroup<_> = held.iter().map(|held| held.bucket().lock()).collect();
-        draw_from(self, &mut locked, draw)
+        let answer = self.work(draw, |locked| draw_from(self, locked, draw));
+        answer.unwrap_or_else(StoreFuture::failed)
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
-        let held = match self.held(draw) {
-            Ok(held) => held,
-            Err(error) => return StoreFuture::failed(error),
-        };
-        let mut window_statuses = Vec::new();
-        for (held, group) in held.iter().zip(draw.quotas.groups()) {
-            held.bucket().lock().peek(group, || self.compiled(group), draw.now.ticks(), &mut window_statuses);
-        }
-        StoreFuture::ready(window_statuses)
+        self.work(draw, |locked| window_statuses(self, locked, draw)).into()
     }
 }
 
