@@ -48,6 +48,7 @@ mod foreign;
 mod literal_routes;
 mod path;
 mod route;
+mod segment_tree;
 mod set;
 mod twins;
 

@@ -87,8 +87,9 @@ impl ScopeRule {
 /// pattern like the router's route. actix-web compares decoded paths, so there the pattern is `/café` and not
 /// `/caf%C3%A9`.
 ///
-/// Among the rules for a request's method, the most specific pattern wins, segment by segment: text before `{name}`
-/// before `{*rest}`. A rule without a method applies to all methods. If two rules have the same pattern, the one that
+/// Among the rules for a request's method, the most specific pattern that matches wins, segment by segment: text before
+/// a parameter with text, such as `{name}.json`, before `{name}` before `{*rest}`. Of two parameters with text, the one
+/// with more text wins. A rule without a method applies to all methods. If two rules have the same pattern, the one that
 /// names the method wins. A rule for `GET` covers `HEAD`, including the cost, unless a rule names `HEAD`. These are
 /// refused at start-up: two rules for the same requests, a `{name}` beside a `{*rest}` in the same place, a `{*rest}`
 /// with text in its segment, a rule for `TRACE`, and a rule that no path can match.

@@ -118,7 +118,7 @@ fn beside_text(pattern: &str) -> Vec<usize> {
 }
 
 /// Returns the start and the end of a segment's parameter. Doubled braces are text.
-fn gap(segment: &str) -> Option<(usize, usize)> {
+pub(super) fn gap(segment: &str) -> Option<(usize, usize)> {
     let bytes = segment.as_bytes();
     let mut from = 0;
     while let Some(open) = bytes.get(from..)?.iter().position(|byte| *byte == b'{') {

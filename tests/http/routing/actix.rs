@@ -11,7 +11,7 @@ use tollgate::TollgateTransform;
 use crate::routing::on_axum::{hex, read};
 use crate::routing::paths::Rng;
 use crate::routing::site::{
-    FALLBACK, OUTSIDE, QuotaScope, Reached, Route, Site, routes, with_fallback_below,
+    FALLBACK, OUTSIDE, QuotaScope, Reached, Route, Site, rank, routes, with_fallback_below,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,17 +98,6 @@ pub(crate) fn site(place: Place, seed: u64, paths: usize) -> Option<QuotaScope> 
             Some(Reached(answer.headers().get("x-handler").map(|name| read(name.as_bytes()))))
         }))
     })
-}
-
-/// Returns the generality of a pattern, segment by segment.
-fn rank(pattern: &str) -> Vec<u8> {
-    let of = |segment: &str| match segment.find('{') {
-        None => 0,
-        Some(0) if segment.starts_with("{*") => 3,
-        Some(0) => 2,
-        Some(_) => 1,
-    };
-    pattern.split('/').map(of).collect()
 }
 
 /// A resource; one for `GET` alone leaves other methods to the resources behind it.

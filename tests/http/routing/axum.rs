@@ -70,8 +70,10 @@ impl Shape {
 
     /// Returns true if the router can have the route beside the others.
     fn fits(self, pattern: &str) -> bool {
+        // matchit 0.8 has no text behind a parameter.
+        let has_suffix = pattern.split('/').any(|segment| segment.contains('{') && !segment.ends_with('}'));
         // Within a nested router `/` is the prefix itself, with a slash or without.
-        self.prefix().is_none_or(|prefix| pattern.strip_suffix('/') != Some(prefix))
+        !has_suffix && self.prefix().is_none_or(|prefix| pattern.strip_suffix('/') != Some(prefix))
     }
 
     /// Returns true if a route would match paths that only the nested router's fallback answers.

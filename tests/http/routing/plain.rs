@@ -14,7 +14,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::routing::on_axum::{hex, read, request};
 use crate::routing::paths::Rng;
-use crate::routing::site::{FALLBACK, QuotaScope, Reached, Route, Site};
+use crate::routing::site::{FALLBACK, QuotaScope, Reached, Route, Site, rank, routes};
 
 fn route(pattern: &str) -> Route {
     Route { pattern: pattern.to_owned(), get: false, public: false }
@@ -22,7 +22,10 @@ fn route(pattern: &str) -> Route {
 
 /// Answers with the name of the handler for a path, compared byte for byte.
 fn answer<B: Default>(names: &[&'static str], path: &str) -> Response<B> {
-    let name = names.iter().find(|name| **name == path).unwrap_or(&FALLBACK);
+    named(names.iter().find(|name| **name == path).unwrap_or(&FALLBACK))
+}
+
+fn named<B: Default>(name: &str) -> Response<B> {
     let mut response = Response::new(B::default());
     response.headers_mut().insert("x-handler", hex(name).parse().unwrap());
     response.headers_mut().insert("grpc-status", HeaderValue::from_static("0"));
@@ -75,19 +78,45 @@ pub(crate) fn tonic(seed: u64, paths: usize) -> Option<QuotaScope> {
     }))
 }
 
-const PLAIN: &[&str] = &["/", "/health", "/v1/candles", "/v1/candles/", "/v1/symbols", "/v1/caf%C3%A9"];
+/// Returns true if a pattern matches a path that is compared byte for byte.
+fn matches(pattern: &str, path: &str) -> bool {
+    let mut texts = path.split('/');
+    for segment in pattern.split('/') {
+        let Some(text) = texts.next() else { return false };
+        if segment.starts_with("{*") {
+            return !text.is_empty() || texts.next().is_some();
+        }
+        let fits = match segment.split_once('{') {
+            None => segment == text,
+            Some((prefix, rest)) => {
+                let suffix = rest.split_once('}').unwrap().1;
+                let value = text.strip_prefix(prefix).and_then(|text| text.strip_suffix(suffix));
+                value.is_some_and(|value| !value.is_empty())
+            }
+        };
+        if !fits {
+            return false;
+        }
+    }
+    texts.next().is_none()
+}
 
+/// A service that compares paths itself. It calls the handler of the most specific pattern.
 pub(crate) fn hyper(seed: u64, paths: usize) -> Option<QuotaScope> {
     let mut rng = Rng::new(seed);
-    let names: Vec<&'static str> = PLAIN.iter().copied().filter(|_| !rng.one_in(4)).collect();
-    if names.len() < 2 {
+    let mut routes = routes(&mut rng, |_| true);
+    if routes.len() < 2 {
         return None;
     }
-    let mut routes: Vec<Route> = names.iter().map(|path| route(path)).collect();
-    routes[0].public = true;
     let site = Site::of(&routes)?;
+    routes.sort_by_key(|route| rank(&route.pattern));
     let service = service_fn(move |request: Request<Body>| {
-        ready(Ok::<_, Infallible>(answer::<Body>(&names, request.uri().path())))
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        let serves = |route: &&Route| {
+            (!route.get || matches!(method, "GET" | "HEAD")) && matches(&route.pattern, path)
+        };
+        let name = routes.iter().find(serves).map_or(FALLBACK, |route| &*route.pattern);
+        ready(Ok::<_, Infallible>(named::<Body>(name)))
     });
     let mut service = TollgateLayer::new(site.gate.clone()).layer(service).boxed_clone();
     Some(site.ask(&mut rng, paths, |method, target, key| {

@@ -1,5 +1,6 @@
 //! A set of routes behind a gate, and what was paid for which handler.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use tollgate::rule::Cost;
@@ -44,6 +45,18 @@ const ROUTES: &[&str] = &[
     "/d/p-{x}/q-{y}/b",
     "/d/p-a/b",
     "/d/{x}/b",
+    "/d/{x}/{y}",
+    "/f/{x}.js",
+    "/f/{x}.min.js",
+    "/f/{x}.js/b",
+    "/f/{x}.min.js/{y}",
+    "/f/{x}/{y}",
+    "/f/{x}/{y}.js/c",
+    "/f/{x}",
+    "/g/{x}/{y}",
+    "/g/p-{x}.js",
+    "/g/p-{x}/{y}",
+    "/g/p-a.js/b",
     "/{x}",
     "/{x}/b",
     "/{x}/{y}/c",
@@ -83,6 +96,19 @@ pub(crate) fn routes(rng: &mut Rng, fits: impl Fn(&str) -> bool) -> Vec<Route> {
         }
     }
     routes
+}
+
+/// Returns the generality of a pattern, segment by segment. More text beside a parameter is more specific.
+pub(crate) fn rank(pattern: &str) -> Vec<(u8, Reverse<usize>, Reverse<usize>)> {
+    let of = |segment: &str| match (segment.find('{'), segment.find('}')) {
+        (Some(0), _) if segment.starts_with("{*") => (3, Reverse(0), Reverse(0)),
+        (Some(from), Some(to)) if to - from + 1 < segment.len() => {
+            (1, Reverse(from), Reverse(segment.len() - to))
+        }
+        (Some(_), _) => (2, Reverse(0), Reverse(0)),
+        (None, _) => (0, Reverse(0), Reverse(0)),
+    };
+    pattern.split('/').map(of).collect()
 }
 
 /// The name of the handler that was reached, if one was.
