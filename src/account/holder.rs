@@ -158,7 +158,9 @@ impl Deref for Account {
 }
 
 impl DerefMut for Account {
+    /// Returns the details for a change. The account loses its run-time state.
     fn deref_mut(&mut self) -> &mut AccountDetails {
+        self.reset_state();
         Arc::make_mut(&mut self.details)
     }
 }
@@ -181,6 +183,11 @@ impl Account {
     /// Replaces the details by equal ones that other accounts share.
     pub(crate) fn share_details(&mut self, interner: &mut Interner<AccountDetails>) {
         interner.share(&mut self.details);
+    }
+
+    /// Removes the run-time state, because it may belong to an earlier value of the account.
+    pub(crate) fn reset_state(&mut self) {
+        self.state = AttachedState::new();
     }
 
     /// Returns the run-time state that rate limiters and ledgers have attached to the account.

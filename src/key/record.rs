@@ -136,7 +136,13 @@ pub struct PreviousSecret {
 /// A stored API key: its hash, account, status and limits. A [`KeyStore`](crate::store::KeyStore) finds it by the key's
 /// hash.
 ///
-/// A record is a value: to change a key or its account, a back end replaces the old record with a new one.
+/// A record is a value: to change a key or its account, a back end replaces the old record with a new one. Gates and
+/// back ends attach [run-time state](Self::state) to a record that they have used, such as its plan and the rules that
+/// it has passed. A changed record must start without this state. A clone does, as does a record that a [`MemoryStore`]
+/// takes in, and a record whose fields of [`KeyDetails`] were borrowed mutably. A back end of your own changes a clone,
+/// and never a used record in place, as with [`Arc::make_mut`].
+///
+/// [`MemoryStore`]: crate::store::MemoryStore
 ///
 /// `None` and an empty list differ in every field. `scopes: None` is a key without restriction, and an empty list
 /// grants nothing. `allowlist: None` allows any address, and an empty list allows no address.
@@ -232,7 +238,9 @@ impl Deref for KeyRecord {
 }
 
 impl DerefMut for KeyRecord {
+    /// Returns the details for a change. The record loses its run-time state.
     fn deref_mut(&mut self) -> &mut KeyDetails {
+        self.reset_state();
         Arc::make_mut(&mut self.details)
     }
 }
@@ -266,6 +274,11 @@ impl KeyRecord {
         if self.metadata.is_empty() && self.retiring.is_none() && self.revoked_at.is_none() {
             interner.share(&mut self.details);
         }
+    }
+
+    /// Removes the run-time state, because it may belong to an earlier value of the record.
+    pub(crate) fn reset_state(&mut self) {
+        (self.first_gate, self.state) = (FirstGate::new(), AttachedState::new());
     }
 
     /// Starts to load the memory that the checks read, all of it at once. Nothing of a key that was not used for a

@@ -86,6 +86,9 @@ use crate::key::{KeyHash, KeyRecord};
 ///   every request.
 /// - **Staleness.** A store may answer from a cache, within a bound that it documents. A key that was revoked through
 ///   the same store is not found active by any call that begins later.
+/// - **Changed records are new.** A changed record, or a record with a changed account, is a new [`Arc`] whose record has
+///   no [run-time state](KeyRecord::state), such as a changed clone. A gate does not check again what it has checked on
+///   a record, so it does not see a change of the record in place, as with [`Arc::make_mut`].
 /// - **Secret.** Nothing may log the hash. The hash comes from untrusted input, so a store that caches answers bounds
 ///   the number of absent hashes that it remembers.
 ///

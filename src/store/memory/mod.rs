@@ -163,6 +163,7 @@ impl MemoryStore {
 
     /// Stores an account, on all its keys too.
     fn set_account(&self, index: &mut Index, mut account: Account) -> Arc<Account> {
+        account.reset_state();
         account.share_details(&mut index.account_details);
         let account = Arc::new(account);
         let entry = index.accounts.entry(account.id.clone());
@@ -179,6 +180,7 @@ impl MemoryStore {
 
     /// Stores a record. The new hashes are added before the old ones are removed, so that the key can always be found.
     fn set_key(&self, index: &mut Index, mut record: KeyRecord) {
+        record.reset_state();
         record.share_details(&mut index.key_details);
         let (record, records) = (Arc::new(record), self.records.pin());
         for hash in hashes(&record) {
