@@ -30,9 +30,12 @@ use crate::error::ConfigError;
 ///
 /// # Wrong clocks
 ///
-/// A clock that is set back gives no grant twice. After a clock that was ahead by more than a period is corrected, the
-/// next grant is skipped, and grants continue with the one after it. If the clocks of two nodes differ by more than a
-/// period, the node that is ahead gives the grants.
+/// A clock that is set back by up to a period gives no grant twice. After a clock that was ahead by more than a period is
+/// corrected, the next grant is skipped, and grants continue with the one after it. If the clocks of two nodes differ by
+/// more than a period, the node that is ahead gives the grants.
+///
+/// If clocks leap back and forth several times, each grant that was given too early is withheld once later. However
+/// often the clocks leap, they give at most 2*n* + 1 grants while the times that they show lie within *n* periods.
 ///
 /// # Example
 ///
@@ -146,6 +149,18 @@ impl GrantPeriod {
         }
     }
 
+    /// Returns the mean length of the period, in milliseconds.
+    fn mean(&self) -> i64 {
+        const HOUR: i64 = 3_600_000;
+        match self.0 {
+            Period::Every(millis) => millis,
+            Period::Calendar(CalendarUnit::Hour, ..) => HOUR,
+            Period::Calendar(CalendarUnit::Day, ..) => 24 * HOUR,
+            // A twelfth of the mean year of the calendar.
+            Period::Calendar(CalendarUnit::Month, ..) => 2_629_746_000,
+        }
+    }
+
     /// Returns the longest time between two grants, in milliseconds.
     #[inline]
     fn longest(&self) -> i64 {
@@ -182,6 +197,11 @@ impl Grant {
     #[inline]
     pub(crate) fn code(&self) -> i64 {
         self.period.code()
+    }
+
+    /// Returns the mean length of the period, in milliseconds. Scripts in Redis have no calendar.
+    pub(crate) fn mean(&self) -> i64 {
+        self.period.mean()
     }
 
     /// Returns true if `due` is later than the grant time after the next one. This means that the clock was ahead when

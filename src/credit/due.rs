@@ -13,12 +13,15 @@ pub(super) struct Due {
     pub(super) period: i64,
     /// The next due time by clocks that were set back by more than a period since the last grant. It is before `at`.
     pub(super) again: Option<Timestamp>,
+    /// The earliest time of a grant by clocks that were set back; `None` until a clock leaps. Every grant moves it
+    /// forward by a period. Clocks that leap back and forth therefore cause no more grants than periods pass.
+    pub(super) floor: Option<Timestamp>,
 }
 
 impl Due {
     /// Creates the due time of a grant.
     pub(super) fn new(grant: &Grant, at: Timestamp) -> Self {
-        Self { at, period: grant.code(), again: None }
+        Self { at, period: grant.code(), again: None, floor: None }
     }
 
     /// Returns the next due time by the current clocks.
@@ -43,19 +46,34 @@ impl Due {
         }
         let mut due = Self { period: grant.code(), ..self };
         if now >= self.at {
-            return (true, Self::new(grant, grant.next_due(self.at, now)));
+            let at = grant.next_due(self.at, now);
+            let has_leapt = at.as_millis().saturating_sub(self.at.as_millis()) > grant.mean() / 2 * 3;
+            let floor = self.floor.or_else(|| has_leapt.then_some(self.at));
+            return (
+                true,
+                Self { floor: floor.map(|floor| later(floor, grant.mean())), ..Self::new(grant, at) },
+            );
         }
         let given = now >= self.next() && grant.next_after(now) < self.at;
         if given {
             due.again = Some(grant.next_due(self.next(), now)).filter(|again| *again < self.at);
+            due.floor = Some(later(self.floor.unwrap_or(self.next()), grant.mean()));
         } else if now >= self.next() {
             // The clock is in the period before `at`: its grant was applied while the clock was ahead.
             due.again = None;
         } else if grant.is_beyond(self.next(), now) {
             // Use the due time after the next one: if two clocks differ by more than a period, only the clock that is
             // ahead may cause grants.
-            due.again = Some(grant.second_after(now));
+            let second = grant.second_after(now);
+            // A calendar's periods differ from their mean length by less than an eighth.
+            let is_withheld = |floor: &Timestamp| *floor > later(second, grant.mean() / 8);
+            due.again =
+                Some(self.floor.filter(is_withheld).unwrap_or(second)).filter(|again| *again < self.at);
         }
         (given, due)
     }
+}
+
+fn later(time: Timestamp, millis: i64) -> Timestamp {
+    Timestamp::from_millis(time.as_millis().saturating_add(millis))
 }

@@ -22,6 +22,7 @@ pub(super) fn checks(ledger: &Ledger) -> Vec<Check> {
         a_grant_comes_by_the_present_period,
         going_between_periods_gives_nothing,
         a_clock_that_was_ahead_costs_one_period,
+        clocks_that_leap_give_no_grant_twice,
     ]
 }
 
@@ -171,4 +172,27 @@ async fn a_clock_that_was_ahead_costs_one_period(ledger: Ledger) -> Verdict {
     back.after(PERIOD * 2).expect_balance("two periods later", 100).await?;
     back.after(PERIOD * 2).take(100).await?;
     back.after(PERIOD * 3).expect_balance("three periods later", 100).await
+}
+
+async fn clocks_that_leap_give_no_grant_twice(ledger: Ledger) -> Verdict {
+    // The hours that the clocks show, and the number of grants.
+    let rows: [(&[u32], u32); 4] = [
+        (&[4, 0, 2, 0, 2, 0, 2, 0, 2], 2),
+        (&[0, 2, 0, 2, 9, 2, 0, 2, 0, 2], 3),
+        (&[0, 2, 0, 2, 9, 0, 3, 0, 3, 0, 2, 4], 5),
+        (&[4, 0, 2, 4, 0, 2, 4, 2, 0, 2, 0, 4], 2),
+    ];
+    for (hours, expected) in rows {
+        let test_account = TestAccount::granted(ledger.clone(), 100)?;
+        let mut given = 0;
+        for hour in hours {
+            let then = test_account.after(PERIOD * *hour);
+            if then.balance().await? > 0 {
+                then.take(100).await?;
+                given += 1;
+            }
+        }
+        same(&format!("the number of grants while clocks show the hours {hours:?}"), given, expected)?;
+    }
+    Ok(())
 }

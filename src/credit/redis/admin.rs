@@ -82,12 +82,13 @@ impl CreditAdmin for RedisLedger {
 /// Returns the balance at a given time, including a grant that is due.
 fn balance_at(balance_key: &str, allowance: &Allowance, now: Timestamp) -> Option<Balance> {
     let words: Vec<&str> = balance_key.split(' ').collect();
-    let (balance, held, due, unlimited, lent, period, again) = match *words.as_slice() {
-        [balance, held, _, _, due, unlimited, lent, period, again] => {
-            (balance, held, due, unlimited, lent, period, again)
-        }
+    let [balance, held, _, _, due, unlimited, lent, rest @ ..] = words.as_slice() else { return None };
+    let (period, again, floor) = match *rest {
+        [period, again, floor] => (period, again, floor),
+        // A balance before any clock leapt.
+        [period, again] => (period, again, "none"),
         // A balance that was written before periods were recorded.
-        [balance, held, _, _, due, unlimited, lent] => (balance, held, due, unlimited, lent, "0", "none"),
+        [] => ("0", "none", "none"),
         _ => return None,
     };
     let [balance, held, lent] = [balance, held, lent].map(|amount| credits(amount).ok());
@@ -96,11 +97,11 @@ fn balance_at(balance_key: &str, allowance: &Allowance, now: Timestamp) -> Optio
         "none" => Some(None),
         _ => text.parse().ok().map(|millis| Some(Timestamp::from_millis(millis))),
     };
-    let again = time(again)?;
-    let due = time(due)?.map(|at| Due { at, period, again });
+    let (again, floor) = (time(again)?, time(floor)?);
+    let due = time(due)?.map(|at| Due { at, period, again, floor });
     Some(match allowance {
         Allowance::Unlimited => Balance::Unlimited,
-        _ if unlimited == "1" => Balance::Unlimited,
+        _ if *unlimited == "1" => Balance::Unlimited,
         Allowance::Grant(grant) if due.is_none_or(|due| due.turn(grant, now).0) => {
             let room = Credits::MAX.checked_sub(held).unwrap_or_default();
             let granted = grant.amount().checked_sub(lent).unwrap_or_default();

@@ -1,7 +1,7 @@
 -- One account's balance, stored in one string: the remaining amount, the amount of the open charges, the number of the
 -- last entry, the time of the last call, the time of the next grant, the flag for no limit, the uncommitted amount of
--- the blocks, the code of the grant's period, and the time of the next grant by clocks that were set back. The string
--- is read once, changed in the script, and written at the end.
+-- the blocks, the code of the grant's period, and the time of the next grant by clocks that were set back. If a clock
+-- leapt, the earliest time of a grant by such clocks follows. The string is read once, changed in the script, and written at the end.
 
 -- The number of entries kept per account, and the number of entries that are written between two trims. Up to CUT more
 -- entries exist between two trims.
@@ -11,18 +11,22 @@ local function open_balance(key, entries)
   local kept = redis.call('GET', key)
   if not kept then
     return { key = key, entries = entries, balance = 0, held = 0, last = 0, seen = '0', due = 'none', lent = 0,
-      period = '0', again = 'none' }
+      period = '0', again = 'none', floor = 'none' }
   end
   local balance, held, last, seen, due, unlimited, lent, rest =
     kept:match('^(%d+) (%d+) (%d+) (%-?%d+) (%S+) ([01]) (%d+)(.*)$')
-  local period, again = '0', 'none'
+  local period, again, floor = '0', 'none', 'none'
   -- A balance that was written before periods were recorded ends here.
-  if rest and rest ~= '' then period, again = rest:match('^ (%-?%d+) (%S+)$') end
+  if rest and rest ~= '' then
+    period, again, floor = rest:match('^ (%-?%d+) (%S+) ?(%S*)$')
+    if floor == '' then floor = 'none' end
+  end
   local function time(text) return text == 'none' or text:find('^%-?%d+$') end
-  if not balance or not again or not time(due) or not time(again) then error('a balance cannot be read') end
+  if not balance or not again or not time(due) or not time(again) or not time(floor) then error('a balance cannot be read') end
   return {
     key = key, entries = entries, balance = big(balance), held = big(held), last = tonumber(last),
     seen = seen, due = due, unlimited = unlimited == '1', lent = big(lent), period = period, again = again,
+    floor = floor,
   }
 end
 
@@ -30,7 +34,7 @@ local function save(account)
   if not account.changed then return end
   redis.call('SET', account.key, text(account.balance) .. ' ' .. text(account.held) .. ' ' .. text(account.last) .. ' ' ..
     account.seen .. ' ' .. account.due .. ' ' .. (account.unlimited and '1 ' or '0 ') .. text(account.lent) ..
-    ' ' .. account.period .. ' ' .. account.again)
+    ' ' .. account.period .. ' ' .. account.again .. (account.floor == 'none' and '' or ' ' .. account.floor))
 end
 
 -- Changes the balance, and writes an entry for the change.
@@ -52,20 +56,31 @@ local function turn_of(due, now, period)
   return ('%.0f'):format(math.min(due + (math.floor((now - due) / period) + 1) * period, 9007199254740991))
 end
 
+-- Returns the floor after one more grant: each moves it forward by a period.
+local function later(floor, mean)
+  return ('%.0f'):format(math.min(floor + mean, 9007199254740991))
+end
+
 -- Returns true if the grant is applied now, and records the next due time. From ARGV[at] on: the arguments of `call`.
 local function turns(account, at)
   local now, turn, every, code = tonumber(ARGV[at]), ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4]
   local due, again = tonumber(account.due), tonumber(account.again)
-  local next = again or due
+  local next, floor, mean = again or due, tonumber(account.floor), tonumber(ARGV[at + 6])
   if due and account.period ~= code and account.period ~= '0' then
-    account.due, account.again, account.period, account.changed = turn, 'none', code, true
+    account.due, account.again, account.floor, account.period, account.changed = turn, 'none', 'none', code, true
     return false
   end
   if due and now < next then
     -- Use the due time after the next one: if two clocks differ by more than a period, only the clock that is ahead may
     -- cause grants.
-    if next > tonumber(ARGV[at + 5]) then
-      account.again, account.period, account.changed = ARGV[at + 5], code, true
+    local second = tonumber(ARGV[at + 5])
+    if next > second then
+      -- A calendar's periods differ from their mean length by less than an eighth.
+      local moved = floor and floor > second + math.floor(mean / 8) and account.floor or ARGV[at + 5]
+      if tonumber(moved) >= due then moved = 'none' end
+      if moved ~= account.again or account.period ~= code then
+        account.again, account.period, account.changed = moved, code, true
+      end
     end
     return false
   end
@@ -77,8 +92,10 @@ local function turns(account, at)
   if due and every > 0 then turn = turn_of(next, now, every) end
   if due and now < due then
     account.again = tonumber(turn) < due and turn or 'none'
+    account.floor = later(floor or next, mean)
   else
-    account.due, account.again = turn, 'none'
+    if due and not floor and tonumber(turn) - due > math.floor(mean / 2) * 3 then floor = due end
+    account.due, account.again, account.floor = turn, 'none', floor and later(floor, mean) or 'none'
   end
   account.period, account.changed = code, true
   return true
@@ -86,7 +103,7 @@ end
 
 -- Records the time of a call, and applies the grant that is due. From ARGV[at] on: the time; the grant's amount, empty
 -- if there is none; its next due time if it is applied now; its period, or zero if the calendar defines it; the code of
--- the period; and the due time after the next one.
+-- the period; the due time after the next one; and the mean length of the period.
 local function call(account, at)
   local amount = ARGV[at + 1]
   account.seen = ARGV[at]

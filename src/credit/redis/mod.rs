@@ -150,21 +150,23 @@ pub(crate) fn charge_arguments(charge: &Charge<'_>) -> Vec<String> {
 
 /// Returns the time of a call and the terms of the account's grant at that time.
 ///
-/// The terms are the grant's amount, its next due time if it is applied now, its period, the code of the period, and
-/// the due time after the next one.
-fn terms(allowance: &Allowance, now: Timestamp) -> [String; 6] {
+/// The terms are the grant's amount, its next due time if it is applied now, its period, the code of the period,
+/// the due time after the next one, and the mean length of the period.
+fn terms(allowance: &Allowance, now: Timestamp) -> [String; 7] {
     let shown = |time: Timestamp| time.as_millis().to_string();
-    let [amount, turn, period, code, second] = match allowance {
+    let [amount, turn, period, code, second, mean] = match allowance {
         Allowance::Grant(grant) => {
             let turn = grant.next_after(now);
-            let [period, code] = [grant.every().unwrap_or(0), grant.code()].map(|number| number.to_string());
-            [grant.amount().to_string(), shown(turn), period, code, shown(grant.next_after(turn))]
+            let numbers = [grant.every().unwrap_or(0), grant.code(), grant.mean()];
+            let [period, code, mean] = numbers.map(|number| number.to_string());
+            [grant.amount().to_string(), shown(turn), period, code, shown(grant.next_after(turn)), mean]
         }
         Allowance::None | Allowance::Unlimited => {
-            [String::new(), String::new(), "0".to_owned(), "0".to_owned(), String::new()]
+            let none = || "0".to_owned();
+            [String::new(), String::new(), none(), none(), String::new(), none()]
         }
     };
-    [shown(now), amount, turn, period, code, second]
+    [shown(now), amount, turn, period, code, second, mean]
 }
 
 pub(crate) fn charged((became, balance): Answer) -> Result<Charged, StoreError> {

@@ -12,7 +12,7 @@ use crate::sql::{Row, Value};
 
 /// The columns of a balance, starting with its account.
 pub(super) const BALANCE_SCRIPT: &str =
-    "account, version, balance, held, unlimited, due, seen, entries, lent, period, again";
+    "account, version, balance, held, unlimited, due, seen, entries, lent, period, again, floor";
 
 /// The columns of a charge, starting with its account.
 pub(super) const TAKEN: &str = "c.account, c.id, c.amount, c.closed_at, c.committed";
@@ -23,8 +23,8 @@ pub(super) const MADE: &str = "a.account, a.id, a.kind, a.amount, a.balance";
 /// Reads a balance from the columns of [`BALANCE_SCRIPT`].
 pub(super) fn account_state(row: &Row) -> Result<AccountState, StoreError> {
     let at = |column| row.maybe_int(column).map(|moment| moment.map(Timestamp::from_millis));
-    let (period, again) = (row.int(9)?, at(10)?);
-    let due = at(5)?.map(|at| Due { at, period, again });
+    let (period, again, floor) = (row.int(9)?, at(10)?, at(11)?);
+    let due = at(5)?.map(|at| Due { at, period, again, floor });
     let balance_state = BalanceState {
         balance: credits(row.int(2)?)?,
         held: credits(row.int(3)?)?,

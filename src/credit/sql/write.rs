@@ -101,6 +101,7 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
                 balance_state.lent.into(),
                 balance_state.due.map_or(0, |due| due.period).into(),
                 balance_state.due.and_then(|due| due.again).into(),
+                balance_state.due.and_then(|due| due.floor).into(),
             ]
         };
         match account_state.version {
@@ -113,7 +114,7 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
         let statement = Statement::new(
             "UPDATE tollgate_balances SET version = version + 1, balance = v.column3, held = v.column4, \
              unlimited = v.column5, due = v.column6, seen = v.column7, entries = v.column8, \
-             lent = v.column9, period = v.column10, again = v.column11 FROM ",
+             lent = v.column9, period = v.column10, again = v.column11, floor = v.column12 FROM ",
         );
         let statement = statement.push_table(piece.iter().cloned());
         let statement = statement
@@ -125,9 +126,9 @@ async fn balances(session: &mut Session, batch: &Batch) -> Result<bool, StoreErr
     for piece in new.chunks(AT_ONCE) {
         let statement = Statement::new(
             "INSERT INTO tollgate_balances \
-             (account, version, balance, held, unlimited, due, seen, entries, lent, period, again) \
+             (account, version, balance, held, unlimited, due, seen, entries, lent, period, again, floor) \
              SELECT v.column1, v.column2, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8, v.column9, \
-             v.column10, v.column11 FROM ",
+             v.column10, v.column11, v.column12 FROM ",
         );
         let statement =
             statement.push_table(piece.iter().cloned()).push(THERE).push(" ON CONFLICT DO NOTHING");
