@@ -45,9 +45,8 @@ impl QuotaScope {
 /// Two keys of an account, or two plans that name a pool, may have different quotas with the same name and length, such
 /// as `10 per minute` and `1000 per minute`. Each quota has its own bucket, which refills at its own pace. A request
 /// waits until all buckets have counted fewer requests than its quota. Its own bucket takes over what the others have
-/// counted. The same applies to a quota that is changed. Beyond sixteen such buckets, two are joined to one that is as
-/// strict as both. A change of the name, of the length, or between `per` and
-/// `in any`, starts with a full window.
+/// counted. The same applies to a quota that is changed. Beyond 64 such buckets, two are joined to one that is as strict
+/// as both. A change of the name, of the length, or between `per` and `in any`, starts with a full window.
 ///
 /// # Example
 ///

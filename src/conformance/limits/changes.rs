@@ -116,7 +116,9 @@ async fn many_quotas_refill_no_lower_one(limiter: Limiter) -> Verdict {
     let mut admitted = low.admitted(20).await?;
     for step in 1..=60 {
         let after = std::time::Duration::from_mins(step.into());
-        low.on(&[(1_000 + step, HOUR)])?.after(after).admitted(1).await?;
+        for quota in [1_000 + step, 2_000 + step] {
+            low.on(&[(quota, HOUR)])?.after(after).admitted(1).await?;
+        }
         admitted += low.after(after).admitted(20).await?;
     }
     holds(&format!("{admitted} are admitted within an hour, with 10 per hour"), admitted < 20)

@@ -177,7 +177,7 @@ impl Windows {
 }
 
 /// The number of quotas for which the windows that count the same requests are kept apart.
-const QUOTAS: usize = 16;
+const QUOTAS: usize = 64;
 
 fn is_one_window(a: &QuotaPolicy, b: &QuotaPolicy) -> bool {
     let pace = |policy: &QuotaPolicy| if policy.is_strict() { 0 } else { policy.refill_nanos() };

@@ -5,7 +5,7 @@
 -- doubles represent multiples of 1000 exactly up to 2^56.
 
 -- The number of quotas for which the windows that count the same requests are kept apart.
-local QUOTAS = 16
+local QUOTAS = 64
 
 -- Returns whole microseconds and the remaining nanoseconds. A number of more than 16 digits is not a time.
 local function time_of(text)
