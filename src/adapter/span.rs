@@ -19,8 +19,8 @@ use crate::query;
 ///
 /// - those that are key sources of this gate;
 /// - those that usually contain keys, in any case: `api-key`, `api_key`, `apikey`, `key`, `token`, `access_token`;
-/// - those whose name or value has the format of one of this gate's keys, because a key that is sent in the wrong place
-///   is still a key.
+/// - those whose name or value contains a whole key of one of this gate's formats, because a key that is sent in the
+///   wrong place is still a key.
 ///
 /// A segment of the path that contains a whole key is written `***`.
 ///
@@ -102,6 +102,8 @@ impl Redacted<'_> {
 
     fn contains_key(&self, text: &[u8]) -> bool {
         let mut parts = text.split(|byte| BETWEEN.contains(byte));
-        self.core.is_key(text) || parts.any(|part| self.core.is_key(part))
+        self.core.is_key(text)
+            || parts.any(|part| self.core.is_key(part))
+            || self.core.formats().iter().any(|format| format.is_in(text))
     }
 }

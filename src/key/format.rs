@@ -202,21 +202,31 @@ impl KeyFormat {
         places.map(|(place, prefix)| place + prefix.len()).any(|body| runs(&text.as_bytes()[body..]))
     }
 
-    /// Returns true if a text contains a whole key of this format as a word. A word ends at a character that no key of
-    /// the format contains.
+    /// Returns true if a text contains a whole key of this format, whatever stands around it.
     ///
     /// A format without a prefix is not looked for if its keys may be short, because it also accepts ordinary words.
-    pub(crate) fn is_word_in(&self, text: &[u8]) -> bool {
-        let is_letter = |byte: &u8| self.alphabet.holds(*byte);
-        if self.prefix.is_empty() {
-            let mut words = text.split(|byte| !is_letter(byte));
-            return words.any(|word| self.accepts(word)) && self.body.least >= self.least_issued();
+    pub(crate) fn is_in(&self, text: &[u8]) -> bool {
+        if self.prefix.is_empty() && self.body.least < self.least_issued() {
+            return false;
         }
-        let prefixed = (0..text.len()).map(|from| &text[from..]);
-        prefixed.filter(|rest| rest.starts_with(self.prefix.as_bytes())).any(|rest| {
-            let body = rest[self.prefix.len()..].iter().take_while(|byte| is_letter(byte)).count();
-            self.accepts(&rest[..self.prefix.len() + body])
+        (0..text.len()).any(|from| {
+            let Some(body) = text[from..].strip_prefix(self.prefix.as_bytes()) else { return false };
+            let longest =
+                body.iter().take(self.body.most).take_while(|byte| self.alphabet.holds(**byte)).count();
+            let key = |body: usize| &text[from..from + self.prefix.len() + body];
+            longest >= self.body.least
+                && (!self.checksum || (self.body.least..=longest).any(|body| has_checksum(key(body))))
         })
+    }
+
+    /// Returns true if a text contains a whole key of this format. A key without a prefix is only found as a word, which
+    /// ends at a character that no key of the format contains, because the text may contain longer words.
+    pub(crate) fn is_word_in(&self, text: &[u8]) -> bool {
+        if !self.prefix.is_empty() {
+            return self.is_in(text);
+        }
+        let mut words = text.split(|byte| !self.alphabet.holds(*byte));
+        words.any(|word| self.accepts(word)) && self.body.least >= self.least_issued()
     }
 
     /// Returns true if every key of the other format also has this format.
