@@ -291,7 +291,8 @@ impl FromStr for QuotaPolicy {
             None => (false, text.split_once(" per ")),
         };
         let (quota, window) = parts.ok_or_else(|| refuse("this is no quota"))?;
-        let quota = digits(quota).ok_or_else(|| refuse("the quota is no whole number up to 4294967295"))?;
+        let quota = digits(quota)
+            .ok_or_else(|| refuse("the number of requests must be a whole number from 1 to 4294967295"))?;
         let named = UNITS.iter().find(|(unit, _)| *unit == window).map(|(_, seconds)| *seconds);
         let seconds = named.or_else(|| window.strip_suffix('s').and_then(digits));
         let seconds = seconds.ok_or_else(|| {

@@ -5,6 +5,7 @@ use crate::config::{Config, FormatConfig, ManagementConfig, OlderHash, Routes, S
 use crate::error::ConfigError;
 use crate::gate::{GateBuilder, TrustedProxies};
 use crate::key::{KeyFormat, KeyHasher, KeySource, Length};
+use crate::name::Environment;
 use crate::respond::RequestIds;
 use crate::rule::Rule;
 use crate::words;
@@ -24,6 +25,7 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
         builder =
             builder.format(format.format().map_err(|error| error.in_member(format!("formats[{place}]")))?);
     }
+    environments_of_formats(config)?;
     for environment in &config.environments {
         builder = builder.environment(environment.as_str());
     }
@@ -34,6 +36,26 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
     builder = with_rules(with_plans(builder, config)?, config)?;
     builder = with_management(builder, config)?;
     Ok(with_switches(builder, config))
+}
+
+/// Returns an error if a format has no environment, and the default is not one that the gate serves.
+fn environments_of_formats(config: &Config) -> Result<(), ConfigError> {
+    let live = Environment::live();
+    let Some(served) = config.environments.first().filter(|served| !served.is_empty()) else { return Ok(()) };
+    if config.environments.iter().any(|served| served == live.as_str()) {
+        return Ok(());
+    }
+    match config.formats.iter().position(|format| format.environment.is_none()) {
+        None => Ok(()),
+        Some(place) => {
+            let problem = format!(
+                "the format has no `environment`; the default is `{}`, which `environments` does not list",
+                live.as_str()
+            );
+            let expected = format!("write for example `environment = {served:?}`");
+            Err(ConfigError::new("", problem, expected).in_member(format!("formats[{place}]")))
+        }
+    }
 }
 
 fn with_plans(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, ConfigError> {
@@ -56,7 +78,7 @@ fn with_rules(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, 
     }
     for (place, rule) in config.rules.iter().enumerate() {
         let within = |error: ConfigError| error.in_member(format!("rules[{place}]"));
-        for rule in rule.rules(&config.default).map_err(within)? {
+        for rule in rule.rules(config).map_err(within)? {
             signable(&rule, config).map_err(within)?;
             builder = builder.rule(rule);
         }

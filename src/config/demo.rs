@@ -36,7 +36,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
                 "environment",
                 &demo.environment,
                 problem,
-                "name it in `environments`, or write another",
+                "name it in `environments`, or write another; the default is `live`",
             );
         }
         let earlier = &config.demo[..place];

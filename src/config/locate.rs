@@ -94,6 +94,11 @@ fn explain<'t>(message: &'t str, member: &str, found: &'t str) -> (&'t str, &'t 
             set it there, and leave this rule out";
         return (value, problem, expected.to_owned());
     }
+    if message.starts_with("unknown field") && member.starts_with("sources[") {
+        // `literal` is a member of a source, but names no place of a key.
+        let (places, meant) = (["header", "authorization", "query"], words::meant(value, ["literal"]));
+        return (value, problem, format!("{meant}{}", words::one_of(value, places.into_iter())));
+    }
     let mut meant = String::new();
     if message.starts_with("unknown") {
         meant = words::meant(value, wanted.split('`').skip(1).step_by(2));

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use crate::amount::Credits;
-use crate::config::DefaultConfig;
 use crate::config::text::{Never, OneOf, Written};
+use crate::config::{Config, DefaultConfig};
 use crate::error::ConfigError;
 use crate::rule::{Cost, Rule, ScopeRule};
 
@@ -155,12 +155,15 @@ impl CostConfig {
 
 impl RuleConfig {
     /// Returns one rule for each route.
-    pub(super) fn rules(&self, default: &DefaultConfig) -> Result<Vec<Rule>, ConfigError> {
+    pub(super) fn rules(&self, config: &Config) -> Result<Vec<Rule>, ConfigError> {
+        let default = &config.default;
         if self.routes().is_empty() {
             let expected = "write at least one, as in `GET /v1/candles`";
             return Err(ConfigError::new("[]", "the rule has no route", expected).in_member("route"));
         }
-        if self.open_to.is_some() && self.min_plan.is_none() && default.min_plan.is_none() {
+        // An unknown plan is probably misspelt. The rule set reports that error.
+        let are_known = self.open_to.iter().flatten().all(|plan| config.plans.contains_key(plan));
+        if self.open_to.is_some() && are_known && self.min_plan.is_none() && default.min_plan.is_none() {
             let problem = "`open_to` has no effect without `min_plan`: the rule is open to all plans";
             let expected =
                 "add the `min_plan` from which these plans are exempt, or restrict the rule with `closed_to`";

@@ -209,7 +209,15 @@ impl FromStr for Span {
             return Err(ConfigError::new(text, problem, "write `m` for minutes, or days as in `30days`"));
         }
         humantime::parse_duration(text).map(Self).map_err(|error| {
-            let problem = format!("failed to read a time since {error}");
+            // The parser's own messages about units contain a remedy.
+            let reason = match error {
+                humantime::DurationError::UnknownUnit { unit, .. } if unit.is_empty() => {
+                    "the unit is missing".to_owned()
+                }
+                humantime::DurationError::UnknownUnit { .. } => "it has an unknown unit of time".to_owned(),
+                other => other.to_string(),
+            };
+            let problem = format!("failed to read a time since {reason}");
             ConfigError::new(text, problem, "write it as in `90s`, `1h` or `30days`")
         })
     }

@@ -70,7 +70,7 @@ impl KeySource {
                 let unusual = Some(HeaderValue::from(name.clone())).filter(|name| *name != USUAL);
                 Ok(Self(Place::Header { name, unusual }))
             }
-            Err(error) => refuse(format!("invalid header name: {error}"), "write one as in `X-API-Key`"),
+            Err(_) => refuse("invalid header name".into(), "write one as in `X-API-Key`"),
         }
     }
 

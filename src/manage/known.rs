@@ -5,13 +5,18 @@ use crate::error::ConfigError;
 use crate::gate::Gate;
 use crate::manage::ManageError;
 use crate::name::{Agreement, PlanName};
+use crate::words;
 
 impl Gate {
     pub(super) fn check_plan(&self, plan: &PlanName) -> Result<(), ManageError> {
-        match self.plan(plan.as_str()) {
-            Some(_) => Ok(()),
-            None => Err(ManageError::invalid("plan", format!("is `{plan}`, which is not configured"))),
+        if self.plan(plan.as_str()).is_some() {
+            return Ok(());
         }
+        let mut known: Vec<&str> = self.0.plans.names().collect();
+        known.sort_unstable();
+        let expected = words::one_of(plan.as_str(), known.iter().copied());
+        let problem = format!("is `{plan}`, which is not configured; {expected}");
+        Err(ManageError::invalid("plan", problem))
     }
 
     /// Rejects quotas of a key or an account that are not configured, that share a name, or that can never be reached.

@@ -17,6 +17,12 @@ pub enum OpenError {
         /// The text of the problem.
         problem: String,
     },
+    /// The file of the database does not exist, and the options require it to exist.
+    #[error("failed to open {database} since the file does not exist")]
+    Missing {
+        /// The database.
+        database: String,
+    },
     /// A newer version of this crate has set up the database. Only that version can use it correctly.
     #[error(
         "failed to open {database} since its schema has version {found} and this build supports at most {known}: use a newer tollgate"

@@ -185,6 +185,9 @@ impl Database {
     }
 
     pub(super) async fn open(options: DatabaseOptions) -> Result<Self, OpenError> {
+        if options.must_exist && options.target.is_missing() {
+            return Err(OpenError::Missing { database: options.target.to_string() });
+        }
         let turns = options.target.is_file().then(|| Arc::new(Semaphore::new(1)));
         let database = Self(Arc::new(Inner { pool: Arc::new(Pool::new(options)), turns }));
         migrate::bring_up_to_date(&database).await?;

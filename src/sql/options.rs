@@ -44,6 +44,8 @@ pub struct DatabaseOptions {
     /// True if a pooler lends a server's connection for one transaction at a time.
     pub(super) pooled: bool,
     pub(super) durability: Durability,
+    /// True if the file of a SQLite database must exist.
+    pub(super) must_exist: bool,
 }
 
 #[derive(Clone)]
@@ -59,6 +61,11 @@ impl Target {
     pub(super) fn is_file(&self) -> bool {
         either!(Self, self, sqlite _ => true, postgres _ => false)
     }
+
+    /// Returns true if the database is a file that does not exist.
+    pub(super) fn is_missing(&self) -> bool {
+        either!(Self, self, sqlite options => !options.get_filename().exists(), postgres _ => false)
+    }
 }
 
 impl DatabaseOptions {
@@ -72,7 +79,8 @@ impl DatabaseOptions {
         let target = Target::from_str(url)?;
         let connections = if target.is_file() { 4 } else { 10 };
         let (acquire, statement) = (Duration::from_secs(2), Duration::from_secs(5));
-        Ok(Self { target, connections, acquire, statement, pooled: false, durability: Durability::default() })
+        let durability = Durability::default();
+        Ok(Self { target, connections, acquire, statement, pooled: false, durability, must_exist: false })
     }
 
     /// Sets the maximum number of connections. Defaults to 10, or 4 for a SQLite file. The minimum is 2.
@@ -114,11 +122,35 @@ impl DatabaseOptions {
         self
     }
 
+    /// Requires the file of a SQLite database to exist, so that a misspelt path is an error. It has no effect on
+    /// PostgreSQL.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # if !cfg!(feature = "sqlite") {
+    /// #     return Ok(());
+    /// # }
+    /// use tollgate::sql::{DatabaseOptions, OpenError};
+    ///
+    /// let opened = DatabaseOptions::new("sqlite:no/such/file.db")?.with_existing_file().open().await;
+    /// assert!(matches!(opened, Err(OpenError::Missing { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_existing_file(mut self) -> Self {
+        self.must_exist = true;
+        self
+    }
+
     /// Opens the database, and brings its tables up to date.
     ///
     /// # Errors
     ///
-    /// Fails if the database cannot be reached, or if a newer version of this crate has set up its tables.
+    /// Fails if the database cannot be reached, if its file must exist and does not, or if a newer version of this crate has set up its tables.
     pub async fn open(self) -> Result<Database, OpenError> {
         Database::open(self).await
     }

@@ -28,19 +28,19 @@ const CONFIG: &str = r#"
 "#;
 
 /// A folder of its own, with a configuration and, later, a store.
-struct Desk(PathBuf, &'static str);
+struct Desk(PathBuf, String);
 
 impl Desk {
     fn new(name: &str) -> Result<Self, Fault> {
         Self::with_store(name, "memory:keys.json")
     }
 
-    fn with_store(name: &str, store: &'static str) -> Result<Self, Fault> {
+    fn with_store(name: &str, store: &str) -> Result<Self, Fault> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _gone = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("gate.toml"), CONFIG)?;
-        Ok(Self(folder, store))
+        Ok(Self(folder, store.to_owned()))
     }
 
     fn keys(&self, arguments: &[&str]) -> Result<Output, Fault> {
@@ -49,8 +49,13 @@ impl Desk {
 
     /// A command to be run where its caller wants its input from, or its output.
     fn command(&self, arguments: &[&str]) -> Command {
-        let general = ["--config", "gate.toml", "--store", self.1];
+        self.command_without_create(&[&["--create"], arguments].concat())
+    }
+
+    /// Returns the same command, which needs an existing store.
+    fn command_without_create(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let general = ["--config", "gate.toml", "--store", &self.1];
         command.current_dir(&self.0).args(general).args(arguments);
         command
     }
@@ -125,7 +130,7 @@ fn help_exits_with_success() -> Result<(), Fault> {
     {
         assert!(help.contains(option), "{option}");
     }
-    for option in ["--with-issued", "--issued-by", "--quotas", "--caps"] {
+    for option in ["--with-issued", "--issued-by", "--quotas", "--caps", "--create"] {
         assert!(help.contains(option), "{option}");
     }
     Ok(())
@@ -140,9 +145,17 @@ fn refused_command_changes_nothing() -> Result<(), Fault> {
     let before = desk.stored()?;
     let missing = "00000000-0000-4000-8000-000000000001";
     let secret = "acme_0123456789abcdefghijABCDEFGHIJ01";
-    let table: [(&[&str], i32, &str); 40] = [
+    let table: [(&[&str], i32, &str); 49] = [
         (&["keys"], 2, "what to do is missing"),
-        (&["keys", "mint"], 2, "the key's id is missing"),
+        (&["keys"], 2, "write one of: `issue`, `list`, "),
+        (&["keys", "mint"], 2, "unknown command `keys mint`; write one of: `issue`, `list`, "),
+        (&["keys", "lst"], 2, "unknown command `keys lst`; did you mean `list`?"),
+        (&["key", "list"], 2, "unknown command `key`; did you mean `keys`?"),
+        (&["keys", "\u{1b}"], 2, "unknown command"),
+        (&["keys", secret], 2, "unknown command `keys …`"),
+        (&["accounts", "show", secret], 1, "error: the account does not exist; create it"),
+        (&["keys", "issue", "--acount", "ada"], 2, "unknown option `--acount`; did you mean `--account`?"),
+        (&["keys", "revoke", missing, "--with-isued"], 2, "did you mean `--with-issued`?"),
         (&["keys", "issue", "--account", "ada"], 2, "`--name` is missing"),
         (&["keys", "show", "17"], 2, "failed to read a key id"),
         (&["keys", "show", secret], 2, "`id`: failed to read a key id"),
@@ -157,7 +170,7 @@ fn refused_command_changes_nothing() -> Result<(), Fault> {
             1,
             "`name` must not contain a key",
         ),
-        (&["keys", "list", "--limt", "3"], 2, "`--limt` is not accepted"),
+        (&["keys", "list", "--limt", "3"], 2, "unknown option `--limt`; did you mean `--limit`?"),
         (&["keys", "list", "--account"], 2, "`--account` has no value"),
         (&["keys", "issue", "--account", "ada", "--name", "x", "--allow", "10.0.0.5/8"], 2, "host bits"),
         (
@@ -165,17 +178,22 @@ fn refused_command_changes_nothing() -> Result<(), Fault> {
             1,
             "the limit of the plan, 1 active keys, is reached",
         ),
-        (&["keys", "issue", "--account", "eve", "--name", "x"], 1, "the account does not exist"),
-        (&["keys", "rotate", missing], 1, "the key does not exist"),
+        (
+            &["keys", "issue", "--account", "eve", "--name", "x"],
+            1,
+            "`eve`: the account does not exist; create it",
+        ),
+        (&["keys", "rotate", missing], 1, "`00000000-0000-4000-8000-000000000001`: the key does not exist"),
         (&["accounts", "create", "ada", "--plan", "free"], 1, "an account with this id already exists"),
-        (&["accounts", "create", "bob", "--plan", "gold"], 1, "not configured"),
+        (&["accounts", "create", "bob", "--plan", "gold"], 1, "not configured; write one of: `free`, `pro`"),
+        (&["accounts", "create", "bob", "--plan", "por"], 1, "did you mean `pro`?"),
         (&["accounts", "show", "ada", "--plan", "free"], 2, "`--plan` is not accepted"),
         (&["accounts", "sign", "ada"], 2, "`--agreement` is missing"),
-        (&["accounts", "erase", "eve"], 1, "the account does not exist"),
+        (&["accounts", "erase", "eve"], 1, "`eve`: the account does not exist"),
         (&["keys", "list", "--as", ""], 2, "`--as` is empty; write the name of the operator"),
         (&["keys", "list", "--issued-by", "17"], 2, "failed to read a key id"),
         (&["keys", "update", missing], 2, "requires an option with a change"),
-        (&["keys", "update", missing, "--nmae", "x"], 2, "`--nmae` is not accepted"),
+        (&["keys", "update", missing, "--nmae", "x"], 2, "unknown option `--nmae`; did you mean `--name`?"),
         (&["keys", "update", missing, "--scopes", ""], 2, "`--scopes` is empty"),
         (&["keys", "issue", "--account", "ada", "--name", "x", "--allow", ","], 2, "`--allow` is empty"),
         (&["keys", "list", "--limit", "many"], 2, "`limit`: write a whole number"),
@@ -196,8 +214,30 @@ fn refused_command_changes_nothing() -> Result<(), Fault> {
         assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{arguments:?}: {said}");
         assert!(said.contains(problem), "{arguments:?}: {said}");
         assert!(!said.contains(secret) && !said.contains('\u{1b}'), "{arguments:?}: {said}");
+        assert!(said.lines().count() <= 2, "{arguments:?}: {said}");
+        assert_eq!(said.contains("`tollgate --help` lists"), code == 2, "{arguments:?}: {said}");
     }
     assert_eq!(desk.stored()?, before);
+    Ok(())
+}
+
+/// A misspelt path would otherwise be an empty store.
+#[test]
+fn missing_store_is_created_on_request_only() -> Result<(), Fault> {
+    for (name, store) in [("command_missing", "memory:keyss.json"), ("command_no_file", "sqlite:keyss.db")] {
+        let desk = Desk::with_store(name, store)?;
+        for arguments in [&["keys", "list"][..], &["accounts", "create", "ada", "--plan", "free"]] {
+            let output = desk.command_without_create(arguments).output()?;
+            let said = String::from_utf8(output.stderr)?;
+            assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{store}: {said}");
+            assert!(said.contains("keyss.") && said.contains("the file does not exist"), "{said}");
+            assert!(said.contains("`--create`"), "{said}");
+        }
+        let files: Vec<_> = std::fs::read_dir(&desk.0)?.collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
+        assert!(desk.command_without_create(&["accounts", "show", "ada"]).status()?.success());
+    }
     Ok(())
 }
 

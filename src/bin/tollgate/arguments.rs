@@ -7,6 +7,8 @@ use std::{error, fmt};
 
 use tollgate::ConfigError;
 
+use crate::words;
+
 pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPTION]... COMMAND
 
   keys issue --account ID --name NAME [--environment ENV] [--expires MOMENT] [--scopes A,B] [--paths A,B] [--allow A,B]
@@ -34,6 +36,7 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   --config FILE          the gate's configuration
   --store URL            memory:FILE (a JSON file with hashes, without secrets and without credits), sqlite:PATH or
                          postgres://USER@HOST/NAME
+  --create               create the file of the store if it does not exist
   --redis URL            announce each change to the other nodes of a database, as in redis://HOST; without it, they
                          apply the change within the bound on staleness of their caches
   --redis-prefix NAME    the prefix of the nodes' keys in that Redis; required with --redis
@@ -53,8 +56,61 @@ A hash is 64 hexadecimal digits (SHA-256, or an HMAC under the gate's pepper) or
 imported on its own. Invalid lines are reported, and the exit code is then 1. An expired key can be imported. The start
 can contain as many characters of a key as its format shows."#;
 
-/// The options without a value.
-const FLAGS: [&str; 1] = ["with-issued"];
+/// The options without a value, besides `--json` and `--help`.
+const FLAGS: [&str; 2] = ["with-issued", "create"];
+
+/// The options with a value.
+const OPTIONS: [&str; 26] = [
+    "account",
+    "agreement",
+    "allow",
+    "as",
+    "audit",
+    "caps",
+    "config",
+    "cursor",
+    "environment",
+    "expires",
+    "file",
+    "id",
+    "issued-by",
+    "limit",
+    "name",
+    "overlap",
+    "paths",
+    "plan",
+    "quotas",
+    "redis",
+    "redis-prefix",
+    "scopes",
+    "sha256",
+    "start",
+    "status",
+    "store",
+];
+
+/// The commands.
+const COMMANDS: [(&str, &[&str]); 3] = [
+    ("keys", &["issue", "list", "show", "update", "pause", "resume", "erase", "revoke", "rotate", "import"]),
+    (
+        "accounts",
+        &[
+            "create",
+            "plan",
+            "sign",
+            "quotas",
+            "caps",
+            "show",
+            "suspend",
+            "resume",
+            "subscribe",
+            "unsubscribe",
+            "delete",
+            "erase",
+        ],
+    ),
+    ("credits", &["balance", "entries", "top-up", "deduct", "set", "unlimited", "check"]),
+];
 
 /// A command that cannot be parsed.
 #[derive(Debug)]
@@ -105,16 +161,46 @@ impl Arguments {
     fn option_given(&mut self, option: &str, rest: &mut impl Iterator<Item = String>) {
         let (name, value) = match option.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
-            None => (option, rest.next()),
+            None => (option, None),
         };
-        match value {
-            None => self.wrong = Some(Usage(format!("`--{name}` has no value"))),
-            Some(value) => {
-                if self.options.insert(name.to_owned(), value).is_some() {
-                    self.wrong = Some(Usage(format!("`--{name}` is given twice")));
-                }
+        let wrong = if FLAGS.contains(&name) {
+            format!("`--{name}` takes no value")
+        } else if !OPTIONS.contains(&name) {
+            let meant = words::nearest(name, OPTIONS.into_iter().chain(FLAGS));
+            let meant = meant.map(|meant| format!("; did you mean `--{meant}`?")).unwrap_or_default();
+            format!("unknown option `--{}`{meant}", shown(name))
+        } else {
+            match value.or_else(|| rest.next()).map(|value| self.options.insert(name.to_owned(), value)) {
+                None => format!("`--{name}` has no value"),
+                Some(None) => return,
+                Some(Some(_)) => format!("`--{name}` is given twice"),
             }
+        };
+        // The first error may have caused the later ones.
+        self.wrong.get_or_insert(Usage(wrong));
+    }
+
+    /// Takes the two words of a command, as in `keys list`.
+    pub(crate) fn command(&mut self) -> Result<(String, String), Usage> {
+        let noun = self.word("a command")?;
+        let nouns = COMMANDS.iter().map(|(noun, _)| *noun);
+        let Some((_, verbs)) = COMMANDS.iter().find(|(known, _)| *known == noun) else {
+            let expected = words::one_of(&noun, nouns);
+            return Err(Usage(format!("unknown command `{}`; {expected}", shown(&noun))));
+        };
+        let listed = || words::one_of("", verbs.iter().copied());
+        let verb =
+            self.word("what to do").map_err(|Usage(problem)| Usage(format!("{problem}; {}", listed())))?;
+        if !verbs.contains(&verb.as_str()) {
+            let expected = words::one_of(&verb, verbs.iter().copied());
+            return Err(Usage(format!("unknown command `{noun} {}`; {expected}", shown(&verb))));
         }
+        Ok((noun, verb))
+    }
+
+    /// Returns the key or the account that a command concerns: its next word, or the value of `--account`.
+    pub(crate) fn subject(&self) -> Option<String> {
+        self.words.last().or_else(|| self.options.get("account")).cloned()
     }
 
     /// Takes the next word.
@@ -131,11 +217,8 @@ impl Arguments {
     }
 
     /// Takes an option without a value. Returns true if it is given.
-    pub(crate) fn flag(&mut self, name: &str) -> Result<bool, Usage> {
-        match self.option(name) {
-            Some(value) if !value.is_empty() => Err(Usage(format!("`--{name}` takes no value"))),
-            given => Ok(given.is_some()),
-        }
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
+        self.option(name).is_some()
     }
 
     /// Takes the value of a required option.
@@ -179,6 +262,11 @@ impl Arguments {
             None => self.wrong.take().map_or(Ok(()), Err),
         }
     }
+}
+
+/// Returns an unknown word for an error. A long word is not repeated: it may be a secret.
+fn shown(word: &str) -> String {
+    if word.chars().count() > 16 { "…".to_owned() } else { word.escape_debug().to_string() }
 }
 
 /// Parses a whole number up to the largest amount of credits.

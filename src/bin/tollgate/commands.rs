@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tollgate::audit::Actor;
 use tollgate::key::PathPattern;
-use tollgate::manage::{KeyChange, ListKeys};
+use tollgate::manage::{KeyChange, ListKeys, ManageError};
 use tollgate::{AccountManager, Config, Gate, KeyId, KeyManager, KeyRecord, NewKey};
 
 use crate::arguments::{Arguments, Usage, problem_with, read};
@@ -35,19 +35,32 @@ pub(crate) struct Operator {
 
 /// Runs a command. The result is returned, and then printed, only after the change is persisted.
 pub(crate) async fn run(arguments: &mut Arguments) -> Result<CommandResult, Fault> {
-    let noun = arguments.word("a command")?;
-    let verb = arguments.word("what to do")?;
+    let (noun, verb) = arguments.command()?;
     let operator = Operator::set(arguments).await?;
+    // An error does not repeat a key that was given in place of an id.
+    let is_key = |id: &String| operator.gate.formats().iter().any(|format| format.accepts(id.as_bytes()));
+    let subject = arguments.subject().filter(|id| !is_key(id));
     let answer = match noun.as_str() {
-        "keys" => keys(&verb, arguments, &operator).await?,
-        "accounts" => accounts::run(&verb, arguments, &operator.accounts()?).await?,
-        "credits" => crate::credits::run(&verb, arguments, &operator).await?,
-        other => return Err(Usage(format!("unknown command `{other}`")).into()),
+        "keys" => keys(&verb, arguments, &operator).await,
+        "accounts" => accounts::run(&verb, arguments, &operator.accounts()?).await,
+        _ => crate::credits::run(&verb, arguments, &operator).await,
     };
+    let answer = answer.map_err(|fault| of_subject(fault, subject.as_deref()))?;
     let note = if concerns_nodes(&noun, &verb) { operator.store.note_on_nodes() } else { None };
     operator.store.close().await?;
     let unaudited = operator.audit.and_then(|audit| audit.finish().err());
     Ok(CommandResult { answer, note, unaudited })
+}
+
+/// Adds the key or the account, and a remedy, to the error that there is none with this id.
+fn of_subject(fault: Fault, subject: Option<&str>) -> Fault {
+    let remedy = match fault.downcast_ref::<ManageError>() {
+        Some(ManageError::NotFound("account")) => "create it with `accounts create ID --plan PLAN`",
+        Some(ManageError::NotFound("key")) => "`keys list` prints the ids of all keys",
+        _ => return fault,
+    };
+    let id = subject.map(|id| format!("`{}`: ", id.escape_debug())).unwrap_or_default();
+    format!("{id}{fault}; {remedy}").into()
 }
 
 impl Operator {
@@ -64,7 +77,7 @@ impl Operator {
         };
         let audit = arguments.option("audit");
         let audit = audit.map(|path| AuditFile::open(Path::new(&path))).transpose()?;
-        let store = store::open(&url, channel).await?;
+        let store = store::open(&url, arguments.flag("create"), channel).await?;
         if let Some(audit) = audit.as_ref().filter(|_| store.keeps_at_once()) {
             audit.write_at_once();
         }
@@ -112,7 +125,7 @@ async fn keys(verb: &str, arguments: &mut Arguments, operator: &Operator) -> Res
         _ => {}
     }
     let id: KeyId = read("id", &arguments.word("the key's id")?)?;
-    let with_issued = verb == "revoke" && arguments.flag("with-issued")?;
+    let with_issued = verb == "revoke" && arguments.flag("with-issued");
     if verb != "update" {
         arguments.end()?;
     }

@@ -9,7 +9,7 @@ use tollgate::{MemoryStore, StoreError};
 
 use crate::Fault;
 
-/// Loads a store from a file. Returns an empty store if the file does not exist.
+/// Loads a store from a file. Returns an empty store if the file does not exist yet.
 pub(crate) fn load(path: &Path) -> Result<MemoryStore, Fault> {
     let refuse =
         |problem: &dyn std::fmt::Display| -> Fault { format!("{}: {problem}", path.display()).into() };

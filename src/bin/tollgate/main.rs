@@ -1,7 +1,7 @@
 //! The operator's command line: manages keys, accounts and credits in a file or a database.
 //!
 //! ```text
-//! tollgate --config gate.toml --store memory:keys.json accounts create ada --plan pro
+//! tollgate --config gate.toml --store memory:keys.json --create accounts create ada --plan pro
 //! tollgate --config gate.toml --store memory:keys.json keys issue --account ada --name "My Trading Bot"
 //! tollgate --config gate.toml --store sqlite:keys.db credits top-up ada 500 --id invoice-2026-0417
 //! ```
@@ -24,6 +24,8 @@ mod limits;
 mod print;
 mod say;
 mod store;
+#[path = "../../words.rs"]
+mod words;
 
 use std::process::ExitCode;
 
@@ -38,7 +40,7 @@ async fn main() -> ExitCode {
     let words = match arguments::words(std::env::args_os().skip(1)) {
         Ok(words) => words,
         Err(fault) => {
-            say::misread(&fault.into(), arguments::USAGE, false);
+            say::misread(&fault.into(), false);
             return ExitCode::from(2);
         }
     };
@@ -49,7 +51,7 @@ async fn main() -> ExitCode {
     match commands::run(&mut arguments).await {
         Ok(done) => tell(&done, json),
         Err(fault) if fault.is::<Usage>() => {
-            say::misread(&fault, arguments::USAGE, json);
+            say::misread(&fault, json);
             ExitCode::from(2)
         }
         Err(fault) => {

@@ -39,12 +39,12 @@ pub(crate) fn refused(fault: &Fault, json: bool) {
     }
 }
 
-/// Writes the error of a command that cannot be parsed, and the usage.
-pub(crate) fn misread(fault: &Fault, usage: &str, json: bool) {
+/// Writes the error of a command that cannot be parsed, and the command that prints the help.
+pub(crate) fn misread(fault: &Fault, json: bool) {
     if json {
         err(json!({ "error": fault.to_string() }));
     } else {
-        err(format_args!("error: {fault}\n\n{usage}"));
+        err(format_args!("error: {fault}\n`tollgate --help` lists the commands and options"));
     }
 }
 

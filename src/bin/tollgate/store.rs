@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tollgate::MemoryStore;
 use tollgate::credit::SqlLedger;
-use tollgate::sql::Database;
+use tollgate::sql::{Database, DatabaseOptions, OpenError};
 use tollgate::store::AccountAdmin;
 use tollgate::store::SqlStore;
 
@@ -28,24 +28,31 @@ enum Target {
     /// A file that is written when a command ends. The lock is released after that.
     File { path: PathBuf, store: Arc<MemoryStore>, _lock: File },
     /// A database, which persists each change at once.
-    Database { database: Database, ledger: SqlLedger },
+    Database { database: Database, ledger: SqlLedger, is_file: bool },
 }
 
-/// Opens the store with this URL. Changes are announced on the channel, if there is one.
-pub(crate) async fn open(url: &str, channel: Option<Channel>) -> Result<Store, Fault> {
+/// The error of a file that does not exist ends with this remedy.
+const CREATE: &str = "correct the path, or create the file with `--create`";
+
+/// Opens the store with this URL. Only with `create`, a file that does not exist is created. Changes are announced on
+/// the channel, if there is one.
+pub(crate) async fn open(url: &str, create: bool, channel: Option<Channel>) -> Result<Store, Fault> {
     match url.split_once(':') {
         Some(("memory", path)) if !path.is_empty() => {
             if channel.is_some() {
                 return Err(Usage("`--redis` requires a database as the store".into()).into());
             }
             let path = PathBuf::from(path);
+            if !create && !path.exists() {
+                return Err(format!("{}: the file does not exist; {CREATE}", path.display()).into());
+            }
             let lock = file::lock(&path)?;
             let store = Arc::new(file::load(&path)?);
             let keys = Arc::clone(&store) as _;
             let kept = Target::File { path, store, _lock: lock };
             Ok(Store { keys, failed: FailedAnnouncements::default(), is_telling: false, kept })
         }
-        Some(("sqlite" | "postgres" | "postgresql", _)) => in_database(url, channel).await,
+        Some(("sqlite" | "postgres" | "postgresql", _)) => in_database(url, create, channel).await,
         // The error does not repeat the URL: it may be that of another service, and contain a password.
         _ => Err(Usage(
             "invalid store URL; expected one such as `memory:keys.json`, `sqlite:keys.db` or `postgres://…`"
@@ -55,15 +62,21 @@ pub(crate) async fn open(url: &str, channel: Option<Channel>) -> Result<Store, F
     }
 }
 
-async fn in_database(url: &str, channel: Option<Channel>) -> Result<Store, Fault> {
-    let database = Database::connect(url).await?;
+async fn in_database(url: &str, create: bool, channel: Option<Channel>) -> Result<Store, Fault> {
+    let options = DatabaseOptions::new(url)?;
+    let options = if create { options } else { options.with_existing_file() };
+    let database = options.open().await.map_err(|error| match error {
+        OpenError::Missing { .. } => Fault::from(format!("{error}; {CREATE}")),
+        error => error.into(),
+    })?;
+    let is_file = url.starts_with("sqlite:");
     let (keys, ledger) = (Arc::new(SqlStore::new(&database)), SqlLedger::new(&database));
     let (failed, is_telling) = (FailedAnnouncements::default(), channel.is_some());
     let keys: Arc<dyn AccountAdmin> = match channel {
         Some(channel) => fleet::telling(keys, &channel, &failed).await?,
         None => keys,
     };
-    Ok(Store { keys, failed, is_telling, kept: Target::Database { database, ledger } })
+    Ok(Store { keys, failed, is_telling, kept: Target::Database { database, ledger, is_file } })
 }
 
 impl Store {
@@ -83,9 +96,8 @@ impl Store {
 
     /// Returns a note on the other nodes, after a change to records that they may have in their caches.
     pub(crate) fn note_on_nodes(&self) -> Option<&'static str> {
-        if !self.keeps_at_once() {
-            None
-        } else if !self.is_telling {
+        let is_shared = matches!(self.kept, Target::Database { is_file: false, .. });
+        if is_shared && !self.is_telling {
             Some(
                 "other nodes apply the change within their bound on staleness; with `--redis URL` they are notified at once",
             )

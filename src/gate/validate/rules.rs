@@ -8,6 +8,12 @@ use crate::name::PlanName;
 use crate::rule::{Cost, Rule, ScopeRule};
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
+    if !builder.denies_unmatched {
+        admits_no_equal(&builder.otherwise, "default", builder)?;
+    }
+    for (place, one) in builder.rules.iter().enumerate() {
+        admits_no_equal(one, &format!("rules[{place}]"), builder)?;
+    }
     let otherwise = rule(&builder.otherwise, builder).and_then(|()| affordable(&builder.otherwise, builder));
     otherwise.map_err(|error| error.in_member("default"))?;
     if builder.otherwise.public {
@@ -91,6 +97,29 @@ fn affordable(rule: &Rule, builder: &GateBuilder) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// Rejects a plan that has the rank of a rule's lowest plan by mistake: it would be admitted too. A rule that names the
+/// plan in `open_to` or `closed_to` states what is meant.
+fn admits_no_equal(rule: &Rule, member: &str, builder: &GateBuilder) -> Verdict {
+    let Some(name) = &rule.min_plan else { return Ok(()) };
+    let Some(lowest) = builder.plans.iter().find(|plan| plan.name == *name) else { return Ok(()) };
+    let is_equal = |plan: &&Plan| {
+        plan.name != *name
+            && plan.rank.is_some()
+            && plan.rank == lowest.rank
+            && !rule.open_to.contains(&plan.name)
+            && !rule.closed_to.contains(&plan.name)
+    };
+    let Some(equal) = builder.plans.iter().find(is_equal) else { return Ok(()) };
+    let problem = format!(
+        "the plan `{name}` has the same rank, so a rule with `min_plan = \"{name}\"` admits `{}` too",
+        equal.name
+    );
+    let expected = format!("give each plan its own rank, or name `{}` in the rule's `open_to`", equal.name);
+    let rank = equal.rank.unwrap_or_default().to_string();
+    let verdict = refuse(&format!("plans.{}.rank", equal.name), &rank, &problem, &expected);
+    verdict.map_err(|error| error.beside(format!("{member}.min_plan")))
 }
 
 /// Returns true if a rule admits keys of a plan.

@@ -10,10 +10,16 @@ use serde_json::value::RawValue;
 
 use crate::error::ConfigError;
 use crate::manage::ManageError;
+use crate::words;
 
-/// The members of a JSON object that no reader has taken yet.
+/// The members of a JSON object.
 #[derive(Debug)]
-pub(super) struct Members(BTreeMap<String, Value>);
+pub(super) struct Members {
+    /// The members that no reader has taken yet.
+    left: BTreeMap<String, Value>,
+    /// The names of the members that a reader has asked for.
+    known: Vec<String>,
+}
 
 /// A member of a request: absent, `null` or a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,19 +50,20 @@ impl Members {
             }
             members.insert(name, value);
         }
-        Ok(Self(members))
+        Ok(Self { left: members, known: Vec::new() })
     }
 
     /// Returns an error that names a member that no reader has taken, if there is one.
     pub(super) fn end(self) -> Result<(), ManageError> {
-        match self.0.into_keys().next() {
-            Some(unknown) => Err(ManageError::invalid(shown(&unknown), "is not a member that can be set")),
-            None => Ok(()),
-        }
+        let Some(unknown) = self.left.into_keys().next() else { return Ok(()) };
+        let expected = words::one_of(&unknown, self.known.iter().map(String::as_str));
+        let problem = format!("is not a member that can be set; {expected}");
+        Err(ManageError::invalid(shown(&unknown), problem))
     }
 
     fn take(&mut self, name: &str) -> MemberValue<Value> {
-        match self.0.remove(name) {
+        self.known.push(name.to_owned());
+        match self.left.remove(name) {
             None => MemberValue::Absent,
             Some(Value::Null) => MemberValue::Null,
             Some(value) => MemberValue::Value(value),
@@ -194,6 +201,6 @@ fn unreadable(name: &str) -> ManageError {
 }
 
 /// Returns a client's member name, shortened for an error message.
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }

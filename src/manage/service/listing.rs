@@ -3,23 +3,30 @@
 use std::collections::HashSet;
 
 use crate::key::KeySource;
+use crate::manage::service::body::shown;
 use crate::manage::{ListKeys, ManageError};
-use crate::query;
+use crate::{query, words};
 
 /// The maximum number of keys on a page, and the default.
 const PAGE: usize = 1_000;
 
-/// Reads the query of a list. Each parameter may occur once; unknown parameters are ignored.
-pub(super) fn asked(query: &str) -> Result<ListKeys, ManageError> {
+/// The parameters of a list.
+const PARAMETERS: [&str; 5] = ["limit", "cursor", "status", "environment", "issuedBy"];
+
+/// Reads the query of a list. Each parameter may occur once. Unknown parameters are rejected, because they would have
+/// no effect, except for one that carries the caller's key.
+pub(super) fn asked(query: &str, sources: &[KeySource]) -> Result<ListKeys, ManageError> {
     let mut asked = ListKeys { limit: PAGE, ..ListKeys::default() };
     let mut seen = HashSet::new();
     for pair in query::pairs(query) {
         let (name, value) = (pair.name(), pair.value());
-        let Some(member) = ["limit", "cursor", "status", "environment", "issuedBy"]
-            .iter()
-            .find(|known| known.as_bytes() == &*name)
-        else {
-            continue;
+        let Some(member) = PARAMETERS.iter().find(|known| known.as_bytes() == &*name) else {
+            if carries_key(&name, sources) {
+                continue;
+            }
+            let name = String::from_utf8_lossy(&name);
+            let problem = format!("is unknown; {}", words::one_of(&name, PARAMETERS.into_iter()));
+            return Err(ManageError::invalid(shown(&name), problem));
         };
         let refuse = |problem: &str| ManageError::invalid(*member, problem);
         if !seen.insert(*member) {
@@ -52,14 +59,13 @@ pub(super) fn with_issued(query: &str, sources: &[KeySource]) -> Result<bool, Ma
     let mut asked = None;
     for pair in query::pairs(query) {
         let (name, value) = (pair.name(), pair.value());
-        let is_source = |source: &KeySource| source.parameter().is_some_and(|own| own.as_bytes() == &*name);
         let refuse = |problem: &str| Err(ManageError::invalid("withIssued", problem));
         match (&*name, &*value) {
             (b"withIssued", _) if asked.is_some() => return refuse("is given twice"),
             (b"withIssued", b"true") => asked = Some(true),
             (b"withIssued", b"false") => asked = Some(false),
             (b"withIssued", _) => return refuse("must be `true` or `false`"),
-            _ if sources.iter().any(is_source) => {}
+            _ if carries_key(&name, sources) => {}
             _ => {
                 return Err(ManageError::invalid(
                     "query",
@@ -69,6 +75,11 @@ pub(super) fn with_issued(query: &str, sources: &[KeySource]) -> Result<bool, Ma
         }
     }
     Ok(asked.unwrap_or_default())
+}
+
+/// Returns true if a key may be in the query parameter with this name.
+fn carries_key(name: &[u8], sources: &[KeySource]) -> bool {
+    sources.iter().filter_map(KeySource::parameter).any(|own| own.as_bytes() == name)
 }
 
 fn limit(text: &str) -> Option<usize> {

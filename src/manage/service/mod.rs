@@ -261,7 +261,8 @@ impl Session<'_> {
     }
 
     async fn list(&self) -> Outcome {
-        let asked = listing::asked(self.call.query.as_deref().unwrap_or_default())?;
+        let sources = &self.manager.gate().0.sources;
+        let asked = listing::asked(self.call.query.as_deref().unwrap_or_default(), sources)?;
         let issuers = self.manager.gate().0.management.lists_issuers;
         Ok(render::page(&self.manager.list(&asked).await?, issuers))
     }

@@ -1,6 +1,7 @@
 //! Over a database.
 
 use crate::command::{Desk, Fault};
+use crate::services::postgres::Postgres;
 
 #[test]
 fn keys_and_credits_persist_in_a_database() -> Result<(), Fault> {
@@ -72,30 +73,40 @@ fn an_erased_account_leaves_nothing_behind() -> Result<(), Fault> {
 /// Other nodes may have a key in their caches: whoever revokes it is told that they were not.
 #[test]
 fn change_reports_the_delay_of_other_nodes() -> Result<(), Fault> {
-    let desk = Desk::with_store("keys-nodes", "sqlite:keys.db")?;
-    desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
-    let (id, _) = desk.issue("ada")?;
-    let said =
-        |arguments: &[&str]| Ok::<_, Fault>(desk.done(arguments)?.1.contains("other nodes apply the change"));
-    for quiet in [&["keys", "show", &id][..], &["keys", "list"], &["accounts", "show", "ada"]] {
-        assert!(!said(quiet)?, "{quiet:?}");
+    let Some(server) = Postgres::shared() else { return Ok(()) };
+    for (name, store, is_shared) in
+        [("keys-nodes", server.database(), true), ("keys-node", "sqlite:keys.db".to_owned(), false)]
+    {
+        let desk = Desk::with_store(name, &store)?;
+        desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
+        let (id, _) = desk.issue("ada")?;
+        let said = |arguments: &[&str]| {
+            Ok::<_, Fault>(desk.done(arguments)?.1.contains("other nodes apply the change"))
+        };
+        for quiet in [&["keys", "show", &id][..], &["keys", "list"], &["accounts", "show", "ada"]] {
+            assert!(!said(quiet)?, "{quiet:?}");
+        }
+        let table: [&[&str]; 9] = [
+            &["keys", "update", &id, "--name", "renamed"],
+            &["keys", "rotate", &id],
+            &["keys", "pause", &id],
+            &["keys", "resume", &id],
+            &["accounts", "suspend", "ada"],
+            &["accounts", "resume", "ada"],
+            &["keys", "revoke", &id],
+            &["keys", "erase", &id],
+            &["accounts", "delete", "ada"],
+        ];
+        for change in table {
+            assert_eq!(said(change)?, is_shared, "{change:?}");
+        }
+        let output = desk.keys(&["accounts", "erase", "ada", "--json"])?;
+        if is_shared {
+            let note: serde_json::Value = serde_json::from_slice(&output.stderr)?;
+            assert!(note["note"].as_str().is_some_and(|note| note.contains("--redis")), "{note}");
+        } else {
+            assert_eq!(String::from_utf8(output.stderr)?, "");
+        }
     }
-    let table: [&[&str]; 9] = [
-        &["keys", "update", &id, "--name", "renamed"],
-        &["keys", "rotate", &id],
-        &["keys", "pause", &id],
-        &["keys", "resume", &id],
-        &["accounts", "suspend", "ada"],
-        &["accounts", "resume", "ada"],
-        &["keys", "revoke", &id],
-        &["keys", "erase", &id],
-        &["accounts", "delete", "ada"],
-    ];
-    for change in table {
-        assert!(said(change)?, "{change:?}");
-    }
-    let output = desk.keys(&["accounts", "erase", "ada", "--json"])?;
-    let note: serde_json::Value = serde_json::from_slice(&output.stderr)?;
-    assert!(note["note"].as_str().is_some_and(|note| note.contains("--redis")), "{note}");
     Ok(())
 }

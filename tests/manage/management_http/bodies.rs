@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tollgate::KeySource;
 
 use crate::management_http::fixture::{KEYS, Stage};
 
@@ -200,12 +201,49 @@ async fn ambiguous_list_query_is_refused() {
         assert_eq!(answer.status, 400, "{query}: {}", answer.text);
         assert!(answer.text.contains(&format!("`{member}`")), "{query}: {}", answer.text);
     }
-    for query in ["", "limit=5", "page=2", &format!("cursor={id}")] {
+    for query in ["", "limit=5", &format!("cursor={id}")] {
         assert_eq!(stage.send(&key, &format!("GET {KEYS}?{query}"), "").await.status, 200, "{query}");
     }
     let (_, bobs) = stage.key("bob").await;
     let answer = stage.send(&key, &format!("GET {KEYS}?cursor={bobs}"), "").await;
     assert_eq!(answer.status, 400, "another account's key is no place in this one's list");
+}
+
+#[tokio::test]
+async fn unknown_list_parameter_is_refused() {
+    let stage = Stage::with(|builder| builder.source(KeySource::query("api-key").unwrap()));
+    let (key, _) = stage.key("ada").await;
+    let rows = [
+        ("stauts=revoked", "`stauts`", "did you mean `status`?"),
+        ("limit=5&page=2", "`page`", "write one of: `limit`, `cursor`, `status`, `environment`, `issuedBy`"),
+        ("%ff=1", "`\u{fffd}`", "is unknown"),
+    ];
+    for (query, member, problem) in rows {
+        let answer = stage.send(&key, &format!("GET {KEYS}?{query}"), "").await;
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text);
+        assert!(answer.text.contains(member) && answer.text.contains(problem), "{query}: {}", answer.text);
+    }
+    let long = stage.send(&key, &format!("GET {KEYS}?{}=1", "n".repeat(5_000)), "").await;
+    assert!(long.status == 400 && long.text.len() < 500, "{} bytes", long.text.len());
+    // The key itself is a parameter if a source reads it from the query.
+    let answer = stage.send(&key, &format!("GET {KEYS}?api-key=x"), "").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn unknown_member_is_answered_with_the_nearest() {
+    let stage = Stage::new();
+    let (key, id) = stage.key("ada").await;
+    let rows = [
+        (format!("POST {KEYS}"), r#"{"name": "x", "scope": ["a"]}"#, "did you mean `scopes`?"),
+        (format!("PATCH {KEYS}/{id}"), r#"{"allowlist": []}"#, "`allowIps`"),
+        (format!("POST {KEYS}/{id}/rotate"), r#"{"overlap": 5}"#, "write one of: `overlapSeconds`"),
+    ];
+    for (route, body, problem) in rows {
+        let answer = stage.send(&key, &route, body).await;
+        assert_eq!(answer.status, 400, "{route}: {}", answer.text);
+        assert!(answer.text.contains(problem), "{route}: {}", answer.text);
+    }
 }
 
 #[tokio::test]
