@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// let moment: Timestamp = "2026-04-30T12:00:00Z".parse()?;
 /// assert_eq!(moment.as_millis(), 1_777_550_400_000);
 /// assert_eq!(moment.to_string(), "2026-04-30T12:00:00Z");
+/// let later = Timestamp::from_millis(moment.as_millis() + 50);
+/// assert_eq!(later.to_string(), "2026-04-30T12:00:00.050Z");
 /// # Ok::<(), tollgate::ConfigError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,10 +96,11 @@ impl std::str::FromStr for Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    /// Writes RFC 3339 in UTC, without a fraction if the timestamp is a whole second.
+    /// Writes RFC 3339 in UTC, with milliseconds, or without a fraction if the timestamp is a whole second.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.to_civil() {
-            Some(civil) => write!(f, "{civil}Z"),
+            Some(civil) if self.as_millis() % 1_000 == 0 => write!(f, "{civil}Z"),
+            Some(civil) => write!(f, "{civil:.3}Z"),
             None => write!(f, "{} ms since the epoch", self.as_millis()),
         }
     }

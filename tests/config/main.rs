@@ -5,5 +5,6 @@ mod config;
 mod config_errors;
 mod providers_example;
 mod providers_store;
+mod readme;
 #[path = "../services/mod.rs"]
 mod services;

@@ -155,7 +155,7 @@ fn key_json(key: &KeyView) -> Value {
         "oldSecretUntil": record.retiring.map(|old| old.until.to_string()),
         "scopes": texts(record.scopes.as_ref()),
         "paths": record.paths.as_ref().map(paths),
-        "allowlist": texts(record.allowlist.as_ref()),
+        "allowIps": texts(record.allowlist.as_ref()),
         "issuedBy": key.issued_by.map(|issuer| issuer.to_string()),
         "quotas": limits::quotas_json(record.quotas.as_ref()),
         "caps": limits::caps_json(record.caps.as_ref()),

@@ -89,7 +89,6 @@ fn import_reports_refused_lines() -> Result<(), Fault> {
     for (member, value) in all_members().as_object().ok_or("no object")? {
         let shown = match member.as_str() {
             "start" => "keyPrefix",
-            "allowIps" => "allowlist",
             member => member,
         };
         assert_eq!(key[shown], *value, "{member}");
