@@ -30,25 +30,15 @@ impl<'q> Pair<'q> {
         if self.encoded { self.decoded_value_of(name) } else { self.plain_value_of(name).map(Cow::Borrowed) }
     }
 
-    /// Returns the value as it was sent, if the name was sent without encoding. A name that contains `=` can only be
-    /// sent encoded.
-    #[inline]
-    pub(crate) fn plain_value_of(&self, name: &str) -> Option<&'q [u8]> {
-        let ends = matches!(self.sent.get(name.len()), None | Some(b'='));
-        let named = ends && self.sent.starts_with(name.as_bytes()) && !name.contains('=');
-        named.then(|| self.sent.get(name.len() + 1..).unwrap_or_default())
+    fn plain_value_of(&self, name: &str) -> Option<&'q [u8]> {
+        let (named, value) = self.parts();
+        (named == name.as_bytes()).then_some(value)
     }
 
     #[cold]
     fn decoded_value_of(&self, name: &str) -> Option<Cow<'q, [u8]>> {
         let (named, value) = self.parts();
         (named == name.as_bytes() || *decode(named) == *name.as_bytes()).then(|| decode(value))
-    }
-
-    /// Returns true if the part contains a `%`.
-    #[inline]
-    pub(crate) fn is_encoded(&self) -> bool {
-        self.encoded
     }
 
     fn parts(&self) -> (&'q [u8], &'q [u8]) {
@@ -69,14 +59,7 @@ pub(crate) fn pairs(query: &str) -> Pairs<'_> {
 pub(crate) struct Pairs<'q>(&'q [u8]);
 
 impl Pairs<'_> {
-    /// Returns true if nothing remains.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Returns true if a remaining part has this name.
-    #[inline(never)]
     pub(crate) fn hold(&self, name: &str) -> bool {
         self.clone().any(|pair| pair.value_of(name).is_some())
     }
@@ -98,34 +81,11 @@ impl<'q> Iterator for Pairs<'q> {
     }
 }
 
-/// Returns the first part, and the rest after its `&`. Queries are short: a plain loop finishes before the searchers of
-/// `str::split` are set up.
-#[inline]
+/// Returns the first part, and the rest after its `&`.
 fn first_pair(query: &[u8]) -> (Pair<'_>, &[u8]) {
-    let (mut end, mut encoded) = (plain_eights(query), false);
-    while let Some(&byte) = query.get(end)
-        && byte != b'&'
-    {
-        encoded |= byte == b'%';
-        end += 1;
-    }
+    let end = query.iter().position(|&byte| byte == b'&').unwrap_or(query.len());
     let (sent, rest) = query.split_at(end);
-    (Pair { sent, encoded }, rest.get(1..).unwrap_or_default())
-}
-
-/// Returns the length of a prefix that contains neither `%` nor `&`, in whole groups of eight bytes. Each group is
-/// tested at once. A group that contains any byte up to `&` ends the prefix.
-#[inline]
-fn plain_eights(query: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 0xFF;
-    let (eights, _) = query.as_chunks::<8>();
-    // The subtraction sets the top bit of each byte up to `&`. The mask excludes bytes above 127, whose top bit was set
-    // before.
-    let is_plain = |eight: &&[u8; 8]| {
-        let word = u64::from_ne_bytes(**eight);
-        word.wrapping_sub(ONES * (u64::from(b'&') + 1)) & !word & (ONES << 7) == 0
-    };
-    8 * eights.iter().take_while(is_plain).count()
+    (Pair { sent, encoded: sent.contains(&b'%') }, rest.get(1..).unwrap_or_default())
 }
 
 /// Returns the decoded bytes of a name or value.

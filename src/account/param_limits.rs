@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::query::{self, Pair, Pairs};
+use crate::query::{self, Pairs};
 
 /// The limit on one query parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,36 +77,47 @@ impl ParamLimits {
     #[inline]
     pub(crate) fn breach(&self, query: Option<&str>) -> Option<Breach> {
         let query = query?;
-        if self.are_plainly_kept(query) { None } else { self.first_breach(query) }
+        if self.are_plainly_kept(query.as_bytes()) { None } else { self.first_breach(query) }
     }
 
-    /// Returns true if the query obviously keeps the limits: no limited parameter is percent-encoded and all values are
-    /// allowed. This holds for almost all queries and is checked without decoding.
-    fn are_plainly_kept(&self, query: &str) -> bool {
-        let mut pairs = query::pairs(query);
-        while let Some(pair) = pairs.next() {
-            if pair.is_encoded() {
-                if self.concern(&pair) {
+    /// Returns true if the query obviously keeps the limits: nothing is percent-encoded, no limited parameter is
+    /// repeated, and all values are allowed. This holds for almost all queries, and is checked in one pass.
+    fn are_plainly_kept(&self, query: &[u8]) -> bool {
+        let (mut rest, mut seen) = (query, 0_u64);
+        loop {
+            let end = rest.iter().position(|byte| matches!(byte, b'%' | b'&')).unwrap_or(rest.len());
+            let (pair, later) = rest.split_at(end);
+            if let Some((place, value)) = self.limited(pair) {
+                let seen_before = seen.checked_shr(place).is_none_or(|seen| seen & 1 == 1);
+                if seen_before || self.0[place as usize].problem_of_value(value).is_some() {
                     return false;
                 }
-                continue;
+                seen |= 1 << place;
             }
-            for capped in &self.0 {
-                if let Some(value) = pair.plain_value_of(&capped.parameter) {
-                    if capped.problem(value, &pairs).is_some() {
-                        return false;
-                    }
-                    break;
-                }
-            }
+            rest = match later {
+                [] => return true,
+                [b'&', next @ ..] => next,
+                _ => return false,
+            };
         }
-        true
     }
 
-    /// Returns true if an encoded name or value belongs to a limited parameter.
-    #[cold]
-    fn concern(&self, pair: &Pair<'_>) -> bool {
-        self.0.iter().any(|capped| pair.value_of(&capped.parameter).is_some())
+    /// Returns the place and the value of the limited parameter that a part of a query sets. The part is not encoded.
+    #[inline]
+    fn limited<'q>(&self, pair: &'q [u8]) -> Option<(u32, &'q [u8])> {
+        let value = |capped: &Capped| {
+            let name = capped.parameter.as_bytes();
+            if name.first() != pair.first() {
+                return None;
+            }
+            match pair.strip_prefix(name)? {
+                [] => Some(&[][..]),
+                // A name that contains `=` can only be sent encoded.
+                [b'=', value @ ..] if !name.contains(&b'=') => Some(value),
+                _ => None,
+            }
+        };
+        (0..).zip(&self.0).find_map(|(place, capped)| Some((place, value(capped)?)))
     }
 
     /// Returns the violation to report. The order of the limits in the configuration decides, not the order in the
@@ -126,13 +137,18 @@ impl ParamLimits {
 }
 
 impl Capped {
+    /// Returns the problem with this parameter, if any, by its first value and the rest of the query.
+    fn problem(&self, value: &[u8], later: &Pairs<'_>) -> Option<BreachKind> {
+        match self.cap {
+            ParamLimit::AtMost(_) if later.hold(&self.parameter) => Some(BreachKind::Repeated),
+            _ => self.problem_of_value(value),
+        }
+    }
+
     /// Returns the problem with a value of this parameter, if any.
     #[inline]
-    fn problem(&self, value: &[u8], later: &Pairs<'_>) -> Option<BreachKind> {
+    fn problem_of_value(&self, value: &[u8]) -> Option<BreachKind> {
         let ParamLimit::AtMost(most) = self.cap else { return Some(BreachKind::Forbidden) };
-        if !later.is_empty() && later.hold(&self.parameter) {
-            return Some(BreachKind::Repeated);
-        }
         match plain_number(value) {
             None => Some(BreachKind::Unreadable),
             Some(asked) => (asked > most).then_some(BreachKind::Above(most)),

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::denial::Cause;
 use crate::denial::{Denial, DenialKind};
 use crate::gate::{Check, Core};
-use crate::key::{KeyHash, KeyRecord, KeyStatus};
+use crate::key::{KeyRecord, KeyStatus};
 use crate::network::contains;
 use crate::request::RequestView;
 use crate::rule::{CompiledRule, Purpose, ScopeRule};
@@ -27,8 +27,8 @@ fn require(holds: bool, kind: DenialKind) -> Verdict {
 pub(super) struct CheckContext<'d> {
     pub(super) core: &'d Core,
     pub(super) record: &'d KeyRecord,
-    /// The hash of the presented key.
-    pub(super) hash: Option<&'d KeyHash>,
+    /// True if the presented secret is the key's previous one.
+    pub(super) retiring: bool,
     pub(super) compiled: &'d Arc<CompiledRule>,
     pub(super) odd: bool,
     pub(super) now: Timestamp,
@@ -91,10 +91,9 @@ impl CheckContext<'_> {
     fn key_status(&self) -> Verdict {
         // The secret from before a rotation is valid until the end of the overlap, to the millisecond.
         let Self { record, now, .. } = self;
-        let outlived =
-            |hash: &KeyHash| record.is_retiring(hash) && record.retiring.is_some_and(|old| *now >= old.until);
+        let outlived = || record.retiring.is_some_and(|old| *now >= old.until);
         match record.status {
-            _ if self.hash.is_some_and(outlived) => Err(Denial::of(DenialKind::Revoked)),
+            _ if self.retiring && outlived() => Err(Denial::of(DenialKind::Revoked)),
             KeyStatus::Revoked => Err(Denial::of(DenialKind::Revoked)),
             _ if record.has_expired(*now) => Err(Denial::of(DenialKind::Expired)),
             KeyStatus::Paused => Err(Denial::of(DenialKind::Paused)),

@@ -137,10 +137,13 @@ impl Decision {
                 None => self.hash_key(core, view, route)?,
             };
             match ready!(answer(&mut self.calls.find, cx, || core.store.find(&hash)))? {
-                Some(record) if record.has_hash(&hash) => {
-                    return Poll::Ready(self.found(record, &hash, core, view, route));
+                Some(record) => {
+                    let retiring = record.hash != hash;
+                    if retiring && !record.is_retiring(&hash) {
+                        return Poll::Ready(Err(not_asked_for()));
+                    }
+                    return Poll::Ready(self.found(record, retiring, core, view, route));
                 }
-                Some(_) => return Poll::Ready(Err(not_asked_for())),
                 None if self.misses + 1 >= core.tries() => {
                     return Poll::Ready(Err(Denial::of(DenialKind::Unknown)));
                 }
@@ -185,7 +188,7 @@ impl Decision {
     fn found(
         &mut self,
         record: Arc<KeyRecord>,
-        hash: &KeyHash,
+        retiring: bool,
         core: &Arc<Core>,
         view: &RequestView<'_>,
         route: &Route<'_>,
@@ -197,7 +200,7 @@ impl Decision {
             None => first_terms(core, &record, || CheckContext {
                 core,
                 record: &record,
-                hash: Some(hash),
+                retiring,
                 compiled: route.compiled,
                 odd: route.odd,
                 now: now.wall(),
@@ -205,7 +208,7 @@ impl Decision {
             })?,
         };
         self.now = Some(now);
-        let presented = PresentedSecret { retiring: record.is_retiring(hash), renewed: None };
+        let presented = PresentedSecret { retiring, renewed: None };
         let found = FoundKey { core: Arc::clone(core), record, own, presented };
         self.admission = Admission(Some(AdmittedKey {
             found,
@@ -229,7 +232,7 @@ impl Decision {
         view: &RequestView<'_>,
         route: &Route<'_>,
     ) -> Poll<Result<(), Denial>> {
-        let Self { admission, now, hash, checked, calls, .. } = self;
+        let Self { admission, now, checked, calls, .. } = self;
         let (Some(AdmittedKey { found, spent, .. }), Some(now)) = (&mut admission.0, *now) else {
             return Poll::Ready(Err(no_key_yet()));
         };
@@ -240,7 +243,7 @@ impl Decision {
         let context = CheckContext {
             core,
             record,
-            hash: hash.as_ref(),
+            retiring: found.presented.retiring,
             compiled: route.compiled,
             odd: route.odd,
             now: now.wall(),

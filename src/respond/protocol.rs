@@ -29,7 +29,8 @@ impl Protocol {
 
     /// Returns the protocol that a content type names.
     pub(crate) fn named(media_type: &[u8]) -> Option<Self> {
-        if !cfg!(feature = "tonic") {
+        // Nearly no response is one of gRPC: most content types differ in one byte.
+        if !cfg!(feature = "tonic") || !matches!(media_type.get(12), Some(b'g' | b'G')) {
             return None;
         }
         let known = [
