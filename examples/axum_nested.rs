@@ -33,8 +33,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // `around` also checks unknown paths of the nested router. With `route_layer`, they are answered 404 without a key.
     let app = Router::new()
         .route("/", get(async || "public\n"))
-        .nest("/v1", layer.around(v1))
-        .nest("/admin", layer.around(admin));
+        .nest("/v1", layer.around(v1).into())
+        .nest("/admin", layer.around(admin).into());
 
     println!("without a key:    curl -i http://127.0.0.1:3000/");
     println!("without a key:    curl -i http://127.0.0.1:3000/v1/health");

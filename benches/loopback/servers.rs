@@ -53,7 +53,11 @@ async fn axum(name: &str) {
         "layer" => axum_routes().layer(layer_fn(Nothing)),
         "handwritten" => handwritten::around(axum_routes(), KEYS),
         "bearer_governor" => off_the_shelf::around(axum_routes(), KEYS),
-        "tollgate" => TollgateLayer::new(gate()).around(axum_routes()),
+        "tollgate" => {
+            let gated = TollgateLayer::new(gate()).around(axum_routes());
+            let service = gated.into_make_service_with_connect_info::<SocketAddr>();
+            return axum::serve(listen().await, service).await.expect("it serves");
+        }
         _ => panic!("there is no server `{name}`"),
     };
     let service = router.into_make_service_with_connect_info::<SocketAddr>();

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tollgate::adapter::GatedRouter;
 use tollgate::{KeyManager, TollgateLayer};
 
 use crate::back_ends::BackEnds;
@@ -38,7 +39,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Fault> {
 /// delay the end.
 async fn serve(
     listener: TcpListener,
-    app: Router,
+    app: GatedRouter,
     told: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Fault> {
     let (stop, mut stopped) = watch::channel(false);

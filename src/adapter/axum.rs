@@ -1,32 +1,34 @@
 //! The support for axum: the gate around a router, and extractors for handlers.
 
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, Ready, ready};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use axum::Router;
+use axum::body::Body;
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use axum::extract::{ConnectInfo, FromRequestParts, NestedPath, OptionalFromRequestParts, OriginalUri};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{IntoMakeService, Route};
+use axum::serve::{IncomingStream, Listener};
+use axum::{BoxError, Router};
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, Request, StatusCode, Uri};
-use tower::Layer;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
 
 use crate::account::ParamLimits;
-use crate::adapter::NoPrincipal;
-use crate::adapter::TollgateLayer;
+use crate::adapter::{NoPrincipal, ResponseBody, ResponseFuture, TollgateLayer, TollgateService};
 use crate::gate::Principal;
 
 impl TollgateLayer {
-    /// Puts the gate around a whole router, unknown paths included. Returns a router that can be served or nested.
+    /// Puts the gate around a whole router, unknown paths included.
     ///
-    /// # Add routes before, layers after
-    ///
-    /// The gate protects the routes that the router has now. Routes that are added to the returned router are open:
-    /// `route`, `nest`, `merge` and similar methods add routes without a key, and `fallback` replaces the gate itself.
-    /// Layers may be added to the returned router, as in `.around(routes).layer(cors)`: tower-http's `CorsLayer` then
-    /// responds to preflights, and denials have its headers. `testing::open_routes` finds the routes that are served
-    /// without a key.
-    ///
-    /// Serve the router with `into_make_service_with_connect_info::<SocketAddr>()`, so that the gate knows the peer's
-    /// address.
+    /// The gate decides before the router looks for a route, and the result is a service of its own: no route can be added to
+    /// it. [`GatedRouter`] can be served, nested, merged and layered like a router.
     ///
     /// # Example
     ///
@@ -39,12 +41,128 @@ impl TollgateLayer {
     ///     .source(KeySource::header("X-API-Key")?)
     ///     .format(KeyFormat::new("acme_", Length::exactly(32))?)
     ///     .build()?;
-    /// let app: Router = TollgateLayer::new(gate).around(Router::new().route("/v1/candles", get(|| async { "[]" })));
+    /// let app = TollgateLayer::new(gate).around(Router::new().route("/v1/candles", get(|| async { "[]" })));
     /// # let _ = app;
     /// # Ok::<(), tollgate::ConfigError>(())
     /// ```
-    pub fn around(&self, router: Router) -> Router {
-        Router::new().fallback_service(self.layer(router))
+    pub fn around(&self, router: Router) -> GatedRouter {
+        // `with_state` turns all handlers into services once. Otherwise the router would do it for each request.
+        GatedRouter(self.layer(router.with_state(())))
+    }
+}
+
+/// An axum router behind a gate, made by [`TollgateLayer::around`].
+///
+/// | use | code |
+/// |---|---|
+/// | serve it | `axum::serve(listener, gated.into_make_service_with_connect_info::<SocketAddr>())`, so that the gate knows the peer's address |
+/// | add layers that apply to all responses, denials included | `gated.layer(cors)` |
+/// | nest it below a path | `Router::new().nest("/v1", gated.into())`, or `nest_service` |
+/// | add routes that need no key | `Router::new().route("/open", …).merge(gated)` |
+///
+/// `testing::open_routes` finds the routes of a service that are served without a key.
+#[derive(Debug, Clone)]
+pub struct GatedRouter(TollgateService<Router>);
+
+impl GatedRouter {
+    /// Adds a layer around the gate. tower-http's `CorsLayer`, for example, then responds to preflights, and denials have
+    /// its headers.
+    pub fn layer<L>(self, layer: L) -> Router
+    where
+        L: Layer<Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request<Body>> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request<Body>>>::Response: IntoResponse + 'static,
+        <L::Service as Service<Request<Body>>>::Error: Into<Infallible> + 'static,
+        <L::Service as Service<Request<Body>>>::Future: Send + 'static,
+    {
+        Router::from(self).layer(layer)
+    }
+
+    /// Returns a service for [`axum::serve`], without the addresses of peers.
+    pub fn into_make_service(self) -> IntoMakeService<Self> {
+        axum::ServiceExt::<Request<Body>>::into_make_service(self)
+    }
+
+    /// Returns a service for [`axum::serve`]. It stores the address of each peer as [`ConnectInfo`], where the gate and
+    /// handlers find it.
+    pub fn into_make_service_with_connect_info<C>(self) -> IntoMakeServiceWithConnectInfo<Self, C> {
+        axum::ServiceExt::<Request<Body>>::into_make_service_with_connect_info(self)
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> From<GatedRouter> for Router<S> {
+    fn from(gated: GatedRouter) -> Self {
+        Self::new().fallback_service(gated)
+    }
+}
+
+impl<B> Service<Request<B>> for GatedRouter
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = GatedRouterFuture<B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<B>>::poll_ready(&mut self.0, cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request<B>) -> GatedRouterFuture<B> {
+        GatedRouterFuture { response: self.0.call(request) }
+    }
+}
+
+impl<L: Listener> Service<IncomingStream<'_, L>> for GatedRouter {
+    type Response = Self;
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: IncomingStream<'_, L>) -> Self::Future {
+        ready(Ok(self.clone()))
+    }
+}
+
+pin_project! {
+    /// The future of a response of a [`GatedRouter`].
+    pub struct GatedRouterFuture<B>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B: Send,
+        B: 'static,
+        B::Error: Into<BoxError>,
+    {
+        #[pin]
+        response: ResponseFuture<Router, B>,
+    }
+}
+
+impl<B> Future for GatedRouterFuture<B>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response, Infallible>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().response.poll(cx).map_ok(|response| response.map(ResponseBody::into_axum))
+    }
+}
+
+impl<B> fmt::Debug for GatedRouterFuture<B>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatedRouterFuture").finish_non_exhaustive()
     }
 }
 

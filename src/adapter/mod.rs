@@ -69,6 +69,8 @@ use std::task::{Context, Poll, ready};
 
 #[cfg(feature = "actix-web")]
 pub use actix::{MiddlewareFuture, TollgateMiddleware, TollgateTransform};
+#[cfg(feature = "axum")]
+pub use axum::{GatedRouter, GatedRouterFuture};
 pub use extract::NoPrincipal;
 #[cfg(feature = "tracing")]
 pub use span::redacted_span;

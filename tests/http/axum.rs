@@ -4,18 +4,21 @@
 
 mod layers;
 mod sockets;
+use std::convert::Infallible;
+
 use crate::support;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::OriginalUri;
+use axum::extract::{OriginalUri, Request};
+use axum::response::Response;
 use axum::routing::get;
 use support::providers::public;
 use support::{Answer, World, with_key, without_key};
 use tollgate::account::ParamLimits;
 use tollgate::rule::Cost;
 use tollgate::{Credits, Gate, KeyId, Principal, Rule, TollgateLayer};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 use tower_http::normalize_path::NormalizePathLayer;
 
 const KEY: &str = "kwery_live_0123456789";
@@ -34,7 +37,10 @@ fn world(rules: impl IntoIterator<Item = Rule>) -> (World, Gate, KeyId) {
     (world, gate, id)
 }
 
-async fn answer(app: &Router, request: http::request::Builder) -> Answer {
+async fn answer<S>(app: &S, request: http::request::Builder) -> Answer
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone,
+{
     Answer::read(app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()).await
 }
 
@@ -65,7 +71,7 @@ async fn nested_router_is_judged_by_the_full_path() {
             .nest("/of/{tenant}", pages().layer(layer.clone())),
         Router::new()
             .nest("/v1", pages().route_layer(layer.clone()))
-            .nest("/of/{tenant}", layer.around(pages())),
+            .nest("/of/{tenant}", layer.around(pages()).into()),
         Router::new()
             .nest_service("/v1", layer.around(pages()))
             .nest_service("/of/{tenant}", layer.layer(pages())),

@@ -77,20 +77,20 @@ async fn walk_covers_an_openapi_document() {
 async fn routes_added_after_the_gate_are_open() {
     let test = TestGate::from_toml(GATE).unwrap();
     let late = || get(|| async { "late" });
-    let app = test.layer().around(routes()).route("/late", late());
+    let app = Router::from(test.layer().around(routes())).route("/late", late());
     let app = app.nest("/nested", Router::new().route("/late", late())).nest_service("/service", late());
     let asked = ["GET /health", "POST /v1/orders", "GET /late", "GET /nested/late", "GET /service"];
     let open = open_routes::<Body, _, _>(&app, asked).await.unwrap();
     assert_eq!(open, ["GET /health", "GET /late", "GET /nested/late", "GET /service"]);
     // A fallback takes the gate's own place.
-    let app = test.layer().around(routes()).fallback(|| async { "late" });
+    let app = Router::from(test.layer().around(routes())).fallback(|| async { "late" });
     assert_eq!(open_routes::<Body, _, _>(&app, asked).await.unwrap(), asked);
 }
 
 #[tokio::test]
 async fn walk_fills_parameters_within_segments() {
     let test = TestGate::from_toml(GATE).unwrap();
-    let app = test.layer().around(Router::new()).route("/img-{id}", get(|| async { "" }));
+    let app = Router::from(test.layer().around(Router::new())).route("/img-{id}", get(|| async { "" }));
     assert_eq!(open_routes::<Body, _, _>(&app, ["GET /img-{id}"]).await.unwrap(), ["GET /img-{id}"]);
 }
 

@@ -61,6 +61,13 @@ impl CallEnd {
         Self(None)
     }
 
+    /// Returns true if no charge waits for the end of the response.
+    #[cfg(feature = "axum")]
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Creates the end of a response whose head is there. `served` is its outcome if the status is good.
     pub(crate) fn awaited(admission: Admission, served: Outcome) -> Self {
         Self(Some(Box::new(Open { admission, served, polling: false })))

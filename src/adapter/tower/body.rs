@@ -37,6 +37,19 @@ impl<B> ResponseBody<B> {
     }
 }
 
+#[cfg(feature = "axum")]
+impl ResponseBody<axum::body::Body> {
+    /// Returns this body as axum's. It is boxed only if the gate has to see the end of a gRPC call.
+    #[inline]
+    pub(in crate::adapter) fn into_axum(self) -> axum::body::Body {
+        match self.content {
+            Content::Served { body, end } if end.is_none() => body,
+            Content::Refused { body } => body.map_or_else(axum::body::Body::empty, axum::body::Body::from),
+            content @ Content::Served { .. } => axum::body::Body::new(Self { content }),
+        }
+    }
+}
+
 impl<B> Default for ResponseBody<B> {
     /// Returns an empty body, for a response that a layer around the gate creates.
     fn default() -> Self {

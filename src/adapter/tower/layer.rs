@@ -51,7 +51,7 @@ use crate::gate::Gate;
 ///
 /// | place of the gate | what the gate misses |
 /// |---|---|
-/// | `around` the whole router | routes and fallbacks that are added to the returned router |
+/// | `around` the whole router | routes of a router that the result is merged into |
 /// | `Router::layer` | routes and fallbacks that are added later |
 /// | `Router::route_layer` | unknown paths: a fallback is served without a key |
 /// | within a nested router | all routes outside that router; rules still apply to whole paths |

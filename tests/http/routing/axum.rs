@@ -133,7 +133,7 @@ fn built(shape: Shape, routes: &[Route], below: &str, layer: &TollgateLayer) -> 
         }
         Shape::GateInNest => outer.nest(prefix, nested.layer(layer.clone())).fallback(say(OUTSIDE)),
         Shape::GateAroundNest => {
-            outer.nest(prefix, layer.around(nested.fallback(say(below)))).fallback(say(OUTSIDE))
+            outer.nest(prefix, layer.around(nested.fallback(say(below))).into()).fallback(say(OUTSIDE))
         }
     };
     match shape {

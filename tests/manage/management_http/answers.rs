@@ -66,7 +66,7 @@ async fn nested_management_uses_its_full_path() {
     let stage = Stage::with(|builder| builder.management("/v1/account/keys"));
     let (key, id) = stage.key("ada").await;
     let layer = TollgateLayer::new(stage.gate.clone());
-    let app = Router::new().nest("/v1", layer.around(Router::new()));
+    let app = Router::new().nest("/v1", layer.around(Router::new()).into());
     let rows = [
         ("/v1/account/keys".to_owned(), 200),
         (format!("/v1/account/keys/{id}"), 200),
