@@ -30,12 +30,19 @@ pub struct ParamLimits(Vec<Capped>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Capped {
     parameter: Arc<str>,
+    /// False if the name can only be sent encoded, because it contains `=`.
+    is_sent_plain: bool,
     cap: ParamLimit,
 }
 
 impl<I: IntoIterator<Item = (String, ParamLimit)>> From<I> for ParamLimits {
     fn from(caps: I) -> Self {
-        Self(caps.into_iter().map(|(parameter, cap)| Capped { parameter: parameter.into(), cap }).collect())
+        let capped = |(parameter, cap): (String, _)| Capped {
+            is_sent_plain: !parameter.contains('='),
+            parameter: parameter.into(),
+            cap,
+        };
+        Self(caps.into_iter().map(capped).collect())
     }
 }
 
@@ -85,8 +92,7 @@ impl ParamLimits {
     fn are_plainly_kept(&self, query: &[u8]) -> bool {
         let (mut rest, mut seen) = (query, 0_u64);
         loop {
-            let end = rest.iter().position(|byte| matches!(byte, b'%' | b'&')).unwrap_or(rest.len());
-            let (pair, later) = rest.split_at(end);
+            let (pair, later) = rest.split_at(query::plain_length(rest));
             if let Some((place, value)) = self.limited(pair) {
                 let seen_before = seen.checked_shr(place).is_none_or(|seen| seen & 1 == 1);
                 if seen_before || self.0[place as usize].problem_of_value(value).is_some() {
@@ -112,8 +118,7 @@ impl ParamLimits {
             }
             match pair.strip_prefix(name)? {
                 [] => Some(&[][..]),
-                // A name that contains `=` can only be sent encoded.
-                [b'=', value @ ..] if !name.contains(&b'=') => Some(value),
+                [b'=', value @ ..] if capped.is_sent_plain => Some(value),
                 _ => None,
             }
         };

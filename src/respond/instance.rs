@@ -18,7 +18,10 @@ pub(super) fn reference_to<'p>(path: &'p str, formats: &[KeyFormat]) -> Cow<'p, 
 }
 
 fn encoded(path: &str) -> Cow<'_, str> {
-    if path.len() <= LONGEST && (0..path.len()).all(|at| is_fit(path.as_bytes(), at)) {
+    let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_');
+    let needs_no_care = path.starts_with('/') && !path.starts_with("//") && path.bytes().all(is_plain);
+    let fits_all = || needs_no_care || (0..path.len()).all(|at| is_fit(path.as_bytes(), at));
+    if path.len() <= LONGEST && fits_all() {
         return Cow::Borrowed(path);
     }
     let mut encoded = String::new();

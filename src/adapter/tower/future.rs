@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::adapter::call::{self, CallEnd, Deadline};
+use crate::adapter::headers::RequestIdHeader;
 use crate::adapter::serving::Serving;
 use crate::adapter::tower::ResponseBody;
 use crate::adapter::tower::collect::Collecting;
@@ -69,8 +70,8 @@ where
     }
 
     #[inline]
-    pub(super) fn serve(future: S::Future, serving: Serving) -> Self {
-        Self { state: State::Serving { future, serving } }
+    pub(super) fn serve(future: S::Future, decision: &mut Decision, request_id: RequestIdHeader) -> Self {
+        Self { state: State::Serving { future, serving: Serving::new(decision.admission(), request_id) } }
     }
 
     pub(super) fn manage(
@@ -118,15 +119,16 @@ fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial, drawn: &Admissi
     response
 }
 
-/// Removes from a request what the service must not see, and inserts what the service must know.
+/// Removes from a request what the service must not see, and inserts what the service must know. Returns the header of
+/// the request's id for the response.
 #[inline]
-pub(super) fn serving<B>(core: &Core, request: &mut Request<B>, admission: Admission) -> Serving {
+pub(super) fn prepare<B>(core: &Core, request: &mut Request<B>, admission: &Admission) -> RequestIdHeader {
     let request_id = headers::name(|| RequestView::of(request), core);
     if let Some(named) = &request_id {
         request.headers_mut().insert(&named.0, named.1.clone());
     }
-    headers::prepare_request(request, &admission, core);
-    Serving::new(admission, request_id)
+    headers::prepare_request(request, admission, core);
+    request_id
 }
 
 /// Adds the gate's headers to the response and closes the charge. Returns the work to wait for, and the charge of a gRPC
@@ -224,12 +226,12 @@ where
         let response = refuse(core, &request, &denial, decision.admitted());
         return Poll::Ready(State::Refused { response: Some(response) });
     }
-    let admission = decision.admission();
-    if let Some(target) = Managed::target(core, &request, &admission) {
-        return Poll::Ready(manage(core, target, request, admission));
+    if let Some(target) = Managed::target(core, &request, decision.admitted()) {
+        return Poll::Ready(manage(core, target, request, decision.admission()));
     }
-    let serving = serving(core, &mut request, admission);
-    Poll::Ready(State::Serving { future: service.call(request), serving })
+    let request_id = prepare(core, &mut request, decision.admitted());
+    let future = service.call(request);
+    Poll::Ready(State::Serving { future, serving: Serving::new(decision.admission(), request_id) })
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
-use crate::adapter::tower::future::serving;
+use crate::adapter::tower::future::prepare;
 use crate::adapter::tower::managed::Managed;
 use crate::adapter::tower::{ResponseBody, ResponseFuture};
 use crate::gate::Gate;
@@ -76,8 +76,8 @@ where
                     self.release();
                     return managed;
                 }
-                let serving = serving(core, &mut request, decision.admission());
-                ResponseFuture::serve(self.inner.call(request), serving)
+                let request_id = prepare(core, &mut request, decision.admitted());
+                ResponseFuture::serve(self.inner.call(request), &mut decision, request_id)
             }
             Poll::Ready(Err(denial)) => {
                 self.release();
