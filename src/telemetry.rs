@@ -1,8 +1,8 @@
 //! Events about decisions: which key did what, and what it cost.
 //!
 //! A gate sends one event to each of its [`DecisionSink`]s for every request that needs a key. It sends the event when the
-//! outcome is final: the handler has answered and the charge is settled or refunded, or the request is denied. A
-//! settlement at a remote ledger may still be on its way then. A public request and a CORS preflight cause no event.
+//! outcome is final: the handler has answered and the charge is settled or refunded, or the request is denied, or the
+//! client has left before the decision. A public request and a CORS preflight cause no event.
 //!
 //! # Example
 //!
@@ -76,6 +76,8 @@ pub enum DecisionOutcome {
     Admitted,
     /// The request was denied for this reason.
     Denied(DenialKind),
+    /// The client left before the request was admitted or denied. Nothing was charged.
+    Abandoned,
 }
 
 /// A receiver of decision events.

@@ -9,9 +9,23 @@ use crate::gate::{Admission, Core};
 use crate::request::RequestView;
 use crate::respond::limit_headers;
 
-/// Returns the whole response to a denied request. For a `HEAD` request, the adapter sends only the head. `instance` is
+/// Returns the response to a denied request, and tells the sinks of decisions of it. For a `HEAD` request, the adapter sends only the head. `instance` is
 /// the path as it was sent, and `drawn` contains what the request drew before it was denied.
 pub(super) fn refuse(
+    core: &Core,
+    view: &RequestView<'_>,
+    instance: &str,
+    denial: &Denial,
+    drawn: &Admission,
+) -> Response<Bytes> {
+    let denial = core.observed(denial);
+    let response = respond(core, view, instance, &denial, drawn);
+    core.record_denial(&denial, Some(response.status()));
+    response
+}
+
+/// Returns the whole response to a denial that was observed.
+fn respond(
     core: &Core,
     view: &RequestView<'_>,
     instance: &str,
@@ -59,6 +73,6 @@ impl Gate {
     /// }
     /// ```
     pub fn response(&self, view: &RequestView<'_>, denial: &Denial) -> Response<Bytes> {
-        refuse(&self.0, view, view.path(), denial, &Admission::default())
+        respond(&self.0, view, view.path(), &self.0.observed(denial), &Admission::default())
     }
 }

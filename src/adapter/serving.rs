@@ -38,6 +38,12 @@ impl Serving {
         self.admission.set_status(status);
     }
 
+    /// Stores the status of a response that is still to come.
+    #[cfg(feature = "actix-web")]
+    pub(super) fn set_status(&mut self, status: u16) {
+        self.admission.set_status(status);
+    }
+
     /// Returns the outcome of a response by its status and the final cost that the handler reported. `None` if there is no
     /// charge, as when a gate around this one closes its own.
     #[inline]

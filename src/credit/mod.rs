@@ -120,7 +120,7 @@ impl<'a> Charge<'a> {
 pub enum Charged {
     /// The charge was taken.
     Posted {
-        /// The remaining balance, or `None` for an account without limit.
+        /// The remaining balance, or `None` for an account without limit, from which nothing was taken.
         balance: Option<Credits>,
     },
     /// The charge was not taken, because the balance is smaller than the amount. The balance is unchanged.

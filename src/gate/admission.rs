@@ -87,7 +87,7 @@ impl Admission {
         let entry = self.0.as_ref()?;
         let (record, terms) = (Arc::clone(entry.record()), entry.found.share_terms()?);
         let (balance, window_status) = (entry.spent.balance, entry.spent.window_status.clone());
-        let (charged, drawn) = (entry.spent.open.as_ref().map(|open| open.amount), window_status.is_some());
+        let (charged, drawn) = (entry.spent.open.as_ref().map(|open| open.taken), window_status.is_some());
         Some(Principal {
             record,
             terms,
@@ -104,6 +104,14 @@ impl Admission {
     pub(crate) fn set_status(&mut self, status: u16) {
         if let Some(entry) = &mut self.0 {
             entry.status = http::StatusCode::from_u16(status).ok();
+        }
+    }
+
+    /// Marks the head of the response as sent. The end of the charge no longer changes the status.
+    #[inline]
+    pub(crate) fn mark_sent(&mut self) {
+        if let Some(entry) = &mut self.0 {
+            entry.is_sent = true;
         }
     }
 

@@ -57,6 +57,8 @@ pub(crate) struct Decision {
     calls: Calls,
     /// A denial that waits for the refund of its charge.
     refund: Option<Box<(StoreFuture<()>, Denial)>>,
+    /// The rule of the request, while a back end is waited for.
+    waiting: Option<(Arc<Core>, usize)>,
 }
 
 /// The calls to back ends that are not answered yet.
@@ -104,6 +106,25 @@ impl Decision {
                 self.refuse(denial.by_rule(route.compiled), cx).map(Err)
             }
         }
+    }
+
+    /// Stores the rule of the request, for the event if the client leaves now.
+    #[cold]
+    pub(super) fn wait(&mut self, core: &Arc<Core>, view: &RequestView<'_>) {
+        self.waiting.get_or_insert_with(|| (Arc::clone(core), core.rules.find(view.method(), view.path()).0));
+    }
+
+    #[inline]
+    pub(super) fn stop_waiting(&mut self) {
+        self.waiting = None;
+    }
+
+    /// Ends a decision that missed its caller's deadline. Returns the denial.
+    #[cold]
+    pub(crate) fn late(&mut self, core: &Core) -> Denial {
+        let rule = self.waiting.take().map(|(_, rule)| core.rules.at(rule));
+        let denial = rule.into_iter().fold(Denial::late(), Denial::by_rule);
+        self.admission.entry().into_iter().fold(denial, |denial, entry| denial.of_key(entry.record()))
     }
 
     /// The admission of an admitted request.
@@ -216,6 +237,7 @@ impl Decision {
             source: self.source,
             admitted_by: None,
             status: None,
+            is_sent: false,
         }));
         Ok(())
     }
@@ -358,6 +380,15 @@ impl Decision {
     }
 }
 
+impl Drop for Decision {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some((core, rule)) = self.waiting.take() {
+            core.record_departure(self.admission.entry().map(|entry| &**entry.record()), rule);
+        }
+    }
+}
+
 /// The rule that applies to a request.
 struct Route<'r> {
     compiled: &'r Arc<CompiledRule>,
@@ -467,7 +498,7 @@ fn metered<'c>(
 /// refunded if the wait is interrupted.
 #[inline]
 fn reserve(spent: &mut RequestCharges, core: &Core, cost: Credits) -> ChargeId {
-    let make = || OpenCharge { id: core.charge_ids.next(), amount: cost, served: false };
+    let make = || OpenCharge { id: core.charge_ids.next(), amount: cost, taken: cost, served: false };
     spent.open.get_or_insert_with(make).id
 }
 
@@ -476,6 +507,10 @@ fn posted(spent: &mut RequestCharges, cost: Credits, charged: &Charged) -> Resul
     match *charged {
         Charged::Posted { balance } => {
             spent.balance = balance;
+            // Nothing is taken from an account without limit.
+            if let (None, Some(open)) = (balance, &mut spent.open) {
+                open.taken = Credits::ZERO;
+            }
             Ok(())
         }
         Charged::Insufficient { balance } => {

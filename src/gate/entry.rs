@@ -30,6 +30,8 @@ pub(crate) struct AdmittedKey {
     pub(super) admitted_by: Option<usize>,
     /// The status of the response, once there is one.
     pub(super) status: Option<StatusCode>,
+    /// True if the head of the response was sent.
+    pub(super) is_sent: bool,
 }
 
 /// A key's record and its terms.
@@ -66,6 +68,8 @@ pub(super) struct RequestCharges {
 pub(super) struct OpenCharge {
     pub(super) id: ChargeId,
     pub(super) amount: Credits,
+    /// The credits that the ledger took: the amount, or nothing from an account without limit.
+    pub(super) taken: Credits,
     /// True if the charge is settled when the client leaves now.
     pub(super) served: bool,
 }
@@ -114,7 +118,7 @@ impl AdmittedKey {
     pub(super) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
         let open = self.spent.open.take()?;
         let mut ending = self.end(&open, outcome);
-        self.spent.closed = (open.amount, outcome.cost(open.amount));
+        self.spent.closed = (open.taken, outcome.cost(open.taken));
         if ending.answer_mut().is_some() {
             None
         } else {
@@ -133,16 +137,21 @@ impl AdmittedKey {
         ending.unwrap_or_else(|Panicked| StoreFuture::failed(StoreError::panicked()))
     }
 
-    /// Refunds the charge if its settlement panics. A refund after a settlement changes nothing.
+    /// Waits for the end of a charge, and then tells the sinks. Refunds the charge if its settlement panics. A refund
+    /// after a settlement changes nothing.
     #[cold]
-    fn or_refund(&self, ending: StoreFuture<()>, open: &OpenCharge, outcome: Outcome) -> StoreFuture<()> {
-        if outcome == Outcome::Failed {
-            return ending;
-        }
+    fn or_refund(&mut self, ending: StoreFuture<()>, open: &OpenCharge, outcome: Outcome) -> StoreFuture<()> {
         let (core, record, id) = (Arc::clone(&self.found.core), Arc::clone(&self.found.record), open.id);
+        let mut report = self.admitted_by.take().and_then(|rule| self.report(rule));
         StoreFuture::boxed(async move {
             let ended = ending.await;
-            if ended.as_ref().is_err_and(StoreError::is_panic)
+            if !ended.as_ref().is_err_and(StoreError::is_panic) {
+                return ended;
+            }
+            if let Some(report) = &mut report {
+                report.mark_panicked();
+            }
+            if outcome != Outcome::Failed
                 && let Ok(refund) = guard("a ledger", || core.ledger.refund(&record.account, id))
                 && let Err(error) = refund.await
             {
@@ -152,30 +161,27 @@ impl AdmittedKey {
         })
     }
 
-    /// Tells the sinks of the admitted request.
-    #[cold]
-    fn report(&self, rule: usize) {
+    /// Returns the event about the admitted request, if there is a sink.
+    fn report(&self, rule: usize) -> Option<Report> {
         let FoundKey { core, record, .. } = &self.found;
-        let (charged, settled) = self.spent.closed;
-        core.record(&DecisionEvent {
-            time: core.clock.now().wall(),
-            key: Some(record.id),
-            account: Some(&record.account.id),
-            plan: Some(&record.account.plan),
-            environment: Some(&record.environment),
-            rule: Some(&core.rules.at(rule).rule).filter(|rule| !rule.pattern().is_empty()),
-            outcome: DecisionOutcome::Admitted,
+        if core.sinks.is_empty() {
+            return None;
+        }
+        Some(Report {
+            core: Arc::clone(core),
+            record: Arc::clone(record),
+            rule,
             status: self.status,
-            charged,
-            settled,
-        });
+            is_sent: self.is_sent,
+            amounts: self.spent.closed,
+        })
     }
 
     #[cold]
     fn abandon(&mut self, open: &OpenCharge) {
         let served = open.served && !std::thread::panicking();
         let outcome = if served { Outcome::Served } else { Outcome::Failed };
-        self.spent.closed = (open.amount, outcome.cost(open.amount));
+        self.spent.closed = (open.taken, outcome.cost(open.taken));
         let mut ending = self.end(open, outcome);
         if ending.answer_mut().is_none() {
             detach(self.or_refund(ending, open, outcome));
@@ -192,7 +198,47 @@ impl Drop for AdmittedKey {
         if let Some(rule) = self.admitted_by.take()
             && !self.found.core.sinks.is_empty()
         {
-            self.report(rule);
+            drop(self.report(rule));
         }
+    }
+}
+
+/// An event about an admitted request. The sinks receive it when this is dropped.
+struct Report {
+    core: Arc<Core>,
+    record: Arc<KeyRecord>,
+    rule: usize,
+    status: Option<StatusCode>,
+    is_sent: bool,
+    /// The credits that were charged and settled.
+    amounts: (Credits, Credits),
+}
+
+impl Report {
+    /// Changes the event to that of a settlement that panicked: the charge is refunded, and the response is 500.
+    fn mark_panicked(&mut self) {
+        self.amounts.1 = Credits::ZERO;
+        if !self.is_sent && self.status.is_some() {
+            self.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+    }
+}
+
+impl Drop for Report {
+    #[cold]
+    fn drop(&mut self) {
+        let Self { core, record, .. } = self;
+        core.record(&DecisionEvent {
+            time: core.clock.now().wall(),
+            key: Some(record.id),
+            account: Some(&record.account.id),
+            plan: Some(&record.account.plan),
+            environment: Some(&record.environment),
+            rule: Some(&core.rules.at(self.rule).rule).filter(|rule| !rule.pattern().is_empty()),
+            outcome: DecisionOutcome::Admitted,
+            status: self.status,
+            charged: self.amounts.0,
+            settled: self.amounts.1,
+        });
     }
 }

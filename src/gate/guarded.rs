@@ -10,6 +10,7 @@ use http::{HeaderValue, Response, StatusCode};
 use crate::amount::Credits;
 use crate::denial::Denial;
 use crate::gate::{Core, Decision};
+use crate::key::KeyRecord;
 use crate::panics::{Panicked, guard};
 use crate::request::RequestView;
 use crate::respond::Responders;
@@ -25,13 +26,21 @@ pub(crate) fn decide(
     view: &RequestView<'_>,
 ) -> Poll<Result<(), Denial>> {
     match guard("a back end", || decision.poll(core, cx, view)) {
-        Ok(polled) => polled,
+        Ok(Poll::Pending) => {
+            decision.wait(core, view);
+            Poll::Pending
+        }
+        Ok(Poll::Ready(decided)) => {
+            decision.stop_waiting();
+            Poll::Ready(decided)
+        }
         Err(Panicked) => Poll::Ready(Err(abandoned(decision))),
     }
 }
 
 #[cold]
 fn abandoned(decision: &mut Decision) -> Denial {
+    decision.stop_waiting();
     // An admission that is dropped before its handler begins refunds its charge.
     let mut admission = decision.admission();
     if let Some(entry) = &mut admission.0 {
@@ -45,15 +54,14 @@ fn abandoned(decision: &mut Decision) -> Denial {
 }
 
 impl Core {
-    /// Passes a denial to the log and to the observer, and returns the response. A panic of the observer or of the
-    /// responder is answered with 500.
+    /// Returns the response to a denial that was [observed](Self::observed). A panic of the responder is answered with
+    /// 500.
     pub(crate) fn refuse(
         &self,
         denial: &Denial,
         respond: impl Fn(&Responders, &Denial) -> Response<Bytes>,
     ) -> Response<Bytes> {
-        let denial = self.observed(denial);
-        let response = guard("a responder", || respond(&self.responders, &denial));
+        let response = guard("a responder", || respond(&self.responders, denial));
         response.unwrap_or_else(|Panicked| bare_failure())
     }
 
@@ -67,6 +75,24 @@ impl Core {
 }
 
 impl Core {
+    /// Tells the sinks of a request whose client left before the decision.
+    #[cold]
+    pub(super) fn record_departure(&self, record: Option<&KeyRecord>, rule: usize) {
+        let account = record.map(|record| &record.account);
+        self.record(&DecisionEvent {
+            time: self.clock.now().wall(),
+            key: record.map(|record| record.id),
+            account: account.map(|account| &account.id),
+            plan: account.map(|account| &account.plan),
+            environment: record.map(|record| &record.environment),
+            rule: Some(&self.rules.at(rule).rule).filter(|rule| !rule.pattern().is_empty()),
+            outcome: DecisionOutcome::Abandoned,
+            status: None,
+            charged: Credits::ZERO,
+            settled: Credits::ZERO,
+        });
+    }
+
     /// Passes an event to every sink. A panic of a sink is caught.
     #[cold]
     pub(super) fn record(&self, event: &DecisionEvent<'_>) {

@@ -10,10 +10,15 @@ use bytes::Bytes;
 use http::request::Builder;
 use http::{Request, Response};
 use http_body_util::Empty;
-use tollgate::gate::FinalCost;
+use tollgate::account::Allowance;
+use tollgate::credit::{Adjustment, AdjustmentKind, Charge, ChargeId, Charged, CreditAdmin};
+use tollgate::gate::{FinalCost, Outcome};
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::telemetry::{DecisionEvent, DecisionOutcome, DecisionSink};
-use tollgate::{Credits, DenialKind, Gate, KeyId, Rule, TollgateLayer};
+use tollgate::{
+    Account, CreditLedger, Credits, DenialKind, Gate, GateBuilder, KeyId, MemoryLedger, RequestView, Rule,
+    StoreFuture, TollgateLayer,
+};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{World, with_key, without_key};
@@ -63,14 +68,18 @@ struct Stage {
 
 impl Stage {
     fn with_balance(credits: u64) -> Self {
-        let (world, recorder) = (World::new(), Recorder::default());
+        Self::of(&World::new(), credits, |builder| builder)
+    }
+
+    fn of(world: &World, credits: u64, change: impl FnOnce(GateBuilder) -> GateBuilder) -> Self {
+        let (world, recorder) = (world.clone(), Recorder::default());
         let key = world.plain_key(KEY);
         world.set_balance(key, credits);
-        let mut rule = Rule::new("GET /v1/data").unwrap();
+        let mut rule = Rule::new("/v1/data").unwrap();
         rule.cost = Cost::Fixed(Credits::new(10));
         rule.scopes = ScopeRule::Everyone;
         let gate = world.kwery().rule(rule).decision_sink(Broken).decision_sink(recorder.clone());
-        Self { gate: gate.build().unwrap(), world, recorder, key }
+        Self { gate: change(gate).build().unwrap(), world, recorder, key }
     }
 
     fn account(&self) -> String {
@@ -158,4 +167,108 @@ async fn denial_is_recorded_with_its_reason() {
     assert_eq!(events.len(), 1);
     assert_eq!((events[0].1, events[0].2), (DecisionOutcome::Denied(DenialKind::Missing), Some(401)));
     assert_eq!(events[0].5, None);
+}
+
+/// A ledger that does not answer a charge, or panics in a settlement.
+#[derive(Debug)]
+struct Faulty {
+    ledger: Arc<MemoryLedger>,
+    never_charges: bool,
+    panics_later: bool,
+}
+
+impl CreditLedger for Faulty {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        if self.never_charges {
+            return StoreFuture::boxed(std::future::pending());
+        }
+        self.ledger.charge(charge)
+    }
+
+    fn settle(&self, _: &Account, _: ChargeId, _: Credits) -> StoreFuture<()> {
+        assert!(self.panics_later, "the ledger is broken");
+        StoreFuture::boxed(async { panic!("the ledger is broken") })
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        self.ledger.refund(account, id)
+    }
+}
+
+fn with_faulty_ledger(never_charges: bool, panics_later: bool) -> Stage {
+    let world = World::new();
+    let ledger = Arc::clone(&world.ledger);
+    Stage::of(&world.with_ledger(Faulty { ledger, never_charges, panics_later }), 100, |builder| builder)
+}
+
+#[tokio::test]
+async fn settlement_that_panics_is_recorded() {
+    for panics_later in [false, true] {
+        let Stage { recorder, gate, world, key } = with_faulty_ledger(false, panics_later);
+        send(&gate, with_key("GET /v1/data", KEY), || Some(Response::new(String::new()))).await;
+        let events = recorder.take();
+        assert_eq!(events.len(), 1);
+        assert_eq!((events[0].1, events[0].2), (DecisionOutcome::Admitted, Some(500)), "{panics_later}");
+        assert_eq!((events[0].3, events[0].4), (10, 0), "{panics_later}");
+        assert_eq!(world.balance(key), 100);
+    }
+}
+
+#[tokio::test]
+async fn client_that_leaves_a_decision_is_recorded() {
+    let stage = with_faulty_ledger(true, false);
+    let service = service_fn(|_: Request<Empty<Bytes>>| async { Ok::<_, Infallible>(Response::new(())) });
+    let service = TollgateLayer::new(stage.gate.clone()).layer(service);
+    let expected =
+        || (Some("/v1/data".to_owned()), DecisionOutcome::Abandoned, None, 0, 0, Some(stage.account()));
+    let mut answer = Box::pin(service.oneshot(with_key("GET /v1/data", KEY).body(Empty::new()).unwrap()));
+    assert!(std::future::poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await);
+    assert_eq!(stage.recorder.take(), []);
+    drop(answer);
+    assert_eq!(stage.recorder.take(), [expected()]);
+
+    let request = with_key("GET /v1/data", KEY).body(()).unwrap();
+    let view = RequestView::of(&request);
+    let mut decision = Box::pin(stage.gate.admit(&view));
+    assert!(std::future::poll_fn(|cx| Poll::Ready(decision.as_mut().poll(cx).is_pending())).await);
+    drop(decision);
+    assert_eq!(stage.recorder.take(), [expected()]);
+}
+
+#[cfg(feature = "tonic")]
+#[tokio::test(start_paused = true)]
+async fn missed_deadline_is_recorded_with_key_and_rule() {
+    let stage = with_faulty_ledger(true, false);
+    let request = with_key("POST /v1/data", KEY).header("content-type", "application/grpc");
+    let request = request.header("te", "trailers").header("grpc-timeout", "5m");
+    send(&stage.gate, request, || Some(Response::new(String::new()))).await;
+    let late = DecisionOutcome::Denied(DenialKind::Unavailable);
+    let expected = (Some("/v1/data".to_owned()), late, Some(200), 0, 0, Some(stage.account()));
+    assert_eq!(stage.recorder.take(), [expected]);
+}
+
+#[tokio::test]
+async fn account_without_limit_is_charged_nothing() {
+    let stage = Stage::with_balance(100);
+    let (account, id) = (stage.account().as_str().into(), "one".parse().unwrap());
+    let now = tollgate::Clock::now(&stage.world.clock).wall();
+    let adjustment = Adjustment::new(id, &account, AdjustmentKind::MakeUnlimited, &Allowance::None, now);
+    let _ = stage.world.ledger.adjust(&adjustment).await.unwrap();
+    let request = with_key("GET /v1/data", KEY).body(()).unwrap();
+    let admission = stage.gate.admit(&RequestView::of(&request)).await.unwrap();
+    assert_eq!(stage.gate.principal(&admission).unwrap().cost(), Credits::ZERO);
+    admission.finish(Outcome::Served).await.unwrap();
+    let events = stage.recorder.take();
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].3, events[0].4), (0, 0));
+}
+
+#[tokio::test]
+async fn observer_that_panics_is_recorded() {
+    let stage =
+        Stage::of(&World::new(), 5, |builder| builder.on_denial(|_| panic!("the observer is broken")));
+    send(&stage.gate, with_key("GET /v1/data", KEY), || Some(Response::new(String::new()))).await;
+    let events = stage.recorder.take();
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].1, events[0].2), (DecisionOutcome::Denied(DenialKind::Internal), Some(500)));
 }

@@ -127,7 +127,6 @@ fn refuse(
     let request_with_gate = RequestWithGate { request: &request, front };
     let answer =
         refusal::refuse(&front.gate.0, &request_with_gate.view(), request.uri().path(), denial, drawn);
-    front.gate.0.record_denial(denial, Some(answer.status()));
     request.into_response(convert::response(answer))
 }
 
@@ -148,8 +147,9 @@ fn finish<B>(
         }
         Err(error) => {
             let status = error.as_response_error().status_code().as_u16();
+            serving.set_status(status);
             let closing = serving.outcome(status, || None).and_then(|outcome| serving.close(outcome));
-            answer_later(serving, status, error);
+            answer_later(serving, error);
             closing
         }
     };
@@ -158,9 +158,8 @@ fn finish<B>(
 
 /// Adds the gate's headers to the response of an error once that response is created, because some errors can create only
 /// one. The error keeps its type, also for middleware that looks for it.
-fn answer_later(serving: &mut Serving, status: u16, error: &mut actix_web::Error) {
-    let (mut admission, request_id) = serving.take();
-    admission.set_status(status);
+fn answer_later(serving: &mut Serving, error: &mut actix_web::Error) {
+    let (admission, request_id) = serving.take();
     error.add_response_mapper(move |mut response| {
         headers::answer(response.headers_mut(), &admission, &mut request_id.clone());
         response

@@ -69,7 +69,8 @@ impl CallEnd {
     }
 
     /// Creates the end of a response whose head is there. `served` is its outcome if the status is good.
-    pub(crate) fn awaited(admission: Admission, served: Outcome) -> Self {
+    pub(crate) fn awaited(mut admission: Admission, served: Outcome) -> Self {
+        admission.mark_sent();
         Self(Some(Box::new(Open { admission, served, polling: false })))
     }
 

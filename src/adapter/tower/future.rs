@@ -115,7 +115,6 @@ fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial, drawn: &Admissi
     if request.method() == Method::HEAD {
         keep_head(&mut response);
     }
-    core.record_denial(denial, Some(response.status()));
     response
 }
 
@@ -216,7 +215,7 @@ where
     let Some(asked) = waiting else { return Poll::Pending };
     let decided = match decide(&mut asked.decision, &asked.gate.0, cx, &RequestView::of(&asked.request)) {
         Poll::Ready(decided) => decided,
-        Poll::Pending if asked.deadline.has_passed(cx) => Err(Denial::late()),
+        Poll::Pending if asked.deadline.has_passed(cx) => Err(asked.decision.late(&asked.gate.0)),
         Poll::Pending => return Poll::Pending,
     };
     let Some(waiting) = waiting.take() else { return Poll::Pending };

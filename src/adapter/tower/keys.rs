@@ -72,7 +72,7 @@ impl KeyService {
         let view = RequestView::of(request);
         let id = core.request_ids.of(&view);
         let context = core.denial_context(request.uri().path(), &id);
-        core.refuse(&denial, |responders, denial| responders.respond(&view, denial, &context))
+        core.refuse(&core.observed(&denial), |responders, denial| responders.respond(&view, denial, &context))
     }
 }
 
