@@ -4,6 +4,10 @@
 -- relative to now, are counted in nanoseconds. A window of more than 30 days has a refill of whole microseconds, because
 -- doubles represent multiples of 1000 exactly up to 2^56.
 
+-- The longest window, in nanoseconds, that is counted in nanoseconds: sums of three such times are exact below 2^53. It is
+-- longer than 30 days, because rounded refills add up to a little more than the window.
+local LONGEST_IN_NANOS = 3e15
+
 -- The number of quotas for which the windows that count the same requests are kept apart.
 local QUOTAS = 64
 
@@ -89,14 +93,15 @@ local function share(a, b, c)
   return rest > 0 and result + 1 or result
 end
 
--- Returns the time until a window is full if its taken cells are refilled in `refill` and not in `unit` each, rounded up,
--- but at most `most`.
+-- Returns the time until a window is full if its taken cells are refilled in `refill` and not in `unit` each, but at most
+-- `most`. It is rounded up to a nanosecond, and for a longer window to a microsecond.
 local function converted(ahead, unit, refill, most)
   if unit == refill then return ahead end
   local cells = math.floor(ahead / unit)
   if cells * refill >= most then return most end
   local rest = ahead - cells * unit
-  local step = (rest % 1000 + refill % 1000 + unit % 1000 == 0) and 1000 or 1
+  local longer = most + refill > LONGEST_IN_NANOS and rest % 1000 + refill % 1000 + unit % 1000 == 0
+  local step = longer and 1000 or 1
   return math.min(cells * refill + share(rest / step, refill / step, unit / step) * step, most)
 end
 
