@@ -166,6 +166,8 @@ denial_kinds! {
     BodyTooLarge = "body_too_large", Some(Self::BadRequest);
     /// A body that did not arrive in time. 408.
     BodyTimeout = "body_timeout", Some(Self::BadRequest);
+    /// A body whose `Content-Type` is another than the one that is read. 415.
+    UnsupportedMediaType = "unsupported_media_type", Some(Self::BadRequest);
     /// A method that is never served. 405.
     MethodNotAllowed = "method_not_allowed", Some(Self::BadRequest);
     /// A request in early data, which could be a replay (RFC 8470). 425.
@@ -404,6 +406,7 @@ pub(crate) fn default_status(kind: DenialKind) -> StatusCode {
             DenialKind::Conflict => Some(StatusCode::CONFLICT),
             DenialKind::BodyTooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
             DenialKind::BodyTimeout => Some(StatusCode::REQUEST_TIMEOUT),
+            DenialKind::UnsupportedMediaType => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
             DenialKind::CreditsExhausted => Some(StatusCode::PAYMENT_REQUIRED),
             DenialKind::RateLimited => Some(StatusCode::TOO_MANY_REQUESTS),
             DenialKind::MethodNotAllowed => Some(StatusCode::METHOD_NOT_ALLOWED),

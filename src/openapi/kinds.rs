@@ -115,6 +115,7 @@ fn of_management() -> Vec<Denial> {
         Kind::BadRequest,
         Kind::BodyTooLarge,
         Kind::BodyTimeout,
+        Kind::UnsupportedMediaType,
         Kind::NotGranted,
     ];
     let member = |kind, problem: &str| {

@@ -184,6 +184,9 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         DenialKind::InvalidMember => ("Invalid Member", "`{member}` {problem}."),
         DenialKind::BodyTooLarge => ("Content Too Large", "The request body is too large."),
         DenialKind::BodyTimeout => ("Request Timeout", "The request body was not received in time."),
+        DenialKind::UnsupportedMediaType => {
+            ("Unsupported Media Type", "The request body must have the `Content-Type` `application/json`.")
+        }
         DenialKind::RateLimited => {
             ("Too Many Requests", "The rate limit is exceeded. Retry in {retry_after} s.")
         }

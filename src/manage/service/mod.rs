@@ -191,7 +191,7 @@ impl Session<'_> {
         let media_type =
             self.call.media_type.as_deref().map(|text| text.split(';').next().unwrap_or_default().trim());
         if media_type.is_some_and(|media_type| !media_type.eq_ignore_ascii_case("application/json")) {
-            return Err(ManageError::invalid("Content-Type", "must be `application/json`").into());
+            return Err(DenialKind::UnsupportedMediaType.into());
         }
         Ok(Members::read(self.body()?)?)
     }

@@ -118,7 +118,7 @@ async fn refusals(stage: &Stage) -> Vec<(&'static str, u16, Answer)> {
 }
 
 /// The kinds that only key management refuses with: its own tests cover them.
-const OF_MANAGEMENT: [&str; 8] = [
+const OF_MANAGEMENT: [&str; 9] = [
     "feature_required",
     "too_wide",
     "not_found",
@@ -127,6 +127,7 @@ const OF_MANAGEMENT: [&str; 8] = [
     "invalid_member",
     "body_too_large",
     "body_timeout",
+    "unsupported_media_type",
 ];
 
 #[test]

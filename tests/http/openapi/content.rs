@@ -141,7 +141,10 @@ fn route_documents_exactly_its_refusals() {
     assert_eq!(of("post", "/v1/orders"), ["default", "400", "401", "403", "429", "500", "503"]);
     assert_eq!(
         of("patch", "/account/api-keys/{id}"),
-        ["default", "200", "400", "401", "403", "404", "405", "408", "409", "413", "429", "500", "503"]
+        [
+            "default", "200", "400", "401", "403", "404", "405", "408", "409", "413", "415", "429", "500",
+            "503"
+        ]
     );
     let examples = |method, path, status: &str| -> Vec<String> {
         let media =

@@ -217,6 +217,7 @@ fn asked() -> Vec<Row> {
 fn managed() -> Vec<Row> {
     use DenialKind::{
         BodyTooLarge, Conflict, FeatureRequired, InvalidMember, KeyLimitReached, NotFound, TooWide,
+        UnsupportedMediaType,
     };
 
     let name = r#"{"name": "another"}"#;
@@ -234,6 +235,10 @@ fn managed() -> Vec<Row> {
         denied("too large a body", "POST /account/keys", 413, BodyTooLarge)
             .keyed()
             .sending("x".repeat(70_000)),
+        denied("a body of a form", "POST /account/keys", 415, UnsupportedMediaType)
+            .keyed()
+            .with("content-type", "application/x-www-form-urlencoded")
+            .sending(name),
         denied("a feature that the plan lacks", "POST /account/keys", 403, FeatureRequired)
             .keyed()
             .sending(expiring),
