@@ -202,6 +202,11 @@ impl KeyFormat {
         places.map(|(place, prefix)| place + prefix.len()).any(|body| runs(&text.as_bytes()[body..]))
     }
 
+    /// Returns the number of bytes of the shortest key.
+    pub(crate) fn shortest(&self) -> usize {
+        self.prefix.len() + self.body.least
+    }
+
     /// Returns true if a text contains a whole key of this format, whatever stands around it.
     ///
     /// A format without a prefix is not looked for if its keys may be short, because it also accepts ordinary words.
@@ -209,7 +214,7 @@ impl KeyFormat {
         if self.prefix.is_empty() && self.body.least < self.least_issued() {
             return false;
         }
-        (0..text.len()).any(|from| {
+        (0..(text.len() + 1).saturating_sub(self.shortest())).any(|from| {
             let Some(body) = text[from..].strip_prefix(self.prefix.as_bytes()) else { return false };
             let longest =
                 body.iter().take(self.body.most).take_while(|byte| self.alphabet.holds(**byte)).count();

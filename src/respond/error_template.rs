@@ -100,7 +100,7 @@ impl ResponseForDenial for ErrorTemplates {
         let body = buffer.mark(0);
         let length = buffer.write_number(body.len() as u64);
         let retry_after = buffer.write_number(wait);
-        let id = buffer.write(context.request_id().as_str());
+        let id = buffer.write(context.request_id().as_bytes());
         let headers = error_template.headers(denial);
         let lacking = buffer.write_lacking(error_template, denial);
         let buffer = buffer.into_bytes();
@@ -149,7 +149,7 @@ impl ErrorTemplates {
         buffer: &mut ResponseBuffer,
     ) {
         match (variable, &denial.cause) {
-            (Variable::RequestId, _) => buffer.push(context.request_id().as_str()),
+            (Variable::RequestId, _) => buffer.push_bytes(context.request_id().as_bytes()),
             (Variable::Instance, _) => buffer.push_escaped(&context.instance()),
             (Variable::RetryAfter, _) => buffer.push_number(wait),
             (Variable::Timestamp, _) => {
@@ -195,7 +195,11 @@ struct ResponseBuffer(SmallVec<[u8; 512]>);
 
 impl ResponseBuffer {
     fn push(&mut self, text: &str) {
-        self.0.extend_from_slice(text.as_bytes());
+        self.push_bytes(text.as_bytes());
+    }
+
+    fn push_bytes(&mut self, text: &[u8]) {
+        self.0.extend_from_slice(text);
     }
 
     fn push_shown(&mut self, value: impl std::fmt::Display) {
@@ -232,9 +236,9 @@ impl ResponseBuffer {
         self.0.extend_from_slice(&digits[first..]);
     }
 
-    fn write(&mut self, text: &str) -> Range<usize> {
+    fn write(&mut self, text: &[u8]) -> Range<usize> {
         let from = self.0.len();
-        self.push(text);
+        self.push_bytes(text);
         self.mark(from)
     }
 

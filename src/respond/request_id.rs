@@ -42,6 +42,10 @@ impl RequestId {
         str::from_utf8(&self.0).unwrap_or_default()
     }
 
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Returns the id as a header value.
     pub(crate) fn to_header(&self) -> Option<HeaderValue> {
         HeaderValue::from_bytes(&self.0).ok()
