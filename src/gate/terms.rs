@@ -41,7 +41,6 @@ impl Plans {
     }
 
     /// Returns the names of the plans.
-    #[cfg(feature = "testing")]
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.terms.keys().map(PlanName::as_str)
     }
