@@ -34,8 +34,8 @@ async fn key_in_a_name_or_in_metadata_is_refused() -> Result<(), Fault> {
     let issued = stage.issue("ada").await?;
     let (id, secret) = (issued.key.id, issued.secret.expose_secret().to_owned());
     let retired = "acme_test_aaaaaaaabbbbbbbbccccccccdddddddd";
-    let texts =
-        [secret.clone(), retired.to_owned(), format!("bot ({secret}), old"), format!("key:{secret}\u{e9}")];
+    let within = [format!("bot ({secret}), old"), format!("key:{secret}\u{e9}"), format!("{secret}0")];
+    let texts = [secret.clone(), retired.to_owned()].into_iter().chain(within);
     for text in texts {
         let entry = BTreeMap::from([("note".to_owned(), text.clone())]);
         let name = BTreeMap::from([(text.clone(), "note".to_owned())]);
@@ -61,8 +61,8 @@ async fn key_in_a_name_or_in_metadata_is_refused() -> Result<(), Fault> {
             assert!(!told.contains(&secret[..15]) && !told.contains(&retired[..15]), "{told}");
         }
     }
-    // Less than a key, more than one, and a literal are none.
-    for text in [&secret[..20], &format!("{secret}0"), "acme_demo", "acme_live_ keys"] {
+    // Less than a key is none, and a literal is none.
+    for text in [&secret[..20], "acme_demo", "acme_live_ keys"] {
         let named = KeyChange { name: Some(text.to_owned()), ..KeyChange::default() };
         assert_eq!(stage.manager.update(id, &named).await?.name, text);
     }
