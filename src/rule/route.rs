@@ -13,6 +13,9 @@ use crate::words;
 /// The longest path that a request can have, which is the limit of `http`.
 const LONGEST: usize = 65_534;
 
+/// The maximum number of parameters of a pattern.
+const MOST_PARAMETERS: usize = 25;
+
 /// The cost of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cost {
@@ -334,6 +337,10 @@ fn unmatched(pattern: &str) -> Option<&'static str> {
     if pattern.split('/').any(|segment| segment == "*") {
         return Some("`*` is only valid at the end, for the rest of the path; use `{name}` for one segment");
     }
+    // matchit, which routes for axum and for the gate, panics above that.
+    if pattern.replace("{{", "").matches('{').count() > MOST_PARAMETERS {
+        return Some("a path can have at most 25 parameters");
+    }
     twins::too_many(pattern).then_some("at most four segments can combine a parameter with text")
 }
 
@@ -377,7 +384,7 @@ impl Cost {
 
 #[cfg(test)]
 mod tests {
-    use super::Rule;
+    use super::{MOST_PARAMETERS, Rule};
 
     #[test]
     fn trailing_star_covers_everything_below() {
@@ -385,6 +392,16 @@ mod tests {
         assert_eq!(pattern("/acme.quotes.v1.Quotes/*"), "/acme.quotes.v1.Quotes/{*rest}");
         assert_eq!(pattern("POST /*"), "/{*rest}");
         assert!(Rule::new("/a/*/b").is_err());
+    }
+
+    #[test]
+    fn parameters_of_a_pattern_are_limited() {
+        let segments = |count| (0..count).map(|number| format!("{{p{number}}}")).collect::<Vec<_>>();
+        let pattern = |count| format!("/{}", segments(count).join("/"));
+        assert!(Rule::new(&pattern(MOST_PARAMETERS)).is_ok());
+        assert!(matchit::Router::new().insert(pattern(MOST_PARAMETERS), ()).is_ok());
+        let error = Rule::new(&pattern(MOST_PARAMETERS + 1)).unwrap_err();
+        assert_eq!(error.problem(), "a path can have at most 25 parameters");
     }
 
     #[test]
