@@ -78,12 +78,12 @@ impl GatedRouter {
         Router::from(self).layer(layer)
     }
 
-    /// Returns a service for [`axum::serve`], without the addresses of peers.
+    /// Returns a service for [`axum::serve()`], without the addresses of peers.
     pub fn into_make_service(self) -> IntoMakeService<Self> {
         axum::ServiceExt::<Request<Body>>::into_make_service(self)
     }
 
-    /// Returns a service for [`axum::serve`]. It stores the address of each peer as [`ConnectInfo`], where the gate and
+    /// Returns a service for [`axum::serve()`]. It stores the address of each peer as [`ConnectInfo`], where the gate and
     /// handlers find it.
     pub fn into_make_service_with_connect_info<C>(self) -> IntoMakeServiceWithConnectInfo<Self, C> {
         axum::ServiceExt::<Request<Body>>::into_make_service_with_connect_info(self)
