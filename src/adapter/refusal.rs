@@ -9,8 +9,9 @@ use crate::gate::{Admission, Core};
 use crate::request::RequestView;
 use crate::respond::limit_headers;
 
-/// Returns the response to a denied request, and tells the sinks of decisions of it. For a `HEAD` request, the adapter sends only the head. `instance` is
-/// the path as it was sent, and `drawn` contains what the request drew before it was denied.
+/// Returns the response to a denied request, and passes the denial to the decision sinks. For a `HEAD` request, the
+/// adapter sends only the head. `instance` is the path as it was sent, and `drawn` contains what the request drew before
+/// it was denied.
 pub(super) fn refuse(
     core: &Core,
     view: &RequestView<'_>,

@@ -75,7 +75,7 @@ impl Core {
 }
 
 impl Core {
-    /// Tells the sinks of a request whose client left before the decision.
+    /// Passes an event to the decision sinks about a request whose client left before the decision.
     #[cold]
     pub(super) fn record_departure(&self, record: Option<&KeyRecord>, rule: usize) {
         let account = record.map(|record| &record.account);

@@ -112,7 +112,9 @@ impl Mounted for Endpoints {
             };
             let denial = denial.of_key(call.principal.record());
             let context = gate.0.denial_context(&call.path, &call.request_id);
-            gate.0.refuse(&denial, |responders, denial| responders.http().respond(denial, &context))
+            gate.0.refuse(&gate.0.observed(&denial), |responders, denial| {
+                responders.http().respond(denial, &context)
+            })
         })
     }
 }
