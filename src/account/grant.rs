@@ -11,6 +11,9 @@ use crate::amount::Credits;
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
 
+/// An hour in milliseconds.
+const HOUR: i64 = 3_600_000;
+
 /// A periodic credit grant of a plan. Each period, the balance is refilled *up to* the amount in one step. Unspent
 /// credits do not accumulate.
 ///
@@ -151,7 +154,6 @@ impl GrantPeriod {
 
     /// Returns the mean length of the period, in milliseconds.
     fn mean(&self) -> i64 {
-        const HOUR: i64 = 3_600_000;
         match self.0 {
             Period::Every(millis) => millis,
             Period::Calendar(CalendarUnit::Hour, ..) => HOUR,
@@ -164,7 +166,6 @@ impl GrantPeriod {
     /// Returns the longest time between two grants, in milliseconds.
     #[inline]
     fn longest(&self) -> i64 {
-        const HOUR: i64 = 3_600_000;
         match self.0 {
             Period::Every(millis) => millis,
             Period::Calendar(CalendarUnit::Hour, ..) => HOUR,

@@ -57,8 +57,10 @@ pub(crate) struct Decision {
     calls: Calls,
     /// A denial that waits for the refund of its charge.
     refund: Option<Box<(StoreFuture<()>, Denial)>>,
-    /// The rule of the request, while a back end is waited for.
-    waiting: Option<(Arc<Core>, usize)>,
+    /// The index of the request's rule.
+    rule: usize,
+    /// The gate, while a back end is waited for.
+    waiting: Option<Arc<Core>>,
 }
 
 /// The calls to back ends that are not answered yet.
@@ -91,6 +93,7 @@ impl Decision {
             return Poll::Ready(Err(Denial::method(mounted)));
         }
         let (rule, odd) = core.rules.find(view.method(), view.path());
+        self.rule = rule;
         let route = Route { compiled: core.rules.at(rule), rule, odd };
         if (route.compiled.rule.public && !odd) || (core.preflights && is_preflight(view)) {
             return Poll::Ready(Ok(()));
@@ -108,10 +111,10 @@ impl Decision {
         }
     }
 
-    /// Stores the rule of the request, for the event if the client leaves now.
+    /// Stores the gate, for the event if the client leaves now.
     #[cold]
-    pub(super) fn wait(&mut self, core: &Arc<Core>, view: &RequestView<'_>) {
-        self.waiting.get_or_insert_with(|| (Arc::clone(core), core.rules.find(view.method(), view.path()).0));
+    pub(super) fn wait(&mut self, core: &Arc<Core>) {
+        self.waiting.get_or_insert_with(|| Arc::clone(core));
     }
 
     #[inline]
@@ -122,7 +125,7 @@ impl Decision {
     /// Ends a decision that missed its caller's deadline. Returns the denial.
     #[cold]
     pub(crate) fn late(&mut self, core: &Core) -> Denial {
-        let rule = self.waiting.take().map(|(_, rule)| core.rules.at(rule));
+        let rule = self.waiting.take().map(|_| core.rules.at(self.rule));
         let denial = rule.into_iter().fold(Denial::late(), Denial::by_rule);
         self.admission.entry().into_iter().fold(denial, |denial, entry| denial.of_key(entry.record()))
     }
@@ -383,8 +386,8 @@ impl Decision {
 impl Drop for Decision {
     #[inline]
     fn drop(&mut self) {
-        if let Some((core, rule)) = self.waiting.take() {
-            core.record_departure(self.admission.entry().map(|entry| &**entry.record()), rule);
+        if let Some(core) = self.waiting.take() {
+            core.record_departure(self.admission.entry().map(|entry| &**entry.record()), self.rule);
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn decide(
 ) -> Poll<Result<(), Denial>> {
     match guard("a back end", || decision.poll(core, cx, view)) {
         Ok(Poll::Pending) => {
-            decision.wait(core, view);
+            decision.wait(core);
             Poll::Pending
         }
         Ok(Poll::Ready(decided)) => {

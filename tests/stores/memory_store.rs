@@ -106,7 +106,7 @@ fn record_enters_without_attached_state() {
 }
 
 #[test]
-fn change_of_details_in_place_drops_attached_state() {
+fn details_changed_in_place_drop_state() {
     let owner = StateOwner::new();
     let attach = |state: &tollgate::state::AttachedState| state.attach(owner, Arc::new(AtomicU64::new(1)));
     let mut account = Account::new("acme", "pro");
