@@ -56,7 +56,7 @@ use crate::error::StoreError;
 use crate::key::{KeyId, KeyRecord, KeySource};
 use crate::rule::CompiledRule;
 
-use crate::name::{AccountId, Agreement, Environment, PlanName};
+use crate::name::{AccountId, Agreement, PlanName};
 use crate::rule::Rule;
 use crate::trace;
 
@@ -334,9 +334,14 @@ impl Denial {
         self.record.as_ref().map(|record| &record.account.id)
     }
 
-    /// The environment of the key that was presented, if its record was found.
-    pub(crate) fn environment(&self) -> Option<&Environment> {
-        self.record.as_ref().map(|record| &record.environment)
+    /// The record of the key, if a key was found.
+    pub(crate) fn record(&self) -> Option<&Arc<KeyRecord>> {
+        self.record.as_ref()
+    }
+
+    /// The balance that is smaller than the cost.
+    pub(crate) fn balance(&self) -> Option<Credits> {
+        if let Cause::Balance { balance, .. } = &self.cause { Some(*balance) } else { None }
     }
 
     /// The plan of that account, if a key was found.

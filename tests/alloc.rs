@@ -13,9 +13,11 @@ use harness::drive::call;
 use harness::{gate, world};
 use http::{HeaderValue, Method};
 use tollgate::account::AccountStatus;
+use tollgate::adapter::Peer;
 use tollgate::clock::SystemClock;
 use tollgate::gate::TrustedProxies;
 use tollgate::key::{KeyHash, KeyStatus};
+use tollgate::telemetry::{DecisionEvent, DecisionSink};
 use tollgate::{
     Clock, Credits, DenialKind as Kind, GateBuilder, KeyRecord, KeySource, KeyStore, MemoryLedger,
     MemoryStore, StoreError, StoreFuture, TollgateLayer,
@@ -49,6 +51,33 @@ fn admission_allocates_only_the_principal() {
     assert_eq!(allocations(behind(gate::with_keys(4).without_principal()), admitted), bare);
     // The request has extensions already, so that the principal's box is all that an insert allocates.
     assert_eq!(allocations(behind(gate::with_keys(4)), admitted), bare + 1);
+}
+
+/// A decision sink that reads an event.
+#[derive(Debug)]
+struct Reader;
+
+impl DecisionSink for Reader {
+    fn record(&self, event: &DecisionEvent<'_>) {
+        assert!(event.request_id.is_some() && event.key.is_some());
+        assert!(event.windows.iter().count() <= 1);
+    }
+}
+
+#[test]
+fn event_of_an_admission_allocates_nothing() {
+    let bare = allocations(service_fn(world::handler), admitted);
+    let gate = || gate::with_keys(4).without_principal().decision_sink(Reader);
+    assert_eq!(allocations(behind(gate()), admitted), bare);
+    let proxies = TrustedProxies::new(["10.0.0.0/8".parse().unwrap()]);
+    let forwarded = || {
+        let mut request = with_header("x-forwarded-for", "198.51.100.7, 10.0.0.2");
+        request.headers_mut().extend(admitted().headers().clone());
+        request.extensions_mut().insert(Peer([10, 0, 0, 1].into()));
+        request
+    };
+    let bare = allocations(service_fn(world::handler), forwarded);
+    assert_eq!(allocations(behind(gate().trusted_proxies(proxies)), forwarded), bare);
 }
 
 #[test]

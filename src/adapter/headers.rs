@@ -9,7 +9,7 @@ use crate::gate::Principal;
 use crate::gate::{Admission, Core};
 use crate::query;
 use crate::request::RequestView;
-use crate::respond::{AnswerHeaders, limit_headers};
+use crate::respond::{AnswerHeaders, RequestId, limit_headers};
 
 /// Removes or hides the key in a request, and inserts the principal.
 #[inline]
@@ -82,13 +82,26 @@ pub(super) fn without_parameter(path: &str, query: Option<&str>, parameter: &str
 /// The header and value of the request's id, if every response has it.
 pub(super) type RequestIdHeader = Option<Box<(HeaderName, HeaderValue)>>;
 
+/// Returns the id of an admitted request, which is also that of the event about the decision.
+pub(super) fn request_id<'v>(
+    view: impl FnOnce() -> RequestView<'v>,
+    core: &Core,
+    admission: &Admission,
+) -> RequestId {
+    admission.request_id().cloned().unwrap_or_else(|| core.request_ids.of(&view()))
+}
+
 /// Returns the header and value of the request's id, if every response must have it.
 #[inline]
-pub(super) fn name<'v>(view: impl FnOnce() -> RequestView<'v>, core: &Core) -> RequestIdHeader {
+pub(super) fn name<'v>(
+    view: impl FnOnce() -> RequestView<'v>,
+    core: &Core,
+    admission: &Admission,
+) -> RequestIdHeader {
     if !core.request_ids.everywhere() {
         return None;
     }
-    let id = core.request_ids.of(&view()).to_header()?;
+    let id = request_id(view, core, admission).to_header()?;
     Some(Box::new((core.request_ids.header().clone(), id)))
 }
 

@@ -5,37 +5,39 @@ use http::Response;
 
 use crate::denial::Denial;
 use crate::gate::Gate;
-use crate::gate::{Admission, Core};
+use crate::gate::{Admission, Core, Decision};
 use crate::request::RequestView;
-use crate::respond::limit_headers;
+use crate::respond::{RequestId, limit_headers};
 
 /// Returns the response to a denied request, and passes the denial to the decision sinks. For a `HEAD` request, the
-/// adapter sends only the head. `instance` is the path as it was sent, and `drawn` contains what the request drew before
-/// it was denied.
+/// adapter sends only the head. `instance` is the path as it was sent.
 pub(super) fn refuse(
     core: &Core,
     view: &RequestView<'_>,
     instance: &str,
     denial: &Denial,
-    drawn: &Admission,
+    decision: &Decision,
 ) -> Response<Bytes> {
     let denial = core.observed(denial);
-    let response = respond(core, view, instance, &denial, drawn);
-    core.record_denial(&denial, Some(response.status()));
+    let id = decision.request_id().cloned();
+    let id = id.unwrap_or_else(|| core.request_ids.of(view));
+    let response = respond(core, view, instance, &denial, decision.admitted(), &id);
+    core.record_denial(&denial, Some(response.status()), decision);
     response
 }
 
-/// Returns the whole response to a denial that was observed.
+/// Returns the whole response to a denial that was observed. `drawn` contains what the request drew before it was
+/// denied.
 fn respond(
     core: &Core,
     view: &RequestView<'_>,
     instance: &str,
     denial: &Denial,
     drawn: &Admission,
+    id: &RequestId,
 ) -> Response<Bytes> {
-    let id = core.request_ids.of(view);
     let header = core.request_ids.header();
-    let context = core.denial_context(instance, &id);
+    let context = core.denial_context(instance, id);
     let mut response = core.refuse(denial, |responders, denial| responders.respond(view, denial, &context));
     if !response.headers().contains_key(header)
         && let Some(id) = id.to_header()
@@ -74,6 +76,7 @@ impl Gate {
     /// }
     /// ```
     pub fn response(&self, view: &RequestView<'_>, denial: &Denial) -> Response<Bytes> {
-        respond(&self.0, view, view.path(), &self.0.observed(denial), &Admission::default())
+        let (core, drawn) = (&self.0, Admission::default());
+        respond(core, view, view.path(), &core.observed(denial), &drawn, &core.request_ids.of(view))
     }
 }

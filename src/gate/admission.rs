@@ -12,6 +12,7 @@ use crate::gate::entry::{AdmittedKey, PresentedSecret};
 use crate::key::{KeyId, KeyRecord};
 use crate::name::Scope;
 use crate::request::Admitted;
+use crate::respond::RequestId;
 
 /// An admitted request and its open charge.
 ///
@@ -73,6 +74,11 @@ impl Admission {
         self.0.as_ref()
     }
 
+    /// The id of the request, if it was determined for the gate's sinks.
+    pub(crate) fn request_id(&self) -> Option<&RequestId> {
+        self.0.as_ref()?.event.request_id()
+    }
+
     /// Returns true if the request has an open charge.
     pub(crate) fn is_charged(&self) -> bool {
         self.0.as_ref().is_some_and(AdmittedKey::owes)
@@ -103,7 +109,7 @@ impl Admission {
     #[inline]
     pub(crate) fn set_status(&mut self, status: u16) {
         if let Some(entry) = &mut self.0 {
-            entry.status = http::StatusCode::from_u16(status).ok();
+            entry.event.set_status(status);
         }
     }
 
@@ -111,7 +117,7 @@ impl Admission {
     #[inline]
     pub(crate) fn mark_sent(&mut self) {
         if let Some(entry) = &mut self.0 {
-            entry.is_sent = true;
+            entry.event.mark_sent();
         }
     }
 

@@ -23,7 +23,7 @@ use crate::name::{Environment, PlanName, Scope};
 use crate::respond::{ErrorFormat, RequestIds, Responders, ResponseForDenial};
 use crate::rule::{Purpose, Rule, RuleSet, ScopeRule};
 use crate::store::KeyStore;
-use crate::telemetry::DecisionSink;
+use crate::telemetry::{DecisionSink, EventAddresses};
 use crate::uses::Uses;
 
 /// The default interval at which a key's use is recorded.
@@ -80,6 +80,7 @@ pub struct GateBuilder {
     pub(super) strip_headers: bool,
     pub(super) observer: Option<Observer>,
     sinks: Vec<Arc<dyn DecisionSink>>,
+    event_addresses: EventAddresses,
     pub(super) uses: Option<Duration>,
     pub(super) expiry_feature: Option<String>,
     pub(super) randomness: Arc<dyn Randomness>,
@@ -117,6 +118,7 @@ impl GateBuilder {
             strip_headers: false,
             observer: None,
             sinks: Vec::new(),
+            event_addresses: EventAddresses::default(),
             uses: None,
             expiry_feature: None,
             randomness: Arc::new(OsRandomness),
@@ -359,6 +361,13 @@ impl GateBuilder {
         self
     }
 
+    /// Sets the part of the client's address that [decision events](crate::telemetry::DecisionEvent::client) contain.
+    /// Defaults to the network.
+    pub fn event_addresses(mut self, addresses: EventAddresses) -> Self {
+        self.event_addresses = addresses;
+        self
+    }
+
     /// Sets the source of randomness for new keys, in place of the operating system.
     pub fn randomness(mut self, source: impl Randomness) -> Self {
         self.randomness = Arc::new(source);
@@ -484,6 +493,7 @@ impl GateBuilder {
             strip_headers: self.strip_headers,
             observer: self.observer,
             sinks: self.sinks,
+            event_addresses: self.event_addresses,
             management: self.management,
             revocations: Revocations::default(),
             mounted: self.mounted,

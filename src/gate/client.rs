@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderName;
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use crate::error::ConfigError;
 use crate::header;
@@ -102,7 +103,7 @@ impl TrustedProxies {
 
     /// Returns the address of the client behind a trusted peer.
     fn behind(&self, peer: IpAddr, view: &RequestView<'_>) -> Option<IpAddr> {
-        let mut lines: Vec<&[u8]> = Vec::new();
+        let mut lines: SmallVec<[&[u8]; 4]> = SmallVec::new();
         view.each(&self.header, &mut |line| lines.push(line));
         for element in lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b',')) {
             match address(element) {

@@ -20,6 +20,7 @@ use crate::gate::admission::{Admission, Outcome};
 use crate::gate::checks::{self, CheckContext};
 use crate::gate::detach::detach;
 use crate::gate::entry::{AdmittedKey, FoundKey, OpenCharge, PresentedSecret, RequestCharges};
+use crate::gate::event::OpenEvent;
 use crate::gate::revocation;
 use crate::gate::{Check, Core};
 use crate::key::{KeyHash, KeyRecord};
@@ -28,6 +29,7 @@ use crate::limit::{Draw, LimitDecision};
 use crate::meter::{Meter, Metered};
 use crate::request::RequestView;
 use crate::request::{HeaderCount, KeySearch, find_key};
+use crate::respond::RequestId;
 use crate::rule::{CompiledRule, CostError};
 
 /// The decision on one request, with the state that is kept while a back end is waited for.
@@ -61,6 +63,8 @@ pub(crate) struct Decision {
     rule: usize,
     /// The gate, while a back end is waited for.
     waiting: Option<Arc<Core>>,
+    /// The data for the event about the decision, until the request is admitted.
+    pub(super) event: OpenEvent,
 }
 
 /// The calls to back ends that are not answered yet.
@@ -134,6 +138,11 @@ impl Decision {
     #[inline]
     pub(crate) fn admitted(&self) -> &Admission {
         &self.admission
+    }
+
+    /// The id of a request that was not admitted, if it was determined for the gate's sinks.
+    pub(crate) fn request_id(&self) -> Option<&RequestId> {
+        self.event.request_id()
     }
 
     /// Takes the admission, which the caller keeps until the request ends.
@@ -238,9 +247,7 @@ impl Decision {
             found,
             spent: RequestCharges::default(),
             source: self.source,
-            admitted_by: None,
-            status: None,
-            is_sent: false,
+            event: OpenEvent::default(),
         }));
         Ok(())
     }
@@ -343,7 +350,6 @@ impl Decision {
     #[inline]
     fn admit(&mut self, core: &Arc<Core>, view: &RequestView<'_>, route: &Route<'_>) -> Result<(), Denial> {
         let (Some(entry), Some(now)) = (&mut self.admission.0, self.now) else { return Err(no_key_yet()) };
-        entry.admitted_by = Some(route.rule);
         // The look-up after the last scheme used the newest scheme again.
         if self.misses != 0 && self.misses != core.hashers.len() {
             entry.found.presented.renewed = renew_hash(&entry.found.record, core, view);
@@ -358,6 +364,9 @@ impl Decision {
             && found.record.covers_all_of(route.compiled.rule.pattern())
         {
             resolved.passed_rules.add(route.rule);
+        }
+        if !self.event.is_empty() {
+            entry.event = self.event.admitted(core, route.rule, view);
         }
         Ok(())
     }
@@ -387,7 +396,7 @@ impl Drop for Decision {
     #[inline]
     fn drop(&mut self) {
         if let Some(core) = self.waiting.take() {
-            core.record_departure(self.admission.entry().map(|entry| &**entry.record()), self.rule);
+            core.record_departure(&self.admission, self.rule, &self.event);
         }
     }
 }
@@ -451,7 +460,7 @@ fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option
     Some(Box::new(renewed.hash))
 }
 
-/// Stores the window status if it is reported to the handler or in headers.
+/// Stores the window status if it is reported to the handler, in headers, or to a sink.
 #[inline]
 fn within(spent: &mut RequestCharges, core: &Core, least: WindowStatus) {
     if core.tells_standing() {

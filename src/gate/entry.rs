@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
-
 use crate::account::Quotas;
 use crate::account::ResolvedTerms;
 use crate::account::Terms;
@@ -12,10 +10,10 @@ use crate::amount::{ChargeId, Credits};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::gate::detach::{detach, surviving};
+use crate::gate::event::{OpenEvent, Report};
 use crate::gate::{Core, Outcome};
 use crate::key::{KeyHash, KeyRecord};
 use crate::panics::{Panicked, guard};
-use crate::telemetry::{DecisionEvent, DecisionOutcome};
 use crate::trace;
 
 /// The result of a key's look-up, and the request's open charge. The charge is settled or refunded exactly once,
@@ -26,16 +24,12 @@ pub(crate) struct AdmittedKey {
     pub(super) spent: RequestCharges,
     /// The index of the source that contained the key.
     pub(crate) source: usize,
-    /// The rule by which the request was admitted, until it ends.
-    pub(super) admitted_by: Option<usize>,
-    /// The status of the response, once there is one.
-    pub(super) status: Option<StatusCode>,
-    /// True if the head of the response was sent.
-    pub(super) is_sent: bool,
+    /// The data for the event about the decision, from the admission to the end of the request.
+    pub(super) event: OpenEvent,
 }
 
 /// A key's record and its terms.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct FoundKey {
     pub(super) core: Arc<Core>,
     pub(super) record: Arc<KeyRecord>,
@@ -57,8 +51,6 @@ pub(crate) struct PresentedSecret {
 #[derive(Debug, Default)]
 pub(super) struct RequestCharges {
     pub(super) open: Option<OpenCharge>,
-    /// The amounts of the charge that was closed: charged and settled.
-    closed: (Credits, Credits),
     pub(super) balance: Option<Credits>,
     pub(super) window_status: Option<WindowStatus>,
 }
@@ -118,7 +110,7 @@ impl AdmittedKey {
     pub(super) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
         let open = self.spent.open.take()?;
         let mut ending = self.end(&open, outcome);
-        self.spent.closed = (open.taken, outcome.cost(open.taken));
+        self.event.set_amounts(open.taken, outcome.cost(open.taken));
         if ending.answer_mut().is_some() {
             None
         } else {
@@ -142,7 +134,7 @@ impl AdmittedKey {
     #[cold]
     fn or_refund(&mut self, ending: StoreFuture<()>, open: &OpenCharge, outcome: Outcome) -> StoreFuture<()> {
         let (core, record, id) = (Arc::clone(&self.found.core), Arc::clone(&self.found.record), open.id);
-        let mut report = self.admitted_by.take().and_then(|rule| self.report(rule));
+        let mut report = self.report();
         StoreFuture::boxed(async move {
             let ended = ending.await;
             if !ended.as_ref().is_err_and(StoreError::is_panic) {
@@ -161,19 +153,16 @@ impl AdmittedKey {
         })
     }
 
-    /// Returns the event about the admitted request, if there is a sink.
-    fn report(&self, rule: usize) -> Option<Report> {
-        let FoundKey { core, record, .. } = &self.found;
-        if core.sinks.is_empty() {
+    /// Takes the event about the admitted request, if there is a sink.
+    fn report(&mut self) -> Option<Report> {
+        if self.event.is_empty() {
             return None;
         }
         Some(Report {
-            core: Arc::clone(core),
-            record: Arc::clone(record),
-            rule,
-            status: self.status,
-            is_sent: self.is_sent,
-            amounts: self.spent.closed,
+            found: self.found.clone(),
+            window_status: self.spent.window_status.clone(),
+            balance: self.spent.balance,
+            event: std::mem::take(&mut self.event),
         })
     }
 
@@ -181,7 +170,7 @@ impl AdmittedKey {
     fn abandon(&mut self, open: &OpenCharge) {
         let served = open.served && !std::thread::panicking();
         let outcome = if served { Outcome::Served } else { Outcome::Failed };
-        self.spent.closed = (open.taken, outcome.cost(open.taken));
+        self.event.set_amounts(open.taken, outcome.cost(open.taken));
         let mut ending = self.end(open, outcome);
         if ending.answer_mut().is_none() {
             detach(self.or_refund(ending, open, outcome));
@@ -195,50 +184,8 @@ impl Drop for AdmittedKey {
         if let Some(open) = self.spent.open.take() {
             self.abandon(&open);
         }
-        if let Some(rule) = self.admitted_by.take()
-            && !self.found.core.sinks.is_empty()
-        {
-            drop(self.report(rule));
+        if !self.event.is_empty() {
+            self.found.record_admitted(&self.event, self.spent.window_status.as_ref(), self.spent.balance);
         }
-    }
-}
-
-/// An event about an admitted request. The sinks receive it when this is dropped.
-struct Report {
-    core: Arc<Core>,
-    record: Arc<KeyRecord>,
-    rule: usize,
-    status: Option<StatusCode>,
-    is_sent: bool,
-    /// The credits that were charged and settled.
-    amounts: (Credits, Credits),
-}
-
-impl Report {
-    /// Changes the event to that of a settlement that panicked: the charge is refunded, and the response is 500.
-    fn mark_panicked(&mut self) {
-        self.amounts.1 = Credits::ZERO;
-        if !self.is_sent && self.status.is_some() {
-            self.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
-        }
-    }
-}
-
-impl Drop for Report {
-    #[cold]
-    fn drop(&mut self) {
-        let Self { core, record, .. } = self;
-        core.record(&DecisionEvent {
-            time: core.clock.now().wall(),
-            key: Some(record.id),
-            account: Some(&record.account.id),
-            plan: Some(&record.account.plan),
-            environment: Some(&record.environment),
-            rule: Some(&core.rules.at(self.rule).rule).filter(|rule| !rule.pattern().is_empty()),
-            outcome: DecisionOutcome::Admitted,
-            status: self.status,
-            charged: self.amounts.0,
-            settled: self.amounts.1,
-        });
     }
 }

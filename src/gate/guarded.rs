@@ -7,14 +7,11 @@ use bytes::Bytes;
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::amount::Credits;
 use crate::denial::Denial;
 use crate::gate::{Core, Decision};
-use crate::key::KeyRecord;
 use crate::panics::{Panicked, guard};
 use crate::request::RequestView;
 use crate::respond::Responders;
-use crate::telemetry::{DecisionEvent, DecisionOutcome};
 
 /// Decides on a request as [`Decision::poll`] does. If a back end panics, the request is denied and its charge
 /// refunded.
@@ -25,7 +22,13 @@ pub(crate) fn decide(
     cx: &mut Context<'_>,
     view: &RequestView<'_>,
 ) -> Poll<Result<(), Denial>> {
-    match guard("a back end", || decision.poll(core, cx, view)) {
+    let polled = guard("a back end", || {
+        if !core.sinks.is_empty() {
+            decision.event.begin(core, view);
+        }
+        decision.poll(core, cx, view)
+    });
+    match polled {
         Ok(Poll::Pending) => {
             decision.wait(core);
             Poll::Pending
@@ -44,7 +47,10 @@ fn abandoned(decision: &mut Decision) -> Denial {
     // An admission that is dropped before its handler begins refunds its charge.
     let mut admission = decision.admission();
     if let Some(entry) = &mut admission.0 {
-        entry.admitted_by = None;
+        // A request that was admitted before the panic is recorded as denied.
+        if !entry.event.is_empty() {
+            decision.event = std::mem::take(&mut entry.event);
+        }
     }
     let denial = Denial::panicked();
     match admission.entry() {
@@ -71,54 +77,6 @@ impl Core {
             Ok(()) => std::borrow::Cow::Borrowed(denial),
             Err(Panicked) => std::borrow::Cow::Owned(Denial::panicked().in_place_of(denial)),
         }
-    }
-}
-
-impl Core {
-    /// Passes an event to the decision sinks about a request whose client left before the decision.
-    #[cold]
-    pub(super) fn record_departure(&self, record: Option<&KeyRecord>, rule: usize) {
-        let account = record.map(|record| &record.account);
-        self.record(&DecisionEvent {
-            time: self.clock.now().wall(),
-            key: record.map(|record| record.id),
-            account: account.map(|account| &account.id),
-            plan: account.map(|account| &account.plan),
-            environment: record.map(|record| &record.environment),
-            rule: Some(&self.rules.at(rule).rule).filter(|rule| !rule.pattern().is_empty()),
-            outcome: DecisionOutcome::Abandoned,
-            status: None,
-            charged: Credits::ZERO,
-            settled: Credits::ZERO,
-        });
-    }
-
-    /// Passes an event to every sink. A panic of a sink is caught.
-    #[cold]
-    pub(super) fn record(&self, event: &DecisionEvent<'_>) {
-        for sink in &self.sinks {
-            // The panic has been logged, and the other sinks still receive the event.
-            let _ = guard("a decision sink", || sink.record(event));
-        }
-    }
-
-    /// Tells the sinks of a denied request, with the status of its response.
-    pub(crate) fn record_denial(&self, denial: &Denial, status: Option<StatusCode>) {
-        if self.sinks.is_empty() {
-            return;
-        }
-        self.record(&DecisionEvent {
-            time: self.clock.now().wall(),
-            key: denial.key(),
-            account: denial.account(),
-            plan: denial.plan(),
-            environment: denial.environment(),
-            rule: denial.rule(),
-            outcome: DecisionOutcome::Denied(denial.kind()),
-            status,
-            charged: Credits::ZERO,
-            settled: Credits::ZERO,
-        });
     }
 }
 

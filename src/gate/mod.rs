@@ -53,6 +53,7 @@ mod client;
 mod decide;
 mod detach;
 mod entry;
+mod event;
 mod guarded;
 mod mounted;
 mod order;
@@ -93,7 +94,7 @@ use crate::request::RequestView;
 use crate::respond::{DenialContext, RequestId, RequestIds, Responders};
 use crate::rule::RuleSet;
 use crate::store::{AccountAdmin, KeyStore};
-use crate::telemetry::DecisionSink;
+use crate::telemetry::{DecisionSink, EventAddresses};
 use crate::uses::Uses;
 
 type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
@@ -157,6 +158,7 @@ pub(crate) struct Core {
     pub(crate) strip_headers: bool,
     observer: Option<Observer>,
     pub(crate) sinks: Vec<Arc<dyn DecisionSink>>,
+    event_addresses: EventAddresses,
     /// The feature that a plan must include before a caller may choose an expiry.
     pub(crate) expiry_feature: Option<String>,
     randomness: Arc<dyn Randomness>,
@@ -185,7 +187,7 @@ impl Gate {
             Ok(()) => Ok(decision.admission()),
             Err(denial) => {
                 let denial = self.0.observed(&denial).into_owned();
-                self.0.record_denial(&denial, None);
+                self.0.record_denial(&denial, None, &decision);
                 Err(denial)
             }
         }
@@ -313,9 +315,9 @@ impl Core {
         self.hashers.get(tries).unwrap_or(&self.hashers[0])
     }
 
-    /// Returns true if the window status of an admitted request is reported to the handler or in headers.
+    /// Returns true if the window status of an admitted request is reported to the handler, in headers, or to a sink.
     pub(crate) fn tells_standing(&self) -> bool {
-        self.principal || self.limit_headers
+        self.principal || self.limit_headers || !self.sinks.is_empty()
     }
 
     /// Returns true if this is a literal key, which is public knowledge.

@@ -359,6 +359,13 @@ impl Cost {
         *self == Self::Fixed(Credits::ZERO)
     }
 
+    /// Returns the number of units of an admitted request, if the cost is per unit.
+    pub(crate) fn units(&self, query: Option<&str>) -> Option<u64> {
+        let Self::PerUnit { parameter, default, .. } = self else { return None };
+        let asked = query.map_or(Ok(None), |query| number(query, parameter)).ok()?;
+        Some(asked.unwrap_or(*default))
+    }
+
     /// Returns the cost of a request with this query.
     #[inline]
     pub(crate) fn of(&self, query: Option<&str>) -> Result<Credits, CostError> {

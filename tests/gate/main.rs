@@ -4,6 +4,7 @@
 mod back_ends;
 mod builder;
 mod decision_events;
+mod event_fields;
 mod key_generation;
 mod keys;
 #[path = "../support/log.rs"]

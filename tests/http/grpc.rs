@@ -6,6 +6,6 @@ mod charges;
 mod deadlines;
 mod denials;
 mod details;
-mod fixture;
+pub(crate) mod fixture;
 mod mixed;
 mod other_language;

@@ -6,6 +6,7 @@ mod axum;
 mod charges;
 mod compile;
 mod error_format;
+mod events;
 #[allow(dead_code, reason = "shared with another test")]
 #[path = "../config/config/fixture.rs"]
 mod fixture;

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "no test uses all of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod events;
 pub(crate) mod faulty_back_ends;
 pub(crate) mod providers;
 pub(crate) mod remote;

@@ -80,9 +80,9 @@ where
         front: &GateHeaders,
         request: ServiceRequest,
         denial: &Denial,
-        drawn: &Admission,
+        decision: &Decision,
     ) -> Self {
-        Self { state: State::Refused { response: Some(refuse(front, request, denial, drawn)) } }
+        Self { state: State::Refused { response: Some(refuse(front, request, denial, decision)) } }
     }
 }
 
@@ -105,7 +105,7 @@ where
     }
     let request_id = {
         let request_with_gate = RequestWithGate { request: &request, front };
-        headers::name(|| request_with_gate.view(), core)
+        headers::name(|| request_with_gate.view(), core, &admission)
     };
     if let Some(named) = &request_id
         && let (Some(name), Some(id)) = (convert::name(&named.0), convert::value(&named.1))
@@ -121,12 +121,12 @@ fn refuse(
     front: &GateHeaders,
     request: ServiceRequest,
     denial: &Denial,
-    drawn: &Admission,
+    decision: &Decision,
 ) -> ServiceResponse {
     // For a `HEAD` request, actix-web itself sends only the head, with the length of the body.
     let request_with_gate = RequestWithGate { request: &request, front };
     let answer =
-        refusal::refuse(&front.gate.0, &request_with_gate.view(), request.uri().path(), denial, drawn);
+        refusal::refuse(&front.gate.0, &request_with_gate.view(), request.uri().path(), denial, decision);
     request.into_response(convert::response(answer))
 }
 
@@ -220,9 +220,7 @@ where
     let Waiting { front, mut decision, service, request } = *waiting;
     Poll::Ready(match decided {
         Ok(()) => serve(&front, &*service, request, decision.admission()),
-        Err(denial) => {
-            State::Refused { response: Some(refuse(&front, request, &denial, decision.admitted())) }
-        }
+        Err(denial) => State::Refused { response: Some(refuse(&front, request, &denial, &decision)) },
     })
 }
 

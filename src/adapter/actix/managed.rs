@@ -35,7 +35,7 @@ pub(super) async fn answer(
     });
     let body = body.await;
     let request = ServiceRequest::from_request(head);
-    let answer = match call(&front, &request, body, principal) {
+    let answer = match call(&front, &request, body, principal, &admission) {
         Some(call) => mounted.answer(front.gate.clone(), call).await,
         None => return request.into_response(actix_web::HttpResponse::MethodNotAllowed()),
     };
@@ -58,6 +58,7 @@ fn call(
     request: &ServiceRequest,
     body: Result<Bytes, BodyFault>,
     principal: Principal,
+    admission: &Admission,
 ) -> Option<MountedRequest> {
     let (request_with_gate, core) = (RequestWithGate { request, front }, &front.gate.0);
     let view = request_with_gate.view();
@@ -70,6 +71,6 @@ fn call(
         body,
         principal,
         client: core.proxies.client(&view),
-        request_id: core.request_ids.of(&view),
+        request_id: headers::request_id(|| view, core, admission),
     })
 }

@@ -53,9 +53,7 @@ where
             Poll::Ready(Ok(())) => {
                 MiddlewareFuture::serve(&self.front, &*self.service, request, decision.admission())
             }
-            Poll::Ready(Err(denial)) => {
-                MiddlewareFuture::refuse(&self.front, request, &denial, decision.admitted())
-            }
+            Poll::Ready(Err(denial)) => MiddlewareFuture::refuse(&self.front, request, &denial, &decision),
             Poll::Pending => {
                 let (front, service) = (Arc::clone(&self.front), Rc::clone(&self.service));
                 MiddlewareFuture::decide(front, decision, service, request)

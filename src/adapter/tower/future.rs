@@ -83,8 +83,8 @@ where
         Self { state: manage(core, target, request, admission) }
     }
 
-    pub(super) fn refuse(core: &Core, request: &Request<B>, denial: &Denial, drawn: &Admission) -> Self {
-        Self { state: State::Refused { response: Some(refuse(core, request, denial, drawn)) } }
+    pub(super) fn refuse(core: &Core, request: &Request<B>, denial: &Denial, decision: &Decision) -> Self {
+        Self { state: State::Refused { response: Some(refuse(core, request, denial, decision)) } }
     }
 }
 
@@ -100,7 +100,7 @@ fn manage<S, F, R, B>(
 where
     B: Body,
 {
-    let (managed, body) = Managed::part(core, target, request);
+    let (managed, body) = Managed::part(core, target, request, &admission);
     let finish = managed.finish(admission);
     State::Reading {
         body: Collecting::new(body, core.management.body_time),
@@ -109,9 +109,9 @@ where
 }
 
 #[cold]
-fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial, drawn: &Admission) -> Response<Bytes> {
+fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial, decision: &Decision) -> Response<Bytes> {
     let view = RequestView::of(request);
-    let mut response = refusal::refuse(core, &view, view.path(), denial, drawn);
+    let mut response = refusal::refuse(core, &view, view.path(), denial, decision);
     if request.method() == Method::HEAD {
         keep_head(&mut response);
     }
@@ -122,7 +122,7 @@ fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial, drawn: &Admissi
 /// the request's id for the response.
 #[inline]
 pub(super) fn prepare<B>(core: &Core, request: &mut Request<B>, admission: &Admission) -> RequestIdHeader {
-    let request_id = headers::name(|| RequestView::of(request), core);
+    let request_id = headers::name(|| RequestView::of(request), core, admission);
     if let Some(named) = &request_id {
         request.headers_mut().insert(&named.0, named.1.clone());
     }
@@ -222,7 +222,7 @@ where
     let Waiting { gate, mut decision, mut service, mut request, .. } = *waiting;
     let core = &gate.0;
     if let Err(denial) = decided {
-        let response = refuse(core, &request, &denial, decision.admitted());
+        let response = refuse(core, &request, &denial, &decision);
         return Poll::Ready(State::Refused { response: Some(response) });
     }
     if let Some(target) = Managed::target(core, &request, decision.admitted()) {

@@ -16,7 +16,7 @@ use crate::adapter::tower::collect::Collecting;
 use crate::adapter::tower::managed::{Managed, Target};
 use crate::denial::{Denial, DenialKind};
 use crate::error::ConfigError;
-use crate::gate::{Gate, Mounted, Principal};
+use crate::gate::{Admission, Gate, Mounted, Principal};
 use crate::manage::Endpoints;
 use crate::request::RequestView;
 
@@ -102,7 +102,7 @@ where
         // the rest.
         let path = request.uri().path().to_owned();
         let target = Target { mounted: self.endpoints.clone(), path, principal };
-        let (managed, body) = Managed::part(&self.gate.0, target, request);
+        let (managed, body) = Managed::part(&self.gate.0, target, request, &Admission::default());
         let time = self.gate.0.management.body_time;
         Box::pin(async move {
             let mut body = pin!(Collecting::new(body, time));

@@ -47,9 +47,15 @@ impl Managed {
     }
 
     /// Separates a request from its body.
-    pub(super) fn part<B>(core: &Arc<Core>, target: Target, request: Request<B>) -> (Self, B) {
+    pub(super) fn part<B>(
+        core: &Arc<Core>,
+        target: Target,
+        request: Request<B>,
+        admission: &Admission,
+    ) -> (Self, B) {
         let view = RequestView::of(&request);
-        let (client, request_id) = (core.proxies.client(&view), core.request_ids.of(&view));
+        let (client, request_id) =
+            (core.proxies.client(&view), headers::request_id(|| view, core, admission));
         let (head, body) = request.into_parts();
         (Self { gate: Gate(Arc::clone(core)), target, head, client, request_id }, body)
     }

@@ -81,7 +81,7 @@ where
             }
             Poll::Ready(Err(denial)) => {
                 self.release();
-                ResponseFuture::refuse(&self.gate.0, &request, &denial, decision.admitted())
+                ResponseFuture::refuse(&self.gate.0, &request, &denial, &decision)
             }
             Poll::Pending => {
                 // This request uses the service that is ready. The clone must become ready for the next request.

@@ -1,0 +1,271 @@
+//! The events about decisions, for the decision sinks of the gate.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use ipnet::IpNet;
+
+use crate::account::WindowStatus;
+use crate::amount::Credits;
+use crate::denial::Denial;
+use crate::gate::entry::{AdmittedKey, FoundKey};
+use crate::gate::{Admission, Core, Decision};
+use crate::key::KeyRecord;
+use crate::panics::guard;
+use crate::request::RequestView;
+use crate::respond::RequestId;
+use crate::rule::Rule;
+use crate::telemetry::{DecisionEvent, DecisionOutcome, Windows};
+
+/// The data of a request that its event needs beyond the key and the charge. Empty if the gate has no sink.
+#[derive(Debug, Default)]
+pub(super) struct OpenEvent(Option<Box<EventData>>);
+
+#[derive(Debug)]
+struct EventData {
+    /// The monotonic time at which the decision began, in nanoseconds.
+    begun: u64,
+    request_id: RequestId,
+    client: Option<IpNet>,
+    /// The time from the beginning to the admission.
+    elapsed: Duration,
+    /// The index of the rule by which the request was admitted.
+    rule: usize,
+    units: Option<u64>,
+    /// The status of the response, once there is one.
+    status: Option<StatusCode>,
+    /// True if the head of the response was sent.
+    is_sent: bool,
+    charged: Credits,
+    settled: Credits,
+}
+
+/// The maximum number of unused boxes that a thread keeps.
+const MOST_SPARE: usize = 64;
+
+thread_local! {
+    /// Unused boxes, so that a request allocates none. They are boxed because a move of the data costs every request more
+    /// than a move of the pointer.
+    #[allow(clippy::vec_box, reason = "the boxes themselves are reused")]
+    static SPARE: RefCell<Vec<Box<EventData>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl OpenEvent {
+    /// Stores the data that only the request contains, unless that was done before.
+    #[cold]
+    pub(super) fn begin(&mut self, core: &Core, view: &RequestView<'_>) {
+        if self.0.is_some() {
+            return;
+        }
+        let data = EventData {
+            begun: core.clock.now().ticks(),
+            request_id: core.request_ids.of(view),
+            client: core.event_addresses.of(|| core.proxies.client(view)),
+            elapsed: Duration::ZERO,
+            rule: 0,
+            units: None,
+            status: None,
+            is_sent: false,
+            charged: Credits::ZERO,
+            settled: Credits::ZERO,
+        };
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+        self.0 = Some(match spare {
+            Some(mut spare) => {
+                *spare = data;
+                spare
+            }
+            None => Box::new(data),
+        });
+    }
+
+    /// Takes the data of a request that was admitted by this rule.
+    #[cold]
+    pub(super) fn admitted(&mut self, core: &Core, rule: usize, view: &RequestView<'_>) -> Self {
+        if let Some(data) = &mut self.0 {
+            data.elapsed = Duration::from_nanos(core.clock.now().ticks().saturating_sub(data.begun));
+            data.rule = rule;
+            data.units = core.rules.at(rule).rule.cost.units(view.query());
+        }
+        std::mem::take(self)
+    }
+
+    /// Returns true if the gate has no sink.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The id of the request.
+    pub(super) fn request_id(&self) -> Option<&RequestId> {
+        self.0.as_ref().map(|data| &data.request_id)
+    }
+
+    /// Stores the status of the response.
+    #[inline]
+    pub(super) fn set_status(&mut self, status: u16) {
+        if let Some(data) = &mut self.0 {
+            data.status = StatusCode::from_u16(status).ok();
+        }
+    }
+
+    /// Marks the head of the response as sent. The end of the charge no longer changes the status.
+    #[inline]
+    pub(super) fn mark_sent(&mut self) {
+        if let Some(data) = &mut self.0 {
+            data.is_sent = true;
+        }
+    }
+
+    /// Stores the amounts of the charge that was closed.
+    #[inline]
+    pub(super) fn set_amounts(&mut self, charged: Credits, settled: Credits) {
+        if let Some(data) = &mut self.0 {
+            (data.charged, data.settled) = (charged, settled);
+        }
+    }
+}
+
+impl Drop for OpenEvent {
+    /// Keeps the box for another request of this thread.
+    #[inline]
+    fn drop(&mut self) {
+        #[cold]
+        fn keep(data: Box<EventData>) {
+            let _ = SPARE.try_with(|spare| {
+                let mut spare = spare.borrow_mut();
+                if spare.len() < MOST_SPARE {
+                    spare.push(data);
+                }
+            });
+        }
+        if let Some(data) = self.0.take() {
+            keep(data);
+        }
+    }
+}
+
+/// An event about an admitted request whose charge is being closed. The sinks receive it when this is dropped.
+pub(super) struct Report {
+    pub(super) found: FoundKey,
+    pub(super) window_status: Option<WindowStatus>,
+    pub(super) balance: Option<Credits>,
+    pub(super) event: OpenEvent,
+}
+
+impl Report {
+    /// Changes the event to that of a settlement that panicked: the charge is refunded, and the response is 500.
+    pub(super) fn mark_panicked(&mut self) {
+        let Some(data) = &mut self.event.0 else { return };
+        data.settled = Credits::ZERO;
+        if !data.is_sent && data.status.is_some() {
+            data.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.found.record_admitted(&self.event, self.window_status.as_ref(), self.balance);
+    }
+}
+
+impl FoundKey {
+    /// Passes an event to the decision sinks about a request that was admitted with this key.
+    #[cold]
+    pub(super) fn record_admitted(
+        &self,
+        event: &OpenEvent,
+        window_status: Option<&WindowStatus>,
+        balance: Option<Credits>,
+    ) {
+        let (core, Some(data)) = (&self.core, &event.0) else { return };
+        let windows = window_status.and_then(|status| Some((&self.terms()?.quotas, status)));
+        core.record(&DecisionEvent {
+            rule: core.named_rule(data.rule),
+            status: data.status,
+            charged: data.charged,
+            settled: data.settled,
+            balance,
+            windows: Windows::new(windows),
+            elapsed: data.elapsed,
+            units: data.units,
+            ..core.event_of(Some(&self.record), event, DecisionOutcome::Admitted)
+        });
+    }
+}
+
+impl Core {
+    /// Passes an event to the decision sinks about a denied request, with the status of its response.
+    pub(crate) fn record_denial(&self, denial: &Denial, status: Option<StatusCode>, decision: &Decision) {
+        let (event, drawn) = (&decision.event, decision.admitted());
+        if event.is_empty() {
+            return;
+        }
+        self.record(&DecisionEvent {
+            rule: denial.rule(),
+            status,
+            balance: denial.balance(),
+            windows: Windows::new(denial.windows().or_else(|| drawn.entry()?.windows())),
+            ..self.event_of(denial.record(), event, DecisionOutcome::Denied(denial.kind()))
+        });
+    }
+
+    /// Passes an event to the decision sinks about a request whose client left before the decision.
+    #[cold]
+    pub(super) fn record_departure(&self, admission: &Admission, rule: usize, event: &OpenEvent) {
+        let entry = admission.entry();
+        self.record(&DecisionEvent {
+            rule: self.named_rule(rule),
+            windows: Windows::new(entry.and_then(AdmittedKey::windows)),
+            ..self.event_of(entry.map(AdmittedKey::record), event, DecisionOutcome::Abandoned)
+        });
+    }
+
+    /// Returns the event of a request that ends now, without the members that depend on the outcome.
+    fn event_of<'e>(
+        &self,
+        record: Option<&'e Arc<KeyRecord>>,
+        event: &'e OpenEvent,
+        outcome: DecisionOutcome,
+    ) -> DecisionEvent<'e> {
+        let (now, data) = (self.clock.now(), event.0.as_deref());
+        let account = record.map(|record| &record.account);
+        let elapsed = data.map_or(0, |data| now.ticks().saturating_sub(data.begun));
+        DecisionEvent {
+            time: now.wall(),
+            request_id: data.map(|data| data.request_id.as_str()),
+            key: record.map(|record| record.id),
+            account: account.map(|account| &account.id),
+            plan: account.map(|account| &account.plan),
+            environment: record.map(|record| &record.environment),
+            rule: None,
+            outcome,
+            status: None,
+            charged: Credits::ZERO,
+            settled: Credits::ZERO,
+            balance: None,
+            windows: Windows::default(),
+            elapsed: Duration::from_nanos(elapsed),
+            client: data.and_then(|data| data.client),
+            expires: record.and_then(|record| record.expires_at),
+            units: None,
+            bytes: None,
+        }
+    }
+
+    /// Returns the rule at this index, unless it is one that the configuration does not name.
+    fn named_rule(&self, rule: usize) -> Option<&Rule> {
+        Some(&self.rules.at(rule).rule).filter(|rule| !rule.pattern().is_empty())
+    }
+
+    /// Passes an event to every sink. A panic of a sink is caught.
+    fn record(&self, event: &DecisionEvent<'_>) {
+        for sink in &self.sinks {
+            // The panic has been logged, and the other sinks still receive the event.
+            let _ = guard("a decision sink", || sink.record(event));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Events about decisions: which key did what, and what it cost.
+//!
+//! A gate sends one event to each of its [`DecisionSink`]s for every request that needs a key. It sends the event when the
+//! outcome is final: the handler has answered and the charge is settled or refunded, or the request is denied, or the
+//! client has left before the decision. A public request and a CORS preflight cause no event.
+//!
+//! # Example
+//!
+//! A sink that adds up the credits of each account:
+//!
+//! ```
+//! use std::collections::HashMap;
+//! use std::sync::Mutex;
+//!
+//! use tollgate::Gate;
+//! use tollgate::telemetry::{DecisionEvent, DecisionSink};
+//!
+//! #[derive(Debug, Default)]
+//! struct Spent(Mutex<HashMap<String, u64>>);
+//!
+//! impl DecisionSink for Spent {
+//!     fn record(&self, event: &DecisionEvent<'_>) {
+//!         if let (Some(account), Ok(mut spent)) = (event.account, self.0.lock()) {
+//!             *spent.entry(account.as_str().to_owned()).or_default() += event.settled.get();
+//!         }
+//!     }
+//! }
+//!
+//! let builder = Gate::builder().decision_sink(Spent::default());
+//! ```
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use ipnet::IpNet;
+
+use crate::account::{Quotas, WindowStatus};
+use crate::amount::Credits;
+use crate::clock::Timestamp;
+use crate::denial::DenialKind;
+use crate::key::KeyId;
+use crate::name::{AccountId, Environment, PlanName};
+use crate::rule::Rule;
+
+/// One decision of a gate, with its final outcome. It contains no part of a secret, no header, no query, and no path
+/// but the pattern of a rule.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct DecisionEvent<'a> {
+    /// The time at which the outcome became final.
+    pub time: Timestamp,
+    /// The id of the request: the client's, if it is short and plain, or one that the gate assigned. If the response has
+    /// an id of the gate, it is this one.
+    pub request_id: Option<&'a str>,
+    /// The key. `None` if the request was denied before a key was found.
+    pub key: Option<KeyId>,
+    /// The account that owns the key.
+    pub account: Option<&'a AccountId>,
+    /// The account's plan.
+    pub plan: Option<&'a PlanName>,
+    /// The environment of the key.
+    pub environment: Option<&'a Environment>,
+    /// The rule of the request. `None` if no rule matched, or if the request was denied before a rule was found.
+    pub rule: Option<&'a Rule>,
+    /// The outcome of the decision.
+    pub outcome: DecisionOutcome,
+    /// The status of the response. `None` if there was no response, as when the client left or the service failed, and
+    /// for a request that was decided by [`Gate::admit`](crate::Gate::admit).
+    pub status: Option<StatusCode>,
+    /// The credits that were charged before the handler ran.
+    pub charged: Credits,
+    /// The credits that were settled: at most the charged ones, and zero after a refund.
+    pub settled: Credits,
+    /// The balance after the charge, or the balance that was smaller than the cost. `None` if the ledger was not asked,
+    /// or if the account has no limit.
+    pub balance: Option<Credits>,
+    /// The rate-limit windows whose state is known.
+    pub windows: Windows<'a>,
+    /// The time that the gate took. For an admitted request, it ends with the admission. For a denied one, it ends with
+    /// the response. It does not contain the time of the handler and of the settlement.
+    pub elapsed: Duration,
+    /// The client's network. It is determined like the address for allowlists, through the
+    /// [trusted proxies](crate::gate::TrustedProxies), and cut as [`EventAddresses`] requires. `None` if the address is
+    /// unknown.
+    pub client: Option<IpNet>,
+    /// The time at which the key expires.
+    pub expires: Option<Timestamp>,
+    /// The units of an admitted request whose [cost](crate::rule::Cost::PerUnit) is per unit.
+    pub units: Option<u64>,
+    /// The number of bytes of the response's body. `None` if the adapter does not count them. No adapter of this crate
+    /// does.
+    pub bytes: Option<u64>,
+}
+
+/// The part of a client's address that decision events contain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EventAddresses {
+    /// No part.
+    None,
+    /// The network: the first 24 bits of an IPv4 address, the first 48 bits of an IPv6 address.
+    #[default]
+    Network,
+    /// The whole address, as a network of one address.
+    Full,
+}
+
+impl EventAddresses {
+    /// Returns the part of an address.
+    pub(crate) fn of(self, address: impl FnOnce() -> Option<IpAddr>) -> Option<IpNet> {
+        match self {
+            Self::None => None,
+            Self::Network => {
+                let address = address()?;
+                let kept = if address.is_ipv4() { 24 } else { 48 };
+                IpNet::new(address, kept).ok().map(|network| network.trunc())
+            }
+            Self::Full => address().map(IpNet::from),
+        }
+    }
+}
+
+/// The rate-limit windows of a request whose state is known.
+///
+/// After a draw, it is the window with the least remaining. After a draw that was denied, it is the window that denied
+/// it. If the gate sends [limit headers](crate::GateBuilder::limit_headers), these are all windows that the limiter
+/// reports. Empty if nothing was drawn.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Windows<'a>(Option<(&'a Quotas, &'a WindowStatus)>);
+
+/// The state of a rate-limit window after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Window<'a> {
+    /// The name of the quota.
+    pub name: &'a str,
+    /// The number of requests that the window admits.
+    pub limit: u32,
+    /// The number of further requests that the window admits immediately.
+    pub remaining: u32,
+    /// The time until the window is full again.
+    pub reset: Duration,
+}
+
+impl<'a> Windows<'a> {
+    pub(crate) fn new(windows: Option<(&'a Quotas, &'a WindowStatus)>) -> Self {
+        Self(windows)
+    }
+
+    /// Returns the window with the least remaining, or the one that denied the request.
+    pub fn least(&self) -> Option<Window<'a>> {
+        let (quotas, least) = self.0?;
+        Window::new(quotas, least)
+    }
+
+    /// Returns all windows whose state is known.
+    pub fn iter(&self) -> impl Iterator<Item = Window<'a>> + use<'a> {
+        let known = self.0.into_iter().flat_map(|(quotas, least)| {
+            let all = if least.all.is_empty() { std::slice::from_ref(least) } else { &least.all };
+            all.iter().map(move |status| (quotas, status))
+        });
+        known.filter_map(|(quotas, status)| Window::new(quotas, status))
+    }
+}
+
+impl<'a> Window<'a> {
+    fn new(quotas: &'a Quotas, status: &WindowStatus) -> Option<Self> {
+        let policy = quotas.policies().nth(status.policy)?;
+        let WindowStatus { remaining, reset, .. } = *status;
+        Some(Self { name: policy.name(), limit: policy.quota(), remaining, reset })
+    }
+}
+
+/// The outcome of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecisionOutcome {
+    /// The request was admitted.
+    Admitted,
+    /// The request was denied for this reason.
+    Denied(DenialKind),
+    /// The client left before the request was admitted or denied. Nothing was charged.
+    Abandoned,
+}
+
+/// A receiver of decision events.
+///
+/// # Contract
+///
+/// - **It does not block.** It is called on the path of a request, and the gate cannot interrupt it: the request waits as
+///   long as the sink does. Work that takes time belongs into another task, behind a bounded queue. The sinks of this
+///   crate do not block.
+/// - **It may drop events.** Nothing depends on them.
+/// - **It fails no request.** A panic in it is caught and logged.
+/// - **Once.** Each gate calls each of its sinks once for each decision. A request through two gates makes two decisions.
+pub trait DecisionSink: fmt::Debug + Send + Sync + 'static {
+    /// Receives an event.
+    fn record(&self, event: &DecisionEvent<'_>);
+}
+
+impl<T: DecisionSink + ?Sized> DecisionSink for Arc<T> {
+    fn record(&self, event: &DecisionEvent<'_>) {
+        (**self).record(event);
+    }
+}
