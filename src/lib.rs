@@ -86,7 +86,7 @@
 //!   paths in nested routers.
 //! - `actix-web`: `TollgateTransform` for an `App`, a `Scope` or a `Resource`, and the same extractors.
 //! - `tonic`: denials of gRPC calls as gRPC statuses: see `grpc`.
-//! - `sqlite`, `postgres`: `SqlStore` and `SqlLedger` over a `Database`, for one machine and for a fleet.
+//! - `sqlite`, `postgres`: `SqlStore`, `SqlLedger` and `SqlAuditStore` over a `Database`, for one machine and for a fleet.
 //! - `redis`: `RedisLimiter` and `RedisLedger`, in one round trip where both are on one server; `RedisRecords` and
 //!   `RedisInvalidationBus`.
 //! - `fleet`: wrappers around a remote back end: `CachedStore`, `LeasedLedger`, `Resilient`, `LocalShare`.

@@ -41,6 +41,16 @@ pub(crate) fn unreachable_quota(plan: impl std::fmt::Display, quota: &str, other
     event!(warn, %plan, quota, other, "a quota of a plan can never be reached: the other quota always denies first");
 }
 
+/// Logs that the audit sink could not write the events of a change that was made.
+pub(crate) fn audit_unwritten(error: &StoreError) {
+    event!(error, ?error, "a change was made, and its audit event is not written yet");
+}
+
+/// Logs an audit entry that is lost.
+pub(crate) fn audit_lost(reason: &'static str) {
+    event!(error, reason, "an audit entry is lost");
+}
+
 mod mode {
     use std::any::type_name;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Published checks that a key store, a credit ledger or a rate limiter keeps its trait's contract.
+//! Published checks that a key store, a credit ledger, a rate limiter or an audit store keeps its trait's contract.
 //!
 //! # Example
 //!
@@ -36,6 +36,7 @@ macro_rules! checks {
     };
 }
 
+mod audit;
 mod credits;
 mod fresh;
 mod keys;
@@ -48,6 +49,7 @@ use std::sync::Arc;
 pub use report::{Failure, Report};
 pub use suite::{Capability, Suite};
 
+use crate::audit::AuditStore;
 use crate::credit::{CreditAdmin, CreditLedger};
 use crate::key::KeyRecord;
 use crate::limit::RateLimiter;
@@ -124,4 +126,21 @@ pub fn credits(ledger: impl CreditAdmin) -> Suite {
 /// See the [module](self).
 pub fn limits(limiter: impl RateLimiter) -> Suite {
     limits::suite(&(Arc::new(limiter) as Arc<dyn RateLimiter>))
+}
+
+/// Returns a suite that checks that a store of audit entries keeps the contract of [`AuditStore`].
+///
+/// # Example
+///
+/// ```
+/// use tollgate::audit::MemoryAuditStore;
+/// use tollgate::conformance;
+///
+/// # #[tokio::main]
+/// # async fn main() {
+/// conformance::audit(MemoryAuditStore::new()).run().await.assert();
+/// # }
+/// ```
+pub fn audit(store: impl AuditStore) -> Suite {
+    audit::suite(&(Arc::new(store) as Arc<dyn AuditStore>))
 }

@@ -293,8 +293,8 @@ impl AccountManager {
     }
 
     /// Erases an account with all its keys, and its balance if the gate's
-    /// [`ledger`](crate::gate::GateBuilder::ledger) has a write side. Nothing of the account stays stored. To
-    /// complete a partial failure, call this method again.
+    /// [`ledger`](crate::gate::GateBuilder::ledger) has a write side. Nothing of the account stays stored but its
+    /// [audit entries](crate::audit::AuditStore). To complete a partial failure, call this method again.
     ///
     /// # Errors
     ///

@@ -13,6 +13,7 @@ use crate::key::KeyId;
 use crate::manage::ManageError;
 use crate::name::AccountId;
 use crate::store::Replaced;
+use crate::trace;
 
 #[derive(Clone)]
 pub(super) struct ManagerContext {
@@ -59,6 +60,10 @@ impl ManagerContext {
         surviving(StoreFuture::boxed(async move {
             let answer = made.await?;
             record_audit(&context, &answer);
+            // The change is made, whatever becomes of its audit event.
+            if let Err(error) = context.audit.flush().await {
+                trace::audit_unwritten(&error);
+            }
             Ok(answer)
         }))
     }

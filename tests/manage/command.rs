@@ -4,6 +4,7 @@
 
 mod accounts;
 mod audit;
+mod audit_list;
 mod database;
 mod import;
 mod output;

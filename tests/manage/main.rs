@@ -3,6 +3,7 @@
 
 mod accounts;
 mod audit_log;
+mod audit_store;
 #[cfg(feature = "cli")]
 mod command;
 #[path = "../management/concurrent_writer.rs"]

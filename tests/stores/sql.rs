@@ -2,6 +2,7 @@
 #![cfg(all(feature = "sqlite", feature = "postgres", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod corrupt_rows;
 mod erasure;
 mod file;

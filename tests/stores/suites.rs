@@ -14,6 +14,7 @@ macro_rules! rules {
     };
 }
 
+mod broken_audit;
 mod broken_ledger;
 mod broken_limiter;
 mod broken_store;
@@ -24,6 +25,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use tollgate::audit::{AuditStore, MemoryAuditStore};
 use tollgate::conformance::{self, Capability, Suite};
 use tollgate::credit::CreditAdmin;
 use tollgate::key::KeyHasher;
@@ -54,6 +56,12 @@ async fn the_limiter_in_memory_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn audit_store_in_memory_keeps_contract() {
+    conformance::audit(MemoryAuditStore::new()).run().await.assert();
+    conformance::audit(Arc::new(MemoryAuditStore::new()) as Arc<dyn AuditStore>).run().await.assert();
+}
+
+#[tokio::test]
 async fn example_store_keeps_the_contract() {
     conformance::keys(custom_store::Shelf::default()).run().await.assert();
 }
@@ -63,11 +71,13 @@ async fn example_store_keeps_the_contract() {
 async fn suites_run_at_the_same_time_on_one_store() {
     let store = Arc::new(MemoryStore::new());
     let (ledger, limiter) = (Arc::new(MemoryLedger::new()), Arc::new(MemoryLimiter::new()));
+    let audit = Arc::new(MemoryAuditStore::new());
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..3 {
         running.spawn(conformance::keys(Arc::clone(&store)).run());
         running.spawn(credits(Arc::clone(&ledger)).run());
         running.spawn(conformance::limits(Arc::clone(&limiter)).run());
+        running.spawn(conformance::audit(Arc::clone(&audit)).run());
     }
     for report in running.join_all().await {
         report.assert();
@@ -126,6 +136,12 @@ async fn every_broken_ledger_rule_is_found() {
 async fn every_broken_limiter_rule_is_found() {
     use broken_limiter::{Broken, RULES};
     every_rule_is_found(RULES, |rule| conformance::limits(Broken::new(rule))).await;
+}
+
+#[tokio::test]
+async fn every_broken_audit_store_rule_is_found() {
+    use broken_audit::{Broken, RULES};
+    every_rule_is_found(RULES, |rule| conformance::audit(Broken::new(rule))).await;
 }
 
 /// A limiter on its own time: what waits a moment stands in for what needs the time of the calls.

@@ -32,6 +32,8 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   credits top-up ACCOUNT AMOUNT --id ID | deduct ACCOUNT AMOUNT --id ID | set ACCOUNT AMOUNT --id ID
   credits unlimited ACCOUNT --id ID
   credits check
+  audit list [--account ID] [--key ID] [--actor operator:NAME|user:ID|key:ID] [--action NAME] [--from MOMENT] [--to MOMENT]
+             [--cursor ID] [--limit N]     the changes in a database, newest first
 
   --config FILE          the gate's configuration
   --store URL            memory:FILE (a JSON file with hashes, without secrets and without credits), sqlite:PATH or
@@ -41,7 +43,8 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
                          apply the change within the bound on staleness of their caches
   --redis-prefix NAME    the prefix of the nodes' keys in that Redis; required with --redis
   --as NAME              the name of the actor in audit events (default: operator)
-  --audit FILE           append audit events to a file, one JSON object per line: at, action, key, account, actor, detail
+  --audit FILE           append audit events to a file, one JSON object per line: at, action, key, account, actor, detail;
+                         a database keeps them too, for `audit list`
   --json                 print one JSON document; errors and notes are JSON objects on standard error
   --help                 print this text
 
@@ -60,8 +63,10 @@ can contain as many characters of a key as its format shows."#;
 const FLAGS: [&str; 2] = ["with-issued", "create"];
 
 /// The options with a value.
-const OPTIONS: [&str; 26] = [
+const OPTIONS: [&str; 31] = [
     "account",
+    "action",
+    "actor",
     "agreement",
     "allow",
     "as",
@@ -72,8 +77,10 @@ const OPTIONS: [&str; 26] = [
     "environment",
     "expires",
     "file",
+    "from",
     "id",
     "issued-by",
+    "key",
     "limit",
     "name",
     "overlap",
@@ -87,10 +94,11 @@ const OPTIONS: [&str; 26] = [
     "start",
     "status",
     "store",
+    "to",
 ];
 
 /// The commands.
-const COMMANDS: [(&str, &[&str]); 3] = [
+const COMMANDS: [(&str, &[&str]); 4] = [
     ("keys", &["issue", "list", "show", "update", "pause", "resume", "erase", "revoke", "rotate", "import"]),
     (
         "accounts",
@@ -110,6 +118,7 @@ const COMMANDS: [(&str, &[&str]); 3] = [
         ],
     ),
     ("credits", &["balance", "entries", "top-up", "deduct", "set", "unlimited", "check"]),
+    ("audit", &["list"]),
 ];
 
 /// A command that cannot be parsed.

@@ -1,14 +1,56 @@
-//! An audit log in a file: one JSON object per line.
+//! The `audit` commands, which need a database, and an audit log in a file: one JSON object per line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::json;
-use tollgate::audit::{AuditEvent, AuditSink};
+use serde_json::{Value, json};
+use tollgate::audit::{AuditEntry, AuditEvent, AuditPage, AuditQuery, AuditSink, AuditStore};
 
 use crate::Fault;
+use crate::arguments::{Arguments, Usage, problem_with};
+use crate::commands::Operator;
+use crate::print::Answer;
+
+/// Runs `audit list`.
+pub(crate) async fn run(arguments: &mut Arguments, operator: &Operator) -> Result<Answer, Fault> {
+    let Some(store) = operator.store.audit() else {
+        return Err("this store does not keep audit events; use `sqlite:PATH` or `postgres://…`".into());
+    };
+    let mut query = AuditQuery::default();
+    query.account = arguments.option("account").map(Into::into);
+    query.key = arguments.read("key")?;
+    query.actor = arguments.read("actor")?;
+    query.action = arguments.read("action")?;
+    query.from = arguments.read("from")?;
+    query.to = arguments.read("to")?;
+    query.cursor = arguments.read("cursor")?;
+    query.limit = arguments.limit()?.unwrap_or(query.limit);
+    arguments.end()?;
+    query.check().map_err(|error| Usage(problem_with(error.member(), &error)))?;
+    Ok(Answer::Audit(store.query(&query).await?))
+}
+
+/// Returns a page of entries as JSON.
+pub(crate) fn page_json(page: &AuditPage) -> Value {
+    json!({ "entries": page.entries, "next": page.next.map(|next| next.to_string()) })
+}
+
+/// Returns a line of text for an entry. Names are escaped, because the line is printed to a terminal.
+pub(crate) fn entry_line(entry: &AuditEntry) -> String {
+    let event = &entry.event;
+    let actor = event.actor.label().unwrap_or_else(|| "unknown".to_owned());
+    let parts = [
+        event.account.as_ref().map(|account| format!("account {}", account.as_str().escape_debug())),
+        event.key.map(|key| format!("key {key}")),
+        Some(format!("by {}", actor.escape_debug())),
+        event.actor.address().map(|address| format!("from {address}")),
+        event.detail.as_ref().map(|detail| detail.escape_debug().to_string()),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    format!("{}  {}  {}", event.at, event.action.name(), parts.join("  "))
+}
 
 /// A file to which audit events are appended. Only its owner can read it.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::audit::Actor;
+use tollgate::audit::{Actor, AuditSink, StoredAudit};
 use tollgate::key::PathPattern;
 use tollgate::manage::{KeyChange, ListKeys, ManageError};
 use tollgate::{AccountManager, Config, Gate, KeyId, KeyManager, KeyRecord, NewKey};
@@ -14,7 +14,7 @@ use crate::audit::AuditFile;
 use crate::fleet::Channel;
 use crate::print::Answer;
 use crate::store::Store;
-use crate::{Fault, accounts, import, limits, store};
+use crate::{Fault, accounts, audit, import, limits, store};
 
 /// The result of a successful command.
 pub(crate) struct CommandResult {
@@ -30,7 +30,38 @@ pub(crate) struct Operator {
     pub(crate) store: Store,
     pub(crate) gate: Gate,
     pub(crate) actor: Actor,
-    pub(crate) audit: Option<AuditFile>,
+    audit: Audit,
+}
+
+/// The places that the audit events of a command are written to.
+struct Audit {
+    file: Option<AuditFile>,
+    stored: Option<StoredAudit>,
+}
+
+impl Audit {
+    /// Returns the sink of the gate's managers, if there is a place.
+    fn sink(&self) -> Option<Arc<dyn AuditSink>> {
+        match (&self.file, &self.stored) {
+            (Some(file), Some(stored)) => Some(Arc::new((file.clone(), stored.clone()))),
+            (Some(file), None) => Some(Arc::new(file.clone())),
+            (None, Some(stored)) => Some(Arc::new(stored.clone())),
+            (None, None) => None,
+        }
+    }
+
+    /// Writes the events that are not written yet to the store. Returns an error if an event could not be written.
+    async fn store(&self) -> Result<(), String> {
+        let Some(stored) = &self.stored else { return Ok(()) };
+        let written = stored.flush().await.map_err(|error| error.to_string());
+        let lost = match stored.lost() {
+            0 => Ok(()),
+            _ => Err("the store rejected an event".to_owned()),
+        };
+        written.and(lost).map_err(|problem| {
+            format!("the change was made, but its audit event could not be written to the store: {problem}")
+        })
+    }
 }
 
 /// Runs a command. The result is returned, and then printed, only after the change is persisted.
@@ -43,12 +74,15 @@ pub(crate) async fn run(arguments: &mut Arguments) -> Result<CommandResult, Faul
     let answer = match noun.as_str() {
         "keys" => keys(&verb, arguments, &operator).await,
         "accounts" => accounts::run(&verb, arguments, &operator.accounts()?).await,
+        "audit" => audit::run(arguments, &operator).await,
         _ => crate::credits::run(&verb, arguments, &operator).await,
     };
     let answer = answer.map_err(|fault| of_subject(fault, subject.as_deref()))?;
     let note = if concerns_nodes(&noun, &verb) { operator.store.note_on_nodes() } else { None };
+    let stored = operator.audit.store().await;
     operator.store.close().await?;
-    let unaudited = operator.audit.and_then(|audit| audit.finish().err());
+    let filed = operator.audit.file.map_or(Ok(()), |file| file.finish());
+    let unaudited = stored.and(filed).err();
     Ok(CommandResult { answer, note, unaudited })
 }
 
@@ -75,34 +109,31 @@ impl Operator {
             Some(url) => Some(Channel { url, prefix: arguments.required("redis-prefix")? }),
             None => None,
         };
-        let audit = arguments.option("audit");
-        let audit = audit.map(|path| AuditFile::open(Path::new(&path))).transpose()?;
+        let file = arguments.option("audit");
+        let file = file.map(|path| AuditFile::open(Path::new(&path))).transpose()?;
         let store = store::open(&url, arguments.flag("create"), channel).await?;
-        if let Some(audit) = audit.as_ref().filter(|_| store.keeps_at_once()) {
-            audit.write_at_once();
+        if let Some(file) = file.as_ref().filter(|_| store.keeps_at_once()) {
+            file.write_at_once();
         }
+        let audit = Audit { file, stored: store.audit().map(StoredAudit::new) };
         let gate = Config::read(&config)?.builder()?.store(Arc::clone(&store.keys));
         let gate = match store.ledger() {
             Some(ledger) => gate.ledger(ledger.clone()),
+            None => gate,
+        };
+        let gate = match audit.sink() {
+            Some(sink) => gate.audit(sink),
             None => gate,
         };
         Ok(Self { gate: gate.build()?, store, actor: Actor::operator(&name), audit })
     }
 
     fn keys(&self) -> Result<KeyManager, Fault> {
-        let manager = KeyManager::new(self.gate.clone())?.by(self.actor.clone());
-        Ok(match &self.audit {
-            Some(audit) => manager.with_audit(audit.clone()),
-            None => manager,
-        })
+        Ok(KeyManager::new(self.gate.clone())?.by(self.actor.clone()))
     }
 
     fn accounts(&self) -> Result<AccountManager, Fault> {
-        let manager = AccountManager::new(self.gate.clone())?.by(self.actor.clone());
-        Ok(match &self.audit {
-            Some(audit) => manager.with_audit(audit.clone()),
-            None => manager,
-        })
+        Ok(AccountManager::new(self.gate.clone())?.by(self.actor.clone()))
     }
 }
 

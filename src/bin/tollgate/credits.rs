@@ -56,11 +56,7 @@ pub(crate) async fn run(verb: &str, arguments: &mut Arguments, operator: &Operat
 
 impl Operator {
     fn credits(&self) -> Result<CreditManager, Fault> {
-        let manager = CreditManager::new(self.gate.clone())?.by(self.actor.clone());
-        Ok(match &self.audit {
-            Some(audit) => manager.with_audit(audit.clone()),
-            None => manager,
-        })
+        Ok(CreditManager::new(self.gate.clone())?.by(self.actor.clone()))
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum Answer {
     Entries(tollgate::manage::EntryPage),
     /// The accounts whose balances differ from the sums of their entries.
     Checked(Vec<tollgate::credit::Disagreement>),
+    /// A page of audit entries.
+    Audit(tollgate::audit::AuditPage),
 }
 
 impl Answer {
@@ -93,6 +95,10 @@ impl Answer {
                 vec!["every balance equals the sum of its entries".to_owned()]
             }
             Self::Checked(found) => found.iter().map(crate::credits::check_line).collect(),
+            Self::Audit(audit) => {
+                let lines = audit.entries.iter().map(crate::audit::entry_line).collect();
+                page(lines, audit.next.map(|next| next.to_string()))
+            }
         }
     }
 
@@ -115,6 +121,7 @@ impl Answer {
             }),
             Self::Entries(page) => crate::credits::entries_json(page),
             Self::Checked(found) => crate::credits::check_json(found),
+            Self::Audit(page) => crate::audit::page_json(page),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tollgate::MemoryStore;
+use tollgate::audit::SqlAuditStore;
 use tollgate::credit::SqlLedger;
 use tollgate::sql::{Database, DatabaseOptions, OpenError};
 use tollgate::store::AccountAdmin;
@@ -107,6 +108,14 @@ impl Store {
             )
         } else {
             None
+        }
+    }
+
+    /// Returns the audit store, if the store has one.
+    pub(crate) fn audit(&self) -> Option<SqlAuditStore> {
+        match &self.kept {
+            Target::File { .. } => None,
+            Target::Database { database, .. } => Some(SqlAuditStore::new(database)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tollgate::audit::{Action, Actor, AuditEntry, AuditEvent, AuditQuery, AuditStore as _, SqlAuditStore};
 use tollgate::credit::{Abandoned, CreditAdmin as _, SqlLedger};
 use tollgate::sql::{Database, DatabaseOptions, OpenError};
 use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, Replaced, SqlStore};
@@ -18,6 +19,12 @@ both!(
     reopened_database_has_its_data,
 );
 
+/// The number of steps of the schema.
+fn steps() -> usize {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sql/schema");
+    std::fs::read_dir(folder).unwrap().count()
+}
+
 async fn eight_starting_nodes_create_tables_once(place: Place) {
     let nodes: Vec<_> = (0..8)
         .map(|_| {
@@ -29,16 +36,19 @@ async fn eight_starting_nodes_create_tables_once(place: Place) {
         let database = node.await.unwrap().unwrap();
         database.close().await;
     }
-    assert_eq!(place.say("SELECT version FROM tollgate_schema ORDER BY version").await, "1\n2\n3\n4\n5");
+    let versions: Vec<_> = (1..=steps()).map(|version| version.to_string()).collect();
+    let found = place.say("SELECT version FROM tollgate_schema ORDER BY version").await;
+    assert_eq!(found, versions.join("\n"));
 }
 
 async fn a_newer_schema_is_refused_and_left_alone(place: Place) {
     place.open().await.close().await;
     place.say("INSERT INTO tollgate_schema VALUES (1000)").await;
     let error = Database::connect(&place.url).await.unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 1000, known: 5, .. }), "{error}");
+    let OpenError::Newer { found: 1_000, known, .. } = error else { panic!("{error}") };
+    assert_eq!(usize::try_from(known).unwrap(), steps());
     assert!(error.to_string().contains("use a newer tollgate"), "{error}");
-    assert_eq!(place.say("SELECT count(*) FROM tollgate_schema").await, "6");
+    assert_eq!(place.say("SELECT count(*) FROM tollgate_schema").await, (steps() + 1).to_string());
 }
 
 async fn failed_migration_leaves_nothing(place: Place) {
@@ -48,7 +58,7 @@ async fn failed_migration_leaves_nothing(place: Place) {
     assert!(error.to_string().contains("tollgate_balances"), "{error}");
     place.say("DROP TABLE tollgate_balances").await;
     place.open().await.close().await;
-    assert_eq!(place.say("SELECT count(*) FROM tollgate_schema").await, "5");
+    assert_eq!(place.say("SELECT count(*) FROM tollgate_schema").await, steps().to_string());
 }
 
 async fn reopened_database_has_its_data(place: Place) {
@@ -89,7 +99,7 @@ fn role(place: &Place, name: &str, grants: &str) -> String {
     let server = place.server().unwrap();
     let database = place.url.rsplit('/').next().unwrap();
     let all = "tollgate_accounts, tollgate_keys, tollgate_hashes, tollgate_balances, tollgate_entries, \
-               tollgate_charges, tollgate_adjustments";
+               tollgate_charges, tollgate_adjustments, tollgate_audit";
     server.say(database, &format!("DROP ROLE IF EXISTS {name}"));
     server.say(database, &format!("CREATE ROLE {name} LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC"));
     if !grants.is_empty() {
@@ -121,6 +131,11 @@ async fn the_minimal_role_is_enough() {
     assert_eq!(ledger.close_abandoned(Duration::ZERO, Abandoned::Refund).await.unwrap(), 1);
     assert_eq!(ledger.forget_closed(Duration::ZERO).await.unwrap(), 1);
     assert_eq!(ledger.audit().await.unwrap(), []);
+    let audit = SqlAuditStore::new(&database);
+    let event = AuditEvent::new(NOW, Action::Swept, Actor::default());
+    audit.append(&[AuditEntry::new(event, 0)]).await.unwrap();
+    assert_eq!(audit.query(&AuditQuery::default()).await.unwrap().entries.len(), 1);
+    assert_eq!(audit.forget(NOW.saturating_add(Duration::from_millis(1))).await.unwrap(), 1);
     assert!(ledger.erase_balance(&"ada".into()).await.unwrap());
     assert_eq!(store.sweep(NOW).await.unwrap(), 0);
     assert!(store.erase(record(1, "ada").id).await.unwrap());

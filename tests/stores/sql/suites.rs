@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tollgate::audit::SqlAuditStore;
 use tollgate::conformance;
 use tollgate::credit::{CreditAdmin, SqlLedger};
 use tollgate::store::{AccountAdmin, SqlStore};
@@ -13,6 +14,7 @@ both!(
     shared_store_keeps_the_contract,
     the_ledger_keeps_the_contract,
     shared_ledger_keeps_the_contract,
+    the_audit_store_keeps_the_contract,
 );
 
 async fn the_store_keeps_the_contract(place: Place) {
@@ -31,4 +33,8 @@ async fn the_ledger_keeps_the_contract(place: Place) {
 async fn shared_ledger_keeps_the_contract(place: Place) {
     let ledger = SqlLedger::new(&place.open().await);
     conformance::credits(Arc::new(ledger) as Arc<dyn CreditAdmin>).run().await.assert();
+}
+
+async fn the_audit_store_keeps_the_contract(place: Place) {
+    conformance::audit(SqlAuditStore::new(&place.open().await)).run().await.assert();
 }
