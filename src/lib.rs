@@ -143,6 +143,7 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod trace;
+pub mod usage;
 mod uses;
 mod words;
 

@@ -1,9 +1,11 @@
-//! Published checks that a key store, a credit ledger, a rate limiter or an audit store keeps its trait's contract.
+//! Published checks that a key store, a credit ledger, a rate limiter, an audit store or a usage store keeps its
+//! trait's contract.
 //!
 //! # Example
 //!
 //! ```
 //! use tollgate::conformance::{self, Capability};
+//! use tollgate::usage::MemoryUsage;
 //! use tollgate::{MemoryLedger, MemoryLimiter, MemoryStore};
 //!
 //! # #[tokio::main]
@@ -11,6 +13,7 @@
 //! conformance::keys(MemoryStore::new()).run().await.assert();
 //! conformance::credits(MemoryLedger::new()).without(Capability::LateCharges).run().await.assert();
 //! conformance::limits(MemoryLimiter::new()).run().await.assert();
+//! conformance::usage(MemoryUsage::new()).run().await.assert();
 //! # }
 //! ```
 //!
@@ -43,6 +46,7 @@ mod keys;
 mod limits;
 mod report;
 mod suite;
+mod usage;
 
 use std::sync::Arc;
 
@@ -54,6 +58,7 @@ use crate::credit::{CreditAdmin, CreditLedger};
 use crate::key::KeyRecord;
 use crate::limit::RateLimiter;
 use crate::store::{AccountAdmin, KeyStore};
+use crate::usage::UsageStore;
 
 /// Returns a suite that checks that a [`KeyStore`] finds the keys in it. It is for a store whose keys are written by
 /// other means than [`KeyAdmin`].
@@ -143,4 +148,13 @@ pub fn limits(limiter: impl RateLimiter) -> Suite {
 /// ```
 pub fn audit(store: impl AuditStore) -> Suite {
     audit::suite(&(Arc::new(store) as Arc<dyn AuditStore>))
+}
+
+/// Returns a suite that checks that a store of usage keeps the contract of [`UsageStore`].
+///
+/// # Example
+///
+/// See the [module](self).
+pub fn usage(store: impl UsageStore) -> Suite {
+    usage::suite(&(Arc::new(store) as Arc<dyn UsageStore>))
 }

@@ -8,12 +8,13 @@ use crate::error::StoreError;
 
 /// The steps from each version of the schema to the next; the first step starts from an empty database. A published
 /// step is never changed: later changes are new steps.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     include_str!("schema/1_keys.sql"),
     include_str!("schema/2_credits.sql"),
     include_str!("schema/3_grants.sql"),
     include_str!("schema/4_issuers.sql"),
     include_str!("schema/5_grant_floors.sql"),
+    include_str!("schema/6_usage.sql"),
     include_str!("schema/7_audit.sql"),
 ];
 

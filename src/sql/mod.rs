@@ -48,7 +48,8 @@
 //!
 //! - [`Database`]: the database and its connections. Opening it brings its tables up to date.
 //! - [`DatabaseOptions`]: the number of connections, the time limits and the [`Durability`] of a commit.
-//! - [`SqlStore`](crate::store::SqlStore) and [`SqlLedger`](crate::credit::SqlLedger): the back ends in a database.
+//! - [`SqlStore`](crate::store::SqlStore), [`SqlLedger`](crate::credit::SqlLedger) and
+//!   [`SqlUsage`](crate::usage::SqlUsage): the back ends in a database.
 //! - [`SqlAuditStore`](crate::audit::SqlAuditStore): audit entries in a database.
 //! - [`OpenError`]: the reason that a database cannot be opened.
 
@@ -128,7 +129,9 @@ use either;
 /// GRANT USAGE ON SCHEMA public TO gate;
 /// GRANT SELECT ON tollgate_schema TO gate;
 /// GRANT SELECT, INSERT, UPDATE, DELETE ON tollgate_accounts, tollgate_keys, tollgate_hashes, tollgate_balances,
-///     tollgate_entries, tollgate_charges, tollgate_adjustments, tollgate_audit TO gate;
+///     tollgate_entries, tollgate_charges, tollgate_adjustments, tollgate_audit, tollgate_usage_batches,
+///     tollgate_usage_series, tollgate_usage_minutes, tollgate_usage_hours, tollgate_usage_days,
+///     tollgate_usage_months TO gate;
 /// ```
 ///
 /// # Encryption

@@ -18,6 +18,7 @@ mod broken_audit;
 mod broken_ledger;
 mod broken_limiter;
 mod broken_store;
+mod broken_usage;
 #[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
 use crate::custom_store;
 
@@ -30,6 +31,7 @@ use tollgate::conformance::{self, Capability, Suite};
 use tollgate::credit::CreditAdmin;
 use tollgate::key::KeyHasher;
 use tollgate::store::AccountAdmin;
+use tollgate::usage::{MemoryUsage, UsageStore};
 use tollgate::{Account, KeyId, KeyRecord, MemoryLedger, MemoryLimiter, MemoryStore, RateLimiter};
 
 /// A ledger in memory decides before its caller can ask for a refund: no charge comes after it.
@@ -62,6 +64,12 @@ async fn audit_store_in_memory_keeps_contract() {
 }
 
 #[tokio::test]
+async fn usage_in_memory_keeps_the_contract() {
+    conformance::usage(MemoryUsage::new()).run().await.assert();
+    conformance::usage(Arc::new(MemoryUsage::new()) as Arc<dyn UsageStore>).run().await.assert();
+}
+
+#[tokio::test]
 async fn example_store_keeps_the_contract() {
     conformance::keys(custom_store::Shelf::default()).run().await.assert();
 }
@@ -72,12 +80,14 @@ async fn suites_run_at_the_same_time_on_one_store() {
     let store = Arc::new(MemoryStore::new());
     let (ledger, limiter) = (Arc::new(MemoryLedger::new()), Arc::new(MemoryLimiter::new()));
     let audit = Arc::new(MemoryAuditStore::new());
+    let usage = Arc::new(MemoryUsage::new());
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..3 {
         running.spawn(conformance::keys(Arc::clone(&store)).run());
         running.spawn(credits(Arc::clone(&ledger)).run());
         running.spawn(conformance::limits(Arc::clone(&limiter)).run());
         running.spawn(conformance::audit(Arc::clone(&audit)).run());
+        running.spawn(conformance::usage(Arc::clone(&usage)).run());
     }
     for report in running.join_all().await {
         report.assert();
@@ -142,6 +152,12 @@ async fn every_broken_limiter_rule_is_found() {
 async fn every_broken_audit_store_rule_is_found() {
     use broken_audit::{Broken, RULES};
     every_rule_is_found(RULES, |rule| conformance::audit(Broken::new(rule))).await;
+}
+
+#[tokio::test]
+async fn every_broken_usage_rule_is_found() {
+    use broken_usage::{Broken, RULES};
+    every_rule_is_found(RULES, |rule| conformance::usage(Broken::new(rule))).await;
 }
 
 /// A limiter on its own time: what waits a moment stands in for what needs the time of the calls.

@@ -6,6 +6,7 @@ use tollgate::audit::{Action, Actor, AuditEntry, AuditEvent, AuditQuery, AuditSt
 use tollgate::credit::{Abandoned, CreditAdmin as _, SqlLedger};
 use tollgate::sql::{Database, DatabaseOptions, OpenError};
 use tollgate::store::{AccountAdmin, InsertKey, Inserted, KeyAdmin, Replaced, SqlStore};
+use tollgate::usage::{BatchId, SqlUsage, UsageBatch, UsageRetention, UsageStore, Written};
 use tollgate::{Account, KeyStore as _};
 
 use crate::database::{Place, both};
@@ -99,7 +100,8 @@ fn role(place: &Place, name: &str, grants: &str) -> String {
     let server = place.server().unwrap();
     let database = place.url.rsplit('/').next().unwrap();
     let all = "tollgate_accounts, tollgate_keys, tollgate_hashes, tollgate_balances, tollgate_entries, \
-               tollgate_charges, tollgate_adjustments, tollgate_audit";
+               tollgate_charges, tollgate_adjustments, tollgate_audit, tollgate_usage_batches, tollgate_usage_series, \
+               tollgate_usage_minutes, tollgate_usage_hours, tollgate_usage_days, tollgate_usage_months";
     server.say(database, &format!("DROP ROLE IF EXISTS {name}"));
     server.say(database, &format!("CREATE ROLE {name} LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC"));
     if !grants.is_empty() {
@@ -137,6 +139,11 @@ async fn the_minimal_role_is_enough() {
     assert_eq!(audit.query(&AuditQuery::default()).await.unwrap().entries.len(), 1);
     assert_eq!(audit.forget(NOW.saturating_add(Duration::from_millis(1))).await.unwrap(), 1);
     assert!(ledger.erase_balance(&"ada".into()).await.unwrap());
+    let usage = SqlUsage::new(&database);
+    let batch = UsageBatch::new(BatchId { node: [7; 16], number: 1 }, Vec::new());
+    assert_eq!(usage.write(&batch).await.unwrap(), Written::Added);
+    assert_eq!(usage.prune(&UsageRetention::default(), NOW).await.unwrap(), 0);
+    assert!(!usage.erase_account(&"ada".into()).await.unwrap());
     assert_eq!(store.sweep(NOW).await.unwrap(), 0);
     assert!(store.erase(record(1, "ada").id).await.unwrap());
     assert!(store.erase_account(&"ada".into()).await.unwrap());

@@ -6,6 +6,7 @@ use tollgate::audit::SqlAuditStore;
 use tollgate::conformance;
 use tollgate::credit::{CreditAdmin, SqlLedger};
 use tollgate::store::{AccountAdmin, SqlStore};
+use tollgate::usage::{SqlUsage, UsageStore};
 
 use crate::database::{Place, both};
 
@@ -15,6 +16,7 @@ both!(
     the_ledger_keeps_the_contract,
     shared_ledger_keeps_the_contract,
     the_audit_store_keeps_the_contract,
+    usage_store_keeps_the_contract,
 );
 
 async fn the_store_keeps_the_contract(place: Place) {
@@ -37,4 +39,10 @@ async fn shared_ledger_keeps_the_contract(place: Place) {
 
 async fn the_audit_store_keeps_the_contract(place: Place) {
     conformance::audit(SqlAuditStore::new(&place.open().await)).run().await.assert();
+}
+
+async fn usage_store_keeps_the_contract(place: Place) {
+    let database = place.open().await;
+    conformance::usage(SqlUsage::new(&database)).run().await.assert();
+    conformance::usage(Arc::new(SqlUsage::new(&database)) as Arc<dyn UsageStore>).run().await.assert();
 }
