@@ -28,6 +28,21 @@
 //!
 //! let builder = Gate::builder().decision_sink(Spent::default());
 //! ```
+//!
+//! # Overview
+//!
+//! - [`DecisionEvent`]: the event, which borrows from the request, and [`OwnedEvent`], a copy.
+//! - [`DecisionSink`]: the trait. [`GateBuilder::decision_sink`](crate::GateBuilder::decision_sink) adds a sink to a gate.
+//! - [`EventChannel`]: a sink that sends copies to a task or a thread.
+//! - [`CloudEventWriter`]: a sink that writes lines of JSON, as `CloudEvents`.
+//! - `TracingSink`: a sink that writes `tracing` events (feature `tracing`).
+//! - [`EventAddresses`]: the part of a client's address in the events.
+
+mod channel;
+mod cloud_events;
+#[cfg(feature = "tracing")]
+mod log;
+mod owned;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -36,6 +51,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use ipnet::IpNet;
+
+pub use channel::{EventChannel, EventReceiver};
+pub use cloud_events::CloudEventWriter;
+#[cfg(feature = "tracing")]
+pub use log::TracingSink;
+pub use owned::{OwnedEvent, OwnedWindow};
 
 use crate::account::{Quotas, WindowStatus};
 use crate::amount::Credits;
@@ -184,13 +205,30 @@ pub enum DecisionOutcome {
     Abandoned,
 }
 
+impl DecisionOutcome {
+    /// The name of the outcome in a log and in a metric: `admitted`, `denied` or `abandoned`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Denied(_) => "denied",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    /// The kind of the denial.
+    pub const fn denied(self) -> Option<DenialKind> {
+        if let Self::Denied(kind) = self { Some(kind) } else { None }
+    }
+}
+
 /// A receiver of decision events.
 ///
 /// # Contract
 ///
 /// - **It does not block.** It is called on the path of a request, and the gate cannot interrupt it: the request waits as
-///   long as the sink does. Work that takes time belongs into another task, behind a bounded queue. The sinks of this
-///   crate do not block.
+///   long as the sink does. The same holds for other requests of the thread. Work that takes time belongs into another
+///   task, behind a bounded queue such as [`EventChannel`]. The sinks of this crate take microseconds, and drop events
+///   when their queue is full.
 /// - **It may drop events.** Nothing depends on them.
 /// - **It fails no request.** A panic in it is caught and logged.
 /// - **Once.** Each gate calls each of its sinks once for each decision. A request through two gates makes two decisions.
