@@ -355,6 +355,11 @@ impl Denial {
         self.rule.as_ref().map(|compiled| &compiled.rule).filter(|rule| !rule.pattern().is_empty())
     }
 
+    /// The rule that applied to the request, with its compiled values.
+    pub(crate) fn compiled_rule(&self) -> Option<&Arc<CompiledRule>> {
+        self.rule.as_ref()
+    }
+
     /// The time after which a rate limit would admit the request, if it is known.
     pub fn retry_after(&self) -> Option<Duration> {
         if let Cause::Wait { retry_after, .. } = &self.cause { Some(*retry_after) } else { None }

@@ -282,6 +282,18 @@ impl StoreError {
         Self::of(FaultKind::Panicked, None)
     }
 
+    /// The name of the error's kind in a metric.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.0.kind {
+            FaultKind::Unavailable => "unavailable",
+            FaultKind::TimedOut => "timed_out",
+            FaultKind::Overloaded => "overloaded",
+            FaultKind::Corrupt => "corrupt",
+            FaultKind::Rejected => "rejected",
+            FaultKind::Panicked => "panicked",
+        }
+    }
+
     /// Returns true if the back end panicked. The request is answered with 500.
     pub fn is_panic(&self) -> bool {
         self.0.kind == FaultKind::Panicked

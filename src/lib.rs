@@ -93,6 +93,7 @@
 //! - `testing`: a gate with a manual clock, keys for it, and lists of open routes and of routes without a rule: see
 //!   `testing`.
 //! - `openapi`: `Gate::openapi`, which adds the gate's requirements to an OpenAPI document.
+//! - `metrics`: metrics of gates and back ends, for Prometheus and others: see `metrics`.
 //! - `conformance`: test suites that verify the contract of a custom store, ledger or limiter: see `conformance`.
 //! - `cli`: the command `tollgate`, which manages keys, accounts and credits.
 //! - `full`: all of these.
@@ -124,6 +125,10 @@ pub mod key;
 pub mod limit;
 pub mod manage;
 mod meter;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+mod metrics;
 pub mod name;
 mod network;
 #[cfg(feature = "openapi")]

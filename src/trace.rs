@@ -85,6 +85,11 @@ mod mode {
             Self { back_end, begins, ends, apart: 0, on, reported }
         }
 
+        /// The type of the back end, without module paths.
+        pub(crate) fn back_end(&self) -> &str {
+            &self.back_end
+        }
+
         /// Sets the minimum time between two logged beginnings.
         pub(crate) fn apart(mut self, time: Duration) -> Self {
             self.apart = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);

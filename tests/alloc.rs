@@ -4,6 +4,9 @@
 
 #[path = "../benches/harness/mod.rs"]
 mod harness;
+#[cfg(feature = "metrics")]
+#[path = "support/recorder.rs"]
+mod recorder;
 
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +15,8 @@ use axum::extract::Request;
 use harness::drive::call;
 use harness::{gate, world};
 use http::{HeaderValue, Method};
+#[cfg(feature = "metrics")]
+use recorder::Metrics;
 use tollgate::account::AccountStatus;
 use tollgate::adapter::Peer;
 use tollgate::clock::SystemClock;
@@ -78,6 +83,17 @@ fn event_of_an_admission_allocates_nothing() {
     };
     let bare = allocations(service_fn(world::handler), forwarded);
     assert_eq!(allocations(behind(gate().trusted_proxies(proxies)), forwarded), bare);
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn metrics_of_an_admission_allocate_nothing() {
+    let recorded = Metrics::default();
+    let _installed = recorded.install();
+    let bare = allocations(service_fn(world::handler), admitted);
+    let gate = gate::with_keys(4).without_principal().metrics();
+    assert_eq!(allocations(behind(gate), admitted), bare);
+    assert_eq!(recorded.value("tollgate_decision_duration_seconds{outcome=\"admitted\"}"), 4);
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub struct GateBuilder {
     pub(super) observer: Option<Observer>,
     sinks: Vec<Arc<dyn DecisionSink>>,
     event_addresses: EventAddresses,
+    #[cfg(feature = "metrics")]
+    metrics: bool,
     pub(super) uses: Option<Duration>,
     pub(super) expiry_feature: Option<String>,
     pub(super) randomness: Arc<dyn Randomness>,
@@ -119,6 +121,8 @@ impl GateBuilder {
             observer: None,
             sinks: Vec::new(),
             event_addresses: EventAddresses::default(),
+            #[cfg(feature = "metrics")]
+            metrics: false,
             uses: None,
             expiry_feature: None,
             randomness: Arc::new(OsRandomness),
@@ -361,6 +365,14 @@ impl GateBuilder {
         self
     }
 
+    /// Records the [metrics](crate::metrics) of the gate and of its back ends, with the recorder that is installed when the
+    /// gate is built.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self) -> Self {
+        self.metrics = true;
+        self
+    }
+
     /// Sets the part of the client's address that [decision events](crate::telemetry::DecisionEvent::client) contain.
     /// Defaults to the network.
     pub fn event_addresses(mut self, addresses: EventAddresses) -> Self {
@@ -466,19 +478,27 @@ impl GateBuilder {
         let uses = self.uses.or(store_admin.as_ref().map(|_| USES));
         let request_id = self.request_ids.header();
         let responders = Responders::new(self.responder, &self.error_format, &self.sources, request_id)?;
+        let rules = RuleSet::new(rules, self.otherwise, self.denies_unmatched, &plan_data)?;
+        let (sinks, meter) = (self.sinks, meter_of(&*limiter, &*ledger));
+        #[cfg(feature = "metrics")]
+        let (sinks, store, limiter, ledger, meter) = if self.metrics {
+            measured((sinks, store, limiter, ledger, meter), &self.clock, &rules, &plan_data)
+        } else {
+            (sinks, store, limiter, ledger, meter)
+        };
         Ok(Gate(Arc::new(Core {
             refuse_conflicts: self.refuse_conflicts,
             formats: self.formats,
             literals: self.literals,
             hashers: self.hashers,
             environments,
-            rules: RuleSet::new(rules, self.otherwise, self.denies_unmatched, &plan_data)?,
+            rules,
             plans: Plans::new(&plan_data, self.quotas)?,
             plan_data,
             checks: Checks::new(Check::in_order(&self.order)?),
             proxies: self.proxies,
             preflights: self.preflights,
-            meter: meter_of(&*limiter, &*ledger),
+            meter,
             store,
             store_admin,
             limiter,
@@ -492,7 +512,7 @@ impl GateBuilder {
             limit_headers: self.limit_headers,
             strip_headers: self.strip_headers,
             observer: self.observer,
-            sinks: self.sinks,
+            sinks,
             event_addresses: self.event_addresses,
             management: self.management,
             revocations: Revocations::default(),
@@ -606,4 +626,36 @@ impl fmt::Debug for GateBuilder {
             .field("rules", &self.rules)
             .finish_non_exhaustive()
     }
+}
+
+/// The sinks and back ends of a gate that records metrics.
+#[cfg(feature = "metrics")]
+type Parts = (
+    Vec<Arc<dyn DecisionSink>>,
+    Arc<dyn KeyStore>,
+    Arc<dyn RateLimiter>,
+    Arc<dyn CreditLedger>,
+    Option<Arc<dyn crate::meter::Meter>>,
+);
+
+/// Adds the metrics of decisions to the sinks, and measures the back ends.
+#[cfg(feature = "metrics")]
+fn measured(
+    (mut sinks, store, limiter, ledger, meter): Parts,
+    clock: &Arc<dyn Clock>,
+    rules: &RuleSet,
+    plans: &HashMap<PlanName, Plan>,
+) -> Parts {
+    use crate::gate::metrics::{
+        DecisionMetrics, MeasuredLedger, MeasuredLimiter, MeasuredMeter, MeasuredStore,
+    };
+
+    sinks.push(Arc::new(DecisionMetrics::new(rules, plans.keys())));
+    (
+        sinks,
+        Arc::new(MeasuredStore::new(store, clock)),
+        Arc::new(MeasuredLimiter::new(limiter, clock)),
+        Arc::new(MeasuredLedger::new(ledger, clock)),
+        meter.map(|meter| Arc::new(MeasuredMeter::new(meter, clock)) as _),
+    )
 }

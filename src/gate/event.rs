@@ -16,7 +16,7 @@ use crate::key::KeyRecord;
 use crate::panics::guard;
 use crate::request::RequestView;
 use crate::respond::RequestId;
-use crate::rule::Rule;
+use crate::rule::CompiledRule;
 use crate::telemetry::{DecisionEvent, DecisionOutcome, Windows};
 
 /// The data of a request that its event needs beyond the key and the charge. Empty if the gate has no sink.
@@ -184,7 +184,6 @@ impl FoundKey {
         let (core, Some(data)) = (&self.core, &event.0) else { return };
         let windows = window_status.and_then(|status| Some((&self.terms()?.quotas, status)));
         core.record(&DecisionEvent {
-            rule: core.named_rule(data.rule),
             status: data.status,
             charged: data.charged,
             settled: data.settled,
@@ -192,7 +191,12 @@ impl FoundKey {
             windows: Windows::new(windows),
             elapsed: data.elapsed,
             units: data.units,
-            ..core.event_of(Some(&self.record), event, DecisionOutcome::Admitted)
+            ..core.event_of(
+                Some(&self.record),
+                Some(core.rules.at(data.rule)),
+                event,
+                DecisionOutcome::Admitted,
+            )
         });
     }
 }
@@ -205,11 +209,15 @@ impl Core {
             return;
         }
         self.record(&DecisionEvent {
-            rule: denial.rule(),
             status,
             balance: denial.balance(),
             windows: Windows::new(denial.windows().or_else(|| drawn.entry()?.windows())),
-            ..self.event_of(denial.record(), event, DecisionOutcome::Denied(denial.kind()))
+            ..self.event_of(
+                denial.record(),
+                denial.compiled_rule(),
+                event,
+                DecisionOutcome::Denied(denial.kind()),
+            )
         });
     }
 
@@ -218,9 +226,13 @@ impl Core {
     pub(super) fn record_departure(&self, admission: &Admission, rule: usize, event: &OpenEvent) {
         let entry = admission.entry();
         self.record(&DecisionEvent {
-            rule: self.named_rule(rule),
             windows: Windows::new(entry.and_then(AdmittedKey::windows)),
-            ..self.event_of(entry.map(AdmittedKey::record), event, DecisionOutcome::Abandoned)
+            ..self.event_of(
+                entry.map(AdmittedKey::record),
+                Some(self.rules.at(rule)),
+                event,
+                DecisionOutcome::Abandoned,
+            )
         });
     }
 
@@ -228,6 +240,7 @@ impl Core {
     fn event_of<'e>(
         &self,
         record: Option<&'e Arc<KeyRecord>>,
+        rule: Option<&'e Arc<CompiledRule>>,
         event: &'e OpenEvent,
         outcome: DecisionOutcome,
     ) -> DecisionEvent<'e> {
@@ -241,7 +254,8 @@ impl Core {
             account: account.map(|account| &account.id),
             plan: account.map(|account| &account.plan),
             environment: record.map(|record| &record.environment),
-            rule: None,
+            rule: rule.map(|compiled| &compiled.rule).filter(|rule| !rule.pattern().is_empty()),
+            rule_index: rule.and_then(|compiled| compiled.index),
             outcome,
             status: None,
             charged: Credits::ZERO,
@@ -254,11 +268,6 @@ impl Core {
             units: None,
             bytes: None,
         }
-    }
-
-    /// Returns the rule at this index, unless it is one that the configuration does not name.
-    fn named_rule(&self, rule: usize) -> Option<&Rule> {
-        Some(&self.rules.at(rule).rule).filter(|rule| !rule.pattern().is_empty())
     }
 
     /// Passes an event to every sink. A panic of a sink is caught.

@@ -55,6 +55,8 @@ mod detach;
 mod entry;
 mod event;
 mod guarded;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod mounted;
 mod order;
 mod outer;

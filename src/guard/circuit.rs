@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::guard::GuardLimits;
+use crate::metrics::CircuitMetrics;
 use crate::trace::Mode;
 
 /// A circuit breaker that counts consecutive failures.
@@ -27,6 +28,7 @@ pub(super) struct Circuit {
     ask_at: AtomicU64,
     /// Logs when the circuit opens and when it closes.
     log: Mode,
+    metrics: CircuitMetrics,
 }
 
 const CLOSED: u64 = 0;
@@ -39,7 +41,18 @@ impl Circuit {
         let (failures, ask_at) = (AtomicU32::new(0), AtomicU64::new(CLOSED));
         let opens = "a back end failed repeatedly: the circuit breaker is open, and calls are paused";
         let log = Mode::before::<T>(opens, "a back end has recovered: the circuit breaker is closed");
-        Self { clock, most: limits.failures.max(1), cooldown, probe, given_up, failures, ask_at, log }
+        let metrics = CircuitMetrics::new(log.back_end());
+        Self {
+            clock,
+            most: limits.failures.max(1),
+            cooldown,
+            probe,
+            given_up,
+            failures,
+            ask_at,
+            log,
+            metrics,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -65,8 +78,8 @@ impl Circuit {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
-        if self.is_open() {
-            self.ask_at.store(CLOSED, Ordering::Release);
+        if self.is_open() && self.ask_at.swap(CLOSED, Ordering::AcqRel) != CLOSED {
+            self.metrics.closed();
         }
         self.log.end();
     }
@@ -78,7 +91,10 @@ impl Circuit {
             .unwrap_or_default();
         if before.saturating_add(1) >= self.most {
             let now = self.now();
-            self.ask_at.store(now.saturating_add(self.cooldown).max(CLOSED + 1), Ordering::Release);
+            let ask_at = now.saturating_add(self.cooldown).max(CLOSED + 1);
+            if self.ask_at.swap(ask_at, Ordering::AcqRel) == CLOSED {
+                self.metrics.opened();
+            }
             self.log.begin(now, error);
         }
     }
@@ -93,6 +109,14 @@ impl Circuit {
     /// Returns the monotonic time, in nanoseconds.
     pub(super) fn now(&self) -> u64 {
         nanos(self.clock.now().elapsed())
+    }
+}
+
+impl Drop for Circuit {
+    fn drop(&mut self) {
+        if self.is_open() {
+            self.metrics.closed();
+        }
     }
 }
 

@@ -19,6 +19,8 @@ use crate::words;
 #[derive(Debug)]
 pub(crate) struct CompiledRule {
     pub(crate) rule: Rule,
+    /// The index of the named rule. `None` for requests that no rule matches.
+    pub(crate) index: Option<usize>,
     /// The length of the pattern's text before the first segment with a parameter.
     said: usize,
     /// The rank of the plan in `min_plan`.
@@ -55,13 +57,22 @@ impl CompiledRule {
         };
         let (pattern, gap) = (rule.pattern(), rule.pattern().find(['{', '}']));
         let said = gap.map_or(pattern.len(), |gap| pattern[..gap].rfind('/').unwrap_or_default());
-        Ok(Self { rule, said, min_rank, required_scope, unit, refuses: false, beside: false })
+        Ok(Self { rule, index: None, said, min_rank, required_scope, unit, refuses: false, beside: false })
     }
 
     /// Creates the rule for requests that are refused for every key.
     fn refusing() -> Self {
         let rule = Rule::otherwise();
-        Self { rule, said: 0, min_rank: None, required_scope: None, unit: None, refuses: true, beside: false }
+        Self {
+            rule,
+            index: None,
+            said: 0,
+            min_rank: None,
+            required_scope: None,
+            unit: None,
+            refuses: true,
+            beside: false,
+        }
     }
 
     /// Returns the rule for a path that some routers match with this rule, and others leave to `otherwise`. Neither of
@@ -78,7 +89,7 @@ impl CompiledRule {
         if otherwise.scopes != ScopeRule::Everyone {
             rule.scopes = ScopeRule::Unnamed;
         }
-        Ok(Some(Self { said: 0, beside: true, ..Self::new(rule, plans)? }))
+        Ok(Some(Self { index: self.index, said: 0, beside: true, ..Self::new(rule, plans)? }))
     }
 }
 
@@ -175,9 +186,8 @@ impl RuleSet {
         let named = rules.len();
         let mut compiled = Vec::with_capacity(2 * named + 2);
         for (place, rule) in rules.into_iter().enumerate() {
-            compiled.push(Arc::new(
-                CompiledRule::new(rule, plans).map_err(|error| error.in_member(member(place)))?,
-            ));
+            let rule = CompiledRule::new(rule, plans).map_err(|error| error.in_member(member(place)))?;
+            compiled.push(Arc::new(CompiledRule { index: Some(place), ..rule }));
         }
         let refusing = Arc::new(CompiledRule::refusing());
         let beside = |compiled: &Arc<CompiledRule>| {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
+use crate::metrics::{Counter, EVENTS_DROPPED};
 use crate::telemetry::{DecisionEvent, DecisionSink, OwnedEvent};
 
 /// A decision sink that sends copies of the events to an [`EventReceiver`].
@@ -32,6 +33,7 @@ use crate::telemetry::{DecisionEvent, DecisionSink, OwnedEvent};
 pub struct EventChannel {
     sender: mpsc::Sender<OwnedEvent>,
     dropped: Arc<AtomicU64>,
+    metric: Counter,
 }
 
 /// The receiving side of an [`EventChannel`].
@@ -45,10 +47,16 @@ impl EventChannel {
     /// Creates a channel that holds at most this many events, and at least one.
     #[allow(clippy::new_ret_no_self, reason = "a channel has two sides")]
     pub fn new(capacity: usize) -> (Self, EventReceiver) {
+        Self::of("channel", capacity)
+    }
+
+    /// Creates the channel of a sink with this name in metrics.
+    pub(super) fn of(sink: &'static str, capacity: usize) -> (Self, EventReceiver) {
         let capacity = capacity.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
         let (sender, receiver) = mpsc::channel(capacity);
         let dropped = Arc::<AtomicU64>::default();
-        (Self { sender, dropped: Arc::clone(&dropped) }, EventReceiver { receiver, dropped })
+        let metric = Counter::new(&EVENTS_DROPPED, &[("sink", sink)]);
+        (Self { sender, dropped: Arc::clone(&dropped), metric }, EventReceiver { receiver, dropped })
     }
 
     /// Returns the number of events that were dropped.
@@ -64,6 +72,7 @@ impl EventChannel {
             true
         } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.metric.add(1);
             false
         }
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::amount::random;
 use crate::denial::DenialKind;
 use crate::error::ConfigError;
+use crate::metrics::{Counter, EVENTS_DROPPED};
 use crate::name::{AccountId, Environment, PlanName};
 use crate::panics::guard;
 use crate::telemetry::{DecisionEvent, DecisionSink, EventChannel, EventReceiver, OwnedEvent};
@@ -99,7 +100,7 @@ impl CloudEventWriter {
             let expected = "write a URI reference such as `/services/candles`";
             return Err(ConfigError::new(source, "invalid source of events", expected));
         }
-        let (channel, events) = EventChannel::new(capacity);
+        let (channel, events) = EventChannel::of("cloud_events", capacity);
         let written = Arc::<Written>::default();
         let (progress, source) = (Arc::clone(&written), source.to_owned());
         let work = move || write_all(events, writer, &source, &progress);
@@ -159,7 +160,7 @@ fn is_of_uri(byte: u8) -> bool {
 
 /// Writes events until all senders are dropped.
 fn write_all(mut events: EventReceiver, mut writer: impl Write, source: &str, progress: &Written) {
-    let seed: u64 = random();
+    let (seed, lost) = (random(), Counter::new(&EVENTS_DROPPED, &[("sink", "cloud_events")]));
     let (mut number, mut lines, mut failing) = (0_u64, Vec::new(), false);
     while let Some(first) = events.blocking_recv() {
         let (mut next, mut count) = (Some(first), 0);
@@ -180,6 +181,7 @@ fn write_all(mut events: EventReceiver, mut writer: impl Write, source: &str, pr
         let failed = !matches!(result, Ok(Ok(())));
         if failed {
             progress.failed.fetch_add(count, Ordering::Relaxed);
+            lost.add(count);
             if let (false, Ok(Err(error))) = (failing, &result) {
                 trace::event!(warn, %error, "decision events could not be written");
             }

@@ -86,6 +86,8 @@ pub struct DecisionEvent<'a> {
     pub environment: Option<&'a Environment>,
     /// The rule of the request. `None` if no rule matched, or if the request was denied before a rule was found.
     pub rule: Option<&'a Rule>,
+    /// The index of the rule among the named rules of the gate.
+    pub(crate) rule_index: Option<usize>,
     /// The outcome of the decision.
     pub outcome: DecisionOutcome,
     /// The status of the response. `None` if there was no response, as when the client left or the service failed, and

@@ -302,9 +302,10 @@ impl State {
     }
 
     /// Removes a block that was returned to the authority.
-    pub(super) fn remove_block(&mut self, id: ChargeId) {
-        self.blocks.retain(|block| block.id != id);
+    pub(super) fn remove_block(&mut self, id: ChargeId) -> Option<Block> {
         self.returned += 1;
+        let place = self.blocks.iter().position(|block| block.id == id)?;
+        Some(self.blocks.remove(place))
     }
 
     /// Ends all blocks if the account has been idle.

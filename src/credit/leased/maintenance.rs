@@ -196,7 +196,9 @@ impl<T: CreditLeasing> Shared<T> {
             }
         } else {
             // The authority has closed the block as abandoned: its committed amount is spent, and the rest is returned.
-            state.remove_block(id);
+            if let Some(block) = state.remove_block(id) {
+                self.metrics.returned(block.amount, block.committed);
+            }
         }
         Ok(open)
     }
@@ -213,7 +215,9 @@ impl<T: CreditLeasing> Shared<T> {
         used: u64,
     ) -> Result<(), StoreError> {
         self.authority.settle(&leased_balance.account, id, Credits::new(used)).await?;
-        leased_balance.lock().remove_block(id);
+        if let Some(block) = leased_balance.lock().remove_block(id) {
+            self.metrics.returned(block.amount, used);
+        }
         Ok(())
     }
 
@@ -249,6 +253,7 @@ impl<T: CreditLeasing> Shared<T> {
                 let (asked, used, open) = (committed, 0, 0);
                 state.blocks.push(Block { id, amount, committed, asked, used, open, ends_at, ended });
                 state.record_balance(balance, &self.terms);
+                self.metrics.taken(amount);
             }
             // An account without limit needs no block.
             Ok(Charged::Posted { balance: None }) => state.paused_until = ends_at,

@@ -20,6 +20,7 @@ use crate::amount::ChargeIds;
 use crate::clock::{Clock, SystemClock};
 use crate::credit::CreditLeasing;
 use crate::error::StoreError;
+use crate::metrics::LeaseMetrics;
 use crate::name::AccountId;
 use crate::state::StateOwner;
 use crate::trace::Mode;
@@ -118,6 +119,7 @@ struct Shared<T> {
     checks_idle: AtomicBool,
     /// Logs when the authority fails and when it recovers.
     log: Mode,
+    metrics: LeaseMetrics,
 }
 
 /// The minimum interval between log events of an authority that fails intermittently.
@@ -145,6 +147,7 @@ impl<T: CreditLeasing> LeasedLedger<T> {
                 "the authority of leased credits has recovered",
             )
             .apart(APART),
+            metrics: LeaseMetrics::new(),
         }))
     }
 

@@ -11,6 +11,7 @@ use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
 use crate::credit::{Charge, Charged, CreditLeasing, EntryKind};
 use crate::future::StoreFuture;
+use crate::metrics;
 
 /// A block that is leased to a node.
 #[derive(Debug)]
@@ -82,11 +83,13 @@ impl MemoryLedger {
     /// Returns the number of closed blocks. An authority that leases blocks calls it: the nodes of such old blocks have
     /// crashed, or can no longer reach the authority.
     pub fn close_abandoned(&self, before: Timestamp) -> u64 {
-        self.account_balances
-            .pin()
+        let balances = self.account_balances.pin();
+        let closed = balances
             .values()
             .map(|account_balance| lock(account_balance).close_blocks(|block| block.since < before))
-            .sum()
+            .sum();
+        metrics::swept("memory", closed);
+        closed
     }
 }
 

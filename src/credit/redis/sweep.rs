@@ -9,6 +9,7 @@ use crate::amount::Credits;
 use crate::clock::Timestamp;
 use crate::credit::{Abandoned, EntryKind};
 use crate::error::StoreError;
+use crate::metrics;
 
 /// The number of keys that Redis examines in one step. Redis does nothing else during a step.
 const STEP: usize = 500;
@@ -55,6 +56,7 @@ impl RedisLedger {
                 sweep.account(&name).await?;
             }
         }
+        metrics::swept("redis", sweep.closed);
         sweep.unreadable.map_or(Ok(sweep.closed), Err)
     }
 

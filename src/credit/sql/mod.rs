@@ -29,6 +29,7 @@ use crate::credit::{
 };
 use crate::error::StoreError;
 use crate::future::StoreFuture;
+use crate::metrics;
 use crate::name::AccountId;
 use crate::sql::{Database, carried_through};
 
@@ -104,7 +105,9 @@ impl SqlLedger {
     /// A database that does not answer: the charges closed before that stay closed. A charge or a balance that cannot
     /// be read: all others are closed.
     pub async fn close_abandoned(&self, open_for: Duration, policy: Abandoned) -> Result<u64, StoreError> {
-        sweep::close_abandoned(&self.database, &self.writer, open_for, policy).await
+        let closed = sweep::close_abandoned(&self.database, &self.writer, open_for, policy).await?;
+        metrics::swept("sql", closed);
+        Ok(closed)
     }
 
     /// Forgets the charges that have been closed for at least `closed_for`, measured by the same clock, and returns

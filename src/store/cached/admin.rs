@@ -54,8 +54,11 @@ impl<S: KeyStore> Inner<S> {
     /// no other nodes, unless there is a second tier.
     async fn announce(&self, change: &Change) -> bool {
         let Some(invalidation_bus) = &self.invalidation_bus else { return self.second_tier.is_none() };
+        self.state.announcements.sending(change, self.state.ticks());
         let announced = tokio::time::timeout(self.side_patience, invalidation_bus.announce(change)).await;
-        announced.is_ok_and(|announced| announced.is_ok())
+        let announced = announced.is_ok_and(|announced| announced.is_ok());
+        self.state.announcements.sent(announced);
+        announced
     }
 
     /// Announces the hashes of a key that this node has not cached: other nodes may have cached them as unknown.

@@ -147,6 +147,7 @@ impl InvalidationSink {
 
     /// Receives a change.
     pub fn invalidate(&self, change: &Change) {
+        self.0.announcements.received(change, self.0.ticks());
         self.0.invalidate(change);
     }
 }

@@ -155,14 +155,27 @@ impl<S: KeyStore> CachedStore<S> {
 impl<S: KeyStore> KeyStore for CachedStore<S> {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         let now = self.0.state.now();
+        let metrics = &self.0.state.metrics;
         match self.0.state.look(hash, now) {
-            Cached::Fresh(found) => StoreFuture::ready(found),
+            Cached::Fresh(found) => {
+                if found.is_some() {
+                    metrics.hits.add(1);
+                } else {
+                    metrics.negative_hits.add(1);
+                }
+                StoreFuture::ready(found)
+            }
             // One read a second checks if the authority is back. Until then no caller waits for it.
             Cached::Stale(record) if self.0.state.is_failing(now) => {
+                metrics.misses.add(1);
+                metrics.stale_answers.add(1);
                 self.0.state.note_stale_again();
                 StoreFuture::ready(Some(record))
             }
-            Cached::Stale(_) | Cached::Nothing => StoreFuture::boxed(Arc::clone(&self.0).read(*hash, now)),
+            Cached::Stale(_) | Cached::Nothing => {
+                metrics.misses.add(1);
+                StoreFuture::boxed(Arc::clone(&self.0).read(*hash, now))
+            }
         }
     }
 

@@ -181,6 +181,7 @@ impl<S: KeyStore> Inner<S> {
         match self.state.look(hash, self.state.now()) {
             Cached::Fresh(found) => Ok(found),
             Cached::Stale(record) if !error.is_answer() => {
+                self.state.metrics.stale_answers.add(1);
                 self.state.note_stale(&error);
                 Ok(Some(record))
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::key::{KeyHash, KeyId, KeyRecord};
+use crate::metrics::{AnnouncementMetrics, CacheMetrics};
 use crate::store::cached::Change;
 use crate::store::cached::bounds::Bounds;
 use crate::store::cached::epochs::{Epochs, Mark, Slots};
@@ -37,6 +38,8 @@ pub(super) struct CacheState {
     /// The time until which the authority is assumed to fail.
     failing_until: AtomicI64,
     log: CacheLog,
+    pub(super) metrics: CacheMetrics,
+    pub(super) announcements: AnnouncementMetrics,
 }
 
 /// The minimum time between two log events about an intermittent failure.
@@ -85,6 +88,8 @@ impl CacheState {
             connected_since: AtomicI64::new(i64::MIN),
             failing_until: AtomicI64::new(i64::MIN),
             log,
+            metrics: CacheMetrics::new(),
+            announcements: AnnouncementMetrics::new(),
         }
     }
 
@@ -192,7 +197,7 @@ impl CacheState {
         self.log.disconnected.begin(self.ticks(), error);
     }
 
-    fn ticks(&self) -> u64 {
+    pub(super) fn ticks(&self) -> u64 {
         self.clock.now().ticks()
     }
 
