@@ -80,7 +80,12 @@ mod mode {
     impl Mode {
         /// Creates a state of a wrapper around a back end of the type `T`.
         pub(crate) fn before<T: ?Sized>(begins: &'static str, ends: &'static str) -> Self {
-            let back_end = without_paths(type_name::<T>());
+            Self::of(type_name::<T>(), begins, ends)
+        }
+
+        /// Creates a state of a part that uses a back end of the type with this name.
+        pub(crate) fn of(type_name: &str, begins: &'static str, ends: &'static str) -> Self {
+            let back_end = without_paths(type_name);
             let (on, reported) = (AtomicBool::new(false), AtomicU64::new(NEVER));
             Self { back_end, begins, ends, apart: 0, on, reported }
         }

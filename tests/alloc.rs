@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use allocation_counter::measure;
 use axum::extract::Request;
-use harness::drive::call;
+use harness::drive::{call, poll_now};
 use harness::{gate, world};
 use http::{HeaderValue, Method};
 #[cfg(feature = "metrics")]
@@ -23,6 +23,7 @@ use tollgate::clock::SystemClock;
 use tollgate::gate::TrustedProxies;
 use tollgate::key::{KeyHash, KeyStatus};
 use tollgate::telemetry::{DecisionEvent, DecisionSink};
+use tollgate::usage::UsageOptions;
 use tollgate::{
     Clock, Credits, DenialKind as Kind, GateBuilder, KeyRecord, KeySource, KeyStore, MemoryLedger,
     MemoryStore, StoreError, StoreFuture, TollgateLayer,
@@ -94,6 +95,24 @@ fn metrics_of_an_admission_allocate_nothing() {
     let gate = gate::with_keys(4).without_principal().metrics();
     assert_eq!(allocations(behind(gate), admitted), bare);
     assert_eq!(recorded.value("tollgate_decision_duration_seconds{outcome=\"admitted\"}"), 4);
+}
+
+#[test]
+fn usage_of_an_admission_allocates_nothing() {
+    let bare = allocations(service_fn(world::handler), admitted);
+    let gate = gate::with_keys(4).without_principal().usage_options(UsageOptions::default()).build().unwrap();
+    let service = || TollgateLayer::new(gate.clone()).layer(service_fn(world::handler));
+    assert_eq!(allocations(service(), admitted), bare);
+    // The first flushes give each shard a map with room for the next interval.
+    for _ in 0..3 {
+        drop(call(&mut service(), admitted()));
+        poll_now(gate.usage().unwrap().flush()).unwrap();
+    }
+    let mut service = service();
+    let (first, second) = (admitted(), admitted());
+    assert_eq!(measure(|| drop(call(&mut service, first))).count_total, bare);
+    poll_now(gate.usage().unwrap().flush()).unwrap();
+    assert_eq!(measure(|| drop(call(&mut service, second))).count_total, bare);
 }
 
 #[test]

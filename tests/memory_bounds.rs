@@ -1,15 +1,22 @@
-//! Memory stays bounded under a flood of unknown keys: nothing is kept of a key that does not exist.
+//! Memory stays bounded: nothing is kept of a key that does not exist, and usage has a maximum number of rows.
 #![cfg(feature = "memory")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is constant here cannot fail")]
 
 #[path = "../benches/harness/mod.rs"]
 mod harness;
 
+use std::time::Duration;
+
 use allocation_counter::measure;
 use harness::drive::{call, poll_now};
 use harness::{gate, world};
 use http::HeaderValue;
-use tollgate::{DenialKind, RequestView, TollgateLayer};
+use tollgate::clock::Timestamp;
+use tollgate::name::AccountId;
+use tollgate::usage::{
+    TopKey, TopQuery, UsageBatch, UsageOptions, UsagePart, UsageQuery, UsageRetention, UsageStore, Written,
+};
+use tollgate::{DenialKind, Gate, ManualClock, RequestView, StoreError, StoreFuture, TollgateLayer};
 use tower::{Layer, service_fn};
 
 /// The greatest growth of allocated memory during the flood.
@@ -18,7 +25,8 @@ const BOUND: i64 = 32 << 20;
 #[test]
 fn million_unknown_keys_do_not_grow_memory() {
     const KNOWN: usize = 64;
-    let gate = gate::with_keys(KNOWN).build().expect("the gate is complete");
+    let builder = gate::with_keys(KNOWN).usage_options(UsageOptions::default());
+    let gate = builder.build().expect("the gate is complete");
     let mut service = TollgateLayer::new(gate.clone()).layer(service_fn(world::handler));
     let mut request = world::request(&world::key(0));
     let flood = measure(|| {
@@ -35,4 +43,71 @@ fn million_unknown_keys_do_not_grow_memory() {
     });
     println!("{} bytes more after a million unknown keys", flood.bytes_current);
     assert!(flood.bytes_current < BOUND, "{} bytes are kept", flood.bytes_current);
+}
+
+/// The number of rows of the usage, and the bytes of a row that the documentation of `UsageOptions` states.
+const ROWS: usize = 10_000;
+const COUNTED: i64 = 300;
+const WAITING: i64 = 112;
+
+/// A store that cannot be reached.
+#[derive(Debug)]
+struct Unreachable;
+
+impl UsageStore for Unreachable {
+    fn write(&self, _: &UsageBatch) -> StoreFuture<Written> {
+        StoreFuture::failed(StoreError::unavailable("no connection"))
+    }
+
+    fn read(&self, _: &UsageQuery) -> StoreFuture<Vec<UsagePart>> {
+        StoreFuture::ready(Vec::new())
+    }
+
+    fn top(&self, _: &TopQuery) -> StoreFuture<Vec<TopKey>> {
+        StoreFuture::ready(Vec::new())
+    }
+
+    fn prune(&self, _: &UsageRetention, _: Timestamp) -> StoreFuture<u64> {
+        StoreFuture::ready(0)
+    }
+
+    fn erase_account(&self, _: &AccountId) -> StoreFuture<bool> {
+        StoreFuture::ready(false)
+    }
+}
+
+#[test]
+fn usage_stays_within_its_bound() {
+    const KNOWN: usize = 15_000;
+    let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
+    let mut options = UsageOptions::default();
+    (options.flush, options.max_rows) = (None, ROWS);
+    let plain = gate::with_keys(KNOWN).clock(clock.clone()).build().expect("the gate is complete");
+    let builder = gate::with_keys(KNOWN).clock(clock.clone()).usage_store(Unreachable).usage_options(options);
+    let gate = builder.build().expect("the gate is complete");
+    let admit_all = |gate: &Gate| {
+        for number in 0..KNOWN {
+            let request = world::request(&world::key(number));
+            drop(poll_now(gate.admit(&RequestView::of(&request))));
+        }
+        clock.advance(Duration::from_mins(1));
+    };
+    let bytes = |work: &dyn Fn()| measure(work).bytes_current / i64::try_from(ROWS).unwrap();
+    // The first request of a key also allocates the state of the limiter and of the ledger.
+    let without = bytes(&|| admit_all(&plain));
+    let counts = bytes(&|| (0..3).for_each(|_| admit_all(&gate))) - without;
+    println!("{counts} bytes a row for the counts");
+    let usage = gate.usage().expect("the gate has usage");
+    assert!((100..COUNTED).contains(&counts), "{counts} bytes a row");
+    // Each shard has at most one row more than its part of the bound.
+    assert!(usage.status().folded > (3 * KNOWN - ROWS - 100) as u64, "{:?}", usage.status());
+    let waiting = bytes(&|| {
+        for _ in 0..5 {
+            drop(poll_now(usage.flush()).expect_err("the store cannot be reached"));
+            admit_all(&gate);
+        }
+    });
+    println!("{waiting} bytes a row for the batches");
+    assert!((40..=WAITING).contains(&waiting), "{waiting} bytes a row");
+    assert!(usage.status().waiting <= ROWS && usage.status().lost > 0, "{:?}", usage.status());
 }

@@ -35,6 +35,9 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
     }
     builder = with_rules(with_plans(builder, config)?, config)?;
     builder = with_management(builder, config)?;
+    if let Some(usage) = &config.usage {
+        builder = usage.apply(builder);
+    }
     Ok(with_switches(builder, config))
 }
 

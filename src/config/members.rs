@@ -6,15 +6,16 @@ use serde::forward_to_deserialize_any;
 
 use crate::config::{
     AgreementConfig, Config, DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig,
-    GrantConfig, HashConfig, LifetimeConfig, ManagementConfig, OlderHash, PerUnitConfig, PlanConfig,
-    ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig,
+    GrantConfig, HashConfig, KeepConfig, LifetimeConfig, ManagementConfig, OlderHash, PerUnitConfig,
+    PlanConfig, ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig,
+    UsageConfig,
 };
 
 /// The place of a table in the file, in words, and the members of the table.
 type Table = (&'static str, &'static [&'static str]);
 
 /// Returns all tables of the file. The top level comes first.
-pub(super) fn tables() -> [Table; 20] {
+pub(super) fn tables() -> [Table; 22] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
         ("in `sources`", of::<SourceConfig>()),
@@ -32,6 +33,8 @@ pub(super) fn tables() -> [Table; 20] {
         ("under `[agreements.NAME]`", of::<AgreementConfig>()),
         ("under `[[demo]]`", of::<DemoConfig>()),
         ("under `[management]`", of::<ManagementConfig>()),
+        ("under `[usage]`", of::<UsageConfig>()),
+        ("in the `keep` of `[usage]`", of::<KeepConfig>()),
         ("under `[proxies]`", of::<ProxyConfig>()),
         ("under `[request_id]`", of::<RequestIdConfig>()),
         ("under `[presentation]`", of::<ErrorFormatConfig>()),
@@ -91,7 +94,7 @@ mod tests {
     const PAGE: &str = include_str!("reference.md");
 
     /// The headings of the page for the tables, in the order of `tables`.
-    const HEADINGS: [&str; 20] = [
+    const HEADINGS: [&str; 22] = [
         "## The top of the file",
         "## Sources",
         "## Formats",
@@ -108,6 +111,8 @@ mod tests {
         "## Agreements",
         "## Demo keys",
         "## Management",
+        "## Usage",
+        "### Retention",
         "## Proxies",
         "## Request ids",
         "## Presentation",

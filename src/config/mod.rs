@@ -42,6 +42,7 @@ mod rule;
 mod secret;
 mod shape;
 mod text;
+mod usage;
 
 use std::io;
 use std::path::Path;
@@ -59,6 +60,7 @@ pub use plan::{
 pub use rule::{CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig};
 pub use secret::Reference;
 pub use text::{Network, Never, NotTaken, OneOf, Refusal, Span, Text, Written};
+pub use usage::{KeepConfig, UsageConfig};
 
 use crate::error::ConfigError;
 use crate::gate::GateBuilder;

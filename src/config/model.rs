@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::config::plan::{PlanConfig, QuotaConfig};
 use crate::config::rule::{RuleConfig, ScopeConfig};
 use crate::config::text::{Network, Never, OneOf, Span, Text, Written};
-use crate::config::{CostConfig, secret::Reference};
+use crate::config::{CostConfig, UsageConfig, secret::Reference};
 use crate::denial::DenialKind;
 use crate::error::ConfigError;
 use crate::gate::Check;
@@ -48,6 +48,8 @@ pub struct Config {
     pub demo: Vec<DemoConfig>,
     /// The settings of key management.
     pub management: ManagementConfig,
+    /// The settings of usage. Without this table, no usage is counted unless the service sets a usage store.
+    pub usage: Option<UsageConfig>,
     /// The proxies that are trusted to report the client's address.
     pub proxies: ProxyConfig,
     /// The settings of request ids.

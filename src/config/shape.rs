@@ -22,7 +22,7 @@ enum Shape {
 }
 
 /// The path of each member, its shape, and an example of one table. `*` matches any name.
-const SHAPES: [(&str, Shape, &str); 18] = [
+const SHAPES: [(&str, Shape, &str); 20] = [
     ("sources", Shape::List, r#"{ header = "X-API-Key" }"#),
     ("formats", Shape::List, r#"{ prefix = "acme_", body = 32 }"#),
     ("hash", Shape::Table, r#"{ pepper = "env:PEPPER" }"#),
@@ -40,6 +40,8 @@ const SHAPES: [(&str, Shape, &str); 18] = [
         r#"{ key = "acme_demo", id = "00000000-0000-4000-8000-000000000001", account = "demo", plan = "free" }"#,
     ),
     ("management", Shape::Table, r#"{ path = "/account/api-keys" }"#),
+    ("usage", Shape::Table, r#"{ flush = "10s" }"#),
+    ("usage.keep", Shape::Table, r#"{ hours = "60days" }"#),
     ("proxies", Shape::Table, r#"{ trusted = ["10.0.0.0/8"] }"#),
     ("request_id", Shape::Table, r#"{ header = "X-Request-Id" }"#),
     ("presentation", Shape::Table, r#"{ realm = "acme" }"#),

@@ -24,6 +24,7 @@ use crate::respond::{ErrorFormat, RequestIds, Responders, ResponseForDenial};
 use crate::rule::{Purpose, Rule, RuleSet, ScopeRule};
 use crate::store::KeyStore;
 use crate::telemetry::{DecisionSink, EventAddresses};
+use crate::usage::{Usage, UsageOptions, UsageStore};
 use crate::uses::Uses;
 
 /// The default interval at which a key's use is recorded.
@@ -80,6 +81,8 @@ pub struct GateBuilder {
     pub(super) strip_headers: bool,
     pub(super) observer: Option<Observer>,
     sinks: Vec<Arc<dyn DecisionSink>>,
+    usage_stores: Vec<Given<dyn UsageStore>>,
+    pub(super) usage_options: Option<UsageOptions>,
     event_addresses: EventAddresses,
     #[cfg(feature = "metrics")]
     metrics: bool,
@@ -120,6 +123,8 @@ impl GateBuilder {
             strip_headers: false,
             observer: None,
             sinks: Vec::new(),
+            usage_stores: Vec::new(),
+            usage_options: None,
             event_addresses: EventAddresses::default(),
             #[cfg(feature = "metrics")]
             metrics: false,
@@ -164,6 +169,7 @@ impl GateBuilder {
         self.stores.clear();
         self.limiters.clear();
         self.ledgers.clear();
+        self.usage_stores.clear();
         self
     }
 
@@ -373,6 +379,32 @@ impl GateBuilder {
         self
     }
 
+    /// Counts the gate's decisions by key, rule, outcome and minute, and writes the counts to this store:
+    /// [`Gate::usage`](crate::Gate::usage) returns them. Without a store, nothing is counted, unless
+    /// [`usage_options`](Self::usage_options) is called.
+    pub fn usage_store<S: UsageStore>(mut self, store: S) -> Self {
+        self.usage_stores.push(Given { back_end: Arc::new(store), type_name: type_name::<S>() });
+        self
+    }
+
+    /// Sets the options of the usage: the interval at which counts are written, their retention and the bound on memory.
+    /// Without a [`usage_store`](Self::usage_store), the usage is kept in memory.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::Gate;
+    /// use tollgate::usage::UsageOptions;
+    ///
+    /// let mut options = UsageOptions::default();
+    /// options.flush = Some(std::time::Duration::from_secs(5));
+    /// let builder = Gate::builder().usage_options(options);
+    /// ```
+    pub fn usage_options(mut self, options: UsageOptions) -> Self {
+        self.usage_options = Some(options);
+        self
+    }
+
     /// Sets the part of the client's address that [decision events](crate::telemetry::DecisionEvent::client) contain.
     /// Defaults to the network.
     pub fn event_addresses(mut self, addresses: EventAddresses) -> Self {
@@ -462,7 +494,7 @@ impl GateBuilder {
     ///
     /// Returns the first contradiction, such as no key source, a rule that names an unknown plan, or a public rule with
     /// a cost.
-    pub fn build(self) -> Result<Gate, ConfigError> {
+    pub fn build(mut self) -> Result<Gate, ConfigError> {
         validate::all(&self)?;
         validate::warn_of_unreachable(&self);
         let (plan_data, rules) = (by_name(&self.plans), self.all_rules()?);
@@ -474,6 +506,8 @@ impl GateBuilder {
         if let (Some(path), None) = (&self.management.path, &store_admin) {
             return Err(read_only_store(path).in_member("management.path"));
         }
+        let usage = usage(self.usage_stores, self.usage_options, &self.clock)?;
+        self.sinks.extend(usage.clone().map(|usage| Arc::new(usage) as Arc<dyn DecisionSink>));
         // Uses are recorded only if keys can be written.
         let uses = self.uses.or(store_admin.as_ref().map(|_| USES));
         let request_id = self.request_ids.header();
@@ -513,6 +547,7 @@ impl GateBuilder {
             strip_headers: self.strip_headers,
             observer: self.observer,
             sinks,
+            usage,
             event_addresses: self.event_addresses,
             management: self.management,
             revocations: Revocations::default(),
@@ -577,6 +612,20 @@ fn by_name(plans: &[Plan]) -> HashMap<PlanName, Plan> {
 struct Given<T: ?Sized> {
     back_end: Arc<T>,
     type_name: &'static str,
+}
+
+/// Returns the usage of a gate, if a store or options were given.
+fn usage(
+    stores: Vec<Given<dyn UsageStore>>,
+    options: Option<UsageOptions>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Usage>, ConfigError> {
+    if stores.is_empty() && options.is_none() {
+        return Ok(None);
+    }
+    let type_name = stores.first().map_or("MemoryUsage", |given| given.type_name);
+    let store = only("usage_store", stores, || in_memory!(crate::usage::MemoryUsage::new()))?;
+    Ok(Some(Usage::of(store, type_name, options.unwrap_or_default(), Arc::clone(clock))))
 }
 
 /// Returns the back end that was given, or the one in memory if none was given.

@@ -97,6 +97,7 @@ use crate::respond::{DenialContext, RequestId, RequestIds, Responders};
 use crate::rule::RuleSet;
 use crate::store::{AccountAdmin, KeyStore};
 use crate::telemetry::{DecisionSink, EventAddresses};
+use crate::usage::Usage;
 use crate::uses::Uses;
 
 type Observer = Box<dyn Fn(&Denial) + Send + Sync>;
@@ -160,6 +161,7 @@ pub(crate) struct Core {
     pub(crate) strip_headers: bool,
     observer: Option<Observer>,
     pub(crate) sinks: Vec<Arc<dyn DecisionSink>>,
+    pub(crate) usage: Option<Usage>,
     event_addresses: EventAddresses,
     /// The feature that a plan must include before a caller may choose an expiry.
     pub(crate) expiry_feature: Option<String>,
@@ -233,6 +235,11 @@ impl Gate {
     /// Returns the write side of the ledger, or the error for a ledger without one.
     pub(crate) fn writable_ledger(&self) -> Result<Arc<dyn CreditAdmin>, ConfigError> {
         self.0.credit_admin.clone().ok_or_else(|| builder::read_only_ledger().in_member("ledger"))
+    }
+
+    /// The usage of the gate, if it has a [`usage_store`](GateBuilder::usage_store).
+    pub fn usage(&self) -> Option<&Usage> {
+        self.0.usage.as_ref()
     }
 
     /// The clock of the gate.

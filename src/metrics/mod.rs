@@ -68,7 +68,6 @@ pub(crate) use definition::{
 };
 pub(crate) use handle::{Counter, Gauge, Histogram};
 pub(crate) use parts::{AnnouncementMetrics, CacheMetrics, CircuitMetrics, LeaseMetrics, swept};
-#[allow(unused_imports, reason = "the usage sink will call them")]
 pub(crate) use parts::{usage_batch_failed, usage_batch_written, usage_events_dropped};
 
 /// Upper bounds of histogram buckets, in seconds, for all durations of this crate: from a microsecond, for a gate with back ends in

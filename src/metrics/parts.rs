@@ -155,19 +155,16 @@ pub(crate) fn swept(ledger: &'static str, closed: u64) {
 }
 
 /// Counts a batch of usage that was written.
-#[allow(dead_code, reason = "the usage sink will call it")]
 pub(crate) fn usage_batch_written() {
     Counter::new(&defined::USAGE_BATCHES, &[("result", "written")]).add(1);
 }
 
 /// Counts a batch of usage that could not be written.
-#[allow(dead_code, reason = "the usage sink will call it")]
 pub(crate) fn usage_batch_failed() {
     Counter::new(&defined::USAGE_BATCHES, &[("result", "failed")]).add(1);
 }
 
 /// Counts decision events that the usage sink dropped.
-#[allow(dead_code, reason = "the usage sink will call it")]
 pub(crate) fn usage_events_dropped(count: u64) {
     Counter::new(&defined::EVENTS_DROPPED, &[("sink", "usage")]).add(count);
 }

@@ -1,5 +1,7 @@
 //! A rule: the requests that it applies to, their requirements and their cost.
 
+use std::sync::Arc;
+
 use http::uri::PathAndQuery;
 
 use crate::account::number;
@@ -166,6 +168,8 @@ impl ScopeRule {
 pub struct Rule {
     method: Option<http::Method>,
     pattern: String,
+    /// The method and the pattern, shared by all counts of requests for the rule.
+    route: Arc<str>,
     /// True if the rule requires no key. A key that is sent anyway is not read.
     pub public: bool,
     /// The cost of a request.
@@ -260,7 +264,9 @@ impl Rule {
         let below = pattern.strip_suffix("/*").map(|service| format!("{service}/{{*rest}}"));
         let pattern = below.as_deref().unwrap_or(pattern);
         unmatched(pattern).map_or(Ok(()), |problem| Err(refuse(problem)))?;
-        Ok(Self { method, ..Self::of(pattern) })
+        let route =
+            method.as_ref().map_or_else(|| pattern.into(), |method| format!("{method} {pattern}").into());
+        Ok(Self { method, route, ..Self::of(pattern) })
     }
 
     /// Creates the rule for requests that no rule matches. It requires a key and costs nothing.
@@ -272,6 +278,7 @@ impl Rule {
         Self {
             method: None,
             pattern: pattern.to_owned(),
+            route: pattern.into(),
             public: false,
             cost: Cost::Fixed(Credits::ZERO),
             scopes: ScopeRule::Unnamed,
@@ -299,6 +306,7 @@ impl Rule {
         Self {
             method: None,
             pattern: String::new(),
+            route: "".into(),
             public: false,
             scopes: ScopeRule::Unnamed,
             ..self.clone()
@@ -312,9 +320,12 @@ impl Rule {
 
     /// Returns the route as it was written.
     pub fn route(&self) -> String {
-        self.method
-            .as_ref()
-            .map_or_else(|| self.pattern.clone(), |method| format!("{method} {}", self.pattern))
+        self.route.as_ref().to_owned()
+    }
+
+    /// Returns the shared text of the route.
+    pub(crate) fn shared_route(&self) -> &Arc<str> {
+        &self.route
     }
 }
 

@@ -1,7 +1,7 @@
 //! Usage of keys over time: requests, refusals and credits by key, rule, outcome and minute.
 //!
-//! A node counts decisions in memory, and writes the counts to a [`UsageStore`] in batches. The store keeps the sums of
-//! each minute, hour, day and month, in UTC.
+//! A gate with [`Usage`] counts every decision in memory, and writes the counts to a [`UsageStore`] in batches. The store
+//! keeps the sums of each minute, hour, day and month, in UTC.
 //!
 //! # Who adds up
 //!
@@ -11,16 +11,22 @@
 //!
 //! # Overview
 //!
+//! - [`Usage`]: the usage of a gate: its counts, the task that writes them, and its queries.
+//! - [`UsageOptions`]: the interval between two writes, the retention and the bound on memory.
+//! - [`UsageReport`] and [`TopReport`]: the answers to queries, also as JSON and CSV.
 //! - [`UsageStore`]: the trait of stores. [`MemoryUsage`] and [`SqlUsage`] implement it.
 //! - [`UsageBatch`] and [`UsageRow`]: the counts that a node writes.
 //! - [`UsageQuery`], [`TopQuery`]: the queries, over a [`UsageRange`] of [`UsageStep`]s.
-//! - [`UsageRetention`]: the time for which the counts of each step are kept.
 
+mod cells;
+mod handle;
 #[cfg(feature = "memory")]
 mod memory;
 mod options;
 mod query;
+mod queue;
 mod record;
+mod report;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 mod step;
@@ -29,14 +35,16 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use handle::{Usage, UsageStatus};
 #[cfg(feature = "memory")]
 pub use memory::MemoryUsage;
-pub use options::UsageRetention;
+pub use options::{UsageOptions, UsageRetention};
 pub use query::{
     InvalidUsageQuery, MOST_POINTS, TopKey, TopOrder, TopQuery, UsageFilter, UsagePart, UsageQuery,
     UsageRange,
 };
 pub use record::{BatchId, OTHER, UsageBatch, UsageCounts, UsageRow, Written};
+pub use report::{TopReport, UsagePoint, UsageReport};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::SqlUsage;
 pub use step::UsageStep;

@@ -30,3 +30,4 @@ mod security_status;
 #[path = "../support/mod.rs"]
 mod support;
 mod two_gates;
+mod usage;

@@ -22,6 +22,9 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     headers::all(builder)?;
     rules::all(builder)?;
     plans::all(builder)?;
+    if let Some(usage) = &builder.usage_options {
+        usage.check().map_err(|error| error.in_member("usage"))?;
+    }
     management::all(builder)
 }
 
