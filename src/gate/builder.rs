@@ -507,6 +507,7 @@ impl GateBuilder {
             return Err(read_only_store(path).in_member("management.path"));
         }
         let usage = usage(self.usage_stores, self.usage_options, &self.clock)?;
+        let mounted = self.mounted.map(|own| if usage.is_some() { own.with_usage() } else { own });
         self.sinks.extend(usage.clone().map(|usage| Arc::new(usage) as Arc<dyn DecisionSink>));
         // Uses are recorded only if keys can be written.
         let uses = self.uses.or(store_admin.as_ref().map(|_| USES));
@@ -551,7 +552,7 @@ impl GateBuilder {
             event_addresses: self.event_addresses,
             management: self.management,
             revocations: Revocations::default(),
-            mounted: self.mounted,
+            mounted,
             uses: Uses::every(uses),
             expiry_feature: self.expiry_feature,
             randomness: self.randomness,
@@ -563,6 +564,11 @@ impl GateBuilder {
     /// Returns the environments that are served. Defaults to `live`.
     fn served(&self) -> Vec<Environment> {
         if self.environments.is_empty() { vec![Environment::live()] } else { self.environments.clone() }
+    }
+
+    /// Returns true if the gate counts its decisions.
+    fn has_usage(&self) -> bool {
+        !self.usage_stores.is_empty() || self.usage_options.is_some()
     }
 
     /// Returns true if the gate serves keys of this environment.
@@ -592,15 +598,22 @@ impl GateBuilder {
             rule.purpose = purpose;
             Ok(rule)
         };
-        let mut usage = Rule::new(&format!("GET {path}/me"))?;
-        usage.purpose = Purpose::Usage;
-        Ok(vec![
+        let own = |route: String| {
+            let mut rule = Rule::new(&route)?;
+            rule.purpose = Purpose::Usage;
+            Ok(rule)
+        };
+        let mut rules = vec![
             managing(path.to_owned(), Purpose::Service)?,
             managing(format!("{path}/"), Purpose::Service)?,
             managing(format!("{path}/{{*rest}}"), Purpose::Service)?,
             managing(format!("DELETE {path}/{{*rest}}"), Purpose::Revocation)?,
-            usage,
-        ])
+            own(format!("GET {path}/me"))?,
+        ];
+        if self.has_usage() {
+            rules.push(own(format!("GET {path}/me/usage"))?);
+        }
+        Ok(rules)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,6 +82,9 @@ pub(crate) struct RouteDescription {
 
 /// A service that the gate answers itself, under its own path.
 pub(crate) trait Mounted: Debug + Send + Sync {
+    /// Returns the same service with the endpoints for usage.
+    fn with_usage(&self) -> Arc<dyn Mounted>;
+
     /// Returns true if the service answers requests for this path.
     fn takes(&self, path: &str) -> bool;
 

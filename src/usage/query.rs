@@ -128,14 +128,29 @@ impl UsageRange {
         Ok(Self { step, from: step.start_of(from), to })
     }
 
-    /// Creates the usual range of a step that ends now: 60 minutes, 24 hours, 30 days or 12 months.
+    /// Creates the usual range of a step up to now: the last 60 minutes, 24 hours, 30 days or 12 months.
     pub fn latest(step: UsageStep, now: Timestamp) -> Self {
         let to = step.after(now);
         Self { step, from: Self::usual_start(step, to), to }
     }
 
-    /// Returns the start of the usual range that ends at `to`.
-    pub(crate) fn usual_start(step: UsageStep, to: Timestamp) -> Timestamp {
+    /// Creates a range whose ends may be left out. `to` defaults to the end of the present step, and `from` to the usual
+    /// range before `to`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub fn between(
+        step: UsageStep,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Self, InvalidUsageQuery> {
+        let to = to.unwrap_or_else(|| step.after(now));
+        Self::new(step, from.unwrap_or_else(|| Self::usual_start(step, to)), to)
+    }
+
+    fn usual_start(step: UsageStep, to: Timestamp) -> Timestamp {
         let steps = match step {
             UsageStep::Minute => 60,
             UsageStep::Hour => 24,

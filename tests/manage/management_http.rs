@@ -5,6 +5,7 @@ mod answers;
 mod bodies;
 mod callers;
 mod fixture;
+mod usage;
 
 use fixture::{KEYS, Stage};
 

@@ -78,7 +78,7 @@ pub(super) fn with_issued(query: &str, sources: &[KeySource]) -> Result<bool, Ma
 }
 
 /// Returns true if a key may be in the query parameter with this name.
-fn carries_key(name: &[u8], sources: &[KeySource]) -> bool {
+pub(super) fn carries_key(name: &[u8], sources: &[KeySource]) -> bool {
     sources.iter().filter_map(KeySource::parameter).any(|own| own.as_bytes() == name)
 }
 

@@ -4,6 +4,7 @@ mod body;
 mod listing;
 mod openapi;
 mod render;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,25 +47,30 @@ impl From<DenialKind> for Refusal {
 const MOMENT: &str = "an RFC 3339 timestamp such as `2026-12-31T23:59:59Z`";
 
 /// The endpoints below a path: `POST` and `GET` on the path, `GET`, `PATCH` and `DELETE` on `/{id}`, `POST` on
-/// `/{id}/rotate`, and `GET` on `/me`.
+/// `/{id}/rotate`, and `GET` on `/me`. If the gate has usage, also `GET` on `/me/usage` and `/{id}/usage`.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     path: String,
+    has_usage: bool,
 }
 
 impl Endpoints {
     pub(crate) fn under(path: &str) -> Self {
-        Self { path: path.to_owned() }
+        Self { path: path.to_owned(), has_usage: false }
     }
 }
 
 impl Mounted for Endpoints {
+    fn with_usage(&self) -> Arc<dyn Mounted> {
+        Arc::new(Self { path: self.path.clone(), has_usage: true })
+    }
+
     fn takes(&self, path: &str) -> bool {
         path.strip_prefix(&self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn allowed(&self, path: &str) -> Option<&'static str> {
-        allowed(&segments(path.strip_prefix(&self.path)?))
+        allowed(&segments(path.strip_prefix(&self.path)?), self.has_usage)
     }
 
     fn routes(&self) -> Vec<(&'static str, String)> {
@@ -77,7 +83,12 @@ impl Mounted for Endpoints {
             ("delete", "/{id}"),
             ("post", "/{id}/rotate"),
         ];
-        below.map(|(method, rest)| (method, format!("{}{rest}", self.path))).into()
+        let usage = [("get", "/me/usage"), ("get", "/{id}/usage")].into_iter().filter(|_| self.has_usage);
+        below
+            .into_iter()
+            .chain(usage)
+            .map(|(method, rest)| (method, format!("{}{rest}", self.path)))
+            .collect()
     }
 
     fn described(&self, method: &str, path: &str) -> RouteDescription {
@@ -143,7 +154,7 @@ fn segments(below: &str) -> Vec<&str> {
 }
 
 /// Returns the methods that an endpoint allows.
-fn allowed(segments: &[&str]) -> Option<&'static str> {
+fn allowed(segments: &[&str], has_usage: bool) -> Option<&'static str> {
     Some(match segments {
         [] => "GET, HEAD, POST",
         ["me"] => "GET, HEAD",
@@ -151,16 +162,9 @@ fn allowed(segments: &[&str]) -> Option<&'static str> {
         [""] => return None,
         [_] => "GET, HEAD, PATCH, DELETE",
         [_, "rotate"] => "POST",
+        [_, "usage"] if has_usage => "GET, HEAD",
         _ => return None,
     })
-}
-
-/// Returns the error for a request that matches no endpoint by its path or by its method.
-fn not_there(segments: &[&str]) -> Refusal {
-    match allowed(segments) {
-        Some(allowed) => Refusal::Denied(Denial::method(Some(allowed))),
-        None => DenialKind::NotFound.into(),
-    }
 }
 
 /// The handling of one request of a caller.
@@ -170,6 +174,14 @@ struct Session<'c> {
 }
 
 impl Session<'_> {
+    /// Returns the error for a request that matches no endpoint by its path or by its method.
+    fn not_there(&self, segments: &[&str]) -> Refusal {
+        match allowed(segments, self.manager.gate().usage().is_some()) {
+            Some(allowed) => Refusal::Denied(Denial::method(Some(allowed))),
+            None => DenialKind::NotFound.into(),
+        }
+    }
+
     async fn route(&self, below: &str) -> Outcome {
         let segments = segments(below);
         let method = if self.call.method == Method::HEAD { &Method::GET } else { &self.call.method };
@@ -177,7 +189,13 @@ impl Session<'_> {
             ([], &Method::GET) => self.list().await,
             ([], &Method::POST) => self.create().await,
             (["me"], &Method::GET) => self.key_usage().await,
-            (["me" | ""], _) => Err(not_there(&segments)),
+            (["me" | ""], _) => Err(self.not_there(&segments)),
+            (["me", "usage"], &Method::GET) => {
+                // A key needs no grant to see its own usage.
+                let key = self.manager.issuer().await?.ok_or(ManageError::Issuer)?;
+                self.usage(key.id).await
+            }
+            ([id, "usage"], &Method::GET) => self.usage(self.manager.get(key_id(id)?).await?.id).await,
             ([id], &Method::GET) => {
                 let key = self.manager.get(key_id(id)?).await?;
                 Ok(render::answer(StatusCode::OK, render::whole(&self.manager.view(key)), None))
@@ -185,7 +203,7 @@ impl Session<'_> {
             ([id], &Method::PATCH) => self.update(key_id(id)?).await,
             ([id], &Method::DELETE) => self.revoke(key_id(id)?).await,
             ([id, "rotate"], &Method::POST) => self.rotate(key_id(id)?).await,
-            _ => Err(not_there(&segments)),
+            _ => Err(self.not_there(&segments)),
         }
     }
 
@@ -269,6 +287,14 @@ impl Session<'_> {
         Ok(render::page(&self.manager.list(&asked).await?, issuers))
     }
 
+    /// Returns the usage of a key that the caller may read.
+    async fn usage(&self, key: KeyId) -> Outcome {
+        let gate = self.manager.gate();
+        let Some(usage) = gate.usage() else { return Err(DenialKind::NotFound.into()) };
+        let (query, now) = (self.call.query.as_deref().unwrap_or_default(), gate.clock().now().wall());
+        Ok(usage::answer(usage, key, query, &gate.0.sources, now).await?)
+    }
+
     async fn key_usage(&self) -> Outcome {
         // Report the caller's key as the authority stores it. A key needs no grant to see its own limits and balance.
         let key = self.manager.issuer().await?.ok_or(ManageError::Issuer)?;
@@ -331,7 +357,8 @@ impl crate::gate::GateBuilder {
     ///
     /// A key that is restricted to scopes or paths can manage keys only if that is granted to it: see
     /// [`management_scope`](Self::management_scope). `GET` on `/me` below the path returns the current limits and
-    /// balance of the calling key, and is allowed for every key. A key can be revoked by another key of its account
+    /// balance of the calling key, and is allowed for every key. If the gate has [usage](Self::usage_store), `GET` on
+    /// `/me/usage` and on `/ID/usage` return the usage of the calling key, and of another key of its account. A key can be revoked by another key of its account
     /// even if a window of the account is exhausted: see [`KeyManager`].
     pub fn management(mut self, path: impl Into<String>) -> Self {
         let path = path.into();

@@ -6,11 +6,12 @@ use super::LONGEST_OVERLAP;
 use crate::gate::RouteDescription;
 use crate::manage::limits;
 
-/// The names of the schemas of a key and of the bodies.
+/// The names of the schemas of a key, of the bodies and of usage.
 const KEY: &str = "ManagedKey";
 const NEW: &str = "NewManagedKey";
 const CHANGE: &str = "ManagedKeyChange";
 const ROTATION: &str = "ManagedKeyRotation";
+const USAGE: &str = "ManagedKeyUsage";
 
 /// Returns the description of the endpoint with these segments below the path of the key management.
 pub(super) fn described(segments: &[&str], method: &str) -> RouteDescription {
@@ -26,6 +27,7 @@ pub(super) fn described(segments: &[&str], method: &str) -> RouteDescription {
         (["me"], "GET") => {
             (Vec::new(), vec![("200", one("The calling key, with its remaining limits and credits."))])
         }
+        ([_, "usage"], "GET") => return of_usage(),
         ([_], "GET") => (Vec::new(), vec![("200", one("The key."))]),
         ([_], "PATCH") => (Vec::new(), vec![("200", one("The changed key."))]),
         ([_], "DELETE") => (vec![with_issued()], of_revocation()),
@@ -40,6 +42,61 @@ pub(super) fn described(segments: &[&str], method: &str) -> RouteDescription {
         json!({ "required": required, "content": { JSON: { "schema": reference(name) } } })
     });
     RouteDescription { parameters, body, responses, schemas }
+}
+
+/// Returns the description of the endpoints for usage.
+fn of_usage() -> RouteDescription {
+    let steps = json!({ "type": "string", "enum": ["minute", "hour", "day", "month"], "default": "hour" });
+    let formats = json!({ "type": "string", "enum": ["json", "csv"], "default": "json" });
+    let from = "The start of the range, rounded down to a step. Defaults to 60 minutes, 24 hours, 30 days or 12 months \
+                before `to`.";
+    let to = "The end of the range, which is not part of it. Defaults to the end of the present step. A range has at most \
+              10000 steps.";
+    let parameters = vec![
+        parameter("from", from, &moment()),
+        parameter("to", to, &moment()),
+        parameter("step", "The step of time, in UTC.", &steps),
+        parameter("format", "The format of the response.", &formats),
+    ];
+    let mut response = answer("The usage of the key.", &reference(USAGE));
+    response["content"]["text/csv"] = json!({ "schema": text() });
+    let responses = vec![("200", response)];
+    RouteDescription { parameters, body: None, responses, schemas: vec![(USAGE, usage())] }
+}
+
+/// Returns the schema of the usage of a key.
+fn usage() -> Value {
+    let number = || json!({ "type": "integer", "minimum": 0 });
+    let refused = json!({
+        "type": "object",
+        "description": "The number of refused requests, by the kind of denial.",
+        "additionalProperties": number(),
+    });
+    let point = json!({
+        "type": "object",
+        "properties": {
+            "start": moment(),
+            "requests": number(),
+            "admitted": number(),
+            "abandoned": number(),
+            "refused": refused,
+            "credits": number(),
+            "units": number(),
+            "bytes": number(),
+            "lastSeen": moment(),
+        },
+        "required": ["start", "requests", "admitted", "abandoned", "refused", "credits", "units", "bytes", "lastSeen"],
+    });
+    let points = json!({
+        "type": "array",
+        "items": point,
+        "description": "The steps with requests. The latest requests are counted after a few seconds.",
+    });
+    json!({
+        "type": "object",
+        "properties": { "key": uuid(), "step": text(), "from": moment(), "to": moment(), "points": points },
+        "required": ["key", "step", "from", "to", "points"],
+    })
 }
 
 /// Returns the name and the schema of an endpoint's body, and true if the body is required.

@@ -317,7 +317,7 @@ template = '{ "ok": false, "error": { "code": "{code}", "status": "{status}", "w
 
 #[tokio::test]
 async fn key_management_answers_as_described() {
-    let test = gate("list_issuers = true");
+    let test = gate("list_issuers = true\n[usage]");
     let (document, key) = (test.gate().openapi(), test.key("pro").unwrap());
     let send = async |method: &str, path: &str, below: &str, body: Value| {
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
@@ -352,6 +352,11 @@ async fn key_management_answers_as_described() {
     let asked = format!("?limit=1&status=active&environment=live&issuedBy={}", mine.as_str().unwrap());
     assert_eq!(send("GET", all, &asked, Value::Null).await[0]["issuedBy"], mine);
     assert_eq!(send("GET", one, &format!("/{id}"), Value::Null).await["issuedBy"], mine);
+    test.gate().usage().unwrap().flush().await.unwrap();
+    let usage = send("GET", "/account/api-keys/me/usage", "/me/usage?step=minute", Value::Null).await;
+    assert_eq!(usage["points"].as_array().unwrap().len(), 1);
+    let usage = send("GET", "/account/api-keys/{id}/usage", &format!("/{id}/usage"), Value::Null).await;
+    assert_eq!((&usage["key"], &usage["points"]), (&json!(id), &json!([])));
     send("PATCH", one, &format!("/{id}"), json!({ "name": "renamed" })).await;
     send("POST", "/account/api-keys/{id}/rotate", &format!("/{id}/rotate"), Value::Null).await;
     let revoked = send("DELETE", one, &format!("/{id}?withIssued=true"), Value::Null).await;
