@@ -86,9 +86,10 @@
 //!   paths in nested routers.
 //! - `actix-web`: `TollgateTransform` for an `App`, a `Scope` or a `Resource`, and the same extractors.
 //! - `tonic`: denials of gRPC calls as gRPC statuses: see `grpc`.
-//! - `sqlite`, `postgres`: `SqlStore`, `SqlLedger` and `SqlAuditStore` over a `Database`, for one machine and for a fleet.
+//! - `sqlite`, `postgres`: `SqlStore`, `SqlLedger`, `SqlAuditStore` and `SqlAlertStore` over a `Database`, for one machine and for a fleet.
 //! - `redis`: `RedisLimiter` and `RedisLedger`, in one round trip where both are on one server; `RedisRecords` and
 //!   `RedisInvalidationBus`.
+//! - `webhooks`: alerts as signed webhooks: see [`alert`].
 //! - `fleet`: wrappers around a remote back end: `CachedStore`, `LeasedLedger`, `Resilient`, `LocalShare`.
 //! - `testing`: a gate with a manual clock, keys for it, and lists of open routes and of routes without a rule: see
 //!   `testing`.
@@ -103,6 +104,7 @@
 
 pub mod account;
 pub mod adapter;
+pub mod alert;
 mod amount;
 pub mod audit;
 pub mod clock;

@@ -51,6 +51,21 @@ pub(crate) fn audit_lost(reason: &'static str) {
     event!(error, reason, "an audit entry is lost");
 }
 
+/// Logs an alert in the store that cannot be read.
+pub(crate) fn alert_unread(error: &StoreError) {
+    event!(error, ?error, "a waiting alert cannot be read");
+}
+
+/// Logs an alert that is lost, or is given up.
+pub(crate) fn alert_lost(kind: &'static str, reason: &'static str) {
+    event!(error, kind, reason, "an alert is lost");
+}
+
+/// Logs a failed attempt to deliver an alert.
+pub(crate) fn alert_undelivered(sink: &str, attempt: u32, error: &StoreError) {
+    event!(warn, sink, attempt, ?error, "an alert could not be delivered, and is delivered again later");
+}
+
 mod mode {
     use std::any::type_name;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

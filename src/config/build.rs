@@ -1,7 +1,9 @@
 //! Conversion of a [`Config`] into a [`GateBuilder`].
 
 use crate::config::model::{Body, OnConflict, Preflights};
-use crate::config::{Config, FormatConfig, ManagementConfig, OlderHash, Routes, SourceConfig, demo, errors};
+use crate::config::{
+    Config, FormatConfig, ManagementConfig, OlderHash, Routes, SourceConfig, alert, demo, errors,
+};
 use crate::error::ConfigError;
 use crate::gate::{GateBuilder, TrustedProxies};
 use crate::key::{KeyFormat, KeyHasher, KeySource, Length};
@@ -38,6 +40,7 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
     if let Some(usage) = &config.usage {
         builder = usage.apply(builder);
     }
+    builder = alert::with_alerts(builder, config)?;
     Ok(with_switches(builder, config))
 }
 

@@ -5,17 +5,17 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::config::{
-    AgreementConfig, Config, DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig,
-    GrantConfig, HashConfig, KeepConfig, LifetimeConfig, ManagementConfig, OlderHash, PerUnitConfig,
-    PlanConfig, ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig,
-    UsageConfig,
+    AgreementConfig, AlertConfig, AlertWhen, Config, DefaultConfig, DemoConfig, ErrorFormatConfig,
+    ErrorTextConfig, FormatConfig, GrantConfig, HashConfig, KeepConfig, LifetimeConfig, ManagementConfig,
+    OlderHash, PerUnitConfig, PlanConfig, ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig,
+    SourceConfig, UsageConfig, WebhookConfig,
 };
 
 /// The place of a table in the file, in words, and the members of the table.
 type Table = (&'static str, &'static [&'static str]);
 
 /// Returns all tables of the file. The top level comes first.
-pub(super) fn tables() -> [Table; 22] {
+pub(super) fn tables() -> [Table; 25] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
         ("in `sources`", of::<SourceConfig>()),
@@ -32,6 +32,9 @@ pub(super) fn tables() -> [Table; 22] {
         ("in the `key_lifetime` of a plan", of::<LifetimeConfig>()),
         ("under `[agreements.NAME]`", of::<AgreementConfig>()),
         ("under `[[demo]]`", of::<DemoConfig>()),
+        ("under `[[alerts]]`", of::<AlertConfig>()),
+        ("in the `when` of an alert", of::<AlertWhen>()),
+        ("under `[[webhooks]]`", of::<WebhookConfig>()),
         ("under `[management]`", of::<ManagementConfig>()),
         ("under `[usage]`", of::<UsageConfig>()),
         ("in the `keep` of `[usage]`", of::<KeepConfig>()),
@@ -94,7 +97,7 @@ mod tests {
     const PAGE: &str = include_str!("reference.md");
 
     /// The headings of the page for the tables, in the order of `tables`.
-    const HEADINGS: [&str; 22] = [
+    const HEADINGS: [&str; 25] = [
         "## The top of the file",
         "## Sources",
         "## Formats",
@@ -110,6 +113,9 @@ mod tests {
         "### Key lifetime",
         "## Agreements",
         "## Demo keys",
+        "## Alerts",
+        "### Conditions",
+        "## Webhooks",
         "## Management",
         "## Usage",
         "### Retention",

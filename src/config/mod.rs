@@ -31,6 +31,7 @@
 //!
 #![doc = include_str!("reference.md")]
 
+mod alert;
 mod build;
 mod demo;
 mod errors;
@@ -48,6 +49,7 @@ use std::io;
 use std::path::Path;
 use std::string::FromUtf8Error;
 
+pub use alert::{AlertConfig, AlertWhen, WebhookConfig};
 pub use model::{
     AgreementConfig, Body, Config, DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig,
     FormatConfig, HashConfig, ManagementConfig, OlderHash, OnConflict, Preflights, ProxyConfig, Range,

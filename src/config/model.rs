@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::config::alert::{AlertConfig, WebhookConfig};
 use crate::config::plan::{PlanConfig, QuotaConfig};
 use crate::config::rule::{RuleConfig, ScopeConfig};
 use crate::config::text::{Network, Never, OneOf, Span, Text, Written};
@@ -46,6 +47,10 @@ pub struct Config {
     pub agreements: BTreeMap<String, AgreementConfig>,
     /// The demo keys: keys that are public.
     pub demo: Vec<DemoConfig>,
+    /// The thresholds of alerts.
+    pub alerts: Vec<AlertConfig>,
+    /// The URLs that alerts are sent to.
+    pub webhooks: Vec<WebhookConfig>,
     /// The settings of key management.
     pub management: ManagementConfig,
     /// The settings of usage. Without this table, no usage is counted unless the service sets a usage store.

@@ -22,7 +22,7 @@ enum Shape {
 }
 
 /// The path of each member, its shape, and an example of one table. `*` matches any name.
-const SHAPES: [(&str, Shape, &str); 20] = [
+const SHAPES: [(&str, Shape, &str); 23] = [
     ("sources", Shape::List, r#"{ header = "X-API-Key" }"#),
     ("formats", Shape::List, r#"{ prefix = "acme_", body = 32 }"#),
     ("hash", Shape::Table, r#"{ pepper = "env:PEPPER" }"#),
@@ -39,6 +39,9 @@ const SHAPES: [(&str, Shape, &str); 20] = [
         Shape::List,
         r#"{ key = "acme_demo", id = "00000000-0000-4000-8000-000000000001", account = "demo", plan = "free" }"#,
     ),
+    ("alerts", Shape::List, r#"{ when = { balance_below = "20%" } }"#),
+    ("alerts.when", Shape::Table, r#"{ balance_below = "20%" }"#),
+    ("webhooks", Shape::List, r#"{ url = "https://acme.example/alerts", secret = "env:WEBHOOK_SECRET" }"#),
     ("management", Shape::Table, r#"{ path = "/account/api-keys" }"#),
     ("usage", Shape::Table, r#"{ flush = "10s" }"#),
     ("usage.keep", Shape::Table, r#"{ hours = "60days" }"#),
@@ -71,6 +74,13 @@ fn members<'t>(table: &'t DeTable<'t>, path: &str, within: &str) -> Vec<(String,
     }
     let below = |(name, value): (String, &'t Spanned<DeValue<'t>>)| match value.get_ref() {
         DeValue::Table(table) => members(table, rest, &format!("{name}.")),
+        DeValue::Array(items) => {
+            let items = items.iter().enumerate();
+            items
+                .filter_map(|(place, item)| Some((place, item.get_ref().as_table()?)))
+                .flat_map(|(place, table)| members(table, rest, &format!("{name}[{place}].")))
+                .collect()
+        }
         _ => Vec::new(),
     };
     named.flat_map(below).collect()

@@ -173,6 +173,12 @@ pub trait CreditLedger: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Returns true if the ledger is known to fail: the circuit of its guard is open. A wrapper returns the answer of the
+    /// ledger behind it. Defaults to `false`.
+    fn is_failing(&self) -> bool {
+        false
+    }
+
     /// Returns the ledger in Redis that this is, without a wrapper. A gate draws and charges in one call if its limiter
     /// is on the same server.
     #[cfg(feature = "redis")]
@@ -194,6 +200,11 @@ impl<T: CreditLedger + ?Sized> CreditLedger for Arc<T> {
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
         (**self).refund(account, id)
     }
+
+    fn is_failing(&self) -> bool {
+        (**self).is_failing()
+    }
+
     fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
         Arc::clone(&*self).admin()
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::{Plan, QuotaPolicy};
+use crate::alert::{AlertRule, AlertSettings, AlertSink, AlertStore, BackEnds};
 use crate::amount::ChargeIds;
 use crate::audit::{AuditSink, TracingAudit};
 use crate::clock::{Clock, SystemClock};
@@ -83,6 +84,7 @@ pub struct GateBuilder {
     sinks: Vec<Arc<dyn DecisionSink>>,
     usage_stores: Vec<Given<dyn UsageStore>>,
     pub(super) usage_options: Option<UsageOptions>,
+    pub(super) alerts: AlertSettings,
     event_addresses: EventAddresses,
     #[cfg(feature = "metrics")]
     metrics: bool,
@@ -125,6 +127,7 @@ impl GateBuilder {
             sinks: Vec::new(),
             usage_stores: Vec::new(),
             usage_options: None,
+            alerts: AlertSettings::default(),
             event_addresses: EventAddresses::default(),
             #[cfg(feature = "metrics")]
             metrics: false,
@@ -405,6 +408,25 @@ impl GateBuilder {
         self
     }
 
+    /// Adds a threshold. When it is crossed, the gate tells the alert sinks. See [`alert`](crate::alert).
+    pub fn alert(mut self, rule: AlertRule) -> Self {
+        self.alerts.rules.push(rule);
+        self
+    }
+
+    /// Adds a receiver of alerts. Defaults to the log alone.
+    pub fn alert_sink(mut self, sink: impl AlertSink) -> Self {
+        self.alerts.sinks.push(Arc::new(sink));
+        self
+    }
+
+    /// Sets the store that remembers which crossings were told, and keeps the alerts that wait for their delivery.
+    /// Defaults to one in memory, which forgets all when the process ends.
+    pub fn alert_store(mut self, store: impl AlertStore) -> Self {
+        self.alerts.store = Some(Arc::new(store));
+        self
+    }
+
     /// Sets the part of the client's address that [decision events](crate::telemetry::DecisionEvent::client) contain.
     /// Defaults to the network.
     pub fn event_addresses(mut self, addresses: EventAddresses) -> Self {
@@ -511,6 +533,15 @@ impl GateBuilder {
         self.sinks.extend(usage.clone().map(|usage| Arc::new(usage) as Arc<dyn DecisionSink>));
         // Uses are recorded only if keys can be written.
         let uses = self.uses.or(store_admin.as_ref().map(|_| USES));
+        let back_ends = BackEnds {
+            store: Arc::clone(&store),
+            limiter: Arc::clone(&limiter),
+            ledger: Arc::clone(&ledger),
+            credits: credit_admin.clone(),
+        };
+        let every_window = self.limit_headers || self.alerts.needs_every_window();
+        let alerts = self.alerts.build(&self.plans, back_ends, &self.clock);
+        self.sinks.extend(alerts.iter().cloned().map(|alerts| Arc::new(alerts) as Arc<dyn DecisionSink>));
         let request_id = self.request_ids.header();
         let responders = Responders::new(self.responder, &self.error_format, &self.sources, request_id)?;
         let rules = RuleSet::new(rules, self.otherwise, self.denies_unmatched, &plan_data)?;
@@ -549,6 +580,8 @@ impl GateBuilder {
             observer: self.observer,
             sinks,
             usage,
+            alerts,
+            every_window,
             event_addresses: self.event_addresses,
             management: self.management,
             revocations: Revocations::default(),

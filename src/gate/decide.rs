@@ -297,7 +297,7 @@ impl Decision {
                         let both = || {
                             let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
                             let draw = Draw::new(record, &terms.quotas, now);
-                            meter.draw_and_charge(&draw.telling_every_window(core.limit_headers), &charge)
+                            meter.draw_and_charge(&draw.telling_every_window(core.every_window), &charge)
                         };
                         match ready!(answer(&mut calls.draw_and_charge, cx, both))? {
                             Metered::Drawn { window_status, charged } => {
@@ -313,7 +313,7 @@ impl Decision {
                     } else {
                         let draw = || {
                             let draw = Draw::new(record, &terms.quotas, now);
-                            core.limiter.draw(&draw.telling_every_window(core.limit_headers))
+                            core.limiter.draw(&draw.telling_every_window(core.every_window))
                         };
                         match ready!(answer(&mut calls.draw, cx, draw))? {
                             LimitDecision::Within(window_status) => within(spent, core, window_status),

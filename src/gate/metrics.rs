@@ -168,6 +168,10 @@ impl KeyStore for MeasuredStore {
         self.find.watch(&self.clock, self.store.find(hash), |_| {})
     }
 
+    fn is_failing(&self) -> bool {
+        self.store.is_failing()
+    }
+
     fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Arc::clone(&self.store).admin()
     }
@@ -196,6 +200,10 @@ impl RateLimiter for MeasuredLimiter {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.peek.watch(&self.clock, self.limiter.peek(draw), |_| {})
+    }
+
+    fn is_failing(&self) -> bool {
+        self.limiter.is_failing()
     }
 
     #[cfg(feature = "redis")]
@@ -258,6 +266,10 @@ impl CreditLedger for MeasuredLedger {
         let answer = self.ledger.refund(account, id);
         self.open.raise(false);
         self.refund.watch(&self.clock, answer, |_| {})
+    }
+
+    fn is_failing(&self) -> bool {
+        self.ledger.is_failing()
     }
 
     fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {

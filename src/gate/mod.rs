@@ -79,6 +79,7 @@ pub use order::Check;
 use order::Checks;
 
 use crate::account::Plan;
+use crate::alert::Alerts;
 use crate::amount::ChargeIds;
 use crate::clock::Clock;
 use crate::credit::{CreditAdmin, CreditLedger};
@@ -162,6 +163,10 @@ pub(crate) struct Core {
     observer: Option<Observer>,
     pub(crate) sinks: Vec<Arc<dyn DecisionSink>>,
     pub(crate) usage: Option<Usage>,
+    /// The alerts, which are one of the sinks.
+    pub(crate) alerts: Option<Alerts>,
+    /// True if the limiter is asked for the state of every window.
+    every_window: bool,
     event_addresses: EventAddresses,
     /// The feature that a plan must include before a caller may choose an expiry.
     pub(crate) expiry_feature: Option<String>,
@@ -240,6 +245,11 @@ impl Gate {
     /// The usage of the gate, if it has a [`usage_store`](GateBuilder::usage_store).
     pub fn usage(&self) -> Option<&Usage> {
         self.0.usage.as_ref()
+    }
+
+    /// The alerts of the gate, if there is a threshold.
+    pub fn alerts(&self) -> Option<&Alerts> {
+        self.0.alerts.as_ref()
     }
 
     /// The clock of the gate.

@@ -30,6 +30,10 @@ impl<T: CreditLedger> CreditLedger for Resilient<T> {
         self.close(Settlement::new(account, id, None))
     }
 
+    fn is_failing(&self) -> bool {
+        self.shared.circuit.is_open() || self.back_end.is_failing()
+    }
+
     fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
         let back_end = Arc::clone(&self.back_end).admin()?;
         Some(Arc::new(self.in_front_of(back_end)))

@@ -15,6 +15,10 @@ impl<T: KeyStore> KeyStore for Resilient<T> {
         self.ask(|store| store.find(hash))
     }
 
+    fn is_failing(&self) -> bool {
+        self.shared.circuit.is_open() || self.back_end.is_failing()
+    }
+
     fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         let back_end = Arc::clone(&self.back_end).admin()?;
         Some(Arc::new(self.in_front_of(back_end)))

@@ -12,4 +12,8 @@ impl<T: RateLimiter> RateLimiter for Resilient<T> {
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.ask(|limiter| limiter.peek(draw))
     }
+
+    fn is_failing(&self) -> bool {
+        self.shared.circuit.is_open() || self.back_end.is_failing()
+    }
 }

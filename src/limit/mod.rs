@@ -143,6 +143,12 @@ pub trait RateLimiter: Debug + Send + Sync + 'static {
     /// Returns the state of every window, in the order of [`Quotas::policies`], without taking anything.
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>>;
 
+    /// Returns true if the limiter is known to fail: the circuit of its guard is open. A wrapper returns the answer of the
+    /// limiter behind it. Defaults to `false`.
+    fn is_failing(&self) -> bool {
+        false
+    }
+
     /// Returns the limiter in Redis that this is, without a wrapper. A gate draws and charges in one call if its ledger
     /// is on the same server.
     #[cfg(feature = "redis")]
@@ -160,6 +166,11 @@ impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         (**self).peek(draw)
     }
+
+    fn is_failing(&self) -> bool {
+        (**self).is_failing()
+    }
+
     #[cfg(feature = "redis")]
     fn as_redis(&self) -> Option<&RedisLimiter> {
         (**self).as_redis()

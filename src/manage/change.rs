@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::account::{ParamLimits, QuotaRef};
+use crate::account::{Account, ParamLimits, QuotaRef};
 use crate::audit::Action;
 use crate::clock::Timestamp;
+use crate::future::StoreFuture;
 use crate::key::{KeyId, KeyRecord, KeyStatus, PathPattern, PreviousSecret};
 use crate::manage::bounds::Bounds;
 use crate::manage::context::{self, ChangeOutcome};
@@ -349,6 +350,27 @@ impl KeyManager {
         Ok(self.write(id, action, decide).await?.0)
     }
 
+    /// Tells the gate's alerts of a revocation after it was made.
+    fn telling(
+        &self,
+        replaced: StoreFuture<Replaced>,
+        id: KeyId,
+        action: Action,
+        account: &Arc<Account>,
+    ) -> StoreFuture<Replaced> {
+        let alerts =
+            self.context.gate.alerts().filter(|_| matches!(action, Action::Revoked | Action::Leaked));
+        let Some(alerts) = alerts.cloned() else { return replaced };
+        let account = Arc::clone(account);
+        StoreFuture::boxed(async move {
+            let replaced = replaced.await?;
+            if matches!(replaced, Replaced::Done | Replaced::Unannounced) {
+                alerts.revoked(action, id, &account).await;
+            }
+            Ok(replaced)
+        })
+    }
+
     /// Reads the key, decides and writes, and repeats this if another writer was first. Returns true if the change was
     /// announced, and `None` if nothing changed.
     async fn write(
@@ -360,7 +382,8 @@ impl KeyManager {
         let decide = |record: &mut KeyRecord| self.must_manage(record).and_then(|()| decide(record));
         let write = |changed: &KeyRecord| {
             let account = changed.account.id.clone();
-            self.context.carry(self.store.replace(changed), move |context, replaced| {
+            let replaced = self.telling(self.store.replace(changed), id, action, &changed.account);
+            self.context.carry(replaced, move |context, replaced| {
                 if matches!(replaced, Replaced::Done | Replaced::Unannounced) {
                     context.record_audit(action, Some(id), Some(&account), None);
                 }

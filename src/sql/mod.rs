@@ -51,6 +51,7 @@
 //! - [`SqlStore`](crate::store::SqlStore), [`SqlLedger`](crate::credit::SqlLedger) and
 //!   [`SqlUsage`](crate::usage::SqlUsage): the back ends in a database.
 //! - [`SqlAuditStore`](crate::audit::SqlAuditStore): audit entries in a database.
+//! - [`SqlAlertStore`](crate::alert::SqlAlertStore): crossings of thresholds, and alerts that wait for their delivery.
 //! - [`OpenError`]: the reason that a database cannot be opened.
 
 mod error;
@@ -131,7 +132,7 @@ use either;
 /// GRANT SELECT, INSERT, UPDATE, DELETE ON tollgate_accounts, tollgate_keys, tollgate_hashes, tollgate_balances,
 ///     tollgate_entries, tollgate_charges, tollgate_adjustments, tollgate_audit, tollgate_usage_batches,
 ///     tollgate_usage_series, tollgate_usage_minutes, tollgate_usage_hours, tollgate_usage_days,
-///     tollgate_usage_months TO gate;
+///     tollgate_usage_months, tollgate_crossings, tollgate_alerts TO gate;
 /// ```
 ///
 /// # Encryption

@@ -122,6 +122,12 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         None
     }
+
+    /// Returns true if the store is known to fail: the circuit of its guard is open. A wrapper returns the answer of the
+    /// store behind it. Defaults to `false`.
+    fn is_failing(&self) -> bool {
+        false
+    }
 }
 
 impl<T: KeyStore + ?Sized> KeyStore for Arc<T> {
@@ -131,5 +137,9 @@ impl<T: KeyStore + ?Sized> KeyStore for Arc<T> {
 
     fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Arc::clone(&*self).admin()
+    }
+
+    fn is_failing(&self) -> bool {
+        (**self).is_failing()
     }
 }

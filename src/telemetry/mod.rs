@@ -58,7 +58,7 @@ pub use cloud_events::CloudEventWriter;
 pub use log::TracingSink;
 pub use owned::{OwnedEvent, OwnedWindow};
 
-use crate::account::{Quotas, WindowStatus};
+use crate::account::{QuotaScope, Quotas, WindowStatus};
 use crate::amount::Credits;
 use crate::clock::Timestamp;
 use crate::denial::DenialKind;
@@ -165,6 +165,10 @@ pub struct Window<'a> {
     pub remaining: u32,
     /// The time until the window is full again.
     pub reset: Duration,
+    /// The length of the window.
+    pub length: Duration,
+    /// The owner whose requests the window counts together.
+    pub counts: &'a QuotaScope,
 }
 
 impl<'a> Windows<'a> {
@@ -192,7 +196,8 @@ impl<'a> Window<'a> {
     fn new(quotas: &'a Quotas, status: &WindowStatus) -> Option<Self> {
         let policy = quotas.policies().nth(status.policy)?;
         let WindowStatus { remaining, reset, .. } = *status;
-        Some(Self { name: policy.name(), limit: policy.quota(), remaining, reset })
+        let (length, counts) = (policy.window(), policy.counts());
+        Some(Self { name: policy.name(), limit: policy.quota(), remaining, reset, length, counts })
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod postgres;
 pub(crate) mod providers;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod webhook_receiver;
 
 use std::io::Write as _;
 use std::net::TcpListener;

@@ -35,6 +35,10 @@ impl<T: CreditLeasing> CreditLedger for LeasedLedger<T> {
         }
     }
 
+    fn is_failing(&self) -> bool {
+        self.0.authority.is_failing()
+    }
+
     fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
         Arc::clone(&self.0.authority).admin()
     }

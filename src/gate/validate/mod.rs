@@ -2,6 +2,7 @@
 //!
 //! Errors name members as the configuration file does.
 
+mod alerts;
 mod headers;
 mod keys;
 mod management;
@@ -25,7 +26,8 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     if let Some(usage) = &builder.usage_options {
         usage.check().map_err(|error| error.in_member("usage"))?;
     }
-    management::all(builder)
+    management::all(builder)?;
+    alerts::all(builder)
 }
 
 fn refuse(member: &str, value: &str, problem: &str, expected: &str) -> Verdict {

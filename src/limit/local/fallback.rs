@@ -126,6 +126,10 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
         }
     }
 
+    fn is_failing(&self) -> bool {
+        self.shared.is_failing()
+    }
+
     // A peek logs nothing, because the next draw does.
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         let mut asked = self.shared.peek(draw);

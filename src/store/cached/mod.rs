@@ -179,6 +179,10 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         }
     }
 
+    fn is_failing(&self) -> bool {
+        self.0.authority.is_failing()
+    }
+
     fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         let authority = Arc::clone(&self.0.authority).admin()?;
         Some(Arc::new(self.in_front_of(authority)))

@@ -1,0 +1,177 @@
+//! The crossings that this node knows of, so that most events need only a comparison.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::account::QuotaScope;
+use crate::clock::Timestamp;
+use crate::key::KeyId;
+use crate::name::{AccountId, PoolName};
+
+/// The maximum number of crossings that a node remembers for a rule. The store remembers the others.
+const MOST: usize = 100_000;
+
+/// The minimum time, in milliseconds, between two questions to the ledger about one balance.
+const PAUSE: i64 = 10_000;
+
+/// The subject of an alert.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    Account(AccountId),
+    Key(KeyId),
+    /// The owner of a window, and the name of its quota.
+    Window(WindowOwner, Box<str>),
+    BackEnd(&'static str),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum WindowOwner {
+    Key(KeyId),
+    Account(AccountId),
+    Pool(PoolName),
+}
+
+impl WindowOwner {
+    pub(super) fn new(counts: &QuotaScope, key: KeyId, account: &AccountId) -> Self {
+        match counts {
+            QuotaScope::Key => Self::Key(key),
+            QuotaScope::Account => Self::Account(account.clone()),
+            QuotaScope::Pool(pool) => Self::Pool(pool.clone()),
+        }
+    }
+}
+
+impl Subject {
+    /// Returns the subject as a store remembers it.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Account(account) => account.to_string(),
+            Self::Key(key) => key.to_string(),
+            Self::Window(WindowOwner::Key(key), quota) => format!("{quota} of key {key}"),
+            Self::Window(WindowOwner::Account(account), quota) => format!("{quota} of account {account}"),
+            Self::Window(WindowOwner::Pool(pool), quota) => format!("{quota} of pool {pool}"),
+            Self::BackEnd(part) => (*part).to_owned(),
+        }
+    }
+}
+
+/// The crossings of one rule that this node knows of.
+#[derive(Debug, Default)]
+pub(super) struct Crossed {
+    /// The number of entries, so that a rule without any costs no lock.
+    length: AtomicUsize,
+    entries: RwLock<HashMap<Subject, Known>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    period: i64,
+    state: State,
+    /// The time in milliseconds at which the ledger last contradicted an event.
+    checked: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The crossing is claimed, or a claim is queued.
+    Told,
+    /// A question is queued: is the value on the other side of the threshold again?
+    Releasing,
+    /// The ledger said that the threshold is not crossed.
+    Refuted,
+}
+
+impl Known {
+    fn is_due(&self, now: Timestamp) -> bool {
+        now.as_millis().saturating_sub(self.checked) >= PAUSE
+    }
+
+    /// Returns true if a crossing of a period needs no claim now.
+    fn covers(&self, period: i64, now: Timestamp) -> bool {
+        match self.state {
+            State::Told | State::Releasing => self.period >= period,
+            State::Refuted => !self.is_due(now),
+        }
+    }
+}
+
+impl Crossed {
+    /// Notes a crossing. Returns true if it is to be claimed.
+    pub(super) fn cross(&self, subject: &Subject, period: i64, now: Timestamp) -> bool {
+        let covers = |known: &Known| known.covers(period, now);
+        if self.length.load(Ordering::Acquire) > 0 && self.entries().get(subject).is_some_and(covers) {
+            return false;
+        }
+        let mut entries = self.entries_mut();
+        if entries.get(subject).is_some_and(covers) {
+            return false;
+        }
+        if entries.len() >= MOST {
+            entries.retain(|_, known| known.period >= period && known.state != State::Refuted);
+            if entries.len() >= MOST {
+                // The store knows which crossings were told.
+                return true;
+            }
+        }
+        entries.insert(subject.clone(), Known { period, state: State::Told, checked: i64::MIN });
+        self.length.store(entries.len(), Ordering::Release);
+        true
+    }
+
+    /// Notes that a value is not across the threshold. Returns the period of the crossing if it is to be released.
+    pub(super) fn uncross(&self, subject: impl FnOnce() -> Subject, now: Timestamp) -> Option<i64> {
+        if self.length.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let subject = subject();
+        let is_told = |known: &&Known| known.state == State::Told && known.is_due(now);
+        self.entries().get(&subject).filter(is_told)?;
+        let mut entries = self.entries_mut();
+        let known = entries.get_mut(&subject).filter(|known| is_told(&&**known))?;
+        known.state = State::Releasing;
+        Some(known.period)
+    }
+
+    /// Notes that a crossing was claimed by another node, or before this process.
+    pub(super) fn learn(&self, subject: Subject, period: i64) {
+        let mut entries = self.entries_mut();
+        if entries.len() < MOST {
+            let learnt = Known { period, state: State::Told, checked: i64::MIN };
+            let known = entries.entry(subject).or_insert(learnt);
+            if known.period < period {
+                *known = learnt;
+            }
+            self.length.store(entries.len(), Ordering::Release);
+        }
+    }
+
+    /// Notes that the ledger contradicted an event about a crossing.
+    pub(super) fn refute(&self, subject: &Subject, now: Timestamp) {
+        if let Some(known) = self.entries_mut().get_mut(subject) {
+            (known.state, known.checked) = (State::Refuted, now.as_millis());
+        }
+    }
+
+    /// Notes that a crossing stays: the value is still across the threshold.
+    pub(super) fn keep(&self, subject: &Subject, now: Timestamp) {
+        if let Some(known) = self.entries_mut().get_mut(subject) {
+            (known.state, known.checked) = (State::Told, now.as_millis());
+        }
+    }
+
+    /// Forgets a crossing, so that the next one is claimed.
+    pub(super) fn forget(&self, subject: &Subject) {
+        let mut entries = self.entries_mut();
+        entries.remove(subject);
+        self.length.store(entries.len(), Ordering::Release);
+    }
+
+    fn entries(&self) -> RwLockReadGuard<'_, HashMap<Subject, Known>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entries_mut(&self) -> RwLockWriteGuard<'_, HashMap<Subject, Known>> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

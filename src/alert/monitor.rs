@@ -1,0 +1,390 @@
+//! The comparison of events with the thresholds.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::account::{Account, Plan};
+use crate::alert::checks::{self, ONCE, PlanChecks};
+use crate::alert::crossed::{Crossed, Subject, WindowOwner};
+use crate::alert::delivery;
+use crate::alert::{
+    Alert, AlertCondition, AlertKind, AlertRule, AlertSink, AlertStore, Crossing, MemoryAlertStore,
+    TracingAlerts,
+};
+use crate::audit::Action;
+use crate::clock::{Clock, Timestamp};
+use crate::credit::{CreditAdmin, CreditLedger};
+use crate::error::StoreError;
+use crate::key::KeyId;
+use crate::limit::RateLimiter;
+use crate::name::{AccountId, PlanName};
+use crate::store::KeyStore;
+use crate::telemetry::{DecisionEvent, DecisionSink, Window};
+use crate::trace;
+
+/// The maximum number of crossings that wait for the store.
+const WAITING: usize = 10_000;
+
+/// The alerts of a gate: they compare events with the thresholds, and deliver the alerts in a task.
+///
+/// The task starts with the first event, and ends with the gate. It needs a tokio runtime with its timer enabled. A
+/// clone is the same alerts.
+#[derive(Clone)]
+pub struct Alerts(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) rules: Vec<Rule>,
+    pub(super) plans: HashMap<PlanName, PlanChecks>,
+    pub(super) store: Arc<dyn AlertStore>,
+    pub(super) sinks: Vec<Arc<dyn AlertSink>>,
+    pub(super) sink_names: Vec<String>,
+    pub(super) back_ends: BackEnds,
+    pub(super) clock: Arc<dyn Clock>,
+    queue: Mutex<VecDeque<Job>>,
+    pub(super) lost: AtomicU64,
+    pub(super) notify: Arc<Notify>,
+    /// True while the task runs.
+    pub(super) is_running: AtomicBool,
+    /// Held while the queue is worked off, so that one task does it at a time.
+    pub(super) turn: tokio::sync::Mutex<delivery::Progress>,
+}
+
+/// A rule, and the crossings of it that this node knows of.
+pub(super) struct Rule {
+    pub(super) condition: AlertCondition,
+    pub(super) threshold: String,
+    plans: Option<Vec<PlanName>>,
+    pub(super) crossed: Crossed,
+}
+
+/// The back ends of the gate.
+pub(crate) struct BackEnds {
+    pub(crate) store: Arc<dyn KeyStore>,
+    pub(crate) limiter: Arc<dyn RateLimiter>,
+    pub(crate) ledger: Arc<dyn CreditLedger>,
+    pub(crate) credits: Option<Arc<dyn CreditAdmin>>,
+}
+
+impl BackEnds {
+    /// Returns each back end's part in the gate, and true if it fails.
+    fn states(&self) -> [(&'static str, bool); 3] {
+        [
+            ("store", self.store.is_failing()),
+            ("limiter", self.limiter.is_failing()),
+            ("ledger", self.ledger.is_failing()),
+        ]
+    }
+}
+
+/// A crossing to claim or to release.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) rule: usize,
+    pub(super) subject: Subject,
+    pub(super) crossing: Crossing,
+    /// The balance to compare first: the requests that were decided before another one may end after it, and a leased
+    /// ledger knows only a part of a balance.
+    pub(super) question: Option<Question>,
+    /// The alert of a crossing to claim; `None` for one to release.
+    pub(super) alert: Option<Alert>,
+}
+
+/// A question to the ledger: is the balance of an account below a threshold?
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub(super) account: AccountId,
+    pub(super) plan: PlanName,
+    pub(super) least: u64,
+}
+
+/// The settings of alerts in a builder.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AlertSettings {
+    pub(crate) rules: Vec<AlertRule>,
+    pub(crate) sinks: Vec<Arc<dyn AlertSink>>,
+    pub(crate) store: Option<Arc<dyn AlertStore>>,
+}
+
+impl AlertSettings {
+    /// Returns true if a rule compares all windows of a request.
+    pub(crate) fn needs_every_window(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule.condition, AlertCondition::QuotaAbove(_)))
+    }
+
+    /// Returns the alerts, if there is a rule.
+    pub(crate) fn build<'p>(
+        self,
+        plans: impl IntoIterator<Item = &'p Plan>,
+        back_ends: BackEnds,
+        clock: &Arc<dyn Clock>,
+    ) -> Option<Alerts> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let rule = |rule: &AlertRule| Rule {
+            condition: rule.condition,
+            threshold: rule.condition.threshold(),
+            plans: rule.plans.clone(),
+            crossed: Crossed::default(),
+        };
+        let sinks = if self.sinks.is_empty() { vec![Arc::new(TracingAlerts) as _] } else { self.sinks };
+        Some(Alerts(Arc::new(Shared {
+            rules: self.rules.iter().map(rule).collect(),
+            plans: PlanChecks::by_plan(&self.rules, plans),
+            store: self.store.unwrap_or_else(|| Arc::new(MemoryAlertStore::new())),
+            sink_names: sinks.iter().map(|sink| sink.name().to_owned()).collect(),
+            sinks,
+            back_ends,
+            clock: Arc::clone(clock),
+            queue: Mutex::default(),
+            lost: AtomicU64::new(0),
+            notify: Arc::default(),
+            is_running: AtomicBool::new(false),
+            turn: tokio::sync::Mutex::default(),
+        })))
+    }
+}
+
+impl DecisionSink for Alerts {
+    fn record(&self, event: &DecisionEvent<'_>) {
+        delivery::start(&self.0);
+        if let Some(checks) = event.plan.and_then(|plan| self.0.plans.get(plan.as_str())) {
+            self.0.compare(event, checks);
+        }
+    }
+}
+
+impl Alerts {
+    /// Notes what is told now, and makes the deliveries that are due. Call it when the process ends, so that an alert
+    /// about the last requests need not wait for the next start.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the store fails. An alert that a sink does not accept is no error: it waits in the store.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.0.take_turn().await
+    }
+
+    /// Returns the number of crossings that are not in the store yet.
+    pub fn waiting(&self) -> usize {
+        self.0.queue().len()
+    }
+
+    /// Returns the number of alerts that were lost: too many crossings waited for the store, the store rejected one, or a
+    /// sink accepted an alert in none of its attempts.
+    pub fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+
+    /// Tells of a key that a manager revoked. Returns when the alert is in the store. If the store fails, the alert waits
+    /// in memory.
+    pub(crate) async fn revoked(&self, action: Action, key: KeyId, account: &Account) {
+        let shared = &self.0;
+        delivery::start(shared);
+        let now = shared.clock.now().wall();
+        for (index, rule) in shared.rules.iter().enumerate() {
+            let is_met = match rule.condition {
+                AlertCondition::Revoked => matches!(action, Action::Revoked | Action::Leaked),
+                AlertCondition::Leaked => action == Action::Leaked,
+                _ => false,
+            };
+            if is_met && rule.plans.as_ref().is_none_or(|plans| plans.contains(&account.plan)) {
+                let mut alert = Alert::new(rule.condition.kind(), now);
+                alert.account = Some(account.id.clone());
+                alert.plan = Some(account.plan.clone());
+                alert.key = Some(key);
+                let job = shared.job(index, Subject::Key(key), ONCE, None, Some(alert));
+                if shared.settle(&job).await.is_err() {
+                    shared.enqueue(job);
+                }
+            }
+        }
+        shared.notify.notify_one();
+    }
+}
+
+impl Shared {
+    fn compare(&self, event: &DecisionEvent<'_>, checks: &PlanChecks) {
+        let (Some(account), Some(plan), Some(key)) = (event.account, event.plan, event.key) else { return };
+        let now = event.time;
+        if let Some(balance) = event.balance {
+            for check in &checks.balances {
+                let (rule, least) = (check.rule, check.least);
+                let subject = || Subject::Account(account.clone());
+                let question = || Some(Question { account: account.clone(), plan: plan.clone(), least });
+                if balance.get() >= least {
+                    self.uncross(rule, subject, now, question);
+                } else {
+                    self.cross(rule, subject(), check.period(now), now, question, || {
+                        let mut alert = about(AlertKind::BalanceBelow, event);
+                        alert.value = Some(balance.to_string());
+                        alert
+                    });
+                }
+            }
+        }
+        if let Some(expires) = event.expires {
+            let left = expires.as_millis().saturating_sub(now.as_millis());
+            for (rule, within) in &checks.expiries {
+                if left > 0 && left <= *within {
+                    self.cross(
+                        *rule,
+                        Subject::Key(key),
+                        expires.as_millis(),
+                        now,
+                        || None,
+                        || {
+                            let mut alert = about(AlertKind::ExpiresWithin, event);
+                            (alert.key, alert.value) = (Some(key), Some(expires.to_string()));
+                            alert
+                        },
+                    );
+                }
+            }
+        }
+        for (rule, share) in &checks.quotas {
+            for window in event.windows.iter().filter(|window| used(window) > share.percent()) {
+                let owner = WindowOwner::new(window.counts, key, account);
+                let subject = Subject::Window(owner.clone(), window.name.into());
+                let period = checks::window_period(window.length, now);
+                self.cross(
+                    *rule,
+                    subject,
+                    period,
+                    now,
+                    || None,
+                    || {
+                        let mut alert = about(AlertKind::QuotaAbove, event);
+                        if let WindowOwner::Pool(_) = owner {
+                            alert.account = None;
+                        }
+                        alert.key = matches!(owner, WindowOwner::Key(_)).then_some(key);
+                        alert.quota = Some(window.name.to_owned());
+                        alert.value = Some(format!("{}%", used(&window)));
+                        alert
+                    },
+                );
+            }
+        }
+    }
+
+    /// Notes which back ends fail.
+    pub(super) fn compare_back_ends(&self) {
+        let failing = |rule: &Rule| rule.condition == AlertCondition::BackEndFailing;
+        let Some(rule) = self.rules.iter().position(failing) else { return };
+        let now = self.clock.now().wall();
+        for (part, is_failing) in self.back_ends.states() {
+            if is_failing {
+                self.cross(
+                    rule,
+                    Subject::BackEnd(part),
+                    checks::hour(now),
+                    now,
+                    || None,
+                    || {
+                        let mut alert = Alert::new(AlertKind::BackEndFailing, now);
+                        alert.back_end = Some(part.to_owned());
+                        alert
+                    },
+                );
+            } else {
+                self.uncross(rule, || Subject::BackEnd(part), now, || None);
+            }
+        }
+    }
+
+    fn cross(
+        &self,
+        rule: usize,
+        subject: Subject,
+        period: i64,
+        now: Timestamp,
+        question: impl FnOnce() -> Option<Question>,
+        alert: impl FnOnce() -> Alert,
+    ) {
+        if self.rules[rule].crossed.cross(&subject, period, now) {
+            let job = self.job(rule, subject, period, question(), Some(alert()));
+            self.enqueue(job);
+        }
+    }
+
+    fn uncross(
+        &self,
+        rule: usize,
+        subject: impl Fn() -> Subject,
+        now: Timestamp,
+        question: impl FnOnce() -> Option<Question>,
+    ) {
+        if let Some(period) = self.rules[rule].crossed.uncross(&subject, now) {
+            let job = self.job(rule, subject(), period, question(), None);
+            self.enqueue(job);
+        }
+    }
+
+    fn job(
+        &self,
+        index: usize,
+        subject: Subject,
+        period: i64,
+        question: Option<Question>,
+        mut alert: Option<Alert>,
+    ) -> Job {
+        let rule = &self.rules[index];
+        if let Some(alert) = &mut alert {
+            alert.threshold = Some(rule.threshold.clone()).filter(|threshold| !threshold.is_empty());
+        }
+        let crossing = Crossing::new(rule.condition.kind(), subject.text(), rule.threshold.as_str(), period);
+        Job { rule: index, subject, crossing, question, alert }
+    }
+
+    /// Queues a job for the task. If there is no room, the crossing is forgotten, so that a later event queues it again.
+    fn enqueue(&self, job: Job) {
+        let mut queue = self.queue();
+        if queue.len() >= WAITING {
+            drop(queue);
+            self.rules[job.rule].crossed.forget(&job.subject);
+            self.lose(job.crossing.kind, "too many crossings wait for the store");
+            return;
+        }
+        queue.push_back(job);
+        drop(queue);
+        self.notify.notify_one();
+    }
+
+    pub(super) fn lose(&self, kind: AlertKind, reason: &'static str) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        trace::alert_lost(kind.name(), reason);
+    }
+
+    pub(super) fn queue(&self) -> MutexGuard<'_, VecDeque<Job>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns an alert about the account of an event.
+fn about(kind: AlertKind, event: &DecisionEvent<'_>) -> Alert {
+    let mut alert = Alert::new(kind, event.time);
+    alert.account = event.account.cloned();
+    alert.plan = event.plan.cloned();
+    alert
+}
+
+/// Returns the used share of a window in percent, rounded down.
+fn used(window: &Window<'_>) -> u8 {
+    let used = u64::from(window.limit.saturating_sub(window.remaining));
+    u8::try_from(used * 100 / u64::from(window.limit.max(1))).unwrap_or(100)
+}
+
+impl fmt::Debug for Alerts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alerts")
+            .field("rules", &self.0.rules.iter().map(|rule| rule.condition).collect::<Vec<_>>())
+            .field("sinks", &self.0.sink_names)
+            .field("store", &self.0.store)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,179 @@
+//! Crossings and waiting alerts in SQLite or PostgreSQL.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::alert::{Alert, AlertId, AlertStore, Crossing, Delivery};
+use crate::clock::Timestamp;
+use crate::error::StoreError;
+use crate::future::StoreFuture;
+use crate::sql::{Database, Row, Statement, Value, carried_through, retried};
+use crate::trace;
+
+/// A store of crossings and waiting alerts in a [`Database`], which the nodes of a fleet share.
+///
+/// A crossing and its alerts are written in one transaction. An alert survives the death of the process at any time
+/// after that.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::GateBuilder;
+/// use tollgate::alert::SqlAlertStore;
+///
+/// fn with_alerts(builder: GateBuilder, database: &tollgate::sql::Database) -> GateBuilder {
+///     builder.alert_store(SqlAlertStore::new(database))
+/// }
+/// ```
+#[derive(Clone)]
+pub struct SqlAlertStore {
+    database: Database,
+}
+
+impl SqlAlertStore {
+    /// Creates a store in this database.
+    pub fn new(database: &Database) -> Self {
+        Self { database: database.clone() }
+    }
+}
+
+/// The upsert changes no row if the crossing, or one of a later period, is remembered.
+const CLAIM: &str = "INSERT INTO tollgate_crossings (kind, subject, threshold, period, claimed_at) \
+     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (kind, subject, threshold) \
+     DO UPDATE SET period = excluded.period, claimed_at = excluded.claimed_at \
+     WHERE tollgate_crossings.period < excluded.period";
+
+impl AlertStore for SqlAlertStore {
+    fn claim(&self, crossing: &Crossing, alert: &Alert, sinks: &[String]) -> StoreFuture<bool> {
+        let text = match serde_json::to_string(alert) {
+            Ok(text) => text,
+            Err(error) => return StoreFuture::failed(StoreError::rejected(error)),
+        };
+        let claim = named(CLAIM, crossing).with(crossing.period).with(alert.time.as_millis());
+        let row = |sink: &String| -> [Value; 5] {
+            let (id, due) = (alert.id.to_string(), alert.time.as_millis());
+            [id.into(), sink.as_str().into(), text.as_str().into(), 0.into(), due.into()]
+        };
+        let rows: Vec<_> = sinks.iter().map(row).collect();
+        let database = self.database.clone();
+        carried_through(async move {
+            retried(|| async {
+                let mut session = database.transaction().await?;
+                let is_new = session.execute(claim.clone()).await? == 1;
+                if is_new && !rows.is_empty() {
+                    let insert = "INSERT INTO tollgate_alerts (id, sink, alert, attempts, due_at) VALUES ";
+                    session.execute(Statement::new(insert).push_rows(rows.iter().cloned())).await?;
+                }
+                session.commit().await?;
+                Ok(is_new)
+            })
+            .await
+        })
+    }
+
+    fn release(&self, crossing: &Crossing) -> StoreFuture<bool> {
+        let delete = "DELETE FROM tollgate_crossings \
+                      WHERE kind = $1 AND subject = $2 AND threshold = $3 AND period <= $4";
+        let (database, delete) = (self.database.clone(), named(delete, crossing).with(crossing.period));
+        StoreFuture::boxed(async move { Ok(database.change(delete).await? > 0) })
+    }
+
+    fn claimed(&self, since: Timestamp, limit: usize) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
+        let database = self.database.clone();
+        let select = Statement::new(
+            "SELECT kind, subject, threshold, period, claimed_at FROM tollgate_crossings \
+             WHERE claimed_at >= $1 ORDER BY claimed_at LIMIT $2",
+        );
+        let select = select.with(since.as_millis()).with(i64::try_from(limit).unwrap_or(i64::MAX));
+        StoreFuture::boxed(async move {
+            database.reader().await?.rows(select).await?.iter().map(crossing).collect()
+        })
+    }
+
+    fn take_due(
+        &self,
+        sinks: &[String],
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> StoreFuture<Vec<Delivery>> {
+        let (database, sinks, limit) =
+            (self.database.clone(), sinks.to_vec(), i64::try_from(limit).unwrap_or(i64::MAX));
+        let leased = now.saturating_add(lease).as_millis();
+        if sinks.is_empty() {
+            return StoreFuture::ready(Vec::new());
+        }
+        let due = move |start: Statement| {
+            let due =
+                start.push_value("SELECT id, sink FROM tollgate_alerts WHERE due_at <= ", now.as_millis());
+            let due = due.push(" AND sink IN ").push_list(sinks.iter().map(String::as_str));
+            due.push_value(" ORDER BY due_at LIMIT ", limit)
+        };
+        carried_through(async move {
+            // Usually nothing is due. Then no transaction is needed.
+            if database.reader().await?.row(due(Statement::default())).await?.is_none() {
+                return Ok(Vec::new());
+            }
+            retried(|| async {
+                let mut session = database.transaction().await?;
+                let lock = if session.is_postgres() { " FOR UPDATE SKIP LOCKED" } else { "" };
+                let take = Statement::new("UPDATE tollgate_alerts SET attempts = attempts + 1");
+                let take = take.push_value(", due_at = ", leased).push(" WHERE (id, sink) IN (");
+                let take = due(take).push(lock).push(") RETURNING alert, sink, attempts");
+                let taken = session.rows(take).await?;
+                session.commit().await?;
+                Ok(taken.iter().filter_map(|row| delivery(row, now)).collect())
+            })
+            .await
+        })
+    }
+
+    fn retry(&self, alert: AlertId, sink: &str, due: Timestamp) -> StoreFuture<()> {
+        let set = Statement::new("UPDATE tollgate_alerts SET due_at = $1 WHERE id = $2 AND sink = $3");
+        let set = set.with(due.as_millis()).with(alert.to_string()).with(sink);
+        let database = self.database.clone();
+        StoreFuture::boxed(async move { database.change(set).await.map(|_| ()) })
+    }
+
+    fn finish(&self, alert: AlertId, sink: &str) -> StoreFuture<()> {
+        let delete = Statement::new("DELETE FROM tollgate_alerts WHERE id = $1 AND sink = $2");
+        let (database, delete) = (self.database.clone(), delete.with(alert.to_string()).with(sink));
+        StoreFuture::boxed(async move { database.change(delete).await.map(|_| ()) })
+    }
+
+    fn forget(&self, before: Timestamp) -> StoreFuture<u64> {
+        let delete = Statement::new("DELETE FROM tollgate_crossings WHERE claimed_at < $1");
+        let (database, delete) = (self.database.clone(), delete.with(before.as_millis()));
+        StoreFuture::boxed(async move { database.change(delete).await })
+    }
+}
+
+/// Returns a statement whose first three values name a crossing.
+fn named(text: &str, crossing: &Crossing) -> Statement {
+    Statement::new(text)
+        .with(crossing.kind.name())
+        .with(crossing.subject.as_str())
+        .with(crossing.threshold.as_str())
+}
+
+fn crossing(row: &Row) -> Result<(Crossing, Timestamp), StoreError> {
+    let kind = row.text(0)?.parse().map_err(|_| StoreError::corrupt("a crossing has an unknown kind"))?;
+    let crossing = Crossing::new(kind, row.text(1)?, row.text(2)?, row.int(3)?);
+    Ok((crossing, Timestamp::from_millis(row.int(4)?)))
+}
+
+/// Reads a delivery. One that cannot be read, as that of a newer version, must not block the others.
+fn delivery(row: &Row, now: Timestamp) -> Option<Delivery> {
+    let read = || {
+        let alert = serde_json::from_str(row.text(0)?);
+        let alert = alert.map_err(|_| StoreError::corrupt("a waiting alert cannot be read"))?;
+        Ok(Delivery::new(alert, row.text(1)?, u32::try_from(row.int(2)?).unwrap_or(u32::MAX), now))
+    };
+    read().inspect_err(trace::alert_unread).ok()
+}
+
+impl fmt::Debug for SqlAlertStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SqlAlertStore({})", self.database.name())
+    }
+}

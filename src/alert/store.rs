@@ -1,0 +1,87 @@
+//! The trait of a store of crossings and of alerts that wait for their delivery.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::alert::{Alert, AlertId, Crossing, Delivery};
+use crate::clock::Timestamp;
+use crate::future::StoreFuture;
+
+/// A store that remembers which crossings were told, and the alerts that wait for their delivery: the outbox.
+///
+/// The nodes of a fleet share one store. It makes each alert once for all of them.
+///
+/// # Contract
+///
+/// - **Once.** [`claim`](AlertStore::claim) succeeds once for each kind, subject, threshold and period, whichever nodes
+///   call it at the same time. A crossing of an earlier period than the remembered one is not claimed.
+/// - **Together.** `claim` remembers the crossing and stores the alert for each sink in one step, or does neither.
+/// - **Leases.** A delivery that [`take_due`](AlertStore::take_due) returned is not returned again until the lease is
+///   over, unless [`retry`](AlertStore::retry) sets another time. A node that dies loses nothing.
+/// - **May be lossy:** only a store that documents it, as [`MemoryAlertStore`](crate::alert::MemoryAlertStore) does.
+pub trait AlertStore: Debug + Send + Sync + 'static {
+    /// Remembers a crossing, and stores the alert for each sink. Returns false if the crossing is remembered already.
+    fn claim(&self, crossing: &Crossing, alert: &Alert, sinks: &[String]) -> StoreFuture<bool>;
+
+    /// Forgets a crossing of this or an earlier period, because the value is on the other side of the threshold again.
+    /// The next crossing is told again. Returns true if it was remembered.
+    fn release(&self, crossing: &Crossing) -> StoreFuture<bool>;
+
+    /// Returns the crossings that were claimed at this time or later, with the time of the claim, in order of that time.
+    fn claimed(&self, since: Timestamp, limit: usize) -> StoreFuture<Vec<(Crossing, Timestamp)>>;
+
+    /// Returns deliveries that are due for one of these sinks, and counts the attempt. They are due again after the lease.
+    fn take_due(
+        &self,
+        sinks: &[String],
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> StoreFuture<Vec<Delivery>>;
+
+    /// Sets the time at which a delivery is due again.
+    fn retry(&self, alert: AlertId, sink: &str, due: Timestamp) -> StoreFuture<()>;
+
+    /// Removes a delivery: it succeeded, or is given up.
+    fn finish(&self, alert: AlertId, sink: &str) -> StoreFuture<()>;
+
+    /// Forgets the crossings that were claimed before this time. Returns their number.
+    fn forget(&self, before: Timestamp) -> StoreFuture<u64>;
+}
+
+impl<T: AlertStore + ?Sized> AlertStore for Arc<T> {
+    fn claim(&self, crossing: &Crossing, alert: &Alert, sinks: &[String]) -> StoreFuture<bool> {
+        (**self).claim(crossing, alert, sinks)
+    }
+
+    fn release(&self, crossing: &Crossing) -> StoreFuture<bool> {
+        (**self).release(crossing)
+    }
+
+    fn claimed(&self, since: Timestamp, limit: usize) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
+        (**self).claimed(since, limit)
+    }
+
+    fn take_due(
+        &self,
+        sinks: &[String],
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> StoreFuture<Vec<Delivery>> {
+        (**self).take_due(sinks, now, lease, limit)
+    }
+
+    fn retry(&self, alert: AlertId, sink: &str, due: Timestamp) -> StoreFuture<()> {
+        (**self).retry(alert, sink, due)
+    }
+
+    fn finish(&self, alert: AlertId, sink: &str) -> StoreFuture<()> {
+        (**self).finish(alert, sink)
+    }
+
+    fn forget(&self, before: Timestamp) -> StoreFuture<u64> {
+        (**self).forget(before)
+    }
+}

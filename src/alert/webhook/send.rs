@@ -1,0 +1,107 @@
+//! One request to the URL of a webhook.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::rt::{Read, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::alert::webhook::{Parts, Target, address};
+use crate::error::StoreError;
+
+/// The time limit of a request, from the look-up of the host to the head of the response.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The settings of TLS, with the certificates that the process found first. The error is a text.
+static TLS: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(tls);
+
+fn tls() -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        return Err("the system has no certificates: install them, or set SSL_CERT_FILE".to_owned());
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// Sends a message. The errors contain no part of the URL but the host's addresses.
+pub(super) async fn send(
+    target: &Target,
+    id: &str,
+    timestamp: &str,
+    body: Vec<u8>,
+) -> Result<(), StoreError> {
+    let parts = target.parts().map_err(|error| StoreError::unavailable(error.problem().to_owned()))?;
+    let signatures: Vec<_> = target.secrets.iter().map(|secret| secret.sign(id, timestamp, &body)).collect();
+    let request = Request::post(&parts.path)
+        .header(header::HOST, &parts.authority)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+        .header("webhook-id", id)
+        .header("webhook-timestamp", timestamp)
+        .header("webhook-signature", signatures.join(" "))
+        .body(Full::new(Bytes::from(body)))
+        .map_err(StoreError::rejected)?;
+    let answered = tokio::time::timeout(LIMIT, call(&parts, target.allows_private, request)).await;
+    let status = answered.map_err(|_| StoreError::timed_out())??.status();
+    match status {
+        status if status.is_success() => Ok(()),
+        StatusCode::GONE => Err(StoreError::rejected("the receiver answered 410: it wants no more messages")),
+        status => Err(StoreError::unavailable(format!("the receiver answered {}", status.as_u16()))),
+    }
+}
+
+async fn call(
+    parts: &Parts,
+    allows_private: bool,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, StoreError> {
+    let stream = connect(parts, allows_private).await?;
+    if !parts.is_https {
+        return exchange(TokioIo::new(stream), request).await;
+    }
+    let config = TLS.as_ref().map_err(|problem| StoreError::unavailable(problem.as_str()))?;
+    let name = ServerName::try_from(parts.host.clone()).map_err(StoreError::unavailable)?;
+    let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+    exchange(TokioIo::new(stream.map_err(StoreError::unavailable)?), request).await
+}
+
+/// Connects to an address that was checked. A second look-up of the host could return another one.
+async fn connect(parts: &Parts, allows_private: bool) -> Result<TcpStream, StoreError> {
+    let found = tokio::net::lookup_host((parts.host.as_str(), parts.port)).await;
+    let found: Vec<SocketAddr> = found.map_err(StoreError::unavailable)?.collect();
+    let mut problem = StoreError::unavailable("the host has no public address");
+    for address in found.into_iter().filter(|found| allows_private || address::is_public(found.ip())) {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => problem = StoreError::unavailable(error),
+        }
+    }
+    Err(problem)
+}
+
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, StoreError>
+where
+    S: Read + Write + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(stream).await.map_err(StoreError::unavailable)?;
+    // The connection ends when the sender and the response are dropped.
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(StoreError::unavailable);
+    driver.abort();
+    response
+}
