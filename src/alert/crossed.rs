@@ -1,7 +1,7 @@
 //! The crossings that this node knows of, so that most events need only a comparison.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::account::QuotaScope;
@@ -62,6 +62,8 @@ pub(super) struct Crossed {
     /// The number of entries, so that a rule without any costs no lock.
     length: AtomicUsize,
     entries: RwLock<HashMap<Subject, Known>>,
+    /// True if the entries were cleared, because there were too many.
+    is_cleared: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,11 +110,9 @@ impl Crossed {
             return false;
         }
         if entries.len() >= MOST {
-            entries.retain(|_, known| known.period >= period && known.state != State::Refuted);
-            if entries.len() >= MOST {
-                // The store knows which crossings were told.
-                return true;
-            }
+            // The store knows which crossings were told.
+            entries.clear();
+            self.is_cleared.store(true, Ordering::Release);
         }
         entries.insert(subject.clone(), Known { period, state: State::Told, checked: i64::MIN });
         self.length.store(entries.len(), Ordering::Release);
@@ -144,6 +144,11 @@ impl Crossed {
             }
             self.length.store(entries.len(), Ordering::Release);
         }
+    }
+
+    /// Returns true if the entries were cleared since the last call.
+    pub(super) fn was_cleared(&self) -> bool {
+        self.is_cleared.swap(false, Ordering::AcqRel)
     }
 
     /// Notes that the ledger contradicted an event about a crossing.

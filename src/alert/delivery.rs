@@ -1,9 +1,10 @@
-//! The task that claims crossings and delivers alerts.
+//! The tasks that claim crossings and deliver alerts.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -17,7 +18,7 @@ use crate::error::StoreError;
 use crate::trace::Mode;
 use crate::{panics, trace};
 
-/// The longest time between two turns of the task.
+/// The longest time between two turns of a task.
 const TURN: Duration = Duration::from_secs(5);
 
 /// The time limit of an attempt to deliver an alert.
@@ -53,7 +54,7 @@ const REMEMBERED: Duration = Duration::from_hours(400 * 24);
 /// The time between two removals of old crossings.
 const FORGETTING: Duration = Duration::from_hours(24);
 
-/// The progress of the task.
+/// The progress of the work on crossings.
 #[derive(Debug)]
 pub(super) struct Progress {
     /// The time of the last reading of crossings.
@@ -70,57 +71,93 @@ impl Default for Progress {
     }
 }
 
-/// Starts the task, unless it runs or there is no runtime.
-pub(super) fn start(shared: &Arc<Shared>) {
-    if shared.is_running.load(Ordering::Relaxed) {
-        return;
-    }
-    if let Ok(runtime) = tokio::runtime::Handle::try_current()
-        && !shared.is_running.swap(true, Ordering::AcqRel)
-    {
-        drop(runtime.spawn(run(Running(Arc::downgrade(shared)))));
+/// A task of the alerts.
+#[derive(Debug, Default)]
+pub(super) struct Task {
+    is_running: AtomicBool,
+    notify: Arc<Notify>,
+}
+
+impl Task {
+    /// Makes the task do its work now.
+    pub(super) fn wake(&self) {
+        self.notify.notify_one();
     }
 }
 
-/// The running task. When it ends, as with its runtime, another may start.
-struct Running(Weak<Shared>);
+/// The work of a task.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    /// To claim and to release crossings.
+    Crossings,
+    /// To deliver alerts. A slow sink does not delay the claims.
+    Deliveries,
+}
+
+/// Starts the tasks, unless they run or there is no runtime.
+pub(super) fn start(shared: &Arc<Shared>) {
+    for work in [Work::Crossings, Work::Deliveries] {
+        let is_running = &shared.task(work).is_running;
+        if !is_running.load(Ordering::Relaxed)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && !is_running.swap(true, Ordering::AcqRel)
+        {
+            drop(runtime.spawn(run(Running(Arc::downgrade(shared), work))));
+        }
+    }
+}
+
+/// A running task. When it ends, as with its runtime, another may start.
+struct Running(Weak<Shared>, Work);
 
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
-            shared.is_running.store(false, Ordering::Release);
+            shared.task(self.1).is_running.store(false, Ordering::Release);
         }
     }
 }
 
 async fn run(running: Running) {
     while let Some(shared) = running.0.upgrade() {
-        let _ = shared.take_turn().await;
-        let notify = Arc::clone(&shared.notify);
+        // An error is logged, and the work is tried again.
+        let _ = match running.1 {
+            Work::Crossings => shared.note_crossings().await,
+            Work::Deliveries => shared.deliver_due().await,
+        };
+        let notify = Arc::clone(&shared.task(running.1).notify);
         drop(shared);
         let _ = timeout(TURN, notify.notified()).await;
     }
 }
 
 impl Shared {
-    /// Does all that is to be done now.
-    pub(super) async fn take_turn(&self) -> Result<(), StoreError> {
+    fn task(&self, work: Work) -> &Task {
+        match work {
+            Work::Crossings => &self.crossings,
+            Work::Deliveries => &self.deliveries,
+        }
+    }
+
+    /// Claims and releases the crossings that wait.
+    pub(super) async fn note_crossings(&self) -> Result<(), StoreError> {
         let mut progress = self.turn.lock().await;
         self.compare_back_ends();
         let now = self.clock.now();
-        let done = self.work(&mut progress, now.wall()).await;
+        let learnt = self.learn(&mut progress, now.wall()).await;
+        let done = self.settle_all().await.and(learnt);
         match &done {
             Ok(()) => progress.log.end(),
             Err(error) => progress.log.begin(now.ticks(), error),
         }
+        self.deliveries.wake();
         done
     }
 
-    async fn work(&self, progress: &mut Progress, now: Timestamp) -> Result<(), StoreError> {
-        self.learn(progress, now).await?;
+    async fn settle_all(&self) -> Result<(), StoreError> {
         // A job stays in the queue until it is done, so that a cancelled call loses none.
         loop {
-            let Some(job) = self.queue().front().cloned() else { break };
+            let Some(job) = self.queue().front().cloned() else { return Ok(()) };
             match self.settle(&job).await {
                 Err(error) if error.is_rejected() => self.lose(job.crossing.kind, "the store rejected it"),
                 Err(error) => {
@@ -132,7 +169,6 @@ impl Shared {
             }
             self.queue().pop_front();
         }
-        self.deliver_due().await
     }
 
     /// Claims or releases a crossing.
@@ -188,13 +224,16 @@ impl Shared {
     /// Reads the balances that other nodes, or earlier processes, told of: this node may be the first to see that one
     /// of them is not below its threshold any more.
     async fn learn(&self, progress: &mut Progress, now: Timestamp) -> Result<(), StoreError> {
+        if self.rules.iter().any(|rule| rule.crossed.was_cleared()) {
+            progress.learnt = None;
+        }
         if progress.learnt.is_some_and(|learnt| is_within(learnt, LEARNING, now)) {
             return Ok(());
         }
         let start = Timestamp::from_millis(i64::MIN);
         let mut since = progress.learnt.map_or(start, |learnt| learnt.saturating_sub(SKEW));
         loop {
-            let claimed = self.store.claimed(since, LEARNT).await?;
+            let claimed = self.store.claimed(AlertKind::BalanceBelow, since, LEARNT).await?;
             for (crossing, _) in &claimed {
                 self.note(crossing);
             }
@@ -215,15 +254,14 @@ impl Shared {
     fn note(&self, crossing: &Crossing) {
         let is_its =
             |rule: &&Rule| rule.condition.kind() == crossing.kind && rule.threshold == crossing.threshold;
-        if crossing.kind == AlertKind::BalanceBelow {
-            for rule in self.rules.iter().filter(is_its) {
-                rule.crossed.learn(Subject::Account(crossing.subject.as_str().into()), crossing.period);
-            }
+        for rule in self.rules.iter().filter(is_its) {
+            rule.crossed.learn(Subject::Account(crossing.subject.as_str().into()), crossing.period);
         }
     }
 
     /// Makes the deliveries that are due.
-    async fn deliver_due(&self) -> Result<(), StoreError> {
+    pub(super) async fn deliver_due(&self) -> Result<(), StoreError> {
+        let _turn = self.delivering.lock().await;
         loop {
             let now = self.clock.now().wall();
             let due = self.store.take_due(&self.sink_names, now, LEASE, AT_ONCE).await?;

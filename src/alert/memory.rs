@@ -1,6 +1,6 @@
 //! Crossings and waiting alerts in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,17 +14,21 @@ const MOST: usize = 100_000;
 /// A store of crossings and waiting alerts in memory, for one node. It is the store of a gate that has no other.
 ///
 /// Nothing of it survives the process: after a restart, a crossing is told again, and waiting alerts are lost. It has
-/// room for 100,000 crossings and as many deliveries. Beyond that the oldest ones are dropped.
+/// room for 100,000 crossings and as many deliveries. Beyond that the oldest ones
+/// are dropped.
 #[derive(Debug, Default)]
 pub struct MemoryAlertStore(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// The period and the time of the claim of each crossing, by kind, subject and threshold.
-    crossings: HashMap<(AlertKind, String, String), (i64, Timestamp)>,
-    /// The deliveries in the order of their alerts, each with the time at which it is due.
-    waiting: Vec<(Delivery, Timestamp)>,
+    /// The period and the time of the claim of each crossing.
+    crossings: HashMap<CrossingName, (i64, Timestamp)>,
+    /// The deliveries by alert and sink, each with the time at which it is due. Ids of alerts sort by time.
+    waiting: BTreeMap<(AlertId, String), (Delivery, Timestamp)>,
 }
+
+/// The kind, the subject and the threshold of a crossing.
+type CrossingName = (AlertKind, String, String);
 
 impl MemoryAlertStore {
     /// Creates an empty store.
@@ -37,7 +41,17 @@ impl MemoryAlertStore {
     }
 }
 
-fn name(crossing: &Crossing) -> (AlertKind, String, String) {
+impl Kept {
+    /// Drops the oldest tenth of the crossings.
+    fn drop_oldest(&mut self) {
+        let mut times: Vec<_> = self.crossings.values().map(|(_, claimed)| *claimed).collect();
+        let (_, bound, _) = times.select_nth_unstable(MOST / 10);
+        let bound = *bound;
+        self.crossings.retain(|_, (_, claimed)| *claimed > bound);
+    }
+}
+
+fn name(crossing: &Crossing) -> CrossingName {
     (crossing.kind, crossing.subject.clone(), crossing.threshold.clone())
 }
 
@@ -49,17 +63,15 @@ impl AlertStore for MemoryAlertStore {
             return StoreFuture::ready(false);
         }
         if kept.crossings.len() >= MOST {
-            let oldest = kept.crossings.iter().min_by_key(|(_, (_, claimed))| *claimed);
-            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
-                kept.crossings.remove(&oldest);
-            }
+            kept.drop_oldest();
         }
         kept.crossings.insert(name, (crossing.period, alert.time));
         for sink in sinks {
             if kept.waiting.len() >= MOST {
-                kept.waiting.remove(0);
+                kept.waiting.pop_first();
             }
-            kept.waiting.push((Delivery::new(alert.clone(), sink, 0, alert.time), alert.time));
+            let delivery = Delivery::new(alert.clone(), sink, 0, alert.time);
+            kept.waiting.insert((alert.id, sink.clone()), (delivery, alert.time));
         }
         StoreFuture::ready(true)
     }
@@ -73,16 +85,20 @@ impl AlertStore for MemoryAlertStore {
         StoreFuture::ready(is_remembered)
     }
 
-    fn claimed(&self, since: Timestamp, limit: usize) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
+    fn claimed(
+        &self,
+        kind: AlertKind,
+        since: Timestamp,
+        limit: usize,
+    ) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
         let kept = self.kept();
-        let recent = kept.crossings.iter().filter(|(_, (_, claimed))| *claimed >= since);
-        let crossing = |((kind, subject, threshold), (period, claimed)): (
-            &(AlertKind, String, String),
-            &(i64, Timestamp),
-        )| {
-            (Crossing::new(*kind, subject.as_str(), threshold.as_str(), *period), *claimed)
-        };
-        let mut recent: Vec<_> = recent.map(crossing).collect();
+        let recent =
+            kept.crossings.iter().filter(|((of, ..), (_, claimed))| *of == kind && *claimed >= since);
+        let mut recent: Vec<_> = recent
+            .map(|((_, subject, threshold), (period, claimed))| {
+                (Crossing::new(kind, subject.as_str(), threshold.as_str(), *period), *claimed)
+            })
+            .collect();
         recent.sort_by_key(|(_, claimed)| *claimed);
         recent.truncate(limit);
         StoreFuture::ready(recent)
@@ -98,7 +114,7 @@ impl AlertStore for MemoryAlertStore {
         let mut kept = self.kept();
         let is_due =
             |(delivery, due): &&mut (Delivery, Timestamp)| *due <= now && sinks.contains(&delivery.sink);
-        let taken = kept.waiting.iter_mut().filter(is_due).take(limit).map(|(delivery, due)| {
+        let taken = kept.waiting.values_mut().filter(is_due).take(limit).map(|(delivery, due)| {
             *due = now.saturating_add(lease);
             delivery.attempt = delivery.attempt.saturating_add(1);
             Delivery { now, ..delivery.clone() }
@@ -107,17 +123,14 @@ impl AlertStore for MemoryAlertStore {
     }
 
     fn retry(&self, alert: AlertId, sink: &str, due: Timestamp) -> StoreFuture<()> {
-        let mut kept = self.kept();
-        let is_it =
-            |(delivery, _): &&mut (Delivery, Timestamp)| delivery.alert.id == alert && delivery.sink == sink;
-        if let Some((_, at)) = kept.waiting.iter_mut().find(is_it) {
+        if let Some((_, at)) = self.kept().waiting.get_mut(&(alert, sink.to_owned())) {
             *at = due;
         }
         StoreFuture::ready(())
     }
 
     fn finish(&self, alert: AlertId, sink: &str) -> StoreFuture<()> {
-        self.kept().waiting.retain(|(delivery, _)| delivery.alert.id != alert || delivery.sink != sink);
+        self.kept().waiting.remove(&(alert, sink.to_owned()));
         StoreFuture::ready(())
     }
 

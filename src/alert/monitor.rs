@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::Mutex;
 
 use crate::account::{Account, Plan};
 use crate::alert::checks::{self, ONCE, PlanChecks};
@@ -29,9 +29,9 @@ use crate::trace;
 /// The maximum number of crossings that wait for the store.
 const WAITING: usize = 10_000;
 
-/// The alerts of a gate: they compare events with the thresholds, and deliver the alerts in a task.
+/// The alerts of a gate: they compare events with the thresholds, and deliver the alerts in tasks.
 ///
-/// The task starts with the first event, and ends with the gate. It needs a tokio runtime with its timer enabled. A
+/// The tasks start with the first event, and end with the gate. They need a tokio runtime with its timer enabled. A
 /// clone is the same alerts.
 #[derive(Clone)]
 pub struct Alerts(pub(super) Arc<Shared>);
@@ -44,13 +44,14 @@ pub(super) struct Shared {
     pub(super) sink_names: Vec<String>,
     pub(super) back_ends: BackEnds,
     pub(super) clock: Arc<dyn Clock>,
-    queue: Mutex<VecDeque<Job>>,
+    queue: std::sync::Mutex<VecDeque<Job>>,
     pub(super) lost: AtomicU64,
-    pub(super) notify: Arc<Notify>,
-    /// True while the task runs.
-    pub(super) is_running: AtomicBool,
-    /// Held while the queue is worked off, so that one task does it at a time.
-    pub(super) turn: tokio::sync::Mutex<delivery::Progress>,
+    pub(super) crossings: delivery::Task,
+    pub(super) deliveries: delivery::Task,
+    /// Held while the queue is worked off, so that one caller does it at a time.
+    pub(super) turn: Mutex<delivery::Progress>,
+    /// Held while alerts are delivered.
+    pub(super) delivering: Mutex<()>,
 }
 
 /// A rule, and the crossings of it that this node knows of.
@@ -140,11 +141,12 @@ impl AlertSettings {
             sinks,
             back_ends,
             clock: Arc::clone(clock),
-            queue: Mutex::default(),
+            queue: std::sync::Mutex::default(),
             lost: AtomicU64::new(0),
-            notify: Arc::default(),
-            is_running: AtomicBool::new(false),
-            turn: tokio::sync::Mutex::default(),
+            crossings: delivery::Task::default(),
+            deliveries: delivery::Task::default(),
+            turn: Mutex::default(),
+            delivering: Mutex::default(),
         })))
     }
 }
@@ -166,7 +168,8 @@ impl Alerts {
     ///
     /// Returns an error if the store fails. An alert that a sink does not accept is no error: it waits in the store.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.0.take_turn().await
+        let noted = self.0.note_crossings().await;
+        self.0.deliver_due().await.and(noted)
     }
 
     /// Returns the number of crossings that are not in the store yet.
@@ -203,7 +206,7 @@ impl Alerts {
                 }
             }
         }
-        shared.notify.notify_one();
+        shared.deliveries.wake();
     }
 }
 
@@ -352,7 +355,7 @@ impl Shared {
         }
         queue.push_back(job);
         drop(queue);
-        self.notify.notify_one();
+        self.crossings.wake();
     }
 
     pub(super) fn lose(&self, kind: AlertKind, reason: &'static str) {

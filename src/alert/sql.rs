@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::alert::{Alert, AlertId, AlertStore, Crossing, Delivery};
+use crate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::future::StoreFuture;
@@ -78,13 +78,19 @@ impl AlertStore for SqlAlertStore {
         StoreFuture::boxed(async move { Ok(database.change(delete).await? > 0) })
     }
 
-    fn claimed(&self, since: Timestamp, limit: usize) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
+    fn claimed(
+        &self,
+        kind: AlertKind,
+        since: Timestamp,
+        limit: usize,
+    ) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
         let database = self.database.clone();
         let select = Statement::new(
             "SELECT kind, subject, threshold, period, claimed_at FROM tollgate_crossings \
-             WHERE claimed_at >= $1 ORDER BY claimed_at LIMIT $2",
+             WHERE kind = $1 AND claimed_at >= $2 ORDER BY claimed_at LIMIT $3",
         );
-        let select = select.with(since.as_millis()).with(i64::try_from(limit).unwrap_or(i64::MAX));
+        let select = select.with(kind.name()).with(since.as_millis());
+        let select = select.with(i64::try_from(limit).unwrap_or(i64::MAX));
         StoreFuture::boxed(async move {
             database.reader().await?.rows(select).await?.iter().map(crossing).collect()
         })
@@ -142,8 +148,11 @@ impl AlertStore for SqlAlertStore {
     }
 
     fn forget(&self, before: Timestamp) -> StoreFuture<u64> {
-        let delete = Statement::new("DELETE FROM tollgate_crossings WHERE claimed_at < $1");
-        let (database, delete) = (self.database.clone(), delete.with(before.as_millis()));
+        // The kinds lead to the index.
+        let delete = Statement::new("DELETE FROM tollgate_crossings WHERE kind IN ");
+        let delete = delete.push_list(AlertKind::ALL.map(AlertKind::name));
+        let delete = delete.push_value(" AND claimed_at < ", before.as_millis());
+        let database = self.database.clone();
         StoreFuture::boxed(async move { database.change(delete).await })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::alert::{Alert, AlertId, Crossing, Delivery};
+use crate::alert::{Alert, AlertId, AlertKind, Crossing, Delivery};
 use crate::clock::Timestamp;
 use crate::future::StoreFuture;
 
@@ -28,8 +28,14 @@ pub trait AlertStore: Debug + Send + Sync + 'static {
     /// The next crossing is told again. Returns true if it was remembered.
     fn release(&self, crossing: &Crossing) -> StoreFuture<bool>;
 
-    /// Returns the crossings that were claimed at this time or later, with the time of the claim, in order of that time.
-    fn claimed(&self, since: Timestamp, limit: usize) -> StoreFuture<Vec<(Crossing, Timestamp)>>;
+    /// Returns the crossings of a kind that were claimed at this time or later, with the time of the claim, in order of
+    /// that time.
+    fn claimed(
+        &self,
+        kind: AlertKind,
+        since: Timestamp,
+        limit: usize,
+    ) -> StoreFuture<Vec<(Crossing, Timestamp)>>;
 
     /// Returns deliveries that are due for one of these sinks, and counts the attempt. They are due again after the lease.
     fn take_due(
@@ -59,8 +65,13 @@ impl<T: AlertStore + ?Sized> AlertStore for Arc<T> {
         (**self).release(crossing)
     }
 
-    fn claimed(&self, since: Timestamp, limit: usize) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
-        (**self).claimed(since, limit)
+    fn claimed(
+        &self,
+        kind: AlertKind,
+        since: Timestamp,
+        limit: usize,
+    ) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
+        (**self).claimed(kind, since, limit)
     }
 
     fn take_due(

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tollgate::alert::{Alert, AlertId, AlertSink, AlertStore, Crossing, Delivery, MemoryAlertStore};
+use tollgate::alert::{
+    Alert, AlertId, AlertKind, AlertSink, AlertStore, Crossing, Delivery, MemoryAlertStore,
+};
 use tollgate::clock::Timestamp;
 use tollgate::{StoreError, StoreFuture};
 
@@ -118,6 +120,24 @@ async fn broken_sink_delays_no_request_and_no_other_sink() {
     assert_eq!(node.told().await.len(), 1);
 }
 
+/// While a sink does not answer, further crossings are noted in the store.
+#[tokio::test(start_paused = true)]
+async fn hanging_sink_delays_no_claim() {
+    let store = Arc::new(MemoryAlertStore::new());
+    let alerts = "[[alerts]]\nwhen = { balance_below = '20%' }\n";
+    let node =
+        Node::with(alerts, |builder| builder.alert_sink(Broken::Hangs).alert_store(Arc::clone(&store)));
+    for (account, expected) in [("ada", 1), ("eve", 2)] {
+        let key = node.key(account).await;
+        node.request(&key, 90).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let claimed = store.claimed(AlertKind::BalanceBelow, Timestamp::from_millis(0), 10).await.unwrap();
+        assert_eq!((claimed.len(), node.gate.alerts().unwrap().waiting()), (expected, 0), "{account}");
+    }
+}
+
 #[tokio::test]
 async fn task_delivers_without_a_flush() {
     let node = Node::new("[[alerts]]\nwhen = { balance_below = '20%' }\n");
@@ -131,9 +151,9 @@ async fn task_delivers_without_a_flush() {
 
 /// A store that is down until it is started.
 #[derive(Debug, Default)]
-struct Down {
+pub(crate) struct Down {
     inner: MemoryAlertStore,
-    is_up: AtomicBool,
+    pub(crate) is_up: AtomicBool,
     calls: AtomicUsize,
 }
 
@@ -156,8 +176,13 @@ impl AlertStore for Down {
         self.ask(|store| store.release(crossing))
     }
 
-    fn claimed(&self, since: Timestamp, limit: usize) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
-        self.ask(|store| store.claimed(since, limit))
+    fn claimed(
+        &self,
+        kind: AlertKind,
+        since: Timestamp,
+        limit: usize,
+    ) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
+        self.ask(|store| store.claimed(kind, since, limit))
     }
 
     fn take_due(
@@ -195,7 +220,9 @@ async fn crossings_wait_while_the_store_is_down() {
     assert!(alerts.flush().await.is_err());
     assert_eq!((alerts.waiting(), node.sink.take().len()), (2, 0));
     down.is_up.store(true, Ordering::Relaxed);
-    assert_eq!(node.lines().await, ["key.revoked - -", "account.balance_below 20% 10"]);
+    let mut lines = node.lines().await;
+    lines.sort();
+    assert_eq!(lines, ["account.balance_below 20% 10", "key.revoked - -"]);
     assert_eq!((alerts.waiting(), alerts.lost()), (0, 0));
 }
 

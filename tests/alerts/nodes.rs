@@ -132,9 +132,10 @@ async fn crossings_are_claimed_once(place: Place) {
     assert!(store.release(&crossing("ada", 8)).await.unwrap());
     assert!(!store.release(&crossing("ada", 8)).await.unwrap());
     assert!(store.claim(&crossing("ada", 8), &alert(3), &sinks()).await.unwrap());
-    let claimed = store.claimed(at(2), 10).await.unwrap();
+    let claimed = store.claimed(AlertKind::BalanceBelow, at(2), 10).await.unwrap();
     assert_eq!(claimed, [(crossing("bob", 7), at(2)), (crossing("ada", 8), at(3))]);
-    assert_eq!(store.claimed(at(2), 1).await.unwrap().len(), 1);
+    assert_eq!(store.claimed(AlertKind::BalanceBelow, at(2), 1).await.unwrap().len(), 1);
+    assert!(store.claimed(AlertKind::Revoked, at(0), 10).await.unwrap().is_empty());
 }
 
 async fn due_deliveries_are_leased(place: Place) {

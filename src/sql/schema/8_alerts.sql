@@ -7,7 +7,7 @@ CREATE TABLE tollgate_crossings (
     claimed_at {INT} NOT NULL,
     PRIMARY KEY (kind, subject, threshold)
 ){TABLE};
-CREATE INDEX tollgate_crossings_claimed ON tollgate_crossings (claimed_at);
+CREATE INDEX tollgate_crossings_claimed ON tollgate_crossings (kind, claimed_at);
 
 -- The alerts that wait for their delivery to a sink.
 CREATE TABLE tollgate_alerts (
