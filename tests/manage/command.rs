@@ -9,6 +9,7 @@ mod database;
 mod import;
 mod output;
 mod redis;
+mod usage;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -32,6 +32,9 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   credits top-up ACCOUNT AMOUNT --id ID | deduct ACCOUNT AMOUNT --id ID | set ACCOUNT AMOUNT --id ID
   credits unlimited ACCOUNT --id ID
   credits check
+  usage key ID | account ID | rule ROUTE | all [--step minute|hour|day|month] [--from MOMENT] [--to MOMENT] [--csv]
+              for a key or an account also [--rule ROUTE]
+  usage top [--by requests|credits|refusals] [--limit N] [--account ID] [--rule ROUTE] [--step …] [--from …] [--to …] [--csv]
   audit list [--account ID] [--key ID] [--actor operator:NAME|user:ID|key:ID] [--action NAME] [--from MOMENT] [--to MOMENT]
              [--cursor ID] [--limit N]     the changes in a database, newest first
 
@@ -60,10 +63,10 @@ imported on its own. Invalid lines are reported, and the exit code is then 1. An
 can contain as many characters of a key as its format shows."#;
 
 /// The options without a value, besides `--json` and `--help`.
-const FLAGS: [&str; 2] = ["with-issued", "create"];
+const FLAGS: [&str; 3] = ["with-issued", "create", "csv"];
 
 /// The options with a value.
-const OPTIONS: [&str; 31] = [
+const OPTIONS: [&str; 34] = [
     "account",
     "action",
     "actor",
@@ -71,6 +74,7 @@ const OPTIONS: [&str; 31] = [
     "allow",
     "as",
     "audit",
+    "by",
     "caps",
     "config",
     "cursor",
@@ -89,16 +93,18 @@ const OPTIONS: [&str; 31] = [
     "quotas",
     "redis",
     "redis-prefix",
+    "rule",
     "scopes",
     "sha256",
     "start",
     "status",
+    "step",
     "store",
     "to",
 ];
 
 /// The commands.
-const COMMANDS: [(&str, &[&str]); 4] = [
+const COMMANDS: [(&str, &[&str]); 5] = [
     ("keys", &["issue", "list", "show", "update", "pause", "resume", "erase", "revoke", "rotate", "import"]),
     (
         "accounts",
@@ -118,6 +124,7 @@ const COMMANDS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("credits", &["balance", "entries", "top-up", "deduct", "set", "unlimited", "check"]),
+    ("usage", &["key", "account", "rule", "all", "top"]),
     ("audit", &["list"]),
 ];
 

@@ -75,6 +75,7 @@ pub(crate) async fn run(arguments: &mut Arguments) -> Result<CommandResult, Faul
         "keys" => keys(&verb, arguments, &operator).await,
         "accounts" => accounts::run(&verb, arguments, &operator.accounts()?).await,
         "audit" => audit::run(arguments, &operator).await,
+        "usage" => crate::usage::run(&verb, arguments, &operator).await,
         _ => crate::credits::run(&verb, arguments, &operator).await,
     };
     let answer = answer.map_err(|fault| of_subject(fault, subject.as_deref()))?;

@@ -1,9 +1,10 @@
-//! The operator's command line: manages keys, accounts and credits in a file or a database.
+//! The operator's command line: manages keys, accounts and credits in a file or a database, and shows usage.
 //!
 //! ```text
 //! tollgate --config gate.toml --store memory:keys.json --create accounts create ada --plan pro
 //! tollgate --config gate.toml --store memory:keys.json keys issue --account ada --name "My Trading Bot"
 //! tollgate --config gate.toml --store sqlite:keys.db credits top-up ada 500 --id invoice-2026-0417
+//! tollgate --config gate.toml --store sqlite:keys.db usage account ada --step day
 //! ```
 //!
 //! A new key's secret is written to standard output, once, and other text to standard error. With `--json`, the result
@@ -24,6 +25,7 @@ mod limits;
 mod print;
 mod say;
 mod store;
+mod usage;
 #[path = "../../words.rs"]
 mod words;
 

@@ -35,6 +35,10 @@ pub(crate) enum Answer {
     Checked(Vec<tollgate::credit::Disagreement>),
     /// A page of audit entries.
     Audit(tollgate::audit::AuditPage),
+    /// Usage over time, and true if it is printed as CSV.
+    Usage(tollgate::usage::UsageReport, bool),
+    /// The keys with the most usage, and true if they are printed as CSV.
+    Top(tollgate::usage::TopReport, bool),
 }
 
 impl Answer {
@@ -61,7 +65,11 @@ impl Answer {
         if json {
             return say::out(format_args!("{:#}", self.document()));
         }
-        self.lines().iter().for_each(say::err);
+        match self {
+            Self::Usage(report, true) => return say::out(report.to_csv().trim_end()),
+            Self::Top(report, true) => return say::out(report.to_csv().trim_end()),
+            _ => self.lines().iter().for_each(say::err),
+        }
         match self {
             Self::Secret(_, secret) => say::out(secret.expose_secret()),
             _ => Ok(()),
@@ -95,6 +103,8 @@ impl Answer {
                 vec!["every balance equals the sum of its entries".to_owned()]
             }
             Self::Checked(found) => found.iter().map(crate::credits::check_line).collect(),
+            Self::Usage(report, _) => crate::usage::chart(report),
+            Self::Top(report, _) => crate::usage::top_lines(report),
             Self::Audit(audit) => {
                 let lines = audit.entries.iter().map(crate::audit::entry_line).collect();
                 page(lines, audit.next.map(|next| next.to_string()))
@@ -121,6 +131,8 @@ impl Answer {
             }),
             Self::Entries(page) => crate::credits::entries_json(page),
             Self::Checked(found) => crate::credits::check_json(found),
+            Self::Usage(report, _) => report.to_json(),
+            Self::Top(report, _) => report.to_json(),
             Self::Audit(page) => crate::audit::page_json(page),
         }
     }

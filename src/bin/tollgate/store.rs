@@ -10,6 +10,7 @@ use tollgate::credit::SqlLedger;
 use tollgate::sql::{Database, DatabaseOptions, OpenError};
 use tollgate::store::AccountAdmin;
 use tollgate::store::SqlStore;
+use tollgate::usage::SqlUsage;
 
 use crate::arguments::Usage;
 use crate::fleet;
@@ -116,6 +117,14 @@ impl Store {
         match &self.kept {
             Target::File { .. } => None,
             Target::Database { database, .. } => Some(SqlAuditStore::new(database)),
+        }
+    }
+
+    /// Returns the usage store, if the store has one.
+    pub(crate) fn usage(&self) -> Option<SqlUsage> {
+        match &self.kept {
+            Target::File { .. } => None,
+            Target::Database { database, .. } => Some(SqlUsage::new(database)),
         }
     }
 
