@@ -46,6 +46,7 @@ use harness::handwritten::{self, ONCE, UNLIMITED};
 use harness::world::{self, KEYS, Traffic};
 use sha2::block_api::compress256;
 use tollgate::TollgateLayer;
+use tollgate::usage::UsageOptions;
 use tower::{Layer, Service, service_fn};
 
 #[global_allocator]
@@ -122,6 +123,13 @@ fn gate_case(kind: Kind) -> Case {
     Case::new(kind, TollgateLayer::new(gate).layer(service_fn(world::handler)))
 }
 
+/// A gate that counts its decisions.
+fn counted_case(kind: Kind) -> Case {
+    let builder = gate::with_keys(kind.keys()).usage_options(UsageOptions::default());
+    let gate = builder.without_principal().build().expect("the gate is complete");
+    Case::new(kind, TollgateLayer::new(gate).layer(service_fn(world::handler)))
+}
+
 fn handwritten_case(kind: Kind) -> Case {
     let per_day = if let Kind::Limited = kind { ONCE } else { UNLIMITED };
     Case::new(kind, handwritten::service(kind.keys(), per_day))
@@ -146,6 +154,13 @@ fn bare(mut case: Case) -> Case {
 #[bench::unknown(Kind::Unknown)]
 #[bench::limited(Kind::Limited)]
 fn gated(mut case: Case) -> Case {
+    case.send(REQUESTS);
+    case
+}
+
+#[library_benchmark(setup = counted_case)]
+#[bench::admitted(Kind::Admitted)]
+fn counted(mut case: Case) -> Case {
     case.send(REQUESTS);
     case
 }
@@ -187,7 +202,7 @@ fn sha256(mut state: [u32; 8]) -> [u32; 8] {
 
 library_benchmark_group!(
     name = stacks,
-    benchmarks = [bare, gated, by_hand, bare_in_8_ways, gated_in_8_ways, sha256]
+    benchmarks = [bare, gated, counted, by_hand, bare_in_8_ways, gated_in_8_ways, sha256]
 );
 
 /// A simulation of caches: an L1 data cache of 32 KiB, and a last level of 1 MiB in 16 ways.
@@ -350,5 +365,7 @@ fn main() -> ExitCode {
     println!("l1_misses_added={:.1}", in_8_ways.l1_misses);
     println!("l1_misses_without_conflicts_added={:.1}", admitted.l1_misses);
     println!("ll_misses_added={:.1}", admitted.ll_misses);
+    let counted = Counts::read("counted", "admitted").less(Counts::read("gated", "admitted"));
+    println!("instructions_of_usage={:.0}", counted.instructions);
     ExitCode::from(u8::from(!grown.is_empty()))
 }
