@@ -86,7 +86,8 @@
 //!   paths in nested routers.
 //! - `actix-web`: `TollgateTransform` for an `App`, a `Scope` or a `Resource`, and the same extractors.
 //! - `tonic`: denials of gRPC calls as gRPC statuses: see `grpc`.
-//! - `sqlite`, `postgres`: `SqlStore`, `SqlLedger`, `SqlAuditStore` and `SqlAlertStore` over a `Database`, for one machine and for a fleet.
+//! - `sqlite`, `postgres`: `SqlStore`, `SqlLedger`, `SqlUsage`, `SqlAuditStore` and `SqlAlertStore` over a `Database`, for one
+//!   machine and for a fleet.
 //! - `redis`: `RedisLimiter` and `RedisLedger`, in one round trip where both are on one server; `RedisRecords` and
 //!   `RedisInvalidationBus`.
 //! - `webhooks`: alerts as signed webhooks: see [`alert`].

@@ -18,3 +18,4 @@ mod start;
 mod store;
 #[cfg(feature = "conformance")]
 mod suites;
+mod usage;
