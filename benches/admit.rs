@@ -21,6 +21,8 @@ use tollgate::clock::SystemClock;
 use tollgate::credit::{Charge, ChargeId};
 use tollgate::key::{KeyHasher, Length};
 use tollgate::limit::Draw;
+use tollgate::telemetry::{DecisionEvent, DecisionSink};
+use tollgate::usage::UsageOptions;
 use tollgate::{
     Account, Clock, CreditLedger, Credits, Gate, GateBuilder, KeyFormat, KeyRecord, KeyStore, MemoryLedger,
     MemoryLimiter, MemoryStore, RateLimiter, RequestView, TollgateLayer,
@@ -67,6 +69,52 @@ fn outcomes(criterion: &mut Criterion) {
     let once = || vec!["1 per day".parse().expect("a quota")];
     let mut limited = behind(with_record(|record| record.quotas = Some(once())));
     measure("limited", &mut |request| drop(call(&mut limited, request)), &admitted);
+}
+
+/// A decision sink that does nothing.
+#[derive(Debug)]
+struct Idle;
+
+impl DecisionSink for Idle {
+    fn record(&self, event: &DecisionEvent<'_>) {
+        black_box(event);
+    }
+}
+
+/// The time of an admitted request with its response, by what is recorded of it.
+fn records(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("recorded");
+    let mut measure = |name: &str, gate: GateBuilder| {
+        let mut service = behind(gate);
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            let request = || world::request(&world::key(0));
+            bencher.iter_batched(
+                request,
+                |request| drop(call(&mut service, request)),
+                BatchSize::NumIterations(64),
+            );
+        });
+    };
+    let usage = |gate: GateBuilder| gate.usage_options(UsageOptions::default());
+    measure("nothing", with_record(|_| {}));
+    measure("event", with_record(|_| {}).decision_sink(Idle));
+    measure("usage", usage(with_record(|_| {})));
+    #[cfg(feature = "metrics")]
+    {
+        // The exporter's thread adds up the samples of histograms.
+        let exporter = metrics_exporter_prometheus::PrometheusBuilder::new()
+            .set_buckets(&tollgate::metrics::DURATION_BUCKETS)
+            .and_then(metrics_exporter_prometheus::PrometheusBuilder::install_recorder)
+            .expect("no recorder is installed");
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                exporter.run_upkeep();
+            }
+        });
+        measure("metrics", with_record(|_| {}).metrics());
+        measure("usage and metrics", usage(with_record(|_| {}).metrics()));
+    }
 }
 
 /// The time of the decision, without the response.
@@ -130,5 +178,5 @@ fn back_ends(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, outcomes, decisions, key, back_ends);
+criterion_group!(benches, outcomes, records, decisions, key, back_ends);
 criterion_main!(benches);

@@ -8,6 +8,7 @@ use axum::{Router, routing::get};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
 use tollgate::metrics::DURATION_BUCKETS;
+use tollgate::usage::UsageOptions;
 use tollgate::{Account, Config, KeyManager, MemoryStore, NewKey, TollgateLayer};
 
 const GATE: &str = r#"
@@ -39,7 +40,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let store = MemoryStore::new();
     store.put_account(Account::new("acme", "pro"));
-    let gate = Config::from_toml(GATE, "metrics.toml")?.builder()?.store(store).metrics().build()?;
+    let builder = Config::from_toml(GATE, "metrics.toml")?.builder()?.store(store);
+    let gate = builder.usage_options(UsageOptions::default()).metrics().build()?;
     let key = KeyManager::new(gate.clone())?.issue(NewKey::new("acme", "example")).await?;
 
     let api = Router::new()
