@@ -152,6 +152,10 @@ impl AlertSettings {
 }
 
 impl DecisionSink for Alerts {
+    fn reads_request(&self) -> bool {
+        false
+    }
+
     fn record(&self, event: &DecisionEvent<'_>) {
         delivery::start(&self.0);
         if let Some(checks) = event.plan.and_then(|plan| self.0.plans.get(plan.as_str())) {

@@ -578,6 +578,7 @@ impl GateBuilder {
             limit_headers: self.limit_headers,
             strip_headers: self.strip_headers,
             observer: self.observer,
+            events_read_request: sinks.iter().any(DecisionSink::reads_request),
             sinks,
             usage,
             alerts,

@@ -227,7 +227,9 @@ impl Decision {
         route: &Route<'_>,
     ) -> Result<(), Denial> {
         record.prefetch();
-        let now = core.clock.now();
+        // The clock was read for the event, unless a back end was waited for since.
+        let begun = self.event.begun().filter(|_| self.waiting.is_none());
+        let now = begun.unwrap_or_else(|| core.clock.now());
         let own = match core.plans.kept(&record) {
             Some(_) => None,
             None => first_terms(core, &record, || CheckContext {

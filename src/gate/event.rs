@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::account::WindowStatus;
 use crate::amount::Credits;
+use crate::clock::Now;
 use crate::denial::Denial;
 use crate::gate::entry::{AdmittedKey, FoundKey};
 use crate::gate::{Admission, Core, Decision};
@@ -25,10 +26,10 @@ pub(super) struct OpenEvent(Option<Box<EventData>>);
 
 #[derive(Debug)]
 struct EventData {
-    /// The monotonic time at which the decision began, in nanoseconds.
-    begun: u64,
-    request_id: RequestId,
-    client: Option<IpNet>,
+    /// The time at which the decision began.
+    begun: Now,
+    /// The id of the request and the client's network, if a sink reads them.
+    request: Option<(RequestId, Option<IpNet>)>,
     /// The time from the beginning to the admission.
     elapsed: Duration,
     /// The index of the rule by which the request was admitted.
@@ -60,9 +61,11 @@ impl OpenEvent {
             return;
         }
         let data = EventData {
-            begun: core.clock.now().ticks(),
-            request_id: core.request_ids.of(view),
-            client: core.event_addresses.of(|| core.proxies.client(view)),
+            begun: core.clock.now(),
+            request: core.events_read_request.then(|| {
+                let client = core.event_addresses.of(|| core.proxies.client(view));
+                (core.request_ids.of(view), client)
+            }),
             elapsed: Duration::ZERO,
             rule: 0,
             units: None,
@@ -85,7 +88,7 @@ impl OpenEvent {
     #[cold]
     pub(super) fn admitted(&mut self, core: &Core, rule: usize, view: &RequestView<'_>) -> Self {
         if let Some(data) = &mut self.0 {
-            data.elapsed = Duration::from_nanos(core.clock.now().ticks().saturating_sub(data.begun));
+            data.elapsed = Duration::from_nanos(core.clock.now().ticks().saturating_sub(data.begun.ticks()));
             data.rule = rule;
             data.units = core.rules.at(rule).rule.cost.units(view.query());
         }
@@ -98,9 +101,15 @@ impl OpenEvent {
         self.0.is_none()
     }
 
+    /// The time at which the decision began.
+    #[inline]
+    pub(super) fn begun(&self) -> Option<Now> {
+        self.0.as_ref().map(|data| data.begun)
+    }
+
     /// The id of the request.
     pub(super) fn request_id(&self) -> Option<&RequestId> {
-        self.0.as_ref().map(|data| &data.request_id)
+        self.0.as_ref()?.request.as_ref().map(|(id, _)| id)
     }
 
     /// Stores the status of the response.
@@ -246,10 +255,10 @@ impl Core {
     ) -> DecisionEvent<'e> {
         let (now, data) = (self.clock.now(), event.0.as_deref());
         let account = record.map(|record| &record.account);
-        let elapsed = data.map_or(0, |data| now.ticks().saturating_sub(data.begun));
+        let elapsed = data.map_or(0, |data| now.ticks().saturating_sub(data.begun.ticks()));
         DecisionEvent {
             time: now.wall(),
-            request_id: data.map(|data| data.request_id.as_str()),
+            request_id: event.request_id().map(RequestId::as_str),
             key: record.map(|record| record.id),
             account: account.map(|account| &account.id),
             plan: account.map(|account| &account.plan),
@@ -263,7 +272,7 @@ impl Core {
             balance: None,
             windows: Windows::default(),
             elapsed: Duration::from_nanos(elapsed),
-            client: data.and_then(|data| data.client),
+            client: data.and_then(|data| data.request.as_ref()?.1),
             expires: record.and_then(|record| record.expires_at),
             units: None,
             bytes: None,

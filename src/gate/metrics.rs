@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use crate::account::{Account, Quotas};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Clock;
@@ -27,13 +29,13 @@ pub(super) struct DecisionMetrics {
     /// The methods and patterns of the rules. The last one is empty, for requests that no rule matches.
     rules: Vec<String>,
     /// The places of the plans in the labels.
-    plans: HashMap<PlanName, usize>,
+    plans: HashMap<PlanName, usize, RandomState>,
     /// The names of the plans, then `unknown`, then the empty name for requests without a key.
     plan_labels: Vec<String>,
     /// The counters of admitted requests, by rule and plan.
     admitted: Box<[OnceLock<Counter>]>,
     /// The other counters, by rule, plan and outcome.
-    others: RwLock<HashMap<(usize, usize, &'static str), Counter>>,
+    others: RwLock<HashMap<(usize, usize, &'static str), Counter, RandomState>>,
     admitted_duration: Histogram,
     denied_duration: Histogram,
     abandoned_duration: Histogram,
@@ -43,7 +45,7 @@ impl DecisionMetrics {
     pub(super) fn new<'p>(rules: &RuleSet, plans: impl Iterator<Item = &'p PlanName>) -> Self {
         let rules: Vec<String> =
             rules.named().iter().map(|rule| rule.rule.route()).chain([String::new()]).collect();
-        let plans: HashMap<PlanName, usize> = plans.cloned().zip(0..).collect();
+        let plans: HashMap<PlanName, usize, RandomState> = plans.cloned().zip(0..).collect();
         let mut plan_labels = vec![String::new(); plans.len()];
         for (name, &place) in &plans {
             name.as_str().clone_into(&mut plan_labels[place]);
@@ -71,6 +73,10 @@ impl DecisionMetrics {
 }
 
 impl DecisionSink for DecisionMetrics {
+    fn reads_request(&self) -> bool {
+        false
+    }
+
     fn record(&self, event: &DecisionEvent<'_>) {
         let rule = event.rule_index.unwrap_or(self.rules.len() - 1);
         let unknown = self.plans.len();

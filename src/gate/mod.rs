@@ -168,6 +168,8 @@ pub(crate) struct Core {
     /// True if the limiter is asked for the state of every window.
     every_window: bool,
     event_addresses: EventAddresses,
+    /// True if a sink reads the request's id or the client's network.
+    events_read_request: bool,
     /// The feature that a plan must include before a caller may choose an expiry.
     pub(crate) expiry_feature: Option<String>,
     randomness: Arc<dyn Randomness>,

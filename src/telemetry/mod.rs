@@ -74,7 +74,7 @@ pub struct DecisionEvent<'a> {
     /// The time at which the outcome became final.
     pub time: Timestamp,
     /// The id of the request: the client's, if it is short and plain, or one that the gate assigned. If the response has
-    /// an id of the gate, it is this one.
+    /// an id of the gate, it is this one. `None` if no sink of the gate [reads](DecisionSink::reads_request) it.
     pub request_id: Option<&'a str>,
     /// The key. `None` if the request was denied before a key was found.
     pub key: Option<KeyId>,
@@ -242,10 +242,21 @@ impl DecisionOutcome {
 pub trait DecisionSink: fmt::Debug + Send + Sync + 'static {
     /// Receives an event.
     fn record(&self, event: &DecisionEvent<'_>);
+
+    /// Returns true if the sink reads [`request_id`](DecisionEvent::request_id) or [`client`](DecisionEvent::client).
+    /// If no sink of a gate reads them, the gate does not determine them, which takes most of the time of an event, and
+    /// they are `None`. Defaults to true.
+    fn reads_request(&self) -> bool {
+        true
+    }
 }
 
 impl<T: DecisionSink + ?Sized> DecisionSink for Arc<T> {
     fn record(&self, event: &DecisionEvent<'_>) {
         (**self).record(event);
+    }
+
+    fn reads_request(&self) -> bool {
+        (**self).reads_request()
     }
 }

@@ -242,6 +242,10 @@ impl Usage {
 }
 
 impl DecisionSink for Usage {
+    fn reads_request(&self) -> bool {
+        false
+    }
+
     #[inline]
     fn record(&self, event: &DecisionEvent<'_>) {
         if !self.0.is_started.load(Ordering::Relaxed) {

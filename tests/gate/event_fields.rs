@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tollgate::adapter::Peer;
 use tollgate::gate::{Outcome, TrustedProxies};
 use tollgate::respond::RequestIds;
 use tollgate::rule::{Cost, ScopeRule};
-use tollgate::telemetry::{DecisionOutcome, EventAddresses};
+use tollgate::telemetry::{DecisionEvent, DecisionOutcome, DecisionSink, EventAddresses};
 use tollgate::{
     Account, CreditLedger, Credits, DenialKind, Gate, GateBuilder, ManualClock, Plan, RequestView, Rule,
     StoreFuture, TollgateLayer,
@@ -294,4 +295,32 @@ async fn unlimited_account_has_no_balance() {
     let event = recorder.only();
     assert_eq!((event.balance, event.units, event.expires), (None, Some(2), None));
     assert!(event.windows.is_empty());
+}
+
+/// A sink that reads neither the id of a request nor its client.
+#[derive(Debug)]
+struct Counts(Mutex<Vec<(bool, bool)>>);
+
+impl DecisionSink for Counts {
+    fn record(&self, event: &DecisionEvent<'_>) {
+        self.0.lock().unwrap().push((event.request_id.is_some(), event.client.is_some()));
+    }
+
+    fn reads_request(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn id_and_client_need_a_sink_that_reads_them() {
+    let world = World::new();
+    world.plain_key(KEY);
+    let counts = Arc::new(Counts(Mutex::default()));
+    let alone = world.kwery().decision_sink(Arc::clone(&counts)).build().unwrap();
+    let reader = world.kwery().decision_sink(Arc::clone(&counts)).decision_sink(Recorder::default());
+    for gate in [&alone, &reader.build().unwrap()] {
+        let _ = world.send(gate, with_key("GET /v1/items/a", KEY)).await;
+        let _ = world.send(gate, without_key("GET /v1/items/a")).await;
+    }
+    assert_eq!(*counts.0.lock().unwrap(), [(false, false), (false, false), (true, true), (true, true)]);
 }
