@@ -29,6 +29,9 @@ const RINGS: usize = 16;
 /// The fewest entries of a ring, unless the whole history is smaller.
 const RING: usize = 1024;
 
+/// The number of new entries that are moved into a ring at once.
+const BATCH: usize = 8;
+
 /// The last entries of a ledger, in rings that accounts share. All entries of an account are in one ring.
 ///
 /// Once a ring is full, an entry overwrites the oldest one and allocates nothing. A million accounts that are rarely used
@@ -40,35 +43,55 @@ pub(super) struct History {
     most: usize,
 }
 
+/// A ring, and the entries that are newer than all of it.
+///
+/// A ring is larger than the processor's cache, so that a request would wait for the memory of its entry. The new entries
+/// are therefore collected in a small list first. Several are then moved at once, and their waits overlap.
 #[derive(Debug, Default)]
 struct Ring {
     /// The index of the next entry.
     place: usize,
     entries: Vec<HistoryEntry>,
+    new: Vec<HistoryEntry>,
 }
 
 impl History {
     /// Creates a history of at most this many entries.
     pub(super) fn keeping(most: usize) -> Self {
-        let rings = (most / RING).clamp(1, RINGS);
+        let rings = 1 << (most / RING).clamp(1, RINGS).ilog2();
         Self { rings: (0..rings).map(|_| Mutex::default()).collect(), most: most / rings }
     }
 
     #[inline]
     fn ring_of(&self, account: u64) -> MutexGuard<'_, Ring> {
+        // The number of rings is a power of two.
         #[expect(clippy::cast_possible_truncation, reason = "the lower bits spread accounts as well")]
-        let ring = account as usize % self.rings.len();
+        let ring = account as usize & (self.rings.len() - 1);
         self.rings[ring].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the ring of an account, with all its entries in place.
+    fn whole_ring_of(&self, account: u64) -> MutexGuard<'_, Ring> {
+        let mut ring = self.ring_of(account);
+        ring.store(self.most);
+        ring
     }
 
     #[inline]
     pub(super) fn write(&self, entry: HistoryEntry) {
-        self.ring_of(entry.account).write(entry, self.most);
+        let mut ring = self.ring_of(entry.account);
+        if ring.new.capacity() == 0 {
+            ring.reserve(self.most);
+        }
+        ring.new.push(entry);
+        if ring.new.len() >= BATCH {
+            ring.store(self.most);
+        }
     }
 
     /// Returns the entries of an account, newest first.
     pub(super) fn newest(&self, account: u64, before: Option<u64>, limit: usize) -> Vec<Entry> {
-        let ring = self.ring_of(account);
+        let ring = self.whole_ring_of(account);
         let (older, newer) = (&ring.entries[ring.place..], &ring.entries[..ring.place]);
         let own = newer.iter().rev().chain(older.iter().rev()).filter(|entry| entry.account == account);
         let asked = own.filter(|entry| before.is_none_or(|before| entry.number < before));
@@ -77,7 +100,7 @@ impl History {
 
     /// Removes the entries of an account.
     pub(super) fn erase(&self, account: u64) {
-        let mut ring = self.ring_of(account);
+        let mut ring = self.whole_ring_of(account);
         ring.straighten();
         ring.entries.retain(|entry| entry.account != account);
         ring.place = ring.entries.len();
@@ -88,27 +111,32 @@ impl History {
     /// It folds all entries of the account before the first one that is not older than `before`. Returns the number of
     /// removed entries.
     pub(super) fn fold(&self, before: Timestamp) -> u64 {
-        let fold = |ring: &Mutex<Ring>| ring.lock().unwrap_or_else(PoisonError::into_inner).fold(before);
-        self.rings.iter().map(fold).sum()
+        let rings = 0..self.rings.len() as u64;
+        rings.map(|account| self.whole_ring_of(account).fold(before)).sum()
     }
 }
 
 impl Ring {
-    #[inline]
-    fn write(&mut self, entry: HistoryEntry, most: usize) {
-        if self.place >= most {
-            self.place = 0;
-        }
-        match self.entries.get_mut(self.place) {
-            Some(oldest) => *oldest = entry,
-            None if most == 0 => return,
-            None => {
-                // Reserve all entries at once: later writes are on the path of a request.
-                self.entries.reserve_exact(most - self.entries.len());
-                self.entries.push(entry);
+    /// Reserves the memory of all entries at once, because later writes are on the path of a request.
+    #[cold]
+    fn reserve(&mut self, most: usize) {
+        self.new.reserve_exact(BATCH);
+        self.entries.reserve_exact(most);
+    }
+
+    /// Moves the new entries into the ring.
+    fn store(&mut self, most: usize) {
+        for entry in self.new.drain(..) {
+            if self.place >= most {
+                self.place = 0;
             }
+            match self.entries.get_mut(self.place) {
+                Some(oldest) => *oldest = entry,
+                None if most == 0 => continue,
+                None => self.entries.push(entry),
+            }
+            self.place += 1;
         }
-        self.place += 1;
     }
 
     /// Moves the oldest entry to the front.
