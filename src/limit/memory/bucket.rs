@@ -102,9 +102,8 @@ impl Windows {
         if !self.aside.is_empty() {
             return self.test_beside_others(now, verdict);
         }
-        let policies = self.group.policies.iter().zip(&self.group.gcras);
-        for ((policy, gcra), window) in policies.zip(&mut self.cells) {
-            verdict.count(window.test(policy, gcra, now));
+        for (place, (gcra, window)) in self.group.gcras.iter().zip(&mut self.cells).enumerate() {
+            verdict.count(window.test(gcra, || &self.group.policies[place], now));
         }
     }
 
@@ -116,7 +115,7 @@ impl Windows {
         }
         let policies = self.group.policies.iter().zip(&self.group.gcras);
         for ((policy, gcra), window) in policies.zip(&mut self.cells) {
-            let told = window.test(policy, gcra, now);
+            let told = window.test(gcra, || policy, now);
             verdict.count(window.test_beside(told, policy, &self.aside, now));
         }
     }
@@ -124,11 +123,11 @@ impl Windows {
     /// Takes the cells of the preceding test.
     #[inline]
     pub(super) fn take(&mut self, now: u64) {
-        for (policy, window) in self.group.policies.iter().zip(&mut self.cells) {
+        for (place, window) in self.cells.iter_mut().enumerate() {
             window.full_at = window.tested;
             match &mut window.count {
                 Count::Cells => {}
-                Count::Log(log) => log.take(policy, now),
+                Count::Log(log) => log.take(&self.group.policies[place], now),
             }
         }
     }
@@ -229,10 +228,10 @@ impl Window {
 
     /// Returns the result of a draw, without taking it.
     #[inline]
-    fn test(&mut self, policy: &QuotaPolicy, gcra: &Gcra, now: u64) -> WindowVerdict {
+    fn test<'p>(&mut self, gcra: &Gcra, policy: impl FnOnce() -> &'p QuotaPolicy, now: u64) -> WindowVerdict {
         let told = match &mut self.count {
-            Count::Cells => gcra.test(policy, self.full_at.saturating_sub(now)),
-            Count::Log(log) => log.test(policy, now),
+            Count::Cells => gcra.test(self.full_at.saturating_sub(now)),
+            Count::Log(log) => log.test(policy(), now),
         };
         self.tested = now.saturating_add(told.ahead);
         told

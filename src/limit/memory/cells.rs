@@ -18,23 +18,31 @@ use crate::account::QuotaPolicy;
 /// itself, relative to now. The caller thus supplies the time, and nothing is stored before all windows have admitted
 /// the draw.
 #[derive(Debug)]
-pub(super) struct Gcra(governor::RateLimiter<TimeToFull, CallerState, StoppedClock, NoOpMiddleware<Nanos>>);
+pub(super) struct Gcra {
+    limiter: governor::RateLimiter<TimeToFull, CallerState, StoppedClock, NoOpMiddleware<Nanos>>,
+    /// The nanoseconds in which a cell is refilled.
+    refill: u64,
+    /// The nanoseconds in which an empty bucket is refilled.
+    whole: u64,
+}
 
 impl Gcra {
     pub(super) fn of(policy: &QuotaPolicy) -> Self {
         // governor has no period for a refill time of zero. No policy has one.
         let quota = governor::Quota::with_period(policy.refill());
         let quota = quota.unwrap_or_else(|| governor::Quota::per_second(policy.burst()));
-        Self(governor::RateLimiter::new(quota.allow_burst(policy.burst()), CallerState, StoppedClock))
+        let limiter =
+            governor::RateLimiter::new(quota.allow_burst(policy.burst()), CallerState, StoppedClock);
+        Self { limiter, refill: policy.refill_nanos(), whole: whole(policy) }
     }
 
     /// Returns the result of a draw if the bucket is full again in `ahead` nanoseconds.
     #[inline]
-    pub(super) fn test(&self, policy: &QuotaPolicy, ahead: u64) -> WindowVerdict {
+    pub(super) fn test(&self, ahead: u64) -> WindowVerdict {
         let ahead = TimeToFull(Cell::new(ahead));
-        let wait = self.0.check_key(&ahead).map_or_else(|refusal| wait_of(&refusal), |()| 0);
+        let wait = self.limiter.check_key(&ahead).map_or_else(|refusal| wait_of(&refusal), |()| 0);
         let ahead = ahead.0.get();
-        WindowVerdict { wait, remaining: left_after(policy, ahead), ahead }
+        WindowVerdict { wait, remaining: left_of(self.whole, self.refill, ahead), ahead }
     }
 }
 
@@ -54,8 +62,17 @@ pub(super) fn left(policy: &QuotaPolicy, unit: u64, ahead: u64) -> u32 {
 /// Returns the number of further requests that a bucket admits if it is full again in `ahead` nanoseconds.
 #[inline]
 pub(super) fn left_after(policy: &QuotaPolicy, ahead: u64) -> u32 {
-    let room = policy.refill_nanos().saturating_mul(u64::from(policy.quota())).saturating_sub(ahead);
-    u32::try_from(room / policy.refill_nanos()).unwrap_or(u32::MAX)
+    left_of(whole(policy), policy.refill_nanos(), ahead)
+}
+
+/// Returns the nanoseconds in which an empty bucket is refilled.
+fn whole(policy: &QuotaPolicy) -> u64 {
+    policy.refill_nanos().saturating_mul(u64::from(policy.quota()))
+}
+
+#[inline]
+fn left_of(whole: u64, refill: u64, ahead: u64) -> u32 {
+    u32::try_from(whole.saturating_sub(ahead) / refill).unwrap_or(u32::MAX)
 }
 
 /// Returns the time to wait after a refusal, in nanoseconds. Never zero.
