@@ -406,6 +406,13 @@ impl fmt::Display for Denial {
 
 impl std::error::Error for Denial {}
 
+impl From<StoreError> for Denial {
+    /// Creates the denial of a request that a back end could not decide.
+    fn from(error: StoreError) -> Self {
+        Self::store(error)
+    }
+}
+
 /// Returns the default status of a kind.
 pub(crate) fn default_status(kind: DenialKind) -> StatusCode {
     ancestry(kind)

@@ -95,7 +95,15 @@ impl AttachedState {
 
     #[inline]
     fn find(&self, owner: StateOwner) -> Option<&State> {
-        find_in(&self.first, owner).or_else(|| self.more.get().and_then(|more| find_in(&**more, owner)))
+        match find_in(&self.first, owner) {
+            Some(state) => Some(state),
+            None => self.find_more(owner),
+        }
+    }
+
+    #[cold]
+    fn find_more(&self, owner: StateOwner) -> Option<&State> {
+        self.more.get().and_then(|more| find_in(&**more, owner))
     }
 
     /// Prefetches the attached state into the processor's cache.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
-use crate::account::{Allowance, Breach, Quotas, Terms};
+use crate::account::{Allowance, Breach, Quotas, ResolvedTerms, Terms};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
 use crate::credit::{Charge, Charged};
@@ -56,24 +56,25 @@ pub(crate) struct Decision {
     misses: usize,
     /// The number of checks that are done.
     checked: usize,
-    calls: Calls,
-    /// A denial that waits for the refund of its charge.
-    refund: Option<Box<(StoreFuture<()>, Denial)>>,
     /// The index of the request's rule.
     rule: usize,
-    /// The gate, while a back end is waited for.
-    waiting: Option<Arc<Core>>,
+    /// The state that is needed only while a back end is waited for.
+    waiting: Option<Box<Waiting>>,
     /// The data for the event about the decision, until the request is admitted.
     pub(super) event: OpenEvent,
 }
 
-/// The calls to back ends that are not answered yet.
+/// The call to a back end that is not answered yet.
 #[derive(Debug, Default)]
-struct Calls {
-    find: Option<Box<StoreFuture<Option<Arc<KeyRecord>>>>>,
-    draw: Option<Box<StoreFuture<LimitDecision>>>,
-    charge: Option<Box<StoreFuture<Charged>>>,
-    draw_and_charge: Option<Box<StoreFuture<Metered>>>,
+struct Waiting {
+    find: Option<StoreFuture<Option<Arc<KeyRecord>>>>,
+    draw: Option<StoreFuture<LimitDecision>>,
+    charge: Option<StoreFuture<Charged>>,
+    draw_and_charge: Option<StoreFuture<Metered>>,
+    /// A denial that waits for the refund of its charge.
+    refund: Option<(StoreFuture<()>, Denial)>,
+    /// The gate, for the event if the client leaves now.
+    core: Option<Arc<Core>>,
 }
 
 impl Decision {
@@ -86,7 +87,7 @@ impl Decision {
         cx: &mut Context<'_>,
         view: &RequestView<'_>,
     ) -> Poll<Result<(), Denial>> {
-        if self.refund.is_some() {
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.refund.is_some()) {
             return self.give_back(cx).map(Err);
         }
         if !view.path().starts_with('/') {
@@ -102,34 +103,31 @@ impl Decision {
         if (route.compiled.rule.public && !odd) || (core.preflights && is_preflight(view)) {
             return Poll::Ready(Ok(()));
         }
-        let judged = match ready!(self.find_record(core, cx, view, &route)) {
-            Ok(()) => ready!(self.check(cx, view, &route)),
-            Err(denial) => Err(denial),
-        };
-        match judged {
-            Ok(()) => Poll::Ready(self.admit(core, view, &route)),
-            Err(denial) => {
-                let denial = denial.in_source(core.sources.get(self.source));
-                self.refuse(denial.by_rule(route.compiled), cx).map(Err)
-            }
+        if let Err(denial) = ready!(self.find_record(core, cx, view, &route)) {
+            return self.refuse(core, &route, denial, cx).map(Err);
         }
+        if let Err(denial) = ready!(self.check(cx, view, &route)) {
+            return self.refuse(core, &route, denial, cx).map(Err);
+        }
+        Poll::Ready(self.admit(core, view, &route))
     }
 
     /// Stores the gate, for the event if the client leaves now.
     #[cold]
     pub(super) fn wait(&mut self, core: &Arc<Core>) {
-        self.waiting.get_or_insert_with(|| Arc::clone(core));
+        self.waiting.get_or_insert_default().core.get_or_insert_with(|| Arc::clone(core));
     }
 
+    /// Returns the gate if a back end is waited for. No event is sent any more if the client leaves.
     #[inline]
-    pub(super) fn stop_waiting(&mut self) {
-        self.waiting = None;
+    pub(super) fn stop_waiting(&mut self) -> Option<Arc<Core>> {
+        self.waiting.as_mut()?.core.take()
     }
 
     /// Ends a decision that missed its caller's deadline. Returns the denial.
     #[cold]
     pub(crate) fn late(&mut self, core: &Core) -> Denial {
-        let rule = self.waiting.take().map(|_| core.rules.at(self.rule));
+        let rule = self.stop_waiting().map(|_| core.rules.at(self.rule));
         let denial = rule.into_iter().fold(Denial::late(), Denial::by_rule);
         self.admission.entry().into_iter().fold(denial, |denial, entry| denial.of_key(entry.record()))
     }
@@ -169,7 +167,12 @@ impl Decision {
                 Some(hash) => hash,
                 None => self.hash_key(core, view, route)?,
             };
-            match ready!(answer(&mut self.calls.find, cx, || core.store.find(&hash)))? {
+            match ready!(answer(
+                &mut self.waiting,
+                |waiting| &mut waiting.find,
+                cx,
+                || core.store.find(&hash)
+            ))? {
                 Some(record) => {
                     let retiring = record.hash != hash;
                     if retiring && !record.is_retiring(&hash) {
@@ -266,11 +269,14 @@ impl Decision {
         view: &RequestView<'_>,
         route: &Route<'_>,
     ) -> Poll<Result<(), Denial>> {
-        let Self { admission, now, checked, calls, .. } = self;
+        let Self { admission, now, checked, waiting, .. } = self;
         let (Some(AdmittedKey { found, spent, .. }), Some(now)) = (&mut admission.0, *now) else {
             return Poll::Ready(Err(no_key_yet()));
         };
-        let Some(terms) = found.terms() else { return Poll::Ready(Err(no_key_yet())) };
+        let resolved = found.resolved();
+        let Some(terms) = found.own.as_ref().or(resolved.map(|resolved| &resolved.terms)) else {
+            return Poll::Ready(Err(no_key_yet()));
+        };
         let (record, core) = (&*found.record, &*found.core);
         let outer = view.admitted().filter(|outer| outer.is_for(record));
         let (drawn, charged) = outer.map_or((false, false), |outer| (outer.drawn, outer.charged));
@@ -283,7 +289,7 @@ impl Decision {
             now: now.wall(),
             view,
         };
-        let passed = context.all_pass(terms, route.is_passed_by(found));
+        let passed = context.all_pass(terms, route.is_passed_by(resolved));
         let checks = if passed { &core.checks.spending } else { &core.checks.every };
         while let Some(&check) = checks.get(*checked) {
             match check {
@@ -301,7 +307,7 @@ impl Decision {
                             let draw = Draw::new(record, &terms.quotas, now);
                             meter.draw_and_charge(&draw.telling_every_window(core.every_window), &charge)
                         };
-                        match ready!(answer(&mut calls.draw_and_charge, cx, both))? {
+                        match ready!(answer(waiting, |waiting| &mut waiting.draw_and_charge, cx, both))? {
                             Metered::Drawn { window_status, charged } => {
                                 within(spent, core, window_status);
                                 posted(spent, cost, &charged)?;
@@ -317,7 +323,7 @@ impl Decision {
                             let draw = Draw::new(record, &terms.quotas, now);
                             core.limiter.draw(&draw.telling_every_window(core.every_window))
                         };
-                        match ready!(answer(&mut calls.draw, cx, draw))? {
+                        match ready!(answer(waiting, |waiting| &mut waiting.draw, cx, draw))? {
                             LimitDecision::Within(window_status) => within(spent, core, window_status),
                             LimitDecision::Exceeded { window_status, .. }
                                 if revocation::passes(core, route.compiled, view, record.id, now) =>
@@ -338,7 +344,11 @@ impl Decision {
                             let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
                             core.ledger.charge(&charge)
                         };
-                        posted(spent, cost, &ready!(answer(&mut calls.charge, cx, charge))?)?;
+                        posted(
+                            spent,
+                            cost,
+                            &ready!(answer(waiting, |waiting| &mut waiting.charge, cx, charge))?,
+                        )?;
                     }
                 }
                 looking => context.make(terms, looking)?,
@@ -375,29 +385,38 @@ impl Decision {
 
     /// Refunds the open charge of a denied request, if there is one.
     #[cold]
-    fn refuse(&mut self, denial: Denial, cx: &mut Context<'_>) -> Poll<Denial> {
+    fn refuse(
+        &mut self,
+        core: &Core,
+        route: &Route<'_>,
+        denial: Denial,
+        cx: &mut Context<'_>,
+    ) -> Poll<Denial> {
+        let denial = denial.in_source(core.sources.get(self.source)).by_rule(route.compiled);
         let Some(entry) = &mut self.admission.0 else { return Poll::Ready(denial) };
         let denial = denial.of_key(entry.record());
         let Some(refund) = entry.close(Outcome::Failed) else { return Poll::Ready(denial) };
-        self.refund = Some(Box::new((refund, denial)));
+        self.waiting.get_or_insert_default().refund = Some((refund, denial));
         self.give_back(cx)
     }
 
     /// Waits for the refund of a denied request's charge.
     fn give_back(&mut self, cx: &mut Context<'_>) -> Poll<Denial> {
-        let Some(refund) = &mut self.refund else { return Poll::Ready(no_key_yet()) };
+        let refund = self.waiting.as_mut().map(|waiting| &mut waiting.refund);
+        let Some(Some((refunding, _))) = refund else { return Poll::Ready(no_key_yet()) };
         // A failed refund leaves the charge open for the ledger's sweep. The denial stays the same.
-        if let Err(error) = ready!(Pin::new(&mut refund.0).poll(cx)) {
+        if let Err(error) = ready!(Pin::new(refunding).poll(cx)) {
             crate::trace::unsettled(&error);
         }
-        Poll::Ready(self.refund.take().map_or_else(no_key_yet, |refund| refund.1))
+        let refund = self.waiting.as_mut().and_then(|waiting| waiting.refund.take());
+        Poll::Ready(refund.map_or_else(no_key_yet, |(_, denial)| denial))
     }
 }
 
 impl Drop for Decision {
     #[inline]
     fn drop(&mut self) {
-        if let Some(core) = self.waiting.take() {
+        if let Some(core) = self.stop_waiting() {
             core.record_departure(&self.admission, self.rule, &self.event);
         }
     }
@@ -416,35 +435,41 @@ impl Route<'_> {
     /// Returns true if the record has already passed those checks at this rule that depend only on the record and the
     /// rule.
     #[inline]
-    fn is_passed_by(&self, found: &FoundKey) -> bool {
-        !self.odd && found.resolved().is_some_and(|resolved| resolved.passed_rules.contains(self.rule))
+    fn is_passed_by(&self, resolved: Option<&ResolvedTerms>) -> bool {
+        !self.odd && resolved.is_some_and(|resolved| resolved.passed_rules.contains(self.rule))
     }
 }
 
-/// Returns the answer of a back end. A call that is not answered at once is kept in `waiting`, so that it is made only
-/// once.
+/// Returns the answer of a back end. A call that is not answered at once is kept in its place in `waiting`, so that it is
+/// made only once.
 #[inline]
 fn answer<T>(
-    waiting: &mut Option<Box<StoreFuture<T>>>,
+    waiting: &mut Option<Box<Waiting>>,
+    place: fn(&mut Waiting) -> &mut Option<StoreFuture<T>>,
     cx: &mut Context<'_>,
     call: impl FnOnce() -> StoreFuture<T>,
-) -> Poll<Result<T, Denial>> {
-    if waiting.is_none() {
+) -> Poll<Result<T, StoreError>> {
+    if waiting.as_mut().is_none_or(|waiting| place(waiting).is_none()) {
         let mut call = call();
         if let Some(answer) = call.take_ready() {
-            return Poll::Ready(answer.map_err(Denial::store));
+            return Poll::Ready(answer);
         }
-        *waiting = Some(Box::new(call));
+        *place(waiting.get_or_insert_default()) = Some(call);
     }
-    wait(waiting, cx)
+    wait(waiting, place, cx)
 }
 
 #[cold]
-fn wait<T>(waiting: &mut Option<Box<StoreFuture<T>>>, cx: &mut Context<'_>) -> Poll<Result<T, Denial>> {
-    let Some(call) = waiting else { return Poll::Pending };
-    let answer = ready!(Pin::new(&mut **call).poll(cx));
-    *waiting = None;
-    Poll::Ready(answer.map_err(Denial::store))
+fn wait<T>(
+    waiting: &mut Option<Box<Waiting>>,
+    place: fn(&mut Waiting) -> &mut Option<StoreFuture<T>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, StoreError>> {
+    let Some(place) = waiting.as_mut().map(|waiting| place(waiting)) else { return Poll::Pending };
+    let Some(call) = place else { return Poll::Pending };
+    let answer = ready!(Pin::new(call).poll(cx));
+    *place = None;
+    Poll::Ready(answer)
 }
 
 /// Rehashes a key that was found under an older hash under the newest scheme, and returns the new hash. If the write

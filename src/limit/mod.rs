@@ -85,12 +85,14 @@ pub struct Draw<'a> {
 
 impl<'a> Draw<'a> {
     /// Creates a draw from the windows of `quotas` for a request with `key`.
+    #[inline]
     pub fn new(key: &'a KeyRecord, quotas: &'a Quotas, now: Now) -> Self {
         Self { key, quotas, now, every_window: false }
     }
 
     /// Requests the state of every window. A limiter may need a second round trip for that.
     #[must_use]
+    #[inline]
     pub fn telling_every_window(mut self, every_window: bool) -> Self {
         self.every_window = every_window && self.quotas.policies().nth(1).is_some();
         self

@@ -41,7 +41,8 @@ impl Target {
 
 impl Managed {
     /// Returns the target of a request, if the gate itself responds to it.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "most gates have no such endpoint, and the target is large")]
     pub(super) fn target<B>(core: &Core, request: &Request<B>, admission: &Admission) -> Option<Target> {
         if core.mounted.is_some() { Target::of(core, request, admission) } else { None }
     }
