@@ -50,6 +50,9 @@ async fn low_balance_is_told_once_per_period() {
     assert!(node.told().await.is_empty(), "the balance was refilled");
     spend(&node, &key, &[90]).await;
     assert_eq!(node.lines().await, ["account.balance_below 20% 9"], "the next period");
+    node.clock.advance(31 * DAY);
+    spend(&node, &key, &[95]).await;
+    assert_eq!(node.lines().await, ["account.balance_below 20% 5"], "no event shows the refilled balance");
 }
 
 #[tokio::test]
