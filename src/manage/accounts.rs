@@ -292,13 +292,16 @@ impl AccountManager {
         }
     }
 
-    /// Erases an account with all its keys, and its balance if the gate's
-    /// [`ledger`](crate::gate::GateBuilder::ledger) has a write side. Nothing of the account stays stored but its
-    /// [audit entries](crate::audit::AuditStore). To complete a partial failure, call this method again.
+    /// Erases an account with all its keys, its balance if the gate's [`ledger`](crate::gate::GateBuilder::ledger) has a
+    /// write side, and its usage if the gate has a [`usage_store`](crate::gate::GateBuilder::usage_store). Nothing of the
+    /// account stays stored but its [audit entries](crate::audit::AuditStore). To complete a partial failure, call this
+    /// method again.
+    ///
+    /// Another node may still write the usage that it counted before the account was erased.
     ///
     /// # Errors
     ///
-    /// Returns an error if the account is unknown, or if the store or the ledger fails.
+    /// Returns an error if the account is unknown, or if the store, the ledger or the usage store fails.
     pub async fn erase(&self, id: &AccountId) -> Result<(), ManageError> {
         // Erase the keys first: a request that arrives after the balance is erased would create a new balance.
         let recorded = |erased: StoreFuture<bool>| {
@@ -315,7 +318,11 @@ impl AccountManager {
             Some(credits) => recorded(credits.erase_balance(id)).await?,
             None => false,
         };
-        if known || balance { Ok(()) } else { Err(ManageError::NotFound("account")) }
+        let usage = match self.context.gate.usage() {
+            Some(usage) => usage.erase_account(id).await?,
+            None => false,
+        };
+        if known || balance || usage { Ok(()) } else { Err(ManageError::NotFound("account")) }
     }
 
     /// Changes an account that is not deleted.

@@ -16,7 +16,9 @@ use tollgate::usage::{
     MemoryUsage, OTHER, TopOrder, Usage, UsageFilter, UsageOptions, UsageRange, UsageReport, UsageStatus,
     UsageStep,
 };
-use tollgate::{Clock, Credits, DenialKind, Gate, GateBuilder, KeyFormat, KeySource, RequestView, Rule};
+use tollgate::{
+    AccountManager, Clock, Credits, DenialKind, Gate, GateBuilder, KeyFormat, KeySource, RequestView, Rule,
+};
 
 use crate::support::World;
 
@@ -397,4 +399,18 @@ async fn usage_is_a_sink_of_several_gates() {
     let range = UsageRange::latest(UsageStep::Day, world.clock.now().wall());
     let report = usage.report(UsageFilter::all(), range).await.unwrap();
     assert_eq!((report.points.len(), report.points[0].counts.requests), (1, 2));
+}
+
+#[tokio::test]
+async fn erasure_of_an_account_includes_its_usage() {
+    let (world, store) = (World::new(), MemoryUsage::new());
+    let id = world.plain_key(&key(1));
+    let gate = builder(&world).usage_store(store).usage_options(options(|_| {})).build().unwrap();
+    let account = world.store.key(id).unwrap().account.id.clone();
+    send(&gate, "/v1/paid", &key(1), Outcome::Served).await;
+    gate.usage().unwrap().flush().await.unwrap();
+    assert_eq!(requests(&gate).await, 1);
+    send(&gate, "/v1/paid", &key(1), Outcome::Served).await;
+    AccountManager::new(gate.clone()).unwrap().erase(&account).await.unwrap();
+    assert_eq!((requests(&gate).await, status(&gate).waiting), (0, 0), "nor what was not written yet");
 }
