@@ -133,8 +133,8 @@ fn refuse(
     problem: &str,
     expected: &str,
 ) -> ConfigError {
-    // A value under `hash` may be a pepper.
-    let secret = member.starts_with("hash");
+    // A value under `hash` may contain a pepper, and one under `webhooks` a signing secret.
+    let secret = ["hash", "webhooks"].iter().any(|path| member.starts_with(path));
     let written = text.get(value.span()).filter(|written| !secret && !written.contains('\n'));
     let written = written.unwrap_or_default().trim_matches(['"', '\'']);
     let (line, column) = locate::position(text, value.span().start);
@@ -153,10 +153,23 @@ mod tests {
     fn file(path: &str, shape: Shape, example: &str) -> String {
         let name = if path.starts_with("errors") { "unknown" } else { "name" };
         let path = path.replace('*', name);
+        let is_list =
+            |list: &str| SHAPES.iter().any(|(path, shape, _)| *path == list && *shape == Shape::List);
         match shape {
             Shape::List => format!("{path} = [{example}]"),
             Shape::Named => format!("{path}.{name} = {example}"),
-            Shape::Table | Shape::Values => format!("{path} = {example}"),
+            Shape::Table | Shape::Values => match path.split_once('.') {
+                Some((list, member)) if is_list(list) => format!("{list} = [{{ {member} = {example} }}]"),
+                _ => format!("{path} = {example}"),
+            },
+        }
+    }
+
+    #[test]
+    fn errors_show_no_secret() {
+        for text in ["webhooks = { secret = 'whsec_c2VjcmV0' }", "hash = 'whsec_c2VjcmV0'"] {
+            let error = super::check(text, "acme.toml").unwrap_err().to_string();
+            assert!(!error.contains("c2VjcmV0"), "{error}");
         }
     }
 
