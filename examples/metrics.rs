@@ -1,15 +1,16 @@
 //! Metrics for Prometheus: `cargo run --example metrics --features axum,metrics -- --listen 127.0.0.1:3000`.
 //!
-//! `examples/metrics/grafana.json` is a dashboard for these metrics.
+//! `examples/metrics/grafana.json` is a dashboard for these metrics. Alerts are printed to the standard error.
 
 use std::{error::Error, net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::get};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
+use tollgate::alert::{AlertSink, Delivery};
 use tollgate::metrics::DURATION_BUCKETS;
 use tollgate::usage::UsageOptions;
-use tollgate::{Account, Config, KeyManager, MemoryStore, NewKey, TollgateLayer};
+use tollgate::{Account, Config, KeyManager, MemoryStore, NewKey, StoreFuture, TollgateLayer};
 
 const GATE: &str = r#"
 sources = [{ header = "X-API-Key" }]
@@ -23,7 +24,29 @@ rules = [
 [plans.pro]
 quotas = ["600 per minute"]
 credits = { amount = 1000, every = "1day" }
+
+[[alerts]]
+when = { balance_below = "20%" }
+
+[[alerts]]
+when = { revoked = true }
 "#;
+
+/// Prints alerts. A service would send mails, or configure `[[webhooks]]`.
+#[derive(Debug)]
+struct Printer;
+
+impl AlertSink for Printer {
+    fn name(&self) -> &'static str {
+        "printer"
+    }
+
+    fn deliver(&self, delivery: &Delivery) -> StoreFuture<()> {
+        let account = delivery.alert.account.as_ref().map_or("none", |account| account.as_str());
+        eprintln!("alert {} of the account {account}", delivery.alert.kind.name());
+        StoreFuture::ready(())
+    }
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -41,7 +64,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = MemoryStore::new();
     store.put_account(Account::new("acme", "pro"));
     let builder = Config::from_toml(GATE, "metrics.toml")?.builder()?.store(store);
-    let gate = builder.usage_options(UsageOptions::default()).metrics().build()?;
+    let builder = builder.usage_options(UsageOptions::default()).metrics();
+    let gate = builder.alert_sink(Printer).build()?;
     let key = KeyManager::new(gate.clone())?.issue(NewKey::new("acme", "example")).await?;
 
     let api = Router::new()

@@ -20,7 +20,7 @@ impl Drop for Process {
 
 /// The running example: its address and its key.
 struct Example {
-    _process: Process,
+    process: Process,
     address: String,
     key: String,
 }
@@ -32,13 +32,14 @@ impl Example {
         let path = test.parent().unwrap().parent().unwrap().join("examples/metrics");
         assert!(path.exists(), "{}: `cargo test` builds it, `cargo test --test` does not", path.display());
         let mut command = Command::new(path);
-        let mut child = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let lines: Vec<String> = lines.take(3).map(Result::unwrap).collect();
         let address = lines[0].strip_prefix("listening http://").unwrap().to_owned();
         assert_eq!(lines[1], format!("metrics http://{address}/metrics"));
         let key = lines[2].strip_prefix("key ").unwrap().to_owned();
-        Self { _process: Process(child), address, key }
+        Self { process: Process(child), address, key }
     }
 
     /// Returns the status and the body.
@@ -87,6 +88,17 @@ fn promtool_accepts_the_metrics() {
     let output = check.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn the_example_prints_alerts() {
+    let mut example = Example::start();
+    let errors = example.process.0.stderr.take().unwrap();
+    for _ in 0..161 {
+        assert_eq!(example.get("/v1/candles/btc", Some(&example.key)).0, "200");
+    }
+    let line = BufReader::new(errors).lines().next().unwrap().unwrap();
+    assert_eq!(line, "alert account.balance_below of the account acme");
 }
 
 #[test]
