@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
-use tollgate::audit::{AuditEntry, AuditEvent, AuditPage, AuditQuery, AuditSink, AuditStore};
+use tollgate::audit::{AuditEntry, AuditEvent, AuditPage, AuditQuery, AuditSink, AuditStore, SqlAuditStore};
 
 use crate::Fault;
 use crate::arguments::{Arguments, Usage, problem_with};
@@ -15,7 +15,7 @@ use crate::print::Answer;
 
 /// Runs `audit list`.
 pub(crate) async fn run(arguments: &mut Arguments, operator: &Operator) -> Result<Answer, Fault> {
-    let Some(store) = operator.store.audit() else {
+    let Some(store) = operator.store.database().map(SqlAuditStore::new) else {
         return Err("this store does not keep audit events; use `sqlite:PATH` or `postgres://…`".into());
     };
     let mut query = AuditQuery::default();

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::audit::{Actor, AuditSink, StoredAudit};
+use tollgate::alert::SqlAlertStore;
+use tollgate::audit::{Actor, AuditSink, SqlAuditStore, StoredAudit};
 use tollgate::key::PathPattern;
 use tollgate::manage::{KeyChange, ListKeys, ManageError};
+use tollgate::usage::SqlUsage;
 use tollgate::{AccountManager, Config, Gate, KeyId, KeyManager, KeyRecord, NewKey};
 
 use crate::arguments::{Arguments, Usage, problem_with, read};
@@ -116,10 +118,17 @@ impl Operator {
         if let Some(file) = file.as_ref().filter(|_| store.keeps_at_once()) {
             file.write_at_once();
         }
-        let audit = Audit { file, stored: store.audit().map(StoredAudit::new) };
+        let stored = store.database().map(|database| StoredAudit::new(SqlAuditStore::new(database)));
+        let audit = Audit { file, stored };
         let gate = Config::read(&config)?.builder()?.store(Arc::clone(&store.keys));
         let gate = match store.ledger() {
             Some(ledger) => gate.ledger(ledger.clone()),
+            None => gate,
+        };
+        let gate = match store.database() {
+            Some(database) => {
+                gate.usage_store(SqlUsage::new(database)).alert_store(SqlAlertStore::new(database))
+            }
             None => gate,
         };
         let gate = match audit.sink() {

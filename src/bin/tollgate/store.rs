@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tollgate::MemoryStore;
-use tollgate::audit::SqlAuditStore;
 use tollgate::credit::SqlLedger;
 use tollgate::sql::{Database, DatabaseOptions, OpenError};
 use tollgate::store::AccountAdmin;
 use tollgate::store::SqlStore;
-use tollgate::usage::SqlUsage;
 
 use crate::arguments::Usage;
 use crate::fleet;
@@ -112,19 +110,11 @@ impl Store {
         }
     }
 
-    /// Returns the audit store, if the store has one.
-    pub(crate) fn audit(&self) -> Option<SqlAuditStore> {
+    /// Returns the database, if the store is one. It also stores audit entries, usage and alerts.
+    pub(crate) fn database(&self) -> Option<&Database> {
         match &self.kept {
             Target::File { .. } => None,
-            Target::Database { database, .. } => Some(SqlAuditStore::new(database)),
-        }
-    }
-
-    /// Returns the usage store, if the store has one.
-    pub(crate) fn usage(&self) -> Option<SqlUsage> {
-        match &self.kept {
-            Target::File { .. } => None,
-            Target::Database { database, .. } => Some(SqlUsage::new(database)),
+            Target::Database { database, .. } => Some(database),
         }
     }
 

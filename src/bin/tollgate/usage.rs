@@ -1,11 +1,10 @@
 //! The `usage` commands, which need a database.
 
 use tollgate::KeyId;
-use tollgate::clock::{Clock, SystemClock, Timestamp};
+use tollgate::clock::{Clock, Timestamp};
 use tollgate::name::AccountId;
 use tollgate::usage::{
-    TopKey, TopOrder, TopReport, Usage, UsageFilter, UsageOptions, UsagePoint, UsageRange, UsageReport,
-    UsageStep,
+    TopKey, TopOrder, TopReport, UsageFilter, UsagePoint, UsageRange, UsageReport, UsageStep,
 };
 
 use crate::Fault;
@@ -21,14 +20,12 @@ const TOP: usize = 10;
 
 /// Runs a `usage` command.
 pub(crate) async fn run(verb: &str, arguments: &mut Arguments, operator: &Operator) -> Result<Answer, Fault> {
-    let Some(store) = operator.store.usage() else {
+    // The usage of a file would be empty: the command itself makes no decisions.
+    let usage = operator.gate.usage().filter(|_| operator.store.database().is_some());
+    let Some(usage) = usage else {
         return Err("this store does not support usage; use `sqlite:PATH` or `postgres://…`".into());
     };
-    let clock = SystemClock::new();
-    let now = clock.now().wall();
-    let mut options = UsageOptions::default();
-    options.flush = None;
-    let usage = Usage::new(store, options, clock)?;
+    let now = operator.gate.clock().now().wall();
     let mut filter = match verb {
         "key" => UsageFilter::key(read::<KeyId>("id", &arguments.word("the key's id")?)?),
         "account" => UsageFilter::account(AccountId::from(arguments.word("the account's id")?)),

@@ -1,5 +1,6 @@
 //! The usage that a database stores, as charts, CSV and JSON.
 
+use tollgate::alert::{AlertKind, AlertStore, SqlAlertStore};
 use tollgate::clock::Timestamp;
 use tollgate::sql::Database;
 use tollgate::telemetry::DecisionOutcome;
@@ -88,6 +89,40 @@ fn usage_is_json_and_csv() -> Result<(), Fault> {
     );
     let (_, text) = desk.done(&[&["usage", "top", "--account", "ada"], &RANGE[..]].concat())?;
     assert!(text.contains("40 requests, 10 refused, 60 credits  ada"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn erased_account_has_no_usage() -> Result<(), Fault> {
+    let (desk, _) = with_usage("usage-erased")?;
+    let requests = |account: &str| -> Result<usize, Fault> {
+        let report = desk.json(&[&["usage", "account", account], &RANGE[..]].concat())?;
+        Ok(report["points"].as_array().ok_or("no points")?.len())
+    };
+    assert_eq!(requests("ada")?, 1);
+    desk.done(&["accounts", "erase", "ada"])?;
+    assert_eq!((requests("ada")?, requests("a,\"b\"")?), (0, 1));
+    Ok(())
+}
+
+#[test]
+fn revocation_by_the_command_is_told() -> Result<(), Fault> {
+    let desk = Desk::with_store("alert-of-command", "sqlite:keys.db")?;
+    let config = desk.0.join("gate.toml");
+    let text = format!("{}\n[[alerts]]\nwhen = {{ revoked = true }}\n", std::fs::read_to_string(&config)?);
+    std::fs::write(config, text)?;
+    desk.done(&["accounts", "create", "ada", "--plan", "pro"])?;
+    let (id, _) = desk.issue("ada")?;
+    desk.done(&["keys", "revoke", &id])?;
+    let url = format!("sqlite:{}", desk.0.join("keys.db").display());
+    let told = tokio::runtime::Runtime::new()?.block_on(async {
+        let database = Database::connect(&url).await?;
+        let store = SqlAlertStore::new(&database);
+        let told = store.claimed(AlertKind::Revoked, Timestamp::from_millis(0), 10).await?;
+        database.close().await;
+        Ok::<_, Fault>(told)
+    })?;
+    assert_eq!(told.iter().map(|(crossing, _)| &crossing.subject).collect::<Vec<_>>(), [&id]);
     Ok(())
 }
 
