@@ -13,27 +13,12 @@ const PAGE: usize = 1_000;
 /// The parameters of a list.
 const PARAMETERS: [&str; 5] = ["limit", "cursor", "status", "environment", "issuedBy"];
 
-/// Reads the query of a list. Each parameter may occur once. Unknown parameters are rejected, because they would have
-/// no effect, except for one that carries the caller's key.
+/// Reads the query of a list.
 pub(super) fn asked(query: &str, sources: &[KeySource]) -> Result<ListKeys, ManageError> {
     let mut asked = ListKeys { limit: PAGE, ..ListKeys::default() };
-    let mut seen = HashSet::new();
-    for pair in query::pairs(query) {
-        let (name, value) = (pair.name(), pair.value());
-        let Some(member) = PARAMETERS.iter().find(|known| known.as_bytes() == &*name) else {
-            if carries_key(&name, sources) {
-                continue;
-            }
-            let name = String::from_utf8_lossy(&name);
-            let problem = format!("is unknown; {}", words::one_of(&name, PARAMETERS.into_iter()));
-            return Err(ManageError::invalid(shown(&name), problem));
-        };
-        let refuse = |problem: &str| ManageError::invalid(*member, problem);
-        if !seen.insert(*member) {
-            return Err(refuse("is given twice"));
-        }
-        let value = std::str::from_utf8(&value).map_err(|_| refuse("must be valid UTF-8"))?;
-        match *member {
+    each_parameter(query, &PARAMETERS, sources, |member, value| {
+        let refuse = |problem: &str| ManageError::invalid(member, problem);
+        match member {
             "limit" => asked.limit = limit(value).ok_or_else(|| refuse("must be from 1 to 1000"))?,
             "cursor" => {
                 asked.cursor =
@@ -49,8 +34,37 @@ pub(super) fn asked(query: &str, sources: &[KeySource]) -> Result<ListKeys, Mana
             }
             _ => asked.environment = Some(value.into()),
         }
-    }
+        Ok(())
+    })?;
     Ok(asked)
+}
+
+/// Calls `read` with each parameter of a query and its value. Each of the `known` parameters may occur once. Other
+/// parameters are rejected, because they would have no effect, except for one that carries the caller's key.
+pub(super) fn each_parameter(
+    query: &str,
+    known: &[&'static str],
+    sources: &[KeySource],
+    mut read: impl FnMut(&'static str, &str) -> Result<(), ManageError>,
+) -> Result<(), ManageError> {
+    let mut seen = HashSet::new();
+    for pair in query::pairs(query) {
+        let (name, value) = (pair.name(), pair.value());
+        let Some(&member) = known.iter().find(|known| known.as_bytes() == &*name) else {
+            if carries_key(&name, sources) {
+                continue;
+            }
+            let name = String::from_utf8_lossy(&name);
+            let problem = format!("is unknown; {}", words::one_of(&name, known.iter().copied()));
+            return Err(ManageError::invalid(shown(&name), problem));
+        };
+        let refuse = |problem: &str| ManageError::invalid(member, problem);
+        if !seen.insert(member) {
+            return Err(refuse("is given twice"));
+        }
+        read(member, std::str::from_utf8(&value).map_err(|_| refuse("must be valid UTF-8"))?)?;
+    }
+    Ok(())
 }
 
 /// Reads the query of a revocation. Returns true if the keys that the key issued are to be revoked too. Unknown
@@ -78,7 +92,7 @@ pub(super) fn with_issued(query: &str, sources: &[KeySource]) -> Result<bool, Ma
 }
 
 /// Returns true if a key may be in the query parameter with this name.
-pub(super) fn carries_key(name: &[u8], sources: &[KeySource]) -> bool {
+fn carries_key(name: &[u8], sources: &[KeySource]) -> bool {
     sources.iter().filter_map(KeySource::parameter).any(|own| own.as_bytes() == name)
 }
 

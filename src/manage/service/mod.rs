@@ -358,8 +358,10 @@ impl crate::gate::GateBuilder {
     /// A key that is restricted to scopes or paths can manage keys only if that is granted to it: see
     /// [`management_scope`](Self::management_scope). `GET` on `/me` below the path returns the current limits and
     /// balance of the calling key, and is allowed for every key. If the gate has [usage](Self::usage_store), `GET` on
-    /// `/me/usage` and on `/ID/usage` return the usage of the calling key, and of another key of its account. A key can be revoked by another key of its account
-    /// even if a window of the account is exhausted: see [`KeyManager`].
+    /// `/me/usage` returns the usage of the calling key, and `GET` on `/ID/usage` that of another key of its account.
+    ///
+    /// A key can be revoked by another key of its account even if a window of the account is exhausted: see
+    /// [`KeyManager`].
     pub fn management(mut self, path: impl Into<String>) -> Self {
         let path = path.into();
         self.mounted = Some(Arc::new(Endpoints::under(&path)));

@@ -1,19 +1,16 @@
 //! The usage of a key over HTTP.
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
-use super::{MOMENT, listing, render};
+use super::listing::each_parameter;
+use super::{MOMENT, render};
 use crate::clock::Timestamp;
 use crate::key::{KeyId, KeySource};
 use crate::manage::ManageError;
-use crate::manage::service::body::shown;
 use crate::usage::{Usage, UsageFilter, UsageRange, UsageStep};
-use crate::{query, words};
 
 /// The parameters of a query of usage.
 const PARAMETERS: [&str; 4] = ["from", "to", "step", "format"];
@@ -45,28 +42,13 @@ pub(super) async fn answer(
     Ok(render::answer(StatusCode::OK, data, None))
 }
 
-/// Reads a query. Each parameter may occur once. Unknown parameters are rejected, except for one that carries the caller's
-/// key.
+/// Reads a query.
 fn read(query: &str, sources: &[KeySource], now: Timestamp) -> Result<Asked, ManageError> {
     let (mut from, mut to, mut step, mut is_csv) = (None, None, UsageStep::Hour, false);
-    let mut seen = HashSet::new();
-    for pair in query::pairs(query) {
-        let (name, value) = (pair.name(), pair.value());
-        let Some(member) = PARAMETERS.iter().find(|known| known.as_bytes() == &*name) else {
-            if listing::carries_key(&name, sources) {
-                continue;
-            }
-            let name = String::from_utf8_lossy(&name);
-            let problem = format!("is unknown; {}", words::one_of(&name, PARAMETERS.into_iter()));
-            return Err(ManageError::invalid(shown(&name), problem));
-        };
-        let refuse = |problem: &str| ManageError::invalid(*member, problem);
-        if !seen.insert(*member) {
-            return Err(refuse("is given twice"));
-        }
-        let value = std::str::from_utf8(&value).map_err(|_| refuse("must be valid UTF-8"))?;
+    each_parameter(query, &PARAMETERS, sources, |member, value| {
+        let refuse = |problem: &str| ManageError::invalid(member, problem);
         let moment = || value.parse::<Timestamp>().map_err(|_| refuse(&format!("must be {MOMENT}")));
-        match *member {
+        match member {
             "from" => from = Some(moment()?),
             "to" => to = Some(moment()?),
             "step" => {
@@ -80,7 +62,8 @@ fn read(query: &str, sources: &[KeySource], now: Timestamp) -> Result<Asked, Man
                 };
             }
         }
-    }
+        Ok(())
+    })?;
     let range = UsageRange::between(step, from, to, now)
         .map_err(|error| ManageError::invalid(error.member(), error.problem()))?;
     Ok(Asked { range, is_csv })
