@@ -14,7 +14,7 @@ use crate::sql::{Database, Statement, Value, pieces};
 const ROWS: usize = 256;
 
 /// The largest number of entries that one statement deletes, so that others do not wait for long.
-const FORGOTTEN: i64 = 1_000;
+const FORGOTTEN: u32 = 1_000;
 
 /// A store of audit entries in a [`Database`]. It keeps every entry until [`forget`](AuditStore::forget) removes it.
 ///
@@ -72,15 +72,8 @@ impl AuditStore for SqlAuditStore {
                 "DELETE FROM tollgate_audit WHERE id IN \
                  (SELECT id FROM tollgate_audit WHERE id < $1 ORDER BY id LIMIT $2)",
             );
-            let delete = delete.with(bound.as_bytes()).with(FORGOTTEN);
-            let mut forgotten = 0;
-            loop {
-                let deleted = database.change(delete.clone()).await?;
-                forgotten += deleted;
-                if deleted < FORGOTTEN.unsigned_abs() {
-                    return Ok(forgotten);
-                }
-            }
+            let delete = delete.with(bound.as_bytes()).with(i64::from(FORGOTTEN));
+            database.change_all(&delete, FORGOTTEN).await
         })
     }
 }

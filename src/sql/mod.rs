@@ -240,6 +240,19 @@ impl Database {
         retried(|| async { self.writer().await?.execute(statement.clone()).await }).await
     }
 
+    /// Repeats a statement that changes up to `at_once` rows until none are left. Between two statements, other writers
+    /// get their turn. Returns the number of rows that it changed.
+    pub(crate) async fn change_all(&self, statement: &Statement, at_once: u32) -> Result<u64, StoreError> {
+        let mut changed = 0;
+        loop {
+            let now = self.change(statement.clone()).await?;
+            changed += now;
+            if now < u64::from(at_once) {
+                return Ok(changed);
+            }
+        }
+    }
+
     /// Returns a session for writing, in a transaction.
     pub(crate) async fn transaction(&self) -> Result<Session, StoreError> {
         let mut session = self.writer().await?;

@@ -158,7 +158,7 @@ pub(super) async fn prune(
         let statement =
             statement.push("start FROM ").push(table).push_value(" WHERE start < ", before.as_millis());
         let statement = statement.push_value(" LIMIT ", i64::from(REMOVED_AT_ONCE)).push(")");
-        removed += remove(database, statement).await?;
+        removed += database.change_all(&statement, REMOVED_AT_ONCE).await?;
     }
     let kept = i64::try_from(BATCH_IDS_KEPT.as_millis()).unwrap_or(i64::MAX);
     let database_now = database.reader().await?.now();
@@ -166,21 +166,9 @@ pub(super) async fn prune(
         "DELETE FROM tollgate_usage_batches WHERE (node, number) IN (SELECT node, number FROM ",
     );
     let old = old.push("tollgate_usage_batches WHERE at < ").push(database_now).push_value(" - ", kept);
-    remove(database, old.push_value(" LIMIT ", i64::from(REMOVED_AT_ONCE)).push(")")).await?;
+    let old = old.push_value(" LIMIT ", i64::from(REMOVED_AT_ONCE)).push(")");
+    database.change_all(&old, REMOVED_AT_ONCE).await?;
     Ok(removed)
-}
-
-/// Repeats a statement that removes up to [`REMOVED_AT_ONCE`] rows until none are left. Between two statements other
-/// writers get their turn.
-async fn remove(database: &Database, statement: Statement) -> Result<u64, StoreError> {
-    let mut removed = 0;
-    loop {
-        let now = database.change(statement.clone()).await?;
-        removed += now;
-        if now < u64::from(REMOVED_AT_ONCE) {
-            return Ok(removed);
-        }
-    }
 }
 
 /// Removes all counts of an account, in one transaction.
