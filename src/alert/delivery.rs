@@ -252,8 +252,9 @@ impl Shared {
     }
 
     fn note(&self, crossing: &Crossing) {
-        let is_its =
-            |rule: &&Rule| rule.condition.kind() == crossing.kind && rule.threshold == crossing.threshold;
+        let is_its = |rule: &&Rule| {
+            rule.settings.condition.kind() == crossing.kind && rule.threshold == crossing.threshold
+        };
         for rule in self.rules.iter().filter(is_its) {
             rule.crossed.learn(Subject::Account(crossing.subject.as_str().into()), crossing.period);
         }

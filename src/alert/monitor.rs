@@ -56,9 +56,8 @@ pub(super) struct Shared {
 
 /// A rule, and the crossings of it that this node knows of.
 pub(super) struct Rule {
-    pub(super) condition: AlertCondition,
+    pub(super) settings: AlertRule,
     pub(super) threshold: String,
-    plans: Option<Vec<PlanName>>,
     pub(super) crossed: Crossed,
 }
 
@@ -127,9 +126,8 @@ impl AlertSettings {
             return None;
         }
         let rule = |rule: &AlertRule| Rule {
-            condition: rule.condition,
+            settings: rule.clone(),
             threshold: rule.condition.threshold(),
-            plans: rule.plans.clone(),
             crossed: Crossed::default(),
         };
         let sinks = if self.sinks.is_empty() { vec![Arc::new(TracingAlerts) as _] } else { self.sinks };
@@ -194,13 +192,13 @@ impl Alerts {
         delivery::start(shared);
         let now = shared.clock.now().wall();
         for (index, rule) in shared.rules.iter().enumerate() {
-            let is_met = match rule.condition {
+            let is_met = match rule.settings.condition {
                 AlertCondition::Revoked => matches!(action, Action::Revoked | Action::Leaked),
                 AlertCondition::Leaked => action == Action::Leaked,
                 _ => false,
             };
-            if is_met && rule.plans.as_ref().is_none_or(|plans| plans.contains(&account.plan)) {
-                let mut alert = Alert::new(rule.condition.kind(), now);
+            if is_met && rule.settings.is_for(&account.plan) {
+                let mut alert = Alert::new(rule.settings.condition.kind(), now);
                 alert.account = Some(account.id.clone());
                 alert.plan = Some(account.plan.clone());
                 alert.key = Some(key);
@@ -281,7 +279,7 @@ impl Shared {
 
     /// Notes which back ends fail.
     pub(super) fn compare_back_ends(&self) {
-        let failing = |rule: &Rule| rule.condition == AlertCondition::BackEndFailing;
+        let failing = |rule: &Rule| rule.settings.condition == AlertCondition::BackEndFailing;
         let Some(rule) = self.rules.iter().position(failing) else { return };
         let now = self.clock.now().wall();
         for (part, is_failing) in self.back_ends.states() {
@@ -344,7 +342,8 @@ impl Shared {
         if let Some(alert) = &mut alert {
             alert.threshold = Some(rule.threshold.clone()).filter(|threshold| !threshold.is_empty());
         }
-        let crossing = Crossing::new(rule.condition.kind(), subject.text(), rule.threshold.as_str(), period);
+        let crossing =
+            Crossing::new(rule.settings.condition.kind(), subject.text(), rule.threshold.as_str(), period);
         Job { rule: index, subject, crossing, question, alert }
     }
 
@@ -389,7 +388,7 @@ fn used(window: &Window<'_>) -> u8 {
 impl fmt::Debug for Alerts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Alerts")
-            .field("rules", &self.0.rules.iter().map(|rule| rule.condition).collect::<Vec<_>>())
+            .field("rules", &self.0.rules.iter().map(|rule| rule.settings.condition).collect::<Vec<_>>())
             .field("sinks", &self.0.sink_names)
             .field("store", &self.0.store)
             .finish_non_exhaustive()

@@ -79,7 +79,7 @@ impl Webhook {
     pub fn new(url: &str, secret: WebhookSecret) -> Self {
         // The name is stored and logged. The URL may contain a token.
         let host = url.parse::<Uri>().ok().and_then(|url| url.host().map(str::to_owned)).unwrap_or_default();
-        let hash = Sha256::digest(url).iter().take(8).fold(0_u64, |hash, byte| hash << 8 | u64::from(*byte));
+        let hash = Sha256::digest(url).first_chunk().copied().map_or(0, u64::from_be_bytes);
         Self(Arc::new(Target {
             name: format!("webhook {host} {hash:016x}"),
             url: url.to_owned(),
