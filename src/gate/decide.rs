@@ -64,9 +64,10 @@ pub(crate) struct Decision {
     pub(super) event: OpenEvent,
 }
 
-/// The call to a back end that is not answered yet.
+/// The state of a decision that waits for a back end.
 #[derive(Debug, Default)]
 struct Waiting {
+    // The call that is not answered yet. At most one of the four is set.
     find: Option<StoreFuture<Option<Arc<KeyRecord>>>>,
     draw: Option<StoreFuture<LimitDecision>>,
     charge: Option<StoreFuture<Charged>>,

@@ -157,7 +157,7 @@ impl Operation {
 /// A store that measures its calls.
 #[derive(Debug)]
 pub(super) struct MeasuredStore {
-    pub(super) store: Arc<dyn KeyStore>,
+    store: Arc<dyn KeyStore>,
     clock: Arc<dyn Clock>,
     find: Arc<Operation>,
 }

@@ -1,6 +1,5 @@
 //! Decision events in the log.
 
-use crate::rule::Rule;
 use crate::telemetry::{DecisionEvent, DecisionSink};
 use crate::trace;
 
@@ -31,7 +30,7 @@ impl DecisionSink for TracingSink {
             account = event.account.map(tracing::field::display),
             plan = event.plan.map(tracing::field::display),
             environment = event.environment.map(tracing::field::display),
-            rule = event.rule.map(Rule::route),
+            rule = event.rule.map(|rule| &**rule.shared_route()),
             outcome = event.outcome.name(),
             kind = event.outcome.denied().map(crate::denial::DenialKind::name),
             status = event.status.map(|status| status.as_u16()),

@@ -148,8 +148,9 @@ impl EventAddresses {
 /// The rate-limit windows of a request whose state is known.
 ///
 /// After a draw, it is the window with the least remaining. After a draw that was denied, it is the window that denied
-/// it. If the gate sends [limit headers](crate::GateBuilder::limit_headers), these are all windows that the limiter
-/// reports. Empty if nothing was drawn.
+/// it. If the gate sends [limit headers](crate::GateBuilder::limit_headers), or has an
+/// [alert on a quota](crate::alert::AlertCondition::QuotaAbove), these are all windows that the limiter reports. Empty if
+/// nothing was drawn.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Windows<'a>(Option<(&'a Quotas, &'a WindowStatus)>);
 

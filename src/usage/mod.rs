@@ -9,6 +9,33 @@
 //! equal to the sum of the shorter ones, no node is responsible for a roll-up, and retention removes the rows of a step
 //! without reading them.
 //!
+//! # Example
+//!
+//! The credits that an account spent today, by hour:
+//!
+//! ```
+//! use tollgate::clock::Timestamp;
+//! use tollgate::usage::{Usage, UsageFilter, UsageRange, UsageStep};
+//! use tollgate::StoreError;
+//!
+//! async fn print_today(usage: &Usage, account: &str, now: Timestamp) -> Result<(), StoreError> {
+//!     let range = UsageRange::latest(UsageStep::Hour, now);
+//!     for point in usage.report(UsageFilter::account(account), range).await?.points {
+//!         println!("{}: {} credits", point.start, point.counts.credits);
+//!     }
+//!     Ok(())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use tollgate::clock::SystemClock;
+//! # use tollgate::usage::{MemoryUsage, UsageOptions};
+//! let usage = Usage::new(MemoryUsage::new(), UsageOptions::default(), SystemClock::new())?;
+//! print_today(&usage, "ada", "2026-04-30T12:00:00Z".parse()?).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Overview
 //!
 //! - [`Usage`]: the usage of a gate: its counts, the task that writes them, and its queries.
@@ -70,7 +97,8 @@ pub const BATCH_IDS_KEPT: Duration = Duration::from_hours(24);
 ///   that was not answered may be lost.
 /// - **Sparse.** A step without requests has no rows.
 ///
-/// Counts of a row are at most [`Credits::MAX`](crate::Credits::MAX). If a sum exceeds it, the store rejects the batch.
+/// Counts of a row are at most [`Credits::MAX`](crate::Credits::MAX). A store may reject a batch with which a sum would
+/// exceed it.
 ///
 /// The suite of `conformance::usage` checks this contract.
 pub trait UsageStore: Debug + Send + Sync + 'static {

@@ -107,7 +107,7 @@ impl AlertSink for Broken {
 }
 
 #[tokio::test(start_paused = true)]
-async fn broken_sink_delays_no_request_and_no_other_sink() {
+async fn broken_sink_delays_neither_request_nor_sink() {
     let alerts = "[[alerts]]\nwhen = { balance_below = '20%' }\n";
     let node = Node::with(alerts, |builder| builder.alert_sink(Broken::Panics).alert_sink(Broken::Hangs));
     let key = node.key("ada").await;

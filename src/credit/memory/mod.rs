@@ -62,7 +62,7 @@ impl MemoryLedger {
 
     /// Creates a ledger without balances that keeps about the last `entries` entries of all accounts, and never more.
     ///
-    /// An entry takes 72 bytes. They are kept in up to 16 rings, each of at least 1,024 entries, and each account writes
+    /// An entry takes 64 bytes. They are kept in up to 16 rings, each of at least 1,024 entries, and each account writes
     /// to one of the rings.
     pub fn with_entries(entries: usize) -> Self {
         Self {
