@@ -34,6 +34,11 @@ impl Recorder {
         std::mem::take(&mut self.0.lock().unwrap().told)
     }
 
+    /// Returns true if a gate still has the sink.
+    fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Returns the deliveries that failed, which are forgotten.
     pub(crate) fn take_failed(&self) -> Vec<Delivery> {
         std::mem::take(&mut self.0.lock().unwrap().failed)
@@ -162,6 +167,26 @@ impl Node {
     pub(crate) async fn told(&self) -> Vec<Alert> {
         self.flush().await;
         self.sink.take().into_iter().map(|delivery| delivery.alert).collect()
+    }
+
+    /// Returns the alerts since the last call of this node and another one of the same store. Either may deliver what the
+    /// other one noted.
+    pub(crate) async fn told_with(&self, other: &Self) -> Vec<Alert> {
+        // After the first round every crossing is noted; the second waits for the deliveries that the other node began.
+        for _ in 0..2 {
+            tokio::join!(self.flush(), other.flush());
+        }
+        let mut told = self.told().await;
+        told.extend(other.told().await);
+        told
+    }
+
+    /// Drops the gate, and waits until its tasks have ended, as they do when a process ends.
+    pub(crate) async fn end(self) {
+        drop(self.gate);
+        while self.sink.is_shared() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Returns the kind, the threshold and the value of the alerts since the last call, separated by spaces.
