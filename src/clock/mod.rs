@@ -66,6 +66,11 @@ impl Now {
         Duration::from_nanos(self.ticks)
     }
 
+    /// Returns the monotonic time since an earlier reading.
+    pub(crate) fn since(&self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.ticks.saturating_sub(earlier.ticks))
+    }
+
     /// Monotonic time in nanoseconds.
     pub(crate) fn ticks(&self) -> u64 {
         self.ticks

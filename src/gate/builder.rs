@@ -14,6 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::credit::CreditLedger;
 use crate::denial::Denial;
 use crate::error::ConfigError;
+use crate::gate::metrics::{BackEndMetrics, DecisionMetrics};
 use crate::gate::revocation::Revocations;
 use crate::gate::terms::Plans;
 use crate::gate::{Check, Checks, Core, Gate, Management, Mounted, Observer, TrustedProxies, validate};
@@ -86,7 +87,6 @@ pub struct GateBuilder {
     pub(super) usage_options: Option<UsageOptions>,
     pub(super) alerts: AlertSettings,
     event_addresses: EventAddresses,
-    #[cfg(feature = "metrics")]
     metrics: bool,
     pub(super) uses: Option<Duration>,
     pub(super) expiry_feature: Option<String>,
@@ -129,7 +129,6 @@ impl GateBuilder {
             usage_options: None,
             alerts: AlertSettings::default(),
             event_addresses: EventAddresses::default(),
-            #[cfg(feature = "metrics")]
             metrics: false,
             uses: None,
             expiry_feature: None,
@@ -545,13 +544,11 @@ impl GateBuilder {
         let request_id = self.request_ids.header();
         let responders = Responders::new(self.responder, &self.error_format, &self.sources, request_id)?;
         let rules = RuleSet::new(rules, self.otherwise, self.denies_unmatched, &plan_data)?;
-        let (sinks, meter) = (self.sinks, meter_of(&*limiter, &*ledger));
-        #[cfg(feature = "metrics")]
-        let (sinks, store, limiter, ledger, meter) = if self.metrics {
-            measured((sinks, store, limiter, ledger, meter), &self.clock, &rules, &plan_data)
-        } else {
-            (sinks, store, limiter, ledger, meter)
-        };
+        let meter = meter_of(&*limiter, &*ledger);
+        let metrics = self.metrics.then(|| {
+            self.sinks.push(Arc::new(DecisionMetrics::new(&rules, plan_data.keys())));
+            Box::new(BackEndMetrics::new(&self.clock))
+        });
         Ok(Gate(Arc::new(Core {
             refuse_conflicts: self.refuse_conflicts,
             formats: self.formats,
@@ -578,8 +575,9 @@ impl GateBuilder {
             limit_headers: self.limit_headers,
             strip_headers: self.strip_headers,
             observer: self.observer,
-            events_read_request: sinks.iter().any(DecisionSink::reads_request),
-            sinks,
+            events_read_request: self.sinks.iter().any(DecisionSink::reads_request),
+            sinks: self.sinks,
+            metrics,
             usage,
             alerts,
             every_window,
@@ -722,36 +720,4 @@ impl fmt::Debug for GateBuilder {
             .field("rules", &self.rules)
             .finish_non_exhaustive()
     }
-}
-
-/// The sinks and back ends of a gate that records metrics.
-#[cfg(feature = "metrics")]
-type Parts = (
-    Vec<Arc<dyn DecisionSink>>,
-    Arc<dyn KeyStore>,
-    Arc<dyn RateLimiter>,
-    Arc<dyn CreditLedger>,
-    Option<Arc<dyn crate::meter::Meter>>,
-);
-
-/// Adds the metrics of decisions to the sinks, and measures the back ends.
-#[cfg(feature = "metrics")]
-fn measured(
-    (mut sinks, store, limiter, ledger, meter): Parts,
-    clock: &Arc<dyn Clock>,
-    rules: &RuleSet,
-    plans: &HashMap<PlanName, Plan>,
-) -> Parts {
-    use crate::gate::metrics::{
-        DecisionMetrics, MeasuredLedger, MeasuredLimiter, MeasuredMeter, MeasuredStore,
-    };
-
-    sinks.push(Arc::new(DecisionMetrics::new(rules, plans.keys())));
-    (
-        sinks,
-        Arc::new(MeasuredStore::new(store, clock)),
-        Arc::new(MeasuredLimiter::new(limiter, clock)),
-        Arc::new(MeasuredLedger::new(ledger, clock)),
-        meter.map(|meter| Arc::new(MeasuredMeter::new(meter, clock)) as _),
-    )
 }

@@ -21,6 +21,7 @@ use crate::gate::checks::{self, CheckContext};
 use crate::gate::detach::detach;
 use crate::gate::entry::{AdmittedKey, FoundKey, OpenCharge, PresentedSecret, RequestCharges};
 use crate::gate::event::OpenEvent;
+use crate::gate::metrics::{BackEndMetrics, Operation};
 use crate::gate::revocation;
 use crate::gate::{Check, Core};
 use crate::key::{KeyHash, KeyRecord};
@@ -168,12 +169,7 @@ impl Decision {
                 Some(hash) => hash,
                 None => self.hash_key(core, view, route)?,
             };
-            match ready!(answer(
-                &mut self.waiting,
-                |waiting| &mut waiting.find,
-                cx,
-                || core.store.find(&hash)
-            ))? {
+            match ready!(answer(&FIND, &mut self.waiting, core, cx, || core.store.find(&hash)))? {
                 Some(record) => {
                     let retiring = record.hash != hash;
                     if retiring && !record.is_retiring(&hash) {
@@ -308,13 +304,13 @@ impl Decision {
                             let draw = Draw::new(record, &terms.quotas, now);
                             meter.draw_and_charge(&draw.telling_every_window(core.every_window), &charge)
                         };
-                        match ready!(answer(waiting, |waiting| &mut waiting.draw_and_charge, cx, both))? {
+                        match ready!(answer(&DRAW_AND_CHARGE, waiting, core, cx, both))? {
                             Metered::Drawn { window_status, charged } => {
                                 within(spent, core, window_status);
-                                posted(spent, cost, &charged)?;
+                                posted(spent, core, cost, &charged)?;
                             }
                             Metered::Exceeded { retry_after, window_status } => {
-                                spent.open = None;
+                                spent.forget_charge(core);
                                 return Poll::Ready(Err(exceeded(found, retry_after, window_status)));
                             }
                         }
@@ -324,7 +320,7 @@ impl Decision {
                             let draw = Draw::new(record, &terms.quotas, now);
                             core.limiter.draw(&draw.telling_every_window(core.every_window))
                         };
-                        match ready!(answer(waiting, |waiting| &mut waiting.draw, cx, draw))? {
+                        match ready!(answer(&DRAW, waiting, core, cx, draw))? {
                             LimitDecision::Within(window_status) => within(spent, core, window_status),
                             LimitDecision::Exceeded { window_status, .. }
                                 if revocation::passes(core, route.compiled, view, record.id, now) =>
@@ -345,11 +341,8 @@ impl Decision {
                             let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
                             core.ledger.charge(&charge)
                         };
-                        posted(
-                            spent,
-                            cost,
-                            &ready!(answer(waiting, |waiting| &mut waiting.charge, cx, charge))?,
-                        )?;
+                        let charged = ready!(answer(&CHARGE, waiting, core, cx, charge))?;
+                        posted(spent, core, cost, &charged)?;
                     }
                 }
                 looking => context.make(terms, looking)?,
@@ -441,32 +434,61 @@ impl Route<'_> {
     }
 }
 
-/// Returns the answer of a back end. A call that is not answered at once is kept in its place in `waiting`, so that it is
-/// made only once.
-#[inline]
-fn answer<T>(
-    waiting: &mut Option<Box<Waiting>>,
+/// A call to a back end.
+struct BackEndCall<T> {
+    /// The place of a call that is waited for.
     place: fn(&mut Waiting) -> &mut Option<StoreFuture<T>>,
+    operation: fn(&BackEndMetrics) -> &Operation,
+}
+
+const FIND: BackEndCall<Option<Arc<KeyRecord>>> =
+    BackEndCall { place: |waiting| &mut waiting.find, operation: |metrics| &metrics.find };
+const DRAW: BackEndCall<LimitDecision> =
+    BackEndCall { place: |waiting| &mut waiting.draw, operation: |metrics| &metrics.draw };
+const CHARGE: BackEndCall<Charged> =
+    BackEndCall { place: |waiting| &mut waiting.charge, operation: |metrics| &metrics.charge };
+const DRAW_AND_CHARGE: BackEndCall<Metered> = BackEndCall {
+    place: |waiting| &mut waiting.draw_and_charge,
+    operation: |metrics| &metrics.draw_and_charge,
+};
+
+/// Returns the answer of a back end. A call that is not answered at once is kept in its place in `waiting`, so that it is
+/// made only once, and its time is measured.
+#[inline]
+fn answer<T: Send + 'static>(
+    to: &BackEndCall<T>,
+    waiting: &mut Option<Box<Waiting>>,
+    core: &Core,
     cx: &mut Context<'_>,
     call: impl FnOnce() -> StoreFuture<T>,
 ) -> Poll<Result<T, StoreError>> {
-    if waiting.as_mut().is_none_or(|waiting| place(waiting).is_none()) {
+    if waiting.as_mut().is_none_or(|waiting| (to.place)(waiting).is_none()) {
         let mut call = call();
-        if let Some(answer) = call.take_ready() {
-            return Poll::Ready(answer);
+        match call.take_ready() {
+            Some(Ok(answer)) => return Poll::Ready(Ok(answer)),
+            Some(Err(error)) => {
+                if let Some(metrics) = &core.metrics {
+                    (to.operation)(metrics).failed(&error);
+                }
+                return Poll::Ready(Err(error));
+            }
+            None => {}
         }
-        *place(waiting.get_or_insert_default()) = Some(call);
+        if let Some(metrics) = &core.metrics {
+            call = (to.operation)(metrics).measure(call);
+        }
+        *(to.place)(waiting.get_or_insert_default()) = Some(call);
     }
-    wait(waiting, place, cx)
+    wait(to, waiting, cx)
 }
 
 #[cold]
 fn wait<T>(
+    to: &BackEndCall<T>,
     waiting: &mut Option<Box<Waiting>>,
-    place: fn(&mut Waiting) -> &mut Option<StoreFuture<T>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<T, StoreError>> {
-    let Some(place) = waiting.as_mut().map(|waiting| place(waiting)) else { return Poll::Pending };
+    let Some(place) = waiting.as_mut().map(|waiting| (to.place)(waiting)) else { return Poll::Pending };
     let Some(call) = place else { return Poll::Pending };
     let answer = ready!(Pin::new(call).poll(cx));
     *place = None;
@@ -538,12 +560,17 @@ fn metered<'c>(
 /// refunded if the wait is interrupted.
 #[inline]
 fn reserve(spent: &mut RequestCharges, core: &Core, cost: Credits) -> ChargeId {
-    let make = || OpenCharge { id: core.charge_ids.next(), amount: cost, taken: cost, served: false };
+    let make = || {
+        if let Some(metrics) = &core.metrics {
+            metrics.open_charges.raise(true);
+        }
+        OpenCharge { id: core.charge_ids.next(), amount: cost, taken: cost, served: false }
+    };
     spent.open.get_or_insert_with(make).id
 }
 
 #[inline]
-fn posted(spent: &mut RequestCharges, cost: Credits, charged: &Charged) -> Result<(), Denial> {
+fn posted(spent: &mut RequestCharges, core: &Core, cost: Credits, charged: &Charged) -> Result<(), Denial> {
     match *charged {
         Charged::Posted { balance } => {
             spent.balance = balance;
@@ -555,7 +582,7 @@ fn posted(spent: &mut RequestCharges, cost: Credits, charged: &Charged) -> Resul
         }
         Charged::Insufficient { balance } => {
             // Nothing was posted, so there is no charge to settle or refund.
-            spent.open = None;
+            spent.forget_charge(core);
             Err(Denial::because(DenialKind::CreditsExhausted, Cause::Balance { balance, cost }))
         }
     }

@@ -55,6 +55,17 @@ pub(super) struct RequestCharges {
     pub(super) window_status: Option<WindowStatus>,
 }
 
+impl RequestCharges {
+    /// Forgets the open charge, for which the ledger posted nothing.
+    #[cold]
+    pub(super) fn forget_charge(&mut self, core: &Core) {
+        self.open = None;
+        if let Some(metrics) = &core.metrics {
+            metrics.open_charges.raise(false);
+        }
+    }
+}
+
 /// An open charge.
 #[derive(Debug)]
 pub(super) struct OpenCharge {
@@ -120,7 +131,11 @@ impl AdmittedKey {
 
     #[inline]
     fn end(&self, open: &OpenCharge, outcome: Outcome) -> StoreFuture<()> {
-        let (ledger, account) = (&self.found.core.ledger, &self.found.record.account);
+        let (core, account) = (&self.found.core, &self.found.record.account);
+        if let Some(metrics) = &core.metrics {
+            metrics.open_charges.raise(false);
+        }
+        let ledger = &core.ledger;
         let ending = guard("a ledger", || match outcome {
             Outcome::Served => ledger.settle(account, open.id, open.amount),
             Outcome::ServedAt(_) => ledger.settle(account, open.id, outcome.cost(open.amount)),
@@ -135,6 +150,14 @@ impl AdmittedKey {
     fn or_refund(&mut self, ending: StoreFuture<()>, open: &OpenCharge, outcome: Outcome) -> StoreFuture<()> {
         let (core, record, id) = (Arc::clone(&self.found.core), Arc::clone(&self.found.record), open.id);
         let mut report = self.report();
+        let operation = core.metrics.as_ref().map(|metrics| match outcome {
+            Outcome::Served | Outcome::ServedAt(_) => &metrics.settle,
+            Outcome::Failed => &metrics.refund,
+        });
+        let ending = match operation {
+            Some(operation) => operation.measure(ending),
+            None => ending,
+        };
         StoreFuture::boxed(async move {
             let ended = ending.await;
             if !ended.as_ref().is_err_and(StoreError::is_panic) {

@@ -30,8 +30,8 @@ struct EventData {
     begun: Now,
     /// The id of the request and the client's network, if a sink reads them.
     request: Option<(RequestId, Option<IpNet>)>,
-    /// The time from the beginning to the admission.
-    elapsed: Duration,
+    /// The time of the admission.
+    admitted: Now,
     /// The index of the rule by which the request was admitted.
     rule: usize,
     units: Option<u64>,
@@ -60,13 +60,14 @@ impl OpenEvent {
         if self.0.is_some() {
             return;
         }
+        let begun = core.clock.now();
         let data = EventData {
-            begun: core.clock.now(),
+            begun,
             request: core.events_read_request.then(|| {
                 let client = core.event_addresses.of(|| core.proxies.client(view));
                 (core.request_ids.of(view), client)
             }),
-            elapsed: Duration::ZERO,
+            admitted: begun,
             rule: 0,
             units: None,
             status: None,
@@ -88,7 +89,7 @@ impl OpenEvent {
     #[cold]
     pub(super) fn admitted(&mut self, core: &Core, rule: usize, view: &RequestView<'_>) -> Self {
         if let Some(data) = &mut self.0 {
-            data.elapsed = Duration::from_nanos(core.clock.now().ticks().saturating_sub(data.begun.ticks()));
+            data.admitted = core.clock.now();
             data.rule = rule;
             data.units = core.rules.at(rule).rule.cost.units(view.query());
         }
@@ -191,22 +192,14 @@ impl FoundKey {
         balance: Option<Credits>,
     ) {
         let (core, Some(data)) = (&self.core, &event.0) else { return };
-        let windows = window_status.and_then(|status| Some((&self.terms()?.quotas, status)));
-        core.record(&DecisionEvent {
-            status: data.status,
-            charged: data.charged,
-            settled: data.settled,
-            balance,
-            windows: Windows::new(windows),
-            elapsed: data.elapsed,
-            units: data.units,
-            ..core.event_of(
-                Some(&self.record),
-                Some(core.rules.at(data.rule)),
-                event,
-                DecisionOutcome::Admitted,
-            )
-        });
+        let (record, rule) = (Some(&self.record), Some(core.rules.at(data.rule)));
+        let mut recorded = event_of(record, rule, event, data.admitted, DecisionOutcome::Admitted);
+        recorded.status = data.status;
+        (recorded.charged, recorded.settled, recorded.units) = (data.charged, data.settled, data.units);
+        recorded.balance = balance;
+        recorded.windows =
+            Windows::new(window_status.and_then(|status| Some((&self.terms()?.quotas, status))));
+        core.record(&recorded);
     }
 }
 
@@ -217,66 +210,22 @@ impl Core {
         if event.is_empty() {
             return;
         }
-        self.record(&DecisionEvent {
-            status,
-            balance: denial.balance(),
-            windows: Windows::new(denial.windows().or_else(|| drawn.entry()?.windows())),
-            ..self.event_of(
-                denial.record(),
-                denial.compiled_rule(),
-                event,
-                DecisionOutcome::Denied(denial.kind()),
-            )
-        });
+        let (record, rule, outcome) =
+            (denial.record(), denial.compiled_rule(), DecisionOutcome::Denied(denial.kind()));
+        let mut recorded = event_of(record, rule, event, self.clock.now(), outcome);
+        (recorded.status, recorded.balance) = (status, denial.balance());
+        recorded.windows = Windows::new(denial.windows().or_else(|| drawn.entry()?.windows()));
+        self.record(&recorded);
     }
 
     /// Passes an event to the decision sinks about a request whose client left before the decision.
     #[cold]
     pub(super) fn record_departure(&self, admission: &Admission, rule: usize, event: &OpenEvent) {
         let entry = admission.entry();
-        self.record(&DecisionEvent {
-            windows: Windows::new(entry.and_then(AdmittedKey::windows)),
-            ..self.event_of(
-                entry.map(AdmittedKey::record),
-                Some(self.rules.at(rule)),
-                event,
-                DecisionOutcome::Abandoned,
-            )
-        });
-    }
-
-    /// Returns the event of a request that ends now, without the members that depend on the outcome.
-    fn event_of<'e>(
-        &self,
-        record: Option<&'e Arc<KeyRecord>>,
-        rule: Option<&'e Arc<CompiledRule>>,
-        event: &'e OpenEvent,
-        outcome: DecisionOutcome,
-    ) -> DecisionEvent<'e> {
-        let (now, data) = (self.clock.now(), event.0.as_deref());
-        let account = record.map(|record| &record.account);
-        let elapsed = data.map_or(0, |data| now.ticks().saturating_sub(data.begun.ticks()));
-        DecisionEvent {
-            time: now.wall(),
-            request_id: event.request_id().map(RequestId::as_str),
-            key: record.map(|record| record.id),
-            account: account.map(|account| &account.id),
-            plan: account.map(|account| &account.plan),
-            environment: record.map(|record| &record.environment),
-            rule: rule.map(|compiled| &compiled.rule).filter(|rule| !rule.pattern().is_empty()),
-            rule_index: rule.and_then(|compiled| compiled.index),
-            outcome,
-            status: None,
-            charged: Credits::ZERO,
-            settled: Credits::ZERO,
-            balance: None,
-            windows: Windows::default(),
-            elapsed: Duration::from_nanos(elapsed),
-            client: data.and_then(|data| data.request.as_ref()?.1),
-            expires: record.and_then(|record| record.expires_at),
-            units: None,
-            bytes: None,
-        }
+        let (record, rule) = (entry.map(AdmittedKey::record), Some(self.rules.at(rule)));
+        let mut recorded = event_of(record, rule, event, self.clock.now(), DecisionOutcome::Abandoned);
+        recorded.windows = Windows::new(entry.and_then(AdmittedKey::windows));
+        self.record(&recorded);
     }
 
     /// Passes an event to every sink. A panic of a sink is caught.
@@ -285,5 +234,38 @@ impl Core {
             // The panic has been logged, and the other sinks still receive the event.
             let _ = guard("a decision sink", || sink.record(event));
         }
+    }
+}
+
+/// Returns the event about a decision of this time, without the members that depend on the outcome.
+fn event_of<'e>(
+    record: Option<&'e Arc<KeyRecord>>,
+    rule: Option<&'e Arc<CompiledRule>>,
+    event: &'e OpenEvent,
+    decided: Now,
+    outcome: DecisionOutcome,
+) -> DecisionEvent<'e> {
+    let data = event.0.as_deref();
+    let account = record.map(|record| &record.account);
+    DecisionEvent {
+        time: decided.wall(),
+        request_id: event.request_id().map(RequestId::as_str),
+        key: record.map(|record| record.id),
+        account: account.map(|account| &account.id),
+        plan: account.map(|account| &account.plan),
+        environment: record.map(|record| &record.environment),
+        rule: rule.map(|compiled| &compiled.rule).filter(|rule| !rule.pattern().is_empty()),
+        rule_index: rule.and_then(|compiled| compiled.index),
+        outcome,
+        status: None,
+        charged: Credits::ZERO,
+        settled: Credits::ZERO,
+        balance: None,
+        windows: Windows::default(),
+        elapsed: data.map_or(Duration::ZERO, |data| decided.since(data.begun)),
+        client: data.and_then(|data| data.request.as_ref()?.1),
+        expires: record.and_then(|record| record.expires_at),
+        units: None,
+        bytes: None,
     }
 }

@@ -1,26 +1,18 @@
-//! The metrics of a gate: a decision sink, and back ends that measure their calls.
+//! The metrics of a gate: a decision sink, and the measurement of calls to its back ends.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use foldhash::fast::RandomState;
 
-use crate::account::{Account, Quotas};
-use crate::amount::{ChargeId, Credits};
 use crate::clock::Clock;
-use crate::credit::{Charge, Charged, CreditAdmin, CreditLedger};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
-use crate::key::{KeyHash, KeyRecord};
-use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
-use crate::meter::{Meter, Metered};
 use crate::metrics::{
     BACK_END_DURATION, BACK_END_ERRORS, Counter, DECISION_DURATION, DECISIONS, Gauge, Histogram, OPEN_CHARGES,
 };
 use crate::name::PlanName;
 use crate::rule::RuleSet;
-use crate::store::{AccountAdmin, KeyStore};
 use crate::telemetry::{DecisionEvent, DecisionOutcome, DecisionSink};
 
 /// A decision sink that counts decisions. All label values come from the configuration.
@@ -102,225 +94,81 @@ impl DecisionSink for DecisionMetrics {
     }
 }
 
-/// The metrics of an operation of a back end.
+/// The metrics of a gate's back ends.
 #[derive(Debug)]
-struct Operation {
+pub(super) struct BackEndMetrics {
+    pub(super) find: Operation,
+    pub(super) draw: Operation,
+    pub(super) charge: Operation,
+    pub(super) draw_and_charge: Operation,
+    pub(super) settle: Operation,
+    pub(super) refund: Operation,
+    /// The number of open charges: from the call that charges until the call that closes the charge. The failure of that
+    /// call leaves the charge to the ledger.
+    pub(super) open_charges: Gauge,
+}
+
+impl BackEndMetrics {
+    pub(super) fn new(clock: &Arc<dyn Clock>) -> Self {
+        let operation = |back_end, name| Operation::new(back_end, name, clock);
+        Self {
+            find: operation("store", "find"),
+            draw: operation("limiter", "draw"),
+            charge: operation("ledger", "charge"),
+            draw_and_charge: operation("meter", "draw_and_charge"),
+            settle: operation("ledger", "settle"),
+            refund: operation("ledger", "refund"),
+            open_charges: Gauge::new(&OPEN_CHARGES, &[]),
+        }
+    }
+}
+
+/// The metrics of an operation of a back end.
+#[derive(Debug, Clone)]
+pub(super) struct Operation(Arc<OperationMetrics>);
+
+#[derive(Debug)]
+struct OperationMetrics {
     back_end: &'static str,
     name: &'static str,
+    clock: Arc<dyn Clock>,
     duration: Histogram,
     /// The counters of errors, by their kinds.
-    errors: RwLock<HashMap<&'static str, Counter>>,
+    errors: Mutex<HashMap<&'static str, Counter>>,
 }
 
 impl Operation {
-    fn new(back_end: &'static str, name: &'static str) -> Arc<Self> {
+    fn new(back_end: &'static str, name: &'static str, clock: &Arc<dyn Clock>) -> Self {
         let duration = Histogram::new(&BACK_END_DURATION, &[("back_end", back_end), ("operation", name)]);
-        Arc::new(Self { back_end, name, duration, errors: RwLock::default() })
+        let clock = Arc::clone(clock);
+        Self(Arc::new(OperationMetrics { back_end, name, clock, duration, errors: Mutex::default() }))
     }
 
+    /// Counts an error.
     #[cold]
-    fn failed(&self, error: &StoreError) {
+    pub(super) fn failed(&self, error: &StoreError) {
+        let Self(metrics) = self;
         let kind = error.name();
-        let labels = [("back_end", self.back_end), ("operation", self.name), ("error", kind)];
-        let mut errors = self.errors.write().unwrap_or_else(PoisonError::into_inner);
+        let labels = [("back_end", metrics.back_end), ("operation", metrics.name), ("error", kind)];
+        let mut errors = metrics.errors.lock().unwrap_or_else(PoisonError::into_inner);
         errors.entry(kind).or_insert_with(|| Counter::new(&BACK_END_ERRORS, &labels)).add(1);
     }
 
-    /// Measures a call for whose answer the gate waits, and counts its error.
-    #[inline]
-    fn watch<T: Send + 'static>(
-        self: &Arc<Self>,
-        clock: &Arc<dyn Clock>,
-        mut answer: StoreFuture<T>,
-        seen: impl FnOnce(&Result<T, StoreError>) + Send + 'static,
-    ) -> StoreFuture<T> {
-        if let Some(answer) = answer.take_ready() {
-            if let Err(error) = &answer {
-                self.failed(error);
-            }
-            seen(&answer);
-            return answer.into();
-        }
-        let (operation, clock, begun) = (Arc::clone(self), Arc::clone(clock), clock.now().ticks());
+    /// Measures a call, and counts its error. The time of a call that was answered at once is not measured.
+    #[cold]
+    pub(super) fn measure<T: Send + 'static>(&self, call: StoreFuture<T>) -> StoreFuture<T> {
+        let operation = self.clone();
+        let begun = (!call.is_ready()).then(|| self.0.clock.now());
         StoreFuture::boxed(async move {
-            let answer = answer.await;
-            operation.duration.record(Duration::from_nanos(clock.now().ticks().saturating_sub(begun)));
+            let answer = call.await;
+            let Self(metrics) = &operation;
+            if let Some(begun) = begun {
+                metrics.duration.record(metrics.clock.now().since(begun));
+            }
             if let Err(error) = &answer {
                 operation.failed(error);
             }
-            seen(&answer);
             answer
-        })
-    }
-}
-
-/// A store that measures its calls.
-#[derive(Debug)]
-pub(super) struct MeasuredStore {
-    store: Arc<dyn KeyStore>,
-    clock: Arc<dyn Clock>,
-    find: Arc<Operation>,
-}
-
-impl MeasuredStore {
-    pub(super) fn new(store: Arc<dyn KeyStore>, clock: &Arc<dyn Clock>) -> Self {
-        Self { store, clock: Arc::clone(clock), find: Operation::new("store", "find") }
-    }
-}
-
-impl KeyStore for MeasuredStore {
-    #[inline]
-    fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
-        self.find.watch(&self.clock, self.store.find(hash), |_| {})
-    }
-
-    fn is_failing(&self) -> bool {
-        self.store.is_failing()
-    }
-
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
-        Arc::clone(&self.store).admin()
-    }
-}
-
-/// A limiter that measures its calls.
-#[derive(Debug)]
-pub(super) struct MeasuredLimiter {
-    limiter: Arc<dyn RateLimiter>,
-    clock: Arc<dyn Clock>,
-    draw: Arc<Operation>,
-    peek: Arc<Operation>,
-}
-
-impl MeasuredLimiter {
-    pub(super) fn new(limiter: Arc<dyn RateLimiter>, clock: &Arc<dyn Clock>) -> Self {
-        let (draw, peek) = (Operation::new("limiter", "draw"), Operation::new("limiter", "peek"));
-        Self { limiter, clock: Arc::clone(clock), draw, peek }
-    }
-}
-
-impl RateLimiter for MeasuredLimiter {
-    fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
-        self.draw.watch(&self.clock, self.limiter.draw(draw), |_| {})
-    }
-
-    fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
-        self.peek.watch(&self.clock, self.limiter.peek(draw), |_| {})
-    }
-
-    fn is_failing(&self) -> bool {
-        self.limiter.is_failing()
-    }
-
-    #[cfg(feature = "redis")]
-    fn as_redis(&self) -> Option<&crate::limit::RedisLimiter> {
-        self.limiter.as_redis()
-    }
-}
-
-/// A ledger that measures its calls and counts the open charges.
-///
-/// A charge is open from the call until the call that closes it, whose failure leaves it to the ledger.
-#[derive(Debug)]
-pub(super) struct MeasuredLedger {
-    ledger: Arc<dyn CreditLedger>,
-    clock: Arc<dyn Clock>,
-    open: Gauge,
-    charge: Arc<Operation>,
-    settle: Arc<Operation>,
-    refund: Arc<Operation>,
-}
-
-impl MeasuredLedger {
-    pub(super) fn new(ledger: Arc<dyn CreditLedger>, clock: &Arc<dyn Clock>) -> Self {
-        let operation = |name| Operation::new("ledger", name);
-        Self {
-            ledger,
-            clock: Arc::clone(clock),
-            open: Gauge::new(&OPEN_CHARGES, &[]),
-            charge: operation("charge"),
-            settle: operation("settle"),
-            refund: operation("refund"),
-        }
-    }
-}
-
-impl CreditLedger for MeasuredLedger {
-    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
-        let open = self.open.clone();
-        self.open.raise(true);
-        self.charge.watch(&self.clock, self.ledger.charge(charge), move |answer| {
-            // The gate closes every other charge, also one that failed.
-            if matches!(answer, Ok(Charged::Insufficient { .. })) {
-                open.raise(false);
-            }
-        })
-    }
-
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        let (open, answer) = (self.open.clone(), self.ledger.settle(account, id, cost));
-        self.open.raise(false);
-        self.settle.watch(&self.clock, answer, move |answer| {
-            // The gate refunds a charge whose settlement panicked.
-            if answer.as_ref().is_err_and(StoreError::is_panic) {
-                open.raise(true);
-            }
-        })
-    }
-
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        let answer = self.ledger.refund(account, id);
-        self.open.raise(false);
-        self.refund.watch(&self.clock, answer, |_| {})
-    }
-
-    fn is_failing(&self) -> bool {
-        self.ledger.is_failing()
-    }
-
-    fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
-        Arc::clone(&self.ledger).admin()
-    }
-
-    #[cfg(feature = "redis")]
-    fn as_redis(&self) -> Option<&crate::credit::RedisLedger> {
-        self.ledger.as_redis()
-    }
-}
-
-/// A meter that measures its calls and counts the open charges.
-#[derive(Debug)]
-pub(super) struct MeasuredMeter {
-    meter: Arc<dyn Meter>,
-    clock: Arc<dyn Clock>,
-    open: Gauge,
-    draw_and_charge: Arc<Operation>,
-}
-
-impl MeasuredMeter {
-    pub(super) fn new(meter: Arc<dyn Meter>, clock: &Arc<dyn Clock>) -> Self {
-        let draw_and_charge = Operation::new("meter", "draw_and_charge");
-        Self { meter, clock: Arc::clone(clock), open: Gauge::new(&OPEN_CHARGES, &[]), draw_and_charge }
-    }
-}
-
-impl Meter for MeasuredMeter {
-    fn takes(&self, quotas: &Quotas) -> bool {
-        self.meter.takes(quotas)
-    }
-
-    fn draw_and_charge(&self, draw: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered> {
-        let open = self.open.clone();
-        self.open.raise(true);
-        self.draw_and_charge.watch(&self.clock, self.meter.draw_and_charge(draw, charge), move |answer| {
-            let is_open = match answer {
-                Ok(Metered::Drawn { charged, .. }) => matches!(charged, Charged::Posted { .. }),
-                Ok(Metered::Exceeded { .. }) => false,
-                Err(_) => true,
-            };
-            if !is_open {
-                open.raise(false);
-            }
         })
     }
 }

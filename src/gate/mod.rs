@@ -55,7 +55,6 @@ mod detach;
 mod entry;
 mod event;
 mod guarded;
-#[cfg(feature = "metrics")]
 mod metrics;
 mod mounted;
 mod order;
@@ -88,6 +87,7 @@ use crate::error::ConfigError;
 pub(crate) use crate::gate::detach::detach;
 pub(crate) use crate::gate::detach::surviving;
 pub(crate) use crate::gate::guarded::{bare_failure, decide};
+use crate::gate::metrics::BackEndMetrics;
 use crate::gate::revocation::Revocations;
 use crate::gate::terms::Plans;
 use crate::key::{KeyFormat, KeyHasher, KeySource, Randomness};
@@ -163,6 +163,8 @@ pub(crate) struct Core {
     observer: Option<Observer>,
     pub(crate) sinks: Vec<Arc<dyn DecisionSink>>,
     pub(crate) usage: Option<Usage>,
+    /// The metrics of the back ends, if the gate records metrics.
+    metrics: Option<Box<BackEndMetrics>>,
     /// The alerts, which are one of the sinks.
     pub(crate) alerts: Option<Alerts>,
     /// True if the limiter is asked for the state of every window.

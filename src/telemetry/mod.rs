@@ -71,7 +71,8 @@ use crate::rule::Rule;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct DecisionEvent<'a> {
-    /// The time at which the outcome became final.
+    /// The time of the decision: of the admission, or of the response to a denied request. An admitted request's event is
+    /// sent later, at the end of its charge.
     pub time: Timestamp,
     /// The id of the request: the client's, if it is short and plain, or one that the gate assigned. If the response has
     /// an id of the gate, it is this one. `None` if no sink of the gate [reads](DecisionSink::reads_request) it.
