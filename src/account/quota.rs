@@ -34,7 +34,8 @@ impl QuotaScope {
     }
 }
 
-/// A quota over a window, such as 60 per minute: a bucket of `quota` cells that refills evenly (GCRA).
+/// A quota over a window, such as 60 per minute: a bucket that refills evenly (GCRA). The bucket has `quota` cells, unless
+/// [`Self::with_burst`] sets its capacity.
 ///
 /// The text form is `60 per minute`, `10 per second`, `1000 per day` or `5 per 10s`. A bucket refills while it is
 /// emptied, so that one minute may see up to 119 requests under `60 per minute`. `60 in any minute` is strict: no
@@ -65,6 +66,8 @@ impl QuotaScope {
 pub struct QuotaPolicy {
     name: Arc<str>,
     quota: NonZeroU32,
+    /// The number of cells of a full bucket.
+    capacity: NonZeroU32,
     window: Duration,
     /// The nanoseconds after which one request's cell is refilled.
     refill: u64,
@@ -109,7 +112,15 @@ impl QuotaPolicy {
         }
         let refill = u64::try_from(refill).unwrap_or(u64::MAX);
         let name = name_of(window);
-        Ok(Self { name: name.into(), quota: some, window, refill, counts: QuotaScope::Key, strict: false })
+        Ok(Self {
+            name: name.into(),
+            quota: some,
+            capacity: some,
+            window,
+            refill,
+            counts: QuotaScope::Key,
+            strict: false,
+        })
     }
 
     /// Replaces the name, which defaults to the window's. The name appears in `RateLimit` headers and in errors.
@@ -139,7 +150,7 @@ impl QuotaPolicy {
             (QuotaScope::Pool(one), QuotaScope::Pool(another)) => one == another,
             (one, another) => one.rank().0 <= another.rank().0,
         };
-        if !wider || self.quota < other.quota {
+        if !wider || self.capacity < other.capacity {
             return false;
         }
         let nanos = |policy: &Self| policy.window.as_nanos();
@@ -147,7 +158,7 @@ impl QuotaPolicy {
         match (self.strict, other.strict) {
             (false, false) => self.refill <= other.refill,
             (true, true) => self.window <= other.window,
-            (true, false) => u128::from(self.quota.get()) >= u128::from(other.quota.get()) + refilled,
+            (true, false) => u128::from(self.quota.get()) >= u128::from(other.capacity.get()) + refilled,
             (false, true) => u128::from(self.refill) * u128::from(other.quota.get()) <= nanos(other),
         }
     }
@@ -168,6 +179,49 @@ impl QuotaPolicy {
         self
     }
 
+    /// Sets the capacity of the bucket: the number of requests that a full bucket admits at once. It defaults to the
+    /// quota. The bucket refills at the pace of the quota, so that `600 per minute` with a burst of 50 admits 50 requests
+    /// at once, and then ten per second.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error for:
+    ///
+    /// - A burst of zero.
+    /// - A strict policy, which has no bucket.
+    /// - A bucket that takes more than 366 days to refill.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::account::QuotaPolicy;
+    ///
+    /// let policy = "600 per minute".parse::<QuotaPolicy>()?.with_burst(50)?;
+    /// assert_eq!((policy.quota(), policy.capacity()), (600, 50));
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    pub fn with_burst(mut self, burst: u32) -> Result<Self, ConfigError> {
+        let refuse = |problem: String, expected: String| {
+            Err(ConfigError::new(burst.to_string(), problem, expected).in_member("burst"))
+        };
+        let Some(capacity) = NonZeroU32::new(burst) else {
+            let problem = "a bucket without capacity never admits a request";
+            return refuse(problem.to_owned(), "write at least 1".to_owned());
+        };
+        if self.strict {
+            let problem = format!("`{self}` is strict, and a strict quota has no burst");
+            return refuse(problem, "leave `burst` out, or write `per` instead of `in any`".to_owned());
+        }
+        let most = LONGEST.as_nanos() / u128::from(self.refill);
+        // A bucket of the quota's size is always allowed, although its refill time is rounded up.
+        if capacity > self.quota && u128::from(burst) > most {
+            let problem = format!("an empty bucket of `{self}` would take more than 366 days to refill");
+            return refuse(problem, format!("write {} at the most", most.max(self.quota.get().into())));
+        }
+        self.capacity = capacity;
+        Ok(self)
+    }
+
     /// Makes the policy strict: any period as long as the window sees at most the quota. A bucket together with its
     /// refill admits almost twice as much. An admitted request takes a place until one window has passed since its
     /// admission.
@@ -175,6 +229,8 @@ impl QuotaPolicy {
     /// If the quota is above sixteen, requests admitted within one sixteenth of the window are counted together. Their
     /// places become free together, one window after the last of them. A steady caller gets at least sixteen
     /// seventeenths of the quota.
+    ///
+    /// A strict policy has no bucket. This removes a burst.
     ///
     /// # Example
     ///
@@ -189,6 +245,7 @@ impl QuotaPolicy {
     #[must_use]
     pub fn in_any_window(mut self) -> Self {
         self.strict = true;
+        self.capacity = self.quota;
         self
     }
 
@@ -207,6 +264,16 @@ impl QuotaPolicy {
         self.quota.get()
     }
 
+    /// Returns the number of requests that a full window admits at once: the burst, or the quota if there is none.
+    pub fn capacity(&self) -> u32 {
+        self.capacity.get()
+    }
+
+    /// Returns true if the capacity differs from the quota.
+    pub fn has_burst(&self) -> bool {
+        self.capacity != self.quota
+    }
+
     /// Returns the length of the window.
     pub fn window(&self) -> Duration {
         self.window
@@ -218,28 +285,24 @@ impl QuotaPolicy {
     }
 
     /// Returns one node's share of the quota: the quota divided by the number of nodes, rounded down, but at least one
-    /// request.
+    /// request. A burst is divided likewise.
     ///
     /// The sum of the shares is less than the quota by the remainder of the division. It is more than the quota if
     /// there are more nodes than requests.
     #[must_use]
     pub fn shared_by(&self, nodes: NonZeroU32) -> Self {
-        let share = NonZeroU32::new(self.quota.get() / nodes).unwrap_or(NonZeroU32::MIN);
+        let share_of = |whole: NonZeroU32| NonZeroU32::new(whole.get() / nodes).unwrap_or(NonZeroU32::MIN);
+        let share = share_of(self.quota);
         // With fewer requests in the same window, each refill takes longer: rounding loses no larger a part than it
         // does for the whole quota.
         let refill =
             u64::try_from(self.window.as_nanos().div_ceil(u128::from(share.get()))).unwrap_or(u64::MAX);
-        Self { quota: share, refill, ..self.clone() }
+        Self { quota: share, capacity: share_of(self.capacity), refill, ..self.clone() }
     }
 
     /// Returns the time after which one request's cell is refilled, rounded up to the nanosecond.
     pub fn refill(&self) -> Duration {
         Duration::from_nanos(self.refill)
-    }
-
-    /// Returns the capacity of the bucket, in requests.
-    pub(crate) fn burst(&self) -> NonZeroU32 {
-        self.quota
     }
 
     pub(crate) fn refill_nanos(&self) -> u64 {
@@ -264,8 +327,8 @@ fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Writes the text form that [`FromStr`] reads, as in `60 per minute`. The text does not contain the name or the
-/// counted owner. A window that is not a whole number of seconds is written with its fraction, as in `1.5s`, which
+/// Writes the text form that [`FromStr`] reads, as in `60 per minute`. The text does not contain the name, the burst or
+/// the counted owner. A window that is not a whole number of seconds is written with its fraction, as in `1.5s`, which
 /// [`FromStr`] does not accept.
 impl fmt::Display for QuotaPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -71,6 +71,9 @@ pub struct QuotaTable {
     /// The key, account or pool whose requests the quota counts: `key`, `account` or `pool:NAME`. Defaults to `key`.
     #[serde(default)]
     pub counts: Option<Text<QuotaScope>>,
+    /// The number of requests that a full window admits at once. Defaults to the quota.
+    #[serde(default)]
+    pub burst: Option<u32>,
     /// The name of the quota. Defaults to the name of its window.
     #[serde(default)]
     pub name: Option<String>,
@@ -177,7 +180,10 @@ impl QuotaConfig {
             Self::Table(table) => table,
         };
         let counts = table.counts.as_ref().map(|counts| counts.0.clone()).unwrap_or_default();
-        let policy = table.quota.0.clone().counting(counts);
+        let mut policy = table.quota.0.clone().counting(counts);
+        if let Some(burst) = table.burst {
+            policy = policy.with_burst(burst)?;
+        }
         let named = table.name.as_deref().map_or(Ok(policy.clone()), |name| policy.with_name(name));
         named.map(QuotaRef::Policy)
     }

@@ -13,13 +13,14 @@ fn keeps(held: &QuotaPolicy, asked: &QuotaPolicy) -> bool {
     let counted = held.counts() == asked.counts() || *held.counts() == QuotaScope::Key;
     let (most, window) = (u128::from(held.quota()), held.window().as_nanos());
     let (quota, every) = (u128::from(asked.quota()), asked.window().as_nanos());
+    let (capacity, burst) = (u128::from(held.capacity()), u128::from(asked.capacity()));
     // Compare the requests that `asked` admits in any period of the length `window`. In such a period, one strict
     // window of `asked` may directly follow another, and a bucket may be full at the start and refill. For two buckets,
     // compare the size and the rate separately.
     let kept = match (held.is_strict(), asked.is_strict()) {
         (true, true) => quota * window.div_ceil(every) <= most,
-        (true, false) => quota * (every + window) <= most * every,
-        (false, _) => quota <= most && quota * window <= most * every,
+        (true, false) => burst * every + quota * window <= most * every,
+        (false, _) => burst <= capacity && quota * window <= most * every,
     };
     counted && kept
 }

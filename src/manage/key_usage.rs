@@ -45,6 +45,8 @@ pub struct WindowUsage {
     pub policy: String,
     /// The number of requests that the quota admits in a window.
     pub quota: u32,
+    /// The number of requests that a full window admits at once: the burst, or the quota if there is none.
+    pub capacity: u32,
     /// The length of the window.
     pub window: Duration,
     /// The scope of the count: the requests that are counted together.
@@ -117,6 +119,7 @@ impl Gate {
             Some(WindowUsage {
                 policy: policy.name().to_owned(),
                 quota: policy.quota(),
+                capacity: policy.capacity(),
                 window: policy.window(),
                 counts: policy.counts().clone(),
                 remaining: key_usage.remaining,

@@ -53,7 +53,7 @@ fn item(text: &mut String, policy: &QuotaPolicy, parameters: fmt::Arguments<'_>)
 /// Returns the time until a window admits one more request than it does now. If the window's state does not determine
 /// this time, as for a strict window or a node's share, returns the time until the window is full.
 fn next_cell(policy: &QuotaPolicy, window_status: &WindowStatus) -> Duration {
-    let taken = policy.quota().saturating_sub(window_status.remaining);
+    let taken = policy.capacity().saturating_sub(window_status.remaining);
     let behind = policy.refill().saturating_mul(taken.saturating_sub(1));
     match window_status.reset.checked_sub(behind) {
         Some(next) if !next.is_zero() && !policy.is_strict() => next,

@@ -86,6 +86,9 @@ enum QuotaText {
         counts: QuotaScopeText,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         strict: bool,
+        /// The capacity of the bucket; absent if it is the quota.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        burst: Option<u32>,
     },
 }
 
@@ -229,6 +232,7 @@ fn quota_texts(quotas: &[QuotaRef]) -> Vec<QuotaText> {
                 QuotaScope::Pool(name) => QuotaScopeText::Pool(name.to_string()),
             },
             strict: policy.is_strict(),
+            burst: policy.has_burst().then(|| policy.capacity()),
         },
     };
     quotas.iter().map(text).collect()
@@ -237,7 +241,7 @@ fn quota_texts(quotas: &[QuotaRef]) -> Vec<QuotaText> {
 fn quotas_of(texts: Vec<QuotaText>) -> Fallible<Vec<QuotaRef>> {
     let quota = |text| match text {
         QuotaText::Named(name) => Ok(QuotaRef::Named(name)),
-        QuotaText::Policy { name, quota, nanos, counts, strict } => {
+        QuotaText::Policy { name, quota, nanos, counts, strict, burst } => {
             let counts = match counts {
                 QuotaScopeText::Key => QuotaScope::Key,
                 QuotaScopeText::Account => QuotaScope::Account,
@@ -245,7 +249,11 @@ fn quotas_of(texts: Vec<QuotaText>) -> Fallible<Vec<QuotaRef>> {
             };
             let policy = QuotaPolicy::new(quota, Duration::from_nanos(nanos))?.with_name(&name)?;
             let policy = policy.counting(counts);
-            Ok(QuotaRef::Policy(if strict { policy.in_any_window() } else { policy }))
+            let policy = if strict { policy.in_any_window() } else { policy };
+            Ok(QuotaRef::Policy(match burst {
+                Some(burst) => policy.with_burst(burst)?,
+                None => policy,
+            }))
         }
     };
     texts.into_iter().map(quota).collect()

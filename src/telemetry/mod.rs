@@ -161,7 +161,7 @@ pub struct Windows<'a>(Option<(&'a Quotas, &'a WindowStatus)>);
 pub struct Window<'a> {
     /// The name of the quota.
     pub name: &'a str,
-    /// The number of requests that the window admits.
+    /// The number of requests that a full window admits at once.
     pub limit: u32,
     /// The number of further requests that the window admits immediately.
     pub remaining: u32,
@@ -199,7 +199,7 @@ impl<'a> Window<'a> {
         let policy = quotas.policies().nth(status.policy)?;
         let WindowStatus { remaining, reset, .. } = *status;
         let (length, counts) = (policy.window(), policy.counts());
-        Some(Self { name: policy.name(), limit: policy.quota(), remaining, reset, length, counts })
+        Some(Self { name: policy.name(), limit: policy.capacity(), remaining, reset, length, counts })
     }
 }
 

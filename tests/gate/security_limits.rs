@@ -197,7 +197,11 @@ fn unreachable_quota_is_warned_of() {
         log.0.lock().unwrap().clone()
     };
     let key = |text: &str| text.parse::<QuotaPolicy>().unwrap();
+    let burst = |text: &str, burst: u32| key(text).with_burst(burst).unwrap();
     for (never, other) in [
+        (key("60 per second"), burst("600 per minute", 60)),
+        (burst("60 per minute", 100), key("60 per minute").with_name("other").unwrap()),
+        (key("70 in any second"), burst("600 per minute", 60)),
         (key("100 per second"), key("60 per minute")),
         (key("60 per minute"), key("60 per hour")),
         (key("60 in any minute"), key("60 in any hour")),
@@ -218,6 +222,9 @@ fn unreachable_quota_is_warned_of() {
         (key("70 per minute"), account("60 per second")),
         (account("60 per minute"), key("60 per hour")),
         (key("100 per day"), key("60 in any hour")),
+        (burst("100 per second", 59), key("60 per minute")),
+        (key("59 per second"), burst("600 per minute", 60)),
+        (key("69 in any second"), burst("600 per minute", 60)),
     ] {
         assert_eq!(built([one.clone(), other.clone()]), "", "{one:?} beside {other:?}");
     }

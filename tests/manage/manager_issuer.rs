@@ -331,9 +331,16 @@ async fn quotas_are_compared_by_what_they_admit() -> Result<(), Fault> {
     let stage = Stage::set_with(|builder, store| {
         store.put_account(Account::new("eve", "metered"));
         pro.name = "metered".into();
-        builder.plan(pro).quota("slow", "30 per minute".parse().unwrap()).quota("shared", account)
+        let burst = |text: &str, burst| text.parse::<QuotaPolicy>().unwrap().with_burst(burst).unwrap();
+        builder
+            .plan(pro)
+            .quota("slow", "30 per minute".parse().unwrap())
+            .quota("shared", account)
+            .quota("small", burst("60 per minute", 10))
+            .quota("large", burst("60 per minute", 61))
+            .quota("even", burst("50 per minute", 10))
     })?;
-    let rows: [Terms; 17] = [
+    let rows: [Terms; 23] = [
         (None, None, true),
         (None, Some(&[]), false),
         (None, Some(&["60 per minute"]), true),
@@ -351,6 +358,12 @@ async fn quotas_are_compared_by_what_they_admit() -> Result<(), Fault> {
         (Some(&["shared"]), None, false),
         (Some(&["60 in any minute"]), Some(&["60 per minute"]), false),
         (Some(&["60 in any minute"]), Some(&["30 per minute"]), true),
+        (None, Some(&["small"]), true),
+        (None, Some(&["large"]), false),
+        (Some(&["small"]), Some(&["60 per minute"]), false),
+        (Some(&["large"]), Some(&["60 per minute"]), true),
+        (Some(&["60 in any minute"]), Some(&["even"]), true),
+        (Some(&["60 in any minute"]), Some(&["small"]), false),
     ];
     let own = |quotas: &[&str]| -> Vec<QuotaRef> {
         let named = |text: &&str| text.parse().map_or(QuotaRef::Named((*text).to_owned()), QuotaRef::Policy);

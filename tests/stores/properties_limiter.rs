@@ -5,10 +5,12 @@ use crate::clock_jumps;
 use crate::support;
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clock_jumps::Window;
+use governor::clock::{Clock as _, FakeRelativeClock};
 use proptest::prelude::*;
 use support::World;
 use tollgate::account::{QuotaPolicy, QuotaScope, Quotas};
@@ -24,8 +26,10 @@ fn policy() -> impl Strategy<Value = QuotaPolicy> {
     let counts =
         prop::sample::select(vec![QuotaScope::Key, QuotaScope::Account, QuotaScope::Pool("demo".into())]);
     let window = prop::sample::select(vec![1_000_u64, 7_000, 60_000]);
-    (1_u32..6, window, counts).prop_map(|(quota, window, counts)| {
-        QuotaPolicy::new(quota, Duration::from_millis(window)).unwrap().counting(counts)
+    let burst = prop::option::weighted(0.3, 1_u32..9);
+    (1_u32..6, window, counts, burst).prop_map(|(quota, window, counts, burst)| {
+        let policy = QuotaPolicy::new(quota, Duration::from_millis(window)).unwrap().counting(counts);
+        policy.with_burst(burst.unwrap_or(quota)).unwrap()
     })
 }
 
@@ -74,7 +78,7 @@ impl Model {
                 QuotaScope::Pool(name) => format!("pool {name}"),
             };
             let refill = u64::try_from(policy.refill().as_nanos()).unwrap();
-            let most = u64::from(policy.quota() - 1);
+            let most = u64::from(policy.capacity() - 1);
             let place = (subject, policy.window());
             let mut taken = 0;
             for (unit, full_at) in self.0.get(&place).into_iter().flatten() {
@@ -162,6 +166,29 @@ proptest! {
             prop_assert!(nanosecond, "{:?}", early);
             world.clock.advance(Duration::from_nanos(1));
             prop_assert!(matches!(draw(&limiter, &record, &quotas, &world), LimitDecision::Within(_)));
+        }
+    }
+
+    #[test]
+    fn burst_matches_governor(
+        (quota, burst) in (1_u32..50, 1_u32..80),
+        waits in prop::collection::vec(prop_oneof![3 => Just(0_u64), 2 => 0_u64..300, 1 => 0_u64..9_000], 1..200),
+    ) {
+        let world = World::new();
+        let (limiter, record) = (MemoryLimiter::new(), Arc::clone(&records(&world)[0]));
+        let policy = QuotaPolicy::new(quota, Duration::from_secs(7)).unwrap().with_burst(burst).unwrap();
+        let oracle_quota = governor::Quota::with_period(policy.refill()).unwrap();
+        let (clock, burst) = (FakeRelativeClock::default(), NonZeroU32::new(burst).unwrap());
+        let oracle = governor::RateLimiter::direct_with_clock(oracle_quota.allow_burst(burst), clock.clone());
+        let quotas = Quotas::new([policy]);
+        for wait in waits {
+            world.clock.advance(Duration::from_millis(wait));
+            clock.advance(Duration::from_millis(wait));
+            let expected = oracle.check().map_err(|refusal| refusal.wait_time_from(clock.now()));
+            match draw(&limiter, &record, &quotas, &world) {
+                LimitDecision::Within(_) => prop_assert_eq!(expected, Ok(())),
+                LimitDecision::Exceeded { retry_after, .. } => prop_assert_eq!(expected, Err(retry_after)),
+            }
         }
     }
 

@@ -56,6 +56,7 @@ pub(crate) fn quotas_json(quotas: Option<&Vec<QuotaRef>>) -> Value {
             "windowSeconds": policy.window().as_secs_f64(),
             "counts": counted(policy.counts()),
             "strict": policy.is_strict(),
+            "burst": policy.has_burst().then(|| policy.capacity()),
         }),
     };
     quotas.map(|quotas| quotas.iter().map(quota).collect()).unwrap_or_default()
@@ -74,11 +75,12 @@ pub(crate) fn caps_json(caps: Option<&ParamLimits>) -> Value {
 /// plan's.
 pub(crate) fn words(quotas: Option<&Vec<QuotaRef>>, caps: Option<&ParamLimits>) -> String {
     let all = |list: Vec<String>| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
-    let quota = |quota: &QuotaRef| match quota {
-        QuotaRef::Policy(policy) if *policy.counts() != QuotaScope::Key => {
-            format!("{quota} ({})", counted(policy.counts()))
-        }
-        _ => quota.to_string(),
+    let quota = |quota: &QuotaRef| {
+        let QuotaRef::Policy(policy) = quota else { return quota.to_string() };
+        let counts = (*policy.counts() != QuotaScope::Key).then(|| counted(policy.counts()));
+        let burst = policy.has_burst().then(|| format!("burst {}", policy.capacity()));
+        let more: Vec<String> = counts.into_iter().chain(burst).collect();
+        if more.is_empty() { quota.to_string() } else { format!("{quota} ({})", more.join(", ")) }
     };
     let cap = |(parameter, cap): (&str, ParamLimit)| match cap {
         ParamLimit::AtMost(most) => format!("{parameter}={most}"),

@@ -1,5 +1,6 @@
 //! The conformance checks for rate limiters.
 
+mod bursts;
 mod changes;
 mod draw;
 mod owners;
@@ -20,12 +21,13 @@ use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
 type Limiter = Arc<dyn RateLimiter>;
 
 pub(super) fn suite(limiter: &Limiter) -> Suite {
-    let parts: [Vec<Check>; 5] = [
+    let parts: [Vec<Check>; 6] = [
         draw::checks(limiter),
         owners::checks(limiter),
         changes::checks(limiter),
         time::checks(limiter),
         strict::checks(limiter),
+        bursts::checks(limiter),
     ];
     Suite::new("limits", parts)
 }

@@ -249,7 +249,7 @@ impl Window {
         now: u64,
     ) -> WindowVerdict {
         let refill = policy.refill_nanos();
-        let most = u64::from(policy.quota() - 1);
+        let most = u64::from(policy.capacity() - 1);
         let own = self.full_at.saturating_sub(now);
         let (mut wait, mut taken, mut longest) = (told.wait, own, own);
         let mut remaining = cells::left(policy, refill, own);

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::hash::{Hash, Hasher};
+use std::num::NonZeroU32;
 
 use governor::NotUntil;
 use governor::clock::Clock;
@@ -30,9 +31,9 @@ impl Gcra {
     pub(super) fn of(policy: &QuotaPolicy) -> Self {
         // governor has no period for a refill time of zero. No policy has one.
         let quota = governor::Quota::with_period(policy.refill());
-        let quota = quota.unwrap_or_else(|| governor::Quota::per_second(policy.burst()));
-        let limiter =
-            governor::RateLimiter::new(quota.allow_burst(policy.burst()), CallerState, StoppedClock);
+        let quota = quota.unwrap_or_else(|| governor::Quota::per_second(NonZeroU32::MIN));
+        let capacity = NonZeroU32::new(policy.capacity()).unwrap_or(NonZeroU32::MIN);
+        let limiter = governor::RateLimiter::new(quota.allow_burst(capacity), CallerState, StoppedClock);
         Self { limiter, refill: policy.refill_nanos(), whole: whole(policy) }
     }
 
@@ -56,7 +57,7 @@ pub(super) fn converted(ahead: u64, unit: u64, refill: u64) -> u64 {
 /// Returns the number of requests that a bucket admits if it is full again in `ahead` nanoseconds, and a taken cell is
 /// refilled in `unit` nanoseconds.
 pub(super) fn left(policy: &QuotaPolicy, unit: u64, ahead: u64) -> u32 {
-    policy.quota().saturating_sub(u32::try_from(ahead.div_ceil(unit)).unwrap_or(u32::MAX))
+    policy.capacity().saturating_sub(u32::try_from(ahead.div_ceil(unit)).unwrap_or(u32::MAX))
 }
 
 /// Returns the number of further requests that a bucket admits if it is full again in `ahead` nanoseconds.
@@ -67,7 +68,7 @@ pub(super) fn left_after(policy: &QuotaPolicy, ahead: u64) -> u32 {
 
 /// Returns the nanoseconds in which an empty bucket is refilled.
 fn whole(policy: &QuotaPolicy) -> u64 {
-    policy.refill_nanos().saturating_mul(u64::from(policy.quota()))
+    policy.refill_nanos().saturating_mul(u64::from(policy.capacity()))
 }
 
 #[inline]

@@ -1,6 +1,7 @@
 -- A window that is not full is stored as `FULL:UNIT`, in microseconds: the time at which it is full again, and the
--- refill time of a taken cell. If there are nanoseconds, they follow as three digits: `FULL.NNN:UNIT.NNN`. If several
--- quotas count the same requests, a window for each of them is stored, with a space between two. Units, and times
+-- refill time of a taken cell. If there are nanoseconds, they follow as three digits: `FULL.NNN:UNIT.NNN`. If its
+-- capacity is above its quota, it is stored as `FULL:UNIT:CAPACITY`. If several quotas count the same requests, a window
+-- for each of them is stored, with a space between two. Units, and times
 -- relative to now, are counted in nanoseconds. A window of more than 30 days has a refill of whole microseconds, because
 -- doubles represent multiples of 1000 exactly up to 2^56.
 
@@ -24,28 +25,30 @@ local function text_of_time(micros, nanos)
   return ('%.0f.%03d'):format(micros, nanos)
 end
 
--- Returns the time until a window is full, and its unit.
+-- Returns the time until a window is full, its unit, and its capacity if that is above its quota.
 local function ahead_of(text, now, refill)
+  local full, unit, capacity = text:match('^([^:]*):([^:]*):([1-9]%d*)$')
+  if capacity and #capacity > 16 then error('a window holds no capacity') end
   -- A window that was written before units were stored has the unit of its quota.
-  local full, unit = text:match('^([^:]*):([^:]*)$')
+  if not capacity then full, unit = text:match('^([^:]*):([^:]*)$') end
   local micros, nanos = time_of(full or text)
   if unit then
     local whole, rest = time_of(unit)
     unit = whole * 1000 + rest
     if unit == 0 then error('a window holds no time') end
   end
-  return math.max((micros - now) * 1000 + nanos, 0), unit or refill
+  return math.max((micros - now) * 1000 + nanos, 0), unit or refill, tonumber(capacity)
 end
 
--- Returns the windows under a key that are not full, one for each quota: pairs of the time until it is full and its
--- unit. Any other value under the key is an error: it must not be read as a full window.
+-- Returns the windows under a key that are not full, one for each quota: the time until it is full, its unit, and its
+-- capacity if that is above its quota. Any other value under the key is an error: it must not be read as a full window.
 local function aheads_of(key, now, refill)
   local kept, windows, place = redis.call('GET', key), {}, 1
   if not kept then return windows end
   repeat
     local space = kept:find(' ', place, true)
-    local ahead, unit = ahead_of(kept:sub(place, (space or 0) - 1), now, refill)
-    if ahead > 0 then windows[#windows + 1] = { ahead, unit } end
+    local ahead, unit, capacity = ahead_of(kept:sub(place, (space or 0) - 1), now, refill)
+    if ahead > 0 then windows[#windows + 1] = { ahead, unit, capacity } end
     place = space and space + 1
   until not place
   return windows
@@ -64,9 +67,15 @@ local function text_of_buckets(windows, now)
   local parts = {}
   for i, window in ipairs(windows) do
     local full = text_of_time(now + math.floor(window[1] / 1000), window[1] % 1000)
-    parts[i] = full .. ':' .. text_of_time(math.floor(window[2] / 1000), window[2] % 1000)
+    local capacity = window[3] and (':%.0f'):format(window[3]) or ''
+    parts[i] = full .. ':' .. text_of_time(math.floor(window[2] / 1000), window[2] % 1000) .. capacity
   end
   return table.concat(parts, ' ')
+end
+
+-- Returns the longest time that a window of a quota of this length takes to be full.
+local function longest_of(window, length)
+  return math.max(length, window[2] * (window[3] or 0))
 end
 
 -- Joins the last two windows, if there are too many. The joined window is as strict as both: the later time, at the
@@ -75,7 +84,9 @@ local function join_most(windows)
   if #windows <= QUOTAS then return end
   local last = table.remove(windows)
   local kept = windows[#windows]
+  local longest = math.max(longest_of(kept, 0), longest_of(last, 0))
   kept[1], kept[2] = math.max(kept[1], last[1]), math.min(kept[2], last[2])
+  kept[3] = longest > 0 and math.ceil(longest / kept[2]) or nil
 end
 
 -- Returns `a * b / c`, rounded up. All are whole numbers, and `a` is less than `c`. It computes bit by bit, because the
@@ -106,12 +117,12 @@ local function converted(ahead, unit, refill, most)
 end
 
 -- Returns the number of further requests that the windows admit, and the time until all are full.
-local function left_of(windows, quota)
+local function left_of(windows, capacity)
   local used, longest = 0, 0
   for _, window in ipairs(windows) do
     used, longest = math.max(used, math.ceil(window[1] / window[2])), math.max(longest, window[1])
   end
-  return math.max(quota - used, 0), in_micros(longest)
+  return math.max(capacity - used, 0), in_micros(longest)
 end
 
 -- Returns the result of a draw: the time to wait, the number of further requests that are admitted after it, the time
@@ -121,24 +132,25 @@ end
 -- A draw waits for the window of each quota that counts the same requests. What these windows have counted is taken over
 -- cell by cell. It is refilled at the pace of the quota under which it was taken, so that no wait is longer than the
 -- window.
-local function test_bucket(key, now, refill, quota)
-  local full, windows, wait, taken, strayed = refill * quota, aheads_of(key, now, refill), 0, 0, false
+local function test_bucket(key, now, refill, capacity, quota)
+  local full, windows, wait, taken, strayed = refill * capacity, aheads_of(key, now, refill), 0, 0, false
   for _, window in ipairs(windows) do
     -- The clock was set back, or another program wrote this value. The wait must not be longer than for an empty window.
-    if window[1] > 2 * full then window[1], strayed = full, true end
-    wait = math.max(wait, window[1] - window[2] * (quota - 1))
+    local longest = longest_of(window, refill * quota)
+    if window[1] > 2 * longest then window[1], strayed = longest, true end
+    wait = math.max(wait, window[1] - window[2] * (capacity - 1))
     taken = math.max(taken, converted(window[1], window[2], refill, full - refill))
   end
   if strayed then
-    local _, longest = left_of(windows, quota)
+    local _, longest = left_of(windows, capacity)
     keep(key, text_of_buckets(windows, now), longest)
   end
-  if wait > 0 then return in_micros(wait), left_of(windows, quota) end
-  local after = { { taken + refill, refill } }
+  if wait > 0 then return in_micros(wait), left_of(windows, capacity) end
+  local after = { { taken + refill, refill, capacity > quota and capacity or nil } }
   for _, window in ipairs(windows) do
     if window[2] ~= refill then after[#after + 1] = window end
   end
   join_most(after)
-  local _, longest = left_of(after, quota)
+  local _, longest = left_of(after, capacity)
   return 0, math.floor((full - taken - refill) / refill), longest, text_of_buckets(after, now)
 end

@@ -28,12 +28,13 @@ use crate::redis::RedisServer;
 ///
 /// The state of a window expires once the window is full. The state of a strict window is a log of up to 17 times. The
 /// server's clock shows microseconds, and refills are counted in nanoseconds. The refill of a window of more than 30
-/// days, and the length of a strict window, are rounded up to a microsecond. This withholds less than a five-hundredth
+/// days, or of a burst that takes as long to refill, and the length of a strict window, are rounded up to a microsecond. This withholds less than a five-hundredth
 /// of the quota. In a window of more than 30 days, what a quota takes over from another quota for the same owner is
 /// rounded up to a microsecond too.
 ///
 /// If the server's clock is set back, a request is delayed by one window at most, and no additional request is
-/// admitted. If the clock jumps forward, windows are refilled for the length of the jump.
+/// admitted. With a burst below the quota, the delay is two windows at most. With a burst above the quota, it is the time
+/// in which an empty bucket is refilled. If the clock jumps forward, windows are refilled for the length of the jump.
 ///
 /// A server that runs out of memory answers with an error (503). A server that is configured to evict
 /// (`maxmemory-policy`), or that fails over to a replica that lags, may lose windows. The requests that a lost window
@@ -130,13 +131,21 @@ fn pace(policy: &QuotaPolicy) -> String {
     }
     let refill = policy.refill().as_nanos();
     // At most 2^32 requests in more than 30 days: a microsecond is less than a five-hundredth of a refill.
-    let longer = policy.window() > LONGEST_IN_NANOS;
-    (if longer { refill.next_multiple_of(1_000) } else { refill }).to_string()
+    let is_long = takes_long(policy);
+    (if is_long { refill.next_multiple_of(1_000) } else { refill }).to_string()
 }
 
-/// Returns the pace and the quota of each window.
+/// Returns true if times of the window are too long to be counted in nanoseconds.
+fn takes_long(policy: &QuotaPolicy) -> bool {
+    let whole = policy.refill().as_nanos() * u128::from(policy.capacity());
+    policy.window().as_nanos().max(whole) > LONGEST_IN_NANOS.as_nanos()
+}
+
+/// Returns the pace, the capacity and the quota of each window.
 pub(crate) fn terms(draw: &Draw<'_>) -> Vec<String> {
-    draw.quotas.policies().flat_map(|policy| [pace(policy), policy.quota().to_string()]).collect()
+    let terms =
+        |policy: &QuotaPolicy| [pace(policy), policy.capacity().to_string(), policy.quota().to_string()];
+    draw.quotas.policies().flat_map(terms).collect()
 }
 
 pub(crate) fn quota((wait, place, remaining, ahead): DrawReply) -> LimitDecision {

@@ -86,14 +86,22 @@ fn policy() -> impl Strategy<Value = QuotaPolicy> {
         prop::sample::select(vec![QuotaScope::Key, QuotaScope::Account, QuotaScope::Pool("demo".into())]);
     let window = prop_oneof![6 => prop::sample::select(vec![6, 60]), 1 => Just(366 * 86_400_u64)];
     let quota = prop_oneof![4 => 1_u32..8, 1 => prop::sample::select(vec![999_999, 59_999_999])];
-    (quota, window, counts, any::<bool>()).prop_filter_map("exact", |(quota, window, counts, strict)| {
-        // Requests of a large quota are counted together, in stretches that begin at the same time for both limiters.
-        let quota = if strict && window < 86_400 && quota < 8 { quota * 5 } else { quota };
-        let policy = QuotaPolicy::new(quota, Duration::from_secs(window)).unwrap().counting(counts);
-        let policy = if strict { policy.in_any_window() } else { policy };
-        let whole = policy.refill().as_nanos().is_multiple_of(1_000);
-        (window < 86_400 || whole).then_some(policy)
-    })
+    let burst = prop::option::of(1_u32..20);
+    (quota, window, counts, any::<bool>(), burst).prop_filter_map(
+        "exact",
+        |(quota, window, counts, strict, burst)| {
+            // Requests of a large quota are counted together, in stretches that begin at the same time for both limiters.
+            let quota = if strict && window < 86_400 && quota < 8 { quota * 5 } else { quota };
+            let policy = QuotaPolicy::new(quota, Duration::from_secs(window)).unwrap().counting(counts);
+            let policy = match burst {
+                _ if strict => policy.in_any_window(),
+                Some(burst) => policy.with_burst(burst).ok()?,
+                None => policy,
+            };
+            let whole = policy.refill().as_nanos().is_multiple_of(1_000);
+            (!super::takes_long(&policy) || whole).then_some(policy)
+        },
+    )
 }
 
 /// Rounds times of the limiter in memory up to microseconds, which the server's clock can show.
@@ -128,8 +136,7 @@ fn quotas() -> impl Strategy<Value = Quotas> {
 /// 30 days, the script rounds what one quota takes over from another up to a microsecond. Nothing is rounded if the waits
 /// are multiples of every such quota, which is at most 6.
 fn multiple_of_waits(quotas: &[Quotas]) -> u64 {
-    let is_long = |policy: &QuotaPolicy| policy.window() > super::LONGEST_IN_NANOS;
-    if quotas.iter().any(|quotas| quotas.policies().any(is_long)) { 60 } else { 1 }
+    if quotas.iter().any(|quotas| quotas.policies().any(super::takes_long)) { 60 } else { 1 }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -208,15 +215,20 @@ fn request_is_denied_until_the_exact_wait() {
 #[test]
 fn clock_set_back_waits_at_most_two_windows() {
     let Some(redis) = Redis::start() else { return };
-    runtime().block_on(set_back(&redis, "2 per 10s"));
-    runtime().block_on(set_back(&redis, "1 in any 10s"));
+    let quota = |text: &str| text.parse::<QuotaPolicy>().unwrap();
+    runtime().block_on(set_back(&redis, quota("2 per 10s")));
+    runtime().block_on(set_back(&redis, quota("2 per 10s").with_burst(1).unwrap()));
+    runtime().block_on(set_back(&redis, quota("2 per 10s").with_burst(5).unwrap()));
+    runtime().block_on(set_back(&redis, quota("1 in any 10s")));
 }
 
-async fn set_back(redis: &Redis, quota: &str) {
+async fn set_back(redis: &Redis, quota: QuotaPolicy) {
     let pair = Pair::over(redis).await;
-    let quotas = Quotas::new([quota.parse().unwrap()]);
+    let quotas = Quotas::new([quota]);
     pair.wait(Duration::from_hours(24)).await;
-    assert!(matches!(pair.draw(0, &quotas).await.0, LimitDecision::Within(_)));
+    for _ in 0..quotas.policies().map(QuotaPolicy::capacity).sum() {
+        assert!(matches!(pair.draw(0, &quotas).await.0, LimitDecision::Within(_)));
+    }
     let () = pair.server.ask(cmd("SET").arg("time").arg("1777550400000000")).await.unwrap();
     let LimitDecision::Exceeded { retry_after, .. } = pair.draw(0, &quotas).await.0 else {
         panic!("admitted")
@@ -303,9 +315,20 @@ fn older_window_encoding_is_read() {
             };
             assert_eq!(window_status.remaining, left, "{text}");
         }
-        for text in
-            ["", ":", "1:0", "1:0.000", "1.5", "1.5000:1", "-1:1", "1:1:1", "1e3:1", "12345678901234567:1"]
-        {
+        for text in [
+            "",
+            ":",
+            "1:0",
+            "1:0.000",
+            "1.5",
+            "1.5000:1",
+            "-1:1",
+            "1:1:0",
+            "1:1:",
+            "1:1:1:1",
+            "1e3:1",
+            "12345678901234567:1",
+        ] {
             let () = pair.server.ask(cmd("SET").arg(&name).arg(text)).await.unwrap();
             assert!(pair.shared.draw(&draw).await.is_err(), "{text}");
         }

@@ -1,5 +1,14 @@
--- A draw. KEYS are the windows. ARGV has two values for each window: a pace and a quota. The pace is the refill in
--- nanoseconds, or for a strict window its length in microseconds, negated.
+-- A draw. KEYS are the windows. ARGV has three values for each window: a pace, a capacity and a quota. The pace is the
+-- refill in nanoseconds, or for a strict window its length in microseconds, negated.
+
+-- The number of values in ARGV for each window.
+local VALUES = 3
+
+-- Returns the pace, the capacity and the quota of a window.
+local function terms_of(i)
+  local last = VALUES * i
+  return tonumber(ARGV[last - 2]), tonumber(ARGV[last - 1]), tonumber(ARGV[last])
+end
 
 -- Takes a cell from every window, or from none. Returns the time to wait, which is zero if the cells were taken, and
 -- the window that decides: its index, the number of further requests that it admits, and the time until it is full.
@@ -7,10 +16,10 @@
 local function draw(count)
   local now, aheads, texts, longest, decides = clock(), {}, {}, 0, nil
   for i = 1, count do
-    local pace, quota = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+    local pace, capacity, quota = terms_of(i)
     local wait, left, ahead, text
     if pace > 0 then
-      wait, left, ahead, text = test_bucket(KEYS[i], now, pace, quota)
+      wait, left, ahead, text = test_bucket(KEYS[i], now, pace, capacity, quota)
     else
       wait, left, ahead, text = test_log(KEYS[i], now, -pace, quota)
     end

@@ -86,6 +86,7 @@ pub(super) fn left(key: &KeyView, key_usage: &KeyUsage) -> Response<Bytes> {
         json!({
             "policy": window.policy,
             "quota": window.quota,
+            "capacity": window.capacity,
             "windowSeconds": window.window.as_secs_f64(),
             "remaining": window.remaining,
             "resetSeconds": window.reset.as_secs_f64().ceil(),

@@ -32,7 +32,7 @@ const BOTH: &str = "
     local windows = #KEYS - 4
     local drawn = draw(windows)
     if drawn[1] > 0 then return { drawn, false } end
-    return { drawn, charge(windows + 1, 2 * windows + 1) }
+    return { drawn, charge(windows + 1, VALUES * windows + 1) }
 ";
 
 impl RedisMeter {

@@ -12,6 +12,7 @@ fn full() -> KeyRecord {
         "60 per minute".parse().unwrap(),
         "600 in any hour".parse().unwrap(),
         QuotaRef::Named("burst".to_owned()),
+        QuotaRef::Policy(QuotaPolicy::new(10, Duration::from_secs(1)).unwrap().with_burst(50).unwrap()),
         QuotaRef::Policy(QuotaPolicy::new(5, Duration::from_secs(10)).unwrap().counting(QuotaScope::Account)),
     ]);
     account.caps = Some([("limit".to_owned(), ParamLimit::AtMost(u64::MAX))].into());

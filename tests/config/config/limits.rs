@@ -254,6 +254,29 @@ async fn strict_quota_holds_in_any_window() {
     assert_eq!(waits, ["20", "1", "40", "20"]);
 }
 
+/// Three at once, and then one every six seconds.
+#[tokio::test]
+async fn burst_is_the_capacity_of_a_quota() {
+    let toml = r#"
+        quotas.short = { quota = "10 per minute", burst = 3 }
+        [plans.free]
+        quotas = ["short"]
+    "#;
+    let burst = |builder| {
+        let short = policy("10 per minute").with_burst(3)?;
+        let named = |plan: &mut Plan| plan.quotas.push(QuotaRef::Named("short".into()));
+        Ok(head(builder)?.quota("short", short).plan(plan("free", named)))
+    };
+    let seed = |stage: &Stage| {
+        stage.put("acme_free0000", "free", |_, _| {});
+    };
+    let ask = "GET /a; x-api-key: acme_free0000";
+    let script = [ask, ask, ask, ask, "+6s", ask, ask, "+60s", ask, ask, ask, ask];
+    let answers = both(toml, burst, seed, &script).await;
+    assert_eq!(statuses(&answers), [200, 200, 200, 429, 200, 429, 200, 200, 200, 429]);
+    assert_eq!(answers[3].header("retry-after").unwrap(), "6");
+}
+
 #[tokio::test]
 async fn limit_headers_read_as_the_draft_says() {
     let toml = r#"

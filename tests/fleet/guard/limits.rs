@@ -83,6 +83,9 @@ fn share_keeps_window_names_and_order() {
     assert_eq!("1 per nanosecond".parse::<QuotaPolicy>().ok(), None);
     let quick = QuotaPolicy::new(u32::MAX, Duration::from_nanos(u64::from(u32::MAX))).unwrap();
     assert_eq!(quick.shared_by(of(u32::MAX)).quota(), 1);
+    let burst = QuotaPolicy::new(600, Duration::from_mins(1)).unwrap().with_burst(50).unwrap();
+    let shares = [4, 100].map(|nodes| burst.shared_by(of(nodes)));
+    assert_eq!(shares.each_ref().map(|share| (share.quota(), share.capacity())), [(150, 12), (6, 1)]);
 }
 
 /// Nodes over one shared limiter that may be lost.

@@ -32,6 +32,9 @@ rules! {
     StandsStill,
     TakesLogsForBuckets,
     StartsAnewWhenQuotasChange,
+    IgnoresBursts,
+    LimitsBurstsToTheQuota,
+    RefillsByTheBurst,
 }
 
 #[derive(Debug)]
@@ -93,6 +96,18 @@ impl Broken {
             (Some(Rule::CountsKeysAlone), _) => policy.counting(QuotaScope::Key),
             (Some(Rule::TakesLogsForBuckets), counts) => {
                 QuotaPolicy::new(policy.quota(), policy.window()).unwrap().counting(counts.clone())
+            }
+            (Some(Rule::IgnoresBursts), _) if policy.has_burst() => {
+                let quota = policy.quota();
+                policy.with_burst(quota).unwrap()
+            }
+            (Some(Rule::LimitsBurstsToTheQuota), _) if policy.capacity() > policy.quota() => {
+                let quota = policy.quota();
+                policy.with_burst(quota).unwrap()
+            }
+            (Some(Rule::RefillsByTheBurst), counts) if policy.has_burst() => {
+                let quota = policy.capacity();
+                QuotaPolicy::new(quota, policy.window()).unwrap().counting(counts.clone())
             }
             _ => policy,
         }))
