@@ -43,6 +43,7 @@
 //!
 //! The module [`respond`](crate::respond) makes a response from a denial.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,7 @@ use crate::rule::CompiledRule;
 
 use crate::name::{AccountId, Agreement, PlanName};
 use crate::rule::Rule;
+use crate::spare::{self, Spare};
 use crate::trace;
 
 /// Declares the kinds with their configuration names, parents and default statuses, in one table.
@@ -240,14 +242,32 @@ impl fmt::Display for Problem {
 /// assert_eq!(denial.kind().parent(), Some(DenialKind::Unauthorized));
 /// assert_eq!(denial.to_string(), "the request was denied: revoked");
 /// ```
+// The parts are boxed, so that the result of a decision is a pointer: it is returned for each admitted request too. `None`
+// only while the denial is dropped.
 #[derive(Clone)]
-pub struct Denial {
+pub struct Denial(Option<Box<Parts>>);
+
+#[derive(Clone)]
+struct Parts {
     kind: DenialKind,
-    pub(crate) cause: Cause,
+    cause: Cause,
     record: Option<Arc<KeyRecord>>,
     rule: Option<Arc<CompiledRule>>,
     /// True if the key was in a Bearer credential. Its challenge then contains the reason for the denial.
-    pub(crate) bearer: bool,
+    bearer: bool,
+}
+
+impl Parts {
+    const fn new(kind: DenialKind, cause: Cause) -> Self {
+        Self { kind, cause, record: None, rule: None, bearer: false }
+    }
+}
+
+static NO_PARTS: Parts = Parts::new(DenialKind::Internal, Cause::None);
+
+thread_local! {
+    #[allow(clippy::vec_box, reason = "the boxes themselves are reused")]
+    static SPARE: Spare<Parts> = const { RefCell::new(Vec::new()) };
 }
 
 impl Denial {
@@ -257,7 +277,20 @@ impl Denial {
     }
 
     pub(crate) fn because(kind: DenialKind, cause: Cause) -> Self {
-        Self { kind, cause, record: None, rule: None, bearer: false }
+        Self(Some(spare::boxed(&SPARE, Parts::new(kind, cause))))
+    }
+
+    fn parts(&self) -> &Parts {
+        self.0.as_deref().unwrap_or(&NO_PARTS)
+    }
+
+    pub(crate) fn cause(&self) -> &Cause {
+        &self.parts().cause
+    }
+
+    /// Returns true if the key was in a Bearer credential.
+    pub(crate) fn is_of_bearer(&self) -> bool {
+        self.parts().bearer
     }
 
     pub(crate) fn store(error: StoreError) -> Self {
@@ -294,80 +327,85 @@ impl Denial {
     }
 
     #[must_use]
-    pub(crate) fn of_key(mut self, record: &Arc<KeyRecord>) -> Self {
-        self.record = Some(Arc::clone(record));
-        self
+    pub(crate) fn of_key(self, record: &Arc<KeyRecord>) -> Self {
+        self.with(|parts| parts.record = Some(Arc::clone(record)))
     }
 
     /// Copies the key and the rule of another denial, which this one replaces.
     #[must_use]
     pub(crate) fn in_place_of(self, other: &Self) -> Self {
-        Self { record: other.record.clone(), rule: other.rule.clone(), ..self }
+        let other = other.parts();
+        self.with(|parts| (parts.record, parts.rule) = (other.record.clone(), other.rule.clone()))
     }
 
     /// Sets the rule that applied to the request.
     #[must_use]
-    pub(crate) fn by_rule(mut self, rule: &Arc<CompiledRule>) -> Self {
-        self.rule = Some(Arc::clone(rule));
-        self
+    pub(crate) fn by_rule(self, rule: &Arc<CompiledRule>) -> Self {
+        self.with(|parts| parts.rule = Some(Arc::clone(rule)))
     }
 
     /// Sets the source of the key, if there was a key.
     #[must_use]
-    pub(crate) fn in_source(mut self, source: Option<&KeySource>) -> Self {
-        self.bearer = source.is_some_and(KeySource::is_bearer);
+    pub(crate) fn in_source(self, source: Option<&KeySource>) -> Self {
+        self.with(|parts| parts.bearer = source.is_some_and(KeySource::is_bearer))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+        if let Some(parts) = &mut self.0 {
+            change(parts);
+        }
         self
     }
 
     /// The kind of the denial.
     pub fn kind(&self) -> DenialKind {
-        self.kind
+        self.parts().kind
     }
 
     /// The id of the key, if a key was found.
     pub fn key(&self) -> Option<KeyId> {
-        self.record.as_ref().map(|record| record.id)
+        self.parts().record.as_ref().map(|record| record.id)
     }
 
     /// The account that owns the key, if a key was found.
     pub fn account(&self) -> Option<&AccountId> {
-        self.record.as_ref().map(|record| &record.account.id)
+        self.parts().record.as_ref().map(|record| &record.account.id)
     }
 
     /// The record of the key, if a key was found.
     pub(crate) fn record(&self) -> Option<&Arc<KeyRecord>> {
-        self.record.as_ref()
+        self.parts().record.as_ref()
     }
 
     /// The balance that is smaller than the cost.
     pub(crate) fn balance(&self) -> Option<Credits> {
-        if let Cause::Balance { balance, .. } = &self.cause { Some(*balance) } else { None }
+        if let Cause::Balance { balance, .. } = self.cause() { Some(*balance) } else { None }
     }
 
     /// The plan of that account, if a key was found.
     pub fn plan(&self) -> Option<&PlanName> {
-        self.record.as_ref().map(|record| &record.account.plan)
+        self.parts().record.as_ref().map(|record| &record.account.plan)
     }
 
     /// The rule that applied to the request. `None` if no rule matches, or if the request was denied before the search
     /// for a rule.
     pub fn rule(&self) -> Option<&Rule> {
-        self.rule.as_ref().map(|compiled| &compiled.rule).filter(|rule| !rule.pattern().is_empty())
+        self.parts().rule.as_ref().map(|compiled| &compiled.rule).filter(|rule| !rule.pattern().is_empty())
     }
 
     /// The rule that applied to the request, with its compiled values.
     pub(crate) fn compiled_rule(&self) -> Option<&Arc<CompiledRule>> {
-        self.rule.as_ref()
+        self.parts().rule.as_ref()
     }
 
     /// The time after which a rate limit would admit the request, if it is known.
     pub fn retry_after(&self) -> Option<Duration> {
-        if let Cause::Wait { retry_after, .. } = &self.cause { Some(*retry_after) } else { None }
+        if let Cause::Wait { retry_after, .. } = self.cause() { Some(*retry_after) } else { None }
     }
 
     /// The quotas in force and the status of the exceeded one.
     pub(crate) fn windows(&self) -> Option<(&Quotas, &WindowStatus)> {
-        if let Cause::Wait { terms, window_status, .. } = &self.cause {
+        if let Cause::Wait { terms, window_status, .. } = self.cause() {
             Some((&terms.quotas, window_status))
         } else {
             None
@@ -376,20 +414,30 @@ impl Denial {
 
     /// The error that kept a back end from deciding.
     pub fn store_error(&self) -> Option<&StoreError> {
-        if let Cause::Store(error) = &self.cause { Some(error) } else { None }
+        if let Cause::Store(error) = self.cause() { Some(error) } else { None }
     }
 
     /// The problem that the operator must correct. It is for the log, never for the client.
     pub fn operator_problem(&self) -> Option<String> {
-        if let Cause::Operator(problem) = &self.cause { Some(problem.to_string()) } else { None }
+        if let Cause::Operator(problem) = self.cause() { Some(problem.to_string()) } else { None }
+    }
+}
+
+impl Drop for Denial {
+    fn drop(&mut self) {
+        if let Some(mut parts) = self.0.take() {
+            // The key's record is released now.
+            *parts = Parts::new(DenialKind::Internal, Cause::None);
+            spare::keep(&SPARE, parts);
+        }
     }
 }
 
 impl fmt::Debug for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Denial")
-            .field("kind", &self.kind)
-            .field("cause", &self.cause)
+            .field("kind", &self.kind())
+            .field("cause", self.cause())
             .field("key", &self.key())
             .field("account", &self.account())
             .field("plan", &self.plan())
@@ -400,7 +448,7 @@ impl fmt::Debug for Denial {
 
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the request was denied: {}", self.kind.name())
+        write!(f, "the request was denied: {}", self.kind().name())
     }
 }
 

@@ -143,6 +143,7 @@ pub mod redis;
 pub mod request;
 pub mod respond;
 pub mod rule;
+mod spare;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod sql;
 pub mod state;

@@ -18,6 +18,7 @@ use crate::panics::guard;
 use crate::request::RequestView;
 use crate::respond::RequestId;
 use crate::rule::CompiledRule;
+use crate::spare::{self, Spare};
 use crate::telemetry::{DecisionEvent, DecisionOutcome, Windows};
 
 /// The data of a request that its event needs beyond the key and the charge. Empty if the gate has no sink.
@@ -43,14 +44,10 @@ struct EventData {
     settled: Credits,
 }
 
-/// The maximum number of unused boxes that a thread keeps.
-const MOST_SPARE: usize = 64;
-
 thread_local! {
-    /// Unused boxes, so that a request allocates none. They are boxed because a move of the data costs every request more
-    /// than a move of the pointer.
+    // The data is boxed because a move of it costs every request more than a move of the pointer.
     #[allow(clippy::vec_box, reason = "the boxes themselves are reused")]
-    static SPARE: RefCell<Vec<Box<EventData>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: Spare<EventData> = const { RefCell::new(Vec::new()) };
 }
 
 impl OpenEvent {
@@ -75,14 +72,7 @@ impl OpenEvent {
             charged: Credits::ZERO,
             settled: Credits::ZERO,
         };
-        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
-        self.0 = Some(match spare {
-            Some(mut spare) => {
-                *spare = data;
-                spare
-            }
-            None => Box::new(data),
-        });
+        self.0 = Some(spare::boxed(&SPARE, data));
     }
 
     /// Takes the data of a request that was admitted by this rule.
@@ -142,17 +132,8 @@ impl Drop for OpenEvent {
     /// Keeps the box for another request of this thread.
     #[inline]
     fn drop(&mut self) {
-        #[cold]
-        fn keep(data: Box<EventData>) {
-            let _ = SPARE.try_with(|spare| {
-                let mut spare = spare.borrow_mut();
-                if spare.len() < MOST_SPARE {
-                    spare.push(data);
-                }
-            });
-        }
         if let Some(data) = self.0.take() {
-            keep(data);
+            spare::keep(&SPARE, data);
         }
     }
 }

@@ -71,7 +71,7 @@ impl ErrorTemplate {
 
     /// Returns the headers of a denial's response, before their values are filled in.
     fn headers(&self, denial: &Denial) -> &HeaderMap {
-        self.of_bearer.as_ref().filter(|_| denial.bearer).unwrap_or(&self.headers)
+        self.of_bearer.as_ref().filter(|_| denial.is_of_bearer()).unwrap_or(&self.headers)
     }
 }
 
@@ -115,7 +115,7 @@ impl ResponseForDenial for ErrorTemplates {
                 &RETRY_AFTER => retry_after.clone(),
                 &WWW_AUTHENTICATE if !lacking.is_empty() => lacking.clone(),
                 &ALLOW => {
-                    if let Cause::Allowed(methods) = denial.cause {
+                    if let Cause::Allowed(methods) = *denial.cause() {
                         *value = HeaderValue::from_static(methods);
                     }
                     continue;
@@ -148,7 +148,7 @@ impl ErrorTemplates {
         wait: u64,
         buffer: &mut ResponseBuffer,
     ) {
-        match (variable, &denial.cause) {
+        match (variable, denial.cause()) {
             (Variable::RequestId, _) => buffer.push_bytes(context.request_id().as_bytes()),
             (Variable::Instance, _) => buffer.push_escaped(&context.instance()),
             (Variable::RetryAfter, _) => buffer.push_number(wait),
@@ -253,7 +253,7 @@ impl ResponseBuffer {
     fn write_lacking(&mut self, error_template: &ErrorTemplate, denial: &Denial) -> Range<usize> {
         let from = self.0.len();
         if error_template.status == StatusCode::FORBIDDEN
-            && let Cause::Scopes(compiled) = &denial.cause
+            && let Cause::Scopes(compiled) = denial.cause()
             && let Some(challenge) = error_template.headers(denial).get(WWW_AUTHENTICATE)
             && let [first, others @ ..] = sufficient_scopes(compiled)
         {

@@ -91,7 +91,7 @@ impl Calls {
     fn pushback(&self, denial: &Denial) -> Option<i64> {
         let exact = match denial.kind() {
             DenialKind::CreditsExhausted => return Some(-1),
-            DenialKind::Unavailable if !matches!(denial.cause, Cause::Deadline) => SHORTEST_WAIT,
+            DenialKind::Unavailable if !matches!(denial.cause(), Cause::Deadline) => SHORTEST_WAIT,
             DenialKind::RateLimited => denial.retry_after().unwrap_or(SHORTEST_WAIT),
             _ => return None,
         };
@@ -104,7 +104,7 @@ impl Calls {
 /// to a kind of `unauthorized`, `forbidden` or `bad_request`, it is the code of that status. Exhausted and unavailable
 /// kinds keep their code, because a client must know if it may retry.
 fn code(denial: &Denial, configured: StatusCode) -> Code {
-    if matches!(denial.cause, Cause::Deadline) {
+    if matches!(denial.cause(), Cause::Deadline) {
         return Code::DeadlineExceeded;
     }
     let by_kind = of_kind(denial.kind());
