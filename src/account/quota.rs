@@ -472,14 +472,27 @@ pub struct WindowStatus {
     pub remaining: u32,
     /// The time until the window is full again.
     pub reset: Duration,
+    /// The time until the window admits one more request than [`remaining`](Self::remaining), if no other is admitted
+    /// first. Zero if the window is full.
+    pub next: Duration,
     /// The state of every window of the draw, including this one, in the order of [`Quotas::policies`]. Empty if
     /// [`Draw::every_window`](crate::limit::Draw::every_window) does not request it or the limiter cannot provide it.
     pub all: Vec<WindowStatus>,
 }
 
 impl WindowStatus {
-    /// Creates the state of a window that admits `remaining` more requests and is full again after `reset`.
+    /// Creates the state of a window that admits `remaining` more requests and is full again after `reset`. Until
+    /// [`with_next`](Self::with_next) sets a shorter time, one more request counts as admitted when the window is full.
+    #[inline]
     pub fn new(policy: usize, remaining: u32, reset: Duration) -> Self {
-        Self { policy, remaining, reset, all: Vec::new() }
+        Self { policy, remaining, reset, next: reset, all: Vec::new() }
+    }
+
+    /// Sets the time until the window admits one more request than it does now.
+    #[must_use]
+    #[inline]
+    pub fn with_next(mut self, next: Duration) -> Self {
+        self.next = next;
+        self
     }
 }

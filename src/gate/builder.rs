@@ -345,10 +345,9 @@ impl GateBuilder {
 
     /// Adds `RateLimit` and `RateLimit-Policy` headers to responses (draft-ietf-httpapi-ratelimit-headers-11).
     ///
-    /// A window's `t` is the time in seconds, rounded up, until it admits one more request. For a strict window, and for a
-    /// node's share ([`LocalShare`](crate::limit::LocalShare)), it is the time until the window is full. The window that
-    /// denied a request has the `t` of `Retry-After`. `pk` is `account` or `pool:NAME` if a window counts more than the
-    /// key.
+    /// A window's `t` is the time in seconds, rounded up, until it admits one more request. A full window has no `t`. The
+    /// window that denied a request has the `t` of `Retry-After`. A window whose `t` would be later than the response's
+    /// `Retry-After` has none. `pk` is `account` or `pool:NAME` if a window counts more than the key.
     pub fn limit_headers(mut self) -> Self {
         self.limit_headers = true;
         self

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue};
 
 use crate::account::WindowStatus;
@@ -13,6 +14,9 @@ use crate::respond::AnswerHeaders;
 /// reports no other window, `RateLimit` contains only the window with the least left. A policy that counts more than
 /// the key has a partition key, `pk`, in both fields. Both fields are lists: values that the service adds for its own
 /// limits are kept. `retry_after` is the wait of a refused request.
+///
+/// `t` is the time until more quota is available. A full window has no `t`. A `Retry-After` that the response already has
+/// must not be earlier than a `t`, so that a window with a later `t` has none.
 pub(crate) fn limit_headers(
     headers: &mut impl AnswerHeaders,
     quotas: &Quotas,
@@ -28,14 +32,31 @@ pub(crate) fn limit_headers(
         item(&mut text, policy, format_args!("q={quota};w={window}"));
     }
     insert(headers, POLICY, &text);
+    let promised = promised(headers);
     let mut text = String::new();
     for window_status in if least.all.is_empty() { std::slice::from_ref(least) } else { &least.all } {
         let Some(policy) = quotas.policies().nth(window_status.policy) else { continue };
         let decides = retry_after.filter(|_| window_status.policy == least.policy);
-        let more = seconds(decides.unwrap_or_else(|| next_cell(policy, window_status)));
-        item(&mut text, policy, format_args!("r={};t={more}", window_status.remaining));
+        let more = seconds(decides.unwrap_or(window_status.next));
+        let left = window_status.remaining;
+        if more == 0 || promised.is_some_and(|promised| more > promised) {
+            item(&mut text, policy, format_args!("r={left}"));
+        } else {
+            item(&mut text, policy, format_args!("r={left};t={more}"));
+        }
     }
     insert(headers, STANDING, &text);
+}
+
+/// Returns the seconds that the response's `Retry-After` names, if there is one. A date is read as zero.
+fn promised(headers: &impl AnswerHeaders) -> Option<u64> {
+    let mut promised = None;
+    headers.any(&RETRY_AFTER, |value| {
+        let seconds = std::str::from_utf8(value).ok().and_then(|seconds| seconds.parse().ok());
+        promised = Some(seconds.unwrap_or(0));
+        false
+    });
+    promised
 }
 
 /// Appends a policy's name and parameters to a list.
@@ -47,17 +68,6 @@ fn item(text: &mut String, policy: &QuotaPolicy, parameters: fmt::Arguments<'_>)
         QuotaScope::Key => {}
         QuotaScope::Account => partition(text, "account"),
         QuotaScope::Pool(name) => partition(text, &format!("pool:{}", name.as_str())),
-    }
-}
-
-/// Returns the time until a window admits one more request than it does now. If the window's state does not determine
-/// this time, as for a strict window or a node's share, returns the time until the window is full.
-fn next_cell(policy: &QuotaPolicy, window_status: &WindowStatus) -> Duration {
-    let taken = policy.capacity().saturating_sub(window_status.remaining);
-    let behind = policy.refill().saturating_mul(taken.saturating_sub(1));
-    match window_status.reset.checked_sub(behind) {
-        Some(next) if !next.is_zero() && !policy.is_strict() => next,
-        _ => window_status.reset,
     }
 }
 

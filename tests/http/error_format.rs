@@ -4,4 +4,5 @@
 
 mod every_kind;
 mod headers;
+mod limit_headers;
 mod templates;

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use support::World;
 use tollgate::account::{QuotaPolicy, QuotaScope, Quotas};
 use tollgate::clock::{Now, Timestamp};
-use tollgate::limit::{Draw, LimitDecision};
+use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::{Clock, KeyRecord, MemoryLimiter, RateLimiter};
 
 fn settings() -> ProptestConfig {
@@ -105,6 +105,11 @@ fn draw(limiter: &MemoryLimiter, record: &KeyRecord, quotas: &Quotas, world: &Wo
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(drawn).unwrap()
 }
 
+fn peek(limiter: &MemoryLimiter, record: &KeyRecord, quotas: &Quotas, now: Now) -> Vec<WindowStatus> {
+    let peeked = limiter.peek(&Draw::new(record, quotas, now));
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(peeked).unwrap()
+}
+
 /// Three keys, of which two are of one account.
 fn records(world: &World) -> Vec<Arc<KeyRecord>> {
     let put = |key: usize| {
@@ -144,6 +149,37 @@ proptest! {
                 LimitDecision::Within(_) => prop_assert_eq!(expected, Ok(())),
                 LimitDecision::Exceeded { retry_after, .. } => {
                     prop_assert_eq!(Err(u64::try_from(retry_after.as_nanos()).unwrap()), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn next_is_the_time_until_more_is_left(
+        // The keys are of one account, and may have different quotas for it.
+        policies in prop::collection::vec(mixed_policies(), 2),
+        draws in prop::collection::vec((0_usize..2, prop_oneof![2 => Just(0_u64), 2 => 0_u64..900, 1 => 0_u64..20_000]), 1..60),
+    ) {
+        let world = World::new();
+        let (limiter, records) = (MemoryLimiter::new(), records(&world));
+        let quotas: Vec<Quotas> = policies.into_iter().map(Quotas::new).collect();
+        for (key, wait) in draws {
+            world.clock.advance(Duration::from_millis(wait));
+            let (record, quotas, now) = (&records[key], &quotas[key], world.clock.now());
+            let (LimitDecision::Within(decides) | LimitDecision::Exceeded { window_status: decides, .. }) =
+                draw(&limiter, record, quotas, &world);
+            let windows = peek(&limiter, record, quotas, now);
+            prop_assert_eq!(&decides, &windows[decides.policy]);
+            for (policy, window) in quotas.policies().zip(&windows) {
+                let left = |after: Duration| {
+                    let later = Now::new(now.wall(), now.elapsed() + after);
+                    peek(&limiter, record, quotas, later)[window.policy].remaining
+                };
+                if window.next.is_zero() {
+                    prop_assert_eq!((window.remaining, window.reset), (policy.capacity(), Duration::ZERO));
+                } else {
+                    prop_assert_eq!(left(window.next.saturating_sub(Duration::from_nanos(1))), window.remaining);
+                    prop_assert!(left(window.next) > window.remaining);
                 }
             }
         }

@@ -16,6 +16,7 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
         a_window_refills_evenly needs InjectedTime,
         a_window_holds_no_more_than_its_quota needs InjectedTime,
         a_window_is_full_again_after_its_reset needs InjectedTime,
+        more_is_left_when_it_was_told needs InjectedTime,
         idle_windows_of_an_account_come_back_full needs InjectedTime,
         a_refused_request_is_admitted_after_the_wait without InjectedTime,
         a_window_refills_as_time_goes_by without InjectedTime,
@@ -106,6 +107,24 @@ async fn a_window_is_full_again_after_its_reset(limiter: Limiter) -> Verdict {
     same("in what time each window is full", resets, vec![Duration::from_secs(40), MINUTE * 4])?;
     let later = caller.after(MINUTE * 4);
     same("what is left then", later.left().await?, vec![6, 60])
+}
+
+async fn more_is_left_when_it_was_told(limiter: Limiter) -> Verdict {
+    let policies = [
+        super::policy(6, MINUTE, crate::account::QuotaScope::Key)?,
+        super::policy(4, HOUR, crate::account::QuotaScope::Key)?.in_any_window(),
+    ];
+    let caller = TestKey::with(limiter, policies.to_vec());
+    same("how many of 2 are admitted", caller.admitted(2).await?, 2)?;
+    let later = caller.after(MINUTE / 4);
+    same("how many of 2 are admitted later", later.admitted(2).await?, 2)?;
+    for window in later.peek().await? {
+        holds(&format!("{:?} is not after {:?}", window.next, window.reset), window.next <= window.reset)?;
+        let left = later.after(window.next).left().await?;
+        let more = left.get(window.policy).is_some_and(|left| *left > window.remaining);
+        holds(&format!("{left:?} is left after {:?}, more than {}", window.next, window.remaining), more)?;
+    }
+    Ok(())
 }
 
 async fn idle_windows_of_an_account_come_back_full(limiter: Limiter) -> Verdict {

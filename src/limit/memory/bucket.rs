@@ -66,6 +66,8 @@ pub(super) struct WindowVerdict {
     pub(super) remaining: u32,
     /// The time until it is full.
     pub(super) ahead: u64,
+    /// The time until it admits one more request than now. Zero if it is full.
+    pub(super) next: u64,
 }
 
 impl Bucket {
@@ -143,16 +145,8 @@ impl Windows {
             self.follow(compile(), now);
         }
         for (policy, window) in self.group.policies.iter().zip(&self.cells) {
-            let (mut remaining, mut ahead) = window.peek(policy, now);
-            for (unit, other) in others(policy, &self.aside, now) {
-                remaining = remaining.min(cells::left(policy, unit, other));
-                ahead = ahead.max(other);
-            }
-            window_statuses.push(WindowStatus::new(
-                window_statuses.len(),
-                remaining,
-                Duration::from_nanos(ahead),
-            ));
+            let told = window.peek_beside(policy, &self.aside, now);
+            window_statuses.push(told.to_status(window_statuses.len()));
         }
     }
 
@@ -265,22 +259,36 @@ impl Window {
             return told;
         }
         if wait > 0 {
-            return WindowVerdict { wait, remaining, ahead: longest };
+            return WindowVerdict { wait, remaining, ahead: longest, next: wait };
         }
         let ahead = taken.saturating_add(refill);
         self.tested = now.saturating_add(ahead);
-        WindowVerdict { wait, remaining: cells::left_after(policy, ahead), ahead: longest.max(ahead) }
+        let remaining = cells::left_after(policy, ahead);
+        let each = others(policy, aside, now).chain([(refill, ahead)]);
+        let next = each.map(|(unit, ahead)| cells::time_to_more_than(remaining, policy, unit, ahead));
+        WindowVerdict { wait, remaining, ahead: longest.max(ahead), next: next.max().unwrap_or(0) }
     }
 
-    /// Returns the number of further requests that it admits, and the time until it is full.
-    fn peek(&self, policy: &QuotaPolicy, now: u64) -> (u32, u64) {
-        match &self.count {
-            Count::Cells => {
-                let ahead = self.full_at.saturating_sub(now);
-                (cells::left(policy, policy.refill_nanos(), ahead), ahead)
-            }
-            Count::Log(log) => log.peek(policy, now),
-        }
+    /// Returns the state of the window, beside the windows of other quotas.
+    fn peek_beside(&self, policy: &QuotaPolicy, aside: &[(QuotaPolicy, Window)], now: u64) -> WindowVerdict {
+        let own = match &self.count {
+            Count::Log(log) => return log.peek(policy, now),
+            Count::Cells => (policy.refill_nanos(), self.full_at.saturating_sub(now)),
+        };
+        let each = || others(policy, aside, now).chain([own]);
+        let remaining = each().map(|(unit, ahead)| cells::left(policy, unit, ahead)).min().unwrap_or(0);
+        let next = each().map(|(unit, ahead)| cells::time_to_more_than(remaining, policy, unit, ahead));
+        let ahead = each().map(|(_, ahead)| ahead).max().unwrap_or(0);
+        WindowVerdict { wait: 0, remaining, ahead, next: next.max().unwrap_or(0) }
+    }
+}
+
+impl WindowVerdict {
+    /// Returns the state of the window with this index.
+    #[inline]
+    fn to_status(self, place: usize) -> WindowStatus {
+        let (reset, next) = (Duration::from_nanos(self.ahead), Duration::from_nanos(self.next));
+        WindowStatus::new(place, self.remaining, reset).with_next(next)
     }
 }
 
@@ -295,7 +303,7 @@ pub(super) struct Verdict {
 
 impl Default for Verdict {
     fn default() -> Self {
-        Self { seen: 0, place: 0, told: WindowVerdict { wait: 0, remaining: u32::MAX, ahead: 0 } }
+        Self { seen: 0, place: 0, told: WindowVerdict { wait: 0, remaining: u32::MAX, ahead: 0, next: 0 } }
     }
 }
 
@@ -317,12 +325,11 @@ impl Verdict {
 
     #[inline]
     pub(super) fn to_quota(&self) -> LimitDecision {
-        let WindowVerdict { wait, remaining, ahead } = self.told;
-        let window_status = WindowStatus::new(self.place, remaining, Duration::from_nanos(ahead));
+        let window_status = self.told.to_status(self.place);
         if self.admits() {
             LimitDecision::Within(window_status)
         } else {
-            LimitDecision::Exceeded { retry_after: Duration::from_nanos(wait), window_status }
+            LimitDecision::Exceeded { retry_after: Duration::from_nanos(self.told.wait), window_status }
         }
     }
 }

@@ -43,7 +43,10 @@ impl Gcra {
         let ahead = TimeToFull(Cell::new(ahead));
         let wait = self.limiter.check_key(&ahead).map_or_else(|refusal| wait_of(&refusal), |()| 0);
         let ahead = ahead.0.get();
-        WindowVerdict { wait, remaining: left_of(self.whole, self.refill, ahead), ahead }
+        // A bucket is never full after a draw. After a refusal, this is not used.
+        let free = self.whole.saturating_sub(ahead);
+        let next = self.refill - free % self.refill;
+        WindowVerdict { wait, remaining: left_of(self.whole, self.refill, ahead), ahead, next }
     }
 }
 
@@ -58,6 +61,15 @@ pub(super) fn converted(ahead: u64, unit: u64, refill: u64) -> u64 {
 /// refilled in `unit` nanoseconds.
 pub(super) fn left(policy: &QuotaPolicy, unit: u64, ahead: u64) -> u32 {
     policy.capacity().saturating_sub(u32::try_from(ahead.div_ceil(unit)).unwrap_or(u32::MAX))
+}
+
+/// Returns the time until a bucket admits more than `left` requests if it is full again in `ahead` nanoseconds, and a taken
+/// cell is refilled in `unit` nanoseconds. Zero if it admits more already, or never.
+pub(super) fn time_to_more_than(left: u32, policy: &QuotaPolicy, unit: u64, ahead: u64) -> u64 {
+    let Some(missing) = policy.capacity().checked_sub(left).and_then(|missing| missing.checked_sub(1)) else {
+        return 0;
+    };
+    ahead.saturating_sub(unit.saturating_mul(u64::from(missing)))
 }
 
 /// Returns the number of further requests that a bucket admits if it is full again in `ahead` nanoseconds.

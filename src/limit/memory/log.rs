@@ -42,31 +42,43 @@ impl Log {
         let used = self.used();
         if used < places {
             let newest = self.newest().unwrap_or(now).max(now);
-            return WindowVerdict {
-                wait: 0,
-                remaining: left(policy, used + 1),
-                ahead: newest - now + self.window,
-            };
+            let ahead = newest - now + self.window;
+            // The request joins the newest stretch, or begins one of its own.
+            let oldest =
+                self.intervals.front().filter(|_| self.intervals.len() > 1 || !self.joins(policy, newest));
+            let next = oldest.map_or(ahead, |oldest| (oldest.last + self.window).saturating_sub(now));
+            return WindowVerdict { wait: 0, remaining: left(policy, used + 1), ahead, next };
         }
-        let (mut gone, mut freed) = (0, now);
+        let wait = self.time_to_fewer_than(places, used, now);
+        WindowVerdict { wait, remaining: 0, ahead: self.ahead(now), next: wait }
+    }
+
+    /// Returns the time until fewer than `places` of the `used` places are taken.
+    fn time_to_fewer_than(&self, places: u64, mut used: u64, now: u64) -> u64 {
+        let mut freed = now;
         for interval in &self.intervals {
-            gone += u64::from(interval.count);
-            freed = interval.last;
-            if used - gone < places {
+            used = used.saturating_sub(u64::from(interval.count));
+            freed = interval.last.saturating_add(self.window);
+            if used < places {
                 break;
             }
         }
-        let wait = (freed + self.window).saturating_sub(now);
-        WindowVerdict { wait, remaining: 0, ahead: self.ahead(now) }
+        freed.saturating_sub(now)
+    }
+
+    /// Returns true if a request at this time, which is not before the newest stretch, is counted in that stretch.
+    fn joins(&self, policy: &QuotaPolicy, now: u64) -> bool {
+        let interval = interval(policy);
+        self.intervals.back().is_some_and(|newest| newest.last / interval == now / interval)
     }
 
     /// Takes a place at this time.
     pub(super) fn take(&mut self, policy: &QuotaPolicy, now: u64) {
-        let interval = interval(policy);
         // Clocks are read before the lock is taken, so that times may arrive out of order.
         let now = self.newest().unwrap_or(now).max(now);
+        let joins = self.joins(policy, now);
         match self.intervals.back_mut() {
-            Some(newest) if newest.last / interval == now / interval => {
+            Some(newest) if joins => {
                 newest.last = now;
                 newest.count += 1;
             }
@@ -74,10 +86,13 @@ impl Log {
         }
     }
 
-    /// Returns the number of further requests that the window admits, and the time until it is full.
-    pub(super) fn peek(&self, policy: &QuotaPolicy, now: u64) -> (u32, u64) {
+    /// Returns the state of the window.
+    pub(super) fn peek(&self, policy: &QuotaPolicy, now: u64) -> WindowVerdict {
         let held = self.intervals.iter().filter(|interval| interval.last.saturating_add(self.window) > now);
-        (left(policy, held.map(|interval| u64::from(interval.count)).sum()), self.ahead(now))
+        let used: u64 = held.map(|interval| u64::from(interval.count)).sum();
+        let more = self.time_to_fewer_than(used.min(u64::from(policy.quota())), self.used(), now);
+        let (remaining, ahead) = (left(policy, used), self.ahead(now));
+        WindowVerdict { wait: 0, remaining, ahead, next: if used == 0 { 0 } else { more } }
     }
 
     fn used(&self) -> u64 {

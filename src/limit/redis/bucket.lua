@@ -116,18 +116,28 @@ local function converted(ahead, unit, refill, most)
   return math.min(cells * refill + share(rest / step, refill / step, unit / step) * step, most)
 end
 
--- Returns the number of further requests that the windows admit, and the time until all are full.
-local function left_of(windows, capacity)
-  local used, longest = 0, 0
+-- Returns the time until the windows are full, and the time until they admit more than `left` requests, in microseconds.
+local function times_of(windows, capacity, left)
+  local longest, more = 0, 0
   for _, window in ipairs(windows) do
-    used, longest = math.max(used, math.ceil(window[1] / window[2])), math.max(longest, window[1])
+    longest = math.max(longest, window[1])
+    more = math.max(more, window[1] - window[2] * (capacity - 1 - left))
   end
-  return math.max(capacity - used, 0), in_micros(longest)
+  return in_micros(longest), in_micros(more)
+end
+
+-- Returns the number of further requests that the windows admit, the time until all are full, and the time until they
+-- admit one more request.
+local function left_of(windows, capacity)
+  local used = 0
+  for _, window in ipairs(windows) do used = math.max(used, math.ceil(window[1] / window[2])) end
+  local left = math.max(capacity - used, 0)
+  return left, times_of(windows, capacity, left)
 end
 
 -- Returns the result of a draw: the time to wait, the number of further requests that are admitted after it, the time
--- until the window is then full, and the text to store if the draw is taken. Both times are in microseconds. The clock
--- shows whole microseconds, so that waits are rounded up.
+-- until the window is then full, the time until it then admits one more request, and the text to store if the draw is
+-- taken. The times are in microseconds. The clock shows whole microseconds, so that waits are rounded up.
 --
 -- A draw waits for the window of each quota that counts the same requests. What these windows have counted is taken over
 -- cell by cell. It is refilled at the pace of the quota under which it was taken, so that no wait is longer than the
@@ -151,6 +161,7 @@ local function test_bucket(key, now, refill, capacity, quota)
     if window[2] ~= refill then after[#after + 1] = window end
   end
   join_most(after)
-  local _, longest = left_of(after, capacity)
-  return 0, math.floor((full - taken - refill) / refill), longest, text_of_buckets(after, now)
+  local left = math.floor((full - taken - refill) / refill)
+  local longest, more = times_of(after, capacity, left)
+  return 0, left, longest, more, text_of_buckets(after, now)
 end

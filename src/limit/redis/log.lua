@@ -32,7 +32,7 @@ local function text_of(log)
   return table.concat(parts, ' ')
 end
 
--- Returns the time until enough places are free for one more request.
+-- Returns the time until fewer than `quota` places are taken.
 local function wait_for(log, used, now, window, quota)
   for _, stretch in ipairs(log) do
     used = used - stretch[2]
@@ -48,7 +48,8 @@ local function test_log(key, now, window, quota)
   if strayed then keep(key, text_of(log), window) end
   local newest = log[#log]
   if used >= quota then
-    return wait_for(log, used, now, window, quota), 0, newest[1] + window - now
+    local wait = wait_for(log, used, now, window, quota)
+    return wait, 0, newest[1] + window - now, wait
   end
   local stretch = quota <= 16 and 1 or math.max(math.floor(window / 16), 1)
   local last = math.max(newest and newest[1] or now, now)
@@ -57,5 +58,5 @@ local function test_log(key, now, window, quota)
   else
     log[#log + 1] = { last, 1 }
   end
-  return 0, quota - used - 1, last + window - now, text_of(log)
+  return 0, quota - used - 1, last + window - now, log[1][1] + window - now, text_of(log)
 end

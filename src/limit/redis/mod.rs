@@ -83,8 +83,8 @@ impl Scripts {
 }
 
 /// A script's answer to a draw: the time to wait; then, for the window that decides, its index, the number of further
-/// requests that it admits, and the microseconds until it is full.
-pub(crate) type DrawReply = (u64, usize, u32, u64);
+/// requests that it admits, the microseconds until it is full, and those until it admits one more request.
+pub(crate) type DrawReply = (u64, usize, u32, u64, u64);
 
 impl RedisLimiter {
     /// Creates a limiter on this server.
@@ -148,8 +148,8 @@ pub(crate) fn terms(draw: &Draw<'_>) -> Vec<String> {
     draw.quotas.policies().flat_map(terms).collect()
 }
 
-pub(crate) fn quota((wait, place, remaining, ahead): DrawReply) -> LimitDecision {
-    let window_status = WindowStatus::new(place, remaining, Duration::from_micros(ahead));
+pub(crate) fn quota((wait, place, remaining, ahead, next): DrawReply) -> LimitDecision {
+    let window_status = window_status(place, remaining, ahead, next);
     match wait {
         0 => LimitDecision::Within(window_status),
         _ => LimitDecision::Exceeded { retry_after: Duration::from_micros(wait), window_status },
@@ -192,9 +192,14 @@ async fn window_statuses(
     names: &[String],
     terms: &[String],
 ) -> Result<Vec<WindowStatus>, StoreError> {
-    let windows: Vec<(u32, u64)> = server.run(&scripts.peek, names, terms).await?;
-    let window_status = |(place, (left, ahead))| WindowStatus::new(place, left, Duration::from_micros(ahead));
-    Ok(windows.into_iter().enumerate().map(window_status).collect())
+    let windows: Vec<(u32, u64, u64)> = server.run(&scripts.peek, names, terms).await?;
+    let told = |(place, (left, ahead, next))| window_status(place, left, ahead, next);
+    Ok(windows.into_iter().enumerate().map(told).collect())
+}
+
+/// Returns the state of a window. The times are in microseconds.
+fn window_status(place: usize, remaining: u32, ahead: u64, next: u64) -> WindowStatus {
+    WindowStatus::new(place, remaining, Duration::from_micros(ahead)).with_next(Duration::from_micros(next))
 }
 
 impl fmt::Debug for RedisLimiter {

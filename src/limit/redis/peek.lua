@@ -1,4 +1,5 @@
--- Returns, for each window, the number of requests that it admits and the time until it is full. It takes nothing.
+-- Returns, for each window, the number of requests that it admits, the time until it is full, and the time until it admits
+-- one more request. It takes nothing.
 local now, windows = clock(), {}
 for i, key in ipairs(KEYS) do
   local pace, capacity = terms_of(i)
@@ -6,8 +7,11 @@ for i, key in ipairs(KEYS) do
     windows[i] = { left_of(aheads_of(key, now, pace), capacity) }
   else
     local log, used = log_of(key, now, -pace)
-    local newest = log[#log]
-    windows[i] = { math.max(capacity - used, 0), newest and newest[1] - pace - now or 0 }
+    local full, more = 0, 0
+    if used > 0 then
+      full, more = log[#log][1] - pace - now, wait_for(log, used, now, -pace, math.min(used, capacity))
+    end
+    windows[i] = { math.max(capacity - used, 0), full, more }
   end
 end
 return windows

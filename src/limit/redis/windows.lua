@@ -11,27 +11,27 @@ local function terms_of(i)
 end
 
 -- Takes a cell from every window, or from none. Returns the time to wait, which is zero if the cells were taken, and
--- the window that decides: its index, the number of further requests that it admits, and the time until it is full.
--- Times are in microseconds.
+-- the window that decides: its index, the number of further requests that it admits, the time until it is full, and the
+-- time until it admits one more request. Times are in microseconds.
 local function draw(count)
   local now, aheads, texts, longest, decides = clock(), {}, {}, 0, nil
   for i = 1, count do
     local pace, capacity, quota = terms_of(i)
-    local wait, left, ahead, text
+    local wait, left, ahead, more, text
     if pace > 0 then
-      wait, left, ahead, text = test_bucket(KEYS[i], now, pace, capacity, quota)
+      wait, left, ahead, more, text = test_bucket(KEYS[i], now, pace, capacity, quota)
     else
-      wait, left, ahead, text = test_log(KEYS[i], now, -pace, quota)
+      wait, left, ahead, more, text = test_log(KEYS[i], now, -pace, quota)
     end
     aheads[i], texts[i] = ahead, text
     if wait > longest then
-      longest, decides = wait, { i - 1, left, ahead }
+      longest, decides = wait, { i - 1, left, ahead, more }
     elseif longest == 0 and (not decides or left < decides[2]) then
-      decides = { i - 1, left, ahead }
+      decides = { i - 1, left, ahead, more }
     end
   end
   if longest == 0 then
     for i = 1, count do keep(KEYS[i], texts[i], aheads[i]) end
   end
-  return { longest, decides[1], decides[2], decides[3] }
+  return { longest, decides[1], decides[2], decides[3], decides[4] }
 end

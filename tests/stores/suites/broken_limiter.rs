@@ -29,6 +29,7 @@ rules! {
     GoesByWallTime,
     CountsWholeMinutes,
     TellsALateReset,
+    TellsAnEarlyNext,
     StandsStill,
     TakesLogsForBuckets,
     StartsAnewWhenQuotasChange,
@@ -180,6 +181,11 @@ impl RateLimiter for Broken {
             Some(Rule::TellsALateReset) => {
                 for window in &mut window_statuses {
                     window.reset += Duration::from_secs(1);
+                }
+            }
+            Some(Rule::TellsAnEarlyNext) => {
+                for window in &mut window_statuses {
+                    window.next = window.next.saturating_sub(Duration::from_nanos(1));
                 }
             }
             _ => {}
