@@ -472,12 +472,11 @@ pub struct WindowStatus {
     pub remaining: u32,
     /// The time until the window is full again.
     pub reset: Duration,
-    /// The time until the window admits one more request than [`remaining`](Self::remaining), if no other is admitted
-    /// first. Zero if the window is full.
-    pub next: Duration,
+    /// The nanoseconds until the window admits one more request. One word keeps the status of an admitted request small.
+    next: u64,
     /// The state of every window of the draw, including this one, in the order of [`Quotas::policies`]. Empty if
     /// [`Draw::every_window`](crate::limit::Draw::every_window) does not request it or the limiter cannot provide it.
-    pub all: Vec<WindowStatus>,
+    pub all: Box<[WindowStatus]>,
 }
 
 impl WindowStatus {
@@ -485,14 +484,33 @@ impl WindowStatus {
     /// [`with_next`](Self::with_next) sets a shorter time, one more request counts as admitted when the window is full.
     #[inline]
     pub fn new(policy: usize, remaining: u32, reset: Duration) -> Self {
-        Self { policy, remaining, reset, next: reset, all: Vec::new() }
+        Self { policy, remaining, reset, next: nanos(reset), all: Box::default() }
     }
 
     /// Sets the time until the window admits one more request than it does now.
     #[must_use]
     #[inline]
     pub fn with_next(mut self, next: Duration) -> Self {
+        self.next = nanos(next);
+        self
+    }
+
+    /// Sets the same, in nanoseconds.
+    #[cfg(feature = "memory")]
+    #[inline]
+    pub(crate) fn with_next_nanos(mut self, next: u64) -> Self {
         self.next = next;
         self
     }
+
+    /// Returns the time until the window admits one more request than [`remaining`](Self::remaining), if no other is
+    /// admitted first. Zero if the window is full.
+    pub fn next(&self) -> Duration {
+        Duration::from_nanos(self.next)
+    }
+}
+
+/// Returns the nanoseconds of a time. No window is as long as 584 years, which fit.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

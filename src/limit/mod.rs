@@ -118,7 +118,7 @@ impl LimitDecision {
     /// Adds the state of every window.
     pub(crate) fn with_all(mut self, all: Vec<WindowStatus>) -> Self {
         let (Self::Within(window_status) | Self::Exceeded { window_status, .. }) = &mut self;
-        window_status.all = all;
+        window_status.all = all.into();
         self
     }
 }

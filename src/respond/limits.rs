@@ -1,5 +1,6 @@
 //! The optional `RateLimit` headers of a response.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::account::WindowStatus;
 use crate::account::{QuotaPolicy, QuotaScope, Quotas};
+use crate::denial::Denial;
 use crate::respond::AnswerHeaders;
 
 /// Adds `RateLimit-Policy` and `RateLimit` for all windows (draft-ietf-httpapi-ratelimit-headers-11). If the limiter
@@ -37,7 +39,7 @@ pub(crate) fn limit_headers(
     for window_status in if least.all.is_empty() { std::slice::from_ref(least) } else { &least.all } {
         let Some(policy) = quotas.policies().nth(window_status.policy) else { continue };
         let decides = retry_after.filter(|_| window_status.policy == least.policy);
-        let more = seconds(decides.unwrap_or(window_status.next));
+        let more = seconds(decides.unwrap_or_else(|| window_status.next()));
         let left = window_status.remaining;
         if more == 0 || promised.is_some_and(|promised| more > promised) {
             item(&mut text, policy, format_args!("r={left}"));
@@ -64,11 +66,32 @@ fn item(text: &mut String, policy: &QuotaPolicy, parameters: fmt::Arguments<'_>)
     let comma = if text.is_empty() { "" } else { ", " };
     // Writing to a string cannot fail.
     let _ = write!(text, "{comma}\"{}\";{parameters}", policy.name());
-    match policy.counts() {
-        QuotaScope::Key => {}
-        QuotaScope::Account => partition(text, "account"),
-        QuotaScope::Pool(name) => partition(text, &format!("pool:{}", name.as_str())),
+    if *policy.counts() != QuotaScope::Key {
+        partition(text, &scope_text(policy.counts()));
     }
+}
+
+/// Returns the owner whose requests a quota counts, in the form of the configuration.
+pub(super) fn scope_text(counts: &QuotaScope) -> Cow<'static, str> {
+    match counts {
+        QuotaScope::Key => "key".into(),
+        QuotaScope::Account => "account".into(),
+        QuotaScope::Pool(name) => format!("pool:{}", name.as_str()).into(),
+    }
+}
+
+/// Returns the quotas that deny a request: all without a request left, or only the one that decides if the limiter reports
+/// no other.
+pub(super) fn violated(denial: &Denial) -> impl Iterator<Item = &QuotaPolicy> {
+    let windows = denial.windows().into_iter();
+    windows.flat_map(|(quotas, decides)| {
+        let is_empty =
+            |place| decides.all.iter().any(|window| window.policy == place && window.remaining == 0);
+        let policies = quotas.policies().enumerate();
+        policies
+            .filter(move |(place, _)| *place == decides.policy || is_empty(*place))
+            .map(|(_, policy)| policy)
+    })
 }
 
 /// Returns whole seconds, rounded up.

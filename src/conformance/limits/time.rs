@@ -119,10 +119,13 @@ async fn more_is_left_when_it_was_told(limiter: Limiter) -> Verdict {
     let later = caller.after(MINUTE / 4);
     same("how many of 2 are admitted later", later.admitted(2).await?, 2)?;
     for window in later.peek().await? {
-        holds(&format!("{:?} is not after {:?}", window.next, window.reset), window.next <= window.reset)?;
-        let left = later.after(window.next).left().await?;
+        holds(
+            &format!("{:?} is not after {:?}", window.next(), window.reset),
+            window.next() <= window.reset,
+        )?;
+        let left = later.after(window.next()).left().await?;
         let more = left.get(window.policy).is_some_and(|left| *left > window.remaining);
-        holds(&format!("{left:?} is left after {:?}, more than {}", window.next, window.remaining), more)?;
+        holds(&format!("{left:?} is left after {:?}, more than {}", window.next(), window.remaining), more)?;
     }
     Ok(())
 }

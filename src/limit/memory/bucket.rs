@@ -287,8 +287,8 @@ impl WindowVerdict {
     /// Returns the state of the window with this index.
     #[inline]
     fn to_status(self, place: usize) -> WindowStatus {
-        let (reset, next) = (Duration::from_nanos(self.ahead), Duration::from_nanos(self.next));
-        WindowStatus::new(place, self.remaining, reset).with_next(next)
+        let reset = Duration::from_nanos(self.ahead);
+        WindowStatus::new(place, self.remaining, reset).with_next_nanos(self.next)
     }
 }
 

@@ -117,7 +117,7 @@ fn rounded(quota: LimitDecision) -> LimitDecision {
 
 fn rounded_standing(window_status: &WindowStatus) -> WindowStatus {
     WindowStatus::new(window_status.policy, window_status.remaining, micros(window_status.reset))
-        .with_next(micros(window_status.next))
+        .with_next(micros(window_status.next()))
 }
 
 fn micros(time: Duration) -> Duration {

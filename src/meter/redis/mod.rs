@@ -84,7 +84,7 @@ impl Meter for RedisMeter {
                 let (Metered::Exceeded { window_status, .. } | Metered::Drawn { window_status, .. }) =
                     &mut metered;
                 // The draw cannot be undone: leave out the windows that cannot be read.
-                window_status.all = peeked.await.unwrap_or_default();
+                window_status.all = peeked.await.unwrap_or_default().into();
             }
             Ok(metered)
         })

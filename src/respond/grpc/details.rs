@@ -1,6 +1,7 @@
-//! The error details of a denied call: a `google.rpc.Status` with an `ErrorInfo` and, if waiting helps, a `RetryInfo`,
-//! in the wire format of protocol buffers.
+//! The error details of a denied call: a `google.rpc.Status` with an `ErrorInfo`, a `QuotaFailure` if quotas are exceeded,
+//! and a `RetryInfo` if waiting helps, in the wire format of protocol buffers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,11 +15,24 @@ pub(super) struct Reason<'a> {
     pub(super) metadata: Option<&'a Value>,
 }
 
+/// A quota that is exceeded: a `QuotaFailure.Violation`.
+pub(super) struct Violation<'a> {
+    /// The owner whose requests the quota counts, as in `account`.
+    pub(super) subject: Cow<'a, str>,
+    pub(super) api_service: &'a str,
+    /// The unit of the quota.
+    pub(super) metric: &'a str,
+    /// The name of the quota.
+    pub(super) id: &'a str,
+    pub(super) quota: u32,
+}
+
 /// A `google.rpc.Status`.
 pub(super) struct Details<'a> {
     pub(super) code: i32,
     pub(super) message: &'a str,
     pub(super) reason: Reason<'a>,
+    pub(super) violations: Vec<Violation<'a>>,
     pub(super) wait: Option<Duration>,
 }
 
@@ -28,6 +42,11 @@ impl Details<'_> {
         status.number(1, u64::from(self.code.unsigned_abs()));
         status.text(2, self.message);
         status.message(3, &any("google.rpc.ErrorInfo", &self.reason.message()));
+        if !self.violations.is_empty() {
+            let mut failure = Message::default();
+            self.violations.iter().for_each(|violation| failure.message(1, &violation.message(self.message)));
+            status.message(3, &any("google.rpc.QuotaFailure", &failure));
+        }
         if let Some(wait) = self.wait {
             let (mut duration, mut info) = (Message::default(), Message::default());
             duration.number(1, wait.as_secs());
@@ -54,6 +73,19 @@ impl Reason<'_> {
             }
         }
         info
+    }
+}
+
+impl Violation<'_> {
+    fn message(&self, description: &str) -> Message {
+        let mut violation = Message::default();
+        violation.text(1, &self.subject);
+        violation.text(2, description);
+        violation.text(3, self.api_service);
+        violation.text(4, self.metric);
+        violation.text(5, self.id);
+        violation.number(7, u64::from(self.quota));
+        violation
     }
 }
 

@@ -11,17 +11,22 @@ use serde_json::{Value, json};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
+use crate::account::QuotaPolicy;
 use crate::denial::Cause;
 use crate::denial::default_status;
 use crate::denial::{Denial, DenialKind};
 use crate::error::ConfigError;
 use crate::key::KeySource;
 use crate::respond::error_template::ErrorTemplates;
-use crate::respond::grpc::details::{Details, Reason};
+use crate::respond::grpc::details::{Details, Reason, Violation};
+use crate::respond::limits::{scope_text, violated};
 use crate::respond::{DenialContext, ErrorFormat, Protocol, ResponseForDenial};
 
 /// The wait of a call whose denial names no wait of its own.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
+/// The unit of quotas.
+const REQUESTS: &str = "requests";
 
 /// The variables of a denial that its error details repeat beside code and message, if the kind has them.
 const METADATA: [&str; 11] = [
@@ -58,10 +63,10 @@ impl Calls {
         Ok(Self { error_templates: error_format.in_shape(template).compile(sources, request_id)?, domain })
     }
 
-    pub(crate) fn respond(
-        &self,
+    pub(crate) fn respond<'a>(
+        &'a self,
         protocol: Protocol,
-        denial: &Denial,
+        denial: &'a Denial,
         context: &DenialContext<'_>,
     ) -> Response<Bytes> {
         // The template is filled as JSON, so parsing the result returns the values that were filled in.
@@ -72,7 +77,16 @@ impl Calls {
         let reason = Reason { code: text("code"), domain: &self.domain, metadata: filled.get("metadata") };
         let wait = pushback.and_then(|pushback| u64::try_from(pushback).ok()).map(Duration::from_millis);
         let code = code(denial, self.error_templates.by_kind[denial.kind() as usize].status);
-        let details = Details { code: code as i32, message: text("message"), reason, wait }.encode();
+        let violation = |policy: &'a QuotaPolicy| Violation {
+            subject: scope_text(policy.counts()),
+            api_service: &self.domain,
+            metric: REQUESTS,
+            id: policy.name(),
+            quota: policy.quota(),
+        };
+        let violations = violated(denial).map(violation).collect();
+        let details =
+            Details { code: code as i32, message: text("message"), reason, violations, wait }.encode();
 
         let mut headers = HeaderMap::with_capacity(6);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

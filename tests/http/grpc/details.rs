@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollgate::Rule;
-use tollgate::account::{QuotaPolicy, QuotaRef};
+use tollgate::account::{QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::respond::ErrorFormat;
 use tollgate::rule::ScopeRule;
 use tonic::{Code, Status};
@@ -49,6 +49,65 @@ async fn rate_limit_status_has_retry_pushback() {
     assert_eq!((info.reason.as_str(), info.domain.as_str()), ("RATE_LIMITED", "tollgate"));
     assert_eq!(info.metadata["policy"], "minute");
     assert_eq!(info.metadata["request_id"], status.metadata().get("x-request-id").unwrap().to_str().unwrap());
+}
+
+/// Calls until a call is denied.
+async fn exhausted(world: &World, builder: tollgate::GateBuilder) -> Status {
+    let address = serve(world, builder.build().unwrap()).await;
+    for _ in 0..10 {
+        if let Err(status) = client(address).await.check(ask("", &[("x-api-key", KEY)])).await {
+            return status;
+        }
+    }
+    panic!("no call was denied");
+}
+
+#[tokio::test]
+async fn quota_failure_names_the_window() {
+    let world = World::new();
+    let quota = |text: &str, name: &str, counts| {
+        let policy = text.parse::<QuotaPolicy>().unwrap().with_name(name).unwrap();
+        QuotaRef::Policy(policy.counting(counts))
+    };
+    let quotas = vec![
+        quota("9 per second", "wide", QuotaScope::Key),
+        quota("2 per minute", "burst", QuotaScope::Account),
+        quota("2 in any hour", "hourly", QuotaScope::Pool("demo".into())),
+    ];
+    world.key(KEY, |record, _| record.quotas = Some(quotas));
+    let named = || ErrorFormat::problem().realm("Acme API").unwrap();
+    // Without the state of every window, the one with the longest wait is named.
+    let rows: [(_, &[(&str, &str, i64)]); 2] = [
+        (builder(&world).limit_headers(), &[("account", "burst", 2), ("pool:demo", "hourly", 2)]),
+        (builder(&world), &[("pool:demo", "hourly", 2)]),
+    ];
+    for (builder, expected) in rows {
+        let status = exhausted(&world, builder.error_format(named())).await;
+        let told = status.check_error_details().unwrap();
+        let violations = told.quota_failure().unwrap().violations.clone();
+        let listed = violations.iter().map(|it| (it.subject.as_str(), it.quota_id.as_str(), it.quota_value));
+        assert_eq!(listed.collect::<Vec<_>>(), expected);
+        for violation in &violations {
+            assert_eq!(violation.description, status.message());
+            assert_eq!(
+                (violation.api_service.as_str(), violation.quota_metric.as_str()),
+                ("Acme API", "requests")
+            );
+            assert!(violation.quota_dimensions.is_empty());
+        }
+        assert!(told.retry_info().is_some());
+        assert_eq!(info(&status).metadata["policy"], "hourly");
+    }
+}
+
+#[tokio::test]
+async fn other_denials_have_no_quota_failure() {
+    let world = World::new();
+    let id = world.plain_key(KEY);
+    world.set_balance(id, 1);
+    let status = refusal(&world, builder(&world).limit_headers()).await;
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.check_error_details().unwrap().quota_failure().is_none());
 }
 
 #[tokio::test]

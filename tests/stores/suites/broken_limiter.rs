@@ -185,7 +185,8 @@ impl RateLimiter for Broken {
             }
             Some(Rule::TellsAnEarlyNext) => {
                 for window in &mut window_statuses {
-                    window.next = window.next.saturating_sub(Duration::from_nanos(1));
+                    let next = window.next().saturating_sub(Duration::from_nanos(1));
+                    *window = window.clone().with_next(next);
                 }
             }
             _ => {}
