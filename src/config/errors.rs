@@ -46,6 +46,9 @@ pub(super) fn error_format(config: &Config) -> Result<ErrorFormat, ConfigError> 
     if let Some(wait) = &settings.longest_wait {
         error_format = error_format.longest_wait(wait.0.0).map_err(within)?;
     }
+    if settings.problem_types {
+        error_format = error_format.with_problem_types().map_err(within)?;
+    }
     for (name, agreement) in &config.agreements {
         if name.is_empty() {
             let (problem, expected) = ("the agreement name is empty", "write one as in `[agreements.terms]`");

@@ -292,6 +292,8 @@ pub struct ErrorFormatConfig {
     pub realm: Option<String>,
     /// The longest time in `Retry-After`.
     pub longest_wait: Option<Text<Span>>,
+    /// True if problem details have the problem types of draft-ietf-httpapi-ratelimit-headers-11.
+    pub problem_types: bool,
 }
 
 /// The status and texts of a kind of denial.

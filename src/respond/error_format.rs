@@ -26,13 +26,13 @@ use crate::respond::unique;
 ///   values from the [`ErrorText`] of the kind.
 /// - `{request_id}`, `{timestamp}` (UTC, whole seconds) and `{instance}` (the path, see
 ///   [`DenialContext::instance`](crate::respond::DenialContext::instance)) are values of the request.
-/// - `{retry_after}` and `{policy}` are values of a rate limit.
+/// - `{retry_after}`, `{policy}` and `{violated_policies}` are values of a rate limit.
 /// - `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}`
 ///   and `{cost}` are values of the denials that they describe.
 /// - `{member}`, `{problem}` and `{max_keys}` are values of key management.
 ///
-/// A string that is one placeholder and nothing else takes the type of its value: numbers stay numbers. A member whose
-/// placeholder has no value for a kind is omitted. `{{` and `}}` are written as braces.
+/// A string that is one placeholder and nothing else takes the type of its value: numbers stay numbers, and
+/// `{violated_policies}` is an array of names. A member whose placeholder has no value for a kind is omitted. `{{` and `}}` are written as braces.
 ///
 /// # Example
 ///
@@ -51,6 +51,7 @@ pub struct ErrorFormat {
     agreement_urls: HashMap<Agreement, String>,
     realm: Option<String>,
     longest_wait: Duration,
+    problem_types: bool,
 }
 
 impl ErrorFormat {
@@ -74,6 +75,7 @@ impl ErrorFormat {
             agreement_urls,
             realm: None,
             longest_wait: Duration::from_hours(24),
+            problem_types: false,
         }
     }
 
@@ -140,6 +142,41 @@ impl ErrorFormat {
         Ok(self)
     }
 
+    /// Adds the problem types of draft-ietf-httpapi-ratelimit-headers-11 to problem details. A denial of a kind in the table
+    /// has that `type`, unless its [`ErrorText`] gives another, and the member `violated-policies`: the names of the exceeded
+    /// quotas. The member `code` stays. The types begin with `https://iana.org/assignments/http-problem-types#`.
+    ///
+    /// | kind | type |
+    /// |---|---|
+    /// | `rate_limited` | `quota-exceeded` |
+    /// | `rate_limited` with the status 503 | `temporary-reduced-capacity` |
+    ///
+    /// Without [limit headers](crate::GateBuilder::limit_headers), only the quota with the longest wait is listed.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error for a JSON template, which contains only what it says.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::respond::ErrorFormat;
+    ///
+    /// let format = ErrorFormat::problem().with_problem_types()?;
+    /// assert!(ErrorFormat::json(r#"{"error": "{code}"}"#)?.with_problem_types().is_err());
+    /// # drop(format);
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    pub fn with_problem_types(mut self) -> Result<Self, ConfigError> {
+        if self.template.is_some() {
+            let problem = "problem types belong to problem details, and there is a `template`";
+            let expected = "leave one of them out, or write the `type` under `[errors.rate_limited]`";
+            return Err(ConfigError::new("true", problem, expected).in_member("problem_types"));
+        }
+        self.problem_types = true;
+        Ok(self)
+    }
+
     /// Returns the same texts with another JSON template.
     pub(super) fn in_shape(&self, template: Value) -> Self {
         Self { template: Some(template), ..self.clone() }
@@ -164,7 +201,10 @@ impl ErrorFormat {
         self.check_wordings()?;
         let challenges = Challenges::new(sources, self.realm.as_deref())?;
         let error_template = |kind: &DenialKind| {
-            let error_text = resolve(*kind, &self.error_texts, self.template.is_none());
+            let mut error_text = resolve(*kind, &self.error_texts, self.template.is_none());
+            if self.problem_types {
+                error_text.set_problem_type(*kind);
+            }
             let template = self.template.clone().unwrap_or_else(|| problem_template(&error_text));
             let pieces = Compiler::new(*kind, &error_text, &known)
                 .compile(&template)

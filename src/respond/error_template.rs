@@ -10,12 +10,13 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFT
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use smallvec::SmallVec;
 
-use crate::account::BreachKind;
+use crate::account::{BreachKind, QuotaPolicy};
 use crate::denial::Cause;
 use crate::denial::{Denial, DenialKind};
 use crate::name::Agreement;
 use crate::respond::challenge::{Challenges, sufficient_scopes};
 use crate::respond::error_text::waits;
+use crate::respond::limits::violated;
 use crate::respond::template::{Piece, Variable};
 use crate::respond::{DenialContext, ResponseForDenial};
 
@@ -92,6 +93,11 @@ impl ResponseForDenial for ErrorTemplates {
         for piece in &error_template.pieces {
             match piece {
                 Piece::Text(text) => buffer.push(text),
+                Piece::Whole(Variable::ViolatedPolicies) => {
+                    buffer.push("[");
+                    buffer.push_list(violated(denial), "\"", ",");
+                    buffer.push("]");
+                }
                 Piece::Whole(variable) | Piece::Within(variable) => {
                     self.fill(*variable, denial, context, wait, &mut buffer);
                 }
@@ -158,8 +164,9 @@ impl ErrorTemplates {
             }
             (Variable::Policy, Cause::Wait { terms, window_status, .. }) => {
                 let policy = terms.quotas.policies().nth(window_status.policy);
-                buffer.push_escaped(policy.map_or("", crate::account::QuotaPolicy::name));
+                buffer.push_escaped(policy.map_or("", QuotaPolicy::name));
             }
+            (Variable::ViolatedPolicies, _) => buffer.push_list(violated(denial), "", ", "),
             (Variable::RequiredScope, Cause::Scopes(compiled)) => {
                 buffer.push_escaped(compiled.required_scope.as_deref().unwrap_or_default());
             }
@@ -218,6 +225,16 @@ impl ResponseBuffer {
                 '\0'..='\x1f' | '\x7f' => self.push_shown(format_args!("\\u{:04x}", u32::from(character))),
                 plain => self.push(plain.encode_utf8(&mut [0; 4])),
             }
+        }
+    }
+
+    /// Appends the names of quotas between quotes, and with commas between two.
+    fn push_list<'p>(&mut self, policies: impl Iterator<Item = &'p QuotaPolicy>, quote: &str, comma: &str) {
+        for (place, policy) in policies.enumerate() {
+            self.push(if place == 0 { "" } else { comma });
+            self.push(quote);
+            self.push_escaped(policy.name());
+            self.push(quote);
         }
     }
 

@@ -98,6 +98,29 @@ pub(super) struct Resolved {
     pub(super) members: Vec<(String, String)>,
 }
 
+impl Resolved {
+    /// Sets the problem type of draft-ietf-httpapi-ratelimit-headers-11, if the kind has one and the configuration sets no
+    /// type.
+    pub(super) fn set_problem_type(&mut self, kind: DenialKind) {
+        let name = match kind {
+            DenialKind::RateLimited if self.status == StatusCode::SERVICE_UNAVAILABLE => {
+                "temporary-reduced-capacity"
+            }
+            DenialKind::RateLimited => "quota-exceeded",
+            _ => return,
+        };
+        if self.type_uri.is_none() {
+            self.type_uri = Some(format!("https://iana.org/assignments/http-problem-types#{name}"));
+            if !self.members.iter().any(|(known, _)| known == VIOLATED_POLICIES) {
+                self.members.push((VIOLATED_POLICIES.to_owned(), "{violated_policies}".to_owned()));
+            }
+        }
+    }
+}
+
+/// The extension member of these problem types.
+const VIOLATED_POLICIES: &str = "violated-policies";
+
 /// Returns the wording of a kind. A problem without a type takes its title from the status, unless the configuration
 /// sets a title.
 pub(super) fn resolve(kind: DenialKind, given: &HashMap<DenialKind, ErrorText>, problem: bool) -> Resolved {

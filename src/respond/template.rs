@@ -25,10 +25,11 @@ pub(super) enum Variable {
     Member,
     Problem,
     MaxKeys,
+    ViolatedPolicies,
 }
 
 /// The variables and the names of their placeholders.
-const VARIABLES: [(&str, Variable); 16] = [
+const VARIABLES: [(&str, Variable); 17] = [
     ("request_id", Variable::RequestId),
     ("timestamp", Variable::Timestamp),
     ("instance", Variable::Instance),
@@ -45,6 +46,7 @@ const VARIABLES: [(&str, Variable); 16] = [
     ("member", Variable::Member),
     ("problem", Variable::Problem),
     ("max_keys", Variable::MaxKeys),
+    ("violated_policies", Variable::ViolatedPolicies),
 ];
 
 /// The placeholders whose values come from the kind's wording.
@@ -68,7 +70,7 @@ impl Variable {
         match self {
             Self::RequestId | Self::Timestamp | Self::Instance => true,
             Self::RetryAfter => waits(kind),
-            Self::Policy => kind == Kind::RateLimited,
+            Self::Policy | Self::ViolatedPolicies => kind == Kind::RateLimited,
             Self::RequiredScope => kind == Kind::ScopeRequired,
             Self::RequiredPlan => kind == Kind::PlanRequired,
             Self::Agreement | Self::AgreementUrl => kind == Kind::AgreementRequired,
@@ -81,6 +83,11 @@ impl Variable {
             Self::MaxKeys => kind == Kind::KeyLimitReached,
             Self::Balance | Self::Cost => kind == Kind::CreditsExhausted,
         }
+    }
+
+    /// Returns true if the variable is a list of texts, which is an array in JSON.
+    pub(super) fn is_list(self) -> bool {
+        self == Self::ViolatedPolicies
     }
 
     /// Returns true if the variable is a number, which stays a number in JSON.
@@ -167,7 +174,7 @@ impl<'a> Compiler<'a> {
             }
             Value::String(text) => match self.whole(text, "")? {
                 Some(Filling::Number(number)) => self.text(&number.to_string()),
-                Some(Filling::Variable(variable)) if variable.is_number() => {
+                Some(Filling::Variable(variable)) if variable.is_number() || variable.is_list() => {
                     self.pieces.push(Piece::Whole(variable));
                 }
                 _ => {

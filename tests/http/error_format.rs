@@ -5,4 +5,5 @@
 mod every_kind;
 mod headers;
 mod limit_headers;
+mod problem_types;
 mod templates;

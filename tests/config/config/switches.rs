@@ -232,6 +232,18 @@ async fn longest_wait_follows_the_file() {
     assert_eq!((answers[1].status, answers[1].header("retry-after")), (429, Some("90")));
 }
 
+#[tokio::test]
+async fn problem_types_follow_the_file() {
+    let toml = "plans.free = { quotas = ['1 per hour'] }\npresentation = { problem_types = true }";
+    let typed = |builder| {
+        let free = crate::config::plan("free", |plan| plan.quotas.push("1 per hour".parse().unwrap()));
+        Ok(head(builder)?.plan(free).error_format(ErrorFormat::problem().with_problem_types()?))
+    };
+    let script = ["GET /a; x-api-key: acme_free0000", "GET /a; x-api-key: acme_free0000"];
+    let answers = both(toml, typed, one_free_key, &script).await;
+    assert_eq!(answers[1].json()["violated-policies"], serde_json::json!(["hour"]));
+}
+
 #[test]
 fn peppers_come_from_environment_or_file() {
     // A test cannot set a variable of its own process without `unsafe`: cargo sets this one for it.
