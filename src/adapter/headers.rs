@@ -9,7 +9,7 @@ use crate::gate::Principal;
 use crate::gate::{Admission, Core};
 use crate::query;
 use crate::request::RequestView;
-use crate::respond::{AnswerHeaders, RequestId, limit_headers};
+use crate::respond::{AnswerHeaders, RequestCredits, RequestId, limit_headers};
 
 /// Removes or hides the key in a request, and inserts the principal.
 #[inline]
@@ -103,6 +103,20 @@ pub(super) fn name<'v>(
     }
     let id = request_id(view, core, admission).to_header()?;
     Some(Box::new((core.request_ids.header().clone(), id)))
+}
+
+/// Adds the cost of the request and the balance to its response.
+#[inline]
+pub(super) fn tell_credits(
+    headers: &mut impl AnswerHeaders,
+    admission: &Admission,
+    credits: Option<RequestCredits>,
+) {
+    if let Some(credits) = credits
+        && let Some(names) = admission.entry().and_then(|entry| entry.core().credit_headers.as_ref())
+    {
+        names.set(headers, credits);
+    }
 }
 
 /// Adds caching, limit and request-id headers to the response of an admitted request.

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use http::Response;
 
-use crate::denial::Denial;
+use crate::denial::{Cause, Denial};
 use crate::gate::Gate;
 use crate::gate::{Admission, Core, Decision};
 use crate::request::RequestView;
-use crate::respond::{RequestId, limit_headers};
+use crate::respond::{RequestCredits, RequestId, limit_headers};
 
 /// Returns the response to a denied request, and passes the denial to the decision sinks. For a `HEAD` request, the
 /// adapter sends only the head. `instance` is the path as it was sent.
@@ -48,6 +48,11 @@ fn respond(
         && let Some((quotas, window_status)) = denial.windows().or_else(|| drawn.entry()?.windows())
     {
         limit_headers(response.headers_mut(), quotas, window_status, denial.retry_after());
+    }
+    if let Some(names) = &core.credit_headers
+        && let Cause::Balance { balance, cost } = denial.cause
+    {
+        names.set(response.headers_mut(), RequestCredits { cost, balance: Some(balance) });
     }
     response
 }

@@ -5,7 +5,7 @@ use std::task::Poll;
 use crate::adapter::headers::{self, RequestIdHeader};
 use crate::future::StoreFuture;
 use crate::gate::{Admission, FinalCost, Outcome};
-use crate::respond::AnswerHeaders;
+use crate::respond::{AnswerHeaders, RequestCredits};
 
 /// An admitted request that the service is handling, with its open charge.
 pub(super) struct Serving {
@@ -60,6 +60,18 @@ impl Serving {
             Some(FinalCost(cost)) => Outcome::ServedAt(cost),
             None => Outcome::Served,
         })
+    }
+
+    /// Adds the cost of the request and the balance, after this outcome, to a response.
+    #[inline]
+    pub(super) fn tell_credits(&self, outcome: Outcome, headers: &mut impl AnswerHeaders) {
+        headers::tell_credits(headers, &self.admission, self.credits_after(outcome));
+    }
+
+    /// Returns the cost of the request after this outcome, and the balance, if the gate has headers for them.
+    #[inline]
+    pub(super) fn credits_after(&self, outcome: Outcome) -> Option<RequestCredits> {
+        self.admission.credits_after(outcome)
     }
 
     /// Closes the charge. Returns `None` if there is nothing to wait for.

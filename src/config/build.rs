@@ -8,7 +8,7 @@ use crate::error::ConfigError;
 use crate::gate::{GateBuilder, TrustedProxies};
 use crate::key::{KeyFormat, KeyHasher, KeySource, Length};
 use crate::name::Environment;
-use crate::respond::RequestIds;
+use crate::respond::{CreditHeaders, RequestIds};
 use crate::rule::Rule;
 use crate::words;
 
@@ -18,6 +18,7 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
         .order(config.order.iter().map(|check| check.0))
         .trusted_proxies(proxies(config)?)
         .request_ids(request_ids(config)?)
+        .credit_headers(credit_headers(config)?)
         .error_format(errors::error_format(config)?);
     for (place, source) in config.sources.iter().enumerate() {
         builder =
@@ -224,6 +225,18 @@ fn proxies(config: &Config) -> Result<TrustedProxies, ConfigError> {
         return Err(ConfigError::new(header, problem, expected).in_member("proxies.header"));
     }
     Ok(proxies)
+}
+
+fn credit_headers(config: &Config) -> Result<CreditHeaders, ConfigError> {
+    let within = |error: ConfigError| error.in_member("credit_headers");
+    let mut headers = CreditHeaders::default();
+    if let Some(name) = &config.credit_headers.cost {
+        headers = headers.with_cost(name).map_err(within)?;
+    }
+    if let Some(name) = &config.credit_headers.balance {
+        headers = headers.with_balance(name).map_err(within)?;
+    }
+    Ok(headers)
 }
 
 fn request_ids(config: &Config) -> Result<RequestIds, ConfigError> {

@@ -5,17 +5,17 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::config::{
-    AgreementConfig, AlertConfig, AlertWhen, Config, DefaultConfig, DemoConfig, ErrorFormatConfig,
-    ErrorTextConfig, FormatConfig, GrantConfig, HashConfig, KeepConfig, LifetimeConfig, ManagementConfig,
-    OlderHash, PerUnitConfig, PlanConfig, ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig,
-    SourceConfig, UsageConfig, WebhookConfig,
+    AgreementConfig, AlertConfig, AlertWhen, Config, CreditHeadersConfig, DefaultConfig, DemoConfig,
+    ErrorFormatConfig, ErrorTextConfig, FormatConfig, GrantConfig, HashConfig, KeepConfig, LifetimeConfig,
+    ManagementConfig, OlderHash, PerUnitConfig, PlanConfig, ProxyConfig, QuotaTable, RequestIdConfig,
+    RuleConfig, ScopesConfig, SourceConfig, UsageConfig, WebhookConfig,
 };
 
 /// The place of a table in the file, in words, and the members of the table.
 type Table = (&'static str, &'static [&'static str]);
 
 /// Returns all tables of the file. The top level comes first.
-pub(super) fn tables() -> [Table; 25] {
+pub(super) fn tables() -> [Table; 26] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
         ("in `sources`", of::<SourceConfig>()),
@@ -40,6 +40,7 @@ pub(super) fn tables() -> [Table; 25] {
         ("in the `keep` of `[usage]`", of::<KeepConfig>()),
         ("under `[proxies]`", of::<ProxyConfig>()),
         ("under `[request_id]`", of::<RequestIdConfig>()),
+        ("under `[credit_headers]`", of::<CreditHeadersConfig>()),
         ("under `[presentation]`", of::<ErrorFormatConfig>()),
         ("under `[errors.KIND]`", of::<ErrorTextConfig>()),
     ]

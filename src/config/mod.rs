@@ -51,9 +51,9 @@ use std::string::FromUtf8Error;
 
 pub use alert::{AlertConfig, AlertWhen, WebhookConfig};
 pub use model::{
-    AgreementConfig, Body, Config, DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig,
-    FormatConfig, HashConfig, ManagementConfig, OlderHash, OnConflict, Preflights, ProxyConfig, Range,
-    RequestIdConfig, SourceConfig,
+    AgreementConfig, Body, Config, CreditHeadersConfig, DefaultConfig, DemoConfig, ErrorFormatConfig,
+    ErrorTextConfig, FormatConfig, HashConfig, ManagementConfig, OlderHash, OnConflict, Preflights,
+    ProxyConfig, Range, RequestIdConfig, SourceConfig,
 };
 pub use plan::{
     CreditsConfig, Forbidden, GrantConfig, LifetimeConfig, MaxKeys, ParamLimitConfig, PlanConfig,

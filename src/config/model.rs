@@ -65,6 +65,8 @@ pub struct Config {
     pub errors: BTreeMap<Text<DenialKind>, ErrorTextConfig>,
     /// True if responses have `RateLimit` headers.
     pub limit_headers: bool,
+    /// The headers of the cost and of the balance.
+    pub credit_headers: CreditHeadersConfig,
     /// True if the headers that are key sources are removed from the request before the handler sees it.
     pub strip_headers: bool,
     /// True if the handler gets no principal.
@@ -280,6 +282,16 @@ pub struct RequestIdConfig {
     pub prefix: Option<String>,
     /// True if the service's own responses have the id too.
     pub every_answer: bool,
+}
+
+/// The headers of responses in which a request's cost and the account's balance are.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreditHeadersConfig {
+    /// The header of the cost.
+    pub cost: Option<String>,
+    /// The header of the balance.
+    pub balance: Option<String>,
 }
 
 /// The format of denials.

@@ -22,7 +22,7 @@ enum Shape {
 }
 
 /// The path of each member, its shape, and an example of one table. `*` matches any name.
-const SHAPES: [(&str, Shape, &str); 23] = [
+const SHAPES: [(&str, Shape, &str); 24] = [
     ("sources", Shape::List, r#"{ header = "X-API-Key" }"#),
     ("formats", Shape::List, r#"{ prefix = "acme_", body = 32 }"#),
     ("hash", Shape::Table, r#"{ pepper = "env:PEPPER" }"#),
@@ -47,6 +47,7 @@ const SHAPES: [(&str, Shape, &str); 23] = [
     ("usage.keep", Shape::Table, r#"{ hours = "60days" }"#),
     ("proxies", Shape::Table, r#"{ trusted = ["10.0.0.0/8"] }"#),
     ("request_id", Shape::Table, r#"{ header = "X-Request-Id" }"#),
+    ("credit_headers", Shape::Table, r#"{ cost = "X-Credits-Cost" }"#),
     ("presentation", Shape::Table, r#"{ realm = "acme" }"#),
     ("errors", Shape::Named, "{ status = 404 }"),
     ("errors.*.members", Shape::Values, r#"{ docs = "https://acme.example/docs" }"#),

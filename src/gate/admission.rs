@@ -12,7 +12,7 @@ use crate::gate::entry::{AdmittedKey, PresentedSecret};
 use crate::key::{KeyId, KeyRecord};
 use crate::name::Scope;
 use crate::request::Admitted;
-use crate::respond::RequestId;
+use crate::respond::{RequestCredits, RequestId};
 
 /// An admitted request and its open charge.
 ///
@@ -103,6 +103,12 @@ impl Admission {
             drawn,
             presented: entry.found.presented.clone(),
         })
+    }
+
+    /// Returns the cost of the request after this outcome, and the balance, if the gate has headers for them.
+    #[inline]
+    pub(crate) fn credits_after(&self, outcome: Outcome) -> Option<RequestCredits> {
+        self.0.as_ref()?.credits_after(outcome)
     }
 
     /// Stores the status of the response, for the event about the decision.

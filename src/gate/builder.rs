@@ -22,7 +22,7 @@ use crate::key::{KeyFormat, KeyHasher, KeySource, OsRandomness, Randomness};
 use crate::limit::RateLimiter;
 use crate::meter::meter_of;
 use crate::name::{Environment, PlanName, Scope};
-use crate::respond::{ErrorFormat, RequestIds, Responders, ResponseForDenial};
+use crate::respond::{CreditHeaders, ErrorFormat, RequestIds, Responders, ResponseForDenial};
 use crate::rule::{Purpose, Rule, RuleSet, ScopeRule};
 use crate::store::KeyStore;
 use crate::telemetry::{DecisionSink, EventAddresses};
@@ -80,6 +80,7 @@ pub struct GateBuilder {
     pub(super) request_ids: RequestIds,
     pub(super) principal: bool,
     pub(super) limit_headers: bool,
+    pub(super) credit_headers: CreditHeaders,
     pub(super) strip_headers: bool,
     pub(super) observer: Option<Observer>,
     sinks: Vec<Arc<dyn DecisionSink>>,
@@ -122,6 +123,7 @@ impl GateBuilder {
             request_ids: RequestIds::default(),
             principal: true,
             limit_headers: false,
+            credit_headers: CreditHeaders::default(),
             strip_headers: false,
             observer: None,
             sinks: Vec::new(),
@@ -353,6 +355,23 @@ impl GateBuilder {
         self
     }
 
+    /// Adds the cost of the request and the account's balance after it to responses, in these headers.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::Gate;
+    /// use tollgate::respond::CreditHeaders;
+    ///
+    /// let builder = Gate::builder().credit_headers(CreditHeaders::default().with_cost("X-Credits-Cost")?);
+    /// # drop(builder);
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    pub fn credit_headers(mut self, headers: CreditHeaders) -> Self {
+        self.credit_headers = headers;
+        self
+    }
+
     /// Removes the headers that are key sources from the request before the handler receives it. A query parameter that
     /// is a key source is always removed.
     pub fn strip_headers(mut self) -> Self {
@@ -572,6 +591,7 @@ impl GateBuilder {
             request_ids: self.request_ids,
             principal: self.principal,
             limit_headers: self.limit_headers,
+            credit_headers: Some(self.credit_headers).filter(|headers| headers.names().next().is_some()),
             strip_headers: self.strip_headers,
             observer: self.observer,
             events_read_request: self.sinks.iter().any(DecisionSink::reads_request),

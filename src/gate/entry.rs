@@ -14,6 +14,7 @@ use crate::gate::event::{OpenEvent, Report};
 use crate::gate::{Core, Outcome};
 use crate::key::{KeyHash, KeyRecord};
 use crate::panics::{Panicked, guard};
+use crate::respond::RequestCredits;
 use crate::trace;
 
 /// The result of a key's look-up, and the request's open charge. The charge is settled or refunded exactly once,
@@ -114,6 +115,19 @@ impl AdmittedKey {
     /// Returns true if a charge is open.
     pub(super) fn owes(&self) -> bool {
         self.spent.open.is_some()
+    }
+
+    /// Returns the cost of the request after this outcome of its open charge, and the balance, if the gate has headers for
+    /// them.
+    pub(super) fn credits_after(&self, outcome: Outcome) -> Option<RequestCredits> {
+        self.core().credit_headers.as_ref()?;
+        let open = self.spent.open.as_ref()?;
+        let cost = outcome.cost(open.taken);
+        let back = open.taken.checked_sub(cost).unwrap_or_default();
+        Some(RequestCredits {
+            cost,
+            balance: self.spent.balance.map(|balance| balance.checked_add(back).unwrap_or(balance)),
+        })
     }
 
     /// Ends the open charge, if there is one. Returns `None` if there is nothing to wait for.

@@ -94,7 +94,7 @@ use crate::key::{KeyFormat, KeyHasher, KeySource, Randomness};
 use crate::limit::RateLimiter;
 use crate::name::{Environment, PlanName};
 use crate::request::RequestView;
-use crate::respond::{DenialContext, RequestId, RequestIds, Responders};
+use crate::respond::{CreditHeaders, DenialContext, RequestId, RequestIds, Responders};
 use crate::rule::RuleSet;
 use crate::store::{AccountAdmin, KeyStore};
 use crate::telemetry::{DecisionSink, EventAddresses};
@@ -159,6 +159,8 @@ pub(crate) struct Core {
     pub(crate) request_ids: RequestIds,
     pub(crate) principal: bool,
     pub(crate) limit_headers: bool,
+    /// The headers of the cost and of the balance, if at least one is named.
+    pub(crate) credit_headers: Option<CreditHeaders>,
     pub(crate) strip_headers: bool,
     observer: Option<Observer>,
     pub(crate) sinks: Vec<Arc<dyn DecisionSink>>,

@@ -39,11 +39,13 @@
 //! - [`ErrorFormat`]: the format as data: problem details, or a JSON template with placeholders.
 //! - [`ErrorText`]: the status, the code and the texts of denials of one kind and of all kinds below it.
 //! - [`ResponseForDenial`]: code that makes the response, where a template is not enough.
+//! - [`CreditHeaders`]: the headers of a request's cost and of the balance after it.
 //! - [`RequestIds`]: the header that a request's id is read from and written to.
 //!
 //! A denied gRPC call is answered with a gRPC status (feature `tonic`): see `grpc`.
 
 mod challenge;
+mod credit_headers;
 mod error_format;
 mod error_template;
 mod error_text;
@@ -64,6 +66,8 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderName, Response};
 
+pub use credit_headers::CreditHeaders;
+pub(crate) use credit_headers::RequestCredits;
 pub use error_format::ErrorFormat;
 pub use error_text::ErrorText;
 pub(crate) use headers::AnswerHeaders;

@@ -6,6 +6,7 @@ use crate::log;
 use crate::support;
 
 mod actix;
+mod credit_headers;
 mod panics;
 mod servers;
 mod tower;
@@ -16,7 +17,7 @@ use support::World;
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::Length;
 use tollgate::rule::Cost;
-use tollgate::{Account, CreditLedger, Credits, Gate, KeyFormat, KeySource, Rule, StoreFuture};
+use tollgate::{Account, CreditLedger, Credits, Gate, GateBuilder, KeyFormat, KeySource, Rule, StoreFuture};
 
 const KEY: &str = "acme_0123456789abcdef0123456789abcdef";
 
@@ -93,18 +94,23 @@ impl CreditLedger for Book {
 
 /// A gate where every route costs 10, and its ledger.
 fn gate(remote: bool) -> (Gate, Book) {
+    let (builder, book) = builder(remote);
+    (builder.build().unwrap(), book)
+}
+
+fn builder(remote: bool) -> (GateBuilder, Book) {
     let world = World::new();
     world.plain_key(KEY);
     let book = Book { remote, ..Book::default() };
     let mut rule = Rule::new("/*").unwrap();
     rule.cost = Cost::Fixed(Credits::new(10));
-    let gate = world
+    let builder = world
         .with_ledger(book.clone())
         .bare()
         .source(KeySource::header("x-api-key").unwrap())
         .format(KeyFormat::new("acme_", Length::exactly(32)).unwrap())
         .rule(rule);
-    (gate.build().unwrap(), book)
+    (builder, book)
 }
 
 /// The gRPC codes of a server that failed; what is no code reads as unknown.

@@ -20,6 +20,7 @@ use crate::adapter::{call, closed, headers, refusal};
 use crate::denial::Denial;
 use crate::future::StoreFuture;
 use crate::gate::{Admission, Decision, bare_failure, decide};
+use crate::respond::RequestCredits;
 
 pin_project! {
     /// The future of a response through a [`TollgateMiddleware`](crate::adapter::TollgateMiddleware).
@@ -142,14 +143,18 @@ fn finish<B>(
             let outcome = serving.outcome(status, || response.response_mut().extensions_mut().remove());
             outcome.and_then(|outcome| {
                 // actix-web sends no trailers, so a status that is not in the head never comes.
-                serving.close(call::grpc_outcome(response.headers(), outcome).unwrap_or(outcome))
+                let outcome = call::grpc_outcome(response.headers(), outcome).unwrap_or(outcome);
+                serving.tell_credits(outcome, response.headers_mut());
+                serving.close(outcome)
             })
         }
         Err(error) => {
             let status = error.as_response_error().status_code().as_u16();
             serving.set_status(status);
-            let closing = serving.outcome(status, || None).and_then(|outcome| serving.close(outcome));
-            answer_later(serving, error);
+            let outcome = serving.outcome(status, || None);
+            let credits = outcome.and_then(|outcome| serving.credits_after(outcome));
+            let closing = outcome.and_then(|outcome| serving.close(outcome));
+            answer_later(serving, credits, error);
             closing
         }
     };
@@ -158,10 +163,11 @@ fn finish<B>(
 
 /// Adds the gate's headers to the response of an error once that response is created, because some errors can create only
 /// one. The error keeps its type, also for middleware that looks for it.
-fn answer_later(serving: &mut Serving, error: &mut actix_web::Error) {
+fn answer_later(serving: &mut Serving, credits: Option<RequestCredits>, error: &mut actix_web::Error) {
     let (admission, request_id) = serving.take();
     error.add_response_mapper(move |mut response| {
         headers::answer(response.headers_mut(), &admission, &mut request_id.clone());
+        headers::tell_credits(response.headers_mut(), &admission, credits);
         response
     });
 }

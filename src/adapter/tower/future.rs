@@ -139,7 +139,9 @@ fn finish<R>(serving: &mut Serving, response: &mut Response<R>) -> (Option<Store
     let Some(outcome) = serving.outcome(status, || response.extensions_mut().remove()) else {
         return (None, CallEnd::none());
     };
-    match call::grpc_outcome(response.headers(), outcome) {
+    let by_status = call::grpc_outcome(response.headers(), outcome);
+    serving.tell_credits(by_status.unwrap_or(outcome), response.headers_mut());
+    match by_status {
         Some(outcome) => (serving.close(outcome), CallEnd::none()),
         None => (None, CallEnd::awaited(serving.take().0, outcome)),
     }

@@ -12,6 +12,15 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
             return Err(error.in_member(format!("proxies.trusted[{place}]")));
         }
     }
+    for (member, name) in builder.credit_headers.names() {
+        let is_source = builder.sources.iter().any(|source| source.header_name() == Some(&name.header));
+        let other = if is_source { "a key source" } else { "`request_id`" };
+        if is_source || name.header == *ids.header() {
+            let problem = format!("{other} and `credit_headers` use the same header");
+            let expected = format!("name another header in `credit_headers.{member}`");
+            return refuse(&format!("credit_headers.{member}"), &name.named, &problem, &expected);
+        }
+    }
     let source = |name| builder.sources.iter().position(|source| source.header_name() == Some(name));
     if let Some(place) = source(ids.header()) {
         let problem = "a key source and `request_id` use the same header, and a request id is not secret";
