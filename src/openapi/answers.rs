@@ -12,7 +12,7 @@ use crate::clock::{ManualClock, Timestamp};
 use crate::denial::{Denial, DenialKind};
 use crate::gate::Core;
 use crate::openapi::schema;
-use crate::respond::DenialContext;
+use crate::respond::{CreditHeaders, DenialContext};
 
 /// The time of the examples: 2026-04-30T12:00:00Z.
 const EXAMPLE: Timestamp = Timestamp::from_millis(1_777_550_400_000);
@@ -66,6 +66,10 @@ impl Status {
             .filter(|name| response.headers().contains_key(*name));
         for name in denial_headers.chain([id]).chain(limited) {
             self.headers.insert(canonical(name), header(name));
+        }
+        let credits = core.credit_headers.iter().filter(|_| kind == DenialKind::CreditsExhausted);
+        for (member, header) in credits.flat_map(CreditHeaders::names) {
+            self.headers.insert(header.named.to_string(), credit_header(member));
         }
         let description = kind.name().replace('_', " ");
         if !self.descriptions.contains(&description) {
@@ -123,11 +127,21 @@ fn header(name: &HeaderName) -> Value {
     }
     let description = match name.as_str() {
         "www-authenticate" => "The authentication schemes with which a key can be sent.",
-        "ratelimit" => "The quota with the fewest remaining requests.",
-        "ratelimit-policy" => "The quotas that apply to the request.",
+        "ratelimit" => {
+            "For each quota: the remaining requests (`r`), and the seconds until more are available (`t`)."
+        }
+        "ratelimit-policy" => "The quotas that apply to the request: `q` requests in `w` seconds.",
         _ => "The id of the request.",
     };
     json!({ "description": description, "schema": { "type": "string" } })
+}
+
+fn credit_header(member: &str) -> Value {
+    let description = match member {
+        "cost" => "The cost of the request, in credits.",
+        _ => "The balance of the account, in credits.",
+    };
+    json!({ "description": description, "schema": { "type": "integer", "minimum": 0 } })
 }
 
 /// Returns a header's name in its usual capitalisation.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::gate::{Core, RouteDescription};
 use crate::openapi::{answers, kinds, merge, schemes};
+use crate::respond::CreditHeaders;
 use crate::rule::CompiledRule;
 use crate::rule::{Cost, Rule, ScopeRule};
 
@@ -34,7 +35,7 @@ impl<'a> Operation<'a> {
         if !asked.is_empty() {
             operation.insert("x-tollgate".to_owned(), asked.into());
         }
-        describe(operation, &in_words(rule));
+        describe(operation, &in_words(rule, self.core));
         let mounted = self.core.mounted.as_ref().filter(|own| own.takes(self.path));
         if let Some(own) = mounted {
             add_described(operation, own.described(self.method, self.path), schemas);
@@ -112,7 +113,7 @@ fn asked(rule: &Rule) -> Map<String, Value> {
     asked
 }
 
-fn in_words(rule: &Rule) -> String {
+fn in_words(rule: &Rule, core: &Core) -> String {
     let mut words = Vec::new();
     match &rule.cost {
         cost if cost.is_free() => {}
@@ -120,6 +121,11 @@ fn in_words(rule: &Rule) -> String {
         Cost::PerUnit { parameter, each, default, most, .. } => words.push(format!(
             "Costs {each} credits for each unit of `{parameter}`. Its default is {default}, and its maximum is {most}."
         )),
+    }
+    for (member, header) in core.credit_headers.iter().flat_map(CreditHeaders::names) {
+        if !rule.cost.is_free() {
+            words.push(format!("The header `{}` of the response contains the {member}.", header.named));
+        }
     }
     if let Some(scopes) = rule.scopes.as_text() {
         words.push(format!("A restricted key needs the scope {scopes}."));

@@ -8,7 +8,7 @@ use tollgate::Credits;
 use tollgate::testing::TestGate;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::openapi::gate;
+use crate::openapi::{GATE, gate};
 
 fn operation<'d>(document: &'d Value, method: &str, path: &str) -> &'d Value {
     let operation = &document["paths"][path][method];
@@ -362,4 +362,36 @@ async fn key_management_answers_as_described() {
     let revoked = send("DELETE", one, &format!("/{id}?withIssued=true"), Value::Null).await;
     assert_eq!(revoked, json!({ "revoked": [id], "announced": true }));
     assert_eq!(send("DELETE", one, &format!("/{id}"), Value::Null).await, Value::Null);
+}
+
+#[test]
+fn credit_headers_are_described() {
+    let document = gate("[credit_headers]\ncost = 'X-Cost'\nbalance = 'X-Credits-Left'").gate().openapi();
+    let operation = |path: &str| &document["paths"][path]["get"];
+    let headers = &operation("/v1/quotes/{symbol}")["responses"]["402"]["headers"];
+    for name in ["X-Cost", "X-Credits-Left"] {
+        assert_eq!(headers[name]["schema"], json!({ "type": "integer", "minimum": 0 }), "{name}");
+    }
+    let described = operation("/v1/quotes/{symbol}")["description"].as_str().unwrap();
+    let words = "The header `X-Cost` of the response contains the cost. \
+        The header `X-Credits-Left` of the response contains the balance.";
+    assert!(described.contains(words), "{described}");
+    let free = operation("/v1/anything");
+    assert!(!free.to_string().contains("X-Cost"), "{free}");
+    assert!(!gate("").gate().openapi().to_string().contains("of the response contains"));
+}
+
+#[test]
+fn problem_types_are_described() {
+    let toml = format!("limit_headers = true\npresentation.problem_types = true\n{GATE}");
+    let document = TestGate::from_toml(&toml).unwrap().gate().openapi();
+    let response = &document["paths"]["/v1/anything"]["get"]["responses"]["429"];
+    let example = &response["content"]["application/problem+json"]["examples"]["rate_limited"]["value"];
+    assert_eq!(example["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+    assert_eq!(example["violated-policies"], json!(["minute"]));
+    assert!(
+        response["headers"]["RateLimit"].is_object() && response["headers"]["RateLimit-Policy"].is_object()
+    );
+    let schema = &document["components"]["schemas"]["Denial429"];
+    assert_eq!(schema["properties"]["violated-policies"]["items"]["type"], "string", "{schema}");
 }
