@@ -68,6 +68,10 @@ async fn problem_types_are_optional_and_of_limits_only() {
 
 #[tokio::test]
 async fn template_may_list_the_violated_policies() {
-    let toml = "limit_headers = true\npresentation.template = '{ \"list\": \"{violated_policies}\", \"text\": \"of {violated_policies}\" }'";
-    assert_eq!(body(toml).await, json!({ "list": ["min", "h:o,u[r"], "text": "of min, h:o,u[r" }));
+    let toml = r#"
+        limit_headers = true
+        presentation.template = '{ "list": "{violated_policies}", "text": "{message}" }'
+        errors.rate_limited.message = "above {violated_policies}"
+    "#;
+    assert_eq!(body(toml).await, json!({ "list": ["min", "h:o,u[r"], "text": "above min, h:o,u[r" }));
 }
