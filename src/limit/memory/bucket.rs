@@ -329,7 +329,9 @@ impl Verdict {
         if self.admits() {
             LimitDecision::Within(window_status)
         } else {
-            LimitDecision::Exceeded { retry_after: Duration::from_nanos(self.told.wait), window_status }
+            let wait = self.told.wait;
+            let window_status = window_status.with_next_nanos(wait);
+            LimitDecision::Exceeded { retry_after: Duration::from_nanos(wait), window_status }
         }
     }
 }

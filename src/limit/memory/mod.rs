@@ -232,12 +232,11 @@ fn draw_from(
             windows.take(draw.now.ticks());
         }
     }
-    let quota = verdict.to_quota();
-    StoreFuture::ready(if draw.every_window {
-        quota.with_all(window_statuses(limiter, locked, draw))
-    } else {
-        quota
-    })
+    if draw.every_window {
+        let all = window_statuses(limiter, locked, draw);
+        return StoreFuture::ready(verdict.to_quota().with_all(all));
+    }
+    StoreFuture::ready(verdict.to_quota())
 }
 
 #[cold]
