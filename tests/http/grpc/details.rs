@@ -77,7 +77,8 @@ async fn quota_failure_names_the_window() {
     world.key(KEY, |record, _| record.quotas = Some(quotas));
     let named = || ErrorFormat::problem().realm("Acme API").unwrap();
     // Without the state of every window, the one with the longest wait is named.
-    let rows: [(_, &[(&str, &str, i64)]); 2] = [
+    type Named = (&'static str, &'static str, i64);
+    let rows: [(_, &[Named]); 2] = [
         (builder(&world).limit_headers(), &[("account", "burst", 2), ("pool:demo", "hourly", 2)]),
         (builder(&world), &[("pool:demo", "hourly", 2)]),
     ];
