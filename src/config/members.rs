@@ -98,7 +98,7 @@ mod tests {
     const PAGE: &str = include_str!("reference.md");
 
     /// The headings of the page for the tables, in the order of `tables`.
-    const HEADINGS: [&str; 25] = [
+    const HEADINGS: [&str; 26] = [
         "## The top of the file",
         "## Sources",
         "## Formats",
@@ -122,6 +122,7 @@ mod tests {
         "### Retention",
         "## Proxies",
         "## Request ids",
+        "## Credit headers",
         "## Presentation",
         "## Errors",
     ];
