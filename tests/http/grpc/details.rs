@@ -62,6 +62,9 @@ async fn exhausted(world: &World, builder: tollgate::GateBuilder) -> Status {
     panic!("no call was denied");
 }
 
+/// The subject, the quota's name and the quota of a violation.
+type Violated = (&'static str, &'static str, i64);
+
 #[tokio::test]
 async fn quota_failure_names_the_window() {
     let world = World::new();
@@ -77,8 +80,7 @@ async fn quota_failure_names_the_window() {
     world.key(KEY, |record, _| record.quotas = Some(quotas));
     let named = || ErrorFormat::problem().realm("Acme API").unwrap();
     // Without the state of every window, the one with the longest wait is named.
-    type Named = (&'static str, &'static str, i64);
-    let rows: [(_, &[Named]); 2] = [
+    let rows: [(_, &[Violated]); 2] = [
         (builder(&world).limit_headers(), &[("account", "burst", 2), ("pool:demo", "hourly", 2)]),
         (builder(&world), &[("pool:demo", "hourly", 2)]),
     ];
