@@ -92,7 +92,8 @@ fn metrics_of_an_admission_allocate_nothing() {
     let recorded = Metrics::default();
     let _installed = recorded.install();
     let bare = allocations(service_fn(world::handler), admitted);
-    let gate = gate::with_keys(4).without_principal().metrics();
+    // The sink reads the elapsed time, so that it is measured for every decision.
+    let gate = gate::with_keys(4).without_principal().decision_sink(Reader).metrics();
     assert_eq!(allocations(behind(gate), admitted), bare);
     assert_eq!(recorded.value("tollgate_decision_duration_seconds{outcome=\"admitted\"}"), 4);
 }

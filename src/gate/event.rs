@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::account::WindowStatus;
 use crate::amount::Credits;
-use crate::clock::Now;
+use crate::clock::{Now, Timestamp};
 use crate::denial::Denial;
 use crate::gate::entry::{AdmittedKey, FoundKey};
 use crate::gate::{Admission, Core, Decision};
@@ -31,8 +31,10 @@ struct EventData {
     begun: Now,
     /// The id of the request and the client's network, if a sink reads them.
     request: Option<(RequestId, Option<IpNet>)>,
-    /// The time of the admission.
-    admitted: Now,
+    /// True if the time that the decision takes is measured.
+    is_timed: bool,
+    /// The time from the beginning to the admission, if it is measured.
+    elapsed: Option<Duration>,
     /// The index of the rule by which the request was admitted.
     rule: usize,
     units: Option<u64>,
@@ -42,6 +44,13 @@ struct EventData {
     is_sent: bool,
     charged: Credits,
     settled: Credits,
+}
+
+impl EventData {
+    /// Returns the time since the decision began, if it is measured.
+    fn elapsed(&self, core: &Core) -> Option<Duration> {
+        self.is_timed.then(|| core.clock.now().since(self.begun))
+    }
 }
 
 thread_local! {
@@ -64,7 +73,9 @@ impl OpenEvent {
                 let client = core.event_addresses.of(|| core.proxies.client(view));
                 (core.request_ids.of(view), client)
             }),
-            admitted: begun,
+            is_timed: core.events_read_request
+                || core.metrics.as_ref().is_some_and(|metrics| metrics.is_sample(begun)),
+            elapsed: None,
             rule: 0,
             units: None,
             status: None,
@@ -79,7 +90,7 @@ impl OpenEvent {
     #[cold]
     pub(super) fn admitted(&mut self, core: &Core, rule: usize, view: &RequestView<'_>) -> Self {
         if let Some(data) = &mut self.0 {
-            data.admitted = core.clock.now();
+            data.elapsed = data.elapsed(core);
             data.rule = rule;
             data.units = core.rules.at(rule).rule.cost.units(view.query());
         }
@@ -90,6 +101,11 @@ impl OpenEvent {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// Returns the time since the decision began, if it is measured.
+    fn elapsed(&self, core: &Core) -> Option<Duration> {
+        self.0.as_ref()?.elapsed(core)
     }
 
     /// The time at which the decision began.
@@ -174,8 +190,8 @@ impl FoundKey {
     ) {
         let (core, Some(data)) = (&self.core, &event.0) else { return };
         let (record, rule) = (Some(&self.record), Some(core.rules.at(data.rule)));
-        let mut recorded = event_of(record, rule, event, data.admitted, DecisionOutcome::Admitted);
-        recorded.status = data.status;
+        let mut recorded = event_of(record, rule, event, DecisionOutcome::Admitted);
+        (recorded.status, recorded.elapsed) = (data.status, data.elapsed);
         (recorded.charged, recorded.settled, recorded.units) = (data.charged, data.settled, data.units);
         recorded.balance = balance;
         recorded.windows =
@@ -193,7 +209,8 @@ impl Core {
         }
         let (record, rule, outcome) =
             (denial.record(), denial.compiled_rule(), DecisionOutcome::Denied(denial.kind()));
-        let mut recorded = event_of(record, rule, event, self.clock.now(), outcome);
+        let mut recorded = event_of(record, rule, event, outcome);
+        recorded.elapsed = event.elapsed(self);
         (recorded.status, recorded.balance) = (status, denial.balance());
         recorded.windows = Windows::new(denial.windows().or_else(|| drawn.entry()?.windows()));
         self.record(&recorded);
@@ -204,7 +221,8 @@ impl Core {
     pub(super) fn record_departure(&self, admission: &Admission, rule: usize, event: &OpenEvent) {
         let entry = admission.entry();
         let (record, rule) = (entry.map(AdmittedKey::record), Some(self.rules.at(rule)));
-        let mut recorded = event_of(record, rule, event, self.clock.now(), DecisionOutcome::Abandoned);
+        let mut recorded = event_of(record, rule, event, DecisionOutcome::Abandoned);
+        recorded.elapsed = event.elapsed(self);
         recorded.windows = Windows::new(entry.and_then(AdmittedKey::windows));
         self.record(&recorded);
     }
@@ -218,18 +236,17 @@ impl Core {
     }
 }
 
-/// Returns the event about a decision of this time, without the members that depend on the outcome.
+/// Returns the event about a decision, without the members that depend on the outcome.
 fn event_of<'e>(
     record: Option<&'e Arc<KeyRecord>>,
     rule: Option<&'e Arc<CompiledRule>>,
     event: &'e OpenEvent,
-    decided: Now,
     outcome: DecisionOutcome,
 ) -> DecisionEvent<'e> {
     let data = event.0.as_deref();
     let account = record.map(|record| &record.account);
     DecisionEvent {
-        time: decided.wall(),
+        time: data.map_or(Timestamp::from_millis(0), |data| data.begun.wall()),
         request_id: event.request_id().map(RequestId::as_str),
         key: record.map(|record| record.id),
         account: account.map(|account| &account.id),
@@ -243,7 +260,7 @@ fn event_of<'e>(
         settled: Credits::ZERO,
         balance: None,
         windows: Windows::default(),
-        elapsed: data.map_or(Duration::ZERO, |data| decided.since(data.begun)),
+        elapsed: None,
         client: data.and_then(|data| data.request.as_ref()?.1),
         expires: record.and_then(|record| record.expires_at),
         units: None,

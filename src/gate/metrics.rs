@@ -1,11 +1,12 @@
 //! The metrics of a gate: a decision sink, and the measurement of calls to its back ends.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use foldhash::fast::RandomState;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::metrics::{
@@ -77,13 +78,17 @@ impl DecisionSink for DecisionMetrics {
             DecisionOutcome::Admitted => {
                 let counter = &self.admitted[rule * self.plan_labels.len() + plan];
                 counter.get_or_init(|| self.counter(rule, plan, event.outcome)).add(1);
-                self.admitted_duration.record(event.elapsed);
+                if let Some(elapsed) = event.elapsed {
+                    self.admitted_duration.record(elapsed);
+                }
                 return;
             }
             DecisionOutcome::Denied(kind) => (&self.denied_duration, kind.name()),
             DecisionOutcome::Abandoned => (&self.abandoned_duration, ""),
         };
-        duration.record(event.elapsed);
+        if let Some(elapsed) = event.elapsed {
+            duration.record(elapsed);
+        }
         let key = (rule, plan, outcome);
         if let Some(counter) = self.others.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             counter.add(1);
@@ -106,7 +111,13 @@ pub(super) struct BackEndMetrics {
     /// The number of open charges: from the call that charges until the call that closes the charge. The failure of that
     /// call leaves the charge to the ledger.
     pub(super) open_charges: Gauge,
+    /// The monotonic time, in nanoseconds, from which on the time of another decision is measured.
+    next_sample: AtomicU64,
 }
+
+/// The least time, in nanoseconds, between two decisions whose time is measured. A reading of the clock and a sample take
+/// a tenth of the time of a decision.
+const SAMPLING: u64 = 100_000;
 
 impl BackEndMetrics {
     pub(super) fn new(clock: &Arc<dyn Clock>) -> Self {
@@ -119,7 +130,18 @@ impl BackEndMetrics {
             settle: operation("ledger", "settle"),
             refund: operation("ledger", "refund"),
             open_charges: Gauge::new(&OPEN_CHARGES, &[]),
+            next_sample: AtomicU64::new(0),
         }
+    }
+
+    /// Returns true if the time of a decision that begins now is measured.
+    #[inline]
+    pub(super) fn is_sample(&self, now: Now) -> bool {
+        let is_sample = now.ticks() >= self.next_sample.load(Ordering::Relaxed);
+        if is_sample {
+            self.next_sample.store(now.ticks().saturating_add(SAMPLING), Ordering::Relaxed);
+        }
+        is_sample
     }
 }
 

@@ -13,7 +13,7 @@
 //! | name | type | labels | meaning |
 //! |---|---|---|---|
 //! | `tollgate_decisions_total` | counter | `rule`, `plan`, `outcome`, `kind` | Decisions. `outcome` is `admitted`, `denied` or `abandoned`. `kind` is the kind of a denial. `rule` is the method and the pattern. A plan that the gate does not have is `unknown`. |
-//! | `tollgate_decision_duration_seconds` | histogram | `outcome` | Time that the gate took for a decision. |
+//! | `tollgate_decision_duration_seconds` | histogram | `outcome` | Time that the gate took for a decision. It is measured at most every 100 µs, or for every decision if a sink [reads](crate::telemetry::DecisionSink::reads_request) it: the number of decisions is in `tollgate_decisions_total`. |
 //! | `tollgate_back_end_duration_seconds` | histogram | `back_end`, `operation` | Time of a call to a back end for which the gate waited. A call that is answered at once, as from memory, is not measured. |
 //! | `tollgate_back_end_errors_total` | counter | `back_end`, `operation`, `error` | Calls to a back end that failed. `error` is `unavailable`, `timed_out`, `overloaded`, `corrupt`, `rejected` or `panicked`. |
 //! | `tollgate_open_charges` | gauge | | Charges of this process for requests that have not ended. |

@@ -224,7 +224,9 @@ fn line(lines: &mut Vec<u8>, event: &OwnedEvent, source: &str, id: &str) {
             settled: event.settled.get(),
             balance: event.balance.map(crate::amount::Credits::get),
             windows: windows.collect(),
-            elapsed_micros: u64::try_from(event.elapsed.as_micros()).unwrap_or(u64::MAX),
+            elapsed_micros: event
+                .elapsed
+                .map(|elapsed| u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)),
             client: event.client.map(|client| client.to_string()),
             expires: event.expires.map(|expires| expires.to_string()),
             units: event.units,
@@ -274,7 +276,7 @@ struct Data<'e> {
     #[serde(skip_serializing_if = "Option::is_none")]
     balance: Option<u64>,
     windows: Vec<WindowData<'e>>,
-    elapsed_micros: u64,
+    elapsed_micros: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -39,7 +39,7 @@ impl DecisionSink for TracingSink {
             balance = event.balance.map(crate::amount::Credits::get),
             window = window.map(|window| window.name),
             remaining = window.map(|window| window.remaining),
-            elapsed_micros = u64::try_from(event.elapsed.as_micros()).unwrap_or(u64::MAX),
+            elapsed_micros = event.elapsed.map(|elapsed| u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)),
             client = event.client.map(tracing::field::display),
             units = event.units,
             bytes = event.bytes,

@@ -71,8 +71,8 @@ use crate::rule::Rule;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct DecisionEvent<'a> {
-    /// The time of the decision: of the admission, or of the response to a denied request. An admitted request's event is
-    /// sent later, at the end of its charge.
+    /// The time at which the decision began. The event is sent later: at the end of the charge, or with the response to a
+    /// denied request.
     pub time: Timestamp,
     /// The id of the request: the client's, if it is short and plain, or one that the gate assigned. If the response has
     /// an id of the gate, it is this one. `None` if no sink of the gate [reads](DecisionSink::reads_request) it.
@@ -104,8 +104,9 @@ pub struct DecisionEvent<'a> {
     /// The rate-limit windows whose state is known.
     pub windows: Windows<'a>,
     /// The time that the gate took. For an admitted request, it ends with the admission. For a denied one, it ends with
-    /// the response. It does not contain the time of the handler and of the settlement.
-    pub elapsed: Duration,
+    /// the response. It does not contain the time of the handler and of the settlement. `None` if no sink of the gate
+    /// [reads](DecisionSink::reads_request) it.
+    pub elapsed: Option<Duration>,
     /// The client's network. It is determined like the address for allowlists, through the
     /// [trusted proxies](crate::gate::TrustedProxies), and cut as [`EventAddresses`] requires. `None` if the address is
     /// unknown.
@@ -245,9 +246,9 @@ pub trait DecisionSink: fmt::Debug + Send + Sync + 'static {
     /// Receives an event.
     fn record(&self, event: &DecisionEvent<'_>);
 
-    /// Returns true if the sink reads [`request_id`](DecisionEvent::request_id) or [`client`](DecisionEvent::client).
-    /// If no sink of a gate reads them, the gate does not determine them, which takes most of the time of an event, and
-    /// they are `None`. Defaults to true.
+    /// Returns true if the sink reads [`request_id`](DecisionEvent::request_id), [`client`](DecisionEvent::client) or
+    /// [`elapsed`](DecisionEvent::elapsed). If no sink of a gate reads them, the gate does not determine them, which takes
+    /// most of the time of an event, and they are `None`. Defaults to true.
     fn reads_request(&self) -> bool {
         true
     }

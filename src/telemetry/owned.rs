@@ -43,7 +43,7 @@ pub struct OwnedEvent {
     /// The rate-limit windows whose state is known.
     pub windows: Vec<OwnedWindow>,
     /// The time that the gate took.
-    pub elapsed: Duration,
+    pub elapsed: Option<Duration>,
     /// The client's network.
     pub client: Option<IpNet>,
     /// The time at which the key expires.

@@ -179,7 +179,7 @@ async fn elapsed_is_the_time_of_the_gate_alone() {
     let service = TollgateLayer::new(gate.clone()).layer(service);
     let _ = service.oneshot(with_key("GET /v1/items/a", KEY).body(Empty::new()).unwrap()).await.unwrap();
     let event = recorder.only();
-    assert_eq!((event.elapsed, &*event.time), (Duration::from_millis(5), "2026-04-30T12:00:00.005Z"));
+    assert_eq!((event.elapsed, &*event.time), (Duration::from_millis(5), "2026-04-30T12:00:00Z"));
     let _ = world.send(&gate, with_key("GET /v1/items/a?limit=90", KEY)).await;
     let event = recorder.only();
     assert_eq!(

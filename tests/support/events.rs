@@ -62,7 +62,7 @@ impl DecisionSink for Recorder {
             settled: event.settled.get(),
             balance: event.balance.map(tollgate::Credits::get),
             windows: windows.collect(),
-            elapsed: event.elapsed,
+            elapsed: event.elapsed.expect("the recorder reads it"),
             client: event.client.map(|client| client.to_string()),
             expires: event.expires.map(|expires| expires.to_string()),
             units: event.units,

@@ -46,6 +46,7 @@ fn back_end(name: &str, back_end: &str, operation: &str) -> String {
 }
 
 const ROUTE: &str = "GET /v1/items/{name}";
+const ADMITTED_DURATION: &str = "tollgate_decision_duration_seconds{outcome=\"admitted\"}";
 
 #[tokio::test]
 async fn decisions_are_counted_by_rule_plan_and_kind() {
@@ -54,12 +55,15 @@ async fn decisions_are_counted_by_rule_plan_and_kind() {
     let world = World::new();
     let gate = gate(&world);
     world.key("kwery_live_of_no_plan", |_, account| account.plan = "removed".into());
-    for _ in 0..12 {
-        let _ = world.send(&gate, with_key("GET /v1/items/a", KEY)).await;
+    let requests = (0..12).map(|_| with_key("GET /v1/items/a", KEY)).chain([
+        without_key("GET /v1/items/a"),
+        with_key("GET /other", KEY),
+        with_key("GET /v1/items/a", "kwery_live_of_no_plan"),
+    ]);
+    for request in requests {
+        let _ = world.send(&gate, request).await;
+        world.clock.advance(Duration::from_millis(1));
     }
-    let _ = world.send(&gate, without_key("GET /v1/items/a")).await;
-    let _ = world.send(&gate, with_key("GET /other", KEY)).await;
-    let _ = world.send(&gate, with_key("GET /v1/items/a", "kwery_live_of_no_plan")).await;
     let expected = [
         (decisions(ROUTE, "plain", "admitted", ""), 10),
         (decisions(ROUTE, "plain", "denied", "credits_exhausted"), 2),
@@ -73,8 +77,27 @@ async fn decisions_are_counted_by_rule_plan_and_kind() {
     let counted =
         metrics.series().iter().filter(|series| series.starts_with("tollgate_decisions_total")).count();
     assert_eq!(counted, expected.len());
-    assert_eq!(metrics.value("tollgate_decision_duration_seconds{outcome=\"admitted\"}"), 10);
+    assert_eq!(metrics.value(ADMITTED_DURATION), 10);
     assert_eq!(metrics.value("tollgate_decision_duration_seconds{outcome=\"denied\"}"), 5);
+}
+
+#[tokio::test]
+async fn durations_are_sampled() {
+    for (reads, measured) in [(false, 3), (true, 30)] {
+        let metrics = Metrics::default();
+        let _installed = metrics.install();
+        let world = World::new();
+        world.plain_key(KEY);
+        let builder = world.kwery().rule(Rule::new("GET /free").unwrap()).metrics();
+        let (events, _receiver) = EventChannel::new(1);
+        let gate = if reads { builder.decision_sink(events) } else { builder }.build().unwrap();
+        // A decision every 10 µs, for 300 µs.
+        for _ in 0..30 {
+            let _ = world.send(&gate, with_key("GET /free", KEY)).await;
+            world.clock.advance(Duration::from_micros(10));
+        }
+        assert_eq!(metrics.value(ADMITTED_DURATION), measured, "{reads}");
+    }
 }
 
 #[tokio::test]
@@ -155,9 +178,8 @@ async fn awaited_back_ends_are_measured() {
             assert_eq!((metrics.value(&duration), metrics.value(&timeouts)), (0, 1));
         } else {
             assert_eq!((metrics.value(&duration), metrics.nanos(&duration)), (1, 5_000_000));
-            let elapsed = "tollgate_decision_duration_seconds{outcome=\"admitted\"}";
             assert!(admitted.unwrap().finish(Outcome::Served).await.is_err());
-            assert_eq!(metrics.nanos(elapsed), 5_000_000);
+            assert_eq!(metrics.nanos(ADMITTED_DURATION), 5_000_000);
             let panics = back_end("errors_total", "ledger", "settle") + ",error=\"panicked\"}";
             assert_eq!(metrics.value(&panics), 1);
         }
