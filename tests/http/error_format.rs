@@ -4,6 +4,7 @@
 
 mod every_kind;
 mod headers;
+#[cfg(feature = "fleet")]
 mod limit_headers;
 mod problem_types;
 mod templates;

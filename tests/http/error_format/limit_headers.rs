@@ -1,7 +1,12 @@
 //! `RateLimit-Policy` and `RateLimit`, read by a parser of structured fields.
 
+use std::num::NonZeroU32;
+
 use proptest::prelude::*;
 use sfv::{BareItem, Item, List, ListEntry, Parser};
+use tollgate::key::Length;
+use tollgate::limit::LocalShare;
+use tollgate::{Gate, KeyFormat, KeySource, Plan};
 
 use crate::fixture::{Answer, Stage};
 
@@ -89,7 +94,7 @@ async fn equal_names_have_partition_keys() {
 async fn full_window_has_no_t() {
     let quotas = [quota("1 per minute", "one", "key"), quota("1 per hour", "two", "account")];
     let stage = stage(&quotas, "1d");
-    // Another key of the account has used up its own window only.
+    // After a minute, the window of the key is full again, and that of the account is not.
     let answers = stage.play(&[KEY, "+60s", KEY]).await;
     assert_eq!(answers[1].status, 429);
     assert_eq!(answers[1].header("ratelimit"), Some("\"one\";r=1, \"two\";r=0;t=3540;pk=:YWNjb3VudA==:"));
@@ -110,6 +115,29 @@ async fn strict_window_names_the_next_free_place() {
     let answers = stage.play(&[KEY, "+20s", KEY, "+20s", KEY, "+5s", KEY]).await;
     let told: Vec<_> = answers.iter().map(|answer| answer.header("ratelimit").unwrap()).collect();
     let expected = ["\"one\";r=2;t=60", "\"one\";r=1;t=40", "\"one\";r=0;t=20", "\"one\";r=0;t=15"];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn share_of_a_node_names_its_next_request() {
+    let mut plan = Plan::new("free");
+    plan.quotas = vec!["8 per minute".parse().unwrap(), "40 in any hour".parse().unwrap()];
+    let builder = Gate::builder()
+        .source(KeySource::header("X-API-Key").unwrap())
+        .format(KeyFormat::new("acme_", Length::exactly(8)).unwrap().accepted_only())
+        .limiter(LocalShare::new(NonZeroU32::new(4).unwrap()))
+        .plan(plan)
+        .limit_headers();
+    let stage = Stage::of(builder).unwrap();
+    stage.put("acme_free0000", "free", |_, _| {});
+    // The share of this node is 2 per minute and 10 in any hour.
+    let answers = stage.play(&[KEY, "+10s", KEY, KEY]).await;
+    let told: Vec<_> = answers.iter().map(|answer| answer.header("ratelimit").unwrap()).collect();
+    let expected = [
+        "\"minute\";r=1;t=30, \"hour\";r=9;t=3600",
+        "\"minute\";r=0;t=20, \"hour\";r=8;t=3590",
+        "\"minute\";r=0;t=20, \"hour\";r=8",
+    ];
     assert_eq!(told, expected);
 }
 
