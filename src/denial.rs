@@ -154,6 +154,8 @@ denial_kinds! {
     CreditsExhausted = "credits_exhausted", None;
     /// An exceeded quota. 429.
     RateLimited = "rate_limited", None;
+    /// A request without a valid key, from a network that has sent too many of them. 429.
+    TooManyAttempts = "too_many_attempts", None;
     /// A request that cannot be parsed. 400.
     BadRequest = "bad_request", None;
     /// A query parameter that the plan does not allow. 400.
@@ -192,6 +194,8 @@ pub(crate) enum Cause {
         window_status: WindowStatus,
         terms: Arc<Terms>,
     },
+    /// The time after which the client's network may try again.
+    Attempts(Duration),
     Scopes(Arc<CompiledRule>),
     Plan(Arc<CompiledRule>),
     Agreement(Agreement),
@@ -398,9 +402,13 @@ impl Denial {
         self.parts().rule.as_ref()
     }
 
-    /// The time after which a rate limit would admit the request, if it is known.
+    /// The time after which a rate limit would admit the request, or after which the client may try a key again, if it is
+    /// known.
     pub fn retry_after(&self) -> Option<Duration> {
-        if let Cause::Wait { retry_after, .. } = self.cause() { Some(*retry_after) } else { None }
+        match self.cause() {
+            Cause::Wait { retry_after, .. } | Cause::Attempts(retry_after) => Some(*retry_after),
+            _ => None,
+        }
     }
 
     /// The quotas in force and the status of the exceeded one.
@@ -473,7 +481,7 @@ pub(crate) fn default_status(kind: DenialKind) -> StatusCode {
             DenialKind::BodyTimeout => Some(StatusCode::REQUEST_TIMEOUT),
             DenialKind::UnsupportedMediaType => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
             DenialKind::CreditsExhausted => Some(StatusCode::PAYMENT_REQUIRED),
-            DenialKind::RateLimited => Some(StatusCode::TOO_MANY_REQUESTS),
+            DenialKind::RateLimited | DenialKind::TooManyAttempts => Some(StatusCode::TOO_MANY_REQUESTS),
             DenialKind::MethodNotAllowed => Some(StatusCode::METHOD_NOT_ALLOWED),
             DenialKind::TooEarly => Some(StatusCode::TOO_EARLY),
             DenialKind::BadRequest => Some(StatusCode::BAD_REQUEST),

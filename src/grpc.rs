@@ -68,7 +68,7 @@
 //! |---|---|
 //! | `unauthorized` | 16 `UNAUTHENTICATED` |
 //! | `forbidden` | 7 `PERMISSION_DENIED` |
-//! | `rate_limited`, `credits_exhausted`, `key_limit_reached` | 8 `RESOURCE_EXHAUSTED` |
+//! | `rate_limited`, `too_many_attempts`, `credits_exhausted`, `key_limit_reached` | 8 `RESOURCE_EXHAUSTED` |
 //! | `bad_request` | 3 `INVALID_ARGUMENT` |
 //! | `unavailable`, `too_early` | 14 `UNAVAILABLE` |
 //! | the call's deadline came first | 4 `DEADLINE_EXCEEDED` |

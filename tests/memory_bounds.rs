@@ -1,17 +1,22 @@
-//! Memory stays bounded: nothing is kept of a key that does not exist, and usage has a maximum number of rows.
+//! Memory stays bounded: nothing is kept of a key that does not exist, failed attempts have a maximum number of networks,
+//! and usage has a maximum number of rows.
 #![cfg(feature = "memory")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is constant here cannot fail")]
 
 #[path = "../benches/harness/mod.rs"]
 mod harness;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use allocation_counter::measure;
+use axum::extract::Request;
 use harness::drive::{call, poll_now};
 use harness::{gate, world};
 use http::HeaderValue;
+use tollgate::adapter::Peer;
 use tollgate::clock::Timestamp;
+use tollgate::gate::AttemptLimit;
 use tollgate::name::AccountId;
 use tollgate::usage::{
     TopKey, TopQuery, UsageBatch, UsageOptions, UsagePart, UsageQuery, UsageRetention, UsageStore, Written,
@@ -43,6 +48,40 @@ fn million_unknown_keys_do_not_grow_memory() {
     });
     println!("{} bytes more after a million unknown keys", flood.bytes_current);
     assert!(flood.bytes_current < BOUND, "{} bytes are kept", flood.bytes_current);
+}
+
+#[test]
+fn million_addresses_fit_in_32_mib() {
+    let address = |number: u32| Peer(Ipv4Addr::from_bits(number).into());
+    let limit = AttemptLimit::new("20 per minute".parse().unwrap()).unwrap();
+    let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
+    let gate = gate::with_keys(64).clock(clock).attempts(limit).build().expect("the gate is complete");
+    let mut keyless = world::keyless(world::ROUTE);
+    let mut unknown = world::request(&world::key(1_000_000));
+    let kind = |request: &mut Request, from: u32| {
+        request.extensions_mut().insert(address(from));
+        poll_now(gate.admit(&RequestView::of(&*request))).expect_err("there is no such key").kind()
+    };
+    // The addresses that send most of the requests: they are above the quota.
+    let loud = 1 << 24..(1 << 24) + 1_000;
+    let flood = measure(|| {
+        for address in loud.clone() {
+            for _ in 0..20 {
+                assert_eq!(kind(&mut keyless, address), DenialKind::Missing);
+            }
+        }
+        for address in 0..1_000_000 {
+            assert_eq!(kind(&mut unknown, address), DenialKind::Unknown);
+        }
+    });
+    println!("{} bytes more after a million addresses", flood.bytes_current);
+    assert!((8 << 20..BOUND).contains(&flood.bytes_current), "{} bytes are kept", flood.bytes_current);
+    // Of a million quiet addresses half were forgotten, and of the loud ones none.
+    for address in loud {
+        assert_eq!(kind(&mut keyless, address), DenialKind::TooManyAttempts);
+    }
+    let request = world::request(&world::key(0));
+    assert!(poll_now(gate.admit(&RequestView::of(&request))).is_ok());
 }
 
 /// The number of rows of the usage, and the bytes of a row that the documentation of `UsageOptions` states.

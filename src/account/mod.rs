@@ -28,6 +28,7 @@
 //! - [`Account`]: the plan, the status, the subscription and the signed agreements of an owner of keys.
 //! - [`Plan`]: the terms of all accounts on it. [`GateBuilder::plan`](crate::GateBuilder::plan) adds a plan to a gate.
 //! - [`QuotaPolicy`]: a number of requests per window, counted per key, per account or per pool ([`QuotaScope`]).
+//! - [`NetworkCut`]: the parts of addresses that identify a network.
 //! - [`Allowance`]: the credits of a plan, such as a [`Grant`] that is repeated.
 //! - [`ParamLimits`]: the maximum values of query parameters.
 //!
@@ -42,6 +43,7 @@ mod quota;
 mod spelling;
 mod terms;
 
+pub use crate::network::NetworkCut;
 pub use grant::{CalendarUnit, Grant, GrantPeriod};
 pub use holder::{Account, AccountDetails, AccountStatus, Subscription};
 pub(crate) use param_limits::{Breach, BreachKind, number};

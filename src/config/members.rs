@@ -5,17 +5,17 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::config::{
-    AgreementConfig, AlertConfig, AlertWhen, Config, CreditHeadersConfig, DefaultConfig, DemoConfig,
-    ErrorFormatConfig, ErrorTextConfig, FormatConfig, GrantConfig, HashConfig, KeepConfig, LifetimeConfig,
-    ManagementConfig, OlderHash, PerUnitConfig, PlanConfig, ProxyConfig, QuotaTable, RequestIdConfig,
-    RuleConfig, ScopesConfig, SourceConfig, UsageConfig, WebhookConfig,
+    AgreementConfig, AlertConfig, AlertWhen, AttemptsConfig, Config, CreditHeadersConfig, DefaultConfig,
+    DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig, GrantConfig, HashConfig, KeepConfig,
+    LifetimeConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig, PlanConfig, ProxyConfig,
+    QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig, UsageConfig, WebhookConfig,
 };
 
 /// The place of a table in the file, in words, and the members of the table.
 type Table = (&'static str, &'static [&'static str]);
 
 /// Returns all tables of the file. The top level comes first.
-pub(super) fn tables() -> [Table; 26] {
+pub(super) fn tables() -> [Table; 28] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
         ("in `sources`", of::<SourceConfig>()),
@@ -38,6 +38,8 @@ pub(super) fn tables() -> [Table; 26] {
         ("under `[management]`", of::<ManagementConfig>()),
         ("under `[usage]`", of::<UsageConfig>()),
         ("in the `keep` of `[usage]`", of::<KeepConfig>()),
+        ("under `[attempts]`", of::<AttemptsConfig>()),
+        ("in the `network` of `[attempts]`", of::<NetworkConfig>()),
         ("under `[proxies]`", of::<ProxyConfig>()),
         ("under `[request_id]`", of::<RequestIdConfig>()),
         ("under `[credit_headers]`", of::<CreditHeadersConfig>()),
@@ -98,7 +100,7 @@ mod tests {
     const PAGE: &str = include_str!("reference.md");
 
     /// The headings of the page for the tables, in the order of `tables`.
-    const HEADINGS: [&str; 26] = [
+    const HEADINGS: [&str; 28] = [
         "## The top of the file",
         "## Sources",
         "## Formats",
@@ -120,6 +122,8 @@ mod tests {
         "## Management",
         "## Usage",
         "### Retention",
+        "## Attempts",
+        "### Networks",
         "## Proxies",
         "## Request ids",
         "## Credit headers",

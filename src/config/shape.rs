@@ -22,7 +22,7 @@ enum Shape {
 }
 
 /// The path of each member, its shape, and an example of one table. `*` matches any name.
-const SHAPES: [(&str, Shape, &str); 24] = [
+const SHAPES: [(&str, Shape, &str); 26] = [
     ("sources", Shape::List, r#"{ header = "X-API-Key" }"#),
     ("formats", Shape::List, r#"{ prefix = "acme_", body = 32 }"#),
     ("hash", Shape::Table, r#"{ pepper = "env:PEPPER" }"#),
@@ -45,6 +45,8 @@ const SHAPES: [(&str, Shape, &str); 24] = [
     ("management", Shape::Table, r#"{ path = "/account/api-keys" }"#),
     ("usage", Shape::Table, r#"{ flush = "10s" }"#),
     ("usage.keep", Shape::Table, r#"{ hours = "60days" }"#),
+    ("attempts", Shape::Table, r#"{ quota = "20 per minute" }"#),
+    ("attempts.network", Shape::Table, "{ ipv4 = 24, ipv6 = 48 }"),
     ("proxies", Shape::Table, r#"{ trusted = ["10.0.0.0/8"] }"#),
     ("request_id", Shape::Table, r#"{ header = "X-Request-Id" }"#),
     ("credit_headers", Shape::Table, r#"{ cost = "X-Credits-Cost" }"#),
@@ -177,7 +179,9 @@ mod tests {
     #[test]
     fn examples_are_valid() {
         for (path, shape, example) in SHAPES {
-            let text = file(path, shape, example);
+            // A quota is required beside a network.
+            let quota = if path == "attempts.network" { "attempts.quota = '20 per minute'\n" } else { "" };
+            let text = quota.to_owned() + &file(path, shape, example);
             super::check(&text, "acme.toml").unwrap();
             Config::deserialize(toml::Deserializer::parse(&text).unwrap()).unwrap();
         }

@@ -14,6 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::credit::CreditLedger;
 use crate::denial::Denial;
 use crate::error::ConfigError;
+use crate::gate::attempts::{AttemptLimit, Attempts};
 use crate::gate::metrics::{BackEndMetrics, DecisionMetrics};
 use crate::gate::revocation::Revocations;
 use crate::gate::terms::Plans;
@@ -71,6 +72,7 @@ pub struct GateBuilder {
     pub(super) order: Vec<Check>,
     pub(super) proxies: TrustedProxies,
     pub(super) preflights: bool,
+    attempts: Option<AttemptLimit>,
     stores: Vec<Given<dyn KeyStore>>,
     limiters: Vec<Given<dyn RateLimiter>>,
     ledgers: Vec<Given<dyn CreditLedger>>,
@@ -114,6 +116,7 @@ impl GateBuilder {
             order: Vec::new(),
             proxies: TrustedProxies::default(),
             preflights: true,
+            attempts: None,
             stores: Vec::new(),
             limiters: Vec::new(),
             ledgers: Vec::new(),
@@ -311,6 +314,12 @@ impl GateBuilder {
     /// around the gate should answer it. Call this method where no browser uses the API.
     pub fn refuse_preflights(mut self) -> Self {
         self.preflights = false;
+        self
+    }
+
+    /// Limits the requests without a valid key that a network may send. Defaults to no limit.
+    pub fn attempts(mut self, limit: AttemptLimit) -> Self {
+        self.attempts = Some(limit);
         self
     }
 
@@ -579,6 +588,7 @@ impl GateBuilder {
             checks: Checks::new(Check::in_order(&self.order)?),
             proxies: self.proxies,
             preflights: self.preflights,
+            attempts: self.attempts.as_ref().map(|limit| Box::new(Attempts::new(limit))),
             meter,
             store,
             store_admin,

@@ -7,16 +7,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use crate::account::{Allowance, Breach, Quotas, ResolvedTerms, Terms};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
 use crate::credit::{Charge, Charged};
-use crate::denial::{Cause, Problem};
+use crate::denial::{Cause, Problem, ancestry};
 use crate::denial::{Denial, DenialKind};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::gate::admission::{Admission, Outcome};
+use crate::gate::attempts::Attempts;
 use crate::gate::checks::{self, CheckContext};
 use crate::gate::detach::detach;
 use crate::gate::entry::{AdmittedKey, FoundKey, OpenCharge, PresentedSecret, RequestCharges};
@@ -106,10 +109,10 @@ impl Decision {
             return Poll::Ready(Ok(()));
         }
         if let Err(denial) = ready!(self.find_record(core, cx, view, &route)) {
-            return self.refuse(core, &route, denial, cx).map(Err);
+            return self.refuse(core, view, &route, denial, cx).map(Err);
         }
         if let Err(denial) = ready!(self.check(cx, view, &route)) {
-            return self.refuse(core, &route, denial, cx).map(Err);
+            return self.refuse(core, view, &route, denial, cx).map(Err);
         }
         Poll::Ready(self.admit(core, view, &route))
     }
@@ -169,14 +172,14 @@ impl Decision {
                 Some(hash) => hash,
                 None => self.hash_key(core, view, route)?,
             };
+            if let Some(attempts) = &core.attempts
+                && attempts.is_limiting()
+                && let Some(ended) = self.find_within_limit(core, attempts, view, route, &hash)
+            {
+                return Poll::Ready(ended);
+            }
             match ready!(answer(&FIND, &mut self.waiting, core, cx, || core.store.find(&hash)))? {
-                Some(record) => {
-                    let retiring = record.hash != hash;
-                    if retiring && !record.is_retiring(&hash) {
-                        return Poll::Ready(Err(not_asked_for()));
-                    }
-                    return Poll::Ready(self.found(record, retiring, core, view, route));
-                }
+                Some(record) => return Poll::Ready(self.found(record, &hash, core, view, route)),
                 None if self.misses + 1 >= core.tries() => {
                     return Poll::Ready(Err(Denial::of(DenialKind::Unknown)));
                 }
@@ -217,22 +220,59 @@ impl Decision {
         Ok(hash)
     }
 
+    /// Finds the record of a key that the store has at hand. Otherwise, denies the request if the client's network is above
+    /// its quota of failed attempts and the store may not be asked. Returns `None` if the store is to be asked.
+    #[cold]
+    fn find_within_limit(
+        &mut self,
+        core: &Arc<Core>,
+        attempts: &Attempts,
+        view: &RequestView<'_>,
+        route: &Route<'_>,
+        newest: &KeyHash,
+    ) -> Option<Result<(), Denial>> {
+        // The store is being asked, or was asked under another scheme.
+        if self.misses != 0 || self.waiting.is_some() {
+            return None;
+        }
+        let mut hashes: SmallVec<[KeyHash; 2]> = SmallVec::new();
+        for scheme in 0..core.hashers.len() {
+            self.misses = scheme;
+            let older = if scheme == 0 { Ok(*newest) } else { self.hash_key(core, view, route) };
+            let hash = match older {
+                Ok(hash) => hash,
+                Err(denial) => return Some(Err(denial)),
+            };
+            if let Some(record) = core.store.find_cached(&hash) {
+                return Some(self.found(record, &hash, core, view, route));
+            }
+            hashes.push(hash);
+        }
+        (self.misses, self.hash) = (0, Some(*newest));
+        let permitted = attempts.permit_look_up(core.network_of(view), &hashes, core.clock.now().ticks());
+        permitted.err().map(|wait| Err(too_many_attempts(wait)))
+    }
+
     #[inline]
     fn found(
         &mut self,
         record: Arc<KeyRecord>,
-        retiring: bool,
+        hash: &KeyHash,
         core: &Arc<Core>,
         view: &RequestView<'_>,
         route: &Route<'_>,
     ) -> Result<(), Denial> {
+        let retiring = record.hash != *hash;
+        if retiring && !record.is_retiring(hash) {
+            return Err(not_asked_for());
+        }
         record.prefetch();
         // The clock was read for the event, unless a back end was waited for since.
         let begun = self.event.begun().filter(|_| self.waiting.is_none());
         let now = begun.unwrap_or_else(|| core.clock.now());
         let own = match core.plans.kept(&record) {
             Some(_) => None,
-            None => first_terms(core, &record, || CheckContext {
+            None => first_terms(core, &record, hash, || CheckContext {
                 core,
                 record: &record,
                 retiring,
@@ -377,21 +417,38 @@ impl Decision {
         Ok(())
     }
 
-    /// Refunds the open charge of a denied request, if there is one.
+    /// Counts a failed attempt, and refunds the open charge of a denied request, if there is one.
     #[cold]
     fn refuse(
         &mut self,
         core: &Core,
+        view: &RequestView<'_>,
         route: &Route<'_>,
         denial: Denial,
         cx: &mut Context<'_>,
     ) -> Poll<Denial> {
+        let denial = self.count_attempt(core, view, denial);
         let denial = denial.in_source(core.sources.get(self.source)).by_rule(route.compiled);
         let Some(entry) = &mut self.admission.0 else { return Poll::Ready(denial) };
         let denial = denial.of_key(entry.record());
         let Some(refund) = entry.close(Outcome::Failed) else { return Poll::Ready(denial) };
         self.waiting.get_or_insert_default().refund = Some((refund, denial));
         self.give_back(cx)
+    }
+
+    /// Counts a failed attempt. If the client's network is above its quota, returns the denial for that.
+    fn count_attempt(&self, core: &Core, view: &RequestView<'_>, denial: Denial) -> Denial {
+        let Some(attempts) = &core.attempts else { return denial };
+        let is_below = |above| ancestry(denial.kind()).any(|kind| kind == above);
+        if !is_below(DenialKind::Unauthorized) {
+            return denial;
+        }
+        let key = self.hash.as_ref();
+        if let Some(key) = key {
+            attempts.forget(key);
+        }
+        let counted = attempts.count(core.network_of(view), key, core.clock.now().ticks());
+        counted.map_or_else(too_many_attempts, |()| denial)
     }
 
     /// Waits for the refund of a denied request's charge.
@@ -413,6 +470,14 @@ impl Drop for Decision {
         if let Some(core) = self.stop_waiting() {
             core.record_departure(&self.admission, self.rule, &self.event);
         }
+    }
+}
+
+impl Core {
+    /// Returns the network for which the client's failed attempts are counted. `None` if the client's address is unknown.
+    fn network_of(&self, view: &RequestView<'_>) -> Option<IpNet> {
+        let cut = self.attempts.as_ref()?.cut();
+        self.proxies.client(view).map(|address| cut.of(address))
     }
 }
 
@@ -589,6 +654,7 @@ fn posted(spent: &mut RequestCharges, core: &Core, cost: Credits, charged: &Char
 }
 
 /// Resolves the terms of a record and stores them on the record. Returns the terms only if they cannot be stored there.
+/// Remembers the key for the limit on failed attempts.
 ///
 /// A record whose terms are unknown is the operator's fault. A check that precedes the first check of the terms, such as
 /// that of the client's address, determines the denial instead.
@@ -596,10 +662,14 @@ fn posted(spent: &mut RequestCharges, core: &Core, cost: Credits, charged: &Char
 fn first_terms<'d>(
     core: &Core,
     record: &Arc<KeyRecord>,
+    hash: &KeyHash,
     context: impl FnOnce() -> CheckContext<'d>,
 ) -> Result<Option<Arc<Terms>>, Denial> {
     if !core.environments.contains(&record.environment) {
         return Err(Denial::of(DenialKind::Unknown));
+    }
+    if let Some(attempts) = &core.attempts {
+        attempts.remember(hash);
     }
     core.plans.keep(record).map_err(|unknown| {
         let context = context();
@@ -619,6 +689,11 @@ fn is_preflight(view: &RequestView<'_>) -> bool {
 #[cold]
 fn not_asked_for() -> Denial {
     Denial::store(StoreError::corrupt("the store returned the record of another key"))
+}
+
+#[cold]
+fn too_many_attempts(wait: Duration) -> Denial {
+    Denial::because(DenialKind::TooManyAttempts, Cause::Attempts(wait))
 }
 
 #[cold]

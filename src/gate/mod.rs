@@ -44,9 +44,11 @@
 //! - [`Principal`]: the caller, for the handler.
 //! - [`FinalCost`]: the cost that a handler reports, if it is less than the charge.
 //! - [`Check`]: the checks, whose order can be configured.
+//! - [`AttemptLimit`]: the number of requests without a valid key that a network may send.
 //! - [`TrustedProxies`]: the proxies that may report the client's address.
 
 mod admission;
+mod attempts;
 mod builder;
 mod checks;
 mod client;
@@ -69,6 +71,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 pub use admission::{Admission, FinalCost, Outcome, Principal};
+pub use attempts::AttemptLimit;
 pub use builder::GateBuilder;
 pub use client::TrustedProxies;
 pub(crate) use decide::Decision;
@@ -84,6 +87,7 @@ use crate::clock::Clock;
 use crate::credit::{CreditAdmin, CreditLedger};
 use crate::denial::Denial;
 use crate::error::ConfigError;
+use crate::gate::attempts::Attempts;
 pub(crate) use crate::gate::detach::detach;
 pub(crate) use crate::gate::detach::surviving;
 pub(crate) use crate::gate::guarded::{bare_failure, decide};
@@ -144,6 +148,8 @@ pub(crate) struct Core {
     checks: Checks,
     pub(crate) proxies: TrustedProxies,
     preflights: bool,
+    /// The failed attempts, if there is a limit on them.
+    attempts: Option<Box<Attempts>>,
     pub(crate) store: Arc<dyn KeyStore>,
     /// The write side of the store.
     pub(crate) store_admin: Option<Arc<dyn AccountAdmin>>,
@@ -311,6 +317,11 @@ impl Core {
     /// The formats of the gate's keys.
     pub(crate) fn formats(&self) -> &[KeyFormat] {
         &self.formats
+    }
+
+    /// Returns true if there is a limit on failed attempts.
+    pub(crate) fn limits_attempts(&self) -> bool {
+        self.attempts.is_some()
     }
 
     /// The prefixes of keys, without empty ones.

@@ -15,6 +15,10 @@ impl<T: KeyStore> KeyStore for Resilient<T> {
         self.ask(|store| store.find(hash))
     }
 
+    fn find_cached(&self, hash: &KeyHash) -> Option<Arc<KeyRecord>> {
+        self.back_end.find_cached(hash)
+    }
+
     fn is_failing(&self) -> bool {
         self.shared.circuit.is_open() || self.back_end.is_failing()
     }

@@ -1,8 +1,8 @@
 //! Metrics of gates and back ends, through the facade of the crate [`metrics`](https://docs.rs/metrics).
 //!
 //! The metrics of a gate are recorded if its builder has
-//! [`GateBuilder::metrics`](crate::GateBuilder::metrics). The metrics of caches, circuits, leases, sweeps and sinks are
-//! recorded in every build with the feature `metrics`. Install the recorder of an exporter before you create back ends
+//! [`GateBuilder::metrics`](crate::GateBuilder::metrics). The metrics of caches, circuits, leases, sweeps, sinks and
+//! networks are recorded in every build with the feature `metrics`. Install the recorder of an exporter before you create back ends
 //! and gates: they register their metrics with the recorder that is installed then.
 //!
 //! Label values come from the configuration and from this crate alone: names of rules and plans, kinds of denials and
@@ -33,6 +33,7 @@
 //! | `tollgate_sweeps_total` | counter | `ledger` | Sweeps for abandoned charges. `ledger` is `memory`, `sql` or `redis`. |
 //! | `tollgate_swept_charges_total` | counter | `ledger` | Charges, or leased blocks, that a sweep closed. |
 //! | `tollgate_usage_batches_total` | counter | `result` | Batches of usage. `result` is `written` or `failed`. |
+//! | `tollgate_networks_forgotten_total` | counter | `of` | Networks of clients whose counts were dropped because there was no place for a further network. `of` is `attempts`. |
 //! | `tollgate_events_dropped_total` | counter | `sink` | Decision events that a sink dropped. `sink` is `channel`, `cloud_events` or `usage`. |
 //!
 //! # Example
@@ -67,7 +68,9 @@ pub(crate) use definition::{
     BACK_END_DURATION, BACK_END_ERRORS, DECISION_DURATION, DECISIONS, EVENTS_DROPPED, OPEN_CHARGES,
 };
 pub(crate) use handle::{Counter, Gauge, Histogram};
-pub(crate) use parts::{AnnouncementMetrics, CacheMetrics, CircuitMetrics, LeaseMetrics, swept};
+pub(crate) use parts::{
+    AnnouncementMetrics, CacheMetrics, CircuitMetrics, LeaseMetrics, networks_forgotten, swept,
+};
 pub(crate) use parts::{usage_batch_failed, usage_batch_written, usage_events_dropped};
 
 /// Upper bounds of histogram buckets, in seconds, for all durations of this crate: from a microsecond, for a gate with back ends in

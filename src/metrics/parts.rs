@@ -154,6 +154,11 @@ pub(crate) fn swept(ledger: &'static str, closed: u64) {
     Counter::new(&defined::SWEPT_CHARGES, &[("ledger", ledger)]).add(closed);
 }
 
+/// Returns the counter of networks whose counts were dropped for others.
+pub(crate) fn networks_forgotten(of: &'static str) -> Counter {
+    Counter::new(&defined::NETWORKS_FORGOTTEN, &[("of", of)])
+}
+
 /// Counts a batch of usage that was written.
 pub(crate) fn usage_batch_written() {
     Counter::new(&defined::USAGE_BATCHES, &[("result", "written")]).add(1);

@@ -40,6 +40,9 @@ fn of_any_route(core: &Core) -> Vec<Denial> {
         kinds.push(Kind::TooEarly);
     }
     let mut denials: Vec<Denial> = kinds.into_iter().map(Denial::of).collect();
+    if core.limits_attempts() {
+        denials.push(Denial::because(Kind::TooManyAttempts, Cause::Attempts(Duration::from_secs(30))));
+    }
     denials.extend(core.some_quotas().map(|terms| {
         let cause = Cause::Wait {
             retry_after: Duration::from_secs(30),

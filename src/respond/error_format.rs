@@ -150,6 +150,7 @@ impl ErrorFormat {
     /// |---|---|
     /// | `rate_limited` | `quota-exceeded` |
     /// | `rate_limited` with the status 503 | `temporary-reduced-capacity` |
+    /// | `too_many_attempts`, without the member | `abnormal-usage-detected` |
     ///
     /// Without [limit headers](crate::GateBuilder::limit_headers), only the quota with the longest wait is listed.
     ///

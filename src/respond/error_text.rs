@@ -107,11 +107,13 @@ impl Resolved {
                 "temporary-reduced-capacity"
             }
             DenialKind::RateLimited => "quota-exceeded",
+            DenialKind::TooManyAttempts => "abnormal-usage-detected",
             _ => return,
         };
         if self.type_uri.is_none() {
             self.type_uri = Some(format!("https://iana.org/assignments/http-problem-types#{name}"));
-            if !self.members.iter().any(|(known, _)| known == VIOLATED_POLICIES) {
+            let has_policies = kind == DenialKind::RateLimited;
+            if has_policies && !self.members.iter().any(|(known, _)| known == VIOLATED_POLICIES) {
                 self.members.push((VIOLATED_POLICIES.to_owned(), "{violated_policies}".to_owned()));
             }
         }
@@ -160,7 +162,7 @@ fn default_code(kind: DenialKind) -> String {
 
 /// Returns true if denials of the kind state when to retry.
 pub(super) fn waits(kind: DenialKind) -> bool {
-    matches!(kind, DenialKind::RateLimited | DenialKind::Unavailable)
+    matches!(kind, DenialKind::RateLimited | DenialKind::TooManyAttempts | DenialKind::Unavailable)
 }
 
 /// Returns the phrase of a status according to RFC 9110.
@@ -213,6 +215,10 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         DenialKind::RateLimited => {
             ("Too Many Requests", "The rate limit is exceeded. Retry in {retry_after} s.")
         }
+        DenialKind::TooManyAttempts => (
+            "Too Many Requests",
+            "Too many requests without a valid API key were sent from this network. Retry in {retry_after} s.",
+        ),
         DenialKind::BadRequest => ("Bad Request", "The request is malformed."),
         DenialKind::ParameterForbidden => {
             ("Parameter Not Allowed", "The parameter `{parameter}` is not allowed.")

@@ -114,6 +114,16 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Finds the record of the key with this hash.
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>>;
 
+    /// Returns the record of the key with this hash if [`find`](Self::find) would return it at once, without a call to a
+    /// database or to another process. A gate with an [`AttemptLimit`](crate::gate::AttemptLimit) asks for a key of a
+    /// network that is above the limit by this method first.
+    ///
+    /// A wrapper returns the answer of the store behind it. Defaults to `None`.
+    fn find_cached(&self, hash: &KeyHash) -> Option<Arc<KeyRecord>> {
+        let _ = hash;
+        None
+    }
+
     /// Returns the write side of the store, if it has one. Without it, keys and accounts cannot be managed,
     /// and no uses are recorded.
     ///
@@ -133,6 +143,10 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
 impl<T: KeyStore + ?Sized> KeyStore for Arc<T> {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         (**self).find(hash)
+    }
+
+    fn find_cached(&self, hash: &KeyHash) -> Option<Arc<KeyRecord>> {
+        (**self).find_cached(hash)
     }
 
     fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {

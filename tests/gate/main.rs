@@ -1,6 +1,7 @@
 //! The decision: keys, formats, sources, rules, the order of the checks, rate limits and credits, over back ends in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod attempts;
 mod back_ends;
 mod builder;
 mod decision_events;
@@ -10,6 +11,7 @@ mod keys;
 #[path = "../support/log.rs"]
 mod log;
 mod order;
+mod properties_attempts;
 mod properties_keys;
 mod properties_query;
 mod properties_rules;

@@ -21,6 +21,7 @@ mod serve_hyper;
 mod serve_tonic;
 use crate::services;
 mod fixture;
+mod guesser;
 use crate::support;
 
 use std::collections::BTreeMap;
@@ -197,8 +198,14 @@ fn every_kind_of_refusal_is_in_the_table() {
         .collect();
     // What is said of several kinds at once; a request that is none, which servers refuse themselves; and a body that does
     // not come, which takes seconds a run: `a_body_that_does_not_come_is_408` in `management_http`.
-    let elsewhere =
-        [DenialKind::Unauthorized, DenialKind::Forbidden, DenialKind::BadRequest, DenialKind::BodyTimeout];
+    // And one that takes other requests that are denied before: `guesser`.
+    let elsewhere = [
+        DenialKind::Unauthorized,
+        DenialKind::Forbidden,
+        DenialKind::TooManyAttempts,
+        DenialKind::BadRequest,
+        DenialKind::BodyTimeout,
+    ];
     let absent: Vec<_> = DenialKind::ALL.iter().filter(|kind| !expected.contains(*kind)).collect();
     assert_eq!(absent, elsewhere.iter().collect::<Vec<_>>());
     let names: HashSet<_> = rows().iter().map(|row| row.name).collect();

@@ -1,6 +1,7 @@
 //! Tests of the metrics of gates and back ends.
 
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 use http::Request;
 use tokio::sync::broadcast;
+use tollgate::adapter::Peer;
 use tollgate::credit::{Charge, ChargeId, Charged, LeaseTerms, LeasedLedger};
-use tollgate::gate::Outcome;
+use tollgate::gate::{AttemptLimit, Outcome};
 use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::key::{KeyHash, KeyHasher};
 use tollgate::rule::{Cost, ScopeRule};
@@ -411,4 +413,35 @@ async fn sweeps_and_dropped_events_are_counted() {
     assert_eq!(world.ledger.close_abandoned(now), 0);
     assert_eq!(metrics.value("tollgate_sweeps_total{ledger=\"memory\"}"), 1);
     assert_eq!(metrics.value("tollgate_swept_charges_total{ledger=\"memory\"}"), 0);
+}
+
+#[tokio::test]
+async fn forgotten_networks_are_counted() {
+    const FORGOTTEN: &str = "tollgate_networks_forgotten_total{of=\"attempts\"}";
+    let metrics = Metrics::default();
+    let _installed = metrics.install();
+    let world = World::new();
+    let limit = AttemptLimit::new("2 per minute".parse().unwrap()).unwrap();
+    let gate = world.kwery().attempts(limit).build().unwrap();
+    let mut request = without_key("GET /v1/items/a").body(()).unwrap();
+    let mut fail = async |address: u32| {
+        request.extensions_mut().insert(Peer(Ipv4Addr::from_bits(address).into()));
+        assert!(gate.admit(&RequestView::of(&request)).await.is_err());
+    };
+    for address in 0..1_000 {
+        fail(address).await;
+    }
+    assert_eq!(metrics.value(FORGOTTEN), 0);
+    // There are 524,288 places. Some sets of places are full long before.
+    for address in 0..300_000 {
+        fail(address).await;
+    }
+    assert!(metrics.value(FORGOTTEN) > 0);
+    // A network whose quota is full again is not forgotten: its place is free.
+    world.clock.advance(Duration::from_mins(1));
+    let before = metrics.value(FORGOTTEN);
+    for address in 300_000..310_000 {
+        fail(address).await;
+    }
+    assert_eq!(metrics.value(FORGOTTEN), before);
 }

@@ -24,6 +24,7 @@ pub(super) fn checks(store: &Store) -> Vec<Check> {
         an_expired_key_is_found,
         times_come_back_to_the_millisecond,
         what_is_found_now_is_what_there_is,
+        a_record_at_hand_is_the_one_that_is_found,
     ]
 }
 
@@ -179,6 +180,20 @@ async fn what_is_found_now_is_what_there_is(store: Store) -> Verdict {
     same("by a secret that it has no more", store.find_now(&old).await?, None)?;
     store.erase(record.id).await?;
     same("once it is erased", store.find_now(&record.hash).await?, None)
+}
+
+async fn a_record_at_hand_is_the_one_that_is_found(store: Store) -> Verdict {
+    let record = key(&store).await?;
+    same("a hash that nobody has", store.find_cached(&fresh::hash()), None)?;
+    for status in [KeyStatus::Active, KeyStatus::Paused] {
+        change(&store, record.id, |record| record.status = status).await?;
+        let found = store.find(&record.hash).await?;
+        // A store need not have a record at hand.
+        let at_hand = store.find_cached(&record.hash).or_else(|| found.clone());
+        same("the record at hand", at_hand, found)?;
+    }
+    store.erase(record.id).await?;
+    same("once it is erased", store.find_cached(&record.hash), None)
 }
 
 async fn found(store: &Store, hash: &KeyHash) -> Result<KeyRecord, Fault> {

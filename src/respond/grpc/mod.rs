@@ -106,7 +106,9 @@ impl Calls {
         let exact = match denial.kind() {
             DenialKind::CreditsExhausted => return Some(-1),
             DenialKind::Unavailable if !matches!(denial.cause(), Cause::Deadline) => SHORTEST_WAIT,
-            DenialKind::RateLimited => denial.retry_after().unwrap_or(SHORTEST_WAIT),
+            DenialKind::RateLimited | DenialKind::TooManyAttempts => {
+                denial.retry_after().unwrap_or(SHORTEST_WAIT)
+            }
             _ => return None,
         };
         let exact = exact.min(self.error_templates.longest_wait);
@@ -150,9 +152,10 @@ fn of_kind(kind: DenialKind) -> Code {
         DenialKind::Unauthorized => Code::Unauthenticated,
         DenialKind::Forbidden => Code::PermissionDenied,
         DenialKind::NotFound => Code::NotFound,
-        DenialKind::KeyLimitReached | DenialKind::CreditsExhausted | DenialKind::RateLimited => {
-            Code::ResourceExhausted
-        }
+        DenialKind::KeyLimitReached
+        | DenialKind::CreditsExhausted
+        | DenialKind::RateLimited
+        | DenialKind::TooManyAttempts => Code::ResourceExhausted,
         DenialKind::Conflict => Code::Aborted,
         DenialKind::MethodNotAllowed => Code::Unimplemented,
         DenialKind::BadRequest => Code::InvalidArgument,

@@ -225,6 +225,10 @@ impl KeyStore for MemoryStore {
         StoreFuture::ready(self.records.pin().get(hash).cloned())
     }
 
+    fn find_cached(&self, hash: &KeyHash) -> Option<Arc<KeyRecord>> {
+        self.records.pin().get(hash).cloned()
+    }
+
     fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
         Some(self)
     }

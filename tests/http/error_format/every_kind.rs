@@ -16,6 +16,7 @@ sources = [{ header = "X-API-Key" }, { authorization = "Bearer" }]
 formats = [{ prefix = "acme_", body = 8, issue = false }]
 proxies = { trusted = ["10.0.0.0/8"] }
 agreements.opra = { url = "https://acme.example/opra" }
+attempts = { quota = "40 per minute" }
 [[rules]]
 route = "/paid"
 subscription = true
@@ -90,6 +91,9 @@ const REQUESTS: &[(&str, &str, u16)] = &[
 /// A sixth request in a minute: what comes before is served.
 const BUSY: &str = "GET /a; x-api-key: acme_busy0000";
 
+/// A forty-first request without a key in a minute.
+const GUESSES: &str = "GET /a; peer 198.51.100.9";
+
 /// A provider's words on the common ground; problem details in this crate's own words without one.
 fn stage(provider: Option<&str>) -> Stage {
     let mut config = Config::from_toml(GROUND, "ground.toml").unwrap();
@@ -114,6 +118,8 @@ async fn refusals(stage: &Stage) -> Vec<(&'static str, u16, Answer)> {
     }
     let busy = stage.play(&[BUSY; 6]).await.pop().unwrap();
     answers.push(("rate_limited", 429, busy));
+    let guesses = stage.play(&[GUESSES; 41]).await.pop().unwrap();
+    answers.push(("too_many_attempts", 429, guesses));
     answers
 }
 
@@ -132,8 +138,12 @@ const OF_MANAGEMENT: [&str; 9] = [
 
 #[test]
 fn requests_cover_every_denial_kind() {
-    let met: BTreeSet<_> =
-        REQUESTS.iter().map(|(_, kind, _)| *kind).chain(["rate_limited"]).chain(OF_MANAGEMENT).collect();
+    let met: BTreeSet<_> = REQUESTS
+        .iter()
+        .map(|(_, kind, _)| *kind)
+        .chain(["rate_limited", "too_many_attempts"])
+        .chain(OF_MANAGEMENT)
+        .collect();
     let left: Vec<_> =
         DenialKind::ALL.iter().map(|kind| kind.name()).filter(|kind| !met.contains(kind)).collect();
     assert_eq!(left, ["unauthorized", "forbidden", "internal"]);

@@ -40,6 +40,18 @@ async fn only_the_longest_wait_is_known_without_headers() {
 }
 
 #[tokio::test]
+async fn too_many_attempts_are_abnormal_usage() {
+    let toml = "presentation.problem_types = true\nattempts.quota = '1 per minute'";
+    let stage = Stage::of_file(toml).unwrap();
+    let body = stage.play(&["GET /a; peer 192.0.2.1"; 2]).await.pop().unwrap().json();
+    assert_eq!(
+        (&body["type"], &body["code"]),
+        (&problem("abnormal-usage-detected").into(), &"too_many_attempts".into())
+    );
+    assert_eq!(body.get("violated-policies"), None);
+}
+
+#[tokio::test]
 async fn status_503_means_reduced_capacity() {
     let body = body("presentation.problem_types = true\nerrors.rate_limited.status = 503").await;
     assert_eq!(

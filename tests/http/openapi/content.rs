@@ -162,6 +162,19 @@ fn route_documents_exactly_its_refusals() {
 }
 
 #[test]
+fn limit_on_attempts_is_documented() {
+    let examples = |more: &str| {
+        let document = gate(more).gate().openapi();
+        let denied = operation(&document, "get", "/v1/bars")["responses"]["429"].clone();
+        assert!(denied["headers"]["Retry-After"].is_object(), "{denied}");
+        denied["content"]["application/problem+json"]["examples"].clone()
+    };
+    assert!(examples("").get("too_many_attempts").is_none());
+    let limited = &examples("[attempts]\nquota = '20 per minute'")["too_many_attempts"]["value"];
+    assert_eq!((&limited["status"], &limited["code"]), (&json!(429), &json!("too_many_attempts")));
+}
+
+#[test]
 fn a_revocation_says_its_three_answers() {
     let gate = gate("");
     let document = gate.gate().openapi();

@@ -27,7 +27,7 @@ pub(crate) fn code(kind: Kind) -> Code {
         | Kind::AgreementRequired
         | Kind::AccountSuspended
         | Kind::AccountDeleted => Code::PermissionDenied,
-        Kind::RateLimited | Kind::CreditsExhausted => Code::ResourceExhausted,
+        Kind::RateLimited | Kind::TooManyAttempts | Kind::CreditsExhausted => Code::ResourceExhausted,
         Kind::ParameterAboveCap | Kind::ParameterForbidden | Kind::ParameterUnreadable => {
             Code::InvalidArgument
         }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tollgate::account::{Allowance, ParamLimit};
-use tollgate::gate::TrustedProxies;
+use tollgate::gate::{AttemptLimit, TrustedProxies};
 use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Length};
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::store::AccountAdmin;
@@ -93,16 +93,23 @@ impl Stage {
     pub(crate) fn new(later: bool) -> Self {
         let mut rules = rules("GET");
         rules.push(priced("POST /v1/data", COST));
-        Self::of(rules, later)
+        Self::of(rules, later, |builder| builder)
+    }
+
+    /// The same for HTTP and gRPC, with a limit of three failed attempts a minute.
+    pub(crate) fn of_guesses(later: bool) -> Self {
+        let rules = ["GET", "POST"].map(|method| rule(&format!("{method} /v1/data"), &|_| {})).into();
+        let limit = AttemptLimit::new("3 per minute".parse().unwrap()).unwrap();
+        Self::of(rules, later, |builder| builder.attempts(limit))
     }
 
     /// The same for gRPC calls, whose method is POST.
     #[cfg(feature = "tonic")]
     pub(crate) fn of_calls(later: bool) -> Self {
-        Self::of(rules("POST"), later)
+        Self::of(rules("POST"), later, |builder| builder)
     }
 
-    fn of(rules: Vec<Rule>, later: bool) -> Self {
+    fn of(rules: Vec<Rule>, later: bool, change: impl FnOnce(GateBuilder) -> GateBuilder) -> Self {
         let (world, notes) = (World::new(), Notes::default());
         let [fails, panics] = [OUTAGE, PANIC].map(|name| KeyHasher::sha256().hash(key(name).as_bytes()));
         let store = Partial { store: Arc::clone(&world.store), fails, panics };
@@ -114,7 +121,7 @@ impl Stage {
             let (ledger, limiter) = (Arc::clone(&world.ledger), Arc::clone(&world.limiter));
             Gate::builder().store(store).ledger(ledger).limiter(limiter)
         };
-        let builder = rules.into_iter().fold(plans(builder, &world), GateBuilder::rule);
+        let builder = rules.into_iter().fold(change(plans(builder, &world)), GateBuilder::rule);
         let builder = builder.on_denial(move |denial| denials.0.denials.lock().unwrap().push(denial.kind()));
         let builder = builder.management("/account/keys");
         let gate = builder.management_scope("keys:manage").build().unwrap();

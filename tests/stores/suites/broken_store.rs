@@ -28,6 +28,7 @@ rules! {
     ChecksThenPuts,
     GetsAnything,
     CachesForEver,
+    KeepsRecordsAtHand,
     FindsNowWhatItFoundBefore,
     FindsNothingNow,
     KeepsVersions,
@@ -170,6 +171,11 @@ pub(crate) fn ready<T>(future: StoreFuture<T>) -> T {
 impl KeyStore for Broken {
     fn find(&self, hash: &KeyHash) -> StoreFuture<Option<Arc<KeyRecord>>> {
         StoreFuture::ready(self.found(hash))
+    }
+
+    fn find_cached(&self, hash: &KeyHash) -> Option<Arc<KeyRecord>> {
+        let keeps = || self.cache.lock().unwrap().entry(*hash).or_insert(self.found(hash)).clone();
+        if self.breaks(Rule::KeepsRecordsAtHand) { keeps() } else { None }
     }
 
     fn admin(self: Arc<Self>) -> Option<Arc<dyn AccountAdmin>> {
