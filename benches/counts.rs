@@ -34,6 +34,7 @@ mod harness;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
@@ -46,6 +47,8 @@ use harness::handwritten::{self, ONCE, UNLIMITED};
 use harness::world::{self, KEYS, Traffic};
 use sha2::block_api::compress256;
 use tollgate::TollgateLayer;
+use tollgate::adapter::Peer;
+use tollgate::gate::AttemptLimit;
 use tollgate::usage::UsageOptions;
 use tower::{Layer, Service, service_fn};
 
@@ -54,6 +57,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The number of requests that are counted.
 const REQUESTS: usize = 10_000;
+
+/// The number of addresses whose requests were denied before, where failed attempts are limited.
+const ADDRESSES: u32 = 100_000;
 
 /// A kind of request, by its outcome.
 #[derive(Clone, Copy)]
@@ -130,6 +136,21 @@ fn counted_case(kind: Kind) -> Case {
     Case::new(kind, TollgateLayer::new(gate).layer(service_fn(world::handler)))
 }
 
+/// A gate that limits failed attempts. The network of the requests is above its quota, and so are other networks.
+fn attempted_case(kind: Kind) -> Case {
+    let quota = "1 per day".parse().expect("a quota");
+    let limit = AttemptLimit::new(quota).expect("a limit");
+    let builder = gate::with_keys(kind.keys()).attempts(limit);
+    let gate = builder.without_principal().build().expect("the gate is complete");
+    let mut service = TollgateLayer::new(gate).layer(service_fn(world::handler));
+    for address in (0..ADDRESSES).chain([world::PEER.to_bits()]) {
+        let mut request = world::keyless(world::ROUTE);
+        request.extensions_mut().insert(Peer(Ipv4Addr::from_bits(address).into()));
+        drop(call(&mut service, request));
+    }
+    Case::new(kind, service)
+}
+
 fn handwritten_case(kind: Kind) -> Case {
     let per_day = if let Kind::Limited = kind { ONCE } else { UNLIMITED };
     Case::new(kind, handwritten::service(kind.keys(), per_day))
@@ -161,6 +182,13 @@ fn gated(mut case: Case) -> Case {
 #[library_benchmark(setup = counted_case)]
 #[bench::admitted(Kind::Admitted)]
 fn counted(mut case: Case) -> Case {
+    case.send(REQUESTS);
+    case
+}
+
+#[library_benchmark(setup = attempted_case)]
+#[bench::admitted(Kind::Admitted)]
+fn attempted(mut case: Case) -> Case {
     case.send(REQUESTS);
     case
 }
@@ -202,7 +230,7 @@ fn sha256(mut state: [u32; 8]) -> [u32; 8] {
 
 library_benchmark_group!(
     name = stacks,
-    benchmarks = [bare, gated, counted, by_hand, bare_in_8_ways, gated_in_8_ways, sha256]
+    benchmarks = [bare, gated, counted, attempted, by_hand, bare_in_8_ways, gated_in_8_ways, sha256]
 );
 
 /// A simulation of caches: an L1 data cache of 32 KiB, and a last level of 1 MiB in 16 ways.
@@ -367,5 +395,7 @@ fn main() -> ExitCode {
     println!("ll_misses_added={:.1}", admitted.ll_misses);
     let counted = Counts::read("counted", "admitted").less(Counts::read("gated", "admitted"));
     println!("instructions_of_usage={:.0}", counted.instructions);
+    let attempted = Counts::read("attempted", "admitted").less(Counts::read("gated", "admitted"));
+    println!("instructions_of_attempts={:.0}", attempted.instructions);
     ExitCode::from(u8::from(!grown.is_empty()))
 }
