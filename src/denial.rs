@@ -51,7 +51,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::account::Quotas;
-use crate::account::{Breach, BreachKind, Terms, TermsError, WindowStatus};
+use crate::account::{AppliedQuotas, Breach, BreachKind, TermsError, WindowStatus};
 use crate::amount::Credits;
 use crate::error::StoreError;
 use crate::key::{KeyId, KeyRecord, KeySource};
@@ -192,7 +192,7 @@ pub(crate) enum Cause {
     Wait {
         retry_after: Duration,
         window_status: WindowStatus,
-        terms: Arc<Terms>,
+        quotas: AppliedQuotas,
     },
     /// The time after which the client's network may try again.
     Attempts(Duration),
@@ -413,8 +413,8 @@ impl Denial {
 
     /// The quotas in force and the status of the exceeded one.
     pub(crate) fn windows(&self) -> Option<(&Quotas, &WindowStatus)> {
-        if let Cause::Wait { terms, window_status, .. } = self.cause() {
-            Some((&terms.quotas, window_status))
+        if let Cause::Wait { quotas, window_status, .. } = self.cause() {
+            Some((quotas.quotas(), window_status))
         } else {
             None
         }

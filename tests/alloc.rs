@@ -99,6 +99,16 @@ fn metrics_of_an_admission_allocate_nothing() {
 }
 
 #[test]
+fn rule_quota_allocates_nothing() {
+    let bare = allocations(service_fn(world::handler), admitted);
+    let mut rule = tollgate::Rule::new("GET /v1/candles/BTC").unwrap();
+    rule.scopes = tollgate::rule::ScopeRule::Everyone;
+    rule.quotas = ["1000 per minute", "5000 per hour"].map(|text| text.parse().unwrap()).into();
+    let gate = || gate::with_keys(4).without_principal();
+    assert_eq!(allocations(behind(gate().rule(rule)), admitted), bare);
+}
+
+#[test]
 fn usage_of_an_admission_allocates_nothing() {
     let bare = allocations(service_fn(world::handler), admitted);
     let gate = gate::with_keys(4).without_principal().usage_options(UsageOptions::default()).build().unwrap();

@@ -15,6 +15,7 @@ formats = [{ prefix = "acme_", body = 38, checksum = true }]
 rules = [
     { route = "GET /health", public = true },
     { route = "GET /report", cost = 1 },
+    { route = "GET /rare", quotas = [{ quota = "100 in any 2s", counts = "account" }] },
 ]
 management = { path = "/keys" }
 

@@ -24,7 +24,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), Fault> {
     let routes = Router::new()
         .route("/health", get(async || "up\n"))
         .route("/report", get(async || "a report\n"))
-        .route("/free", get(async || "for free\n"));
+        .route("/free", get(async || "for free\n"))
+        .route("/rare", get(async || "rarely\n"));
     let listener = TcpListener::bind(&options.listen).await?;
     println!("listening http://{}", listener.local_addr()?);
     let keeping = tokio::spawn(housekeeping::keep(manager.clone(), back_ends.credits.clone()));

@@ -33,7 +33,7 @@
 //! - [`ParamLimits`]: the maximum values of query parameters.
 //!
 //! Quotas and parameter limits of a key replace those of its account, and those of an account replace those of its
-//! plan.
+//! plan. The quotas of a rule apply in addition: see [`Rule::quotas`](crate::Rule::quotas).
 
 mod grant;
 mod holder;
@@ -49,8 +49,8 @@ pub use holder::{Account, AccountDetails, AccountStatus, Subscription};
 pub(crate) use param_limits::{Breach, BreachKind, number};
 pub use param_limits::{ParamLimit, ParamLimits};
 pub(crate) use plan::as_written;
-pub use plan::{Allowance, Lifetime, Plan};
+pub use plan::{Allowance, Lifetime, Plan, PlanRule};
 #[cfg(test)]
 pub(crate) use quota::UNITS;
-pub use quota::{QuotaGroup, QuotaPolicy, QuotaRef, QuotaScope, Quotas, WindowStatus};
-pub(crate) use terms::{FirstGate, ResolvedTerms, Terms, TermsError};
+pub use quota::{QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, QuotaScope, Quotas, WindowStatus};
+pub(crate) use terms::{AppliedQuotas, FirstGate, LimitIndex, QuotaChoice, ResolvedTerms, Terms, TermsError};

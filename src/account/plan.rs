@@ -1,6 +1,6 @@
 //! Plans and what they grant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::account::QuotaRef;
@@ -99,6 +99,8 @@ pub struct Plan {
     pub rank: Option<u32>,
     /// The quotas of the plan. An empty list means no limit.
     pub quotas: Vec<QuotaRef>,
+    /// The plan's terms for single rules, by a route of the rule, as in `POST /v1/backtests`.
+    pub rules: BTreeMap<String, PlanRule>,
     /// The credits that the plan grants.
     pub credits: Allowance,
     /// The limits on query parameters.
@@ -120,6 +122,7 @@ impl Plan {
             name: name.into(),
             rank: None,
             quotas: Vec::new(),
+            rules: BTreeMap::new(),
             credits: Allowance::None,
             caps: ParamLimits::default(),
             features: BTreeSet::new(),
@@ -128,6 +131,28 @@ impl Plan {
             lifetime: Lifetime::default(),
         }
     }
+}
+
+/// The terms that a plan has for one rule.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::Plan;
+/// use tollgate::account::PlanRule;
+///
+/// let mut backtests = PlanRule::default();
+/// backtests.quotas.push("100 per day".parse()?);
+/// let mut plan = Plan::new("pro");
+/// plan.rules.insert("POST /v1/backtests".to_owned(), backtests);
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PlanRule {
+    /// The quotas of the rule for keys on the plan. A quota with the name and the counted owner of one of the rule's own
+    /// quotas replaces it. The others apply in addition.
+    pub quotas: Vec<QuotaRef>,
 }
 
 impl std::str::FromStr for QuotaRef {

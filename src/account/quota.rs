@@ -395,33 +395,102 @@ impl fmt::Display for QuotaRef {
     }
 }
 
-/// The quotas of a plan or a key, grouped by the owner that they count.
+/// The part of a configuration that a quota belongs to. Windows of different origins are separate, even if their quotas
+/// have the same name and count the same owner.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum QuotaOrigin {
+    /// A plan, an account or a key.
+    #[default]
+    Plan,
+    /// A rule. The text is its route, or the first of its routes.
+    Rule(Arc<str>),
+    /// A quota that rules refer to by this name. All these rules share its windows.
+    Shared(Arc<str>),
+}
+
+/// The quotas of a request, grouped by the owner that they count and by their origin.
 #[derive(Debug, Default)]
 pub struct Quotas {
     groups: Box<[QuotaGroup]>,
+    /// True if all groups count the same owner.
+    has_one_owner: bool,
     state: AttachedState,
 }
 
 /// Quotas that count the same requests together. One draw takes from all of them or from none.
-#[derive(Debug)]
+///
+/// A clone is the same group: it has the same policies and the same run-time state.
+#[derive(Debug, Clone)]
 pub struct QuotaGroup {
     counts: QuotaScope,
+    origin: QuotaOrigin,
     policies: Arc<[QuotaPolicy]>,
-    state: AttachedState,
+    state: Arc<AttachedState>,
+}
+
+/// Writes nothing for a plan. Otherwise writes the part of the configuration in words, after a space.
+impl fmt::Display for QuotaOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan => Ok(()),
+            Self::Rule(route) => write!(f, " at `{route}`"),
+            Self::Shared(name) => write!(f, " of the rules with `{name}`"),
+        }
+    }
 }
 
 impl Quotas {
-    /// Groups policies by the owner that they count. The order of the groups is the same everywhere.
+    /// Groups policies of the origin [`QuotaOrigin::Plan`] by the owner that they count. The order of the groups is the
+    /// same everywhere.
     pub fn new(policies: impl IntoIterator<Item = QuotaPolicy>) -> Self {
-        let mut sorted: Vec<QuotaPolicy> = policies.into_iter().collect();
-        sorted.sort_by(|a, b| (a.counts.rank(), a.window).cmp(&(b.counts.rank(), b.window)));
-        let group = |policies: &[QuotaPolicy]| QuotaGroup {
-            counts: policies[0].counts.clone(),
-            policies: policies.into(),
-            state: AttachedState::new(),
-        };
-        let groups = sorted.chunk_by(|a, b| a.counts == b.counts).map(group).collect();
-        Self { groups, state: AttachedState::new() }
+        Self::default().beside(QuotaOrigin::Plan, policies)
+    }
+
+    /// Adds policies of another origin. One draw takes from the windows of all origins or from none.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::account::{QuotaOrigin, QuotaPolicy, Quotas};
+    ///
+    /// let plan = Quotas::new(["600 per minute".parse::<QuotaPolicy>()?]);
+    /// let rule = QuotaOrigin::Rule("POST /v1/backtests".into());
+    /// let quotas = plan.beside(rule, ["10 per minute".parse::<QuotaPolicy>()?]);
+    /// assert_eq!(quotas.policies().count(), 2);
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "an origin is usually made for the call")]
+    pub fn beside(self, origin: QuotaOrigin, policies: impl IntoIterator<Item = QuotaPolicy>) -> Self {
+        let (same, mut groups): (Vec<_>, Vec<_>) =
+            self.groups.into_iter().partition(|group| group.origin == origin);
+        let known = same.iter().flat_map(|group| group.policies.iter().cloned());
+        groups.extend(QuotaGroup::of(&origin, known.chain(policies)));
+        Self::of_groups(groups)
+    }
+
+    /// Combines groups, each with a different owner or origin.
+    pub(crate) fn of_groups(groups: impl IntoIterator<Item = QuotaGroup>) -> Self {
+        let mut groups: Vec<QuotaGroup> = groups.into_iter().collect();
+        groups.sort_by(|a, b| (a.counts.rank(), &a.origin).cmp(&(b.counts.rank(), &b.origin)));
+        let has_one_owner = groups.windows(2).all(|pair| pair[0].counts == pair[1].counts);
+        Self { groups: groups.into_boxed_slice(), has_one_owner, state: AttachedState::new() }
+    }
+
+    /// Returns true if all groups count the same owner.
+    #[inline]
+    pub(crate) fn has_one_owner(&self) -> bool {
+        self.has_one_owner
+    }
+
+    /// Returns true if a group has the origin [`QuotaOrigin::Plan`].
+    pub(crate) fn has_plan_windows(&self) -> bool {
+        self.groups.iter().any(|group| group.origin == QuotaOrigin::Plan)
+    }
+
+    /// Returns the groups that count each owner.
+    pub(crate) fn by_owner(&self) -> impl Iterator<Item = &[QuotaGroup]> {
+        self.groups.chunk_by(|a, b| a.counts == b.counts)
     }
 
     /// Returns the groups.
@@ -432,6 +501,16 @@ impl Quotas {
     /// Returns all policies.
     pub fn policies(&self) -> impl Iterator<Item = &QuotaPolicy> {
         self.groups.iter().flat_map(|group| group.policies.iter())
+    }
+
+    /// Returns the origin of the policy at this index of [`Self::policies`].
+    pub fn origin_of(&self, policy: usize) -> Option<&QuotaOrigin> {
+        self.origins().nth(policy)
+    }
+
+    /// Returns the origin of each policy.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = &QuotaOrigin> {
+        self.groups.iter().flat_map(|group| group.policies.iter().map(|_| &group.origin))
     }
 
     /// Returns true if there are no quotas, which means no limit.
@@ -446,6 +525,30 @@ impl Quotas {
 }
 
 impl QuotaGroup {
+    /// Groups policies of one origin by the owner that they count.
+    pub(crate) fn of(origin: &QuotaOrigin, policies: impl IntoIterator<Item = QuotaPolicy>) -> Vec<Self> {
+        let mut sorted: Vec<QuotaPolicy> = policies.into_iter().collect();
+        sorted.sort_by(|a, b| (a.counts.rank(), a.window).cmp(&(b.counts.rank(), b.window)));
+        let group = |policies: &[QuotaPolicy]| Self {
+            counts: policies[0].counts.clone(),
+            origin: origin.clone(),
+            policies: policies.into(),
+            state: Arc::default(),
+        };
+        sorted.chunk_by(|a, b| a.counts == b.counts).map(group).collect()
+    }
+
+    /// Returns the same group with each policy replaced by `with(policy)`, and with run-time state of its own.
+    pub(crate) fn map(&self, with: impl FnMut(&QuotaPolicy) -> QuotaPolicy) -> Self {
+        let policies = self.policies.iter().map(with).collect();
+        Self { policies, state: Arc::default(), ..self.clone() }
+    }
+
+    /// Returns the part of the configuration that the quotas belong to.
+    pub fn origin(&self) -> &QuotaOrigin {
+        &self.origin
+    }
+
     /// Returns the owner whose requests the group counts.
     pub fn counts(&self) -> &QuotaScope {
         &self.counts

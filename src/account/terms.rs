@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::account::{ParamLimits, Plan, Quotas};
+use crate::account::{ParamLimits, Plan, QuotaGroup, Quotas};
 use crate::clock::Timestamp;
 use crate::name::PlanName;
 use crate::state::StateOwner;
@@ -12,8 +12,78 @@ use crate::state::StateOwner;
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) plan: Arc<Plan>,
+    /// The quotas of the key, without those of rules.
     pub(crate) quotas: Quotas,
     pub(crate) caps: ParamLimits,
+    /// The quotas of each rule that has quotas of its own, for keys on this plan.
+    rules: Arc<[Quotas]>,
+    /// The quotas of the key with those of each of these rules, combined at the first use.
+    with_rules: Box<[OnceLock<Box<Quotas>>]>,
+}
+
+/// The index of a rule among the rules that have quotas of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LimitIndex(pub(crate) u32);
+
+/// The quotas that apply to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum QuotaChoice {
+    /// Those of the key.
+    #[default]
+    Key,
+    /// Those of the key and of the rule.
+    KeyAndRule(LimitIndex),
+    /// Those of the rule. An outer gate has drawn from those of the key.
+    Rule(LimitIndex),
+}
+
+/// The quotas that apply to a request, with the terms that they are part of.
+#[derive(Debug, Clone)]
+pub(crate) struct AppliedQuotas {
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) choice: QuotaChoice,
+}
+
+impl AppliedQuotas {
+    pub(crate) fn quotas(&self) -> &Quotas {
+        self.terms.quotas_at(self.choice)
+    }
+}
+
+impl Terms {
+    /// Creates terms from the quotas of a key, and from the quotas that each rule has for the plan.
+    pub(crate) fn new(plan: Arc<Plan>, quotas: Quotas, caps: ParamLimits, rules: Arc<[Quotas]>) -> Self {
+        let with_rules = rules.iter().map(|_| OnceLock::new()).collect();
+        Self { plan, quotas, caps, rules, with_rules }
+    }
+
+    /// Returns the same terms with other quotas and limits on parameters of the key.
+    pub(crate) fn with_own(&self, quotas: Quotas, caps: ParamLimits) -> Self {
+        Self::new(Arc::clone(&self.plan), quotas, caps, Arc::clone(&self.rules))
+    }
+
+    /// Returns the quotas that apply to a request.
+    #[inline]
+    pub(crate) fn quotas_at(&self, choice: QuotaChoice) -> &Quotas {
+        match choice {
+            QuotaChoice::Key => &self.quotas,
+            QuotaChoice::KeyAndRule(rule) => self.with_rule(rule),
+            QuotaChoice::Rule(rule) => self.rules.get(rule.0 as usize).unwrap_or(&self.quotas),
+        }
+    }
+
+    /// Returns the quotas of the key with those of a rule. Both are the groups from which all rules take theirs, so that
+    /// the windows have the same policies at each rule.
+    fn with_rule(&self, rule: LimitIndex) -> &Quotas {
+        let (own, combined) = (self.rules.get(rule.0 as usize), self.with_rules.get(rule.0 as usize));
+        match (own.filter(|own| !own.is_empty()), combined) {
+            (Some(own), Some(combined)) => combined.get_or_init(|| {
+                let groups = self.quotas.groups().iter().chain(own.groups()).map(QuotaGroup::clone);
+                Box::new(Quotas::of_groups(groups))
+            }),
+            _ => &self.quotas,
+        }
+    }
 }
 
 /// The terms of a key at one gate, and the run-time state that the gate keeps for the key.

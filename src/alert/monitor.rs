@@ -254,7 +254,8 @@ impl Shared {
         for (rule, share) in &checks.quotas {
             for window in event.windows.iter().filter(|window| used(window) > share.percent()) {
                 let owner = WindowOwner::new(window.counts, key, account);
-                let subject = Subject::Window(owner.clone(), window.name.into());
+                let subject =
+                    Subject::Window(owner.clone(), format!("{}{}", window.name, window.origin).into());
                 let period = checks::window_period(window.length, now);
                 self.cross(
                     *rule,

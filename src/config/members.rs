@@ -7,15 +7,16 @@ use serde::forward_to_deserialize_any;
 use crate::config::{
     AgreementConfig, AlertConfig, AlertWhen, AttemptsConfig, Config, CreditHeadersConfig, DefaultConfig,
     DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig, GrantConfig, HashConfig, KeepConfig,
-    LifetimeConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig, PlanConfig, ProxyConfig,
-    QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig, UsageConfig, WebhookConfig,
+    LifetimeConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig, PlanConfig, PlanRuleConfig,
+    ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig, UsageConfig,
+    WebhookConfig,
 };
 
 /// The place of a table in the file, in words, and the members of the table.
 type Table = (&'static str, &'static [&'static str]);
 
 /// Returns all tables of the file. The top level comes first.
-pub(super) fn tables() -> [Table; 28] {
+pub(super) fn tables() -> [Table; 29] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
         ("in `sources`", of::<SourceConfig>()),
@@ -27,6 +28,7 @@ pub(super) fn tables() -> [Table; 28] {
         ("in the `cost` of a rule", of::<PerUnitConfig>()),
         ("in the `scope` of a rule", of::<ScopesConfig>()),
         ("under `[plans.NAME]`", of::<PlanConfig>()),
+        ("under `[plans.NAME.rules.ROUTE]`", of::<PlanRuleConfig>()),
         ("in a quota", of::<QuotaTable>()),
         ("in the `credits` of a plan", of::<GrantConfig>()),
         ("in the `key_lifetime` of a plan", of::<LifetimeConfig>()),
@@ -100,7 +102,7 @@ mod tests {
     const PAGE: &str = include_str!("reference.md");
 
     /// The headings of the page for the tables, in the order of `tables`.
-    const HEADINGS: [&str; 28] = [
+    const HEADINGS: [&str; 29] = [
         "## The top of the file",
         "## Sources",
         "## Formats",
@@ -111,6 +113,7 @@ mod tests {
         "### Cost",
         "### Scope",
         "## Plans",
+        "### Rules of a plan",
         "## Quotas",
         "### Credits",
         "### Key lifetime",

@@ -59,7 +59,7 @@ pub use model::{
 };
 pub use plan::{
     CreditsConfig, Forbidden, GrantConfig, LifetimeConfig, MaxKeys, ParamLimitConfig, PlanConfig,
-    QuotaConfig, QuotaTable, Unlimited,
+    PlanRuleConfig, QuotaConfig, QuotaTable, Unlimited,
 };
 pub use rule::{CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig};
 pub use secret::Reference;

@@ -40,7 +40,7 @@ pub struct Config {
     pub default: DefaultConfig,
     /// The rules.
     pub rules: Vec<RuleConfig>,
-    /// The quotas that plans, accounts and keys may name.
+    /// The quotas that rules, plans, accounts and keys may name.
     pub quotas: BTreeMap<String, QuotaConfig>,
     /// The plans, by name.
     pub plans: BTreeMap<String, PlanConfig>,

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::account::as_written;
 use crate::account::{
-    Allowance, CalendarUnit, Grant, GrantPeriod, Lifetime, ParamLimit, ParamLimits, Plan, QuotaPolicy,
-    QuotaRef, QuotaScope,
+    Allowance, CalendarUnit, Grant, GrantPeriod, Lifetime, ParamLimit, ParamLimits, Plan, PlanRule,
+    QuotaPolicy, QuotaRef, QuotaScope,
 };
 use crate::amount::Credits;
 use crate::config::text::{Never, OneOf, Span, Text, Written};
@@ -22,6 +22,8 @@ pub struct PlanConfig {
     pub rank: Option<u32>,
     /// The quotas: how many requests each window allows.
     pub quotas: Vec<QuotaConfig>,
+    /// The terms of the plan for single rules, by a route of the rule.
+    pub rules: BTreeMap<String, PlanRuleConfig>,
     /// The credits that the plan grants. Defaults to none.
     pub credits: Option<CreditsConfig>,
     /// The limits on query parameters, by parameter name.
@@ -34,6 +36,14 @@ pub struct PlanConfig {
     pub manages_keys: Option<bool>,
     /// The lifetime of the plan's keys.
     pub key_lifetime: LifetimeConfig,
+}
+
+/// The terms that a plan has for one rule.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlanRuleConfig {
+    /// The quotas of the rule for keys on the plan.
+    pub quotas: Vec<QuotaConfig>,
 }
 
 /// The lifetime of a plan's keys.
@@ -201,14 +211,24 @@ impl QuotaConfig {
     }
 }
 
+/// Returns the quotas of a list.
+pub(super) fn quota_refs(quotas: &[QuotaConfig]) -> Result<Vec<QuotaRef>, ConfigError> {
+    let quota = |(place, quota): (usize, &QuotaConfig)| {
+        quota.quota().map_err(|error| error.in_member(format!("quotas[{place}]")))
+    };
+    quotas.iter().enumerate().map(quota).collect()
+}
+
 impl PlanConfig {
     pub(super) fn plan(&self, name: &str) -> Result<Plan, ConfigError> {
         let mut plan = Plan::new(name);
         plan.rank = self.rank;
-        let quotas = self.quotas.iter().enumerate();
-        plan.quotas = quotas
-            .map(|(place, quota)| quota.quota().map_err(|error| error.in_member(format!("quotas[{place}]"))))
-            .collect::<Result<_, _>>()?;
+        plan.quotas = quota_refs(&self.quotas)?;
+        for (route, terms) in &self.rules {
+            let quotas =
+                quota_refs(&terms.quotas).map_err(|error| error.in_member(format!("rules.{route}")))?;
+            plan.rules.insert(route.clone(), PlanRule { quotas });
+        }
         plan.credits = match &self.credits {
             None => Allowance::None,
             Some(OneOf::Number(never)) => match *never {},

@@ -1,10 +1,13 @@
 //! Rules in the configuration file.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use crate::amount::Credits;
+use crate::config::plan::quota_refs;
 use crate::config::text::{Never, OneOf, Written};
-use crate::config::{Config, DefaultConfig};
+use crate::config::{Config, DefaultConfig, QuotaConfig};
 use crate::error::ConfigError;
 use crate::rule::{Cost, Rule, ScopeRule};
 
@@ -38,6 +41,9 @@ pub struct RuleConfig {
     /// True if the account needs an active subscription.
     #[serde(default)]
     pub subscription: Option<bool>,
+    /// The quotas of the rule, in addition to those of the key.
+    #[serde(default)]
+    pub quotas: Vec<QuotaConfig>,
 }
 
 /// One route or several.
@@ -170,9 +176,14 @@ impl RuleConfig {
             let named = self.open_to.iter().flatten().next().cloned().unwrap_or_default();
             return Err(ConfigError::new(named, problem, expected).in_member("open_to"));
         }
+        let first = match self.routes() {
+            [first, _, ..] => Rule::new(first).ok(),
+            _ => None,
+        };
         let rule = |(place, route): (usize, &String)| {
             let mut rule = Rule::new(route).map_err(|error| self.in_route(place, error))?;
             self.apply(&mut rule, default)?;
+            rule.first_route = first.as_ref().map(|first| Arc::clone(first.shared_route()));
             Ok(rule)
         };
         self.routes().iter().enumerate().map(rule).collect()
@@ -196,6 +207,7 @@ impl RuleConfig {
 
     fn apply(&self, rule: &mut Rule, default: &DefaultConfig) -> Result<(), ConfigError> {
         rule.public = self.public;
+        rule.quotas = quota_refs(&self.quotas)?;
         // A public route has no requirements, so `[default]` does not apply to it.
         if !self.public {
             default.apply(rule)?;

@@ -22,7 +22,7 @@ enum Shape {
 }
 
 /// The path of each member, its shape, and an example of one table. `*` matches any name.
-const SHAPES: [(&str, Shape, &str); 26] = [
+const SHAPES: [(&str, Shape, &str); 27] = [
     ("sources", Shape::List, r#"{ header = "X-API-Key" }"#),
     ("formats", Shape::List, r#"{ prefix = "acme_", body = 32 }"#),
     ("hash", Shape::Table, r#"{ pepper = "env:PEPPER" }"#),
@@ -31,6 +31,7 @@ const SHAPES: [(&str, Shape, &str); 26] = [
     ("rules", Shape::List, r#"{ route = "GET /v1/candles" }"#),
     ("quotas", Shape::Values, r#"{ burst = "10 per second" }"#),
     ("plans", Shape::Named, r#"{ quotas = ["60 per minute"] }"#),
+    ("plans.*.rules", Shape::Named, r#"{ quotas = ["100 per day"] }"#),
     ("plans.*.caps", Shape::Values, "{ limit = 100 }"),
     ("plans.*.key_lifetime", Shape::Table, r#"{ default = "90days" }"#),
     ("agreements", Shape::Named, r#"{ url = "https://acme.example/terms" }"#),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::account::Terms;
+use crate::account::AppliedQuotas;
 use crate::account::WindowStatus;
 use crate::account::{Account, ParamLimits, Plan, Quotas};
 use crate::amount::Credits;
@@ -13,6 +13,7 @@ use crate::key::{KeyId, KeyRecord};
 use crate::name::Scope;
 use crate::request::Admitted;
 use crate::respond::{RequestCredits, RequestId};
+use crate::state::StateOwner;
 
 /// An admitted request and its open charge.
 ///
@@ -92,15 +93,19 @@ impl Admission {
     pub(crate) fn principal(&self) -> Option<Principal> {
         let entry = self.0.as_ref()?;
         let (record, terms) = (Arc::clone(entry.record()), entry.found.share_terms()?);
+        let quotas = AppliedQuotas { terms, choice: entry.found.choice };
         let (balance, window_status) = (entry.spent.balance, entry.spent.window_status.clone());
         let (charged, drawn) = (entry.spent.open.as_ref().map(|open| open.taken), window_status.is_some());
+        let gate = drawn.then(|| entry.found.core.plans.owner());
+        let drawn = drawn && quotas.quotas().has_plan_windows();
         Some(Principal {
             record,
-            terms,
+            quotas,
             balance,
             window_status,
             charged,
             drawn,
+            gate,
             presented: entry.found.presented.clone(),
         })
     }
@@ -176,12 +181,15 @@ impl Admission {
 #[derive(Clone)]
 pub struct Principal {
     record: Arc<KeyRecord>,
-    terms: Arc<Terms>,
+    quotas: AppliedQuotas,
     balance: Option<Credits>,
     window_status: Option<WindowStatus>,
     /// The amount charged for this request, by this gate or by an outer one.
     charged: Option<Credits>,
+    /// True if this gate or an outer one drew from the windows of the key.
     drawn: bool,
+    /// The gate that drew last.
+    gate: Option<StateOwner>,
     presented: PresentedSecret,
 }
 
@@ -200,6 +208,7 @@ impl Principal {
             hash: self.record.hash,
             charged: self.charged.is_some(),
             drawn: self.drawn,
+            gate: self.gate,
         }
     }
 
@@ -210,9 +219,10 @@ impl Principal {
         }
         self.charged = self.charged.or(outer.charged);
         self.drawn |= outer.drawn;
+        self.gate = self.gate.or(outer.gate);
         self.balance = self.balance.or(outer.balance);
         // A window status refers to a policy by its index, which is valid only in the same list of policies.
-        if self.window_status.is_none() && self.terms.quotas.policies().eq(outer.terms.quotas.policies()) {
+        if self.window_status.is_none() && self.quotas().policies().eq(outer.quotas().policies()) {
             self.window_status = outer.window_status;
         }
     }
@@ -234,7 +244,7 @@ impl Principal {
 
     /// The account's plan.
     pub fn plan(&self) -> &Plan {
-        &self.terms.plan
+        &self.quotas.terms.plan
     }
 
     /// The scopes that the key is restricted to. `None` if its scopes are not restricted.
@@ -244,12 +254,12 @@ impl Principal {
 
     /// The limits on parameters that are in force.
     pub fn caps(&self) -> &ParamLimits {
-        &self.terms.caps
+        &self.quotas.terms.caps
     }
 
-    /// The quotas in force.
+    /// The quotas in force for this request: those of the key, and those of the rule.
     pub fn quotas(&self) -> &Quotas {
-        &self.terms.quotas
+        self.quotas.quotas()
     }
 
     /// The amount charged for this request, which a [`FinalCost`] may lower. Zero if nothing was charged.
@@ -273,7 +283,7 @@ impl fmt::Debug for Principal {
         f.debug_struct("Principal")
             .field("key", &self.record.id)
             .field("account", &self.record.account.id)
-            .field("plan", &self.terms.plan.name)
+            .field("plan", &self.plan().name)
             .field("cost", &self.cost())
             .field("balance", &self.balance)
             .finish_non_exhaustive()

@@ -530,8 +530,8 @@ impl GateBuilder {
     pub fn check(&self) -> Result<(), ConfigError> {
         validate::all(self)?;
         let plans = by_name(&self.plans);
-        RuleSet::new(self.all_rules()?, self.otherwise.clone(), self.denies_unmatched, &plans)?;
-        Plans::new(&plans, self.quotas.clone())?;
+        let rules = RuleSet::new(self.all_rules()?, self.otherwise.clone(), self.denies_unmatched, &plans)?;
+        Plans::new(&plans, self.quotas.clone(), &rules)?;
         Check::in_order(&self.order)?;
         Responders::new(None, &self.error_format, &self.sources, self.request_ids.header()).map(drop)
     }
@@ -582,8 +582,8 @@ impl GateBuilder {
             literals: self.literals,
             hashers: self.hashers,
             environments,
+            plans: Plans::new(&plan_data, self.quotas, &rules)?,
             rules,
-            plans: Plans::new(&plan_data, self.quotas)?,
             plan_data,
             checks: Checks::new(Check::in_order(&self.order)?),
             proxies: self.proxies,

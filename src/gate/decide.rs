@@ -10,7 +10,9 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use crate::account::{Allowance, Breach, Quotas, ResolvedTerms, Terms};
+use crate::account::{
+    Allowance, AppliedQuotas, Breach, LimitIndex, QuotaChoice, Quotas, ResolvedTerms, Terms,
+};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
 use crate::credit::{Charge, Charged};
@@ -31,7 +33,7 @@ use crate::key::{KeyHash, KeyRecord};
 use crate::limit::WindowStatus;
 use crate::limit::{Draw, LimitDecision};
 use crate::meter::{Meter, Metered};
-use crate::request::RequestView;
+use crate::request::{Admitted, RequestView};
 use crate::request::{HeaderCount, KeySearch, find_key};
 use crate::respond::RequestId;
 use crate::rule::{CompiledRule, CostError};
@@ -284,7 +286,7 @@ impl Decision {
         };
         self.now = Some(now);
         let presented = PresentedSecret { retiring, renewed: None };
-        let found = FoundKey { core: Arc::clone(core), record, own, presented };
+        let found = FoundKey { core: Arc::clone(core), record, own, choice: QuotaChoice::Key, presented };
         self.admission = Admission(Some(AdmittedKey {
             found,
             spent: RequestCharges::default(),
@@ -310,13 +312,19 @@ impl Decision {
         let (Some(AdmittedKey { found, spent, .. }), Some(now)) = (&mut admission.0, *now) else {
             return Poll::Ready(Err(no_key_yet()));
         };
+        let outer = view.admitted().filter(|outer| outer.is_for(&found.record));
+        let (is_drawn, choice) = match route.compiled.limits {
+            None => (outer.is_some_and(|outer| outer.drawn), QuotaChoice::Key),
+            Some(rule) => of_limited_rule(rule, outer, &found.core),
+        };
+        found.choice = choice;
+        let charged = outer.is_some_and(|outer| outer.charged);
         let resolved = found.resolved();
         let Some(terms) = found.own.as_ref().or(resolved.map(|resolved| &resolved.terms)) else {
             return Poll::Ready(Err(no_key_yet()));
         };
         let (record, core) = (&*found.record, &*found.core);
-        let outer = view.admitted().filter(|outer| outer.is_for(record));
-        let (drawn, charged) = outer.map_or((false, false), |outer| (outer.drawn, outer.charged));
+        let quotas = terms.quotas_at(choice);
         let context = CheckContext {
             core,
             record,
@@ -331,17 +339,17 @@ impl Decision {
         while let Some(&check) = checks.get(*checked) {
             match check {
                 // An outer gate's draw and charge for the same key are not repeated.
-                Check::RateLimits if drawn || terms.quotas.is_empty() => {}
+                Check::RateLimits if is_drawn || quotas.is_empty() => {}
                 Check::Credits if charged => {}
                 Check::RateLimits => {
                     let next = checks.get(*checked + 1).filter(|_| !charged);
                     if let Some((meter, cost)) =
-                        metered(core, next, &terms.quotas, || price(route.compiled, terms, view))
+                        metered(core, next, quotas, || price(route.compiled, terms, view))
                     {
                         let id = reserve(spent, core, cost);
                         let both = || {
                             let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
-                            let draw = Draw::new(record, &terms.quotas, now);
+                            let draw = Draw::new(record, quotas, now);
                             meter.draw_and_charge(&draw.telling_every_window(core.every_window), &charge)
                         };
                         match ready!(answer(&DRAW_AND_CHARGE, waiting, core, cx, both))? {
@@ -357,7 +365,7 @@ impl Decision {
                         *checked += 1;
                     } else {
                         let draw = || {
-                            let draw = Draw::new(record, &terms.quotas, now);
+                            let draw = Draw::new(record, quotas, now);
                             core.limiter.draw(&draw.telling_every_window(core.every_window))
                         };
                         match ready!(answer(&DRAW, waiting, core, cx, draw))? {
@@ -583,10 +591,25 @@ fn within(spent: &mut RequestCharges, core: &Core, least: WindowStatus) {
     }
 }
 
+/// Returns true if an outer gate has drawn from all windows of a request, and otherwise the quotas from which to draw at a
+/// rule with quotas of its own. Another gate has not drawn from the windows of this gate's rules.
+fn of_limited_rule(rule: LimitIndex, outer: Option<Admitted>, core: &Core) -> (bool, QuotaChoice) {
+    let is_drawn = outer.is_some_and(|outer| outer.gate == Some(core.plans.owner()));
+    let choice = if outer.is_some_and(|outer| outer.drawn) {
+        QuotaChoice::Rule(rule)
+    } else {
+        QuotaChoice::KeyAndRule(rule)
+    };
+    (is_drawn, choice)
+}
+
 #[cold]
 fn exceeded(found: &FoundKey, retry_after: Duration, window_status: WindowStatus) -> Denial {
     let cause = match found.share_terms() {
-        Some(terms) => Cause::Wait { retry_after, window_status, terms },
+        Some(terms) => {
+            let quotas = AppliedQuotas { terms, choice: found.choice };
+            Cause::Wait { retry_after, window_status, quotas }
+        }
         None => Cause::None,
     };
     Denial::because(DenialKind::RateLimited, cause)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::account::QuotaChoice;
 use crate::account::Quotas;
 use crate::account::ResolvedTerms;
 use crate::account::Terms;
@@ -36,6 +37,8 @@ pub(crate) struct FoundKey {
     pub(super) record: Arc<KeyRecord>,
     /// The key's terms, if they are not stored on the record.
     pub(super) own: Option<Arc<Terms>>,
+    /// The quotas that apply to the request.
+    pub(super) choice: QuotaChoice,
     pub(super) presented: PresentedSecret,
 }
 
@@ -93,6 +96,11 @@ impl FoundKey {
         }
     }
 
+    /// The quotas that apply to the request.
+    pub(super) fn quotas(&self) -> Option<&Quotas> {
+        Some(self.terms()?.quotas_at(self.choice))
+    }
+
     pub(super) fn share_terms(&self) -> Option<Arc<Terms>> {
         self.own.clone().or_else(|| self.resolved().map(|resolved| Arc::clone(&resolved.terms)))
     }
@@ -109,7 +117,7 @@ impl AdmittedKey {
 
     /// The quotas in force and the status of the one with the least remaining.
     pub(crate) fn windows(&self) -> Option<(&Quotas, &WindowStatus)> {
-        Some((&self.found.terms()?.quotas, self.spent.window_status.as_ref()?))
+        Some((self.found.quotas()?, self.spent.window_status.as_ref()?))
     }
 
     /// Returns true if a charge is open.

@@ -194,8 +194,7 @@ impl FoundKey {
         (recorded.status, recorded.elapsed) = (data.status, data.elapsed);
         (recorded.charged, recorded.settled, recorded.units) = (data.charged, data.settled, data.units);
         recorded.balance = balance;
-        recorded.windows =
-            Windows::new(window_status.and_then(|status| Some((&self.terms()?.quotas, status))));
+        recorded.windows = Windows::new(window_status.and_then(|status| Some((self.quotas()?, status))));
         core.record(&recorded);
     }
 }

@@ -330,8 +330,11 @@ impl Core {
     }
 
     /// The terms of a plan that has quotas.
-    pub(crate) fn some_quotas(&self) -> Option<Arc<crate::account::Terms>> {
-        self.plans.some_quotas()
+    pub(crate) fn some_quotas(
+        &self,
+        rule: Option<crate::account::LimitIndex>,
+    ) -> Option<crate::account::AppliedQuotas> {
+        self.plans.some_quotas(rule)
     }
 
     /// Returns true if the gate serves keys of this environment.

@@ -1,13 +1,14 @@
 //! The terms of a key: those of its plan, with the overrides of the key and its account.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::account::{Plan, QuotaPolicy, QuotaRef, Quotas};
-use crate::account::{ResolvedTerms, Terms, TermsError};
+use crate::account::{AppliedQuotas, LimitIndex, QuotaChoice, ResolvedTerms, Terms, TermsError};
+use crate::account::{Plan, QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, Quotas};
 use crate::error::ConfigError;
 use crate::key::KeyRecord;
 use crate::name::PlanName;
+use crate::rule::{Rule, RuleSet};
 use crate::state::StateOwner;
 
 /// The plans of a gate, with their quotas resolved.
@@ -22,8 +23,10 @@ impl Plans {
     pub(crate) fn new(
         plans: &HashMap<PlanName, Plan>,
         quotas: HashMap<String, QuotaPolicy>,
+        rules: &RuleSet,
     ) -> Result<Self, ConfigError> {
         let mut all = Self { owner: StateOwner::new(), terms: HashMap::new(), quotas };
+        let mut groups = RuleGroups::default();
         for (name, plan) in plans {
             let quotas = all.resolve(&plan.quotas).map_err(|unknown| {
                 let member = format!("plans.{name}.quotas");
@@ -34,7 +37,9 @@ impl Plans {
                 )
                 .in_member(member)
             })?;
-            let terms = Terms { plan: Arc::new(plan.clone()), quotas, caps: plan.caps.clone() };
+            let of_rules = rules.limited().map(|rule| all.of_rule(rule, plan, &mut groups));
+            let of_rules = of_rules.collect::<Result<_, _>>()?;
+            let terms = Terms::new(Arc::new(plan.clone()), quotas, plan.caps.clone(), of_rules);
             all.terms.insert(name.clone(), Arc::new(terms));
         }
         Ok(all)
@@ -56,7 +61,7 @@ impl Plans {
         }
         let quotas = quotas.unwrap_or(&plan.plan.quotas);
         let caps = caps.unwrap_or(&plan.caps).clone();
-        Ok(Arc::new(Terms { plan: Arc::clone(&plan.plan), quotas: self.resolve(quotas)?, caps }))
+        Ok(Arc::new(plan.with_own(self.resolve(quotas)?, caps)))
     }
 
     /// Stores the terms of a record on the record. If there is no place for them, returns the terms, for this request
@@ -78,25 +83,83 @@ impl Plans {
         record.first_gate.get(self.owner).or_else(|| record.state().get(self.owner))
     }
 
-    /// Returns the terms of the first plan, by name, that has quotas.
-    pub(crate) fn some_quotas(&self) -> Option<Arc<Terms>> {
-        let mut terms: Vec<_> = self.terms.values().filter(|terms| !terms.quotas.is_empty()).collect();
+    /// Returns the quotas of the first plan, by name, that has quotas for a rule.
+    pub(crate) fn some_quotas(&self, rule: Option<LimitIndex>) -> Option<AppliedQuotas> {
+        let choice = rule.map_or(QuotaChoice::Key, QuotaChoice::KeyAndRule);
+        let is_limited = |terms: &&Arc<Terms>| !terms.quotas_at(choice).is_empty();
+        let mut terms: Vec<_> = self.terms.values().filter(is_limited).collect();
         terms.sort_unstable_by_key(|terms| &terms.plan.name);
-        terms.first().map(|terms| Arc::clone(terms))
+        terms.first().map(|terms| AppliedQuotas { terms: Arc::clone(terms), choice })
     }
 
-    pub(crate) fn resolve(&self, own: &[QuotaRef]) -> Result<Quotas, TermsError> {
-        let policy = |quota: &QuotaRef| match quota {
+    /// The identity of the gate that these plans belong to.
+    pub(crate) fn owner(&self) -> StateOwner {
+        self.owner
+    }
+
+    /// Returns the quotas that a rule has for keys on a plan.
+    fn of_rule(&self, rule: &Rule, plan: &Plan, groups: &mut RuleGroups) -> Result<Quotas, ConfigError> {
+        let unknown = |member: String| {
+            move |unknown: TermsError| {
+                let expected = "define it under `[quotas]`, or write the quota itself";
+                ConfigError::new("", unknown.to_string(), expected).in_member(member)
+            }
+        };
+        let own = rule.quotas.iter().map(|quota| Ok((quota, self.policy(quota)?)));
+        let member = format!("rules of the route `{}`", rule.route());
+        let mut merged = own.collect::<Result<Vec<_>, _>>().map_err(unknown(member))?;
+        if let Some((route, terms)) = rule.terms_of(plan) {
+            for quota in &terms.quotas {
+                let member = format!("plans.{}.rules.{route}.quotas", plan.name);
+                let policy = self.policy(quota).map_err(unknown(member))?;
+                merged.retain(|(_, own)| (own.name(), own.counts()) != (policy.name(), policy.counts()));
+                merged.push((quota, policy));
+            }
+        }
+        let mut by_origin: BTreeMap<QuotaOrigin, Vec<QuotaPolicy>> = BTreeMap::new();
+        for (quota, policy) in merged {
+            let origin = match quota {
+                QuotaRef::Policy(_) => QuotaOrigin::Rule(rule.limit_label()),
+                QuotaRef::Named(name) => QuotaOrigin::Shared(name.as_str().into()),
+            };
+            by_origin.entry(origin).or_default().push(policy);
+        }
+        Ok(Quotas::of_groups(
+            by_origin.into_iter().flat_map(|(origin, policies)| groups.of(origin, policies)),
+        ))
+    }
+
+    fn policy(&self, quota: &QuotaRef) -> Result<QuotaPolicy, TermsError> {
+        match quota {
             QuotaRef::Policy(policy) => Ok(policy.clone()),
             QuotaRef::Named(name) => {
                 self.quotas.get(name).cloned().ok_or_else(|| TermsError::Quota(name.clone()))
             }
-        };
-        let policies = own.iter().map(policy).collect::<Result<Vec<_>, _>>()?;
+        }
+    }
+
+    pub(crate) fn resolve(&self, own: &[QuotaRef]) -> Result<Quotas, TermsError> {
+        let policies = own.iter().map(|quota| self.policy(quota)).collect::<Result<Vec<_>, _>>()?;
         let mut known = HashSet::new();
         match policies.iter().find(|policy| !known.insert((policy.name(), policy.counts()))) {
             Some(twice) => Err(TermsError::Twice(twice.name().to_owned())),
             None => Ok(Quotas::new(policies)),
         }
+    }
+}
+
+/// The groups of the quotas of rules. Rules and plans with equal quotas of one origin share their groups, so that a
+/// request at one rule changes no window that a request at another rule uses.
+#[derive(Default)]
+struct RuleGroups(HashMap<(QuotaOrigin, Vec<QuotaPolicy>), Vec<QuotaGroup>>);
+
+impl RuleGroups {
+    fn of(&mut self, origin: QuotaOrigin, policies: Vec<QuotaPolicy>) -> Vec<QuotaGroup> {
+        let make = |(origin, policies): &(QuotaOrigin, Vec<QuotaPolicy>)| {
+            QuotaGroup::of(origin, policies.iter().cloned())
+        };
+        let place = (origin, policies);
+        let groups = make(&place);
+        self.0.entry(place).or_insert(groups).clone()
     }
 }

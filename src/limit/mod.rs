@@ -131,6 +131,8 @@ impl LimitDecision {
 ///
 /// - **All or none.** A draw takes one cell from every window, or from none. One call is one atomic read-decide-write
 ///   over all windows, whatever owners they count.
+/// - **Separate.** A window is identified by the owner that its quota counts, by the
+///   [origin](crate::account::QuotaGroup::origin) of the quota, and by the name, the length and the kind of the quota.
 /// - **Exact.** A request that receives `retry_after` is admitted from that instant on, and not before, if no other is
 ///   admitted in between.
 /// - **Time** in one process is the monotonic time of the argument. A limiter that several machines share uses its

@@ -22,7 +22,7 @@ pub struct KeyUsage {
     pub account: AccountId,
     /// The account's plan.
     pub plan: PlanName,
-    /// The status of each window; empty if there is no limit.
+    /// The status of each window of the key; empty if there is no limit. The windows of rules are not included.
     pub windows: Vec<WindowUsage>,
     /// The credits that the account can spend, including a grant that is due. `None` if the gate's
     /// [`ledger`](crate::gate::GateBuilder::ledger) has no write side.

@@ -16,7 +16,7 @@ use crate::rule::{Cost, ScopeRule};
 
 /// Returns one denial of each kind that a route that needs a key can have.
 pub(super) fn of(core: &Core, compiled: &Arc<CompiledRule>, is_mounted: bool) -> Vec<Denial> {
-    let mut denials = of_any_route(core);
+    let mut denials = of_any_route(core, compiled);
     denials.extend(of_rule(core, compiled));
     denials.extend(of_parameters(core, compiled));
     if is_mounted {
@@ -25,7 +25,7 @@ pub(super) fn of(core: &Core, compiled: &Arc<CompiledRule>, is_mounted: bool) ->
     denials
 }
 
-fn of_any_route(core: &Core) -> Vec<Denial> {
+fn of_any_route(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
     use DenialKind as Kind;
     let mut kinds = vec![Kind::Missing, Kind::Duplicate, Kind::InvalidFormat, Kind::Unknown, Kind::Revoked];
     kinds.extend([Kind::Expired, Kind::Paused, Kind::AddressNotAllowed]);
@@ -43,11 +43,11 @@ fn of_any_route(core: &Core) -> Vec<Denial> {
     if core.limits_attempts() {
         denials.push(Denial::because(Kind::TooManyAttempts, Cause::Attempts(Duration::from_secs(30))));
     }
-    denials.extend(core.some_quotas().map(|terms| {
+    denials.extend(core.some_quotas(compiled.limits).map(|quotas| {
         let cause = Cause::Wait {
             retry_after: Duration::from_secs(30),
             window_status: WindowStatus::new(0, 0, Duration::from_mins(1)),
-            terms,
+            quotas,
         };
         Denial::because(Kind::RateLimited, cause)
     }));

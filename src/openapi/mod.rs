@@ -59,7 +59,7 @@ impl Gate {
     /// - Adds one security scheme for each source of keys. Sets the `security` of each operation to any one of them, or
     ///   to none if the route is public. This replaces the present `security` of the operation.
     /// - Adds the rule's other requirements as `x-tollgate` (`cost`, `scopes`, `min_plan`, `open_to`, `closed_to`,
-    ///   `agreements`, `subscription`). Adds them in words to the operation's description.
+    ///   `agreements`, `subscription`, `quotas`). Adds them in words to the operation's description.
     /// - Adds a response for each status that a denial of this route can have, with its headers, media type, schema and
     ///   an example of each kind. Keeps the present description of the same status beside it. Does not change a
     ///   response that is a reference.

@@ -110,6 +110,9 @@ fn asked(rule: &Rule) -> Map<String, Value> {
     if rule.subscription {
         ask("subscription", true.into());
     }
+    if !rule.quotas.is_empty() {
+        ask("quotas", rule.quotas.iter().map(ToString::to_string).collect());
+    }
     asked
 }
 
@@ -139,6 +142,10 @@ fn in_words(rule: &Rule, core: &Core) -> String {
     }
     if rule.subscription {
         words.push("The account must have an active subscription.".to_owned());
+    }
+    if !rule.quotas.is_empty() {
+        let quotas: Vec<String> = rule.quotas.iter().map(ToString::to_string).collect();
+        words.push(format!("Has rate limits of its own: {}.", quotas.join(", ")));
     }
     words.join(" ")
 }

@@ -1,6 +1,7 @@
 //! The data that an outer gate leaves in a request for an inner gate.
 
 use crate::key::{KeyFormat, KeyHash, KeyHasher, KeyId, KeyRecord};
+use crate::state::StateOwner;
 
 /// The draw and the charge that an outer gate made for a request. The inner gate does not repeat them for the same key.
 /// A custom adapter obtains this value from the request's [`Principal`](crate::gate::Principal).
@@ -9,7 +10,10 @@ pub struct Admitted {
     pub(crate) key: KeyId,
     pub(crate) hash: KeyHash,
     pub(crate) charged: bool,
+    /// True if the gate drew from the windows of the key.
     pub(crate) drawn: bool,
+    /// The gate that drew.
+    pub(crate) gate: Option<StateOwner>,
 }
 
 impl Admitted {

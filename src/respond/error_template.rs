@@ -162,8 +162,8 @@ impl ErrorTemplates {
                 let second = context.now().as_millis().div_euclid(1_000).saturating_mul(1_000);
                 buffer.push_shown(crate::clock::Timestamp::from_millis(second));
             }
-            (Variable::Policy, Cause::Wait { terms, window_status, .. }) => {
-                let policy = terms.quotas.policies().nth(window_status.policy);
+            (Variable::Policy, Cause::Wait { quotas, window_status, .. }) => {
+                let policy = quotas.quotas().policies().nth(window_status.policy);
                 buffer.push_escaped(policy.map_or("", QuotaPolicy::name));
             }
             (Variable::ViolatedPolicies, _) => buffer.push_list(violated(denial), "", ", "),

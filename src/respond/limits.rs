@@ -8,13 +8,13 @@ use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue};
 
 use crate::account::WindowStatus;
-use crate::account::{QuotaPolicy, QuotaScope, Quotas};
+use crate::account::{QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
 use crate::denial::Denial;
 use crate::respond::AnswerHeaders;
 
 /// Adds `RateLimit-Policy` and `RateLimit` for all windows (draft-ietf-httpapi-ratelimit-headers-11). If the limiter
 /// reports no other window, `RateLimit` contains only the window with the least left. A policy that counts more than
-/// the key has a partition key, `pk`, in both fields. Both fields are lists: values that the service adds for its own
+/// the key, or that belongs to a rule, has a partition key, `pk`, in both fields. Both fields are lists: values that the service adds for its own
 /// limits are kept. `retry_after` is the wait of a refused request.
 ///
 /// `t` is the time until more quota is available. A full window has no `t`. A `Retry-After` that the response already has
@@ -28,23 +28,26 @@ pub(crate) fn limit_headers(
     const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
     const STANDING: HeaderName = HeaderName::from_static("ratelimit");
     let mut text = String::new();
-    for policy in quotas.policies() {
+    for (policy, origin) in quotas.policies().zip(quotas.origins()) {
         // Rounded up, because a shorter window would promise more than the quota.
         let (quota, window) = (policy.quota(), seconds(policy.window()));
-        item(&mut text, policy, format_args!("q={quota};w={window}"));
+        item(&mut text, policy, origin, format_args!("q={quota};w={window}"));
     }
     insert(headers, POLICY, &text);
     let promised = promised(headers);
     let mut text = String::new();
     for window_status in if least.all.is_empty() { std::slice::from_ref(least) } else { &least.all } {
-        let Some(policy) = quotas.policies().nth(window_status.policy) else { continue };
+        let place = window_status.policy;
+        let (Some(policy), Some(origin)) = (quotas.policies().nth(place), quotas.origin_of(place)) else {
+            continue;
+        };
         let decides = retry_after.filter(|_| window_status.policy == least.policy);
         let more = seconds(decides.unwrap_or_else(|| window_status.next()));
         let left = window_status.remaining;
         if more == 0 || promised.is_some_and(|promised| more > promised) {
-            item(&mut text, policy, format_args!("r={left}"));
+            item(&mut text, policy, origin, format_args!("r={left}"));
         } else {
-            item(&mut text, policy, format_args!("r={left};t={more}"));
+            item(&mut text, policy, origin, format_args!("r={left};t={more}"));
         }
     }
     insert(headers, STANDING, &text);
@@ -62,12 +65,19 @@ fn promised(headers: &impl AnswerHeaders) -> Option<u64> {
 }
 
 /// Appends a policy's name and parameters to a list.
-fn item(text: &mut String, policy: &QuotaPolicy, parameters: fmt::Arguments<'_>) {
+fn item(text: &mut String, policy: &QuotaPolicy, origin: &QuotaOrigin, parameters: fmt::Arguments<'_>) {
     let comma = if text.is_empty() { "" } else { ", " };
     // Writing to a string cannot fail.
     let _ = write!(text, "{comma}\"{}\";{parameters}", policy.name());
-    if *policy.counts() != QuotaScope::Key {
-        partition(text, &scope_text(policy.counts()));
+    let owner = Some(scope_text(policy.counts())).filter(|_| *policy.counts() != QuotaScope::Key);
+    let origin = match origin {
+        QuotaOrigin::Plan => None,
+        QuotaOrigin::Rule(route) => Some(format!("rule:{route}").into()),
+        QuotaOrigin::Shared(name) => Some(format!("shared:{name}").into()),
+    };
+    let parts: Vec<Cow<'_, str>> = owner.into_iter().chain(origin).collect();
+    if !parts.is_empty() {
+        partition(text, &parts.join(" "));
     }
 }
 

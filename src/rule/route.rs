@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 
-use crate::account::number;
+use crate::account::{Plan, PlanRule, QuotaRef, number};
 use crate::amount::Credits;
 use crate::error::ConfigError;
 use crate::error::shortened;
@@ -186,6 +186,15 @@ pub struct Rule {
     pub agreements: Vec<Agreement>,
     /// True if the account must have an active subscription.
     pub subscription: bool,
+    /// The quotas of the rule, in addition to those of the key. A request draws from all windows, or from none. A plan may
+    /// replace them and add others: see [`Plan::rules`](crate::Plan::rules).
+    ///
+    /// All rules that refer to a quota by its name share its windows. A quota that is written out has windows that only
+    /// this rule uses.
+    pub quotas: Vec<QuotaRef>,
+    /// The first route of the rule's table in the configuration file, for a rule that has several routes. All routes of the
+    /// table share the windows of its quotas.
+    pub(crate) first_route: Option<Arc<str>>,
     pub(crate) purpose: Purpose,
 }
 
@@ -287,6 +296,8 @@ impl Rule {
             closed_to: Vec::new(),
             agreements: Vec::new(),
             subscription: false,
+            quotas: Vec::new(),
+            first_route: None,
             purpose: Purpose::Service,
         }
     }
@@ -309,8 +320,29 @@ impl Rule {
             route: "".into(),
             public: false,
             scopes: ScopeRule::Unnamed,
+            // Equal quotas of two rules have different windows, unless all of them have names.
+            first_route: if self.has_own_windows() { Some(self.limit_label()) } else { None },
             ..self.clone()
         }
+    }
+
+    /// Returns true if the rule has windows that no other rule's quotas share.
+    fn has_own_windows(&self) -> bool {
+        self.quotas.iter().any(|quota| matches!(quota, QuotaRef::Policy(_)))
+    }
+
+    /// Returns the route by which the windows of the rule's quotas are identified.
+    pub(crate) fn limit_label(&self) -> Arc<str> {
+        Arc::clone(self.first_route.as_ref().unwrap_or(&self.route))
+    }
+
+    /// Returns the plan's terms for this rule, with the route under which the plan has them.
+    pub(crate) fn terms_of<'p>(&self, plan: &'p Plan) -> Option<(&'p str, &'p PlanRule)> {
+        let is_this = |route: &str| {
+            *route == *self.route || Self::new(route).is_ok_and(|named| named.route == self.route)
+        };
+        let mut terms = plan.rules.iter().filter(|(route, _)| is_this(route));
+        terms.next().map(|(route, terms)| (route.as_str(), terms))
     }
 
     /// Returns true if both rules have the same requirements, whatever requests they apply to.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use matchit::Router;
 
-use crate::account::Plan;
+use crate::account::{LimitIndex, Plan};
 use crate::error::ConfigError;
 use crate::name::PlanName;
 use crate::rule::literal_routes::LiteralRouteIndex;
@@ -31,6 +31,8 @@ pub(crate) struct CompiledRule {
     pub(crate) unit: Option<Arc<str>>,
     /// True if the rule admits no key.
     pub(crate) refuses: bool,
+    /// The index of the rule among those that have quotas of their own, for any plan.
+    pub(crate) limits: Option<LimitIndex>,
     /// True if this is a twin rule: it applies to paths that some routers match with the pattern of another rule.
     pub(crate) beside: bool,
 }
@@ -57,7 +59,17 @@ impl CompiledRule {
         };
         let (pattern, gap) = (rule.pattern(), rule.pattern().find(['{', '}']));
         let said = gap.map_or(pattern.len(), |gap| pattern[..gap].rfind('/').unwrap_or_default());
-        Ok(Self { rule, index: None, said, min_rank, required_scope, unit, refuses: false, beside: false })
+        Ok(Self {
+            rule,
+            index: None,
+            said,
+            min_rank,
+            required_scope,
+            unit,
+            refuses: false,
+            limits: None,
+            beside: false,
+        })
     }
 
     /// Creates the rule for requests that are refused for every key.
@@ -71,6 +83,7 @@ impl CompiledRule {
             required_scope: None,
             unit: None,
             refuses: true,
+            limits: None,
             beside: false,
         }
     }
@@ -89,7 +102,8 @@ impl CompiledRule {
         if otherwise.scopes != ScopeRule::Everyone {
             rule.scopes = ScopeRule::Unnamed;
         }
-        Ok(Some(Self { index: self.index, said: 0, beside: true, ..Self::new(rule, plans)? }))
+        let compiled = Self::new(rule, plans)?;
+        Ok(Some(Self { index: self.index, said: 0, limits: self.limits, beside: true, ..compiled }))
     }
 }
 
@@ -185,9 +199,14 @@ impl RuleSet {
         let otherwise = CompiledRule::new(otherwise, plans).map_err(|error| error.in_member("default"))?;
         let named = rules.len();
         let mut compiled = Vec::with_capacity(2 * named + 2);
+        let mut limited = 0;
         for (place, rule) in rules.into_iter().enumerate() {
+            let is_limited =
+                !rule.quotas.is_empty() || plans.values().any(|plan| rule.terms_of(plan).is_some());
+            let limits = is_limited.then_some(LimitIndex(limited));
+            limited += u32::from(is_limited);
             let rule = CompiledRule::new(rule, plans).map_err(|error| error.in_member(member(place)))?;
-            compiled.push(Arc::new(CompiledRule { index: Some(place), ..rule }));
+            compiled.push(Arc::new(CompiledRule { index: Some(place), limits, ..rule }));
         }
         let refusing = Arc::new(CompiledRule::refusing());
         let beside = |compiled: &Arc<CompiledRule>| {
@@ -292,6 +311,11 @@ impl RuleSet {
     /// Returns the named rules, without the rule for requests that none matches.
     pub(crate) fn named(&self) -> &[Arc<CompiledRule>] {
         &self.rules[..self.named]
+    }
+
+    /// Returns the rules that have quotas of their own, for any plan, in the order of their [`LimitIndex`].
+    pub(crate) fn limited(&self) -> impl Iterator<Item = &Rule> {
+        self.named().iter().filter(|compiled| compiled.limits.is_some()).map(|compiled| &compiled.rule)
     }
 
     /// Returns the methods whose requests have rules of their own, and an empty text for all other methods.

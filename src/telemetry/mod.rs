@@ -58,7 +58,7 @@ pub use cloud_events::CloudEventWriter;
 pub use log::TracingSink;
 pub use owned::{OwnedEvent, OwnedWindow};
 
-use crate::account::{QuotaScope, Quotas, WindowStatus};
+use crate::account::{QuotaOrigin, QuotaScope, Quotas, WindowStatus};
 use crate::amount::Credits;
 use crate::clock::Timestamp;
 use crate::denial::DenialKind;
@@ -172,6 +172,8 @@ pub struct Window<'a> {
     pub length: Duration,
     /// The owner whose requests the window counts together.
     pub counts: &'a QuotaScope,
+    /// The part of the configuration that the quota belongs to.
+    pub origin: &'a QuotaOrigin,
 }
 
 impl<'a> Windows<'a> {
@@ -200,7 +202,8 @@ impl<'a> Window<'a> {
         let policy = quotas.policies().nth(status.policy)?;
         let WindowStatus { remaining, reset, .. } = *status;
         let (length, counts) = (policy.window(), policy.counts());
-        Some(Self { name: policy.name(), limit: policy.capacity(), remaining, reset, length, counts })
+        let origin = quotas.origin_of(status.policy)?;
+        Some(Self { name: policy.name(), limit: policy.capacity(), remaining, reset, length, counts, origin })
     }
 }
 

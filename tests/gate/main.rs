@@ -16,6 +16,7 @@ mod properties_keys;
 mod properties_query;
 mod properties_rules;
 mod races;
+mod rule_quotas;
 mod scanner_pattern;
 mod security_addresses;
 mod security_answers;

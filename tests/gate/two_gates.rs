@@ -43,7 +43,7 @@ fn gate(world: &World) -> GateBuilder {
     world.kwery().plan(plan).otherwise(otherwise)
 }
 
-async fn send(gates: [&Gate; 2], world: &World, request: Builder) -> Answer {
+pub(crate) async fn send(gates: [&Gate; 2], world: &World, request: Builder) -> Answer {
     let [outer, inner] = gates.map(|gate| TollgateLayer::new(gate.clone()));
     let service = outer.layer(inner.layer(world.inner.clone()));
     Answer::read(service.oneshot(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap()).await

@@ -3,6 +3,7 @@
 mod bursts;
 mod changes;
 mod draw;
+mod origins;
 mod owners;
 mod strict;
 mod time;
@@ -21,13 +22,14 @@ use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
 type Limiter = Arc<dyn RateLimiter>;
 
 pub(super) fn suite(limiter: &Limiter) -> Suite {
-    let parts: [Vec<Check>; 6] = [
+    let parts: [Vec<Check>; 7] = [
         draw::checks(limiter),
         owners::checks(limiter),
         changes::checks(limiter),
         time::checks(limiter),
         strict::checks(limiter),
         bursts::checks(limiter),
+        origins::checks(limiter),
     ];
     Suite::new("limits", parts)
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use crate::account::{ParamLimit, ParamLimits, Plan, QuotaPolicy, QuotaRef};
+use crate::account::{ParamLimit, ParamLimits, Plan, PlanRule, QuotaPolicy, QuotaRef};
 use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, parameter, refuse};
 use crate::key::KeySource;
+use crate::rule::Rule;
 use crate::{trace, words};
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
@@ -25,7 +26,10 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
 }
 
 fn plan(plan: &Plan, builder: &GateBuilder) -> Verdict {
-    quotas(plan, builder)?;
+    quotas(&plan.quotas, "plan", builder)?;
+    for (route, terms) in &plan.rules {
+        rule(route, terms, plan, builder).map_err(|error| error.in_member(format!("rules.{route}")))?;
+    }
     caps(&plan.caps, &builder.sources)?;
     if plan.features.contains("") {
         return refuse("features", "", "the feature name is empty", "write one as in `export`");
@@ -33,9 +37,35 @@ fn plan(plan: &Plan, builder: &GateBuilder) -> Verdict {
     plan.lifetime.check().map_err(|error| error.in_member("key_lifetime"))
 }
 
-fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
+/// Checks the terms of a plan for one rule.
+fn rule(route: &str, terms: &PlanRule, plan: &Plan, builder: &GateBuilder) -> Verdict {
+    let mut named =
+        builder.rules.iter().filter(|rule| rule.terms_of(plan).is_some_and(|(own, _)| own == route));
+    let Some(named) = named.next() else {
+        let twice = builder.rules.iter().find_map(|rule| {
+            let only = Plan { rules: [(route.to_owned(), terms.clone())].into(), ..Plan::new("") };
+            rule.terms_of(&only).and_then(|_| rule.terms_of(plan))
+        });
+        if let Some((other, _)) = twice {
+            let problem = format!("the plan has terms for the same rule under `{other}`");
+            return refuse("", route, &problem, "write the terms of each rule once");
+        }
+        let routes: Vec<_> = builder.rules.iter().map(Rule::route).collect();
+        let meant = words::meant(route, routes.iter().map(String::as_str));
+        let expected = format!("{meant}write the route as a rule has it, as in `POST /v1/backtests`");
+        return refuse("", route, "no rule has this route", &expected);
+    };
+    if named.public {
+        let problem = "the rule is public, so that no request has a plan";
+        return refuse("", route, problem, "leave these terms out, or make the rule not public");
+    }
+    quotas(&terms.quotas, "rule", builder)
+}
+
+/// Checks the quotas of a plan or a rule.
+pub(super) fn quotas(quotas: &[QuotaRef], owner: &str, builder: &GateBuilder) -> Verdict {
     let mut windows: Vec<(&str, &QuotaPolicy)> = Vec::new();
-    for (place, quota) in plan.quotas.iter().enumerate() {
+    for (place, quota) in quotas.iter().enumerate() {
         let member = format!("quotas[{place}]");
         let (written, policy) = match quota {
             QuotaRef::Policy(policy) => (policy.name(), Some(policy)),
@@ -56,7 +86,8 @@ fn quotas(plan: &Plan, builder: &GateBuilder) -> Verdict {
         };
         if let Some(other) = windows.iter().position(|known| same(&known)) {
             let expected = "remove the larger one, or give each its own name";
-            let verdict = refuse(&member, written, "two quotas of the plan have the same window", expected);
+            let problem = format!("two quotas of the {owner} have the same window");
+            let verdict = refuse(&member, written, &problem, expected);
             return verdict.map_err(|error| error.beside(format!("quotas[{other}]")));
         }
         windows.push((written, policy));

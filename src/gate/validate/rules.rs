@@ -3,7 +3,7 @@
 use crate::account::{Allowance, Plan};
 use crate::amount::Credits;
 use crate::gate::GateBuilder;
-use crate::gate::validate::{Verdict, parameter, refuse};
+use crate::gate::validate::{Verdict, parameter, plans, refuse};
 use crate::name::PlanName;
 use crate::rule::{Cost, Rule, ScopeRule};
 
@@ -13,6 +13,10 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     }
     for (place, one) in builder.rules.iter().enumerate() {
         admits_no_equal(one, &format!("rules[{place}]"), builder)?;
+    }
+    if !builder.otherwise.quotas.is_empty() {
+        let problem = "the rule for requests that no rule matches cannot have quotas";
+        return refuse("default.quotas", "", problem, "set the quotas of plans instead");
     }
     let otherwise = rule(&builder.otherwise, builder).and_then(|()| affordable(&builder.otherwise, builder));
     otherwise.map_err(|error| error.in_member("default"))?;
@@ -37,6 +41,7 @@ fn rule(rule: &Rule, builder: &GateBuilder) -> Verdict {
         return public(rule);
     }
     cost(&rule.cost, builder)?;
+    plans::quotas(&rule.quotas, "rule", builder)?;
     if let ScopeRule::AnyOf(named) | ScopeRule::AllOf(named) = &rule.scopes {
         let expected =
             "name at least one, without spaces: visible ASCII but `\"` and `\\`, as in `quotes:read`";
@@ -142,6 +147,7 @@ fn public(rule: &Rule) -> Verdict {
         ("closed_to", !rule.closed_to.is_empty()),
         ("agreements", !rule.agreements.is_empty()),
         ("subscription", rule.subscription),
+        ("quotas", !rule.quotas.is_empty()),
     ];
     if let Some((member, _)) = asked.iter().find(|(_, asks)| *asks) {
         let problem = format!("`public` and `{member}` cannot be combined");

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::account::Quotas;
+use crate::account::{QuotaGroup, Quotas};
 use crate::future::StoreFuture;
 use crate::limit::{Draw, LimitDecision, MemoryLimiter, RateLimiter, WindowStatus};
 use crate::state::StateOwner;
@@ -58,11 +58,22 @@ impl LocalShare {
     /// Returns this node's share of quotas, in a form that can be kept while a server is asked.
     pub(super) fn shares_of(&self, quotas: &Quotas) -> Arc<Quotas> {
         quotas.state().share(self.owner).unwrap_or_else(|| {
-            let shares = quotas.policies().map(|policy| policy.shared_by(self.nodes));
-            let shares = Arc::new(Quotas::new(shares));
+            let shares = quotas.groups().iter().map(|group| self.share_of(group));
+            let shares = Arc::new(Quotas::of_groups(shares));
             quotas.state().attach(self.owner, Arc::clone(&shares));
             shares
         })
+    }
+
+    /// Returns this node's share of a group. It is attached to the group, because the quotas of several rules may contain
+    /// the same group, and then have the same windows.
+    fn share_of(&self, group: &QuotaGroup) -> QuotaGroup {
+        let share = group.state().share::<QuotaGroup>(self.owner).unwrap_or_else(|| {
+            let share = Arc::new(group.map(|policy| policy.shared_by(self.nodes)));
+            group.state().attach(self.owner, Arc::clone(&share));
+            group.state().share(self.owner).unwrap_or(share)
+        });
+        QuotaGroup::clone(&share)
     }
 
     /// Draws from shares that were computed before.

@@ -7,10 +7,10 @@ use smallvec::SmallVec;
 
 use super::cells::{self, Gcra};
 use super::log::Log;
-use crate::account::{QuotaGroup, QuotaPolicy};
+use crate::account::{QuotaGroup, QuotaOrigin, QuotaPolicy};
 use crate::limit::{LimitDecision, WindowStatus};
 
-/// The windows that count the same requests.
+/// The windows that count the requests of one owner.
 #[derive(Debug)]
 pub(crate) struct Bucket(Mutex<Windows>);
 
@@ -18,6 +18,18 @@ pub(crate) struct Bucket(Mutex<Windows>);
 pub(super) struct Windows {
     /// True if the limiter has dropped the bucket: a record that still points here must look its bucket up again.
     pub(super) dropped: bool,
+    /// The windows of the origin that was drawn from first. Most owners have no other.
+    first: Section,
+    /// The windows of other origins. A thin pointer: a bucket has two cache lines.
+    more: Option<Box<MoreSections>>,
+}
+
+#[derive(Debug, Default)]
+struct MoreSections(Vec<Section>);
+
+/// The windows of the quotas of one origin.
+#[derive(Debug)]
+struct Section {
     group: Arc<CompiledGroup>,
     cells: SmallVec<[Window; 2]>,
     /// Windows that were not full and not in this group when the group changed. Another key of the account or pool may
@@ -28,14 +40,17 @@ pub(super) struct Windows {
 /// The policies of a group of quotas, with the values that are the same for all buckets of the group.
 #[derive(Debug)]
 pub(super) struct CompiledGroup {
+    origin: QuotaOrigin,
     policies: Arc<[QuotaPolicy]>,
     /// The limiter of each policy; a strict policy does not use it.
     gcras: Box<[Gcra]>,
 }
 
 impl CompiledGroup {
-    pub(super) fn new(policies: &Arc<[QuotaPolicy]>) -> Self {
-        Self { policies: Arc::clone(policies), gcras: policies.iter().map(Gcra::of).collect() }
+    pub(super) fn new(group: &QuotaGroup) -> Self {
+        let (origin, policies) = (group.origin().clone(), Arc::clone(group.policies()));
+        let gcras = policies.iter().map(Gcra::of).collect();
+        Self { origin, policies, gcras }
     }
 }
 
@@ -72,8 +87,7 @@ pub(super) struct WindowVerdict {
 
 impl Bucket {
     pub(super) fn new(group: Arc<CompiledGroup>) -> Self {
-        let cells = group.policies.iter().map(Window::full).collect();
-        Self(Mutex::new(Windows { dropped: false, group, cells, aside: Box::default() }))
+        Self(Mutex::new(Windows { dropped: false, first: Section::new(group), more: None }))
     }
 
     #[inline]
@@ -85,11 +99,10 @@ impl Bucket {
 impl Windows {
     /// Returns true if all windows are full, so that dropping them loses nothing.
     pub(super) fn is_idle(&self, now: u64) -> bool {
-        let aside = self.aside.iter().map(|(_, window)| window);
-        self.cells.iter().chain(aside).all(|window| window.full_at <= now)
+        self.first.is_idle(now) && self.more().iter().all(|section| section.is_idle(now))
     }
 
-    /// Tests every window, without taking from any.
+    /// Tests every window of a group, without taking from any.
     #[inline]
     pub(super) fn test(
         &mut self,
@@ -98,9 +111,114 @@ impl Windows {
         now: u64,
         verdict: &mut Verdict,
     ) {
-        if !Arc::ptr_eq(&self.group.policies, quotas.policies()) {
-            self.follow(compile(), now);
+        self.section(quotas, compile, now).test(now, verdict);
+    }
+
+    /// Tests every window of the only group of a draw, and takes its cells if all have one.
+    #[inline]
+    pub(super) fn draw(
+        &mut self,
+        quotas: &QuotaGroup,
+        compile: impl FnOnce() -> Arc<CompiledGroup>,
+        now: u64,
+        verdict: &mut Verdict,
+    ) {
+        let section = self.section(quotas, compile, now);
+        section.test(now, verdict);
+        if verdict.admits() {
+            section.take(now);
         }
+    }
+
+    /// Takes the cells of the preceding test of a group.
+    #[inline]
+    pub(super) fn take(&mut self, quotas: &QuotaGroup, now: u64) {
+        // The test has switched the section to these policies.
+        if let Some(section) = self.known_section(quotas) {
+            section.take(now);
+        }
+    }
+
+    pub(super) fn peek(
+        &mut self,
+        quotas: &QuotaGroup,
+        compile: impl FnOnce() -> Arc<CompiledGroup>,
+        now: u64,
+        window_statuses: &mut Vec<WindowStatus>,
+    ) {
+        self.section(quotas, compile, now).peek(now, window_statuses);
+    }
+
+    /// Returns the windows of a group, if they have its policies.
+    #[inline]
+    fn known_section(&mut self, quotas: &QuotaGroup) -> Option<&mut Section> {
+        if self.first.is_of(quotas) {
+            return Some(&mut self.first);
+        }
+        let more = self.more.as_mut()?;
+        more.0.iter_mut().find(|section| section.is_of(quotas))
+    }
+
+    fn more(&self) -> &[Section] {
+        self.more.as_ref().map_or(&[], |more| &more.0)
+    }
+
+    /// Returns the windows of a group.
+    #[inline]
+    fn section(
+        &mut self,
+        quotas: &QuotaGroup,
+        compile: impl FnOnce() -> Arc<CompiledGroup>,
+        now: u64,
+    ) -> &mut Section {
+        if self.first.is_of(quotas) {
+            return &mut self.first;
+        }
+        match self.more().iter().position(|section| section.is_of(quotas)) {
+            Some(place) => &mut self.more.get_or_insert_default().0[place],
+            None => self.changed_section(quotas, compile(), now),
+        }
+    }
+
+    /// Returns the windows of a group whose policies have changed, or that has no windows yet.
+    #[cold]
+    fn changed_section(&mut self, quotas: &QuotaGroup, group: Arc<CompiledGroup>, now: u64) -> &mut Section {
+        let is_same = |section: &Section| section.group.origin == *quotas.origin();
+        if is_same(&self.first) {
+            self.first.follow(group, now);
+            return &mut self.first;
+        }
+        let place = self.more().iter().position(is_same);
+        let more = &mut self.more.get_or_insert_default().0;
+        match place {
+            Some(place) => more[place].follow(group, now),
+            None => more.push(Section::new(group)),
+        }
+        let place = place.unwrap_or(more.len() - 1);
+        &mut more[place]
+    }
+}
+
+impl Section {
+    fn new(group: Arc<CompiledGroup>) -> Self {
+        let cells = group.policies.iter().map(Window::full).collect();
+        Self { group, cells, aside: Box::default() }
+    }
+
+    /// Returns true if the section has exactly these policies.
+    #[inline]
+    fn is_of(&self, quotas: &QuotaGroup) -> bool {
+        Arc::ptr_eq(&self.group.policies, quotas.policies())
+    }
+
+    fn is_idle(&self, now: u64) -> bool {
+        let aside = self.aside.iter().map(|(_, window)| window);
+        self.cells.iter().chain(aside).all(|window| window.full_at <= now)
+    }
+
+    /// Tests every window, without taking from any.
+    #[inline]
+    fn test(&mut self, now: u64, verdict: &mut Verdict) {
         if !self.aside.is_empty() {
             return self.test_beside_others(now, verdict);
         }
@@ -124,7 +242,7 @@ impl Windows {
 
     /// Takes the cells of the preceding test.
     #[inline]
-    pub(super) fn take(&mut self, now: u64) {
+    fn take(&mut self, now: u64) {
         for (place, window) in self.cells.iter_mut().enumerate() {
             window.full_at = window.tested;
             match &mut window.count {
@@ -134,16 +252,7 @@ impl Windows {
         }
     }
 
-    pub(super) fn peek(
-        &mut self,
-        quotas: &QuotaGroup,
-        compile: impl FnOnce() -> Arc<CompiledGroup>,
-        now: u64,
-        window_statuses: &mut Vec<WindowStatus>,
-    ) {
-        if !Arc::ptr_eq(&self.group.policies, quotas.policies()) {
-            self.follow(compile(), now);
-        }
+    fn peek(&mut self, now: u64, window_statuses: &mut Vec<WindowStatus>) {
         for (policy, window) in self.group.policies.iter().zip(&self.cells) {
             let told = window.peek_beside(policy, &self.aside, now);
             window_statuses.push(told.to_status(window_statuses.len()));

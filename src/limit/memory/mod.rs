@@ -68,7 +68,7 @@ impl BucketRef<'_> {
     }
 }
 
-type PerGroup<T> = SmallVec<[T; 3]>;
+type PerOwner<T> = SmallVec<[T; 3]>;
 
 /// The number of buckets below which idle ones are not dropped.
 const FEW: usize = 1024;
@@ -119,15 +119,15 @@ impl MemoryLimiter {
     #[cold]
     fn compiled(&self, group: &QuotaGroup) -> Arc<CompiledGroup> {
         group.state().share(self.compiled).unwrap_or_else(|| {
-            let compiled = Arc::new(CompiledGroup::new(group.policies()));
+            let compiled = Arc::new(CompiledGroup::new(group));
             group.state().attach(self.compiled, Arc::clone(&compiled));
             group.state().share(self.compiled).unwrap_or(compiled)
         })
     }
 
-    /// Finds the buckets of a draw, without a check that they are not dropped.
-    fn held<'a>(&self, draw: &Draw<'a>) -> Result<PerGroup<BucketRef<'a>>, StoreError> {
-        draw.quotas.groups().iter().map(|group| self.find(draw, group)).collect()
+    /// Finds the bucket of each owner of a draw, without a check that they are not dropped.
+    fn held<'a>(&self, draw: &Draw<'a>) -> Result<PerOwner<BucketRef<'a>>, StoreError> {
+        draw.quotas.by_owner().map(|groups| self.find(draw, &groups[0])).collect()
     }
 
     #[inline]
@@ -146,20 +146,20 @@ impl MemoryLimiter {
     ) -> Result<R, StoreError> {
         let mut held = self.held(draw)?;
         loop {
-            // Groups have the same order everywhere, so that two draws cannot wait for each other.
-            let mut locked: PerGroup<_> = held.iter().map(|held| held.bucket().lock()).collect();
+            // Owners have the same order everywhere, so that two draws cannot wait for each other.
+            let mut locked: PerOwner<_> = held.iter().map(|held| held.bucket().lock()).collect();
             if locked.iter().all(|windows| !windows.dropped) {
                 return Ok(work(&mut locked));
             }
             drop(locked);
-            let groups = draw.quotas.groups().iter();
-            held = groups
-                .map(|group| self.look_up(draw, group).map(BucketRef::Shared))
+            let owners = draw.quotas.by_owner();
+            held = owners
+                .map(|groups| self.look_up(draw, &groups[0]).map(BucketRef::Shared))
                 .collect::<Result<_, _>>()?;
         }
     }
 
-    /// Returns the bucket of a group in the map. A bucket to which the record points is put back into the map if it was
+    /// Returns the bucket of the owner that a group counts, in the map. A bucket to which the record points is put back into the map if it was
     /// dropped, so that the pointer can be used again.
     #[cold]
     fn look_up(&self, draw: &Draw<'_>, group: &QuotaGroup) -> Result<Arc<Bucket>, StoreError> {
@@ -216,20 +216,22 @@ fn state_of<'a>(draw: &Draw<'a>, group: &'a QuotaGroup) -> &'a AttachedState {
     }
 }
 
-/// Takes a cell from every window of these groups, if all have one.
+/// Takes a cell from every window of a draw, if all have one. `locked` has the windows of each owner.
 #[inline]
 fn draw_from(
     limiter: &MemoryLimiter,
     locked: &mut [MutexGuard<'_, Windows>],
     draw: &Draw<'_>,
 ) -> StoreFuture<LimitDecision> {
-    let mut verdict = Verdict::default();
-    for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
-        windows.test(group, || limiter.compiled(group), draw.now.ticks(), &mut verdict);
-    }
-    if verdict.admits() {
-        for windows in locked.iter_mut() {
-            windows.take(draw.now.ticks());
+    let (mut verdict, now) = (Verdict::default(), draw.now.ticks());
+    if let ([windows], [group]) = (&mut *locked, draw.quotas.groups()) {
+        windows.draw(group, || limiter.compiled(group), now, &mut verdict);
+    } else {
+        each_group(locked, draw, |windows, group| {
+            windows.test(group, || limiter.compiled(group), now, &mut verdict);
+        });
+        if verdict.admits() {
+            each_group(locked, draw, |windows, group| windows.take(group, now));
         }
     }
     if draw.every_window {
@@ -239,6 +241,26 @@ fn draw_from(
     StoreFuture::ready(verdict.to_quota())
 }
 
+/// Calls `with` for each group of a draw, with the windows of its owner.
+#[inline]
+fn each_group(
+    locked: &mut [MutexGuard<'_, Windows>],
+    draw: &Draw<'_>,
+    mut with: impl FnMut(&mut Windows, &QuotaGroup),
+) {
+    if let [windows] = locked {
+        for group in draw.quotas.groups() {
+            with(windows, group);
+        }
+        return;
+    }
+    for (windows, groups) in locked.iter_mut().zip(draw.quotas.by_owner()) {
+        for group in groups {
+            with(windows, group);
+        }
+    }
+}
+
 #[cold]
 fn window_statuses(
     limiter: &MemoryLimiter,
@@ -246,16 +268,17 @@ fn window_statuses(
     draw: &Draw<'_>,
 ) -> Vec<WindowStatus> {
     let mut window_statuses = Vec::new();
-    for (windows, group) in locked.iter_mut().zip(draw.quotas.groups()) {
+    each_group(locked, draw, |windows, group| {
         windows.peek(group, || limiter.compiled(group), draw.now.ticks(), &mut window_statuses);
-    }
+    });
     window_statuses
 }
 
 impl RateLimiter for MemoryLimiter {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
-        // Most keys have one group, which needs no lists.
-        if let [group] = draw.quotas.groups()
+        // Most draws count one owner, which needs no lists.
+        if draw.quotas.has_one_owner()
+            && let Some(group) = draw.quotas.groups().first()
             && let Some(bucket) = state_of(draw, group).get::<Bucket>(self.owner)
         {
             let windows = bucket.lock();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redis::Script;
 
-use crate::account::{QuotaGroup, QuotaPolicy, QuotaScope};
+use crate::account::{QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaScope};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
@@ -95,7 +95,7 @@ impl RedisLimiter {
     /// Returns the Redis keys of a draw's windows, in the order of its policies.
     pub(crate) fn names(&self, draw: &Draw<'_>) -> Vec<String> {
         let of_group = |group: &QuotaGroup| {
-            let subject = self.subject(draw, group);
+            let subject = self.subject(draw, group) + &origin(group.origin());
             let name = move |policy: &QuotaPolicy| {
                 let kind = if policy.is_strict() { "any-" } else { "" };
                 format!("{subject}:{kind}{}:{}", policy.window().as_nanos(), policy.name())
@@ -118,6 +118,27 @@ impl RedisLimiter {
     pub(crate) fn server(&self) -> &RedisServer {
         &self.server
     }
+}
+
+/// Returns the part of a window's name that stands for the origin of its quota. It is empty for a plan.
+fn origin(origin: &QuotaOrigin) -> String {
+    let (kind, label) = match origin {
+        QuotaOrigin::Plan => return String::new(),
+        QuotaOrigin::Rule(route) => ("rule", route),
+        QuotaOrigin::Shared(name) => ("quota", name),
+    };
+    // A colon separates parts, and a brace could begin a hash tag.
+    let encoded = label.chars().fold(String::new(), |mut encoded, letter| {
+        match letter {
+            '%' => encoded.push_str("%25"),
+            ':' => encoded.push_str("%3A"),
+            '{' => encoded.push_str("%7B"),
+            '}' => encoded.push_str("%7D"),
+            letter => encoded.push(letter),
+        }
+        encoded
+    });
+    format!(":{kind}={encoded}")
 }
 
 /// The longest window for which the script counts in nanoseconds: sums of three such times are exact below 2^53.

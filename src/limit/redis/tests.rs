@@ -15,7 +15,7 @@ use redis::cmd;
 use services::redis::Redis;
 
 use super::{RedisLimiter, Scripts};
-use crate::account::{Account, QuotaPolicy, QuotaScope, Quotas};
+use crate::account::{Account, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
 use crate::clock::{Clock, ManualClock, Now, Timestamp};
 use crate::key::{KeyHasher, KeyId, KeyRecord};
 use crate::limit::{Draw, LimitDecision, MemoryLimiter, RateLimiter, WindowStatus};
@@ -124,12 +124,24 @@ fn micros(time: Duration) -> Duration {
     Duration::from_micros(u64::try_from(time.as_nanos().div_ceil(1_000)).unwrap())
 }
 
-/// One quota per window and counted owner, as a plan may have them.
+/// One quota per window, counted owner and origin, as a plan and the rules may have them.
 fn quotas() -> impl Strategy<Value = Quotas> {
-    prop::collection::vec(policy(), 1..6).prop_map(|mut policies| {
-        policies.sort_by_key(|policy| (format!("{:?}", policy.counts()), policy.window()));
-        policies.dedup_by(|a, b| a.window() == b.window() && a.counts() == b.counts());
-        Quotas::new(policies)
+    let origins = vec![
+        QuotaOrigin::Plan,
+        QuotaOrigin::Plan,
+        QuotaOrigin::Rule("GET /{a}:%".into()),
+        QuotaOrigin::Rule("GET /{a}%3A".into()),
+        QuotaOrigin::Shared("GET /{a}:%".into()),
+    ];
+    let policy = (policy(), prop::sample::select(origins));
+    prop::collection::vec(policy, 1..6).prop_map(|mut policies| {
+        let place = |(policy, origin): &(QuotaPolicy, QuotaOrigin)| {
+            (format!("{:?}", policy.counts()), origin.clone(), policy.window())
+        };
+        policies.sort_by_key(place);
+        policies.dedup_by(|a, b| place(a) == place(b));
+        let quotas = Quotas::default();
+        policies.into_iter().fold(quotas, |quotas, (policy, origin)| quotas.beside(origin, [policy]))
     })
 }
 

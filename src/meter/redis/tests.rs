@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::RedisMeter;
-use crate::account::{Account, Allowance, Grant, GrantPeriod, QuotaPolicy, QuotaScope, Quotas};
+use crate::account::{Account, Allowance, Grant, GrantPeriod, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::{Now, Timestamp};
 use crate::credit::{Charge, Charged, CreditAdmin, CreditLedger, RedisLedger};
@@ -102,7 +102,16 @@ async fn one_call_decides_like_two() {
     let Some(redis) = Redis::start() else { return };
     let (one, two) = (meter(&redis, "one"), meter(&redis, "two"));
     let pool = QuotaScope::Pool("demo".into());
+    let beside = |quotas: Quotas| {
+        let policy = |quota| QuotaPolicy::new(quota, Duration::from_hours(24)).unwrap();
+        quotas
+            .beside(QuotaOrigin::Rule("GET /{a}".into()), [policy(4)])
+            .beside(QuotaOrigin::Shared("b".into()), [policy(6).counting(QuotaScope::Account)])
+    };
+    let of_a_rule = Caller::new(&[(7, QuotaScope::Key), (5, QuotaScope::Account)], 100);
+    let of_a_rule = Caller { quotas: beside(of_a_rule.quotas), ..of_a_rule };
     let callers = [
+        of_a_rule,
         Caller::new(&[(5, QuotaScope::Key)], 100),
         Caller::new(&[(3, QuotaScope::Key), (5, QuotaScope::Account), (9, pool)], 100),
         Caller::new(&[(9, QuotaScope::Account)], 20),

@@ -9,7 +9,7 @@ use crate::fleet::fixture::Stage;
 type Admitted = (Instant, Instant);
 
 /// Asks at every node, as fast as they answer; all that was admitted, in the order in which it was asked.
-async fn admitted_on(plan: &str, time: Duration) -> Option<Vec<Admitted>> {
+async fn admitted_on(plan: &str, path: &'static str, time: Duration) -> Option<Vec<Admitted>> {
     let stage = Stage::new(plan, false).await.map(Arc::new)?;
     let key: Arc<str> = stage.issue().await.secret.expose_secret().into();
     let until = Instant::now() + time;
@@ -21,7 +21,7 @@ async fn admitted_on(plan: &str, time: Duration) -> Option<Vec<Admitted>> {
                 let mut admitted = Vec::new();
                 while Instant::now() < until {
                     let asked = Instant::now();
-                    match client.get(&address, "/free", &key).await.unwrap() {
+                    match client.get(&address, path, &key).await.unwrap() {
                         200 => admitted.push((asked, Instant::now())),
                         429 => {}
                         status => panic!("a node answered {status}"),
@@ -40,8 +40,18 @@ async fn admitted_on(plan: &str, time: Duration) -> Option<Vec<Admitted>> {
 /// The plan `strict` admits 100 in any two seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_nodes_keep_the_quota_in_any_window() {
+    keep_the_strict_quota("strict", "/free").await;
+}
+
+/// The rule `/rare` admits 100 in any two seconds, beside a plan that admits more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_nodes_keep_the_quota_of_a_rule() {
+    keep_the_strict_quota("metered", "/rare").await;
+}
+
+async fn keep_the_strict_quota(plan: &str, path: &'static str) {
     let window = Duration::from_secs(2);
-    let Some(admitted) = admitted_on("strict", 4 * window).await else { return };
+    let Some(admitted) = admitted_on(plan, path, 4 * window).await else { return };
     for (place, (start, _)) in admitted.iter().enumerate() {
         // Whatever was asked and answered within the window was drawn within it.
         let within = admitted[place..].iter().filter(|(_, answered)| *answered < *start + window).count();
@@ -54,7 +64,7 @@ async fn four_nodes_keep_the_quota_in_any_window() {
 /// The plan `limited` admits 100 in ten seconds: a hundred at once, and one more every tenth of a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_nodes_keep_the_quota_and_its_refill() {
-    let Some(admitted) = admitted_on("limited", Duration::from_secs(5)).await else { return };
+    let Some(admitted) = admitted_on("limited", "/free", Duration::from_secs(5)).await else { return };
     let (first, last) = (admitted[0].0, admitted.iter().map(|(_, answered)| *answered).max().unwrap());
     // However a stretch of time is chosen, it holds the bucket's hundred and what is refilled meanwhile.
     for (place, (start, _)) in admitted.iter().enumerate() {

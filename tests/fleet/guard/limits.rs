@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::account::{QuotaPolicy, QuotaScope, Quotas};
+use tollgate::account::{QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
 use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::key::KeyHasher;
 use tollgate::limit::{Draw, LimitDecision, LocalFallback, LocalShare};
@@ -86,6 +86,25 @@ fn share_keeps_window_names_and_order() {
     let burst = QuotaPolicy::new(600, Duration::from_mins(1)).unwrap().with_burst(50).unwrap();
     let shares = [4, 100].map(|nodes| burst.shared_by(of(nodes)));
     assert_eq!(shares.each_ref().map(|share| (share.quota(), share.capacity())), [(150, 12), (6, 1)]);
+}
+
+/// Two rules with a quota in common: its share is one window.
+#[test]
+fn rules_share_a_share() {
+    let (share, record) = (LocalShare::new(of(4)), record());
+    let policy = |text: &str| text.parse::<QuotaPolicy>().unwrap();
+    let rules = ["/a", "/b"].map(|route| {
+        quotas(&["40 per hour"])
+            .beside(QuotaOrigin::Rule(route.into()), [policy("8 per day")])
+            .beside(QuotaOrigin::Shared("reports".into()), [policy("12 per hour")])
+    });
+    let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
+    let admits = |place: usize| {
+        let drawn = ready(share.draw(&Draw::new(&record, &rules[place], clock.now())));
+        matches!(drawn, LimitDecision::Within(_))
+    };
+    // Three of the shared quota, of which the first rule takes two with its own.
+    assert_eq!([0, 0, 0, 1, 1].map(admits), [true, true, false, true, false]);
 }
 
 /// Nodes over one shared limiter that may be lost.

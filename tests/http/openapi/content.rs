@@ -51,10 +51,10 @@ fn route_documents_its_requirements() {
     let quotes = operation(&document, "get", "/v1/quotes/{symbol}");
     assert_eq!(
         quotes["x-tollgate"],
-        json!({ "cost": 2, "scopes": { "any": ["quotes:read"] }, "subscription": true })
+        json!({ "cost": 2, "scopes": { "any": ["quotes:read"] }, "subscription": true, "quotas": ["9 per hour"] })
     );
     let words = "Costs 2 credits. A restricted key needs the scope quotes:read. The account must have an active \
-        subscription.";
+        subscription. Has rate limits of its own: 9 per hour.";
     assert_eq!(quotes["description"], words);
     assert_eq!(quotes["parameters"][0]["name"], "symbol");
     let bars = operation(&document, "get", "/v1/bars");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate::account::{QuotaPolicy, QuotaScope, Quotas};
+use tollgate::account::{QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
 use tollgate::clock::Now;
 use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::{Account, KeyId, KeyRecord, MemoryLimiter, RateLimiter, StoreFuture};
@@ -36,6 +36,10 @@ rules! {
     IgnoresBursts,
     LimitsBurstsToTheQuota,
     RefillsByTheBurst,
+    IgnoresOrigins,
+    MixesRules,
+    KeepsRulesApart,
+    ForgetsChangedRules,
 }
 
 #[derive(Debug)]
@@ -89,8 +93,7 @@ impl Broken {
     }
 
     fn quotas(&self, quotas: &Quotas) -> Quotas {
-        let policies = quotas.policies().cloned();
-        Quotas::new(policies.map(|policy| match (self.rule, policy.counts()) {
+        let changed = |policy: QuotaPolicy| match (self.rule, policy.counts()) {
             (Some(Rule::TakesPoolsForOne), QuotaScope::Pool(_)) => {
                 policy.counting(QuotaScope::Pool("one".into()))
             }
@@ -111,7 +114,29 @@ impl Broken {
                 QuotaPolicy::new(quota, policy.window()).unwrap().counting(counts.clone())
             }
             _ => policy,
-        }))
+        };
+        let origin = |origin: &QuotaOrigin| match (self.rule, origin) {
+            (Some(Rule::IgnoresOrigins), _) => QuotaOrigin::Plan,
+            (Some(Rule::MixesRules), QuotaOrigin::Rule(_)) => QuotaOrigin::Rule("one".into()),
+            (Some(Rule::MixesRules), QuotaOrigin::Shared(_)) => QuotaOrigin::Shared("one".into()),
+            (Some(Rule::KeepsRulesApart), QuotaOrigin::Shared(_)) => {
+                let labels = quotas.groups().iter().map(|group| format!("{:?}", group.origin()));
+                QuotaOrigin::Shared(labels.collect::<String>().into())
+            }
+            (Some(Rule::ForgetsChangedRules), QuotaOrigin::Rule(label)) => {
+                let all: u32 = quotas.policies().map(QuotaPolicy::quota).fold(0, u32::wrapping_add);
+                QuotaOrigin::Rule(format!("{label} {all}").into())
+            }
+            _ => origin.clone(),
+        };
+        let mut all = Quotas::default();
+        for group in quotas.groups() {
+            let is_known = |policy: &QuotaPolicy| all.policies().any(|known| known.name() == policy.name());
+            let kept = |policy: &&QuotaPolicy| self.rule != Some(Rule::IgnoresOrigins) || !is_known(policy);
+            let policies: Vec<_> = group.policies().iter().filter(kept).cloned().map(changed).collect();
+            all = all.beside(origin(group.origin()), policies);
+        }
+        all
     }
 
     /// Draws from one window after the other.
