@@ -286,14 +286,21 @@ async fn conditions_hold_together(store: Store) -> Verdict {
 
 /// The store may be in use: only entries of the year 1970 are forgotten.
 async fn old_entries_are_forgotten(store: Store) -> Verdict {
-    let subject = Subject::new();
-    let old = Timestamp::from_millis(1_000);
-    let entries = [AuditEntry::new(AuditEvent { at: old, ..subject.event(0) }, 0), subject.entry(0)];
-    store.append(&entries).await?;
-    same("the entries", ids(&store, &subject.query()).await?.len(), 2)?;
-    store.forget(old).await?;
-    holds("an entry of the time itself stays", ids(&store, &subject.query()).await?.len() == 2)?;
-    let forgotten = store.forget(Timestamp::from_millis(1_001)).await?;
-    holds("the forgotten entries are counted", forgotten >= 1)?;
-    same("the entries", listed(&store, &subject.query()).await?, entries[1..].to_vec())
+    let (old, later) = (Timestamp::from_millis(1_000), Timestamp::from_millis(1_001));
+    let mut forgotten = 0;
+    // Another run on the same store may forget the old entry first. Then the next turn is tried.
+    for _ in 0..10 {
+        let subject = Subject::new();
+        let entries = [AuditEntry::new(AuditEvent { at: old, ..subject.event(0) }, 0), subject.entry(0)];
+        store.append(&entries).await?;
+        store.forget(old).await?;
+        let kept = ids(&store, &subject.query()).await?.len();
+        forgotten = store.forget(later).await?;
+        same("the entries", listed(&store, &subject.query()).await?, entries[1..].to_vec())?;
+        if kept == 2 && forgotten > 0 {
+            return Ok(());
+        }
+    }
+    holds("the forgotten entries are counted", forgotten > 0)?;
+    holds("an entry of the time itself stays", false)
 }
