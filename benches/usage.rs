@@ -138,7 +138,7 @@ async fn print_year(server: &services::postgres::Postgres) {
     // The year of the first key ends before the 30 days of all keys.
     say(&format!(
         "INSERT INTO tollgate_usage_hours (start, requests, credits, units, bytes, last_seen, series) \
-         SELECT {FIRST} - h * {HOUR}, 60, 60, 0, 0, {FIRST} - h * {HOUR} + 5, {} FROM generate_series(1, {}) h",
+         SELECT {FIRST} - h::bigint * {HOUR}, 60, 60, 0, 0, {FIRST} - h::bigint * {HOUR} + 5, {} FROM generate_series(1, {}) h",
         series("1"),
         365 * 24 - HOURS
     ));
@@ -146,7 +146,7 @@ async fn print_year(server: &services::postgres::Postgres) {
         // Hour by hour: the rows of a key are in different pages of the table.
         say(&format!(
             "INSERT INTO tollgate_usage_hours (start, requests, credits, units, bytes, last_seen, series) \
-             SELECT {FIRST} + h * {HOUR}, 60, 60, 0, 0, {FIRST} + h * {HOUR} + 5, {} \
+             SELECT {FIRST} + h::bigint * {HOUR}, 60, 60, 0, 0, {FIRST} + h::bigint * {HOUR} + 5, {} \
              FROM generate_series({}, {}) h, generate_series(1, {MANY}) n",
             series("n"),
             day * 24,
