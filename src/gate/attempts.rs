@@ -237,12 +237,12 @@ impl Attempts {
         Ok(())
     }
 
-    /// Returns whether the store may be asked for a key, given its hash under each scheme. If the network is above its
-    /// quota and the key was not found before, takes a look-up from the network's quota of look-ups.
+    /// Permits a look-up of a key in the store, given the key's hash under each scheme. If the network is above its quota
+    /// and the key was not found before, takes the look-up from the network's quota of look-ups.
     ///
     /// # Errors
     ///
-    /// Returns the time to wait if the store may not be asked.
+    /// Returns the time to wait if the look-up is not permitted.
     #[cold]
     pub(super) fn permit_look_up(
         &self,

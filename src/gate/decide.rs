@@ -547,10 +547,7 @@ fn answer<T: Send + 'static>(
             }
             None => {}
         }
-        if let Some(metrics) = &core.metrics {
-            call = (to.operation)(metrics).measure(call);
-        }
-        *(to.place)(waiting.get_or_insert_default()) = Some(call);
+        *(to.place)(waiting.get_or_insert_default()) = Some(core.measured(to.operation, call));
     }
     wait(to, waiting, cx)
 }

@@ -172,13 +172,9 @@ impl AdmittedKey {
     fn or_refund(&mut self, ending: StoreFuture<()>, open: &OpenCharge, outcome: Outcome) -> StoreFuture<()> {
         let (core, record, id) = (Arc::clone(&self.found.core), Arc::clone(&self.found.record), open.id);
         let mut report = self.report();
-        let operation = core.metrics.as_ref().map(|metrics| match outcome {
-            Outcome::Served | Outcome::ServedAt(_) => &metrics.settle,
-            Outcome::Failed => &metrics.refund,
-        });
-        let ending = match operation {
-            Some(operation) => operation.measure(ending),
-            None => ending,
+        let ending = match outcome {
+            Outcome::Served | Outcome::ServedAt(_) => core.measured(|metrics| &metrics.settle, ending),
+            Outcome::Failed => core.measured(|metrics| &metrics.refund, ending),
         };
         StoreFuture::boxed(async move {
             let ended = ending.await;
@@ -190,7 +186,7 @@ impl AdmittedKey {
             }
             if outcome != Outcome::Failed
                 && let Ok(refund) = guard("a ledger", || core.ledger.refund(&record.account, id))
-                && let Err(error) = refund.await
+                && let Err(error) = core.measured(|metrics| &metrics.refund, refund).await
             {
                 trace::unsettled(&error);
             }

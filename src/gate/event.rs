@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::account::WindowStatus;
 use crate::amount::Credits;
-use crate::clock::{Now, Timestamp};
+use crate::clock::Now;
 use crate::denial::Denial;
 use crate::gate::entry::{AdmittedKey, FoundKey};
 use crate::gate::{Admission, Core, Decision};
@@ -103,11 +103,6 @@ impl OpenEvent {
         self.0.is_none()
     }
 
-    /// Returns the time since the decision began, if it is measured.
-    fn elapsed(&self, core: &Core) -> Option<Duration> {
-        self.0.as_ref()?.elapsed(core)
-    }
-
     /// The time at which the decision began.
     #[inline]
     pub(super) fn begun(&self) -> Option<Now> {
@@ -190,7 +185,7 @@ impl FoundKey {
     ) {
         let (core, Some(data)) = (&self.core, &event.0) else { return };
         let (record, rule) = (Some(&self.record), Some(core.rules.at(data.rule)));
-        let mut recorded = event_of(record, rule, event, DecisionOutcome::Admitted);
+        let mut recorded = event_of(record, rule, data, DecisionOutcome::Admitted);
         (recorded.status, recorded.elapsed) = (data.status, data.elapsed);
         (recorded.charged, recorded.settled, recorded.units) = (data.charged, data.settled, data.units);
         recorded.balance = balance;
@@ -202,14 +197,12 @@ impl FoundKey {
 impl Core {
     /// Passes an event to the decision sinks about a denied request, with the status of its response.
     pub(crate) fn record_denial(&self, denial: &Denial, status: Option<StatusCode>, decision: &Decision) {
-        let (event, drawn) = (&decision.event, decision.admitted());
-        if event.is_empty() {
-            return;
-        }
+        let Some(data) = &decision.event.0 else { return };
+        let drawn = decision.admitted();
         let (record, rule, outcome) =
             (denial.record(), denial.compiled_rule(), DecisionOutcome::Denied(denial.kind()));
-        let mut recorded = event_of(record, rule, event, outcome);
-        recorded.elapsed = event.elapsed(self);
+        let mut recorded = event_of(record, rule, data, outcome);
+        recorded.elapsed = data.elapsed(self);
         (recorded.status, recorded.balance) = (status, denial.balance());
         recorded.windows = Windows::new(denial.windows().or_else(|| drawn.entry()?.windows()));
         self.record(&recorded);
@@ -218,10 +211,10 @@ impl Core {
     /// Passes an event to the decision sinks about a request whose client left before the decision.
     #[cold]
     pub(super) fn record_departure(&self, admission: &Admission, rule: usize, event: &OpenEvent) {
-        let entry = admission.entry();
+        let (entry, Some(data)) = (admission.entry(), &event.0) else { return };
         let (record, rule) = (entry.map(AdmittedKey::record), Some(self.rules.at(rule)));
-        let mut recorded = event_of(record, rule, event, DecisionOutcome::Abandoned);
-        recorded.elapsed = event.elapsed(self);
+        let mut recorded = event_of(record, rule, data, DecisionOutcome::Abandoned);
+        recorded.elapsed = data.elapsed(self);
         recorded.windows = Windows::new(entry.and_then(AdmittedKey::windows));
         self.record(&recorded);
     }
@@ -239,14 +232,14 @@ impl Core {
 fn event_of<'e>(
     record: Option<&'e Arc<KeyRecord>>,
     rule: Option<&'e Arc<CompiledRule>>,
-    event: &'e OpenEvent,
+    data: &'e EventData,
     outcome: DecisionOutcome,
 ) -> DecisionEvent<'e> {
-    let data = event.0.as_deref();
+    let request = data.request.as_ref();
     let account = record.map(|record| &record.account);
     DecisionEvent {
-        time: data.map_or(Timestamp::from_millis(0), |data| data.begun.wall()),
-        request_id: event.request_id().map(RequestId::as_str),
+        time: data.begun.wall(),
+        request_id: request.map(|(id, _)| id.as_str()),
         key: record.map(|record| record.id),
         account: account.map(|account| &account.id),
         plan: account.map(|account| &account.plan),
@@ -260,7 +253,7 @@ fn event_of<'e>(
         balance: None,
         windows: Windows::default(),
         elapsed: None,
-        client: data.and_then(|data| data.request.as_ref()?.1),
+        client: request.and_then(|(_, client)| *client),
         expires: record.and_then(|record| record.expires_at),
         units: None,
         bytes: None,

@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use crate::clock::{Clock, Now};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
+use crate::gate::Core;
 use crate::metrics::{
     BACK_END_DURATION, BACK_END_ERRORS, Counter, DECISION_DURATION, DECISIONS, Gauge, Histogram, OPEN_CHARGES,
 };
@@ -146,6 +147,20 @@ impl BackEndMetrics {
     }
 }
 
+impl Core {
+    /// Measures a call as this operation, if the gate records metrics.
+    pub(super) fn measured<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&BackEndMetrics) -> &Operation,
+        call: StoreFuture<T>,
+    ) -> StoreFuture<T> {
+        match &self.metrics {
+            Some(metrics) => operation(metrics).measure(call),
+            None => call,
+        }
+    }
+}
+
 /// The metrics of an operation of a back end.
 #[derive(Debug, Clone)]
 pub(super) struct Operation(Arc<OperationMetrics>);
@@ -179,7 +194,7 @@ impl Operation {
 
     /// Measures a call, and counts its error. The time of a call that was answered at once is not measured.
     #[cold]
-    pub(super) fn measure<T: Send + 'static>(&self, call: StoreFuture<T>) -> StoreFuture<T> {
+    fn measure<T: Send + 'static>(&self, call: StoreFuture<T>) -> StoreFuture<T> {
         let operation = self.clone();
         let begun = (!call.is_ready()).then(|| self.0.clock.now());
         StoreFuture::boxed(async move {

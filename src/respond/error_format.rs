@@ -32,7 +32,8 @@ use crate::respond::unique;
 /// - `{member}`, `{problem}` and `{max_keys}` are values of key management.
 ///
 /// A string that is one placeholder and nothing else takes the type of its value: numbers stay numbers, and
-/// `{violated_policies}` is an array of names. A member whose placeholder has no value for a kind is omitted. `{{` and `}}` are written as braces.
+/// `{violated_policies}` is an array of names. A member whose placeholder has no value for a kind is omitted. `{{` and
+/// `}}` are written as braces.
 ///
 /// # Example
 ///

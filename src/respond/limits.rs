@@ -14,8 +14,8 @@ use crate::respond::AnswerHeaders;
 
 /// Adds `RateLimit-Policy` and `RateLimit` for all windows (draft-ietf-httpapi-ratelimit-headers-11). If the limiter
 /// reports no other window, `RateLimit` contains only the window with the least left. A policy that counts more than
-/// the key, or that belongs to a rule, has a partition key, `pk`, in both fields. Both fields are lists: values that the service adds for its own
-/// limits are kept. `retry_after` is the wait of a refused request.
+/// the key, or that belongs to a rule, has a partition key, `pk`, in both fields. Both fields are lists: values that the
+/// service adds for its own limits are kept. `retry_after` is the wait of a refused request.
 ///
 /// `t` is the time until more quota is available. A full window has no `t`. A `Retry-After` that the response already has
 /// must not be earlier than a `t`, so that a window with a later `t` has none.

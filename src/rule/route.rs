@@ -338,11 +338,13 @@ impl Rule {
 
     /// Returns the plan's terms for this rule, with the route under which the plan has them.
     pub(crate) fn terms_of<'p>(&self, plan: &'p Plan) -> Option<(&'p str, &'p PlanRule)> {
-        let is_this = |route: &str| {
-            *route == *self.route || Self::new(route).is_ok_and(|named| named.route == self.route)
-        };
-        let mut terms = plan.rules.iter().filter(|(route, _)| is_this(route));
+        let mut terms = plan.rules.iter().filter(|(route, _)| self.has_route(route));
         terms.next().map(|(route, terms)| (route.as_str(), terms))
+    }
+
+    /// Returns true if a text names the route of this rule, in any spelling.
+    pub(crate) fn has_route(&self, route: &str) -> bool {
+        *route == *self.route || Self::new(route).is_ok_and(|named| named.route == self.route)
     }
 
     /// Returns true if both rules have the same requirements, whatever requests they apply to.

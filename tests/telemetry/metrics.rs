@@ -159,7 +159,10 @@ impl CreditLedger for Remote {
     }
 
     fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.ledger.refund(account, id)
+        if self.fails {
+            return self.ledger.refund(account, id);
+        }
+        StoreFuture::failed(StoreError::unavailable("down"))
     }
 }
 
@@ -184,6 +187,9 @@ async fn awaited_back_ends_are_measured() {
             assert_eq!(metrics.nanos(ADMITTED_DURATION), 5_000_000);
             let panics = back_end("errors_total", "ledger", "settle") + ",error=\"panicked\"}";
             assert_eq!(metrics.value(&panics), 1);
+            // The gate refunds a charge whose settlement panicked.
+            let refunds = back_end("errors_total", "ledger", "refund") + ",error=\"unavailable\"}";
+            assert_eq!(metrics.value(&refunds), 1);
         }
         // The store in memory answers at once.
         assert_eq!(metrics.value(&(back_end("duration_seconds", "store", "find") + "}")), 0);

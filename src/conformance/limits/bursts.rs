@@ -11,7 +11,7 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
     checks![limiter:
         a_burst_is_admitted_at_once_and_no_more,
         a_burst_above_the_quota_is_admitted_at_once,
-        a_key_with_a_large_burst_helps_no_key_with_a_small_one,
+        a_large_burst_fills_no_small_bucket,
         a_burst_refills_at_the_pace_of_the_quota needs InjectedTime,
         a_bucket_holds_no_more_than_its_burst needs InjectedTime,
     ]
@@ -41,7 +41,7 @@ async fn a_burst_above_the_quota_is_admitted_at_once(limiter: Limiter) -> Verdic
 }
 
 /// Two keys of one account count the account. Their quotas differ only in the burst.
-async fn a_key_with_a_large_burst_helps_no_key_with_a_small_one(limiter: Limiter) -> Verdict {
+async fn a_large_burst_fills_no_small_bucket(limiter: Limiter) -> Verdict {
     let large = caller(limiter, 2, DAY, 40)?;
     let small = TestKey { quotas: caller(large.limiter.clone(), 2, DAY, 3)?.quotas, ..large.clone() };
     same("how many of 20 are admitted, with a burst of 40", large.admitted(20).await?, 20)?;

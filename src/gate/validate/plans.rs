@@ -39,22 +39,16 @@ fn plan(plan: &Plan, builder: &GateBuilder) -> Verdict {
 
 /// Checks the terms of a plan for one rule.
 fn rule(route: &str, terms: &PlanRule, plan: &Plan, builder: &GateBuilder) -> Verdict {
-    let mut named =
-        builder.rules.iter().filter(|rule| rule.terms_of(plan).is_some_and(|(own, _)| own == route));
-    let Some(named) = named.next() else {
-        let twice = builder.rules.iter().find_map(|rule| {
-            let only = Plan { rules: [(route.to_owned(), terms.clone())].into(), ..Plan::new("") };
-            rule.terms_of(&only).and_then(|_| rule.terms_of(plan))
-        });
-        if let Some((other, _)) = twice {
-            let problem = format!("the plan has terms for the same rule under `{other}`");
-            return refuse("", route, &problem, "write the terms of each rule once");
-        }
+    let Some(named) = builder.rules.iter().find(|rule| rule.has_route(route)) else {
         let routes: Vec<_> = builder.rules.iter().map(Rule::route).collect();
         let meant = words::meant(route, routes.iter().map(String::as_str));
         let expected = format!("{meant}write the route as a rule has it, as in `POST /v1/backtests`");
         return refuse("", route, "no rule has this route", &expected);
     };
+    if let Some((other, _)) = named.terms_of(plan).filter(|(first, _)| *first != route) {
+        let problem = format!("the plan has terms for the same rule under `{other}`");
+        return refuse("", route, &problem, "write the terms of each rule once");
+    }
     if named.public {
         let problem = "the rule is public, so that no request has a plan";
         return refuse("", route, problem, "leave these terms out, or make the rule not public");

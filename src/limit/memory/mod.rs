@@ -159,8 +159,8 @@ impl MemoryLimiter {
         }
     }
 
-    /// Returns the bucket of the owner that a group counts, in the map. A bucket to which the record points is put back into the map if it was
-    /// dropped, so that the pointer can be used again.
+    /// Returns the bucket of the owner that a group counts, in the map. A bucket to which the record points is put back into
+    /// the map if it was dropped, so that the pointer can be used again.
     #[cold]
     fn look_up(&self, draw: &Draw<'_>, group: &QuotaGroup) -> Result<Arc<Bucket>, StoreError> {
         let subject = match group.counts() {

@@ -28,8 +28,8 @@ use crate::redis::RedisServer;
 ///
 /// The state of a window expires once the window is full. The state of a strict window is a log of up to 17 times. The
 /// server's clock shows microseconds, and refills are counted in nanoseconds. The refill of a window of more than 30
-/// days, or of a burst that takes as long to refill, and the length of a strict window, are rounded up to a microsecond. This withholds less than a five-hundredth
-/// of the quota. In a window of more than 30 days, what a quota takes over from another quota for the same owner is
+/// days, or of a burst that takes as long to refill, and the length of a strict window, are rounded up to a microsecond.
+/// This withholds less than a five-hundredth of the quota. In a window of more than 30 days, what a quota takes over from another quota for the same owner is
 /// rounded up to a microsecond too.
 ///
 /// If the server's clock is set back, a request is delayed by one window at most, and no additional request is

@@ -34,7 +34,7 @@ async fn exceeded_quota_has_its_problem_type() {
 }
 
 #[tokio::test]
-async fn only_the_longest_wait_is_known_without_headers() {
+async fn longest_wait_alone_is_told_without_headers() {
     let body = body("presentation.problem_types = true").await;
     assert_eq!(body["violated-policies"], json!(["h:o,u[r"]));
 }

@@ -4,7 +4,7 @@ use http::{HeaderMap, Request, Version};
 
 use super::*;
 
-/// Where a stage is served, and the form of its requests.
+/// A server in front of a stage, and the form of its requests.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Http(Framework, Version),
