@@ -1,5 +1,5 @@
-//! Published checks that a key store, a credit ledger, a rate limiter, an audit store or a usage store keeps its
-//! trait's contract.
+//! Published checks that a key store, a credit ledger, a rate limiter, or a store of audit entries, usage or alerts keeps
+//! its trait's contract.
 //!
 //! # Example
 //!
@@ -39,6 +39,7 @@ macro_rules! checks {
     };
 }
 
+mod alerts;
 mod audit;
 mod credits;
 mod fresh;
@@ -53,6 +54,7 @@ use std::sync::Arc;
 pub use report::{Failure, Report};
 pub use suite::{Capability, Suite};
 
+use crate::alert::AlertStore;
 use crate::audit::AuditStore;
 use crate::credit::{CreditAdmin, CreditLedger};
 use crate::key::KeyRecord;
@@ -157,4 +159,21 @@ pub fn audit(store: impl AuditStore) -> Suite {
 /// See the [module](self).
 pub fn usage(store: impl UsageStore) -> Suite {
     usage::suite(&(Arc::new(store) as Arc<dyn UsageStore>))
+}
+
+/// Returns a suite that checks that a store of alerts keeps the contract of [`AlertStore`].
+///
+/// # Example
+///
+/// ```
+/// use tollgate::alert::MemoryAlertStore;
+/// use tollgate::conformance;
+///
+/// # #[tokio::main]
+/// # async fn main() {
+/// conformance::alerts(MemoryAlertStore::new()).run().await.assert();
+/// # }
+/// ```
+pub fn alerts(store: impl AlertStore) -> Suite {
+    alerts::suite(&(Arc::new(store) as Arc<dyn AlertStore>))
 }

@@ -14,6 +14,7 @@ macro_rules! rules {
     };
 }
 
+mod broken_alerts;
 mod broken_audit;
 mod broken_ledger;
 mod broken_limiter;
@@ -26,6 +27,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use tollgate::alert::{AlertStore, MemoryAlertStore};
 use tollgate::audit::{AuditStore, MemoryAuditStore};
 use tollgate::conformance::{self, Capability, Suite};
 use tollgate::credit::CreditAdmin;
@@ -70,6 +72,12 @@ async fn usage_in_memory_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn alerts_in_memory_keep_the_contract() {
+    conformance::alerts(MemoryAlertStore::new()).run().await.assert();
+    conformance::alerts(Arc::new(MemoryAlertStore::new()) as Arc<dyn AlertStore>).run().await.assert();
+}
+
+#[tokio::test]
 async fn example_store_keeps_the_contract() {
     conformance::keys(custom_store::Shelf::default()).run().await.assert();
 }
@@ -81,6 +89,7 @@ async fn suites_run_at_the_same_time_on_one_store() {
     let (ledger, limiter) = (Arc::new(MemoryLedger::new()), Arc::new(MemoryLimiter::new()));
     let audit = Arc::new(MemoryAuditStore::new());
     let usage = Arc::new(MemoryUsage::new());
+    let alerts = Arc::new(MemoryAlertStore::new());
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..3 {
         running.spawn(conformance::keys(Arc::clone(&store)).run());
@@ -88,6 +97,7 @@ async fn suites_run_at_the_same_time_on_one_store() {
         running.spawn(conformance::limits(Arc::clone(&limiter)).run());
         running.spawn(conformance::audit(Arc::clone(&audit)).run());
         running.spawn(conformance::usage(Arc::clone(&usage)).run());
+        running.spawn(conformance::alerts(Arc::clone(&alerts)).run());
     }
     for report in running.join_all().await {
         report.assert();
@@ -158,6 +168,12 @@ async fn every_broken_audit_store_rule_is_found() {
 async fn every_broken_usage_rule_is_found() {
     use broken_usage::{Broken, RULES};
     every_rule_is_found(RULES, |rule| conformance::usage(Broken::new(rule))).await;
+}
+
+#[tokio::test]
+async fn every_broken_alert_rule_is_found() {
+    use broken_alerts::{Broken, RULES};
+    every_rule_is_found(RULES, |rule| conformance::alerts(Broken::new(rule))).await;
 }
 
 /// A limiter on its own time: what waits a moment stands in for what needs the time of the calls.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tollgate::alert::{AlertStore, SqlAlertStore};
 use tollgate::audit::SqlAuditStore;
 use tollgate::conformance;
 use tollgate::credit::{CreditAdmin, SqlLedger};
@@ -17,6 +18,7 @@ both!(
     shared_ledger_keeps_the_contract,
     the_audit_store_keeps_the_contract,
     usage_store_keeps_the_contract,
+    alert_store_keeps_the_contract,
 );
 
 async fn the_store_keeps_the_contract(place: Place) {
@@ -39,6 +41,12 @@ async fn shared_ledger_keeps_the_contract(place: Place) {
 
 async fn the_audit_store_keeps_the_contract(place: Place) {
     conformance::audit(SqlAuditStore::new(&place.open().await)).run().await.assert();
+}
+
+async fn alert_store_keeps_the_contract(place: Place) {
+    let database = place.open().await;
+    conformance::alerts(SqlAlertStore::new(&database)).run().await.assert();
+    conformance::alerts(Arc::new(SqlAlertStore::new(&database)) as Arc<dyn AlertStore>).run().await.assert();
 }
 
 async fn usage_store_keeps_the_contract(place: Place) {

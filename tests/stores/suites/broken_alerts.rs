@@ -1,0 +1,248 @@
+//! An alert store that breaks one rule of its contract.
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use tollgate::StoreFuture;
+use tollgate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery};
+use tollgate::clock::Timestamp;
+
+rules! {
+    ClaimsAlways,
+    ClaimsNothing,
+    ClaimsOnePeriod,
+    ClaimsEarlierPeriods,
+    LosesClaimRaces,
+    IgnoresKinds,
+    IgnoresSubjects,
+    IgnoresThresholds,
+    ReleasesNothing,
+    ReleasesLaterPeriods,
+    ReleasesUnknown,
+    ListsByArrival,
+    ListsAllTimes,
+    ListsAllKinds,
+    ListsReleased,
+    ListsOneMore,
+    LosesValues,
+    LosesTheTimeOfTheAttempt,
+    TellsOneSink,
+    TellsOfRefusedClaims,
+    IgnoresSinks,
+    IgnoresDueTimes,
+    NeverLeases,
+    LeasesForEver,
+    CountsNoAttempts,
+    LosesTakeRaces,
+    TakesOneMore,
+    IgnoresRetries,
+    RetriesAllSinks,
+    FinishesNothing,
+    FinishesAllSinks,
+    FinishesTheFirst,
+    ForgetsNothing,
+    ForgetsAll,
+    ForgetsTheTimeItself,
+    ForgetsDeliveries,
+    CountsNoneForgotten,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Kept {
+    crossings: Vec<(Crossing, Timestamp)>,
+    released: Vec<(Crossing, Timestamp)>,
+    deliveries: Vec<(Delivery, Timestamp)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Broken {
+    kept: Mutex<Kept>,
+    rule: Rule,
+}
+
+impl Broken {
+    pub(crate) fn new(rule: Rule) -> Self {
+        Self { kept: Mutex::default(), rule }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap()
+    }
+
+    fn is(&self, rule: Rule) -> bool {
+        self.rule == rule
+    }
+
+    fn is_same(&self, one: &Crossing, other: &Crossing) -> bool {
+        (one.kind == other.kind || self.is(Rule::IgnoresKinds))
+            && (one.subject == other.subject || self.is(Rule::IgnoresSubjects))
+            && (one.threshold == other.threshold || self.is(Rule::IgnoresThresholds))
+    }
+
+    fn claim_in(&self, kept: &mut Kept, crossing: &Crossing, alert: &Alert, sinks: &[String]) -> bool {
+        let remembered = kept.crossings.iter().position(|(one, _)| self.is_same(one, crossing));
+        let period = remembered.map(|at| kept.crossings[at].0.period);
+        let is_new = match self.rule {
+            Rule::ClaimsAlways => true,
+            Rule::ClaimsNothing => false,
+            Rule::ClaimsOnePeriod => period.is_none(),
+            Rule::ClaimsEarlierPeriods => period != Some(crossing.period),
+            _ => period.is_none_or(|period| period < crossing.period),
+        };
+        if is_new {
+            remembered.map(|at| kept.crossings.remove(at));
+            kept.crossings.push((crossing.clone(), alert.time));
+        }
+        if is_new || self.is(Rule::TellsOfRefusedClaims) {
+            let sinks = if self.is(Rule::TellsOneSink) { &sinks[..sinks.len().min(1)] } else { sinks };
+            for sink in sinks {
+                let mut alert = alert.clone();
+                if self.is(Rule::LosesValues) {
+                    alert.value = None;
+                }
+                let due = alert.time;
+                kept.deliveries.push((Delivery::new(alert, sink, 0, due), due));
+            }
+        }
+        is_new
+    }
+
+    fn take_in(
+        &self,
+        kept: &mut Kept,
+        sinks: &[String],
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Vec<Delivery> {
+        let limit = limit + usize::from(self.is(Rule::TakesOneMore));
+        let due = kept.deliveries.iter_mut().filter(|(delivery, due)| {
+            (*due <= now || self.is(Rule::IgnoresDueTimes))
+                && (sinks.contains(&delivery.sink) || self.is(Rule::IgnoresSinks))
+        });
+        let taken = due.take(limit).map(|(delivery, due)| {
+            *due = match self.rule {
+                Rule::NeverLeases => *due,
+                Rule::LeasesForEver => now.saturating_add(1_000 * lease),
+                _ => now.saturating_add(lease),
+            };
+            if !self.is(Rule::CountsNoAttempts) || delivery.attempt == 0 {
+                delivery.attempt += 1;
+            }
+            let mut taken = delivery.clone();
+            if !self.is(Rule::LosesTheTimeOfTheAttempt) {
+                taken.now = now;
+            }
+            taken
+        });
+        taken.collect()
+    }
+
+    /// Changes a copy, and stores it later, so that concurrent changes are lost.
+    fn slowly<T>(&self, change: impl FnOnce(&mut Kept) -> T) -> T {
+        let mut copy = self.kept().clone();
+        std::thread::sleep(Duration::from_millis(3));
+        let answer = change(&mut copy);
+        *self.kept() = copy;
+        answer
+    }
+}
+
+impl AlertStore for Broken {
+    fn claim(&self, crossing: &Crossing, alert: &Alert, sinks: &[String]) -> StoreFuture<bool> {
+        StoreFuture::ready(if self.is(Rule::LosesClaimRaces) {
+            self.slowly(|kept| self.claim_in(kept, crossing, alert, sinks))
+        } else {
+            self.claim_in(&mut self.kept(), crossing, alert, sinks)
+        })
+    }
+
+    fn release(&self, crossing: &Crossing) -> StoreFuture<bool> {
+        let mut kept = self.kept();
+        let is_released = |one: &Crossing| {
+            self.is_same(one, crossing)
+                && (one.period <= crossing.period || self.is(Rule::ReleasesLaterPeriods))
+                && !self.is(Rule::ReleasesNothing)
+        };
+        let released: Vec<_> = kept.crossings.extract_if(.., |(one, _)| is_released(one)).collect();
+        let is_remembered = !released.is_empty();
+        kept.released.extend(released);
+        StoreFuture::ready(is_remembered || self.is(Rule::ReleasesUnknown))
+    }
+
+    fn claimed(
+        &self,
+        kind: AlertKind,
+        since: Timestamp,
+        limit: usize,
+    ) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
+        let kept = self.kept();
+        let mut found = kept.crossings.clone();
+        if self.is(Rule::ListsReleased) {
+            found.extend(kept.released.iter().cloned());
+        }
+        found.retain(|(crossing, claimed)| {
+            (crossing.kind == kind || self.is(Rule::ListsAllKinds))
+                && (*claimed >= since || self.is(Rule::ListsAllTimes))
+        });
+        if !self.is(Rule::ListsByArrival) {
+            found.sort_by_key(|(_, claimed)| *claimed);
+        }
+        found.truncate(limit + usize::from(self.is(Rule::ListsOneMore)));
+        StoreFuture::ready(found)
+    }
+
+    fn take_due(
+        &self,
+        sinks: &[String],
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> StoreFuture<Vec<Delivery>> {
+        StoreFuture::ready(if self.is(Rule::LosesTakeRaces) {
+            self.slowly(|kept| self.take_in(kept, sinks, now, lease, limit))
+        } else {
+            self.take_in(&mut self.kept(), sinks, now, lease, limit)
+        })
+    }
+
+    fn retry(&self, alert: AlertId, sink: &str, time: Timestamp) -> StoreFuture<()> {
+        for (delivery, due) in &mut self.kept().deliveries {
+            let is_of_sink = delivery.sink == sink || self.is(Rule::RetriesAllSinks);
+            if delivery.alert.id == alert && is_of_sink && !self.is(Rule::IgnoresRetries) {
+                *due = time;
+            }
+        }
+        StoreFuture::ready(())
+    }
+
+    fn finish(&self, alert: AlertId, sink: &str) -> StoreFuture<()> {
+        let deliveries = &mut self.kept().deliveries;
+        match self.rule {
+            Rule::FinishesNothing => {}
+            Rule::FinishesAllSinks => deliveries.retain(|(delivery, _)| delivery.alert.id != alert),
+            Rule::FinishesTheFirst => {
+                let first = deliveries.iter().position(|(delivery, _)| delivery.alert.id == alert);
+                first.map(|at| deliveries.remove(at));
+            }
+            _ => deliveries.retain(|(delivery, _)| delivery.alert.id != alert || delivery.sink != sink),
+        }
+        StoreFuture::ready(())
+    }
+
+    fn forget(&self, before: Timestamp) -> StoreFuture<u64> {
+        let mut kept = self.kept();
+        let length = kept.crossings.len();
+        match self.rule {
+            Rule::ForgetsNothing => {}
+            Rule::ForgetsAll => kept.crossings.clear(),
+            Rule::ForgetsTheTimeItself => kept.crossings.retain(|(_, claimed)| *claimed > before),
+            _ => kept.crossings.retain(|(_, claimed)| *claimed >= before),
+        }
+        if self.is(Rule::ForgetsDeliveries) {
+            kept.deliveries.retain(|(_, due)| *due >= before);
+        }
+        let forgotten = u64::try_from(length - kept.crossings.len()).unwrap();
+        StoreFuture::ready(if self.is(Rule::CountsNoneForgotten) { 0 } else { forgotten })
+    }
+}
