@@ -37,11 +37,13 @@ pub enum Action {
     AccountErased,
     /// A change of an account's balance by hand.
     CreditsAdjusted,
+    /// The permanent removal of old audit entries.
+    AuditForgotten,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Issued,
         Self::Imported,
         Self::Updated,
@@ -56,6 +58,7 @@ impl Action {
         Self::AccountChanged,
         Self::AccountErased,
         Self::CreditsAdjusted,
+        Self::AuditForgotten,
     ];
 
     /// The action's name in a log and in a stored entry.
@@ -75,6 +78,7 @@ impl Action {
             Self::AccountChanged => "account changed",
             Self::AccountErased => "account erased",
             Self::CreditsAdjusted => "credits adjusted",
+            Self::AuditForgotten => "audit forgotten",
         }
     }
 }

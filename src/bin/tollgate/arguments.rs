@@ -37,6 +37,7 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   usage top [--by requests|credits|refusals] [--limit N] [--account ID] [--rule ROUTE] [--step …] [--from …] [--to …] [--csv]
   audit list [--account ID] [--key ID] [--actor operator:NAME|user:ID|key:ID] [--action NAME] [--from MOMENT] [--to MOMENT]
              [--cursor ID] [--limit N]     the changes in a database, newest first
+  audit forget --before MOMENT       removes the changes before this time, and keeps a change that tells of it
 
   --config FILE          the gate's configuration
   --store URL            memory:FILE (a JSON file with hashes, without secrets and without credits), sqlite:PATH or
@@ -66,7 +67,7 @@ can contain as many characters of a key as its format shows."#;
 const FLAGS: [&str; 3] = ["with-issued", "create", "csv"];
 
 /// The options with a value.
-const OPTIONS: [&str; 34] = [
+const OPTIONS: [&str; 35] = [
     "account",
     "action",
     "actor",
@@ -74,6 +75,7 @@ const OPTIONS: [&str; 34] = [
     "allow",
     "as",
     "audit",
+    "before",
     "by",
     "caps",
     "config",
@@ -125,7 +127,7 @@ const COMMANDS: [(&str, &[&str]); 5] = [
     ),
     ("credits", &["balance", "entries", "top-up", "deduct", "set", "unlimited", "check"]),
     ("usage", &["key", "account", "rule", "all", "top"]),
-    ("audit", &["list"]),
+    ("audit", &["list", "forget"]),
 ];
 
 /// A command that cannot be parsed.

@@ -4,20 +4,27 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use tollgate::audit::{AuditEntry, AuditEvent, AuditPage, AuditQuery, AuditSink, AuditStore, SqlAuditStore};
+use tollgate::audit::{
+    Action, AuditEntry, AuditEvent, AuditPage, AuditQuery, AuditSink, AuditStore, SqlAuditStore,
+};
+use tollgate::clock::Timestamp;
 
 use crate::Fault;
-use crate::arguments::{Arguments, Usage, problem_with};
+use crate::arguments::{Arguments, Usage, problem_with, read};
 use crate::commands::Operator;
 use crate::print::Answer;
 
-/// Runs `audit list`.
-pub(crate) async fn run(arguments: &mut Arguments, operator: &Operator) -> Result<Answer, Fault> {
+/// Runs an `audit` command.
+pub(crate) async fn run(verb: &str, arguments: &mut Arguments, operator: &Operator) -> Result<Answer, Fault> {
     let Some(store) = operator.store.database().map(SqlAuditStore::new) else {
         return Err("this store does not keep audit events; use `sqlite:PATH` or `postgres://…`".into());
     };
+    if verb == "forget" {
+        return forget(arguments, operator, &store).await;
+    }
     let mut query = AuditQuery::default();
     query.account = arguments.option("account").map(Into::into);
     query.key = arguments.read("key")?;
@@ -30,6 +37,25 @@ pub(crate) async fn run(arguments: &mut Arguments, operator: &Operator) -> Resul
     arguments.end()?;
     query.check().map_err(|error| Usage(problem_with(error.member(), &error)))?;
     Ok(Answer::Audit(store.query(&query).await?))
+}
+
+/// Removes the entries before a time. The removal is an event too.
+async fn forget(
+    arguments: &mut Arguments,
+    operator: &Operator,
+    store: &SqlAuditStore,
+) -> Result<Answer, Fault> {
+    let before: Timestamp = read("before", &arguments.required("before")?)?;
+    arguments.end()?;
+    let now = Timestamp::from(SystemTime::now());
+    if before > now {
+        return Err(Usage("`--before` is in the future; write a time in the past".into()).into());
+    }
+    let forgotten = store.forget(before).await?;
+    let mut event = AuditEvent::new(now, Action::AuditForgotten, operator.actor.clone());
+    event.detail = Some(format!("{forgotten} before {before}"));
+    operator.record(&event);
+    Ok(Answer::Forgotten(forgotten))
 }
 
 /// Returns a page of entries as JSON.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::alert::SqlAlertStore;
-use tollgate::audit::{Actor, AuditSink, SqlAuditStore, StoredAudit};
+use tollgate::audit::{Actor, AuditEvent, AuditSink, SqlAuditStore, StoredAudit};
 use tollgate::key::PathPattern;
 use tollgate::manage::{KeyChange, ListKeys, ManageError};
 use tollgate::usage::SqlUsage;
@@ -76,7 +76,7 @@ pub(crate) async fn run(arguments: &mut Arguments) -> Result<CommandResult, Faul
     let answer = match noun.as_str() {
         "keys" => keys(&verb, arguments, &operator).await,
         "accounts" => accounts::run(&verb, arguments, &operator.accounts()?).await,
-        "audit" => audit::run(arguments, &operator).await,
+        "audit" => audit::run(&verb, arguments, &operator).await,
         "usage" => crate::usage::run(&verb, arguments, &operator).await,
         _ => crate::credits::run(&verb, arguments, &operator).await,
     };
@@ -101,6 +101,13 @@ fn of_subject(fault: Fault, subject: Option<&str>) -> Fault {
 }
 
 impl Operator {
+    /// Records an event that no manager of the gate records.
+    pub(crate) fn record(&self, event: &AuditEvent) {
+        if let Some(sink) = self.audit.sink() {
+            sink.record(event);
+        }
+    }
+
     async fn set(arguments: &mut Arguments) -> Result<Self, Fault> {
         let (config, url) = (arguments.required("config")?, arguments.required("store")?);
         let name = arguments.option("as").unwrap_or_else(|| "operator".into());

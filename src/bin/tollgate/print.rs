@@ -35,6 +35,8 @@ pub(crate) enum Answer {
     Checked(Vec<tollgate::credit::Disagreement>),
     /// A page of audit entries.
     Audit(tollgate::audit::AuditPage),
+    /// The number of audit entries that were removed.
+    Forgotten(u64),
     /// Usage over time, and true if it is printed as CSV.
     Usage(tollgate::usage::UsageReport, bool),
     /// The keys with the most usage, and true if they are printed as CSV.
@@ -103,6 +105,8 @@ impl Answer {
                 vec!["every balance equals the sum of its entries".to_owned()]
             }
             Self::Checked(found) => found.iter().map(crate::credits::check_line).collect(),
+            Self::Forgotten(1) => vec!["1 entry is removed".to_owned()],
+            Self::Forgotten(number) => vec![format!("{number} entries are removed")],
             Self::Usage(report, _) => crate::usage::chart(report),
             Self::Top(report, _) => crate::usage::top_lines(report),
             Self::Audit(audit) => {
@@ -134,6 +138,7 @@ impl Answer {
             Self::Usage(report, _) => report.to_json(),
             Self::Top(report, _) => report.to_json(),
             Self::Audit(page) => crate::audit::page_json(page),
+            Self::Forgotten(number) => json!({ "removed": number }),
         }
     }
 }

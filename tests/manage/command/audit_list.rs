@@ -51,6 +51,41 @@ fn audit_of_a_database_can_be_asked() -> Result<(), Fault> {
 }
 
 #[test]
+fn audit_forget_removes_what_is_older() -> Result<(), Fault> {
+    let server = Postgres::shared();
+    let database = server.as_ref().map(|server| ("forget-postgres", server.database()));
+    for (name, store) in [("forget-sqlite", "sqlite:keys.db".to_owned())].into_iter().chain(database) {
+        let desk = Desk::with_store(name, &store)?;
+        for account in ["ada", "bob", "eve"] {
+            desk.done(&["accounts", "create", account, "--plan", "pro"])?;
+        }
+        let newest = listed(&desk, &["--account", "eve"])?;
+        let before = newest[0]["at"].as_str().ok_or("no time")?;
+        let removed = desk.json(&["audit", "forget", "--before", before, "--as", "alice"])?;
+        assert_eq!(removed, serde_json::json!({ "removed": 2 }));
+        let left = listed(&desk, &[])?;
+        assert_eq!(actions(&left), ["audit forgotten", "account created"]);
+        assert_eq!((&left[0]["actor"]["operator"], &left[1]["account"]), (&"alice".into(), &"eve".into()));
+        assert_eq!(left[0]["detail"], format!("2 before {before}"));
+        let (_, text) = desk.done(&["audit", "forget", "--before", before])?;
+        assert_eq!(text.trim(), "0 entries are removed");
+
+        for (arguments, expected) in [
+            (&["audit", "forget"][..], "`--before` is missing"),
+            (&["audit", "forget", "--before", "2999-01-01T00:00:00Z"], "`--before` is in the future"),
+            (&["audit", "forget", "--before", "yesterday"], "`before`: invalid timestamp"),
+        ] {
+            let refused = desk.keys(arguments)?;
+            let said = String::from_utf8(refused.stderr)?;
+            assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {said}");
+            assert!(said.contains(expected), "{arguments:?}: {said}");
+        }
+        assert_eq!(listed(&desk, &["--account", "eve"])?.len(), 1);
+    }
+    Ok(())
+}
+
+#[test]
 fn audit_file_and_store_have_the_same_events() -> Result<(), Fault> {
     let desk = Desk::with_store("audit-both", "sqlite:keys.db")?;
     desk.done(&["accounts", "create", "ada", "--plan", "pro", "--audit", "audit.jsonl"])?;
