@@ -222,6 +222,7 @@ pub(crate) enum Cause {
 pub(crate) enum Problem {
     Unknown(TermsError),
     NoKeyYet,
+    AddressUnknown,
     Managed(String),
 }
 
@@ -231,6 +232,10 @@ impl fmt::Display for Problem {
             Self::Unknown(unknown) => unknown.fmt(f),
             Self::Managed(problem) => f.write_str(problem),
             Self::NoKeyYet => f.write_str("a check was made before the key was found"),
+            Self::AddressUnknown => f.write_str(
+                "a quota counts networks, and the client's address is unknown: the server must provide the peer's \
+                 address, as axum's `ConnectInfo` or as a `Peer`, and a trusted proxy must report the client's address",
+            ),
         }
     }
 }
@@ -507,7 +512,7 @@ pub(crate) fn log(denial: &Denial) {
             key = denial.key().map(tracing::field::display),
             rule = denial.rule().map(crate::rule::Rule::route),
             problem = denial.operator_problem(),
-            "a stored record contradicts the configuration"
+            "a request cannot be decided under the configuration"
         ),
         DenialKind::Internal => trace::event!(
             error,

@@ -84,6 +84,11 @@ impl NetworkCut {
         self.ipv6
     }
 
+    /// Returns true if each network of this cut is within one network of `other`.
+    pub(crate) fn is_within(self, other: Self) -> bool {
+        self.ipv4 >= other.ipv4 && self.ipv6 >= other.ipv6
+    }
+
     /// Returns the network of an address. An IPv4 address that is mapped into IPv6 is an IPv4 address.
     pub fn of(self, address: IpAddr) -> IpNet {
         let address = address.to_canonical();

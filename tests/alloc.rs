@@ -17,7 +17,7 @@ use harness::{gate, world};
 use http::{HeaderValue, Method};
 #[cfg(feature = "metrics")]
 use recorder::Metrics;
-use tollgate::account::AccountStatus;
+use tollgate::account::{AccountStatus, NetworkCut, QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::adapter::Peer;
 use tollgate::clock::SystemClock;
 use tollgate::gate::TrustedProxies;
@@ -106,6 +106,23 @@ fn rule_quota_allocates_nothing() {
     rule.quotas = ["1000 per minute", "5000 per hour"].map(|text| text.parse().unwrap()).into();
     let gate = || gate::with_keys(4).without_principal();
     assert_eq!(allocations(behind(gate().rule(rule)), admitted), bare);
+}
+
+#[test]
+fn network_quota_allocates_nothing() {
+    let with_peer = || {
+        let mut request = admitted();
+        request.extensions_mut().insert(Peer([192, 0, 2, 7].into()));
+        request
+    };
+    let bare = allocations(service_fn(world::handler), with_peer);
+    let counts = QuotaScope::Network(NetworkCut::default());
+    let quota = "1000 per minute".parse::<QuotaPolicy>().unwrap().counting(counts);
+    let mut rule = tollgate::Rule::new("GET /v1/candles/BTC").unwrap();
+    rule.scopes = tollgate::rule::ScopeRule::Everyone;
+    rule.quotas = vec![QuotaRef::Policy(quota)];
+    let gate = || gate::with_keys(4).without_principal();
+    assert_eq!(allocations(behind(gate().rule(rule)), with_peer), bare);
 }
 
 #[test]

@@ -27,7 +27,8 @@
 //!
 //! - [`Account`]: the plan, the status, the subscription and the signed agreements of an owner of keys.
 //! - [`Plan`]: the terms of all accounts on it. [`GateBuilder::plan`](crate::GateBuilder::plan) adds a plan to a gate.
-//! - [`QuotaPolicy`]: a number of requests per window, counted per key, per account or per pool ([`QuotaScope`]).
+//! - [`QuotaPolicy`]: a number of requests per window, counted per key, per account, per network of clients or per
+//!   pool ([`QuotaScope`]).
 //! - [`NetworkCut`]: the parts of addresses that identify a network.
 //! - [`Allowance`]: the credits of a plan, such as a [`Grant`] that is repeated.
 //! - [`ParamLimits`]: the maximum values of query parameters.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::error::ConfigError;
 use crate::name::PoolName;
+use crate::network::NetworkCut;
 use crate::state::AttachedState;
 use crate::words;
 
@@ -19,17 +20,32 @@ pub enum QuotaScope {
     Key,
     /// All keys of an account together.
     Account,
+    /// All clients of a network together, whatever their keys. The client's address is determined as
+    /// [`TrustedProxies`](crate::gate::TrustedProxies) describes, and cut to its network.
+    Network(NetworkCut),
     /// All keys whose plan names this pool, together.
     Pool(PoolName),
 }
 
 impl QuotaScope {
     /// Returns the rank in the lock order of groups. The order is the same everywhere.
-    fn rank(&self) -> (u8, &str) {
+    fn rank(&self) -> (u8, Option<NetworkCut>, &str) {
         match self {
-            Self::Key => (0, ""),
-            Self::Account => (1, ""),
-            Self::Pool(name) => (2, name.as_str()),
+            Self::Key => (0, None, ""),
+            Self::Account => (1, None, ""),
+            Self::Network(cut) => (2, Some(*cut), ""),
+            Self::Pool(name) => (3, None, name.as_str()),
+        }
+    }
+
+    /// Returns true if a quota that counts `other` counts all requests that a quota with this scope counts.
+    fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Pool(one), Self::Pool(another)) => one == another,
+            (Self::Network(one), Self::Network(another)) => one.is_within(*another),
+            // A key can be used from several networks, and a network can use several keys.
+            (Self::Network(_), _) | (_, Self::Network(_)) => false,
+            (one, another) => one.rank().0 <= another.rank().0,
         }
     }
 }
@@ -146,11 +162,7 @@ impl QuotaPolicy {
     /// Returns true if `other`, which counts at least the same requests, denies every request that this policy would
     /// deny.
     pub(crate) fn is_never_reached_beside(&self, other: &Self) -> bool {
-        let wider = match (&self.counts, &other.counts) {
-            (QuotaScope::Pool(one), QuotaScope::Pool(another)) => one == another,
-            (one, another) => one.rank().0 <= another.rank().0,
-        };
-        if !wider || self.capacity < other.capacity {
+        if !self.counts.is_within(&other.counts) || self.capacity < other.capacity {
             return false;
         }
         let nanos = |policy: &Self| policy.window.as_nanos();
@@ -161,6 +173,14 @@ impl QuotaPolicy {
             (true, false) => u128::from(self.quota.get()) >= u128::from(other.capacity.get()) + refilled,
             (false, true) => u128::from(self.refill) * u128::from(other.quota.get()) <= nanos(other),
         }
+    }
+
+    /// Returns true if both policies have one name and count one kind of owner, so that headers and errors do not
+    /// distinguish them. They do not contain the parts of addresses that identify a network.
+    pub(crate) fn has_window_of(&self, other: &Self) -> bool {
+        let are_networks =
+            matches!((&self.counts, &other.counts), (QuotaScope::Network(_), QuotaScope::Network(_)));
+        self.name == other.name && (are_networks || self.counts == other.counts)
     }
 
     /// Returns the index of the first policy that can never be reached, and the policy that always denies before it.
@@ -414,6 +434,8 @@ pub struct Quotas {
     groups: Box<[QuotaGroup]>,
     /// True if all groups count the same owner.
     has_one_owner: bool,
+    /// True if a group counts the client's network.
+    counts_network: bool,
     state: AttachedState,
 }
 
@@ -474,7 +496,20 @@ impl Quotas {
         let mut groups: Vec<QuotaGroup> = groups.into_iter().collect();
         groups.sort_by(|a, b| (a.counts.rank(), &a.origin).cmp(&(b.counts.rank(), &b.origin)));
         let has_one_owner = groups.windows(2).all(|pair| pair[0].counts == pair[1].counts);
-        Self { groups: groups.into_boxed_slice(), has_one_owner, state: AttachedState::new() }
+        let counts_network = groups.iter().any(|group| matches!(group.counts, QuotaScope::Network(_)));
+        Self { groups: groups.into_boxed_slice(), has_one_owner, counts_network, state: AttachedState::new() }
+    }
+
+    /// Returns true if a quota counts the client's network.
+    #[inline]
+    pub fn counts_network(&self) -> bool {
+        self.counts_network
+    }
+
+    /// Returns the same quotas without those that count networks.
+    pub(crate) fn without_networks(&self) -> Self {
+        let counts_network = |group: &&QuotaGroup| matches!(group.counts, QuotaScope::Network(_));
+        Self::of_groups(self.groups.iter().filter(|group| !counts_network(group)).cloned())
     }
 
     /// Returns true if all groups count the same owner.

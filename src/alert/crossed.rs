@@ -33,11 +33,13 @@ pub(super) enum WindowOwner {
 }
 
 impl WindowOwner {
-    pub(super) fn new(counts: &QuotaScope, key: KeyId, account: &AccountId) -> Self {
+    /// Returns the owner of a window. `None` for a network, which raises no alert: it has no owner to tell.
+    pub(super) fn new(counts: &QuotaScope, key: KeyId, account: &AccountId) -> Option<Self> {
         match counts {
-            QuotaScope::Key => Self::Key(key),
-            QuotaScope::Account => Self::Account(account.clone()),
-            QuotaScope::Pool(pool) => Self::Pool(pool.clone()),
+            QuotaScope::Key => Some(Self::Key(key)),
+            QuotaScope::Account => Some(Self::Account(account.clone())),
+            QuotaScope::Network(_) => None,
+            QuotaScope::Pool(pool) => Some(Self::Pool(pool.clone())),
         }
     }
 }

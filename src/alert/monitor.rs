@@ -253,7 +253,7 @@ impl Shared {
         }
         for (rule, share) in &checks.quotas {
             for window in event.windows.iter().filter(|window| used(window) > share.percent()) {
-                let owner = WindowOwner::new(window.counts, key, account);
+                let Some(owner) = WindowOwner::new(window.counts, key, account) else { continue };
                 let subject =
                     Subject::Window(owner.clone(), format!("{}{}", window.name, window.origin).into());
                 let period = checks::window_period(window.length, now);

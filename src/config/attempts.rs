@@ -43,7 +43,7 @@ impl AttemptsConfig {
 }
 
 impl NetworkConfig {
-    fn cut(&self) -> Result<NetworkCut, ConfigError> {
+    pub(super) fn cut(&self) -> Result<NetworkCut, ConfigError> {
         let cut = NetworkCut::default();
         let ipv4 = self.ipv4.unwrap_or_else(|| cut.ipv4().into());
         NetworkCut::of_bits(ipv4, self.ipv6.unwrap_or_else(|| cut.ipv6().into()))

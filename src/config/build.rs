@@ -219,7 +219,10 @@ pub(super) fn hasher(config: &Config) -> Result<KeyHasher, ConfigError> {
 
 fn proxies(config: &Config) -> Result<TrustedProxies, ConfigError> {
     let settings = &config.proxies;
-    let proxies = TrustedProxies::new(settings.trusted.iter().map(|network| network.0.0));
+    let mut proxies = TrustedProxies::new(settings.trusted.iter().map(|network| network.0.0));
+    if settings.peer == Some(false) {
+        proxies = proxies.without_peers();
+    }
     let Some(header) = &settings.header else { return Ok(proxies) };
     let proxies = proxies.reading(header).map_err(|error| error.in_member("proxies"))?;
     if settings.trusted.is_empty() {

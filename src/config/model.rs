@@ -273,6 +273,9 @@ pub struct ProxyConfig {
     pub trusted: Vec<Text<Network>>,
     /// The header in which the proxies report the address. Defaults to `X-Forwarded-For`.
     pub header: Option<String>,
+    /// `false` if connections have no peer address, as over a Unix socket. Then no client's address is known. Defaults to
+    /// `true`.
+    pub peer: Option<bool>,
 }
 
 /// The settings of request ids.

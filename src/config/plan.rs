@@ -7,10 +7,11 @@ use serde::Deserialize;
 
 use crate::account::as_written;
 use crate::account::{
-    Allowance, CalendarUnit, Grant, GrantPeriod, Lifetime, ParamLimit, ParamLimits, Plan, PlanRule,
-    QuotaPolicy, QuotaRef, QuotaScope,
+    Allowance, CalendarUnit, Grant, GrantPeriod, Lifetime, NetworkCut, ParamLimit, ParamLimits, Plan,
+    PlanRule, QuotaPolicy, QuotaRef, QuotaScope,
 };
 use crate::amount::Credits;
+use crate::config::attempts::NetworkConfig;
 use crate::config::text::{Never, OneOf, Span, Text, Written};
 use crate::error::ConfigError;
 
@@ -72,15 +73,18 @@ impl LifetimeConfig {
 /// A quota: `"60 per minute"`, the name of a quota under `[quotas]`, or a table that also names what the quota counts.
 pub type QuotaConfig = OneOf<Never, QuotaRef, QuotaTable>;
 
-/// A quota with the key, account or pool whose requests it counts.
+/// A quota with the key, account, network or pool whose requests it counts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuotaTable {
     /// The quota, as in `60 per minute`.
     pub quota: Text<QuotaPolicy>,
-    /// The key, account or pool whose requests the quota counts: `key`, `account` or `pool:NAME`. Defaults to `key`.
+    /// The owner whose requests the quota counts: `key`, `account`, `network` or `pool:NAME`. Defaults to `key`.
     #[serde(default)]
     pub counts: Option<Text<QuotaScope>>,
+    /// The parts of addresses that identify a network, for a quota that counts networks.
+    #[serde(default)]
+    pub network: Option<NetworkConfig>,
     /// The number of requests that a full window admits at once. Defaults to the quota.
     #[serde(default)]
     pub burst: Option<u32>,
@@ -104,11 +108,12 @@ impl FromStr for QuotaScope {
         match (text, text.strip_prefix("pool:")) {
             ("key", _) => Ok(Self::Key),
             ("account", _) => Ok(Self::Account),
+            ("network", _) => Ok(Self::Network(NetworkCut::default())),
             (_, Some(name)) if !name.is_empty() => Ok(Self::Pool(name.into())),
             _ => Err(ConfigError::new(
                 text,
                 "unknown value for `counts`",
-                "write `key`, `account` or `pool:NAME`",
+                "write `key`, `account`, `network` or `pool:NAME`",
             )),
         }
     }
@@ -189,7 +194,15 @@ impl QuotaConfig {
             Self::Text(quota) => return Ok(quota.clone()),
             Self::Table(table) => table,
         };
-        let counts = table.counts.as_ref().map(|counts| counts.0.clone()).unwrap_or_default();
+        let mut counts = table.counts.as_ref().map(|counts| counts.0.clone()).unwrap_or_default();
+        if let Some(network) = &table.network {
+            let QuotaScope::Network(cut) = &mut counts else {
+                let problem = "`network` is only valid with `counts = \"network\"`";
+                let expected = "write `counts = \"network\"`, or leave `network` out";
+                return Err(ConfigError::new("", problem, expected).in_member("network"));
+            };
+            *cut = network.cut().map_err(|error| error.in_member("network"))?;
+        }
         let mut policy = table.quota.0.clone().counting(counts);
         if let Some(burst) = table.burst {
             policy = policy.with_burst(burst)?;

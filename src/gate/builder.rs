@@ -72,7 +72,7 @@ pub struct GateBuilder {
     pub(super) order: Vec<Check>,
     pub(super) proxies: TrustedProxies,
     pub(super) preflights: bool,
-    attempts: Option<AttemptLimit>,
+    pub(super) attempts: Option<AttemptLimit>,
     stores: Vec<Given<dyn KeyStore>>,
     limiters: Vec<Given<dyn RateLimiter>>,
     ledgers: Vec<Given<dyn CreditLedger>>,
@@ -358,7 +358,8 @@ impl GateBuilder {
     ///
     /// A window's `t` is the time in seconds, rounded up, until it admits one more request. A full window has no `t`. The
     /// window that denied a request has the `t` of `Retry-After`. A window whose `t` would be later than the response's
-    /// `Retry-After` has none. `pk` is `account` or `pool:NAME` if a window counts more than the key.
+    /// `Retry-After` has none. `pk` is `account`, `network` or `pool:NAME` if a window does not count the
+    /// key alone.
     pub fn limit_headers(mut self) -> Self {
         self.limit_headers = true;
         self

@@ -31,6 +31,8 @@ pub struct TrustedProxies {
     header: HeaderName,
     /// The header's name as configured, if it was.
     named: Option<String>,
+    /// False if connections have no peer address.
+    has_peers: bool,
 }
 
 impl Default for TrustedProxies {
@@ -43,7 +45,7 @@ impl TrustedProxies {
     /// Trusts the proxies in these networks and their `X-Forwarded-For` header.
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
         let header = HeaderName::from_static("x-forwarded-for");
-        Self { networks: networks.into_iter().collect(), header, named: None }
+        Self { networks: networks.into_iter().collect(), header, named: None, has_peers: true }
     }
 
     /// Reads another header. It must contain only addresses, separated by commas.
@@ -66,6 +68,19 @@ impl TrustedProxies {
         }
         self.named = Some(name.to_owned());
         Ok(self)
+    }
+
+    /// States that connections have no peer address, as over a Unix socket. No client's address is known then. A gate that
+    /// counts networks, or that trusts a proxy, is refused when it is built.
+    #[must_use]
+    pub fn without_peers(mut self) -> Self {
+        self.has_peers = false;
+        self
+    }
+
+    /// Returns true if connections have a peer address.
+    pub(crate) fn has_peers(&self) -> bool {
+        self.has_peers
     }
 
     /// Returns true if any proxy is trusted.

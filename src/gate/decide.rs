@@ -1,6 +1,7 @@
 //! The decision on one request, from top to bottom.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -342,6 +343,7 @@ impl Decision {
                 Check::RateLimits if is_drawn || quotas.is_empty() => {}
                 Check::Credits if charged => {}
                 Check::RateLimits => {
+                    let address = address_of(core, quotas, view)?;
                     let next = checks.get(*checked + 1).filter(|_| !charged);
                     if let Some((meter, cost)) =
                         metered(core, next, quotas, || price(route.compiled, terms, view))
@@ -349,7 +351,7 @@ impl Decision {
                         let id = reserve(spent, core, cost);
                         let both = || {
                             let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
-                            let draw = Draw::new(record, quotas, now);
+                            let draw = draw_of(record, quotas, now, address);
                             meter.draw_and_charge(&draw.telling_every_window(core.every_window), &charge)
                         };
                         match ready!(answer(&DRAW_AND_CHARGE, waiting, core, cx, both))? {
@@ -365,7 +367,7 @@ impl Decision {
                         *checked += 1;
                     } else {
                         let draw = || {
-                            let draw = Draw::new(record, quotas, now);
+                            let draw = draw_of(record, quotas, now, address);
                             core.limiter.draw(&draw.telling_every_window(core.every_window))
                         };
                         match ready!(answer(&DRAW, waiting, core, cx, draw))? {
@@ -585,6 +587,26 @@ fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option
 fn within(spent: &mut RequestCharges, core: &Core, least: WindowStatus) {
     if core.tells_standing() {
         spent.window_status = Some(least);
+    }
+}
+
+/// Returns the client's address, if a quota counts networks. A request from an unknown address is denied: it must not
+/// escape the quota.
+#[inline]
+fn address_of(core: &Core, quotas: &Quotas, view: &RequestView<'_>) -> Result<Option<IpAddr>, Denial> {
+    if !quotas.counts_network() {
+        return Ok(None);
+    }
+    let address = core.proxies.client(view);
+    if address.is_some() { Ok(address) } else { Err(Denial::operator(Problem::AddressUnknown)) }
+}
+
+#[inline]
+fn draw_of<'d>(record: &'d KeyRecord, quotas: &'d Quotas, now: Now, address: Option<IpAddr>) -> Draw<'d> {
+    let draw = Draw::new(record, quotas, now);
+    match address {
+        Some(address) => draw.from_address(address),
+        None => draw,
     }
 }
 

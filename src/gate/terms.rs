@@ -1,6 +1,6 @@
 //! The terms of a key: those of its plan, with the overrides of the key and its account.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::account::{AppliedQuotas, LimitIndex, QuotaChoice, ResolvedTerms, Terms, TermsError};
@@ -112,7 +112,7 @@ impl Plans {
             for quota in &terms.quotas {
                 let member = format!("plans.{}.rules.{route}.quotas", plan.name);
                 let policy = self.policy(quota).map_err(unknown(member))?;
-                merged.retain(|(_, own)| (own.name(), own.counts()) != (policy.name(), policy.counts()));
+                merged.retain(|(_, own)| !own.has_window_of(&policy));
                 merged.push((quota, policy));
             }
         }
@@ -140,11 +140,14 @@ impl Plans {
 
     pub(crate) fn resolve(&self, own: &[QuotaRef]) -> Result<Quotas, TermsError> {
         let policies = own.iter().map(|quota| self.policy(quota)).collect::<Result<Vec<_>, _>>()?;
-        let mut known = HashSet::new();
-        match policies.iter().find(|policy| !known.insert((policy.name(), policy.counts()))) {
-            Some(twice) => Err(TermsError::Twice(twice.name().to_owned())),
-            None => Ok(Quotas::new(policies)),
+        let mut known: Vec<&QuotaPolicy> = Vec::new();
+        for policy in &policies {
+            if known.iter().any(|other| other.has_window_of(policy)) {
+                return Err(TermsError::Twice(policy.name().to_owned()));
+            }
+            known.push(policy);
         }
+        Ok(Quotas::new(policies))
     }
 }
 

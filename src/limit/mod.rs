@@ -53,6 +53,7 @@ mod memory;
 pub(crate) mod redis;
 
 use std::fmt::Debug;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,18 +64,46 @@ pub use local::{LocalFallback, LocalShare};
 #[cfg(feature = "memory")]
 pub use memory::MemoryLimiter;
 
-use crate::account::Quotas;
+use ipnet::IpNet;
+
 pub use crate::account::WindowStatus;
+use crate::account::{NetworkCut, Quotas};
 use crate::clock::Now;
+use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
 
-/// A request to a rate limiter for one cell from every window of a key.
+/// The sender of a request: its key and its address.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Caller<'a> {
+    /// The key of the request. `None` for a request without a key.
+    pub key: Option<&'a KeyRecord>,
+    /// The client's address. A gate sets it if a quota counts networks.
+    pub address: Option<IpAddr>,
+}
+
+impl<'a> Caller<'a> {
+    /// Returns the key, whose windows, or whose account's windows, are drawn from.
+    #[cfg(any(feature = "memory", feature = "redis"))]
+    pub(crate) fn known_key(&self) -> Result<&'a KeyRecord, StoreError> {
+        self.key.ok_or_else(|| StoreError::rejected("a quota counts keys or accounts, and there is no key"))
+    }
+
+    /// Returns the client's network, whose windows are drawn from.
+    #[cfg(any(feature = "memory", feature = "redis"))]
+    pub(crate) fn network(&self, cut: NetworkCut) -> Result<IpNet, StoreError> {
+        let network = self.address.map(|address| cut.of(address));
+        network.ok_or_else(|| StoreError::rejected("a quota counts networks, and the address is unknown"))
+    }
+}
+
+/// A request to a rate limiter for one cell from every window of a caller.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Draw<'a> {
-    /// The key of the request.
-    pub key: &'a KeyRecord,
+    /// The sender of the request.
+    pub caller: Caller<'a>,
     /// The effective quotas, grouped by the owner that they count. Never empty.
     pub quotas: &'a Quotas,
     /// The time of the request.
@@ -87,7 +116,42 @@ impl<'a> Draw<'a> {
     /// Creates a draw from the windows of `quotas` for a request with `key`.
     #[inline]
     pub fn new(key: &'a KeyRecord, quotas: &'a Quotas, now: Now) -> Self {
-        Self { key, quotas, now, every_window: false }
+        let caller = Caller { key: Some(key), address: None };
+        Self { caller, quotas, now, every_window: false }
+    }
+
+    /// Creates a draw for a request without a key. No quota may count keys or accounts.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use tollgate::account::{NetworkCut, QuotaPolicy, QuotaScope, Quotas};
+    /// use tollgate::limit::{Draw, LimitDecision};
+    /// use tollgate::{Clock, ManualClock, MemoryLimiter, RateLimiter};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let per_network = QuotaScope::Network(NetworkCut::default());
+    /// let quotas = Quotas::new(["60 per minute".parse::<QuotaPolicy>()?.counting(per_network)]);
+    /// let (limiter, clock) = (MemoryLimiter::new(), ManualClock::starting_at("2026-04-30T12:00:00Z".parse()?));
+    /// let draw = Draw::keyless(&quotas, clock.now()).from_address("192.0.2.7".parse()?);
+    /// assert!(matches!(limiter.draw(&draw).await?, LimitDecision::Within(_)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn keyless(quotas: &'a Quotas, now: Now) -> Self {
+        Self { caller: Caller::default(), quotas, now, every_window: false }
+    }
+
+    /// Sets the client's address, from which quotas that count networks find the network.
+    #[must_use]
+    #[inline]
+    pub fn from_address(mut self, address: IpAddr) -> Self {
+        self.caller.address = Some(address);
+        self
     }
 
     /// Requests the state of every window. A limiter may need a second round trip for that.
@@ -137,8 +201,13 @@ impl LimitDecision {
 ///   admitted in between.
 /// - **Time** in one process is the monotonic time of the argument. A limiter that several machines share uses its
 ///   server's time.
+/// - **Owners.** A network is the client's address, cut as the quota's scope requires; an IPv4 address that is mapped into
+///   IPv6 is an IPv4 address. Networks of different cuts are different owners. If a quota counts an owner that the
+///   [caller](Draw::caller) lacks, a limiter answers `Err`.
 /// - **Bounded.** State is kept for keys that exist, and idle state (a full window) is dropped. At its bound a limiter
 ///   answers `Err`. It never drops a window that is not full, because that would admit requests that must be refused.
+///   Windows of networks are the exception: clients choose their addresses, so that a limiter may forget those of the
+///   networks with the most quota left.
 /// - **Loss only admits more.** State may be lost in a crash; a quota is then admitted once more.
 pub trait RateLimiter: Debug + Send + Sync + 'static {
     /// Takes a cell from every window, if all have one.

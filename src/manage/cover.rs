@@ -10,7 +10,12 @@ pub(super) fn quotas(held: &Quotas, asked: &Quotas) -> bool {
 /// Returns true if requests that comply with `asked` always comply with `held`. A quota that counts more requests
 /// together admits fewer.
 fn keeps(held: &QuotaPolicy, asked: &QuotaPolicy) -> bool {
-    let counted = held.counts() == asked.counts() || *held.counts() == QuotaScope::Key;
+    let counted = match (held.counts(), asked.counts()) {
+        // One key can send requests from several networks.
+        (QuotaScope::Key, QuotaScope::Network(_)) => false,
+        (QuotaScope::Key, _) => true,
+        (held, asked) => held == asked,
+    };
     let (most, window) = (u128::from(held.quota()), held.window().as_nanos());
     let (quota, every) = (u128::from(asked.quota()), asked.window().as_nanos());
     let (capacity, burst) = (u128::from(held.capacity()), u128::from(asked.capacity()));

@@ -22,7 +22,8 @@ pub struct KeyUsage {
     pub account: AccountId,
     /// The account's plan.
     pub plan: PlanName,
-    /// The status of each window of the key; empty if there is no limit. The windows of rules are not included.
+    /// The status of each window of the key; empty if there is no limit. The windows of rules, and those that count the
+    /// client's network, are not included.
     pub windows: Vec<WindowUsage>,
     /// The credits that the account can spend, including a grant that is due. `None` if the gate's
     /// [`ledger`](crate::gate::GateBuilder::ledger) has no write side.
@@ -110,6 +111,9 @@ impl Gate {
         quotas: &Quotas,
         now: Now,
     ) -> Result<Vec<WindowUsage>, ManageError> {
+        // There is no client here whose network has windows.
+        let of_the_key = quotas.counts_network().then(|| quotas.without_networks());
+        let quotas = of_the_key.as_ref().unwrap_or(quotas);
         if quotas.is_empty() {
             return Ok(Vec::new());
         }

@@ -33,7 +33,7 @@
 //! | `tollgate_sweeps_total` | counter | `ledger` | Sweeps for abandoned charges. `ledger` is `memory`, `sql` or `redis`. |
 //! | `tollgate_swept_charges_total` | counter | `ledger` | Charges, or leased blocks, that a sweep closed. |
 //! | `tollgate_usage_batches_total` | counter | `result` | Batches of usage. `result` is `written` or `failed`. |
-//! | `tollgate_networks_forgotten_total` | counter | `of` | Networks of clients whose counts were dropped because there was no place for a further network. `of` is `attempts`. |
+//! | `tollgate_networks_forgotten_total` | counter | `of` | Networks of clients whose counts were dropped because there was no place for a further network. `of` is `attempts` for failed attempts, and `windows` for quotas in memory. |
 //! | `tollgate_events_dropped_total` | counter | `sink` | Decision events that a sink dropped. `sink` is `channel`, `cloud_events` or `usage`. |
 //!
 //! # Example

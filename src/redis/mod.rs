@@ -49,6 +49,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
@@ -84,8 +85,8 @@ use crate::error::{ConfigError, StoreError};
 ///
 /// # Keys
 ///
-/// All keys of an account have the hash tag `{a:ACCOUNT}`, and all keys of a pool have `{p:POOL}`, so that a cluster
-/// stores them in one slot. A prefix with its own hash tag, such as `{gate}`, puts all keys in one slot.
+/// All keys of an account have the hash tag `{a:ACCOUNT}`, all keys of a pool have `{p:POOL}`, and all keys of a client's
+/// network have `{n:NETWORK}`, so that a cluster stores them in one slot. A prefix with its own hash tag, such as `{gate}`, puts all keys in one slot.
 ///
 /// # Example
 ///
@@ -205,6 +206,11 @@ impl RedisServer {
     /// Returns the start of the names of everything that belongs to a pool.
     pub(crate) fn of_pool(&self, pool: &str) -> String {
         format!("{}:{{p:{}}}", self.0.options.prefix, utf8_percent_encode(pool, TAG))
+    }
+
+    /// Returns the start of the names of everything that belongs to a network of clients.
+    pub(crate) fn of_network(&self, network: IpNet) -> String {
+        format!("{}:{{n:{network}}}", self.0.options.prefix)
     }
 
     /// Returns the client, for callers that need their own connection.

@@ -86,6 +86,7 @@ pub(super) fn scope_text(counts: &QuotaScope) -> Cow<'static, str> {
     match counts {
         QuotaScope::Key => "key".into(),
         QuotaScope::Account => "account".into(),
+        QuotaScope::Network(_) => "network".into(),
         QuotaScope::Pool(name) => format!("pool:{}", name.as_str()).into(),
     }
 }

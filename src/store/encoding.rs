@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::account::{
-    Account, AccountStatus, ParamLimit, ParamLimits, QuotaPolicy, QuotaRef, QuotaScope, Subscription,
+    Account, AccountStatus, NetworkCut, ParamLimit, ParamLimits, QuotaPolicy, QuotaRef, QuotaScope,
+    Subscription,
 };
 use crate::clock::Timestamp;
 use crate::error::StoreError;
@@ -97,6 +98,7 @@ enum QuotaText {
 enum QuotaScopeText {
     Key,
     Account,
+    Network { ipv4: u32, ipv6: u32 },
     Pool(String),
 }
 
@@ -229,6 +231,9 @@ fn quota_texts(quotas: &[QuotaRef]) -> Vec<QuotaText> {
             counts: match policy.counts() {
                 QuotaScope::Key => QuotaScopeText::Key,
                 QuotaScope::Account => QuotaScopeText::Account,
+                QuotaScope::Network(cut) => {
+                    QuotaScopeText::Network { ipv4: cut.ipv4().into(), ipv6: cut.ipv6().into() }
+                }
                 QuotaScope::Pool(name) => QuotaScopeText::Pool(name.to_string()),
             },
             strict: policy.is_strict(),
@@ -245,6 +250,9 @@ fn quotas_of(texts: Vec<QuotaText>) -> Fallible<Vec<QuotaRef>> {
             let counts = match counts {
                 QuotaScopeText::Key => QuotaScope::Key,
                 QuotaScopeText::Account => QuotaScope::Account,
+                QuotaScopeText::Network { ipv4, ipv6 } => {
+                    QuotaScope::Network(NetworkCut::of_bits(ipv4, ipv6)?)
+                }
                 QuotaScopeText::Pool(name) => QuotaScope::Pool(name.into()),
             };
             let policy = QuotaPolicy::new(quota, Duration::from_nanos(nanos))?.with_name(&name)?;

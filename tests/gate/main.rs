@@ -10,6 +10,7 @@ mod key_generation;
 mod keys;
 #[path = "../support/log.rs"]
 mod log;
+mod network_quotas;
 mod order;
 mod properties_attempts;
 mod properties_keys;

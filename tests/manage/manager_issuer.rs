@@ -328,6 +328,7 @@ async fn quotas_are_compared_by_what_they_admit() -> Result<(), Fault> {
     let mut pro = Plan::new("pro");
     pro.quotas = vec!["60 per minute".parse()?];
     let account = QuotaPolicy::new(60, Duration::from_mins(1))?.counting(QuotaScope::Account);
+    let network = account.clone().counting(QuotaScope::Network(tollgate::account::NetworkCut::default()));
     let stage = Stage::set_with(|builder, store| {
         store.put_account(Account::new("eve", "metered"));
         pro.name = "metered".into();
@@ -336,11 +337,12 @@ async fn quotas_are_compared_by_what_they_admit() -> Result<(), Fault> {
             .plan(pro)
             .quota("slow", "30 per minute".parse().unwrap())
             .quota("shared", account)
+            .quota("network", network)
             .quota("small", burst("60 per minute", 10))
             .quota("large", burst("60 per minute", 61))
             .quota("even", burst("50 per minute", 10))
     })?;
-    let rows: [Terms; 23] = [
+    let rows: [Terms; 26] = [
         (None, None, true),
         (None, Some(&[]), false),
         (None, Some(&["60 per minute"]), true),
@@ -364,6 +366,9 @@ async fn quotas_are_compared_by_what_they_admit() -> Result<(), Fault> {
         (Some(&["large"]), Some(&["60 per minute"]), true),
         (Some(&["60 in any minute"]), Some(&["even"]), true),
         (Some(&["60 in any minute"]), Some(&["small"]), false),
+        (None, Some(&["network"]), false),
+        (Some(&["network"]), Some(&["60 per minute"]), false),
+        (Some(&["network"]), Some(&["network"]), true),
     ];
     let own = |quotas: &[&str]| -> Vec<QuotaRef> {
         let named = |text: &&str| text.parse().map_or(QuotaRef::Named((*text).to_owned()), QuotaRef::Policy);

@@ -5,6 +5,7 @@ use crate::clock_jumps;
 use crate::support;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use clock_jumps::Window;
 use governor::clock::{Clock as _, FakeRelativeClock};
 use proptest::prelude::*;
 use support::World;
-use tollgate::account::{QuotaPolicy, QuotaScope, Quotas};
+use tollgate::account::{NetworkCut, QuotaPolicy, QuotaScope, Quotas};
 use tollgate::clock::{Now, Timestamp};
 use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::{Clock, KeyRecord, MemoryLimiter, RateLimiter};
@@ -23,8 +24,13 @@ fn settings() -> ProptestConfig {
 }
 
 fn policy() -> impl Strategy<Value = QuotaPolicy> {
-    let counts =
-        prop::sample::select(vec![QuotaScope::Key, QuotaScope::Account, QuotaScope::Pool("demo".into())]);
+    let counts = prop::sample::select(vec![
+        QuotaScope::Key,
+        QuotaScope::Account,
+        QuotaScope::Network(NetworkCut::default()),
+        QuotaScope::Network(NetworkCut::new(24, 64).unwrap()),
+        QuotaScope::Pool("demo".into()),
+    ]);
     let window = prop::sample::select(vec![1_000_u64, 7_000, 60_000]);
     let burst = prop::option::weighted(0.3, 1_u32..9);
     (1_u32..6, window, counts, burst).prop_map(|(quota, window, counts, burst)| {
@@ -75,6 +81,7 @@ impl Model {
             let subject = match policy.counts() {
                 QuotaScope::Key => format!("key {}", record.id),
                 QuotaScope::Account => format!("account {}", record.account.id),
+                QuotaScope::Network(cut) => format!("network {} of {cut:?}", cut.of(address_of(record))),
                 QuotaScope::Pool(name) => format!("pool {name}"),
             };
             let refill = u64::try_from(policy.refill().as_nanos()).unwrap();
@@ -101,13 +108,19 @@ impl Model {
 }
 
 fn draw(limiter: &MemoryLimiter, record: &KeyRecord, quotas: &Quotas, world: &World) -> LimitDecision {
-    let drawn = limiter.draw(&Draw::new(record, quotas, world.clock.now()));
+    let draw = Draw::new(record, quotas, world.clock.now()).from_address(address_of(record));
+    let drawn = limiter.draw(&draw);
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(drawn).unwrap()
 }
 
 fn peek(limiter: &MemoryLimiter, record: &KeyRecord, quotas: &Quotas, now: Now) -> Vec<WindowStatus> {
-    let peeked = limiter.peek(&Draw::new(record, quotas, now));
+    let peeked = limiter.peek(&Draw::new(record, quotas, now).from_address(address_of(record)));
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(peeked).unwrap()
+}
+
+/// The address from which a key is used. The accounts share a network of 24 bits.
+fn address_of(record: &KeyRecord) -> IpAddr {
+    IpAddr::from([192, 0, 2, record.account.id.as_str().as_bytes()[1]])
 }
 
 /// Three keys, of which two are of one account.

@@ -42,6 +42,7 @@ fn counted(counts: &QuotaScope) -> String {
     match counts {
         QuotaScope::Key => "key".to_owned(),
         QuotaScope::Account => "account".to_owned(),
+        QuotaScope::Network(_) => "network".to_owned(),
         QuotaScope::Pool(name) => format!("pool:{name}"),
     }
 }

@@ -3,11 +3,13 @@
 mod bursts;
 mod changes;
 mod draw;
+mod networks;
 mod origins;
 mod owners;
 mod strict;
 mod time;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
 type Limiter = Arc<dyn RateLimiter>;
 
 pub(super) fn suite(limiter: &Limiter) -> Suite {
-    let parts: [Vec<Check>; 7] = [
+    let parts: [Vec<Check>; 8] = [
         draw::checks(limiter),
         owners::checks(limiter),
         changes::checks(limiter),
@@ -30,6 +32,7 @@ pub(super) fn suite(limiter: &Limiter) -> Suite {
         strict::checks(limiter),
         bursts::checks(limiter),
         origins::checks(limiter),
+        networks::checks(limiter),
     ];
     Suite::new("limits", parts)
 }
@@ -43,6 +46,9 @@ const DAY: Duration = Duration::from_hours(24);
 struct TestKey {
     limiter: Limiter,
     key: Arc<KeyRecord>,
+    /// True if requests have no key.
+    is_keyless: bool,
+    address: Option<IpAddr>,
     quotas: Arc<Quotas>,
     now: Now,
 }
@@ -57,12 +63,17 @@ impl TestKey {
     fn with(limiter: Limiter, policies: Vec<QuotaPolicy>) -> Self {
         let key = Arc::new(fresh::key(&Arc::new(fresh::account())));
         let now = Now::new(fresh::now(), HOUR);
-        Self { limiter, key, quotas: Arc::new(Quotas::new(policies)), now }
+        Self { limiter, key, is_keyless: false, address: None, quotas: Arc::new(Quotas::new(policies)), now }
     }
 
     /// Returns another key with the same quotas.
     fn other(&self, account: &Arc<Account>) -> Self {
         Self { key: Arc::new(fresh::key(account)), ..self.clone() }
+    }
+
+    /// Returns a client at the same address that sends no key.
+    fn keyless(&self) -> Self {
+        Self { is_keyless: true, ..self.clone() }
     }
 
     /// Returns the same key with other quotas.
@@ -78,12 +89,21 @@ impl TestKey {
         Self { now, ..self.clone() }
     }
 
+    fn request(&self) -> Draw<'_> {
+        let draw = if self.is_keyless {
+            Draw::keyless(&self.quotas, self.now)
+        } else {
+            Draw::new(&self.key, &self.quotas, self.now)
+        };
+        self.address.map_or(draw, |address| draw.from_address(address))
+    }
+
     fn draw(&self) -> StoreFuture<LimitDecision> {
-        self.limiter.draw(&Draw::new(&self.key, &self.quotas, self.now))
+        self.limiter.draw(&self.request())
     }
 
     fn peek(&self) -> StoreFuture<Vec<WindowStatus>> {
-        self.limiter.peek(&Draw::new(&self.key, &self.quotas, self.now))
+        self.limiter.peek(&self.request())
     }
 
     /// Returns the number of admitted requests out of `draws`.

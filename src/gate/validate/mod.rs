@@ -6,6 +6,7 @@ mod alerts;
 mod headers;
 mod keys;
 mod management;
+mod networks;
 mod plans;
 mod rules;
 
@@ -23,6 +24,7 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     headers::all(builder)?;
     rules::all(builder)?;
     plans::all(builder)?;
+    networks::all(builder)?;
     if let Some(usage) = &builder.usage_options {
         usage.check().map_err(|error| error.in_member("usage"))?;
     }

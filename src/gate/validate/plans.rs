@@ -75,9 +75,7 @@ pub(super) fn quotas(quotas: &[QuotaRef], owner: &str, builder: &GateBuilder) ->
             );
             return refuse(&member, written, "the quota is not defined", &expected);
         };
-        let same = |(_, known): &&(&str, &QuotaPolicy)| {
-            (known.name(), known.counts()) == (policy.name(), policy.counts())
-        };
+        let same = |(_, known): &&(&str, &QuotaPolicy)| known.has_window_of(policy);
         if let Some(other) = windows.iter().position(|known| same(&known)) {
             let expected = "remove the larger one, or give each its own name";
             let problem = format!("two quotas of the {owner} have the same window");

@@ -1,5 +1,6 @@
 //! A rate limiter that uses a shared limiter, and the node's own share while the shared limiter fails.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::account::Quotas;
 use crate::clock::Now;
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
-use crate::limit::{Draw, LimitDecision, LocalShare, RateLimiter, WindowStatus};
+use crate::limit::{Caller, Draw, LimitDecision, LocalShare, RateLimiter, WindowStatus};
 use crate::trace::Mode;
 
 /// A rate limiter that asks a limiter shared by all nodes. While the shared limiter fails, it limits by this node's
@@ -73,16 +74,18 @@ impl<T: RateLimiter> LocalFallback<T> {
     /// Returns the data that the share needs if the server does not answer.
     fn aside(&self, draw: &Draw<'_>) -> LocalDraw {
         // The record may be dropped by then. The share needs only the ids and the account itself.
-        let key = KeyRecord::new(draw.key.id, draw.key.hash, Arc::clone(&draw.key.account));
+        let copy = |key: &KeyRecord| KeyRecord::new(key.id, key.hash, Arc::clone(&key.account));
+        let (key, address) = (draw.caller.key.map(copy), draw.caller.address);
         let (local, shares) = (Arc::clone(&self.local), self.local.shares_of(draw.quotas));
         let (now, every_window) = (draw.now, draw.every_window);
-        LocalDraw { local, key, shares, now, every_window, log: Arc::clone(&self.log) }
+        LocalDraw { local, key, address, shares, now, every_window, log: Arc::clone(&self.log) }
     }
 }
 
 struct LocalDraw {
     local: Arc<LocalShare>,
-    key: KeyRecord,
+    key: Option<KeyRecord>,
+    address: Option<IpAddr>,
     shares: Arc<Quotas>,
     now: Now,
     every_window: bool,
@@ -92,7 +95,8 @@ struct LocalDraw {
 impl LocalDraw {
     /// Returns the draw from this node's share.
     fn draw(&self) -> Draw<'_> {
-        Draw::new(&self.key, &self.shares, self.now).telling_every_window(self.every_window)
+        let caller = Caller { key: self.key.as_ref(), address: self.address };
+        Draw { caller, quotas: &self.shares, now: self.now, every_window: self.every_window }
     }
 }
 

@@ -89,13 +89,10 @@ impl LocalShare {
 
 impl RateLimiter for LocalShare {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
-        self.shared(draw.quotas, |shares| {
-            let own = Draw::new(draw.key, shares, draw.now).telling_every_window(draw.every_window);
-            self.limiter.draw(&own)
-        })
+        self.shared(draw.quotas, |shares| self.limiter.draw(&Draw { quotas: shares, ..*draw }))
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
-        self.shared(draw.quotas, |shares| self.limiter.peek(&Draw::new(draw.key, shares, draw.now)))
+        self.shared(draw.quotas, |shares| self.limiter.peek(&Draw { quotas: shares, ..*draw }))
     }
 }

@@ -1,4 +1,4 @@
-//! The windows of one key, account or pool, behind one lock.
+//! The windows of one key, account, network or pool, behind one lock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -99,7 +99,13 @@ impl Bucket {
 impl Windows {
     /// Returns true if all windows are full, so that dropping them loses nothing.
     pub(super) fn is_idle(&self, now: u64) -> bool {
-        self.first.is_idle(now) && self.more().iter().all(|section| section.is_idle(now))
+        self.full_at() <= now
+    }
+
+    /// Returns the time at which all windows are full.
+    pub(super) fn full_at(&self) -> u64 {
+        let sections = std::iter::once(&self.first).chain(self.more());
+        sections.map(Section::full_at).max().unwrap_or(0)
     }
 
     /// Tests every window of a group, without taking from any.
@@ -211,9 +217,9 @@ impl Section {
         Arc::ptr_eq(&self.group.policies, quotas.policies())
     }
 
-    fn is_idle(&self, now: u64) -> bool {
+    fn full_at(&self) -> u64 {
         let aside = self.aside.iter().map(|(_, window)| window);
-        self.cells.iter().chain(aside).all(|window| window.full_at <= now)
+        self.cells.iter().chain(aside).map(|window| window.full_at).max().unwrap_or(0)
     }
 
     /// Tests every window, without taking from any.

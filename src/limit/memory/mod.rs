@@ -3,24 +3,26 @@
 mod bucket;
 mod cells;
 mod log;
+mod networks;
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, OnceLock};
 
 pub(crate) use bucket::Bucket;
 use bucket::{CompiledGroup, Verdict, Windows};
+use networks::{Network, Networks};
 use smallvec::SmallVec;
 
-use crate::account::{QuotaGroup, QuotaScope};
+use crate::account::{NetworkCut, QuotaGroup, QuotaScope};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
-use crate::key::KeyId;
+use crate::key::{KeyId, KeyRecord};
 use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
 use crate::name::{AccountId, PoolName};
 use crate::state::{AttachedState, StateOwner};
 
-/// The owner of the windows in a bucket.
+/// The owner of the windows in a bucket that is never dropped before they are full.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Subject {
     Key(KeyId),
@@ -33,6 +35,10 @@ enum Subject {
 /// State is kept only for keys, accounts and pools that exist, up to the capacity. Idle state (all windows full) is
 /// dropped when room is needed. State that is not idle is never dropped: at the capacity, a new key is answered with
 /// 503 until a window is full.
+///
+/// Networks of clients have places of their own, by default 262,144, so that a flood of addresses takes none from keys. If
+/// there is no place for a further network, one of those with the most quota left is forgotten, and has full windows when it
+/// returns. The metric `tollgate_networks_forgotten_total` counts those whose windows were not full.
 ///
 /// # Example
 ///
@@ -48,6 +54,9 @@ pub struct MemoryLimiter {
     compiled: StateOwner,
     buckets: papaya::HashMap<Subject, Arc<Bucket>>,
     capacity: usize,
+    /// The buckets of networks. Made for the first of them.
+    networks: OnceLock<Networks>,
+    network_capacity: usize,
     /// The number of buckets from which on idle ones are dropped.
     sweep_at: AtomicUsize,
 }
@@ -73,6 +82,9 @@ type PerOwner<T> = SmallVec<[T; 3]>;
 /// The number of buckets below which idle ones are not dropped.
 const FEW: usize = 1024;
 
+/// The default number of networks.
+const NETWORKS: usize = 1 << 18;
+
 impl MemoryLimiter {
     /// Creates a limiter for up to a million keys.
     pub fn new() -> Self {
@@ -82,7 +94,17 @@ impl MemoryLimiter {
     /// Creates a limiter for up to `capacity` keys, accounts and pools together.
     pub fn with_capacity(capacity: usize) -> Self {
         let (owner, compiled, buckets) = (StateOwner::new(), StateOwner::new(), papaya::HashMap::new());
-        Self { owner, compiled, buckets, capacity, sweep_at: AtomicUsize::new(FEW.min(capacity)) }
+        let sweep_at = AtomicUsize::new(FEW.min(capacity));
+        let (networks, network_capacity) = (OnceLock::new(), NETWORKS);
+        Self { owner, compiled, buckets, capacity, networks, network_capacity, sweep_at }
+    }
+
+    /// Sets the number of networks whose windows are kept. It is rounded up to a multiple of 64.
+    #[must_use]
+    pub fn with_network_capacity(mut self, networks: usize) -> Self {
+        self.network_capacity = networks;
+        self.networks = OnceLock::new();
+        self
     }
 
     /// Returns the number of keys, accounts and pools that have windows.
@@ -90,15 +112,23 @@ impl MemoryLimiter {
         self.buckets.len()
     }
 
+    /// Returns the number of networks that have windows.
+    pub fn networks(&self) -> usize {
+        self.networks.get().map_or(0, Networks::len)
+    }
+
     /// Returns true if there are no windows.
     pub fn is_empty(&self) -> bool {
-        self.buckets.is_empty()
+        self.buckets.is_empty() && self.networks() == 0
     }
 
     /// Drops windows that are full and that no record points to. The limiter does this itself when room is needed;
     /// calling it is optional.
     pub fn drop_idle(&self, now: crate::clock::Now) {
         self.drop_where(now.ticks(), |bucket| Arc::strong_count(bucket) == 1);
+        if let Some(networks) = self.networks.get() {
+            networks.drop_idle(now.ticks());
+        }
     }
 
     /// Drops the buckets that fulfil a condition and whose windows are all full.
@@ -132,7 +162,7 @@ impl MemoryLimiter {
 
     #[inline]
     fn find<'a>(&self, draw: &Draw<'a>, group: &'a QuotaGroup) -> Result<BucketRef<'a>, StoreError> {
-        match state_of(draw, group).get::<Bucket>(self.owner) {
+        match state_of(draw, group).and_then(|state| state.get::<Bucket>(self.owner)) {
             Some(bucket) => Ok(BucketRef::Pointer(bucket)),
             None => self.look_up(draw, group).map(BucketRef::Shared),
         }
@@ -163,18 +193,24 @@ impl MemoryLimiter {
     /// the map if it was dropped, so that the pointer can be used again.
     #[cold]
     fn look_up(&self, draw: &Draw<'_>, group: &QuotaGroup) -> Result<Arc<Bucket>, StoreError> {
-        let subject = match group.counts() {
-            QuotaScope::Key => Subject::Key(draw.key.id),
-            QuotaScope::Account => Subject::Account(draw.key.account.id.clone()),
-            QuotaScope::Pool(name) => Subject::Pool(name.clone()),
+        let (subject, state) = match group.counts() {
+            QuotaScope::Key => {
+                let key = draw.caller.known_key()?;
+                (Subject::Key(key.id), key.state())
+            }
+            QuotaScope::Account => {
+                let account = &draw.caller.known_key()?.account;
+                (Subject::Account(account.id.clone()), account.state())
+            }
+            QuotaScope::Network(cut) => return self.of_network(draw, *cut, group),
+            QuotaScope::Pool(name) => (Subject::Pool(name.clone()), group.state()),
         };
         let buckets = self.buckets.pin();
         if let Some(bucket) = buckets.get(&subject) {
-            state_of(draw, group).attach(self.owner, Arc::clone(bucket));
+            state.attach(self.owner, Arc::clone(bucket));
             return Ok(Arc::clone(bucket));
         }
         self.make_room(draw.now.ticks())?;
-        let state = state_of(draw, group);
         if let Some(own) = state.share::<Bucket>(self.owner) {
             let mut windows = own.lock();
             if !windows.dropped {
@@ -188,6 +224,18 @@ impl MemoryLimiter {
         let kept = buckets.get_or_insert_with(subject, || Arc::new(Bucket::new(self.compiled(group))));
         state.attach(self.owner, Arc::clone(kept));
         Ok(Arc::clone(kept))
+    }
+
+    /// Returns the bucket of the client's network. No state is attached for it, because a network has no record.
+    fn of_network(
+        &self,
+        draw: &Draw<'_>,
+        cut: NetworkCut,
+        group: &QuotaGroup,
+    ) -> Result<Arc<Bucket>, StoreError> {
+        let network = Network { cut, network: draw.caller.network(cut)? };
+        let networks = self.networks.get_or_init(|| Networks::new(self.network_capacity));
+        Ok(networks.get(network, draw.now.ticks(), || Bucket::new(self.compiled(group))))
     }
 
     /// Drops idle buckets if there may be no room for one more. At the capacity, these include the buckets to which
@@ -206,13 +254,14 @@ impl MemoryLimiter {
     }
 }
 
-/// Returns the state of the owner that a group counts.
+/// Returns the state of the owner that a group counts. A network has none.
 #[inline]
-fn state_of<'a>(draw: &Draw<'a>, group: &'a QuotaGroup) -> &'a AttachedState {
+fn state_of<'a>(draw: &Draw<'a>, group: &'a QuotaGroup) -> Option<&'a AttachedState> {
     match group.counts() {
-        QuotaScope::Key => draw.key.state(),
-        QuotaScope::Account => draw.key.account.state(),
-        QuotaScope::Pool(_) => group.state(),
+        QuotaScope::Key => draw.caller.key.map(KeyRecord::state),
+        QuotaScope::Account => draw.caller.key.map(|key| key.account.state()),
+        QuotaScope::Network(_) => None,
+        QuotaScope::Pool(_) => Some(group.state()),
     }
 }
 
@@ -279,7 +328,7 @@ impl RateLimiter for MemoryLimiter {
         // Most draws count one owner, which needs no lists.
         if draw.quotas.has_one_owner()
             && let Some(group) = draw.quotas.groups().first()
-            && let Some(bucket) = state_of(draw, group).get::<Bucket>(self.owner)
+            && let Some(bucket) = state_of(draw, group).and_then(|state| state.get::<Bucket>(self.owner))
         {
             let windows = bucket.lock();
             if !windows.dropped {
@@ -306,6 +355,7 @@ impl fmt::Debug for MemoryLimiter {
         f.debug_struct("MemoryLimiter")
             .field("buckets", &self.len())
             .field("capacity", &self.capacity)
+            .field("networks", &self.networks())
             .finish_non_exhaustive()
     }
 }

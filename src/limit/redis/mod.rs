@@ -12,6 +12,7 @@ use redis::Script;
 use crate::account::{QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaScope};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
+use crate::key::KeyRecord;
 use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
@@ -42,12 +43,13 @@ use crate::redis::RedisServer;
 ///
 /// # In a cluster
 ///
-/// Windows that count a key or an account are stored in the account's slot. Windows that count a pool are stored in the
-/// pool's slot. A draw from both at once needs them in one slot: if a plan has both, put a hash tag into
+/// Windows that count a key or an account are stored in the account's slot. Windows that count a pool or a network are
+/// stored in the slot of the pool or the network. A draw from several slots at once needs them in one: if the quotas of a
+/// request count several of these, put a hash tag into
 /// [`RedisOptions::prefix`](crate::redis::RedisOptions::prefix). Otherwise a cluster refuses such a draw, and nothing
 /// is taken.
 ///
-/// Without such a hash tag, a request whose windows all count pools is drawn and charged in two round trips.
+/// Without such a hash tag, a request whose windows all count pools or networks is drawn and charged in two round trips.
 ///
 /// # Example
 ///
@@ -93,25 +95,33 @@ impl RedisLimiter {
     }
 
     /// Returns the Redis keys of a draw's windows, in the order of its policies.
-    pub(crate) fn names(&self, draw: &Draw<'_>) -> Vec<String> {
-        let of_group = |group: &QuotaGroup| {
-            let subject = self.subject(draw, group) + &origin(group.origin());
-            let name = move |policy: &QuotaPolicy| {
+    pub(crate) fn names(&self, draw: &Draw<'_>) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::with_capacity(draw.quotas.policies().count());
+        for group in draw.quotas.groups() {
+            let subject = self.subject(draw, group)? + &origin(group.origin());
+            names.extend(group.policies().iter().map(|policy| {
                 let kind = if policy.is_strict() { "any-" } else { "" };
                 format!("{subject}:{kind}{}:{}", policy.window().as_nanos(), policy.name())
-            };
-            group.policies().iter().map(name).collect::<Vec<_>>()
-        };
-        draw.quotas.groups().iter().flat_map(of_group).collect()
+            }));
+        }
+        Ok(names)
     }
 
-    fn subject(&self, draw: &Draw<'_>, group: &QuotaGroup) -> String {
-        let account = || self.server.of_account(draw.key.account.id.as_str());
-        match group.counts() {
-            QuotaScope::Key => format!("{}:limit:{}", account(), draw.key.id),
-            QuotaScope::Account => format!("{}:limit", account()),
+    fn subject(&self, draw: &Draw<'_>, group: &QuotaGroup) -> Result<String, StoreError> {
+        let of_account = |key: &KeyRecord| self.server.of_account(key.account.id.as_str());
+        Ok(match group.counts() {
+            QuotaScope::Key => {
+                let key = draw.caller.known_key()?;
+                format!("{}:limit:{}", of_account(key), key.id)
+            }
+            QuotaScope::Account => format!("{}:limit", of_account(draw.caller.known_key()?)),
+            QuotaScope::Network(cut) => {
+                // Windows of different cuts are apart, even if the networks are equal.
+                let network = self.server.of_network(draw.caller.network(*cut)?);
+                format!("{network}:limit:{}-{}", cut.ipv4(), cut.ipv6())
+            }
             QuotaScope::Pool(name) => format!("{}:limit", self.server.of_pool(name.as_str())),
-        }
+        })
     }
 
     /// The server.
@@ -180,7 +190,10 @@ pub(crate) fn quota((wait, place, remaining, ahead, next): DrawReply) -> LimitDe
 impl RateLimiter for RedisLimiter {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let (names, terms) = (self.names(draw), terms(draw));
+        let (names, terms) = match self.names(draw) {
+            Ok(names) => (names, terms(draw)),
+            Err(error) => return StoreFuture::failed(error),
+        };
         if names.is_empty() {
             return StoreFuture::ready(LimitDecision::Within(WindowStatus::new(0, u32::MAX, Duration::ZERO)));
         }
@@ -198,7 +211,10 @@ impl RateLimiter for RedisLimiter {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
-        let (names, terms) = (self.names(draw), terms(draw));
+        let (names, terms) = match self.names(draw) {
+            Ok(names) => (names, terms(draw)),
+            Err(error) => return StoreFuture::failed(error),
+        };
         StoreFuture::boxed(async move { window_statuses(&server, &scripts, &names, &terms).await })
     }
 

@@ -6,6 +6,7 @@ mod clock_jumps;
 #[path = "../../../tests/services/mod.rs"]
 pub(crate) mod services;
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use redis::cmd;
 use services::redis::Redis;
 
 use super::{RedisLimiter, Scripts};
-use crate::account::{Account, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
+use crate::account::{Account, NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
 use crate::clock::{Clock, ManualClock, Now, Timestamp};
 use crate::key::{KeyHasher, KeyId, KeyRecord};
 use crate::limit::{Draw, LimitDecision, MemoryLimiter, RateLimiter, WindowStatus};
@@ -67,13 +68,20 @@ impl Pair {
             .await;
     }
 
+    /// Returns the request of a key from an address of its own. The first two addresses are of one wide network.
+    fn request<'q>(&'q self, key: usize, quotas: &'q Quotas) -> Draw<'q> {
+        let network = [0, 1, 1 << 16][key];
+        let address = Ipv6Addr::from_bits(0x2001_0db8 << 96 | network << 64 | 7);
+        Draw::new(&self.records[key], quotas, self.clock.now()).from_address(address.into())
+    }
+
     async fn draw(&self, key: usize, quotas: &Quotas) -> (LimitDecision, LimitDecision) {
-        let draw = Draw::new(&self.records[key], quotas, self.clock.now());
+        let draw = self.request(key, quotas);
         (self.shared.draw(&draw).await.unwrap(), rounded(self.memory.draw(&draw).await.unwrap()))
     }
 
     async fn peek(&self, key: usize, quotas: &Quotas) -> (Vec<WindowStatus>, Vec<WindowStatus>) {
-        let draw = Draw::new(&self.records[key], quotas, self.clock.now());
+        let draw = self.request(key, quotas);
         let memory = self.memory.peek(&draw).await.unwrap();
         (self.shared.peek(&draw).await.unwrap(), memory.iter().map(rounded_standing).collect())
     }
@@ -82,8 +90,13 @@ impl Pair {
 /// Creates a quota that both limiters represent exactly. For a window of more than 30 days, the refill is a whole
 /// number of microseconds.
 fn policy() -> impl Strategy<Value = QuotaPolicy> {
-    let counts =
-        prop::sample::select(vec![QuotaScope::Key, QuotaScope::Account, QuotaScope::Pool("demo".into())]);
+    let counts = prop::sample::select(vec![
+        QuotaScope::Key,
+        QuotaScope::Account,
+        QuotaScope::Network(NetworkCut::default()),
+        QuotaScope::Network(NetworkCut::new(32, 48).unwrap()),
+        QuotaScope::Pool("demo".into()),
+    ]);
     let window = prop_oneof![6 => prop::sample::select(vec![6, 60]), 1 => Just(366 * 86_400_u64)];
     let quota = prop_oneof![4 => 1_u32..8, 1 => prop::sample::select(vec![999_999, 59_999_999])];
     let burst = prop::option::of(1_u32..20);
@@ -263,7 +276,7 @@ fn short_quota_is_not_halved() {
             let quotas = Quotas::new([policy.clone()]);
             let draw = Draw::new(&pair.records[0], &quotas, pair.clock.now());
             // An empty window.
-            let (name, refill) = (pair.shared.names(&draw).remove(0), policy.refill().as_nanos());
+            let (name, refill) = (pair.shared.names(&draw).unwrap().remove(0), policy.refill().as_nanos());
             let full = 1_777_550_400_000_000_000 + refill * u128::from(quota);
             let time = |nanos: u128| format!("{}.{:03}", nanos / 1_000, nanos % 1_000);
             let text = format!("{}:{}", time(full), time(refill));
@@ -318,7 +331,7 @@ fn older_window_encoding_is_read() {
         pair.wait(Duration::ZERO).await;
         let quotas = Quotas::new(["2 per 10s".parse().unwrap()]);
         let draw = Draw::new(&pair.records[0], &quotas, pair.clock.now());
-        let name = pair.shared.names(&draw).remove(0);
+        let name = pair.shared.names(&draw).unwrap().remove(0);
         for (text, left) in
             [("1777550400000000", 1), ("1777550405000000", 0), ("1777550405000000:5000000", 0)]
         {

@@ -65,13 +65,17 @@ fn metered((drawn, answer): (limits::DrawReply, Option<credits::Answer>)) -> Res
 impl Meter for RedisMeter {
     fn takes(&self, quotas: &Quotas) -> bool {
         // The balance is in the account's slot. A cluster refuses a script over several slots.
-        let in_a_pool = |group: &QuotaGroup| matches!(group.counts(), QuotaScope::Pool(_));
-        self.server.has_one_slot() || !quotas.groups().iter().all(in_a_pool)
+        let of_no_account =
+            |group: &QuotaGroup| matches!(group.counts(), QuotaScope::Pool(_) | QuotaScope::Network(_));
+        self.server.has_one_slot() || !quotas.groups().iter().all(of_no_account)
     }
 
     fn draw_and_charge(&self, draw: &Draw<'_>, charge: &Charge<'_>) -> StoreFuture<Metered> {
         let (server, script) = (self.server.clone(), Arc::clone(&self.script));
-        let (mut keys, mut arguments) = (self.limiter.names(draw), limits::terms(draw));
+        let (mut keys, mut arguments) = match self.limiter.names(draw) {
+            Ok(names) => (names, limits::terms(draw)),
+            Err(error) => return StoreFuture::failed(error),
+        };
         if keys.is_empty() {
             return StoreFuture::failed(StoreError::corrupt("the request has no quota to draw from"));
         }

@@ -14,6 +14,11 @@ fn full() -> KeyRecord {
         QuotaRef::Named("burst".to_owned()),
         QuotaRef::Policy(QuotaPolicy::new(10, Duration::from_secs(1)).unwrap().with_burst(50).unwrap()),
         QuotaRef::Policy(QuotaPolicy::new(5, Duration::from_secs(10)).unwrap().counting(QuotaScope::Account)),
+        QuotaRef::Policy(
+            QuotaPolicy::new(5, Duration::from_secs(7))
+                .unwrap()
+                .counting(QuotaScope::Network(NetworkCut::new(24, 48).unwrap())),
+        ),
     ]);
     account.caps = Some([("limit".to_owned(), ParamLimit::AtMost(u64::MAX))].into());
     let mut key = KeyRecord::new(KeyId::generate(), KeyHash::from_bytes([0xa7; 32]), Arc::new(account));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::account::{QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
+use tollgate::account::{NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
 use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::key::KeyHasher;
 use tollgate::limit::{Draw, LimitDecision, LocalFallback, LocalShare};
@@ -105,6 +105,35 @@ fn rules_share_a_share() {
     };
     // Three of the shared quota, of which the first rule takes two with its own.
     assert_eq!([0, 0, 0, 1, 1].map(admits), [true, true, false, true, false]);
+}
+
+/// Each node has its share of a network's quota, also while the shared limiter is lost.
+#[tokio::test(start_paused = true)]
+async fn networks_have_shares() {
+    let (server, clock, record) = (Remote::new(Arc::new(MemoryLimiter::new())), TokioClock::new(), record());
+    let counts = QuotaScope::Network(NetworkCut::default());
+    let quotas = Quotas::new([QuotaPolicy::new(8, Duration::from_hours(24)).unwrap().counting(counts)]);
+    let limiters: [Box<dyn RateLimiter>; 2] = [
+        Box::new(LocalShare::new(of(4))),
+        Box::new(LocalFallback::new(
+            Resilient::with_clock(server.clone(), GuardLimits::default(), clock),
+            LocalShare::new(of(4)),
+        )),
+    ];
+    server.set(Fault::Hung);
+    for limiter in limiters {
+        for address in ["192.0.2.7", "192.0.2.8"] {
+            let address = address.parse().unwrap();
+            let mut admitted = 0;
+            for draw in [Draw::new(&record, &quotas, clock.now()), Draw::keyless(&quotas, clock.now())] {
+                for _ in 0..2 {
+                    let drawn = limiter.draw(&draw.from_address(address)).await.unwrap();
+                    admitted += usize::from(matches!(drawn, LimitDecision::Within(_)));
+                }
+            }
+            assert_eq!(admitted, 2, "{limiter:?}");
+        }
+    }
 }
 
 /// Nodes over one shared limiter that may be lost.

@@ -1,14 +1,15 @@
 //! A limiter that breaks one rule of its contract.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate::account::{QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
+use tollgate::account::{NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
 use tollgate::clock::Now;
 use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::{Account, KeyId, KeyRecord, MemoryLimiter, RateLimiter, StoreFuture};
 
-use super::broken_store::ready;
+use super::broken_store::{answer, ready};
 
 rules! {
     AdmitsAll,
@@ -40,6 +41,11 @@ rules! {
     MixesRules,
     KeepsRulesApart,
     ForgetsChangedRules,
+    MixesNetworks,
+    CountsWholeAddresses,
+    MixesCuts,
+    KeepsMappedAddressesApart,
+    AdmitsUnknownOwners,
 }
 
 #[derive(Debug)]
@@ -97,6 +103,12 @@ impl Broken {
             (Some(Rule::TakesPoolsForOne), QuotaScope::Pool(_)) => {
                 policy.counting(QuotaScope::Pool("one".into()))
             }
+            (Some(Rule::CountsWholeAddresses), QuotaScope::Network(_)) => {
+                policy.counting(QuotaScope::Network(NetworkCut::new(32, 128).unwrap()))
+            }
+            (Some(Rule::MixesCuts), QuotaScope::Network(_)) => {
+                policy.counting(QuotaScope::Network(NetworkCut::default()))
+            }
             (Some(Rule::CountsKeysAlone), _) => policy.counting(QuotaScope::Key),
             (Some(Rule::TakesLogsForBuckets), counts) => {
                 QuotaPolicy::new(policy.quota(), policy.window()).unwrap().counting(counts.clone())
@@ -139,11 +151,28 @@ impl Broken {
         all
     }
 
+    /// Returns the draw of this caller at this limiter.
+    fn changed<'d>(&self, draw: &Draw<'_>, key: Option<&'d KeyRecord>, quotas: &'d Quotas) -> Draw<'d> {
+        let mut changed = Draw::keyless(quotas, self.now(draw.now));
+        changed.caller.key = key;
+        changed.caller.address = draw.caller.address.map(|address| match (self.rule, address) {
+            (Some(Rule::MixesNetworks), _) => IpAddr::from([192, 0, 2, 1]),
+            (Some(Rule::KeepsMappedAddressesApart), IpAddr::V6(v6)) => {
+                // An address beside the mapped ones.
+                v6.to_ipv4_mapped().map_or(address, |_| Ipv6Addr::from_bits(v6.to_bits() + (1 << 64)).into())
+            }
+            _ => address,
+        });
+        changed
+    }
+
     /// Draws from one window after the other.
     fn draw_each(&self, draw: &Draw<'_>) -> LimitDecision {
         let each = |policy: &QuotaPolicy| {
             let alone = Quotas::new([policy.clone()]);
-            ready(self.inner.draw(&Draw::new(draw.key, &alone, draw.now)))
+            let mut one = *draw;
+            one.quotas = &alone;
+            ready(self.inner.draw(&one))
         };
         let answers: Vec<LimitDecision> = draw.quotas.policies().map(each).collect();
         let refused = answers.iter().find(|answer| matches!(answer, LimitDecision::Exceeded { .. }));
@@ -153,8 +182,16 @@ impl Broken {
 
 impl RateLimiter for Broken {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
-        let (key, quotas) = (self.key(draw.key, draw.quotas), self.quotas(draw.quotas));
-        let draw = Draw::new(&key, &quotas, self.now(draw.now));
+        let key = draw.caller.key.map(|key| self.key(key, draw.quotas));
+        let quotas = self.quotas(draw.quotas);
+        let draw = self.changed(draw, key.as_ref(), &quotas);
+        if let Err(error) = answer(self.inner.peek(&draw)) {
+            let any = WindowStatus::new(0, 0, Duration::ZERO);
+            return match self.rule {
+                Some(Rule::AdmitsUnknownOwners) => StoreFuture::ready(LimitDecision::Within(any)),
+                _ => StoreFuture::failed(error),
+            };
+        }
         let room = || ready(self.inner.peek(&draw)).iter().all(|window| window.remaining > 0);
         let mut quota = match self.rule {
             Some(Rule::TakesSome) => self.draw_each(&draw),
@@ -197,8 +234,9 @@ impl RateLimiter for Broken {
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
-        let (key, quotas) = (self.key(draw.key, draw.quotas), self.quotas(draw.quotas));
-        let draw = Draw::new(&key, &quotas, self.now(draw.now));
+        let key = draw.caller.key.map(|key| self.key(key, draw.quotas));
+        let quotas = self.quotas(draw.quotas);
+        let draw = self.changed(draw, key.as_ref(), &quotas);
         let mut window_statuses = ready(self.inner.peek(&draw));
         match self.rule {
             Some(Rule::TakesWhenPeeked) => drop(self.inner.draw(&draw)),

@@ -160,10 +160,14 @@ fn every() -> KeyQuery {
 
 /// Returns the answer of a store in memory, which is ready at once.
 pub(crate) fn ready<T>(future: StoreFuture<T>) -> T {
+    answer(future).unwrap()
+}
+
+pub(crate) fn answer<T>(future: StoreFuture<T>) -> Result<T, StoreError> {
     use std::task::{Context, Poll, Waker};
     let mut future = std::pin::pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => answer.unwrap(),
+        Poll::Ready(answer) => answer,
         Poll::Pending => panic!("a back end in memory answers at once"),
     }
 }
