@@ -1,22 +1,14 @@
 //! Heap allocations of the gate, counted: none for a request that is let in, three at the most for one that is refused.
-#![cfg(feature = "memory")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is constant here cannot fail")]
-
-#[path = "../benches/harness/mod.rs"]
-mod harness;
-#[cfg(feature = "metrics")]
-#[path = "support/recorder.rs"]
-mod recorder;
 
 use std::sync::{Arc, Mutex};
 
+use crate::harness::drive::{call, poll_now};
+use crate::harness::{gate, world};
+#[cfg(feature = "metrics")]
+use crate::recorder::Metrics;
 use allocation_counter::measure;
 use axum::extract::Request;
-use harness::drive::{call, poll_now};
-use harness::{gate, world};
 use http::{HeaderValue, Method};
-#[cfg(feature = "metrics")]
-use recorder::Metrics;
 use tollgate::account::{AccountStatus, NetworkCut, QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::adapter::Peer;
 use tollgate::clock::SystemClock;

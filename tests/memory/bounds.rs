@@ -1,18 +1,13 @@
 //! Memory stays bounded: nothing is kept of a key that does not exist, failed attempts have a maximum number of networks,
 //! and usage has a maximum number of rows.
-#![cfg(feature = "memory")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is constant here cannot fail")]
-
-#[path = "../benches/harness/mod.rs"]
-mod harness;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::harness::drive::{call, poll_now};
+use crate::harness::{gate, world};
 use allocation_counter::measure;
 use axum::extract::Request;
-use harness::drive::{call, poll_now};
-use harness::{gate, world};
 use http::HeaderValue;
 use tollgate::adapter::Peer;
 use tollgate::clock::Timestamp;
