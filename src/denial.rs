@@ -51,7 +51,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::account::Quotas;
-use crate::account::{AppliedQuotas, Breach, BreachKind, TermsError, WindowStatus};
+use crate::account::{Breach, BreachKind, ExceededQuotas, TermsError, WindowStatus};
 use crate::amount::Credits;
 use crate::error::StoreError;
 use crate::key::{KeyId, KeyRecord, KeySource};
@@ -192,7 +192,7 @@ pub(crate) enum Cause {
     Wait {
         retry_after: Duration,
         window_status: WindowStatus,
-        quotas: AppliedQuotas,
+        quotas: ExceededQuotas,
     },
     /// The time after which the client's network may try again.
     Attempts(Duration),

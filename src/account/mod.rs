@@ -54,4 +54,6 @@ pub use plan::{Allowance, Lifetime, Plan, PlanRule};
 #[cfg(test)]
 pub(crate) use quota::UNITS;
 pub use quota::{QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, QuotaScope, Quotas, WindowStatus};
-pub(crate) use terms::{AppliedQuotas, FirstGate, LimitIndex, QuotaChoice, ResolvedTerms, Terms, TermsError};
+pub(crate) use terms::{
+    AppliedQuotas, ExceededQuotas, FirstGate, LimitIndex, QuotaChoice, ResolvedTerms, Terms, TermsError,
+};

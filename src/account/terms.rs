@@ -44,6 +44,24 @@ pub(crate) struct AppliedQuotas {
     pub(crate) choice: QuotaChoice,
 }
 
+/// The quotas that deny a request.
+#[derive(Debug, Clone)]
+pub(crate) enum ExceededQuotas {
+    /// Those of a key.
+    OfKey(AppliedQuotas),
+    /// Those of a public rule.
+    Public(Arc<Quotas>),
+}
+
+impl ExceededQuotas {
+    pub(crate) fn quotas(&self) -> &Quotas {
+        match self {
+            Self::OfKey(quotas) => quotas.quotas(),
+            Self::Public(quotas) => quotas,
+        }
+    }
+}
+
 impl AppliedQuotas {
     pub(crate) fn quotas(&self) -> &Quotas {
         self.terms.quotas_at(self.choice)

@@ -131,11 +131,9 @@ pub(super) fn answer(
         if let Some(source) = core.sources.get(entry.source) {
             keep_private(headers, source);
         }
-        if core.limit_headers
-            && let Some((quotas, window_status)) = entry.windows()
-        {
-            limit_headers(headers, quotas, window_status, None);
-        }
+    }
+    if let Some((quotas, window_status)) = admission.reported_windows() {
+        limit_headers(headers, quotas, window_status, None);
     }
     if let Some(named) = request_id.take() {
         headers.set(named.0, named.1);

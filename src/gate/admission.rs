@@ -21,7 +21,19 @@ use crate::state::StateOwner;
 /// [`mark_served`](Admission::mark_served), or in a panic, refunds the charge. An admission that is dropped after `mark_served`, as when
 /// the client leaves, settles it.
 #[derive(Debug, Default)]
-pub struct Admission(pub(super) Option<AdmittedKey>);
+pub struct Admission {
+    /// The key that was found, with its draw and its charge. `None` for a public request.
+    pub(super) entry: Option<AdmittedKey>,
+    /// The windows of a public rule, for the response's headers.
+    pub(super) public: Option<Box<PublicWindows>>,
+}
+
+/// The quotas of a public rule, and the state of the window with the least left.
+#[derive(Debug)]
+pub(super) struct PublicWindows {
+    pub(super) quotas: Arc<Quotas>,
+    pub(super) window_status: WindowStatus,
+}
 
 /// The outcome of an admitted request, which decides what happens to its charge.
 ///
@@ -67,31 +79,40 @@ impl Outcome {
 impl Admission {
     /// Returns true if the request needs no key. Then no account was identified.
     pub fn is_public(&self) -> bool {
-        self.0.is_none()
+        self.entry.is_none()
     }
 
     #[inline]
     pub(crate) fn entry(&self) -> Option<&AdmittedKey> {
-        self.0.as_ref()
+        self.entry.as_ref()
+    }
+
+    /// The quotas and the state of the windows that limit headers report, if the gate sends them.
+    pub(crate) fn reported_windows(&self) -> Option<(&Quotas, &WindowStatus)> {
+        match (&self.entry, &self.public) {
+            (Some(entry), _) if entry.core().limit_headers => entry.windows(),
+            (None, Some(public)) => Some((&public.quotas, &public.window_status)),
+            _ => None,
+        }
     }
 
     /// The id of the request, if it was determined for the gate's sinks.
     pub(crate) fn request_id(&self) -> Option<&RequestId> {
-        self.0.as_ref()?.event.request_id()
+        self.entry.as_ref()?.event.request_id()
     }
 
     /// Returns true if the request has an open charge.
     pub(crate) fn is_charged(&self) -> bool {
-        self.0.as_ref().is_some_and(AdmittedKey::owes)
+        self.entry.as_ref().is_some_and(AdmittedKey::owes)
     }
 
     /// The id of the key. `None` for a public request.
     pub fn key(&self) -> Option<KeyId> {
-        self.0.as_ref().map(|entry| entry.record().id)
+        self.entry.as_ref().map(|entry| entry.record().id)
     }
 
     pub(crate) fn principal(&self) -> Option<Principal> {
-        let entry = self.0.as_ref()?;
+        let entry = self.entry.as_ref()?;
         let (record, terms) = (Arc::clone(entry.record()), entry.found.share_terms()?);
         let quotas = AppliedQuotas { terms, choice: entry.found.choice };
         let (balance, window_status) = (entry.spent.balance, entry.spent.window_status.clone());
@@ -113,13 +134,13 @@ impl Admission {
     /// Returns the cost of the request after this outcome, and the balance, if the gate has headers for them.
     #[inline]
     pub(crate) fn credits_after(&self, outcome: Outcome) -> Option<RequestCredits> {
-        self.0.as_ref()?.credits_after(outcome)
+        self.entry.as_ref()?.credits_after(outcome)
     }
 
     /// Stores the status of the response, for the event about the decision.
     #[inline]
     pub(crate) fn set_status(&mut self, status: u16) {
-        if let Some(entry) = &mut self.0 {
+        if let Some(entry) = &mut self.entry {
             entry.event.set_status(status);
         }
     }
@@ -127,7 +148,7 @@ impl Admission {
     /// Marks the head of the response as sent. The end of the charge no longer changes the status.
     #[inline]
     pub(crate) fn mark_sent(&mut self) {
-        if let Some(entry) = &mut self.0 {
+        if let Some(entry) = &mut self.entry {
             entry.event.mark_sent();
         }
     }
@@ -147,7 +168,7 @@ impl Admission {
 
     #[inline]
     fn set_served(&mut self, served: bool) {
-        if let Some(open) = self.0.as_mut().and_then(|entry| entry.spent.open.as_mut()) {
+        if let Some(open) = self.entry.as_mut().and_then(|entry| entry.spent.open.as_mut()) {
             open.served = served;
         }
     }
@@ -160,7 +181,7 @@ impl Admission {
     /// Ends the request's charge, if it is still open. Returns `None` if there is nothing to wait for.
     #[inline]
     pub(crate) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
-        self.0.as_mut()?.close(outcome)
+        self.entry.as_mut()?.close(outcome)
     }
 }
 

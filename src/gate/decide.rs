@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::account::{
-    Allowance, AppliedQuotas, Breach, LimitIndex, QuotaChoice, Quotas, ResolvedTerms, Terms,
+    Allowance, AppliedQuotas, Breach, ExceededQuotas, LimitIndex, QuotaChoice, Quotas, ResolvedTerms, Terms,
 };
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
@@ -21,7 +21,7 @@ use crate::denial::{Cause, Problem, ancestry};
 use crate::denial::{Denial, DenialKind};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
-use crate::gate::admission::{Admission, Outcome};
+use crate::gate::admission::{Admission, Outcome, PublicWindows};
 use crate::gate::attempts::Attempts;
 use crate::gate::checks::{self, CheckContext};
 use crate::gate::detach::detach;
@@ -108,8 +108,13 @@ impl Decision {
         let (rule, odd) = core.rules.find(view.method(), view.path());
         self.rule = rule;
         let route = Route { compiled: core.rules.at(rule), rule, odd };
-        if (route.compiled.rule.public && !odd) || (core.preflights && is_preflight(view)) {
+        let is_public = route.compiled.rule.public && !odd;
+        if (is_public && route.compiled.limits.is_none()) || (core.preflights && is_preflight(view)) {
             return Poll::Ready(Ok(()));
+        }
+        if is_public {
+            let drawn = ready!(self.draw_public(core, cx, view, &route));
+            return Poll::Ready(drawn.map_err(|denial| denial.by_rule(route.compiled)));
         }
         if let Err(denial) = ready!(self.find_record(core, cx, view, &route)) {
             return self.refuse(core, view, &route, denial, cx).map(Err);
@@ -118,6 +123,39 @@ impl Decision {
             return self.refuse(core, view, &route, denial, cx).map(Err);
         }
         Poll::Ready(self.admit(core, view, &route))
+    }
+
+    /// Draws from the windows of a public rule. Its requests have no key.
+    fn draw_public(
+        &mut self,
+        core: &Core,
+        cx: &mut Context<'_>,
+        view: &RequestView<'_>,
+        route: &Route<'_>,
+    ) -> Poll<Result<(), Denial>> {
+        let Some(quotas) = route.compiled.limits.and_then(|rule| core.plans.public_quotas(rule)) else {
+            return Poll::Ready(Ok(()));
+        };
+        let address = address_of(core, quotas, view)?;
+        let draw = || {
+            let now = self.event.begun().unwrap_or_else(|| core.clock.now());
+            let draw = Draw::keyless(quotas, now).telling_every_window(core.every_window);
+            core.limiter.draw(&address.map_or(draw, |address| draw.from_address(address)))
+        };
+        match ready!(answer(&DRAW, &mut self.waiting, core, cx, draw))? {
+            LimitDecision::Within(window_status) => {
+                if core.limit_headers {
+                    let quotas = Arc::clone(quotas);
+                    self.admission.public = Some(Box::new(PublicWindows { quotas, window_status }));
+                }
+                Poll::Ready(Ok(()))
+            }
+            LimitDecision::Exceeded { retry_after, window_status } => {
+                let quotas = ExceededQuotas::Public(Arc::clone(quotas));
+                let cause = Cause::Wait { retry_after, window_status, quotas };
+                Poll::Ready(Err(Denial::because(DenialKind::RateLimited, cause)))
+            }
+        }
     }
 
     /// Stores the gate, for the event if the client leaves now.
@@ -167,7 +205,7 @@ impl Decision {
         view: &RequestView<'_>,
         route: &Route<'_>,
     ) -> Poll<Result<(), Denial>> {
-        if self.admission.0.is_some() {
+        if self.admission.entry.is_some() {
             return Poll::Ready(Ok(()));
         }
         loop {
@@ -288,12 +326,12 @@ impl Decision {
         self.now = Some(now);
         let presented = PresentedSecret { retiring, renewed: None };
         let found = FoundKey { core: Arc::clone(core), record, own, choice: QuotaChoice::Key, presented };
-        self.admission = Admission(Some(AdmittedKey {
+        self.admission.entry = Some(AdmittedKey {
             found,
             spent: RequestCharges::default(),
             source: self.source,
             event: OpenEvent::default(),
-        }));
+        });
         Ok(())
     }
 
@@ -310,7 +348,7 @@ impl Decision {
         route: &Route<'_>,
     ) -> Poll<Result<(), Denial>> {
         let Self { admission, now, checked, waiting, .. } = self;
-        let (Some(AdmittedKey { found, spent, .. }), Some(now)) = (&mut admission.0, *now) else {
+        let (Some(AdmittedKey { found, spent, .. }), Some(now)) = (&mut admission.entry, *now) else {
             return Poll::Ready(Err(no_key_yet()));
         };
         let outer = view.admitted().filter(|outer| outer.is_for(&found.record));
@@ -405,7 +443,9 @@ impl Decision {
     /// Records the use of the key, and records that its record passes this rule.
     #[inline]
     fn admit(&mut self, core: &Arc<Core>, view: &RequestView<'_>, route: &Route<'_>) -> Result<(), Denial> {
-        let (Some(entry), Some(now)) = (&mut self.admission.0, self.now) else { return Err(no_key_yet()) };
+        let (Some(entry), Some(now)) = (&mut self.admission.entry, self.now) else {
+            return Err(no_key_yet());
+        };
         // The look-up after the last scheme used the newest scheme again.
         if self.misses != 0 && self.misses != core.hashers.len() {
             entry.found.presented.renewed = renew_hash(&entry.found.record, core, view);
@@ -439,7 +479,7 @@ impl Decision {
     ) -> Poll<Denial> {
         let denial = self.count_attempt(core, view, denial);
         let denial = denial.in_source(core.sources.get(self.source)).by_rule(route.compiled);
-        let Some(entry) = &mut self.admission.0 else { return Poll::Ready(denial) };
+        let Some(entry) = &mut self.admission.entry else { return Poll::Ready(denial) };
         let denial = denial.of_key(entry.record());
         let Some(refund) = entry.close(Outcome::Failed) else { return Poll::Ready(denial) };
         self.waiting.get_or_insert_default().refund = Some((refund, denial));
@@ -626,7 +666,7 @@ fn of_limited_rule(rule: LimitIndex, outer: Option<Admitted>, core: &Core) -> (b
 fn exceeded(found: &FoundKey, retry_after: Duration, window_status: WindowStatus) -> Denial {
     let cause = match found.share_terms() {
         Some(terms) => {
-            let quotas = AppliedQuotas { terms, choice: found.choice };
+            let quotas = ExceededQuotas::OfKey(AppliedQuotas { terms, choice: found.choice });
             Cause::Wait { retry_after, window_status, quotas }
         }
         None => Cause::None,

@@ -46,7 +46,7 @@ fn abandoned(decision: &mut Decision) -> Denial {
     decision.stop_waiting();
     // An admission that is dropped before its handler begins refunds its charge.
     let mut admission = decision.admission();
-    if let Some(entry) = &mut admission.0 {
+    if let Some(entry) = &mut admission.entry {
         // A request that was admitted before the panic is recorded as denied.
         if !entry.event.is_empty() {
             decision.event = std::mem::take(&mut entry.event);

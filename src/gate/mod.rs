@@ -329,11 +329,11 @@ impl Core {
         self.formats.iter().map(KeyFormat::prefix).filter(|prefix| !prefix.is_empty()).collect()
     }
 
-    /// The terms of a plan that has quotas.
+    /// The quotas of a public rule, or of a plan that has quotas.
     pub(crate) fn some_quotas(
         &self,
         rule: Option<crate::account::LimitIndex>,
-    ) -> Option<crate::account::AppliedQuotas> {
+    ) -> Option<crate::account::ExceededQuotas> {
         self.plans.some_quotas(rule)
     }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::account::{AppliedQuotas, LimitIndex, QuotaChoice, ResolvedTerms, Terms, TermsError};
+use crate::account::{
+    AppliedQuotas, ExceededQuotas, LimitIndex, QuotaChoice, ResolvedTerms, Terms, TermsError,
+};
 use crate::account::{Plan, QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, Quotas};
 use crate::error::ConfigError;
 use crate::key::KeyRecord;
@@ -17,6 +19,8 @@ pub(crate) struct Plans {
     owner: StateOwner,
     terms: HashMap<PlanName, Arc<Terms>>,
     quotas: HashMap<String, QuotaPolicy>,
+    /// The quotas of each rule that has quotas of its own, if the rule is public.
+    public: Box<[Option<Arc<Quotas>>]>,
 }
 
 impl Plans {
@@ -25,7 +29,8 @@ impl Plans {
         quotas: HashMap<String, QuotaPolicy>,
         rules: &RuleSet,
     ) -> Result<Self, ConfigError> {
-        let mut all = Self { owner: StateOwner::new(), terms: HashMap::new(), quotas };
+        let mut all =
+            Self { owner: StateOwner::new(), terms: HashMap::new(), quotas, public: Box::default() };
         let mut groups = RuleGroups::default();
         for (name, plan) in plans {
             let quotas = all.resolve(&plan.quotas).map_err(|unknown| {
@@ -37,11 +42,16 @@ impl Plans {
                 )
                 .in_member(member)
             })?;
-            let of_rules = rules.limited().map(|rule| all.of_rule(rule, plan, &mut groups));
+            let of_rules = rules.limited().map(|rule| all.of_rule(rule, Some(plan), &mut groups));
             let of_rules = of_rules.collect::<Result<_, _>>()?;
             let terms = Terms::new(Arc::new(plan.clone()), quotas, plan.caps.clone(), of_rules);
             all.terms.insert(name.clone(), Arc::new(terms));
         }
+        let public = rules.limited().map(|rule| {
+            let quotas = rule.public.then(|| all.of_rule(rule, None, &mut groups).map(Arc::new));
+            quotas.transpose()
+        });
+        all.public = public.collect::<Result<_, _>>()?;
         Ok(all)
     }
 
@@ -83,13 +93,22 @@ impl Plans {
         record.first_gate.get(self.owner).or_else(|| record.state().get(self.owner))
     }
 
-    /// Returns the quotas of the first plan, by name, that has quotas for a rule.
-    pub(crate) fn some_quotas(&self, rule: Option<LimitIndex>) -> Option<AppliedQuotas> {
+    /// Returns the quotas of a public rule.
+    pub(super) fn public_quotas(&self, rule: LimitIndex) -> Option<&Arc<Quotas>> {
+        self.public.get(rule.0 as usize)?.as_ref()
+    }
+
+    /// Returns the quotas of a public rule, or those of the first plan, by name, that has quotas for a rule.
+    pub(crate) fn some_quotas(&self, rule: Option<LimitIndex>) -> Option<ExceededQuotas> {
+        if let Some(quotas) = rule.and_then(|rule| self.public_quotas(rule)) {
+            return Some(ExceededQuotas::Public(Arc::clone(quotas)));
+        }
         let choice = rule.map_or(QuotaChoice::Key, QuotaChoice::KeyAndRule);
         let is_limited = |terms: &&Arc<Terms>| !terms.quotas_at(choice).is_empty();
         let mut terms: Vec<_> = self.terms.values().filter(is_limited).collect();
         terms.sort_unstable_by_key(|terms| &terms.plan.name);
-        terms.first().map(|terms| AppliedQuotas { terms: Arc::clone(terms), choice })
+        let applied = |terms: &&Arc<Terms>| AppliedQuotas { terms: Arc::clone(terms), choice };
+        terms.first().map(applied).map(ExceededQuotas::OfKey)
     }
 
     /// The identity of the gate that these plans belong to.
@@ -97,8 +116,13 @@ impl Plans {
         self.owner
     }
 
-    /// Returns the quotas that a rule has for keys on a plan.
-    fn of_rule(&self, rule: &Rule, plan: &Plan, groups: &mut RuleGroups) -> Result<Quotas, ConfigError> {
+    /// Returns the quotas that a rule has for keys on a plan, or without a plan.
+    fn of_rule(
+        &self,
+        rule: &Rule,
+        plan: Option<&Plan>,
+        groups: &mut RuleGroups,
+    ) -> Result<Quotas, ConfigError> {
         let unknown = |member: String| {
             move |unknown: TermsError| {
                 let expected = "define it under `[quotas]`, or write the quota itself";
@@ -108,7 +132,9 @@ impl Plans {
         let own = rule.quotas.iter().map(|quota| Ok((quota, self.policy(quota)?)));
         let member = format!("rules of the route `{}`", rule.route());
         let mut merged = own.collect::<Result<Vec<_>, _>>().map_err(unknown(member))?;
-        if let Some((route, terms)) = rule.terms_of(plan) {
+        if let Some(plan) = plan
+            && let Some((route, terms)) = rule.terms_of(plan)
+        {
             for quota in &terms.quotas {
                 let member = format!("plans.{}.rules.{route}.quotas", plan.name);
                 let policy = self.policy(quota).map_err(unknown(member))?;

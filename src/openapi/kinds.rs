@@ -25,6 +25,24 @@ pub(super) fn of(core: &Core, compiled: &Arc<CompiledRule>, is_mounted: bool) ->
     denials
 }
 
+/// Returns one denial of each kind that a public route with quotas can have.
+pub(super) fn of_public(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
+    let mut denials: Vec<Denial> = limited(core, compiled).into_iter().collect();
+    denials.extend([DenialKind::Unavailable, DenialKind::Misconfigured].map(Denial::of));
+    denials
+}
+
+fn limited(core: &Core, compiled: &CompiledRule) -> Option<Denial> {
+    core.some_quotas(compiled.limits).map(|quotas| {
+        let cause = Cause::Wait {
+            retry_after: Duration::from_secs(30),
+            window_status: WindowStatus::new(0, 0, Duration::from_mins(1)),
+            quotas,
+        };
+        Denial::because(DenialKind::RateLimited, cause)
+    })
+}
+
 fn of_any_route(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
     use DenialKind as Kind;
     let mut kinds = vec![Kind::Missing, Kind::Duplicate, Kind::InvalidFormat, Kind::Unknown, Kind::Revoked];
@@ -43,14 +61,7 @@ fn of_any_route(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
     if core.limits_attempts() {
         denials.push(Denial::because(Kind::TooManyAttempts, Cause::Attempts(Duration::from_secs(30))));
     }
-    denials.extend(core.some_quotas(compiled.limits).map(|quotas| {
-        let cause = Cause::Wait {
-            retry_after: Duration::from_secs(30),
-            window_status: WindowStatus::new(0, 0, Duration::from_mins(1)),
-            quotas,
-        };
-        Denial::because(Kind::RateLimited, cause)
-    }));
+    denials.extend(limited(core, compiled));
     denials
 }
 

@@ -26,11 +26,11 @@ impl<'a> Operation<'a> {
 
     pub(super) fn add_to(&self, operation: &mut Map<String, Value>, schemas: &mut Map<String, Value>) {
         let rule = &self.compiled.rule;
-        if rule.public {
-            operation.insert("security".to_owned(), json!([]));
+        let security = if rule.public { json!([]) } else { schemes::required(self.core) };
+        operation.insert("security".to_owned(), security);
+        if rule.public && rule.quotas.is_empty() {
             return;
         }
-        operation.insert("security".to_owned(), schemes::required(self.core));
         let asked = asked(rule);
         if !asked.is_empty() {
             operation.insert("x-tollgate".to_owned(), asked.into());
@@ -40,7 +40,11 @@ impl<'a> Operation<'a> {
         if let Some(own) = mounted {
             add_described(operation, own.described(self.method, self.path), schemas);
         }
-        let denials = kinds::of(self.core, self.compiled, mounted.is_some());
+        let denials = if rule.public {
+            kinds::of_public(self.core, self.compiled)
+        } else {
+            kinds::of(self.core, self.compiled, mounted.is_some())
+        };
         let responses = operation.entry("responses").or_insert_with(|| json!({}));
         let Some(responses) = responses.as_object_mut() else { return };
         for (status, response) in answers::of(self.core, &denials, self.path, self.method != "HEAD", schemas)

@@ -186,7 +186,8 @@ pub struct Rule {
     pub agreements: Vec<Agreement>,
     /// True if the account must have an active subscription.
     pub subscription: bool,
-    /// The quotas of the rule, in addition to those of the key. A request draws from all windows, or from none. A plan may
+    /// The quotas of the rule, in addition to those of the key. A public rule has only these, and they count networks or
+    /// pools. A request draws from all windows, or from none. A plan may
     /// replace them and add others: see [`Plan::rules`](crate::Plan::rules).
     ///
     /// All rules that refer to a quota by its name share its windows. A quota that is written out has windows that only

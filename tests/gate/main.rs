@@ -16,6 +16,7 @@ mod properties_attempts;
 mod properties_keys;
 mod properties_query;
 mod properties_rules;
+mod public_quotas;
 mod races;
 mod rule_quotas;
 mod scanner_pattern;

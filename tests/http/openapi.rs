@@ -13,6 +13,7 @@ sources = [{ header = "X-API-Key" }, { query = "api-key" }, { authorization = "B
 formats = [{ prefix = "acme_", body = 32 }]
 rules = [
     { route = "GET /health", public = true },
+    { route = "GET /status", public = true, quotas = [{ quota = "60 per minute", counts = "network" }] },
     { route = "GET /v1/quotes/{symbol}", cost = 2, scope = "quotes:read", subscription = true, quotas = ["9 per hour"] },
     { route = "GET /v1/bars", cost = { parameter = "limit", each = 1, default = 10, most = 50 }, min_plan = "pro" },
     { route = "POST /v1/orders", scope = { all = ["orders:read", "orders:write"] }, agreements = ["terms"] },

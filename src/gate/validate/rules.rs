@@ -1,6 +1,6 @@
 //! Validation of single rules, and of the routes that they make public.
 
-use crate::account::{Allowance, Plan};
+use crate::account::{Allowance, Plan, QuotaRef, QuotaScope};
 use crate::amount::Credits;
 use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, parameter, plans, refuse};
@@ -38,7 +38,7 @@ fn everything_public(member: &str, value: &str) -> Verdict {
 
 fn rule(rule: &Rule, builder: &GateBuilder) -> Verdict {
     if rule.public {
-        return public(rule);
+        return public(rule, builder);
     }
     cost(&rule.cost, builder)?;
     plans::quotas(&rule.quotas, "rule", builder)?;
@@ -137,8 +137,8 @@ fn is_open_to(rule: &Rule, plan: &Plan, builder: &GateBuilder) -> bool {
     rule.open_to.contains(&plan.name) || plan.rank.is_some_and(|rank| Some(rank) >= lowest)
 }
 
-/// Checks that a public rule has no requirements and does not match every path.
-fn public(rule: &Rule) -> Verdict {
+/// Checks that a public rule has no requirements of a key, and does not match every path.
+fn public(rule: &Rule, builder: &GateBuilder) -> Verdict {
     let asked = [
         ("cost", !rule.cost.is_free()),
         ("scope", rule.scopes != ScopeRule::Unnamed),
@@ -147,11 +147,22 @@ fn public(rule: &Rule) -> Verdict {
         ("closed_to", !rule.closed_to.is_empty()),
         ("agreements", !rule.agreements.is_empty()),
         ("subscription", rule.subscription),
-        ("quotas", !rule.quotas.is_empty()),
     ];
     if let Some((member, _)) = asked.iter().find(|(_, asks)| *asks) {
         let problem = format!("`public` and `{member}` cannot be combined");
         return refuse("public", "true", &problem, &format!("leave out either `public` or `{member}`"));
+    }
+    plans::quotas(&rule.quotas, "rule", builder)?;
+    for (place, quota) in rule.quotas.iter().enumerate() {
+        let policy = match quota {
+            QuotaRef::Policy(policy) => Some(policy),
+            QuotaRef::Named(name) => builder.quotas.get(name),
+        };
+        if policy.is_some_and(|policy| matches!(policy.counts(), QuotaScope::Key | QuotaScope::Account)) {
+            let problem = "the quota counts keys or accounts, and the requests of a public rule have none";
+            let expected = "write `counts = \"network\"`, or count a pool";
+            return refuse(&format!("quotas[{place}]"), &quota.to_string(), problem, expected);
+        }
     }
     // An OPTIONS request asks only for the options of a resource and reveals none of its contents.
     if is_all_paths(rule.pattern()) && rule.method() != Some(&http::Method::OPTIONS) {

@@ -408,3 +408,13 @@ fn problem_types_are_described() {
     let schema = &document["components"]["schemas"]["Denial429"];
     assert_eq!(schema["properties"]["violated-policies"]["items"]["type"], "string", "{schema}");
 }
+
+#[test]
+fn quotas_of_a_public_route_are_described() {
+    let document = gate("").gate().openapi();
+    let operation = &document["paths"]["/status"]["get"];
+    assert_eq!(operation["security"], json!([]));
+    assert_eq!(operation["x-tollgate"], json!({ "quotas": ["60 per minute"] }));
+    assert_eq!(statuses(operation), ["default", "429", "500", "503"]);
+    assert!(operation["responses"]["429"]["headers"]["Retry-After"].is_object(), "{operation}");
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tollgate::account::{Allowance, ParamLimit};
+use tollgate::account::{Allowance, NetworkCut, ParamLimit, QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::gate::{AttemptLimit, TrustedProxies};
 use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Length};
 use tollgate::rule::{Cost, ScopeRule};
@@ -190,6 +190,13 @@ fn rules(method: &str) -> Vec<Rule> {
         Cost::PerUnit { parameter: "limit".into(), each: Credits::new(1), least: 1, default: 10, most: 50 };
     let others = vec![
         public(&named("/open")),
+        rule(&named("/status"), &|rule| {
+            rule.public = true;
+            let counts = QuotaScope::Network(NetworkCut::default());
+            let quota = "2 per minute".parse::<QuotaPolicy>().unwrap().counting(counts);
+            rule.quotas = vec![QuotaRef::Policy(quota)];
+        }),
+        rule(&named("/v1/rare"), &|rule| rule.quotas = vec!["2 per minute".parse().unwrap()]),
         priced(&named("/v1/dear"), BALANCE + 1),
         rule(&named("/v1/bulk"), &|rule| rule.cost = bulk.clone()),
         rule(&named("/v1/scoped"), &|rule| rule.scopes = ScopeRule::AnyOf(vec!["data:read".into()])),

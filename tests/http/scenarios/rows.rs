@@ -83,7 +83,7 @@ impl Row {
 
 /// All scenarios.
 pub(crate) fn rows() -> Vec<Row> {
-    [sources(), methods(), handlers(), keys(), accounts(), asked(), managed(), back_ends()].concat()
+    [sources(), methods(), handlers(), keys(), accounts(), limits(), asked(), managed(), back_ends()].concat()
 }
 
 fn sources() -> Vec<Row> {
@@ -198,6 +198,26 @@ fn accounts() -> Vec<Row> {
         denied("a plan that is not configured", "GET /v1/data", 500, Misconfigured)
             .of(|_, account| account.plan = "nowhere".into()),
         limited,
+    ]
+}
+
+fn limits() -> Vec<Row> {
+    use DenialKind::RateLimited;
+
+    // Each row has a network of its own.
+    let from = |row: Row, address: &'static str| row.with("x-forwarded-for", address);
+    let after = |mut row: Row, before: usize| {
+        row.before = before;
+        row
+    };
+    vec![
+        after(served("a rule's quota that is not used up", "GET /v1/rare", 200, 0).keyed(), 1),
+        after(denied("a rule's quota that is used up", "GET /v1/rare", 429, RateLimited).keyed(), 2),
+        from(after(served("a public quota", "GET /status", 200, 0), 1), "203.0.113.21"),
+        from(
+            after(denied("a public quota that is used up", "GET /status", 429, RateLimited), 2),
+            "203.0.113.22",
+        ),
     ]
 }
 

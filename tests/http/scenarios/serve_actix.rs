@@ -44,6 +44,7 @@ fn routes(app: &mut web::ServiceConfig) {
     app.service(data)
         .route("/open", web::get().to(text("open")))
         .route("/open", web::head().to(text("open")))
+        .route("/status", web::get().to(text("status")))
         .route("/v1/stream", web::get().to(async || HttpResponse::Ok().streaming(chunks())))
         .route("/v1/fails", web::get().to(async || HttpResponse::InternalServerError().finish()))
         .route("/v1/lost", web::get().to(async || HttpResponse::NotFound().finish()))
@@ -51,7 +52,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/v1/slow", web::get().to(slow))
         .route("/v1/endless", web::get().to(endless))
         .route("/v1/echo", web::get().to(upgrade));
-    for name in ["free", "scoped", "pro", "paid", "signed", "dear", "bulk"] {
+    for name in ["free", "scoped", "pro", "paid", "signed", "dear", "bulk", "rare"] {
         app.route(&format!("/v1/{name}"), web::to(text("served")));
     }
 }

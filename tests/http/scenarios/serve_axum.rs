@@ -16,9 +16,10 @@ use crate::scenarios::fixture::{Notes, Stage};
 pub(crate) async fn serve(stage: &Stage) -> SocketAddr {
     let data = || get(async || "data").post(async || "data").options(async || StatusCode::NO_CONTENT);
     let chunks = || stream::iter(["one ", "two ", "three"]).map(Ok::<_, std::io::Error>);
-    let served = ["free", "scoped", "pro", "paid", "signed", "dear", "bulk"];
+    let served = ["free", "scoped", "pro", "paid", "signed", "dear", "bulk", "rare"];
     let app = Router::new()
         .route("/open", get(async || "open"))
+        .route("/status", get(async || "status"))
         .route("/v1/data", data())
         .route("/v1/stream", get(async move || Body::from_stream(chunks())))
         .route("/v1/fails", get(async || StatusCode::INTERNAL_SERVER_ERROR))

@@ -28,6 +28,7 @@ async fn answer(request: Request<Incoming>, notes: Notes) -> Result<Response<Bod
         // Over HTTP/2 nothing takes the body of an answer to `HEAD` away.
         (&Method::HEAD, _) => status(StatusCode::OK),
         (_, "/open") => Response::new(Body::from("open")),
+        (_, "/status") => Response::new(Body::from("status")),
         (_, "/v1/data") => Response::new(Body::from("data")),
         (_, "/v1/stream") => {
             let chunks = stream::iter(["one ", "two ", "three"]).map(Ok::<_, std::io::Error>);
@@ -55,7 +56,9 @@ async fn answer(request: Request<Incoming>, notes: Notes) -> Result<Response<Bod
             let upgrade = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
             upgrade.header("connection", "upgrade").header("upgrade", "echo").body(Body::empty()).unwrap()
         }
-        (_, "/v1/free" | "/v1/scoped" | "/v1/paid" | "/v1/bulk") => Response::new(Body::from("served")),
+        (_, "/v1/free" | "/v1/scoped" | "/v1/paid" | "/v1/bulk" | "/v1/rare") => {
+            Response::new(Body::from("served"))
+        }
         _ => status(StatusCode::NOT_FOUND),
     })
 }

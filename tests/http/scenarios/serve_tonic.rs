@@ -28,9 +28,10 @@ pub(crate) async fn serve(stage: &Stage) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let service = Methods(stage.notes.clone());
     let mut all = Routes::new(service.clone());
-    // No service's method has such a path. The table's public route is served all the same.
+    // No service's method has such a path. The table's public routes are served all the same.
     let router = std::mem::take(all.axum_router_mut());
-    *all.axum_router_mut() = router.route_service("/open", service);
+    let router = router.route_service("/open", service.clone());
+    *all.axum_router_mut() = router.route_service("/status", service);
     let mut server = Server::builder().layer(TollgateLayer::new(stage.gate.clone()));
     tokio::spawn(server.add_routes(all).serve_with_incoming(TcpIncoming::from(listener)));
     address
@@ -71,6 +72,7 @@ async fn answer(path: String, notes: Notes) -> Result<Response<Messages>, Status
     };
     let mut response = Response::new(match &*path {
         "/open" => say(&["open"]),
+        "/status" => say(&["status"]),
         "/v1/data" | "/v1/final" => say(&["data"]),
         "/v1/stream" => say(&["one ", "two ", "three"]),
         "/v1/fails" => return Err(Status::internal("as the table asks")),
@@ -86,7 +88,7 @@ async fn answer(path: String, notes: Notes) -> Result<Response<Messages>, Status
             });
             Box::pin(say(&["one "]).chain(rest))
         }
-        "/v1/free" | "/v1/scoped" | "/v1/paid" | "/v1/bulk" => say(&["served"]),
+        "/v1/free" | "/v1/scoped" | "/v1/paid" | "/v1/bulk" | "/v1/rare" => say(&["served"]),
         _ => return Err(Status::unimplemented("")),
     });
     if path == "/v1/final" {
