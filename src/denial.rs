@@ -45,13 +45,14 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::account::Quotas;
 use crate::account::{Breach, BreachKind, ExceededQuotas, TermsError, WindowStatus};
+use crate::account::{QuotaPolicy, Quotas};
 use crate::amount::Credits;
 use crate::error::StoreError;
 use crate::key::{KeyId, KeyRecord, KeySource};
@@ -162,6 +163,8 @@ denial_kinds! {
     ParameterForbidden = "parameter_forbidden", Some(Self::BadRequest);
     /// A query parameter above what the plan or the cost allows. 400.
     ParameterAboveCap = "parameter_above_cap", Some(Self::BadRequest);
+    /// A request that takes more units of a quota than it can ever hold. 400.
+    WeightTooLarge = "weight_too_large", Some(Self::BadRequest);
     /// A query parameter that must be a single plain number and is not. 400.
     ParameterUnreadable = "parameter_unreadable", Some(Self::BadRequest);
     /// A body member or a parameter that is invalid. 400.
@@ -192,6 +195,12 @@ pub(crate) enum Cause {
     Wait {
         retry_after: Duration,
         window_status: WindowStatus,
+        quotas: ExceededQuotas,
+        weight: NonZeroU32,
+    },
+    /// The weight of a request, which is above the capacity of one of the quotas.
+    Weight {
+        weight: NonZeroU32,
         quotas: ExceededQuotas,
     },
     /// The time after which the client's network may try again.
@@ -423,6 +432,27 @@ impl Denial {
         } else {
             None
         }
+    }
+
+    /// The quotas that deny the request: all without enough units left, or only the one that decides if the limiter
+    /// reports no other.
+    pub(crate) fn violated(&self) -> impl Iterator<Item = &QuotaPolicy> {
+        let exceeded = match self.cause() {
+            Cause::Wait { quotas, window_status, weight, .. } => {
+                Some((quotas.quotas(), window_status, *weight))
+            }
+            _ => None,
+        };
+        exceeded.into_iter().flat_map(|(quotas, decides, weight)| {
+            let lacks = move |place, policy: &QuotaPolicy| {
+                let mut all = decides.all.iter();
+                all.any(|window| window.policy == place && window.remaining < policy.units_of(weight))
+            };
+            let policies = quotas.policies().enumerate();
+            let violated =
+                policies.filter(move |(place, policy)| *place == decides.policy || lacks(*place, policy));
+            violated.map(|(_, policy)| policy)
+        })
     }
 
     /// The error that kept a back end from deciding.

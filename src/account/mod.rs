@@ -47,7 +47,7 @@ mod terms;
 pub use crate::network::NetworkCut;
 pub use grant::{CalendarUnit, Grant, GrantPeriod};
 pub use holder::{Account, AccountDetails, AccountStatus, Subscription};
-pub(crate) use param_limits::{Breach, BreachKind, number};
+pub(crate) use param_limits::{Breach, BreachKind, number, plain_number};
 pub use param_limits::{ParamLimit, ParamLimits};
 pub(crate) use plan::as_written;
 pub use plan::{Allowance, Lifetime, Plan, PlanRule};

@@ -174,7 +174,7 @@ pub(crate) fn number(query: &str, parameter: &str) -> Result<Option<u64>, Breach
 
 /// Parses one plain decimal number. Returns `None` for other text and on overflow.
 #[inline]
-fn plain_number(digits: &[u8]) -> Option<u64> {
+pub(crate) fn plain_number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }

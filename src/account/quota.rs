@@ -89,7 +89,14 @@ pub struct QuotaPolicy {
     refill: u64,
     counts: QuotaScope,
     strict: bool,
+    /// The unit, if the configuration names one.
+    unit: Option<Arc<str>>,
+    /// The largest number of units that one draw takes: the capacity, or that of the whole of which this is a share.
+    heaviest: NonZeroU32,
 }
+
+/// The unit of a quota that counts one for each request, whatever its weight.
+const REQUESTS: &str = "requests";
 
 /// The shortest window.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -136,6 +143,8 @@ impl QuotaPolicy {
             refill,
             counts: QuotaScope::Key,
             strict: false,
+            unit: None,
+            heaviest: some,
         })
     }
 
@@ -146,7 +155,7 @@ impl QuotaPolicy {
     /// Returns an error if a structured field cannot contain the name as a string (RFC 9651). The name must be
     /// printable ASCII without `"` and `\`.
     pub fn with_name(mut self, name: &str) -> Result<Self, ConfigError> {
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+        if !is_visible(name) {
             let problem = "a quota's name is visible ASCII without quotes and backslashes";
             return Err(ConfigError::new(name, problem, "write one as in `per-minute`").in_member("name"));
         }
@@ -162,7 +171,9 @@ impl QuotaPolicy {
     /// Returns true if `other`, which counts at least the same requests, denies every request that this policy would
     /// deny.
     pub(crate) fn is_never_reached_beside(&self, other: &Self) -> bool {
-        if !self.counts.is_within(&other.counts) || self.capacity < other.capacity {
+        // A request takes at least one unit, so that a quota of units counts at least what a quota of requests counts.
+        let counts_less = other.counts_requests() && !self.counts_requests();
+        if !self.counts.is_within(&other.counts) || counts_less || self.capacity < other.capacity {
             return false;
         }
         let nanos = |policy: &Self| policy.window.as_nanos();
@@ -238,7 +249,36 @@ impl QuotaPolicy {
             let problem = format!("an empty bucket of `{self}` would take more than 366 days to refill");
             return refuse(problem, format!("write {} at the most", most.max(self.quota.get().into())));
         }
-        self.capacity = capacity;
+        (self.capacity, self.heaviest) = (capacity, capacity);
+        Ok(self)
+    }
+
+    /// Sets the unit of the quota, as in `tokens`. It appears in `RateLimit-Policy` headers. A request takes as many units
+    /// as the [weight](crate::rule::Weight) of its rule says. A quota with the unit `requests` counts one for each request,
+    /// whatever its weight.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a structured field cannot contain the unit as a string (RFC 9651). The unit must be printable
+    /// ASCII without spaces, `"` and `\`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::account::QuotaPolicy;
+    ///
+    /// let tokens = "100000 per minute".parse::<QuotaPolicy>()?.with_unit("tokens")?;
+    /// let requests = "60 per minute".parse::<QuotaPolicy>()?.with_unit("requests")?;
+    /// let weight = std::num::NonZeroU32::new(500).unwrap();
+    /// assert_eq!((tokens.units_of(weight), requests.units_of(weight)), (500, 1));
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    pub fn with_unit(mut self, unit: &str) -> Result<Self, ConfigError> {
+        if !is_visible(unit) {
+            let problem = "a quota's unit is visible ASCII without quotes and backslashes";
+            return Err(ConfigError::new(unit, problem, "write one as in `tokens`").in_member("unit"));
+        }
+        self.unit = Some(unit.into());
         Ok(self)
     }
 
@@ -265,7 +305,7 @@ impl QuotaPolicy {
     #[must_use]
     pub fn in_any_window(mut self) -> Self {
         self.strict = true;
-        self.capacity = self.quota;
+        (self.capacity, self.heaviest) = (self.quota, self.quota);
         self
     }
 
@@ -279,12 +319,12 @@ impl QuotaPolicy {
         &self.name
     }
 
-    /// Returns the number of requests per window.
+    /// Returns the number of units per window. A request takes one unit, unless its rule has a weight.
     pub fn quota(&self) -> u32 {
         self.quota.get()
     }
 
-    /// Returns the number of requests that a full window admits at once: the burst, or the quota if there is none.
+    /// Returns the number of units that a full window has: the burst, or the quota if there is none.
     pub fn capacity(&self) -> u32 {
         self.capacity.get()
     }
@@ -292,6 +332,26 @@ impl QuotaPolicy {
     /// Returns true if the capacity differs from the quota.
     pub fn has_burst(&self) -> bool {
         self.capacity != self.quota
+    }
+
+    /// Returns the unit, if [`Self::with_unit`] has set one.
+    pub fn unit(&self) -> Option<&str> {
+        self.unit.as_deref()
+    }
+
+    /// Returns true if each request takes one unit, whatever its weight.
+    pub fn counts_requests(&self) -> bool {
+        self.unit() == Some(REQUESTS)
+    }
+
+    /// Returns the number of units that a request of this weight takes: the weight, or one if the unit is `requests`.
+    pub fn units_of(&self, weight: NonZeroU32) -> u32 {
+        if self.counts_requests() { 1 } else { weight.get() }
+    }
+
+    /// Returns the largest number of units that one draw takes.
+    pub(crate) fn heaviest(&self) -> NonZeroU32 {
+        if self.counts_requests() { NonZeroU32::MIN } else { self.heaviest }
     }
 
     /// Returns the length of the window.
@@ -309,6 +369,9 @@ impl QuotaPolicy {
     ///
     /// The sum of the shares is less than the quota by the remainder of the division. It is more than the quota if
     /// there are more nodes than requests.
+    ///
+    /// A request may take more units than the share has, but no more than the whole quota has. It needs a full window, and
+    /// takes all its units. The window admits the next request when they are refilled.
     #[must_use]
     pub fn shared_by(&self, nodes: NonZeroU32) -> Self {
         let share_of = |whole: NonZeroU32| NonZeroU32::new(whole.get() / nodes).unwrap_or(NonZeroU32::MIN);
@@ -328,6 +391,11 @@ impl QuotaPolicy {
     pub(crate) fn refill_nanos(&self) -> u64 {
         self.refill
     }
+}
+
+/// Returns true if a structured field can contain a text without spaces as a string (RFC 9651).
+fn is_visible(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 
 pub(crate) const UNITS: [(&str, u64); 5] =
@@ -429,13 +497,15 @@ pub enum QuotaOrigin {
 }
 
 /// The quotas of a request, grouped by the owner that they count and by their origin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Quotas {
     groups: Box<[QuotaGroup]>,
     /// True if all groups count the same owner.
     has_one_owner: bool,
     /// True if a group counts the client's network.
     counts_network: bool,
+    /// The least capacity of the policies whose units a weight multiplies.
+    capacity: u32,
     state: AttachedState,
 }
 
@@ -497,7 +567,23 @@ impl Quotas {
         groups.sort_by(|a, b| (a.counts.rank(), &a.origin).cmp(&(b.counts.rank(), &b.origin)));
         let has_one_owner = groups.windows(2).all(|pair| pair[0].counts == pair[1].counts);
         let counts_network = groups.iter().any(|group| matches!(group.counts, QuotaScope::Network(_)));
-        Self { groups: groups.into_boxed_slice(), has_one_owner, counts_network, state: AttachedState::new() }
+        let policies = groups.iter().flat_map(|group| group.policies.iter());
+        let of_units = policies.filter(|policy| !policy.counts_requests());
+        let capacity = of_units.map(QuotaPolicy::capacity).min().unwrap_or(u32::MAX);
+        let (groups, state) = (groups.into_boxed_slice(), AttachedState::new());
+        Self { groups, has_one_owner, counts_network, capacity, state }
+    }
+
+    /// Returns the largest weight of a request that all windows can admit: the least capacity, without the policies that
+    /// count each request once.
+    #[inline]
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Returns the policy with this capacity.
+    pub(crate) fn smallest(&self) -> Option<&QuotaPolicy> {
+        self.policies().find(|policy| policy.capacity() == self.capacity && !policy.counts_requests())
     }
 
     /// Returns true if a quota counts the client's network.
@@ -559,6 +645,12 @@ impl Quotas {
     }
 }
 
+impl Default for Quotas {
+    fn default() -> Self {
+        Self::of_groups([])
+    }
+}
+
 impl QuotaGroup {
     /// Groups policies of one origin by the owner that they count.
     pub(crate) fn of(origin: &QuotaOrigin, policies: impl IntoIterator<Item = QuotaPolicy>) -> Vec<Self> {
@@ -606,11 +698,11 @@ impl QuotaGroup {
 pub struct WindowStatus {
     /// The index of the window in [`Quotas::policies`].
     pub policy: usize,
-    /// The number of further requests that the window admits immediately.
+    /// The number of units that the window has left. A request takes one unit, unless its rule has a weight.
     pub remaining: u32,
     /// The time until the window is full again.
     pub reset: Duration,
-    /// The nanoseconds until the window admits one more request. One word keeps the status of an admitted request small.
+    /// The nanoseconds until the window has one more unit. One word keeps the status of an admitted request small.
     next: u64,
     /// The state of every window of the draw, including this one, in the order of [`Quotas::policies`]. Empty if
     /// [`Draw::every_window`](crate::limit::Draw::every_window) does not request it or the limiter cannot provide it.
@@ -618,14 +710,14 @@ pub struct WindowStatus {
 }
 
 impl WindowStatus {
-    /// Creates the state of a window that admits `remaining` more requests and is full again after `reset`. Until
-    /// [`with_next`](Self::with_next) sets a shorter time, one more request counts as admitted when the window is full.
+    /// Creates the state of a window that has `remaining` units left and is full again after `reset`. Until
+    /// [`with_next`](Self::with_next) sets a shorter time, one more unit counts as available when the window is full.
     #[inline]
     pub fn new(policy: usize, remaining: u32, reset: Duration) -> Self {
         Self { policy, remaining, reset, next: nanos(reset), all: Box::default() }
     }
 
-    /// Sets the time until the window admits one more request than it does now.
+    /// Sets the time until the window has one more unit than it has now.
     #[must_use]
     #[inline]
     pub fn with_next(mut self, next: Duration) -> Self {
@@ -641,7 +733,7 @@ impl WindowStatus {
         self
     }
 
-    /// Returns the time until the window admits one more request than [`remaining`](Self::remaining), if no other is
+    /// Returns the time until the window has one more unit than [`remaining`](Self::remaining), if no other request is
     /// admitted first. Zero if the window is full.
     pub fn next(&self) -> Duration {
         Duration::from_nanos(self.next)

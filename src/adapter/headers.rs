@@ -132,8 +132,8 @@ pub(super) fn answer(
             keep_private(headers, source);
         }
     }
-    if let Some((quotas, window_status)) = admission.reported_windows() {
-        limit_headers(headers, quotas, window_status, None);
+    if let Some((quotas, window_status, weighs)) = admission.reported_windows() {
+        limit_headers(headers, quotas, window_status, None, weighs);
     }
     if let Some(named) = request_id.take() {
         headers.set(named.0, named.1);

@@ -47,7 +47,8 @@ fn respond(
     if core.limit_headers
         && let Some((quotas, window_status)) = denial.windows().or_else(|| drawn.entry()?.windows())
     {
-        limit_headers(response.headers_mut(), quotas, window_status, denial.retry_after());
+        let weighs = core.rules.weighs();
+        limit_headers(response.headers_mut(), quotas, window_status, denial.retry_after(), weighs);
     }
     if let Some(names) = &core.credit_headers
         && let Cause::Balance { balance, cost } = *denial.cause()

@@ -9,14 +9,14 @@ use crate::config::{
     DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig, GrantConfig, HashConfig, KeepConfig,
     LifetimeConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig, PlanConfig, PlanRuleConfig,
     ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig, UsageConfig,
-    WebhookConfig,
+    WebhookConfig, WeightTable,
 };
 
 /// The place of a table in the file, in words, and the members of the table.
 type Table = (&'static str, &'static [&'static str]);
 
 /// Returns all tables of the file. The top level comes first.
-pub(super) fn tables() -> [Table; 29] {
+pub(super) fn tables() -> [Table; 30] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
         ("in `sources`", of::<SourceConfig>()),
@@ -26,6 +26,7 @@ pub(super) fn tables() -> [Table; 29] {
         ("under `[default]`", of::<DefaultConfig>()),
         ("under `[[rules]]`", of::<RuleConfig>()),
         ("in the `cost` of a rule", of::<PerUnitConfig>()),
+        ("in the `weight` of a rule", of::<WeightTable>()),
         ("in the `scope` of a rule", of::<ScopesConfig>()),
         ("under `[plans.NAME]`", of::<PlanConfig>()),
         ("under `[plans.NAME.rules.ROUTE]`", of::<PlanRuleConfig>()),
@@ -102,7 +103,7 @@ mod tests {
     const PAGE: &str = include_str!("reference.md");
 
     /// The headings of the page for the tables, in the order of `tables`.
-    const HEADINGS: [&str; 29] = [
+    const HEADINGS: [&str; 30] = [
         "## The top of the file",
         "## Sources",
         "## Formats",
@@ -111,6 +112,7 @@ mod tests {
         "## Default",
         "## Rules",
         "### Cost",
+        "### Weight",
         "### Scope",
         "## Plans",
         "### Rules of a plan",

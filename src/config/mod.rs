@@ -61,7 +61,9 @@ pub use plan::{
     CreditsConfig, Forbidden, GrantConfig, LifetimeConfig, MaxKeys, ParamLimitConfig, PlanConfig,
     PlanRuleConfig, QuotaConfig, QuotaTable, Unlimited,
 };
-pub use rule::{CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig};
+pub use rule::{
+    CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig, WeightConfig, WeightTable,
+};
 pub use secret::Reference;
 pub use text::{Network, Never, NotTaken, OneOf, Refusal, Span, Text, Written};
 pub use usage::{KeepConfig, UsageConfig};

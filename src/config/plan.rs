@@ -91,6 +91,9 @@ pub struct QuotaTable {
     /// The name of the quota. Defaults to the name of its window.
     #[serde(default)]
     pub name: Option<String>,
+    /// The unit of the quota, as in `tokens`. With `requests`, the quota counts each request once, whatever its weight.
+    #[serde(default)]
+    pub unit: Option<String>,
 }
 
 impl Written for QuotaRef {
@@ -206,6 +209,9 @@ impl QuotaConfig {
         let mut policy = table.quota.0.clone().counting(counts);
         if let Some(burst) = table.burst {
             policy = policy.with_burst(burst)?;
+        }
+        if let Some(unit) = &table.unit {
+            policy = policy.with_unit(unit)?;
         }
         let named = table.name.as_deref().map_or(Ok(policy.clone()), |name| policy.with_name(name));
         named.map(QuotaRef::Policy)

@@ -9,7 +9,7 @@ use crate::config::plan::quota_refs;
 use crate::config::text::{Never, OneOf, Written};
 use crate::config::{Config, DefaultConfig, QuotaConfig};
 use crate::error::ConfigError;
-use crate::rule::{Cost, Rule, ScopeRule};
+use crate::rule::{Cost, Rule, ScopeRule, Weight};
 
 /// A rule. `[default]` supplies the members that are absent, except for a public rule.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,6 +44,9 @@ pub struct RuleConfig {
     /// The quotas of the rule, in addition to those of the key.
     #[serde(default)]
     pub quotas: Vec<QuotaConfig>,
+    /// The weight of a request: the units that it takes from each window. Defaults to 1.
+    #[serde(default)]
+    pub weight: Option<WeightConfig>,
 }
 
 /// One route or several.
@@ -80,6 +83,32 @@ fn one() -> u64 {
     1
 }
 
+/// A weight: a number, or a table that names a query parameter or a header.
+pub type WeightConfig = OneOf<u32, Never, WeightTable>;
+
+/// A weight that is a number in the request.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightTable {
+    /// The name of the query parameter.
+    #[serde(default)]
+    pub parameter: Option<String>,
+    /// The name of the header.
+    #[serde(default)]
+    pub header: Option<String>,
+    /// The lowest weight. Defaults to 1.
+    #[serde(default = "one_unit")]
+    pub least: u32,
+    /// The weight of a request that names none.
+    pub default: u32,
+    /// The highest weight.
+    pub most: u32,
+}
+
+fn one_unit() -> u32 {
+    1
+}
+
 /// The scopes that a restricted key needs: one scope, `"*"` to admit any key, or a table with `any` or `all`.
 pub type ScopeConfig = OneOf<Never, String, ScopesConfig>;
 
@@ -96,6 +125,10 @@ pub struct ScopesConfig {
 impl Written for PerUnitConfig {
     const HOW: &'static str =
         "a table as in `{ parameter = \"limit\", each = 1, default = 100, most = 1000 }`";
+}
+
+impl Written for WeightTable {
+    const HOW: &'static str = "a table as in `{ parameter = \"years\", default = 1, most = 20 }`";
 }
 
 impl Written for String {
@@ -159,6 +192,40 @@ impl CostConfig {
     }
 }
 
+impl WeightConfig {
+    fn weight(&self) -> Result<Weight, ConfigError> {
+        let table = match self {
+            Self::Number(weight) => return Ok(Weight::Fixed(*weight)),
+            Self::Text(never) => match *never {},
+            Self::Table(table) => table,
+        };
+        let WeightTable { parameter, header, least, default, most } = table.clone();
+        match (parameter, header) {
+            (Some(parameter), None) => Ok(Weight::Parameter { parameter, least, default, most }),
+            (None, Some(name)) => {
+                let Ok(header) = name.parse() else {
+                    let expected = "write one as in `X-Weight`";
+                    let error = ConfigError::new(name, "invalid header name", expected);
+                    return Err(error.in_member("weight.header"));
+                };
+                Ok(Weight::Header { header, least, default, most })
+            }
+            (parameter, header) => {
+                let named = [("parameter", parameter), ("header", header)];
+                let named =
+                    named.into_iter().filter_map(|(member, name)| Some(format!("{member} = {:?}", name?)));
+                let value = format!(
+                    "{{ {} }}",
+                    named.chain([format!("most = {most}")]).collect::<Vec<_>>().join(", ")
+                );
+                let problem = "the weight must have exactly one of `parameter` and `header`";
+                let expected = "write one of `parameter` and `header`, or a number instead of the table";
+                Err(ConfigError::new(value, problem, expected).in_member("weight"))
+            }
+        }
+    }
+}
+
 impl RuleConfig {
     /// Returns one rule for each route.
     pub(super) fn rules(&self, config: &Config) -> Result<Vec<Rule>, ConfigError> {
@@ -208,6 +275,7 @@ impl RuleConfig {
     fn apply(&self, rule: &mut Rule, default: &DefaultConfig) -> Result<(), ConfigError> {
         rule.public = self.public;
         rule.quotas = quota_refs(&self.quotas)?;
+        rule.weight = self.weight.as_ref().map_or(Ok(Weight::default()), WeightConfig::weight)?;
         // A public route has no requirements, so `[default]` does not apply to it.
         if !self.public {
             default.apply(rule)?;

@@ -33,6 +33,8 @@ pub struct Admission {
 pub(super) struct PublicWindows {
     pub(super) quotas: Arc<Quotas>,
     pub(super) window_status: WindowStatus,
+    /// True if the gate's rules have weights.
+    pub(super) weighs: bool,
 }
 
 /// The outcome of an admitted request, which decides what happens to its charge.
@@ -87,11 +89,15 @@ impl Admission {
         self.entry.as_ref()
     }
 
-    /// The quotas and the state of the windows that limit headers report, if the gate sends them.
-    pub(crate) fn reported_windows(&self) -> Option<(&Quotas, &WindowStatus)> {
+    /// The quotas and the state of the windows that limit headers report, if the gate sends them, and whether its rules have
+    /// weights.
+    pub(crate) fn reported_windows(&self) -> Option<(&Quotas, &WindowStatus, bool)> {
         match (&self.entry, &self.public) {
-            (Some(entry), _) if entry.core().limit_headers => entry.windows(),
-            (None, Some(public)) => Some((&public.quotas, &public.window_status)),
+            (Some(entry), _) if entry.core().limit_headers => {
+                let (quotas, window_status) = entry.windows()?;
+                Some((quotas, window_status, entry.core().rules.weighs()))
+            }
+            (None, Some(public)) => Some((&public.quotas, &public.window_status, public.weighs)),
             _ => None,
         }
     }

@@ -356,10 +356,11 @@ impl GateBuilder {
 
     /// Adds `RateLimit` and `RateLimit-Policy` headers to responses (draft-ietf-httpapi-ratelimit-headers-11).
     ///
-    /// A window's `t` is the time in seconds, rounded up, until it admits one more request. A full window has no `t`. The
+    /// A window's `t` is the time in seconds, rounded up, until it has one more unit. A full window has no `t`. The
     /// window that denied a request has the `t` of `Retry-After`. A window whose `t` would be later than the response's
     /// `Retry-After` has none. `pk` is `account`, `network` or `pool:NAME` if a window does not count the
-    /// key alone.
+    /// key alone. `qu` is the unit of a quota that does not count requests. If a rule has a weight, the unit of a quota
+    /// without one is `units`.
     pub fn limit_headers(mut self) -> Self {
         self.limit_headers = true;
         self

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,7 +13,7 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::account::{
-    Allowance, AppliedQuotas, Breach, ExceededQuotas, LimitIndex, QuotaChoice, Quotas, ResolvedTerms, Terms,
+    Allowance, Breach, ExceededQuotas, LimitIndex, QuotaChoice, Quotas, ResolvedTerms, Terms,
 };
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
@@ -37,7 +38,7 @@ use crate::meter::{Meter, Metered};
 use crate::request::{Admitted, RequestView};
 use crate::request::{HeaderCount, KeySearch, find_key};
 use crate::respond::RequestId;
-use crate::rule::{CompiledRule, CostError};
+use crate::rule::{CompiledRule, CostError, Weight};
 
 /// The decision on one request, with the state that is kept while a back end is waited for.
 ///
@@ -137,22 +138,24 @@ impl Decision {
             return Poll::Ready(Ok(()));
         };
         let address = address_of(core, quotas, view)?;
+        let weight = weight_of(route, quotas, view, || Some(ExceededQuotas::Public(Arc::clone(quotas))))?;
         let draw = || {
             let now = self.event.begun().unwrap_or_else(|| core.clock.now());
-            let draw = Draw::keyless(quotas, now).telling_every_window(core.every_window);
+            let draw = Draw::keyless(quotas, now).weighing(weight).telling_every_window(core.every_window);
             core.limiter.draw(&address.map_or(draw, |address| draw.from_address(address)))
         };
         match ready!(answer(&DRAW, &mut self.waiting, core, cx, draw))? {
             LimitDecision::Within(window_status) => {
                 if core.limit_headers {
                     let quotas = Arc::clone(quotas);
-                    self.admission.public = Some(Box::new(PublicWindows { quotas, window_status }));
+                    let windows = PublicWindows { quotas, window_status, weighs: core.rules.weighs() };
+                    self.admission.public = Some(Box::new(windows));
                 }
                 Poll::Ready(Ok(()))
             }
             LimitDecision::Exceeded { retry_after, window_status } => {
                 let quotas = ExceededQuotas::Public(Arc::clone(quotas));
-                let cause = Cause::Wait { retry_after, window_status, quotas };
+                let cause = Cause::Wait { retry_after, window_status, quotas, weight };
                 Poll::Ready(Err(Denial::because(DenialKind::RateLimited, cause)))
             }
         }
@@ -382,6 +385,7 @@ impl Decision {
                 Check::Credits if charged => {}
                 Check::RateLimits => {
                     let address = address_of(core, quotas, view)?;
+                    let weight = weight_of(route, quotas, view, || found.applied_quotas())?;
                     let next = checks.get(*checked + 1).filter(|_| !charged);
                     if let Some((meter, cost)) =
                         metered(core, next, quotas, || price(route.compiled, terms, view))
@@ -389,7 +393,7 @@ impl Decision {
                         let id = reserve(spent, core, cost);
                         let both = || {
                             let charge = Charge::new(id, &record.account, cost, &terms.plan.credits, now);
-                            let draw = draw_of(record, quotas, now, address);
+                            let draw = draw_of(record, quotas, now, address).weighing(weight);
                             meter.draw_and_charge(&draw.telling_every_window(core.every_window), &charge)
                         };
                         match ready!(answer(&DRAW_AND_CHARGE, waiting, core, cx, both))? {
@@ -399,13 +403,13 @@ impl Decision {
                             }
                             Metered::Exceeded { retry_after, window_status } => {
                                 spent.forget_charge(core);
-                                return Poll::Ready(Err(exceeded(found, retry_after, window_status)));
+                                return Poll::Ready(Err(exceeded(found, weight, retry_after, window_status)));
                             }
                         }
                         *checked += 1;
                     } else {
                         let draw = || {
-                            let draw = draw_of(record, quotas, now, address);
+                            let draw = draw_of(record, quotas, now, address).weighing(weight);
                             core.limiter.draw(&draw.telling_every_window(core.every_window))
                         };
                         match ready!(answer(&DRAW, waiting, core, cx, draw))? {
@@ -416,7 +420,7 @@ impl Decision {
                                 within(spent, core, window_status);
                             }
                             LimitDecision::Exceeded { retry_after, window_status } => {
-                                return Poll::Ready(Err(exceeded(found, retry_after, window_status)));
+                                return Poll::Ready(Err(exceeded(found, weight, retry_after, window_status)));
                             }
                         }
                     }
@@ -662,16 +666,50 @@ fn of_limited_rule(rule: LimitIndex, outer: Option<Admitted>, core: &Core) -> (b
     (is_drawn, choice)
 }
 
+/// Returns the weight of the request: the units that it takes from each window.
+#[inline]
+fn weight_of(
+    route: &Route<'_>,
+    quotas: &Quotas,
+    view: &RequestView<'_>,
+    shared: impl FnOnce() -> Option<ExceededQuotas>,
+) -> Result<NonZeroU32, Denial> {
+    match route.compiled.rule.weight {
+        Weight::Fixed(1) => Ok(NonZeroU32::MIN),
+        ref weight => weighed(weight, route.compiled, quotas, view, shared),
+    }
+}
+
+/// Denies a request that takes more units than a window can ever hold. Waiting would not help.
+#[inline(never)]
+fn weighed(
+    weight: &Weight,
+    compiled: &CompiledRule,
+    quotas: &Quotas,
+    view: &RequestView<'_>,
+    shared: impl FnOnce() -> Option<ExceededQuotas>,
+) -> Result<NonZeroU32, Denial> {
+    let weight = weight.of(view).map_err(|problem| {
+        let parameter = compiled.weighed_by.clone().unwrap_or_default();
+        Denial::parameter(Breach { parameter, problem })
+    })?;
+    if weight.get() > quotas.capacity() {
+        let cause = shared().map(|quotas| Cause::Weight { weight, quotas });
+        return Err(Denial::because(DenialKind::WeightTooLarge, cause.unwrap_or_default()));
+    }
+    Ok(weight)
+}
+
 #[cold]
-fn exceeded(found: &FoundKey, retry_after: Duration, window_status: WindowStatus) -> Denial {
-    let cause = match found.share_terms() {
-        Some(terms) => {
-            let quotas = ExceededQuotas::OfKey(AppliedQuotas { terms, choice: found.choice });
-            Cause::Wait { retry_after, window_status, quotas }
-        }
-        None => Cause::None,
-    };
-    Denial::because(DenialKind::RateLimited, cause)
+fn exceeded(
+    found: &FoundKey,
+    weight: NonZeroU32,
+    retry_after: Duration,
+    window_status: WindowStatus,
+) -> Denial {
+    let cause =
+        found.applied_quotas().map(|quotas| Cause::Wait { retry_after, window_status, quotas, weight });
+    Denial::because(DenialKind::RateLimited, cause.unwrap_or_default())
 }
 
 /// Returns the cost of the request. The cost is zero if the plan's credits are unlimited.

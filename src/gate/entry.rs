@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::account::AppliedQuotas;
+use crate::account::ExceededQuotas;
 use crate::account::QuotaChoice;
 use crate::account::Quotas;
 use crate::account::ResolvedTerms;
@@ -99,6 +101,12 @@ impl FoundKey {
     /// The quotas that apply to the request.
     pub(super) fn quotas(&self) -> Option<&Quotas> {
         Some(self.terms()?.quotas_at(self.choice))
+    }
+
+    /// The quotas that apply to the request, with the terms that they are part of.
+    pub(super) fn applied_quotas(&self) -> Option<ExceededQuotas> {
+        let quotas = AppliedQuotas { terms: self.share_terms()?, choice: self.choice };
+        Some(ExceededQuotas::OfKey(quotas))
     }
 
     pub(super) fn share_terms(&self) -> Option<Arc<Terms>> {

@@ -1,7 +1,8 @@
 //! Rate limiters, which limit the number of requests per window.
 //!
-//! A gate draws one cell from every window of a key for each request. A request for which a window has no cell is
-//! denied with 429 and `Retry-After`.
+//! For each request, a gate draws one unit from every window of a key, or as many as the request's
+//! [weight](crate::rule::Weight) says. A request for which a window has too few units left is denied with 429 and
+//! `Retry-After`.
 //!
 //! # Example
 //!
@@ -54,6 +55,7 @@ pub(crate) mod redis;
 
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,7 +100,7 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// A request to a rate limiter for one cell from every window of a caller.
+/// A request to a rate limiter for the units of one request, from every window of a caller.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Draw<'a> {
@@ -106,6 +108,9 @@ pub struct Draw<'a> {
     pub caller: Caller<'a>,
     /// The effective quotas, grouped by the owner that they count. Never empty.
     pub quotas: &'a Quotas,
+    /// The weight of the request: the units that it takes from each window, except from those that count requests
+    /// ([`QuotaPolicy::units_of`](crate::account::QuotaPolicy::units_of)).
+    pub weight: NonZeroU32,
     /// The time of the request.
     pub now: Now,
     /// True if the answer contains the state of every window, and not only of the one that decides.
@@ -113,11 +118,11 @@ pub struct Draw<'a> {
 }
 
 impl<'a> Draw<'a> {
-    /// Creates a draw from the windows of `quotas` for a request with `key`.
+    /// Creates a draw of one unit from the windows of `quotas`, for a request with `key`.
     #[inline]
     pub fn new(key: &'a KeyRecord, quotas: &'a Quotas, now: Now) -> Self {
         let caller = Caller { key: Some(key), address: None };
-        Self { caller, quotas, now, every_window: false }
+        Self { caller, quotas, weight: NonZeroU32::MIN, now, every_window: false }
     }
 
     /// Creates a draw for a request without a key. No quota may count keys or accounts.
@@ -143,7 +148,7 @@ impl<'a> Draw<'a> {
     /// ```
     #[inline]
     pub fn keyless(quotas: &'a Quotas, now: Now) -> Self {
-        Self { caller: Caller::default(), quotas, now, every_window: false }
+        Self { caller: Caller::default(), quotas, weight: NonZeroU32::MIN, now, every_window: false }
     }
 
     /// Sets the client's address, from which quotas that count networks find the network.
@@ -151,6 +156,14 @@ impl<'a> Draw<'a> {
     #[inline]
     pub fn from_address(mut self, address: IpAddr) -> Self {
         self.caller.address = Some(address);
+        self
+    }
+
+    /// Sets the weight of the request. A gate never draws more than [`Quotas::capacity`].
+    #[must_use]
+    #[inline]
+    pub fn weighing(mut self, weight: NonZeroU32) -> Self {
+        self.weight = weight;
         self
     }
 
@@ -167,11 +180,11 @@ impl<'a> Draw<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an exceeded quota must deny the request"]
 pub enum LimitDecision {
-    /// Every window admitted the request and gave a cell. The state is that of the window with the least left.
+    /// Every window admitted the request and gave its units. The state is that of the window with the least left.
     Within(WindowStatus),
-    /// At least one window did not admit the request, and no window gave a cell.
+    /// At least one window did not admit the request, and no window gave a unit.
     Exceeded {
-        /// The time until all windows admit a request, if no other is admitted first.
+        /// The time until all windows admit this request, if no other is admitted first.
         retry_after: Duration,
         /// The window with the longest wait.
         window_status: WindowStatus,
@@ -193,8 +206,10 @@ impl LimitDecision {
 ///
 /// # Contract
 ///
-/// - **All or none.** A draw takes one cell from every window, or from none. One call is one atomic read-decide-write
+/// - **All or none.** A draw takes its units from every window, or from none. One call is one atomic read-decide-write
 ///   over all windows, whatever owners they count.
+/// - **Weights.** A draw takes the units that [`QuotaPolicy::units_of`](crate::account::QuotaPolicy::units_of) returns
+///   for its weight, but no more than the [capacity](crate::account::QuotaPolicy::capacity) of the window.
 /// - **Separate.** A window is identified by the owner that its quota counts, by the
 ///   [origin](crate::account::QuotaGroup::origin) of the quota, and by the name, the length and the kind of the quota.
 /// - **Exact.** A request that receives `retry_after` is admitted from that instant on, and not before, if no other is
@@ -210,7 +225,7 @@ impl LimitDecision {
 ///   networks with the most quota left.
 /// - **Loss only admits more.** State may be lost in a crash; a quota is then admitted once more.
 pub trait RateLimiter: Debug + Send + Sync + 'static {
-    /// Takes a cell from every window, if all have one.
+    /// Takes the units of a request from every window, if all have them.
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision>;
 
     /// Returns the state of every window, in the order of [`Quotas::policies`], without taking anything.

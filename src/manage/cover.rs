@@ -16,6 +16,8 @@ fn keeps(held: &QuotaPolicy, asked: &QuotaPolicy) -> bool {
         (QuotaScope::Key, _) => true,
         (held, asked) => held == asked,
     };
+    // A request takes at least one unit of a quota that does not count requests.
+    let counted = counted && (held.counts_requests() || !asked.counts_requests());
     let (most, window) = (u128::from(held.quota()), held.window().as_nanos());
     let (quota, every) = (u128::from(asked.quota()), asked.window().as_nanos());
     let (capacity, burst) = (u128::from(held.capacity()), u128::from(asked.capacity()));

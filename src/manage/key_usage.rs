@@ -44,15 +44,17 @@ pub struct KeyUsage {
 pub struct WindowUsage {
     /// The quota's name.
     pub policy: String,
-    /// The number of requests that the quota admits in a window.
+    /// The number of units that the quota admits in a window. A request takes one unit, unless its rule has a weight.
     pub quota: u32,
-    /// The number of requests that a full window admits at once: the burst, or the quota if there is none.
+    /// The number of units that a full window has: the burst, or the quota if there is none.
     pub capacity: u32,
+    /// The unit of the quota, if the configuration names one.
+    pub unit: Option<String>,
     /// The length of the window.
     pub window: Duration,
     /// The scope of the count: the requests that are counted together.
     pub counts: QuotaScope,
-    /// The number of further requests that the quota admits at once.
+    /// The number of units that the window has left.
     pub remaining: u32,
     /// The time until the full quota is available again.
     pub reset: Duration,
@@ -124,6 +126,7 @@ impl Gate {
                 policy: policy.name().to_owned(),
                 quota: policy.quota(),
                 capacity: policy.capacity(),
+                unit: policy.unit().map(str::to_owned),
                 window: policy.window(),
                 counts: policy.counts().clone(),
                 remaining: key_usage.remaining,

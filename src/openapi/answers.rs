@@ -128,9 +128,11 @@ fn header(name: &HeaderName) -> Value {
     let description = match name.as_str() {
         "www-authenticate" => "The authentication schemes with which a key can be sent.",
         "ratelimit" => {
-            "For each quota: the remaining requests (`r`), and the seconds until more are available (`t`)."
+            "For each quota: the remaining units (`r`), and the seconds until more are available (`t`)."
         }
-        "ratelimit-policy" => "The quotas that apply to the request: `q` requests in `w` seconds.",
+        "ratelimit-policy" => {
+            "The quotas that apply to the request: `q` units (`qu`; requests by default) in `w` seconds."
+        }
         _ => "The id of the request.",
     };
     json!({ "description": description, "schema": { "type": "string" } })

@@ -1,5 +1,6 @@
 //! The denials that a route can have, each with example details.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::gate::Core;
 use crate::key::KeySource;
 use crate::limit::WindowStatus;
 use crate::rule::CompiledRule;
-use crate::rule::{Cost, ScopeRule};
+use crate::rule::{Cost, ScopeRule, Weight};
 
 /// Returns one denial of each kind that a route that needs a key can have.
 pub(super) fn of(core: &Core, compiled: &Arc<CompiledRule>, is_mounted: bool) -> Vec<Denial> {
@@ -27,7 +28,9 @@ pub(super) fn of(core: &Core, compiled: &Arc<CompiledRule>, is_mounted: bool) ->
 
 /// Returns one denial of each kind that a public route with quotas can have.
 pub(super) fn of_public(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
-    let mut denials: Vec<Denial> = limited(core, compiled).into_iter().collect();
+    let mut denials: Vec<Denial> =
+        limited(core, compiled).into_iter().chain(too_heavy(core, compiled)).collect();
+    denials.extend(of_weight(&compiled.rule.weight));
     denials.extend([DenialKind::Unavailable, DenialKind::Misconfigured].map(Denial::of));
     denials
 }
@@ -38,6 +41,7 @@ fn limited(core: &Core, compiled: &CompiledRule) -> Option<Denial> {
             retry_after: Duration::from_secs(30),
             window_status: WindowStatus::new(0, 0, Duration::from_mins(1)),
             quotas,
+            weight: NonZeroU32::MIN,
         };
         Denial::because(DenialKind::RateLimited, cause)
     })
@@ -88,10 +92,18 @@ fn of_rule(core: &Core, compiled: &Arc<CompiledRule>) -> Vec<Denial> {
         let cause = Cause::Balance { balance: Credits::ZERO, cost };
         denials.push(Denial::because(DenialKind::CreditsExhausted, cause));
     }
+    denials.extend(too_heavy(core, compiled));
     denials
 }
 
-/// Returns the denials for query parameters that a plan limits or that the cost depends on.
+/// Returns the denial of a request that is too heavy for a quota, if the rule's requests have weights.
+fn too_heavy(core: &Core, compiled: &CompiledRule) -> Option<Denial> {
+    let quotas = core.some_quotas(compiled.limits).filter(|_| !compiled.rule.weight.is_one())?;
+    let weight = NonZeroU32::MIN.saturating_add(quotas.quotas().capacity());
+    Some(Denial::because(DenialKind::WeightTooLarge, Cause::Weight { weight, quotas }))
+}
+
+/// Returns the denials for query parameters that a plan limits, and for numbers that the cost or the weight depends on.
 fn of_parameters(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
     let mut breaches = Vec::new();
     if let Cost::PerUnit { parameter, most, .. } = &compiled.rule.cost {
@@ -110,13 +122,22 @@ fn of_parameters(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
     }
     let denial =
         |(parameter, problem): (&str, _)| Denial::parameter(Breach { parameter: parameter.into(), problem });
-    let mut denials: Vec<Denial> = Vec::new();
+    let mut denials: Vec<Denial> = of_weight(&compiled.rule.weight);
     for denial in breaches.into_iter().map(denial) {
         if denials.iter().all(|known| known.kind() != denial.kind()) {
             denials.push(denial);
         }
     }
     denials
+}
+
+/// Returns the denials for a number in the request that is its weight.
+fn of_weight(weight: &Weight) -> Vec<Denial> {
+    let (Weight::Parameter { most, .. } | Weight::Header { most, .. }) = weight else { return Vec::new() };
+    let breach = |problem| {
+        Denial::parameter(Breach { parameter: weight.source().unwrap_or_default().into(), problem })
+    };
+    [BreachKind::Above((*most).into()), BreachKind::Unreadable].map(breach).into()
 }
 
 /// Returns the additional denials of a path of key management.

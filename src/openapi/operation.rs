@@ -8,7 +8,7 @@ use crate::gate::{Core, RouteDescription};
 use crate::openapi::{answers, kinds, merge, schemes};
 use crate::respond::CreditHeaders;
 use crate::rule::CompiledRule;
-use crate::rule::{Cost, Rule, ScopeRule};
+use crate::rule::{Cost, Rule, ScopeRule, Weight};
 
 /// An operation with its rule.
 pub(super) struct Operation<'a> {
@@ -117,6 +117,16 @@ fn asked(rule: &Rule) -> Map<String, Value> {
     if !rule.quotas.is_empty() {
         ask("quotas", rule.quotas.iter().map(ToString::to_string).collect());
     }
+    match &rule.weight {
+        weight if weight.is_one() => {}
+        Weight::Fixed(weight) => ask("weight", (*weight).into()),
+        Weight::Parameter { parameter, default, most, .. } => {
+            ask("weight", json!({ "parameter": parameter, "default": default, "most": most }));
+        }
+        Weight::Header { header, default, most, .. } => {
+            ask("weight", json!({ "header": header.as_str(), "default": default, "most": most }));
+        }
+    }
     asked
 }
 
@@ -151,7 +161,24 @@ fn in_words(rule: &Rule, core: &Core) -> String {
         let quotas: Vec<String> = rule.quotas.iter().map(ToString::to_string).collect();
         words.push(format!("Has rate limits of its own: {}.", quotas.join(", ")));
     }
+    match &rule.weight {
+        weight if weight.is_one() => {}
+        Weight::Fixed(weight) => words.push(format!("Takes {weight} units of each rate limit.")),
+        Weight::Parameter { parameter, default, most, .. } => {
+            words.push(weight_words(&format!("`{parameter}`"), *default, *most));
+        }
+        Weight::Header { header, default, most, .. } => {
+            words.push(weight_words(&format!("the header `{header}`"), *default, *most));
+        }
+    }
     words.join(" ")
+}
+
+/// Describes a weight that a request names.
+fn weight_words(named: &str, default: u32, most: u32) -> String {
+    format!(
+        "Takes as many units of each rate limit as {named} says. Its default is {default}, and its maximum is {most}."
+    )
 }
 
 /// Appends a paragraph to an operation's description, unless the description already ends with it.

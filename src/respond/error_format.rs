@@ -27,6 +27,7 @@ use crate::respond::unique;
 /// - `{request_id}`, `{timestamp}` (UTC, whole seconds) and `{instance}` (the path, see
 ///   [`DenialContext::instance`](crate::respond::DenialContext::instance)) are values of the request.
 /// - `{retry_after}`, `{policy}` and `{violated_policies}` are values of a rate limit.
+/// - `{weight}`, `{policy}` and `{capacity}` are values of a request that takes more units than a quota can hold.
 /// - `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}`
 ///   and `{cost}` are values of the denials that they describe.
 /// - `{member}`, `{problem}` and `{max_keys}` are values of key management.

@@ -16,7 +16,6 @@ use crate::denial::{Denial, DenialKind};
 use crate::name::Agreement;
 use crate::respond::challenge::{Challenges, sufficient_scopes};
 use crate::respond::error_text::waits;
-use crate::respond::limits::violated;
 use crate::respond::template::{Piece, Variable};
 use crate::respond::{DenialContext, ResponseForDenial};
 
@@ -95,7 +94,7 @@ impl ResponseForDenial for ErrorTemplates {
                 Piece::Text(text) => buffer.push(text),
                 Piece::Whole(Variable::ViolatedPolicies) => {
                     buffer.push("[");
-                    buffer.push_list(violated(denial), "\"", ",");
+                    buffer.push_list(denial.violated(), "\"", ",");
                     buffer.push("]");
                 }
                 Piece::Whole(variable) | Piece::Within(variable) => {
@@ -166,7 +165,14 @@ impl ErrorTemplates {
                 let policy = quotas.quotas().policies().nth(window_status.policy);
                 buffer.push_escaped(policy.map_or("", QuotaPolicy::name));
             }
-            (Variable::ViolatedPolicies, _) => buffer.push_list(violated(denial), "", ", "),
+            (Variable::Policy, Cause::Weight { quotas, .. }) => {
+                buffer.push_escaped(quotas.quotas().smallest().map_or("", QuotaPolicy::name));
+            }
+            (Variable::Weight, Cause::Weight { weight, .. }) => buffer.push_shown(weight),
+            (Variable::Capacity, Cause::Weight { quotas, .. }) => {
+                buffer.push_shown(quotas.quotas().capacity());
+            }
+            (Variable::ViolatedPolicies, _) => buffer.push_list(denial.violated(), "", ", "),
             (Variable::RequiredScope, Cause::Scopes(compiled)) => {
                 buffer.push_escaped(compiled.required_scope.as_deref().unwrap_or_default());
             }

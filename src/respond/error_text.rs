@@ -226,6 +226,10 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         DenialKind::ParameterAboveCap => {
             ("Parameter Too Large", "The parameter `{parameter}` must be at most {cap}.")
         }
+        DenialKind::WeightTooLarge => (
+            "Request Too Heavy",
+            "The request takes {weight} units of the quota `{policy}`, which can hold {capacity}.",
+        ),
         DenialKind::ParameterUnreadable => (
             "Invalid Parameter",
             "The parameter `{parameter}` must be given once, as a whole number that is not below the minimum.",

@@ -9,13 +9,15 @@ use http::{HeaderName, HeaderValue};
 
 use crate::account::WindowStatus;
 use crate::account::{QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
-use crate::denial::Denial;
 use crate::respond::AnswerHeaders;
 
 /// Adds `RateLimit-Policy` and `RateLimit` for all windows (draft-ietf-httpapi-ratelimit-headers-11). If the limiter
 /// reports no other window, `RateLimit` contains only the window with the least left. A policy that counts more than
 /// the key, or that belongs to a rule, has a partition key, `pk`, in both fields. Both fields are lists: values that the
 /// service adds for its own limits are kept. `retry_after` is the wait of a refused request.
+///
+/// A policy that does not count requests has its unit, `qu`. If the gate `weighs` requests, this includes each policy
+/// without a unit, so that the field is the same on all routes.
 ///
 /// `t` is the time until more quota is available. A full window has no `t`. A `Retry-After` that the response already has
 /// must not be earlier than a `t`, so that a window with a later `t` has none.
@@ -24,6 +26,7 @@ pub(crate) fn limit_headers(
     quotas: &Quotas,
     least: &WindowStatus,
     retry_after: Option<Duration>,
+    weighs: bool,
 ) {
     const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
     const STANDING: HeaderName = HeaderName::from_static("ratelimit");
@@ -31,7 +34,10 @@ pub(crate) fn limit_headers(
     for (policy, origin) in quotas.policies().zip(quotas.origins()) {
         // Rounded up, because a shorter window would promise more than the quota.
         let (quota, window) = (policy.quota(), seconds(policy.window()));
-        item(&mut text, policy, origin, format_args!("q={quota};w={window}"));
+        match unit(policy, weighs) {
+            Some(unit) => item(&mut text, policy, origin, format_args!("q={quota};w={window};qu=\"{unit}\"")),
+            None => item(&mut text, policy, origin, format_args!("q={quota};w={window}")),
+        }
     }
     insert(headers, POLICY, &text);
     let promised = promised(headers);
@@ -91,18 +97,11 @@ pub(super) fn scope_text(counts: &QuotaScope) -> Cow<'static, str> {
     }
 }
 
-/// Returns the quotas that deny a request: all without a request left, or only the one that decides if the limiter reports
-/// no other.
-pub(super) fn violated(denial: &Denial) -> impl Iterator<Item = &QuotaPolicy> {
-    let windows = denial.windows().into_iter();
-    windows.flat_map(|(quotas, decides)| {
-        let is_empty =
-            |place| decides.all.iter().any(|window| window.policy == place && window.remaining == 0);
-        let policies = quotas.policies().enumerate();
-        policies
-            .filter(move |(place, _)| *place == decides.policy || is_empty(*place))
-            .map(|(_, policy)| policy)
-    })
+/// Returns the unit of a quota, if it may be another than requests: the configured one, or units of the weight if a gate
+/// `weighs` requests.
+pub(super) fn unit(policy: &QuotaPolicy, weighs: bool) -> Option<&str> {
+    let unit = policy.unit().or(weighs.then_some("units"));
+    unit.filter(|_| !policy.counts_requests())
 }
 
 /// Returns whole seconds, rounded up.

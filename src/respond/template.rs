@@ -14,6 +14,8 @@ pub(super) enum Variable {
     Instance,
     RetryAfter,
     Policy,
+    Weight,
+    Capacity,
     RequiredScope,
     RequiredPlan,
     Agreement,
@@ -29,12 +31,14 @@ pub(super) enum Variable {
 }
 
 /// The variables and the names of their placeholders.
-const VARIABLES: [(&str, Variable); 17] = [
+const VARIABLES: [(&str, Variable); 19] = [
     ("request_id", Variable::RequestId),
     ("timestamp", Variable::Timestamp),
     ("instance", Variable::Instance),
     ("retry_after", Variable::RetryAfter),
     ("policy", Variable::Policy),
+    ("weight", Variable::Weight),
+    ("capacity", Variable::Capacity),
     ("required_scope", Variable::RequiredScope),
     ("required_plan", Variable::RequiredPlan),
     ("agreement", Variable::Agreement),
@@ -70,7 +74,9 @@ impl Variable {
         match self {
             Self::RequestId | Self::Timestamp | Self::Instance => true,
             Self::RetryAfter => waits(kind),
-            Self::Policy | Self::ViolatedPolicies => kind == Kind::RateLimited,
+            Self::Policy => matches!(kind, Kind::RateLimited | Kind::WeightTooLarge),
+            Self::ViolatedPolicies => kind == Kind::RateLimited,
+            Self::Weight | Self::Capacity => kind == Kind::WeightTooLarge,
             Self::RequiredScope => kind == Kind::ScopeRequired,
             Self::RequiredPlan => kind == Kind::PlanRequired,
             Self::Agreement | Self::AgreementUrl => kind == Kind::AgreementRequired,
@@ -92,7 +98,16 @@ impl Variable {
 
     /// Returns true if the variable is a number, which stays a number in JSON.
     pub(super) fn is_number(self) -> bool {
-        matches!(self, Self::RetryAfter | Self::Cap | Self::Balance | Self::Cost | Self::MaxKeys)
+        matches!(
+            self,
+            Self::RetryAfter
+                | Self::Weight
+                | Self::Capacity
+                | Self::Cap
+                | Self::Balance
+                | Self::Cost
+                | Self::MaxKeys
+        )
     }
 }
 

@@ -40,6 +40,8 @@
 //! - [`Rule`]: the route and its requirements. The documentation of the type describes how the rule of a request is
 //!   found.
 //! - [`Cost`]: a fixed number of credits, or a number per unit of a query parameter.
+//! - [`Weight`]: the number of units that a request takes from rate limits: a fixed number, or the number in a query
+//!   parameter or a header.
 //! - [`ScopeRule`]: the scopes that a restricted key needs.
 //!
 //! [`deny_unmatched`](crate::GateBuilder::deny_unmatched) denies the requests that no rule matches.
@@ -51,8 +53,10 @@ mod route;
 mod segment_tree;
 mod set;
 mod twins;
+mod weight;
 
 pub(crate) use path::is_odd;
 pub use route::{Cost, Rule, ScopeRule};
 pub(crate) use route::{CostError, Purpose};
 pub(crate) use set::{CompiledRule, RuleSet};
+pub use weight::Weight;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 
-use crate::account::{Plan, PlanRule, QuotaRef, number};
+use crate::account::{BreachKind, Plan, PlanRule, QuotaRef};
 use crate::amount::Credits;
 use crate::error::ConfigError;
 use crate::error::shortened;
 use crate::name::{Agreement, PlanName, Scope};
-use crate::rule::{foreign, twins};
+use crate::rule::weight::{Bounds, in_parameter};
+use crate::rule::{Weight, foreign, twins};
 use crate::words;
 
 /// The longest path that a request can have, which is the limit of `http`.
@@ -193,6 +194,9 @@ pub struct Rule {
     /// All rules that refer to a quota by its name share its windows. A quota that is written out has windows that only
     /// this rule uses.
     pub quotas: Vec<QuotaRef>,
+    /// The weight of a request: the number of units that it takes from each window, those of the key and those of the rule.
+    /// The default is one.
+    pub weight: Weight,
     /// The first route of the rule's table in the configuration file, for a rule that has several routes. All routes of the
     /// table share the windows of its quotas.
     pub(crate) first_route: Option<Arc<str>>,
@@ -298,6 +302,7 @@ impl Rule {
             agreements: Vec::new(),
             subscription: false,
             quotas: Vec::new(),
+            weight: Weight::default(),
             first_route: None,
             purpose: Purpose::Service,
         }
@@ -394,7 +399,7 @@ fn unmatched(pattern: &str) -> Option<&'static str> {
 #[derive(Debug)]
 pub(crate) enum CostError {
     /// The number of units is too high, or is not a number.
-    Asked(crate::account::BreachKind),
+    Asked(BreachKind),
     /// The product does not fit.
     TooMuch,
 }
@@ -408,29 +413,19 @@ impl Cost {
     /// Returns the number of units of an admitted request, if the cost is per unit.
     pub(crate) fn units(&self, query: Option<&str>) -> Option<u64> {
         let Self::PerUnit { parameter, default, .. } = self else { return None };
-        let asked = query.map_or(Ok(None), |query| number(query, parameter)).ok()?;
-        Some(asked.unwrap_or(*default))
+        Some(in_parameter(query, parameter).ok()?.unwrap_or(*default))
     }
 
     /// Returns the cost of a request with this query.
     #[inline]
     pub(crate) fn of(&self, query: Option<&str>) -> Result<Credits, CostError> {
-        use crate::account::BreachKind;
-
-        let (parameter, each, least, default, most) = match self {
+        let (parameter, each, bounds) = match self {
             Self::Fixed(cost) => return Ok(*cost),
             Self::PerUnit { parameter, each, least, default, most } => {
-                (parameter, each, least, default, most)
+                (parameter, each, Bounds { least: *least, default: *default, most: *most })
             }
         };
-        let asked = query.map_or(Ok(None), |query| number(query, parameter)).map_err(CostError::Asked)?;
-        let units = asked.unwrap_or(*default);
-        if units > *most {
-            return Err(CostError::Asked(BreachKind::Above(*most)));
-        }
-        if asked.is_some_and(|asked| asked < *least) {
-            return Err(CostError::Asked(BreachKind::Unreadable));
-        }
+        let units = bounds.units(in_parameter(query, parameter)).map_err(CostError::Asked)?;
         each.checked_mul(units).ok_or(CostError::TooMuch)
     }
 }

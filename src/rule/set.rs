@@ -29,6 +29,8 @@ pub(crate) struct CompiledRule {
     pub(crate) required_scope: Option<String>,
     /// The parameter that determines the cost, as a refusal names it.
     pub(crate) unit: Option<Arc<str>>,
+    /// The parameter or the header that determines the weight, as a refusal names it.
+    pub(crate) weighed_by: Option<Arc<str>>,
     /// True if the rule admits no key.
     pub(crate) refuses: bool,
     /// The index of the rule among those that have quotas of their own, for any plan.
@@ -57,6 +59,7 @@ impl CompiledRule {
         } else {
             None
         };
+        let weighed_by = rule.weight.source().map(Into::into);
         let (pattern, gap) = (rule.pattern(), rule.pattern().find(['{', '}']));
         let said = gap.map_or(pattern.len(), |gap| pattern[..gap].rfind('/').unwrap_or_default());
         Ok(Self {
@@ -66,6 +69,7 @@ impl CompiledRule {
             min_rank,
             required_scope,
             unit,
+            weighed_by,
             refuses: false,
             limits: None,
             beside: false,
@@ -82,6 +86,7 @@ impl CompiledRule {
             min_rank: None,
             required_scope: None,
             unit: None,
+            weighed_by: None,
             refuses: true,
             limits: None,
             beside: false,
@@ -133,6 +138,8 @@ pub(crate) struct RuleSet {
     /// The index of the rule for requests that no rule matches. If they are denied, it is the index of the refusing
     /// rule.
     unmatched: usize,
+    /// True if a request to some rule may take more than one unit.
+    weighs: bool,
     /// The rules for GET, the most frequent method.
     get: Matcher,
     /// The rules for each other method that a rule names.
@@ -217,7 +224,8 @@ impl RuleSet {
         compiled.extend([Arc::new(otherwise), refusing]);
         compiled.extend(beside);
         let unmatched = if denies_unmatched { refused } else { refused - 1 };
-        Ok(Self { rules: compiled, named, unmatched, get, by_method, any_method })
+        let weighs = compiled.iter().any(|compiled| !compiled.rule.weight.is_one());
+        Ok(Self { rules: compiled, named, unmatched, weighs, get, by_method, any_method })
     }
 
     /// Returns the index of the rule for a request, and true if its path is odd.
@@ -311,6 +319,17 @@ impl RuleSet {
     /// Returns the named rules, without the rule for requests that none matches.
     pub(crate) fn named(&self) -> &[Arc<CompiledRule>] {
         &self.rules[..self.named]
+    }
+
+    /// Returns true if a request to some rule may take more than one unit.
+    #[inline]
+    pub(crate) fn weighs(&self) -> bool {
+        self.weighs
+    }
+
+    /// Returns the headers that contain weights.
+    pub(crate) fn weight_headers(&self) -> impl Iterator<Item = &http::HeaderName> {
+        self.rules.iter().filter_map(|compiled| compiled.rule.weight.header())
     }
 
     /// Returns the rules that have quotas of their own, for any plan, in the order of their [`LimitIndex`].

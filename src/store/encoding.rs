@@ -90,6 +90,8 @@ enum QuotaText {
         /// The capacity of the bucket; absent if it is the quota.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         burst: Option<u32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unit: Option<String>,
     },
 }
 
@@ -238,6 +240,7 @@ fn quota_texts(quotas: &[QuotaRef]) -> Vec<QuotaText> {
             },
             strict: policy.is_strict(),
             burst: policy.has_burst().then(|| policy.capacity()),
+            unit: policy.unit().map(str::to_owned),
         },
     };
     quotas.iter().map(text).collect()
@@ -246,7 +249,7 @@ fn quota_texts(quotas: &[QuotaRef]) -> Vec<QuotaText> {
 fn quotas_of(texts: Vec<QuotaText>) -> Fallible<Vec<QuotaRef>> {
     let quota = |text| match text {
         QuotaText::Named(name) => Ok(QuotaRef::Named(name)),
-        QuotaText::Policy { name, quota, nanos, counts, strict, burst } => {
+        QuotaText::Policy { name, quota, nanos, counts, strict, burst, unit } => {
             let counts = match counts {
                 QuotaScopeText::Key => QuotaScope::Key,
                 QuotaScopeText::Account => QuotaScope::Account,
@@ -258,8 +261,12 @@ fn quotas_of(texts: Vec<QuotaText>) -> Fallible<Vec<QuotaRef>> {
             let policy = QuotaPolicy::new(quota, Duration::from_nanos(nanos))?.with_name(&name)?;
             let policy = policy.counting(counts);
             let policy = if strict { policy.in_any_window() } else { policy };
-            Ok(QuotaRef::Policy(match burst {
+            let policy = match burst {
                 Some(burst) => policy.with_burst(burst)?,
+                None => policy,
+            };
+            Ok(QuotaRef::Policy(match unit {
+                Some(unit) => policy.with_unit(&unit)?,
                 None => policy,
             }))
         }

@@ -28,6 +28,7 @@ const FAULTS: &[&str] = &[
     include_str!("config_errors/usage.txt"),
     include_str!("config_errors/alerts.txt"),
     include_str!("config_errors/attempts.txt"),
+    include_str!("config_errors/limits.txt"),
 ];
 
 /// The beginning of every faulty file that has no source of its own.

@@ -36,3 +36,4 @@ mod security_status;
 mod support;
 mod two_gates;
 mod usage;
+mod weights;

@@ -17,6 +17,9 @@ rules = [
     { route = "GET /v1/quotes/{symbol}", cost = 2, scope = "quotes:read", subscription = true, quotas = ["9 per hour"] },
     { route = "GET /v1/bars", cost = { parameter = "limit", each = 1, default = 10, most = 50 }, min_plan = "pro" },
     { route = "POST /v1/orders", scope = { all = ["orders:read", "orders:write"] }, agreements = ["terms"] },
+    { route = "POST /v1/backtests", weight = { parameter = "years", default = 1, most = 20 }, quotas = ["40 per day"] },
+    { route = "POST /v1/chat", weight = { header = "X-Tokens", default = 3, most = 4 } },
+    { route = "POST /v1/batch", weight = 5 },
     { route = "/v1/anything" },
     { route = "/v1/files/*", cost = 7 },
 ]

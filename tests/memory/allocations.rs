@@ -118,6 +118,23 @@ fn network_quota_allocates_nothing() {
 }
 
 #[test]
+fn weight_allocates_nothing() {
+    let bare = allocations(service_fn(world::handler), admitted);
+    let header = http::HeaderName::from_static("x-weight");
+    let in_header = tollgate::rule::Weight::Header { header, least: 1, default: 3, most: 9 };
+    let parameter = "limit".to_owned();
+    let in_query = tollgate::rule::Weight::Parameter { parameter, least: 1, default: 3, most: 9_999 };
+    for weight in [tollgate::rule::Weight::Fixed(4), in_header, in_query] {
+        let mut rule = tollgate::Rule::new("GET /v1/candles/BTC").unwrap();
+        rule.scopes = tollgate::rule::ScopeRule::Everyone;
+        rule.quotas = ["1000000 per minute", "1000000 in any hour"].map(|text| text.parse().unwrap()).into();
+        rule.weight = weight;
+        let gate = gate::with_keys(4).without_principal();
+        assert_eq!(allocations(behind(gate.rule(rule)), admitted), bare);
+    }
+}
+
+#[test]
 fn usage_of_an_admission_allocates_nothing() {
     let bare = allocations(service_fn(world::handler), admitted);
     let gate = gate::with_keys(4).without_principal().usage_options(UsageOptions::default()).build().unwrap();

@@ -68,14 +68,40 @@ fn mixed_policies() -> impl Strategy<Value = Vec<QuotaPolicy>> {
     })
 }
 
-/// The times at which each window is full again, in nanoseconds, by counted owner, length and refill time of a cell.
+/// The same, any of which may be strict or count requests. Each request of a strict window is recorded on its own.
+fn weighed_policies() -> impl Strategy<Value = Vec<QuotaPolicy>> {
+    let kinds = prop::collection::vec((prop::bool::weighted(0.3), prop::bool::weighted(0.3)), 5);
+    (policies(), kinds).prop_map(|(policies, kinds)| {
+        let kind = |(policy, (strict, requests)): (QuotaPolicy, (bool, bool))| {
+            let policy = if strict { policy.in_any_window() } else { policy };
+            if requests { policy.with_unit("requests").unwrap() } else { policy }
+        };
+        policies.into_iter().zip(kinds).map(kind).collect()
+    })
+}
+
+/// The owner that a window counts, and its length.
+type Place = (String, Duration);
+
+/// The state of each window, in nanoseconds.
 #[derive(Default)]
-struct Model(HashMap<(String, Duration), HashMap<u64, u64>>);
+struct Model {
+    /// The times at which each window is full again, by the refill time of a cell.
+    full_at: HashMap<Place, HashMap<u64, u64>>,
+    /// The time and the units of each request that a strict window has admitted.
+    logs: HashMap<Place, Vec<(u64, u64)>>,
+}
 
 impl Model {
     /// Admits a request if all windows do; else says how long the slowest takes.
-    fn draw(&mut self, record: &KeyRecord, policies: &[QuotaPolicy], now: u64) -> Result<(), u64> {
-        let mut drawn = Vec::new();
+    fn draw(
+        &mut self,
+        record: &KeyRecord,
+        policies: &[QuotaPolicy],
+        weight: NonZeroU32,
+        now: u64,
+    ) -> Result<(), u64> {
+        let (mut drawn, mut logged) = (Vec::new(), Vec::new());
         let mut wait = 0;
         for policy in policies {
             let subject = match policy.counts() {
@@ -85,31 +111,60 @@ impl Model {
                 QuotaScope::Pool(name) => format!("pool {name}"),
             };
             let refill = u64::try_from(policy.refill().as_nanos()).unwrap();
-            let most = u64::from(policy.capacity() - 1);
             let place = (subject, policy.window());
+            let units = policy.units_of(weight).min(policy.capacity());
+            let most = u64::from(policy.capacity() - units);
+            if policy.is_strict() {
+                let window = u64::try_from(policy.window().as_nanos()).unwrap();
+                let log = self.logs.entry(place.clone()).or_default();
+                log.retain(|(at, _)| at + window > now);
+                let mut used: u64 = log.iter().map(|(_, units)| units).sum();
+                for (at, units) in log {
+                    if used <= most {
+                        break;
+                    }
+                    used -= *units;
+                    wait = wait.max(*at + window - now);
+                }
+                logged.push((place, (now, u64::from(units))));
+                continue;
+            }
             let mut taken = 0;
-            for (unit, full_at) in self.0.get(&place).into_iter().flatten() {
+            for (unit, full_at) in self.full_at.get(&place).into_iter().flatten() {
                 let ahead = full_at.saturating_sub(now);
                 wait = wait.max(ahead.saturating_sub(unit * most));
                 // What was taken under another quota counts by the cell.
                 let cells = (u128::from(ahead) * u128::from(refill)).div_ceil(u128::from(*unit));
                 taken = taken.max(u64::try_from(cells).unwrap().min(refill * most));
             }
-            drawn.push((place, refill, now + taken + refill));
+            drawn.push((place, refill, now + taken + refill * u64::from(units)));
         }
         if wait > 0 {
             return Err(wait);
         }
         for (place, refill, full_at) in drawn {
-            self.0.entry(place).or_default().insert(refill, full_at);
+            self.full_at.entry(place).or_default().insert(refill, full_at);
+        }
+        for (place, request) in logged {
+            self.logs.entry(place).or_default().push(request);
         }
         Ok(())
     }
 }
 
 fn draw(limiter: &MemoryLimiter, record: &KeyRecord, quotas: &Quotas, world: &World) -> LimitDecision {
+    draw_weight(limiter, record, quotas, NonZeroU32::MIN, world)
+}
+
+fn draw_weight(
+    limiter: &MemoryLimiter,
+    record: &KeyRecord,
+    quotas: &Quotas,
+    weight: NonZeroU32,
+    world: &World,
+) -> LimitDecision {
     let draw = Draw::new(record, quotas, world.clock.now()).from_address(address_of(record));
-    let drawn = limiter.draw(&draw);
+    let drawn = limiter.draw(&draw.weighing(weight));
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(drawn).unwrap()
 }
 
@@ -157,7 +212,7 @@ proptest! {
             } else {
                 (&*records[key], &quotas[key])
             };
-            let expected = model.draw(record, &policies[key], now);
+            let expected = model.draw(record, &policies[key], NonZeroU32::MIN, now);
             match draw(&limiter, record, quotas, &world) {
                 LimitDecision::Within(_) => prop_assert_eq!(expected, Ok(())),
                 LimitDecision::Exceeded { retry_after, .. } => {
@@ -168,19 +223,67 @@ proptest! {
     }
 
     #[test]
+    fn weights_match_a_naive_model(
+        policies in prop::collection::vec(weighed_policies(), 3),
+        draws in prop::collection::vec((0_usize..3, 1_u32..9, prop_oneof![2 => Just(0_u64), 2 => 0_u64..900, 2 => 0_u64..20_000]), 1..80),
+    ) {
+        let world = World::new();
+        let (limiter, mut model, records) = (MemoryLimiter::new(), Model::default(), records(&world));
+        let quotas: Vec<Quotas> = policies.iter().map(|policies| Quotas::new(policies.clone())).collect();
+        for (key, weight, wait) in draws {
+            world.clock.advance(Duration::from_millis(wait));
+            let now = u64::try_from(world.clock.now().elapsed().as_nanos()).unwrap();
+            let weight = NonZeroU32::new(weight).unwrap();
+            let expected = model.draw(&records[key], &policies[key], weight, now);
+            let told = match draw_weight(&limiter, &records[key], &quotas[key], weight, &world) {
+                LimitDecision::Within(_) => Ok(()),
+                LimitDecision::Exceeded { retry_after, .. } => Err(u64::try_from(retry_after.as_nanos()).unwrap()),
+            };
+            prop_assert_eq!(told, expected);
+        }
+    }
+
+    #[test]
+    fn weights_match_governor(
+        (quota, burst) in (1_u32..50, 1_u32..80),
+        draws in prop::collection::vec((1_u32..20, prop_oneof![2 => Just(0_u64), 2 => 0_u64..900, 1 => 0_u64..9_000]), 1..200),
+    ) {
+        let world = World::new();
+        let (limiter, record) = (MemoryLimiter::new(), Arc::clone(&records(&world)[0]));
+        let policy = QuotaPolicy::new(quota, Duration::from_secs(7)).unwrap().with_burst(burst).unwrap();
+        let oracle_quota = governor::Quota::with_period(policy.refill()).unwrap();
+        let (clock, burst) = (FakeRelativeClock::default(), NonZeroU32::new(burst).unwrap());
+        let oracle = governor::RateLimiter::direct_with_clock(oracle_quota.allow_burst(burst), clock.clone());
+        let quotas = Quotas::new([policy]);
+        for (weight, wait) in draws {
+            world.clock.advance(Duration::from_millis(wait));
+            clock.advance(Duration::from_millis(wait));
+            let weight = NonZeroU32::new(weight).unwrap();
+            // governor has no answer for more cells than a bucket has.
+            let checked = oracle.check_n(weight.min(burst)).unwrap();
+            let expected = checked.map_err(|refusal| refusal.wait_time_from(clock.now()));
+            match draw_weight(&limiter, &record, &quotas, weight, &world) {
+                LimitDecision::Within(_) => prop_assert_eq!(expected, Ok(())),
+                LimitDecision::Exceeded { retry_after, .. } => prop_assert_eq!(expected, Err(retry_after)),
+            }
+        }
+    }
+
+    #[test]
     fn next_is_the_time_until_more_is_left(
         // The keys are of one account, and may have different quotas for it.
         policies in prop::collection::vec(mixed_policies(), 2),
-        draws in prop::collection::vec((0_usize..2, prop_oneof![2 => Just(0_u64), 2 => 0_u64..900, 1 => 0_u64..20_000]), 1..60),
+        draws in prop::collection::vec((0_usize..2, 1_u32..4, prop_oneof![2 => Just(0_u64), 2 => 0_u64..900, 1 => 0_u64..20_000]), 1..60),
     ) {
         let world = World::new();
         let (limiter, records) = (MemoryLimiter::new(), records(&world));
         let quotas: Vec<Quotas> = policies.into_iter().map(Quotas::new).collect();
-        for (key, wait) in draws {
+        for (key, weight, wait) in draws {
             world.clock.advance(Duration::from_millis(wait));
+            let weight = NonZeroU32::new(weight).unwrap();
             let (record, quotas, now) = (&records[key], &quotas[key], world.clock.now());
             let (LimitDecision::Within(decides) | LimitDecision::Exceeded { window_status: decides, .. }) =
-                draw(&limiter, record, quotas, &world);
+                draw_weight(&limiter, record, quotas, weight, &world);
             let windows = peek(&limiter, record, quotas, now);
             prop_assert_eq!(&decides, &windows[decides.policy]);
             for (policy, window) in quotas.policies().zip(&windows) {

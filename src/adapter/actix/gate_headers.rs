@@ -18,7 +18,10 @@ impl GateHeaders {
         let core = &gate.0;
         let sources = core.sources.iter().filter_map(crate::key::KeySource::header_name);
         let read = sources.chain([core.proxies.header(), core.request_ids.header()]);
-        let names = read.filter_map(|name| Some((name.clone(), convert::name(name)?))).collect();
+        let names = read
+            .chain(core.rules.weight_headers())
+            .filter_map(|name| Some((name.clone(), convert::name(name)?)))
+            .collect();
         Self { gate, names }
     }
 

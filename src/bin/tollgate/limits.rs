@@ -58,6 +58,7 @@ pub(crate) fn quotas_json(quotas: Option<&Vec<QuotaRef>>) -> Value {
             "counts": counted(policy.counts()),
             "strict": policy.is_strict(),
             "burst": policy.has_burst().then(|| policy.capacity()),
+            "unit": policy.unit(),
         }),
     };
     quotas.map(|quotas| quotas.iter().map(quota).collect()).unwrap_or_default()
@@ -80,7 +81,8 @@ pub(crate) fn words(quotas: Option<&Vec<QuotaRef>>, caps: Option<&ParamLimits>) 
         let QuotaRef::Policy(policy) = quota else { return quota.to_string() };
         let counts = (*policy.counts() != QuotaScope::Key).then(|| counted(policy.counts()));
         let burst = policy.has_burst().then(|| format!("burst {}", policy.capacity()));
-        let more: Vec<String> = counts.into_iter().chain(burst).collect();
+        let unit = policy.unit().map(|unit| format!("unit {unit}"));
+        let more: Vec<String> = counts.into_iter().chain(burst).chain(unit).collect();
         if more.is_empty() { quota.to_string() } else { format!("{quota} ({})", more.join(", ")) }
     };
     let cap = |(parameter, cap): (&str, ParamLimit)| match cap {

@@ -8,8 +8,10 @@ mod origins;
 mod owners;
 mod strict;
 mod time;
+mod weights;
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
 type Limiter = Arc<dyn RateLimiter>;
 
 pub(super) fn suite(limiter: &Limiter) -> Suite {
-    let parts: [Vec<Check>; 8] = [
+    let parts: [Vec<Check>; 9] = [
         draw::checks(limiter),
         owners::checks(limiter),
         changes::checks(limiter),
@@ -33,6 +35,7 @@ pub(super) fn suite(limiter: &Limiter) -> Suite {
         bursts::checks(limiter),
         origins::checks(limiter),
         networks::checks(limiter),
+        weights::checks(limiter),
     ];
     Suite::new("limits", parts)
 }
@@ -50,6 +53,7 @@ struct TestKey {
     is_keyless: bool,
     address: Option<IpAddr>,
     quotas: Arc<Quotas>,
+    weight: NonZeroU32,
     now: Now,
 }
 
@@ -63,7 +67,8 @@ impl TestKey {
     fn with(limiter: Limiter, policies: Vec<QuotaPolicy>) -> Self {
         let key = Arc::new(fresh::key(&Arc::new(fresh::account())));
         let now = Now::new(fresh::now(), HOUR);
-        Self { limiter, key, is_keyless: false, address: None, quotas: Arc::new(Quotas::new(policies)), now }
+        let (quotas, weight) = (Arc::new(Quotas::new(policies)), NonZeroU32::MIN);
+        Self { limiter, key, is_keyless: false, address: None, quotas, weight, now }
     }
 
     /// Returns another key with the same quotas.
@@ -89,12 +94,18 @@ impl TestKey {
         Self { now, ..self.clone() }
     }
 
+    /// Returns the same caller, whose requests have this weight.
+    fn weighing(&self, weight: u32) -> Self {
+        Self { weight: NonZeroU32::new(weight).unwrap_or(NonZeroU32::MIN), ..self.clone() }
+    }
+
     fn request(&self) -> Draw<'_> {
         let draw = if self.is_keyless {
             Draw::keyless(&self.quotas, self.now)
         } else {
             Draw::new(&self.key, &self.quotas, self.now)
         };
+        let draw = draw.weighing(self.weight);
         self.address.map_or(draw, |address| draw.from_address(address))
     }
 

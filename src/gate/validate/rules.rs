@@ -1,11 +1,15 @@
 //! Validation of single rules, and of the routes that they make public.
 
+use std::num::NonZeroU32;
+
 use crate::account::{Allowance, Plan, QuotaRef, QuotaScope};
 use crate::amount::Credits;
+use crate::error::ConfigError;
 use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, parameter, plans, refuse};
+use crate::header::{MEANS_SOMETHING_ELSE, is_reserved};
 use crate::name::PlanName;
-use crate::rule::{Cost, Rule, ScopeRule};
+use crate::rule::{Cost, Rule, ScopeRule, Weight};
 
 pub(super) fn all(builder: &GateBuilder) -> Verdict {
     if !builder.denies_unmatched {
@@ -22,6 +26,10 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     otherwise.map_err(|error| error.in_member("default"))?;
     if builder.otherwise.public {
         return everything_public("default.public", "true");
+    }
+    admits_its_weight(&builder.otherwise, "default", builder)?;
+    for (place, one) in builder.rules.iter().enumerate() {
+        admits_its_weight(one, &format!("rules[{place}]"), builder)?;
     }
     for (place, one) in builder.rules.iter().enumerate() {
         let verdict = rule(one, builder).and_then(|()| open_to_some_plan(one, builder));
@@ -41,6 +49,7 @@ fn rule(rule: &Rule, builder: &GateBuilder) -> Verdict {
         return public(rule, builder);
     }
     cost(&rule.cost, builder)?;
+    weight(&rule.weight, builder)?;
     plans::quotas(&rule.quotas, "rule", builder)?;
     if let ScopeRule::AnyOf(named) | ScopeRule::AllOf(named) = &rule.scopes {
         let expected =
@@ -152,6 +161,7 @@ fn public(rule: &Rule, builder: &GateBuilder) -> Verdict {
         let problem = format!("`public` and `{member}` cannot be combined");
         return refuse("public", "true", &problem, &format!("leave out either `public` or `{member}`"));
     }
+    weight(&rule.weight, builder)?;
     plans::quotas(&rule.quotas, "rule", builder)?;
     for (place, quota) in rule.quotas.iter().enumerate() {
         let policy = match quota {
@@ -186,22 +196,105 @@ fn cost(cost: &Cost, builder: &GateBuilder) -> Verdict {
         let expected = "write a smaller `most`, or a smaller `each`";
         return refuse("cost.most", &most.to_string(), problem, expected);
     }
+    let at_least = if *default == 0 {
+        "write a number that is not less than `least`, or `least = 0` if a request may be free"
+    } else {
+        NOT_LESS
+    };
+    bounds("cost", *least, *default, *most, at_least)
+}
+
+/// The remedy of a default that is too low.
+const NOT_LESS: &str = "write a number that is not less than `least`";
+
+/// Checks the bounds of a number that a request may contain.
+fn bounds(member: &str, least: u64, default: u64, most: u64, at_least: &str) -> Verdict {
     if least > most {
         let problem = format!("`least` is greater than `most`, which is {most}");
-        return refuse("cost.least", &least.to_string(), &problem, "write a number up to `most`");
+        return refuse(
+            &format!("{member}.least"),
+            &least.to_string(),
+            &problem,
+            "write a number up to `most`",
+        );
     }
+    let member = format!("{member}.default");
     if default > most {
         let problem = format!("`default` is greater than `most`, which is {most}");
-        return refuse("cost.default", &default.to_string(), &problem, "write a number up to `most`");
+        return refuse(&member, &default.to_string(), &problem, "write a number up to `most`");
     }
     if default < least {
         let problem = format!("`default` is less than `least`, which is {least}");
-        let expected = if *default == 0 {
-            "write a number that is not less than `least`, or `least = 0` if a request may be free"
-        } else {
-            "write a number that is not less than `least`"
+        return refuse(&member, &default.to_string(), &problem, at_least);
+    }
+    Ok(())
+}
+
+fn weight(weight: &Weight, builder: &GateBuilder) -> Verdict {
+    let (least, default, most) = match weight {
+        Weight::Fixed(0) => return refuse("weight", "0", WEIGHS_NOTHING, AT_LEAST_ONE),
+        Weight::Fixed(_) => return Ok(()),
+        Weight::Parameter { parameter: name, least, default, most } => {
+            parameter(name, &builder.sources).map_err(|error| error.in_member("weight.parameter"))?;
+            (least, default, most)
+        }
+        Weight::Header { header, least, default, most } => {
+            let expected = "name another header, as in `X-Weight`";
+            if is_reserved(header) {
+                return refuse("weight.header", header.as_str(), MEANS_SOMETHING_ELSE, expected);
+            }
+            if builder.sources.iter().any(|source| source.header_name() == Some(header)) {
+                let problem = "a key is read from this header, which cannot be a number as well";
+                return refuse("weight.header", header.as_str(), problem, expected);
+            }
+            (least, default, most)
+        }
+    };
+    if *least == 0 {
+        return refuse("weight.least", "0", WEIGHS_NOTHING, AT_LEAST_ONE);
+    }
+    bounds("weight", (*least).into(), (*default).into(), (*most).into(), NOT_LESS)
+}
+
+const WEIGHS_NOTHING: &str = "a request must take at least one unit";
+
+const AT_LEAST_ONE: &str = "write at least 1";
+
+/// Rejects a quota that can never admit a request to a rule, because it cannot hold the units that the lightest request takes.
+fn admits_its_weight(rule: &Rule, member: &str, builder: &GateBuilder) -> Verdict {
+    if rule.weight.least() <= 1 {
+        return Ok(());
+    }
+    let beside = |error: ConfigError| error.beside(format!("{member}.weight"));
+    holds(&rule.quotas, rule, builder).map_err(|error| beside(error.in_member(member)))?;
+    // A request to a public rule has no plan.
+    for plan in builder.plans.iter().filter(|plan| !rule.public && is_open_to(rule, plan, builder)) {
+        let member = format!("plans.{}", plan.name);
+        holds(&plan.quotas, rule, builder).map_err(|error| beside(error.in_member(&member)))?;
+        if let Some((route, terms)) = rule.terms_of(plan) {
+            let member = format!("{member}.rules.{route}");
+            holds(&terms.quotas, rule, builder).map_err(|error| beside(error.in_member(member)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that each quota can hold the least weight of a rule's requests.
+fn holds(quotas: &[QuotaRef], rule: &Rule, builder: &GateBuilder) -> Verdict {
+    let Some(least) = NonZeroU32::new(rule.weight.least()) else { return Ok(()) };
+    for (place, quota) in quotas.iter().enumerate() {
+        let policy = match quota {
+            QuotaRef::Policy(policy) => Some(policy),
+            QuotaRef::Named(name) => builder.quotas.get(name),
         };
-        return refuse("cost.default", &default.to_string(), &problem, expected);
+        if policy.is_some_and(|policy| policy.units_of(least) > policy.capacity()) {
+            let problem = format!(
+                "the quota can never admit a request to `{}`, which takes at least {least} units",
+                rule.route()
+            );
+            let expected = "raise the quota or its burst, or lower the weight";
+            return refuse(&format!("quotas[{place}]"), &quota.to_string(), &problem, expected);
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! A rate limiter that uses a shared limiter, and the node's own share while the shared limiter fails.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ use crate::trace::Mode;
 ///
 /// A strict quota has no refill: in any window the shared limiter admits *q* at the most, and the shares admit at most
 /// the same amount again.
+///
+/// The amounts are those of requests that take one unit. A request whose weight is above the share is admitted by a full
+/// share, so that each node may exceed its share by the units of one request: see [`LocalShare`].
 ///
 /// # Example
 ///
@@ -77,8 +81,8 @@ impl<T: RateLimiter> LocalFallback<T> {
         let copy = |key: &KeyRecord| KeyRecord::new(key.id, key.hash, Arc::clone(&key.account));
         let (key, address) = (draw.caller.key.map(copy), draw.caller.address);
         let (local, shares) = (Arc::clone(&self.local), self.local.shares_of(draw.quotas));
-        let (now, every_window) = (draw.now, draw.every_window);
-        LocalDraw { local, key, address, shares, now, every_window, log: Arc::clone(&self.log) }
+        let (weight, now, every_window) = (draw.weight, draw.now, draw.every_window);
+        LocalDraw { local, key, address, shares, weight, now, every_window, log: Arc::clone(&self.log) }
     }
 }
 
@@ -87,6 +91,7 @@ struct LocalDraw {
     key: Option<KeyRecord>,
     address: Option<IpAddr>,
     shares: Arc<Quotas>,
+    weight: NonZeroU32,
     now: Now,
     every_window: bool,
     log: Arc<Mode>,
@@ -96,7 +101,8 @@ impl LocalDraw {
     /// Returns the draw from this node's share.
     fn draw(&self) -> Draw<'_> {
         let caller = Caller { key: self.key.as_ref(), address: self.address };
-        Draw { caller, quotas: &self.shares, now: self.now, every_window: self.every_window }
+        let Self { shares, weight, now, every_window, .. } = self;
+        Draw { caller, quotas: shares, weight: *weight, now: *now, every_window: *every_window }
     }
 }
 

@@ -15,6 +15,10 @@ use crate::state::StateOwner;
 /// No other node can use what a node leaves of its share. A node beyond the configured number adds its share on top.
 /// The reported state of a window is that of the node's share, not of the fleet's quota.
 ///
+/// A request whose weight is above the share needs a full share. It takes all its units, and the share admits the next
+/// request when they are refilled. Each node may thus exceed its share by the units of one request. In a strict window,
+/// it may do so once in each window.
+///
 /// # Example
 ///
 /// ```

@@ -1,5 +1,6 @@
 //! The windows of one key, account, network or pool, behind one lock.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,16 +73,23 @@ enum Count {
     Log(Box<Log>),
 }
 
+/// The weight of a draw, and its time in monotonic nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WeightAndTime {
+    pub(super) weight: NonZeroU32,
+    pub(super) now: u64,
+}
+
 /// The result of a draw for one window, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WindowVerdict {
     /// The time to wait, or zero if the window admits the request.
     pub(super) wait: u64,
-    /// The number of further requests that it admits after this one.
+    /// The number of units that it has left.
     pub(super) remaining: u32,
     /// The time until it is full.
     pub(super) ahead: u64,
-    /// The time until it admits one more request than now. Zero if it is full.
+    /// The time until it has one more unit. Zero if it is full.
     pub(super) next: u64,
 }
 
@@ -114,10 +122,10 @@ impl Windows {
         &mut self,
         quotas: &QuotaGroup,
         compile: impl FnOnce() -> Arc<CompiledGroup>,
-        now: u64,
+        draw: WeightAndTime,
         verdict: &mut Verdict,
     ) {
-        self.section(quotas, compile, now).test(now, verdict);
+        self.section(quotas, compile, draw.now).test(draw, verdict);
     }
 
     /// Tests every window of the only group of a draw, and takes its cells if all have one.
@@ -126,22 +134,22 @@ impl Windows {
         &mut self,
         quotas: &QuotaGroup,
         compile: impl FnOnce() -> Arc<CompiledGroup>,
-        now: u64,
+        draw: WeightAndTime,
         verdict: &mut Verdict,
     ) {
-        let section = self.section(quotas, compile, now);
-        section.test(now, verdict);
+        let section = self.section(quotas, compile, draw.now);
+        section.test(draw, verdict);
         if verdict.admits() {
-            section.take(now);
+            section.take(draw);
         }
     }
 
     /// Takes the cells of the preceding test of a group.
     #[inline]
-    pub(super) fn take(&mut self, quotas: &QuotaGroup, now: u64) {
+    pub(super) fn take(&mut self, quotas: &QuotaGroup, draw: WeightAndTime) {
         // The test has switched the section to these policies.
         if let Some(section) = self.known_section(quotas) {
-            section.take(now);
+            section.take(draw);
         }
     }
 
@@ -224,36 +232,36 @@ impl Section {
 
     /// Tests every window, without taking from any.
     #[inline]
-    fn test(&mut self, now: u64, verdict: &mut Verdict) {
+    fn test(&mut self, draw: WeightAndTime, verdict: &mut Verdict) {
         if !self.aside.is_empty() {
-            return self.test_beside_others(now, verdict);
+            return self.test_beside_others(draw, verdict);
         }
         for (place, (gcra, window)) in self.group.gcras.iter().zip(&mut self.cells).enumerate() {
-            verdict.count(window.test(gcra, || &self.group.policies[place], now));
+            verdict.count(window.test(gcra, || &self.group.policies[place], draw));
         }
     }
 
     /// Tests every window, and the windows of other quotas that count the same requests.
     #[cold]
-    fn test_beside_others(&mut self, now: u64, verdict: &mut Verdict) {
-        if self.aside.iter().all(|(_, window)| window.full_at <= now) {
+    fn test_beside_others(&mut self, draw: WeightAndTime, verdict: &mut Verdict) {
+        if self.aside.iter().all(|(_, window)| window.full_at <= draw.now) {
             self.aside = Box::default();
         }
         let policies = self.group.policies.iter().zip(&self.group.gcras);
         for ((policy, gcra), window) in policies.zip(&mut self.cells) {
-            let told = window.test(gcra, || policy, now);
-            verdict.count(window.test_beside(told, policy, &self.aside, now));
+            let told = window.test(gcra, || policy, draw);
+            verdict.count(window.test_beside(told, policy, &self.aside, draw));
         }
     }
 
     /// Takes the cells of the preceding test.
     #[inline]
-    fn take(&mut self, now: u64) {
+    fn take(&mut self, WeightAndTime { weight, now }: WeightAndTime) {
         for (place, window) in self.cells.iter_mut().enumerate() {
             window.full_at = window.tested;
             match &mut window.count {
                 Count::Cells => {}
-                Count::Log(log) => log.take(&self.group.policies[place], now),
+                Count::Log(log) => log.take(&self.group.policies[place], weight, now),
             }
         }
     }
@@ -337,10 +345,15 @@ impl Window {
 
     /// Returns the result of a draw, without taking it.
     #[inline]
-    fn test<'p>(&mut self, gcra: &Gcra, policy: impl FnOnce() -> &'p QuotaPolicy, now: u64) -> WindowVerdict {
+    fn test<'p>(
+        &mut self,
+        gcra: &Gcra,
+        policy: impl FnOnce() -> &'p QuotaPolicy,
+        WeightAndTime { weight, now }: WeightAndTime,
+    ) -> WindowVerdict {
         let told = match &mut self.count {
-            Count::Cells => gcra.test(self.full_at.saturating_sub(now)),
-            Count::Log(log) => log.test(policy(), now),
+            Count::Cells => gcra.test(weight, self.full_at.saturating_sub(now)),
+            Count::Log(log) => log.test(policy(), weight, now),
         };
         self.tested = now.saturating_add(told.ahead);
         told
@@ -355,10 +368,12 @@ impl Window {
         told: WindowVerdict,
         policy: &QuotaPolicy,
         aside: &[(QuotaPolicy, Window)],
-        now: u64,
+        WeightAndTime { weight, now }: WeightAndTime,
     ) -> WindowVerdict {
         let refill = policy.refill_nanos();
-        let most = u64::from(policy.capacity() - 1);
+        let units = weight.min(policy.heaviest()).get();
+        // The number of cells that may be taken already.
+        let most = u64::from(policy.capacity().saturating_sub(units));
         let own = self.full_at.saturating_sub(now);
         let (mut wait, mut taken, mut longest) = (told.wait, own, own);
         let mut remaining = cells::left(policy, refill, own);
@@ -373,12 +388,12 @@ impl Window {
         if is_alone {
             return told;
         }
-        if wait > 0 {
-            return WindowVerdict { wait, remaining, ahead: longest, next: wait };
+        let mut ahead = own;
+        if wait == 0 {
+            ahead = taken.saturating_add(refill.saturating_mul(u64::from(units)));
+            self.tested = now.saturating_add(ahead);
+            remaining = cells::left_after(policy, ahead);
         }
-        let ahead = taken.saturating_add(refill);
-        self.tested = now.saturating_add(ahead);
-        let remaining = cells::left_after(policy, ahead);
         let each = others(policy, aside, now).chain([(refill, ahead)]);
         let next = each.map(|(unit, ahead)| cells::time_to_more_than(remaining, policy, unit, ahead));
         WindowVerdict { wait, remaining, ahead: longest.max(ahead), next: next.max().unwrap_or(0) }
@@ -444,9 +459,7 @@ impl Verdict {
         if self.admits() {
             LimitDecision::Within(window_status)
         } else {
-            let wait = self.told.wait;
-            let window_status = window_status.with_next_nanos(wait);
-            LimitDecision::Exceeded { retry_after: Duration::from_nanos(wait), window_status }
+            LimitDecision::Exceeded { retry_after: Duration::from_nanos(self.told.wait), window_status }
         }
     }
 }

@@ -25,6 +25,10 @@ pub(super) struct Gcra {
     refill: u64,
     /// The nanoseconds in which an empty bucket is refilled.
     whole: u64,
+    /// The number of cells of a full bucket.
+    capacity: NonZeroU32,
+    /// The largest number of cells that a draw takes.
+    heaviest: NonZeroU32,
 }
 
 impl Gcra {
@@ -34,19 +38,42 @@ impl Gcra {
         let quota = quota.unwrap_or_else(|| governor::Quota::per_second(NonZeroU32::MIN));
         let capacity = NonZeroU32::new(policy.capacity()).unwrap_or(NonZeroU32::MIN);
         let limiter = governor::RateLimiter::new(quota.allow_burst(capacity), CallerState, StoppedClock);
-        Self { limiter, refill: policy.refill_nanos(), whole: whole(policy) }
+        let heaviest = policy.heaviest();
+        Self { limiter, refill: policy.refill_nanos(), whole: whole(policy), capacity, heaviest }
     }
 
-    /// Returns the result of a draw if the bucket is full again in `ahead` nanoseconds.
+    /// Returns the result of a draw of this weight if the bucket is full again in `ahead` nanoseconds.
     #[inline]
-    pub(super) fn test(&self, ahead: u64) -> WindowVerdict {
+    pub(super) fn test(&self, weight: NonZeroU32, ahead: u64) -> WindowVerdict {
         let ahead = TimeToFull(Cell::new(ahead));
-        let wait = self.limiter.check_key(&ahead).map_or_else(|refusal| wait_of(&refusal), |()| 0);
+        let wait = if weight == NonZeroU32::MIN {
+            self.limiter.check_key(&ahead).map_or_else(|refusal| wait_of(&refusal), |()| 0)
+        } else {
+            self.draw(weight, &ahead)
+        };
         let ahead = ahead.0.get();
-        // A bucket is never full after a draw. After a refusal, this is not used.
+        // A bucket is never full after a draw, nor if it refuses one.
         let free = self.whole.saturating_sub(ahead);
-        let next = self.refill - free % self.refill;
+        let next = ahead.saturating_sub(self.whole) + self.refill - free % self.refill;
         WindowVerdict { wait, remaining: left_of(self.whole, self.refill, ahead), ahead, next }
+    }
+
+    /// Takes the cells of a weight, and returns the time to wait. A share of a quota may have fewer cells than the draw takes: it needs a full bucket
+    /// then, and the cells that it lacks are refilled before the next draw.
+    #[cold]
+    fn draw(&self, weight: NonZeroU32, ahead: &TimeToFull) -> u64 {
+        let units = weight.min(self.heaviest);
+        let needed = units.min(self.capacity);
+        match self.limiter.check_key_n(ahead, needed) {
+            Ok(Ok(())) => {
+                let lacking = u64::from(units.get() - needed.get());
+                ahead.0.set(ahead.0.get().saturating_add(lacking.saturating_mul(self.refill)));
+                0
+            }
+            Ok(Err(refusal)) => wait_of(&refusal),
+            // The needed cells are no more than the capacity.
+            Err(_) => u64::MAX,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The log of the requests that a strict window has admitted.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::bucket::WindowVerdict;
@@ -32,25 +33,28 @@ impl Log {
         Self { window: nanos(policy.window()), intervals: VecDeque::with_capacity(most) }
     }
 
-    /// Returns the result of a draw, without taking it.
-    pub(super) fn test(&mut self, policy: &QuotaPolicy, now: u64) -> WindowVerdict {
+    /// Returns the result of a draw of this weight, without taking it.
+    pub(super) fn test(&mut self, policy: &QuotaPolicy, weight: NonZeroU32, now: u64) -> WindowVerdict {
         while self.intervals.front().is_some_and(|interval| interval.last.saturating_add(self.window) <= now)
         {
             self.intervals.pop_front();
         }
         let places = u64::from(policy.quota());
-        let used = self.used();
-        if used < places {
+        let (used, units) = (self.used(), u64::from(weight.min(policy.heaviest()).get()));
+        // A share of a quota may have fewer places than the draw takes. It needs all of them then.
+        let needed = units.min(places);
+        if used + needed <= places {
             let newest = self.newest().unwrap_or(now).max(now);
             let ahead = newest - now + self.window;
             // The request joins the newest stretch, or begins one of its own.
             let oldest =
                 self.intervals.front().filter(|_| self.intervals.len() > 1 || !self.joins(policy, newest));
             let next = oldest.map_or(ahead, |oldest| (oldest.last + self.window).saturating_sub(now));
-            return WindowVerdict { wait: 0, remaining: left(policy, used + 1), ahead, next };
+            return WindowVerdict { wait: 0, remaining: left(policy, used + units), ahead, next };
         }
-        let wait = self.time_to_fewer_than(places, used, now);
-        WindowVerdict { wait, remaining: 0, ahead: self.ahead(now), next: wait }
+        let wait = self.time_to_fewer_than(places - needed + 1, used, now);
+        let next = self.time_to_fewer_than(used.min(places), used, now);
+        WindowVerdict { wait, remaining: left(policy, used), ahead: self.ahead(now), next }
     }
 
     /// Returns the time until fewer than `places` of the `used` places are taken.
@@ -72,17 +76,18 @@ impl Log {
         self.intervals.back().is_some_and(|newest| newest.last / interval == now / interval)
     }
 
-    /// Takes a place at this time.
-    pub(super) fn take(&mut self, policy: &QuotaPolicy, now: u64) {
+    /// Takes the places of a draw of this weight at this time.
+    pub(super) fn take(&mut self, policy: &QuotaPolicy, weight: NonZeroU32, now: u64) {
+        let units = weight.min(policy.heaviest()).get();
         // Clocks are read before the lock is taken, so that times may arrive out of order.
         let now = self.newest().unwrap_or(now).max(now);
         let joins = self.joins(policy, now);
         match self.intervals.back_mut() {
             Some(newest) if joins => {
                 newest.last = now;
-                newest.count += 1;
+                newest.count = newest.count.saturating_add(units);
             }
-            _ => self.intervals.push_back(Interval { last: now, count: 1 }),
+            _ => self.intervals.push_back(Interval { last: now, count: units }),
         }
     }
 

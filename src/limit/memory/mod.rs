@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
 
 pub(crate) use bucket::Bucket;
-use bucket::{CompiledGroup, Verdict, Windows};
+use bucket::{CompiledGroup, Verdict, WeightAndTime, Windows};
 use networks::{Network, Networks};
 use smallvec::SmallVec;
 
@@ -265,22 +265,23 @@ fn state_of<'a>(draw: &Draw<'a>, group: &'a QuotaGroup) -> Option<&'a AttachedSt
     }
 }
 
-/// Takes a cell from every window of a draw, if all have one. `locked` has the windows of each owner.
+/// Takes the cells of a draw from every window, if all have them. `locked` has the windows of each owner.
 #[inline]
 fn draw_from(
     limiter: &MemoryLimiter,
     locked: &mut [MutexGuard<'_, Windows>],
     draw: &Draw<'_>,
 ) -> StoreFuture<LimitDecision> {
-    let (mut verdict, now) = (Verdict::default(), draw.now.ticks());
+    let mut verdict = Verdict::default();
+    let taken = WeightAndTime { weight: draw.weight, now: draw.now.ticks() };
     if let ([windows], [group]) = (&mut *locked, draw.quotas.groups()) {
-        windows.draw(group, || limiter.compiled(group), now, &mut verdict);
+        windows.draw(group, || limiter.compiled(group), taken, &mut verdict);
     } else {
         each_group(locked, draw, |windows, group| {
-            windows.test(group, || limiter.compiled(group), now, &mut verdict);
+            windows.test(group, || limiter.compiled(group), taken, &mut verdict);
         });
         if verdict.admits() {
-            each_group(locked, draw, |windows, group| windows.take(group, now));
+            each_group(locked, draw, |windows, group| windows.take(group, taken));
         }
     }
     if draw.every_window {

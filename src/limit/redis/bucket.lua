@@ -105,18 +105,18 @@ local function share(a, b, c)
 end
 
 -- Returns the time until a window is full if its taken cells are refilled in `refill` and not in `unit` each, but at most
--- `most`. It is rounded up to a nanosecond, and for a longer window to a microsecond.
-local function converted(ahead, unit, refill, most)
+-- `most`. It is rounded up to a nanosecond, and for a window that is full in a longer time to a microsecond.
+local function converted(ahead, unit, refill, most, full)
   if unit == refill then return ahead end
   local cells = math.floor(ahead / unit)
   if cells * refill >= most then return most end
   local rest = ahead - cells * unit
-  local longer = most + refill > LONGEST_IN_NANOS and rest % 1000 + refill % 1000 + unit % 1000 == 0
+  local longer = full > LONGEST_IN_NANOS and rest % 1000 + refill % 1000 + unit % 1000 == 0
   local step = longer and 1000 or 1
   return math.min(cells * refill + share(rest / step, refill / step, unit / step) * step, most)
 end
 
--- Returns the time until the windows are full, and the time until they admit more than `left` requests, in microseconds.
+-- Returns the time until the windows are full, and the time until they have more than `left` units, in microseconds.
 local function times_of(windows, capacity, left)
   local longest, more = 0, 0
   for _, window in ipairs(windows) do
@@ -126,8 +126,8 @@ local function times_of(windows, capacity, left)
   return in_micros(longest), in_micros(more)
 end
 
--- Returns the number of further requests that the windows admit, the time until all are full, and the time until they
--- admit one more request.
+-- Returns the number of units that the windows have left, the time until all are full, and the time until they have one
+-- more unit.
 local function left_of(windows, capacity)
   local used = 0
   for _, window in ipairs(windows) do used = math.max(used, math.ceil(window[1] / window[2])) end
@@ -135,33 +135,33 @@ local function left_of(windows, capacity)
   return left, times_of(windows, capacity, left)
 end
 
--- Returns the result of a draw: the time to wait, the number of further requests that are admitted after it, the time
--- until the window is then full, the time until it then admits one more request, and the text to store if the draw is
--- taken. The times are in microseconds. The clock shows whole microseconds, so that waits are rounded up.
+-- Returns the result of a draw of some units: the time to wait, the number of units that are left after it, the time until
+-- the window is then full, the time until it then has one more unit, and the text to store if the draw is taken. The times
+-- are in microseconds. The clock shows whole microseconds, so that waits are rounded up.
 --
 -- A draw waits for the window of each quota that counts the same requests. What these windows have counted is taken over
 -- cell by cell. It is refilled at the pace of the quota under which it was taken, so that no wait is longer than the
 -- window.
-local function test_bucket(key, now, refill, capacity, quota)
-  local full, windows, wait, taken, strayed = refill * capacity, aheads_of(key, now, refill), 0, 0, false
+local function test_bucket(key, now, refill, capacity, quota, units)
+  local full, drawn, windows, wait, taken, strayed = refill * capacity, refill * units, aheads_of(key, now, refill), 0, 0, false
   for _, window in ipairs(windows) do
     -- The clock was set back, or another program wrote this value. The wait must not be longer than for an empty window.
     local longest = longest_of(window, refill * quota)
     if window[1] > 2 * longest then window[1], strayed = longest, true end
-    wait = math.max(wait, window[1] - window[2] * (capacity - 1))
-    taken = math.max(taken, converted(window[1], window[2], refill, full - refill))
+    wait = math.max(wait, window[1] - window[2] * (capacity - units))
+    taken = math.max(taken, converted(window[1], window[2], refill, full - drawn, full))
   end
   if strayed then
     local _, longest = left_of(windows, capacity)
     keep(key, text_of_buckets(windows, now), longest)
   end
   if wait > 0 then return in_micros(wait), left_of(windows, capacity) end
-  local after = { { taken + refill, refill, capacity > quota and capacity or nil } }
+  local after = { { taken + drawn, refill, capacity > quota and capacity or nil } }
   for _, window in ipairs(windows) do
     if window[2] ~= refill then after[#after + 1] = window end
   end
   join_most(after)
-  local left = math.floor((full - taken - refill) / refill)
+  local left = math.floor((full - taken - drawn) / refill)
   local longest, more = times_of(after, capacity, left)
   return 0, left, longest, more, text_of_buckets(after, now)
 end

@@ -84,8 +84,8 @@ impl Scripts {
     }
 }
 
-/// A script's answer to a draw: the time to wait; then, for the window that decides, its index, the number of further
-/// requests that it admits, the microseconds until it is full, and those until it admits one more request.
+/// A script's answer to a draw: the time to wait; then, for the window that decides, its index, the number of units that it
+/// has left, the microseconds until it is full, and those until it has one more unit.
 pub(crate) type DrawReply = (u64, usize, u32, u64, u64);
 
 impl RedisLimiter {
@@ -172,10 +172,12 @@ fn takes_long(policy: &QuotaPolicy) -> bool {
     policy.window().as_nanos().max(whole) > LONGEST_IN_NANOS.as_nanos()
 }
 
-/// Returns the pace, the capacity and the quota of each window.
+/// Returns the pace, the capacity and the quota of each window, and the units that the draw takes from it.
 pub(crate) fn terms(draw: &Draw<'_>) -> Vec<String> {
-    let terms =
-        |policy: &QuotaPolicy| [pace(policy), policy.capacity().to_string(), policy.quota().to_string()];
+    let terms = |policy: &QuotaPolicy| {
+        let units = policy.units_of(draw.weight).min(policy.capacity());
+        [pace(policy), policy.capacity().to_string(), policy.quota().to_string(), units.to_string()]
+    };
     draw.quotas.policies().flat_map(terms).collect()
 }
 

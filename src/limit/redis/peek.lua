@@ -1,5 +1,5 @@
--- Returns, for each window, the number of requests that it admits, the time until it is full, and the time until it admits
--- one more request. It takes nothing.
+-- Returns, for each window, the number of units that it has left, the time until it is full, and the time until it has one
+-- more unit. It takes nothing.
 local now, windows = clock(), {}
 for i, key in ipairs(KEYS) do
   local pace, capacity = terms_of(i)

@@ -7,6 +7,7 @@ mod clock_jumps;
 pub(crate) mod services;
 
 use std::net::Ipv6Addr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +77,16 @@ impl Pair {
     }
 
     async fn draw(&self, key: usize, quotas: &Quotas) -> (LimitDecision, LimitDecision) {
-        let draw = self.request(key, quotas);
+        self.draw_weight(key, quotas, NonZeroU32::MIN).await
+    }
+
+    async fn draw_weight(
+        &self,
+        key: usize,
+        quotas: &Quotas,
+        weight: NonZeroU32,
+    ) -> (LimitDecision, LimitDecision) {
+        let draw = self.request(key, quotas).weighing(weight);
         (self.shared.draw(&draw).await.unwrap(), rounded(self.memory.draw(&draw).await.unwrap()))
     }
 
@@ -100,12 +110,13 @@ fn policy() -> impl Strategy<Value = QuotaPolicy> {
     let window = prop_oneof![6 => prop::sample::select(vec![6, 60]), 1 => Just(366 * 86_400_u64)];
     let quota = prop_oneof![4 => 1_u32..8, 1 => prop::sample::select(vec![999_999, 59_999_999])];
     let burst = prop::option::of(1_u32..20);
-    (quota, window, counts, any::<bool>(), burst).prop_filter_map(
+    (quota, window, counts, any::<bool>(), burst, prop::bool::weighted(0.2)).prop_filter_map(
         "exact",
-        |(quota, window, counts, strict, burst)| {
+        |(quota, window, counts, strict, burst, requests)| {
             // Requests of a large quota are counted together, in stretches that begin at the same time for both limiters.
             let quota = if strict && window < 86_400 && quota < 8 { quota * 5 } else { quota };
             let policy = QuotaPolicy::new(quota, Duration::from_secs(window)).unwrap().counting(counts);
+            let policy = if requests { policy.with_unit("requests").unwrap() } else { policy };
             let policy = match burst {
                 _ if strict => policy.in_any_window(),
                 Some(burst) => policy.with_burst(burst).ok()?,
@@ -178,18 +189,21 @@ fn script_decides_like_the_memory_limiter() {
         ..ProptestConfig::default()
     };
     let wait = prop_oneof![3 => Just(0_u64), 2 => 0_u64..900_000, 1 => 0_u64..20_000_000, 1 => 0_u64..90_000_000_000_000];
-    let draws = prop::collection::vec((0_usize..3, wait, any::<bool>()), 1..60);
+    // The largest weight takes all of a window.
+    let weight = prop_oneof![3 => Just(1_u32), 3 => 1_u32..6, 1 => Just(30_000_000), 1 => Just(u32::MAX)];
+    let weight = weight.prop_map(|weight| NonZeroU32::new(weight).unwrap());
+    let draws = prop::collection::vec((0_usize..3, weight, wait, any::<bool>()), 1..60);
     proptest!(settings, |(quotas in prop::collection::vec(quotas(), 3), draws in draws)| {
         runtime().block_on(async {
             let pair = Pair::over(&redis).await;
             let multiple = multiple_of_waits(&quotas);
-            for (key, wait, peeks) in draws {
+            for (key, weight, wait, peeks) in draws {
                 pair.wait(Duration::from_micros(wait.next_multiple_of(multiple))).await;
                 if peeks {
                     let (shared, memory) = pair.peek(key, &quotas[key]).await;
                     prop_assert_eq!(shared, memory);
                 }
-                let (shared, memory) = pair.draw(key, &quotas[key]).await;
+                let (shared, memory) = pair.draw_weight(key, &quotas[key], weight).await;
                 prop_assert_eq!(shared, memory);
             }
             Ok(())

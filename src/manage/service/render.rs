@@ -83,14 +83,18 @@ pub(super) fn whole(key: &KeyView) -> Value {
 /// Returns a response with a key and its windows, its balance and its limits on parameters.
 pub(super) fn left(key: &KeyView, key_usage: &KeyUsage) -> Response<Bytes> {
     let window = |window: &WindowUsage| {
-        json!({
+        let mut value = json!({
             "policy": window.policy,
             "quota": window.quota,
             "capacity": window.capacity,
             "windowSeconds": window.window.as_secs_f64(),
             "remaining": window.remaining,
             "resetSeconds": window.reset.as_secs_f64().ceil(),
-        })
+        });
+        if let Some(unit) = &window.unit {
+            value["unit"] = unit.as_str().into();
+        }
+        value
     };
     let credits = match key_usage.balance {
         Some(Balance::Limited(left)) => json!(left.get()),

@@ -1,6 +1,7 @@
 //! Compares a draw and a charge in one call with two calls. Needs `redis-server`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ struct Caller {
     record: KeyRecord,
     quotas: Quotas,
     allowance: Allowance,
+    weight: NonZeroU32,
 }
 
 impl Caller {
@@ -43,7 +45,8 @@ impl Caller {
         };
         let period = GrantPeriod::every(Duration::from_hours(1)).unwrap();
         let allowance = Allowance::Grant(Grant::new(Credits::new(grant), period));
-        Self { record, quotas: Quotas::new(quotas.iter().map(policy)), allowance }
+        let quotas = Quotas::new(quotas.iter().map(policy));
+        Self { record, quotas, allowance, weight: NonZeroU32::MIN }
     }
 
     fn now() -> Now {
@@ -51,7 +54,7 @@ impl Caller {
     }
 
     fn draw(&self) -> Draw<'_> {
-        Draw::new(&self.record, &self.quotas, Self::now())
+        Draw::new(&self.record, &self.quotas, Self::now()).weighing(self.weight)
     }
 
     fn charge(&self, number: u128, amount: u64) -> Charge<'_> {
@@ -116,6 +119,10 @@ async fn one_call_decides_like_two() {
         Caller::new(&[(3, QuotaScope::Key), (5, QuotaScope::Account), (9, pool)], 100),
         Caller::new(&[(9, QuotaScope::Account)], 20),
         Caller::new(&[(9, QuotaScope::Key)], 0),
+        Caller {
+            weight: NonZeroU32::new(3).unwrap(),
+            ..Caller::new(&[(20, QuotaScope::Key), (10, QuotaScope::Account)], 100)
+        },
     ];
     for caller in callers {
         redis.say(&["FLUSHALL"]);

@@ -19,19 +19,21 @@ use crate::error::ConfigError;
 use crate::key::KeySource;
 use crate::respond::error_template::ErrorTemplates;
 use crate::respond::grpc::details::{Details, Reason, Violation};
-use crate::respond::limits::{scope_text, violated};
+use crate::respond::limits::{scope_text, unit};
 use crate::respond::{DenialContext, ErrorFormat, Protocol, ResponseForDenial};
 
 /// The wait of a call whose denial names no wait of its own.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// The unit of quotas.
+/// The unit of quotas that have no other.
 const REQUESTS: &str = "requests";
 
 /// The variables of a denial that its error details repeat beside code and message, if the kind has them.
-const METADATA: [&str; 11] = [
+const METADATA: [&str; 13] = [
     "request_id",
     "policy",
+    "weight",
+    "capacity",
     "required_scope",
     "required_plan",
     "agreement",
@@ -77,14 +79,15 @@ impl Calls {
         let reason = Reason { code: text("code"), domain: &self.domain, metadata: filled.get("metadata") };
         let wait = pushback.and_then(|pushback| u64::try_from(pushback).ok()).map(Duration::from_millis);
         let code = code(denial, self.error_templates.by_kind[denial.kind() as usize].status);
+        let weighs = denial.rule().is_some_and(|rule| !rule.weight.is_one());
         let violation = |policy: &'a QuotaPolicy| Violation {
             subject: scope_text(policy.counts()),
             api_service: &self.domain,
-            metric: REQUESTS,
+            metric: unit(policy, weighs).unwrap_or(REQUESTS),
             id: policy.name(),
             quota: policy.quota(),
         };
-        let violations = violated(denial).map(violation).collect();
+        let violations = denial.violated().map(violation).collect();
         let details =
             Details { code: code as i32, message: text("message"), reason, violations, wait }.encode();
 

@@ -19,6 +19,7 @@ fn full() -> KeyRecord {
                 .unwrap()
                 .counting(QuotaScope::Network(NetworkCut::new(24, 48).unwrap())),
         ),
+        QuotaRef::Policy(QuotaPolicy::new(9, Duration::from_secs(9)).unwrap().with_unit("tokens").unwrap()),
     ]);
     account.caps = Some([("limit".to_owned(), ParamLimit::AtMost(u64::MAX))].into());
     let mut key = KeyRecord::new(KeyId::generate(), KeyHash::from_bytes([0xa7; 32]), Arc::new(account));

@@ -11,9 +11,10 @@ use tollgate::guard::Resilient;
 use tollgate::key::KeyHasher;
 use tollgate::limit::{Draw, LimitDecision, LocalFallback, LocalShare, RedisLimiter};
 use tollgate::redis::RedisServer;
-use tollgate::{Account, Clock, KeyId, KeyRecord, RateLimiter};
+use tollgate::{Account, Clock, KeyId, KeyRecord, ManualClock, MemoryLimiter, RateLimiter};
 
 use crate::services::redis::Redis;
+use crate::support::faulty_back_ends::Failing;
 
 const NODES: u32 = 4;
 const TASKS: usize = 16;
@@ -90,4 +91,41 @@ async fn killed_redis_excess_is_within_the_bound() {
     // It keeps nothing on disk: it comes back with a full window.
     let most = 2 * of_the_quota(time) + u128::from(QUOTA);
     assert!(all <= most, "{all} in {time:?}, at most {most}");
+}
+
+/// The shares of four nodes of 10 per minute are 2. Each admits a request of 5 units, and the next when these are refilled.
+#[tokio::test]
+async fn share_admits_a_heavy_request() {
+    let account = Arc::new(Account::new("acme", "pro"));
+    let record = KeyRecord::new(KeyId::from_bytes([7; 16]), KeyHasher::sha256().hash(b"key"), account);
+    let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
+    let quotas = Quotas::new(["10 per minute".parse::<QuotaPolicy>().unwrap()]);
+    let shares = || LocalShare::new(NonZeroU32::new(NODES).unwrap());
+    let down = Failing::new(MemoryLimiter::new());
+    let limiters: [Box<dyn RateLimiter>; 2] =
+        [Box::new(shares()), Box::new(LocalFallback::new(down, shares()))];
+    for limiter in limiters {
+        let draw = async |weight| {
+            let draw = Draw::new(&record, &quotas, clock.now());
+            limiter.draw(&draw.weighing(NonZeroU32::new(weight).unwrap())).await.unwrap()
+        };
+        let (mut admitted, begun) = (0, clock.now().elapsed());
+        for _ in 0..60 {
+            match draw(5).await {
+                LimitDecision::Within(_) => admitted += 1,
+                LimitDecision::Exceeded { retry_after, .. } => clock.advance(retry_after),
+            }
+        }
+        // Each of the thirty waits is for five units, at two per minute.
+        let passed = clock.now().elapsed().saturating_sub(begun);
+        assert_eq!((admitted, passed), (30, Duration::from_mins(75)));
+        // No request takes more than the whole quota.
+        for (weight, wait) in [(5, 120), (10, 270), (100, 270)] {
+            clock.advance(Duration::from_hours(1));
+            assert!(matches!(draw(weight).await, LimitDecision::Within(_)));
+            let LimitDecision::Exceeded { retry_after, .. } = draw(1).await else { panic!("{weight}") };
+            assert_eq!(retry_after, Duration::from_secs(wait), "{weight}");
+        }
+        clock.advance(Duration::from_hours(1));
+    }
 }

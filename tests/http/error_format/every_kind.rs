@@ -32,6 +32,9 @@ scope = { any = ["quotes:read", "quotes:all"] }
 [[rules]]
 route = "/dear"
 cost = 7
+[[rules]]
+route = "/heavy"
+weight = { parameter = "years", default = 1, most = 20 }
 [plans.free]
 rank = 1
 quotas = ["5 per minute"]
@@ -82,6 +85,7 @@ const REQUESTS: &[(&str, &str, u16)] = &[
     ("GET /a?cursor=1; x-api-key: acme_poor0000", "parameter_forbidden", 400),
     ("GET /a?limit=4; x-api-key: acme_poor0000", "parameter_above_cap", 400),
     ("GET /a?limit=x; x-api-key: acme_poor0000", "parameter_unreadable", 400),
+    ("GET /heavy?years=6; x-api-key: acme_poor0000", "weight_too_large", 400),
     ("TRACE /a; x-api-key: acme_good0000", "method_not_allowed", 405),
     ("POST /a; x-api-key: acme_good0000; peer 10.0.0.1; early-data: 1", "too_early", 425),
     ("GET /a; x-api-key: acme_good0000; store down", "unavailable", 503),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tollgate::Rule;
 use tollgate::account::{QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::respond::ErrorFormat;
-use tollgate::rule::ScopeRule;
+use tollgate::rule::{ScopeRule, Weight};
 use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt};
 
@@ -101,6 +101,46 @@ async fn quota_failure_names_the_window() {
         assert!(told.retry_info().is_some());
         assert_eq!(info(&status).metadata["policy"], "hourly");
     }
+}
+
+/// A violation names the unit of the quota, and each quota that lacks units for the call.
+#[tokio::test]
+async fn quota_failure_names_the_unit() {
+    let world = World::new();
+    let tokens = "100 per minute".parse::<QuotaPolicy>().unwrap().with_unit("tokens").unwrap();
+    let requests = "2 per hour".parse::<QuotaPolicy>().unwrap().with_unit("requests").unwrap();
+    let quotas = vec![tokens, requests, "50 per day".parse().unwrap()];
+    world.key(KEY, |record, _| record.quotas = Some(quotas.into_iter().map(QuotaRef::Policy).collect()));
+    let weighed = |weight| {
+        let mut rule = Rule::new(CHECK).unwrap();
+        rule.weight = weight;
+        rule
+    };
+    let heavy = builder(&world).limit_headers().rule(weighed(Weight::Fixed(40)));
+    let status = exhausted(&world, heavy).await;
+    let told = status.check_error_details().unwrap();
+    let violations = told.quota_failure().unwrap().violations.clone();
+    let listed = violations.iter().map(|it| (it.quota_id.as_str(), it.quota_metric.as_str(), it.quota_value));
+    assert_eq!(listed.collect::<Vec<_>>(), [("day", "units", 50)]);
+    let all = exhausted(&world, builder(&world).limit_headers().rule(weighed(Weight::Fixed(50)))).await;
+    let told = all.check_error_details().unwrap();
+    let violations = told.quota_failure().unwrap().violations.clone();
+    let listed = violations.iter().map(|it| (it.quota_id.as_str(), it.quota_metric.as_str()));
+    assert_eq!(listed.collect::<Vec<_>>(), [("day", "units")]);
+}
+
+#[tokio::test]
+async fn too_heavy_call_is_an_invalid_argument() {
+    let world = World::new();
+    rate_limited(&world, "3 per minute");
+    let mut rule = Rule::new(CHECK).unwrap();
+    rule.weight = Weight::Fixed(4);
+    let status = refusal(&world, builder(&world).rule(rule)).await;
+    assert_eq!((status.code(), pushback(&status)), (Code::InvalidArgument, None));
+    let info = info(&status);
+    let told = ["policy", "weight", "capacity"].map(|name| info.metadata[name].as_str());
+    assert_eq!((info.reason.as_str(), told), ("WEIGHT_TOO_LARGE", ["minute", "4", "3"]));
+    assert!(status.check_error_details().unwrap().quota_failure().is_none());
 }
 
 #[tokio::test]

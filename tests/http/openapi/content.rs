@@ -63,6 +63,21 @@ fn route_documents_its_requirements() {
     let orders = operation(&document, "post", "/v1/orders");
     let scopes = json!({ "all": ["orders:read", "orders:write"] });
     assert_eq!(orders["x-tollgate"], json!({ "scopes": scopes, "agreements": ["terms"] }));
+    let backtests = operation(&document, "post", "/v1/backtests");
+    let weight = json!({ "parameter": "years", "default": 1, "most": 20 });
+    assert_eq!(backtests["x-tollgate"], json!({ "quotas": ["40 per day"], "weight": weight }));
+    let words = "Has rate limits of its own: 40 per day. Takes as many units of each rate limit as `years` says. Its \
+        default is 1, and its maximum is 20.";
+    assert_eq!(backtests["description"], words);
+    let examples = &backtests["responses"]["400"]["content"]["application/problem+json"]["examples"];
+    let told = examples["weight_too_large"]["value"]["detail"].as_str().unwrap();
+    assert_eq!(told, "The request takes 6 units of the quota `minute`, which can hold 5.");
+    assert!(examples["parameter_above_cap"].is_object(), "{examples}");
+    let chat = operation(&document, "post", "/v1/chat");
+    assert_eq!(chat["x-tollgate"]["weight"], json!({ "header": "x-tokens", "default": 3, "most": 4 }));
+    let batch = operation(&document, "post", "/v1/batch");
+    assert_eq!(batch["x-tollgate"], json!({ "weight": 5 }));
+    assert_eq!(batch["description"], "Takes 5 units of each rate limit.");
     for method in ["get", "put", "post", "delete", "patch"] {
         assert!(operation(&document, method, "/v1/anything").get("x-tollgate").is_none());
     }

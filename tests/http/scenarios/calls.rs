@@ -28,9 +28,10 @@ pub(crate) fn code(kind: Kind) -> Code {
         | Kind::AccountSuspended
         | Kind::AccountDeleted => Code::PermissionDenied,
         Kind::RateLimited | Kind::TooManyAttempts | Kind::CreditsExhausted => Code::ResourceExhausted,
-        Kind::ParameterAboveCap | Kind::ParameterForbidden | Kind::ParameterUnreadable => {
-            Code::InvalidArgument
-        }
+        Kind::ParameterAboveCap
+        | Kind::ParameterForbidden
+        | Kind::ParameterUnreadable
+        | Kind::WeightTooLarge => Code::InvalidArgument,
         Kind::MethodNotAllowed => Code::Unimplemented,
         Kind::Unavailable | Kind::TooEarly => Code::Unavailable,
         Kind::Misconfigured | Kind::Internal => Code::Internal,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::HeaderName;
 use tollgate::account::{Allowance, NetworkCut, ParamLimit, QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::gate::{AttemptLimit, TrustedProxies};
 use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Length};
-use tollgate::rule::{Cost, ScopeRule};
+use tollgate::rule::{Cost, ScopeRule, Weight};
 use tollgate::store::AccountAdmin;
 use tollgate::{
     Credits, DenialKind, Gate, GateBuilder, KeyFormat, KeyId, KeyRecord, KeySource, KeyStore, MemoryStore,
@@ -188,7 +189,10 @@ fn rules(method: &str) -> Vec<Rule> {
     let costly = costly.map(|name| priced(&named(&format!("/v1/{name}")), COST));
     let bulk =
         Cost::PerUnit { parameter: "limit".into(), each: Credits::new(1), least: 1, default: 10, most: 50 };
+    let weight =
+        Weight::Header { header: HeaderName::from_static("x-weight"), least: 1, default: 2, most: 9 };
     let others = vec![
+        rule(&named("/v1/weighed"), &|rule| rule.weight = weight.clone()),
         public(&named("/open")),
         rule(&named("/status"), &|rule| {
             rule.public = true;

@@ -178,13 +178,22 @@ fn keys() -> Vec<Row> {
 fn accounts() -> Vec<Row> {
     use DenialKind::{
         AccountDeleted, AccountSuspended, AgreementRequired, CreditsExhausted, Misconfigured, PlanRequired,
-        RateLimited, SubscriptionRequired,
+        RateLimited, SubscriptionRequired, WeightTooLarge,
     };
 
     let mut limited = denied("a quota that is used up", "GET /v1/free", 429, RateLimited)
         .of(|_, account| account.plan = "limited".into());
     limited.before = 2;
+    let mut weighed = denied("a quota that a weight uses up", "GET /v1/weighed", 429, RateLimited)
+        .of(|_, account| account.plan = "limited".into());
+    weighed.before = 1;
     vec![
+        served("a weight that a quota holds", "GET /v1/weighed", 200, 0)
+            .of(|_, account| account.plan = "limited".into()),
+        weighed,
+        denied("a weight above a quota", "GET /v1/weighed", 400, WeightTooLarge)
+            .of(|_, account| account.plan = "limited".into())
+            .with("x-weight", "3"),
         denied("a suspended account", "GET /v1/data", 403, AccountSuspended)
             .of(|_, account| account.status = AccountStatus::Suspended),
         denied("a deleted account", "GET /v1/data", 403, AccountDeleted)

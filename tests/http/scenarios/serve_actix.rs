@@ -52,7 +52,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/v1/slow", web::get().to(slow))
         .route("/v1/endless", web::get().to(endless))
         .route("/v1/echo", web::get().to(upgrade));
-    for name in ["free", "scoped", "pro", "paid", "signed", "dear", "bulk", "rare"] {
+    for name in ["free", "scoped", "pro", "paid", "signed", "dear", "bulk", "rare", "weighed"] {
         app.route(&format!("/v1/{name}"), web::to(text("served")));
     }
 }

@@ -16,7 +16,7 @@ use crate::scenarios::fixture::{Notes, Stage};
 pub(crate) async fn serve(stage: &Stage) -> SocketAddr {
     let data = || get(async || "data").post(async || "data").options(async || StatusCode::NO_CONTENT);
     let chunks = || stream::iter(["one ", "two ", "three"]).map(Ok::<_, std::io::Error>);
-    let served = ["free", "scoped", "pro", "paid", "signed", "dear", "bulk", "rare"];
+    let served = ["free", "scoped", "pro", "paid", "signed", "dear", "bulk", "rare", "weighed"];
     let app = Router::new()
         .route("/open", get(async || "open"))
         .route("/status", get(async || "status"))

@@ -56,7 +56,7 @@ async fn answer(request: Request<Incoming>, notes: Notes) -> Result<Response<Bod
             let upgrade = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
             upgrade.header("connection", "upgrade").header("upgrade", "echo").body(Body::empty()).unwrap()
         }
-        (_, "/v1/free" | "/v1/scoped" | "/v1/paid" | "/v1/bulk" | "/v1/rare") => {
+        (_, "/v1/free" | "/v1/scoped" | "/v1/paid" | "/v1/bulk" | "/v1/rare" | "/v1/weighed") => {
             Response::new(Body::from("served"))
         }
         _ => status(StatusCode::NOT_FOUND),

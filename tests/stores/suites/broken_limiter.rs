@@ -1,6 +1,7 @@
 //! A limiter that breaks one rule of its contract.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,8 @@ use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::{Account, KeyId, KeyRecord, MemoryLimiter, RateLimiter, StoreFuture};
 
 use super::broken_store::{answer, ready};
+
+const DAY: Duration = Duration::from_hours(24);
 
 rules! {
     AdmitsAll,
@@ -46,6 +49,13 @@ rules! {
     MixesCuts,
     KeepsMappedAddressesApart,
     AdmitsUnknownOwners,
+    IgnoresWeights,
+    WeighsRequests,
+    WeighsStrictWindowsAsOne,
+    TakesTheRestForAWeight,
+    TakesTheRestWhenRefused,
+    RefusesHeavyRequests,
+    WaitsForPartOfTheWeight,
 }
 
 #[derive(Debug)]
@@ -112,6 +122,10 @@ impl Broken {
             (Some(Rule::CountsKeysAlone), _) => policy.counting(QuotaScope::Key),
             (Some(Rule::TakesLogsForBuckets), counts) => {
                 QuotaPolicy::new(policy.quota(), policy.window()).unwrap().counting(counts.clone())
+            }
+            (Some(Rule::WeighsRequests), _) if policy.counts_requests() => policy.with_unit("units").unwrap(),
+            (Some(Rule::WeighsStrictWindowsAsOne), _) if policy.is_strict() => {
+                policy.with_unit("requests").unwrap()
             }
             (Some(Rule::IgnoresBursts), _) if policy.has_burst() => {
                 let quota = policy.quota();
@@ -184,14 +198,23 @@ impl RateLimiter for Broken {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
         let key = draw.caller.key.map(|key| self.key(key, draw.quotas));
         let quotas = self.quotas(draw.quotas);
-        let draw = self.changed(draw, key.as_ref(), &quotas);
-        if let Err(error) = answer(self.inner.peek(&draw)) {
+        let one = self.changed(draw, key.as_ref(), &quotas);
+        if let Err(error) = answer(self.inner.peek(&one)) {
             let any = WindowStatus::new(0, 0, Duration::ZERO);
             return match self.rule {
                 Some(Rule::AdmitsUnknownOwners) => StoreFuture::ready(LimitDecision::Within(any)),
                 _ => StoreFuture::failed(error),
             };
         }
+        let left = || ready(self.inner.peek(&one)).iter().map(|window| window.remaining).min().unwrap_or(0);
+        let weight = match self.rule {
+            Some(Rule::IgnoresWeights) => NonZeroU32::MIN,
+            Some(Rule::TakesTheRestForAWeight) => {
+                NonZeroU32::new(left()).map_or(draw.weight, |left| left.min(draw.weight))
+            }
+            _ => draw.weight,
+        };
+        let draw = one.weighing(weight);
         let room = || ready(self.inner.peek(&draw)).iter().all(|window| window.remaining > 0);
         let mut quota = match self.rule {
             Some(Rule::TakesSome) => self.draw_each(&draw),
@@ -209,6 +232,19 @@ impl RateLimiter for Broken {
         };
         let any = WindowStatus::new(0, 0, Duration::ZERO);
         match (self.rule, &mut quota) {
+            (Some(Rule::TakesTheRestWhenRefused), LimitDecision::Exceeded { .. }) => {
+                if let Some(left) = NonZeroU32::new(left()) {
+                    drop(self.inner.draw(&one.weighing(left)));
+                }
+            }
+            (Some(Rule::RefusesHeavyRequests), LimitDecision::Within(window_status))
+                if weight.get() > quotas.capacity() =>
+            {
+                quota = LimitDecision::Exceeded { retry_after: DAY, window_status: window_status.clone() };
+            }
+            (Some(Rule::WaitsForPartOfTheWeight), LimitDecision::Exceeded { retry_after, .. }) => {
+                *retry_after /= weight.get();
+            }
             (Some(Rule::AdmitsAll), LimitDecision::Exceeded { window_status, .. }) => {
                 quota = LimitDecision::Within(window_status.clone());
             }
