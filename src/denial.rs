@@ -382,15 +382,20 @@ impl Denial {
 
     /// The id of the key, if a key was found.
     pub fn key(&self) -> Option<KeyId> {
-        self.parts().record.as_ref().map(|record| record.id)
+        self.keyed_record().map(|record| record.id)
     }
 
     /// The account that owns the key, if a key was found.
     pub fn account(&self) -> Option<&AccountId> {
-        self.parts().record.as_ref().map(|record| &record.account.id)
+        self.keyed_record().map(|record| &record.account.id)
     }
 
-    /// The record of the key, if a key was found.
+    /// The record of the key, if a key was found. `None` for a request without a key.
+    fn keyed_record(&self) -> Option<&Arc<KeyRecord>> {
+        self.parts().record.as_ref().filter(|record| !record.anonymous)
+    }
+
+    /// The record of the key, if a key was found, or that of all requests without a key.
     pub(crate) fn record(&self) -> Option<&Arc<KeyRecord>> {
         self.parts().record.as_ref()
     }
@@ -400,7 +405,7 @@ impl Denial {
         if let Cause::Balance { balance, .. } = self.cause() { Some(*balance) } else { None }
     }
 
-    /// The plan of that account, if a key was found.
+    /// The plan of that account, if a key was found, or the plan of requests without a key.
     pub fn plan(&self) -> Option<&PlanName> {
         self.parts().record.as_ref().map(|record| &record.account.plan)
     }

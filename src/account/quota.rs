@@ -494,6 +494,8 @@ pub enum QuotaOrigin {
     Rule(Arc<str>),
     /// A quota that rules refer to by this name. All these rules share its windows.
     Shared(Arc<str>),
+    /// The plan of requests without a key. See [`GateBuilder::anonymous`](crate::GateBuilder::anonymous).
+    Anonymous,
 }
 
 /// The quotas of a request, grouped by the owner that they count and by their origin.
@@ -527,6 +529,7 @@ impl fmt::Display for QuotaOrigin {
             Self::Plan => Ok(()),
             Self::Rule(route) => write!(f, " at `{route}`"),
             Self::Shared(name) => write!(f, " of the rules with `{name}`"),
+            Self::Anonymous => f.write_str(" of requests without a key"),
         }
     }
 }
@@ -604,9 +607,11 @@ impl Quotas {
         self.has_one_owner
     }
 
-    /// Returns true if a group has the origin [`QuotaOrigin::Plan`].
+    /// Returns true if a group belongs to a plan and not to a rule.
     pub(crate) fn has_plan_windows(&self) -> bool {
-        self.groups.iter().any(|group| group.origin == QuotaOrigin::Plan)
+        let is_of_plan =
+            |group: &QuotaGroup| matches!(group.origin, QuotaOrigin::Plan | QuotaOrigin::Anonymous);
+        self.groups.iter().any(is_of_plan)
     }
 
     /// Returns the groups that count each owner.

@@ -1,7 +1,7 @@
 //! The `Cache-Control` and `Vary` headers of responses to admitted keys.
 
-use http::HeaderValue;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, REFERRER_POLICY, VARY};
+use http::{HeaderName, HeaderValue};
 
 use crate::key::KeySource;
 use crate::respond::AnswerHeaders;
@@ -22,6 +22,19 @@ pub(super) fn keep_private(headers: &mut impl AnswerHeaders, source: &KeySource)
         None => {
             // The URI contains the key, so browsers must not pass it on as a referrer.
             headers.set_missing(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        }
+    }
+}
+
+/// Adds the headers that are key sources to `Vary`, so that a stored response to a request without a key serves no request
+/// with one.
+#[cold]
+pub(super) fn vary_by_keys(headers: &mut impl AnswerHeaders, sources: &[KeySource]) {
+    let mut named: Vec<&HeaderName> = Vec::new();
+    for name in sources.iter().filter_map(KeySource::header_name) {
+        if !named.contains(&name) {
+            headers.add(VARY, HeaderValue::from(name.clone()));
+            named.push(name);
         }
     }
 }

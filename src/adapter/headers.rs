@@ -3,7 +3,7 @@
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
-use crate::adapter::caches::keep_private;
+use crate::adapter::caches::{keep_private, vary_by_keys};
 use crate::adapter::view::FEW;
 use crate::gate::Principal;
 use crate::gate::{Admission, Core};
@@ -130,6 +130,8 @@ pub(super) fn answer(
         let core = entry.core();
         if let Some(source) = core.sources.get(entry.source) {
             keep_private(headers, source);
+        } else if entry.record().anonymous {
+            vary_by_keys(headers, &core.sources);
         }
     }
     if let Some((quotas, window_status, weighs)) = admission.reported_windows() {

@@ -1,11 +1,29 @@
-//! The table `attempts`, and the table `network` in it.
+//! The tables `anonymous` and `attempts`, and the table `network` in them.
 
 use serde::Deserialize;
 
 use crate::account::{NetworkCut, QuotaPolicy};
 use crate::config::text::Text;
 use crate::error::ConfigError;
-use crate::gate::AttemptLimit;
+use crate::gate::{AttemptLimit, GateBuilder};
+
+/// The plan of requests without a key: see [`GateBuilder::anonymous`].
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnonymousConfig {
+    /// The name of the plan.
+    pub plan: String,
+    /// The parts of addresses that identify a network.
+    #[serde(default)]
+    pub network: NetworkConfig,
+}
+
+impl AnonymousConfig {
+    pub(super) fn apply(&self, builder: GateBuilder) -> Result<GateBuilder, ConfigError> {
+        let cut = self.network.cut().map_err(|error| error.in_member("anonymous.network"))?;
+        Ok(builder.anonymous(self.plan.as_str(), cut))
+    }
+}
 
 /// The limit on requests without a valid key: see [`AttemptLimit`].
 #[derive(Debug, Clone, Deserialize)]

@@ -38,6 +38,9 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
     }
     builder = with_rules(with_plans(builder, config)?, config)?;
     builder = with_management(builder, config)?;
+    if let Some(anonymous) = &config.anonymous {
+        builder = anonymous.apply(builder)?;
+    }
     if let Some(attempts) = &config.attempts {
         builder = builder.attempts(attempts.limit().map_err(|error| error.in_member("attempts"))?);
     }

@@ -5,18 +5,18 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::config::{
-    AgreementConfig, AlertConfig, AlertWhen, AttemptsConfig, Config, CreditHeadersConfig, DefaultConfig,
-    DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig, GrantConfig, HashConfig, KeepConfig,
-    LifetimeConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig, PlanConfig, PlanRuleConfig,
-    ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig, UsageConfig,
-    WebhookConfig, WeightTable,
+    AgreementConfig, AlertConfig, AlertWhen, AnonymousConfig, AttemptsConfig, Config, CreditHeadersConfig,
+    DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig, GrantConfig, HashConfig,
+    KeepConfig, LifetimeConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig, PlanConfig,
+    PlanRuleConfig, ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig,
+    UsageConfig, WebhookConfig, WeightTable,
 };
 
 /// The place of a table in the file, in words, and the members of the table.
 type Table = (&'static str, &'static [&'static str]);
 
 /// Returns all tables of the file. The top level comes first.
-pub(super) fn tables() -> [Table; 30] {
+pub(super) fn tables() -> [Table; 31] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
         ("in `sources`", of::<SourceConfig>()),
@@ -41,6 +41,7 @@ pub(super) fn tables() -> [Table; 30] {
         ("under `[management]`", of::<ManagementConfig>()),
         ("under `[usage]`", of::<UsageConfig>()),
         ("in the `keep` of `[usage]`", of::<KeepConfig>()),
+        ("under `[anonymous]`", of::<AnonymousConfig>()),
         ("under `[attempts]`", of::<AttemptsConfig>()),
         ("in the `network` of `[attempts]`", of::<NetworkConfig>()),
         ("under `[proxies]`", of::<ProxyConfig>()),
@@ -103,7 +104,7 @@ mod tests {
     const PAGE: &str = include_str!("reference.md");
 
     /// The headings of the page for the tables, in the order of `tables`.
-    const HEADINGS: [&str; 30] = [
+    const HEADINGS: [&str; 31] = [
         "## The top of the file",
         "## Sources",
         "## Formats",
@@ -127,6 +128,7 @@ mod tests {
         "## Management",
         "## Usage",
         "### Retention",
+        "## Anonymous requests",
         "## Attempts",
         "### Networks",
         "## Proxies",

@@ -51,7 +51,7 @@ use std::path::Path;
 use std::string::FromUtf8Error;
 
 pub use alert::{AlertConfig, AlertWhen, WebhookConfig};
-pub use attempts::{AttemptsConfig, NetworkConfig};
+pub use attempts::{AnonymousConfig, AttemptsConfig, NetworkConfig};
 pub use model::{
     AgreementConfig, Body, Config, CreditHeadersConfig, DefaultConfig, DemoConfig, ErrorFormatConfig,
     ErrorTextConfig, FormatConfig, HashConfig, ManagementConfig, OlderHash, OnConflict, Preflights,

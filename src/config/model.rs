@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use crate::config::alert::{AlertConfig, WebhookConfig};
-use crate::config::attempts::AttemptsConfig;
+use crate::config::attempts::{AnonymousConfig, AttemptsConfig};
 use crate::config::plan::{PlanConfig, QuotaConfig};
 use crate::config::rule::{RuleConfig, ScopeConfig};
 use crate::config::text::{Network, Never, OneOf, Span, Text, Written};
@@ -56,6 +56,8 @@ pub struct Config {
     pub management: ManagementConfig,
     /// The settings of usage. Without this table, no usage is counted unless the service sets a usage store.
     pub usage: Option<UsageConfig>,
+    /// The plan of requests without a key. Without this table, such requests are served at public rules alone.
+    pub anonymous: Option<AnonymousConfig>,
     /// The limit on requests without a valid key. Without this table, there is no limit.
     pub attempts: Option<AttemptsConfig>,
     /// The proxies that are trusted to report the client's address.

@@ -20,6 +20,9 @@ pub struct RuleConfig {
     /// True if requests need no key.
     #[serde(default)]
     pub public: bool,
+    /// True if a request without a key is served under the plan of `[anonymous]`.
+    #[serde(default)]
+    pub anonymous: bool,
     /// The cost of a request.
     #[serde(default)]
     pub cost: Option<CostConfig>,
@@ -273,7 +276,7 @@ impl RuleConfig {
     }
 
     fn apply(&self, rule: &mut Rule, default: &DefaultConfig) -> Result<(), ConfigError> {
-        rule.public = self.public;
+        (rule.public, rule.anonymous) = (self.public, self.anonymous);
         rule.quotas = quota_refs(&self.quotas)?;
         rule.weight = self.weight.as_ref().map_or(Ok(Weight::default()), WeightConfig::weight)?;
         // A public route has no requirements, so `[default]` does not apply to it.

@@ -22,7 +22,7 @@ enum Shape {
 }
 
 /// The path of each member, its shape, and an example of one table. `*` matches any name.
-const SHAPES: [(&str, Shape, &str); 27] = [
+const SHAPES: [(&str, Shape, &str); 29] = [
     ("sources", Shape::List, r#"{ header = "X-API-Key" }"#),
     ("formats", Shape::List, r#"{ prefix = "acme_", body = 32 }"#),
     ("hash", Shape::Table, r#"{ pepper = "env:PEPPER" }"#),
@@ -46,6 +46,8 @@ const SHAPES: [(&str, Shape, &str); 27] = [
     ("management", Shape::Table, r#"{ path = "/account/api-keys" }"#),
     ("usage", Shape::Table, r#"{ flush = "10s" }"#),
     ("usage.keep", Shape::Table, r#"{ hours = "60days" }"#),
+    ("anonymous", Shape::Table, r#"{ plan = "anonymous" }"#),
+    ("anonymous.network", Shape::Table, "{ ipv4 = 24, ipv6 = 48 }"),
     ("attempts", Shape::Table, r#"{ quota = "20 per minute" }"#),
     ("attempts.network", Shape::Table, "{ ipv4 = 24, ipv6 = 48 }"),
     ("proxies", Shape::Table, r#"{ trusted = ["10.0.0.0/8"] }"#),

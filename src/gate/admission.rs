@@ -79,7 +79,12 @@ impl Outcome {
 }
 
 impl Admission {
-    /// Returns true if the request needs no key. Then no account was identified.
+    /// Returns true if the request was served under the plan of requests without a key.
+    pub fn is_anonymous(&self) -> bool {
+        self.entry.as_ref().is_some_and(|entry| entry.record().anonymous)
+    }
+
+    /// Returns true if the request's rule is public. Then no account was identified.
     pub fn is_public(&self) -> bool {
         self.entry.is_none()
     }
@@ -112,9 +117,13 @@ impl Admission {
         self.entry.as_ref().is_some_and(AdmittedKey::owes)
     }
 
-    /// The id of the key. `None` for a public request.
+    /// The id of the key. `None` for a request without a key.
     pub fn key(&self) -> Option<KeyId> {
-        self.entry.as_ref().map(|entry| entry.record().id)
+        self.entry
+            .as_ref()
+            .map(AdmittedKey::record)
+            .filter(|record| !record.anonymous)
+            .map(|record| record.id)
     }
 
     pub(crate) fn principal(&self) -> Option<Principal> {
@@ -252,6 +261,27 @@ impl Principal {
         if self.window_status.is_none() && self.quotas().policies().eq(outer.quotas().policies()) {
             self.window_status = outer.window_status;
         }
+    }
+
+    /// Returns true if the request has no key, and was served under the plan of such requests
+    /// ([`GateBuilder::anonymous`](crate::GateBuilder::anonymous)). Its key and its account are the same for all of them,
+    /// and no store has them.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::Principal;
+    ///
+    /// fn greeting(principal: &Principal) -> String {
+    ///     if principal.is_anonymous() {
+    ///         return "Hello. A key raises your limits.".to_owned();
+    ///     }
+    ///     format!("Hello, {}.", principal.account().id)
+    /// }
+    /// # let _ = greeting;
+    /// ```
+    pub fn is_anonymous(&self) -> bool {
+        self.record.anonymous
     }
 
     /// The key's id.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Plan, QuotaPolicy};
+use crate::account::{NetworkCut, Plan, QuotaPolicy};
 use crate::alert::{AlertRule, AlertSettings, AlertSink, AlertStore, BackEnds};
 use crate::amount::ChargeIds;
 use crate::audit::{AuditSink, TracingAudit};
@@ -14,6 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::credit::CreditLedger;
 use crate::denial::Denial;
 use crate::error::ConfigError;
+use crate::gate::anonymous::AnonymousTier;
 use crate::gate::attempts::{AttemptLimit, Attempts};
 use crate::gate::metrics::{BackEndMetrics, DecisionMetrics};
 use crate::gate::revocation::Revocations;
@@ -73,6 +74,7 @@ pub struct GateBuilder {
     pub(super) proxies: TrustedProxies,
     pub(super) preflights: bool,
     pub(super) attempts: Option<AttemptLimit>,
+    pub(super) anonymous: Option<AnonymousTier>,
     stores: Vec<Given<dyn KeyStore>>,
     limiters: Vec<Given<dyn RateLimiter>>,
     ledgers: Vec<Given<dyn CreditLedger>>,
@@ -117,6 +119,7 @@ impl GateBuilder {
             proxies: TrustedProxies::default(),
             preflights: true,
             attempts: None,
+            anonymous: None,
             stores: Vec::new(),
             limiters: Vec::new(),
             ledgers: Vec::new(),
@@ -320,6 +323,54 @@ impl GateBuilder {
     /// Limits the requests without a valid key that a network may send. Defaults to no limit.
     pub fn attempts(mut self, limit: AttemptLimit) -> Self {
         self.attempts = Some(limit);
+        self
+    }
+
+    /// Serves requests without a key under this plan, at the rules with [`Rule::anonymous`]. Defaults to none.
+    ///
+    /// Each network of clients is limited separately: a quota of the plan or of the rule that counts keys or accounts
+    /// counts networks, which are cut from the client's address. A pool is shared as ever. The plan grants no credits, and
+    /// each such rule has a quota of its own or the plan has one.
+    ///
+    /// The handler finds a [`Principal`](crate::Principal) for which
+    /// [`is_anonymous`](crate::Principal::is_anonymous) is true. Decision events name the plan, and no key and no account.
+    ///
+    /// A request that has anything in a key source is not anonymous: an empty, malformed, unknown, expired or revoked key
+    /// is denied as at any other rule. So is a key of this gate in a place that no source reads: in `Authorization`,
+    /// `X-Api-Key`, `Api-Key` or a query parameter. In a query parameter, only keys of a format with a prefix are
+    /// recognised.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tollgate::account::NetworkCut;
+    /// use tollgate::adapter::Peer;
+    /// use tollgate::key::Length;
+    /// use tollgate::{Gate, KeyFormat, KeySource, Plan, RequestView, Rule};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut plan = Plan::new("anonymous");
+    /// plan.quotas = vec!["10 per minute".parse()?];
+    /// let mut rule = Rule::new("GET /v1/ticker")?;
+    /// rule.anonymous = true;
+    /// let gate = Gate::builder()
+    ///     .source(KeySource::header("X-API-Key")?)
+    ///     .format(KeyFormat::new("acme_", Length::exactly(32))?)
+    ///     .plan(plan)
+    ///     .anonymous("anonymous", NetworkCut::default())
+    ///     .rule(rule)
+    ///     .build()?;
+    /// let request = Request::get("/v1/ticker").extension(Peer("192.0.2.7".parse()?)).body(())?;
+    /// assert!(gate.admit(&RequestView::of(&request)).await?.is_anonymous());
+    /// let request = Request::get("/v1/ticker").header("X-API-Key", "acme_wrong").body(())?;
+    /// assert!(gate.admit(&RequestView::of(&request)).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn anonymous(mut self, plan: impl Into<PlanName>, cut: NetworkCut) -> Self {
+        self.anonymous = Some(AnonymousTier { plan: plan.into(), cut });
         self
     }
 
@@ -533,7 +584,7 @@ impl GateBuilder {
         validate::all(self)?;
         let plans = by_name(&self.plans);
         let rules = RuleSet::new(self.all_rules()?, self.otherwise.clone(), self.denies_unmatched, &plans)?;
-        Plans::new(&plans, self.quotas.clone(), &rules)?;
+        Plans::new(&plans, self.quotas.clone(), &rules, self.tier())?;
         Check::in_order(&self.order)?;
         Responders::new(None, &self.error_format, &self.sources, self.request_ids.header()).map(drop)
     }
@@ -549,6 +600,8 @@ impl GateBuilder {
         validate::warn_of_unreachable(&self);
         let (plan_data, rules) = (by_name(&self.plans), self.all_rules()?);
         let environments = self.served();
+        let anonymous = self.anonymous.clone();
+        let tier = anonymous.as_ref().zip(environments.first().cloned());
         let store = only("store", self.stores, || in_memory!(crate::store::MemoryStore::new()))?;
         let limiter = only("limiter", self.limiters, || in_memory!(crate::limit::MemoryLimiter::new()))?;
         let ledger = only("ledger", self.ledgers, || in_memory!(crate::credit::MemoryLedger::new()))?;
@@ -584,7 +637,7 @@ impl GateBuilder {
             literals: self.literals,
             hashers: self.hashers,
             environments,
-            plans: Plans::new(&plan_data, self.quotas, &rules)?,
+            plans: Plans::new(&plan_data, self.quotas, &rules, tier)?,
             rules,
             plan_data,
             checks: Checks::new(Check::in_order(&self.order)?),
@@ -627,6 +680,11 @@ impl GateBuilder {
     /// Returns the environments that are served. Defaults to `live`.
     fn served(&self) -> Vec<Environment> {
         if self.environments.is_empty() { vec![Environment::live()] } else { self.environments.clone() }
+    }
+
+    /// Returns the plan of requests without a key, and the environment of their record.
+    fn tier(&self) -> Option<(&AnonymousTier, Environment)> {
+        self.anonymous.as_ref().zip(self.served().into_iter().next())
     }
 
     /// Returns true if the gate counts its decisions.

@@ -214,7 +214,10 @@ impl Decision {
         loop {
             let hash = match self.hash {
                 Some(hash) => hash,
-                None => self.hash_key(core, view, route)?,
+                None => match self.hash_key(core, view, route)? {
+                    Some(hash) => hash,
+                    None => return Poll::Ready(self.without_key(core, view, route)),
+                },
             };
             if let Some(attempts) = &core.attempts
                 && attempts.is_limiting()
@@ -232,14 +235,14 @@ impl Decision {
         }
     }
 
-    /// Hashes the presented key if it matches a format.
+    /// Hashes the presented key if it matches a format. Returns `None` if the request has no key.
     #[inline]
     fn hash_key(
         &mut self,
         core: &Core,
         view: &RequestView<'_>,
         route: &Route<'_>,
-    ) -> Result<KeyHash, Denial> {
+    ) -> Result<Option<KeyHash>, Denial> {
         let (finding, source) = find_key(&core.sources, view, core.refuse_conflicts);
         let hasher = core.hasher_of_try(self.misses);
         let hash = match &finding {
@@ -254,14 +257,39 @@ impl Decision {
                 // An outer gate may have removed the key from the request, so that no source contains it.
                 let taken = view.taken().and_then(|taken| core.hash_of_taken(&taken, hasher));
                 self.source = usize::MAX;
-                taken.ok_or_else(|| Denial::of(DenialKind::Missing))?
+                match taken {
+                    Some(hash) => hash,
+                    None if view.taken().is_some() => return Err(Denial::of(DenialKind::Missing)),
+                    None => return Ok(None),
+                }
             }
             KeySearch::Malformed | KeySearch::Foreign => return Err(Denial::of(DenialKind::Malformed)),
             KeySearch::Twice => return Err(Denial::of(DenialKind::Duplicate)),
         };
         self.hash = Some(hash);
         checks::early_data(core, view, route.compiled.rule.cost.is_free())?;
-        Ok(hash)
+        Ok(Some(hash))
+    }
+
+    /// Serves a request without a key under the plan of such requests, if the rule allows that.
+    #[cold]
+    fn without_key(
+        &mut self,
+        core: &Arc<Core>,
+        view: &RequestView<'_>,
+        route: &Route<'_>,
+    ) -> Result<(), Denial> {
+        let allowed = route.compiled.rule.anonymous && !route.odd;
+        let Some(record) = core.plans.anonymous().filter(|_| allowed) else {
+            return Err(Denial::of(DenialKind::Missing));
+        };
+        if core.has_stray_key(view) {
+            return Err(Denial::of(DenialKind::Malformed));
+        }
+        checks::early_data(core, view, route.compiled.rule.cost.is_free())?;
+        let now = self.event.begun().unwrap_or_else(|| core.clock.now());
+        self.enter(Arc::clone(record), None, false, now, core);
+        Ok(())
     }
 
     /// Finds the record of a key that the store has at hand. Otherwise, denies the request if the client's network is above
@@ -282,9 +310,10 @@ impl Decision {
         let mut hashes: SmallVec<[KeyHash; 2]> = SmallVec::new();
         for scheme in 0..core.hashers.len() {
             self.misses = scheme;
-            let older = if scheme == 0 { Ok(*newest) } else { self.hash_key(core, view, route) };
+            let older = if scheme == 0 { Ok(Some(*newest)) } else { self.hash_key(core, view, route) };
             let hash = match older {
-                Ok(hash) => hash,
+                Ok(Some(hash)) => hash,
+                Ok(None) => return Some(Err(Denial::of(DenialKind::Missing))),
                 Err(denial) => return Some(Err(denial)),
             };
             if let Some(record) = core.store.find_cached(&hash) {
@@ -326,6 +355,20 @@ impl Decision {
                 view,
             })?,
         };
+        self.enter(record, own, retiring, now, core);
+        Ok(())
+    }
+
+    /// Enters the record whose checks are made next.
+    #[inline]
+    fn enter(
+        &mut self,
+        record: Arc<KeyRecord>,
+        own: Option<Arc<Terms>>,
+        retiring: bool,
+        now: Now,
+        core: &Arc<Core>,
+    ) {
         self.now = Some(now);
         let presented = PresentedSecret { retiring, renewed: None };
         let found = FoundKey { core: Arc::clone(core), record, own, choice: QuotaChoice::Key, presented };
@@ -335,7 +378,6 @@ impl Decision {
             source: self.source,
             event: OpenEvent::default(),
         });
-        Ok(())
     }
 
     /// Makes the checks on the key that was found.
@@ -647,7 +689,7 @@ fn address_of(core: &Core, quotas: &Quotas, view: &RequestView<'_>) -> Result<Op
 
 #[inline]
 fn draw_of<'d>(record: &'d KeyRecord, quotas: &'d Quotas, now: Now, address: Option<IpAddr>) -> Draw<'d> {
-    let draw = Draw::new(record, quotas, now);
+    let draw = if record.anonymous { Draw::keyless(quotas, now) } else { Draw::new(record, quotas, now) };
     match address {
         Some(address) => draw.from_address(address),
         None => draw,

@@ -236,13 +236,15 @@ fn event_of<'e>(
     outcome: DecisionOutcome,
 ) -> DecisionEvent<'e> {
     let request = data.request.as_ref();
+    let plan = record.map(|record| &record.account.plan);
+    let record = record.filter(|record| !record.anonymous);
     let account = record.map(|record| &record.account);
     DecisionEvent {
         time: data.begun.wall(),
         request_id: request.map(|(id, _)| id.as_str()),
         key: record.map(|record| record.id),
         account: account.map(|account| &account.id),
-        plan: account.map(|account| &account.plan),
+        plan,
         environment: record.map(|record| &record.environment),
         rule: rule.map(|compiled| &compiled.rule).filter(|rule| !rule.pattern().is_empty()),
         rule_index: rule.and_then(|compiled| compiled.index),

@@ -48,6 +48,7 @@
 //! - [`TrustedProxies`]: the proxies that may report the client's address.
 
 mod admission;
+mod anonymous;
 mod attempts;
 mod builder;
 mod checks;
@@ -335,6 +336,11 @@ impl Core {
         rule: Option<crate::account::LimitIndex>,
     ) -> Option<crate::account::ExceededQuotas> {
         self.plans.some_quotas(rule)
+    }
+
+    /// The plan of requests without a key, if they are served.
+    pub(crate) fn anonymous_plan(&self) -> Option<&PlanName> {
+        self.plans.anonymous().map(|record| &record.account.plan)
     }
 
     /// Returns true if the gate serves keys of this environment.

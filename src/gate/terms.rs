@@ -7,9 +7,11 @@ use crate::account::{
     AppliedQuotas, ExceededQuotas, LimitIndex, QuotaChoice, ResolvedTerms, Terms, TermsError,
 };
 use crate::account::{Plan, QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, Quotas};
+use crate::clock::Timestamp;
 use crate::error::ConfigError;
+use crate::gate::anonymous::AnonymousTier;
 use crate::key::KeyRecord;
-use crate::name::PlanName;
+use crate::name::{Environment, PlanName};
 use crate::rule::{Rule, RuleSet};
 use crate::state::StateOwner;
 
@@ -21,16 +23,19 @@ pub(crate) struct Plans {
     quotas: HashMap<String, QuotaPolicy>,
     /// The quotas of each rule that has quotas of its own, if the rule is public.
     public: Box<[Option<Arc<Quotas>>]>,
+    /// The record that stands for all requests without a key, if they are served. Its terms are stored on it.
+    anonymous: Option<Arc<KeyRecord>>,
 }
 
 impl Plans {
-    pub(crate) fn new(
+    pub(super) fn new(
         plans: &HashMap<PlanName, Plan>,
         quotas: HashMap<String, QuotaPolicy>,
         rules: &RuleSet,
+        anonymous: Option<(&AnonymousTier, Environment)>,
     ) -> Result<Self, ConfigError> {
-        let mut all =
-            Self { owner: StateOwner::new(), terms: HashMap::new(), quotas, public: Box::default() };
+        let (owner, terms, public) = (StateOwner::new(), HashMap::new(), Box::default());
+        let mut all = Self { owner, terms, quotas, public, anonymous: None };
         let mut groups = RuleGroups::default();
         for (name, plan) in plans {
             let quotas = all.resolve(&plan.quotas).map_err(|unknown| {
@@ -42,16 +47,26 @@ impl Plans {
                 )
                 .in_member(member)
             })?;
-            let of_rules = rules.limited().map(|rule| all.of_rule(rule, Some(plan), &mut groups));
+            let of_rules = rules.limited().map(|rule| all.of_rule(rule, Some(plan), None, &mut groups));
             let of_rules = of_rules.collect::<Result<_, _>>()?;
             let terms = Terms::new(Arc::new(plan.clone()), quotas, plan.caps.clone(), of_rules);
             all.terms.insert(name.clone(), Arc::new(terms));
         }
         let public = rules.limited().map(|rule| {
-            let quotas = rule.public.then(|| all.of_rule(rule, None, &mut groups).map(Arc::new));
+            let quotas = rule.public.then(|| all.of_rule(rule, None, None, &mut groups).map(Arc::new));
             quotas.transpose()
         });
         all.public = public.collect::<Result<_, _>>()?;
+        if let Some((tier, environment)) = anonymous
+            && let Some(plan) = plans.get(&tier.plan)
+        {
+            let record = tier.record(environment);
+            let terms = all.of_tier(tier, plan, rules, &mut groups)?;
+            // A use of this record is never recorded.
+            let never = Timestamp::from_millis(i64::MAX);
+            let _ = record.first_gate.set(ResolvedTerms::new(all.owner, Arc::new(terms), Some(never)));
+            all.anonymous = Some(record);
+        }
         Ok(all)
     }
 
@@ -93,6 +108,29 @@ impl Plans {
         record.first_gate.get(self.owner).or_else(|| record.state().get(self.owner))
     }
 
+    /// Returns the record that stands for all requests without a key, if they are served.
+    pub(super) fn anonymous(&self) -> Option<&Arc<KeyRecord>> {
+        self.anonymous.as_ref()
+    }
+
+    /// Returns the terms of requests without a key.
+    fn of_tier(
+        &self,
+        tier: &AnonymousTier,
+        plan: &Plan,
+        rules: &RuleSet,
+        groups: &mut RuleGroups,
+    ) -> Result<Terms, ConfigError> {
+        // The names were resolved for the plan itself.
+        let policies = plan.quotas.iter().filter_map(|quota| self.policy(quota).ok());
+        let policies: Vec<_> = policies.map(|policy| tier.counted(policy)).collect();
+        distinct(&policies, tier, "the plan")?;
+        let quotas = Quotas::default().beside(QuotaOrigin::Anonymous, policies);
+        let of_rules = rules.limited().map(|rule| self.of_rule(rule, Some(plan), Some(tier), groups));
+        let of_rules = of_rules.collect::<Result<_, _>>()?;
+        Ok(Terms::new(Arc::new(plan.clone()), quotas, plan.caps.clone(), of_rules))
+    }
+
     /// Returns the quotas of a public rule.
     pub(super) fn public_quotas(&self, rule: LimitIndex) -> Option<&Arc<Quotas>> {
         self.public.get(rule.0 as usize)?.as_ref()
@@ -116,11 +154,12 @@ impl Plans {
         self.owner
     }
 
-    /// Returns the quotas that a rule has for keys on a plan, or without a plan.
+    /// Returns the quotas that a rule has for keys on a plan, for requests without a key, or without a plan.
     fn of_rule(
         &self,
         rule: &Rule,
         plan: Option<&Plan>,
+        tier: Option<&AnonymousTier>,
         groups: &mut RuleGroups,
     ) -> Result<Quotas, ConfigError> {
         let unknown = |member: String| {
@@ -148,7 +187,12 @@ impl Plans {
                 QuotaRef::Policy(_) => QuotaOrigin::Rule(rule.limit_label()),
                 QuotaRef::Named(name) => QuotaOrigin::Shared(name.as_str().into()),
             };
+            let policy = tier.map_or(policy.clone(), |tier| tier.counted(policy));
             by_origin.entry(origin).or_default().push(policy);
+        }
+        if let Some(tier) = tier.filter(|_| rule.anonymous) {
+            let owner = format!("the rule `{}`", rule.route());
+            by_origin.values().try_for_each(|policies| distinct(policies, tier, &owner))?;
         }
         Ok(Quotas::of_groups(
             by_origin.into_iter().flat_map(|(origin, policies)| groups.of(origin, policies)),
@@ -175,6 +219,22 @@ impl Plans {
         }
         Ok(Quotas::new(policies))
     }
+}
+
+/// Returns an error if two quotas count the same network under one name, because requests without a key have no other
+/// owner.
+fn distinct(policies: &[QuotaPolicy], tier: &AnonymousTier, owner: &str) -> Result<(), ConfigError> {
+    let twice = policies
+        .iter()
+        .enumerate()
+        .find(|(place, policy)| policies[..*place].iter().any(|earlier| earlier.has_window_of(policy)));
+    let Some((_, policy)) = twice else { return Ok(()) };
+    let problem = format!(
+        "two quotas of {owner} have the name `{}`, and both count the network of a request without a key",
+        policy.name()
+    );
+    let expected = "give each its own name";
+    Err(ConfigError::new(tier.plan.as_str(), problem, expected).in_member("anonymous.plan"))
 }
 
 /// The groups of the quotas of rules. Rules and plans with equal quotas of one origin share their groups, so that a

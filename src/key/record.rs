@@ -172,6 +172,8 @@ pub struct KeyRecord {
     pub account: Arc<Account>,
     /// The lifecycle status of the key.
     pub status: KeyStatus,
+    /// True for the record that stands for all requests without a key.
+    pub(crate) anonymous: bool,
     pub(crate) first_gate: FirstGate,
     /// The networks from which the key may be used; `None` for all.
     pub allowlist: Option<Vec<IpNet>>,
@@ -254,6 +256,7 @@ impl KeyRecord {
             expires_at: None,
             account,
             status: KeyStatus::Active,
+            anonymous: false,
             first_gate: FirstGate::new(),
             allowlist: None,
             state: AttachedState::new(),

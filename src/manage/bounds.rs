@@ -43,6 +43,9 @@ impl KeyManager {
     /// Returns the key in whose name this manager acts, as the authority stores it. A key that may no longer be used is
     /// rejected, even if a cache still has it as usable.
     pub(super) async fn issuer(&self) -> Result<Option<Arc<KeyRecord>>, ManageError> {
+        if self.is_anonymous {
+            return Err(ManageError::NotGranted);
+        }
         let Some(id) = self.context.actor.key_id() else { return Ok(None) };
         let usable = |issuer: &Arc<KeyRecord>| {
             issuer.status == KeyStatus::Active

@@ -123,6 +123,8 @@ pub struct KeyManager {
     scope: Option<AccountId>,
     /// The hashes of the secret that the acting key presented; empty if the secret is not known.
     shown: Vec<KeyHash>,
+    /// True if the caller has no key, and may manage nothing.
+    is_anonymous: bool,
 }
 
 impl KeyManager {
@@ -138,7 +140,7 @@ impl KeyManager {
     }
 
     fn at(context: ManagerContext, store: Arc<dyn KeyAdmin>) -> Self {
-        Self { context, store, scope: None, shown: Vec::new() }
+        Self { context, store, scope: None, shown: Vec::new(), is_anonymous: false }
     }
 
     /// Reports changes to this sink instead of the log.
@@ -159,6 +161,7 @@ impl KeyManager {
     pub fn by(mut self, actor: Actor) -> Self {
         self.context.actor = actor;
         self.shown.clear();
+        self.is_anonymous = false;
         self
     }
 
@@ -166,13 +169,15 @@ impl KeyManager {
     /// caller's key and manages only the keys of the caller's account.
     ///
     /// It applies the presented secret: a secret that the authority no longer knows can manage nothing, even if a cache
-    /// still has it. A retiring secret cannot give an expiry that is later than its own.
+    /// still has it. A retiring secret cannot give an expiry that is later than its own. A caller without a key
+    /// ([`Principal::is_anonymous`]) can manage nothing.
     #[must_use]
     pub fn for_caller(self, caller: &Principal, from: Option<IpAddr>) -> Self {
         let actor = Actor::key(caller.key());
         let actor = from.into_iter().fold(actor, Actor::at);
         let mut manager = self.by(actor).for_account(caller.account().id.clone());
         manager.shown = caller.presented().collect();
+        manager.is_anonymous = caller.is_anonymous();
         manager
     }
 

@@ -50,6 +50,7 @@ fn limited(core: &Core, compiled: &CompiledRule) -> Option<Denial> {
 fn of_any_route(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
     use DenialKind as Kind;
     let mut kinds = vec![Kind::Missing, Kind::Duplicate, Kind::InvalidFormat, Kind::Unknown, Kind::Revoked];
+    kinds.retain(|kind| !compiled.rule.anonymous || *kind != Kind::Missing);
     kinds.extend([Kind::Expired, Kind::Paused, Kind::AddressNotAllowed]);
     kinds.extend([Kind::AccountSuspended, Kind::AccountDeleted, Kind::NotGranted]);
     kinds.extend([Kind::Unavailable, Kind::Misconfigured]);

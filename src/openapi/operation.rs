@@ -26,7 +26,11 @@ impl<'a> Operation<'a> {
 
     pub(super) fn add_to(&self, operation: &mut Map<String, Value>, schemas: &mut Map<String, Value>) {
         let rule = &self.compiled.rule;
-        let security = if rule.public { json!([]) } else { schemes::required(self.core) };
+        let security = match rule {
+            rule if rule.public => json!([]),
+            rule if rule.anonymous => schemes::optional(self.core),
+            _ => schemes::required(self.core),
+        };
         operation.insert("security".to_owned(), security);
         if rule.public && rule.quotas.is_empty() {
             return;
@@ -114,6 +118,9 @@ fn asked(rule: &Rule) -> Map<String, Value> {
     if rule.subscription {
         ask("subscription", true.into());
     }
+    if rule.anonymous {
+        ask("anonymous", true.into());
+    }
     if !rule.quotas.is_empty() {
         ask("quotas", rule.quotas.iter().map(ToString::to_string).collect());
     }
@@ -156,6 +163,9 @@ fn in_words(rule: &Rule, core: &Core) -> String {
     }
     if rule.subscription {
         words.push("The account must have an active subscription.".to_owned());
+    }
+    if let Some(plan) = core.anonymous_plan().filter(|_| rule.anonymous) {
+        words.push(format!("A request without a key is served under the plan {plan}."));
     }
     if !rule.quotas.is_empty() {
         let quotas: Vec<String> = rule.quotas.iter().map(ToString::to_string).collect();

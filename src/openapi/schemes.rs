@@ -20,6 +20,11 @@ pub(super) fn required(core: &Core) -> Value {
     names(core).into_iter().map(|name| json!({ name: [] })).collect()
 }
 
+/// Returns the `security` of an operation that needs no key, and reads one in any of the sources.
+pub(super) fn optional(core: &Core) -> Value {
+    names(core).into_iter().map(|name| json!({ name: [] })).chain([json!({})]).collect()
+}
+
 /// Returns a unique name for each source that is valid as a component's name.
 fn names(core: &Core) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(core.sources.len());

@@ -78,6 +78,7 @@ fn item(text: &mut String, policy: &QuotaPolicy, origin: &QuotaOrigin, parameter
     let owner = Some(scope_text(policy.counts())).filter(|_| *policy.counts() != QuotaScope::Key);
     let origin = match origin {
         QuotaOrigin::Plan => None,
+        QuotaOrigin::Anonymous => Some("anonymous".into()),
         QuotaOrigin::Rule(route) => Some(format!("rule:{route}").into()),
         QuotaOrigin::Shared(name) => Some(format!("shared:{name}").into()),
     };

@@ -173,6 +173,9 @@ pub struct Rule {
     route: Arc<str>,
     /// True if the rule requires no key. A key that is sent anyway is not read.
     pub public: bool,
+    /// True if a request without a key is served under the plan that
+    /// [`GateBuilder::anonymous`](crate::GateBuilder::anonymous) names. A request with an invalid key is denied.
+    pub anonymous: bool,
     /// The cost of a request.
     pub cost: Cost,
     /// The scopes that the rule requires of a restricted key.
@@ -294,6 +297,7 @@ impl Rule {
             pattern: pattern.to_owned(),
             route: pattern.into(),
             public: false,
+            anonymous: false,
             cost: Cost::Fixed(Credits::ZERO),
             scopes: ScopeRule::Unnamed,
             min_plan: None,
@@ -325,6 +329,7 @@ impl Rule {
             pattern: String::new(),
             route: "".into(),
             public: false,
+            anonymous: false,
             scopes: ScopeRule::Unnamed,
             // Equal quotas of two rules have different windows, unless all of them have names.
             first_route: if self.has_own_windows() { Some(self.limit_label()) } else { None },
@@ -355,7 +360,8 @@ impl Rule {
 
     /// Returns true if both rules have the same requirements, whatever requests they apply to.
     pub(super) fn asks_as(&self, other: &Self) -> bool {
-        (self.public, &self.scopes) == (other.public, &other.scopes) && self.demands() == other.demands()
+        (self.public, self.anonymous, &self.scopes) == (other.public, other.anonymous, &other.scopes)
+            && self.demands() == other.demands()
     }
 
     /// Returns the route as it was written.

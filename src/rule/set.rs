@@ -103,7 +103,7 @@ impl CompiledRule {
             return Ok(None);
         }
         let mut rule = self.rule.clone();
-        rule.public = false;
+        (rule.public, rule.anonymous) = (false, false);
         if otherwise.scopes != ScopeRule::Everyone {
             rule.scopes = ScopeRule::Unnamed;
         }

@@ -77,11 +77,11 @@ pub struct DecisionEvent<'a> {
     /// The id of the request: the client's, if it is short and plain, or one that the gate assigned. If the response has
     /// an id of the gate, it is this one. `None` if no sink of the gate [reads](DecisionSink::reads_request) it.
     pub request_id: Option<&'a str>,
-    /// The key. `None` if the request was denied before a key was found.
+    /// The key. `None` if the request was denied before a key was found, and for a request without a key.
     pub key: Option<KeyId>,
     /// The account that owns the key.
     pub account: Option<&'a AccountId>,
-    /// The account's plan.
+    /// The account's plan, or the plan of requests without a key.
     pub plan: Option<&'a PlanName>,
     /// The environment of the key.
     pub environment: Option<&'a Environment>,

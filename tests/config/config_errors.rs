@@ -27,6 +27,7 @@ const FAULTS: &[&str] = &[
     include_str!("config_errors/plans.txt"),
     include_str!("config_errors/usage.txt"),
     include_str!("config_errors/alerts.txt"),
+    include_str!("config_errors/anonymous.txt"),
     include_str!("config_errors/attempts.txt"),
     include_str!("config_errors/limits.txt"),
 ];

@@ -1,6 +1,7 @@
 //! The decision: keys, formats, sources, rules, the order of the checks, rate limits and credits, over back ends in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod anonymous;
 mod attempts;
 mod back_ends;
 mod builder;

@@ -58,7 +58,7 @@ async fn send(gate: &Gate, route: &str, key: &str, outcome: Outcome) -> Option<D
     }
 }
 
-async fn report(gate: &Gate, filter: UsageFilter, step: UsageStep) -> UsageReport {
+pub(crate) async fn report(gate: &Gate, filter: UsageFilter, step: UsageStep) -> UsageReport {
     let range = UsageRange::latest(step, gate.clock().now().wall());
     gate.usage().unwrap().report(filter, range).await.unwrap()
 }

@@ -15,6 +15,7 @@ rules = [
     { route = "GET /health", public = true },
     { route = "GET /status", public = true, quotas = [{ quota = "60 per minute", counts = "network" }] },
     { route = "GET /v1/quotes/{symbol}", cost = 2, scope = "quotes:read", subscription = true, quotas = ["9 per hour"] },
+    { route = "GET /v1/ticker", anonymous = true },
     { route = "GET /v1/bars", cost = { parameter = "limit", each = 1, default = 10, most = 50 }, min_plan = "pro" },
     { route = "POST /v1/orders", scope = { all = ["orders:read", "orders:write"] }, agreements = ["terms"] },
     { route = "POST /v1/backtests", weight = { parameter = "years", default = 1, most = 20 }, quotas = ["40 per day"] },
@@ -24,6 +25,9 @@ rules = [
     { route = "/v1/files/*", cost = 7 },
 ]
 agreements = { terms = { url = "https://acme.example/terms" } }
+
+[anonymous]
+plan = "free"
 
 [plans.free]
 rank = 1

@@ -43,7 +43,9 @@ async fn a_plan_and_a_rule_share_no_window(limiter: Limiter) -> Verdict {
     let plan = caller(limiter, &[(QuotaOrigin::Plan, 3)])?;
     let both = TestKey { quotas: quotas(&[(QuotaOrigin::Plan, 3), (rule(), 2)])?, ..plan.clone() };
     same("how many of 3 are admitted at the rule, with 2 per day", both.admitted(3).await?, 2)?;
-    same("how many of 3 are admitted elsewhere, with 1 of 3 left", plan.admitted(3).await?, 1)
+    same("how many of 3 are admitted elsewhere, with 1 of 3 left", plan.admitted(3).await?, 1)?;
+    let anonymous = TestKey { quotas: quotas(&[(QuotaOrigin::Anonymous, 2)])?, ..plan };
+    same("how many of 3 are admitted under the anonymous plan", anonymous.admitted(3).await?, 2)
 }
 
 async fn two_rules_share_no_window(limiter: Limiter) -> Verdict {

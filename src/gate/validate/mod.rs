@@ -3,6 +3,7 @@
 //! Errors name members as the configuration file does.
 
 mod alerts;
+mod anonymous;
 mod headers;
 mod keys;
 mod management;
@@ -25,6 +26,7 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     rules::all(builder)?;
     plans::all(builder)?;
     networks::all(builder)?;
+    anonymous::all(builder)?;
     if let Some(usage) = &builder.usage_options {
         usage.check().map_err(|error| error.in_member("usage"))?;
     }

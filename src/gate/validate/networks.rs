@@ -17,6 +17,12 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
                        known";
         return refuse("attempts", "", problem, REMEDY_OF_ATTEMPTS);
     }
+    if let Some(tier) = &builder.anonymous {
+        let problem = "requests without a key are limited by network, and `proxies.peer` is `false`: no client's address is \
+                       known";
+        let expected = "leave out `peer = false` and pass the peer's address, or leave `anonymous` out";
+        return refuse("anonymous", tier.plan.as_str(), problem, expected);
+    }
     for (name, policy) in &builder.quotas {
         one(policy, &format!("quotas.{name}"))?;
     }

@@ -137,7 +137,7 @@ fn admits_no_equal(rule: &Rule, member: &str, builder: &GateBuilder) -> Verdict 
 }
 
 /// Returns true if a rule admits keys of a plan.
-fn is_open_to(rule: &Rule, plan: &Plan, builder: &GateBuilder) -> bool {
+pub(super) fn is_open_to(rule: &Rule, plan: &Plan, builder: &GateBuilder) -> bool {
     if rule.closed_to.contains(&plan.name) {
         return false;
     }

@@ -134,6 +134,7 @@ impl RedisLimiter {
 fn origin(origin: &QuotaOrigin) -> String {
     let (kind, label) = match origin {
         QuotaOrigin::Plan => return String::new(),
+        QuotaOrigin::Anonymous => return ":anonymous".to_owned(),
         QuotaOrigin::Rule(route) => ("rule", route),
         QuotaOrigin::Shared(name) => ("quota", name),
     };

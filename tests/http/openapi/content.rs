@@ -433,3 +433,16 @@ fn quotas_of_a_public_route_are_described() {
     assert_eq!(statuses(operation), ["default", "429", "500", "503"]);
     assert!(operation["responses"]["429"]["headers"]["Retry-After"].is_object(), "{operation}");
 }
+
+#[test]
+fn key_is_optional_where_anonymous_requests_are_served() {
+    let document = gate("").gate().openapi();
+    let ticker = operation(&document, "get", "/v1/ticker");
+    let security = ticker["security"].as_array().unwrap();
+    assert_eq!((security.len(), security.last()), (4, Some(&json!({}))));
+    assert_eq!(ticker["x-tollgate"], json!({ "anonymous": true }));
+    assert_eq!(ticker["description"], "A request without a key is served under the plan free.");
+    let denied = &ticker["responses"]["401"]["content"]["application/problem+json"]["examples"];
+    assert!(denied["unknown"].is_object() && denied.get("missing").is_none(), "{denied}");
+    assert!(ticker["responses"]["429"].is_object());
+}

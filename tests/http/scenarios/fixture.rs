@@ -122,7 +122,11 @@ impl Stage {
             let (ledger, limiter) = (Arc::clone(&world.ledger), Arc::clone(&world.limiter));
             Gate::builder().store(store).ledger(ledger).limiter(limiter)
         };
-        let builder = rules.into_iter().fold(change(plans(builder, &world)), GateBuilder::rule);
+        let mut builder = change(plans(builder, &world));
+        if rules.iter().any(|rule| rule.anonymous) {
+            builder = builder.anonymous("limited", NetworkCut::default());
+        }
+        let builder = rules.into_iter().fold(builder, GateBuilder::rule);
         let builder = builder.on_denial(move |denial| denials.0.denials.lock().unwrap().push(denial.kind()));
         let builder = builder.management("/account/keys");
         let gate = builder.management_scope("keys:manage").build().unwrap();
@@ -200,6 +204,7 @@ fn rules(method: &str) -> Vec<Rule> {
             let quota = "2 per minute".parse::<QuotaPolicy>().unwrap().counting(counts);
             rule.quotas = vec![QuotaRef::Policy(quota)];
         }),
+        rule(&named("/v1/ticker"), &|rule| rule.anonymous = true),
         rule(&named("/v1/rare"), &|rule| rule.quotas = vec!["2 per minute".parse().unwrap()]),
         priced(&named("/v1/dear"), BALANCE + 1),
         rule(&named("/v1/bulk"), &|rule| rule.cost = bulk.clone()),

@@ -211,8 +211,10 @@ fn accounts() -> Vec<Row> {
 }
 
 fn limits() -> Vec<Row> {
-    use DenialKind::RateLimited;
+    use DenialKind::{InvalidFormat, RateLimited, Unknown};
 
+    let mut bad = denied("a bad key where none is needed", "GET /v1/ticker", 401, Unknown).keyed();
+    bad.stored = false;
     // Each row has a network of its own.
     let from = |row: Row, address: &'static str| row.with("x-forwarded-for", address);
     let after = |mut row: Row, before: usize| {
@@ -222,6 +224,12 @@ fn limits() -> Vec<Row> {
     vec![
         after(served("a rule's quota that is not used up", "GET /v1/rare", 200, 0).keyed(), 1),
         after(denied("a rule's quota that is used up", "GET /v1/rare", 429, RateLimited).keyed(), 2),
+        from(served("no key where none is needed", "GET /v1/ticker", 200, 0), "203.0.113.31"),
+        from(after(denied("too many without a key", "GET /v1/ticker", 429, RateLimited), 2), "203.0.113.32"),
+        after(served("a key where none is needed", "GET /v1/ticker", 200, 0).keyed(), 3),
+        bad,
+        denied("an empty key where none is needed", "GET /v1/ticker", 401, InvalidFormat)
+            .with("x-api-key", ""),
         from(after(served("a public quota", "GET /status", 200, 0), 1), "203.0.113.21"),
         from(
             after(denied("a public quota that is used up", "GET /status", 429, RateLimited), 2),

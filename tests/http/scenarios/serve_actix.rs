@@ -7,7 +7,7 @@ use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpResponse, HttpServer};
 use futures_util::stream::{self, StreamExt};
 use tollgate::gate::FinalCost;
-use tollgate::{Credits, TollgateTransform};
+use tollgate::{Credits, Principal, TollgateTransform};
 
 use crate::scenarios::fixture::{Notes, Stage};
 
@@ -46,6 +46,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/open", web::head().to(text("open")))
         .route("/status", web::get().to(text("status")))
         .route("/v1/stream", web::get().to(async || HttpResponse::Ok().streaming(chunks())))
+        .route("/v1/ticker", web::to(ticker))
         .route("/v1/fails", web::get().to(async || HttpResponse::InternalServerError().finish()))
         .route("/v1/lost", web::get().to(async || HttpResponse::NotFound().finish()))
         .route("/v1/final", web::get().to(reported))
@@ -59,6 +60,10 @@ fn routes(app: &mut web::ServiceConfig) {
 
 fn chunks() -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
     stream::iter(["one ", "two ", "three"]).map(|text| Ok(Bytes::from_static(text.as_bytes())))
+}
+
+async fn ticker(principal: Principal) -> &'static str {
+    if principal.is_anonymous() { "for all" } else { "for a key" }
 }
 
 async fn reported() -> HttpResponse {

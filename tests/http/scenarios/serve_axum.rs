@@ -9,7 +9,7 @@ use axum::{Extension, Router};
 use futures_util::stream::{self, StreamExt};
 use http::{HeaderValue, StatusCode};
 use tollgate::gate::FinalCost;
-use tollgate::{Credits, TollgateLayer};
+use tollgate::{Credits, Principal, TollgateLayer};
 
 use crate::scenarios::fixture::{Notes, Stage};
 
@@ -20,6 +20,7 @@ pub(crate) async fn serve(stage: &Stage) -> SocketAddr {
     let app = Router::new()
         .route("/open", get(async || "open"))
         .route("/status", get(async || "status"))
+        .route("/v1/ticker", any(ticker))
         .route("/v1/data", data())
         .route("/v1/stream", get(async move || Body::from_stream(chunks())))
         .route("/v1/fails", get(async || StatusCode::INTERNAL_SERVER_ERROR))
@@ -36,6 +37,10 @@ pub(crate) async fn serve(stage: &Stage) -> SocketAddr {
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async { axum::serve(listener, service).await.unwrap() });
     address
+}
+
+async fn ticker(principal: Principal) -> &'static str {
+    if principal.is_anonymous() { "for all" } else { "for a key" }
 }
 
 async fn reported() -> Response {

@@ -29,6 +29,10 @@ async fn answer(request: Request<Incoming>, notes: Notes) -> Result<Response<Bod
         (&Method::HEAD, _) => status(StatusCode::OK),
         (_, "/open") => Response::new(Body::from("open")),
         (_, "/status") => Response::new(Body::from("status")),
+        (_, "/v1/ticker") => {
+            let principal = request.extensions().get::<tollgate::Principal>().unwrap();
+            Response::new(Body::from(if principal.is_anonymous() { "for all" } else { "for a key" }))
+        }
         (_, "/v1/data") => Response::new(Body::from("data")),
         (_, "/v1/stream") => {
             let chunks = stream::iter(["one ", "two ", "three"]).map(Ok::<_, std::io::Error>);

@@ -88,7 +88,9 @@ async fn answer(path: String, notes: Notes) -> Result<Response<Messages>, Status
             });
             Box::pin(say(&["one "]).chain(rest))
         }
-        "/v1/free" | "/v1/scoped" | "/v1/paid" | "/v1/bulk" | "/v1/rare" | "/v1/weighed" => say(&["served"]),
+        "/v1/free" | "/v1/scoped" | "/v1/paid" | "/v1/bulk" | "/v1/rare" | "/v1/weighed" | "/v1/ticker" => {
+            say(&["served"])
+        }
         _ => return Err(Status::unimplemented("")),
     });
     if path == "/v1/final" {
