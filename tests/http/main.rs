@@ -3,6 +3,7 @@
 
 mod actix;
 mod axum;
+mod behind_nginx;
 mod charges;
 mod compile;
 mod error_format;
