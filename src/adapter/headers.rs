@@ -88,7 +88,7 @@ pub(super) fn request_id<'v>(
     core: &Core,
     admission: &Admission,
 ) -> RequestId {
-    admission.request_id().cloned().unwrap_or_else(|| core.request_ids.of(&view()))
+    admission.request_id().cloned().unwrap_or_else(|| core.request_id(&view()))
 }
 
 /// Returns the header and value of the request's id, if every response must have it.

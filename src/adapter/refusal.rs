@@ -20,7 +20,7 @@ pub(super) fn refuse(
 ) -> Response<Bytes> {
     let denial = core.observed(denial);
     let id = decision.request_id().cloned();
-    let id = id.unwrap_or_else(|| core.request_ids.of(view));
+    let id = id.unwrap_or_else(|| core.request_id(view));
     let response = respond(core, view, instance, &denial, decision.admitted(), &id);
     core.record_denial(&denial, Some(response.status()), decision);
     response
@@ -83,6 +83,6 @@ impl Gate {
     /// ```
     pub fn response(&self, view: &RequestView<'_>, denial: &Denial) -> Response<Bytes> {
         let (core, drawn) = (&self.0, Admission::default());
-        respond(core, view, view.path(), &core.observed(denial), &drawn, &core.request_ids.of(view))
+        respond(core, view, view.path(), &core.observed(denial), &drawn, &core.request_id(view))
     }
 }

@@ -71,7 +71,7 @@ impl OpenEvent {
             begun,
             request: core.events_read_request.then(|| {
                 let client = core.event_addresses.of(|| core.proxies.client(view));
-                (core.request_ids.of(view), client)
+                (core.request_id(view), client)
             }),
             is_timed: core.events_read_request
                 || core.metrics.as_ref().is_some_and(|metrics| metrics.is_sample(begun)),

@@ -395,6 +395,11 @@ impl Core {
         self.mounted.as_ref().filter(|mounted| mounted.takes(path)).cloned()
     }
 
+    /// Returns the id of a request. An id that the client sent is no key of this gate.
+    pub(crate) fn request_id(&self, view: &RequestView<'_>) -> RequestId {
+        self.request_ids.of(view, &self.formats)
+    }
+
     /// Returns the data of a denied request for its response. `path` is the path as it was sent.
     pub(crate) fn denial_context<'c>(&'c self, path: &'c str, id: &'c RequestId) -> DenialContext<'c> {
         DenialContext::new(path, id, self.request_ids.header(), &*self.clock, &self.formats)

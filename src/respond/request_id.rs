@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::amount::random;
 use crate::error::ConfigError;
 use crate::header;
+use crate::key::KeyFormat;
 use crate::request::HeaderCount;
 use crate::request::RequestView;
 
@@ -32,7 +33,7 @@ const TAKEN: [HeaderName; 9] = [
 /// The number of characters after the prefix of a new id: 130 bits in base 32.
 const LETTERS: usize = 26;
 
-/// The id of a request. It is the client's id if that is short and plain, or else a new one.
+/// The id of a request. It is the client's id if that is short, plain and not a key, or else a new one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestId(SmallVec<[u8; LONGEST]>);
 
@@ -60,7 +61,8 @@ impl fmt::Debug for RequestId {
 
 /// The settings of request ids: their header, the prefix of new ids, and the responses that have one.
 ///
-/// A client's id is accepted if it matches `[A-Za-z0-9_-]{1,64}` and is sent once. Otherwise, a new id is generated.
+/// A client's id is accepted if it matches `[A-Za-z0-9_-]{1,64}`, is sent once, and neither has the form of a key nor
+/// contains one. Otherwise, a new id is generated. Ids are part of logs and events, where no key may be.
 /// Responses to denied requests always have the id.
 ///
 /// # Example
@@ -146,11 +148,14 @@ impl RequestIds {
         self.everywhere
     }
 
-    /// Returns the id of a request.
-    pub(crate) fn of(&self, view: &RequestView<'_>) -> RequestId {
+    /// Returns the id of a request. A client's id that has the form of a key is not accepted, because ids are logged.
+    pub(crate) fn of(&self, view: &RequestView<'_>, formats: &[KeyFormat]) -> RequestId {
+        let may_be_key = |id: &[u8]| formats.iter().any(|format| format.is_in(id) || format.accepts(id));
         match view.field(&self.header) {
             HeaderCount::Once(id)
-                if (1..=LONGEST).contains(&id.len()) && id.iter().copied().all(is_plain) =>
+                if (1..=LONGEST).contains(&id.len())
+                    && id.iter().copied().all(is_plain)
+                    && !may_be_key(id) =>
             {
                 RequestId(SmallVec::from_slice(id))
             }

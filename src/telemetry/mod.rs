@@ -74,7 +74,7 @@ pub struct DecisionEvent<'a> {
     /// The time at which the decision began. The event is sent later: at the end of the charge, or with the response to a
     /// denied request.
     pub time: Timestamp,
-    /// The id of the request: the client's, if it is short and plain, or one that the gate assigned. If the response has
+    /// The id of the request: the client's, if it is short, plain and not a key, or one that the gate assigned. If the response has
     /// an id of the gate, it is this one. `None` if no sink of the gate [reads](DecisionSink::reads_request) it.
     pub request_id: Option<&'a str>,
     /// The key. `None` if the request was denied before a key was found, and for a request without a key.

@@ -68,6 +68,22 @@ async fn request_id_is_that_of_the_response() {
     }
 }
 
+/// A client that sends its key as the id of the request, or within it.
+#[tokio::test]
+async fn key_in_a_request_id_is_not_recorded() {
+    let world = World::new();
+    let (gate, recorder) = gate(&world, |builder| builder);
+    for id in [KEY.to_owned(), format!("key-{KEY}"), format!("{KEY}-1")] {
+        let answer = world.send(&gate, with_key("GET /v1/items/a", KEY).header("X-Request-ID", &id)).await;
+        let event = recorder.only();
+        assert!(event.request_id.starts_with("req_") && !event.text.contains(KEY), "{}", event.text);
+        assert!(!format!("{:?}", answer.headers).contains(KEY), "{:?}", answer.headers);
+        let answer = world.send(&gate, without_key("GET /v1/items/a").header("X-Request-ID", &id)).await;
+        assert!(answer.header("x-request-id").unwrap().starts_with("req_"), "{:?}", answer.headers);
+        assert!(recorder.only().request_id.starts_with("req_"));
+    }
+}
+
 #[tokio::test]
 async fn request_id_is_that_of_a_managed_response() {
     let world = World::new();

@@ -70,7 +70,7 @@ impl KeyService {
     fn refuse<B>(&self, request: &Request<B>, kind: DenialKind) -> Response<Bytes> {
         let (core, denial) = (&self.gate.0, Denial::of(kind));
         let view = RequestView::of(request);
-        let id = core.request_ids.of(&view);
+        let id = core.request_id(&view);
         let context = core.denial_context(request.uri().path(), &id);
         core.refuse(&core.observed(&denial), |responders, denial| responders.respond(&view, denial, &context))
     }
