@@ -186,11 +186,12 @@ impl AdmittedKey {
         };
         StoreFuture::boxed(async move {
             let ended = ending.await;
-            if !ended.as_ref().is_err_and(StoreError::is_panic) {
-                return ended;
-            }
+            let Err(error) = &ended else { return ended };
             if let Some(report) = &mut report {
-                report.mark_panicked();
+                report.mark_unsettled(error.is_panic());
+            }
+            if !error.is_panic() {
+                return ended;
             }
             if outcome != Outcome::Failed
                 && let Ok(refund) = guard("a ledger", || core.ledger.refund(&record.account, id))

@@ -158,11 +158,11 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Changes the event to that of a settlement that panicked: the charge is refunded, and the response is 500.
-    pub(super) fn mark_panicked(&mut self) {
+    /// Changes the event to that of a settlement that failed. If it panicked, the charge is refunded, and the response is 500.
+    pub(super) fn mark_unsettled(&mut self, panicked: bool) {
         let Some(data) = &mut self.event.0 else { return };
         data.settled = Credits::ZERO;
-        if !data.is_sent && data.status.is_some() {
+        if panicked && !data.is_sent && data.status.is_some() {
             data.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
         }
     }

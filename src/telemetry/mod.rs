@@ -96,7 +96,8 @@ pub struct DecisionEvent<'a> {
     pub status: Option<StatusCode>,
     /// The credits that were charged before the handler ran.
     pub charged: Credits,
-    /// The credits that were settled: at most the charged ones, and zero after a refund.
+    /// The credits that were settled: at most the charged ones, and zero after a refund or a settlement that failed. The
+    /// ledger may still settle or refund such a charge later: see [`CreditLedger`](crate::CreditLedger).
     pub settled: Credits,
     /// The balance after the charge, or the balance that was smaller than the cost. `None` if the ledger was not asked,
     /// or if the account has no limit.

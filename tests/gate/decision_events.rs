@@ -17,7 +17,7 @@ use tollgate::rule::{Cost, ScopeRule};
 use tollgate::telemetry::{DecisionEvent, DecisionOutcome, DecisionSink};
 use tollgate::{
     Account, CreditLedger, Credits, DenialKind, Gate, GateBuilder, KeyId, MemoryLedger, RequestView, Rule,
-    StoreFuture, TollgateLayer,
+    StoreError, StoreFuture, TollgateLayer,
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -271,4 +271,37 @@ async fn observer_that_panics_is_recorded() {
     let events = stage.recorder.take();
     assert_eq!(events.len(), 1);
     assert_eq!((events[0].1, events[0].2), (DecisionOutcome::Denied(DenialKind::Internal), Some(500)));
+}
+
+/// A ledger that cannot be reached when a charge is settled.
+#[derive(Debug)]
+struct Unsettled(Arc<MemoryLedger>, bool);
+
+impl CreditLedger for Unsettled {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        self.0.charge(charge)
+    }
+
+    fn settle(&self, _: &Account, _: ChargeId, _: Credits) -> StoreFuture<()> {
+        let error = StoreError::unavailable("no connection");
+        if self.1 { StoreFuture::boxed(async { Err(error) }) } else { StoreFuture::failed(error) }
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        self.0.refund(account, id)
+    }
+}
+
+#[tokio::test]
+async fn failed_settlement_is_not_reported() {
+    for fails_later in [false, true] {
+        let world = World::new();
+        let ledger = Unsettled(Arc::clone(&world.ledger), fails_later);
+        let Stage { recorder, gate, .. } = Stage::of(&world.with_ledger(ledger), 100, |builder| builder);
+        send(&gate, with_key("GET /v1/data", KEY), || Some(Response::new(String::new()))).await;
+        let events = recorder.take();
+        assert_eq!(events.len(), 1);
+        assert_eq!((events[0].1, events[0].2), (DecisionOutcome::Admitted, Some(200)), "{fails_later}");
+        assert_eq!((events[0].3, events[0].4), (10, 0), "{fails_later}");
+    }
 }
