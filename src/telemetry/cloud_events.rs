@@ -1,7 +1,7 @@
 //! Decision events as lines of JSON, each a `CloudEvent`.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -158,10 +158,31 @@ fn is_of_uri(byte: u8) -> bool {
     byte.is_ascii_graphic() && !br#"<>"{}|\^`"#.contains(&byte)
 }
 
+/// A writer that knows whether its last line is complete.
+struct Lines<W> {
+    writer: W,
+    is_torn: bool,
+}
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.writer.write(bytes)?;
+        if let Some(last) = bytes[..written.min(bytes.len())].last() {
+            self.is_torn = *last != b'\n';
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
 /// Writes events until all senders are dropped.
 fn write_all(mut events: EventReceiver, mut writer: impl Write, source: &str, progress: &Written) {
     let (seed, lost) = (random(), Counter::new(&EVENTS_DROPPED, &[("sink", "cloud_events")]));
     let (mut number, mut lines, mut failing) = (0_u64, Vec::new(), false);
+    let mut writer = Lines { writer: &mut writer, is_torn: false };
     while let Some(first) = events.blocking_recv() {
         let (mut next, mut count) = (Some(first), 0);
         while let Some(event) = next.take() {
@@ -171,8 +192,7 @@ fn write_all(mut events: EventReceiver, mut writer: impl Write, source: &str, pr
             next = if count < BATCH { events.try_recv() } else { None };
         }
         let result = guard("a writer of events", || {
-            if failing {
-                // The last line may be incomplete.
+            if writer.is_torn {
                 writer.write_all(b"\n")?;
             }
             writer.write_all(&lines)?;

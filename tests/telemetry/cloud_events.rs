@@ -19,18 +19,25 @@ const LONG: Duration = Duration::from_mins(1);
 struct Memory {
     bytes: Arc<Mutex<Vec<u8>>>,
     faults: Arc<Mutex<Vec<Fault>>>,
+    /// The number of calls of `flush` that fail.
+    failing_flushes: Arc<Mutex<usize>>,
 }
 
 #[derive(Clone, Copy)]
 enum Fault {
     Error,
     Panic,
+    /// Only ten bytes are written.
+    Short,
 }
 
 impl Memory {
     fn lines(&self) -> Vec<serde_json::Value> {
-        let text = String::from_utf8(self.bytes.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.bytes.lock().unwrap().clone()).unwrap()
     }
 }
 
@@ -40,12 +47,16 @@ impl Write for Memory {
         match fault {
             Some(Fault::Error) => Err(io::Error::other("the disk is full")),
             Some(Fault::Panic) => panic!("the writer is broken"),
+            Some(Fault::Short) => self.bytes.lock().unwrap().write(&bytes[..10]),
             None => self.bytes.lock().unwrap().write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let mut failing = self.failing_flushes.lock().unwrap();
+        let fails = *failing > 0;
+        *failing = failing.saturating_sub(1);
+        if fails { Err(io::Error::other("interrupted")) } else { Ok(()) }
     }
 }
 
@@ -87,7 +98,37 @@ async fn failed_writes_are_counted_and_writing_goes_on() {
         assert_eq!(send(&world, &gate, 3).await, [200; 3]);
         assert!(writer.flush(LONG));
         assert_eq!((writer.dropped(), memory.lines().len()), (1, 3));
-        assert!(memory.bytes.lock().unwrap().starts_with(b"\n"), "a line may be incomplete after a failure");
+    }
+}
+
+#[tokio::test]
+async fn line_after_a_torn_line_is_whole() {
+    let (world, memory) = (World::new(), Memory::default());
+    memory.faults.lock().unwrap().extend([Fault::Error, Fault::Short]);
+    let writer = Arc::new(CloudEventWriter::new("/tests", memory.clone()).unwrap());
+    let gate = gate(&world, writer.clone());
+    assert_eq!(send(&world, &gate, 1).await, [200]);
+    assert!(writer.flush(LONG));
+    assert_eq!((writer.dropped(), memory.text().len()), (1, 10));
+    assert_eq!(send(&world, &gate, 1).await, [200]);
+    assert!(writer.flush(LONG));
+    let text = memory.text();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(serde_json::from_str::<serde_json::Value>(lines[1]).is_ok(), "{text}");
+}
+
+/// A flush fails after a whole line was written: no empty line follows.
+#[tokio::test]
+async fn failed_flush_adds_no_empty_line() {
+    let (world, memory) = (World::new(), Memory::default());
+    *memory.failing_flushes.lock().unwrap() = 1;
+    let writer = Arc::new(CloudEventWriter::new("/tests", memory.clone()).unwrap());
+    let gate = gate(&world, writer.clone());
+    for sent in 1..=2 {
+        assert_eq!(send(&world, &gate, 1).await, [200]);
+        assert!(writer.flush(LONG));
+        assert_eq!((writer.dropped(), memory.lines().len()), (1, sent));
     }
 }
 
