@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use super::cells::Cells;
 use super::queue::Queue;
@@ -317,7 +318,7 @@ impl Shared {
         let (task, usage) = (Task(Arc::downgrade(self)), Arc::downgrade(self));
         drop(runtime.spawn(async move {
             let _task = task;
-            let mut since_pruning = PRUNING;
+            let (mut since_pruning, mut pruning) = (PRUNING, None);
             loop {
                 tokio::time::sleep(interval).await;
                 let Some(shared) = usage.upgrade() else { return };
@@ -327,9 +328,10 @@ impl Shared {
                 // A failure is logged, and the next interval tries again.
                 let _ = shared.flush().await;
                 since_pruning += interval;
-                if since_pruning >= PRUNING {
+                // The removal may take longer than the interval, and no flush waits for it.
+                if since_pruning >= PRUNING && pruning.as_ref().is_none_or(JoinHandle::is_finished) {
                     since_pruning = Duration::ZERO;
-                    let _ = Usage(shared).prune().await;
+                    pruning = Some(tokio::spawn(async move { Usage(shared).prune().await }));
                 }
             }
         }));

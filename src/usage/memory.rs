@@ -17,7 +17,8 @@ use crate::usage::{
 
 /// A usage store in memory: for tests, and for one process that may lose its usage when it ends.
 ///
-/// It takes about 100 bytes for each key, rule, outcome and step that is kept.
+/// It takes about 100 bytes for each key, rule, outcome and step that is kept. A clock that is set ahead removes counts too
+/// early.
 ///
 /// # Example
 ///
@@ -37,8 +38,9 @@ pub struct MemoryUsage(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// The batches that were written, with the time of their newest row.
-    batches: HashMap<BatchId, Timestamp>,
+    /// The batches that were written, with the time of the first removal of old counts after that. The rows of a batch may
+    /// be older.
+    batches: HashMap<BatchId, Option<Timestamp>>,
     series: BTreeMap<Series, [BTreeMap<Timestamp, UsageCounts>; 4]>,
 }
 
@@ -64,12 +66,10 @@ impl MemoryUsage {
 
 impl State {
     fn add(&mut self, batch: &UsageBatch) -> Written {
-        let newest = batch.rows().iter().map(|row| row.counts.last_seen).max();
-        let newest = newest.unwrap_or(Timestamp::from_millis(i64::MAX));
         if self.batches.contains_key(&batch.id()) {
             return Written::Repeated;
         }
-        self.batches.insert(batch.id(), newest);
+        self.batches.insert(batch.id(), None);
         for row in batch.rows() {
             let series = Series {
                 key: row.key,
@@ -138,7 +138,11 @@ impl State {
         }
         self.series.retain(|_, steps| steps.iter().any(|counts| !counts.is_empty()));
         let forget = now.saturating_sub(BATCH_IDS_KEPT);
-        self.batches.retain(|_, newest| *newest >= forget);
+        self.batches.retain(|_, seen| {
+            // A clock that was ahead does not keep an id.
+            let seen = seen.insert(seen.map_or(now, |seen| seen.min(now)));
+            *seen >= forget
+        });
         removed
     }
 }

@@ -30,7 +30,8 @@ impl Default for UsageRetention {
 }
 
 impl UsageRetention {
-    /// Returns the start before which the counts of a step are removed, or `None` if they are kept.
+    /// Returns the start before which the counts of a step are removed, or `None` if they are kept. A step is removed when
+    /// all of it is older than the retention.
     pub fn before(&self, step: UsageStep, now: Timestamp) -> Option<Timestamp> {
         let kept = match step {
             UsageStep::Minute => self.minutes,
@@ -38,7 +39,7 @@ impl UsageRetention {
             UsageStep::Day => self.days,
             UsageStep::Month => return None,
         };
-        Some(now.saturating_sub(kept))
+        Some(step.start_of(now.saturating_sub(kept)))
     }
 }
 

@@ -9,15 +9,20 @@ use std::time::Duration;
 
 use faulty_store::{Fault, FaultyStore};
 use http::Request;
+use tollgate::clock::Timestamp;
 use tollgate::gate::Outcome;
 use tollgate::key::Length;
+use tollgate::name::AccountId;
 use tollgate::rule::{Cost, ScopeRule};
+use tollgate::telemetry::DecisionOutcome;
 use tollgate::usage::{
-    MemoryUsage, OTHER, TopOrder, Usage, UsageFilter, UsageOptions, UsageRange, UsageReport, UsageStatus,
-    UsageStep,
+    BatchId, MemoryUsage, OTHER, TopKey, TopOrder, TopQuery, Usage, UsageBatch, UsageCounts, UsageFilter,
+    UsageOptions, UsagePart, UsageQuery, UsageRange, UsageReport, UsageRetention, UsageRow, UsageStatus,
+    UsageStep, UsageStore, Written,
 };
 use tollgate::{
     AccountManager, Clock, Credits, DenialKind, Gate, GateBuilder, KeyFormat, KeySource, RequestView, Rule,
+    StoreFuture,
 };
 
 use crate::support::World;
@@ -65,6 +70,14 @@ pub(crate) async fn report(gate: &Gate, filter: UsageFilter, step: UsageStep) ->
 
 async fn requests(gate: &Gate) -> u64 {
     let report = report(gate, UsageFilter::all(), UsageStep::Month).await;
+    report.points.iter().map(|point| point.counts.requests).sum()
+}
+
+/// Returns the number of requests in the last hours that the store has counted.
+async fn in_hours(gate: &Gate) -> u64 {
+    let (now, step) = (gate.clock().now().wall(), UsageStep::Hour);
+    let range = UsageRange::new(step, now.saturating_sub(Duration::from_hours(48)), step.after(now)).unwrap();
+    let report = gate.usage().unwrap().report(UsageFilter::all(), range).await.unwrap();
     report.points.iter().map(|point| point.counts.requests).sum()
 }
 
@@ -413,4 +426,90 @@ async fn erasure_of_an_account_includes_its_usage() {
     send(&gate, "/v1/paid", &key(1), Outcome::Served).await;
     AccountManager::new(gate.clone()).unwrap().erase(&account).await.unwrap();
     assert_eq!((requests(&gate).await, status(&gate).waiting), (0, 0), "nor what was not written yet");
+}
+
+/// Requests that are younger than the retention of a step.
+#[tokio::test]
+async fn counts_within_the_retention_are_kept() {
+    let world = World::new();
+    world.plain_key(&key(1));
+    let set = options(|options| {
+        options.keep = UsageRetention {
+            minutes: Duration::from_hours(1),
+            hours: Duration::from_hours(24),
+            days: Duration::from_hours(24 * 31),
+        };
+    });
+    let gate = builder(&world).usage_options(set).build().unwrap();
+    world.clock.advance(Duration::from_mins(59));
+    assert_eq!(send(&gate, "/v1/paid", &key(1), Outcome::Served).await, None);
+    let usage = gate.usage().unwrap();
+    usage.flush().await.unwrap();
+    // 23 hours and two minutes later.
+    world.clock.advance(Duration::from_mins(23 * 60 + 2));
+    usage.prune().await.unwrap();
+    assert_eq!(in_hours(&gate).await, 1, "the request was 23 hours ago");
+}
+
+/// The id of a batch whose requests are older than a day: the clock of its node is a day late.
+#[tokio::test]
+async fn id_of_a_batch_is_remembered_for_a_day() {
+    let store = MemoryUsage::new();
+    let now: Timestamp = "2026-04-30T12:00:00Z".parse().unwrap();
+    let then = now.saturating_sub(Duration::from_hours(25));
+    let counts = UsageCounts::of_request(then, 2);
+    let rows = vec![UsageRow::new(None, "/a", DecisionOutcome::Admitted, then, counts)];
+    let batch = UsageBatch::new(BatchId { node: [7; 16], number: 1 }, rows);
+    assert_eq!(store.write(&batch).await.unwrap(), Written::Added);
+    store.prune(&UsageRetention::default(), now).await.unwrap();
+    assert_eq!(store.write(&batch).await.unwrap(), Written::Repeated, "it was written a moment ago");
+}
+
+/// A usage store whose retention takes time.
+#[derive(Debug, Clone, Default)]
+struct SlowPrune(Arc<MemoryUsage>);
+
+impl UsageStore for SlowPrune {
+    fn write(&self, batch: &UsageBatch) -> StoreFuture<Written> {
+        self.0.write(batch)
+    }
+    fn read(&self, query: &UsageQuery) -> StoreFuture<Vec<UsagePart>> {
+        self.0.read(query)
+    }
+    fn top(&self, query: &TopQuery) -> StoreFuture<Vec<TopKey>> {
+        self.0.top(query)
+    }
+    fn prune(&self, _: &UsageRetention, _: Timestamp) -> StoreFuture<u64> {
+        StoreFuture::boxed(async {
+            tokio::time::sleep(Duration::from_mins(5)).await;
+            Ok(0)
+        })
+    }
+    fn erase_account(&self, account: &AccountId) -> StoreFuture<bool> {
+        self.0.erase_account(account)
+    }
+}
+
+/// Lets the tasks of a paused runtime run until none can.
+async fn pass(time: Duration) {
+    for _ in 0..time.as_secs() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retention_delays_no_flush() {
+    let world = World::new();
+    world.plain_key(&key(1));
+    let set = options(|options| options.flush = Some(Duration::from_secs(10)));
+    let gate = builder(&world).usage_store(SlowPrune::default()).usage_options(set).build().unwrap();
+    assert_eq!(send(&gate, "/v1/paid", &key(1), Outcome::Served).await, None);
+    pass(Duration::from_secs(11)).await;
+    assert_eq!(in_hours(&gate).await, 1);
+    assert_eq!(send(&gate, "/v1/paid", &key(1), Outcome::Served).await, None);
+    pass(Duration::from_mins(1)).await;
+    assert_eq!(in_hours(&gate).await, 2, "the request is a minute old, the interval 10 seconds");
 }

@@ -149,9 +149,10 @@ pub(super) async fn prune(
     keep: &UsageRetention,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let mut removed = 0;
+    let (mut removed, database_now) = (0, database_now(database).await?);
     for step in UsageStep::ALL {
-        let Some(before) = keep.before(*step, now) else { continue };
+        // A node whose clock is ahead must not remove the counts of the others.
+        let Some(before) = keep.before(*step, now.min(database_now)) else { continue };
         let table = table(*step);
         let statement =
             Statement::new("DELETE FROM ").push(table).push(" WHERE (series, start) IN (SELECT series, ");
@@ -161,14 +162,22 @@ pub(super) async fn prune(
         removed += database.change_all(&statement, REMOVED_AT_ONCE).await?;
     }
     let kept = i64::try_from(BATCH_IDS_KEPT.as_millis()).unwrap_or(i64::MAX);
-    let database_now = database.reader().await?.now();
+    let own_now = database.reader().await?.now();
     let old = Statement::new(
         "DELETE FROM tollgate_usage_batches WHERE (node, number) IN (SELECT node, number FROM ",
     );
-    let old = old.push("tollgate_usage_batches WHERE at < ").push(database_now).push_value(" - ", kept);
+    let old = old.push("tollgate_usage_batches WHERE at < ").push(own_now).push_value(" - ", kept);
     let old = old.push_value(" LIMIT ", i64::from(REMOVED_AT_ONCE)).push(")");
     database.change_all(&old, REMOVED_AT_ONCE).await?;
     Ok(removed)
+}
+
+/// Returns the time of the database.
+async fn database_now(database: &Database) -> Result<Timestamp, StoreError> {
+    let mut session = database.reader().await?;
+    let now = session.row(Statement::new("SELECT ").push(session.now())).await?;
+    let now = now.ok_or_else(|| StoreError::corrupt("the database returned no time"))?;
+    Ok(Timestamp::from_millis(now.int(0)?))
 }
 
 /// Removes all counts of an account, in one transaction.

@@ -18,7 +18,11 @@ use tollgate::gate::Outcome;
 use tollgate::key::{KeyHasher, Length};
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::sql::Database;
-use tollgate::usage::{SqlUsage, UsageFilter, UsageOptions, UsageRange, UsageStep};
+use tollgate::telemetry::DecisionOutcome;
+use tollgate::usage::{
+    BatchId, SqlUsage, UsageBatch, UsageCounts, UsageFilter, UsageOptions, UsageQuery, UsageRange,
+    UsageRetention, UsageRow, UsageStep, UsageStore, Written,
+};
 use tollgate::{
     Account, Clock, CreditLedger, Credits, Gate, GateBuilder, KeyFormat, KeyId, KeyRecord, KeySource,
     MemoryStore, RequestView, Rule,
@@ -26,7 +30,11 @@ use tollgate::{
 
 use crate::database::{Place, both};
 
-both!(killed_node_loses_at_most_one_flush, usage_equals_the_entries_of_the_ledger);
+both!(
+    killed_node_loses_at_most_one_flush,
+    usage_equals_the_entries_of_the_ledger,
+    fast_clock_removes_no_usage,
+);
 
 /// The number of keys. Each has rows of its own, so that a batch takes some time.
 const KEYS: u64 = 200;
@@ -239,4 +247,18 @@ async fn usage_equals_the_entries_of_the_ledger(place: Place) {
     assert!(admitted > 0 && spent > 0, "{admitted} admitted, {spent} spent");
     assert_eq!(authority.audit().await.unwrap(), []);
     println!("{counted} requests on {NODES} nodes: {credits} credits in the usage, {spent} in the ledger");
+}
+
+/// A node whose clock is years ahead for a moment removes nothing that the other nodes wrote.
+async fn fast_clock_removes_no_usage(place: Place) {
+    let usage = SqlUsage::new(&place.open().await);
+    let now = SystemClock::new().now().wall();
+    let counts = UsageCounts::of_request(now, 1);
+    let row = UsageRow::new(None, "/one", DecisionOutcome::Admitted, now, counts);
+    let batch = UsageBatch::new(BatchId { node: [7; 16], number: 1 }, vec![row]);
+    assert_eq!(usage.write(&batch).await.unwrap(), Written::Added);
+    let later = now.saturating_add(Duration::from_hours(24 * 366 * 10));
+    assert_eq!(usage.prune(&UsageRetention::default(), later).await.unwrap(), 0);
+    let range = UsageRange::latest(UsageStep::Minute, now);
+    assert_eq!(usage.read(&UsageQuery::new(UsageFilter::all(), range)).await.unwrap().len(), 1);
 }
