@@ -705,6 +705,8 @@ pub struct WindowStatus {
     pub policy: usize,
     /// The number of units that the window has left. A request takes one unit, unless its rule has a weight.
     pub remaining: u32,
+    /// The number of requests that a full window admits at once, if it is another one than that of the policy; or 0.
+    pub(crate) limit: u32,
     /// The time until the window is full again.
     pub reset: Duration,
     /// The nanoseconds until the window has one more unit. One word keeps the status of an admitted request small.
@@ -719,7 +721,22 @@ impl WindowStatus {
     /// [`with_next`](Self::with_next) sets a shorter time, one more unit counts as available when the window is full.
     #[inline]
     pub fn new(policy: usize, remaining: u32, reset: Duration) -> Self {
-        Self { policy, remaining, reset, next: nanos(reset), all: Box::default() }
+        Self { policy, remaining, limit: 0, reset, next: nanos(reset), all: Box::default() }
+    }
+
+    /// Sets the number of requests that a full window admits at once. A limiter sets it if the window is not that of the
+    /// policy, but a share of it.
+    #[must_use]
+    #[inline]
+    pub fn with_limit(mut self, limit: u32) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Returns the number of requests that a full window admits at once, if it is not that of the policy, as for a share.
+    #[inline]
+    pub fn limit(&self) -> Option<u32> {
+        (self.limit > 0).then_some(self.limit)
     }
 
     /// Sets the time until the window has one more unit than it has now.

@@ -163,7 +163,8 @@ pub struct Windows<'a>(Option<(&'a Quotas, &'a WindowStatus)>);
 pub struct Window<'a> {
     /// The name of the quota.
     pub name: &'a str,
-    /// The number of requests that a full window admits at once.
+    /// The number of requests that a full window admits at once. If the node limits by its share of the quota, as with
+    /// `LocalShare`, it is that of the share.
     pub limit: u32,
     /// The number of further requests that the window admits immediately.
     pub remaining: u32,
@@ -204,7 +205,8 @@ impl<'a> Window<'a> {
         let WindowStatus { remaining, reset, .. } = *status;
         let (length, counts) = (policy.window(), policy.counts());
         let origin = quotas.origin_of(status.policy)?;
-        Some(Self { name: policy.name(), limit: policy.capacity(), remaining, reset, length, counts, origin })
+        let limit = status.limit().unwrap_or_else(|| policy.capacity());
+        Some(Self { name: policy.name(), limit, remaining, reset, length, counts, origin })
     }
 }
 

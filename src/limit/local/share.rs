@@ -82,7 +82,7 @@ impl LocalShare {
 
     /// Draws from shares that were computed before.
     pub(super) fn draw_share(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
-        self.limiter.draw(draw)
+        of_share(draw.quotas, self.limiter.draw(draw))
     }
 
     /// Returns the state of shares that were computed before.
@@ -91,9 +91,25 @@ impl LocalShare {
     }
 }
 
+/// Adds the limits of the shares to the state of their windows. The limiter in memory answers at once.
+fn of_share(shares: &Quotas, mut drawn: StoreFuture<LimitDecision>) -> StoreFuture<LimitDecision> {
+    let limited = |status: &mut WindowStatus| {
+        if let Some(policy) = shares.policies().nth(status.policy) {
+            status.limit = policy.capacity();
+        }
+    };
+    if let Some(decision) = drawn.answer_mut() {
+        let (LimitDecision::Within(status) | LimitDecision::Exceeded { window_status: status, .. }) =
+            decision;
+        status.all.iter_mut().for_each(limited);
+        limited(status);
+    }
+    drawn
+}
+
 impl RateLimiter for LocalShare {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
-        self.shared(draw.quotas, |shares| self.limiter.draw(&Draw { quotas: shares, ..*draw }))
+        self.shared(draw.quotas, |shares| self.draw_share(&Draw { quotas: shares, ..*draw }))
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
