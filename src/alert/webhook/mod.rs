@@ -106,7 +106,8 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// Returns an error if the URL is not one of `https`, if it contains a user, or if it leads to an address that is not
+    /// Returns an error if the URL is not one of `https`, if it contains a user or a port that does not
+    /// exist, or if it leads to an address that is not
     /// public and private addresses are not allowed.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.0.parts().map(drop).map_err(|error| error.in_member("url"))
@@ -137,6 +138,13 @@ impl Target {
         if !is_https && !self.allows_private {
             let expected = "use `https`, or set `allow_private` for a receiver in your own network";
             return refuse("http", "the alerts would be sent without encryption", expected);
+        }
+        // `http` accepts any text after the colon.
+        let port = authority.as_str().strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':'));
+        if let Some(port) = port
+            && authority.port_u16().is_none_or(|port| port == 0)
+        {
+            return refuse(port, "invalid port", "write a port from 1 to 65535, or leave it out");
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let is_refused = host.eq_ignore_ascii_case("localhost")

@@ -12,6 +12,7 @@ use hyper::client::conn::http1;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -22,6 +23,9 @@ use crate::error::StoreError;
 
 /// The time limit of a request, from the look-up of the host to the head of the response.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// The pause after which the next address of a host is tried too.
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// The settings of TLS, with the certificates that the process found first. The error is a text.
 static TLS: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(tls);
@@ -80,15 +84,30 @@ async fn call(
     exchange(TokioIo::new(stream.map_err(StoreError::unavailable)?), request).await
 }
 
-/// Connects to an address that was checked. A second look-up of the host could return another one.
+/// Connects to an address of the host that was checked. A second look-up of the host could return another one.
 async fn connect(parts: &Parts, allows_private: bool) -> Result<TcpStream, StoreError> {
     let found = tokio::net::lookup_host((parts.host.as_str(), parts.port)).await;
     let found: Vec<SocketAddr> = found.map_err(StoreError::unavailable)?.collect();
+    let allowed = |found: &SocketAddr| allows_private || address::is_public(found.ip());
+    connect_to_any(found.into_iter().filter(allowed)).await
+}
+
+/// Connects to the address that answers first. After each pause the next address is tried too, because the first one may
+/// never answer (RFC 8305).
+async fn connect_to_any(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, StoreError> {
+    let mut attempts = JoinSet::new();
+    for (place, address) in (0..).zip(addresses) {
+        attempts.spawn(async move {
+            tokio::time::sleep(NEXT_ADDRESS * place).await;
+            TcpStream::connect(address).await
+        });
+    }
     let mut problem = StoreError::unavailable("the host has no public address");
-    for address in found.into_iter().filter(|found| allows_private || address::is_public(found.ip())) {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => problem = StoreError::unavailable(error),
+    while let Some(attempted) = attempts.join_next().await {
+        match attempted {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => problem = StoreError::unavailable(error),
+            Err(_) => {}
         }
     }
     Err(problem)
@@ -104,4 +123,30 @@ where
     let response = sender.send_request(request).await.map_err(StoreError::unavailable);
     driver.abort();
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    /// The first address accepts no connection, since its queue is full, and the second one does.
+    #[tokio::test]
+    async fn second_address_is_tried() -> std::io::Result<()> {
+        let full = TcpSocket::new_v4()?;
+        full.bind(([127, 0, 0, 1], 0).into())?;
+        let full = full.listen(1)?;
+        let (silent, listener) = (full.local_addr()?, TcpListener::bind(("127.0.0.1", 0)).await?);
+        let mut queued = Vec::new();
+        while let Ok(stream) =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(silent)).await
+        {
+            queued.push(stream?);
+        }
+        let addresses = [silent, listener.local_addr()?];
+        let connected = tokio::time::timeout(LIMIT / 4, connect_to_any(addresses.into_iter())).await?;
+        assert_eq!(connected.map(|stream| stream.peer_addr().ok()).ok().flatten(), Some(addresses[1]));
+        Ok(())
+    }
 }
