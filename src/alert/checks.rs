@@ -1,7 +1,8 @@
 //! The rules of alerts, resolved for each plan.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::ops::Range;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::account::{Allowance, Grant, Plan};
@@ -31,8 +32,8 @@ pub(super) struct BalanceCheck {
     /// The lowest balance that is not below the threshold.
     pub(super) least: u64,
     grant: Option<Grant>,
-    /// The end of the grant's period, as it was last computed.
-    period: AtomicI64,
+    /// The moments in milliseconds, with the same end of the grant's period, for which it was last computed.
+    period: RwLock<Range<i64>>,
 }
 
 impl BalanceCheck {
@@ -42,23 +43,30 @@ impl BalanceCheck {
             BalanceThreshold::Credits(credits) => credits.get(),
             BalanceThreshold::Share(share) => share.of(grant.as_ref()?.amount().get()),
         };
-        Some(Self { rule, least, grant, period: AtomicI64::new(i64::MIN) })
+        Some(Self { rule, least, grant, period: RwLock::default() })
     }
 
     /// Returns the number of the grant's period: its end. For a period of a fixed length, it is counted from 1970, since
     /// the time of an account's last grant is not known.
     pub(super) fn period(&self, now: Timestamp) -> i64 {
         let Some(grant) = &self.grant else { return ONCE };
-        let period = self.period.load(Ordering::Relaxed);
-        if now.as_millis() < period {
-            return period;
+        let now = now.as_millis();
+        if let Some(length) = grant.every() {
+            return (now.div_euclid(length) + 1).saturating_mul(length);
         }
-        let end = match grant.every() {
-            Some(length) => (now.as_millis().div_euclid(length) + 1).saturating_mul(length),
-            None => grant.next_after(now).as_millis(),
-        };
-        self.period.store(end, Ordering::Relaxed);
+        let computed = self.period.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if computed.contains(&now) {
+            return computed.end;
+        }
+        let end = grant.next_after(Timestamp::from_millis(now)).as_millis();
+        let start = if computed.end == end { now.min(computed.start) } else { now };
+        *self.period.write().unwrap_or_else(PoisonError::into_inner) = start..end;
         end
+    }
+
+    /// Returns the number that identifies the grant's period, or 0 without a grant.
+    pub(super) fn grant_code(&self) -> i64 {
+        self.grant.as_ref().map_or(0, Grant::code)
     }
 }
 

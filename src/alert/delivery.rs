@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::alert::crossed::Subject;
-use crate::alert::monitor::{Job, Question, Rule, Shared};
-use crate::alert::{AlertKind, AlertSink, AlertStore, Crossing, Delivery};
+use crate::alert::monitor::{EVERY_SINK, Job, OF_GRANT, Outlet, Question, Rule, Shared};
+use crate::alert::{AlertId, AlertKind, AlertSink, AlertStore, Crossing, Delivery, WRONG_BY};
 use crate::amount::random;
 use crate::clock::Timestamp;
 use crate::credit::Balance;
@@ -27,7 +27,7 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 /// The time after which another node repeats an attempt that has no result.
 const LEASE: Duration = Duration::from_mins(1);
 
-/// The number of deliveries at the same time.
+/// The number of deliveries to a sink at the same time.
 const AT_ONCE: usize = 16;
 
 /// The time between the first attempts, which doubles with each attempt.
@@ -36,8 +36,12 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest time between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
-/// The time after which an alert is given up.
-const GIVEN_UP: Duration = Duration::from_hours(72);
+/// The number of attempts after which an alert is lost: about three days. No time is compared, because clocks may be set,
+/// and because the gates may not run.
+const MOST_ATTEMPTS: u32 = 106;
+
+/// The time limit of a question to the ledger.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The time between two readings of the crossings that other nodes claimed.
 const LEARNING: Duration = Duration::from_secs(30);
@@ -54,12 +58,18 @@ const REMEMBERED: Duration = Duration::from_hours(400 * 24);
 /// The time between two removals of old crossings.
 const FORGETTING: Duration = Duration::from_hours(24);
 
+/// The time from the start to the first removal of old crossings. A clock that is wrong at the start can be set until then.
+const FIRST_FORGETTING: Duration = Duration::from_hours(1);
+
 /// The progress of the work on crossings.
 #[derive(Debug)]
 pub(super) struct Progress {
     /// The time of the last reading of crossings.
     learnt: Option<Timestamp>,
-    forgot: Option<Timestamp>,
+    /// The monotonic time of the next removal of old crossings.
+    forgets: Option<Duration>,
+    /// The waiting alerts that were told without the store, and the sinks that accepted them.
+    told: Vec<(AlertId, String)>,
     log: Mode,
 }
 
@@ -67,7 +77,7 @@ impl Default for Progress {
     fn default() -> Self {
         let begins = "an alert store fails: alerts wait in memory";
         let log = Mode::before::<dyn AlertStore>(begins, "an alert store has recovered");
-        Self { learnt: None, forgot: None, log }
+        Self { learnt: None, forgets: None, told: Vec::new(), log }
     }
 }
 
@@ -90,13 +100,14 @@ impl Task {
 enum Work {
     /// To claim and to release crossings.
     Crossings,
-    /// To deliver alerts. A slow sink does not delay the claims.
-    Deliveries,
+    /// To deliver alerts to the sink at this place. A slow sink delays neither the claims nor another sink.
+    Deliveries(usize),
 }
 
 /// Starts the tasks, unless they run or there is no runtime.
 pub(super) fn start(shared: &Arc<Shared>) {
-    for work in [Work::Crossings, Work::Deliveries] {
+    let deliveries = (0..shared.outlets.len()).map(Work::Deliveries);
+    for work in std::iter::once(Work::Crossings).chain(deliveries) {
         let is_running = &shared.task(work).is_running;
         if !is_running.load(Ordering::Relaxed)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
@@ -123,7 +134,7 @@ async fn run(running: Running) {
         // An error is logged, and the work is tried again.
         let _ = match running.1 {
             Work::Crossings => shared.note_crossings().await,
-            Work::Deliveries => shared.deliver_due().await,
+            Work::Deliveries(place) => shared.deliver_due(&shared.outlets[place]).await,
         };
         let notify = Arc::clone(&shared.task(running.1).notify);
         drop(shared);
@@ -131,11 +142,32 @@ async fn run(running: Running) {
     }
 }
 
+/// Makes the deliveries that are due, to all sinks at the same time.
+pub(super) async fn deliver_all(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    let mut deliveries = JoinSet::new();
+    for place in 0..shared.outlets.len() {
+        let shared = Arc::clone(shared);
+        deliveries.spawn(async move { shared.deliver_due(&shared.outlets[place]).await });
+    }
+    let mut done = Ok(());
+    while let Some(delivered) = deliveries.join_next().await {
+        done = done.and(delivered.unwrap_or_else(|_| Err(StoreError::panicked())));
+    }
+    done
+}
+
+/// The reason why a crossing could not be claimed or released.
+#[derive(Debug)]
+pub(super) enum Unsettled {
+    Store(StoreError),
+    Ledger(StoreError),
+}
+
 impl Shared {
     fn task(&self, work: Work) -> &Task {
         match work {
             Work::Crossings => &self.crossings,
-            Work::Deliveries => &self.deliveries,
+            Work::Deliveries(place) => &self.outlets[place].task,
         }
     }
 
@@ -144,51 +176,85 @@ impl Shared {
         let mut progress = self.turn.lock().await;
         self.compare_back_ends();
         let now = self.clock.now();
-        let learnt = self.learn(&mut progress, now.wall()).await;
-        let done = self.settle_all().await.and(learnt);
-        match &done {
+        let learnt = self.learn(&mut progress, now.wall(), now.elapsed()).await;
+        let (stored, answered) = self.settle_all(&mut progress).await;
+        let stored = stored.and(learnt).and(self.forward(now.wall()).await);
+        match &stored {
             Ok(()) => progress.log.end(),
             Err(error) => progress.log.begin(now.ticks(), error),
         }
-        self.deliveries.wake();
-        done
+        self.wake_outlets();
+        stored.and(answered)
     }
 
-    async fn settle_all(&self) -> Result<(), StoreError> {
+    /// Takes over the alerts that were claimed by gates without sinks.
+    async fn forward(&self, now: Timestamp) -> Result<(), StoreError> {
+        if !self.outlets.is_empty() {
+            self.store.forward(EVERY_SINK, &self.sink_names, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the results of the store and of the ledger. While one of them fails, the jobs that need it wait.
+    async fn settle_all(&self, progress: &mut Progress) -> (Result<(), StoreError>, Result<(), StoreError>) {
+        let (mut stored, mut answered, mut place) = (Ok(()), Ok(()), 0);
         // A job stays in the queue until it is done, so that a cancelled call loses none.
         loop {
-            let Some(job) = self.queue().front().cloned() else { return Ok(()) };
-            match self.settle(&job).await {
-                Err(error) if error.is_rejected() => self.lose(job.crossing.kind, "the store rejected it"),
-                Err(error) => {
-                    if !self.told_directly(&job).await {
-                        return Err(error);
-                    }
+            let Some(job) = self.queue().get(place).cloned() else { break };
+            let settled = if stored.is_err() {
+                stored.clone().map_err(Unsettled::Store)
+            } else if answered.is_err() && job.question.is_some() {
+                answered.clone().map_err(Unsettled::Ledger)
+            } else {
+                self.settle(&job, &self.untold(&job, progress)).await
+            };
+            let is_done = match settled {
+                Ok(()) => true,
+                Err(Unsettled::Store(error) | Unsettled::Ledger(error)) if error.is_rejected() => {
+                    self.rules[job.rule].crossed.forget(&job.subject);
+                    self.lose(job.crossing.kind, "the store or the ledger rejected it");
+                    true
                 }
-                Ok(()) => {}
+                Err(Unsettled::Store(error)) => {
+                    stored = Err(error);
+                    self.told_directly(&job, progress).await
+                }
+                Err(Unsettled::Ledger(error)) => {
+                    answered = Err(error);
+                    false
+                }
+            };
+            if is_done {
+                self.queue().remove(place);
+                progress.told.retain(|(told, _)| job.alert.as_ref().is_none_or(|alert| alert.id != *told));
+            } else {
+                place += 1;
             }
-            self.queue().pop_front();
         }
+        (stored, answered)
     }
 
-    /// Claims or releases a crossing.
-    pub(super) async fn settle(&self, job: &Job) -> Result<(), StoreError> {
+    /// Claims or releases a crossing. The alert is stored for these sinks.
+    pub(super) async fn settle(&self, job: &Job, sinks: &[String]) -> Result<(), Unsettled> {
         let crossed = &self.rules[job.rule].crossed;
         let balance = match &job.question {
-            Some(question) => self.answer(question).await?,
+            Some(question) => self.answer(question).await.map_err(Unsettled::Ledger)?,
             None => None,
         };
         let is_below = balance.as_ref().map(|(_, is_below)| *is_below);
+        let now = self.clock.now().wall();
         match &job.alert {
-            Some(_) if is_below == Some(false) => crossed.refute(&job.subject, self.clock.now().wall()),
+            Some(_) if is_below == Some(false) => crossed.refute(&job.subject, now),
             Some(alert) => {
                 let mut alert = alert.clone();
+                alert.time = now;
                 alert.value = balance.map(|(balance, _)| balance.to_string()).or(alert.value);
-                self.store.claim(&job.crossing, &alert, &self.sink_names).await?;
+                self.store.claim(&job.crossing, &alert, sinks).await.map_err(Unsettled::Store)?;
+                crossed.tell(&job.subject, now);
             }
-            None if is_below == Some(true) => crossed.keep(&job.subject, self.clock.now().wall()),
+            None if is_below == Some(true) => crossed.keep(&job.subject, now),
             None => {
-                self.store.release(&job.crossing).await?;
+                self.store.release(&job.crossing).await.map_err(Unsettled::Store)?;
                 crossed.forget(&job.subject);
             }
         }
@@ -202,28 +268,54 @@ impl Shared {
             return Ok(None);
         };
         let now = self.clock.now().wall();
-        let balance = credits.balance_of(&question.account, &checks.allowance, now).await?;
+        let asked = credits.balance_of(&question.account, &checks.allowance, now);
+        let balance = timeout(ANSWER, asked).await.unwrap_or_else(|_| Err(StoreError::timed_out()))?;
         let is_below = balance.credits().is_some_and(|credits| credits.get() < question.least);
         Ok(Some((balance, is_below)))
     }
 
+    /// Returns the sinks that an alert was not told without the store.
+    fn untold(&self, job: &Job, progress: &Progress) -> Vec<String> {
+        let is_told = |name: &String| {
+            let told = progress.told.iter().filter(|(_, sink)| sink == name);
+            told.clone().any(|(told, _)| job.alert.as_ref().is_some_and(|alert| alert.id == *told))
+        };
+        self.sink_names.iter().filter(|name| !is_told(name)).cloned().collect()
+    }
+
     /// Delivers an alert about a failing back end without the store, which may be in the same database. Each node then
-    /// tells of it. Returns true if every sink accepted it.
-    async fn told_directly(&self, job: &Job) -> bool {
+    /// tells of it. A sink that accepted it is not told again. Returns true if every sink accepted it.
+    async fn told_directly(&self, job: &Job, progress: &mut Progress) -> bool {
         let Some(alert) = job.alert.as_ref().filter(|alert| alert.kind == AlertKind::BackEndFailing) else {
             return false;
         };
-        let mut is_told = true;
-        for sink in &self.sinks {
-            let delivery = Delivery::new(alert.clone(), sink.name(), 1, self.clock.now().wall());
-            is_told &= attempt(&**sink, &delivery).await.is_ok();
+        let (untold, now) = (self.untold(job, progress), self.clock.now().wall());
+        let mut attempts = JoinSet::new();
+        for outlet in self.outlets.iter().filter(|outlet| untold.contains(&outlet.name[0])) {
+            let (sink, name) = (Arc::clone(&outlet.sink), outlet.name[0].clone());
+            let delivery = Delivery::new(alert.clone(), name.as_str(), 1, now);
+            attempts.spawn(async move { (attempt(&*sink, &delivery).await, name) });
+        }
+        while let Some(attempted) = attempts.join_next().await {
+            if let Ok((Ok(()), name)) = attempted {
+                progress.told.push((alert.id, name));
+            }
+        }
+        let is_told = !self.outlets.is_empty() && self.untold(job, progress).is_empty();
+        if is_told {
+            self.rules[job.rule].crossed.tell(&job.subject, now);
         }
         is_told
     }
 
     /// Reads the balances that other nodes, or earlier processes, told of: this node may be the first to see that one
     /// of them is not below its threshold any more.
-    async fn learn(&self, progress: &mut Progress, now: Timestamp) -> Result<(), StoreError> {
+    async fn learn(
+        &self,
+        progress: &mut Progress,
+        now: Timestamp,
+        elapsed: Duration,
+    ) -> Result<(), StoreError> {
         if self.rules.iter().any(|rule| rule.crossed.was_cleared()) {
             progress.learnt = None;
         }
@@ -231,11 +323,14 @@ impl Shared {
             return Ok(());
         }
         let start = Timestamp::from_millis(i64::MIN);
-        let mut since = progress.learnt.map_or(start, |learnt| learnt.saturating_sub(SKEW));
+        let mut since = progress.learnt.map_or(start, |learnt| learnt.min(now).saturating_sub(SKEW));
         loop {
             let claimed = self.store.claimed(AlertKind::BalanceBelow, since, LEARNT).await?;
-            for (crossing, _) in &claimed {
-                self.note(crossing);
+            // A crossing of a clock that was ahead holds no longer.
+            for (crossing, claimed) in &claimed {
+                if *claimed <= now.saturating_add(WRONG_BY) {
+                    self.note(crossing, now);
+                }
             }
             match claimed.last() {
                 // More crossings of one moment than one answer has are not read.
@@ -243,43 +338,48 @@ impl Shared {
                 _ => break,
             }
         }
-        if !progress.forgot.is_some_and(|forgot| is_within(forgot, FORGETTING, now)) {
+        if *progress.forgets.get_or_insert(elapsed + FIRST_FORGETTING) <= elapsed {
             self.store.forget(now.saturating_sub(REMEMBERED)).await?;
-            progress.forgot = Some(now);
+            progress.forgets = Some(elapsed + FORGETTING);
         }
         progress.learnt = Some(now);
         Ok(())
     }
 
-    fn note(&self, crossing: &Crossing) {
-        let is_its = |rule: &&Rule| {
-            rule.settings.condition.kind() == crossing.kind && rule.threshold == crossing.threshold
+    fn note(&self, crossing: &Crossing, now: Timestamp) {
+        let (threshold, code) = match crossing.threshold.split_once(OF_GRANT) {
+            Some((threshold, code)) => (threshold, code.parse().ok()),
+            None => (crossing.threshold.as_str(), Some(0)),
         };
+        let Some(code) = code else { return };
+        let is_its =
+            |rule: &&Rule| rule.settings.condition.kind() == crossing.kind && rule.threshold == threshold;
         for rule in self.rules.iter().filter(is_its) {
-            rule.crossed.learn(Subject::Account(crossing.subject.as_str().into()), crossing.period);
+            let subject = Subject::Account(crossing.subject.as_str().into(), code);
+            rule.crossed.learn(subject, crossing.period, now);
         }
     }
 
-    /// Makes the deliveries that are due.
-    pub(super) async fn deliver_due(&self) -> Result<(), StoreError> {
-        let _turn = self.delivering.lock().await;
+    /// Makes the deliveries to a sink that are due.
+    async fn deliver_due(&self, outlet: &Outlet) -> Result<(), StoreError> {
+        let _turn = outlet.delivering.lock().await;
         loop {
             let now = self.clock.now().wall();
-            let due = self.store.take_due(&self.sink_names, now, LEASE, AT_ONCE).await?;
+            let due = self.store.take_due(&outlet.name, now, LEASE, AT_ONCE).await?;
             let is_last = due.len() < AT_ONCE;
             let mut attempts = JoinSet::new();
             for delivery in due {
-                if let Some(sink) = self.sinks.iter().find(|sink| sink.name() == delivery.sink) {
-                    let sink = Arc::clone(sink);
-                    attempts.spawn(async move { (attempt(&*sink, &delivery).await, delivery) });
-                }
+                let sink = Arc::clone(&outlet.sink);
+                attempts.spawn(async move { (attempt(&*sink, &delivery).await, delivery) });
             }
+            let mut concluded = Ok(());
             while let Some(attempted) = attempts.join_next().await {
                 // A panic of a sink is caught before. The lease ends.
                 if let Ok((result, delivery)) = attempted {
-                    self.conclude(&delivery, result).await?;
+                    concluded = concluded.and(self.conclude(&delivery, result).await);
                 }
             }
+            concluded?;
             if is_last {
                 return Ok(());
             }
@@ -292,7 +392,7 @@ impl Shared {
         match result {
             Ok(()) => return self.store.finish(id, &delivery.sink).await,
             Err(error) if error.is_rejected() => self.lose(kind, "its sink rejected it"),
-            Err(_) if !is_within(delivery.alert.time, GIVEN_UP, now) => {
+            Err(_) if delivery.attempt >= MOST_ATTEMPTS => {
                 self.lose(kind, "its sink accepted it in none of the attempts");
             }
             Err(error) => {

@@ -105,7 +105,7 @@ impl fmt::Display for AlertId {
 /// A crossing that an operator is told of. It contains no part of a secret.
 ///
 /// The serialised form has the members `type`, `timestamp` and `data`, as Standard Webhooks recommends. The members of
-/// `data` are `id`, `account`, `plan`, `key`, `quota`, `backEnd`, `threshold` and `value`. Those without a value are
+/// `data` are `id`, `account`, `plan`, `key`, `quota`, `rule`, `backEnd`, `threshold` and `value`. Those without a value are
 /// absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "AlertText", try_from = "AlertText")]
@@ -115,7 +115,8 @@ pub struct Alert {
     pub id: AlertId,
     /// The kind of the alert.
     pub kind: AlertKind,
-    /// The time at which the crossing was noticed.
+    /// The time at which the crossing was claimed in the store: moments after it was noticed, or later if a back end failed
+    /// in between.
     pub time: Timestamp,
     /// The account.
     pub account: Option<AccountId>,
@@ -125,11 +126,15 @@ pub struct Alert {
     pub key: Option<KeyId>,
     /// The name of the quota whose window is used.
     pub quota: Option<String>,
+    /// The rule that the quota belongs to: its route, or the name of the quotas that several rules share. `None` for a quota
+    /// of a plan, an account or a key.
+    pub rule: Option<String>,
     /// The part that the failing back end has: `store`, `limiter` or `ledger`.
     pub back_end: Option<String>,
     /// The threshold as it is configured, such as `20%`, `500` or `7days`.
     pub threshold: Option<String>,
-    /// The value that crossed the threshold: the balance, the time of the expiry, or the used share, as in `85%`.
+    /// The value that crossed the threshold: the balance, the time of the expiry, or the used share, as in
+    /// `85%` or `80.1%`.
     pub value: Option<String>,
 }
 
@@ -144,6 +149,7 @@ impl Alert {
             plan: None,
             key: None,
             quota: None,
+            rule: None,
             back_end: None,
             threshold: None,
             value: None,
@@ -171,6 +177,8 @@ struct AlertData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     quota: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     back_end: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     threshold: Option<String>,
@@ -189,6 +197,7 @@ impl From<Alert> for AlertText {
                 plan: alert.plan.map(|plan| plan.to_string()),
                 key: alert.key.map(|key| key.to_string()),
                 quota: alert.quota,
+                rule: alert.rule,
                 back_end: alert.back_end,
                 threshold: alert.threshold,
                 value: alert.value,
@@ -209,6 +218,7 @@ impl TryFrom<AlertText> for Alert {
             plan: data.plan.map(PlanName::from),
             key: data.key.map(|key| key.parse()).transpose()?,
             quota: data.quota,
+            rule: data.rule,
             back_end: data.back_end,
             threshold: data.threshold,
             value: data.value,
@@ -222,9 +232,10 @@ impl TryFrom<AlertText> for Alert {
 pub struct Crossing {
     /// The kind of the alert.
     pub kind: AlertKind,
-    /// The account, the key, the owner and name of a quota, or the back end.
+    /// The account, the key, the key and its time of expiry, the owner, name and length of a quota, or the back end.
     pub subject: String,
-    /// The threshold as it is configured.
+    /// The threshold as it is configured. For a balance, a number that identifies the period of the grant follows: periods
+    /// of different grants cannot be compared.
     pub threshold: String,
     /// A number that identifies the period. Later periods have greater numbers.
     pub period: i64,
@@ -257,6 +268,7 @@ mod tests {
                 alert.plan = Some("pro".into());
                 alert.key = Some(KeyId::generate());
                 alert.quota = Some("day".into());
+                alert.rule = Some("/v1/candles".into());
                 alert.back_end = Some("store".into());
                 alert.threshold = Some("20%".into());
                 alert.value = Some("19".into());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery};
+use crate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery, WRONG_BY};
 use crate::clock::Timestamp;
 use crate::future::StoreFuture;
 
@@ -14,8 +14,7 @@ const MOST: usize = 100_000;
 /// A store of crossings and waiting alerts in memory, for one node. It is the store of a gate that has no other.
 ///
 /// Nothing of it survives the process: after a restart, a crossing is told again, and waiting alerts are lost. It has
-/// room for 100,000 crossings and as many deliveries. Beyond that the oldest ones
-/// are dropped.
+/// room for 100,000 crossings and as many deliveries. Beyond that the oldest ones are dropped.
 #[derive(Debug, Default)]
 pub struct MemoryAlertStore(Mutex<Kept>);
 
@@ -42,6 +41,17 @@ impl MemoryAlertStore {
 }
 
 impl Kept {
+    /// Adds the deliveries of an alert to these sinks.
+    fn add(&mut self, alert: &Alert, sinks: &[String], due: Timestamp) {
+        for sink in sinks {
+            if self.waiting.len() >= MOST {
+                self.waiting.pop_first();
+            }
+            let delivery = Delivery::new(alert.clone(), sink, 0, due);
+            self.waiting.insert((alert.id, sink.clone()), (delivery, due));
+        }
+    }
+
     /// Drops the oldest tenth of the crossings.
     fn drop_oldest(&mut self) {
         let mut times: Vec<_> = self.crossings.values().map(|(_, claimed)| *claimed).collect();
@@ -55,24 +65,25 @@ fn name(crossing: &Crossing) -> CrossingName {
     (crossing.kind, crossing.subject.clone(), crossing.threshold.clone())
 }
 
+/// Returns true if a delivery is due, also because its time was set by a clock that was ahead.
+fn is_due(due: Timestamp, now: Timestamp) -> bool {
+    due <= now || due > now.saturating_add(WRONG_BY)
+}
+
 impl AlertStore for MemoryAlertStore {
     fn claim(&self, crossing: &Crossing, alert: &Alert, sinks: &[String]) -> StoreFuture<bool> {
         let kept = &mut *self.kept();
         let name = name(crossing);
-        if kept.crossings.get(&name).is_some_and(|(period, _)| *period >= crossing.period) {
+        let latest = alert.time.saturating_add(WRONG_BY);
+        let holds = |(period, claimed): &(i64, Timestamp)| *period >= crossing.period && *claimed <= latest;
+        if kept.crossings.get(&name).is_some_and(holds) {
             return StoreFuture::ready(false);
         }
         if kept.crossings.len() >= MOST {
             kept.drop_oldest();
         }
         kept.crossings.insert(name, (crossing.period, alert.time));
-        for sink in sinks {
-            if kept.waiting.len() >= MOST {
-                kept.waiting.pop_first();
-            }
-            let delivery = Delivery::new(alert.clone(), sink, 0, alert.time);
-            kept.waiting.insert((alert.id, sink.clone()), (delivery, alert.time));
-        }
+        kept.add(alert, sinks, alert.time);
         StoreFuture::ready(true)
     }
 
@@ -104,6 +115,20 @@ impl AlertStore for MemoryAlertStore {
         StoreFuture::ready(recent)
     }
 
+    fn forward(&self, from: &str, sinks: &[String], now: Timestamp) -> StoreFuture<u64> {
+        if sinks.is_empty() {
+            return StoreFuture::ready(0);
+        }
+        let mut kept = self.kept();
+        let is_replaced = |delivery: &Delivery, due: Timestamp| delivery.sink == from && is_due(due, now);
+        let replaced: Vec<_> =
+            kept.waiting.extract_if(.., |_, (delivery, due)| is_replaced(delivery, *due)).collect();
+        for (_, (delivery, _)) in &replaced {
+            kept.add(&delivery.alert, sinks, now);
+        }
+        StoreFuture::ready(u64::try_from(replaced.len()).unwrap_or(u64::MAX))
+    }
+
     fn take_due(
         &self,
         sinks: &[String],
@@ -112,9 +137,10 @@ impl AlertStore for MemoryAlertStore {
         limit: usize,
     ) -> StoreFuture<Vec<Delivery>> {
         let mut kept = self.kept();
-        let is_due =
-            |(delivery, due): &&mut (Delivery, Timestamp)| *due <= now && sinks.contains(&delivery.sink);
-        let taken = kept.waiting.values_mut().filter(is_due).take(limit).map(|(delivery, due)| {
+        let is_taken = |(delivery, due): &&mut (Delivery, Timestamp)| {
+            is_due(*due, now) && sinks.contains(&delivery.sink)
+        };
+        let taken = kept.waiting.values_mut().filter(is_taken).take(limit).map(|(delivery, due)| {
             *due = now.saturating_add(lease);
             delivery.attempt = delivery.attempt.saturating_add(1);
             Delivery { now, ..delivery.clone() }
@@ -138,6 +164,7 @@ impl AlertStore for MemoryAlertStore {
         let mut kept = self.kept();
         let length = kept.crossings.len();
         kept.crossings.retain(|_, (_, claimed)| *claimed >= before);
+        kept.waiting.retain(|_, (_, due)| *due >= before);
         StoreFuture::ready(u64::try_from(length - kept.crossings.len()).unwrap_or(u64::MAX))
     }
 }

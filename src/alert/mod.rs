@@ -10,11 +10,29 @@
 //!
 //! | kind | subject | period | told again in the same period |
 //! |---|---|---|---|
-//! | balance below | the account | that of the plan's grant; none for a plan without a grant | after the balance was not below the threshold |
-//! | expires within | the key | the time of expiry | no |
-//! | quota above | the window's owner and quota | the length of the window, or an hour if that is longer | no |
+//! | balance below | the account and the period of its grant | that of the plan's grant; none for a plan without a grant | after the balance was not below the threshold |
+//! | expires within | the key and its time of expiry | none | no |
+//! | quota above | the window's owner, quota and length | the length of the window, or an hour if that is longer | no |
 //! | revoked, leaked | the key | none | no |
 //! | back end failing | the back end's part in the gate | an hour | after it was back |
+//!
+//! A balance that rises is noticed at once if a [`CreditManager`](crate::CreditManager) or an
+//! [`AccountManager`](crate::AccountManager) of a gate with alerts changes it, and otherwise by the next request that sees
+//! it. If another node noticed it, a node may tell of the next low balance up to a minute late.
+//!
+//! With `LocalShare`, or while `LocalFallback` limits by a share, the used share of a quota is that of this node's share.
+//!
+//! # Delivery
+//!
+//! A gate tells its own sinks. A tool or a job beside a service, such as the command `tollgate`, has none of them:
+//! [`GateBuilder::alerts_delivered_elsewhere`](crate::GateBuilder::alerts_delivered_elsewhere) lets it claim crossings, and
+//! the next node of the service delivers the alerts to the sinks of that node.
+//!
+//! # Clocks
+//!
+//! Times come from the clocks of the nodes, which should agree within seconds. A time that is more than a
+//! [day](WRONG_BY) ahead is not believed: it neither hides a later crossing nor delays a delivery. A smaller error may
+//! delay a delivery, or a later alert about the same subject, by as much.
 //!
 //! # Loss
 //!
@@ -23,6 +41,7 @@
 //! - A process that is killed loses the crossings that are not noted yet ([`Alerts::waiting`]). The next request tells of
 //!   a balance, an expiry or a quota again. A revocation is noted before the manager's call returns.
 //! - While the store fails, crossings wait in memory. A failing back end is then told without the store, by each node.
+//! - While the ledger cannot tell a balance, crossings of balances wait in memory, and the others go on.
 //!
 //! # Example
 //!
@@ -99,11 +118,11 @@ mod webhook;
 pub use event::{Alert, AlertId, AlertKind, Crossing};
 pub use memory::MemoryAlertStore;
 pub use monitor::Alerts;
-pub(crate) use monitor::{AlertSettings, BackEnds};
+pub(crate) use monitor::{AlertSettings, BackEnds, EVERY_SINK};
 pub use rule::{AlertCondition, AlertRule, BalanceThreshold, Share};
 pub use sink::{AlertSink, Delivery, TracingAlerts};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::SqlAlertStore;
-pub use store::AlertStore;
+pub use store::{AlertStore, WRONG_BY};
 #[cfg(feature = "webhooks")]
 pub use webhook::{Webhook, WebhookSecret};

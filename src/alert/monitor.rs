@@ -1,18 +1,18 @@
 //! The comparison of events with the thresholds.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::sync::Mutex;
 
-use crate::account::{Account, Plan};
+use crate::account::{Account, Plan, QuotaOrigin, as_written};
 use crate::alert::checks::{self, ONCE, PlanChecks};
 use crate::alert::crossed::{Crossed, Subject, WindowOwner};
 use crate::alert::delivery;
 use crate::alert::{
-    Alert, AlertCondition, AlertKind, AlertRule, AlertSink, AlertStore, Crossing, MemoryAlertStore,
+    Alert, AlertCondition, AlertKind, AlertRule, AlertSink, AlertStore, Crossing, MemoryAlertStore, Share,
     TracingAlerts,
 };
 use crate::audit::Action;
@@ -25,6 +25,9 @@ use crate::name::{AccountId, PlanName};
 use crate::store::KeyStore;
 use crate::telemetry::{DecisionEvent, DecisionSink, Window};
 use crate::trace;
+
+/// The name under which a gate without sinks claims its alerts for the sinks of other gates. No sink has it.
+pub(crate) const EVERY_SINK: &str = "*";
 
 /// The maximum number of crossings that wait for the store.
 const WAITING: usize = 10_000;
@@ -40,18 +43,33 @@ pub(super) struct Shared {
     pub(super) rules: Vec<Rule>,
     pub(super) plans: HashMap<PlanName, PlanChecks>,
     pub(super) store: Arc<dyn AlertStore>,
-    pub(super) sinks: Vec<Arc<dyn AlertSink>>,
+    /// The sinks. Empty if the delivery is left to other gates.
+    pub(super) outlets: Vec<Outlet>,
+    /// The names for which alerts are claimed.
     pub(super) sink_names: Vec<String>,
     pub(super) back_ends: BackEnds,
     pub(super) clock: Arc<dyn Clock>,
     queue: std::sync::Mutex<VecDeque<Job>>,
     pub(super) lost: AtomicU64,
     pub(super) crossings: delivery::Task,
-    pub(super) deliveries: delivery::Task,
     /// Held while the queue is worked off, so that one caller does it at a time.
     pub(super) turn: Mutex<delivery::Progress>,
+}
+
+/// A sink, and the task that delivers its alerts. A slow sink delays no other one.
+pub(super) struct Outlet {
+    pub(super) sink: Arc<dyn AlertSink>,
+    pub(super) name: [String; 1],
+    pub(super) task: delivery::Task,
     /// Held while alerts are delivered.
     pub(super) delivering: Mutex<()>,
+}
+
+impl Outlet {
+    fn new(sink: Arc<dyn AlertSink>) -> Self {
+        let name = [sink.name().to_owned()];
+        Self { sink, name, task: delivery::Task::default(), delivering: Mutex::default() }
+    }
 }
 
 /// A rule, and the crossings of it that this node knows of.
@@ -80,6 +98,9 @@ impl BackEnds {
     }
 }
 
+/// The text between a threshold and the [`Grant::code`](crate::account::Grant::code) in a crossing of a balance.
+pub(super) const OF_GRANT: &str = " of grant ";
+
 /// A crossing to claim or to release.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
@@ -107,6 +128,8 @@ pub(crate) struct AlertSettings {
     pub(crate) rules: Vec<AlertRule>,
     pub(crate) sinks: Vec<Arc<dyn AlertSink>>,
     pub(crate) store: Option<Arc<dyn AlertStore>>,
+    /// True if other gates deliver the alerts.
+    pub(crate) are_delivered_elsewhere: bool,
 }
 
 impl AlertSettings {
@@ -128,23 +151,28 @@ impl AlertSettings {
         let rule = |rule: &AlertRule| Rule {
             settings: rule.clone(),
             threshold: rule.condition.threshold(),
-            crossed: Crossed::default(),
+            crossed: Crossed::new(rule.condition.kind() == AlertKind::BalanceBelow),
         };
-        let sinks = if self.sinks.is_empty() { vec![Arc::new(TracingAlerts) as _] } else { self.sinks };
+        let sinks = match self.sinks {
+            _ if self.are_delivered_elsewhere => Vec::new(),
+            none if none.is_empty() => vec![Arc::new(TracingAlerts) as _],
+            sinks => sinks,
+        };
+        let outlets: Vec<_> = sinks.into_iter().map(Outlet::new).collect();
+        let names = outlets.iter().flat_map(|outlet| outlet.name.iter().cloned());
+        let sink_names = if outlets.is_empty() { vec![EVERY_SINK.to_owned()] } else { names.collect() };
         Some(Alerts(Arc::new(Shared {
             rules: self.rules.iter().map(rule).collect(),
             plans: PlanChecks::by_plan(&self.rules, plans),
             store: self.store.unwrap_or_else(|| Arc::new(MemoryAlertStore::new())),
-            sink_names: sinks.iter().map(|sink| sink.name().to_owned()).collect(),
-            sinks,
+            sink_names,
+            outlets,
             back_ends,
             clock: Arc::clone(clock),
             queue: std::sync::Mutex::default(),
             lost: AtomicU64::new(0),
             crossings: delivery::Task::default(),
-            deliveries: delivery::Task::default(),
             turn: Mutex::default(),
-            delivering: Mutex::default(),
         })))
     }
 }
@@ -168,10 +196,11 @@ impl Alerts {
     ///
     /// # Errors
     ///
-    /// Returns an error if the store fails. An alert that a sink does not accept is no error: it waits in the store.
+    /// Returns an error if the store fails, or if the ledger cannot answer whether a balance is low. An alert that a sink
+    /// does not accept is no error: it waits in the store.
     pub async fn flush(&self) -> Result<(), StoreError> {
         let noted = self.0.note_crossings().await;
-        self.0.deliver_due().await.and(noted)
+        delivery::deliver_all(&self.0).await.and(noted)
     }
 
     /// Returns the number of crossings that are not in the store yet.
@@ -179,8 +208,8 @@ impl Alerts {
         self.0.queue().len()
     }
 
-    /// Returns the number of alerts that were lost: too many crossings waited for the store, the store rejected one, or a
-    /// sink accepted an alert in none of its attempts.
+    /// Returns the number of alerts that were lost: too many crossings waited for the store, the store or the ledger rejected
+    /// one, or a sink accepted an alert in none of its attempts.
     pub fn lost(&self) -> u64 {
         self.0.lost.load(Ordering::Relaxed)
     }
@@ -203,29 +232,59 @@ impl Alerts {
                 alert.plan = Some(account.plan.clone());
                 alert.key = Some(key);
                 let job = shared.job(index, Subject::Key(key), ONCE, None, Some(alert));
-                if shared.settle(&job).await.is_err() {
-                    shared.enqueue(job);
-                }
+                shared.settle_or_enqueue(job).await;
             }
         }
-        shared.deliveries.wake();
+        shared.wake_outlets();
+    }
+
+    /// Releases the crossings of an account whose balance an operator changed, if it is not low now. The ledger is asked: no
+    /// request may see the balance before it is low again. If a back end fails, the release waits in memory.
+    pub(crate) async fn balance_changed(&self, account: &Account) {
+        let shared = &self.0;
+        let Some(checks) = shared.plans.get(account.plan.as_str()) else { return };
+        delivery::start(shared);
+        let now = shared.clock.now().wall();
+        for check in &checks.balances {
+            let subject = Subject::Account(account.id.clone(), check.grant_code());
+            let (plan, least) = (account.plan.clone(), check.least);
+            let question = Question { account: account.id.clone(), plan, least };
+            shared
+                .settle_or_enqueue(shared.job(check.rule, subject, check.period(now), Some(question), None))
+                .await;
+        }
+    }
+
+    /// Releases the crossings of an account that was erased. An account that is created under the same id is another one.
+    pub(crate) async fn account_erased(&self, account: &AccountId) {
+        let shared = &self.0;
+        let mut released = HashSet::new();
+        for check in shared.plans.values().flat_map(|checks| &checks.balances) {
+            let (rule, code) = (check.rule, check.grant_code());
+            if released.insert((rule, code)) {
+                let subject = Subject::Account(account.clone(), code);
+                shared.settle_or_enqueue(shared.job(rule, subject, i64::MAX, None, None)).await;
+            }
+        }
     }
 }
 
 impl Shared {
     fn compare(&self, event: &DecisionEvent<'_>, checks: &PlanChecks) {
         let (Some(account), Some(plan), Some(key)) = (event.account, event.plan, event.key) else { return };
-        let now = event.time;
+        // The request may have begun long ago.
+        let now = || self.clock.now().wall();
         if let Some(balance) = event.balance {
             for check in &checks.balances {
                 let (rule, least) = (check.rule, check.least);
-                let subject = || Subject::Account(account.clone());
+                let subject = || Subject::Account(account.clone(), check.grant_code());
                 let question = || Some(Question { account: account.clone(), plan: plan.clone(), least });
                 if balance.get() >= least {
                     self.uncross(rule, subject, now, question);
                 } else {
+                    let now = now();
                     self.cross(rule, subject(), check.period(now), now, question, || {
-                        let mut alert = about(AlertKind::BalanceBelow, event);
+                        let mut alert = about(AlertKind::BalanceBelow, event, now);
                         alert.value = Some(balance.to_string());
                         alert
                     });
@@ -233,17 +292,18 @@ impl Shared {
             }
         }
         if let Some(expires) = event.expires {
-            let left = expires.as_millis().saturating_sub(now.as_millis());
+            let left = expires.as_millis().saturating_sub(event.time.as_millis());
             for (rule, within) in &checks.expiries {
                 if left > 0 && left <= *within {
+                    let now = now();
                     self.cross(
                         *rule,
-                        Subject::Key(key),
-                        expires.as_millis(),
+                        Subject::Expiry(key, expires),
+                        ONCE,
                         now,
                         || None,
                         || {
-                            let mut alert = about(AlertKind::ExpiresWithin, event);
+                            let mut alert = about(AlertKind::ExpiresWithin, event, now);
                             (alert.key, alert.value) = (Some(key), Some(expires.to_string()));
                             alert
                         },
@@ -252,11 +312,13 @@ impl Shared {
             }
         }
         for (rule, share) in &checks.quotas {
-            for window in event.windows.iter().filter(|window| used(window) > share.percent()) {
+            for window in event.windows.iter().filter(|window| is_used_above(window, *share)) {
                 let Some(owner) = WindowOwner::new(window.counts, key, account) else { continue };
-                let subject =
-                    Subject::Window(owner.clone(), format!("{}{}", window.name, window.origin).into());
-                let period = checks::window_period(window.length, now);
+                // Periods of different lengths cannot be compared.
+                let quota = format!("{}{} per {}", window.name, window.origin, as_written(window.length));
+                let subject = Subject::Window(owner.clone(), quota.into());
+                let period = checks::window_period(window.length, event.time);
+                let now = now();
                 self.cross(
                     *rule,
                     subject,
@@ -264,13 +326,17 @@ impl Shared {
                     now,
                     || None,
                     || {
-                        let mut alert = about(AlertKind::QuotaAbove, event);
+                        let mut alert = about(AlertKind::QuotaAbove, event, now);
                         if let WindowOwner::Pool(_) = owner {
                             alert.account = None;
                         }
                         alert.key = matches!(owner, WindowOwner::Key(_)).then_some(key);
                         alert.quota = Some(window.name.to_owned());
-                        alert.value = Some(format!("{}%", used(&window)));
+                        alert.rule = match window.origin {
+                            QuotaOrigin::Plan | QuotaOrigin::Anonymous => None,
+                            QuotaOrigin::Rule(text) | QuotaOrigin::Shared(text) => Some(text.to_string()),
+                        };
+                        alert.value = Some(used(&window));
                         alert
                     },
                 );
@@ -298,7 +364,7 @@ impl Shared {
                     },
                 );
             } else {
-                self.uncross(rule, || Subject::BackEnd(part), now, || None);
+                self.uncross(rule, || Subject::BackEnd(part), || now, || None);
             }
         }
     }
@@ -322,7 +388,7 @@ impl Shared {
         &self,
         rule: usize,
         subject: impl Fn() -> Subject,
-        now: Timestamp,
+        now: impl FnOnce() -> Timestamp,
         question: impl FnOnce() -> Option<Question>,
     ) {
         if let Some(period) = self.rules[rule].crossed.uncross(&subject, now) {
@@ -343,9 +409,18 @@ impl Shared {
         if let Some(alert) = &mut alert {
             alert.threshold = Some(rule.threshold.clone()).filter(|threshold| !threshold.is_empty());
         }
-        let crossing =
-            Crossing::new(rule.settings.condition.kind(), subject.text(), rule.threshold.as_str(), period);
+        let threshold = match subject {
+            Subject::Account(_, code) if code != 0 => format!("{}{OF_GRANT}{code}", rule.threshold),
+            _ => rule.threshold.clone(),
+        };
+        let crossing = Crossing::new(rule.settings.condition.kind(), subject.text(), threshold, period);
         Job { rule: index, subject, crossing, question, alert }
+    }
+
+    async fn settle_or_enqueue(&self, job: Job) {
+        if self.settle(&job, &self.sink_names).await.is_err() {
+            self.enqueue(job);
+        }
     }
 
     /// Queues a job for the task. If there is no room, the crossing is forgotten, so that a later event queues it again.
@@ -362,6 +437,11 @@ impl Shared {
         self.crossings.wake();
     }
 
+    /// Makes the tasks deliver now.
+    pub(super) fn wake_outlets(&self) {
+        self.outlets.iter().for_each(|outlet| outlet.task.wake());
+    }
+
     pub(super) fn lose(&self, kind: AlertKind, reason: &'static str) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         trace::alert_lost(kind.name(), reason);
@@ -373,17 +453,26 @@ impl Shared {
 }
 
 /// Returns an alert about the account of an event.
-fn about(kind: AlertKind, event: &DecisionEvent<'_>) -> Alert {
-    let mut alert = Alert::new(kind, event.time);
+fn about(kind: AlertKind, event: &DecisionEvent<'_>, now: Timestamp) -> Alert {
+    let mut alert = Alert::new(kind, now);
     alert.account = event.account.cloned();
     alert.plan = event.plan.cloned();
     alert
 }
 
-/// Returns the used share of a window in percent, rounded down.
-fn used(window: &Window<'_>) -> u8 {
+/// Returns true if more than a share of a window is used.
+fn is_used_above(window: &Window<'_>, share: Share) -> bool {
     let used = u64::from(window.limit.saturating_sub(window.remaining));
-    u8::try_from(used * 100 / u64::from(window.limit.max(1))).unwrap_or(100)
+    used * 100 > u64::from(share.percent()) * u64::from(window.limit)
+}
+
+/// Returns the used share of a window in percent, rounded up to a tenth.
+fn used(window: &Window<'_>) -> String {
+    let used = u64::from(window.limit.saturating_sub(window.remaining));
+    match (used * 1_000).div_ceil(u64::from(window.limit.max(1))) {
+        tenths if tenths % 10 == 0 => format!("{}%", tenths / 10),
+        tenths => format!("{}.{}%", tenths / 10, tenths % 10),
+    }
 }
 
 impl fmt::Debug for Alerts {

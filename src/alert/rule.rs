@@ -81,21 +81,22 @@ impl fmt::Display for BalanceThreshold {
 pub enum AlertCondition {
     /// The balance of an account is below a threshold.
     ///
-    /// It is noticed when a request is charged, or is denied for lack of credits. It is told once, and again after the
+    /// It is noticed when a request that was charged ends, or when one is denied for lack of credits. It is told once, and again after the
     /// balance was not below the threshold, or in the next period of the plan's grant.
     BalanceBelow(BalanceThreshold),
-    /// A key expires within this time, and has not expired. It is noticed when the key is used, and told once for each
-    /// time of expiry.
+    /// A key expires within this time, and has not expired. It is noticed when a request with the key ends, and told once for
+    /// each time of expiry.
     ExpiresWithin(Duration),
-    /// More than this share of a rate-limit window is used. It is noticed when a request draws from the window. It is
-    /// told once per window, and at most once per hour for shorter windows.
+    /// More than this share of a rate-limit window is used. It is noticed when a request that drew from the window
+    /// ends, or is denied. It is told once per window, and at most once per hour for shorter windows.
     QuotaAbove(Share),
     /// A key was revoked by a manager of the gate, also because it leaked.
     Revoked,
     /// A key was reported as leaked, and revoked.
     Leaked,
     /// A back end fails: the circuit of its guard is open
-    /// ([`KeyStore::is_failing`](crate::KeyStore::is_failing)). It is told once per outage.
+    /// ([`KeyStore::is_failing`](crate::KeyStore::is_failing)). It is told once per outage, and again in each hour in which
+    /// the outage lasts.
     BackEndFailing,
 }
 

@@ -36,14 +36,15 @@ impl Delivery {
 /// - **At least once.** An alert is delivered until an attempt succeeds, with the same [id](Alert::id) each time. A
 ///   process that is killed after an attempt and before the store notes it delivers the alert again, and so does another
 ///   node. A receiver that must act once remembers the id.
-/// - **Errors.** After an error the alert is delivered again, later and later, for three days. After an error for which
+/// - **Errors.** After an error the alert is delivered again, later and later, at most hourly. It is lost after 106 attempts,
+///   which take about three days of running gates. After an error for which
 ///   [`StoreError::is_rejected`](crate::StoreError::is_rejected) is true it is not delivered again.
-/// - **Time.** An attempt ends after 30 seconds. It is made in a task, so no request waits for it. Attempts for several
-///   alerts run at the same time and in no particular order.
+/// - **Time.** An attempt ends after 30 seconds. It is made in a task of the sink, so no request and no other sink waits for
+///   it. Attempts for several alerts run at the same time and in no particular order.
 /// - **Name.** The name finds the sink again after a restart. An alert that waits for a sink that no gate has any more
-///   is not delivered.
+///   is not delivered, and is removed after 400 days.
 pub trait AlertSink: Debug + Send + Sync + 'static {
-    /// Returns the name of the sink, which is unique in a gate and the same on all nodes.
+    /// Returns the name of the sink, which is unique in a gate and the same on all nodes. The name `*` is reserved.
     fn name(&self) -> &str;
 
     /// Delivers an alert.
@@ -81,6 +82,7 @@ impl AlertSink for TracingAlerts {
             plan = alert.plan.as_ref().map(tracing::field::display),
             key = alert.key.map(tracing::field::display),
             quota = alert.quota,
+            rule = alert.rule,
             back_end = alert.back_end,
             threshold = alert.threshold,
             value = alert.value,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery};
+use crate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery, WRONG_BY};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::future::StoreFuture;
@@ -37,11 +37,15 @@ impl SqlAlertStore {
     }
 }
 
-/// The upsert changes no row if the crossing, or one of a later period, is remembered.
+/// The upsert changes no row if the crossing, or one of a later period, is remembered, unless its time is that of a wrong
+/// clock.
 const CLAIM: &str = "INSERT INTO tollgate_crossings (kind, subject, threshold, period, claimed_at) \
      VALUES ($1, $2, $3, $4, $5) ON CONFLICT (kind, subject, threshold) \
      DO UPDATE SET period = excluded.period, claimed_at = excluded.claimed_at \
-     WHERE tollgate_crossings.period < excluded.period";
+     WHERE tollgate_crossings.period < excluded.period OR tollgate_crossings.claimed_at > $6";
+
+/// The number of deliveries that are forwarded in one transaction.
+const FORWARDED_AT_ONCE: i64 = 100;
 
 impl AlertStore for SqlAlertStore {
     fn claim(&self, crossing: &Crossing, alert: &Alert, sinks: &[String]) -> StoreFuture<bool> {
@@ -50,19 +54,16 @@ impl AlertStore for SqlAlertStore {
             Err(error) => return StoreFuture::failed(StoreError::rejected(error)),
         };
         let claim = named(CLAIM, crossing).with(crossing.period).with(alert.time.as_millis());
-        let row = |sink: &String| -> [Value; 5] {
-            let (id, due) = (alert.id.to_string(), alert.time.as_millis());
-            [id.into(), sink.as_str().into(), text.as_str().into(), 0.into(), due.into()]
-        };
-        let rows: Vec<_> = sinks.iter().map(row).collect();
+        let claim = claim.with(alert.time.saturating_add(WRONG_BY).as_millis());
+        let id = alert.id.to_string();
+        let rows: Vec<_> = sinks.iter().map(|sink| row(&id, sink, &text, alert.time)).collect();
         let database = self.database.clone();
         carried_through(async move {
             retried(|| async {
                 let mut session = database.transaction().await?;
                 let is_new = session.execute(claim.clone()).await? == 1;
                 if is_new && !rows.is_empty() {
-                    let insert = "INSERT INTO tollgate_alerts (id, sink, alert, attempts, due_at) VALUES ";
-                    session.execute(Statement::new(insert).push_rows(rows.iter().cloned())).await?;
+                    session.execute(Statement::new(INSERT).push_rows(rows.iter().cloned())).await?;
                 }
                 session.commit().await?;
                 Ok(is_new)
@@ -96,6 +97,25 @@ impl AlertStore for SqlAlertStore {
         })
     }
 
+    fn forward(&self, from: &str, sinks: &[String], now: Timestamp) -> StoreFuture<u64> {
+        if sinks.is_empty() {
+            return StoreFuture::ready(0);
+        }
+        let (database, from, sinks) = (self.database.clone(), [from.to_owned()], sinks.to_vec());
+        carried_through(async move {
+            let mut forwarded = 0;
+            // Usually there is nothing to forward. Then no transaction is needed.
+            while database.reader().await?.row(due(Statement::default(), &from, now, 1)).await?.is_some() {
+                let page = retried(|| forward_page(&database, &from, &sinks, now)).await?;
+                if page == 0 {
+                    break;
+                }
+                forwarded += page;
+            }
+            Ok(forwarded)
+        })
+    }
+
     fn take_due(
         &self,
         sinks: &[String],
@@ -109,12 +129,7 @@ impl AlertStore for SqlAlertStore {
         if sinks.is_empty() {
             return StoreFuture::ready(Vec::new());
         }
-        let due = move |start: Statement| {
-            let due =
-                start.push_value("SELECT id, sink FROM tollgate_alerts WHERE due_at <= ", now.as_millis());
-            let due = due.push(" AND sink IN ").push_list(sinks.iter().map(String::as_str));
-            due.push_value(" ORDER BY due_at LIMIT ", limit)
-        };
+        let due = move |start: Statement| due(start, &sinks, now, limit);
         carried_through(async move {
             // Usually nothing is due. Then no transaction is needed.
             if database.reader().await?.row(due(Statement::default())).await?.is_none() {
@@ -152,9 +167,56 @@ impl AlertStore for SqlAlertStore {
         let delete = Statement::new("DELETE FROM tollgate_crossings WHERE kind IN ");
         let delete = delete.push_list(AlertKind::ALL.map(AlertKind::name));
         let delete = delete.push_value(" AND claimed_at < ", before.as_millis());
+        let unwanted = Statement::new("DELETE FROM tollgate_alerts");
+        let unwanted = unwanted.push_value(" WHERE due_at < ", before.as_millis());
         let database = self.database.clone();
-        StoreFuture::boxed(async move { database.change(delete).await })
+        StoreFuture::boxed(async move {
+            database.change(unwanted).await?;
+            database.change(delete).await
+        })
     }
+}
+
+const INSERT: &str = "INSERT INTO tollgate_alerts (id, sink, alert, attempts, due_at) VALUES ";
+
+/// Returns the row of a delivery that was not attempted yet.
+fn row(id: &str, sink: &str, alert: &str, due: Timestamp) -> [Value; 5] {
+    [id.into(), sink.into(), alert.into(), 0.into(), due.as_millis().into()]
+}
+
+/// Adds the query of the deliveries that are due for these sinks.
+fn due(start: Statement, sinks: &[String], now: Timestamp, limit: i64) -> Statement {
+    let wrong = now.saturating_add(WRONG_BY).as_millis();
+    let due = start.push_value("SELECT id, sink FROM tollgate_alerts WHERE (due_at <= ", now.as_millis());
+    let due = due.push_value(" OR due_at > ", wrong).push(") AND sink IN ");
+    let due = due.push_list(sinks.iter().map(String::as_str));
+    due.push_value(" ORDER BY due_at LIMIT ", limit)
+}
+
+/// Replaces some deliveries to a sink. Returns their number.
+async fn forward_page(
+    database: &Database,
+    from: &[String],
+    sinks: &[String],
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let mut session = database.transaction().await?;
+    let lock = if session.is_postgres() { " FOR UPDATE SKIP LOCKED" } else { "" };
+    let take = Statement::new("DELETE FROM tollgate_alerts WHERE (id, sink) IN (");
+    let take = due(take, from, now, FORWARDED_AT_ONCE).push(lock).push(") RETURNING id, alert");
+    let taken = session.rows(take).await?;
+    let mut rows = Vec::new();
+    for delivery in &taken {
+        for sink in sinks {
+            rows.push(row(delivery.text(0)?, sink, delivery.text(1)?, now));
+        }
+    }
+    if !rows.is_empty() {
+        let insert = Statement::new(INSERT).push_rows(rows).push(" ON CONFLICT (id, sink) DO NOTHING");
+        session.execute(insert).await?;
+    }
+    session.commit().await?;
+    Ok(u64::try_from(taken.len()).unwrap_or(u64::MAX))
 }
 
 /// Returns a statement whose first three values name a crossing.

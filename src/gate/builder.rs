@@ -506,6 +506,25 @@ impl GateBuilder {
         self
     }
 
+    /// Leaves the delivery of alerts to the other gates that share the [alert store](Self::alert_store). This gate only notes
+    /// crossings there, and has no alert sink. Use it in a tool or a job beside a service: the sinks of the service are told
+    /// of a key that the tool revokes.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::GateBuilder;
+    /// use tollgate::alert::SqlAlertStore;
+    ///
+    /// fn of_a_tool(builder: GateBuilder, database: &tollgate::sql::Database) -> GateBuilder {
+    ///     builder.alert_store(SqlAlertStore::new(database)).alerts_delivered_elsewhere()
+    /// }
+    /// ```
+    pub fn alerts_delivered_elsewhere(mut self) -> Self {
+        self.alerts.are_delivered_elsewhere = true;
+        self
+    }
+
     /// Sets the part of the client's address that [decision events](crate::telemetry::DecisionEvent::client) contain.
     /// Defaults to the network.
     pub fn event_addresses(mut self, addresses: EventAddresses) -> Self {

@@ -129,7 +129,13 @@ impl AccountManager {
     /// Returns an error if the account is unknown or deleted, if the plan is not configured, or if the store fails.
     pub async fn change_plan(&self, id: &AccountId, plan: PlanName) -> Result<Arc<Account>, ManageError> {
         self.context.gate.check_plan(&plan)?;
-        self.change(id, &format!("plan {plan}"), |account| account.plan.clone_from(&plan)).await
+        let changed =
+            self.change(id, &format!("plan {plan}"), |account| account.plan.clone_from(&plan)).await?;
+        // The threshold may be another one.
+        if let Some(alerts) = self.context.gate.alerts() {
+            alerts.balance_changed(&changed).await;
+        }
+        Ok(changed)
     }
 
     /// Replaces the quotas that an account has instead of its plan's. `None` returns the account to its plan's quotas;
@@ -322,6 +328,9 @@ impl AccountManager {
             Some(usage) => usage.erase_account(id).await?,
             None => false,
         };
+        if let Some(alerts) = self.context.gate.alerts() {
+            alerts.account_erased(id).await;
+        }
         if known || balance || usage { Ok(()) } else { Err(ManageError::NotFound("account")) }
     }
 

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::account::Allowance;
+use crate::account::{Account, Allowance};
 use crate::amount::Credits;
 use crate::audit::{Action, Actor, AuditSink};
 use crate::credit::{
     Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin, Entry, EntryQuery,
 };
 use crate::error::ConfigError;
+use crate::future::StoreFuture;
 use crate::gate::Gate;
 use crate::manage::ManageError;
 use crate::manage::context::{ManagerContext, plan_of};
@@ -228,10 +229,12 @@ impl CreditManager {
         if let AdjustmentKind::TopUp(Credits::ZERO) | AdjustmentKind::Deduct(Credits::ZERO) = kind {
             return Err(ManageError::invalid("amount", "must be at least 1"));
         }
-        let allowance = self.allowance(account).await?;
-        let adjustment = Adjustment::new(id.clone(), account, kind, &allowance, self.context.now());
+        let owner = self.account(account).await?;
+        let allowance = &plan_of(&self.context.gate, &owner)?.credits;
+        let adjustment = Adjustment::new(id.clone(), account, kind, allowance, self.context.now());
         let (holder, by) = (account.clone(), id.clone());
-        let adjusted = self.context.carry(self.credits.adjust(&adjustment), move |context, adjusted| {
+        let adjusted = self.telling(self.credits.adjust(&adjustment), owner);
+        let adjusted = self.context.carry(adjusted, move |context, adjusted| {
             if let Adjusted::Done { before, balance } = adjusted
                 && before != balance
             {
@@ -251,9 +254,25 @@ impl CreditManager {
         }
     }
 
+    /// Tells the gate's alerts of a balance that was changed.
+    fn telling(&self, adjusting: StoreFuture<Adjusted>, owner: Arc<Account>) -> StoreFuture<Adjusted> {
+        let Some(alerts) = self.context.gate.alerts().cloned() else { return adjusting };
+        StoreFuture::boxed(async move {
+            let adjusted = adjusting.await?;
+            if matches!(adjusted, Adjusted::Done { before, balance } if before != balance) {
+                alerts.balance_changed(&owner).await;
+            }
+            Ok(adjusted)
+        })
+    }
+
+    async fn account(&self, id: &AccountId) -> Result<Arc<Account>, ManageError> {
+        self.accounts.account_of(id).await?.ok_or(ManageError::NotFound("account"))
+    }
+
     /// Returns the credits that the account's plan grants.
     async fn allowance(&self, id: &AccountId) -> Result<Allowance, ManageError> {
-        let account = self.accounts.account_of(id).await?.ok_or(ManageError::NotFound("account"))?;
+        let account = self.account(id).await?;
         plan_of(&self.context.gate, &account).map(|plan| plan.credits.clone())
     }
 }

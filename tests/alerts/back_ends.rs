@@ -4,11 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tollgate::account::Allowance;
+use tollgate::alert::Delivery;
+use tollgate::clock::Timestamp;
+use tollgate::credit::{
+    Adjusted, Adjustment, Balance, Charge, ChargeId, Charged, CreditAdmin, Entry, EntryQuery,
+};
 use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::limit::{Draw, LimitDecision, WindowStatus};
-use tollgate::{MemoryLimiter, RateLimiter, StoreError, StoreFuture};
+use tollgate::name::AccountId;
+use tollgate::{
+    Account, Config, CreditLedger, Credits, ManualClock, MemoryLedger, MemoryLimiter, RateLimiter,
+    StoreError, StoreFuture,
+};
 
-use crate::delivery::Down;
+use crate::delivery::{Calls, Down};
 use crate::stage::Node;
 
 const FAILING: &str = "[[alerts]]\nwhen = { back_end_failing = true }\n";
@@ -33,7 +43,7 @@ impl RateLimiter for Remote {
 #[tokio::test]
 async fn failing_back_end_is_told_once_per_outage() {
     let remote = Remote::default();
-    let clock = tollgate::ManualClock::starting_at("2026-04-10T12:00:00Z".parse().unwrap());
+    let clock = ManualClock::starting_at("2026-04-10T12:00:00Z".parse().unwrap());
     let guarded = Resilient::with_clock(remote.clone(), GuardLimits::default(), clock.clone());
     let node = Node::with(FAILING, |builder| builder.clock(clock.clone()).limiter(guarded));
     let key = node.key("ada").await;
@@ -63,7 +73,7 @@ async fn failing_back_end_is_told_once_per_outage() {
 #[tokio::test]
 async fn failing_back_end_is_told_without_the_store() {
     let (remote, down) = (Remote::default(), Arc::new(Down::default()));
-    let clock = tollgate::ManualClock::starting_at("2026-04-10T12:00:00Z".parse().unwrap());
+    let clock = ManualClock::starting_at("2026-04-10T12:00:00Z".parse().unwrap());
     let guarded = Resilient::with_clock(remote.clone(), GuardLimits::default(), clock.clone());
     let node = Node::with(FAILING, |builder| {
         builder.clock(clock.clone()).limiter(guarded).alert_store(Arc::clone(&down))
@@ -82,4 +92,114 @@ async fn failing_back_end_is_told_without_the_store() {
     assert_eq!(told[0].alert.back_end.as_deref(), Some("limiter"));
     down.is_up.store(true, Ordering::Relaxed);
     assert!(node.told().await.is_empty(), "it is told already");
+}
+
+/// The alert store and one of two sinks are down: the other sink is told once.
+#[tokio::test]
+async fn failing_back_end_floods_no_sink() {
+    let (remote, down) = (Remote::default(), Arc::new(Down::default()));
+    let clock = ManualClock::starting_at("2026-04-10T12:00:00Z".parse().unwrap());
+    let guarded = Resilient::with_clock(remote.clone(), GuardLimits::default(), clock.clone());
+    let broken = Calls("broken", |_: &Delivery| StoreFuture::failed(StoreError::unavailable("down")));
+    let node = Node::with(FAILING, |builder| {
+        builder.clock(clock.clone()).limiter(guarded).alert_store(Arc::clone(&down)).alert_sink(broken)
+    });
+    let key = node.key("ada").await;
+    remote.1.store(true, Ordering::Relaxed);
+    for _ in 0..6 {
+        assert!(!node.request(&key, 0).await);
+    }
+    for _ in 0..20 {
+        clock.advance(Duration::from_secs(5));
+        let _ = node.gate.alerts().unwrap().flush().await;
+    }
+    assert_eq!(node.sink.take().len(), 1, "the outage is told once");
+}
+
+/// A ledger whose authority cannot be read, as that of leased credits in an outage.
+#[derive(Debug)]
+struct Unread(Arc<MemoryLedger>);
+
+impl CreditLedger for Unread {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        self.0.charge(charge)
+    }
+    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+        self.0.settle(account, id, cost)
+    }
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        self.0.refund(account, id)
+    }
+    fn is_failing(&self) -> bool {
+        true
+    }
+    fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
+        Some(self)
+    }
+}
+
+impl CreditAdmin for Unread {
+    fn balance_of(&self, _: &AccountId, _: &Allowance, _: Timestamp) -> StoreFuture<Balance> {
+        StoreFuture::failed(StoreError::unavailable("down"))
+    }
+    fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
+        self.0.entries(query)
+    }
+    fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
+        self.0.adjust(adjustment)
+    }
+    fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {
+        self.0.erase_balance(account)
+    }
+    fn forget_entries(&self, before: Timestamp) -> StoreFuture<u64> {
+        self.0.forget_entries(before)
+    }
+}
+
+/// The ledger cannot be asked about a low balance: the alert about the ledger, and those about quotas, do not wait.
+#[tokio::test]
+async fn failing_ledger_delays_no_other_alert() {
+    let alerts = "[[alerts]]\nwhen = { balance_below = '20%' }\n[[alerts]]\nwhen = { quota_above = '80%' }\n\
+                  [[alerts]]\nwhen = { back_end_failing = true }\n";
+    let other = Node::new("");
+    let config = format!("{}{alerts}", crate::stage::CONFIG);
+    let builder = Config::from_toml(&config, "gate.toml").unwrap().builder().unwrap();
+    let builder = builder.clock(other.clock.clone()).store(Arc::clone(&other.store));
+    let builder = builder.ledger(Unread(Arc::clone(&other.ledger))).alert_sink(other.sink.clone());
+    let node = Node { gate: builder.build().unwrap(), ..other };
+    let key = node.key("ada").await;
+    // The request ends before the task runs for the first time.
+    assert!(node.request(&key, 90).await);
+    for _ in 0..90 {
+        node.clock.advance(Duration::from_secs(1));
+        node.request(&key, 0).await;
+    }
+    let mut kinds = Vec::new();
+    for _ in 0..10 {
+        let _ = node.gate.alerts().unwrap().flush().await;
+        node.clock.advance(Duration::from_mins(1));
+        kinds.extend(node.sink.take().into_iter().map(|delivery| delivery.alert.kind.name()));
+    }
+    assert!(kinds.contains(&"quota.used_above"), "{kinds:?}");
+    assert!(kinds.contains(&"back_end.failing"), "{kinds:?}");
+}
+
+/// An outage of four hours.
+#[tokio::test]
+async fn long_outage_is_told_each_hour() {
+    let remote = Remote::default();
+    let clock = ManualClock::starting_at("2026-04-10T12:00:00Z".parse().unwrap());
+    let guarded = Resilient::with_clock(remote.clone(), GuardLimits::default(), clock.clone());
+    let node = Node::with(FAILING, |builder| builder.clock(clock.clone()).limiter(guarded));
+    let key = node.key("ada").await;
+    remote.1.store(true, Ordering::Relaxed);
+    let mut told = 0;
+    for _ in 0..4 * 60 {
+        for _ in 0..6 {
+            assert!(!node.request(&key, 0).await);
+        }
+        told += node.told().await.len();
+        clock.advance(Duration::from_mins(1));
+    }
+    assert_eq!(told, 4, "each hour");
 }

@@ -1,17 +1,19 @@
 //! Delivery: retries, the same id, and requests that do not wait.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tollgate::alert::{
     Alert, AlertId, AlertKind, AlertSink, AlertStore, Crossing, Delivery, MemoryAlertStore,
 };
 use tollgate::clock::Timestamp;
-use tollgate::{StoreError, StoreFuture};
+use tollgate::gate::Outcome;
+use tollgate::{Clock, ManualClock, StoreError, StoreFuture};
 
 use crate::stage::{DAY, Node};
 
+const BALANCE: &str = "[[alerts]]\nwhen = { balance_below = '20%' }\n";
 const REVOKED: &str = "[[alerts]]\nwhen = { revoked = true }\n";
 
 /// Revokes a new key.
@@ -54,17 +56,16 @@ async fn failed_delivery_is_repeated_with_the_same_id() {
 }
 
 #[tokio::test]
-async fn alert_is_given_up_after_three_days() {
+async fn alert_is_lost_after_106_attempts() {
     let node = Node::new(REVOKED);
     node.sink.fail(Some(StoreError::unavailable("down")));
     revoke(&node).await;
-    for _ in 0..72 * 2 {
+    for attempt in 1..=106 {
+        assert_eq!(node.gate.alerts().unwrap().lost(), 0, "{attempt}");
         node.flush().await;
-        node.clock.advance(Duration::from_mins(30));
+        assert_eq!(node.sink.take_failed().len(), 1, "{attempt}");
+        node.clock.advance(Duration::from_hours(1));
     }
-    assert_eq!(node.gate.alerts().unwrap().lost(), 0);
-    node.clock.advance(Duration::from_hours(1));
-    node.flush().await;
     assert_eq!(node.gate.alerts().unwrap().lost(), 1);
     node.sink.fail(None);
     node.clock.advance(DAY);
@@ -185,6 +186,10 @@ impl AlertStore for Down {
         self.ask(|store| store.claimed(kind, since, limit))
     }
 
+    fn forward(&self, from: &str, sinks: &[String], now: Timestamp) -> StoreFuture<u64> {
+        self.ask(|store| store.forward(from, sinks, now))
+    }
+
     fn take_due(
         &self,
         sinks: &[String],
@@ -230,9 +235,7 @@ async fn crossings_wait_while_the_store_is_down() {
 #[tokio::test]
 async fn waiting_crossings_are_bounded_and_counted() {
     let down = Arc::new(Down::default());
-    let node = Node::with("[[alerts]]\nwhen = { revoked = true }\n", |builder| {
-        builder.alert_store(Arc::clone(&down))
-    });
+    let node = Node::with(REVOKED, |builder| builder.alert_store(Arc::clone(&down)));
     let keys = node.keys();
     for _ in 0..10_005 {
         let key = keys.issue(tollgate::NewKey::new("eve", "a key")).await.unwrap();
@@ -240,4 +243,142 @@ async fn waiting_crossings_are_bounded_and_counted() {
     }
     let alerts = node.gate.alerts().unwrap();
     assert_eq!((alerts.waiting(), alerts.lost()), (10_000, 5));
+}
+
+/// A sink with a name, which runs a function.
+pub(crate) struct Calls<F>(pub(crate) &'static str, pub(crate) F);
+
+impl<F> std::fmt::Debug for Calls<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl<F: Fn(&Delivery) -> StoreFuture<()> + Send + Sync + 'static> AlertSink for Calls<F> {
+    fn name(&self) -> &str {
+        self.0
+    }
+    fn deliver(&self, delivery: &Delivery) -> StoreFuture<()> {
+        (self.1)(delivery)
+    }
+}
+
+/// A clock that is set back by a second during an attempt.
+#[tokio::test]
+async fn set_back_clock_loses_no_alert() {
+    let clock = ManualClock::starting_at("2026-04-10T12:00:00Z".parse().unwrap());
+    let set = clock.clone();
+    let slow = Calls("slow", move |_: &Delivery| {
+        set.set_wall("2026-04-10T11:59:59Z".parse().unwrap());
+        StoreFuture::failed(StoreError::unavailable("down"))
+    });
+    let node = Node::with(REVOKED, |builder| builder.clock(clock.clone()).alert_sink(slow));
+    let key = node.key("ada").await;
+    node.keys().revoke(key.id).await.unwrap();
+    node.flush().await;
+    assert_eq!(node.gate.alerts().unwrap().lost(), 0);
+}
+
+/// A hanging sink has many alerts that wait: another sink gets its alert in a minute.
+#[tokio::test(start_paused = true)]
+async fn hanging_sink_delays_no_other_sink() {
+    let hangs = Calls("hangs", |_: &Delivery| StoreFuture::boxed(std::future::pending()));
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&times);
+    let begun = tokio::time::Instant::now();
+    let good = Calls("good", move |_: &Delivery| {
+        kept.lock().unwrap().push(begun.elapsed());
+        StoreFuture::ready(())
+    });
+    let node = Node::with(REVOKED, |builder| builder.alert_sink(hangs).alert_sink(good));
+    for _ in 0..200 {
+        let key = node.key("ada").await;
+        node.keys().revoke(key.id).await.unwrap();
+    }
+    let _ = tokio::time::timeout(Duration::from_hours(1), async {
+        while times.lock().unwrap().len() < 200 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    })
+    .await;
+    let last = times.lock().unwrap().last().copied().unwrap();
+    assert!(last < Duration::from_mins(1), "the last alert came after {last:?}");
+}
+
+/// A sink whose future panics each time.
+#[tokio::test]
+async fn panicking_delivery_is_lost_and_paced() {
+    let calls = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&calls);
+    let panics = Calls("panics", move |_: &Delivery| {
+        *counted.lock().unwrap() += 1;
+        StoreFuture::boxed(async { panic!("a sink is broken") })
+    });
+    let node = Node::with(REVOKED, |builder| builder.alert_sink(panics));
+    let key = node.key("ada").await;
+    node.keys().revoke(key.id).await.unwrap();
+    for _ in 0..90 * 60 {
+        node.flush().await;
+        node.clock.advance(Duration::from_mins(1));
+    }
+    assert_eq!(node.gate.alerts().unwrap().lost(), 1);
+    let calls = *calls.lock().unwrap();
+    assert!(calls < 200, "{calls} attempts");
+}
+
+/// An alert is noted while the clock is ahead, and its first delivery fails.
+#[tokio::test]
+async fn alert_of_a_fast_clock_is_delivered() {
+    let node = Node::new(REVOKED);
+    let key = node.key("ada").await;
+    node.sink.fail(Some(StoreError::unavailable("down")));
+    node.clock.set_wall("2027-04-10T12:00:00Z".parse().unwrap());
+    node.keys().revoke(key.id).await.unwrap();
+    node.flush().await;
+    node.clock.set_wall("2026-04-10T12:00:00Z".parse().unwrap());
+    node.sink.fail(None);
+    for _ in 0..24 {
+        node.clock.advance(Duration::from_hours(1));
+        node.flush().await;
+    }
+    assert_eq!(node.sink.take().len(), 1, "the receiver is back for a day");
+}
+
+/// A webhook was removed from the configuration while an alert waited for it.
+#[tokio::test]
+async fn removed_sink_leaves_no_alert_behind() {
+    let store = Arc::new(MemoryAlertStore::new());
+    let node = Node::with(REVOKED, |builder| {
+        builder
+            .alert_store(Arc::clone(&store))
+            .alert_sink(Calls("gone", |_: &Delivery| StoreFuture::failed(StoreError::unavailable("down"))))
+    });
+    let key = node.key("ada").await;
+    node.keys().revoke(key.id).await.unwrap();
+    node.flush().await;
+    let next = node.other(REVOKED, |builder| builder.alert_store(Arc::clone(&store)));
+    node.end().await;
+    for _ in 0..500 {
+        next.clock.advance(DAY);
+        next.flush().await;
+    }
+    let names = ["gone".to_owned()];
+    let now = next.clock.now().wall();
+    let due = store.take_due(&names, now, Duration::from_secs(1), 10).await.unwrap();
+    assert!(due.is_empty(), "the alert waits for a sink that no gate has had for 500 days: {due:?}");
+}
+
+/// A stream of four days ends, and its balance is low: the receiver is down for a second.
+#[tokio::test]
+async fn alert_of_a_long_request_is_repeated() {
+    let node = Node::new(BALANCE);
+    let key = node.key("ada").await;
+    let stream = node.open(&key, 90).await.unwrap();
+    node.clock.advance(4 * DAY);
+    node.sink.fail(Some(StoreError::unavailable("down")));
+    stream.finish(Outcome::Served).await.unwrap();
+    node.flush().await;
+    node.sink.fail(None);
+    node.clock.advance(Duration::from_mins(1));
+    assert_eq!(node.told().await.len(), 1, "lost: {}", node.gate.alerts().unwrap().lost());
 }

@@ -12,6 +12,7 @@ mod delivery;
 mod nodes;
 #[path = "../services/mod.rs"]
 mod services;
+mod shared_store;
 mod stage;
 mod thresholds;
 #[cfg(all(feature = "webhooks", feature = "sqlite", feature = "postgres"))]

@@ -62,7 +62,7 @@ impl AlertSink for Recorder {
 }
 
 /// The plans: `pro` has 100 credits per month, `flat` has no grant, and both have quotas.
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
     sources = [{ header = "X-API-Key" }]
     formats = [{ prefix = "acme_", body = 32 }]
     [[rules]]
@@ -91,6 +91,12 @@ pub(crate) struct Node {
 pub(crate) struct Key {
     pub(crate) id: KeyId,
     secret: String,
+}
+
+impl Key {
+    pub(crate) fn secret(&self) -> &str {
+        &self.secret
+    }
 }
 
 impl Node {

@@ -12,14 +12,14 @@ use crate::stage::{DAY, Key, Node};
 const BALANCE: &str = "[[alerts]]\nwhen = { balance_below = '20%' }\n";
 
 /// Adds credits to an account.
-async fn top_up(node: &Node, account: &str, amount: u64, id: &str) -> Balance {
+pub(crate) async fn top_up(node: &Node, account: &str, amount: u64, id: &str) -> Balance {
     let id: AdjustmentId = id.parse().unwrap();
     let credits = CreditManager::new(node.gate.clone()).unwrap();
     credits.top_up(&account.into(), Credits::new(amount), &id).await.unwrap()
 }
 
 /// Spends credits in steps that the quotas allow.
-async fn spend(node: &Node, key: &Key, amounts: &[u64]) {
+pub(crate) async fn spend(node: &Node, key: &Key, amounts: &[u64]) {
     for amount in amounts {
         node.clock.advance(Duration::from_secs(1));
         node.request(key, *amount).await;
@@ -250,4 +250,142 @@ async fn gate_without_alerts_has_none() {
     let key = node.key("ada").await;
     spend(&node, &key, &[99]).await;
     assert!(node.sink.take().is_empty());
+}
+
+/// No request sees the balance between a top-up and the request that uses it up.
+#[tokio::test]
+async fn used_up_top_up_is_told_again() {
+    let node = Node::new(BALANCE);
+    let key = node.key("ada").await;
+    spend(&node, &key, &[90]).await;
+    assert_eq!(node.lines().await, ["account.balance_below 20% 10"]);
+    node.clock.advance(DAY);
+    top_up(&node, "ada", 900, "large").await;
+    node.flush().await;
+    spend(&node, &key, &[900]).await;
+    assert_eq!(node.lines().await, ["account.balance_below 20% 10"]);
+}
+
+/// The wall clock was years ahead for a moment.
+#[tokio::test]
+async fn clock_that_was_ahead_hides_no_period() {
+    for is_ahead in [false, true] {
+        let node = Node::new("[[alerts]]\nwhen = { balance_below = 500 }\n");
+        let key = node.key("ada").await;
+        if is_ahead {
+            node.clock.set_wall("2036-04-10T12:00:00Z".parse().unwrap());
+        }
+        node.request(&key, 1).await;
+        assert_eq!(node.told().await.len(), 1);
+        node.clock.set_wall("2026-04-10T12:00:00Z".parse().unwrap());
+        let mut told = 0;
+        for _ in 0..3 {
+            node.clock.advance(31 * DAY);
+            node.request(&key, 1).await;
+            told += node.told().await.len();
+        }
+        assert_eq!(told, 3, "it is low in three later periods; ahead: {is_ahead}");
+    }
+}
+
+#[tokio::test]
+async fn share_of_a_quota_is_exact() {
+    let plan = "[plans.big]\nquotas = ['1000 per day']\n";
+    let node = Node::new(&format!("[[alerts]]\nwhen = {{ quota_above = '80%' }}\n{plan}"));
+    node.store.put_account(Account::new("big", "big"));
+    let key = node.key("big").await;
+    for _ in 0..801 {
+        assert!(node.request(&key, 0).await);
+    }
+    assert_eq!(node.told().await.len(), 1, "801 of 1000 is more than 80%");
+}
+
+#[tokio::test]
+async fn quota_of_1000_is_told_above_99_percent() {
+    let plan = "[plans.big]\nquotas = ['1000 per day']\n";
+    let node = Node::new(&format!("[[alerts]]\nwhen = {{ quota_above = '99%' }}\n{plan}"));
+    node.store.put_account(Account::new("big", "big"));
+    let key = node.key("big").await;
+    for _ in 0..999 {
+        assert!(node.request(&key, 0).await);
+    }
+    assert_eq!(node.told().await.len(), 1, "999 of 1000 is more than 99%");
+}
+
+/// The operator extends the validity, and shortens it later.
+#[tokio::test]
+async fn shortened_expiry_is_told() {
+    let node = Node::new("[[alerts]]\nwhen = { expires_within = '7days' }\n");
+    let mut new = NewKey::new("ada", "a key");
+    new.expires_at = Some("2026-04-16T12:00:00Z".parse().unwrap());
+    let key = node.key_with(new).await;
+    spend(&node, &key, &[0]).await;
+    assert_eq!(node.told().await.len(), 1);
+    let change =
+        KeyChange { expires_at: Some(Some("2026-04-12T12:00:00Z".parse().unwrap())), ..KeyChange::default() };
+    node.keys().update(key.id, &change).await.unwrap();
+    spend(&node, &key, &[0]).await;
+    assert_eq!(node.lines().await, ["key.expires_within 7days 2026-04-12T12:00:00Z"]);
+}
+
+/// An account is erased, and created again with the same id.
+#[tokio::test]
+async fn account_that_is_created_again_is_told() {
+    let node = Node::new(BALANCE);
+    let key = node.key("ada").await;
+    spend(&node, &key, &[90]).await;
+    assert_eq!(node.told().await.len(), 1);
+    let accounts = AccountManager::new(node.gate.clone()).unwrap();
+    accounts.erase(&"ada".into()).await.unwrap();
+    accounts.create(Account::new("ada", "pro")).await.unwrap();
+    let key = node.key("ada").await;
+    spend(&node, &key, &[90]).await;
+    assert_eq!(node.told().await.len(), 1);
+}
+
+/// A plan with a shorter period: the period of the former plan hides its own.
+#[tokio::test]
+async fn change_of_plan_hides_no_period() {
+    let plan = "[plans.daily]\ncredits = { amount = 100, calendar = 'day', zone = 'UTC' }\n";
+    let node = Node::new(&format!("[[alerts]]\nwhen = {{ balance_below = 500 }}\n{plan}"));
+    let key = node.key("ada").await;
+    spend(&node, &key, &[1]).await;
+    assert_eq!(node.told().await.len(), 1);
+    AccountManager::new(node.gate.clone()).unwrap().change_plan(&"ada".into(), "daily".into()).await.unwrap();
+    let mut told = 0;
+    for _ in 0..3 {
+        node.clock.advance(DAY);
+        spend(&node, &key, &[1]).await;
+        told += node.told().await.len();
+    }
+    assert_eq!(told, 3, "it is low in three periods of the new plan");
+}
+
+/// Two quotas of the same name: the alert tells which rule is meant.
+#[tokio::test]
+async fn alert_names_the_rule_of_the_quota() {
+    let rule = "[[rules]]\nroute = '/limited'\nquotas = ['10 per day']\n";
+    let node = Node::new(&format!("{rule}[[alerts]]\nwhen = {{ quota_above = '50%' }}\n"));
+    let key = node.key("bob").await;
+    for _ in 0..6 {
+        let request = http::Request::get("/limited").header("X-API-Key", key.secret());
+        let view = request.body(()).unwrap();
+        node.gate.admit(&tollgate::RequestView::of(&view)).await.unwrap();
+    }
+    let told = node.told().await;
+    assert_eq!(told.len(), 1);
+    let text = serde_json::to_string(&told[0]).unwrap();
+    assert!(text.contains("/limited"), "{text}");
+}
+
+/// A node that limits by its share of a quota: 1 of 100 requests is no use above 70%.
+#[tokio::test]
+async fn share_of_a_node_is_compared_with_itself() {
+    let nodes = std::num::NonZeroU32::new(4).unwrap();
+    let node = Node::with("[[alerts]]\nwhen = { quota_above = '70%' }\n", |builder| {
+        builder.limiter(tollgate::limit::LocalShare::new(nodes))
+    });
+    let key = node.key("bob").await;
+    assert!(node.request(&key, 0).await);
+    assert_eq!(node.lines().await, Vec::<String>::new());
 }

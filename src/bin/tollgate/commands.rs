@@ -127,14 +127,18 @@ impl Operator {
         }
         let stored = store.database().map(|database| StoredAudit::new(SqlAuditStore::new(database)));
         let audit = Audit { file, stored };
-        let gate = Config::read(&config)?.builder()?.store(Arc::clone(&store.keys));
+        let mut config = Config::read(&config)?;
+        // The nodes of the service deliver the alerts. The command needs no secret of a webhook.
+        config.webhooks.clear();
+        let gate = config.builder()?.store(Arc::clone(&store.keys));
         let gate = match store.ledger() {
             Some(ledger) => gate.ledger(ledger.clone()),
             None => gate,
         };
         let gate = match store.database() {
             Some(database) => {
-                gate.usage_store(SqlUsage::new(database)).alert_store(SqlAlertStore::new(database))
+                let gate = gate.usage_store(SqlUsage::new(database));
+                gate.alert_store(SqlAlertStore::new(database)).alerts_delivered_elsewhere()
             }
             None => gate,
         };

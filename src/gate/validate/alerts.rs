@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::account::{Allowance, Plan, as_written};
-use crate::alert::{AlertCondition, AlertRule, BalanceThreshold};
+use crate::alert::{AlertCondition, AlertRule, BalanceThreshold, EVERY_SINK};
 use crate::amount::Credits;
 use crate::error::ConfigError;
 use crate::gate::GateBuilder;
@@ -15,7 +15,21 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
         one(rule, &builder.plans).map_err(|error| error.in_member(format!("alerts[{place}]")))?;
     }
     let mut names = HashSet::new();
+    if builder.alerts.are_delivered_elsewhere && !builder.alerts.rules.is_empty() {
+        if let Some(sink) = builder.alerts.sinks.first() {
+            let expected = "leave the sink, or `alerts_delivered_elsewhere`, out";
+            return refuse("alerts", sink.name(), "this gate leaves the delivery to other gates", expected);
+        }
+        if builder.alerts.store.is_none() {
+            let expected = "set a store that the other gates share by `alert_store`, such as `SqlAlertStore`";
+            return refuse("alerts", "", "no other gate can deliver the alerts of this one", expected);
+        }
+    }
     for sink in &builder.alerts.sinks {
+        if sink.name() == EVERY_SINK {
+            let expected = "give the sink another name";
+            return refuse("alerts", sink.name(), "this name is reserved", expected);
+        }
         if !names.insert(sink.name()) {
             let expected = "give each sink its own name, and each webhook its own URL";
             return refuse("alerts", sink.name(), "two alert sinks have the same name", expected);

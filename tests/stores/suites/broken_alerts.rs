@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tollgate::StoreFuture;
-use tollgate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery};
+use tollgate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery, WRONG_BY};
 use tollgate::clock::Timestamp;
 
 rules! {
@@ -12,6 +12,8 @@ rules! {
     ClaimsNothing,
     ClaimsOnePeriod,
     ClaimsEarlierPeriods,
+    HoldsWrongClocks,
+    HoldsNoDayAhead,
     LosesClaimRaces,
     IgnoresKinds,
     IgnoresSubjects,
@@ -30,6 +32,16 @@ rules! {
     TellsOfRefusedClaims,
     IgnoresSinks,
     IgnoresDueTimes,
+    WaitsForWrongClocks,
+    TakesADayAhead,
+    ForwardsEarly,
+    ForwardsWithoutSinks,
+    ForwardsAll,
+    ForwardsTwice,
+    ForwardsToOneSink,
+    ForwardsToThePast,
+    CountsNoneForwarded,
+    LosesForwardRaces,
     NeverLeases,
     LeasesForEver,
     CountsNoAttempts,
@@ -43,7 +55,9 @@ rules! {
     ForgetsNothing,
     ForgetsAll,
     ForgetsTheTimeItself,
-    ForgetsDeliveries,
+    ForgetsAllDeliveries,
+    ForgetsDeliveriesOfTheTime,
+    ForgetsNoDelivery,
     CountsNoneForgotten,
 }
 
@@ -89,6 +103,13 @@ impl Broken {
             Rule::ClaimsEarlierPeriods => period != Some(crossing.period),
             _ => period.is_none_or(|period| period < crossing.period),
         };
+        let claimed = remembered.map(|at| kept.crossings[at].1);
+        let latest = match self.rule {
+            Rule::HoldsWrongClocks => Timestamp::from_millis(i64::MAX),
+            Rule::HoldsNoDayAhead => alert.time,
+            _ => alert.time.saturating_add(WRONG_BY),
+        };
+        let is_new = is_new || claimed.is_some_and(|claimed| claimed > latest);
         if is_new {
             remembered.map(|at| kept.crossings.remove(at));
             kept.crossings.push((crossing.clone(), alert.time));
@@ -107,6 +128,37 @@ impl Broken {
         is_new
     }
 
+    fn is_due(&self, due: Timestamp, now: Timestamp) -> bool {
+        let is_wrong = match self.rule {
+            Rule::WaitsForWrongClocks => false,
+            Rule::TakesADayAhead => due >= now.saturating_add(WRONG_BY),
+            _ => due > now.saturating_add(WRONG_BY),
+        };
+        due <= now || is_wrong || self.is(Rule::IgnoresDueTimes)
+    }
+
+    fn forward_in(&self, kept: &mut Kept, from: &str, sinks: &[String], now: Timestamp) -> u64 {
+        if sinks.is_empty() && !self.is(Rule::ForwardsWithoutSinks) {
+            return 0;
+        }
+        let is_replaced = |(delivery, due): &(Delivery, Timestamp)| {
+            (delivery.sink == from || (self.is(Rule::ForwardsAll) && !sinks.contains(&delivery.sink)))
+                && (*due <= now || self.is(Rule::ForwardsEarly))
+        };
+        let replaced: Vec<_> = kept.deliveries.iter().filter(|kept| is_replaced(kept)).cloned().collect();
+        if !self.is(Rule::ForwardsTwice) {
+            kept.deliveries.retain(|kept| !is_replaced(kept));
+        }
+        let sinks = if self.is(Rule::ForwardsToOneSink) { &sinks[..1] } else { sinks };
+        for (delivery, due) in &replaced {
+            for sink in sinks {
+                let due = if self.is(Rule::ForwardsToThePast) { *due } else { now };
+                kept.deliveries.push((Delivery::new(delivery.alert.clone(), sink, 0, due), due));
+            }
+        }
+        if self.is(Rule::CountsNoneForwarded) { 0 } else { u64::try_from(replaced.len()).unwrap() }
+    }
+
     fn take_in(
         &self,
         kept: &mut Kept,
@@ -117,8 +169,7 @@ impl Broken {
     ) -> Vec<Delivery> {
         let limit = limit + usize::from(self.is(Rule::TakesOneMore));
         let due = kept.deliveries.iter_mut().filter(|(delivery, due)| {
-            (*due <= now || self.is(Rule::IgnoresDueTimes))
-                && (sinks.contains(&delivery.sink) || self.is(Rule::IgnoresSinks))
+            self.is_due(*due, now) && (sinks.contains(&delivery.sink) || self.is(Rule::IgnoresSinks))
         });
         let taken = due.take(limit).map(|(delivery, due)| {
             *due = match self.rule {
@@ -192,6 +243,14 @@ impl AlertStore for Broken {
         StoreFuture::ready(found)
     }
 
+    fn forward(&self, from: &str, sinks: &[String], now: Timestamp) -> StoreFuture<u64> {
+        StoreFuture::ready(if self.is(Rule::LosesForwardRaces) {
+            self.slowly(|kept| self.forward_in(kept, from, sinks, now))
+        } else {
+            self.forward_in(&mut self.kept(), from, sinks, now)
+        })
+    }
+
     fn take_due(
         &self,
         sinks: &[String],
@@ -239,8 +298,11 @@ impl AlertStore for Broken {
             Rule::ForgetsTheTimeItself => kept.crossings.retain(|(_, claimed)| *claimed > before),
             _ => kept.crossings.retain(|(_, claimed)| *claimed >= before),
         }
-        if self.is(Rule::ForgetsDeliveries) {
-            kept.deliveries.retain(|(_, due)| *due >= before);
+        match self.rule {
+            Rule::ForgetsNoDelivery => {}
+            Rule::ForgetsAllDeliveries => kept.deliveries.clear(),
+            Rule::ForgetsDeliveriesOfTheTime => kept.deliveries.retain(|(_, due)| *due > before),
+            _ => kept.deliveries.retain(|(_, due)| *due >= before),
         }
         let forgotten = u64::try_from(length - kept.crossings.len()).unwrap();
         StoreFuture::ready(if self.is(Rule::CountsNoneForgotten) { 0 } else { forgotten })
