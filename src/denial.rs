@@ -155,6 +155,8 @@ denial_kinds! {
     CreditsExhausted = "credits_exhausted", None;
     /// An exceeded quota. 429.
     RateLimited = "rate_limited", None;
+    /// A request beyond a limit on requests in flight. 429.
+    InFlightLimited = "in_flight_limited", None;
     /// A request without a valid key, from a network that has sent too many of them. 429.
     TooManyAttempts = "too_many_attempts", None;
     /// A request that cannot be parsed. 400.
@@ -205,6 +207,8 @@ pub(crate) enum Cause {
     },
     /// The time after which the client's network may try again.
     Attempts(Duration),
+    /// The maximum number of requests in flight.
+    InFlight(u32),
     Scopes(Arc<CompiledRule>),
     Plan(Arc<CompiledRule>),
     Agreement(Agreement),
@@ -422,10 +426,11 @@ impl Denial {
     }
 
     /// The time after which a rate limit would admit the request, or after which the client may try a key again, if it is
-    /// known.
+    /// known. A request beyond a limit on requests in flight may be tried again after a second.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.cause() {
             Cause::Wait { retry_after, .. } | Cause::Attempts(retry_after) => Some(*retry_after),
+            Cause::InFlight(_) => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -521,7 +526,9 @@ pub(crate) fn default_status(kind: DenialKind) -> StatusCode {
             DenialKind::BodyTimeout => Some(StatusCode::REQUEST_TIMEOUT),
             DenialKind::UnsupportedMediaType => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
             DenialKind::CreditsExhausted => Some(StatusCode::PAYMENT_REQUIRED),
-            DenialKind::RateLimited | DenialKind::TooManyAttempts => Some(StatusCode::TOO_MANY_REQUESTS),
+            DenialKind::RateLimited | DenialKind::InFlightLimited | DenialKind::TooManyAttempts => {
+                Some(StatusCode::TOO_MANY_REQUESTS)
+            }
             DenialKind::MethodNotAllowed => Some(StatusCode::METHOD_NOT_ALLOWED),
             DenialKind::TooEarly => Some(StatusCode::TOO_EARLY),
             DenialKind::BadRequest => Some(StatusCode::BAD_REQUEST),

@@ -31,6 +31,15 @@ pub(crate) fn unsettled(error: &StoreError) {
     event!(warn, ?error, "a charge could not be settled or refunded, and remains open");
 }
 
+/// Logs slots of a request in flight that could not be released.
+pub(crate) fn unreleased(error: &StoreError) {
+    event!(
+        warn,
+        ?error,
+        "the slots of a request in flight could not be released, and are free after their lifetime"
+    );
+}
+
 /// Logs that a key has an allowlist and the client's address is unknown.
 pub(crate) fn address_unknown(key: impl std::fmt::Display) {
     event!(warn, %key, "a key has an allowlist, and the client's address is unknown: check that the peer's address is passed on");

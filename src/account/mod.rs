@@ -29,6 +29,7 @@
 //! - [`Plan`]: the terms of all accounts on it. [`GateBuilder::plan`](crate::GateBuilder::plan) adds a plan to a gate.
 //! - [`QuotaPolicy`]: a number of requests per window, counted per key, per account, per network of clients or per
 //!   pool ([`QuotaScope`]).
+//! - [`InFlightLimit`]: a number of requests that may be in flight at once, counted in the same ways.
 //! - [`NetworkCut`]: the parts of addresses that identify a network.
 //! - [`Allowance`]: the credits of a plan, such as a [`Grant`] that is repeated.
 //! - [`ParamLimits`]: the maximum values of query parameters.
@@ -38,6 +39,7 @@
 
 mod grant;
 mod holder;
+mod in_flight;
 mod param_limits;
 mod plan;
 mod quota;
@@ -47,6 +49,7 @@ mod terms;
 pub use crate::network::NetworkCut;
 pub use grant::{CalendarUnit, Grant, GrantPeriod};
 pub use holder::{Account, AccountDetails, AccountStatus, Subscription};
+pub use in_flight::{InFlightLimit, InFlightLimits};
 pub(crate) use param_limits::{Breach, BreachKind, number, plain_number};
 pub use param_limits::{ParamLimit, ParamLimits};
 pub(crate) use plan::as_written;
@@ -55,5 +58,6 @@ pub use plan::{Allowance, Lifetime, Plan, PlanRule};
 pub(crate) use quota::UNITS;
 pub use quota::{QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, QuotaScope, Quotas, WindowStatus};
 pub(crate) use terms::{
-    AppliedQuotas, ExceededQuotas, FirstGate, LimitIndex, QuotaChoice, ResolvedTerms, Terms, TermsError,
+    AppliedQuotas, ExceededQuotas, FirstGate, LimitIndex, Limits, QuotaChoice, ResolvedTerms, Terms,
+    TermsError,
 };

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::account::QuotaRef;
-use crate::account::{Grant, ParamLimits};
+use crate::account::{Grant, InFlightLimit, ParamLimits, QuotaRef};
 use crate::error::ConfigError;
 use crate::name::PlanName;
 
@@ -99,6 +98,8 @@ pub struct Plan {
     pub rank: Option<u32>,
     /// The quotas of the plan. An empty list means no limit.
     pub quotas: Vec<QuotaRef>,
+    /// The limit on requests in flight. `None` means no limit.
+    pub in_flight: Option<InFlightLimit>,
     /// The plan's terms for single rules, by a route of the rule, as in `POST /v1/backtests`.
     pub rules: BTreeMap<String, PlanRule>,
     /// The credits that the plan grants.
@@ -122,6 +123,7 @@ impl Plan {
             name: name.into(),
             rank: None,
             quotas: Vec::new(),
+            in_flight: None,
             rules: BTreeMap::new(),
             credits: Allowance::None,
             caps: ParamLimits::default(),

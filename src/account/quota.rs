@@ -29,7 +29,7 @@ pub enum QuotaScope {
 
 impl QuotaScope {
     /// Returns the rank in the lock order of groups. The order is the same everywhere.
-    fn rank(&self) -> (u8, Option<NetworkCut>, &str) {
+    pub(super) fn rank(&self) -> (u8, Option<NetworkCut>, &str) {
         match self {
             Self::Key => (0, None, ""),
             Self::Account => (1, None, ""),

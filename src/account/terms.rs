@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::account::{ParamLimits, Plan, QuotaGroup, Quotas};
+use crate::account::{InFlightLimits, ParamLimits, Plan, QuotaGroup, Quotas};
 use crate::clock::Timestamp;
 use crate::name::PlanName;
 use crate::state::StateOwner;
@@ -12,20 +12,42 @@ use crate::state::StateOwner;
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) plan: Arc<Plan>,
-    /// The quotas of the key, without those of rules.
-    pub(crate) quotas: Quotas,
+    /// The limits of the key, without those of rules.
+    pub(crate) own: Limits,
     pub(crate) caps: ParamLimits,
-    /// The quotas of each rule that has quotas of its own, for keys on this plan.
-    rules: Arc<[Quotas]>,
-    /// The quotas of the key with those of each of these rules, combined at the first use.
-    with_rules: Box<[OnceLock<Box<Quotas>>]>,
+    /// The limits of each rule that has limits of its own, for keys on this plan. The last ones are those of a rule without
+    /// limits.
+    rules: Arc<[Limits]>,
+    /// The limits of the key with those of each rule that has limits of its own, combined at the first use.
+    with_rules: Box<[OnceLock<Box<Limits>>]>,
 }
 
-/// The index of a rule among the rules that have quotas of their own.
+/// The quotas and the limits on requests in flight.
+#[derive(Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) quotas: Quotas,
+    pub(crate) in_flight: InFlightLimits,
+}
+
+impl Limits {
+    fn is_empty(&self) -> bool {
+        self.quotas.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Returns these limits and others together. The groups of quotas are the same in all combinations, so that the windows
+    /// have the same policies at each rule.
+    fn with(&self, others: &Self) -> Self {
+        let groups = self.quotas.groups().iter().chain(others.quotas.groups()).map(QuotaGroup::clone);
+        let in_flight = self.in_flight.all().iter().chain(others.in_flight.all()).cloned();
+        Self { quotas: Quotas::of_groups(groups), in_flight: InFlightLimits::new(in_flight) }
+    }
+}
+
+/// The index of a rule among the rules that have limits of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LimitIndex(pub(crate) u32);
 
-/// The quotas that apply to a request.
+/// The limits that apply to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum QuotaChoice {
     /// Those of the key.
@@ -33,7 +55,7 @@ pub(crate) enum QuotaChoice {
     Key,
     /// Those of the key and of the rule.
     KeyAndRule(LimitIndex),
-    /// Those of the rule. An outer gate has drawn from those of the key.
+    /// Those of the rule. An outer gate applied those of the key.
     Rule(LimitIndex),
 }
 
@@ -69,37 +91,45 @@ impl AppliedQuotas {
 }
 
 impl Terms {
-    /// Creates terms from the quotas of a key, and from the quotas that each rule has for the plan.
-    pub(crate) fn new(plan: Arc<Plan>, quotas: Quotas, caps: ParamLimits, rules: Arc<[Quotas]>) -> Self {
-        let with_rules = rules.iter().map(|_| OnceLock::new()).collect();
-        Self { plan, quotas, caps, rules, with_rules }
+    /// Creates terms from the limits of a key, and from the limits that each rule has for the plan. The last of these are
+    /// those of a rule without limits.
+    pub(crate) fn new(plan: Arc<Plan>, own: Limits, caps: ParamLimits, rules: Arc<[Limits]>) -> Self {
+        let with_rules = rules.iter().skip(1).map(|_| OnceLock::new()).collect();
+        Self { plan, own, caps, rules, with_rules }
     }
 
-    /// Returns the same terms with other quotas and limits on parameters of the key.
-    pub(crate) fn with_own(&self, quotas: Quotas, caps: ParamLimits) -> Self {
-        Self::new(Arc::clone(&self.plan), quotas, caps, Arc::clone(&self.rules))
+    /// Returns the same terms with other limits of the key.
+    pub(crate) fn with_own(&self, own: Limits, caps: ParamLimits) -> Self {
+        Self::new(Arc::clone(&self.plan), own, caps, Arc::clone(&self.rules))
+    }
+
+    /// Returns the limits that apply to a request.
+    #[inline]
+    pub(crate) fn limits_at(&self, choice: QuotaChoice) -> &Limits {
+        match choice {
+            QuotaChoice::Key => &self.own,
+            QuotaChoice::KeyAndRule(rule) => self.with_rule(rule),
+            QuotaChoice::Rule(rule) => self.rules.get(rule.0 as usize).unwrap_or(&self.own),
+        }
     }
 
     /// Returns the quotas that apply to a request.
     #[inline]
     pub(crate) fn quotas_at(&self, choice: QuotaChoice) -> &Quotas {
-        match choice {
-            QuotaChoice::Key => &self.quotas,
-            QuotaChoice::KeyAndRule(rule) => self.with_rule(rule),
-            QuotaChoice::Rule(rule) => self.rules.get(rule.0 as usize).unwrap_or(&self.quotas),
-        }
+        &self.limits_at(choice).quotas
     }
 
-    /// Returns the quotas of the key with those of a rule. Both are the groups from which all rules take theirs, so that
-    /// the windows have the same policies at each rule.
-    fn with_rule(&self, rule: LimitIndex) -> &Quotas {
-        let (own, combined) = (self.rules.get(rule.0 as usize), self.with_rules.get(rule.0 as usize));
-        match (own.filter(|own| !own.is_empty()), combined) {
-            (Some(own), Some(combined)) => combined.get_or_init(|| {
-                let groups = self.quotas.groups().iter().chain(own.groups()).map(QuotaGroup::clone);
-                Box::new(Quotas::of_groups(groups))
-            }),
-            _ => &self.quotas,
+    /// Returns the index of the limits of a rule without limits of its own.
+    pub(crate) fn no_rule(&self) -> LimitIndex {
+        LimitIndex(u32::try_from(self.with_rules.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Returns the limits of the key with those of a rule.
+    fn with_rule(&self, rule: LimitIndex) -> &Limits {
+        let own = self.rules.get(rule.0 as usize).filter(|own| !own.is_empty());
+        match (own, self.with_rules.get(rule.0 as usize)) {
+            (Some(own), Some(combined)) => combined.get_or_init(|| Box::new(self.own.with(own))),
+            _ => &self.own,
         }
     }
 }

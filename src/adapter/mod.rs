@@ -68,7 +68,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 #[cfg(feature = "actix-web")]
-pub use actix::{MiddlewareFuture, TollgateMiddleware, TollgateTransform};
+pub use actix::{GatedBody, MiddlewareFuture, TollgateMiddleware, TollgateTransform};
 #[cfg(feature = "axum")]
 pub use axum::{GatedRouter, GatedRouterFuture};
 pub use extract::NoPrincipal;

@@ -4,10 +4,10 @@ use std::task::Poll;
 
 use crate::adapter::headers::{self, RequestIdHeader};
 use crate::future::StoreFuture;
-use crate::gate::{Admission, FinalCost, Outcome};
+use crate::gate::{Admission, FinalCost, Held, Outcome};
 use crate::respond::{AnswerHeaders, RequestCredits};
 
-/// An admitted request that the service is handling, with its open charge.
+/// An admitted request that the service is handling, with its slots and its open charge.
 pub(super) struct Serving {
     admission: Admission,
     request_id: RequestIdHeader,
@@ -78,6 +78,12 @@ impl Serving {
     #[inline]
     pub(super) fn close(&mut self, outcome: Outcome) -> Option<StoreFuture<()>> {
         self.admission.close(outcome)
+    }
+
+    /// Takes the slots, which are held until the end of the response's body.
+    #[inline]
+    pub(super) fn take_held(&mut self) -> Held {
+        self.admission.take_held()
     }
 
     /// Takes the admission and the header of the request's id, for a response that is still to come.

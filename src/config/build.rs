@@ -1,5 +1,6 @@
 //! Conversion of a [`Config`] into a [`GateBuilder`].
 
+use crate::account::InFlightLimit;
 use crate::config::model::{Body, OnConflict, Preflights};
 use crate::config::{
     Config, FormatConfig, ManagementConfig, OlderHash, Routes, SourceConfig, alert, demo, errors,
@@ -74,6 +75,10 @@ fn environments_of_formats(config: &Config) -> Result<(), ConfigError> {
 fn with_plans(mut builder: GateBuilder, config: &Config) -> Result<GateBuilder, ConfigError> {
     for (name, quota) in &config.quotas {
         builder = builder.quota(name.as_str(), quota.policy(name)?);
+    }
+    if let Some(most) = config.in_flight {
+        let limit = InFlightLimit::new(most).map_err(|error| error.in_member("in_flight"))?;
+        builder = builder.in_flight(limit);
     }
     for (name, plan) in &config.plans {
         builder = builder.plan(plan.plan(name).map_err(|error| error.in_member(format!("plans.{name}")))?);

@@ -7,16 +7,16 @@ use serde::forward_to_deserialize_any;
 use crate::config::{
     AgreementConfig, AlertConfig, AlertWhen, AnonymousConfig, AttemptsConfig, Config, CreditHeadersConfig,
     DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig, GrantConfig, HashConfig,
-    KeepConfig, LifetimeConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig, PlanConfig,
-    PlanRuleConfig, ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig,
-    UsageConfig, WebhookConfig, WeightTable,
+    InFlightTable, KeepConfig, LifetimeConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig,
+    PlanConfig, PlanRuleConfig, ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig,
+    SourceConfig, UsageConfig, WebhookConfig, WeightTable,
 };
 
 /// The place of a table in the file, in words, and the members of the table.
 type Table = (&'static str, &'static [&'static str]);
 
 /// Returns all tables of the file. The top level comes first.
-pub(super) fn tables() -> [Table; 31] {
+pub(super) fn tables() -> [Table; 32] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
         ("in `sources`", of::<SourceConfig>()),
@@ -31,6 +31,7 @@ pub(super) fn tables() -> [Table; 31] {
         ("under `[plans.NAME]`", of::<PlanConfig>()),
         ("under `[plans.NAME.rules.ROUTE]`", of::<PlanRuleConfig>()),
         ("in a quota", of::<QuotaTable>()),
+        ("in an `in_flight`", of::<InFlightTable>()),
         ("in the `credits` of a plan", of::<GrantConfig>()),
         ("in the `key_lifetime` of a plan", of::<LifetimeConfig>()),
         ("under `[agreements.NAME]`", of::<AgreementConfig>()),
@@ -104,7 +105,7 @@ mod tests {
     const PAGE: &str = include_str!("reference.md");
 
     /// The headings of the page for the tables, in the order of `tables`.
-    const HEADINGS: [&str; 31] = [
+    const HEADINGS: [&str; 32] = [
         "## The top of the file",
         "## Sources",
         "## Formats",
@@ -118,6 +119,7 @@ mod tests {
         "## Plans",
         "### Rules of a plan",
         "## Quotas",
+        "## Requests in flight",
         "### Credits",
         "### Key lifetime",
         "## Agreements",

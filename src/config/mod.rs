@@ -58,8 +58,8 @@ pub use model::{
     ProxyConfig, Range, RequestIdConfig, SourceConfig,
 };
 pub use plan::{
-    CreditsConfig, Forbidden, GrantConfig, LifetimeConfig, MaxKeys, ParamLimitConfig, PlanConfig,
-    PlanRuleConfig, QuotaConfig, QuotaTable, Unlimited,
+    CreditsConfig, Forbidden, GrantConfig, InFlightConfig, InFlightTable, LifetimeConfig, MaxKeys,
+    ParamLimitConfig, PlanConfig, PlanRuleConfig, QuotaConfig, QuotaTable, Unlimited,
 };
 pub use rule::{
     CostConfig, PerUnitConfig, Routes, RuleConfig, ScopeConfig, ScopesConfig, WeightConfig, WeightTable,

@@ -42,6 +42,8 @@ pub struct Config {
     pub rules: Vec<RuleConfig>,
     /// The quotas that rules, plans, accounts and keys may name.
     pub quotas: BTreeMap<String, QuotaConfig>,
+    /// The maximum number of requests in flight of all keys together. Defaults to no limit.
+    pub in_flight: Option<u32>,
     /// The plans, by name.
     pub plans: BTreeMap<String, PlanConfig>,
     /// The agreements, by name.

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::account::as_written;
 use crate::account::{
-    Allowance, CalendarUnit, Grant, GrantPeriod, Lifetime, NetworkCut, ParamLimit, ParamLimits, Plan,
-    PlanRule, QuotaPolicy, QuotaRef, QuotaScope,
+    Allowance, CalendarUnit, Grant, GrantPeriod, InFlightLimit, Lifetime, NetworkCut, ParamLimit,
+    ParamLimits, Plan, PlanRule, QuotaPolicy, QuotaRef, QuotaScope,
 };
 use crate::amount::Credits;
 use crate::config::attempts::NetworkConfig;
@@ -23,6 +23,8 @@ pub struct PlanConfig {
     pub rank: Option<u32>,
     /// The quotas: how many requests each window allows.
     pub quotas: Vec<QuotaConfig>,
+    /// The limit on requests in flight. Defaults to no limit.
+    pub in_flight: Option<InFlightConfig>,
     /// The terms of the plan for single rules, by a route of the rule.
     pub rules: BTreeMap<String, PlanRuleConfig>,
     /// The credits that the plan grants. Defaults to none.
@@ -94,6 +96,43 @@ pub struct QuotaTable {
     /// The unit of the quota, as in `tokens`. With `requests`, the quota counts each request once, whatever its weight.
     #[serde(default)]
     pub unit: Option<String>,
+}
+
+/// A limit on requests in flight: a number, or a table that also names what the limit counts.
+pub type InFlightConfig = OneOf<u32, Never, InFlightTable>;
+
+/// A limit on requests in flight with the key, account, network or pool whose requests it counts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InFlightTable {
+    /// The maximum number of requests in flight.
+    pub most: u32,
+    /// The owner whose requests the limit counts: `key`, `account`, `network` or `pool:NAME`. Defaults to `key`.
+    #[serde(default)]
+    pub counts: Option<Text<QuotaScope>>,
+    /// The parts of addresses that identify a network, for a limit that counts networks.
+    #[serde(default)]
+    pub network: Option<NetworkConfig>,
+}
+
+impl Written for InFlightTable {
+    const HOW: &'static str = "a table as in `{ most = 8, counts = \"account\" }`";
+}
+
+impl InFlightConfig {
+    pub(super) fn limit(&self) -> Result<InFlightLimit, ConfigError> {
+        let table = match self {
+            Self::Number(most) => {
+                return InFlightLimit::new(*most).map_err(|error| error.in_member("in_flight"));
+            }
+            Self::Text(never) => match *never {},
+            Self::Table(table) => table,
+        };
+        let counts = scope(table.counts.as_ref(), table.network.as_ref());
+        let counts = counts.map_err(|error| error.in_member("in_flight"))?;
+        let limit = InFlightLimit::new(table.most).map_err(|error| error.in_member("in_flight.most"))?;
+        Ok(limit.counting(counts))
+    }
 }
 
 impl Written for QuotaRef {
@@ -190,6 +229,23 @@ impl FromStr for Forbidden {
 /// The highest number of active keys: a number, or `"unlimited"`.
 pub type MaxKeys = OneOf<u32, Unlimited, Never>;
 
+/// Returns the owner whose requests a limit counts together.
+fn scope(
+    counts: Option<&Text<QuotaScope>>,
+    network: Option<&NetworkConfig>,
+) -> Result<QuotaScope, ConfigError> {
+    let mut counts = counts.map(|counts| counts.0.clone()).unwrap_or_default();
+    if let Some(network) = network {
+        let QuotaScope::Network(cut) = &mut counts else {
+            let problem = "`network` is only valid with `counts = \"network\"`";
+            let expected = "write `counts = \"network\"`, or leave `network` out";
+            return Err(ConfigError::new("", problem, expected).in_member("network"));
+        };
+        *cut = network.cut().map_err(|error| error.in_member("network"))?;
+    }
+    Ok(counts)
+}
+
 impl QuotaConfig {
     pub(super) fn quota(&self) -> Result<QuotaRef, ConfigError> {
         let table = match self {
@@ -197,15 +253,7 @@ impl QuotaConfig {
             Self::Text(quota) => return Ok(quota.clone()),
             Self::Table(table) => table,
         };
-        let mut counts = table.counts.as_ref().map(|counts| counts.0.clone()).unwrap_or_default();
-        if let Some(network) = &table.network {
-            let QuotaScope::Network(cut) = &mut counts else {
-                let problem = "`network` is only valid with `counts = \"network\"`";
-                let expected = "write `counts = \"network\"`, or leave `network` out";
-                return Err(ConfigError::new("", problem, expected).in_member("network"));
-            };
-            *cut = network.cut().map_err(|error| error.in_member("network"))?;
-        }
+        let counts = scope(table.counts.as_ref(), table.network.as_ref())?;
         let mut policy = table.quota.0.clone().counting(counts);
         if let Some(burst) = table.burst {
             policy = policy.with_burst(burst)?;
@@ -243,6 +291,7 @@ impl PlanConfig {
         let mut plan = Plan::new(name);
         plan.rank = self.rank;
         plan.quotas = quota_refs(&self.quotas)?;
+        plan.in_flight = self.in_flight.as_ref().map(InFlightConfig::limit).transpose()?;
         for (route, terms) in &self.rules {
             let quotas =
                 quota_refs(&terms.quotas).map_err(|error| error.in_member(format!("rules.{route}")))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::amount::Credits;
-use crate::config::plan::quota_refs;
+use crate::config::plan::{InFlightConfig, quota_refs};
 use crate::config::text::{Never, OneOf, Written};
 use crate::config::{Config, DefaultConfig, QuotaConfig};
 use crate::error::ConfigError;
@@ -50,6 +50,9 @@ pub struct RuleConfig {
     /// The weight of a request: the units that it takes from each window. Defaults to 1.
     #[serde(default)]
     pub weight: Option<WeightConfig>,
+    /// The limit on requests in flight to the rule, in addition to that of the key.
+    #[serde(default)]
+    pub in_flight: Option<InFlightConfig>,
 }
 
 /// One route or several.
@@ -279,6 +282,7 @@ impl RuleConfig {
         (rule.public, rule.anonymous) = (self.public, self.anonymous);
         rule.quotas = quota_refs(&self.quotas)?;
         rule.weight = self.weight.as_ref().map_or(Ok(Weight::default()), WeightConfig::weight)?;
+        rule.in_flight = self.in_flight.as_ref().map(InFlightConfig::limit).transpose()?;
         // A public route has no requirements, so `[default]` does not apply to it.
         if !self.public {
             default.apply(rule)?;

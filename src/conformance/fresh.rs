@@ -13,6 +13,7 @@ use crate::conformance::suite::Fault;
 use crate::credit::AdjustmentId;
 use crate::future::StoreFuture;
 use crate::key::{KeyHash, KeyHasher, KeyId, KeyRecord};
+use crate::limit::SlotId;
 
 /// The number of concurrent calls of a race. It is high enough for the calls to overlap, and low enough for any
 /// runtime's thread pool.
@@ -60,9 +61,18 @@ pub(super) fn key(account: &Arc<Account>) -> KeyRecord {
     KeyRecord::new(KeyId::generate(), hash(), Arc::clone(account))
 }
 
+fn id() -> [u8; 16] {
+    (u128::from(random()) << 64 | u128::from(random())).to_be_bytes()
+}
+
 /// Returns a unique charge id.
 pub(super) fn charge() -> ChargeId {
-    ChargeId::from_bytes((u128::from(random()) << 64 | u128::from(random())).to_be_bytes())
+    ChargeId::from_bytes(id())
+}
+
+/// Returns a unique id of slots.
+pub(super) fn slots() -> SlotId {
+    SlotId::from_bytes(id())
 }
 
 /// Returns a unique adjustment id.

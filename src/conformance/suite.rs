@@ -27,6 +27,8 @@ pub enum Capability {
     /// A limiter uses the time in the arguments of its calls. A limiter that uses a server's own time lacks this. A few
     /// checks that wait for less than a second then replace those that are left out.
     InjectedTime,
+    /// A limiter has limits on requests in flight.
+    InFlight,
 }
 
 /// The reason for which a check failed.

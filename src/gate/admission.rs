@@ -9,23 +9,26 @@ use crate::account::{Account, ParamLimits, Plan, Quotas};
 use crate::amount::Credits;
 use crate::future::StoreFuture;
 use crate::gate::entry::{AdmittedKey, PresentedSecret};
+use crate::gate::held::{Held, RequestSlot};
 use crate::key::{KeyId, KeyRecord};
 use crate::name::Scope;
 use crate::request::Admitted;
 use crate::respond::{RequestCredits, RequestId};
 use crate::state::StateOwner;
 
-/// An admitted request and its open charge.
+/// An admitted request, its open charge, and its slots among the requests in flight.
 ///
 /// Call [`finish`](Admission::finish) when the handler has answered. An admission that is dropped before
 /// [`mark_served`](Admission::mark_served), or in a panic, refunds the charge. An admission that is dropped after `mark_served`, as when
-/// the client leaves, settles it.
+/// the client leaves, settles it. The slots are released when the admission is finished or dropped. [`slot`](Self::slot)
+/// holds them for longer.
 #[derive(Debug, Default)]
 pub struct Admission {
     /// The key that was found, with its draw and its charge. `None` for a public request.
     pub(super) entry: Option<AdmittedKey>,
     /// The windows of a public rule, for the response's headers.
     pub(super) public: Option<Box<PublicWindows>>,
+    pub(super) held: Held,
 }
 
 /// The quotas of a public rule, and the state of the window with the least left.
@@ -142,8 +145,28 @@ impl Admission {
             charged,
             drawn,
             gate,
+            holds: self.held.is_for_key(),
+            holder: (!self.held.is_empty()).then(|| entry.found.core.plans.owner()),
             presented: entry.found.presented.clone(),
         })
+    }
+
+    /// Returns the slots of the request in a form that can be moved to another task, as for a response that is streamed. The
+    /// slots are held until the last clone and the admission are dropped. `None` if no limit on requests in flight applies.
+    pub fn slot(&mut self) -> Option<RequestSlot> {
+        self.held.share()
+    }
+
+    /// Returns true if no limit on requests in flight applies to the request.
+    #[inline]
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Takes the slots of the request.
+    #[inline]
+    pub(crate) fn take_held(&mut self) -> Held {
+        std::mem::take(&mut self.held)
     }
 
     /// Returns the cost of the request after this outcome, and the balance, if the gate has headers for them.
@@ -226,6 +249,10 @@ pub struct Principal {
     drawn: bool,
     /// The gate that drew last.
     gate: Option<StateOwner>,
+    /// True if the request holds slots of the key's limit, of this gate or of an outer one.
+    holds: bool,
+    /// The gate that took slots last.
+    holder: Option<StateOwner>,
     presented: PresentedSecret,
 }
 
@@ -237,7 +264,7 @@ impl Principal {
         [Some(found_by), self.presented.renewed.as_deref().copied()].into_iter().flatten()
     }
 
-    /// Returns the draw and the charge that an inner gate must not repeat.
+    /// Returns the slots, the draw and the charge that an inner gate must not take again.
     pub fn admitted(&self) -> Admitted {
         Admitted {
             key: self.record.id,
@@ -245,10 +272,12 @@ impl Principal {
             charged: self.charged.is_some(),
             drawn: self.drawn,
             gate: self.gate,
+            holds: self.holds,
+            holder: self.holder,
         }
     }
 
-    /// Takes over the draw and the charge that an outer gate made for the same key.
+    /// Takes over the slots, the draw and the charge that an outer gate took for the same key.
     pub(crate) fn follow(&mut self, outer: Self) {
         if !outer.admitted().is_for(&self.record) {
             return;
@@ -256,6 +285,8 @@ impl Principal {
         self.charged = self.charged.or(outer.charged);
         self.drawn |= outer.drawn;
         self.gate = self.gate.or(outer.gate);
+        self.holds |= outer.holds;
+        self.holder = self.holder.or(outer.holder);
         self.balance = self.balance.or(outer.balance);
         // A window status refers to a policy by its index, which is valid only in the same list of policies.
         if self.window_status.is_none() && self.quotas().policies().eq(outer.quotas().policies()) {

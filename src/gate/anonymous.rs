@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 
-use crate::account::{Account, NetworkCut, QuotaPolicy, QuotaScope};
+use crate::account::{Account, InFlightLimit, NetworkCut, QuotaPolicy, QuotaScope};
 use crate::gate::Core;
 use crate::key::{KeyFormat, KeyHash, KeyId, KeyRecord};
 use crate::name::{Environment, PlanName};
@@ -23,9 +23,20 @@ impl AnonymousTier {
     /// Returns a quota as it applies to requests without a key: the network takes the place of the key and of the
     /// account.
     pub(super) fn counted(&self, policy: QuotaPolicy) -> QuotaPolicy {
-        match policy.counts() {
-            QuotaScope::Key | QuotaScope::Account => policy.counting(QuotaScope::Network(self.cut)),
-            QuotaScope::Network(_) | QuotaScope::Pool(_) => policy,
+        let counts = self.scope(policy.counts());
+        policy.counting(counts)
+    }
+
+    /// Returns a limit on requests in flight in the same way.
+    pub(super) fn counted_in_flight(&self, limit: InFlightLimit) -> InFlightLimit {
+        let counts = self.scope(limit.counts());
+        limit.counting(counts)
+    }
+
+    fn scope(&self, counts: &QuotaScope) -> QuotaScope {
+        match counts {
+            QuotaScope::Key | QuotaScope::Account => QuotaScope::Network(self.cut),
+            QuotaScope::Network(_) | QuotaScope::Pool(_) => counts.clone(),
         }
     }
 

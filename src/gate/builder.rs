@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{NetworkCut, Plan, QuotaPolicy};
+use crate::account::{InFlightLimit, NetworkCut, Plan, QuotaPolicy};
 use crate::alert::{AlertRule, AlertSettings, AlertSink, AlertStore, BackEnds};
 use crate::amount::ChargeIds;
 use crate::audit::{AuditSink, TracingAudit};
@@ -70,6 +70,7 @@ pub struct GateBuilder {
     pub(super) refuse_conflicts: bool,
     pub(super) hashers: Vec<KeyHasher>,
     pub(super) quotas: HashMap<String, QuotaPolicy>,
+    in_flight: Option<InFlightLimit>,
     pub(super) order: Vec<Check>,
     pub(super) proxies: TrustedProxies,
     pub(super) preflights: bool,
@@ -115,6 +116,7 @@ impl GateBuilder {
             refuse_conflicts: false,
             hashers: vec![KeyHasher::sha256()],
             quotas: HashMap::new(),
+            in_flight: None,
             order: Vec::new(),
             proxies: TrustedProxies::default(),
             preflights: true,
@@ -294,6 +296,25 @@ impl GateBuilder {
         // A name that is invalid in a header is rejected when the gate is built.
         let policy = policy.clone().defined_as(&name).unwrap_or(policy);
         self.quotas.insert(name, policy);
+        self
+    }
+
+    /// Limits the requests in flight of all keys together, in addition to the limits of [plans](Plan::in_flight),
+    /// [rules](Rule::in_flight) and [keys](crate::key::KeyDetails::in_flight). Public requests are not counted. The limit
+    /// counts all requests, whatever it says. Defaults to no limit.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use tollgate::Gate;
+    /// use tollgate::account::InFlightLimit;
+    ///
+    /// let builder = Gate::builder().in_flight(InFlightLimit::new(1_000)?);
+    /// # let _ = builder;
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    pub fn in_flight(mut self, limit: InFlightLimit) -> Self {
+        self.in_flight = Some(limit.total());
         self
     }
 
@@ -603,7 +624,7 @@ impl GateBuilder {
         validate::all(self)?;
         let plans = by_name(&self.plans);
         let rules = RuleSet::new(self.all_rules()?, self.otherwise.clone(), self.denies_unmatched, &plans)?;
-        Plans::new(&plans, self.quotas.clone(), &rules, self.tier())?;
+        Plans::new(&plans, self.quotas.clone(), self.in_flight.clone(), &rules, self.tier())?;
         Check::in_order(&self.order)?;
         Responders::new(None, &self.error_format, &self.sources, self.request_ids.header()).map(drop)
     }
@@ -656,7 +677,7 @@ impl GateBuilder {
             literals: self.literals,
             hashers: self.hashers,
             environments,
-            plans: Plans::new(&plan_data, self.quotas, &rules, tier)?,
+            plans: Plans::new(&plan_data, self.quotas, self.in_flight, &rules, tier)?,
             rules,
             plan_data,
             checks: Checks::new(Check::in_order(&self.order)?),

@@ -83,7 +83,9 @@ impl CheckContext<'_> {
                 self.addresses()
             }
             Check::Scopes => self.scopes(),
-            Check::Plan | Check::ParamLimits | Check::RateLimits | Check::Credits => return None,
+            Check::Plan | Check::ParamLimits | Check::InFlight | Check::RateLimits | Check::Credits => {
+                return None;
+            }
         })
     }
 

@@ -13,7 +13,8 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::account::{
-    Allowance, Breach, ExceededQuotas, LimitIndex, QuotaChoice, Quotas, ResolvedTerms, Terms,
+    Allowance, Breach, ExceededQuotas, InFlightLimit, InFlightLimits, LimitIndex, Limits, QuotaChoice,
+    Quotas, ResolvedTerms, Terms,
 };
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
@@ -28,17 +29,17 @@ use crate::gate::checks::{self, CheckContext};
 use crate::gate::detach::detach;
 use crate::gate::entry::{AdmittedKey, FoundKey, OpenCharge, PresentedSecret, RequestCharges};
 use crate::gate::event::OpenEvent;
+use crate::gate::held::Held;
 use crate::gate::metrics::{BackEndMetrics, Operation};
 use crate::gate::revocation;
 use crate::gate::{Check, Core};
 use crate::key::{KeyHash, KeyRecord};
-use crate::limit::WindowStatus;
-use crate::limit::{Draw, LimitDecision};
+use crate::limit::{Acquired, Draw, LimitDecision, WindowStatus};
 use crate::meter::{Meter, Metered};
 use crate::request::{Admitted, RequestView};
 use crate::request::{HeaderCount, KeySearch, find_key};
 use crate::respond::RequestId;
-use crate::rule::{CompiledRule, CostError, Weight};
+use crate::rule::{CompiledRule, CostError, Purpose, Weight};
 
 /// The decision on one request, with the state that is kept while a back end is waited for.
 ///
@@ -52,7 +53,7 @@ use crate::rule::{CompiledRule, CostError, Weight};
 /// hashing).
 #[derive(Debug, Default)]
 pub(crate) struct Decision {
-    /// The key that was found, with its draw and its charge.
+    /// The key that was found, with its slots, its draw and its charge.
     admission: Admission,
     /// The time that all checks use.
     now: Option<Now>,
@@ -75,8 +76,9 @@ pub(crate) struct Decision {
 /// The state of a decision that waits for a back end.
 #[derive(Debug, Default)]
 struct Waiting {
-    // The call that is not answered yet. At most one of the four is set.
+    // The call that is not answered yet. At most one of the five is set.
     find: Option<StoreFuture<Option<Arc<KeyRecord>>>>,
+    acquire: Option<StoreFuture<Acquired>>,
     draw: Option<StoreFuture<LimitDecision>>,
     charge: Option<StoreFuture<Charged>>,
     draw_and_charge: Option<StoreFuture<Metered>>,
@@ -137,7 +139,7 @@ impl Decision {
         let Some(quotas) = route.compiled.limits.and_then(|rule| core.plans.public_quotas(rule)) else {
             return Poll::Ready(Ok(()));
         };
-        let address = address_of(core, quotas, view)?;
+        let address = address_of(core, quotas.counts_network(), view)?;
         let weight = weight_of(route, quotas, view, || Some(ExceededQuotas::Public(Arc::clone(quotas))))?;
         let draw = || {
             let now = self.event.begun().unwrap_or_else(|| core.clock.now());
@@ -185,6 +187,12 @@ impl Decision {
     #[inline]
     pub(crate) fn admitted(&self) -> &Admission {
         &self.admission
+    }
+
+    /// The same, for a change.
+    #[inline]
+    pub(crate) fn admission_mut(&mut self) -> &mut Admission {
+        &mut self.admission
     }
 
     /// The id of a request that was not admitted, if it was determined for the gate's sinks.
@@ -393,7 +401,8 @@ impl Decision {
         route: &Route<'_>,
     ) -> Poll<Result<(), Denial>> {
         let Self { admission, now, checked, waiting, .. } = self;
-        let (Some(AdmittedKey { found, spent, .. }), Some(now)) = (&mut admission.entry, *now) else {
+        let Admission { entry, held, .. } = admission;
+        let (Some(AdmittedKey { found, spent, .. }), Some(now)) = (entry, *now) else {
             return Poll::Ready(Err(no_key_yet()));
         };
         let outer = view.admitted().filter(|outer| outer.is_for(&found.record));
@@ -408,7 +417,9 @@ impl Decision {
             return Poll::Ready(Err(no_key_yet()));
         };
         let (record, core) = (&*found.record, &*found.core);
-        let quotas = terms.quotas_at(choice);
+        let limits = terms.limits_at(choice);
+        let quotas = &limits.quotas;
+        let in_flight = in_flight_of(outer, (choice, limits), route.compiled, terms, core);
         let context = CheckContext {
             core,
             record,
@@ -422,11 +433,16 @@ impl Decision {
         let checks = if passed { &core.checks.spending } else { &core.checks.every };
         while let Some(&check) = checks.get(*checked) {
             match check {
-                // An outer gate's draw and charge for the same key are not repeated.
+                // An outer gate's slots, draw and charge for the same key are not taken again.
+                Check::InFlight => {
+                    if let Some(slots) = in_flight {
+                        ready!(acquire(held, waiting, cx, found, view, (slots, now)))?;
+                    }
+                }
                 Check::RateLimits if is_drawn || quotas.is_empty() => {}
                 Check::Credits if charged => {}
                 Check::RateLimits => {
-                    let address = address_of(core, quotas, view)?;
+                    let address = address_of(core, quotas.counts_network(), view)?;
                     let weight = weight_of(route, quotas, view, || found.applied_quotas())?;
                     let next = checks.get(*checked + 1).filter(|_| !charged);
                     if let Some((meter, cost)) =
@@ -513,7 +529,7 @@ impl Decision {
         Ok(())
     }
 
-    /// Counts a failed attempt, and refunds the open charge of a denied request, if there is one.
+    /// Counts a failed attempt, releases the slots of a denied request, and refunds its open charge, if there is one.
     #[cold]
     fn refuse(
         &mut self,
@@ -523,6 +539,7 @@ impl Decision {
         denial: Denial,
         cx: &mut Context<'_>,
     ) -> Poll<Denial> {
+        self.admission.held = Held::default();
         let denial = self.count_attempt(core, view, denial);
         let denial = denial.in_source(core.sources.get(self.source)).by_rule(route.compiled);
         let Some(entry) = &mut self.admission.entry else { return Poll::Ready(denial) };
@@ -604,6 +621,8 @@ struct BackEndCall<T> {
 
 const FIND: BackEndCall<Option<Arc<KeyRecord>>> =
     BackEndCall { place: |waiting| &mut waiting.find, operation: |metrics| &metrics.find };
+const ACQUIRE: BackEndCall<Acquired> =
+    BackEndCall { place: |waiting| &mut waiting.acquire, operation: |metrics| &metrics.acquire };
 const DRAW: BackEndCall<LimitDecision> =
     BackEndCall { place: |waiting| &mut waiting.draw, operation: |metrics| &metrics.draw };
 const CHARGE: BackEndCall<Charged> =
@@ -676,11 +695,11 @@ fn within(spent: &mut RequestCharges, core: &Core, least: WindowStatus) {
     }
 }
 
-/// Returns the client's address, if a quota counts networks. A request from an unknown address is denied: it must not
-/// escape the quota.
+/// Returns the client's address, if a limit counts networks. A request from an unknown address is denied: it must not
+/// escape the limit.
 #[inline]
-fn address_of(core: &Core, quotas: &Quotas, view: &RequestView<'_>) -> Result<Option<IpAddr>, Denial> {
-    if !quotas.counts_network() {
+fn address_of(core: &Core, counts_network: bool, view: &RequestView<'_>) -> Result<Option<IpAddr>, Denial> {
+    if !counts_network {
         return Ok(None);
     }
     let address = core.proxies.client(view);
@@ -740,6 +759,60 @@ fn weighed(
         return Err(Denial::because(DenialKind::WeightTooLarge, cause.unwrap_or_default()));
     }
     Ok(weight)
+}
+
+/// Returns the limits on requests in flight that apply to a request. If this gate is also an outer gate of the request, it
+/// holds the slots already. Another gate holds the slots of the key, but neither those of this gate's rule nor those of all
+/// requests of this gate. A revocation needs no slot: requests in flight must not prevent the revocation of their key.
+#[inline]
+fn in_flight_of<'t>(
+    outer: Option<Admitted>,
+    (choice, limits): (QuotaChoice, &'t Limits),
+    compiled: &CompiledRule,
+    terms: &'t Terms,
+    core: &Core,
+) -> Option<(QuotaChoice, &'t InFlightLimits)> {
+    let (choice, limits) = match outer {
+        None => (choice, limits),
+        Some(outer) if outer.holder == Some(core.plans.owner()) => return None,
+        Some(outer) => {
+            let choice = match compiled.limits {
+                rule if outer.holds => QuotaChoice::Rule(rule.unwrap_or_else(|| terms.no_rule())),
+                Some(rule) => QuotaChoice::KeyAndRule(rule),
+                None => QuotaChoice::Key,
+            };
+            (choice, terms.limits_at(choice))
+        }
+    };
+    let applies = !limits.in_flight.is_empty() && compiled.rule.purpose != Purpose::Revocation;
+    applies.then_some((choice, &limits.in_flight))
+}
+
+/// Takes a slot of every limit on requests in flight.
+#[inline(never)]
+fn acquire(
+    held: &mut Held,
+    waiting: &mut Option<Box<Waiting>>,
+    cx: &mut Context<'_>,
+    found: &FoundKey,
+    view: &RequestView<'_>,
+    ((choice, limits), now): ((QuotaChoice, &InFlightLimits), Now),
+) -> Poll<Result<(), Denial>> {
+    let core = &*found.core;
+    let address = address_of(core, limits.count_network(), view)?;
+    let slots = held.reserve(found, choice, now, address);
+    let acquire = || core.limiter.acquire(&slots.of(&found.record, limits));
+    match ready!(answer(&ACQUIRE, waiting, core, cx, acquire))? {
+        Acquired::Held { local } => held.hold(local),
+        Acquired::Full { limit } => return Poll::Ready(Err(full(limits, limit))),
+    }
+    Poll::Ready(Ok(()))
+}
+
+#[cold]
+fn full(limits: &InFlightLimits, limit: usize) -> Denial {
+    let most = limits.all().get(limit).map_or(0, InFlightLimit::most);
+    Denial::because(DenialKind::InFlightLimited, Cause::InFlight(most))
 }
 
 #[cold]

@@ -105,6 +105,8 @@ impl DecisionSink for DecisionMetrics {
 #[derive(Debug)]
 pub(super) struct BackEndMetrics {
     pub(super) find: Operation,
+    pub(super) acquire: Operation,
+    pub(super) release: Operation,
     pub(super) draw: Operation,
     pub(super) charge: Operation,
     pub(super) draw_and_charge: Operation,
@@ -126,6 +128,8 @@ impl BackEndMetrics {
         let operation = |back_end, name| Operation::new(back_end, name, clock);
         Self {
             find: operation("store", "find"),
+            acquire: operation("limiter", "acquire"),
+            release: operation("limiter", "release"),
             draw: operation("limiter", "draw"),
             charge: operation("ledger", "charge"),
             draw_and_charge: operation("meter", "draw_and_charge"),

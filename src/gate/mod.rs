@@ -41,6 +41,7 @@
 //! - [`Gate::admit`]: the decision, an [`Admission`] or a [`Denial`].
 //! - [`Admission`]: an admitted request with its open charge. [`finish`](Admission::finish) closes the charge as the
 //!   [`Outcome`] requires.
+//! - [`RequestSlot`]: the slots of an upgraded request among the requests in flight.
 //! - [`Principal`]: the caller, for the handler.
 //! - [`FinalCost`]: the cost that a handler reports, if it is less than the charge.
 //! - [`Check`]: the checks, whose order can be configured.
@@ -58,6 +59,7 @@ mod detach;
 mod entry;
 mod event;
 mod guarded;
+mod held;
 mod metrics;
 mod mounted;
 mod order;
@@ -76,6 +78,8 @@ pub use attempts::AttemptLimit;
 pub use builder::GateBuilder;
 pub use client::TrustedProxies;
 pub(crate) use decide::Decision;
+pub(crate) use held::Held;
+pub use held::RequestSlot;
 pub(crate) use mounted::RouteDescription;
 pub(crate) use mounted::{Answering, BodyFault, LARGEST_BODY, Management, Mounted, MountedRequest};
 pub use order::Check;
@@ -341,6 +345,11 @@ impl Core {
     /// The plan of requests without a key, if they are served.
     pub(crate) fn anonymous_plan(&self) -> Option<&PlanName> {
         self.plans.anonymous().map(|record| &record.account.plan)
+    }
+
+    /// The limit on requests in flight of a plan that has one, or of the rule.
+    pub(crate) fn some_in_flight(&self, rule: Option<crate::account::LimitIndex>) -> Option<u32> {
+        self.plans.some_in_flight(rule)
     }
 
     /// Returns true if the gate serves keys of this environment.

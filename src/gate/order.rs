@@ -23,6 +23,8 @@ pub enum Check {
     Agreements,
     /// Requires that the client's address is on the key's allowlist.
     Addresses,
+    /// Requires a free slot of every limit on requests in flight.
+    InFlight,
     /// Requires that all quota windows admit the request.
     RateLimits,
     /// Requires that the balance covers the cost.
@@ -36,8 +38,9 @@ pub enum Check {
 }
 
 impl Check {
-    /// All checks, in the default order. Quotas and credits are taken only after all free checks have passed. A client
-    /// from an address that is not allowed learns nothing about the key.
+    /// All checks, in the default order. Slots, quotas and credits are taken only after all free checks have passed. A
+    /// request without a slot draws from no quota. A client from an address that is not allowed learns nothing about the
+    /// key.
     pub const ALL: &'static [Self] = &[
         Self::Format,
         Self::LookUp,
@@ -49,6 +52,7 @@ impl Check {
         Self::Scopes,
         Self::Plan,
         Self::ParamLimits,
+        Self::InFlight,
         Self::RateLimits,
         Self::Credits,
     ];
@@ -63,6 +67,7 @@ impl Check {
             Self::Subscription => "subscription",
             Self::Agreements => "agreements",
             Self::Addresses => "addresses",
+            Self::InFlight => "in_flight",
             Self::RateLimits => "rate_limits",
             Self::Credits => "credits",
             Self::Scopes => "scopes",
@@ -98,7 +103,7 @@ impl Check {
 #[derive(Debug)]
 pub(super) struct Checks {
     pub(super) every: Vec<Check>,
-    /// The checks that draw or charge. The others have no side effects, so their order does not matter if all of them
+    /// The checks that take a slot, draw or charge. The others have no side effects, so their order does not matter if all of them
     /// pass.
     pub(super) spending: Vec<Check>,
 }
@@ -107,7 +112,7 @@ impl Checks {
     pub(super) fn new(order: Vec<Check>) -> Self {
         let every: Vec<Check> =
             order.into_iter().filter(|check| !matches!(check, Check::Format | Check::LookUp)).collect();
-        let takes = |check: &Check| matches!(check, Check::RateLimits | Check::Credits);
+        let takes = |check: &Check| matches!(check, Check::InFlight | Check::RateLimits | Check::Credits);
         let spending = every.iter().copied().filter(takes).collect();
         Self { every, spending }
     }

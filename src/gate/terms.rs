@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::account::{
-    AppliedQuotas, ExceededQuotas, LimitIndex, QuotaChoice, ResolvedTerms, Terms, TermsError,
+    AppliedQuotas, ExceededQuotas, LimitIndex, Limits, QuotaChoice, ResolvedTerms, Terms, TermsError,
 };
+use crate::account::{InFlightLimit, InFlightLimits};
 use crate::account::{Plan, QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaRef, Quotas};
 use crate::clock::Timestamp;
 use crate::error::ConfigError;
@@ -21,7 +22,9 @@ pub(crate) struct Plans {
     owner: StateOwner,
     terms: HashMap<PlanName, Arc<Terms>>,
     quotas: HashMap<String, QuotaPolicy>,
-    /// The quotas of each rule that has quotas of its own, if the rule is public.
+    /// The limit on all requests in flight together.
+    in_flight: Option<InFlightLimit>,
+    /// The quotas of each rule that has limits of its own, if the rule is public.
     public: Box<[Option<Arc<Quotas>>]>,
     /// The record that stands for all requests without a key, if they are served. Its terms are stored on it.
     anonymous: Option<Arc<KeyRecord>>,
@@ -31,11 +34,12 @@ impl Plans {
     pub(super) fn new(
         plans: &HashMap<PlanName, Plan>,
         quotas: HashMap<String, QuotaPolicy>,
+        in_flight: Option<InFlightLimit>,
         rules: &RuleSet,
         anonymous: Option<(&AnonymousTier, Environment)>,
     ) -> Result<Self, ConfigError> {
         let (owner, terms, public) = (StateOwner::new(), HashMap::new(), Box::default());
-        let mut all = Self { owner, terms, quotas, public, anonymous: None };
+        let mut all = Self { owner, terms, quotas, in_flight, public, anonymous: None };
         let mut groups = RuleGroups::default();
         for (name, plan) in plans {
             let quotas = all.resolve(&plan.quotas).map_err(|unknown| {
@@ -47,9 +51,9 @@ impl Plans {
                 )
                 .in_member(member)
             })?;
-            let of_rules = rules.limited().map(|rule| all.of_rule(rule, Some(plan), None, &mut groups));
-            let of_rules = of_rules.collect::<Result<_, _>>()?;
-            let terms = Terms::new(Arc::new(plan.clone()), quotas, plan.caps.clone(), of_rules);
+            let own = Limits { quotas, in_flight: all.in_flight_beside(plan.in_flight.clone()) };
+            let of_rules = all.of_rules(rules, plan, None, &mut groups)?;
+            let terms = Terms::new(Arc::new(plan.clone()), own, plan.caps.clone(), of_rules);
             all.terms.insert(name.clone(), Arc::new(terms));
         }
         let public = rules.limited().map(|rule| {
@@ -81,12 +85,15 @@ impl Plans {
         let plan = self.terms.get(&account.plan).ok_or_else(|| TermsError::Plan(account.plan.clone()))?;
         let quotas = record.quotas.as_ref().or(account.quotas.as_ref());
         let caps = record.caps.as_ref().or(account.caps.as_ref());
-        if quotas.is_none() && caps.is_none() {
+        if quotas.is_none() && caps.is_none() && record.in_flight.is_none() {
             return Ok(Arc::clone(plan));
         }
-        let quotas = quotas.unwrap_or(&plan.plan.quotas);
+        let quotas = self.resolve(quotas.unwrap_or(&plan.plan.quotas))?;
         let caps = caps.unwrap_or(&plan.caps).clone();
-        Ok(Arc::new(plan.with_own(self.resolve(quotas)?, caps)))
+        // The managers of keys reject zero.
+        let in_flight = record.in_flight.and_then(|most| InFlightLimit::new(most).ok());
+        let in_flight = self.in_flight_beside(in_flight.or_else(|| plan.plan.in_flight.clone()));
+        Ok(Arc::new(plan.with_own(Limits { quotas, in_flight }, caps)))
     }
 
     /// Stores the terms of a record on the record. If there is no place for them, returns the terms, for this request
@@ -126,9 +133,32 @@ impl Plans {
         let policies: Vec<_> = policies.map(|policy| tier.counted(policy)).collect();
         distinct(&policies, tier, "the plan")?;
         let quotas = Quotas::default().beside(QuotaOrigin::Anonymous, policies);
-        let of_rules = rules.limited().map(|rule| self.of_rule(rule, Some(plan), Some(tier), groups));
-        let of_rules = of_rules.collect::<Result<_, _>>()?;
-        Ok(Terms::new(Arc::new(plan.clone()), quotas, plan.caps.clone(), of_rules))
+        let in_flight =
+            plan.in_flight.clone().map(|limit| tier.counted_in_flight(limit.of(QuotaOrigin::Anonymous)));
+        let own = Limits { quotas, in_flight: self.in_flight_beside(in_flight) };
+        let of_rules = self.of_rules(rules, plan, Some(tier), groups)?;
+        Ok(Terms::new(Arc::new(plan.clone()), own, plan.caps.clone(), of_rules))
+    }
+
+    /// Returns the limits that each rule with limits of its own has for keys on a plan, and then those of a rule without
+    /// limits.
+    fn of_rules(
+        &self,
+        rules: &RuleSet,
+        plan: &Plan,
+        tier: Option<&AnonymousTier>,
+        groups: &mut RuleGroups,
+    ) -> Result<Arc<[Limits]>, ConfigError> {
+        let of_rule = |rule: &Rule| {
+            let in_flight = rule.in_flight.clone().map(|limit| {
+                let limit = limit.of(QuotaOrigin::Rule(rule.limit_label()));
+                tier.map_or(limit.clone(), |tier| tier.counted_in_flight(limit))
+            });
+            let quotas = self.of_rule(rule, Some(plan), tier, groups)?;
+            Ok(Limits { quotas, in_flight: self.in_flight_beside(in_flight) })
+        };
+        let no_rule = Limits { quotas: Quotas::default(), in_flight: self.in_flight_beside(None) };
+        rules.limited().map(of_rule).chain([Ok(no_rule)]).collect()
     }
 
     /// Returns the quotas of a public rule.
@@ -142,11 +172,30 @@ impl Plans {
             return Some(ExceededQuotas::Public(Arc::clone(quotas)));
         }
         let choice = rule.map_or(QuotaChoice::Key, QuotaChoice::KeyAndRule);
-        let is_limited = |terms: &&Arc<Terms>| !terms.quotas_at(choice).is_empty();
-        let mut terms: Vec<_> = self.terms.values().filter(is_limited).collect();
+        let mut terms = self.by_name().into_iter();
+        let limited = terms.find(|terms| !terms.quotas_at(choice).is_empty());
+        limited.map(|terms| ExceededQuotas::OfKey(AppliedQuotas { terms: Arc::clone(terms), choice }))
+    }
+
+    /// Returns the lowest limit on requests in flight of the first plan, by name, that has limits for a rule.
+    pub(crate) fn some_in_flight(&self, rule: Option<LimitIndex>) -> Option<u32> {
+        let choice = rule.map_or(QuotaChoice::Key, QuotaChoice::KeyAndRule);
+        let limits = |terms: &Arc<Terms>| {
+            terms.limits_at(choice).in_flight.all().iter().map(InFlightLimit::most).min()
+        };
+        self.by_name().into_iter().find_map(limits)
+    }
+
+    /// Returns the terms of the plans, by their names.
+    fn by_name(&self) -> Vec<&Arc<Terms>> {
+        let mut terms: Vec<_> = self.terms.values().collect();
         terms.sort_unstable_by_key(|terms| &terms.plan.name);
-        let applied = |terms: &&Arc<Terms>| AppliedQuotas { terms: Arc::clone(terms), choice };
-        terms.first().map(applied).map(ExceededQuotas::OfKey)
+        terms
+    }
+
+    /// Returns a limit on requests in flight together with that on all requests.
+    fn in_flight_beside(&self, limit: Option<InFlightLimit>) -> InFlightLimits {
+        InFlightLimits::new(limit.into_iter().chain(self.in_flight.clone()))
     }
 
     /// The identity of the gate that these plans belong to.

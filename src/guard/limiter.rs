@@ -2,7 +2,7 @@
 
 use super::Resilient;
 use crate::future::StoreFuture;
-use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
+use crate::limit::{Acquire, Acquired, Draw, LimitDecision, RateLimiter, WindowStatus};
 
 impl<T: RateLimiter> RateLimiter for Resilient<T> {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
@@ -11,6 +11,15 @@ impl<T: RateLimiter> RateLimiter for Resilient<T> {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.ask(|limiter| limiter.peek(draw))
+    }
+
+    fn acquire(&self, acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
+        self.ask(|limiter| limiter.acquire(acquire))
+    }
+
+    /// Calls the limiter even while the circuit is open: it must not keep the slots any longer.
+    fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
+        self.back_end.release(acquire)
     }
 
     fn is_failing(&self) -> bool {

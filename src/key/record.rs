@@ -219,6 +219,8 @@ pub struct KeyDetails {
     pub paths: Option<Vec<PathPattern>>,
     /// The quotas that replace those of the account and the plan; an empty list is no limit.
     pub quotas: Option<Vec<QuotaRef>>,
+    /// The maximum number of the key's requests in flight, which replaces the plan's limit.
+    pub in_flight: Option<u32>,
     /// The limits on parameters that replace those of the account and the plan.
     pub caps: Option<ParamLimits>,
     /// The secret that the key had before its last rotation.

@@ -1,8 +1,9 @@
-//! Rate limiters, which limit the number of requests per window.
+//! Rate limiters, which limit the number of requests per window, and the number of requests in flight.
 //!
 //! For each request, a gate draws one unit from every window of a key, or as many as the request's
 //! [weight](crate::rule::Weight) says. A request for which a window has too few units left is denied with 429 and
-//! `Retry-After`.
+//! `Retry-After`. Where there is a [limit on requests in flight](crate::account::InFlightLimit), the gate also acquires a slot,
+//! and releases it when the body of the response has ended.
 //!
 //! # Example
 //!
@@ -52,6 +53,7 @@ mod local;
 mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+mod slots;
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -65,6 +67,7 @@ pub use self::redis::RedisLimiter;
 pub use local::{LocalFallback, LocalShare};
 #[cfg(feature = "memory")]
 pub use memory::MemoryLimiter;
+pub use slots::{Acquire, Acquired, SlotId};
 
 use ipnet::IpNet;
 
@@ -224,12 +227,36 @@ impl LimitDecision {
 ///   Windows of networks are the exception: clients choose their addresses, so that a limiter may forget those of the
 ///   networks with the most quota left.
 /// - **Loss only admits more.** State may be lost in a crash; a quota is then admitted once more.
+///
+/// # Requests in flight
+///
+/// A limiter may leave out [`acquire`](Self::acquire) and [`release`](Self::release). It then refuses every request that
+/// has a limit on requests in flight, with 503.
+///
+/// - **All or none.** One call takes a slot of every limit, or of none. A refused call leaves nothing behind.
+/// - **Separate.** The slots of a limit are identified by the owner that it counts and by its
+///   [origin](crate::account::InFlightLimit::origin). A limit that is changed counts the slots that are held.
+/// - **Held** until they are released. A limiter that several machines share gives the slots of a machine that has failed
+///   free after a time. The limiter of the machine extends this time as long as the request lasts.
+/// - **Dropped.** A call that is dropped before it has answered holds no slot, or not for long.
+/// - **Always released.** A release works also while the limiter cannot answer: the slots are then free after a time.
 pub trait RateLimiter: Debug + Send + Sync + 'static {
     /// Takes the units of a request from every window, if all have them.
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision>;
 
     /// Returns the state of every window, in the order of [`Quotas::policies`], without taking anything.
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>>;
+
+    /// Takes a slot of every limit, if all have one. Defaults to an error.
+    fn acquire(&self, _acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
+        StoreFuture::failed(StoreError::rejected("the limiter has no limits on requests in flight"))
+    }
+
+    /// Frees the slots that [`acquire`](Self::acquire) has taken with this id. It is called once for each answer
+    /// [`Acquired::Held`]. Defaults to an error.
+    fn release(&self, _acquire: &Acquire<'_>) -> StoreFuture<()> {
+        StoreFuture::failed(StoreError::rejected("the limiter has no limits on requests in flight"))
+    }
 
     /// Returns true if the limiter is known to fail: the circuit of its guard is open. A wrapper returns the answer of the
     /// limiter behind it. Defaults to `false`.
@@ -253,6 +280,14 @@ impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         (**self).peek(draw)
+    }
+
+    fn acquire(&self, acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
+        (**self).acquire(acquire)
+    }
+
+    fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
+        (**self).release(acquire)
     }
 
     fn is_failing(&self) -> bool {

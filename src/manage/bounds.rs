@@ -124,6 +124,7 @@ impl Bounds {
         record.paths = record.paths.take().or_else(|| issuer.paths.clone());
         record.allowlist = record.allowlist.take().or_else(|| issuer.allowlist.clone());
         record.quotas = record.quotas.take().or_else(|| issuer.quotas.clone());
+        record.in_flight = record.in_flight.or(issuer.in_flight);
         record.caps = record.caps.take().or_else(|| issuer.caps.clone());
     }
 
@@ -167,8 +168,11 @@ impl Bounds {
         // The terms cannot be compared if the configuration lacks the plan or a quota: it could later define any limit
         // for it.
         let Ok(terms) = issuer.gate.0.plans.terms_of(record) else { return Err(wide("quotas")) };
-        if !cover::quotas(&issuer.terms.quotas, &terms.quotas) {
+        if !cover::quotas(&issuer.terms.own.quotas, &terms.own.quotas) {
             return Err(wide("quotas"));
+        }
+        if !cover::in_flight(&issuer.terms.own.in_flight, &terms.own.in_flight) {
+            return Err(wide("inFlight"));
         }
         if cover::caps(&issuer.terms.caps, &terms.caps) { Ok(()) } else { Err(wide("caps")) }
     }
@@ -179,6 +183,9 @@ impl Bounds {
         let Some(issuer) = self.issuer() else { return Ok(()) };
         if change.quotas == Some(None) && issuer.quotas.as_ref().is_some_and(|own| !own.is_empty()) {
             return Err(wide("quotas"));
+        }
+        if change.in_flight == Some(None) && issuer.in_flight.is_some() {
+            return Err(wide("inFlight"));
         }
         if change.caps == Some(None) && issuer.caps.as_ref().is_some_and(|own| !own.is_empty()) {
             return Err(wide("caps"));

@@ -44,6 +44,8 @@ pub struct KeyChange {
     /// The key's own quotas, which replace those of its account or its plan. An empty list is no limit. `Some(None)`
     /// returns the key to the quotas of its account, or else of its plan.
     pub quotas: Option<Option<Vec<QuotaRef>>>,
+    /// The maximum number of the key's requests in flight. `Some(None)` returns the key to the limit of its plan.
+    pub in_flight: Option<Option<u32>>,
     /// The key's own limits on parameters, which replace those of its account or its plan. `Some(None)` returns the key
     /// to those.
     pub caps: Option<Option<ParamLimits>>,
@@ -66,7 +68,7 @@ pub struct Revoked {
 pub type Rotated = Issued;
 
 impl KeyManager {
-    /// Changes a key. New quotas and limits on parameters apply from the next request on.
+    /// Changes a key. New quotas and limits apply from the next request on.
     ///
     /// # Errors
     ///
@@ -298,10 +300,13 @@ impl KeyManager {
         if let Some(quotas) = &change.quotas {
             record.quotas.clone_from(quotas);
         }
+        if let Some(in_flight) = change.in_flight {
+            record.in_flight = in_flight;
+        }
         if let Some(caps) = &change.caps {
             record.caps.clone_from(caps);
         }
-        if change.quotas.is_some() || change.caps.is_some() {
+        if change.quotas.is_some() || change.in_flight.is_some() || change.caps.is_some() {
             self.check_terms(record)?;
             bounds.changed_terms(record, change)?;
         }

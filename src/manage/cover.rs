@@ -1,6 +1,6 @@
-//! Comparison of quotas and limits on parameters by what they admit.
+//! Comparison of quotas and limits by what they admit.
 
-use crate::account::{ParamLimit, ParamLimits, QuotaPolicy, QuotaScope, Quotas};
+use crate::account::{InFlightLimits, ParamLimit, ParamLimits, QuotaPolicy, QuotaScope, Quotas};
 
 /// Returns true if all requests that comply with the windows of `asked` also comply with every window of `held`.
 pub(super) fn quotas(held: &Quotas, asked: &Quotas) -> bool {
@@ -10,12 +10,7 @@ pub(super) fn quotas(held: &Quotas, asked: &Quotas) -> bool {
 /// Returns true if requests that comply with `asked` always comply with `held`. A quota that counts more requests
 /// together admits fewer.
 fn keeps(held: &QuotaPolicy, asked: &QuotaPolicy) -> bool {
-    let counted = match (held.counts(), asked.counts()) {
-        // One key can send requests from several networks.
-        (QuotaScope::Key, QuotaScope::Network(_)) => false,
-        (QuotaScope::Key, _) => true,
-        (held, asked) => held == asked,
-    };
+    let counted = counts_as_much(held.counts(), asked.counts());
     // A request takes at least one unit of a quota that does not count requests.
     let counted = counted && (held.counts_requests() || !asked.counts_requests());
     let (most, window) = (u128::from(held.quota()), held.window().as_nanos());
@@ -30,6 +25,26 @@ fn keeps(held: &QuotaPolicy, asked: &QuotaPolicy) -> bool {
         (false, _) => burst <= capacity && quota * window <= most * every,
     };
     counted && kept
+}
+
+/// Returns true if requests in flight that comply with the limits of `asked` also comply with every limit of `held`.
+pub(super) fn in_flight(held: &InFlightLimits, asked: &InFlightLimits) -> bool {
+    held.all().iter().all(|held| {
+        asked
+            .all()
+            .iter()
+            .any(|asked| counts_as_much(held.counts(), asked.counts()) && asked.most() <= held.most())
+    })
+}
+
+/// Returns true if `asked` counts at least the requests together that `held` does.
+fn counts_as_much(held: &QuotaScope, asked: &QuotaScope) -> bool {
+    match (held, asked) {
+        // One key can send requests from several networks.
+        (QuotaScope::Key, QuotaScope::Network(_)) => false,
+        (QuotaScope::Key, _) => true,
+        (held, asked) => held == asked,
+    }
 }
 
 /// Returns true if parameters that comply with `asked` always comply with `held`. If one parameter has two limits, the

@@ -45,6 +45,8 @@ pub struct NewKey {
     pub allowlist: Option<Vec<IpNet>>,
     /// The key's own quotas.
     pub quotas: Option<Vec<QuotaRef>>,
+    /// The maximum number of the key's requests in flight, which replaces the plan's limit.
+    pub in_flight: Option<u32>,
     /// The key's own limits on parameters.
     pub caps: Option<ParamLimits>,
     /// Additional data that the service stores with the key, without a key in it.
@@ -63,6 +65,7 @@ impl NewKey {
             paths: None,
             allowlist: None,
             quotas: None,
+            in_flight: None,
             caps: None,
             metadata: BTreeMap::new(),
         }
@@ -86,7 +89,7 @@ impl KeyManager {
     /// # Errors
     ///
     /// Returns an error if the account is unknown or has as many active keys as its plan allows, if a name, scope,
-    /// path, network, environment, quota, limit on a parameter, expiry or metadata is invalid, if the plan does not
+    /// path, network, environment, quota, limit, expiry or metadata is invalid, if the plan does not
     /// include an expiry, if the key is wider than the [actor's](KeyManager::by), if no randomness is available, or if
     /// the store fails.
     pub async fn issue(&self, new: NewKey) -> Result<Issued, ManageError> {
@@ -193,6 +196,7 @@ impl KeyManager {
         record.paths.clone_from(&new.paths);
         record.allowlist.clone_from(&new.allowlist);
         record.quotas.clone_from(&new.quotas);
+        record.in_flight = new.in_flight;
         record.caps.clone_from(&new.caps);
         record.metadata.clone_from(&new.metadata);
         bounds.inherit(&mut record);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{ParamLimits, QuotaScope, Quotas};
+use crate::account::{InFlightLimit, ParamLimits, QuotaScope, Quotas};
 use crate::clock::{Now, Timestamp};
 use crate::credit::Balance;
 use crate::gate::Gate;
@@ -25,6 +25,8 @@ pub struct KeyUsage {
     /// The status of each window of the key; empty if there is no limit. The windows of rules, and those that count the
     /// client's network, are not included.
     pub windows: Vec<WindowUsage>,
+    /// The maximum number of requests in flight, by the limit of the key or of its plan. `None` if there is no limit.
+    pub in_flight: Option<u32>,
     /// The credits that the account can spend, including a grant that is due. `None` if the gate's
     /// [`ledger`](crate::gate::GateBuilder::ledger) has no write side.
     pub balance: Option<Balance>,
@@ -98,7 +100,14 @@ impl Gate {
             key: record.id,
             account: account.id.clone(),
             plan: account.plan.clone(),
-            windows: self.windows_of(record, &terms.quotas, now).await?,
+            windows: self.windows_of(record, &terms.own.quotas, now).await?,
+            in_flight: terms
+                .own
+                .in_flight
+                .all()
+                .iter()
+                .find(|limit| !limit.is_total())
+                .map(InFlightLimit::most),
             balance,
             scopes: record.scopes.clone(),
             paths: record.paths.clone(),

@@ -148,13 +148,16 @@ impl KeyManager {
         }
     }
 
-    /// Rejects invalid quotas and limits on parameters, including those that a key inherits from its account: a quota
+    /// Rejects invalid quotas and limits, including those that a key inherits from its account: a quota
     /// that is not configured would make the key useless.
     pub(super) fn check_terms(&self, record: &KeyRecord) -> Verdict {
         let gate = &self.context.gate;
         let known = gate.0.check_terms(record);
         known.map_err(|unknown| ManageError::invalid("quotas", format!("is invalid: {unknown}")))?;
         gate.check_quotas(record.quotas.as_deref().unwrap_or_default())?;
+        if record.in_flight == Some(0) {
+            return Err(ManageError::invalid("inFlight", "must be at least 1"));
+        }
         gate.check_caps(record.caps.as_ref())
     }
 

@@ -66,6 +66,10 @@ fn of_any_route(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
     if core.limits_attempts() {
         denials.push(Denial::because(Kind::TooManyAttempts, Cause::Attempts(Duration::from_secs(30))));
     }
+    denials.extend(
+        core.some_in_flight(compiled.limits)
+            .map(|most| Denial::because(Kind::InFlightLimited, Cause::InFlight(most))),
+    );
     denials.extend(limited(core, compiled));
     denials
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::account::QuotaScope;
 use crate::gate::{Core, RouteDescription};
 use crate::openapi::{answers, kinds, merge, schemes};
 use crate::respond::CreditHeaders;
@@ -134,6 +135,9 @@ fn asked(rule: &Rule) -> Map<String, Value> {
             ask("weight", json!({ "header": header.as_str(), "default": default, "most": most }));
         }
     }
+    if let Some(limit) = &rule.in_flight {
+        ask("in_flight", limit.most().into());
+    }
     asked
 }
 
@@ -180,6 +184,15 @@ fn in_words(rule: &Rule, core: &Core) -> String {
         Weight::Header { header, default, most, .. } => {
             words.push(weight_words(&format!("the header `{header}`"), *default, *most));
         }
+    }
+    if let Some(limit) = &rule.in_flight {
+        let owner = match limit.counts() {
+            QuotaScope::Key => "of a key ",
+            QuotaScope::Account => "of an account ",
+            QuotaScope::Network(_) => "of a network ",
+            QuotaScope::Pool(_) => "",
+        };
+        words.push(format!("At most {} requests {owner}can be in flight at once.", limit.most()));
     }
     words.join(" ")
 }

@@ -3,7 +3,7 @@
 use crate::key::{KeyFormat, KeyHash, KeyHasher, KeyId, KeyRecord};
 use crate::state::StateOwner;
 
-/// The draw and the charge that an outer gate made for a request. The inner gate does not repeat them for the same key.
+/// The slots, the draw and the charge that an outer gate took for a request. The inner gate does not repeat them for the same key.
 /// A custom adapter obtains this value from the request's [`Principal`](crate::gate::Principal).
 #[derive(Debug, Clone, Copy)]
 pub struct Admitted {
@@ -14,6 +14,10 @@ pub struct Admitted {
     pub(crate) drawn: bool,
     /// The gate that drew.
     pub(crate) gate: Option<StateOwner>,
+    /// True if the request holds slots of the key's limit on requests in flight.
+    pub(crate) holds: bool,
+    /// The gate that holds the request's slots.
+    pub(crate) holder: Option<StateOwner>,
 }
 
 impl Admitted {

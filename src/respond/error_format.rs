@@ -30,6 +30,7 @@ use crate::respond::unique;
 /// - `{weight}`, `{policy}` and `{capacity}` are values of a request that takes more units than a quota can hold.
 /// - `{required_scope}`, `{required_plan}`, `{agreement}` and `{agreement_url}`, `{parameter}` and `{cap}`, `{balance}`
 ///   and `{cost}` are values of the denials that they describe.
+/// - `{max_in_flight}` is the limit on requests in flight.
 /// - `{member}`, `{problem}` and `{max_keys}` are values of key management.
 ///
 /// A string that is one placeholder and nothing else takes the type of its value: numbers stay numbers, and

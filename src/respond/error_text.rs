@@ -103,10 +103,12 @@ impl Resolved {
     /// type.
     pub(super) fn set_problem_type(&mut self, kind: DenialKind) {
         let name = match kind {
-            DenialKind::RateLimited if self.status == StatusCode::SERVICE_UNAVAILABLE => {
+            DenialKind::RateLimited | DenialKind::InFlightLimited
+                if self.status == StatusCode::SERVICE_UNAVAILABLE =>
+            {
                 "temporary-reduced-capacity"
             }
-            DenialKind::RateLimited => "quota-exceeded",
+            DenialKind::RateLimited | DenialKind::InFlightLimited => "quota-exceeded",
             DenialKind::TooManyAttempts => "abnormal-usage-detected",
             _ => return,
         };
@@ -162,7 +164,8 @@ fn default_code(kind: DenialKind) -> String {
 
 /// Returns true if denials of the kind state when to retry.
 pub(super) fn waits(kind: DenialKind) -> bool {
-    matches!(kind, DenialKind::RateLimited | DenialKind::TooManyAttempts | DenialKind::Unavailable)
+    use DenialKind as Kind;
+    matches!(kind, Kind::RateLimited | Kind::InFlightLimited | Kind::TooManyAttempts | Kind::Unavailable)
 }
 
 /// Returns the phrase of a status according to RFC 9110.
@@ -215,6 +218,10 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
         DenialKind::RateLimited => {
             ("Too Many Requests", "The rate limit is exceeded. Retry in {retry_after} s.")
         }
+        DenialKind::InFlightLimited => (
+            "Too Many Requests",
+            "Too many requests are in flight: at most {max_in_flight} are allowed at once.",
+        ),
         DenialKind::TooManyAttempts => (
             "Too Many Requests",
             "Too many requests without a valid API key were sent from this network. Retry in {retry_after} s.",

@@ -27,11 +27,12 @@ pub(super) enum Variable {
     Member,
     Problem,
     MaxKeys,
+    MaxInFlight,
     ViolatedPolicies,
 }
 
 /// The variables and the names of their placeholders.
-const VARIABLES: [(&str, Variable); 19] = [
+const VARIABLES: [(&str, Variable); 20] = [
     ("request_id", Variable::RequestId),
     ("timestamp", Variable::Timestamp),
     ("instance", Variable::Instance),
@@ -50,6 +51,7 @@ const VARIABLES: [(&str, Variable); 19] = [
     ("member", Variable::Member),
     ("problem", Variable::Problem),
     ("max_keys", Variable::MaxKeys),
+    ("max_in_flight", Variable::MaxInFlight),
     ("violated_policies", Variable::ViolatedPolicies),
 ];
 
@@ -87,6 +89,7 @@ impl Variable {
             Self::Member => matches!(kind, Kind::InvalidMember | Kind::TooWide),
             Self::Problem => kind == Kind::InvalidMember,
             Self::MaxKeys => kind == Kind::KeyLimitReached,
+            Self::MaxInFlight => kind == Kind::InFlightLimited,
             Self::Balance | Self::Cost => kind == Kind::CreditsExhausted,
         }
     }
@@ -107,6 +110,7 @@ impl Variable {
                 | Self::Balance
                 | Self::Cost
                 | Self::MaxKeys
+                | Self::MaxInFlight
         )
     }
 }

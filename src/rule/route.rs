@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 
-use crate::account::{BreachKind, Plan, PlanRule, QuotaRef};
+use crate::account::{BreachKind, InFlightLimit, Plan, PlanRule, QuotaRef};
 use crate::amount::Credits;
 use crate::error::ConfigError;
 use crate::error::shortened;
@@ -200,8 +200,10 @@ pub struct Rule {
     /// The weight of a request: the number of units that it takes from each window, those of the key and those of the rule.
     /// The default is one.
     pub weight: Weight,
+    /// The limit on requests in flight to the rule, in addition to that of the key. `None` means no limit.
+    pub in_flight: Option<InFlightLimit>,
     /// The first route of the rule's table in the configuration file, for a rule that has several routes. All routes of the
-    /// table share the windows of its quotas.
+    /// table share the windows of its quotas and the slots of its limit on requests in flight.
     pub(crate) first_route: Option<Arc<str>>,
     pub(crate) purpose: Purpose,
 }
@@ -307,6 +309,7 @@ impl Rule {
             subscription: false,
             quotas: Vec::new(),
             weight: Weight::default(),
+            in_flight: None,
             first_route: None,
             purpose: Purpose::Service,
         }
@@ -331,18 +334,18 @@ impl Rule {
             public: false,
             anonymous: false,
             scopes: ScopeRule::Unnamed,
-            // Equal quotas of two rules have different windows, unless all of them have names.
-            first_route: if self.has_own_windows() { Some(self.limit_label()) } else { None },
+            // Equal limits of two rules count separately, except for quotas that have names.
+            first_route: if self.has_own_counts() { Some(self.limit_label()) } else { None },
             ..self.clone()
         }
     }
 
-    /// Returns true if the rule has windows that no other rule's quotas share.
-    fn has_own_windows(&self) -> bool {
-        self.quotas.iter().any(|quota| matches!(quota, QuotaRef::Policy(_)))
+    /// Returns true if the rule has windows or slots that no other rule shares.
+    fn has_own_counts(&self) -> bool {
+        self.in_flight.is_some() || self.quotas.iter().any(|quota| matches!(quota, QuotaRef::Policy(_)))
     }
 
-    /// Returns the route by which the windows of the rule's quotas are identified.
+    /// Returns the route by which the windows and the slots of the rule are identified.
     pub(crate) fn limit_label(&self) -> Arc<str> {
         Arc::clone(self.first_route.as_ref().unwrap_or(&self.route))
     }

@@ -33,7 +33,7 @@ pub(crate) struct CompiledRule {
     pub(crate) weighed_by: Option<Arc<str>>,
     /// True if the rule admits no key.
     pub(crate) refuses: bool,
-    /// The index of the rule among those that have quotas of their own, for any plan.
+    /// The index of the rule among those that have limits of their own, for any plan.
     pub(crate) limits: Option<LimitIndex>,
     /// True if this is a twin rule: it applies to paths that some routers match with the pattern of another rule.
     pub(crate) beside: bool,
@@ -208,8 +208,9 @@ impl RuleSet {
         let mut compiled = Vec::with_capacity(2 * named + 2);
         let mut limited = 0;
         for (place, rule) in rules.into_iter().enumerate() {
-            let is_limited =
-                !rule.quotas.is_empty() || plans.values().any(|plan| rule.terms_of(plan).is_some());
+            let is_limited = !rule.quotas.is_empty()
+                || rule.in_flight.is_some()
+                || plans.values().any(|plan| rule.terms_of(plan).is_some());
             let limits = is_limited.then_some(LimitIndex(limited));
             limited += u32::from(is_limited);
             let rule = CompiledRule::new(rule, plans).map_err(|error| error.in_member(member(place)))?;
@@ -332,7 +333,7 @@ impl RuleSet {
         self.rules.iter().filter_map(|compiled| compiled.rule.weight.header())
     }
 
-    /// Returns the rules that have quotas of their own, for any plan, in the order of their [`LimitIndex`].
+    /// Returns the rules that have limits of their own, for any plan, in the order of their [`LimitIndex`].
     pub(crate) fn limited(&self) -> impl Iterator<Item = &Rule> {
         self.named().iter().filter(|compiled| compiled.limits.is_some()).map(|compiled| &compiled.rule)
     }

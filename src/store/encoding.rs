@@ -4,6 +4,7 @@
 //! error, since an older version or another program may have written to the database or the cache.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,9 @@ struct KeyText {
     paths: Option<Vec<String>>,
     allowlist: Option<Vec<String>>,
     quotas: Option<Vec<QuotaText>>,
+    /// Absent in records without a limit on requests in flight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    in_flight: Option<NonZeroU32>,
     caps: Option<Vec<(String, Option<u64>)>>,
     metadata: BTreeMap<String, String>,
 }
@@ -132,6 +136,7 @@ pub(crate) fn encode_key(record: &KeyRecord) -> String {
         paths: record.paths.as_ref().map(|list| texts(&mut list.iter().map(|path| path.as_str().to_owned()))),
         allowlist: record.allowlist.as_ref().map(|list| texts(&mut list.iter().map(ToString::to_string))),
         quotas: record.quotas.as_deref().map(quota_texts),
+        in_flight: record.in_flight.and_then(NonZeroU32::new),
         caps: record.caps.as_ref().map(cap_texts),
         metadata: record.metadata.clone(),
     })
@@ -196,6 +201,7 @@ fn read_key(text: &str, account: Arc<Account>) -> Fallible<KeyRecord> {
     record.paths = key.paths.map(|list| list.iter().map(|path| path.parse()).collect()).transpose()?;
     record.allowlist = key.allowlist.map(|list| list.iter().map(|net| net.parse()).collect()).transpose()?;
     record.quotas = key.quotas.map(quotas_of).transpose()?;
+    record.in_flight = key.in_flight.map(NonZeroU32::get);
     record.caps = key.caps.map(caps_of);
     record.metadata = key.metadata;
     Ok(record)

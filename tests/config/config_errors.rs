@@ -17,6 +17,7 @@ const FAULTS: &[&str] = &[
     include_str!("config_errors/numbers.txt"),
     include_str!("config_errors/quotas.txt"),
     include_str!("config_errors/networks.txt"),
+    include_str!("config_errors/in_flight.txt"),
     include_str!("config_errors/routes.txt"),
     include_str!("config_errors/empty.txt"),
     include_str!("config_errors/looks.txt"),

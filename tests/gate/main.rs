@@ -7,6 +7,7 @@ mod back_ends;
 mod builder;
 mod decision_events;
 mod event_fields;
+mod in_flight;
 mod key_generation;
 mod keys;
 #[path = "../support/log.rs"]

@@ -12,6 +12,7 @@ mod events;
 #[path = "../config/config/fixture.rs"]
 mod fixture;
 mod grpc;
+mod in_flight;
 #[path = "../support/log.rs"]
 mod log;
 mod odd_paths;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use management::{DAY, Fault, Stage};
-use tollgate::account::{AccountStatus, ParamLimit, ParamLimits, QuotaPolicy, QuotaRef, QuotaScope};
+use tollgate::account::{
+    AccountStatus, InFlightLimit, ParamLimit, ParamLimits, QuotaPolicy, QuotaRef, QuotaScope,
+};
 use tollgate::audit::Actor;
 use tollgate::clock::Timestamp;
 use tollgate::key::{KeyStatus, PathPattern};
@@ -425,6 +427,7 @@ async fn caps_are_compared_by_what_they_allow() -> Result<(), Fault> {
 async fn no_key_widens_itself_or_a_sibling() -> Result<(), Fault> {
     let mut metered = Plan::new("metered");
     metered.quotas = vec!["60 per minute".parse()?];
+    metered.in_flight = Some(InFlightLimit::new(8)?);
     metered.caps = [("limit".to_owned(), ParamLimit::AtMost(10))].into();
     let stage = Stage::set_with(|builder, store| {
         store.put_account(Account::new("eve", "metered"));
@@ -438,6 +441,7 @@ async fn no_key_widens_itself_or_a_sibling() -> Result<(), Fault> {
         let own = most.map(|most| [("limit".to_owned(), ParamLimit::AtMost(most))].into());
         KeyChange { caps: Some(own), ..KeyChange::default() }
     };
+    let in_flight = |most| KeyChange { in_flight: Some(most), ..KeyChange::default() };
     let none = || KeyChange { caps: Some(Some(ParamLimits::default())), ..KeyChange::default() };
     // What the caller and its sibling have of their own, the change, and the member in which it is too wide.
     let by_plan = (None, None);
@@ -453,6 +457,12 @@ async fn no_key_widens_itself_or_a_sibling() -> Result<(), Fault> {
         (by_plan, caps(Some(3)), None),
         (by_plan, caps(Some(11)), Some("caps")),
         (by_plan, none(), Some("caps")),
+        (by_plan, in_flight(Some(8)), None),
+        (by_plan, in_flight(Some(9)), Some("inFlight")),
+        (by_plan, in_flight(None), None),
+        (own, in_flight(Some(5)), None),
+        (own, in_flight(Some(6)), Some("inFlight")),
+        (own, in_flight(None), Some("inFlight")),
         (own, quotas(Some(&["20 per minute"])), None),
         (own, quotas(Some(&["31 per minute"])), Some("quotas")),
         (own, quotas(None), Some("quotas")),
@@ -464,6 +474,7 @@ async fn no_key_widens_itself_or_a_sibling() -> Result<(), Fault> {
         let mut key = NewKey::new("eve", "a key");
         key.quotas = quotas(own_quotas).quotas.flatten();
         key.caps = caps(own_cap).caps.flatten();
+        key.in_flight = own_cap.map(|_| 5);
         let caller = stage.manager.issue(key.clone()).await?.key;
         let sibling = stage.manager.issue(key).await?.key;
         let manager = stage.manager.clone().by(Actor::key(caller.id));

@@ -9,7 +9,7 @@ use crate::recorder::Metrics;
 use allocation_counter::measure;
 use axum::extract::Request;
 use http::{HeaderValue, Method};
-use tollgate::account::{AccountStatus, NetworkCut, QuotaPolicy, QuotaRef, QuotaScope};
+use tollgate::account::{AccountStatus, InFlightLimit, NetworkCut, QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::adapter::Peer;
 use tollgate::clock::SystemClock;
 use tollgate::gate::TrustedProxies;
@@ -98,6 +98,17 @@ fn rule_quota_allocates_nothing() {
     rule.quotas = ["1000 per minute", "5000 per hour"].map(|text| text.parse().unwrap()).into();
     let gate = || gate::with_keys(4).without_principal();
     assert_eq!(allocations(behind(gate().rule(rule)), admitted), bare);
+}
+
+#[test]
+fn limit_on_requests_in_flight_allocates_nothing() {
+    let bare = allocations(service_fn(world::handler), admitted);
+    let limit = || InFlightLimit::new(8).unwrap();
+    let mut rule = tollgate::Rule::new("GET /v1/candles/BTC").unwrap();
+    rule.scopes = tollgate::rule::ScopeRule::Everyone;
+    rule.in_flight = Some(limit().counting(QuotaScope::Account));
+    let gate = gate::with_keys(4).without_principal().rule(rule).in_flight(limit());
+    assert_eq!(allocations(behind(gate), admitted), bare);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use pin_project_lite::pin_project;
 
+use crate::adapter::actix::GatedBody;
 use crate::adapter::actix::gate_headers::GateHeaders;
 use crate::adapter::actix::prepare_request::prepare_request;
 use crate::adapter::actix::view::RequestWithGate;
@@ -33,7 +34,7 @@ pin_project! {
     }
 }
 
-type Answer<B> = Result<ServiceResponse<EitherBody<B>>, actix_web::Error>;
+type Answer<B> = Result<ServiceResponse<EitherBody<GatedBody<B>>>, actix_web::Error>;
 
 pin_project! {
     #[project = Projected]
@@ -131,11 +132,13 @@ fn refuse(
     request.into_response(convert::response(answer))
 }
 
-/// Adds the gate's headers to the response, and closes the charge. An error counts as the response with its status.
+/// Adds the gate's headers to the response, and closes the charge. An error counts as the response with its status. The slots
+/// of the request are held until the end of the body. The body of an error's response is complete.
 fn finish<B>(
     serving: &mut Serving,
     mut result: Result<ServiceResponse<B>, actix_web::Error>,
 ) -> (Option<StoreFuture<()>>, Answer<B>) {
+    let held = serving.take_held();
     let closing = match &mut result {
         Ok(response) => {
             let status = response.status().as_u16();
@@ -158,7 +161,8 @@ fn finish<B>(
             closing
         }
     };
-    (closing, result.map(ServiceResponse::map_into_left_body))
+    let gated = |response: ServiceResponse<B>| response.map_body(|_, body| GatedBody::new(body, held));
+    (closing, result.map(|response| gated(response).map_into_left_body()))
 }
 
 /// Adds the gate's headers to the response of an error once that response is created, because some errors can create only

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, Waker};
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 
-use crate::adapter::actix::MiddlewareFuture;
 use crate::adapter::actix::gate_headers::GateHeaders;
 use crate::adapter::actix::view::RequestWithGate;
+use crate::adapter::actix::{GatedBody, MiddlewareFuture};
 use crate::gate::{Decision, decide};
 
 /// An actix-web service behind a [`Gate`](crate::gate::Gate), created by a
@@ -33,7 +33,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
     B: MessageBody,
 {
-    type Response = ServiceResponse<EitherBody<B>>;
+    type Response = ServiceResponse<EitherBody<GatedBody<B>>>;
     type Error = actix_web::Error;
     type Future = MiddlewareFuture<S, B>;
 

@@ -1,5 +1,6 @@
 //! The gate as a transform of actix-web.
 
+mod body;
 mod convert;
 mod extract;
 mod future;
@@ -10,6 +11,7 @@ mod prepare_request;
 mod transform;
 mod view;
 
+pub use body::GatedBody;
 pub use future::MiddlewareFuture;
 pub use middleware::TollgateMiddleware;
 pub use transform::TollgateTransform;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 
-use crate::adapter::TollgateMiddleware;
 use crate::adapter::actix::gate_headers::GateHeaders;
+use crate::adapter::{GatedBody, TollgateMiddleware};
 use crate::gate::Gate;
 
 /// A transform that puts a [`Gate`] in front of an actix-web `App`, `Scope` or `Resource`.
@@ -88,7 +88,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
     B: MessageBody,
 {
-    type Response = ServiceResponse<EitherBody<B>>;
+    type Response = ServiceResponse<EitherBody<GatedBody<B>>>;
     type Error = actix_web::Error;
     type Transform = TollgateMiddleware<S>;
     type InitError = ();

@@ -1,4 +1,4 @@
-//! The charge of a gRPC response, whose status comes last.
+//! The end of a response: the slots that are held until then, and the charge of a gRPC response, whose status comes last.
 
 use std::task::Poll;
 
@@ -6,7 +6,7 @@ use http::HeaderName;
 use http::header::CONTENT_TYPE;
 use http_body::Frame;
 
-use crate::gate::{Admission, Outcome, detach};
+use crate::gate::{Admission, Held, Outcome, detach};
 use crate::respond::{AnswerHeaders, Protocol};
 
 /// Returns the outcome according to a response's head. It is `served`, unless the response is gRPC and its status shows
@@ -42,10 +42,13 @@ fn has_failed(code: &[u8]) -> bool {
     !matches!(code, b"0" | b"1" | b"3" | b"4" | b"5" | b"6" | b"7" | b"8" | b"9" | b"10" | b"11" | b"16")
 }
 
-/// The open charge of a gRPC response, if it has one. If this is dropped before the body's end, the charge is kept,
-/// unless the body panicked.
+/// The slots of a request and the open charge of a gRPC response, if there are any, until the end of the response's body.
+/// If this is dropped before the body's end, the charge is kept, unless the body panicked.
 #[derive(Debug)]
-pub(crate) struct CallEnd(Option<Box<Open>>);
+pub(crate) struct CallEnd {
+    open: Option<Box<Open>>,
+    held: Held,
+}
 
 #[derive(Debug)]
 struct Open {
@@ -57,33 +60,43 @@ struct Open {
 
 impl CallEnd {
     /// Creates the end of a response without an open charge.
-    pub(crate) fn none() -> Self {
-        Self(None)
+    #[inline]
+    pub(crate) fn holding(held: Held) -> Self {
+        Self { open: None, held }
     }
 
-    /// Returns true if no charge waits for the end of the response.
+    /// Returns true if nothing waits for the end of the response.
     #[cfg(feature = "axum")]
     #[inline]
     pub(crate) fn is_none(&self) -> bool {
-        self.0.is_none()
+        self.open.is_none() && self.held.is_empty()
     }
 
-    /// Creates the end of a response whose head is there. `served` is its outcome if the status is good.
-    pub(crate) fn awaited(mut admission: Admission, served: Outcome) -> Self {
+    /// Creates the end of a response whose head is there, with an open charge. `served` is its outcome if the status is
+    /// good.
+    pub(crate) fn awaited(mut admission: Admission, served: Outcome, held: Held) -> Self {
         admission.mark_sent();
-        Self(Some(Box::new(Open { admission, served, polling: false })))
+        Self { open: Some(Box::new(Open { admission, served, polling: false })), held }
     }
 
     /// Marks the body as about to be polled. Until [`look`](Self::look) is called, the body counts as panicked.
     pub(crate) fn mark_unserved(&mut self) {
-        if let Some(open) = &mut self.0 {
+        if let Some(open) = &mut self.open {
             open.polling = true;
         }
     }
 
-    /// Inspects the result of a poll of the body, and closes the charge at the body's end.
+    /// Inspects the result of a poll of the body. At the body's end, closes the charge and releases the slots.
     pub(crate) fn look<D, E>(&mut self, polled: &Poll<Option<Result<Frame<D>, E>>>) {
-        let Some(open) = &mut self.0 else { return };
+        let has_ended = match polled {
+            Poll::Pending => false,
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
+            Poll::Ready(None | Some(Err(_))) => true,
+        };
+        if has_ended {
+            self.held = Held::default();
+        }
+        let Some(open) = &mut self.open else { return };
         open.polling = false;
         let outcome = match polled {
             Poll::Pending => return,
@@ -98,7 +111,7 @@ impl CallEnd {
     }
 
     fn close(&mut self, outcome: Outcome) {
-        if let Some(closing) = self.0.take().and_then(|mut open| open.admission.close(outcome)) {
+        if let Some(closing) = self.open.take().and_then(|mut open| open.admission.close(outcome)) {
             detach(closing);
         }
     }
@@ -106,7 +119,7 @@ impl CallEnd {
 
 impl Drop for CallEnd {
     fn drop(&mut self) {
-        if let Some(open) = &self.0 {
+        if let Some(open) = &self.open {
             let outcome = if open.polling { Outcome::Failed } else { open.served };
             self.close(outcome);
         }

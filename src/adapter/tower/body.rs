@@ -39,7 +39,8 @@ impl<B> ResponseBody<B> {
 
 #[cfg(feature = "axum")]
 impl ResponseBody<axum::body::Body> {
-    /// Returns this body as axum's. It is boxed only if the gate has to see the end of a gRPC call.
+    /// Returns this body as axum's. It is boxed only if the gate has to see its end: the end of a gRPC call
+    /// or of a request that holds slots.
     #[inline]
     pub(in crate::adapter) fn into_axum(self) -> axum::body::Body {
         match self.content {

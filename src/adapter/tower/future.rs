@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::UPGRADE;
 use http::{Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -42,7 +43,7 @@ pin_project! {
     enum State<S, F, R, B> {
         Deciding { waiting: Option<Box<Waiting<S, B>>> },
         Serving { #[pin] future: F, serving: Serving },
-        Closing { closing: StoreFuture<()>, response: Option<R> },
+        Closing { closing: StoreFuture<()>, response: Option<(R, CallEnd)> },
         Reading { #[pin] body: Collecting<B>, managed: Option<Box<(Managed, ManagedResponse)>> },
         Answering { answering: Answering, finish: ManagedResponse },
         Refused { response: Option<Response<Bytes>> },
@@ -121,29 +122,44 @@ fn refuse<B>(core: &Core, request: &Request<B>, denial: &Denial, decision: &Deci
 /// Removes from a request what the service must not see, and inserts what the service must know. Returns the header of
 /// the request's id for the response.
 #[inline]
-pub(super) fn prepare<B>(core: &Core, request: &mut Request<B>, admission: &Admission) -> RequestIdHeader {
+pub(super) fn prepare<B>(
+    core: &Core,
+    request: &mut Request<B>,
+    admission: &mut Admission,
+) -> RequestIdHeader {
     let request_id = headers::name(|| RequestView::of(request), core, admission);
     if let Some(named) = &request_id {
         request.headers_mut().insert(&named.0, named.1.clone());
     }
     headers::prepare_request(request, admission, core);
+    if !admission.holds_nothing()
+        && is_upgrade(request)
+        && let Some(slot) = admission.slot()
+    {
+        request.extensions_mut().insert(slot);
+    }
     request_id
 }
 
-/// Adds the gate's headers to the response and closes the charge. Returns the work to wait for, and the charge of a gRPC
-/// response whose status is still to come.
+/// Returns true if the connection, or the stream, may be used after the response, which has no body.
+fn is_upgrade<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(UPGRADE) || request.method() == Method::CONNECT
+}
+
+/// Adds the gate's headers to the response and closes the charge. Returns the work to wait for. Also returns what the end of
+/// the response's body ends: the slots, and the charge of a gRPC response whose status is still to come.
 #[inline]
 fn finish<R>(serving: &mut Serving, response: &mut Response<R>) -> (Option<StoreFuture<()>>, CallEnd) {
-    let status = response.status().as_u16();
+    let (status, held) = (response.status().as_u16(), serving.take_held());
     serving.answer(status, response.headers_mut());
     let Some(outcome) = serving.outcome(status, || response.extensions_mut().remove()) else {
-        return (None, CallEnd::none());
+        return (None, CallEnd::holding(held));
     };
     let by_status = call::grpc_outcome(response.headers(), outcome);
     serving.tell_credits(by_status.unwrap_or(outcome), response.headers_mut());
     match by_status {
-        Some(outcome) => (serving.close(outcome), CallEnd::none()),
-        None => (None, CallEnd::awaited(serving.take().0, outcome)),
+        Some(outcome) => (serving.close(outcome), CallEnd::holding(held)),
+        None => (None, CallEnd::awaited(serving.take().0, outcome, held)),
     }
 }
 
@@ -174,14 +190,13 @@ where
                         let (head, body) = response.into_parts();
                         return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::served(body, end))));
                     };
-                    State::Closing { closing, response: Some(response) }
+                    State::Closing { closing, response: Some((response, end)) }
                 }
                 Projected::Closing { closing, response } => {
                     if ready!(closed(closing, cx)).is_err() {
                         return Poll::Ready(Ok(bare_failure().map(ResponseBody::refused)));
                     }
-                    let Some(response) = response.take() else { return Poll::Pending };
-                    let end = CallEnd::none();
+                    let Some((response, end)) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response.map(|body| ResponseBody::served(body, end))));
                 }
                 Projected::Reading { body, managed } => {
@@ -230,7 +245,7 @@ where
     if let Some(target) = Managed::target(core, &request, decision.admitted()) {
         return Poll::Ready(manage(core, target, request, decision.admission()));
     }
-    let request_id = prepare(core, &mut request, decision.admitted());
+    let request_id = prepare(core, &mut request, decision.admission_mut());
     let future = service.call(request);
     Poll::Ready(State::Serving { future, serving: Serving::new(decision.admission(), request_id) })
 }

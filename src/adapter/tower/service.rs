@@ -76,7 +76,7 @@ where
                     self.release();
                     return managed;
                 }
-                let request_id = prepare(core, &mut request, decision.admitted());
+                let request_id = prepare(core, &mut request, decision.admission_mut());
                 ResponseFuture::serve(self.inner.call(request), &mut decision, request_id)
             }
             Poll::Ready(Err(denial)) => {

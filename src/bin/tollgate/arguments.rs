@@ -12,11 +12,11 @@ use crate::words;
 pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPTION]... COMMAND
 
   keys issue --account ID --name NAME [--environment ENV] [--expires MOMENT] [--scopes A,B] [--paths A,B] [--allow A,B]
-             [--quotas A,B|none] [--caps A,B|none]
+             [--quotas A,B|none] [--in-flight N] [--caps A,B|none]
   keys list [--account ID] [--status active|paused|revoked] [--environment ENV] [--issued-by ID] [--cursor ID] [--limit N]
   keys show ID
   keys update ID [--name NAME] [--expires MOMENT|never] [--scopes A,B|all] [--paths A,B|all] [--allow A,B|any]
-              [--quotas A,B|none|plan] [--caps A,B|none|plan]
+              [--quotas A,B|none|plan] [--in-flight N|plan] [--caps A,B|none|plan]
   keys pause ID | resume ID | erase ID
   keys revoke ID [--with-issued]     also revokes the keys that it issued, and the keys that those issued
   keys rotate ID [--overlap 24h]
@@ -53,8 +53,8 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   --help                 print this text
 
 Examples: MOMENT 2026-04-30T12:00:00Z, ENV live, --allow 192.0.2.0/24. --quotas lists quotas such as `60 per minute`, or
-names of quotas in the configuration. --caps lists parameters such as limit=100 or cursor=forbidden. They replace those of
-the plan: `none` removes all limits, `plan` restores those of the account or the plan.
+names of quotas in the configuration. --in-flight is the number of requests in flight. --caps lists parameters such as limit=100 or cursor=forbidden. They
+replace those of the plan: `none` removes all limits, `plan` restores those of the account or the plan.
 
 A file to import has one JSON object per line, with hash, account and name, and optionally id, start, environment,
 createdAt, expiresAt, scopes, paths, allowIps and metadata:
@@ -67,7 +67,7 @@ can contain as many characters of a key as its format shows."#;
 const FLAGS: [&str; 3] = ["with-issued", "create", "csv"];
 
 /// The options with a value.
-const OPTIONS: [&str; 35] = [
+const OPTIONS: [&str; 36] = [
     "account",
     "action",
     "actor",
@@ -85,6 +85,7 @@ const OPTIONS: [&str; 35] = [
     "file",
     "from",
     "id",
+    "in-flight",
     "issued-by",
     "key",
     "limit",

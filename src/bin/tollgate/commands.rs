@@ -215,6 +215,7 @@ async fn issue(arguments: &mut Arguments, manager: &KeyManager) -> Result<Answer
     new.paths = arguments.list("paths", |text| read::<PathPattern>("paths", text))?;
     new.allowlist = arguments.list("allow", network)?;
     new.quotas = arguments.option("quotas").map_or(Ok(None), |text| limits::quotas(&text))?;
+    new.in_flight = arguments.option("in-flight").map_or(Ok(None), |text| limits::in_flight(&text))?;
     new.caps = arguments.option("caps").map_or(Ok(None), |text| limits::caps(&text))?;
     arguments.end()?;
     let issued = manager.issue(new).await?;
@@ -254,6 +255,7 @@ async fn update(id: KeyId, arguments: &mut Arguments, manager: &KeyManager) -> R
     change.paths = unless("all", paths, |text| read("paths", text))?;
     change.allowlist = unless("any", arguments.list("allow", |text| Ok(text.to_owned()))?, network)?;
     change.quotas = arguments.option("quotas").map(|text| limits::quotas(&text)).transpose()?;
+    change.in_flight = arguments.option("in-flight").map(|text| limits::in_flight(&text)).transpose()?;
     change.caps = arguments.option("caps").map(|text| limits::caps(&text)).transpose()?;
     arguments.end()?;
     if change == KeyChange::default() {

@@ -26,6 +26,16 @@ pub(crate) fn caps(text: &str) -> Result<Option<ParamLimits>, Usage> {
     Ok(own("caps", text, cap)?.map(ParamLimits::from))
 }
 
+/// Parses the limit on requests in flight of an option: `plan` for that of the plan, or a number.
+pub(crate) fn in_flight(text: &str) -> Result<Option<u32>, Usage> {
+    let refused =
+        || Usage(format!("`--in-flight`: invalid limit `{text}`; write a number from 1, or `plan`"));
+    match text.trim() {
+        "plan" => Ok(None),
+        number => number.parse().ok().filter(|most| *most > 0).map(Some).ok_or_else(refused),
+    }
+}
+
 /// Parses a list of limits. An empty text is rejected: it would remove every limit, which requires the explicit word
 /// `none`.
 fn own<T>(option: &str, text: &str, one: impl Fn(&str) -> Result<T, Usage>) -> Result<Option<Vec<T>>, Usage> {

@@ -182,6 +182,7 @@ fn key_json(key: &KeyView) -> Value {
         "allowIps": texts(record.allowlist.as_ref()),
         "issuedBy": key.issued_by.map(|issuer| issuer.to_string()),
         "quotas": limits::quotas_json(record.quotas.as_ref()),
+        "inFlight": record.in_flight,
         "caps": limits::caps_json(record.caps.as_ref()),
         "metadata": record.metadata,
     })
@@ -193,8 +194,9 @@ fn key_line(key: &KeyView) -> String {
     let (status, name) = (key.status.name(), key.name.escape_debug());
     let issuer = key.issued_by.map(|issuer| format!("  issued by {issuer}")).unwrap_or_default();
     let own = limits::words(key.record.quotas.as_ref(), key.record.caps.as_ref());
+    let in_flight = key.record.in_flight.map(|most| format!("  in flight {most}")).unwrap_or_default();
     format!(
-        "{}  {}…  {status}  {}  expires {end}  {}{issuer}{own}  {name}",
+        "{}  {}…  {status}  {}  expires {end}  {}{issuer}{own}{in_flight}  {name}",
         key.id, key.start, key.environment, key.account
     )
 }

@@ -3,6 +3,7 @@
 mod bursts;
 mod changes;
 mod draw;
+mod in_flight;
 mod networks;
 mod origins;
 mod owners;
@@ -26,7 +27,7 @@ use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
 type Limiter = Arc<dyn RateLimiter>;
 
 pub(super) fn suite(limiter: &Limiter) -> Suite {
-    let parts: [Vec<Check>; 9] = [
+    let parts: [Vec<Check>; 10] = [
         draw::checks(limiter),
         owners::checks(limiter),
         changes::checks(limiter),
@@ -36,6 +37,7 @@ pub(super) fn suite(limiter: &Limiter) -> Suite {
         origins::checks(limiter),
         networks::checks(limiter),
         weights::checks(limiter),
+        in_flight::checks(limiter),
     ];
     Suite::new("limits", parts)
 }

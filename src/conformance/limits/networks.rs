@@ -21,7 +21,7 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
 }
 
 /// Returns an address of a network, of 64 bits, that no other check uses.
-fn address() -> Ipv6Addr {
+pub(super) fn address() -> Ipv6Addr {
     Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(random() >> 32) << 64 | 1)
 }
 
@@ -30,7 +30,7 @@ fn ipv4_address() -> Ipv4Addr {
     Ipv4Addr::from_bits(random() as u32)
 }
 
-fn next(address: Ipv6Addr) -> Ipv6Addr {
+pub(super) fn next(address: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from_bits(address.to_bits() + 1)
 }
 

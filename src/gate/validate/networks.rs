@@ -1,6 +1,6 @@
 //! Validation of limits that count networks: the clients' addresses must be known.
 
-use crate::account::{QuotaPolicy, QuotaRef, QuotaScope};
+use crate::account::{InFlightLimit, QuotaPolicy, QuotaRef, QuotaScope};
 use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, refuse};
 
@@ -28,12 +28,14 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     }
     for plan in &builder.plans {
         list(&plan.quotas, &format!("plans.{}", plan.name))?;
+        in_flight(plan.in_flight.as_ref(), &format!("plans.{}", plan.name))?;
         for (route, terms) in &plan.rules {
             list(&terms.quotas, &format!("plans.{}.rules.{route}", plan.name))?;
         }
     }
     for (place, rule) in builder.rules.iter().enumerate() {
         list(&rule.quotas, &format!("rules[{place}]"))?;
+        in_flight(rule.in_flight.as_ref(), &format!("rules[{place}]"))?;
     }
     Ok(())
 }
@@ -51,10 +53,20 @@ fn list(quotas: &[QuotaRef], member: &str) -> Verdict {
 }
 
 fn one(policy: &QuotaPolicy, member: &str) -> Verdict {
-    if !matches!(policy.counts(), QuotaScope::Network(_)) {
+    scope(policy.counts(), "quota", &policy.to_string(), member)
+}
+
+fn in_flight(limit: Option<&InFlightLimit>, member: &str) -> Verdict {
+    let Some(limit) = limit else { return Ok(()) };
+    scope(limit.counts(), "limit", &limit.most().to_string(), &format!("{member}.in_flight"))
+}
+
+fn scope(counts: &QuotaScope, what: &str, value: &str, member: &str) -> Verdict {
+    if !matches!(counts, QuotaScope::Network(_)) {
         return Ok(());
     }
-    let problem = "the quota counts networks, and `proxies.peer` is `false`: no client's address is known";
+    let problem =
+        format!("the {what} counts networks, and `proxies.peer` is `false`: no client's address is known");
     let expected = "leave out `peer = false` and pass the peer's address, or count keys";
-    refuse(member, &policy.to_string(), problem, expected)
+    refuse(member, value, &problem, expected)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::account::{ParamLimit, ParamLimits, Plan, PlanRule, QuotaPolicy, QuotaRef};
+use crate::account::{InFlightLimit, ParamLimit, ParamLimits, Plan, PlanRule, QuotaPolicy, QuotaRef};
 use crate::gate::GateBuilder;
 use crate::gate::validate::{Verdict, parameter, refuse};
 use crate::key::KeySource;
@@ -27,6 +27,7 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
 
 fn plan(plan: &Plan, builder: &GateBuilder) -> Verdict {
     quotas(&plan.quotas, "plan", builder)?;
+    in_flight(plan.in_flight.as_ref())?;
     for (route, terms) in &plan.rules {
         rule(route, terms, plan, builder).map_err(|error| error.in_member(format!("rules.{route}")))?;
     }
@@ -85,6 +86,18 @@ pub(super) fn quotas(quotas: &[QuotaRef], owner: &str, builder: &GateBuilder) ->
         windows.push((written, policy));
     }
     Ok(())
+}
+
+/// Checks the limit on requests in flight of a plan or a rule.
+pub(super) fn in_flight(limit: Option<&InFlightLimit>) -> Verdict {
+    match limit {
+        Some(limit) if limit.is_total() => {
+            let problem = "the pool `*` is that of all requests";
+            let expected = "write another name of a pool, or `in_flight` at the top of the file";
+            refuse("in_flight.counts", "pool:*", problem, expected)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Warns of quotas of plans that can never be reached. They are not an error, but probably a mistake.

@@ -22,6 +22,10 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
         let problem = "the rule for requests that no rule matches cannot have quotas";
         return refuse("default.quotas", "", problem, "set the quotas of plans instead");
     }
+    if builder.otherwise.in_flight.is_some() {
+        let problem = "the rule for requests that no rule matches cannot limit requests in flight";
+        return refuse("default.in_flight", "", problem, "set `in_flight` of plans, or of the gate, instead");
+    }
     let otherwise = rule(&builder.otherwise, builder).and_then(|()| affordable(&builder.otherwise, builder));
     otherwise.map_err(|error| error.in_member("default"))?;
     if builder.otherwise.public {
@@ -51,6 +55,7 @@ fn rule(rule: &Rule, builder: &GateBuilder) -> Verdict {
     cost(&rule.cost, builder)?;
     weight(&rule.weight, builder)?;
     plans::quotas(&rule.quotas, "rule", builder)?;
+    plans::in_flight(rule.in_flight.as_ref())?;
     if let ScopeRule::AnyOf(named) | ScopeRule::AllOf(named) = &rule.scopes {
         let expected =
             "name at least one, without spaces: visible ASCII but `\"` and `\\`, as in `quotes:read`";
@@ -156,6 +161,7 @@ fn public(rule: &Rule, builder: &GateBuilder) -> Verdict {
         ("closed_to", !rule.closed_to.is_empty()),
         ("agreements", !rule.agreements.is_empty()),
         ("subscription", rule.subscription),
+        ("in_flight", rule.in_flight.is_some()),
     ];
     if let Some((member, _)) = asked.iter().find(|(_, asks)| *asks) {
         let problem = format!("`public` and `{member}` cannot be combined");

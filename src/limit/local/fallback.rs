@@ -5,11 +5,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::Quotas;
+use crate::account::{InFlightLimits, Quotas};
 use crate::clock::Now;
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
-use crate::limit::{Caller, Draw, LimitDecision, LocalShare, RateLimiter, WindowStatus};
+use crate::limit::{
+    Acquire, Acquired, Caller, Draw, LimitDecision, LocalShare, RateLimiter, SlotId, WindowStatus,
+};
 use crate::trace::Mode;
 
 /// A rate limiter that asks a limiter shared by all nodes. While the shared limiter fails, it limits by this node's
@@ -35,6 +37,8 @@ use crate::trace::Mode;
 /// however often the server fails and returns: 2*q* at one moment, and 4*q* within a window, of which the quota alone
 /// would admit 2*q*. The sum exceeds the quota alone only if the server failed or returned within that time. A server
 /// that returns without its windows, as one that stores nothing on disk, starts with full windows: *q* more each time.
+///
+/// A limit on requests in flight is at most doubled while requests of both kinds are in flight.
 ///
 /// A strict quota has no refill: in any window the shared limiter admits *q* at the most, and the shares admit at most
 /// the same amount again.
@@ -77,19 +81,60 @@ impl<T: RateLimiter> LocalFallback<T> {
 
     /// Returns the data that the share needs if the server does not answer.
     fn aside(&self, draw: &Draw<'_>) -> LocalDraw {
-        // The record may be dropped by then. The share needs only the ids and the account itself.
-        let copy = |key: &KeyRecord| KeyRecord::new(key.id, key.hash, Arc::clone(&key.account));
-        let (key, address) = (draw.caller.key.map(copy), draw.caller.address);
+        let caller = LocalCaller::of(&draw.caller);
         let (local, shares) = (Arc::clone(&self.local), self.local.shares_of(draw.quotas));
         let (weight, now, every_window) = (draw.weight, draw.now, draw.every_window);
-        LocalDraw { local, key, address, shares, weight, now, every_window, log: Arc::clone(&self.log) }
+        LocalDraw { local, caller, shares, weight, now, every_window, log: Arc::clone(&self.log) }
     }
+}
+
+/// The sender of a request, for a call to the share at a later time.
+struct LocalCaller {
+    key: Option<KeyRecord>,
+    address: Option<IpAddr>,
+}
+
+impl LocalCaller {
+    /// Copies the ids and the account of a record, which may be dropped by then. The share needs nothing else.
+    fn of(caller: &Caller<'_>) -> Self {
+        let copy = |key: &KeyRecord| KeyRecord::new(key.id, key.hash, Arc::clone(&key.account));
+        Self { key: caller.key.map(copy), address: caller.address }
+    }
+
+    fn caller(&self) -> Caller<'_> {
+        Caller { key: self.key.as_ref(), address: self.address }
+    }
+}
+
+/// A request for slots of this node's share.
+struct LocalAcquire {
+    local: Arc<LocalShare>,
+    id: SlotId,
+    caller: LocalCaller,
+    limits: InFlightLimits,
+    now: Now,
+    log: Arc<Mode>,
+}
+
+impl LocalAcquire {
+    fn acquire(&self) -> StoreFuture<Acquired> {
+        let (caller, limits) = (self.caller.caller(), &self.limits);
+        acquire_locally(&self.local, &Acquire { id: self.id, caller, limits, now: self.now, local: false })
+    }
+}
+
+/// Takes slots of this node's share, so that their release goes to the share too.
+fn acquire_locally(local: &LocalShare, acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
+    let mut acquired = local.acquire(acquire);
+    if let Some(Acquired::Held { local }) = acquired.answer_mut() {
+        *local = true;
+    }
+    acquired
 }
 
 struct LocalDraw {
     local: Arc<LocalShare>,
-    key: Option<KeyRecord>,
-    address: Option<IpAddr>,
+    caller: LocalCaller,
     shares: Arc<Quotas>,
     weight: NonZeroU32,
     now: Now,
@@ -100,8 +145,8 @@ struct LocalDraw {
 impl LocalDraw {
     /// Returns the draw from this node's share.
     fn draw(&self) -> Draw<'_> {
-        let caller = Caller { key: self.key.as_ref(), address: self.address };
         let Self { shares, weight, now, every_window, .. } = self;
+        let caller = self.caller.caller();
         Draw { caller, quotas: shares, weight: *weight, now: *now, every_window: *every_window }
     }
 }
@@ -138,6 +183,46 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
 
     fn is_failing(&self) -> bool {
         self.shared.is_failing()
+    }
+
+    fn acquire(&self, acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
+        let mut asked = self.shared.acquire(acquire);
+        match asked.take_ready() {
+            Some(Err(error)) => {
+                self.log.begin(acquire.now.ticks(), &error);
+                acquire_locally(&self.local, acquire)
+            }
+            Some(answer) => {
+                self.log.end();
+                answer.into()
+            }
+            None => {
+                let aside = LocalAcquire {
+                    local: Arc::clone(&self.local),
+                    id: acquire.id,
+                    caller: LocalCaller::of(&acquire.caller),
+                    limits: acquire.limits.clone(),
+                    now: acquire.now,
+                    log: Arc::clone(&self.log),
+                };
+                StoreFuture::boxed(async move {
+                    match asked.await {
+                        Err(error) => {
+                            aside.log.begin(aside.now.ticks(), &error);
+                            aside.acquire().await
+                        }
+                        answer => {
+                            aside.log.end();
+                            answer
+                        }
+                    }
+                })
+            }
+        }
+    }
+
+    fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
+        if acquire.local { self.local.release(acquire) } else { self.shared.release(acquire) }
     }
 
     // A peek logs nothing, because the next draw does.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::account::{QuotaGroup, Quotas};
 use crate::future::StoreFuture;
-use crate::limit::{Draw, LimitDecision, MemoryLimiter, RateLimiter, WindowStatus};
+use crate::limit::{Acquire, Acquired, Draw, LimitDecision, MemoryLimiter, RateLimiter, WindowStatus};
 use crate::state::StateOwner;
 
 /// A rate limiter without a server: each of the *n* nodes of a fleet admits its share of every quota by itself.
@@ -13,7 +13,8 @@ use crate::state::StateOwner;
 /// The share of a quota *q* is *q/n* rounded down, and at least 1. The fleet admits up to `n × max(1, ⌊q/n⌋)` at once,
 /// and the same amount again per window. This is at most *q* if *q ≥ n*. If *q < n*, it is *n*, an excess of *n − q*.
 /// No other node can use what a node leaves of its share. A node beyond the configured number adds its share on top.
-/// The reported state of a window is that of the node's share, not of the fleet's quota.
+/// The reported state of a window is that of the node's share, not of the fleet's quota. A limit on requests in flight is
+/// shared in the same way.
 ///
 /// A request whose weight is above the share needs a full share. It takes all its units, and the share admits the next
 /// request when they are refilled. Each node may thus exceed its share by the units of one request. In a strict window,
@@ -114,5 +115,13 @@ impl RateLimiter for LocalShare {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.shared(draw.quotas, |shares| self.limiter.peek(&Draw { quotas: shares, ..*draw }))
+    }
+
+    fn acquire(&self, acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
+        self.limiter.acquire_share(acquire, self.nodes).into()
+    }
+
+    fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
+        self.limiter.release(acquire)
     }
 }

@@ -1,4 +1,4 @@
-//! The windows of one key, account, network or pool, behind one lock.
+//! The windows and the slots of one key, account, network or pool, behind one lock.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,12 +21,25 @@ pub(super) struct Windows {
     pub(super) dropped: bool,
     /// The windows of the origin that was drawn from first. Most owners have no other.
     first: Section,
-    /// The windows of other origins. A thin pointer: a bucket has two cache lines.
-    more: Option<Box<MoreSections>>,
+    /// A thin pointer: a bucket has two cache lines.
+    more: Option<Box<More>>,
 }
 
+/// The parts of a bucket that most owners do not have.
 #[derive(Debug, Default)]
-struct MoreSections(Vec<Section>);
+struct More {
+    /// The windows of other origins.
+    sections: Vec<Section>,
+    /// The requests in flight.
+    held: SmallVec<[HeldSlots; 2]>,
+}
+
+/// The number of requests in flight that are counted for the limit of one origin.
+#[derive(Debug)]
+struct HeldSlots {
+    origin: QuotaOrigin,
+    count: u32,
+}
 
 /// The windows of the quotas of one origin.
 #[derive(Debug)]
@@ -52,6 +65,11 @@ impl CompiledGroup {
         let (origin, policies) = (group.origin().clone(), Arc::clone(group.policies()));
         let gcras = policies.iter().map(Gcra::of).collect();
         Self { origin, policies, gcras }
+    }
+
+    /// Creates a group without quotas, for an owner that has only slots so far.
+    pub(super) fn empty() -> Self {
+        Self { origin: QuotaOrigin::Plan, policies: Arc::from([]), gcras: Box::default() }
     }
 }
 
@@ -105,15 +123,29 @@ impl Bucket {
 }
 
 impl Windows {
-    /// Returns true if all windows are full, so that dropping them loses nothing.
+    /// Returns true if all windows are full and no request is in flight, so that dropping the bucket loses nothing.
     pub(super) fn is_idle(&self, now: u64) -> bool {
         self.full_at() <= now
     }
 
-    /// Returns the time at which all windows are full.
+    /// Returns the time at which all windows are full. While a request is in flight, this is [`u64::MAX`].
     pub(super) fn full_at(&self) -> u64 {
+        if self.more.iter().any(|more| more.held.iter().any(|held| held.count > 0)) {
+            return u64::MAX;
+        }
         let sections = std::iter::once(&self.first).chain(self.more());
         sections.map(Section::full_at).max().unwrap_or(0)
+    }
+
+    /// Returns the number of requests in flight that are counted for the limit of an origin.
+    #[inline]
+    pub(super) fn held(&mut self, origin: &QuotaOrigin) -> &mut u32 {
+        let held = &mut self.more.get_or_insert_default().held;
+        let place = held.iter().position(|held| held.origin == *origin).unwrap_or_else(|| {
+            held.push(HeldSlots { origin: origin.clone(), count: 0 });
+            held.len() - 1
+        });
+        &mut held[place].count
     }
 
     /// Tests every window of a group, without taking from any.
@@ -170,11 +202,11 @@ impl Windows {
             return Some(&mut self.first);
         }
         let more = self.more.as_mut()?;
-        more.0.iter_mut().find(|section| section.is_of(quotas))
+        more.sections.iter_mut().find(|section| section.is_of(quotas))
     }
 
     fn more(&self) -> &[Section] {
-        self.more.as_ref().map_or(&[], |more| &more.0)
+        self.more.as_ref().map_or(&[], |more| &more.sections)
     }
 
     /// Returns the windows of a group.
@@ -189,7 +221,7 @@ impl Windows {
             return &mut self.first;
         }
         match self.more().iter().position(|section| section.is_of(quotas)) {
-            Some(place) => &mut self.more.get_or_insert_default().0[place],
+            Some(place) => &mut self.more.get_or_insert_default().sections[place],
             None => self.changed_section(quotas, compile(), now),
         }
     }
@@ -203,7 +235,7 @@ impl Windows {
             return &mut self.first;
         }
         let place = self.more().iter().position(is_same);
-        let more = &mut self.more.get_or_insert_default().0;
+        let more = &mut self.more.get_or_insert_default().sections;
         match place {
             Some(place) => more[place].follow(group, now),
             None => more.push(Section::new(group)),

@@ -4,8 +4,10 @@ mod bucket;
 mod cells;
 mod log;
 mod networks;
+mod slots;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
 
@@ -14,11 +16,11 @@ use bucket::{CompiledGroup, Verdict, WeightAndTime, Windows};
 use networks::{Network, Networks};
 use smallvec::SmallVec;
 
-use crate::account::{NetworkCut, QuotaGroup, QuotaScope};
+use crate::account::{QuotaGroup, QuotaScope};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::key::{KeyId, KeyRecord};
-use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
+use crate::limit::{Acquire, Acquired, Caller, Draw, LimitDecision, RateLimiter, WindowStatus};
 use crate::name::{AccountId, PoolName};
 use crate::state::{AttachedState, StateOwner};
 
@@ -30,7 +32,8 @@ enum Subject {
     Pool(PoolName),
 }
 
-/// A rate limiter in memory: [`governor`]'s GCRA over all windows of a key at once, and a log for strict windows.
+/// A rate limiter in memory: [`governor`]'s GCRA over all windows of a key at once, a log for strict windows, and counts of
+/// the requests in flight.
 ///
 /// State is kept only for keys, accounts and pools that exist, up to the capacity. Idle state (all windows full) is
 /// dropped when room is needed. State that is not idle is never dropped: at the capacity, a new key is answered with
@@ -52,6 +55,8 @@ pub struct MemoryLimiter {
     owner: StateOwner,
     /// The owner of the compiled policies of groups.
     compiled: StateOwner,
+    /// The windows of an owner that has only slots.
+    without_quotas: Arc<CompiledGroup>,
     buckets: papaya::HashMap<Subject, Arc<Bucket>>,
     capacity: usize,
     /// The buckets of networks. Made for the first of them.
@@ -59,6 +64,66 @@ pub struct MemoryLimiter {
     network_capacity: usize,
     /// The number of buckets from which on idle ones are dropped.
     sweep_at: AtomicUsize,
+}
+
+/// The owner of a bucket, as a request names it.
+#[derive(Clone, Copy)]
+struct Owner<'a> {
+    caller: Caller<'a>,
+    counts: &'a QuotaScope,
+    /// The run-time state of the group or the limit, which has the bucket of a pool.
+    shared: &'a AttachedState,
+}
+
+impl<'a> Owner<'a> {
+    /// Returns the owner that a group of quotas counts.
+    #[inline]
+    fn of(draw: &Draw<'a>, group: &'a QuotaGroup) -> Self {
+        Self { caller: draw.caller, counts: group.counts(), shared: group.state() }
+    }
+
+    /// Returns the run-time state of the owner. A network has none.
+    #[inline]
+    fn state(self) -> Option<&'a AttachedState> {
+        match self.counts {
+            QuotaScope::Key => self.caller.key.map(KeyRecord::state),
+            QuotaScope::Account => self.caller.key.map(|key| key.account.state()),
+            QuotaScope::Network(_) => None,
+            QuotaScope::Pool(_) => Some(self.shared),
+        }
+    }
+
+    /// Returns the bucket to which the owner's state points.
+    #[inline]
+    fn bucket(self, limiter: StateOwner) -> Option<&'a Bucket> {
+        self.state()?.get(limiter)
+    }
+}
+
+/// A place in one of the limiter's maps.
+enum Place<'a> {
+    /// A bucket that is never dropped before its windows are full, and the state that points to it.
+    Kept(Subject, &'a AttachedState),
+    Network(Network),
+}
+
+impl<'a> Owner<'a> {
+    fn place(self) -> Result<Place<'a>, StoreError> {
+        Ok(match self.counts {
+            QuotaScope::Key => {
+                let key = self.caller.known_key()?;
+                Place::Kept(Subject::Key(key.id), key.state())
+            }
+            QuotaScope::Account => {
+                let account = &self.caller.known_key()?.account;
+                Place::Kept(Subject::Account(account.id.clone()), account.state())
+            }
+            QuotaScope::Network(cut) => {
+                Place::Network(Network { cut: *cut, network: self.caller.network(*cut)? })
+            }
+            QuotaScope::Pool(name) => Place::Kept(Subject::Pool(name.clone()), self.shared),
+        })
+    }
 }
 
 /// A bucket, by the pointer that its record stores or by look-up.
@@ -96,7 +161,8 @@ impl MemoryLimiter {
         let (owner, compiled, buckets) = (StateOwner::new(), StateOwner::new(), papaya::HashMap::new());
         let sweep_at = AtomicUsize::new(FEW.min(capacity));
         let (networks, network_capacity) = (OnceLock::new(), NETWORKS);
-        Self { owner, compiled, buckets, capacity, networks, network_capacity, sweep_at }
+        let without_quotas = Arc::new(CompiledGroup::empty());
+        Self { owner, compiled, without_quotas, buckets, capacity, networks, network_capacity, sweep_at }
     }
 
     /// Sets the number of networks whose windows are kept. It is rounded up to a multiple of 64.
@@ -162,10 +228,15 @@ impl MemoryLimiter {
 
     #[inline]
     fn find<'a>(&self, draw: &Draw<'a>, group: &'a QuotaGroup) -> Result<BucketRef<'a>, StoreError> {
-        match state_of(draw, group).and_then(|state| state.get::<Bucket>(self.owner)) {
+        match Owner::of(draw, group).bucket(self.owner) {
             Some(bucket) => Ok(BucketRef::Pointer(bucket)),
-            None => self.look_up(draw, group).map(BucketRef::Shared),
+            None => self.look_up_group(draw, group).map(BucketRef::Shared),
         }
+    }
+
+    #[cold]
+    fn look_up_group(&self, draw: &Draw<'_>, group: &QuotaGroup) -> Result<Arc<Bucket>, StoreError> {
+        self.look_up(Owner::of(draw, group), draw.now.ticks(), || self.compiled(group))
     }
 
     /// Runs `work` on the locked windows of a draw, whose buckets are in the map.
@@ -184,33 +255,34 @@ impl MemoryLimiter {
             drop(locked);
             let owners = draw.quotas.by_owner();
             held = owners
-                .map(|groups| self.look_up(draw, &groups[0]).map(BucketRef::Shared))
+                .map(|groups| self.look_up_group(draw, &groups[0]).map(BucketRef::Shared))
                 .collect::<Result<_, _>>()?;
         }
     }
 
-    /// Returns the bucket of the owner that a group counts, in the map. A bucket to which the record points is put back into
-    /// the map if it was dropped, so that the pointer can be used again.
+    /// Returns the bucket of an owner, in its map. A bucket to which the record points is put back into the map if it was
+    /// dropped, so that the pointer can be used again. A new bucket has windows for `group`. No state is attached for a
+    /// network, because a network has no record.
     #[cold]
-    fn look_up(&self, draw: &Draw<'_>, group: &QuotaGroup) -> Result<Arc<Bucket>, StoreError> {
-        let (subject, state) = match group.counts() {
-            QuotaScope::Key => {
-                let key = draw.caller.known_key()?;
-                (Subject::Key(key.id), key.state())
+    fn look_up(
+        &self,
+        owner: Owner<'_>,
+        now: u64,
+        group: impl FnOnce() -> Arc<CompiledGroup>,
+    ) -> Result<Arc<Bucket>, StoreError> {
+        let (subject, state) = match owner.place()? {
+            Place::Kept(subject, state) => (subject, state),
+            Place::Network(network) => {
+                let networks = self.networks.get_or_init(|| Networks::new(self.network_capacity));
+                return Ok(networks.get(network, now, || Bucket::new(group())));
             }
-            QuotaScope::Account => {
-                let account = &draw.caller.known_key()?.account;
-                (Subject::Account(account.id.clone()), account.state())
-            }
-            QuotaScope::Network(cut) => return self.of_network(draw, *cut, group),
-            QuotaScope::Pool(name) => (Subject::Pool(name.clone()), group.state()),
         };
         let buckets = self.buckets.pin();
         if let Some(bucket) = buckets.get(&subject) {
             state.attach(self.owner, Arc::clone(bucket));
             return Ok(Arc::clone(bucket));
         }
-        self.make_room(draw.now.ticks())?;
+        self.make_room(now)?;
         if let Some(own) = state.share::<Bucket>(self.owner) {
             let mut windows = own.lock();
             if !windows.dropped {
@@ -221,21 +293,9 @@ impl MemoryLimiter {
             windows.dropped = !Arc::ptr_eq(&kept, &own);
             return Ok(kept);
         }
-        let kept = buckets.get_or_insert_with(subject, || Arc::new(Bucket::new(self.compiled(group))));
+        let kept = buckets.get_or_insert_with(subject, || Arc::new(Bucket::new(group())));
         state.attach(self.owner, Arc::clone(kept));
         Ok(Arc::clone(kept))
-    }
-
-    /// Returns the bucket of the client's network. No state is attached for it, because a network has no record.
-    fn of_network(
-        &self,
-        draw: &Draw<'_>,
-        cut: NetworkCut,
-        group: &QuotaGroup,
-    ) -> Result<Arc<Bucket>, StoreError> {
-        let network = Network { cut, network: draw.caller.network(cut)? };
-        let networks = self.networks.get_or_init(|| Networks::new(self.network_capacity));
-        Ok(networks.get(network, draw.now.ticks(), || Bucket::new(self.compiled(group))))
     }
 
     /// Drops idle buckets if there may be no room for one more. At the capacity, these include the buckets to which
@@ -251,17 +311,6 @@ impl MemoryLimiter {
         let next = (self.buckets.len() * 2).clamp(FEW.min(self.capacity), self.capacity);
         self.sweep_at.store(next, Ordering::Relaxed);
         if self.buckets.len() >= self.capacity { Err(StoreError::overloaded()) } else { Ok(()) }
-    }
-}
-
-/// Returns the state of the owner that a group counts. A network has none.
-#[inline]
-fn state_of<'a>(draw: &Draw<'a>, group: &'a QuotaGroup) -> Option<&'a AttachedState> {
-    match group.counts() {
-        QuotaScope::Key => draw.caller.key.map(KeyRecord::state),
-        QuotaScope::Account => draw.caller.key.map(|key| key.account.state()),
-        QuotaScope::Network(_) => None,
-        QuotaScope::Pool(_) => Some(group.state()),
     }
 }
 
@@ -329,7 +378,7 @@ impl RateLimiter for MemoryLimiter {
         // Most draws count one owner, which needs no lists.
         if draw.quotas.has_one_owner()
             && let Some(group) = draw.quotas.groups().first()
-            && let Some(bucket) = state_of(draw, group).and_then(|state| state.get::<Bucket>(self.owner))
+            && let Some(bucket) = Owner::of(draw, group).bucket(self.owner)
         {
             let windows = bucket.lock();
             if !windows.dropped {
@@ -342,6 +391,17 @@ impl RateLimiter for MemoryLimiter {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.work(draw, |locked| window_statuses(self, locked, draw)).into()
+    }
+
+    #[inline]
+    fn acquire(&self, acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
+        self.acquire_share(acquire, NonZeroU32::MIN).into()
+    }
+
+    #[inline]
+    fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
+        self.free(acquire);
+        StoreFuture::ready(())
     }
 }
 

@@ -62,6 +62,11 @@ impl Networks {
         Arc::clone(shard.buckets.entry(network).or_insert_with(|| Arc::new(make())))
     }
 
+    /// Returns the bucket of a network, if it has one.
+    pub(super) fn known(&self, network: &Network) -> Option<Arc<Bucket>> {
+        self.shard(network).buckets.get(network).cloned()
+    }
+
     /// Drops the buckets whose windows are all full.
     pub(super) fn drop_idle(&self, now: u64) {
         for shard in &self.shards {
@@ -81,8 +86,8 @@ impl Networks {
 impl Shard {
     /// Drops the network of a sample whose windows are full first. Returns true if a window was not full.
     ///
-    /// A draw holds a pointer to its bucket, and such a bucket is not dropped. If all of a sample are in use, none is
-    /// dropped.
+    /// A draw holds a pointer to its bucket, and such a bucket is not dropped. Neither is that of a request in flight. If
+    /// all of a sample are in use, none is dropped.
     #[cold]
     fn forget_quietest(&mut self, now: u64) -> bool {
         let count = self.buckets.len();
@@ -92,7 +97,8 @@ impl Shard {
             let (_, bucket) = self.buckets.get_index(place)?;
             (Arc::strong_count(bucket) == 1).then(|| (bucket.lock().full_at(), place))
         };
-        let Some((full_at, place)) = sample.filter_map(full_at).min() else { return false };
+        let quietest = sample.filter_map(full_at).min().filter(|(full_at, _)| *full_at < u64::MAX);
+        let Some((full_at, place)) = quietest else { return false };
         self.buckets.swap_remove_index(place);
         full_at > now
     }

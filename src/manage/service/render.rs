@@ -119,6 +119,7 @@ pub(super) fn left(key: &KeyView, key_usage: &KeyUsage) -> Response<Bytes> {
         members.insert("plan".into(), key_usage.plan.as_str().into());
         members.insert("credits".into(), credits);
         members.insert("windows".into(), key_usage.windows.iter().map(window).collect());
+        members.insert("inFlight".into(), key_usage.in_flight.into());
         members.insert("caps".into(), Value::Object(caps));
     }
     answer(StatusCode::OK, data, None)

@@ -29,7 +29,7 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const REQUESTS: &str = "requests";
 
 /// The variables of a denial that its error details repeat beside code and message, if the kind has them.
-const METADATA: [&str; 13] = [
+const METADATA: [&str; 14] = [
     "request_id",
     "policy",
     "weight",
@@ -43,6 +43,7 @@ const METADATA: [&str; 13] = [
     "balance",
     "cost",
     "max_keys",
+    "max_in_flight",
 ];
 
 /// A responder for gRPC calls, which writes the presentation's texts as gRPC statuses.
@@ -109,7 +110,7 @@ impl Calls {
         let exact = match denial.kind() {
             DenialKind::CreditsExhausted => return Some(-1),
             DenialKind::Unavailable if !matches!(denial.cause(), Cause::Deadline) => SHORTEST_WAIT,
-            DenialKind::RateLimited | DenialKind::TooManyAttempts => {
+            DenialKind::RateLimited | DenialKind::InFlightLimited | DenialKind::TooManyAttempts => {
                 denial.retry_after().unwrap_or(SHORTEST_WAIT)
             }
             _ => return None,
@@ -158,6 +159,7 @@ fn of_kind(kind: DenialKind) -> Code {
         DenialKind::KeyLimitReached
         | DenialKind::CreditsExhausted
         | DenialKind::RateLimited
+        | DenialKind::InFlightLimited
         | DenialKind::TooManyAttempts => Code::ResourceExhausted,
         DenialKind::Conflict => Code::Aborted,
         DenialKind::MethodNotAllowed => Code::Unimplemented,

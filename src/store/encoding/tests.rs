@@ -41,6 +41,7 @@ fn full() -> KeyRecord {
     let pool = QuotaPolicy::new(u32::MAX, Duration::from_hours(366 * 24)).unwrap();
     key.quotas =
         Some(vec![QuotaRef::Policy(pool.with_name("p").unwrap().counting(QuotaScope::Pool("x".into())))]);
+    key.in_flight = Some(8);
     key.caps = Some([("cursor".to_owned(), ParamLimit::Forbidden)].into());
     key.metadata = [("a".to_owned(), "b".to_owned())].into();
     key

@@ -10,6 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::test::{TestRequest, init_service};
 use actix_web::{App, Error, HttpResponse};
 use bytes::Bytes;
+use tollgate::adapter::GatedBody;
 use tollgate::gate::FinalCost;
 use tollgate::{Credits, Gate, TollgateTransform};
 
@@ -119,7 +120,7 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-fn read(response: ServiceResponse<EitherBody<Body>>, reader: Reader) {
+fn read(response: ServiceResponse<EitherBody<GatedBody<Body>>>, reader: Reader) {
     if reader != Reader::Reads {
         return;
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use http::Request;
 use tollgate::account::AccountStatus;
 use tollgate::config::Config;
 use tollgate::key::KeyStatus;
-use tollgate::{Credits, DenialKind};
+use tollgate::{Credits, DenialKind, RequestView};
 
 use crate::fixture::{Answer, Stage};
 
@@ -29,6 +30,9 @@ min_plan = "pro"
 [[rules]]
 route = "/scoped"
 scope = { any = ["quotes:read", "quotes:all"] }
+[[rules]]
+route = "/held"
+in_flight = 1
 [[rules]]
 route = "/dear"
 cost = 7
@@ -57,6 +61,7 @@ fn seed(stage: &Stage) {
     stage.put("acme_scop0000", "free", |_, key| key.scopes = Some(vec![]));
     stage.put("acme_poor0000", "free", |_, _| {});
     stage.put("acme_busy0000", "free", |_, _| {});
+    stage.put("acme_held0000", "free", |_, _| {});
     stage.put("acme_lost0000", "gold", |_, _| {});
     stage.ledger.set_balance("account of acme_poor0000", Credits::new(3), stage.gate.clock().now().wall());
 }
@@ -124,6 +129,11 @@ async fn refusals(stage: &Stage) -> Vec<(&'static str, u16, Answer)> {
     answers.push(("rate_limited", 429, busy));
     let guesses = stage.play(&[GUESSES; 41]).await.pop().unwrap();
     answers.push(("too_many_attempts", 429, guesses));
+    let request = Request::get("/held").header("x-api-key", "acme_held0000").body(()).unwrap();
+    let held = stage.gate.admit(&RequestView::of(&request)).await.unwrap();
+    let beyond = stage.play(&["GET /held; x-api-key: acme_held0000"]).await.remove(0);
+    answers.push(("in_flight_limited", 429, beyond));
+    drop(held);
     answers
 }
 
@@ -145,7 +155,7 @@ fn requests_cover_every_denial_kind() {
     let met: BTreeSet<_> = REQUESTS
         .iter()
         .map(|(_, kind, _)| *kind)
-        .chain(["rate_limited", "too_many_attempts"])
+        .chain(["rate_limited", "in_flight_limited", "too_many_attempts"])
         .chain(OF_MANAGEMENT)
         .collect();
     let left: Vec<_> =

@@ -5,9 +5,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate::account::{NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
+use tollgate::account::{
+    InFlightLimit, InFlightLimits, NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas,
+};
 use tollgate::clock::Now;
-use tollgate::limit::{Draw, LimitDecision, WindowStatus};
+use tollgate::limit::{Acquire, Acquired, Draw, LimitDecision, WindowStatus};
 use tollgate::{Account, KeyId, KeyRecord, MemoryLimiter, RateLimiter, StoreFuture};
 
 use super::broken_store::{answer, ready};
@@ -56,6 +58,15 @@ rules! {
     TakesTheRestWhenRefused,
     RefusesHeavyRequests,
     WaitsForPartOfTheWeight,
+    GivesOneSlotMore,
+    GivesNoSlot,
+    KeepsReleasedSlots,
+    FreesTheFirstLimit,
+    TakesSomeSlots,
+    NamesTheLastLimit,
+    ForgetsChangedLimits,
+    TakesACellForASlot,
+    LooksThenAcquires,
 }
 
 #[derive(Debug)]
@@ -169,15 +180,68 @@ impl Broken {
     fn changed<'d>(&self, draw: &Draw<'_>, key: Option<&'d KeyRecord>, quotas: &'d Quotas) -> Draw<'d> {
         let mut changed = Draw::keyless(quotas, self.now(draw.now));
         changed.caller.key = key;
-        changed.caller.address = draw.caller.address.map(|address| match (self.rule, address) {
+        changed.caller.address = self.address(draw.caller.address);
+        changed
+    }
+
+    fn address(&self, address: Option<IpAddr>) -> Option<IpAddr> {
+        address.map(|address| match (self.rule, address) {
             (Some(Rule::MixesNetworks), _) => IpAddr::from([192, 0, 2, 1]),
             (Some(Rule::KeepsMappedAddressesApart), IpAddr::V6(v6)) => {
                 // An address beside the mapped ones.
                 v6.to_ipv4_mapped().map_or(address, |_| Ipv6Addr::from_bits(v6.to_bits() + (1 << 64)).into())
             }
             _ => address,
-        });
+        })
+    }
+
+    fn limits(&self, limits: &InFlightLimits) -> InFlightLimits {
+        let changed = |limit: &InFlightLimit| {
+            let counts = match (self.rule, limit.counts()) {
+                (Some(Rule::TakesPoolsForOne), QuotaScope::Pool(_)) => QuotaScope::Pool("one".into()),
+                (Some(Rule::CountsKeysAlone), _) => QuotaScope::Key,
+                (_, counts) => counts.clone(),
+            };
+            let origin = match (self.rule, limit.origin()) {
+                (Some(Rule::IgnoresOrigins), _) => QuotaOrigin::Plan,
+                (Some(Rule::MixesRules), QuotaOrigin::Rule(_)) => QuotaOrigin::Rule("one".into()),
+                (Some(Rule::MixesRules), QuotaOrigin::Shared(_)) => QuotaOrigin::Shared("one".into()),
+                (Some(Rule::ForgetsChangedLimits), origin) => {
+                    QuotaOrigin::Rule(format!("{origin:?} {}", limit.most()).into())
+                }
+                (_, origin) => origin.clone(),
+            };
+            let more = u32::from(self.rule == Some(Rule::GivesOneSlotMore));
+            InFlightLimit::new(limit.most() + more).unwrap().counting(counts).of(origin)
+        };
+        InFlightLimits::new(limits.all().iter().map(changed))
+    }
+
+    /// Returns the request for slots of this caller at this limiter.
+    fn changed_slots<'d>(
+        &self,
+        acquire: &Acquire<'_>,
+        key: Option<&'d KeyRecord>,
+        limits: &'d InFlightLimits,
+    ) -> Acquire<'d> {
+        let mut changed = Acquire::keyless(acquire.id, limits, acquire.now);
+        (changed.caller.key, changed.caller.address) = (key, self.address(acquire.caller.address));
         changed
+    }
+
+    /// Takes a slot of one limit after the other.
+    fn acquire_each(&self, acquire: &Acquire<'_>) -> Acquired {
+        let mut full = None;
+        for (limit, one) in acquire.limits.all().iter().enumerate() {
+            let alone = InFlightLimits::new([one.clone()]);
+            let mut one = *acquire;
+            one.limits = &alone;
+            let acquired = ready(self.inner.acquire(&one));
+            if matches!(acquired, Acquired::Full { .. }) {
+                full = full.or(Some(Acquired::Full { limit }));
+            }
+        }
+        full.unwrap_or(Acquired::Held { local: false })
     }
 
     /// Draws from one window after the other.
@@ -291,5 +355,48 @@ impl RateLimiter for Broken {
             _ => {}
         }
         StoreFuture::ready(window_statuses)
+    }
+
+    fn acquire(&self, acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
+        let key = acquire.caller.key.map(|key| self.key(key, &Quotas::default()));
+        let limits = self.limits(acquire.limits);
+        let acquire = self.changed_slots(acquire, key.as_ref(), &limits);
+        let mut acquired = match answer(self.inner.acquire(&acquire)) {
+            Err(_) if self.rule == Some(Rule::AdmitsUnknownOwners) => Acquired::Held { local: false },
+            Err(error) => return StoreFuture::failed(error),
+            Ok(acquired) => acquired,
+        };
+        let is_held = matches!(acquired, Acquired::Held { .. });
+        match self.rule {
+            Some(Rule::TakesSomeSlots) if !is_held => acquired = self.acquire_each(&acquire),
+            // The slot is given before the others have looked.
+            Some(Rule::LooksThenAcquires) if is_held => {
+                ready(self.inner.release(&acquire));
+                std::thread::sleep(Duration::from_millis(3));
+                drop(self.inner.acquire(&acquire));
+            }
+            _ => {}
+        }
+        match (self.rule, &mut acquired) {
+            (Some(Rule::GivesNoSlot), _) => acquired = Acquired::Full { limit: 0 },
+            (Some(Rule::NamesTheLastLimit), Acquired::Full { limit }) => *limit = limits.all().len() - 1,
+            (Some(Rule::TakesACellForASlot), _) => {
+                let quotas = Quotas::new([QuotaPolicy::new(3, Duration::from_hours(1)).unwrap()]);
+                drop(self.inner.draw(&Draw::new(acquire.caller.key.unwrap(), &quotas, acquire.now)));
+            }
+            _ => {}
+        }
+        StoreFuture::ready(acquired)
+    }
+
+    fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
+        let key = acquire.caller.key.map(|key| self.key(key, &Quotas::default()));
+        let limits = self.limits(acquire.limits);
+        let limits = match self.rule {
+            Some(Rule::KeepsReleasedSlots) => InFlightLimits::default(),
+            Some(Rule::FreesTheFirstLimit) => InFlightLimits::new(limits.all().first().cloned()),
+            _ => limits,
+        };
+        self.inner.release(&self.changed_slots(acquire, key.as_ref(), &limits))
     }
 }
