@@ -33,6 +33,7 @@
 //! | `tollgate_sweeps_total` | counter | `ledger` | Sweeps for abandoned charges. `ledger` is `memory`, `sql` or `redis`. |
 //! | `tollgate_swept_charges_total` | counter | `ledger` | Charges, or leased blocks, that a sweep closed. |
 //! | `tollgate_usage_batches_total` | counter | `result` | Batches of usage. `result` is `written` or `failed`. |
+//! | `tollgate_usage_folded_total` | counter | | Requests whose key, account and rule usage left out, because there were too many rows. They are counted when usage is flushed. |
 //! | `tollgate_networks_forgotten_total` | counter | `of` | Networks of clients whose counts were dropped because there was no place for a further network. `of` is `attempts` for failed attempts, and `windows` for quotas in memory. |
 //! | `tollgate_events_dropped_total` | counter | `sink` | Decision events that a sink dropped. `sink` is `channel`, `cloud_events` or `usage`. |
 //!
@@ -71,7 +72,7 @@ pub(crate) use handle::{Counter, Gauge, Histogram};
 pub(crate) use parts::{
     AnnouncementMetrics, CacheMetrics, CircuitMetrics, LeaseMetrics, networks_forgotten, swept,
 };
-pub(crate) use parts::{usage_batch_failed, usage_batch_written, usage_events_dropped};
+pub(crate) use parts::{usage_batch_failed, usage_batch_written, usage_events_dropped, usage_folded};
 
 /// Upper bounds of histogram buckets, in seconds, for all durations of this crate: from a microsecond, for a gate with back ends in
 /// memory, to ten seconds.

@@ -169,6 +169,11 @@ pub(crate) fn usage_batch_failed() {
     Counter::new(&defined::USAGE_BATCHES, &[("result", "failed")]).add(1);
 }
 
+/// Counts requests whose detail was left out.
+pub(crate) fn usage_folded(count: u64) {
+    Counter::new(&defined::USAGE_FOLDED, &[]).add(count);
+}
+
 /// Counts decision events that the usage sink dropped.
 pub(crate) fn usage_events_dropped(count: u64) {
     Counter::new(&defined::EVENTS_DROPPED, &[("sink", "usage")]).add(count);

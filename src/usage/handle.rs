@@ -2,7 +2,7 @@
 
 use std::any::type_name;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -97,6 +97,8 @@ struct Shared {
     /// True after a call of `shutdown`.
     is_shut_down: AtomicBool,
     failure: trace::Mode,
+    /// The number of folded requests that the metric has counted.
+    told_folded: AtomicU64,
 }
 
 /// The state of a gate's usage in this process.
@@ -150,6 +152,7 @@ impl Usage {
             is_shut_down: AtomicBool::new(false),
             options,
             failure,
+            told_folded: AtomicU64::new(0),
         }))
     }
 
@@ -283,6 +286,11 @@ impl Shared {
     async fn flush(&self) -> Result<(), StoreError> {
         let _writing = self.writing.lock().await;
         let rows = self.cells.take();
+        let folded = self.cells.folded();
+        let told = self.told_folded.swap(folded, Ordering::Relaxed);
+        if folded > told {
+            metrics::usage_folded(folded - told);
+        }
         self.queued(|queue| queue.push(rows));
         let mut done = Ok(());
         loop {

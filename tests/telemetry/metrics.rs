@@ -18,6 +18,7 @@ use tollgate::key::{KeyHash, KeyHasher};
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::store::{CachedStore, Change, InvalidationBus, InvalidationSink};
 use tollgate::telemetry::EventChannel;
+use tollgate::usage::UsageOptions;
 use tollgate::{
     Account, CreditLedger, Credits, Gate, KeyRecord, KeyStore, ManualClock, MemoryLedger, RequestView, Rule,
     StoreError, StoreFuture,
@@ -419,6 +420,29 @@ async fn sweeps_and_dropped_events_are_counted() {
     assert_eq!(world.ledger.close_abandoned(now), 0);
     assert_eq!(metrics.value("tollgate_sweeps_total{ledger=\"memory\"}"), 1);
     assert_eq!(metrics.value("tollgate_swept_charges_total{ledger=\"memory\"}"), 0);
+}
+
+#[tokio::test]
+async fn folded_requests_are_counted() {
+    let metrics = Metrics::default();
+    let _installed = metrics.install();
+    let world = World::new();
+    let mut options = UsageOptions::default();
+    (options.flush, options.max_rows) = (None, 1);
+    let gate = world.kwery().deny_unmatched().usage_options(options).build().unwrap();
+    for number in 0..200 {
+        let key = format!("kwery_live_{number:010}");
+        world.plain_key(&key);
+        let request = with_key("GET /v1/items/a", &key).body(()).unwrap();
+        let _ = gate.admit(&RequestView::of(&request)).await;
+    }
+    let usage = gate.usage().unwrap();
+    for _ in 0..2 {
+        usage.flush().await.unwrap();
+        assert!(usage.status().folded > 0);
+        let folded = i64::try_from(usage.status().folded).unwrap();
+        assert_eq!(metrics.value("tollgate_usage_folded_total"), folded);
+    }
 }
 
 #[tokio::test]
