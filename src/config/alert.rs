@@ -108,6 +108,13 @@ pub(super) fn with_alerts(mut builder: GateBuilder, config: &Config) -> Result<G
             let problem = "the webhook is never called, because there is no alert";
             return Err(within(ConfigError::new("", problem, expected)));
         }
+        // The error does not quote the URL, which may contain a token.
+        if config.webhooks[..place].iter().any(|other| other.url == webhook.url) {
+            let expected = "give each webhook its own URL";
+            return Err(within(
+                ConfigError::new("", "another webhook has the same URL", expected).in_member("url"),
+            ));
+        }
         builder = webhook.add(builder).map_err(within)?;
     }
     Ok(builder)

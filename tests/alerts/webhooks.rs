@@ -369,6 +369,6 @@ fn configured_webhook_is_checked_and_signs() {
     assert!(error.expected().contains("`allow_private`"), "{error}");
     let twice = "[[webhooks]]\nurl = 'https://acme.example/'\nsecret = 'file:";
     let error = read("https://acme.example/", &format!("{twice}{}'", file.display())).unwrap();
-    assert!(error.to_string().contains("two alert sinks have the same name"), "{error}");
+    assert_eq!((error.member(), error.problem()), ("webhooks[1].url", "another webhook has the same URL"));
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -128,7 +128,7 @@ impl Operator {
         let stored = store.database().map(|database| StoredAudit::new(SqlAuditStore::new(database)));
         let audit = Audit { file, stored };
         let mut config = Config::read(&config)?;
-        // The nodes of the service deliver the alerts. The command needs no secret of a webhook.
+        // The nodes of the service deliver the alerts.
         config.webhooks.clear();
         let gate = config.builder()?.store(Arc::clone(&store.keys));
         let gate = match store.ledger() {

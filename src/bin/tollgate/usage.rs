@@ -50,6 +50,9 @@ pub(crate) async fn run(verb: &str, arguments: &mut Arguments, operator: &Operat
     }
     let order = arguments.read::<TopOrder>("by")?.unwrap_or_default();
     let limit = arguments.limit()?.unwrap_or(TOP);
+    if limit == 0 {
+        return Err(arguments::Usage("`--limit` is 0; write at least 1".into()).into());
+    }
     arguments.end()?;
     Ok(Answer::Top(usage.top(filter, range, order, limit).await?, is_csv))
 }

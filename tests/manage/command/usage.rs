@@ -109,7 +109,12 @@ fn erased_account_has_no_usage() -> Result<(), Fault> {
 fn revocation_by_the_command_is_told() -> Result<(), Fault> {
     let desk = Desk::with_store("alert-of-command", "sqlite:keys.db")?;
     let config = desk.0.join("gate.toml");
-    let text = format!("{}\n[[alerts]]\nwhen = {{ revoked = true }}\n", std::fs::read_to_string(&config)?);
+    let secret = desk.0.join("webhook.secret");
+    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")?;
+    let webhook =
+        format!("[[webhooks]]\nurl = 'https://acme.example/'\nsecret = 'file:{}'\n", secret.display());
+    let alerts = format!("[[alerts]]\nwhen = {{ revoked = true }}\n{webhook}");
+    let text = format!("{}\n{alerts}", std::fs::read_to_string(&config)?);
     std::fs::write(config, text)?;
     desk.done(&["accounts", "create", "ada", "--plan", "pro"])?;
     let (id, _) = desk.issue("ada")?;
@@ -119,6 +124,9 @@ fn revocation_by_the_command_is_told() -> Result<(), Fault> {
         let database = Database::connect(&url).await?;
         let store = SqlAlertStore::new(&database);
         let told = store.claimed(AlertKind::Revoked, Timestamp::from_millis(0), 10).await?;
+        // The next node delivers it to its own sinks.
+        let far = Timestamp::from_millis(i64::MAX);
+        assert_eq!(store.forward("*", &["mails".to_owned()], far).await?, 1);
         database.close().await;
         Ok::<_, Fault>(told)
     })?;
@@ -130,7 +138,8 @@ fn revocation_by_the_command_is_told() -> Result<(), Fault> {
 fn invalid_usage_commands_are_refused() -> Result<(), Fault> {
     let desk = Desk::with_store("usage-invalid", "sqlite:keys.db")?;
     desk.done(&["accounts", "create", "ada", "--plan", "pro"])?;
-    let rows: [(&[&str], &str); 7] = [
+    let rows: [(&[&str], &str); 8] = [
+        (&["top", "--limit", "0"], "`--limit` is 0"),
         (&["key", "no-uuid"], "`id`"),
         (&["all", "--step", "week"], "`step`"),
         (&["all", "--from", "2026-04-30"], "`from`"),
