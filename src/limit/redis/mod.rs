@@ -41,6 +41,11 @@ use crate::redis::RedisServer;
 /// (`maxmemory-policy`), or that fails over to a replica that lags, may lose windows. The requests that a lost window
 /// had counted are then admitted once more.
 ///
+/// # Requests in flight
+///
+/// This limiter does not count requests in flight. A request that has such a limit is denied with 503. Behind a
+/// [`LocalFallback`](crate::limit::LocalFallback), each node applies its share of the limit.
+///
 /// # In a cluster
 ///
 /// Windows that count a key or an account are stored in the account's slot. Windows that count a pool or a network are
