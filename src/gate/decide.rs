@@ -263,13 +263,9 @@ impl Decision {
             }
             KeySearch::Absent => {
                 // An outer gate may have removed the key from the request, so that no source contains it.
-                let taken = view.taken().and_then(|taken| core.hash_of_taken(&taken, hasher));
                 self.source = usize::MAX;
-                match taken {
-                    Some(hash) => hash,
-                    None if view.taken().is_some() => return Err(Denial::of(DenialKind::Missing)),
-                    None => return Ok(None),
-                }
+                let Some(taken) = view.taken() else { return Ok(None) };
+                core.hash_of_taken(&taken, hasher).ok_or_else(|| Denial::of(DenialKind::Missing))?
             }
             KeySearch::Malformed | KeySearch::Foreign => return Err(Denial::of(DenialKind::Malformed)),
             KeySearch::Twice => return Err(Denial::of(DenialKind::Duplicate)),

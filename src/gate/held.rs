@@ -17,21 +17,21 @@ use crate::spare::{self, Spare};
 use crate::trace;
 
 /// The slots of a request. They are released when this is dropped. Empty if no limit on requests in flight applies.
+// Boxed, because most requests have none: a pointer is moved and dropped in few instructions.
 #[derive(Debug, Default)]
-pub(crate) struct Held(Repr);
+pub(crate) struct Held(Option<Box<Slotted>>);
 
-#[derive(Debug, Default)]
-enum Repr {
-    #[default]
+#[derive(Debug)]
+enum Slotted {
+    /// The content of a spare box.
     Nothing,
-    // Boxed, because a move of it costs every request more than a move of the pointer. `None` only in a spare box.
-    Own(Box<Option<Slots>>),
+    Own(Slots),
     Shared(RequestSlot),
 }
 
 thread_local! {
     #[allow(clippy::vec_box, reason = "the boxes themselves are reused")]
-    static SPARE: Spare<Option<Slots>> = const { RefCell::new(Vec::new()) };
+    static SPARE: Spare<Slotted> = const { RefCell::new(Vec::new()) };
 }
 
 /// The slots of one request.
@@ -126,32 +126,30 @@ impl Held {
         }
         let reserved = ReservedSlots { id: SlotId::new(found.core.charge_ids.next()), address, now };
         let found = FoundKey { choice, ..found.clone() };
-        self.0 =
-            Repr::Own(spare::boxed(&SPARE, Some(Slots { reserved, found, is_held: false, local: false })));
+        let slots = Slots { reserved, found, is_held: false, local: false };
+        self.0 = Some(spare::boxed(&SPARE, Slotted::Own(slots)));
         reserved
     }
 
     /// Marks the slots as held. They are released when this is dropped.
     pub(super) fn hold(&mut self, local: bool) {
-        if let Repr::Own(slots) = &mut self.0
-            && let Some(slots) = &mut **slots
-        {
+        if let Some(Slotted::Own(slots)) = self.0.as_deref_mut() {
             (slots.is_held, slots.local) = (true, local);
         }
     }
 
     fn slots(&self) -> Option<&Slots> {
-        match &self.0 {
-            Repr::Nothing => None,
-            Repr::Own(slots) => slots.as_ref().as_ref(),
-            Repr::Shared(RequestSlot(slots)) => Some(slots),
+        match self.0.as_deref()? {
+            Slotted::Nothing => None,
+            Slotted::Own(slots) => Some(slots),
+            Slotted::Shared(RequestSlot(slots)) => Some(slots),
         }
     }
 
     /// Returns true if no slots are held.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self.0, Repr::Nothing)
+        self.0.is_none()
     }
 
     /// Returns true if the slots include those of the key's limit.
@@ -166,16 +164,13 @@ impl Held {
     /// Returns the slots in a form that can be cloned.
     #[cold]
     pub(super) fn share(&mut self) -> Option<RequestSlot> {
-        let shared = match std::mem::take(&mut self.0) {
-            Repr::Nothing => return None,
-            Repr::Shared(shared) => shared,
-            Repr::Own(mut slots) => {
-                let own = slots.take();
-                spare::keep(&SPARE, slots);
-                RequestSlot(Arc::new(own?))
-            }
+        let slotted = self.0.as_deref_mut()?;
+        let shared = match std::mem::replace(slotted, Slotted::Nothing) {
+            Slotted::Nothing => return None,
+            Slotted::Own(slots) => RequestSlot(Arc::new(slots)),
+            Slotted::Shared(shared) => shared,
         };
-        self.0 = Repr::Shared(shared.clone());
+        *slotted = Slotted::Shared(shared.clone());
         Some(shared)
     }
 }
@@ -183,11 +178,16 @@ impl Held {
 impl Drop for Held {
     #[inline]
     fn drop(&mut self) {
-        if let Repr::Own(mut slots) = std::mem::take(&mut self.0) {
-            *slots = None;
-            spare::keep(&SPARE, slots);
+        if let Some(slotted) = self.0.take() {
+            release(slotted);
         }
     }
+}
+
+#[cold]
+fn release(mut slotted: Box<Slotted>) {
+    *slotted = Slotted::Nothing;
+    spare::keep(&SPARE, slotted);
 }
 
 impl Slots {

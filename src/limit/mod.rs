@@ -88,15 +88,14 @@ pub struct Caller<'a> {
     pub address: Option<IpAddr>,
 }
 
+#[cfg(any(feature = "memory", feature = "redis"))]
 impl<'a> Caller<'a> {
     /// Returns the key, whose windows, or whose account's windows, are drawn from.
-    #[cfg(any(feature = "memory", feature = "redis"))]
     pub(crate) fn known_key(&self) -> Result<&'a KeyRecord, StoreError> {
         self.key.ok_or_else(|| StoreError::rejected("a quota counts keys or accounts, and there is no key"))
     }
 
     /// Returns the client's network, whose windows are drawn from.
-    #[cfg(any(feature = "memory", feature = "redis"))]
     pub(crate) fn network(&self, cut: NetworkCut) -> Result<IpNet, StoreError> {
         let network = self.address.map(|address| cut.of(address));
         network.ok_or_else(|| StoreError::rejected("a quota counts networks, and the address is unknown"))
