@@ -182,9 +182,13 @@ mod tests {
     #[test]
     fn examples_are_valid() {
         for (path, shape, example) in SHAPES {
-            // A quota is required beside a network.
-            let quota = if path == "attempts.network" { "attempts.quota = '20 per minute'\n" } else { "" };
-            let text = quota.to_owned() + &file(path, shape, example);
+            // Another member is required beside a network.
+            let required = match path {
+                "anonymous.network" => "anonymous.plan = 'anonymous'\n",
+                "attempts.network" => "attempts.quota = '20 per minute'\n",
+                _ => "",
+            };
+            let text = required.to_owned() + &file(path, shape, example);
             super::check(&text, "acme.toml").unwrap();
             Config::deserialize(toml::Deserializer::parse(&text).unwrap()).unwrap();
         }
