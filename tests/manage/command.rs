@@ -267,6 +267,7 @@ fn file_keeps_every_field() -> Result<(), Fault> {
     assert_eq!(key["issuedBy"], *parent);
     let quota = json!({
         "name": "10s", "quota": 5, "windowSeconds": 10.0, "counts": "pool:shared", "strict": false, "burst": null,
+        "unit": null,
     });
     assert_eq!((&key["quotas"], &key["caps"]), (&json!([quota]), &account["caps"]));
     for _ in 0..2 {

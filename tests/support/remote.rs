@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tollgate::clock::{Now, Timestamp};
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::KeyHash;
-use tollgate::limit::{Draw, LimitDecision, WindowStatus};
+use tollgate::limit::{Acquire, Acquired, Draw, LimitDecision, WindowStatus};
 use tollgate::{
     Account, Clock, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreError, StoreFuture,
 };
@@ -143,6 +143,14 @@ impl<T: RateLimiter> RateLimiter for Remote<T> {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.ask(|limiter| limiter.peek(draw))
+    }
+
+    fn acquire(&self, slots: &Acquire<'_>) -> StoreFuture<Acquired> {
+        self.ask(|limiter| limiter.acquire(slots))
+    }
+
+    fn release(&self, slots: &Acquire<'_>) -> StoreFuture<()> {
+        self.ask(|limiter| limiter.release(slots))
     }
 }
 

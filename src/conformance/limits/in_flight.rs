@@ -84,21 +84,21 @@ impl Requests {
         self.limiter.acquire(&self.slots(id))
     }
 
-    /// Returns the ids of the slots that are given to `requests` requests.
-    async fn hold(&self, requests: usize) -> Result<Vec<SlotId>, Fault> {
+    /// Returns the slots that are given to `requests` requests: their id, and true if they are of a node's own share.
+    async fn hold(&self, requests: usize) -> Result<Vec<(SlotId, bool)>, Fault> {
         let mut held = Vec::new();
         for _ in 0..requests {
             let id = fresh::slots();
-            if let Acquired::Held { .. } = self.acquire(id).await? {
-                held.push(id);
+            if let Acquired::Held { local } = self.acquire(id).await? {
+                held.push((id, local));
             }
         }
         Ok(held)
     }
 
-    async fn release(&self, held: &[SlotId]) -> Result<(), Fault> {
-        for id in held {
-            self.limiter.release(&self.slots(*id)).await?;
+    async fn release(&self, held: &[(SlotId, bool)]) -> Result<(), Fault> {
+        for (id, local) in held {
+            self.limiter.release(&self.slots(*id).held_locally(*local)).await?;
         }
         Ok(())
     }
@@ -282,11 +282,11 @@ async fn racing_requests_hold_no_more_than_the_limit(limiter: Limiter) -> Verdic
             }
         });
         let answers = race(calls).await?;
-        let held: Vec<_> = answers
-            .iter()
-            .filter(|(_, acquired)| matches!(acquired, Acquired::Held { .. }))
-            .map(|(id, _)| *id)
-            .collect();
+        let held = |(id, acquired)| match acquired {
+            Acquired::Held { local } => Some((id, local)),
+            Acquired::Full { .. } => None,
+        };
+        let held: Vec<_> = answers.into_iter().filter_map(held).collect();
         same("how many of 16 are given, of 5", held.len(), 5)?;
         requests.release(&held).await?;
     }
