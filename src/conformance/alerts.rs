@@ -18,7 +18,7 @@ pub(super) fn suite(store: &Store) -> Suite {
 fn checks(store: &Store) -> Vec<Check> {
     checks![store:
         a_crossing_is_claimed_once,
-        crossings_differ_by_kind_subject_and_threshold,
+        each_part_of_a_crossing_tells_it_apart,
         a_later_period_is_claimed,
         an_earlier_period_is_not_claimed,
         a_crossing_of_a_wrong_clock_does_not_hold,
@@ -131,7 +131,7 @@ async fn a_crossing_is_claimed_once(store: Store) -> Verdict {
     same("the second claim", subject.claim(&crossing).await?, false)
 }
 
-async fn crossings_differ_by_kind_subject_and_threshold(store: Store) -> Verdict {
+async fn each_part_of_a_crossing_tells_it_apart(store: Store) -> Verdict {
     let subject = Subject::new(store);
     let crossing = subject.crossing(7);
     same("the claim", subject.claim(&crossing).await?, true)?;

@@ -8,9 +8,8 @@ use std::time::Duration;
 use http::Request;
 use http::request::Builder;
 use support::events::Recorder;
-use support::{World, with_key, without_key};
+use support::{World, from, with_key, without_key};
 use tollgate::account::{Allowance, NetworkCut, ParamLimit, PlanRule, QuotaPolicy, QuotaRef, QuotaScope};
-use tollgate::adapter::Peer;
 use tollgate::gate::{AttemptLimit, TrustedProxies};
 use tollgate::key::{KeyStatus, Length};
 use tollgate::manage::ManageError;
@@ -53,20 +52,8 @@ fn built(world: &World, with: impl FnOnce(GateBuilder) -> GateBuilder) -> Gate {
     with(builder(world)).build().unwrap()
 }
 
-fn from(request: Builder, address: &str) -> Builder {
-    request.extension(Peer(address.parse().unwrap()))
-}
-
 fn home(route: &str) -> Builder {
     from(without_key(route), "192.0.2.7")
-}
-
-async fn statuses(world: &World, gate: &Gate, requests: impl IntoIterator<Item = Builder>) -> Vec<u16> {
-    let mut statuses = Vec::new();
-    for request in requests {
-        statuses.push(world.send(gate, request).await.status);
-    }
-    statuses
 }
 
 #[tokio::test]
@@ -98,11 +85,11 @@ async fn networks_are_limited_apart() {
     let key = "pk=:bmV0d29yayBhbm9ueW1vdXM=:";
     assert_eq!(answer.header("ratelimit").unwrap(), format!("\"minute\";r=1;t=30;{key}"));
     let requests = ["192.0.2.7", "192.0.2.7", "192.0.2.8", "2001:db8::1", "2001:db8::2", "2001:db8::3"];
-    assert_eq!(statuses(&world, &gate, requests.map(ticker)).await, [200, 429, 200, 200, 200, 429]);
+    assert_eq!(world.statuses(&gate, requests.map(ticker)).await, [200, 429, 200, 200, 200, 429]);
     let denied = world.send(&gate, ticker("192.0.2.7")).await;
     assert_eq!((denied.status, denied.header("retry-after")), (429, Some("30")));
     world.clock.advance(Duration::from_secs(30));
-    assert_eq!(statuses(&world, &gate, ["192.0.2.7"; 2].map(ticker)).await, [200, 429]);
+    assert_eq!(world.statuses(&gate, ["192.0.2.7"; 2].map(ticker)).await, [200, 429]);
 }
 
 /// A request with anything that is meant as a key is denied, whatever is wrong with it.
@@ -176,7 +163,7 @@ async fn bad_key_is_never_anonymous() {
     let both = both.body(()).unwrap();
     assert_eq!(rejecting.admit(&RequestView::of(&both)).await.unwrap_err().kind(), Kind::Duplicate);
     // None of them was counted as a request without a key.
-    assert_eq!(statuses(&world, &gate, [plain(), plain(), plain()]).await, [200, 200, 429]);
+    assert_eq!(world.statuses(&gate, [plain(), plain(), plain()]).await, [200, 200, 429]);
 }
 
 #[tokio::test]
@@ -195,7 +182,7 @@ async fn key_beside_the_only_source_is_denied() {
     let bearer = plain().header("authorization", format!("Bearer {KEY}"));
     let requests =
         [bearer, plain().header("x-api-key", KEY), plain().header("authorization", "Basic QTpC"), plain()];
-    assert_eq!(statuses(&world, &gate, requests).await, [401, 401, 200, 200]);
+    assert_eq!(world.statuses(&gate, requests).await, [401, 401, 200, 200]);
 }
 
 #[tokio::test]
@@ -206,9 +193,9 @@ async fn only_rules_that_say_so_serve_without_a_key() {
     let gate = built(&world, |builder| builder.rule(Rule::new("GET /closed").unwrap()).rule(named));
     let requests =
         ["GET /closed", "GET /nowhere", "POST /ticker", "GET /ticker/", "GET /named/%61"].map(home);
-    assert_eq!(statuses(&world, &gate, requests).await, [401, 401, 401, 401, 200]);
+    assert_eq!(world.statuses(&gate, requests).await, [401, 401, 401, 401, 200]);
     assert_eq!(
-        statuses(&world, &gate, ["GET /named/a/../b", "GET /named//", "GET /named/a%2Fb"].map(home)).await,
+        world.statuses(&gate, ["GET /named/a/../b", "GET /named//", "GET /named/a%2Fb"].map(home)).await,
         [401; 3]
     );
 }
@@ -237,26 +224,26 @@ async fn rule_quotas_count_the_network() {
     let rare = |address| from(without_key("GET /rare"), address);
     // The plan's terms for the rule: one a minute. The cut is 24 bits.
     assert_eq!(
-        statuses(&world, &gate, ["192.0.2.7", "192.0.2.8", "192.0.3.7"].map(rare)).await,
+        world.statuses(&gate, ["192.0.2.7", "192.0.2.8", "192.0.3.7"].map(rare)).await,
         [200, 429, 200]
     );
     // The plan's own quota counts both routes, and the refused request took nothing.
     let ticker = || from(without_key("GET /ticker"), "192.0.2.9");
     assert_eq!(
-        statuses(&world, &gate, [ticker(), ticker(), ticker(), ticker(), ticker()]).await,
+        world.statuses(&gate, [ticker(), ticker(), ticker(), ticker(), ticker()]).await,
         [200, 200, 200, 200, 429]
     );
     for expected in [200, 200, 429] {
         world.clock.advance(Duration::from_mins(1));
         assert_eq!(
-            statuses(&world, &gate, [rare("192.0.2.7")]).await,
+            world.statuses(&gate, [rare("192.0.2.7")]).await,
             [expected],
             "the third is the last of an hour"
         );
     }
     // A key at the same address has its own windows.
     let keyed = || from(with_key("GET /rare", KEY), "192.0.2.7");
-    assert_eq!(statuses(&world, &gate, [keyed(), keyed(), keyed(), keyed()]).await, [200, 200, 200, 429]);
+    assert_eq!(world.statuses(&gate, [keyed(), keyed(), keyed(), keyed()]).await, [200, 200, 200, 429]);
 }
 
 #[tokio::test]
@@ -267,7 +254,7 @@ async fn plan_limits_parameters() {
     capped.caps = [("limit".to_owned(), ParamLimit::AtMost(10))].into();
     let gate = gate.plan(capped).anonymous("capped", NetworkCut::default()).build().unwrap();
     assert_eq!(
-        statuses(&world, &gate, ["GET /ticker?limit=10", "GET /ticker?limit=11"].map(home)).await,
+        world.statuses(&gate, ["GET /ticker?limit=10", "GET /ticker?limit=11"].map(home)).await,
         [200, 400]
     );
 }
@@ -288,7 +275,7 @@ async fn unlimited_credits_pay_a_cost() {
         .rule(dear)
         .build()
         .unwrap();
-    assert_eq!(statuses(&world, &gate, [home("GET /dear")]).await, [200]);
+    assert_eq!(world.statuses(&gate, [home("GET /dear")]).await, [200]);
 }
 
 #[tokio::test]
@@ -307,12 +294,12 @@ async fn blocked_network_is_served_without_a_key() {
     let limit = AttemptLimit::new("1 per minute".parse().unwrap()).unwrap();
     let gate = built(&world, |builder| builder.attempts(limit));
     let wrong = || home("GET /ticker").header("x-api-key", "wrong");
-    assert_eq!(statuses(&world, &gate, [wrong(), wrong(), home("GET /ticker")]).await, [401, 429, 200]);
+    assert_eq!(world.statuses(&gate, [wrong(), wrong(), home("GET /ticker")]).await, [401, 429, 200]);
     // A request without a key is no failed attempt.
     let elsewhere = || from(without_key("GET /ticker"), "192.0.2.99");
     let wrong = || elsewhere().header("x-api-key", "wrong");
     assert_eq!(
-        statuses(&world, &gate, [elsewhere(), elsewhere(), elsewhere(), wrong()]).await,
+        world.statuses(&gate, [elsewhere(), elsewhere(), elsewhere(), wrong()]).await,
         [200, 200, 429, 401]
     );
 }
@@ -323,7 +310,7 @@ async fn event_names_the_plan_and_no_key() {
     let gate =
         built(&world, |builder| builder.decision_sink(events.clone()).usage_options(UsageOptions::default()));
     for expected in [200, 200, 429] {
-        assert_eq!(statuses(&world, &gate, [home("GET /ticker")]).await, [expected]);
+        assert_eq!(world.statuses(&gate, [home("GET /ticker")]).await, [expected]);
         let event = events.only();
         assert_eq!((event.account.as_deref(), event.environment.as_deref()), (None, None));
         assert!(event.text.contains("key: None") && event.text.contains("anonymous"), "{}", event.text);
@@ -378,7 +365,7 @@ async fn inner_gate_draws_once() {
     request.extensions_mut().insert(gate.principal(&admission).unwrap());
     let second = inner.admit(&RequestView::of(&request)).await.unwrap();
     assert!(second.is_anonymous());
-    assert_eq!(statuses(&world, &gate, [home("GET /ticker"), home("GET /ticker")]).await, [200, 429]);
+    assert_eq!(world.statuses(&gate, [home("GET /ticker"), home("GET /ticker")]).await, [200, 429]);
 }
 
 #[tokio::test]

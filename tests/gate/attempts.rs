@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use http::request::Builder;
 use tollgate::account::{NetworkCut, QuotaPolicy, QuotaScope};
-use tollgate::adapter::Peer;
 use tollgate::gate::{AttemptLimit, TrustedProxies};
 use tollgate::key::{KeyHash, KeyHasher, KeyStatus, Length};
 use tollgate::store::CachedStore;
@@ -18,7 +17,7 @@ use tollgate::{
 
 use crate::support::faulty_back_ends::ReadOnly;
 use crate::support::providers::KWERY;
-use crate::support::{World, with_key, without_key};
+use crate::support::{World, from, with_key, without_key};
 
 const GUESSER: &str = "198.51.100.7";
 const ELSEWHERE: &str = "192.0.2.1";
@@ -56,10 +55,6 @@ pub(crate) fn builder(world: &World) -> GateBuilder {
 
 fn limited(builder: GateBuilder, quota: &str) -> GateBuilder {
     builder.attempts(AttemptLimit::new(quota.parse().unwrap()).unwrap())
-}
-
-fn from(request: Builder, address: &str) -> Builder {
-    request.extension(Peer(address.parse().unwrap()))
 }
 
 /// Returns the kind of the denial, or `None` for an admitted request.

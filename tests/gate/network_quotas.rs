@@ -42,26 +42,18 @@ fn from(key: &str, address: &str) -> Builder {
     with_key("GET /v1/x", key).extension(Peer(address.parse().unwrap()))
 }
 
-async fn statuses(world: &World, gate: &Gate, requests: impl IntoIterator<Item = Builder>) -> Vec<u16> {
-    let mut statuses = Vec::new();
-    for request in requests {
-        statuses.push(world.send(gate, request).await.status);
-    }
-    statuses
-}
-
 #[tokio::test]
 async fn keys_of_a_network_share_its_quota() {
     let world = world();
     let gate = built(&world, |builder| builder.plan(plan([quota("2 per minute", 32, 64)])));
     let requests = [from(KWERY, "192.0.2.7"), from(OTHER, "192.0.2.7"), from(OTHER, "192.0.2.7")];
-    assert_eq!(statuses(&world, &gate, requests).await, [200, 200, 429]);
+    assert_eq!(world.statuses(&gate, requests).await, [200, 200, 429]);
     // The same address in its IPv6 form, and another address.
     let requests = [from(KWERY, "::ffff:192.0.2.7"), from(KWERY, "192.0.2.8")];
-    assert_eq!(statuses(&world, &gate, requests).await, [429, 200]);
+    assert_eq!(world.statuses(&gate, requests).await, [429, 200]);
     let requests = [from(KWERY, "2001:db8::1"), from(OTHER, "2001:db8::2"), from(KWERY, "2001:db8::3")];
-    assert_eq!(statuses(&world, &gate, requests).await, [200, 200, 429]);
-    assert_eq!(statuses(&world, &gate, [from(KWERY, "2001:db8:0:1::1")]).await, [200]);
+    assert_eq!(world.statuses(&gate, requests).await, [200, 200, 429]);
+    assert_eq!(world.statuses(&gate, [from(KWERY, "2001:db8:0:1::1")]).await, [200]);
 }
 
 #[tokio::test]
@@ -69,10 +61,10 @@ async fn cut_sets_the_size_of_a_network() {
     let world = world();
     let gate = built(&world, |builder| builder.plan(plan([quota("1 per minute", 24, 48)])));
     let requests = [from(KWERY, "192.0.2.7"), from(KWERY, "192.0.2.250"), from(KWERY, "192.0.3.7")];
-    assert_eq!(statuses(&world, &gate, requests).await, [200, 429, 200]);
+    assert_eq!(world.statuses(&gate, requests).await, [200, 429, 200]);
     let requests =
         [from(KWERY, "2001:db8::1"), from(KWERY, "2001:db8:0:ffff::1"), from(KWERY, "2001:db8:1::1")];
-    assert_eq!(statuses(&world, &gate, requests).await, [200, 429, 200]);
+    assert_eq!(world.statuses(&gate, requests).await, [200, 429, 200]);
 }
 
 #[tokio::test]
@@ -85,10 +77,10 @@ async fn proxies_report_the_network() {
     let through = |forwarded: &str| from(KWERY, "10.0.0.1").header("X-Forwarded-For", forwarded);
     // A client can only write the left part.
     let requests = ["192.0.2.7", "198.51.100.1, 192.0.2.7", "192.0.2.7, 10.9.9.9", "192.0.2.8"].map(through);
-    assert_eq!(statuses(&world, &gate, requests).await, [200, 429, 429, 200]);
+    assert_eq!(world.statuses(&gate, requests).await, [200, 429, 429, 200]);
     // A client that is no proxy is counted by its own address.
     let direct = || from(KWERY, "203.0.113.1").header("X-Forwarded-For", "192.0.2.9");
-    assert_eq!(statuses(&world, &gate, [direct(), direct()]).await, [200, 429]);
+    assert_eq!(world.statuses(&gate, [direct(), direct()]).await, [200, 429]);
 }
 
 #[tokio::test]
@@ -120,13 +112,13 @@ async fn key_and_network_take_all_or_none() {
     let limited = plan(["2 per minute".parse().unwrap()]);
     let gate = built(&world, |builder| builder.limit_headers().plan(limited).rule(rule));
     let home = |key| from(key, "192.0.2.7");
-    assert_eq!(statuses(&world, &gate, [KWERY, KWERY, KWERY].map(home)).await, [200, 200, 429]);
+    assert_eq!(world.statuses(&gate, [KWERY, KWERY, KWERY].map(home)).await, [200, 200, 429]);
     let answer = world.send(&gate, home(OTHER)).await;
     assert_eq!(answer.status, 200, "the key that was refused took nothing from the network");
     let told = answer.header("ratelimit").unwrap();
     // The partition key is `network rule:GET /v1/x`.
     assert!(told.contains(r#""minute";r=0;t=20;pk=:bmV0d29yayBydWxlOkdFVCAvdjEveA==:"#), "{told}");
-    assert_eq!(statuses(&world, &gate, [home(OTHER)]).await, [429]);
+    assert_eq!(world.statuses(&gate, [home(OTHER)]).await, [429]);
 }
 
 #[tokio::test]
@@ -135,7 +127,7 @@ async fn key_usage_leaves_networks_out() {
     let id = world.key(KWERY, |_, account| account.plan = "limited".into());
     let quotas = [quota("2 per minute", 32, 64), "5 per hour".parse().unwrap()];
     let gate = built(&world, |builder| builder.plan(plan(quotas)));
-    assert_eq!(statuses(&world, &gate, [from(KWERY, "192.0.2.7")]).await, [200]);
+    assert_eq!(world.statuses(&gate, [from(KWERY, "192.0.2.7")]).await, [200]);
     let record = world.store.key(id).unwrap();
     let usage = gate.key_usage(&record).await.unwrap();
     let windows: Vec<_> =

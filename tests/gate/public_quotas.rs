@@ -11,9 +11,8 @@ use http::request::Builder;
 use support::events::Recorder;
 use support::faulty_back_ends::{Failing, Later};
 use support::providers::KWERY;
-use support::{World, with_key, without_key};
+use support::{World, from, with_key, without_key};
 use tollgate::account::{NetworkCut, QuotaPolicy, QuotaRef, QuotaScope};
-use tollgate::adapter::Peer;
 use tollgate::{DenialKind, Gate, GateBuilder, RequestView, Rule};
 
 fn quota(text: &str) -> QuotaPolicy {
@@ -35,20 +34,8 @@ fn built(world: &World, with: impl FnOnce(GateBuilder) -> GateBuilder) -> Gate {
     with(world.kwery()).build().unwrap()
 }
 
-fn from(request: Builder, address: &str) -> Builder {
-    request.extension(Peer(address.parse().unwrap()))
-}
-
 fn home(route: &str) -> Builder {
     from(without_key(route), "192.0.2.7")
-}
-
-async fn statuses(world: &World, gate: &Gate, requests: impl IntoIterator<Item = Builder>) -> Vec<u16> {
-    let mut statuses = Vec::new();
-    for request in requests {
-        statuses.push(world.send(gate, request).await.status);
-    }
-    statuses
 }
 
 #[tokio::test]
@@ -70,7 +57,7 @@ async fn public_quota_limits_each_network() {
         assert_eq!(told.1, format!("\"minute\";r=1;t=30;{key}"));
         // A key is not read, and HEAD counts as GET.
         let with_a_key = from(with_key("HEAD /status", "kwery_live_unknown"), "192.0.2.7");
-        assert_eq!(statuses(&world, &gate, [with_a_key]).await, [200]);
+        assert_eq!(world.statuses(&gate, [with_a_key]).await, [200]);
         let denied = world.send(&gate, home("GET /status")).await;
         assert_eq!((denied.status, denied.member("/error").as_str()), (429, "rate_limit_exceeded"));
         assert_eq!(
@@ -78,9 +65,9 @@ async fn public_quota_limits_each_network() {
             (Some("30"), "30")
         );
         assert_eq!(denied.header("ratelimit").unwrap(), format!("\"minute\";r=0;t=30;{key}"));
-        assert_eq!(statuses(&world, &gate, [from(without_key("GET /status"), "192.0.2.8")]).await, [200]);
+        assert_eq!(world.statuses(&gate, [from(without_key("GET /status"), "192.0.2.8")]).await, [200]);
         world.clock.advance(Duration::from_secs(30));
-        assert_eq!(statuses(&world, &gate, [home("GET /status"), home("GET /status")]).await, [200, 429]);
+        assert_eq!(world.statuses(&gate, [home("GET /status"), home("GET /status")]).await, [200, 429]);
     }
 }
 
@@ -92,11 +79,11 @@ async fn other_requests_are_not_limited() {
             .rule(public("/status", [QuotaRef::Policy(quota("1 per minute"))]))
             .rule(public("GET /open", []))
     });
-    assert_eq!(statuses(&world, &gate, [home("GET /status"), home("GET /status")]).await, [200, 429]);
+    assert_eq!(world.statuses(&gate, [home("GET /status"), home("GET /status")]).await, [200, 429]);
     let preflight = home("OPTIONS /status")
         .header("origin", "https://app.example")
         .header("access-control-request-method", "GET");
-    assert_eq!(statuses(&world, &gate, [preflight, home("GET /open")]).await, [200, 200]);
+    assert_eq!(world.statuses(&gate, [preflight, home("GET /open")]).await, [200, 200]);
 }
 
 #[tokio::test]
@@ -115,7 +102,7 @@ async fn shared_quota_counts_over_public_rules() {
     });
     let keyed = || from(with_key("GET /keyed", KWERY), "192.0.2.7");
     let requests = [home("GET /a"), home("GET /b"), keyed(), home("GET /a"), keyed()];
-    assert_eq!(statuses(&world, &gate, requests).await, [200, 200, 200, 429, 429]);
+    assert_eq!(world.statuses(&gate, requests).await, [200, 200, 200, 429, 429]);
 }
 
 #[tokio::test]
@@ -126,7 +113,7 @@ async fn pool_limits_all_clients() {
     // A pool needs no address.
     let unknown = Request::builder().uri("/status");
     let requests = [home("GET /status"), unknown, from(without_key("GET /status"), "192.0.2.8")];
-    assert_eq!(statuses(&world, &gate, requests).await, [200, 200, 429]);
+    assert_eq!(world.statuses(&gate, requests).await, [200, 200, 429]);
 }
 
 #[tokio::test]
@@ -136,7 +123,7 @@ async fn odd_path_needs_a_key_and_is_counted() {
     let gate = built(&world, |builder| builder.rule(status_rule()));
     let keyed = || from(with_key("GET /status/", KWERY), "192.0.2.7");
     let requests = [home("GET /status/"), keyed(), keyed(), keyed(), home("GET /status")];
-    assert_eq!(statuses(&world, &gate, requests).await, [401, 200, 200, 429, 429]);
+    assert_eq!(world.statuses(&gate, requests).await, [401, 200, 200, 429, 429]);
 }
 
 #[tokio::test]
@@ -159,7 +146,7 @@ async fn limiter_that_fails_denies() {
     let world = world.with_limiter(limiter.clone());
     let gate = built(&world, |builder| builder.rule(status_rule()));
     limiter.down.store(true, std::sync::atomic::Ordering::SeqCst);
-    assert_eq!(statuses(&world, &gate, [home("GET /status")]).await, [503]);
+    assert_eq!(world.statuses(&gate, [home("GET /status")]).await, [503]);
 }
 
 #[tokio::test]
@@ -167,7 +154,7 @@ async fn denial_is_recorded_without_a_key() {
     let (world, events) = (World::new(), Recorder::default());
     let gate = built(&world, |builder| builder.rule(status_rule()).decision_sink(events.clone()));
     let requests = [home("GET /status"), home("GET /status"), home("GET /status")];
-    assert_eq!(statuses(&world, &gate, requests).await, [200, 200, 429]);
+    assert_eq!(world.statuses(&gate, requests).await, [200, 200, 429]);
     // Admitted public requests have no event.
     let event = events.only();
     assert_eq!((event.account.as_deref(), event.environment.as_deref()), (None, None));

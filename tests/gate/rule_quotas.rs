@@ -50,11 +50,7 @@ fn built(world: &World, with: impl FnOnce(GateBuilder) -> GateBuilder) -> Gate {
 
 /// Returns the statuses of requests, each a route and a key.
 async fn statuses(world: &World, gate: &Gate, requests: &[(&str, &str)]) -> Vec<u16> {
-    let mut statuses = Vec::new();
-    for (route, key) in requests {
-        statuses.push(world.send(gate, with_key(route, key)).await.status);
-    }
-    statuses
+    world.statuses(gate, requests.iter().map(|(route, key)| with_key(route, key))).await
 }
 
 #[tokio::test]

@@ -12,12 +12,25 @@ use std::time::Duration;
 
 use clock_jumps::Window;
 use governor::clock::{Clock as _, FakeRelativeClock};
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
 use proptest::prelude::*;
 use support::World;
 use tollgate::account::{NetworkCut, QuotaPolicy, QuotaScope, Quotas};
 use tollgate::clock::{Now, Timestamp};
 use tollgate::limit::{Draw, LimitDecision, WindowStatus};
 use tollgate::{Clock, KeyRecord, MemoryLimiter, RateLimiter};
+
+/// A limiter of governor's.
+type Governor = governor::RateLimiter<NotKeyed, InMemoryState, FakeRelativeClock, NoOpMiddleware<Nanos>>;
+
+/// Returns a limiter of governor's with the bucket of a policy, and its clock.
+fn governor_of(policy: &QuotaPolicy) -> (Governor, FakeRelativeClock) {
+    let (clock, burst) = (FakeRelativeClock::default(), NonZeroU32::new(policy.capacity()).unwrap());
+    let quota = governor::Quota::with_period(policy.refill()).unwrap().allow_burst(burst);
+    (Governor::direct_with_clock(quota, clock.clone()), clock)
+}
 
 fn settings() -> ProptestConfig {
     ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() }
@@ -251,16 +264,15 @@ proptest! {
         let world = World::new();
         let (limiter, record) = (MemoryLimiter::new(), Arc::clone(&records(&world)[0]));
         let policy = QuotaPolicy::new(quota, Duration::from_secs(7)).unwrap().with_burst(burst).unwrap();
-        let oracle_quota = governor::Quota::with_period(policy.refill()).unwrap();
-        let (clock, burst) = (FakeRelativeClock::default(), NonZeroU32::new(burst).unwrap());
-        let oracle = governor::RateLimiter::direct_with_clock(oracle_quota.allow_burst(burst), clock.clone());
+        let (oracle, clock) = governor_of(&policy);
+        let capacity = NonZeroU32::new(policy.capacity()).unwrap();
         let quotas = Quotas::new([policy]);
         for (weight, wait) in draws {
             world.clock.advance(Duration::from_millis(wait));
             clock.advance(Duration::from_millis(wait));
             let weight = NonZeroU32::new(weight).unwrap();
             // governor has no answer for more cells than a bucket has.
-            let checked = oracle.check_n(weight.min(burst)).unwrap();
+            let checked = oracle.check_n(weight.min(capacity)).unwrap();
             let expected = checked.map_err(|refusal| refusal.wait_time_from(clock.now()));
             match draw_weight(&limiter, &record, &quotas, weight, &world) {
                 LimitDecision::Within(_) => prop_assert_eq!(expected, Ok(())),
@@ -329,9 +341,7 @@ proptest! {
         let world = World::new();
         let (limiter, record) = (MemoryLimiter::new(), Arc::clone(&records(&world)[0]));
         let policy = QuotaPolicy::new(quota, Duration::from_secs(7)).unwrap().with_burst(burst).unwrap();
-        let oracle_quota = governor::Quota::with_period(policy.refill()).unwrap();
-        let (clock, burst) = (FakeRelativeClock::default(), NonZeroU32::new(burst).unwrap());
-        let oracle = governor::RateLimiter::direct_with_clock(oracle_quota.allow_burst(burst), clock.clone());
+        let (oracle, clock) = governor_of(&policy);
         let quotas = Quotas::new([policy]);
         for wait in waits {
             world.clock.advance(Duration::from_millis(wait));

@@ -145,6 +145,19 @@ impl World {
         answer.check(&presented);
         answer
     }
+
+    /// Returns the statuses of requests that are sent one after another.
+    pub(crate) async fn statuses(
+        &self,
+        gate: &Gate,
+        requests: impl IntoIterator<Item = Builder>,
+    ) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        for request in requests {
+            statuses.push(self.send(gate, request).await.status);
+        }
+        statuses
+    }
 }
 
 /// Returns the parts of the request that may be a key: none of them may come back.
@@ -168,6 +181,11 @@ pub(crate) fn with_key(route: &str, key: &str) -> Builder {
 pub(crate) fn without_key(route: &str) -> Builder {
     let (method, uri) = route.split_once(' ').unwrap();
     Request::builder().method(method).uri(uri).extension(Peer("203.0.113.9".parse().unwrap()))
+}
+
+/// The same request from a peer with this address.
+pub(crate) fn from(request: Builder, address: &str) -> Builder {
+    request.extension(Peer(address.parse().unwrap()))
 }
 
 /// An answer, read to its end.

@@ -53,8 +53,9 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   --help                 print this text
 
 Examples: MOMENT 2026-04-30T12:00:00Z, ENV live, --allow 192.0.2.0/24. --quotas lists quotas such as `60 per minute`, or
-names of quotas in the configuration. --in-flight is the number of requests in flight. --caps lists parameters such as limit=100 or cursor=forbidden. They
-replace those of the plan: `none` removes all limits, `plan` restores those of the account or the plan.
+names of quotas in the configuration. --in-flight is the number of requests that are served at the same time. --caps lists
+parameters such as limit=100 or cursor=forbidden. They replace those of the plan: `none` removes all limits, `plan` restores
+those of the account or the plan.
 
 A file to import has one JSON object per line, with hash, account and name, and optionally id, start, environment,
 createdAt, expiresAt, scopes, paths, allowIps and metadata:

@@ -22,9 +22,9 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
         the_first_full_limit_is_named needs InFlight,
         owners_share_slots_as_their_limits_count needs InFlight,
         networks_have_slots_of_their_own needs InFlight,
-        a_request_without_the_counted_owner_gets_no_slot needs InFlight,
+        an_unknown_owner_gets_no_slot needs InFlight,
         limits_of_several_origins_are_separate needs InFlight,
-        a_changed_limit_counts_the_slots_that_are_held needs InFlight,
+        a_changed_limit_counts_held_slots needs InFlight,
         another_copy_of_a_record_meets_the_same_slots needs InFlight,
         slots_and_windows_do_not_count_each_other needs InFlight,
         racing_requests_hold_no_more_than_the_limit needs InFlight,
@@ -215,7 +215,7 @@ async fn networks_have_slots_of_their_own(limiter: Limiter) -> Verdict {
     same("how many of 2 are given after a release", other.hold(2).await?.len(), 1)
 }
 
-async fn a_request_without_the_counted_owner_gets_no_slot(limiter: Limiter) -> Verdict {
+async fn an_unknown_owner_gets_no_slot(limiter: Limiter) -> Verdict {
     let limits = [(QuotaScope::Network(NetworkCut::default()), QuotaOrigin::Plan, 2)];
     let requests = Requests::new(&limiter, &limits)?;
     let acquired = requests.acquire(fresh::slots()).await;
@@ -234,7 +234,7 @@ async fn limits_of_several_origins_are_separate(limiter: Limiter) -> Verdict {
     Ok(())
 }
 
-async fn a_changed_limit_counts_the_slots_that_are_held(limiter: Limiter) -> Verdict {
+async fn a_changed_limit_counts_held_slots(limiter: Limiter) -> Verdict {
     let limit = |most| Requests::new(&limiter, &[(QuotaScope::Key, QuotaOrigin::Plan, most)]);
     let requests = limit(5)?;
     let held = requests.hold(4).await?;

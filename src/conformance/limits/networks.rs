@@ -15,7 +15,7 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
         two_networks_share_no_window,
         networks_of_two_cuts_share_no_window,
         mapped_addresses_are_ipv4,
-        a_draw_takes_from_a_key_and_its_network_or_from_none,
+        key_and_network_give_all_or_nothing,
         a_draw_without_the_counted_owner_fails,
     ]
 }
@@ -84,7 +84,7 @@ async fn mapped_addresses_are_ipv4(limiter: Limiter) -> Verdict {
     same("how many of 2 are admitted from the mapped address, of 1", mapped.admitted(2).await?, 1)
 }
 
-async fn a_draw_takes_from_a_key_and_its_network_or_from_none(limiter: Limiter) -> Verdict {
+async fn key_and_network_give_all_or_nothing(limiter: Limiter) -> Verdict {
     for (of_key, of_network) in [(2, 5), (5, 2)] {
         let quotas = [(of_key, QuotaScope::Key), (of_network, scope(64)?)];
         let caller = caller(&limiter, address().into(), &quotas)?;

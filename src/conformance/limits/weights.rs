@@ -15,7 +15,7 @@ pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
         a_refused_weight_takes_nothing,
         a_weight_is_taken_from_all_windows_or_none,
         a_weight_may_take_a_whole_window,
-        a_weight_above_the_capacity_takes_a_full_window,
+        a_weight_above_the_capacity_takes_it_all,
         a_quota_of_requests_counts_one,
         a_strict_window_takes_the_weight,
         racing_weights_take_what_there_is,
@@ -73,7 +73,7 @@ async fn a_weight_may_take_a_whole_window(limiter: Limiter) -> Verdict {
     same("how many of 2 are admitted of the largest weight", most.weighing(u32::MAX).admitted(2).await?, 1)
 }
 
-async fn a_weight_above_the_capacity_takes_a_full_window(limiter: Limiter) -> Verdict {
+async fn a_weight_above_the_capacity_takes_it_all(limiter: Limiter) -> Verdict {
     for strict in [false, true] {
         let policy = policy(5, DAY, QuotaScope::Key)?;
         let policy = if strict { policy.in_any_window() } else { policy };

@@ -435,7 +435,7 @@ fn quotas_of_a_public_route_are_described() {
 }
 
 #[test]
-fn key_is_optional_where_anonymous_requests_are_served() {
+fn key_is_optional_at_anonymous_rules() {
     let document = gate("").gate().openapi();
     let ticker = operation(&document, "get", "/v1/ticker");
     let security = ticker["security"].as_array().unwrap();
