@@ -2,6 +2,7 @@
 //!
 //! `[[alerts]]` in the configuration file, or [`GateBuilder::alert`](crate::GateBuilder::alert), sets the thresholds. A
 //! gate compares each decision with them. An alert goes to each [`AlertSink`], in a task: no request waits for it.
+//! The tasks start when the gate is built, or with its first decision if it is built outside a tokio runtime.
 //!
 //! # Once
 //!

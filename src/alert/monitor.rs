@@ -161,7 +161,7 @@ impl AlertSettings {
         let outlets: Vec<_> = sinks.into_iter().map(Outlet::new).collect();
         let names = outlets.iter().flat_map(|outlet| outlet.name.iter().cloned());
         let sink_names = if outlets.is_empty() { vec![EVERY_SINK.to_owned()] } else { names.collect() };
-        Some(Alerts(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             rules: self.rules.iter().map(rule).collect(),
             plans: PlanChecks::by_plan(&self.rules, plans),
             store: self.store.unwrap_or_else(|| Arc::new(MemoryAlertStore::new())),
@@ -173,7 +173,12 @@ impl AlertSettings {
             lost: AtomicU64::new(0),
             crossings: delivery::Task::default(),
             turn: Mutex::default(),
-        })))
+        });
+        // A node delivers the alerts of others before it decides on its first request.
+        if !shared.outlets.is_empty() {
+            delivery::start(&shared);
+        }
+        Some(Alerts(shared))
     }
 }
 

@@ -47,14 +47,19 @@ const TYPE: &str = "io.github.tollgate-rs.decision";
 ///
 /// # Example
 ///
+/// A handle is kept for [`flush`](Self::flush) at shutdown, which blocks its thread:
+///
 /// ```
-/// use std::fs::File;
+/// use std::fs::OpenOptions;
+/// use std::sync::Arc;
+///
 /// use tollgate::Gate;
 /// use tollgate::telemetry::CloudEventWriter;
 ///
 /// # let file = std::env::temp_dir().join(format!("tollgate-doc-events-{}", std::process::id()));
-/// let events = CloudEventWriter::new("/services/candles", File::create(&file)?)?;
-/// let builder = Gate::builder().decision_sink(events);
+/// let lines = OpenOptions::new().create(true).append(true).open(&file)?;
+/// let events = Arc::new(CloudEventWriter::new("/services/candles", lines)?);
+/// let builder = Gate::builder().decision_sink(Arc::clone(&events));
 /// # drop(builder);
 /// # std::fs::remove_file(file)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

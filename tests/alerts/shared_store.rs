@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::alert::{AlertKind, AlertStore, MemoryAlertStore};
+use tollgate::alert::{Alert, AlertKind, AlertStore, Crossing, MemoryAlertStore};
 use tollgate::clock::Timestamp;
 use tollgate::credit::{Adjusted, Adjustment, AdjustmentKind, CreditAdmin};
 use tollgate::gate::Outcome;
@@ -32,6 +32,20 @@ async fn revocation_by_a_tool_reaches_the_sink() {
     command.alerts().unwrap().flush().await.unwrap();
     node.clock.advance(Duration::from_mins(2));
     assert_eq!(node.told().await.len(), 1);
+}
+
+/// A node that has decided on no request yet.
+#[tokio::test]
+async fn idle_node_delivers_alerts() {
+    let store = Arc::new(MemoryAlertStore::new());
+    let alert = Alert::new(AlertKind::Revoked, "2026-04-10T11:00:00Z".parse().unwrap());
+    let crossing = Crossing::new(AlertKind::Revoked, "ada", "", 0);
+    assert!(store.claim(&crossing, &alert, &["*".to_owned()]).await.unwrap());
+    let node = Node::with("[[alerts]]\nwhen = { revoked = true }\n", |builder| builder.alert_store(store));
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(node.sink.take().len(), 1);
 }
 
 /// Another node sees the balance rise and fall between two of its readings of crossings.

@@ -33,7 +33,7 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
   credits unlimited ACCOUNT --id ID
   credits check
   usage key ID | account ID | rule ROUTE | all [--step minute|hour|day|month] [--from MOMENT] [--to MOMENT] [--csv]
-              for a key or an account also [--rule ROUTE]
+              for a key or an account also [--rule ROUTE]; the step is an hour, or a day for `usage top`, if none is given
   usage top [--by requests|credits|refusals] [--limit N] [--account ID] [--rule ROUTE] [--step …] [--from …] [--to …] [--csv]
   audit list [--account ID] [--key ID] [--actor operator:NAME|user:ID|key:ID] [--action NAME] [--from MOMENT] [--to MOMENT]
              [--cursor ID] [--limit N]     the changes in a database, newest first
