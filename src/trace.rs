@@ -40,6 +40,11 @@ pub(crate) fn unreleased(error: &StoreError) {
     );
 }
 
+/// Logs that the windows of a request keep its reserve, although another weight was reported.
+pub(crate) fn uncorrected(error: &StoreError) {
+    event!(warn, ?error, "the reported weight of a request could not be applied: its reserve stays drawn");
+}
+
 /// Logs that a key has an allowlist and the client's address is unknown.
 pub(crate) fn address_unknown(key: impl std::fmt::Display) {
     event!(warn, %key, "a key has an allowlist, and the client's address is unknown: check that the peer's address is passed on");

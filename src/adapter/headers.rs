@@ -46,6 +46,11 @@ pub(super) fn prepare_request<B>(request: &mut Request<B>, admission: &Admission
     if let Some(taken) = taken {
         request.extensions_mut().insert(taken);
     }
+    if let Some(report) = admission.weight_report()
+        && let Some(outer) = request.extensions_mut().insert(report.clone())
+    {
+        report.follow(outer);
+    }
 }
 
 /// Marks all values of a header as sensitive.

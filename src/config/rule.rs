@@ -89,10 +89,11 @@ fn one() -> u64 {
     1
 }
 
-/// A weight: a number, or a table that names a query parameter or a header.
+/// A weight: a number, or a table.
 pub type WeightConfig = OneOf<u32, Never, WeightTable>;
 
-/// A weight that is a number in the request.
+/// A weight that is a number in the request, or that the handler reports. Exactly one of `parameter`, `header` and `reserve`
+/// must be present.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WeightTable {
@@ -102,17 +103,17 @@ pub struct WeightTable {
     /// The name of the header.
     #[serde(default)]
     pub header: Option<String>,
+    /// The units that are drawn in advance, if the handler reports the weight.
+    #[serde(default)]
+    pub reserve: Option<u32>,
     /// The lowest weight. Defaults to 1.
-    #[serde(default = "one_unit")]
-    pub least: u32,
-    /// The weight of a request that names none.
-    pub default: u32,
+    #[serde(default)]
+    pub least: Option<u32>,
+    /// The weight of a request that names none. Required with `parameter` and `header`.
+    #[serde(default)]
+    pub default: Option<u32>,
     /// The highest weight.
     pub most: u32,
-}
-
-fn one_unit() -> u32 {
-    1
 }
 
 /// The scopes that a restricted key needs: one scope, `"*"` to admit any key, or a table with `any` or `all`.
@@ -205,27 +206,43 @@ impl WeightConfig {
             Self::Text(never) => match *never {},
             Self::Table(table) => table,
         };
-        let WeightTable { parameter, header, least, default, most } = table.clone();
+        let WeightTable { parameter, header, reserve, least, default, most } = table.clone();
+        if let (Some(reserve), None, None) = (reserve, &parameter, &header) {
+            let bound =
+                [("least", least), ("default", default)].into_iter().find(|(_, bound)| bound.is_some());
+            let Some((member, bound)) = bound else { return Ok(Weight::Reported { reserve, most }) };
+            let problem = format!("`{member}` is only valid with `parameter` or `header`");
+            let error = ConfigError::new(bound.unwrap_or_default().to_string(), problem, "leave it out");
+            return Err(error.in_member(format!("weight.{member}")));
+        }
+        let least = least.unwrap_or(1);
+        let required = || {
+            let problem = "the weight has no `default`, for requests that name none";
+            let expected = "write the handler's own default, as in `default = 1`";
+            let value = format!("{{ most = {most} }}");
+            default.ok_or_else(|| ConfigError::new(value, problem, expected).in_member("weight"))
+        };
         match (parameter, header) {
-            (Some(parameter), None) => Ok(Weight::Parameter { parameter, least, default, most }),
-            (None, Some(name)) => {
+            (Some(parameter), None) if reserve.is_none() => {
+                Ok(Weight::Parameter { parameter, least, default: required()?, most })
+            }
+            (None, Some(name)) if reserve.is_none() => {
                 let Ok(header) = name.parse() else {
                     let expected = "write one as in `X-Weight`";
                     let error = ConfigError::new(name, "invalid header name", expected);
                     return Err(error.in_member("weight.header"));
                 };
-                Ok(Weight::Header { header, least, default, most })
+                Ok(Weight::Header { header, least, default: required()?, most })
             }
             (parameter, header) => {
-                let named = [("parameter", parameter), ("header", header)];
-                let named =
-                    named.into_iter().filter_map(|(member, name)| Some(format!("{member} = {:?}", name?)));
-                let value = format!(
-                    "{{ {} }}",
-                    named.chain([format!("most = {most}")]).collect::<Vec<_>>().join(", ")
-                );
-                let problem = "the weight must have exactly one of `parameter` and `header`";
-                let expected = "write one of `parameter` and `header`, or a number instead of the table";
+                let text =
+                    |member: &str, name: Option<String>| name.map(|name| format!("{member} = {name:?}"));
+                let reserve = reserve.map(|reserve| format!("reserve = {reserve}"));
+                let named = [text("parameter", parameter), text("header", header), reserve];
+                let members: Vec<_> = named.into_iter().flatten().chain([format!("most = {most}")]).collect();
+                let problem = "the weight must have exactly one of `parameter`, `header` and `reserve`";
+                let expected = "write one of them, or a number instead of the table";
+                let value = format!("{{ {} }}", members.join(", "));
                 Err(ConfigError::new(value, problem, expected).in_member("weight"))
             }
         }

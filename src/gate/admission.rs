@@ -8,6 +8,7 @@ use crate::account::WindowStatus;
 use crate::account::{Account, ParamLimits, Plan, Quotas};
 use crate::amount::Credits;
 use crate::future::StoreFuture;
+use crate::gate::WeightReport;
 use crate::gate::entry::{AdmittedKey, PresentedSecret};
 use crate::gate::held::{Held, RequestSlot};
 use crate::key::{KeyId, KeyRecord};
@@ -127,6 +128,12 @@ impl Admission {
             .map(AdmittedKey::record)
             .filter(|record| !record.anonymous)
             .map(|record| record.id)
+    }
+
+    /// The report of the request's weight, if its rule has [`Weight::Reported`](crate::rule::Weight::Reported). An adapter
+    /// puts it into the request's extensions.
+    pub fn weight_report(&self) -> Option<WeightReport> {
+        self.entry.as_ref()?.spent.reserved.clone()
     }
 
     pub(crate) fn principal(&self) -> Option<Principal> {

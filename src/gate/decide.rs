@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::account::{
-    Allowance, Breach, ExceededQuotas, InFlightLimit, InFlightLimits, LimitIndex, Limits, QuotaChoice,
-    Quotas, ResolvedTerms, Terms,
+    Allowance, AppliedQuotas, Breach, ExceededQuotas, InFlightLimit, InFlightLimits, LimitIndex, Limits,
+    QuotaChoice, Quotas, ResolvedTerms, Terms,
 };
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
@@ -32,7 +32,8 @@ use crate::gate::event::OpenEvent;
 use crate::gate::held::Held;
 use crate::gate::metrics::{BackEndMetrics, Operation};
 use crate::gate::revocation;
-use crate::gate::{Check, Core};
+use crate::gate::weight_report::Drawn;
+use crate::gate::{Check, Core, WeightReport};
 use crate::key::{KeyHash, KeyRecord};
 use crate::limit::{Acquired, Draw, LimitDecision, WindowStatus};
 use crate::meter::{Meter, Metered};
@@ -389,6 +390,7 @@ impl Decision {
     /// The checks without side effects are made first, together. If all of them pass, their order does not matter, and
     /// only the rate limits and the credits remain. If one fails, all checks are made in the configured order, because
     /// an earlier check determines the denial and may draw or charge.
+    #[expect(clippy::too_many_lines, reason = "the checks are made from top to bottom")]
     #[inline]
     fn check(
         &mut self,
@@ -452,6 +454,7 @@ impl Decision {
                         };
                         match ready!(answer(&DRAW_AND_CHARGE, waiting, core, cx, both))? {
                             Metered::Drawn { window_status, charged } => {
+                                reserved(spent, found, route, (weight, address, now), &window_status);
                                 within(spent, core, window_status);
                                 posted(spent, core, cost, &charged)?;
                             }
@@ -467,7 +470,10 @@ impl Decision {
                             core.limiter.draw(&draw.telling_every_window(core.every_window))
                         };
                         match ready!(answer(&DRAW, waiting, core, cx, draw))? {
-                            LimitDecision::Within(window_status) => within(spent, core, window_status),
+                            LimitDecision::Within(window_status) => {
+                                reserved(spent, found, route, (weight, address, now), &window_status);
+                                within(spent, core, window_status);
+                            }
                             LimitDecision::Exceeded { window_status, .. }
                                 if revocation::passes(core, route.compiled, view, record.id, now) =>
                             {
@@ -688,6 +694,27 @@ fn renew_hash(record: &KeyRecord, core: &Core, view: &RequestView<'_>) -> Option
 fn within(spent: &mut RequestCharges, core: &Core, least: WindowStatus) {
     if core.tells_standing() {
         spent.window_status = Some(least);
+    }
+}
+
+/// Stores the draw of a request whose handler reports its weight.
+#[inline]
+fn reserved(
+    spent: &mut RequestCharges,
+    found: &FoundKey,
+    route: &Route<'_>,
+    (weight, address, now): (NonZeroU32, Option<IpAddr>, Now),
+    least: &WindowStatus,
+) {
+    if let Weight::Reported { most, .. } = route.compiled.rule.weight
+        && let Some(terms) = found.share_terms()
+    {
+        let quotas = AppliedQuotas { terms, choice: found.choice };
+        let record = Arc::clone(&found.record);
+        // Only a share has a limit of its own.
+        let local = least.limit().is_some();
+        let drawn = Drawn { record, quotas, address, weight, at: now.elapsed(), local };
+        spent.reserved = Some(WeightReport::new(Arc::clone(&found.core), most, drawn));
     }
 }
 

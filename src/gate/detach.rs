@@ -40,19 +40,24 @@ impl<T: Send + 'static> Drop for DetachOnDrop<T> {
 
 /// Runs a ledger call to its end without a waiting caller. Outside a tokio runtime the call cannot run, and the
 /// ledger's sweep of open charges must find the charge.
-pub(crate) fn detach<T: Send + 'static>(mut work: StoreFuture<T>) {
+pub(crate) fn detach<T: Send + 'static>(work: StoreFuture<T>) {
+    finish_alone(work, trace::unsettled);
+}
+
+/// Runs a back-end call to its end without a waiting caller, and logs its error.
+pub(crate) fn finish_alone<T: Send + 'static>(mut work: StoreFuture<T>, log: fn(&StoreError)) {
     if work.is_ready() {
         if let Poll::Ready(Err(error)) = Pin::new(&mut work).poll(&mut Context::from_waker(Waker::noop())) {
-            trace::unsettled(&error);
+            log(&error);
         }
         return;
     }
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn(async move {
             if let Err(error) = work.await {
-                trace::unsettled(&error);
+                log(&error);
             }
         })),
-        Err(_) => trace::unsettled(&StoreError::unavailable("no tokio runtime to finish the charge")),
+        Err(_) => log(&StoreError::unavailable("no tokio runtime to finish the call")),
     }
 }

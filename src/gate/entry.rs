@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::gate::detach::{detach, surviving};
 use crate::gate::event::{OpenEvent, Report};
-use crate::gate::{Core, Outcome};
+use crate::gate::{Core, Outcome, WeightReport};
 use crate::key::{KeyHash, KeyRecord};
 use crate::panics::{Panicked, guard};
 use crate::respond::RequestCredits;
@@ -59,6 +59,8 @@ pub(super) struct RequestCharges {
     pub(super) open: Option<OpenCharge>,
     pub(super) balance: Option<Credits>,
     pub(super) window_status: Option<WindowStatus>,
+    /// The units that were drawn for a request whose handler reports its weight.
+    pub(super) reserved: Option<WeightReport>,
 }
 
 impl RequestCharges {

@@ -67,6 +67,7 @@ mod outer;
 mod revocation;
 mod terms;
 mod validate;
+mod weight_report;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -84,6 +85,7 @@ pub(crate) use mounted::RouteDescription;
 pub(crate) use mounted::{Answering, BodyFault, LARGEST_BODY, Management, Mounted, MountedRequest};
 pub use order::Check;
 use order::Checks;
+pub use weight_report::WeightReport;
 
 use crate::account::Plan;
 use crate::alert::Alerts;

@@ -2,7 +2,7 @@
 
 use super::Resilient;
 use crate::future::StoreFuture;
-use crate::limit::{Acquire, Acquired, Draw, LimitDecision, RateLimiter, WindowStatus};
+use crate::limit::{Acquire, Acquired, Correction, Draw, LimitDecision, RateLimiter, WindowStatus};
 
 impl<T: RateLimiter> RateLimiter for Resilient<T> {
     fn draw(&self, draw: &Draw<'_>) -> StoreFuture<LimitDecision> {
@@ -20,6 +20,10 @@ impl<T: RateLimiter> RateLimiter for Resilient<T> {
     /// Calls the limiter even while the circuit is open: it must not keep the slots any longer.
     fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
         self.back_end.release(acquire)
+    }
+
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        self.ask(|limiter| limiter.correct(correction))
     }
 
     fn is_failing(&self) -> bool {

@@ -178,6 +178,34 @@ impl<'a> Draw<'a> {
     }
 }
 
+/// The correction of a draw whose units were reserved before the weight of the request was known.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Correction<'a> {
+    /// The draw that was admitted, with the units that it took. Its time is now: the time of the correction.
+    pub draw: Draw<'a>,
+    /// The weight of the request. Zero if it took nothing.
+    pub actual: u32,
+    /// The time since the draw.
+    pub elapsed: Duration,
+    /// True if the share of this node admitted the draw: the [`WindowStatus::limit`] of its answer is present.
+    pub local: bool,
+}
+
+impl<'a> Correction<'a> {
+    /// Creates a correction of a draw that was admitted `elapsed` ago, to the weight `actual`.
+    pub fn new(draw: Draw<'a>, actual: u32, elapsed: Duration) -> Self {
+        Self { draw, actual, elapsed, local: false }
+    }
+
+    /// Sets the limiter that admitted the draw: the share of this node, or the one that all nodes share.
+    #[must_use]
+    pub fn admitted_locally(mut self, local: bool) -> Self {
+        self.local = local;
+        self
+    }
+}
+
 /// The result of a draw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an exceeded quota must deny the request"]
@@ -246,6 +274,17 @@ pub trait RateLimiter: Debug + Send + Sync + 'static {
     /// Returns the state of every window, in the order of [`Quotas::policies`], without taking anything.
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>>;
 
+    /// Changes the units that a draw took to those of its actual weight, without regard to what is left. Windows that count
+    /// requests do not change.
+    ///
+    /// - More units are taken like those of a draw, but a window owes at most its capacity: it is full again after at most
+    ///   twice the time in which an empty window is refilled. A strict window counts at most twice its quota.
+    /// - Fewer units are given back, but not those that were refilled since: for a window that refills, these are
+    ///   `elapsed` divided by the [refill time](crate::account::QuotaPolicy::refill). They would be given twice,
+    ///   because the window may have been full in the meantime. A strict window gives back nothing after its length,
+    ///   and before that its oldest units first, so that it never counts too few in a later period.
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()>;
+
     /// Takes a slot of every limit, if all have one. Defaults to an error.
     fn acquire(&self, _acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
         StoreFuture::failed(StoreError::rejected("the limiter has no limits on requests in flight"))
@@ -287,6 +326,10 @@ impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
 
     fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
         (**self).release(acquire)
+    }
+
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        (**self).correct(correction)
     }
 
     fn is_failing(&self) -> bool {

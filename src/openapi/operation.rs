@@ -134,6 +134,7 @@ fn asked(rule: &Rule) -> Map<String, Value> {
         Weight::Header { header, default, most, .. } => {
             ask("weight", json!({ "header": header.as_str(), "default": default, "most": most }));
         }
+        Weight::Reported { reserve, most } => ask("weight", json!({ "reserve": reserve, "most": most })),
     }
     if let Some(limit) = &rule.in_flight {
         ask("in_flight", limit.most().into());
@@ -184,6 +185,9 @@ fn in_words(rule: &Rule, core: &Core) -> String {
         Weight::Header { header, default, most, .. } => {
             words.push(weight_words(&format!("the header `{header}`"), *default, *most));
         }
+        Weight::Reported { reserve, most } => words.push(format!(
+            "Takes as many units of each rate limit as it uses, up to {most}. {reserve} of them are taken in advance."
+        )),
     }
     if let Some(limit) = &rule.in_flight {
         let owner = match limit.counts() {

@@ -40,8 +40,8 @@
 //! - [`Rule`]: the route and its requirements. The documentation of the type describes how the rule of a request is
 //!   found.
 //! - [`Cost`]: a fixed number of credits, or a number per unit of a query parameter.
-//! - [`Weight`]: the number of units that a request takes from rate limits: a fixed number, or the number in a query
-//!   parameter or a header.
+//! - [`Weight`]: the number of units that a request takes from rate limits: a fixed number, the number in a query
+//!   parameter or a header, or what the handler reports.
 //! - [`ScopeRule`]: the scopes that a restricted key needs.
 //!
 //! [`deny_unmatched`](crate::GateBuilder::deny_unmatched) denies the requests that no rule matches.

@@ -50,6 +50,14 @@ pub enum Weight {
         /// The maximum weight. A higher number is refused.
         most: u32,
     },
+    /// The weight that the handler reports by the request's [`WeightReport`](crate::gate::WeightReport), as for tokens that
+    /// are counted when the answer is complete.
+    Reported {
+        /// The number of units that are drawn in advance. It is at least 1.
+        reserve: u32,
+        /// The maximum weight. A higher report counts as this number.
+        most: u32,
+    },
 }
 
 impl Default for Weight {
@@ -64,18 +72,19 @@ impl Weight {
         *self == Self::Fixed(1)
     }
 
-    /// Returns the least weight that a request can have.
+    /// Returns the least number of units that the gate draws for a request.
     pub(crate) fn least(&self) -> u32 {
         match self {
             Self::Fixed(weight) => *weight,
             Self::Parameter { least, .. } | Self::Header { least, .. } => *least,
+            Self::Reported { reserve, .. } => *reserve,
         }
     }
 
     /// Returns the parameter or the header that contains the weight.
     pub(crate) fn source(&self) -> Option<&str> {
         match self {
-            Self::Fixed(_) => None,
+            Self::Fixed(_) | Self::Reported { .. } => None,
             Self::Parameter { parameter, .. } => Some(parameter),
             Self::Header { header, .. } => Some(header.as_str()),
         }
@@ -86,10 +95,10 @@ impl Weight {
         if let Self::Header { header, .. } = self { Some(header) } else { None }
     }
 
-    /// Returns the weight of a request.
+    /// Returns the weight of a request, or its reserve.
     pub(crate) fn of(&self, view: &RequestView<'_>) -> Result<NonZeroU32, BreachKind> {
         let units = match self {
-            Self::Fixed(weight) => u64::from(*weight),
+            Self::Fixed(weight) | Self::Reported { reserve: weight, .. } => u64::from(*weight),
             Self::Parameter { parameter, least, default, most } => {
                 Bounds::of(*least, *default, *most).units(in_parameter(view.query(), parameter))?
             }

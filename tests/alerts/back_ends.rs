@@ -11,7 +11,7 @@ use tollgate::credit::{
     Adjusted, Adjustment, Balance, Charge, ChargeId, Charged, CreditAdmin, Entry, EntryQuery,
 };
 use tollgate::guard::{GuardLimits, Resilient};
-use tollgate::limit::{Draw, LimitDecision, WindowStatus};
+use tollgate::limit::{Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::name::AccountId;
 use tollgate::{
     Account, Config, CreditLedger, Credits, ManualClock, MemoryLedger, MemoryLimiter, RateLimiter,
@@ -37,6 +37,10 @@ impl RateLimiter for Remote {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.0.peek(draw)
+    }
+
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        self.0.correct(correction)
     }
 }
 

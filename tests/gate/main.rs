@@ -38,4 +38,5 @@ mod security_status;
 mod support;
 mod two_gates;
 mod usage;
+mod weight_reports;
 mod weights;

@@ -21,6 +21,7 @@ rules = [
     { route = "POST /v1/backtests", weight = { parameter = "years", default = 1, most = 20 }, quotas = ["40 per day"] },
     { route = "POST /v1/chat", weight = { header = "X-Tokens", default = 3, most = 4 } },
     { route = "POST /v1/batch", weight = 5 },
+    { route = "POST /v1/tokens", weight = { reserve = 2, most = 50 } },
     { route = "/v1/anything" },
     { route = "/v1/files/*", cost = 7 },
 ]

@@ -13,7 +13,7 @@ use serde_json::json;
 use tollgate::account::{AccountStatus, Allowance};
 use tollgate::credit::{Balance, Charge, ChargeId, Charged};
 use tollgate::key::KeyHash;
-use tollgate::limit::{Draw, LimitDecision, WindowStatus};
+use tollgate::limit::{Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::testing::{TestGate, documented_routes, open_routes, unrouted_rules, unruled_routes};
 use tollgate::{Account, Config, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreFuture};
 use tower::{Layer, ServiceExt};
@@ -173,6 +173,10 @@ impl RateLimiter for Theirs {
     }
 
     fn peek(&self, _: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
+        panic!("a test gate asked the limiter of the service");
+    }
+
+    fn correct(&self, _: &Correction<'_>) -> StoreFuture<()> {
         panic!("a test gate asked the limiter of the service");
     }
 }

@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use support::World;
 use tollgate::account::{NetworkCut, QuotaPolicy, QuotaScope, Quotas};
 use tollgate::clock::{Now, Timestamp};
-use tollgate::limit::{Draw, LimitDecision, WindowStatus};
+use tollgate::limit::{Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::{Clock, KeyRecord, MemoryLimiter, RateLimiter};
 
 /// A limiter of governor's.
@@ -191,6 +191,10 @@ fn address_of(record: &KeyRecord) -> IpAddr {
     IpAddr::from([192, 0, 2, record.account.id.as_str().as_bytes()[1]])
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().build().unwrap()
+}
+
 /// Three keys, of which two are of one account.
 fn records(world: &World) -> Vec<Arc<KeyRecord>> {
     let put = |key: usize| {
@@ -277,6 +281,54 @@ proptest! {
             match draw_weight(&limiter, &record, &quotas, weight, &world) {
                 LimitDecision::Within(_) => prop_assert_eq!(expected, Ok(())),
                 LimitDecision::Exceeded { retry_after, .. } => prop_assert_eq!(expected, Err(retry_after)),
+            }
+        }
+    }
+
+    /// A weight that is known later admits no more than one that is known at once.
+    #[test]
+    fn corrections_never_admit_more(
+        (quota, burst, strict) in (1_u32..12, 1_u32..20, any::<bool>()),
+        steps in prop::collection::vec((
+            1_u32..20,
+            prop::option::of((0_usize..4, 0_u32..20)),
+            prop_oneof![2 => Just(0_u64), 3 => 0_u64..900, 2 => 0_u64..9_000],
+        ), 1..150),
+    ) {
+        let world = World::new();
+        let (limiter, record) = (MemoryLimiter::new(), Arc::clone(&records(&world)[0]));
+        let policy = QuotaPolicy::new(quota, Duration::from_secs(7)).unwrap();
+        let policy = if strict { policy.in_any_window() } else { policy.with_burst(burst).unwrap() };
+        let quotas = Quotas::new([policy.clone()]);
+        // The time and the units of each admitted request, and the requests whose weight is not known yet.
+        let (mut admitted, mut open): (Vec<(Duration, u32)>, Vec<usize>) = (Vec::new(), Vec::new());
+        for (weight, corrected, wait) in steps {
+            world.clock.advance(Duration::from_millis(wait));
+            let now = world.clock.now();
+            if let Some((place, actual)) = corrected.filter(|(place, _)| *place < open.len()) {
+                let request = open.remove(place);
+                let (at, reserve) = admitted[request];
+                let draw = Draw::new(&record, &quotas, now).weighing(NonZeroU32::new(reserve).unwrap());
+                let correction = Correction::new(draw, actual.min(reserve), now.elapsed().saturating_sub(at));
+                runtime().block_on(limiter.correct(&correction)).unwrap();
+                admitted[request].1 = actual.min(reserve);
+            }
+            let weight = NonZeroU32::new(weight.min(policy.capacity())).unwrap();
+            if matches!(draw_weight(&limiter, &record, &quotas, weight, &world), LimitDecision::Within(_)) {
+                open.push(admitted.len());
+                admitted.push((now.elapsed(), weight.get()));
+            }
+        }
+        for (place, (from, _)) in admitted.iter().enumerate() {
+            let mut units = 0;
+            for (to, more) in &admitted[place..] {
+                units += u128::from(*more);
+                let passed = to.saturating_sub(*from);
+                let refilled = if strict { 0 } else { passed.as_nanos() / policy.refill().as_nanos() };
+                if !strict || passed < policy.window() {
+                    let most = u128::from(policy.capacity()) + refilled;
+                    prop_assert!(units <= most, "{} of {} in {:?}", units, most, passed);
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::KeyHash;
-use tollgate::limit::{Draw, LimitDecision, WindowStatus};
+use tollgate::limit::{Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::store::AccountAdmin;
 use tollgate::{Account, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreError, StoreFuture};
 
@@ -61,6 +61,11 @@ impl<T: RateLimiter + Clone> RateLimiter for Later<T> {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         let answer = self.0.peek(draw);
+        later(move || answer)
+    }
+
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        let answer = self.0.correct(correction);
         later(move || answer)
     }
 }
@@ -120,6 +125,10 @@ impl<T: RateLimiter> RateLimiter for Failing<T> {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.back_end.peek(draw)
+    }
+
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        self.failure().map_or_else(|| self.back_end.correct(correction), StoreFuture::failed)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tollgate::clock::{Now, Timestamp};
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::KeyHash;
-use tollgate::limit::{Acquire, Acquired, Draw, LimitDecision, WindowStatus};
+use tollgate::limit::{Acquire, Acquired, Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::{
     Account, Clock, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreError, StoreFuture,
 };
@@ -151,6 +151,10 @@ impl<T: RateLimiter> RateLimiter for Remote<T> {
 
     fn release(&self, slots: &Acquire<'_>) -> StoreFuture<()> {
         self.ask(|limiter| limiter.release(slots))
+    }
+
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        self.ask(|limiter| limiter.correct(correction))
     }
 }
 

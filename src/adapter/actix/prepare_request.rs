@@ -49,6 +49,11 @@ pub(super) fn prepare_request(request: &mut ServiceRequest, admission: &Admissio
     if let Some(taken) = taken {
         request.extensions_mut().insert(taken);
     }
+    if let Some(report) = admission.weight_report()
+        && let Some(outer) = request.extensions_mut().insert(report.clone())
+    {
+        report.follow(outer);
+    }
 }
 
 fn hide_one(headers: &mut HeaderMap, name: &HeaderName) {

@@ -2,6 +2,7 @@
 
 mod bursts;
 mod changes;
+mod corrections;
 mod draw;
 mod in_flight;
 mod networks;
@@ -22,12 +23,12 @@ use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Suite};
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
-use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
+use crate::limit::{Correction, Draw, LimitDecision, RateLimiter, WindowStatus};
 
 type Limiter = Arc<dyn RateLimiter>;
 
 pub(super) fn suite(limiter: &Limiter) -> Suite {
-    let parts: [Vec<Check>; 10] = [
+    let parts: [Vec<Check>; 11] = [
         draw::checks(limiter),
         owners::checks(limiter),
         changes::checks(limiter),
@@ -38,6 +39,7 @@ pub(super) fn suite(limiter: &Limiter) -> Suite {
         networks::checks(limiter),
         weights::checks(limiter),
         in_flight::checks(limiter),
+        corrections::checks(limiter),
     ];
     Suite::new("limits", parts)
 }
@@ -113,6 +115,11 @@ impl TestKey {
 
     fn draw(&self) -> StoreFuture<LimitDecision> {
         self.limiter.draw(&self.request())
+    }
+
+    /// Corrects a draw that was admitted `elapsed` ago to the weight `actual`.
+    fn correct(&self, actual: u32, elapsed: Duration) -> StoreFuture<()> {
+        self.limiter.correct(&Correction::new(self.request(), actual, elapsed))
     }
 
     fn peek(&self) -> StoreFuture<Vec<WindowStatus>> {

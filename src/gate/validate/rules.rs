@@ -162,6 +162,7 @@ fn public(rule: &Rule, builder: &GateBuilder) -> Verdict {
         ("agreements", !rule.agreements.is_empty()),
         ("subscription", rule.subscription),
         ("in_flight", rule.in_flight.is_some()),
+        ("weight.reserve", matches!(rule.weight, Weight::Reported { .. })),
     ];
     if let Some((member, _)) = asked.iter().find(|(_, asks)| *asks) {
         let problem = format!("`public` and `{member}` cannot be combined");
@@ -239,7 +240,14 @@ fn bounds(member: &str, least: u64, default: u64, most: u64, at_least: &str) -> 
 fn weight(weight: &Weight, builder: &GateBuilder) -> Verdict {
     let (least, default, most) = match weight {
         Weight::Fixed(0) => return refuse("weight", "0", WEIGHS_NOTHING, AT_LEAST_ONE),
-        Weight::Fixed(_) => return Ok(()),
+        Weight::Reported { reserve: 0, .. } => {
+            return refuse("weight.reserve", "0", WEIGHS_NOTHING, AT_LEAST_ONE);
+        }
+        Weight::Reported { reserve, most } if reserve > most => {
+            let problem = format!("`reserve` is greater than `most`, which is {most}");
+            return refuse("weight.reserve", &reserve.to_string(), &problem, "write a number up to `most`");
+        }
+        Weight::Fixed(_) | Weight::Reported { .. } => return Ok(()),
         Weight::Parameter { parameter: name, least, default, most } => {
             parameter(name, &builder.sources).map_err(|error| error.in_member("weight.parameter"))?;
             (least, default, most)

@@ -10,7 +10,7 @@ use crate::clock::Now;
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
 use crate::limit::{
-    Acquire, Acquired, Caller, Draw, LimitDecision, LocalShare, RateLimiter, SlotId, WindowStatus,
+    Acquire, Acquired, Caller, Correction, Draw, LimitDecision, LocalShare, RateLimiter, SlotId, WindowStatus,
 };
 use crate::trace::Mode;
 
@@ -223,6 +223,11 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
 
     fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
         if acquire.local { self.local.release(acquire) } else { self.shared.release(acquire) }
+    }
+
+    // A correction that fails leaves the units of the draw taken.
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        if correction.local { self.local.correct(correction) } else { self.shared.correct(correction) }
     }
 
     // A peek logs nothing, because the next draw does.

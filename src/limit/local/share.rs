@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::account::{QuotaGroup, Quotas};
 use crate::future::StoreFuture;
-use crate::limit::{Acquire, Acquired, Draw, LimitDecision, MemoryLimiter, RateLimiter, WindowStatus};
+use crate::limit::{
+    Acquire, Acquired, Correction, Draw, LimitDecision, MemoryLimiter, RateLimiter, WindowStatus,
+};
 use crate::state::StateOwner;
 
 /// A rate limiter without a server: each of the *n* nodes of a fleet admits its share of every quota by itself.
@@ -114,7 +116,15 @@ impl RateLimiter for LocalShare {
     }
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
-        self.shared(draw.quotas, |shares| self.limiter.peek(&Draw { quotas: shares, ..*draw }))
+        self.shared(draw.quotas, |shares| self.peek_share(&Draw { quotas: shares, ..*draw }))
+    }
+
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        let draw = &correction.draw;
+        self.shared(draw.quotas, |shares| {
+            let draw = Draw { quotas: shares, ..*draw };
+            self.limiter.correct(&Correction { draw, ..*correction })
+        })
     }
 
     fn acquire(&self, acquire: &Acquire<'_>) -> StoreFuture<Acquired> {

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::cells::{self, Gcra};
 use super::log::Log;
 use crate::account::{QuotaGroup, QuotaOrigin, QuotaPolicy};
-use crate::limit::{LimitDecision, WindowStatus};
+use crate::limit::{Correction, LimitDecision, WindowStatus};
 
 /// The windows that count the requests of one owner.
 #[derive(Debug)]
@@ -195,6 +195,20 @@ impl Windows {
         self.section(quotas, compile, now).peek(now, window_statuses);
     }
 
+    /// Changes the units that a draw took from the windows of a group.
+    pub(super) fn correct(
+        &mut self,
+        quotas: &QuotaGroup,
+        compile: impl FnOnce() -> Arc<CompiledGroup>,
+        correction: &Correction<'_>,
+    ) {
+        let section = self.section(quotas, compile, correction.draw.now.ticks());
+        let policies = section.group.policies.iter().zip(&mut section.cells);
+        for (policy, window) in policies.filter(|(policy, _)| !policy.counts_requests()) {
+            window.correct(policy, correction);
+        }
+    }
+
     /// Returns the windows of a group, if they have its policies.
     #[inline]
     fn known_section(&mut self, quotas: &QuotaGroup) -> Option<&mut Section> {
@@ -373,6 +387,18 @@ impl Window {
     fn full(policy: &QuotaPolicy) -> Self {
         let count = if policy.is_strict() { Count::Log(Box::new(Log::new(policy))) } else { Count::Cells };
         Self { full_at: 0, tested: 0, count }
+    }
+
+    /// Changes the units that a draw took.
+    fn correct(&mut self, policy: &QuotaPolicy, correction: &Correction<'_>) {
+        let drawn = correction.draw.weight.min(policy.heaviest()).get();
+        match &mut self.count {
+            Count::Cells => self.full_at = cells::corrected(policy, self.full_at, drawn, correction),
+            Count::Log(log) => {
+                log.correct(policy, drawn, correction);
+                self.full_at = log.full_at();
+            }
+        }
     }
 
     /// Returns the result of a draw, without taking it.

@@ -12,6 +12,7 @@ use governor::state::StateStore;
 
 use super::bucket::WindowVerdict;
 use crate::account::QuotaPolicy;
+use crate::limit::Correction;
 
 /// The precomputed governor limiter of a policy. All windows of the policy share it.
 ///
@@ -103,6 +104,20 @@ pub(super) fn time_to_more_than(left: u32, policy: &QuotaPolicy, unit: u64, ahea
 #[inline]
 pub(super) fn left_after(policy: &QuotaPolicy, ahead: u64) -> u32 {
     left_of(whole(policy), policy.refill_nanos(), ahead)
+}
+
+/// Returns the time at which a bucket is full, after a correction of a draw that took `drawn` cells. The bucket owes at most
+/// its capacity. Cells that were refilled since the draw are not given back: without the draw, the bucket could have been full
+/// in the meantime.
+pub(super) fn corrected(policy: &QuotaPolicy, full_at: u64, drawn: u32, correction: &Correction<'_>) -> u64 {
+    let (now, refill) = (correction.draw.now.ticks(), policy.refill_nanos());
+    let time_of = |cells: u32| refill.saturating_mul(u64::from(cells));
+    if let Some(more) = correction.actual.checked_sub(drawn) {
+        let most = now.saturating_add(whole(policy).saturating_mul(2));
+        return full_at.max(full_at.max(now).saturating_add(time_of(more)).min(most));
+    }
+    let elapsed = u64::try_from(correction.elapsed.as_nanos()).unwrap_or(u64::MAX);
+    full_at.saturating_sub(time_of(drawn - correction.actual).saturating_sub(elapsed))
 }
 
 /// Returns the nanoseconds in which an empty bucket is refilled.

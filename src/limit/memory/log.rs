@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::bucket::WindowVerdict;
 use crate::account::QuotaPolicy;
+use crate::limit::Correction;
 
 /// The requests that take a place in a window until the window has passed since their admission. Requests of one
 /// stretch are counted together, and all leave one window after the last of them. A period as long as the window
@@ -35,10 +36,7 @@ impl Log {
 
     /// Returns the result of a draw of this weight, without taking it.
     pub(super) fn test(&mut self, policy: &QuotaPolicy, weight: NonZeroU32, now: u64) -> WindowVerdict {
-        while self.intervals.front().is_some_and(|interval| interval.last.saturating_add(self.window) <= now)
-        {
-            self.intervals.pop_front();
-        }
+        self.drop_past(now);
         let places = u64::from(policy.quota());
         let (used, units) = (self.used(), u64::from(weight.min(policy.heaviest()).get()));
         // A share of a quota may have fewer places than the draw takes. It needs all of them then.
@@ -55,6 +53,14 @@ impl Log {
         let wait = self.time_to_fewer_than(places - needed + 1, used, now);
         let next = self.time_to_fewer_than(used.min(places), used, now);
         WindowVerdict { wait, remaining: left(policy, used), ahead: self.ahead(now), next }
+    }
+
+    /// Removes the requests that take no place any more.
+    fn drop_past(&mut self, now: u64) {
+        while self.intervals.front().is_some_and(|interval| interval.last.saturating_add(self.window) <= now)
+        {
+            self.intervals.pop_front();
+        }
     }
 
     /// Returns the time until fewer than `places` of the `used` places are taken.
@@ -78,7 +84,10 @@ impl Log {
 
     /// Takes the places of a draw of this weight at this time.
     pub(super) fn take(&mut self, policy: &QuotaPolicy, weight: NonZeroU32, now: u64) {
-        let units = weight.min(policy.heaviest()).get();
+        self.add(policy, weight.min(policy.heaviest()).get(), now);
+    }
+
+    fn add(&mut self, policy: &QuotaPolicy, units: u32, now: u64) {
         // Clocks are read before the lock is taken, so that times may arrive out of order.
         let now = self.newest().unwrap_or(now).max(now);
         let joins = self.joins(policy, now);
@@ -89,6 +98,37 @@ impl Log {
             }
             _ => self.intervals.push_back(Interval { last: now, count: units }),
         }
+    }
+
+    /// Changes the places that a draw took. The oldest places are given back first, so that no later period is counted with
+    /// too few. The window counts at most twice its quota.
+    pub(super) fn correct(&mut self, policy: &QuotaPolicy, drawn: u32, correction: &Correction<'_>) {
+        let now = correction.draw.now.ticks();
+        self.drop_past(now);
+        if let Some(more) = correction.actual.checked_sub(drawn) {
+            let room = (2 * u64::from(policy.quota())).saturating_sub(self.used());
+            let more = u32::try_from(room).unwrap_or(u32::MAX).min(more);
+            if more > 0 {
+                self.add(policy, more, now);
+            }
+            return;
+        }
+        let mut fewer = drawn - correction.actual;
+        if correction.elapsed >= policy.window() {
+            return;
+        }
+        while let Some(oldest) = self.intervals.front_mut().filter(|_| fewer > 0) {
+            let back = oldest.count.min(fewer);
+            (oldest.count, fewer) = (oldest.count - back, fewer - back);
+            if oldest.count == 0 {
+                self.intervals.pop_front();
+            }
+        }
+    }
+
+    /// Returns the time at which the window is full, or zero if it is.
+    pub(super) fn full_at(&self) -> u64 {
+        self.newest().map_or(0, |newest| newest.saturating_add(self.window))
     }
 
     /// Returns the state of the window.

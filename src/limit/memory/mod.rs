@@ -20,7 +20,7 @@ use crate::account::{QuotaGroup, QuotaScope};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::key::{KeyId, KeyRecord};
-use crate::limit::{Acquire, Acquired, Caller, Draw, LimitDecision, RateLimiter, WindowStatus};
+use crate::limit::{Acquire, Acquired, Caller, Correction, Draw, LimitDecision, RateLimiter, WindowStatus};
 use crate::name::{AccountId, PoolName};
 use crate::state::{AttachedState, StateOwner};
 
@@ -402,6 +402,16 @@ impl RateLimiter for MemoryLimiter {
     fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
         self.free(acquire);
         StoreFuture::ready(())
+    }
+
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        let draw = &correction.draw;
+        let correct = |locked: &mut [MutexGuard<'_, Windows>]| {
+            each_group(locked, draw, |windows, group| {
+                windows.correct(group, || self.compiled(group), correction);
+            });
+        };
+        self.work(draw, correct).into()
     }
 }
 

@@ -40,17 +40,9 @@ local function wait_for(log, used, now, window, quota)
   end
 end
 
--- Returns the same values as `test_bucket`, including the text to store if the draw is taken.
-local function test_log(key, now, window, quota, units)
-  local log, used, strayed = log_of(key, now, window)
-  -- The wait for a request that was admitted before the clock was set back is no longer than for one that is admitted
-  -- now.
-  if strayed then keep(key, text_of(log), window) end
+-- Adds units to a log. Returns the time of the newest stretch.
+local function add_to(log, now, window, quota, units)
   local newest = log[#log]
-  if used + units > quota then
-    local wait, more = wait_for(log, used, now, window, quota - units + 1), wait_for(log, used, now, window, math.min(used, quota))
-    return wait, math.max(quota - used, 0), newest[1] + window - now, more
-  end
   local stretch = quota <= 16 and 1 or math.max(math.floor(window / 16), 1)
   local last = math.max(newest and newest[1] or now, now)
   if newest and math.floor(newest[1] / stretch) == math.floor(last / stretch) then
@@ -58,5 +50,19 @@ local function test_log(key, now, window, quota, units)
   else
     log[#log + 1] = { last, units }
   end
+  return last
+end
+
+-- Returns the same values as `test_bucket`, including the text to store if the draw is taken.
+local function test_log(key, now, window, quota, units)
+  local log, used, strayed = log_of(key, now, window)
+  -- The wait for a request that was admitted before the clock was set back is no longer than for one that is admitted
+  -- now.
+  if strayed then keep(key, text_of(log), window) end
+  if used + units > quota then
+    local wait, more = wait_for(log, used, now, window, quota - units + 1), wait_for(log, used, now, window, math.min(used, quota))
+    return wait, math.max(quota - used, 0), log[#log][1] + window - now, more
+  end
+  local last = add_to(log, now, window, quota, units)
   return 0, quota - used - units, last + window - now, log[1][1] + window - now, text_of(log)
 end

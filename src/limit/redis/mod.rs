@@ -4,6 +4,7 @@
 pub(crate) mod tests;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::account::{QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaScope};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
-use crate::limit::{Draw, LimitDecision, RateLimiter, WindowStatus};
+use crate::limit::{Correction, Draw, LimitDecision, RateLimiter, WindowStatus};
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
 
@@ -75,17 +76,19 @@ pub struct RedisLimiter {
 struct Scripts {
     draw: Script,
     peek: Script,
+    correct: Script,
 }
 
 pub(crate) const WINDOWS: &str =
     concat!(include_str!("bucket.lua"), "\n", include_str!("log.lua"), "\n", include_str!("windows.lua"));
 const DRAW: &str = "return draw(#KEYS)";
 const PEEK: &str = include_str!("peek.lua");
+const CORRECT: &str = include_str!("correct.lua");
 
 impl Scripts {
     fn going_by(clock: &str) -> Self {
         let script = |body: &str| Script::new(&[clock, WINDOWS, body].join("\n"));
-        Self { draw: script(DRAW), peek: script(PEEK) }
+        Self { draw: script(DRAW), peek: script(PEEK), correct: script(CORRECT) }
     }
 }
 
@@ -180,11 +183,12 @@ fn takes_long(policy: &QuotaPolicy) -> bool {
 
 /// Returns the pace, the capacity and the quota of each window, and the units that the draw takes from it.
 pub(crate) fn terms(draw: &Draw<'_>) -> Vec<String> {
-    let terms = |policy: &QuotaPolicy| {
-        let units = policy.units_of(draw.weight).min(policy.capacity());
-        [pace(policy), policy.capacity().to_string(), policy.quota().to_string(), units.to_string()]
-    };
-    draw.quotas.policies().flat_map(terms).collect()
+    draw.quotas.policies().flat_map(|policy| terms_of(policy, draw.weight)).collect()
+}
+
+fn terms_of(policy: &QuotaPolicy, weight: NonZeroU32) -> [String; 4] {
+    let units = policy.units_of(weight).min(policy.capacity());
+    [pace(policy), policy.capacity().to_string(), policy.quota().to_string(), units.to_string()]
 }
 
 pub(crate) fn quota((wait, place, remaining, ahead, next): DrawReply) -> LimitDecision {
@@ -224,6 +228,29 @@ impl RateLimiter for RedisLimiter {
             Err(error) => return StoreFuture::failed(error),
         };
         StoreFuture::boxed(async move { window_statuses(&server, &scripts, &names, &terms).await })
+    }
+
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        let draw = &correction.draw;
+        let names = match self.names(draw) {
+            Ok(names) => names,
+            Err(error) => return StoreFuture::failed(error),
+        };
+        // The windows that count requests keep what they have counted.
+        let counts_units = || draw.quotas.policies().map(|policy| !policy.counts_requests());
+        let names: Vec<String> =
+            counts_units().zip(names).filter(|(kept, _)| *kept).map(|(_, name)| name).collect();
+        if names.is_empty() {
+            return StoreFuture::ready(());
+        }
+        let policies = draw.quotas.policies().filter(|policy| !policy.counts_requests());
+        let mut arguments: Vec<String> = policies.flat_map(|policy| terms_of(policy, draw.weight)).collect();
+        arguments.extend([correction.actual.to_string(), correction.elapsed.as_micros().to_string()]);
+        let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
+        StoreFuture::boxed(async move {
+            let _: u64 = server.run(&scripts.correct, &names, &arguments).await?;
+            Ok(())
+        })
     }
 
     fn as_redis(&self) -> Option<&RedisLimiter> {

@@ -20,7 +20,7 @@ use super::{RedisLimiter, Scripts};
 use crate::account::{Account, NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
 use crate::clock::{Clock, ManualClock, Now, Timestamp};
 use crate::key::{KeyHasher, KeyId, KeyRecord};
-use crate::limit::{Draw, LimitDecision, MemoryLimiter, RateLimiter, WindowStatus};
+use crate::limit::{Correction, Draw, LimitDecision, MemoryLimiter, RateLimiter, WindowStatus};
 use crate::redis::RedisServer;
 
 /// The time that the test has set. Keys do not expire, because the server would use its own time for that.
@@ -192,18 +192,32 @@ fn script_decides_like_the_memory_limiter() {
     // The largest weight takes all of a window.
     let weight = prop_oneof![3 => Just(1_u32), 3 => 1_u32..6, 1 => Just(30_000_000), 1 => Just(u32::MAX)];
     let weight = weight.prop_map(|weight| NonZeroU32::new(weight).unwrap());
-    let draws = prop::collection::vec((0_usize..3, weight, wait, any::<bool>()), 1..60);
+    // The weight of the key's last draw may be corrected.
+    let actual = prop_oneof![4 => 0_u32..9, 1 => 0_u32..40_000_000, 1 => Just(u32::MAX)];
+    let actual = prop::option::weighted(0.3, actual);
+    let draws = prop::collection::vec((0_usize..3, weight, wait, any::<bool>(), actual), 1..60);
     proptest!(settings, |(quotas in prop::collection::vec(quotas(), 3), draws in draws)| {
         runtime().block_on(async {
             let pair = Pair::over(&redis).await;
             let multiple = multiple_of_waits(&quotas);
-            for (key, weight, wait, peeks) in draws {
+            let mut reserves = [None; 3];
+            for (key, weight, wait, peeks, actual) in draws {
                 pair.wait(Duration::from_micros(wait.next_multiple_of(multiple))).await;
+                let now = pair.clock.now().elapsed();
+                if let (Some(actual), Some((weight, at))) = (actual, reserves[key].take()) {
+                    let draw = pair.request(key, &quotas[key]).weighing(weight);
+                    let correction = Correction::new(draw, actual, now.saturating_sub(at));
+                    pair.shared.correct(&correction).await.unwrap();
+                    pair.memory.correct(&correction).await.unwrap();
+                }
                 if peeks {
                     let (shared, memory) = pair.peek(key, &quotas[key]).await;
                     prop_assert_eq!(shared, memory);
                 }
                 let (shared, memory) = pair.draw_weight(key, &quotas[key], weight).await;
+                if matches!(memory, LimitDecision::Within(_)) {
+                    reserves[key] = Some((weight, now));
+                }
                 prop_assert_eq!(shared, memory);
             }
             Ok(())

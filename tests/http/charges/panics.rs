@@ -12,7 +12,7 @@ use tollgate::audit::{AuditEvent, AuditSink};
 use tollgate::clock::Now;
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::{KeyHash, Length, Randomness, RandomnessError};
-use tollgate::limit::{Draw, LimitDecision, WindowStatus};
+use tollgate::limit::{Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::respond::{DenialContext, ResponseForDenial};
 use tollgate::rule::Cost;
 use tollgate::store::AccountAdmin;
@@ -77,6 +77,10 @@ impl RateLimiter for Broken<Arc<MemoryLimiter>> {
 
     fn peek(&self, draw: &Draw<'_>) -> StoreFuture<Vec<WindowStatus>> {
         self.0.peek(draw)
+    }
+
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        self.0.correct(correction)
     }
 }
 

@@ -78,6 +78,11 @@ fn route_documents_its_requirements() {
     let batch = operation(&document, "post", "/v1/batch");
     assert_eq!(batch["x-tollgate"], json!({ "weight": 5 }));
     assert_eq!(batch["description"], "Takes 5 units of each rate limit.");
+    let tokens = operation(&document, "post", "/v1/tokens");
+    assert_eq!(tokens["x-tollgate"], json!({ "weight": { "reserve": 2, "most": 50 } }));
+    let words =
+        "Takes as many units of each rate limit as it uses, up to 50. 2 of them are taken in advance.";
+    assert_eq!(tokens["description"], words);
     for method in ["get", "put", "post", "delete", "patch"] {
         assert!(operation(&document, method, "/v1/anything").get("x-tollgate").is_none());
     }

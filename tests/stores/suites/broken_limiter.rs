@@ -9,7 +9,7 @@ use tollgate::account::{
     InFlightLimit, InFlightLimits, NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas,
 };
 use tollgate::clock::Now;
-use tollgate::limit::{Acquire, Acquired, Draw, LimitDecision, WindowStatus};
+use tollgate::limit::{Acquire, Acquired, Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::{Account, KeyId, KeyRecord, MemoryLimiter, RateLimiter, StoreFuture};
 
 use super::broken_store::{answer, ready};
@@ -67,6 +67,13 @@ rules! {
     ForgetsChangedLimits,
     TakesACellForASlot,
     LooksThenAcquires,
+    IgnoresCorrections,
+    GivesNothingBack,
+    ForgetsDebts,
+    OwesTooMuch,
+    GivesBackRefills,
+    CorrectsOneWindow,
+    CorrectsRequests,
 }
 
 #[derive(Debug)]
@@ -120,6 +127,10 @@ impl Broken {
     }
 
     fn quotas(&self, quotas: &Quotas) -> Quotas {
+        self.changed_quotas(quotas, false)
+    }
+
+    fn changed_quotas(&self, quotas: &Quotas, is_correction: bool) -> Quotas {
         let changed = |policy: QuotaPolicy| match (self.rule, policy.counts()) {
             (Some(Rule::TakesPoolsForOne), QuotaScope::Pool(_)) => {
                 policy.counting(QuotaScope::Pool("one".into()))
@@ -133,6 +144,9 @@ impl Broken {
             (Some(Rule::CountsKeysAlone), _) => policy.counting(QuotaScope::Key),
             (Some(Rule::TakesLogsForBuckets), counts) => {
                 QuotaPolicy::new(policy.quota(), policy.window()).unwrap().counting(counts.clone())
+            }
+            (Some(Rule::CorrectsRequests), _) if is_correction && policy.counts_requests() => {
+                policy.with_unit("units").unwrap()
             }
             (Some(Rule::WeighsRequests), _) if policy.counts_requests() => policy.with_unit("units").unwrap(),
             (Some(Rule::WeighsStrictWindowsAsOne), _) if policy.is_strict() => {
@@ -398,5 +412,32 @@ impl RateLimiter for Broken {
             _ => limits,
         };
         self.inner.release(&self.changed_slots(acquire, key.as_ref(), &limits))
+    }
+
+    fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
+        let draw = &correction.draw;
+        let key = draw.caller.key.map(|key| self.key(key, draw.quotas));
+        let mut quotas = self.changed_quotas(draw.quotas, true);
+        let reserve = draw.weight.get();
+        let (mut actual, mut elapsed, mut late) = (correction.actual, correction.elapsed, Duration::ZERO);
+        match self.rule {
+            Some(Rule::IgnoresCorrections) => return StoreFuture::ready(()),
+            Some(Rule::GivesNothingBack) => actual = actual.max(reserve),
+            Some(Rule::ForgetsDebts) => {
+                let left = ready(self.inner.peek(&self.changed(draw, key.as_ref(), &quotas)));
+                let left = left.iter().map(|window| window.remaining).min().unwrap_or(0);
+                actual = actual.min(reserve + left);
+            }
+            // The bound on the debt is relative to the time.
+            Some(Rule::OwesTooMuch) if actual > 1_000 => late = Duration::from_mins(1),
+            Some(Rule::GivesBackRefills) => elapsed = Duration::ZERO,
+            Some(Rule::CorrectsOneWindow) => {
+                quotas = Quotas::new(quotas.policies().take(1).cloned());
+            }
+            _ => {}
+        }
+        let mut one = self.changed(draw, key.as_ref(), &quotas).weighing(draw.weight);
+        one.now = Now::new(one.now.wall(), one.now.elapsed() + late);
+        self.inner.correct(&Correction::new(one, actual, elapsed))
     }
 }
