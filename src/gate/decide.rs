@@ -730,7 +730,12 @@ fn address_of(core: &Core, counts_network: bool, view: &RequestView<'_>) -> Resu
 }
 
 #[inline]
-fn draw_of<'d>(record: &'d KeyRecord, quotas: &'d Quotas, now: Now, address: Option<IpAddr>) -> Draw<'d> {
+pub(super) fn draw_of<'d>(
+    record: &'d KeyRecord,
+    quotas: &'d Quotas,
+    now: Now,
+    address: Option<IpAddr>,
+) -> Draw<'d> {
     let draw = if record.anonymous { Draw::keyless(quotas, now) } else { Draw::new(record, quotas, now) };
     match address {
         Some(address) => draw.from_address(address),

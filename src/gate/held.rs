@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use crate::account::{InFlightLimit, InFlightLimits, QuotaChoice, QuotaOrigin};
 use crate::clock::Now;
-use crate::future::StoreFuture;
-use crate::gate::detach::detach;
+use crate::gate::detach::finish_alone;
 use crate::gate::entry::FoundKey;
 use crate::key::KeyRecord;
 use crate::limit::{Acquire, SlotId};
@@ -201,20 +200,8 @@ impl Drop for Slots {
         let Some(limits) = self.limits().filter(|_| self.is_held) else { return };
         let core = &self.found.core;
         let released = self.reserved.of(&self.found.record, limits).held_locally(self.local);
-        let Ok(mut release) = guard("a limiter", || core.limiter.release(&released)) else { return };
-        match release.take_ready() {
-            Some(Ok(())) => {}
-            Some(Err(error)) => trace::unreleased(&error),
-            None => {
-                let release = core.measured(|metrics| &metrics.release, release);
-                detach(StoreFuture::boxed(async move {
-                    if let Err(error) = release.await {
-                        trace::unreleased(&error);
-                    }
-                    Ok(())
-                }));
-            }
-        }
+        let Ok(release) = guard("a limiter", || core.limiter.release(&released)) else { return };
+        finish_alone(core.measured(|metrics| &metrics.release, release), trace::unreleased);
     }
 }
 

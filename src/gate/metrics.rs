@@ -108,6 +108,7 @@ pub(super) struct BackEndMetrics {
     pub(super) acquire: Operation,
     pub(super) release: Operation,
     pub(super) draw: Operation,
+    pub(super) correct: Operation,
     pub(super) charge: Operation,
     pub(super) draw_and_charge: Operation,
     pub(super) settle: Operation,
@@ -131,6 +132,7 @@ impl BackEndMetrics {
             acquire: operation("limiter", "acquire"),
             release: operation("limiter", "release"),
             draw: operation("limiter", "draw"),
+            correct: operation("limiter", "correct"),
             charge: operation("ledger", "charge"),
             draw_and_charge: operation("meter", "draw_and_charge"),
             settle: operation("ledger", "settle"),
@@ -152,15 +154,15 @@ impl BackEndMetrics {
 }
 
 impl Core {
-    /// Measures a call as this operation, if the gate records metrics.
+    /// Measures a call as this operation, if the gate records metrics. A call that has succeeded at once is not measured.
     pub(super) fn measured<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&BackEndMetrics) -> &Operation,
-        call: StoreFuture<T>,
+        mut call: StoreFuture<T>,
     ) -> StoreFuture<T> {
         match &self.metrics {
-            Some(metrics) => operation(metrics).measure(call),
-            None => call,
+            Some(metrics) if call.answer_mut().is_none() => operation(metrics).measure(call),
+            _ => call,
         }
     }
 }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::account::AppliedQuotas;
 use crate::gate::Core;
+use crate::gate::decide::draw_of;
 use crate::gate::detach::finish_alone;
 use crate::key::KeyRecord;
-use crate::limit::{Correction, Draw};
+use crate::limit::Correction;
 use crate::panics::guard;
 use crate::trace;
 
@@ -100,13 +101,12 @@ impl Reservation {
         let Drawn { record, quotas, address, weight, at, local } = &self.drawn;
         let corrected = guard("a limiter", || {
             let now = self.core.clock.now();
-            let draw = Draw::new(record, quotas.quotas(), now).weighing(*weight);
-            let draw = address.map_or(draw, |address| draw.from_address(address));
+            let draw = draw_of(record, quotas.quotas(), now, *address).weighing(*weight);
             let elapsed = now.elapsed().saturating_sub(*at);
             self.core.limiter.correct(&Correction::new(draw, actual, elapsed).admitted_locally(*local))
         });
         if let Ok(correcting) = corrected {
-            finish_alone(correcting, trace::uncorrected);
+            finish_alone(self.core.measured(|metrics| &metrics.correct, correcting), trace::uncorrected);
         }
     }
 }

@@ -13,7 +13,8 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use support::faulty_back_ends::{Failing, Later};
 use support::providers::KWERY;
-use support::{World, with_key};
+use support::{World, from, with_key, without_key};
+use tollgate::account::NetworkCut;
 use tollgate::gate::WeightReport;
 use tollgate::rule::Weight;
 use tollgate::{Gate, GateBuilder, KeyId, Plan, RequestView, Rule, TollgateLayer};
@@ -165,6 +166,24 @@ async fn two_gates_get_one_report() {
     let both = TollgateLayer::new(outer.clone()).layer(TollgateLayer::new(inner.clone()).layer(handler));
     assert_eq!(both.oneshot(request()).await.unwrap().status(), 200);
     assert_eq!([left(&outer, &world, id).await, left(&inner, &world, id).await], [93, 93]);
+}
+
+#[tokio::test]
+async fn anonymous_request_has_a_report() {
+    let world = World::new();
+    let gate = gate(&world, |builder| {
+        let mut plan = Plan::new("anonymous");
+        plan.quotas = vec!["100 per minute".parse().unwrap()];
+        let mut rule = Rule::new("POST /ask").unwrap();
+        (rule.anonymous, rule.weight) = (true, Weight::Reported { reserve: 40, most: 90 });
+        builder.plan(plan).anonymous("anonymous", NetworkCut::default()).rule(rule)
+    });
+    for (reported, left) in [(10, 60), (50, 50), (1, 0)] {
+        let request = from(without_key("POST /ask"), "192.0.2.7").body(()).unwrap();
+        let admission = gate.admit(&RequestView::of(&request)).await.unwrap();
+        admission.weight_report().unwrap().report(reported);
+        assert_eq!(gate.principal(&admission).unwrap().window_status().unwrap().remaining, left);
+    }
 }
 
 /// A limiter that answers later, and one that fails when it is to correct.
