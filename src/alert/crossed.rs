@@ -178,6 +178,9 @@ impl Crossed {
             let known = entries.entry(subject).or_insert(learnt);
             if known.period < period {
                 *known = learnt;
+            } else if known.state == State::Refuted {
+                // It is to be released when the value is on the other side of the threshold.
+                *known = Known { checked: known.checked, ..learnt };
             }
             self.length.store(entries.len(), Ordering::Release);
         }
@@ -215,6 +218,16 @@ impl Crossed {
     pub(super) fn forget(&self, subject: &Subject) {
         let mut entries = self.entries_mut();
         entries.remove(subject);
+        self.length.store(entries.len(), Ordering::Release);
+    }
+
+    /// Forgets the crossings of an account's balance and windows.
+    pub(super) fn forget_account(&self, account: &AccountId) {
+        let mut entries = self.entries_mut();
+        entries.retain(|subject, _| match subject {
+            Subject::Account(of, _) | Subject::Window(WindowOwner::Account(of), _) => of != account,
+            _ => true,
+        });
         self.length.store(entries.len(), Ordering::Release);
     }
 

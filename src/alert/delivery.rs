@@ -15,6 +15,7 @@ use crate::amount::random;
 use crate::clock::Timestamp;
 use crate::credit::Balance;
 use crate::error::StoreError;
+use crate::name::AccountId;
 use crate::trace::Mode;
 use crate::{panics, trace};
 
@@ -36,12 +37,21 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest time between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
-/// The number of attempts after which an alert is lost: about three days. No time is compared, because clocks may be set,
-/// and because the gates may not run.
+/// The number of attempts after which an alert is lost: about three days. The time alone does not decide, because clocks may
+/// be set, and because the gates may not run.
 const MOST_ATTEMPTS: u32 = 106;
+
+/// The least age of an alert that is lost. Nodes whose clocks differ by more than a day make the attempts faster.
+const LEAST_AGE: Duration = Duration::from_hours(48);
 
 /// The time limit of a question to the ledger.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// The time for which a manager waits for the alert store. After that, the work waits in memory.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// The name of an alert store in the log of a panic.
+const A_STORE: &str = "an alert store";
 
 /// The time between two readings of the crossings that other nodes claimed.
 const LEARNING: Duration = Duration::from_secs(30);
@@ -131,11 +141,14 @@ impl Drop for Running {
 
 async fn run(running: Running) {
     while let Some(shared) = running.0.upgrade() {
-        // An error is logged, and the work is tried again.
-        let _ = match running.1 {
-            Work::Crossings => shared.note_crossings().await,
-            Work::Deliveries(place) => shared.deliver_due(&shared.outlets[place]).await,
-        };
+        // An error or a panic is logged, and the work is tried again.
+        let _ = panics::guard_future(A_STORE, async {
+            match running.1 {
+                Work::Crossings => shared.note_crossings().await,
+                Work::Deliveries(place) => shared.deliver_due(&shared.outlets[place]).await,
+            }
+        })
+        .await;
         let notify = Arc::clone(&shared.task(running.1).notify);
         drop(shared);
         let _ = timeout(TURN, notify.notified()).await;
@@ -232,6 +245,26 @@ impl Shared {
             }
         }
         (stored, answered)
+    }
+
+    /// Claims or releases a crossing for a manager, whose own result does not depend on the store. If that fails, the job
+    /// waits in memory.
+    pub(super) async fn settle_or_enqueue(&self, job: Job) {
+        let settling = panics::guard_future(A_STORE, self.settle(&job, &self.sink_names));
+        if !matches!(timeout(SETTLING, settling).await, Ok(Ok(Ok(())))) {
+            self.enqueue(job);
+        }
+    }
+
+    /// Forgets what is remembered about an account. An account that is created under the same id is another one.
+    pub(super) async fn erase(&self, account: &AccountId) -> Result<(), StoreError> {
+        self.queue()
+            .retain(|job| job.alert.as_ref().is_none_or(|alert| alert.account.as_ref() != Some(account)));
+        let erasing = panics::guard_future(A_STORE, self.store.erase(account));
+        let erased = timeout(SETTLING, erasing).await.map_err(|_| StoreError::timed_out())?;
+        erased.map_err(|panics::Panicked| StoreError::panicked())??;
+        self.rules.iter().for_each(|rule| rule.crossed.forget_account(account));
+        Ok(())
     }
 
     /// Claims or releases a crossing. The alert is stored for these sinks.
@@ -339,7 +372,7 @@ impl Shared {
             }
         }
         if *progress.forgets.get_or_insert(elapsed + FIRST_FORGETTING) <= elapsed {
-            self.store.forget(now.saturating_sub(REMEMBERED)).await?;
+            self.store.forget(now.saturating_sub(REMEMBERED), &self.sink_names).await?;
             progress.forgets = Some(elapsed + FORGETTING);
         }
         progress.learnt = Some(now);
@@ -392,7 +425,10 @@ impl Shared {
         match result {
             Ok(()) => return self.store.finish(id, &delivery.sink).await,
             Err(error) if error.is_rejected() => self.lose(kind, "its sink rejected it"),
-            Err(_) if delivery.attempt >= MOST_ATTEMPTS => {
+            Err(_)
+                if delivery.attempt >= MOST_ATTEMPTS
+                    && now >= delivery.alert.time.saturating_add(LEAST_AGE) =>
+            {
                 self.lose(kind, "its sink accepted it in none of the attempts");
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery, WRONG_BY};
 use crate::clock::Timestamp;
 use crate::future::StoreFuture;
+use crate::name::AccountId;
 
 /// The maximum number of remembered crossings, and of waiting deliveries.
 const MOST: usize = 100_000;
@@ -20,10 +21,17 @@ pub struct MemoryAlertStore(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// The period and the time of the claim of each crossing.
-    crossings: HashMap<CrossingName, (i64, Timestamp)>,
+    crossings: HashMap<CrossingName, Claimed>,
     /// The deliveries by alert and sink, each with the time at which it is due. Ids of alerts sort by time.
     waiting: BTreeMap<(AlertId, String), (Delivery, Timestamp)>,
+}
+
+/// A crossing that was claimed.
+#[derive(Debug)]
+struct Claimed {
+    period: i64,
+    at: Timestamp,
+    account: Option<AccountId>,
 }
 
 /// The kind, the subject and the threshold of a crossing.
@@ -54,10 +62,10 @@ impl Kept {
 
     /// Drops the oldest tenth of the crossings.
     fn drop_oldest(&mut self) {
-        let mut times: Vec<_> = self.crossings.values().map(|(_, claimed)| *claimed).collect();
+        let mut times: Vec<_> = self.crossings.values().map(|claimed| claimed.at).collect();
         let (_, bound, _) = times.select_nth_unstable(MOST / 10);
         let bound = *bound;
-        self.crossings.retain(|_, (_, claimed)| *claimed > bound);
+        self.crossings.retain(|_, claimed| claimed.at > bound);
     }
 }
 
@@ -75,21 +83,25 @@ impl AlertStore for MemoryAlertStore {
         let kept = &mut *self.kept();
         let name = name(crossing);
         let latest = alert.time.saturating_add(WRONG_BY);
-        let holds = |(period, claimed): &(i64, Timestamp)| *period >= crossing.period && *claimed <= latest;
+        let holds = |claimed: &Claimed| claimed.period >= crossing.period && claimed.at <= latest;
         if kept.crossings.get(&name).is_some_and(holds) {
             return StoreFuture::ready(false);
         }
         if kept.crossings.len() >= MOST {
             kept.drop_oldest();
         }
-        kept.crossings.insert(name, (crossing.period, alert.time));
+        kept.crossings.insert(
+            name,
+            Claimed { period: crossing.period, at: alert.time, account: alert.account.clone() },
+        );
         kept.add(alert, sinks, alert.time);
         StoreFuture::ready(true)
     }
 
     fn release(&self, crossing: &Crossing) -> StoreFuture<bool> {
         let (kept, name) = (&mut *self.kept(), name(crossing));
-        let is_remembered = kept.crossings.get(&name).is_some_and(|(period, _)| *period <= crossing.period);
+        let is_remembered =
+            kept.crossings.get(&name).is_some_and(|claimed| claimed.period <= crossing.period);
         if is_remembered {
             kept.crossings.remove(&name);
         }
@@ -103,11 +115,10 @@ impl AlertStore for MemoryAlertStore {
         limit: usize,
     ) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
         let kept = self.kept();
-        let recent =
-            kept.crossings.iter().filter(|((of, ..), (_, claimed))| *of == kind && *claimed >= since);
+        let recent = kept.crossings.iter().filter(|((of, ..), claimed)| *of == kind && claimed.at >= since);
         let mut recent: Vec<_> = recent
-            .map(|((_, subject, threshold), (period, claimed))| {
-                (Crossing::new(kind, subject.as_str(), threshold.as_str(), *period), *claimed)
+            .map(|((_, subject, threshold), claimed)| {
+                (Crossing::new(kind, subject.as_str(), threshold.as_str(), claimed.period), claimed.at)
             })
             .collect();
         recent.sort_by_key(|(_, claimed)| *claimed);
@@ -160,11 +171,18 @@ impl AlertStore for MemoryAlertStore {
         StoreFuture::ready(())
     }
 
-    fn forget(&self, before: Timestamp) -> StoreFuture<u64> {
+    fn forget(&self, before: Timestamp, sinks: &[String]) -> StoreFuture<u64> {
         let mut kept = self.kept();
         let length = kept.crossings.len();
-        kept.crossings.retain(|_, (_, claimed)| *claimed >= before);
-        kept.waiting.retain(|_, (_, due)| *due >= before);
+        kept.crossings.retain(|_, claimed| claimed.at >= before);
+        kept.waiting.retain(|_, (delivery, due)| *due >= before || sinks.contains(&delivery.sink));
         StoreFuture::ready(u64::try_from(length - kept.crossings.len()).unwrap_or(u64::MAX))
+    }
+
+    fn erase(&self, account: &AccountId) -> StoreFuture<()> {
+        let mut kept = self.kept();
+        kept.crossings.retain(|_, claimed| claimed.account.as_ref() != Some(account));
+        kept.waiting.retain(|_, (delivery, _)| delivery.alert.account.as_ref() != Some(account));
+        StoreFuture::ready(())
     }
 }

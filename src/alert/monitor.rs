@@ -1,6 +1,6 @@
 //! The comparison of events with the thresholds.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -260,17 +260,10 @@ impl Alerts {
         }
     }
 
-    /// Releases the crossings of an account that was erased. An account that is created under the same id is another one.
-    pub(crate) async fn account_erased(&self, account: &AccountId) {
-        let shared = &self.0;
-        let mut released = HashSet::new();
-        for check in shared.plans.values().flat_map(|checks| &checks.balances) {
-            let (rule, code) = (check.rule, check.grant_code());
-            if released.insert((rule, code)) {
-                let subject = Subject::Account(account.clone(), code);
-                shared.settle_or_enqueue(shared.job(rule, subject, i64::MAX, None, None)).await;
-            }
-        }
+    /// Forgets what is remembered about an account that was erased: its crossings, and its alerts that wait for their
+    /// delivery.
+    pub(crate) async fn account_erased(&self, account: &AccountId) -> Result<(), StoreError> {
+        self.0.erase(account).await
     }
 }
 
@@ -422,14 +415,8 @@ impl Shared {
         Job { rule: index, subject, crossing, question, alert }
     }
 
-    async fn settle_or_enqueue(&self, job: Job) {
-        if self.settle(&job, &self.sink_names).await.is_err() {
-            self.enqueue(job);
-        }
-    }
-
     /// Queues a job for the task. If there is no room, the crossing is forgotten, so that a later event queues it again.
-    fn enqueue(&self, job: Job) {
+    pub(super) fn enqueue(&self, job: Job) {
         let mut queue = self.queue();
         if queue.len() >= WAITING {
             drop(queue);

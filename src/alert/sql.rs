@@ -7,6 +7,7 @@ use crate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery, WR
 use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::future::StoreFuture;
+use crate::name::AccountId;
 use crate::sql::{Database, Row, Statement, Value, carried_through, retried};
 use crate::trace;
 
@@ -39,9 +40,9 @@ impl SqlAlertStore {
 
 /// The upsert changes no row if the crossing, or one of a later period, is remembered, unless its time is that of a wrong
 /// clock.
-const CLAIM: &str = "INSERT INTO tollgate_crossings (kind, subject, threshold, period, claimed_at) \
-     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (kind, subject, threshold) \
-     DO UPDATE SET period = excluded.period, claimed_at = excluded.claimed_at \
+const CLAIM: &str = "INSERT INTO tollgate_crossings (kind, subject, threshold, period, claimed_at, account) \
+     VALUES ($1, $2, $3, $4, $5, $7) ON CONFLICT (kind, subject, threshold) \
+     DO UPDATE SET period = excluded.period, claimed_at = excluded.claimed_at, account = excluded.account \
      WHERE tollgate_crossings.period < excluded.period OR tollgate_crossings.claimed_at > $6";
 
 /// The number of deliveries that are forwarded in one transaction.
@@ -55,8 +56,11 @@ impl AlertStore for SqlAlertStore {
         };
         let claim = named(CLAIM, crossing).with(crossing.period).with(alert.time.as_millis());
         let claim = claim.with(alert.time.saturating_add(WRONG_BY).as_millis());
+        let account = alert.account.as_ref().map(AccountId::to_string);
+        let claim = claim.with(account.clone());
         let id = alert.id.to_string();
-        let rows: Vec<_> = sinks.iter().map(|sink| row(&id, sink, &text, alert.time)).collect();
+        let rows: Vec<_> =
+            sinks.iter().map(|sink| row(&id, sink, &text, account.as_deref(), alert.time)).collect();
         let database = self.database.clone();
         carried_through(async move {
             retried(|| async {
@@ -162,26 +166,48 @@ impl AlertStore for SqlAlertStore {
         StoreFuture::boxed(async move { database.change(delete).await.map(|_| ()) })
     }
 
-    fn forget(&self, before: Timestamp) -> StoreFuture<u64> {
+    fn forget(&self, before: Timestamp, sinks: &[String]) -> StoreFuture<u64> {
         // The kinds lead to the index.
         let delete = Statement::new("DELETE FROM tollgate_crossings WHERE kind IN ");
         let delete = delete.push_list(AlertKind::ALL.map(AlertKind::name));
         let delete = delete.push_value(" AND claimed_at < ", before.as_millis());
         let unwanted = Statement::new("DELETE FROM tollgate_alerts");
         let unwanted = unwanted.push_value(" WHERE due_at < ", before.as_millis());
+        let unwanted = match sinks {
+            [] => unwanted,
+            sinks => unwanted.push(" AND sink NOT IN ").push_list(sinks.iter().map(String::as_str)),
+        };
         let database = self.database.clone();
         StoreFuture::boxed(async move {
             database.change(unwanted).await?;
             database.change(delete).await
         })
     }
+
+    fn erase(&self, account: &AccountId) -> StoreFuture<()> {
+        let alerts = Statement::new("DELETE FROM tollgate_alerts WHERE account = $1").with(account.as_str());
+        let crossings =
+            Statement::new("DELETE FROM tollgate_crossings WHERE account = $1").with(account.as_str());
+        let database = self.database.clone();
+        StoreFuture::boxed(async move {
+            database.change(alerts).await?;
+            database.change(crossings).await.map(|_| ())
+        })
+    }
 }
 
-const INSERT: &str = "INSERT INTO tollgate_alerts (id, sink, alert, attempts, due_at) VALUES ";
+const INSERT: &str = "INSERT INTO tollgate_alerts (id, sink, alert, account, attempts, due_at) VALUES ";
 
 /// Returns the row of a delivery that was not attempted yet.
-fn row(id: &str, sink: &str, alert: &str, due: Timestamp) -> [Value; 5] {
-    [id.into(), sink.into(), alert.into(), 0.into(), due.as_millis().into()]
+fn row(id: &str, sink: &str, alert: &str, account: Option<&str>, due: Timestamp) -> [Value; 6] {
+    [
+        id.into(),
+        sink.into(),
+        alert.into(),
+        account.map(str::to_owned).into(),
+        0.into(),
+        due.as_millis().into(),
+    ]
 }
 
 /// Adds the query of the deliveries that are due for these sinks.
@@ -203,12 +229,12 @@ async fn forward_page(
     let mut session = database.transaction().await?;
     let lock = if session.is_postgres() { " FOR UPDATE SKIP LOCKED" } else { "" };
     let take = Statement::new("DELETE FROM tollgate_alerts WHERE (id, sink) IN (");
-    let take = due(take, from, now, FORWARDED_AT_ONCE).push(lock).push(") RETURNING id, alert");
+    let take = due(take, from, now, FORWARDED_AT_ONCE).push(lock).push(") RETURNING id, alert, account");
     let taken = session.rows(take).await?;
     let mut rows = Vec::new();
     for delivery in &taken {
         for sink in sinks {
-            rows.push(row(delivery.text(0)?, sink, delivery.text(1)?, now));
+            rows.push(row(delivery.text(0)?, sink, delivery.text(1)?, delivery.maybe_text(2)?, now));
         }
     }
     if !rows.is_empty() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::alert::{Alert, AlertId, AlertKind, Crossing, Delivery};
 use crate::clock::Timestamp;
 use crate::future::StoreFuture;
+use crate::name::AccountId;
 
 /// The difference between the clocks of two nodes from which on one of them counts as wrong: a day.
 pub const WRONG_BY: Duration = Duration::from_hours(24);
@@ -67,9 +68,12 @@ pub trait AlertStore: Debug + Send + Sync + 'static {
     /// Removes a delivery: it succeeded, or is given up.
     fn finish(&self, alert: AlertId, sink: &str) -> StoreFuture<()>;
 
-    /// Forgets the crossings that were claimed before this time, and removes the deliveries that were due before it: no
-    /// gate has their sink. Returns the number of forgotten crossings.
-    fn forget(&self, before: Timestamp) -> StoreFuture<u64>;
+    /// Forgets the crossings that were claimed before this time, and removes the deliveries that were due before it, but for
+    /// those to one of these sinks: no gate has their sink. Returns the number of forgotten crossings.
+    fn forget(&self, before: Timestamp, sinks: &[String]) -> StoreFuture<u64>;
+
+    /// Removes the alerts whose [`account`](Alert::account) is this one: their crossings and deliveries.
+    fn erase(&self, account: &AccountId) -> StoreFuture<()>;
 }
 
 impl<T: AlertStore + ?Sized> AlertStore for Arc<T> {
@@ -112,7 +116,11 @@ impl<T: AlertStore + ?Sized> AlertStore for Arc<T> {
         (**self).finish(alert, sink)
     }
 
-    fn forget(&self, before: Timestamp) -> StoreFuture<u64> {
-        (**self).forget(before)
+    fn forget(&self, before: Timestamp, sinks: &[String]) -> StoreFuture<u64> {
+        (**self).forget(before, sinks)
+    }
+
+    fn erase(&self, account: &AccountId) -> StoreFuture<()> {
+        (**self).erase(account)
     }
 }

@@ -43,6 +43,8 @@ fn checks(store: &Store) -> Vec<Check> {
         a_delivery_is_forwarded_to_each_sink,
         concurrent_nodes_forward_a_delivery_once,
         old_crossings_are_forgotten,
+        old_deliveries_to_own_sinks_stay,
+        an_erased_account_leaves_nothing,
     ]
 }
 
@@ -439,10 +441,10 @@ async fn old_crossings_are_forgotten(store: Store) -> Verdict {
         same("the claim", stays.claim(&stays.crossing(7)).await?, true)?;
         let claims = (subject.claim(&subject.crossing(7)).await?, recent.claim(&recent.crossing(7)).await?);
         same("the claims", claims, (true, true))?;
-        subject.store.forget(old).await?;
+        subject.store.forget(old, &[]).await?;
         let kept = subject.claimed(old, &[&subject.name]).await?.len();
         let waiting = stays.taken(0).await?.len();
-        forgotten = subject.store.forget(later).await?;
+        forgotten = subject.store.forget(later, &[]).await?;
         same("the recent crossing", recent.claim(&recent.crossing(7)).await?, false)?;
         same("the recent deliveries", recent.taken(0).await?.len(), 2)?;
         same("the old deliveries", subject.taken(0).await?.len(), 0)?;
@@ -456,4 +458,36 @@ async fn old_crossings_are_forgotten(store: Store) -> Verdict {
     }
     holds("the forgotten crossings are counted", forgotten > 0)?;
     holds("a crossing and a delivery of the time itself stay", false)
+}
+
+async fn old_deliveries_to_own_sinks_stay(store: Store) -> Verdict {
+    let subject = Subject { start: Timestamp::from_millis(2_000), ..Subject::new(store) };
+    let alert = subject.told(0).await?;
+    subject.store.forget(Timestamp::from_millis(2_001), &[fresh::name(), subject.sinks[1].clone()]).await?;
+    same("the deliveries", subject.taken(0).await?, vec![(alert, subject.sinks[1].clone(), 1)])
+}
+
+async fn an_erased_account_leaves_nothing(store: Store) -> Verdict {
+    let (subject, other) = (Subject::new(Arc::clone(&store)), Subject::new(store));
+    let from = [fresh::name()];
+    let forwarded = Crossing::new(AlertKind::QuotaAbove, fresh::name(), "50%", 1);
+    for subject in [&subject, &other] {
+        same("the claim", subject.claim(&subject.crossing(7)).await?, true)?;
+    }
+    let alert = Alert { kind: AlertKind::QuotaAbove, ..subject.alert(0) };
+    same("the claim for another gate", subject.store.claim(&forwarded, &alert, &from).await?, true)?;
+    same(
+        "the forwarded deliveries",
+        subject.store.forward(&from[0], &subject.sinks, subject.at(0)).await?,
+        1,
+    )?;
+    subject.store.erase(&subject.name.as_str().into()).await?;
+    subject.store.erase(&fresh::name().as_str().into()).await?;
+    same("the deliveries", subject.taken(0).await?.len(), 0)?;
+    same("the deliveries of another account", other.taken(0).await?.len(), 2)?;
+    let names = [subject.name.as_str(), &other.name];
+    same("the crossings", subject.claimed(subject.at(0), &names).await?.len(), 1)?;
+    same("the claim of another account", other.claim(&other.crossing(7)).await?, false)?;
+    same("the claim after the erasure", subject.claim(&subject.crossing(7)).await?, true)?;
+    same("the claim of another kind", subject.store.claim(&forwarded, &alert, &from).await?, true)
 }

@@ -406,9 +406,10 @@ impl Core {
         self.mounted.as_ref().filter(|mounted| mounted.takes(path)).cloned()
     }
 
-    /// Returns the id of a request. An id that the client sent is no key of this gate.
+    /// Returns the id of a request. An id that the client sent contains no key of this gate, and no part of the key that the
+    /// request bears.
     pub(crate) fn request_id(&self, view: &RequestView<'_>) -> RequestId {
-        self.request_ids.of(view, &self.formats)
+        self.request_ids.of(view, &self.formats, &self.sources)
     }
 
     /// Returns the data of a denied request for its response. `path` is the path as it was sent.

@@ -299,15 +299,15 @@ impl AccountManager {
     }
 
     /// Erases an account with all its keys, its balance if the gate's [`ledger`](crate::gate::GateBuilder::ledger) has a
-    /// write side, and its usage if the gate has a [`usage_store`](crate::gate::GateBuilder::usage_store). Nothing of the
-    /// account stays stored but its [audit entries](crate::audit::AuditStore). To complete a partial failure, call this
-    /// method again.
+    /// write side, its usage if the gate has a [`usage_store`](crate::gate::GateBuilder::usage_store), and its alerts that
+    /// wait for their delivery. Nothing of the account stays stored but its [audit entries](crate::audit::AuditStore). To
+    /// complete a partial failure, call this method again.
     ///
-    /// Another node may still write the usage that it counted before the account was erased.
+    /// Another node may still write the usage that it counted, or an alert that it raised, before the account was erased.
     ///
     /// # Errors
     ///
-    /// Returns an error if the account is unknown, or if the store, the ledger or the usage store fails.
+    /// Returns an error if the account is unknown, or if the store, the ledger, the usage store or the alert store fails.
     pub async fn erase(&self, id: &AccountId) -> Result<(), ManageError> {
         // Erase the keys first: a request that arrives after the balance is erased would create a new balance.
         let recorded = |erased: StoreFuture<bool>| {
@@ -329,7 +329,7 @@ impl AccountManager {
             None => false,
         };
         if let Some(alerts) = self.context.gate.alerts() {
-            alerts.account_erased(id).await;
+            alerts.account_erased(id).await?;
         }
         if known || balance || usage { Ok(()) } else { Err(ManageError::NotFound("account")) }
     }

@@ -10,9 +10,8 @@ use smallvec::SmallVec;
 use crate::amount::random;
 use crate::error::ConfigError;
 use crate::header;
-use crate::key::KeyFormat;
-use crate::request::HeaderCount;
-use crate::request::RequestView;
+use crate::key::{KeyFormat, KeySource};
+use crate::request::{HeaderCount, KeySearch, RequestView, find_key};
 
 /// The maximum length of an id that is accepted from a client.
 const LONGEST: usize = 64;
@@ -148,9 +147,18 @@ impl RequestIds {
         self.everywhere
     }
 
-    /// Returns the id of a request. A client's id that has the form of a key is not accepted, because ids are logged.
-    pub(crate) fn of(&self, view: &RequestView<'_>, formats: &[KeyFormat]) -> RequestId {
-        let may_be_key = |id: &[u8]| formats.iter().any(|format| format.is_in(id) || format.accepts(id));
+    /// Returns the id of a request. A client's id that has the form of a key, or contains a part of the presented key, is
+    /// not accepted, because ids are logged.
+    pub(crate) fn of(
+        &self,
+        view: &RequestView<'_>,
+        formats: &[KeyFormat],
+        sources: &[KeySource],
+    ) -> RequestId {
+        let may_be_key = |id: &[u8]| {
+            formats.iter().any(|format| format.is_in(id) || format.accepts(id))
+                || contains_a_part(id, view, formats, sources)
+        };
         match view.field(&self.header) {
             HeaderCount::Once(id)
                 if (1..=LONGEST).contains(&id.len())
@@ -183,6 +191,17 @@ impl RequestIds {
         id.extend_from_slice(&letters);
         RequestId(id)
     }
+}
+
+/// Returns true if an id contains a part of the key that the request bears, without its prefix: each 15 characters of the
+/// key that follow each other are found.
+fn contains_a_part(id: &[u8], view: &RequestView<'_>, formats: &[KeyFormat], sources: &[KeySource]) -> bool {
+    const PART: usize = 8;
+    let (KeySearch::Key(key), _) = find_key(sources, view, false) else { return false };
+    let key = key.as_bytes();
+    let format = formats.iter().find(|format| format.accepts(key));
+    let body = format.and_then(|format| key.strip_prefix(format.prefix().as_bytes())).unwrap_or(key);
+    body.rchunks_exact(PART).any(|part| id.windows(PART).any(|window| window == part))
 }
 
 fn is_plain(byte: u8) -> bool {

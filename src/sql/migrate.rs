@@ -8,7 +8,7 @@ use crate::error::StoreError;
 
 /// The steps from each version of the schema to the next; the first step starts from an empty database. A published
 /// step is never changed: later changes are new steps.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     include_str!("schema/1_keys.sql"),
     include_str!("schema/2_credits.sql"),
     include_str!("schema/3_grants.sql"),
@@ -17,6 +17,7 @@ const STEPS: [&str; 8] = [
     include_str!("schema/6_usage.sql"),
     include_str!("schema/7_audit.sql"),
     include_str!("schema/8_alerts.sql"),
+    include_str!("schema/9_alert_accounts.sql"),
 ];
 
 /// The version after the last step.

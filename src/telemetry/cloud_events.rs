@@ -34,7 +34,7 @@ const TYPE: &str = "io.github.tollgate-rs.decision";
 ///
 /// A thread of its own writes the events, so a slow writer delays no request. At most 8,192 events wait for the thread
 /// (see [`with_capacity`](Self::with_capacity)). Further events are dropped and counted. Events whose writing fails are
-/// counted as dropped, too. The writer is flushed whenever no event waits.
+/// counted as dropped, too. After a panic of the writer, an empty line may stand between two events. The writer is flushed whenever no event waits.
 ///
 /// When the sink is dropped, as with the last clone of its gate, the caller waits until all events are written, but for
 /// at most 5 seconds.
@@ -171,11 +171,12 @@ struct Lines<W> {
 
 impl<W: Write> Write for Lines<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.writer.write(bytes)?;
-        if let Some(last) = bytes[..written.min(bytes.len())].last() {
-            self.is_torn = *last != b'\n';
-        }
-        Ok(written)
+        // A writer that panics may have written a part.
+        let was_torn = std::mem::replace(&mut self.is_torn, true);
+        let written = self.writer.write(bytes);
+        let last = written.as_ref().ok().and_then(|written| bytes[..(*written).min(bytes.len())].last());
+        self.is_torn = last.map_or(was_torn, |last| *last != b'\n');
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -9,6 +9,7 @@ use tollgate::alert::{
 };
 use tollgate::clock::Timestamp;
 use tollgate::gate::Outcome;
+use tollgate::name::AccountId;
 use tollgate::{Clock, ManualClock, StoreError, StoreFuture};
 
 use crate::stage::{DAY, Node};
@@ -208,8 +209,12 @@ impl AlertStore for Down {
         self.ask(|store| store.finish(alert, sink))
     }
 
-    fn forget(&self, before: Timestamp) -> StoreFuture<u64> {
-        self.ask(|store| store.forget(before))
+    fn forget(&self, before: Timestamp, sinks: &[String]) -> StoreFuture<u64> {
+        self.ask(|store| store.forget(before, sinks))
+    }
+
+    fn erase(&self, account: &AccountId) -> StoreFuture<()> {
+        self.ask(|store| store.erase(account))
     }
 }
 
@@ -381,4 +386,54 @@ async fn alert_of_a_long_request_is_repeated() {
     node.sink.fail(None);
     node.clock.advance(Duration::from_mins(1));
     assert_eq!(node.told().await.len(), 1, "lost: {}", node.gate.alerts().unwrap().lost());
+}
+
+/// A receiver is down for half an hour, and the clock of one of two nodes is 25 hours behind, so that each node finds the
+/// times of the other wrong.
+#[tokio::test]
+async fn alert_of_a_late_clock_is_not_lost() {
+    let store = Arc::new(MemoryAlertStore::new());
+    let node = Node::with(REVOKED, |builder| builder.alert_store(Arc::clone(&store)));
+    let clock = ManualClock::starting_at("2026-04-09T11:00:00Z".parse().unwrap());
+    let late = Node::over(REVOKED, &clock, Arc::clone(&node.store), Arc::clone(&node.ledger), |builder| {
+        builder.alert_store(Arc::clone(&store))
+    });
+    for node in [&node, &late] {
+        node.sink.fail(Some(StoreError::unavailable("down")));
+    }
+    let key = node.key("ada").await;
+    node.keys().revoke(key.id).await.unwrap();
+    let mut seconds = 0;
+    while seconds < 1_800 && node.gate.alerts().unwrap().lost() + late.gate.alerts().unwrap().lost() == 0 {
+        node.flush().await;
+        late.flush().await;
+        node.clock.advance(Duration::from_secs(5));
+        clock.advance(Duration::from_secs(5));
+        seconds += 5;
+    }
+    let attempts = node.sink.take_failed().len() + late.sink.take_failed().len();
+    let lost = node.gate.alerts().unwrap().lost() + late.gate.alerts().unwrap().lost();
+    assert_eq!(lost, 0, "lost after {seconds} s and {attempts} attempts");
+    node.sink.fail(None);
+    node.flush().await;
+    assert_eq!(node.sink.take().len(), 1);
+}
+
+/// The clock is years ahead when old crossings are removed.
+#[tokio::test]
+async fn fast_clock_removes_no_waiting_alert() {
+    let node = Node::new(REVOKED);
+    let key = node.key("ada").await;
+    node.flush().await;
+    node.sink.fail(Some(StoreError::unavailable("down")));
+    node.keys().revoke(key.id).await.unwrap();
+    node.flush().await;
+    node.clock.advance(Duration::from_hours(1));
+    node.clock.set_wall("2028-04-10T12:00:00Z".parse().unwrap());
+    node.flush().await;
+    node.clock.set_wall("2026-04-10T13:00:10Z".parse().unwrap());
+    node.sink.fail(None);
+    node.clock.advance(DAY);
+    node.flush().await;
+    assert_eq!((node.sink.take().len(), node.gate.alerts().unwrap().lost()), (1, 0));
 }

@@ -8,6 +8,7 @@ mod back_ends;
 #[path = "../support/database.rs"]
 mod database;
 mod delivery;
+mod managers;
 #[cfg(all(feature = "sqlite", feature = "postgres"))]
 mod nodes;
 #[path = "../services/mod.rs"]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate::account::Allowance;
 use tollgate::alert::{Alert, AlertKind, AlertStore, Crossing, MemoryAlertStore};
 use tollgate::clock::Timestamp;
 use tollgate::credit::{Adjusted, Adjustment, AdjustmentKind, CreditAdmin};
@@ -126,5 +127,55 @@ async fn crossing_of_a_long_request_is_learnt() {
         }
         other.request(&key, 15).await;
         assert_eq!(other.told_with(&one).await.len(), 1, "{minutes} minutes");
+    }
+}
+
+async fn raise(node: &Node, id: &str, amount: u64) {
+    let (account, now) = ("ada".into(), node.clock.now().wall());
+    let grant: Allowance = node.gate.plan("pro").unwrap().credits.clone();
+    let kind = AdjustmentKind::TopUp(Credits::new(amount));
+    let adjustment = Adjustment::new(id.parse().unwrap(), &account, kind, &grant, now);
+    let adjusted = node.ledger.adjust(&adjustment).await.unwrap();
+    assert!(matches!(adjusted, Adjusted::Done { .. }), "{adjusted:?}");
+}
+
+/// The ledger contradicted this node before another node claimed the crossing.
+#[tokio::test]
+async fn refuted_node_releases_what_another_claimed() {
+    for refuted in [false, true] {
+        let store = Arc::new(MemoryAlertStore::new());
+        let one = Node::with(BALANCE, |builder| builder.alert_store(Arc::clone(&store)));
+        let other = one.other(BALANCE, |builder| builder.alert_store(Arc::clone(&store)));
+        let key = one.key("ada").await;
+        if refuted {
+            let low = other.open(&key, 90).await.unwrap();
+            raise(&one, "one", 50).await;
+            low.finish(Outcome::Served).await.unwrap();
+            assert!(one.told_with(&other).await.is_empty());
+        } else {
+            other.request(&key, 40).await;
+        }
+        // The balance is 60.
+        one.clock.advance(Duration::from_mins(1));
+        one.request(&key, 50).await;
+        assert_eq!(one.told_with(&other).await.len(), 1);
+        for _ in 0..3 {
+            one.clock.advance(Duration::from_mins(1));
+            assert!(one.told_with(&other).await.is_empty());
+        }
+        raise(&one, "two", 500).await;
+        for _ in 0..3 {
+            other.request(&key, 1).await;
+            other.flush().await;
+            one.clock.advance(Duration::from_mins(1));
+        }
+        other.request(&key, 500).await;
+        let mut told = one.told_with(&other).await.len();
+        for _ in 0..3 {
+            one.clock.advance(Duration::from_mins(2));
+            other.request(&key, 1).await;
+            told += one.told_with(&other).await.len();
+        }
+        assert_eq!(told, 1, "refuted before: {refuted}");
     }
 }

@@ -389,3 +389,28 @@ async fn share_of_a_node_is_compared_with_itself() {
     assert!(node.request(&key, 0).await);
     assert_eq!(node.lines().await, Vec::<String>::new());
 }
+
+/// An account returns to its plan: the crossing under the first plan hides the later one.
+#[tokio::test]
+async fn return_to_a_plan_hides_no_crossing() {
+    let plan = "[plans.daily]\ncredits = { amount = 1000, calendar = 'day', zone = 'UTC' }\n";
+    let node = Node::new(&format!("{BALANCE}{plan}"));
+    let key = node.key("ada").await;
+    let accounts = AccountManager::new(node.gate.clone()).unwrap();
+    spend(&node, &key, &[90]).await;
+    assert_eq!(node.told().await.len(), 1);
+    accounts.change_plan(&"ada".into(), "daily".into()).await.unwrap();
+    top_up(&node, "ada", 2_000, "one").await;
+    node.flush().await;
+    node.clock.advance(Duration::from_hours(2));
+    accounts.change_plan(&"ada".into(), "pro".into()).await.unwrap();
+    spend(&node, &key, &[1]).await;
+    let _ = node.told().await;
+    node.clock.advance(Duration::from_hours(1));
+    spend(&node, &key, &[1_000]).await;
+    spend(&node, &key, &[990]).await;
+    spend(&node, &key, &[10, 5, 5]).await;
+    node.clock.advance(Duration::from_mins(2));
+    spend(&node, &key, &[1]).await;
+    assert_eq!(node.told().await.len(), 1);
+}

@@ -340,3 +340,20 @@ async fn id_and_client_need_a_sink_that_reads_them() {
     }
     assert_eq!(*counts.0.lock().unwrap(), [(false, false), (false, false), (true, true), (true, true)]);
 }
+
+/// A client that sends a part of its key as the id of the request.
+#[tokio::test]
+async fn part_of_a_key_in_a_request_id_is_not_recorded() {
+    let world = World::new();
+    let (gate, recorder) = gate(&world, |builder| builder);
+    let key = crate::support::providers::KWERY;
+    let body = &key["kwery_live_".len()..];
+    let middle = format!("{}-{}", &key[..26], &key[26..]);
+    for id in [&key[..key.len() - 1], &key[1..], body, &body[..16], &body[1..16], &middle] {
+        let answer = world.send(&gate, with_key("GET /v1/items/a", key).header("X-Request-ID", id)).await;
+        assert!(answer.header("x-request-id").is_none_or(|sent| sent.starts_with("req_")), "{id}");
+        assert!(recorder.only().request_id.starts_with("req_"), "{id}");
+    }
+    let _ = world.send(&gate, with_key("GET /v1/items/a", key).header("X-Request-ID", &body[..7])).await;
+    assert_eq!(recorder.only().request_id, body[..7]);
+}

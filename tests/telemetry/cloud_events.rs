@@ -33,7 +33,10 @@ enum Fault {
 
 impl Memory {
     fn lines(&self) -> Vec<serde_json::Value> {
-        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        // A writer that panics may have written a part of a line, which is ended.
+        let text = self.text();
+        let lines = text.lines().filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     fn text(&self) -> String {
@@ -167,4 +170,39 @@ fn source_that_is_no_uri_is_refused() {
         let error = CloudEventWriter::new(source, io::sink()).unwrap_err();
         assert!(error.to_string().contains("invalid source of events"), "{error}");
     }
+}
+
+/// A writer that writes half of a line and panics, once.
+#[derive(Clone, Default)]
+struct HalfPanics(Arc<Mutex<(Vec<u8>, bool)>>);
+
+impl Write for HalfPanics {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !state.1 {
+            state.1 = true;
+            state.0.extend_from_slice(&bytes[..10]);
+            panic!("the writer is broken");
+        }
+        state.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn line_after_a_panic_is_whole() {
+    let (world, memory) = (World::new(), HalfPanics::default());
+    let writer = Arc::new(CloudEventWriter::new("/tests", memory.clone()).unwrap());
+    let gate = gate(&world, writer.clone());
+    assert_eq!(send(&world, &gate, 1).await, [200]);
+    assert!(writer.flush(LONG));
+    assert_eq!(send(&world, &gate, 1).await, [200]);
+    assert!(writer.flush(LONG));
+    let state = memory.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let text = String::from_utf8(state.0.clone()).unwrap();
+    let whole = text.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count();
+    assert_eq!((whole, writer.dropped()), (1, 1), "{text}");
 }

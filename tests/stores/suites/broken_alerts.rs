@@ -6,6 +6,7 @@ use std::time::Duration;
 use tollgate::StoreFuture;
 use tollgate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery, WRONG_BY};
 use tollgate::clock::Timestamp;
+use tollgate::name::AccountId;
 
 rules! {
     ClaimsAlways,
@@ -59,6 +60,13 @@ rules! {
     ForgetsDeliveriesOfTheTime,
     ForgetsNoDelivery,
     CountsNoneForgotten,
+    ForgetsOwnDeliveries,
+    ErasesNothing,
+    ErasesAll,
+    ErasesNoDelivery,
+    ErasesNoForwardedDelivery,
+    ErasesNoCrossing,
+    ErasesOneCrossing,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -66,6 +74,7 @@ struct Kept {
     crossings: Vec<(Crossing, Timestamp)>,
     released: Vec<(Crossing, Timestamp)>,
     deliveries: Vec<(Delivery, Timestamp)>,
+    owners: Vec<(Crossing, Option<AccountId>)>,
 }
 
 #[derive(Debug)]
@@ -113,6 +122,7 @@ impl Broken {
         if is_new {
             remembered.map(|at| kept.crossings.remove(at));
             kept.crossings.push((crossing.clone(), alert.time));
+            kept.owners.push((crossing.clone(), alert.account.clone()));
         }
         if is_new || self.is(Rule::TellsOfRefusedClaims) {
             let sinks = if self.is(Rule::TellsOneSink) { &sinks[..sinks.len().min(1)] } else { sinks };
@@ -153,7 +163,11 @@ impl Broken {
         for (delivery, due) in &replaced {
             for sink in sinks {
                 let due = if self.is(Rule::ForwardsToThePast) { *due } else { now };
-                kept.deliveries.push((Delivery::new(delivery.alert.clone(), sink, 0, due), due));
+                let mut alert = delivery.alert.clone();
+                if self.is(Rule::ErasesNoForwardedDelivery) {
+                    alert.account = None;
+                }
+                kept.deliveries.push((Delivery::new(alert, sink, 0, due), due));
             }
         }
         if self.is(Rule::CountsNoneForwarded) { 0 } else { u64::try_from(replaced.len()).unwrap() }
@@ -289,7 +303,7 @@ impl AlertStore for Broken {
         StoreFuture::ready(())
     }
 
-    fn forget(&self, before: Timestamp) -> StoreFuture<u64> {
+    fn forget(&self, before: Timestamp, sinks: &[String]) -> StoreFuture<u64> {
         let mut kept = self.kept();
         let length = kept.crossings.len();
         match self.rule {
@@ -302,9 +316,30 @@ impl AlertStore for Broken {
             Rule::ForgetsNoDelivery => {}
             Rule::ForgetsAllDeliveries => kept.deliveries.clear(),
             Rule::ForgetsDeliveriesOfTheTime => kept.deliveries.retain(|(_, due)| *due > before),
-            _ => kept.deliveries.retain(|(_, due)| *due >= before),
+            Rule::ForgetsOwnDeliveries => kept.deliveries.retain(|(_, due)| *due >= before),
+            _ => kept.deliveries.retain(|(kept, due)| *due >= before || sinks.contains(&kept.sink)),
         }
         let forgotten = u64::try_from(length - kept.crossings.len()).unwrap();
         StoreFuture::ready(if self.is(Rule::CountsNoneForgotten) { 0 } else { forgotten })
+    }
+
+    fn erase(&self, account: &AccountId) -> StoreFuture<()> {
+        let kept = &mut *self.kept();
+        if self.is(Rule::ErasesNothing) {
+            return StoreFuture::ready(());
+        }
+        let is_erased = |of: &Option<AccountId>| of.as_ref() == Some(account) || self.is(Rule::ErasesAll);
+        if !self.is(Rule::ErasesNoDelivery) {
+            kept.deliveries.retain(|(delivery, _)| !is_erased(&delivery.alert.account));
+        }
+        let mut erased: Vec<_> =
+            kept.owners.iter().filter(|(_, of)| is_erased(of)).map(|(one, _)| one).collect();
+        erased.truncate(match self.rule {
+            Rule::ErasesNoCrossing => 0,
+            Rule::ErasesOneCrossing => 1,
+            _ => erased.len(),
+        });
+        kept.crossings.retain(|(crossing, _)| !erased.contains(&crossing));
+        StoreFuture::ready(())
     }
 }
