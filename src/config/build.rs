@@ -48,6 +48,7 @@ pub(super) fn builder(config: &Config) -> Result<GateBuilder, ConfigError> {
     if let Some(usage) = &config.usage {
         builder = usage.apply(builder);
     }
+    builder = config.back_ends.apply(builder)?;
     builder = alert::with_alerts(builder, config)?;
     Ok(with_switches(builder, config))
 }

@@ -5,18 +5,19 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::config::{
-    AgreementConfig, AlertConfig, AlertWhen, AnonymousConfig, AttemptsConfig, Config, CreditHeadersConfig,
-    DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig, GrantConfig, HashConfig,
-    InFlightTable, KeepConfig, LifetimeConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig,
-    PlanConfig, PlanRuleConfig, ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig,
-    SourceConfig, UsageConfig, WebhookConfig, WeightTable,
+    AgreementConfig, AlertConfig, AlertWhen, AnonymousConfig, AttemptsConfig, BackEndsConfig, Config,
+    CreditHeadersConfig, DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig,
+    GrantConfig, HashConfig, InFlightTable, KeepConfig, LedgerPolicyConfig, LifetimeConfig,
+    LimiterPolicyConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig, PlanConfig,
+    PlanRuleConfig, ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig,
+    StaleConfig, StorePolicyConfig, UsageConfig, WebhookConfig, WeightTable,
 };
 
 /// The place of a table in the file, in words, and the members of the table.
 type Table = (&'static str, &'static [&'static str]);
 
 /// Returns all tables of the file. The top level comes first.
-pub(super) fn tables() -> [Table; 32] {
+pub(super) fn tables() -> [Table; 37] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
         ("in `sources`", of::<SourceConfig>()),
@@ -45,6 +46,11 @@ pub(super) fn tables() -> [Table; 32] {
         ("under `[anonymous]`", of::<AnonymousConfig>()),
         ("under `[attempts]`", of::<AttemptsConfig>()),
         ("in the `network` of `[attempts]`", of::<NetworkConfig>()),
+        ("under `[back_ends]`", of::<BackEndsConfig>()),
+        ("under `[back_ends.store]`", of::<StorePolicyConfig>()),
+        ("in the `on_failure` of `[back_ends.store]`", of::<StaleConfig>()),
+        ("under `[back_ends.limiter]`", of::<LimiterPolicyConfig>()),
+        ("under `[back_ends.ledger]`", of::<LedgerPolicyConfig>()),
         ("under `[proxies]`", of::<ProxyConfig>()),
         ("under `[request_id]`", of::<RequestIdConfig>()),
         ("under `[credit_headers]`", of::<CreditHeadersConfig>()),

@@ -33,6 +33,7 @@
 
 mod alert;
 mod attempts;
+mod back_ends;
 mod build;
 mod demo;
 mod errors;
@@ -52,6 +53,10 @@ use std::string::FromUtf8Error;
 
 pub use alert::{AlertConfig, AlertWhen, WebhookConfig};
 pub use attempts::{AnonymousConfig, AttemptsConfig, NetworkConfig};
+pub use back_ends::{
+    BackEndsConfig, DenyAlways, DenyOnFailure, LedgerPolicyConfig, LimiterPolicyConfig, OnLimiterFailure,
+    StaleConfig, StorePolicyConfig,
+};
 pub use model::{
     AgreementConfig, Body, Config, CreditHeadersConfig, DefaultConfig, DemoConfig, ErrorFormatConfig,
     ErrorTextConfig, FormatConfig, HashConfig, ManagementConfig, OlderHash, OnConflict, Preflights,

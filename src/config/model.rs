@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::config::alert::{AlertConfig, WebhookConfig};
 use crate::config::attempts::{AnonymousConfig, AttemptsConfig};
+use crate::config::back_ends::BackEndsConfig;
 use crate::config::plan::{PlanConfig, QuotaConfig};
 use crate::config::rule::{RuleConfig, ScopeConfig};
 use crate::config::text::{Network, Never, OneOf, Span, Text, Written};
@@ -62,6 +63,8 @@ pub struct Config {
     pub anonymous: Option<AnonymousConfig>,
     /// The limit on requests without a valid key. Without this table, there is no limit.
     pub attempts: Option<AttemptsConfig>,
+    /// The policies for the back ends: time limits, circuits, and the answers while they fail.
+    pub back_ends: BackEndsConfig,
     /// The proxies that are trusted to report the client's address.
     pub proxies: ProxyConfig,
     /// The settings of request ids.

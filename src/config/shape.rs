@@ -22,7 +22,7 @@ enum Shape {
 }
 
 /// The path of each member, its shape, and an example of one table. `*` matches any name.
-const SHAPES: [(&str, Shape, &str); 29] = [
+const SHAPES: [(&str, Shape, &str); 33] = [
     ("sources", Shape::List, r#"{ header = "X-API-Key" }"#),
     ("formats", Shape::List, r#"{ prefix = "acme_", body = 32 }"#),
     ("hash", Shape::Table, r#"{ pepper = "env:PEPPER" }"#),
@@ -50,6 +50,10 @@ const SHAPES: [(&str, Shape, &str); 29] = [
     ("anonymous.network", Shape::Table, "{ ipv4 = 24, ipv6 = 48 }"),
     ("attempts", Shape::Table, r#"{ quota = "20 per minute" }"#),
     ("attempts.network", Shape::Table, "{ ipv4 = 24, ipv6 = 48 }"),
+    ("back_ends", Shape::Table, r#"{ ledger = { timeout = "1s" } }"#),
+    ("back_ends.store", Shape::Table, r#"{ timeout = "1s" }"#),
+    ("back_ends.limiter", Shape::Table, r#"{ on_failure = "local" }"#),
+    ("back_ends.ledger", Shape::Table, r#"{ timeout = "1s" }"#),
     ("proxies", Shape::Table, r#"{ trusted = ["10.0.0.0/8"] }"#),
     ("request_id", Shape::Table, r#"{ header = "X-Request-Id" }"#),
     ("credit_headers", Shape::Table, r#"{ cost = "X-Credits-Cost" }"#),

@@ -20,6 +20,8 @@ use crate::gate::metrics::{BackEndMetrics, DecisionMetrics};
 use crate::gate::revocation::Revocations;
 use crate::gate::terms::Plans;
 use crate::gate::{Check, Checks, Core, Gate, Management, Mounted, Observer, TrustedProxies, validate};
+#[cfg(feature = "fleet")]
+use crate::guard::BackEndPolicies;
 use crate::key::{KeyFormat, KeyHasher, KeySource, OsRandomness, Randomness};
 use crate::limit::RateLimiter;
 use crate::meter::meter_of;
@@ -89,6 +91,8 @@ pub struct GateBuilder {
     pub(super) strip_headers: bool,
     pub(super) observer: Option<Observer>,
     sinks: Vec<Arc<dyn DecisionSink>>,
+    #[cfg(feature = "fleet")]
+    pub(super) back_end_policies: BackEndPolicies,
     usage_stores: Vec<Given<dyn UsageStore>>,
     pub(super) usage_options: Option<UsageOptions>,
     pub(super) alerts: AlertSettings,
@@ -135,6 +139,8 @@ impl GateBuilder {
             strip_headers: false,
             observer: None,
             sinks: Vec::new(),
+            #[cfg(feature = "fleet")]
+            back_end_policies: BackEndPolicies::default(),
             usage_stores: Vec::new(),
             usage_options: None,
             alerts: AlertSettings::default(),
@@ -172,6 +178,16 @@ impl GateBuilder {
     /// ledgers of this crate have one. Defaults to a ledger in memory.
     pub fn ledger<L: CreditLedger>(mut self, ledger: L) -> Self {
         self.ledgers.push(Given { back_end: Arc::new(ledger), type_name: type_name::<L>() });
+        self
+    }
+
+    /// Sets the guards of the back ends and the answers while they fail. The gate wraps the back ends that it was given, in
+    /// whatever order the methods are called. Give it back ends without guards and caches of their own.
+    ///
+    /// A limiter and a ledger on one Redis server are asked in two calls behind guards, and in one call without.
+    #[cfg(feature = "fleet")]
+    pub fn back_end_policies(mut self, policies: BackEndPolicies) -> Self {
+        self.back_end_policies = policies;
         self
     }
 
@@ -645,6 +661,14 @@ impl GateBuilder {
         let store = only("store", self.stores, || in_memory!(crate::store::MemoryStore::new()))?;
         let limiter = only("limiter", self.limiters, || in_memory!(crate::limit::MemoryLimiter::new()))?;
         let ledger = only("ledger", self.ledgers, || in_memory!(crate::credit::MemoryLedger::new()))?;
+        #[cfg(feature = "fleet")]
+        let ledger_guard = self.back_end_policies.ledger(&ledger, &self.clock);
+        #[cfg(feature = "fleet")]
+        let (store, limiter, ledger) = (
+            self.back_end_policies.store(store, &self.clock)?,
+            self.back_end_policies.limiter(limiter, &self.clock),
+            ledger_guard.clone().map_or(ledger, |guard| Arc::new(guard) as Arc<dyn CreditLedger>),
+        );
         let (store_admin, credit_admin) = (Arc::clone(&store).admin(), Arc::clone(&ledger).admin());
         if let (Some(path), None) = (&self.management.path, &store_admin) {
             return Err(read_only_store(path).in_member("management.path"));
@@ -689,6 +713,8 @@ impl GateBuilder {
             store_admin,
             limiter,
             ledger,
+            #[cfg(feature = "fleet")]
+            ledger_guard,
             credit_admin,
             clock: self.clock,
             charge_ids: ChargeIds::new(),

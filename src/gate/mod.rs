@@ -161,6 +161,8 @@ pub(crate) struct Core {
     /// The write side of the store.
     pub(crate) store_admin: Option<Arc<dyn AccountAdmin>>,
     pub(crate) limiter: Arc<dyn RateLimiter>,
+    #[cfg(feature = "fleet")]
+    ledger_guard: Option<crate::guard::LedgerGuard>,
     pub(crate) ledger: Arc<dyn CreditLedger>,
     /// The write side of the ledger.
     credit_admin: Option<Arc<dyn CreditAdmin>>,
@@ -264,6 +266,14 @@ impl Gate {
     /// The usage of the gate, if it has a [`usage_store`](GateBuilder::usage_store).
     pub fn usage(&self) -> Option<&Usage> {
         self.0.usage.as_ref()
+    }
+
+    /// The guard of the ledger, if the gate has a policy for it: see
+    /// [`back_end_policies`](GateBuilder::back_end_policies). Call its [`flush`](crate::guard::Resilient::flush) at shutdown, so
+    /// that no settlement is lost.
+    #[cfg(feature = "fleet")]
+    pub fn ledger_guard(&self) -> Option<&crate::guard::Resilient<Arc<dyn CreditLedger>>> {
+        self.0.ledger_guard.as_ref()
     }
 
     /// The alerts of the gate, if there is a threshold.

@@ -44,12 +44,15 @@
 //!   ledger or a limiter.
 //! - [`GuardLimits`]: the time limit, the bound on waiting calls, and the terms of the circuit breaker.
 //! - [`GuardHealth`]: the state of the circuit and the number of waiting calls, for a health check or a metric.
+//! - [`BackEndPolicies`]: the guards of a gate's back ends and the answers while they fail, as the configuration file sets
+//!   them.
 
 mod circuit;
 mod credits;
 mod keys;
 mod limiter;
 mod pending_settlements;
+mod policy;
 
 use std::fmt;
 use std::sync::Arc;
@@ -58,6 +61,8 @@ use std::time::Duration;
 
 use circuit::Circuit;
 use pending_settlements::PendingSettlements;
+pub(crate) use policy::LedgerGuard;
+pub use policy::{BackEndPolicies, LimiterFailure, LimiterPolicy, StorePolicy};
 
 use crate::clock::{Clock, SystemClock};
 use crate::credit::Unsent;
@@ -145,7 +150,7 @@ pub struct GuardHealth {
 /// | back end | while it fails | fallback |
 /// |---|---|---|
 /// | key store | 503 | a cache that serves known keys for a configured time |
-/// | rate limiter | 503 | `LocalFallback`: each node limits by itself |
+/// | rate limiter | 503 | `LocalFallback`: each node limits by itself; `AllowOnFailure`: nothing is limited |
 /// | ledger | 503 | credits that the node has already leased |
 ///
 /// A call that its caller abandons, because of a deadline of its own or because a client disconnects, also counts as a

@@ -44,9 +44,12 @@
 //! - `RedisLimiter`: windows in Redis, which all nodes share (feature `redis`).
 //! - `LocalShare`: each node enforces its share of a quota by itself (feature `fleet`).
 //! - `LocalFallback`: each node enforces its share while another limiter fails (feature `fleet`).
+//! - `AllowOnFailure`: nothing is limited while another limiter fails (feature `fleet`).
 //!
 //! The quotas themselves are set by plans, accounts and keys: see [`QuotaPolicy`](crate::account::QuotaPolicy).
 
+#[cfg(feature = "fleet")]
+mod allow;
 #[cfg(all(feature = "fleet", feature = "memory"))]
 mod local;
 #[cfg(feature = "memory")]
@@ -63,6 +66,8 @@ use std::time::Duration;
 
 #[cfg(feature = "redis")]
 pub use self::redis::RedisLimiter;
+#[cfg(feature = "fleet")]
+pub use allow::AllowOnFailure;
 #[cfg(all(feature = "fleet", feature = "memory"))]
 pub use local::{LocalFallback, LocalShare};
 #[cfg(feature = "memory")]

@@ -34,6 +34,7 @@
 //! | `tollgate_swept_charges_total` | counter | `ledger` | Charges, or leased blocks, that a sweep closed. |
 //! | `tollgate_usage_batches_total` | counter | `result` | Batches of usage. `result` is `written` or `failed`. |
 //! | `tollgate_usage_folded_total` | counter | | Requests whose key, account and rule usage left out, because there were too many rows. They are counted when usage is flushed. |
+//! | `tollgate_failed_open_total` | counter | | Requests that a limiter admitted without a limit, because the limiter behind it failed: the policy `allow`. |
 //! | `tollgate_networks_forgotten_total` | counter | `of` | Networks of clients whose counts were dropped because there was no place for a further network. `of` is `attempts` for failed attempts, and `windows` for quotas in memory. |
 //! | `tollgate_events_dropped_total` | counter | `sink` | Decision events that a sink dropped. `sink` is `channel`, `cloud_events` or `usage`. |
 //!
@@ -65,6 +66,8 @@ mod definition;
 mod handle;
 mod parts;
 
+#[cfg(feature = "fleet")]
+pub(crate) use definition::FAILED_OPEN;
 pub(crate) use definition::{
     BACK_END_DURATION, BACK_END_ERRORS, DECISION_DURATION, DECISIONS, EVENTS_DROPPED, OPEN_CHARGES,
 };

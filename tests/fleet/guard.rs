@@ -10,5 +10,6 @@ mod events;
 mod gate;
 mod ledger;
 mod limits;
+mod policies;
 #[cfg(feature = "conformance")]
 mod suites;

@@ -30,6 +30,8 @@ pub(super) fn all(builder: &GateBuilder) -> Verdict {
     if let Some(usage) = &builder.usage_options {
         usage.check().map_err(|error| error.in_member("usage"))?;
     }
+    #[cfg(feature = "fleet")]
+    builder.back_end_policies.check()?;
     management::all(builder)?;
     alerts::all(builder)
 }
