@@ -72,7 +72,7 @@ pub struct GateBuilder {
     pub(super) refuse_conflicts: bool,
     pub(super) hashers: Vec<KeyHasher>,
     pub(super) quotas: HashMap<String, QuotaPolicy>,
-    in_flight: Option<InFlightLimit>,
+    pub(super) in_flight: Option<InFlightLimit>,
     pub(super) order: Vec<Check>,
     pub(super) proxies: TrustedProxies,
     pub(super) preflights: bool,
@@ -166,7 +166,8 @@ impl GateBuilder {
         self
     }
 
-    /// Sets the rate limiter. Defaults to a limiter in memory.
+    /// Sets the rate limiter. Defaults to a limiter in memory. If it does not limit
+    /// [requests in flight](RateLimiter::limits_in_flight), no plan and no rule may have such a limit, nor the gate.
     pub fn limiter<L: RateLimiter>(mut self, limiter: L) -> Self {
         self.limiters.push(Given { back_end: Arc::new(limiter), type_name: type_name::<L>() });
         self
@@ -654,6 +655,11 @@ impl GateBuilder {
     pub fn build(mut self) -> Result<Gate, ConfigError> {
         validate::all(&self)?;
         validate::warn_of_unreachable(&self);
+        if let Some(given) = self.limiters.first()
+            && !given.back_end.limits_in_flight()
+        {
+            validate::has_no_limit_in_flight(&self, given.type_name)?;
+        }
         let (plan_data, rules) = (by_name(&self.plans), self.all_rules()?);
         let environments = self.served();
         let anonymous = self.anonymous.clone();

@@ -1,6 +1,9 @@
 //! The rate limiter trait of [`Resilient`].
 
+use tokio::time::timeout;
+
 use super::Resilient;
+use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::limit::{Acquire, Acquired, Correction, Draw, LimitDecision, RateLimiter, WindowStatus};
 
@@ -19,7 +22,18 @@ impl<T: RateLimiter> RateLimiter for Resilient<T> {
 
     /// Calls the limiter even while the circuit is open: it must not keep the slots any longer.
     fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
-        self.back_end.release(acquire)
+        let mut released = self.back_end.release(acquire);
+        if let Some(released) = released.take_ready() {
+            return released.into();
+        }
+        let time = self.shared.limits.time;
+        StoreFuture::boxed(async move {
+            timeout(time, released).await.unwrap_or_else(|_| Err(StoreError::timed_out()))
+        })
+    }
+
+    fn limits_in_flight(&self) -> bool {
+        self.back_end.limits_in_flight()
     }
 
     fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {

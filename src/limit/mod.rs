@@ -41,7 +41,7 @@
 //!
 //! - [`RateLimiter`]: the trait. [`GateBuilder::limiter`](crate::GateBuilder::limiter) sets the limiter of a gate.
 //! - [`MemoryLimiter`]: windows in this process.
-//! - `RedisLimiter`: windows in Redis, which all nodes share (feature `redis`).
+//! - `RedisLimiter`: windows and slots in Redis, which all nodes share (feature `redis`).
 //! - `LocalShare`: each node enforces its share of a quota by itself (feature `fleet`).
 //! - `LocalFallback`: each node enforces its share while another limiter fails (feature `fleet`).
 //! - `AllowOnFailure`: nothing is limited while another limiter fails (feature `fleet`).
@@ -262,8 +262,9 @@ impl LimitDecision {
 ///
 /// # Requests in flight
 ///
-/// A limiter may leave out [`acquire`](Self::acquire) and [`release`](Self::release). It then refuses every request that
-/// has a limit on requests in flight, with 503.
+/// A limiter may leave out [`acquire`](Self::acquire), [`release`](Self::release) and
+/// [`limits_in_flight`](Self::limits_in_flight). A gate with a limit on requests in flight then does not start, and a
+/// request whose key has such a limit of its own is denied with 503.
 ///
 /// - **All or none.** One call takes a slot of every limit, or of none. A refused call leaves nothing behind.
 /// - **Separate.** The slots of a limit are identified by the owner that it counts and by its
@@ -301,6 +302,12 @@ pub trait RateLimiter: Debug + Send + Sync + 'static {
         StoreFuture::failed(StoreError::rejected("the limiter has no limits on requests in flight"))
     }
 
+    /// Returns true if the limiter implements [`acquire`](Self::acquire) and [`release`](Self::release). Defaults to
+    /// `false`. A wrapper returns the answer of the limiter behind it.
+    fn limits_in_flight(&self) -> bool {
+        false
+    }
+
     /// Returns true if the limiter is known to fail: the circuit of its guard is open. A wrapper returns the answer of the
     /// limiter behind it. Defaults to `false`.
     fn is_failing(&self) -> bool {
@@ -335,6 +342,10 @@ impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
 
     fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
         (**self).correct(correction)
+    }
+
+    fn limits_in_flight(&self) -> bool {
+        (**self).limits_in_flight()
     }
 
     fn is_failing(&self) -> bool {

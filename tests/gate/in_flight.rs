@@ -4,10 +4,12 @@
 use crate::support;
 use crate::two_gates::send;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Empty;
-use support::faulty_back_ends::Later;
+use support::faulty_back_ends::{Failing, Later};
 use support::providers::KWERY;
 use support::{World, with_key};
 use tollgate::account::{InFlightLimit, NetworkCut, QuotaScope};
@@ -321,6 +323,46 @@ async fn revocation_needs_no_slot() {
     assert_eq!(status("GET /keys").await, 429);
     assert_eq!(status(&format!("DELETE /keys/{id}")).await, 204);
     drop(held);
+}
+
+/// A limiter that has no slots would refuse every request.
+#[test]
+fn limiter_without_slots_is_refused_at_start() {
+    let world = World::new();
+    let of = |limiter| world.with_limiter(limiter).kwery();
+    let lacking = || of(Failing::new(Arc::clone(&world.limiter)));
+    let rows: [(&str, &str, Build); 3] = [
+        ("in_flight", "3", |builder| builder.in_flight(limit(3))),
+        ("plans.limited.in_flight", "4", |builder| builder.plan(plan(Some(limit(4))))),
+        ("rules[0].in_flight", "5", |builder| builder.rule(rule("GET /a", Some(limit(5))))),
+    ];
+    for (member, value, build) in rows {
+        let error = build(lacking()).build().unwrap_err();
+        assert_eq!((error.member(), error.value()), (member, value));
+        assert!(
+            error.problem().contains("does not limit") && error.expected().contains("RedisLimiter"),
+            "{error}"
+        );
+        assert!(build(world.kwery()).build().is_ok(), "{member}");
+    }
+    assert!(lacking().plan(plan(None)).build().is_ok());
+}
+
+/// Each node then applies its share of the limit.
+#[cfg(feature = "fleet")]
+#[tokio::test]
+async fn fallback_has_slots_for_a_limiter_without() {
+    use tollgate::limit::{LocalFallback, LocalShare};
+
+    let (world, _) = world();
+    let shared = Failing::new(Arc::clone(&world.limiter));
+    shared.down.store(false, std::sync::atomic::Ordering::Relaxed);
+    let local = LocalShare::new(2.try_into().unwrap());
+    let world = world.with_limiter(LocalFallback::new(shared.clone(), local));
+    let gate = gate_of(&world).plan(plan(Some(limit(4)))).build().unwrap();
+    for _ in 0..2 {
+        assert_eq!(admitted(&gate, &[("GET /a", KWERY); 4]).await.len(), 2, "the share of two nodes");
+    }
 }
 
 #[tokio::test]

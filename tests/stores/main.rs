@@ -20,6 +20,7 @@ mod redis_batches;
 mod redis_ledger;
 mod redis_limiter;
 mod redis_server;
+mod redis_slots;
 mod redis_suites;
 #[path = "../services/mod.rs"]
 mod services;

@@ -22,7 +22,7 @@ fn server(redis: &Redis, prefix: &str) -> RedisServer {
 
 /// Its time is the server's own.
 fn limits(limiter: impl RateLimiter) -> Suite {
-    conformance::limits(limiter).without(Capability::InjectedTime).without(Capability::InFlight)
+    conformance::limits(limiter).without(Capability::InjectedTime)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,7 +44,7 @@ async fn guarded_database_ledger_keeps_contract(place: Place) {
 async fn guarded_redis_limiter_keeps_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
     let limiter = Resilient::new(RedisLimiter::new(RedisServer::open(&redis.url(), "acme").unwrap()));
-    let suite = conformance::limits(limiter).without(Capability::InjectedTime).without(Capability::InFlight);
+    let suite = conformance::limits(limiter).without(Capability::InjectedTime);
     suite.run().await.assert();
 }
 

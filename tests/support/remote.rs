@@ -156,6 +156,10 @@ impl<T: RateLimiter> RateLimiter for Remote<T> {
     fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
         self.ask(|limiter| limiter.correct(correction))
     }
+
+    fn limits_in_flight(&self) -> bool {
+        self.0.back_end.limits_in_flight()
+    }
 }
 
 impl<T: CreditLedger> CreditLedger for Remote<T> {

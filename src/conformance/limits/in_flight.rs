@@ -15,6 +15,7 @@ use crate::name::PoolName;
 
 pub(super) fn checks(limiter: &Limiter) -> Vec<Check> {
     checks![limiter:
+        a_limiter_with_slots_says_so needs InFlight,
         a_limit_gives_so_many_slots_and_no_more needs InFlight,
         a_released_slot_is_given_again needs InFlight,
         a_release_frees_one_slot_of_each_limit needs InFlight,
@@ -117,6 +118,10 @@ fn pool() -> QuotaScope {
 
 fn rule() -> QuotaOrigin {
     QuotaOrigin::Rule(format!("GET /{}/{{name}}:{{*rest}}", fresh::name()).into())
+}
+
+async fn a_limiter_with_slots_says_so(limiter: Limiter) -> Verdict {
+    holds("`limits_in_flight` returns true", limiter.limits_in_flight())
 }
 
 async fn a_limit_gives_so_many_slots_and_no_more(limiter: Limiter) -> Verdict {

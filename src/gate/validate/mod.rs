@@ -5,6 +5,7 @@
 mod alerts;
 mod anonymous;
 mod headers;
+mod in_flight;
 mod keys;
 mod management;
 mod networks;
@@ -15,6 +16,7 @@ use crate::error::ConfigError;
 use crate::gate::GateBuilder;
 use crate::key::KeySource;
 
+pub(super) use in_flight::has_none as has_no_limit_in_flight;
 pub(super) use plans::caps;
 pub(super) use plans::warn_of_unreachable;
 

@@ -186,6 +186,9 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
     }
 
     fn acquire(&self, acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
+        if !self.shared.limits_in_flight() {
+            return acquire_locally(&self.local, acquire);
+        }
         let mut asked = self.shared.acquire(acquire);
         match asked.take_ready() {
             Some(Err(error)) => {
@@ -228,6 +231,10 @@ impl<T: RateLimiter> RateLimiter for LocalFallback<T> {
     // A correction that fails leaves the units of the draw taken.
     fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
         if correction.local { self.local.correct(correction) } else { self.shared.correct(correction) }
+    }
+
+    fn limits_in_flight(&self) -> bool {
+        true
     }
 
     // A peek logs nothing, because the next draw does.

@@ -134,4 +134,8 @@ impl RateLimiter for LocalShare {
     fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
         self.limiter.release(acquire)
     }
+
+    fn limits_in_flight(&self) -> bool {
+        true
+    }
 }

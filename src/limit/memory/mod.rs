@@ -413,6 +413,10 @@ impl RateLimiter for MemoryLimiter {
         };
         self.work(draw, correct).into()
     }
+
+    fn limits_in_flight(&self) -> bool {
+        true
+    }
 }
 
 impl Default for MemoryLimiter {

@@ -1,5 +1,6 @@
 //! A rate limiter in Redis, with windows that all nodes share.
 
+mod slots;
 #[cfg(all(test, feature = "memory"))]
 pub(crate) mod tests;
 
@@ -10,11 +11,12 @@ use std::time::Duration;
 
 use redis::Script;
 
-use crate::account::{QuotaGroup, QuotaOrigin, QuotaPolicy, QuotaScope};
-use crate::error::StoreError;
+use crate::account::{QuotaOrigin, QuotaPolicy, QuotaScope};
+use crate::error::{ConfigError, StoreError};
 use crate::future::StoreFuture;
 use crate::key::KeyRecord;
-use crate::limit::{Correction, Draw, LimitDecision, RateLimiter, WindowStatus};
+use crate::limit::redis::slots::HeldSlots;
+use crate::limit::{Acquire, Acquired, Caller, Correction, Draw, LimitDecision, RateLimiter, WindowStatus};
 use crate::redis::CLOCK;
 use crate::redis::RedisServer;
 
@@ -44,8 +46,20 @@ use crate::redis::RedisServer;
 ///
 /// # Requests in flight
 ///
-/// This limiter does not count requests in flight. A request that has such a limit is denied with 503. Behind a
-/// [`LocalFallback`](crate::limit::LocalFallback), each node applies its share of the limit.
+/// The slots of a limit are counted by the server for all nodes, in one round trip when a request begins and one when it
+/// ends. Each slot has a lifetime ([`with_slot_lifetime`](Self::with_slot_lifetime)), and the limiter renews the slots that
+/// its requests hold, in one task, every third of the lifetime.
+///
+/// - The slots of a node that is killed are free when their lifetime has passed.
+/// - A release that fails is not repeated: the slots are free when their lifetime has passed. The same is true of slots
+///   that the server gave in an answer that was lost.
+/// - A node that stops for longer than the lifetime, or whose runtime is blocked for so long, loses its slots while its
+///   requests go on. A server may lose its data. Until the node renews its slots, which restores them, other requests may
+///   be admitted in addition to the limit.
+/// - Time is the server's. If its clock is set back, the slots of a node that was killed are free after ten minutes at
+///   most.
+///
+/// Slots are acquired in a round trip of their own, also if the draw and the charge share one.
 ///
 /// # In a cluster
 ///
@@ -70,6 +84,7 @@ use crate::redis::RedisServer;
 pub struct RedisLimiter {
     server: RedisServer,
     scripts: Arc<Scripts>,
+    slots: Arc<HeldSlots>,
 }
 
 #[derive(Debug)]
@@ -99,14 +114,45 @@ pub(crate) type DrawReply = (u64, usize, u32, u64, u64);
 impl RedisLimiter {
     /// Creates a limiter on this server.
     pub fn new(server: RedisServer) -> Self {
-        Self { server, scripts: Arc::new(Scripts::going_by(CLOCK)) }
+        Self::going_by(CLOCK, server)
+    }
+
+    fn going_by(clock: &str, server: RedisServer) -> Self {
+        let slots = HeldSlots::new(server.clone(), slots::LIFETIME, clock);
+        Self { server, scripts: Arc::new(Scripts::going_by(clock)), slots }
+    }
+
+    /// Sets the time after which the slots of requests in flight are free if their node does not renew them: the time for
+    /// which the slots of a node that was killed are missing. Defaults to ten seconds. Nodes may have different lifetimes.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error for a time below one second or above ten minutes.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use tollgate::limit::RedisLimiter;
+    /// use tollgate::redis::RedisServer;
+    ///
+    /// let limiter = RedisLimiter::new(RedisServer::open("redis://127.0.0.1:6379", "acme")?);
+    /// let limiter = limiter.with_slot_lifetime(Duration::from_secs(30))?;
+    /// assert!(limiter.with_slot_lifetime(Duration::ZERO).is_err());
+    /// # Ok::<(), tollgate::ConfigError>(())
+    /// ```
+    pub fn with_slot_lifetime(mut self, lifetime: Duration) -> Result<Self, ConfigError> {
+        slots::check(lifetime)?;
+        self.slots = HeldSlots::new(self.server.clone(), lifetime, CLOCK);
+        Ok(self)
     }
 
     /// Returns the Redis keys of a draw's windows, in the order of its policies.
     pub(crate) fn names(&self, draw: &Draw<'_>) -> Result<Vec<String>, StoreError> {
         let mut names = Vec::with_capacity(draw.quotas.policies().count());
         for group in draw.quotas.groups() {
-            let subject = self.subject(draw, group)? + &origin(group.origin());
+            let subject = self.subject(&draw.caller, group.counts())? + &origin(group.origin());
             names.extend(group.policies().iter().map(|policy| {
                 let kind = if policy.is_strict() { "any-" } else { "" };
                 format!("{subject}:{kind}{}:{}", policy.window().as_nanos(), policy.name())
@@ -115,17 +161,24 @@ impl RedisLimiter {
         Ok(names)
     }
 
-    fn subject(&self, draw: &Draw<'_>, group: &QuotaGroup) -> Result<String, StoreError> {
+    /// Returns the names of the sets of slots, in the order of the limits.
+    fn slot_names(&self, acquire: &Acquire<'_>) -> Result<Arc<[String]>, StoreError> {
+        let limits = acquire.limits.all().iter();
+        let name = |subject: String, limit_origin| format!("{subject}:slots{}", origin(limit_origin));
+        limits.map(|limit| Ok(name(self.subject(&acquire.caller, limit.counts())?, limit.origin()))).collect()
+    }
+
+    fn subject(&self, caller: &Caller<'_>, counts: &QuotaScope) -> Result<String, StoreError> {
         let of_account = |key: &KeyRecord| self.server.of_account(key.account.id.as_str());
-        Ok(match group.counts() {
+        Ok(match counts {
             QuotaScope::Key => {
-                let key = draw.caller.known_key()?;
+                let key = caller.known_key()?;
                 format!("{}:limit:{}", of_account(key), key.id)
             }
-            QuotaScope::Account => format!("{}:limit", of_account(draw.caller.known_key()?)),
+            QuotaScope::Account => format!("{}:limit", of_account(caller.known_key()?)),
             QuotaScope::Network(cut) => {
                 // Windows of different cuts are apart, even if the networks are equal.
-                let network = self.server.of_network(draw.caller.network(*cut)?);
+                let network = self.server.of_network(caller.network(*cut)?);
                 format!("{network}:limit:{}-{}", cut.ipv4(), cut.ipv6())
             }
             QuotaScope::Pool(name) => format!("{}:limit", self.server.of_pool(name.as_str())),
@@ -251,6 +304,30 @@ impl RateLimiter for RedisLimiter {
             let _: u64 = server.run(&scripts.correct, &names, &arguments).await?;
             Ok(())
         })
+    }
+
+    fn acquire(&self, acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
+        let sets = match self.slot_names(acquire) {
+            Ok(sets) => sets,
+            Err(error) => return StoreFuture::failed(error),
+        };
+        if sets.is_empty() {
+            return StoreFuture::ready(Acquired::Held { local: false });
+        }
+        let numbers = acquire.limits.all().iter().map(|limit| limit.most().to_string()).collect();
+        StoreFuture::boxed(Arc::clone(&self.slots).acquire(acquire.id, sets, numbers))
+    }
+
+    fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
+        match self.slot_names(acquire) {
+            Ok(sets) if sets.is_empty() => StoreFuture::ready(()),
+            Ok(sets) => Arc::clone(&self.slots).release(acquire.id, sets),
+            Err(error) => StoreFuture::failed(error),
+        }
+    }
+
+    fn limits_in_flight(&self) -> bool {
+        true
     }
 
     fn as_redis(&self) -> Option<&RedisLimiter> {

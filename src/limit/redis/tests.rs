@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use redis::cmd;
 use services::redis::Redis;
 
-use super::{RedisLimiter, Scripts};
+use super::RedisLimiter;
 use crate::account::{Account, NetworkCut, QuotaOrigin, QuotaPolicy, QuotaScope, Quotas};
 use crate::clock::{Clock, ManualClock, Now, Timestamp};
 use crate::key::{KeyHasher, KeyId, KeyRecord};
@@ -46,7 +46,7 @@ impl Pair {
     async fn over(redis: &Redis) -> Self {
         let server = RedisServer::open(&redis.url(), "acme").unwrap();
         let () = server.ask(&cmd("FLUSHALL")).await.unwrap();
-        let shared = RedisLimiter { server: server.clone(), scripts: Arc::new(Scripts::going_by(CLOCK)) };
+        let shared = RedisLimiter::going_by(CLOCK, server.clone());
         let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
         // Three keys, two of which belong to one account.
         let record = |key: u128| {

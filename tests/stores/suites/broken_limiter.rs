@@ -58,6 +58,7 @@ rules! {
     TakesTheRestWhenRefused,
     RefusesHeavyRequests,
     WaitsForPartOfTheWeight,
+    HidesItsSlots,
     GivesOneSlotMore,
     GivesNoSlot,
     KeepsReleasedSlots,
@@ -439,5 +440,9 @@ impl RateLimiter for Broken {
         let mut one = self.changed(draw, key.as_ref(), &quotas).weighing(draw.weight);
         one.now = Now::new(one.now.wall(), one.now.elapsed() + late);
         self.inner.correct(&Correction::new(one, actual, elapsed))
+    }
+
+    fn limits_in_flight(&self) -> bool {
+        self.rule != Some(Rule::HidesItsSlots)
     }
 }
