@@ -243,6 +243,16 @@ impl Alerts {
         shared.wake_outlets();
     }
 
+    /// Releases the crossings of a key whose revocation was undone, so that the next revocation is told.
+    pub(crate) async fn revocation_undone(&self, key: KeyId) {
+        let shared = &self.0;
+        for (index, rule) in shared.rules.iter().enumerate() {
+            if matches!(rule.settings.condition, AlertCondition::Revoked | AlertCondition::Leaked) {
+                shared.settle_or_enqueue(shared.job(index, Subject::Key(key), ONCE, None, None)).await;
+            }
+        }
+    }
+
     /// Releases the crossings of an account whose balance an operator changed, if it is not low now. The ledger is asked: no
     /// request may see the balance before it is low again. If a back end fails, the release waits in memory.
     pub(crate) async fn balance_changed(&self, account: &Account) {

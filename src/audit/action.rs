@@ -25,6 +25,8 @@ pub enum Action {
     Revoked,
     /// The revocation of a key that had been found in public.
     Leaked,
+    /// The undoing of a key's revocation by the operator.
+    Unrevoked,
     /// The permanent removal of a key.
     Erased,
     /// The permanent removal of keys that had been unusable for a long time.
@@ -43,7 +45,7 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Issued,
         Self::Imported,
         Self::Updated,
@@ -52,6 +54,7 @@ impl Action {
         Self::Rotated,
         Self::Revoked,
         Self::Leaked,
+        Self::Unrevoked,
         Self::Erased,
         Self::Swept,
         Self::AccountCreated,
@@ -72,6 +75,7 @@ impl Action {
             Self::Rotated => "rotated",
             Self::Revoked => "revoked",
             Self::Leaked => "leaked",
+            Self::Unrevoked => "unrevoked",
             Self::Erased => "erased",
             Self::Swept => "swept",
             Self::AccountCreated => "account created",

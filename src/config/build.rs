@@ -198,6 +198,9 @@ fn with_management(mut builder: GateBuilder, config: &Config) -> Result<GateBuil
         builder = builder.older_hasher(hasher);
     }
     let settings = &config.management;
+    if let Some(within) = &settings.undo_revocation {
+        builder = builder.undo_revocation(within.0.0);
+    }
     if let Some(resolution) = &settings.note_uses {
         builder = builder.note_uses(resolution.0.0);
     }

@@ -270,6 +270,8 @@ pub struct ManagementConfig {
     pub expiry_feature: Option<String>,
     /// The shortest time between two recorded uses of a key.
     pub note_uses: Option<Text<Span>>,
+    /// The time within which the operator may take back a revocation. Without it, a revocation is final.
+    pub undo_revocation: Option<Text<Span>>,
 }
 
 /// The proxies that are trusted to report the client's address.

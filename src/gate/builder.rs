@@ -622,6 +622,13 @@ impl GateBuilder {
         self
     }
 
+    /// Lets the operator take back a revocation within this time: see
+    /// [`KeyManager::undo_revocation`](crate::KeyManager::undo_revocation). By default, a revocation is final.
+    pub fn undo_revocation(mut self, within: Duration) -> Self {
+        self.management.undo_revocation = Some(within);
+        self
+    }
+
     /// Sets the audit sink for changes to keys, accounts and credits. It receives the changes made through the
     /// endpoints that the gate mounts, and those of the managers of this gate that have no sink of their own. Defaults
     /// to the log.

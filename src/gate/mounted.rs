@@ -32,11 +32,13 @@ pub(crate) struct Management {
     pub(crate) lists_issuers: bool,
     /// The time within which a request's body must arrive.
     pub(crate) body_time: Duration,
+    /// The time within which the operator may take back a revocation.
+    pub(crate) undo_revocation: Option<Duration>,
 }
 
 impl Default for Management {
     fn default() -> Self {
-        Self { path: None, scope: None, lists_issuers: false, body_time: BODY_TIME }
+        Self { path: None, scope: None, lists_issuers: false, body_time: BODY_TIME, undo_revocation: None }
     }
 }
 

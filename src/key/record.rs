@@ -35,7 +35,8 @@ pub enum KeyStatus {
     Active,
     /// The key may not be used until it is resumed.
     Paused,
-    /// The key may never be used again.
+    /// The key may not be used any more. Only the operator can change that, where the gate allows it: see
+    /// [`KeyManager::undo_revocation`](crate::KeyManager::undo_revocation).
     Revoked,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::account::{Account, ParamLimits, QuotaRef};
+use crate::account::{Account, AccountStatus, ParamLimits, QuotaRef};
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::future::StoreFuture;
@@ -109,7 +109,7 @@ impl KeyManager {
         self.set_status(id, Action::Resumed, KeyStatus::Active).await
     }
 
-    /// Revokes a key permanently and at once. This node denies every request that arrives after this method returned.
+    /// Revokes a key at once. The revocation is permanent, unless the operator [undoes](Self::undo_revocation) it. This node denies every request that arrives after this method returned.
     /// For other nodes, see [`Revoked::announced`]. Revoking the key again changes nothing and repeats the
     /// announcement.
     ///
@@ -200,6 +200,53 @@ impl KeyManager {
                 Ok(Revoked { key, announced })
             }
         }
+    }
+
+    /// Takes back the revocation of a key, also of a leaked one: the key is active again, with its secret and its limits. A
+    /// secret that was retiring at the revocation stays invalid. The audit has it as [`Action::Unrevoked`].
+    ///
+    /// Only the operator may do that, within the time that
+    /// [`GateBuilder::undo_revocation`](crate::GateBuilder::undo_revocation) sets. The account may then have one key more than its
+    /// plan's `max_keys`. Other nodes admit the key after the announcement, or within the bound on staleness of their caches.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the key is unknown, if it is not revoked or was revoked too long ago, if its account is deleted, if
+    /// the gate allows no undoing, if the manager is for one account or acts in the name of a key, or if the store fails.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn mistaken(manager: &tollgate::KeyManager, id: tollgate::KeyId) -> Result<(), tollgate::manage::ManageError> {
+    /// let key = manager.undo_revocation(id).await?;
+    /// assert_eq!(key.revoked_at, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn undo_revocation(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        let misconfigured = |problem: &str| Err(ManageError::Misconfigured(problem.to_owned()));
+        if self.scope.is_some() || self.context.actor.key_id().is_some() {
+            return misconfigured("undoing a revocation requires the operator's manager");
+        }
+        let Some(within) = self.context.gate.0.management.undo_revocation else {
+            return misconfigured("a revocation is final, unless `management.undo_revocation` sets a time");
+        };
+        let decide = |record: &mut KeyRecord| {
+            if record.account.status == AccountStatus::Deleted {
+                return Err(ManageError::AccountDeleted);
+            }
+            if record.status != KeyStatus::Revoked {
+                return Err(ManageError::invalid("key", "is not revoked"));
+            }
+            let revoked_at = record.revoked_at.unwrap_or(Timestamp::from_millis(i64::MIN));
+            if self.now() > revoked_at.saturating_add(within) {
+                return Err(ManageError::invalid("key", "was revoked too long ago"));
+            }
+            record.status = KeyStatus::Active;
+            record.revoked_at = None;
+            Ok(())
+        };
+        self.change(id, Action::Unrevoked, decide).await
     }
 
     /// Gives a key a new secret. The old secret stays valid for the overlap; an overlap of zero ends it at once. A
@@ -355,7 +402,7 @@ impl KeyManager {
         Ok(self.write(id, action, decide).await?.0)
     }
 
-    /// Tells the gate's alerts of a revocation after it was made.
+    /// Tells the gate's alerts of a revocation, or of its undoing, after it was made.
     fn telling(
         &self,
         replaced: StoreFuture<Replaced>,
@@ -363,14 +410,17 @@ impl KeyManager {
         action: Action,
         account: &Arc<Account>,
     ) -> StoreFuture<Replaced> {
-        let alerts =
-            self.context.gate.alerts().filter(|_| matches!(action, Action::Revoked | Action::Leaked));
+        let is_told = matches!(action, Action::Revoked | Action::Leaked | Action::Unrevoked);
+        let alerts = self.context.gate.alerts().filter(|_| is_told);
         let Some(alerts) = alerts.cloned() else { return replaced };
         let account = Arc::clone(account);
         StoreFuture::boxed(async move {
             let replaced = replaced.await?;
             if matches!(replaced, Replaced::Done | Replaced::Unannounced) {
-                alerts.revoked(action, id, &account).await;
+                match action {
+                    Action::Unrevoked => alerts.revocation_undone(id).await,
+                    _ => alerts.revoked(action, id, &account).await,
+                }
             }
             Ok(replaced)
         })

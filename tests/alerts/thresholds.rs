@@ -209,6 +209,19 @@ async fn revoked_and_leaked_keys_are_told() {
 }
 
 #[tokio::test]
+async fn revocation_after_an_undo_is_told() {
+    let alerts = "[[alerts]]\nwhen = { revoked = true }\n[management]\nundo_revocation = '1day'\n";
+    let node = Node::new(alerts);
+    let key = node.key("ada").await;
+    for _ in 0..2 {
+        node.keys().revoke(key.id).await.unwrap();
+        assert_eq!(node.told().await.len(), 1);
+        node.keys().undo_revocation(key.id).await.unwrap();
+        assert!(node.told().await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn keys_of_a_deleted_account_are_told() {
     let node = Node::new("[[alerts]]\nwhen = { revoked = true }\n");
     let keys = [node.key("ada").await.id, node.key("ada").await.id];

@@ -121,6 +121,23 @@ fn key_lifecycle_shows_the_secret_once() -> Result<(), Fault> {
 }
 
 #[test]
+fn revocation_is_taken_back() -> Result<(), Fault> {
+    let desk = Desk::new("command_undo")?;
+    desk.done(&["accounts", "create", "ada", "--plan", "free"])?;
+    let (id, _) = desk.issue("ada")?;
+    desk.done(&["keys", "revoke", &id])?;
+    let refused = desk.keys(&["keys", "unrevoke", &id])?;
+    let said = String::from_utf8(refused.stderr)?;
+    assert!(!refused.status.success() && said.contains("management.undo_revocation"), "{said}");
+    let config = format!("{CONFIG}\n[management]\nundo_revocation = '7days'\n");
+    std::fs::write(desk.0.join("gate.toml"), config)?;
+    assert_eq!(desk.json(&["keys", "unrevoke", &id])?["status"], "active");
+    let twice = desk.keys(&["keys", "unrevoke", &id])?;
+    assert!(String::from_utf8(twice.stderr)?.contains("is not revoked"));
+    Ok(())
+}
+
+#[test]
 fn help_exits_with_success() -> Result<(), Fault> {
     let output = Desk::new("command_help")?.keys(&["--help"])?;
     assert!(output.status.success());

@@ -26,6 +26,7 @@ mod manager_leaks;
 mod manager_properties;
 mod manager_races;
 mod manager_rotation;
+mod manager_undo;
 mod manager_uses;
 #[path = "../management/model.rs"]
 mod model;

@@ -19,6 +19,7 @@ pub(crate) const USAGE: &str = r#"usage: tollgate --config FILE --store URL [OPT
               [--quotas A,B|none|plan] [--in-flight N|plan] [--caps A,B|none|plan]
   keys pause ID | resume ID | erase ID
   keys revoke ID [--with-issued]     also revokes the keys that it issued, and the keys that those issued
+  keys unrevoke ID       takes back a revocation, within `management.undo_revocation` of the configuration
   keys rotate ID [--overlap 24h]
   keys import --account ID --name NAME --sha256 HEX [--start TEXT] [--environment ENV] [--expires MOMENT]
               [--scopes A,B] [--paths A,B] [--allow A,B]
@@ -109,7 +110,13 @@ const OPTIONS: [&str; 36] = [
 
 /// The commands.
 const COMMANDS: [(&str, &[&str]); 5] = [
-    ("keys", &["issue", "list", "show", "update", "pause", "resume", "erase", "revoke", "rotate", "import"]),
+    (
+        "keys",
+        &[
+            "issue", "list", "show", "update", "pause", "resume", "erase", "revoke", "unrevoke", "rotate",
+            "import",
+        ],
+    ),
     (
         "accounts",
         &[

@@ -161,7 +161,7 @@ impl Operator {
 /// Returns true if a command changes records that other nodes may have in their caches.
 fn concerns_nodes(noun: &str, verb: &str) -> bool {
     match noun {
-        "keys" => matches!(verb, "update" | "pause" | "resume" | "revoke" | "rotate" | "erase"),
+        "keys" => matches!(verb, "update" | "pause" | "resume" | "revoke" | "unrevoke" | "rotate" | "erase"),
         "accounts" => !matches!(verb, "create" | "show"),
         _ => false,
     }
@@ -197,6 +197,7 @@ async fn keys(verb: &str, arguments: &mut Arguments, operator: &Operator) -> Res
             }
             revoked.key
         }
+        "unrevoke" => manager.undo_revocation(id).await?,
         "update" => update(id, arguments, manager).await?,
         "erase" => {
             manager.erase(id).await?;
