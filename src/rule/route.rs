@@ -419,10 +419,12 @@ impl Cost {
         *self == Self::Fixed(Credits::ZERO)
     }
 
-    /// Returns the number of units of an admitted request, if the cost is per unit.
+    /// Returns the number of units of an admitted request, if the cost is per unit. `None` for a number outside the bounds,
+    /// which a request may have whose charge an outer gate took.
     pub(crate) fn units(&self, query: Option<&str>) -> Option<u64> {
-        let Self::PerUnit { parameter, default, .. } = self else { return None };
-        Some(in_parameter(query, parameter).ok()?.unwrap_or(*default))
+        let Self::PerUnit { parameter, least, default, most, .. } = self else { return None };
+        let bounds = Bounds { least: *least, default: *default, most: *most };
+        bounds.units(in_parameter(query, parameter)).ok()
     }
 
     /// Returns the cost of a request with this query.

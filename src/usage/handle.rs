@@ -99,6 +99,8 @@ struct Shared {
     failure: trace::Mode,
     /// The number of folded requests that the metric has counted.
     told_folded: AtomicU64,
+    /// The number of requests that found no place, of which the metric has counted.
+    told_lost: AtomicU64,
 }
 
 /// The state of a gate's usage in this process.
@@ -153,6 +155,7 @@ impl Usage {
             options,
             failure,
             told_folded: AtomicU64::new(0),
+            told_lost: AtomicU64::new(0),
         }))
     }
 
@@ -290,6 +293,11 @@ impl Shared {
         let told = self.told_folded.swap(folded, Ordering::Relaxed);
         if folded > told {
             metrics::usage_folded(folded - told);
+        }
+        let lost = self.cells.lost();
+        let told = self.told_lost.swap(lost, Ordering::Relaxed);
+        if lost > told {
+            metrics::usage_events_dropped(lost - told);
         }
         self.queued(|queue| queue.push(rows));
         let mut done = Ok(());

@@ -85,8 +85,7 @@ impl UsageStep {
     /// Returns the number of steps from the one that contains `from` up to `to`.
     pub(super) fn count(self, from: Timestamp, to: Timestamp) -> u64 {
         let (start, end) = (self.start_of(from).as_millis(), to.as_millis());
-        // No month is shorter than 28 days: the number is never too small.
-        let length = self.length().unwrap_or(28 * DAY);
+        let Some(length) = self.length() else { return months(from, to) };
         u64::try_from(end.saturating_sub(start)).map_or(0, |millis| millis.div_ceil(length.unsigned_abs()))
     }
 
@@ -103,6 +102,17 @@ impl UsageStep {
 
 /// The milliseconds of a day.
 const DAY: i64 = 86_400_000;
+
+/// Returns the number of months from the one that contains `from` up to `to`.
+fn months(from: Timestamp, to: Timestamp) -> u64 {
+    let number = |time: Timestamp| {
+        let date = time.to_jiff().to_zoned(TimeZone::UTC).date();
+        i64::from(date.year()) * 12 + i64::from(date.month())
+    };
+    // The month that contains `to` counts, unless it begins at that time.
+    let begun = i64::from(month(to, 0) < to);
+    u64::try_from(number(to) - number(from) + begun).unwrap_or(0)
+}
 
 /// Returns the start of the month that is this many months after the one that contains a time.
 fn month(time: Timestamp, months: i64) -> Timestamp {

@@ -20,6 +20,9 @@ mod properties_query;
 mod properties_rules;
 mod public_quotas;
 mod races;
+#[cfg(feature = "metrics")]
+#[path = "../support/recorder.rs"]
+mod recorder;
 mod rule_quotas;
 mod scanner_pattern;
 mod security_addresses;

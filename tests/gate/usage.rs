@@ -1,6 +1,7 @@
 //! The usage of a gate: equal to the number of requests, whatever the store does.
 #![cfg(feature = "memory")]
 
+mod edges;
 mod faulty_store;
 mod properties;
 

@@ -19,3 +19,4 @@ mod store;
 #[cfg(feature = "conformance")]
 mod suites;
 mod usage;
+mod usage_edges;

@@ -13,9 +13,21 @@ use crate::usage::{TopKey, TopOrder, TopQuery, UsageCounts, UsageFilter, UsagePa
 /// The time limit of a query over all keys.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The sums of counts. PostgreSQL's sum of `BIGINT` has another type.
-const SUMS: &str = "CAST(sum(c.requests) AS BIGINT), CAST(sum(c.credits) AS BIGINT), CAST(sum(c.units) AS BIGINT), \
-                    CAST(sum(c.bytes) AS BIGINT), max(c.last_seen)";
+/// The number of bits of the lower part of a sum.
+const LOWER: u32 = 32;
+
+/// Appends the sums of counts. Each sum has two parts, since the sum itself may be larger than an integer of the database.
+fn sums(mut statement: Statement) -> Statement {
+    for name in ["requests", "credits", "units", "bytes"] {
+        statement = statement.push(&format!(
+            "CAST(sum(c.{name} >> {LOWER}) AS BIGINT), CAST(sum(c.{name} & 4294967295) AS BIGINT), "
+        ));
+    }
+    statement.push("max(c.last_seen)")
+}
+
+/// The number of columns that [`sums`] appends.
+const SUMS: usize = 9;
 
 /// The number of denied requests.
 const REFUSALS: &str =
@@ -23,7 +35,7 @@ const REFUSALS: &str =
 
 /// Returns the counts of each step and outcome.
 pub(super) async fn parts(database: &Database, query: &UsageQuery) -> Result<Vec<UsagePart>, StoreError> {
-    let statement = Statement::new("SELECT c.start, s.outcome, ").push(SUMS);
+    let statement = sums(Statement::new("SELECT c.start, s.outcome, "));
     let statement = selected(statement, &query.filter, &query.range);
     let statement = statement.push(" GROUP BY c.start, s.outcome ORDER BY c.start, s.outcome");
     let mut session = if query.filter == UsageFilter::all() || query.filter.rule.is_some() {
@@ -42,11 +54,11 @@ pub(super) async fn parts(database: &Database, query: &UsageQuery) -> Result<Vec
 
 /// Returns the keys with the most usage.
 pub(super) async fn top(database: &Database, query: &TopQuery) -> Result<Vec<TopKey>, StoreError> {
-    let statement = Statement::new("SELECT s.key, min(s.account), ").push(SUMS).push(", ").push(REFUSALS);
+    let statement = sums(Statement::new("SELECT s.key, min(s.account), ")).push(", ").push(REFUSALS);
     let statement = selected(statement.push(" AS refusals"), &query.filter, &query.range);
     let order = match query.order {
-        TopOrder::Requests => "sum(c.requests)",
-        TopOrder::Credits => "sum(c.credits)",
+        TopOrder::Requests => "sum(c.requests * 1.0)",
+        TopOrder::Credits => "sum(c.credits * 1.0)",
         TopOrder::Refusals => "refusals",
     };
     let statement = statement.push(" AND s.key IS NOT NULL GROUP BY s.key ORDER BY ").push(order);
@@ -57,7 +69,7 @@ pub(super) async fn top(database: &Database, query: &TopQuery) -> Result<Vec<Top
         .map(|row| {
             let key = row.maybe_bytes(0)?.ok_or_else(|| StoreError::corrupt("a key's id is missing"))?;
             let account = row.maybe_text(1)?.unwrap_or_default();
-            Ok(TopKey::new(KeyId::from_bytes(key), account.into(), counts(row, 2)?, number(row, 7)?))
+            Ok(TopKey::new(KeyId::from_bytes(key), account.into(), counts(row, 2)?, number(row, 2 + SUMS)?))
         })
         .collect()
 }
@@ -80,11 +92,13 @@ fn selected(statement: Statement, filter: &UsageFilter, range: &UsageRange) -> S
 }
 
 fn counts(row: &Row, from: usize) -> Result<UsageCounts, StoreError> {
-    let mut counts = UsageCounts::none(Timestamp::from_millis(row.int(from + 4)?));
-    counts.requests = number(row, from)?;
-    counts.credits = number(row, from + 1)?;
-    counts.units = number(row, from + 2)?;
-    counts.bytes = number(row, from + 3)?;
+    let mut counts = UsageCounts::none(Timestamp::from_millis(row.int(from + SUMS - 1)?));
+    let members = [&mut counts.requests, &mut counts.credits, &mut counts.units, &mut counts.bytes];
+    for (place, member) in members.into_iter().enumerate() {
+        let (upper, lower) = (number(row, from + 2 * place)?, number(row, from + 2 * place + 1)?);
+        let sum = (u128::from(upper) << LOWER) + u128::from(lower);
+        *member = u64::try_from(sum).unwrap_or(u64::MAX);
+    }
     Ok(counts)
 }
 

@@ -18,6 +18,9 @@ const AT_ONCE: usize = 512;
 /// The number of rows that one statement removes.
 const REMOVED_AT_ONCE: u32 = 4_096;
 
+/// The largest number of a column.
+const MOST: i64 = i64::MAX;
+
 /// The condition that leaves out the rows that pad a table.
 const THERE: &str = " WHERE v.column1 IS NOT NULL";
 
@@ -71,6 +74,10 @@ pub(super) async fn write(database: &Database, batch: &UsageBatch) -> Result<Wri
             return Ok(Written::Repeated);
         }
         add_series(&mut session, &rows).await?;
+        // An erasure that removed a series in the meantime has ended by now. The series is then added again.
+        while !hold_series(&mut session, &rows).await? {
+            add_series(&mut session, &rows).await?;
+        }
         for (counts, step) in rows.steps.iter().zip(UsageStep::ALL) {
             add_counts(&mut session, counts, *step).await?;
         }
@@ -110,6 +117,24 @@ async fn add_series(session: &mut Session, rows: &Rows<'_>) -> Result<(), StoreE
     Ok(())
 }
 
+/// Prevents that an erasure removes a series before the transaction ends. Returns false if one is missing.
+async fn hold_series(session: &mut Session, rows: &Rows<'_>) -> Result<bool, StoreError> {
+    // SQLite has one writer at a time.
+    if !session.is_postgres() {
+        return Ok(true);
+    }
+    let series: Vec<_> = rows.series.keys().collect();
+    for piece in series.chunks(AT_ONCE) {
+        let ids = piece.iter().map(|id| [Value::from(*id)]);
+        let statement = Statement::new("SELECT s.id FROM tollgate_usage_series s JOIN ").push_table(ids);
+        let statement = statement.push(" ON v.column1 = s.id ORDER BY s.id FOR KEY SHARE OF s");
+        if session.rows(statement).await?.len() < piece.len() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 async fn add_counts(
     session: &mut Session,
     counts: &BTreeMap<(SeriesId, i64), UsageCounts>,
@@ -134,11 +159,20 @@ async fn add_counts(
                 counts.last_seen.as_millis().into(),
             ]
         });
-        let add = " ON CONFLICT (series, start) DO UPDATE SET requests = c.requests + excluded.requests, \
-                   credits = c.credits + excluded.credits, units = c.units + excluded.units, \
-                   bytes = c.bytes + excluded.bytes, last_seen = \
-                   CASE WHEN excluded.last_seen > c.last_seen THEN excluded.last_seen ELSE c.last_seen END";
-        session.execute(statement.push_table(rows).push(THERE).push(add)).await?;
+        let sum = |name: &str| {
+            // The largest number stays the largest one: an overflow would reject the whole batch.
+            format!(
+                "CASE WHEN c.{name} > {MOST} - excluded.{name} THEN {MOST} ELSE c.{name} + excluded.{name} END"
+            )
+        };
+        let sums = ["requests", "credits", "units", "bytes"]
+            .map(|name| format!("{name} = {}", sum(name)))
+            .join(", ");
+        let add = format!(
+            " ON CONFLICT (series, start) DO UPDATE SET {sums}, last_seen = \
+             CASE WHEN excluded.last_seen > c.last_seen THEN excluded.last_seen ELSE c.last_seen END"
+        );
+        session.execute(statement.push_table(rows).push(THERE).push(&add)).await?;
     }
     Ok(())
 }
@@ -180,19 +214,27 @@ async fn database_now(database: &Database) -> Result<Timestamp, StoreError> {
     Ok(Timestamp::from_millis(now.int(0)?))
 }
 
-/// Removes all counts of an account, in one transaction.
+/// Removes all counts of an account, in one transaction. The series go first: this waits for the batches that are being
+/// added to them.
 pub(super) async fn erase_account(database: &Database, account: &AccountId) -> Result<bool, StoreError> {
     let erased = retried(|| async {
         let mut session = database.transaction().await?;
-        for step in UsageStep::ALL {
-            let statement = Statement::new("DELETE FROM ").push(table(*step));
-            let statement = statement.push(" WHERE series IN (SELECT id FROM tollgate_usage_series");
-            session.execute(statement.push_value(" WHERE account = ", account.as_str()).push(")")).await?;
+        let statement = Statement::new("DELETE FROM tollgate_usage_series WHERE account = ");
+        let statement = Statement::push_value(statement, "", account.as_str()).push(" RETURNING id");
+        let series = session.rows(statement).await?;
+        let series: Vec<SeriesId> =
+            series.iter().filter_map(|row| row.maybe_bytes(0).transpose()).collect::<Result<_, _>>()?;
+        for piece in series.chunks(AT_ONCE) {
+            for step in UsageStep::ALL {
+                let statement = Statement::new("DELETE FROM ")
+                    .push(table(*step))
+                    .push(" WHERE series IN (SELECT v.column1 FROM ");
+                let statement = statement.push_table(piece.iter().map(|id| [Value::from(id)]));
+                session.execute(statement.push(THERE).push(")")).await?;
+            }
         }
-        let statement = Statement::new("DELETE FROM tollgate_usage_series");
-        let erased = session.execute(statement.push_value(" WHERE account = ", account.as_str())).await?;
         session.commit().await?;
-        Ok(erased > 0)
+        Ok(!series.is_empty())
     })
     .await?;
     if erased {
