@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::audit::{AuditEntry, AuditEvent, AuditSink, AuditStore};
-use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::trace;
@@ -40,8 +39,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<AuditEntry>,
-    /// The time of the last entry, and its number within the millisecond.
-    last: Option<(Timestamp, u32)>,
+    /// The number of recorded entries, which orders those of a millisecond.
+    recorded: u32,
     lost: u64,
 }
 
@@ -70,12 +69,9 @@ impl StoredAudit {
 impl AuditSink for StoredAudit {
     fn record(&self, event: &AuditEvent) {
         let mut queue = self.0.queue();
-        let sequence = match queue.last {
-            Some((at, sequence)) if at == event.at => sequence.saturating_add(1),
-            _ => 0,
-        };
-        queue.last = Some((event.at, sequence));
-        queue.waiting.push_back(AuditEntry::new(event.clone(), sequence));
+        let entry = AuditEntry::new(event.clone(), queue.recorded);
+        queue.waiting.push_back(entry);
+        queue.recorded = queue.recorded.wrapping_add(1);
         if queue.waiting.len() > self.0.most {
             queue.waiting.pop_front();
             queue.lost += 1;
@@ -105,7 +101,7 @@ impl Inner {
                 Err(error) if error.is_rejected() => self.write_each(&batch).await?,
                 written => written?,
             }
-            self.remove(&batch);
+            let _ = self.remove(&batch);
         }
     }
 
@@ -114,23 +110,30 @@ impl Inner {
         for entry in batch.chunks(1) {
             match self.store.append(entry).await {
                 Err(error) if error.is_rejected() => {
-                    self.queue().lost += 1;
-                    trace::audit_lost("the audit store rejected an entry");
+                    // A concurrent call may have counted it.
+                    if self.remove(entry) {
+                        self.queue().lost += 1;
+                        trace::audit_lost("the audit store rejected an entry");
+                    }
                 }
-                written => written?,
+                written => {
+                    written?;
+                    let _ = self.remove(entry);
+                }
             }
-            self.remove(entry);
         }
         Ok(())
     }
 
-    fn remove(&self, written: &[AuditEntry]) {
-        let is_written = |entry: &AuditEntry| written.iter().any(|one| one.id == entry.id);
+    /// Removes entries that are done, which are the first ones. Returns true if one of them still waited.
+    fn remove(&self, done: &[AuditEntry]) -> bool {
+        let is_done = |entry: &AuditEntry| done.iter().any(|one| one.id == entry.id);
         let mut queue = self.queue();
-        // The written entries are usually the first ones.
-        while queue.waiting.front().is_some_and(is_written) {
+        let waiting = queue.waiting.len();
+        while queue.waiting.front().is_some_and(is_done) {
             queue.waiting.pop_front();
         }
+        queue.waiting.len() < waiting
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -220,3 +220,48 @@ fn queries_out_of_bounds_name_the_member() {
     query.to = query.from;
     assert!(query.check().is_ok(), "an empty range");
 }
+
+/// An audit store that answers later, and rejects everything.
+#[derive(Debug, Default)]
+struct Rejecting(MemoryAuditStore);
+
+impl AuditStore for Rejecting {
+    fn append(&self, _: &[AuditEntry]) -> StoreFuture<()> {
+        StoreFuture::boxed(async {
+            tokio::task::yield_now().await;
+            Err(StoreError::rejected("an invalid entry"))
+        })
+    }
+
+    fn query(&self, query: &AuditQuery) -> StoreFuture<AuditPage> {
+        self.0.query(query)
+    }
+
+    fn forget(&self, before: Timestamp) -> StoreFuture<u64> {
+        self.0.forget(before)
+    }
+}
+
+#[tokio::test]
+async fn rejected_audit_entry_is_lost_once() {
+    let audit = StoredAudit::new(Rejecting::default());
+    audit.record(&AuditEvent::new(Timestamp::from_millis(7), Action::Swept, Actor::default()));
+    let _ = tokio::join!(audit.flush(), audit.flush());
+    assert_eq!((audit.waiting(), audit.lost()), (0, 1));
+}
+
+/// The clock of the process was set back by a millisecond between two changes.
+#[tokio::test]
+async fn audit_entries_of_a_millisecond_keep_their_order() {
+    for _ in 0..64 {
+        let store = Arc::new(MemoryAuditStore::new());
+        let audit = StoredAudit::new(Arc::clone(&store));
+        for (at, action) in [(5, Action::Issued), (4, Action::Swept), (5, Action::Revoked)] {
+            audit.record(&AuditEvent::new(Timestamp::from_millis(at), action, Actor::default()));
+        }
+        audit.flush().await.unwrap();
+        let page = store.query(&AuditQuery::default()).await.unwrap();
+        let actions: Vec<_> = page.entries.iter().map(|entry| entry.event.action).collect();
+        assert_eq!(actions, [Action::Revoked, Action::Issued, Action::Swept]);
+    }
+}
