@@ -257,14 +257,14 @@ impl Shared {
     }
 
     /// Forgets what is remembered about an account. An account that is created under the same id is another one.
-    pub(super) async fn erase(&self, account: &AccountId) -> Result<(), StoreError> {
+    pub(super) async fn erase(&self, account: &AccountId) -> Result<bool, StoreError> {
         self.queue()
             .retain(|job| job.alert.as_ref().is_none_or(|alert| alert.account.as_ref() != Some(account)));
         let erasing = panics::guard_future(A_STORE, self.store.erase(account));
         let erased = timeout(SETTLING, erasing).await.map_err(|_| StoreError::timed_out())?;
-        erased.map_err(|panics::Panicked| StoreError::panicked())??;
+        let erased = erased.map_err(|panics::Panicked| StoreError::panicked())??;
         self.rules.iter().for_each(|rule| rule.crossed.forget_account(account));
-        Ok(())
+        Ok(erased)
     }
 
     /// Claims or releases a crossing. The alert is stored for these sinks.

@@ -179,10 +179,11 @@ impl AlertStore for MemoryAlertStore {
         StoreFuture::ready(u64::try_from(length - kept.crossings.len()).unwrap_or(u64::MAX))
     }
 
-    fn erase(&self, account: &AccountId) -> StoreFuture<()> {
+    fn erase(&self, account: &AccountId) -> StoreFuture<bool> {
         let mut kept = self.kept();
+        let number = kept.crossings.len() + kept.waiting.len();
         kept.crossings.retain(|_, claimed| claimed.account.as_ref() != Some(account));
         kept.waiting.retain(|_, (delivery, _)| delivery.alert.account.as_ref() != Some(account));
-        StoreFuture::ready(())
+        StoreFuture::ready(kept.crossings.len() + kept.waiting.len() < number)
     }
 }

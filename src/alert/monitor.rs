@@ -34,7 +34,7 @@ const WAITING: usize = 10_000;
 
 /// The alerts of a gate: they compare events with the thresholds, and deliver the alerts in tasks.
 ///
-/// The tasks start with the first event, and end with the gate. They need a tokio runtime with its timer enabled. A
+/// The tasks start when the gate is built, or with the first event if it was built outside a runtime. They end with the gate. They need a tokio runtime with its timer enabled. A
 /// clone is the same alerts.
 #[derive(Clone)]
 pub struct Alerts(pub(super) Arc<Shared>);
@@ -272,7 +272,7 @@ impl Alerts {
 
     /// Forgets what is remembered about an account that was erased: its crossings, and its alerts that wait for their
     /// delivery.
-    pub(crate) async fn account_erased(&self, account: &AccountId) -> Result<(), StoreError> {
+    pub(crate) async fn account_erased(&self, account: &AccountId) -> Result<bool, StoreError> {
         self.0.erase(account).await
     }
 }

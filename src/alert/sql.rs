@@ -184,14 +184,14 @@ impl AlertStore for SqlAlertStore {
         })
     }
 
-    fn erase(&self, account: &AccountId) -> StoreFuture<()> {
+    fn erase(&self, account: &AccountId) -> StoreFuture<bool> {
         let alerts = Statement::new("DELETE FROM tollgate_alerts WHERE account = $1").with(account.as_str());
         let crossings =
             Statement::new("DELETE FROM tollgate_crossings WHERE account = $1").with(account.as_str());
         let database = self.database.clone();
         StoreFuture::boxed(async move {
-            database.change(alerts).await?;
-            database.change(crossings).await.map(|_| ())
+            let waiting = database.change(alerts).await?;
+            Ok(database.change(crossings).await? + waiting > 0)
         })
     }
 }

@@ -72,8 +72,9 @@ pub trait AlertStore: Debug + Send + Sync + 'static {
     /// those to one of these sinks: no gate has their sink. Returns the number of forgotten crossings.
     fn forget(&self, before: Timestamp, sinks: &[String]) -> StoreFuture<u64>;
 
-    /// Removes the alerts whose [`account`](Alert::account) is this one: their crossings and deliveries.
-    fn erase(&self, account: &AccountId) -> StoreFuture<()>;
+    /// Removes the alerts whose [`account`](Alert::account) is this one: their crossings and deliveries. Returns true if there
+    /// were any.
+    fn erase(&self, account: &AccountId) -> StoreFuture<bool>;
 }
 
 impl<T: AlertStore + ?Sized> AlertStore for Arc<T> {
@@ -120,7 +121,7 @@ impl<T: AlertStore + ?Sized> AlertStore for Arc<T> {
         (**self).forget(before, sinks)
     }
 
-    fn erase(&self, account: &AccountId) -> StoreFuture<()> {
+    fn erase(&self, account: &AccountId) -> StoreFuture<bool> {
         (**self).erase(account)
     }
 }

@@ -1,5 +1,7 @@
 //! The alerts and webhooks of the configuration file.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use crate::alert::{AlertCondition, AlertRule, BalanceThreshold, Share};
@@ -36,6 +38,16 @@ pub struct AlertWhen {
     pub leaked: bool,
     /// True for back ends that fail.
     pub back_end_failing: bool,
+}
+
+impl AlertConfig {
+    /// Returns true if an account's plan may be one of both alerts.
+    fn shares_a_plan_with(&self, other: &Self) -> bool {
+        match (&self.plans, &other.plans) {
+            (Some(own), Some(others)) => own.iter().any(|plan| others.contains(plan)),
+            _ => true,
+        }
+    }
 }
 
 impl Written for Share {
@@ -75,7 +87,7 @@ impl AlertWhen {
 }
 
 /// A URL that alerts are sent to.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookConfig {
     /// The URL.
@@ -95,6 +107,14 @@ pub(super) fn with_alerts(mut builder: GateBuilder, config: &Config) -> Result<G
     for (place, alert) in config.alerts.iter().enumerate() {
         let condition =
             alert.when.condition().map_err(|error| error.in_member(format!("alerts[{place}].when")))?;
+        let is_same = |other: &AlertConfig| {
+            other.when.condition().is_ok_and(|other| other == condition) && other.shares_a_plan_with(alert)
+        };
+        if config.alerts[..place].iter().any(is_same) {
+            let expected = "leave one of them out, or give them different plans";
+            let problem = "another alert has the same condition, so that this one is never sent";
+            return Err(ConfigError::new("", problem, expected).in_member(format!("alerts[{place}]")));
+        }
         let rule = AlertRule::new(condition);
         builder = builder.alert(match &alert.plans {
             Some(plans) => rule.for_plans(plans.iter().map(String::as_str)),
@@ -118,6 +138,17 @@ pub(super) fn with_alerts(mut builder: GateBuilder, config: &Config) -> Result<G
         builder = webhook.add(builder).map_err(within)?;
     }
     Ok(builder)
+}
+
+impl fmt::Debug for WebhookConfig {
+    /// Omits the URL, because it may contain a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookConfig")
+            .field("secret", &self.secret)
+            .field("old_secret", &self.old_secret)
+            .field("allow_private", &self.allow_private)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WebhookConfig {
@@ -150,6 +181,6 @@ impl WebhookConfig {
     #[cfg(not(feature = "webhooks"))]
     fn add(&self, _: GateBuilder) -> Result<GateBuilder, ConfigError> {
         let expected = "enable the feature `webhooks`, or leave the webhook out";
-        Err(ConfigError::new(&self.url, "this build cannot call webhooks", expected).in_member("url"))
+        Err(ConfigError::new("", "this build cannot call webhooks", expected).in_member("url"))
     }
 }

@@ -137,16 +137,16 @@ pub(super) fn place(config: &Config, error: ConfigError) -> ConfigError {
     if config.file.is_empty() {
         return error;
     }
-    let span = find(&config.text, error.member()).unwrap_or(0..0);
-    let written = config.text.get(span.clone()).unwrap_or_default();
+    let span = find(&config.text.0, error.member()).unwrap_or(0..0);
+    let written = config.text.0.get(span.clone()).unwrap_or_default();
     let value = error.value();
     // The quoted forms come first: a bare value could also match the start of a longer string.
     let forms = [format!("\"{value}\""), format!("'{value}'"), value.to_owned()];
     let within = forms.iter().find_map(|form| written.find(form)).unwrap_or(0);
-    let (line, column) = position(&config.text, span.start + within);
-    let other = error.other().and_then(|other| find(&config.text, other));
+    let (line, column) = position(&config.text.0, span.start + within);
+    let other = error.other().and_then(|other| find(&config.text.0, other));
     let error = match other {
-        Some(other) => error.other_at_line(position(&config.text, other.start).0),
+        Some(other) => error.other_at_line(position(&config.text.0, other.start).0),
         None => error,
     };
     error.at_line(line).at_column(column).in_file(config.file.as_str())

@@ -113,7 +113,7 @@ impl Config {
         shape::check(text, file)?;
         let mut config: Self = serde_path_to_error::deserialize(deserializer)
             .map_err(|error| locate::syntax(text, file, &error.path().to_string(), error.inner()))?;
-        config.text = text.into();
+        config.text = model::FileText(text.into());
         config.file = file.into();
         let _checked = config.builder()?;
         Ok(config)

@@ -1,6 +1,7 @@
 //! The types of the configuration file's members.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -84,9 +85,19 @@ pub struct Config {
 
     /// The text that was read. Errors that are found after parsing name its lines.
     #[serde(skip)]
-    pub(super) text: String,
+    pub(super) text: FileText,
     #[serde(skip)]
     pub(super) file: String,
+}
+
+/// The text of the file. Its `Debug` output omits it, because URLs in it may contain tokens.
+#[derive(Clone, Default)]
+pub(super) struct FileText(pub(super) String);
+
+impl fmt::Debug for FileText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// The handling of a request that presents keys in two sources.

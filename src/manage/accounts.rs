@@ -301,7 +301,8 @@ impl AccountManager {
     /// Erases an account with all its keys, its balance if the gate's [`ledger`](crate::gate::GateBuilder::ledger) has a
     /// write side, its usage if the gate has a [`usage_store`](crate::gate::GateBuilder::usage_store), and its alerts that
     /// wait for their delivery. Nothing of the account stays stored but its [audit entries](crate::audit::AuditStore). To
-    /// complete a partial failure, call this method again.
+    /// complete a partial failure, call this method again. It is complete if nothing of the account is left, which is the error
+    /// [`NotFound`](ManageError::NotFound).
     ///
     /// Another node may still write the usage that it counted, or an alert that it raised, before the account was erased.
     ///
@@ -328,10 +329,11 @@ impl AccountManager {
             Some(usage) => usage.erase_account(id).await?,
             None => false,
         };
-        if let Some(alerts) = self.context.gate.alerts() {
-            alerts.account_erased(id).await?;
-        }
-        if known || balance || usage { Ok(()) } else { Err(ManageError::NotFound("account")) }
+        let alerts = match self.context.gate.alerts() {
+            Some(alerts) => alerts.account_erased(id).await?,
+            None => false,
+        };
+        if known || balance || usage || alerts { Ok(()) } else { Err(ManageError::NotFound("account")) }
     }
 
     /// Changes an account that is not deleted.

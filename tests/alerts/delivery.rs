@@ -213,7 +213,7 @@ impl AlertStore for Down {
         self.ask(|store| store.forget(before, sinks))
     }
 
-    fn erase(&self, account: &AccountId) -> StoreFuture<()> {
+    fn erase(&self, account: &AccountId) -> StoreFuture<bool> {
         self.ask(|store| store.erase(account))
     }
 }

@@ -1,5 +1,6 @@
 //! Alerts and the managers of accounts, keys and credits.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use tokio::time::timeout;
 use tollgate::alert::{Alert, AlertId, AlertKind, AlertStore, Crossing, Delivery, MemoryAlertStore};
 use tollgate::audit::{AuditEvent, AuditSink};
 use tollgate::clock::Timestamp;
+use tollgate::manage::ManageError;
 use tollgate::name::AccountId;
 use tollgate::{Account, AccountManager, Clock, CreditManager, Credits, StoreError, StoreFuture};
 
@@ -56,7 +58,7 @@ impl AlertStore for Odd {
     fn forget(&self, before: Timestamp, sinks: &[String]) -> StoreFuture<u64> {
         self.0.forget(before, sinks)
     }
-    fn erase(&self, account: &AccountId) -> StoreFuture<()> {
+    fn erase(&self, account: &AccountId) -> StoreFuture<bool> {
         self.0.erase(account)
     }
 }
@@ -118,4 +120,66 @@ async fn erased_account_leaves_no_alert() {
     let due = store.take_due(&["gone".to_owned()], later, DAY, 10).await.unwrap();
     let due: Vec<_> = due.into_iter().map(|one| one.alert.account).collect();
     assert!(left.is_empty() && due.is_empty(), "crossings {left:?}, deliveries {due:?}");
+}
+
+/// An alert store that fails to erase an account once.
+#[derive(Debug, Default)]
+struct FailsOnce(MemoryAlertStore, AtomicBool);
+
+impl AlertStore for FailsOnce {
+    fn claim(&self, crossing: &Crossing, alert: &Alert, sinks: &[String]) -> StoreFuture<bool> {
+        self.0.claim(crossing, alert, sinks)
+    }
+    fn release(&self, crossing: &Crossing) -> StoreFuture<bool> {
+        self.0.release(crossing)
+    }
+    fn claimed(
+        &self,
+        kind: AlertKind,
+        since: Timestamp,
+        limit: usize,
+    ) -> StoreFuture<Vec<(Crossing, Timestamp)>> {
+        self.0.claimed(kind, since, limit)
+    }
+    fn forward(&self, from: &str, sinks: &[String], now: Timestamp) -> StoreFuture<u64> {
+        self.0.forward(from, sinks, now)
+    }
+    fn take_due(
+        &self,
+        sinks: &[String],
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> StoreFuture<Vec<Delivery>> {
+        self.0.take_due(sinks, now, lease, limit)
+    }
+    fn retry(&self, alert: AlertId, sink: &str, due: Timestamp) -> StoreFuture<()> {
+        self.0.retry(alert, sink, due)
+    }
+    fn finish(&self, alert: AlertId, sink: &str) -> StoreFuture<()> {
+        self.0.finish(alert, sink)
+    }
+    fn forget(&self, before: Timestamp, sinks: &[String]) -> StoreFuture<u64> {
+        self.0.forget(before, sinks)
+    }
+    fn erase(&self, account: &AccountId) -> StoreFuture<bool> {
+        if self.1.swap(true, Ordering::SeqCst) {
+            self.0.erase(account)
+        } else {
+            StoreFuture::failed(StoreError::timed_out())
+        }
+    }
+}
+
+#[tokio::test]
+async fn second_erasure_completes_the_first() {
+    let revoked = "[[alerts]]\nwhen = { revoked = true }\n";
+    let gone = Calls("gone", |_: &Delivery| StoreFuture::failed(StoreError::unavailable("down")));
+    let node = Node::with(revoked, |builder| builder.alert_store(FailsOnce::default()).alert_sink(gone));
+    let key = node.key("ada").await;
+    node.keys().revoke(key.id).await.unwrap();
+    let accounts = AccountManager::new(node.gate.clone()).unwrap();
+    assert!(matches!(accounts.erase(&"ada".into()).await, Err(ManageError::Store(_))));
+    accounts.erase(&"ada".into()).await.unwrap();
+    assert!(matches!(accounts.erase(&"ada".into()).await, Err(ManageError::NotFound(_))));
 }

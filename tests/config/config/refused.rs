@@ -153,3 +153,19 @@ fn apparent_conflicts_are_accepted() {
         read(toml).unwrap_or_else(|error| panic!("{error}"));
     }
 }
+
+/// The URL of a webhook may contain a token.
+#[test]
+#[cfg(feature = "webhooks")]
+fn configuration_shows_no_token_of_a_url() {
+    let file = std::env::temp_dir().join(format!("tollgate-config-secret-{}", std::process::id()));
+    std::fs::write(&file, "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD8V5F6vDZ0qE=").unwrap();
+    let text = format!(
+        "{HEAD}[[alerts]]\nwhen = {{ revoked = true }}\n[[webhooks]]\nurl = 'https://a.example/?token=s3cret'\nsecret = 'file:{}'",
+        file.display()
+    );
+    let config = Config::from_toml(&text, "gate.toml").unwrap();
+    let shown = format!("{config:?}");
+    std::fs::remove_file(file).unwrap();
+    assert!(!shown.contains("s3cret"), "{shown}");
+}

@@ -67,6 +67,7 @@ rules! {
     ErasesNoForwardedDelivery,
     ErasesNoCrossing,
     ErasesOneCrossing,
+    ErasesUnknown,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -323,11 +324,12 @@ impl AlertStore for Broken {
         StoreFuture::ready(if self.is(Rule::CountsNoneForgotten) { 0 } else { forgotten })
     }
 
-    fn erase(&self, account: &AccountId) -> StoreFuture<()> {
+    fn erase(&self, account: &AccountId) -> StoreFuture<bool> {
         let kept = &mut *self.kept();
         if self.is(Rule::ErasesNothing) {
-            return StoreFuture::ready(());
+            return StoreFuture::ready(false);
         }
+        let number = kept.crossings.len() + kept.deliveries.len();
         let is_erased = |of: &Option<AccountId>| of.as_ref() == Some(account) || self.is(Rule::ErasesAll);
         if !self.is(Rule::ErasesNoDelivery) {
             kept.deliveries.retain(|(delivery, _)| !is_erased(&delivery.alert.account));
@@ -340,6 +342,7 @@ impl AlertStore for Broken {
             _ => erased.len(),
         });
         kept.crossings.retain(|(crossing, _)| !erased.contains(&crossing));
-        StoreFuture::ready(())
+        let is_changed = kept.crossings.len() + kept.deliveries.len() < number;
+        StoreFuture::ready(is_changed || self.is(Rule::ErasesUnknown))
     }
 }
