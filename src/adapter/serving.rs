@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use crate::adapter::headers::{self, RequestIdHeader};
 use crate::future::StoreFuture;
-use crate::gate::{Admission, FinalCost, Held, Outcome};
+use crate::gate::{Admission, FinalCost, Held, Outcome, ResponseBytes};
 use crate::respond::{AnswerHeaders, RequestCredits};
 
 /// An admitted request that the service is handling, with its slots and its open charge.
@@ -36,6 +36,12 @@ impl Serving {
     pub(super) fn answer(&mut self, status: u16, headers: &mut impl AnswerHeaders) {
         headers::answer(headers, &self.admission, &mut self.request_id);
         self.admission.set_status(status);
+    }
+
+    /// Stores the number of bytes that the handler reported, if the gate has a sink.
+    #[inline]
+    pub(super) fn set_bytes(&mut self, reported: impl FnOnce() -> Option<ResponseBytes>) {
+        self.admission.set_bytes(reported);
     }
 
     /// Stores the status of a response that is still to come.

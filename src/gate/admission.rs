@@ -190,6 +190,15 @@ impl Admission {
         }
     }
 
+    /// Stores the number of bytes of the response's body, for the event about the decision. An adapter takes it from
+    /// [`ResponseBytes`].
+    #[inline]
+    pub fn set_bytes(&mut self, bytes: impl FnOnce() -> Option<ResponseBytes>) {
+        if let Some(entry) = &mut self.entry {
+            entry.event.set_bytes(|| bytes().map(|bytes| bytes.0));
+        }
+    }
+
     /// Marks the head of the response as sent. The end of the charge no longer changes the status.
     #[inline]
     pub(crate) fn mark_sent(&mut self) {
@@ -384,6 +393,22 @@ impl fmt::Debug for Principal {
             .finish_non_exhaustive()
     }
 }
+
+/// The number of bytes of a response's body, which [`DecisionEvent::bytes`](crate::telemetry::DecisionEvent::bytes) and the
+/// usage contain. A handler, or a layer that knows the length, puts it into its response's extensions. It is read when the
+/// head of the response is ready, and only if the gate has a decision sink.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::gate::ResponseBytes;
+///
+/// let body = "[1, 2, 3]";
+/// let mut response = http::Response::new(body);
+/// response.extensions_mut().insert(ResponseBytes(body.len() as u64));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseBytes(pub u64);
 
 /// The final cost of a request that costs less than its charge. A handler puts it into its response's extensions, and
 /// the difference is refunded.

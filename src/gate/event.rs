@@ -38,6 +38,7 @@ struct EventData {
     /// The index of the rule by which the request was admitted.
     rule: usize,
     units: Option<u64>,
+    bytes: Option<u64>,
     /// The status of the response, once there is one.
     status: Option<StatusCode>,
     /// True if the head of the response was sent.
@@ -78,6 +79,7 @@ impl OpenEvent {
             elapsed: None,
             rule: 0,
             units: None,
+            bytes: None,
             status: None,
             is_sent: false,
             charged: Credits::ZERO,
@@ -119,6 +121,14 @@ impl OpenEvent {
     pub(super) fn set_status(&mut self, status: u16) {
         if let Some(data) = &mut self.0 {
             data.status = StatusCode::from_u16(status).ok();
+        }
+    }
+
+    /// Stores the number of bytes of the response's body.
+    #[inline]
+    pub(super) fn set_bytes(&mut self, bytes: impl FnOnce() -> Option<u64>) {
+        if let Some(data) = &mut self.0 {
+            data.bytes = bytes();
         }
     }
 
@@ -187,7 +197,8 @@ impl FoundKey {
         let (record, rule) = (Some(&self.record), Some(core.rules.at(data.rule)));
         let mut recorded = event_of(record, rule, data, DecisionOutcome::Admitted);
         (recorded.status, recorded.elapsed) = (data.status, data.elapsed);
-        (recorded.charged, recorded.settled, recorded.units) = (data.charged, data.settled, data.units);
+        (recorded.charged, recorded.settled) = (data.charged, data.settled);
+        (recorded.units, recorded.bytes) = (data.units, data.bytes);
         recorded.balance = balance;
         recorded.windows = Windows::new(window_status.and_then(|status| Some((self.quotas()?, status))));
         core.record(&recorded);

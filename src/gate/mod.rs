@@ -44,6 +44,7 @@
 //! - [`RequestSlot`]: the slots of an upgraded request among the requests in flight.
 //! - [`Principal`]: the caller, for the handler.
 //! - [`FinalCost`]: the cost that a handler reports, if it is less than the charge.
+//! - [`ResponseBytes`]: the length of a response, which a handler reports for events and usage.
 //! - [`Check`]: the checks, whose order can be configured.
 //! - [`AttemptLimit`]: the number of requests without a valid key that a network may send.
 //! - [`TrustedProxies`]: the proxies that may report the client's address.
@@ -74,7 +75,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-pub use admission::{Admission, FinalCost, Outcome, Principal};
+pub use admission::{Admission, FinalCost, Outcome, Principal, ResponseBytes};
 pub use attempts::AttemptLimit;
 pub use builder::GateBuilder;
 pub use client::TrustedProxies;
@@ -420,6 +421,20 @@ impl Core {
     /// request bears.
     pub(crate) fn request_id(&self, view: &RequestView<'_>) -> RequestId {
         self.request_ids.of(view, &self.formats, &self.sources)
+    }
+
+    /// Returns the header of the request's id, if the client's id must be removed together with the key: a gate further in,
+    /// which does not see the key, would record a part of it.
+    pub(crate) fn id_to_remove(
+        &self,
+        view: &RequestView<'_>,
+        source: Option<usize>,
+    ) -> Option<&http::HeaderName> {
+        let in_query =
+            source.and_then(|at| self.sources.get(at)).is_some_and(|source| source.parameter().is_some());
+        let removes = (self.strip_headers || in_query)
+            && self.request_ids.bears_key(view, &self.formats, &self.sources);
+        removes.then(|| self.request_ids.header())
     }
 
     /// Returns the data of a denied request for its response. `path` is the path as it was sent.

@@ -171,6 +171,18 @@ impl RequestIds {
         }
     }
 
+    /// Returns true if the client's id contains a part of the key that the request bears.
+    pub(crate) fn bears_key(
+        &self,
+        view: &RequestView<'_>,
+        formats: &[KeyFormat],
+        sources: &[KeySource],
+    ) -> bool {
+        let mut bears = false;
+        view.each(&self.header, &mut |id| bears = bears || contains_a_part(id, view, formats, sources));
+        bears
+    }
+
     /// Returns an example of an id, which is the same each time.
     pub(crate) fn example(&self) -> RequestId {
         let letters = b"0123456789abcdefghjkmnpqrs".iter().copied();
@@ -193,15 +205,26 @@ impl RequestIds {
     }
 }
 
-/// Returns true if an id contains a part of the key that the request bears, without its prefix: each 15 characters of the
-/// key that follow each other are found.
+/// Returns true if an id contains a part of a key that the request bears, in whatever form and number, without the prefix: each
+/// 15 characters of a key that follow each other are found.
 fn contains_a_part(id: &[u8], view: &RequestView<'_>, formats: &[KeyFormat], sources: &[KeySource]) -> bool {
     const PART: usize = 8;
-    let (KeySearch::Key(key), _) = find_key(sources, view, false) else { return false };
-    let key = key.as_bytes();
-    let format = formats.iter().find(|format| format.accepts(key));
-    let body = format.and_then(|format| key.strip_prefix(format.prefix().as_bytes())).unwrap_or(key);
-    body.rchunks_exact(PART).any(|part| id.windows(PART).any(|window| window == part))
+    let shares = |key: &[u8]| {
+        let body =
+            formats.iter().find_map(|format| key.strip_prefix(format.prefix().as_bytes())).unwrap_or(key);
+        body.rchunks_exact(PART).any(|part| id.windows(PART).any(|window| window == part))
+    };
+    let mut contains = false;
+    for header in sources.iter().filter_map(KeySource::header_name) {
+        view.each(header, &mut |value| {
+            contains = contains || value.split(|byte| *byte == b' ').any(shares);
+        });
+    }
+    contains
+        || sources.iter().filter(|source| source.parameter().is_some()).any(|source| {
+            let (found, _) = find_key(std::slice::from_ref(source), view, false);
+            matches!(found, KeySearch::Key(key) if shares(key.as_bytes()))
+        })
 }
 
 fn is_plain(byte: u8) -> bool {

@@ -124,10 +124,10 @@ impl CloudEventWriter {
     /// Blocks until all events that were recorded before are written and flushed, but for at most `wait`. Returns false if
     /// the time was too short.
     pub fn flush(&self, wait: Duration) -> bool {
-        let (sent, end) = (self.sent.load(Ordering::Acquire), Instant::now() + wait);
+        let (sent, begun) = (self.sent.load(Ordering::Acquire), Instant::now());
         let mut done = self.written.done.lock().unwrap_or_else(PoisonError::into_inner);
         while *done < sent {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = wait.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 return false;
             }
@@ -302,6 +302,7 @@ struct Data<'e> {
     #[serde(skip_serializing_if = "Option::is_none")]
     balance: Option<u64>,
     windows: Vec<WindowData<'e>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     elapsed_micros: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<String>,

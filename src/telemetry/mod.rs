@@ -2,7 +2,8 @@
 //!
 //! A gate sends one event to each of its [`DecisionSink`]s for every request that needs a key. It sends the event when the
 //! outcome is final: the handler has answered and the charge is settled or refunded, or the request is denied, or the
-//! client has left before the decision. A public request and a CORS preflight cause no event.
+//! client has left before the decision. A CORS preflight causes no event, and a public
+//! request only one if it is denied.
 //!
 //! # Example
 //!
@@ -91,8 +92,8 @@ pub struct DecisionEvent<'a> {
     pub(crate) rule_index: Option<usize>,
     /// The outcome of the decision.
     pub outcome: DecisionOutcome,
-    /// The status of the response. `None` if there was no response, as when the client left or the service failed, and
-    /// for a request that was decided by [`Gate::admit`](crate::Gate::admit).
+    /// The status of the response. `None` if there was no response, as when the client left before the handler answered, or
+    /// the service failed, and for a request that was decided by [`Gate::admit`](crate::Gate::admit).
     pub status: Option<StatusCode>,
     /// The credits that were charged before the handler ran.
     pub charged: Credits,
@@ -116,8 +117,8 @@ pub struct DecisionEvent<'a> {
     pub expires: Option<Timestamp>,
     /// The units of an admitted request whose [cost](crate::rule::Cost::PerUnit) is per unit.
     pub units: Option<u64>,
-    /// The number of bytes of the response's body. `None` if the adapter does not count them. No adapter of this crate
-    /// does.
+    /// The number of bytes of the response's body. `None` if the handler does not report them as
+    /// [`ResponseBytes`](crate::gate::ResponseBytes).
     pub bytes: Option<u64>,
 }
 

@@ -16,7 +16,7 @@ use crate::telemetry::{DecisionEvent, DecisionOutcome};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnedEvent {
-    /// The time at which the outcome became final.
+    /// The time at which the decision began.
     pub time: Timestamp,
     /// The id of the request.
     pub request_id: Option<String>,

@@ -13,17 +13,19 @@ use http_body_util::Empty;
 use tollgate::account::{Allowance, QuotaPolicy, QuotaRef};
 use tollgate::adapter::Peer;
 use tollgate::gate::{Outcome, TrustedProxies};
+use tollgate::key::Length;
 use tollgate::respond::RequestIds;
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::telemetry::{DecisionEvent, DecisionOutcome, DecisionSink, EventAddresses};
 use tollgate::{
-    Account, CreditLedger, Credits, DenialKind, Gate, GateBuilder, ManualClock, Plan, RequestView, Rule,
-    StoreFuture, TollgateLayer,
+    Account, CreditLedger, Credits, DenialKind, Gate, GateBuilder, KeyFormat, KeySource, ManualClock, Plan,
+    RequestView, Rule, StoreFuture, TollgateLayer,
 };
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::events::Recorder;
 use crate::support::{Answer, World, with_key, without_key};
+use crate::two_gates::send;
 
 const KEY: &str = "kwery_live_0123456789";
 const EXPIRES: &str = "2026-06-01T00:00:00Z";
@@ -356,4 +358,36 @@ async fn part_of_a_key_in_a_request_id_is_not_recorded() {
     }
     let _ = world.send(&gate, with_key("GET /v1/items/a", key).header("X-Request-ID", &body[..7])).await;
     assert_eq!(recorder.only().request_id, body[..7]);
+}
+
+/// A client sends a part of its key as the id of the request: beside two keys, in a wrong form, and behind a gate that
+/// removes the key.
+#[tokio::test]
+async fn part_of_another_form_of_a_key_is_found() {
+    const PART: &str = "abcdefghijklmnopqrstuvwx";
+    let key = format!("kwery_{PART}yz012345");
+    let (world, recorder) = (World::new(), Recorder::default());
+    world.plain_key(&key);
+    let builder = || {
+        let format = KeyFormat::new("kwery_", Length::exactly(32)).unwrap();
+        world.bare().source(KeySource::header("X-API-Key").unwrap()).format(format)
+    };
+    let gate = builder().decision_sink(recorder.clone()).build().unwrap();
+    let plain = with_key("GET /v1/data", &key);
+    let twice = with_key("GET /v1/data", &key).header("X-API-Key", &key);
+    let malformed = with_key("GET /v1/data", &format!("{key} x"));
+    let longer = with_key("GET /v1/data", &format!("{key}x"));
+    let mut ids = Vec::new();
+    for (name, request) in [("plain", plain), ("twice", twice), ("malformed", malformed), ("longer", longer)]
+    {
+        let request = request.header("X-Request-ID", PART).body(()).unwrap();
+        let _ = gate.admit(&RequestView::of(&request)).await;
+        ids.push((name, recorder.only().request_id));
+    }
+    let outer = builder().strip_headers().build().unwrap();
+    let request = with_key("GET /v1/data", &key).header("X-Request-ID", PART);
+    let answer = send([&outer, &gate], &world, request).await;
+    assert_eq!(answer.status, 200);
+    ids.push(("removed", recorder.only().request_id));
+    assert!(ids.iter().all(|(_, id)| !id.contains(PART)), "{ids:?}");
 }

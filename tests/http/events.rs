@@ -1,19 +1,30 @@
 //! Decision events behind actix-web and tonic: one for each request, with the id of the response.
 #![cfg(all(feature = "actix-web", feature = "tonic", feature = "memory"))]
 
+use std::sync::Arc;
+
 use actix_web::dev::{Service, ServiceResponse};
 use actix_web::error::{ErrorBadGateway, ErrorConflict};
 use actix_web::test::{TestRequest, init_service};
 use actix_web::{App, HttpResponse, web};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Empty;
+use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::gate::ResponseBytes;
 use tollgate::respond::RequestIds;
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::telemetry::DecisionOutcome;
-use tollgate::{Credits, DenialKind, Gate, Rule, TollgateTransform};
+use tollgate::{
+    Account, CreditLedger, Credits, DenialKind, Gate, MemoryLedger, Rule, StoreFuture, TollgateLayer,
+    TollgateTransform,
+};
+use tower::{Layer, ServiceExt};
 
 use crate::grpc::fixture::{CHECK, KEY as GRPC_KEY, builder, post, raw, serve};
-use crate::support::World;
 use crate::support::events::Recorder;
 use crate::support::faulty_back_ends::Later;
+use crate::support::{World, with_key};
 
 const KEY: &str = "kwery_live_0123456789";
 
@@ -98,5 +109,87 @@ async fn grpc_event_has_the_id_of_the_response() {
         assert_eq!((event.outcome, event.settled, event.status), (outcome, settled, Some(200)));
         assert_eq!(head.header("x-request-id"), Some(&*event.request_id));
         assert_eq!(event.client.as_deref(), Some("127.0.0.0/24"));
+    }
+}
+
+/// A ledger whose settlement panics.
+#[derive(Debug)]
+struct Unsettling(Arc<MemoryLedger>);
+
+impl CreditLedger for Unsettling {
+    fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        self.0.charge(charge)
+    }
+
+    fn settle(&self, _: &Account, _: ChargeId, _: Credits) -> StoreFuture<()> {
+        StoreFuture::boxed(async { panic!("the ledger is broken") })
+    }
+
+    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+        self.0.refund(account, id)
+    }
+}
+
+#[actix_web::test]
+async fn event_has_the_status_that_actix_answers() {
+    for fails in [false, true] {
+        let (world, recorder) = (World::new(), Recorder::default());
+        let ledger = Arc::clone(&world.ledger);
+        let world = world.with_ledger(Unsettling(ledger));
+        world.plain_key(KEY);
+        let gate = world.kwery().rule(costly("/v1/data")).decision_sink(recorder.clone()).build().unwrap();
+        // Middleware inside the gate that fails passes an error, not a response.
+        let app = App::new()
+            .route("/v1/data", web::get().to(HttpResponse::Ok))
+            .wrap_fn(move |request, service| {
+                let called = service.call(request);
+                async move { if fails { Err(ErrorConflict("conflict")) } else { called.await } }
+            })
+            .wrap(TollgateTransform::new(gate));
+        let app = init_service(app).await;
+        let request = TestRequest::with_uri("/v1/data").insert_header(("X-API-Key", KEY));
+        let status = match app.call(request.to_request()).await {
+            Ok(response) => response.status().as_u16(),
+            Err(error) => error.error_response().status().as_u16(),
+        };
+        settle().await;
+        assert_eq!(recorder.only().status, Some(status), "an error of the service: {fails}");
+    }
+}
+
+#[actix_web::test]
+async fn reported_bytes_are_in_the_event() {
+    for (gate, recorder) in gates() {
+        let handler = || async {
+            let mut response = HttpResponse::Ok().body("[1, 2]");
+            response.extensions_mut().insert(ResponseBytes(6));
+            response
+        };
+        let app = init_service(
+            App::new().route("/v1/data", web::get().to(handler)).wrap(TollgateTransform::new(gate.clone())),
+        )
+        .await;
+        let request = TestRequest::with_uri("/v1/data").insert_header(("X-API-Key", KEY));
+        let _ = app.call(request.to_request()).await.unwrap();
+        settle().await;
+        assert_eq!(recorder.only().bytes, Some(6));
+
+        let service = tower::service_fn(|_: Request<Empty<Bytes>>| async {
+            let mut response = Response::new(Empty::<Bytes>::new());
+            response.extensions_mut().insert(ResponseBytes(0));
+            Ok::<_, std::convert::Infallible>(response)
+        });
+        let request = with_key("GET /v1/data", KEY).body(Empty::new()).unwrap();
+        let answer = TollgateLayer::new(gate).layer(service).oneshot(request).await.unwrap();
+        drop(answer);
+        settle().await;
+        assert_eq!(recorder.only().bytes, Some(0));
+    }
+}
+
+/// Lets detached tasks end.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
     }
 }

@@ -5,11 +5,13 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tollgate::telemetry::CloudEventWriter;
+use tollgate::RequestView;
+use tollgate::telemetry::{CloudEventWriter, DecisionEvent, DecisionSink};
 
 use crate::services::{has_python_module, scratch, skipped};
 use crate::sinks::{Blocked, KEY, gate, send};
-use crate::support::{World, without_key};
+use crate::support::providers::KWERY;
+use crate::support::{World, with_key, without_key};
 
 /// The time that a test waits at most for the thread.
 const LONG: Duration = Duration::from_mins(1);
@@ -205,4 +207,37 @@ async fn line_after_a_panic_is_whole() {
     let text = String::from_utf8(state.0.clone()).unwrap();
     let whole = text.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count();
     assert_eq!((whole, writer.dropped()), (1, 1), "{text}");
+}
+
+/// A sink in front of another one, which does not read what costs time.
+#[derive(Debug)]
+struct Plain(Arc<CloudEventWriter>);
+
+impl DecisionSink for Plain {
+    fn record(&self, event: &DecisionEvent<'_>) {
+        self.0.record(event);
+    }
+
+    fn reads_request(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn fields_without_a_value_are_absent() {
+    let (world, lines) = (World::new(), Memory::default());
+    world.plain_key(KWERY);
+    let writer = Arc::new(CloudEventWriter::new("/tests", lines.clone()).unwrap());
+    let gate = world.kwery().decision_sink(Plain(Arc::clone(&writer))).build().unwrap();
+    let request = with_key("GET /v1/data", KWERY).body(()).unwrap();
+    drop(gate.admit(&RequestView::of(&request)).await.unwrap());
+    assert!(writer.flush(Duration::from_mins(1)));
+    let text = lines.text();
+    assert!(text.contains("admitted") && !text.contains("null"), "{text}");
+}
+
+#[test]
+fn flush_waits_as_long_as_it_is_told() {
+    let writer = CloudEventWriter::new("/tests", io::sink()).unwrap();
+    assert!(writer.flush(Duration::MAX));
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use pin_project_lite::pin_project;
 
 use crate::adapter::actix::GatedBody;
@@ -143,6 +144,7 @@ fn finish<B>(
         Ok(response) => {
             let status = response.status().as_u16();
             serving.answer(status, response.headers_mut());
+            serving.set_bytes(|| response.response_mut().extensions_mut().remove());
             let outcome = serving.outcome(status, || response.response_mut().extensions_mut().remove());
             outcome.and_then(|outcome| {
                 // actix-web sends no trailers, so a status that is not in the head never comes.
@@ -197,7 +199,7 @@ where
                 Projected::Closing { closing, answer } => {
                     let closed = ready!(closed(closing, cx));
                     let Some(answer) = answer.take() else { return Poll::Pending };
-                    return Poll::Ready(if closed.is_ok() { answer } else { answer.map(failed) });
+                    return Poll::Ready(if closed.is_ok() { answer } else { failed(answer) });
                 }
                 Projected::Managing { answering } => {
                     State::Refused { response: Some(ready!(answering.as_mut().poll(cx))) }
@@ -212,10 +214,16 @@ where
     }
 }
 
-/// Replaces a response with a failure.
-fn failed<B: MessageBody>(response: ServiceResponse<EitherBody<B>>) -> ServiceResponse<EitherBody<B>> {
-    let (request, _) = response.into_parts();
-    ServiceResponse::new(request, convert::response(bare_failure()).map_into_right_body())
+/// Replaces a response, or an error, with a failure.
+fn failed<B: MessageBody>(answer: Answer<B>) -> Answer<B> {
+    let failure = convert::response(bare_failure());
+    match answer {
+        Ok(response) => {
+            let (request, _) = response.into_parts();
+            Ok(ServiceResponse::new(request, failure.map_into_right_body()))
+        }
+        Err(error) => Err(InternalError::from_response(error, failure.map_into_boxed_body()).into()),
+    }
 }
 
 /// Polls the decision. When it is made, continues with the service or with the denial.

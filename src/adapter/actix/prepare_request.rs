@@ -6,6 +6,7 @@ use actix_web::http::Uri;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
 
+use crate::adapter::actix::convert;
 use crate::adapter::actix::gate_headers::GateHeaders;
 use crate::adapter::actix::view::RequestWithGate;
 use crate::adapter::headers::without_parameter;
@@ -20,6 +21,13 @@ pub(super) fn prepare_request(request: &mut ServiceRequest, admission: &Admissio
         let request_with_gate = RequestWithGate { request, front };
         core.take_key(|| request_with_gate.view(), at)
     });
+    let id_to_remove = {
+        let request_with_gate = RequestWithGate { request, front };
+        core.id_to_remove(&request_with_gate.view(), source).and_then(convert::name)
+    };
+    if let Some(id) = id_to_remove {
+        request.headers_mut().remove(id);
+    }
     for (place, listed) in core.sources.iter().enumerate() {
         if let Some(parameter) = listed.parameter() {
             strip_parameter(request, parameter);

@@ -152,6 +152,7 @@ fn is_upgrade<B>(request: &Request<B>) -> bool {
 fn finish<R>(serving: &mut Serving, response: &mut Response<R>) -> (Option<StoreFuture<()>>, CallEnd) {
     let (status, held) = (response.status().as_u16(), serving.take_held());
     serving.answer(status, response.headers_mut());
+    serving.set_bytes(|| response.extensions_mut().remove());
     let Some(outcome) = serving.outcome(status, || response.extensions_mut().remove()) else {
         return (None, CallEnd::holding(held));
     };
