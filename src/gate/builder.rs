@@ -662,24 +662,25 @@ impl GateBuilder {
     pub fn build(mut self) -> Result<Gate, ConfigError> {
         validate::all(&self)?;
         validate::warn_of_unreachable(&self);
-        if let Some(given) = self.limiters.first()
-            && !given.back_end.limits_in_flight()
-        {
-            validate::has_no_limit_in_flight(&self, given.type_name)?;
+        let limiters = std::mem::take(&mut self.limiters);
+        let limiter_type = limiters.first().map_or("MemoryLimiter", |given| given.type_name);
+        let limiter = only("limiter", limiters, || in_memory!(crate::limit::MemoryLimiter::new()))?;
+        #[cfg(feature = "fleet")]
+        let limiter = self.back_end_policies.limiter(limiter, &self.clock);
+        if !limiter.limits_in_flight() {
+            validate::has_no_limit_in_flight(&self, limiter_type)?;
         }
         let (plan_data, rules) = (by_name(&self.plans), self.all_rules()?);
         let environments = self.served();
         let anonymous = self.anonymous.clone();
         let tier = anonymous.as_ref().zip(environments.first().cloned());
         let store = only("store", self.stores, || in_memory!(crate::store::MemoryStore::new()))?;
-        let limiter = only("limiter", self.limiters, || in_memory!(crate::limit::MemoryLimiter::new()))?;
         let ledger = only("ledger", self.ledgers, || in_memory!(crate::credit::MemoryLedger::new()))?;
         #[cfg(feature = "fleet")]
         let ledger_guard = self.back_end_policies.ledger(&ledger, &self.clock);
         #[cfg(feature = "fleet")]
-        let (store, limiter, ledger) = (
+        let (store, ledger) = (
             self.back_end_policies.store(store, &self.clock)?,
-            self.back_end_policies.limiter(limiter, &self.clock),
             ledger_guard.clone().map_or(ledger, |guard| Arc::new(guard) as Arc<dyn CreditLedger>),
         );
         let (store_admin, credit_admin) = (Arc::clone(&store).admin(), Arc::clone(&ledger).admin());

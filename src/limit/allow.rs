@@ -136,6 +136,10 @@ impl<T: RateLimiter> RateLimiter for AllowOnFailure<T> {
         if correction.local { StoreFuture::ready(()) } else { self.shared.correct(correction) }
     }
 
+    fn limits_in_flight(&self) -> bool {
+        self.shared.limits_in_flight()
+    }
+
     fn is_failing(&self) -> bool {
         self.shared.is_failing()
     }

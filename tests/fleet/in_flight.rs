@@ -138,7 +138,7 @@ async fn client(nodes: Arc<[tokio::sync::RwLock<Node>]>, number: usize) -> Vec<u
         }
         let path = PATHS[(number + turn) % PATHS.len()];
         let address = nodes[(number / 5 + turn) % nodes.len()].read().await.address;
-        if path == "/hangs" || (number + turn) % 7 == 0 {
+        if path == "/hangs" || (number + turn).is_multiple_of(7) {
             let _ = tokio::time::timeout(Duration::from_millis(50), send(address, path)).await;
             continue;
         }
@@ -156,7 +156,7 @@ async fn client(nodes: Arc<[tokio::sync::RwLock<Node>]>, number: usize) -> Vec<u
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_nodes_keep_the_limit_and_leak_nothing() {
+async fn killed_nodes_exceed_and_leak_nothing() {
     let Some(redis) = Redis::start() else { return };
     let monitor = Monitor::start();
     let mut nodes = Vec::new();

@@ -327,7 +327,7 @@ async fn revocation_needs_no_slot() {
 
 /// A limiter that has no slots would refuse every request.
 #[test]
-fn limiter_without_slots_is_refused_at_start() {
+fn limiter_without_slots_fails_at_start() {
     let world = World::new();
     let of = |limiter| world.with_limiter(limiter).kwery();
     let lacking = || of(Failing::new(Arc::clone(&world.limiter)));
@@ -352,16 +352,26 @@ fn limiter_without_slots_is_refused_at_start() {
 #[cfg(feature = "fleet")]
 #[tokio::test]
 async fn fallback_has_slots_for_a_limiter_without() {
+    use tollgate::guard::{BackEndPolicies, GuardLimits, LimiterFailure, LimiterPolicy};
     use tollgate::limit::{LocalFallback, LocalShare};
 
     let (world, _) = world();
-    let shared = Failing::new(Arc::clone(&world.limiter));
-    shared.down.store(false, std::sync::atomic::Ordering::Relaxed);
-    let local = LocalShare::new(2.try_into().unwrap());
-    let world = world.with_limiter(LocalFallback::new(shared.clone(), local));
-    let gate = gate_of(&world).plan(plan(Some(limit(4)))).build().unwrap();
-    for _ in 0..2 {
-        assert_eq!(admitted(&gate, &[("GET /a", KWERY); 4]).await.len(), 2, "the share of two nodes");
+    let lacking = Failing::new(Arc::clone(&world.limiter));
+    lacking.down.store(false, std::sync::atomic::Ordering::Relaxed);
+    let nodes = 2.try_into().unwrap();
+    let mut policies = BackEndPolicies::default();
+    let on_failure = LimiterFailure::Local(nodes);
+    policies.limiter = Some(LimiterPolicy { limits: GuardLimits::default(), on_failure });
+    let fallback = LocalFallback::new(lacking.clone(), LocalShare::new(nodes));
+    let gates = [
+        gate_of(&world.with_limiter(fallback)),
+        gate_of(&world.with_limiter(lacking)).back_end_policies(policies),
+    ];
+    for builder in gates {
+        let gate = builder.plan(plan(Some(limit(4)))).build().unwrap();
+        for _ in 0..2 {
+            assert_eq!(admitted(&gate, &[("GET /a", KWERY); 4]).await.len(), 2, "the share of two nodes");
+        }
     }
 }
 

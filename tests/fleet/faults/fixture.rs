@@ -30,9 +30,13 @@ const GATE: &str = r#"
     rules = [{ route = "GET /report", cost = 1 }]
     [plans.metered]
     quotas = ["1000000 per second"]
+    in_flight = { most = 1000, counts = "account" }
 "#;
 
 const CREDITS: u64 = 1_000_000;
+
+/// The lifetime of a slot.
+const LIFETIME: Duration = Duration::from_secs(1);
 
 pub(crate) struct Stage {
     pub(crate) postgres: Postgres,
@@ -71,7 +75,8 @@ impl Stage {
 
         let ledger = Resilient::with_limits(SqlLedger::new(&database), limits());
         let store = Resilient::with_limits(SqlStore::new(&database), limits());
-        let limiter = Resilient::with_limits(RedisLimiter::new(server), limits());
+        let limiter = RedisLimiter::new(server).with_slot_lifetime(LIFETIME).unwrap();
+        let limiter = Resilient::with_limits(limiter, limits());
         let config = Config::from_toml(GATE, "gate.toml").unwrap();
         let builder = config.builder().unwrap().store(store.clone());
         let gate = builder.limiter(limiter).ledger(ledger.clone()).build().unwrap();
@@ -116,6 +121,7 @@ impl Stage {
         let back = healed.elapsed();
         asking.abort();
         let served = self.settled().await;
+        self.no_slots_are_left().await;
         eprintln!("served {before}, then {} more; again after {back:.1?}", served - before);
     }
 
@@ -163,6 +169,15 @@ impl Stage {
         let disagreements = self.beside.audit().await.unwrap();
         assert!(disagreements.is_empty(), "{disagreements:?}");
         self.served.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the lifetime of every slot has passed: no request holds one, and none is renewed.
+    async fn no_slots_are_left(&self) {
+        let start = Instant::now();
+        while self.redis.say(&["EXISTS", "acme:{a:acme}:limit:slots"]) != ":0" {
+            assert!(start.elapsed() < LIFETIME + Duration::from_secs(1), "slots are left");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn balance(&self) -> u64 {

@@ -272,7 +272,7 @@ fn slots_match_a_naive_model() {
 
 /// A request that ends while its lost slot is restored holds no slot in the end.
 #[test]
-fn request_that_ends_meanwhile_is_not_restored() {
+fn ended_request_is_not_restored() {
     let Some(redis) = Redis::start() else { return };
     runtime().block_on(async {
         let fleet = Fleet::over(&redis).await;
