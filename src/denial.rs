@@ -51,7 +51,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::account::{Breach, BreachKind, ExceededQuotas, TermsError, WindowStatus};
+use crate::account::{Breach, BreachKind, ExceededQuotas, InFlightLimit, Limits, TermsError, WindowStatus};
 use crate::account::{QuotaPolicy, Quotas};
 use crate::amount::Credits;
 use crate::error::StoreError;
@@ -207,8 +207,8 @@ pub(crate) enum Cause {
     },
     /// The time after which the client's network may try again.
     Attempts(Duration),
-    /// The maximum number of requests in flight.
-    InFlight(u32),
+    /// The limit on requests in flight that has no free slot.
+    InFlight(InFlightLimit),
     Scopes(Arc<CompiledRule>),
     Plan(Arc<CompiledRule>),
     Agreement(Agreement),
@@ -437,11 +437,21 @@ impl Denial {
 
     /// The quotas in force and the status of the exceeded one.
     pub(crate) fn windows(&self) -> Option<(&Quotas, &WindowStatus)> {
+        self.exceeded().map(|(limits, window_status)| (&limits.quotas, window_status))
+    }
+
+    /// The limits in force and the status of the exceeded window.
+    pub(crate) fn exceeded(&self) -> Option<(&Limits, &WindowStatus)> {
         if let Cause::Wait { quotas, window_status, .. } = self.cause() {
-            Some((quotas.quotas(), window_status))
+            Some((quotas.limits(), window_status))
         } else {
             None
         }
+    }
+
+    /// The limit on requests in flight that denies the request.
+    pub(crate) fn full(&self) -> Option<&InFlightLimit> {
+        if let Cause::InFlight(limit) = self.cause() { Some(limit) } else { None }
     }
 
     /// The quotas that deny the request: all without enough units left, or only the one that decides if the limiter

@@ -136,6 +136,11 @@ impl InFlightLimits {
         self.0.iter().any(|limit| matches!(limit.counts, QuotaScope::Network(_)))
     }
 
+    /// Returns the limit of the fewest requests.
+    pub(crate) fn lowest(&self) -> Option<&InFlightLimit> {
+        self.0.iter().min_by_key(|limit| limit.most)
+    }
+
     /// Returns the limits that count each owner.
     pub(crate) fn by_owner(&self) -> impl Iterator<Item = &[InFlightLimit]> {
         self.0.chunk_by(|a, b| a.counts == b.counts)

@@ -72,14 +72,19 @@ pub(crate) enum ExceededQuotas {
     /// Those of a key.
     OfKey(AppliedQuotas),
     /// Those of a public rule.
-    Public(Arc<Quotas>),
+    Public(Arc<Limits>),
 }
 
 impl ExceededQuotas {
     pub(crate) fn quotas(&self) -> &Quotas {
+        &self.limits().quotas
+    }
+
+    /// Returns the quotas with the limits on requests in flight of the same request.
+    pub(crate) fn limits(&self) -> &Limits {
         match self {
-            Self::OfKey(quotas) => quotas.quotas(),
-            Self::Public(quotas) => quotas,
+            Self::OfKey(AppliedQuotas { terms, choice }) => terms.limits_at(*choice),
+            Self::Public(limits) => limits,
         }
     }
 }

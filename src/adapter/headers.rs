@@ -142,8 +142,8 @@ pub(super) fn answer(
             vary_by_keys(headers, &core.sources);
         }
     }
-    if let Some((quotas, window_status, weighs)) = admission.reported_windows() {
-        limit_headers(headers, quotas, window_status, None, weighs);
+    if let Some(reported) = admission.reported_limits() {
+        limit_headers(headers, &reported);
     }
     if let Some(named) = request_id.take() {
         headers.set(named.0, named.1);

@@ -7,7 +7,7 @@ use crate::denial::{Cause, Denial};
 use crate::gate::Gate;
 use crate::gate::{Admission, Core, Decision};
 use crate::request::RequestView;
-use crate::respond::{RequestCredits, RequestId, limit_headers};
+use crate::respond::{ReportedLimits, RequestCredits, RequestId, limit_headers};
 
 /// Returns the response to a denied request, and passes the denial to the decision sinks. For a `HEAD` request, the
 /// adapter sends only the head. `instance` is the path as it was sent.
@@ -45,10 +45,9 @@ fn respond(
         response.headers_mut().insert(header, id);
     }
     if core.limit_headers
-        && let Some((quotas, window_status)) = denial.windows().or_else(|| drawn.entry()?.windows())
+        && let Some(reported) = reported_limits(core, denial, drawn)
     {
-        let weighs = core.rules.weighs();
-        limit_headers(response.headers_mut(), quotas, window_status, denial.retry_after(), weighs);
+        limit_headers(response.headers_mut(), &reported);
     }
     if let Some(names) = &core.credit_headers
         && let Cause::Balance { balance, cost } = *denial.cause()
@@ -56,6 +55,17 @@ fn respond(
         names.set(response.headers_mut(), RequestCredits { cost, balance: Some(balance) });
     }
     response
+}
+
+/// Returns the limits that deny a request, or from which it drew before it was denied. The limits of a key are not
+/// reported before that: they would show that the key exists.
+fn reported_limits<'l>(core: &Core, denial: &'l Denial, drawn: &'l Admission) -> Option<ReportedLimits<'l>> {
+    let exceeded = denial.exceeded();
+    let exceeded =
+        exceeded.map(|(limits, least)| ReportedLimits::new(limits, Some(least), core.rules.weighs()));
+    let reported = exceeded.or_else(|| drawn.reported_limits())?;
+    let full = denial.full();
+    (reported.least.is_some() || full.is_some()).then(|| reported.of_denial(full, denial.retry_after()))
 }
 
 impl Gate {

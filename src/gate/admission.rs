@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use crate::account::AppliedQuotas;
 use crate::account::WindowStatus;
-use crate::account::{Account, ParamLimits, Plan, Quotas};
+use crate::account::{Account, Limits, ParamLimits, Plan, Quotas};
 use crate::amount::Credits;
 use crate::future::StoreFuture;
-use crate::gate::WeightReport;
 use crate::gate::entry::{AdmittedKey, PresentedSecret};
 use crate::gate::held::{Held, RequestSlot};
+use crate::gate::{Core, WeightReport};
 use crate::key::{KeyId, KeyRecord};
 use crate::name::Scope;
 use crate::request::Admitted;
-use crate::respond::{RequestCredits, RequestId};
+use crate::respond::{ReportedLimits, RequestCredits, RequestId};
 use crate::state::StateOwner;
 
 /// An admitted request, its open charge, and its slots among the requests in flight.
@@ -27,18 +27,24 @@ use crate::state::StateOwner;
 pub struct Admission {
     /// The key that was found, with its draw and its charge. `None` for a public request.
     pub(super) entry: Option<AdmittedKey>,
-    /// The windows of a public rule, for the response's headers.
-    pub(super) public: Option<Box<PublicWindows>>,
+    /// The limits of a public rule, for the response's headers.
+    pub(super) public: Option<Box<PublicLimits>>,
     pub(super) held: Held,
 }
 
-/// The quotas of a public rule, and the state of the window with the least left.
+/// The limits of a public rule, and the state of the window with the least left.
 #[derive(Debug)]
-pub(super) struct PublicWindows {
-    pub(super) quotas: Arc<Quotas>,
-    pub(super) window_status: WindowStatus,
+pub(super) struct PublicLimits {
+    limits: Arc<Limits>,
+    pub(super) window_status: Option<WindowStatus>,
     /// True if the gate's rules have weights.
-    pub(super) weighs: bool,
+    weighs: bool,
+}
+
+impl PublicLimits {
+    pub(super) fn new(core: &Core, limits: &Arc<Limits>) -> Self {
+        Self { limits: Arc::clone(limits), window_status: None, weighs: core.rules.weighs() }
+    }
 }
 
 /// The outcome of an admitted request, which decides what happens to its charge.
@@ -98,15 +104,14 @@ impl Admission {
         self.entry.as_ref()
     }
 
-    /// The quotas and the state of the windows that limit headers report, if the gate sends them, and whether its rules have
-    /// weights.
-    pub(crate) fn reported_windows(&self) -> Option<(&Quotas, &WindowStatus, bool)> {
+    /// The limits that limit headers report, if the gate sends them.
+    pub(crate) fn reported_limits(&self) -> Option<ReportedLimits<'_>> {
         match (&self.entry, &self.public) {
-            (Some(entry), _) if entry.core().limit_headers => {
-                let (quotas, window_status) = entry.windows()?;
-                Some((quotas, window_status, entry.core().rules.weighs()))
+            (Some(entry), _) if entry.core().limit_headers => entry.reported_limits(),
+            (None, Some(public)) => {
+                let PublicLimits { limits, window_status, weighs } = &**public;
+                Some(ReportedLimits::new(limits, window_status.as_ref(), *weighs))
             }
-            (None, Some(public)) => Some((&public.quotas, &public.window_status, public.weighs)),
             _ => None,
         }
     }

@@ -450,6 +450,9 @@ impl GateBuilder {
     /// `Retry-After` has none. `pk` is `account`, `network` or `pool:NAME` if a window does not count the
     /// key alone. `qu` is the unit of a quota that does not count requests. If a rule has a weight, the unit of a quota
     /// without one is `units`.
+    ///
+    /// A limit on requests in flight is the item `in_flight` of `RateLimit-Policy`, with the unit `concurrent-requests` and
+    /// without a window. `RateLimit` has it if it denies the request.
     pub fn limit_headers(mut self) -> Self {
         self.limit_headers = true;
         self

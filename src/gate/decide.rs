@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::account::{
-    Allowance, AppliedQuotas, Breach, ExceededQuotas, InFlightLimit, InFlightLimits, LimitIndex, Limits,
-    QuotaChoice, Quotas, ResolvedTerms, Terms,
+    Allowance, AppliedQuotas, Breach, ExceededQuotas, InFlightLimits, LimitIndex, Limits, QuotaChoice,
+    Quotas, ResolvedTerms, Terms,
 };
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
@@ -23,13 +23,13 @@ use crate::denial::{Cause, Problem, ancestry};
 use crate::denial::{Denial, DenialKind};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
-use crate::gate::admission::{Admission, Outcome, PublicWindows};
+use crate::gate::admission::{Admission, Outcome, PublicLimits};
 use crate::gate::attempts::Attempts;
 use crate::gate::checks::{self, CheckContext};
 use crate::gate::detach::detach;
 use crate::gate::entry::{AdmittedKey, FoundKey, OpenCharge, PresentedSecret, RequestCharges};
 use crate::gate::event::OpenEvent;
-use crate::gate::held::Held;
+use crate::gate::held::{Held, SlotHolder};
 use crate::gate::metrics::{BackEndMetrics, Operation};
 use crate::gate::revocation;
 use crate::gate::weight_report::Drawn;
@@ -117,8 +117,11 @@ impl Decision {
             return Poll::Ready(Ok(()));
         }
         if is_public {
-            let drawn = ready!(self.draw_public(core, cx, view, &route));
-            return Poll::Ready(drawn.map_err(|denial| denial.by_rule(route.compiled)));
+            let checked = ready!(self.check_public(core, cx, view, &route));
+            return Poll::Ready(checked.map_err(|denial| {
+                self.admission.held = Held::default();
+                denial.by_rule(route.compiled)
+            }));
         }
         if let Err(denial) = ready!(self.find_record(core, cx, view, &route)) {
             return self.refuse(core, view, &route, denial, cx).map(Err);
@@ -129,39 +132,57 @@ impl Decision {
         Poll::Ready(self.admit(core, view, &route))
     }
 
-    /// Draws from the windows of a public rule. Its requests have no key.
-    fn draw_public(
+    /// Takes a slot of the limits on requests in flight of a public rule, and draws from its windows, in the configured order.
+    /// Its requests have no key.
+    fn check_public(
         &mut self,
-        core: &Core,
+        core: &Arc<Core>,
         cx: &mut Context<'_>,
         view: &RequestView<'_>,
         route: &Route<'_>,
     ) -> Poll<Result<(), Denial>> {
-        let Some(quotas) = route.compiled.limits.and_then(|rule| core.plans.public_quotas(rule)) else {
+        let Some(limits) = route.compiled.limits.and_then(|rule| core.plans.public_limits(rule)) else {
             return Poll::Ready(Ok(()));
         };
-        let address = address_of(core, quotas.counts_network(), view)?;
-        let weight = weight_of(route, quotas, view, || Some(ExceededQuotas::Public(Arc::clone(quotas))))?;
-        let draw = || {
-            let now = self.event.begun().unwrap_or_else(|| core.clock.now());
-            let draw = Draw::keyless(quotas, now).weighing(weight).telling_every_window(core.every_window);
-            core.limiter.draw(&address.map_or(draw, |address| draw.from_address(address)))
-        };
-        match ready!(answer(&DRAW, &mut self.waiting, core, cx, draw))? {
-            LimitDecision::Within(window_status) => {
-                if core.limit_headers {
-                    let quotas = Arc::clone(quotas);
-                    let windows = PublicWindows { quotas, window_status, weighs: core.rules.weighs() };
-                    self.admission.public = Some(Box::new(windows));
-                }
-                Poll::Ready(Ok(()))
-            }
-            LimitDecision::Exceeded { retry_after, window_status } => {
-                let quotas = ExceededQuotas::Public(Arc::clone(quotas));
-                let cause = Cause::Wait { retry_after, window_status, quotas, weight };
-                Poll::Ready(Err(Denial::because(DenialKind::RateLimited, cause)))
-            }
+        let now = *self.now.get_or_insert_with(|| self.event.begun().unwrap_or_else(|| core.clock.now()));
+        let Self { admission, checked, waiting, .. } = self;
+        if core.limit_headers {
+            admission.public.get_or_insert_with(|| Box::new(PublicLimits::new(core, limits)));
         }
+        while let Some(check) = core.checks.spending.get(*checked) {
+            match check {
+                Check::InFlight if !limits.in_flight.is_empty() => {
+                    let holder = || SlotHolder::Public(Arc::clone(core), Arc::clone(limits));
+                    let slots = (&limits.in_flight, None, now);
+                    ready!(acquire(&mut admission.held, waiting, cx, core, view, slots, holder))?;
+                }
+                Check::RateLimits if !limits.quotas.is_empty() => {
+                    let quotas = &limits.quotas;
+                    let address = address_of(core, quotas.counts_network(), view)?;
+                    let shared = || ExceededQuotas::Public(Arc::clone(limits));
+                    let weight = weight_of(route, quotas, view, || Some(shared()))?;
+                    let draw = || {
+                        let draw = Draw::keyless(quotas, now).weighing(weight);
+                        let draw = address.map_or(draw, |address| draw.from_address(address));
+                        core.limiter.draw(&draw.telling_every_window(core.every_window))
+                    };
+                    match ready!(answer(&DRAW, waiting, core, cx, draw))? {
+                        LimitDecision::Within(window_status) => {
+                            if let Some(public) = &mut admission.public {
+                                public.window_status = Some(window_status);
+                            }
+                        }
+                        LimitDecision::Exceeded { retry_after, window_status } => {
+                            let cause = Cause::Wait { retry_after, window_status, quotas: shared(), weight };
+                            return Poll::Ready(Err(Denial::because(DenialKind::RateLimited, cause)));
+                        }
+                    }
+                }
+                _ => {}
+            }
+            *checked += 1;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Stores the gate, for the event if the client leaves now.
@@ -433,8 +454,10 @@ impl Decision {
             match check {
                 // An outer gate's slots, draw and charge for the same key are not taken again.
                 Check::InFlight => {
-                    if let Some(slots) = in_flight {
-                        ready!(acquire(held, waiting, cx, found, view, (slots, now)))?;
+                    if let Some((choice, limits)) = in_flight {
+                        let holder = || SlotHolder::Key(FoundKey { choice, ..found.clone() });
+                        let slots = (limits, Some(record), now);
+                        ready!(acquire(held, waiting, cx, core, view, slots, holder))?;
                     }
                 }
                 Check::RateLimits if is_drawn || quotas.is_empty() => {}
@@ -822,14 +845,14 @@ fn acquire(
     held: &mut Held,
     waiting: &mut Option<Box<Waiting>>,
     cx: &mut Context<'_>,
-    found: &FoundKey,
+    core: &Core,
     view: &RequestView<'_>,
-    ((choice, limits), now): ((QuotaChoice, &InFlightLimits), Now),
+    (limits, key, now): (&InFlightLimits, Option<&KeyRecord>, Now),
+    holder: impl FnOnce() -> SlotHolder,
 ) -> Poll<Result<(), Denial>> {
-    let core = &*found.core;
     let address = address_of(core, limits.count_network(), view)?;
-    let slots = held.reserve(found, choice, now, address);
-    let acquire = || core.limiter.acquire(&slots.of(&found.record, limits));
+    let slots = held.reserve(holder, now, address);
+    let acquire = || core.limiter.acquire(&slots.of(key, limits));
     match ready!(answer(&ACQUIRE, waiting, core, cx, acquire))? {
         Acquired::Held { local } => held.hold(local),
         Acquired::Full { limit } => return Poll::Ready(Err(full(limits, limit))),
@@ -839,8 +862,9 @@ fn acquire(
 
 #[cold]
 fn full(limits: &InFlightLimits, limit: usize) -> Denial {
-    let most = limits.all().get(limit).map_or(0, InFlightLimit::most);
-    Denial::because(DenialKind::InFlightLimited, Cause::InFlight(most))
+    let limit = limits.all().get(limit).or(limits.all().first());
+    let cause = limit.cloned().map(Cause::InFlight);
+    Denial::because(DenialKind::InFlightLimited, cause.unwrap_or_default())
 }
 
 #[cold]

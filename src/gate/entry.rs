@@ -17,7 +17,7 @@ use crate::gate::event::{OpenEvent, Report};
 use crate::gate::{Core, Outcome, WeightReport};
 use crate::key::{KeyHash, KeyRecord};
 use crate::panics::{Panicked, guard};
-use crate::respond::RequestCredits;
+use crate::respond::{ReportedLimits, RequestCredits};
 use crate::trace;
 
 /// The result of a key's look-up, and the request's open charge. The charge is settled or refunded exactly once,
@@ -123,6 +123,13 @@ impl AdmittedKey {
 
     pub(crate) fn record(&self) -> &Arc<KeyRecord> {
         &self.found.record
+    }
+
+    /// The limits of the request, for headers.
+    pub(super) fn reported_limits(&self) -> Option<ReportedLimits<'_>> {
+        let limits = self.found.terms()?.limits_at(self.found.choice);
+        let least = self.spent.window_status.as_ref();
+        Some(ReportedLimits::new(limits, least, self.core().rules.weighs()))
     }
 
     /// The quotas in force and the status of the one with the least remaining.

@@ -5,8 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::account::{InFlightLimit, InFlightLimits, QuotaChoice, QuotaOrigin};
+use crate::account::{InFlightLimit, InFlightLimits, Limits, QuotaOrigin};
 use crate::clock::Now;
+use crate::gate::Core;
 use crate::gate::detach::finish_alone;
 use crate::gate::entry::FoundKey;
 use crate::key::KeyRecord;
@@ -36,12 +37,20 @@ thread_local! {
 /// The slots of one request.
 pub(super) struct Slots {
     reserved: ReservedSlots,
-    /// The key of the request. Its choice is that of the limits.
-    found: FoundKey,
+    holder: SlotHolder,
     /// True from the time at which the limiter has given the slots.
     is_held: bool,
     /// True if this node's own share gave them.
     local: bool,
+}
+
+/// The part of a request that determines its limits on requests in flight.
+#[derive(Debug, Clone)]
+pub(super) enum SlotHolder {
+    /// The key. Its choice is that of the limits.
+    Key(FoundKey),
+    /// A public rule.
+    Public(Arc<Core>, Arc<Limits>),
 }
 
 /// The slots of an upgraded request, such as a WebSocket. They are held until the last clone is dropped.
@@ -97,11 +106,10 @@ pub(super) struct ReservedSlots {
 impl ReservedSlots {
     /// Returns the call to the limiter for these slots.
     #[inline]
-    pub(super) fn of<'a>(self, record: &'a KeyRecord, limits: &'a InFlightLimits) -> Acquire<'a> {
-        let slots = if record.anonymous {
-            Acquire::keyless(self.id, limits, self.now)
-        } else {
-            Acquire::new(self.id, record, limits, self.now)
+    pub(super) fn of<'a>(self, key: Option<&'a KeyRecord>, limits: &'a InFlightLimits) -> Acquire<'a> {
+        let slots = match key.filter(|key| !key.anonymous) {
+            Some(key) => Acquire::new(self.id, key, limits, self.now),
+            None => Acquire::keyless(self.id, limits, self.now),
         };
         match self.address {
             Some(address) => slots.from_address(address),
@@ -115,17 +123,16 @@ impl Held {
     /// released only if [`hold`](Self::hold) was called.
     pub(super) fn reserve(
         &mut self,
-        found: &FoundKey,
-        choice: QuotaChoice,
+        holder: impl FnOnce() -> SlotHolder,
         now: Now,
         address: Option<IpAddr>,
     ) -> ReservedSlots {
         if let Some(slots) = self.slots() {
             return slots.reserved;
         }
-        let reserved = ReservedSlots { id: SlotId::new(found.core.charge_ids.next()), address, now };
-        let found = FoundKey { choice, ..found.clone() };
-        let slots = Slots { reserved, found, is_held: false, local: false };
+        let holder = holder();
+        let reserved = ReservedSlots { id: SlotId::new(holder.core().charge_ids.next()), address, now };
+        let slots = Slots { reserved, holder, is_held: false, local: false };
         self.0 = Some(spare::boxed(&SPARE, Slotted::Own(slots)));
         reserved
     }
@@ -189,17 +196,36 @@ fn release(mut slotted: Box<Slotted>) {
     spare::keep(&SPARE, slotted);
 }
 
+impl SlotHolder {
+    fn core(&self) -> &Core {
+        match self {
+            Self::Key(found) => &found.core,
+            Self::Public(core, _) => core,
+        }
+    }
+
+    fn key(&self) -> Option<&KeyRecord> {
+        match self {
+            Self::Key(found) => Some(&found.record),
+            Self::Public(..) => None,
+        }
+    }
+}
+
 impl Slots {
     fn limits(&self) -> Option<&InFlightLimits> {
-        Some(&self.found.terms()?.limits_at(self.found.choice).in_flight)
+        match &self.holder {
+            SlotHolder::Key(found) => Some(&found.terms()?.limits_at(found.choice).in_flight),
+            SlotHolder::Public(_, limits) => Some(&limits.in_flight),
+        }
     }
 }
 
 impl Drop for Slots {
     fn drop(&mut self) {
         let Some(limits) = self.limits().filter(|_| self.is_held) else { return };
-        let core = &self.found.core;
-        let released = self.reserved.of(&self.found.record, limits).held_locally(self.local);
+        let core = self.holder.core();
+        let released = self.reserved.of(self.holder.key(), limits).held_locally(self.local);
         let Ok(release) = guard("a limiter", || core.limiter.release(&released)) else { return };
         finish_alone(core.measured(|metrics| &metrics.release, release), trace::unreleased);
     }

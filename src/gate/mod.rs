@@ -361,7 +361,10 @@ impl Core {
     }
 
     /// The limit on requests in flight of a plan that has one, or of the rule.
-    pub(crate) fn some_in_flight(&self, rule: Option<crate::account::LimitIndex>) -> Option<u32> {
+    pub(crate) fn some_in_flight(
+        &self,
+        rule: Option<crate::account::LimitIndex>,
+    ) -> Option<&crate::account::InFlightLimit> {
         self.plans.some_in_flight(rule)
     }
 

@@ -24,8 +24,8 @@ pub(crate) struct Plans {
     quotas: HashMap<String, QuotaPolicy>,
     /// The limit on all requests in flight together.
     in_flight: Option<InFlightLimit>,
-    /// The quotas of each rule that has limits of its own, if the rule is public.
-    public: Box<[Option<Arc<Quotas>>]>,
+    /// The limits of each rule that has limits of its own, if the rule is public.
+    public: Box<[Option<Arc<Limits>>]>,
     /// The record that stands for all requests without a key, if they are served. Its terms are stored on it.
     anonymous: Option<Arc<KeyRecord>>,
 }
@@ -57,8 +57,12 @@ impl Plans {
             all.terms.insert(name.clone(), Arc::new(terms));
         }
         let public = rules.limited().map(|rule| {
-            let quotas = rule.public.then(|| all.of_rule(rule, None, None, &mut groups).map(Arc::new));
-            quotas.transpose()
+            if !rule.public {
+                return Ok(None);
+            }
+            let in_flight = InFlightLimits::new(in_flight_of(rule));
+            let quotas = all.of_rule(rule, None, None, &mut groups)?;
+            Ok(Some(Arc::new(Limits { quotas, in_flight })))
         });
         all.public = public.collect::<Result<_, _>>()?;
         if let Some((tier, environment)) = anonymous
@@ -150,9 +154,9 @@ impl Plans {
         groups: &mut RuleGroups,
     ) -> Result<Arc<[Limits]>, ConfigError> {
         let of_rule = |rule: &Rule| {
-            let in_flight = rule.in_flight.clone().map(|limit| {
-                let limit = limit.of(QuotaOrigin::Rule(rule.limit_label()));
-                tier.map_or(limit.clone(), |tier| tier.counted_in_flight(limit))
+            let in_flight = in_flight_of(rule).map(|limit| match tier {
+                Some(tier) => tier.counted_in_flight(limit),
+                None => limit,
             });
             let quotas = self.of_rule(rule, Some(plan), tier, groups)?;
             Ok(Limits { quotas, in_flight: self.in_flight_beside(in_flight) })
@@ -161,15 +165,16 @@ impl Plans {
         rules.limited().map(of_rule).chain([Ok(no_rule)]).collect()
     }
 
-    /// Returns the quotas of a public rule.
-    pub(super) fn public_quotas(&self, rule: LimitIndex) -> Option<&Arc<Quotas>> {
+    /// Returns the limits of a public rule.
+    pub(super) fn public_limits(&self, rule: LimitIndex) -> Option<&Arc<Limits>> {
         self.public.get(rule.0 as usize)?.as_ref()
     }
 
     /// Returns the quotas of a public rule, or those of the first plan, by name, that has quotas for a rule.
     pub(crate) fn some_quotas(&self, rule: Option<LimitIndex>) -> Option<ExceededQuotas> {
-        if let Some(quotas) = rule.and_then(|rule| self.public_quotas(rule)) {
-            return Some(ExceededQuotas::Public(Arc::clone(quotas)));
+        if let Some(limits) = rule.and_then(|rule| self.public_limits(rule)) {
+            let quotas = || ExceededQuotas::Public(Arc::clone(limits));
+            return (!limits.quotas.is_empty()).then(quotas);
         }
         let choice = rule.map_or(QuotaChoice::Key, QuotaChoice::KeyAndRule);
         let mut terms = self.by_name().into_iter();
@@ -177,13 +182,14 @@ impl Plans {
         limited.map(|terms| ExceededQuotas::OfKey(AppliedQuotas { terms: Arc::clone(terms), choice }))
     }
 
-    /// Returns the lowest limit on requests in flight of the first plan, by name, that has limits for a rule.
-    pub(crate) fn some_in_flight(&self, rule: Option<LimitIndex>) -> Option<u32> {
+    /// Returns the lowest limit on requests in flight of a public rule, or of the first plan, by name, that has limits for a
+    /// rule.
+    pub(crate) fn some_in_flight(&self, rule: Option<LimitIndex>) -> Option<&InFlightLimit> {
+        if let Some(limits) = rule.and_then(|rule| self.public_limits(rule)) {
+            return limits.in_flight.lowest();
+        }
         let choice = rule.map_or(QuotaChoice::Key, QuotaChoice::KeyAndRule);
-        let limits = |terms: &Arc<Terms>| {
-            terms.limits_at(choice).in_flight.all().iter().map(InFlightLimit::most).min()
-        };
-        self.by_name().into_iter().find_map(limits)
+        self.by_name().into_iter().find_map(|terms| terms.limits_at(choice).in_flight.lowest())
     }
 
     /// Returns the terms of the plans, by their names.
@@ -268,6 +274,11 @@ impl Plans {
         }
         Ok(Quotas::new(policies))
     }
+}
+
+/// Returns the limit on requests in flight to a rule.
+fn in_flight_of(rule: &Rule) -> Option<InFlightLimit> {
+    rule.in_flight.clone().map(|limit| limit.of(QuotaOrigin::Rule(rule.limit_label())))
 }
 
 /// Returns an error if two quotas count the same network under one name, because requests without a key have no other

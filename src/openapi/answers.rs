@@ -60,7 +60,8 @@ impl Status {
     fn add(&mut self, core: &Core, kind: DenialKind, response: &Response<Bytes>) {
         let id = core.request_ids.header();
         let limits = ["ratelimit", "ratelimit-policy"].map(HeaderName::from_static);
-        let limited = limits.iter().filter(|_| core.limit_headers && kind == DenialKind::RateLimited);
+        let is_limited = matches!(kind, DenialKind::RateLimited | DenialKind::InFlightLimited);
+        let limited = limits.iter().filter(|_| core.limit_headers && is_limited);
         let denial_headers = [&WWW_AUTHENTICATE, &RETRY_AFTER]
             .into_iter()
             .filter(|name| response.headers().contains_key(*name));
@@ -131,7 +132,7 @@ fn header(name: &HeaderName) -> Value {
             "For each quota: the remaining units (`r`), and the seconds until more are available (`t`)."
         }
         "ratelimit-policy" => {
-            "The quotas that apply to the request: `q` units (`qu`; requests by default) in `w` seconds."
+            "The limits that apply to the request: `q` units (`qu`; requests by default) in `w` seconds, or at once."
         }
         _ => "The id of the request.",
     };

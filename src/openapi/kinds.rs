@@ -26,10 +26,10 @@ pub(super) fn of(core: &Core, compiled: &Arc<CompiledRule>, is_mounted: bool) ->
     denials
 }
 
-/// Returns one denial of each kind that a public route with quotas can have.
+/// Returns one denial of each kind that a public route with limits can have.
 pub(super) fn of_public(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
-    let mut denials: Vec<Denial> =
-        limited(core, compiled).into_iter().chain(too_heavy(core, compiled)).collect();
+    let limited = [full(core, compiled), limited(core, compiled), too_heavy(core, compiled)];
+    let mut denials: Vec<Denial> = limited.into_iter().flatten().collect();
     denials.extend(of_weight(&compiled.rule.weight));
     denials.extend([DenialKind::Unavailable, DenialKind::Misconfigured].map(Denial::of));
     denials
@@ -66,12 +66,15 @@ fn of_any_route(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
     if core.limits_attempts() {
         denials.push(Denial::because(Kind::TooManyAttempts, Cause::Attempts(Duration::from_secs(30))));
     }
-    denials.extend(
-        core.some_in_flight(compiled.limits)
-            .map(|most| Denial::because(Kind::InFlightLimited, Cause::InFlight(most))),
-    );
+    denials.extend(full(core, compiled));
     denials.extend(limited(core, compiled));
     denials
+}
+
+/// Returns the denial of a request beyond a limit on requests in flight, if the route has one.
+fn full(core: &Core, compiled: &CompiledRule) -> Option<Denial> {
+    let limit = core.some_in_flight(compiled.limits)?.clone();
+    Some(Denial::because(DenialKind::InFlightLimited, Cause::InFlight(limit)))
 }
 
 fn of_rule(core: &Core, compiled: &Arc<CompiledRule>) -> Vec<Denial> {

@@ -33,7 +33,7 @@ impl<'a> Operation<'a> {
             _ => schemes::required(self.core),
         };
         operation.insert("security".to_owned(), security);
-        if rule.public && rule.quotas.is_empty() {
+        if rule.public && self.compiled.limits.is_none() {
             return;
         }
         let asked = asked(rule);

@@ -191,9 +191,8 @@ impl ErrorTemplates {
             }
             (Variable::Member, Cause::Member { member, .. }) => buffer.push_escaped(member),
             (Variable::Problem, Cause::Member { problem, .. }) => buffer.push_escaped(problem),
-            (Variable::MaxKeys, Cause::MaxKeys(most)) | (Variable::MaxInFlight, Cause::InFlight(most)) => {
-                buffer.push_shown(most);
-            }
+            (Variable::MaxKeys, Cause::MaxKeys(most)) => buffer.push_shown(most),
+            (Variable::MaxInFlight, Cause::InFlight(limit)) => buffer.push_shown(limit.most()),
             (Variable::Balance, Cause::Balance { balance, .. }) => buffer.push_shown(balance),
             (Variable::Cost, Cause::Balance { cost, .. }) => buffer.push_shown(cost),
             // A denial that was constructed by hand may lack values of its kind. A missing number is zero, and a

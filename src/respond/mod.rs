@@ -71,7 +71,7 @@ pub(crate) use credit_headers::RequestCredits;
 pub use error_format::ErrorFormat;
 pub use error_text::ErrorText;
 pub(crate) use headers::AnswerHeaders;
-pub(crate) use limits::limit_headers;
+pub(crate) use limits::{ReportedLimits, limit_headers};
 pub(crate) use protocol::Protocol;
 pub use request_id::{RequestId, RequestIds};
 pub(crate) use responders::Responders;

@@ -200,7 +200,8 @@ pub struct Rule {
     /// The weight of a request: the number of units that it takes from each window, those of the key and those of the rule.
     /// The default is one.
     pub weight: Weight,
-    /// The limit on requests in flight to the rule, in addition to that of the key. `None` means no limit.
+    /// The limit on requests in flight to the rule, in addition to that of the key. `None` means no limit. A public rule has no
+    /// key: its limit counts a network or a pool.
     pub in_flight: Option<InFlightLimit>,
     /// The first route of the rule's table in the configuration file, for a rule that has several routes. All routes of the
     /// table share the windows of its quotas and the slots of its limit on requests in flight.

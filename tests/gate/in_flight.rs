@@ -11,10 +11,11 @@ use http::Request;
 use http_body_util::Empty;
 use support::faulty_back_ends::{Failing, Later};
 use support::providers::KWERY;
-use support::{World, with_key};
-use tollgate::account::{InFlightLimit, NetworkCut, QuotaScope};
+use support::{World, from, with_key, without_key};
+use tollgate::account::{InFlightLimit, NetworkCut, QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::adapter::Peer;
 use tollgate::gate::{Admission, Check, Outcome};
+use tollgate::key::KeyStatus;
 use tollgate::rule::Cost;
 use tollgate::{
     Config, Credits, Denial, DenialKind, Gate, GateBuilder, KeyId, Plan, RequestView, Rule, TollgateLayer,
@@ -226,6 +227,120 @@ async fn refused_request_draws_and_pays_nothing() {
     let answer = world.send(&gate, with_key("GET /costly", KWERY)).await;
     assert_eq!(answer.status, 200);
     assert!(answer.header("ratelimit").unwrap().starts_with("\"hour\";r=1"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn limit_headers_name_the_limit() {
+    const AT_ONCE: &str = "qu=\"concurrent-requests\"";
+    let (of_plan, of_rule) = (limit(1), limit(1).counting(QuotaScope::Account));
+    let rows: [(_, _, Build, _); 3] = [
+        (Some(of_plan), None, |builder| builder, format!("\"in_flight\";q=1;{AT_ONCE}")),
+        // `account rule:GET /a`
+        (
+            None,
+            Some(of_rule),
+            |builder| builder,
+            format!("\"in_flight\";q=1;{AT_ONCE};pk=:YWNjb3VudCBydWxlOkdFVCAvYQ==:"),
+        ),
+        // `all`
+        (None, None, |builder| builder.in_flight(limit(1)), format!("\"in_flight\";q=1;{AT_ONCE};pk=:YWxs:")),
+    ];
+    for (of_plan, of_rule, with, policy) in rows {
+        let (world, [id, _]) = world();
+        let mut plan = plan(of_plan);
+        plan.quotas.push("3 per hour".parse().unwrap());
+        let builder = gate_of(&world).limit_headers().plan(plan).rule(rule("GET /a", of_rule));
+        let gate = with(builder).build().unwrap();
+        let answer = world.send(&gate, with_key("GET /a", KWERY)).await;
+        assert_eq!(answer.header("ratelimit-policy").unwrap(), format!("\"hour\";q=3;w=3600, {policy}"));
+        assert_eq!(answer.header("ratelimit"), Some("\"hour\";r=2;t=1200"));
+        let held = admit(&gate, "GET /a", KWERY).await.unwrap();
+        // No time is known after which a slot is free.
+        let answer = world.send(&gate, with_key("GET /a", KWERY)).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+        assert_eq!(answer.header("ratelimit-policy").unwrap(), policy);
+        let limit = policy.replace(&format!("q=1;{AT_ONCE}"), "r=0");
+        assert_eq!(answer.header("ratelimit").unwrap(), limit);
+        drop(held);
+        // A denial that does not tell whether the key exists has no limit of it.
+        let mut record = (*world.store.key(id).unwrap()).clone();
+        record.status = KeyStatus::Revoked;
+        world.store.put_key(record);
+        let answer = world.send(&gate, with_key("GET /a", KWERY)).await;
+        assert_eq!((answer.status, answer.header("ratelimit-policy")), (401, None));
+    }
+}
+
+fn public(route: &str, in_flight: InFlightLimit) -> Rule {
+    let mut public = rule(route, Some(in_flight));
+    public.public = true;
+    public
+}
+
+fn of_network(most: u32) -> InFlightLimit {
+    limit(most).counting(QuotaScope::Network(NetworkCut::default()))
+}
+
+async fn enter(gate: &Gate, path: &str, address: &str) -> Result<Admission, Denial> {
+    let request = Request::get(path).extension(Peer(address.parse().unwrap())).body(()).unwrap();
+    gate.admit(&RequestView::of(&request)).await
+}
+
+#[tokio::test]
+async fn public_requests_are_counted_by_network() {
+    for later in [false, true] {
+        let (mut world, _) = world();
+        if later {
+            world = world.with_limiter(Later(Arc::clone(&world.limiter)));
+        }
+        let pool = limit(3).counting(QuotaScope::Pool("status".into()));
+        let builder = gate_of(&world).rule(public("GET /a", of_network(2))).rule(public("GET /b", pool));
+        let gate = builder.plan(plan(None)).in_flight(limit(1)).build().unwrap();
+        for _ in 0..2 {
+            let mut held = Vec::new();
+            for _ in 0..2 {
+                held.push(enter(&gate, "/a", "192.0.2.1").await.unwrap());
+            }
+            let denied = enter(&gate, "/a", "192.0.2.1").await.unwrap_err();
+            assert_eq!(denied.kind(), DenialKind::InFlightLimited);
+            assert_eq!(denied.rule().unwrap().route(), "GET /a");
+            held.push(enter(&gate, "/a", "192.0.2.2").await.unwrap());
+            for address in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+                held.push(enter(&gate, "/b", address).await.unwrap());
+            }
+            assert!(enter(&gate, "/b", "192.0.2.4").await.is_err());
+            // The limit on all requests is that of requests with a key.
+            assert_eq!(admitted(&gate, &[("GET /c", KWERY); 2]).await.len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn full_public_rule_draws_nothing() {
+    for (order, left) in [(&[] as &[Check], 1), (&[Check::Format, Check::LookUp, Check::RateLimits], 0)] {
+        let (world, _) = world();
+        let network = QuotaScope::Network(NetworkCut::default());
+        let mut rule = public("GET /a", of_network(1));
+        rule.quotas.push(QuotaRef::Policy("3 per hour".parse::<QuotaPolicy>().unwrap().counting(network)));
+        let gate = gate_of(&world).order(order.iter().copied()).rule(rule).limit_headers().build().unwrap();
+        let held = enter(&gate, "/a", "192.0.2.1").await.unwrap();
+        let home = || from(without_key("GET /a"), "192.0.2.1");
+        let answer = world.send(&gate, home()).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+        assert_eq!(answer.member("/error"), "in_flight_limited");
+        assert!(answer.header("ratelimit").unwrap().contains("\"in_flight\";r=0;pk="), "{answer:?}");
+        drop(held);
+        let answer = world.send(&gate, home()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let (told, policies) = (answer.header("ratelimit").unwrap(), answer.header("ratelimit-policy"));
+        assert!(told.starts_with(&format!("\"hour\";r={left};t=1200;pk=")), "{told}");
+        assert!(policies.unwrap().contains(", \"in_flight\";q=1;qu="), "{answer:?}");
+        // A request that a quota denies gives its slot back.
+        for _ in 0..3 {
+            let _ = enter(&gate, "/a", "192.0.2.1").await;
+        }
+        assert_eq!(enter(&gate, "/a", "192.0.2.1").await.unwrap_err().kind(), DenialKind::RateLimited);
+    }
 }
 
 #[tokio::test]

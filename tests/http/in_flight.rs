@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tollgate::account::InFlightLimit;
+use tollgate::account::{InFlightLimit, NetworkCut, QuotaScope};
 use tollgate::gate::{Admission, RequestSlot};
 use tollgate::rule::Cost;
 use tollgate::{Credits, DenialKind, Gate, Plan, RequestView, Rule, TollgateLayer, TollgateTransform};
@@ -321,6 +321,36 @@ async fn cut_stream_frees_the_slot_on_actix() {
     let ((_world, gate), load) = (gate(2), Arc::<Load>::default());
     let address = serve_actix(gate.clone(), Arc::clone(&load)).await;
     cut_streams(address, &gate, &load).await;
+}
+
+/// A streamed response of a public route holds the slot of the client's network.
+async fn cut_public_streams(address: SocketAddr) {
+    for _ in 0..3 {
+        let mut first = send(address, "/endless").await;
+        for _ in 0..5_000 {
+            if first.1 == Some(200) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            first = send(address, "/endless").await;
+        }
+        assert_eq!(first.1, Some(200), "the slot of the stream before is free");
+        assert_eq!(send(address, "/endless").await.1, Some(429));
+        assert_eq!(send(address, "/short").await.1, Some(200), "the limit is that of the rule");
+    }
+}
+
+#[tokio::test]
+async fn public_stream_holds_the_slot() {
+    let world = World::new();
+    let mut rule = Rule::new("GET /endless").unwrap();
+    rule.public = true;
+    let network = QuotaScope::Network(NetworkCut::default());
+    rule.in_flight = Some(InFlightLimit::new(1).unwrap().counting(network));
+    world.plain_key(KEY);
+    let gate = || world.kwery().rule(rule.clone()).build().unwrap();
+    cut_public_streams(serve_axum(gate(), Arc::default()).await).await;
+    cut_public_streams(serve_actix(gate(), Arc::default()).await).await;
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ formats = [{ prefix = "acme_", body = 32 }]
 rules = [
     { route = "GET /health", public = true },
     { route = "GET /status", public = true, quotas = [{ quota = "60 per minute", counts = "network" }] },
+    { route = "GET /live", public = true, in_flight = { most = 9, counts = "network" } },
     { route = "GET /v1/quotes/{symbol}", cost = 2, scope = "quotes:read", subscription = true, quotas = ["9 per hour"] },
     { route = "GET /v1/ticker", anonymous = true },
     { route = "GET /v1/bars", cost = { parameter = "limit", each = 1, default = 10, most = 50 }, min_plan = "pro" },
@@ -22,6 +23,7 @@ rules = [
     { route = "POST /v1/chat", weight = { header = "X-Tokens", default = 3, most = 4 } },
     { route = "POST /v1/batch", weight = 5 },
     { route = "POST /v1/tokens", weight = { reserve = 2, most = 50 } },
+    { route = "GET /v1/export", in_flight = { most = 2, counts = "account" } },
     { route = "/v1/anything" },
     { route = "/v1/files/*", cost = 7 },
 ]

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use tollgate::credit::{Charge, ChargeId, Charged};
 use tollgate::key::KeyHash;
-use tollgate::limit::{Correction, Draw, LimitDecision, WindowStatus};
+use tollgate::limit::{Acquire, Acquired, Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::store::AccountAdmin;
 use tollgate::{Account, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreError, StoreFuture};
 
@@ -67,6 +67,20 @@ impl<T: RateLimiter + Clone> RateLimiter for Later<T> {
     fn correct(&self, correction: &Correction<'_>) -> StoreFuture<()> {
         let answer = self.0.correct(correction);
         later(move || answer)
+    }
+
+    fn acquire(&self, acquire: &Acquire<'_>) -> StoreFuture<Acquired> {
+        let answer = self.0.acquire(acquire);
+        later(move || answer)
+    }
+
+    fn release(&self, acquire: &Acquire<'_>) -> StoreFuture<()> {
+        let answer = self.0.release(acquire);
+        later(move || answer)
+    }
+
+    fn limits_in_flight(&self) -> bool {
+        self.0.limits_in_flight()
     }
 }
 

@@ -161,7 +161,6 @@ fn public(rule: &Rule, builder: &GateBuilder) -> Verdict {
         ("closed_to", !rule.closed_to.is_empty()),
         ("agreements", !rule.agreements.is_empty()),
         ("subscription", rule.subscription),
-        ("in_flight", rule.in_flight.is_some()),
         ("weight.reserve", matches!(rule.weight, Weight::Reported { .. })),
     ];
     if let Some((member, _)) = asked.iter().find(|(_, asks)| *asks) {
@@ -169,6 +168,13 @@ fn public(rule: &Rule, builder: &GateBuilder) -> Verdict {
         return refuse("public", "true", &problem, &format!("leave out either `public` or `{member}`"));
     }
     weight(&rule.weight, builder)?;
+    if let Some(limit) = &rule.in_flight
+        && matches!(limit.counts(), QuotaScope::Key | QuotaScope::Account)
+    {
+        let problem = "the limit counts keys or accounts, and the requests of a public rule have none";
+        return refuse("in_flight", &limit.most().to_string(), problem, OF_PUBLIC_RULE);
+    }
+    plans::in_flight(rule.in_flight.as_ref())?;
     plans::quotas(&rule.quotas, "rule", builder)?;
     for (place, quota) in rule.quotas.iter().enumerate() {
         let policy = match quota {
@@ -177,8 +183,7 @@ fn public(rule: &Rule, builder: &GateBuilder) -> Verdict {
         };
         if policy.is_some_and(|policy| matches!(policy.counts(), QuotaScope::Key | QuotaScope::Account)) {
             let problem = "the quota counts keys or accounts, and the requests of a public rule have none";
-            let expected = "write `counts = \"network\"`, or count a pool";
-            return refuse(&format!("quotas[{place}]"), &quota.to_string(), problem, expected);
+            return refuse(&format!("quotas[{place}]"), &quota.to_string(), problem, OF_PUBLIC_RULE);
         }
     }
     // An OPTIONS request asks only for the options of a resource and reveals none of its contents.
@@ -187,6 +192,9 @@ fn public(rule: &Rule, builder: &GateBuilder) -> Verdict {
     }
     Ok(())
 }
+
+/// The remedy of a limit that a public rule cannot have.
+const OF_PUBLIC_RULE: &str = "write `counts = \"network\"`, or count a pool";
 
 /// Returns true if a pattern matches every path, as `/{*rest}` and `/{version}/{*rest}` do.
 fn is_all_paths(pattern: &str) -> bool {

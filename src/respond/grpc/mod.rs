@@ -19,7 +19,7 @@ use crate::error::ConfigError;
 use crate::key::KeySource;
 use crate::respond::error_template::ErrorTemplates;
 use crate::respond::grpc::details::{Details, Reason, Violation};
-use crate::respond::limits::{scope_text, unit};
+use crate::respond::limits::{CONCURRENT_REQUESTS, IN_FLIGHT, in_flight_scope_text, scope_text, unit};
 use crate::respond::{DenialContext, ErrorFormat, Protocol, ResponseForDenial};
 
 /// The wait of a call whose denial names no wait of its own.
@@ -88,7 +88,14 @@ impl Calls {
             id: policy.name(),
             quota: policy.quota(),
         };
-        let violations = denial.violated().map(violation).collect();
+        let full = denial.full().map(|limit| Violation {
+            subject: in_flight_scope_text(limit),
+            api_service: &self.domain,
+            metric: CONCURRENT_REQUESTS,
+            id: IN_FLIGHT,
+            quota: limit.most(),
+        });
+        let violations = denial.violated().map(violation).chain(full).collect();
         let details =
             Details { code: code as i32, message: text("message"), reason, violations, wait }.encode();
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tollgate::Rule;
-use tollgate::account::{QuotaPolicy, QuotaRef, QuotaScope};
+use tollgate::account::{InFlightLimit, QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::respond::ErrorFormat;
 use tollgate::rule::{ScopeRule, Weight};
+use tollgate::{Plan, Rule};
 use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt};
 
@@ -60,6 +60,34 @@ async fn exhausted(world: &World, builder: tollgate::GateBuilder) -> Status {
         }
     }
     panic!("no call was denied");
+}
+
+#[tokio::test]
+async fn quota_failure_names_the_limit_in_flight() {
+    let (world, key) = (World::new(), InFlightLimit::new(2).unwrap());
+    world.key(KEY, |_, account| account.plan = "limited".into());
+    let rows = [
+        (key.clone(), "key"),
+        (key.clone().counting(QuotaScope::Account), "account"),
+        (key.counting(QuotaScope::Pool("demo".into())), "pool:demo"),
+    ];
+    for (limit, subject) in rows {
+        let mut plan = Plan::new("limited");
+        plan.in_flight = Some(limit);
+        let gate = builder(&world).plan(plan).build().unwrap();
+        let request = http::Request::post(CHECK).header("x-api-key", KEY).body(()).unwrap();
+        let view = tollgate::RequestView::of(&request);
+        let held = [gate.admit(&view).await.unwrap(), gate.admit(&view).await.unwrap()];
+        let address = serve(&world, gate).await;
+        let status = client(address).await.check(ask("", &[("x-api-key", KEY)])).await.unwrap_err();
+        assert_eq!((status.code(), pushback(&status)), (Code::ResourceExhausted, Some("1000")));
+        let told = status.check_error_details().unwrap();
+        let [violation] = &*told.quota_failure().unwrap().violations else { panic!("{told:?}") };
+        assert_eq!((violation.subject.as_str(), violation.quota_id.as_str()), (subject, "in_flight"));
+        assert_eq!((violation.quota_metric.as_str(), violation.quota_value), ("concurrent-requests", 2));
+        assert_eq!(violation.description, status.message());
+        drop(held);
+    }
 }
 
 /// The subject, the quota's name and the quota of a violation.

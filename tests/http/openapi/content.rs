@@ -440,6 +440,31 @@ fn quotas_of_a_public_route_are_described() {
 }
 
 #[test]
+fn limits_in_flight_are_described() {
+    let test = TestGate::from_toml(&format!("limit_headers = true\n{GATE}")).unwrap();
+    let document = test.gate().openapi();
+    let words = |owner: &str| format!("At most {owner} can be in flight at once.");
+    let export = operation(&document, "get", "/v1/export");
+    assert_eq!(export["x-tollgate"], json!({ "in_flight": 2 }));
+    assert_eq!(export["description"], words("2 requests of an account"));
+    let live = &document["paths"]["/live"]["get"];
+    assert_eq!(live["x-tollgate"], json!({ "in_flight": 9 }));
+    assert_eq!(live["description"], words("9 requests of a network"));
+    assert_eq!((statuses(live), &live["security"]), (vec!["default", "429", "500", "503"], &json!([])));
+    for operation in [export, live] {
+        let denied = &operation["responses"]["429"];
+        let example = &denied["content"]["application/problem+json"]["examples"]["in_flight_limited"];
+        assert!(example.is_object(), "{denied}");
+        for header in ["Retry-After", "RateLimit", "RateLimit-Policy"] {
+            assert!(denied["headers"][header].is_object(), "{header}: {denied}");
+        }
+    }
+    let anything = operation(&document, "get", "/v1/anything");
+    let denied = &anything["responses"]["429"]["content"]["application/problem+json"]["examples"];
+    assert!(denied.get("in_flight_limited").is_none(), "{denied}");
+}
+
+#[test]
 fn key_is_optional_at_anonymous_rules() {
     let document = gate("").gate().openapi();
     let ticker = operation(&document, "get", "/v1/ticker");
