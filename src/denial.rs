@@ -122,6 +122,9 @@ denial_kinds! {
     AddressNotAllowed = "address_not_allowed", Some(Self::Unknown);
     /// A valid key that does not permit the request. 403.
     Forbidden = "forbidden", None;
+    /// A key that came over a channel without encryption, where the gate refuses that. The denial precedes the look-up, so it
+    /// reveals nothing about the key.
+    InsecureChannel = "insecure_channel", Some(Self::Forbidden);
     /// An account that is suspended.
     AccountSuspended = "account_suspended", Some(Self::Forbidden);
     /// An account that was deleted.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{Extensions, HeaderMap, HeaderName, Request};
 
 use crate::gate::Principal;
-use crate::request::{Admitted, RequestParts, RequestView, TakenKey};
+use crate::request::{Admitted, Channel, RequestParts, RequestView, TakenKey};
 
 /// The address of the peer on the socket, for services without axum's `ConnectInfo`. Insert it into the request's
 /// extensions before the gate receives the request.
@@ -43,6 +43,10 @@ impl<B> RequestParts for Request<B> {
 
     fn taken(&self) -> Option<TakenKey> {
         self.extensions().get().cloned()
+    }
+
+    fn channel(&self) -> Option<Channel> {
+        self.extensions().get().copied()
     }
 }
 

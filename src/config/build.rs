@@ -156,6 +156,9 @@ fn with_switches(mut builder: GateBuilder, config: &Config) -> GateBuilder {
     if config.limit_headers {
         builder = builder.limit_headers();
     }
+    if config.insecure.refuse {
+        builder = builder.refuse_insecure();
+    }
     if config.strip_headers {
         builder = builder.strip_headers();
     }

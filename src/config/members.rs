@@ -7,7 +7,7 @@ use serde::forward_to_deserialize_any;
 use crate::config::{
     AgreementConfig, AlertConfig, AlertWhen, AnonymousConfig, AttemptsConfig, BackEndsConfig, Config,
     CreditHeadersConfig, DefaultConfig, DemoConfig, ErrorFormatConfig, ErrorTextConfig, FormatConfig,
-    GrantConfig, HashConfig, InFlightTable, KeepConfig, LedgerPolicyConfig, LifetimeConfig,
+    GrantConfig, HashConfig, InFlightTable, InsecureConfig, KeepConfig, LedgerPolicyConfig, LifetimeConfig,
     LimiterPolicyConfig, ManagementConfig, NetworkConfig, OlderHash, PerUnitConfig, PlanConfig,
     PlanRuleConfig, ProxyConfig, QuotaTable, RequestIdConfig, RuleConfig, ScopesConfig, SourceConfig,
     StaleConfig, StorePolicyConfig, UsageConfig, WebhookConfig, WeightTable,
@@ -17,7 +17,7 @@ use crate::config::{
 type Table = (&'static str, &'static [&'static str]);
 
 /// Returns all tables of the file. The top level comes first.
-pub(super) fn tables() -> [Table; 37] {
+pub(super) fn tables() -> [Table; 38] {
     [
         ("at the top of the file, above the first table", of::<Config>()),
         ("in `sources`", of::<SourceConfig>()),
@@ -51,6 +51,7 @@ pub(super) fn tables() -> [Table; 37] {
         ("in the `on_failure` of `[back_ends.store]`", of::<StaleConfig>()),
         ("under `[back_ends.limiter]`", of::<LimiterPolicyConfig>()),
         ("under `[back_ends.ledger]`", of::<LedgerPolicyConfig>()),
+        ("under `[insecure]`", of::<InsecureConfig>()),
         ("under `[proxies]`", of::<ProxyConfig>()),
         ("under `[request_id]`", of::<RequestIdConfig>()),
         ("under `[credit_headers]`", of::<CreditHeadersConfig>()),

@@ -59,8 +59,8 @@ pub use back_ends::{
 };
 pub use model::{
     AgreementConfig, Body, Config, CreditHeadersConfig, DefaultConfig, DemoConfig, ErrorFormatConfig,
-    ErrorTextConfig, FormatConfig, HashConfig, ManagementConfig, OlderHash, OnConflict, Preflights,
-    ProxyConfig, Range, RequestIdConfig, SourceConfig,
+    ErrorTextConfig, FormatConfig, HashConfig, InsecureConfig, ManagementConfig, OlderHash, OnConflict,
+    Preflights, ProxyConfig, Range, RequestIdConfig, SourceConfig,
 };
 pub use plan::{
     CreditsConfig, Forbidden, GrantConfig, InFlightConfig, InFlightTable, LifetimeConfig, MaxKeys,

@@ -64,6 +64,8 @@ pub struct Config {
     pub anonymous: Option<AnonymousConfig>,
     /// The limit on requests without a valid key. Without this table, there is no limit.
     pub attempts: Option<AttemptsConfig>,
+    /// The handling of keys that came without encryption.
+    pub insecure: InsecureConfig,
     /// The policies for the back ends: time limits, circuits, and the answers while they fail.
     pub back_ends: BackEndsConfig,
     /// The proxies that are trusted to report the client's address.
@@ -296,6 +298,14 @@ pub struct ProxyConfig {
     /// `false` if connections have no peer address, as over a Unix socket. Then no client's address is known. Defaults to
     /// `true`.
     pub peer: Option<bool>,
+}
+
+/// The handling of keys that came without encryption.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InsecureConfig {
+    /// True if they are denied.
+    pub refuse: bool,
 }
 
 /// The settings of request ids.

@@ -22,7 +22,7 @@ enum Shape {
 }
 
 /// The path of each member, its shape, and an example of one table. `*` matches any name.
-const SHAPES: [(&str, Shape, &str); 33] = [
+const SHAPES: [(&str, Shape, &str); 34] = [
     ("sources", Shape::List, r#"{ header = "X-API-Key" }"#),
     ("formats", Shape::List, r#"{ prefix = "acme_", body = 32 }"#),
     ("hash", Shape::Table, r#"{ pepper = "env:PEPPER" }"#),
@@ -54,6 +54,7 @@ const SHAPES: [(&str, Shape, &str); 33] = [
     ("back_ends.store", Shape::Table, r#"{ timeout = "1s" }"#),
     ("back_ends.limiter", Shape::Table, r#"{ on_failure = "local" }"#),
     ("back_ends.ledger", Shape::Table, r#"{ timeout = "1s" }"#),
+    ("insecure", Shape::Table, "{ refuse = true }"),
     ("proxies", Shape::Table, r#"{ trusted = ["10.0.0.0/8"] }"#),
     ("request_id", Shape::Table, r#"{ header = "X-Request-Id" }"#),
     ("credit_headers", Shape::Table, r#"{ cost = "X-Credits-Cost" }"#),

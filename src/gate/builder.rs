@@ -89,6 +89,7 @@ pub struct GateBuilder {
     pub(super) limit_headers: bool,
     pub(super) credit_headers: CreditHeaders,
     pub(super) strip_headers: bool,
+    refuses_insecure: bool,
     pub(super) observer: Option<Observer>,
     sinks: Vec<Arc<dyn DecisionSink>>,
     #[cfg(feature = "fleet")]
@@ -137,6 +138,7 @@ impl GateBuilder {
             limit_headers: false,
             credit_headers: CreditHeaders::default(),
             strip_headers: false,
+            refuses_insecure: false,
             observer: None,
             sinks: Vec::new(),
             #[cfg(feature = "fleet")]
@@ -179,6 +181,15 @@ impl GateBuilder {
     /// ledgers of this crate have one. Defaults to a ledger in memory.
     pub fn ledger<L: CreditLedger>(mut self, ledger: L) -> Self {
         self.ledgers.push(Given { back_end: Arc::new(ledger), type_name: type_name::<L>() });
+        self
+    }
+
+    /// Denies keys that came over a channel without encryption with
+    /// [`InsecureChannel`](crate::DenialKind::InsecureChannel), before they are looked up. A channel is encrypted if a trusted
+    /// proxy says so in `X-Forwarded-Proto`, or, without that header, if the server inserts
+    /// [`Channel::Tls`](crate::request::Channel) into the request's extensions. Draft-ietf-httpapi-privacy recommends that.
+    pub fn refuse_insecure(mut self) -> Self {
+        self.refuses_insecure = true;
         self
     }
 
@@ -741,6 +752,7 @@ impl GateBuilder {
             limit_headers: self.limit_headers,
             credit_headers: Some(self.credit_headers).filter(|headers| headers.names().next().is_some()),
             strip_headers: self.strip_headers,
+            refuses_insecure: self.refuses_insecure,
             observer: self.observer,
             events_read_request: self.sinks.iter().any(DecisionSink::reads_request),
             sinks: self.sinks,

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::error::ConfigError;
 use crate::header;
 use crate::network::contains;
-use crate::request::RequestView;
+use crate::request::{Channel, RequestView};
 
 /// The proxies that are trusted to report the client's address. Defaults to none.
 ///
@@ -107,6 +107,22 @@ impl TrustedProxies {
     #[inline]
     pub(crate) fn trusts_peer(&self, view: &RequestView<'_>) -> bool {
         !self.networks.is_empty() && view.peer().is_some_and(|peer| self.trusts(peer))
+    }
+
+    /// Returns true if the request came over an encrypted channel: by the word of a trusted proxy, or else by that of the
+    /// server.
+    pub(crate) fn is_encrypted(&self, view: &RequestView<'_>) -> bool {
+        static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+        let (mut is_told, mut is_secure) = (false, true);
+        if self.trusts_peer(view) {
+            view.each(&PROTO, &mut |line| {
+                for proto in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                    is_told = true;
+                    is_secure &= proto.eq_ignore_ascii_case(b"https") || proto.eq_ignore_ascii_case(b"wss");
+                }
+            });
+        }
+        if is_told { is_secure } else { view.channel() == Some(Channel::Tls) }
     }
 
     /// Returns the client's address, or `None` if it is unknown.

@@ -274,6 +274,9 @@ impl Decision {
         route: &Route<'_>,
     ) -> Result<Option<KeyHash>, Denial> {
         let (finding, source) = find_key(&core.sources, view, core.refuse_conflicts);
+        if core.refuses_insecure {
+            refuse_insecure(core, view, &finding)?;
+        }
         let hasher = core.hasher_of_try(self.misses);
         let hash = match &finding {
             KeySearch::Key(key) => {
@@ -986,4 +989,14 @@ fn too_many_attempts(wait: Duration) -> Denial {
 #[cold]
 fn no_key_yet() -> Denial {
     Denial::operator(Problem::NoKeyYet)
+}
+
+/// Denies a request that bears a key, of whatever form, and came without encryption.
+#[cold]
+fn refuse_insecure(core: &Core, view: &RequestView<'_>, finding: &KeySearch<'_>) -> Result<(), Denial> {
+    let bears_key = !matches!(finding, KeySearch::Absent) || view.taken().is_some();
+    if bears_key && !core.proxies.is_encrypted(view) {
+        return Err(Denial::of(DenialKind::InsecureChannel));
+    }
+    Ok(())
 }

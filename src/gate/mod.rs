@@ -178,6 +178,8 @@ pub(crate) struct Core {
     /// The headers of the cost and of the balance, if at least one is named.
     pub(crate) credit_headers: Option<CreditHeaders>,
     pub(crate) strip_headers: bool,
+    /// True if keys that came without encryption are denied.
+    pub(crate) refuses_insecure: bool,
     observer: Option<Observer>,
     pub(crate) sinks: Vec<Arc<dyn DecisionSink>>,
     pub(crate) usage: Option<Usage>,

@@ -62,6 +62,9 @@ fn of_any_route(core: &Core, compiled: &CompiledRule) -> Vec<Denial> {
     if core.proxies.trusts_anyone() {
         kinds.push(Kind::TooEarly);
     }
+    if core.refuses_insecure {
+        kinds.push(Kind::InsecureChannel);
+    }
     let mut denials: Vec<Denial> = kinds.into_iter().map(Denial::of).collect();
     if core.limits_attempts() {
         denials.push(Denial::because(Kind::TooManyAttempts, Cause::Attempts(Duration::from_secs(30))));

@@ -54,6 +54,7 @@
 //!
 //! - [`RequestView`]: the method, the path, the query and the parts of a request.
 //! - [`RequestParts`]: the headers and the peer's address, as the adapter provides them.
+//! - [`Channel`]: the encryption of the connection, which a server that terminates TLS tells.
 //! - [`Admitted`] and [`TakenKey`]: what an outer gate leaves for an inner gate, if a request passes two gates.
 
 mod find_key;
@@ -81,6 +82,31 @@ pub trait RequestParts {
 
     /// Returns the key that an outer gate removed from this request.
     fn taken(&self) -> Option<TakenKey>;
+
+    /// Returns the encryption of the connection, if the server knows it. Defaults to `None`.
+    fn channel(&self) -> Option<Channel> {
+        None
+    }
+}
+
+/// The encryption of the connection on which a request arrived. A server that terminates TLS itself inserts it into the
+/// extensions of each request.
+///
+/// # Example
+///
+/// ```
+/// use http::Request;
+/// use tollgate::request::Channel;
+///
+/// let mut request = Request::new(());
+/// request.extensions_mut().insert(Channel::Tls);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// The connection is encrypted.
+    Tls,
+    /// The connection is not encrypted.
+    Clear,
 }
 
 /// The number of occurrences of a header, and its value if there is only one.
@@ -152,6 +178,11 @@ impl<'a> RequestView<'a> {
     /// The key that an outer gate removed from this request.
     pub(crate) fn taken(&self) -> Option<TakenKey> {
         self.fields.taken()
+    }
+
+    /// The encryption of the connection, if the server knows it.
+    pub(crate) fn channel(&self) -> Option<Channel> {
+        self.fields.channel()
     }
 
     /// Calls `visit` with each value of a header.

@@ -190,6 +190,10 @@ fn spoken(kind: DenialKind) -> Option<(&'static str, &'static str)> {
             ("Agreement Required", "The account must sign an agreement first: {agreement}.")
         }
         DenialKind::PlanRequired => ("Plan Required", "The plan does not include this request."),
+        DenialKind::InsecureChannel => (
+            "Insecure Channel",
+            "The API key was sent without encryption. Use HTTPS, and replace the key: others may have read it.",
+        ),
         DenialKind::RouteDenied => ("Forbidden", "No API key can access this path."),
         DenialKind::NotGranted => {
             ("Permission Required", "The API key does not have permission for this request.")

@@ -8,6 +8,7 @@ mod builder;
 mod decision_events;
 mod event_fields;
 mod in_flight;
+mod insecure;
 mod key_generation;
 mod keys;
 #[path = "../support/log.rs"]

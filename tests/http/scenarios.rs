@@ -198,10 +198,12 @@ fn every_kind_of_refusal_is_in_the_table() {
         .collect();
     // What is said of several kinds at once; a request that is none, which servers refuse themselves; and a body that does
     // not come, which takes seconds a run: `a_body_that_does_not_come_is_408` in `management_http`.
-    // And those that take other requests before or beside them: `guesser`, and the tests of `in_flight`.
+    // And those that take other requests before or beside them, or another gate: `guesser`, the tests of `in_flight`, and
+    // `every_kind`.
     let elsewhere = [
         DenialKind::Unauthorized,
         DenialKind::Forbidden,
+        DenialKind::InsecureChannel,
         DenialKind::InFlightLimited,
         DenialKind::TooManyAttempts,
         DenialKind::BadRequest,

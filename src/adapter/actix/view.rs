@@ -8,7 +8,7 @@ use http::HeaderName;
 
 use crate::adapter::actix::gate_headers::GateHeaders;
 use crate::gate::Principal;
-use crate::request::{Admitted, RequestParts, RequestView, TakenKey};
+use crate::request::{Admitted, Channel, RequestParts, RequestView, TakenKey};
 
 /// A request and the gate that checks it.
 pub(super) struct RequestWithGate<'r> {
@@ -44,5 +44,9 @@ impl RequestParts for RequestWithGate<'_> {
 
     fn taken(&self) -> Option<TakenKey> {
         self.request.extensions().get().cloned()
+    }
+
+    fn channel(&self) -> Option<Channel> {
+        self.request.extensions().get().copied()
     }
 }

@@ -105,7 +105,12 @@ const GUESSES: &str = "GET /a; peer 198.51.100.9";
 
 /// A provider's words on the common ground; problem details in this crate's own words without one.
 fn stage(provider: Option<&str>) -> Stage {
+    stage_of(provider, false)
+}
+
+fn stage_of(provider: Option<&str>, refuses_insecure: bool) -> Stage {
     let mut config = Config::from_toml(GROUND, "ground.toml").unwrap();
+    config.insecure.refuse = refuses_insecure;
     if let Some(provider) = provider {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/providers/{provider}.toml"));
         let theirs = Config::read(path).unwrap();
@@ -120,8 +125,8 @@ fn stage(provider: Option<&str>) -> Stage {
 const PROVIDERS: [Option<&str>; 6] =
     [None, Some("backquant"), Some("kwery"), Some("quantconomy"), Some("quantdata"), Some("vectrade")];
 
-async fn refusals(stage: &Stage) -> Vec<(&'static str, u16, Answer)> {
-    let mut answers = Vec::new();
+async fn refusals(provider: Option<&str>) -> Vec<(&'static str, u16, Answer)> {
+    let (stage, mut answers) = (&stage(provider), Vec::new());
     for (line, kind, status) in REQUESTS {
         answers.push((*kind, *status, stage.play(&[line]).await.remove(0)));
     }
@@ -133,6 +138,8 @@ async fn refusals(stage: &Stage) -> Vec<(&'static str, u16, Answer)> {
     let held = stage.gate.admit(&RequestView::of(&request)).await.unwrap();
     let beyond = stage.play(&["GET /held; x-api-key: acme_held0000"]).await.remove(0);
     answers.push(("in_flight_limited", 429, beyond));
+    let insecure = stage_of(provider, true).play(&["GET /a; x-api-key: acme_good0000"]).await.remove(0);
+    answers.push(("insecure_channel", 403, insecure));
     drop(held);
     answers
 }
@@ -155,7 +162,7 @@ fn requests_cover_every_denial_kind() {
     let met: BTreeSet<_> = REQUESTS
         .iter()
         .map(|(_, kind, _)| *kind)
-        .chain(["rate_limited", "in_flight_limited", "too_many_attempts"])
+        .chain(["rate_limited", "in_flight_limited", "too_many_attempts", "insecure_channel"])
         .chain(OF_MANAGEMENT)
         .collect();
     let left: Vec<_> =
@@ -166,8 +173,7 @@ fn requests_cover_every_denial_kind() {
 #[tokio::test]
 async fn every_refusal_is_json_with_its_headers() {
     for provider in PROVIDERS {
-        let stage = stage(provider);
-        for (kind, status, answer) in refusals(&stage).await {
+        for (kind, status, answer) in refusals(provider).await {
             let name = format!("{provider:?} {kind}: {answer:?}");
             assert_eq!(
                 (answer.kind(), answer.status, answer.seen.is_some()),
@@ -212,7 +218,7 @@ async fn every_refusal_is_json_with_its_headers() {
 /// RFC 9457, sections 3.1.3 and 4.2.1: without a type a problem says no more than its status does, and its details the rest.
 #[tokio::test]
 async fn untyped_problem_has_the_status_title() {
-    let refusals = refusals(&stage(None)).await;
+    let refusals = refusals(None).await;
     let (mut details, mut codes) = (BTreeSet::new(), BTreeSet::new());
     for (kind, status, answer) in &refusals {
         let body = answer.json();
