@@ -1,7 +1,11 @@
-//! Credit amounts and charge ids.
+//! Credit amounts, their currencies, and charge ids.
 
 use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::ConfigError;
 
 /// An amount of credits: a whole number that is never negative.
 ///
@@ -62,6 +66,63 @@ impl Credits {
 impl fmt::Display for Credits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// The unit of an amount of credits. An account has separate credits in each currency.
+///
+/// The default currency has the name `credits`.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::credit::Currency;
+///
+/// let tokens: Currency = "tokens".parse()?;
+/// assert_eq!(tokens.as_str(), "tokens");
+/// assert_eq!("credits".parse::<Currency>()?, Currency::CREDITS);
+/// assert!("two words".parse::<Currency>().is_err());
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+// `None` is the default currency, so that most comparisons read no text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Currency(Option<Arc<str>>);
+
+impl Currency {
+    /// The default currency, `credits`.
+    pub const CREDITS: Self = Self(None);
+
+    /// Returns the name of the currency.
+    pub fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or("credits")
+    }
+
+    /// Returns true for the default currency.
+    #[inline]
+    pub(crate) fn is_default(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl FromStr for Currency {
+    type Err = ConfigError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if !(1..=64).contains(&name.len()) || !name.bytes().all(fits) {
+            // Show only the first 40 characters: the name may be hostile input of any length.
+            let shown: String = name.chars().take(40).filter(|character| !character.is_control()).collect();
+            let problem = "invalid name of a currency";
+            let expected = "write 1 to 64 ASCII letters, digits, `-` or `_`, as in `tokens`";
+            return Err(ConfigError::new(shown, problem, expected).in_member("currency"));
+        }
+        Ok(Self((name != "credits").then(|| name.into())))
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

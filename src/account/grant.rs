@@ -14,15 +14,17 @@ use crate::error::ConfigError;
 /// An hour in milliseconds.
 const HOUR: i64 = 3_600_000;
 
-/// A periodic credit grant of a plan. Each period, the balance is refilled *up to* the amount in one step. Unspent
-/// credits do not accumulate.
+/// A periodic credit grant of a plan. Each period, the account's main bucket is refilled *up to* the amount in one step.
+/// Unspent credits do not accumulate, unless the grant has a [`Rollover`].
 ///
 /// # Credits that are bought
 ///
-/// An account has one balance. Bought credits (a [top-up](crate::credit::AdjustmentKind::TopUp)) and granted credits
-/// are spent from the same balance, and a grant counts both. With a grant of 100, a balance of 540 is still 540 after
-/// the next grant, and a balance of 30 becomes 100. A service that sells credits in addition to a grant therefore
-/// grants nothing until the bought credits are spent.
+/// Bought credits (a [top-up](crate::credit::AdjustmentKind::TopUp)) are in buckets of their own, if the ledger has
+/// buckets. A grant neither counts nor changes them. With a grant of 100 and 500 bought credits, an account that has
+/// spent 70 of the grant has 600 credits after the next grant. By default, granted credits are spent before bought
+/// credits that do not expire.
+///
+/// A ledger without buckets has one balance. A grant then counts bought credits as a part of the balance that it refills.
 ///
 /// # Plan changes
 ///
@@ -54,6 +56,58 @@ const HOUR: i64 = 3_600_000;
 pub struct Grant {
     amount: Credits,
     period: GrantPeriod,
+    priority: u16,
+    rollover: Rollover,
+}
+
+/// The priority of credits that have no other priority. Credits of a lower number are spent first.
+pub(crate) const PRIORITY: u16 = 100;
+
+/// The unspent credits of a period that a [`Grant`] leaves to the next period, in addition to its amount.
+///
+/// The credits that are left are raised to `least` and lowered to `most`. The default is zero for both.
+///
+/// # Example
+///
+/// ```
+/// use tollgate::Credits;
+/// use tollgate::account::Rollover;
+///
+/// let rollover = Rollover::new(Credits::ZERO, Credits::new(20_000))?;
+/// assert_eq!(rollover.most(), Credits::new(20_000));
+/// assert!(Rollover::new(Credits::new(2), Credits::new(1)).is_err());
+/// # Ok::<(), tollgate::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rollover {
+    least: Credits,
+    most: Credits,
+}
+
+impl Rollover {
+    /// Creates a rollover of at least and at most these amounts.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `least` is above `most`.
+    pub fn new(least: Credits, most: Credits) -> Result<Self, ConfigError> {
+        if least > most {
+            let problem = format!("the least rollover is above `most`, which is `{most}`");
+            let expected = "write amounts with `least` ≤ `most`";
+            return Err(ConfigError::new(least.to_string(), problem, expected).in_member("least"));
+        }
+        Ok(Self { least, most })
+    }
+
+    /// Returns the least amount that is left to the next period.
+    pub fn least(&self) -> Credits {
+        self.least
+    }
+
+    /// Returns the greatest amount that is left to the next period.
+    pub fn most(&self) -> Credits {
+        self.most
+    }
 }
 
 /// The period at which a grant is repeated.
@@ -178,10 +232,61 @@ impl GrantPeriod {
 impl Grant {
     /// Creates a grant of this amount at this period.
     pub fn new(amount: Credits, period: GrantPeriod) -> Self {
-        Self { amount, period }
+        Self { amount, period, priority: PRIORITY, rollover: Rollover::default() }
     }
 
-    /// Returns the amount up to which the balance is refilled.
+    /// Sets the priority of the granted credits: credits of a lower number are spent first. Defaults to 100.
+    #[must_use]
+    pub fn with_priority(mut self, priority: u16) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets the unspent credits that are left to the next period.
+    #[must_use]
+    pub fn with_rollover(mut self, rollover: Rollover) -> Self {
+        self.rollover = rollover;
+        self
+    }
+
+    /// Returns the priority of the granted credits.
+    pub fn priority(&self) -> u16 {
+        self.priority
+    }
+
+    /// Returns the unspent credits that are left to the next period.
+    pub fn rollover(&self) -> Rollover {
+        self.rollover
+    }
+
+    /// Returns the credits after this grant was due `periods` times in succession, of `left` credits before it.
+    ///
+    /// A grant once per period is `left = max(left, amount + left clamped to the rollover)`. `amount` is the amount of
+    /// the grant, or less if a part of it counts as present. The number of steps does not grow with the periods.
+    pub(crate) fn refilled(&self, left: Credits, amount: Credits, periods: u64) -> Credits {
+        let (least, most) = (self.rollover.least.get(), self.rollover.most.get());
+        let once = |left: u64| left.max(amount.get().saturating_add(left.clamp(least, most)));
+        let first = if periods == 0 { left.get() } else { once(left.get()) };
+        // Between the bounds of the rollover, each period adds the whole amount.
+        let steps = most.saturating_sub(first).div_ceil(amount.get().max(1)).min(periods.saturating_sub(1));
+        let raised = first.saturating_add(steps.saturating_mul(amount.get()));
+        let last = if periods.saturating_sub(1) > steps { once(raised) } else { raised };
+        Credits::new(last)
+    }
+
+    /// Returns the number of periods from one time at which the grant is due to a later one.
+    pub(crate) fn periods_between(&self, due: Timestamp, next: Timestamp) -> u64 {
+        let (passed, mean) = (next.as_millis().saturating_sub(due.as_millis()), self.mean().max(1));
+        // A calendar's periods differ from their mean length, but never by half of it in sum.
+        u64::try_from(passed.saturating_add(mean / 2) / mean).unwrap_or(0).max(1)
+    }
+
+    /// Returns the earliest time at which `due` is not beyond the grant time after the next one, whatever the calendar.
+    pub(crate) fn calm_from(&self, due: Timestamp) -> Timestamp {
+        Timestamp::from_millis(due.as_millis().saturating_sub(self.period.longest()))
+    }
+
+    /// Returns the amount up to which the main bucket is refilled.
     pub fn amount(&self) -> Credits {
         self.amount
     }

@@ -32,11 +32,13 @@
 //! - [`InFlightLimit`]: a number of requests that may be in flight at once, counted in the same ways.
 //! - [`NetworkCut`]: the parts of addresses that identify a network.
 //! - [`Allowance`]: the credits of a plan, such as a [`Grant`] that is repeated.
+//! - [`Budget`]: the credits that a key may spend in each period.
 //! - [`ParamLimits`]: the maximum values of query parameters.
 //!
 //! Quotas and parameter limits of a key replace those of its account, and those of an account replace those of its
 //! plan. The quotas of a rule apply in addition: see [`Rule::quotas`](crate::Rule::quotas).
 
+mod budget;
 mod grant;
 mod holder;
 mod in_flight;
@@ -47,7 +49,9 @@ mod spelling;
 mod terms;
 
 pub use crate::network::NetworkCut;
-pub use grant::{CalendarUnit, Grant, GrantPeriod};
+pub use budget::{Budget, ExpiredRefunds, Overage};
+pub(crate) use grant::PRIORITY;
+pub use grant::{CalendarUnit, Grant, GrantPeriod, Rollover};
 pub use holder::{Account, AccountDetails, AccountStatus, Subscription};
 pub use in_flight::{InFlightLimit, InFlightLimits};
 pub(crate) use param_limits::{Breach, BreachKind, number, plain_number};

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::alert::crossed::Subject;
 use crate::alert::monitor::{EVERY_SINK, Job, OF_GRANT, Outlet, Question, Rule, Shared};
 use crate::alert::{AlertId, AlertKind, AlertSink, AlertStore, Crossing, Delivery, WRONG_BY};
-use crate::amount::random;
+use crate::amount::{Currency, random};
 use crate::clock::Timestamp;
 use crate::credit::Balance;
 use crate::error::StoreError;
@@ -301,7 +301,7 @@ impl Shared {
             return Ok(None);
         };
         let now = self.clock.now().wall();
-        let asked = credits.balance_of(&question.account, &checks.allowance, now);
+        let asked = credits.balance_of(&question.account, &Currency::CREDITS, &checks.allowance, now);
         let balance = timeout(ANSWER, asked).await.unwrap_or_else(|_| Err(StoreError::timed_out()))?;
         let is_below = balance.credits().is_some_and(|credits| credits.get() < question.least);
         Ok(Some((balance, is_below)))

@@ -94,6 +94,13 @@ impl<T: Clock + ?Sized> Clock for Arc<T> {
     }
 }
 
+/// A clock that stands at this reading.
+impl Clock for Now {
+    fn now(&self) -> Now {
+        *self
+    }
+}
+
 /// A clock for tests whose time changes only when it is moved.
 ///
 /// Clones share their time.

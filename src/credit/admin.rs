@@ -5,9 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::account::Allowance;
-use crate::amount::Credits;
+use crate::amount::{Credits, Currency};
 use crate::clock::Timestamp;
-use crate::credit::{CreditLedger, Entry, EntryQuery};
+use crate::credit::{Bucket, BucketId, BucketTerms, CreditLedger, Entry, EntryQuery};
 use crate::error::ConfigError;
 use crate::future::StoreFuture;
 use crate::name::AccountId;
@@ -17,15 +17,18 @@ use crate::name::AccountId;
 pub enum Balance {
     /// A limited number of credits. Open charges are already subtracted.
     Limited(Credits),
+    /// A debt of this number of credits: a balance below zero. No charge is posted until credits have paid it.
+    Owed(Credits),
     /// No limit: nothing is charged.
     Unlimited,
 }
 
 impl Balance {
-    /// Returns the number of credits, or `None` if there is no limit.
+    /// Returns the number of credits that can be spent, or `None` if there is no limit.
     pub fn credits(self) -> Option<Credits> {
         match self {
             Self::Limited(credits) => Some(credits),
+            Self::Owed(_) => Some(Credits::ZERO),
             Self::Unlimited => None,
         }
     }
@@ -35,6 +38,7 @@ impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Limited(credits) => credits.fmt(f),
+            Self::Owed(debt) => write!(f, "-{debt}"),
             Self::Unlimited => f.write_str("unlimited"),
         }
     }
@@ -89,14 +93,34 @@ impl fmt::Display for AdjustmentId {
 }
 
 /// The kind of a manual balance change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AdjustmentKind {
-    /// Adds this amount.
+    /// Adds this amount, as a purchase that does not expire.
     TopUp(Credits),
-    /// Subtracts this amount, if the balance is large enough.
+    /// Adds this amount, in a bucket on these terms.
+    TopUpInto {
+        /// The amount.
+        amount: Credits,
+        /// The terms of the bucket.
+        terms: BucketTerms,
+    },
+    /// Subtracts this amount, if the balance is large enough. The amount is drawn like a charge.
     Deduct(Credits),
-    /// Sets the balance to this amount, whatever it was. An account without limit has a limit from then on. The
-    /// account's open leased blocks are closed at their committed amounts.
+    /// Subtracts all credits that are left in a bucket.
+    Expire(BucketId),
+    /// Moves credits from a bucket to a new bucket, if they are there.
+    Move {
+        /// The bucket that the credits are taken from.
+        from: BucketId,
+        /// The amount.
+        amount: Credits,
+        /// The terms of the new bucket.
+        terms: BucketTerms,
+    },
+    /// Sets the balance to this amount, whatever it was. The main bucket then has the amount. All other buckets are
+    /// emptied, and a debt is cancelled. An account without limit has a limit from then on. The account's open leased
+    /// blocks are closed at their committed amounts.
     Set(Credits),
     /// Removes the limit: nothing is charged from then on, and the previous balance is discarded.
     MakeUnlimited,
@@ -106,6 +130,9 @@ impl fmt::Display for AdjustmentKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TopUp(amount) => write!(f, "top up {amount}"),
+            Self::TopUpInto { amount, terms } => write!(f, "top up {amount} ({})", terms.kind),
+            Self::Expire(bucket) => write!(f, "expire bucket {bucket}"),
+            Self::Move { from, amount, .. } => write!(f, "move {amount} from bucket {from}"),
             Self::Deduct(amount) => write!(f, "deduct {amount}"),
             Self::Set(amount) => write!(f, "set {amount}"),
             Self::MakeUnlimited => f.write_str("make unlimited"),
@@ -121,6 +148,8 @@ pub struct Adjustment<'a> {
     pub id: AdjustmentId,
     /// The account whose balance is changed.
     pub account: &'a AccountId,
+    /// The currency of the credits. Defaults to [`Currency::CREDITS`].
+    pub currency: &'a Currency,
     /// The change.
     pub kind: AdjustmentKind,
     /// The allowance of the account's plan: its grant and the grant's period.
@@ -138,12 +167,13 @@ impl<'a> Adjustment<'a> {
         allowance: &'a Allowance,
         now: Timestamp,
     ) -> Self {
-        Self { id, account, kind, allowance, now }
+        Self { id, account, currency: &Currency::CREDITS, kind, allowance, now }
     }
 }
 
 /// The outcome of an adjustment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 #[must_use = "an adjustment may have been rejected"]
 pub enum Adjusted {
     /// The adjustment was applied.
@@ -163,9 +193,10 @@ pub enum Adjusted {
         /// The adjustment that was applied.
         made: AdjustmentKind,
     },
-    /// The balance is smaller than the amount to deduct: nothing was changed.
+    /// The balance is smaller than the amount to deduct, or the bucket has less than the amount to move: nothing was
+    /// changed.
     Insufficient {
-        /// The current balance.
+        /// The current balance, or the amount in the bucket.
         balance: Credits,
     },
     /// The balance plus the open charges would be above [`Credits::MAX`]: nothing was changed.
@@ -175,6 +206,12 @@ pub enum Adjusted {
     },
     /// The account has no limit, so nothing can be added or subtracted: nothing was changed. Set its balance first.
     Unlimited,
+    /// The new bucket would expire before it starts, or has expired already: nothing was changed.
+    Expired,
+    /// The account has 256 buckets with credits in this currency: nothing was changed.
+    TooManyBuckets,
+    /// The account has no bucket with this id and with credits: nothing was changed.
+    UnknownBucket,
 }
 
 /// Reads balances and changes them manually.
@@ -185,15 +222,21 @@ pub enum Adjusted {
 ///
 /// - **Atomic.** [`adjust`](CreditAdmin::adjust) is one read-decide-write with respect to charges, settlements and
 ///   other adjustments. It first applies a [`Grant`](crate::account::Grant) that is due, as a charge does, and then the
-///   change. A balance is never negative. A balance plus its open charges is never above [`Credits::MAX`]. A change
-///   that would break either bound is rejected, and the rejection is a value, not an `Err`.
+///   change. A balance is never negative, but for a debt that [`Overage::Debt`](crate::account::Overage) allows. A
+///   balance plus its open charges is never above [`Credits::MAX`]. A change that would break either bound is rejected,
+///   and the rejection is a value, not an `Err`.
 /// - **Idempotent by id.** The same adjustment under the same id is applied once. A repetition is answered with the
 ///   balance after the first application. A different kind or amount under that id is rejected. A rejected adjustment is
 ///   not recorded and may be tried again. A ledger records at least the last 1,024 adjustments of an account and
 ///   documents their number.
 /// - **Conserved.** The conservation rule of [`CreditLedger`] also holds with adjustments included. Every change of a
-///   balance writes an entry in the same step, and so does every adjustment. A call that changes nothing need not write
-///   one. The sum of the entries up to any number equals the balance at that entry.
+///   bucket writes an entry in the same step, and so does every adjustment. A call that changes nothing need not write
+///   one. The sum of the entries up to any number equals the balance at that entry, and the sum of a bucket's entries
+///   equals the amount in it.
+/// - **Buckets.** A top-up makes a bucket. A top-up never changes the main bucket. The credits that are left in a bucket
+///   at its expiry leave it then, at that exact millisecond. An account has at most 256 buckets with credits in each
+///   currency. A ledger without buckets has one balance, and refuses what needs a bucket with an `Err`.
+/// - **Debt.** Credits that are added pay a debt first.
 /// - **Without limit.** A charge to an account without limit is posted with no balance and is not stored. Its
 ///   settlement or refund changes nothing, even after the account has a limit again. A charge that was taken before the
 ///   limit was removed and is closed while there is none returns nothing.
@@ -209,7 +252,26 @@ pub trait CreditAdmin: CreditLedger {
     ///
     /// For an unknown account, the balance is the one that its first charge would see. Under a plan without limit,
     /// every account is without limit.
-    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance>;
+    fn balance_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Balance>;
+
+    /// Returns the buckets of an account at a given time under the allowance of its plan: first those that can be spent,
+    /// in the order of drawing, then those that have not started.
+    ///
+    /// It includes a grant that is due, and leaves out buckets that have expired. It writes nothing. Buckets without
+    /// credits are left out but for the main bucket. An account without limit has no buckets.
+    fn buckets_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Vec<Bucket>>;
 
     /// Returns the entries that a query selects, newest first.
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>>;
@@ -235,8 +297,24 @@ pub trait CreditAdmin: CreditLedger {
 }
 
 impl<T: CreditAdmin + ?Sized> CreditAdmin for Arc<T> {
-    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
-        (**self).balance_of(account, allowance, now)
+    fn balance_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Balance> {
+        (**self).balance_of(account, currency, allowance, now)
+    }
+
+    fn buckets_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Vec<Bucket>> {
+        (**self).buckets_of(account, currency, allowance, now)
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {

@@ -107,7 +107,7 @@ impl BalanceState {
     /// Returns the balance after an adjustment.
     ///
     /// Open charges may be returned, so they need room below the maximum too.
-    pub(super) fn decide(&self, kind: AdjustmentKind) -> Result<Balance, Adjusted> {
+    pub(super) fn decide(&self, kind: &AdjustmentKind) -> Result<Balance, Adjusted> {
         let balance = self.balance;
         let with_room = |sum: Option<Credits>| {
             let fits = sum.filter(|sum| sum.checked_add(self.held).is_some());
@@ -115,12 +115,16 @@ impl BalanceState {
         };
         match kind {
             AdjustmentKind::MakeUnlimited => Ok(Balance::Unlimited),
-            AdjustmentKind::Set(amount) => with_room(Some(amount)),
+            AdjustmentKind::Set(amount) => with_room(Some(*amount)),
             _ if self.unlimited => Err(Adjusted::Unlimited),
-            AdjustmentKind::TopUp(amount) => with_room(balance.checked_add(amount)),
+            AdjustmentKind::TopUp(amount) => with_room(balance.checked_add(*amount)),
             AdjustmentKind::Deduct(amount) => {
-                let rest = balance.checked_sub(amount).map(Balance::Limited);
+                let rest = balance.checked_sub(*amount).map(Balance::Limited);
                 rest.ok_or(Adjusted::Insufficient { balance })
+            }
+            // The ledger has refused these adjustments: see `one_bucket`.
+            AdjustmentKind::TopUpInto { .. } | AdjustmentKind::Expire(_) | AdjustmentKind::Move { .. } => {
+                Err(Adjusted::UnknownBucket)
             }
         }
     }

@@ -26,7 +26,7 @@ impl Due {
 
     /// Returns the next due time by the current clocks.
     #[inline]
-    fn next(&self) -> Timestamp {
+    pub(super) fn next(&self) -> Timestamp {
         self.again.unwrap_or(self.at)
     }
 

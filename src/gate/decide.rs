@@ -940,6 +940,11 @@ fn posted(spent: &mut RequestCharges, core: &Core, cost: Credits, charged: &Char
             spent.forget_charge(core);
             Err(Denial::because(DenialKind::CreditsExhausted, Cause::Balance { balance, cost }))
         }
+        // A gate sets no budgets: a ledger may have budgets of its own.
+        Charged::OverBudget { left: balance, .. } => {
+            spent.forget_charge(core);
+            Err(Denial::because(DenialKind::CreditsExhausted, Cause::Balance { balance, cost }))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::account::ResolvedTerms;
 use crate::account::Terms;
 use crate::account::WindowStatus;
 use crate::amount::{ChargeId, Credits};
+use crate::credit::{Refund, Settlement};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::gate::detach::{detach, surviving};
@@ -176,9 +177,11 @@ impl AdmittedKey {
         }
         let ledger = &core.ledger;
         let ending = guard("a ledger", || match outcome {
-            Outcome::Served => ledger.settle(account, open.id, open.amount),
-            Outcome::ServedAt(_) => ledger.settle(account, open.id, outcome.cost(open.amount)),
-            Outcome::Failed => ledger.refund(account, open.id),
+            Outcome::Served | Outcome::ServedAt(_) => {
+                let cost = outcome.cost(open.amount);
+                ledger.settle(&Settlement::new(account, open.id, cost, &*core.clock))
+            }
+            Outcome::Failed => ledger.refund(&Refund::new(account, open.id, &*core.clock)),
         });
         ending.unwrap_or_else(|Panicked| StoreFuture::failed(StoreError::panicked()))
     }
@@ -203,7 +206,8 @@ impl AdmittedKey {
                 return ended;
             }
             if outcome != Outcome::Failed
-                && let Ok(refund) = guard("a ledger", || core.ledger.refund(&record.account, id))
+                && let Ok(refund) =
+                    guard("a ledger", || core.ledger.refund(&Refund::new(&record.account, id, &*core.clock)))
                 && let Err(error) = core.measured(|metrics| &metrics.refund, refund).await
             {
                 trace::unsettled(&error);

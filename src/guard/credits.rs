@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::Resilient;
-use super::pending_settlements::Settlement;
+use super::pending_settlements::Closing;
 use crate::account::{Account, Allowance};
-use crate::amount::{ChargeId, Credits};
+use crate::amount::{ChargeId, Credits, Currency};
 use crate::clock::Timestamp;
 use crate::credit::{
-    Adjusted, Adjustment, Balance, Charge, Charged, CreditAdmin, CreditLeasing, CreditLedger, Entry,
-    EntryQuery,
+    Adjusted, Adjustment, Balance, Bucket, Charge, Charged, CreditAdmin, CreditLeasing, CreditLedger, Entry,
+    EntryQuery, Refund, Settlement,
 };
 use crate::future::StoreFuture;
 use crate::name::AccountId;
@@ -19,15 +19,15 @@ impl<T: CreditLedger> CreditLedger for Resilient<T> {
         self.ask_once(charge.id, |ledger| ledger.charge(charge))
     }
 
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.close(Settlement::new(account, id, Some(cost)))
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        self.close(Closing::of_settlement(settlement))
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        if self.shared.unsent.take(id) {
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        if self.shared.unsent.take(refund.id) {
             return StoreFuture::ready(());
         }
-        self.close(Settlement::new(account, id, None))
+        self.close(Closing::of_refund(refund))
     }
 
     fn is_failing(&self) -> bool {
@@ -52,8 +52,24 @@ impl<T: CreditLedger> Resilient<T> {
 }
 
 impl<T: CreditAdmin> CreditAdmin for Resilient<T> {
-    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
-        self.ask(|ledger| ledger.balance_of(account, allowance, now))
+    fn balance_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Balance> {
+        self.ask(|ledger| ledger.balance_of(account, currency, allowance, now))
+    }
+
+    fn buckets_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Vec<Bucket>> {
+        self.ask(|ledger| ledger.buckets_of(account, currency, allowance, now))
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {

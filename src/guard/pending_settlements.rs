@@ -7,33 +7,70 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Resilient;
-use crate::account::Account;
-use crate::amount::{ChargeId, Credits};
-use crate::credit::CreditLedger;
+use crate::account::{Account, Allowance, ExpiredRefunds, Overage};
+use crate::amount::{ChargeId, Credits, Currency};
+use crate::clock::Now;
+use crate::credit::{CreditLedger, Refund, Settlement};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::trace;
 
 /// The closing of a charge: a settlement at a cost, or a refund.
 #[derive(Debug, Clone)]
-pub(super) struct Settlement {
+pub(super) struct Closing {
     account: Account,
+    currency: Currency,
     id: ChargeId,
-    cost: Option<Credits>,
+    /// The cost and the terms of a settlement; `None` for a refund.
+    settlement: Option<(Credits, Allowance, Overage)>,
+    expired_refunds: ExpiredRefunds,
+    /// The time of the closing, which a later attempt does not change.
+    now: Now,
 }
 
-impl Settlement {
-    pub(super) fn new(account: &Account, id: ChargeId, cost: Option<Credits>) -> Self {
-        // A ledger uses only the account's id, so the other fields are not copied.
-        Self { account: Account::new(account.id.clone(), account.plan.clone()), id, cost }
+impl Closing {
+    pub(super) fn of_settlement(settlement: &Settlement<'_>) -> Self {
+        Self {
+            account: id_of(settlement.account),
+            currency: settlement.currency.clone(),
+            id: settlement.id,
+            settlement: Some((settlement.cost, settlement.allowance.clone(), settlement.overage)),
+            expired_refunds: settlement.expired_refunds,
+            now: settlement.clock.now(),
+        }
+    }
+
+    pub(super) fn of_refund(refund: &Refund<'_>) -> Self {
+        Self {
+            account: id_of(refund.account),
+            currency: refund.currency.clone(),
+            id: refund.id,
+            settlement: None,
+            expired_refunds: refund.expired_refunds,
+            now: refund.clock.now(),
+        }
+    }
+
+    fn is_settlement(&self) -> bool {
+        self.settlement.is_some()
     }
 
     fn ask(&self, ledger: &impl CreditLedger) -> StoreFuture<()> {
-        match self.cost {
-            Some(cost) => ledger.settle(&self.account, self.id, cost),
-            None => ledger.refund(&self.account, self.id),
+        if let Some((cost, allowance, overage)) = &self.settlement {
+            let mut settlement = Settlement::new(&self.account, self.id, *cost, &self.now);
+            (settlement.currency, settlement.allowance) = (&self.currency, allowance);
+            (settlement.overage, settlement.expired_refunds) = (*overage, self.expired_refunds);
+            return ledger.settle(&settlement);
         }
+        let mut refund = Refund::new(&self.account, self.id, &self.now);
+        (refund.currency, refund.expired_refunds) = (&self.currency, self.expired_refunds);
+        ledger.refund(&refund)
     }
+}
+
+/// Returns an account with the same id. A ledger uses only the id, so the other fields are not copied.
+fn id_of(account: &Account) -> Account {
+    Account::new(account.id.clone(), account.plan.clone())
 }
 
 /// The closings that wait for the ledger.
@@ -47,8 +84,8 @@ pub(super) struct PendingSettlements {
 
 #[derive(Debug, Default)]
 struct Queue {
-    settlements: VecDeque<Settlement>,
-    refunds: VecDeque<Settlement>,
+    settlements: VecDeque<Closing>,
+    refunds: VecDeque<Closing>,
     /// The ids of the charges that wait to be closed. They prevent a repeated closing from being kept twice.
     ids: HashSet<ChargeId>,
     /// True if a task is sending the closings.
@@ -73,39 +110,39 @@ impl Queue {
     /// Adds a closing.
     ///
     /// Returns an error if there was no room, so that this closing or an older refund is left to the sweep.
-    fn add(&mut self, settlement: Settlement, most: usize) -> Result<(), StoreError> {
-        if self.ids.contains(&settlement.id) {
+    fn add(&mut self, closing: Closing, most: usize) -> Result<(), StoreError> {
+        if self.ids.contains(&closing.id) {
             return Ok(());
         }
         let mut added = Ok(());
         if self.ids.len() >= most {
             // Drop a refund, since the sweep does what the refund would have done. A settlement is worth more.
-            let refund = if settlement.cost.is_some() { self.refunds.pop_front() } else { None };
+            let refund = if closing.is_settlement() { self.refunds.pop_front() } else { None };
             let Some(refund) = refund else { return Err(StoreError::overloaded()) };
             self.ids.remove(&refund.id);
             added = Err(StoreError::overloaded());
         }
-        self.ids.insert(settlement.id);
-        if settlement.cost.is_some() {
-            self.settlements.push_back(settlement);
+        self.ids.insert(closing.id);
+        if closing.is_settlement() {
+            self.settlements.push_back(closing);
         } else {
-            self.refunds.push_back(settlement);
+            self.refunds.push_back(closing);
         }
         added
     }
 
-    fn next(&mut self) -> Option<Settlement> {
-        let settlement = self.settlements.pop_front().or_else(|| self.refunds.pop_front())?;
-        self.ids.remove(&settlement.id);
-        Some(settlement)
+    fn next(&mut self) -> Option<Closing> {
+        let closing = self.settlements.pop_front().or_else(|| self.refunds.pop_front())?;
+        self.ids.remove(&closing.id);
+        Some(closing)
     }
 }
 
 impl<T: CreditLedger> Resilient<T> {
     /// Closes a charge, now or as soon as the ledger answers.
-    pub(super) fn close(&self, settlement: Settlement) -> StoreFuture<()> {
-        let mut asked = self.ask_to_close(&settlement);
-        let mut unsettled = OpenSettlement { guard: self.clone(), settlement: Some(settlement) };
+    pub(super) fn close(&self, closing: Closing) -> StoreFuture<()> {
+        let mut asked = self.ask_to_close(&closing);
+        let mut unsettled = OpenSettlement { guard: self.clone(), closing: Some(closing) };
         if let Some(answer) = asked.take_ready() {
             return unsettled.hear(answer).into();
         }
@@ -118,8 +155,8 @@ impl<T: CreditLedger> Resilient<T> {
     /// Sends a closing.
     ///
     /// The bound on waiting calls does not apply to it.
-    fn ask_to_close(&self, settlement: &Settlement) -> StoreFuture<()> {
-        self.send(usize::MAX, |ledger| settlement.ask(ledger)).unwrap_or_else(StoreFuture::failed)
+    fn ask_to_close(&self, closing: &Closing) -> StoreFuture<()> {
+        self.send(usize::MAX, |ledger| closing.ask(ledger)).unwrap_or_else(StoreFuture::failed)
     }
 
     /// Tries every failed settlement and refund once more, at once. Call it at shutdown.
@@ -177,16 +214,16 @@ impl<T: CreditLedger> Resilient<T> {
     }
 
     fn next_unsettled(&self) -> Option<OpenSettlement<T>> {
-        let settlement = self.shared.pending_settlements.lock().next()?;
-        Some(OpenSettlement { guard: self.clone(), settlement: Some(settlement) })
+        let closing = self.shared.pending_settlements.lock().next()?;
+        Some(OpenSettlement { guard: self.clone(), closing: Some(closing) })
     }
 
     /// Keeps a closing, and starts the task that sends it unless one is running.
     ///
     /// Outside a tokio runtime, the next closing that is kept inside one starts the task.
-    fn keep(&self, settlement: Settlement) {
+    fn keep(&self, closing: Closing) {
         let mut kept = self.shared.pending_settlements.lock();
-        if let Err(error) = kept.add(settlement, self.shared.pending_settlements.most) {
+        if let Err(error) = kept.add(closing, self.shared.pending_settlements.most) {
             trace::unsettled(&error);
         }
         if kept.carried {
@@ -204,21 +241,21 @@ impl<T: CreditLedger> Resilient<T> {
 /// A closing that is kept if it is dropped before it succeeds, because it failed or because its caller stopped waiting.
 struct OpenSettlement<T: CreditLedger> {
     guard: Resilient<T>,
-    settlement: Option<Settlement>,
+    closing: Option<Closing>,
 }
 
 impl<T: CreditLedger> OpenSettlement<T> {
     /// Sends the closing.
     async fn ask(mut self) -> Result<(), StoreError> {
-        let Some(settlement) = &self.settlement else { return Ok(()) };
-        let answer = self.guard.ask_to_close(settlement).await;
+        let Some(closing) = &self.closing else { return Ok(()) };
+        let answer = self.guard.ask_to_close(closing).await;
         self.hear(answer)
     }
 
     fn hear(&mut self, answer: Result<(), StoreError>) -> Result<(), StoreError> {
         // An invalid answer stays invalid if the call is repeated: leave the charge to the ledger's sweep.
         if answer.as_ref().map_or_else(StoreError::is_answer, |()| true) {
-            self.settlement = None;
+            self.closing = None;
         }
         answer
     }
@@ -226,8 +263,8 @@ impl<T: CreditLedger> OpenSettlement<T> {
 
 impl<T: CreditLedger> Drop for OpenSettlement<T> {
     fn drop(&mut self) {
-        if let Some(settlement) = self.settlement.take() {
-            self.guard.keep(settlement);
+        if let Some(closing) = self.closing.take() {
+            self.guard.keep(closing);
         }
     }
 }

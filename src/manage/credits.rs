@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::account::{Account, Allowance};
-use crate::amount::Credits;
+use crate::amount::{Credits, Currency};
 use crate::audit::{Action, Actor, AuditSink};
 use crate::credit::{
     Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin, Entry, EntryQuery,
@@ -121,7 +121,7 @@ impl CreditManager {
     /// Returns an error if the account is unknown, if its plan is not configured, or if the store or the ledger fails.
     pub async fn balance(&self, account: &AccountId) -> Result<Balance, ManageError> {
         let allowance = self.allowance(account).await?;
-        Ok(self.credits.balance_of(account, &allowance, self.context.now()).await?)
+        Ok(self.credits.balance_of(account, &Currency::CREDITS, &allowance, self.context.now()).await?)
     }
 
     /// Lists the entries of an account's balance, newest first, page by page, as far back as the ledger keeps them.
@@ -232,13 +232,13 @@ impl CreditManager {
         let owner = self.account(account).await?;
         let allowance = &plan_of(&self.context.gate, &owner)?.credits;
         let adjustment = Adjustment::new(id.clone(), account, kind, allowance, self.context.now());
-        let (holder, by) = (account.clone(), id.clone());
+        let (holder, by, made) = (account.clone(), id.clone(), adjustment.kind.clone());
         let adjusted = self.telling(self.credits.adjust(&adjustment), owner);
         let adjusted = self.context.carry(adjusted, move |context, adjusted| {
             if let Adjusted::Done { before, balance } = adjusted
                 && before != balance
             {
-                let detail = format!("{kind}: from {before} to {balance}, by `{by}`");
+                let detail = format!("{made}: from {before} to {balance}, by `{by}`");
                 context.record_audit(Action::CreditsAdjusted, None, Some(&holder), Some(detail));
             }
         });
@@ -251,6 +251,12 @@ impl CreditManager {
                 Err(ManageError::invalid("amount", problem))
             }
             Adjusted::Unlimited => Err(ManageError::UnlimitedCredits),
+            Adjusted::Expired => Err(ManageError::invalid("expires", "must be after now and after `valid_from`")),
+            Adjusted::TooManyBuckets => {
+                let problem = "the account has 256 buckets with credits: set its balance, or wait until some are spent";
+                Err(ManageError::invalid("amount", problem))
+            }
+            Adjusted::UnknownBucket => Err(ManageError::NotFound("bucket")),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::account::{InFlightLimit, ParamLimits, QuotaScope, Quotas};
 use crate::clock::{Now, Timestamp};
-use crate::credit::Balance;
+use crate::credit::{Balance, Currency};
 use crate::gate::Gate;
 use crate::key::{KeyId, KeyRecord, PathPattern};
 use crate::limit::{Draw, RateLimiter};
@@ -93,7 +93,7 @@ impl Gate {
         };
         let account = &record.account;
         let balance = match self.credit_admin() {
-            Some(credits) => Some(credits.balance_of(&account.id, &terms.plan.credits, now.wall()).await?),
+            Some(credits) => Some(credits.balance_of(&account.id, &Currency::CREDITS, &terms.plan.credits, now.wall()).await?),
             None => None,
         };
         Ok(KeyUsage {

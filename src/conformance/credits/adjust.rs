@@ -170,7 +170,7 @@ async fn a_repeated_adjustment_is_answered_by_the_balance_it_came_to(ledger: Adm
         (AdjustmentKind::MakeUnlimited, Balance::Unlimited),
     ] {
         let id = fresh::adjustment()?;
-        same("made", balance_of(test_account.adjust(&id, kind).await?), Some(balance))?;
+        same("made", balance_of(test_account.adjust(&id, kind.clone()).await?), Some(balance))?;
         let later = fresh::adjustment()?;
         let _meanwhile = test_account.adjust(&later, top_up(1)).await?;
         same("made again", test_account.adjust(&id, kind).await?, Adjusted::Repeated { balance })?;
@@ -294,7 +294,7 @@ async fn a_balance_is_never_above_the_largest_amount(ledger: Admin) -> Verdict {
     same(
         "one more, with all of it open",
         test_account.adjust(&fresh::adjustment()?, top_up(1)).await?,
-        held,
+        held.clone(),
     )?;
     same("set to one, with all of it open", test_account.adjust(&fresh::adjustment()?, set(1)).await?, held)?;
     test_account.refund(id).await?;

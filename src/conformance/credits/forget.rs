@@ -102,7 +102,7 @@ async fn folding_again_changes_nothing(ledger: Admin) -> Verdict {
 async fn folding_leaves_open_charges_and_ids(ledger: Admin) -> Verdict {
     let (test_account, id) = (old(&ledger).await?, fresh::adjustment()?);
     let kind = AdjustmentKind::TopUp(Credits::new(10));
-    let _made = test_account.adjust(&id, kind).await?;
+    let _made = test_account.adjust(&id, kind.clone()).await?;
     let (settled, refunded) = (test_account.take(30).await?, test_account.take(40).await?);
     ledger.forget_entries(FOLDED).await?;
     test_account.settle(settled, 10).await?;

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::{Account, Allowance, Grant, GrantPeriod};
-use crate::amount::{ChargeId, Credits};
+use crate::amount::{ChargeId, Credits, Currency};
 use crate::clock::{Now, Timestamp};
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Suite, Verdict, same};
 use crate::credit::{
-    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Charge, Charged, CreditAdmin, CreditLedger,
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Charge, Charged, CreditAdmin, CreditLedger, Refund,
+    Settlement,
 };
 use crate::future::StoreFuture;
 
@@ -78,6 +79,11 @@ impl<L: ?Sized> TestAccount<L> {
         Self { now: self.now.saturating_add(time), ..self.clone() }
     }
 
+    /// Returns the reading of a clock at the time of the calls.
+    fn reading(&self) -> Now {
+        Now::new(self.now, Duration::ZERO)
+    }
+
     /// Returns the same account on a plan that grants the amount at every period.
     fn on(&self, amount: u64, period: Duration) -> Result<Self, Fault> {
         let period = GrantPeriod::every(period).map_err(|error| Fault::new(error.to_string()))?;
@@ -94,16 +100,16 @@ impl<L: ?Sized> Clone for TestAccount<L> {
 
 impl<L: CreditLedger + ?Sized> TestAccount<L> {
     fn charge(&self, id: ChargeId, amount: u64) -> StoreFuture<Charged> {
-        let now = Now::new(self.now, Duration::ZERO);
-        self.ledger.charge(&Charge::new(id, &self.account, Credits::new(amount), &self.allowance, now))
+        let amount = Credits::new(amount);
+        self.ledger.charge(&Charge::new(id, &self.account, amount, &self.allowance, self.reading()))
     }
 
     fn settle(&self, id: ChargeId, cost: u64) -> StoreFuture<()> {
-        self.ledger.settle(&self.account, id, Credits::new(cost))
+        self.ledger.settle(&Settlement::new(&self.account, id, Credits::new(cost), &self.reading()))
     }
 
     fn refund(&self, id: ChargeId) -> StoreFuture<()> {
-        self.ledger.refund(&self.account, id)
+        self.ledger.refund(&Refund::new(&self.account, id, &self.reading()))
     }
 
     /// Makes a charge under a new id, and returns the id.
@@ -120,7 +126,7 @@ impl<L: CreditLedger + ?Sized> TestAccount<L> {
     async fn balance(&self) -> Result<u64, Fault> {
         match self.charge(fresh::charge(), Credits::MAX.get()).await? {
             Charged::Insufficient { balance } => Ok(balance.get()),
-            posted @ Charged::Posted { .. } => {
+            posted => {
                 Err(Fault::new(format!("a charge of all the credits that can be: found {posted:?}")))
             }
         }
@@ -146,7 +152,7 @@ impl TestAccount<dyn CreditAdmin> {
 
     /// Adjusts the balance under a new id.
     async fn make(&self, kind: AdjustmentKind) -> Verdict {
-        let adjusted = self.adjust(&fresh::adjustment()?, kind).await?;
+        let adjusted = self.adjust(&fresh::adjustment()?, kind.clone()).await?;
         if matches!(adjusted, Adjusted::Done { .. }) {
             return Ok(());
         }
@@ -154,7 +160,7 @@ impl TestAccount<dyn CreditAdmin> {
     }
 
     async fn read(&self) -> Result<Balance, Fault> {
-        Ok(self.ledger.balance_of(&self.account.id, &self.allowance, self.now).await?)
+        Ok(self.ledger.balance_of(&self.account.id, &Currency::CREDITS, &self.allowance, self.now).await?)
     }
 
     async fn expect(&self, what: &str, expected: u64) -> Verdict {

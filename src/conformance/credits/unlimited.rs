@@ -44,7 +44,7 @@ async fn an_account_without_limit_has_nothing_to_add_to(ledger: Admin) -> Verdic
     let test_account = TestAccount::bare(ledger);
     test_account.make(AdjustmentKind::MakeUnlimited).await?;
     for kind in [AdjustmentKind::TopUp(Credits::new(5)), AdjustmentKind::Deduct(Credits::new(5))] {
-        let refused = test_account.adjust(&fresh::adjustment()?, kind).await?;
+        let refused = test_account.adjust(&fresh::adjustment()?, kind.clone()).await?;
         same(&format!("{kind}"), refused, Adjusted::Unlimited)?;
     }
     same("the balance", test_account.read().await?, Balance::Unlimited)

@@ -7,11 +7,15 @@ use super::direct_charge::DirectCharge;
 use super::leased_balance::{Closed, LeasedBalance, Spent};
 use crate::account::Account;
 use crate::amount::{ChargeId, Credits};
-use crate::credit::{Charge, Charged, CreditAdmin, CreditLeasing, CreditLedger};
+use crate::credit::{Charge, Charged, CreditAdmin, CreditLeasing, CreditLedger, Refund, Settlement};
 use crate::future::StoreFuture;
 
 impl<T: CreditLeasing> CreditLedger for LeasedLedger<T> {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        // Leased credits have no budgets, and only the default currency is leased.
+        if charge.budget.is_some() || !charge.currency.is_default() {
+            return self.0.authority.charge(charge);
+        }
         if let Some(leased_balance) = charge.account.state().get::<LeasedBalance>(self.0.owner)
             && let Spent::Here { balance, low: false } =
                 leased_balance.lock().spend(charge.id, charge.amount, charge.now)
@@ -21,17 +25,17 @@ impl<T: CreditLeasing> CreditLedger for LeasedLedger<T> {
         self.0.with_leased_balance(charge.account, |leased_balance| self.charge_with(leased_balance, charge))
     }
 
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        match self.close_here(account, id, cost) {
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        match self.close_here(settlement.account, settlement.id, settlement.cost) {
             Closed::Here { .. } => StoreFuture::ready(()),
-            Closed::Elsewhere => self.0.authority.settle(account, id, cost),
+            Closed::Elsewhere => self.0.authority.settle(settlement),
         }
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        match self.close_here(account, id, Credits::ZERO) {
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        match self.close_here(refund.account, refund.id, Credits::ZERO) {
             Closed::Here { .. } => StoreFuture::ready(()),
-            Closed::Elsewhere => self.0.authority.refund(account, id),
+            Closed::Elsewhere => self.0.authority.refund(refund),
         }
     }
 

@@ -94,7 +94,7 @@ impl<T: CreditLeasing> DirectCharge<T> {
                 }
                 Ok(Charged::Posted { balance: Some(balance) })
             }
-            Charged::Posted { balance: None } => Ok(Charged::Posted { balance: None }),
+            charged @ (Charged::Posted { balance: None } | Charged::OverBudget { .. }) => Ok(charged),
             Charged::Insufficient { balance } => {
                 {
                     let mut state = self.leased_balance.lock();
@@ -122,7 +122,7 @@ impl<T: CreditLeasing> DirectCharge<T> {
                     asked += 1;
                     match self.ask_again().await? {
                         Charged::Insufficient { balance: less } => balance = less,
-                        posted @ Charged::Posted { .. } => return Ok(posted),
+                        charged => return Ok(charged),
                     }
                 }
                 Fallback::ReturnBlocks | Fallback::Deny => {

@@ -11,7 +11,7 @@ use super::leased_balance::{Block, LeasedBalance, State};
 use super::{LeaseTerms, Shared};
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Now;
-use crate::credit::{Charge, Charged, CreditLeasing};
+use crate::credit::{Charge, Charged, CreditLeasing, Refund, Settlement};
 use crate::error::StoreError;
 
 /// The time for which nothing is leased after a failure of the authority.
@@ -214,7 +214,8 @@ impl<T: CreditLeasing> Shared<T> {
         id: ChargeId,
         used: u64,
     ) -> Result<(), StoreError> {
-        self.authority.settle(&leased_balance.account, id, Credits::new(used)).await?;
+        let settlement = Settlement::new(&leased_balance.account, id, Credits::new(used), &*self.clock);
+        self.authority.settle(&settlement).await?;
         if let Some(block) = leased_balance.lock().remove_block(id) {
             self.metrics.returned(block.amount, used);
         }
@@ -225,7 +226,7 @@ impl<T: CreditLeasing> Shared<T> {
     ///
     /// The refund also bars the block if its request is still on the way.
     async fn refund_block(&self, leased_balance: &LeasedBalance, id: ChargeId) -> Result<(), StoreError> {
-        match self.authority.refund(&leased_balance.account, id).await {
+        match self.authority.refund(&Refund::new(&leased_balance.account, id, &*self.clock)).await {
             // An invalid answer stays invalid if the call is repeated: leave the block to the authority's sweep.
             Err(error) if !error.is_corrupt() => Err(error),
             _ => {
@@ -256,7 +257,7 @@ impl<T: CreditLeasing> Shared<T> {
                 self.metrics.taken(amount);
             }
             // An account without limit needs no block.
-            Ok(Charged::Posted { balance: None }) => state.paused_until = ends_at,
+            Ok(Charged::Posted { balance: None } | Charged::OverBudget { .. }) => state.paused_until = ends_at,
             Ok(Charged::Insufficient { balance }) => {
                 state.record_balance(balance, &self.terms);
                 state.paused_until = now.elapsed().saturating_add(PAUSE);

@@ -2,27 +2,48 @@
 
 use std::sync::Arc;
 
+use super::state::State;
 use super::{MemoryLedger, lock};
 use crate::account::Allowance;
+use crate::amount::Currency;
 use crate::clock::Timestamp;
-use crate::credit::balance_state::BalanceState;
-use crate::credit::{Adjusted, Adjustment, Balance, CreditAdmin, Entry, EntryQuery};
+use crate::credit::model::Model;
+use crate::credit::{Adjusted, Adjustment, Balance, Bucket, CreditAdmin, Entry, EntryQuery};
 use crate::future::StoreFuture;
 use crate::name::AccountId;
 
 impl CreditAdmin for MemoryLedger {
-    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
-        let known = self.look(account.as_str(), |state| state.balance_at(allowance, now));
-        StoreFuture::ready(known.unwrap_or_else(|| BalanceState::new().balance_at(allowance, now)))
+    fn balance_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Balance> {
+        let known = self.look(account.as_str(), currency, |state| state.balance_at(allowance, now));
+        StoreFuture::ready(known.unwrap_or_else(|| Model::new().balance_at(allowance, now)))
+    }
+
+    fn buckets_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Vec<Bucket>> {
+        let known = self.look(account.as_str(), currency, |state| state.buckets_at(allowance, now));
+        StoreFuture::ready(known.unwrap_or_else(|| Model::new().buckets_at(allowance, now)))
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
-        let entries = self.look(query.account.as_str(), |state| state.newest(query.before, query.limit));
+        let newest = |state: &State| state.newest(query.before, query.limit);
+        let entries = self.look(query.account.as_str(), &query.currency, newest);
         StoreFuture::ready(entries.unwrap_or_default())
     }
 
     fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
-        StoreFuture::ready(self.work(adjustment.account.as_str(), |state| state.adjust(adjustment)).0)
+        let adjust = |state: &mut State| state.of(adjustment.currency).adjust(adjustment);
+        StoreFuture::ready(self.work(adjustment.account.as_str(), adjust).0)
     }
 
     fn erase_balance(&self, account: &AccountId) -> StoreFuture<bool> {

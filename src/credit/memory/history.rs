@@ -1,27 +1,26 @@
 //! The history of accounts: their last entries, and the ids of their last adjustments.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::amount::Credits;
 use crate::clock::Timestamp;
-use crate::credit::{AdjustmentId, AdjustmentKind, Balance, Entry, EntryKind};
+use crate::credit::model::Change;
+use crate::credit::{AdjustmentId, AdjustmentKind, Balance, BucketId, Entry, EntryKind};
 
 /// A stored entry of an account.
-///
-/// While an account has no limit, its only entries are those that removed the limit, so `balance` needs no value for "no
-/// limit".
 #[derive(Debug)]
 pub(super) struct HistoryEntry {
-    /// The number of the account in this ledger.
+    /// The number of the account and the currency in this ledger.
     pub(super) account: u64,
     /// The number of the entry in its account.
     pub(super) number: u64,
-    pub(super) at: Timestamp,
-    pub(super) kind: EntryKind,
-    pub(super) amount: i64,
-    pub(super) balance: Credits,
+    pub(super) change: Change,
 }
+
+/// The balance of a folded entry of an account without limit.
+const NO_LIMIT: i64 = i64::MIN;
 
 /// The most rings of a ledger. More rings let more threads write at once, and leave less room to each account.
 const RINGS: usize = 16;
@@ -41,6 +40,8 @@ pub(super) struct History {
     rings: Box<[Mutex<Ring>]>,
     /// The number of entries of each ring.
     most: usize,
+    /// The number of the next account.
+    next_account: AtomicU64,
 }
 
 /// A ring, and the entries that are newer than all of it.
@@ -59,7 +60,12 @@ impl History {
     /// Creates a history of at most this many entries.
     pub(super) fn keeping(most: usize) -> Self {
         let rings = 1 << (most / RING).clamp(1, RINGS).ilog2();
-        Self { rings: (0..rings).map(|_| Mutex::default()).collect(), most: most / rings }
+        Self { rings: (0..rings).map(|_| Mutex::default()).collect(), most: most / rings, next_account: AtomicU64::new(0) }
+    }
+
+    /// Returns the number of a new account.
+    pub(super) fn new_account(&self) -> u64 {
+        self.next_account.fetch_add(1, Ordering::Relaxed)
     }
 
     #[inline]
@@ -106,7 +112,7 @@ impl History {
         ring.place = ring.entries.len();
     }
 
-    /// Folds the oldest entries of each account into one.
+    /// Folds the oldest entries of each account into one for each bucket.
     ///
     /// It folds all entries of the account before the first one that is not older than `before`. Returns the number of
     /// removed entries.
@@ -148,51 +154,86 @@ impl Ring {
 
     fn fold(&mut self, before: Timestamp) -> u64 {
         self.straighten();
-        // For each account: the index of its last entry to fold, the number of those entries, and true while no entry
-        // that is not older was found.
-        let mut accounts: HashMap<u64, (usize, usize, bool)> = HashMap::new();
+        // For each account: the places of its entries to fold, and true while no entry that is not older was found.
+        let mut accounts: HashMap<u64, (Vec<usize>, bool)> = HashMap::new();
         for (place, entry) in self.entries.iter().enumerate() {
-            let (last, count, open) = accounts.entry(entry.account).or_insert((place, 0, true));
-            *open &= entry.at < before;
+            let (places, open) = accounts.entry(entry.account).or_insert((Vec::new(), true));
+            *open &= entry.change.at < before;
             if *open {
-                (*last, *count) = (place, *count + 1);
+                places.push(place);
             }
         }
-        accounts.retain(|_, (_, count, _)| *count > 1);
-        for (last, _, _) in accounts.values() {
-            self.entries[*last].fold();
+        let mut gone = HashSet::new();
+        for (places, _) in accounts.values().filter(|(places, _)| places.len() > 1) {
+            let kept = self.fold_account(places);
+            gone.extend(places.iter().copied().filter(|place| !kept.contains(place)));
         }
-        let (before, mut place) = (self.entries.len(), 0);
-        self.entries.retain(|entry| {
-            let kept = accounts.get(&entry.account).is_none_or(|(last, _, _)| place >= *last);
+        let mut place = 0;
+        self.entries.retain(|_| {
             place += 1;
-            kept
+            !gone.contains(&(place - 1))
         });
         self.place = self.entries.len();
-        (before - self.place) as u64
+        gone.len() as u64
+    }
+
+    /// Makes the last entry of each bucket with credits, and the last entry of all, represent the earlier entries at
+    /// these places. Returns the places of these entries.
+    fn fold_account(&mut self, places: &[usize]) -> Vec<usize> {
+        let Some(last) = places.last().copied() else { return Vec::new() };
+        let balance = self.entries[last].change.balance_or_no_limit();
+        let mut buckets: Vec<(BucketId, usize)> = Vec::new();
+        for place in places {
+            let id = self.entries[*place].change.bucket.id();
+            match buckets.iter_mut().find(|(known, _)| *known == id) {
+                Some((_, latest)) => *latest = *place,
+                None => buckets.push((id, *place)),
+            }
+        }
+        let has_credits = |place: &usize| balance != NO_LIMIT && self.entries[*place].change.left > 0;
+        let mut kept: Vec<usize> = buckets.iter().map(|(_, place)| *place).filter(has_credits).collect();
+        kept.push(last);
+        kept.sort_unstable();
+        kept.dedup();
+        let mut sum = 0;
+        for place in &kept {
+            let change = &mut self.entries[*place].change;
+            let left = change.left.cast_signed();
+            change.kind = EntryKind::Folded;
+            // The last entry has the whole rest, also if older entries have been overwritten.
+            change.amount = match change.bucket.id() {
+                _ if *place == last && balance == NO_LIMIT => 0,
+                _ if *place == last => balance - sum,
+                BucketId::Debt => -left,
+                _ => left,
+            };
+            sum += change.amount;
+            change.balance = if balance == NO_LIMIT { NO_LIMIT } else { sum };
+        }
+        kept
     }
 }
 
 impl HistoryEntry {
-    /// Makes the entry represent all earlier entries.
-    ///
-    /// Its amount becomes the balance, or a negative number if the account has no limit.
-    fn fold(&mut self) {
-        self.amount = match self.kind {
-            EntryKind::Unlimited(_) => -1,
-            EntryKind::Folded => self.amount,
-            _ => self.balance.get().cast_signed(),
-        };
-        self.kind = EntryKind::Folded;
-    }
-
     fn to_entry(&self) -> Entry {
-        let (amount, balance) = match self.kind {
-            EntryKind::Unlimited(_) => (self.amount, Balance::Unlimited),
-            EntryKind::Folded if self.amount < 0 => (0, Balance::Unlimited),
-            _ => (self.amount, Balance::Limited(self.balance)),
+        let change = &self.change;
+        let balance = match change.balance_or_no_limit() {
+            NO_LIMIT => Balance::Unlimited,
+            owed @ ..0 => Balance::Owed(Credits::new(owed.unsigned_abs())),
+            there => Balance::Limited(Credits::new(there.cast_unsigned())),
         };
-        Entry::new(self.number, self.at, self.kind.clone(), amount, balance)
+        let entry = Entry::new(self.number, change.at, change.kind.clone(), change.amount, balance);
+        entry.in_bucket(change.bucket.id(), Credits::new(change.left))
+    }
+}
+
+impl Change {
+    /// Returns the balance, or [`NO_LIMIT`]. The last entry of a change that removes the limit has no balance left.
+    fn balance_or_no_limit(&self) -> i64 {
+        match self.kind {
+            EntryKind::Unlimited(_) if self.balance == 0 => NO_LIMIT,
+            _ => self.balance,
+        }
     }
 }
 
@@ -207,17 +248,17 @@ pub(super) struct Adjustments {
 }
 
 impl Adjustments {
-    pub(super) fn made(&self, id: &AdjustmentId) -> Option<(AdjustmentKind, Balance)> {
-        self.made.get(id).copied()
+    pub(super) fn made(&self, id: &AdjustmentId) -> Option<(&AdjustmentKind, Balance)> {
+        self.made.get(id).map(|(kind, balance)| (kind, *balance))
     }
 
-    pub(super) fn remember(&mut self, id: &AdjustmentId, kind: AdjustmentKind, balance: Balance) {
+    pub(super) fn remember(&mut self, id: &AdjustmentId, kind: &AdjustmentKind, balance: Balance) {
         if self.order.len() >= REMEMBERED
             && let Some(oldest) = self.order.pop_front()
         {
             self.made.remove(&oldest);
         }
-        self.made.insert(id.clone(), (kind, balance));
+        self.made.insert(id.clone(), (kind.clone(), balance));
         self.order.push_back(id.clone());
     }
 }

@@ -9,6 +9,7 @@ use super::{MemoryLedger, lock};
 use crate::account::Account;
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
+use crate::credit::model::{Closing, Draws};
 use crate::credit::{Charge, Charged, CreditLeasing, EntryKind};
 use crate::future::StoreFuture;
 use crate::metrics;
@@ -17,45 +18,39 @@ use crate::metrics;
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) id: ChargeId,
-    amount: Credits,
+    draws: Draws,
     committed: Credits,
+    /// The uncommitted part that was drawn from the main bucket.
+    lent: u64,
     since: Timestamp,
-}
-
-impl Block {
-    /// Returns the part of the block that may not be spent yet.
-    fn uncommitted(&self) -> Credits {
-        self.amount.checked_sub(self.committed).unwrap_or_default()
-    }
 }
 
 impl State {
     fn lease(&mut self, asked: &Charge<'_>, committed: Credits) -> Charged {
         let posted = self.charge(asked);
-        let Some(amount) = self.open.take(asked.id) else { return posted };
-        let committed = committed.min(amount);
-        let block = Block { id: asked.id, amount, committed, since: asked.now.wall() };
-        self.amounts.lend(block.uncommitted());
-        self.blocks.push(block);
+        // A charge without limit takes nothing, so it leaves no block.
+        let Some(draws) = self.open.take(asked.id) else { return posted };
+        let committed = committed.min(Credits::new(draws.amount));
+        self.blocks.push(Block { id: asked.id, draws, committed, lent: 0, since: asked.now.wall() });
+        self.commit(asked.id, committed);
         posted
     }
 
     fn commit(&mut self, id: ChargeId, committed: Credits) -> bool {
         let Some(block) = self.blocks.iter_mut().find(|block| block.id == id) else { return false };
-        self.amounts.take_in(block.uncommitted());
-        block.committed = block.committed.max(committed).min(block.amount);
-        self.amounts.lend(block.uncommitted());
+        block.committed = block.committed.max(committed).min(Credits::new(block.draws.amount));
+        let lent = self.model.main_part_beyond(block.draws, id, block.committed.get());
+        self.model.lend(block.lent, lent);
+        block.lent = lent;
         true
     }
 
     /// Removes a block from the leased blocks.
-    ///
-    /// Returns its amount.
-    pub(super) fn take_block(&mut self, id: ChargeId) -> Option<Credits> {
+    pub(super) fn take_block(&mut self, id: ChargeId) -> Option<Draws> {
         let place = self.blocks.iter().position(|block| block.id == id)?;
         let block = self.blocks.swap_remove(place);
-        self.amounts.take_in(block.uncommitted());
-        Some(block.amount)
+        self.model.lend(block.lent, 0);
+        Some(block.draws)
     }
 
     /// Closes blocks, each at its committed amount.
@@ -64,9 +59,10 @@ impl State {
     fn close_blocks(&mut self, which: impl Fn(&Block) -> bool) -> u64 {
         let closed = self.blocks.iter().filter(|block| which(block));
         let closed: Vec<_> = closed.map(|block| (block.id, block.committed)).collect();
-        for (id, committed) in &closed {
-            let kind = if committed.is_zero() { EntryKind::Refund } else { EntryKind::Settlement };
-            self.close(*id, *committed, kind);
+        for (id, cost) in &closed {
+            let Some(draws) = self.take_block(*id) else { continue };
+            let kind = if cost.is_zero() { EntryKind::Refund } else { EntryKind::Settlement };
+            self.close(draws, &Closing { cost: *cost, kind, ..Closing::refund(*id) });
         }
         closed.len() as u64
     }
@@ -86,7 +82,9 @@ impl MemoryLedger {
         let balances = self.account_balances.pin();
         let closed = balances
             .values()
-            .map(|account_balance| lock(account_balance).close_blocks(|block| block.since < before))
+            .map(|account_balance| {
+                lock(account_balance).sum_over_all(|state| state.close_blocks(|block| block.since < before))
+            })
             .sum();
         metrics::swept("memory", closed);
         closed
@@ -95,7 +93,7 @@ impl MemoryLedger {
 
 impl CreditLeasing for MemoryLedger {
     fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
-        StoreFuture::ready(self.with(block.account, |state| state.lease(block, committed)))
+        StoreFuture::ready(self.with(block.account, |state| state.of(block.currency).lease(block, committed)))
     }
 
     fn commit(&self, account: &Account, id: ChargeId, committed: Credits) -> StoreFuture<bool> {

@@ -6,16 +6,15 @@ mod lease;
 mod state;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use history::History;
 use state::State;
 
 use crate::account::Account;
-use crate::amount::{ChargeId, Credits};
+use crate::amount::{Credits, Currency};
 use crate::clock::Timestamp;
-use crate::credit::{Balance, Charge, Charged, CreditAdmin, CreditLedger, EntryKind};
+use crate::credit::{Balance, Charge, Charged, CreditAdmin, CreditLedger, Refund, Settlement};
 use crate::future::StoreFuture;
 use crate::name::AccountId;
 use crate::state::StateOwner;
@@ -47,8 +46,6 @@ pub struct MemoryLedger {
     owner: StateOwner,
     account_balances: papaya::HashMap<AccountId, Arc<AccountBalance>>,
     history: Arc<History>,
-    /// The number of accounts that were made.
-    made: AtomicU64,
 }
 
 /// The state of an account, behind its lock.
@@ -62,14 +59,13 @@ impl MemoryLedger {
 
     /// Creates a ledger without balances that keeps about the last `entries` entries of all accounts, and never more.
     ///
-    /// An entry takes 64 bytes. They are kept in up to 16 rings, each of at least 1,024 entries, and each account writes
+    /// An entry takes 80 bytes. They are kept in up to 16 rings, each of at least 1,024 entries, and each account writes
     /// to one of the rings.
     pub fn with_entries(entries: usize) -> Self {
         Self {
             owner: StateOwner::new(),
             account_balances: papaya::HashMap::new(),
             history: Arc::new(History::keeping(entries)),
-            made: AtomicU64::new(0),
         }
     }
 
@@ -86,17 +82,19 @@ impl MemoryLedger {
     /// Open charges are subtracted, and future grants are not included. Returns `None` for an account that has no
     /// balance or no limit.
     pub fn balance(&self, account: &str) -> Option<Credits> {
-        self.look(account, State::balance).and_then(Balance::credits)
+        self.look(account, &Currency::CREDITS, State::balance).and_then(Balance::credits)
     }
 
     /// Returns the number of charges of an account that are neither settled nor refunded.
     pub fn open_charges(&self, account: &str) -> usize {
-        self.look(account, State::open_charges).unwrap_or(0)
+        self.look(account, &Currency::CREDITS, State::open_charges).unwrap_or(0)
     }
 
-    /// Reads an account's state, if there is one.
-    fn look<R>(&self, account: &str, read: impl FnOnce(&State) -> R) -> Option<R> {
-        self.account_balances.pin().get(account).map(|account_balance| read(&lock(account_balance)))
+    /// Reads an account's state in a currency, if there is one.
+    fn look<R>(&self, account: &str, currency: &Currency, read: impl FnOnce(&State) -> R) -> Option<R> {
+        let account_balances = self.account_balances.pin();
+        let state = lock(account_balances.get(account)?);
+        state.known(currency).map(read)
     }
 
     /// Runs `work` on an account's state, which is created if there is none.
@@ -116,10 +114,7 @@ impl MemoryLedger {
 
     fn account_balance(&self, account: &str) -> Arc<AccountBalance> {
         let account_balances = self.account_balances.pin();
-        let make = || {
-            let number = self.made.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Mutex::new(State::new(number, Arc::clone(&self.history))))
-        };
+        let make = || Arc::new(Mutex::new(State::new(Arc::clone(&self.history))));
         match account_balances.get(account) {
             Some(account_balance) => Arc::clone(account_balance),
             None => Arc::clone(account_balances.get_or_insert_with(account.into(), make)),
@@ -140,24 +135,18 @@ impl MemoryLedger {
         done
     }
 
-    /// Closes a charge, if there is one: an unknown account has none.
+    /// Runs `close` on an account's state, if there is one: an unknown account has no charge to close.
     #[inline]
-    fn close(
-        &self,
-        account: &Account,
-        id: ChargeId,
-        cost: Credits,
-        kind: fn(ChargeId) -> EntryKind,
-    ) -> StoreFuture<()> {
+    fn close(&self, account: &Account, close: impl Fn(&mut State)) -> StoreFuture<()> {
         if let Some(account_balance) = account.state().get::<AccountBalance>(self.owner) {
             let mut state = lock(account_balance);
             if !state.erased {
-                state.close(id, cost, kind);
+                close(&mut state);
                 return StoreFuture::ready(());
             }
         }
         if let Some(account_balance) = self.account_balances.pin().get(account.id.as_str()) {
-            lock(account_balance).close(id, cost, kind);
+            close(&mut lock(account_balance));
         }
         StoreFuture::ready(())
     }
@@ -170,15 +159,15 @@ fn lock(account_balance: &AccountBalance) -> MutexGuard<'_, State> {
 
 impl CreditLedger for MemoryLedger {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
-        StoreFuture::ready(self.with(charge.account, |state| state.charge(charge)))
+        StoreFuture::ready(self.with(charge.account, |state| state.of(charge.currency).charge(charge)))
     }
 
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.close(account, id, cost, EntryKind::Settlement)
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        self.close(settlement.account, |state| state.settle(settlement))
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.close(account, id, Credits::ZERO, EntryKind::Refund)
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        self.close(refund.account, |state| state.refund(refund))
     }
 
     fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {

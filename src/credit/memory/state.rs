@@ -1,4 +1,4 @@
-//! The balance of one account and the operations on it.
+//! The credits of one account in one currency, and the operations on them.
 //!
 //! Each call runs under the account's lock.
 
@@ -7,88 +7,148 @@ use std::sync::Arc;
 use super::history::{Adjustments, History, HistoryEntry};
 use super::lease::Block;
 use crate::account::Allowance;
-use crate::amount::{ChargeId, Credits};
+use crate::amount::{ChargeId, Credits, Currency};
 use crate::clock::Timestamp;
-use crate::credit::AdjustmentKind;
-use crate::credit::balance_state::BalanceState;
+use crate::credit::model::{Change, Closing, Draws, Model, OverBudget};
 use crate::credit::open::OpenCharges;
-use crate::credit::{Adjusted, Adjustment, Balance, Charge, Charged, Entry, EntryKind};
+use crate::credit::{
+    Adjusted, Adjustment, AdjustmentKind, Balance, Bucket, Charge, Charged, Entry, EntryKind, Refund, Settlement,
+};
 
 #[derive(Debug)]
 // The fields that every request reads come first, next to each other in memory.
 #[repr(C)]
 pub(crate) struct State {
-    pub(super) amounts: BalanceState,
-    /// True if the balance was removed permanently: a caller that still points here must look the account up again.
+    pub(super) model: Model,
+    /// True if the credits were removed permanently: a caller that still points here must look the account up again.
     pub(super) erased: bool,
-    pub(super) open: OpenCharges<Credits>,
+    pub(super) open: OpenCharges<Draws>,
+    journal: Journal,
+    /// The blocks that are leased to nodes.
+    pub(super) blocks: Vec<Block>,
+    /// Boxed and optional, because few accounts are adjusted manually.
+    adjustments: Option<Box<Adjustments>>,
+    /// The credits in other currencies than the default one.
+    others: Vec<(Currency, Self)>,
+}
+
+/// The writer of an account's entries.
+#[derive(Debug)]
+struct Journal {
     /// The number of the account in its ledger.
     account: u64,
     /// The number of the account's last entry.
     last: u64,
     history: Arc<History>,
-    /// The blocks that are leased to nodes.
-    pub(super) blocks: Vec<Block>,
-    /// Boxed and optional, because few accounts are adjusted manually.
-    adjustments: Option<Box<Adjustments>>,
+}
+
+impl Journal {
+    #[inline]
+    fn write(&mut self, change: Change) {
+        self.last += 1;
+        self.history.write(HistoryEntry { account: self.account, number: self.last, change });
+    }
 }
 
 impl State {
-    pub(super) fn new(account: u64, history: Arc<History>) -> Self {
+    pub(super) fn new(history: Arc<History>) -> Self {
         Self {
-            amounts: BalanceState::new(),
+            model: Model::new(),
             erased: false,
             open: OpenCharges::default(),
-            account,
-            last: 0,
-            history,
+            journal: Journal { account: history.new_account(), last: 0, history },
             blocks: Vec::new(),
             adjustments: None,
+            others: Vec::new(),
         }
     }
 
-    /// Removes the balance and the entries permanently.
+    /// Returns the credits in a currency, which are created if there are none.
+    #[inline]
+    pub(super) fn of(&mut self, currency: &Currency) -> &mut Self {
+        if currency.is_default() { self } else { self.of_other(currency) }
+    }
+
+    #[cold]
+    fn of_other(&mut self, currency: &Currency) -> &mut Self {
+        let found = self.others.iter().position(|(other, _)| other == currency);
+        let place = found.unwrap_or_else(|| {
+            self.others.push((currency.clone(), Self::new(Arc::clone(&self.journal.history))));
+            self.others.len() - 1
+        });
+        &mut self.others[place].1
+    }
+
+    /// Returns the credits in a currency, if there are any.
+    pub(super) fn known(&self, currency: &Currency) -> Option<&Self> {
+        if currency.is_default() {
+            return Some(self);
+        }
+        self.others.iter().find(|(other, _)| other == currency).map(|(_, state)| state)
+    }
+
+    /// Returns the credits in a currency to close a charge, if there are any.
+    #[inline]
+    fn known_mut(&mut self, currency: &Currency) -> Option<&mut Self> {
+        if currency.is_default() {
+            return Some(self);
+        }
+        self.others.iter_mut().find(|(other, _)| other == currency).map(|(_, state)| state)
+    }
+
+    /// Runs `work` on the credits in every currency, and returns the sum.
+    pub(super) fn sum_over_all(&mut self, work: impl Fn(&mut Self) -> u64) -> u64 {
+        let others: u64 = self.others.iter_mut().map(|(_, other)| work(other)).sum();
+        work(self) + others
+    }
+
+    /// Removes the credits and the entries permanently.
     pub(super) fn erase(&mut self) {
-        self.history.erase(self.account);
-        *self = Self { erased: true, ..Self::new(self.account, Arc::clone(&self.history)) };
+        let history = Arc::clone(&self.journal.history);
+        history.erase(self.journal.account);
+        for (_, other) in &self.others {
+            history.erase(other.journal.account);
+        }
+        *self = Self { erased: true, ..Self::new(history) };
     }
 
     /// Returns the account's entries, newest first.
     pub(super) fn newest(&self, before: Option<u64>, limit: usize) -> Vec<Entry> {
-        self.history.newest(self.account, before, limit)
+        self.journal.history.newest(self.journal.account, before, limit)
     }
 
     pub(super) fn balance(&self) -> Balance {
-        self.amounts.balance()
+        self.model.balance()
     }
 
     pub(super) fn open_charges(&self) -> usize {
         self.open.len()
     }
 
-    /// Returns the balance at a given time, including a grant that is due.
+    /// Returns the balance at a given time, including all that is due.
     pub(super) fn balance_at(&self, allowance: &Allowance, now: Timestamp) -> Balance {
-        self.amounts.balance_at(allowance, now)
+        self.model.balance_at(allowance, now)
+    }
+
+    /// Returns the buckets at a given time, including all that is due.
+    pub(super) fn buckets_at(&self, allowance: &Allowance, now: Timestamp) -> Vec<Bucket> {
+        self.model.buckets_at(allowance, now)
     }
 
     /// Sets the balance as of a given time.
     pub(super) fn open_with(&mut self, balance: Credits, now: Timestamp) {
         self.recall();
-        self.amounts.due = None;
-        self.amounts.opened = Some(now);
-        self.amounts.seen = now;
-        self.amounts.unlimited = false;
-        self.move_to(balance, EntryKind::Opening);
+        self.model.open_with(balance, now, &mut |change| self.journal.write(change));
     }
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "its answer would be copied, and the copy wait for it")]
     pub(super) fn charge(&mut self, charge: &Charge<'_>) -> Charged {
-        self.call(charge.allowance, charge.now.wall());
-        if self.amounts.unlimited {
-            return Charged::Posted { balance: None };
+        self.model.call(charge.allowance, charge.now.wall(), &mut |change| self.journal.write(change));
+        if self.model.is_unlimited() {
+            return self.charge_nothing(charge);
         }
-        let balance = self.amounts.balance;
+        let balance = self.model.credits();
         if self.blocks.iter().any(|block| block.id == charge.id) {
             return Charged::Posted { balance: Some(balance) };
         }
@@ -98,59 +158,108 @@ impl State {
         let Some(rest) = balance.checked_sub(charge.amount) else {
             return Charged::Insufficient { balance };
         };
-        self.open.add(charge.id, charge.amount);
-        self.amounts.hold(charge.amount);
-        self.move_to(rest, EntryKind::Charge(charge.id));
+        let budget = match &charge.budget {
+            None => None,
+            Some(draw) => match self.model.draw_budget(draw, charge.amount) {
+                Ok(share) => Some(share),
+                Err(refused) => return over(refused),
+            },
+        };
+        let journal = &mut self.journal;
+        let draws =
+            self.model.charge(charge.id, charge.amount, budget, &mut |change| journal.write(change));
+        self.open.add(charge.id, draws);
         Charged::Posted { balance: Some(rest) }
     }
 
-    /// Closes a charge at its cost; the difference is returned to the balance.
-    #[inline]
-    pub(super) fn close(&mut self, id: ChargeId, cost: Credits, kind: fn(ChargeId) -> EntryKind) {
-        let taken = self.open.take(id);
-        let taken = taken.or_else(|| self.take_block(id));
-        let Some(taken) = taken else { return };
-        let balance = self.amounts.release(taken, cost);
-        if balance != self.amounts.balance {
-            self.move_to(balance, kind(id));
+    /// Charges an account without limit: only a budget is drawn from.
+    #[cold]
+    fn charge_nothing(&mut self, charge: &Charge<'_>) -> Charged {
+        let posted = Charged::Posted { balance: None };
+        let Some(draw) = &charge.budget else { return posted };
+        if self.open.get(charge.id).is_some() {
+            return posted;
         }
+        match self.model.draw_budget(draw, charge.amount) {
+            Ok(share) => {
+                self.open.add(charge.id, Model::charge_nothing(charge.amount, share));
+                posted
+            }
+            Err(refused) => over(refused),
+        }
+    }
+
+    #[inline]
+    pub(super) fn settle(&mut self, settlement: &Settlement<'_>) {
+        let Some(state) = self.known_mut(settlement.currency) else { return };
+        let Some(draws) = state.take(settlement.id) else { return };
+        if settlement.cost.get() > draws.amount {
+            state.call(settlement.allowance, settlement.clock.now().wall());
+        } else if state.model.has_deadlines() {
+            state.pass(settlement.clock.now().wall());
+        }
+        let closing = Closing {
+            id: settlement.id,
+            cost: settlement.cost,
+            kind: EntryKind::Settlement,
+            overage: settlement.overage,
+            expired_refunds: settlement.expired_refunds,
+        };
+        state.close(draws, &closing);
+    }
+
+    #[inline]
+    pub(super) fn refund(&mut self, refund: &Refund<'_>) {
+        let Some(state) = self.known_mut(refund.currency) else { return };
+        let Some(draws) = state.take(refund.id) else { return };
+        if state.model.has_deadlines() {
+            state.pass(refund.clock.now().wall());
+        }
+        let closing = Closing { expired_refunds: refund.expired_refunds, ..Closing::refund(refund.id) };
+        state.close(draws, &closing);
+    }
+
+    /// Removes an open charge or a block.
+    #[inline]
+    fn take(&mut self, id: ChargeId) -> Option<Draws> {
+        self.open.take(id).or_else(|| self.take_block(id))
+    }
+
+    #[inline]
+    pub(super) fn close(&mut self, draws: Draws, closing: &Closing) {
+        self.model.close(draws, closing, &mut |change| self.journal.write(change));
     }
 
     pub(super) fn adjust(&mut self, asked: &Adjustment<'_>) -> Adjusted {
         match self.adjustments.as_ref().and_then(|adjustments| adjustments.made(&asked.id)) {
-            Some((made, balance)) if made == asked.kind => return Adjusted::Repeated { balance },
-            Some((made, _)) => return Adjusted::Conflict { made },
+            Some((made, balance)) if *made == asked.kind => return Adjusted::Repeated { balance },
+            Some((made, _)) => return Adjusted::Conflict { made: made.clone() },
             None => {}
         }
         self.call(asked.allowance, asked.now);
         if matches!(asked.kind, AdjustmentKind::Set(_)) {
             self.recall();
         }
-        let before = self.balance();
-        let balance = match self.amounts.decide(asked.kind) {
-            Err(refused) => return refused,
-            Ok(balance) => balance,
-        };
-        self.amounts.unlimited = balance == Balance::Unlimited;
-        self.move_to(balance.credits().unwrap_or_default(), EntryKind::of(asked.kind, asked.id.clone()));
-        self.adjustments.get_or_insert_default().remember(&asked.id, asked.kind, balance);
-        Adjusted::Done { before, balance }
-    }
-
-    /// Records the time of a call, and applies the grant that is due.
-    #[inline]
-    fn call(&mut self, allowance: &Allowance, now: Timestamp) {
-        if let Some(granted) = self.amounts.call(allowance, now) {
-            self.move_to(granted, EntryKind::Grant);
+        let journal = &mut self.journal;
+        let write = &mut |change| journal.write(change);
+        let adjusted = self.model.adjust(&asked.kind, &asked.id, asked.allowance, write);
+        if let Adjusted::Done { balance, .. } = &adjusted {
+            self.adjustments.get_or_insert_default().remember(&asked.id, &asked.kind, *balance);
         }
+        adjusted
     }
 
-    /// Changes the balance, and writes an entry for the change.
-    #[inline]
-    fn move_to(&mut self, balance: Credits, kind: EntryKind) {
-        let amount = self.amounts.move_to(balance);
-        self.last += 1;
-        let (account, number, at) = (self.account, self.last, self.amounts.seen);
-        self.history.write(HistoryEntry { account, number, at, kind, amount, balance });
+    /// Records the time of a call, and makes the changes that are due.
+    pub(super) fn call(&mut self, allowance: &Allowance, now: Timestamp) {
+        self.model.call(allowance, now, &mut |change| self.journal.write(change));
     }
+
+    #[cold]
+    fn pass(&mut self, now: Timestamp) {
+        self.model.pass(now, &mut |change| self.journal.write(change));
+    }
+}
+
+fn over(refused: OverBudget) -> Charged {
+    Charged::OverBudget { left: Credits::new(refused.left), resets: refused.resets }
 }

@@ -6,11 +6,12 @@ use redis::cmd;
 
 use super::{BESIDE, RedisLedger, credits, read_id, terms};
 use crate::account::Allowance;
-use crate::amount::Credits;
+use crate::amount::{Credits, Currency};
 use crate::clock::Timestamp;
 use crate::credit::due::Due;
 use crate::credit::{
-    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, CreditAdmin, Entry, EntryKind, EntryQuery,
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Bucket, CreditAdmin, Entry, EntryKind,
+    EntryQuery, one_bucket,
 };
 use crate::error::StoreError;
 use crate::future::StoreFuture;
@@ -23,7 +24,16 @@ const UNLIMITED: &str = "unlimited";
 const MOST: usize = 10_000;
 
 impl CreditAdmin for RedisLedger {
-    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
+    fn balance_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Balance> {
+        if let Err(error) = one_bucket::accept_currency(currency) {
+            return StoreFuture::failed(error);
+        }
         let (server, balance_key, allowance) =
             (self.server.clone(), self.balance_key(account.as_str()), allowance.clone());
         StoreFuture::boxed(async move {
@@ -34,7 +44,21 @@ impl CreditAdmin for RedisLedger {
         })
     }
 
+    fn buckets_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Vec<Bucket>> {
+        let (balance, allowance) = (self.balance_of(account, currency, allowance, now), allowance.clone());
+        StoreFuture::boxed(async move { Ok(one_bucket::buckets(balance.await?, &allowance)) })
+    }
+
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
+        if let Err(error) = one_bucket::accept_currency(&query.currency) {
+            return StoreFuture::failed(error);
+        }
         if query.limit == 0 {
             return StoreFuture::ready(Vec::new());
         }
@@ -50,11 +74,14 @@ impl CreditAdmin for RedisLedger {
     }
 
     fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
+        if let Err(error) = one_bucket::accept_adjustment(&adjustment.kind, adjustment.currency) {
+            return StoreFuture::failed(error);
+        }
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let balance_key = self.balance_key(adjustment.account.as_str());
         let keys = ["", ":entries", ":made", ":made:order", ":open", ":closed"]
             .map(|rest| format!("{balance_key}{rest}"));
-        let (kind, amount) = written(adjustment.kind);
+        let (kind, amount) = written(&adjustment.kind);
         let mut arguments = vec![adjustment.id.to_string(), kind.to_owned(), amount.to_string()];
         arguments.extend(terms(adjustment.allowance, adjustment.now));
         StoreFuture::boxed(async move {
@@ -112,11 +139,14 @@ fn balance_at(balance_key: &str, allowance: &Allowance, now: Timestamp) -> Optio
 }
 
 /// Returns an adjustment's kind and amount in their stored form.
-fn written(kind: AdjustmentKind) -> (&'static str, Credits) {
+///
+/// The ledger has refused the kinds that need buckets.
+fn written(kind: &AdjustmentKind) -> (&'static str, Credits) {
     match kind {
-        AdjustmentKind::TopUp(amount) => ("top-up", amount),
-        AdjustmentKind::Deduct(amount) => ("deduction", amount),
-        AdjustmentKind::Set(amount) => ("set", amount),
+        AdjustmentKind::TopUp(amount) | AdjustmentKind::TopUpInto { amount, .. } => ("top-up", *amount),
+        AdjustmentKind::Deduct(amount) => ("deduction", *amount),
+        AdjustmentKind::Expire(_) | AdjustmentKind::Move { .. } => ("deduction", Credits::ZERO),
+        AdjustmentKind::Set(amount) => ("set", *amount),
         AdjustmentKind::MakeUnlimited => (UNLIMITED, Credits::ZERO),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Answer, RedisLedger, charge_arguments, charged, keys_of, shown};
 use crate::account::Account;
 use crate::amount::{ChargeId, Credits};
-use crate::credit::{Charge, Charged, CreditLeasing};
+use crate::credit::{Charge, Charged, CreditLeasing, one_bucket};
 use crate::future::StoreFuture;
 
 pub(super) const LEASE: &str = include_str!("lease.lua");
@@ -13,6 +13,9 @@ pub(super) const COMMIT: &str = include_str!("commit.lua");
 
 impl CreditLeasing for RedisLedger {
     fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
+        if let Err(error) = one_bucket::accept_charge(block) {
+            return StoreFuture::failed(error);
+        }
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let keys = self.charge_keys(block);
         let mut arguments = charge_arguments(block);

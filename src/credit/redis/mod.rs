@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use redis::{FromRedisValue, Script};
 
-use crate::account::{Account, Allowance};
+use crate::account::Allowance;
 use crate::amount::{ChargeId, Credits};
 use crate::clock::Timestamp;
-use crate::credit::{Charge, Charged, CreditAdmin, CreditLedger, EntryKind};
+use crate::credit::{Charge, Charged, CreditAdmin, CreditLedger, EntryKind, Refund, Settlement, one_bucket};
 use crate::error::StoreError;
 use crate::future::StoreFuture;
 use crate::redis::CLOCK;
@@ -22,6 +22,8 @@ use crate::redis::RedisServer;
 ///
 /// Configure Redis to write to disk (`appendonly yes`) and never to evict balances (`maxmemory-policy noeviction`, or
 /// `volatile-…`, because a balance does not expire).
+///
+/// The ledger has one bucket, and only the default currency. It has no budgets, and takes no cost above the charge.
 ///
 /// Every call is one script, in one round trip. A draw can be a part of the round trip of a charge: see
 /// [`RedisLimiter`](crate::limit::RedisLimiter). Of each account, the last 1,000 entries are kept, or slightly more, and
@@ -197,6 +199,9 @@ fn read_id(text: &str) -> Option<ChargeId> {
 
 impl CreditLedger for RedisLedger {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        if let Err(error) = one_bucket::accept_charge(charge) {
+            return StoreFuture::failed(error);
+        }
         let (server, scripts) = (self.server.clone(), Arc::clone(&self.scripts));
         let keys = self.charge_keys(charge);
         let arguments = charge_arguments(charge);
@@ -205,24 +210,15 @@ impl CreditLedger for RedisLedger {
         )
     }
 
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.close(
-            &self.balance_key(account.id.as_str()),
-            id,
-            cost,
-            &EntryKind::Settlement(id),
-            Holder::Alive,
-        )
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        let Settlement { account, id, cost, .. } = *settlement;
+        let balance_key = self.balance_key(account.id.as_str());
+        self.close(&balance_key, id, cost, &EntryKind::Settlement(id), Holder::Alive)
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.close(
-            &self.balance_key(account.id.as_str()),
-            id,
-            Credits::ZERO,
-            &EntryKind::Refund(id),
-            Holder::Alive,
-        )
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        let (balance_key, id) = (self.balance_key(refund.account.id.as_str()), refund.id);
+        self.close(&balance_key, id, Credits::ZERO, &EntryKind::Refund(id), Holder::Alive)
     }
 
     fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {

@@ -43,7 +43,7 @@ pub(super) struct Close {
     pub(super) abandoned: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Answer {
     Charged(Charged),
     /// True if there was an open charge.

@@ -85,13 +85,13 @@ impl Batch {
                 let key = (account.clone(), id.clone());
                 Ok(Answer::Adjusted(match self.adjustments.get(&key) {
                     Some((made, balance)) if made == kind => Adjusted::Repeated { balance: *balance },
-                    Some((made, _)) => Adjusted::Conflict { made: *made },
+                    Some((made, _)) => Adjusted::Conflict { made: made.clone() },
                     None => {
                         self.call(account, allowance, *now);
                         if ask.recalls() {
                             self.recall(account);
                         }
-                        self.adjust(key, *kind)
+                        self.adjust(key, kind)
                     }
                 }))
             }
@@ -193,7 +193,7 @@ impl Batch {
         }
     }
 
-    fn adjust(&mut self, key: AdjustmentKey, kind: AdjustmentKind) -> Adjusted {
+    fn adjust(&mut self, key: AdjustmentKey, kind: &AdjustmentKind) -> Adjusted {
         let balance_state = &mut self.account_state(&key.0).balance_state;
         let before = balance_state.balance();
         let balance = match balance_state.decide(kind) {
@@ -203,7 +203,7 @@ impl Batch {
         balance_state.unlimited = balance == Balance::Unlimited;
         self.move_to(&key.0, balance, EntryKind::of(kind, key.1.clone()));
         self.adjusted.push(key.clone());
-        self.adjustments.insert(key, (kind, balance));
+        self.adjustments.insert(key, (kind.clone(), balance));
         Adjusted::Done { before, balance }
     }
 

@@ -4,11 +4,14 @@ use super::SqlLedger;
 use super::ask::{Answer, Ask};
 use crate::account::Account;
 use crate::amount::{ChargeId, Credits};
-use crate::credit::{Charge, Charged, CreditLeasing};
+use crate::credit::{Charge, Charged, CreditLeasing, one_bucket};
 use crate::future::StoreFuture;
 
 impl CreditLeasing for SqlLedger {
     fn lease(&self, block: &Charge<'_>, committed: Credits) -> StoreFuture<Charged> {
+        if let Err(error) = one_bucket::accept_charge(block) {
+            return StoreFuture::failed(error);
+        }
         let ask = Ask::Charge {
             id: block.id,
             account: block.account.id.clone(),

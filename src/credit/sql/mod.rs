@@ -20,12 +20,12 @@ pub use audit::Disagreement;
 use ask::{Answer, Ask};
 use writer::Writer;
 
-use crate::account::{Account, Allowance};
-use crate::amount::{ChargeId, Credits};
+use crate::account::Allowance;
+use crate::amount::{Credits, Currency};
 use crate::clock::Timestamp;
 use crate::credit::{
-    Abandoned, Adjusted, Adjustment, Balance, Charge, Charged, CreditAdmin, CreditLedger, Entry, EntryKind,
-    EntryQuery,
+    Abandoned, Adjusted, Adjustment, Balance, Bucket, Charge, Charged, CreditAdmin, CreditLedger, Entry, EntryKind,
+    EntryQuery, Refund, Settlement, one_bucket,
 };
 use crate::error::StoreError;
 use crate::future::StoreFuture;
@@ -45,6 +45,8 @@ use crate::sql::{Database, carried_through};
 /// happens if a client disconnects while the charge is on its way. That charge is then never taken, and fails. A charge
 /// that is rejected because 16,384 calls already wait is not sent, and its refund stores nothing. Charges of a crashed
 /// node stay open until [`close_abandoned`](SqlLedger::close_abandoned) closes them.
+///
+/// The ledger has one bucket, and only the default currency. It has no budgets, and takes no cost above the charge.
 ///
 /// All entries are kept until [`forget_entries`](CreditAdmin::forget_entries) folds old ones. The ids of all
 /// adjustments are kept permanently. [`audit`](SqlLedger::audit) recomputes the balances from the entries.
@@ -152,6 +154,9 @@ impl SqlLedger {
 
 impl CreditLedger for SqlLedger {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
+        if let Err(error) = one_bucket::accept_charge(charge) {
+            return StoreFuture::failed(error);
+        }
         let ask = Ask::Charge {
             id: charge.id,
             account: charge.account.id.clone(),
@@ -163,16 +168,17 @@ impl CreditLedger for SqlLedger {
         self.ask(ask, |answer| if let Answer::Charged(charged) = answer { Some(charged) } else { None })
     }
 
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        let ask = Ask::close(&account.id, id, cost, EntryKind::Settlement);
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        let Settlement { account, id, cost, .. } = settlement;
+        let ask = Ask::close(&account.id, *id, *cost, EntryKind::Settlement);
         self.ask(ask, |answer| matches!(answer, Answer::Closed(_)).then_some(()))
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        if self.writer.take_unsent(id) {
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        if self.writer.take_unsent(refund.id) {
             return StoreFuture::ready(());
         }
-        let ask = Ask::close(&account.id, id, Credits::ZERO, EntryKind::Refund);
+        let ask = Ask::close(&refund.account.id, refund.id, Credits::ZERO, EntryKind::Refund);
         self.ask(ask, |answer| matches!(answer, Answer::Closed(_)).then_some(()))
     }
 
@@ -182,21 +188,53 @@ impl CreditLedger for SqlLedger {
 }
 
 impl CreditAdmin for SqlLedger {
-    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
+    fn balance_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Balance> {
+        if let Err(error) = one_bucket::accept_currency(currency) {
+            return StoreFuture::failed(error);
+        }
         let (database, account, allowance) = (self.database.clone(), account.clone(), allowance.clone());
         carried_through(async move { read::balance_of(&database, &account, &allowance, now).await })
     }
 
+    fn buckets_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Vec<Bucket>> {
+        if let Err(error) = one_bucket::accept_currency(currency) {
+            return StoreFuture::failed(error);
+        }
+        let (database, account, allowance) = (self.database.clone(), account.clone(), allowance.clone());
+        carried_through(async move {
+            let balance = read::balance_of(&database, &account, &allowance, now).await?;
+            Ok(one_bucket::buckets(balance, &allowance))
+        })
+    }
+
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
+        if let Err(error) = one_bucket::accept_currency(&query.currency) {
+            return StoreFuture::failed(error);
+        }
         let (database, query) = (self.database.clone(), query.clone());
         carried_through(async move { read::entries(&database, &query).await })
     }
 
     fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
+        if let Err(error) = one_bucket::accept_adjustment(&adjustment.kind, adjustment.currency) {
+            return StoreFuture::failed(error);
+        }
         let ask = Ask::Adjust {
             id: adjustment.id.clone(),
             account: adjustment.account.clone(),
-            kind: adjustment.kind,
+            kind: adjustment.kind.clone(),
             allowance: adjustment.allowance.clone(),
             now: adjustment.now,
         };

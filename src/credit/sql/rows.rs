@@ -88,14 +88,15 @@ pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
     Ok(Entry::new(number, Timestamp::from_millis(row.int(1)?), kind, row.int(5)?, balance(row, 6)?))
 }
 
-/// Returns the stored form of an adjustment's kind and its amount.
-pub(super) fn written(kind: AdjustmentKind) -> (&'static str, Value) {
-    match kind {
-        AdjustmentKind::TopUp(amount) => ("top-up", amount.into()),
-        AdjustmentKind::Deduct(amount) => ("deduct", amount.into()),
-        AdjustmentKind::Set(amount) => ("set", amount.into()),
+/// Returns the stored form of an adjustment's kind and its amount. `None` for a kind that needs buckets.
+pub(super) fn written(kind: &AdjustmentKind) -> Option<(&'static str, Value)> {
+    Some(match kind {
+        AdjustmentKind::TopUp(amount) => ("top-up", (*amount).into()),
+        AdjustmentKind::Deduct(amount) => ("deduct", (*amount).into()),
+        AdjustmentKind::Set(amount) => ("set", (*amount).into()),
         AdjustmentKind::MakeUnlimited => ("unlimited", Credits::ZERO.into()),
-    }
+        _ => return None,
+    })
 }
 
 impl From<Credits> for Value {

@@ -71,7 +71,7 @@ async fn adjustments(session: &mut Session, batch: &Batch) -> Result<(), StoreEr
             Statement::new("INSERT INTO tollgate_adjustments (account, id, kind, amount, balance) VALUES ");
         let rows = piece.iter().filter_map(|key| {
             let (made, balance) = batch.adjustments.get(key)?;
-            let (kind, amount) = rows::written(*made);
+            let (kind, amount) = rows::written(made)?;
             Some([(&key.0).into(), key.1.as_str().into(), kind.into(), amount, (*balance).into()])
         });
         session.execute(statement.push_rows(rows)).await?;

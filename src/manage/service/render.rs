@@ -98,6 +98,7 @@ pub(super) fn left(key: &KeyView, key_usage: &KeyUsage) -> Response<Bytes> {
     };
     let credits = match key_usage.balance {
         Some(Balance::Limited(left)) => json!(left.get()),
+        Some(Balance::Owed(debt)) => json!(-debt.get().cast_signed()),
         Some(Balance::Unlimited) => json!("unlimited"),
         None => Value::Null,
     };

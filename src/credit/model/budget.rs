@@ -1,0 +1,116 @@
+//! The credits that keys have spent of their budgets.
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+
+use crate::clock::Timestamp;
+use crate::credit::BudgetDraw;
+use crate::credit::due::Due;
+use crate::key::KeyId;
+
+/// The spent amounts of the keys of one account.
+#[derive(Debug, Clone, Default)]
+pub(in crate::credit) struct Budgets {
+    places: HashMap<KeyId, u32, FixedState>,
+    spent: Vec<Spent>,
+}
+
+/// The credits that a key has spent in the current period of its budget.
+#[derive(Debug, Clone)]
+struct Spent {
+    key: KeyId,
+    due: Due,
+    amount: u64,
+    /// The number of periods so far.
+    turn: u32,
+    /// The number of open charges.
+    open: u32,
+}
+
+/// The part of a charge that counts against a budget: the place of the key, and the period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::credit) struct BudgetShare {
+    place: u32,
+    turn: u32,
+}
+
+/// The reason for which a charge does not fit a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::credit) struct OverBudget {
+    pub(in crate::credit) left: u64,
+    pub(in crate::credit) resets: Timestamp,
+}
+
+impl Budgets {
+    /// Takes an amount out of a budget, if it fits.
+    pub(super) fn draw(
+        &mut self,
+        draw: &BudgetDraw<'_>,
+        amount: u64,
+        now: Timestamp,
+    ) -> Result<BudgetShare, OverBudget> {
+        let place = self.place(draw, now);
+        let Some(spent) = self.spent.get_mut(place as usize) else {
+            return Err(OverBudget { left: 0, resets: now });
+        };
+        spent.pass(draw, now);
+        let most = draw.budget.amount().get();
+        if spent.amount.checked_add(amount).is_none_or(|sum| sum > most) {
+            let left = most.saturating_sub(spent.amount);
+            return Err(OverBudget { left, resets: spent.due.next() });
+        }
+        spent.amount += amount;
+        spent.open += 1;
+        Ok(BudgetShare { place, turn: spent.turn })
+    }
+
+    /// Corrects the spent amount by the end of a charge, if its period is still the current one.
+    pub(super) fn close(&mut self, share: BudgetShare, back: u64, more: u64) {
+        let Some(spent) = self.spent.get_mut(share.place as usize) else { return };
+        spent.open = spent.open.saturating_sub(1);
+        if spent.turn == share.turn {
+            spent.amount = spent.amount.saturating_sub(back).saturating_add(more);
+        }
+    }
+
+    /// Returns the place of a key. A new key may take the place of a key whose period has ended.
+    fn place(&mut self, draw: &BudgetDraw<'_>, now: Timestamp) -> u32 {
+        if let Some(place) = self.places.get(&draw.key) {
+            return *place;
+        }
+        let grant = draw.budget.turns();
+        let due = Due::new(grant, grant.next_after(now));
+        // A clock that is set back by up to a period does not reach the period that has ended.
+        let long_ago = Timestamp::from_millis(now.as_millis().saturating_sub(grant.mean()));
+        let free = self.spent.iter().position(|spent| spent.open == 0 && spent.due.next() <= long_ago);
+        let place = free.unwrap_or(self.spent.len());
+        let number = u32::try_from(place).unwrap_or(u32::MAX);
+        match self.spent.get_mut(place) {
+            Some(spent) => {
+                self.places.remove(&spent.key);
+                let turn = spent.turn.wrapping_add(1);
+                *spent = Spent { key: draw.key, due, amount: 0, turn, open: 0 };
+            }
+            None => self.spent.push(Spent { key: draw.key, due, amount: 0, turn: 0, open: 0 }),
+        }
+        self.places.insert(draw.key, number);
+        number
+    }
+}
+
+impl Spent {
+    /// Starts the periods that are due. As for grants, clocks that are set back start no period twice.
+    fn pass(&mut self, draw: &BudgetDraw<'_>, now: Timestamp) {
+        let grant = draw.budget.turns();
+        if self.due.is_to_come(grant, now) {
+            return;
+        }
+        let (given, due) = self.due.turn(grant, now);
+        self.due = due;
+        if given {
+            self.amount = 0;
+            self.turn = self.turn.wrapping_add(1);
+        }
+    }
+}

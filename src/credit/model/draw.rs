@@ -1,0 +1,144 @@
+//! Draws from buckets: charges, deductions, and costs above the charge.
+
+use super::{Change, Held, Model};
+use crate::amount::{ChargeId, Credits};
+use crate::credit::model::budget::{BudgetShare, OverBudget};
+use crate::credit::{BudgetDraw, EntryKind};
+
+/// The draws of an open charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::credit) struct Draws {
+    /// The charged amount.
+    pub(in crate::credit) amount: u64,
+    /// The number of the first bucket.
+    bucket: u32,
+    source: Source,
+    budget: Option<BudgetShare>,
+}
+
+/// The origin of a charge's credits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// No bucket: the account has no limit.
+    Nothing,
+    /// One bucket.
+    One,
+    /// Several buckets: the draws after the first one are [`Spill`]s.
+    Several,
+}
+
+/// A draw of a charge from a bucket after its first one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spill {
+    pub(super) id: ChargeId,
+    pub(super) bucket: u32,
+    pub(super) amount: u64,
+}
+
+impl Draws {
+    pub(super) fn is_spilled(&self) -> bool {
+        self.source == Source::Several
+    }
+
+    /// Returns true if nothing was taken from a bucket, because the account had no limit.
+    pub(super) fn is_of_nothing(&self) -> bool {
+        self.source == Source::Nothing
+    }
+
+    pub(super) fn first(&self) -> u32 {
+        self.bucket
+    }
+
+    pub(super) fn budget(&self) -> Option<BudgetShare> {
+        self.budget
+    }
+}
+
+impl Model {
+    /// Takes the amount of a charge out of a key's budget.
+    pub(in crate::credit) fn draw_budget(
+        &mut self,
+        draw: &BudgetDraw<'_>,
+        amount: Credits,
+    ) -> Result<BudgetShare, OverBudget> {
+        let now = self.seen;
+        self.rest().budgets.draw(draw, amount.get(), now)
+    }
+
+    /// Returns the draws of a charge to an account without limit, which has a budget.
+    pub(in crate::credit) fn charge_nothing(amount: Credits, budget: BudgetShare) -> Draws {
+        Draws { amount: amount.get(), bucket: super::MAIN, source: Source::Nothing, budget: Some(budget) }
+    }
+
+    /// Takes a charge. The balance must cover it.
+    #[inline]
+    pub(in crate::credit) fn charge(
+        &mut self,
+        id: ChargeId,
+        amount: Credits,
+        budget: Option<BudgetShare>,
+        write: &mut impl FnMut(Change),
+    ) -> Draws {
+        let amount = amount.get();
+        if let Some(held) = self.buckets.first_mut()
+            && held.left >= amount
+        {
+            held.left -= amount;
+            held.open += amount;
+            self.balance -= amount;
+            let (left, label, bucket) = (held.left, held.label.clone(), held.number);
+            self.tell(EntryKind::Charge(id), label, -amount.cast_signed(), left, write);
+            return Draws { amount, bucket, source: Source::One, budget };
+        }
+        self.charge_later_buckets(id, amount, budget, write)
+    }
+
+    fn charge_later_buckets(
+        &mut self,
+        id: ChargeId,
+        amount: u64,
+        budget: Option<BudgetShare>,
+        write: &mut impl FnMut(Change),
+    ) -> Draws {
+        let mut draws = Draws { amount, bucket: super::MAIN, source: Source::Nothing, budget };
+        let mut rest = amount;
+        let mut place = 0;
+        while rest > 0
+            && let Some(held) = self.buckets.get_mut(place)
+        {
+            place += 1;
+            let taken = held.left.min(rest);
+            if taken == 0 {
+                continue;
+            }
+            held.left -= taken;
+            held.open += taken;
+            rest -= taken;
+            self.balance -= taken;
+            let (left, label, bucket) = (held.left, held.label.clone(), held.number);
+            if draws.source == Source::Nothing {
+                (draws.bucket, draws.source) = (bucket, Source::One);
+            } else {
+                draws.source = Source::Several;
+                self.rest().spills.push(Spill { id, bucket, amount: taken });
+            }
+            self.tell(EntryKind::Charge(id), label, -taken.cast_signed(), left, write);
+        }
+        draws
+    }
+
+    /// Takes an amount out of the buckets in the order of drawing, without a charge. Returns the amount that was there.
+    pub(super) fn spend(&mut self, amount: u64, kind: &EntryKind, write: &mut impl FnMut(Change)) -> u64 {
+        let (mut rest, mut place) = (amount, 0);
+        while rest > 0
+            && let Some(number) = self.buckets.get(place).map(|held: &Held| held.number)
+        {
+            rest -= self.withdraw(number, rest, kind.clone(), write);
+            let count = self.buckets.len();
+            self.remove_if_empty(number);
+            // A bucket that was removed leaves its place to the next one.
+            place += 1 + self.buckets.len() - count;
+        }
+        amount - rest
+    }
+}
