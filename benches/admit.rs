@@ -18,7 +18,7 @@ use harness::{gate, world};
 use http::HeaderValue;
 use tollgate::account::{Allowance, QuotaPolicy, Quotas};
 use tollgate::clock::SystemClock;
-use tollgate::credit::{Charge, ChargeId};
+use tollgate::credit::{Charge, ChargeId, Settlement};
 use tollgate::key::{KeyHasher, Length};
 use tollgate::limit::Draw;
 use tollgate::telemetry::{DecisionEvent, DecisionSink};
@@ -173,7 +173,10 @@ fn back_ends(criterion: &mut Criterion) {
             number += 1;
             let (id, amount) = (ChargeId::from_bytes(number.to_be_bytes()), Credits::new(1));
             let charge = Charge::new(id, &account, amount, &Allowance::None, clock.now());
-            (poll_now(ledger.charge(&charge)), poll_now(ledger.settle(&account, id, amount)))
+            (
+                poll_now(ledger.charge(&charge)),
+                poll_now(ledger.settle(&Settlement::new(&account, id, amount, &clock))),
+            )
         });
     });
 }

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use tollgate::account::Allowance;
 use tollgate::clock::SystemClock;
-use tollgate::credit::{Adjustment, AdjustmentKind, Charge, ChargeId, Charged, CreditAdmin, SqlLedger};
+use tollgate::credit::{
+    Adjustment, AdjustmentKind, Charge, ChargeId, Charged, CreditAdmin, Refund, SqlLedger,
+};
 use tollgate::name::AccountId;
 use tollgate::sql::{DatabaseOptions, Durability};
 use tollgate::{Account, Clock, CreditLedger, Credits};
@@ -77,7 +79,7 @@ async fn spend(ledger: &SqlLedger, task: u64, until: Instant) -> u64 {
         let charge = Charge::new(id, &account, Credits::new(1), &Allowance::None, clock.now());
         let charged = ledger.charge(&charge).await.unwrap();
         assert!(matches!(charged, Charged::Posted { .. }), "{charged:?}");
-        ledger.refund(&account, id).await.unwrap();
+        ledger.refund(&Refund::new(&account, id, &clock)).await.unwrap();
         pairs += 1;
     }
     pairs

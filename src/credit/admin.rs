@@ -96,9 +96,9 @@ impl fmt::Display for AdjustmentId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AdjustmentKind {
-    /// Adds this amount, as a purchase that does not expire.
+    /// Adds this amount, as a purchase that does not expire. All such purchases are in one bucket.
     TopUp(Credits),
-    /// Adds this amount, in a bucket on these terms.
+    /// Adds this amount, in a new bucket on these terms.
     TopUpInto {
         /// The amount.
         amount: Credits,
@@ -233,7 +233,7 @@ pub enum Adjusted {
 ///   bucket writes an entry in the same step, and so does every adjustment. A call that changes nothing need not write
 ///   one. The sum of the entries up to any number equals the balance at that entry, and the sum of a bucket's entries
 ///   equals the amount in it.
-/// - **Buckets.** A top-up makes a bucket. A top-up never changes the main bucket. The credits that are left in a bucket
+/// - **Buckets.** A top-up never changes the main bucket. A top-up with terms makes a bucket. The credits that are left in a bucket
 ///   at its expiry leave it then, at that exact millisecond. An account has at most 256 buckets with credits in each
 ///   currency. A ledger without buckets has one balance, and refuses what needs a bucket with an `Err`.
 /// - **Debt.** Credits that are added pay a debt first.

@@ -15,7 +15,9 @@ use crate::error::ConfigError;
 pub enum BucketId {
     /// The main bucket: the plan's grant, and the balance that was set. Every account has it.
     Main,
-    /// The bucket of an adjustment, such as a top-up.
+    /// The credits of all top-ups without terms of their own.
+    Purchased,
+    /// The bucket of an adjustment with terms, such as a top-up that expires.
     Of(AdjustmentId),
     /// The bucket of credits that were returned to a bucket after its expiry.
     Returned,
@@ -27,6 +29,7 @@ impl fmt::Display for BucketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Main => f.write_str("main"),
+            Self::Purchased => f.write_str("purchased"),
             Self::Of(id) => id.fmt(f),
             Self::Returned => f.write_str("returned"),
             Self::Debt => f.write_str("debt"),
@@ -138,7 +141,8 @@ pub struct Bucket {
     pub id: BucketId,
     /// The terms of the bucket.
     pub terms: BucketTerms,
-    /// The amount with which the bucket was made; the last grant, or the amount that was set, for the main bucket.
+    /// The amount with which the bucket was made. For the main bucket, the last grant, or the amount that was set. For
+    /// the buckets that several calls fill, the sum of what they added.
     pub amount: Credits,
     /// The amount that is left. Open charges are already subtracted.
     pub left: Credits,

@@ -62,11 +62,9 @@ impl EntryKind {
     /// Returns the id of the adjustment that the entry belongs to.
     pub fn adjustment(&self) -> Option<&AdjustmentId> {
         match self {
-            Self::TopUp(id)
-            | Self::Deduction(id)
-            | Self::Set(id)
-            | Self::Unlimited(id)
-            | Self::Moved(id) => Some(id),
+            Self::TopUp(id) | Self::Deduction(id) | Self::Set(id) | Self::Unlimited(id) | Self::Moved(id) => {
+                Some(id)
+            }
             _ => None,
         }
     }

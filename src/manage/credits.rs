@@ -251,9 +251,12 @@ impl CreditManager {
                 Err(ManageError::invalid("amount", problem))
             }
             Adjusted::Unlimited => Err(ManageError::UnlimitedCredits),
-            Adjusted::Expired => Err(ManageError::invalid("expires", "must be after now and after `valid_from`")),
+            Adjusted::Expired => {
+                Err(ManageError::invalid("expires", "must be after now and after `valid_from`"))
+            }
             Adjusted::TooManyBuckets => {
-                let problem = "the account has 256 buckets with credits: set its balance, or wait until some are spent";
+                let problem =
+                    "the account has 256 buckets with credits: set its balance, or wait until some are spent";
                 Err(ManageError::invalid("amount", problem))
             }
             Adjusted::UnknownBucket => Err(ManageError::NotFound("bucket")),

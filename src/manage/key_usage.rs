@@ -93,7 +93,9 @@ impl Gate {
         };
         let account = &record.account;
         let balance = match self.credit_admin() {
-            Some(credits) => Some(credits.balance_of(&account.id, &Currency::CREDITS, &terms.plan.credits, now.wall()).await?),
+            Some(credits) => Some(
+                credits.balance_of(&account.id, &Currency::CREDITS, &terms.plan.credits, now.wall()).await?,
+            ),
             None => None,
         };
         Ok(KeyUsage {

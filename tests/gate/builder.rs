@@ -138,7 +138,12 @@ async fn credits_are_read_from_the_ledgers_authority() {
     for builder in gates {
         let gate = settings(builder).build().unwrap();
         let (account, now) = (world.account_of(id).as_str().into(), gate.clock().now().wall());
-        let balance = gate.credit_admin().unwrap().balance_of(&account, &Allowance::None, now).await.unwrap();
+        let balance = gate
+            .credit_admin()
+            .unwrap()
+            .balance_of(&account, &tollgate::credit::Currency::CREDITS, &Allowance::None, now)
+            .await
+            .unwrap();
         assert_eq!(balance, Balance::Limited(Credits::new(100)));
     }
     // A ledger without a write side still charges.

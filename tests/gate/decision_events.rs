@@ -11,12 +11,12 @@ use http::request::Builder;
 use http::{Request, Response};
 use http_body_util::Empty;
 use tollgate::account::Allowance;
-use tollgate::credit::{Adjustment, AdjustmentKind, Charge, ChargeId, Charged, CreditAdmin};
+use tollgate::credit::{Adjustment, AdjustmentKind, Charge, Charged, CreditAdmin, Refund, Settlement};
 use tollgate::gate::{FinalCost, Outcome};
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::telemetry::{DecisionEvent, DecisionOutcome, DecisionSink};
 use tollgate::{
-    Account, CreditLedger, Credits, DenialKind, Gate, GateBuilder, KeyId, MemoryLedger, RequestView, Rule,
+    CreditLedger, Credits, DenialKind, Gate, GateBuilder, KeyId, MemoryLedger, RequestView, Rule,
     StoreError, StoreFuture, TollgateLayer,
 };
 use tower::{Layer, ServiceExt, service_fn};
@@ -185,13 +185,13 @@ impl CreditLedger for Faulty {
         self.ledger.charge(charge)
     }
 
-    fn settle(&self, _: &Account, _: ChargeId, _: Credits) -> StoreFuture<()> {
+    fn settle(&self, _: &Settlement<'_>) -> StoreFuture<()> {
         assert!(self.panics_later, "the ledger is broken");
         StoreFuture::boxed(async { panic!("the ledger is broken") })
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.ledger.refund(account, id)
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        self.ledger.refund(refund)
     }
 }
 

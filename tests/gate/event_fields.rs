@@ -12,13 +12,14 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use tollgate::account::{Allowance, QuotaPolicy, QuotaRef};
 use tollgate::adapter::Peer;
+use tollgate::credit::{Refund, Settlement};
 use tollgate::gate::{Outcome, TrustedProxies};
 use tollgate::key::Length;
 use tollgate::respond::RequestIds;
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::telemetry::{DecisionEvent, DecisionOutcome, DecisionSink, EventAddresses};
 use tollgate::{
-    Account, CreditLedger, Credits, DenialKind, Gate, GateBuilder, KeyFormat, KeySource, ManualClock, Plan,
+    CreditLedger, Credits, DenialKind, Gate, GateBuilder, KeyFormat, KeySource, ManualClock, Plan,
     RequestView, Rule, StoreFuture, TollgateLayer,
 };
 use tower::{Layer, ServiceExt, service_fn};
@@ -168,13 +169,13 @@ impl<L: CreditLedger> CreditLedger for Slow<L> {
         if self.answers { self.ledger.charge(charge) } else { StoreFuture::boxed(std::future::pending()) }
     }
 
-    fn settle(&self, account: &Account, id: tollgate::credit::ChargeId, cost: Credits) -> StoreFuture<()> {
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
         self.clock.advance(Duration::from_secs(2));
-        self.ledger.settle(account, id, cost)
+        self.ledger.settle(settlement)
     }
 
-    fn refund(&self, account: &Account, id: tollgate::credit::ChargeId) -> StoreFuture<()> {
-        self.ledger.refund(account, id)
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        self.ledger.refund(refund)
     }
 }
 

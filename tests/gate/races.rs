@@ -86,7 +86,11 @@ fn hundred_threads_spend_one_credit_once() {
                         Charge::new(charge_id, account, Credits::new(1), &Allowance::None, world.clock.now());
                     if matches!(now(world.ledger.charge(&charge)), Charged::Posted { .. }) {
                         posted.fetch_add(1, Ordering::SeqCst);
-                        now(world.ledger.settle(account, charge_id, Credits::new(1)));
+                        now(world.ledger.settle(&crate::support::settlement(
+                            account,
+                            charge_id,
+                            Credits::new(1),
+                        )));
                     }
                 });
             }
@@ -113,14 +117,14 @@ fn racing_charges_and_endings_keep_the_sum() {
                     let cost = Credits::new(round % 2);
                     // Twice each, and one after the other: the first counts.
                     if round % 3 == 0 {
-                        now(world.ledger.settle(account, charge_id, cost));
-                        now(world.ledger.refund(account, charge_id));
-                        now(world.ledger.settle(account, charge_id, amount));
+                        now(world.ledger.settle(&crate::support::settlement(account, charge_id, cost)));
+                        now(world.ledger.refund(&crate::support::refund(account, charge_id)));
+                        now(world.ledger.settle(&crate::support::settlement(account, charge_id, amount)));
                         spent.fetch_add(cost.get(), Ordering::SeqCst);
                     } else {
-                        now(world.ledger.refund(account, charge_id));
-                        now(world.ledger.settle(account, charge_id, amount));
-                        now(world.ledger.refund(account, charge_id));
+                        now(world.ledger.refund(&crate::support::refund(account, charge_id)));
+                        now(world.ledger.settle(&crate::support::settlement(account, charge_id, amount)));
+                        now(world.ledger.refund(&crate::support::refund(account, charge_id)));
                     }
                 }
             });

@@ -14,10 +14,10 @@ mod tower;
 use std::sync::{Arc, Mutex};
 
 use support::World;
-use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::credit::{Charge, Charged, Refund, Settlement};
 use tollgate::key::Length;
 use tollgate::rule::Cost;
-use tollgate::{Account, CreditLedger, Credits, Gate, GateBuilder, KeyFormat, KeySource, Rule, StoreFuture};
+use tollgate::{CreditLedger, Credits, Gate, GateBuilder, KeyFormat, KeySource, Rule, StoreFuture};
 
 const KEY: &str = "acme_0123456789abcdef0123456789abcdef";
 
@@ -83,11 +83,11 @@ impl CreditLedger for Book {
         self.answer(Charged::Posted { balance: Some(Credits::new(90)) })
     }
 
-    fn settle(&self, _: &Account, _: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.close(Settled(cost.get()))
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        self.close(Settled(settlement.cost.get()))
     }
 
-    fn refund(&self, _: &Account, _: ChargeId) -> StoreFuture<()> {
+    fn refund(&self, _: &Refund<'_>) -> StoreFuture<()> {
         self.close(Refunded)
     }
 }

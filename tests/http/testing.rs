@@ -11,11 +11,11 @@ use axum::routing::{get, post};
 use http::{Request, StatusCode};
 use serde_json::json;
 use tollgate::account::{AccountStatus, Allowance};
-use tollgate::credit::{Balance, Charge, ChargeId, Charged};
+use tollgate::credit::{Balance, Charge, Charged, Refund, Settlement};
 use tollgate::key::KeyHash;
 use tollgate::limit::{Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::testing::{TestGate, documented_routes, open_routes, unrouted_rules, unruled_routes};
-use tollgate::{Account, Config, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreFuture};
+use tollgate::{Config, CreditLedger, Credits, KeyRecord, KeyStore, RateLimiter, StoreFuture};
 use tower::{Layer, ServiceExt};
 
 const GATE: &str = r#"
@@ -186,11 +186,11 @@ impl CreditLedger for Theirs {
         panic!("a test gate asked the ledger of the service");
     }
 
-    fn settle(&self, _: &Account, _: ChargeId, _: Credits) -> StoreFuture<()> {
+    fn settle(&self, _: &Settlement<'_>) -> StoreFuture<()> {
         panic!("a test gate asked the ledger of the service");
     }
 
-    fn refund(&self, _: &Account, _: ChargeId) -> StoreFuture<()> {
+    fn refund(&self, _: &Refund<'_>) -> StoreFuture<()> {
         panic!("a test gate asked the ledger of the service");
     }
 }
@@ -207,7 +207,12 @@ async fn test_gate_replaces_the_back_ends() {
     assert_eq!(test.credits(key).unwrap().get(), first.get() - 3);
     // Credits that are changed by hand are the test's too.
     let (account, now) = ("any".into(), test.gate().clock().now().wall());
-    let read = test.gate().credit_admin().unwrap().balance_of(&account, &Allowance::None, now).await;
+    let read = test
+        .gate()
+        .credit_admin()
+        .unwrap()
+        .balance_of(&account, &tollgate::credit::Currency::CREDITS, &Allowance::None, now)
+        .await;
     assert_eq!(read.unwrap(), Balance::Limited(Credits::ZERO));
 }
 

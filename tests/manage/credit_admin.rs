@@ -3,13 +3,12 @@
 #![cfg(feature = "memory")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashMap;
 use std::future::Future as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate::account::{Allowance, Grant, GrantPeriod};
+use tollgate::account::{Allowance, ExpiredRefunds, Grant, GrantPeriod, Overage};
 use tollgate::clock::Timestamp;
 use tollgate::credit::{
     Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Charge, ChargeId, Charged, CreditAdmin,
@@ -18,7 +17,8 @@ use tollgate::credit::{
 use tollgate::name::AccountId;
 use tollgate::{Account, Clock, CreditLedger, Credits, ManualClock, MemoryLedger, StoreFuture};
 
-const HOUR: i64 = 3_600_000;
+use crate::support::naive_credits::Naive;
+
 const MAX: u64 = Credits::MAX.get();
 
 #[derive(Debug, Clone)]
@@ -50,95 +50,6 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0_u64..2 * 3_600).prop_map(Step::Wait),
         1 => Just(Step::Erase),
     ]
-}
-
-/// The expected state of a ledger. `None` is no limit.
-#[derive(Debug, Default)]
-struct Model {
-    balance: Option<u64>,
-    open: HashMap<u64, u64>,
-    made: HashMap<u64, (AdjustmentKind, Option<u64>)>,
-    due: Option<i64>,
-    /// The sum of grants and manual additions, less manual removals.
-    put_in: i128,
-    spent: i128,
-}
-
-impl Model {
-    fn new() -> Self {
-        Self { balance: Some(0), ..Self::default() }
-    }
-
-    fn move_to(&mut self, balance: Option<u64>) {
-        self.put_in += i128::from(balance.unwrap_or(0)) - i128::from(self.balance.unwrap_or(0));
-        self.balance = balance;
-    }
-
-    fn grant(&mut self, grant: Option<u64>, now: i64) {
-        let Some(amount) = grant else { return };
-        if self.due.is_some_and(|due| now < due) {
-            return;
-        }
-        let mut due = self.due.unwrap_or(now);
-        while due <= now {
-            due += HOUR;
-        }
-        self.due = Some(due);
-        if let Some(balance) = self.balance {
-            self.move_to(Some(balance.max(amount.min(MAX - self.held()))));
-        }
-    }
-
-    fn held(&self) -> u64 {
-        self.open.values().sum()
-    }
-
-    fn charge(&mut self, id: u64, amount: u64) -> Charged {
-        let credits = |balance: Option<u64>| balance.map(Credits::new);
-        match self.balance {
-            None => Charged::Posted { balance: None },
-            _ if self.open.contains_key(&id) => Charged::Posted { balance: credits(self.balance) },
-            Some(balance) if balance < amount => Charged::Insufficient { balance: Credits::new(balance) },
-            Some(balance) => {
-                self.balance = Some(balance - amount);
-                self.open.insert(id, amount);
-                Charged::Posted { balance: credits(self.balance) }
-            }
-        }
-    }
-
-    fn close(&mut self, id: u64, cost: u64) {
-        let Some(taken) = self.open.remove(&id) else { return };
-        let back = if self.balance.is_none() { 0 } else { taken - cost.min(taken) };
-        self.balance = self.balance.map(|balance| balance + back);
-        self.spent += i128::from(taken - back);
-    }
-
-    fn adjust(&mut self, id: u64, kind: AdjustmentKind) -> Adjusted {
-        if let Some((made, balance)) = self.made.get(&id).copied() {
-            let balance = shown(balance);
-            return if made == kind { Adjusted::Repeated { balance } } else { Adjusted::Conflict { made } };
-        }
-        let (before, left) = (self.balance, self.balance.unwrap_or(0));
-        let balance = Credits::new(left);
-        let after = match (kind, before) {
-            (AdjustmentKind::MakeUnlimited, _) => None,
-            (AdjustmentKind::Set(amount), _) => Some(amount.get()),
-            (_, None) => return Adjusted::Unlimited,
-            (AdjustmentKind::TopUp(amount), _) => Some(left + amount.get()),
-            (AdjustmentKind::Deduct(amount), _) if amount.get() > left => {
-                return Adjusted::Insufficient { balance };
-            }
-            (AdjustmentKind::Deduct(amount), _) => Some(left - amount.get()),
-        };
-        let added = matches!(kind, AdjustmentKind::TopUp(_) | AdjustmentKind::Set(_));
-        if added && after.is_some_and(|after| after > MAX - self.held()) {
-            return Adjusted::TooMuch { balance };
-        }
-        self.move_to(after);
-        self.made.insert(id, (kind, after));
-        Adjusted::Done { before: shown(before), balance: shown(after) }
-    }
 }
 
 fn shown(balance: Option<u64>) -> Balance {
@@ -196,7 +107,7 @@ proptest! {
         let clock = ManualClock::starting_at("2026-04-30T12:00:00Z".parse().unwrap());
         let (ledger, account) = (MemoryLedger::with_entries(1_000), Account::new("ada", "pro"));
         let allowance = grant.map_or(Allowance::None, hourly);
-        let mut model = Model::new();
+        let mut model = Naive::new();
         for step in steps {
             // A record that was read anew has none of the pointers that a ledger keeps.
             let fresh = account.clone();
@@ -206,43 +117,44 @@ proptest! {
                 Step::Charge(id, amount) => {
                     let amount_of = Credits::new(amount);
                     let charge = Charge::new(number(id), account, amount_of, &allowance, now);
-                    model.grant(grant, wall.as_millis());
-                    prop_assert_eq!(ready(ledger.charge(&charge)), model.charge(id, amount));
+                    model.call(&allowance, wall);
+                    prop_assert_eq!(ready(ledger.charge(&charge)), model.charge(id, amount, None, wall));
                 }
                 Step::Settle(id, cost) => {
-                    ready(ledger.settle(account, number(id), Credits::new(cost)));
-                    model.close(id, cost);
+                    ready(ledger.settle(&crate::support::settlement(account, number(id), Credits::new(cost))));
+                    model.close(id, cost, Overage::Cap, ExpiredRefunds::Forfeit);
                 }
                 Step::Refund(id) => {
-                    ready(ledger.refund(account, number(id)));
-                    model.close(id, 0);
+                    ready(ledger.refund(&crate::support::refund(account, number(id))));
+                    model.close(id, 0, Overage::Cap, ExpiredRefunds::Forfeit);
                 }
                 Step::Adjust(number, kind) => {
-                    if !model.made.contains_key(&number) {
-                        model.grant(grant, wall.as_millis());
+                    if !model.knows(number) {
+                        model.call(&allowance, wall);
                     }
+                    let expected = model.adjust(number, &kind, wall);
                     let asked = Adjustment::new(id(&number.to_string()), &account.id, kind, &allowance, wall);
-                    prop_assert_eq!(ready(ledger.adjust(&asked)), model.adjust(number, kind));
+                    prop_assert_eq!(ready(ledger.adjust(&asked)), expected);
                 }
                 Step::Wait(seconds) => clock.advance(Duration::from_secs(seconds)),
                 Step::Erase => {
                     ready(ledger.erase_balance(&account.id));
-                    model = Model::new();
+                    model = Naive::new();
                 }
             }
             let open = i128::from(model.held());
             prop_assert_eq!(
                 model.put_in,
-                i128::from(model.balance.unwrap_or(0)) + open + model.spent,
+                model.total() + open + model.spent,
                 "the model conserves"
             );
             prop_assert_eq!(ledger.open_charges("ada"), model.open.len());
             let written = entries(&ledger, &account.id);
-            check_chain(&written, shown(model.balance));
+            check_chain(&written, model.balance());
             let wall = clock.now().wall();
-            let mut later = Model { balance: model.balance, open: model.open.clone(), due: model.due, ..Model::new() };
-            later.grant(grant, wall.as_millis());
-            prop_assert_eq!(ready(ledger.balance_of(&account.id, &allowance, wall)), shown(later.balance));
+            let mut later = model.clone();
+            later.call(&allowance, wall);
+            prop_assert_eq!(ready(ledger.balance_of(&account.id, &tollgate::credit::Currency::CREDITS, &allowance, wall)), later.balance());
             prop_assert_eq!(entries(&ledger, &account.id), written, "a look writes nothing");
         }
     }
@@ -259,12 +171,15 @@ fn old_entries_and_adjustments_are_dropped() {
     let (ledger, ada) = (MemoryLedger::with_entries(32), AccountId::from("ada"));
     let one = AdjustmentKind::TopUp(Credits::new(1));
     for number in 0..1_024 {
-        assert!(matches!(adjust(&ledger, &ada, &number.to_string(), one), Adjusted::Done { .. }));
+        assert!(matches!(adjust(&ledger, &ada, &number.to_string(), one.clone()), Adjusted::Done { .. }));
     }
     let first = Balance::Limited(Credits::new(1));
-    assert_eq!(adjust(&ledger, &ada, "0", one), Adjusted::Repeated { balance: first });
-    assert!(matches!(adjust(&ledger, &ada, "1024", one), Adjusted::Done { .. }));
-    assert!(matches!(adjust(&ledger, &ada, "0", one), Adjusted::Done { .. }), "the oldest is forgotten");
+    assert_eq!(adjust(&ledger, &ada, "0", one.clone()), Adjusted::Repeated { balance: first });
+    assert!(matches!(adjust(&ledger, &ada, "1024", one.clone()), Adjusted::Done { .. }));
+    assert!(
+        matches!(adjust(&ledger, &ada, "0", one.clone()), Adjusted::Done { .. }),
+        "the oldest is forgotten"
+    );
     let written = entries(&ledger, &ada);
     assert_eq!((written.len(), written[0].number, written[31].number), (32, 1_026, 995));
     let mut query = EntryQuery::newest("ada", 10);
@@ -272,7 +187,7 @@ fn old_entries_and_adjustments_are_dropped() {
     let page: Vec<u64> = ready(ledger.entries(&query)).iter().map(|entry| entry.number).collect();
     assert_eq!(page, [999, 998, 997, 996, 995]);
     let none = MemoryLedger::with_entries(0);
-    assert!(matches!(adjust(&none, &ada, "0", one), Adjusted::Done { .. }));
+    assert!(matches!(adjust(&none, &ada, "0", one.clone()), Adjusted::Done { .. }));
     assert!(entries(&none, &ada).is_empty());
 }
 
@@ -283,7 +198,10 @@ fn accounts_share_the_room_for_entries() {
     let [ada, bob] = ["ada", "bob"].map(AccountId::from);
     for number in 0..5 {
         for account in [&ada, &bob] {
-            assert!(matches!(adjust(&ledger, account, &number.to_string(), one), Adjusted::Done { .. }));
+            assert!(matches!(
+                adjust(&ledger, account, &number.to_string(), one.clone()),
+                Adjusted::Done { .. }
+            ));
         }
     }
     for account in [&ada, &bob] {
@@ -312,12 +230,12 @@ fn refund_while_unlimited_adds_nothing() {
     let _ = adjust(&ledger, &account.id, "b", AdjustmentKind::MakeUnlimited);
     assert_eq!(charge(3), posted(None));
     assert_eq!(ledger.balance("ada"), None);
-    ready(ledger.refund(&account, number(1)));
+    ready(ledger.refund(&crate::support::refund(&account, number(1))));
     let _ = adjust(&ledger, &account.id, "c", AdjustmentKind::Set(Credits::new(50)));
-    ready(ledger.refund(&account, number(1)));
-    ready(ledger.refund(&account, number(3)));
+    ready(ledger.refund(&crate::support::refund(&account, number(1))));
+    ready(ledger.refund(&crate::support::refund(&account, number(3))));
     assert_eq!(ledger.balance("ada"), Some(Credits::new(50)));
-    ready(ledger.refund(&account, number(2)));
+    ready(ledger.refund(&crate::support::refund(&account, number(2))));
     assert_eq!(ledger.balance("ada"), Some(Credits::new(55)));
     check_chain(&entries(&ledger, &account.id), shown(Some(55)));
 }
@@ -326,10 +244,19 @@ fn refund_while_unlimited_adds_nothing() {
 fn unlimited_plan_keeps_the_balance() {
     let (ledger, ada) = (MemoryLedger::new(), AccountId::from("ada"));
     let _ = adjust(&ledger, &ada, "a", AdjustmentKind::TopUp(Credits::new(20)));
-    assert_eq!(ready(ledger.balance_of(&ada, &Allowance::Unlimited, START)), Balance::Unlimited);
-    assert_eq!(ready(ledger.balance_of(&ada, &Allowance::None, START)), shown(Some(20)));
+    assert_eq!(
+        ready(ledger.balance_of(&ada, &tollgate::credit::Currency::CREDITS, &Allowance::Unlimited, START)),
+        Balance::Unlimited
+    );
+    assert_eq!(
+        ready(ledger.balance_of(&ada, &tollgate::credit::Currency::CREDITS, &Allowance::None, START)),
+        shown(Some(20))
+    );
     let nobody = AccountId::from("nobody");
-    assert_eq!(ready(ledger.balance_of(&nobody, &hourly(7), START)), shown(Some(7)));
+    assert_eq!(
+        ready(ledger.balance_of(&nobody, &tollgate::credit::Currency::CREDITS, &hourly(7), START)),
+        shown(Some(7))
+    );
     assert!(!ready(ledger.erase_balance(&nobody)), "a look opens no balance");
 }
 
@@ -348,10 +275,10 @@ fn concurrent_adjustments_keep_the_sum() {
                 let charge = Charge::new(charge_id, &account, amount, &Allowance::None, clock.now());
                 if matches!(ready(ledger.charge(&charge)), Charged::Posted { .. }) {
                     if turn % 3 == 0 {
-                        ready(ledger.refund(&account, charge_id));
+                        ready(ledger.refund(&crate::support::refund(&account, charge_id)));
                     } else {
                         spent += i128::from(amount.get());
-                        ready(ledger.settle(&account, charge_id, amount));
+                        ready(ledger.settle(&crate::support::settlement(&account, charge_id, amount)));
                     }
                 }
                 // Both of two workers make the same adjustment: it is made once.
@@ -406,7 +333,10 @@ fn credit_admin_is_dyn_safe_and_forwarded() {
     let kind = AdjustmentKind::Set(Credits::new(9));
     let asked = Adjustment::new(id("a"), &ada, kind, &Allowance::None, START);
     assert!(matches!(ready(admin.adjust(&asked)), Adjusted::Done { .. }));
-    assert_eq!(ready(shared.balance_of(&ada, &Allowance::None, START)), shown(Some(9)));
+    assert_eq!(
+        ready(shared.balance_of(&ada, &tollgate::credit::Currency::CREDITS, &Allowance::None, START)),
+        shown(Some(9))
+    );
     let _: Arc<dyn CreditLedger> = shared;
 }
 

@@ -77,7 +77,15 @@ fn open(redis: &Redis) -> RedisServer {
 async fn balance(gate: &Gate) -> Balance {
     let allowance = &gate.plan("free").unwrap().credits;
     let ledger = gate.credit_admin().unwrap();
-    ledger.balance_of(&"acme".into(), allowance, gate.clock().now().wall()).await.unwrap()
+    ledger
+        .balance_of(
+            &"acme".into(),
+            &tollgate::credit::Currency::CREDITS,
+            allowance,
+            gate.clock().now().wall(),
+        )
+        .await
+        .unwrap()
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod gate_meter;
 #[path = "../support/log.rs"]
 mod log;
 mod memory_store;
+mod properties_buckets;
 mod properties_ledger;
 mod properties_limiter;
 mod redis_batches;

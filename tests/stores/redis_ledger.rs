@@ -74,11 +74,14 @@ impl<L: CreditAdmin> Purse<L> {
     }
 
     async fn settle(&self, number: u64, cost: u64) {
-        self.ledger.settle(&self.account, id(number), Credits::new(cost)).await.unwrap();
+        self.ledger
+            .settle(&crate::support::settlement(&self.account, id(number), Credits::new(cost)))
+            .await
+            .unwrap();
     }
 
     async fn refund(&self, number: u64) {
-        self.ledger.refund(&self.account, id(number)).await.unwrap();
+        self.ledger.refund(&crate::support::refund(&self.account, id(number))).await.unwrap();
     }
 
     async fn adjust(&self, name: &str, kind: AdjustmentKind) -> Result<Adjusted, StoreError> {
@@ -93,7 +96,10 @@ impl<L: CreditAdmin> Purse<L> {
 
     async fn balance(&self) -> Balance {
         let now = Timestamp::from_millis(self.now);
-        self.ledger.balance_of(&self.account.id, &self.allowance, now).await.unwrap()
+        self.ledger
+            .balance_of(&self.account.id, &tollgate::credit::Currency::CREDITS, &self.allowance, now)
+            .await
+            .unwrap()
     }
 
     async fn left(&self) -> u64 {
@@ -156,7 +162,7 @@ async fn make<L: CreditAdmin>(balance_key: &mut Purse<L>, step: &Step, lives: &H
         Step::Settle(id, cost) => format!("{:?}", balance_key.settle(life(id), *cost).await),
         Step::Refund(id) => format!("{:?}", balance_key.refund(life(id)).await),
         Step::Adjust(id, kind) => {
-            format!("{:?}", balance_key.adjust(&format!("a{id}"), *kind).await.unwrap())
+            format!("{:?}", balance_key.adjust(&format!("a{id}"), kind.clone()).await.unwrap())
         }
         Step::Wait(seconds) => {
             balance_key.now += i64::try_from(*seconds).unwrap() * 1_000;
@@ -402,7 +408,13 @@ async fn foreign_value_is_an_error() {
     redis.say(&["RPUSH", name, "plenty"]);
     assert!(balance_key.charge(3, 10).await.unwrap_err().is_corrupt());
     let now = Timestamp::from_millis(NOON);
-    assert!(balance_key.ledger.balance_of(&AccountId::from("acme"), &Allowance::None, now).await.is_err());
+    assert!(
+        balance_key
+            .ledger
+            .balance_of(&AccountId::from("acme"), &tollgate::credit::Currency::CREDITS, &Allowance::None, now)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -427,11 +439,11 @@ async fn last_entries_and_adjustments_are_kept() {
     let balance_key = Purse::new(node(&redis), Allowance::None);
     let one = AdjustmentKind::TopUp(Credits::new(1));
     for number in 0..1_300 {
-        let made = balance_key.adjust(&format!("a{number}"), one).await.unwrap();
+        let made = balance_key.adjust(&format!("a{number}"), one.clone()).await.unwrap();
         assert!(matches!(made, Adjusted::Done { .. }), "{made:?}");
     }
     for number in [1_300 - 1_024, 1_299] {
-        let again = balance_key.adjust(&format!("a{number}"), one).await.unwrap();
+        let again = balance_key.adjust(&format!("a{number}"), one.clone()).await.unwrap();
         assert_eq!(again, Adjusted::Repeated { balance: Balance::Limited(Credits::new(number + 1)) });
     }
     assert_eq!(redis.say(&["HLEN", "acme:{a:acme}:credits:made"]), ":1024");

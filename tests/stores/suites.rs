@@ -18,7 +18,7 @@ mod broken_alerts;
 mod broken_audit;
 mod broken_ledger;
 mod broken_limiter;
-mod broken_store;
+pub(crate) mod broken_store;
 mod broken_usage;
 #[allow(dead_code, unreachable_pub, reason = "its main is not run here")]
 use crate::custom_store;

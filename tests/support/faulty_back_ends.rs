@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 
-use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::credit::{Charge, ChargeId, Charged, Refund, Settlement};
 use tollgate::key::KeyHash;
 use tollgate::limit::{Acquire, Acquired, Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::store::AccountAdmin;
@@ -90,14 +90,15 @@ impl<T: CreditLedger + Clone> CreditLedger for Later<T> {
         later(move || answer)
     }
 
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        let (ledger, account) = (self.0.clone(), account.clone());
-        later(move || ledger.settle(&account, id, cost))
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        let (ledger, account) = (self.0.clone(), settlement.account.clone());
+        let (id, cost) = (settlement.id, settlement.cost);
+        later(move || ledger.settle(&super::settlement(&account, id, cost)))
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        let (ledger, account) = (self.0.clone(), account.clone());
-        later(move || ledger.refund(&account, id))
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        let (ledger, account, id) = (self.0.clone(), refund.account.clone(), refund.id);
+        later(move || ledger.refund(&super::refund(&account, id)))
     }
 }
 
@@ -158,12 +159,12 @@ impl<T: CreditLedger> CreditLedger for Failing<T> {
         }
     }
 
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.back_end.settle(account, id, cost)
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        self.back_end.settle(settlement)
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.back_end.refund(account, id)
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        self.back_end.refund(refund)
     }
 }
 

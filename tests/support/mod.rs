@@ -4,13 +4,14 @@
 
 pub(crate) mod events;
 pub(crate) mod faulty_back_ends;
+pub(crate) mod naive_credits;
 pub(crate) mod providers;
 pub(crate) mod remote;
 pub(crate) mod service;
 pub(crate) mod wire;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -19,6 +20,8 @@ use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use tollgate::adapter::Peer;
+use tollgate::clock::SystemClock;
+use tollgate::credit::{ChargeId, Refund, Settlement};
 use tollgate::key::KeyHasher;
 use tollgate::{
     Account, CreditLedger, Credits, Gate, GateBuilder, KeyId, KeyRecord, KeyStore, ManualClock, MemoryLedger,
@@ -27,6 +30,19 @@ use tollgate::{
 use tower::{Layer, ServiceExt};
 
 pub(crate) use service::Inner;
+
+/// The clock of settlements and refunds whose time does not matter.
+static CLOCK: LazyLock<SystemClock> = LazyLock::new(SystemClock::new);
+
+/// A settlement of a charge at a cost.
+pub(crate) fn settlement(account: &Account, id: ChargeId, cost: Credits) -> Settlement<'_> {
+    Settlement::new(account, id, cost, &*CLOCK)
+}
+
+/// A refund of a charge.
+pub(crate) fn refund(account: &Account, id: ChargeId) -> Refund<'_> {
+    Refund::new(account, id, &*CLOCK)
+}
 
 /// Back ends, a clock that stands, and the service behind the gate.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tollgate::clock::{Now, Timestamp};
-use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::credit::{Charge, ChargeId, Charged, Refund, Settlement};
 use tollgate::key::KeyHash;
 use tollgate::limit::{Acquire, Acquired, Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::{
@@ -167,12 +167,12 @@ impl<T: CreditLedger> CreditLedger for Remote<T> {
         self.ask(|ledger| ledger.charge(charge))
     }
 
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.close(|ledger| ledger.settle(account, id, cost))
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        self.close(|ledger| ledger.settle(settlement))
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.close(|ledger| ledger.refund(account, id))
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        self.close(|ledger| ledger.refund(refund))
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::Request;
 use tokio::sync::broadcast;
 use tollgate::adapter::Peer;
-use tollgate::credit::{Charge, ChargeId, Charged, LeaseTerms, LeasedLedger};
+use tollgate::credit::{Charge, Charged, LeaseTerms, LeasedLedger, Refund, Settlement};
 use tollgate::gate::{AttemptLimit, Outcome};
 use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::key::{KeyHash, KeyHasher};
@@ -20,7 +20,7 @@ use tollgate::store::{CachedStore, Change, InvalidationBus, InvalidationSink};
 use tollgate::telemetry::EventChannel;
 use tollgate::usage::UsageOptions;
 use tollgate::{
-    Account, CreditLedger, Credits, Gate, KeyRecord, KeyStore, ManualClock, MemoryLedger, RequestView, Rule,
+    CreditLedger, Credits, Gate, KeyRecord, KeyStore, ManualClock, MemoryLedger, RequestView, Rule,
     StoreError, StoreFuture,
 };
 
@@ -155,13 +155,13 @@ impl CreditLedger for Remote {
         })
     }
 
-    fn settle(&self, _: &Account, _: ChargeId, _: Credits) -> StoreFuture<()> {
+    fn settle(&self, _: &Settlement<'_>) -> StoreFuture<()> {
         StoreFuture::boxed(async { panic!("the ledger is broken") })
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
         if self.fails {
-            return self.ledger.refund(account, id);
+            return self.ledger.refund(refund);
         }
         StoreFuture::failed(StoreError::unavailable("down"))
     }

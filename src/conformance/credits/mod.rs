@@ -19,8 +19,8 @@ use crate::clock::{Now, Timestamp};
 use crate::conformance::fresh;
 use crate::conformance::suite::{Check, Fault, Suite, Verdict, same};
 use crate::credit::{
-    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Charge, Charged, CreditAdmin, CreditLedger, Refund,
-    Settlement,
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Charge, Charged, CreditAdmin, CreditLedger,
+    Refund, Settlement,
 };
 use crate::future::StoreFuture;
 
@@ -126,9 +126,7 @@ impl<L: CreditLedger + ?Sized> TestAccount<L> {
     async fn balance(&self) -> Result<u64, Fault> {
         match self.charge(fresh::charge(), Credits::MAX.get()).await? {
             Charged::Insufficient { balance } => Ok(balance.get()),
-            posted => {
-                Err(Fault::new(format!("a charge of all the credits that can be: found {posted:?}")))
-            }
+            posted => Err(Fault::new(format!("a charge of all the credits that can be: found {posted:?}"))),
         }
     }
 

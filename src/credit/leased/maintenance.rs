@@ -257,7 +257,9 @@ impl<T: CreditLeasing> Shared<T> {
                 self.metrics.taken(amount);
             }
             // An account without limit needs no block.
-            Ok(Charged::Posted { balance: None } | Charged::OverBudget { .. }) => state.paused_until = ends_at,
+            Ok(Charged::Posted { balance: None } | Charged::OverBudget { .. }) => {
+                state.paused_until = ends_at
+            }
             Ok(Charged::Insufficient { balance }) => {
                 state.record_balance(balance, &self.terms);
                 state.paused_until = now.elapsed().saturating_add(PAUSE);

@@ -60,7 +60,11 @@ impl History {
     /// Creates a history of at most this many entries.
     pub(super) fn keeping(most: usize) -> Self {
         let rings = 1 << (most / RING).clamp(1, RINGS).ilog2();
-        Self { rings: (0..rings).map(|_| Mutex::default()).collect(), most: most / rings, next_account: AtomicU64::new(0) }
+        Self {
+            rings: (0..rings).map(|_| Mutex::default()).collect(),
+            most: most / rings,
+            next_account: AtomicU64::new(0),
+        }
     }
 
     /// Returns the number of a new account.

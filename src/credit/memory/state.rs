@@ -12,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::credit::model::{Change, Closing, Draws, Model, OverBudget};
 use crate::credit::open::OpenCharges;
 use crate::credit::{
-    Adjusted, Adjustment, AdjustmentKind, Balance, Bucket, Charge, Charged, Entry, EntryKind, Refund, Settlement,
+    Adjusted, Adjustment, AdjustmentKind, Balance, Bucket, Charge, Charged, Entry, EntryKind, Refund,
+    Settlement,
 };
 
 #[derive(Debug)]
@@ -166,8 +167,7 @@ impl State {
             },
         };
         let journal = &mut self.journal;
-        let draws =
-            self.model.charge(charge.id, charge.amount, budget, &mut |change| journal.write(change));
+        let draws = self.model.charge(charge.id, charge.amount, budget, &mut |change| journal.write(change));
         self.open.add(charge.id, draws);
         Charged::Posted { balance: Some(rest) }
     }

@@ -24,7 +24,7 @@ impl Model {
             }
             AdjustmentKind::Set(amount) => self.set(*amount, &entry, write),
             _ if self.unlimited => Err(Adjusted::Unlimited),
-            AdjustmentKind::TopUp(amount) => self.top_up(*amount, BucketTerms::default(), id, entry, write),
+            AdjustmentKind::TopUp(amount) => self.purchase(*amount, entry, write),
             AdjustmentKind::TopUpInto { amount, terms } => self.top_up(*amount, *terms, id, entry, write),
             AdjustmentKind::Deduct(amount) => self.deduct(*amount, &entry, write),
             AdjustmentKind::Expire(bucket) => self.expire_bucket(bucket, entry, write),
@@ -57,7 +57,12 @@ impl Model {
         Adjusted::TooMuch { balance: self.credits() }
     }
 
-    fn set(&mut self, amount: Credits, entry: &EntryKind, write: &mut impl FnMut(Change)) -> Result<(), Adjusted> {
+    fn set(
+        &mut self,
+        amount: Credits,
+        entry: &EntryKind,
+        write: &mut impl FnMut(Change),
+    ) -> Result<(), Adjusted> {
         // Open charges may be returned, so they need room below the maximum too.
         if amount.get().saturating_add(self.open()) > Credits::MAX.get() {
             return Err(self.too_much());
@@ -109,6 +114,35 @@ impl Model {
         }
     }
 
+    /// Adds to the bucket of purchases without terms.
+    fn purchase(
+        &mut self,
+        amount: Credits,
+        entry: EntryKind,
+        write: &mut impl FnMut(Change),
+    ) -> Result<(), Adjusted> {
+        if self.sum().saturating_add(amount.get()) > Credits::MAX.get() {
+            return Err(self.too_much());
+        }
+        let number = self.shared_bucket(&BucketId::Purchased, BucketTerms::default(), amount.get());
+        self.fill(number, amount.get(), entry, write);
+        self.remove_if_empty(number);
+        Ok(())
+    }
+
+    /// Returns the number of a bucket that several calls fill, to which `more` is added. It is made if there is none.
+    pub(super) fn shared_bucket(&mut self, id: &BucketId, terms: BucketTerms, more: u64) -> u32 {
+        if let Some(held) = self.buckets.iter_mut().find(|held| held.is(id)) {
+            held.amount = held.amount.saturating_add(more);
+            return held.number;
+        }
+        let number = self.next_number();
+        let mut held = Held::new(number, Label::new(id.clone(), terms), more);
+        held.left = 0;
+        self.insert(held);
+        number
+    }
+
     fn top_up(
         &mut self,
         amount: Credits,
@@ -154,7 +188,12 @@ impl Model {
         self.remove_if_empty(number);
     }
 
-    fn deduct(&mut self, amount: Credits, entry: &EntryKind, write: &mut impl FnMut(Change)) -> Result<(), Adjusted> {
+    fn deduct(
+        &mut self,
+        amount: Credits,
+        entry: &EntryKind,
+        write: &mut impl FnMut(Change),
+    ) -> Result<(), Adjusted> {
         if amount.get() > self.balance {
             return Err(Adjusted::Insufficient { balance: self.credits() });
         }

@@ -1,7 +1,7 @@
 //! The ends of charges: credits that are returned, costs above the charge, and the parts of leased blocks.
 
 use super::draw::{Draws, Spill};
-use super::{Change, Held, Label, Model, find};
+use super::{Change, Model, find};
 use crate::account::{ExpiredRefunds, Overage};
 use crate::amount::{ChargeId, Credits};
 use crate::credit::{BucketId, BucketKind, BucketTerms, EntryKind};
@@ -101,8 +101,9 @@ impl Model {
     ) {
         let kind = (closing.kind)(closing.id);
         if closing.expired_refunds == ExpiredRefunds::Keep {
-            let returned = self.returned();
-            return self.fill(returned, back, kind, write);
+            let returned = self.shared_bucket(&BucketId::Returned, BucketTerms::of(BucketKind::Refund), back);
+            self.fill(returned, back, kind, write);
+            return self.remove_if_empty(returned);
         }
         let Some(held) = find(&mut self.buckets, number) else { return };
         let (label, left) = (held.label.clone(), held.left);
@@ -110,17 +111,6 @@ impl Model {
         self.tell(kind, label.clone(), back.cast_signed(), left + back, write);
         self.balance -= back;
         self.tell(EntryKind::Expired, label, -back.cast_signed(), left, write);
-    }
-
-    /// Returns the number of the bucket of returned credits, which is made if there is none.
-    fn returned(&mut self) -> u32 {
-        if let Some(held) = self.buckets.iter().find(|held| held.is(&BucketId::Returned)) {
-            return held.number;
-        }
-        let label = Label::new(BucketId::Returned, BucketTerms::of(BucketKind::Refund));
-        let number = self.next_number();
-        self.insert(Held::new(number, label, 0));
-        number
     }
 
     pub(super) fn next_number(&mut self) -> u32 {
@@ -134,11 +124,8 @@ impl Model {
     #[cold]
     fn correct(&mut self, draws: Draws, back: u64, closing: &Closing, write: &mut impl FnMut(Change)) {
         let more = closing.cost.get().saturating_sub(draws.amount);
-        let charged = if self.unlimited || draws.is_of_nothing() {
-            more
-        } else {
-            self.overdraw(more, closing, write)
-        };
+        let charged =
+            if self.unlimited || draws.is_of_nothing() { more } else { self.overdraw(more, closing, write) };
         if let Some(share) = draws.budget() {
             self.rest().budgets.close(share, back, charged);
         }

@@ -299,13 +299,7 @@ impl Model {
     }
 
     /// Takes credits out of a bucket without a charge, at most what is there. Returns the amount.
-    fn withdraw(
-        &mut self,
-        number: u32,
-        most: u64,
-        kind: EntryKind,
-        write: &mut impl FnMut(Change),
-    ) -> u64 {
+    fn withdraw(&mut self, number: u32, most: u64, kind: EntryKind, write: &mut impl FnMut(Change)) -> u64 {
         let pending = |rest: &mut Box<Rest>| rest.pending.iter().any(|held| held.number == number);
         let pends = self.rest.as_mut().is_some_and(pending);
         let Some(held) = self.held_mut(number) else { return 0 };
@@ -325,20 +319,14 @@ impl Model {
     }
 
     #[inline]
-    fn tell(
-        &self,
-        kind: EntryKind,
-        bucket: Label,
-        amount: i64,
-        left: u64,
-        write: &mut impl FnMut(Change),
-    ) {
+    fn tell(&self, kind: EntryKind, bucket: Label, amount: i64, left: u64, write: &mut impl FnMut(Change)) {
         let balance = self.balance.cast_signed() + self.beside;
         write(Change { at: self.seen, kind, bucket, amount, left, balance });
     }
 
     fn plan_deadlines(&mut self, allowance: &Allowance) {
-        let expiries = self.buckets.iter().filter(|held| !held.expired).filter_map(|held| held.terms().expires);
+        let expiries =
+            self.buckets.iter().filter(|held| !held.expired).filter_map(|held| held.terms().expires);
         let starts = self.pending().filter_map(|held| held.terms().valid_from);
         self.deadline = expiries.chain(starts).min().unwrap_or(NEVER.1);
         (self.period, self.from, self.until) = match (allowance, self.due) {

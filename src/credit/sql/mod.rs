@@ -24,8 +24,8 @@ use crate::account::Allowance;
 use crate::amount::{Credits, Currency};
 use crate::clock::Timestamp;
 use crate::credit::{
-    Abandoned, Adjusted, Adjustment, Balance, Bucket, Charge, Charged, CreditAdmin, CreditLedger, Entry, EntryKind,
-    EntryQuery, Refund, Settlement, one_bucket,
+    Abandoned, Adjusted, Adjustment, Balance, Bucket, Charge, Charged, CreditAdmin, CreditLedger, Entry,
+    EntryKind, EntryQuery, Refund, Settlement, one_bucket,
 };
 use crate::error::StoreError;
 use crate::future::StoreFuture;

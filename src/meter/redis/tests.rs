@@ -82,7 +82,11 @@ impl Caller {
     async fn left(&self, meter: &RedisMeter) -> (Vec<u32>, u64) {
         let window_statuses = meter.limiter.peek(&self.draw()).await.unwrap();
         let now = Self::now().wall();
-        let balance = meter.ledger.balance_of(&self.record.account.id, &self.allowance, now).await.unwrap();
+        let balance = meter
+            .ledger
+            .balance_of(&self.record.account.id, &crate::amount::Currency::CREDITS, &self.allowance, now)
+            .await
+            .unwrap();
         let left = window_statuses.iter().map(|window_status| window_status.remaining).collect();
         (left, balance.credits().unwrap().get())
     }
@@ -127,8 +131,11 @@ async fn one_call_decides_like_two() {
     for caller in callers {
         redis.say(&["FLUSHALL"]);
         // The second charge comes twice, the third was given back before, the fourth is too much.
-        one.ledger.refund(&caller.record.account, ChargeId::from_bytes(3_u128.to_be_bytes())).await.unwrap();
-        two.ledger.refund(&caller.record.account, ChargeId::from_bytes(3_u128.to_be_bytes())).await.unwrap();
+        let third = ChargeId::from_bytes(3_u128.to_be_bytes());
+        let clock = crate::clock::SystemClock::new();
+        let refund = crate::credit::Refund::new(&caller.record.account, third, &clock);
+        one.ledger.refund(&refund).await.unwrap();
+        two.ledger.refund(&refund).await.unwrap();
         for (number, amount) in [(1, 10), (2, 10), (2, 10), (3, 10), (4, 1_000), (5, 1), (6, 1), (7, 1)] {
             let (at_once, in_two) =
                 (caller.at_once(&one, number, amount).await, caller.in_two(&two, number, amount).await);

@@ -181,7 +181,11 @@ impl Stage {
     }
 
     async fn balance(&self) -> u64 {
-        let balance = self.beside.balance_of(&self.account, &Allowance::None, now()).await.unwrap();
+        let balance = self
+            .beside
+            .balance_of(&self.account, &tollgate::credit::Currency::CREDITS, &Allowance::None, now())
+            .await
+            .unwrap();
         let Balance::Limited(credits) = balance else { panic!("{balance:?}") };
         credits.get()
     }

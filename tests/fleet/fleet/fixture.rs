@@ -113,7 +113,11 @@ impl Stage {
     }
 
     pub(crate) async fn balance(&self) -> u64 {
-        let balance = self.ledger.balance_of(&self.account, &Allowance::None, now()).await.unwrap();
+        let balance = self
+            .ledger
+            .balance_of(&self.account, &tollgate::credit::Currency::CREDITS, &Allowance::None, now())
+            .await
+            .unwrap();
         let Balance::Limited(credits) = balance else { panic!("{balance:?}") };
         credits.get()
     }

@@ -237,7 +237,7 @@ async fn leases_log_authority_failure() {
         next += 1;
         let (id, one) = (ChargeId::from_bytes(next.to_be_bytes()), Credits::new(1));
         let charged = ledger.charge(&Charge::new(id, &account, one, &Allowance::None, clock.now())).await;
-        let _ = ledger.settle(&account, id, one).await;
+        let _ = ledger.settle(&crate::support::settlement(&account, id, one)).await;
         charged.is_ok()
     };
     for round in 0..2 {

@@ -61,7 +61,7 @@ async fn lost_charge_is_made_once_and_refunded() {
     assert!(books.charge(1).await.unwrap_err().is_timeout());
     assert_eq!((books.ledger.back_end().asked(), books.balance()), (1, 90), "it happened, once");
     books.ledger.back_end().set(Fault::Down);
-    books.ledger.refund(&books.account, id(1)).await.unwrap_err();
+    books.ledger.refund(&crate::support::refund(&books.account, id(1))).await.unwrap_err();
     assert_eq!(books.ledger.health().pending_settlements, 1);
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(books.balance(), 90, "the server is away all the time");
@@ -82,7 +82,8 @@ async fn open_circuit_closings_are_sent_later() {
     }
     assert!(books.ledger.health().open);
     for number in 1..=8 {
-        let settled = books.ledger.settle(&books.account, id(number), Credits::new(4));
+        let settled =
+            books.ledger.settle(&crate::support::settlement(&books.account, id(number), Credits::new(4)));
         assert!(settled.is_ready(), "nobody waits for a server that is left alone");
         settled.await.unwrap_err();
     }
@@ -100,7 +101,7 @@ async fn repeated_refund_gives_back_once() {
         assert!(matches!(books.charge(number).await, Ok(Charged::Posted { .. })));
     }
     books.ledger.back_end().set(Fault::Mute);
-    books.ledger.refund(&books.account, id(1)).await.unwrap_err();
+    books.ledger.refund(&crate::support::refund(&books.account, id(1))).await.unwrap_err();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(books.ledger.back_end().closed() > 5, "it is asked for until it is heard of");
     assert_eq!(books.balance(), 90);
@@ -115,7 +116,7 @@ async fn dropped_closing_is_sent_later() {
     let books = Books::open(|_| {});
     assert!(matches!(books.charge(1).await, Ok(Charged::Posted { .. })));
     books.ledger.back_end().set(Fault::Hung);
-    drop(books.ledger.refund(&books.account, id(1)));
+    drop(books.ledger.refund(&crate::support::refund(&books.account, id(1))));
     assert_eq!(books.ledger.health().pending_settlements, 1);
     books.ledger.back_end().set(Fault::None);
     books.until_home().await;
@@ -130,7 +131,7 @@ async fn kept_closings_are_bounded_and_flushed() {
     }
     books.ledger.back_end().set(Fault::Down);
     for number in 1..=5 {
-        books.ledger.refund(&books.account, id(number)).await.unwrap_err();
+        books.ledger.refund(&crate::support::refund(&books.account, id(number))).await.unwrap_err();
     }
     assert_eq!(books.ledger.health().pending_settlements, 3);
     books.ledger.flush().await.unwrap_err();
@@ -145,9 +146,13 @@ async fn kept_closings_are_bounded_and_flushed() {
 async fn invalid_closing_is_not_retried() {
     let books = Books::open(|_| {});
     books.ledger.back_end().set(Fault::Corrupt);
-    assert!(books.ledger.refund(&books.account, id(1)).await.unwrap_err().is_corrupt());
+    assert!(
+        books.ledger.refund(&crate::support::refund(&books.account, id(1))).await.unwrap_err().is_corrupt()
+    );
     books.ledger.back_end().set(Fault::Unwilling);
-    assert!(books.ledger.refund(&books.account, id(1)).await.unwrap_err().is_rejected());
+    assert!(
+        books.ledger.refund(&crate::support::refund(&books.account, id(1))).await.unwrap_err().is_rejected()
+    );
     assert_eq!(books.ledger.health().pending_settlements, 0);
 }
 
@@ -160,14 +165,14 @@ async fn charge_never_sent_leaves_nothing() {
         books.charge(number).await.unwrap_err();
     }
     for number in 1..=5 {
-        books.ledger.refund(&books.account, id(number)).await.unwrap_err();
+        books.ledger.refund(&crate::support::refund(&books.account, id(number))).await.unwrap_err();
     }
     let kept = books.ledger.health().pending_settlements;
     assert!(books.ledger.health().open && kept == 5, "those were sent, and may have been made");
     let asked = (books.ledger.back_end().asked(), books.ledger.back_end().closed());
     for number in 100..200 {
         books.charge(number).await.unwrap_err();
-        books.ledger.refund(&books.account, id(number)).await.unwrap();
+        books.ledger.refund(&crate::support::refund(&books.account, id(number))).await.unwrap();
     }
     assert_eq!(books.ledger.health().pending_settlements, kept);
     assert_eq!((books.ledger.back_end().asked(), books.ledger.back_end().closed()), asked);
@@ -176,7 +181,7 @@ async fn charge_never_sent_leaves_nothing() {
     books.ledger.back_end().set(Fault::None);
     books.until_home().await;
     assert!(matches!(books.charge(100).await, Ok(Charged::Posted { .. })));
-    books.ledger.refund(&books.account, id(100)).await.unwrap();
+    books.ledger.refund(&crate::support::refund(&books.account, id(100))).await.unwrap();
     assert_eq!((books.balance(), books.authority.open_charges("acme")), (100, 0));
 }
 
@@ -189,11 +194,11 @@ async fn charge_without_room_leaves_nothing() {
     assert!(tokio::time::timeout(Duration::ZERO, &mut waits).await.is_err());
     let asked = books.ledger.back_end().asked();
     books.charge(3).await.unwrap_err();
-    books.ledger.refund(&books.account, id(3)).await.unwrap();
+    books.ledger.refund(&crate::support::refund(&books.account, id(3))).await.unwrap();
     assert_eq!((books.ledger.back_end().asked(), books.ledger.health().pending_settlements), (asked, 0));
     // Charges that wait take no room from the settlement of a request that was served.
     books.ledger.back_end().set(Fault::None);
-    books.ledger.settle(&books.account, id(1), Credits::new(4)).await.unwrap();
+    books.ledger.settle(&crate::support::settlement(&books.account, id(1), Credits::new(4))).await.unwrap();
     assert_eq!(books.balance(), 96);
 }
 
@@ -205,20 +210,24 @@ async fn settlement_replaces_a_refund() {
     }
     books.ledger.back_end().set(Fault::Down);
     for number in 1..=4 {
-        books.ledger.refund(&books.account, id(number)).await.unwrap_err();
+        books.ledger.refund(&crate::support::refund(&books.account, id(number))).await.unwrap_err();
     }
     for number in 5..=8 {
-        books.ledger.settle(&books.account, id(number), Credits::new(10)).await.unwrap_err();
+        books
+            .ledger
+            .settle(&crate::support::settlement(&books.account, id(number), Credits::new(10)))
+            .await
+            .unwrap_err();
     }
     assert_eq!(books.ledger.health().pending_settlements, 4);
     // A refund finds no room among settlements.
-    books.ledger.refund(&books.account, id(1)).await.unwrap_err();
+    books.ledger.refund(&crate::support::refund(&books.account, id(1))).await.unwrap_err();
     assert_eq!(books.ledger.health().pending_settlements, 4);
     books.ledger.back_end().set(Fault::None);
     books.until_home().await;
     assert_eq!(books.authority.open_charges("acme"), 4, "the refunds are for the sweep");
     for number in 5..=8 {
-        books.authority.refund(&books.account, id(number)).await.unwrap();
+        books.authority.refund(&crate::support::refund(&books.account, id(number))).await.unwrap();
     }
     assert_eq!(books.balance(), 20, "the settlements were made");
 }
@@ -231,10 +240,14 @@ async fn settlements_are_sent_before_refunds() {
     }
     books.ledger.back_end().set(Fault::Down);
     for number in 1..=2 {
-        books.ledger.refund(&books.account, id(number)).await.unwrap_err();
+        books.ledger.refund(&crate::support::refund(&books.account, id(number))).await.unwrap_err();
     }
     for number in 3..=4 {
-        books.ledger.settle(&books.account, id(number), Credits::new(1)).await.unwrap_err();
+        books
+            .ledger
+            .settle(&crate::support::settlement(&books.account, id(number), Credits::new(1)))
+            .await
+            .unwrap_err();
     }
     books.ledger.back_end().set(Fault::None);
     books.ledger.back_end().delay(Duration::from_millis(10));
@@ -249,7 +262,11 @@ async fn repeated_closing_is_kept_once() {
     assert!(matches!(books.charge(1).await, Ok(Charged::Posted { .. })));
     books.ledger.back_end().set(Fault::Down);
     for _ in 0..100 {
-        books.ledger.settle(&books.account, id(1), Credits::new(4)).await.unwrap_err();
+        books
+            .ledger
+            .settle(&crate::support::settlement(&books.account, id(1), Credits::new(4)))
+            .await
+            .unwrap_err();
     }
     assert_eq!(books.ledger.health().pending_settlements, 1);
     let asked = books.ledger.back_end().closed();
@@ -266,7 +283,11 @@ async fn many_closings_are_sent_in_seconds() {
     books.ledger.back_end().set(Fault::Down);
     for number in 0..6_000_u128 {
         let id = ChargeId::from_bytes(number.to_be_bytes());
-        books.ledger.settle(&books.account, id, Credits::new(1)).await.unwrap_err();
+        books
+            .ledger
+            .settle(&crate::support::settlement(&books.account, id, Credits::new(1)))
+            .await
+            .unwrap_err();
     }
     assert_eq!(books.ledger.health().pending_settlements, 6_000);
     books.ledger.back_end().set(Fault::None);
@@ -283,7 +304,11 @@ async fn flush_ends_within_its_time() {
     books.ledger.back_end().set(Fault::Down);
     for number in 0..2_000_u128 {
         let id = ChargeId::from_bytes(number.to_be_bytes());
-        books.ledger.settle(&books.account, id, Credits::new(1)).await.unwrap_err();
+        books
+            .ledger
+            .settle(&crate::support::settlement(&books.account, id, Credits::new(1)))
+            .await
+            .unwrap_err();
     }
     books.ledger.back_end().set(Fault::None);
     books.ledger.back_end().delay(Duration::from_millis(900));

@@ -51,7 +51,10 @@ impl<L: CreditLeasing + CreditAdmin, S: AsyncFn(&L, Duration) -> Result<u64, Sto
     }
 
     async fn settle(&self, number: u8, cost: u64) {
-        self.ledger.settle(&self.account, id(number), Credits::new(cost)).await.unwrap();
+        self.ledger
+            .settle(&crate::support::settlement(&self.account, id(number), Credits::new(cost)))
+            .await
+            .unwrap();
     }
 
     async fn swept(&self, open_for: Duration) -> u64 {
@@ -61,7 +64,11 @@ impl<L: CreditLeasing + CreditAdmin, S: AsyncFn(&L, Duration) -> Result<u64, Sto
     /// The balance at a moment; it is what the entries sum to.
     async fn balance(&self) -> u64 {
         let (id, none) = (&self.account.id, Allowance::None);
-        let balance = self.ledger.balance_of(id, &none, Timestamp::from_millis(NOON)).await.unwrap();
+        let balance = self
+            .ledger
+            .balance_of(id, &tollgate::credit::Currency::CREDITS, &none, Timestamp::from_millis(NOON))
+            .await
+            .unwrap();
         let entries = self.ledger.entries(&EntryQuery::newest(id.as_str(), 10_000)).await.unwrap();
         let sum: i64 = entries.iter().map(|entry| entry.amount).sum();
         assert_eq!(sum.cast_unsigned(), balance.credits().unwrap().get(), "the entries sum to the balance");
@@ -91,7 +98,7 @@ impl<L: CreditLeasing + CreditAdmin, S: AsyncFn(&L, Duration) -> Result<u64, Sto
         assert_eq!(self.balance().await, 93, "its holder knows what was spent");
         assert!(!self.commit(1, 30).await, "it is closed");
         self.settle(1, 60).await;
-        self.ledger.refund(&self.account, id(1)).await.unwrap();
+        self.ledger.refund(&crate::support::refund(&self.account, id(1))).await.unwrap();
         assert_eq!(self.balance().await, 93, "what is closed stays closed");
         assert_eq!(self.charge(3, 10, NOON).await, posted(83));
         assert!(!self.commit(3, 10).await, "a charge is no block");
@@ -118,7 +125,11 @@ impl<L: CreditLeasing + CreditAdmin, S: AsyncFn(&L, Duration) -> Result<u64, Sto
         assert_eq!(self.lease(20, 60, 10, NOON).await, posted(40));
         assert_eq!(self.charge(21, 30, NOON).await, posted(10));
         let due = Timestamp::from_millis(NOON + HOUR);
-        let told = self.ledger.balance_of(&self.account.id, &self.allowance, due).await.unwrap();
+        let told = self
+            .ledger
+            .balance_of(&self.account.id, &tollgate::credit::Currency::CREDITS, &self.allowance, due)
+            .await
+            .unwrap();
         assert_eq!(told.credits(), Some(Credits::new(50)), "50 are out and may come back");
         assert_eq!(self.charge(22, 1, NOON + HOUR).await, posted(49));
         self.settle(20, 10).await;
@@ -146,11 +157,11 @@ impl<L: CreditLeasing + CreditAdmin, S: AsyncFn(&L, Duration) -> Result<u64, Sto
         );
         assert!(!self.commit(40, 20).await && !self.commit(41, 20).await, "they are closed");
         self.settle(40, 3).await;
-        self.ledger.refund(&self.account, id(41)).await.unwrap();
+        self.ledger.refund(&crate::support::refund(&self.account, id(41))).await.unwrap();
         assert_eq!(self.balance().await, 0, "nothing of them comes back");
         assert_eq!(self.lease(44, 60, 10, NOON).await, Charged::Insufficient { balance: Credits::ZERO });
         // A charge is not a block: it comes back as it always did.
-        self.ledger.refund(&self.account, id(42)).await.unwrap();
+        self.ledger.refund(&crate::support::refund(&self.account, id(42))).await.unwrap();
         assert_eq!(self.balance().await, 5);
         // Nothing is out when the next grant comes.
         assert_eq!(self.charge(43, 1, NOON + HOUR).await, posted(99));

@@ -34,7 +34,7 @@ async fn block_covered_request_allocates_nothing() {
         let (amount, now) = (Credits::new(1), fleet.clock.now());
         let charge = tollgate::credit::Charge::new(id, &node.account, amount, &fleet.allowance, now);
         assert!(matches!(ready(node.ledger.charge(&charge)), tollgate::credit::Charged::Posted { .. }));
-        ready(node.ledger.settle(&node.account, id, amount));
+        ready(node.ledger.settle(&crate::support::settlement(&node.account, id, amount)));
     });
     assert_eq!(counted.count_total, 0);
 }

@@ -65,10 +65,12 @@ impl Fleet {
         let id = self.next_id();
         match self.charge_as(node, id, cost).await? {
             Charged::Posted { .. } => {
-                node.ledger.settle(&node.account, id, Credits::new(cost)).await?;
+                node.ledger
+                    .settle(&crate::support::settlement(&node.account, id, Credits::new(cost)))
+                    .await?;
                 Ok(true)
             }
-            Charged::Insufficient { .. } => Ok(false),
+            _ => Ok(false),
         }
     }
 

@@ -58,7 +58,11 @@ async fn node_gets_the_new_grant_with_next_block() {
     }
     assert_eq!(served, 800);
     let now = fleet.wall();
-    let left = fleet.authority.balance_of(&"acme".into(), &fleet.allowance, now).await.unwrap();
+    let left = fleet
+        .authority
+        .balance_of(&"acme".into(), &tollgate::credit::Currency::CREDITS, &fleet.allowance, now)
+        .await
+        .unwrap();
     assert_eq!(left.credits(), Some(Credits::ZERO));
 }
 

@@ -109,7 +109,7 @@ async fn block_with_lost_answer_returns_whole() {
     node.wire.set(Fault::None);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(fleet.checked_balance().await, 99_998);
-    node.ledger.settle(&node.account, id, Credits::new(1)).await.unwrap();
+    node.ledger.settle(&crate::support::settlement(&node.account, id, Credits::new(1))).await.unwrap();
     tokio::time::sleep(Duration::from_mins(2)).await;
     assert_eq!((fleet.sweep(), fleet.checked_balance().await), (0, 99_998));
 }
@@ -130,7 +130,7 @@ async fn unreceived_block_returns_at_shutdown() {
     node.ledger.close().await.unwrap_err();
     assert!(fleet.balance() < 99_998, "a block is out: {}", fleet.balance());
     node.wire.set(Fault::None);
-    node.ledger.settle(&node.account, id, Credits::new(1)).await.unwrap();
+    node.ledger.settle(&crate::support::settlement(&node.account, id, Credits::new(1))).await.unwrap();
     node.ledger.close().await.unwrap();
     assert_eq!((fleet.checked_balance().await, fleet.sweep()), (99_998, 0));
 }

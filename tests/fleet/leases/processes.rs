@@ -57,15 +57,15 @@ async fn spend(ledger: LeasedLedger<Resilient<SqlLedger>>, account: Arc<Account>
             Ok(Charged::Posted { .. }) => {
                 // In one write: a process that is killed has said it, or not.
                 println!("\nserved {}", served.fetch_add(1, Ordering::SeqCst) + 1);
-                let _ = ledger.settle(&account, id, one).await;
+                let _ = ledger.settle(&crate::support::settlement(&account, id, one)).await;
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            Ok(Charged::Insufficient { .. }) => {
+            Ok(_) => {
                 refused += 1;
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
             Err(_) => {
-                let _ = ledger.refund(&account, id).await;
+                let _ = ledger.refund(&crate::support::refund(&account, id)).await;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -142,7 +142,11 @@ impl Run {
         // A request may have been served whose charge was not settled any more: its charge stands.
         let swept = self.ledger.close_abandoned(Duration::ZERO, Abandoned::Settle).await.unwrap();
         assert!(self.ledger.audit().await.unwrap().is_empty(), "the entries sum to the balance");
-        let balance = self.ledger.balance_of(&"acme".into(), &Allowance::None, now).await.unwrap();
+        let balance = self
+            .ledger
+            .balance_of(&"acme".into(), &tollgate::credit::Currency::CREDITS, &Allowance::None, now)
+            .await
+            .unwrap();
         let entries = self.ledger.entries(&EntryQuery::newest("acme", usize::MAX)).await.unwrap().len();
         let (served, balance) = (self.served + living, balance.credits().unwrap().get());
         println!(

@@ -114,7 +114,8 @@ impl Run {
             Ok(Ok(Charged::Insufficient { .. })) => {}
             // It may have been taken. The gate gives it back; where that fails it stays open at the authority.
             _ => {
-                let refund = self.nodes[node].ledger.refund(&self.nodes[node].account, id);
+                let refund =
+                    self.nodes[node].ledger.refund(&crate::support::refund(&self.nodes[node].account, id));
                 let _ = tokio::time::timeout(Duration::from_millis(50), refund).await;
             }
         }
@@ -127,8 +128,10 @@ impl Run {
         let open = self.open.swap_remove(place % self.open.len());
         let node = &self.nodes[open.node];
         let closing = match cost {
-            Some(cost) => node.ledger.settle(&node.account, open.id, Credits::new(cost)),
-            None => node.ledger.refund(&node.account, open.id),
+            Some(cost) => {
+                node.ledger.settle(&crate::support::settlement(&node.account, open.id, Credits::new(cost)))
+            }
+            None => node.ledger.refund(&crate::support::refund(&node.account, open.id)),
         };
         let done = tokio::time::timeout(Duration::from_millis(50), closing).await;
         // One that did not arrive leaves the charge open at the authority: nothing comes back.

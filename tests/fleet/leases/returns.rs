@@ -73,7 +73,7 @@ async fn block_returns_when_its_charges_close() {
     assert!(matches!(fleet.charge_as(&node, open, 1).await, Ok(Charged::Posted { .. })));
     node.ledger.close().await.unwrap();
     assert!(fleet.balance() < 99_989, "its block waits for it");
-    node.ledger.refund(&node.account, open).await.unwrap();
+    node.ledger.refund(&crate::support::refund(&node.account, open)).await.unwrap();
     a_moment().await;
     assert_eq!(fleet.checked_balance().await, 99_990);
     fleet.serve_many(&node, 10).await;
@@ -190,11 +190,18 @@ async fn repeated_charge_and_ending_count_once() {
         }
         for _ in 0..3 {
             match round {
-                0 => node.ledger.settle(&node.account, id, Credits::new(1)).await.unwrap(),
-                1 => node.ledger.refund(&node.account, id).await.unwrap(),
+                0 => node
+                    .ledger
+                    .settle(&crate::support::settlement(&node.account, id, Credits::new(1)))
+                    .await
+                    .unwrap(),
+                1 => node.ledger.refund(&crate::support::refund(&node.account, id)).await.unwrap(),
                 _ => {
-                    node.ledger.settle(&node.account, id, Credits::new(9)).await.unwrap();
-                    node.ledger.refund(&node.account, id).await.unwrap();
+                    node.ledger
+                        .settle(&crate::support::settlement(&node.account, id, Credits::new(9)))
+                        .await
+                        .unwrap();
+                    node.ledger.refund(&crate::support::refund(&node.account, id)).await.unwrap();
                 }
             }
         }

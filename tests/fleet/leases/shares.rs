@@ -206,7 +206,7 @@ async fn of_a_thousand(fleet: &Fleet, wire: &Wire) -> LeasedLedger<Wire> {
             let (id, now) = (fleet.next_id(), tollgate::Clock::now(&fleet.clock));
             let charge = Charge::new(id, &account, Credits::new(1), &fleet.allowance, now);
             assert!(matches!(ledger.charge(&charge).await, Ok(tollgate::credit::Charged::Posted { .. })));
-            ledger.settle(&account, id, Credits::new(1)).await.unwrap();
+            ledger.settle(&crate::support::settlement(&account, id, Credits::new(1))).await.unwrap();
         }
     }
     a_moment().await;
@@ -269,7 +269,11 @@ async fn set_balance_recalls_leased_blocks() {
         }
         assert!(served.iter().all(|served| *served <= 250), "no more than the headroom: {served:?}");
         if open {
-            nodes[0].ledger.settle(&nodes[0].account, id, Credits::new(1)).await.unwrap();
+            nodes[0]
+                .ledger
+                .settle(&crate::support::settlement(&nodes[0].account, id, Credits::new(1)))
+                .await
+                .unwrap();
         }
         for node in &nodes {
             node.ledger.close().await.unwrap();

@@ -10,14 +10,14 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use tollgate::audit::{AuditEvent, AuditSink};
 use tollgate::clock::Now;
-use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::credit::{Charge, Charged, Refund, Settlement};
 use tollgate::key::{KeyHash, Length, Randomness, RandomnessError};
 use tollgate::limit::{Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::respond::{DenialContext, ResponseForDenial};
 use tollgate::rule::Cost;
 use tollgate::store::AccountAdmin;
 use tollgate::{
-    Account, Clock, CreditLedger, Credits, Denial, Gate, KeyFormat, KeyId, KeyRecord, KeySource, KeyStore,
+    Clock, CreditLedger, Credits, Denial, Gate, KeyFormat, KeyId, KeyRecord, KeySource, KeyStore,
     ManualClock, MemoryLedger, MemoryLimiter, MemoryStore, Plan, RateLimiter, RequestView, Rule, StoreFuture,
     TollgateLayer, TollgateTransform,
 };
@@ -89,16 +89,16 @@ impl CreditLedger for Broken<Arc<MemoryLedger>> {
         self.at(Place::Charge, self.0.charge(charge))
     }
 
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
         if self.1 == Place::Settle {
             self.at(Place::Settle, StoreFuture::ready(()))
         } else {
-            self.0.settle(account, id, cost)
+            self.0.settle(settlement)
         }
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.0.refund(account, id)
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        self.0.refund(refund)
     }
 }
 

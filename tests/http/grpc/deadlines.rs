@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::credit::{Charge, Charged, Refund, Settlement};
 use tollgate::key::KeyHash;
-use tollgate::{
-    Account, CreditLedger, Credits, KeyRecord, KeyStore, MemoryLedger, StoreFuture, TollgateLayer,
-};
+use tollgate::{CreditLedger, KeyRecord, KeyStore, MemoryLedger, StoreFuture, TollgateLayer};
 use tonic::Code;
 use tower::{Layer, ServiceExt};
 
@@ -34,12 +32,12 @@ impl CreditLedger for Silent {
         StoreFuture::boxed(std::future::pending())
     }
 
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.0.settle(account, id, cost)
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        self.0.settle(settlement)
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.0.refund(account, id)
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        self.0.refund(refund)
     }
 }
 

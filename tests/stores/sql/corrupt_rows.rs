@@ -51,7 +51,7 @@ async fn unreadable_balance_fails_one_account(place: Place) {
                 } else {
                     let told = match round {
                         0 => charge(&ledger, &ada, 5_000 + task, 1).await.map(drop),
-                        1 => ledger.refund(&ada, number(1)).await,
+                        1 => ledger.refund(&crate::support::refund(&ada, number(1))).await,
                         _ => return,
                     };
                     assert!(told.unwrap_err().is_corrupt());
@@ -64,7 +64,7 @@ async fn unreadable_balance_fails_one_account(place: Place) {
         place.say(back).await;
     }
     assert_eq!((balance(&ledger, "ada").await, balance(&ledger, "bob").await), (990, 1_000 - 96));
-    ledger.refund(&ada, number(1)).await.unwrap();
+    ledger.refund(&crate::support::refund(&ada, number(1))).await.unwrap();
     assert_eq!(balance(&ledger, "ada").await, 1_000);
     assert_eq!(ledger.audit().await.unwrap(), []);
     assert_eq!(ledger.entries(&EntryQuery::newest("ada", 9)).await.unwrap().len(), 3);
@@ -99,7 +99,7 @@ async fn charge_closed_early_opens_no_circuit(place: Place) {
     let _ = top_up(&ledger, "ada", "a", 100).await;
     let (guarded, ada) = (Resilient::new(ledger), Account::new("ada", "pro"));
     for id in 0..20 {
-        guarded.refund(&ada, number(id)).await.unwrap();
+        guarded.refund(&crate::support::refund(&ada, number(id))).await.unwrap();
     }
     for id in 0..20 {
         assert!(charge(&guarded, &ada, id, 1).await.unwrap_err().is_rejected());
@@ -118,7 +118,14 @@ async fn unstorable_text_opens_no_circuit(place: Place) {
         // SQLite holds it, and PostgreSQL says that it cannot.
         let _ = store.account_of(&nobody.id).await;
         let _ = store.create_account(&nobody).await;
-        let _ = ledger.balance_of(&nobody.id, &tollgate::account::Allowance::None, at(0)).await;
+        let _ = ledger
+            .balance_of(
+                &nobody.id,
+                &tollgate::credit::Currency::CREDITS,
+                &tollgate::account::Allowance::None,
+                at(0),
+            )
+            .await;
     }
     assert!(!ledger.health().open && !store.health().open, "the database is there");
     assert!(store.create_account(&Account::new("somebody", "pro")).await.unwrap());

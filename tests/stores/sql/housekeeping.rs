@@ -35,7 +35,7 @@ async fn charges_of_a_dead_node_are_closed_once(place: Place) {
         tasks.spawn(async move { charge(&ledger, &account, id, 2).await.unwrap() });
     }
     tasks.join_all().await;
-    dead.settle(&ada, number(7), Credits::new(1)).await.unwrap();
+    dead.settle(&crate::support::settlement(&ada, number(7), Credits::new(1))).await.unwrap();
     drop(dead);
     assert_eq!(alive.close_abandoned(HOUR, Abandoned::Refund).await.unwrap(), 0, "they are still young");
     age(&place, "opened_at", "id IS NOT NULL", 3_599_000).await;
@@ -50,7 +50,7 @@ async fn charges_of_a_dead_node_are_closed_once(place: Place) {
     assert_eq!((balance(&alive, "ada").await, balance(&alive, "bob").await), (999, 1_000));
     assert_eq!(charge(&alive, &ada, 1_000, 9).await.unwrap(), posted(990));
     assert_eq!(alive.close_abandoned(Duration::ZERO, Abandoned::Settle).await.unwrap(), 1);
-    alive.refund(&ada, number(1_000)).await.unwrap();
+    alive.refund(&crate::support::refund(&ada, number(1_000))).await.unwrap();
     assert_eq!(balance(&alive, "ada").await, 990, "it stands");
     assert_eq!(alive.audit().await.unwrap(), []);
 }
@@ -91,7 +91,7 @@ async fn old_closed_charges_are_forgotten(place: Place) {
     for id in 0..30 {
         let _ = charge(&ledger, &ada, id, 1).await.unwrap();
         if id >= 10 {
-            ledger.settle(&ada, number(id), Credits::new(1)).await.unwrap();
+            ledger.settle(&crate::support::settlement(&ada, number(id), Credits::new(1))).await.unwrap();
         }
     }
     assert_eq!(ledger.forget_closed(HOUR).await.unwrap(), 0);
@@ -115,7 +115,7 @@ async fn old_entries_are_folded_in_small_steps(place: Place) {
         tasks.spawn(async move { charge(&ledger, &ada, id, 1).await.unwrap() });
     }
     tasks.join_all().await;
-    ledger.settle(&ada, number(1), Credits::ZERO).await.unwrap();
+    ledger.settle(&crate::support::settlement(&ada, number(1), Credits::ZERO)).await.unwrap();
     assert_eq!(ledger.forget_entries(at(0)).await.unwrap(), 0, "none is older than that");
     assert_eq!(ledger.forget_entries(at(1)).await.unwrap(), 2_501);
     assert_eq!(place.say("SELECT count(*) FROM tollgate_entries").await, "2");
@@ -123,7 +123,7 @@ async fn old_entries_are_folded_in_small_steps(place: Place) {
     assert_eq!(ledger.forget_entries(at(1)).await.unwrap(), 0);
     let asked = Charge::new(number(9_999), &ada, Credits::new(1), &Allowance::None, now(HOUR_MILLIS));
     assert_eq!(ledger.charge(&asked).await.unwrap(), posted(7_500));
-    ledger.settle(&ada, number(2), Credits::ZERO).await.unwrap();
+    ledger.settle(&crate::support::settlement(&ada, number(2), Credits::ZERO)).await.unwrap();
     assert_eq!(ledger.forget_entries(at(1)).await.unwrap(), 0, "what is newer stays");
     let entries = ledger.entries(&EntryQuery::newest("ada", 9)).await.unwrap();
     let told: Vec<_> = entries.iter().map(|entry| (entry.number, entry.kind.name(), entry.amount)).collect();
@@ -186,7 +186,7 @@ async fn erased_balance_starts_anew(place: Place) {
     assert_eq!(charge(&one, &ada, 1, 30).await.unwrap(), posted(70));
     assert!(two.erase_balance(&ada.id).await.unwrap());
     assert!(!two.erase_balance(&ada.id).await.unwrap());
-    one.refund(&ada, number(1)).await.unwrap();
+    one.refund(&crate::support::refund(&ada, number(1))).await.unwrap();
     assert_eq!(balance(&one, "ada").await, 0);
     assert!(one.entries(&EntryQuery::newest("ada", 9)).await.unwrap().is_empty());
     assert!(matches!(top_up(&one, "ada", "a", 7).await, Adjusted::Done { .. }), "its ids are free again");

@@ -64,7 +64,10 @@ pub(crate) async fn top_up(ledger: &SqlLedger, account: &str, id: &str, amount: 
 }
 
 pub(crate) async fn balance(ledger: &SqlLedger, account: &str) -> u64 {
-    let balance = ledger.balance_of(&account.into(), &Allowance::None, at(0)).await.unwrap();
+    let balance = ledger
+        .balance_of(&account.into(), &tollgate::credit::Currency::CREDITS, &Allowance::None, at(0))
+        .await
+        .unwrap();
     balance.credits().unwrap().get()
 }
 
@@ -97,19 +100,19 @@ async fn charge_ends_once_on_any_node(place: Place) {
     let _ = top_up(&one, "ada", "a", 100).await;
     assert_eq!(charge(&one, &ada, 1, 30).await.unwrap(), posted(70));
     assert_eq!(charge(&two, &ada, 1, 30).await.unwrap(), posted(70), "once");
-    two.refund(&ada, number(1)).await.unwrap();
+    two.refund(&crate::support::refund(&ada, number(1))).await.unwrap();
     for ledger in [&one, &two] {
-        ledger.refund(&ada, number(1)).await.unwrap();
-        ledger.settle(&ada, number(1), Credits::new(30)).await.unwrap();
+        ledger.refund(&crate::support::refund(&ada, number(1))).await.unwrap();
+        ledger.settle(&crate::support::settlement(&ada, number(1), Credits::new(30))).await.unwrap();
     }
     assert_eq!(balance(&one, "ada").await, 100);
     assert_eq!(charge(&one, &ada, 2, 30).await.unwrap(), posted(70));
-    two.settle(&ada, number(2), Credits::new(10)).await.unwrap();
-    one.refund(&ada, number(2)).await.unwrap();
-    one.settle(&ada, number(2), Credits::ZERO).await.unwrap();
+    two.settle(&crate::support::settlement(&ada, number(2), Credits::new(10))).await.unwrap();
+    one.refund(&crate::support::refund(&ada, number(2))).await.unwrap();
+    one.settle(&crate::support::settlement(&ada, number(2), Credits::ZERO)).await.unwrap();
     assert_eq!(balance(&two, "ada").await, 90);
     assert_eq!(charge(&one, &ada, 3, 30).await.unwrap(), posted(60));
-    one.settle(&ada, number(3), Credits::new(99)).await.unwrap();
+    one.settle(&crate::support::settlement(&ada, number(3), Credits::new(99))).await.unwrap();
     // A charge, its end, and the adjustment: an entry for each.
     let entries = one.entries(&EntryQuery::newest("ada", 10)).await.unwrap();
     let told: Vec<_> = entries.iter().map(|entry| (entry.kind.name(), entry.amount)).collect();
@@ -134,10 +137,10 @@ async fn charge_left_before_posting_is_not_posted(place: Place) {
     let [one, two] = nodes(&place).await;
     let ada = Account::new("ada", "pro");
     // Nothing is known of the account yet, and the end comes first.
-    one.refund(&ada, number(1)).await.unwrap();
+    one.refund(&crate::support::refund(&ada, number(1))).await.unwrap();
     assert!(!one.erase_balance(&ada.id).await.unwrap(), "that is no balance");
-    one.refund(&ada, number(1)).await.unwrap();
-    one.settle(&ada, number(2), Credits::new(5)).await.unwrap();
+    one.refund(&crate::support::refund(&ada, number(1))).await.unwrap();
+    one.settle(&crate::support::settlement(&ada, number(2), Credits::new(5))).await.unwrap();
     let _ = top_up(&two, "ada", "a", 100).await;
     assert!(charge(&two, &ada, 1, 30).await.is_err());
     assert!(charge(&one, &ada, 2, 30).await.is_err());
@@ -149,7 +152,7 @@ async fn charge_left_before_posting_is_not_posted(place: Place) {
         let _under_way = asked.as_mut().poll(&mut context);
         drop(asked);
         let ledger = if id.is_multiple_of(2) { &one } else { &two };
-        ledger.refund(&ada, number(id)).await.unwrap();
+        ledger.refund(&crate::support::refund(&ada, number(id))).await.unwrap();
     }
     assert_eq!(charge(&one, &ada, 99, 1).await.unwrap(), posted(99));
     assert_eq!(two.close_abandoned(Duration::ZERO, Abandoned::Refund).await.unwrap(), 1, "that one alone");
@@ -181,11 +184,11 @@ async fn charge_without_room_leaves_nothing() {
     for asked in waiting {
         assert_eq!(asked.await.unwrap(), Charged::Insufficient { balance: Credits::new(10) });
     }
-    ledger.refund(&ada, number(refused)).await.unwrap();
+    ledger.refund(&crate::support::refund(&ada, number(refused))).await.unwrap();
     assert_eq!(ledger.forget_closed(Duration::ZERO).await.unwrap(), 0, "no row");
     // The same id may be charged later, and is then refunded like any other.
     assert_eq!(charge(&ledger, &ada, refused, 4).await.unwrap(), posted(6));
-    ledger.refund(&ada, number(refused)).await.unwrap();
+    ledger.refund(&crate::support::refund(&ada, number(refused))).await.unwrap();
     assert_eq!(balance(&ledger, "ada").await, 10);
     assert_eq!(ledger.forget_closed(Duration::ZERO).await.unwrap(), 1);
 }
@@ -201,7 +204,7 @@ async fn largest_amounts_do_not_wrap(place: Place) {
     assert!(matches!(top_up(&ledger, "ada", "b", 1).await, Adjusted::TooMuch { .. }));
     assert_eq!(charge(&ledger, &ada, 2, max).await.unwrap(), posted(0));
     assert!(matches!(top_up(&ledger, "ada", "c", 1).await, Adjusted::TooMuch { .. }), "it may come back");
-    ledger.refund(&ada, number(2)).await.unwrap();
+    ledger.refund(&crate::support::refund(&ada, number(2))).await.unwrap();
     assert_eq!(balance(&ledger, "ada").await, max);
     assert_eq!(ledger.audit().await.unwrap(), []);
 }
@@ -269,6 +272,6 @@ async fn balances_survive_a_restart(place: Place) {
     assert!(charge(&ledger, &Account::new("ada", "pro"), 2, 1).await.is_err());
     let ledger = SqlLedger::new(&place.open().await);
     assert_eq!(balance(&ledger, "ada").await, 70);
-    ledger.refund(&Account::new("ada", "pro"), number(1)).await.unwrap();
+    ledger.refund(&crate::support::refund(&Account::new("ada", "pro"), number(1))).await.unwrap();
     assert_eq!(balance(&ledger, "ada").await, 100);
 }

@@ -94,17 +94,23 @@ async fn compare(ledgers: &[SqlLedger; 2], account: &Account, steps: &[Step], gr
             }
             Step::Settle(id, cost) => {
                 closed.insert(*id);
-                model.settle(account, number(*id), Credits::new(*cost)).await.unwrap();
-                ledger.settle(account, number(*id), Credits::new(*cost)).await.unwrap();
+                model
+                    .settle(&crate::support::settlement(account, number(*id), Credits::new(*cost)))
+                    .await
+                    .unwrap();
+                ledger
+                    .settle(&crate::support::settlement(account, number(*id), Credits::new(*cost)))
+                    .await
+                    .unwrap();
             }
             Step::Refund(id) => {
                 closed.insert(*id);
-                model.refund(account, number(*id)).await.unwrap();
-                ledger.refund(account, number(*id)).await.unwrap();
+                model.refund(&crate::support::refund(account, number(*id))).await.unwrap();
+                ledger.refund(&crate::support::refund(account, number(*id))).await.unwrap();
             }
             Step::Adjust(id, kind) => {
                 let id = id.to_string().parse().unwrap();
-                let asked = Adjustment::new(id, &account.id, *kind, &allowance, at(time));
+                let asked = Adjustment::new(id, &account.id, kind.clone(), &allowance, at(time));
                 let expected = model.adjust(&asked).await.unwrap();
                 assert_eq!(ledger.adjust(&asked).await.unwrap(), expected, "{told}");
             }
@@ -116,8 +122,18 @@ async fn compare(ledgers: &[SqlLedger; 2], account: &Account, steps: &[Step], gr
                 ledger.erase_balance(&account.id).await.unwrap();
             }
         }
-        let expected = model.balance_of(&account.id, &allowance, at(time)).await.unwrap();
-        assert_eq!(ledger.balance_of(&account.id, &allowance, at(time)).await.unwrap(), expected, "{told}");
+        let expected = model
+            .balance_of(&account.id, &tollgate::credit::Currency::CREDITS, &allowance, at(time))
+            .await
+            .unwrap();
+        assert_eq!(
+            ledger
+                .balance_of(&account.id, &tollgate::credit::Currency::CREDITS, &allowance, at(time))
+                .await
+                .unwrap(),
+            expected,
+            "{told}"
+        );
     }
     let query = EntryQuery::newest(account.id.clone(), 1_000);
     let moves = |entries: Vec<Entry>| {

@@ -53,7 +53,7 @@ async fn all_fails(store: &SqlStore, ledger: &SqlLedger) {
     assert!(store.insert(&InsertKey::new(key(), at(0))).await.is_err());
     assert!(store.touch(&[(key().id, at(0))]).await.is_err());
     assert!(charge(ledger, &key().account, 500, 7).await.is_err());
-    assert!(ledger.refund(&key().account, number(500)).await.is_err());
+    assert!(ledger.refund(&crate::support::refund(&key().account, number(500))).await.is_err());
     assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
 }
 
@@ -80,7 +80,7 @@ async fn dead_server_is_an_error_and_found_again() {
         server.restart();
         assert_eq!(again(async || store.find(&key().hash).await).await.as_deref(), Some(&key()));
         // What became of the charge is not known: the gate gives it back.
-        again(async || ledger.refund(&key().account, number(500)).await).await;
+        again(async || ledger.refund(&crate::support::refund(&key().account, number(500))).await).await;
         assert_eq!(balance(&ledger, "ada").await, 1_000);
         assert_eq!(ledger.audit().await.unwrap(), []);
     }
@@ -98,7 +98,7 @@ async fn hanging_server_is_an_error_at_deadline() {
     all_fails(&store, &ledger).await;
     server.resume();
     assert_eq!(again(async || store.find(&key().hash).await).await.as_deref(), Some(&key()));
-    again(async || ledger.refund(&key().account, number(500)).await).await;
+    again(async || ledger.refund(&crate::support::refund(&key().account, number(500))).await).await;
     assert_eq!(again(async || charge(&ledger, &key().account, 501, 1).await).await, posted(999));
     assert_eq!(ledger.audit().await.unwrap(), []);
 }
@@ -134,7 +134,7 @@ async fn killed_server_charges_nothing_twice() {
     }
     assert!(!unknown.is_empty(), "the server was away while it was asked");
     for id in unknown {
-        again(async || ledger.refund(&key().account, number(id)).await).await;
+        again(async || ledger.refund(&crate::support::refund(&key().account, number(id))).await).await;
     }
     assert_eq!(balance(&ledger, "ada").await, 1_000 - taken);
     assert_eq!(ledger.audit().await.unwrap(), []);
@@ -217,7 +217,7 @@ async fn failed_file_settlement_is_made_later() {
     let file: sqlx::sqlite::SqliteConnectOptions = place.url.parse().unwrap();
     let mut lock = file.connect().await.unwrap();
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
-    ledger.settle(&account, number(1), Credits::new(30)).await.unwrap_err();
+    ledger.settle(&crate::support::settlement(&account, number(1), Credits::new(30))).await.unwrap_err();
     assert_eq!(ledger.health().pending_settlements, 1);
     sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap();
     let began = Instant::now();

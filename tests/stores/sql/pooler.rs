@@ -65,7 +65,12 @@ async fn all_succeeds(options: DatabaseOptions) {
                 ));
                 store.touch(&[(key.id, NOW)]).await.unwrap();
                 if turn % 2 == 0 {
-                    tollgate::CreditLedger::refund(&ledger, &key.account, number(id)).await.unwrap();
+                    tollgate::CreditLedger::refund(
+                        &ledger,
+                        &crate::support::refund(&key.account, number(id)),
+                    )
+                    .await
+                    .unwrap();
                 }
             }
         });

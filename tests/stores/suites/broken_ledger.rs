@@ -7,8 +7,8 @@ use std::time::Duration;
 use tollgate::account::{Allowance, Grant};
 use tollgate::clock::Timestamp;
 use tollgate::credit::{
-    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Charge, ChargeId, Charged, CreditAdmin,
-    Entry, EntryKind, EntryQuery,
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Bucket, Charge, ChargeId, Charged,
+    CreditAdmin, Currency, Entry, EntryKind, EntryQuery, Refund, Settlement,
 };
 use tollgate::name::AccountId;
 use tollgate::{Account, CreditLedger, Credits, MemoryLedger, StoreFuture};
@@ -221,6 +221,11 @@ impl Broken {
         told
     }
 
+    /// The amount of a charge that was posted.
+    fn charged(&self, id: ChargeId) -> Credits {
+        self.posted.lock().unwrap().get(&id).map_or(Credits::ZERO, |(_, amount)| *amount)
+    }
+
     fn close(&self, account: &Account, id: ChargeId, cost: Credits, pays: bool) {
         let known = self.posted.lock().unwrap().get(&id).cloned();
         let before = self.closed.lock().unwrap().contains(&id);
@@ -248,7 +253,7 @@ impl CreditLedger for Broken {
             now = tollgate::clock::Now::new(latest, now.elapsed());
         }
         let allowance = self.allowance(&account.id, charge.allowance, now.wall());
-        let before = ready(self.inner.balance_of(&account.id, &allowance, now.wall()));
+        let before = ready(self.inner.balance_of(&account.id, charge.currency, &allowance, now.wall()));
         if self.breaks(Rule::ReadsThenCharges) {
             std::thread::sleep(Duration::from_millis(3));
         }
@@ -270,7 +275,7 @@ impl CreditLedger for Broken {
                 *balance = balance.checked_add(charge.amount).unwrap_or(Credits::MAX);
             }
             (Rule::KeepsTheLastCredit, Charged::Posted { balance: Some(Credits::ZERO) }) => {
-                drop(self.inner.refund(&account, id));
+                drop(self.inner.refund(&Refund::new(&account, id, &now)));
                 charged = Charged::Insufficient { balance: charge.amount };
             }
             (Rule::TakesWhatThereIs, Charged::Insufficient { balance }) if !balance.is_zero() => {
@@ -289,28 +294,35 @@ impl CreditLedger for Broken {
         StoreFuture::ready(charged)
     }
 
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        let account = self.account(account);
-        self.close(&account, id, cost, self.breaks(Rule::PaysEverySettlement));
-        match self.rule {
-            Rule::SettlesInFull => self.inner.settle(&account, id, Credits::MAX),
-            Rule::SettlesByRefunding => self.inner.refund(&account, id),
-            _ => self.inner.settle(&account, id, cost),
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        let (account, id) = (self.account(settlement.account), settlement.id);
+        self.close(&account, id, settlement.cost, self.breaks(Rule::PaysEverySettlement));
+        let mut made = *settlement;
+        made.account = &account;
+        if self.breaks(Rule::SettlesByRefunding) {
+            return self.inner.refund(&Refund::new(&account, id, settlement.clock));
         }
+        if self.breaks(Rule::SettlesInFull) {
+            made.cost = self.charged(id);
+        }
+        self.inner.settle(&made)
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        let account = self.account(account);
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        let (account, id) = (self.account(refund.account), refund.id);
         self.close(&account, id, Credits::ZERO, self.breaks(Rule::PaysEveryRefund));
         if self.breaks(Rule::RefundsNothing) {
-            return self.inner.settle(&account, id, Credits::MAX);
+            return self.inner.settle(&Settlement::new(&account, id, self.charged(id), refund.clock));
         }
         if self.breaks(Rule::RefundsAll) {
             let posted = self.posted.lock().unwrap();
             let others = posted.iter().filter(|(_, (owner, _))| *owner == account.id);
-            others.for_each(|(other, _)| drop(self.inner.refund(&account, *other)));
+            let refund = |other| Refund::new(&account, other, refund.clock);
+            others.for_each(|(other, _)| drop(self.inner.refund(&refund(*other))));
         }
-        self.inner.refund(&account, id)
+        let mut made = *refund;
+        made.account = &account;
+        self.inner.refund(&made)
     }
 
     fn admin(self: Arc<Self>) -> Option<Arc<dyn CreditAdmin>> {
@@ -319,7 +331,13 @@ impl CreditLedger for Broken {
 }
 
 impl CreditAdmin for Broken {
-    fn balance_of(&self, account: &AccountId, allowance: &Allowance, now: Timestamp) -> StoreFuture<Balance> {
+    fn balance_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Balance> {
         match self.rule {
             Rule::ReadsNothing => return StoreFuture::ready(Balance::Limited(Credits::ZERO)),
             Rule::GivesGrantsWhenRead => {
@@ -330,7 +348,18 @@ impl CreditAdmin for Broken {
             _ => {}
         }
         let account = self.account(&Account::new(account.clone(), "any")).id;
-        self.inner.balance_of(&account, allowance, now)
+        self.inner.balance_of(&account, currency, allowance, now)
+    }
+
+    fn buckets_of(
+        &self,
+        account: &AccountId,
+        currency: &Currency,
+        allowance: &Allowance,
+        now: Timestamp,
+    ) -> StoreFuture<Vec<Bucket>> {
+        let account = self.account(&Account::new(account.clone(), "any")).id;
+        self.inner.buckets_of(&account, currency, allowance, now)
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
@@ -374,7 +403,7 @@ impl CreditAdmin for Broken {
         let (mut asked, none) = (adjustment.clone(), Allowance::None);
         asked.account = &account;
         let zero = Balance::Limited(Credits::ZERO);
-        match (self.rule, asked.kind) {
+        match (self.rule, asked.kind.clone()) {
             (Rule::AdjustsNothing, _) => {
                 return StoreFuture::ready(Adjusted::Done { before: zero, balance: zero });
             }
@@ -383,7 +412,8 @@ impl CreditAdmin for Broken {
                 asked.kind = AdjustmentKind::Set(Credits::MAX);
             }
             (Rule::IsUnlimitedForGood, AdjustmentKind::Set(_))
-                if ready(self.inner.balance_of(&account, &none, asked.now)) == Balance::Unlimited =>
+                if ready(self.inner.balance_of(&account, asked.currency, &none, asked.now))
+                    == Balance::Unlimited =>
             {
                 return StoreFuture::ready(Adjusted::Unlimited);
             }
@@ -391,7 +421,7 @@ impl CreditAdmin for Broken {
             (Rule::AdjustsAgain, _) => asked.id = Self::new_id(),
             (Rule::RemembersRefusals, _) => {
                 if let Some(refused) = self.refused.lock().unwrap().get(&asked.id) {
-                    return StoreFuture::ready(*refused);
+                    return StoreFuture::ready(refused.clone());
                 }
             }
             (Rule::SharesIds, _) => {
@@ -429,7 +459,7 @@ impl CreditAdmin for Broken {
                 Adjusted::Repeated { balance: there }
             }
             (Rule::RemembersRefusals, refused @ Adjusted::Insufficient { .. }) => {
-                self.refused.lock().unwrap().insert(asked.id, refused);
+                self.refused.lock().unwrap().insert(asked.id, refused.clone());
                 refused
             }
             (_, adjusted) => adjusted,
