@@ -29,6 +29,14 @@ pub enum Capability {
     InjectedTime,
     /// A limiter has limits on requests in flight.
     InFlight,
+    /// A ledger has buckets with a priority and an expiry, beside the main bucket. A ledger with one balance lacks this.
+    Buckets,
+    /// A ledger draws charges from the budgets of keys.
+    Budgets,
+    /// A ledger charges a final cost above the charge. A ledger that lacks this takes no more than the charge.
+    LateCosts,
+    /// A ledger has balances in several currencies.
+    Currencies,
 }
 
 /// The reason for which a check failed.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use database::{Place, both};
 use tollgate::MemoryLedger;
-use tollgate::conformance::{self, Capability};
+use tollgate::conformance::{self, Capability, Suite};
 use tollgate::credit::{CreditLeasing, LeaseTerms, LeasedLedger, RedisLedger, SqlLedger};
 use tollgate::guard::Resilient;
 use tollgate::limit::RedisLimiter;
@@ -37,7 +37,7 @@ async fn cached_guarded_database_keeps_contract(place: Place) {
 
 async fn guarded_database_ledger_keeps_contract(place: Place) {
     let ledger = Resilient::new(SqlLedger::new(&place.open().await));
-    conformance::credits(ledger).run().await.assert();
+    crate::suites::with_one_bucket(conformance::credits(ledger)).run().await.assert();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,21 +52,24 @@ async fn guarded_redis_limiter_keeps_the_contract() {
 async fn guarded_redis_ledger_keeps_the_contract() {
     let Some(redis) = services::redis::Redis::start() else { return };
     let ledger = Resilient::new(RedisLedger::new(RedisServer::open(&redis.url(), "acme").unwrap()));
-    conformance::credits(ledger).run().await.assert();
+    crate::suites::with_one_bucket(conformance::credits(ledger)).run().await.assert();
 }
 
 /// Blocks are what the authority lists, so its write side is checked without them; charges are checked through them.
 async fn leased_keep_the_contract_of_charges(authority: impl CreditLeasing) {
+    crate::suites::with_one_bucket(leased_charges(authority)).run().await.assert();
+}
+
+fn leased_charges(authority: impl CreditLeasing) -> Suite {
     let terms = LeaseTerms::of_nodes(NonZeroU32::MIN);
     let suite = conformance::charges(LeasedLedger::new(authority, terms));
     // What is charged of a block is decided here, as in memory, whatever lends it.
-    let suite = suite.without(Capability::LateCharges).without(Capability::WholeBalances);
-    suite.run().await.assert();
+    suite.without(Capability::LateCharges).without(Capability::WholeBalances)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leased_memory_credits_keep_the_contract() {
-    leased_keep_the_contract_of_charges(MemoryLedger::new()).await;
+    leased_charges(MemoryLedger::new()).run().await.assert();
 }
 
 async fn leased_sql_credits_keep_the_contract(place: Place) {

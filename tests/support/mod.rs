@@ -21,7 +21,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use tollgate::adapter::Peer;
 use tollgate::clock::SystemClock;
-use tollgate::credit::{ChargeId, Refund, Settlement};
+use tollgate::credit::{ChargeId, Entry, Refund, Settlement};
 use tollgate::key::KeyHasher;
 use tollgate::{
     Account, CreditLedger, Credits, Gate, GateBuilder, KeyId, KeyRecord, KeyStore, ManualClock, MemoryLedger,
@@ -42,6 +42,20 @@ pub(crate) fn settlement(account: &Account, id: ChargeId, cost: Credits) -> Sett
 /// A refund of a charge.
 pub(crate) fn refund(account: &Account, id: ChargeId) -> Refund<'_> {
     Refund::new(account, id, &*CLOCK)
+}
+
+/// The entries, newest first, with one entry for each change. A ledger with buckets writes one for each bucket.
+pub(crate) fn merged(entries: Vec<Entry>) -> Vec<Entry> {
+    let mut merged: Vec<Entry> = Vec::new();
+    for entry in entries {
+        match merged.last_mut() {
+            Some(last) if last.kind == entry.kind && last.kind.name() != "grant" => {
+                last.amount += entry.amount
+            }
+            _ => merged.push(entry),
+        }
+    }
+    merged
 }
 
 /// Back ends, a clock that stands, and the service behind the gate.

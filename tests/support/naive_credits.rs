@@ -180,7 +180,10 @@ impl Naive {
             *spent = Spent(0, grant.next_after(spent.1), spent.2 + 1);
         }
         if spent.0 + amount > *most {
-            return Err(Charged::OverBudget { left: Credits::new(most.saturating_sub(spent.0)), resets: spent.1 });
+            return Err(Charged::OverBudget {
+                left: Credits::new(most.saturating_sub(spent.0)),
+                resets: spent.1,
+            });
         }
         spent.0 += amount;
         Ok(spent.2)

@@ -140,6 +140,7 @@ async fn an_adjustment_is_met_by_the_next_charge(ledger: Admin) -> Verdict {
 async fn an_adjustment_is_given_the_grant_first(ledger: Admin) -> Verdict {
     let test_account = TestAccount::granted(ledger, 100)?;
     same("a new account", test_account.adjust(&fresh::adjustment()?, top_up(5)).await?, done(100, 105))?;
+    test_account.make(set(105)).await?;
     test_account.take(55).await?;
     let due = test_account.after(PERIOD);
     same("when the grant is due", due.adjust(&fresh::adjustment()?, deduct(30)).await?, done(100, 70))?;

@@ -30,9 +30,18 @@ async fn entries(test_account: &TestAccount<dyn CreditAdmin>) -> Result<Vec<Entr
     Ok(entries)
 }
 
-/// Returns the kind and the amount of each entry.
+/// Returns the kind and the amount of each change. A change may have an entry for each bucket.
 async fn movements(test_account: &TestAccount<dyn CreditAdmin>) -> Result<Vec<(EntryKind, i64)>, Fault> {
-    Ok(entries(test_account).await?.into_iter().map(|entry| (entry.kind, entry.amount)).collect())
+    let mut movements: Vec<(EntryKind, i64)> = Vec::new();
+    for entry in entries(test_account).await? {
+        match movements.last_mut() {
+            Some((kind, amount)) if *kind == entry.kind && kind.adjustment().is_some() => {
+                *amount += entry.amount
+            }
+            _ => movements.push((entry.kind, entry.amount)),
+        }
+    }
+    Ok(movements)
 }
 
 async fn an_unknown_account_has_no_entries(ledger: Admin) -> Verdict {

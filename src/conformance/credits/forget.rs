@@ -37,7 +37,9 @@ async fn entries(test_account: &TestAccount<dyn CreditAdmin>) -> Result<Vec<Entr
     let query = EntryQuery::newest(test_account.account.id.clone(), 30);
     let mut entries = test_account.ledger.entries(&query).await?;
     entries.reverse();
-    Ok(entries)
+    // The bucket of an entry depends on the ledger: one without buckets has the main bucket only.
+    let bare = |entry: Entry| Entry::new(entry.number, entry.at, entry.kind, entry.amount, entry.balance);
+    Ok(entries.into_iter().map(bare).collect())
 }
 
 async fn old_entries_are_folded_into_one(ledger: Admin) -> Verdict {

@@ -1,13 +1,17 @@
 //! Checks of a credit ledger.
 
 mod adjust;
+mod buckets;
+mod budgets;
 mod charge;
 mod close;
+mod currencies;
 mod entries;
 mod erase;
 mod forget;
 mod grant;
 mod late;
+mod late_costs;
 mod unlimited;
 
 use std::sync::Arc;
@@ -39,12 +43,24 @@ pub(super) fn suite(ledger: &Admin) -> Suite {
         entries::checks(ledger),
         erase::checks(ledger),
         forget::checks(ledger),
+        buckets::checks(ledger),
+        budgets::admin_checks(ledger),
+        late_costs::admin_checks(ledger),
+        currencies::admin_checks(ledger),
     ];
     Suite::new("credits", of_charges(&charges).into_iter().chain(admin))
 }
 
-fn of_charges(ledger: &Ledger) -> [Vec<Check>; 4] {
-    [charge::checks(ledger), close::checks(ledger), grant::checks(ledger), late::checks(ledger)]
+fn of_charges(ledger: &Ledger) -> [Vec<Check>; 7] {
+    [
+        charge::checks(ledger),
+        close::checks(ledger),
+        grant::checks(ledger),
+        late::checks(ledger),
+        late_costs::checks(ledger),
+        budgets::checks(ledger),
+        currencies::checks(ledger),
+    ]
 }
 
 /// The period of a grant in these checks.

@@ -79,6 +79,10 @@ use crate::trace::Mode;
 ///   returned after the grant, the balance exceeds the grant's amount by them. For each node, this is at most the
 ///   `headroom` plus the amounts by which charges that were open in its blocks were settled for less.
 ///
+/// - **Buckets, budgets and late costs** are those of the authority. A charge with a budget, or in another currency than
+///   the default one, goes straight to the authority. A cost above a charge is taken only if the charge was made at the
+///   authority: a charge of a block is settled at most at its amount.
+///
 /// The age at which the authority's sweep closes open charges must be above `longest`. A block older than that is lost
 /// to the node.
 ///

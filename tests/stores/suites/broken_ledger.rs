@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tollgate::account::{Allowance, Grant};
+use tollgate::account::{Allowance, Budget, ExpiredRefunds, Grant, GrantPeriod, Overage, Rollover};
 use tollgate::clock::Timestamp;
 use tollgate::credit::{
-    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Bucket, Charge, ChargeId, Charged,
-    CreditAdmin, Currency, Entry, EntryKind, EntryQuery, Refund, Settlement,
+    Adjusted, Adjustment, AdjustmentId, AdjustmentKind, Balance, Bucket, BucketId, BudgetDraw, Charge,
+    ChargeId, Charged, CreditAdmin, Currency, Entry, EntryKind, EntryQuery, Refund, Settlement,
 };
 use tollgate::name::AccountId;
-use tollgate::{Account, CreditLedger, Credits, MemoryLedger, StoreFuture};
+use tollgate::{Account, CreditLedger, Credits, KeyId, MemoryLedger, StoreFuture};
 
 use super::broken_store::ready;
 
@@ -73,6 +73,32 @@ rules! {
     FoldsAll,
     DropsWhatIsFolded,
     OffersNoWriteSide,
+    KeepsOneBucket,
+    KeepsGrantsAndPurchasesTogether,
+    IgnoresPriorities,
+    IgnoresExpiries,
+    ExpiresLate,
+    IgnoresStarts,
+    DropsRollovers,
+    RollsOverWithoutBound,
+    ForfeitsReturns,
+    KeepsReturns,
+    RefundsAsPurchases,
+    ListsNoBuckets,
+    KeepsBucketsThatAreExpired,
+    MovesNothing,
+    InventsBuckets,
+    TakesExpiredBuckets,
+    TakesAnyNumberOfBuckets,
+    LosesBuckets,
+    IgnoresBudgets,
+    SharesBudgets,
+    NeverResetsBudgets,
+    TakesNoMoreThanTheCharge,
+    CapsDebts,
+    OwesAll,
+    SettlesWithoutGrants,
+    KeepsOneCurrency,
 }
 
 #[derive(Debug)]
@@ -201,7 +227,22 @@ impl Broken {
                 }
                 allowance.clone()
             }
-            (_, allowance) => allowance.clone(),
+            (_, allowance) => self.rolled(allowance),
+        }
+    }
+
+    /// The allowance with another rollover, if the rule is about it.
+    fn rolled(&self, allowance: &Allowance) -> Allowance {
+        let rollover = match self.rule {
+            Rule::DropsRollovers => Rollover::default(),
+            Rule::RollsOverWithoutBound => Rollover::new(Credits::ZERO, Credits::MAX).unwrap(),
+            _ => return allowance.clone(),
+        };
+        match allowance {
+            Allowance::Grant(grant) if grant.rollover() != Rollover::default() => {
+                Allowance::Grant(grant.clone().with_rollover(rollover))
+            }
+            allowance => allowance.clone(),
         }
     }
 
@@ -219,6 +260,16 @@ impl Broken {
         let told = known.clone();
         known.1 = allowance.clone();
         told
+    }
+
+    fn currency<'a>(&self, currency: &'a Currency) -> &'a Currency {
+        if self.breaks(Rule::KeepsOneCurrency) { &Currency::CREDITS } else { currency }
+    }
+
+    /// A budget of the same amount that lasts for a hundred years.
+    fn budget(&self, charge: &Charge<'_>) -> Option<Budget> {
+        let century = GrantPeriod::every(Duration::from_hours(24 * 36_500)).unwrap();
+        charge.budget.map(|draw| Budget::new(draw.budget.amount(), century))
     }
 
     /// The amount of a charge that was posted.
@@ -262,7 +313,17 @@ impl CreditLedger for Broken {
             let fresh = Self::new_id().to_string().trim_start_matches("broken-").parse::<u128>().unwrap();
             id = ChargeId::from_bytes(fresh.to_be_bytes());
         }
-        let made = Charge::new(id, &account, charge.amount, &allowance, now);
+        let mut made = Charge::new(id, &account, charge.amount, &allowance, now);
+        made.currency = self.currency(charge.currency);
+        let always = self.budget(charge);
+        made.budget = match (self.rule, charge.budget) {
+            (Rule::IgnoresBudgets, _) => None,
+            (Rule::SharesBudgets, Some(draw)) => Some(BudgetDraw { key: KeyId::from_bytes([7; 16]), ..draw }),
+            (Rule::NeverResetsBudgets, Some(draw)) => {
+                always.as_ref().map(|budget| BudgetDraw { budget, ..draw })
+            }
+            (_, budget) => budget,
+        };
         if self.breaks(Rule::ChargesNothing) {
             return StoreFuture::ready(Charged::Posted { balance: Some(Credits::new(90)) });
         }
@@ -298,7 +359,14 @@ impl CreditLedger for Broken {
         let (account, id) = (self.account(settlement.account), settlement.id);
         self.close(&account, id, settlement.cost, self.breaks(Rule::PaysEverySettlement));
         let mut made = *settlement;
-        made.account = &account;
+        (made.account, made.currency) = (&account, self.currency(settlement.currency));
+        match self.rule {
+            Rule::TakesNoMoreThanTheCharge => made.cost = made.cost.min(self.charged(id)),
+            Rule::CapsDebts => made.overage = Overage::Cap,
+            Rule::OwesAll => made.overage = Overage::Debt,
+            Rule::SettlesWithoutGrants => made.allowance = &Allowance::None,
+            _ => {}
+        }
         if self.breaks(Rule::SettlesByRefunding) {
             return self.inner.refund(&Refund::new(&account, id, settlement.clock));
         }
@@ -321,7 +389,22 @@ impl CreditLedger for Broken {
             others.for_each(|(other, _)| drop(self.inner.refund(&refund(*other))));
         }
         let mut made = *refund;
-        made.account = &account;
+        (made.account, made.currency) = (&account, self.currency(refund.currency));
+        match self.rule {
+            Rule::ForfeitsReturns => made.expired_refunds = ExpiredRefunds::Forfeit,
+            Rule::KeepsReturns => made.expired_refunds = ExpiredRefunds::Keep,
+            Rule::RefundsAsPurchases => {
+                let open = self.inner.open_charges(account.id.as_str());
+                let full = self.charged(id);
+                drop(self.inner.settle(&Settlement::new(&account, id, full, refund.clock)));
+                if self.inner.open_charges(account.id.as_str()) < open {
+                    let paid = AdjustmentKind::TopUp(full);
+                    let _paid = self.make(&account.id, paid, refund.clock.now().wall());
+                }
+                return StoreFuture::ready(());
+            }
+            _ => {}
+        }
         self.inner.refund(&made)
     }
 
@@ -348,7 +431,8 @@ impl CreditAdmin for Broken {
             _ => {}
         }
         let account = self.account(&Account::new(account.clone(), "any")).id;
-        self.inner.balance_of(&account, currency, allowance, now)
+        let (currency, allowance) = (self.currency(currency), self.rolled(allowance));
+        self.inner.balance_of(&account, currency, &allowance, now)
     }
 
     fn buckets_of(
@@ -359,12 +443,16 @@ impl CreditAdmin for Broken {
         now: Timestamp,
     ) -> StoreFuture<Vec<Bucket>> {
         let account = self.account(&Account::new(account.clone(), "any")).id;
-        self.inner.buckets_of(&account, currency, allowance, now)
+        if self.breaks(Rule::ListsNoBuckets) {
+            return StoreFuture::ready(Vec::new());
+        }
+        self.inner.buckets_of(&account, self.currency(currency), allowance, now)
     }
 
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {
         let mut query = query.clone();
         query.account = self.account(&Account::new(query.account, "any")).id;
+        query.currency = self.currency(&query.currency).clone();
         match self.rule {
             Rule::WritesNoEntries => return StoreFuture::ready(Vec::new()),
             Rule::IgnoresTheCursor => query.before = None,
@@ -388,6 +476,11 @@ impl CreditAdmin for Broken {
                     entry.balance = Balance::Limited(Credits::ZERO);
                 }
             }
+            Rule::LosesBuckets => {
+                for entry in &mut entries {
+                    entry.bucket = BucketId::Main;
+                }
+            }
             Rule::LosesTimes => {
                 for entry in &mut entries {
                     entry.at = Timestamp::from_millis(0);
@@ -401,10 +494,41 @@ impl CreditAdmin for Broken {
     fn adjust(&self, adjustment: &Adjustment<'_>) -> StoreFuture<Adjusted> {
         let account = self.account(&Account::new(adjustment.account.clone(), "any")).id;
         let (mut asked, none) = (adjustment.clone(), Allowance::None);
-        asked.account = &account;
+        (asked.account, asked.currency) = (&account, self.currency(adjustment.currency));
         let zero = Balance::Limited(Credits::ZERO);
+        if let AdjustmentKind::TopUpInto { terms, .. } = &mut asked.kind {
+            match self.rule {
+                Rule::IgnoresPriorities => terms.priority = 100,
+                Rule::IgnoresExpiries => terms.expires = None,
+                Rule::ExpiresLate => {
+                    let later = |time: Timestamp| Timestamp::from_millis(time.as_millis() + 1);
+                    terms.expires = terms.expires.map(later);
+                }
+                Rule::IgnoresStarts => terms.valid_from = None,
+                Rule::TakesExpiredBuckets
+                    if terms.expires <= Some(asked.now) || terms.expires <= terms.valid_from =>
+                {
+                    (terms.valid_from, terms.expires) = (None, None);
+                }
+                _ => {}
+            }
+        }
         match (self.rule, asked.kind.clone()) {
             (Rule::AdjustsNothing, _) => {
+                return StoreFuture::ready(Adjusted::Done { before: zero, balance: zero });
+            }
+            (Rule::KeepsOneBucket, AdjustmentKind::TopUpInto { amount, .. }) => {
+                asked.kind = AdjustmentKind::TopUp(amount);
+            }
+            (Rule::KeepsGrantsAndPurchasesTogether, AdjustmentKind::TopUp(amount)) => {
+                let there =
+                    ready(self.inner.balance_of(&account, asked.currency, asked.allowance, asked.now));
+                if let Some(sum) = there.credits().and_then(|there| there.checked_add(amount)) {
+                    asked.kind = AdjustmentKind::Set(sum);
+                }
+            }
+            (Rule::KeepsBucketsThatAreExpired, AdjustmentKind::Expire(_))
+            | (Rule::MovesNothing, AdjustmentKind::Move { .. }) => {
                 return StoreFuture::ready(Adjusted::Done { before: zero, balance: zero });
             }
             (Rule::AddsWhatIsSet, AdjustmentKind::Set(amount)) => asked.kind = AdjustmentKind::TopUp(amount),
@@ -451,6 +575,10 @@ impl CreditAdmin for Broken {
             (Rule::DeductsWhatThereIs, Adjusted::Insufficient { balance }) => {
                 let _emptied = self.make(&account, AdjustmentKind::Set(Credits::ZERO), asked.now);
                 Adjusted::Done { before: Balance::Limited(balance), balance: zero }
+            }
+            (Rule::TakesAnyNumberOfBuckets, Adjusted::TooManyBuckets)
+            | (Rule::InventsBuckets, Adjusted::UnknownBucket) => {
+                Adjusted::Done { before: there, balance: there }
             }
             (Rule::FillsUpToTheMost, Adjusted::TooMuch { .. }) => {
                 Adjusted::Done { before: there, balance: there }
