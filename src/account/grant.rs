@@ -270,8 +270,7 @@ impl Grant {
         // Between the bounds of the rollover, each period adds the whole amount.
         let steps = most.saturating_sub(first).div_ceil(amount.get().max(1)).min(periods.saturating_sub(1));
         let raised = first.saturating_add(steps.saturating_mul(amount.get()));
-        let last = if periods.saturating_sub(1) > steps { once(raised) } else { raised };
-        Credits::new(last)
+        Credits::new(if periods.saturating_sub(1) > steps { once(raised) } else { raised })
     }
 
     /// Returns the number of periods from one time at which the grant is due to a later one.

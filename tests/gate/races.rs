@@ -13,7 +13,9 @@ use std::time::Duration;
 use support::{World, with_key};
 use tokio::sync::Barrier;
 use tollgate::account::{Allowance, CalendarUnit, Grant, GrantPeriod, QuotaPolicy, QuotaScope, Quotas};
-use tollgate::credit::{Charge, ChargeId, Charged};
+use tollgate::credit::{
+    Adjusted, Adjustment, AdjustmentKind, BucketTerms, Charge, ChargeId, Charged, CreditAdmin,
+};
 use tollgate::key::KeyHasher;
 use tollgate::limit::{Draw, LimitDecision};
 use tollgate::rule::Cost;
@@ -33,11 +35,34 @@ fn costly(world: &World) -> Gate {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn racing_tasks_spend_fifty_credits_once() {
+    race_for_fifty_credits(|world, id, _| world.set_balance(id, 50)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn racing_tasks_spend_three_buckets_once() {
+    race_for_fifty_credits(|world, id, round| {
+        world.set_balance(id, 13);
+        let (account, now) = (world.account_of(id).as_str().into(), world.clock.now().wall());
+        for (amount, priority) in [(20, 7), (17, 200)] {
+            let mut terms = BucketTerms::default();
+            (terms.priority, terms.expires) = (priority, Some(now.saturating_add(Duration::from_hours(1))));
+            let kind = AdjustmentKind::TopUpInto { amount: Credits::new(amount), terms };
+            let number = format!("{round}-{priority}").parse().unwrap();
+            let asked = Adjustment::new(number, &account, kind, &Allowance::None, now);
+            let made = world.ledger.adjust(&asked).now_or_never().unwrap().unwrap();
+            assert!(matches!(made, Adjusted::Done { .. }), "{made:?}");
+        }
+    })
+    .await;
+}
+
+/// Lets 200 tasks race for 50 credits that `fill` puts in, many times.
+async fn race_for_fifty_credits(fill: impl Fn(&World, KeyId, usize)) {
     let world = World::new();
     let gate = costly(&world);
     let id = world.plain_key(KEY);
     for round in 0..1_000 {
-        world.set_balance(id, 50);
+        fill(&world, id, round);
         let before = world.calls();
         let start = Arc::new(Barrier::new(200));
         let tasks: Vec<_> = (0..200)

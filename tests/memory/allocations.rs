@@ -9,16 +9,19 @@ use crate::recorder::Metrics;
 use allocation_counter::measure;
 use axum::extract::Request;
 use http::{HeaderValue, Method};
-use tollgate::account::{AccountStatus, InFlightLimit, NetworkCut, QuotaPolicy, QuotaRef, QuotaScope};
+use tollgate::account::{AccountStatus, Allowance, InFlightLimit, NetworkCut, QuotaPolicy, QuotaRef, QuotaScope};
 use tollgate::adapter::Peer;
 use tollgate::clock::SystemClock;
+use tollgate::credit::{
+    Adjustment, AdjustmentKind, BucketTerms, Charge, ChargeId, Charged, CreditAdmin, Refund, Settlement,
+};
 use tollgate::gate::TrustedProxies;
 use tollgate::key::{KeyHash, KeyStatus};
 use tollgate::telemetry::{DecisionEvent, DecisionSink};
 use tollgate::usage::UsageOptions;
 use tollgate::{
-    Clock, Credits, DenialKind as Kind, GateBuilder, KeyRecord, KeySource, KeyStore, MemoryLedger,
-    MemoryStore, StoreError, StoreFuture, TollgateLayer,
+    Account, Clock, CreditLedger, Credits, DenialKind as Kind, GateBuilder, KeyRecord, KeySource, KeyStore,
+    MemoryLedger, MemoryStore, StoreError, StoreFuture, TollgateLayer,
 };
 use tower::{Layer, Service, service_fn};
 
@@ -37,6 +40,40 @@ fn allocations<S: Service<Request>>(mut service: S, request: impl Fn() -> Reques
 fn behind(gate: GateBuilder) -> impl Service<Request> {
     let gate = gate.build().expect("the gate is complete");
     TollgateLayer::new(gate).layer(service_fn(world::handler))
+}
+
+/// A charge over three buckets allocates nothing once the buckets are there.
+#[test]
+fn charges_over_three_buckets_allocate_nothing() {
+    let (ledger, account, clock) = (MemoryLedger::new(), Account::new("acme", "pro"), SystemClock::new());
+    let now = clock.now();
+    for (number, amount) in [(1, 10), (2, 20), (3, 30)] {
+        let mut terms = BucketTerms::default();
+        terms.priority = number;
+        let kind = AdjustmentKind::TopUpInto { amount: Credits::new(amount), terms };
+        let id = number.to_string().parse().unwrap();
+        let made = Adjustment::new(id, &account.id, kind, &Allowance::None, now.wall());
+        let _done = poll_now(ledger.adjust(&made));
+    }
+    let charge = |number: u128, amount: u64, cost: Option<u64>| {
+        let id = ChargeId::from_bytes(number.to_be_bytes());
+        let charge = Charge::new(id, &account, Credits::new(amount), &Allowance::None, now);
+        let charged = poll_now(ledger.charge(&charge)).unwrap();
+        assert!(matches!(charged, Charged::Posted { .. }), "{charged:?}");
+        let closed = match cost {
+            Some(cost) => ledger.settle(&Settlement::new(&account, id, Credits::new(cost), &clock)),
+            None => ledger.refund(&Refund::new(&account, id, &clock)),
+        };
+        poll_now(closed).unwrap();
+    };
+    charge(0, 40, None);
+    let counted = measure(|| {
+        charge(1, 40, None);
+        charge(2, 35, Some(0));
+        charge(3, 12, Some(9));
+    });
+    assert_eq!(counted.count_total, 0);
+    assert_eq!(ledger.balance("acme"), Some(Credits::new(51)));
 }
 
 fn admitted() -> Request {

@@ -50,7 +50,7 @@ pub(crate) fn merged(entries: Vec<Entry>) -> Vec<Entry> {
     for entry in entries {
         match merged.last_mut() {
             Some(last) if last.kind == entry.kind && last.kind.name() != "grant" => {
-                last.amount += entry.amount
+                last.amount += entry.amount;
             }
             _ => merged.push(entry),
         }

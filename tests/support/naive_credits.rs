@@ -295,14 +295,12 @@ impl Naive {
         }
         let before = self.balance();
         let total = self.total();
-        match self.changed(id, kind, now) {
-            Err(refused) => refused,
-            Ok(()) => {
-                self.put_in += self.total() - total;
-                self.made.insert(id, (kind.clone(), self.balance()));
-                Adjusted::Done { before, balance: self.balance() }
-            }
+        if let Err(refused) = self.changed(id, kind, now) {
+            return refused;
         }
+        self.put_in += self.total() - total;
+        self.made.insert(id, (kind.clone(), self.balance()));
+        Adjusted::Done { before, balance: self.balance() }
     }
 
     fn changed(&mut self, id: u64, kind: &AdjustmentKind, now: Timestamp) -> Result<(), Adjusted> {

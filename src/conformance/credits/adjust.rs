@@ -171,7 +171,7 @@ async fn a_repeated_adjustment_is_answered_by_the_balance_it_came_to(ledger: Adm
         (AdjustmentKind::MakeUnlimited, Balance::Unlimited),
     ] {
         let id = fresh::adjustment()?;
-        same("made", balance_of(test_account.adjust(&id, kind.clone()).await?), Some(balance))?;
+        same("made", balance_of(&test_account.adjust(&id, kind.clone()).await?), Some(balance))?;
         let later = fresh::adjustment()?;
         let _meanwhile = test_account.adjust(&later, top_up(1)).await?;
         same("made again", test_account.adjust(&id, kind).await?, Adjusted::Repeated { balance })?;
@@ -180,8 +180,8 @@ async fn a_repeated_adjustment_is_answered_by_the_balance_it_came_to(ledger: Adm
     Ok(())
 }
 
-fn balance_of(adjusted: Adjusted) -> Option<Balance> {
-    if let Adjusted::Done { balance, .. } = adjusted { Some(balance) } else { None }
+fn balance_of(adjusted: &Adjusted) -> Option<Balance> {
+    if let Adjusted::Done { balance, .. } = adjusted { Some(*balance) } else { None }
 }
 
 async fn another_adjustment_under_the_same_id_is_refused(ledger: Admin) -> Verdict {

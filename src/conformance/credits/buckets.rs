@@ -49,7 +49,7 @@ impl Account {
         let (id, mut terms) = (fresh::adjustment()?, BucketTerms::of(BucketKind::Promotion));
         change(&mut terms);
         let kind = AdjustmentKind::TopUpInto { amount: Credits::new(amount), terms };
-        done(self.adjust(&id, kind).await?)?;
+        done(&self.adjust(&id, kind).await?)?;
         Ok(BucketId::Of(id))
     }
 
@@ -89,7 +89,7 @@ impl Account {
     }
 }
 
-fn done(adjusted: Adjusted) -> Verdict {
+fn done(adjusted: &Adjusted) -> Verdict {
     holds(&format!("the adjustment is made: found {adjusted:?}"), matches!(adjusted, Adjusted::Done { .. }))
 }
 
@@ -266,7 +266,7 @@ async fn a_set_balance_empties_other_buckets(ledger: Admin) -> Verdict {
 
 async fn a_bucket_is_expired_by_hand(ledger: Admin) -> Verdict {
     let (test_account, [first, second, last]) = three(ledger).await?;
-    done(test_account.adjust(&fresh::adjustment()?, AdjustmentKind::Expire(second.clone())).await?)?;
+    done(&test_account.adjust(&fresh::adjustment()?, AdjustmentKind::Expire(second.clone())).await?)?;
     test_account.expect_left("after it", &[(&first, 10), (&last, 30)]).await?;
     let again = test_account.adjust(&fresh::adjustment()?, AdjustmentKind::Expire(second)).await?;
     same("the same bucket again", again, Adjusted::UnknownBucket)
@@ -280,7 +280,7 @@ fn moving(from: &BucketId, amount: u64) -> AdjustmentKind {
 async fn credits_are_moved_between_buckets(ledger: Admin) -> Verdict {
     let (test_account, [first, second, last]) = three(ledger).await?;
     let id = fresh::adjustment()?;
-    done(test_account.adjust(&id, moving(&last, 12)).await?)?;
+    done(&test_account.adjust(&id, moving(&last, 12)).await?)?;
     let made = BucketId::Of(id);
     let expected = [(&first, 10), (&second, 20), (&last, 18), (&made, 12)];
     test_account.expect_left("after 12 were moved", &expected).await?;

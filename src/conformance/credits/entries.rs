@@ -36,7 +36,7 @@ async fn movements(test_account: &TestAccount<dyn CreditAdmin>) -> Result<Vec<(E
     for entry in entries(test_account).await? {
         match movements.last_mut() {
             Some((kind, amount)) if *kind == entry.kind && kind.adjustment().is_some() => {
-                *amount += entry.amount
+                *amount += entry.amount;
             }
             _ => movements.push((entry.kind, entry.amount)),
         }

@@ -258,7 +258,7 @@ impl<T: CreditLeasing> Shared<T> {
             }
             // An account without limit needs no block.
             Ok(Charged::Posted { balance: None } | Charged::OverBudget { .. }) => {
-                state.paused_until = ends_at
+                state.paused_until = ends_at;
             }
             Ok(Charged::Insufficient { balance }) => {
                 state.record_balance(balance, &self.terms);

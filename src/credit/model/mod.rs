@@ -231,10 +231,8 @@ impl Model {
         }
         if given {
             // A clock that was set back is given single periods.
-            let passed = |known: Due| match now >= known.at {
-                true => grant.periods_between(known.at, due.at),
-                false => 1,
-            };
+            let passed =
+                |known: Due| if now >= known.at { grant.periods_between(known.at, due.at) } else { 1 };
             self.refill(grant, known.map(passed), write);
         }
         self.sort();
@@ -242,7 +240,7 @@ impl Model {
 
     /// Refills the main bucket. `passed` is the number of periods, or `None` for a new balance.
     fn refill(&mut self, grant: &Grant, passed: Option<u64>, write: &mut impl FnMut(Change)) {
-        let lent = self.rest.as_ref().map_or(0, |rest| rest.lent);
+        let uncommitted = self.rest.as_ref().map_or(0, |rest| rest.lent);
         let most = Credits::MAX.get().saturating_sub(self.sum());
         let unlimited = self.unlimited;
         let Some(main) = self.held_mut(MAIN) else { return };
@@ -251,7 +249,7 @@ impl Model {
             return;
         }
         // Uncommitted credits may be returned, so they count as part of the grant: the sum must not exceed it.
-        let (left, amount) = (main.left, Credits::new(grant.amount().get().saturating_sub(lent)));
+        let (left, amount) = (main.left, Credits::new(grant.amount().get().saturating_sub(uncommitted)));
         let refilled = match passed {
             Some(periods) => grant.refilled(Credits::new(left), amount, periods),
             None => Credits::new(left).max(amount),
@@ -389,10 +387,13 @@ impl Model {
     }
 
     fn remove_other_if_empty(&mut self, number: u32) {
-        let is_empty = |held: &Held| held.number == number && held.left == 0 && held.open == 0;
-        self.buckets.retain(|held| !is_empty(held));
-        if let Some(rest) = &mut self.rest {
-            rest.pending.retain(|held| !is_empty(held));
+        let is_empty = |held: &Held| held.left == 0 && held.open == 0;
+        if let Some(place) = self.buckets.iter().position(|held| held.number == number) {
+            if is_empty(&self.buckets[place]) {
+                self.buckets.remove(place);
+            }
+        } else if let Some(rest) = &mut self.rest {
+            rest.pending.retain(|held| held.number != number || !is_empty(held));
         }
     }
 }

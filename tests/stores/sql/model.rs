@@ -142,7 +142,8 @@ async fn compare(ledgers: &[SqlLedger; 2], account: &Account, steps: &[Step], gr
             Step::Wait(millis) => time += millis,
             Step::Change(plan) => allowance = plans[*plan].clone(),
             Step::Erase => {
-                (closed.clear(), amounts.clear());
+                closed.clear();
+                amounts.clear();
                 model.erase_balance(&account.id).await.unwrap();
                 ledger.erase_balance(&account.id).await.unwrap();
             }

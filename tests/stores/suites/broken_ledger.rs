@@ -267,7 +267,7 @@ impl Broken {
     }
 
     /// A budget of the same amount that lasts for a hundred years.
-    fn budget(&self, charge: &Charge<'_>) -> Option<Budget> {
+    fn century(charge: &Charge<'_>) -> Option<Budget> {
         let century = GrantPeriod::every(Duration::from_hours(24 * 36_500)).unwrap();
         charge.budget.map(|draw| Budget::new(draw.budget.amount(), century))
     }
@@ -315,7 +315,7 @@ impl CreditLedger for Broken {
         }
         let mut made = Charge::new(id, &account, charge.amount, &allowance, now);
         made.currency = self.currency(charge.currency);
-        let always = self.budget(charge);
+        let always = Self::century(charge);
         made.budget = match (self.rule, charge.budget) {
             (Rule::IgnoresBudgets, _) => None,
             (Rule::SharesBudgets, Some(draw)) => Some(BudgetDraw { key: KeyId::from_bytes([7; 16]), ..draw }),
@@ -514,7 +514,9 @@ impl CreditAdmin for Broken {
             }
         }
         match (self.rule, asked.kind.clone()) {
-            (Rule::AdjustsNothing, _) => {
+            (Rule::AdjustsNothing, _)
+            | (Rule::KeepsBucketsThatAreExpired, AdjustmentKind::Expire(_))
+            | (Rule::MovesNothing, AdjustmentKind::Move { .. }) => {
                 return StoreFuture::ready(Adjusted::Done { before: zero, balance: zero });
             }
             (Rule::KeepsOneBucket, AdjustmentKind::TopUpInto { amount, .. }) => {
@@ -526,10 +528,6 @@ impl CreditAdmin for Broken {
                 if let Some(sum) = there.credits().and_then(|there| there.checked_add(amount)) {
                     asked.kind = AdjustmentKind::Set(sum);
                 }
-            }
-            (Rule::KeepsBucketsThatAreExpired, AdjustmentKind::Expire(_))
-            | (Rule::MovesNothing, AdjustmentKind::Move { .. }) => {
-                return StoreFuture::ready(Adjusted::Done { before: zero, balance: zero });
             }
             (Rule::AddsWhatIsSet, AdjustmentKind::Set(amount)) => asked.kind = AdjustmentKind::TopUp(amount),
             (Rule::KnowsNoUnlimited, AdjustmentKind::MakeUnlimited) => {
@@ -577,10 +575,8 @@ impl CreditAdmin for Broken {
                 Adjusted::Done { before: Balance::Limited(balance), balance: zero }
             }
             (Rule::TakesAnyNumberOfBuckets, Adjusted::TooManyBuckets)
-            | (Rule::InventsBuckets, Adjusted::UnknownBucket) => {
-                Adjusted::Done { before: there, balance: there }
-            }
-            (Rule::FillsUpToTheMost, Adjusted::TooMuch { .. }) => {
+            | (Rule::InventsBuckets, Adjusted::UnknownBucket)
+            | (Rule::FillsUpToTheMost, Adjusted::TooMuch { .. }) => {
                 Adjusted::Done { before: there, balance: there }
             }
             (Rule::RepeatsWithThePresentBalance, Adjusted::Repeated { .. }) => {
