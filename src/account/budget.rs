@@ -20,8 +20,10 @@ use crate::amount::Credits;
 pub struct Budget(Grant);
 
 impl Budget {
-    /// Creates a budget of this amount in each period. A period of a fixed length is counted from the key's first charge
-    /// that has a budget.
+    /// Creates a budget of this amount in each period.
+    ///
+    /// A period of a fixed length is counted from the key's first charge that has a budget. After a whole period without a
+    /// charge, it is counted from the next charge.
     pub fn new(amount: Credits, period: GrantPeriod) -> Self {
         Self(Grant::new(amount, period))
     }

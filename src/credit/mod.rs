@@ -45,6 +45,7 @@
 
 mod abandoned;
 mod admin;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod balance_state;
 mod bucket;
 mod due;
@@ -56,6 +57,7 @@ mod leased;
 mod memory;
 #[cfg(feature = "memory")]
 mod model;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod one_bucket;
 mod open;
 #[cfg(feature = "redis")]

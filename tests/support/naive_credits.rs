@@ -176,6 +176,10 @@ impl Naive {
     ) -> Result<u64, Charged> {
         let grant = Grant::new(Credits::new(*most), period.clone());
         let spent = self.budgets.entry(*key).or_insert_with(|| Spent(0, grant.next_after(now), 0));
+        if grant.next_after(spent.1) <= now {
+            // After an unused period, the next one is counted from this charge.
+            *spent = Spent(0, grant.next_after(now), spent.2 + 1);
+        }
         while spent.1 <= now {
             *spent = Spent(0, grant.next_after(spent.1), spent.2 + 1);
         }

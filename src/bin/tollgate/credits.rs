@@ -73,7 +73,7 @@ pub(crate) fn entries_json(page: &EntryPage) -> Value {
             "kind": entry.kind.name(),
             "id": entry.kind.adjustment().map(AdjustmentId::as_str),
             "amount": entry.amount,
-            "balance": entry.balance.credits().map(Credits::get),
+            "balance": crate::print::balance_json(entry.balance),
         })
     };
     json!({ "entries": page.entries.iter().map(entry).collect::<Vec<_>>(), "next": page.next })

@@ -130,7 +130,7 @@ impl Answer {
             Self::Imported(report) => report.json(),
             Self::Balance(account, balance) => json!({
                 "account": account.as_str(),
-                "balance": balance.credits().map(tollgate::Credits::get),
+                "balance": balance_json(*balance),
                 "unlimited": *balance == tollgate::credit::Balance::Unlimited,
             }),
             Self::Entries(page) => crate::credits::entries_json(page),
@@ -199,4 +199,12 @@ fn key_line(key: &KeyView) -> String {
         "{}  {}…  {status}  {}  expires {end}  {}{issuer}{own}{in_flight}  {name}",
         key.id, key.start, key.environment, key.account
     )
+}
+
+/// Returns a balance as a number, which is negative for a debt. Null if there is no limit.
+pub(crate) fn balance_json(balance: tollgate::credit::Balance) -> Value {
+    match balance {
+        tollgate::credit::Balance::Owed(debt) => json!(-debt.get().cast_signed()),
+        balance => json!(balance.credits().map(tollgate::Credits::get)),
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
+use crate::account::Grant;
 use crate::clock::Timestamp;
 use crate::credit::BudgetDraw;
 use crate::credit::due::Due;
@@ -21,6 +22,8 @@ pub(in crate::credit) struct Budgets {
 struct Spent {
     key: KeyId,
     due: Due,
+    /// From this time, the next charge starts a new period, whatever `due` is.
+    idle_from: Timestamp,
     amount: u64,
     /// The number of periods so far.
     turn: u32,
@@ -74,25 +77,24 @@ impl Budgets {
         }
     }
 
-    /// Returns the place of a key. A new key may take the place of a key whose period has ended.
+    /// Returns the place of a key. A new key may take the place of a key that is idle.
     fn place(&mut self, draw: &BudgetDraw<'_>, now: Timestamp) -> u32 {
         if let Some(place) = self.places.get(&draw.key) {
             return *place;
         }
         let grant = draw.budget.turns();
         let due = Due::new(grant, grant.next_after(now));
-        // A clock that is set back by up to a period does not reach the period that has ended.
-        let long_ago = Timestamp::from_millis(now.as_millis().saturating_sub(grant.mean()));
-        let free = self.spent.iter().position(|spent| spent.open == 0 && spent.due.next() <= long_ago);
+        let idle_from = idle_from(grant, due);
+        let free = self.spent.iter().position(|spent| spent.open == 0 && spent.idle_from <= now);
         let place = free.unwrap_or(self.spent.len());
         let number = u32::try_from(place).unwrap_or(u32::MAX);
         match self.spent.get_mut(place) {
             Some(spent) => {
                 self.places.remove(&spent.key);
                 let turn = spent.turn.wrapping_add(1);
-                *spent = Spent { key: draw.key, due, amount: 0, turn, open: 0 };
+                *spent = Spent { key: draw.key, due, idle_from, amount: 0, turn, open: 0 };
             }
-            None => self.spent.push(Spent { key: draw.key, due, amount: 0, turn: 0, open: 0 }),
+            None => self.spent.push(Spent { key: draw.key, due, idle_from, amount: 0, turn: 0, open: 0 }),
         }
         self.places.insert(draw.key, number);
         number
@@ -106,11 +108,19 @@ impl Spent {
         if self.due.is_to_come(grant, now) {
             return;
         }
-        let (given, due) = self.due.turn(grant, now);
-        self.due = due;
+        let is_idle = now >= self.idle_from;
+        let (given, due) =
+            if is_idle { (true, Due::new(grant, grant.next_after(now))) } else { self.due.turn(grant, now) };
+        (self.due, self.idle_from) = (due, idle_from(grant, due));
         if given {
             self.amount = 0;
             self.turn = self.turn.wrapping_add(1);
         }
     }
+}
+
+/// Returns the time from which a key is idle: a whole period after the end of its period. A clock that is set back by up to
+/// a period does not reach the period that has ended.
+fn idle_from(grant: &Grant, due: Due) -> Timestamp {
+    Timestamp::from_millis(due.next().as_millis().saturating_add(grant.mean()))
 }

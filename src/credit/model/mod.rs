@@ -8,6 +8,8 @@ mod budget;
 mod close;
 mod draw;
 mod held;
+#[cfg(test)]
+mod tests;
 
 use smallvec::SmallVec;
 
