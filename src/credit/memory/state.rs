@@ -197,6 +197,8 @@ impl State {
             state.call(settlement.allowance, settlement.clock.now().wall());
         } else if state.model.has_deadlines() {
             state.pass(settlement.clock.now().wall());
+        } else if settlement.cost.get() == draws.amount && state.model.close_in_full(draws) {
+            return;
         }
         let closing = Closing {
             id: settlement.id,

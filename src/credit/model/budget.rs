@@ -1,6 +1,7 @@
 //! The credits that keys have spent of their budgets.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use foldhash::fast::FixedState;
 
@@ -34,7 +35,8 @@ struct Spent {
 /// The part of a charge that counts against a budget: the place of the key, and the period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::credit) struct BudgetShare {
-    place: u32,
+    /// The place plus one, so that an optional share takes no more memory.
+    place: NonZeroU32,
     turn: u32,
 }
 
@@ -65,12 +67,13 @@ impl Budgets {
         }
         spent.amount += amount;
         spent.open += 1;
+        let place = NonZeroU32::MIN.saturating_add(place);
         Ok(BudgetShare { place, turn: spent.turn })
     }
 
     /// Corrects the spent amount by the end of a charge, if its period is still the current one.
     pub(super) fn close(&mut self, share: BudgetShare, back: u64, more: u64) {
-        let Some(spent) = self.spent.get_mut(share.place as usize) else { return };
+        let Some(spent) = self.spent.get_mut(share.place.get() as usize - 1) else { return };
         spent.open = spent.open.saturating_sub(1);
         if spent.turn == share.turn {
             spent.amount = spent.amount.saturating_sub(back).saturating_add(more);

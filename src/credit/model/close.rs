@@ -47,6 +47,22 @@ impl Model {
         }
     }
 
+    /// Closes a charge at its full amount, if it was drawn from the first bucket alone. Most charges are closed so.
+    ///
+    /// Returns true if the charge is closed.
+    #[inline]
+    pub(in crate::credit) fn close_in_full(&mut self, draws: Draws) -> bool {
+        if draws.is_spilled() || draws.is_of_nothing() || draws.budget().is_some() {
+            return false;
+        }
+        let Some(held) = self.buckets.first_mut().filter(|held| held.number == draws.first()) else {
+            return false;
+        };
+        held.open = held.open.saturating_sub(draws.amount);
+        self.remove_if_empty(draws.first());
+        true
+    }
+
     /// Returns the draws of a charge from several buckets.
     fn return_spills(&mut self, draws: Draws, back: u64, closing: &Closing, write: &mut impl FnMut(Change)) {
         if draws.is_of_nothing() {
