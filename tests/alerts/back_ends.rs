@@ -8,14 +8,14 @@ use tollgate::account::Allowance;
 use tollgate::alert::Delivery;
 use tollgate::clock::Timestamp;
 use tollgate::credit::{
-    Adjusted, Adjustment, Balance, Charge, ChargeId, Charged, CreditAdmin, Entry, EntryQuery,
+    Adjusted, Adjustment, Balance, Bucket, Charge, Charged, CreditAdmin, Currency, Entry, EntryQuery, Refund,
+    Settlement,
 };
 use tollgate::guard::{GuardLimits, Resilient};
 use tollgate::limit::{Correction, Draw, LimitDecision, WindowStatus};
 use tollgate::name::AccountId;
 use tollgate::{
-    Account, Config, CreditLedger, Credits, ManualClock, MemoryLedger, MemoryLimiter, RateLimiter,
-    StoreError, StoreFuture,
+    Config, CreditLedger, ManualClock, MemoryLedger, MemoryLimiter, RateLimiter, StoreError, StoreFuture,
 };
 
 use crate::delivery::{Calls, Down};
@@ -128,11 +128,11 @@ impl CreditLedger for Unread {
     fn charge(&self, charge: &Charge<'_>) -> StoreFuture<Charged> {
         self.0.charge(charge)
     }
-    fn settle(&self, account: &Account, id: ChargeId, cost: Credits) -> StoreFuture<()> {
-        self.0.settle(account, id, cost)
+    fn settle(&self, settlement: &Settlement<'_>) -> StoreFuture<()> {
+        self.0.settle(settlement)
     }
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.0.refund(account, id)
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        self.0.refund(refund)
     }
     fn is_failing(&self) -> bool {
         true
@@ -143,7 +143,16 @@ impl CreditLedger for Unread {
 }
 
 impl CreditAdmin for Unread {
-    fn balance_of(&self, _: &AccountId, _: &Allowance, _: Timestamp) -> StoreFuture<Balance> {
+    fn balance_of(&self, _: &AccountId, _: &Currency, _: &Allowance, _: Timestamp) -> StoreFuture<Balance> {
+        StoreFuture::failed(StoreError::unavailable("down"))
+    }
+    fn buckets_of(
+        &self,
+        _: &AccountId,
+        _: &Currency,
+        _: &Allowance,
+        _: Timestamp,
+    ) -> StoreFuture<Vec<Bucket>> {
         StoreFuture::failed(StoreError::unavailable("down"))
     }
     fn entries(&self, query: &EntryQuery) -> StoreFuture<Vec<Entry>> {

@@ -16,8 +16,8 @@ use tollgate::gate::{FinalCost, Outcome};
 use tollgate::rule::{Cost, ScopeRule};
 use tollgate::telemetry::{DecisionEvent, DecisionOutcome, DecisionSink};
 use tollgate::{
-    CreditLedger, Credits, DenialKind, Gate, GateBuilder, KeyId, MemoryLedger, RequestView, Rule,
-    StoreError, StoreFuture, TollgateLayer,
+    CreditLedger, Credits, DenialKind, Gate, GateBuilder, KeyId, MemoryLedger, RequestView, Rule, StoreError,
+    StoreFuture, TollgateLayer,
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -282,13 +282,13 @@ impl CreditLedger for Unsettled {
         self.0.charge(charge)
     }
 
-    fn settle(&self, _: &Account, _: ChargeId, _: Credits) -> StoreFuture<()> {
+    fn settle(&self, _: &Settlement<'_>) -> StoreFuture<()> {
         let error = StoreError::unavailable("no connection");
         if self.1 { StoreFuture::boxed(async { Err(error) }) } else { StoreFuture::failed(error) }
     }
 
-    fn refund(&self, account: &Account, id: ChargeId) -> StoreFuture<()> {
-        self.0.refund(account, id)
+    fn refund(&self, refund: &Refund<'_>) -> StoreFuture<()> {
+        self.0.refund(refund)
     }
 }
 

@@ -9,7 +9,9 @@ use crate::recorder::Metrics;
 use allocation_counter::measure;
 use axum::extract::Request;
 use http::{HeaderValue, Method};
-use tollgate::account::{AccountStatus, Allowance, InFlightLimit, NetworkCut, QuotaPolicy, QuotaRef, QuotaScope};
+use tollgate::account::{
+    AccountStatus, Allowance, InFlightLimit, NetworkCut, QuotaPolicy, QuotaRef, QuotaScope,
+};
 use tollgate::adapter::Peer;
 use tollgate::clock::SystemClock;
 use tollgate::credit::{
